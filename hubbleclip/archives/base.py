@@ -11,6 +11,8 @@ from typing import Protocol
 from hubbleclip.core.records import Observation, Product, Proposal, Rejection
 
 NO_PROPOSAL = "unknown"
+STALE_NUMBER = "stale_number"
+"""Reason of the rejection of an observation whose number the archive no longer has; see `Archive.list_products`."""
 Known = Callable[[str, int], str | None]
 """Function that looks up a file that is already on disk.
 
@@ -68,13 +70,15 @@ class Archive(Protocol):
         Such proposals are read again in every run, because reading them costs no request and their texts may change.
         """
 
-    def query_observations(self, since_mjd: float) -> Iterator[ObservationPage]:
+    def query_observations(self, since_mjd: float, until_mjd: float | None = None) -> Iterator[ObservationPage]:
         """Query the observations that became public since a date.
 
         Parameters
         ----------
         since_mjd
             Earliest release date (MJD, days).
+        until_mjd
+            Latest release date (MJD, days); None for the current time.
 
         Yields
         ------
@@ -86,6 +90,26 @@ class Archive(Protocol):
         ------
         ArchiveError
             If the query fails, or the number of observations on all pages differs from the archive's own count.
+
+        """
+
+    def count_rows(self, since_mjd: float, until_mjd: float) -> int:
+        """Count the rows that `query_observations` counts in `ObservationPage.num_rows`.
+
+        Parameters
+        ----------
+        since_mjd, until_mjd
+            Earliest and latest release date (MJD, days).
+
+        Returns
+        -------
+        int
+            Number of rows, as counted by the archive.
+
+        Raises
+        ------
+        ArchiveError
+            If the query fails.
 
         """
 
@@ -108,7 +132,9 @@ class Archive(Protocol):
         products : list of Product
             The chosen files.
         rejections : list of Rejection
-            One rejection, with its reason, per observation for which no file was chosen.
+            One rejection, with its reason, per observation for which no file was chosen. The reason `STALE_NUMBER`
+            means that the archive has withdrawn or renumbered the observation; its whole proposal then has no products
+            and no other rejections.
 
         Raises
         ------

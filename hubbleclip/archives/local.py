@@ -74,12 +74,12 @@ class LocalArchive(ProcessLocal):
         """Duplicate files: maps the `obs_id` of a file to the `obs_id` of an earlier file with the same bytes."""
         return find_duplicates(self.folder, self.facts)
 
-    def query_observations(self, since_mjd: float) -> Iterator[ObservationPage]:
+    def query_observations(self, since_mjd: float, until_mjd: float | None = None) -> Iterator[ObservationPage]:
         """Return every file as an observation; see `Archive.query_observations`.
 
         Parameters
         ----------
-        since_mjd
+        since_mjd, until_mjd
             Ignored: a file has no release date.
 
         Yields
@@ -91,6 +91,22 @@ class LocalArchive(ProcessLocal):
         observations = [self._observation(facts) for facts in self.facts.values()]
         for start in range(0, len(observations), self.settings.page_size):
             yield ObservationPage(observations=observations[start : start + self.settings.page_size])
+
+    def count_rows(self, since_mjd: float, until_mjd: float) -> int:
+        """Count the files; see `Archive.count_rows`.
+
+        Parameters
+        ----------
+        since_mjd, until_mjd
+            Ignored: a file has no release date.
+
+        Returns
+        -------
+        int
+            0, because no page counts rows by day of release.
+
+        """
+        return 0
 
     def _observation(self, facts: FileFacts) -> Observation:
         """Convert header facts to an Observation."""

@@ -24,7 +24,7 @@ SELECT_VERSION = "SELECT coalesce(max(version), 0) FROM migration"
 INSERT_MIGRATION = "INSERT INTO migration VALUES (?, ?, now() AT TIME ZONE 'UTC')"
 SELECT_DEFINED = "SELECT comment FROM duckdb_tables() WHERE table_name = 'migration'"
 # These scripts only define views, macros and the word index, so they may run repeatedly.
-DEFINITIONS = ("views", "searches", "word_search", "index_abstracts")
+DEFINITIONS = ("schedule", "views", "searches", "word_search", "index_abstracts")
 
 
 def read_migrations() -> list[tuple[int, str, str]]:

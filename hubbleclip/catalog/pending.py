@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 import pyarrow as pa
@@ -44,8 +44,8 @@ def pending_products(catalog: Catalog, settings: ArchiveSettings) -> list[dict[s
     catalog
         Open catalog.
     settings
-        Archive settings. With `from_raw`, all proposals are pending; otherwise, a list that is older than `relist_days`
-        must be queried again.
+        Archive settings. With `from_raw`, all proposals are pending; otherwise, a list must be queried again once in
+        `relist_days`, in a night of the proposal's own.
 
     Returns
     -------
@@ -54,30 +54,10 @@ def pending_products(catalog: Catalog, settings: ArchiveSettings) -> list[dict[s
         of all known observations.
 
     """
-    now = datetime.now(UTC)
-    stale_before = now if settings.from_raw else stale_time(settings, now)
     return catalog.named_query(
-        "pending_products", settings_digest=settings.digest(), stale_before=stale_before, now=now
-    )
-
-
-def stale_time(settings: ArchiveSettings, now: datetime) -> datetime | None:
-    """Compute the time before which responses of the archive are stale.
-
-    Parameters
-    ----------
-    settings
-        Archive settings; only `relist_days` is used.
-    now
-        Current time, UTC.
-
-    Returns
-    -------
-    datetime or None
-        UTC time; None if responses never become stale.
-
-    """
-    return now - timedelta(days=settings.relist_days) if settings.relist_days else None
+        "pending_products", settings_digest=settings.digest(), again=settings.from_raw, days=settings.relist_days,
+        now=datetime.now(UTC),
+    )  # fmt: skip
 
 
 def pending_proposals(catalog: Catalog, settings: ArchiveSettings, *, again: bool = False) -> dict[str, bool]:
@@ -95,12 +75,11 @@ def pending_proposals(catalog: Catalog, settings: ArchiveSettings, *, again: boo
     Returns
     -------
     dict
-        For each proposal id, whether the proposal is stale: it was fetched more than `relist_days` ago and has no
-        abstract.
+        For each proposal id, whether the proposal is stale: it has no abstract, and is queried again once in
+        `relist_days`, in a night of its own.
 
     """
-    now = datetime.now(UTC)
-    parameters = {"again": again or settings.from_raw, "stale_before": stale_time(settings, now), "now": now}
+    parameters = {"again": again or settings.from_raw, "days": settings.relist_days, "now": datetime.now(UTC)}
     return {row["proposal_id"]: row["is_stale"] for row in catalog.named_query("pending_proposals", **parameters)}
 
 

@@ -84,8 +84,9 @@ class ArchiveSettings(Section):
     date, because some observations appear late.
     """
     relist_days: float = Field(30.0, ge=0)
-    """Days after which product lists are queried again, to detect reprocessed files. Proposals without an abstract are
-    queried again after the same time. 0 means never.
+    """Each product list is queried again once in this number of days, to detect reprocessed files; so is a proposal
+    without an abstract. In the same time, the rows of each year of release are counted once, and queried again where
+    the archive has other rows than the catalog. All of it is spread evenly over the nights. 0 means never.
     """
     from_raw: bool = False
     """Read the responses stored under `raw/` instead of querying the archive."""

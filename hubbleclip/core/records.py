@@ -41,6 +41,8 @@ class Observation:
     `obs_id` is the observation's name; `obsid` is MAST's internal number for the same observation. `footprint` is an
     s_region string. `visit` names the proposal's visit that the observation belongs to. `fingerprint` is a hash of
     the archive's columns that are read; a different hash shows that the archive has changed the observation.
+    `query_digest` is the digest of the archive settings whose query returned the observation last. `withdrawn_at` is
+    set when the archive lists the observation no more.
     """
 
     obs_id: str
@@ -63,6 +65,8 @@ class Observation:
     fetched_at: datetime
     visit: str | None = None
     fingerprint: str | None = None
+    query_digest: str | None = None
+    withdrawn_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -360,6 +364,17 @@ class Watermark:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DayCount:
+    """Number of rows that an archive query returned of one day of release; None if the day must be queried again."""
+
+    archive: str
+    query_digest: str
+    day_mjd: int
+    num_rows: int | None
+    counted_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
     """One training run, with the facts that its run directory records."""
 
@@ -441,8 +456,8 @@ class Promotion:
 
 Record = (
     Proposal | Observation | Product | Tile | Caption | AbstractSummary | SplitAssignment | Sample | Placement | Shard
-    | Dataset | Rejection | Attempt | Listing | ProductVersion | Watermark | Run | Checkpoint | Metric | Report
-    | Promotion
+    | Dataset | Rejection | Attempt | Listing | ProductVersion | Watermark | DayCount | Run | Checkpoint | Metric
+    | Report | Promotion
 )  # fmt: skip
 
 

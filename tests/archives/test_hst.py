@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from hubbleclip.archives.base import STALE_NUMBER
 from hubbleclip.archives.mast.archive import MastArchive
 from hubbleclip.config.settings import FetchSettings
 from hubbleclip.core.errors import ArchiveUnreachableError, DownloadError
@@ -284,3 +285,14 @@ def test_a_programme_without_apt_file_gets_its_title_from_its_page(faulty) -> No
     told = make_proposals(SKY)[1]
     found = archive.fetch_proposals([told.number])[0][0]
     assert (found.source, found.title, found.cycle, found.abstract) == ("program page", told.title, told.cycle, None)
+
+
+def test_an_observation_without_product_rows_is_looked_up_by_its_number(archive: MastArchive) -> None:
+    observations = all_observations(archive)
+    gone = replace(observations[0], obsid=999)
+    others = [item for item in observations if item.proposal_id != gone.proposal_id]
+    products, rejections = archive.list_products([gone, *others])
+    assert [(item.entity_id, item.reason) for item in rejections if item.reason == STALE_NUMBER] == [
+        (gone.obs_id, STALE_NUMBER)
+    ]
+    assert products == archive.list_products(others)[0]

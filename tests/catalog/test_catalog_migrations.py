@@ -25,7 +25,7 @@ STORED = sorted((Path(__file__).parents[1] / "catalogs").glob("*.duckdb.gz"))
 VERSIONS = [int(path.name[:4]) for path in STORED]
 NEWEST = read_migrations()[-1][0]
 RELEASED = [1, 2]
-FILLED = {"product": {"version", "source"}, "tile": {"size_bytes"}}
+FILLED = {"product": {"version", "source"}, "tile": {"size_bytes"}, "observation": {"query_digest"}}
 """Columns, by table, that a migration fills in existing rows."""
 
 

@@ -24,7 +24,7 @@ RECORD_OF = {
     "caption": records.Caption, "abstract_summary": records.AbstractSummary, "split": records.SplitAssignment, "sample": records.Sample, "shard": records.Shard,
     "placement": records.Placement, "attempt": records.Attempt, "listing": records.Listing,
     "product_version": records.ProductVersion, "dataset": records.Dataset, "rejection": records.Rejection, "run": records.Run,
-    "watermark": records.Watermark, "checkpoint": records.Checkpoint, "metric": records.Metric, "report": records.Report,
+    "watermark": records.Watermark, "day_count": records.DayCount, "checkpoint": records.Checkpoint, "metric": records.Metric, "report": records.Report,
     "promotion": records.Promotion,
 }  # fmt: skip
 SQL_OF = {

@@ -20,7 +20,7 @@ def observation(obs_id: str) -> records.Observation:
         obs_id=obs_id, archive="hst", obsid=7, proposal_id="hst:1", instrument="WFC3/UVIS", filters="F606W",
         target_name="M31", target_class="GALAXY", is_moving=False, ra_deg=10.0, dec_deg=41.0, footprint="POLYGON",
         start_mjd=58000.0, exposure_s=300.0, calib_level=3, released_mjd=58100.0, title="Stars", fetched_at=NOW,
-        visit="iabc01", fingerprint=hex_of("a", 32),
+        visit="iabc01", fingerprint=hex_of("a", 32), query_digest=hex_of("d", 16),
     )  # fmt: skip
 
 
@@ -162,6 +162,9 @@ def valid_rows() -> dict[str, list[Record]]:
         ],
         "watermark": [
             records.Watermark(archive="hst", query_digest=hex_of("d", 16), released_mjd=58100.0, updated_at=NOW)
+        ],
+        "day_count": [
+            records.DayCount(archive="hst", query_digest=hex_of("d", 16), day_mjd=58100, num_rows=2, counted_at=NOW)
         ],
         "dataset": [
             dataset("1", num_samples=1, num_shards=1), dataset("2", num_shards=1),

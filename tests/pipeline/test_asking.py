@@ -1,6 +1,7 @@
 """A command looks for work first, and what it needs for that look is little."""
 
 import json
+import math
 import subprocess
 import sys
 from pathlib import Path
@@ -13,9 +14,10 @@ from stages import listing, stage_at
 from test_fetching import archive_at, listed, url  # noqa: F401 - a fixture
 
 from hubbleclip.archives import Archive
-from hubbleclip.config.settings import read_settings
+from hubbleclip.config.settings import SimulatorSettings, read_settings
 from hubbleclip.core.errors import ArchiveError
 from hubbleclip.pipeline.ingest.poll_archive import poll, query_observations
+from hubbleclip.simulator.server.launcher import running_simulator
 
 HEAVY = "prefect", "torch", "matplotlib", "numba", "astropy", "astroquery", "fastapi", "s3fs", "pyarrow.parquet"
 
@@ -61,21 +63,19 @@ class Watched:
             raise requests.ConnectionError("lost")
 
 
-def test_a_window_that_fails_for_good_costs_those_before_it_no_second_request(
-    url: str,  # noqa: F811
-    tmp_path: Path,
-) -> None:
+def test_a_window_that_fails_for_good_costs_earlier_days_no_second_request(tmp_path: Path) -> None:
     small = {"archive": {"overlap_days": 0}, "fetch": {"attempts": 2, "backoff_s": 0.01}}
-    with stage_at(tmp_path, small) as stage:
-        released = sorted(item.released_mjd for item in listed(archive_at(url, stage))[0])
-        failing = archive_at(url, stage, page_size=1)
+    sky = SimulatorSettings(num_proposals=3, nights=4, frame_px=64)
+    with running_simulator(sky) as address, stage_at(tmp_path, small) as stage:
+        released = sorted(item.released_mjd for item in listed(archive_at(address, stage))[0])
+        failing = archive_at(address, stage, page_size=1)
         first = Watched(failing, lost_mjd=released[-1])
         with pytest.raises(ArchiveError):
             query_observations(stage, failing)
         ((mark,),) = [row.values() for row in stage.catalog.rows("SELECT released_mjd FROM watermark")]
-        assert released[0] < mark < released[-1]
-        second = Watched(whole := archive_at(url, stage, page_size=1))
+        assert released[0] + 1 < mark < released[-1]
+        second = Watched(whole := archive_at(address, stage, page_size=1))
         query_observations(stage, whole)
-        assert min(low for low, _ in first.windows) < mark == min(low for low, _ in second.windows)
+        assert min(low for low, _ in first.windows) < math.floor(mark) == min(low for low, _ in second.windows)
         assert stage.catalog.counts()["observation"] == len(released)
         assert [row["released_mjd"] for row in stage.catalog.rows("FROM watermark")] == released[-1:]

@@ -25,12 +25,13 @@ class Paged:
     """An archive of these pages; an error in place of a page is raised."""
 
     name = "hst"
+    is_local = False
 
     def __init__(self, *pages: list[Observation] | Exception) -> None:
         self.pages = pages
         self.asked_since: list[float] = []
 
-    def query_observations(self, since_mjd: float) -> Iterator[ObservationPage]:
+    def query_observations(self, since_mjd: float, until_mjd: float | None = None) -> Iterator[ObservationPage]:
         self.asked_since.append(since_mjd)
         for page in self.pages:
             if isinstance(page, Exception):

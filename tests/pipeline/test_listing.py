@@ -3,15 +3,17 @@
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+import time_machine
 from stages import DAY, NOW, fetched, listing, observation, product, rejection, stage_at
 
+from hubbleclip.archives.base import STALE_NUMBER
 from hubbleclip.catalog.pending import pending_fetch, pending_products
 from hubbleclip.core.errors import ArchiveBusyError, ArchiveDownError
-from hubbleclip.core.records import Attempt, Observation, Product, Rejection
+from hubbleclip.core.records import Attempt, DayCount, Observation, Product, Rejection
 from hubbleclip.pipeline.engine.connections import Batch
 from hubbleclip.pipeline.engine.stage import Stage
 from hubbleclip.pipeline.ingest.list_products import (
@@ -62,6 +64,69 @@ def test_a_listing_serves_until_settings_row_or_time_change(change: dict, is_pen
         known = replace(listing(stage.settings, A, datetime.now(UTC)), **change)
         stage.catalog.upsert({"observation": [A], "listing": [known]})
         assert bool(pending(stage)) == is_pending
+
+
+def test_lists_of_one_night_fall_due_over_as_many_nights_as_set(tmp_path: Path) -> None:
+    with stage_at(tmp_path, {"archive": {"relist_days": 10}}) as stage:
+        items = [observation(f"o{k}", f"hst:{k}") for k in range(300)]
+        start = datetime(2024, 3, 1, 12, tzinfo=UTC)
+        stage.catalog.upsert({"observation": items, "listing": [listing(stage.settings, o, start) for o in items]})
+        due: list[set[str]] = []
+        for night in range(1, 21):
+            with time_machine.travel(start + night * DAY):
+                due.append(set(pending(stage)))
+                now = datetime.now(UTC)
+                again = [listing(stage.settings, o, now) for o in items if o.proposal_id in due[-1]]
+                stage.catalog.upsert({"listing": again})
+        assert sum(map(len, due)) == 2 * 300
+        assert len(set.union(*due[:10])) == 300
+        assert max(map(len, due)) < 50
+        with time_machine.travel(start + 20 * DAY + timedelta(hours=11)):
+            assert pending(stage) == {}
+
+
+class Slow:
+    """An archive that answers once `num` requests are in flight."""
+
+    name = "hst"
+
+    def __init__(self, num: int) -> None:
+        self.barrier = threading.Barrier(num)
+        self.threads: set[int] = set()
+
+    def list_products(
+        self, observations: Sequence[Observation], taken: Mapping[str, frozenset[str]] | None = None
+    ) -> tuple[list[Product], list[Rejection]]:
+        self.threads.add(threading.get_ident())
+        self.barrier.wait(timeout=60)
+        return [product(item.obs_id, proposal=item.proposal_id) for item in observations], []
+
+
+class Renumbering(Slow):
+    """An archive that has another number for the observation `a`."""
+
+    def __init__(self) -> None:
+        super().__init__(1)
+
+    def list_products(
+        self, observations: Sequence[Observation], taken: Mapping[str, frozenset[str]] | None = None
+    ) -> tuple[list[Product], list[Rejection]]:
+        found, _ = super().list_products([o for o in observations if o.proposal_id != "hst:1"])
+        return found, [rejection("observation", "a", "products", reason=STALE_NUMBER)]
+
+
+def test_a_proposal_with_a_stale_number_keeps_its_products_and_waits_for_a_query_of_the_day(tmp_path: Path) -> None:
+    with stage_at(tmp_path) as stage:
+        digest = stage.settings.archive.digest()
+        known = [replace(item, query_digest=digest) for item in (A, B, OTHER)]
+        day = DayCount(archive="hst", query_digest=digest, day_mjd=60000, num_rows=3, counted_at=NOW)
+        stage.catalog.upsert({"observation": known, "product": [fetched("a")], "day_count": [day]})
+        list_pending(stage, Renumbering())
+        assert {uri for uri, item in products(stage).items() if not item.superseded_at} == {"mast:a", "mast:c"}
+        (waiting,) = [Attempt(**row) for row in stage.catalog.rows("FROM attempt")]
+        assert (waiting.entity, waiting.entity_id, waiting.error) == ("proposal", "hst:1", STALE_NUMBER)
+        assert [row["num_rows"] for row in stage.catalog.rows("FROM day_count")] == [None]
+        assert stage.catalog.rows("SELECT obs_id FROM listing") == [{"obs_id": "c"}]
 
 
 def test_zero_relist_days_never_list_again(tmp_path: Path) -> None:
@@ -187,23 +252,6 @@ def test_a_proposal_that_fails_holds_up_no_other_and_waits(tmp_path: Path) -> No
 def test_an_archive_that_is_down_ends_the_listing(tmp_path: Path) -> None:
     with pytest.raises(ArchiveDownError):
         list_products(Known([A, OTHER], {}), Choosy("hst:1", error=ArchiveDownError), "d")
-
-
-class Slow:
-    """An archive that answers once `num` requests are in flight."""
-
-    name = "hst"
-
-    def __init__(self, num: int) -> None:
-        self.barrier = threading.Barrier(num)
-        self.threads: set[int] = set()
-
-    def list_products(
-        self, observations: Sequence[Observation], taken: Mapping[str, frozenset[str]] | None = None
-    ) -> tuple[list[Product], list[Rejection]]:
-        self.threads.add(threading.get_ident())
-        self.barrier.wait(timeout=60)
-        return [product(item.obs_id, proposal=item.proposal_id) for item in observations], []
 
 
 def test_as_many_lists_are_requested_at_once_as_there_are_connections(tmp_path: Path) -> None:

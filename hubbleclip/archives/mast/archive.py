@@ -6,15 +6,23 @@ The simulated archive has the same HTTP API, so this module is its client too.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from datetime import UTC, datetime
 from itertools import chain
 
-from hubbleclip.archives.base import Delivery, Known, ObservationPage, now_utc, proposal_id_of, reject
+from hubbleclip.archives.base import (
+    STALE_NUMBER,
+    Delivery,
+    Known,
+    ObservationPage,
+    now_utc,
+    proposal_id_of,
+    reject,
+)
 from hubbleclip.archives.http.client import Transport
 from hubbleclip.archives.mast.caom_rows import observation_from_row
 from hubbleclip.archives.mast.client import Criteria, MastClient, ResultPage, Row
 from hubbleclip.archives.mast.criteria import (
     criteria_of,
+    mjd_now,
     mjd_of,
     proposal_numbers,
     release_window,
@@ -33,8 +41,6 @@ from hubbleclip.core.process_local import ProcessLocal
 from hubbleclip.core.records import Observation, Product, Proposal, Rejection
 from hubbleclip.missions import MISSIONS, Mission, mission_of_collections
 
-MJD_OF_UNIX_EPOCH = 40587.0
-SECONDS_PER_DAY = 86400.0
 LONG_DAYS = 5 * 365.0
 """Length (days) of the longest range of release dates that is requested without counting its rows first.
 
@@ -82,25 +88,28 @@ class MastArchive(ProcessLocal):
         """Name of the archive in the settings: the name of a mission, or `simulated`."""
         return self.settings.name
 
-    def query_observations(self, since_mjd: float) -> Iterator[ObservationPage]:
+    def query_observations(self, since_mjd: float, until_mjd: float | None = None) -> Iterator[ObservationPage]:
         """See `Archive.query_observations`."""
-        for rows in self.raw.pages() if self.settings.from_raw else self._requested_pages(since_mjd):
+        for rows in self.raw.pages() if self.settings.from_raw else self._requested_pages(since_mjd, until_mjd):
             groups = rows_by_observation(rows)
             for start in range(0, len(groups) or 1, OBSERVATIONS_PER_PAGE):
                 yield self._page(groups[start : start + OBSERVATIONS_PER_PAGE])
 
-    def _requested_pages(self, since_mjd: float) -> Iterator[list[Row]]:
+    def count_rows(self, since_mjd: float, until_mjd: float) -> int:
+        """See `Archive.count_rows`."""
+        window = release_window(self.settings, since_mjd, until_mjd)
+        return sum(query.num_in(window) for query in self._queries())
+
+    def _requested_pages(self, since_mjd: float, until_mjd: float | None) -> Iterator[list[Row]]:
         """Yield pages of rows from MAST, with an empty page after each complete span of dates."""
         settings = self.settings
-        now_mjd = datetime.now(UTC).timestamp() / SECONDS_PER_DAY + MJD_OF_UNIX_EPOCH
-        whole = release_window(settings, since_mjd, now_mjd)
-        in_cycles = self.proposals.numbers_in_cycles(settings.cycles) if settings.cycles else []
-        criteria_list = criteria_of(settings, self.mission, proposal_numbers(settings, in_cycles))
-        queries = [self._query(criteria) for criteria in criteria_list]
+        whole = release_window(settings, since_mjd, mjd_now() if until_mjd is None else until_mjd)
+        queries = self._queries()
         todo: Iterable[tuple[Window, Sequence[int | None]]] = [(whole, [None] * len(queries))]
         # In the first query of an archive, and in a query over a long range of dates, the rows are counted before they
         # are requested. Other queries need no count, because their first page gives the number of rows.
-        if since_mjd <= mjd_of(settings.since) or whole.high - whole.low > LONG_DAYS:
+        is_first = until_mjd is None and since_mjd <= mjd_of(settings.since)
+        if is_first or whole.high - whole.low > LONG_DAYS:
             todo = spans(whole, queries, PAGES_PER_SPAN * settings.page_size)
         for span, counts in todo:
             for query, count in zip(queries, counts, strict=True):
@@ -108,6 +117,13 @@ class MastArchive(ProcessLocal):
                     self.raw.store(OBSERVATIONS, [row.get("obsid") for row in rows], rows)
                     yield rows
             yield []
+
+    def _queries(self) -> list[Query]:
+        """Make the queries that together return all observations which the settings ask for."""
+        settings = self.settings
+        in_cycles = self.proposals.numbers_in_cycles(settings.cycles) if settings.cycles else []
+        criteria_list = criteria_of(settings, self.mission, proposal_numbers(settings, in_cycles))
+        return [self._query(criteria) for criteria in criteria_list]
 
     def _query(self, criteria: Criteria) -> Query:
         """Make a query from criteria. The query can be run over any window of release dates."""
@@ -153,7 +169,28 @@ class MastArchive(ProcessLocal):
         usable = [item for item in observations if rejection_reason(item, self.mission) is None]
         obsids = sorted({item.obsid for item in usable if item.obsid is not None})
         rows = self.raw.products(obsids) if self.settings.from_raw else self._requested_products(usable, obsids)
-        return select_products(observations, rows, self.settings, self.mission, taken or {})
+        stale = self._with_stale_number(usable, rows)
+        incomplete = {item.proposal_id for item in stale}
+        complete = [item for item in observations if item.proposal_id not in incomplete]
+        products, rejections = select_products(complete, rows, self.settings, self.mission, taken or {})
+        return products, [*rejections, *map(self._stale_number, stale)]
+
+    def _with_stale_number(self, observations: Sequence[Observation], rows: Sequence[Row]) -> list[Observation]:
+        """Find observations without any product row whose number (`obsid`) is unknown to the archive."""
+        listed = {str(row.get(name)) for row in rows for name in ("parent_obsid", "obsID")}
+        unlisted = {item.obsid for item in observations if item.obsid is not None and str(item.obsid) not in listed}
+        if not unlisted or self.settings.from_raw:
+            return []
+        unknown = {str(obsid) for obsid in unlisted} - self.mast.known_numbers(sorted(unlisted))
+        return [item for item in observations if str(item.obsid) in unknown]
+
+    def _stale_number(self, observation: Observation) -> Rejection:
+        """Reject an observation that the archive has withdrawn or renumbered."""
+        detail = f"the archive has no observation {observation.obsid}: its day of release is queried again"
+        return reject(
+            "observation", observation.obs_id, "products", reason=STALE_NUMBER, detail=detail,
+            settings_digest=self.settings.digest(),
+        )  # fmt: skip
 
     def _requested_products(self, observations: Sequence[Observation], obsids: Sequence[int]) -> list[Row]:
         """Request product rows from MAST, and store the response under the numbers of the observations."""

@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -254,6 +254,30 @@ class MastClient:
         """
         return self.products(sorted({item.obsid for item in observations if item.obsid is not None}))
 
+    def known_numbers(self, obsids: Sequence[int]) -> set[str]:
+        """Find out which numbers of observations are in use.
+
+        Parameters
+        ----------
+        obsids
+            MAST's numbers (`obsid`) of observations.
+
+        Returns
+        -------
+        set of str
+            The numbers of those observations that MAST has.
+
+        Raises
+        ------
+        ArchiveError
+            If the query fails, or the response is not a valid MAST response.
+
+        """
+        pages = (
+            self.observations({"obsid": list(batch)}, page=1, page_size=PRODUCT_PAGE_ROWS) for batch in _batches(obsids)
+        )
+        return {str(row["obsid"]) for page in pages for row in page.rows}
+
     def products(self, obsids: Sequence[int]) -> list[Row]:
         """Request the products of observations.
 
@@ -273,8 +297,7 @@ class MastClient:
             If the query fails, or the response is not a valid MAST response.
 
         """
-        batches = (obsids[start : start + OBSIDS_PER_REQUEST] for start in range(0, len(obsids), OBSIDS_PER_REQUEST))
-        return [row for batch in batches for row in self._products(",".join(map(str, batch)))]
+        return [row for batch in _batches(obsids) for row in self._products(",".join(map(str, batch)))]
 
     def _products(self, obsids: str) -> list[Row]:
         """Request the products of observations in one request. `obsids` are numbers joined by commas.
@@ -315,6 +338,11 @@ class MastClient:
         if not uri.startswith("mast:"):
             raise ArchiveError(f"the data URI {uri[:80]!r} is not a MAST URI: it does not begin with mast:")
         return f"{self.url}/api/v0.1/Download/file?uri={quote(uri, safe='')}"
+
+
+def _batches(obsids: Sequence[int]) -> Iterator[Sequence[int]]:
+    """Divide numbers of observations into slices for one request each."""
+    yield from (obsids[start : start + OBSIDS_PER_REQUEST] for start in range(0, len(obsids), OBSIDS_PER_REQUEST))
 
 
 def _load_columns(portal: Any, service: str) -> None:

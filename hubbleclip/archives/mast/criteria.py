@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Sequence
-from datetime import date
+from datetime import UTC, date, datetime
 from fnmatch import fnmatchcase
 from itertools import product
 
@@ -20,6 +20,8 @@ from hubbleclip.core.errors import SettingsError
 from hubbleclip.missions import MISSIONS, Mission
 
 MJD_ZERO = date(1858, 11, 17)
+MJD_OF_UNIX_EPOCH = 40587.0
+SECONDS_PER_DAY = 86400.0
 NUMBERS_PER_QUERY = 200
 FIRST_MJD, LAST_MJD = 0.0, 100_000.0
 LONGEST_S = 1e9
@@ -45,6 +47,18 @@ def mjd_of(day: str) -> float:
 
     """
     return float((date.fromisoformat(day) - MJD_ZERO).days)
+
+
+def mjd_now() -> float:
+    """Return the current time.
+
+    Returns
+    -------
+    float
+        Current time as MJD.
+
+    """
+    return datetime.now(UTC).timestamp() / SECONDS_PER_DAY + MJD_OF_UNIX_EPOCH
 
 
 def release_window(settings: ArchiveSettings, since_mjd: float, now_mjd: float) -> Window:

@@ -80,6 +80,10 @@ class MissionsClient(MastClient):
             rows += [product_row(row, self.mission) for row in listed.rows]
         return rows
 
+    def known_numbers(self, obsids: Sequence[int]) -> set[str]:
+        """See `MastClient.known_numbers`. A number is made from the name, so that it stays the same."""
+        return set(map(str, obsids))
+
     def _search(self, params: dict[str, Any], tries: int = 0) -> ResultPage:
         """Search with retries."""
         return self.retried(lambda: read_search(self._post("search", params), params), tries)

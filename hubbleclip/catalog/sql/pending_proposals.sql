@@ -1,8 +1,9 @@
--- Proposals that known observations refer to and that were never fetched, or were fetched before $stale_before and have no abstract.
+-- Proposals that known observations refer to and that were never fetched, or were fetched in an earlier slot and have no abstract.
 -- If $again is true, all proposals of known observations. Proposals that wait for a retry or were rejected are not listed.
-SELECT DISTINCT o.proposal_id, coalesce(p.abstract IS NULL AND p.fetched_at < $stale_before, false) AS is_stale
+SELECT DISTINCT o.proposal_id, coalesce(p.abstract IS NULL AND slot_of(o.proposal_id, p.fetched_at, $days)
+                                        < slot_of(o.proposal_id, $now::TIMESTAMP, $days), false) AS is_stale
 FROM observation o LEFT JOIN proposal p USING (proposal_id)
-WHERE ($again OR p.proposal_id IS NULL OR is_stale)
+WHERE ($again OR p.proposal_id IS NULL OR is_stale) AND o.withdrawn_at IS NULL
   AND NOT EXISTS (SELECT 1 FROM attempt a WHERE a.entity = 'proposal' AND a.stage = 'proposals'
                   AND a.entity_id = o.proposal_id AND a.next_try_at > $now)
   AND NOT EXISTS (SELECT 1 FROM rejection r WHERE r.entity = 'proposal' AND r.stage = 'proposals'

@@ -12,6 +12,7 @@ from itertools import groupby
 from typing import Any
 
 from hubbleclip.archives import Archive
+from hubbleclip.archives.base import STALE_NUMBER
 from hubbleclip.catalog.catalog import Catalog
 from hubbleclip.catalog.pending import pending_products, to_records
 from hubbleclip.core.records import Listing, Observation, Rejection
@@ -58,7 +59,8 @@ def list_products(known: Known, archive: Archive, digest: str) -> Batch:
     Returns
     -------
     dict
-        Lists of rows under the keys `product`, `rejection` and `listing`; under `failure`, the proposals that failed.
+        Lists of rows under the keys `product`, `rejection` and `listing`; under `failure`, the proposals that failed;
+        under `stale`, the ids of observations that the archive has withdrawn or renumbered.
 
     """
     observations = known.observations
@@ -71,11 +73,21 @@ def list_products(known: Known, archive: Archive, digest: str) -> Batch:
         if len(groups) == 1:
             return {"failure": [listed]}
         return merged(list_products(Known(group, known.taken), archive, digest) for group in groups)
+    products, rejections = listed
     now = datetime.now(UTC)
+    proposals = {item.obs_id: item.proposal_id for item in observations}
+    stale = [item for item in rejections if item.reason == STALE_NUMBER]
+    failed = {proposals[item.entity_id]: item for item in stale}
     listings = [
-        Listing(obs_id=o.obs_id, settings_digest=digest, fingerprint=o.fingerprint, listed_at=now) for o in observations
+        Listing(obs_id=o.obs_id, settings_digest=digest, fingerprint=o.fingerprint, listed_at=now)
+        for o in observations
+        if o.proposal_id not in failed
     ]
-    return {"product": listed[0], "rejection": listed[1], "listing": listings}
+    return {
+        "product": products, "listing": listings, "rejection": [item for item in rejections if item not in stale],
+        "failure": [replace(item, entity="proposal", entity_id=name) for name, item in failed.items()],
+        "stale": [item.entity_id for item in stale],
+    }  # fmt: skip
 
 
 def list_pending(stage: Stage, archive: Archive) -> None:
@@ -162,12 +174,14 @@ def write_listing(stage: Stage, batch: Batch) -> None:
         Rows as returned by `list_products`.
 
     """
-    products = batch.pop("product", [])
+    products, stale = batch.pop("product", []), batch.pop("stale", [])
     if stage.settings.archive.from_raw:
         batch["listing"] = with_known_dates(stage.catalog, batch.get("listing", []))
     with stage.catalog.transaction():
         incoming = {"product": products, "listing": batch.get("listing", []), "rejection": batch.get("rejection", [])}
         stage.catalog.run("write_listing", incoming, now=datetime.now(UTC))
+        if stale:
+            stage.catalog.run("forget_days", ids=stale)
         write_with_retries(stage, batch, entity="proposal", work="products", done=[])
 
 

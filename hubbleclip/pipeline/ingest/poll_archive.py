@@ -6,18 +6,20 @@ This module does not use Prefect: a command that has nothing to do must end quic
 from __future__ import annotations
 
 import logging
+import math
 from datetime import UTC, datetime
 from itertools import chain
 
 from hubbleclip.archives import Archive, open_archive
 from hubbleclip.archives.base import ObservationPage
-from hubbleclip.archives.mast.criteria import mjd_of
+from hubbleclip.archives.mast.criteria import mjd_now, mjd_of
 from hubbleclip.catalog.pending import pending_fetch, pending_products, pending_proposals
 from hubbleclip.config.settings import Settings
-from hubbleclip.core.records import Observation, Watermark
-from hubbleclip.pipeline.engine.boundaries import checked
+from hubbleclip.core.records import Watermark
 from hubbleclip.pipeline.engine.services import archive_service
 from hubbleclip.pipeline.engine.stage import Stage, bounded_catalog, layout_of
+from hubbleclip.pipeline.ingest.receive import Reception
+from hubbleclip.pipeline.ingest.recount import Days, recount
 from hubbleclip.pipeline.remote_store import synchronised_catalog
 
 log = logging.getLogger("hubbleclip.pipeline")
@@ -48,11 +50,11 @@ def poll(settings: Settings) -> bool:
 
 
 def query_observations(stage: Stage, archive: Archive) -> None:
-    """Query the observations that were released since the watermark, page by page, and write the new and changed ones.
+    """Query the observations that were released since the watermark, and older ones that the archive has changed.
 
     The watermark is the release date up to which all observations are in the catalog. It is raised only after these
     observations have been written, so that an interrupted query resumes at the watermark. When stored responses are
-    read (`archive.from_raw`), all of them are read and the watermark is not changed.
+    read (`archive.from_raw`), all of them are read, and the watermark is not changed.
 
     Parameters
     ----------
@@ -67,49 +69,22 @@ def query_observations(stage: Stage, archive: Archive) -> None:
     known = [row["released_mjd"] for row in stage.catalog.rows(sql, [archive.name, settings.digest()])]
     first_mjd = mjd_of(settings.since)
     since_mjd = first_mjd if settings.from_raw else max([first_mjd, *(mark - settings.overlap_days for mark in known)])
-    newest_mjd = max([first_mjd, *known])
-    num_new = num = 0
-    for answered in chain(archive.query_observations(since_mjd), [ObservationPage()]):
-        if answered.is_checkpoint:
+    # Days are queried as a whole, because their rows are counted.
+    days = Days(math.floor(since_mjd), math.floor(mjd_now()) + 1)
+    reception, is_counted = Reception(stage, archive.name, days.first), not (settings.from_raw or archive.is_local)
+    for page in chain(archive.query_observations(days.first), [ObservationPage()]):
+        if not page.is_checkpoint:
+            reception.write(page)
+        elif not settings.from_raw:
+            newest_mjd = max([first_mjd, *known, reception.newest_mjd])
+            if is_counted:
+                reception.complete(math.floor(newest_mjd))
             known = move_watermark(stage, archive, known, newest_mjd)
-            continue
-        page, new = write_page(stage, answered)
-        newest_mjd = max([newest_mjd, *(o.released_mjd for o in page if o.released_mjd is not None)])
-        num, num_new = num + len(page), num_new + new
-    log.info("ingest: %d observations since MJD %.2f, %d of them new or changed", num, since_mjd, num_new)
-
-
-def write_page(stage: Stage, page: ObservationPage) -> tuple[list[Observation], int]:
-    """Write the new and changed observations of a page, and the rejections of its other rows.
-
-    Parameters
-    ----------
-    stage
-        The running stage, whose catalog is open for writing.
-    page
-        One page of the archive's answer.
-
-    Returns
-    -------
-    list of Observation
-        The observations that keep their data contract.
-    int
-        Number of new and changed observations.
-
-    """
-    batch = checked(stage, {"observation": page.observations}, "query-observations")
-    rejections = [*batch.get("rejection", ()), *page.rejections]
-    changed = {
-        "observation": stage.catalog.changed_rows("observation", batch["observation"]),
-        "rejection": stage.catalog.changed_rows("rejection", rejections),
-    }
-    if any(map(len, changed.values())):
-        names = changed["observation"]["obs_id"].to_pylist()
-        with stage.catalog.transaction():
-            stage.catalog.run("clear_failures", entity="observation", stage="observations", ids=names)
-            stage.catalog.run("carry_fingerprints", {"observation": changed["observation"]})
-            stage.catalog.upsert(changed)
-    return batch["observation"], len(changed["observation"])
+    num_new = reception.num_new
+    if is_counted:
+        reception.complete(days.end)
+        num_new += recount(stage, archive, Days(math.floor(first_mjd), days.first))
+    log.info("ingest: %d observations since MJD %d, %d new or changed", reception.num, days.first, num_new)
 
 
 def move_watermark(stage: Stage, archive: Archive, known: list[float], newest_mjd: float) -> list[float]:
@@ -133,7 +108,7 @@ def move_watermark(stage: Stage, archive: Archive, known: list[float], newest_mj
 
     """
     settings = stage.settings.archive
-    if known == [newest_mjd] or settings.from_raw:
+    if known == [newest_mjd]:
         return known
     mark = Watermark(
         archive=archive.name, query_digest=settings.digest(), released_mjd=newest_mjd, updated_at=datetime.now(UTC)

@@ -1,0 +1,164 @@
+"""Write the observations that an archive query returns, and what the query shows about days of release as a whole."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, date, datetime
+
+from hubbleclip.archives.base import ObservationPage
+from hubbleclip.archives.mast.criteria import MJD_ZERO, mjd_of
+from hubbleclip.core.records import DayCount
+from hubbleclip.pipeline.engine.boundaries import checked
+from hubbleclip.pipeline.engine.stage import Stage
+
+
+class Reception:
+    """Writes the pages of a query over a range of days of release.
+
+    When all rows of some days have been received, their number is recorded, and observations that an earlier query
+    returned and this one did not are marked as withdrawn.
+
+    Parameters
+    ----------
+    stage
+        The running stage, whose catalog is open for writing.
+    archive
+        Name of the archive.
+    first_day
+        First day of the range (MJD).
+
+
+    Attributes
+    ----------
+    newest_mjd : float
+        Latest release date so far (MJD).
+    num, num_new : int
+        Number of observations so far, and of new and changed ones.
+    num_rows : collections.Counter
+        Number of rows by day of release (MJD), of the days that are not complete.
+
+    """
+
+    def __init__(self, stage: Stage, archive: str, first_day: int) -> None:
+        self.stage = stage
+        self.query = {"archive": archive, "query_digest": stage.settings.archive.digest()}
+        self.first_day = first_day
+        self.newest_mjd = -math.inf
+        self.num = self.num_new = 0
+        self.num_rows: Counter[int] = Counter()
+        self._day_by_obs_id: dict[str, int] = {}
+
+    def write(self, page: ObservationPage) -> None:
+        """Write the new and changed observations of a page, and the rejections of its other rows.
+
+        Parameters
+        ----------
+        page
+            One page of the archive's answer.
+
+        """
+        catalog, digest = self.stage.catalog, self.query["query_digest"]
+        own = [replace(item, query_digest=digest) for item in page]
+        batch = checked(self.stage, {"observation": own}, "query-observations")
+        valid, rejections = batch["observation"], [*batch.get("rejection", ()), *page.rejections]
+        changed = {
+            "observation": catalog.changed_rows("observation", valid),
+            "rejection": catalog.changed_rows("rejection", rejections),
+        }
+        if any(map(len, changed.values())):
+            names = changed["observation"]["obs_id"].to_pylist()
+            with catalog.transaction():
+                catalog.run("clear_failures", entity="observation", stage="observations", ids=names)
+                catalog.run("carry_fingerprints", {"observation": changed["observation"]})
+                catalog.upsert(changed)
+        dates = {item.obs_id: item.released_mjd for item in valid if item.released_mjd is not None}
+        self.newest_mjd = max([self.newest_mjd, *dates.values()])
+        self._day_by_obs_id |= {obs_id: math.floor(mjd) for obs_id, mjd in dates.items()}
+        self.num_rows.update(page.num_rows)
+        self.num, self.num_new = self.num + len(valid), self.num_new + len(changed["observation"])
+
+    def complete(self, end_day: int) -> None:
+        """Record that all rows of the days before a day have been received.
+
+        Parameters
+        ----------
+        end_day
+            First day (MJD) whose rows may be incomplete.
+
+        """
+        if end_day <= self.first_day:
+            return
+        catalog, now = self.stage.catalog, datetime.now(UTC)
+        span = self.query | {"first": self.first_day, "end": end_day}
+        known = {row["day_mjd"]: row["num_rows"] for row in catalog.named_query("known_days", **span)}
+        since_day = math.floor(mjd_of(self.stage.settings.archive.since))
+        days = {since_day, *new_years(self.first_day, end_day), *known, *self.num_rows}
+        new = [
+            DayCount(**self.query, day_mjd=day, num_rows=self.num_rows[day], counted_at=now)
+            for day in sorted(days)
+            if self.first_day <= day < end_day and known.get(day, -1) != self.num_rows[day]
+        ]
+        missing = catalog.named_query("missing_observations", **span, seen=list(self._day_by_obs_id))
+        if new or missing:
+            with catalog.transaction():
+                catalog.upsert({"day_count": new})
+                if missing:
+                    catalog.run("withdraw", ids=[row["obs_id"] for row in missing], now=now)
+        self.first_day = end_day
+        self.num_rows = Counter({day: num for day, num in self.num_rows.items() if day >= end_day})
+        self._day_by_obs_id = {name: day for name, day in self._day_by_obs_id.items() if day >= end_day}
+
+
+def new_years(first_day: int, end_day: int) -> Iterator[int]:
+    """List the first days of the years in a range of days.
+
+    Parameters
+    ----------
+    first_day, end_day
+        First day of the range, and the day after its last day (MJD).
+
+    Yields
+    ------
+    int
+        Days (MJD).
+
+    """
+    years = range(date_of(first_day - 1).year + 1, date_of(end_day - 1).year + 1)
+    yield from (day_of(date(year, 1, 1)) for year in years)
+
+
+def day_of(day: date) -> int:
+    """Convert a date to MJD.
+
+    Parameters
+    ----------
+    day
+        Date (UTC).
+
+    Returns
+    -------
+    int
+        The day (MJD).
+
+    """
+    return (day - MJD_ZERO).days
+
+
+def date_of(day_mjd: int) -> date:
+    """Convert an MJD to a date.
+
+    Parameters
+    ----------
+    day_mjd
+        The day (MJD).
+
+    Returns
+    -------
+    datetime.date
+        Date (UTC).
+
+    """
+    return date.fromordinal(MJD_ZERO.toordinal() + day_mjd)
