@@ -161,7 +161,7 @@ def recount(stage: Stage, archive: Archive, days: Days) -> int:
             if date_of(year.first).year not in current:
                 for part in changed_parts(year, count(year), known, count, settings.page_size):
                     num_new += receive_again(stage, archive, part, known)
-                stage.catalog.run("mark_counted", **query, first=year.first, now=now)
+                stage.catalog.run("mark_counted", None, **query, first=year.first, now=now)
         except ArchiveDownError:
             raise
         except ArchiveError as error:
