@@ -47,6 +47,8 @@ def write_summary(source: SourceText, backend: Backend, seed: int, layout: Layou
     calls = path.with_suffix(".calls")
     started = time.monotonic()
     reply = backend.ask(source, lambda: count_call(calls))
+    # Without a model there is no request, and equal inputs give equal rows.
+    took_s = round(time.monotonic() - started, 3) if backend.is_model else 0.0
     grounded = ground(reply.answer, source.text)
     summary = AbstractSummary(
         abstract_sha256=source.abstract_sha256, writer=writer, is_model=backend.is_model, model=backend.model,
@@ -54,7 +56,7 @@ def write_summary(source: SourceText, backend: Backend, seed: int, layout: Layou
         schema_version=SCHEMA_VERSION, seed=seed, **grounded.answer.model_dump(), ungrounded=grounded.dropped,
         num_named=grounded.num_checked, num_calls=calls.stat().st_size if calls.is_file() else 0,
         prompt_tokens=reply.prompt_tokens, answer_tokens=reply.answer_tokens,
-        duration_s=round(time.monotonic() - started, 3), answered_at=datetime.now(UTC),
+        duration_s=took_s, answered_at=datetime.now(UTC),
     )  # fmt: skip
     # Without a model, an answer costs less than a file. `dump_json` writes what `read_stored` reads.
     if backend.is_model:

@@ -72,6 +72,16 @@ def test_a_second_run_finds_nothing_to_do_and_a_changed_abstract_is_written_abou
     assert rows(layout, "SELECT count(*) AS num FROM abstract_summary")[0]["num"] == 3
 
 
+def test_rules_give_equal_rows_again(layout: Layout, settings: Settings) -> None:
+    captions(settings)
+    query = "SELECT * EXCLUDE (answered_at) FROM abstract_summary ORDER BY ALL"
+    first = rows(layout, query)
+    with writing_catalog(layout) as catalog:
+        catalog.connection.execute("DELETE FROM abstract_summary")
+    captions(settings)
+    assert rows(layout, query) == first
+
+
 def test_another_writer_writes_beside_the_first(layout: Layout, settings: Settings) -> None:
     captions(settings)
     with writing_catalog(layout) as catalog:
