@@ -27,7 +27,8 @@ from hubbleclip.core.text_cleaning import clean_number
 from hubbleclip.fits.keywords import FileFacts, read_facts
 
 LOG = logging.getLogger(__name__)
-SUFFIXES = {"science": (".fits", ".fit", ".fits.gz", ".fit.gz"), "preview": (".jpg", ".jpeg")}
+JPEG = (".jpg", ".jpeg")
+SUFFIXES = {"science": (".fits", ".fit", ".fits.gz", ".fit.gz"), "preview": JPEG, "total_preview": JPEG}
 """File name suffixes of the files to use, by the value of `archive.products`."""
 PROPOSALS_NAME = "proposals.jsonl"
 """Name of the proposals file that is read from the folder if `archive.proposals_file` is not set."""

@@ -71,9 +71,9 @@ class ArchiveSettings(Section):
     """Query only exposures of at least this duration, in seconds."""
     intent: Literal["science", "calibration", "any"] = "science"
     """Which observations to query: science observations, calibrations, or both (`any`)."""
-    products: Literal["science", "preview"] = "science"
-    """Kind of files to fetch: `science` means calibrated FITS files; `preview` means JPEG previews (as in the paper),
-    without colour previews.
+    products: Literal["science", "preview", "total_preview"] = "science"
+    """Kind of files to fetch: `science` means calibrated FITS files; `preview` means JPEG previews of one filter each;
+    `total_preview` means JPEG previews of all filters of a visit together, in grey and in colour (as in the paper).
     """
     page_size: int = Field(5000, ge=1, le=50000)
     """Maximum number of observations per request; a date window with more observations is split. MAST truncates

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -11,6 +11,8 @@ from hubbleclip.config.base import Section
 
 class TileSettings(Section):
     """How an image is cut into tiles."""
+
+    added_later: ClassVar[frozenset[str]] = frozenset({"mask_white_border"})
 
     recipe: Literal[7] = 7
     """Version of the algorithm that turns FITS files into tiles; a release that changes the algorithm gives tiles new
@@ -35,6 +37,10 @@ class TileSettings(Section):
     """
     colour: bool = False
     """Also make a colour tile of each visit with at least three filters, from images that are aligned on the sky."""
+    mask_white_border: bool = False
+    """For JPEG files: pixels of white areas that touch the border, such as the corners of a drizzled image's preview,
+    are invalid.
+    """
     format: Literal["png", "jpeg"] = "png"
     """File format of tiles: PNG is lossless, JPEG (quality 95) is smaller."""
     min_side_px: int = Field(64, ge=1)

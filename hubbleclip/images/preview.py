@@ -18,12 +18,17 @@ from hubbleclip.images.stretch import Stretch
 
 UNIT = "display"
 """Unit of an image whose pixel values are display levels, 0 to 255."""
+WHITE = 250
+"""Lowest level that counts as white; the levels of white areas in a JPEG file vary by a few."""
+MIN_WHITE_SHARE = 0.001
 NOISE_LEVELS = 1.0
 """Assumed noise of a preview in levels: the step between two levels."""
 
 
-def read_previews(content: Path | bytes, max_pixels: int, enough_px: int | None = None) -> list[ScienceImage]:
-    """Read a JPEG file as a list of one image, which has no WCS and whose pixels are all valid.
+def read_previews(
+    content: Path | bytes, max_pixels: int, enough_px: int | None = None, *, mask_white_border: bool = False
+) -> list[ScienceImage]:
+    """Read a JPEG file as a list of one image, which has no WCS.
 
     The stretch of the image is the identity, so that a tile has the levels of the preview.
 
@@ -35,6 +40,8 @@ def read_previews(content: Path | bytes, max_pixels: int, enough_px: int | None 
         Maximum number of pixels that the header may declare.
     enough_px : int or None
         Side in pixels that is sufficient. A larger image may be decoded at a reduced size; see `read_luminance`.
+    mask_white_border : bool
+        Whether the pixels found by `white_border` are invalid; otherwise all pixels are valid.
 
     Returns
     -------
@@ -47,10 +54,12 @@ def read_previews(content: Path | bytes, max_pixels: int, enough_px: int | None 
         `unreadable`, `truncated` or `too_large`.
     """
     levels_yx, shrink = read_luminance(content, max_pixels, enough_px)
-    stretch = Stretch(kind="linear", black=0, white=255, softening=1, sky=border_level(levels_yx), noise=NOISE_LEVELS)
+    outside_yx = white_border(levels_yx) if mask_white_border else np.zeros(levels_yx.shape, np.bool_)
+    sky = np.median(levels_yx[~outside_yx]) if outside_yx.any() else border_level(levels_yx)
+    stretch = Stretch(kind="linear", black=0, white=255, softening=1, sky=int(sky), noise=NOISE_LEVELS)
     image = ScienceImage(
         data_yx=levels_yx[::-1].astype(np.float32),  # the first row of a JPEG is the top row
-        valid_yx=np.ones(levels_yx.shape, np.bool_),
+        valid_yx=~outside_yx[::-1],
         wcs=None,
         chip=0,
         unit=UNIT,
@@ -128,6 +137,35 @@ def _decode(image: Image.Image, mode: str) -> NDArray[np.uint8]:
         return np.asarray(image if image.mode == mode else image.convert(mode))
     except (OSError, SyntaxError, ValueError) as error:
         raise ImageError("truncated", str(error)) from error
+
+
+def white_border(levels_yx: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    """Find the white areas that touch the border, such as the corners outside a rotated detector.
+
+    Parameters
+    ----------
+    levels_yx : uint8 (h, w)
+        Levels of the image.
+
+    Returns
+    -------
+    is_outside : bool (h, w)
+        Mask of the areas. A white area is a connected one of levels of at least `WHITE`; smaller ones than
+        `MIN_WHITE_SHARE` of the image may be stars and are left as they are. The mask extends one pixel beyond an area,
+        because JPEG and the reduction of the size mix the levels of neighbouring pixels. All False if no pixel would be
+        left.
+    """
+    from scipy import ndimage  # noqa: PLC0415 - the import takes 0.1 s, and few settings need it
+
+    labels_yx, _ = ndimage.label(levels_yx >= WHITE)
+    on_border = np.concatenate([labels_yx[0], labels_yx[-1], labels_yx[:, 0], labels_yx[:, -1]])
+    sizes = np.bincount(labels_yx.ravel())
+    is_area = np.zeros(sizes.size, np.bool_)
+    is_area[on_border] = True
+    is_area &= sizes >= MIN_WHITE_SHARE * levels_yx.size
+    is_area[0] = False  # the label of all other pixels
+    is_outside: NDArray[np.bool_] = ndimage.binary_dilation(is_area[labels_yx], np.ones((3, 3), np.bool_))
+    return np.zeros_like(is_outside) if is_outside.all() else is_outside
 
 
 def border_level(levels_yx: NDArray[np.uint8]) -> int:

@@ -58,7 +58,8 @@ def _read_fits(path: Path, settings: TileSettings, file_name: str | None) -> Ite
 
 def _read_preview(content: Path | bytes, settings: TileSettings, file_name: str | None) -> Iterable[ScienceImage]:
     """Read a JPEG preview; see `Reader`. The preview is decoded at a reduced size if only an overview is cut."""
-    return read_previews(content, settings.max_pixels, settings.size_px if settings.views == ("overview",) else None)
+    enough_px = settings.size_px if settings.views == ("overview",) else None
+    return read_previews(content, settings.max_pixels, enough_px, mask_white_border=settings.mask_white_border)
 
 
 READERS: dict[str, Reader] = {

@@ -410,6 +410,19 @@ def test_a_preview_of_all_filters_stands_for_a_visit_that_has_no_other() -> None
     assert product([total, own], both, PREVIEWS).file_name == "ibol02010_drz.jpg"
 
 
+def test_of_total_previews_one_in_grey_and_one_in_colour_are_chosen_of_each_visit() -> None:
+    total, own = observation(TOTAL, filters="DETECTION"), observation()
+    settings = SETTINGS.model_copy(update={"products": "total_preview"})
+    rows = [
+        preview_of(total, "drc.jpg"), preview_of(total, "drc_color.jpg"), preview_of(total, "drc_thumb.jpg"),
+        preview_of(own, "drc.jpg"), preview_of(own, "color.jpg"), file_of(total, "drc"),
+    ]  # fmt: skip
+    names, reasons = chosen([total, own], rows, settings)
+    assert names == [f"{TOTAL}_drc.jpg", f"{TOTAL}_drc_color.jpg"]
+    assert reasons == {own.obs_id: "no_science_image"}
+    assert chosen([total], [preview_of(total, "color.jpg")], settings)[0] == [f"{TOTAL}_color.jpg"]
+
+
 def test_a_preview_of_no_stated_kind_is_better_than_none() -> None:
     own = observation("U27XCS01T")
     row = preview_of(own, "x.jpg") | {"productFilename": "u27xcs01t.jpg", "dataURI": "mast:HST/product/u27xcs01t.jpg"}

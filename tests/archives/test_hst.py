@@ -147,7 +147,7 @@ def test_each_observation_gets_its_best_file_once(archive: MastArchive) -> None:
 ODD_SKY = SKY.model_copy(update={"odd_products": True, "hap_share": 0.5, "previews": True})
 
 
-@pytest.mark.parametrize("products", ["science", "preview"])
+@pytest.mark.parametrize("products", ["science", "preview", "total_preview"])
 def test_foreign_files_and_grisms_of_the_lists_are_never_chosen(tmp_path: Path, products: str) -> None:
     with running_simulator(ODD_SKY) as url:
         archive = archive_at(url, tmp_path, products=products)
@@ -156,6 +156,7 @@ def test_foreign_files_and_grisms_of_the_lists_are_never_chosen(tmp_path: Path, 
         ours = {product.uri for item in ArchiveStore(ODD_SKY).observations.values() for product in item.products}
         assert found and {product.uri for product in found} <= ours
         assert not [product for product in found if re.search(r"_(raw|flt|flc)\.jpg$", product.file_name)]
+        assert products != "total_preview" or all("_total_" in product.file_name for product in found)
         assert all(archive.fetch_product(product).sha256 for product in found[:4])
     grisms = {item.obs_id for item in observations if item.filters == "G800L;CLEAR2L"}
     assert grisms and grisms == {item.entity_id for item in rejections if item.reason == "not_an_image"}

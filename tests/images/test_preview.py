@@ -16,7 +16,7 @@ from hubbleclip.core.errors import ImageError
 from hubbleclip.core.layout import SUFFIXES
 from hubbleclip.images.encode import decode_png
 from hubbleclip.images.normalize import prepare_image, render_rows
-from hubbleclip.images.preview import border_level, read_luminance, read_previews, read_rgb
+from hubbleclip.images.preview import border_level, read_luminance, read_previews, read_rgb, white_border
 from hubbleclip.images.stretch import apply_stretch
 from hubbleclip.images.tiling import READERS, VIEWS, tile_file
 
@@ -46,6 +46,40 @@ def packed(levels: np.ndarray) -> bytes:
 def pillows_own(path: Path) -> np.ndarray:
     with Image.open(path) as image:
         return np.array(image.convert("L"))
+
+
+def with_white_corners(levels: np.ndarray, side: int) -> tuple[np.ndarray, np.ndarray]:
+    """The picture with white triangles in its corners, and their mask."""
+    y, x = np.indices(levels.shape)
+    corners = np.minimum(y, levels.shape[0] - 1 - y) + np.minimum(x, levels.shape[1] - 1 - x) < side
+    return np.where(corners, 255, levels).astype(np.uint8), corners
+
+
+def test_white_corners_are_masked_and_shown_as_sky(tmp_path: Path) -> None:
+    levels, corners = with_white_corners(starry_levels(1200, 1100), 300)
+    levels[600:700, 500:600] = 255  # a white area inside, such as a saturated star, stays
+    path = write_jpeg(tmp_path / "a.jpg", levels)
+    small = TileSettings(size_px=256, views=("overview",), mask_white_border=True)
+    (tile,) = tile_file(path, SHA, small).tiles
+    shown = decode_png(tile.encoded)
+    assert shown.shape == (256, 256)
+    assert tile.valid_share == pytest.approx(1 - corners.mean(), abs=0.03)
+    assert max(shown[0, 12], shown[0, -12], shown[-1, 12], shown[-1, -12]) < 40
+    assert shown[128:148, 118:138].max() > 240
+    (plain,) = tile_file(path, SHA, small.model_copy(update={"mask_white_border": False})).tiles
+    assert decode_png(plain.encoded)[0, 20] > 240
+
+
+def test_a_picture_without_white_border_keeps_its_pixels(tmp_path: Path) -> None:
+    path = write_jpeg(tmp_path / "a.jpg", starry_levels(256, 280))
+    plain, masked = (
+        tile_file(path, SHA, SETTINGS.model_copy(update={"mask_white_border": on})).tiles for on in (False, True)
+    )
+    assert [tile.encoded for tile in plain] == [tile.encoded for tile in masked]
+
+
+def test_a_white_picture_is_not_masked() -> None:
+    assert not white_border(np.full((64, 64), 255, np.uint8)).any()
 
 
 @pytest.mark.parametrize("mode", ["L", "RGB", "CMYK"])

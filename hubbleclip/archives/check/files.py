@@ -86,7 +86,7 @@ def check_preview(probe: Probe) -> Iterator[Finding]:
     problem = content_problem(answer.body, ".jpg")
     found = problem.words if problem else f"{len(answer.body):,} bytes, intact"
     yield compare("preview", "a JPEG file", found, problem is None)
-    if problem is None and probe.settings.products == "preview":
+    if problem is None and probe.settings.products != "science":
         width, height = Image.open(io.BytesIO(answer.body)).size
         probe.measured.bytes_per_pixel = len(answer.body) / (width * height)
 

@@ -14,8 +14,9 @@ from hubbleclip.missions.base import Mission, ProductRanking
 
 Row = Mapping[str, Any]
 
-NO_PREVIEW = re.compile(r"colou?r|thumb", re.IGNORECASE)
-"""Pattern in the names of previews that cannot be used: colour images and thumbnails."""
+COLOUR = re.compile(r"_?colou?r", re.IGNORECASE)
+THUMBNAIL = re.compile(r"thumb", re.IGNORECASE)
+"""Patterns in the names and descriptions of previews in colour, and of thumbnails, which are never chosen."""
 SUFFIX = re.compile(r"_([a-z0-9]{3})\.(?:fits?|jpe?g)(?:\.gz)?$")
 
 
@@ -25,8 +26,8 @@ class Candidate:
 
     `owner` is the name of the exposure or association from which the file was made. `rank` is the file's position in
     the mission's product ranking, where 0 is the best, and `why` is the ranking's text that explains this position.
-    `is_mosaic` is True for a combination of several visits. `collection`, `proposal_number` and `filters` are empty if
-    the row does not have them.
+    `is_colour` is True for a preview in colour, `is_mosaic` for a combination of several visits. `collection`,
+    `proposal_number` and `filters` are empty if the row does not have them.
     """
 
     obsid: int | None
@@ -38,6 +39,7 @@ class Candidate:
     why: str
     size_bytes: int | None
     archive_version: str
+    is_colour: bool
     is_mosaic: bool
     collection: str
     proposal_number: str
@@ -85,11 +87,40 @@ def preview_from_row(row: Row, ranking: ProductRanking) -> Candidate | None:
         not previews.
 
     """
+    found = _preview_from_row(row, ranking)
+    return None if found is None or found.is_colour else found
+
+
+def total_preview_from_row(row: Row, ranking: ProductRanking) -> Candidate | None:
+    """Make a candidate from a product row that describes a JPEG preview of all filters of a visit together.
+
+    Parameters
+    ----------
+    row
+        MAST's product row.
+    ranking
+        The mission's product ranking, which parses the names of files.
+
+    Returns
+    -------
+    Candidate or None
+        The candidate, in grey or in colour; None for all other files.
+
+    """
+    found = _preview_from_row(row, ranking)
+    if found is None:
+        return None
+    stem, _, suffix = COLOUR.sub("", found.file_name).rpartition(".")[0].rpartition("_")
+    return found if ranking.is_total(stem) or ranking.is_total(f"{stem}_{suffix}") else None
+
+
+def _preview_from_row(row: Row, ranking: ProductRanking) -> Candidate | None:
+    """Make a candidate from a product row that describes a JPEG preview; None for other files and for thumbnails."""
     if str(row.get("productType")).upper() != "PREVIEW":
         return None
     plain = plain_row(row)
     name = _file_name(plain)
-    if not name.lower().endswith((".jpg", ".jpeg")) or NO_PREVIEW.search(f"{name} {plain.get('description')}"):
+    if not name.lower().endswith((".jpg", ".jpeg")) or THUMBNAIL.search(f"{name} {plain.get('description')}"):
         return None
     kind = _suffix(name)
     if kind in ranking.no_previews:
@@ -189,6 +220,7 @@ def _candidate(plain: Row, name: str, origin: str, kind: str, ranking: ProductRa
         why=ranking.order[origin, kind],
         size_bytes=size,
         archive_version=f"{plain.get('prvversion', '-')}, {'-' if size is None else size} bytes",
+        is_colour=COLOUR.search(f"{name} {plain.get('description')}") is not None,
         is_mosaic=ranking.is_mosaic(stem),
         collection=str(plain.get("obs_collection", "")).upper(),
         proposal_number=str(number),

@@ -23,6 +23,7 @@ from hubbleclip.archives.mast.product_candidates import (
     filter_names,
     preview_from_row,
     refusal,
+    total_preview_from_row,
 )
 from hubbleclip.config.settings import ArchiveSettings
 from hubbleclip.core.records import Observation, Product, Rejection
@@ -32,7 +33,10 @@ Key = tuple[str, ...]
 Reason = tuple[str, str]
 """Short code and one-line explanation of a rejection."""
 
-PREVIEW = "preview"
+SCIENCE, PREVIEW = "science", "preview"
+READERS = {SCIENCE: candidate_from_row, PREVIEW: preview_from_row, "total_preview": total_preview_from_row}
+"""Function that makes a candidate of a product row, by the value of `archive.products`."""
+COLOUR = "COLOUR"
 BYTES_PER_MB = 1_000_000
 FILTERS = 3
 """Position of the filters in a group's key."""
@@ -107,7 +111,7 @@ def select_products(
     """
     rejected = {item.obs_id: rejection_reason(item, mission) for item in observations}
     usable = [item for item in observations if rejected[item.obs_id] is None]
-    read = preview_from_row if settings.products == PREVIEW else candidate_from_row
+    read = READERS[settings.products]
     candidates = filter(None, (read(row, mission.products) for row in rows))
     groups = group_files(usable, candidates, mission, collections_of(settings, mission))
     for group in groups:
@@ -199,7 +203,11 @@ def group_files(
         if owner is not None:
             files.setdefault(candidate.uri, (candidate, owner))
     for candidate, owner in files.values():
-        group = groups[group_key(owner, visits, mission.products)]
+        key = group_key(owner, visits, mission.products)
+        if candidate.is_colour:  # a picture in colour is chosen besides the one in grey
+            key = (*key, COLOUR)
+            groups.setdefault(key, Group(key, members[key[:-1]]))
+        group = groups[key]
         if problem := refusal(candidate, owner, mission, collections):
             group.refused[candidate.file_name] = problem
         else:
@@ -282,7 +290,7 @@ def _choose_file(group: Group, settings: ArchiveSettings) -> None:
         obs_id=owner.obs_id,
         proposal_id=owner.proposal_id,
         file_name=best.file_name,
-        kind=PREVIEW if settings.products == PREVIEW else best.kind,
+        kind=best.kind if settings.products == SCIENCE else PREVIEW,
         size_bytes=best.size_bytes,
         choice=f"{best.why}: best of {num} ({kinds})"
         + (f", {too_large} of them larger than archive.max_product_mb" if too_large else ""),
