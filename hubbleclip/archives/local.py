@@ -22,7 +22,7 @@ from hubbleclip.core.errors import DownloadError, SettingsError
 from hubbleclip.core.io import sha256_bytes, sha256_file
 from hubbleclip.core.layout import Layout
 from hubbleclip.core.process_local import ProcessLocal
-from hubbleclip.core.records import Observation, Product, Proposal, Rejection
+from hubbleclip.core.records import HEADER_SOURCE, Observation, Product, Proposal, Rejection
 from hubbleclip.core.text_cleaning import clean_number
 from hubbleclip.fits.keywords import FileFacts, read_facts
 
@@ -203,7 +203,8 @@ class LocalArchive(ProcessLocal):
     def fetch_proposals(self, numbers: Sequence[str]) -> tuple[list[Proposal], list[Rejection]]:
         """Look up proposals in the proposals file and in the headers of the folder's files.
 
-        A proposal that is not in the proposals file is made from the header of its first file and has no abstract.
+        A proposal that is not in the proposals file is made from the header of its first file and has no abstract; its
+        samples get the titles of their own files.
 
         Parameters
         ----------
@@ -239,7 +240,7 @@ class LocalArchive(ProcessLocal):
         row = self.rows.get((facts.mission, number)) or self.rows.get(("", number))
         text = row or ProposalText(number=number)
         text = replace(text, title=text.title or facts.title, pi=text.pi or facts.pi)
-        source = self.proposals_file.name if row and self.proposals_file else "header"
+        source = self.proposals_file.name if row and self.proposals_file else HEADER_SOURCE
         return text.to_proposal(proposal_id, self.name, source)
 
     def set_file_lookup(self, known: Known) -> None:

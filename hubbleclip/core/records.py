@@ -10,6 +10,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+HEADER_SOURCE = "header"
+"""Value of `Proposal.source` and `Sample.caption_source` for texts that were made from the headers of files."""
+PROPOSAL_SOURCE = "proposal"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Proposal:
@@ -248,8 +252,9 @@ class SplitAssignment:
 class Sample:
     """One image-text sample; the same row is in the `json` member of the tar file, the manifest and the catalog.
 
-    The fields from `chip` on give the place of the tile in its product, its WCS, and the limits of its stretch, as in
-    `Tile`. They are None in datasets of contract version 1.2 and earlier.
+    The fields from `chip` to `softening` give the place of the tile in its product, its WCS, and the limits of its
+    stretch, as in `Tile`. They are None in datasets of contract version 1.2 and earlier. `caption_source` is
+    `proposal`, or `header` for captions that were made from the file's header; None means `proposal`.
     """
 
     tile_id: str
@@ -287,6 +292,7 @@ class Sample:
     black: float | None = None
     white: float | None = None
     softening: float | None = None
+    caption_source: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,10 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from hubbleclip.config.settings import ShardSettings
-from hubbleclip.core.records import Caption, Observation, Proposal, Rejection, Sample, SplitAssignment, Tile
+from hubbleclip.core.records import (
+    HEADER_SOURCE,
+    PROPOSAL_SOURCE,
+    Caption,
+    Observation,
+    Proposal,
+    Rejection,
+    Sample,
+    SplitAssignment,
+    Tile,
+)
 from hubbleclip.dataset.captions import make_captions
 from hubbleclip.dataset.splits.material import Material
 from hubbleclip.dataset.splits.sky_guard import EXCLUDED
@@ -43,7 +54,10 @@ def make_samples(
             continue
         texts = captions.get(tile.proposal_id)
         if texts:
-            proposal, observation = material.proposals[tile.proposal_id], material.observations[tile.obs_id]
+            observation = material.observations[tile.obs_id]
+            proposal = titled_by(observation, material.proposals[tile.proposal_id])
+            if proposal.source == HEADER_SOURCE:
+                texts = make_captions(proposal, settings.caption_kinds)
             samples.append(make_sample(tile, observation, proposal, assignment, texts))
         else:
             rejections.append(_rejection(tile, settings, now))
@@ -70,6 +84,29 @@ def captions_of(material: Material, kinds: Sequence[str]) -> dict[str, list[Capt
         key: make_captions(proposal, kinds, material.summaries.get(key, {}))
         for key, proposal in material.proposals.items()
     }
+
+
+def titled_by(observation: Observation, proposal: Proposal) -> Proposal:
+    """Return the texts that describe an observation.
+
+    A proposal that was made from the headers of files has the title of one of these files, which names the target and
+    the filter of that file alone.
+
+    Parameters
+    ----------
+    observation
+        An observation of the proposal.
+    proposal
+        The proposal.
+
+    Returns
+    -------
+    Proposal
+        The proposal, with the observation's own title if the proposal was made from headers.
+
+    """
+    is_from_header = proposal.source == HEADER_SOURCE
+    return replace(proposal, title=observation.title or proposal.title) if is_from_header else proposal
 
 
 def make_sample(
@@ -110,6 +147,7 @@ def make_sample(
         caption_kinds=[caption.kind for caption in captions], captions=[caption.text for caption in captions],
         view=tile.view, chip=tile.chip, y0=tile.y0, x0=tile.x0, shrink=tile.shrink, wcs=tile.wcs, unit=tile.unit,
         black=tile.black, white=tile.white, softening=tile.softening,
+        caption_source=HEADER_SOURCE if proposal.source == HEADER_SOURCE else PROPOSAL_SOURCE,
     )  # fmt: skip
 
 

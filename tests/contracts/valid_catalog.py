@@ -60,7 +60,7 @@ def sample(letter: str, group_id: str) -> records.Sample:
         corners_deg=[10.0, 41.0] * 4, pixel_scale_arcsec=0.04, valid_share=1.0, product_uri="mast:p1",
         product_sha256=hex_of("b", 64), png_sha256=hex_of("c", 64), caption_kinds=["abstract"], captions=["Stars."],
         view="native", chip=1, y0=0, x0=0, shrink=1.0, wcs="WCSAXES", unit="ELECTRONS/S", black=0.0, white=9.0,
-        softening=3.0,
+        softening=3.0, caption_source="proposal",
     )  # fmt: skip
 
 

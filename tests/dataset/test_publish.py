@@ -75,6 +75,27 @@ def test_the_card_counts_captions_by_kind_and_says_which_were_not_written_by_the
     assert "**Kinds with `@` were not written by the proposers**, but by `rules-1.1`, `small-1.1.7`" in text
 
 
+@pytest.mark.parametrize(
+    ("num_headers", "told", "untold"),
+    [(0, "the abstracts of the proposals", "headers"), (60, "no proposal text is known", "abstracts"),
+     (20, "the abstracts of the proposals that won the time, or for 20 of them texts", "no proposal text")],
+)  # fmt: skip
+def test_the_card_says_what_the_captions_were_made_from(num_headers, told, untold, tmp_path):
+    samples = [
+        replace(one, caption_source="header" if index < num_headers else "proposal")
+        for index, one in enumerate(SAMPLES)
+    ]
+    dataset = build_dataset(
+        samples, PNGS.__getitem__, tmp_path, ShardSettings(), contract_version="1", code_version="v"
+    )
+    first = front_matter(tmp_path / dataset.dataset.digest)[1].strip().splitlines()[2]
+    assert told in first and untold not in first
+
+
+def test_the_card_names_the_share_of_the_largest_proposals(built):
+    assert "10 proposals; the largest has 10.0% of the samples, the ten largest have 100.0%" in front_matter(built)[1]
+
+
 def test_the_card_of_hubble_data_credits_nasa_esa_stsci_and_the_investigators(tmp_path):
     samples = [replace(one, archive="hst", pi=f"Investigator {one.proposal_id}") for one in SAMPLES]
     dataset = build_dataset(

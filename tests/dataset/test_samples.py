@@ -41,6 +41,25 @@ def test_without_an_abstract_the_title_is_the_main_caption():
     assert (sample.caption_kinds, sample.captions) == (["title"], ["Title of p"])
 
 
+def test_without_a_proposal_each_sample_has_the_title_of_its_own_file():
+    tiles = [tile("a", "p", obs_id="o1"), tile("b", "p", obs_id="o2")]
+    titles = {"o1": "M31 in F606W", "o2": "M33 in F814W"}
+    observations = {name: replace(observation(name, "p"), title=title) for name, title in titles.items()}
+    made = replace(proposal("p"), abstract=None, title=titles["o1"], source="header")
+    samples, _ = make_samples(material(tiles, observations, {"p": made}), assigned(tiles), SETTINGS)
+    found = {sample.obs_id: (sample.title, sample.captions, sample.caption_source) for sample in samples}
+    assert found == {name: (title, [title], "header") for name, title in titles.items()}
+
+
+def test_a_sample_of_a_proposal_says_so_and_keeps_its_title():
+    one = tile("a", "p", obs_id="o1")
+    (sample,), _ = make_samples(
+        material([one], {"o1": replace(observation("o1", "p"), title="Another")}, {"p": proposal("p")}),
+        assigned([one]), SETTINGS,
+    )  # fmt: skip
+    assert (sample.title, sample.caption_source) == ("Title of p", "proposal")
+
+
 def test_tiles_without_a_caption_are_rejected():
     tiles = [tile("a", "p"), tile("b", "unknown")]
     proposals = {"p": replace(proposal("p"), abstract=None)}

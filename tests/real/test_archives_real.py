@@ -21,6 +21,7 @@ from hubbleclip.archives.stsci.parsers import clean_text, parse_abstracts_cat, p
 from hubbleclip.config.settings import ArchiveSettings, FetchSettings, SimulatorSettings
 from hubbleclip.core.layout import Layout
 from hubbleclip.core.records import Observation
+from hubbleclip.dataset.samples import titled_by
 from hubbleclip.missions.hst import HST
 from hubbleclip.simulator.observations import make_proposals, observations_of
 from hubbleclip.simulator.server import mast_tables as tables
@@ -211,3 +212,18 @@ def test_real_headers_agree_with_the_index() -> None:
             assert item.proposal_id == f"local:{row['proposid']}"
         assert item.instrument.startswith(row["instrument"] or "UNKNOWN")
         assert set((item.filters or "").split(";")) <= set(row["filter"].split(";"))
+
+
+def test_without_proposals_each_real_file_is_described_by_its_own_header() -> None:
+    settings = ArchiveSettings(name="local", folder=DATA / "hst_fits")
+    archive = open_archive(settings, FetchSettings(), Layout(Path("unused")))
+    observations = [found for page in archive.query_observations(0) for found in page]
+    numbers = sorted({item.proposal_id.partition(":")[2] for item in observations})
+    proposals = {item.proposal_id: item for item in archive.fetch_proposals(numbers)[0]}
+    others = 0
+    for item in observations:
+        title = titled_by(item, proposals[item.proposal_id]).title
+        others += title != proposals[item.proposal_id].title
+        assert all(name in title for name in (item.filters or "").split(";"))
+        assert (item.target_name or "") in title
+    assert others > 10

@@ -10,6 +10,7 @@ from typing import Any
 import pyarrow as pa
 import yaml
 
+from hubbleclip.core.records import HEADER_SOURCE
 from hubbleclip.dataset.manifest import SPLITS, Row
 
 HUB_NAMES = {"train": "train", "val": "validation", "test": "test"}  # name of each split on the Hugging Face hub
@@ -25,7 +26,7 @@ def dataset_card(description: Row, manifest: pa.Table) -> str:
     description
         Description of the dataset; `digest`, `counts`, `shards`, `notices` and `code_version` are used.
     manifest
-        Manifest of the dataset; the columns `pi` and `proposal_id` are used.
+        Manifest of the dataset; the columns `pi`, `proposal_id` and `caption_source` are used.
 
     Returns
     -------
@@ -41,6 +42,7 @@ def dataset_card(description: Row, manifest: pa.Table) -> str:
         "num_samples": f"{manifest.num_rows:,}",
         "captions": caption_line(manifest),
         "counts": ", ".join(f"{counts[split]['samples']:,} in {split}" for split in SPLITS),
+        "texts": _texts(manifest),
         "largest": _largest_proposals(manifest),
         "simulated": SIMULATED if "simulated" in description["notices"] else "",
         "data_files": ", ".join(f'"{HUB_NAMES[split]}": {paths}' for split, paths in files.items()),
@@ -101,6 +103,19 @@ def shard_paths(description: Row) -> dict[str, list[str]]:
         folder = f"../{shard['home_digest']}/" if shard["home_digest"] else ""
         paths.setdefault(shard["split"], []).append(f"{folder}{shard['shard']}")
     return paths
+
+
+def _texts(manifest: pa.Table) -> str:
+    """Say what the captions were made from."""
+    names = manifest.column_names
+    sources = manifest["caption_source"].to_pylist() if "caption_source" in names else []
+    num_headers = sources.count(HEADER_SOURCE)
+    of_headers = "texts made from the headers of their files, which name target, instrument and filter"
+    if num_headers == 0:
+        return "the abstracts of the proposals that won the time"
+    if num_headers == manifest.num_rows:
+        return f"{of_headers}; no proposal text is known"
+    return f"the abstracts of the proposals that won the time, or for {num_headers:,} of them {of_headers}"
 
 
 def _largest_proposals(manifest: pa.Table) -> str:
