@@ -66,7 +66,7 @@ def foreign_rows(observation: SimObservation) -> list[Row]:
         _renamed(own | legacy, f"{visit}_01", "drz.fits", "mast:HLA/url/cgi-bin/getdata.cgi?dataset="),
         _preview(_renamed(own | legacy, f"{visit}_01", "drz.jpg", "mast:HLA/url/cgi-bin/preview.cgi?dataset=")),
         _renamed(own | {"proposal_id": None, "project": "HAP-MVM"}, cell, "drc.fits"),
-        *(_preview(_renamed(own, observation.obs_id.lower(), f"{kind}.jpg")) for kind in ("raw", "flt")),
+        *(_preview(_renamed(own, observation.obs_id.lower(), f"{kind}.jpg")) for kind in ("raw", "flt", "flc")),
     ]
     if observation.instrument.startswith("WFPC2"):
         rows.append(_renamed(own, observation.obs_id.lower(), "drz.fits"))

@@ -1,0 +1,34 @@
+"""What `hubbleclip status` says of a dataset's composition."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from valid_catalog import dataset, tile
+
+from hubbleclip.catalog.catalog import writing_catalog
+from hubbleclip.config.settings import Settings
+from hubbleclip.core.layout import Layout
+from hubbleclip.core.records import Placement
+from hubbleclip.pipeline.status import read_status, status_lines
+
+
+def test_the_largest_proposals_of_the_newest_dataset_are_shown(tmp_path: Path) -> None:
+    settings = Settings(data=tmp_path)
+    tiles = [tile(str(number), proposal_id=f"hst:{1 if number < 4 else number}") for number in range(1, 6)]
+    newest = dataset("1", num_samples=len(tiles))
+    older = replace(dataset("2"), built_at=newest.built_at.replace(year=2000))
+    places = [
+        Placement(dataset_digest=digest, tile_id=one.tile_id, shard="train-000000.tar", offset=0, length=1)
+        for digest, shown in ((newest.digest, tiles), (older.digest, tiles[4:])) for one in shown
+    ]  # fmt: skip
+    with writing_catalog(Layout(settings.root)) as catalog:
+        catalog.upsert({"tile": tiles, "dataset": [newest, older], "placement": places})
+    found = read_status(settings)
+    assert [(row["proposal_id"], row["num_samples"]) for row in found.counts["largest_proposals"]] == [
+        ("hst:1", 3), ("hst:4", 1), ("hst:5", 1),
+    ]  # fmt: skip
+    assert found.counts["largest_proposals"][0]["share"] == pytest.approx(0.6)
+    assert "largest  hst:1 has 60.0% of the samples, the 3 largest proposals 100.0%" in list(status_lines(found))
