@@ -339,18 +339,15 @@ def _in_order_of_draw(groups: Sequence[Group], taken: frozenset[str]) -> list[Gr
     """
     is_new = {group.draw: taken.isdisjoint(item.obs_id for item in group.observations) for group in groups}
     chosen = sorted((group for group in groups if group.product), key=lambda group: (is_new[group.draw], group.draw))
-    fields = pointings_of(group.owner for group in chosen)
     num_visits: Counter[tuple[int | str, str]] = Counter()
-    bands: dict[int | str, list[str]] = defaultdict(list)
+    num_bands: Counter[int | str] = Counter()
     places = {}
-    for group, field_label in zip(chosen, fields, strict=True):
-        band = group.key[FILTERS]
-        turn = num_visits[field_label, band]
-        num_visits[field_label, band] += 1
-        if turn == 0:
-            bands[field_label].append(band)
+    for group, pointing in zip(chosen, pointings_of(group.owner for group in chosen), strict=True):
+        visit = num_visits[pointing, group.key[FILTERS]]
+        num_visits[pointing, group.key[FILTERS]] += 1
         # A repeat visit comes after every new band; the first band of a pointing is the pointing itself.
-        places[group.draw] = (is_new[group.draw], turn, len(bands[field_label]) if turn == 0 else 0, group.draw)
+        places[group.draw] = (is_new[group.draw], visit, num_bands[pointing] if visit == 0 else 0, group.draw)
+        num_bands[pointing] += visit == 0
     return sorted(chosen, key=lambda group: places[group.draw])
 
 
