@@ -12,7 +12,7 @@ import pyarrow as pa
 import pytest
 from astropy.units import Unit
 
-from hubbleclip.catalog.migrations import migrate
+from hubbleclip.catalog.migrations import migrate, read_migrations
 from hubbleclip.config.settings import Settings
 from hubbleclip.contracts import schema
 from hubbleclip.contracts.schema import ARROW_TYPES, CONTRACT_NAMES, Column, read_contract, tables, to_arrow
@@ -53,6 +53,11 @@ def test_record_equals_contract(name: str) -> None:
             (hint,), required = [a for a in hint.__args__ if a is not type(None)], False
         expected.append((field.name, SQL_OF[hint], required))
     assert [(c.name, c.sql_type, c.required) for c in tables()[name].columns] == expected
+
+
+def test_migrations_are_numbered_from_one_without_gaps() -> None:
+    versions = [version for version, _, _ in read_migrations()]
+    assert versions == list(range(1, len(versions) + 1))
 
 
 def test_migrated_empty_catalog_equals_contract() -> None:
