@@ -1,8 +1,9 @@
 """The vector store of one machine: files of features, and an exact scan of their one-byte codes, mapped into memory.
 
-The scan computes the similarity of every admitted row from its codes, together with a bound of the error. A row whose
-upper bound is below the k-th largest lower bound cannot be among the best k; all others are scored again from their
-float16 features. The result is therefore the exact one, whatever the filter, and pages of a result never overlap.
+The scan computes the similarity of every admitted row from its codes, together with a bound of the error. The k rows
+with the largest upper bounds are scored again from their float16 features. A row whose upper bound is below the k-th of
+these scores cannot be among the best k; all others are scored again, too. The result is therefore the exact one,
+whatever the filter, and pages of a result never overlap.
 """
 
 from __future__ import annotations
@@ -154,8 +155,15 @@ class EmbeddedStore:
             return Scored(np.empty(0, np.int64), np.empty(0))
         query_d = unit_query(query_d, self._manifest.num_dims)
         row_n = few_rows(num_rows, mask_n, max(EXACT_ROWS, k))
-        row_n = self._candidates(query_d, k, mask_n) if row_n is None else row_n
-        return best_rows(row_n, self._scores(row_n, query_d), k)
+        if row_n is not None:
+            return best_rows(row_n, self._scores(row_n, query_d), k)
+        row_n, upper_n = self._candidates(query_d, k, mask_n)
+        is_likely_n = upper_n >= np.partition(upper_n, -k)[-k]
+        likely_n = row_n[is_likely_n]
+        score_n = self._scores(likely_n, query_d)
+        others_n = row_n[~is_likely_n & (upper_n >= np.partition(score_n, -k)[-k])]
+        scores = np.concatenate([score_n, self._scores(others_n, query_d)])
+        return best_rows(np.concatenate([likely_n, others_n]), scores, k)
 
     def features(self, rows: Rows | Sequence[int]) -> Floats:
         """See `VectorStore`."""
@@ -173,8 +181,8 @@ class EmbeddedStore:
         scores = self._pool.map(lambda block: dots(query_d, self.features(block)), blocks)
         return np.concatenate([np.empty(0), *scores]).round(SCORE_DECIMALS)
 
-    def _candidates(self, query_d: Floats, k: int, mask_n: Mask | None) -> Rows:
-        """Find the admitted rows that can be among the best `k` by the bounds of their similarities."""
+    def _candidates(self, query_d: Floats, k: int, mask_n: Mask | None) -> tuple[Rows, Floats]:
+        """Find the admitted rows that can be among the best `k` by their bounds, and the upper bounds."""
         for segment in self._segments.values():
             segment.check_codes()
         query = quantise(query_d[None])
@@ -186,7 +194,8 @@ class EmbeddedStore:
         blocks = [job.result() for job in jobs]
         lowest = np.concatenate([block.best_lower for block in blocks])
         threshold = np.partition(lowest, -k)[-k]
-        return np.concatenate([block.rows_above(threshold) for block in blocks])
+        found = [block.rows_above(threshold) for block in blocks]
+        return np.concatenate([row_n for row_n, _ in found]), np.concatenate([upper_n for _, upper_n in found])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -201,10 +210,11 @@ class _Block:
     upper_n: Floats
     best_lower: Floats
 
-    def rows_above(self, threshold: float) -> Rows:
-        """Find the rows whose upper bound reaches a threshold."""
+    def rows_above(self, threshold: float) -> tuple[Rows, Floats]:
+        """Find the rows whose upper bound reaches a threshold, and their upper bounds."""
         position_n = np.flatnonzero(self.upper_n >= threshold)
-        return self.start + (position_n if self.offset_n is None else self.offset_n[position_n])
+        row_n = self.start + (position_n if self.offset_n is None else self.offset_n[position_n])
+        return row_n, self.upper_n[position_n]
 
 
 def _bounds(segment: Segment, rows: slice, query: Codes, k: int, mask_n: Mask | None) -> _Block:
