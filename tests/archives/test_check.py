@@ -39,7 +39,7 @@ PLANTED = {
     "names_null": (QUERIES, Level.DIFFERS, "nulls"),
     "new_instrument": (QUERIES, Level.DIFFERS, "unseen values"),
     "file_lost": (QUERIES, Level.DIFFERS, f"proposal {PINS.proposal}"),
-    "sizes_changed": (QUERIES, Level.STOPS, "file, headers"),
+    "sizes_changed": (QUERIES, Level.STOPS, "file, size"),
     "no_ranges": (DOWNLOADS, Level.DIFFERS, "file, Range"),
     "no_version": (DOWNLOADS, Level.DIFFERS, "file, version"),
     "preview_moved": (DOWNLOADS, Level.DIFFERS, "preview"),
@@ -103,6 +103,14 @@ def test_a_planted_change_is_noticed(kind: str, tmp_path: Path) -> None:
 
 def test_each_change_of_the_simulator_is_planted() -> None:
     assert set(ARCHIVE_CHANGES) <= set(PLANTED)
+
+
+def test_previews_are_estimated_by_the_pinned_preview(simulator: str, tmp_path: Path) -> None:
+    measured = checked(simulator, tmp_path, products="preview").measured
+    assert measured.read_share == 1.0
+    assert measured.bytes_per_pixel is not None
+    assert measured.bytes_per_pixel < 2
+    assert measured.file_bytes
 
 
 def test_kept_answers_are_read_by_the_parsers(simulator: str, tmp_path: Path) -> None:

@@ -76,7 +76,7 @@ def estimate(
     share = measured.num_files / measured.num_sampled
     num_files = min(num_observations * share, num_proposals * archive.max_products_per_proposal)
     num_tiles = num_files * tiles_per_file(file_bytes / bytes_per_pixel, tiles)
-    arriving = num_files * file_bytes * measured.read_share
+    arriving = num_files * file_bytes * (1.0 if fetch.whole_files else measured.read_share)
     return Estimate(
         num_observations=round(num_observations), num_files=round(num_files), num_tiles=round(num_tiles),
         fetched_bytes=arriving, file_bytes=arriving if fetch.keep_fits else 0.0,

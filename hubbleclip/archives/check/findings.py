@@ -46,7 +46,7 @@ class Measured:
     bytes_per_pixel
         Bytes of the pinned file per pixel of its image.
     read_share
-        Share of a file's bytes that must be fetched.
+        Share of a file's bytes that is fetched if the server supports ranges.
     num_requests, total_s
         Requests of the whole check, and their time.
 

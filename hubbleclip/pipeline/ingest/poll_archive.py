@@ -16,6 +16,7 @@ from hubbleclip.archives.mast.criteria import mjd_now, mjd_of
 from hubbleclip.catalog.pending import pending_fetch, pending_products, pending_proposals
 from hubbleclip.config.settings import Settings
 from hubbleclip.core.records import Watermark
+from hubbleclip.pipeline.check_archive import check_before_first
 from hubbleclip.pipeline.engine.services import archive_service
 from hubbleclip.pipeline.engine.stage import Stage, bounded_catalog, layout_of
 from hubbleclip.pipeline.ingest.receive import Reception
@@ -44,6 +45,7 @@ def poll(settings: Settings) -> bool:
     with synchronised_catalog(layout), writer as catalog, archive_service(settings) as served:
         stage = Stage(name="ingest", settings=settings, layout=layout, catalog=catalog)
         archive = open_archive(served, settings.fetch, layout)
+        check_before_first(stage, served)
         query_observations(stage, archive)
         todo = pending_products(catalog, settings.archive) or pending_proposals(catalog, settings.archive)
         return bool(archive.is_local or todo or (settings.fetch.keep_fits and pending_fetch(catalog, settings)))
