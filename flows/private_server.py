@@ -5,7 +5,8 @@ profile's folder.
 
 Prefect's own temporary server is not used, because it stops while its clients still use it, prints tracebacks at exit
 and sends telemetry. The private server starts before Prefect is imported and sends no telemetry. It ends when the pipe
-from its parent process closes, so that it ends even if the parent is killed.
+from its parent process closes, so that it ends even if the parent is killed. It has a process group of its own, because
+Ctrl-C must not stop it before its clients.
 """
 
 from __future__ import annotations
@@ -56,21 +57,24 @@ def prefect_server(home: Path) -> Iterator[Callable[[], None]]:
         return
     os.environ.update({name: os.environ.get(name, value) for name, value in QUIET.items()})
     os.environ["PREFECT_HOME"] = str(home.absolute())
-    port = _free_port()
-    with subprocess.Popen([sys.executable, "-m", "flows.private_server", str(port)], stdin=subprocess.PIPE) as server:
+    # The socket is bound here and inherited, so that no other program can take the port before the server starts.
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}/api"
+        server = subprocess.Popen(
+            [sys.executable, "-m", "flows.private_server", str(listener.fileno())],
+            stdin=subprocess.PIPE, pass_fds=[listener.fileno()], process_group=0,
+        )  # fmt: skip
+    with server:
         try:
-            os.environ["PREFECT_API_URL"] = f"http://127.0.0.1:{port}/api"
-            yield partial(_wait_until_up, server, f"http://127.0.0.1:{port}/api/health")
+            os.environ["PREFECT_API_URL"] = url
+            yield partial(_wait_until_up, server, f"{url}/health")
+        except BaseException:
+            server.kill()  # its database need not be closed, and the person waits
+            raise
         finally:
             os.environ.pop("PREFECT_API_URL", None)
             if server.stdin:
                 server.stdin.close()
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def _wait_until_up(server: subprocess.Popen[bytes], url: str) -> None:
@@ -90,17 +94,14 @@ def main() -> None:
     import uvicorn  # noqa: PLC0415 - slow imports, which the parent process does not need
     from prefect.server.api.server import create_app  # noqa: PLC0415
 
-    config = uvicorn.Config(
-        create_app(), host="127.0.0.1", port=int(sys.argv[1]), log_level="critical", timeout_graceful_shutdown=1
-    )
-    server = uvicorn.Server(config)
+    server = uvicorn.Server(uvicorn.Config(create_app(), log_level="critical", timeout_graceful_shutdown=1))
 
     def watch() -> None:
         sys.stdin.read()
         server.should_exit = True
 
     threading.Thread(target=watch, daemon=True).start()
-    server.run()
+    server.run(sockets=[socket.socket(fileno=int(sys.argv[1]))])
 
 
 if __name__ == "__main__":

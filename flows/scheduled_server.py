@@ -99,6 +99,7 @@ def work(environment: Mapping[str, str], pools: Sequence[str]) -> None:
 
     """
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # waits for the workers, which stop their flow runs
     command = [sys.executable, "-m", "prefect", "worker", "start", "--type", "process", "--pool"]
     workers = [subprocess.Popen([*command, pool], env=dict(environment)) for pool in pools]
     try:

@@ -11,12 +11,13 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 from cyclopts import App, CycloptsError, Parameter
 
 from hubbleclip import __version__
 from hubbleclip.cli import checking, serving
+from hubbleclip.cli.interrupts import ending_on_interrupt
 from hubbleclip.cli.options import Options, PairOptions, Server
 from hubbleclip.cli.output import (
     TableFormat,
@@ -29,7 +30,7 @@ from hubbleclip.cli.output import (
 )
 from hubbleclip.cli.running import import_experiment, redirect_caches, run_flow, run_in_process, should_poll_first
 from hubbleclip.cli.searching import SearchOptions
-from hubbleclip.core.errors import CatalogError, HubbleclipError
+from hubbleclip.core.errors import NO_ACCESS_ERRNOS, CatalogError, HubbleclipError
 from hubbleclip.core.layout import Layout
 
 if TYPE_CHECKING:
@@ -435,13 +436,27 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """
     start_logging()
     try:
-        app(arguments, exit_on_error=False, print_error=False)
+        with ending_on_interrupt():
+            app(arguments, exit_on_error=False, print_error=False)
     except (HubbleclipError, CycloptsError) as error:
-        sys.stderr.write(f"hubbleclip: {without_control(' '.join(str(error).split()))}\n")
-        sys.exit(2)
-    except KeyboardInterrupt:
-        sys.stderr.write("hubbleclip: stopped; run the same command again to resume\n")
-        sys.exit(130)  # shells report 128 + SIGINT for an interrupted process
+        fail(str(error))
+    except OSError as error:
+        if error.errno not in NO_ACCESS_ERRNOS or not error.filename:
+            raise
+        fail(f"{error.filename} cannot be used ({error.strerror}): check its permissions, or set --data")
+
+
+def fail(message: str) -> NoReturn:
+    """Print an error as one line and exit.
+
+    Parameters
+    ----------
+    message
+        Text of the error.
+
+    """
+    sys.stderr.write(f"hubbleclip: {without_control(' '.join(message.split()))}\n")
+    sys.exit(2)
 
 
 if __name__ == "__main__":

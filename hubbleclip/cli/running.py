@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from hubbleclip.cli.options import Options
     from hubbleclip.config.settings import Settings
 
+ARCHIVE_FLOWS = ("ingest", "dataset", "pipeline")
+"""Flows that open the archive."""
+
 
 def run_flow(module: str, name: str, options: Options, **arguments: Any) -> Any:
     """Check the settings, then run a Prefect flow.
@@ -41,8 +44,13 @@ def run_flow(module: str, name: str, options: Options, **arguments: Any) -> Any:
     """
     from flows.private_server import prefect_server
 
-    layout = Layout(options.settings().root)
+    settings = options.settings()
+    layout = Layout(settings.root)
     redirect_caches(layout)
+    if name in ARCHIVE_FLOWS:  # checked first, because the start of a server takes seconds
+        from hubbleclip.archives import open_archive
+
+        open_archive(settings.archive, settings.fetch, layout)
     with prefect_server(layout.home / f"prefect-{os.environ.get('RANK', '0')}") as wait_until_up:
         # The flow is imported while the server starts, because both take seconds.
         flow = getattr(import_experiment(module) if module.startswith("experiments") else import_module(module), name)

@@ -11,6 +11,9 @@ EXHAUSTED_ERRNOS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
 SYSTEM_ERRNOS = DISK_FULL_ERRNOS | EXHAUSTED_ERRNOS | {errno.EIO, errno.ESTALE}
 """Values of `OSError.errno` for failures of the system, and not of the file that was read or written."""
 
+NO_ACCESS_ERRNOS = frozenset({errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST})
+"""Error numbers for a file or folder that this user may not use, or whose folder is not a folder."""
+
 
 class HubbleclipError(Exception):
     """Base class of all errors that end a command with exit code 2 and a one-line message."""

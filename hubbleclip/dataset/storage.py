@@ -28,6 +28,11 @@ PIP_EXTRAS = {"s3": "cloud"}
 FILESYSTEM_OPTIONS = {"file": {"auto_mkdir": True}}
 """Options of fsspec by protocol. Only `file://` needs the option to create folders; object stores have no folders."""
 
+LIBRARY_ERRORS = {"botocore.exceptions": "BotoCoreError", "httpx": "HTTPError", "httpx2": "HTTPError"}
+"""Base class of the errors that a library of a service raises beside OSError, by module. s3:// uses botocore, and hf://
+uses httpx or httpx2.
+"""
+
 
 def open_storage(place: str | Path) -> Storage:
     """Choose the storage that reads and writes the files at a local path or behind a URL.
@@ -211,16 +216,17 @@ def service_errors(address: str) -> Iterator[None]:
     Raises
     ------
     DatasetError
-        If the block raises an OSError or an error of botocore, except FileNotFoundError, which is not converted.
+        If the block raises an OSError or one of `LIBRARY_ERRORS`, but not FileNotFoundError.
 
     """
-    # Errors of botocore are not OSErrors. The module is looked up in `sys.modules` and not imported, because
-    # it is installed and loaded only if S3 is used.
-    botocore = sys.modules.get("botocore.exceptions")
-    service_error: type[Exception] = botocore.BotoCoreError if botocore else OSError
     try:
         yield
     except FileNotFoundError:  # this subclass of OSError is handled by the callers
         raise
-    except (OSError, service_error) as error:
+    except (OSError, *_library_errors()) as error:  # evaluated when an error was raised, so after the imports
         raise DatasetError(f"{address} cannot be reached ({error}): check the URL and the credentials") from error
+
+
+def _library_errors() -> tuple[type[Exception], ...]:
+    """Return the base classes of the loaded libraries' errors, which are not OSErrors."""
+    return tuple(getattr(sys.modules[module], name) for module, name in LIBRARY_ERRORS.items() if module in sys.modules)

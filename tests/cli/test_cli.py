@@ -5,6 +5,7 @@ import json
 import socket
 import subprocess
 import sys
+import tarfile
 from pathlib import Path
 
 import pytest
@@ -45,6 +46,33 @@ def test_mistakes_are_reported_in_one_line(arguments: list[str], settings: dict,
 
 def test_an_unknown_profile_is_reported_in_one_line(tmp_path: Path) -> None:
     assert_one_line(run("status", data=tmp_path, profile="hubbel"), "demo, hubble, jwst, local")
+
+
+@pytest.mark.parametrize("words", [("dataset",), ("ingest",), ("compare", "a", "b")])
+def test_a_data_folder_that_cannot_be_written_is_named(words: tuple[str, ...], tmp_path: Path) -> None:
+    (tmp_path / "taken").touch()
+    assert_one_line(run(*words, data=tmp_path / "taken"), "taken", "--data")
+
+
+def test_a_local_profile_without_a_folder_is_refused_before_a_server_starts(tmp_path: Path) -> None:
+    assert_one_line(run("dataset", data=tmp_path, profile="local"), "archive.folder")
+    assert not list(tmp_path.rglob("prefect*"))
+
+
+@pytest.mark.parametrize("url", ["s3://bucket/prefix", "hf://datasets/someone/something"])
+def test_a_place_that_cannot_be_published_to_is_named(url: str, tmp_path: Path) -> None:
+    with tarfile.open(Path(__file__).parents[1] / "datasets/1.2.1.tar.gz") as archive:
+        archive.extractall(tmp_path, filter="data")
+    (dataset,) = tmp_path.iterdir()
+    offline = {
+        "AWS_EC2_METADATA_DISABLED": "true",
+        "HF_ENDPOINT": "http://127.0.0.1:1",
+        "HF_HUB_DISABLE_TELEMETRY": "1",
+    }
+    variables = {name: value for name, value in environment().items() if not name.startswith("AWS_")} | offline
+    command = [sys.executable, "-m", "hubbleclip.cli", "publish", str(dataset), url]
+    done = subprocess.run(command, env=variables, capture_output=True, text=True, check=False, timeout=120)
+    assert_one_line(Outcome(done.returncode, done.stdout, done.stderr), url, "check the URL and the credentials")
 
 
 def test_status_before_the_first_run_is_empty(tmp_path: Path) -> None:

@@ -98,18 +98,20 @@ def test_unknown_model_or_weights_name_the_setting(name: str, pretrained: str, c
     assert "\n" not in str(caught.value)
 
 
-def test_weights_that_cannot_be_fetched_give_one_line(monkeypatch, tmp_path) -> None:
+def test_weights_that_cannot_be_fetched_give_one_line(monkeypatch, tmp_path, caplog) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
 
     def refuse(*_args, **_kwargs):
-        raise OSError("no route to host")
+        raise OSError("no route to host" + " alphabet" * 30)
 
     monkeypatch.setattr(socket.socket, "connect", refuse)
     monkeypatch.setattr(socket, "getaddrinfo", refuse)
     with pytest.raises(TrainingError, match="connect to the internet") as caught:
         load_model(ModelSettings(name="RN50", pretrained="openai"), 1)
     assert "\n" not in str(caught.value)
+    assert "alphabet ...)" in str(caught.value) or "alphabet" not in str(caught.value)
+    assert caplog.records == []
 
 
 def test_a_file_that_holds_no_weights_gives_one_line(tmp_path) -> None:

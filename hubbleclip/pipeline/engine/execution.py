@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import FIRST_COMPLETED, Executor, ProcessPoolExecutor, ThreadPoolExecutor, wait
 from contextlib import contextmanager
@@ -20,7 +21,9 @@ ShowProgress = Callable[[float, str], None]
 """Function that shows progress; its arguments are a percentage (0-100) and a line of text."""
 POOLS: dict[str, Callable[[int], Executor]] = {
     "threads": ThreadPoolExecutor,
-    "processes": lambda num: ProcessPoolExecutor(num, mp_context=get_context("spawn")),
+    "processes": lambda num: ProcessPoolExecutor(
+        num, get_context("spawn"), initializer=signal.signal, initargs=(signal.SIGINT, signal.SIG_IGN)
+    ),  # Ctrl-C reaches the workers too, but the parent ends them
 }
 
 

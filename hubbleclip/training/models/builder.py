@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from textwrap import shorten
 from types import MethodType
 from typing import Any
 
@@ -324,9 +325,9 @@ def _create(settings: ModelSettings, pretrained: str | None) -> Any:
     preprocess: Mapping[str, Any] = {key: tag[key] for key in ("mean", "std") if key in tag}
     if settings.name in PACKAGED_MODELS:
         preprocess = PACKAGED_MODELS[settings.name].preprocess
-    # open_clip warns on the root logger that weights are random, which is intended here, so only errors are logged.
-    root, is_error = logging.getLogger(), lambda record: record.levelno >= logging.ERROR
-    root.addFilter(is_error)
+    # open_clip warns that weights are random, which is intended here; its errors, and those of the hub, are raised too.
+    level = logging.root.manager.disable
+    logging.disable(logging.ERROR)
     try:
         return open_clip.create_model(
             settings.name,
@@ -336,7 +337,7 @@ def _create(settings: ModelSettings, pretrained: str | None) -> Any:
             force_preprocess_cfg=preprocess,
         )
     finally:
-        root.removeFilter(is_error)
+        logging.disable(level)
 
 
 def _padding_id(model: Any) -> int | None:
@@ -391,7 +392,7 @@ def _with_preprocessing(model: Any, settings: ModelSettings) -> LoadedModel:
 
 def _load_error_message(settings: ModelSettings, tag: dict[str, Any], error: Exception) -> str:
     """Make the error message that says why weights do not load and what to change."""
-    detail = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
+    detail = shorten(str(error), 200, placeholder=" ...") or type(error).__name__
     if tag:
         return (
             f"the weights {settings.pretrained!r} of {settings.name} cannot be fetched ({detail}): "
