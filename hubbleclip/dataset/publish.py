@@ -9,19 +9,19 @@ import pyarrow as pa
 
 from hubbleclip.core.io import sha256_file, write_bytes
 from hubbleclip.dataset.manifest import DESCRIPTION, MANIFEST, Row, read_dataset, write_table
-from hubbleclip.dataset.metadata.card import dataset_card
+from hubbleclip.dataset.metadata.card import dataset_card, shard_paths
 from hubbleclip.dataset.metadata.croissant import croissant_metadata
 from hubbleclip.dataset.metadata.sky_index import sky_index
-from hubbleclip.dataset.shard_writer import canonical_json
+from hubbleclip.dataset.shard_writer import canonical_json, image_key
 from hubbleclip.dataset.storage import Storage, open_storage
 
 log = logging.getLogger(__name__)
 
-CARD, CROISSANT, SKY_INDEX = "README.md", "croissant.json", "sky.parquet"
+CARD, CROISSANT, SKY_INDEX, INVESTIGATORS = "README.md", "croissant.json", "sky.parquet", "investigators.txt"
 
 
 def write_metadata(folder: Path, description: Row, manifest: pa.Table) -> None:
-    """Write the card, the Croissant metadata and the sky index into a dataset folder.
+    """Write the card, the list of investigators, the Croissant metadata and the sky index into a dataset folder.
 
     The files are durable only after the caller has synced them with `sync_files`.
 
@@ -35,7 +35,11 @@ def write_metadata(folder: Path, description: Row, manifest: pa.Table) -> None:
         Manifest of the dataset, one row per sample.
 
     """
-    write_bytes(folder / CARD, dataset_card(description, manifest).encode(), is_synced=False)
+    (first, *_), *_ = shard_paths(description).values()
+    card = dataset_card(description, manifest, image_key(folder / first))
+    write_bytes(folder / CARD, card.encode(), is_synced=False)
+    names = sorted(manifest["pi"].drop_null().unique().to_pylist())
+    write_bytes(folder / INVESTIGATORS, "".join(f"{name}\n" for name in names).encode(), is_synced=False)
     metadata = croissant_metadata(description, sha256_file(folder / MANIFEST))
     write_bytes(folder / CROISSANT, canonical_json(metadata) + b"\n", is_synced=False)
     write_table(folder / SKY_INDEX, sky_index(manifest))

@@ -426,3 +426,21 @@ def read_image_extents(path: Path) -> Extents:
             f"{path} is not a complete tar ({error}): delete its folder and run `hubbleclip shards` again"
         ) from error
     return {member.name.partition(".")[0]: (member.offset_data, member.size) for member in images}
+
+
+def image_key(path: Path) -> str:
+    """Determine the format of the images in a shard.
+
+    Parameters
+    ----------
+    path
+        Path of an existing shard with at least one sample.
+
+    Returns
+    -------
+    str
+        `png` or `jpg`.
+
+    """
+    with tarfile.open(path, "r:") as tar:
+        return next(member.name for member in tar if member.name.endswith(IMAGE_SUFFIXES)).rpartition(".")[2]

@@ -2,27 +2,37 @@
 
 import io
 import json
+import re
 import subprocess
 import sys
 from collections import Counter
 from dataclasses import replace
 
+import duckdb
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+import webdataset
 import yaml
 from astropy_healpix import HEALPix
-from datasets import load_dataset
+from datasets import Features, load_dataset
 from PIL import Image
 from synthetic_samples import make_samples_with_pngs
 
 from hubbleclip.config.settings import ShardSettings
 from hubbleclip.core.records import to_row
 from hubbleclip.dataset.build import build_dataset, read_dataset
+from hubbleclip.dataset.manifest import SPLITS
 from hubbleclip.dataset.publish import publish
+from hubbleclip.dataset.shard_writer import interleave
 from hubbleclip.dataset.verify import find_faults
 
 SAMPLES, PNGS = make_samples_with_pngs(60, 10)
+FIRST_NIGHT = interleave(SAMPLES[:40])
+FIRST = {one.tile_id for split in SPLITS for one in [one for one in FIRST_NIGHT if one.split == split][:6]}
+"""The first tiles of each split in the shards, in which columns that may be null are null."""
+FULL = {"category": "Galaxies", "cycle": 20, "wcs": "WCSAXES", "y0": -3, "black": 0.5}
+SAMPLES = [one if one.tile_id in FIRST else replace(one, **FULL) for one in SAMPLES]
 READ_CROISSANT = """
 import json, sys
 import mlcroissant
@@ -104,7 +114,9 @@ def test_the_card_of_hubble_data_credits_nasa_esa_stsci_and_the_investigators(tm
     _, text = front_matter(tmp_path / dataset.dataset.digest)
     assert "NASA/ESA Hubble Space Telescope" in text
     assert "Space Telescope Science Institute" in text
-    assert all(f"Investigator made:{group}" in text for group in range(10))
+    names = (tmp_path / dataset.dataset.digest / "investigators.txt").read_text().splitlines()
+    assert names == [f"Investigator made:{group}" for group in range(10)]
+    assert "investigators.txt" in text
     assert "simulated" not in text
 
 
@@ -134,11 +146,7 @@ def test_croissant_s_own_reader_finds_no_fault_and_loads_every_record(built, tmp
     assert found["pictures"] == {one.tile_id: [16, 16] for one in SAMPLES}
 
 
-def test_hugging_face_datasets_reads_every_sample_as_the_card_says(built, tmp_path):
-    head, _ = front_matter(built)
-    (config,) = head["configs"]
-    files = {one["split"]: [str(built / path) for path in one["path"]] for one in config["data_files"]}
-    loaded = load_dataset("webdataset", data_files=files, cache_dir=str(tmp_path))
+def assert_all_samples(loaded):
     assert set(loaded) == {"train", "validation", "test"}
     rows = {row["__key__"]: row for split in loaded.values() for row in split}
     assert rows.keys() == {one.tile_id for one in SAMPLES}
@@ -147,6 +155,34 @@ def test_hugging_face_datasets_reads_every_sample_as_the_card_says(built, tmp_pa
         assert row["txt"] == one.captions[0]
         assert row["json"] == to_row(one)
         assert np.array_equal(np.asarray(row["png"]), np.asarray(Image.open(io.BytesIO(PNGS[one.tile_id]))))
+
+
+def test_hugging_face_datasets_reads_every_sample_by_the_code_of_the_card(built, tmp_path, monkeypatch):
+    monkeypatch.chdir(built)
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", str(tmp_path))
+    (code,) = re.findall(r"```python\n(.*?)```", front_matter(built)[1], re.DOTALL)
+    names = {}
+    exec(code, names)
+    assert_all_samples(names["samples"])
+
+
+def test_hugging_face_datasets_reads_the_features_of_the_front_matter(built, tmp_path):
+    features = Features._from_yaml_list(front_matter(built)[0]["dataset_info"]["features"])
+    head, _ = front_matter(built)
+    (config,) = head["configs"]
+    files = {one["split"]: [str(built / path) for path in one["path"]] for one in config["data_files"]}
+    assert_all_samples(load_dataset("webdataset", data_files=files, features=features, cache_dir=str(tmp_path)))
+
+
+def test_webdataset_and_duckdb_read_every_sample(built):
+    shards = [str(path) for path in read_dataset(built).addresses.values()]
+    pairs = list(webdataset.WebDataset(shards, shardshuffle=False).decode("pil").to_tuple("__key__", "txt", "json"))
+    assert {key: (text, row) for key, text, row in pairs} == {
+        one.tile_id: (one.captions[0], to_row(one)) for one in SAMPLES
+    }
+    assert [row["cycle"] for _, _, row in pairs[:5]] == [None] * 5
+    query = f"SELECT tile_id, cycle, wcs, black FROM '{built}/manifest.parquet'"
+    assert set(duckdb.sql(query).fetchall()) == {(one.tile_id, one.cycle, one.wcs, one.black) for one in SAMPLES}
 
 
 def test_a_published_dataset_is_whole_and_equal(built, tmp_path):

@@ -10,15 +10,18 @@ from typing import Any
 import pyarrow as pa
 import yaml
 
+from hubbleclip.contracts.schema import tables
 from hubbleclip.core.records import HEADER_SOURCE
-from hubbleclip.dataset.manifest import SPLITS, Row
+from hubbleclip.dataset.manifest import LOCATION_COLUMNS, SPLITS, Row
 
 HUB_NAMES = {"train": "train", "val": "validation", "test": "test"}  # name of each split on the Hugging Face hub
 SIMULATED = "**This sky is simulated.** Pictures, proposals and investigators are invented.\n"
+TYPES = {pa.string(): "string", pa.int64(): "int64", pa.float64(): "float64", pa.bool_(): "bool"}
+"""Name of each Arrow type in the front matter."""
 TEXT = Path(__file__).with_name("card.md")  # a template for `str.format`
 
 
-def dataset_card(description: Row, manifest: pa.Table) -> str:
+def dataset_card(description: Row, manifest: pa.Table, image_key: str) -> str:
     """Write the card of a dataset.
 
     Parameters
@@ -26,7 +29,9 @@ def dataset_card(description: Row, manifest: pa.Table) -> str:
     description
         Description of the dataset; `digest`, `counts`, `shards`, `notices` and `code_version` are used.
     manifest
-        Manifest of the dataset; the columns `pi`, `proposal_id` and `caption_source` are used.
+        Manifest of the dataset; the columns `caption_kinds`, `proposal_id` and `caption_source` are used.
+    image_key
+        Suffix of the images in the shards, `png` or `jpg`.
 
     Returns
     -------
@@ -50,11 +55,12 @@ def dataset_card(description: Row, manifest: pa.Table) -> str:
             f"- `{archive}`: {notice['attribution']} Licence: {notice['licence']}."
             for archive, notice in description["notices"].items()
         ),
-        "investigators": "; ".join(sorted(manifest["pi"].drop_null().unique().to_pylist())) or "none is known",
+        "image_key": image_key,
+        "location_columns": ", ".join(map(repr, LOCATION_COLUMNS)),
         "code_version": description["code_version"],
     }
     text = TEXT.read_text(encoding="utf-8").format(**values)
-    return f"---\n{_front_matter(description, files)}---\n{text}"
+    return f"---\n{_front_matter(description, files, image_key)}---\n{text}"
 
 
 def caption_line(manifest: pa.Table) -> str:
@@ -125,8 +131,13 @@ def _largest_proposals(manifest: pa.Table) -> str:
     return f"{len(nums):,} proposals; the largest has {one:.1%} of the samples, the ten largest have {ten:.1%}"
 
 
-def _front_matter(description: Row, files: Mapping[str, list[str]]) -> str:
-    """Serialise the YAML front matter with the keys that the Hugging Face hub reads."""
+def _front_matter(description: Row, files: Mapping[str, list[str]], image_key: str) -> str:
+    """Serialise the YAML front matter with the keys that the Hugging Face hub reads.
+
+    The features are listed, because a reader would infer them from the first samples, where a column may be null.
+    """
+    texts = [{"name": name, "dtype": "string"} for name in ("__key__", "__url__", "txt")]
+    row = [_feature(field) for field in tables()["sample"].schema()]
     fields = {
         "pretty_name": f"hubbleclip {description['digest'][:12]}",
         "license": "other",
@@ -139,5 +150,13 @@ def _front_matter(description: Row, files: Mapping[str, list[str]]) -> str:
                 "data_files": [{"split": HUB_NAMES[split], "path": paths} for split, paths in files.items()],
             }
         ],
+        "dataset_info": {"features": [*texts, {"name": "json", "struct": row}, {"name": image_key, "dtype": "image"}]},
     }
     return yaml.safe_dump(fields, sort_keys=False, allow_unicode=True, width=120)
+
+
+def _feature(field: pa.Field) -> dict[str, str]:
+    """Describe a column as a feature of the Hugging Face hub."""
+    is_list = pa.types.is_list(field.type)
+    name = TYPES[field.type.value_type if is_list else field.type]
+    return {"name": field.name, "list" if is_list else "dtype": name}
