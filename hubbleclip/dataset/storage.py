@@ -223,10 +223,11 @@ def service_errors(address: str) -> Iterator[None]:
         yield
     except FileNotFoundError:  # this subclass of OSError is handled by the callers
         raise
-    except (OSError, *_library_errors()) as error:  # evaluated when an error was raised, so after the imports
+    except _error_classes() as error:  # evaluated when an error was raised, so after the imports
         raise DatasetError(f"{address} cannot be reached ({error}): check the URL and the credentials") from error
 
 
-def _library_errors() -> tuple[type[Exception], ...]:
-    """Return the base classes of the loaded libraries' errors, which are not OSErrors."""
-    return tuple(getattr(sys.modules[module], name) for module, name in LIBRARY_ERRORS.items() if module in sys.modules)
+def _error_classes() -> tuple[type[Exception], ...]:
+    """Return OSError and the base classes of the errors of the loaded libraries."""
+    loaded = (getattr(sys.modules[module], name) for module, name in LIBRARY_ERRORS.items() if module in sys.modules)
+    return OSError, *loaded
