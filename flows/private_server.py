@@ -20,7 +20,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -64,13 +64,12 @@ def prefect_server(home: Path) -> Iterator[Callable[[], None]]:
             [sys.executable, "-m", "flows.private_server", str(listener.fileno())],
             stdin=subprocess.PIPE, pass_fds=[listener.fileno()], process_group=0,
         )  # fmt: skip
-    with server:
+    with server, ExitStack() as after_error:
+        after_error.callback(server.kill)  # its database need not be closed, and the person waits
         try:
             os.environ["PREFECT_API_URL"] = url
             yield partial(_wait_until_up, server, f"{url}/health")
-        except BaseException:
-            server.kill()  # its database need not be closed, and the person waits
-            raise
+            after_error.pop_all()
         finally:
             os.environ.pop("PREFECT_API_URL", None)
             if server.stdin:
