@@ -33,7 +33,7 @@ WORK: dict[str, dict[str, object]] = {
 }
 """Settings that give a stage work on finished data, by stage; `ingest` begins without data."""
 MARK = "HELD_BY"
-PATIENCE_S = 60
+PATIENCE_S = 240  # a busy machine takes a minute to start a stage
 
 
 @pytest.fixture(scope="module")
