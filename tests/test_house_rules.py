@@ -23,8 +23,10 @@ ALL_PYTHON = sorted(
 )
 BANNED_NAMES = re.compile(r"handle|manager|utils|helper", re.IGNORECASE)
 OURS = {"hubbleclip", "flows", "data_contracts", "experiments"}
-ALLOWED = {"hubbleclip/images/reader.py": {"_compression"}}
-"""Private names of other libraries that are used, by file: astropy raises an exception that it exports nowhere else."""
+ALLOWED = {"hubbleclip/images/reader.py": {"_compression"}, "hubbleclip/cli/interrupts.py": {"_exit"}}
+"""Private names of other libraries that are used, by file: astropy raises an exception that it exports nowhere else, and
+`os._exit` is documented.
+"""
 BY_NAME = {"getattr", "setattr", "hasattr", "attrgetter"}
 TUPLE_NAMES = {"_replace", "_asdict", "_fields", "_make", "_field_defaults"}
 """What the standard library documents of named tuples."""
