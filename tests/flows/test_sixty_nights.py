@@ -1,8 +1,8 @@
 """Sixty nights of an archive that changes old rows end as one ingest at the end, at the price of few requests.
 
 A night's minimum is what a client must request that knows in advance what has changed: the new rows, one count of each
-year whose turn it is, one page for each of them that has changed, one product list per 100 observations that are new, changed or due,
-the bulk list of proposals if one is new, and each new file.
+year whose turn it is, one page if old rows have changed, one product list per 100 observations that are new, changed or
+due, the bulk list of proposals if one is new, and each new file. A query that is polled or repeated counts once.
 """
 
 from __future__ import annotations
