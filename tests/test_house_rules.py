@@ -4,6 +4,7 @@ import ast
 import re
 import statistics
 import subprocess
+from collections import Counter
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -123,6 +124,12 @@ def test_rooms_are_folders_of_at_most_16_modules() -> None:
     crowded = {str(f.relative_to(ROOT)): n for f in folders if (n := len({*f.glob("*.py")} - {f / "__init__.py"})) > 16}
     loose = [path.name for path in (ROOT / "hubbleclip").glob("*.py") if path.name != "__init__.py"]
     assert (crowded, loose) == ({}, [])
+
+
+def test_names_of_test_files_are_unique() -> None:
+    """The folders of tests are no packages, so pytest cannot tell two files of one name apart."""
+    names = Counter(path.name for path in (ROOT / "tests").rglob("test_*.py"))
+    assert [name for name, num in names.items() if num > 1] == []
 
 
 def test_nothing_large_is_tracked() -> None:

@@ -29,6 +29,16 @@ FAULTS: dict[str, list[str]] = {
     "tile.centre_with_corners": [f"UPDATE tile SET ra_deg = NULL WHERE tile_id = '{hex_of('7', 32)}'"],
     "tile.colour_has_parts": ["UPDATE tile SET part_uris = NULL WHERE view = 'colour'"],
     "abstract_summary.ungrounded_were_named": ["UPDATE abstract_summary SET num_named = 4 WHERE is_model"],
+    "abstract_summary.objects.maxItems": [
+        "UPDATE abstract_summary SET objects = repeat(objects, 7)[:7], ungrounded = [], num_named = 7 + len(target_names)"
+    ],
+    "abstract_summary.target_names.maxItems": [
+        "UPDATE abstract_summary SET target_names = ['M31', 'M32', 'M33', 'M51', 'M82', 'M87'], ungrounded = [],"
+        " num_named = 6 + len(objects)"
+    ],
+    "abstract_summary.num_named.maximum": [
+        "UPDATE abstract_summary SET ungrounded = repeat(['x'], 12 - len(objects) - len(target_names)), num_named = 12"
+    ],
     "abstract_summary.tokens_of_models": ["UPDATE abstract_summary SET prompt_tokens = 5 WHERE NOT is_model"],
     "split.excluded_has_reason": ["UPDATE split SET reason = NULL WHERE split = 'excluded'"],
     "split.group_in_one_split": ["UPDATE split SET group_id = 'g1', split = 'val' WHERE group_id = 'g4'"],
