@@ -1,7 +1,7 @@
 """Time, tiles and disk of the profiles `hubble` and `paper`, computed from figures that were measured at MAST.
 
 The tables between the markers of `docs/scaling.md` are replaced, so that no figure is typed by hand. The arithmetic is
-that of `hubbleclip check-archive`, which measures the same figures anew.
+that of `hubbleclip check-archive`, which measures the same figures again.
 """
 
 from __future__ import annotations

@@ -40,7 +40,7 @@ def is_grounded(phrase: str, text: str) -> bool:
 
 
 def ground(answer: Answer, text: str) -> Grounded:
-    """Drop objects and targets that do not occur in the text, and search phrases with proper names.
+    """Drop objects and targets that do not occur in the text, and search phrases that contain proper names.
 
     Parameters
     ----------

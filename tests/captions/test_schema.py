@@ -1,4 +1,4 @@
-"""Answers outside the bounds of the schema are refused, whoever wrote them."""
+"""Answers outside the bounds of the schema are refused, from each backend."""
 
 import json
 from typing import Any

@@ -86,11 +86,11 @@ def test_the_card_counts_captions_by_kind_and_says_which_were_not_written_by_the
 
 
 @pytest.mark.parametrize(
-    ("num_headers", "told", "untold"),
+    ("num_headers", "stated", "not_stated"),
     [(0, "the abstracts of the proposals", "headers"), (60, "no proposal text is known", "abstracts"),
      (20, "the abstracts of the proposals that won the time, or for 20 of them texts", "no proposal text")],
 )  # fmt: skip
-def test_the_card_says_what_the_captions_were_made_from(num_headers, told, untold, tmp_path):
+def test_the_card_says_what_the_captions_were_made_from(num_headers, stated, not_stated, tmp_path):
     samples = [
         replace(one, caption_source="header" if index < num_headers else "proposal")
         for index, one in enumerate(SAMPLES)
@@ -99,7 +99,7 @@ def test_the_card_says_what_the_captions_were_made_from(num_headers, told, untol
         samples, PNGS.__getitem__, tmp_path, ShardSettings(), contract_version="1", code_version="v"
     )
     first = front_matter(tmp_path / dataset.dataset.digest)[1].strip().splitlines()[2]
-    assert told in first and untold not in first
+    assert stated in first and not_stated not in first
 
 
 def test_the_card_names_the_share_of_the_largest_proposals(built):

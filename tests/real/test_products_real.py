@@ -60,9 +60,9 @@ def test_without_their_own_files_the_observations_of_ngc_6543_are_rejected_for_f
     legacy = [row for row in rows if row["obs_collection"] == "HLA"]
     products, rejections = select_products(observations, legacy, ArchiveSettings(), HST, {})
     assert products == []
-    told = [item for item in rejections if item.reason == "foreign_files"]
-    assert [item.entity_id for item in told] == ["j8ck01030"]
-    assert "hst_9026_01_acs_wfc_f502n_01_drz.fits is in the collection HLA" in told[0].detail
+    refused = [item for item in rejections if item.reason == "foreign_files"]
+    assert [item.entity_id for item in refused] == ["j8ck01030"]
+    assert "hst_9026_01_acs_wfc_f502n_01_drz.fits is in the collection HLA" in refused[0].detail
 
 
 def test_the_twelve_files_of_ngc_6543_are_found_in_the_bucket_without_a_lookup() -> None:

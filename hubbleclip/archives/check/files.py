@@ -76,7 +76,7 @@ def _measure(probe: Probe, whole: Answer) -> None:
 
 
 def check_preview(probe: Probe) -> Iterator[Finding]:
-    """Check the pinned preview.
+    """Check that the preview of the pinned file is a valid JPEG file.
 
     Parameters
     ----------

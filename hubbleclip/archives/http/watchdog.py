@@ -21,7 +21,7 @@ from urllib3.response import HTTPResponse
 
 
 class Watchdog:
-    """A thread that shuts down sockets whose time limit has passed; a thread per request would cost 0.2 ms each."""
+    """Shuts down sockets whose time limit has passed, in one thread: starting one per request takes 0.2 ms."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()

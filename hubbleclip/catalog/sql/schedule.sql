@@ -3,4 +3,4 @@
 -- last slot is over. The result is the number of the slot, and null if the work is never repeated (days = 0).
 CREATE OR REPLACE MACRO slot_of(name, time, days) AS
   floor((epoch(time) / 86400 - ('0x' || md5(name)[:7])::BIGINT % greatest(floor(days), 1)) / nullif(days, 0));
-COMMENT ON MACRO slot_of IS 'Number of the slot of a name to which a time belongs, for work that is repeated every so many days';
+COMMENT ON MACRO slot_of IS 'Number of the slot of a name to which a time belongs, for work that is repeated after a number of days';

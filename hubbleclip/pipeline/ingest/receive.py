@@ -113,7 +113,7 @@ class Reception:
 
 
 def new_years(first_day: int, end_day: int) -> Iterator[int]:
-    """List the first days of the years in a range of days.
+    """List the first day of each year in a range of days.
 
     Parameters
     ----------
