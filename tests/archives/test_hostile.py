@@ -96,8 +96,9 @@ def test_a_uri_from_outside_is_requested_unchanged_or_rejected(
         except DownloadError as error:
             assert error.reason == "refused"
         else:
-            (path,) = mallory.requested_paths
-            assert parse_qs(urlsplit(path).query) == {"uri": [product.uri]}
+            queries = [parse_qs(urlsplit(path).query) for path in mallory.requested_paths]
+            # An answer that comes late is requested again.
+            assert queries and all(query == {"uri": [product.uri]} for query in queries)
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+import tomllib
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -37,6 +38,7 @@ model = { name = "hubbleclip-tiny", pretrained = "" }
 train = { steps = 6, batch_size = 8, warmup_steps = 2, workers = 0, validate_every = 3, checkpoint_every = 3 }
 evaluation = { bootstrap = 200, num_example_tiles = 2 }
 """
+ZOMBIE_S = tomllib.loads(PROFILE)["flows"]["zombie_s"]
 QUICK = {
     "ADS_API_TOKEN": SECRET,
     "PREFECT_WORKER_QUERY_SECONDS": "1",

@@ -4,13 +4,14 @@ import json
 import re
 import shutil
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
 
 import duckdb
 import pytest
 from commands import run as run_command
-from scheduled_site import ROOT, SECRET, Site, until
+from scheduled_site import ROOT, SECRET, ZOMBIE_S, Site, until
 from test_pipeline import rows
 
 from hubbleclip.catalog.catalog import writing_catalog
@@ -55,6 +56,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 def first_night(site: Site) -> Site:
     run_id = site.run("dataset/nightly")
     assert site.end(run_id) == "COMPLETED", site.lines(run_id)
+    site.send_late_heartbeat(run_id)
     for flow, num in (("train", 1), ("evaluate", 1), ("index", 2)):  # the first of index had no promoted run yet
         run = site.end_of(flow, num)
         assert run["state_type"] == "COMPLETED", site.lines(run["id"])
@@ -136,6 +138,16 @@ def test_pages_show_the_artifacts_of_a_run(first_night: Site, tmp_path: Path) ->
         visible("tiles")[-1].click()
         sheet = patience.until(lambda _: browser.find_elements("css selector", "img[src^='data:image/jpeg']"))[0]
         patience.until(lambda _: int(sheet.get_attribute("naturalWidth")) > 500)
+
+
+def test_a_completed_run_that_is_silent_is_not_taken_for_lost(first_night: Site) -> None:
+    (run,) = first_night.runs("dataset")
+    lost_at = datetime.fromisoformat(run["end_time"]) + timedelta(seconds=ZOMBIE_S + 20)
+    until(lambda: datetime.now(UTC) > lost_at, "the time at which a silent run is lost")
+    assert [one["id"] for one in first_night.runs("dataset")] == [run["id"]]
+    assert [name for name in first_night.states(run["id"]) if name in ("Lost", "Crashed")] == []
+    assert first_night.state(run["id"]) == "COMPLETED"
+    assert len(first_night.runs("train")) == 1
 
 
 def test_a_second_night_does_only_what_is_new(first_night: Site) -> None:
