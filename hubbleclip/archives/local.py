@@ -15,6 +15,7 @@ from functools import cached_property
 from pathlib import Path
 
 from hubbleclip.archives.base import Delivery, Known, ObservationPage, now_utc, proposal_id_of, reject, sampling_key
+from hubbleclip.archives.folder import FITS, JPEG, FolderFiles, scan_folder
 from hubbleclip.archives.json_lines import read_proposal_rows
 from hubbleclip.archives.stsci.parsers import ProposalText
 from hubbleclip.config.settings import ArchiveSettings, FetchSettings
@@ -27,9 +28,10 @@ from hubbleclip.core.text_cleaning import clean_number
 from hubbleclip.fits.keywords import FileFacts, read_facts
 
 LOG = logging.getLogger(__name__)
-JPEG = (".jpg", ".jpeg")
-SUFFIXES = {"science": (".fits", ".fit", ".fits.gz", ".fit.gz"), "preview": JPEG, "total_preview": JPEG}
+SUFFIXES = {"science": FITS, "preview": JPEG, "total_preview": JPEG}
 """File name suffixes of the files to use, by the value of `archive.products`."""
+SKIPPED = "skipped"
+"""Reason of the rejection of a file that is not read because of its name."""
 PROPOSALS_NAME = "proposals.jsonl"
 """Name of the proposals file that is read from the folder if `archive.proposals_file` is not set."""
 BYTES_PER_MB = 1_000_000
@@ -46,24 +48,31 @@ class LocalArchive(ProcessLocal):
         Absolute path of the folder.
     proposals_file
         JSON-lines file of proposals or captions; None to take proposals from the FITS headers alone.
+    own_folder
+        Folder of the profile, which may be inside `folder`; its files are ignored.
 
     """
 
     name = "local"
     is_local = True
 
-    def __init__(self, settings: ArchiveSettings, folder: Path, proposals_file: Path | None) -> None:
+    def __init__(self, settings: ArchiveSettings, folder: Path, proposals_file: Path | None, own_folder: Path) -> None:
         self.settings = settings
         self.folder = folder
         self.proposals_file = proposals_file
+        self.own_folder = own_folder
         self._lock = threading.Lock()
+
+    @cached_property
+    def files(self) -> FolderFiles:
+        """Files of the folder, except those of the profile."""
+        return scan_folder(self.folder, SUFFIXES[self.settings.products], self.own_folder)
 
     @cached_property
     def facts(self) -> dict[str, FileFacts]:
         """Facts from the header of each file, by `obs_id`, sorted by `obs_id`."""
         with self._lock:  # several threads may need the facts at the same time, but only one reads the headers
-            paths = list_files(self.folder, SUFFIXES[self.settings.products])
-            return {item.obs_id: item for item in (read_facts(path, self.folder) for path in paths)}
+            return {item.obs_id: item for item in (read_facts(path, self.folder) for path in self.files.paths)}
 
     @cached_property
     def rows(self) -> dict[tuple[str, str], ProposalText]:
@@ -76,7 +85,7 @@ class LocalArchive(ProcessLocal):
         return find_duplicates(self.folder, self.facts)
 
     def query_observations(self, since_mjd: float, until_mjd: float | None = None) -> Iterator[ObservationPage]:
-        """Return every file as an observation; see `Archive.query_observations`.
+        """Return every file as an observation, or as a rejection; see `Archive.query_observations`.
 
         Parameters
         ----------
@@ -89,6 +98,17 @@ class LocalArchive(ProcessLocal):
             Pages of `archive.page_size` observations.
 
         """
+        skipped = {name: why for name, why in self.files.skipped.items() if self.folder / name != self.proposals_file}
+        if skipped:
+            names = ", ".join(list(skipped)[:3])
+            LOG.warning("%d files are skipped, such as %s: see `hubbleclip status`", len(skipped), names)
+            written = {name.encode(errors="replace").decode(): why for name, why in skipped.items()}
+            yield ObservationPage(
+                rejections=[
+                    self._rejection("observation", name, "observations", (SKIPPED, why))
+                    for name, why in written.items()
+                ]
+            )
         observations = [self._observation(facts) for facts in self.facts.values()]
         for start in range(0, len(observations), self.settings.page_size):
             yield ObservationPage(observations=observations[start : start + self.settings.page_size])
@@ -316,7 +336,7 @@ def open_local(settings: ArchiveSettings, fetch: FetchSettings, layout: Layout) 
     fetch
         `fetch` section of the settings, which is not used because nothing is downloaded.
     layout
-        Folders of the profile, which are not used because files stay in their folder.
+        Folders of the profile; nothing is written, because files stay in their folder.
 
     Returns
     -------
@@ -334,11 +354,12 @@ def open_local(settings: ArchiveSettings, fetch: FetchSettings, layout: Layout) 
         raise SettingsError("no folder is set for the local archive: set archive.folder, or give `make` LOCAL=folder")
     if not folder.is_dir():
         raise SettingsError(f"archive.folder {folder} is not a folder: set it to one that holds FITS or JPEG files")
-    proposals_file = settings.proposals_file
+    proposals_file = settings.proposals_file and settings.proposals_file.resolve()
     if proposals_file is not None and not proposals_file.is_file():
         raise SettingsError(f"archive.proposals_file {proposals_file} is not a file: correct the path")
-    default = folder / PROPOSALS_NAME
-    return LocalArchive(settings, folder.resolve(), proposals_file or (default if default.is_file() else None))
+    default = folder.resolve() / PROPOSALS_NAME
+    proposals_file = proposals_file or (default if default.is_file() else None)
+    return LocalArchive(settings, folder.resolve(), proposals_file, layout.root.resolve())
 
 
 def _version_of(path: Path) -> str:
@@ -348,27 +369,6 @@ def _version_of(path: Path) -> str:
     except OSError:
         return "gone"
     return f"{status.st_size} bytes, written {datetime.fromtimestamp(status.st_mtime, UTC).isoformat()}"
-
-
-def list_files(folder: Path, suffixes: tuple[str, ...]) -> list[Path]:
-    """List the files below a folder that have one of these suffixes.
-
-    Parameters
-    ----------
-    folder
-        Folder that is searched recursively; hidden files and folders are skipped.
-    suffixes
-        Suffixes in lower case, with the dot. The letter case of a file's name does not matter.
-
-    Returns
-    -------
-    list of Path
-        Paths of the files, sorted by their path relative to the folder.
-
-    """
-    files = (path for path in folder.rglob("*") if path.name.lower().endswith(suffixes) and path.is_file())
-    visible = (path for path in files if not any(part.startswith(".") for part in path.relative_to(folder).parts))
-    return sorted(visible, key=lambda path: path.relative_to(folder).as_posix())
 
 
 def find_duplicates(folder: Path, names: Iterable[str]) -> dict[str, str]:

@@ -385,7 +385,7 @@ def tile(
     out_dir: Annotated[Path, Parameter(name="--out")],
     options: Options = Options(),
 ) -> None:
-    """Cut FITS or JPEG files into tiles and make a contact sheet, without a catalog or an archive."""
+    """Cut FITS or JPEG files, or folders of them, into tiles with an index and a contact sheet, without a catalog."""
     from hubbleclip.pipeline.tiles.tile_files import tile_files
 
     for line in tile_files(files, out_dir, options.settings().tiles):

@@ -13,6 +13,9 @@ from pathlib import Path
 
 SHARD_NAME = re.compile(r"(train|val|test)-([0-9]{6})\.tar")
 DIGEST = re.compile(r"[0-9a-f]{32}")
+NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9_-]+")
+MAX_STEM = 150
+"""Largest number of characters of `tile_file_stem`; file systems allow names of 255 bytes."""
 SUFFIXES = (".fits.gz", ".fits", ".fit.gz", ".fit", ".jpg", ".jpeg")
 
 
@@ -330,6 +333,47 @@ def product_suffix(file_name: str) -> str:
     """
     lower = file_name.lower()
     return next((suffix for suffix in SUFFIXES if lower.endswith(suffix)), ".fits")
+
+
+def tile_file_stem(file_name: str) -> str:
+    """Build the first part of the file names of tiles that `hubbleclip tile` cuts from a file.
+
+    Parameters
+    ----------
+    file_name
+        Name of the file, or its path relative to a folder.
+
+    Returns
+    -------
+    str
+        The name without its suffix, with `_` in place of all characters but letters, digits, `-` and `_`.
+
+    """
+    stem = file_name[: -len(suffix)] if file_name.lower().endswith(suffix := product_suffix(file_name)) else file_name
+    return NOT_IN_NAMES.sub("_", stem)[-MAX_STEM:]
+
+
+def tile_file_name(stem: str, chip: int, place: str, suffix: str) -> str:
+    """Build the file name of a tile that `hubbleclip tile` cuts.
+
+    Parameters
+    ----------
+    stem
+        First part, as from `tile_file_stem`.
+    chip
+        Number of the FITS extension.
+    place
+        Position or view of the tile, which differs between all tiles of the extension.
+    suffix
+        `.png` or `.jpg`.
+
+    Returns
+    -------
+    str
+        Name such as `jbqf03010_drc_ext1_y0_x224.png`.
+
+    """
+    return f"{stem}_ext{chip}_{place}{suffix}"
 
 
 def shard_name(split: str, index: int) -> str:

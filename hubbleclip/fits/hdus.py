@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +20,7 @@ NOT_SCIENCE = re.compile(
 )
 NOT_SCIENCE_FILE = re.compile(r"[_.](wht|weight|ctx|con|err|rms|dq|sigma|ivar|var|mask|psf|flat|seg|segm|spt|shm|bkg)$")
 PLANE_STEP = 1000
+FOREIGN_CUBE = "a cube whose planes are not the chips of its camera"
 MAX_SCIENCE = 500
 """Maximum number of science extensions per file. Most files have at most four; files of exposure series have dozens."""
 
@@ -53,7 +54,16 @@ class Layer:
         return self.extension + PLANE_STEP * (self.plane or 0)
 
 
-def science_layers(hdus: pyfits.HDUList, stem: str, camera: Camera) -> list[Layer]:
+@dataclass(frozen=True, slots=True)
+class UnusedImage:
+    """An image that is not read, and why. `chip` is its number, as for a `Layer`."""
+
+    chip: int
+    reason: str
+    detail: str
+
+
+def science_layers(hdus: pyfits.HDUList, stem: str, camera: Camera) -> tuple[list[Layer], tuple[UnusedImage, ...]]:
     """Find the images of the sky in a file, in file order.
 
     Parameters
@@ -67,10 +77,12 @@ def science_layers(hdus: pyfits.HDUList, stem: str, camera: Camera) -> list[Laye
 
     Returns
     -------
-    list of Layer
+    layers : list of Layer
         The extensions named SCI. If there are none, the primary image. If there is no primary image either, every
         image whose name does not mark it as a weight, error, mask or distortion table. Of an infrared ramp, only the
         last read, which has EXTVER 1.
+    unused : tuple of UnusedImage
+        The other images, except those whose name marks them as a weight, error, mask or distortion table.
 
     Raises
     ------
@@ -82,16 +94,31 @@ def science_layers(hdus: pyfits.HDUList, stem: str, camera: Camera) -> list[Laye
     if NOT_SCIENCE_FILE.search(stem.lower()):
         raise ImageError("not_an_image", "the file's name marks it as a file that accompanies an image, such as a mask")
     names = [str(hdu.name).upper() for hdu in hdus]
-    extensions = _science_extensions(hdus, names)
+    images = [index for index, hdu in enumerate(hdus) if _has_pixels(hdu)]
+    extensions = _science_extensions(images, names)
     if camera.reads_ramps and "SAMP" in names:
         extensions = extensions[:1]
     if len(extensions) > MAX_SCIENCE:
         raise ImageError("too_large", f"{len(extensions)} science extensions, more than {MAX_SCIENCE}")
     companions = _companions(hdus, names)
-    layers = [layer for index in extensions for layer in _layers_of(hdus, companions, index, camera.planes)]
+    layers_by_extension = {index: _layers_of(hdus, companions, index, camera.planes) for index in extensions}
+    layers = [layer for found in layers_by_extension.values() for layer in found]
     if not layers:
-        raise ImageError("not_an_image", "the file holds a cube whose planes are not the chips of its camera")
-    return layers
+        raise ImageError("not_an_image", f"the file holds {FOREIGN_CUBE}")
+    candidates = (index for index in images if not NOT_SCIENCE.match(names[index]))
+    unused = (_unused(index, names, layers_by_extension) for index in candidates if not layers_by_extension.get(index))
+    return layers, tuple(unused)
+
+
+def _unused(index: int, names: Sequence[str], extensions: Collection[int]) -> UnusedImage:
+    """Say why an image is not read. `extensions` are the indices of the science extensions."""
+    if index in extensions:
+        return UnusedImage(index, "not_an_image", FOREIGN_CUBE)
+    if names[index] == SCIENCE:
+        return UnusedImage(index, "not_chosen", "an earlier read of the ramp, of which the last one (EXTVER 1) is cut")
+    if SCIENCE in names:
+        return UnusedImage(index, "not_chosen", "the file has extensions named SCI, and only these are cut")
+    return UnusedImage(index, "not_chosen", "no extension is named SCI, so only the primary image is cut")
 
 
 def image_shape(hdu: Any) -> tuple[int, ...]:
@@ -120,9 +147,8 @@ def _has_pixels(hdu: Any) -> bool:
     return len(shape) >= 2 and min(shape) > 0
 
 
-def _science_extensions(hdus: pyfits.HDUList, names: Sequence[str]) -> list[int]:
-    """Return the indices of the science extensions. Raises ImageError `no_image` where the file has none."""
-    images = [index for index, hdu in enumerate(hdus) if _has_pixels(hdu)]
+def _science_extensions(images: Sequence[int], names: Sequence[str]) -> list[int]:
+    """Return which images are science extensions. Raises ImageError `no_image` where the file has none."""
     named = [index for index in images if names[index] == SCIENCE]
     if named:
         return named

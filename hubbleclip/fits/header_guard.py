@@ -5,18 +5,25 @@ A damaged header can make astropy read in an endless loop, exhaust the memory, o
 
 from __future__ import annotations
 
+import os
 import re
 from typing import IO, Any
 
 from astropy.io import fits as pyfits
 
 from hubbleclip.core.errors import ImageError
+from hubbleclip.fits.integrity import content_name
 
 BLOCK_BYTES, CARD_BYTES = 2880, 80
 MAX_HEADER_BYTES = 8 << 20
 MANY = re.compile(rb"(NAXIS|TFIELDS) *= *\+?0*[1-9]\d{3}", re.IGNORECASE)
 """Matches a header card that declares 1,000 or more axes or columns; the FITS standard allows 999."""
 END = b"END     "
+REPLACEMENT = b"\xef\xbf\xbd"
+"""The character U+FFFD in UTF-8, which replaces each byte that is no text."""
+PIECE_BYTES = 1 << 20
+MAX_REPLACED_SHARE = 0.01
+"""Largest share of a file's bytes that may be U+FFFD; binary data contain it once in 16 million bytes."""
 LARGEST_SIDE = 2**31 - 1
 COMPRESSION = {"BLOCKSIZE": (16, 32), "BYTEPIX": (1, 2, 4, 8)}
 """Allowed values of the parameters of the compression RICE_1 (FITS standard 4.0, section 10.4.1)."""
@@ -71,17 +78,33 @@ def check_start(file: IO[bytes]) -> None:
     Raises
     ------
     ImageError
-        `empty` for a file without bytes, `unreadable` for a file that is not FITS, `truncated` for a header without
-        END card.
+        `empty` for a file without bytes, `unreadable` for a file that is not FITS or was decoded as text, `truncated`
+        for a header without END card.
 
     """
     block = file.read(BLOCK_BYTES)
     if not block:
         raise ImageError("empty", "the file has no bytes")
     if not block.startswith(b"SIMPLE"):
-        raise ImageError("unreadable", f"not a FITS file: it begins with {block[:24]!r}")
+        name = content_name(block[:512])
+        words = f" but {name}: correct its name" if name else f": it begins with {block[:24]!r}"
+        raise ImageError("unreadable", f"not a FITS file{words}")
+    _reject_text(file)
     if not check_header(file):
         raise ImageError("truncated", "the header has no END card")
+    file.seek(0)
+
+
+def _reject_text(file: IO[bytes]) -> None:
+    """Raise ImageError where many bytes of a file are U+FFFD, because it was decoded as text and encoded again."""
+    size = file.seek(0, os.SEEK_END)
+    file.seek(0)
+    if size % BLOCK_BYTES == 0:  # U+FFFD has three bytes in place of one, so that the last block is not complete
+        return
+    num_replaced = sum(piece.count(REPLACEMENT) for piece in iter(lambda: file.read(PIECE_BYTES), b""))
+    if num_replaced * len(REPLACEMENT) > MAX_REPLACED_SHARE * size:
+        words = f"{num_replaced} bytes of the file were replaced by U+FFFD when it was decoded as text"
+        raise ImageError("unreadable", f"{words}: copy it again in binary mode")
     file.seek(0)
 
 

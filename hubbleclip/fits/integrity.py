@@ -49,11 +49,20 @@ FRAME_MARKERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 FOREIGN_STARTS: tuple[tuple[re.Pattern[bytes], Reason, str], ...] = (
     (re.compile(rb"\s*<(!doctype html|html)", re.IGNORECASE), "html", "a web page"),
     (re.compile(rb"(\xef\xbb\xbf)?\s*<"), "html", "a web page or XML"),
+    (
+        re.compile(rb"[\0-\x7f]?(\xef\xbf\xbd){2}|\x1f\xef\xbf\xbd"),
+        "damaged",
+        "a file that was decoded as text (U+FFFD)",
+    ),
     (re.compile(rb"\s*[{\[][\s\"{\[\]}]"), "html", "a JSON response"),
     (re.compile(rb"version https://git-lfs"), "damaged", "a Git LFS pointer"),
     (re.compile(rb"\x1f\x8b"), "damaged", "a gzip file"),
     (re.compile(rb"\xff\xd8\xff"), "damaged", "a JPEG file"),
     (re.compile(FITS_START), "damaged", "a FITS file"),
+    (re.compile(rb"\x89PNG"), "damaged", "a PNG file"),
+    (re.compile(rb"BZh[1-9]"), "damaged", "a bzip2 file"),
+    (re.compile(rb"PK\x03\x04"), "damaged", "a zip file"),
+    (re.compile(rb".{257}ustar", re.DOTALL), "damaged", "a tar archive"),
     (re.compile(rb"[\s -~]+\Z"), "damaged", "a text"),
 )
 """Content that servers send instead of the requested file: a pattern of the first bytes, the reason code, and a name
@@ -68,6 +77,23 @@ class Source:
     file: BinaryIO
     limit_bytes: int
     is_packed: bool = False
+
+
+def content_name(start: bytes) -> str | None:
+    """Name the format of a file by its first bytes.
+
+    Parameters
+    ----------
+    start
+        The first 512 bytes of the file, or all of a shorter one.
+
+    Returns
+    -------
+    str or None
+        For example `a JPEG file`; None for an unknown format.
+
+    """
+    return next((words for pattern, _, words in FOREIGN_STARTS if pattern.match(start)), None)
 
 
 def content_problem(content: Path | bytes, suffix: str, listed_bytes: int | None = None) -> ContentProblem | None:

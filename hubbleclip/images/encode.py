@@ -11,6 +11,8 @@ from __future__ import annotations
 import io
 import struct
 import zlib
+from collections.abc import Mapping
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -67,6 +69,27 @@ def encode_png(levels_yx: NDArray[np.uint8]) -> bytes:
     header = struct.pack(">II", width, height) + GREY_8_BIT
     image = _chunk(b"IDAT", deflate.compress(rows_yx), deflate.flush())
     return b"".join((PNG_SIGNATURE, *_chunk(b"IHDR", header), *image, END_CHUNK))
+
+
+def with_texts(png: bytes, texts: Mapping[str, str]) -> bytes:
+    """Add text chunks to a PNG of `encode_png`; the rest of the file stays the same.
+
+    Parameters
+    ----------
+    png : bytes
+        Content of the PNG file.
+    texts : mapping
+        Text by keyword, in ASCII.
+
+    Returns
+    -------
+    data : bytes
+        Content of the new PNG file.
+    """
+    chunks = (
+        _chunk(b"tEXt", key.encode("ascii"), b"\0", text.encode("ascii", "replace")) for key, text in texts.items()
+    )
+    return b"".join((png.removesuffix(END_CHUNK), *chain.from_iterable(chunks), END_CHUNK))
 
 
 def _chunk(chunk_type: bytes, *parts: bytes) -> tuple[bytes, ...]:

@@ -13,11 +13,13 @@ from PIL import Image
 from PIL.JpegImagePlugin import JpegImageFile
 
 from hubbleclip.core.errors import SYSTEM_ERRNOS, ImageError
+from hubbleclip.fits.integrity import content_name
 from hubbleclip.images.reader import ScienceImage
 from hubbleclip.images.stretch import Stretch
 
 UNIT = "display"
 """Unit of an image whose pixel values are display levels, 0 to 255."""
+JPEG_START = b"\xff\xd8\xff"
 WHITE = 250
 """Lowest level that counts as white; the levels of white areas in a JPEG file vary by a few."""
 MIN_WHITE_SHARE = 0.001
@@ -120,15 +122,17 @@ def _read(path: Path) -> bytes:
 @contextmanager
 def _open_jpeg(content: Path | bytes, max_pixels: int) -> Iterator[Image.Image]:
     """Open a JPEG file. Raises ImageError where the header is damaged or declares more than `max_pixels` pixels."""
-    file = io.BytesIO(content if isinstance(content, bytes) else _read(content))
+    data = content if isinstance(content, bytes) else _read(content)
     try:
         # `Image.open` is not used, because it applies a size limit of its own.
-        with JpegImageFile(file) as image:
+        with JpegImageFile(io.BytesIO(data)) as image:
             if image.width * image.height > max_pixels:
                 raise ImageError("too_large", f"{image.width} x {image.height} pixels, more than {max_pixels}")
             yield image
     except (OSError, SyntaxError, ValueError) as error:
-        raise ImageError("unreadable", f"not a JPEG image: {error}") from error
+        name = None if data.startswith(JPEG_START) else content_name(data[:512])
+        words = f" but {name}: correct its name" if name else f": {error}"
+        raise ImageError("unreadable", f"not a JPEG file{words}") from error
 
 
 def _decode(image: Image.Image, mode: str) -> NDArray[np.uint8]:

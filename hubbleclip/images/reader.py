@@ -11,7 +11,7 @@ import warnings
 import zlib
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any
 
@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from hubbleclip.core.errors import SYSTEM_ERRNOS, ImageError
 from hubbleclip.fits import instruments as cameras
-from hubbleclip.fits.hdus import Layer, image_shape, science_layers
+from hubbleclip.fits.hdus import Layer, UnusedImage, image_shape, science_layers
 from hubbleclip.fits.header_guard import BLOCK_BYTES, check_compression, check_start, load_all
 from hubbleclip.fits.instruments import Look
 from hubbleclip.fits.pointing import aims_of
@@ -95,6 +95,8 @@ class ScienceImage:
         What a user of the image must know: `UNKNOWN_CAMERA`, or None.
     pages : mmap or None
         Memory map of the file that contains `data_yx`; None if the pixels are not mapped.
+    unused : tuple of UnusedImage
+        Images of the file that are not read. Only the first image of a file lists them.
     """
 
     data_yx: NDArray[np.float32]
@@ -115,6 +117,7 @@ class ScienceImage:
     shrink: float = 1.0
     note: str | None = None
     pages: mmap.mmap | None = None
+    unused: tuple[UnusedImage, ...] = ()
 
     def release_pages(self, num_rows: int | None = None) -> None:
         """Release the memory of mapped pixels. The pixels are read from the file again when they are next used.
@@ -172,11 +175,11 @@ def iter_science_images(path: Path, max_pixels: int, file_name: str | None = Non
     stem = name.rsplit(".", 1)[0]
     with _open_plain(path, max_pixels * MAX_BYTES_PER_PIXEL) as file, _open_hdus(file) as hdus:
         with _as_image_errors():
-            layers = _find_layers(hdus, stem, max_pixels)
+            layers, unused = _find_layers(hdus, stem, max_pixels)
         for layer in layers:
             with _as_image_errors():
                 image = _read_image(hdus, layer, file)
-            yield image
+            yield replace(image, unused=unused) if layer is layers[0] else image
             del image  # otherwise the image would stay in memory while the next one is read
 
 
@@ -221,22 +224,25 @@ def _open_plain(path: Path, max_bytes: int) -> Iterator[IO[bytes]]:
         plain: IO[bytes] = file
         if is_gzip:
             plain = stack.enter_context(tempfile.TemporaryFile())
-            limit = max(ALWAYS_UNPACKED_BYTES, MAX_UNPACKED_RATIO * path.stat().st_size)
-            _unpack(file, plain, min(max_bytes, limit))
+            _unpack(file, plain, path.stat().st_size, max_bytes)
         # The file is opened again read-only, so that astropy also maps it read-only.
         with open(plain.fileno(), "rb", closefd=False) as readable:
             readable.seek(0)
             yield readable
 
 
-def _unpack(source: IO[bytes], target: IO[bytes], max_bytes: int) -> None:
-    """Decompress a gzip file. Raises ImageError where it unpacks to more than `max_bytes` bytes or is damaged."""
+def _unpack(source: IO[bytes], target: IO[bytes], packed_bytes: int, max_bytes: int) -> None:
+    """Decompress a gzip file. Raises ImageError where it is damaged or unpacks to too many bytes."""
+    limit = max(ALWAYS_UNPACKED_BYTES, MAX_UNPACKED_RATIO * packed_bytes)
+    advice = f"more than {MAX_UNPACKED_RATIO} times its size, as no noisy image does: unpack it with gunzip to use it"
+    if limit > max_bytes:
+        limit, advice = max_bytes, "more than an image of tiles.max_pixels can have: raise that setting"
     try:
         with gzip.GzipFile(fileobj=source) as stream:
             while chunk := stream.read(COPY_BYTES):
                 target.write(chunk)
-                if target.tell() > max_bytes:
-                    raise ImageError("too_large", f"the gzip file unpacks to more than {max_bytes} bytes")
+                if target.tell() > limit:
+                    raise ImageError("too_large", f"the gzip file of {packed_bytes} bytes unpacks to {limit}, {advice}")
     except EOFError as error:
         raise ImageError("truncated", "the gzip stream ends early") from error
     except (gzip.BadGzipFile, zlib.error) as error:
@@ -257,18 +263,18 @@ def _one_line(error: BaseException) -> str:
     return " ".join(f"{type(error).__name__}: {error}".split())[:200]
 
 
-def _find_layers(hdus: pyfits.HDUList, stem: str, max_pixels: int) -> list[Layer]:
-    """Find and check the science images of a file, with their quality and weight extensions. Raises ImageError."""
+def _find_layers(hdus: pyfits.HDUList, stem: str, max_pixels: int) -> tuple[list[Layer], tuple[UnusedImage, ...]]:
+    """Find and check the science images of a file; see `science_layers`. Raises ImageError."""
     camera = cameras.camera_of(cameras.instrument_name(_looker(hdus[0].header, hdus[0].header)))
     try:
-        layers = science_layers(hdus, stem, camera)
+        layers, unused = science_layers(hdus, stem, camera)
     except ImageError as error:
         if error.reason == "no_image" and any(_is_cut_short(hdus, index) for index in range(len(hdus))):
             raise ImageError("truncated", "the file is shorter than its headers declare") from error
         raise
     for layer in layers:
         _check_layer(hdus, layer, max_pixels)
-    return layers
+    return layers, unused
 
 
 def _looker(header: pyfits.Header, primary: pyfits.Header) -> Look:

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from hubbleclip.config.tiles import TileSettings
 from hubbleclip.core import layout as paths
 from hubbleclip.core.errors import ImageError
+from hubbleclip.core.io import sha256_bytes, sha256_file
 from hubbleclip.core.layout import Layout, product_suffix
 from hubbleclip.core.records import Product, Tile
 from hubbleclip.fits.pointing import aim_point, aim_start
@@ -142,18 +143,21 @@ class CutResult:
 
 
 def tile_file(
-    content: Path | bytes, product_sha256: str, settings: TileSettings, file_name: str | None = None
+    content: str | Path | bytes,
+    product_sha256: str | None = None,
+    settings: TileSettings | None = None,
+    file_name: str | None = None,
 ) -> CutResult:
     """Read a FITS file or a preview and cut it into tiles.
 
     Parameters
     ----------
-    content : Path or bytes
+    content : str, Path or bytes
         Path of the file, or the file's bytes. Bytes are accepted only for the suffixes in `IN_MEMORY_SUFFIXES`.
-    product_sha256 : str
-        SHA-256 of the file, which is part of the tiles' identity.
-    settings : TileSettings
-        Settings of tiles and stretch.
+    product_sha256 : str or None
+        SHA-256 of the file, which is part of the tiles' identity; None to compute it.
+    settings : TileSettings or None
+        Settings of tiles and stretch; None for the defaults.
     file_name : str or None
         Name of the file in the archive. It is needed if `content` is bytes or a path with another name.
 
@@ -162,6 +166,10 @@ def tile_file(
     result : CutResult
         The tiles and the rejections. `cut_tiles` raises ImageError if no image of the file is usable.
     """
+    content = Path(content) if isinstance(content, str) else content
+    if product_sha256 is None:
+        product_sha256 = sha256_bytes(content) if isinstance(content, bytes) else sha256_file(content)
+    settings = settings or TileSettings()
     return cut_tiles(read_images(content, settings, file_name), product_sha256, settings)
 
 
@@ -210,6 +218,8 @@ def cut_tiles(images: Iterable[ScienceImage], product_sha256: str, settings: Til
     num_images = 0
     for image in images:
         num_images += 1
+        rejections += [TileRejection(entity_id=f"{product_sha256}:{one.chip}", reason=one.reason, detail=one.detail)
+                       for one in image.unused]  # fmt: skip
         try:
             outcomes = list(_cut_image(image, product_sha256, settings))
         except ImageError as error:

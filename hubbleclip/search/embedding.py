@@ -15,7 +15,6 @@ import numpy.typing as npt
 
 from hubbleclip.config.tiles import TileSettings
 from hubbleclip.core.errors import ImageError, SearchError
-from hubbleclip.core.io import sha256_file
 from hubbleclip.core.layout import product_suffix
 from hubbleclip.core.vectors import unit
 from hubbleclip.search.stores.base import Floats
@@ -198,4 +197,4 @@ def _pictures(path: Path, settings: TileSettings) -> list[bytes]:
 
     suffix = ".fits.gz" if start.startswith(GZIP_START) else ".fits"
     name = path.name if product_suffix(path.name) in FITS_SUFFIXES else f"{path.name}{suffix}"
-    return [tile.encoded for tile in tile_file(path, sha256_file(path), settings, name).tiles]
+    return [tile.encoded for tile in tile_file(path, settings=settings, file_name=name).tiles]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bz2
 import gzip
 import json
 import os
@@ -228,6 +229,28 @@ def test_a_picture_finds_its_caption_by_its_name(tmp_path: Path) -> None:
     (proposal,), _ = archive.fetch_proposals(["heic0004a"])
     assert (found.obs_id, found.proposal_id) == ("images/heic0004a.jpg", "local:heic0004a")
     assert (proposal.title, proposal.abstract) == ("Stellar cocoon", "A dying star.")
+
+
+WORDS = ("funpack", "bunzip2", "with tar", "ends in .fits", "ends in .jpg", "archive.products", "ends in none of .fits")
+
+
+def test_each_file_that_is_skipped_is_rejected_with_what_makes_it_usable(tmp_path: Path) -> None:
+    whole = write_fits(tmp_path / "a.fits").read_bytes()
+    contents = {
+        "b.fits.fz": whole, "c.fits.bz2": bz2.compress(whole), "d.tar": b"any", "e.dat": whole, "sub/f.jpg": b"\xff\xd8\xff",
+        "g.png": b"\xff\xd8\xff", "notes.txt": b"Notes.", "proposals.jsonl": b"", "out/h.png": b"", ".hidden": b"",
+    }  # fmt: skip
+    for name, content in contents.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(content)
+    skipped, rest = local(tmp_path).query_observations(0)
+    assert [item.obs_id for item in rest] == ["a.fits"]
+    assert not contract_violations("rejection", list(skipped.rejections))
+    found = {one.entity_id: one.detail for one in skipped.rejections}
+    assert {name: next(word for word in WORDS if word in why) for name, why in found.items()} == {
+        "b.fits.fz": "funpack", "c.fits.bz2": "bunzip2", "d.tar": "with tar", "e.dat": "ends in .fits",
+        "sub/f.jpg": "archive.products", "g.png": "ends in .jpg", "notes.txt": "ends in none of .fits",
+    }  # fmt: skip
 
 
 def test_a_rewritten_file_has_another_version(tmp_path: Path) -> None:

@@ -269,6 +269,36 @@ def test_a_compression_that_would_break_the_decoder_is_unreadable(tmp_path, sky,
     assert reason_of(tmp_path / "a.fits") == "unreadable"
 
 
+def test_a_file_that_was_decoded_as_text_says_so(tmp_path, sky):
+    whole = write_drz(tmp_path / "a.fits", sky).read_bytes()
+    (tmp_path / "b.fits").write_bytes(whole.decode(errors="replace").encode())
+    with pytest.raises(
+        ImageError, match=r"unreadable: \d{4,} bytes of the file were replaced by U\+FFFD .*binary mode"
+    ):
+        read_one(tmp_path / "b.fits")
+    (tmp_path / "c.fits").write_bytes(whole + b"short")
+    assert read_one(tmp_path / "c.fits").data_yx.shape == sky.shape
+
+
+@pytest.mark.parametrize(
+    ("content", "words"), [(b"\xff\xd8\xff\xe0" + bytes(99), "a JPEG file"), (b"\x89PNG\r\n", "a PNG file"),
+                           (b"\xef\xbf\xbd" * 9, "a file that was decoded as text"), (b"\1\2", ": it begins with b'")],
+)  # fmt: skip
+def test_other_content_under_the_name_of_a_fits_file_is_named(tmp_path, content, words):
+    (tmp_path / "a.fits").write_bytes(content)
+    with pytest.raises(ImageError, match=f"unreadable: not a FITS file.*{words}"):
+        read_one(tmp_path / "a.fits")
+
+
+def test_a_gzip_file_that_unpacks_to_too_much_says_how_much_and_what_to_do(tmp_path, monkeypatch):
+    monkeypatch.setattr("hubbleclip.images.reader.ALWAYS_UNPACKED_BYTES", 1 << 20)
+    fits.PrimaryHDU(np.zeros((800, 800), np.float32)).writeto(tmp_path / "a.fits.gz")
+    with pytest.raises(ImageError, match=r"too_large: the gzip file of \d+ bytes .*more than 100 times .*gunzip"):
+        read_science_images(tmp_path / "a.fits.gz", 10**7)
+    with pytest.raises(ImageError, match=r"too_large: .*tiles\.max_pixels can have: raise"):
+        read_science_images(tmp_path / "a.fits.gz", 10**4)
+
+
 def test_a_primary_header_that_astropy_cannot_make_out_is_unreadable(tmp_path, sky):
     whole = write_drz(tmp_path / "a.fits", sky).read_bytes()
     (tmp_path / "b.fits").write_bytes(

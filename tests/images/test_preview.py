@@ -136,6 +136,12 @@ def test_a_preview_is_recognised_by_the_archives_name_where_the_file_has_another
     assert len(tile_file(path, SHA, SETTINGS, "hst_1_total_drz.JPG").tiles) == 1
 
 
+def test_a_fits_file_under_the_name_of_a_picture_is_named(tmp_path: Path) -> None:
+    (tmp_path / "a.jpg").write_bytes(b"SIMPLE  =                    T")
+    with pytest.raises(ImageError, match="unreadable: not a JPEG file but a FITS file: correct its name"):
+        tile_file(tmp_path / "a.jpg", SHA, SETTINGS)
+
+
 def test_every_suffix_has_a_reader() -> None:
     assert set(READERS) == set(SUFFIXES)
 

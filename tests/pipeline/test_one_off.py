@@ -1,10 +1,17 @@
-"""`hubbleclip tile`: files to tiles and a sheet, a reason for those that give none."""
+"""`hubbleclip tile`: files to tiles, an index and a sheet, a reason for each image that gives none."""
 
+import json
+import math
 from pathlib import Path
 
 import numpy as np
 import pytest
+from astropy import units as u
+from astropy.io import fits
+from astropy.table import Table
+from astropy.wcs import WCS
 from PIL import Image
+from synthetic_fits import starry_sky, write_drz
 
 from hubbleclip.config.settings import SimulatorSettings, TileSettings
 from hubbleclip.core.errors import HubbleclipError
@@ -27,10 +34,86 @@ def image(tmp_path: Path) -> Path:
 
 def test_a_file_becomes_tiles_and_a_sheet(image: Path, tmp_path: Path) -> None:
     lines = list(tile_files([image], tmp_path / "out", TILES))
-    tiles = sorted((tmp_path / "out").glob("*_*-*.png"))
+    tiles = sorted((tmp_path / "out").glob("*_ext*.png"))
     assert tiles
     assert all(decode_png(tile.read_bytes()).shape == (128, 128) for tile in tiles)
-    assert lines[-1] == f"{len(tiles)} tiles and {tmp_path / 'out' / 'sheet.png'}"
+    assert lines[-1] == f"{len(tiles)} tiles, {tmp_path / 'out/index.ecsv'} and {tmp_path / 'out/sheet.png'}"
+
+
+def test_a_tile_alone_has_its_place_on_the_sky_and_the_limits_of_its_stretch(tmp_path: Path) -> None:
+    path = write_drz(tmp_path / "field_drz.fits", starry_sky((300, 260)))
+    list(tile_files([path], tmp_path / "out", TILES.model_copy(update={"views": ("native", "overview")})))
+    data_yx, header = fits.getdata(path, "SCI", header=True)
+    x, y = (axis.ravel() for axis in np.meshgrid(np.arange(128), np.arange(128)))
+    names = [file.name for file in (tmp_path / "out").glob("field_drz_ext1_*.png")]
+    assert {"field_drz_ext1_y0_x2.png", "field_drz_ext1_overview.png"} < set(names)
+    for name in names:
+        with Image.open(tmp_path / "out" / name) as picture:
+            facts, levels_yx = picture.text, np.asarray(picture)[::-1]
+        y0, x0, shrink = (float(facts[key]) for key in ("y0", "x0", "shrink"))
+        pixels_xy = ((round(first / shrink) + axis + 0.5) * shrink - 0.5 for axis, first in ((x, x0), (127 - y, y0)))
+        found = WCS(fits.Header.fromstring(facts["wcs"], sep="\n")).pixel_to_world(x, 127 - y)
+        assert found.separation(WCS(header).pixel_to_world(*pixels_xy)).max() < 1 * u.mas
+        if shrink == 1:
+            black, white, softening = (float(facts[key]) for key in ("black", "white", "softening"))
+            scaled_yx = np.arcsinh((data_yx[int(y0) :, int(x0) :][:128, :128] - black) / softening)
+            expected_yx = np.clip(255 * scaled_yx / math.asinh((white - black) / softening), 0, 255)
+            assert np.mean(np.abs(levels_yx - expected_yx) <= 0.51) > 0.97
+
+
+def write_ten_images(path: Path, *, name: str, primary: bool) -> Path:
+    sky = starry_sky((64, 64), num_stars=20)
+    first = fits.PrimaryHDU(sky if primary else None)
+    fits.HDUList([first, *(fits.ImageHDU(sky, name=name, ver=n) for n in range(1, 11 - primary))]).writeto(path)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("name", "primary", "num_cut"), [("SCI", False, 10), ("", False, 10), ("", True, 1), ("SCI", True, 9)]
+)
+def test_each_of_ten_images_gives_a_tile_or_a_reason(tmp_path: Path, name: str, primary: bool, num_cut: int) -> None:
+    path = write_ten_images(tmp_path / "ten.fits", name=name, primary=primary)
+    lines = list(tile_files([path], tmp_path / "out", TILES))
+    rows = json.loads((tmp_path / "out/index.json").read_text())["rows"]
+    assert sorted(row["extension"] for row in rows) == [n + (not primary) for n in range(10)]
+    assert [bool(row.get("picture")) for row in rows].count(True) == num_cut
+    assert all(row["reason"] == "not_chosen" and "SCI" in row["detail"] for row in rows if not row.get("picture"))
+    assert lines[0].count("not_chosen") == 10 - num_cut
+
+
+def test_the_index_has_position_and_scale_of_each_tile_and_the_reason_of_each_rejection(tmp_path: Path) -> None:
+    data = starry_sky((128, 256))
+    data[:, 128:] = np.nan
+    path = write_drz(tmp_path / "half_drz.fits", data)
+    (tmp_path / "broken.fits").write_bytes(b"no FITS")
+    native = TILES.model_copy(update={"views": ("native",)})
+    list(tile_files([path, tmp_path / "broken.fits"], tmp_path / "out", native))
+    table = Table.read(tmp_path / "out/index.ecsv")
+    assert list(table["picture"].filled("")) == ["half_drz_ext1_y0_x0.png", "", ""]
+    assert list(table["file"]) == ["half_drz.fits", "half_drz.fits", "broken.fits"]
+    assert list(table["reason"].filled("")) == ["", "too_little_valid", "unreadable"]
+    assert (table["y0"][1], table["x0"][1], table["extension"][1]) == (0, 128, 1)
+    assert table["ra_deg"].unit == u.deg and table["pixel_scale_arcsec"].unit == u.arcsec
+    assert table["pixel_scale_arcsec"][0] == pytest.approx(0.05)
+    assert table["ra_deg"].mask.tolist() == [False, True, True]
+    assert table.meta["settings"]["size_px"] == 128
+
+
+def test_a_folder_is_cut_and_each_skipped_file_is_named(image: Path, tmp_path: Path) -> None:
+    folder, out = tmp_path / "given", tmp_path / "given/tiles"
+    for name in ("a b/x.fits", "c/x.fits", "c/x.fits.gz.tar", "notes.txt"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(image.read_bytes())
+    lines = list(tile_files([folder, folder / "c/x.fits", folder / "a b/x.fits"], out, TILES))
+    assert [line.split(":")[0] for line in lines[:-1]] == [
+        "c/x.fits.gz.tar", "notes.txt", "a b/x.fits", "c/x.fits", "x.fits", "x.fits"
+    ]  # fmt: skip
+    assert "unpack it with tar" in lines[0] and "a FITS file under another name" in lines[1]
+    stems = {file.name.partition("_ext")[0] for file in out.glob("*_ext*.png")}
+    assert stems == {"a_b_x", "c_x", "x", "x-2"}
+    num_tiles = len(list(out.glob("*_ext*.png")))
+    again = list(tile_files([folder], out, TILES))
+    assert len(again) == 5 and len(list(out.glob("*_ext*.png"))) == num_tiles
 
 
 def test_a_file_that_gives_nothing_is_told_and_the_rest_goes_on(image: Path, tmp_path: Path) -> None:

@@ -2,29 +2,44 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
+from hubbleclip.archives.folder import scan_folder
+from hubbleclip.archives.local import SKIPPED
 from hubbleclip.config.settings import TileSettings
 from hubbleclip.core.errors import HubbleclipError
-from hubbleclip.core.io import sha256_file, write_bytes
+from hubbleclip.core.io import write_bytes
+from hubbleclip.core.layout import tile_file_stem
 from hubbleclip.core.records import Rejection
 from hubbleclip.images.contact_sheet import write_sheet
 from hubbleclip.images.encode import decode_tile
-from hubbleclip.images.tiling import CutResult, tile_file
+from hubbleclip.images.tiling import READERS, CutResult, tile_file
 from hubbleclip.pipeline.engine.attempts import attempt
+from hubbleclip.pipeline.tiles.tile_index import ECSV, Row, picture_bytes, rejection_row, tile_row, write_index
 
 
-def tile_files(files: Sequence[Path], out_dir: Path, settings: TileSettings) -> Iterator[str]:
-    """Cut files into tiles, and draw a contact sheet of all tiles.
+@dataclass(frozen=True, slots=True)
+class GivenFile:
+    """A file to cut: its path, its name for people, and the first part of the file names of its tiles."""
+
+    path: Path
+    name: str
+    stem: str
+
+
+def tile_files(paths: Sequence[Path], out_dir: Path, settings: TileSettings) -> Iterator[str]:
+    """Cut files into tiles, write an index of tiles and rejections, and draw a contact sheet of all tiles.
 
     Parameters
     ----------
-    files
-        FITS or JPEG files.
+    paths
+        FITS or JPEG files, and folders of such files.
     out_dir
-        Folder for the tiles and `sheet.png`.
+        Folder for the tiles, `index.ecsv`, `index.json` and `sheet.png`.
     settings
         Tile settings (the section `tiles`).
 
@@ -39,29 +54,77 @@ def tile_files(files: Sequence[Path], out_dir: Path, settings: TileSettings) -> 
         When a file does not exist, when `out_dir` cannot be written, or when no tile was cut from any file.
 
     """
-    missing = [file for file in files if not file.is_file()]
-    if missing:
-        raise HubbleclipError(f"there is no file {missing[0]}: give paths of FITS or JPEG files")
+    files, skipped = given_files(paths, out_dir)
     with _writing_to(out_dir):
         out_dir.mkdir(parents=True, exist_ok=True)
     shown = []
+    rows: list[Row] = [{"file": name, "reason": SKIPPED, "detail": why} for name, why in skipped.items()]
+    yield from (f"{name}: skipped, {why}" for name, why in skipped.items())
     for file in files:
-        cut = cut_file(file, settings)
+        cut = cut_file(file.path, settings)
         if isinstance(cut, Rejection):
+            rows.append({"file": file.name, "reason": cut.reason, "detail": cut.detail})
             yield f"{file.name}: rejected, {cut.reason}: {cut.detail}"
             continue
         with _writing_to(out_dir):
             for tile in cut.tiles:
-                write_bytes(out_dir / f"{file.name.split('.')[0]}-{tile.tile_id}{tile.suffix}", tile.encoded)
+                rows.append(tile_row(tile, file.name, file.stem))
+                write_bytes(out_dir / rows[-1]["picture"], picture_bytes(tile, rows[-1]))
+        rows += [rejection_row(rejection, file.name) for rejection in cut.rejections]
         shown += [(decode_tile(tile.encoded), f"{tile.view} {file.name}") for tile in cut.tiles]
         reasons = "".join(f", rejected {r.entity_id.split(':', 1)[1]}: {r.reason}" for r in cut.rejections)
         yield f"{file.name}: {len(cut.tiles)} tiles{reasons}"
-    if not shown:
-        raise HubbleclipError(f"none of {len(files)} files gave a tile: see the reasons above")
-    sheet = out_dir / "sheet.png"
     with _writing_to(out_dir):
+        write_index(out_dir, rows, settings)
+        if not shown:
+            raise HubbleclipError(f"none of {len(files)} files gave a tile: see {out_dir / ECSV}")
+        sheet = out_dir / "sheet.png"
         write_sheet([levels_yx for levels_yx, _ in shown], [name for _, name in shown], sheet)
-    yield f"{len(shown)} tiles and {sheet}"
+    yield f"{len(shown)} tiles, {out_dir / ECSV} and {sheet}"
+
+
+def given_files(paths: Sequence[Path], out_dir: Path) -> tuple[list[GivenFile], dict[str, str]]:
+    """List files, and the files of folders. Equal stems are numbered.
+
+    Parameters
+    ----------
+    paths
+        Files and folders.
+    out_dir
+        Folder of the tiles, whose files are ignored.
+
+    Returns
+    -------
+    files : list of GivenFile
+        The files to cut.
+    skipped : dict
+        By name: why a file of a folder is not cut.
+
+    Raises
+    ------
+    HubbleclipError
+        If a path does not exist.
+
+    """
+    named: list[tuple[Path, str]] = []
+    skipped: dict[str, str] = {}
+    for path in paths:
+        if path.is_dir():
+            found = scan_folder(path, tuple(READERS), out_dir)
+            named += [(file, file.relative_to(path).as_posix()) for file in found.paths]
+            skipped |= found.skipped
+        elif path.is_file():
+            named.append((path, path.name))
+        else:
+            raise HubbleclipError(f"there is no file {path}: give paths of FITS or JPEG files, or of folders of them")
+    files: list[GivenFile] = []
+    counted: Counter[str] = Counter()
+    for path, name in named:
+        stem = tile_file_stem(name)
+        counted[stem] += 1
+        number = f"-{counted[stem]}" if counted[stem] > 1 else ""
+        files.append(GivenFile(path, name, f"{stem}{number}"))
+    return files, skipped
 
 
 @contextmanager
@@ -90,6 +153,6 @@ def cut_file(file: Path, settings: TileSettings) -> CutResult | Rejection:
 
     """
     return attempt(
-        lambda: tile_file(file, sha256_file(file), settings),
+        lambda: tile_file(file, settings=settings),
         entity="product", entity_id=file.name, stage="tiles", digest=settings.digest(),
     )  # fmt: skip
