@@ -19,6 +19,7 @@ import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from datetime import date
 from functools import partial
 from itertools import chain
 from operator import attrgetter
@@ -55,6 +56,7 @@ from hubbleclip.dataset.manifest import (
     sample_table,
     write_table,
 )
+from hubbleclip.dataset.metadata.astropy_header import with_astropy_header
 from hubbleclip.dataset.metadata.credits import notices
 
 __all__ = ["BuiltDataset", "DatasetInfo", "build_dataset", "inputs_digest", "read_dataset"]
@@ -167,6 +169,7 @@ def build_dataset(
     split_report: Mapping[str, Any] | None = None,
     split_tables: Mapping[str, pa.Table] | None = None,
     read_png_size: Callable[[str], int] | None = None,
+    released_on: date | None = None,
     map_fn: MapFn[PlannedShard, shard_writer.ShardFile] = map_in_two_threads,
 ) -> BuiltDataset:
     """Build the dataset `datasets_dir/<digest>/`, unless a dataset with the same inputs exists.
@@ -194,6 +197,8 @@ def build_dataset(
     read_png_size
         Function that takes a tile id and returns the size of its encoded image in bytes, for instance with `stat`. By
         default every image is read to determine its size, before the images are read again to be written.
+    released_on
+        Day on which the newest observation became public, which is recorded in the description; None if unknown.
     map_fn
         Function that maps a function over `PlannedShard` items, by default in threads. It may run in other processes,
         but all shards must exist at their paths when it returns.
@@ -236,6 +241,7 @@ def build_dataset(
         "settings": settings.model_dump(mode="json"),
         "settings_digests": dict(settings_digests or {}),
         "split_report": dict(split_report or {}),
+        "released_on": released_on and released_on.isoformat(),
         "num_new_samples": None if parent is None else len(new),
     }
     return read_catalog_rows(_finish(building, plan, tars, parent, facts))
@@ -426,15 +432,15 @@ def _finish(
         "shards": shards,
         "notices": notices(manifest["archive"].unique().to_pylist()),
     }
-    write_table(building / MANIFEST, manifest)
+    write_table(building / MANIFEST, with_astropy_header(manifest))
     tests = manifest.select(["split", "tile_id"]).filter(pc.field("split") == "test")["tile_id"].to_pylist()
     write_bytes(building / TEST_LIST, format_tile_list(tests), is_synced=False)
     publish.write_metadata(building, description, manifest)
     for leftover in building.glob(".*"):  # temporary files of an interrupted build
         leftover.unlink()
-    others = [path for path in building.iterdir() if path.name not in plan]
+    others = [path for path in sorted(building.rglob("*")) if path.is_file() and path.name not in plan]
     sync_files(others)  # flushed first, because the description marks the dataset as complete
-    files = {path.name: sha256_file(path) for path in others}
+    files = {path.relative_to(building).as_posix(): sha256_file(path) for path in others}
     write_bytes(building / DESCRIPTION, description_bytes({**description, "files": files}))
     finished = building.with_name(digest)
     if finished.exists():  # it lacks a description, because otherwise `find_dataset` would have returned it

@@ -8,20 +8,20 @@ from pathlib import Path
 import pyarrow as pa
 
 from hubbleclip.core.io import sha256_file, write_bytes
-from hubbleclip.dataset.manifest import DESCRIPTION, MANIFEST, Row, read_dataset, write_table
+from hubbleclip.dataset.manifest import DESCRIPTION, MANIFEST, Row, read_dataset
 from hubbleclip.dataset.metadata.card import dataset_card, shard_paths
 from hubbleclip.dataset.metadata.croissant import croissant_metadata
-from hubbleclip.dataset.metadata.sky_index import sky_index
+from hubbleclip.dataset.metadata.hats_catalog import sky_index, write_hats_catalog
 from hubbleclip.dataset.shard_writer import canonical_json, image_key
 from hubbleclip.dataset.storage import Storage, open_storage
 
 log = logging.getLogger(__name__)
 
-CARD, CROISSANT, SKY_INDEX, INVESTIGATORS = "README.md", "croissant.json", "sky.parquet", "investigators.txt"
+CARD, CROISSANT, SKY_CATALOG, INVESTIGATORS = "README.md", "croissant.json", "sky", "investigators.txt"
 
 
 def write_metadata(folder: Path, description: Row, manifest: pa.Table) -> None:
-    """Write the card, the list of investigators, the Croissant metadata and the sky index into a dataset folder.
+    """Write the card, the list of investigators, the Croissant metadata and the HATS catalogue into a dataset folder.
 
     The files are durable only after the caller has synced them with `sync_files`.
 
@@ -42,7 +42,8 @@ def write_metadata(folder: Path, description: Row, manifest: pa.Table) -> None:
     write_bytes(folder / INVESTIGATORS, "".join(f"{name}\n" for name in names).encode(), is_synced=False)
     metadata = croissant_metadata(description, sha256_file(folder / MANIFEST))
     write_bytes(folder / CROISSANT, canonical_json(metadata) + b"\n", is_synced=False)
-    write_table(folder / SKY_INDEX, sky_index(manifest))
+    if (index := sky_index(manifest)).num_rows:
+        write_hats_catalog(folder / SKY_CATALOG, index, f"hubbleclip-{description['digest'][:12]}")
 
 
 def publish(dataset_dir: Path, url: str) -> str:

@@ -7,13 +7,16 @@ import subprocess
 import sys
 from collections import Counter
 from dataclasses import replace
+from datetime import date
 
 import duckdb
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import webdataset
 import yaml
+from astropy.table import Table
 from astropy_healpix import HEALPix
 from datasets import Features, load_dataset
 from PIL import Image
@@ -23,6 +26,7 @@ from hubbleclip.config.settings import ShardSettings
 from hubbleclip.core.records import to_row
 from hubbleclip.dataset.build import build_dataset, read_dataset
 from hubbleclip.dataset.manifest import SPLITS
+from hubbleclip.dataset.metadata.hats_catalog import sky_index, write_hats_catalog
 from hubbleclip.dataset.publish import publish
 from hubbleclip.dataset.shard_writer import interleave
 from hubbleclip.dataset.verify import find_faults
@@ -46,8 +50,9 @@ print(json.dumps({"issues": sorted([*issues.errors, *issues.warnings]), "rows": 
 
 def build(num, root):
     dataset = build_dataset(
-        SAMPLES[:num], PNGS.__getitem__, root, ShardSettings(), contract_version="1", code_version="v1.2.3"
-    )
+        SAMPLES[:num], PNGS.__getitem__, root, ShardSettings(), contract_version="1", code_version="v1.2.3",
+        released_on=date(2026, 1, 2),
+    )  # fmt: skip
     return root / dataset.dataset.digest
 
 
@@ -120,8 +125,18 @@ def test_the_card_of_hubble_data_credits_nasa_esa_stsci_and_the_investigators(tm
     assert "simulated" not in text
 
 
-def test_the_sky_index_has_every_tile_in_order_of_its_pixel(built):
-    index = pq.read_table(built / "sky.parquet")
+def partitions_of(catalog):
+    """The Parquet files of a HATS catalogue in the order of its partitions, by pixel."""
+    table = np.loadtxt(catalog / "partition_info.csv", delimiter=",", skiprows=1, dtype=int, ndmin=2)
+    return {
+        (order, npix): catalog / f"dataset/Norder={order}/Dir={npix // 10_000 * 10_000}/Npix={npix}.parquet"
+        for order, npix in table.tolist()
+    }
+
+
+def test_the_sky_catalogue_has_every_tile_in_order_of_its_pixel(built):
+    parts = [pq.read_table(path, partitioning=None) for path in partitions_of(built / "sky").values()]
+    index = pa.concat_tables(parts)
     pixels = index["_healpix_29"].to_numpy()
     ra_deg, dec_deg = HEALPix(2**29, "nested").healpix_to_lonlat(pixels)
     assert pixels.dtype == np.int64
@@ -140,8 +155,8 @@ def test_croissant_s_own_reader_finds_no_fault_and_loads_every_record(built, tmp
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
     found = json.loads(done.stdout.splitlines()[-1])
-    (issue,) = found["issues"]
-    assert "datePublished" in issue
+    assert found["issues"] == []
+    assert json.loads((built / "croissant.json").read_text())["datePublished"] == "2026-01-02"
     assert {row["samples/tile_id"] for row in found["rows"]} == {str(one.tile_id.encode()) for one in SAMPLES}
     assert found["pictures"] == {one.tile_id: [16, 16] for one in SAMPLES}
 
@@ -174,6 +189,15 @@ def test_hugging_face_datasets_reads_the_features_of_the_front_matter(built, tmp
     assert_all_samples(load_dataset("webdataset", data_files=files, features=features, cache_dir=str(tmp_path)))
 
 
+def test_astropy_reads_the_manifest_with_units(built):
+    table = Table.read(built / "manifest.parquet")
+    rows = pq.read_table(built / "manifest.parquet").to_pylist()
+    assert table["ra_deg"].unit == "deg"
+    assert list(table["tile_id"]) == [row["tile_id"] for row in rows]
+    assert [list(texts) for texts in table["captions"]] == [row["captions"] for row in rows]
+    assert list(table["target_class"]) == [str(row["target_class"]) for row in rows]
+
+
 def test_webdataset_and_duckdb_read_every_sample(built):
     shards = [str(path) for path in read_dataset(built).addresses.values()]
     pairs = list(webdataset.WebDataset(shards, shardshuffle=False).decode("pil").to_tuple("__key__", "txt", "json"))
@@ -185,12 +209,51 @@ def test_webdataset_and_duckdb_read_every_sample(built):
     assert set(duckdb.sql(query).fetchall()) == {(one.tile_id, one.cycle, one.wcs, one.black) for one in SAMPLES}
 
 
+@pytest.mark.slow
+def test_lsdb_opens_the_published_sky_catalogue_and_matches_it_with_another(built, tmp_path):
+    import lsdb
+    import pandas as pd
+
+    ours = lsdb.open_catalog(f"{publish(built, str(tmp_path))}/sky")
+    near = [(one.ra_deg, one.dec_deg + 0.1 / 3600) for one in SAMPLES[::3]]
+    other = lsdb.from_dataframe(
+        pd.DataFrame([*near, (0.0, -89.0)], columns=["ra", "dec"]), ra_column="ra", dec_column="dec"
+    )
+    found = ours.crossmatch(other, radius_arcsec=0.2, suffixes=("", "_other")).compute()
+    assert set(found["tile_id"]) == {one.tile_id for one in SAMPLES[::3]}
+    assert found["_dist_arcsec"].to_numpy() == pytest.approx(0.1, abs=1e-3)
+    assert len(ours.compute()) == len(SAMPLES)
+    assert len(ours.cone_search(SAMPLES[0].ra_deg, SAMPLES[0].dec_deg, 0.5).compute()) == 1
+
+
+def test_a_large_sky_catalogue_has_a_file_per_pixel_and_one_without_positions_is_absent(built, tmp_path, monkeypatch):
+    monkeypatch.setattr("hubbleclip.dataset.metadata.hats_catalog.MAX_ROWS", 2)
+    index = sky_index(read_dataset(built).manifest)
+    write_hats_catalog(tmp_path, index, "many")
+    files = partitions_of(tmp_path)
+    assert len(files) > len(SAMPLES) / 4
+    for (order, npix), path in files.items():
+        part = pq.read_table(path, partitioning=None)
+        assert 0 < part.num_rows <= 2
+        assert set(part["_healpix_29"].to_numpy() >> 2 * (29 - order)) == {npix}
+    assert pq.read_metadata(tmp_path / "dataset/_metadata").num_rows == len(SAMPLES)
+    samples = [replace(one, ra_deg=None, dec_deg=None) for one in SAMPLES]
+    dataset = build_dataset(
+        samples, PNGS.__getitem__, tmp_path, ShardSettings(), contract_version="1", code_version="v"
+    )
+    assert not (tmp_path / dataset.dataset.digest / "sky").exists()
+
+
 def test_a_published_dataset_is_whole_and_equal(built, tmp_path):
     place = publish(built, str(tmp_path))
     assert place == f"{tmp_path}/{built.name}"
     assert list(find_faults(place)) == []
-    published = {path.name: path.read_bytes() for path in (tmp_path / built.name).iterdir()}
-    assert published == {path.name: path.read_bytes() for path in built.iterdir()}
+    assert contents(tmp_path / built.name) == contents(built)
+
+
+def contents(folder):
+    files = (path for path in folder.rglob("*") if path.is_file())
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
 
 
 def test_an_interrupted_publication_resumes_and_uploads_the_description_last(built, tmp_path):

@@ -50,7 +50,7 @@ def test_a_dataset_of_an_older_contract_version_is_read_and_verified(tmp_path):
 
 @pytest.mark.parametrize("share", [0, 0.3, 0.5, 0.9])
 @pytest.mark.parametrize(
-    "name", ["manifest.parquet", "dataset.json", "README.md", "croissant.json", "sky.parquet", "test_tiles.txt"]
+    "name", ["manifest.parquet", "dataset.json", "README.md", "croissant.json", "sky/hats.properties", "test_tiles.txt"]
 )
 def test_a_flipped_bit_beside_the_shards_is_found_and_its_file_named(built, name, share):
     flip(built / name, int(share * (built / name).stat().st_size))
@@ -158,7 +158,7 @@ def test_the_command_prints_one_line_a_fault_and_ends_with_2(built, capfd):
     assert ended.value.code == 0
     assert "is intact" in capfd.readouterr().out
     flip(built / "README.md", 9)
-    flip(built / "sky.parquet", 9)
+    flip(built / "sky/partition_info.csv", 9)
     with pytest.raises(SystemExit) as ended:
         main(["verify", str(built)])
     assert ended.value.code == 2

@@ -38,13 +38,14 @@ which refers to the manifest's rows by tile id; its regular expression extracts 
 def croissant_metadata(description: Row, manifest_sha256: str) -> Node:
     """Describe a dataset in Croissant.
 
-    The result has no `datePublished`, so that its bytes do not depend on the day of the build.
+    `datePublished` is the day on which the newest observation became public, so that the bytes do not depend on the day
+    of the build. It is absent if no such day is known, as for files of a user.
 
     Parameters
     ----------
     description
-        Description of the dataset; `digest`, `shards` and `notices` are used. Shards of parent datasets are listed with
-        relative paths.
+        Description of the dataset; `digest`, `shards`, `notices` and `released_on` are used. Shards of parent datasets
+        are listed with relative paths.
     manifest_sha256
         SHA-256 of the manifest file.
 
@@ -70,6 +71,7 @@ def croissant_metadata(description: Row, manifest_sha256: str) -> Node:
         "creator": {"@type": "sc:Organization", "name": "hubbleclip"},
         "url": homepage(description["notices"]),
         "version": "1.0.0",
+        **({"datePublished": released_on} if (released_on := description["released_on"]) else {}),
         "identifier": description["digest"],
         "distribution": [_file(MANIFEST, "application/x-parquet", manifest_sha256), *shards, _members(shards)],
         "recordSet": [_samples(), FIXED["pictures"]],

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from functools import partial
 
 from hubbleclip.catalog.pending import to_records
@@ -24,6 +25,7 @@ from hubbleclip.pipeline.engine.boundaries import checked
 from hubbleclip.pipeline.engine.execution import PLAIN, Execution
 from hubbleclip.pipeline.engine.parallel_work import packing_map
 from hubbleclip.pipeline.engine.stage import Stage, open_stage
+from hubbleclip.pipeline.ingest.receive import date_of
 from hubbleclip.pipeline.remote_store import local_files, pull_datasets, push_folder
 from hubbleclip.pipeline.shards.splitting import read_material, report_splits, split_tiles
 from hubbleclip.pipeline.status import NEWEST_DATASET
@@ -67,8 +69,30 @@ def pack_dataset(
         split_report=split_report,
         split_tables=split_tables,
         read_png_size=lambda tile_id: size_of(tiles[tile_id], layout),
+        released_on=newest_release(material, samples),
         map_fn=packing_map(stage, {tile_id: tile.path for tile_id, tile in tiles.items()}),
     )
+
+
+def newest_release(material: Material, samples: Iterable[Sample]) -> date | None:
+    """Find the day on which the newest observation of a dataset became public.
+
+    Parameters
+    ----------
+    material
+        Observations by id.
+    samples
+        Samples of the dataset.
+
+    Returns
+    -------
+    date or None
+        The day (UTC); None if no observation has a date of release.
+
+    """
+    released = (material.observations[sample.obs_id].released_mjd for sample in samples)
+    days = [mjd for mjd in released if mjd is not None]
+    return date_of(math.floor(max(days))) if days else None
 
 
 def read_tile(layout: Layout, tile_id: str) -> bytes:
