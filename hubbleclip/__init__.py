@@ -7,11 +7,22 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from hubbleclip.catalog.catalog import open_catalog
+    from hubbleclip.dataset.manifest import read_dataset
+    from hubbleclip.images.tiling import tile_file
     from hubbleclip.search.engine import Search
 
-__all__ = ["Search", "__version__"]
+__all__ = ["Search", "__version__", "open_catalog", "read_dataset", "tile_file"]
 
 __version__ = "0.1.0"
+
+MODULES = {
+    "Search": "hubbleclip.search.engine",
+    "open_catalog": "hubbleclip.catalog.catalog",
+    "read_dataset": "hubbleclip.dataset.manifest",
+    "tile_file": "hubbleclip.images.tiling",
+}
+"""Module of each public name, which docs/python.md describes."""
 
 # OpenMP reads this variable when torch is first imported; the value limits how long threads spin while they wait for
 # each other. With the default, one other busy program on the same cores makes a training step 5 to 20 times slower.
@@ -20,7 +31,7 @@ os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 
 
 def __getattr__(name: str) -> Any:
-    """Import `Search` when it is first used: its imports take about 1 s, for which other commands need not wait."""
-    if name == "Search":
-        return import_module("hubbleclip.search.engine").Search
+    """Import a name when it is first used: the imports take seconds, for which other commands need not wait."""
+    if name in MODULES:
+        return getattr(import_module(MODULES[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -364,12 +364,35 @@ def read_catalog(layout: Layout) -> Iterator[Catalog]:
     Catalog
         The catalog, which is closed when the block ends.
 
+    Notes
+    -----
+    Raises CatalogError as `open_catalog` does.
+
+    """
+    with closing(open_catalog(layout.root)) as catalog:
+        yield catalog
+
+
+def open_catalog(place: str | Path) -> Catalog:
+    """Open the published snapshot of a profile read-only.
+
+    Parameters
+    ----------
+    place
+        Folder of the profile, such as `data/demo`.
+
+    Returns
+    -------
+    Catalog
+        The catalog. It shows the state of now, also while a flow writes. `close` closes it.
+
     Raises
     ------
     CatalogError
         There is no catalog yet, it is not a DuckDB file, or it has another schema version.
 
     """
+    layout = Layout(Path(place))
     if not layout.catalog.is_file():
         raise CatalogError(f"no catalog at {layout.catalog}: run `hubbleclip dataset` first, or set --data")
     try:
@@ -377,10 +400,10 @@ def read_catalog(layout: Layout) -> Iterator[Catalog]:
     except duckdb.Error as error:
         message = f"{layout.catalog} cannot be opened as a DuckDB file: move it away and run again ({error})"
         raise CatalogError(message) from error
-    with closing(connection):
-        if pending_migrations(connection):
-            raise CatalogError(f"{layout.catalog} was written by an older hubbleclip: run `hubbleclip migrate`")
-        yield Catalog(connection)
+    if pending_migrations(connection):
+        connection.close()
+        raise CatalogError(f"{layout.catalog} was written by an older hubbleclip: run `hubbleclip migrate`")
+    return Catalog(connection)
 
 
 @contextmanager

@@ -1,19 +1,23 @@
-"""`from hubbleclip import Search`, and an import of the package that costs nothing."""
+"""What `import hubbleclip` offers, the examples of docs/python.md, and an import of the package that costs nothing."""
 
 import base64
+import doctest
 import io
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from astropy.table import Table
 from PIL import Image
+from synthetic_fits import starry_sky, write_drz
 
 import hubbleclip
 from hubbleclip.config.settings import Settings
 from hubbleclip.search.engine import Search
 
+PAGE = (Path(__file__).parents[2] / "docs/python.md").read_text(encoding="utf-8")
 HEAVY = {"astropy", "duckdb", "lancedb", "numpy", "open_clip", "prefect", "pyarrow", "pydantic", "scipy", "torch"}
 
 
@@ -32,11 +36,30 @@ def test_the_package_imports_nothing_heavy_until_search_is_used() -> None:
     assert not used & {"open_clip", "prefect", "torch"}  # a query loads the model, not the import
 
 
-def test_the_package_has_the_search_and_no_other_name() -> None:
+def test_the_package_offers_what_the_page_lists_and_no_other_name() -> None:
     assert hubbleclip.Search is Search
-    assert {"Search", "__version__"} == set(hubbleclip.__all__)
+    listed = set(re.findall(r"^\| `(\w+)", PAGE, re.MULTILINE))
+    assert listed | {"__version__"} == set(hubbleclip.__all__) == set(hubbleclip.MODULES) | {"__version__"}
+    assert all(getattr(hubbleclip, name).__name__ == name for name in listed)
     with pytest.raises(AttributeError, match="no attribute 'search_for'"):
         hubbleclip.search_for  # noqa: B018
+
+
+def test_the_examples_of_the_page_give_what_they_show(
+    site: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    profile = tmp_path / "data/demo"
+    profile.mkdir(parents=True)
+    for path in site.root.iterdir():
+        (profile / path.name).symlink_to(path)
+    (profile / "datasets").symlink_to(site.data / "dataset")
+    write_drz(tmp_path / "image_drz.fits", starry_sky((224, 224)))
+    monkeypatch.chdir(tmp_path)
+    examples = "\n".join(re.findall(r"```pycon\n(.*?)```", PAGE, re.DOTALL))
+    test = doctest.DocTestParser().get_doctest(examples, {}, "python.md", "docs/python.md", 0)
+    assert len(test.examples) > 10
+    told: list[str] = []
+    assert doctest.DocTestRunner().run(test, out=told.append).failed == 0, "".join(told)
 
 
 def test_a_search_gives_an_astropy_table_that_shows_its_pictures_as_html(site: Settings) -> None:
