@@ -13,7 +13,7 @@ FLAGS := --profile $(PROFILE) $(if $(DATA),--data $(DATA)) $(LOCAL_FLAGS)
 PREFECT_FLAGS = $(FLAGS) $(if $(PORT),--port $(PORT))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev demo dataset captions train evaluate index pipeline server deploy worker serve status sql check-archive test test-slow mutants golden lint contracts bench pictures study coverage figures search-quality docs docs-serve clean
+.PHONY: help setup setup-dev demo dataset captions train evaluate index pipeline server deploy worker serve status sql check-archive test test-slow attack mutants golden lint contracts bench pictures study coverage figures search-quality docs docs-serve clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
@@ -84,6 +84,9 @@ test: setup-dev  ## the quick tests
 test-slow: setup-dev  ## servers, whole pipelines, kills
 	$(BIN)/pytest -m slow $(SPREAD) --timeout 1500 --ignore tests/faults
 	$(BIN)/pytest -m slow --timeout 1500 tests/faults
+
+attack: setup-dev  ## attack the system from outside; a table of outcome, time and memory (ONLY=words in a test's name)
+	$(BIN)/pytest -m attack tests/attack $(if $(ONLY),-k "$(ONLY)")
 
 mutants: setup-dev  ## plant each fault of tests/mutants and check that the quick tests notice it (ONLY=name: one alone)
 	$(BIN)/python -m tools.mutants $(ONLY)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Protocol
 
+from hubbleclip.core.printable import without_control
 from hubbleclip.core.records import Observation, Product, Proposal, Rejection
 
 NO_PROPOSAL = "unknown"
@@ -279,7 +280,7 @@ def reject(entity: str, entity_id: str, stage: str, *, reason: str, detail: str,
         entity_id=entity_id,
         stage=stage,
         reason=reason,
-        detail=detail,
+        detail=without_control(detail),
         settings_digest=settings_digest,
         rejected_at=now_utc(),
     )

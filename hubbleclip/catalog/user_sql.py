@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import duckdb
 import pyarrow as pa
@@ -15,6 +15,7 @@ from hubbleclip.core.errors import CatalogError
 from hubbleclip.core.layout import Layout
 
 MAX_ROWS, MAX_S, MEMORY_MB = 100_000, 60.0, 1024
+BATCH_ROWS = 10_000
 READING = {duckdb.StatementType.SELECT, duckdb.StatementType.EXPLAIN}
 """Types of statement that are run; DuckDB parses FROM, WITH, DESCRIBE, SHOW and SUMMARIZE as SELECT."""
 LOCK = (
@@ -34,7 +35,51 @@ class UserResult:
     is_cut: bool
 
 
+@dataclass(slots=True, kw_only=True)
+class UserRows:
+    """Rows of a user's query as a stream, so that they need not fit into memory.
+
+    Attributes
+    ----------
+    schema
+        Columns of the rows.
+    batches
+        The rows, at most `max_rows`. Raises CatalogError like `stream_user_sql`.
+    num_rows
+        Number of rows that were read so far.
+    is_cut
+        Whether the query has more rows than the limit; known when all batches have been read.
+
+    """
+
+    schema: pa.Schema
+    batches: Iterator[pa.RecordBatch] = field(default_factory=lambda: iter(()))
+    num_rows: int = 0
+    is_cut: bool = False
+
+
 def run_user_sql(layout: Layout, sql: str, *, max_rows: int = MAX_ROWS, max_s: float = MAX_S) -> UserResult:
+    """Run one reading statement on the published catalog, and return its rows in memory.
+
+    Parameters
+    ----------
+    layout, sql, max_rows, max_s
+        As for `stream_user_sql`.
+
+    Returns
+    -------
+    UserResult
+        The first `max_rows` rows.
+
+    """
+    with stream_user_sql(layout, sql, max_rows=max_rows, max_s=max_s) as rows:
+        return UserResult(table=pa.Table.from_batches(rows.batches, rows.schema), is_cut=rows.is_cut)
+
+
+@contextmanager
+def stream_user_sql(
+    layout: Layout, sql: str, *, max_rows: int | None = MAX_ROWS, max_s: float = MAX_S
+) -> Iterator[UserRows]:
     """Run one reading statement on the published catalog.
 
     Parameters
@@ -44,14 +89,14 @@ def run_user_sql(layout: Layout, sql: str, *, max_rows: int = MAX_ROWS, max_s: f
     sql
         One statement, from any source.
     max_rows
-        Largest number of rows of the result.
+        Largest number of rows of the result; None means all.
     max_s
-        Time limit in seconds.
+        Time limit in seconds, which includes the time in which the rows are read.
 
-    Returns
-    -------
-    UserResult
-        The first `max_rows` rows.
+    Yields
+    ------
+    UserRows
+        The rows, which can be read once, inside the `with` block.
 
     Raises
     ------
@@ -59,18 +104,51 @@ def run_user_sql(layout: Layout, sql: str, *, max_rows: int = MAX_ROWS, max_s: f
         There is no catalog, the text is not one reading statement, or the statement fails or takes too long.
 
     """
+    with _as_catalog_errors(max_s), _locked(layout) as connection:
+        statements = connection.extract_statements(sql)
+        if len(statements) != 1 or statements[0].type not in READING:
+            raise CatalogError("sql is read-only and takes one statement: SELECT, FROM, DESCRIBE, SHOW or EXPLAIN")
+        with _interrupting(connection, max_s):
+            query = connection.sql(sql)
+            reader = (query if max_rows is None else query.limit(max_rows + 1)).to_arrow_reader(BATCH_ROWS)
+            rows = UserRows(schema=reader.schema)
+            rows.batches = _limited(reader, rows, max_rows, max_s)
+            yield rows
+
+
+def _limited(
+    reader: pa.RecordBatchReader, rows: UserRows, max_rows: int | None, max_s: float
+) -> Iterator[pa.RecordBatch]:
+    """Yield the first `max_rows` rows of a reader, and count them in `rows`."""
+    while True:
+        try:
+            batch = reader.read_next_batch()
+        except StopIteration:
+            return
+        except (OSError, pa.ArrowException) as error:  # the errors of DuckDB that occur in a stream
+            raise _to_catalog_error(error, max_s) from error
+        kept = batch if max_rows is None else batch.slice(0, max_rows - rows.num_rows)
+        rows.is_cut = rows.is_cut or kept.num_rows < batch.num_rows
+        rows.num_rows += kept.num_rows
+        if kept.num_rows:
+            yield kept
+
+
+@contextmanager
+def _as_catalog_errors(max_s: float) -> Iterator[None]:
+    """Convert the errors of DuckDB."""
     try:
-        with _locked(layout) as connection:
-            statements = connection.extract_statements(sql)
-            if len(statements) != 1 or statements[0].type not in READING:
-                raise CatalogError("sql is read-only and takes one statement: SELECT, FROM, DESCRIBE, SHOW or EXPLAIN")
-            with _interrupting(connection, max_s):
-                table = connection.sql(sql).limit(max_rows + 1).to_arrow_table()
-    except duckdb.InterruptException as error:
-        raise CatalogError(f"the query was stopped after {max_s:g} s: ask for less, or raise --max-s") from error
+        yield
     except duckdb.Error as error:
-        raise CatalogError(str(error).strip().splitlines()[0]) from error
-    return UserResult(table=table.slice(0, max_rows), is_cut=len(table) > max_rows)
+        raise _to_catalog_error(error, max_s) from error
+
+
+def _to_catalog_error(error: Exception, max_s: float) -> CatalogError:
+    """Convert an error of a query; in a stream, an interruption is an OSError that only its text identifies."""
+    words = str(error).strip().splitlines()[0]
+    if isinstance(error, duckdb.InterruptException) or words.startswith("INTERRUPT"):
+        return CatalogError(f"the query was stopped after {max_s:g} s: ask for less, or raise --max-s")
+    return CatalogError(words)
 
 
 @contextmanager

@@ -19,19 +19,13 @@ from hubbleclip import __version__
 from hubbleclip.cli import checking, serving
 from hubbleclip.cli.interrupts import ending_on_interrupt
 from hubbleclip.cli.options import Options, PairOptions, Server
-from hubbleclip.cli.output import (
-    TableFormat,
-    print_facts,
-    print_json,
-    print_line,
-    print_rows,
-    print_table,
-    without_control,
-)
+from hubbleclip.cli.output import print_facts, print_json, print_line, print_rows
+from hubbleclip.cli.query_output import TableFormat, print_query, write_query
 from hubbleclip.cli.running import import_experiment, redirect_caches, run_flow, run_in_process, should_poll_first
 from hubbleclip.cli.searching import SearchOptions
 from hubbleclip.core.errors import NO_ACCESS_ERRNOS, CatalogError, HubbleclipError
 from hubbleclip.core.layout import Layout
+from hubbleclip.core.printable import without_control
 
 if TYPE_CHECKING:
     from hubbleclip.config.settings import Settings
@@ -302,12 +296,17 @@ def sql(
     *,
     views: Annotated[bool, Parameter(negative=(), help="List the views and searches with their meaning.")] = False,
     format: Annotated[TableFormat, Parameter(help="How the rows are written.")] = "table",  # noqa: A002
-    max_rows: Annotated[int, Parameter(help="Largest number of rows.")] = 100_000,
+    out: Annotated[
+        Path | None, Parameter(help="File to write, as CSV, JSON or Parquet; a file there is replaced.")
+    ] = None,
+    max_rows: Annotated[
+        int | None, Parameter(help="Largest number of rows; 100,000 by default, and all rows with --out.")
+    ] = None,
     max_s: Annotated[float, Parameter(help="Time limit in seconds.")] = 60.0,
 ) -> None:
     """Query the catalog in SQL, read-only and without access to files."""
     from hubbleclip.catalog.catalog import read_catalog
-    from hubbleclip.catalog.user_sql import run_user_sql
+    from hubbleclip.catalog.user_sql import MAX_ROWS, stream_user_sql
 
     if not (query or views):
         raise CatalogError('no query given: write `hubbleclip sql "FROM coverage"`, or --views for a list of views')
@@ -316,10 +315,15 @@ def sql(
         with read_catalog(layout) as catalog:
             print_rows(catalog.views())
         return
-    result = run_user_sql(layout, query, max_rows=max_rows, max_s=max_s)
-    print_table(result.table, format)
-    if result.is_cut:
-        log.warning("sql: only the first %d rows are shown: raise --max-rows", max_rows)
+    limit = MAX_ROWS if max_rows is None and out is None else max_rows
+    with stream_user_sql(layout, query, max_rows=limit, max_s=max_s) as rows:
+        if out is None:
+            print_query(rows, format)
+        else:
+            write_query(rows, format, out)
+            print_line(f"{rows.num_rows} rows are in {out}")
+    if rows.is_cut:
+        log.warning("sql: only the first %d rows are written: raise --max-rows", rows.num_rows)
 
 
 @app.command
@@ -416,10 +420,30 @@ def simulate(
     serve(settings.simulator, plan)
 
 
+class PrintableFormatter(logging.Formatter):
+    """Formatter whose lines have no control characters, because messages quote texts from outside."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Format a record.
+
+        Parameters
+        ----------
+        record
+            The record.
+
+        Returns
+        -------
+        str
+            One or more lines.
+
+        """
+        return without_control(super().format(record))
+
+
 def start_logging() -> None:
     """Log to standard error. Libraries log errors only, because this project's own messages report the progress."""
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", datefmt="%H:%M:%S"))
+    handler.setFormatter(PrintableFormatter("%(asctime)s %(message)s", datefmt="%H:%M:%S"))
     logging.basicConfig(level=logging.ERROR, handlers=[handler])
     logging.getLogger("hubbleclip").setLevel(logging.INFO)
     logging.getLogger("stamina").setLevel(logging.ERROR)

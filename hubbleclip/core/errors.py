@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 
+from hubbleclip.core.printable import without_control
+
 DISK_FULL_ERRNOS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG})
 """Error numbers for writes that fail because of a full disk, a quota, a read-only file system or a file size limit."""
 EXHAUSTED_ERRNOS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
@@ -16,7 +18,13 @@ NO_ACCESS_ERRNOS = frozenset({errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOT
 
 
 class HubbleclipError(Exception):
-    """Base class of all errors that end a command with exit code 2 and a one-line message."""
+    """Base class of all errors that end a command with exit code 2 and a one-line message.
+
+    Control characters of the message are replaced, because it may quote a text from outside and is stored and printed.
+    """
+
+    def __init__(self, *args: object) -> None:
+        super().__init__(*(without_control(arg) if isinstance(arg, str) else arg for arg in args))
 
 
 class ItemError(HubbleclipError):
@@ -34,7 +42,7 @@ class ItemError(HubbleclipError):
     def __init__(self, reason: str, detail: str = "") -> None:
         super().__init__(f"{reason}: {detail}" if detail else reason)
         self.reason = reason
-        self.detail = detail
+        self.detail = without_control(detail)
 
 
 class SettingsError(HubbleclipError):

@@ -7,7 +7,7 @@ import pytest
 from test_catalog import mark
 
 from hubbleclip.catalog.catalog import read_catalog, writing_catalog
-from hubbleclip.catalog.user_sql import run_user_sql
+from hubbleclip.catalog.user_sql import BATCH_ROWS, run_user_sql, stream_user_sql
 from hubbleclip.core.errors import CatalogError
 from hubbleclip.core.layout import Layout
 
@@ -97,6 +97,23 @@ def test_time_is_limited(layout: Layout) -> None:
     with pytest.raises(CatalogError, match="stopped after"):
         run_user_sql(layout, "SELECT count(*) FROM range(10_000_000) a, range(10_000_000) b", max_s=0.3)
     assert time.monotonic() - started < 30
+
+
+def test_rows_arrive_before_the_query_ends_and_all_of_them_without_a_limit(layout: Layout) -> None:
+    with stream_user_sql(layout, "FROM range(1_000_000_000_000)", max_rows=None) as rows:
+        assert next(rows.batches).num_rows
+    with stream_user_sql(layout, f"FROM range({3 * BATCH_ROWS})", max_rows=None) as rows:
+        assert sum(batch.num_rows for batch in rows.batches) == rows.num_rows == 3 * BATCH_ROWS
+        assert not rows.is_cut
+
+
+def test_the_time_limit_holds_while_rows_are_read(layout: Layout) -> None:
+    with (
+        pytest.raises(CatalogError, match="stopped after"),
+        stream_user_sql(layout, "FROM range(1_000_000_000_000)", max_rows=None, max_s=0.3) as rows,
+    ):
+        for _ in rows.batches:
+            pass
 
 
 def test_memory_is_limited(layout: Layout) -> None:

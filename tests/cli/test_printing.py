@@ -1,16 +1,18 @@
 """Tables show what the catalog holds, to the letter."""
 
 import io
+import logging
 import os
 import pty
 import sys
 
-import pyarrow as pa
-import pyarrow.csv
-import pyarrow.parquet
 import pytest
 
+from hubbleclip.archives.base import reject
+from hubbleclip.archives.http.response_errors import DamagedError
 from hubbleclip.cli import output
+from hubbleclip.cli.app import PrintableFormatter
+from hubbleclip.core.errors import ArchiveError, ImageError
 
 
 def test_brackets_in_a_text_are_no_markup(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
@@ -29,6 +31,16 @@ def test_a_text_from_outside_cannot_command_the_terminal(capsys: pytest.CaptureF
     assert "\x07" not in out
 
 
+def test_a_message_that_quotes_a_text_from_outside_cannot_command_the_terminal() -> None:
+    escapes = "\x1b[2J\x9b\x07\u202e"
+    for error in (ArchiveError(escapes), DamagedError(escapes), ImageError("unreadable", escapes)):
+        assert not set("\x1b\x9b\x07\u202e") & set(f"{error}{getattr(error, 'detail', '')}")
+    rejection = reject("product", "x", "fetch", reason="html", detail=escapes, settings_digest="")
+    assert not set(rejection.detail) & set("\x1b\x9b\x07\u202e")
+    line = PrintableFormatter().format(logging.makeLogRecord({"msg": "a %s", "args": (escapes,)}))
+    assert line == "a \ufffd[2J\ufffd\ufffd\ufffd"
+
+
 def test_a_csv_from_outside_cannot_command_the_terminal_either(monkeypatch: pytest.MonkeyPatch) -> None:
     here, there = pty.openpty()
     content = b'"a\x1b[2Jb\xc2\x9bc"\n'
@@ -44,12 +56,3 @@ def test_a_csv_from_outside_cannot_command_the_terminal_either(monkeypatch: pyte
         output.print_bytes(content)
         pipe.flush()
         assert pipe.buffer.getvalue() == content
-
-
-TABLE = pa.table({"name": ["a,b", None], "values": [[1, 2], None]})
-
-
-def test_rows_are_written_as_csv_and_parquet() -> None:
-    read = pyarrow.csv.read_csv(io.BytesIO(output.as_bytes(TABLE, "csv")))
-    assert read.to_pydict() == {"name": ["a,b", ""], "values": ["[1, 2]", ""]}
-    assert pyarrow.parquet.read_table(io.BytesIO(output.as_bytes(TABLE, "parquet"))) == TABLE

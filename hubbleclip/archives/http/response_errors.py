@@ -38,6 +38,8 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from hubbleclip.core.printable import without_control
+
 
 class ResponseError(Exception):
     """A response that cannot be used; `reason` is a code that the module's docstring lists."""
@@ -45,7 +47,7 @@ class ResponseError(Exception):
     default_reason: ClassVar[str]
 
     def __init__(self, message: str, reason: str = "") -> None:
-        super().__init__(message)
+        super().__init__(without_control(message))  # the message may quote the response
         self.reason = reason or self.default_reason
 
 

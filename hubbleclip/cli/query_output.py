@@ -1,0 +1,138 @@
+"""Write the rows of a query as a stream, in any number: on standard output or into a file."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from itertools import chain
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Literal
+
+from hubbleclip.cli.output import print_bytes, print_rows
+from hubbleclip.core.errors import HubbleclipError
+from hubbleclip.core.io import atomic_write
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from hubbleclip.catalog.user_sql import UserRows
+
+TableFormat = Literal["table", "json", "csv", "parquet"]
+TABLE_ROWS = 1000
+"""Number of rows of one printed table. Longer results are printed as several tables, because a table is laid out in
+memory."""
+Write = Callable[[bytes], object]
+
+
+def print_query(rows: UserRows, form: TableFormat) -> None:
+    """Write the rows of a query on standard output.
+
+    Parameters
+    ----------
+    rows
+        The rows.
+    form
+        `table` for people, `json` (a list of objects), `csv`, or `parquet` (for a file or a pipe).
+
+    Raises
+    ------
+    HubbleclipError
+        If Parquet would be written to a terminal.
+
+    """
+    if form == "table":
+        _print_tables(rows)
+    elif form == "parquet" and sys.stdout.isatty():
+        raise HubbleclipError("Parquet is not text: write `--format parquet --out rows.parquet`")
+    elif form == "parquet":
+        sys.stdout.flush()
+        _write_parquet(rows, sys.stdout.buffer)
+    else:
+        TEXTS[form](rows, print_bytes)
+
+
+def write_query(rows: UserRows, form: TableFormat, path: Path) -> None:
+    """Write the rows of a query into a file, which appears when it is complete.
+
+    Parameters
+    ----------
+    rows
+        The rows.
+    form
+        `json` (a list of objects), `csv` or `parquet`.
+    path
+        Path of the file; a file that exists is replaced.
+
+    Raises
+    ------
+    HubbleclipError
+        If the format is `table`.
+
+    """
+    if form == "table":
+        raise HubbleclipError(f"a table is for people: add --format csv, json or parquet to write {path}")
+    with atomic_write(path) as temporary, temporary.open("wb") as file:
+        if form == "parquet":
+            _write_parquet(rows, file)
+        else:
+            TEXTS[form](rows, file.write)
+
+
+def _print_tables(rows: UserRows) -> None:
+    """Print the rows as one or more tables; without rows, an empty table."""
+    is_empty = True
+    for batch in rows.batches:
+        for start in range(0, batch.num_rows, TABLE_ROWS):
+            print_rows(batch.slice(start, TABLE_ROWS).to_pylist())
+            is_empty = False
+    if is_empty:
+        print_rows([])
+
+
+def _write_parquet(rows: UserRows, file: IO[bytes]) -> None:
+    """Write the rows as Parquet."""
+    from pyarrow import parquet
+
+    with parquet.ParquetWriter(file, rows.schema) as writer:
+        for batch in rows.batches:
+            writer.write_batch(batch)
+
+
+def _write_json(rows: UserRows, write: Write) -> None:
+    """Write the rows as a JSON list with one object per line."""
+    start = "[\n"
+    for batch in rows.batches:
+        lines = ",\n".join(json.dumps(row, default=str) for row in batch.to_pylist())
+        write(f"{start}{lines}".encode())
+        start = ",\n"
+    write(b"\n]\n" if start == ",\n" else b"[]\n")
+
+
+def _write_csv(rows: UserRows, write: Write) -> None:
+    """Write the rows as CSV. CSV has no lists and structs, so these are written as JSON."""
+    import io
+
+    import pyarrow as pa
+    from pyarrow import csv
+
+    # an empty table comes first, so that the header is written for no rows too
+    tables = chain([rows.schema.empty_table()], (pa.Table.from_batches([batch]) for batch in rows.batches))
+    for number, table in enumerate(tables):
+        content = io.BytesIO()
+        csv.write_csv(_flat(table), content, csv.WriteOptions(include_header=not number))
+        write(content.getvalue())
+
+
+def _flat(table: pa.Table) -> pa.Table:
+    """Replace the lists and structs of a table by JSON texts."""
+    import pyarrow as pa
+
+    for index, field in enumerate(table.schema):
+        if pa.types.is_nested(field.type):
+            texts = [None if value is None else json.dumps(value, default=str) for value in table[index].to_pylist()]
+            table = table.set_column(index, field.name, pa.array(texts, pa.string()))
+    return table
+
+
+TEXTS: dict[str, Callable[[UserRows, Write], None]] = {"json": _write_json, "csv": _write_csv}

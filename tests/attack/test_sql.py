@@ -1,0 +1,61 @@
+"""Attacks by queries: `hubbleclip sql` reads the catalog and nothing else, in bounded memory."""
+
+import sys
+from pathlib import Path
+
+import pyarrow.parquet
+import pytest
+
+from hubbleclip.catalog.catalog import writing_catalog
+from hubbleclip.core.layout import Layout
+from tests.attack.table import Attacks
+
+pytestmark = [pytest.mark.slow, pytest.mark.attack]
+WIDE = "SELECT " + ", ".join(f"'tile ' || range || '{name}' AS {name}" for name in "abcdefghijkl") + " FROM range({})"
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    with writing_catalog(Layout(tmp_path / "demo")):
+        pass
+    return tmp_path
+
+
+def sql(data: Path, query: str, *options: str) -> list[str]:
+    return [sys.executable, "-m", "hubbleclip.cli.app", "sql", query, "--data", str(data), *options]
+
+
+@pytest.mark.parametrize(
+    ("name", "query"),
+    [
+        ("sql overwrites a file", "COPY (SELECT 1) TO '{folder}/shard.tar'"),
+        ("sql reads /etc/passwd", "SELECT * FROM read_text('/etc/passwd')"),
+        ("sql lists a folder", "SELECT * FROM glob('/etc/*')"),
+        ("sql runs two statements", "SELECT 1; ATTACH '{folder}/new.duckdb'"),
+        ("sql downloads an extension", "INSTALL httpfs"),
+        ("sql unlocks itself", "SET enable_external_access = true"),
+    ],
+)
+def test_a_query_that_does_more_than_read_ends_in_one_line(name: str, query: str, data: Path, attacks: Attacks) -> None:
+    (data / "shard.tar").write_bytes(b"shard")
+    ending = attacks.run(name, sql(data, query.format(folder=data)), deadline_s=60)
+    assert (ending.code, len(ending.err.splitlines()), ending.out) == (2, 1, "")
+    assert (data / "shard.tar").read_bytes() == b"shard"
+    assert not (data / "new.duckdb").exists()
+
+
+def test_a_query_without_end_is_stopped(data: Path, attacks: Attacks) -> None:
+    query = "SELECT count(*) FROM range(10_000_000) a, range(10_000_000) b"
+    ending = attacks.run("sql never ends", sql(data, query, "--max-s", "1"), deadline_s=60)
+    assert (ending.code, "stopped after 1 s" in ending.err) == (2, True)
+
+
+@pytest.mark.parametrize("form", ["csv", "json", "parquet"])
+def test_five_million_rows_are_streamed_into_a_file(form: str, data: Path, attacks: Attacks) -> None:
+    num, out = 5_000_000 if form == "parquet" else 500_000, data / "rows"
+    ending = attacks.run(
+        f"sql writes {num:,} rows as {form}", sql(data, WIDE.format(num), "--format", form, "--out", str(out)), deadline_s=120
+    )  # fmt: skip
+    assert ending.code == 0
+    if form == "parquet":
+        assert pyarrow.parquet.ParquetFile(out).metadata.num_rows == num
