@@ -79,7 +79,7 @@ def read_current(layout: Layout) -> CurrentIndex:
 
 
 def write_current(layout: Layout, current: CurrentIndex) -> None:
-    """Replace the file atomically, if it changes.
+    """Replace the file atomically, if it changes, and delete what a killed run has left of it.
 
     Parameters
     ----------
@@ -89,6 +89,8 @@ def write_current(layout: Layout, current: CurrentIndex) -> None:
         What answers searches from now on.
 
     """
+    for leftover in layout.current_index.parent.glob(f".{layout.current_index.name}.*.tmp"):
+        leftover.unlink()
     text = description_bytes(asdict(current))
     if not layout.current_index.is_file() or layout.current_index.read_bytes() != text:
         write_bytes(layout.current_index, text)

@@ -5,7 +5,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from commands import command, environment, kill_when
+from commands import command, environment, kill_at_rename
 from search_site import NUM_PROPOSALS, TILES_EACH, add_tiles, settings_of
 
 from hubbleclip.config.settings import Settings
@@ -34,13 +34,13 @@ def files_of(data: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-@pytest.mark.parametrize("pattern", ["*/index.json", "*/.*.tmp", "*/*-000000008.f16"])
+@pytest.mark.slow
+@pytest.mark.parametrize("pattern", ["*/current.json", "*/index.json", "*-000000008.f16"])
 def test_a_run_after_a_killed_one_makes_the_same_files(
     own_site: Settings, whole: dict[str, bytes], pattern: str
 ) -> None:
-    folder = Layout(own_site.root).index
     words = ("index", "--no-server")
-    kill_when(lambda: any(folder.glob(pattern)), *words, data=own_site.data, settings=BATCHED)
+    kill_at_rename(pattern, *words, data=own_site.data, settings=BATCHED)
     with pytest.raises(SearchError, match="no search index"):
         Search.open(own_site)
     assert files_of(own_site.data).keys() != whole.keys()
@@ -48,6 +48,7 @@ def test_a_run_after_a_killed_one_makes_the_same_files(
     assert files_of(own_site.data) == whole
 
 
+@pytest.mark.slow
 def test_two_runs_at_once_make_the_index_of_one(own_site: Settings, whole: dict[str, bytes]) -> None:
     words = command("index", "--no-server", data=own_site.data, settings=BATCHED)
     runs = [subprocess.Popen(words, stderr=subprocess.PIPE, text=True, env=environment()) for _ in range(2)]
