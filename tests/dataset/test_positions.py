@@ -27,6 +27,8 @@ from hubbleclip.dataset.samples import make_sample
 from hubbleclip.images.tiling import tile_file, to_tile_record
 
 SIZE_PX = 96
+SIP = {"A_ORDER": 2, "B_ORDER": 2, "A_2_0": 8e-5, "B_0_2": -5e-5, "A_1_1": 3e-5, "B_1_1": 2e-5}
+"""Distortion of up to 1 px in an image of 200 px."""
 SPLITS = ("train", "val", "test")
 
 
@@ -52,7 +54,10 @@ def published(tmp_path_factory):
     places = {
         "made:large": write_drz(folder / "large_drz.fits", starry_sky((300, 260))),
         "made:small": write_drz(folder / "small_drz.fits", starry_sky((90, 80), num_stars=20)),
+        "made:distorted": write_drz(folder / "distorted_flt.fits", starry_sky((200, 160))),
     }
+    with fits.open(places["made:distorted"], mode="update") as hdus:
+        hdus["SCI"].header.update({"CTYPE1": "RA---TAN-SIP", "CTYPE2": "DEC--TAN-SIP"} | SIP)
     samples, pngs = [], {}
     for uri, path in places.items():
         for sample, png in samples_of(path, uri.partition(":")[2]):

@@ -1,14 +1,17 @@
 """A dataset that stands already is used again, and is then the one that trainings take."""
 
 from dataclasses import replace
-from datetime import timedelta
+from datetime import date, timedelta
 from pathlib import Path
 
+import valid_catalog
 from stages import NOW, stage_at
+from synthetic_samples import make_sample
 
 from hubbleclip.core.records import Dataset
 from hubbleclip.dataset.manifest import DESCRIPTION
-from hubbleclip.pipeline.shards.run import reuse_dataset
+from hubbleclip.dataset.splits.material import Material
+from hubbleclip.pipeline.shards.run import newest_release, reuse_dataset
 from hubbleclip.pipeline.status import NEWEST_DATASET
 
 FIRST = Dataset(
@@ -16,6 +19,15 @@ FIRST = Dataset(
     contract_version="1.2.0", built_at=NOW,
 )  # fmt: skip
 SECOND = replace(FIRST, digest="b" * 32, inputs_digest="2" * 32, path="datasets/b", built_at=NOW + timedelta(days=1))
+
+
+def test_the_newest_release_is_that_of_the_observations_of_the_samples() -> None:
+    released = {"o0": 58000.0, "o1": 59000.7, "o2": None, "o3": 60000.0}  # the last one has no sample
+    observations = {name: replace(valid_catalog.observation(name), released_mjd=mjd) for name, mjd in released.items()}
+    material = Material(tiles=[], observations=observations, proposals={})
+    samples = [make_sample(index, 0, b"") for index in range(3)]
+    assert newest_release(material, samples) == date(2020, 5, 31)
+    assert newest_release(material, samples[2:]) is None
 
 
 def test_a_dataset_that_is_found_again_is_the_newest(tmp_path: Path) -> None:
