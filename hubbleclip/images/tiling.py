@@ -7,6 +7,7 @@ the aim point. This module places the tiles of each view and makes the catalog r
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, fields
 from datetime import datetime
@@ -229,7 +230,8 @@ def cut_tiles(images: Iterable[ScienceImage], product_sha256: str, settings: Til
         rejections += [outcome for outcome in outcomes if isinstance(outcome, TileRejection)]
         del image  # otherwise the image would stay in memory while the next one is read
     if len(errors) == num_images:
-        others = f" (the first of {len(errors)} images)" if len(errors) > 1 else ""
+        reasons = ", ".join(f"{num} {reason}" for reason, num in Counter(error.reason for error in errors).items())
+        others = f" (the first of {len(errors)} images: {reasons})" if len(errors) > 1 else ""
         raise ImageError(errors[0].reason, f"{errors[0].detail}{others}")
     return CutResult(tiles=tiles, rejections=rejections)
 

@@ -81,6 +81,17 @@ def test_each_of_ten_images_gives_a_tile_or_a_reason(tmp_path: Path, name: str, 
     assert lines[0].count("not_chosen") == 10 - num_cut
 
 
+def test_a_file_without_a_usable_image_counts_the_reasons_of_its_images(tmp_path: Path) -> None:
+    sides = [8] * 6 + [64] * 4
+    hdus = [fits.ImageHDU(np.zeros((side, side), np.float32), name="SCI", ver=n) for n, side in enumerate(sides, 1)]
+    fits.HDUList([fits.PrimaryHDU(), *hdus]).writeto(tmp_path / "ten.fits")
+    with pytest.raises(HubbleclipError, match="none of 1 files gave a tile"):
+        list(tile_files([tmp_path / "ten.fits"], tmp_path / "out", TILES))
+    (row,) = json.loads((tmp_path / "out/index.json").read_text())["rows"]
+    assert row["reason"] == "too_small"
+    assert row["detail"].endswith("(the first of 10 images: 6 too_small, 4 all_invalid)")
+
+
 def test_the_index_has_position_and_scale_of_each_tile_and_the_reason_of_each_rejection(tmp_path: Path) -> None:
     data = starry_sky((128, 256))
     data[:, 128:] = np.nan
