@@ -17,17 +17,16 @@ from hubbleclip.core.errors import DatasetError
 Ints = npt.NDArray[np.int64]
 # One of these numbers is part of every random seed, so that the random streams of a run are independent of each other.
 # The numbers must never change, because otherwise recorded training runs could not be reproduced.
-GROUP_STREAM, TILE_STREAM, PAIRING_STREAM, AUGMENTATION_STREAM, PADDING_STREAM = range(5)
+GROUP_STREAM, TILE_STREAM, PAIRING_STREAM, AUGMENTATION_STREAM, PADDING_STREAM, ORDER_STREAM = range(6)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class GroupBatchSampler:
     """Sampler that chooses a proposal group and one of the group's tiles for each row of a batch.
 
-    If there are at least `batch_size` groups, the groups of a batch are distinct: each epoch is a new permutation of
-    all groups, and its incomplete last batch is dropped. If there are fewer groups, one permutation of them is repeated
-    without end, and each batch starts where the previous batch ended. Each occurrence of a group uses
-    the group's next tile.
+    The groups take turns in random order: in a batch, the numbers of rows of any two groups differ by at most 1, and
+    after any number of batches as well. A group that is chosen uses its next tile. Its tiles take turns in random
+    order, too, and no tile follows itself unless it is the group's only one.
 
     Attributes
     ----------
@@ -55,8 +54,7 @@ class GroupBatchSampler:
         Returns
         -------
         Ints
-            Group numbers of shape (batch_size,). If there are fewer groups than `batch_size`, the numbers of
-            occurrences of any two groups differ by at most 1.
+            Group numbers of shape (batch_size,), in random order.
 
         """
         return self._slots(step)[0]
@@ -80,27 +78,73 @@ class GroupBatchSampler:
 
     def _slots(self, step: int) -> tuple[Ints, Ints]:
         """Return the group of each row of a batch, and how often this group was used before, each (batch_size,)."""
-        num_groups, slot_b = len(self.rows_of_group), np.arange(self.batch_size)
-        if num_groups < self.batch_size:
-            # One fixed order is repeated without end, and each batch starts where the previous batch ended.
-            visit_b, position_b = np.divmod(step * self.batch_size + slot_b, num_groups)
-            return _shuffled(num_groups, self.seed, GROUP_STREAM, 0)[position_b], visit_b
-        # Each epoch has a new order of the groups. The last num_groups % batch_size groups of the order are dropped;
-        # these are different groups in each epoch.
-        epoch, batch = divmod(step, num_groups // self.batch_size)
-        order = _shuffled(num_groups, self.seed, GROUP_STREAM, epoch)
-        return order[batch * self.batch_size + slot_b], np.full(self.batch_size, epoch)
+        num_groups = len(self.rows_of_group)
+        copies, num_extra = divmod(self.batch_size, num_groups)
+        extra, visit_g = _in_turn(num_groups, num_extra, step, self.seed, GROUP_STREAM)
+        visit_g += copies * step
+        every = np.arange(num_groups)
+        group_b = np.concatenate([*[every] * copies, extra])
+        visit_b = np.concatenate([*[visit_g + copy for copy in range(copies)], visit_g[extra] + copies])
+        order_b = np.random.default_rng([self.seed, ORDER_STREAM, step]).permutation(self.batch_size)
+        return group_b[order_b], visit_b[order_b]
 
     def _row(self, group: int, visit: int) -> int:
         """Return the row number of the tile that a group uses after the group was used `visit` times."""
         rows = self.rows_of_group[group]
-        return int(rows[_shuffled(len(rows), self.seed, TILE_STREAM, group)[visit % len(rows)]])
+        cycle, position = divmod(visit, len(rows))
+        # the tiles at the end of a cycle and those at the start of the next one may be in the same batch or in
+        # consecutive batches, and must differ; a group with too few tiles for that keeps the order of its first cycle
+        apart = max(1, self.batch_size // len(self.rows_of_group))
+        if len(rows) < 3 * apart:
+            cycle, apart = 0, 0
+        return int(rows[_cycle_order(len(rows), apart, apart, apart, self.seed, TILE_STREAM, group, cycle)[position]])
 
 
-@lru_cache(1 << 17)  # cached because every step needs the same permutations of the groups and of each group's tiles
-def _shuffled(num: int, *seed: int) -> Ints:
-    """Return the permutation of the numbers 0 to num - 1 that the seed determines."""
-    return np.random.default_rng(seed).permutation(num)
+def _in_turn(num: int, num_chosen: int, step: int, *seed: int) -> tuple[Ints, Ints]:
+    """Choose distinct numbers below `num` at each step, so that all numbers are chosen equally often.
+
+    The numbers of steps in which any two numbers were chosen differ by at most 1.
+
+    Returns
+    -------
+    tuple of Ints
+        The numbers of this step, shape (num_chosen,), and how often each number was chosen before, shape (num,).
+
+    """
+    if num_chosen > num // 2:  # the others are chosen instead, because `_cycle_order` needs room to keep numbers apart
+        others, times = _in_turn(num, num - num_chosen, step, *seed)
+        return np.delete(np.arange(num), others), step - times
+    if not num_chosen:
+        return np.arange(0), np.zeros(num, np.int64)
+
+    def order_of(cycle: int) -> Ints:
+        # the permutations of the cycles follow each other, and each step takes the next numbers; a step that takes the
+        # end of a cycle and the beginning of the next one must find distinct numbers there
+        begin, end, begin_next = ((-c * num) % num_chosen for c in (cycle, -cycle - 1, cycle + 1))
+        return _cycle_order(num, begin, end, begin_next, *seed, cycle)
+
+    cycle, first = divmod(step * num_chosen, num)
+    order = order_of(cycle)
+    times = np.full(num, cycle)
+    times[order[:first]] += 1
+    chosen = order[first : first + num_chosen]
+    return np.concatenate([chosen, order_of(cycle + 1)[: num_chosen - len(chosen)]]), times
+
+
+@lru_cache(1 << 17)  # cached because many steps need the same permutations
+def _cycle_order(num: int, begin: int, end: int, begin_next: int, *seed: int) -> Ints:
+    """Return the order of the numbers 0 to num - 1 in a cycle; the last element of the seed is the number of the cycle.
+
+    The order is a random permutation, changed so that its last `end` numbers are none of the first `begin_next` numbers
+    of the next cycle. Its own first `begin` numbers are not moved, because the cycle before depends on them.
+    """
+    *stream, cycle = seed
+    order = np.random.default_rng([*stream, cycle]).permutation(num)
+    next_first = np.random.default_rng([*stream, cycle + 1]).permutation(num)[:begin_next]
+    first, rest = order[:begin], order[begin:]
+    free = rest[~np.isin(rest, next_first)]
+    last = free[len(free) - end :]
+    return np.concatenate([first, rest[~np.isin(rest, last)], last])
 
 
 def derangement(num_groups: int, seed: int) -> Ints:

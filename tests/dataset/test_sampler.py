@@ -52,11 +52,30 @@ def test_every_tile_of_127_groups_of_two_is_seen_in_batches_of_128() -> None:
     assert set(np.concatenate([sampler.rows(step) for step in range(2)])) == set(range(254))
 
 
-def test_groups_that_fill_a_batch_come_in_the_order_of_the_recorded_trainings() -> None:
+def test_the_batches_are_those_of_the_recorded_trainings() -> None:
     sampler = sampler_of([3, 1, 2, 2, 1, 2, 3], 3, seed=4)
     assert [sampler.rows(step).tolist() for step in range(6)] == [
-        [3, 5, 2], [10, 8, 7], [3, 4, 8], [13, 6, 9], [12, 7, 8], [0, 3, 5],
+        [5, 3, 2], [10, 7, 8], [4, 3, 11], [6, 13, 8], [1, 12, 9], [7, 8, 0],
     ]  # fmt: skip
+
+
+@given(sizes=st.lists(st.integers(1, 5), min_size=2, max_size=20), share=st.floats(0, 1), seed=st.integers(0, 99))
+@settings(max_examples=60, deadline=None)
+def test_no_tile_follows_itself_and_groups_come_equally_often(sizes, share, seed) -> None:
+    sampler = sampler_of(sizes, max(1, round(share * len(sizes))), seed)
+    group_of = np.repeat(np.arange(len(sizes)), sizes)
+    shown = [[] for _ in sizes]
+    for step in range(40):
+        for row in sampler.rows(step):
+            shown[group_of[row]].append(row)
+        assert max(map(len, shown)) - min(map(len, shown)) <= 1
+    several = [rows for rows, size in zip(shown, sizes, strict=True) if size > 1]
+    assert not any(one == other for rows in several for one, other in itertools.pairwise(rows))
+
+
+def test_twenty_groups_in_batches_of_32_give_different_batches() -> None:
+    sampler = sampler_of([3] * 20, 32)
+    assert len({tuple(sorted(sampler.rows(step).tolist())) for step in range(200)}) > 190
 
 
 def test_epochs_differ_in_order() -> None:
