@@ -8,18 +8,17 @@ an epoch spent waiting for batches, without the first.
 
 from __future__ import annotations
 
-import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import torch
 
 from benchmarks.environments import peer_packages, run_peer
-from benchmarks.measure import Row, Seconds, progress, rate_row, report, sized, time_in_turn
+from benchmarks.measure import Row, Seconds, figure_row, progress, rate_row, report, sized, time_in_turn
 from benchmarks.synthetic_data import make_pngs, make_samples
 from hubbleclip.config.settings import ModelSettings, ShardSettings, TrainSettings
 from hubbleclip.dataset.build import build_dataset
@@ -154,19 +153,11 @@ def measure(bench: Bench) -> list[Row]:
             )
         )
         if way != "batches ready":
-            rows.append(wait_row(way, [100 * waited / took for took, waited in runs[1:]]))
+            shares = [100 * waited / took for took, waited in runs[1:]]
+            rows.append(figure_row(f"wait for the loader, {way}", "% of an epoch", shares))
     name = "encode phrases of 5 tokens on average"
     texts = time_in_turn(name, bench.our_texts, bench.peer_texts, runs=sized(5, 1))
     return [*rows, rate_row(name, "texts/s", len(PHRASES), texts, "77 tokens each")]
-
-
-def wait_row(way: str, shares: Sequence[float]) -> Row:
-    """Make a row of the share of our epochs that was spent waiting for batches."""
-    median = statistics.median(shares)
-    return Row(
-        name=f"wait for the loader, {way}", unit="% of an epoch", ours=round(median, 2), peer=None, peer_name=None,
-        ratio=None, runs=len(shares), spread=round((max(shares) - min(shares)) / median, 3),
-    )  # fmt: skip
 
 
 def main() -> None:

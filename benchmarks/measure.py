@@ -31,6 +31,8 @@ ROOT = Path(__file__).parents[1]
 PER_SECOND = "/s"
 PROGRESS_EVERY_S = 10.0
 STARTED_S = time.monotonic()
+INSTRUCTIONS = ("avx2", "avx512f", "avx512_bf16", "amx_bf16")
+"""Instructions, by their names in `/proc/cpuinfo`, on which the speed of a model depends."""
 QUICK = os.environ.get("QUICK", "") not in {"", "0"}
 """Whether to use small sizes and few runs, and to print the results without writing them."""
 
@@ -131,6 +133,15 @@ def seconds_row(name: str, seconds: Seconds, peer_name: str | None = None) -> Ro
     return _row(name, "s", seconds, peer_name, lambda median_s: median_s)
 
 
+def figure_row(name: str, unit: str, values: Sequence[float]) -> Row:
+    """Make a row of a figure that is measured once per run and has no peer."""
+    spread = _rounded(_spread(values)) if statistics.median(values) else 0.0
+    return Row(
+        name=name, unit=unit, ours=_rounded(statistics.median(values)), peer=None, peer_name=None, ratio=None,
+        runs=len(values), spread=spread,
+    )  # fmt: skip
+
+
 def _row(name: str, unit: str, seconds: Seconds, peer_name: str | None, value: Callable[[float], float]) -> Row:
     ours_s = statistics.median(seconds.ours)
     peer_s = statistics.median(seconds.peer) if seconds.peer else None
@@ -156,11 +167,18 @@ def _rounded(value: float) -> float:
 
 
 def machine_of(cpuinfo: str, meminfo: str) -> str:
-    """Describe CPU, cores and memory from the texts of `/proc/cpuinfo` and `/proc/meminfo`, without the host name."""
-    model = re.search(r"^model name\s*:\s*(.+)$", cpuinfo, re.MULTILINE)
+    """Describe CPU, cores and memory from the texts of `/proc/cpuinfo` and `/proc/meminfo`, without the host name.
+
+    Virtual machines hide the name of the CPU, so its family and model numbers and its instructions are named, too.
+    """
+    facts = dict(re.findall(r"^(model name|cpu family|model|flags)\s*:\s*(.+)$", cpuinfo, re.MULTILINE))
     num_cores = len(re.findall(r"^processor\s*:", cpuinfo, re.MULTILINE))
     memory_kib = re.search(r"^MemTotal:\s*(\d+) kB", meminfo, re.MULTILINE)
-    name = model[1].strip() if model else platform.machine()
+    name = facts.get("model name", platform.machine()).strip()
+    if "cpu family" in facts:
+        flags = facts.get("flags", "").split()
+        instructions = " ".join(one for one in INSTRUCTIONS if one in flags)
+        name = f"{name} (family {facts['cpu family']}, model {facts['model']}; {instructions})"
     return f"{name}, {num_cores} cores, {int(memory_kib[1]) / 2**20 if memory_kib else 0:.0f} GiB"
 
 
@@ -210,11 +228,11 @@ def _figure(value: float | None) -> str:
     return f"{value:,.0f}" if value >= 1000 else f"{value:.3g}"
 
 
-def report(stage: str, rows: Sequence[Row]) -> None:
-    """Print the table and write `results/<stage>.json`; under QUICK=1 only print it."""
+def report(stage: str, rows: Sequence[Row], machine: str | None = None) -> None:
+    """Print the table and write `results/<stage>.json`; under QUICK=1 only print it. `machine` is this machine."""
     Console().print(table_of(stage, rows))
     if QUICK:
         progress(f"{stage}: QUICK=1, results are not written")
         return
     date = datetime.now(UTC).date().isoformat()
-    write_results(RESULTS / f"{stage}.json", rows, machine=read_machine(), date=date, commit=read_commit())
+    write_results(RESULTS / f"{stage}.json", rows, machine=machine or read_machine(), date=date, commit=read_commit())

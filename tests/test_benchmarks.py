@@ -1,19 +1,34 @@
 """The arithmetic of the benchmarks, on fake timings: medians, ratio, spread, the order of the runs, the JSON."""
 
 import json
+import os
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import open_clip
 import pytest
 
 from benchmarks import measure
+from benchmarks.bench_gpu import SIGLIP2, register_siglip2
 from benchmarks.bench_ingest import request_figures
-from benchmarks.measure import Contender, Seconds, machine_of, rate_row, seconds_row, time_in_turn, write_results
+from benchmarks.measure import (
+    Contender,
+    Seconds,
+    figure_row,
+    machine_of,
+    rate_row,
+    seconds_row,
+    time_in_turn,
+    write_results,
+)
 
 SECONDS = Seconds(ours=(2.0, 1.0, 9.0), peer=(3.0, 5.0, 4.0))  # medians 2 and 4, spreads 8/2 and 2/4
-CPUINFO = "processor\t: 0\nmodel name\t: Made CPU 9\n\nprocessor\t: 1\nmodel name\t: Made CPU 9\n"
+ONE = "cpu family\t: 25\nmodel\t\t: 17\nmodel name\t: Made CPU 9\nflags\t\t: fpu avx2 avx512_bf16 avx512f avx512_vnni\n"
+CPUINFO = f"processor\t: 0\n{ONE}\nprocessor\t: 1\n{ONE}"
 MEMINFO = "MemTotal:       16777216 kB\nMemFree:        1 kB\n"
 
 
@@ -124,7 +139,31 @@ def test_the_json_has_the_agreed_form(tmp_path: Path) -> None:
 
 
 def test_a_machine_is_its_cpu_cores_and_memory() -> None:
-    assert machine_of(CPUINFO, MEMINFO) == "Made CPU 9, 2 cores, 16 GiB"
+    described = "Made CPU 9 (family 25, model 17; avx2 avx512f avx512_bf16), 2 cores, 16 GiB"
+    assert machine_of(CPUINFO, MEMINFO) == described
+
+
+def test_a_figure_without_a_peer_is_a_median_with_its_spread() -> None:
+    row = figure_row("wait", "%", [1.0, 2.0, 4.0])
+    assert (row.ours, row.peer, row.runs, row.spread) == (2.0, None, 3, 1.5)
+    assert figure_row("wait", "%", [0.0, 0.0]).spread == 0.0
+
+
+@pytest.mark.slow
+def test_the_benchmark_of_gpus_runs_on_the_cpu(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks.bench_gpu"], cwd=measure.ROOT, env={**os.environ, "QUICK": "1"},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    for figure in ("samples/s", "640000 samples", "wait for the loader", "GFLOP"):
+        assert figure in done.stdout
+    assert "gpu-cpu: QUICK=1, results are not written" in done.stderr
+
+
+def test_siglip_2_is_registered_with_a_tokenizer_that_needs_no_download() -> None:
+    register_siglip2()
+    assert open_clip.get_tokenizer(SIGLIP2)(["a comet"]).shape == (1, 64)
 
 
 def test_requests_are_counted_by_kind_and_by_window_and_polls_of_one_query_are_one() -> None:
