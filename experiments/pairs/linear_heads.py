@@ -73,15 +73,13 @@ def train_heads(pairs: Pairs, settings: TrainSettings) -> LinearHeads:
         heads = LinearHeads(views_nvd.shape[-1], pairs.caption_ne.shape[1], settings.fixed_scale)
         optimizer = make_optimizer(heads, settings)
         alone = World(rank=0, size=1, device=torch.device("cpu"))
-        gradients = ContrastiveGradients(
-            model=heads, wrapped=heads, loss=get_loss(settings.loss), world=alone, is_bf16=False
-        )
+        gradients = ContrastiveGradients(wrapped=heads, loss=get_loss(settings.loss), world=alone, is_bf16=False)
         for step in range(settings.steps):
             set_learning_rate(optimizer, learning_rate(step, settings))
             image_nd = views_nvd[np.arange(len(views_nvd)), rng.integers(views_nvd.shape[1], size=len(views_nvd))]
             text_ne = torch.from_numpy(_draw_texts(pairs, settings, rng))
             optimizer.zero_grad()
-            gradients.backward(image_nd, text_ne, group_n, settings.seed, micro_batch=0)
+            gradients.backward(image_nd, text_ne, group_n, (settings.seed, step), micro_batch=0)
             optimizer.step()
     return heads
 

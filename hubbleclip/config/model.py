@@ -112,7 +112,7 @@ class TrainSettings(Section):
     """Allow only operations that give the same bits on every run. On the CPU this is always the case."""
     workers: int = Field(4, ge=0)
     """Number of loader threads; 0 means that the training thread loads the data."""
-    seed: int = 1
+    seed: int = Field(1, ge=0, lt=2**63)
     """Seed of initial weights, sample order, crops and captions."""
     shuffled: bool = False
     """Pair every tile with the caption of another proposal group: a baseline that cannot learn which texts match."""
@@ -141,7 +141,7 @@ class EvaluationSettings(Section):
     """Also evaluate under the protocol `views`, where a query is the mean embedding of a proposal's tiles."""
     bootstrap: int = Field(2000, ge=100)
     """Number of bootstrap resamples of proposals for the 95 % intervals."""
-    seed: int = 7
+    seed: int = Field(7, ge=0, lt=2**63)
     """Seed of the bootstrap and of the random baseline."""
     shuffled_steps: int = Field(0, ge=0)
     """Training steps of the shuffled-pairs baseline; 0 skips that baseline."""

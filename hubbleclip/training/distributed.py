@@ -15,6 +15,8 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from hubbleclip.training.batch_norms import share_statistics
+
 T = TypeVar("T")
 
 
@@ -86,14 +88,12 @@ class World:
         Returns
         -------
         nn.Module
-            The model with gradients averaged over processes. On GPUs, batch norms use the statistics of the whole
-            batch.
+            The model with gradients averaged over processes. Its batch norms use the statistics of the whole batch.
 
         """
         if self.size == 1:
             return model
-        if self.device.type == "cuda":
-            model = nn.SyncBatchNorm.convert_sync_batchnorm(model)  # type: ignore[no-untyped-call]
+        model = share_statistics(model, self)
         return DistributedDataParallel(model, device_ids=[self.device] if self.device.type == "cuda" else None)
 
 

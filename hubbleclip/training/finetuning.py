@@ -19,6 +19,7 @@ from torch.nn.utils.parametrize import register_parametrization
 
 from hubbleclip.config.settings import TrainSettings
 from hubbleclip.core.errors import TrainingError
+from hubbleclip.training.batch_norms import BATCH_NORMS
 from hubbleclip.training.models.builder import LoadedModel
 
 IMAGE, TEXT = "image", "text"
@@ -27,10 +28,11 @@ LORA_SCALE = 2.0
 """LoRA's alpha divided by its rank. The ratio is constant, so that one learning rate suits all ranks."""
 HEAD_WIDTH = 1024
 """Hidden units of a perceptron head (PAPERCLIP, arXiv 2403.08851, section 4)."""
-BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 PROJECTION = re.compile(
-    r"visual\.(proj$|head\.|attnpool\.c_proj)|(text\.)?text_projection|text\.proj\.|(image|text)_head\."
+    r"visual\.(proj$|head\.|attnpool\.c_proj|trunk\.(head|fc|classifier)\.(fc\.|(weight|bias)?$))|"
+    r"(text\.)?text_projection|text\.proj\.|(image|text)_head\."
 )
+"""Matches the names of projections. The projection of a timm tower without `visual.head` is its classifier."""
 
 Mode = Callable[[LoadedModel, TrainSettings], Any]
 """Function that returns the model to train, with `requires_grad` False on every frozen parameter."""

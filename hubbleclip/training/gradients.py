@@ -7,12 +7,14 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from hubbleclip.training.distributed import World
 from hubbleclip.training.losses import Loss, pair_logits
 
+Seed = tuple[int, ...]
 Features = tuple[Tensor, ...]
 """L2-normalised image and text features (b, d), exp(logit_scale), and the logit bias if the model has one."""
 
@@ -21,18 +23,17 @@ Features = tuple[Tensor, ...]
 class ContrastiveGradients:
     """Computes the loss of a batch and accumulates its gradients in `grad` of the parameters.
 
-    `wrapped` is the same model as `model`, but wrapped for data-parallel training if there are several processes, and
-    compiled if the settings require it.
+    `wrapped` is the model, wrapped for data-parallel training if there are several processes, and compiled if the
+    settings require it.
     """
 
-    model: nn.Module
     wrapped: Any
     loss: Loss
     world: World
     is_bf16: bool
 
     def backward(
-        self, images: Tensor, tokens: Tensor, group_ids: Tensor, seed: int, micro_batch: int
+        self, images: Tensor, tokens: Tensor, group_ids: Tensor, seed: Seed, micro_batch: int
     ) -> dict[str, Tensor]:
         """Compute the loss of the whole batch and accumulate its gradients in `grad` of the parameters.
 
@@ -45,7 +46,7 @@ class ContrastiveGradients:
         group_ids
             Caption group ids (b,) or (b, k) of this process, as described in the module `losses`.
         seed
-            Seed of the dropout of this step and process.
+            Non-negative numbers that identify the training, the step and the process; they determine the dropout.
         micro_batch
             Number of rows per forward pass; 0 means all rows.
 
@@ -57,7 +58,7 @@ class ContrastiveGradients:
         Notes
         -----
         Micro-batches give the same gradients as the whole batch (GradCache, arXiv 2101.06983). First, the features of
-        all rows are computed without an autograd graph, and the loss gives the gradients of these features. Then each
+        all rows are computed, and the loss gives the gradients of these features. Then each
         micro-batch is computed again with a graph, and the gradients of its features are propagated to the parameters.
 
         """
@@ -65,15 +66,19 @@ class ContrastiveGradients:
         micro_batches = list(zip(torch.split(images, size), torch.split(tokens, size), strict=True))
         if len(micro_batches) > 1:
             return self._backward_cached(micro_batches, group_ids, seed)
-        return self._backward(self._features(self.wrapped, *micro_batches[0], seed), group_ids)
+        return self._backward(self._features(*micro_batches[0], (*seed, 0)), group_ids)
 
     def _backward_cached(
-        self, micro_batches: Sequence[tuple[Tensor, Tensor]], group_ids: Tensor, seed: int
+        self, micro_batches: Sequence[tuple[Tensor, Tensor]], group_ids: Tensor, seed: Seed
     ) -> dict[str, Tensor]:
         """Backpropagate one micro-batch at a time, from feature gradients that are computed first (GradCache)."""
-        # 1. compute the features of all rows without a graph, so that only one micro-batch is in memory at a time
-        with torch.no_grad():
-            parts = [self._features(self.model, *inputs, seed + k) for k, inputs in enumerate(micro_batches)]
+        # 1. compute the features of all rows; each graph is discarded, so that only one micro-batch is in memory at a
+        # time, but it is made, because a compiled model may draw other dropout without a graph
+        with self._no_sync():
+            parts = [
+                tuple(part.detach() for part in self._features(*inputs, (*seed, k)))
+                for k, inputs in enumerate(micro_batches)
+            ]
         towers = (torch.cat([part[tower] for part in parts]) for tower in (0, 1))
         features = tuple(part.detach().requires_grad_() for part in (*towers, *parts[0][2:]))
         # 2. compute the loss over the whole batch, and its gradient with respect to the features
@@ -85,7 +90,7 @@ class ContrastiveGradients:
         for k, (inputs, row_grads) in enumerate(zip(micro_batches, split_grads, strict=True)):
             is_last = k == len(micro_batches) - 1
             with nullcontext() if is_last else self._no_sync():
-                outputs = self._features(self.wrapped, *inputs, seed + k)
+                outputs = self._features(*inputs, (*seed, k))
                 # the gradients of scale and bias already cover the whole batch, so they are added only once, here with
                 # the last micro-batch
                 pairs = zip(outputs, [*row_grads, *(grads[2:] if is_last else [])], strict=False)
@@ -104,11 +109,13 @@ class ContrastiveGradients:
         torch.stack(list(entries.values())).sum().backward()  # type: ignore[no-untyped-call]
         return entries
 
-    def _features(self, model: Any, images: Tensor, tokens: Tensor, seed: int) -> Features:
+    def _features(self, images: Tensor, tokens: Tensor, seed: Seed) -> Features:
         """Compute the features of rows in float32; dropout is drawn from `seed`."""
-        torch.manual_seed(seed)  # both passes over a micro-batch must draw the same dropout
+        # both passes over a micro-batch must draw the same dropout, and every other micro-batch its own; a hash keeps
+        # the seeds apart, as a sum would not
+        torch.manual_seed(int(np.random.SeedSequence(seed).generate_state(1, np.uint64)[0]))
         with torch.autocast(images.device.type, torch.bfloat16, enabled=self.is_bf16):
-            features = model(images, tokens)
+            features = self.wrapped(images, tokens)
         return tuple(part.float() for part in features)
 
     def _no_sync(self) -> AbstractContextManager[None]:

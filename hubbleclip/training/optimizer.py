@@ -81,11 +81,13 @@ def rate_shares(names: Iterable[str], settings: TrainSettings) -> dict[str, floa
 
 
 def _layers(names: Sequence[str]) -> dict[str, int]:
-    """Return the depth of each parameter: 0 for stem and embeddings, and n + 1 for layer n, where n counts from 0.
+    """Return the depth of each parameter: 0 for stem and embeddings, and 1, 2, ... for the layers in order.
 
     Modules after the last layer are one deeper than that layer.
     """
-    layers = {name: int(match[1]) + 1 for name in names if (match := LAYER.search(name))}
+    numbers = {name: int(match[1]) for name in names if (match := LAYER.search(name))}
+    depths = {number: depth for depth, number in enumerate(sorted(set(numbers.values())), 1)}  # ResNets count from 1
+    layers = {name: depths[number] for name, number in numbers.items()}
     first = next((i for i, name in enumerate(names) if name in layers), 0)
     top = max(layers.values(), default=0) + 1
     # a parameter outside the layers has the depth of the stem if it precedes the layers or is an embedding, else the

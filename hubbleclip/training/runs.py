@@ -13,7 +13,7 @@ from typing import Any
 
 from hubbleclip.config.settings import ModelSettings, TrainSettings
 from hubbleclip.core.errors import TrainingError
-from hubbleclip.core.io import locked, write_text
+from hubbleclip.core.io import locked, sha256_file, write_text
 from hubbleclip.core.records import Checkpoint, Run, to_row
 
 RUN = "run.json"
@@ -29,7 +29,7 @@ class FinishedRun:
 
 
 def settings_digest(model: ModelSettings, settings: TrainSettings) -> str:
-    """Compute the digest of the settings that determine a run.
+    """Compute the digest of the settings that determine a run, and of the file of initial weights, if there is one.
 
     Parameters
     ----------
@@ -44,7 +44,9 @@ def settings_digest(model: ModelSettings, settings: TrainSettings) -> str:
         A digest of 16 hex digits.
 
     """
-    return hashlib.sha256(f"{model.digest()} {settings.digest()}".encode()).hexdigest()[:16]
+    weights = Path(model.pretrained)
+    digests = [model.digest(), settings.digest(), *([sha256_file(weights)] if weights.is_file() else [])]
+    return hashlib.sha256(" ".join(digests).encode()).hexdigest()[:16]
 
 
 def find_run(runs_dir: Path, dataset_digest: str, settings_digest: str, status: str = FINISHED) -> Path | None:

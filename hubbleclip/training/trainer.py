@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import logging
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -121,8 +122,7 @@ class Trainer:
 
     def _backward(self, batch: TrainBatch) -> dict[str, Tensor]:
         """Augment the batch on the device and accumulate its gradients in `grad` of the parameters."""
-        # the seed depends only on (settings.seed, step, process), so that a resumed run draws the same dropout
-        seed = (self.settings.seed * 1_000_003 + self.step) * self.world.size + self.world.rank
+        seed = self.settings.seed, self.step, self.world.rank  # so that a resumed run draws the same dropout
         batch = batch._replace(tokens_bl=self.loaded.trim_padding(batch.tokens_bl))
         tiles, theta, gain, tokens, group_ids = (part.to(self.world.device, non_blocking=True) for part in batch)
         images = self.loaded.normalise(render_views(tiles, theta, gain, self.loaded.image_size))
@@ -233,6 +233,16 @@ class Trainer:
         log.info("run %s resumes after step %d", self.run_dir.name, self.step)
 
 
+def _average(limit: float, averaged: Sequence[Tensor], current: Sequence[Tensor], num_averaged: Tensor) -> None:
+    """Update a moving average of weights in place, after `num_averaged` updates.
+
+    The decay grows from 2 / 11 to its limit, so that the random or initial weights are forgotten soon (`num_updates` of
+    TensorFlow's `ExponentialMovingAverage`).
+    """
+    num = int(num_averaged)
+    get_ema_multi_avg_fn(min(limit, (1 + num) / (10 + num)))(averaged, current, num_averaged)  # type: ignore[no-untyped-call]
+
+
 def make_trainer(
     loaded: LoadedModel, settings: TrainSettings, world: World, *, val: SplitTiles, run_dir: Path
 ) -> Trainer:
@@ -269,11 +279,10 @@ def make_trainer(
         )
     loaded.model.to(world.device, memory_format=torch.channels_last)
     wrapped = world.wrap(loaded.model)
-    averaging = get_ema_multi_avg_fn(settings.ema)  # type: ignore[no-untyped-call]
-    average = AveragedModel(loaded.model, multi_avg_fn=averaging) if settings.ema else None
+    average = AveragedModel(loaded.model, multi_avg_fn=partial(_average, settings.ema)) if settings.ema else None
     gradients = ContrastiveGradients(
-        model=loaded.model, wrapped=torch.compile(wrapped) if settings.compile else wrapped, world=world,
-        loss=get_loss(settings.loss), is_bf16=settings.precision == "bf16",
+        wrapped=torch.compile(wrapped) if settings.compile else wrapped, world=world, loss=get_loss(settings.loss),
+        is_bf16=settings.precision == "bf16",
     )  # fmt: skip
     return Trainer(
         settings=settings, loaded=loaded, gradients=gradients, optimizer=make_optimizer(loaded.model, settings),

@@ -54,6 +54,7 @@ def test_layers_win_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
     [
         ({"train": {"stepps": 3}}, "no setting train.stepps"),
         ({"train": {"steps": 0}}, "setting train.steps: .*greater than or equal to 1"),
+        ({"train": {"seed": -1}}, "setting train.seed: .*greater than or equal to 0"),
         ({"tiles": {"size_px": "large"}}, "setting tiles.size_px"),
         ({"tiles": {"stretch": "foo"}}, "setting tiles.stretch: .*'asinh', 'linear' or 'zscale'"),
         ({"tiles": {"views": []}}, "tiles.views is empty: name at least one of native"),

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import open_clip
+import pyarrow as pa
 import pytest
 import torch
 from PIL import Image
@@ -60,6 +61,14 @@ def test_tiles_are_reduced_by_area(built) -> None:
     tiles = open_split(read_dataset(folder), "val")
     whole = np.asarray(Image.open(io.BytesIO(pngs[tiles.rows["tile_id"][0].as_py()]))).astype(float)
     assert np.abs(tiles.read_one_tile(0, 4) - whole.reshape(4, 4, 4, 4).mean((1, 3))).max() <= 1
+
+
+def test_a_sample_without_a_caption_is_named(built) -> None:
+    tiles = open_split(read_dataset(built[0]), "train")
+    captions = [[], *tiles.rows["captions"].to_pylist()[1:]]
+    rows = tiles.rows.set_column(tiles.rows.column_names.index("captions"), "captions", pa.chunked_array([captions]))
+    with pytest.raises(DatasetError, match=f"sample {rows['tile_id'][0]} of .* has no caption"):
+        _ = replace(tiles, rows=rows).captions
 
 
 def test_a_batch_depends_on_seed_and_step_only(built) -> None:

@@ -1,5 +1,6 @@
 """Two processes on the CPU against one: the same whole batch, the same loss, the same weights."""
 
+import gc
 import os
 import signal
 import subprocess
@@ -10,12 +11,16 @@ from multiprocessing import get_context
 from pathlib import Path
 
 import pytest
+import timm
 import torch
 import torch.distributed as dist
 from squares_dataset import MODEL, TRAIN, make_dataset
+from timm.layers import BatchNormAct2d
+from torch import nn
 
 from hubbleclip.core.errors import TrainingError
 from hubbleclip.training import checkpoints
+from hubbleclip.training.batch_norms import share_statistics
 from hubbleclip.training.distributed import World
 from hubbleclip.training.loop import _open_batches, train
 from hubbleclip.training.runs import read_facts
@@ -64,6 +69,12 @@ def test_a_batch_that_the_processes_cannot_divide_is_rejected() -> None:
         _open_batches(None, TRAIN, None, world)
 
 
+@pytest.fixture(scope="module")
+def processes():
+    with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
+        yield pool
+
+
 def gathered_gradient(rank: int, store: Path) -> list[float]:
     """Gradient of this process's rows, in a loss that weighs the rows of the whole batch differently per process."""
     dist.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=2)
@@ -74,7 +85,46 @@ def gathered_gradient(rank: int, store: Path) -> list[float]:
     return rows.grad.flatten().tolist()
 
 
-def test_the_gradient_of_a_gathered_row_is_the_sum_over_all_processes(tmp_path) -> None:
-    with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
-        gradients = list(pool.map(partial(gathered_gradient, store=tmp_path / "store"), range(2)))
+def test_the_gradient_of_a_gathered_row_is_the_sum_over_all_processes(processes, tmp_path) -> None:
+    gradients = list(processes.map(partial(gathered_gradient, store=tmp_path / "store"), range(2)))
     assert gradients == [[0.0, 22.0], [11.0, 33.0]]
+
+
+def trained_norm(rank: int, size: int, store: Path) -> tuple[list[list[float]], list[list[float]], list[list[float]]]:
+    """Levels behind a batch norm, gradients, running statistics of this process's share of four rows, after a step."""
+    if size > 1:
+        dist.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=size)
+    world = World(rank=rank, size=size, device=torch.device("cpu"))
+    rows = torch.randn(4, 2, 3, 3, generator=torch.Generator().manual_seed(0))[rank::size].requires_grad_()
+    model = nn.Sequential(BatchNormAct2d(2))
+    wrapped = world.wrap(model)
+    levels = wrapped(rows)
+    world.gather(levels.square().mean((2, 3))).mul(torch.arange(8.0).view(4, 2)).sum().backward()
+    grads = rows.grad / size, *(one.grad for one in model.parameters())
+    del wrapped
+    gc.collect()
+    if size > 1:
+        dist.destroy_process_group()
+    statistics = model[0].running_mean, model[0].running_var
+    return levels.tolist(), [one.tolist() for one in grads], [one.tolist() for one in statistics]
+
+
+def test_batch_norms_of_two_processes_on_the_cpu_equal_that_of_one(processes, tmp_path) -> None:
+    alone, grads, statistics = trained_norm(0, 1, tmp_path / "one")
+    first, other = processes.map(partial(trained_norm, size=2, store=tmp_path / "two"), range(2))
+    for rank, (own, own_grads, own_statistics) in enumerate((first, other)):
+        assert torch.allclose(torch.tensor(own), torch.tensor(alone)[rank::2], atol=1e-6)
+        assert torch.allclose(torch.tensor(own_grads[0]), torch.tensor(grads[0])[rank::2], atol=1e-6)
+        assert torch.allclose(torch.tensor(own_grads[1:]), torch.tensor(grads[1:]), atol=1e-5)
+        assert torch.allclose(torch.tensor(own_statistics), torch.tensor(statistics), atol=1e-6)
+
+
+def test_batch_norms_for_several_gpus_keep_their_activation_functions() -> None:
+    torch.manual_seed(0)
+    model = timm.create_model("tf_efficientnet_lite0", num_classes=0).eval()
+    images = torch.rand(2, 3, 64, 64)
+    with torch.no_grad():
+        expected = model(images)
+        converted = share_statistics(model, World(rank=0, size=2, device=torch.device("cuda", 0)))
+        assert torch.allclose(converted(images), expected, atol=1e-6)
+    assert sum(isinstance(one, nn.SyncBatchNorm) for one in converted.modules()) == 49

@@ -163,6 +163,12 @@ def test_lower_layers_learn_more_slowly_and_projections_at_the_full_rate() -> No
     assert shares == pytest.approx(dict(zip(names, expected, strict=True)))
 
 
+def test_the_decay_from_layer_to_layer_is_the_same_in_a_resnet() -> None:
+    names = ["visual.conv1.weight", *[f"visual.layer{number}.0.conv1.weight" for number in (1, 2, 3, 4)], "visual.proj"]
+    shares = rate_shares(names, TrainSettings(layer_decay=0.5))
+    assert list(shares.values()) == pytest.approx([0.0625, 0.125, 0.25, 0.5, 1, 1])
+
+
 def test_optimizer_takes_each_trained_parameter_once_and_decays_matrices_only() -> None:
     settings = TRAIN.model_copy(update={"layer_decay": 0.7})
     model = _initial_model(MODEL, settings).model
@@ -179,10 +185,11 @@ def test_each_group_of_parameters_gets_its_share_of_the_rate() -> None:
     assert all(group["lr"] == pytest.approx(0.2 * group["rate_share"]) for group in optimizer.param_groups)
 
 
-def test_a_fixed_scale_stays_and_is_the_factor_itself(info) -> None:
-    trainer, batches = opened(info, in_mode("full", fixed_scale=4.6))
+@pytest.mark.parametrize("scale", [4.6, 100])
+def test_a_fixed_scale_stays_and_is_the_factor_itself(info, scale) -> None:
+    trainer, batches = opened(info, in_mode("full", fixed_scale=scale))
     seen = [trainer.train_step(batches[step])["logit_scale"] for step in range(2)]
-    assert seen == pytest.approx([4.6, 4.6])
+    assert seen == pytest.approx([scale, scale], rel=1e-6)
 
 
 def test_is_projection_knows_what_maps_into_the_common_space() -> None:
@@ -190,6 +197,10 @@ def test_is_projection_knows_what_maps_into_the_common_space() -> None:
         "visual.head.proj.weight",
         "text.proj.weight",
         "base.visual.proj",
+        "visual.trunk.head.weight",
+        "visual.trunk.head.fc.bias",
         "visual.transformer.resblocks.0.mlp.c_proj.weight",
+        "visual.trunk.head.norm.weight",
+        "visual.trunk.attn_pool.proj.weight",
     ]
-    assert [is_projection(name) for name in names] == [True, True, True, False]
+    assert [is_projection(name) for name in names] == [True] * 5 + [False] * 3

@@ -68,6 +68,15 @@ def test_other_settings_make_another_run(dataset_dir, run_dir) -> None:
     assert find_run(run_dir.parent, "another", settings_digest(MODEL, TRAIN)) is None
 
 
+def test_other_weights_in_the_same_file_make_another_run(tmp_path) -> None:
+    weights = tmp_path / "weights.pt"
+    digests = set()
+    for content in (b"one", b"two"):
+        weights.write_bytes(content)
+        digests.add(settings_digest(ModelSettings(name="x", pretrained=str(weights)), TRAIN))
+    assert len(digests) == 2
+
+
 def test_rows_have_the_metrics_that_a_reader_needs(run_dir) -> None:
     rows = read_metrics(run_dir)
     assert [row["step"] for row in rows] == list(range(1, 7))

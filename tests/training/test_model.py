@@ -1,3 +1,4 @@
+import json
 import math
 import socket
 
@@ -119,6 +120,37 @@ def test_a_file_that_holds_no_weights_gives_one_line(tmp_path) -> None:
     with pytest.raises(TrainingError, match="does not load") as caught:
         load_model(ModelSettings(name=TINY.name, pretrained=str(tmp_path / "weights.pt")), 1)
     assert "\n" not in str(caught.value)
+
+
+def test_a_file_without_names_of_weights_gives_one_line(tmp_path) -> None:
+    torch.save([1, 2], tmp_path / "weights.pt")
+    with pytest.raises(TrainingError, match=r"weights\.pt does not load as .*set model\.name"):
+        load_model(ModelSettings(name=TINY.name, pretrained=str(tmp_path / "weights.pt")), 1)
+
+
+def test_weights_of_a_sigmoid_loss_are_a_start_with_their_bias(tmp_path) -> None:
+    trained = load_model(TINY, 1)
+    set_initial_scale(trained, TrainSettings(batch_size=32), LOSSES["siglip"])
+    torch.save({"state_dict": trained.model.state_dict()}, tmp_path / "weights.pt")
+    loaded = load_model(ModelSettings(name=TINY.name, pretrained=str(tmp_path / "weights.pt")), 1)
+    set_initial_scale(loaded, TrainSettings(batch_size=8), LOSSES["siglip"])
+    assert loaded.model.logit_bias.item() == pytest.approx(math.log(1 / 31))
+
+
+def test_a_tokenizer_that_cannot_be_fetched_gives_one_line(monkeypatch, tmp_path) -> None:
+    config = open_clip.get_model_config(TINY.name)
+    config["text_cfg"]["hf_tokenizer_name"] = "timm/ViT-B-16-SigLIP2"
+    (tmp_path / "fetched-tokenizer.json").write_text(json.dumps(config))
+    open_clip.add_model_config(tmp_path)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    with pytest.raises(TrainingError, match=r"tokenizer of fetched-tokenizer .*connect to the internet") as caught:
+        load_model(ModelSettings(name="fetched-tokenizer", pretrained=""), 1)
+    assert "\n" not in str(caught.value)
+
+
+def test_coca_is_refused_in_one_line() -> None:
+    with pytest.raises(TrainingError, match=r"coca_ViT-B-32 is a CoCa model.*set model\.name"):
+        load_model(ModelSettings(name="coca_ViT-B-32", pretrained=""), 1)
 
 
 def test_the_demo_model_loads_offline_and_is_small() -> None:

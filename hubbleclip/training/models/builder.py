@@ -28,9 +28,11 @@ from hubbleclip.training.models.pretrained import PACKAGED_MODELS, PACKAGES, reg
 log = logging.getLogger(__name__)
 
 MODELS_DIR = Path(__file__).parent
-MAX_LOG_SCALE = 4.6051  # just below log(100), because CLIP limits the scale to 100
+MAX_LOG_SCALE = 4.60517  # just below log(100), because CLIP limits the scale to 100
 CPU_BATCH_PIXELS = 8 * 224**2  # pixels per forward pass on a CPU; each activation stays below `HEAP_BLOCK_BYTES`
 CPU_BATCH_TEXTS = 16
+LOAD_ERRORS = (RuntimeError, OSError, ValueError, AttributeError, StopIteration, ImportError, pickle.UnpicklingError)
+"""What open_clip and its libraries raise where files cannot be fetched, or hold something else than weights."""
 HEAP_BLOCK_BYTES = 2**25 - 2**16  # just below the largest block that glibc can be made to allocate from its heap
 
 
@@ -198,7 +200,7 @@ def load_model(settings: ModelSettings, seed: int) -> LoadedModel:
             model = _create(settings, None if _is_packaged(settings) else settings.pretrained or None)
             if _is_packaged(settings):
                 PACKAGED_MODELS[settings.name].load(model)
-        except (RuntimeError, OSError, ValueError, pickle.UnpicklingError) as error:
+        except LOAD_ERRORS as error:
             raise TrainingError(_load_error_message(settings, tag, error)) from error
     return _with_preprocessing(model, settings)
 
@@ -268,7 +270,7 @@ def set_initial_scale(loaded: LoadedModel, settings: TrainSettings, loss: Loss) 
 
 
 def clamp_scale(model: Any) -> None:
-    """Limit exp(logit_scale) to 100, in place.
+    """Limit a trained exp(logit_scale) to 100, in place; a fixed scale stays what it is.
 
     Parameters
     ----------
@@ -280,8 +282,9 @@ def clamp_scale(model: Any) -> None:
     The limit is that of CLIP, arXiv 2103.00020, section 2.5.
 
     """
-    with torch.no_grad():
-        model.logit_scale.clamp_(max=MAX_LOG_SCALE)
+    if model.logit_scale.requires_grad:
+        with torch.no_grad():
+            model.logit_scale.clamp_(max=MAX_LOG_SCALE)
 
 
 @cache
@@ -298,7 +301,13 @@ def _pretrained_tag(settings: ModelSettings) -> dict[str, Any]:
     _register_own_models()
     if settings.name in PACKAGED_MODELS:
         register_packaged_model(settings.name)
-    if open_clip.get_model_config(settings.name) is None:
+    config = open_clip.get_model_config(settings.name)
+    if config is not None and "multimodal_cfg" in config:
+        raise TrainingError(
+            f"{settings.name} is a CoCa model, which also writes captions, and is not supported: set model.name to a "
+            "model of two towers, such as ViT-B-16"
+        )
+    if config is None:
         raise TrainingError(
             f"unknown model {settings.name!r}: set model.name to hubbleclip-tiny, {', '.join(PACKAGED_MODELS)} "
             "or one of open_clip.list_models()"
@@ -325,6 +334,8 @@ def _create(settings: ModelSettings, pretrained: str | None) -> Any:
     preprocess: Mapping[str, Any] = {key: tag[key] for key in ("mean", "std") if key in tag}
     if settings.name in PACKAGED_MODELS:
         preprocess = PACKAGED_MODELS[settings.name].preprocess
+    # the architecture has no logit bias, but the weights have one, because a sigmoid loss trained them
+    bias = {"init_logit_bias": 0.0} if pretrained and not tag and _has_bias(pretrained) else {}
     # open_clip warns that weights are random, which is intended here; its errors, and those of the hub, are raised too.
     level = logging.root.manager.disable
     logging.disable(logging.ERROR)
@@ -335,9 +346,15 @@ def _create(settings: ModelSettings, pretrained: str | None) -> Any:
             pretrained_text=False,
             force_quick_gelu=bool(tag.get("quick_gelu", False)),
             force_preprocess_cfg=preprocess,
+            **bias,
         )
     finally:
         logging.disable(level)
+
+
+def _has_bias(weights: str) -> bool:
+    """Return whether a checkpoint file of torch or safetensors holds a logit bias."""
+    return not weights.endswith((".npz", ".npy")) and "logit_bias" in open_clip.factory.load_state_dict(weights)
 
 
 def _padding_id(model: Any) -> int | None:
@@ -377,7 +394,13 @@ def _with_preprocessing(model: Any, settings: ModelSettings) -> LoadedModel:
         model.encode_text = MethodType(_encode_short_text, model)
     preprocess = open_clip.get_model_preprocess_cfg(model)
     size = preprocess["size"]
-    tokenizer = open_clip.get_tokenizer(settings.name, context_length=settings.context_length or None)
+    try:
+        tokenizer = open_clip.get_tokenizer(settings.name, context_length=settings.context_length or None)
+    except LOAD_ERRORS as error:
+        raise TrainingError(
+            f"the tokenizer of {settings.name} cannot be loaded ({_detail(error)}): run pip install "
+            "'hubbleclip[offline]', and connect to the internet for the first run, or set another model.name"
+        ) from error
     return LoadedModel(
         model=model,
         tokenizer=tokenizer,
@@ -390,13 +413,23 @@ def _with_preprocessing(model: Any, settings: ModelSettings) -> LoadedModel:
     )
 
 
+def _detail(error: Exception) -> str:
+    """Shorten an error of a library to one line."""
+    return shorten(str(error), 200, placeholder=" ...") or type(error).__name__
+
+
 def _load_error_message(settings: ModelSettings, tag: dict[str, Any], error: Exception) -> str:
     """Make the error message that says why weights do not load and what to change."""
-    detail = shorten(str(error), 200, placeholder=" ...") or type(error).__name__
+    detail = _detail(error)
+    if not settings.pretrained:
+        return (
+            f"{settings.name} cannot be built ({detail}): connect to the internet for the first run, or set another "
+            "model.name"
+        )
     if tag:
         return (
             f"the weights {settings.pretrained!r} of {settings.name} cannot be fetched ({detail}): "
             "connect to the internet for the first run, or set model.pretrained to a checkpoint file"
         )
-    weights = settings.pretrained or "a new model"
-    return f"{weights} does not load as {settings.name} ({detail}): set model.name to the architecture of the weights"
+    weights = f"{settings.pretrained} does not load as {settings.name} ({detail})"
+    return f"{weights}: set model.name to the architecture of the weights"
