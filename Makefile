@@ -114,7 +114,7 @@ ifndef QUICK
 	@tail -n 1 $(CHECKER)/log
 endif
 
-bench: setup-dev  ## every benchmark (one alone: bench-ingest, -fetch, -partial, -previews, -tiles, -pixels, -shards, -catalog, -train, -embed, -search, -serve, -flows, -scaling; and -pages, after make demo, with Chromium; and -pairs, where the press pictures are; QUICK=1: minutes, nothing written)
+bench: setup-dev  ## every benchmark (one alone: bench-ingest, -fetch, -partial, -previews, -tiles, -pixels, -shards, -catalog, -train, -embed, -search, -serve, -flows, -scaling; and -gpu, on a machine with CUDA; and -pages, after make demo, with Chromium; and -pairs, where the press pictures are; QUICK=1: minutes, nothing written)
 	@for stage in ingest fetch partial previews tiles pixels shards catalog train embed search serve flows scaling; do $(MAKE) --no-print-directory bench-$$stage || exit 1; done
 
 bench-%: setup-dev

@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 class Options:
     """Options of every command that reads settings."""
 
-    profile: Annotated[str, Parameter(help="demo, hubble, jwst, local, paper, or the path of a TOML file.")] = "demo"
+    profile: Annotated[
+        str, Parameter(help="demo, hubble, jwst, local, paper, siglip2, or the path of a TOML file.")
+    ] = "demo"
     data: Annotated[Path | None, Parameter(help="Root folder of all output.")] = None
     local: Annotated[Path | None, Parameter(help="Folder of FITS files, for the profile local.")] = None
     proposals: Annotated[Path | None, Parameter(help="JSON-lines file of proposals, for the profile local.")] = None

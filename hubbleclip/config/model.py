@@ -31,7 +31,9 @@ class ModelSettings(Section):
 class TrainSettings(Section):
     """How to train."""
 
-    added_later: ClassVar[frozenset[str]] = frozenset({"captions", "drop_first_share", "max_prefix_padding"})
+    added_later: ClassVar[frozenset[str]] = frozenset(
+        {"captions", "drop_first_share", "max_prefix_padding", "distillation_weight", "distillation", "hard_negatives"}
+    )
     not_in_digest: ClassVar[frozenset[str]] = frozenset({"workers"})
 
     loss: str = "multi_positive"
@@ -73,6 +75,12 @@ class TrainSettings(Section):
     """Decay per step of a moving average of the weights. The average is validated and saved instead of the weights. 0
     means no average.
     """
+    distillation_weight: float = Field(0.0, ge=0)
+    """Weight of a loss term that keeps the model near its base, the weights before training. 0 means no such term."""
+    distillation: Literal["features", "logits"] = "features"
+    """What the loss term compares: `features` of each tile and text (squared distance), or `logits`, the ranking of the
+    batch's texts for each tile and of its tiles for each text (Kullback-Leibler divergence).
+    """
     wise_alphas: tuple[float, ...] = ()
     """WiSE-FT (arXiv 2109.01903): after training, the trained weights are averaged with the initial weights, once per
     value; the value is the share of the trained weights in the average. The average with the best validation score is
@@ -101,6 +109,10 @@ class TrainSettings(Section):
     max_prefix_padding: int = Field(0, ge=0)
     """Maximum number of padding tokens between the start token and the text, as in DeBias-CLIP, so that later positions
     are trained too; the number is random, and no token of the text is lost to it.
+    """
+    hard_negatives: float = Field(0.0, ge=0, le=1)
+    """Share of each batch that is filled with proposals of the same category and instrument, as far as possible. They
+    are hard negatives of each other. No effect where a batch has more rows than half the number of proposal groups.
     """
     gain_jitter: float = Field(0.2, ge=0, le=2)
     """Brightness is multiplied by a random factor between exp(-gain_jitter) and exp(gain_jitter)."""

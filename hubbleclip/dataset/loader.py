@@ -261,12 +261,31 @@ def open_train_batches(
             rows_of_group=np.split(np.argsort(tiles.group_n, kind="stable"), ends),
             batch_size=settings.batch_size,
             seed=settings.seed,
+            class_of_group=_class_of_group(tiles) if settings.hard_negatives else None,
+            hard_share=settings.hard_negatives,
         ),
         partner=derangement(tiles.num_groups, settings.seed),
         rank=rank,
         world=world,
         cached=tiles.read_all_tiles(store_px) if fits else None,
     )
+
+
+def _class_of_group(tiles: SplitTiles) -> Ints:
+    """Number the pairs of category and instrument, and return the most frequent pair of each group.
+
+    DatasetError is raised if the manifest has no such columns.
+    """
+    columns = ("category", "instrument")
+    if not set(columns) <= set(tiles.rows.column_names):
+        raise DatasetError(
+            "train.hard_negatives needs the columns category and instrument: build the dataset again, or set it to 0"
+        )
+    pairs = list(zip(*(tiles.rows[column].to_pylist() for column in columns), strict=True))
+    numbers = {pair: number for number, pair in enumerate(dict.fromkeys(pairs))}
+    counts = np.zeros((tiles.num_groups, len(numbers)), np.int64)
+    np.add.at(counts, (tiles.group_n, [numbers[pair] for pair in pairs]), 1)
+    return counts.argmax(1)
 
 
 def iterate_batches(batches: TrainBatches, first_step: int, *, pin: bool) -> Iterator[TrainBatch]:

@@ -5,9 +5,9 @@ The result depends only on the seed and the step, so that a run can be resumed a
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +17,9 @@ from hubbleclip.core.errors import DatasetError
 Ints = npt.NDArray[np.int64]
 # One of these numbers is part of every random seed, so that the random streams of a run are independent of each other.
 # The numbers must never change, because otherwise recorded training runs could not be reproduced.
-GROUP_STREAM, TILE_STREAM, PAIRING_STREAM, AUGMENTATION_STREAM, PADDING_STREAM, ORDER_STREAM = range(6)
+(
+    GROUP_STREAM, TILE_STREAM, PAIRING_STREAM, AUGMENTATION_STREAM, PADDING_STREAM, ORDER_STREAM, CLASS_STREAM,
+) = range(7)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -36,12 +38,20 @@ class GroupBatchSampler:
         Number of tiles per batch, over all processes.
     seed
         Random seed of the run.
+    class_of_group
+        For each group, the number of its class, such as a category and an instrument; groups of a class are hard
+        negatives of each other.
+    hard_share
+        Share of the rows of a batch that groups of one class fill, as far as possible. No effect where a batch has more
+        rows than half the number of groups.
 
     """
 
     rows_of_group: Sequence[Ints]
     batch_size: int
     seed: int
+    class_of_group: Ints | None = None
+    hard_share: float = 0.0
 
     def groups(self, step: int) -> Ints:
         """Choose the groups of a step.
@@ -80,13 +90,28 @@ class GroupBatchSampler:
         """Return the group of each row of a batch, and how often this group was used before, each (batch_size,)."""
         num_groups = len(self.rows_of_group)
         copies, num_extra = divmod(self.batch_size, num_groups)
-        extra, visit_g = _in_turn(num_groups, num_extra, step, self.seed, GROUP_STREAM)
+        arrange = partial(self._by_class, num_extra)
+        extra, visit_g = _in_turn(num_groups, num_extra, step, self.seed, GROUP_STREAM, arrange=arrange)
         visit_g += copies * step
         every = np.arange(num_groups)
         group_b = np.concatenate([*[every] * copies, extra])
         visit_b = np.concatenate([*[visit_g + copy for copy in range(copies)], visit_g[extra] + copies])
         order_b = np.random.default_rng([self.seed, ORDER_STREAM, step]).permutation(self.batch_size)
         return group_b[order_b], visit_b[order_b]
+
+    def _by_class(self, num: int, group_n: Ints, cycle: int) -> Ints:
+        """Arrange the groups of whole batches of `num` rows, so that a share of each batch has groups of few classes.
+
+        Which groups fill that share is random, and so is the order of the classes.
+        """
+        if self.class_of_group is None:
+            return group_n
+        num_batches, num_hard = len(group_n) // num, round(self.hard_share * num)
+        hard, others = np.split(group_n, [num_batches * num_hard])
+        classes = self.class_of_group[hard]
+        rank = np.random.default_rng([self.seed, CLASS_STREAM, cycle]).permutation(self.class_of_group.max() + 1)
+        hard = hard[np.argsort(rank[classes], kind="stable")]
+        return np.hstack([hard.reshape(num_batches, -1), others.reshape(num_batches, -1)]).ravel()
 
     def _row(self, group: int, visit: int) -> int:
         """Return the row number of the tile that a group uses after the group was used `visit` times."""
@@ -100,10 +125,13 @@ class GroupBatchSampler:
         return int(rows[_cycle_order(len(rows), apart, apart, apart, self.seed, TILE_STREAM, group, cycle)[position]])
 
 
-def _in_turn(num: int, num_chosen: int, step: int, *seed: int) -> tuple[Ints, Ints]:
+def _in_turn(
+    num: int, num_chosen: int, step: int, *seed: int, arrange: Callable[[Ints, int], Ints] | None = None
+) -> tuple[Ints, Ints]:
     """Choose distinct numbers below `num` at each step, so that all numbers are chosen equally often.
 
-    The numbers of steps in which any two numbers were chosen differ by at most 1.
+    The numbers of steps in which any two numbers were chosen differ by at most 1. `arrange` may change the order of the
+    numbers that whole steps take from a cycle; it takes them and the number of the cycle.
 
     Returns
     -------
@@ -121,7 +149,10 @@ def _in_turn(num: int, num_chosen: int, step: int, *seed: int) -> tuple[Ints, In
         # the permutations of the cycles follow each other, and each step takes the next numbers; a step that takes the
         # end of a cycle and the beginning of the next one must find distinct numbers there
         begin, end, begin_next = ((-c * num) % num_chosen for c in (cycle, -cycle - 1, cycle + 1))
-        return _cycle_order(num, begin, end, begin_next, *seed, cycle)
+        order = _cycle_order(num, begin, end, begin_next, *seed, cycle)
+        if arrange is None:
+            return order
+        return np.concatenate([order[:begin], arrange(order[begin : num - end], cycle), order[num - end :]])
 
     cycle, first = divmod(step * num_chosen, num)
     order = order_of(cycle)

@@ -11,12 +11,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from hubbleclip.training.distillation import Distillation, Features
 from hubbleclip.training.distributed import World
 from hubbleclip.training.losses import Loss, pair_logits
 
 Seed = tuple[int, ...]
-Features = tuple[Tensor, ...]
-"""L2-normalised image and text features (b, d), exp(logit_scale), and the logit bias if the model has one."""
+"""Non-negative numbers that identify a training, a step and a process."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -31,6 +31,7 @@ class ContrastiveGradients:
     loss: Loss
     world: World
     is_bf16: bool
+    distillation: Distillation | None = None
 
     def backward(
         self, images: Tensor, tokens: Tensor, group_ids: Tensor, seed: Seed, micro_batch: int
@@ -58,15 +59,16 @@ class ContrastiveGradients:
         Notes
         -----
         Micro-batches give the same gradients as the whole batch (GradCache, arXiv 2101.06983). First, the features of
-        all rows are computed, and the loss gives the gradients of these features. Then each
-        micro-batch is computed again with a graph, and the gradients of its features are propagated to the parameters.
+        all rows are computed, and the loss gives the gradients of these features. Then each micro-batch is computed
+        again, and the gradients of its features are propagated to the parameters.
 
         """
         size = micro_batch or len(images)
         micro_batches = list(zip(torch.split(images, size), torch.split(tokens, size), strict=True))
         if len(micro_batches) > 1:
             return self._backward_cached(micro_batches, group_ids, seed)
-        return self._backward(self._features(*micro_batches[0], (*seed, 0)), group_ids)
+        base = self._base_features(*micro_batches[0])
+        return self._backward(self._features(*micro_batches[0], (*seed, 0)), group_ids, base)
 
     def _backward_cached(
         self, micro_batches: Sequence[tuple[Tensor, Tensor]], group_ids: Tensor, seed: Seed
@@ -79,10 +81,10 @@ class ContrastiveGradients:
                 tuple(part.detach() for part in self._features(*inputs, (*seed, k)))
                 for k, inputs in enumerate(micro_batches)
             ]
-        towers = (torch.cat([part[tower] for part in parts]) for tower in (0, 1))
-        features = tuple(part.detach().requires_grad_() for part in (*towers, *parts[0][2:]))
+        features = tuple(part.detach().requires_grad_() for part in _joined(parts))
+        base = _joined([self._base_features(*inputs) for inputs in micro_batches])
         # 2. compute the loss over the whole batch, and its gradient with respect to the features
-        entries = self._backward(features, group_ids)
+        entries = self._backward(features, group_ids, base)
         grads = [part.grad for part in features]
         size = len(micro_batches[0][0])
         split_grads = zip(*(torch.split(grad, size) for grad in grads[:2] if grad is not None), strict=True)
@@ -98,14 +100,16 @@ class ContrastiveGradients:
                 torch.autograd.backward([output for output, _ in trained], [grad for _, grad in trained])
         return entries
 
-    def _backward(self, features: Features, group_ids: Tensor) -> dict[str, Tensor]:
+    def _backward(self, features: Features, group_ids: Tensor, base: Features) -> dict[str, Tensor]:
         """Gather the features of all processes, compute the loss, and run its backward pass.
 
         The gradients accumulate in the parameters, or in `features` if these are detached from the parameters.
         """
-        image_bd, text_bd, scale, *bias = features
-        image_bd, text_bd, group_ids = (self.world.gather(part) for part in (image_bd, text_bd, group_ids))
-        entries = self.loss.compute(pair_logits(image_bd, text_bd, scale, bias[0] if bias else None), group_ids)
+        image_bd, text_bd, scale, *bias = features = self._gathered(features)
+        logits_bb = pair_logits(image_bd, text_bd, scale, bias[0] if bias else None)
+        entries = self.loss.compute(logits_bb, self.world.gather(group_ids))
+        if self.distillation is not None:
+            entries["distillation_loss"] = self.distillation.term(features, self._gathered(base))
         torch.stack(list(entries.values())).sum().backward()  # type: ignore[no-untyped-call]
         return entries
 
@@ -118,7 +122,25 @@ class ContrastiveGradients:
             features = self.wrapped(images, tokens)
         return tuple(part.float() for part in features)
 
+    @torch.no_grad()
+    def _base_features(self, images: Tensor, tokens: Tensor) -> Features:
+        """Compute the features of rows by the model before training; empty without distillation."""
+        if self.distillation is None:
+            return ()
+        with torch.autocast(images.device.type, torch.bfloat16, enabled=self.is_bf16):
+            return tuple(part.float() for part in self.distillation.base(images, tokens))
+
+    def _gathered(self, features: Features) -> Features:
+        """Gather the rows of features of all processes."""
+        return *(self.world.gather(part) for part in features[:2]), *features[2:]
+
     def _no_sync(self) -> AbstractContextManager[None]:
         """Return a context in which processes exchange no gradients; only the last micro-batch needs the exchange."""
         synced: AbstractContextManager[None] = self.wrapped.no_sync() if self.world.size > 1 else nullcontext()
         return synced
+
+
+def _joined(parts: Sequence[Features]) -> Features:
+    """Join the features of micro-batches; scale and bias are those of the first. Empty parts give an empty result."""
+    towers = (torch.cat([part[tower] for part in parts]) for tower in (0, 1)) if parts[0] else ()
+    return *towers, *parts[0][2:]

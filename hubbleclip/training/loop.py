@@ -19,6 +19,7 @@ from hubbleclip.core.errors import DatasetError, TrainingError
 from hubbleclip.dataset.loader import TrainBatches, iterate_batches, open_split, open_train_batches
 from hubbleclip.dataset.manifest import DatasetInfo, read_dataset
 from hubbleclip.training import checkpoints
+from hubbleclip.training.distillation import make_distillation
 from hubbleclip.training.distributed import World, process_group
 from hubbleclip.training.finetuning import apply_mode
 from hubbleclip.training.losses import get_loss
@@ -90,6 +91,7 @@ def train(
         stack.enter_context(_deterministic(settings.deterministic))
         make_initial = partial(_initial_model, model, settings)
         loaded = make_initial()
+        distillation = make_distillation(settings, partial(load_model, model, settings.seed))
         batches = _open_batches(info, settings, loaded, world)
         run_dir = runs_dir  # placeholder; rank 0 broadcasts the actual run directory below
         if world.is_writer:
@@ -97,7 +99,10 @@ def train(
                 runs_dir, info.digest, model, settings, code_version=code_version, device=_device_name(world)
             )
             run_dir = stack.enter_context(opened)
-        trainer = make_trainer(loaded, settings, world, val=open_split(info, "val"), run_dir=world.broadcast(run_dir))
+        trainer = make_trainer(
+            loaded, settings, world, val=open_split(info, "val"), run_dir=world.broadcast(run_dir),
+            distillation=distillation,
+        )  # fmt: skip
         trainer.restore()
         _run_steps(trainer, batches, on_progress or (lambda step, metrics: None))
         if world.is_writer:

@@ -24,6 +24,7 @@ from hubbleclip.core.errors import TrainingError
 from hubbleclip.dataset.loader import SplitTiles, TrainBatch
 from hubbleclip.training import checkpoints
 from hubbleclip.training.augment import render_views
+from hubbleclip.training.distillation import Distillation
 from hubbleclip.training.distributed import World
 from hubbleclip.training.finetuning import frozen_modules, uses_batch_statistics
 from hubbleclip.training.gradients import ContrastiveGradients
@@ -244,7 +245,13 @@ def _average(limit: float, averaged: Sequence[Tensor], current: Sequence[Tensor]
 
 
 def make_trainer(
-    loaded: LoadedModel, settings: TrainSettings, world: World, *, val: SplitTiles, run_dir: Path
+    loaded: LoadedModel,
+    settings: TrainSettings,
+    world: World,
+    *,
+    val: SplitTiles,
+    run_dir: Path,
+    distillation: Distillation | None = None,
 ) -> Trainer:
     """Create optimizer, loss, data-parallel wrapper and moving average for a model.
 
@@ -260,6 +267,9 @@ def make_trainer(
         The validation split.
     run_dir
         The run directory.
+    distillation
+        The model before training and the loss term that keeps the trained model near it, if the settings ask for it;
+        its model is moved to the device in place.
 
     Returns
     -------
@@ -278,11 +288,13 @@ def make_trainer(
             "set train.frozen_norms = true or train.micro_batch = 0"
         )
     loaded.model.to(world.device, memory_format=torch.channels_last)
+    if distillation is not None:
+        distillation.base.to(world.device, memory_format=torch.channels_last)
     wrapped = world.wrap(loaded.model)
     average = AveragedModel(loaded.model, multi_avg_fn=partial(_average, settings.ema)) if settings.ema else None
     gradients = ContrastiveGradients(
         wrapped=torch.compile(wrapped) if settings.compile else wrapped, world=world, loss=get_loss(settings.loss),
-        is_bf16=settings.precision == "bf16",
+        is_bf16=settings.precision == "bf16", distillation=distillation,
     )  # fmt: skip
     return Trainer(
         settings=settings, loaded=loaded, gradients=gradients, optimizer=make_optimizer(loaded.model, settings),

@@ -71,6 +71,20 @@ def test_a_sample_without_a_caption_is_named(built) -> None:
         _ = replace(tiles, rows=rows).captions
 
 
+def test_hard_negatives_have_the_most_frequent_category_and_instrument_of_a_group(tmp_path) -> None:
+    samples, pngs = make_samples_with_pngs()
+    cameras = {0: "WFC3/IR", 10: "WFC3/IR", 1: "WFC3/IR"}  # of 4 tiles of group 0, two or more; of group 1, one
+    samples = [replace(one, instrument=cameras.get(k, one.instrument), category="Stars" if k % 10 == 2 else None)
+               for k, one in enumerate(samples)]  # fmt: skip
+    samples = [replace(one, instrument="WFC3/IR") if k == 20 else one for k, one in enumerate(samples)]
+    built = build_dataset(samples, pngs.__getitem__, tmp_path, ShardSettings(), contract_version="1", code_version="t")
+    batches = open_batches(tmp_path / built.dataset.digest, SETTINGS.model_copy(update={"hard_negatives": 0.5}))
+    classes = batches.sampler.class_of_group.tolist()
+    infrared, _, stars, *others = classes
+    assert batches.sampler.hard_share == 0.5
+    assert len({infrared, stars, *others}) == 3 and set(others) == {classes[1]}
+
+
 def test_a_batch_depends_on_seed_and_step_only(built) -> None:
     folder, _ = built
     first, again = open_batches(folder), open_batches(folder)

@@ -9,11 +9,11 @@ from hubbleclip.core.errors import DatasetError
 from hubbleclip.dataset.sampler import GroupBatchSampler, derangement, draw_views, positive_ids
 
 
-def sampler_of(sizes: list[int], batch_size: int, seed: int = 0) -> GroupBatchSampler:
+def sampler_of(sizes: list[int], batch_size: int, seed: int = 0, **options) -> GroupBatchSampler:
     ends = np.cumsum([0, *sizes])
     return GroupBatchSampler(
         rows_of_group=[np.arange(low, high) for low, high in itertools.pairwise(ends)],
-        batch_size=batch_size, seed=seed,
+        batch_size=batch_size, seed=seed, **options,
     )  # fmt: skip
 
 
@@ -62,7 +62,10 @@ def test_the_batches_are_those_of_the_recorded_trainings() -> None:
 @given(sizes=st.lists(st.integers(1, 5), min_size=2, max_size=20), share=st.floats(0, 1), seed=st.integers(0, 99))
 @settings(max_examples=60, deadline=None)
 def test_no_tile_follows_itself_and_groups_come_equally_often(sizes, share, seed) -> None:
-    sampler = sampler_of(sizes, max(1, round(share * len(sizes))), seed)
+    class_of_group = np.arange(len(sizes)) % 3
+    sampler = sampler_of(
+        sizes, max(1, round(share * len(sizes))), seed, class_of_group=class_of_group, hard_share=seed % 3 / 2
+    )
     group_of = np.repeat(np.arange(len(sizes)), sizes)
     shown = [[] for _ in sizes]
     for step in range(40):
@@ -71,6 +74,14 @@ def test_no_tile_follows_itself_and_groups_come_equally_often(sizes, share, seed
         assert max(map(len, shown)) - min(map(len, shown)) <= 1
     several = [rows for rows, size in zip(shown, sizes, strict=True) if size > 1]
     assert not any(one == other for rows in several for one, other in itertools.pairwise(rows))
+
+
+@pytest.mark.parametrize(("hard_share", "most"), [(0.0, 8.0), (0.5, 6.0), (1.0, 2.0)])
+def test_hard_negatives_are_groups_of_one_class(hard_share, most) -> None:
+    class_of_group = np.arange(120) % 8
+    sampler = sampler_of([2] * 120, 15, class_of_group=class_of_group, hard_share=hard_share)
+    classes = [len(set(class_of_group[sampler.groups(step)])) for step in range(80)]
+    assert most - 2 < np.mean(classes) <= most
 
 
 def test_twenty_groups_in_batches_of_32_give_different_batches() -> None:

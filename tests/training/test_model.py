@@ -7,7 +7,7 @@ import pytest
 import torch
 from squares_dataset import MODEL as TINY
 
-from hubbleclip.config.settings import ModelSettings, TrainSettings
+from hubbleclip.config.settings import ModelSettings, TrainSettings, read_settings
 from hubbleclip.core.errors import TrainingError
 from hubbleclip.training.losses import LOSSES
 from hubbleclip.training.models.builder import (
@@ -75,6 +75,24 @@ def test_siglip_gets_a_bias_that_survives_a_checkpoint() -> None:
     loaded = load_model(TINY, 1)
     set_initial_scale(loaded, TrainSettings(batch_size=32), LOSSES["siglip"])
     assert rebuild_model(TINY, loaded.model.state_dict()).model.logit_bias.item() == pytest.approx(math.log(1 / 31))
+
+
+def test_a_scale_above_100_of_a_sigmoid_loss_is_kept() -> None:
+    loaded = load_model(TINY, 1)
+    set_initial_scale(loaded, TrainSettings(), LOSSES["siglip"])
+    with torch.no_grad():
+        loaded.model.logit_scale.fill_(math.log(117))
+    clamp_scale(loaded.model)
+    assert loaded.model.logit_scale.exp().item() == pytest.approx(117)
+
+
+def test_the_profile_of_siglip_2_names_weights_and_loss_of_its_own() -> None:
+    settings = read_settings("siglip2")
+    weights = open_clip.pretrained.get_pretrained_cfg(settings.model.name, settings.model.pretrained)
+    config = open_clip.get_model_config(settings.model.name)
+    assert weights["mean"] == weights["std"] == (0.5, 0.5, 0.5)
+    assert "SigLIP2" in config["text_cfg"]["hf_tokenizer_name"]
+    assert LOSSES[settings.train.loss].initial_scale_and_bias is not None
 
 
 def test_scale_is_clamped_below_100_and_can_still_learn() -> None:

@@ -270,19 +270,19 @@ def set_initial_scale(loaded: LoadedModel, settings: TrainSettings, loss: Loss) 
 
 
 def clamp_scale(model: Any) -> None:
-    """Limit a trained exp(logit_scale) to 100, in place; a fixed scale stays what it is.
+    """Limit a trained exp(logit_scale) to 100, in place; a fixed scale and that of a sigmoid loss stay what they are.
 
     Parameters
     ----------
     model
-        A model that has the parameter `logit_scale`.
+        A model that has the parameter `logit_scale`, and `logit_bias` if it is trained with a sigmoid loss.
 
     Notes
     -----
-    The limit is that of CLIP, arXiv 2103.00020, section 2.5.
+    The limit is that of CLIP, arXiv 2103.00020, section 2.5. SigLIP has none, and its published scales are above 100.
 
     """
-    if model.logit_scale.requires_grad:
+    if model.logit_scale.requires_grad and model.logit_bias is None:
         with torch.no_grad():
             model.logit_scale.clamp_(max=MAX_LOG_SCALE)
 

@@ -1,0 +1,128 @@
+"""Keep a model near its base while it is fine-tuned: distances between the features of a batch by both.
+
+A distance takes the features of the trained model and of its base, and returns a loss term. A new distance is one
+function, one entry of `DISTANCES`, and one name of the setting `train.distillation`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from hubbleclip.config.settings import TrainSettings
+from hubbleclip.core.errors import TrainingError
+from hubbleclip.training.losses import pair_logits
+from hubbleclip.training.models.builder import LoadedModel
+
+Features = tuple[Tensor, ...]
+"""L2-normalised image and text features (b, d), exp(logit_scale), and the logit bias if the model has one."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Distillation:
+    """The model before training, and the loss term that keeps the trained model near it.
+
+    `term` maps the features of the trained model and those of `base` to the weighted loss term.
+    """
+
+    base: Any
+    term: Callable[[Features, Features], Tensor]
+
+
+def feature_distance(trained: Features, base: Features) -> Tensor:
+    """Squared distance between the features by the trained model and by its base, averaged over rows.
+
+    Parameters
+    ----------
+    trained
+        Features by the trained model.
+    base
+        Features by the base model, of the same rows.
+
+    Returns
+    -------
+    Tensor
+        Sum of the distances of both towers; at least 0.
+
+    Notes
+    -----
+    Feature distillation of CLIP-KD, arXiv 2307.12732, section 3.2, on normalised features.
+
+    """
+    towers = zip(trained[:2], base[:2], strict=True)
+    return torch.stack([((ours - theirs) ** 2).sum(1).mean() for ours, theirs in towers]).sum()
+
+
+def logit_divergence(trained: Features, base: Features) -> Tensor:
+    """Kullback-Leibler divergence of the rankings by the trained model from those by its base.
+
+    Parameters
+    ----------
+    trained
+        Features, scale and bias of the trained model.
+    base
+        Features, scale and bias of the base model, of the same rows.
+
+    Returns
+    -------
+    Tensor
+        Mean divergence, in nats, of the distributions of texts for each image and of images for each text.
+
+    Notes
+    -----
+    Contrastive relational distillation of CLIP-KD, arXiv 2307.12732, section 3.2.
+
+    """
+    ours_bb, theirs_bb = (
+        pair_logits(image_bd, text_bd, scale, None) for image_bd, text_bd, scale, *_ in (trained, base)
+    )
+    directions = [(ours_bb, theirs_bb), (ours_bb.T, theirs_bb.T)]
+    divergences = [
+        F.kl_div(ours.log_softmax(1), theirs.log_softmax(1), log_target=True, reduction="batchmean")
+        for ours, theirs in directions
+    ]
+    return torch.stack(divergences).mean()
+
+
+DISTANCES = {"features": feature_distance, "logits": logit_divergence}
+
+
+def make_distillation(settings: TrainSettings, load_base: Callable[[], LoadedModel]) -> Distillation | None:
+    """Prepare the distillation that the settings ask for.
+
+    Parameters
+    ----------
+    settings
+        Training settings; `distillation` and `distillation_weight` are used.
+    load_base
+        Function that loads the model as it is before training.
+
+    Returns
+    -------
+    Distillation | None
+        The distillation; None if `distillation_weight` is 0.
+
+    Raises
+    ------
+    TrainingError
+        The towers of the base were not trained together.
+
+    """
+    if not settings.distillation_weight:
+        return None
+    base = load_base()
+    if not base.has_aligned_towers:
+        raise TrainingError(
+            "train.distillation_weight needs a base whose towers were trained together: set model.pretrained to the "
+            "weights of such a model, or the weight to 0"
+        )
+    distance = DISTANCES[settings.distillation]
+    return Distillation(
+        base=base.model.eval().requires_grad_(False),
+        term=lambda trained, before: settings.distillation_weight * distance(trained, before),
+    )

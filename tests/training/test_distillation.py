@@ -1,0 +1,105 @@
+"""Distillation from the base: each distance against its equation and against open_clip, and in training."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from open_clip.loss import DistillClipLoss
+from squares_dataset import MODEL, TRAIN, make_dataset
+
+from hubbleclip.config.settings import ModelSettings
+from hubbleclip.core.errors import TrainingError
+from hubbleclip.dataset.loader import open_split
+from hubbleclip.dataset.manifest import read_dataset
+from hubbleclip.training.distillation import Features, feature_distance, logit_divergence, make_distillation
+from hubbleclip.training.distributed import World
+from hubbleclip.training.loop import _initial_model, _open_batches, train
+from hubbleclip.training.models.builder import load_model
+from hubbleclip.training.tracking import read_metrics
+from hubbleclip.training.trainer import make_trainer
+
+ROWS = 5
+ALONE = World(rank=0, size=1, device=torch.device("cpu"))
+
+
+def drawn_features(seed: int, scale: float) -> Features:
+    rows = F.normalize(torch.randn(2, ROWS, 7, generator=torch.Generator().manual_seed(seed)), dim=-1)
+    return rows[0].requires_grad_(), rows[1].requires_grad_(), torch.tensor(scale)
+
+
+def softmax(logits: np.ndarray) -> np.ndarray:
+    return np.exp(logits) / np.exp(logits).sum()
+
+
+def test_the_distance_of_features_is_that_of_the_equation() -> None:
+    trained, base = drawn_features(1, 10.0), drawn_features(2, 20.0)
+    expected = sum(
+        ((trained[tower][row] - base[tower][row]) ** 2).sum().item() for tower in (0, 1) for row in range(ROWS)
+    )
+    assert feature_distance(trained, base).item() == pytest.approx(expected / ROWS, rel=1e-6)
+
+
+def test_the_divergence_of_logits_is_that_of_the_equation() -> None:
+    trained, base = drawn_features(1, 10.0), drawn_features(2, 20.0)
+    (ours, theirs) = ((scale * image @ text.T).detach().double().numpy() for image, text, scale in (trained, base))
+    total = 0.0
+    for k in range(ROWS):
+        for p, q in ((softmax(theirs[k]), softmax(ours[k])), (softmax(theirs[:, k]), softmax(ours[:, k]))):
+            total += (p * np.log(p / q)).sum()
+    assert logit_divergence(trained, base).item() == pytest.approx(total / ROWS / 2, rel=1e-5)
+
+
+def test_the_divergence_of_logits_has_the_gradient_of_the_loss_of_open_clip() -> None:
+    trained, base = drawn_features(1, 10.0), drawn_features(2, 20.0)
+    ours = torch.autograd.grad(logit_divergence(trained, base), trained[:2])
+    theirs = torch.autograd.grad(DistillClipLoss()(*trained, *base)[1], trained[:2])
+    assert all(torch.allclose(one, other, atol=1e-6) for one, other in zip(ours, theirs, strict=True))
+
+
+@pytest.fixture(scope="module")
+def dataset_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_dataset(tmp_path_factory.mktemp("datasets"))
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> ModelSettings:
+    weights = tmp_path_factory.mktemp("base") / "weights.pt"
+    torch.save({"state_dict": load_model(MODEL, 1).model.state_dict()}, weights)
+    return MODEL.model_copy(update={"pretrained": str(weights)})
+
+
+@pytest.mark.parametrize("distillation", ["features", "logits"])
+def test_training_starts_at_its_base_and_a_weight_keeps_it_there(dataset_dir, base, tmp_path, distillation) -> None:
+    drift = {}
+    for weight in (1e-3, 1e3):
+        settings = TRAIN.model_copy(update={"distillation": distillation, "distillation_weight": weight})
+        rows = read_metrics(train(dataset_dir, tmp_path, base, settings, code_version="test"))
+        distances = [row["distillation_loss"] / weight for row in rows]
+        assert distances[0] == pytest.approx(0, abs=1e-6)
+        drift[weight] = distances[-1]
+    assert 0 < 2 * drift[1e3] < drift[1e-3]
+
+
+def test_micro_batches_with_distillation_give_the_gradients_of_the_whole(dataset_dir, base) -> None:
+    gradients = []
+    for micro_batch in (0, 2):
+        settings = TRAIN.model_copy(update={"distillation_weight": 5.0, "micro_batch": micro_batch})
+        loaded, distillation = _initial_model(base, settings), make_distillation(settings, lambda: load_model(base, 1))
+        with torch.no_grad():  # away from the base, where the distance has a gradient
+            loaded.model.visual.proj.mul_(-0.5).add_(0.1)
+        trainer = make_trainer(
+            loaded, settings, ALONE, val=open_split(read_dataset(dataset_dir), "val"), run_dir=dataset_dir,
+            distillation=distillation,
+        )  # fmt: skip
+        trainer._backward(_open_batches(read_dataset(dataset_dir), settings, loaded, ALONE)[0])
+        gradients.append(loaded.model.visual.proj.grad)
+    assert torch.allclose(*gradients, atol=1e-5)
+    assert gradients[0].abs().max() > 1e-2
+
+
+def test_a_base_of_random_weights_is_refused() -> None:
+    settings = TRAIN.model_copy(update={"distillation_weight": 1.0})
+    with pytest.raises(TrainingError, match=r"model\.pretrained"):
+        make_distillation(settings, lambda: load_model(MODEL, 1))
