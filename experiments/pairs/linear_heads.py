@@ -9,8 +9,9 @@ from torch import Tensor, nn
 
 from experiments.pairs.frozen_features import Floats, Pairs
 from hubbleclip.config.settings import TrainSettings
+from hubbleclip.training.distillation import Features
 from hubbleclip.training.distributed import World
-from hubbleclip.training.gradients import ContrastiveGradients, Features
+from hubbleclip.training.gradients import ContrastiveGradients
 from hubbleclip.training.losses import get_loss
 from hubbleclip.training.optimizer import learning_rate, make_optimizer, set_learning_rate
 

@@ -284,8 +284,9 @@ def _class_of_group(tiles: SplitTiles) -> Ints:
     pairs = list(zip(*(tiles.rows[column].to_pylist() for column in columns), strict=True))
     numbers = {pair: number for number, pair in enumerate(dict.fromkeys(pairs))}
     counts = np.zeros((tiles.num_groups, len(numbers)), np.int64)
-    np.add.at(counts, (tiles.group_n, [numbers[pair] for pair in pairs]), 1)
-    return counts.argmax(1)
+    np.add.at(counts, (tiles.group_n, np.array([numbers[pair] for pair in pairs])), 1)
+    classes: Ints = counts.argmax(1)
+    return classes
 
 
 def iterate_batches(batches: TrainBatches, first_step: int, *, pin: bool) -> Iterator[TrainBatch]:

@@ -56,6 +56,8 @@ def _normalise(norm: Any, x: Tensor, world: World) -> Tensor:
         norm.num_batches_tracked += 1
         norm.running_mean.lerp_(mean_c, norm.momentum)
         norm.running_var.lerp_(variance_c * num / (num - 1), norm.momentum)
-    y = centred * ((variance_c + norm.eps).rsqrt() * norm.weight).view(shape) + norm.bias.view(shape)
+    y: Tensor = centred * ((variance_c + norm.eps).rsqrt() * norm.weight).view(shape) + norm.bias.view(shape)
     # timm's `BatchNormAct2d` is a batch norm with dropout and an activation function behind it
-    return norm.act(norm.drop(y.to(x.dtype))) if hasattr(norm, "act") else y.to(x.dtype)
+    for part in ("drop", "act"):
+        y = getattr(norm, part, nn.Identity())(y)
+    return y.to(x.dtype)
