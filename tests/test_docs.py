@@ -69,7 +69,7 @@ def test_every_section_of_the_settings_is_described() -> None:
 def test_every_profile_is_described() -> None:
     profiles = {path.stem for path in (ROOT / "hubbleclip").rglob("profiles/*.toml")}
     for page in ("docs/settings.md", "README.md"):
-        assert profiles - set(re.findall(r"`([a-z]+)`", first_cells(page))) == set()
+        assert profiles - set(re.findall(r"`([a-z0-9]+)`", first_cells(page))) == set()
 
 
 def test_every_module_of_the_reference_exists_and_every_public_module_is_in_it() -> None:
