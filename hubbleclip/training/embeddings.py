@@ -13,8 +13,8 @@ pieces on average. The accuracy at the top 10 % with splitting minus that with t
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
-from typing import TYPE_CHECKING
+from functools import lru_cache, partial
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 Floats = npt.NDArray[np.float64]
 MAX_NAME = 60
 """Number of characters of a text that an error message shows."""
+CACHED_TEXTS = 4096
+"""Number of texts whose pieces are kept, because several models and checkpoints embed the same captions."""
 
 
 def embed_open_tiles(loaded: LoadedModel, tiles: SplitTiles, batch_size: int) -> Floats:
@@ -81,7 +83,7 @@ def embed_texts(loaded: LoadedModel, texts: Sequence[str], batch_size: int) -> F
         Features (n, d); each row has length 1.
 
     """
-    pieces = [split_to_fit(text, partial(fits_context, loaded)) for text in texts]
+    pieces = [split_for(loaded.tokenizer, loaded.context_length, text) for text in texts]
     # Pieces of different texts are embedded in the same batch. For each piece, text_p (p,) is the index of its text.
     text_p = np.repeat(np.arange(len(texts)), [len(of_text) for of_text in pieces])
     feat_pd = embed_short_texts(loaded, [piece for of_text in pieces for piece in of_text], batch_size)
@@ -120,13 +122,37 @@ def embed_short_texts(loaded: LoadedModel, texts: Sequence[str], batch_size: int
     )
 
 
-def fits_context(loaded: LoadedModel, text: str) -> bool:
-    """Return whether a text fits the model's context without losing a token.
+@lru_cache(CACHED_TEXTS)
+def split_for(tokenizer: Any, context_length: int, text: str) -> tuple[str, ...]:
+    """Split a text into pieces that fit a context; models that share a tokenizer share the result.
 
     Parameters
     ----------
-    loaded : LoadedModel
-        Model whose tokenizer and context length are used.
+    tokenizer : Any
+        Tokenizer of a model.
+    context_length : int
+        Number of tokens of the model's context.
+    text : str
+        Text of any length.
+
+    Returns
+    -------
+    tuple of str
+        Pieces in the order of the text.
+
+    """
+    return tuple(split_to_fit(text, partial(fits_context, tokenizer, context_length)))
+
+
+def fits_context(tokenizer: Any, context_length: int, text: str) -> bool:
+    """Return whether a text fits a context without losing a token.
+
+    Parameters
+    ----------
+    tokenizer : Any
+        Tokenizer of a model.
+    context_length : int
+        Number of tokens of the model's context.
     text : str
         Text to check.
 
@@ -138,8 +164,8 @@ def fits_context(loaded: LoadedModel, text: str) -> bool:
     """
     # A text fits if twice the context gives it no other tokens. Padding does not count; for SigLIP it is the end token.
     # The empty text shows the padding, next to last, because some tokenizers end every text with a class token.
-    tokens_2l, empty_2l = loaded.tokenizer([text, ""], context_length=2 * loaded.context_length)
-    (tokens_l,) = loaded.tokenizer([text], context_length=loaded.context_length)
+    tokens_2l, empty_2l = tokenizer([text, ""], context_length=2 * context_length)
+    (tokens_l,) = tokenizer([text], context_length=context_length)
     padding = empty_2l[-2]
     return torch.equal(tokens_2l[tokens_2l != padding], tokens_l[tokens_l != padding])
 

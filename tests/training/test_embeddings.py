@@ -1,7 +1,5 @@
 """Features of tiles and texts: long texts in pieces, any tokenizer, no feature that is not a number."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 import torch
@@ -11,7 +9,7 @@ from hubbleclip.core.errors import TrainingError
 from hubbleclip.dataset.captions import split_to_fit
 from hubbleclip.dataset.loader import SplitTiles, open_split, token_counter
 from hubbleclip.dataset.manifest import read_dataset
-from hubbleclip.training.embeddings import embed_open_tiles, embed_texts, fits_context
+from hubbleclip.training.embeddings import embed_open_tiles, embed_texts, fits_context, split_for
 from hubbleclip.training.models.builder import LoadedModel, load_model
 
 
@@ -50,13 +48,22 @@ TOKENIZERS = {
 
 
 @pytest.mark.parametrize("tokenizer", TOKENIZERS.values(), ids=TOKENIZERS)
-def test_texts_are_split_by_every_kind_of_tokenizer(loaded, tokenizer) -> None:
-    model = replace(loaded, tokenizer=tokenizer, context_length=8)
+def test_texts_are_split_by_every_kind_of_tokenizer(tokenizer) -> None:
     longest = 7 - (tokenizer.class_token is not None)
-    assert fits_context(model, " ".join(["star"] * longest))
-    assert not fits_context(model, " ".join(["star"] * (longest + 1)))
-    assert not fits_context(model, " ".join(["star"] * 40))
-    assert fits_context(model, "")
+    assert fits_context(tokenizer, 8, " ".join(["star"] * longest))
+    assert not fits_context(tokenizer, 8, " ".join(["star"] * (longest + 1)))
+    assert not fits_context(tokenizer, 8, " ".join(["star"] * 40))
+    assert fits_context(tokenizer, 8, "")
+
+
+def test_models_of_one_architecture_and_context_share_the_pieces_of_a_text(loaded) -> None:
+    text = "Every sentence has words of its own. " * 40
+    embed_texts(loaded, [text], 8)
+    num_split = split_for.cache_info().misses
+    embed_texts(load_model(MODEL, 2), [text], 8)
+    assert split_for.cache_info().misses == num_split
+    embed_texts(load_model(MODEL.model_copy(update={"context_length": 100}), 1), [text], 8)
+    assert split_for.cache_info().misses == num_split + 1
 
 
 def test_tokens_are_counted_where_padding_is_the_end_token() -> None:
@@ -67,19 +74,20 @@ def test_tokens_are_counted_where_padding_is_the_end_token() -> None:
 def test_no_word_of_a_long_text_is_lost(loaded) -> None:
     sentences = [f"Sentence {number} describes galaxies, their stars and their gas." for number in range(30)]
     text = " ".join(sentences)
-    pieces = split_to_fit(text, lambda piece: fits_context(loaded, piece))
+    pieces = split_for(loaded.tokenizer, loaded.context_length, text)
     assert 1 < len(pieces) < 30
     assert " ".join(pieces) == text
-    assert all(fits_context(loaded, piece) and piece.startswith("Sentence") for piece in pieces)
+    assert all(piece.startswith("Sentence") for piece in pieces)
+    assert all(fits_context(loaded.tokenizer, loaded.context_length, piece) for piece in pieces)
     mean = loaded.encode_texts(pieces).double().numpy().mean(axis=0)
     np.testing.assert_allclose(embed_texts(loaded, [text], 7)[0], mean / np.linalg.norm(mean), atol=1e-5)
 
 
 def test_a_sentence_longer_than_the_context_is_split_between_words(loaded) -> None:
     text = f"A short sentence comes first. {' '.join(f'galaxy{number}' for number in range(200))}. The last one."
-    pieces = split_to_fit(text, lambda piece: fits_context(loaded, piece))
+    pieces = split_for(loaded.tokenizer, loaded.context_length, text)
     assert " ".join(pieces) == text
-    assert all(fits_context(loaded, piece) for piece in pieces)
+    assert all(fits_context(loaded.tokenizer, loaded.context_length, piece) for piece in pieces)
     assert not np.allclose(embed_texts(loaded, [text], 8), embed_texts(loaded, [pieces[0]], 8), atol=1e-3)
 
 
@@ -90,8 +98,8 @@ def test_what_cannot_be_split_is_one_piece(text) -> None:
 
 def test_a_text_of_exactly_the_context_fits_and_one_more_token_does_not(loaded) -> None:
     longest = " ".join(["star"] * (loaded.context_length - 2))
-    assert fits_context(loaded, longest)
-    assert not fits_context(loaded, f"{longest} star")
+    assert fits_context(loaded.tokenizer, loaded.context_length, longest)
+    assert not fits_context(loaded.tokenizer, loaded.context_length, f"{longest} star")
 
 
 def test_a_feature_that_is_no_number_is_an_error_with_the_tile_or_the_text(loaded, tiles) -> None:

@@ -386,6 +386,21 @@ def _encode_short_text(model: Any, text: Tensor, normalize: bool = False) -> Ten
     return F.normalize(x, dim=-1) if normalize else x
 
 
+@cache
+def _open_tokenizer(name: str, context_length: int) -> Any:
+    """Open the tokenizer of an architecture once, so that its models share it and the texts that are split for it.
+
+    Raises TrainingError if it cannot be loaded.
+    """
+    try:
+        return open_clip.get_tokenizer(name, context_length=context_length or None)
+    except LOAD_ERRORS as error:
+        raise TrainingError(
+            f"the tokenizer of {name} cannot be loaded ({_detail(error)}): run pip install "
+            "'hubbleclip[offline]', and connect to the internet for the first run, or set another model.name"
+        ) from error
+
+
 def _with_preprocessing(model: Any, settings: ModelSettings) -> LoadedModel:
     """Add tokenizer, image size and normalisation to a model."""
     if settings.context_length:
@@ -394,13 +409,7 @@ def _with_preprocessing(model: Any, settings: ModelSettings) -> LoadedModel:
         model.encode_text = MethodType(_encode_short_text, model)
     preprocess = open_clip.get_model_preprocess_cfg(model)
     size = preprocess["size"]
-    try:
-        tokenizer = open_clip.get_tokenizer(settings.name, context_length=settings.context_length or None)
-    except LOAD_ERRORS as error:
-        raise TrainingError(
-            f"the tokenizer of {settings.name} cannot be loaded ({_detail(error)}): run pip install "
-            "'hubbleclip[offline]', and connect to the internet for the first run, or set another model.name"
-        ) from error
+    tokenizer = _open_tokenizer(settings.name, settings.context_length)
     return LoadedModel(
         model=model,
         tokenizer=tokenizer,
