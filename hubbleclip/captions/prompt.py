@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
-
 from hubbleclip.captions.backends.base import SourceText
 
-PROMPT_VERSION = 1
-"""Version of the prompt. Raise it with any change of the texts below; a test holds their digest."""
+PROMPT_VERSION = 2
+"""Version of the prompt. Raise it with any change of the text below; a test holds its digest. There is no example,
+because small models copy the objects of an example into their answers.
+"""
 
 INSTRUCTIONS = """\
 You read a proposal for observing time on a space telescope and describe what its images show, as one JSON object:
@@ -20,25 +20,9 @@ summary: what is observed and why, at most 40 words
 search_phrases: 3 to 8 queries of at most 10 words that a person could type to find these images, without names
 Use only what the text says. Name no object and no target that it does not name."""
 
-EXAMPLE_TEXT = """\
-Title: Star formation in the shells of NGC 3664
-Abstract: Star formation can propagate along expanding shells of gas. We will image the dwarf irregular galaxy NGC 3664
-with WFPC2 and measure the ages of the star clusters on the rims of its supershells."""
-
-EXAMPLE_ANSWER = json.dumps({
-    "objects": ["dwarf irregular galaxy", "supershells", "star clusters"],
-    "phenomena": ["propagating star formation"],
-    "science_aims": ["measure the ages of star clusters on the rims of supershells"],
-    "target_names": ["NGC 3664"],
-    "category": "Galaxies",
-    "summary": "Images of a dwarf irregular galaxy, to date the star clusters on the rims of its gas shells and test "
-    "whether star formation propagates.",
-    "search_phrases": ["dwarf irregular galaxy", "star clusters on a shell", "expanding gas shells in a galaxy"],
-})  # fmt: skip
-
 
 def messages(source: SourceText) -> list[dict[str, str]]:
-    """Compose the messages of a chat: instructions, an example, and the abstract.
+    """Compose the messages of a chat: instructions and the abstract.
 
     Parameters
     ----------
@@ -54,19 +38,5 @@ def messages(source: SourceText) -> list[dict[str, str]]:
     title = f"Title: {source.title}\n" if source.title else ""
     return [
         {"role": "system", "content": INSTRUCTIONS},
-        {"role": "user", "content": EXAMPLE_TEXT},
-        {"role": "assistant", "content": EXAMPLE_ANSWER},
         {"role": "user", "content": f"{title}Abstract: {source.abstract}"},
     ]
-
-
-def prompt_text() -> str:
-    """Return all texts of the prompt that do not depend on the abstract.
-
-    Returns
-    -------
-    str
-        Instructions and example.
-
-    """
-    return "\n".join([INSTRUCTIONS, EXAMPLE_TEXT, EXAMPLE_ANSWER])

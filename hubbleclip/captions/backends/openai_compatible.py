@@ -13,7 +13,7 @@ import requests
 from hubbleclip.archives.http.client import Transport, is_retryable, to_archive_error
 from hubbleclip.archives.http.response_errors import DamagedError
 from hubbleclip.captions.backends.base import Reply, SourceText
-from hubbleclip.captions.prompt import PROMPT_VERSION, messages, prompt_text
+from hubbleclip.captions.prompt import INSTRUCTIONS, PROMPT_VERSION, messages
 from hubbleclip.captions.schema import answer_schema, parse_answer
 from hubbleclip.config.settings import CaptionSettings, FetchSettings
 from hubbleclip.core.errors import AnswerError, ArchiveDownError, SettingsError
@@ -59,10 +59,10 @@ class OpenAICompatible:
         Returns
         -------
         str
-            Instructions and example.
+            The instructions.
 
         """
-        return prompt_text()
+        return INSTRUCTIONS
 
     def ask(self, source: SourceText, count_call: Callable[[], None]) -> Reply:
         """See `Backend`. An invalid answer, a status such as 429 or 500, and a broken response are retried.
