@@ -28,7 +28,8 @@ from hubbleclip.evaluation.metrics.intervals import (
 from hubbleclip.evaluation.metrics.protocols import Estimate, difference
 from hubbleclip.evaluation.metrics.retrieval import Floats
 
-METRICS = ("i2t_accuracy_at_10pct", "t2i_accuracy_at_10pct")
+METRIC_NAMES = {"i2t_accuracy_at_10pct": "image to text, top 10 %", "t2i_accuracy_at_10pct": "text to image, top 10 %"}
+METRICS = tuple(METRIC_NAMES)
 CLEAN, RANDOM_TILES = "clean", "random split of tiles"
 BASELINE = "as it is"
 

@@ -18,26 +18,20 @@ from prefect import flow
 
 from experiments.pages import replace_tables
 from experiments.study import comparisons
+from experiments.study.comparisons import METRIC_NAMES
+from experiments.study.datasets import read_tiles, samples_of, write_dataset
 from experiments.study.leaky_splits import by_tile
 from flows.dataset import dataset
-from hubbleclip.catalog.catalog import read_catalog
-from hubbleclip.catalog.pending import to_records
 from hubbleclip.cli.options import Options
 from hubbleclip.config.settings import Settings, read_settings
-from hubbleclip.contracts.schema import contract_version
 from hubbleclip.core.errors import HubbleclipError
 from hubbleclip.core.io import write_text
 from hubbleclip.core.layout import Layout
-from hubbleclip.core.records import Sample, SplitAssignment
 from hubbleclip.core.version import code_version
-from hubbleclip.dataset.build import build_dataset
-from hubbleclip.dataset.manifest import TEST_LIST, DatasetInfo, read_dataset
-from hubbleclip.dataset.samples import make_samples
-from hubbleclip.dataset.splits.material import Material
+from hubbleclip.dataset.manifest import TEST_LIST, DatasetInfo
 from hubbleclip.evaluation.compare import split_estimates
 from hubbleclip.evaluation.metrics.protocols import Estimate
-from hubbleclip.pipeline.engine.stage import Stage, log
-from hubbleclip.pipeline.shards.splitting import read_material
+from hubbleclip.pipeline.engine.stage import log
 from hubbleclip.training.loop import train as train_model
 
 app = App()
@@ -95,47 +89,12 @@ def build_datasets(settings: Settings, datasets_dir: Path) -> dict[str, DatasetI
         Datasets by name.
 
     """
-    layout = Layout(settings.root)
-    with read_catalog(layout) as catalog:
-        material = read_material(Stage(name="study", settings=settings, layout=layout, catalog=catalog))
-        clean = {plan.tile_id: plan for plan in to_records(SplitAssignment, catalog.rows("FROM split"))}
-    variants = {
-        comparisons.CLEAN: samples_of(material, clean, settings),
-        comparisons.RANDOM_TILES: samples_of(material, by_tile(clean, settings.splits), settings),
+    material, clean = read_tiles(settings)
+    plans = {comparisons.CLEAN: clean, comparisons.RANDOM_TILES: by_tile(clean, settings.splits)}
+    return {
+        name: write_dataset(samples_of(material, of_variant, settings), settings, datasets_dir)
+        for name, of_variant in plans.items()
     }
-    datasets = {}
-    for name, of_variant in variants.items():
-        built = build_dataset(
-            of_variant,
-            lambda tile_id: layout.existing_tile(tile_id).read_bytes(),
-            datasets_dir,
-            settings.shards.model_copy(update={"max_parents": 0}),  # the datasets of the arms share no shards
-            contract_version=contract_version("shards"),
-            code_version=code_version(),
-        )
-        datasets[name] = read_dataset(datasets_dir / built.dataset.digest)
-    return datasets
-
-
-def samples_of(material: Material, plans: Mapping[str, SplitAssignment], settings: Settings) -> list[Sample]:
-    """Make samples of all tiles that have a split.
-
-    Parameters
-    ----------
-    material
-        Tiles, observations and proposals.
-    plans
-        Split of each tile, by tile id.
-    settings
-        Settings of the profile; the caption settings are used.
-
-    Returns
-    -------
-    list[Sample]
-        The samples, in the order of the tiles.
-
-    """
-    return make_samples(material, plans, settings.shards)[0]
 
 
 def score(
@@ -213,9 +172,6 @@ def describe_study(settings: Settings, datasets: Mapping[str, DatasetInfo], num_
         "code_version": code_version(),
         "datasets": {name: {"digest": d.digest, "counts": d.description["counts"]} for name, d in datasets.items()},
     }
-
-
-METRIC_NAMES = {"i2t_accuracy_at_10pct": "image to text, top 10 %", "t2i_accuracy_at_10pct": "text to image, top 10 %"}
 
 
 def table(results: Mapping[str, Any]) -> str:

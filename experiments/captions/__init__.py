@@ -1,0 +1,1 @@
+"""What captions that rules write are worth in training: abstracts, summaries, or both."""

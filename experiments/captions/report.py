@@ -1,0 +1,244 @@
+"""`make caption-study`: train the demo with abstracts, with summaries and with both, for README and docs/captions.md.
+
+Each arm is trained with several seeds. Finished trainings are reused, so that an interrupted study resumes. Datasets
+and runs are in the folder `caption-study/` of the profile and never in the catalog.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from cyclopts import App
+
+from experiments.captions.scores import QUERIES, score
+from experiments.pages import replace_tables
+from experiments.short_queries.judgements import drawn_tiles
+from experiments.study.comparisons import METRIC_NAMES, ArmScores, paired_interval, pool
+from experiments.study.datasets import read_tiles, samples_of, write_dataset
+from hubbleclip.catalog.catalog import read_catalog
+from hubbleclip.cli.options import Options
+from hubbleclip.config.settings import Settings
+from hubbleclip.core.errors import HubbleclipError
+from hubbleclip.core.io import write_text
+from hubbleclip.core.layout import Layout
+from hubbleclip.core.version import code_version
+from hubbleclip.pipeline.captions import captions
+from hubbleclip.training.loop import train
+
+app = App()
+ROOT = Path(__file__).parents[2]
+FILE = "captions.json"
+NAME = "caption study"
+KINDS = ("abstract", "title", "summary", "phrases")
+ABSTRACTS = {"abstract": 1.0, "abstract_sentences": 4.0}
+ARMS: dict[str, dict[str, Any]] = {
+    "abstracts": {"captions": ABSTRACTS},
+    "summaries": {"captions": {"summary": 1.0, "phrases": 1.0}},
+    "both": {"captions": {**ABSTRACTS, "summary": 2.5, "phrases": 2.5}},
+}
+"""Changes of the training settings by arm; shares are shares of the tokens. The first arm is the baseline."""
+DEBIAS_ARMS: dict[str, dict[str, Any]] = {
+    "abstracts, half of them without the first sentence": {"captions": ABSTRACTS, "drop_first_share": 0.5},
+    "abstracts after at most 20 padding tokens": {"captions": ABSTRACTS, "max_prefix_padding": 20},
+}
+"""The augmentations of DeBias-CLIP, for `--debias`."""
+COLUMNS = {
+    **{f"{by}: {key}": f"by {by}, {name}" for by in ("abstract", "summary") for key, name in METRIC_NAMES.items()},
+    QUERIES: "short queries, nDCG@10",
+}
+Row = dict[str, Any]
+
+
+def measure(settings: Settings, arms: Mapping[str, dict[str, Any]], num_seeds: int) -> dict[str, Any]:
+    """Train and score every arm.
+
+    Parameters
+    ----------
+    settings
+        Settings of a finished demo.
+    arms
+        Changes of the training settings, by name of the arm; the first arm is the baseline.
+    num_seeds
+        Number of trainings of each arm, with the seeds 1, 2, ...
+
+    Returns
+    -------
+    dict
+        Values for JSON: one row per arm, one row per difference from the baseline, and what was measured.
+
+    Raises
+    ------
+    HubbleclipError
+        If the profile is not of the simulated archive.
+
+    """
+    if settings.archive.name != "simulated":
+        raise HubbleclipError(f"{settings.root} is not of the simulated archive: the kind of its objects is unknown")
+    layout = Layout(settings.root / "caption-study")
+    captions(settings)
+    material, plans = read_tiles(settings)
+    samples = samples_of(material, plans, settings)
+    info = write_dataset(samples, settings, layout.datasets)
+    with read_catalog(Layout(settings.root)) as catalog:
+        tiles = drawn_tiles(catalog, settings.simulator)
+    rows: list[Row] = []
+    baseline: dict[str, ArmScores] = {}
+    for name, changes in arms.items():
+        estimates = []
+        for seed in range(1, num_seeds + 1):
+            changed = settings.train.model_copy(update={**changes, "seed": seed})
+            run_dir = train(Path(info.path), layout.runs, settings.model, changed, code_version=code_version())
+            estimates += score(info, run_dir, settings.evaluation, tiles)
+        found = {key: pool([one for one in estimates if one.name == key], info.digest) for key in COLUMNS}
+        rows += arm_rows(name, found, baseline)
+        baseline = baseline or found
+    return {
+        "rows": rows, "num_seeds": num_seeds, "steps": settings.train.steps,
+        "num_queries": found[QUERIES].mean.num_groups, "num_test_tiles": sum(one.split == "test" for one in samples),
+    }  # fmt: skip
+
+
+def arm_rows(name: str, found: Mapping[str, ArmScores], baseline: Mapping[str, ArmScores]) -> list[Row]:
+    """Describe an arm, and its difference from the baseline if there is one; numbers are rounded to 6 decimal places.
+
+    Parameters
+    ----------
+    name
+        Name of the arm.
+    found
+        Scores of the arm by column.
+    baseline
+        Scores of the baseline by column; empty for the baseline itself.
+
+    Returns
+    -------
+    list of dict
+        One or two rows: the name, and value, low and high of each column.
+
+    """
+
+    def rounded(value: float, ends: tuple[float, float]) -> list[float]:
+        return [round(number, 6) for number in (value, *ends)]
+
+    rows: list[Row] = [{"name": name} | {key: rounded(one.mean.value, one.interval()) for key, one in found.items()}]
+    if baseline:
+        rows.append({"name": f"{name} minus abstracts"})
+        for key, other in baseline.items():
+            rows[1][key] = rounded(found[key].mean.value - other.mean.value, paired_interval(found[key], other))
+    return rows
+
+
+def table(result: Mapping[str, Any]) -> str:
+    """Format the result as a Markdown table; a difference whose interval excludes 0 is bold.
+
+    Parameters
+    ----------
+    result
+        As returned by `measure`.
+
+    Returns
+    -------
+    str
+        The table, and a line about what was measured.
+
+    """
+    lines = [f"| trained on | {' | '.join(COLUMNS.values())} |", f"|---|{'---|' * len(COLUMNS)}"]
+    lines += [f"| {row['name']} | {' | '.join(cell(row, key) for key in COLUMNS)} |" for row in result["rows"]]
+    facts = (
+        "{num_test_tiles} test tiles, {num_queries} short queries that one of them answers, {num_seeds} seeds, {steps} "
+        "steps per training. The 95 % intervals include the variation of proposals, or of queries, and of seeds."
+    )
+    return "\n".join([*lines, "", facts.format(**result)])
+
+
+def cell(row: Row, column: str) -> str:
+    """Format a value or a difference with its interval: in percent, or without a unit for nDCG.
+
+    Parameters
+    ----------
+    row
+        Row as returned by `arm_rows`.
+    column
+        Key of `COLUMNS`.
+
+    Returns
+    -------
+    str
+        For example `84.1 (80.2 to 87.5)`, or `**+4.0** (+1.2 to +6.9)` for a difference.
+
+    """
+    value, low, high = row[column] if column == QUERIES else [100 * number for number in row[column]]
+    digits = 2 if column == QUERIES else 1
+    if " minus " not in row["name"]:
+        return f"{value:.{digits}f} ({low:.{digits}f} to {high:.{digits}f})"
+    mark = "**" if low > 0 or high < 0 else ""
+    return f"{mark}{value:+.{digits}f}{mark} ({low:+.{digits}f} to {high:+.{digits}f})"
+
+
+def two_lines(result: Mapping[str, Any]) -> str:
+    """Summarise the result in two lines for the README.
+
+    Parameters
+    ----------
+    result
+        As returned by `measure`.
+
+    Returns
+    -------
+    str
+        The two lines, as a paragraph.
+
+    """
+    rows = {row["name"]: row for row in result["rows"]}
+
+    def sides(column: str) -> str:
+        return ", ".join(f"{name} {cell(rows[name], column)}" for name in ("abstracts", "summaries", "both"))
+
+    return (
+        f"[Trained on](docs/captions.md#what-the-captions-are-worth) {sides(QUERIES)}: nDCG@10 of "
+        f"{result['num_queries']} short queries.\n"
+        f"By the whole abstract, image to text, top 10 %, in percent: {sides('abstract: i2t_accuracy_at_10pct')}."
+    )
+
+
+def update_pages(result: Mapping[str, Any], root: Path) -> None:
+    """Write the table into docs/captions.md and the two lines into the README.
+
+    Parameters
+    ----------
+    result
+        As returned by `measure`.
+    root
+        Folder of the repository.
+
+    """
+    for page, text in ((root / "docs/captions.md", table(result)), (root / "README.md", two_lines(result))):
+        write_text(page, replace_tables(page.read_text(encoding="utf-8"), {NAME: text}))
+
+
+@app.default
+def main(
+    out_dir: Path, options: Options = Options(), *, steps: int = 100, num_seeds: int = 3, debias: bool = False
+) -> None:
+    """Measure, write the results to `out_dir`, and update README and docs/captions.md; `--debias` adds two arms."""
+    settings = options.settings()
+    settings = settings.model_copy(
+        update={
+            "shards": settings.shards.model_copy(update={"caption_kinds": KINDS}),
+            "train": settings.train.model_copy(update={"steps": steps}),
+        }
+    )
+    result = measure(settings, {**ARMS, **(DEBIAS_ARMS if debias else {})}, num_seeds)
+    write_text(out_dir / FILE, json.dumps(result, indent=1, sort_keys=True) + "\n")
+    update_pages(result, ROOT)
+
+
+if __name__ == "__main__":
+    try:
+        app()
+    except HubbleclipError as error:
+        sys.exit(f"hubbleclip: {error}")

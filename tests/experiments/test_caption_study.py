@@ -1,0 +1,102 @@
+"""The study of captions changes the texts of a test set and nothing else, and its pages have the figures of its data."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from synthetic_samples import make_samples_with_pngs
+
+from experiments.captions.report import ARMS, COLUMNS, DEBIAS_ARMS, FILE, arm_rows, table, two_lines, update_pages
+from experiments.captions.scores import query_scores, with_summaries
+from experiments.short_queries.judgements import DrawnTile, read_queries
+from experiments.study.comparisons import pool
+from hubbleclip.config.settings import TrainSettings
+from hubbleclip.evaluation.metrics.protocols import FAIR, Estimate
+from hubbleclip.evaluation.test_set import TestSet, make_test_set
+
+ROOT = Path(__file__).parents[2]
+KINDS = ["abstract", "summary@rules-1.1"]
+
+
+def made_test_set() -> TestSet:
+    samples, _ = make_samples_with_pngs()
+    return make_test_set(
+        [replace(s, split="test", caption_kinds=KINDS, captions=[s.captions[0], s.title]) for s in samples]
+    )
+
+
+def test_summaries_replace_the_abstracts_of_the_same_proposals() -> None:
+    test_set = made_test_set()
+    changed = with_summaries(test_set)
+    assert np.array_equal(changed.caption_t, test_set.caption_t)
+    numbers = [text.split(",")[0].split()[-1] for text in test_set.captions_c]
+    assert [text.split() for text in changed.captions_c] == [["Title", number] for number in numbers]
+
+
+def test_a_perfect_ranking_scores_one_and_a_reversed_one_less() -> None:
+    test_set = made_test_set()
+    kinds = list(read_queries().values())
+    wanted = next(iter(kinds[2])).partition(":")[0]
+    tiles = {
+        sample.tile_id: DrawnTile(
+            proposal_id=sample.proposal_id, split="test", variant="",
+            kind=wanted if sample.proposal_id == "made:3" else "other",
+        )
+        for sample in test_set.samples
+    }  # fmt: skip
+    is_wanted_t = np.array([tiles[sample.tile_id].kind == wanted for sample in test_set.samples], float)
+    best = query_scores(np.tile(is_wanted_t, (len(kinds), 1)), test_set, tiles)
+    worst = query_scores(np.tile(-is_wanted_t, (len(kinds), 1)), test_set, tiles)
+    assert 0 < len(best) < len(kinds)  # queries that no tile answers are not scored
+    assert best.tolist() == [1.0] * len(best)
+    assert (worst < best).all()
+
+
+def rows_of(value: float, baseline=None):
+    rng = np.random.default_rng(1)
+    found = {
+        key: pool(
+            [
+                Estimate(
+                    protocol=FAIR, scorer="run", name=key, value=value, draws_b=value + 0.01 * rng.normal(size=500),
+                    num_groups=300,
+                )
+                for _ in range(3)
+            ],
+            "",
+        )
+        for key in COLUMNS
+    }  # fmt: skip
+    return found, arm_rows("abstracts" if baseline is None else "both", found, baseline or {})
+
+
+def test_a_difference_that_excludes_zero_is_bold_and_both_pages_are_written(tmp_path) -> None:
+    baseline, first = rows_of(0.5)
+    _, others = rows_of(0.7, baseline)
+    result = {
+        "rows": [*first, *others, *(row | {"name": row["name"].replace("both", "summaries")} for row in others)],
+        "num_seeds": 3, "steps": 100, "num_queries": 40, "num_test_tiles": 870,
+    }  # fmt: skip
+    (tmp_path / "docs").mkdir()
+    for page in ("README.md", "docs/captions.md"):
+        (tmp_path / page).write_text("a\n<!-- caption study -->\nold\n<!-- end of caption study -->\nb")
+    update_pages(result, tmp_path)
+    assert two_lines(result) in (tmp_path / "README.md").read_text()
+    page = (tmp_path / "docs/captions.md").read_text()
+    assert "old" not in page and "| both minus abstracts | **+20.0** (+" in page and "**+0.20** (+0." in page
+    assert "| abstracts | 50.0 (4" in page
+    assert len(two_lines(result).splitlines()) == 2
+
+
+def test_the_arms_are_valid_settings() -> None:
+    for changes in (ARMS | DEBIAS_ARMS).values():
+        assert TrainSettings(**changes).captions == changes["captions"]
+
+
+def test_the_pages_have_the_figures_of_the_data_or_none() -> None:
+    path = ROOT / "docs/demo" / FILE
+    result = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+    for page, made in (("docs/captions.md", table), ("README.md", two_lines)):
+        text = (ROOT / page).read_text(encoding="utf-8").partition("<!-- caption study -->\n")[2]
+        assert text.partition("<!-- end of caption study -->")[0].strip() == (made(result) if result else "")
