@@ -29,6 +29,12 @@ SELECT proposal_id, count(*) AS num_samples, num_samples / sum(num_samples) OVER
 FROM placement SEMI JOIN newest ON digest = dataset_digest JOIN tile USING (tile_id)
 GROUP BY proposal_id ORDER BY num_samples DESC, proposal_id LIMIT 10
 """
+SUPERSEDED_FILES = """
+SELECT count(*) AS num_files, coalesce(sum(size_bytes), 0)::BIGINT AS size_bytes
+FROM (SELECT any_value(size_bytes) AS size_bytes FROM product WHERE path IS NOT NULL
+      GROUP BY path HAVING bool_and(superseded_at IS NOT NULL))
+"""
+"""Query for the files on disk that no product in use refers to."""
 NEWEST_REPORT = """
 SELECT report.path, report.run_id, run.path AS run_path FROM report JOIN run USING (run_id) ORDER BY made_at DESC
 LIMIT 1
@@ -45,7 +51,12 @@ class Status:
     run: str | None = None
     report: str | None = None
     counts: dict[str, Any] = field(
-        default_factory=lambda: {"rejections": {}, "exclusions": {}, "largest_proposals": []}
+        default_factory=lambda: {
+            "rejections": {},
+            "exclusions": {},
+            "largest_proposals": [],
+            "superseded": {"num_files": 0, "size_bytes": 0},
+        }
     )
     pending: dict[str, int] = field(default_factory=dict)
     captions: dict[str, Any] = field(default_factory=dict)
@@ -81,7 +92,7 @@ def read_status(settings: Settings) -> Status:
             report=str(report / "index.html") if report else None,
             counts=catalog.counts()
             | {"rejections": rejections(catalog), "exclusions": exclusions(catalog)}
-            | {"largest_proposals": catalog.rows(LARGEST_PROPOSALS)},
+            | {"largest_proposals": catalog.rows(LARGEST_PROPOSALS), "superseded": catalog.rows(SUPERSEDED_FILES)[0]},
             pending=pending(catalog, layout, settings),
             captions=read_caption_status(catalog, writer_of(settings.captions)),
             waiting=catalog.named_query("waiting", now=datetime.now(UTC))[0],
@@ -115,6 +126,10 @@ def status_lines(found: Status) -> Iterator[str]:
             f"largest  {largest[0]['proposal_id']} has {largest[0]['share']:.1%} of the samples,"
             f" the {len(largest)} largest proposals {total:.1%}"
         )
+    superseded = found.counts["superseded"]
+    if superseded["num_files"]:
+        size_gb = superseded["size_bytes"] / 1e9
+        yield f"disk     {superseded['num_files']} files ({size_gb:.2f} GB) of products that are no longer selected"
     if found.captions:
         yield f"captions {caption_line(found.captions)}"
     yield "pending  " + (", ".join(f"{n} {name}" for name, n in found.pending.items() if n) or "nothing")

@@ -1,12 +1,13 @@
-"""What `hubbleclip status` says of a dataset's composition."""
+"""What `hubbleclip status` says of a dataset's composition, and of files that are no longer in use."""
 
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from valid_catalog import dataset, tile
+from valid_catalog import dataset, product, tile
 
 from hubbleclip.catalog.catalog import writing_catalog
 from hubbleclip.config.settings import Settings
@@ -32,3 +33,19 @@ def test_the_largest_proposals_of_the_newest_dataset_are_shown(tmp_path: Path) -
     ]  # fmt: skip
     assert found.counts["largest_proposals"][0]["share"] == pytest.approx(0.6)
     assert "largest  hst:1 has 60.0% of the samples, the 3 largest proposals 100.0%" in list(status_lines(found))
+
+
+def test_files_of_superseded_products_are_counted_unless_another_product_uses_them(tmp_path: Path) -> None:
+    settings = Settings(data=tmp_path)
+    now = datetime(2026, 1, 1, tzinfo=UTC)
+    shared = product("mast:shared", path="products/shared.fits", size_bytes=1_000_000)
+    made = [
+        shared, replace(shared, uri="mast:other", superseded_at=now),
+        product("mast:old", path="products/old.fits", size_bytes=30_000_000, superseded_at=now),
+        product("mast:gone", path=None, superseded_at=now),
+    ]  # fmt: skip
+    with writing_catalog(Layout(settings.root)) as catalog:
+        catalog.upsert({"product": made})
+    found = read_status(settings)
+    assert found.counts["superseded"] == {"num_files": 1, "size_bytes": 30_000_000}
+    assert "disk     1 files (0.03 GB) of products that are no longer selected" in list(status_lines(found))
