@@ -63,6 +63,7 @@ class Probe:
         self.keep = keep
         self.name = ""
         self.num_in_window = 0  # observations with a release date in the pinned range
+        self.columns = b""  # description of the columns, if astroquery has requested it
         self.listed_bytes: int | None = None  # size of the pinned file in its product list
         self._kept: list[dict[str, Any]] = []
         self.transport.session.hooks["response"].append(self._on_response)
@@ -128,6 +129,8 @@ class Probe:
 
     def _on_response(self, response: requests.Response, **_: Any) -> None:
         """Save a response that astroquery requested."""
+        if response.ok and response.url.endswith("/columnsconfig"):
+            self.columns = response.content
         body = response.request.body
         about = {
             "method": response.request.method,

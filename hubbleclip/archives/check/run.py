@@ -30,8 +30,8 @@ class Check:
 
 
 CHECKS = (
-    Check("columns", listing.check_columns, Level.STOPS),
     Check("counts", listing.check_counts, Level.STOPS),
+    Check("columns", listing.check_columns, Level.STOPS),  # after a query, for which astroquery requests the columns
     Check("window", listing.check_window, Level.STOPS),
     Check("proposal", listing.check_proposal, Level.STOPS),
     Check("file", files.check_file, Level.STOPS),
