@@ -53,13 +53,33 @@ COLUMNS = {
 Row = dict[str, Any]
 
 
+def with_captions(settings: Settings, steps: int) -> Settings:
+    """Change the settings of a demo to those of the study.
+
+    Parameters
+    ----------
+    settings
+        Settings of the demo.
+    steps
+        Number of steps of each training.
+
+    Returns
+    -------
+    Settings
+        The settings, with all kinds of captions.
+
+    """
+    shards = settings.shards.model_copy(update={"caption_kinds": KINDS})
+    return settings.model_copy(update={"shards": shards, "train": settings.train.model_copy(update={"steps": steps})})
+
+
 def measure(settings: Settings, arms: Mapping[str, dict[str, Any]], num_seeds: int) -> dict[str, Any]:
     """Train and score every arm.
 
     Parameters
     ----------
     settings
-        Settings of a finished demo.
+        Settings of a finished demo, as returned by `with_captions`.
     arms
         Changes of the training settings, by name of the arm; the first arm is the baseline.
     num_seeds
@@ -225,14 +245,7 @@ def main(
     out_dir: Path, options: Options = Options(), *, steps: int = 100, num_seeds: int = 3, debias: bool = False
 ) -> None:
     """Measure, write the results to `out_dir`, and update README and docs/captions.md; `--debias` adds two arms."""
-    settings = options.settings()
-    settings = settings.model_copy(
-        update={
-            "shards": settings.shards.model_copy(update={"caption_kinds": KINDS}),
-            "train": settings.train.model_copy(update={"steps": steps}),
-        }
-    )
-    result = measure(settings, {**ARMS, **(DEBIAS_ARMS if debias else {})}, num_seeds)
+    result = measure(with_captions(options.settings(), steps), ARMS | (DEBIAS_ARMS if debias else {}), num_seeds)
     write_text(out_dir / FILE, json.dumps(result, indent=1, sort_keys=True) + "\n")
     update_pages(result, ROOT)
 

@@ -1,13 +1,16 @@
-"""The study as one command: it compares the arms, and trains nothing twice."""
+"""The studies on a small demo: they compare the arms, and train nothing twice."""
 
 import json
 
 import pytest
 from commands import SMALL, run
 
+from experiments.captions.report import ARMS as CAPTION_ARMS
+from experiments.captions.report import COLUMNS, measure, with_captions
 from experiments.pages import replace_tables
 from experiments.study.comparisons import ARMS, COMPARISONS, METRICS, RANDOM_TILES
 from experiments.study.flow import table
+from hubbleclip.cli.options import Options
 
 
 def test_the_table_puts_the_leak_first_and_marks_only_what_excludes_zero() -> None:
@@ -49,3 +52,10 @@ def test_a_study_compares_the_arms_and_reuses_finished_runs(tmp_path) -> None:
     for one, other in zip(results["arms"], results_again["arms"], strict=True):
         assert other["value"] == pytest.approx(one["value"], abs=0.02)  # scores of untrained models are nearly ties
     assert {run_dir.name for run_dir in (tmp_path / "demo/study/runs").iterdir()} == runs
+    sets = tuple(f"{name}={json.dumps(value)}" for name, value in settings.items())
+    result = measure(with_captions(Options(data=tmp_path, set=sets).settings(), steps=2), CAPTION_ARMS, num_seeds=1)
+    assert [row["name"] for row in result["rows"]] == [
+        "abstracts", "summaries", "summaries minus abstracts", "both", "both minus abstracts",
+    ]  # fmt: skip
+    assert all(low <= value <= high for row in result["rows"] for value, low, high in (row[key] for key in COLUMNS))
+    assert len(list((tmp_path / "demo/caption-study/runs").iterdir())) == len(CAPTION_ARMS)
