@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 from cyclopts import App, CycloptsError, Parameter
 
 from hubbleclip import __version__
-from hubbleclip.cli import checking, serving
+from hubbleclip.cli import benchmarking, checking, exporting, serving
 from hubbleclip.cli.interrupts import ending_on_interrupt
 from hubbleclip.cli.options import Options, PairOptions, Server
 from hubbleclip.cli.output import print_facts, print_json, print_line, print_rows
@@ -38,6 +38,8 @@ app = App(
     suppress_keyboard_interrupt=False,
 )
 app.command(checking.check_archive)
+app.command(exporting.export)
+app.command(benchmarking.benchmark)
 app.command(serving.serve)
 app.command(serving.mcp)
 
@@ -373,13 +375,25 @@ def verify(dataset: str) -> None:
 
 
 @app.command
-def publish(dataset: Path, url: str) -> None:
+def publish(
+    folder: Path,
+    url: str,
+    *,
+    model: Annotated[
+        bool, Parameter(negative=(), help="Publish an exported model; URL may be hf://owner/name.")
+    ] = False,
+) -> None:
     """Verify a dataset's folder, then copy it below a URL (s3://bucket/prefix, or a folder) for other readers."""
+    if model:
+        from hubbleclip.training.export.publish import publish_model
+
+        print_line(publish_model(folder, url))
+        return
     from hubbleclip.dataset.publish import publish as publish_dataset
     from hubbleclip.dataset.verify import verify_dataset
 
-    verify_dataset(dataset)
-    print_line(publish_dataset(dataset, url))
+    verify_dataset(folder)
+    print_line(publish_dataset(folder, url))
 
 
 @app.command

@@ -22,9 +22,9 @@ def compare(run: str, other: str, settings: Settings) -> Path:
     Parameters
     ----------
     run
-        Id of a run, or the beginning of the id.
+        Id of a run, the beginning of the id, or the run's folder.
     other
-        Id of the run to compare with, or the beginning of the id.
+        The same for the run to compare with.
     settings
         All settings of the profile.
 
@@ -57,7 +57,7 @@ def find_run(layout: Layout, name: str) -> Path:
     layout
         Paths of the profile's files and folders.
     name
-        Id of a run, or the beginning of the id.
+        Id of a run, the beginning of the id, or the run's folder.
 
     Returns
     -------
@@ -70,6 +70,8 @@ def find_run(layout: Layout, name: str) -> Path:
         When the id matches no run, or matches several runs.
 
     """
+    if (Path(name) / RUN).is_file():
+        return Path(name).absolute()
     found = [path.parent for path in sorted(layout.runs.glob(f"*/{RUN}")) if path.parent.name.startswith(name)]
     if len(found) != 1:
         known = ", ".join(path.parent.name for path in sorted(layout.runs.glob(f"*/{RUN}"))) or "none"

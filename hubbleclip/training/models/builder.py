@@ -17,6 +17,7 @@ import torch
 import torch.nn.functional as F
 from open_clip.hf_model import HFTextEncoder
 from open_clip.transformer import text_global_pool
+from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from hubbleclip.config.settings import ModelSettings, TrainSettings
@@ -31,8 +32,13 @@ MODELS_DIR = Path(__file__).parent
 MAX_LOG_SCALE = 4.60517  # just below log(100), because CLIP limits the scale to 100
 CPU_BATCH_PIXELS = 8 * 224**2  # pixels per forward pass on a CPU; each activation stays below `HEAP_BLOCK_BYTES`
 CPU_BATCH_TEXTS = 16
-LOAD_ERRORS = (RuntimeError, OSError, ValueError, AttributeError, StopIteration, ImportError, pickle.UnpicklingError)
+LOAD_ERRORS = (
+    RuntimeError, OSError, ValueError, KeyError, TypeError, AttributeError, StopIteration, ImportError,
+    pickle.UnpicklingError, SafetensorError,
+)  # fmt: skip
 """What open_clip and its libraries raise where files cannot be fetched, or hold something else than weights."""
+LOCAL_DIR, OPEN_CLIP_CONFIG = "local-dir:", "open_clip_config.json"
+"""open_clip's prefix of a model name that is a folder, and the name of the configuration in such a folder."""
 HEAP_BLOCK_BYTES = 2**25 - 2**16  # just below the largest block that glibc can be made to allocate from its heap
 
 
@@ -56,7 +62,8 @@ class LoadedModel:
     @property
     def has_aligned_towers(self) -> bool:
         """Whether the initial weights of both towers were trained together."""
-        return bool(self.settings.pretrained) and not _is_packaged(self.settings)
+        is_trained = bool(self.settings.pretrained) or self.settings.name.startswith(LOCAL_DIR)
+        return is_trained and not _is_packaged(self.settings)
 
     @property
     def device(self) -> torch.device:
@@ -301,7 +308,10 @@ def _pretrained_tag(settings: ModelSettings) -> dict[str, Any]:
     _register_own_models()
     if settings.name in PACKAGED_MODELS:
         register_packaged_model(settings.name)
-    config = open_clip.get_model_config(settings.name)
+    try:
+        config = open_clip.get_model_config(settings.name)
+    except (OSError, ValueError) as error:  # of a folder, or of a model hub
+        raise TrainingError(_load_error_message(settings, {}, error)) from error
     if config is not None and "multimodal_cfg" in config:
         raise TrainingError(
             f"{settings.name} is a CoCa model, which also writes captions, and is not supported: set model.name to a "
@@ -347,6 +357,7 @@ def _create(settings: ModelSettings, pretrained: str | None) -> Any:
             force_quick_gelu=bool(tag.get("quick_gelu", False)),
             force_preprocess_cfg=preprocess,
             **bias,
+            **_own_text_tower(settings),
         )
     finally:
         logging.disable(level)
@@ -355,6 +366,42 @@ def _create(settings: ModelSettings, pretrained: str | None) -> Any:
 def _has_bias(weights: str) -> bool:
     """Return whether a checkpoint file of torch or safetensors holds a logit bias."""
     return not weights.endswith((".npz", ".npy")) and "logit_bias" in open_clip.factory.load_state_dict(weights)
+
+
+def architecture(settings: ModelSettings) -> dict[str, Any]:
+    """Return open_clip's configuration of a model, as the model was built.
+
+    Parameters
+    ----------
+    settings
+        Model settings of a run.
+
+    Returns
+    -------
+    dict[str, Any]
+        Configuration by open_clip's names; a copy, which the caller may change.
+
+    """
+    tag = _pretrained_tag(settings)
+    config: dict[str, Any] = open_clip.get_model_config(settings.name)
+    if tag.get("quick_gelu"):
+        config["quick_gelu"] = True
+    if settings.context_length:
+        config["text_cfg"]["context_length"] = settings.context_length
+    return config
+
+
+def _own_text_tower(settings: ModelSettings) -> dict[str, Any]:
+    """Return the text configuration of an exported folder that has the one of its transformers text tower, else {}.
+
+    open_clip would fetch that configuration from the model hub.
+    """
+    folder = Path(settings.name.removeprefix(LOCAL_DIR))
+    if not settings.name.startswith(LOCAL_DIR) or not (folder / "config.json").is_file():
+        return {}
+    text = open_clip.get_model_config(settings.name)["text_cfg"]
+    is_hf = "hf_model_name" in text
+    return {"text_cfg": {**text, "hf_model_name": str(folder), "hf_model_pretrained": False}} if is_hf else {}
 
 
 def _padding_id(model: Any) -> int | None:
@@ -424,12 +471,16 @@ def _with_preprocessing(model: Any, settings: ModelSettings) -> LoadedModel:
 
 def _detail(error: Exception) -> str:
     """Shorten an error of a library to one line."""
+    if isinstance(error, pickle.UnpicklingError):
+        return "the file holds no tensors, or other objects beside them"
     return shorten(str(error), 200, placeholder=" ...") or type(error).__name__
 
 
 def _load_error_message(settings: ModelSettings, tag: dict[str, Any], error: Exception) -> str:
     """Make the error message that says why weights do not load and what to change."""
     detail = _detail(error)
+    if settings.name.startswith(LOCAL_DIR):
+        return f"the model in {settings.name.removeprefix(LOCAL_DIR)} does not load ({detail}): export it again"
     if not settings.pretrained:
         return (
             f"{settings.name} cannot be built ({detail}): connect to the internet for the first run, or set another "

@@ -91,6 +91,9 @@ PACKAGED_MODELS = {
     )
 }
 
+HUB_NAMES = {"towers": "sentence-transformers/all-MiniLM-L6-v2"}
+"""Name, on the Hugging Face hub, of the text tower of a packaged model; an exported model refers to it by this name."""
+
 
 @cache
 def register_packaged_model(name: str) -> None:

@@ -1,0 +1,140 @@
+"""Model card: a Markdown text about an exported model, with front matter for the Hugging Face hub."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from hubbleclip.core.records import Run
+from hubbleclip.dataset.metadata.card import SIMULATED
+from hubbleclip.evaluation.forgetting import FORGETTING
+from hubbleclip.evaluation.metrics.protocols import FAIR
+from hubbleclip.evaluation.report.page import SCORER_NAMES
+
+TEXT = Path(__file__).with_name("model_card.md")  # a template for `str.format`
+COLUMNS = {
+    "i2t_accuracy_at_10pct": "image to text, top 10 %", "t2i_accuracy_at_10pct": "text to image, top 10 %",
+    "i2t_recall_at_1": "image to text, R@1", "i2t_median_rank": "median rank",
+}  # fmt: skip
+NOT_EVALUATED = "This run was not evaluated: `hubbleclip evaluate`, then export it again.\n"
+OTHERS = {
+    "transformers": '`transformers.CLIPModel.from_pretrained("DIR")` loads the same model, with `CLIPProcessor`.',
+    "onnx": "`image_tower.onnx` (`pixel_values`, from `preprocess.py`) and `text_tower.onnx` (`input_ids`, int64,"
+    " padded to the context) give features of length 1 in any ONNX runtime.",
+}
+"""What the card says of each further format."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CardFacts:
+    """What a card says of a model beside its run.
+
+    `report` is the content of a report's `metrics.json`, `description` that of the training dataset's `dataset.json`;
+    None if they do not exist. `formats` are keys of `OTHERS`.
+    """
+
+    run: Run
+    code_version: str
+    image_size: int
+    context_length: int
+    formats: Sequence[str]
+    report: Mapping[str, Any] | None
+    description: Mapping[str, Any] | None
+
+
+def model_card(facts: CardFacts) -> str:
+    """Write the card of an exported model.
+
+    Parameters
+    ----------
+    facts
+        What is known about the model.
+
+    Returns
+    -------
+    str
+        Text in Markdown with YAML front matter.
+
+    """
+    run, description = facts.run, facts.description or {"notices": {}, "counts": {}}
+    weights = f"`{run.model}`, `{run.pretrained}`" if run.pretrained else "random weights"
+    counts = ", ".join(f"{of_split['samples']:,} tiles in {split}" for split, of_split in description["counts"].items())
+    notices = description["notices"]
+    text = TEXT.read_text(encoding="utf-8").format(
+        name=f"hubbleclip {run.run_id}", simulated=f"{SIMULATED}\n" if "simulated" in notices else "",
+        model=run.model, start=f"started from `{run.pretrained}`" if run.pretrained else "trained from scratch",
+        code_version=facts.code_version, run_id=run.run_id, best_step=run.best_step, samples_seen=run.samples_seen,
+        loss=run.loss, mode=json.loads(run.settings)["train"]["mode"], size=facts.image_size,
+        context_length=facts.context_length, others="".join(f"{OTHERS[name]}\n\n" for name in facts.formats),
+        dataset_digest=run.dataset_digest, counts=counts or "its folder was not found when this card was written",
+        results=results(facts.report) if facts.report else NOT_EVALUATED, base=weights,
+        notices="\n".join(
+            f"- `{archive}`: {notice['attribution']} Licence: {notice['licence']}."
+            for archive, notice in notices.items()
+        ) or "- unknown: the folder of the dataset was not found when this card was written",
+    )  # fmt: skip
+    head = {
+        "library_name": "open_clip", "pipeline_tag": "zero-shot-image-classification", "license": "other",
+        "license_name": "base-weights-and-data", "license_link": "README.md", "tags": ["clip", "astronomy", "hubble"],
+    }  # fmt: skip
+    return f"---\n{yaml.safe_dump(head, sort_keys=False, allow_unicode=True, width=120)}---\n{text}"
+
+
+def results(report: Mapping[str, Any]) -> str:
+    """Write the metrics of a report, with intervals and baselines.
+
+    Parameters
+    ----------
+    report
+        Content of a report's `metrics.json`.
+
+    Returns
+    -------
+    str
+        A sentence, a table and, if it was measured, what the model forgot.
+
+    """
+    cells = {(one["protocol"], one["model"], one["name"]): cell(one) for one in report["metrics"]}
+    lines = [f"| | {' | '.join(COLUMNS.values())} |", f"|---|{'---|' * len(COLUMNS)}"]
+    for scorer, name in SCORER_NAMES.items():
+        row = [cells.get((FAIR, scorer, column), "") for column in COLUMNS]
+        lines += [f"| {name} | {' | '.join(row)} |"] if any(row) else []
+    forgotten = {
+        scorer: cells.get((FORGETTING, scorer, "digits_top1")) for scorer in ("fine_tuned", "base")
+    }  # fmt: skip
+    said = "Forgetting was not measured, because the model was trained from scratch."
+    if all(forgotten.values()):
+        said = (
+            "Forgetting, by zero-shot accuracy on handwritten digits of 8 x 8 pixels: "
+            f"{forgotten['fine_tuned']}; the base model reaches {forgotten['base']}."
+        )
+    return (
+        f"On the test split of dataset `{report['dataset_digest']}`: {report['num_tiles']:,} tiles and"
+        f" {report['num_captions']:,} captions of {report['num_groups']:,} groups of proposals, with 95 % intervals"
+        f" over the groups.\n\n{chr(10).join(lines)}\n\n{said}\n"
+    )
+
+
+def cell(metric: Mapping[str, Any]) -> str:
+    """Format a metric with its interval.
+
+    Parameters
+    ----------
+    metric
+        An entry of `metrics.json`.
+
+    Returns
+    -------
+    str
+        Percentages; ranks as numbers.
+
+    """
+    value, low, high = (metric[name] for name in ("value", "low", "high"))
+    if metric["name"].endswith("rank"):
+        return f"{value:.1f} ({low:.1f}-{high:.1f})"
+    return f"{value:.1%} ({100 * low:.1f}-{100 * high:.1f})".replace("%", " %", 1)

@@ -1,0 +1,150 @@
+"""Export the model of a run to a folder that other programs load, with a model card."""
+
+from __future__ import annotations
+
+import json
+import logging
+import shutil
+from pathlib import Path
+from typing import Any
+
+from hubbleclip.config.settings import Settings
+from hubbleclip.core.errors import DatasetError, TrainingError
+from hubbleclip.core.io import write_text
+from hubbleclip.core.version import code_version
+from hubbleclip.dataset.manifest import read_description
+from hubbleclip.evaluation.report.model_card import CardFacts, model_card
+from hubbleclip.pipeline.compare_runs import find_run
+from hubbleclip.pipeline.engine.stage import layout_of
+from hubbleclip.pipeline.remote_store import pull_runs
+from hubbleclip.training.checkpoints import load_run_model
+from hubbleclip.training.export.onnx_towers import write_onnx
+from hubbleclip.training.export.open_clip_folder import CARD, merged, write_open_clip
+from hubbleclip.training.export.transformers_clip import has_clip_layers, write_transformers
+from hubbleclip.training.models.builder import LoadedModel
+from hubbleclip.training.runs import read_run
+
+log = logging.getLogger("hubbleclip.pipeline")
+
+
+def export(run: str, out_dir: Path, settings: Settings, *, transformers: bool = True, onnx: bool = True) -> Path:
+    """Export the model of a run.
+
+    Parameters
+    ----------
+    run
+        Id of a run, the beginning of the id, or the run's folder.
+    out_dir
+        Folder to create. It appears only when it is complete.
+    settings
+        All settings of the profile.
+    transformers
+        Whether to write a `CLIPModel` too, if the architecture is one of OpenAI's.
+    onnx
+        Whether to write ONNX files of both towers too.
+
+    Returns
+    -------
+    Path
+        The folder.
+
+    Raises
+    ------
+    TrainingError
+        The folder exists, a package is missing, or the model cannot be expressed in a format.
+
+    """
+    if out_dir.exists() and any(out_dir.iterdir()):
+        raise TrainingError(f"{out_dir} is not empty: give a folder that does not exist")
+    layout = layout_of(settings)
+    pull_runs(layout)
+    run_dir = find_run(layout, run)
+    pull_runs(layout, run_dir)
+    building = out_dir.with_name(f".{out_dir.name}.building")
+    shutil.rmtree(building, ignore_errors=True)
+    building.mkdir(parents=True)
+    try:
+        loaded = merged(load_run_model(run_dir))
+        formats = write_formats(loaded, building, transformers=transformers, onnx=onnx)
+        facts = CardFacts(
+            run=read_run(run_dir).run, code_version=code_version(), image_size=loaded.image_size,
+            context_length=loaded.context_length, formats=formats, report=find_report(run_dir),
+            description=find_description(run_dir),
+        )  # fmt: skip
+        write_text(building / CARD, model_card(facts))
+        shutil.rmtree(out_dir, ignore_errors=True)
+        building.rename(out_dir)
+    finally:
+        shutil.rmtree(building, ignore_errors=True)
+    log.info("export: %s has %s", out_dir, ", ".join(["open_clip", *formats]))
+    return out_dir
+
+
+def write_formats(loaded: LoadedModel, folder: Path, *, transformers: bool, onnx: bool) -> list[str]:
+    """Write a model in each format.
+
+    Parameters
+    ----------
+    loaded
+        A model that `merged` has prepared.
+    folder
+        An existing folder.
+    transformers, onnx
+        Which formats to write beside that of open_clip.
+
+    Returns
+    -------
+    list of str
+        Names of the formats that were written beside that of open_clip.
+
+    """
+    write_open_clip(loaded, folder)
+    formats = []
+    if transformers and has_clip_layers(loaded):
+        write_transformers(loaded, folder)
+        formats.append("transformers")
+    elif transformers:
+        log.info("export: no CLIPModel, because the architecture %s is not one of OpenAI's", loaded.settings.name)
+    if onnx:
+        write_onnx(loaded, folder)
+        formats.append("onnx")
+    return formats
+
+
+def find_report(run_dir: Path) -> dict[str, Any] | None:
+    """Read the metrics of the newest report on a run.
+
+    Parameters
+    ----------
+    run_dir
+        Folder of the run, which is beside the folder of the reports.
+
+    Returns
+    -------
+    dict or None
+        Content of `metrics.json`; None if the run has no report.
+
+    """
+    found = list((run_dir.parent.parent / "reports").glob(f"{run_dir.name}-????????/metrics.json"))
+    newest = max(found, key=lambda path: path.stat().st_mtime, default=None)
+    return json.loads(newest.read_text(encoding="utf-8")) if newest else None
+
+
+def find_description(run_dir: Path) -> dict[str, Any] | None:
+    """Read the description of the dataset on which a run was trained.
+
+    Parameters
+    ----------
+    run_dir
+        Folder of the run, which is beside the folder of the datasets.
+
+    Returns
+    -------
+    dict or None
+        Content of `dataset.json`; None if the dataset is not there.
+
+    """
+    try:
+        return read_description(run_dir.parent.parent / "datasets" / read_run(run_dir).run.dataset_digest)
+    except DatasetError:
+        return None

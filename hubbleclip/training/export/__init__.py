@@ -1,0 +1,1 @@
+"""Write trained models in the formats of open_clip, transformers and ONNX, and publish them."""

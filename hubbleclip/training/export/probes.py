@@ -1,0 +1,71 @@
+"""Compare the features of an exported model with those of the model that was exported, on a few inputs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from hubbleclip.core.errors import TrainingError
+from hubbleclip.training.models.builder import LoadedModel
+
+TOLERANCE = 1e-4
+"""Largest difference between a feature and its exported value; features have length 1."""
+TEXTS = ("a spiral galaxy", "We propose to observe the nucleus of a comet, before and after its perihelion.", "")
+
+
+def probe_inputs(loaded: LoadedModel) -> tuple[Tensor, Tensor]:
+    """Make inputs on which features are compared.
+
+    Parameters
+    ----------
+    loaded
+        The model.
+
+    Returns
+    -------
+    tuple[Tensor, Tensor]
+        Images (3, 3, size, size), normalised; tokens (3, context length) of texts of different lengths.
+
+    """
+    draw = torch.Generator().manual_seed(0)
+    size = loaded.image_size
+    tiles = torch.randint(0, 256, (len(TEXTS), 1, size, size), generator=draw, dtype=torch.uint8)
+    return loaded.normalise(tiles), loaded.tokenizer(list(TEXTS))
+
+
+def require_equal(
+    name: str, loaded: LoadedModel, encode_images: Callable[[Tensor], Tensor], encode_texts: Callable[[Tensor], Tensor]
+) -> None:
+    """Compare the features of both towers.
+
+    Parameters
+    ----------
+    name
+        Name of the format, for the message.
+    loaded
+        The model that was exported, on the CPU.
+    encode_images, encode_texts
+        Functions of the exported model: from normalised images and from tokens to features of any length.
+
+    Raises
+    ------
+    TrainingError
+        A feature differs by more than `TOLERANCE`.
+
+    """
+    images_bchw, tokens_bl = probe_inputs(loaded)
+    with torch.inference_mode():
+        pairs = {
+            "image": (loaded.model.encode_image(images_bchw), encode_images(images_bchw)),
+            "text": (loaded.model.encode_text(tokens_bl), encode_texts(tokens_bl)),
+        }
+    for tower, (ours_bd, theirs_bd) in pairs.items():
+        difference = float((F.normalize(ours_bd, dim=-1) - F.normalize(theirs_bd, dim=-1)).abs().max())
+        if not difference <= TOLERANCE:
+            raise TrainingError(
+                f"the {tower} features of the {name} model differ by {difference:.1e}, more than {TOLERANCE:.0e}: "
+                f"export without {name}"
+            )

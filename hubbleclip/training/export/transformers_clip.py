@@ -1,0 +1,218 @@
+"""Write a model as a `CLIPModel` of transformers, with its tokenizer and its image processor.
+
+This is possible for the vision transformers of OpenAI, of any size. A model with other layers has no `CLIPModel`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import open_clip
+import torch
+from open_clip.tokenizer import SimpleTokenizer
+from torch import Tensor
+
+from hubbleclip.core.errors import TrainingError
+from hubbleclip.training.export.probes import require_equal
+from hubbleclip.training.models.builder import LoadedModel, architecture
+
+VISION_KEYS = frozenset({"image_size", "layers", "width", "patch_size", "head_width", "mlp_ratio"})
+TEXT_KEYS = frozenset({"context_length", "vocab_size", "width", "heads", "layers", "mlp_ratio"})
+"""Keys of a configuration that a `CLIPModel` has too; any other key changes a layer."""
+HEAD_WIDTH, MLP_RATIO = 64, 4.0
+"""open_clip's defaults."""
+LAYER_NAMES = {"ln_1": "layer_norm1", "ln_2": "layer_norm2", "mlp.c_fc": "mlp.fc1", "mlp.c_proj": "mlp.fc2",
+               "attn.out_proj": "self_attn.out_proj"}  # fmt: skip
+NAMES = {
+    "logit_scale": "logit_scale",
+    "visual.class_embedding": "vision_model.embeddings.class_embedding",
+    "visual.positional_embedding": "vision_model.embeddings.position_embedding.weight",
+    "visual.conv1.weight": "vision_model.embeddings.patch_embedding.weight",
+    "token_embedding.weight": "text_model.embeddings.token_embedding.weight",
+    "positional_embedding": "text_model.embeddings.position_embedding.weight",
+}
+NORMS = {"visual.ln_pre": "vision_model.pre_layrnorm", "visual.ln_post": "vision_model.post_layernorm",
+         "ln_final": "text_model.final_layer_norm"}  # fmt: skip
+PROJECTIONS = {"visual.proj": "visual_projection.weight", "text_projection": "text_projection.weight"}
+TOWERS = {"visual.transformer.resblocks.": "vision_model.encoder.layers.",
+          "transformer.resblocks.": "text_model.encoder.layers."}  # fmt: skip
+
+
+def has_clip_layers(loaded: LoadedModel) -> bool:
+    """Return whether a `CLIPModel` has the same layers as a model.
+
+    Parameters
+    ----------
+    loaded
+        The model.
+
+    Returns
+    -------
+    bool
+        True for vision transformers of OpenAI's kind, without a logit bias.
+
+    """
+    model = loaded.model
+    is_plain = type(model) is open_clip.CLIP and model.logit_bias is None
+    return is_plain and isinstance(loaded.tokenizer, SimpleTokenizer) and has_clip_config(architecture(loaded.settings))
+
+
+def has_clip_config(config: Mapping[str, Any]) -> bool:
+    """Return whether a configuration has no layer that a `CLIPModel` lacks.
+
+    Parameters
+    ----------
+    config
+        Configuration by open_clip's names.
+
+    Returns
+    -------
+    bool
+        True for vision transformers of OpenAI's kind.
+
+    """
+    vision, text = config["vision_cfg"], config["text_cfg"]
+    is_transformer = isinstance(vision.get("layers"), int)  # a ResNet has a list
+    return is_transformer and vision.keys() <= VISION_KEYS and text.keys() <= TEXT_KEYS
+
+
+def write_transformers(loaded: LoadedModel, folder: Path) -> None:
+    """Write `config.json`, `model.safetensors`, the tokenizer and the image processor; check the features.
+
+    Parameters
+    ----------
+    loaded
+        A model for which `has_clip_layers` is true, on the CPU.
+    folder
+        An existing folder.
+
+    Raises
+    ------
+    TrainingError
+        transformers is not installed, or its features differ.
+
+    """
+    try:
+        from transformers import CLIPConfig, CLIPModel, CLIPTokenizer  # noqa: PLC0415 - takes seconds, and is optional
+    except ImportError as error:
+        raise TrainingError(
+            "transformers is missing: pip install 'hubbleclip[export]', or --no-transformers"
+        ) from error
+    model: Any = CLIPModel(CLIPConfig(**clip_config(loaded)))
+    model.eval()
+    model.load_state_dict(clip_state(loaded.model.state_dict()))
+    require_equal(
+        "transformers",
+        loaded,
+        lambda pixels: model.get_image_features(pixel_values=pixels).pooler_output,
+        lambda tokens: model.get_text_features(input_ids=tokens).pooler_output,
+    )
+    model.save_pretrained(folder)
+    words = loaded.tokenizer
+    CLIPTokenizer(
+        vocab=words.encoder, merges=list(words.bpe_ranks), model_max_length=loaded.context_length
+    ).save_pretrained(folder)
+    (folder / "preprocessor_config.json").write_text(json.dumps(processor_config(loaded), indent=2) + "\n", "utf-8")
+
+
+def clip_config(loaded: LoadedModel) -> dict[str, Any]:
+    """Describe a model as transformers does.
+
+    Parameters
+    ----------
+    loaded
+        The model.
+
+    Returns
+    -------
+    dict[str, Any]
+        Arguments of `CLIPConfig`.
+
+    """
+    config = architecture(loaded.settings)
+    vision, text = config["vision_cfg"], config["text_cfg"]
+    common = {"hidden_act": "quick_gelu" if config.get("quick_gelu") else "gelu", "projection_dim": config["embed_dim"]}
+    tokens = loaded.tokenizer
+    return {
+        "projection_dim": config["embed_dim"],
+        "vision_config": common | {
+            "hidden_size": vision["width"], "num_hidden_layers": vision["layers"],
+            "num_attention_heads": vision["width"] // vision.get("head_width", HEAD_WIDTH),
+            "intermediate_size": int(vision["width"] * vision.get("mlp_ratio", MLP_RATIO)),
+            "image_size": loaded.image_size, "patch_size": vision["patch_size"],
+        },
+        "text_config": common | {
+            "hidden_size": text["width"], "num_hidden_layers": text["layers"], "num_attention_heads": text["heads"],
+            "intermediate_size": int(text["width"] * text.get("mlp_ratio", MLP_RATIO)),
+            "max_position_embeddings": loaded.context_length, "vocab_size": text["vocab_size"],
+            "bos_token_id": tokens.sot_token_id, "eos_token_id": tokens.eot_token_id, "pad_token_id": 0,
+        },
+    }  # fmt: skip
+
+
+def clip_state(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Rename the weights of an open_clip model to those of a `CLIPModel`.
+
+    Parameters
+    ----------
+    state
+        Weights by open_clip's names.
+
+    Returns
+    -------
+    dict[str, Tensor]
+        Weights by the names of transformers. Projections are transposed; the weights of query, key and value, which
+        open_clip holds in one matrix, are divided.
+
+    """
+    renamed: dict[str, Tensor] = {}
+    for name, weight in state.items():
+        module, _, kind = name.rpartition(".")
+        tower = next((prefix for prefix in TOWERS if name.startswith(prefix)), None)
+        if tower:
+            number, _, layer = name.removeprefix(tower).partition(".")
+            renamed |= _layer_state(f"{TOWERS[tower]}{number}", layer, weight)
+        elif name in PROJECTIONS:
+            renamed[PROJECTIONS[name]] = weight.T.contiguous()
+        elif module in NORMS:
+            renamed[f"{NORMS[module]}.{kind}"] = weight
+        else:
+            renamed[NAMES[name]] = weight
+    return renamed
+
+
+def _layer_state(prefix: str, layer: str, weight: Tensor) -> dict[str, Tensor]:
+    """Rename one weight of a transformer layer."""
+    if layer.startswith("attn.in_proj_"):
+        kind = layer.removeprefix("attn.in_proj_")
+        parts = zip("qkv", torch.chunk(weight, 3), strict=True)
+        return {f"{prefix}.self_attn.{name}_proj.{kind}": part.contiguous() for name, part in parts}
+    module, _, kind = layer.rpartition(".")
+    return {f"{prefix}.{LAYER_NAMES[module]}.{kind}": weight}
+
+
+def processor_config(loaded: LoadedModel) -> dict[str, Any]:
+    """Describe the preprocessing of pictures as transformers does.
+
+    Parameters
+    ----------
+    loaded
+        The model.
+
+    Returns
+    -------
+    dict[str, Any]
+        Content of `preprocessor_config.json`. Pictures are shrunk by averaging over areas, as in training; a picture
+        that is smaller than the input of the model should be resized by `preprocess.py`.
+
+    """
+    size = {"height": loaded.image_size, "width": loaded.image_size}
+    return {
+        "image_processor_type": "CLIPImageProcessor", "do_convert_rgb": True, "do_resize": True, "size": size,
+        "resample": 4,  # Pillow's number of the box filter
+        "do_center_crop": False, "do_rescale": True, "rescale_factor": 1 / 255,
+        "do_normalize": True, "image_mean": list(loaded.mean), "image_std": list(loaded.std),
+    }  # fmt: skip

@@ -1,0 +1,184 @@
+"""`hubbleclip export` and `publish --model`: the folder is loaded where hubbleclip is not imported, and by a hub."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from finished_runs import made_run, run_command
+from model_hub import model_hub
+from squares_dataset import make_dataset
+
+from hubbleclip.config.settings import read_settings
+from hubbleclip.core.errors import DatasetError, TrainingError
+from hubbleclip.dataset.manifest import read_dataset
+from hubbleclip.dataset.reader import decode_resized, open_split
+from hubbleclip.pipeline.export import export
+from hubbleclip.training.checkpoints import load_run_model
+from hubbleclip.training.export.publish import publish_model
+
+TEXTS = ["a bright square at the top", "We propose to observe a comet.", ""]
+LOAD = """
+import json, sys
+folder, tile, texts = sys.argv[1], sys.argv[2], json.loads(sys.argv[3])
+sys.path.insert(0, folder)
+import numpy as np, open_clip, onnxruntime, torch
+from PIL import Image
+from preprocess import preprocess
+from transformers import AutoTokenizer, CLIPImageProcessor, CLIPModel
+
+picture = Image.open(tile)
+pixels = preprocess(picture)[None]
+name = f"local-dir:{folder}"
+model, _, _ = open_clip.create_model_and_transforms(name)
+tokens = open_clip.get_tokenizer(name)(texts)
+unit = lambda values: (values / np.linalg.norm(values, axis=1, keepdims=True)).tolist()
+found = {}
+with torch.no_grad():
+    model.eval()
+    found["open_clip"] = [unit(model.encode_image(torch.from_numpy(pixels)).numpy()), unit(model.encode_text(tokens).numpy())]
+    clip = CLIPModel.from_pretrained(folder).eval()
+    inputs = CLIPImageProcessor.from_pretrained(folder)(picture, return_tensors="pt")
+    words = AutoTokenizer.from_pretrained(folder)(
+        texts, padding="max_length", truncation=True, max_length=tokens.shape[1], return_tensors="pt"
+    )
+    image = clip.get_image_features(**inputs).pooler_output
+    text = clip.get_text_features(input_ids=words["input_ids"]).pooler_output
+    found["transformers"] = [unit(image.numpy()), unit(text.numpy())]
+run = lambda name, **inputs: onnxruntime.InferenceSession(f"{folder}/{name}.onnx").run(None, inputs)[0].tolist()
+found["onnx"] = [run("image_tower", pixel_values=pixels), run("text_tower", input_ids=tokens.numpy())]
+print(json.dumps({"features": found, "ours": [name for name in sys.modules if name.startswith("hubbleclip")]}))
+"""
+REPORT = {
+    "dataset_digest": "d1", "num_tiles": 9, "num_captions": 4, "num_groups": 4,
+    "metrics": [
+        {"protocol": "fair", "model": model, "name": "i2t_accuracy_at_10pct", "value": value, "low": 0.1, "high": 0.9}
+        for model, value in (("fine_tuned", 0.5), ("base", 0.25), ("random", 0.1))
+    ],
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def profile(tmp_path_factory):
+    """The folder of a profile with a dataset, a finished run on it and a report."""
+    root = tmp_path_factory.mktemp("data") / "demo"
+    dataset_dir = make_dataset(root / "datasets")
+    run_dir = made_run(root, digest=dataset_dir.name)
+    report = root / "reports" / f"{run_dir.name}-01234567" / "metrics.json"
+    report.parent.mkdir(parents=True)
+    report.write_text(json.dumps(REPORT))
+    return root, dataset_dir, run_dir
+
+
+@pytest.fixture(scope="module")
+def exported(profile, tmp_path_factory):
+    root, _, run_dir = profile
+    out_dir = tmp_path_factory.mktemp("exported") / "model"
+    run_command("export", run_dir.name[:20], out_dir, "--data", root.parent, "--no-transformers", "--no-onnx")
+    return out_dir
+
+
+@pytest.mark.slow
+def test_a_folder_is_loaded_by_open_clip_transformers_and_onnxruntime_without_hubbleclip(profile, tmp_path):
+    root, dataset_dir, run_dir = profile
+    folder = export(str(run_dir), tmp_path / "model", read_settings("demo", {"data": str(root.parent)}))
+    info = read_dataset(dataset_dir)
+    tile_id = open_split(info, "test").rows["tile_id"][0].as_py()
+    (tile,) = info.read_tile_images([tile_id])  # 64 px, and the input of the model has 32
+    (tmp_path / "tile.png").write_bytes(tile)
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    done = subprocess.run(
+        [sys.executable, "-I", "-c", LOAD, str(folder), str(tmp_path / "tile.png"), json.dumps(TEXTS)],
+        cwd=tmp_path, env=environment | {"HF_HUB_OFFLINE": "1"}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    found = json.loads(done.stdout.splitlines()[-1])
+    assert found["ours"] == []
+    loaded = load_run_model(run_dir)
+    levels = torch.from_numpy(decode_resized(tile, loaded.image_size).copy())[None, None]
+    expected = [loaded.encode_images(levels).numpy(), loaded.encode_texts(TEXTS).numpy()]
+    for name, tolerance in (("open_clip", 1e-6), ("transformers", 1e-4), ("onnx", 1e-4)):
+        for ours, theirs in zip(expected, found["features"][name], strict=True):
+            assert np.abs(ours - np.array(theirs)).max() < tolerance, name
+
+
+def test_the_card_names_data_metrics_licence_and_limits(profile, exported):
+    _, dataset_dir, run_dir = profile
+    _, head, text = (exported / "README.md").read_text().split("---\n", 2)
+    front = yaml.safe_load(head)
+    assert front["library_name"] == "open_clip"
+    assert (front["license"], front["license_link"]) == ("other", "README.md")
+    for said in (run_dir.name, dataset_dir.name, "**This sky is simulated.**", "12 tiles in train", "## Limits",
+                 "| this model | 50.0 % (10.0-90.0)", "| base model | 25.0 %", "Forgetting was not measured",
+                 "Simulated by hubbleclip", "Licence: CC0 1.0", "sys.path.insert"):  # fmt: skip
+        assert said in text, said
+
+
+def test_an_export_never_replaces_a_folder(profile, exported):
+    root, _, run_dir = profile
+    with pytest.raises(TrainingError, match="does not exist"):
+        export(run_dir.name, exported, read_settings("demo", {"data": str(root.parent)}))
+
+
+def test_a_failed_export_leaves_nothing(profile, tmp_path, monkeypatch):
+    root, _, run_dir = profile
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    with pytest.raises(TrainingError, match="--no-onnx"):
+        export(run_dir.name, tmp_path / "model", read_settings("demo", {"data": str(root.parent)}), transformers=False)
+    assert list(tmp_path.iterdir()) == []
+
+
+def files_of(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_a_model_is_published_to_a_folder(exported, tmp_path, capsys):
+    run_command("publish", "--model", exported, tmp_path / "there")
+    assert capsys.readouterr().out.strip() == str(tmp_path / "there")
+    assert files_of(tmp_path / "there") == files_of(exported)
+
+
+@pytest.mark.slow
+def test_a_model_is_published_to_s3(exported):
+    import fsspec
+
+    from tests.archives.s3_servers import BUCKET, s3_of_the_environment  # imports moto, which takes seconds
+
+    with s3_of_the_environment():
+        address = publish_model(exported, f"s3://{BUCKET}/models/one")
+        files = fsspec.filesystem("s3").cat(f"{address}/*")
+    assert {Path(name).name: content for name, content in files.items()} == files_of(exported)
+
+
+def test_a_model_is_published_to_a_hub_with_the_token_of_the_environment(exported, monkeypatch):
+    monkeypatch.setenv("HF_TOKEN", "secret")
+    with model_hub("secret") as (endpoint, stored):
+        monkeypatch.setenv("HF_ENDPOINT", endpoint)
+        address = publish_model(exported, "hf://me/model")
+    assert address.endswith("/me/model")
+    assert stored == {"me/model": files_of(exported)}
+
+
+def test_a_hub_that_refuses_the_token_is_one_line_without_it(exported, monkeypatch):
+    monkeypatch.setenv("HF_TOKEN", "wrong-token")
+    with model_hub("secret") as (endpoint, stored), pytest.raises(DatasetError, match="credentials") as caught:
+        monkeypatch.setenv("HF_ENDPOINT", endpoint)
+        publish_model(exported, "hf://me/model")
+    assert "wrong-token" not in str(caught.value)
+    assert stored == {}
+
+
+def test_a_hub_needs_a_token_and_a_folder_needs_a_model(exported, tmp_path, monkeypatch):
+    monkeypatch.delenv("HF_TOKEN", raising=False)
+    with pytest.raises(TrainingError, match="HF_TOKEN"):
+        publish_model(exported, "hf://me/model")
+    with pytest.raises(TrainingError, match="hubbleclip export"):
+        publish_model(tmp_path, str(tmp_path / "there"))
+    monkeypatch.setenv("HF_TOKEN", "secret")
+    with pytest.raises(TrainingError, match="hf://owner/name"):
+        publish_model(exported, "hf://me/model/too/long")

@@ -1,0 +1,199 @@
+"""Exported models, as open_clip and a notebook load them."""
+
+import io
+import json
+import pickle
+import sys
+from pathlib import Path
+
+import numpy as np
+import open_clip
+import pytest
+import torch
+from finished_runs import made_run
+from PIL import Image
+from squares_dataset import MODEL, TRAIN
+
+import hubbleclip
+from hubbleclip.config.settings import ModelSettings
+from hubbleclip.core.errors import TrainingError
+from hubbleclip.dataset.reader import decode_resized
+from hubbleclip.training.checkpoints import load_run_model
+from hubbleclip.training.embeddings import embed_texts
+from hubbleclip.training.export import preprocess
+from hubbleclip.training.export.onnx_towers import write_onnx
+from hubbleclip.training.export.open_clip_folder import WEIGHTS, merged, write_open_clip
+from hubbleclip.training.export.transformers_clip import has_clip_config
+from hubbleclip.training.models.builder import architecture, load_model, rebuild_model
+
+TEXTS = ["a spiral galaxy", "We propose to observe the nucleus of a comet.", ""]
+
+
+def made_tile(size_px: int, seed: int = 0) -> Image.Image:
+    return Image.fromarray(np.random.default_rng(seed).integers(0, 256, (size_px, size_px), dtype=np.uint8))
+
+
+def encoded(image: Image.Image) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def exported(folder: Path, loaded) -> Path:
+    folder.mkdir(parents=True)
+    write_open_clip(merged(loaded), folder)
+    return folder
+
+
+def features_by_open_clip(folder: Path, images: list[np.ndarray]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Features of pictures and of `TEXTS` by open_clip alone."""
+    model, _, _ = open_clip.create_model_and_transforms(f"local-dir:{folder}")
+    tokenizer = open_clip.get_tokenizer(f"local-dir:{folder}")
+    with torch.no_grad():
+        pixels = torch.from_numpy(np.stack(images))
+        return model.eval().encode_image(pixels, normalize=True), model.encode_text(tokenizer(TEXTS), normalize=True)
+
+
+@pytest.fixture(scope="module")
+def run_dir(tmp_path_factory):
+    return made_run(tmp_path_factory.mktemp("profile"))
+
+
+@pytest.fixture(scope="module")
+def folder(run_dir, tmp_path_factory):
+    return exported(tmp_path_factory.mktemp("exported") / "model", load_run_model(run_dir))
+
+
+@pytest.mark.parametrize("size_px", [75, 20])
+def test_open_clip_gives_the_same_features_of_tiles_and_texts(size_px, run_dir, folder):
+    tile = made_tile(size_px)
+    loaded = load_run_model(run_dir)
+    levels = decode_resized(encoded(tile), loaded.image_size)
+    images, texts = features_by_open_clip(folder, [preprocess.preprocess(tile, folder / "open_clip_config.json")])
+    assert torch.allclose(images, loaded.encode_images(torch.from_numpy(levels.copy())[None, None]), atol=1e-6)
+    assert torch.allclose(texts, loaded.encode_texts(TEXTS), atol=1e-6)
+
+
+@pytest.mark.parametrize(("size_px", "is_equal"), [(32, True), (64, False)])
+def test_open_clip_s_own_transform_equals_ours_only_for_tiles_of_the_input_s_size(size_px, is_equal, folder):
+    _, _, transform = open_clip.create_model_and_transforms(f"local-dir:{folder}")
+    ours = preprocess.preprocess(made_tile(size_px), folder / "open_clip_config.json")
+    assert np.allclose(transform(made_tile(size_px)).numpy(), ours, atol=1e-6) == is_equal
+
+
+@pytest.mark.parametrize(
+    ("model", "changes"),
+    [(MODEL, {"mode": "lora"}), (MODEL.model_copy(update={"context_length": 40}), {}),
+     pytest.param(ModelSettings(name="hubbleclip-tiny", pretrained=""), {}, marks=pytest.mark.slow)],
+    ids=["lora", "long context", "timm"],
+)  # fmt: skip
+def test_open_clip_loads_what_training_made_of_an_architecture(model, changes, tmp_path):
+    run_dir = made_run(tmp_path, model=model, settings=TRAIN.model_copy(update=changes))
+    loaded = load_run_model(run_dir)
+    tile = made_tile(loaded.image_size)
+    folder = exported(tmp_path / "model", load_run_model(run_dir))
+    images, texts = features_by_open_clip(folder, [preprocess.preprocess(tile, folder / "open_clip_config.json")])
+    assert torch.allclose(images, loaded.encode_images(torch.from_numpy(np.array(tile))[None, None]), atol=1e-6)
+    assert torch.allclose(texts, loaded.encode_texts(TEXTS), atol=1e-6)
+
+
+@pytest.mark.slow
+def test_an_exported_text_tower_of_transformers_is_loaded_without_network(tmp_path, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    loaded = load_model(ModelSettings(name="towers", pretrained="packages"), 1)
+    tile, folder = made_tile(loaded.image_size), exported(tmp_path / "model", loaded)
+    features = hubbleclip.load_model(folder).embed([*TEXTS, tile])
+    levels = torch.from_numpy(np.array(tile))[None, None]
+    expected = torch.cat([loaded.encode_texts(TEXTS), loaded.encode_images(levels)]).numpy()
+    assert np.allclose(features, expected, atol=1e-6)
+
+
+def test_the_logit_bias_of_a_sigmoid_loss_is_exported(tmp_path):
+    state = load_model(MODEL, 1).model.state_dict() | {"logit_bias": torch.tensor(-3.5)}
+    folder = exported(tmp_path / "model", rebuild_model(MODEL, state))
+    model = open_clip.create_model(f"local-dir:{folder}")
+    assert model.logit_bias.item() == -3.5
+
+
+def test_quick_gelu_of_openai_s_weights_is_exported(folder):
+    assert architecture(ModelSettings(name="ViT-B-16", pretrained="openai"))["quick_gelu"] is True
+    assert not json.loads((folder / "open_clip_config.json").read_text())["model_cfg"].get("quick_gelu")
+
+
+def test_perceptron_heads_are_refused_because_open_clip_does_not_know_them(tmp_path):
+    run_dir = made_run(tmp_path, settings=TRAIN.model_copy(update={"mode": "head"}))
+    with pytest.raises(TrainingError, match="run of another mode"):
+        merged(load_run_model(run_dir))
+
+
+def test_a_model_and_its_features_take_three_lines(folder, run_dir, tmp_path):
+    (tmp_path / "tile.png").write_bytes(encoded(made_tile(64)))
+    model = hubbleclip.load_model(str(folder))
+    feat_nd = model.embed(["a comet", tmp_path / "tile.png", "a spiral galaxy", made_tile(64), np.array(made_tile(64))])
+    loaded = load_run_model(run_dir)
+    levels = torch.from_numpy(decode_resized(encoded(made_tile(64)), 32).copy())[None, None]
+    expected = torch.cat([loaded.encode_texts(["a comet", "a spiral galaxy"]), loaded.encode_images(levels)])
+    assert feat_nd.dtype == np.float32
+    assert np.allclose(feat_nd, expected[[0, 2, 1, 2, 2]].numpy(), atol=1e-6)
+    assert np.allclose(hubbleclip.load_model(run_dir).embed(["a comet"]), feat_nd[:1], atol=1e-6)
+
+
+def test_no_word_of_a_long_text_is_lost(folder):
+    model, text = hubbleclip.load_model(folder), "The galaxies are far. " * 40
+    assert np.allclose(model.embed([text]), embed_texts(model.loaded, [text], 8), atol=1e-6)
+    assert not np.allclose(model.embed([text]), model.loaded.encode_texts([text]).numpy(), atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("items", "message"),
+    [([], "at least one"), ("a comet", "a list"), (["tile.PNG"], "pathlib.Path"), ([Path("absent.png")], "absent.png"),
+     ([np.zeros((2, 2, 7))], "uint8")],
+    ids=["nothing", "one text", "name of a picture", "no file", "no picture"],
+)  # fmt: skip
+def test_what_cannot_be_embedded_is_one_line(items, message, folder):
+    with pytest.raises(TrainingError, match=message) as caught:
+        hubbleclip.load_model(folder).embed(items)
+    assert "\n" not in str(caught.value)
+
+
+class Harmful:
+    def __reduce__(self):
+        return (print, ("executed",))
+
+
+def test_weights_that_hold_code_are_refused_and_not_executed(folder, tmp_path, capsys):
+    (tmp_path / "open_clip_config.json").write_bytes((folder / "open_clip_config.json").read_bytes())
+    (tmp_path / "open_clip_pytorch_model.bin").write_bytes(pickle.dumps({"logit_scale": Harmful()}, protocol=2))
+    with pytest.raises(TrainingError, match="does not load"):
+        hubbleclip.load_model(tmp_path)
+    assert "executed" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", [WEIGHTS, "open_clip_config.json"])
+def test_a_damaged_folder_is_one_line(name, folder, tmp_path):
+    for path in folder.iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    (tmp_path / name).write_bytes((tmp_path / name).read_bytes()[:50])
+    with pytest.raises(TrainingError, match="export it again") as caught:
+        hubbleclip.load_model(tmp_path)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_folder_without_a_model_says_so(tmp_path):
+    with pytest.raises(TrainingError, match="hubbleclip export"):
+        hubbleclip.load_model(tmp_path)
+
+
+def test_onnx_without_its_packages_says_what_to_install(run_dir, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    with pytest.raises(TrainingError, match=r"hubbleclip\[export\].*--no-onnx"):
+        write_onnx(merged(load_run_model(run_dir)), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "is_clip"),
+    [("ViT-B-32", True), ("ViT-B-16", True), ("ViT-L-14-336", True), ("RN50", False), ("hubbleclip-tiny", False),
+     ("ViT-B-16-SigLIP2", False), ("EVA02-B-16", False), ("convnext_base", False), ("roberta-ViT-B-32", False)],
+)  # fmt: skip
+def test_only_vision_transformers_of_openai_s_kind_have_a_clip_model(name, is_clip):
+    assert has_clip_config(architecture(ModelSettings(name=name, pretrained=""))) == is_clip
