@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from hubbleclip.dataset.manifest import read_dataset
     from hubbleclip.images.tiling import tile_file
     from hubbleclip.search.engine import Search
-    from hubbleclip.training.trained_model import load_model
+    from hubbleclip.training.models.trained_model import load_model
 
 __all__ = ["Search", "__version__", "load_model", "open_catalog", "read_dataset", "tile_file"]
 
@@ -19,7 +19,7 @@ __version__ = "0.1.0"
 
 MODULES = {
     "Search": "hubbleclip.search.engine",
-    "load_model": "hubbleclip.training.trained_model",
+    "load_model": "hubbleclip.training.models.trained_model",
     "open_catalog": "hubbleclip.catalog.catalog",
     "read_dataset": "hubbleclip.dataset.manifest",
     "tile_file": "hubbleclip.images.tiling",

@@ -67,7 +67,7 @@ class SplitSettings(Section):
     scheme: str = "random"
     """How test tiles are chosen. `random` chooses the tiles of random groups of proposals. `instrument` and `cycle`
     choose all tiles of some instruments or cycles; the train split has no tiles of these, so the test measures
-    generalisation. Each scheme has its own dataset.
+    generalisation. `benchmark` chooses the programmes of the frozen benchmark. Each scheme has its own dataset.
     """
     test_instruments: tuple[str, ...] = ()
     """With `scheme = "instrument"`: instruments of the test split; `*` matches any ending."""

@@ -237,6 +237,24 @@ def open_split(info: DatasetInfo, split: str) -> SplitTiles:
         Samples of the split, sorted by tile id; may be empty.
 
     """
-    table = info.manifest.filter(pc.field("split") == split)
+    return open_rows(info, info.manifest.filter(pc.field("split") == split))
+
+
+def open_rows(info: DatasetInfo, table: pa.Table) -> SplitTiles:
+    """Open some samples of a dataset, of any splits.
+
+    Parameters
+    ----------
+    info
+        Open dataset.
+    table
+        Rows of the manifest.
+
+    Returns
+    -------
+    SplitTiles
+        The samples in the order of the rows.
+
+    """
     _, group_n = np.unique(np.asarray(table["group_id"].to_pylist(), dtype=str), return_inverse=True)
     return SplitTiles(place=info.path, rows=table, spans=info.image_spans(table), group_n=group_n.astype(np.int64))

@@ -1,4 +1,4 @@
-"""Split schemes that test how well a model generalises to instruments or cycles that are not in its training data.
+"""Split schemes that hold out instruments, cycles, or the programmes of the frozen benchmark.
 
 A dataset with such a split is built on request; the catalog always contains the random split. A scheme decides for each
 tile whether it is held out for test. The rules are:
@@ -6,7 +6,7 @@ tile whether it is held out for test. The rules are:
 1. A group that contains a held-out tile is a test group. Its other tiles are excluded, so that test contains only
    held-out tiles and train contains no tile that is related to them.
 2. A hash draws val groups from the other groups; the rest is train.
-3. A tile whose instrument or cycle is unknown is excluded.
+3. A tile whose instrument, cycle or programme number is unknown is excluded.
 4. Existing assignments do not change (except by `late_links`). If a group is now in another split than its existing
    tiles, its new tiles are excluded.
 5. The sky guard is applied after these rules.
@@ -22,6 +22,7 @@ from hubbleclip.config.settings import SplitSettings
 from hubbleclip.core.errors import SettingsError
 from hubbleclip.core.records import SplitAssignment, Tile
 from hubbleclip.dataset.shard_writer import unit_hash
+from hubbleclip.dataset.splits.benchmark_rule import is_benchmark_program, program_number
 from hubbleclip.dataset.splits.continuations import Link
 from hubbleclip.dataset.splits.material import Material
 from hubbleclip.dataset.splits.near_duplicates import group_id, group_proposals
@@ -30,7 +31,7 @@ from hubbleclip.dataset.splits.sky_guard import EXCLUDED
 MIXED_GROUP = "scheme:spans"
 """Exclusion reason of a tile that is not held out, but whose group contains held-out tiles."""
 UNKNOWN = "scheme:unknown"
-"""Exclusion reason of a tile whose instrument or cycle is unknown."""
+"""Exclusion reason of a tile whose instrument, cycle or programme number is unknown."""
 GROUP_CHANGED = "scheme:group_changed"
 """Exclusion reason of a new tile whose group is now in another split than the group's existing tiles."""
 
@@ -83,7 +84,29 @@ def by_cycle(material: Material, tile: Tile, settings: SplitSettings) -> bool | 
     return None if proposal is None or proposal.cycle is None else proposal.cycle >= settings.test_from_cycle
 
 
-SCHEMES: Mapping[str, Scheme] = {"instrument": by_instrument, "cycle": by_cycle}
+def by_benchmark(material: Material, tile: Tile, settings: SplitSettings) -> bool | None:
+    """Hold out the tiles of the programmes of the frozen benchmark.
+
+    Parameters
+    ----------
+    material
+        Not used; every scheme has it.
+    tile
+        The tile.
+    settings
+        Not used; the rule of the benchmark has no setting.
+
+    Returns
+    -------
+    bool or None
+        Whether the tile is held out for test; None if the proposal has no number.
+
+    """
+    number = program_number(tile.proposal_id)
+    return None if number is None else is_benchmark_program(number)
+
+
+SCHEMES: Mapping[str, Scheme] = {"instrument": by_instrument, "cycle": by_cycle, "benchmark": by_benchmark}
 RANDOM = "random"
 
 

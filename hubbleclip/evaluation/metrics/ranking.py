@@ -70,6 +70,52 @@ def resampled_ranking_metrics(scores_i: Floats, positive_i: Bools, weights_bi: I
     A positive has a gain of 1, which nDCG divides by log2(r + 1) at rank r (Jarvelin & Kekalainen 2002).
 
     """
+    start_bk, end_bk, before_bk, positives_bk = _tied_blocks(scores_i, positive_i, weights_bi)
+    size_bk, total_b = end_bk - start_bk, positives_bk.sum(axis=1)
+    share_bk = positives_bk / np.maximum(size_bk, 1)  # p / e; the size is 0 if a resample lacks the block
+    slope_bk = np.maximum(positives_bk - 1, 0) / np.maximum(size_bk - 1, 1)  # r
+    harmonic_bk = digamma(end_bk + 1) - digamma(start_bk + 1)  # H(n + e) - H(n)
+    sums_bk = share_bk * (slope_bk * size_bk + (before_bk + 1 - slope_bk * (start_bk + 1)) * harmonic_bk)
+    discount = np.r_[0, np.cumsum(1 / np.log2(np.arange(2, NUM_TOP + 2)))]  # entry n is the sum over the first n ranks
+    gain_bk = share_bk * (discount[np.minimum(end_bk, NUM_TOP)] - discount[np.minimum(start_bk, NUM_TOP)])
+    with np.errstate(invalid="ignore"):
+        return sums_bk.sum(axis=1) / total_b, gain_bk.sum(axis=1) / discount[np.minimum(total_b, NUM_TOP)]
+
+
+def resampled_precision(scores_i: Floats, positive_i: Bools, weights_bi: Ints, num_top: int) -> Floats:
+    """Compute the precision at `num_top` of one query on resamples of its items.
+
+    Parameters
+    ----------
+    scores_i : ndarray
+        Scores (i,) of the items; a higher score means a better match.
+    positive_i : ndarray
+        Boolean array (i,), true where the item is a right answer.
+    weights_bi : ndarray
+        Number (b, i) of copies of each item in each resample.
+    num_top : int
+        Number of top-ranked items that are counted.
+
+    Returns
+    -------
+    ndarray
+        Expected share (b,) of positives among the first `num_top` items; NaN for a resample without positives.
+
+    """
+    start_bk, end_bk, _, positives_bk = _tied_blocks(scores_i, positive_i, weights_bi)
+    size_bk, total_b = end_bk - start_bk, positives_bk.sum(axis=1)
+    taken_bk = np.clip(num_top - start_bk, 0, size_bk)  # items of the block among the first `num_top`
+    found_b = (positives_bk * taken_bk / np.maximum(size_bk, 1)).sum(axis=1)
+    precision_b: Floats = np.where(total_b > 0, found_b / num_top, np.nan)
+    return precision_b
+
+
+def _tied_blocks(scores_i: Floats, positive_i: Bools, weights_bi: Ints) -> tuple[Ints, Ints, Ints, Ints]:
+    """Find the blocks of tied items that contain a positive, on each resample, best first.
+
+    Returns, for each block (b, k), the number of items before it, the same at its end, and the number of positives
+    before it and in it.
+    """
     order_i = np.argsort(-scores_i, kind="stable")
     sorted_i, is_positive_i = scores_i[order_i], positive_i[order_i]
     block_i = np.cumsum(np.r_[False, sorted_i[1:] != sorted_i[:-1]])  # a block begins where the sorted score changes
@@ -83,15 +129,7 @@ def resampled_ranking_metrics(scores_i: Floats, positive_i: Bools, weights_bi: I
     # The memory order of an array decides the last bits of sums over it; here it is that of `size_bk`.
     positives_bk = np.asfortranarray(np.add.reduceat(weights_bi[:, order_i[is_positive_i]], first_k, axis=1))
     start_bk, before_bk = end_bk - size_bk, np.cumsum(positives_bk, axis=1) - positives_bk
-    total_b = positives_bk.sum(axis=1)
-    share_bk = positives_bk / np.maximum(size_bk, 1)  # p / e; the size is 0 if a resample lacks the block
-    slope_bk = np.maximum(positives_bk - 1, 0) / np.maximum(size_bk - 1, 1)  # r
-    harmonic_bk = digamma(end_bk + 1) - digamma(start_bk + 1)  # H(n + e) - H(n)
-    sums_bk = share_bk * (slope_bk * size_bk + (before_bk + 1 - slope_bk * (start_bk + 1)) * harmonic_bk)
-    discount = np.r_[0, np.cumsum(1 / np.log2(np.arange(2, NUM_TOP + 2)))]  # entry n is the sum over the first n ranks
-    gain_bk = share_bk * (discount[np.minimum(end_bk, NUM_TOP)] - discount[np.minimum(start_bk, NUM_TOP)])
-    with np.errstate(invalid="ignore"):
-        return sums_bk.sum(axis=1) / total_b, gain_bk.sum(axis=1) / discount[np.minimum(total_b, NUM_TOP)]
+    return start_bk, end_bk, before_bk, positives_bk
 
 
 def diversity(scores_qi: Floats, group_i: Ints, num_top: int = NUM_TOP) -> Floats:

@@ -1,0 +1,168 @@
+"""The command `benchmark`."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from cyclopts import Parameter
+
+from hubbleclip.cli.options import Options
+from hubbleclip.cli.output import print_line, print_rows
+from hubbleclip.core.errors import EvaluationError
+
+if TYPE_CHECKING:
+    from hubbleclip.config.settings import Settings
+
+SHOWN = (
+    "i2t_accuracy_at_10pct", "t2i_accuracy_at_10pct", "i2t_recall_at_1", "t2i_recall_at_1", "i2t_median_rank",
+    "t2i_median_rank",
+)  # fmt: skip
+"""Metrics of the frozen benchmark that are printed; `--out` has all."""
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class BenchmarkOptions:
+    """What is scored, and on which tiles."""
+
+    model: Annotated[str, Parameter(help="Run, exported folder, or open_clip's name; default: promoted run.")] = ""
+    pretrained: Annotated[str, Parameter(help="With open_clip's name: tag or file of the weights.")] = ""
+    embeddings: Annotated[
+        Path | None, Parameter(help="With --frozen: Parquet file (id, vector) instead of a model.")
+    ] = None
+    items: Annotated[
+        Path | None, Parameter(help="With --frozen: write what must be embedded to this Parquet file.")
+    ] = None
+    dataset: Annotated[str, Parameter(help="Folder or URL of a dataset; without it the profile's newest.")] = ""
+    others: Annotated[int, Parameter(help="Tiles without an object that are ranked too.")] = 1000
+    out: Annotated[Path | None, Parameter(help="Write all metrics to this JSON file.")] = None
+
+
+def benchmark(
+    catalogue: Path | None = None,
+    options: Options = Options(),
+    *,
+    frozen: Annotated[bool, Parameter(negative=(), help="Score the frozen image-text benchmark.")] = False,
+    wanted: BenchmarkOptions = BenchmarkOptions(),
+) -> None:
+    """Score a model on the objects of a CSV file (ra_deg, dec_deg, class), or on the frozen image-text benchmark.
+
+    Parameters
+    ----------
+    catalogue
+        CSV file with the columns ra_deg, dec_deg, class and, optionally, radius_arcsec.
+    options
+        Options of every command.
+    frozen
+        Whether to score the frozen benchmark.
+    wanted
+        What is scored, and on which tiles.
+
+    Raises
+    ------
+    EvaluationError
+        If both or neither of the benchmarks are asked for.
+
+    """
+    if frozen == (catalogue is not None):
+        raise EvaluationError("give the CSV file of a catalogue, or --frozen")
+    settings = options.settings()
+    result = score_frozen(settings, wanted) if catalogue is None else score_catalogue(catalogue, settings, wanted)
+    if wanted.out and result:
+        from hubbleclip.core.io import write_text
+
+        write_text(wanted.out, json.dumps(result, indent=1) + "\n")
+
+
+def score_frozen(settings: Settings, wanted: BenchmarkOptions) -> dict[str, Any]:
+    """Score the frozen benchmark and print the main metrics, or write the list of its items.
+
+    Parameters
+    ----------
+    settings
+        All settings of the profile.
+    wanted
+        What is scored.
+
+    Returns
+    -------
+    dict
+        The result; empty if the items were written.
+
+    """
+    from hubbleclip.pipeline.benchmark import frozen_benchmark, write_items
+
+    if wanted.items:
+        print_line(f"{write_items(wanted.items, settings, wanted.dataset)} items are in {wanted.items}")
+        return {}
+    result = frozen_benchmark(
+        settings, place=wanted.dataset, model=wanted.model, pretrained=wanted.pretrained, embeddings=wanted.embeddings
+    )
+    cells = {(row["model"], row["name"]): cell(row) for row in result["metrics"]}
+    print_rows([{"metric": name, **{one: cells[one, name] for one in ("model", "bm25", "random")}} for name in SHOWN])
+    print_line(
+        f"{result['benchmark']}: {result['model']}, {result['num_tiles']} tiles and {result['num_captions']} captions"
+        f" of {result['num_programs']} programmes, {result['num_programs_in_train']} of them in train, items"
+        f" {result['items_sha256'][:16]}"
+    )
+    return result
+
+
+def score_catalogue(path: Path, settings: Settings, wanted: BenchmarkOptions) -> dict[str, Any]:
+    """Score the objects of a catalogue and print the metrics of each class and their means.
+
+    Parameters
+    ----------
+    path
+        CSV file.
+    settings
+        All settings of the profile.
+    wanted
+        What is scored.
+
+    Returns
+    -------
+    dict
+        The result.
+
+    """
+    from hubbleclip.pipeline.benchmark import catalogue_benchmark
+
+    result = catalogue_benchmark(
+        path, settings, place=wanted.dataset, model=wanted.model, pretrained=wanted.pretrained, num_others=wanted.others
+    )
+    cells = {(row["scope"], row["class"], row["model"], row["name"]): cell(row) for row in result["metrics"]}
+    scorers = list(dict.fromkeys(row["model"] for row in result["metrics"]))
+    for scope in dict.fromkeys(row["scope"] for row in result["metrics"]):
+        print_line(f"average precision, {scope} tiles")
+        print_rows([
+            {"class": name or "mean", **{one: cells.get((scope, name, one, "ap"), "") for one in scorers}}
+            for name in (*(row["class"] for row in result["classes"]), None)
+        ])  # fmt: skip
+    seen = result["num_in_training"]
+    print_line(
+        f"{result['num_in_tiles']} of {result['num_objects']} objects are in tiles; {result['num_tiles']} tiles are"
+        f" ranked; the proposals of {'an unknown number' if seen is None else seen} were in training"
+    )
+    return result
+
+
+def cell(row: dict[str, Any]) -> str:
+    """Format a metric with its interval.
+
+    Parameters
+    ----------
+    row
+        A metric with `value`, `low` and `high`; the interval may be None.
+
+    Returns
+    -------
+    str
+        Text such as `0.512 (0.4-0.6)`.
+
+    """
+    interval = "" if row["low"] is None else f" ({row['low']:.3g}-{row['high']:.3g})"
+    return f"{row['value']:.3g}{interval}"

@@ -1,0 +1,48 @@
+"""The rule that draws the programmes of the frozen image-text benchmark by their numbers; it never changes.
+
+The rule needs no list, so it also holds for programmes of the future. `docs/benchmark.md` is the protocol.
+"""
+
+from __future__ import annotations
+
+from hubbleclip.dataset.shard_writer import unit_hash
+
+BENCHMARK = "hubble-image-text-1"
+"""Name of the benchmark, which is also the salt of its hash. Another rule gets another name."""
+SHARE = 0.1
+"""Share of the programmes that are drawn."""
+
+
+def is_benchmark_program(number: str) -> bool:
+    """Return whether a programme belongs to the benchmark.
+
+    Parameters
+    ----------
+    number
+        Number of the programme in decimal digits, without leading zeros.
+
+    Returns
+    -------
+    bool
+        True if the first 48 bits of SHA-256 of `hubble-image-text-1:<number>`, divided by 2^48, are below 0.1.
+
+    """
+    return unit_hash(f"{BENCHMARK}:{number}") < SHARE
+
+
+def program_number(proposal_id: str) -> str | None:
+    """Return the programme number of a proposal.
+
+    Parameters
+    ----------
+    proposal_id
+        Id of the form `archive:number`.
+
+    Returns
+    -------
+    str or None
+        The number without leading zeros; None if the archive gave no number.
+
+    """
+    number = proposal_id.rpartition(":")[2]
+    return str(int(number)) if number.isascii() and number.isdigit() else None

@@ -1,0 +1,1 @@
+"""Benchmarks whose rules or labels come from outside a dataset."""

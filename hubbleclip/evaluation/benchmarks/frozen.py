@@ -1,0 +1,239 @@
+"""The frozen image-text benchmark: its test set, embeddings that others made of it, and their scores.
+
+`docs/benchmark.md` is the protocol. The test set consists of all tiles of a dataset whose programmes the rule draws,
+whatever their split.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from hubbleclip.config.settings import EvaluationSettings
+from hubbleclip.core.errors import EvaluationError
+from hubbleclip.core.io import sha256_bytes
+from hubbleclip.core.records import Sample
+from hubbleclip.core.vectors import first_non_finite_row, unit
+from hubbleclip.dataset.splits.benchmark_rule import BENCHMARK, is_benchmark_program, program_number
+from hubbleclip.evaluation.estimates import as_metric
+from hubbleclip.evaluation.metrics.baselines import bm25_scores, metadata_text
+from hubbleclip.evaluation.metrics.bootstrap import draw_weights
+from hubbleclip.evaluation.metrics.protocols import Scores, chance_estimates, fair_estimates
+from hubbleclip.evaluation.metrics.retrieval import Floats, cosine_scores
+from hubbleclip.evaluation.test_set import TestSet, make_test_set
+
+NUM_NAMED = 3
+"""Number of missing ids that a message names."""
+
+
+def benchmark_set(samples: Sequence[Sample]) -> TestSet:
+    """Select the tiles whose programmes belong to the benchmark, with their captions and groups.
+
+    Parameters
+    ----------
+    samples
+        Rows of a dataset.
+
+    Returns
+    -------
+    TestSet
+        The test set.
+
+    Raises
+    ------
+    EvaluationError
+        If the dataset has fewer than two groups of such programmes.
+
+    """
+    chosen = [sample for sample in samples if is_drawn(sample)]
+    if len({sample.group_id for sample in chosen}) < 2:
+        raise EvaluationError(
+            f"the dataset has {len({sample.proposal_id for sample in chosen})} programmes of the benchmark {BENCHMARK}"
+            " in fewer than 2 groups: build a dataset of more programmes"
+        )
+    return make_test_set([replace(sample, split="test") for sample in chosen])
+
+
+def is_drawn(sample: Sample) -> bool:
+    """Return whether the programme of a tile belongs to the benchmark.
+
+    Parameters
+    ----------
+    sample
+        Row of the tile.
+
+    Returns
+    -------
+    bool
+        False if the proposal has no number.
+
+    """
+    number = program_number(sample.proposal_id)
+    return number is not None and is_benchmark_program(number)
+
+
+def caption_ids(test_set: TestSet) -> list[str]:
+    """List the ids of the captions.
+
+    Parameters
+    ----------
+    test_set
+        The test set.
+
+    Returns
+    -------
+    list of str
+        For each caption, the smallest id of a proposal whose tiles have it.
+
+    """
+    first: dict[int, str] = {}
+    for caption, sample in zip(test_set.caption_t.tolist(), test_set.samples, strict=True):
+        first[caption] = min(sample.proposal_id, first.get(caption, sample.proposal_id))
+    return [first[caption] for caption in range(len(test_set.captions_c))]
+
+
+def items_table(test_set: TestSet) -> pa.Table:
+    """List what must be embedded.
+
+    Parameters
+    ----------
+    test_set
+        The test set.
+
+    Returns
+    -------
+    pa.Table
+        Columns `id`, `kind` (`image` or `text`) and `text`, which is null for an image. The id of an image is the tile
+        id, under which the shards have the picture.
+
+    """
+    images = [{"id": sample.tile_id, "kind": "image", "text": None} for sample in test_set.samples]
+    texts = [
+        {"id": name, "kind": "text", "text": text}
+        for name, text in zip(caption_ids(test_set), test_set.captions_c, strict=True)
+    ]
+    schema = pa.schema([("id", pa.string()), ("kind", pa.string()), ("text", pa.string())])
+    return pa.Table.from_pylist([*images, *texts], schema=schema)
+
+
+def read_embeddings(path: Path, test_set: TestSet) -> tuple[Floats, Floats]:
+    """Read the features of all items from a Parquet file.
+
+    Parameters
+    ----------
+    path
+        File with the columns `id` and `vector` (lists of numbers of one length), in any order; other ids are ignored.
+    test_set
+        The test set.
+
+    Returns
+    -------
+    tuple of ndarray
+        Features (t, d) of the tiles and (c, d) of the captions, scaled to length 1.
+
+    Raises
+    ------
+    EvaluationError
+        If the file is unreadable, or an id is missing or repeated, or a vector is no usable direction.
+
+    """
+    try:
+        table = pq.read_table(path, columns=["id", "vector"])
+        ids = [str(name) for name in table["id"].to_pylist()]
+        vectors_nd = np.array(table["vector"].to_pylist(), dtype=np.float64)
+    except (OSError, pa.ArrowException, ValueError, TypeError, KeyError) as error:
+        detail = str(error).partition("\n")[0]
+        raise EvaluationError(
+            f"{path} cannot be read ({detail}): write Parquet with `id` and `vector`, whose lists have one length"
+        ) from error
+    row_of = {name: row for row, name in enumerate(ids)}
+    wanted = [[sample.tile_id for sample in test_set.samples], caption_ids(test_set)]
+    missing = [name for names in wanted for name in names if name not in row_of]
+    if missing or len(row_of) < len(ids):
+        problem = f"lacks {len(missing)} ids, such as {', '.join(missing[:NUM_NAMED])}" if missing else "repeats an id"
+        raise EvaluationError(f"{path} {problem}: `hubbleclip benchmark --frozen --items FILE` lists what is needed")
+    feat_nd = unit(vectors_nd.reshape(len(ids), -1))
+    bad = first_non_finite_row(np.where((feat_nd**2).sum(axis=1, keepdims=True) > 0, feat_nd, np.nan))
+    if bad is not None:
+        raise EvaluationError(f"the vector of {ids[bad]} in {path} is zero or not finite: embed it again")
+    tiles_td, captions_cd = (feat_nd[[row_of[name] for name in names]] for names in wanted)
+    return tiles_td, captions_cd
+
+
+def score(
+    test_set: TestSet, tiles_td: Floats, captions_cd: Floats, settings: EvaluationSettings, samples: Sequence[Sample]
+) -> dict[str, Any]:
+    """Score features in both directions, beside text search and chance.
+
+    Parameters
+    ----------
+    test_set
+        The test set.
+    tiles_td, captions_cd
+        Features (t, d) and (c, d) of length 1.
+    settings
+        Evaluation settings; only the number of resamples and the seed are used.
+    samples
+        Rows of the whole dataset, in which programmes of the benchmark may be in train.
+
+    Returns
+    -------
+    dict
+        The facts that identify the test set, and the list `metrics`: model, name, value, low, high.
+
+    """
+    weights_bg = draw_weights(test_set.num_groups, settings.bootstrap, settings.seed)
+    scores_tc = cosine_scores(tiles_td, captions_cd)
+    metadata, captions = [metadata_text(sample) for sample in test_set.samples], test_set.captions_c
+    scorers = (
+        Scores(scorer="model", i2t_tc=scores_tc, t2i_ct=scores_tc.T),
+        Scores(scorer="bm25", i2t_tc=bm25_scores(metadata, captions), t2i_ct=bm25_scores(captions, metadata)),
+    )
+    estimates = [estimate for one in scorers for estimate in fair_estimates(one, test_set, weights_bg)]
+    estimates += chance_estimates(test_set, weights_bg, settings.seed)
+    metrics = [as_metric(estimate, "") for estimate in estimates]
+    return identity(test_set, samples) | {
+        "metrics": [
+            {"model": one.model, "name": one.name, "value": one.value, "low": one.low, "high": one.high}
+            for one in metrics
+        ]
+    }
+
+
+def identity(test_set: TestSet, samples: Sequence[Sample]) -> dict[str, Any]:
+    """Describe a test set, so that a reader knows whether two figures are comparable.
+
+    Parameters
+    ----------
+    test_set
+        The test set.
+    samples
+        Rows of the whole dataset.
+
+    Returns
+    -------
+    dict
+        Name of the benchmark, numbers of tiles, captions, programmes and groups, the hash of all pairs and captions,
+        and the number of programmes with a tile in train.
+
+    """
+    names = caption_ids(test_set)
+    pairs = [(one.tile_id, names[index]) for one, index in zip(test_set.samples, test_set.caption_t, strict=True)]
+    pairs += zip(names, test_set.captions_c, strict=True)
+    content = "\n".join("\t".join(pair) for pair in pairs)
+    seen = {sample.proposal_id for sample in samples if sample.split == "train" and is_drawn(sample)}
+    return {
+        "benchmark": BENCHMARK,
+        "items_sha256": sha256_bytes(content.encode()),
+        "num_tiles": len(test_set.samples),
+        "num_captions": len(test_set.captions_c),
+        "num_programs": len({sample.proposal_id for sample in test_set.samples}),
+        "num_groups": test_set.num_groups,
+        "num_programs_in_train": len(seen),
+    }

@@ -1,0 +1,272 @@
+"""Score a model, or features that others made, on the frozen benchmark or on a catalogue of objects."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from hubbleclip.catalog.catalog import read_catalog
+from hubbleclip.config.settings import ModelSettings, Settings
+from hubbleclip.core.errors import EvaluationError
+from hubbleclip.core.io import atomic_write, sha256_file
+from hubbleclip.core.records import Sample
+from hubbleclip.dataset.manifest import DatasetInfo, read_dataset
+from hubbleclip.dataset.reader import open_rows
+from hubbleclip.evaluation.benchmarks import catalogue, classes, frozen
+from hubbleclip.evaluation.embed import embed_open_tiles, embed_texts, prepare_for_embedding
+from hubbleclip.evaluation.features import embed_phrases
+from hubbleclip.evaluation.metrics.baselines import bm25_scores, metadata_text
+from hubbleclip.evaluation.metrics.retrieval import Floats, cosine_scores
+from hubbleclip.evaluation.metrics.vocabulary import OBJECT_PROMPTS
+from hubbleclip.evaluation.report.write import read_samples
+from hubbleclip.pipeline.compare_runs import find_run
+from hubbleclip.pipeline.engine.stage import layout_of
+from hubbleclip.pipeline.promotion import promoted
+from hubbleclip.pipeline.train import newest_dataset
+from hubbleclip.training.models.builder import OPEN_CLIP_CONFIG, LoadedModel, load_model
+from hubbleclip.training.models.trained_model import load_folder
+from hubbleclip.training.runs import RUN, read_facts, read_model_settings
+
+
+def open_dataset(place: str, settings: Settings) -> DatasetInfo:
+    """Open the dataset that is scored.
+
+    Parameters
+    ----------
+    place
+        Folder or URL of a dataset; empty for the newest one of the profile.
+    settings
+        All settings of the profile.
+
+    Returns
+    -------
+    DatasetInfo
+        The open dataset.
+
+    """
+    return read_dataset(place or newest_dataset(layout_of(settings)))
+
+
+def run_folder(name: str, settings: Settings) -> Path | None:
+    """Find the run that a name means.
+
+    Parameters
+    ----------
+    name
+        Id of a run, the beginning of the id, or the run's folder; empty for the promoted run.
+    settings
+        All settings of the profile.
+
+    Returns
+    -------
+    Path or None
+        The run's folder; None if the name is that of an exported folder or of an architecture.
+
+    Raises
+    ------
+    EvaluationError
+        If no run is promoted.
+
+    """
+    layout = layout_of(settings)
+    if name:
+        known = [path.parent.name for path in layout.runs.glob(f"*/{RUN}")]
+        is_run = (Path(name) / RUN).is_file() or any(one.startswith(name) for one in known)
+        return find_run(layout, name) if is_run else None
+    with read_catalog(layout) as catalog:
+        row = promoted(catalog, layout)
+    if row is None:
+        raise EvaluationError("no run is promoted yet: run `hubbleclip pipeline` first, or give --model")
+    return Path(row["path"])
+
+
+def open_model(name: str, pretrained: str, settings: Settings) -> LoadedModel:
+    """Load a model for embedding.
+
+    Parameters
+    ----------
+    name
+        Id or folder of a run, an exported folder, or open_clip's name of an architecture; empty for the promoted run.
+    pretrained
+        With an architecture: open_clip's tag or a file of weights.
+    settings
+        All settings of the profile.
+
+    Returns
+    -------
+    LoadedModel
+        The model.
+
+    """
+    run_dir = run_folder(name, settings)
+    folder = run_dir or (Path(name) if (Path(name) / OPEN_CLIP_CONFIG).is_file() else None)
+    loaded = load_folder(folder) if folder else load_model(ModelSettings(name=name, pretrained=pretrained), seed=0)
+    return prepare_for_embedding(loaded, settings.evaluation.precision)
+
+
+def embed_samples(loaded: LoadedModel, info: DatasetInfo, samples: tuple[Sample, ...], batch_size: int) -> Floats:
+    """Embed some tiles of a dataset.
+
+    Parameters
+    ----------
+    loaded
+        The model.
+    info
+        The dataset.
+    samples
+        Rows of tiles, in order of tile id.
+    batch_size
+        Tiles per forward pass.
+
+    Returns
+    -------
+    ndarray
+        Features (t, d) of length 1.
+
+    """
+    wanted = [sample.tile_id for sample in samples]
+    rows = info.manifest.filter(pc.field("tile_id").isin(wanted)).sort_by("tile_id")
+    return embed_open_tiles(loaded, open_rows(info, rows), batch_size)
+
+
+def frozen_benchmark(
+    settings: Settings, *, place: str = "", model: str = "", pretrained: str = "", embeddings: Path | None = None
+) -> dict[str, Any]:
+    """Score a model or a file of features on the frozen benchmark.
+
+    Parameters
+    ----------
+    settings
+        All settings of the profile; the section `evaluation` is used.
+    place
+        Folder or URL of a dataset; empty for the newest one of the profile.
+    model, pretrained
+        As for `open_model`.
+    embeddings
+        Parquet file with the columns `id` and `vector`, instead of a model.
+
+    Returns
+    -------
+    dict
+        What `frozen.score` returns, with the digest of the dataset and the name of the model.
+
+    """
+    info = open_dataset(place, settings)
+    samples = read_samples(info)
+    test_set = frozen.benchmark_set(samples)
+    if embeddings:
+        tiles_td, captions_cd = frozen.read_embeddings(embeddings, test_set)
+        name = f"{embeddings.name} ({sha256_file(embeddings)[:16]})"
+    else:
+        loaded, batch_size = open_model(model, pretrained, settings), settings.evaluation.batch_size
+        tiles_td = embed_samples(loaded, info, test_set.samples, batch_size)
+        captions_cd = embed_texts(loaded, test_set.captions_c, batch_size)
+        name = " ".join(filter(None, (model or "promoted run", pretrained)))
+    scored = frozen.score(test_set, tiles_td, captions_cd, settings.evaluation, samples)
+    return {"model": name, "dataset_digest": info.digest, **scored}
+
+
+def write_items(path: Path, settings: Settings, place: str = "") -> int:
+    """Write the list of what must be embedded for the frozen benchmark.
+
+    Parameters
+    ----------
+    path
+        Parquet file to write.
+    settings
+        All settings of the profile.
+    place
+        Folder or URL of a dataset; empty for the newest one of the profile.
+
+    Returns
+    -------
+    int
+        Number of items.
+
+    """
+    table = frozen.items_table(frozen.benchmark_set(read_samples(open_dataset(place, settings))))
+    with atomic_write(path) as temporary:
+        pq.write_table(table, temporary)
+    return int(table.num_rows)
+
+
+def catalogue_benchmark(
+    path: Path, settings: Settings, *, place: str = "", model: str = "", pretrained: str = "", num_others: int = 1000
+) -> dict[str, Any]:
+    """Score a model on the objects of a catalogue.
+
+    Parameters
+    ----------
+    path
+        CSV file of the objects; see `catalogue.read_catalogue`.
+    settings
+        All settings of the profile; the section `evaluation` is used.
+    place
+        Folder or URL of a dataset; empty for the newest one of the profile.
+    model, pretrained
+        As for `open_model`.
+    num_others
+        Number of tiles without an object that are ranked too.
+
+    Returns
+    -------
+    dict
+        Facts of the catalogue and the dataset, the counts `classes`, and the list `metrics`.
+
+    """
+    objects = catalogue.read_catalogue(path)
+    info = open_dataset(place, settings)
+    samples = read_samples(info)
+    pairs = catalogue.match_objects(objects, samples)
+    run_dir, batch_size = run_folder(model, settings), settings.evaluation.batch_size
+    object_set = classes.make_object_set(objects, samples, pairs, trained_proposals(run_dir, samples), num_others)
+    models = {"model": open_model(model, pretrained, settings)}
+    if run_dir:
+        base = load_model(read_model_settings(run_dir), read_facts(run_dir)["seed"])
+        models["base"] = prepare_for_embedding(base, settings.evaluation.precision)
+    scores = {
+        name: cosine_scores(
+            embed_phrases(loaded, object_set.classes, OBJECT_PROMPTS, batch_size),
+            embed_samples(loaded, info, object_set.samples, batch_size),
+        )
+        for name, loaded in models.items()
+    }
+    documents = [f"{metadata_text(sample)} {sample.captions[0]}" for sample in object_set.samples]
+    scores["bm25"] = bm25_scores(object_set.classes, documents)
+    scores["random"] = np.zeros_like(scores["bm25"])  # all tied: exactly the expectation by chance
+    counts = classes.class_counts(objects, object_set)
+    return {
+        "catalogue": path.name, "catalogue_sha256": sha256_file(path), "dataset_digest": info.digest,
+        "model": " ".join(filter(None, (model or "promoted run", pretrained))),
+        "num_objects": len(objects), "num_in_tiles": sum(row["num_in_tiles"] for row in counts),
+        "num_in_training": sum(row["num_in_training"] for row in counts) if run_dir else None,
+        "num_tiles": len(object_set.samples), "classes": counts,
+        "metrics": classes.class_metrics(object_set, scores, settings.evaluation.bootstrap, settings.evaluation.seed),
+    }  # fmt: skip
+
+
+def trained_proposals(run_dir: Path | None, samples: list[Sample]) -> frozenset[str]:
+    """List the proposals that a run was trained on.
+
+    Parameters
+    ----------
+    run_dir
+        Folder of the run; None for a model of others, whose training data are unknown.
+    samples
+        Rows of the dataset that is scored, in which no tile has another split than in the run's dataset.
+
+    Returns
+    -------
+    frozenset of str
+        Ids of the proposals with a tile in train, of the run's dataset if its folder is there.
+
+    """
+    if run_dir is None:
+        return frozenset()
+    home = run_dir.parent.parent / "datasets" / read_facts(run_dir)["dataset_digest"]
+    known = read_samples(read_dataset(home)) if home.is_dir() else samples
+    return frozenset(sample.proposal_id for sample in known if sample.split == "train")

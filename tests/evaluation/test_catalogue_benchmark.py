@@ -1,0 +1,235 @@
+"""Objects of a catalogue: read, matched to tiles by their WCS, and ranked by class."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from astropy.io import fits
+from astropy.wcs import WCS
+from evaluation_samples import sample
+
+from hubbleclip.config.settings import TileSettings
+from hubbleclip.core.errors import EvaluationError
+from hubbleclip.core.io import sha256_file
+from hubbleclip.core.records import Sample
+from hubbleclip.evaluation.benchmarks.catalogue import SkyObject, match_objects, read_catalogue
+from hubbleclip.evaluation.benchmarks.classes import class_counts, class_metrics, make_object_set
+from hubbleclip.evaluation.metrics.ranking import resampled_precision
+from hubbleclip.images.tiling import tile_file
+from hubbleclip.images.wcs import tile_geometries
+
+REAL = Path(__file__).parents[3] / "shared/data/hst_fits"
+SIZE_PX, SCALE_DEG = 100, 0.05 / 3600
+GEOMETRY = ("ra_deg", "dec_deg", "corners_deg", "pixel_scale_arcsec", "wcs")
+
+
+def frame(ra_deg: float, dec_deg: float, angle_deg: float = 0.0, frame_name: str = "ICRS") -> WCS:
+    """WCS of an image whose pixel (150, 150), counted from 0, is at a position."""
+    turn = np.radians(angle_deg)
+    wcs = WCS(naxis=2)
+    wcs.wcs.ctype = ["RA---TAN", "DEC--TAN"]
+    wcs.wcs.crval, wcs.wcs.crpix = [ra_deg, dec_deg], [151, 151]
+    wcs.wcs.cd = SCALE_DEG * np.array([[-np.cos(turn), np.sin(turn)], [np.sin(turn), np.cos(turn)]])
+    wcs.wcs.radesys = frame_name
+    return wcs
+
+
+def tiles_of(wcs: WCS, proposal: int, first: int, split: str = "test", **changes) -> list[Sample]:
+    """Nine tiles of an image of 300 x 300 pixels."""
+    starts = [(y, x) for y in (0, 100, 200) for x in (0, 100, 200)]
+    return [
+        replace(
+            sample(first + index, proposal, split), ra_deg=at.ra_deg, dec_deg=at.dec_deg, corners_deg=at.corners_deg,
+            pixel_scale_arcsec=at.pixel_scale_arcsec, wcs=at.wcs, **changes,
+        )
+        for index, at in enumerate(tile_geometries(wcs, starts, SIZE_PX))
+    ]  # fmt: skip
+
+
+def at_pixel(wcs: WCS, x: float, y: float, class_name: str = "lens", radius_arcsec: float = 0.0) -> SkyObject:
+    ra, dec = wcs.all_pix2world([[x, y]], 0)[0]
+    return SkyObject(ra_deg=float(ra), dec_deg=float(dec), class_name=class_name, radius_arcsec=radius_arcsec)
+
+
+@pytest.mark.parametrize(
+    ("place", "angle"), [((40.0, -1.0), 0), ((0.0003, 12.0), 37), ((200.0, 89.9), 120), ((359.9999, -60.0), 200)]
+)
+def test_objects_are_matched_to_the_tile_of_their_pixel_and_no_other(place, angle):
+    wcs = frame(*place, angle)
+    tiles = [*tiles_of(wcs, 1, 0), *tiles_of(frame(100, 50), 2, 20)]
+    rng = np.random.default_rng(0)
+    pixels = np.concatenate([rng.uniform(-0.4, 299.4, (40, 2)), rng.uniform(301, 900, (10, 2))])
+    objects = [at_pixel(wcs, *xy) for xy in pixels]
+    expected = [
+        (number, 3 * int((y + 0.5) // SIZE_PX) + int((x + 0.5) // SIZE_PX)) for number, (x, y) in enumerate(pixels[:40])
+    ]
+    assert match_objects(objects, tiles) == expected
+
+
+def test_a_circle_that_reaches_into_a_tile_is_a_match():
+    wcs = frame(10, 10, 20)
+    tiles = tiles_of(wcs, 1, 0)
+    outside = [at_pixel(wcs, 149.5, 299.5 + distance, radius_arcsec=1.0) for distance in (19.5, 20.5)]  # 20 px
+    assert match_objects(outside, tiles) == [(0, 7)]
+    corner = at_pixel(wcs, 99.5, 99.5, radius_arcsec=0.2)
+    assert [tile for _, tile in match_objects([corner], tiles)] == [0, 1, 3, 4]
+
+
+def test_a_tile_in_another_frame_is_matched_in_icrs():
+    galactic = frame(120.0, 30.0)
+    galactic.wcs.ctype, galactic.wcs.radesys = ["GLON-TAN", "GLAT-TAN"], ""
+    tiles = tiles_of(galactic, 1, 0)
+    centre = SkyObject(ra_deg=tiles[4].ra_deg, dec_deg=tiles[4].dec_deg, class_name="lens")
+    assert match_objects([centre], tiles) == [(0, 4)]
+
+
+def test_tiles_without_a_position_match_nothing():
+    wcs = frame(10, 10)
+    assert match_objects([at_pixel(wcs, 5, 5)], [replace(tiles_of(wcs, 1, 0)[0], wcs=None), sample(3)]) == []
+
+
+def test_a_catalogue_is_read_with_any_order_and_case_of_columns(tmp_path):
+    path = tmp_path / "c.csv"
+    path.write_text("\ufeffname, Class ,DEC_DEG,ra_deg,radius_arcsec\na,Edge-on_Disk,-3.5,360,\nb,jet,90,0,2.5\n")
+    assert read_catalogue(path) == [
+        SkyObject(ra_deg=0.0, dec_deg=-3.5, class_name="edge-on disk"),
+        SkyObject(ra_deg=0.0, dec_deg=90.0, class_name="jet", radius_arcsec=2.5),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [("ra_deg,dec_deg\n1,2\n", "no column class"), ("ra_deg,dec_deg,class\n", "no objects"),
+     ("ra_deg,dec_deg,class\n1,2,a\nx,2,a\n", "line 3"), ("ra_deg,dec_deg,class\n1,91,a\n", "line 2"),
+     ("ra_deg,dec_deg,class\n1,2\n", "line 2"), ("ra_deg,dec_deg,class\n1,nan,a\n", "line 2"), ("", "no column")],
+)  # fmt: skip
+def test_a_bad_catalogue_is_one_line_with_the_line(text, message, tmp_path):
+    (tmp_path / "c.csv").write_text(text)
+    with pytest.raises(EvaluationError, match=message) as caught:
+        read_catalogue(tmp_path / "c.csv")
+    assert "\n" not in str(caught.value)
+    with pytest.raises(EvaluationError, match="cannot be read"):
+        read_catalogue(tmp_path / "absent.csv")
+
+
+@pytest.fixture(scope="module")
+def scene():
+    """Three fields: the objects of the first are in train, one object is in two fields, and one is in no tile."""
+    fields = [frame(40, -1), frame(50, 2, 30), frame(60, 5, 80)]
+    splits = ("train", "test", "test")
+    samples = [
+        one
+        for number, (wcs, split) in enumerate(zip(fields, splits, strict=True))
+        for one in tiles_of(wcs, number, 100 * number, split)
+    ] + tiles_of(fields[1], 3, 900)  # the second field again, in another proposal
+    objects = [
+        at_pixel(fields[0], 50, 50, "ring"), at_pixel(fields[1], 50, 50, "ring"), at_pixel(fields[1], 250, 50, "jet"),
+        at_pixel(fields[2], 150, 150, "jet"), at_pixel(fields[2], 900, 900, "jet"), at_pixel(fields[2], 50, 50, "ring"),
+    ]  # fmt: skip
+    pairs = match_objects(objects, samples)
+    seen = frozenset(one.proposal_id for one in samples if one.split == "train")
+    return objects, samples, make_object_set(objects, samples, pairs, seen, num_others=10)
+
+
+def test_candidates_are_the_tiles_of_objects_and_others_in_order(scene):
+    _, _, object_set = scene
+    ids = [one.tile_id for one in object_set.samples]
+    assert ids == sorted(ids)
+    assert object_set.classes == ("jet", "ring")
+    assert object_set.is_positive_kt.sum(axis=1).tolist() == [3, 4]  # an object of the second field is in two tiles
+    assert len(ids) == 7 + 10
+
+
+def test_tiles_of_one_object_are_one_group_and_every_other_tile_is_alone(scene):
+    _, _, object_set = scene
+    _, sizes = np.unique(object_set.group_t, return_counts=True)
+    assert sorted(sizes.tolist()) == [1] * 13 + [2, 2]
+
+
+def test_objects_of_training_proposals_are_counted_by_class(scene):
+    objects, _, object_set = scene
+    assert class_counts(objects, object_set) == [
+        {"class": "jet", "num_objects": 3, "num_in_tiles": 2, "num_tiles": 3, "num_in_training": 0},
+        {"class": "ring", "num_objects": 3, "num_in_tiles": 3, "num_tiles": 4, "num_in_training": 1},
+    ]
+
+
+def test_metrics_by_class_and_scope_with_intervals_and_baselines(scene):
+    _, _, object_set = scene
+    perfect = object_set.is_positive_kt.astype(float)
+    scores = {"model": perfect, "base": 1 - perfect, "random": np.zeros_like(perfect)}
+    rows = class_metrics(object_set, scores, num_resamples=200, seed=1)
+    found = {(row["scope"], row["model"], row["class"], row["name"]): row for row in rows}
+    for name in ("jet", "ring", None):
+        best, chance = (found["all", model, name, "ap"] for model in ("model", "random"))
+        assert best["value"] == 1 and best["low"] < 1 == best["high"]
+        assert 0.1 < chance["value"] < 0.5
+    assert found["all", "model", "jet", "precision_at_1"]["value"] == 1
+    assert found["all", "model", "jet", "precision_at_5"]["value"] == pytest.approx(3 / 5)
+    assert found["all", "random", "ring", "precision_at_10"]["value"] == pytest.approx(4 / 17)
+    gain = found["all", "model", None, "ap_minus_base"]
+    assert gain["low"] > 0 and gain["value"] == pytest.approx(1 - found["all", "base", None, "ap"]["value"])
+    assert {row["scope"] for row in rows} == {"all", "unseen"}
+
+
+def test_tiles_of_training_are_absent_from_the_unseen_scope(scene):
+    _, _, object_set = scene
+    only_seen = np.where(object_set.is_seen_t, 1.0, 0.0) * np.ones((2, 1))  # ranks the tiles of training first
+    rows = class_metrics(object_set, {"model": only_seen}, num_resamples=100, seed=1)
+    values = {(row["scope"], row["class"], row["name"]): row["value"] for row in rows}
+    tied = 3 / (~object_set.is_seen_t).sum()
+    assert values["unseen", "ring", "precision_at_1"] == pytest.approx(tied, abs=1e-6)
+
+
+def test_a_catalogue_of_another_sky_says_so(scene):
+    objects, samples, _ = scene
+    with pytest.raises(EvaluationError, match="ICRS"):
+        make_object_set(objects, samples, [(0, 1)], frozenset(), 5)
+
+
+def test_precision_of_resamples_equals_that_of_copied_items_in_all_orders():
+    rng = np.random.default_rng(3)
+    for _ in range(50):
+        scores_i, positive_i = rng.integers(0, 4, 8).astype(float), rng.random(8) < 0.4
+        positive_i[0] = True
+        weights_i, top = rng.integers(0, 3, 8), int(rng.integers(1, 7))
+        copies = np.repeat(np.arange(8), weights_i)
+        orders = [
+            sorted(rng.permutation(len(copies)), key=lambda item: -scores_i[copies[item]])[:top] for _ in range(400)
+        ]
+        means = [positive_i[copies[order]].sum() / top for order in orders]
+        (found,) = resampled_precision(scores_i, positive_i, weights_i[None], top)
+        if positive_i[copies].any():
+            assert found == pytest.approx(np.mean(means), abs=0.12)
+        else:
+            assert np.isnan(found)
+
+
+@pytest.mark.real
+@pytest.mark.slow
+@pytest.mark.skipif(not REAL.is_dir(), reason="the real files are not beside the project")
+def test_lenses_and_planets_of_real_files_are_found_in_their_own_tiles(tmp_path):
+    places = {
+        "SDSSJ0029-0055.fits": ("lens", 7.282375, -0.930694),
+        "SDSSJ0737+3216.fits": ("lens", 114.368542, 32.271833),
+    }
+    for name in ("icpf27deq_drz.fits", "ib2s16xsq_drz.fits", "ibol02bvq_drz.fits"):  # Neptune in three years
+        header = fits.getheader(REAL / name)
+        places[name] = ("neptune", header["RA_TARG"], header["DEC_TARG"])
+    (tmp_path / "c.csv").write_text(
+        "class,ra_deg,dec_deg\n" + "".join(f"{name},{ra},{dec}\n" for name, ra, dec in places.values())
+    )
+    samples, files = [], []
+    for name in places:
+        for tile in tile_file(REAL / name, sha256_file(REAL / name), TileSettings(), name).tiles:
+            geometry = {column: getattr(tile.geometry, column) for column in GEOMETRY}
+            samples.append(replace(sample(len(files)), tile_id=tile.tile_id, proposal_id=name, **geometry))
+            files.append(name)
+    objects = read_catalogue(tmp_path / "c.csv")
+    pairs = match_objects(objects, samples)
+    assert {(number, files[tile]) for number, tile in pairs} == set(enumerate(places))
+    object_set = make_object_set(objects, samples, pairs, frozenset({"icpf27deq_drz.fits"}), num_others=10)
+    assert [(row["class"], row["num_in_tiles"], row["num_in_training"]) for row in class_counts(objects, object_set)] == [
+        ("lens", 2, 0), ("neptune", 3, 1),
+    ]  # fmt: skip

@@ -1,0 +1,156 @@
+"""The frozen image-text benchmark: its rule, its items, and features of other programs."""
+
+import hashlib
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from evaluation_samples import sample
+
+from hubbleclip.config.settings import EvaluationSettings
+from hubbleclip.core.errors import EvaluationError
+from hubbleclip.core.vectors import unit
+from hubbleclip.dataset.splits.benchmark_rule import is_benchmark_program, program_number
+from hubbleclip.evaluation.benchmarks.frozen import (
+    benchmark_set,
+    caption_ids,
+    identity,
+    items_table,
+    read_embeddings,
+    score,
+)
+
+TITLES = Path(__file__).parents[3] / "shared/data/proposals/titles.tsv"
+DRAWN = (5086, 5121, 5122, 5147, 5154, 5161, 5182, 5215, 5217, 5266)
+"""The first programmes from 5054 on that the rule draws, as the protocol names them."""
+SETTINGS = EvaluationSettings(bootstrap=100)
+
+
+def made_samples(tiles_each=2):
+    """Tiles of the first programmes, drawn or not, half of them in train."""
+    numbers = [*DRAWN, 5054, 5085]
+    return [
+        replace(sample(index * 10 + tile, group), proposal_id=f"hst:{number}", split="train" if group % 2 else "test")
+        for index, (group, number) in enumerate(enumerate(numbers))
+        for tile in range(tiles_each)
+    ]
+
+
+@pytest.fixture(scope="module")
+def test_set():
+    return benchmark_set(made_samples())
+
+
+def write(path, ids, vectors):
+    pq.write_table(pa.table({"id": ids, "vector": [list(map(float, one)) for one in vectors]}), path)
+    return path
+
+
+def made_features(test_set, seed=0):
+    """Ids of all items, and vectors that are near for a tile and its own caption."""
+    rng = np.random.default_rng(seed)
+    captions = rng.normal(size=(len(test_set.captions_c), 16))
+    tiles = captions[test_set.caption_t] + 0.1 * rng.normal(size=(len(test_set.samples), 16))
+    ids = [*(one.tile_id for one in test_set.samples), *caption_ids(test_set)]
+    return ids, np.concatenate([tiles, captions])
+
+
+def test_the_rule_is_the_hash_of_the_protocol():
+    for number in range(5054, 5300):
+        digest = hashlib.sha256(f"hubble-image-text-1:{number}".encode()).digest()
+        assert is_benchmark_program(str(number)) == (int.from_bytes(digest[:6], "big") / 2**48 < 0.1)
+    assert [number for number in range(5086, 5267) if is_benchmark_program(str(number))][:3] == [5086, 5103, 5118]
+    assert all(is_benchmark_program(str(number)) for number in DRAWN)
+
+
+@pytest.mark.real
+@pytest.mark.skipif(not TITLES.is_file(), reason="the real data are not beside the project")
+def test_the_programmes_of_the_protocol_are_those_of_the_rule():
+    numbers = [line.split("\t")[0] for line in TITLES.read_text().splitlines()[1:]]
+    drawn = [number for number in numbers if is_benchmark_program(number)]
+    page = (Path(__file__).parents[2] / "docs/benchmark.md").read_text()
+    assert (len(numbers), len(drawn)) == (10755, 1120)
+    assert hashlib.sha256("\n".join(drawn).encode()).hexdigest() in page
+
+
+@pytest.mark.parametrize(
+    ("proposal_id", "number"), [("hst:5086", "5086"), ("mast:05086", "5086"), ("local:unknown", None), ("a:GO-5", None)]
+)
+def test_numbers_are_read_from_ids_of_proposals(proposal_id, number):
+    assert program_number(proposal_id) == number
+
+
+def test_the_test_set_has_all_tiles_of_drawn_programmes_of_any_split_and_no_other(test_set):
+    assert {one.proposal_id for one in test_set.samples} == {f"hst:{number}" for number in DRAWN}
+    assert len(test_set.samples) == 2 * len(DRAWN)
+    assert identity(test_set, made_samples())["num_programs_in_train"] == 5
+
+
+def test_items_have_each_caption_once_and_no_answer(test_set):
+    rows = items_table(test_set).to_pylist()
+    assert {row["id"] for row in rows if row["kind"] == "text"} == {f"hst:{number}" for number in DRAWN}
+    assert all((row["text"] is None) == (row["kind"] == "image") for row in rows)
+    assert set(items_table(test_set).column_names) == {"id", "kind", "text"}
+
+
+def test_the_hash_of_the_items_changes_with_a_caption_or_a_pair(test_set):
+    samples = made_samples()
+    same = identity(benchmark_set(samples[::-1]), samples)["items_sha256"]
+    changed = [replace(samples[0], captions=["Another text of the proposal.", "b"]), *samples[1:]]
+    changed[1] = replace(changed[1], captions=changed[0].captions)
+    assert identity(test_set, samples)["items_sha256"] == same
+    assert identity(benchmark_set(changed), samples)["items_sha256"] != same
+    assert identity(benchmark_set(samples[1:]), samples)["items_sha256"] != same
+
+
+def test_a_dataset_without_such_programmes_says_so():
+    with pytest.raises(EvaluationError, match="more programmes"):
+        benchmark_set([replace(one, proposal_id="hst:5054") for one in made_samples()])
+
+
+def test_features_of_a_file_are_scored_in_both_directions_beside_baselines(test_set, tmp_path):
+    ids, vectors = made_features(test_set)
+    order = np.random.default_rng(1).permutation(len(ids))
+    path = write(tmp_path / "f.parquet", [*(ids[i] for i in order), "other"], [*vectors[order], np.ones(16)])
+    result = score(test_set, *read_embeddings(path, test_set), SETTINGS, made_samples())
+    values = {(row["model"], row["name"]): row for row in result["metrics"]}
+    assert values["model", "i2t_recall_at_1"]["value"] == values["model", "t2i_recall_at_1"]["value"] == 1
+    assert values["model", "i2t_recall_at_1"]["low"] < 1 == values["model", "i2t_recall_at_1"]["high"]
+    assert values["random", "i2t_recall_at_1"]["value"] == pytest.approx(1 / len(DRAWN))
+    assert ("bm25", "t2i_median_rank") in values
+
+
+def test_vectors_of_any_length_and_width_give_directions(test_set, tmp_path):
+    ids, vectors = made_features(test_set)
+    table = pa.table({"id": ids, "vector": pa.FixedSizeListArray.from_arrays((3 * vectors).astype("f4").ravel(), 16)})
+    pq.write_table(table, tmp_path / "f.parquet")
+    tiles_td, captions_cd = read_embeddings(tmp_path / "f.parquet", test_set)
+    assert np.allclose(np.concatenate([tiles_td, captions_cd]), unit(vectors), atol=1e-6)
+
+
+def test_a_file_that_cannot_be_scored_says_what_is_wrong(test_set, tmp_path):
+    ids, vectors = made_features(test_set)
+    path = tmp_path / "f.parquet"
+
+    def problem() -> str:
+        with pytest.raises(EvaluationError) as caught:
+            read_embeddings(path, test_set)
+        assert "\n" not in str(caught.value)
+        return str(caught.value)
+
+    assert "cannot be read" in problem()
+    write(path, ids[:-2], vectors[:-2])
+    assert "lacks 2 ids" in problem() and ids[-1] in problem()
+    write(path, [*ids, ids[0]], [*vectors, vectors[0]])
+    assert "repeats an id" in problem()
+    write(path, ids, [*vectors[:-1], np.zeros(16)])
+    assert f"vector of {ids[-1]}" in problem()
+    write(path, ids, [*vectors[:-1], np.full(16, np.nan)])
+    assert f"vector of {ids[-1]}" in problem()
+    write(path, ids, [*vectors[:-1], np.ones(3)])
+    assert "one length" in problem()
+    pq.write_table(pa.table({"id": ids, "feature": [0] * len(ids)}), path)
+    assert "`id` and `vector`" in problem()

@@ -1,0 +1,135 @@
+"""`hubbleclip benchmark`, from a dataset and a model to its figures."""
+
+import json
+from dataclasses import replace
+from itertools import product
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from astropy.wcs import WCS
+from finished_runs import made_run, run_command
+from squares_dataset import PLACES, made_png, made_sample, make_dataset
+
+from hubbleclip.cli.app import main
+from hubbleclip.config.settings import ShardSettings, read_settings
+from hubbleclip.core.errors import EvaluationError
+from hubbleclip.dataset.build import build_dataset
+from hubbleclip.dataset.manifest import read_dataset
+from hubbleclip.images.wcs import tile_geometries
+from hubbleclip.pipeline.benchmark import catalogue_benchmark, frozen_benchmark, run_folder
+from hubbleclip.training.checkpoints import load_run_model
+from hubbleclip.training.export.open_clip_folder import merged, write_open_clip
+from hubbleclip.training.models.trained_model import load_model
+
+NUM_GROUPS = 60
+
+
+@pytest.fixture(scope="module")
+def profile(tmp_path_factory):
+    """A dataset whose proposals have the numbers 0 to 59, and a run on it; settings with few resamples."""
+    root = tmp_path_factory.mktemp("data") / "demo"
+    dataset_dir = make_dataset(root / "datasets", NUM_GROUPS)
+    run_dir = made_run(root, digest=dataset_dir.name)
+    settings = read_settings("demo", {"data": str(root.parent), "evaluation": {"bootstrap": 100}})
+    return settings, dataset_dir, run_dir
+
+
+def test_a_run_and_features_of_it_in_a_file_have_the_same_score(profile, tmp_path, capsys):
+    settings, dataset_dir, run_dir = profile
+    common = (
+        "benchmark",
+        "--frozen",
+        "--dataset",
+        dataset_dir,
+        "--data",
+        settings.data,
+        "--set",
+        "evaluation.bootstrap=100",
+    )
+    run_command(*common, "--items", tmp_path / "items.parquet")
+    rows = pq.read_table(tmp_path / "items.parquet").to_pylist()
+    model, info = load_model(run_dir), read_dataset(dataset_dir)
+    names = [row["id"] for row in rows if row["kind"] == "image"]
+    for name, content in zip(names, info.read_tile_images(names), strict=True):
+        (tmp_path / f"{name}.png").write_bytes(content)
+    vectors = model.embed([row["text"] or tmp_path / f"{row['id']}.png" for row in rows])
+    table = pa.table({"id": [row["id"] for row in rows], "vector": vectors.tolist()})
+    pq.write_table(table, tmp_path / "features.parquet")
+    run_command(*common, "--embeddings", tmp_path / "features.parquet", "--out", tmp_path / "scores.json")
+    assert "hubble-image-text-1" in capsys.readouterr().out
+    ours = frozen_benchmark(settings, place=str(dataset_dir), model=str(run_dir))
+    theirs = json.loads((tmp_path / "scores.json").read_text())
+    assert theirs["metrics"] == ours["metrics"]
+    assert {name: theirs[name] for name in ("dataset_digest", "items_sha256", "num_tiles")} == {
+        "dataset_digest": info.digest, "items_sha256": ours["items_sha256"], "num_tiles": len(names),
+    }  # fmt: skip
+
+
+def test_an_exported_folder_has_the_score_of_its_run(profile, tmp_path):
+    settings, dataset_dir, run_dir = profile
+    write_open_clip(merged(load_run_model(run_dir)), tmp_path)
+    scores = [frozen_benchmark(settings, place=str(dataset_dir), model=str(one)) for one in (run_dir, tmp_path)]
+    values = [[row["value"] for row in one["metrics"]] for one in scores]
+    assert np.allclose(*values, atol=1e-6)
+
+
+def test_names_of_models_are_runs_folders_or_architectures(profile, tmp_path):
+    settings, _, run_dir = profile
+    assert run_folder(run_dir.name[:20], settings) == run_folder(str(run_dir), settings) == run_dir
+    assert run_folder("ViT-B-16", settings) is None
+
+
+def placed_dataset(folder):
+    """A dataset of 20 tiles, each of its own field; the objects at their centres are its catalogue."""
+    pngs, samples, lines = {}, [], ["ra_deg,dec_deg,class,name"]
+    for group in range(20):
+        wcs = WCS(naxis=2)
+        wcs.wcs.ctype, wcs.wcs.crval, wcs.wcs.crpix = ["RA---TAN", "DEC--TAN"], [10 * group, 3 * group], [32.5, 32.5]
+        wcs.wcs.cdelt = [-1e-5, 1e-5]
+        (at,) = tile_geometries(wcs, [(0, 0)], 64)
+        png = made_png(group, 0)
+        one = made_sample(group, 0, ("train", "train", "val", "test")[group % 4], png)
+        place = {name: getattr(at, name) for name in ("ra_deg", "dec_deg", "corners_deg", "pixel_scale_arcsec", "wcs")}
+        samples.append(replace(one, **place))
+        pngs[one.tile_id] = png
+        lines.append(f"{10 * group},{3 * group},square_at_the_{PLACES[group % 4]},object {group}")
+    built = build_dataset(samples, pngs.__getitem__, folder, ShardSettings(), contract_version="1", code_version="t")
+    (folder / "objects.csv").write_text("\n".join(lines[:-4]) + "\n")  # four tiles show no object
+    return folder / built.dataset.digest, folder / "objects.csv"
+
+
+def test_objects_of_a_catalogue_are_scored_by_class_beside_baselines_and_their_leaks_are_named(tmp_path, capsys):
+    dataset_dir, catalogue = placed_dataset(tmp_path / "demo" / "datasets")
+    run_dir = made_run(tmp_path / "demo", digest=dataset_dir.name)
+    run_command(
+        "benchmark", catalogue, "--model", run_dir, "--dataset", dataset_dir, "--data", tmp_path,
+        "--others", 3, "--out", tmp_path / "scores.json", "--set", "evaluation.bootstrap=100",
+    )  # fmt: skip
+    printed = capsys.readouterr().out
+    result = json.loads((tmp_path / "scores.json").read_text())
+    assert (result["num_objects"], result["num_in_tiles"], result["num_tiles"]) == (16, 16, 16 + 3)
+    assert result["num_in_training"] == 8
+    assert {row["class"] for row in result["classes"]} == {f"square at the {place}" for place in PLACES}
+    found = {(row["scope"], row["model"], row["class"], row["name"]) for row in result["metrics"]}
+    for scope, model in product(("all", "unseen"), ("model", "base", "bm25", "random")):
+        assert (scope, model, None, "ap") in found
+    assert ("all", "model", None, "ap_minus_base") in found
+    means = {row["model"]: row["value"] for row in result["metrics"] if row["class"] is None and row["name"] == "ap"}
+    assert means["bm25"] > means["random"] + 0.2  # the caption of each tile names the place
+    assert "square at the left" in printed and "the proposals of 8 were in training" in " ".join(printed.split())
+
+
+def test_objects_in_no_tile_are_one_line(profile, tmp_path):
+    settings, dataset_dir, run_dir = profile
+    (tmp_path / "c.csv").write_text("ra_deg,dec_deg,class\n10,20,lens\n")
+    with pytest.raises(EvaluationError, match="0 of 1 objects"):
+        catalogue_benchmark(tmp_path / "c.csv", settings, place=str(dataset_dir), model=str(run_dir))
+
+
+@pytest.mark.parametrize("arguments", [[], ["c.csv", "--frozen"]])
+def test_the_command_needs_a_catalogue_or_the_frozen_benchmark(arguments, capsys):
+    with pytest.raises(SystemExit):
+        main(["benchmark", *arguments])
+    assert "--frozen" in capsys.readouterr().err
