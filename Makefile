@@ -1,5 +1,5 @@
 # hubbleclip: `make demo` builds, trains and evaluates the demo; `make help` lists the rest.
-PROFILE ?= demo
+PROFILE ?= $(or $(HUBBLECLIP_PROFILE),demo)
 PYTHON ?= python3
 VENV ?= .venv
 TORCH ?= auto

@@ -16,6 +16,7 @@ from hubbleclip.core.errors import HubbleclipError
 from hubbleclip.core.io import write_bytes, write_text
 from hubbleclip.core.layout import Layout
 from hubbleclip.core.records import Metric
+from hubbleclip.evaluation.names import SCORERS
 from hubbleclip.evaluation.report.figures import figure_bytes, retrieval_figure
 from hubbleclip.images.contact_sheet import render_sheet
 from hubbleclip.images.encode import decode_png
@@ -23,15 +24,8 @@ from hubbleclip.pipeline.status import read_status
 
 app = App()
 ROOT = Path(__file__).parents[1]
-MODELS = {
-    "fine_tuned": "this model",
-    "oracle": "oracle that knows the kind of object only",
-    "bm25": "text search by target, instrument and filter (BM25)",
-    "hybrid": "this model and text search, by reciprocal rank fusion",
-    "shuffled": "trained on shuffled pairs",
-    "base": "the same model untrained",
-    "random": "random",
-}
+MODELS = ("fine_tuned", "oracle", "bm25", "hybrid", "shuffled", "base", "random")
+"""Scorers of the README's table, in its order."""
 COLUMNS = {
     "i2t_accuracy_at_10pct": "image to text, top 10 %",
     "t2i_accuracy_at_10pct": "text to image, top 10 %",
@@ -109,8 +103,11 @@ def table(report: dict[str, object]) -> str:
     cells = {(m["model"], m["name"]): cell(m) for m in metrics}
     lines = [f"| | {' | '.join(COLUMNS.values())} |", f"|---|{'---|' * len(COLUMNS)}"]
     scored = {model for model, _ in cells}
-    for model, name in ((model, name) for model, name in MODELS.items() if model in scored):
-        lines.append(f"| {name} | {' | '.join(cells.get((model, column), '') for column in COLUMNS)} |")
+    lines += [
+        f"| {SCORERS[model].name} | {' | '.join(cells.get((model, column), '') for column in COLUMNS)} |"
+        for model in MODELS
+        if model in scored
+    ]
     return "\n".join(lines)
 
 

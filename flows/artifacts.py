@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image
 from prefect.artifacts import (
     create_image_artifact,
-    create_markdown_artifact,
+    create_link_artifact,
     create_progress_artifact,
     create_table_artifact,
     update_progress_artifact,
@@ -154,13 +154,17 @@ def show_report(layout: Layout, report_dir: Path, figure: bytes) -> None:
     """
     uri = data_uri("image/svg+xml", figure)
     create_image_artifact(uri, key="retrieval", description="Retrieval on the test split, with 95 % intervals")
-    create_markdown_artifact(places(layout, report_dir), key="report", description=f"Report {report_dir.name}")
+    link, text = report_link(layout, report_dir)
+    create_link_artifact(
+        link,
+        link_text=text,
+        key="report",
+        description=f"{text}. A browser that opens no files from a page opens the copied address.",
+    )
 
 
-def places(layout: Layout, report_dir: Path) -> str:
-    """Return a sentence that says where a report can be opened.
-
-    The text contains no link, because browsers block links from a web page to a local file.
+def report_link(layout: Layout, report_dir: Path) -> tuple[str, str]:
+    """Return the address of a report, and a text that says where it is.
 
     Parameters
     ----------
@@ -171,13 +175,14 @@ def places(layout: Layout, report_dir: Path) -> str:
 
     Returns
     -------
-    str
-        One sentence of Markdown.
+    tuple of str
+        Address of the page, in the remote store if there is one and else on the machine of this run; and the text.
 
     """
     index = report_dir / "index.html"
-    there = f" and at `{layout.store}/{layout.relative(index)}`" if layout.store else ""
-    return f"Open `{index.absolute()}` on the machine of this run{there}."
+    if layout.store:
+        return f"{layout.store}/{layout.relative(index)}", f"Report {report_dir.name} in the store"
+    return index.absolute().as_uri(), f"Report {report_dir.name} on the machine of this run: {index.absolute()}"
 
 
 def data_uri(kind: str, content: bytes) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 from prefect import flow
 
 from flows.artifacts import counted, record_asset, show_tiles
-from flows.scheduled import GROWN, UPDATED, emit, without_heartbeat
+from flows.scheduled import GROWN, UPDATED, emit, run_name, without_heartbeat
 from flows.tasks import PREFECT
 from hubbleclip.config.settings import Settings, read_settings
 from hubbleclip.pipeline import dataset as stages
@@ -15,7 +15,7 @@ from hubbleclip.pipeline.engine.execution import Execution
 from hubbleclip.pipeline.engine.stage import layout_of
 
 
-@flow(name="dataset")
+@flow(name="dataset", flow_run_name=run_name)
 def dataset(profile: str = "demo", overrides: dict[str, Any] | None = None) -> None:
     """Query the archive, cut new files into tiles and build the dataset. Finished work is not repeated.
 

@@ -25,11 +25,14 @@ from prefect.events.actions import CallWebhook, CancelFlowRun, ChangeFlowRunStat
 from prefect.exceptions import ObjectNotFound
 from prefect.workers.process import ProcessWorker
 
+from flows.scheduled import FORMER_NAMES
 from flows.scheduled_server import POOLS
 from hubbleclip.config.settings import FlowSettings
 from hubbleclip.core.errors import HubbleclipError
+from hubbleclip.core.version import code_version
 
-DECLARED = Path("prefect.yaml")
+DECLARED = Path(__file__).with_name("prefect.yaml")
+VERSION_VARIABLE = "CODE_VERSION"
 WEBHOOK_VARIABLE = "FAILURE_WEBHOOK_URL"
 OURS = "hubbleclip: "
 LONG = ("train", "pipeline")
@@ -64,27 +67,45 @@ def deploy(profile: str, overrides: dict[str, Any], settings: FlowSettings) -> l
     Raises
     ------
     HubbleclipError
-        When the current folder has no `prefect.yaml`, or Prefect cannot deploy it.
+        When Prefect cannot deploy `prefect.yaml`.
 
     """
-    if not DECLARED.is_file():
-        raise HubbleclipError(f"there is no {DECLARED} here: deploy from a clone of the repository")
     with get_client(sync_client=True) as client:
         wait_for_server(client)
         for pool in POOLS:
             create_pool(client, pool)
-        command = [sys.executable, "-m", "prefect", "deploy", "--all"]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        delete_former(client)
+        command = [sys.executable, "-m", "prefect", "deploy", "--all", "--prefect-file", str(DECLARED)]
+        variables = os.environ | {VERSION_VARIABLE: code_version()}
+        done = subprocess.run(command, capture_output=True, text=True, check=False, env=variables)
         if done.returncode:
             raise HubbleclipError(f"Prefect could not deploy {DECLARED}: {done.stderr.strip() or done.stdout.strip()}")
         declared = yaml.safe_load(DECLARED.read_text(encoding="utf-8"))["deployments"]
-        names = [f"{one['entrypoint'].rpartition(':')[2]}/{one['name']}" for one in declared]
+        names = [f"{one['entrypoint'].rpartition('.')[2]}/{one['name']}" for one in declared]
         ids = {name: client.read_deployment_by_name(name).id for name in names}
         for deployment_id in ids.values():
             parameters = DeploymentUpdate(parameters={"profile": profile, "overrides": overrides})
             client.update_deployment(deployment_id, parameters)
         replace_automations(client, automations(ids, settings))
     return names
+
+
+def delete_former(client: SyncPrefectClient) -> None:
+    """Delete deployments with names of earlier versions, whose triggers would start every run twice.
+
+    Parameters
+    ----------
+    client
+        Client of the Prefect server.
+
+    """
+    for name in FORMER_NAMES:
+        try:
+            deployment_id = client.read_deployment_by_name(name).id
+        except ObjectNotFound:
+            continue
+        client.delete_resource_owned_automations(f"prefect.deployment.{deployment_id}")
+        client.delete_deployment(deployment_id)
 
 
 def wait_for_server(client: SyncPrefectClient) -> None:
@@ -104,7 +125,7 @@ def wait_for_server(client: SyncPrefectClient) -> None:
     deadline = time.monotonic() + START_TIMEOUT_S
     while client.api_healthcheck() is not None:
         if time.monotonic() > deadline:
-            raise HubbleclipError(f"no Prefect server answers at {client.api_url}: start one with `make server`")
+            raise HubbleclipError(f"no Prefect server answers at {client.api_url}: start one with `hubbleclip server`")
         time.sleep(1)
 
 

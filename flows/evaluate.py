@@ -8,7 +8,7 @@ from prefect import flow
 from prefect.artifacts import create_table_artifact
 
 from flows.artifacts import show_report
-from flows.scheduled import PROMOTED, emit
+from flows.scheduled import PROMOTED, emit, run_name
 from flows.tasks import PREFECT
 from hubbleclip.config.settings import Settings, read_settings
 from hubbleclip.core.records import Promotion, to_row
@@ -18,7 +18,7 @@ from hubbleclip.pipeline.engine.execution import Execution
 from hubbleclip.pipeline.engine.stage import layout_of
 
 
-@flow(name="evaluate")
+@flow(name="evaluate", flow_run_name=run_name)
 def evaluate(profile: str = "demo", overrides: dict[str, Any] | None = None) -> None:
     """Report on the run trained on the newest dataset, and promote it if it is better on val than the promoted run.
 

@@ -6,13 +6,13 @@ from typing import Any
 
 from prefect import flow
 
-from flows.scheduled import is_scheduled
+from flows.scheduled import is_scheduled, run_name
 from flows.tasks import PREFECT
 from hubbleclip.config.settings import read_settings
 from hubbleclip.pipeline import index as stage
 
 
-@flow(name="index")
+@flow(name="index", flow_run_name=run_name)
 def index(profile: str = "demo", overrides: dict[str, Any] | None = None) -> None:
     """Embed every tile that the promoted model has not seen, and add it to the search index.
 

@@ -9,7 +9,7 @@ from prefect.deployments import run_deployment
 
 from flows.dataset import run_dataset
 from flows.evaluate import run_evaluate
-from flows.scheduled import without_heartbeat
+from flows.scheduled import FORMER_NAMES, run_name, without_heartbeat
 from flows.tasks import PREFECT
 from flows.train import run_train
 from hubbleclip.config.settings import Settings, read_settings
@@ -17,7 +17,7 @@ from hubbleclip.core.errors import TrainingError
 from hubbleclip.pipeline.index import index_promoted
 
 
-@flow(name="pipeline")
+@flow(name="pipeline", flow_run_name=run_name)
 def pipeline(profile: str = "demo", overrides: dict[str, Any] | None = None) -> None:
     """Build the dataset, train the model, evaluate the run and index all tiles by the promoted model.
 
@@ -57,6 +57,7 @@ def start_training(settings: Settings, parameters: dict[str, Any]) -> None:
     if not deployment:
         PREFECT.run_stage("train", run_train, settings)
         return
+    deployment = FORMER_NAMES.get(deployment, deployment)
     run = run_deployment(deployment, parameters=parameters)
     if run.state is None or not run.state.is_completed():  # type: ignore[union-attr]
         raise TrainingError(f"the run of deployment {deployment} did not complete: see its page in the Prefect UI")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 from contextlib import AbstractContextManager
+from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 from prefect import runtime
@@ -15,6 +17,53 @@ log = logging.getLogger("hubbleclip.flows")
 
 UPDATED, GROWN = "hubbleclip.dataset.updated", "hubbleclip.dataset.grown"
 FINISHED, PROMOTED = "hubbleclip.run.finished", "hubbleclip.run.promoted"
+
+
+FORMER_NAMES = {
+    f"{flow}/{name}": f"{flow}/{flow}-{name}"
+    for flow, name in (
+        ("dataset", "nightly"),
+        ("train", "gpu"),
+        ("evaluate", "cpu"),
+        ("index", "cpu"),
+        ("pipeline", "cpu"),
+    )
+}
+"""Names of deployments in earlier versions, which settings may still have, and their present names."""
+
+
+def run_name() -> str:
+    """Name the current flow run by its flow, its profile and its time.
+
+    Returns
+    -------
+    str
+        Name such as `dataset demo 2026-11-27 02:00`.
+
+    """
+    run = runtime.flow_run
+    return name_of_run(str(run.flow_name), str(run.parameters.get("profile", "demo")), run.scheduled_start_time)
+
+
+def name_of_run(flow: str, profile: str, started_at: datetime) -> str:
+    """Name a flow run.
+
+    Parameters
+    ----------
+    flow
+        Name of the flow.
+    profile
+        Name of the profile, or the path of its TOML file.
+    started_at
+        Time of the start, in UTC.
+
+    Returns
+    -------
+    str
+        Name of the run.
+
+    """
+    return f"{flow} {Path(profile).stem} {started_at:%Y-%m-%d %H:%M}"
 
 
 def is_scheduled() -> bool:

@@ -6,12 +6,13 @@ from typing import Any
 
 from prefect import flow
 
+from flows.scheduled import run_name
 from flows.tasks import PREFECT
 from hubbleclip.config.toml import Grid
 from hubbleclip.pipeline import sweep as stage
 
 
-@flow(name="sweep")
+@flow(name="sweep", flow_run_name=run_name)
 def sweep(profile: str, overrides: dict[str, Any], grid: Grid) -> list[dict[str, Any]]:
     """Train each combination on the newest dataset; combinations that are already trained are skipped.
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from functools import partial
 from inspect import getdoc
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -18,7 +19,7 @@ from prefect.utilities.callables import get_call_parameters
 
 from flows.artifacts import progress_artifact
 from flows.runners import TASK_RUNNERS
-from flows.scheduled import is_scheduled
+from flows.scheduled import is_scheduled, name_of_run
 from hubbleclip.config.settings import FlowSettings, Settings
 from hubbleclip.pipeline.engine.execution import Execution, Workers
 from hubbleclip.pipeline.engine.runners import RUNNERS
@@ -96,8 +97,9 @@ class PrefectExecution(Execution):
             return run(settings, self)
 
         flow: Flow[..., Result] = Flow(
-            subflow, name=name, description=getdoc(run), flow_run_name=label, validate_parameters=False, **retries
-        )
+            subflow, name=name, description=getdoc(run), validate_parameters=False,
+            flow_run_name=label or name_of_run(name, settings.profile, datetime.now(UTC)), **retries,
+        )  # fmt: skip
         return flow(settings)
 
     def show_progress(self, name: str) -> ShowProgress:

@@ -7,14 +7,14 @@ from typing import Any
 from prefect import flow
 
 from flows.artifacts import record_asset
-from flows.scheduled import FINISHED, emit
+from flows.scheduled import FINISHED, emit, run_name
 from flows.tasks import PREFECT
 from hubbleclip.config.settings import Settings, read_settings
 from hubbleclip.pipeline import train as stage
 from hubbleclip.pipeline.engine.execution import Execution
 
 
-@flow(name="train")
+@flow(name="train", flow_run_name=run_name)
 def train(profile: str = "demo", overrides: dict[str, Any] | None = None) -> None:
     """Train the model on the newest dataset, and also the shuffled-pairs baseline if the settings ask for it.
 

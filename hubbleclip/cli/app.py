@@ -9,6 +9,7 @@ import logging
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
@@ -18,14 +19,18 @@ from cyclopts import App, CycloptsError, Parameter
 from hubbleclip import __version__
 from hubbleclip.cli import benchmarking, checking, exporting, serving
 from hubbleclip.cli.interrupts import ending_on_interrupt
-from hubbleclip.cli.options import Options, PairOptions, Server
+from hubbleclip.cli.listing import add_listings
+from hubbleclip.cli.live import start_logging
+from hubbleclip.cli.options import DatasetPlace, Json, Options, PairOptions, Port, RunId, Server, TileId
 from hubbleclip.cli.output import print_facts, print_json, print_line, print_rows
 from hubbleclip.cli.query_output import TableFormat, print_query, write_query
 from hubbleclip.cli.running import import_experiment, redirect_caches, run_flow, run_in_process, should_poll_first
 from hubbleclip.cli.searching import SearchOptions
+from hubbleclip.cli.summary import print_summary
 from hubbleclip.core.errors import NO_ACCESS_ERRNOS, CatalogError, HubbleclipError
 from hubbleclip.core.layout import Layout
 from hubbleclip.core.printable import without_control
+from hubbleclip.core.short_ids import find_id
 
 if TYPE_CHECKING:
     from hubbleclip.config.settings import Settings
@@ -42,6 +47,7 @@ app.command(exporting.export)
 app.command(benchmarking.benchmark)
 app.command(serving.serve)
 app.command(serving.mcp)
+add_listings(app)
 
 
 @app.command
@@ -49,7 +55,9 @@ def ingest(
     options: Options = Options(),
     *,
     retry: Annotated[bool, Parameter(negative=(), help="Retry all failed items now.")] = False,
-    files: Annotated[bool, Parameter(help="Fetch files as well as metadata.")] = True,
+    files: Annotated[
+        bool, Parameter(help="Fetch files as well as metadata; --no-files fetches metadata alone.")
+    ] = True,
     from_raw: Annotated[bool, Parameter(negative=(), help="Read stored responses and send no requests.")] = False,
     server: Server = True,
 ) -> None:
@@ -103,7 +111,9 @@ def dataset(options: Options = Options(), *, server: Server = True) -> None:
 def train(
     options: Options = Options(),
     *,
-    sweep: Annotated[Path | None, Parameter(help="Train a grid: TOML settings whose values are lists.")] = None,
+    sweep: Annotated[
+        Path | None, Parameter(help="Train a grid: TOML file of settings whose values are lists, such as grid.toml.")
+    ] = None,
     server: Server = True,
 ) -> None:
     """Train on the newest dataset."""
@@ -125,6 +135,7 @@ def train(
 def evaluate(options: Options = Options(), *, server: Server = True) -> None:
     """Evaluate the run on the newest dataset and write its report."""
     run_stage("evaluate", options, server, "evaluate:evaluate")
+    print_summary(options)
 
 
 @app.command
@@ -139,12 +150,15 @@ def pipeline(options: Options = Options(), *, server: Server = True) -> None:
     stages = ("dataset:dataset", "train:train", "evaluate:evaluate", "index:index_promoted")
     run_stage("pipeline", options, server, *stages)
     print_status(options.settings())
+    print_summary(options)
 
 
 @app.command
 def demo(
     *,
-    data: Annotated[Path, Parameter(help="Folder of everything that is written.")] = Path("hubbleclip-demo"),
+    data: Annotated[Path, Parameter(help="Folder of everything that is written, such as hubbleclip-demo.")] = Path(
+        "hubbleclip-demo"
+    ),
     server: Server = True,
 ) -> None:
     """Run the whole pipeline on the simulated archive, in four to twelve minutes on two cores."""
@@ -173,7 +187,7 @@ def run_stage(flow: str, options: Options, server: bool, *stages: str) -> None:
 
 
 @app.command
-def compare(run: str, other: str, options: Options = Options()) -> None:
+def compare(run: RunId, other: RunId, options: Options = Options()) -> None:
     """Compare two runs on one report page, with their paired differences."""
     from hubbleclip.pipeline.compare_runs import compare as compare_runs
 
@@ -183,7 +197,12 @@ def compare(run: str, other: str, options: Options = Options()) -> None:
 
 
 @app.command
-def study(options: Options = Options(), *, steps: int = 100, num_seeds: int = 3) -> None:
+def study(
+    options: Options = Options(),
+    *,
+    steps: Annotated[int, Parameter(help="Steps of each training, such as 100.")] = 100,
+    num_seeds: Annotated[int, Parameter(help="Number of trainings of each choice, such as 3.")] = 3,
+) -> None:
     """Ablation study: train with one choice changed at a time and measure its effect; resumes where it stopped."""
     result = run_flow("experiments.study.flow", "study", options, steps=steps, num_seeds=num_seeds)
     names = ("name", "metric", "value", "low", "high")
@@ -192,16 +211,19 @@ def study(options: Options = Options(), *, steps: int = 100, num_seeds: int = 3)
 
 @app.command
 def pairs(
-    train: Path,
+    train: Annotated[Path, Parameter(help="Folder of JPEG pictures with captions.jsonl, such as press.")],
     options: PairOptions = PairOptions(),
     *,
-    test: Path | None = None,
+    test: Annotated[Path | None, Parameter(help="Another such folder to test on, such as press-test.")] = None,
     drop_related: Annotated[
         bool, Parameter(negative=(), help="With --test: train without pictures that are related to test pictures.")
     ] = False,
-    folds: int = 5,
-    draws: Annotated[int, Parameter(help="Number of times that the folds are drawn.")] = 3,
-    ask: Annotated[str, Parameter(help="Show the pictures that match this text, by the matcher trained before.")] = "",
+    folds: Annotated[int, Parameter(help="Number of folds of the cross-validation, such as 5.")] = 5,
+    draws: Annotated[int, Parameter(help="Number of times that the folds are drawn, such as 3.")] = 3,
+    ask: Annotated[
+        str,
+        Parameter(help="Show the pictures that match a text, such as 'a ring', by the matcher trained before."),
+    ] = "",
 ) -> None:
     """Train on a folder of JPEG images with captions.jsonl; test on another such folder, or by cross-validation."""
     if ask:
@@ -213,7 +235,7 @@ def pairs(
 
 
 @app.command
-def promoted(options: Options = Options(), *, json: bool = False) -> None:
+def promoted(options: Options = Options(), *, json: Json = False) -> None:
     """Show the run that is best on val so far, and the comparison by which it was promoted."""
     from hubbleclip.pipeline.promotion import read_promoted
 
@@ -225,7 +247,7 @@ def promoted(options: Options = Options(), *, json: bool = False) -> None:
 
 
 @app.command(name="server")
-def serve_prefect(options: Options = Options(), *, port: int = 4200) -> None:
+def serve_prefect(options: Options = Options(), *, port: Port = 4200) -> None:
     """Run a Prefect server and its web pages on loopback, for scheduled runs, until Ctrl-C."""
     from flows.scheduled_server import prefect_environment, serve
 
@@ -233,8 +255,8 @@ def serve_prefect(options: Options = Options(), *, port: int = 4200) -> None:
 
 
 @app.command
-def deploy(options: Options = Options(), *, port: int = 4200) -> None:
-    """Register the deployments of prefect.yaml and the automations; their runs use this profile and these settings."""
+def deploy(options: Options = Options(), *, port: Port = 4200) -> None:
+    """Register the deployments and automations of scheduled runs, which use this profile and these settings."""
     from flows.scheduled_server import prefect_environment
 
     settings = options.settings()
@@ -245,17 +267,23 @@ def deploy(options: Options = Options(), *, port: int = 4200) -> None:
     data = replace(options, data=settings.data)
     for name in deploy_all(options.profile, data.overrides(), settings.flows):
         print_line(f"deployed {name}")
+    api = os.environ["PREFECT_API_URL"]
+    print_line(f"pages    {api.removesuffix('/api')}/deployments")
+    print_line(f"next     hubbleclip worker{replace(options, data=settings.data.absolute()).flags()} --port {port}")
+    print_line("         then start `pipeline-cpu` on its page, or wait for `dataset-nightly` at 2:00 UTC")
 
 
 @app.command
 def worker(
     options: Options = Options(),
     *,
-    pool: Annotated[tuple[str, ...], Parameter(help="Work pools to serve: cpu, gpu.", negative=())] = (
+    pool: Annotated[
+        tuple[str, ...], Parameter(help="Work pool to serve, cpu or gpu; can be repeated.", negative=())
+    ] = (
         "cpu",
         "gpu",
     ),
-    port: int = 4200,
+    port: Port = 4200,
 ) -> None:
     """Execute scheduled runs of a server's work pools until Ctrl-C, which also stops active runs."""
     from flows.scheduled_server import prefect_environment, work
@@ -266,7 +294,7 @@ def worker(
 
 
 @app.command
-def status(options: Options = Options(), *, json: bool = False) -> None:
+def status(options: Options = Options(), *, json: Json = False) -> None:
     """Show what exists, what was rejected, and what is pending."""
     if not json:
         print_status(options.settings())
@@ -293,18 +321,18 @@ def print_status(settings: Settings) -> None:
 
 @app.command
 def sql(
-    query: str = "",
+    query: Annotated[str, Parameter(help="The query, such as 'FROM coverage'.")] = "",
     options: Options = Options(),
     *,
     views: Annotated[bool, Parameter(negative=(), help="List the views and searches with their meaning.")] = False,
     format: Annotated[TableFormat, Parameter(help="How the rows are written.")] = "table",  # noqa: A002
     out: Annotated[
-        Path | None, Parameter(help="File to write, as CSV, JSON or Parquet; a file there is replaced.")
+        Path | None, Parameter(help="File to write, such as rows.parquet, as CSV, JSON or Parquet; it is replaced.")
     ] = None,
     max_rows: Annotated[
-        int | None, Parameter(help="Largest number of rows; 100,000 by default, and all rows with --out.")
+        int | None, Parameter(help="Maximum number of rows, such as 1000; by default 100,000, and all rows with --out.")
     ] = None,
-    max_s: Annotated[float, Parameter(help="Time limit in seconds.")] = 60.0,
+    max_s: Annotated[float, Parameter(help="Time limit in seconds, such as 60.")] = 60.0,
 ) -> None:
     """Query the catalog in SQL, read-only and without access to files."""
     from hubbleclip.catalog.catalog import read_catalog
@@ -339,7 +367,7 @@ def migrate(options: Options = Options()) -> None:
 
 
 @app.command
-def explain(tile_id: str, options: Options = Options(), *, json: bool = False) -> None:
+def explain(tile_id: TileId, options: Options = Options(), *, json: Json = False) -> None:
     """Show the lineage of a tile: shard, product, observation, proposal."""
     from hubbleclip.catalog.catalog import read_catalog
     from hubbleclip.pipeline.lineage import explain_tile
@@ -352,7 +380,12 @@ def explain(tile_id: str, options: Options = Options(), *, json: bool = False) -
 
 
 @app.command
-def search(text: str = "", options: Options = Options(), *, wanted: SearchOptions = SearchOptions()) -> None:
+def search(
+    text: Annotated[str, Parameter(help="What the hits show, such as 'spiral galaxy'.")] = "",
+    options: Options = Options(),
+    *,
+    wanted: SearchOptions = SearchOptions(),
+) -> None:
     """Search tiles by a text, a tile, a picture or FITS file, or a proposal, with the promoted model."""
     from hubbleclip.cli.searching import Format, find_rows, print_hits
 
@@ -362,45 +395,74 @@ def search(text: str = "", options: Options = Options(), *, wanted: SearchOption
 
 
 @app.command
-def verify(dataset: str) -> None:
-    """Hash every byte of a dataset (a folder or a URL), and search for leaks between its splits by brute force."""
+def verify(dataset: DatasetPlace, options: Options = Options()) -> None:
+    """Hash every byte of a dataset, and search for leaks between its splits by brute force."""
     from hubbleclip.dataset.verify import find_faults
 
-    faults = list(find_faults(dataset))
+    place = find_dataset(dataset, options)
+    faults = list(find_faults(place))
     for fault in faults:
         sys.stderr.write(f"hubbleclip: {fault}\n")
     if faults:
         sys.exit(2)
-    print_line(f"{dataset} is intact")
+    print_line(f"{place} is intact")
 
 
 @app.command
 def publish(
-    folder: Path,
-    url: str,
+    folder: Annotated[
+        str,
+        Parameter(help="Folder of a dataset or of an exported model, or first characters of a digest, such as 022de0."),
+    ],
+    url: Annotated[str, Parameter(help="Where readers find datasets, such as s3://bucket/prefix or a folder.")],
+    options: Options = Options(),
     *,
     model: Annotated[
         bool, Parameter(negative=(), help="Publish an exported model; URL may be hf://owner/name.")
     ] = False,
 ) -> None:
-    """Verify a dataset's folder, then copy it below a URL (s3://bucket/prefix, or a folder) for other readers."""
+    """Verify a dataset's folder, then copy it below a URL for other readers."""
     if model:
         from hubbleclip.training.export.publish import publish_model
 
-        print_line(publish_model(folder, url))
+        print_line(publish_model(Path(folder), url))
         return
     from hubbleclip.dataset.publish import publish as publish_dataset
     from hubbleclip.dataset.verify import verify_dataset
 
-    verify_dataset(folder)
-    print_line(publish_dataset(folder, url))
+    place = find_dataset(folder, options)
+    verify_dataset(place)
+    print_line(publish_dataset(Path(place), url))
+
+
+def find_dataset(text: str, options: Options) -> str:
+    """Find the dataset that a person means.
+
+    Parameters
+    ----------
+    text
+        Folder, URL, or the first characters of the digest of a dataset of the profile.
+    options
+        Options of the command.
+
+    Returns
+    -------
+    str
+        Folder or URL.
+
+    """
+    if "/" in text or Path(text).exists():
+        return text
+    folder = Layout(options.settings().root).datasets
+    digests = [path.name for path in folder.glob("[!.]*")]
+    return str(folder / find_id(text, digests, kind="dataset", listed_by="hubbleclip datasets"))
 
 
 @app.command
 def tile(
-    files: Annotated[list[Path], Parameter(negative=())],
+    files: Annotated[list[Path], Parameter(negative=(), help="FITS or JPEG files, such as image.fits.")],
     *,
-    out_dir: Annotated[Path, Parameter(name="--out")],
+    out_dir: Annotated[Path, Parameter(name="--out", help="Folder of the tiles, such as tiles.")],
     options: Options = Options(),
 ) -> None:
     """Cut FITS or JPEG files, or folders of them, into tiles with an index and a contact sheet, without a catalog."""
@@ -422,7 +484,9 @@ def settings(options: Options = Options()) -> None:
 def simulate(
     options: Options = Options(),
     *,
-    faults: Annotated[str, Parameter(help="Faults to inject: storm, storm:SEED, or the path of a JSON plan.")] = "",
+    faults: Annotated[
+        str, Parameter(help="Faults to inject, such as storm or storm:SEED, or the path of a JSON plan.")
+    ] = "",
 ) -> None:
     """Serve the simulated archive until Ctrl-C; `GET /faults` counts the injected faults."""
     from hubbleclip.simulator.server.app import serve
@@ -434,35 +498,6 @@ def simulate(
     serve(settings.simulator, plan)
 
 
-class PrintableFormatter(logging.Formatter):
-    """Formatter whose lines have no control characters, because messages quote texts from outside."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        """Format a record.
-
-        Parameters
-        ----------
-        record
-            The record.
-
-        Returns
-        -------
-        str
-            One or more lines.
-
-        """
-        return without_control(super().format(record))
-
-
-def start_logging() -> None:
-    """Log to standard error. Libraries log errors only, because this project's own messages report the progress."""
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(PrintableFormatter("%(asctime)s %(message)s", datefmt="%H:%M:%S"))
-    logging.basicConfig(level=logging.ERROR, handlers=[handler])
-    logging.getLogger("hubbleclip").setLevel(logging.INFO)
-    logging.getLogger("stamina").setLevel(logging.ERROR)
-
-
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run a command. An error that the user can correct is printed as one line, with exit code 2.
 
@@ -472,9 +507,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         Arguments of the command line; None means the arguments of this process.
 
     """
-    start_logging()
+    handler = start_logging()
     try:
-        with ending_on_interrupt():
+        with ending_on_interrupt(), closing(handler):
             app(arguments, exit_on_error=False, print_error=False)
     except (HubbleclipError, CycloptsError) as error:
         fail(str(error))

@@ -28,21 +28,25 @@ SHOWN = (
 class BenchmarkOptions:
     """What is scored, and on which tiles."""
 
-    model: Annotated[str, Parameter(help="Run, exported folder, or open_clip's name; default: promoted run.")] = ""
-    pretrained: Annotated[str, Parameter(help="With open_clip's name: tag or file of the weights.")] = ""
+    model: Annotated[str, Parameter(help="Run, exported folder, or open_clip's name such as ViT-B-16.")] = ""
+    pretrained: Annotated[
+        str, Parameter(help="With open_clip's name: tag of the weights, such as openai, or a file.")
+    ] = ""
     embeddings: Annotated[
-        Path | None, Parameter(help="With --frozen: Parquet file (id, vector) instead of a model.")
+        Path | None, Parameter(help="With --frozen: file of (id, vector), such as vectors.parquet, for a model.")
     ] = None
     items: Annotated[
-        Path | None, Parameter(help="With --frozen: write what must be embedded to this Parquet file.")
+        Path | None, Parameter(help="With --frozen: write what must be embedded to a file, such as items.parquet.")
     ] = None
-    dataset: Annotated[str, Parameter(help="Folder or URL of a dataset; without it the profile's newest.")] = ""
-    others: Annotated[int, Parameter(help="Tiles without an object that are ranked too.")] = 1000
-    out: Annotated[Path | None, Parameter(help="Write all metrics to this JSON file.")] = None
+    dataset: Annotated[str, Parameter(help="Folder or URL of a dataset, such as data/d1; by default the newest.")] = ""
+    others: Annotated[int, Parameter(help="Tiles without an object that are ranked too, such as 1000.")] = 1000
+    out: Annotated[Path | None, Parameter(help="Write all metrics to a JSON file, such as metrics.json.")] = None
 
 
 def benchmark(
-    catalogue: Path | None = None,
+    catalogue: Annotated[
+        Path | None, Parameter(help="CSV file of objects with ra_deg, dec_deg and class, such as objects.csv.")
+    ] = None,
     options: Options = Options(),
     *,
     frozen: Annotated[bool, Parameter(negative=(), help="Score the frozen image-text benchmark.")] = False,

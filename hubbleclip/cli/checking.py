@@ -8,7 +8,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from hubbleclip.cli.options import Options
+from hubbleclip.cli.options import Json, Options
 from hubbleclip.cli.output import print_facts, print_json, print_line, print_rows
 from hubbleclip.cli.running import redirect_caches
 from hubbleclip.core.layout import Layout
@@ -17,8 +17,8 @@ from hubbleclip.core.layout import Layout
 def check_archive(
     options: Options = Options(),
     *,
-    json: bool = False,
-    keep: Annotated[Path | None, Parameter(help="Folder in which all answers are saved.")] = None,
+    json: Json = False,
+    keep: Annotated[Path | None, Parameter(help="Folder in which all answers are saved, such as answers.")] = None,
 ) -> None:
     """Check with a few requests whether an archive answers as the ingest needs, and estimate the ingest.
 

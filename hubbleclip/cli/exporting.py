@@ -7,13 +7,13 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from hubbleclip.cli.options import Options
+from hubbleclip.cli.options import Options, RunId
 from hubbleclip.cli.output import print_line
 
 
 def export(
-    run: str,
-    directory: Path,
+    run: RunId,
+    directory: Annotated[Path, Parameter(help="Folder to create, such as my-model.")],
     options: Options = Options(),
     *,
     transformers: Annotated[bool, Parameter(help="Write a CLIPModel too, for architectures of OpenAI.")] = True,

@@ -17,6 +17,8 @@ GRACE_S = 2.0
 INTERRUPTED = 128 + signal.SIGINT
 """Exit code that shells report for a process that Ctrl-C ended."""
 MESSAGE = b"hubbleclip: stopped; run the same command again to resume\n"
+SHOW_CURSOR = b"\x1b[?25h"
+"""Code that shows the cursor of a terminal, which a live bar hides."""
 STDERR = 2
 
 
@@ -43,7 +45,8 @@ def ending_on_interrupt() -> Iterator[None]:
 def _interrupt(number: int, frame: FrameType | None) -> None:
     """Print the line, raise KeyboardInterrupt, and end the process later if it has not ended by itself."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    os.write(STDERR, b"\n" * os.isatty(STDERR) + MESSAGE)  # a terminal shows ^C on the same line
+    is_terminal = os.isatty(STDERR)  # which shows ^C on the same line, and whose cursor a live bar may hide
+    os.write(STDERR, (b"\n" + SHOW_CURSOR) * is_terminal + MESSAGE)
     with Path(os.devnull).open("wb") as nowhere:
         os.dup2(nowhere.fileno(), STDERR)  # libraries that are interrupted print tracebacks
     threading.Thread(target=_end_after_grace, name="end-after-interrupt", daemon=True).start()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -18,14 +19,29 @@ class Options:
     """Options of every command that reads settings."""
 
     profile: Annotated[
-        str, Parameter(help="demo, hubble, jwst, local, paper, siglip2, or the path of a TOML file.")
-    ] = "demo"
-    data: Annotated[Path | None, Parameter(help="Root folder of all output.")] = None
-    local: Annotated[Path | None, Parameter(help="Folder of FITS files, for the profile local.")] = None
-    proposals: Annotated[Path | None, Parameter(help="JSON-lines file of proposals, for the profile local.")] = None
+        str,
+        Parameter(
+            help="Profile: demo, hubble, jwst, local, paper, siglip2, or the path of a TOML file such as "
+            "mine.toml. The variable HUBBLECLIP_PROFILE changes the default.",
+            env_var="HUBBLECLIP_PROFILE", show_env_var=False,
+        ),
+    ] = "demo"  # fmt: skip
+    data: Annotated[Path | None, Parameter(help="Root folder of all output, such as /data/hubble.")] = None
+    local: Annotated[
+        Path | None, Parameter(help="Folder of FITS files or pictures, for the profile local, such as ~/images.")
+    ] = None
+    proposals: Annotated[
+        Path | None,
+        Parameter(help="JSON-lines file of proposals, for the profile local, such as proposals.jsonl."),
+    ] = None
     set: Annotated[
-        tuple[str, ...], Parameter(help="One setting, as section.name=value.", negative=(), consume_multiple=False)
-    ] = ()
+        tuple[str, ...],
+        Parameter(
+            help="One setting, such as train.steps=100 or 'tiles.views=[\"native\"]'; can be repeated. "
+            "`hubbleclip settings` lists all.",
+            negative=(), consume_multiple=False, show_default=False,
+        ),
+    ] = ()  # fmt: skip
 
     def overrides(self) -> dict[str, Any]:
         """Collect the settings that the options change.
@@ -51,6 +67,18 @@ class Options:
                 set_path(values, path, str(value.absolute()))
         return values
 
+    def flags(self) -> str:
+        """Write the profile and the data root as options of a command.
+
+        Returns
+        -------
+        str
+            Text that begins with a space, such as ` --profile hubble`; empty for the defaults.
+
+        """
+        flags = {"--profile": "" if self.profile == "demo" else self.profile, "--data": str(self.data or "")}
+        return "".join(f" {name} {shlex.quote(value)}" for name, value in flags.items() if value)
+
     def settings(self) -> Settings:
         """Read the settings of the profile and apply the options.
 
@@ -69,12 +97,27 @@ class Options:
 class PairOptions(Options):
     """Options of `pairs`, which has its own default profile."""
 
-    profile: Annotated[str, Parameter(help="pairs, or the path of a TOML file.")] = "pairs"
+    profile: Annotated[
+        str, Parameter(help="Profile: pairs, or the path of a TOML file such as mine.toml.", env_var=())
+    ] = "pairs"
 
 
 Server = Annotated[
     bool,
     Parameter(
-        name="--server", negative="--no-server", help="Record the run on a Prefect server, by default a private one."
+        name="--server", negative="--no-server",
+        help="Record the run on a Prefect server, by default a private one; --no-server runs in this process alone.",
+    ),
+]  # fmt: skip
+Json = Annotated[bool, Parameter(negative=(), help="Print JSON, for programs.")]
+Port = Annotated[int, Parameter(help="Port of the Prefect server, such as 4200.")]
+DatasetPlace = Annotated[
+    str,
+    Parameter(
+        help="Folder or URL of a dataset, or the first characters of its digest, such as 022de0; see `datasets`."
     ),
 ]
+RunId = Annotated[
+    str, Parameter(help="Id of a finished run or its first characters, such as 20261127, or its folder; see `runs`.")
+]
+TileId = Annotated[str, Parameter(help="Id of a tile or its first characters, such as 13c199; `search` shows ids.")]

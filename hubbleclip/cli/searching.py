@@ -41,18 +41,22 @@ SHOWN = ("tile_id", "instrument", "filter", "target_name", "title")
 class SearchOptions:
     """What is searched for besides the text, and how hits are shown."""
 
-    like: Annotated[str, Parameter(help="Id of a tile that hits look like.")] = ""
-    image: Annotated[Path | None, Parameter(help="PNG, JPEG or FITS file that hits look like.")] = None
-    abstract: Annotated[str, Parameter(help="Number of a proposal whose abstract is searched for.")] = ""
-    cone: Annotated[str, Parameter(help='Only tiles in a cone, "RA DEC RADIUS" in degrees; or a name or "RA DEC".')] = (
-        ""
+    like: Annotated[
+        str, Parameter(help="Id of a tile that hits look like, or its first characters, such as 13c199.")
+    ] = ""
+    image: Annotated[Path | None, Parameter(help="PNG, JPEG or FITS file that hits look like, such as image.fits.")] = (
+        None
     )
+    abstract: Annotated[str, Parameter(help="Proposal whose abstract is searched for, such as hst:12345.")] = ""
+    cone: Annotated[
+        str, Parameter(help='Only tiles in a cone, such as "10.68 41.27 0.2" (degrees), or near a position or a name.')
+    ] = ""
     instrument: Annotated[str, Parameter(help="Only tiles of an instrument, such as WFC3/UVIS or WFC3.")] = ""
-    proposal: Annotated[str, Parameter(help="Only tiles of a proposal.")] = ""
+    proposal: Annotated[str, Parameter(help="Only tiles of a proposal, such as hst:12345.")] = ""
     mode: Annotated[Mode, Parameter(help="Rank by model, words or both.")] = Mode.BOTH
     group: Annotated[GroupBy, Parameter(help="Show one tile per proposal or patch of sky, or all.")] = GroupBy.PROPOSAL
-    k: Annotated[int, Parameter(name=("-k", "--k"), help="Maximum number of hits.")] = 10
-    format: Annotated[Format, Parameter(help="table, json, csv or votable.")] = Format.TABLE
+    k: Annotated[int, Parameter(name=("-k", "--k"), help="Maximum number of hits, such as 10.")] = 10
+    format: Annotated[Format, Parameter(help="How the hits are printed.")] = Format.TABLE
     json: Annotated[bool, Parameter(negative=(), help="The same as --format json.")] = False
 
     def check(self, text: str) -> None:

@@ -24,8 +24,10 @@ TOKEN = "HUBBLECLIP_TOKEN"  # noqa: S105
 def serve(
     options: Options = Options(),
     *,
-    host: Annotated[str, Parameter(help="Address; one other than loopback needs a token or --public.")] = LOOPBACK,
-    port: Annotated[int, Parameter(help="Port; 0 takes any free one.")] = PORT,
+    host: Annotated[
+        str, Parameter(help="Address, such as 0.0.0.0; one other than loopback needs a token or --public.")
+    ] = LOOPBACK,
+    port: Annotated[int, Parameter(help="Port, such as 8765; 0 takes any free one.")] = PORT,
     public: Annotated[bool, Parameter(negative=(), help="Let everybody who can connect search.")] = False,
 ) -> None:
     """Serve the search: pages, HTTP API and cone search, until Ctrl-C.

@@ -8,6 +8,7 @@ functions take its sections as arguments.
 from __future__ import annotations
 
 import tomllib
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -16,6 +17,7 @@ from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSetti
 
 from hubbleclip.config.base import Section
 from hubbleclip.config.captions import WRITTEN_KINDS, CaptionSettings
+from hubbleclip.config.hints import explain_error
 from hubbleclip.config.ingest import ArchiveSettings, FetchSettings, SimulatorSettings
 from hubbleclip.config.model import EvaluationSettings, IndexSettings, ModelSettings, TrainSettings
 from hubbleclip.config.tiles import TileSettings
@@ -232,8 +234,11 @@ def profile_file(profile: str) -> Path:
     """
     path = Path(profile) if profile.endswith(".toml") else PROFILES_DIR / f"{profile}.toml"
     if not path.is_file():
-        known = ", ".join(sorted(p.stem for p in PROFILES_DIR.glob("*.toml")))
-        raise SettingsError(f"no profile {profile!r}: use one of {known}, or the path of a .toml file")
+        known = sorted(p.stem for p in PROFILES_DIR.glob("*.toml"))
+        meant = "".join(f"did you mean {one}? " for one in get_close_matches(profile, known, n=1))
+        raise SettingsError(
+            f"no profile {profile!r}: {meant}use one of {', '.join(known)}, or the path of a .toml file"
+        )
     return path
 
 
@@ -300,8 +305,5 @@ def read_settings(profile: str, *overrides: dict[str, Any]) -> Settings:
     try:
         return Settings(**values)
     except ValidationError as error:
-        first = error.errors()[0]  # only the first error is reported, because a message is one line
-        name = ".".join(str(part) for part in first["loc"])
-        if first["type"] == "extra_forbidden":
-            raise SettingsError(f"there is no setting {name}: see hubbleclip.toml for all settings") from error
-        raise SettingsError(f"setting {name}: {first['msg']} (got {first.get('input')!r})") from error
+        # Only the first error is reported, because a message is one line.
+        raise SettingsError(explain_error(error.errors()[0], Settings)) from error

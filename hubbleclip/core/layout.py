@@ -16,6 +16,8 @@ DIGEST = re.compile(r"[0-9a-f]{32}")
 NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9_-]+")
 MAX_STEM = 150
 """Largest number of characters of `tile_file_stem`; file systems allow names of 255 bytes."""
+BESIDE = "-beside-"
+"""What is between two ids of runs in the name of a folder."""
 SUFFIXES = (".fits.gz", ".fits", ".fit.gz", ".fit", ".jpg", ".jpeg")
 
 
@@ -156,6 +158,33 @@ class Layout:
     def reports(self) -> Path:
         """Folder of the evaluation reports."""
         return self.root / "reports"
+
+    def comparison(self, run_id: str, other_id: str) -> Path:
+        """Folder of the report that compares two runs.
+
+        Parameters
+        ----------
+        run_id, other_id
+            Ids of the runs.
+
+        Returns
+        -------
+        Path
+            Path of the form `reports/<run_id>-beside-<other_id>`.
+
+        """
+        return self.reports / f"{run_id}{BESIDE}{other_id}"
+
+    def comparisons(self) -> list[tuple[str, Path]]:
+        """List the reports that compare two runs.
+
+        Returns
+        -------
+        list of (str, Path)
+            Id of the first run, and the folder of the report.
+
+        """
+        return [(path.name.partition(BESIDE)[0], path) for path in sorted(self.reports.glob(f"[!.]*{BESIDE}*"))]
 
     @property
     def search_server(self) -> Path:

@@ -228,6 +228,18 @@ def is_intact(text: bytes) -> bool:
     return match is not None and description_bytes(json.loads(SELF_HASH.sub(b"", text))) == text
 
 
+def _no_dataset(place: str | Path) -> str:
+    """Say why a place is not a dataset: no folder, a folder that contains datasets, or a folder without one."""
+    if "://" in str(place):
+        return f"{place} has no {DESCRIPTION}: give the URL of a published dataset, which ends with its digest"
+    if not Path(place).is_dir():
+        return f"there is no folder {place}: `hubbleclip datasets` lists the datasets of a profile"
+    inside = sorted(str(path.parent) for path in Path(place).glob(f"**/{DESCRIPTION}"))
+    if inside:
+        return f"{place} is not a dataset but contains {len(inside)}: give one of them, such as {inside[-1]}"
+    return f"the folder {place} is not a dataset (no {DESCRIPTION}): `hubbleclip shards` makes datasets"
+
+
 def read_description(place: str | Path) -> Row:
     """Read and check `dataset.json`.
 
@@ -252,7 +264,7 @@ def read_description(place: str | Path) -> Row:
     try:
         description = json.loads(open_storage(place).read(address))
     except FileNotFoundError as error:
-        raise DatasetError(f"{place} is not a dataset (no {DESCRIPTION}): run `hubbleclip shards` first") from error
+        raise DatasetError(_no_dataset(place)) from error
     except (OSError, ValueError) as error:
         raise DatasetError(f"{address} cannot be read ({error}): {REBUILD_HINT}") from error
     try:

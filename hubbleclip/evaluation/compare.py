@@ -11,8 +11,9 @@ from hubbleclip.dataset.build import DatasetInfo
 from hubbleclip.evaluation.embed import embed_texts, resolve_precision
 from hubbleclip.evaluation.embed_parallel import EmbedMapFn, ModelSource, embed_splits
 from hubbleclip.evaluation.metrics.bootstrap import draw_weights
-from hubbleclip.evaluation.metrics.protocols import HEADLINE, Estimate, Scores, difference, fair_estimates
+from hubbleclip.evaluation.metrics.protocols import Estimate, Scores, difference, fair_estimates
 from hubbleclip.evaluation.metrics.retrieval import cosine_scores
+from hubbleclip.evaluation.names import HEADLINE
 from hubbleclip.evaluation.report.write import read_samples
 from hubbleclip.evaluation.test_set import make_test_set
 

@@ -8,12 +8,15 @@ NumPy reference of each loop.
 
 from __future__ import annotations
 
+import logging
+import time
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numba import njit
+from numba.core import event
 from numpy.typing import NDArray
 
 from hubbleclip.core.io import write_bytes
@@ -24,6 +27,59 @@ compiled = njit(nogil=True, cache=True, error_model="numpy")
 numba caches the machine code in the `__pycache__` folder of the source, or under `NUMBA_CACHE_DIR`. The first call
 after a change of the source compiles the loop, which takes some seconds.
 """
+
+log = logging.getLogger("hubbleclip.images")
+
+
+class CompileReport(event.Listener):
+    """Says that loops are compiled, which takes about a minute after an installation, and how long it took."""
+
+    def __init__(self) -> None:
+        self.depth, self.total_s, self.started_s = 0, 0.0, 0.0
+
+    def on_start(self, event: Any) -> None:
+        """Log a line before the first loop; a loop may begin the compilation of another.
+
+        Parameters
+        ----------
+        event
+            Start of a compilation.
+
+        """
+        if not self.total_s and not self.depth:
+            log.info("compiling the loops over pixels, once per installation: about a minute")
+        if not self.depth:
+            self.started_s = time.monotonic()
+        self.depth += 1
+
+    def on_end(self, event: Any) -> None:
+        """Add the time of a loop.
+
+        Parameters
+        ----------
+        event
+            End of a compilation.
+
+        """
+        self.depth -= 1
+        if not self.depth:
+            self.total_s += time.monotonic() - self.started_s
+
+    def take(self) -> float:
+        """Return the time that was spent on compilation since the last call.
+
+        Returns
+        -------
+        float
+            Time in seconds; 0 if the machine code was stored.
+
+        """
+        total_s, self.total_s = self.total_s, 0.0
+        return total_s
+
+
+COMPILING = CompileReport()
+event.register("numba:compile", COMPILING)  # type: ignore[no-untyped-call] # numba holds a lock while it compiles
 
 F32, U32, I32 = np.float32, np.uint32, np.int32
 MAGNITUDE, EXPONENT = 0x7FFFFFFF, 0x7F800000

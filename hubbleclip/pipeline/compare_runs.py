@@ -7,10 +7,11 @@ from pathlib import Path
 from hubbleclip.config.settings import Settings
 from hubbleclip.core.errors import EvaluationError
 from hubbleclip.core.layout import Layout
+from hubbleclip.core.short_ids import find_id
 from hubbleclip.core.version import code_version
 from hubbleclip.evaluation.report.write import evaluate
 from hubbleclip.pipeline.train import newest_dataset
-from hubbleclip.training.runs import RUN
+from hubbleclip.training.runs import FINISHED, RUN, read_facts
 
 
 def compare(run: str, other: str, settings: Settings) -> Path:
@@ -35,13 +36,15 @@ def compare(run: str, other: str, settings: Settings) -> Path:
 
     Raises
     ------
-    EvaluationError
-        When an id matches no run, or matches several runs.
+    HubbleclipError
+        When an id matches no run or several runs, or both ids match the same run.
 
     """
     layout = Layout(settings.root)
     run_dir, other_dir = (find_run(layout, name) for name in (run, other))
-    out_dir = layout.reports / f"{run_dir.name}-beside-{other_dir.name}"
+    if run_dir == other_dir:
+        raise EvaluationError(f"both ids mean the run {run_dir.name}: give another run, see `hubbleclip runs`")
+    out_dir = layout.comparison(run_dir.name, other_dir.name)
     evaluate(
         newest_dataset(layout), run_dir, None, out_dir, settings.evaluation,
         code_version=code_version(), other_run_dir=other_dir,
@@ -66,14 +69,16 @@ def find_run(layout: Layout, name: str) -> Path:
 
     Raises
     ------
-    EvaluationError
-        When the id matches no run, or matches several runs.
+    HubbleclipError
+        When no run is finished, or the id matches no finished run or several.
 
     """
     if (Path(name) / RUN).is_file():
         return Path(name).absolute()
-    found = [path.parent for path in sorted(layout.runs.glob(f"*/{RUN}")) if path.parent.name.startswith(name)]
-    if len(found) != 1:
-        known = ", ".join(path.parent.name for path in sorted(layout.runs.glob(f"*/{RUN}"))) or "none"
-        raise EvaluationError(f"{len(found)} run ids begin with {name!r}: give one of {known}")
-    return found[0]
+    states = {path.parent.name: read_facts(path.parent)["status"] for path in layout.runs.glob(f"[!.]*/{RUN}")}
+    if FINISHED not in states.values():
+        raise EvaluationError(f"{layout.root} has no finished run: run `hubbleclip train` first")
+    run_id = find_id(name, states, kind="run", listed_by="hubbleclip runs")
+    if states[run_id] != FINISHED:
+        raise EvaluationError(f"the run {run_id} is not finished: run `hubbleclip train` again, which resumes it")
+    return layout.runs / run_id

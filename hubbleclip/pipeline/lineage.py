@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from hubbleclip.catalog.catalog import Catalog
-from hubbleclip.core.errors import CatalogError
 from hubbleclip.core.layout import Layout
+from hubbleclip.core.short_ids import find_id
 from hubbleclip.dataset.manifest import DESCRIPTION, read_description
+
+STARTING = "SELECT tile_id FROM tile WHERE starts_with(tile_id, ?) ORDER BY tile_id LIMIT 10"
 
 
 def explain_tile(catalog: Catalog, layout: Layout, tile_id: str) -> dict[str, Any]:
@@ -20,7 +22,7 @@ def explain_tile(catalog: Catalog, layout: Layout, tile_id: str) -> dict[str, An
     layout
         Paths of the profile's files and folders.
     tile_id
-        Id of the tile.
+        Id of the tile, or its first characters.
 
     Returns
     -------
@@ -31,14 +33,13 @@ def explain_tile(catalog: Catalog, layout: Layout, tile_id: str) -> dict[str, An
 
     Raises
     ------
-    CatalogError
-        When the catalog has no tile with this id.
+    HubbleclipError
+        When no tile or more than one has an id that begins so.
 
     """
-    rows = catalog.named_query("explain", tile_id=tile_id)
-    if not rows:
-        raise CatalogError(f'there is no tile {tile_id!r}: see `hubbleclip sql "FROM tile"`')
-    (lineage,) = rows
+    known = [row["tile_id"] for row in catalog.rows(STARTING, [tile_id])]
+    tile_id = find_id(tile_id, known, kind="tile", listed_by='hubbleclip sql "FROM tile"')
+    (lineage,) = catalog.named_query("explain", tile_id=tile_id)
     folder = layout.absolute(lineage["dataset"]) if lineage["dataset"] else None
     described = read_description(folder) if folder and (folder / DESCRIPTION).is_file() else {}
     product = layout.absolute(lineage["product_path"]) if lineage["product_path"] else None

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from textwrap import shorten
 from typing import Any
 
 from hubbleclip.captions.registry import writer_of
@@ -39,6 +40,12 @@ NEWEST_REPORT = """
 SELECT report.path, report.run_id, run.path AS run_path FROM report JOIN run USING (run_id) ORDER BY made_at DESC
 LIMIT 1
 """
+REJECTIONS = """
+SELECT stage, reason, count(*) AS num, min(detail) AS example FROM rejection
+GROUP BY stage, reason ORDER BY stage, reason
+"""
+MAX_EXAMPLE = 120
+"""Maximum length of the example of a reason, in characters."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +60,7 @@ class Status:
     counts: dict[str, Any] = field(
         default_factory=lambda: {
             "rejections": {},
+            "rejected": [],
             "exclusions": {},
             "largest_proposals": [],
             "superseded": {"num_files": 0, "size_bytes": 0},
@@ -92,6 +100,7 @@ def read_status(settings: Settings) -> Status:
             report=str(report / "index.html") if report else None,
             counts=catalog.counts()
             | {"rejections": rejections(catalog), "exclusions": exclusions(catalog)}
+            | {"rejected": catalog.rows(REJECTIONS)}
             | {"largest_proposals": catalog.rows(LARGEST_PROPOSALS), "superseded": catalog.rows(SUPERSEDED_FILES)[0]},
             pending=pending(catalog, layout, settings),
             captions=read_caption_status(catalog, writer_of(settings.captions)),
@@ -116,8 +125,9 @@ def status_lines(found: Status) -> Iterator[str]:
     for name in ("catalog", "dataset", "run", "report"):
         yield f"{name:8} {getattr(found, name) or 'none yet'}"
     yield "rows     " + ", ".join(f"{n} {name}" for name, n in found.counts.items() if isinstance(n, int) and n)
-    for stage, reasons in found.counts["rejections"].items():
-        yield f"rejected in {stage}: " + ", ".join(f"{n} {reason}" for reason, n in reasons.items())
+    for row in found.counts["rejected"]:
+        example = shorten(row["example"], MAX_EXAMPLE, placeholder=" ...")
+        yield f"rejected in {row['stage']}: {row['num']} {row['reason']} (such as: {example})"
     if found.counts["exclusions"]:
         yield "excluded " + ", ".join(f"{n} {reason}" for reason, n in found.counts["exclusions"].items())
     if largest := found.counts["largest_proposals"]:

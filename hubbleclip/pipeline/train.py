@@ -9,6 +9,7 @@ import logging
 import os
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,7 +19,7 @@ from hubbleclip.core.errors import DatasetError
 from hubbleclip.core.layout import Layout
 from hubbleclip.core.version import code_version
 from hubbleclip.pipeline.engine.execution import PLAIN, Execution, ShowProgress
-from hubbleclip.pipeline.engine.progress import LOG_EVERY_S
+from hubbleclip.pipeline.engine.progress import LOG_EVERY_S, Pace, report_live
 from hubbleclip.pipeline.engine.stage import layout_of
 from hubbleclip.pipeline.remote_store import pull_catalog, pull_datasets, pull_runs, push_folder
 from hubbleclip.pipeline.status import NEWEST_DATASET
@@ -35,7 +36,7 @@ class Trained(NamedTuple):
 
 
 def train_run(dataset_dir: Path, settings: Settings, train_settings: TrainSettings, show: ShowProgress) -> Path:
-    """Start or resume one training, and log the progress at most every ten seconds.
+    """Start or resume one training, and report the progress.
 
     Parameters
     ----------
@@ -54,20 +55,81 @@ def train_run(dataset_dir: Path, settings: Settings, train_settings: TrainSettin
         The finished run directory.
 
     """
-    logged = time.monotonic()
-
-    def report(step: int, metrics: Mapping[str, float]) -> None:
-        nonlocal logged
-        if time.monotonic() - logged > LOG_EVERY_S or step == train_settings.steps:
-            logged = time.monotonic()
-            figures = ", ".join(f"{name} {value:.4g}" for name, value in metrics.items())
-            log.info("train: step %d of %d, %s", step, train_settings.steps, figures)
-            show(100 * step / train_settings.steps, f"step {step} of {train_settings.steps}, {figures}")
-
+    report = StepReport(title=title_of(train_settings), total=train_settings.steps, show=show)
     runs = Layout(settings.root).runs
-    return train_model(
+    run_dir = train_model(
         dataset_dir, runs, settings.model, train_settings, code_version=code_version(), on_progress=report
     )
+    report.end(run_dir)
+    return run_dir
+
+
+@dataclass(slots=True, kw_only=True)
+class StepReport:
+    """Reports the steps of a training: a line in the log at most every ten seconds, and a bar on a terminal.
+
+    `show` is called with a percentage (0-100) and a line of text. `logged` is the time of the last log line, in seconds
+    of the monotonic clock.
+    """
+
+    title: str
+    total: int
+    show: ShowProgress
+    logged: float = field(default_factory=time.monotonic)
+    pace: Pace = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Begin to measure the rate."""
+        self.pace = Pace(total=self.total)
+
+    def __call__(self, step: int, metrics: Mapping[str, float]) -> None:
+        """Report a step.
+
+        Parameters
+        ----------
+        step
+            Number of finished steps.
+        metrics
+            Metrics by name.
+
+        """
+        self.pace.add(step)
+        steps = ", ".join(filter(None, (f"step {step} of {self.total}", self.pace.left)))
+        report_live(self.title, min(step, self.total - 1), self.total, f"{steps}, loss {metrics.get('loss', 0):.3g}")
+        if time.monotonic() - self.logged > LOG_EVERY_S or step == self.total:
+            self.logged = time.monotonic()
+            figures = ", ".join(f"{name} {value:.4g}" for name, value in metrics.items())
+            log.info("%s: %s, %s", self.title, steps, figures, extra={"is_step": step < self.total})
+            self.show(100 * step / self.total, f"{steps}, {figures}")
+
+    def end(self, run_dir: Path) -> None:
+        """Report the end, also of a training that ended before its last step or was finished before.
+
+        Parameters
+        ----------
+        run_dir
+            The finished run directory.
+
+        """
+        report_live(self.title, self.total, self.total, "finished")
+        self.show(100.0, f"{run_dir.name} is finished")
+
+
+def title_of(settings: TrainSettings) -> str:
+    """Name a training for people.
+
+    Parameters
+    ----------
+    settings
+        Settings of the training.
+
+    Returns
+    -------
+    str
+        `train`, or the control as such.
+
+    """
+    return "train: control (shuffled pairs)" if settings.shuffled else "train"
 
 
 def train(settings: Settings, execution: Execution = PLAIN) -> Trained:
@@ -97,11 +159,12 @@ def train(settings: Settings, execution: Execution = PLAIN) -> Trained:
     pull_runs(layout)
     run_dirs = []
     for train_settings in trainings(settings):
-        show = execution.show_progress("train: shuffled pairs" if train_settings.shuffled else "train")
+        title = title_of(train_settings)
+        show = execution.show_progress(title)
         run_dirs.append(execution.call("train-run", train_run, dataset_dir, settings, train_settings, show))
         if os.environ.get("RANK", "0") == "0":
             push_folder(layout, run_dirs[-1])
-        log.info("train: %s is ready", run_dirs[-1])
+        log.info("%s: %s is ready", title, run_dirs[-1])
     return Trained(run_dirs[0], dataset_dir)
 
 

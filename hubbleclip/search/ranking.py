@@ -9,9 +9,11 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow.compute as pc
 
 from hubbleclip.config.tiles import TileSettings
 from hubbleclip.core.errors import SearchError
+from hubbleclip.core.short_ids import find_id
 from hubbleclip.core.vectors import unit
 from hubbleclip.search.current import Opened
 from hubbleclip.search.query import Mode, Query, Term, TermKind
@@ -32,6 +34,8 @@ SORTED_DEPTH = 4096
 """Smallest number of rows that are sorted where all rows have their scores already; sorting them takes 1 ms."""
 WORD_DECIMALS = 6
 """Decimals of a sum of scores by words; beyond them, the order of the sum would decide between equal tiles."""
+NUM_MEANT = 10
+"""Number of tiles that are looked at when an id is given by its first characters."""
 NEAR_DUPLICATE = 0.97
 """Cosine similarity from which two tiles of the same piece of sky count as near-duplicates."""
 SAME_SKY_SHARE = 0.25
@@ -251,13 +255,22 @@ class Ranker:
             elif term.kind is TermKind.IMAGE:
                 feature_d = model.embed_file(Path(term.value), TileSettings(**self.opened.current.tiles))
             else:
-                (row,) = rows_of(self.opened.store.tile_ids, [term.value])
-                if row is None:
-                    raise SearchError(f"tile {term.value} is not indexed: see `hubbleclip explain`")
-                feature_d = self.opened.store.features([row])[0]
+                feature_d = self.opened.store.features([self._row_of(term.value)])[0]
             features.append(term.weight * unit(feature_d.astype(np.float64)))
         sum_d: Floats = np.sum(features, axis=0).astype(np.float32)
         return sum_d
+
+    def _row_of(self, start: str) -> int:
+        """Return the row of the indexed tile whose id is or begins with a text."""
+        ids = self.opened.store.tile_ids
+        (row,) = rows_of(ids, [start])
+        if row is None:
+            meant = ids.filter(pc.starts_with(ids, start)).slice(0, NUM_MEANT).to_pylist() if start else []
+            if not meant:
+                raise SearchError(f"no indexed tile begins with {start!r}: `hubbleclip explain` finds the others")
+            start = find_id(start, meant, kind="tile", listed_by="hubbleclip search")
+            row = ids.index(start).as_py()
+        return row
 
     def best(self, depth: int) -> Ranking:
         """Rank at least the best `depth` rows, or all.

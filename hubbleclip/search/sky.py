@@ -192,24 +192,3 @@ def ask_sesame(name: str) -> Position | None:
     except (NameResolveError, OSError, ValueError):
         return None
     return float(position.ra.deg), float(position.dec.deg)
-
-
-def sexagesimal(ra_deg: float, dec_deg: float) -> tuple[str, str]:
-    """Format a position as hours and degrees.
-
-    Parameters
-    ----------
-    ra_deg, dec_deg
-        Position in degrees.
-
-    Returns
-    -------
-    tuple of str
-        For instance `05 35 17.30` and `-05 23 28.0`.
-
-    """
-    from astropy.coordinates import Angle  # noqa: PLC0415 - a slow import
-
-    ra = Angle(ra_deg, "deg").to_string(unit="hourangle", sep=" ", precision=2, pad=True)
-    dec = Angle(dec_deg, "deg").to_string(sep=" ", precision=1, pad=True, alwayssign=True)
-    return ra, dec

@@ -11,7 +11,7 @@ import pytest
 from hubbleclip.archives.base import reject
 from hubbleclip.archives.http.response_errors import DamagedError
 from hubbleclip.cli import output
-from hubbleclip.cli.app import PrintableFormatter
+from hubbleclip.cli.live import PrintableFormatter
 from hubbleclip.core.errors import ArchiveError, ImageError
 
 

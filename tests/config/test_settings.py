@@ -52,7 +52,13 @@ def test_layers_win_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        ({"train": {"stepps": 3}}, "no setting train.stepps"),
+        ({"train": {"stepps": 3}}, r"no setting train.stepps: did you mean train.steps\?"),
+        ({"tile": {"size_px": 3}}, r"no setting tile.size_px: did you mean tiles.size_px\?"),
+        ({"steps": 3}, r"no setting steps: did you mean train.steps\?"),
+        ({"quux": 3}, r"no setting quux \(`hubbleclip settings` lists all"),
+        ({"tiles": 3}, "tiles is a section of settings: write --set tiles.NAME=VALUE"),
+        ({"tiles": {"views": "native"}}, r"""tiles.views takes a list: write --set 'tiles.views=\["native"\]'"""),
+        ({"tiles": {"views": "[native, aim]"}}, r"""--set 'tiles.views=\["native", "aim"\]'"""),
         ({"train": {"steps": 0}}, "setting train.steps: .*greater than or equal to 1"),
         ({"train": {"seed": -1}}, "setting train.seed: .*greater than or equal to 0"),
         ({"tiles": {"size_px": "large"}}, "setting tiles.size_px"),
@@ -73,7 +79,9 @@ def test_what_is_not_used_is_not_refused() -> None:
 
 
 def test_unknown_profile_lists_the_known() -> None:
-    with pytest.raises(SettingsError, match="demo, hubble, jwst, local, pairs, paper, siglip2"):
+    with pytest.raises(
+        SettingsError, match=r"did you mean hubble\? use one of demo, hubble, jwst, local, pairs, paper, siglip2"
+    ):
         read_settings("hubbel")
 
 

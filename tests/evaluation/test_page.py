@@ -5,7 +5,9 @@ import pytest
 
 from hubbleclip.core.records import Metric
 from hubbleclip.evaluation.metrics.retrieval import PERCENTS
-from hubbleclip.evaluation.report import figures, page
+from hubbleclip.evaluation.names import SCORERS, chance_text
+from hubbleclip.evaluation.report import figures, page, tables
+from hubbleclip.evaluation.report.differences import run_differences
 
 
 def metric(name, value, low=None, high=None, model="fine_tuned"):
@@ -14,28 +16,30 @@ def metric(name, value, low=None, high=None, model="fine_tuned"):
 
 @pytest.mark.parametrize(
     ("low", "high", "words"),
-    [(0.01, 0.3, "better than"), (-0.01, 0.3, "not shown to differ from"), (0.0, 0.3, "not shown to differ from"),
-     (-0.3, -0.1, "worse than")],
+    [(0.01, 0.3, ("better", "better")), (-0.01, 0.3, ("not shown to differ", "open")),
+     (0.0, 0.3, ("not shown to differ", "open")), (-0.3, -0.1, ("worse", "worse"))],
 )  # fmt: skip
 def test_a_model_is_called_better_only_if_the_interval_excludes_zero(low, high, words):
-    verdict = page.verdicts([metric("i2t_accuracy_at_10pct_minus_base", 0.1, low, high)])[0]
-    assert verdict["text"].startswith(f"{words} the base model")
-    assert verdict["is_better"] == (words == "better than")
+    (verdict,) = tables.verdicts(
+        [metric("i2t_accuracy_at_10pct_minus_base", 0.1, low, high), metric("i2t_recall_at_1", 1)]
+    )
+    assert (verdict["word"], verdict["state"]) == words
+    assert (verdict["rival"], verdict["task"], verdict["difference"]) == ("base model", "image to text", "+10.0")
 
 
 def test_shares_are_shown_in_per_cent_and_ranks_as_they_are():
-    assert page.cell(metric("i2t_accuracy_at_10pct", 0.7512, 0.601, 0.9)) == {
+    assert tables.cell(metric("i2t_accuracy_at_10pct", 0.7512, 0.601, 0.9)) == {
         "value": "75.1 %",
         "interval": "60.1 – 90.0",
     }
-    assert page.cell(metric("i2t_median_rank", 3.5, 2, 7)) == {"value": "3.5", "interval": "2.0 – 7.0"}
-    assert page.cell(None) == {"value": "–", "interval": ""}
+    assert tables.cell(metric("i2t_median_rank", 3.5, 2, 7)) == {"value": "3.5", "interval": "2.0 – 7.0"}
+    assert tables.cell(None) == {"value": "–", "interval": ""}
 
 
 def test_columns_that_were_not_scored_are_omitted():
     rows = (("i2t_recall_at_1", "Recall at 1"),)
-    table = page.table([metric("i2t_recall_at_1", 0.5), metric("i2t_recall_at_1", 0.1, model="random")], "fair", rows)
-    assert table["columns"] == ["fine_tuned", "random"]
+    found = tables.table([metric("i2t_recall_at_1", 0.5), metric("i2t_recall_at_1", 0.1, model="random")], "fair", rows)
+    assert found["columns"] == ["fine_tuned", "random"]
 
 
 @pytest.mark.parametrize(
@@ -74,5 +78,39 @@ def test_the_similarity_figure_takes_equal_values():
 
 @pytest.mark.parametrize(("num_items", "recall"), [(57, 5), (10, 1), (109, 10), (60, None), (200, None)])
 def test_the_page_says_which_recall_is_the_headline_once_more(num_items, recall):
-    text = page.equal_rows(num_items)
+    text = tables.equal_rows(num_items)
     assert (f"recall at {recall} once more" in text) if recall else text == ""
+
+
+def test_chance_is_explained_by_the_tiles_of_a_text():
+    assert "2.3 tiles on average" in chance_text(870, 384)
+    assert "= 21 %" in chance_text(870, 384)
+    assert "= 10 %" in chance_text(50, 50)
+
+
+def test_every_scorer_has_one_name_and_every_curve_a_scorer():
+    assert len({scorer.name for scorer in SCORERS.values()}) == len(SCORERS)
+    assert figures.STYLES.keys() <= SCORERS.keys()
+
+
+def test_panels_have_equal_axes():
+    for axes in figures.retrieval_figure(curves()).axes:
+        assert axes.get_xlim() == axes.get_ylim()
+        assert axes.get_aspect() == 1
+    near, far = np.linspace(0, 0.1, 20), np.linspace(0.5, 0.9, 20)
+    one, other = figures.similarity_figure({"base": (near, near), "fine_tuned": (far, near)}).axes
+    assert (one.get_xlim(), one.get_ylim()) == (other.get_xlim(), other.get_ylim())
+
+
+def test_what_differs_between_runs_is_listed_and_nothing_else():
+    this = {"model": "tiny", "loss": "clip", "samples_seen": 28800, "training": {"train": {"steps": 300, "seed": 1}}}
+    other = {
+        "model": "tiny",
+        "loss": "siglip",
+        "samples_seen": 28800,
+        "training": {"train": {"steps": 60, "seed": 1, "ema": True}},
+    }
+    assert run_differences(this, other) == [
+        ("loss", "clip", "siglip"), ("train.ema", "", "True"), ("train.steps", "300", "60"),
+    ]  # fmt: skip
+    assert run_differences(this, this) == []

@@ -116,13 +116,28 @@ def test_the_page_contains_all_that_it_shows(trained, evaluation):
     assert "Simulated sky" in html
     assert trained[1].name in html
     assert "1.2.3+gabc" in html
-    assert re.findall(r"(?:src|href)=\"(?!data:)", html) == []
-    assert "http://" not in re.sub(r"data:[^\"]*", "", html)
+    assert re.findall(r"src=\"(?!data:)", html) == []
+    assert set(re.findall(r'href="(https?://[^/]+/|#)', html)) == {"http://127.0.0.1:8765/", "#"}
     pictures = [base64.b64decode(text) for text in re.findall(r"data:image/jpeg;base64,([^\"]+)", html)]
     sizes = [Image.open(io.BytesIO(picture)).size for picture in pictures]
-    examples, find_nearest, failures, points = 3, 12 * 2 * 4, 4, 20
-    assert sizes.count((192, 192)) == 2 * examples + find_nearest + failures
+    examples, answers, failures, points = (
+        3,
+        html.count('<figure class="tile right">') + html.count('<figure class="tile wrong">'),
+        4,
+        20,
+    )
+    assert 12 * 2 < answers <= 12 * 2 * 4
+    assert sizes.count((192, 192)) == 2 * examples + answers + failures
     assert sizes.count((72, 72)) == points == len(pictures) - sizes.count((192, 192))
+
+
+def test_the_page_shows_pictures_first_and_its_contents_lead_to_each_part(evaluation):
+    html = (evaluation.path / "index.html").read_text(encoding="utf-8")
+    ids = re.findall(r'<(?:h2|span) id="([a-z-]+)"', html)
+    assert re.findall(r'<li><a href="#([a-z-]+)"', html) == ids
+    assert ids.index("queries") < ids.index("accuracy") < ids.index("verdicts")
+    assert html.count("<table") == html.count('<div class="scroll" tabindex="0"><table')
+    assert re.search(r'class="own (right|wrong)">. rank \d+ of \d+', html)
 
 
 def test_a_report_replaces_an_older_one_and_leaves_no_other_folder(trained, evaluation):
@@ -134,7 +149,7 @@ def test_a_report_replaces_an_older_one_and_leaves_no_other_folder(trained, eval
     assert {path.name for path in out_dir.iterdir()} == {"index.html", "metrics.json", "embeddings.npz"}
     assert [path.name for path in out_dir.parent.iterdir()] == ["c"]
     assert "shuffled" not in {metric.model for metric in done}
-    assert "Shuffled pairs" not in (out_dir / "index.html").read_text()
+    assert "shuffled pairs" not in (out_dir / "index.html").read_text()
 
 
 def test_two_runs_are_shown_side_by_side_with_their_difference(trained):
@@ -150,6 +165,16 @@ def test_two_runs_are_shown_side_by_side_with_their_difference(trained):
     page = (out_dir / "index.html").read_text(encoding="utf-8")
     assert f'beside the other run <span class="mono">{shuffled_dir.name}' in page
     assert "Object, other run" in page
+    differences = page.partition('id="differences"')[2].partition("</table>")[0]
+    names = re.findall(r"<tr><td>([^<]+)</td>", differences)
+    assert set(names) == {
+        "step",
+        "training samples seen",
+        "train.steps",
+        "train.shuffled",
+        "train.validate_every",
+        "train.checkpoint_every",
+    }
 
 
 def test_a_test_split_of_one_group_and_a_missing_run_are_refused(trained, tmp_path):

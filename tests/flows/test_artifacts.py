@@ -4,21 +4,19 @@ from pathlib import Path
 
 import pytest
 
-from flows.artifacts import places
+from flows.artifacts import report_link
 from hubbleclip.core.layout import Layout
 
 
 @pytest.mark.parametrize(
-    ("store", "told"),
+    ("store", "link", "text"),
     [
-        ("", "Open `/data/demo/reports/r1/index.html` on the machine of this run."),
-        (
-            "s3://bucket/demo",
-            "Open `/data/demo/reports/r1/index.html` on the machine of this run and at "
-            "`s3://bucket/demo/reports/r1/index.html`.",
-        ),
+        ("", "file:///data/demo/reports/r1/index.html", "on the machine of this run: /data/demo/reports/r1/index.html"),
+        ("s3://bucket/demo", "s3://bucket/demo/reports/r1/index.html", "Report r1 in the store"),
     ],
 )
-def test_a_report_is_told_by_its_places(store: str, told: str) -> None:
+def test_a_report_is_a_link_to_its_page(store: str, link: str, text: str) -> None:
     layout = Layout(Path("/data/demo"), store)
-    assert places(layout, layout.reports / "r1") == told
+    found, said = report_link(layout, layout.reports / "r1")
+    assert found == link
+    assert text in said

@@ -1,5 +1,7 @@
 """What the repository declares for Prefect and Docker is what they read."""
 
+from datetime import UTC, datetime
+from importlib import import_module
 from pathlib import Path
 from uuid import uuid4
 
@@ -8,14 +10,15 @@ import yaml
 from prefect.events import DeploymentTriggerTypes, Posture
 from pydantic import TypeAdapter
 
-from flows.deployment import LOST, OURS, WEBHOOK_VARIABLE, automations, deploy
+import flows
+from flows.deployment import DECLARED, LOST, OURS, WEBHOOK_VARIABLE, automations
+from flows.scheduled import FORMER_NAMES, name_of_run
 from flows.scheduled_server import POOLS, SETTINGS, prefect_environment
 from hubbleclip.config.settings import FlowSettings
-from hubbleclip.core.errors import HubbleclipError
 from hubbleclip.pipeline.engine.batches import batches
 
 ROOT = Path(__file__).parents[2]
-DEPLOYED = yaml.safe_load((ROOT / "prefect.yaml").read_text(encoding="utf-8"))
+DEPLOYED = yaml.safe_load((ROOT / "flows/prefect.yaml").read_text(encoding="utf-8"))
 
 
 def test_deployments_and_triggers_are_valid_and_use_the_pools_that_are_made() -> None:
@@ -29,7 +32,7 @@ def test_deployments_and_triggers_are_valid_and_use_the_pools_that_are_made() ->
 
 def test_automations_call_nobody_unless_an_address_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(WEBHOOK_VARIABLE, raising=False)
-    made = automations({"dataset/nightly": uuid4()}, FlowSettings())
+    made = automations({"dataset/dataset-nightly": uuid4()}, FlowSettings())
     assert all(one.name.startswith(OURS) for one in made)
     assert {action.type for one in made for action in one.actions} == {
         "change-flow-run-state",
@@ -40,15 +43,33 @@ def test_automations_call_nobody_unless_an_address_is_given(monkeypatch: pytest.
 
 def test_a_run_is_started_again_by_the_state_lost_and_not_by_a_missing_heartbeat() -> None:
     """The last heartbeat of a run may arrive after its end, and then no other follows."""
-    made = automations({"dataset/nightly": uuid4()}, FlowSettings())
+    made = automations({"dataset/dataset-nightly": uuid4()}, FlowSettings())
     starting = [one.trigger for one in made if any(action.type == "run-deployment" for action in one.actions)]
     assert [(one.posture, one.expect) for one in starting] == [(Posture.Reactive, {f"prefect.flow-run.{LOST}"})]
 
 
-def test_deploying_needs_the_clone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    with pytest.raises(HubbleclipError, match="clone of the repository"):
-        deploy("demo", {}, FlowSettings())
+def test_deployments_have_distinct_names_and_former_names_lead_to_them() -> None:
+    names = [one["name"] for one in DEPLOYED["deployments"]]
+    assert len(set(names)) == len(names)
+    full = {f"{one['entrypoint'].rpartition('.')[2]}/{one['name']}" for one in DEPLOYED["deployments"]}
+    assert set(FORMER_NAMES.values()) == full
+    assert not full & FORMER_NAMES.keys()
+
+
+def test_what_is_deployed_is_in_the_package_and_imported_by_name() -> None:
+    """A wheel has no repository: neither a file at its root nor a path of a source file may be needed."""
+    assert Path(flows.__file__).with_name("prefect.yaml") == DECLARED
+    assert 'flows = ["*.yaml"]' in (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    for one in DEPLOYED["deployments"]:
+        module, _, function = one["entrypoint"].rpartition(".")
+        assert getattr(import_module(module), function).name == function
+
+
+def test_runs_are_named_by_profile_and_date() -> None:
+    assert (
+        name_of_run("dataset", "mine/tiny.toml", datetime(2026, 11, 27, 2, tzinfo=UTC))
+        == "dataset tiny 2026-11-27 02:00"
+    )
 
 
 def test_nothing_is_sent_and_all_stands_below_the_data_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -54,7 +54,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 
 @pytest.fixture(scope="module")
 def first_night(site: Site) -> Site:
-    run_id = site.run("dataset/nightly")
+    run_id = site.run("dataset/dataset-nightly")
     assert site.end(run_id) == "COMPLETED", site.lines(run_id)
     site.send_late_heartbeat(run_id)
     for flow, num in (("train", 1), ("evaluate", 1), ("index", 2)):  # the first of index had no promoted run yet
@@ -65,8 +65,14 @@ def first_night(site: Site) -> Site:
 
 
 def test_deployed_runs_are_typed_described_versioned_and_one_at_a_time(site: Site) -> None:
-    deployed = {f"{one['entrypoint'].split(':')[1]}/{one['name']}": one for one in site.ask("deployments/filter")}
-    assert set(deployed) == {"dataset/nightly", "train/gpu", "evaluate/cpu", "index/cpu", "pipeline/cpu"}
+    deployed = {f"{one['entrypoint'].split('.')[2]}/{one['name']}": one for one in site.ask("deployments/filter")}
+    assert set(deployed) == {
+        "dataset/dataset-nightly",
+        "train/train-gpu",
+        "evaluate/evaluate-cpu",
+        "index/index-cpu",
+        "pipeline/pipeline-cpu",
+    }
     for one in deployed.values():
         properties = one["parameter_openapi_schema"]["properties"]
         assert all(properties[name]["description"] for name in ("profile", "overrides"))
@@ -76,8 +82,8 @@ def test_deployed_runs_are_typed_described_versioned_and_one_at_a_time(site: Sit
             1,
             "ENQUEUE",
         )
-    assert deployed["dataset/nightly"]["schedules"][0]["schedule"]["cron"]
-    assert deployed["train/gpu"]["work_pool_name"] == "gpu"
+    assert deployed["dataset/dataset-nightly"]["schedules"][0]["schedule"]["cron"]
+    assert deployed["train/train-gpu"]["work_pool_name"] == "gpu"
 
 
 def test_a_night_trains_evaluates_promotes_and_indexes_by_itself(first_night: Site) -> None:
@@ -157,7 +163,7 @@ def test_a_second_night_does_only_what_is_new(first_night: Site) -> None:
         ask(data, "SELECT max(fetched_at), count(*) FROM product WHERE sha256 IS NOT NULL"),
     )
     newest, num = fetched[0]
-    run_id = first_night.run("dataset/nightly", overrides={"data": str(data), "simulator": {"nights": 2}})
+    run_id = first_night.run("dataset/dataset-nightly", overrides={"data": str(data), "simulator": {"nights": 2}})
     assert first_night.end(run_id) == "COMPLETED", first_night.lines(run_id)
     assert first_night.end_of("train", 2)["state_type"] == "COMPLETED"
     assert first_night.end_of("evaluate", 2)["state_type"] == "COMPLETED"
@@ -174,7 +180,7 @@ def test_a_second_night_does_only_what_is_new(first_night: Site) -> None:
 
 
 def test_a_failure_is_told_to_the_address_that_the_environment_named(site: Site) -> None:
-    run_id = site.run("evaluate/cpu", overrides={"fetch": {"nonsense": 1}})
+    run_id = site.run("evaluate/evaluate-cpu", overrides={"fetch": {"nonsense": 1}})
     assert site.end(run_id) == "FAILED"
     until(lambda: any("there is no setting fetch.nonsense" in line for line in site.lines(run_id)), "its line")
     told = until(lambda: site.told, "a call of the webhook")
@@ -183,7 +189,7 @@ def test_a_failure_is_told_to_the_address_that_the_environment_named(site: Site)
 
 def test_a_second_run_waits_for_the_first_and_for_whoever_writes(first_night: Site) -> None:
     with writing_catalog(Layout(first_night.data / "tiny")):
-        first, second = (first_night.run("dataset/nightly") for _ in range(2))
+        first, second = (first_night.run("dataset/dataset-nightly") for _ in range(2))
         until(lambda: any("waiting: the catalog is being written by process" in line for line in lines_of(first_night)),
               "the line that names the holder")  # fmt: skip
         until(lambda: any("AwaitingConcurrencySlot" in first_night.states(one) for one in (first, second)), "the queue")
@@ -197,14 +203,14 @@ def lines_of(site: Site) -> list[str]:
 
 def test_cancelled_and_killed_runs_leave_a_good_catalog_and_no_slot(site: Site, tmp_path: Path) -> None:
     stopped, lost, whole = (tmp_path / name for name in ("cancelled", "killed", "undisturbed"))
-    cancelled = site.run("dataset/nightly", overrides={"data": str(stopped)})
+    cancelled = site.run("dataset/dataset-nightly", overrides={"data": str(stopped)})
     until(lambda: list(stopped.glob("tiny/products/*/*.fits")), "the first file")
     site.ask(f"flow_runs/{cancelled}/set_state", state={"type": "CANCELLING"})
     assert site.end(cancelled) == "CANCELLED"
     site.send_late_heartbeat(cancelled)
     seen = len(site.runs("dataset"))
 
-    killed = site.run("dataset/nightly", overrides={"data": str(lost)})
+    killed = site.run("dataset/dataset-nightly", overrides={"data": str(lost)})
     until(lambda: tiles_under(lost), "the first tile")
     site.kill(FLOW_PROCESSES)
     site.start(WORKER)
@@ -220,7 +226,7 @@ def test_cancelled_and_killed_runs_leave_a_good_catalog_and_no_slot(site: Site, 
 
 
 def test_a_run_that_is_killed_with_the_server_gives_its_slot_back(site: Site, tmp_path: Path) -> None:
-    killed = site.run("dataset/nightly", overrides={"data": str(tmp_path)})
+    killed = site.run("dataset/dataset-nightly", overrides={"data": str(tmp_path)})
     until(lambda: tiles_under(tmp_path), "the first tile")
     site.kill()
     site.start(SERVER)

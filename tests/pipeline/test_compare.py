@@ -4,16 +4,17 @@ from pathlib import Path
 
 import pytest
 
-from hubbleclip.core.errors import EvaluationError
+from hubbleclip.config.settings import Settings
+from hubbleclip.core.errors import EvaluationError, HubbleclipError
 from hubbleclip.core.layout import Layout
-from hubbleclip.pipeline.compare_runs import find_run
+from hubbleclip.pipeline.compare_runs import compare, find_run
 
 
 @pytest.fixture
 def layout(tmp_path: Path) -> Layout:
     for name in ("20240101T000000-aa", "20240101T000000-ab"):
         (tmp_path / "runs" / name).mkdir(parents=True)
-        (tmp_path / "runs" / name / "run.json").write_text("{}")
+        (tmp_path / "runs" / name / "run.json").write_text('{"status": "finished"}')
     return Layout(tmp_path)
 
 
@@ -21,7 +22,28 @@ def test_a_run_is_found_by_the_beginning_of_its_id(layout: Layout) -> None:
     assert find_run(layout, "20240101T000000-ab").name == "20240101T000000-ab"
 
 
-@pytest.mark.parametrize(("name", "count"), [("2024", 2), ("1999", 0), ("../runs/2024", 0)])
-def test_an_unclear_or_unknown_run_is_refused_with_those_there_are(layout: Layout, name: str, count: int) -> None:
-    with pytest.raises(EvaluationError, match=f"{count} run ids begin with .* give one of 20240101T000000-aa, "):
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("2024", r"more than one run .*\(20240101T000000-aa, "),
+        ("1999", "no run begins"),
+        ("../runs/2024", "no run begins"),
+    ],
+)
+def test_an_unclear_or_unknown_run_is_refused(layout: Layout, name: str, said: str) -> None:
+    with pytest.raises(HubbleclipError, match=said):
         find_run(layout, name)
+
+
+def test_without_a_finished_run_the_command_that_makes_one_is_named(layout: Layout, tmp_path: Path) -> None:
+    with pytest.raises(EvaluationError, match="no finished run: run `hubbleclip train` first"):
+        find_run(Layout(tmp_path / "nothing"), "2024")
+    (layout.runs / "20240101T000000-ab/run.json").write_text('{"status": "running"}')
+    with pytest.raises(EvaluationError, match="20240101T000000-ab is not finished"):
+        find_run(layout, "20240101T000000-ab")
+
+
+def test_a_run_is_not_compared_with_itself(layout: Layout, tmp_path: Path) -> None:
+    settings = Settings(data=tmp_path.parent, profile=tmp_path.name)
+    with pytest.raises(EvaluationError, match="both ids mean the run 20240101T000000-aa"):
+        compare("20240101T000000-aa", "20240101T000000-aa", settings)

@@ -245,7 +245,7 @@ def test_filters_admit_just_their_tiles(search: Search, name: str) -> None:
     ("query", "words"),
     [
         (Query(terms=(term(" "),)), "empty"),
-        (Query(terms=(term("f" * 32, TermKind.TILE),)), "not indexed"),
+        (Query(terms=(term("f" * 32, TermKind.TILE),)), "no indexed tile begins with"),
         (Query(terms=(term("99", TermKind.PROPOSAL),)), "no proposal 99"),
         (Query(terms=(term("a", TermKind.IMAGE),)), "a is no readable"),
         (Query(terms=(term("galaxy"), term("galaxy", weight=-1)), mode=Mode.MODEL), "cancel"),

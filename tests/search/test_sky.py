@@ -4,8 +4,9 @@ import pytest
 from astropy.coordinates.name_resolve import sesame_url
 
 from hubbleclip.core.errors import SearchError
+from hubbleclip.fits.positions import sexagesimal
 from hubbleclip.search.query import Cone
-from hubbleclip.search.sky import RADIUS_DEG, ask_sesame, find_cone, sexagesimal
+from hubbleclip.search.sky import RADIUS_DEG, ask_sesame, find_cone
 
 
 def in_catalog(name: str) -> tuple[float, float, float] | None:

@@ -60,6 +60,7 @@ from hubbleclip.evaluation.metrics.retrieval import (
     rank_best_positives,
     top_count,
 )
+from hubbleclip.evaluation.names import HEADLINE_PERCENT
 from hubbleclip.evaluation.test_set import TestSet
 
 FAIR, VIEWS, PAPERCLIP, EQUATION = "fair", "views", "paperclip", "paperclip_equation"
@@ -67,10 +68,6 @@ PAPERCLIP_BATCH_SIZE = 100
 MIN_PAPERCLIP_BATCH_SIZE = 10
 """Minimum number of tiles in the last batch; 10 % of a smaller batch would be less than one tile."""
 PAPERCLIP_PERCENTS = (1, 5, 10, 20)
-HEADLINE_PERCENT = 10
-"""Cutoff of the headline metric, in per cent of the items."""
-HEADLINE = f"i2t_accuracy_at_{HEADLINE_PERCENT}pct"
-"""Name of the headline metric: the accuracy of image to text, under the protocol `fair`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -23,7 +23,7 @@ MAX_POINTS = 600
 NUM_COLOURS = 9
 """Number of categories that have their own colour; the page's style sheet has one more colour for all others."""
 PLOT_SIZE_PX = (900, 520)
-"""Width and height of the map of the feature space, in pixels."""
+"""Largest width and height of the map of the feature space, in pixels."""
 MARGIN_PX = 12
 """Empty margin of the map of the feature space, in pixels."""
 
@@ -92,6 +92,26 @@ def occlusion_uri(levels_yx: npt.NDArray[np.uint8], fall_yx: Floats) -> str:
     return jpeg_uri(Image.fromarray(np.rint(grey_yx1 * (1 - alpha_yx1) + colour_yxc * alpha_yx1).astype(np.uint8)))
 
 
+def own_ranks(test_set: TestSet, scores_tc: Floats) -> Floats:
+    """Rank each tile's own caption among all captions.
+
+    Parameters
+    ----------
+    test_set : TestSet
+        Test set with the tiles and captions.
+    scores_tc : ndarray
+        Cosine similarities (t, c) of tiles and captions.
+
+    Returns
+    -------
+    ndarray
+        Expected rank (t,) of each tile's own caption.
+
+    """
+    own_tc = positive_pairs(test_set.caption_t, np.arange(len(test_set.captions_c)))
+    return expected_rank(rank_best_positives(scores_tc, own_tc))
+
+
 def worst_ranked_tiles(test_set: TestSet, scores_tc: Floats, count: int) -> list[tuple[int, int, float]]:
     """Find, in each proposal group, the tile whose own caption ranks worst.
 
@@ -111,8 +131,7 @@ def worst_ranked_tiles(test_set: TestSet, scores_tc: Floats, count: int) -> list
         caption. The worst tile comes first.
 
     """
-    own_tc = positive_pairs(test_set.caption_t, np.arange(len(test_set.captions_c)))
-    rank_t = expected_rank(rank_best_positives(scores_tc, own_tc))
+    rank_t = own_ranks(test_set, scores_tc)
     worst: dict[int, int] = {}
     for tile in np.argsort(-rank_t, kind="stable"):
         # The worst ranks come first, so the first tile of each group is kept.
@@ -183,14 +202,16 @@ def feature_map(test_set: TestSet, feat_td: Floats, pictures: Mapping[str, str])
     tiles = plotted_tiles(len(test_set.samples))
     coordinates_nk, shares_k = principal_axes(feat_td)
     low_k, high_k = coordinates_nk.min(axis=0), coordinates_nk.max(axis=0)
-    unit_nk = (coordinates_nk - low_k) / np.maximum(high_k - low_k, 1e-12)  # coordinates from 0 to 1 along each axis
-    size_k = np.array(PLOT_SIZE_PX) - 2 * MARGIN_PX
+    inner_k = np.array(PLOT_SIZE_PX) - 2 * MARGIN_PX
+    # Both axes have one scale, so that distances on the map are distances in the plane of the components.
+    pixel_nk = (coordinates_nk - low_k) * (inner_k / np.maximum(high_k - low_k, 1e-12)).min()
+    width, height = (np.ceil(pixel_nk.max(axis=0)) + 2 * MARGIN_PX).astype(int).tolist()
     categories = [(category_terms(sample) or ["unknown"])[0] for sample in test_set.samples]
     legend = _legend([categories[tile] for tile in tiles])
     points = [
         {
-            "x": round(float(MARGIN_PX + unit_nk[tile, 0] * size_k[0]), 1),
-            "y": round(float(MARGIN_PX + (1 - unit_nk[tile, 1]) * size_k[1]), 1),  # the y axis of SVG points down
+            "x": round(float(MARGIN_PX + pixel_nk[tile, 0]), 1),
+            "y": round(float(height - MARGIN_PX - pixel_nk[tile, 1]), 1),  # the y axis of SVG points down
             "colour": legend.index(categories[tile]) if categories[tile] in legend else len(legend),
             "text": f"{test_set.samples[tile].target_name or ''}, {categories[tile]}",
             "picture": pictures[test_set.samples[tile].tile_id],
@@ -198,7 +219,7 @@ def feature_map(test_set: TestSet, feat_td: Floats, pictures: Mapping[str, str])
         for tile in tiles
     ]
     return {
-        "points": points, "legend": [*legend, "other"], "width": PLOT_SIZE_PX[0], "height": PLOT_SIZE_PX[1],
+        "points": points, "legend": [*legend, "other"], "width": width, "height": height,
         "shares": [f"{100 * share:.0f} %" for share in shares_k],
     }  # fmt: skip
 

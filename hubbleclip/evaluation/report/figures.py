@@ -14,16 +14,17 @@ from matplotlib.figure import Figure
 
 from hubbleclip.core.records import Metric
 from hubbleclip.evaluation.metrics.retrieval import PERCENTS, Floats
+from hubbleclip.evaluation.names import SCORERS
 
-# Label, colour, line style and marker of each scorer. Oracle and chance have no marker, because they are bounds.
-STYLES: dict[str, tuple[str, str, str, str]] = {
-    "oracle": ("knows the kind of object", "#8a8d93", "--", ""),
-    "fine_tuned": ("this model", "#0b5cad", "-", "o"),
-    "bm25": ("text search (BM25)", "#8f5a9c", "-", "^"),
-    "other": ("other run", "#b3423c", "-", "v"),
-    "base": ("base model", "#d9822b", "-", "s"),
-    "shuffled": ("trained on shuffled pairs", "#3d8c64", "-", "D"),
-    "random": ("chance", "#1a1a1a", ":", ""),
+# Colour, line style and marker of each scorer. Oracle and chance have no marker, because they are bounds.
+STYLES: dict[str, tuple[str, str, str]] = {
+    "oracle": ("#8a8d93", "--", ""),
+    "fine_tuned": ("#0b5cad", "-", "o"),
+    "bm25": ("#8f5a9c", "-", "^"),
+    "other": ("#b3423c", "-", "v"),
+    "base": ("#d9822b", "-", "s"),
+    "shuffled": ("#3d8c64", "-", "D"),
+    "random": ("#1a1a1a", ":", ""),
 }
 TITLES = {"i2t": "Image to text", "t2i": "Text to image"}
 AXES = {
@@ -88,20 +89,21 @@ def curve(metrics: Sequence[Metric], model: str, direction: str) -> list[Metric]
     return [by_name[name] for name in names if name in by_name]
 
 
-def draw_curve(axes: Axes, points: Sequence[Metric], style: tuple[str, str, str, str]) -> None:
+def draw_curve(axes: Axes, model: str, points: Sequence[Metric]) -> None:
     """Draw a retrieval curve, with a band that shows the 95 % intervals.
 
     Parameters
     ----------
     axes : matplotlib.axes.Axes
         Panel to draw in.
+    model : str
+        Name of the scorer, a key of `STYLES`.
     points : sequence of Metric
         Accuracies in the order of `PERCENTS`.
-    style : tuple of str
-        Label, colour, line style and marker of the curve: one value of `STYLES`.
 
     """
-    label, color, line, marker = style
+    color, line, marker = STYLES[model]
+    label = SCORERS[model].name
     values = [100 * point.value for point in points]
     axes.plot(PERCENTS, values, line, color=color, marker=marker, markersize=3.5, linewidth=1.8, label=label)
     if all(point.low is not None and point.high is not None for point in points):
@@ -125,26 +127,26 @@ def retrieval_figure(metrics: Sequence[Metric]) -> Figure:
 
     """
     with mpl.rc_context(RC):
-        figure = Figure(figsize=(10, 4.2), layout="constrained")
+        figure = Figure(figsize=(10, 5.2), layout="constrained")
         panels = figure.subplots(1, 2, sharey=True)
         for axes, direction in zip(panels, TITLES, strict=True):
-            for model, style in STYLES.items():
+            for model in STYLES:
                 points = curve(metrics, model, direction)
                 if points:
-                    draw_curve(axes, points, style)
+                    draw_curve(axes, model, points)
             axes.set(title=TITLES[direction], xlabel=AXES[direction][0], ylabel=AXES[direction][1])
-            axes.set(xlim=(0, 100), ylim=(0, 101), xticks=range(0, 101, 10), yticks=range(0, 101, 20))
+            axes.set(xlim=(0, 101), ylim=(0, 101), xticks=range(0, 101, 20), yticks=range(0, 101, 20), aspect="equal")
         panels[0].legend(loc="lower right")
     return figure
 
 
 def similarity_figure(pairs: Mapping[str, tuple[Floats, Floats]]) -> Figure:
-    """Plot histograms of the cosine similarities of true pairs and of shuffled pairs, with one panel per model.
+    """Plot histograms of the cosine similarities of true and mismatched pairs, with one panel per model and equal axes.
 
     Parameters
     ----------
     pairs : mapping of str to tuple of ndarray
-        Cosine similarities (t,) of the true pairs and of the shuffled pairs, by name of the model.
+        Cosine similarities (t,) of the true pairs and of the mismatched pairs, by name of the model.
 
     Returns
     -------
@@ -154,14 +156,14 @@ def similarity_figure(pairs: Mapping[str, tuple[Floats, Floats]]) -> Figure:
     """
     with mpl.rc_context(RC):
         figure = Figure(figsize=(10, 3.2), layout="constrained")
-        panels = np.atleast_1d(figure.subplots(1, len(pairs)))
-        for axes, (model, (true_t, shuffled_t)) in zip(panels, pairs.items(), strict=True):
-            label, color, _, _ = STYLES[model]
-            low, high = float(min(true_t.min(), shuffled_t.min())), float(max(true_t.max(), shuffled_t.max()))
-            # The bins cover a little more than the range, because equal similarities would give bins of zero width.
-            bins = np.linspace(low - 1e-3, high + 1e-3, 31)
-            axes.hist(shuffled_t, bins, color="#c3c7cd", label="shuffled pairs")
-            axes.hist(true_t, bins, color=color, alpha=0.6, label="true pairs")
-            axes.set(title=label.capitalize(), xlabel="cosine similarity", ylabel="tiles")
-            axes.legend(loc="upper left")
+        panels = np.atleast_1d(figure.subplots(1, len(pairs), sharex=True, sharey=True))
+        values = np.concatenate([part for both in pairs.values() for part in both])
+        # The bins cover a little more than the range, because equal similarities would give bins of zero width.
+        bins = np.linspace(float(values.min()) - 1e-3, float(values.max()) + 1e-3, 41)
+        for axes, (model, (true_t, mismatched_t)) in zip(panels, pairs.items(), strict=True):
+            axes.hist(mismatched_t, bins, color="#c3c7cd", label="mismatched pairs")
+            axes.hist(true_t, bins, color=STYLES[model][0], alpha=0.6, label="true pairs")
+            axes.set(title=SCORERS[model].name.capitalize(), xlabel="cosine similarity")
+        panels[0].set(ylabel="tiles")
+        panels[0].legend(loc="upper left")
     return figure

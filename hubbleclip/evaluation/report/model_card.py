@@ -14,7 +14,7 @@ from hubbleclip.core.records import Run
 from hubbleclip.dataset.metadata.card import SIMULATED
 from hubbleclip.evaluation.forgetting import FORGETTING
 from hubbleclip.evaluation.metrics.protocols import FAIR
-from hubbleclip.evaluation.report.page import SCORER_NAMES
+from hubbleclip.evaluation.names import SCORERS
 
 TEXT = Path(__file__).with_name("model_card.md")  # a template for `str.format`
 COLUMNS = {
@@ -101,7 +101,7 @@ def results(report: Mapping[str, Any]) -> str:
     """
     cells = {(one["protocol"], one["model"], one["name"]): cell(one) for one in report["metrics"]}
     lines = [f"| | {' | '.join(COLUMNS.values())} |", f"|---|{'---|' * len(COLUMNS)}"]
-    for scorer, name in SCORER_NAMES.items():
+    for scorer, (name, _) in SCORERS.items():
         row = [cells.get((FAIR, scorer, column), "") for column in COLUMNS]
         lines += [f"| {name} | {' | '.join(row)} |"] if any(row) else []
     forgotten = {

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 from collections.abc import Iterable
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -13,7 +14,14 @@ from PIL import Image
 from hubbleclip.dataset.build import DatasetInfo
 
 
-def thumbnail_uri(png: bytes, side_px: int) -> str:
+class Thumbnail(NamedTuple):
+    """A small picture of a tile as a data URI, and the side of the tile itself in pixels."""
+
+    uri: str
+    size_px: int
+
+
+def make_thumbnail(png: bytes, side_px: int) -> Thumbnail:
     """Convert a tile to a small JPEG; the same tile always gives the same bytes.
 
     Parameters
@@ -25,12 +33,13 @@ def thumbnail_uri(png: bytes, side_px: int) -> str:
 
     Returns
     -------
-    str
-        Data URI of the JPEG.
+    Thumbnail
+        The JPEG.
 
     """
     with Image.open(io.BytesIO(png)) as image:
-        return jpeg_uri(image.convert("L").resize((side_px, side_px), Image.Resampling.LANCZOS))
+        small = image.convert("L").resize((side_px, side_px), Image.Resampling.LANCZOS)
+        return Thumbnail(jpeg_uri(small), image.width)
 
 
 def jpeg_uri(image: Image.Image) -> str:
@@ -58,7 +67,7 @@ def thumbnail_levels(uri: str) -> npt.NDArray[np.uint8]:
     Parameters
     ----------
     uri : str
-        Data URI made by `thumbnail_uri`.
+        Data URI of a thumbnail.
 
     Returns
     -------
@@ -89,7 +98,7 @@ def data_uri(data: bytes, media_type: str) -> str:
     return f"data:{media_type};base64,{base64.b64encode(data).decode('ascii')}"
 
 
-def read_thumbnails(info: DatasetInfo, tile_ids: Iterable[str], side_px: int) -> dict[str, str]:
+def read_thumbnails(info: DatasetInfo, tile_ids: Iterable[str], side_px: int) -> dict[str, Thumbnail]:
     """Read thumbnails of tiles from a dataset's shards.
 
     Parameters
@@ -103,9 +112,9 @@ def read_thumbnails(info: DatasetInfo, tile_ids: Iterable[str], side_px: int) ->
 
     Returns
     -------
-    dict of str to str
-        Data URIs of the thumbnails, by tile id.
+    dict of str to Thumbnail
+        Thumbnails by tile id.
 
     """
     ids = sorted(set(tile_ids))
-    return {tile_id: thumbnail_uri(png, side_px) for tile_id, png in zip(ids, info.read_tile_images(ids), strict=True)}
+    return {tile_id: make_thumbnail(png, side_px) for tile_id, png in zip(ids, info.read_tile_images(ids), strict=True)}

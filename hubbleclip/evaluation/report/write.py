@@ -23,10 +23,11 @@ from hubbleclip.evaluation.embed_parallel import EmbedMapFn, ModelSource, embed_
 from hubbleclip.evaluation.estimates import FINE_TUNED, all_estimates, as_metric
 from hubbleclip.evaluation.features import ModelFeatures, embed_test_set, embed_vocabulary
 from hubbleclip.evaluation.forgetting import forgetting_estimates
-from hubbleclip.evaluation.metrics.protocols import FAIR, HEADLINE, Estimate
+from hubbleclip.evaluation.metrics.protocols import FAIR, Estimate
 from hubbleclip.evaluation.metrics.retrieval import Floats
 from hubbleclip.evaluation.metrics.vocabulary import read_vocabulary
 from hubbleclip.evaluation.metrics.zeroshot import make_labels
+from hubbleclip.evaluation.names import HEADLINE
 from hubbleclip.evaluation.report import page
 from hubbleclip.evaluation.report.diagnostics import occlusion_map
 from hubbleclip.evaluation.test_set import TestSet, example_tiles, make_test_set
@@ -115,6 +116,7 @@ def evaluate(
     warn_of_wide_interval(estimates)
     metrics = [as_metric(estimate, run.run_id) for estimate in estimates]
     facts = report_facts(info, run, test_set, settings, code_version)
+    facts["other_run"] = run_facts(read_run(other_run_dir).run) if other_run_dir else None
     facts["other_run_id"] = other_run_dir and other_run_dir.name  # null in JSON if there is no other run
     results = page.Results(
         test_set=test_set, features=features, vocabulary=vocabulary, phrases=phrases, metrics=metrics, facts=facts,
@@ -233,14 +235,8 @@ def report_facts(
 
     """
     return {
-        "run_id": run.run_id,
-        "model": run.model,
-        "pretrained": run.pretrained,
-        "loss": run.loss,
-        "best_step": run.best_step,
-        "samples_seen": run.samples_seen,
+        **run_facts(run),
         "dataset_digest": info.digest,
-        "trained_on_digest": run.dataset_digest,
         "is_simulated": any(sample.archive == "simulated" for sample in test_set.samples),
         "code_version": code_version,
         "num_tiles": len(test_set.samples),
@@ -248,6 +244,31 @@ def report_facts(
         "num_groups": test_set.num_groups,
         "counts": info.description["counts"],
         "settings": settings.model_dump(mode="json"),
+    }
+
+
+def run_facts(run: Run) -> dict[str, Any]:
+    """Collect the facts about a run.
+
+    Parameters
+    ----------
+    run : Run
+        A finished run.
+
+    Returns
+    -------
+    dict
+        Facts by name; `training` has the settings of the model and of the training.
+
+    """
+    return {
+        "run_id": run.run_id,
+        "model": run.model,
+        "pretrained": run.pretrained,
+        "loss": run.loss,
+        "best_step": run.best_step,
+        "samples_seen": run.samples_seen,
+        "trained_on_digest": run.dataset_digest,
         "training": json.loads(run.settings),
     }
 

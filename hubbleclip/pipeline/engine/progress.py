@@ -1,31 +1,121 @@
-"""Report the progress of one kind of work by a line in the log, at most every ten seconds."""
+"""Report the progress of a work: by a line in the log, at most every ten seconds, and by a bar on a terminal."""
 
 from __future__ import annotations
 
 import logging
 import time
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
 log = logging.getLogger("hubbleclip.pipeline")
+live = logging.getLogger("hubbleclip.live")
+"""Logger of every change of a progress. Only a terminal listens to it, and shows a bar."""
+live.propagate = False
 LOG_EVERY_S = 10.0
+WINDOW_S = 60.0
+"""Time over which the rate is measured; an earlier pause, such as a compilation, does not change it."""
+MIN_POINTS = 3
+
+
+@dataclass(slots=True, kw_only=True)
+class Pace:
+    """Rate of a work over the last minute, and the time that the rest will take.
+
+    `points` are pairs of time, in seconds of the monotonic clock, and number of finished items.
+    """
+
+    total: int
+    points: deque[tuple[float, int]] = field(default_factory=deque)
+
+    def add(self, done: int, now_s: float | None = None) -> None:
+        """Record the number of finished items.
+
+        Parameters
+        ----------
+        done
+            Number of finished items.
+        now_s
+            Time in seconds of the monotonic clock; by default the present.
+
+        """
+        now_s = time.monotonic() if now_s is None else now_s
+        self.points.append((now_s, done))
+        while len(self.points) > MIN_POINTS and self.points[0][0] < now_s - WINDOW_S:
+            self.points.popleft()
+
+    @property
+    def rate(self) -> float:
+        """Items per second; 0 if unknown."""
+        if len(self.points) < 2:
+            return 0.0
+        (first_s, first), (last_s, last) = self.points[0], self.points[-1]
+        return (last - first) / max(last_s - first_s, 1e-3)
+
+    @property
+    def left(self) -> str:
+        """Text of the time that remains, such as `40 s left`; empty if unknown."""
+        if not self.points or (self.rate <= 0 and self.points[-1][1] < self.total):
+            return ""
+        return f"{duration((self.total - self.points[-1][1]) / max(self.rate, 1e-9))} left"
+
+
+def duration(seconds: float) -> str:
+    """Format a duration.
+
+    Parameters
+    ----------
+    seconds
+        Duration in seconds.
+
+    Returns
+    -------
+    str
+        Text such as `40 s`, `16 min` or `3.5 h`.
+
+    """
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+
+
+def report_live(name: str, done: int, total: int, text: str) -> None:
+    """Move the bar of a work on a terminal.
+
+    Parameters
+    ----------
+    name
+        Name of the work.
+    done, total
+        Number of finished items, and of all.
+    text
+        What is shown behind the bar.
+
+    """
+    live.info("%s", text, extra={"work": name, "done": done, "total": total})
 
 
 @dataclass(slots=True, kw_only=True)
 class Progress:
     """Counts of finished and rejected items.
 
-    `started` and `logged` are the times of the start and of the last log line, in seconds of the monotonic clock.
-    `show` is called with a percentage (0-100) and a line of text.
+    `logged` is the time of the last log line, in seconds of the monotonic clock. `show` is called with a percentage
+    (0-100) and a line of text.
     """
 
     name: str
     total: int
     done: int = 0
     rejected: int = 0
-    started: float = field(default_factory=time.monotonic)
     logged: float = field(default_factory=time.monotonic)
     show: Callable[[float, str], None] = lambda percent, text: None
+    pace: Pace = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Begin to measure the rate, and show a bar without progress."""
+        self.pace = Pace(total=self.total)
+        self.pace.add(0)
+        report_live(self.name, 0, self.total, "begun")
 
     def add(self, num_done: int, num_rejected: int) -> None:
         """Add the items of one batch to the counts, and log the progress if the last log line is old enough.
@@ -40,14 +130,20 @@ class Progress:
         """
         self.done += num_done
         self.rejected += num_rejected
+        self.pace.add(self.done)
+        report_live(self.name, self.done, self.total, self.text)
         if time.monotonic() - self.logged > LOG_EVERY_S:
             self.logged = time.monotonic()
             self.log()
 
+    @property
+    def text(self) -> str:
+        """The counts, the rate and the estimated remaining time."""
+        left = f", {self.pace.left}" if self.pace.left else ""
+        return f"{self.done} of {self.total} done, {self.rejected} rejected, {self.pace.rate:.1f} per second{left}"
+
     def log(self) -> None:
         """Log the counts, the rate and the estimated remaining time."""
-        rate = self.done / max(time.monotonic() - self.started, 1e-3)
-        left_s = (self.total - self.done) / max(rate, 1e-3)
-        text = f"{self.done} of {self.total} done, {self.rejected} rejected, {rate:.1f} per second, {left_s:.0f} s left"
-        log.info("%s: %s", self.name, text)
-        self.show(100 * self.done / self.total, text)
+        # A terminal that shows a bar needs no line before the last one.
+        log.info("%s: %s", self.name, self.text, extra={"is_step": self.done < self.total})
+        self.show(100 * self.done / self.total, self.text)

@@ -13,6 +13,7 @@ from hubbleclip.catalog.pending import to_records
 from hubbleclip.config.settings import Settings
 from hubbleclip.contracts.schema import contract_version
 from hubbleclip.contracts.validation import Rows, whole
+from hubbleclip.core.errors import DatasetError
 from hubbleclip.core.layout import Layout
 from hubbleclip.core.records import Dataset, Sample, SplitAssignment, Tile
 from hubbleclip.core.version import code_version
@@ -31,6 +32,10 @@ from hubbleclip.pipeline.shards.splitting import read_material, report_splits, s
 from hubbleclip.pipeline.status import NEWEST_DATASET
 
 log = logging.getLogger("hubbleclip.pipeline")
+TOO_EARLY = """
+SELECT (SELECT count(*) FROM tile) AS tiles, (SELECT count(*) FROM product) AS products,
+  (SELECT count(*) FROM rejection WHERE entity = 'product' AND stage = 'tiles') AS rejected
+"""
 
 
 def pack_dataset(
@@ -149,11 +154,18 @@ def shards(settings: Settings, execution: Execution = PLAIN) -> None:
     execution
         Executor of the batches: `PLAIN` (this process) or Prefect.
 
+    Raises
+    ------
+    DatasetError
+        When there are no tiles under the present settings.
+
     """
     with open_stage("shards", settings, execution) as stage:
         newest = stage.catalog.rows(NEWEST_DATASET)
         pull_datasets(stage.layout, stage.layout.absolute(newest[0]["path"]) if newest else None)
         material = read_material(stage)
+        if not material.tiles:
+            raise DatasetError(no_tiles(stage))
         assignments = split_tiles(stage, material)
         material = replace(material, tiles=[tile for tile in material.tiles if tile.tile_id in assignments])
         samples = sample_tiles(stage, material, assignments)
@@ -172,6 +184,30 @@ def shards(settings: Settings, execution: Execution = PLAIN) -> None:
         if settings.splits.scheme == RANDOM:
             stage.catalog.upsert(whole(rows))
         log.info("shards: %s holds %d samples in %d shards", packed.dataset.path, len(samples), len(packed.shards))
+
+
+def no_tiles(stage: Stage) -> str:
+    """Say why there is no tile to pack, and which command comes first.
+
+    Parameters
+    ----------
+    stage
+        The running stage, whose catalog is open.
+
+    Returns
+    -------
+    str
+        One line.
+
+    """
+    (num,) = stage.catalog.rows(TOO_EARLY)
+    if num["tiles"]:
+        return f"all {num['tiles']} tiles are of other settings or of replaced files: run `hubbleclip tiles` first"
+    if num["rejected"]:
+        return f"no file gave a tile, {num['rejected']} were rejected: `hubbleclip status` says why"
+    if num["products"]:
+        return f"there is no tile yet, but {num['products']} files: run `hubbleclip tiles` first"
+    return "there is no tile and no file yet: run `hubbleclip ingest`, then `hubbleclip tiles`"
 
 
 def reuse_dataset(stage: Stage, inputs_digest: str) -> Dataset | None:

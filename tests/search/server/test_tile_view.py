@@ -12,8 +12,10 @@ from astropy.coordinates import SkyCoord
 from astropy.wcs import WCS
 from small_engine import SCALE_ARCSEC, SIZE_PX, SmallEngine, fits_header, geometry_at
 
+from hubbleclip.fits.positions import angle_label, compass_of_corners, round_length
+from hubbleclip.missions.links import archive_links, sky_links
 from hubbleclip.search.server.pages import tile_view
-from hubbleclip.search.server.pages.tile_view import NUM_GRID, round_length, sky_view
+from hubbleclip.search.server.pages.tile_view import NUM_GRID, sky_view
 
 
 @pytest.mark.parametrize("rotation_deg", [0.0, 30.0, 135.0, -80.0])
@@ -37,18 +39,29 @@ def test_north_and_east_point_where_the_sky_does(rotation_deg: float) -> None:
     geometry = geometry_at(80.0, 40.0, rotation_deg)
     view, header = sky_view(geometry.wcs, SIZE_PX), WCS(fits_header(geometry.wcs))
     centre = header.pixel_to_world(SIZE_PX / 2 - 0.5, SIZE_PX / 2 - 0.5).icrs
-    for angle, direction in ((0, view.north_xy), (90, view.east_xy)):
+    for angle, direction in ((0, view.compass.north_xy), (90, view.compass.east_xy)):
         x, y = header.world_to_pixel(centre.directional_offset_by(angle * units.deg, 0.5 * units.arcsec))
         step = np.array([x - (SIZE_PX / 2 - 0.5), -(y - (SIZE_PX / 2 - 0.5))])
         assert np.allclose(step / np.linalg.norm(step), direction, atol=1e-3)
 
 
+@pytest.mark.parametrize("rotation_deg", [0.0, 30.0, 200.0])
+@pytest.mark.parametrize("dec_deg", [40.0, -70.0])
+def test_the_corners_alone_give_the_same_orientation_and_scale(dec_deg: float, rotation_deg: float) -> None:
+    geometry = geometry_at(80.0, dec_deg, rotation_deg)
+    view = sky_view(geometry.wcs, SIZE_PX).compass
+    found = compass_of_corners(geometry.corners_deg, SIZE_PX * SCALE_ARCSEC)
+    assert np.allclose([found.north_xy, found.east_xy], [view.north_xy, view.east_xy], atol=1e-3)
+    assert (found.bar_label, found.bar_share) == (view.bar_label, pytest.approx(view.bar_share, rel=1e-3))
+    assert compass_of_corners([], 1.0) is None
+
+
 def test_the_scale_bar_is_round_and_has_its_length() -> None:
     view = sky_view(geometry_at(10.0, 60.0, 20.0).wcs, SIZE_PX)
-    assert view.bar_label == "0.5″"
-    assert math.isclose(view.bar_share * SIZE_PX * SCALE_ARCSEC, 0.5, rel_tol=1e-4)
+    assert view.compass.bar_label == "0.5″"
+    assert math.isclose(view.compass.bar_share * SIZE_PX * SCALE_ARCSEC, 0.5, rel_tol=1e-4)
     assert [round_length(x) for x in (1, 1.9, 2, 4.99, 5, 60, 0.3)] == pytest.approx([1, 1, 2, 2, 5, 50, 0.2])
-    assert [tile_view.angle_label(x) for x in (0.5, 20, 120)] == ["0.5″", "20″", "2′"]
+    assert [angle_label(x) for x in (0.5, 20, 120)] == ["0.5″", "20″", "2′"]
 
 
 @pytest.mark.parametrize("text", ["", "nonsense", "CTYPE1  = 'RA---TAN'", "CRVAL1  = 'x'"])
@@ -62,20 +75,18 @@ def real(**changes: object) -> dict:
 
 
 def test_links_lead_to_the_observation_the_programme_and_the_file() -> None:
-    observation, programme, file = tile_view.archive_links(real())
+    observation, programme, file = archive_links(real())
     assert parse_qs(urlsplit(observation.url).query) == {"mission": ["hst"], "dataid": ["J8XI0X010"]}
     assert programme.url == "https://www.stsci.edu/hst-program-info/program/?program=10003"
     assert parse_qs(urlsplit(file.url).query) == {"uri": ["mast:HST/product/j8xi0x010_drz.fits"]}
-    assert {urlsplit(link.url).scheme for link in tile_view.archive_links(real()) + tile_view.sky_links(real())} == {
-        "https"
-    }
-    assert "83.820000%20-5.390000" in tile_view.sky_links(real())[0].url.replace("%2B", "+")
+    assert {urlsplit(link.url).scheme for link in archive_links(real()) + sky_links(real())} == {"https"}
+    assert "83.820000%20-5.390000" in sky_links(real())[0].url.replace("%2B", "+")
 
 
 def test_a_simulated_tile_has_no_links_to_the_archive() -> None:
-    assert tile_view.archive_links(real(proposal_id="simulated:1")) == []
+    assert archive_links(real(proposal_id="simulated:1")) == []
     assert tile_view.download_command(real(proposal_id="simulated:1")) is None
-    assert tile_view.sky_links(real(ra_deg=None)) == []
+    assert sky_links(real(ra_deg=None)) == []
 
 
 def test_the_download_command_is_one_word_of_python_whatever_the_name() -> None:

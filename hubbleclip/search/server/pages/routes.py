@@ -15,6 +15,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescap
 from hubbleclip import __version__
 from hubbleclip.core.errors import HubbleclipError
 from hubbleclip.evaluation.metrics.vocabulary import read_vocabulary
+from hubbleclip.fits.positions import sexagesimal
+from hubbleclip.missions.links import archive_links, sky_links
 from hubbleclip.search.export import FORMATS
 from hubbleclip.search.query import GroupBy, Mode, TermKind, plain
 from hubbleclip.search.server.api import MAX_POINTS, MEDIA_TYPES, NotFoundError, find_tile, upload_of
@@ -24,7 +26,6 @@ from hubbleclip.search.server.pages.sky_map import CELL_RADIUS_ARCMIN, draw_sky,
 from hubbleclip.search.server.params import ParameterError, SearchParams
 from hubbleclip.search.server.service import Service, params_of
 from hubbleclip.search.server.work_queue import BusyError
-from hubbleclip.search.sky import sexagesimal
 
 NUM_EXAMPLES = 8
 FACETS = {"instrument": "Instrument", "band": "Filter", "category": "Category", "cycle": "Cycle", "split": "Split"}
@@ -317,7 +318,7 @@ async def _tile_page(tile_id: str, text: str, service: Service) -> Response:
         "tile", tile=record, text=text or nearest, facts=facts, index=engine.status(), size_px=size_px,
         view=tile_view.sky_view(facts["wcs"], size_px) if facts.get("wcs") else None,
         position=None if ra_deg is None or dec_deg is None else ((ra_deg, dec_deg), sexagesimal(ra_deg, dec_deg)),
-        sky_links=tile_view.sky_links(facts), archive_links=tile_view.archive_links(facts),
+        sky_links=sky_links(facts), archive_links=archive_links(facts),
         command=tile_view.download_command(facts), phrases=phrases,
         has_footprint=tile_view.ds9_region(tile_id, facts) is not None,
         lineage={name: plain(value) for name, value in lineage.items() if name != "abstract"},

@@ -1,0 +1,123 @@
+"""Show log lines, and on a terminal a live bar per kind of work below them."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+
+from hubbleclip.core.printable import without_control
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
+
+LIVE = "hubbleclip.live"
+TIME = "%H:%M:%S"
+
+
+class PrintableFormatter(logging.Formatter):
+    """Formatter whose lines have no control characters, because messages quote texts from outside."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Format a record.
+
+        Parameters
+        ----------
+        record
+            The record.
+
+        Returns
+        -------
+        str
+            One or more lines.
+
+        """
+        return without_control(super().format(record))
+
+
+class TerminalHandler(logging.Handler):
+    """Prints log lines above the bars, and moves the bars by records that have `work`, `done` and `total`.
+
+    Parameters
+    ----------
+    console
+        The terminal.
+
+    """
+
+    def __init__(self, console: Console) -> None:
+        super().__init__()
+        self.console = console
+        self._bars: Progress | None = None
+        self._tasks: dict[str, TaskID] = {}
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Show a record.
+
+        Parameters
+        ----------
+        record
+            A line for the log, or a change of a progress.
+
+        """
+        work = getattr(record, "work", None)
+        if work is not None:
+            self._move(work, record)
+        elif not getattr(record, "is_step", False):
+            self.console.print(self.format(record), markup=False, highlight=False, soft_wrap=True)
+
+    def _move(self, work: str, record: logging.LogRecord) -> None:
+        """Move the bar of a work; it disappears at the end of the work."""
+        done, total = record.__dict__["done"], record.__dict__["total"]
+        bars = self._opened()
+        if work not in self._tasks:
+            self._tasks[work] = bars.add_task(work, total=total, text="")
+        if done < total:
+            bars.update(self._tasks[work], completed=done, total=total, text=without_control(record.getMessage()))
+            return
+        bars.remove_task(self._tasks.pop(work))
+        if not self._tasks:
+            self.close()
+
+    def _opened(self) -> Progress:
+        """Open the bars."""
+        if self._bars is None:
+            from rich.progress import BarColumn, Progress, TextColumn
+
+            self._bars = Progress(
+                TextColumn("{task.description}", markup=False), BarColumn(bar_width=24),
+                TextColumn("{task.percentage:>3.0f} %", markup=False), TextColumn("{task.fields[text]}", markup=False),
+                console=self.console, transient=True, redirect_stdout=False, redirect_stderr=False,
+            )  # fmt: skip
+            self._bars.start()
+        return self._bars
+
+    def close(self) -> None:
+        """Remove the bars from the terminal."""
+        if self._bars is not None:
+            self._bars.stop()
+            self._bars = None
+            self._tasks.clear()
+        super().close()
+
+
+def start_logging() -> logging.Handler:
+    """Log to standard error. Libraries log errors only, because this project's own messages report the progress.
+
+    Returns
+    -------
+    logging.Handler
+        The handler; its `close` removes the bars.
+
+    """
+    console = Console(stderr=True)
+    is_live = console.is_terminal and not console.is_dumb_terminal
+    handler = TerminalHandler(console) if is_live else logging.StreamHandler()
+    handler.setFormatter(PrintableFormatter("%(asctime)s %(message)s", datefmt=TIME))
+    logging.basicConfig(level=logging.ERROR, handlers=[handler])
+    logging.getLogger("hubbleclip").setLevel(logging.INFO)
+    logging.getLogger("stamina").setLevel(logging.ERROR)
+    if is_live:
+        logging.getLogger(LIVE).addHandler(handler)
+    return handler

@@ -1,0 +1,44 @@
+"""Find the id that a person means by its first characters."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from hubbleclip.core.errors import HubbleclipError
+
+MAX_SHOWN = 4
+"""Maximum number of ids in a message."""
+
+
+def find_id(start: str, known: Collection[str], *, kind: str, listed_by: str) -> str:
+    """Find the only id that begins with some characters; an id that is equal to them is preferred.
+
+    Parameters
+    ----------
+    start
+        The id, or its first characters.
+    known
+        All ids, or at least those that begin with `start`.
+    kind
+        What the ids are of, such as `run`; part of the message.
+    listed_by
+        Command that lists the ids; part of the message.
+
+    Returns
+    -------
+    str
+        The id.
+
+    Raises
+    ------
+    HubbleclipError
+        If no id or more than one begins with `start`.
+
+    """
+    found = [start] if start in known else sorted(one for one in known if start and one.startswith(start))
+    if len(found) == 1:
+        return found[0]
+    if not found:
+        raise HubbleclipError(f"no {kind} begins with {start!r}: `{listed_by}` lists them")
+    shown = ", ".join(found[:MAX_SHOWN]) + (", ..." if len(found) > MAX_SHOWN else "")
+    raise HubbleclipError(f"more than one {kind} begins with {start!r}: give more of its characters ({shown})")

@@ -1,0 +1,58 @@
+"""Names and meanings of what an evaluation scores: one name each, in report, figures, README and commands."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+HEADLINE_PERCENT = 10
+"""Cutoff of the headline metric, in per cent of the items."""
+HEADLINE = f"i2t_accuracy_at_{HEADLINE_PERCENT}pct"
+"""Name of the headline metric: the accuracy of image to text, under the protocol `fair`."""
+
+
+class Scorer(NamedTuple):
+    """Name of a scorer for people, and what it is."""
+
+    name: str
+    meaning: str
+
+
+SCORERS = {
+    "fine_tuned": Scorer("this model", "the model of the run, at the step that is best on the validation split"),
+    "other": Scorer("other run", "the model of the run that is compared with it"),
+    "base": Scorer(
+        "base model",
+        "the same network before this training: with public weights, or with random weights if it has none",
+    ),
+    "shuffled": Scorer(
+        "control (shuffled pairs)", "the same network, trained with each tile paired with the text of another group"
+    ),
+    "bm25": Scorer("text search (BM25)", "no pixels: target name, instrument and filter against the abstracts"),
+    "hybrid": Scorer("this model with BM25", "the reciprocal rank fusion of this model and text search"),
+    "random": Scorer("chance", "captions or tiles in random order"),
+    "oracle": Scorer("class oracle", "knows the class of each object and nothing else"),
+}
+"""Scorers by their key in `metrics.json` and in the catalog, in the order in which tables show them."""
+
+
+def chance_text(num_tiles: int, num_captions: int) -> str:
+    """Say what chance is, and why it is higher from text to image.
+
+    Parameters
+    ----------
+    num_tiles, num_captions
+        Numbers of tiles and of distinct captions of the test split.
+
+    Returns
+    -------
+    str
+        Sentences for the report.
+
+    """
+    top, per_caption = HEADLINE_PERCENT, num_tiles / num_captions
+    missed = 1 - top / 100
+    return (
+        f"By chance, an image has its one caption among the top {top} % in {top} % of the cases. A text has "
+        f"{per_caption:.1f} tiles on average and needs only one of them, so chance is higher: about "
+        f"1 - {missed:.1f}^{per_caption:.1f} = {100 * (1 - missed**per_caption):.0f} %; the table has the exact value."
+    )

@@ -1,0 +1,117 @@
+"""Answers to the example queries: fields of sky instead of single tiles, and which of them have the class sought."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from hubbleclip.core.records import Sample
+from hubbleclip.fits.positions import sphere_points
+
+QUERY_CLASSES = {
+    "a spiral galaxy seen face-on": r"spiral",
+    "an elliptical galaxy with a smooth halo": r"elliptical",
+    "two galaxies merging, with tidal tails": r"merg|interacting",
+    "a cluster of galaxies with gravitationally lensed arcs": r"galaxy cluster|cluster of galaxies|rich cluster|lens",
+    "a dense globular cluster of stars": r"globular",
+    "a young open cluster": r"open cluster|galactic cluster",
+    "a planetary nebula around a dying star": r"planetary nebula",
+    "the filaments of a supernova remnant": r"supernova remnant",
+    "a nebula where stars form": r"star-forming|\bh ?ii\b|emission nebula|diffuse nebula",
+    "a giant planet with cloud bands": r"\bplanet\b|jupiter|saturn|uranus|neptune",
+    "a comet with its coma and tail": r"comet",
+    "a deep field of faint distant galaxies": r"deep field|blank (sky|field)|high[- ]redshift",
+}
+"""Pattern of the archive's class of object that answers each example query of the vocabulary."""
+SAME_FIELD_SHARE = 0.5
+"""Largest distance of the centres of tiles of one field, as a share of the side of a tile."""
+MAX_RANKED = 200
+"""Number of nearest tiles among which the tiles of one field are collected."""
+
+
+class Answer(NamedTuple):
+    """One field of sky: its best tile, and its other tiles among the nearest."""
+
+    tile: int
+    others: tuple[int, ...]
+
+
+def fold_fields(samples: Sequence[Sample], ranked: Iterable[int], count: int) -> list[Answer]:
+    """Collect ranked tiles by field, so that one field in four filters is one answer.
+
+    Parameters
+    ----------
+    samples : sequence of Sample
+        Rows of the tiles.
+    ranked : iterable of int
+        Indices of tiles, best first.
+    count : int
+        Maximum number of answers.
+
+    Returns
+    -------
+    list of Answer
+        The best fields, best first.
+
+    """
+    fields: list[list[int]] = []
+    for tile in ranked:
+        same = next((field for field in fields if is_same_field(samples[field[0]], samples[tile])), None)
+        if same is not None:
+            same.append(tile)
+        elif len(fields) < count:
+            fields.append([tile])
+    return [Answer(first, tuple(others)) for first, *others in fields]
+
+
+def is_same_field(one: Sample, other: Sample) -> bool:
+    """Test whether two tiles show one field: the same target of one proposal, or nearly the same piece of sky.
+
+    Parameters
+    ----------
+    one, other : Sample
+        Rows of the tiles.
+
+    Returns
+    -------
+    bool
+        True for one field.
+
+    """
+    if one.target_name and (one.proposal_id, one.target_name) == (other.proposal_id, other.target_name):
+        return True
+    if one.is_moving or other.is_moving or len(one.corners_deg) != 8 or len(other.corners_deg) != 8:
+        return False
+    (first, second, *_), centres = _corners(one), [_corners(each).mean(axis=0) for each in (one, other)]
+    return bool(np.linalg.norm(centres[0] - centres[1]) <= SAME_FIELD_SHARE * np.linalg.norm(first - second))
+
+
+def _corners(sample: Sample) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
+    """Return the corners (4, 3) of a tile as vectors of length 1."""
+    ra, dec = np.radians(np.reshape(sample.corners_deg, (4, 2))).T
+    return sphere_points(ra, dec)
+
+
+def mark_of(query: str, sample: Sample) -> str:
+    """Say whether a tile has the class of object that a query seeks.
+
+    Parameters
+    ----------
+    query : str
+        An example query of the vocabulary.
+    sample : Sample
+        Row of the tile.
+
+    Returns
+    -------
+    str
+        `right` or `wrong`; empty if the class of the tile or of the query is unknown.
+
+    """
+    pattern = QUERY_CLASSES.get(query)
+    if not (pattern and sample.target_class):
+        return ""
+    return "right" if re.search(pattern, sample.target_class.lower()) else "wrong"

@@ -1,0 +1,162 @@
+"""Show positions and directions on the sky: sexagesimal text, an arrow to the north and east, and a scale bar."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hubbleclip.core.vectors import unit
+
+BAR_SHARE = 0.3
+"""Longest scale bar, in sides of a picture."""
+Vector = NDArray[np.float64]
+"""A vector (3,) in the equatorial frame, in units of the celestial sphere's radius."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Compass:
+    """Orientation and scale of a picture.
+
+    `north_xy` and `east_xy` are directions in the picture, of length 1; x to the right, y downwards. `bar_share` is the
+    length of the scale bar in sides of the picture; `bar_label` is its length on the sky.
+    """
+
+    north_xy: tuple[float, float]
+    east_xy: tuple[float, float]
+    bar_share: float
+    bar_label: str
+
+
+def make_compass(centre_3: Vector, right_3: Vector, down_3: Vector, side_arcsec: float) -> Compass:
+    """Compute orientation and scale of a picture.
+
+    Parameters
+    ----------
+    centre_3
+        Position of the picture's centre.
+    right_3, down_3
+        Change of the position along each axis of the picture, both in the same unit of length.
+    side_arcsec
+        Side of the picture.
+
+    Returns
+    -------
+    Compass
+        The orientation and the scale.
+
+    """
+    east_3 = unit(np.array([-centre_3[1], centre_3[0], 0.0]))
+    basis = np.stack([right_3, down_3], axis=-1)
+    bar_arcsec = round_length(side_arcsec * BAR_SHARE)
+    return Compass(
+        north_xy=_direction(np.cross(centre_3, east_3), basis), east_xy=_direction(east_3, basis),
+        bar_share=bar_arcsec / side_arcsec, bar_label=angle_label(bar_arcsec),
+    )  # fmt: skip
+
+
+def compass_of_corners(corners_deg: Sequence[float], side_arcsec: float) -> Compass | None:
+    """Compute orientation and scale of a tile with square pixels.
+
+    Parameters
+    ----------
+    corners_deg
+        Right ascension and declination of the corners of the picture in the order of `Tile.corners_deg`: bottom left,
+        bottom right, top right, top left.
+    side_arcsec
+        Side of the picture.
+
+    Returns
+    -------
+    Compass or None
+        The orientation and the scale; None without corners.
+
+    """
+    if len(corners_deg) != 8 or not np.isfinite(corners_deg).all() or not side_arcsec > 0:
+        return None
+    ra, dec = np.radians(np.reshape(corners_deg, (4, 2))).T
+    bottom_left, bottom_right, top_right, top_left = sphere_points(ra, dec)
+    centre_3 = unit(bottom_left + bottom_right + top_right + top_left)
+    return make_compass(centre_3, unit(bottom_right - bottom_left), unit(bottom_left - top_left), side_arcsec)
+
+
+def sphere_points(ra: NDArray[np.float64], dec: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Convert positions to vectors of length 1.
+
+    Parameters
+    ----------
+    ra, dec
+        Positions (n,) in radians.
+
+    Returns
+    -------
+    ndarray
+        Vectors (n, 3).
+
+    """
+    return np.stack([np.cos(dec) * np.cos(ra), np.cos(dec) * np.sin(ra), np.sin(dec)], axis=-1)
+
+
+def _direction(target_3: Vector, basis: NDArray[np.float64]) -> tuple[float, float]:
+    """Return a direction on the sky as a direction in the picture, given the sky's change along each axis."""
+    x, y = unit(np.linalg.lstsq(basis, target_3, rcond=None)[0])
+    return round(float(x), 4), round(float(y), 4)
+
+
+def round_length(longest: float) -> float:
+    """Return the largest length of the form 1, 2 or 5 times a power of ten that is not above a length.
+
+    Parameters
+    ----------
+    longest
+        Any length above 0.
+
+    Returns
+    -------
+    float
+        The round length.
+
+    """
+    power = 10.0 ** math.floor(math.log10(longest))
+    return max(step * power for step in (1, 2, 5) if step * power <= longest * (1 + 1e-9))
+
+
+def angle_label(arcsec: float) -> str:
+    """Format an angle.
+
+    Parameters
+    ----------
+    arcsec
+        Angle in arcseconds.
+
+    Returns
+    -------
+    str
+        Text with the sign of the unit, such as `5″` or `2′`.
+
+    """
+    return f"{arcsec:g}″" if arcsec < 60 else f"{arcsec / 60:.3g}′"
+
+
+def sexagesimal(ra_deg: float, dec_deg: float) -> tuple[str, str]:
+    """Format a position as hours and degrees.
+
+    Parameters
+    ----------
+    ra_deg, dec_deg
+        Position in degrees.
+
+    Returns
+    -------
+    tuple of str
+        For instance `05 35 17.30` and `-05 23 28.0`.
+
+    """
+    from astropy.coordinates import Angle  # noqa: PLC0415 - a slow import
+
+    ra = Angle(ra_deg, "deg").to_string(unit="hourangle", sep=" ", precision=2, pad=True)
+    dec = Angle(dec_deg, "deg").to_string(sep=" ", precision=1, pad=True, alwayssign=True)
+    return ra, dec

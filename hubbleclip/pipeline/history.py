@@ -1,0 +1,164 @@
+"""List the datasets, runs and reports of a profile, newest first, with their dates and headlines."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from typing import Any
+
+from hubbleclip.catalog.catalog import read_catalog
+from hubbleclip.core.layout import Layout
+from hubbleclip.evaluation.names import HEADLINE
+from hubbleclip.pipeline.promotion import promoted
+from hubbleclip.training.runs import RUN, read_facts
+
+Row = dict[str, Any]
+HEADLINES = """
+SELECT run_id, value, low, high FROM metric
+WHERE protocol = 'fair' AND split = 'test' AND name = ? AND model = ?
+"""
+DATASETS = """
+SELECT digest, built_at, num_samples, num_new_samples, num_shards, path FROM dataset ORDER BY built_at DESC, digest
+"""
+REPORTS = "SELECT made_at, run_id, path FROM report"
+PAGE = "index.html"
+
+
+def list_runs(layout: Layout) -> list[Row]:
+    """List all runs, also those that are not finished or not evaluated.
+
+    Parameters
+    ----------
+    layout
+        Folders of the profile.
+
+    Returns
+    -------
+    list of dict
+        For each run: `run_id`, `started_at`, `state` (running, finished or promoted), `training` (model, or control),
+        `steps`, `dataset` and `headline`.
+
+    """
+    facts = [read_facts(path.parent) for path in sorted(layout.runs.glob(f"[!.]*/{RUN}"), reverse=True)]
+    headlines, best = {}, None
+    if layout.catalog.is_file():
+        with read_catalog(layout) as catalog:
+            headlines = _headlines(catalog.rows(HEADLINES, [HEADLINE, "fine_tuned"]))
+            best = promoted(catalog, layout)
+    return [
+        {
+            "run_id": one["run_id"], "started_at": _minute(one["started_at"]),
+            "state": "promoted" if best and best["run_id"] == one["run_id"] else one["status"],
+            "training": f"control: {one['model']} on shuffled pairs" if one["is_shuffled"] else one["model"],
+            "steps": one["steps"], "dataset": one["dataset_digest"], "headline": headlines.get(one["run_id"]),
+        }
+        for one in facts
+    ]  # fmt: skip
+
+
+def list_datasets(layout: Layout) -> list[Row]:
+    """List the datasets that the catalog records.
+
+    Parameters
+    ----------
+    layout
+        Folders of the profile.
+
+    Returns
+    -------
+    list of dict
+        For each dataset: `digest`, `built_at`, `samples`, `new`, `shards` and `path`.
+
+    """
+    with read_catalog(layout) as catalog:
+        return [
+            {
+                "digest": row["digest"], "built_at": _minute(row["built_at"]), "samples": row["num_samples"],
+                "new": row["num_new_samples"], "shards": row["num_shards"], "path": str(layout.absolute(row["path"])),
+            }
+            for row in catalog.rows(DATASETS)
+        ]  # fmt: skip
+
+
+def list_reports(layout: Layout) -> list[Row]:
+    """List the reports that the catalog records, and the pages that compare two runs.
+
+    Parameters
+    ----------
+    layout
+        Folders of the profile.
+
+    Returns
+    -------
+    list of dict
+        For each report: `report_id`, `made_at`, `run_id`, `headline` and `page`.
+
+    """
+    with read_catalog(layout) as catalog:
+        headlines = _headlines(catalog.rows(HEADLINES, [HEADLINE, "fine_tuned"]))
+        recorded = [(layout.absolute(row["path"]), row["made_at"], row["run_id"]) for row in catalog.rows(REPORTS)]
+    compared = [
+        (folder, datetime.fromtimestamp(folder.stat().st_mtime, UTC), run_id) for run_id, folder in layout.comparisons()
+    ]
+    return [
+        {
+            "report_id": folder.name, "made_at": _minute(made_at), "run_id": run_id,
+            "headline": headlines.get(run_id), "page": str(folder / PAGE),
+        }
+        for folder, made_at, run_id in sorted(recorded + compared, key=lambda one: _minute(one[1]), reverse=True)
+    ]  # fmt: skip
+
+
+def newest_result(layout: Layout) -> dict[str, str] | None:
+    """Read the headline of the newest report.
+
+    Parameters
+    ----------
+    layout
+        Folders of the profile.
+
+    Returns
+    -------
+    dict or None
+        `headline` with its interval, `chance`, and `page`, the path of the report; None without a report.
+
+    """
+    with read_catalog(layout) as catalog:
+        reports = catalog.rows(f"{REPORTS} ORDER BY made_at DESC LIMIT 1")
+        rows = catalog.rows(HEADLINES, [HEADLINE, "fine_tuned"]), catalog.rows(HEADLINES, [HEADLINE, "random"])
+    headline, chance = map(_headlines, rows)
+    run_id = reports[0]["run_id"] if reports else ""
+    if run_id not in headline:
+        return None
+    return {
+        "headline": headline[run_id], "chance": chance[run_id].partition(" (")[0],
+        "page": str((layout.absolute(reports[0]["path"]) / PAGE).absolute()),
+    }  # fmt: skip
+
+
+def headline_text(value: float, low: float | None, high: float | None) -> str:
+    """Format a headline with its 95 % interval.
+
+    Parameters
+    ----------
+    value, low, high
+        Share and the ends of its interval; None if there is no interval.
+
+    Returns
+    -------
+    str
+        Text such as `69.8 % (62.1-76.5)`.
+
+    """
+    interval = "" if low is None or high is None else f" ({100 * low:.1f}-{100 * high:.1f})"
+    return f"{100 * value:.1f} %{interval}"
+
+
+def _headlines(rows: Iterable[Row]) -> dict[str, str]:
+    """Return the headline of each run, by run id."""
+    return {row["run_id"]: headline_text(row["value"], row["low"], row["high"]) for row in rows}
+
+
+def _minute(time: datetime | str) -> str:
+    """Format a time in UTC to the minute."""
+    return f"{datetime.fromisoformat(str(time)):%Y-%m-%d %H:%M}"

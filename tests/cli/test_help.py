@@ -1,0 +1,57 @@
+"""Help and completion: every argument has a meaning and an example; a shell completes commands and options."""
+
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hubbleclip.cli.app import app
+from hubbleclip.cli.listing import show
+from hubbleclip.cli.options import Options
+
+COMMANDS = [name for name in app if not name.startswith("-")]
+
+
+def arguments(command: str) -> Iterator[Any]:
+    return (one for one in app[command].assemble_argument_collection() if one.parse and one.show)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_argument_has_a_meaning_and_an_example(command: str) -> None:
+    lines = {one.name: one.parameter.help or "" for one in arguments(command)}
+    assert [name for name, line in lines.items() if not line] == []
+    free = {one.name for one in arguments(command) if one.hint is not bool and not one.get_choices()}
+    shown = ("such as", "cpu", "hubble, jwst")
+    assert [name for name in free if not any(word in lines[name] for word in shown)] == []
+    assert app[command].help
+
+
+def test_the_profile_of_the_environment_is_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HUBBLECLIP_PROFILE", "jwst")
+    _, bound, _ = app.parse_args(["status"])
+    assert bound.arguments["options"].profile == "jwst"
+    _, bound, _ = app.parse_args(["status", "--profile", "paper"])
+    assert bound.arguments["options"].profile == "paper"
+    _, bound, _ = app.parse_args(["pairs", "press"])
+    assert bound.arguments.get("options", Options(profile="pairs")).profile == "pairs"
+
+
+@pytest.mark.skipif(not shutil.which("bash"), reason="needs bash")
+@pytest.mark.parametrize(
+    ("words", "offered"), [(["hubbleclip", "repo"], "reports"), (["hubbleclip", "train", "--sw"], "--sweep")]
+)
+def test_bash_completes_commands_and_options(words: list[str], offered: str, tmp_path: Path) -> None:
+    script = tmp_path / "completion.sh"
+    script.write_text(app.generate_completion(shell="bash"))
+    asked = f'. {script}; COMP_WORDS=({" ".join(words)}); COMP_CWORD={len(words) - 1}; _hubbleclip; echo "${{COMPREPLY[@]}}"'
+    done = subprocess.run(["bash", "-c", asked], capture_output=True, text=True, check=True)
+    assert offered in done.stdout.split()
+
+
+def test_an_empty_list_says_which_command_fills_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    show(lambda layout: [], Options(data=tmp_path), json=False, hint="run `hubbleclip train`")
+    show(lambda layout: [], Options(data=tmp_path), json=True, hint="run `hubbleclip train`")
+    assert capsys.readouterr().out.splitlines() == ["run `hubbleclip train`", "[]"]

@@ -1,0 +1,76 @@
+"""A live bar on a terminal, plain lines in a log, and a box at the end."""
+
+import io
+import logging
+import re
+import sys
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from hubbleclip.cli import summary
+from hubbleclip.cli.live import LIVE, PrintableFormatter, TerminalHandler
+from hubbleclip.cli.options import Options
+from hubbleclip.pipeline.engine.progress import Progress
+
+ANSI = re.compile(r"\x1b\[[\d?;]*[A-Za-z]")
+
+
+@pytest.fixture
+def screen() -> io.StringIO:
+    """A terminal that shows the records of the pipeline."""
+    screen = io.StringIO()
+    handler = TerminalHandler(Console(file=screen, force_terminal=True, width=100, _environ={"TERM": "xterm"}))
+    handler.setFormatter(PrintableFormatter())
+    loggers = [logging.getLogger(name) for name in (LIVE, "hubbleclip.pipeline")]
+    for logger in loggers:
+        logger.addHandler(handler)
+        logger.setLevel(logging.INFO)
+    yield screen
+    handler.close()
+    for logger in loggers:
+        logger.removeHandler(handler)
+        logger.setLevel(logging.NOTSET)
+
+
+def test_a_terminal_shows_a_bar_and_only_the_last_line_of_the_counts(screen: io.StringIO) -> None:
+    progress = Progress(name="tiles: cut", total=4, logged=-100.0)
+    progress.add(2, 0)
+    logging.getLogger("hubbleclip.pipeline").info("a line [of text] \x1b[2J")
+    progress.add(2, 0)
+    progress.log()
+    shown = ANSI.sub("", screen.getvalue())
+    assert re.search(r"tiles: cut .*━+.* 0 %", shown)
+    assert "a line [of text] \ufffd" in shown
+    assert shown.count("4 of 4 done") == 1
+    assert "2 of 4 done, 0 rejected" not in "".join(line for line in shown.splitlines() if "━" not in line)
+    assert screen.getvalue().rstrip().count("\x1b[?25h") >= 1  # the cursor is shown again
+
+
+RESULT = {"headline": "81.6 % (65.1-92.5)", "chance": "9.9 %", "page": "/data/demo/reports/r 1/index.html"}
+
+
+def test_the_end_says_the_result_how_to_open_it_and_what_to_try(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(summary, "OPENERS", ())
+    lines = summary.summary_lines(RESULT, Options(profile="my.toml", data=Path("/big disk")))
+    assert lines[0].startswith("result   81.6 % (65.1-92.5) of the test images")
+    assert lines[0].endswith("chance is 9.9 %")
+    assert lines[1] == "report   /data/demo/reports/r 1/index.html"
+    assert lines[2] == f"open it  {sys.executable} -m webbrowser file:///data/demo/reports/r%201/index.html"
+    assert lines[3] == "next     hubbleclip search \"spiral galaxy\" --profile my.toml --data '/big disk'"
+
+
+def test_the_end_is_a_box_on_a_terminal_and_lines_elsewhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("hubbleclip.pipeline.history.newest_result", lambda layout: RESULT)
+    summary.print_summary(Options(data=tmp_path))
+    assert capsys.readouterr().out.splitlines()[1] == "report   /data/demo/reports/r 1/index.html"
+    screen = io.StringIO()
+    monkeypatch.setattr(summary, "console", Console(file=screen, force_terminal=True, width=120))
+    summary.print_summary(Options(data=tmp_path))
+    shown = ANSI.sub("", screen.getvalue()).splitlines()
+    assert shown[0].startswith("╭")
+    assert "hubbleclip, profile demo" in shown[0]
+    assert shown[-1].startswith("╰")

@@ -1,0 +1,68 @@
+"""What a person sees of the progress: a remaining time that is true, and an end at 100 %."""
+
+import logging
+import re
+from pathlib import Path
+
+import pytest
+
+from hubbleclip.config.settings import TrainSettings
+from hubbleclip.pipeline.engine.progress import Pace, Progress, duration
+from hubbleclip.pipeline.train import StepReport, title_of
+
+
+def test_a_pause_at_the_start_does_not_lengthen_the_estimate() -> None:
+    """With the mean over all time, 77 s of compilation made 30 s of work look like 944 s."""
+    pace = Pace(total=120)
+    for now_s, done in ((0, 0), (77, 1), *((77 + step, 1 + step) for step in range(1, 90))):
+        pace.add(done, now_s)
+    assert pace.left == "30 s left"
+    assert pace.rate == pytest.approx(1, rel=0.02)
+
+
+def test_nothing_is_estimated_before_something_is_done() -> None:
+    pace = Pace(total=10)
+    assert pace.left == ""
+    pace.add(0, 0.0)
+    assert pace.left == ""
+    pace.add(5, 1.0)
+    assert pace.left == "1 s left"
+
+
+@pytest.mark.parametrize(("seconds", "text"), [(3.4, "3 s"), (119, "119 s"), (944, "16 min"), (9000, "2.5 h")])
+def test_durations_are_written_for_people(seconds: float, text: str) -> None:
+    assert duration(seconds) == text
+
+
+def test_the_last_line_says_that_all_is_done(caplog: pytest.LogCaptureFixture) -> None:
+    shown: list[tuple[float, str]] = []
+    progress = Progress(name="tiles: cut", total=2, show=lambda percent, text: shown.append((percent, text)))
+    with caplog.at_level(logging.INFO):
+        progress.add(1, 0)
+        progress.add(1, 1)
+        progress.log()
+    assert caplog.messages[-1].startswith("tiles: cut: 2 of 2 done, 1 rejected, ")
+    assert caplog.messages[-1].endswith("0 s left")
+    assert not caplog.records[-1].is_step
+    assert shown[-1][0] == 100
+
+
+def test_a_training_that_stops_early_ends_at_100_per_cent(caplog: pytest.LogCaptureFixture) -> None:
+    shown: list[tuple[float, str]] = []
+    report = StepReport(
+        title="train", total=100, logged=-100.0, show=lambda percent, text: shown.append((percent, text))
+    )
+    with caplog.at_level(logging.INFO):
+        report(10, {"loss": 1.5})
+        report.logged = -100.0
+        report(20, {"loss": 1.25})
+    first, second = (text for name, _, text in caplog.record_tuples if name == "hubbleclip.pipeline")
+    assert first == "train: step 10 of 100, loss 1.5"
+    assert re.fullmatch(r"train: step 20 of 100, [\d.]+ (s|min|h) left, loss 1.25", second)
+    report.end(Path("runs/r1"))
+    assert shown[-1] == (100.0, "r1 is finished")
+
+
+def test_the_control_is_named_as_such() -> None:
+    assert title_of(TrainSettings()) == "train"
+    assert title_of(TrainSettings(shuffled=True)) == "train: control (shuffled pairs)"
