@@ -102,7 +102,7 @@ def test_micro_batches_of_a_compiled_model_with_dropout_have_the_gradient_of_its
     model.zero_grad()
     parts = [gradients._features(rows[0, k : k + 4], rows[1, k : k + 4], (1, 2, k // 4)) for k in (0, 4)]
     image_bd, text_bd = (torch.cat([part[tower] for part in parts]) for tower in (0, 1))
-    gradients._backward((image_bd, text_bd, model.scale), group_ids)
+    gradients._backward((image_bd, text_bd, model.scale), group_ids, ())
     expected = torch.cat([one.grad.flatten() for one in model.parameters()])
     assert F.cosine_similarity(found, expected, dim=0) > 1 - 1e-6
 
