@@ -3,6 +3,8 @@
 A night's minimum is what a client must request that knows in advance what has changed: the new rows, one count of each
 year whose turn it is, one page if old rows have changed, one product list per 100 observations that are new, changed or
 due, the bulk list of proposals if one is new, and each new file. A query that is polled or repeated counts once.
+The ingest needs more requests in a few nights: in the first one, for astroquery's description of the columns; where a
+year has other counts, to find the month; and where a product list is empty, to see whether its number is still in use.
 """
 
 from __future__ import annotations
@@ -35,6 +37,8 @@ pytestmark = pytest.mark.slow
 NUM_NIGHTS, RELIST_DAYS = 60, 6
 LAST_CHANGE = NUM_NIGHTS - RELIST_DAYS - 2
 """Night after which the archive stays as it is: each year and each list must have its turn once more."""
+MORE = 4
+"""Most requests of a night above its minimum."""
 SKY = SimulatorSettings(
     num_proposals=1, frame_px=64, changed_share=0.15, odd_share=0.15, late_share=0.1, reprocessed_share=0.01
 )
@@ -136,9 +140,12 @@ def minimum(data: Path, night: int) -> int:
 
 
 def request_table(made: list[int], least: list[int]) -> Table:
-    table = Table("requests", "minimum", "ratio", "most in a night", title=f"{NUM_NIGHTS} nights of a changing archive")
+    headings = "requests", "minimum", "ratio", "nights above 1.2", "most in a night"
+    table = Table(*headings, title=f"{NUM_NIGHTS} nights of a changing archive")
     worst = max(range(NUM_NIGHTS), key=lambda night: made[night] - least[night])
-    table.add_row(str(sum(made)), str(sum(least)), f"{sum(made) / sum(least):.2f}", f"{made[worst]} of {least[worst]}")
+    num_above = sum(num > 1.2 * fewest for num, fewest in zip(made, least, strict=True))
+    ratio, most = f"{sum(made) / sum(least):.2f}", f"{made[worst]} of {least[worst]}"
+    table.add_row(str(sum(made)), str(sum(least)), ratio, str(num_above), most)
     return table
 
 
@@ -184,5 +191,5 @@ def test_the_archive_made_every_kind_of_change(nights: tuple[Path, list[int], li
 def test_a_night_costs_few_requests(nights: tuple[Path, list[int], list[int]], tables: list[Table]) -> None:
     _, made, least = nights
     tables.append(request_table(made, least))
-    assert all(num >= fewest for num, fewest in zip(made, least, strict=True))
+    assert all(fewest <= num <= fewest + MORE for num, fewest in zip(made, least, strict=True))
     assert sum(made) <= 1.2 * sum(least)
