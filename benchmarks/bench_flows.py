@@ -1,7 +1,7 @@
-"""Overhead of Prefect: the stage `tiles` of 10,000 products as a flow, against the same library calls in a thread pool.
+"""Overhead of Prefect: the stage `tiles` of 2,500 products as a flow, against the same library calls in a thread pool.
 
-The server is started before the clock, because its start does not grow with the work. Every product is the same small
-file, of one tile, under a different content hash: the less work a task does, the more its overhead shows.
+The server is started before the clock, because its start does not grow with the work. Every product is a small
+file of one tile: the less work a task does, the more its overhead shows.
 """
 
 from __future__ import annotations
@@ -22,10 +22,11 @@ from benchmarks.synthetic_data import write_drz
 from flows.private_server import prefect_server
 from hubbleclip.catalog.catalog import writing_catalog
 from hubbleclip.config.settings import Settings, read_settings
+from hubbleclip.core.io import sha256_file
 from hubbleclip.core.layout import Layout
 from hubbleclip.core.records import Product
 
-NUM_PRODUCTS = sized(10_000, 200)
+NUM_PRODUCTS = sized(2_500, 200)
 SIDE_PX = 120
 RUNS = sized(2, 1)
 PROFILE = "demo"
@@ -40,15 +41,16 @@ def write_catalog(settings: Settings) -> None:
     """Write a catalog of products that are fetched and not yet cut."""
     layout = Layout(settings.root)
     layout.products.mkdir(parents=True)
-    path = write_drz(layout.products / "made.fits", SIDE_PX)
-    products = [
-        Product(
-            uri=f"mast:HST/product/{n:06}_drz.fits", obs_id=f"o{n:06}", proposal_id=f"hst:{n // 10}",
-            file_name=f"{n:06}_drz.fits", kind="DRZ", size_bytes=path.stat().st_size, choice="best",
-            path=layout.relative(path), sha256=f"{n:064x}", version=1,
-        )
-        for n in range(NUM_PRODUCTS)
-    ]  # fmt: skip
+    image = write_drz(layout.products / "made.fits", SIDE_PX).read_bytes()
+    products = []
+    for n in range(NUM_PRODUCTS):
+        path = layout.products / f"{n:06}_drz.fits"
+        path.write_bytes(image.replace(b"NDRIZIM =                    4", b"NDRIZIM = %20d" % (n + 4), 1))
+        products.append(Product(
+            uri=f"mast:HST/product/{path.name}", obs_id=f"o{n:06}", proposal_id=f"hst:{n // 10}",
+            file_name=path.name, kind="DRZ", size_bytes=len(image), choice="best",
+            path=layout.relative(path), sha256=sha256_file(path), version=1,
+        ))  # fmt: skip
     with writing_catalog(layout) as catalog:
         catalog.upsert({"product": products})
 

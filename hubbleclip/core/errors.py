@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+from collections.abc import Sequence
 
 from hubbleclip.core.printable import without_control
 
@@ -96,6 +97,10 @@ class DownloadError(ItemError, ArchiveError):
     """One file could not be downloaded, or the downloaded file does not match the archive's description of it."""
 
 
+class RejectedShareError(HubbleclipError):
+    """A larger share of the items of a stage was rejected than `flows.max_rejected_share` allows."""
+
+
 class DiskFullError(HubbleclipError):
     """The disk does not have enough free space, so the run stops."""
 
@@ -122,6 +127,24 @@ class CatalogLockedError(CatalogError):
 
 class DatasetError(HubbleclipError):
     """A dataset directory is missing, empty or damaged, or follows another version of the data contract."""
+
+
+class TileFileError(DatasetError):
+    """The images of some tiles are missing or damaged.
+
+    Parameters
+    ----------
+    tile_ids
+        Ids of these tiles.
+
+    """
+
+    def __init__(self, tile_ids: Sequence[str]) -> None:
+        super().__init__(tile_ids)
+        self.tile_ids = tile_ids
+
+    def __str__(self) -> str:
+        return f"{len(self.tile_ids)} tiles have no image or a damaged one, such as {self.tile_ids[0]}: pack the others"
 
 
 class TrainingError(HubbleclipError):

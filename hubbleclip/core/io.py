@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import fcntl
 import hashlib
 import os
@@ -13,6 +14,7 @@ from pathlib import Path
 
 from hubbleclip.core.errors import DISK_FULL_ERRNOS, DiskFullError
 
+PROBE_BYTES = 1 << 20
 SYNCFS_MIN_FILES = 8
 """Minimum number of files for which one `syncfs` call per file system is made instead of one `fsync` call per file."""
 
@@ -33,6 +35,30 @@ def sha256_file(path: Path) -> str:
     """
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def has_sha256(path: Path, sha256: str | None) -> bool:
+    """Check that a file exists, can be read and has a certain content.
+
+    Parameters
+    ----------
+    path
+        Path of the file.
+    sha256
+        Expected hash, 64 hex digits.
+
+    Returns
+    -------
+    bool
+        False if the file is missing, if a block of the disk cannot be read, or if the content differs.
+
+    """
+    try:
+        return sha256_file(path) == sha256
+    except OSError as error:
+        if error.errno not in {errno.ENOENT, errno.EIO}:
+            raise
+        return False
 
 
 def sha256_bytes(data: bytes | memoryview) -> str:
@@ -236,3 +262,22 @@ def write_text(path: Path, text: str) -> None:
 
     """
     write_bytes(path, text.encode("utf-8"))
+
+
+def check_writable(folder: Path) -> None:
+    """Write a file of `PROBE_BYTES` and delete it, because libraries report a full disk in ways that do not show it.
+
+    Parameters
+    ----------
+    folder
+        Folder in which the file is written.
+
+    Raises
+    ------
+    DiskFullError
+        If the disk is full or read-only.
+
+    """
+    probe = folder / f"probe-{os.getpid()}"
+    write_bytes(probe, bytes(PROBE_BYTES))
+    probe.unlink()

@@ -31,7 +31,7 @@ import pyarrow.compute as pc
 
 from hubbleclip.config.settings import ShardSettings
 from hubbleclip.contracts import schema as contracts
-from hubbleclip.core.errors import DatasetError
+from hubbleclip.core.errors import DatasetError, TileFileError
 from hubbleclip.core.io import sha256_file, sync_files, sync_folder, write_bytes
 from hubbleclip.core.layout import parse_shard_name, shard_name
 from hubbleclip.core.parallel import MapFn
@@ -75,6 +75,8 @@ CONCURRENT_SHARDS = 2
 
 Plan = dict[str, list[Sample]]
 """Samples of each shard, in the order of the tar, by shard name."""
+PackedShard = shard_writer.ShardFile | TileFileError
+"""A written shard, or the tiles because of which it was not written."""
 Sizes = Mapping[str, int]
 """Size in bytes of each sample in a tar, by tile id."""
 Sidecars = Mapping[str, bytes]
@@ -170,7 +172,7 @@ def build_dataset(
     split_tables: Mapping[str, pa.Table] | None = None,
     read_png_size: Callable[[str], int] | None = None,
     released_on: date | None = None,
-    map_fn: MapFn[PlannedShard, shard_writer.ShardFile] = map_in_two_threads,
+    map_fn: MapFn[PlannedShard, PackedShard] = map_in_two_threads,
 ) -> BuiltDataset:
     """Build the dataset `datasets_dir/<digest>/`, unless a dataset with the same inputs exists.
 
@@ -211,7 +213,9 @@ def build_dataset(
     Raises
     ------
     DatasetError
-        If there is no sample, a tile occurs twice, or an image is missing or damaged.
+        If there is no sample, or a tile occurs twice.
+    TileFileError
+        If images are missing or damaged; the error names the tiles of all of them.
 
     """
     packable = _packable(samples)
@@ -368,9 +372,9 @@ def _write_shards(
     plan: Plan,
     read_png: shard_writer.ReadPng,
     sidecars: Sidecars,
-    map_fn: MapFn[PlannedShard, shard_writer.ShardFile],
+    map_fn: MapFn[PlannedShard, PackedShard],
 ) -> dict[str, shard_writer.ShardFile]:
-    """Write the missing shards and return the properties of all shards by name.
+    """Write the missing shards and return the properties of all shards by name. Raises TileFileError.
 
     Shards that an interrupted build has written are not written again.
     """
@@ -386,10 +390,14 @@ def _write_shards(
         )
         for name in missing
     ]
-    return tars | dict(zip(missing, map_fn(partial(write_shard, read_png), planned), strict=True))
+    packed = list(map_fn(partial(write_shard, read_png), planned))
+    damaged = [tile_id for one in packed if isinstance(one, TileFileError) for tile_id in one.tile_ids]
+    if damaged:
+        raise TileFileError(damaged)
+    return tars | dict(zip(missing, packed, strict=True))
 
 
-def write_shard(read_png: shard_writer.ReadPng, shard: PlannedShard) -> shard_writer.ShardFile:
+def write_shard(read_png: shard_writer.ReadPng, shard: PlannedShard) -> PackedShard:
     """Write one shard atomically.
 
     Parameters
@@ -401,11 +409,15 @@ def write_shard(read_png: shard_writer.ReadPng, shard: PlannedShard) -> shard_wr
 
     Returns
     -------
-    ShardFile
-        Hash, size and image positions of the written tar.
+    ShardFile or TileFileError
+        Hash, size and image positions of the written tar. The error is returned, so that one build finds the damaged
+        tiles of all shards.
 
     """
-    tar = shard_writer.write_tar(shard.path, shard.samples, read_png, shard.sidecars)
+    try:
+        tar = shard_writer.write_tar(shard.path, shard.samples, read_png, shard.sidecars)
+    except TileFileError as error:
+        return error
     log.info("wrote %s: %d samples, %d bytes", shard.path.name, len(shard.samples), tar.size_bytes)
     return tar
 

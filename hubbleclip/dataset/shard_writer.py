@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from hubbleclip.core.errors import DatasetError
+from hubbleclip.core.errors import EXHAUSTED_ERRNOS, DatasetError, TileFileError
 from hubbleclip.core.io import atomic_write, sha256_bytes, sha256_file
 from hubbleclip.core.parallel import ahead
 from hubbleclip.core.records import Sample, to_row
@@ -307,7 +307,7 @@ def packed_size_bytes(sample: Sample, sidecar_bytes: int, png_bytes: int) -> int
     return sum(map(member_size_bytes, lengths))
 
 
-def read_checked_png(sample: Sample, read_png: ReadPng) -> bytes:
+def read_intact_png(sample: Sample, read_png: ReadPng) -> bytes | None:
     """Read a tile's encoded image and compare its hash with the hash in the sample.
 
     Parameters
@@ -319,22 +319,17 @@ def read_checked_png(sample: Sample, read_png: ReadPng) -> bytes:
 
     Returns
     -------
-    bytes
-        Content of the image file.
-
-    Raises
-    ------
-    DatasetError
-        If the image is missing or its hash differs.
+    bytes or None
+        Content of the image file; None if it cannot be read or its hash differs.
 
     """
     try:
         png = read_png(sample.tile_id)
     except OSError as error:
-        raise DatasetError(f"tile {sample.tile_id} cannot be read ({error}): run `hubbleclip tiles` again") from error
-    if sha256_bytes(png) != sample.png_sha256:
-        raise DatasetError(f"tile {sample.tile_id} is damaged: delete its PNG and run `hubbleclip tiles` again")
-    return png
+        if error.errno in EXHAUSTED_ERRNOS:
+            raise
+        return None
+    return png if sha256_bytes(png) == sample.png_sha256 else None
 
 
 def write_tar(
@@ -359,16 +354,25 @@ def write_tar(
     ShardFile
         Hash, size and image positions.
 
+    Raises
+    ------
+    TileFileError
+        If images are missing or damaged; the error names all of them, and no shard is written.
+
     Notes
     -----
     The bytes are those of `tarfile`, which is not used for them because it takes twice as long and cannot hash what it
     writes.
 
     """
-    read = partial(read_checked_png, read_png=read_png)
+    read = partial(read_intact_png, read_png=read_png)
     digest, size_bytes, extents = hashlib.sha256(), 0, {}
+    damaged = []
     with atomic_write(path) as temporary, temporary.open("wb") as tar, ThreadPoolExecutor(READER_THREADS) as pool:
         for sample, image in zip(samples, ahead(pool, read, samples, TILES_PREFETCHED), strict=True):
+            if image is None:
+                damaged.append(sample.tile_id)
+                continue
             for name, content in members(sample, image, sidecars.get(sample.tile_id)):
                 if content is image:
                     extents[sample.tile_id] = (size_bytes + BLOCK_BYTES, len(image))
@@ -376,6 +380,8 @@ def write_tar(
                 tar.write(member)
                 digest.update(member)
                 size_bytes += len(member)
+        if damaged:
+            raise TileFileError(damaged)
         trailer = bytes(trailer_size_bytes(size_bytes))
         tar.write(trailer)
         digest.update(trailer)

@@ -5,11 +5,13 @@ This module does not import torch, because that import takes seconds and a night
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import NamedTuple
 
 from hubbleclip.catalog.catalog import read_catalog
 from hubbleclip.config.settings import Settings
+from hubbleclip.core.errors import ArchiveError, DatasetError, RejectedShareError
 from hubbleclip.core.layout import Layout
 from hubbleclip.pipeline.captions import captions
 from hubbleclip.pipeline.engine.execution import PLAIN, Execution
@@ -19,6 +21,8 @@ from hubbleclip.pipeline.shards.run import shards
 from hubbleclip.pipeline.status import NEWEST_DATASET
 from hubbleclip.pipeline.tiles.run import tiles
 from hubbleclip.training.runs import FINISHED, RUN, read_facts
+
+log = logging.getLogger("hubbleclip.pipeline")
 
 
 class Growth(NamedTuple):
@@ -31,6 +35,9 @@ class Growth(NamedTuple):
 def dataset(settings: Settings, execution: Execution = PLAIN) -> None:
     """Query the archive, cut new files into tiles and build the dataset. Finished work is not repeated.
 
+    When the archive fails, the later stages still process what was fetched before. The first error is raised at the
+    end.
+
     Parameters
     ----------
     settings
@@ -38,12 +45,28 @@ def dataset(settings: Settings, execution: Execution = PLAIN) -> None:
     execution
         Executor of the stages: `PLAIN` (this process) or Prefect.
 
+    Raises
+    ------
+    ArchiveError, RejectedShareError
+        When a stage failed by this error.
+
     """
-    execution.run_stage("ingest", ingest, settings)
-    execution.run_stage("tiles", tiles, settings)
-    if settings.captions.backend:
-        execution.run_stage("captions", captions, settings)
-    execution.run_stage("shards", shards, settings)
+    stages = {"ingest": ingest, "tiles": tiles, "captions": captions, "shards": shards}
+    if not settings.captions.backend:
+        del stages["captions"]
+    failed: ArchiveError | RejectedShareError | None = None
+    for name, run in stages.items():
+        try:
+            execution.run_stage(name, run, settings)
+        except (ArchiveError, RejectedShareError) as error:
+            log.warning("%s failed, the other stages process what exists: %s", name, error)
+            failed = failed or error
+        except DatasetError as error:
+            if failed is None:
+                raise
+            log.warning("%s failed: %s", name, error)  # probably without any sample, because the archive failed
+    if failed is not None:
+        raise failed
 
 
 def read_growth(layout: Layout) -> Growth | None:

@@ -63,7 +63,7 @@ def test_a_burst_of_failures_over_all_connections_stops_no_run(scripted, tmp_pat
     assert [job.exception() for job in jobs] == [None] * 8
 
 
-@pytest.mark.parametrize("response", [give(b"", 503), give(b"<html>", Content_Type="text/html")], ids=["503", "html"])
+@pytest.mark.parametrize("response", [give(b"", 503), give(FITS[:100], length=len(FITS))], ids=["503", "cut off"])
 def test_an_archive_that_fails_every_file_is_requested_until_the_breaker_opens(
     scripted, tmp_path: Path, response
 ) -> None:
@@ -75,6 +75,26 @@ def test_an_archive_that_fails_every_file_is_requested_until_the_breaker_opens(
         errors.append(type(caught.value))
     assert errors == [DownloadError] + [ArchiveDownError] * 9
     assert len(script.seen) == 6
+
+
+@pytest.mark.parametrize(
+    ("response", "reason"),
+    [
+        (give(FITS[:-1]), "truncated"),
+        (give(b"\x1f\x8b" * 1440), "damaged"),
+        (give(b"<html>", Content_Type="text/html"), "html"),
+    ],
+    ids=["cut", "gzip", "html"],
+)
+def test_complete_responses_are_no_failures_of_the_archive_whatever_is_in_them(
+    scripted, tmp_path: Path, response, reason: str
+) -> None:
+    script, transport = scripted(response), Transport(FETCH.model_copy(update={"attempts": 8, "backoff_s": 0}))
+    for i in range(8):
+        with pytest.raises(DownloadError) as caught:
+            fetch(transport, script.url, tmp_path, f"mast:{i}")
+        assert caught.value.reason == reason
+    assert len(script.seen) == 8 * 3
 
 
 def test_missing_files_are_no_failures_of_the_archive(scripted, tmp_path: Path) -> None:

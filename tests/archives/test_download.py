@@ -14,7 +14,7 @@ import pytest
 
 from hubbleclip.archives.http.client import Transport
 from hubbleclip.archives.http.content_store import FetchedFile
-from hubbleclip.archives.http.download import DownloadRequest, fetch_file
+from hubbleclip.archives.http.download import MAX_DAMAGED, DownloadRequest, fetch_file
 from hubbleclip.archives.mast.archive import MastArchive
 from hubbleclip.config.settings import FetchSettings
 from hubbleclip.core.errors import DiskFullError, DownloadError
@@ -86,7 +86,7 @@ def test_a_web_page_with_status_200_is_refused(scripted, tmp_path: Path) -> None
     script = scripted(give(b"<html>down</html>", Content_Type="text/html"))
     with pytest.raises(DownloadError, match="web page"):
         fetch(script, tmp_path)
-    assert len(script.seen) == FETCH.attempts
+    assert len(script.seen) == MAX_DAMAGED
     assert part_bytes(tmp_path) == b""
 
 

@@ -3,6 +3,7 @@ import io
 import itertools
 import json
 import logging
+import pickle
 import random
 import shutil
 import tarfile
@@ -22,7 +23,7 @@ from synthetic_samples import make_png, make_sample, make_samples_with_pngs, mov
 from webdataset.tariterators import tar_file_expander
 
 from hubbleclip.config.settings import ShardSettings
-from hubbleclip.core.errors import DatasetError
+from hubbleclip.core.errors import DatasetError, TileFileError
 from hubbleclip.core.records import to_row
 from hubbleclip.dataset.build import build_dataset, content_digest, inputs_digest, plan_shards, read_dataset
 from hubbleclip.dataset.manifest import SPLITS
@@ -314,11 +315,13 @@ def test_a_tile_given_twice_is_refused(tmp_path):
         build([*samples, samples[0]], pngs, tmp_path)
 
 
-def test_a_changed_png_names_the_tile(tmp_path):
+def test_changed_pngs_name_the_tiles_of_all_shards(tmp_path):
     samples, pngs = make_samples_with_pngs()
-    broken = samples[7].tile_id
-    with pytest.raises(DatasetError, match=f"tile {broken} is damaged.*hubbleclip tiles"):
-        build(samples, pngs | {broken: make_png(999)}, tmp_path)
+    broken = {samples[index].tile_id: make_png(999) for index in (0, 3, 4)}  # in train, val and test
+    with pytest.raises(TileFileError, match="3 tiles have no image or a damaged one") as caught:
+        build(samples, pngs | broken, tmp_path)
+    assert set(caught.value.tile_ids) == set(broken)
+    assert str(pickle.loads(pickle.dumps(caught.value))) == str(caught.value)
 
 
 def test_a_missing_png_names_the_tile(tmp_path):
@@ -327,7 +330,7 @@ def test_a_missing_png_names_the_tile(tmp_path):
     for tile_id, png in pngs.items():
         if tile_id != lost:
             (tmp_path / tile_id).write_bytes(png)
-    with pytest.raises(DatasetError, match=f"tile {lost} cannot be read.*hubbleclip tiles"):
+    with pytest.raises(TileFileError, match=lost):
         build_dataset(
             samples, lambda tile_id: (tmp_path / tile_id).read_bytes(), tmp_path / "datasets", SETTINGS,
             contract_version="1.0.0", code_version="test", read_png_size=lambda tile_id: len(pngs[tile_id]),

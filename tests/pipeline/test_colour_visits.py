@@ -9,6 +9,7 @@ import pytest
 from astropy.io import fits
 from stages import fetched, observation, rejection, stage_at
 
+from hubbleclip.catalog.pending import pending_fetch
 from hubbleclip.core.errors import SettingsError
 from hubbleclip.core.io import sha256_file
 from hubbleclip.core.records import Product
@@ -20,9 +21,10 @@ pytest.importorskip("reproject")
 TILES = {"tiles": {"size_px": 64, "min_side_px": 32, "colour": True, "views": ["native"]}}
 
 
-def write_image(path: Path, band: str, seed: int) -> None:
+def write_image(path: Path, band: str, seed: int, blank: slice = slice(0)) -> None:
     data = np.random.default_rng(seed).normal(5, 1, (64, 64)).astype(np.float32)
     data[28:36, 28:36] += 500
+    data[:, blank] = np.nan
     cards = {
         "CTYPE1": "RA---TAN", "CTYPE2": "DEC--TAN", "CRVAL1": 150.0, "CRVAL2": 2.0, "CRPIX1": 32.0, "CRPIX2": 32.0,
         "CDELT1": -1e-5, "CDELT2": 1e-5, "INSTRUME": "WFC3", "DETECTOR": "UVIS", "FILTER": band, "NDRIZIM": 4,
@@ -31,11 +33,12 @@ def write_image(path: Path, band: str, seed: int) -> None:
     fits.PrimaryHDU(data, fits.Header(cards.items())).writeto(path, overwrite=True)
 
 
-def with_visit(stage: Stage, bands: tuple[str, ...]) -> list[Product]:
+def with_visit(stage: Stage, bands: tuple[str, ...], blank_px: int = 0) -> list[Product]:
+    """Write one file per band. Other columns are blank in each, `blank_px` of them."""
     products = []
     for number, band in enumerate(bands):
         path = stage.layout.products / f"{band}.fits"
-        write_image(path, band, number)
+        write_image(path, band, number, slice(number * blank_px, (number + 1) * blank_px))
         item = fetched(f"o{number}", sha256_file(path))
         products.append(replace(item, path=stage.layout.relative(path)))
         stage.catalog.upsert(
@@ -84,22 +87,23 @@ def test_two_filters_give_none(tmp_path: Path) -> None:
         assert colour(stage) == []
 
 
-def test_a_visit_that_cannot_be_coloured_is_left_out_once(tmp_path: Path) -> None:
+def test_a_visit_with_a_damaged_file_waits_until_the_file_is_fetched_again(tmp_path: Path) -> None:
     with stage_at(tmp_path, TILES) as stage:
         products = with_visit(stage, ("F336W", "F814W", "F555W"))
         stage.layout.absolute(products[0].path or "").write_bytes(b"lost")
         assert colour(stage) == []
-        (left,) = stage.catalog.rows("FROM rejection WHERE stage = 'colour'")
-        assert (left["entity"], left["entity_id"], left["reason"]) == ("visit", "ib2s16 NEPTUNE", "unreadable")
+        assert stage.catalog.counts()["rejection"] == 0
+        assert pending_fetch(stage.catalog, stage.settings) == [products[0].uri]
         assert pending_visits(stage.catalog, stage.settings.tiles) == []
+        write_image(stage.layout.absolute(products[0].path or ""), "F336W", 0)
+        stage.catalog.upsert({"product": [products[0]]})
+        assert len(colour(stage)) == 1
 
 
 def test_a_visit_whose_colour_tiles_are_all_left_out_is_not_cut_again(tmp_path: Path) -> None:
     with stage_at(tmp_path, TILES) as stage:
-        products = with_visit(stage, ("F336W", "F814W", "F555W"))
-        path = stage.layout.absolute(products[2].path or "")
-        with fits.open(path, "update") as hdus:
-            hdus[0].data[:, :40] = np.nan
+        with_visit(stage, ("F336W", "F814W", "F555W"), blank_px=16)
+        assert len(pending_visits(stage.catalog, stage.settings.tiles)) == 1
         assert colour(stage) == []
         (left,) = stage.catalog.rows("FROM rejection WHERE stage = 'colour'")
         assert (left["entity"], left["reason"]) == ("visit", "too_little_valid")

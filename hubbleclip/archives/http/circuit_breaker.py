@@ -33,7 +33,7 @@ class CircuitBreaker:
         self._lock = threading.Lock()
 
     def record_success(self) -> None:
-        """Reset the count of failures. A response such as 404 counts as a success too, because the server works."""
+        """Reset the count of failures. Every complete response counts, also 404 or a damaged file: the host works."""
         self._num_failures = 0
 
     def record_failure(self, host: str, reason: str) -> None:

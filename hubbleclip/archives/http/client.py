@@ -20,7 +20,7 @@ from urllib3.exceptions import HTTPError as PoolError
 from hubbleclip import __version__
 from hubbleclip.archives.http.circuit_breaker import CircuitBreaker
 from hubbleclip.archives.http.rate_limit import RateLimiter, resolve_redirect, retry_after_s
-from hubbleclip.archives.http.response_errors import DamagedError, RefusedError, ResponseError
+from hubbleclip.archives.http.response_errors import DamagedError, IncompleteError, RefusedError, ResponseError
 from hubbleclip.archives.http.watchdog import POOLS
 from hubbleclip.config.settings import FetchSettings
 from hubbleclip.core.errors import (
@@ -129,6 +129,23 @@ def is_retryable(error: Exception) -> bool:
         return error.response is not None and is_server_failure(error.response.status_code)
     retried = requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError, DamagedError
     return isinstance(error, retried)
+
+
+def is_host_failure(error: Exception) -> bool:
+    """Check whether a failed request shows that the host does not work.
+
+    Parameters
+    ----------
+    error
+        Exception that the request raised.
+
+    Returns
+    -------
+    bool
+        False for a response of which all bytes arrived with a status that is no failure, whatever its content is.
+
+    """
+    return isinstance(error, IncompleteError) or (is_retryable(error) and not isinstance(error, DamagedError))
 
 
 def to_archive_error(error: Exception, url: str) -> ArchiveError:
@@ -293,13 +310,15 @@ class Transport:
         # setdefault is atomic, so two threads that both create a breaker get the same one
         return self._breakers.setdefault(host, CircuitBreaker(self.fetch.breaker_failures, self.fetch.breaker_s))
 
-    def attempts(self, url: str) -> Iterable[Any]:
+    def attempts(self, url: str, most_damaged: int | None = None) -> Iterable[Any]:
         """Iterate over the tries of a request, with exponential backoff between them.
 
         Parameters
         ----------
         url
             Address of the request. A host that has never responded is retried for `FIRST_CONTACT_S` only.
+        most_damaged
+            Number of complete but damaged responses after which no try follows; None for no limit of their own.
 
         Returns
         -------
@@ -308,12 +327,16 @@ class Transport:
             follows.
 
         """
-        started, host = time.monotonic(), urlsplit(url).netloc
+        started, host, num_damaged = time.monotonic(), urlsplit(url).netloc, 0
 
         def should_retry(error: Exception) -> bool:
+            nonlocal num_damaged
             self.breaker_of(host).check()  # an open breaker raises here, which ends the retries
             if is_unreachable(error) and host not in self.reached_hosts:
                 return time.monotonic() - started < FIRST_CONTACT_S
+            num_damaged += isinstance(error, DamagedError) and not is_host_failure(error)
+            if most_damaged is not None and num_damaged >= most_damaged:
+                return False
             return is_retryable(error)
 
         return stamina.retry_context(
@@ -347,8 +370,7 @@ class Transport:
         try:
             yield
         except (requests.RequestException, DamagedError) as error:
-            # an error such as 404, for which a retry would not help, shows that the host works
-            if is_retryable(error):
+            if is_host_failure(error):
                 breaker.record_failure(host, " ".join(str(error).split())[:160])
             else:
                 breaker.record_success()
@@ -465,11 +487,11 @@ class Transport:
             yield data
             now = time.monotonic()
             if now - started > fetch.file_timeout_s:
-                raise DamagedError(f"only {num_bytes} bytes arrived within fetch.file_timeout_s", "timeout")
+                raise IncompleteError(f"only {num_bytes} bytes arrived within fetch.file_timeout_s", "timeout")
             # the rate is measured over intervals of at least stall_s, because single chunks arrive irregularly
             if now - checkpoint > fetch.stall_s:
                 if num_bytes - checkpoint_bytes < fetch.stall_bytes:
-                    raise DamagedError(f"fewer than fetch.stall_bytes arrived in {fetch.stall_s:g} s", "stalled")
+                    raise IncompleteError(f"fewer than fetch.stall_bytes arrived in {fetch.stall_s:g} s", "stalled")
                 checkpoint, checkpoint_bytes = now, num_bytes
 
     def read_body(self, response: requests.Response, into: IO[bytes] | None = None) -> None:

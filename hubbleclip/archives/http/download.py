@@ -33,7 +33,7 @@ from hubbleclip.archives.http.partial_file import (
     stored_version,
     version_path,
 )
-from hubbleclip.archives.http.response_errors import DamagedError, RefusedError, ResponseError
+from hubbleclip.archives.http.response_errors import DamagedError, IncompleteError, RefusedError, ResponseError
 from hubbleclip.core.errors import DownloadError
 from hubbleclip.core.io import sha256_bytes, sha256_file, write_bytes
 from hubbleclip.core.layout import Layout
@@ -44,6 +44,8 @@ LOG = logging.getLogger(__name__)
 
 STATUS_REASONS = {401: "denied", 403: "denied", 404: "missing", 408: "timeout", 410: "missing", 425: "busy",
                   429: "busy", 503: "busy"}  # fmt: skip
+MAX_DAMAGED = 3
+"""Number of complete but damaged responses after which a file is no longer requested in this run."""
 NO_LIMIT_BYTES = 1 << 62
 SPACE_CHECK_BYTES = 1 << 26
 """Number of written bytes after which the free disk space is checked again."""
@@ -139,7 +141,7 @@ def fetch_file(transport: Transport, url: str, request: DownloadRequest) -> Fetc
 
     """
     try:
-        for attempt in transport.attempts(url):
+        for attempt in transport.attempts(url, MAX_DAMAGED):
             with attempt:
                 return _try(transport, url, request)
     except (requests.RequestException, ResponseError) as error:
@@ -321,7 +323,7 @@ def _receive(
     with open_partial(request.part, info.start) as file:
         size = _write_body(file, chunks, info=info, request=request, transport=transport)
         if total is not None and info.start + size != total:
-            raise DamagedError(f"{info.start + size} of {total} bytes arrived", "truncated")
+            raise IncompleteError(f"{info.start + size} of {total} bytes arrived")
         _check(request, request.size_bytes)
         stored = store_file(request.part, request.file_name, request.layout, etag=info.etag)
     delete_versions(request.part)
@@ -343,7 +345,7 @@ def _finish_needed(sieve: FitsSieve, info: BodyInfo, request: DownloadRequest) -
     if is_at_skip and sieve.offset < (info.total or 0):
         return None
     if sieve.offset != info.total:
-        raise DamagedError(f"{sieve.offset} of {info.total} bytes arrived", "truncated")
+        raise IncompleteError(f"{sieve.offset} of {info.total} bytes arrived")
     if not sieve.is_complete:
         raise UnsoundError("truncated", "the file does not end at the end of an extension")
     # the archive's size was compared with the response's headers

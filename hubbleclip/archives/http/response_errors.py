@@ -57,6 +57,12 @@ class DamagedError(ResponseError):
     default_reason = "damaged"
 
 
+class IncompleteError(DamagedError):
+    """A response of which not all bytes arrived. Unlike other damage, this is a failure of the host."""
+
+    default_reason = "truncated"
+
+
 class RefusedError(ResponseError):
     """A response that is not used, for a reason that a retry would not change."""
 

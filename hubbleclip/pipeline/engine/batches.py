@@ -7,7 +7,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from hubbleclip.core.errors import HubbleclipError
+from hubbleclip.core.errors import HubbleclipError, RejectedShareError
 from hubbleclip.core.records import Rejection
 from hubbleclip.pipeline.engine.boundaries import checked
 from hubbleclip.pipeline.engine.connections import STOPPED, Batch, Connections
@@ -176,7 +176,7 @@ def num_counted(rejections: Iterable[Rejection]) -> int:
 
 def _check_share(stage: Stage, progress: Progress) -> None:
     if progress.rejected / progress.total > stage.settings.flows.max_rejected_share:
-        raise HubbleclipError(
+        raise RejectedShareError(
             f"{progress.name}: {progress.rejected} of {progress.total} items were rejected, more than "
             'flows.max_rejected_share: see `hubbleclip sql "FROM rejection_count"`'
         )

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from hubbleclip.core.layout import Layout
 from hubbleclip.core.parallel import MapFn
-from hubbleclip.dataset.build import PlannedShard
+from hubbleclip.dataset.build import PackedShard, PlannedShard
 from hubbleclip.dataset.shard_writer import ShardFile
 from hubbleclip.pipeline.engine.batches import batches, run_batches
 from hubbleclip.pipeline.engine.connections import Batch
@@ -107,7 +107,7 @@ def batches_of(items: Sequence[Item]) -> list[Sequence[Item]]:
     return batches(items, max(1, math.ceil(len(items) / MAX_TASKS)))
 
 
-def packing_map(stage: Stage, paths: Mapping[str, str]) -> MapFn[PlannedShard, ShardFile]:
+def packing_map(stage: Stage, paths: Mapping[str, str]) -> MapFn[PlannedShard, PackedShard]:
     """Make a parallel `map` that packs shards on the workers of a stage.
 
     Parameters
@@ -124,20 +124,24 @@ def packing_map(stage: Stage, paths: Mapping[str, str]) -> MapFn[PlannedShard, S
 
     """
 
-    def spread(work: Callable[[PlannedShard], ShardFile], shards: Sequence[PlannedShard]) -> list[ShardFile]:
+    def spread(work: Callable[[PlannedShard], PackedShard], shards: Sequence[PlannedShard]) -> list[PackedShard]:
         with_tiles = [(shard, [paths[sample.tile_id] for sample in shard.samples]) for shard in shards]
         is_sent = is_remote(stage.settings)
         tars = map_batches(stage, "pack-shards", partial(pack_shard, work, stage.layout, is_sent), with_tiles)
         if is_sent:
-            collect_from_store(stage.layout, [shard.path for shard in shards])
+            written = [shard.path for shard, tar in zip(shards, tars, strict=True) if isinstance(tar, ShardFile)]
+            collect_from_store(stage.layout, written)
         return tars
 
     return spread
 
 
 def pack_shard(
-    work: Callable[[PlannedShard], ShardFile], layout: Layout, is_sent: bool, given: tuple[PlannedShard, Sequence[str]]
-) -> ShardFile:
+    work: Callable[[PlannedShard], PackedShard],
+    layout: Layout,
+    is_sent: bool,
+    given: tuple[PlannedShard, Sequence[str]],
+) -> PackedShard:
     """Fetch the tiles of one shard to the local disk, and write the shard.
 
     Parameters
@@ -153,14 +157,14 @@ def pack_shard(
 
     Returns
     -------
-    ShardFile
-        Description of the written shard.
+    ShardFile or TileFileError
+        Description of the written shard, or the damaged tiles because of which it was not written.
 
     """
     shard, paths = given
     with local_files(layout, paths):
         tar = work(shard)
-    if is_sent:
+    if is_sent and isinstance(tar, ShardFile):
         send_to_store(layout, shard.path)
     return tar
 

@@ -13,7 +13,7 @@ from hubbleclip.catalog.catalog import Catalog
 from hubbleclip.catalog.pending import pending_fetch, product_batches
 from hubbleclip.catalog.product_versions import next_version
 from hubbleclip.config.settings import Settings
-from hubbleclip.core.io import sync_files
+from hubbleclip.core.io import has_sha256, sync_files
 from hubbleclip.core.layout import Layout
 from hubbleclip.core.records import Product, Rejection
 from hubbleclip.pipeline.engine.attempts import attempt, write_with_retries
@@ -200,8 +200,8 @@ def remove_strays(stage: Stage) -> None:
             path.unlink()
 
 
-def is_on_disk(product: Product, layout: Layout) -> bool:
-    """Return whether the disk has a product's file in the version that the archive lists.
+def is_intact(product: Product, layout: Layout) -> bool:
+    """Return whether the disk has a product's file with the content that was fetched.
 
     Parameters
     ----------
@@ -213,11 +213,49 @@ def is_on_disk(product: Product, layout: Layout) -> bool:
     Returns
     -------
     bool
-        False when there is no file or the file is another version.
+        False when the file is missing, cut off or changed.
+
+    """
+    return product.path is not None and has_sha256(layout.absolute(product.path), product.sha256)
+
+
+def forgotten(product: Product, layout: Layout) -> Product:
+    """Make a product pending again, because its file is missing or changed; the file is removed.
+
+    Parameters
+    ----------
+    product
+        The product.
+    layout
+        Paths of the profile's files and folders.
+
+    Returns
+    -------
+    Product
+        The product's row as if no version of its file had been fetched.
+
+    """
+    return replace(dropped(product, layout), path=None, fetched_version=None)
+
+
+def is_on_disk(product: Product, layout: Layout) -> bool:
+    """Return whether the disk has a product's file, intact and in the version that the archive lists.
+
+    Parameters
+    ----------
+    product
+        The product.
+    layout
+        Paths of the profile's files and folders.
+
+    Returns
+    -------
+    bool
+        False when there is no file, or the file is changed or another version.
 
     """
     is_current = product.sha256 is not None and product.archive_version == product.fetched_version
-    return is_current and product.path is not None and layout.absolute(product.path).is_file()
+    return is_current and is_intact(product, layout)
 
 
 def dropped(product: Product, layout: Layout) -> Product:

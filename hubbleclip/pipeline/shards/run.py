@@ -6,14 +6,15 @@ import logging
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from datetime import UTC, date, datetime
+from datetime import date, datetime
 from functools import partial
 
 from hubbleclip.catalog.pending import to_records
 from hubbleclip.config.settings import Settings
 from hubbleclip.contracts.schema import contract_version
 from hubbleclip.contracts.validation import Rows, whole
-from hubbleclip.core.errors import DatasetError
+from hubbleclip.core.clock import next_time
+from hubbleclip.core.errors import DatasetError, TileFileError
 from hubbleclip.core.layout import Layout
 from hubbleclip.core.records import Dataset, Sample, SplitAssignment, Tile
 from hubbleclip.core.version import code_version
@@ -138,7 +139,8 @@ def size_of(tile: Tile, layout: Layout) -> int:
     if tile.size_bytes is not None:
         return tile.size_bytes
     with local_files(layout, [tile.path]):
-        return layout.absolute(tile.path).stat().st_size
+        path = layout.absolute(tile.path)
+        return path.stat().st_size if path.is_file() else 0  # packing finds the tiles whose files are missing
 
 
 def shards(settings: Settings, execution: Execution = PLAIN) -> None:
@@ -169,21 +171,60 @@ def shards(settings: Settings, execution: Execution = PLAIN) -> None:
         assignments = split_tiles(stage, material)
         material = replace(material, tiles=[tile for tile in material.tiles if tile.tile_id in assignments])
         samples = sample_tiles(stage, material, assignments)
-        digest = inputs_digest(samples, settings.shards)
-        if (built := reuse_dataset(stage, digest)) is not None:
-            log.info("shards: %s is up to date", built.path)
+        packed = pack_intact(stage, material, samples, assignments)
+        if packed is None:
             return
-        packed = pack_dataset(stage, material, samples, assignments)
         push_folder(stage.layout, stage.layout.absolute(packed.dataset.path))
         rows: Rows = {
             "sample": samples,
-            "dataset": [packed.dataset],
+            "dataset": [replace(packed.dataset, built_at=next_build_time(stage))],
             "shard": packed.shards,
             "placement": packed.placements,
         }
         if settings.splits.scheme == RANDOM:
             stage.catalog.upsert(whole(rows))
-        log.info("shards: %s holds %d samples in %d shards", packed.dataset.path, len(samples), len(packed.shards))
+        log.info(
+            "shards: %s holds %d samples in %d shards",
+            packed.dataset.path, packed.dataset.num_samples, len(packed.shards),
+        )  # fmt: skip
+
+
+def pack_intact(
+    stage: Stage, material: Material, samples: Sequence[Sample], assignments: Mapping[str, SplitAssignment]
+) -> BuiltDataset | None:
+    """Pack the samples whose tiles are intact, and make the products of the other tiles pending again.
+
+    Parameters
+    ----------
+    stage
+        The running stage, whose catalog is open for writing.
+    material
+        Current tiles, observations and proposals.
+    samples
+        Samples of all current tiles.
+    assignments
+        Split of each tile, by tile id.
+
+    Returns
+    -------
+    BuiltDataset or None
+        The rows of the new dataset; None when a dataset of these samples exists already.
+
+    """
+    if (built := reuse_dataset(stage, inputs_digest(samples, stage.settings.shards))) is not None:
+        log.info("shards: %s is up to date", built.path)
+        return None
+    try:
+        return pack_dataset(stage, material, samples, assignments)
+    except TileFileError as error:
+        damaged = frozenset(error.tile_ids)
+    stage.catalog.run("forget_tiles", tile_ids=sorted(damaged))
+    log.warning(
+        "shards: %d tiles are rejected, because their images are missing or damaged: "
+        "the next `hubbleclip dataset` cuts their products again", len(damaged),
+    )  # fmt: skip
+    material = replace(material, tiles=[tile for tile in material.tiles if tile.tile_id not in damaged])
+    return pack_intact(stage, material, [s for s in samples if s.tile_id not in damaged], assignments)
 
 
 def no_tiles(stage: Stage) -> str:
@@ -213,8 +254,7 @@ def no_tiles(stage: Stage) -> str:
 def reuse_dataset(stage: Stage, inputs_digest: str) -> Dataset | None:
     """Find an existing dataset that was built from the same samples and settings.
 
-    If another dataset is newer, the date of the found dataset is set to the current time, because trainings use the
-    newest dataset.
+    If another dataset is newer, the found dataset gets a later date, because trainings use the newest dataset.
 
     Parameters
     ----------
@@ -232,8 +272,25 @@ def reuse_dataset(stage: Stage, inputs_digest: str) -> Dataset | None:
     found = to_records(Dataset, stage.catalog.rows("FROM dataset WHERE inputs_digest = ?", [inputs_digest]))
     built = next((one for one in found if (stage.layout.absolute(one.path) / DESCRIPTION).is_file()), None)
     if built is not None and built.digest != stage.catalog.rows(NEWEST_DATASET)[0]["digest"]:
-        stage.catalog.upsert({"dataset": [replace(built, built_at=datetime.now(UTC))]})
+        stage.catalog.upsert({"dataset": [replace(built, built_at=next_build_time(stage))]})
     return built
+
+
+def next_build_time(stage: Stage) -> datetime:
+    """Return the time that makes a dataset the newest one, also if the clock was once ahead.
+
+    Parameters
+    ----------
+    stage
+        The running stage, whose catalog is read.
+
+    Returns
+    -------
+    datetime
+        The current time (UTC), or a time just after that of the newest dataset.
+
+    """
+    return next_time(stage.catalog.rows("SELECT max(built_at) AS at FROM dataset")[0]["at"], "dataset")
 
 
 def sample_tiles(stage: Stage, material: Material, assignments: Mapping[str, SplitAssignment]) -> list[Sample]:

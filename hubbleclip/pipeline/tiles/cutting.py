@@ -5,8 +5,9 @@ An item that fails becomes a Rejection. The files of tiles are written before th
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 
 from hubbleclip.archives.base import reject
@@ -19,9 +20,33 @@ from hubbleclip.pipeline.engine.attempts import attempt
 from hubbleclip.pipeline.engine.batches import write_rows
 from hubbleclip.pipeline.engine.connections import Batch
 from hubbleclip.pipeline.engine.stage import Stage
+from hubbleclip.pipeline.ingest.fetch import forgotten, is_intact
+
+log = logging.getLogger("hubbleclip.pipeline")
 
 Cut = Callable[[], tuple[list[Tile], list[Rejection]]]
 """Function that cuts one item and returns the rows of its tiles and of its rejected tiles."""
+
+
+def split_intact(products: Sequence[Product], layout: Layout) -> tuple[list[Product], list[Product]]:
+    """Compare the files of products with their hashes.
+
+    Parameters
+    ----------
+    products
+        Products whose files should be on the disk.
+    layout
+        Paths of the profile's files and folders.
+
+    Returns
+    -------
+    tuple of list of Product
+        The products whose files are intact, and new rows of the other products, which are thus fetched again.
+
+    """
+    intact = [product for product in products if is_intact(product, layout)]
+    found = {product.uri for product in intact}
+    return intact, [forgotten(product, layout) for product in products if product.uri not in found]
 
 
 def cut_each(cuts: Iterable[tuple[str, Cut]], *, entity: str, stage: str, digest: str) -> Batch:
@@ -109,8 +134,11 @@ def write_cut(stage: Stage, batch: Batch) -> None:
     stage
         The running stage, whose catalog is open for writing.
     batch
-        Lists of rows under the keys `tile` and `rejection`.
+        Lists of rows under the keys `tile` and `rejection`, and `product` for products that must be fetched again.
 
     """
+    if batch.get("product"):
+        log.warning("%s: %d files are missing or changed: the next ingest fetches them again",
+                    stage.name, len(batch["product"]))  # fmt: skip
     sync_files(stage.layout.absolute(tile.path) for tile in batch.get("tile", ()))
     write_rows(stage, batch)

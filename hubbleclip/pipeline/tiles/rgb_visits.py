@@ -21,7 +21,7 @@ from hubbleclip.pipeline.engine.batches import batches, run_batches
 from hubbleclip.pipeline.engine.connections import Batch
 from hubbleclip.pipeline.engine.stage import Stage
 from hubbleclip.pipeline.remote_store import local_files, push
-from hubbleclip.pipeline.tiles.cutting import cut_each, store_tiles, write_cut
+from hubbleclip.pipeline.tiles.cutting import cut_each, split_intact, store_tiles, write_cut
 
 PRODUCT = tuple(Product.__slots__)
 
@@ -84,12 +84,20 @@ def colour_visits(visits: Sequence[Visit], layout: Layout, settings: TileSetting
     Returns
     -------
     dict
-        Lists of rows under the keys `tile` and `rejection`.
+        Lists of rows under the keys `tile` and `rejection`; `product` has the products whose files are missing or
+        changed and must be fetched again.
 
     """
-    cuts = [(visit.name, partial(colour_visit, visit, layout, settings)) for visit in visits]
-    with local_files(layout, (part.path for visit in visits for part in visit.parts if part.path)):
-        batch = cut_each(cuts, entity="visit", stage="colour", digest=settings.digest())
+    parts = [part for visit in visits for part in visit.parts]
+    with local_files(layout, (part.path for part in parts if part.path)):
+        _, lost = split_intact(parts, layout)
+        lost_uris = {part.uri for part in lost}
+        cuts = [
+            (visit.name, partial(colour_visit, visit, layout, settings))
+            for visit in visits
+            if lost_uris.isdisjoint(part.uri for part in visit.parts)
+        ]
+        batch = cut_each(cuts, entity="visit", stage="colour", digest=settings.digest()) | {"product": lost}
     push(layout, (tile.path for tile in batch["tile"]))
     return batch
 

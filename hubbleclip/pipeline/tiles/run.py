@@ -23,7 +23,7 @@ from hubbleclip.pipeline.engine.services import archive_service
 from hubbleclip.pipeline.engine.stage import Stage, open_stage
 from hubbleclip.pipeline.ingest.fetch import dropped, fetch_file, fetched_by, is_on_disk, remove_strays, write_fetched
 from hubbleclip.pipeline.remote_store import local_files, push
-from hubbleclip.pipeline.tiles.cutting import cut_each, store_tiles, write_cut
+from hubbleclip.pipeline.tiles.cutting import cut_each, split_intact, store_tiles, write_cut
 from hubbleclip.pipeline.tiles.rgb_visits import colour_pending
 
 log = logging.getLogger("hubbleclip.pipeline")
@@ -48,12 +48,14 @@ def cut_products(
     Returns
     -------
     dict
-        Lists of rows under the keys `tile` and `rejection`.
+        Lists of rows under the keys `tile` and `rejection`; `product` has the products whose files are missing or
+        changed and must be fetched again.
 
     """
-    cuts = [(product.uri, partial(cut_product, product, layout, settings, data)) for product in products]
     with local_files(layout, (product.path for product in products if product.path and data is None)):
-        batch = cut_each(cuts, entity="product", stage="tiles", digest=settings.digest())
+        intact, lost = split_intact(products, layout) if data is None else (products, [])
+        cuts = [(product.uri, partial(cut_product, product, layout, settings, data)) for product in intact]
+        batch = cut_each(cuts, entity="product", stage="tiles", digest=settings.digest()) | {"product": lost}
     push(layout, (tile.path for tile in batch["tile"]))
     return batch
 
@@ -140,7 +142,7 @@ def fetch_cut_drop(product: Product, archive: Archive, layout: Layout, settings:
     """
     batch, data = fetched_for_now(product, archive, layout, settings)
     if data is not None:
-        return batch | cut_products(batch["product"], layout, settings.tiles, data)
+        return cut_products(batch["product"], layout, settings.tiles, data) | batch
     fetched = next(iter(batch.get("product", [])), product)
     try:
         if "failure" in batch:

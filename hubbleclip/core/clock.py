@@ -1,0 +1,35 @@
+"""Take times that follow each other in the order of the events, even if the clock of a machine was once ahead."""
+
+from __future__ import annotations
+
+import logging
+from datetime import UTC, datetime, timedelta
+
+log = logging.getLogger(__name__)
+
+
+def next_time(newest: datetime | None, kind: str, step: timedelta = timedelta(microseconds=1)) -> datetime:
+    """Return the current time, or the time just after the newest event if the clock is behind it.
+
+    Parameters
+    ----------
+    newest
+        Time of the newest event so far (UTC, with or without a time zone); None if there is none.
+    kind
+        Kind of the events, for the warning.
+    step
+        Time between two events while the clock is behind.
+
+    Returns
+    -------
+    datetime
+        A time (UTC) after `newest`.
+
+    """
+    now = datetime.now(UTC)
+    newest = newest and newest.replace(tzinfo=UTC)
+    if newest is None or newest < now:
+        return now
+    log.warning("the newest %s is dated %s, which is in the future: check the clock of this machine; the next one is "
+                "dated just after it, so that it is the newest", kind, f"{newest:%Y-%m-%d %H:%M} UTC")  # fmt: skip
+    return newest + step
