@@ -135,9 +135,12 @@ class SplitTiles:
         try:
             return decode_resized(encoded, size_px)
         except (OSError, SyntaxError, ValueError) as error:
+            shard = self.spans[index][0]
+            # the shard may be in the folder of an older dataset, whose other shards must not be reused with it
+            folders = " and ".join(dict.fromkeys((shard.rpartition("/")[0], self.place)))
             raise DatasetError(
-                f"tile {self.rows['tile_id'][index]} in {self.spans[index][0]} is damaged: delete the dataset"
-                f" {self.place} and build it again"
+                f"tile {self.rows['tile_id'][index]} in {shard} is damaged: "
+                f"delete {folders} and run `hubbleclip shards` again"
             ) from error
 
     def read_all_tiles(self, size_px: int) -> GreyLevels:

@@ -9,6 +9,7 @@ import numpy as np
 
 from hubbleclip.core.errors import EvaluationError
 from hubbleclip.core.vectors import unit
+from hubbleclip.dataset.manifest import REBUILD_HINT
 from hubbleclip.evaluation import embed
 from hubbleclip.evaluation.embed_parallel import TileFeatures
 from hubbleclip.evaluation.metrics.retrieval import Floats
@@ -62,7 +63,7 @@ def embed_test_set(
     """
     tile_ids, tiles_td = tiles
     if tile_ids != [sample.tile_id for sample in test_set.samples]:
-        raise EvaluationError("the dataset's manifest is not sorted by tile id: build the dataset again")
+        raise EvaluationError(f"the dataset's manifest is not sorted by tile id: {REBUILD_HINT}")
     return ModelFeatures(
         tiles_td=tiles_td,
         captions_cd=embed.embed_texts(loaded, test_set.captions_c, batch_size),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
@@ -12,6 +13,7 @@ from typing import NamedTuple
 from hubbleclip.catalog.pending import to_records
 from hubbleclip.config.settings import Settings
 from hubbleclip.contracts.validation import Rows
+from hubbleclip.core.clock import next_time
 from hubbleclip.core.errors import EvaluationError
 from hubbleclip.core.layout import Layout
 from hubbleclip.core.records import Metric, Promotion, Report
@@ -94,8 +96,10 @@ def evaluate(settings: Settings, execution: Execution = PLAIN) -> Evaluated:
     pull_runs(layout, run_dir, shuffled_dir)
     report_dir = layout.reports / report_id(run_dir, shuffled_dir, settings)
     with open_stage("evaluate", settings, execution) as stage:
-        if stage.catalog.rows("SELECT path FROM report WHERE report_id = ?", [report_dir.name]):
+        is_known = bool(stage.catalog.rows("SELECT path FROM report WHERE report_id = ?", [report_dir.name]))
+        if is_known:
             pull_folder(layout, report_dir)
+        if is_known and (report_dir / "index.html").is_file():
             log.info("evaluate: the report is up to date: %s", report_dir / "index.html")
         else:
             write_evaluation(stage, dataset_dir, run_dir, shuffled_dir, report_dir)
@@ -133,7 +137,7 @@ def write_evaluation(
         run_id=run_dir.name,
         settings_digest=settings.evaluation.digest(),
         path=stage.layout.relative(report_dir),
-        made_at=datetime.now(UTC),
+        made_at=next_time(stage.catalog.rows("SELECT max(made_at) AS at FROM report")[0]["at"], "report"),
     )
     push_folder(stage.layout, report_dir)
     finished = [read_run(d) for d in (run_dir, shuffled_dir) if d]
@@ -148,7 +152,9 @@ def write_evaluation(
 
 
 def promote(stage: Stage, dataset_dir: Path, run_dir: Path) -> Promotion | None:
-    """Decide whether a run replaces the promoted run; the decision is made only once per run.
+    """Decide whether a run replaces the promoted run.
+
+    The decision is made only once per run, unless the promoted run's folder was deleted.
 
     Parameters
     ----------
@@ -165,9 +171,9 @@ def promote(stage: Stage, dataset_dir: Path, run_dir: Path) -> Promotion | None:
         The decision; None when an earlier call made it, when it cannot be made, or when it breaks its data contract.
 
     """
-    if stage.catalog.rows("SELECT run_id FROM promotion WHERE run_id = ?", [run_dir.name]):
-        return None
     before = promoted(stage.catalog, stage.layout)
+    if before and stage.catalog.rows("SELECT run_id FROM promotion WHERE run_id = ?", [run_dir.name]):
+        return None
     try:
         decision = compare_runs(stage, dataset_dir, [run_dir, *([Path(before["path"])] if before else [])])
     except EvaluationError as error:
@@ -192,6 +198,8 @@ def write_decision(stage: Stage, decision: Promotion) -> Promotion | None:
         The decision; None when it breaks its data contract.
 
     """
+    newest = stage.catalog.rows("SELECT max(decided_at) AS at FROM promotion")[0]["at"]
+    decision = replace(decision, decided_at=next_time(newest, "decision on a promotion"))
     rows = checked(stage, {"promotion": [decision]}, "compare-runs")
     stage.catalog.upsert(rows)
     if not rows["promotion"]:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import logging
 import pickle
+import struct
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
@@ -15,10 +17,17 @@ from hubbleclip.core.layout import checkpoint_name
 from hubbleclip.core.records import Checkpoint
 from hubbleclip.training.finetuning import apply_mode
 from hubbleclip.training.models.builder import LoadedModel, rebuild_model
-from hubbleclip.training.runs import read_model_settings, read_train_settings
+from hubbleclip.training.runs import FINISHED, damaged, read_facts, read_model_settings, read_train_settings
+
+log = logging.getLogger(__name__)
 
 FOLDER = "checkpoints"
 BEST = "best.json"
+UNREADABLE = (
+    *(OSError, RuntimeError, ValueError, LookupError, TypeError, AttributeError, EOFError, OverflowError),
+    *(MemoryError, struct.error, pickle.UnpicklingError),
+)
+"""Exceptions that torch and pickle raise for damaged files."""
 MIXTURE = "mixture.pt"
 """File of the weights that are interpolated between the initial model and the best checkpoint (see `wise_ft`)."""
 
@@ -36,8 +45,13 @@ def write_checkpoint(run_dir: Path, step: int, state: dict[str, Any]) -> None:
         All values that are needed to resume. The weights are under the key `state_dict`, which open_clip also reads.
 
     """
-    with atomic_write(run_dir / FOLDER / checkpoint_name(step)) as temporary:
-        torch.save(state, temporary)
+    _write_state(run_dir / FOLDER / checkpoint_name(step), state)
+
+
+def _write_state(path: Path, state: dict[str, Any]) -> None:
+    """Write a file of tensors and plain values; equal values give equal bytes."""
+    with atomic_write(path) as temporary, temporary.open("wb") as file:
+        torch.save(state, file)  # given a path, torch would store the temporary name and hide the system's errors
 
 
 def list_steps(run_dir: Path) -> list[int]:
@@ -55,6 +69,29 @@ def list_steps(run_dir: Path) -> list[int]:
 
     """
     return sorted(int(path.stem.removeprefix("step-")) for path in (run_dir / FOLDER).glob("step-*.pt"))
+
+
+def read_newest(run_dir: Path) -> dict[str, Any] | None:
+    """Read the training state from the newest checkpoint that is intact.
+
+    Parameters
+    ----------
+    run_dir
+        The run directory.
+
+    Returns
+    -------
+    dict or None
+        The state that `write_checkpoint` wrote; None if there is no intact checkpoint, so that training starts at the
+        first step.
+
+    """
+    for step in reversed(list_steps(run_dir)):
+        try:
+            return read_checkpoint(run_dir, step)
+        except TrainingError as error:
+            log.warning("the checkpoint of step %d is not used: %s", step, error.__cause__)
+    return None
 
 
 def read_checkpoint(run_dir: Path, step: int) -> dict[str, Any]:
@@ -78,19 +115,21 @@ def read_checkpoint(run_dir: Path, step: int) -> dict[str, Any]:
         The file is missing or damaged.
 
     """
-    return _read_state(run_dir / FOLDER / checkpoint_name(step))
+    return _read_state(run_dir, checkpoint_name(step))
 
 
-def _read_state(path: Path, *, is_mapped: bool = False) -> dict[str, Any]:
+def _read_state(run_dir: Path, name: str, *, is_mapped: bool = False) -> dict[str, Any]:
     """Load a file of tensors and plain values. Raises TrainingError if the file is missing or damaged.
 
     Of a file that is mapped into memory, only the tensors that are used are read.
     """
     try:
         # weights_only=True, because loading a checkpoint from an untrusted source must not execute code
-        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True, mmap=is_mapped)
-    except (OSError, RuntimeError, pickle.UnpicklingError) as error:
-        raise TrainingError(f"the checkpoint {path} cannot be read: delete the file and train again") from error
+        state: dict[str, Any] = torch.load(
+            run_dir / FOLDER / name, map_location="cpu", weights_only=True, mmap=is_mapped
+        )
+    except UNREADABLE as error:
+        raise damaged(run_dir, f"{name} cannot be read") from error
     return state
 
 
@@ -105,8 +144,7 @@ def write_mixture(run_dir: Path, state_dict: dict[str, Any]) -> None:
         Weights by name.
 
     """
-    with atomic_write(run_dir / FOLDER / MIXTURE) as temporary:
-        torch.save({"state_dict": state_dict}, temporary)
+    _write_state(run_dir / FOLDER / MIXTURE, {"state_dict": state_dict})
 
 
 def write_best(run_dir: Path, step: int, score: float | None, **mixture: Any) -> None:
@@ -125,6 +163,8 @@ def write_best(run_dir: Path, step: int, score: float | None, **mixture: Any) ->
         `alpha_scores`, the accuracy on val for each share that was tried.
 
     """
+    if mixture:
+        mixture["sha256"] = sha256_file(run_dir / FOLDER / MIXTURE)
     write_text(run_dir / BEST, json.dumps({"step": step, "score": score, **mixture}) + "\n")
 
 
@@ -139,18 +179,23 @@ def read_best(run_dir: Path) -> dict[str, Any]:
     Returns
     -------
     dict[str, Any]
-        `step` and `score` of the best checkpoint; also `alpha` and `alpha_scores` if the run has interpolated weights.
+        `step` and `score` of the best checkpoint; if the run has interpolated weights, also `alpha`, `alpha_scores`
+        and the `sha256` of their file.
 
     Raises
     ------
     TrainingError
-        The run has no checkpoint yet.
+        The run has no checkpoint yet, or the record is damaged.
 
     """
+    if not (run_dir / BEST).exists() and read_facts(run_dir)["status"] != FINISHED:
+        raise TrainingError(f"the run {run_dir} has no checkpoint yet: run `hubbleclip train` again, which resumes it")
     try:
         best: dict[str, Any] = json.loads((run_dir / BEST).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise TrainingError(f"the run {run_dir} has no checkpoint yet: run `hubbleclip train` again") from error
+        if not isinstance(best["step"], int) or not isinstance(best["score"], float | int | None):
+            raise TypeError(f"step {best['step']!r}, score {best['score']!r}")
+    except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
+        raise damaged(run_dir, f"{BEST} does not name a checkpoint") from error
     return best
 
 
@@ -198,8 +243,15 @@ def read_checkpoint_records(run_dir: Path) -> list[Checkpoint]:
     ]
 
 
-def best_weights(run_dir: Path) -> Path:
-    """Path of the file with a run's best weights: its best checkpoint or its mixture.
+class BestWeights(NamedTuple):
+    """Name and SHA-256 of the file with a run's best weights: its best checkpoint or its mixture."""
+
+    name: str
+    sha256: str
+
+
+def best_weights(run_dir: Path) -> BestWeights:
+    """Find the file with a run's best weights, and compare its content with the hash that was recorded.
 
     Parameters
     ----------
@@ -208,12 +260,29 @@ def best_weights(run_dir: Path) -> Path:
 
     Returns
     -------
-    Path
-        The file. TrainingError is raised if the run has no checkpoint.
+    BestWeights
+        Name and hash of the file.
+
+    Raises
+    ------
+    TrainingError
+        The run has no checkpoint, or the file is missing or damaged.
 
     """
     best = read_best(run_dir)
-    return run_dir / FOLDER / (MIXTURE if "alpha" in best else checkpoint_name(best["step"]))
+    if "alpha" in best:
+        name, recorded = MIXTURE, best.get("sha256")  # early versions did not record it
+    else:
+        name = checkpoint_name(best["step"])
+        rows = read_facts(run_dir)["checkpoints"]  # empty until the run is finished
+        recorded = next((row["sha256"] for row in rows if row["step"] == best["step"]), None)
+    try:
+        sha256 = sha256_file(run_dir / FOLDER / name)
+    except OSError as error:
+        raise damaged(run_dir, f"{name} cannot be read") from error
+    if recorded not in {None, sha256}:
+        raise damaged(run_dir, f"{name} has changed since it was written")
+    return BestWeights(name, sha256)
 
 
 def model_digest(run_dir: Path) -> str:
@@ -230,7 +299,7 @@ def model_digest(run_dir: Path) -> str:
         The first 32 hex digits of the SHA-256 of the file with the best weights.
 
     """
-    return sha256_file(best_weights(run_dir))[:32]
+    return best_weights(run_dir).sha256[:32]
 
 
 def load_run_model(run_dir: Path) -> LoadedModel:
@@ -254,6 +323,7 @@ def load_run_model(run_dir: Path) -> LoadedModel:
         The run has no checkpoint, or the file is damaged.
 
     """
-    state = _read_state(best_weights(run_dir), is_mapped=True)  # the optimizer's state, twice the weights, is not used
+    # the optimizer's state, twice the weights, is not used
+    state = _read_state(run_dir, best_weights(run_dir).name, is_mapped=True)
     settings = read_train_settings(run_dir)
     return rebuild_model(read_model_settings(run_dir), state["state_dict"], lambda loaded: apply_mode(loaded, settings))

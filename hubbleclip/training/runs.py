@@ -7,17 +7,22 @@ import json
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 from hubbleclip.config.settings import ModelSettings, TrainSettings
+from hubbleclip.core.clock import next_time
 from hubbleclip.core.errors import TrainingError
-from hubbleclip.core.io import locked, sha256_file, write_text
+from hubbleclip.core.io import locked, sha256_file, write_text, writing
 from hubbleclip.core.records import Checkpoint, Run, to_row
 
 RUN = "run.json"
 RUNNING, FINISHED = "running", "finished"
+REQUIRED_FACTS = {
+    *("run_id", "dataset_digest", "settings_digest", "is_shuffled", "settings", "started_at", "status", "checkpoints"),
+}
+"""Names in `run.json` without which a folder is no run directory."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,6 +31,27 @@ class FinishedRun:
 
     run: Run
     checkpoints: list[Checkpoint]
+
+
+def damaged(run_dir: Path, problem: object) -> TrainingError:
+    """Make the error for a run directory that cannot be used.
+
+    Parameters
+    ----------
+    run_dir
+        The run directory.
+    problem
+        What is wrong with the directory.
+
+    Returns
+    -------
+    TrainingError
+        The error, whose message says how to replace the run.
+
+    """
+    return TrainingError(
+        f"the run {run_dir} is damaged ({problem}): delete the folder {run_dir} and run `hubbleclip pipeline` again"
+    )
 
 
 def settings_digest(model: ModelSettings, settings: TrainSettings) -> str:
@@ -114,6 +140,8 @@ def open_run(
     ------
     TrainingError
         Another process has the run open.
+    DiskFullError
+        The disk is full or read-only.
 
     """
     digest = settings_digest(model, settings)
@@ -129,12 +157,16 @@ def open_run(
                 raise TrainingError(
                     f"another process trains the run {run_dir.name}: wait for it or stop it, or change a setting"
                 ) from error
-        yield run_dir
+        for leftover in [*run_dir.glob(".*.tmp"), *run_dir.glob("*/.*.tmp")]:  # of a process that was killed
+            leftover.unlink()
+        with writing(run_dir / RUN):  # TensorBoard and the file of metrics raise the system's errors
+            yield run_dir
 
 
 def _create_run(runs_dir: Path, model: ModelSettings, settings: TrainSettings, **names: str) -> Path:
     """Create a run directory with its `run.json`."""
-    started = datetime.now(UTC)
+    before = max((read_facts(path.parent)["started_at"] for path in runs_dir.glob(f"[!.]*/{RUN}")), default=None)
+    started = next_time(before and datetime.fromisoformat(before), "run", timedelta(seconds=1))
     suffix = hashlib.sha256(f"{names['dataset_digest']} {names['settings_digest']}".encode()).hexdigest()[:8]
     run_dir = runs_dir / f"{started:%Y%m%dT%H%M%S}-{suffix}"
     sections = {"model": model.model_dump(mode="json"), "train": settings.model_dump(mode="json")}
@@ -186,13 +218,15 @@ def read_facts(run_dir: Path) -> dict[str, Any]:
     Raises
     ------
     TrainingError
-        The directory is not a run directory.
+        The file is missing or damaged.
 
     """
     try:
         facts: dict[str, Any] = json.loads((run_dir / RUN).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise TrainingError(f"{run_dir} is no run directory ({error}): delete it and train again") from error
+    except (OSError, ValueError, RecursionError) as error:
+        raise damaged(run_dir, error) from error
+    if not isinstance(facts, dict) or not facts.keys() >= REQUIRED_FACTS:
+        raise damaged(run_dir, f"{RUN} does not describe a run")
     return facts
 
 
@@ -226,15 +260,18 @@ def read_run(run_dir: Path) -> FinishedRun:
     Raises
     ------
     TrainingError
-        The run is not finished.
+        The run is not finished, or `run.json` is damaged.
 
     """
     facts = read_facts(run_dir)
     if facts.pop("status") != FINISHED:
         raise TrainingError(f"the run {run_dir.name} is not finished: run `hubbleclip train` again, which resumes it")
-    checkpoints = [Checkpoint(**row) for row in facts.pop("checkpoints")]
-    times = {name: datetime.fromisoformat(facts[name]) for name in ("started_at", "ended_at")}
-    return FinishedRun(run=Run(**{**facts, **times}), checkpoints=checkpoints)
+    try:
+        checkpoints = [Checkpoint(**row) for row in facts.pop("checkpoints")]
+        times = {name: datetime.fromisoformat(facts[name]) for name in ("started_at", "ended_at")}
+        return FinishedRun(run=Run(**{**facts, **times}), checkpoints=checkpoints)
+    except (KeyError, TypeError, ValueError) as error:
+        raise damaged(run_dir, f"{RUN} does not describe a finished run: {error}") from error
 
 
 def read_model_settings(run_dir: Path) -> ModelSettings:
@@ -251,7 +288,7 @@ def read_model_settings(run_dir: Path) -> ModelSettings:
         Architecture and initial weights.
 
     """
-    return ModelSettings(**json.loads(read_facts(run_dir)["settings"])["model"])
+    return ModelSettings(**_read_settings(run_dir, "model"))
 
 
 def read_train_settings(run_dir: Path) -> TrainSettings:
@@ -268,4 +305,12 @@ def read_train_settings(run_dir: Path) -> TrainSettings:
         The settings that the run was trained with.
 
     """
-    return TrainSettings(**json.loads(read_facts(run_dir)["settings"])["train"])
+    return TrainSettings(**_read_settings(run_dir, "train"))
+
+
+def _read_settings(run_dir: Path, section: str) -> dict[str, Any]:
+    """Read a section of a run's settings. Raises TrainingError if `run.json` is damaged."""
+    try:
+        return dict(json.loads(read_facts(run_dir)["settings"])[section])
+    except (KeyError, TypeError, ValueError) as error:
+        raise damaged(run_dir, f"{RUN} has no settings of {section}") from error

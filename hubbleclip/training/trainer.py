@@ -218,11 +218,10 @@ class Trainer:
         checkpoints.prune_checkpoints(self.run_dir, self.settings.keep_checkpoints, self.best_step)
 
     def restore(self) -> None:
-        """Load the newest checkpoint, if there is one."""
-        steps = checkpoints.list_steps(self.run_dir)
-        if not steps:
+        """Load the newest checkpoint that is intact, if there is one."""
+        state = checkpoints.read_newest(self.run_dir)
+        if state is None:
             return
-        state = checkpoints.read_checkpoint(self.run_dir, steps[-1])
         self.evaluation_model.model.load_state_dict(state["state_dict"])
         if self.average is not None:
             self.loaded.model.load_state_dict(state["trained"])

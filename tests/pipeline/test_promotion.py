@@ -1,5 +1,6 @@
 """When a run is promoted."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -7,12 +8,14 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from stages import stage_at
 
 from hubbleclip.catalog.catalog import writing_catalog
 from hubbleclip.core.layout import Layout
 from hubbleclip.core.records import Promotion, Run
 from hubbleclip.evaluation.compare import PROMOTION_METRIC, decide
 from hubbleclip.evaluation.metrics.protocols import FAIR, Estimate
+from hubbleclip.pipeline.evaluate import write_decision
 from hubbleclip.pipeline.promotion import promoted
 
 NOW = datetime(2024, 1, 2, tzinfo=UTC)
@@ -80,3 +83,15 @@ def test_the_pointer_is_the_last_promoted_run_whose_folder_stands(layout: Layout
         found = promoted(catalog, layout)
     assert found is not None
     assert (found["run_id"], found["path"]) == ("b", str(layout.runs / "b"))
+
+
+def test_after_a_clock_that_was_ahead_the_next_promoted_run_is_the_newest(tmp_path: Path) -> None:
+    with stage_at(tmp_path) as stage:
+        early = replace(decision("a", 1, is_promoted=True), decided_at=NOW.replace(year=2090))
+        stage.catalog.upsert({"run": [run(name) for name in "ab"], "promotion": [early]})
+        for name in "ab":
+            (stage.layout.runs / name).mkdir(parents=True)
+        write_decision(stage, decision("b", 3, is_promoted=True))
+        found = promoted(stage.catalog, stage.layout)
+    assert found is not None
+    assert found["run_id"] == "b"

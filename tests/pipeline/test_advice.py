@@ -1,0 +1,175 @@
+"""Files of a finished profile are damaged or deleted; what the message advises is done, and everything works again."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hubbleclip.config.settings import Settings, read_settings
+from hubbleclip.core.errors import HubbleclipError
+from hubbleclip.core.layout import Layout
+from hubbleclip.dataset.verify import verify_dataset
+from hubbleclip.pipeline.dataset import dataset
+from hubbleclip.pipeline.evaluate import evaluate
+from hubbleclip.pipeline.index import index, index_promoted
+from hubbleclip.pipeline.shards.run import shards
+from hubbleclip.pipeline.train import newest_dataset, train
+from hubbleclip.search.engine import Search
+from hubbleclip.search.query import Query, Term, TermKind
+from hubbleclip.training.checkpoints import best_weights
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+
+TINY: dict[str, Any] = {
+    "archive": {"max_products_per_proposal": 2},
+    "simulator": {"num_proposals": 16, "frame_px": 96},
+    "fetch": {"min_free_gb": 0},
+    "tiles": {"size_px": 64, "min_side_px": 32},
+    "splits": {"val_share": 0.2, "test_share": 0.3},
+    "shards": {"max_mb": 1},
+    "train": {"steps": 4, "batch_size": 8, "warmup_steps": 1, "checkpoint_every": 2, "validate_every": 2},
+    "evaluation": {"shuffled_steps": 0, "bootstrap": 100, "num_example_tiles": 1},
+}
+QUERY = Query(terms=(Term(kind=TermKind.TEXT, value="galaxy"),), k=3)
+
+
+def search(settings: Settings) -> None:
+    assert Search.open(settings).run(QUERY).hits
+
+
+def learn(settings: Settings) -> None:
+    for stage in (train, evaluate, index_promoted):
+        stage(settings)
+
+
+def pipeline(settings: Settings) -> None:
+    dataset(settings)
+    learn(settings)
+
+
+COMMANDS: Mapping[str, Callable[[Settings], object]] = {
+    "dataset": dataset, "shards": shards, "train": train, "evaluate": evaluate, "index": index, "pipeline": pipeline,
+}  # fmt: skip
+
+
+def follow(advice: str, settings: Settings) -> None:
+    """Do what a message says: delete or move away the files that it names, then run the command."""
+    named = [Path(name) for name in re.findall(r"(?<![\w.])/[^\s:;,)]+", advice)]
+    if "delete the dataset's folder" in advice:
+        shutil.rmtree(named[0].parent)
+    elif "delete " in advice:
+        for path in map(Path, re.findall(r"/[^\s:;,)]+", advice.partition("delete ")[2])):
+            if path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
+    elif "move it away" in advice:
+        named[0].rename(named[0].with_name("away"))
+    found = re.search(r"run (?:again|`hubbleclip (\w+)`)", advice)
+    assert found, advice
+    COMMANDS[found[1] or "dataset"](settings)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    data = tmp_path_factory.mktemp("finished") / "data"
+    pipeline(settings_at(data))
+    return data
+
+
+def settings_at(data: Path) -> Settings:
+    return read_settings("demo", TINY | {"data": str(data)})
+
+
+def flip(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 255
+    path.write_bytes(data)
+
+
+def newest(layout: Layout) -> Path:
+    return newest_dataset(layout)
+
+
+def run_dir(layout: Layout) -> Path:
+    (found,) = layout.runs.glob("[!.]*")
+    return found
+
+
+def blank_images(layout: Layout) -> None:
+    """Overwrite the images of a shard; its size stays."""
+    for shard in newest(layout).glob("train-*.tar"):
+        data = shard.read_bytes()
+        shard.write_bytes(re.sub(rb"IDAT", b"JDAT", data))
+
+
+ATTACKS: dict[str, tuple[Callable[[Layout], object], Callable[[Settings], object]]] = {
+    "best checkpoint flipped": (lambda at: flip(run_dir(at) / "checkpoints" / best_weights(run_dir(at)).name), search),
+    "best checkpoint lost": (lambda at: (run_dir(at) / "checkpoints" / best_weights(run_dir(at)).name).unlink(), index),
+    "best.json of another shape": (lambda at: (run_dir(at) / "best.json").write_text('{"best": 4}'), index),
+    "best.json lost": (lambda at: (run_dir(at) / "best.json").unlink(), index),
+    "run.json of {}": (lambda at: (run_dir(at) / "run.json").write_text("{}"), train),
+    "runs lost": (lambda at: shutil.rmtree(at.runs), evaluate),
+    "promoted run lost": (lambda at: shutil.rmtree(at.runs), index),
+    "dataset lost": (lambda at: shutil.rmtree(at.datasets), train),
+    "shard lost": (lambda at: next(newest(at).glob("*.tar")).unlink(), train),
+    "shard cut off": (lambda at: next(newest(at).glob("*.tar")).write_bytes(b""), train),
+    "manifest flipped": (lambda at: flip(newest(at) / "manifest.parquet"), train),
+    "description of {}": (lambda at: (newest(at) / "dataset.json").write_text("{}"), shards),
+    "index lost": (lambda at: shutil.rmtree(at.index), search),
+    "index flipped": (lambda at: flip(next(at.index.glob("*/*.f16"))), search),
+    "catalog flipped": (lambda at: at.catalog.write_bytes(b"?" * 99), search),
+}
+
+
+@pytest.mark.parametrize("name", ATTACKS)
+def test_the_advice_works(name: str, finished: Path, tmp_path: Path) -> None:
+    settings = settings_at(shutil.copytree(finished, tmp_path / "data"))
+    attack, command = ATTACKS[name]
+    attack(Layout(settings.root))
+    with pytest.raises(HubbleclipError) as caught:
+        command(settings)
+    assert "\n" not in str(caught.value)
+    follow(str(caught.value), settings)
+    command(settings)
+    learn(settings)
+    search(settings)
+    verify_dataset(newest_dataset(Layout(settings.root)))
+
+
+def test_a_damaged_image_in_a_shard_is_advice_that_works(finished: Path, tmp_path: Path) -> None:
+    settings = settings_at(shutil.copytree(finished, tmp_path / "data"))
+    layout = Layout(settings.root)
+    shutil.rmtree(layout.runs)
+    blank_images(layout)
+    with pytest.raises(HubbleclipError, match="is damaged: delete ") as caught:
+        train(settings)
+    follow(str(caught.value), settings)
+    learn(settings)
+    search(settings)
+    verify_dataset(newest_dataset(layout))
+
+
+def test_lost_reports_are_written_again(finished: Path, tmp_path: Path) -> None:
+    settings = settings_at(shutil.copytree(finished, tmp_path / "data"))
+    layout = Layout(settings.root)
+    before = {path.relative_to(layout.root): path.read_bytes() for path in layout.reports.rglob("*.*")}
+    shutil.rmtree(layout.reports)
+    assert evaluate(settings).report_dir.is_dir()
+    assert {path.relative_to(layout.root): path.read_bytes() for path in layout.reports.rglob("*.*")} == before
+
+
+def test_a_run_that_was_not_promoted_is_promoted_when_the_promoted_one_is_lost(finished: Path, tmp_path: Path) -> None:
+    settings = settings_at(shutil.copytree(finished, tmp_path / "data"))
+    first = run_dir(Layout(settings.root))
+    other = settings.model_copy(update={"train": settings.train.model_copy(update={"learning_rate": 1e-9})})
+    for stage in (train, evaluate):
+        stage(other)
+    shutil.rmtree(first)
+    learn(other)
+    search(other)

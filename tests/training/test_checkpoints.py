@@ -1,0 +1,148 @@
+"""Files of a run: equal weights give equal bytes, and a damaged file is one line that says how to replace the run."""
+
+from __future__ import annotations
+
+import json
+import random
+import shutil
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+import torch
+from squares_dataset import MODEL, TRAIN
+
+from hubbleclip.core.errors import TrainingError
+from hubbleclip.core.io import sha256_file
+from hubbleclip.core.layout import checkpoint_name
+from hubbleclip.training import checkpoints, runs
+from hubbleclip.training.checkpoints import best_weights, model_digest, read_best, read_newest, write_checkpoint
+from hubbleclip.training.runs import RUNNING, find_run, finish_run, open_run, read_facts, read_run
+
+DIGEST = "d" * 32
+
+
+def state_of(step: int) -> dict:
+    torch.manual_seed(step)
+    weights = torch.nn.Linear(16, 16)
+    optimizer = torch.optim.AdamW(weights.parameters())
+    weights(torch.ones(2, 16)).sum().backward()
+    optimizer.step()
+    return {"step": step, "state_dict": weights.state_dict(), "optimizer": optimizer.state_dict()}
+
+
+@pytest.fixture
+def run_dir(tmp_path: Path) -> Path:
+    """A finished run of three checkpoints."""
+    with open_run(tmp_path / "runs", DIGEST, MODEL, TRAIN, code_version="test", device="cpu") as run:
+        for step in (2, 4, 6):
+            write_checkpoint(run, step, state_of(step))
+        checkpoints.write_best(run, 4, 0.5)
+        finish_run(run, 24, 4, checkpoints.read_checkpoint_records(run))
+    return run
+
+
+def test_equal_states_are_equal_files_whatever_process_or_thread_writes_them(tmp_path: Path) -> None:
+    write_checkpoint(tmp_path / "a", 2, state_of(2))
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(write_checkpoint, tmp_path / "b", 2, state_of(2)).result()
+    first, second = (tmp_path / name / "checkpoints" / checkpoint_name(2) for name in "ab")
+    assert sha256_file(first) == sha256_file(second)
+
+
+def test_what_a_killed_process_left_is_removed_when_its_run_is_opened(tmp_path: Path) -> None:
+    with open_run(tmp_path, DIGEST, MODEL, TRAIN, code_version="test", device="cpu") as run:
+        write_checkpoint(run, 2, state_of(2))
+    before = sorted(run.rglob("*"))
+    for name in (".run.json.1-2.tmp", "checkpoints/.step-00000004.pt.1-2.tmp"):
+        (run / name).write_bytes(b"half")
+    with open_run(tmp_path, DIGEST, MODEL, TRAIN, code_version="test", device="cpu") as again:
+        assert again == run
+        assert sorted(run.rglob("*")) == before
+
+
+def flip(path: Path, at: int | None = None) -> None:
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2 if at is None else at] ^= 1
+    path.write_bytes(data)
+
+
+def cut_off(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+@pytest.mark.parametrize("damage", [flip, cut_off, Path.unlink], ids=["flipped", "cut off", "lost"])
+def test_damaged_weights_are_found_and_the_run_is_to_be_replaced(damage: Callable[[Path], None], run_dir: Path) -> None:
+    assert model_digest(run_dir) == read_facts(run_dir)["checkpoints"][1]["sha256"][:32]
+    damage(run_dir / "checkpoints" / best_weights(run_dir).name)
+    advice = f"delete the folder {run_dir} and run `hubbleclip pipeline` again"
+    for read in (model_digest, checkpoints.load_run_model):
+        with pytest.raises(TrainingError, match=r"step-00000004\.pt (cannot be read|has changed)") as caught:
+            read(run_dir)
+        assert str(caught.value).endswith(advice)
+    shutil.rmtree(run_dir)
+    assert find_run(run_dir.parent, DIGEST, runs.settings_digest(MODEL, TRAIN)) is None
+
+
+def test_a_damaged_mixture_is_found(run_dir: Path) -> None:
+    checkpoints.write_mixture(run_dir, state_of(4)["state_dict"])
+    checkpoints.write_best(run_dir, 4, 0.6, alpha=0.5, alpha_scores={0.5: 0.6})
+    assert best_weights(run_dir).name == checkpoints.MIXTURE
+    flip(run_dir / "checkpoints" / checkpoints.MIXTURE)
+    with pytest.raises(TrainingError, match="has changed since it was written"):
+        best_weights(run_dir)
+
+
+def test_training_resumes_from_the_newest_checkpoint_that_is_intact(run_dir: Path) -> None:
+    for step, expected in ((6, 4), (4, 2)):
+        cut_off(run_dir / "checkpoints" / checkpoint_name(step))
+        state = read_newest(run_dir)
+        assert state is not None
+        assert state["step"] == expected
+    (run_dir / "checkpoints" / checkpoint_name(2)).unlink()
+    assert read_newest(run_dir) is None
+
+
+def test_a_checkpoint_with_any_byte_flipped_is_read_or_is_one_line(run_dir: Path) -> None:
+    path = run_dir / "checkpoints" / checkpoint_name(6)
+    whole, rng = path.read_bytes(), random.Random(1)
+    for _ in range(300):
+        flip(path, rng.randrange(len(whole)))
+        try:
+            checkpoints.read_checkpoint(run_dir, 6)
+        except TrainingError as error:
+            assert "\n" not in str(error)
+        path.write_bytes(whole)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{}", "[]", "5", "[" * 100_000, '{"step": "4", "score": 1}', '{"step": 4}', "\xff"]
+)
+def test_a_record_of_the_best_in_another_shape_is_one_line(run_dir: Path, text: str) -> None:
+    (run_dir / checkpoints.BEST).write_text(text, encoding="latin-1")
+    with pytest.raises(TrainingError, match="is damaged .*hubbleclip pipeline"):
+        read_best(run_dir)
+
+
+@pytest.mark.parametrize("text", ["", "{}", "[]", "5", "[" * 100_000, "\xff"])
+def test_a_description_of_a_run_in_another_shape_is_one_line(run_dir: Path, text: str) -> None:
+    (run_dir / runs.RUN).write_text(text, encoding="latin-1")
+    for read in (read_facts, read_run, checkpoints.load_run_model, lambda run: find_run(run.parent, DIGEST, "s")):
+        with pytest.raises(TrainingError, match="is damaged .*hubbleclip pipeline"):
+            read(run_dir)
+
+
+@pytest.mark.parametrize("change", [{"settings": "{}"}, {"checkpoints": [{}]}, {"ended_at": 5}, {"more": 1}])
+def test_odd_facts_of_a_finished_run_are_one_line(run_dir: Path, change: dict) -> None:
+    facts = json.loads((run_dir / runs.RUN).read_text()) | change
+    (run_dir / runs.RUN).write_text(json.dumps(facts))
+    with pytest.raises(TrainingError, match="is damaged .*hubbleclip pipeline"):
+        (runs.read_model_settings if "settings" in change else read_run)(run_dir)
+
+
+def test_without_a_checkpoint_an_unfinished_run_is_resumed(tmp_path: Path) -> None:
+    with open_run(tmp_path, DIGEST, MODEL, TRAIN, code_version="test", device="cpu") as run:
+        assert read_facts(run)["status"] == RUNNING
+        with pytest.raises(TrainingError, match="run `hubbleclip train` again, which resumes it"):
+            read_best(run)
