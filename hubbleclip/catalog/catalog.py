@@ -28,7 +28,7 @@ import pyarrow as pa
 from hubbleclip.catalog.migrations import migrate, pending_migrations, read_sql, schema_version
 from hubbleclip.contracts.schema import tables, to_arrow
 from hubbleclip.core.errors import DISK_FULL_ERRNOS, CatalogError, CatalogLockedError, DiskFullError
-from hubbleclip.core.io import atomic_write
+from hubbleclip.core.io import atomic_write, writing
 from hubbleclip.core.layout import Layout
 from hubbleclip.core.records import Record
 
@@ -52,6 +52,8 @@ CHECKPOINT_AT = "4MiB"
 """Size of the write-ahead log at which DuckDB moves the log's rows to the database file. Until then, the rows are also
 in memory.
 """
+DAMAGE = duckdb.IOException, duckdb.FatalException, duckdb.InternalException, duckdb.SerializationException
+"""Errors of DuckDB for a file whose content is damaged."""
 VIEWS = "SELECT view_name AS name, comment FROM duckdb_views() WHERE NOT internal"
 # Parametrised searches are table macros, such as `search_abstracts(text)`.
 SEARCHES = """
@@ -67,6 +69,8 @@ class Catalog:
     ----------
     connection
         DuckDB connection whose default database is the catalog.
+    path
+        File of the catalog, which messages name.
     after_write
         Function that is called with the catalog after every transaction, and that may replace the connection.
 
@@ -80,9 +84,13 @@ class Catalog:
     """
 
     def __init__(
-        self, connection: duckdb.DuckDBPyConnection, after_write: Callable[[Catalog], None] = lambda _: None
+        self,
+        connection: duckdb.DuckDBPyConnection,
+        path: Path,
+        after_write: Callable[[Catalog], None] = lambda _: None,
     ) -> None:
         self.connection = connection
+        self.path = path
         self.changed = False
         self.connection_lock = threading.Lock()
         self._after_write = after_write
@@ -117,7 +125,7 @@ class Catalog:
             relation = self.connection.sql(sql, params=_bound(parameters) or None)
             return pa.table({}) if relation is None else relation.to_arrow_table()
         except duckdb.Error as error:
-            raise CatalogError(str(error).strip().splitlines()[0]) from error
+            raise _catalog_error(error, self.path) from error
 
     def rows(self, sql: str, parameters: Sequence[Any] | Mapping[str, Any] = ()) -> list[dict[str, Any]]:
         """Run a query and convert its rows to dicts.
@@ -180,7 +188,7 @@ class Catalog:
             with self.connection_lock, self.connection.cursor() as cursor:
                 return cursor.execute("USE catalog").execute(read_sql(name), _bound(parameters)).fetchall()
         except duckdb.Error as error:
-            raise CatalogError(str(error).strip().splitlines()[0]) from error
+            raise _catalog_error(error, self.path) from error
 
     def upsert(self, batch: Mapping[str, Sequence[Record] | pa.Table]) -> None:
         """Insert or update the rows of several tables in one transaction.
@@ -221,9 +229,9 @@ class Catalog:
         if self._is_writing:
             yield
             return
-        self.connection.begin()
-        self._is_writing = True
-        with _raising_disk_full(), ExitStack() as undo:
+        with _typed_errors(self.path), ExitStack() as undo:
+            self.connection.begin()
+            self._is_writing = True
             undo.callback(setattr, self, "_is_writing", False)
             undo.push(self._end)
             yield
@@ -326,16 +334,29 @@ class Catalog:
 
 
 @contextmanager
-def _raising_disk_full() -> Iterator[None]:
-    """Convert DuckDB's error for a full disk, recognised by the operating system's text in it, to DiskFullError."""
+def _typed_errors(path: Path) -> Iterator[None]:
+    """Convert DuckDB's errors for a full disk to DiskFullError, and those for a damaged file to CatalogError.
+
+    A full disk is recognised by the operating system's text in the message.
+    """
     try:
         yield
     except duckdb.Error as error:
         reason = next((text for text in map(os.strerror, DISK_FULL_ERRNOS) if text in str(error)), None)
-        if reason is None:
-            raise
-        message = f"the catalog cannot be written ({reason}): make room and run again; rows written earlier are kept"
-        raise DiskFullError(message) from error
+        if reason is not None:
+            message = f"{path} cannot be written ({reason}): make room and run again; rows written earlier are kept"
+            raise DiskFullError(message) from error
+        if isinstance(error, DAMAGE):
+            raise _catalog_error(error, path) from error
+        raise
+
+
+def _catalog_error(error: duckdb.Error, path: Path) -> CatalogError:
+    """Convert an error of DuckDB to a CatalogError whose message is one line."""
+    words = str(error).strip().splitlines()[0]
+    return CatalogError(
+        f"{path} is damaged: move it away and run again ({words})" if isinstance(error, DAMAGE) else words
+    )
 
 
 def _bound(parameters: Sequence[Any] | Mapping[str, Any]) -> Any:
@@ -400,10 +421,14 @@ def open_catalog(place: str | Path) -> Catalog:
     except duckdb.Error as error:
         message = f"{layout.catalog} cannot be opened as a DuckDB file: move it away and run again ({error})"
         raise CatalogError(message) from error
-    if pending_migrations(connection):
-        connection.close()
-        raise CatalogError(f"{layout.catalog} was written by an older hubbleclip: run `hubbleclip migrate`")
-    return Catalog(connection)
+    with ExitStack() as after_error:
+        after_error.callback(connection.close)
+        with _typed_errors(layout.catalog):
+            is_old = bool(pending_migrations(connection))
+        if is_old:
+            raise CatalogError(f"{layout.catalog} was written by an older hubbleclip: run `hubbleclip migrate`")
+        after_error.pop_all()
+    return Catalog(connection, layout.catalog)
 
 
 @contextmanager
@@ -435,7 +460,10 @@ def writing_catalog(
 
     """
     keeper = _WorkingCopy(layout, publish_every_s, memory_mb, threads)
-    with catalog_lock(layout), closing(Catalog(keeper.connect(), keeper.after_write)) as catalog:
+    with (
+        catalog_lock(layout),
+        closing(Catalog(keeper.connect(), layout.working_catalog, keeper.after_write)) as catalog,
+    ):
         # These temporary files are from a killed process: no other process can be writing while this one has the lock.
         for orphan in layout.root.glob(f".{layout.catalog.stem}*.tmp"):
             orphan.unlink()
@@ -505,7 +533,7 @@ def _open_working(connection: duckdb.DuckDBPyConnection, layout: Layout) -> bool
     """Attach the working copy, back it up and migrate it if needed; return whether the migration changed it."""
     path = layout.working_catalog
     try:
-        with _raising_disk_full():
+        with _typed_errors(path):
             _attach(connection, path)
             steps = pending_migrations(connection)
             if steps and schema_version(connection):  # a new, empty file needs no backup
@@ -538,7 +566,7 @@ def _detach(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
 
     Raises DiskFullError if the disk is full, and CatalogError if the log still exists afterwards.
     """
-    with _raising_disk_full():
+    with _typed_errors(path):
         connection.execute("USE memory")
         connection.execute("DETACH DATABASE IF EXISTS catalog")
     if _log_of(path).exists():
@@ -577,11 +605,13 @@ def catalog_lock(layout: Layout) -> Iterator[None]:
         Another process holds the lock. The kernel releases the lock of a process that dies.
     CatalogError
         The file system does not support locks.
+    DiskFullError
+        The disk is full or read-only, now or when the block writes to it.
 
     """
     path = layout.lock
-    layout.root.mkdir(parents=True, exist_ok=True)
-    with path.open("a+", encoding="utf-8") as file:
+    # an error because of a full disk may be raised by any statement of the block, and when the file is closed
+    with writing(path), _opened_lock(path) as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
@@ -596,6 +626,14 @@ def catalog_lock(layout: Layout) -> Iterator[None]:
         json.dump({"pid": os.getpid(), "host": socket.gethostname(), "started_at": started}, file)
         file.flush()
         yield
+
+
+@contextmanager
+def _opened_lock(path: Path) -> Iterator[IO[str]]:
+    """Open the lock file for reading and writing; the folder is created if it does not exist."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a+", encoding="utf-8") as file:
+        yield file
 
 
 def _holder(file: IO[str]) -> str:

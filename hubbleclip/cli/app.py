@@ -27,7 +27,7 @@ from hubbleclip.cli.query_output import TableFormat, print_query, write_query
 from hubbleclip.cli.running import import_experiment, redirect_caches, run_flow, run_in_process, should_poll_first
 from hubbleclip.cli.searching import SearchOptions
 from hubbleclip.cli.summary import print_summary
-from hubbleclip.core.errors import NO_ACCESS_ERRNOS, CatalogError, HubbleclipError
+from hubbleclip.core.errors import DISK_FULL_ERRNOS, NO_ACCESS_ERRNOS, CatalogError, HubbleclipError
 from hubbleclip.core.layout import Layout
 from hubbleclip.core.printable import without_control
 from hubbleclip.core.short_ids import find_id
@@ -514,6 +514,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except (HubbleclipError, CycloptsError) as error:
         fail(str(error))
     except OSError as error:
+        if error.errno in DISK_FULL_ERRNOS:
+            fail(f"{error.filename or 'a file'} cannot be written ({error.strerror}): make room or set --data")
         if error.errno not in NO_ACCESS_ERRNOS or not error.filename:
             raise
         fail(f"{error.filename} cannot be used ({error.strerror}): check its permissions, or set --data")

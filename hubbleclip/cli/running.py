@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hubbleclip.core.errors import HubbleclipError
+from hubbleclip.core.errors import DiskFullError, HubbleclipError
+from hubbleclip.core.io import check_writable
 from hubbleclip.core.layout import Layout
 
 if TYPE_CHECKING:
@@ -51,12 +55,41 @@ def run_flow(module: str, name: str, options: Options, **arguments: Any) -> Any:
         from hubbleclip.archives import open_archive
 
         open_archive(settings.archive, settings.fetch, layout)
-    with prefect_server(layout.home / f"prefect-{os.environ.get('RANK', '0')}") as wait_until_up:
+    with (
+        reporting_full_disk(layout.home),
+        prefect_server(layout.home / f"prefect-{os.environ.get('RANK', '0')}") as wait_until_up,
+    ):
         # The flow is imported while the server starts, because both take seconds.
         flow = getattr(import_experiment(module) if module.startswith("experiments") else import_module(module), name)
         wait_until_up()
         with import_module("flows.scheduled").without_heartbeat():
             return flow(options.profile, options.overrides(), **arguments)
+
+
+@contextmanager
+def reporting_full_disk(folder: Path) -> Iterator[None]:
+    """Raise DiskFullError instead of any error of a `with` block if the disk of a folder is full.
+
+    Prefect's server keeps a database in the folder. When the server cannot write, Prefect's errors name other causes.
+
+    Parameters
+    ----------
+    folder
+        Folder on the disk.
+
+    Yields
+    ------
+    None
+        Errors of the block are raised unchanged if the disk is not full.
+
+    """
+    try:
+        yield
+    except DiskFullError:
+        raise
+    except Exception:
+        check_writable(folder)
+        raise
 
 
 def import_experiment(module: str) -> Any:

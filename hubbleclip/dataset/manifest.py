@@ -251,7 +251,7 @@ def read_description(place: str | Path) -> Row:
     Returns
     -------
     Row
-        Description of the dataset; every entry of `shards` has a `home_digest`, which may be None.
+        Description of the dataset. `files` may be empty, and `home_digest` of an entry of `shards` may be None.
 
     Raises
     ------
@@ -265,10 +265,13 @@ def read_description(place: str | Path) -> Row:
         description = json.loads(open_storage(place).read(address))
     except FileNotFoundError as error:
         raise DatasetError(_no_dataset(place)) from error
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise DatasetError(f"{address} cannot be read ({error}): {REBUILD_HINT}") from error
     try:
         _check_fields(description, REQUIRED_FIELDS)
+        files = description.setdefault("files", {})  # early versions did not write this field
+        if not isinstance(files, dict) or not all(isinstance(sha256, str) for sha256 in files.values()):
+            raise ValueError(f"its files are {files!r:.80}")
         # Digests and shard names become parts of paths, so an invalid one could refer to a file outside the folder.
         parse_digest(description["digest"])
         for shard in description["shards"]:
@@ -317,7 +320,33 @@ def read_manifest(place: str | Path) -> pa.Table:
     missing = [name for name in REQUIRED_COLUMNS if name not in manifest.column_names]
     if missing:
         raise DatasetError(f"{address} lacks the columns {', '.join(missing)}: {REBUILD_HINT}")
+    broken = [name for name in REQUIRED_COLUMNS if not _is_column_valid(name, manifest[name])]
+    if broken:
+        raise DatasetError(f"{address} has nulls or another type in {', '.join(broken)}: {REBUILD_HINT}")
     return manifest
+
+
+def _is_column_valid(name: str, values: pa.ChunkedArray) -> bool:
+    """Return whether a required column has the type of the contract, no null and no empty list."""
+    expected = manifest_schema().field(name).type
+    if values.null_count or (not pa.types.is_list(expected) and values.type != expected):
+        return False
+    if not pa.types.is_list(expected):
+        return True
+    is_list_of_texts = pa.types.is_list(values.type) and values.type.value_type == expected.value_type
+    if not is_list_of_texts or pc.list_flatten(values).null_count:
+        return False
+    return not pc.any(pc.equal(pc.list_value_length(values), 0), min_count=0).as_py()
+
+
+def _is_inside(manifest: pa.Table, shards: Sequence[Row]) -> bool:
+    """Return whether the byte range of every image is in its shard; all shards of the manifest must be in `shards`."""
+    sizes = pa.array([shard["size_bytes"] for shard in shards], pa.int64())
+    size = sizes.take(pc.index_in(manifest["shard"].combine_chunks(), pa.array([shard["shard"] for shard in shards])))
+    offset, length = manifest["offset"].combine_chunks(), manifest["length"].combine_chunks()
+    is_sized = pc.and_(pc.greater(length, 0), pc.less_equal(length, size))  # so that the next line cannot overflow
+    is_placed = pc.and_(pc.greater_equal(offset, 0), pc.less_equal(offset, pc.subtract(size, length)))
+    return bool(pc.all(pc.and_(is_sized, is_placed), min_count=0).as_py())
 
 
 def shard_addresses(place: str | Path, description: Row) -> dict[str, str]:
@@ -366,7 +395,7 @@ def read_dataset(place: str | Path) -> DatasetInfo:
     ------
     DatasetError
         If a file is missing, if a shard has the wrong size, or if the manifest names a shard that is not in the
-        description.
+        description, or bytes that are not in the shard.
 
     """
     # The path is made absolute, so that the folders of parent datasets are found from any working directory.
@@ -384,6 +413,8 @@ def read_dataset(place: str | Path) -> DatasetInfo:
     unknown = set(pc.unique(manifest["shard"]).to_pylist()) - addresses.keys()
     if unknown:
         raise DatasetError(f"{place}/{MANIFEST} names the unknown shard {min(map(str, unknown))!r}: {REBUILD_HINT}")
+    if not _is_inside(manifest, description["shards"]):
+        raise DatasetError(f"{place}/{MANIFEST} places an image outside of its shard: {REBUILD_HINT}")
     return DatasetInfo(
         path=place,
         digest=description["digest"],
@@ -483,9 +514,9 @@ def read_catalog_rows(dataset_dir: Path) -> BuiltDataset:
             num_shards=len(info.description["shards"]),
             contract_version=info.contract_version,
             built_at=datetime.fromtimestamp(written_s, UTC),
-            parent_digest=info.description["parent_digest"],
-            num_new_samples=info.description["num_new_samples"],
-            test_list_sha256=info.description["files"][TEST_LIST],
+            parent_digest=info.description.get("parent_digest"),
+            num_new_samples=info.description.get("num_new_samples"),
+            test_list_sha256=info.description["files"].get(TEST_LIST),
         ),
         shards=[Shard(dataset_digest=info.digest, **shard) for shard in info.description["shards"]],
         placements=[

@@ -100,6 +100,8 @@ def _damaged_files(place: str | Path) -> Iterator[str]:
     description, storage = read_description(place), open_storage(place)
     if not is_intact(storage.read(f"{place}/{DESCRIPTION}")):
         raise DatasetError(f"{place}/{DESCRIPTION} was changed after the build: {REBUILD_HINT}")
+    if MANIFEST not in description["files"]:
+        yield f"{place}/{DESCRIPTION} has no hash of {MANIFEST}"
     for name, sha256 in description["files"].items():
         try:
             is_damaged = sha256_bytes(storage.read(f"{place}/{name}")) != sha256
@@ -135,7 +137,7 @@ def _wrong_facts(info: DatasetInfo) -> Iterator[str]:
     stated_and_actual: dict[str, tuple[Any, Any]] = {
         "digest": (facts["digest"], content_digest(facts["inputs_digest"], facts["shards"])),
         "counts": (facts["counts"], count_by_split(manifest)),
-        "test list": (facts["files"][TEST_LIST], sha256_bytes(format_tile_list(tests))),
+        "test list": (facts["files"].get(TEST_LIST), sha256_bytes(format_tile_list(tests))),
         "number of samples": (sum(shard["num_samples"] for shard in facts["shards"]), manifest.num_rows),
     }
     for name, (stated, actual) in stated_and_actual.items():

@@ -124,7 +124,7 @@ def fit_stretch(data_yx: NDArray[np.float32], valid_yx: NDArray[np.bool_], setti
     Raises
     ------
     ImageError
-        `all_invalid` if no pixel is valid, `no_signal` if all values are equal.
+        `all_invalid` if no pixel is valid, `no_signal` if all values are equal or their range is not finite.
 
     Notes
     -----
@@ -144,6 +144,8 @@ def fit_stretch(data_yx: NDArray[np.float32], valid_yx: NDArray[np.bool_], setti
     flat = FLAT_SOFTENING * flatness(ordered, sky, white) ** 6 * bright_range
     softening = max(settings.softening_sigma * noise, flat, spread)
     black = min(black, sky - SKY_DEPTH * softening)  # keeps the sky above black if the softening is large
+    if not all(map(math.isfinite, (black, white, softening, sky, noise))):
+        raise ImageError("no_signal", "the range of the pixel values is not finite")
     return Stretch(kind=settings.stretch, black=black, white=white, softening=softening, sky=sky, noise=noise)
 
 
@@ -181,9 +183,9 @@ def _sky_noise_spread(ordered: NDArray[np.float32], pixel_noise: float, edge_sky
 
 def _filled_share(noise: float, pixel_noise: float) -> float:
     """Return how far an object fills the frame, 0 to 1: the ratio of the two noises on a logarithmic scale."""
-    if pixel_noise <= 0:
-        return 0.0
     low, high = FILLED_RATIOS
+    if pixel_noise <= 0 or noise / pixel_noise <= 0:  # the ratio is 0 if the differences of the pixels are infinite
+        return 0.0
     return min(max(math.log(noise / pixel_noise / low) / math.log(high / low), 0.0), 1.0)
 
 
@@ -309,7 +311,7 @@ def clipped_sky(ordered: NDArray[np.float32]) -> tuple[float, float]:
         below, sky, above = (_spread_quantile(clipped, share) for share in SIGMA_QUANTILES)
         noise = (above - below) / 2
         limits = _num_below(ordered, sky - CLIP_SIGMA * noise), _num_below(ordered, sky + CLIP_SIGMA * noise)
-        if noise <= 0 or limits == (low, high):
+        if noise <= 0 or limits == (low, high) or limits[0] == limits[1]:
             break
         low, high = limits
     if noise <= 0:  # the width of the central 68 % is 0 if most values are equal

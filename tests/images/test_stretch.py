@@ -197,3 +197,19 @@ def test_a_slanted_zero_border_is_found_whole():
     valid = all_valid(data)
     mask_zero_border(data, valid, find_finite(data)[1])
     np.testing.assert_array_equal(valid, ~outside)
+
+
+@pytest.mark.parametrize("kind", ["asinh", "linear", "zscale"])
+@pytest.mark.parametrize("seed", range(40))
+def test_pixels_of_any_size_give_a_finite_stretch_or_a_reason(seed, kind) -> None:
+    rng = np.random.default_rng(seed)
+    with np.errstate(all="ignore"):
+        data_yx = (rng.normal(0, 1, (96, 112)) * 10.0 ** rng.uniform(-45, 38.5)).astype(np.float32)
+        extreme = np.float32(rng.choice([0, 1e38, -1e38, 3.4e38, -3.4e38, 1e-45]))
+        data_yx = np.where(rng.random(data_yx.shape) < rng.random(), extreme, data_yx)
+    try:
+        found = fit_stretch(data_yx, np.isfinite(data_yx), TileSettings(stretch=kind))
+    except ImageError as error:
+        assert error.reason in {"no_signal", "all_invalid"}
+    else:
+        assert np.isfinite([found.black, found.white, found.softening, found.sky, found.noise]).all()

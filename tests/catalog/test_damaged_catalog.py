@@ -1,0 +1,92 @@
+"""A byte of the catalog is flipped: a writer and a reader work, or end in one line whose advice works."""
+
+from __future__ import annotations
+
+import random
+import shutil
+from pathlib import Path
+
+import pytest
+from stages import fetched, observation, rejection
+
+from hubbleclip.catalog.catalog import read_catalog, writing_catalog
+from hubbleclip.core.errors import CatalogError, HubbleclipError
+from hubbleclip.core.layout import Layout
+
+NUM_ROWS = 400
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("whole") / "root"
+    with writing_catalog(Layout(root)) as catalog:
+        write(catalog, range(NUM_ROWS))
+    return root
+
+
+def write(catalog, numbers) -> None:
+    catalog.upsert({
+        "observation": [observation(f"o{n}") for n in numbers],
+        "product": [fetched(f"o{n}", f"{n:064x}") for n in numbers],
+        "rejection": [rejection("product", f"mast:o{n}", "tiles") for n in numbers],
+    })  # fmt: skip
+
+
+def work(layout: Layout) -> None:
+    """What a night does: read, write new and changed rows, publish, and read the snapshot."""
+    with writing_catalog(layout) as catalog:
+        catalog.changed_rows("observation", [observation("o1"), observation("new")])
+        catalog.named_query("old_contents")
+        write(catalog, range(NUM_ROWS // 2, NUM_ROWS + 10))
+        catalog.run("clear_failures", entity="product", stage="tiles", ids=[f"mast:o{n}" for n in range(50)])
+    with read_catalog(layout) as catalog:
+        for name in ("observation", "product", "rejection"):
+            catalog.query(f"FROM {name} ORDER BY ALL")
+        catalog.counts()
+
+
+def attack(whole: Path, root: Path, names: tuple[str, ...], seed: int) -> str:
+    """Flip a byte in copies of the catalog's files; return the message, or "" if nothing was noticed."""
+    layout = Layout(shutil.copytree(whole, root))
+    place = random.Random(seed).randrange(layout.catalog.stat().st_size)
+    for name in names:
+        with (root / name).open("r+b") as file:
+            file.seek(place)
+            byte = file.read(1)[0]
+            file.seek(place)
+            file.write(bytes([byte ^ (1 << seed % 8)]))
+    try:
+        work(layout)
+    except HubbleclipError as error:
+        assert "\n" not in str(error)
+        return str(error)
+    return ""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("names", [("catalog.writing.duckdb",), ("catalog.duckdb",)], ids=["writer", "snapshot"])
+def test_a_flipped_byte_is_harmless_or_is_one_line_whose_advice_works(
+    names: tuple[str, ...], whole: Path, tmp_path: Path
+) -> None:
+    messages = []
+    for seed in range(300):
+        root = tmp_path / str(seed)
+        message = attack(whole, root, names, seed)
+        if message:
+            messages.append(message)
+            assert f"{root / names[0]}" in message and "move it away and run again" in message, message
+            (root / names[0]).rename(root / "away")
+            work(Layout(root))
+        shutil.rmtree(root)
+    assert len(messages) > 10 or "catalog.duckdb" in names
+
+
+def test_a_damaged_block_is_one_line_with_advice(whole: Path, tmp_path: Path) -> None:
+    layout = Layout(shutil.copytree(whole, tmp_path / "root"))
+    data = bytearray(layout.working_catalog.read_bytes())
+    data[3 * 4096 :: 4096] = bytes(byte ^ 255 for byte in data[3 * 4096 :: 4096])
+    layout.working_catalog.write_bytes(data)
+    with pytest.raises(CatalogError, match=r"catalog\.writing\.duckdb .*move it away and run again"):
+        work(layout)
+    layout.working_catalog.unlink()
+    work(layout)
