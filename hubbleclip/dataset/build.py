@@ -390,11 +390,15 @@ def _write_shards(
         )
         for name in missing
     ]
-    packed = list(map_fn(partial(write_shard, read_png), planned))
-    damaged = [tile_id for one in packed if isinstance(one, TileFileError) for tile_id in one.tile_ids]
+    damaged: list[str] = []
+    for name, packed in zip(missing, map_fn(partial(write_shard, read_png), planned), strict=True):
+        if isinstance(packed, TileFileError):
+            damaged += packed.tile_ids
+        else:
+            tars[name] = packed
     if damaged:
         raise TileFileError(damaged)
-    return tars | dict(zip(missing, packed, strict=True))
+    return tars
 
 
 def write_shard(read_png: shard_writer.ReadPng, shard: PlannedShard) -> PackedShard:
