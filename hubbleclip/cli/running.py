@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -55,10 +55,9 @@ def run_flow(module: str, name: str, options: Options, **arguments: Any) -> Any:
         from hubbleclip.archives import open_archive
 
         open_archive(settings.archive, settings.fetch, layout)
-    with (
-        reporting_full_disk(layout.home),
-        prefect_server(layout.home / f"prefect-{os.environ.get('RANK', '0')}") as wait_until_up,
-    ):
+    with ExitStack() as stack:
+        stack.push(partial(check_disk_after, layout.home))
+        wait_until_up = stack.enter_context(prefect_server(layout.home / f"prefect-{os.environ.get('RANK', '0')}"))
         # The flow is imported while the server starts, because both take seconds.
         flow = getattr(import_experiment(module) if module.startswith("experiments") else import_module(module), name)
         wait_until_up()
@@ -66,9 +65,8 @@ def run_flow(module: str, name: str, options: Options, **arguments: Any) -> Any:
             return flow(options.profile, options.overrides(), **arguments)
 
 
-@contextmanager
-def reporting_full_disk(folder: Path) -> Iterator[None]:
-    """Raise DiskFullError instead of any error of a `with` block if the disk of a folder is full.
+def check_disk_after(folder: Path, error: type[BaseException] | None, *_: object) -> None:
+    """Raise DiskFullError if a `with` block ended by an error and the disk of a folder is full.
 
     Prefect's server keeps a database in the folder. When the server cannot write, Prefect's errors name other causes.
 
@@ -76,20 +74,14 @@ def reporting_full_disk(folder: Path) -> Iterator[None]:
     ----------
     folder
         Folder on the disk.
-
-    Yields
-    ------
-    None
-        Errors of the block are raised unchanged if the disk is not full.
+    error
+        Class of the error; None if the block ended without one.
+    *_
+        The error and its traceback, as given by `ExitStack`.
 
     """
-    try:
-        yield
-    except DiskFullError:
-        raise
-    except Exception:
+    if error is not None and issubclass(error, Exception) and not issubclass(error, DiskFullError):
         check_writable(folder)
-        raise
 
 
 def import_experiment(module: str) -> Any:
