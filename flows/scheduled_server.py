@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from hubbleclip.core.errors import HubbleclipError
+from hubbleclip.core.io import make_folder
 
 POOLS = ("cpu", "gpu")
 EVERY_SERVER = {
@@ -55,7 +56,7 @@ def prefect_environment(data: Path, port: int) -> dict[str, str]:
 
     """
     home = (data / ".prefect").absolute()
-    home.mkdir(parents=True, exist_ok=True)
+    make_folder(home)
     ours = {
         **SETTINGS,
         "PREFECT_HOME": str(home),

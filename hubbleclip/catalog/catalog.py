@@ -28,7 +28,7 @@ import pyarrow as pa
 from hubbleclip.catalog.migrations import migrate, pending_migrations, read_sql, schema_version
 from hubbleclip.contracts.schema import tables, to_arrow
 from hubbleclip.core.errors import DISK_FULL_ERRNOS, CatalogError, CatalogLockedError, DiskFullError
-from hubbleclip.core.io import atomic_write, writing
+from hubbleclip.core.io import atomic_write, make_folder, writing
 from hubbleclip.core.layout import Layout
 from hubbleclip.core.records import Record
 
@@ -631,7 +631,7 @@ def catalog_lock(layout: Layout) -> Iterator[None]:
 @contextmanager
 def _opened_lock(path: Path) -> Iterator[IO[str]]:
     """Open the lock file for reading and writing; the folder is created if it does not exist."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     with path.open("a+", encoding="utf-8") as file:
         yield file
 

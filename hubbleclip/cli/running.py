@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hubbleclip.core.errors import DiskFullError, HubbleclipError
-from hubbleclip.core.io import check_writable
+from hubbleclip.core.io import check_writable, make_folder
 from hubbleclip.core.layout import Layout
 
 if TYPE_CHECKING:
@@ -152,7 +152,7 @@ def redirect_caches(layout: Layout) -> None:
     for variable, folder in homes.items():
         os.environ.setdefault(variable, str((layout.home / folder).absolute()))
     for folder in ("cache/astropy", "config/astropy"):  # astropy ignores the variables if these folders do not exist
-        (layout.home / folder).mkdir(parents=True, exist_ok=True)
+        make_folder(layout.home / folder)
 
 
 def should_poll_first(settings: Settings) -> bool:

@@ -12,11 +12,34 @@ from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from hubbleclip.core.errors import DISK_FULL_ERRNOS, DiskFullError
+from hubbleclip.core.errors import DISK_FULL_ERRNOS, DiskFullError, HubbleclipError
 
 PROBE_BYTES = 1 << 20
 SYNCFS_MIN_FILES = 8
 """Minimum number of files for which one `syncfs` call per file system is made instead of one `fsync` call per file."""
+
+
+def make_folder(folder: Path) -> None:
+    """Create a folder of the data root, with its parents.
+
+    Parameters
+    ----------
+    folder
+        Folder to create; it may exist.
+
+    Raises
+    ------
+    HubbleclipError
+        If the folder cannot be created, for any reason; DiskFullError if the disk is full or read-only.
+
+    """
+    try:
+        with writing(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise HubbleclipError(
+            f"{folder} cannot be used ({error.strerror}): check its permissions, or set --data"
+        ) from error
 
 
 def sha256_file(path: Path) -> str:

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from hubbleclip.core.io import SYNCFS_MIN_FILES, atomic_write, sha256_file, sync_files, write_bytes
+from hubbleclip.core.errors import HubbleclipError
+from hubbleclip.core.io import SYNCFS_MIN_FILES, atomic_write, make_folder, sha256_file, sync_files, write_bytes
 
 
 @pytest.mark.parametrize("is_synced", [True, False])
@@ -43,3 +44,10 @@ def test_syncing_passes_over_what_is_gone(tmp_path: Path, num: int) -> None:
         path.write_bytes(b"sky")
     sync_files([*paths, tmp_path / "gone"])
     assert {path.read_bytes() for path in paths} == {b"sky"}
+
+
+@pytest.mark.parametrize("place", ["taken", "taken/below", f"taken{'x' * 300}", "/proc/taken"])
+def test_a_folder_that_cannot_be_made_is_one_line(tmp_path: Path, place: str) -> None:
+    (tmp_path / "taken").touch()
+    with pytest.raises(HubbleclipError, match=r"taken.* cannot be used \(.+\): check its permissions, or set --data"):
+        make_folder(tmp_path / place)
