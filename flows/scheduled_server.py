@@ -5,6 +5,7 @@ The server listens on the loopback address, keeps its files below the data root 
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import subprocess
@@ -16,6 +17,7 @@ from pathlib import Path
 from hubbleclip.core.errors import HubbleclipError
 from hubbleclip.core.io import make_folder
 
+log = logging.getLogger("hubbleclip.flows")
 POOLS = ("cpu", "gpu")
 EVERY_SERVER = {
     "DO_NOT_TRACK": "1",
@@ -81,10 +83,10 @@ def serve(environment: Mapping[str, str], port: int) -> None:
     os.execve(sys.executable, [sys.executable, "-m", "prefect", *words], dict(environment))  # noqa: S606 - the command is a list, and no shell is used
 
 
-def work(environment: Mapping[str, str], pools: Sequence[str]) -> None:
+def work(environment: Mapping[str, str], pools: Sequence[str], zombie_s: float) -> None:
     """Run one worker per work pool until Ctrl-C or SIGTERM, or until one of the workers ends.
 
-    All workers and their flow runs are then stopped.
+    All workers and their flow runs are then stopped. The server starts these runs again.
 
     Parameters
     ----------
@@ -92,6 +94,8 @@ def work(environment: Mapping[str, str], pools: Sequence[str]) -> None:
         Environment variables, as made by `prefect_environment`.
     pools
         Names of the work pools; each gets one worker.
+    zombie_s
+        Time without a heartbeat, in seconds, after which the server starts a run again.
 
     Raises
     ------
@@ -111,4 +115,9 @@ def work(environment: Mapping[str, str], pools: Sequence[str]) -> None:
             worker.terminate()
         for worker in workers:
             worker.wait()
+        log.info(
+            "the workers and their active runs are stopped: %.0f s after their last heartbeat the server starts these "
+            "runs again, and the next worker resumes them",
+            zombie_s,
+        )
     raise HubbleclipError("a worker ended unexpectedly: check that `make server` is running and run `make deploy`")

@@ -290,7 +290,7 @@ def worker(
 
     settings = options.settings()
     redirect_caches(Layout(settings.root))
-    work(prefect_environment(settings.data, port), pool)
+    work(prefect_environment(settings.data, port), pool, settings.flows.zombie_s)
 
 
 @app.command

@@ -100,7 +100,8 @@ def test_a_night_trains_evaluates_promotes_and_indexes_by_itself(first_night: Si
 def test_progress_is_logged_and_shown_with_rate_and_rest(first_night: Site) -> None:
     artifacts = {one["key"]: one for one in first_night.ask("artifacts/filter")}
     assert {"tiles", "counts", "retrieval", "report", "promotion", "train", "tiles-cut-products"} <= set(artifacts)
-    assert artifacts["tiles-cut-products"]["data"] == 100
+    assert artifacts["tiles-cut-products"]["data"] == artifacts["train"]["data"] == 100
+    assert re.search(r"\]\(file://\S+/index.html\)|\(file://\S+/index.html\)", artifacts["report"]["data"])
     assert re.search(
         r"\d+ of \d+ done, \d+ rejected, [\d.]+ per second, \d+ s left", artifacts["tiles-cut-products"]["description"]
     )
@@ -234,6 +235,20 @@ def test_a_run_that_is_killed_with_the_server_gives_its_slot_back(site: Site, tm
     site.start(WORKER)
     assert site.end(killed) == "CRASHED"
     until(lambda: not any(site.slots()), "the last slot given back")
+
+
+def test_a_run_whose_worker_is_stopped_is_lost_and_done_by_the_next_worker(site: Site, tmp_path: Path) -> None:
+    seen = len(site.runs("dataset"))
+    stopped = site.run("dataset/dataset-nightly", overrides={"data": str(tmp_path)})
+    until(lambda: tiles_under(tmp_path), "the first tile")
+    site.stop(WORKER)
+    assert "the next worker resumes them" in (site.folder / "commands.log").read_text()
+    site.start(WORKER)
+    again = site.end_of("dataset", seen + 2)
+    assert (site.end(stopped), site.states(stopped)[-1]) == ("CRASHED", "Lost")
+    assert again["state_type"] == "COMPLETED", site.lines(again["id"])
+    names = [run["name"] for run in site.runs("dataset")[seen:]]
+    assert all(re.fullmatch(r"dataset tiny \d{4}-\d\d-\d\d \d\d:\d\d", name) for name in names)
 
 
 def test_ctrl_c_ends_worker_and_server_and_leaves_no_process(site: Site) -> None:
