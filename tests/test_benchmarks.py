@@ -152,7 +152,7 @@ def test_a_figure_without_a_peer_is_a_median_with_its_spread() -> None:
 @pytest.mark.slow
 def test_the_benchmark_of_gpus_runs_on_the_cpu(tmp_path: Path) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "benchmarks.bench_gpu"], cwd=measure.ROOT, env={**os.environ, "QUICK": "1"},
+        [sys.executable, "-m", "benchmarks.bench_gpu"], cwd=measure.ROOT, env={**os.environ, "QUICK": "1", "COLUMNS": "200"},
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr

@@ -60,7 +60,8 @@ def test_two_processes_train_as_one(tmp_path, micro_batch) -> None:
         assert two_row["grad_norm"] == pytest.approx(one_row["grad_norm"], rel=1e-4)
     ours, theirs = (checkpoints.read_checkpoint(run, TRAIN.steps)["state_dict"] for run in (two, alone))
     matrices = [name for name in theirs if theirs[name].ndim >= 2]  # key biases have no gradient but rounding
-    assert all(torch.allclose(ours[name], theirs[name], atol=1e-5) for name in matrices)
+    # AdamW enlarges the rounding of a gradient that is nearly zero; a step changes a weight by up to 1e-3
+    assert all(torch.allclose(ours[name], theirs[name], atol=3e-5) for name in matrices)
 
 
 def test_a_batch_that_the_processes_cannot_divide_is_rejected() -> None:
