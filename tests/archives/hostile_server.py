@@ -25,11 +25,15 @@ FITS = b"".join(
 
 
 class RecordingServer:
-    """A web server on its own thread, for a `with` block; it records the requested paths."""
+    """A web server on its own thread, for a `with` block; it records the requested paths.
+
+    `posted` has the responses to POST that replace those of `reply`: to a `query`, and to astroquery's table of `columns`.
+    """
 
     def __init__(self) -> None:
         self.requested_paths: list[str] = []
         self.respond: Callable[[BaseHTTPRequestHandler], None] = send(FITS)
+        self.posted: dict[str, Callable[[BaseHTTPRequestHandler], None]] = {}
         running = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -39,7 +43,9 @@ class RecordingServer:
 
             def do_POST(self) -> None:
                 form = parse_qs(self.rfile.read(int(self.headers["Content-Length"])).decode())
-                send(json.dumps(running.reply(urlsplit(self.path).path, form)).encode())(self)
+                path = urlsplit(self.path).path
+                answer = running.posted.get("columns" if path.endswith("columnsconfig") else "query")
+                (answer or send(json.dumps(running.reply(path, form)).encode()))(self)
 
             def log_message(self, *_: object) -> None:
                 pass

@@ -13,15 +13,16 @@ from urllib.parse import urljoin, urlsplit
 
 import requests
 import stamina
-from requests.adapters import HTTPAdapter
 from urllib3.exceptions import ConnectTimeoutError, MaxRetryError, NewConnectionError, ReadTimeoutError, SSLError
 from urllib3.exceptions import HTTPError as PoolError
 
 from hubbleclip import __version__
+from hubbleclip.archives.http.body_limits import LIST_BYTES, PAGE_BYTES
 from hubbleclip.archives.http.circuit_breaker import CircuitBreaker
 from hubbleclip.archives.http.rate_limit import RateLimiter, resolve_redirect, retry_after_s
 from hubbleclip.archives.http.response_errors import DamagedError, IncompleteError, RefusedError, ResponseError
-from hubbleclip.archives.http.watchdog import POOLS
+from hubbleclip.archives.http.session import MAX_REDIRECTS, QuerySession, RateLimitedAdapter
+from hubbleclip.archives.http.watchdog import time_limit_of
 from hubbleclip.config.settings import FetchSettings
 from hubbleclip.core.errors import (
     ArchiveBusyError,
@@ -38,9 +39,8 @@ means a wrong address or no network.
 """
 MAX_WAIT_S = 30.0
 """Longest pause (s) between two tries, without the random jitter that is added to the pause."""
-MAX_REDIRECTS = 5
-MAX_PAGE_BYTES = 500_000_000
-"""Size of the largest body that `read_body` accepts. Downloads of files have other limits."""
+QUERY_PATIENCE = 5
+"""Longest time from the first to the last byte of a page or a query's response, as a multiple of `fetch.timeout_s`."""
 CHUNK_BYTES = 1 << 18
 BUSY_STATUS = frozenset({429, 503})
 RETRIED_STATUS = frozenset({408, 425, 429})
@@ -215,51 +215,6 @@ def read_available(response: requests.Response) -> bytes:
     return data
 
 
-class RateLimitedAdapter(HTTPAdapter):
-    """Adapter that applies the rate limit, timeouts and circuit breakers to the requests of a session.
-
-    The limits thus also apply to libraries that send requests through the session, such as astroquery. Requests whose
-    response is streamed are exempt, because `Transport.open`, which sends them, applies the limits itself.
-
-    Parameters
-    ----------
-    transport
-        Transport whose limits apply.
-
-    """
-
-    def __init__(self, transport: Transport) -> None:
-        super().__init__(pool_connections=4, pool_maxsize=max(transport.fetch.connections, 4))
-        self.poolmanager.pool_classes_by_scheme = POOLS
-        self.transport = transport
-
-    def send(self, request: requests.PreparedRequest, *args: Any, **kwargs: Any) -> requests.Response:
-        """Send a request when the rate limit allows it, and read the whole response unless it is streamed.
-
-        Parameters
-        ----------
-        request
-            The request to send.
-        *args, **kwargs
-            Other arguments of `HTTPAdapter.send`. If `timeout` is missing, the transport's timeouts apply.
-
-        Returns
-        -------
-        requests.Response
-            The response, whose body has been read. DamagedError is raised for a body that arrives too slowly.
-
-        """
-        if kwargs.get("stream"):
-            return super().send(request, *args, **kwargs)
-        host = urlsplit(request.url or "").netloc
-        kwargs["timeout"] = kwargs.get("timeout") or self.transport.timeout
-        with self.transport.monitored(host):
-            response = super().send(request, *args, **kwargs)
-            self.transport.check_status(host, response)
-            self.transport.read_body(response)
-        return response
-
-
 class Transport:
     """HTTP client that sends all requests of one archive object. Threads may share one client.
 
@@ -280,11 +235,9 @@ class Transport:
         self.timeout = min(CONNECT_TIMEOUT_S, fetch.timeout_s), fetch.timeout_s
         self.connection_slots = threading.BoundedSemaphore(fetch.connections)
         self.reached_hosts: set[str] = set()
-        self.session = requests.Session()
+        self.session = QuerySession(fetch.redirect_hosts)
         contact = f" (+{fetch.contact})" if fetch.contact else ""
         self.session.headers["User-Agent"] = f"hubbleclip/{__version__}{contact}"
-        # without this function, credentials in ~/.netrc would replace the Authorization header of a request
-        self.session.auth = lambda request: request
         self._environments: dict[str, Any] = {}
         self.adapter = RateLimitedAdapter(self)
         for scheme in ("http://", "https://"):
@@ -454,7 +407,9 @@ class Transport:
                 url = resolve_redirect(url, response.headers.get("Location", ""), hosts)
         raise RefusedError(f"more than {MAX_REDIRECTS} redirects from {url}")
 
-    def iter_chunks(self, response: requests.Response, limit_bytes: int) -> Iterator[bytes]:
+    def iter_chunks(
+        self, response: requests.Response, limit_bytes: int, limit_s: float | None = None
+    ) -> Iterator[bytes]:
         """Stream a response body, and check its size, its rate and the total time.
 
         Parameters
@@ -463,6 +418,8 @@ class Transport:
             Response whose body has not been read.
         limit_bytes
             Size of the largest body that is accepted.
+        limit_s
+            Longest time until the end of the body, trailers included (s); by default `fetch.file_timeout_s`.
 
         Yields
         ------
@@ -478,35 +435,45 @@ class Transport:
             If the body is longer than `limit_bytes`; the reason is `too_large`.
 
         """
+        limit_s = limit_s or self.fetch.file_timeout_s
+        try:
+            with time_limit_of(response.raw, limit_s):
+                yield from self._chunks(response, limit_bytes)
+        except TimeoutError as error:
+            raise IncompleteError(f"the response did not end within {limit_s:g} s", "timeout") from error
+
+    def _chunks(self, response: requests.Response, limit_bytes: int) -> Iterator[bytes]:
+        """Stream a response body, and check its size and its rate."""
         fetch, num_bytes, checkpoint_bytes = self.fetch, 0, 0
-        started = checkpoint = time.monotonic()
+        checkpoint = time.monotonic()
         while data := read_available(response):
             num_bytes += len(data)
             if num_bytes > limit_bytes:
                 raise RefusedError(f"the response has more than {limit_bytes} bytes", "too_large")
             yield data
             now = time.monotonic()
-            if now - started > fetch.file_timeout_s:
-                raise IncompleteError(f"only {num_bytes} bytes arrived within fetch.file_timeout_s", "timeout")
             # the rate is measured over intervals of at least stall_s, because single chunks arrive irregularly
             if now - checkpoint > fetch.stall_s:
                 if num_bytes - checkpoint_bytes < fetch.stall_bytes:
                     raise IncompleteError(f"fewer than fetch.stall_bytes arrived in {fetch.stall_s:g} s", "stalled")
                 checkpoint, checkpoint_bytes = now, num_bytes
 
-    def read_body(self, response: requests.Response, into: IO[bytes] | None = None) -> None:
+    def read_body(self, response: requests.Response, limit_bytes: int, into: IO[bytes] | None = None) -> None:
         """Read and decompress a whole response body. The same errors as in `iter_chunks` may be raised.
 
         Parameters
         ----------
         response
             Response whose body has not been read. If `into` is None, `response.content` holds the body afterwards.
+        limit_bytes
+            Size of the largest decompressed body that is accepted.
         into
             File that is overwritten with the body; None to keep the body in memory.
 
         """
         response.raw.decode_content = True
-        chunks = self.iter_chunks(response, MAX_PAGE_BYTES)
+        limit_s = min(QUERY_PATIENCE * self.fetch.timeout_s, self.fetch.file_timeout_s)
+        chunks = self.iter_chunks(response, limit_bytes, limit_s)
         if into is None:
             raw, response.raw = response.raw, io.BytesIO(b"".join(chunks))
             len(response.content)  # the property reads the body and caches it
@@ -528,7 +495,8 @@ class Transport:
         headers
             Headers to send in addition to the session's headers.
         into
-            File that is overwritten with the body; None to keep the body in the response.
+            File that is overwritten with the body, of at most `LIST_BYTES`; None to keep the body in the response, of
+            at most `PAGE_BYTES`.
 
         Returns
         -------
@@ -546,7 +514,7 @@ class Transport:
         try:
             for attempt in self.attempts(url):
                 with attempt, self.open(url, headers) as response:
-                    self.read_body(response, into)
+                    self.read_body(response, LIST_BYTES if into else PAGE_BYTES, into)
                     return response
         except requests.HTTPError as error:
             if is_retryable(error):

@@ -1,7 +1,7 @@
-"""Time limit for receiving the headers of a response.
+"""Time limits for receiving the headers of a response, and the whole of it.
 
-A socket's own timeout starts again with every byte that arrives. Without the limit, a server that sends its headers one
-byte at a time could therefore block a connection without end.
+A socket's own timeout starts again with every byte that arrives. Without the limits, a server that sends its headers or
+its trailers one byte at a time could therefore block a connection without end.
 """
 
 from __future__ import annotations
@@ -12,8 +12,9 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from functools import cache
+from weakref import WeakKeyDictionary
 
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
@@ -62,7 +63,7 @@ class Watchdog:
             with self._changed:  # afterwards the thread can no longer shut down the socket
                 is_expired = self._watched.pop(key, None) is None
             if is_expired:
-                raise TimeoutError("the response headers did not arrive in time")
+                raise TimeoutError("the response did not arrive in time")
 
     def _run(self) -> None:
         with self._changed:
@@ -81,6 +82,32 @@ def _watchdog(process_id: int) -> Watchdog:
     return Watchdog()
 
 
+_sockets: WeakKeyDictionary[HTTPResponse, socket.socket] = WeakKeyDictionary()
+"""Socket of each response of a `WatchedHttp` connection."""
+
+
+@contextmanager
+def time_limit_of(response: HTTPResponse, seconds: float) -> Iterator[None]:
+    """Context manager that limits the time of its body, which reads a response.
+
+    Parameters
+    ----------
+    response
+        Response of a `WatchedHttp` connection. The time of other responses is not limited.
+    seconds
+        Time limit of the body (s).
+
+    Yields
+    ------
+    None
+        Nothing; the body of the `with` statement runs. TimeoutError is raised if it did not end within the time limit.
+
+    """
+    sock = _sockets.get(response)
+    with _watchdog(os.getpid()).time_limit(sock, seconds) if sock else nullcontext():
+        yield
+
+
 class WatchedHttp(HTTPConnection):
     """A connection whose response headers must all arrive within the read timeout."""
 
@@ -93,10 +120,11 @@ class WatchedHttp(HTTPConnection):
             The response, as from `HTTPConnection.getresponse`.
 
         """
-        if not self.timeout:
-            return super().getresponse()
-        with _watchdog(os.getpid()).time_limit(self.sock, self.timeout):
-            return super().getresponse()
+        sock = self.sock  # the connection forgets its socket if the server announces that it closes the connection
+        with _watchdog(os.getpid()).time_limit(sock, self.timeout) if self.timeout else nullcontext():
+            response = super().getresponse()
+        _sockets[response] = sock
+        return response
 
 
 class WatchedHttps(WatchedHttp, HTTPSConnection):

@@ -11,6 +11,7 @@ astroquery's tables are slow to build and do not contain the total number of row
 from __future__ import annotations
 
 import json
+import math
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -21,6 +22,7 @@ from urllib.parse import quote, urlsplit
 
 import requests
 
+from hubbleclip.archives.http.body_limits import expecting_rows
 from hubbleclip.archives.http.client import Transport, to_archive_error
 from hubbleclip.archives.http.response_errors import DamagedError, ResponseError
 from hubbleclip.archives.mast.caom_rows import plane_key
@@ -48,6 +50,7 @@ ERRORS: dict[str, type[ArchiveError]] = {
     "empty": EmptyResultError,
     "partial": PartialResultError,
     "null_columns": NullColumnsError,
+    "too_large": PartialResultError,
 }
 """Type of the error that is raised when all retries failed, by `DamagedError.reason`."""
 TIMEOUT_STATUS = frozenset({408, 504})
@@ -60,6 +63,9 @@ SEPARATORS = {"obs_collection": ";"}
 POLL_PATIENCE = 10
 """Longest time that a query may take, as a multiple of `fetch.timeout_s`. The server is polled during this time."""
 FIRST_POLL_S, LONGEST_POLL_S = 0.02, 5.0
+ANSWERS_PER_QUERY = 2
+"""Largest number of responses to one query: astroquery's table of columns, and the page of rows."""
+MAX_PRODUCT_PAGES = 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,6 +74,15 @@ class ResultPage:
 
     rows: list[Row]
     total: int
+
+
+class Polls(threading.local):
+    """State of the query that a thread is sending."""
+
+    wait_s = FIRST_POLL_S
+    """Next pause before the server is asked again whether the query has ended."""
+    answers_left = math.inf
+    """Number of responses that the query may still get."""
 
 
 class MastClient:
@@ -86,7 +101,7 @@ class MastClient:
         self.url = url.rstrip("/")
         self.transport = transport
         self._lock = threading.Lock()
-        self._polls = threading.local()
+        self._polls = Polls()
         self._portal: Any = None
 
     def _client(self) -> Any:
@@ -105,20 +120,29 @@ class MastClient:
         return self._portal
 
     def _pause(self, response: requests.Response, **_: Any) -> None:
-        """Pause if the query is still executing, because astroquery polls without a pause. Pauses double in length."""
+        """Pause if the query is still executing, because astroquery polls without a pause. Pauses double in length.
+
+        Raises DamagedError if a query gets too many answers: astroquery follows the pages of its table without end.
+        """
         if b"EXECUTING" in response.content[:200]:
             time.sleep(self._polls.wait_s)
             self._polls.wait_s = min(self._polls.wait_s * 2, LONGEST_POLL_S)
+            return
+        if not response.is_redirect:
+            self._polls.answers_left -= 1
+        if self._polls.answers_left < 0:
+            raise DamagedError("the response announces further pages without end", "bad_json")
 
     def _query(
-        self, service: str, params: dict[str, Any], *, keys: Sequence[str] = (), tries: int = 0, **page: int
-    ) -> ResultPage:
-        """Send one query with retries, and return the result. Every failure becomes an ArchiveError.
+        self, service: str, params: dict[str, Any], *, keys: Sequence[str] = (), tries: int = 0, page: int = 1,
+        pagesize: int = PRODUCT_PAGE_ROWS,
+    ) -> ResultPage:  # fmt: skip
+        """Send one query with retries, and return one page of its result. Every failure becomes an ArchiveError.
 
-        `keys` are columns that every result must have, and `tries` is as in `retried`. `page` holds astroquery's
-        arguments `page` and `pagesize`, if any.
+        `keys` are columns that every result must have, and `tries` is as in `retried`. The page is always given,
+        because astroquery would follow the pages of a hostile server without end.
         """
-        return self.retried(lambda: self._try(service, params, keys, page), tries)
+        return self.retried(lambda: self._try(service, params, keys, {"page": page, "pagesize": pagesize}), tries)
 
     def retried(self, send: Callable[[], ResultPage], tries: int = 0) -> ResultPage:
         """Send one query with retries.
@@ -165,10 +189,11 @@ class MastClient:
     def _try(self, service: str, params: dict[str, Any], keys: Sequence[str], page: dict[str, int]) -> ResultPage:
         """Send one query without retries. Raises DamagedError for a response that is not valid."""
         portal = self._client()
-        self._polls.wait_s = FIRST_POLL_S
+        self._polls.wait_s, self._polls.answers_left = FIRST_POLL_S, ANSWERS_PER_QUERY
         try:
-            _load_columns(portal, service)
-            responses = portal.service_request_async(service, params, **page)
+            with expecting_rows(page["pagesize"]):
+                _load_columns(portal, service)
+                responses = portal.service_request_async(service, params, **page)
         except requests.exceptions.JSONDecodeError as error:
             raise _unreadable(error.doc) from error
         except requests.HTTPError as error:
@@ -181,6 +206,8 @@ class MastClient:
             raise DamagedError("the query is still executing", "busy") from error
         except (KeyError, TypeError, AttributeError, ValueError) as error:
             raise DamagedError(f"the response has no valid status ({error})", "bad_json") from error
+        finally:
+            self._polls.answers_left = math.inf
         return read_result([response.content for response in responses], keys, **page)
 
     def count(self, criteria: Criteria) -> int:
@@ -203,7 +230,7 @@ class MastClient:
 
         """
         params = {"columns": "COUNT_BIG(*)", "filters": filters_of(criteria)}
-        rows = self._query(OBSERVATIONS, params, keys=("Column1",)).rows
+        rows = self._query(OBSERVATIONS, params, keys=("Column1",), pagesize=1).rows
         if len(rows) != 1 or not str(rows[0]["Column1"]).isdigit():
             raise BadJsonError(f"{urlsplit(self.url).netloc}: the response to a count is not a number: try again later")
         return int(rows[0]["Column1"])
@@ -307,7 +334,7 @@ class MastClient:
         """
         seen: list[set[str]] = []
         for _ in range(self.transport.fetch.attempts + 1):
-            rows = self._query(PRODUCTS, {"obsid": obsids}, keys=("obsID", "dataURI")).rows
+            rows = self._product_pages(obsids)
             distinct = {json.dumps(row, sort_keys=True) for row in rows}
             if len(distinct) == len(rows) or distinct in seen:
                 return rows
@@ -315,6 +342,17 @@ class MastClient:
         raise PartialResultError(
             f"{urlsplit(self.url).netloc}: the lists of products differ between responses: try again later"
         )
+
+    def _product_pages(self, obsids: str) -> list[Row]:
+        """Request all pages of a list of products. Raises PartialResultError if there are too many."""
+        first = self._query(PRODUCTS, {"obsid": obsids}, keys=("obsID", "dataURI"))
+        num_pages = math.ceil(first.total / PRODUCT_PAGE_ROWS)
+        if num_pages > MAX_PRODUCT_PAGES:
+            raise PartialResultError(
+                f"{urlsplit(self.url).netloc}: {first.total} products are too many: try again later"
+            )
+        pages = [self._query(PRODUCTS, {"obsid": obsids}, page=number) for number in range(2, num_pages + 1)]
+        return [row for page in (first, *pages) for row in page.rows]
 
     def download_url(self, uri: str) -> str:
         """Build the download URL of a file.

@@ -22,6 +22,8 @@ FULL_SHARE = 0.8
 """Share of a page. If half of a window's rows would fill at most this share of a page, the two halves of the window are
 requested without counting their rows first, because each half probably fits into one page.
 """
+MAX_DENSE_PAGES = 1000
+"""Largest number of pages of a window that cannot be halved."""
 MAX_ROUNDS = 5
 """Maximum number of rounds in which the pages of a window that cannot be halved are requested. The rounds end as soon
 as no row is missing.
@@ -164,6 +166,8 @@ class Query:
         """Yield the rows of a window that cannot be halved. All pages are requested again until no row is missing."""
         seen: set[tuple[str, str]] = set()
         num_pages = math.ceil(result.total / self.page_size)
+        if num_pages > MAX_DENSE_PAGES:
+            raise PartialResultError(f"{result.total} rows have the release date MJD {window.low}, which is too many")
         for turn in range(MAX_ROUNDS * num_pages):
             rows = (result if turn == 0 else self.request(window, turn % num_pages + 1)).rows
             new = [row for row in rows if plane_key(row) not in seen]

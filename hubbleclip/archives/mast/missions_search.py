@@ -8,7 +8,6 @@ request is the same code. The API has no numbers of observations; a number is ma
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 import re
 from collections.abc import Mapping, Sequence
@@ -17,6 +16,7 @@ from typing import Any
 
 import requests
 
+from hubbleclip.archives.http.body_limits import expecting_rows, parse_json
 from hubbleclip.archives.http.client import Transport
 from hubbleclip.archives.http.response_errors import DamagedError
 from hubbleclip.archives.mast.client import CONTINUOUS, TIMEOUT_STATUS, Criteria, MastClient, ResultPage, Row
@@ -30,6 +30,8 @@ DATES = frozenset({"t_min", "t_obs_release"})
 """Columns that hold a date in the search API, and an MJD in CAOM."""
 LAST_MJD = 100_000.0
 DATASETS_PER_REQUEST = 100
+MAX_PRODUCTS = 8_000
+"""Number of products of these datasets by which the size of a response is limited."""
 NUMBER_DIGITS = 17
 """Number of decimal digits of an observation's number; numbers of this size fit into 64 bits."""
 CAOM_ONLY = frozenset({"obs_collection"})
@@ -105,9 +107,10 @@ class MissionsClient(MastClient):
     def _post(self, service: str, params: dict[str, Any]) -> dict[str, Any]:
         """Send one request without retries. Raises DamagedError for a response that is not a JSON object."""
         try:
-            response = self.transport.session.post(f"{self.api}/{service}", json=params)
+            with expecting_rows(1 if params.get("count_only") else params.get("limit", MAX_PRODUCTS)):
+                response = self.transport.session.post(f"{self.api}/{service}", json=params)
             response.raise_for_status()
-            body = json.loads(response.content)
+            body = parse_json(response.content)
         except requests.HTTPError as error:
             if error.response is not None and error.response.status_code in TIMEOUT_STATUS:
                 raise DamagedError(f"the server responded {error.response.status_code}", "timeout") from error

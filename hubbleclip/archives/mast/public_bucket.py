@@ -6,13 +6,13 @@ A file's path in the bucket is derived from the names of the file and its observ
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator
 from urllib.parse import quote
 
 import requests
 
+from hubbleclip.archives.http.body_limits import parse_json
 from hubbleclip.archives.http.response_errors import ResponseError
 from hubbleclip.archives.mast.client import MastClient
 from hubbleclip.config.settings import FetchSettings
@@ -68,7 +68,7 @@ def looked_up_path(mast: MastClient, uri: str, bucket: PublicBucket) -> str | No
     """
     try:
         with mast.transport.open(f"{mast.url}/api/v0.1/path_lookup/?uri={quote(uri, safe='')}") as response:
-            result = json.loads(b"".join(mast.transport.iter_chunks(response, MAX_RESPONSE_BYTES)))
+            result = parse_json(b"".join(mast.transport.iter_chunks(response, MAX_RESPONSE_BYTES)))
             path = str(result[uri]["path"]).lstrip("/")
     except (ArchiveError, ResponseError, requests.RequestException, KeyError, TypeError, ValueError):
         return None

@@ -7,7 +7,6 @@ https://ui.adsabs.harvard.edu/help/api/
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import re
@@ -16,6 +15,7 @@ from urllib.parse import urlencode, urlsplit
 
 import requests
 
+from hubbleclip.archives.http.body_limits import PAGE_BYTES, parse_json
 from hubbleclip.archives.http.client import Transport, to_archive_error
 from hubbleclip.archives.http.response_errors import RefusedError, ResponseError
 from hubbleclip.archives.stsci.parsers import ProposalText, clean_proposal_text
@@ -86,7 +86,7 @@ class AdsClient:
         try:
             # redirects to other hosts are not followed, because the token must not reach another host
             with self.transport.open(url, self._headers, redirect_hosts=()) as response:
-                self.transport.read_body(response)
+                self.transport.read_body(response, PAGE_BYTES)
                 content = response.content
         except requests.HTTPError as error:
             status = 0 if error.response is None else error.response.status_code
@@ -183,9 +183,9 @@ def _documents(text: str) -> list[dict[str, Any]]:
     if text.startswith("%"):
         return [_parse_tagged(part) for part in re.split(r"^(?=%R )", text, flags=re.MULTILINE)]
     try:
-        response = json.loads(text)
+        response = parse_json(text.encode())
         docs = response["programs"] if "programs" in response else response["response"]["docs"]
-    except (ValueError, LookupError, TypeError, RecursionError) as error:
+    except (ValueError, LookupError, TypeError, RefusedError) as error:
         raise ArchiveError("the response of NASA ADS has an unknown format") from error
     return [doc for doc in docs if isinstance(doc, dict)] if isinstance(docs, list) else []
 

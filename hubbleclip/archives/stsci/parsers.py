@@ -19,6 +19,7 @@ from bs4.element import NavigableString, Tag
 from bs4.exceptions import ParserRejectedMarkup
 
 from hubbleclip.archives.base import now_utc
+from hubbleclip.archives.http.body_limits import PAGE_BYTES
 from hubbleclip.archives.stsci.categories import clean_category
 from hubbleclip.core.errors import ArchiveError
 from hubbleclip.core.records import Proposal
@@ -44,8 +45,8 @@ time if a page has many of them.
 MAX_PAGE_BYTES = 100_000
 """Number of bytes of a web page that are parsed; the rest is ignored. A programme's page has about 10,000 bytes."""
 ZIP_START = b"PK\x03\x04"
-MAX_APT_BYTES = 100_000_000
-"""Size of the largest XML file that is unpacked from an APT zip archive."""
+MAX_RECORD_BYTES = 1_000_000
+"""Size of the largest piece of a bulk list; a longer record is cut. A record has about 3,000 bytes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -159,15 +160,20 @@ def split_abstracts_cat(lines: Iterable[bytes]) -> Iterator[bytes]:
     piece: list[bytes] = []
     # has_record: whether the piece already has a record; has_text: whether text has followed the last dashed line
     has_record = has_text = False
+    num_bytes = 0
     for line in lines:
+        if num_bytes > MAX_RECORD_BYTES:
+            yield b"".join(piece)
+            piece, num_bytes = [], 0
         if line.startswith(DASHED_LINE.encode()):
             has_record, has_text = has_record or has_text, False
         elif not has_text and line.lower().startswith(b"prop. type:") and has_record:
             yield b"".join(piece)
-            piece, has_record, has_text = [], False, True
+            piece, num_bytes, has_record, has_text = [], 0, False, True
         elif line.strip():
             has_text = True
         piece.append(line)
+        num_bytes += len(line)
     yield b"".join(piece)
 
 
@@ -287,8 +293,8 @@ def _apt_xml(data: bytes, number: str) -> bytes:
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             member = next((item for item in archive.infolist() if item.filename.endswith(".xml")), None)
-            if member is None or member.file_size > MAX_APT_BYTES:
-                raise ArchiveError(f"the APT file of proposal {number} has no XML of at most {MAX_APT_BYTES} bytes")
+            if member is None or member.file_size > PAGE_BYTES:
+                raise ArchiveError(f"the APT file of proposal {number} has no XML of at most {PAGE_BYTES} bytes")
             return archive.read(member)
     except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, NotImplementedError) as error:
         raise ArchiveError(f"the APT file of proposal {number} is a damaged zip archive ({error})") from error

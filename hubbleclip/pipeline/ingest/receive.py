@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import math
+import time
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
@@ -12,7 +14,10 @@ from hubbleclip.archives.base import ObservationPage
 from hubbleclip.archives.mast.criteria import MJD_ZERO, mjd_of
 from hubbleclip.core.records import DayCount
 from hubbleclip.pipeline.engine.boundaries import checked
+from hubbleclip.pipeline.engine.progress import LOG_EVERY_S
 from hubbleclip.pipeline.engine.stage import Stage
+
+log = logging.getLogger("hubbleclip.pipeline")
 
 
 class Reception:
@@ -50,6 +55,7 @@ class Reception:
         self.num = self.num_new = 0
         self.num_rows: Counter[int] = Counter()
         self._day_by_obs_id: dict[str, int] = {}
+        self._logged = time.monotonic()
 
     def write(self, page: ObservationPage) -> None:
         """Write the new and changed observations of a page, and the rejections of its other rows.
@@ -79,6 +85,12 @@ class Reception:
         self._day_by_obs_id |= {obs_id: math.floor(mjd) for obs_id, mjd in dates.items()}
         self.num_rows.update(page.num_rows)
         self.num, self.num_new = self.num + len(valid), self.num_new + len(changed["observation"])
+        if time.monotonic() - self._logged > LOG_EVERY_S and dates:
+            self._logged = time.monotonic()
+            until = date_of(math.floor(max(dates.values())))
+            log.info(
+                "ingest: %d observations so far, %d new or changed, at release date %s", self.num, self.num_new, until
+            )
 
     def complete(self, end_day: int) -> None:
         """Record that all rows of the days before a day have been received.

@@ -1,0 +1,105 @@
+"""Limits on the size of an archive's responses: bytes as they are unpacked, and memory when JSON is parsed.
+
+Every response is limited before it is parsed, because a small compressed body can unpack to gigabytes, and a small JSON
+text can take thirty times its size as Python objects.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any
+
+from hubbleclip.archives.http.response_errors import RefusedError
+
+PAGE_BYTES = 20_000_000
+"""Largest web page, APT file, listing, or other response of one item."""
+LIST_BYTES = 100_000_000
+"""Largest list of proposals, which is stored in a file."""
+ROW_BYTES, ENVELOPE_BYTES, ROWS_BYTES = 16_000, 1_000_000, 128_000_000
+"""Largest response to a query: bytes per requested row, plus bytes for the rest, but at most `ROWS_BYTES`."""
+VALUE_BYTES, CONTAINER_BYTES, PARSED_BYTES = 120, 240, 500_000_000
+"""Upper estimates of the memory of a parsed value, and of a list or object; and the most memory that is allowed."""
+_limit_bytes: ContextVar[int] = ContextVar("limit_bytes", default=PAGE_BYTES)
+
+
+@contextmanager
+def expecting_rows(num_rows: int) -> Iterator[None]:
+    """Limit the responses to queries of a `with` block by the number of rows that are requested.
+
+    Parameters
+    ----------
+    num_rows
+        Largest number of rows of a response.
+
+    Yields
+    ------
+    None
+        Nothing; the body sends queries. Outside such a block, a response may have `PAGE_BYTES`.
+
+    """
+    token = _limit_bytes.set(min(ENVELOPE_BYTES + num_rows * ROW_BYTES, ROWS_BYTES))
+    try:
+        yield
+    finally:
+        _limit_bytes.reset(token)
+
+
+def limit_bytes() -> int:
+    """Return the size of the largest response to a query that is sent now.
+
+    Returns
+    -------
+    int
+        Size in bytes, unpacked.
+
+    """
+    return _limit_bytes.get()
+
+
+def check_json(body: bytes) -> None:
+    """Check that a JSON text takes a bounded amount of memory when it is parsed. The text need not be valid.
+
+    Parameters
+    ----------
+    body
+        The text.
+
+    Raises
+    ------
+    RefusedError
+        If the values of the text may take more than `PARSED_BYTES` in memory; the reason is `too_large`.
+
+    """
+    num_containers = body.count(b"[") + body.count(b"{")
+    needed = len(body) + VALUE_BYTES * body.count(b",") + CONTAINER_BYTES * num_containers
+    if needed > PARSED_BYTES:
+        raise RefusedError(f"the response would take {needed / 1e9:.1f} GB of memory", "too_large")
+
+
+def parse_json(body: bytes) -> Any:
+    """Parse JSON in a bounded amount of memory.
+
+    Parameters
+    ----------
+    body
+        The text.
+
+    Returns
+    -------
+    Any
+        The value. RefusedError is raised as by `check_json`.
+
+    Raises
+    ------
+    ValueError
+        If the text is not JSON, or is nested too deeply.
+
+    """
+    check_json(body)
+    try:
+        return json.loads(body)
+    except RecursionError as error:
+        raise ValueError("the JSON is nested too deeply") from error

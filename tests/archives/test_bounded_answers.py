@@ -1,0 +1,159 @@
+"""No response takes more memory or time than its kind may, and no query goes to a host that was not asked."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import time
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler
+from pathlib import Path
+
+import pytest
+
+from hubbleclip.archives.http.body_limits import PAGE_BYTES, check_json, parse_json
+from hubbleclip.archives.http.client import Transport
+from hubbleclip.archives.http.response_errors import RefusedError
+from hubbleclip.archives.mast.archive import MastArchive
+from hubbleclip.archives.stsci.bulk_list import index_bulk_list
+from hubbleclip.archives.stsci.parsers import MAX_RECORD_BYTES, split_abstracts_cat
+from hubbleclip.core.errors import ArchiveError, PartialResultError
+from tests.archives.conftest import FETCH, archive_at
+from tests.archives.hostile_server import Mallory, RecordingServer, observe, product_of, send
+
+HASTY = FETCH.model_copy(update={"attempts": 2, "timeout_s": 0.3, "file_timeout_s": 0.3})
+LISTINGS = pytest.mark.parametrize("listing", ["caom", "missions"])
+
+
+@pytest.fixture
+def mallory() -> Iterator[Mallory]:
+    with Mallory() as server:
+        yield server
+
+
+@pytest.fixture
+def witness() -> Iterator[RecordingServer]:
+    with RecordingServer() as server:
+        yield server
+
+
+def archive_of(mallory: Mallory, root: Path, listing: str = "caom", **settings: object) -> MastArchive:
+    return archive_at(mallory.url, root, HASTY, listing=listing, check_first=False, **settings)
+
+
+@LISTINGS
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_a_query_is_not_redirected_to_another_host(
+    listing: str, status: int, mallory: Mallory, witness: RecordingServer, tmp_path: Path
+) -> None:
+    seen: list[str] = []
+    witness.respond = lambda handler: (seen.append(handler.path), send(b"{}")(handler))[1]
+    witness.posted = {"query": witness.respond, "columns": witness.respond}
+    mallory.posted["query"] = send(b"", status, Location=f"http://localhost:{witness.port}/api/v0/invoke")
+    with pytest.raises(ArchiveError, match="another host"):
+        observe(archive_of(mallory, tmp_path, listing))
+    assert seen == []
+
+
+@LISTINGS
+def test_a_query_that_is_redirected_in_a_circle_ends(listing: str, mallory: Mallory, tmp_path: Path) -> None:
+    num_asked = [0]
+
+    def again(handler: BaseHTTPRequestHandler) -> None:
+        num_asked[0] += 1
+        send(b"", 307, Location="/again")(handler)
+
+    mallory.posted["query"] = again
+    with pytest.raises(ArchiveError):
+        observe(archive_of(mallory, tmp_path, listing))
+    assert num_asked[0] < 20
+
+
+@LISTINGS
+def test_a_page_is_limited_by_the_rows_that_were_asked_for(listing: str, mallory: Mallory, tmp_path: Path) -> None:
+    rows = gzip.compress(json.dumps([{"obs_id": "x" * 1000, "obsid": "1"}] * 3000).encode())
+    mallory.posted["query"] = send(rows, Content_Encoding="gzip")
+    with pytest.raises(PartialResultError, match=r"more than 10\d\d000 bytes"):
+        observe(archive_of(mallory, tmp_path, listing, page_size=2))
+
+
+@pytest.mark.parametrize("kind", ["columns", "query"])
+def test_pages_that_always_announce_another_page_end(kind: str, mallory: Mallory, tmp_path: Path) -> None:
+    product_of(archive_of(mallory, tmp_path / "sound"))
+    paging = {"page": 1, "pageSize": 1, "pagesFiltered": 2, "rows": 0, "rowsFiltered": 1, "rowsTotal": 1}
+    endless = {"status": "COMPLETE", "data": [], "fields": [], "paging": paging}
+    mallory.posted[kind] = send(json.dumps(endless).encode())
+    archive = archive_of(mallory, tmp_path)
+    archive.mast._client()._column_configs.clear()
+    with pytest.raises(ArchiveError):
+        observe(archive)
+
+
+def drip_trailers(body: bytes) -> Callable[[BaseHTTPRequestHandler], None]:
+    """A whole chunked body, then trailers, one byte at a time."""
+
+    def respond(handler: BaseHTTPRequestHandler) -> None:
+        handler.protocol_version = "HTTP/1.1"
+        handler.send_response(200)
+        handler.send_header("Transfer-Encoding", "chunked")
+        handler.end_headers()
+        handler.wfile.write(f"{len(body):x}\r\n".encode() + body + b"\r\n0\r\n")
+        started = time.monotonic()
+        try:
+            while time.monotonic() - started < 20:
+                handler.wfile.write(b"x")
+                time.sleep(0.02)
+        except OSError:
+            pass
+
+    return respond
+
+
+@pytest.mark.timeout(15)
+def test_trailers_that_drip_end_at_the_time_limit(scripted) -> None:
+    with pytest.raises(ArchiveError, match="did not end within"):
+        Transport(HASTY.model_copy(update={"attempts": 1})).get(scripted(drip_trailers(b"page")).url)
+
+
+def test_a_page_has_a_largest_size(scripted) -> None:
+    bomb = gzip.compress(bytes(PAGE_BYTES + 1), 1)
+    with pytest.raises(ArchiveError, match=f"more than {PAGE_BYTES} bytes"):
+        Transport(FETCH).get(scripted(send(bomb, Content_Encoding="gzip")).url)
+
+
+@pytest.mark.parametrize("value", ["[]", "{}", "[[]]", '{"":[]}', "0", '"ab"'])
+def test_json_that_takes_too_much_memory_is_not_parsed(value: str) -> None:
+    num = 5_000_000
+    with pytest.raises(RefusedError, match="memory"):
+        check_json(f"[{','.join([value] * num)}]".encode())
+
+
+def test_the_estimate_of_memory_is_not_too_low() -> None:
+    import tracemalloc
+
+    from hubbleclip.archives.http.body_limits import CONTAINER_BYTES, VALUE_BYTES
+
+    row = {f"column{i}": f"value {i} of this row" for i in range(40)}
+    for value in ({}, [], [[]], {"": []}, {"": {"": {}}}, "ab", 1.5, 10**6, row):
+        body = json.dumps([value] * 2000).encode()
+        tracemalloc.start()
+        parsed = parse_json(body)
+        used, _ = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        openings = body.count(b"[") + body.count(b"{")
+        assert used < len(body) + VALUE_BYTES * body.count(b",") + CONTAINER_BYTES * openings, value
+        assert len(parsed) == 2000
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, '{"a":' * 100_000, "[1", ""])
+def test_json_that_is_deep_or_broken_is_a_value_error(text: str) -> None:
+    with pytest.raises(ValueError):
+        parse_json(text.encode())
+
+
+def test_a_bulk_list_without_records_is_read_in_pieces(tmp_path: Path) -> None:
+    lines = [b"word\n"] * (MAX_RECORD_BYTES // 2)
+    pieces = list(split_abstracts_cat(lines))
+    assert max(map(len, pieces)) <= MAX_RECORD_BYTES + 5
+    assert b"".join(pieces) == b"".join(lines)
+    assert len(index_bulk_list(tmp_path / "list", lines)) == 0
