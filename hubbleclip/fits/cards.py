@@ -17,6 +17,8 @@ BLOCK_BYTES = 2880
 CARD_BYTES = 80
 WIDTHS = frozenset({8, 16, 32, 64, -32, -64})
 MAX_AXES = 999
+MAX_HDUS = 2500
+"""Largest number of HDUs. astropy takes a millisecond for each; files of spectra of many slits have a thousand."""
 MAX_DATA_BYTES = 2**63
 
 

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import os
 import re
-from typing import IO, Any
+from typing import IO
 
 from astropy.io import fits as pyfits
 
 from hubbleclip.core.errors import ImageError
+from hubbleclip.fits.cards import MAX_HDUS
 from hubbleclip.fits.integrity import content_name
 
 BLOCK_BYTES, CARD_BYTES = 2880, 80
@@ -24,9 +25,6 @@ REPLACEMENT = b"\xef\xbf\xbd"
 PIECE_BYTES = 1 << 20
 MAX_REPLACED_SHARE = 0.01
 """Largest share of a file's bytes that may be U+FFFD; binary data contain it once in 16 million bytes."""
-LARGEST_SIDE = 2**31 - 1
-COMPRESSION = {"BLOCKSIZE": (16, 32), "BYTEPIX": (1, 2, 4, 8)}
-"""Allowed values of the parameters of the compression RICE_1 (FITS standard 4.0, section 10.4.1)."""
 
 
 def check_header(file: IO[bytes], start: int = 0) -> bool:
@@ -121,10 +119,12 @@ def load_all(hdus: pyfits.HDUList, file: IO[bytes]) -> None:
     Raises
     ------
     ImageError
-        `unreadable` where a header declares too many axes or columns, or a negative size.
+        `unreadable` where a header declares too many axes or columns, or a negative size, and for too many HDUs.
 
     """
-    for hdu in hdus:
+    for number, hdu in enumerate(hdus):
+        if number >= MAX_HDUS:
+            raise ImageError("unreadable", f"the file has more than {MAX_HDUS} HDUs")
         if not hasattr(hdu, "fileinfo"):  # astropy knows no HDU class for this header
             continue
         info = hdu.fileinfo()
@@ -132,31 +132,3 @@ def load_all(hdus: pyfits.HDUList, file: IO[bytes]) -> None:
         if info["datSpan"] < 0:
             raise ImageError("unreadable", f"extension {hdu.name!r} declares a negative number of bytes")
         check_header(file, info["datLoc"] + info["datSpan"])
-
-
-def check_compression(hdu: Any) -> None:
-    """Check the compression parameters of an image, because the decoder does not check them.
-
-    Parameters
-    ----------
-    hdu
-        A compressed image extension.
-
-    Raises
-    ------
-    ImageError
-        `unreadable` where a parameter has a value that the FITS standard does not allow.
-
-    """
-    info = hdu.fileinfo()
-    file = info["file"]
-    file.seek(info["hdrLoc"])
-    # `hdu.header` describes the decompressed image. The parameters are in the header of the table that stores it.
-    header = pyfits.Header.fromstring(file.read(info["datLoc"] - info["hdrLoc"]).decode("ascii", "replace"))
-    for key, name in header["ZNAME*"].items():
-        value = header.get(key.replace("ZNAME", "ZVAL"))
-        if name in COMPRESSION and value not in COMPRESSION[name]:
-            raise ImageError("unreadable", f"compression parameter {name} is {value!r}, not one of {COMPRESSION[name]}")
-    for key, side in header["ZTILE*"].items():
-        if not 0 < side <= LARGEST_SIDE:  # a compression tile may be larger than the image
-            raise ImageError("unreadable", f"compression parameter {key} is {side!r}, not between 1 and {LARGEST_SIDE}")

@@ -21,6 +21,7 @@ import numpy as np
 
 from hubbleclip.fits.cards import (
     BLOCK_BYTES,
+    MAX_HDUS,
     Cards,
     ContentProblem,
     Reason,
@@ -41,6 +42,8 @@ MAX_UNPACKED_BYTES = 1_000_000_000
 MAX_RATIO = 200
 MAX_SIDE_PX = 60_000
 MAX_SEGMENTS = 100_000
+MAX_SCANS = 500
+"""Largest number of scans of a progressive JPEG file, each of which visits all pixels; encoders write about ten."""
 SEGMENT = re.compile(rb"\xff+([^\xff\0])")
 SCAN_END = re.compile(rb"\xff([^\xff\0\xd0-\xd7])")
 SOI, EOI, START_OF_SCAN = 0xD8, 0xD9, 0xDA
@@ -185,6 +188,8 @@ def _walk_fits(source: Source, is_size_listed: bool) -> None:
         _check_sums(source, header, cards, num_bytes, num_hdus)
         num_declared = num_declared if num_hdus else integer(cards, b"NEXTEND", 0)
         num_hdus += 1
+        if num_hdus > MAX_HDUS:
+            raise UnsoundError("damaged", f"the file has more than {MAX_HDUS} HDUs")
     if num_hdus <= num_declared and not is_size_listed:
         have = f"{num_hdus - 1} of {num_declared} extensions (NEXTEND)"
         raise UnsoundError("truncated", f"the FITS file is cut: it has {have}")
@@ -252,7 +257,7 @@ def _sum_words(file: BinaryIO, num_bytes: int, number: int) -> int:
 def _check_jpeg(file: BinaryIO, size: int, is_size_listed: bool) -> None:
     """Check the segments of a JPEG file (ITU T.81, annex B) up to its end marker. Zero bytes may follow the marker."""
     data = file.read()
-    position, in_scan, seen = 2, False, set[int]()
+    position, in_scan, seen, num_scans = 2, False, set[int](), 0
     for _ in range(MAX_SEGMENTS):
         found = SCAN_END.search(data, position) if in_scan else SEGMENT.match(data, position)
         if found is None:
@@ -267,6 +272,9 @@ def _check_jpeg(file: BinaryIO, size: int, is_size_listed: bool) -> None:
         seen.add(marker)
         position += _segment_bytes(data, position, marker)
         in_scan = marker == START_OF_SCAN
+        num_scans += in_scan
+        if num_scans > MAX_SCANS:
+            raise UnsoundError("damaged", f"the JPEG file has more than {MAX_SCANS} scans")
     else:
         raise UnsoundError("damaged", f"the JPEG file has more than {MAX_SEGMENTS} segments")
     if START_OF_SCAN not in seen or not seen & FRAME_MARKERS:

@@ -23,6 +23,12 @@ JPEG_START = b"\xff\xd8\xff"
 WHITE = 250
 """Lowest level that counts as white; the levels of white areas in a JPEG file vary by a few."""
 MIN_WHITE_SHARE = 0.001
+JPEG_BYTES = 1_000_000_000
+"""Largest memory of a preview while it is decoded and cut."""
+BYTES_PER_PIXEL, BYTES_PER_COEFFICIENT = 16, 2
+"""Upper estimate of the memory per decoded pixel, and per pixel and colour of the full size: a decoder may hold all
+coefficients of a file.
+"""
 NOISE_LEVELS = 1.0
 """Assumed noise of a preview in levels: the step between two levels."""
 
@@ -103,9 +109,10 @@ def read_luminance(
         `unreadable`, `truncated` or `too_large`.
     """
     with _open_jpeg(content, max_pixels) as image:
-        full_side_px = max(image.size)
+        full_side_px, full_px = max(image.size), image.width * image.height
         if enough_px is not None:
             image.draft("L", (enough_px, enough_px))  # libjpeg reduces the size by averaging in the DCT domain
+        _check_memory(image, full_px)
         return _decode(image, "L"), full_side_px / max(image.size)
 
 
@@ -120,7 +127,7 @@ def _read(path: Path) -> bytes:
 
 
 @contextmanager
-def _open_jpeg(content: Path | bytes, max_pixels: int) -> Iterator[Image.Image]:
+def _open_jpeg(content: Path | bytes, max_pixels: int) -> Iterator[JpegImageFile]:
     """Open a JPEG file. Raises ImageError where the header is damaged or declares more than `max_pixels` pixels."""
     data = content if isinstance(content, bytes) else _read(content)
     try:
@@ -133,6 +140,13 @@ def _open_jpeg(content: Path | bytes, max_pixels: int) -> Iterator[Image.Image]:
         name = None if data.startswith(JPEG_START) else content_name(data[:512])
         words = f" but {name}: correct its name" if name else f": {error}"
         raise ImageError("unreadable", f"not a JPEG file{words}") from error
+
+
+def _check_memory(image: JpegImageFile, full_px: int) -> None:
+    """Check the memory that decoding takes. Raises ImageError `too_large`. `full_px` are the pixels in the file."""
+    needed = BYTES_PER_PIXEL * image.width * image.height + BYTES_PER_COEFFICIENT * image.layers * full_px
+    if needed > JPEG_BYTES:
+        raise ImageError("too_large", f"the preview needs {needed / 1e9:.1f} GB of memory")
 
 
 def _decode(image: Image.Image, mode: str) -> NDArray[np.uint8]:
@@ -221,4 +235,5 @@ def read_rgb(content: Path | bytes, max_pixels: int) -> NDArray[np.uint8]:
         `unreadable`, `truncated` or `too_large`.
     """
     with _open_jpeg(content, max_pixels) as image:
+        _check_memory(image, image.width * image.height)
         return _decode(image, "RGB")

@@ -23,8 +23,9 @@ from numpy.typing import NDArray
 
 from hubbleclip.core.errors import SYSTEM_ERRNOS, ImageError
 from hubbleclip.fits import instruments as cameras
+from hubbleclip.fits.compressed import band_bytes, check_compression, iter_bands
 from hubbleclip.fits.hdus import Layer, UnusedImage, image_shape, science_layers
-from hubbleclip.fits.header_guard import BLOCK_BYTES, check_compression, check_start, load_all
+from hubbleclip.fits.header_guard import BLOCK_BYTES, check_start, load_all
 from hubbleclip.fits.instruments import Look
 from hubbleclip.fits.pointing import aims_of
 from hubbleclip.images import masks
@@ -49,6 +50,8 @@ MAX_BYTES_PER_PIXEL = 16
 An image with its error and quality arrays has 10 bytes per pixel.
 """
 BLOCK_ROWS = 64
+IMAGE_BYTES, BYTES_PER_PIXEL = 1_000_000_000, 5
+"""Largest memory of an image that is not mapped from its file, and what each pixel takes: a float32 and the mask."""
 CHIP = re.compile(r"\[sci,\d+\]$|_sci\d+(?=\.fits$)", re.IGNORECASE)
 """Matches the part of a drizzle input's name that gives the chip. The rest of the name gives the exposure."""
 DAMAGE = (
@@ -175,7 +178,7 @@ def iter_science_images(path: Path, max_pixels: int, file_name: str | None = Non
     stem = name.rsplit(".", 1)[0]
     with _open_plain(path, max_pixels * MAX_BYTES_PER_PIXEL) as file, _open_hdus(file) as hdus:
         with _as_image_errors():
-            layers, unused = _find_layers(hdus, stem, max_pixels)
+            layers, unused = _find_layers(hdus, stem, max_pixels, file)
         for layer in layers:
             with _as_image_errors():
                 image = _read_image(hdus, layer, file)
@@ -263,7 +266,9 @@ def _one_line(error: BaseException) -> str:
     return " ".join(f"{type(error).__name__}: {error}".split())[:200]
 
 
-def _find_layers(hdus: pyfits.HDUList, stem: str, max_pixels: int) -> tuple[list[Layer], tuple[UnusedImage, ...]]:
+def _find_layers(
+    hdus: pyfits.HDUList, stem: str, max_pixels: int, file: IO[bytes]
+) -> tuple[list[Layer], tuple[UnusedImage, ...]]:
     """Find and check the science images of a file; see `science_layers`. Raises ImageError."""
     camera = cameras.camera_of(cameras.instrument_name(_looker(hdus[0].header, hdus[0].header)))
     try:
@@ -273,7 +278,7 @@ def _find_layers(hdus: pyfits.HDUList, stem: str, max_pixels: int) -> tuple[list
             raise ImageError("truncated", "the file is shorter than its headers declare") from error
         raise
     for layer in layers:
-        _check_layer(hdus, layer, max_pixels)
+        _check_layer(hdus, layer, max_pixels, file)
     return layers, unused
 
 
@@ -288,7 +293,7 @@ def _looker(header: pyfits.Header, primary: pyfits.Header) -> Look:
     return look
 
 
-def _check_layer(hdus: pyfits.HDUList, layer: Layer, max_pixels: int) -> None:
+def _check_layer(hdus: pyfits.HDUList, layer: Layer, max_pixels: int, file: IO[bytes]) -> None:
     """Check the headers of a layer's extensions.
 
     Raises ImageError where the image does not show the sky, has too many pixels, or is longer than the file.
@@ -300,13 +305,19 @@ def _check_layer(hdus: pyfits.HDUList, layer: Layer, max_pixels: int) -> None:
     num_pixels = int(np.prod([int(side) for side in image_shape(hdu)], dtype=object))
     if num_pixels > max_pixels:
         raise ImageError("too_large", f"the header declares {num_pixels} pixels, more than {max_pixels}")
+    needed = 0 if _is_mapped(hdu) else BYTES_PER_PIXEL * num_pixels
     for index in (layer.extension, layer.quality, layer.weight):
         if index is None:
             continue
         if _is_cut_short(hdus, index):
             raise ImageError("truncated", f"the file ends within the pixels of extension {index}")
         if isinstance(hdus[index], pyfits.CompImageHDU):
-            check_compression(hdus[index])
+            needed_by_bands = needed + band_bytes(hdus[index], BLOCK_ROWS)
+            if needed_by_bands > IMAGE_BYTES:
+                raise ImageError("too_large", f"the image needs {needed_by_bands / 1e9:.1f} GB of memory")
+            check_compression(hdus[index], file)
+    if needed > IMAGE_BYTES:
+        raise ImageError("too_large", f"the image needs {needed / 1e9:.1f} GB of memory")
 
 
 def _is_cut_short(hdus: pyfits.HDUList, index: int) -> bool:
@@ -380,11 +391,18 @@ def _stored_pixels(hdu: Any, layer: Layer, file: IO[bytes]) -> tuple[mmap.mmap |
 
     Unscaled float32 pixels are mapped from the file without a copy. Other pixels are converted in blocks of rows.
     """
+    return _map_pixels(hdu, layer, file) if _is_mapped(hdu) else (None, _scaled(hdu, layer, file, *_scale_of(hdu)))
+
+
+def _scale_of(hdu: Any) -> tuple[float, float]:
+    """Return BSCALE and BZERO of an image."""
     scale, zero = (float(hdu.header.get(key, default)) for key, default in (("BSCALE", 1), ("BZERO", 0)))
-    is_float32 = hdu.header["BITPIX"] == -32 and (scale, zero) == (1, 0)
-    if is_float32 and isinstance(hdu, pyfits.CompImageHDU):
-        return None, _plane(hdu, layer)
-    return _map_pixels(hdu, layer, file) if is_float32 else (None, _scaled(hdu, layer, file, scale, zero))
+    return scale, zero
+
+
+def _is_mapped(hdu: Any) -> bool:
+    """Return whether the pixels of an image are mapped from the file, so that they take no memory."""
+    return hdu.header["BITPIX"] == -32 and _scale_of(hdu) == (1, 0) and not isinstance(hdu, pyfits.CompImageHDU)
 
 
 def _map_pixels(hdu: Any, layer: Layer, file: IO[bytes]) -> tuple[mmap.mmap, NDArray[Any]]:
@@ -422,26 +440,15 @@ def _scaled(hdu: Any, layer: Layer, file: IO[bytes], scale: float, zero: float) 
     return data_yx
 
 
-def _plane(hdu: Any, layer: Layer) -> NDArray[Any]:
-    """Return the layer's plane of a compressed extension, which astropy decompresses as a whole. Raises ImageError."""
-    try:
-        data = hdu.data
-    except AssertionError as error:  # astropy asserts that a compressed image has certain columns
-        raise ImageError("unreadable", _one_line(error)) from error
-    plane_yx: NDArray[Any] = data.reshape(-1, *data.shape[-2:])[layer.plane or 0]
-    return plane_yx
-
-
 def _stored_rows(hdu: Any, layer: Layer, file: IO[bytes]) -> Iterator[tuple[slice, NDArray[Any]]]:
     """Yield the stored values of an extension in blocks of rows, each with the slice of its rows.
 
-    The memory of earlier blocks is released. A compressed extension is decompressed as a whole and stays in memory.
+    The memory of earlier blocks is released.
     """
     height = hdu.shape[-2]
     blocks = [slice(top, min(top + BLOCK_ROWS, height)) for top in range(0, height, BLOCK_ROWS)]
     if isinstance(hdu, pyfits.CompImageHDU):
-        plane_yx = _plane(hdu, layer)
-        yield from ((rows, plane_yx[rows]) for rows in blocks)
+        yield from iter_bands(hdu, layer.plane or 0, BLOCK_ROWS)
         return
     pages, stored_yx = _map_pixels(hdu, layer, file)
     released_bytes = 0

@@ -3,6 +3,7 @@ from __future__ import annotations
 import errno
 import gzip
 import resource
+import struct
 import tempfile
 from pathlib import Path
 
@@ -14,12 +15,15 @@ from synthetic_fits import starry_sky, wcs_header, write_drz
 
 from hubbleclip.config.settings import TileSettings
 from hubbleclip.core.errors import ImageError
+from hubbleclip.fits import header_guard, integrity
 from hubbleclip.fits.instruments import wavelength_nm
+from hubbleclip.images import reader
 from hubbleclip.images.reader import read_science_images
 from hubbleclip.images.tiling import tile_file
 from hubbleclip.images.wcs import tile_geometries
 
 LIMIT = 10_000_000
+WFC3 = fits.Header({"TELESCOP": "HST", "INSTRUME": "WFC3", "DETECTOR": "UVIS"})
 
 
 def read_one(path, **options):
@@ -428,3 +432,75 @@ def test_quality_flags_of_signed_bytes_are_read_with_their_bzero(tmp_path, sky):
     assert fits.getheader(path, "DQ")["BZERO"] == -128
     (image,) = read_science_images(path, 10**7)
     assert {tuple(map(int, place)) for place in np.argwhere(~image.valid_yx)} == {(3, 5)}
+
+
+TILINGS = [(64, 64), (1, 130), (150, 130), (7, 33), (100, 1)]
+
+
+@pytest.mark.parametrize("tile_shape", TILINGS)
+@pytest.mark.parametrize("kind", ["RICE_1", "GZIP_2"])
+def test_a_compressed_image_is_the_same_in_bands(tmp_path, tile_shape, kind):
+    data = np.random.default_rng(0).integers(1, 3000, (150, 130)).astype(np.int32)
+    image = fits.CompImageHDU(data, compression_type=kind, tile_shape=tile_shape, name="SCI")
+    flags = fits.CompImageHDU((data % 7 == 0).astype(np.int16) * 4, compression_type=kind, name="DQ")
+    fits.HDUList([fits.PrimaryHDU(header=WFC3), image, flags]).writeto(tmp_path / "a.fits")
+    read = read_one(tmp_path / "a.fits")
+    np.testing.assert_array_equal(read.data_yx, data)
+    np.testing.assert_array_equal(read.valid_yx, data % 7 != 0)
+
+
+def test_the_planes_of_a_compressed_cube_are_read_each(tmp_path):
+    data = np.random.default_rng(0).integers(1, 3000, (4, 90, 80)).astype(np.int16)
+    header = fits.Header({"TELESCOP": "HST", "INSTRUME": "WFPC2"})
+    image = fits.CompImageHDU(data, compression_type="RICE_1", tile_shape=(2, 10, 80), name="SCI")
+    fits.HDUList([fits.PrimaryHDU(header=header), image]).writeto(tmp_path / "a.fits")
+    images = read_science_images(tmp_path / "a.fits", LIMIT)
+    assert len(images) == 4
+    for plane, read in zip(data, images, strict=True):
+        np.testing.assert_array_equal(read.data_yx, plane)
+
+
+@pytest.mark.parametrize("is_compressed", [False, True])
+def test_an_image_that_needs_too_much_memory_is_refused_before_it_is_read(tmp_path, monkeypatch, is_compressed):
+    monkeypatch.setattr(reader, "IMAGE_BYTES", 100 * 90 * reader.BYTES_PER_PIXEL - 1)
+    data = np.ones((100, 90), np.int16)
+    image = fits.CompImageHDU(data, name="SCI") if is_compressed else fits.ImageHDU(data, name="SCI")
+    fits.HDUList([fits.PrimaryHDU(), image]).writeto(tmp_path / "a.fits")
+    assert reason_of(tmp_path / "a.fits") == "too_large"
+    fits.PrimaryHDU(data.astype(np.float32)).writeto(tmp_path / "mapped.fits")
+    read_one(tmp_path / "mapped.fits")
+
+
+def test_a_compression_tile_that_unpacks_to_more_than_its_pixels_is_refused(tmp_path):
+    data = np.random.default_rng(0).integers(1, 3000, (90, 80)).astype(np.int16)
+    image = fits.CompImageHDU(data, compression_type="GZIP_1", name="SCI")
+    fits.HDUList([fits.PrimaryHDU(), image]).writeto(tmp_path / "a.fits")
+    with_other_cell(tmp_path / "a.fits", gzip.compress(data[0].astype(">i2").tobytes()))
+    np.testing.assert_array_equal(read_one(tmp_path / "a.fits").data_yx, data)
+    with_other_cell(tmp_path / "a.fits", gzip.compress(bytes(100)) + gzip.compress(bytes(30_000_000)))
+    assert reason_of(tmp_path / "a.fits") == "unreadable"
+
+
+def with_other_cell(path: Path, cell: bytes) -> None:
+    """Replace the first compression tile of a file."""
+    with fits.open(path, disable_image_compression=True) as hdus:
+        header, place = hdus[1].header, hdus[1].fileinfo()
+    content = bytearray(path.read_bytes())
+    table_bytes, heap_bytes = header["NAXIS1"] * header["NAXIS2"], header["PCOUNT"]
+    start = place["datLoc"]
+    assert header["TTYPE1"] == "COMPRESSED_DATA"
+    content[start : start + 8] = struct.pack(">2i", len(cell), heap_bytes)
+    data = bytes(content[start : start + table_bytes + heap_bytes]) + cell
+    card = content.index(b"PCOUNT  =", place["hdrLoc"])
+    content[card + 10 : card + 30] = b"%20d" % (heap_bytes + len(cell))
+    path.write_bytes(bytes(content[:start]) + data.ljust(-(-len(data) // 2880) * 2880, b"\0"))
+
+
+def test_a_file_of_too_many_extensions_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(header_guard, "MAX_HDUS", 3)
+    monkeypatch.setattr(integrity, "MAX_HDUS", 3)
+    for num, reason in ((2, "no_image"), (3, "unreadable")):
+        path = tmp_path / f"{num}.fits"
+        fits.HDUList([fits.PrimaryHDU(), *(fits.ImageHDU() for _ in range(num))]).writeto(path)
+        assert reason_of(path) == reason
+        assert bool(integrity.content_problem(path, ".fits")) == (reason == "unreadable")

@@ -14,6 +14,8 @@ from PIL import Image
 from hubbleclip.config.settings import TileSettings
 from hubbleclip.core.errors import ImageError
 from hubbleclip.core.layout import SUFFIXES
+from hubbleclip.fits.integrity import MAX_SCANS, content_problem
+from hubbleclip.images import preview
 from hubbleclip.images.encode import decode_png
 from hubbleclip.images.normalize import prepare_image, render_rows
 from hubbleclip.images.preview import border_level, read_luminance, read_previews, read_rgb, white_border
@@ -185,6 +187,31 @@ def test_the_size_is_judged_by_the_settings_and_not_by_pillows_limit(monkeypatch
     np.testing.assert_array_equal(read_luminance(data, 64 * 64)[0], truth)
     with pytest.raises(ImageError, match="too_large: 64 x 64 pixels, more than 4095"):
         read_luminance(data, 64 * 64 - 1)
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB"])
+def test_a_picture_that_needs_too_much_memory_is_refused_before_it_is_decoded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: str
+) -> None:
+    path = write_jpeg(tmp_path / "a.jpg", starry_levels(640, 640), mode)
+    needed = 640 * 640 * (preview.BYTES_PER_PIXEL + preview.BYTES_PER_COEFFICIENT * len(mode))
+    monkeypatch.setattr(preview, "JPEG_BYTES", needed)
+    read_luminance(path, 10**7)
+    monkeypatch.setattr(preview, "JPEG_BYTES", needed - 1)
+    with pytest.raises(ImageError, match="too_large"):
+        read_luminance(path, 10**7)
+    with pytest.raises(ImageError, match="too_large"):
+        preview.read_rgb(path, 10**7)
+    read_luminance(path, 10**7, enough_px=100)
+
+
+def test_a_picture_of_too_many_scans_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.jpg"
+    Image.fromarray(starry_levels(64, 64)).save(path, "JPEG", progressive=True)
+    data = path.read_bytes()
+    last = data.rindex(b"\xff\xda")
+    assert content_problem(data, ".jpg") is None
+    assert content_problem(data[:-2] + data[last:-2] * MAX_SCANS + b"\xff\xd9", ".jpg") is not None
 
 
 def test_a_smaller_picture_is_decoded_where_that_is_enough(tmp_path: Path) -> None:

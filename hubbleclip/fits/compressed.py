@@ -1,0 +1,165 @@
+"""Read compressed images in bands of rows, and check them before astropy unpacks them.
+
+The decoder does not check the parameters of the compression, and unpacks whatever a compression tile holds.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import zlib
+from collections.abc import Iterator
+from typing import IO, Any
+
+import numpy as np
+from astropy.io import fits as pyfits
+from numpy.typing import NDArray
+
+from hubbleclip.core.errors import ImageError
+
+LARGEST_SIDE = 2**31 - 1
+PARAMETERS = {"BLOCKSIZE": (16, 32), "BYTEPIX": (1, 2, 4, 8)}
+"""Allowed values of the parameters of the compression RICE_1 (FITS standard 4.0, section 10.4.1)."""
+MAX_PIXEL_BYTES = 8
+PIECE_BYTES = 1 << 20
+GZIP_OR_ZLIB = 47
+"""Argument `wbits` of zlib that accepts both formats."""
+BAND_BYTES_PER_PIXEL = 24
+"""Upper estimate of the memory of a band while it is unpacked: the band, and one compression tile in three forms."""
+
+
+def check_compression(hdu: Any, file: IO[bytes]) -> None:
+    """Check the compression of an image: its parameters, and that no compression tile unpacks to more than its pixels.
+
+    Parameters
+    ----------
+    hdu
+        A compressed image extension.
+    file
+        The file object from which `hdu` is read.
+
+    Raises
+    ------
+    ImageError
+        `unreadable` where a parameter has a value that the FITS standard does not allow, or a tile is too long.
+
+    """
+    info = hdu.fileinfo()
+    file.seek(info["hdrLoc"])
+    # `hdu.header` describes the decompressed image. The parameters are in the header of the table that stores it.
+    header = pyfits.Header.fromstring(file.read(info["datLoc"] - info["hdrLoc"]).decode("ascii", "replace"))
+    for key, name in header["ZNAME*"].items():
+        value = header.get(key.replace("ZNAME", "ZVAL"))
+        if name in PARAMETERS and value not in PARAMETERS[name]:
+            raise ImageError("unreadable", f"compression parameter {name} is {value!r}, not one of {PARAMETERS[name]}")
+    for key, side in header["ZTILE*"].items():
+        if not 0 < side <= LARGEST_SIDE:  # a compression tile may be larger than the image
+            raise ImageError("unreadable", f"compression parameter {key} is {side!r}, not between 1 and {LARGEST_SIDE}")
+    packed = {"GZIP_COMPRESSED_DATA"}
+    if str(header.get("ZCMPTYPE", "")).startswith("GZIP"):
+        packed.add("COMPRESSED_DATA")
+    packed &= set(header["TTYPE*"].values())
+    if packed:
+        file.seek(0)
+        # astropy closes the file object that it is given, so it gets another one
+        with (
+            open(os.dup(file.fileno()), "rb") as again,  # noqa: PTH123 - the file may have no path
+            pyfits.open(again, disable_image_compression=True) as hdus,
+        ):
+            table = next(one for one in hdus if one.fileinfo()["hdrLoc"] == info["hdrLoc"])
+            for name in packed:
+                _check_gzip(table.data[name], math.prod(_tile_shape(hdu)) * MAX_PIXEL_BYTES)
+
+
+def _check_gzip(cells: Any, max_bytes: int) -> None:
+    """Unpack gzip cells piece by piece. Raises ImageError where a cell unpacks to more than `max_bytes` bytes."""
+    for cell in cells:
+        data, num_bytes = np.asarray(cell).tobytes(), 0
+        while data:
+            unpacker = zlib.decompressobj(GZIP_OR_ZLIB)
+            while data and not unpacker.eof:
+                num_bytes += len(unpacker.decompress(data, PIECE_BYTES))
+                data = unpacker.unconsumed_tail
+                if num_bytes > max_bytes:
+                    raise ImageError("unreadable", f"a compression tile unpacks to more than {max_bytes} bytes")
+            data = unpacker.unused_data
+
+
+def _tile_shape(hdu: Any) -> tuple[int, ...]:
+    """Return the shape of the compression tiles, slowest axis first; a tile is not larger than the image."""
+    return tuple(min(int(tile), int(side)) for tile, side in zip(hdu.tile_shape, hdu.shape, strict=True))
+
+
+def band_rows(hdu: Any, num_rows: int) -> int:
+    """Choose the height of the bands in which a compressed image is read, so that no tile is unpacked twice.
+
+    Parameters
+    ----------
+    hdu
+        A compressed image extension.
+    num_rows
+        Wanted number of rows.
+
+    Returns
+    -------
+    int
+        Number of rows, a multiple of the height of a compression tile.
+
+    """
+    tile_rows = _tile_shape(hdu)[-2]
+    return math.ceil(num_rows / tile_rows) * tile_rows
+
+
+def band_bytes(hdu: Any, num_rows: int) -> int:
+    """Estimate the memory that is needed while one band of a compressed image is unpacked.
+
+    Parameters
+    ----------
+    hdu
+        A compressed image extension.
+    num_rows
+        Wanted number of rows of a band, as for `band_rows`.
+
+    Returns
+    -------
+    int
+        Size in bytes.
+
+    """
+    *planes, _, _ = _tile_shape(hdu)
+    height, width = hdu.shape[-2:]
+    return math.prod(planes) * min(band_rows(hdu, num_rows), height) * width * BAND_BYTES_PER_PIXEL
+
+
+def iter_bands(hdu: Any, plane: int, num_rows: int) -> Iterator[tuple[slice, NDArray[Any]]]:
+    """Unpack the stored values of a plane in bands of rows.
+
+    Parameters
+    ----------
+    hdu
+        A compressed image extension, whose compression was checked.
+    plane
+        Index of the plane in a cube; 0 for other images.
+    num_rows
+        Wanted number of rows of a band, as for `band_rows`.
+
+    Yields
+    ------
+    tuple of slice and array (rows, w)
+        The rows of the plane, and their values as stored.
+
+    Raises
+    ------
+    ImageError
+        `unreadable` where the table has not the columns of a compressed image.
+
+    """
+    height = hdu.shape[-2]
+    step = band_rows(hdu, num_rows)
+    before = (0,) * (len(hdu.shape) - 3) + (plane,) if len(hdu.shape) > 2 else ()
+    for top in range(0, height, step):
+        rows = slice(top, min(top + step, height))
+        try:
+            yield rows, hdu.section[(*before, rows, slice(None))]
+        except AssertionError as error:  # astropy asserts that a compressed image has certain columns
+            raise ImageError("unreadable", f"the compressed image has not the columns of one: {error}") from error
