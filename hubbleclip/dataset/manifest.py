@@ -15,8 +15,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from hubbleclip.contracts.schema import tables
-from hubbleclip.core.errors import DatasetError
+from hubbleclip.contracts.schema import contract_version, tables
+from hubbleclip.contracts.validation import whole
+from hubbleclip.core.errors import ContractError, DatasetError
 from hubbleclip.core.io import atomic_write, sha256_bytes
 from hubbleclip.core.layout import parse_digest, parse_shard_name
 from hubbleclip.core.records import Dataset, Placement, Sample, Shard
@@ -33,6 +34,14 @@ REQUIRED_COLUMNS = ("tile_id", "split", "group_id", "captions", *LOCATION_COLUMN
 REQUIRED_FIELDS = {"digest": str, "inputs_digest": str, "contract_version": str, "counts": dict, "shards": list}
 """Required fields of a description and their types; every version of this project has written these fields."""
 REQUIRED_SHARD_FIELDS = {"shard": str, "split": str, "sha256": str, "size_bytes": int, "num_samples": int}
+FILE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.=-]*(/[A-Za-z0-9_][A-Za-z0-9_.=-]*)*")
+"""Matches the path of a file in the dataset's folder."""
+SHA256 = re.compile(r"[0-9a-f]{64}")
+MAX_DESCRIPTION_BYTES = 16_000_000
+MIN_ROW_BYTES, MAX_RATIO = 32, 200
+"""Least number of bytes of a manifest per row, whose hash cannot be compressed; and the largest ratio of the unpacked
+size to the size of the file.
+"""
 ROW_GROUP_SIZE = 65_536
 """Rows per row group of the Parquet files. Another value would change the bytes of the files."""
 ROWS_PER_BATCH = 1024
@@ -256,22 +265,20 @@ def read_description(place: str | Path) -> Row:
     Raises
     ------
     DatasetError
-        If the file is missing or unreadable, if a required field is missing, or if a digest or a shard name is not
-        valid.
+        If the file is missing, unreadable or too large, if a required field is missing, if the name of a file is not
+        valid, or if a shard breaks its contract.
 
     """
     address = f"{place}/{DESCRIPTION}"
     try:
-        description = json.loads(open_storage(place).read(address))
+        description = json.loads(open_storage(place).read(address, MAX_DESCRIPTION_BYTES))
     except FileNotFoundError as error:
         raise DatasetError(_no_dataset(place)) from error
     except (OSError, ValueError, RecursionError) as error:
         raise DatasetError(f"{address} cannot be read ({error}): {REBUILD_HINT}") from error
     try:
         _check_fields(description, REQUIRED_FIELDS)
-        files = description.setdefault("files", {})  # early versions did not write this field
-        if not isinstance(files, dict) or not all(isinstance(sha256, str) for sha256 in files.values()):
-            raise ValueError(f"its files are {files!r:.80}")
+        _check_files(description.setdefault("files", {}))  # early versions did not write this field
         # Digests and shard names become parts of paths, so an invalid one could refer to a file outside the folder.
         parse_digest(description["digest"])
         for shard in description["shards"]:
@@ -279,7 +286,8 @@ def read_description(place: str | Path) -> Row:
             parse_shard_name(shard["shard"])
             if shard.setdefault("home_digest", None) is not None:  # early versions did not write this field
                 parse_digest(shard["home_digest"])
-    except ValueError as error:
+        whole({"shard": [Shard(dataset_digest=description["digest"], **shard) for shard in description["shards"]]})
+    except (ValueError, TypeError, ContractError) as error:
         raise DatasetError(f"{address} does not describe a dataset ({error}): {REBUILD_HINT}") from error
     return dict(description)
 
@@ -291,6 +299,43 @@ def _check_fields(row: object, types: Mapping[str, type]) -> None:
     wrong = [name for name, type_ in types.items() if not isinstance(row.get(name), type_)]
     if wrong:
         raise ValueError(f"its {wrong[0]} is {row.get(wrong[0])!r}")
+
+
+def _check_files(files: object) -> None:
+    """Raise ValueError unless `files` are names of files in the dataset's folder, each with its hash."""
+    items = files.items() if isinstance(files, dict) else [("", "")]
+    if not all(FILE_NAME.fullmatch(name) and isinstance(sha, str) and SHA256.fullmatch(sha) for name, sha in items):
+        raise ValueError(f"its files are {files!r:.80}")
+
+
+def check_version(place: str | Path, version: str) -> None:
+    """Check that a dataset follows a version of the data contract that this program knows.
+
+    In another major version a column may have another meaning, and a newer version may have columns that matter.
+
+    Parameters
+    ----------
+    place
+        Folder or fsspec URL of the dataset.
+    version
+        Version that the description states.
+
+    Raises
+    ------
+    DatasetError
+        If the version is another major version or a newer one.
+
+    """
+    ours = contract_version("shards")
+    parts, known = (
+        [int(part) if part.isascii() and part.isdigit() else -1 for part in v.split(".")] for v in (version, ours)
+    )
+    if parts[0] == known[0] and -1 not in parts and parts[:2] <= known[:2]:
+        return
+    hint = "install a newer hubbleclip" if parts > known else "run `hubbleclip shards` again"
+    raise DatasetError(
+        f"{place} follows version {version} of the shards contract, but this program knows {ours}: {hint}"
+    )
 
 
 def read_manifest(place: str | Path) -> pa.Table:
@@ -314,7 +359,9 @@ def read_manifest(place: str | Path) -> pa.Table:
     """
     address = f"{place}/{MANIFEST}"
     try:
-        manifest = pq.read_table(pa.BufferReader(open_storage(place).read(address)))
+        content = open_storage(place).read(address)
+        _check_unpacked_size(pq.read_metadata(pa.BufferReader(content)), len(content))
+        manifest = pq.read_table(pa.BufferReader(content))
     except (OSError, pa.ArrowException) as error:
         raise DatasetError(f"{address} cannot be read ({error}): {REBUILD_HINT}") from error
     missing = [name for name in REQUIRED_COLUMNS if name not in manifest.column_names]
@@ -347,6 +394,13 @@ def _is_inside(manifest: pa.Table, shards: Sequence[Row]) -> bool:
     is_sized = pc.and_(pc.greater(length, 0), pc.less_equal(length, size))  # so that the next line cannot overflow
     is_placed = pc.and_(pc.greater_equal(offset, 0), pc.less_equal(offset, pc.subtract(size, length)))
     return bool(pc.all(pc.and_(is_sized, is_placed), min_count=0).as_py())
+
+
+def _check_unpacked_size(metadata: pq.FileMetaData, num_bytes: int) -> None:
+    """Raise OSError if a Parquet file unpacks to more than a manifest of its size can."""
+    groups = (metadata.row_group(number).total_byte_size for number in range(metadata.num_row_groups))
+    if metadata.num_rows * MIN_ROW_BYTES > num_bytes or sum(groups) > num_bytes * MAX_RATIO:
+        raise OSError(f"it claims {metadata.num_rows} rows in {num_bytes} bytes")
 
 
 def shard_addresses(place: str | Path, description: Row) -> dict[str, str]:
@@ -394,13 +448,15 @@ def read_dataset(place: str | Path) -> DatasetInfo:
     Raises
     ------
     DatasetError
-        If a file is missing, if a shard has the wrong size, or if the manifest names a shard that is not in the
-        description, or bytes that are not in the shard.
+        If a file is missing, if the version of the contract is unknown, if a shard has the wrong size, or if the
+        manifest names a shard that is not in the description, or bytes that are not in the shard.
 
     """
     # The path is made absolute, so that the folders of parent datasets are found from any working directory.
     place = str(place).rstrip("/") if "://" in str(place) else str(Path(place).resolve())
-    description, manifest = read_description(place), read_manifest(place)
+    description = read_description(place)
+    check_version(place, description["contract_version"])
+    manifest = read_manifest(place)
     addresses, storage = shard_addresses(place, description), open_storage(place)
     for shard in description["shards"]:
         address = addresses[shard["shard"]]

@@ -13,7 +13,7 @@ from hubbleclip.dataset.metadata.card import dataset_card, shard_paths
 from hubbleclip.dataset.metadata.croissant import croissant_metadata
 from hubbleclip.dataset.metadata.hats_catalog import sky_index, write_hats_catalog
 from hubbleclip.dataset.shard_writer import canonical_json, image_key
-from hubbleclip.dataset.storage import Storage, open_storage
+from hubbleclip.dataset.storage import Storage, file_address, open_storage
 
 log = logging.getLogger(__name__)
 
@@ -74,7 +74,7 @@ def publish(dataset_dir: Path, url: str) -> str:
         target = f"{root}/{shard['home_digest'] or info.digest}/{shard['shard']}"
         num_sent += _send(storage, Path(info.addresses[shard["shard"]]), target)
     for name in (*info.description["files"], DESCRIPTION):  # the description is last and marks the dataset as complete
-        num_sent += _send(storage, Path(info.path) / name, f"{address}/{name}")
+        num_sent += _send(storage, Path(file_address(info.path, name)), f"{address}/{name}")
     log.info("published %s: %d files were uploaded", address, num_sent)
     return address
 

@@ -23,6 +23,8 @@ Span = tuple[str, int, int]
 """A byte range of a file: address of the file, offset in bytes and length in bytes."""
 MAX_OPEN_FILES = 128
 """Largest number of shards that a process keeps open; the least recently used shard is closed first."""
+MAX_BYTES = 2_000_000_000
+"""Largest size of a file that is read whole."""
 PIP_EXTRAS = {"s3": "cloud"}
 """Name of this package's pip extra that installs the library for a URL protocol, by protocol."""
 FILESYSTEM_OPTIONS = {"file": {"auto_mkdir": True}}
@@ -63,13 +65,15 @@ class Storage:
     storage service reports an error.
     """
 
-    def read(self, address: str) -> bytes:
-        """Read a whole file.
+    def read(self, address: str, max_bytes: int = MAX_BYTES) -> bytes:
+        """Read a whole file. DatasetError is raised before reading if the file is too large.
 
         Parameters
         ----------
         address
             Path or URL of the file.
+        max_bytes
+            Largest size of the file.
 
         Returns
         -------
@@ -77,6 +81,7 @@ class Storage:
             Content of the file.
 
         """
+        _check_size(address, self.size_bytes(address), max_bytes)
         return Path(address).read_bytes()
 
     def read_spans(self, spans: Sequence[Span]) -> list[bytes]:
@@ -110,7 +115,7 @@ class Storage:
             Size of the file in bytes.
 
         """
-        return Path(address).stat().st_size
+        return _checked_path(address).stat().st_size
 
     def upload(self, source: Path, address: str) -> None:
         """Copy a local file to an address atomically: if the copy fails, no partial file is visible at the address.
@@ -138,7 +143,53 @@ def _read_span(address: str, offset: int, length: int) -> bytes:
 @lru_cache(MAX_OPEN_FILES)
 def _open_cached(address: str) -> BinaryIO:
     """Open a file without a buffer, which `pread` would not use. A file that is open already comes from the cache."""
-    return Path(address).open("rb", buffering=0)
+    return _checked_path(address).open("rb", buffering=0)
+
+
+def _checked_path(address: str) -> Path:
+    """Return the path of a regular file that is in its folder itself. Raises DatasetError for any other file.
+
+    A dataset of a stranger may contain a link to a file elsewhere, or a file that never ends, such as a FIFO.
+    """
+    path = Path(address)
+    if path.resolve().parent != path.parent.resolve():
+        raise DatasetError(f"{address} is a link to another folder: copy the file here")
+    if path.exists() and not path.is_file():
+        raise DatasetError(f"{address} is not a regular file: remove it and copy the dataset again")
+    return path
+
+
+def _check_size(address: str, size_bytes: int, max_bytes: int) -> None:
+    """Raise DatasetError if a file is too large to be read into memory."""
+    if size_bytes > max_bytes:
+        raise DatasetError(f"{address} has {size_bytes} bytes, more than {max_bytes}: it is not a file of a dataset")
+
+
+def file_address(place: str | Path, name: str) -> str:
+    """Make the address of a file of a dataset, and check that no link leads out of the dataset's folder.
+
+    Parameters
+    ----------
+    place
+        Folder or fsspec URL of the dataset.
+    name
+        Path of the file in the folder.
+
+    Returns
+    -------
+    str
+        Path or URL of the file.
+
+    Raises
+    ------
+    DatasetError
+        If the file is in another folder.
+
+    """
+    address = f"{place}/{name}"
+    if open_storage(place) is LOCAL and not Path(address).resolve().is_relative_to(Path(place).resolve()):
+        raise DatasetError(f"{address} is a link to another folder: copy the file here")
+    return address
 
 
 LOCAL = Storage()
@@ -162,8 +213,9 @@ class RemoteStorage(Storage):
             advice = f"pip install 'hubbleclip[{extra}]'" if extra else "use a folder or an s3:// URL"
             raise DatasetError(f"{self.protocol}:// URLs cannot be opened ({error}): {advice}") from error
 
-    def read(self, address: str) -> bytes:
+    def read(self, address: str, max_bytes: int = MAX_BYTES) -> bytes:
         """See `Storage`."""
+        _check_size(address, self.size_bytes(address), max_bytes)
         with service_errors(address):
             return bytes(self.filesystem.cat_file(address))
 

@@ -39,7 +39,7 @@ from hubbleclip.dataset.manifest import (
 )
 from hubbleclip.dataset.shard_writer import BLOCK_BYTES, canonical_json, member_bytes, members
 from hubbleclip.dataset.splits.report import REPORT
-from hubbleclip.dataset.storage import open_storage
+from hubbleclip.dataset.storage import file_address, open_storage
 
 
 def verify_dataset(place: str | Path) -> DatasetInfo:
@@ -104,9 +104,12 @@ def _damaged_files(place: str | Path) -> Iterator[str]:
         yield f"{place}/{DESCRIPTION} has no hash of {MANIFEST}"
     for name, sha256 in description["files"].items():
         try:
-            is_damaged = sha256_bytes(storage.read(f"{place}/{name}")) != sha256
+            is_damaged = sha256_bytes(storage.read(file_address(place, name))) != sha256
         except FileNotFoundError:
             yield f"{place}/{name} is missing"
+            continue
+        except DatasetError as error:  # not a regular file, or too large
+            yield str(error)
             continue
         if is_damaged and name == MANIFEST:
             raise DatasetError(f"{place}/{name} is damaged: {REBUILD_HINT}")  # the later checks need its rows

@@ -14,8 +14,7 @@ from typing import Any
 import torch
 
 from hubbleclip.config.settings import ModelSettings, TrainSettings
-from hubbleclip.contracts.schema import contract_version
-from hubbleclip.core.errors import DatasetError, TrainingError
+from hubbleclip.core.errors import TrainingError
 from hubbleclip.dataset.loader import TrainBatches, iterate_batches, open_split, open_train_batches
 from hubbleclip.dataset.manifest import DatasetInfo, read_dataset
 from hubbleclip.training import checkpoints
@@ -81,7 +80,6 @@ def train(
 
     """
     info = read_dataset(dataset_dir)
-    _check_contract(info)
     # a finished run is looked up before the model is loaded, because loading is slow
     finished = find_run(runs_dir, info.digest, settings_digest(model, settings))
     if finished is not None:
@@ -108,19 +106,6 @@ def train(
         if world.is_writer:
             _finish(trainer, make_initial)
         return trainer.run_dir
-
-
-def _check_contract(info: DatasetInfo) -> None:
-    """Raise DatasetError if the dataset follows another major version of the data contract.
-
-    In another major version, a column may have another meaning.
-    """
-    ours = contract_version("shards")
-    if info.contract_version.split(".")[0] != ours.split(".")[0]:
-        raise DatasetError(
-            f"{info.path} follows version {info.contract_version} of the shards contract, but this program needs {ours}"
-            ": run `hubbleclip shards` again"
-        )
 
 
 @contextmanager

@@ -1,8 +1,11 @@
 """Descriptions and manifests from elsewhere: no name in them reaches the disk unchecked."""
 
 import json
+import os
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from synthetic_samples import make_samples_with_pngs
 
@@ -136,4 +139,83 @@ def test_a_null_in_a_required_column_is_one_line(built, column):
     values = read_manifest(built)[column].to_pylist()
     with_column(built, column, [*values[:-1], None])
     with pytest.raises(DatasetError, match=f"has nulls or another type in {column}.*again$"):
+        read_dataset(built)
+
+
+def change_description(built, **changes):
+    path = built / "dataset.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+@pytest.mark.parametrize("version", ["99.0.0", "99", "1.99.0", "0.9", "", "one", "1.-1", "²"])
+def test_a_dataset_of_an_unknown_version_is_refused(built, version):
+    change_description(built, contract_version=version)
+    with pytest.raises(DatasetError, match="of the shards contract, but this program knows"):
+        read_dataset(built)
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        {"/dev/zero": "0" * 64},
+        {"../x": "0" * 64},
+        {"a/../../x": "0" * 64},
+        {".hidden": "0" * 64},
+        {"": "0" * 64},
+        {"README.md": None},
+        {"README.md": "short"},
+        ["README.md"],
+        None,
+    ],
+)
+def test_files_outside_the_folder_are_refused(built, files):
+    change_description(built, files=files)
+    with pytest.raises(DatasetError, match="does not describe a dataset"):
+        read_dataset(built)
+    assert len(list(find_faults(built))) == 1
+
+
+@pytest.mark.parametrize("change", [{"size_bytes": -1}, {"num_samples": -1}, {"sha256": "x"}, {"colour": "red"}])
+def test_a_shard_that_breaks_its_contract_is_refused(built, change):
+    description = json.loads((built / "dataset.json").read_text())
+    description["shards"][0] |= change
+    change_description(built, shards=description["shards"])
+    with pytest.raises(DatasetError, match="does not describe a dataset"):
+        read_dataset(built)
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("name", ["dataset.json", "manifest.parquet", "train-000000.tar", "README.md"])
+@pytest.mark.parametrize("kind", ["fifo", "zero", "link", "folder"])
+def test_a_file_that_is_no_regular_file_is_refused(built, tmp_path, name, kind):
+    path, outside = built / name, tmp_path / "outside"
+    content = path.read_bytes()
+    path.unlink()
+    if kind == "fifo":
+        os.mkfifo(path)
+    elif kind == "zero":
+        path.symlink_to("/dev/zero")
+    elif kind == "folder":
+        path.mkdir()
+    else:
+        outside.write_bytes(content)
+        path.symlink_to(outside)
+    faults = list(find_faults(built))
+    assert any(name in fault and ("regular" in fault or "link" in fault) for fault in faults)
+
+
+def test_a_file_that_is_too_large_is_refused_before_it_is_read(built):
+    for name in ("README.md", "dataset.json"):
+        with (built / name).open("r+b") as file:
+            file.truncate(10**12)  # sparse: it takes no room
+        faults = list(find_faults(built))
+        assert any(f"{name} has {10**12} bytes, more than" in fault for fault in faults)
+
+
+def test_a_manifest_that_claims_more_rows_than_its_bytes_can_hold_is_refused(built):
+    manifest = read_manifest(built)
+    zeros = np.zeros(600_000, np.int64)
+    pq.write_table(manifest.take(zeros), built / "manifest.parquet", compression="zstd")
+    assert (built / "manifest.parquet").stat().st_size < 3_000_000
+    with pytest.raises(DatasetError, match="claims 600000 rows"):
         read_dataset(built)
