@@ -4,7 +4,8 @@ The server is used when no `PREFECT_API_URL` is set. It runs as long as the comm
 profile's folder.
 
 Prefect's own temporary server is not used, because it stops while its clients still use it, prints tracebacks at exit
-and sends telemetry. The private server starts before Prefect is imported and sends no telemetry. It ends when the pipe
+and sends telemetry. The private server starts before Prefect is imported, sends no telemetry, and answers only to the
+command, which alone has its key. It ends when the pipe
 from its parent process closes, so that it ends even if the parent is killed. It has a process group of its own, because
 Ctrl-C must not stop it before its clients.
 """
@@ -24,6 +25,7 @@ from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 
+from flows.api_key import client_key, make_private, new_key, prefect_home, protection
 from flows.scheduled_server import EVERY_SERVER
 from hubbleclip.core.errors import HubbleclipError
 
@@ -36,7 +38,7 @@ QUIET = EVERY_SERVER | {
 
 
 @contextmanager
-def prefect_server(home: Path) -> Iterator[Callable[[], None]]:
+def prefect_server(home: Path, data: Path | None = None) -> Iterator[Callable[[], None]]:
     """Start a private server and set `PREFECT_API_URL` to it; if the variable is already set, start no server.
 
     The server starts in the background while the caller imports its modules, because both take several seconds.
@@ -45,6 +47,8 @@ def prefect_server(home: Path) -> Iterator[Callable[[], None]]:
     ----------
     home
         Folder for the server's database.
+    data
+        Data root, below which the key of a server for scheduled runs is stored.
 
     Yields
     ------
@@ -53,25 +57,30 @@ def prefect_server(home: Path) -> Iterator[Callable[[], None]]:
 
     """
     if os.environ.get("PREFECT_API_URL"):
+        os.environ.update(client_key(prefect_home(data), os.environ) if data else {})
         yield lambda: None
         return
+    make_private(home)
     os.environ.update({name: os.environ.get(name, value) for name, value in QUIET.items()})
     os.environ["PREFECT_HOME"] = str(home.absolute())
     # The socket is bound here and inherited, so that no other program can take the port before the server starts.
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        url = f"http://127.0.0.1:{listener.getsockname()[1]}/api"
+        port = listener.getsockname()[1]
+        ours = protection(new_key(), port) | {"PREFECT_API_URL": f"http://127.0.0.1:{port}/api"}
+        before = {name: os.environ.get(name) for name in ours}
         server = subprocess.Popen(
             [sys.executable, "-m", "flows.private_server", str(listener.fileno())],
-            stdin=subprocess.PIPE, pass_fds=[listener.fileno()], process_group=0,
+            stdin=subprocess.PIPE, pass_fds=[listener.fileno()], process_group=0, env=os.environ | ours,
         )  # fmt: skip
     with server, ExitStack() as after_error:
         after_error.callback(server.kill)  # its database need not be closed, and the person waits
         try:
-            os.environ["PREFECT_API_URL"] = url
-            yield partial(_wait_until_up, server, f"{url}/health")
+            os.environ.update(ours)
+            yield partial(_wait_until_up, server, f"{ours['PREFECT_API_URL']}/health")
             after_error.pop_all()
         finally:
-            os.environ.pop("PREFECT_API_URL", None)
+            for name, value in before.items():
+                os.environ.pop(name, None) if value is None else os.environ.update({name: value})
             if server.stdin:
                 server.stdin.close()
 

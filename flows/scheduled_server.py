@@ -1,6 +1,6 @@
 """Run the Prefect server for scheduled runs, and its workers.
 
-The server listens on the loopback address, keeps its files below the data root and sends no telemetry.
+The server listens on the loopback address, asks for a key, keeps its files below the data root and sends no telemetry.
 """
 
 from __future__ import annotations
@@ -8,17 +8,22 @@ from __future__ import annotations
 import logging
 import os
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
+from urllib.parse import urlsplit
 
+import psutil
+
+from flows.api_key import KEY, LOOPBACK, make_private, prefect_home, protection, stored_key
 from hubbleclip.core.errors import HubbleclipError
-from hubbleclip.core.io import make_folder
 
 log = logging.getLogger("hubbleclip.flows")
 POOLS = ("cpu", "gpu")
+GRACE_S = 20.0
+"""Time (s) that a worker has to end its flow runs."""
 EVERY_SERVER = {
     "DO_NOT_TRACK": "1",
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
@@ -42,7 +47,7 @@ after a restart.
 def prefect_environment(data: Path, port: int) -> dict[str, str]:
     """Make the environment variables for the server, the workers and their clients.
 
-    Variables that the user has set are kept.
+    Variables that the user has set are kept. The key is made once; it is not given to a server on another machine.
 
     Parameters
     ----------
@@ -57,10 +62,13 @@ def prefect_environment(data: Path, port: int) -> dict[str, str]:
         All environment variables, by name.
 
     """
-    home = (data / ".prefect").absolute()
-    make_folder(home)
+    home = prefect_home(data)
+    make_private(home)
+    is_elsewhere = urlsplit(os.environ.get("PREFECT_API_URL", "http://localhost")).hostname not in LOOPBACK
+    key = {} if is_elsewhere else protection(os.environ.get(KEY) or stored_key(home), port)
     ours = {
         **SETTINGS,
+        **key,
         "PREFECT_HOME": str(home),
         "PREFECT_API_URL": f"http://127.0.0.1:{port}/api",
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
@@ -86,7 +94,8 @@ def serve(environment: Mapping[str, str], port: int) -> None:
 def work(environment: Mapping[str, str], pools: Sequence[str], zombie_s: float) -> None:
     """Run one worker per work pool until Ctrl-C or SIGTERM, or until one of the workers ends.
 
-    All workers and their flow runs are then stopped. The server starts these runs again.
+    All workers and their flow runs are then stopped, and further signals do not disturb this. The server starts these
+    runs again.
 
     Parameters
     ----------
@@ -103,21 +112,50 @@ def work(environment: Mapping[str, str], pools: Sequence[str], zombie_s: float) 
         When one of the workers has ended by itself.
 
     """
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # waits for the workers, which stop their flow runs
+    stopped: list[int] = []
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda number, _: stopped.append(number))
     command = [sys.executable, "-m", "prefect", "worker", "start", "--type", "process", "--pool"]
-    workers = [subprocess.Popen([*command, pool], env=dict(environment)) for pool in pools]
+    # A session of its own keeps the terminal's Ctrl-C from a worker, which ends at once at its second signal and then
+    # leaves its flow runs alone.
+    workers = [psutil.Popen([*command, pool], env=dict(environment), start_new_session=True) for pool in pools]
     try:
-        while all(worker.poll() is None for worker in workers):
-            time.sleep(0.5)
+        while not stopped and all(worker.poll() is None for worker in workers):
+            time.sleep(0.2)
     finally:
-        for worker in workers:
-            worker.terminate()
-        for worker in workers:
-            worker.wait()
+        end_workers(workers)
         log.info(
             "the workers and their active runs are stopped: %.0f s after their last heartbeat the server starts these "
             "runs again, and the next worker resumes them",
             zombie_s,
         )
-    raise HubbleclipError("a worker ended unexpectedly: check that `make server` is running and run `make deploy`")
+    if not stopped:
+        raise HubbleclipError("a worker ended unexpectedly: check that `make server` is running and run `make deploy`")
+    sys.exit(128 + signal.SIGINT if stopped[0] == signal.SIGINT else 0)
+
+
+def end_workers(workers: Sequence[psutil.Popen], grace_s: float = GRACE_S) -> None:
+    """End workers and all processes that they have started.
+
+    Parameters
+    ----------
+    workers
+        The workers. Each gets SIGTERM, upon which it ends its flow runs.
+    grace_s
+        Time (s) after which processes that are still alive are terminated, and killed after the same time once more.
+
+    """
+    family: set[psutil.Process] = set()
+    for worker in workers:
+        with suppress(psutil.NoSuchProcess):
+            family |= {worker, *worker.children(recursive=True)}
+            worker.terminate()
+    psutil.wait_procs(workers, grace_s)
+    for end in (psutil.Process.terminate, psutil.Process.kill):
+        for process in [process for process in family if process.is_running()]:
+            with suppress(psutil.NoSuchProcess):
+                family |= set(process.children(recursive=True))
+        for process in family:
+            with suppress(psutil.NoSuchProcess):
+                end(process)
+        _, family = map(set, psutil.wait_procs(family, grace_s))

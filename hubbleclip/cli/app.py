@@ -249,9 +249,15 @@ def promoted(options: Options = Options(), *, json: Json = False) -> None:
 @app.command(name="server")
 def serve_prefect(options: Options = Options(), *, port: Port = 4200) -> None:
     """Run a Prefect server and its web pages on loopback, for scheduled runs, until Ctrl-C."""
+    from flows.api_key import KEY, KEY_FILE, prefect_home
     from flows.scheduled_server import prefect_environment, serve
 
-    serve(prefect_environment(options.settings().data, port), port)
+    data = options.settings().data
+    environment = prefect_environment(data, port)
+    place = f"the variable {KEY}" if KEY in os.environ else str(prefect_home(data) / KEY_FILE)
+    print_line(f"the pages at http://127.0.0.1:{port} ask for the key, which is in {place}")
+    sys.stdout.flush()
+    serve(environment, port)
 
 
 @app.command

@@ -55,9 +55,10 @@ def run_flow(module: str, name: str, options: Options, **arguments: Any) -> Any:
         from hubbleclip.archives import open_archive
 
         open_archive(settings.archive, settings.fetch, layout)
+    home = layout.home / f"prefect-{os.environ.get('RANK', '0')}"
     with ExitStack() as stack:
         stack.push(partial(check_disk_after, layout.home))
-        wait_until_up = stack.enter_context(prefect_server(layout.home / f"prefect-{os.environ.get('RANK', '0')}"))
+        wait_until_up = stack.enter_context(prefect_server(home, settings.data))
         # The flow is imported while the server starts, because both take seconds.
         flow = getattr(import_experiment(module) if module.startswith("experiments") else import_module(module), name)
         wait_until_up()

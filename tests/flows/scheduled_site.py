@@ -23,6 +23,7 @@ from commands import environment
 from requests.adapters import HTTPAdapter
 from urllib3.util import Retry
 
+from flows.api_key import KEY_FILE
 from flows.deployment import WEBHOOK_VARIABLE
 
 ROOT = Path(__file__).parents[2]
@@ -81,22 +82,35 @@ class Site:
         threading.Thread(target=listener.serve_forever, daemon=True).start()
         self.webhook = f"http://127.0.0.1:{listener.server_port}/{SECRET}"
 
-    def start(self, command: str) -> subprocess.Popen:
+    def start(self, command: str, **options: Any) -> subprocess.Popen:
         """A command of the README, on this site's profile, folder and port, in a process group of its own."""
         made_for = [f"VENV={sys.prefix}", f"PROFILE={self.profile}", f"DATA={self.data}", f"PORT={self.port}"]
         with (self.folder / "commands.log").open("a") as log:
             started = subprocess.Popen(
                 [*command.split(), f"--old-file={sys.prefix}/.installed", *made_for], cwd=ROOT, env=environment() | QUICK | {"SITE": str(self.port), WEBHOOK_VARIABLE: self.webhook},
-                stdout=log, stderr=log, start_new_session=True,
+                stdout=log, stderr=log, start_new_session=True, **options,
             )  # fmt: skip
         self.running[command] = started
         return started
 
     def is_up(self) -> bool:
         try:
-            return requests.get(f"{self.url}/api/health", timeout=5).ok
+            if not requests.get(f"{self.url}/api/health", timeout=5).ok:
+                return False
         except requests.ConnectionError:
             return False
+        self.log_in()
+        return True
+
+    @property
+    def key(self) -> str:
+        return (self.data / ".prefect" / KEY_FILE).read_text().strip()
+
+    def log_in(self) -> None:
+        """Give the key, and the token of the protection against other sites, with every request."""
+        self.http.auth = tuple(self.key.split(":"))
+        token = self.http.get(f"{self.url}/api/csrf-token", params={"client": "site"}, timeout=60).json()["token"]
+        self.http.headers.update({"Prefect-Csrf-Client": "site", "Prefect-Csrf-Token": token})
 
     def stop(self, command: str) -> None:
         """Press Ctrl-C."""

@@ -1,5 +1,7 @@
 """What the repository declares for Prefect and Docker is what they read."""
 
+import os
+import stat
 from datetime import UTC, datetime
 from importlib import import_module
 from pathlib import Path
@@ -11,7 +13,9 @@ from prefect.events import DeploymentTriggerTypes, Posture
 from pydantic import TypeAdapter
 
 import flows
+from flows.api_key import KEY, KEY_FILE, client_key, protection
 from flows.deployment import DECLARED, LOST, OURS, WEBHOOK_VARIABLE, automations
+from flows.private_server import prefect_server
 from flows.scheduled import FORMER_NAMES, name_of_run
 from flows.scheduled_server import POOLS, SETTINGS, prefect_environment
 from hubbleclip.config.settings import FlowSettings
@@ -72,9 +76,55 @@ def test_runs_are_named_by_profile_and_date() -> None:
     )
 
 
-def test_nothing_is_sent_and_all_stands_below_the_data_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in [*SETTINGS, "PREFECT_HOME", "PREFECT_API_URL"]:
+def without_prefect(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [*SETTINGS, *protection("", 0), "PREFECT_HOME", "PREFECT_API_URL"]:
         monkeypatch.delenv(name, raising=False)
+
+
+def test_the_server_and_its_clients_have_a_key_that_only_the_owner_can_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    without_prefect(monkeypatch)
+    home = tmp_path / ".prefect"
+    home.mkdir(mode=0o755)
+    made = prefect_environment(tmp_path, 4200)
+    assert stat.S_IMODE(home.stat().st_mode) == 0o700
+    assert stat.S_IMODE((home / KEY_FILE).stat().st_mode) == 0o600
+    assert made[KEY] == made["PREFECT_SERVER_API_AUTH_STRING"] == (home / KEY_FILE).read_text().strip()
+    assert len(made[KEY].partition(":")[2]) >= 40
+    assert made["PREFECT_SERVER_CSRF_PROTECTION_ENABLED"] == "true"
+    assert made["PREFECT_SERVER_CORS_ALLOWED_ORIGINS"] == "http://127.0.0.1:4200,http://localhost:4200"
+    assert prefect_environment(tmp_path, 4200) == made
+    assert client_key(home, {"PREFECT_API_URL": made["PREFECT_API_URL"]}) == {KEY: made[KEY]}
+
+
+def test_the_key_of_this_machine_is_not_sent_to_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    without_prefect(monkeypatch)
+    prefect_environment(tmp_path, 4200)
+    there = {"PREFECT_API_URL": "https://prefect.example/api"}
+    assert client_key(tmp_path / ".prefect", there) == {}
+    monkeypatch.setenv("PREFECT_API_URL", there["PREFECT_API_URL"])
+    assert KEY not in prefect_environment(tmp_path, 4200)
+    monkeypatch.setenv(KEY, "me:mine")
+    assert prefect_environment(tmp_path, 4200)[KEY] == "me:mine"
+
+
+def test_a_private_server_has_a_key_of_its_own_each_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    without_prefect(monkeypatch)
+    monkeypatch.setattr(os, "environ", os.environ | {KEY: "me:mine"})
+    keys = set()
+    for _ in range(2):
+        with pytest.raises(KeyError), prefect_server(tmp_path / "home"):  # after an error the server is killed at once
+            keys.add(os.environ[KEY])
+            raise KeyError
+        assert os.environ[KEY] == "me:mine"
+        assert "PREFECT_API_URL" not in os.environ
+    assert len(keys - {"me:mine"}) == 2
+    assert stat.S_IMODE((tmp_path / "home").stat().st_mode) == 0o700
+
+
+def test_nothing_is_sent_and_all_stands_below_the_data_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    without_prefect(monkeypatch)
     made = prefect_environment(tmp_path, 4200)
     assert made["PREFECT_SERVER_ANALYTICS_ENABLED"] == "false"
     assert Path(made["PREFECT_HOME"]) == tmp_path / ".prefect"

@@ -124,6 +124,7 @@ def test_pages_show_the_artifacts_of_a_run(first_night: Site, tmp_path: Path) ->
     if not (shutil.which("chromium") and shutil.which("chromedriver")):
         pytest.skip("chromium and chromedriver are not installed")
     from selenium import webdriver
+    from selenium.webdriver.common.keys import Keys
     from selenium.webdriver.support.ui import WebDriverWait
 
     options = webdriver.ChromeOptions()
@@ -139,6 +140,8 @@ def test_pages_show_the_artifacts_of_a_run(first_night: Site, tmp_path: Path) ->
             return [element for element in found if element.is_displayed()]
 
         browser.get(f"{first_night.url}/runs/flow-run/{run_id}")
+        asked = patience.until(lambda _: browser.find_elements("css selector", "input[type=password]"))[0]
+        asked.send_keys(first_night.key, Keys.ENTER)
         patience.until(lambda _: visible("Artifacts"))[-1].click()
         patience.until(lambda _: visible("counts") and visible("tiles"))
         assert browser.save_screenshot(str(tmp_path / "run.png"))
