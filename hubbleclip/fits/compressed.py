@@ -127,7 +127,7 @@ def band_bytes(hdu: Any, num_rows: int) -> int:
 
     """
     *planes, _, _ = _tile_shape(hdu)
-    height, width = hdu.shape[-2:]
+    height, width = map(int, hdu.shape[-2:])
     return math.prod(planes) * min(band_rows(hdu, num_rows), height) * width * BAND_BYTES_PER_PIXEL
 
 
