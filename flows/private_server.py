@@ -25,8 +25,8 @@ from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 
-from flows.api_key import client_key, make_private, new_key, prefect_home, protection
 from flows.scheduled_server import EVERY_SERVER
+from hubbleclip.core.api_key import client_key, make_private, new_key, prefect_home, protection
 from hubbleclip.core.errors import HubbleclipError
 
 START_TIMEOUT_S = 120.0

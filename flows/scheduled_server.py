@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 
 import psutil
 
-from flows.api_key import KEY, LOOPBACK, make_private, prefect_home, protection, stored_key
+from hubbleclip.core.api_key import KEY, LOOPBACK, make_private, prefect_home, protection, stored_key
 from hubbleclip.core.errors import HubbleclipError
 
 log = logging.getLogger("hubbleclip.flows")

@@ -249,8 +249,8 @@ def promoted(options: Options = Options(), *, json: Json = False) -> None:
 @app.command(name="server")
 def serve_prefect(options: Options = Options(), *, port: Port = 4200) -> None:
     """Run a Prefect server and its web pages on loopback, for scheduled runs, until Ctrl-C."""
-    from flows.api_key import KEY, KEY_FILE, prefect_home
     from flows.scheduled_server import prefect_environment, serve
+    from hubbleclip.core.api_key import KEY, KEY_FILE, prefect_home
 
     data = options.settings().data
     environment = prefect_environment(data, port)

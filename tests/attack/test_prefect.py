@@ -15,7 +15,7 @@ import pytest
 import requests
 from scheduled_site import Site, until
 
-from flows.api_key import KEY_FILE
+from hubbleclip.core.api_key import KEY_FILE
 from tests.attack.table import ROOT, Attacks
 
 pytestmark = [pytest.mark.slow, pytest.mark.attack, pytest.mark.timeout(600)]

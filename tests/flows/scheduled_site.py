@@ -23,8 +23,8 @@ from commands import environment
 from requests.adapters import HTTPAdapter
 from urllib3.util import Retry
 
-from flows.api_key import KEY_FILE
 from flows.deployment import WEBHOOK_VARIABLE
+from hubbleclip.core.api_key import KEY_FILE
 
 ROOT = Path(__file__).parents[2]
 SECRET = "ads-token-that-nobody-may-see"

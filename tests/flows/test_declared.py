@@ -13,12 +13,12 @@ from prefect.events import DeploymentTriggerTypes, Posture
 from pydantic import TypeAdapter
 
 import flows
-from flows.api_key import KEY, KEY_FILE, client_key, protection
 from flows.deployment import DECLARED, LOST, OURS, WEBHOOK_VARIABLE, automations
 from flows.private_server import prefect_server
 from flows.scheduled import FORMER_NAMES, name_of_run
 from flows.scheduled_server import POOLS, SETTINGS, prefect_environment
 from hubbleclip.config.settings import FlowSettings
+from hubbleclip.core.api_key import KEY, KEY_FILE, client_key, protection
 from hubbleclip.pipeline.engine.batches import batches
 
 ROOT = Path(__file__).parents[2]
