@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from hubbleclip.core.io import locked, write_text
+from hubbleclip.core.io import locked, make_folder, write_text
 
 KEY, SERVER_KEY = "PREFECT_API_AUTH_STRING", "PREFECT_SERVER_API_AUTH_STRING"
 KEY_FILE = "api-key"
@@ -45,7 +45,7 @@ def make_private(folder: Path) -> None:
         Path of the folder.
 
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     folder.chmod(0o700)
 
 
