@@ -30,7 +30,7 @@ sys.path.insert(0, folder)
 import numpy as np, open_clip, onnxruntime, torch
 from PIL import Image
 from preprocess import preprocess
-from transformers import AutoTokenizer, CLIPImageProcessor, CLIPModel
+from transformers import AutoImageProcessor, AutoTokenizer, CLIPModel
 
 picture = Image.open(tile)
 pixels = preprocess(picture)[None]
@@ -43,7 +43,7 @@ with torch.no_grad():
     model.eval()
     found["open_clip"] = [unit(model.encode_image(torch.from_numpy(pixels)).numpy()), unit(model.encode_text(tokens).numpy())]
     clip = CLIPModel.from_pretrained(folder).eval()
-    inputs = CLIPImageProcessor.from_pretrained(folder)(picture, return_tensors="pt")
+    inputs = AutoImageProcessor.from_pretrained(folder, backend="pil")(picture, return_tensors="pt")
     words = AutoTokenizer.from_pretrained(folder)(
         texts, padding="max_length", truncation=True, max_length=tokens.shape[1], return_tensors="pt"
     )

@@ -23,7 +23,9 @@ COLUMNS = {
 }  # fmt: skip
 NOT_EVALUATED = "This run was not evaluated: `hubbleclip evaluate`, then export it again.\n"
 OTHERS = {
-    "transformers": '`transformers.CLIPModel.from_pretrained("DIR")` loads the same model, with `CLIPProcessor`.',
+    "transformers": '`transformers.CLIPModel.from_pretrained("DIR")` loads the same model. Prepare pictures by'
+    ' `preprocess.py`, or by `AutoImageProcessor.from_pretrained("DIR", backend="pil")`; its other backend cannot'
+    " average over areas.",
     "onnx": "`image_tower.onnx` (`pixel_values`, from `preprocess.py`) and `text_tower.onnx` (`input_ids`, int64,"
     " padded to the context) give features of length 1 in any ONNX runtime.",
 }

@@ -112,8 +112,13 @@ def write_transformers(loaded: LoadedModel, folder: Path) -> None:
     )
     model.save_pretrained(folder)
     words = loaded.tokenizer
+    vocabulary = {text: number for text, number in words.encoder.items() if number < words.sot_token_id}
+    vocabulary |= {
+        "<|startoftext|>": words.sot_token_id,
+        "<|endoftext|>": words.eot_token_id,
+    }  # open_clip's names differ
     CLIPTokenizer(
-        vocab=words.encoder, merges=list(words.bpe_ranks), model_max_length=loaded.context_length
+        vocab=vocabulary, merges=list(words.bpe_ranks), model_max_length=loaded.context_length
     ).save_pretrained(folder)
     (folder / "preprocessor_config.json").write_text(json.dumps(processor_config(loaded), indent=2) + "\n", "utf-8")
 
@@ -205,13 +210,13 @@ def processor_config(loaded: LoadedModel) -> dict[str, Any]:
     Returns
     -------
     dict[str, Any]
-        Content of `preprocessor_config.json`. Pictures are shrunk by averaging over areas, as in training; a picture
-        that is smaller than the input of the model should be resized by `preprocess.py`.
+        Content of `preprocessor_config.json`. Pictures are shrunk by averaging over areas, as in training, which
+        only the backend of Pillow can. A picture that is smaller than the input should be resized by `preprocess.py`.
 
     """
     size = {"height": loaded.image_size, "width": loaded.image_size}
     return {
-        "image_processor_type": "CLIPImageProcessor", "do_convert_rgb": True, "do_resize": True, "size": size,
+        "image_processor_type": "CLIPImageProcessorPil", "do_convert_rgb": True, "do_resize": True, "size": size,
         "resample": 4,  # Pillow's number of the box filter
         "do_center_crop": False, "do_rescale": True, "rescale_factor": 1 / 255,
         "do_normalize": True, "image_mean": list(loaded.mean), "image_std": list(loaded.std),
