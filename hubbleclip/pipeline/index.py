@@ -36,7 +36,7 @@ from hubbleclip.training.checkpoints import model_digest
 
 log = logging.getLogger("hubbleclip.pipeline")
 MODEL_LOCK = threading.Lock()
-NO_RUN = "no run is promoted yet: run `hubbleclip evaluate` first"
+NO_RUN = "no run is promoted yet: run `hubbleclip pipeline` first"
 
 
 @dataclass(frozen=True, slots=True)
