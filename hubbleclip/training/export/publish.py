@@ -53,7 +53,7 @@ def publish_model(folder: Path, url: str) -> str:
 
 
 def _publish_to_hub(folder: Path, url: str) -> str:
-    """Upload all files in one commit to a model repository, which is created if it does not exist."""
+    """Upload all files to a model repository, which is created if it does not exist."""
     from huggingface_hub import HfApi  # noqa: PLC0415 - takes 1 s, and only the hub needs it
     from huggingface_hub.errors import HFValidationError  # noqa: PLC0415
 
