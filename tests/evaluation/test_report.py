@@ -182,7 +182,7 @@ def test_a_test_split_of_one_group_and_a_missing_run_are_refused(trained, tmp_pa
     lonely = small_dataset.build(tmp_path / "datasets", num_groups=5, tiles_per_group=2, num_test_groups=1)
     with pytest.raises(EvaluationError, match="has 1 proposal groups"):
         report.evaluate(lonely, run_dir, None, tmp_path / "out", SETTINGS, code_version="1")
-    with pytest.raises(TrainingError, match="is no run"):
+    with pytest.raises(TrainingError, match="is damaged"):
         report.evaluate(dataset_dir, tmp_path, None, tmp_path / "out", SETTINGS, code_version="1")
     assert not (tmp_path / "out").exists()
 
