@@ -5,6 +5,7 @@ Every attack must end before its deadline, in at most `MAX_MB` of memory, and wi
 
 from __future__ import annotations
 
+import inspect
 import json
 import os
 import re
@@ -67,7 +68,8 @@ class Attacks:
 
         The arguments are sent as JSON.
         """
-        words = [sys.executable, "-m", "tests.attack.table", function.__module__, function.__name__]
+        module = ".".join(Path(inspect.getfile(function)).relative_to(ROOT).with_suffix("").parts)
+        words = [sys.executable, "-m", "tests.attack.table", module, function.__name__]
         ending = self.run(name, [*words, json.dumps(arguments, default=str)], deadline_s=deadline_s)
         return (ending.err.strip() or ending.out.strip()).splitlines()[-1]
 

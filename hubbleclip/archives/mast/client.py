@@ -204,7 +204,7 @@ class MastClient:
             raise DamagedError("the server did not respond within fetch.timeout_s", "timeout") from error
         except TimeoutError as error:
             raise DamagedError("the query is still executing", "busy") from error
-        except (KeyError, TypeError, AttributeError, ValueError) as error:
+        except (KeyError, TypeError, AttributeError, ValueError, RecursionError) as error:
             raise DamagedError(f"the response has no valid status ({error})", "bad_json") from error
         finally:
             self._polls.answers_left = math.inf
