@@ -100,12 +100,14 @@ def _try(tests: str, patch: Path | None, root: Path, copy: Path) -> tuple[str, s
 def main(names: Sequence[str], root: Path = ROOT) -> int:
     """Try the mutants of these names, or all, print a table, and return the exit status."""
     mutants, started_s = read_mutants(root, names), time.monotonic()
-    tests = list(dict.fromkeys(mutant.tests for mutant in mutants))
+    tests = sorted({test for mutant in mutants for test in mutant.tests.split()})
+    parts = [" ".join(tests[first::NUM_AT_ONCE]) for first in range(min(NUM_AT_ONCE, len(tests)))]
     problems = []
     with ThreadPoolExecutor(NUM_AT_ONCE) as pool:
-        for name, trial in zip(tests, pool.map(lambda one: run_tests(one, None, root), tests), strict=True):
-            print(f"{trial.duration_s:4.0f} s  {'no fault':38}  {trial.result:14}  {trial.detail or name}", flush=True)
-            problems += [f"without a fault, {name}: {trial.detail}"] if trial.result != PASSED else []
+        for part, trial in zip(parts, pool.map(lambda part: run_tests(part, None, root), parts), strict=True):
+            print(f"{trial.duration_s:4.0f} s  {'no fault':38}  {trial.result:14}  {trial.detail}", flush=True)
+            reason = trial.detail if trial.result == CAUGHT else f"{part}: {trial.result}"
+            problems += [f"without a fault, {reason}"] if trial.result != PASSED else []
         trials = pool.map(lambda one: run_tests(one.tests, one.path, root), mutants)
         for mutant, trial in zip(mutants, trials, strict=True):
             result = "SURVIVED" if trial.result == PASSED else trial.result

@@ -36,7 +36,7 @@ def assert_one_line(outcome: Outcome, *words: str) -> None:
         (["sql", "SELECT 1"], {}, "hubbleclip dataset"),
         (["explain", "abc"], {}, "hubbleclip dataset"),
         (["search", "galaxy"], {}, "hubbleclip index"),
-        (["index", "--no-server"], {}, "hubbleclip evaluate"),
+        (["index", "--no-server"], {}, "hubbleclip pipeline"),
         (["tile", "missing.fits", "--out", "x"], {}, "missing.fits"),
     ],
 )

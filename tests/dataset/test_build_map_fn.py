@@ -22,7 +22,8 @@ def build(folder, num=24, **options):
     built = build_dataset(
         samples, read_png, folder, ShardSettings(max_mb=1), contract_version="1", code_version="test", **options
     )
-    return {path.name: path.read_bytes() for path in (folder / built.dataset.digest).iterdir()}
+    files = (path for path in (folder / built.dataset.digest).rglob("*") if path.is_file())
+    return {path.name: path.read_bytes() for path in files}
 
 
 def sent(thing):

@@ -1,5 +1,6 @@
 """Which runs `hubbleclip compare` means."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -8,13 +9,17 @@ from hubbleclip.config.settings import Settings
 from hubbleclip.core.errors import EvaluationError, HubbleclipError
 from hubbleclip.core.layout import Layout
 from hubbleclip.pipeline.compare_runs import compare, find_run
+from hubbleclip.training.runs import REQUIRED_FACTS
+
+
+FACTS = dict.fromkeys(REQUIRED_FACTS) | {"status": "finished"}
 
 
 @pytest.fixture
 def layout(tmp_path: Path) -> Layout:
     for name in ("20240101T000000-aa", "20240101T000000-ab"):
         (tmp_path / "runs" / name).mkdir(parents=True)
-        (tmp_path / "runs" / name / "run.json").write_text('{"status": "finished"}')
+        (tmp_path / "runs" / name / "run.json").write_text(json.dumps(FACTS))
     return Layout(tmp_path)
 
 
@@ -38,7 +43,7 @@ def test_an_unclear_or_unknown_run_is_refused(layout: Layout, name: str, said: s
 def test_without_a_finished_run_the_command_that_makes_one_is_named(layout: Layout, tmp_path: Path) -> None:
     with pytest.raises(EvaluationError, match="no finished run: run `hubbleclip train` first"):
         find_run(Layout(tmp_path / "nothing"), "2024")
-    (layout.runs / "20240101T000000-ab/run.json").write_text('{"status": "running"}')
+    (layout.runs / "20240101T000000-ab/run.json").write_text(json.dumps(FACTS | {"status": "running"}))
     with pytest.raises(EvaluationError, match="20240101T000000-ab is not finished"):
         find_run(layout, "20240101T000000-ab")
 

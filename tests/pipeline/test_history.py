@@ -15,6 +15,7 @@ from hubbleclip.catalog.catalog import writing_catalog
 from hubbleclip.core.layout import Layout
 from hubbleclip.core.records import Metric, Report
 from hubbleclip.pipeline.history import list_datasets, list_reports, list_runs
+from hubbleclip.training.runs import REQUIRED_FACTS
 
 DAY = datetime(2026, 11, 27, 13, 40, tzinfo=UTC)
 
@@ -24,7 +25,7 @@ def layout(tmp_path: Path) -> Layout:
     """Run `1` is evaluated, run `2` is a control that still trains; dataset `b` is newer than `a`."""
     layout = Layout(tmp_path)
     for run_id, status in (("1", "finished"), ("2", "running")):
-        facts = {
+        facts = dict.fromkeys(REQUIRED_FACTS) | {
             "run_id": run_id, "status": status, "started_at": DAY.isoformat(), "is_shuffled": run_id == "2",
             "model": "tiny", "steps": 5, "dataset_digest": "d",
         }  # fmt: skip

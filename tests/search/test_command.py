@@ -50,6 +50,7 @@ def test_csv_and_votable_are_read_by_other_tools(search) -> None:
     assert str(table["ra_deg"].unit) == "deg"
 
 
+@pytest.mark.slow
 def test_a_tile_a_picture_an_abstract_and_a_cone_are_searched_for(search, site: Settings) -> None:
     tile_id = tile_id_of(5, 1)
     picture = str(site.root / "tiles" / tile_id[:2] / f"{tile_id}.png")
@@ -77,6 +78,7 @@ def test_mistakes_are_one_line(search, arguments: tuple[str, ...], word: str) ->
     assert word in line
 
 
+@pytest.mark.slow
 def test_another_process_embeds_the_text_with_the_same_model_and_a_killed_one_changes_no_hit(site: Settings) -> None:
     text = "spiral galaxy"
     ahead = embed_ahead(Layout(site.root), [text])

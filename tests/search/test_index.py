@@ -141,7 +141,7 @@ def test_a_newly_promoted_model_gets_an_index_of_its_own(own_site: Settings, tmp
 def test_without_a_promoted_run_nothing_is_indexed(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     settings = settings_of(tmp_path)
     add_tiles(settings, range(1), range(1))
-    with pytest.raises(EvaluationError, match="hubbleclip evaluate"):
+    with pytest.raises(EvaluationError, match="hubbleclip pipeline"):
         stage.index(settings)
     stage.index_promoted(settings)
     assert "nothing is indexed" in caplog.text

@@ -81,6 +81,7 @@ def server(site: Settings) -> Iterator[tuple[Registration, subprocess.Popen]]:
         yield found
 
 
+@pytest.mark.slow
 def test_every_search_gives_the_same_through_the_server_and_alone(site: Settings, alone: Path, server) -> None:
     through = print_all(site.data)
     assert print_all(alone) == through
@@ -94,6 +95,7 @@ def test_every_search_gives_the_same_through_the_server_and_alone(site: Settings
     assert int(text.partition('route="/api/v1/search",status="200"} ')[2].split(".")[0]) > 3 * len(SEARCHES)
 
 
+@pytest.mark.slow
 def test_a_mistake_is_the_same_line(site: Settings, alone: Path, server) -> None:
     for words in MISTAKES:
         outcomes = [run("search", *words, data=data) for data in (site.data, alone)]
