@@ -81,8 +81,8 @@ sql: setup  ## query the catalog: make sql Q="FROM coverage"
 test: setup-dev  ## the quick tests
 	$(BIN)/pytest -m "not slow" $(SPREAD)
 
-test-slow: setup-dev  ## servers, whole pipelines, kills
-	$(BIN)/pytest -m slow $(SPREAD) --timeout 1500 --ignore tests/faults
+test-slow: setup-dev  ## servers, whole pipelines, kills; three at once, since many of them wait
+	$(BIN)/pytest -m slow -n 3 --dist loadfile --timeout 1500 --ignore tests/faults
 	$(BIN)/pytest -m slow --timeout 1500 tests/faults
 
 attack: setup-dev  ## attack the system from outside; a table of outcome, time and memory (ONLY=words in a test's name)
