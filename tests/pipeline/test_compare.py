@@ -11,7 +11,6 @@ from hubbleclip.core.layout import Layout
 from hubbleclip.pipeline.compare_runs import compare, find_run
 from hubbleclip.training.runs import REQUIRED_FACTS
 
-
 FACTS = dict.fromkeys(REQUIRED_FACTS) | {"status": "finished"}
 
 
