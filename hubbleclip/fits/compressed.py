@@ -41,7 +41,8 @@ def check_compression(hdu: Any, file: IO[bytes]) -> None:
     Raises
     ------
     ImageError
-        `unreadable` where a parameter has a value that the FITS standard does not allow, or a tile is too long.
+        `unreadable` where a parameter has a value that the FITS standard does not allow, a tile is too long, or the table
+        that stores the image is damaged.
 
     """
     info = hdu.fileinfo()
@@ -67,8 +68,12 @@ def check_compression(hdu: Any, file: IO[bytes]) -> None:
             pyfits.open(again, disable_image_compression=True) as hdus,
         ):
             table = next(one for one in hdus if one.fileinfo()["hdrLoc"] == info["hdrLoc"])
-            for name in packed:
-                _check_gzip(table.data[name], math.prod(_tile_shape(hdu)) * MAX_PIXEL_BYTES)
+            try:
+                cells = [table.data[name] for name in packed]
+            except AssertionError as error:  # astropy asserts that a table's columns have valid names
+                raise ImageError("unreadable", f"the table of the compressed image is damaged: {error}") from error
+            for column in cells:
+                _check_gzip(column, math.prod(_tile_shape(hdu)) * MAX_PIXEL_BYTES)
 
 
 def _check_gzip(cells: Any, max_bytes: int) -> None:

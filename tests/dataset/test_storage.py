@@ -91,7 +91,7 @@ def test_a_dataset_in_s3_is_verified_and_published_once(local, remote):
 
 @pytest.mark.slow
 def test_a_url_without_a_dataset_says_so(remote):
-    with pytest.raises(DatasetError, match="not a dataset"):
+    with pytest.raises(DatasetError, match="has no dataset.json"):
         read_dataset(f"s3://{BUCKET}/nothing")
 
 

@@ -138,9 +138,11 @@ def test_pages_show_the_artifacts_of_a_run(first_night: Site, tmp_path: Path) ->
             found = browser.find_elements("xpath", f"//*[text()[normalize-space()='{text}']]")
             return [element for element in found if element.is_displayed()]
 
-        browser.get(f"{first_night.url}/runs/flow-run/{run_id}")
+        browser.get(f"{first_night.url}/login")  # the page of a run does not ask for the key
         asked = patience.until(lambda _: browser.find_elements("css selector", "input[type=password]"))[0]
         asked.send_keys(first_night.key, Keys.ENTER)
+        patience.until(lambda _: not browser.current_url.endswith("/login"))
+        browser.get(f"{first_night.url}/runs/flow-run/{run_id}")
         patience.until(lambda _: visible("Artifacts"))[-1].click()
         patience.until(lambda _: visible("counts") and visible("tiles"))
         assert browser.save_screenshot(str(tmp_path / "run.png"))

@@ -16,6 +16,7 @@ from astropy.io import fits
 from synthetic_fits import starry_sky, write_drz
 
 from hubbleclip.config.settings import TileSettings
+from hubbleclip.core.errors import ImageError
 from hubbleclip.images.tiling import tile_file
 
 SHA = "ab" * 32
@@ -110,3 +111,13 @@ def test_the_same_bytes_with_any_number_of_workers(tmp_path):
         with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
             assert list(pool.map(cut_bytes, paths)) == alone
     assert {len(np.unique([tile_id for tile_id, _ in tiles])) for tiles in alone} == {len(alone[0])}
+
+
+def test_a_compressed_image_whose_table_has_a_damaged_column_name_is_rejected(tmp_path: Path) -> None:
+    path = tmp_path / "a_drz.fits"
+    fits.HDUList([fits.PrimaryHDU(), fits.CompImageHDU(starry_sky((300, 300)), name="SCI")]).writeto(path)
+    name, number = b"TTYPE4  = 'ZZERO   '", b"TTYPE4  =                    0"
+    assert name in (data := path.read_bytes())
+    path.write_bytes(data.replace(name.ljust(len(number)), number))
+    with pytest.raises(ImageError, match="table of the compressed image is damaged"):
+        tile_file(path)
