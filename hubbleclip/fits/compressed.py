@@ -41,8 +41,8 @@ def check_compression(hdu: Any, file: IO[bytes]) -> None:
     Raises
     ------
     ImageError
-        `unreadable` where a parameter has a value that the FITS standard does not allow, a tile is too long, or the table
-        that stores the image is damaged.
+        `unreadable` where a parameter has a value that the FITS standard does not allow, a tile is too long, or the
+        table that stores the image is damaged.
 
     """
     info = hdu.fileinfo()

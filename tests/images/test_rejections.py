@@ -117,7 +117,8 @@ def test_a_compressed_image_whose_table_has_a_damaged_column_name_is_rejected(tm
     path = tmp_path / "a_drz.fits"
     fits.HDUList([fits.PrimaryHDU(), fits.CompImageHDU(starry_sky((300, 300)), name="SCI")]).writeto(path)
     name, number = b"TTYPE4  = 'ZZERO   '", b"TTYPE4  =                    0"
-    assert name in (data := path.read_bytes())
+    data = path.read_bytes()
+    assert name in data
     path.write_bytes(data.replace(name.ljust(len(number)), number))
     with pytest.raises(ImageError, match="table of the compressed image is damaged"):
         tile_file(path)
