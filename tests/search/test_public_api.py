@@ -58,8 +58,8 @@ def test_the_examples_of_the_page_give_what_they_show(
     examples = "\n".join(re.findall(r"```pycon\n(.*?)```", PAGE, re.DOTALL))
     test = doctest.DocTestParser().get_doctest(examples, {}, "python.md", "docs/python.md", 0)
     assert len(test.examples) > 10
-    told: list[str] = []
-    assert doctest.DocTestRunner().run(test, out=told.append).failed == 0, "".join(told)
+    printed: list[str] = []
+    assert doctest.DocTestRunner().run(test, out=printed.append).failed == 0, "".join(printed)
 
 
 def test_a_search_gives_an_astropy_table_that_shows_its_pictures_as_html(site: Settings) -> None:
