@@ -235,7 +235,7 @@ def test_the_landed_bulk_list_is_read_before_the_network(archive: MastArchive, t
 
 
 def test_a_host_that_cannot_be_reached_is_named(tmp_path: Path) -> None:
-    archive = archive_at("http://127.0.0.1:1", tmp_path, FETCH.model_copy(update={"backoff_s": 0.5, "attempts": 5}))
+    archive = archive_at("http://127.0.0.1:1", tmp_path, FETCH.model_copy(update={"backoff_s": 0.05, "attempts": 5}))
     for question in (lambda: all_observations(archive), lambda: archive.fetch_proposals(["1"])):
         with pytest.raises(ArchiveUnreachableError, match=r"cannot reach 127\.0\.0\.1:1: .*PROFILE=demo"):
             question()

@@ -18,7 +18,7 @@ DAY = timedelta(days=1)
 
 @contextmanager
 def stage_at(folder: Path, overrides: dict[str, Any] | None = None) -> Iterator[Stage]:
-    settings = read_settings("demo", {"data": str(folder)}, overrides or {})
+    settings = read_settings("demo", {"data": str(folder), "fetch": {"requests_per_s": 1000}}, overrides or {})
     layout = Layout(settings.root)
     with writing_catalog(layout) as catalog:
         yield Stage(name="ingest", settings=settings, layout=layout, catalog=catalog)

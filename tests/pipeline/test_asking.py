@@ -63,6 +63,7 @@ class Watched:
             raise requests.ConnectionError("lost")
 
 
+@pytest.mark.slow
 def test_a_window_that_fails_for_good_costs_earlier_days_no_second_request(tmp_path: Path) -> None:
     small = {"archive": {"overlap_days": 0}, "fetch": {"attempts": 2, "backoff_s": 0.01}}
     sky = SimulatorSettings(num_proposals=3, nights=4, frame_px=64)

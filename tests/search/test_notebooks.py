@@ -51,6 +51,7 @@ def run(checkout: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> list[dict
     return [output for cell in notebook.cells for output in cell.get("outputs", [])]
 
 
+@pytest.mark.slow
 def test_the_notebook_on_search_shows_pictures(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     outputs = run(checkout, "search", monkeypatch)
     tables = [html for output in outputs if (html := output.get("data", {}).get("text/html"))]
