@@ -72,6 +72,8 @@ def export(run: str, out_dir: Path, settings: Settings, *, transformers: bool = 
             description=find_description(run_dir),
         )  # fmt: skip
         write_text(building / CARD, model_card(facts))
+        for path in filter(Path.is_file, building.rglob("*")):  # safetensors permits its owner alone to read a file
+            path.chmod((building / CARD).stat().st_mode)
         shutil.rmtree(out_dir, ignore_errors=True)
         building.rename(out_dir)
     finally:

@@ -119,6 +119,11 @@ def test_the_card_names_data_metrics_licence_and_limits(profile, exported):
         assert said in text, said
 
 
+def test_all_files_have_the_permissions_of_a_new_file(exported, tmp_path):
+    (tmp_path / "new").touch()
+    assert {path.stat().st_mode for path in exported.iterdir()} == {(tmp_path / "new").stat().st_mode}
+
+
 def test_an_export_never_replaces_a_folder(profile, exported):
     root, _, run_dir = profile
     with pytest.raises(TrainingError, match="does not exist"):

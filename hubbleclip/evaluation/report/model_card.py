@@ -64,7 +64,7 @@ def model_card(facts: CardFacts) -> str:
 
     """
     run, description = facts.run, facts.description or {"notices": {}, "counts": {}}
-    weights = f"`{run.model}`, `{run.pretrained}`" if run.pretrained else "random weights"
+    base = f"The weights derive from `{run.model}`, `{run.pretrained}`, and are subject to its licence."
     counts = ", ".join(f"{of_split['samples']:,} tiles in {split}" for split, of_split in description["counts"].items())
     notices = description["notices"]
     text = TEXT.read_text(encoding="utf-8").format(
@@ -74,7 +74,8 @@ def model_card(facts: CardFacts) -> str:
         loss=run.loss, mode=json.loads(run.settings)["train"]["mode"], size=facts.image_size,
         context_length=facts.context_length, others="".join(f"{OTHERS[name]}\n\n" for name in facts.formats),
         dataset_digest=run.dataset_digest, counts=counts or "its folder was not found when this card was written",
-        results=results(facts.report) if facts.report else NOT_EVALUATED, base=weights,
+        results=results(facts.report) if facts.report else NOT_EVALUATED,
+        weights_licence=base if run.pretrained else "The weights were trained from scratch.",
         notices="\n".join(
             f"- `{archive}`: {notice['attribution']} Licence: {notice['licence']}."
             for archive, notice in notices.items()
