@@ -23,6 +23,7 @@ from hubbleclip.core import layout as paths
 from hubbleclip.core.errors import ImageError
 from hubbleclip.core.io import sha256_bytes, sha256_file
 from hubbleclip.core.layout import Layout, product_suffix
+from hubbleclip.core.reasons import reason_words
 from hubbleclip.core.records import Product, Tile
 from hubbleclip.fits.pointing import aim_point, aim_start
 from hubbleclip.images.downsample import MIN_SHRINK, downsample_image, overview_shrink
@@ -230,7 +231,8 @@ def cut_tiles(images: Iterable[ScienceImage], product_sha256: str, settings: Til
         rejections += [outcome for outcome in outcomes if isinstance(outcome, TileRejection)]
         del image  # otherwise the image would stay in memory while the next one is read
     if len(errors) == num_images:
-        reasons = ", ".join(f"{num} {reason}" for reason, num in Counter(error.reason for error in errors).items())
+        counted = Counter(reason_words(error.reason) for error in errors)
+        reasons = ", ".join(f"{num}: {words}" for words, num in counted.items())
         others = f" (the first of {len(errors)} images: {reasons})" if len(errors) > 1 else ""
         raise ImageError(errors[0].reason, f"{errors[0].detail}{others}")
     return CutResult(tiles=tiles, rejections=rejections)

@@ -6,9 +6,12 @@ from typing import Any
 
 from hubbleclip.catalog.catalog import Catalog
 from hubbleclip.core.layout import Layout
+from hubbleclip.core.reasons import reason_words
 from hubbleclip.core.short_ids import find_id
 from hubbleclip.dataset.manifest import DESCRIPTION, read_description
+from hubbleclip.dataset.splits.report import REPORT
 
+NEWEST_DATASET = "SELECT path FROM dataset ORDER BY built_at DESC, digest LIMIT 1"
 STARTING = "SELECT tile_id FROM tile WHERE starts_with(tile_id, ?) ORDER BY tile_id LIMIT 10"
 
 
@@ -27,9 +30,9 @@ def explain_tile(catalog: Catalog, layout: Layout, tile_id: str) -> dict[str, An
     Returns
     -------
     dict
-        One row. `product_sha256` is the hash of what was downloaded of the file. Columns whose names end in `_settings`
-        are digests of settings. Columns that are read from the dataset's description are None if the dataset's folder
-        no longer exists.
+        One row. `split_reason` says in words why a tile is excluded. `product_sha256` is the hash of what was
+        downloaded of the file. Columns whose names end in `_settings` are digests of settings. Columns that are read
+        from the dataset's description are None if the dataset's folder no longer exists.
 
     Raises
     ------
@@ -40,11 +43,20 @@ def explain_tile(catalog: Catalog, layout: Layout, tile_id: str) -> dict[str, An
     known = [row["tile_id"] for row in catalog.rows(STARTING, [tile_id])]
     tile_id = find_id(tile_id, known, kind="tile", listed_by='hubbleclip sql "FROM tile"')
     (lineage,) = catalog.named_query("explain", tile_id=tile_id)
-    folder = layout.absolute(lineage["dataset"]) if lineage["dataset"] else None
-    described = read_description(folder) if folder and (folder / DESCRIPTION).is_file() else {}
+    described = _description(layout, lineage["dataset"])
+    if lineage["split_reason"]:  # an excluded tile is in no dataset
+        newest = [_description(layout, row["path"]) for row in catalog.rows(NEWEST_DATASET)]
+        splits = newest[0].get(REPORT, {}).get("settings") if newest else None
+        lineage["split_reason"] = reason_words(lineage["split_reason"], splits)
     product = layout.absolute(lineage["product_path"]) if lineage["product_path"] else None
     # the hash is that of the bytes on the disk, which may lack extensions that are not read
     lineage["product_bytes_on_disk"] = product.stat().st_size if product and product.is_file() else None
     return lineage | {
         f"dataset_{name}": described.get(name) for name in ("code_version", "settings_digests", "settings")
     }
+
+
+def _description(layout: Layout, path: str | None) -> dict[str, Any]:
+    """Read the description of a dataset; empty if there is no dataset, or if its folder no longer exists."""
+    folder = layout.absolute(path) if path else None
+    return read_description(folder) if folder and (folder / DESCRIPTION).is_file() else {}

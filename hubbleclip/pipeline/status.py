@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,8 +18,9 @@ from hubbleclip.catalog.pending import (
     pending_proposals,
     pending_tiles,
 )
-from hubbleclip.config.settings import Settings
+from hubbleclip.config.settings import Settings, SplitSettings
 from hubbleclip.core.layout import Layout
+from hubbleclip.core.reasons import reason_words
 from hubbleclip.pipeline.captions import caption_line, read_caption_status
 from hubbleclip.training.runs import find_run, settings_digest
 
@@ -62,6 +63,7 @@ class Status:
             "rejections": {},
             "rejected": [],
             "exclusions": {},
+            "excluded": [],
             "largest_proposals": [],
             "superseded": {"num_files": 0, "size_bytes": 0},
         }
@@ -99,8 +101,9 @@ def read_status(settings: Settings) -> Status:
             run=str(run) if run else None,
             report=str(report / "index.html") if report else None,
             counts=catalog.counts()
-            | {"rejections": rejections(catalog), "exclusions": exclusions(catalog)}
-            | {"rejected": catalog.rows(REJECTIONS)}
+            | {"rejections": rejections(catalog), "exclusions": (excluded := exclusions(catalog))}
+            | {"rejected": [row | {"words": reason_words(row["reason"])} for row in catalog.rows(REJECTIONS)]}
+            | {"excluded": exclusion_rows(excluded, settings.splits)}
             | {"largest_proposals": catalog.rows(LARGEST_PROPOSALS), "superseded": catalog.rows(SUPERSEDED_FILES)[0]},
             pending=pending(catalog, layout, settings),
             captions=read_caption_status(catalog, writer_of(settings.captions)),
@@ -127,9 +130,9 @@ def status_lines(found: Status) -> Iterator[str]:
     yield "rows     " + ", ".join(f"{n} {name}" for name, n in found.counts.items() if isinstance(n, int) and n)
     for row in found.counts["rejected"]:
         example = shorten(row["example"], MAX_EXAMPLE, placeholder=" ...")
-        yield f"rejected in {row['stage']}: {row['num']} {row['reason']} (such as: {example})"
-    if found.counts["exclusions"]:
-        yield "excluded " + ", ".join(f"{n} {reason}" for reason, n in found.counts["exclusions"].items())
+        yield f"rejected {row['num']} in {row['stage']}: {row['words']} (such as: {example})"
+    for row in found.counts["excluded"]:
+        yield f"excluded {row['num']} tiles: {row['words']}"
     if largest := found.counts["largest_proposals"]:
         total = sum(row["share"] for row in largest)
         yield (
@@ -209,6 +212,26 @@ def exclusions(catalog: Catalog) -> dict[str, int]:
     """
     rows = catalog.rows("SELECT reason, num_tiles FROM split_count WHERE reason IS NOT NULL ORDER BY reason")
     return {row["reason"]: row["num_tiles"] for row in rows}
+
+
+def exclusion_rows(counted: Mapping[str, int], settings: SplitSettings) -> list[dict[str, Any]]:
+    """Describe in words why tiles are excluded.
+
+    Parameters
+    ----------
+    counted
+        Number of excluded tiles by reason.
+    settings
+        Split settings, whose numbers are in the words.
+
+    Returns
+    -------
+    list of dict
+        `reason`, `num` and `words` of each reason.
+
+    """
+    numbers = settings.model_dump()
+    return [{"reason": reason, "num": num, "words": reason_words(reason, numbers)} for reason, num in counted.items()]
 
 
 def pending(catalog: Catalog, layout: Layout, settings: Settings) -> dict[str, int]:

@@ -1,5 +1,6 @@
 """The chain behind a tile, as rows tell it; that all samples of a dataset resolve is tested with the pipeline."""
 
+import json
 from collections.abc import Iterator
 from datetime import timedelta
 from hashlib import sha256
@@ -10,6 +11,8 @@ from stages import NOW, fetched, listing, observation, stage_at
 
 from benchmarks.synthetic_catalog import synthetic_rows
 from hubbleclip.core.errors import HubbleclipError
+from hubbleclip.core.io import write_text
+from hubbleclip.core.records import SplitAssignment
 from hubbleclip.pipeline.engine.stage import Stage
 from hubbleclip.pipeline.lineage import explain_tile
 
@@ -85,3 +88,14 @@ def test_the_first_characters_of_an_id_are_enough_if_no_other_tile_has_them(stag
     assert explain_tile(stage.catalog, stage.layout, "t")["tile_id"] == "t"
     with pytest.raises(HubbleclipError, match=r"more than one tile begins with 'a'.*a1, a2"):
         explain_tile(stage.catalog, stage.layout, "a")
+
+
+def test_the_reason_of_an_excluded_tile_is_words_with_the_numbers_of_the_newest_dataset(stage: Stage) -> None:
+    excluded = SplitAssignment(tile_id="t", group_id="g", split="excluded", reason="proposal_cap")
+    stage.catalog.upsert({"split": [excluded]})
+    stage.catalog.connection.execute("DELETE FROM placement")
+    described = {"digest": "a" * 32, "inputs_digest": "b", "contract_version": "1", "counts": {}, "shards": []}
+    described["split_report"] = {"settings": {"max_tiles_per_proposal": 400}}
+    write_text(stage.layout.absolute("datasets/new/dataset.json"), json.dumps(described))
+    chain = explain_tile(stage.catalog, stage.layout, "t")
+    assert chain["split_reason"].startswith("more than 400 tiles of the proposal")

@@ -7,12 +7,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from valid_catalog import dataset, product, tile
+from valid_catalog import NOW, assignment, dataset, hex_of, product, tile
 
 from hubbleclip.catalog.catalog import writing_catalog
-from hubbleclip.config.settings import Settings
+from hubbleclip.config.settings import Settings, SplitSettings
 from hubbleclip.core.layout import Layout
-from hubbleclip.core.records import Placement
+from hubbleclip.core.records import Placement, Rejection
 from hubbleclip.pipeline.status import read_status, status_lines
 
 
@@ -49,3 +49,20 @@ def test_files_of_superseded_products_are_counted_unless_another_product_uses_th
     found = read_status(settings)
     assert found.counts["superseded"] == {"num_files": 1, "size_bytes": 30_000_000}
     assert "disk     1 files (0.03 GB) of products that are no longer selected" in list(status_lines(found))
+
+
+def test_reasons_are_words_with_numbers(tmp_path: Path) -> None:
+    settings = Settings(data=tmp_path, splits=SplitSettings(guard_arcsec=3))
+    tiles = [tile(letter) for letter in "123"]
+    dark = Rejection(
+        entity="product", entity_id="mast:dark", stage="tiles", reason="calibration", detail="the header marks a dark",
+        settings_digest=hex_of("a", 16), rejected_at=NOW,
+    )  # fmt: skip
+    with writing_catalog(Layout(settings.root)) as catalog:
+        reasons = ("sky_guard:overlap", "sky_guard:overlap", "late_link")
+        assigned = [assignment(letter, "a", "excluded", reason) for letter, reason in zip("123", reasons, strict=True)]
+        catalog.upsert({"tile": tiles, "split": assigned, "rejection": [dark]})
+    lines = list(status_lines(read_status(settings)))
+    assert "rejected 1 in tiles: a calibration exposure (such as: the header marks a dark)" in lines
+    assert "excluded 2 tiles: at most 3.0 arcsec from a tile of val or test" in lines
+    assert "excluded 1 tiles: a proposal whose text now links it to a proposal of another split" in lines

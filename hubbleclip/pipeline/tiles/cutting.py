@@ -14,6 +14,7 @@ from hubbleclip.archives.base import reject
 from hubbleclip.core.errors import ImageError
 from hubbleclip.core.io import sync_files, write_bytes
 from hubbleclip.core.layout import Layout
+from hubbleclip.core.reasons import reason_words
 from hubbleclip.core.records import Product, Rejection, Tile
 from hubbleclip.images.tiling import CutResult, to_tile_record
 from hubbleclip.pipeline.engine.attempts import attempt
@@ -115,7 +116,7 @@ def store_tiles(
     if not cut.tiles:
         counted = Counter(rejection.reason for rejection in cut.rejections)
         reason = counted.most_common(1)[0][0] if counted else "no_image"
-        raise ImageError(reason, "; ".join(f"{r.reason}: {r.detail}" for r in cut.rejections[:3]))
+        raise ImageError(reason, "; ".join(f"{reason_words(r.reason)}: {r.detail}" for r in cut.rejections[:3]))
     records = [to_tile_record(tile, product, layout, cut_at, part_uris) for tile in cut.tiles]
     for tile, record in zip(cut.tiles, records, strict=True):
         write_bytes(layout.absolute(record.path), tile.encoded, is_synced=False)

@@ -14,10 +14,11 @@ from hubbleclip.config.settings import TileSettings
 from hubbleclip.core.errors import HubbleclipError
 from hubbleclip.core.io import write_bytes
 from hubbleclip.core.layout import tile_file_stem
+from hubbleclip.core.reasons import reason_words
 from hubbleclip.core.records import Rejection
 from hubbleclip.images.contact_sheet import write_sheet
 from hubbleclip.images.encode import decode_tile
-from hubbleclip.images.tiling import READERS, CutResult, tile_file
+from hubbleclip.images.tiling import READERS, CutResult, TileRejection, tile_file
 from hubbleclip.pipeline.engine.attempts import attempt
 from hubbleclip.pipeline.tiles.tile_index import ECSV, Row, picture_bytes, rejection_row, tile_row, write_index
 
@@ -64,7 +65,7 @@ def tile_files(paths: Sequence[Path], out_dir: Path, settings: TileSettings) -> 
         cut = cut_file(file.path, settings)
         if isinstance(cut, Rejection):
             rows.append({"file": file.name, "reason": cut.reason, "detail": cut.detail})
-            yield f"{file.name}: rejected, {cut.reason}: {cut.detail}"
+            yield f"{file.name}: rejected, {reason_words(cut.reason)}: {cut.detail}"
             continue
         with _writing_to(out_dir):
             for tile in cut.tiles:
@@ -72,8 +73,7 @@ def tile_files(paths: Sequence[Path], out_dir: Path, settings: TileSettings) -> 
                 write_bytes(out_dir / rows[-1]["picture"], picture_bytes(tile, rows[-1]))
         rows += [rejection_row(rejection, file.name) for rejection in cut.rejections]
         shown += [(decode_tile(tile.encoded), f"{tile.view} {file.name}") for tile in cut.tiles]
-        reasons = "".join(f", rejected {r.entity_id.split(':', 1)[1]}: {r.reason}" for r in cut.rejections)
-        yield f"{file.name}: {len(cut.tiles)} tiles{reasons}"
+        yield "; ".join([f"{file.name}: {len(cut.tiles)} tiles", *rejection_words(cut.rejections)])
     with _writing_to(out_dir):
         write_index(out_dir, rows, settings)
         if not shown:
@@ -81,6 +81,27 @@ def tile_files(paths: Sequence[Path], out_dir: Path, settings: TileSettings) -> 
         sheet = out_dir / "sheet.png"
         write_sheet([levels_yx for levels_yx, _ in shown], [name for _, name in shown], sheet)
     yield f"{len(shown)} tiles, {out_dir / ECSV} and {sheet}"
+
+
+def rejection_words(rejections: Sequence[TileRejection]) -> Iterator[str]:
+    """Count the rejected images and tiles of a file by reason.
+
+    Parameters
+    ----------
+    rejections
+        Rejected images and tiles.
+
+    Yields
+    ------
+    str
+        Number, reason and one example with its place in the file.
+
+    """
+    first = {one.reason: one for one in reversed(rejections)}
+    for reason, num in Counter(one.reason for one in rejections).items():
+        place = rejection_row(first[reason], "")
+        where = ", ".join(f"{name} {place[name]}" for name in ("extension", "view", "y0", "x0") if name in place)
+        yield f"{num} rejected: {reason_words(reason)} (such as {where}: {first[reason].detail})"
 
 
 def given_files(paths: Sequence[Path], out_dir: Path) -> tuple[list[GivenFile], dict[str, str]]:

@@ -1,0 +1,106 @@
+"""The words for the codes by which rejected items and excluded tiles are stored."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+REASON_WORDS: dict[str, str] = {
+    # observations and products that are not chosen
+    "no_proposal": "no proposal is named",
+    "no_name": "no name in the archive",
+    "no_obsid": "no number by which the archive lists its files",
+    "stale_number": "withdrawn or renumbered by the archive",
+    "reprocessed": "a mosaic of visits that are listed by themselves",
+    "no_science_image": "no usable image among its files",
+    "foreign_files": "only files of other proposals",
+    "covered": "another file of the same visit is chosen",
+    "over_limit": "more files of the proposal than archive.max_products_per_proposal",
+    "repeated": "the same bytes as another file",
+    "skipped": "not a file that can be cut",
+    "not_found": "no such proposal in the archive",
+    "unanswered": "no answer about the proposal",
+    # files
+    "missing": "not in the archive",
+    "denied": "the archive does not allow access",
+    "html": "a web page instead of the file",
+    "truncated": "an incomplete file",
+    "damaged": "a damaged file",
+    "checksum": "a wrong checksum",
+    "stalled": "a transfer that came to a halt",
+    "timeout": "no answer in time",
+    "redirect": "a redirection that is not followed",
+    "refused": "a request that the server rejects",
+    "busy": "a busy archive, or a file that another run is fetching",
+    "server_error": "a failure of the archive",
+    "connection": "a broken connection",
+    "gone": "deleted after another product with the same content was cut",
+    "not_fetched": "not fetched yet",
+    "no_file": "no file on the disk",
+    "unreadable": "not a readable file",
+    "empty": "an empty file",
+    "too_large": "larger than the limit",
+    # images
+    "not_an_image": "not a picture of the sky",
+    "calibration": "a calibration exposure",
+    "no_image": "no image in the file",
+    "not_chosen": "an image that is not the science image of its file",
+    "too_small": "fewer pixels than tiles.min_side_px",
+    "all_invalid": "no valid pixel",
+    "too_little_valid": "too few valid pixels",
+    "no_signal": "too little above the background",
+    "no_wcs": "no WCS",
+    "no_flux_scale": "no scale of flux",
+    "no_aim": "no known aim point",
+    # captions
+    "no_caption": "no caption",
+    "no_text": "no abstract",
+    "no_object": "no object is named in the abstract",
+    "invalid_json": "an answer of the model that is not JSON",
+    "invalid_answer": "an answer of the model that breaks the schema",
+    "bad_response": "an answer that is not a chat completion",
+    "server_failure": "a failure of the model's server",
+    # any item
+    "contract": "breaks the data contract by the rule {detail}",
+    "unexpected": "an unexpected failure, which the log describes",
+    # tiles that are in no split
+    "sky_guard:overlap": "at most {guard_arcsec} arcsec from a tile of val or test",
+    "sky_guard:moving_target": "the same moving target as a tile of val or test",
+    "sky_guard:old_train": "at most {guard_arcsec} arcsec from an earlier tile of train",
+    "sky_guard:old_val": "at most {guard_arcsec} arcsec from an earlier tile of val",
+    "group_conflict": "a proposal whose text links it to earlier proposals of different splits",
+    "late_link": "a proposal whose text now links it to a proposal of another split",
+    "proposal_cap": "more than {max_tiles_per_proposal} tiles of the proposal (splits.max_tiles_per_proposal)",
+    "patch_cap": "more than {max_tiles_per_patch} tiles within 3.4 arcmin of sky (splits.max_tiles_per_patch)",
+    "scheme:spans": "a group of proposals that has held-out tiles",
+    "scheme:unknown": "unknown instrument, cycle or programme number",
+    "scheme:group_changed": "a group of proposals that has changed its split",
+}
+"""Words by code; names in braces are settings of splits, and `detail` is what follows the code after a colon."""
+
+
+class _Numbers(dict[str, object]):
+    """Values by name; a setting whose value is unknown is given by its name."""
+
+    def __missing__(self, name: str) -> str:
+        return f"splits.{name}"
+
+
+def reason_words(reason: str, splits: Mapping[str, object] | None = None) -> str:
+    """Say in words why an item is rejected, or why a tile is in no split.
+
+    Parameters
+    ----------
+    reason
+        Code as stored in a Rejection or in the split of a tile.
+    splits
+        Values of the split settings by name, for the numbers in the words.
+
+    Returns
+    -------
+    str
+        Words without a full stop; a code without words is written with spaces.
+
+    """
+    code, _, detail = reason.partition(":")
+    words = REASON_WORDS.get(reason) or REASON_WORDS.get(code) or reason.replace("_", " ").replace(":", " ")
+    return words.format_map(_Numbers(splits or {}, detail=detail))
