@@ -147,16 +147,29 @@ def _open_cached(address: str) -> BinaryIO:
 
 
 def _checked_path(address: str) -> Path:
-    """Return the path of a regular file that is in its folder itself. Raises DatasetError for any other file.
+    """Return the path of a regular file of a dataset. Raises DatasetError for any other file.
 
     A dataset of a stranger may contain a link to a file elsewhere, or a file that never ends, such as a FIFO.
     """
     path = Path(address)
-    if path.resolve().parent != path.parent.resolve():
-        raise DatasetError(f"{address} is a link to another folder: copy the file here")
+    if path.resolve().parent != path.parent.resolve() and not _is_cached(path):
+        raise _link_error(address)
     if path.exists() and not path.is_file():
         raise DatasetError(f"{address} is not a regular file: remove it and copy the dataset again")
     return path
+
+
+def _is_cached(path: Path) -> bool:
+    """Return whether a file is in a cache of the Hugging Face hub: a link in `snapshots` to a file in `blobs` beside.
+
+    The path of the target has no links, so neither a link in `blobs` nor a `blobs` that is a link leads elsewhere.
+    """
+    snapshots = (folder for folder in path.parent.resolve().parents if folder.name == "snapshots")
+    return path.resolve().parent in [folder.with_name("blobs") for folder in snapshots]
+
+
+def _link_error(address: str) -> DatasetError:
+    return DatasetError(f"{address} is a link to another folder: copy the file here")
 
 
 def _check_size(address: str, size_bytes: int, max_bytes: int) -> None:
@@ -166,7 +179,7 @@ def _check_size(address: str, size_bytes: int, max_bytes: int) -> None:
 
 
 def file_address(place: str | Path, name: str) -> str:
-    """Make the address of a file of a dataset, and check that no link leads out of the dataset's folder.
+    """Make the address of a file of a dataset, and check that no link leads out of the dataset's folder or hub cache.
 
     Parameters
     ----------
@@ -187,8 +200,13 @@ def file_address(place: str | Path, name: str) -> str:
 
     """
     address = f"{place}/{name}"
-    if open_storage(place) is LOCAL and not Path(address).resolve().is_relative_to(Path(place).resolve()):
-        raise DatasetError(f"{address} is a link to another folder: copy the file here")
+    path = Path(address)
+    if (
+        open_storage(place) is LOCAL
+        and not path.resolve().is_relative_to(Path(place).resolve())
+        and not _is_cached(path)
+    ):
+        raise _link_error(address)
     return address
 
 

@@ -11,6 +11,7 @@ from synthetic_samples import make_samples_with_pngs
 
 from hubbleclip.config.settings import ShardSettings
 from hubbleclip.core.errors import DatasetError
+from hubbleclip.core.io import sha256_bytes
 from hubbleclip.dataset.build import build_dataset, read_dataset
 from hubbleclip.dataset.manifest import description_bytes, read_catalog_rows, read_manifest, write_table
 from hubbleclip.dataset.verify import find_faults
@@ -182,6 +183,37 @@ def test_a_shard_that_breaks_its_contract_is_refused(built, change):
     change_description(built, shards=description["shards"])
     with pytest.raises(DatasetError, match="does not describe a dataset"):
         read_dataset(built)
+
+
+def in_hub_cache(dataset, repo, below):
+    """The dataset's files as huggingface_hub keeps them: links from the folder of a revision to files named by hash."""
+    for file in [file for file in dataset.rglob("*") if file.is_file()]:
+        blob = repo / "blobs" / sha256_bytes(file.read_bytes())
+        link = repo / "snapshots" / ("c" * 40) / below / file.relative_to(dataset)
+        for path in (blob, link):
+            path.parent.mkdir(parents=True, exist_ok=True)
+        file.replace(blob)
+        link.symlink_to(os.path.relpath(blob, link.parent))
+    return repo / "snapshots" / ("c" * 40) / below
+
+
+@pytest.mark.parametrize("below", [".", "datasets/one"])
+def test_a_dataset_in_the_cache_of_the_hub_is_read_and_verified(built, tmp_path, below):
+    place = in_hub_cache(built, tmp_path / "datasets--who--what", below)
+    assert (place / "dataset.json").is_symlink()
+    assert list(find_faults(place)) == []
+    assert read_dataset(place).manifest.num_rows > 0
+
+
+@pytest.mark.parametrize("where", ["datasets--who--other/blobs/x", "datasets--who--what/refs/x", "x"])
+@pytest.mark.parametrize("name", ["dataset.json", "train-000000.tar", "README.md"])
+def test_a_link_out_of_the_cache_of_its_own_repository_is_refused(built, tmp_path, where, name):
+    place = in_hub_cache(built, tmp_path / "datasets--who--what", ".")
+    blob, outside = (place / name).resolve(), tmp_path / where
+    outside.parent.mkdir(parents=True, exist_ok=True)
+    blob.replace(outside)
+    blob.symlink_to(outside)
+    assert any(f"{name} is a link to another folder" in fault for fault in find_faults(place))
 
 
 @pytest.mark.timeout(20)
