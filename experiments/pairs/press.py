@@ -21,7 +21,7 @@ import numpy as np
 from hubbleclip.config.settings import SplitSettings
 from hubbleclip.core.io import sha256_file
 from hubbleclip.core.records import Proposal
-from hubbleclip.core.text_cleaning import clean_number
+from hubbleclip.core.text_cleaning import without_zeros
 from hubbleclip.dataset.captions import WORD
 from hubbleclip.dataset.splits.continuations import Link
 from hubbleclip.dataset.splits.near_duplicates import group_proposals, text_links
@@ -105,30 +105,13 @@ def read_press(path: Path) -> dict[str, PressPicture]:
     Returns
     -------
     dict[str, PressPicture]
-        Facts by the `id` of the picture, as converted by `picture_number`.
+        Facts by the `id` of the picture, without leading zeros.
 
     """
     rows = [
         json.loads(line) for line in path.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()
     ]
-    return {picture_number(str(row["id"])): press_picture(row) for row in rows if row.get("id")}
-
-
-def picture_number(picture_id: str) -> str:
-    """Convert the id of a picture to the form in which the local archive names the picture.
-
-    Parameters
-    ----------
-    picture_id
-        Value of `id` in `captions.jsonl`.
-
-    Returns
-    -------
-    str
-        A number without leading zeros; any other id unchanged.
-
-    """
-    return clean_number(picture_id) if picture_id.isdigit() else picture_id
+    return {without_zeros(str(row["id"])): press_picture(row) for row in rows if row.get("id")}
 
 
 def press_picture(row: Mapping[str, Any]) -> PressPicture:

@@ -15,7 +15,7 @@ from hubbleclip.archives.stsci.parsers import ProposalText, clean_proposal_text
 from hubbleclip.core.errors import SettingsError
 from hubbleclip.core.io import sha256_bytes
 from hubbleclip.core.records import Proposal
-from hubbleclip.core.text_cleaning import clean_number
+from hubbleclip.core.text_cleaning import clean_number, without_zeros
 
 
 def read_proposal_rows(path: Path) -> dict[tuple[str, str], ProposalText]:
@@ -105,14 +105,8 @@ def _text(row: dict[str, Any], *keys: str) -> str:
 
 def _proposal_of(row: dict[str, Any]) -> ProposalText:
     """Convert one row of the file to a proposal text with cleaned fields."""
-    # "hst:13937" and "13937" name the same proposal
-    number = clean_number(_text(row, "proposal_id", "number").rpartition(":")[2]) or _picture_name(row)
+    # "hst:13937" and "13937" name the same proposal; the `id` of a caption row is the picture's file name
+    number = clean_number(_text(row, "proposal_id", "number").rpartition(":")[2]) or without_zeros(_text(row, "id"))
     values = {name: _text(row, name) for name in ("cycle", "proposal_type", "category", "title", "pi")}
     text = clean_proposal_text(values | {"abstract": _text(row, "abstract", "caption")})
     return replace(text, number=number)
-
-
-def _picture_name(row: dict[str, Any]) -> str:
-    """Return the `id` of a caption row. It is the picture's file name, which is used as the proposal number."""
-    name = _text(row, "id")
-    return clean_number(name) if name.isdigit() else name

@@ -24,7 +24,7 @@ from hubbleclip.core.io import sha256_bytes, sha256_file
 from hubbleclip.core.layout import Layout
 from hubbleclip.core.process_local import ProcessLocal
 from hubbleclip.core.records import HEADER_SOURCE, Observation, Product, Proposal, Rejection
-from hubbleclip.core.text_cleaning import clean_number
+from hubbleclip.core.text_cleaning import without_zeros
 from hubbleclip.fits.keywords import FileFacts, read_facts
 
 LOG = logging.getLogger(__name__)
@@ -255,7 +255,7 @@ class LocalArchive(ProcessLocal):
 
     def _proposal(self, proposal_id: str, facts: FileFacts) -> Proposal:
         """Merge a proposal's row in the proposals file with the header of a file. The row takes precedence."""
-        number = clean_number(facts.number) if facts.number.isdigit() else facts.number
+        number = without_zeros(facts.number)
         # a row of the proposals file without a mission applies to every mission
         row = self.rows.get((facts.mission, number)) or self.rows.get(("", number))
         text = row or ProposalText(number=number)

@@ -165,6 +165,23 @@ def clean_number(text: str | None) -> str:
     return (match[0].lstrip("0") or "0") if match and len(match[0]) <= 9 else ""
 
 
+def without_zeros(name: str) -> str:
+    """Remove the leading zeros of a name that is a number, so that "05397" and "5397" are one name.
+
+    Parameters
+    ----------
+    name
+        Number of a proposal, or name of a picture.
+
+    Returns
+    -------
+    str
+        The number; a name that is no number unchanged.
+
+    """
+    return name.lstrip("0") or "0" if re.fullmatch("[0-9]+", name) else name
+
+
 def clean_cycle(text: str | None) -> int | None:
     """Extract the number of an observing cycle.
 

@@ -33,14 +33,19 @@ CORNERS_AND_CENTRE = ((0, 0), (0, 1), (1, 1), (1, 0), (0.5, 0.5))
 """Positions (y, x) of a tile's corners and centre, in sides of the tile from the outer corner of its first pixel."""
 SIP_TERM = re.compile(r"[AB]P?_(\d)_(\d)$")
 """Matches the keyword of a SIP coefficient. The two digits are the powers of the pixel offsets in x and y."""
+SIP_ORDERS = ("A_ORDER", "B_ORDER", "AP_ORDER", "BP_ORDER")
+MAX_SIP_ORDER = 9
+"""Largest order of the SIP convention. astropy would look for every coefficient of a larger one, for minutes."""
 DATES = ("DATE-OBS", "MJD-OBS", "MJDREF")
 """Cards that astropy adds to a WCS header although they do not describe the geometry."""
 VALUE_CHARACTERS = 20
 """Width of the field for a number in a FITS card, in characters."""
 CARD_PLACEHOLDER = "\0"
 """Character that marks the position of a card that differs between tiles. It occurs in no header."""
-BAD_WCS = (ValueError, KeyError, TypeError, AttributeError, IndexError, OSError, MemoryError, OverflowError)
-"""Exceptions that astropy raises for inconsistent headers. Its WcsError is a subclass of ValueError."""
+BAD_WCS = (ValueError, LookupError, TypeError, AttributeError, OSError, MemoryError, OverflowError, UnboundLocalError)
+"""Exceptions that astropy raises for inconsistent headers. Its WcsError is a subclass of ValueError, and it raises
+UnboundLocalError for a polynomial D2IM correction.
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,6 +85,8 @@ def read_wcs(hdus: pyfits.HDUList, extension: int, plane: int) -> WCS | None:
     header = hdus[extension].header
     cards = pyfits.Header([card for card in header.cards if WCS_CARD.match(card.keyword)])
     cards["NAXIS"] = 2
+    if any(cards.get(key, 0) not in range(MAX_SIP_ORDER + 1) for key in SIP_ORDERS):
+        return None
     if plane:
         try:
             cards = _plane_header(hdus, cards, plane)

@@ -128,3 +128,10 @@ def test_a_nonsensical_header_ends_in_a_file_or_a_typed_error(
     except HubbleclipError:
         return
     assert file.size_bytes == len(FITS)
+
+
+def test_a_partial_response_with_huge_numbers_is_a_typed_error(mallory: Mallory, archive: MastArchive) -> None:
+    product = product_of(archive)
+    mallory.respond = send(FITS, 206, Content_Range=f"bytes 0-{len(FITS) - 1}/{'9' * 5000}")
+    with pytest.raises(DownloadError, match="Content-Range"):
+        archive.fetch_product(product)

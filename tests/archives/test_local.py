@@ -231,6 +231,17 @@ def test_a_picture_finds_its_caption_by_its_name(tmp_path: Path) -> None:
     assert (proposal.title, proposal.abstract) == ("Stellar cocoon", "A dying star.")
 
 
+def test_pictures_with_odd_numbers_as_names_find_their_own_captions(tmp_path: Path) -> None:
+    names = ["²", "³", "1234567890", "1234567891", "007"]
+    for name in names:
+        (tmp_path / f"{name}.jpg").write_bytes(b"any")
+    rows = [{"id": name, "title": f"Picture {name}", "caption": f"Text of {name}."} for name in names]
+    (tmp_path / "captions.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    archive = local(tmp_path, products="preview", proposals_file=tmp_path / "captions.jsonl")
+    proposals, _ = archive.fetch_proposals(names)
+    assert [one.abstract for one in proposals] == [f"Text of {name}." for name in names]
+
+
 WORDS = ("funpack", "bunzip2", "with tar", "ends in .fits", "ends in .jpg", "archive.products", "ends in none of .fits")
 
 

@@ -95,6 +95,8 @@ FAILURES: dict[str, tuple[type[ArchiveError], int, bytes | None]] = {
     "JSON of another form": (BadJsonError, 200, b'{"status": "COMPLETE"}'),
     "a list": (BadJsonError, 200, b"[1, 2]"),
     "no paging": (BadJsonError, 200, table(ROWS, paging=None)),
+    "fewer rows than none": (BadJsonError, 200, table([], -4)),
+    "more rows than a number holds": (BadJsonError, 200, table(ROWS, 10**400)),
     "no body": (EmptyResultError, 200, b""),
     "no rows of four": (EmptyResultError, 200, table([], 4)),
     "three rows of four": (PartialResultError, 200, table(ROWS[:3], 4)),
@@ -151,8 +153,10 @@ def test_rows_of_one_observation_are_its_planes_unless_their_objid_is_repeated(
 
 
 @pytest.mark.parametrize(
-    "rows", [[{"Column1": None}], [{"Column1": "many"}], [{"Column1": 1}, {"Column1": 1}], [{}], []]
-)
+    "rows",
+    [[{"Column1": None}], [{"Column1": "many"}], [{"Column1": "²"}], [{"Column1": "9" * 5000}], [{"Column1": -1}],
+     [{"Column1": 1}, {"Column1": 1}], [{}], []],
+)  # fmt: skip
 def test_a_count_that_is_none_is_an_error(server: Server, mast: MastClient, rows: list[dict[str, Any]]) -> None:
     server.answerer = lambda _: (200, table(rows))
     with pytest.raises(ArchiveError):

@@ -96,7 +96,11 @@ def test_a_page_that_lacks_rows_is_refused() -> None:
     assert read_search({"totalResults": 3, "results": [{}]}, {"limit": 2, "offset": 2}).total == 3
 
 
-@pytest.mark.parametrize("body", [{}, {"totalResults": "3", "results": []}, {"totalResults": 1, "results": [1]}])
+@pytest.mark.parametrize(
+    "body",
+    [{}, {"totalResults": "3", "results": []}, {"totalResults": -3, "results": []}, {"totalResults": 10**400, "results": []},
+     {"totalResults": 1, "results": [1]}],
+)  # fmt: skip
 def test_a_body_of_another_form_is_damaged(body: dict[str, object]) -> None:
     with pytest.raises(DamagedError, match="no totalResults or no results"):
         read_search(body, {"limit": 10, "offset": 0})

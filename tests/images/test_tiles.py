@@ -24,7 +24,7 @@ from hubbleclip.images.encode import decode_png
 from hubbleclip.images.reader import read_science_images
 from hubbleclip.images.stretch import apply_stretch
 from hubbleclip.images.tiling import cut_tiles, plan_grid, tile_file, to_tile_record
-from hubbleclip.images.wcs import tile_geometries
+from hubbleclip.images.wcs import read_wcs, tile_geometries
 
 SHA = "ab" * 32
 SETTINGS = TileSettings(views=("native",))
@@ -176,6 +176,22 @@ def test_lookup_distortion_is_met_within_a_tenth_of_a_pixel(tmp_path):
     np.testing.assert_allclose([tile.geometry.ra_deg, tile.geometry.dec_deg], [ra, dec], atol=1e-9)
     own = WCS(fits.Header.fromstring(tile.geometry.wcs, sep="\n"))
     np.testing.assert_allclose(own.all_world2pix(ra, dec, 0), 255.5, atol=0.1)
+
+
+@pytest.mark.parametrize(
+    ("cards", "is_found"),
+    [
+        ({"D2IMDIS1": "Polynomial"}, True),
+        ({"CPDIS1": "Lookup"}, True),
+        ({"A_ORDER": 30_000, "B_ORDER": 30_000}, False),
+        ({"A_ORDER": "two", "B_ORDER": 2}, False),
+    ],
+)
+def test_a_distortion_that_astropy_cannot_read_is_no_failure(cards, is_found):
+    header = wcs_header((100, 100))
+    header.update(cards)
+    hdus = fits.HDUList([fits.PrimaryHDU(), fits.ImageHDU(np.zeros((100, 100), np.float32), header)])
+    assert (read_wcs(hdus, 1, 0) is not None) == is_found
 
 
 @pytest.mark.parametrize("equinox", [None, 2000.0, 1950.0])

@@ -268,6 +268,11 @@ def test_an_invalid_plan_is_a_one_line_error(tmp_path: Path, text: str | None, m
     assert "\n" not in str(caught.value)
 
 
+def test_a_seed_of_another_alphabet_is_no_number() -> None:
+    with pytest.raises(SettingsError, match="storm:²"):
+        read_plan("storm:²")
+
+
 def test_a_restarted_server_uses_the_same_port() -> None:
     statuses = Counter[int]()
     with restarting_simulator(SKY, waits_s=(0.2, 0.2), down_s=0.3) as archive:

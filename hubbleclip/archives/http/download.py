@@ -53,7 +53,7 @@ HASH = re.compile(r"[0-9a-f]{32,}")
 """Pattern of an ETag that is a hash of the content. Other ETags may be equal for different files: nginx, for example,
 makes ETags from the modification time and the size.
 """
-CONTENT_RANGE = re.compile(r"bytes (\d+)-\d+/(\d+)")
+CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,18})-[0-9]+/([0-9]{1,18})")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

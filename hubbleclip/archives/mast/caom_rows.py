@@ -74,6 +74,24 @@ def plain_value(value: Any) -> Any:
     return None if isinstance(value, int) and value == MISSING else value
 
 
+def whole_number(value: Any) -> int | None:
+    """Convert a number of rows or bytes to int.
+
+    Parameters
+    ----------
+    value
+        Value of any type, such as 12 or " 12 ".
+
+    Returns
+    -------
+    int or None
+        A whole number of at most 18 digits; None for anything else, such as True, -1 or "²".
+
+    """
+    text = str(value).strip()
+    return int(text) if re.fullmatch(r"[0-9]{1,18}", text) else None
+
+
 def plane_key(row: Row) -> tuple[str, str]:
     """Return the key of a row of MAST's observation table.
 

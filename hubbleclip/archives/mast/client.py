@@ -25,7 +25,7 @@ import requests
 from hubbleclip.archives.http.body_limits import expecting_rows
 from hubbleclip.archives.http.client import Transport, to_archive_error
 from hubbleclip.archives.http.response_errors import DamagedError, ResponseError
-from hubbleclip.archives.mast.caom_rows import plane_key
+from hubbleclip.archives.mast.caom_rows import plane_key, whole_number
 from hubbleclip.core.errors import (
     ArchiveBusyError,
     ArchiveError,
@@ -231,9 +231,10 @@ class MastClient:
         """
         params = {"columns": "COUNT_BIG(*)", "filters": filters_of(criteria)}
         rows = self._query(OBSERVATIONS, params, keys=("Column1",), pagesize=1).rows
-        if len(rows) != 1 or not str(rows[0]["Column1"]).isdigit():
+        num = whole_number(rows[0]["Column1"]) if len(rows) == 1 else None
+        if num is None:
             raise BadJsonError(f"{urlsplit(self.url).netloc}: the response to a count is not a number: try again later")
-        return int(rows[0]["Column1"])
+        return num
 
     def observations(self, criteria: Criteria, *, page: int, page_size: int, tries: int = 0) -> ResultPage:
         """Request one page of the observations that meet all criteria.
@@ -490,7 +491,8 @@ def _table(body: bytes) -> dict[str, Any]:
             words = str(table.get("msg") or "an error without a message")
             raise DamagedError(words, "timeout" if "time" in words.lower() and "out" in words.lower() else "error")
         is_whole = table["status"] == "COMPLETE" and all(isinstance(row, dict) for row in table["data"])
-        if is_whole and isinstance(table["paging"]["rowsFiltered"], int):
+        total = table["paging"]["rowsFiltered"]
+        if is_whole and isinstance(total, int) and whole_number(total) is not None:
             return dict(table)
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise _unreadable(body.decode(errors="replace")) from error

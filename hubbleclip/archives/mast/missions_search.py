@@ -19,6 +19,7 @@ import requests
 from hubbleclip.archives.http.body_limits import expecting_rows, parse_json
 from hubbleclip.archives.http.client import Transport
 from hubbleclip.archives.http.response_errors import DamagedError
+from hubbleclip.archives.mast.caom_rows import whole_number
 from hubbleclip.archives.mast.client import CONTINUOUS, TIMEOUT_STATUS, Criteria, MastClient, ResultPage, Row
 from hubbleclip.core.errors import SettingsError
 from hubbleclip.core.records import Observation
@@ -147,7 +148,8 @@ def read_search(body: Mapping[str, Any], params: Mapping[str, Any]) -> ResultPag
 
     """
     total, rows = body.get("totalResults"), body.get("results")
-    if not isinstance(total, int) or not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+    is_count = isinstance(total, int) and whole_number(total) is not None
+    if not is_count or not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
         raise DamagedError("the response has no totalResults or no results", "bad_json")
     if params.get("count_only"):
         return ResultPage(rows=[], total=total)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from hubbleclip.archives.base import proposal_id_of
-from hubbleclip.archives.mast.caom_rows import plain_row
+from hubbleclip.archives.mast.caom_rows import plain_row, whole_number
 from hubbleclip.core.records import Observation
 from hubbleclip.missions.base import Mission, ProductRanking
 
@@ -205,13 +205,13 @@ def _candidate(plain: Row, name: str, origin: str, kind: str, ranking: ProductRa
     """Make a candidate from a normalised row; None if the ranking does not list the file's origin and kind."""
     if "dataURI" not in plain or (origin, kind) not in ranking.order:
         return None
-    size = _number(plain.get("size")) or None
+    size = whole_number(plain.get("size")) or None
     stem = name.rpartition("_")[0]
     parsed = ranking.parse(stem)
     number = plain.get("proposal_id") or (parsed[1].groupdict().get("proposal") if parsed else None) or ""
     return Candidate(
         # `parent_obsid` is 0 or missing in some responses; `obsID` then names the observation of the product.
-        obsid=_number(plain.get("parent_obsid")) or _number(plain.get("obsID")),
+        obsid=whole_number(plain.get("parent_obsid")) or whole_number(plain.get("obsID")),
         owner=str(plain.get("obs_id", "")).casefold(),
         uri=str(plain["dataURI"]),
         file_name=name,
@@ -237,9 +237,3 @@ def _suffix(file_name: str) -> str:
     """Return the kind of file at the end of a file's name, such as `drz`, `flt` or `i2d`; "" if there is none."""
     match = SUFFIX.search(file_name.lower())
     return match[1] if match else ""
-
-
-def _number(value: Any) -> int | None:
-    """Convert a whole number of at most 18 digits to int; return None for anything else."""
-    text = str(value).strip()
-    return int(text) if re.fullmatch(r"[0-9]{1,18}", text) else None

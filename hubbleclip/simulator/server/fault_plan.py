@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -121,7 +122,7 @@ def read_plan(text: str) -> FaultPlan:
 
     """
     name, _, seed = text.partition(":")
-    if name in NAMED_PLANS and (not seed or seed.isdigit()):
+    if name in NAMED_PLANS and re.fullmatch(r"[0-9]{0,18}", seed):
         return NAMED_PLANS[name](int(seed or 0))
     try:
         return FaultPlan.model_validate_json(Path(text).read_bytes())
