@@ -11,7 +11,6 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
 from operator import itemgetter
 from pathlib import Path
 
@@ -307,13 +306,15 @@ def packed_size_bytes(sample: Sample, sidecar_bytes: int, png_bytes: int) -> int
     return sum(map(member_size_bytes, lengths))
 
 
-def read_intact_png(sample: Sample, read_png: ReadPng) -> bytes | None:
-    """Read a tile's encoded image and compare its hash with the hash in the sample.
+def read_intact_png(tile_id: str, png_sha256: str, read_png: ReadPng) -> bytes | None:
+    """Read a tile's encoded image and check its hash.
 
     Parameters
     ----------
-    sample
-        Sample of the tile; `tile_id` and `png_sha256` are used.
+    tile_id
+        Id of the tile.
+    png_sha256
+        Hash of the image, as recorded when the tile was cut.
     read_png
         Function that takes a tile id and returns the encoded image.
 
@@ -324,12 +325,12 @@ def read_intact_png(sample: Sample, read_png: ReadPng) -> bytes | None:
 
     """
     try:
-        png = read_png(sample.tile_id)
+        png = read_png(tile_id)
     except OSError as error:
         if error.errno in EXHAUSTED_ERRNOS:
             raise
         return None
-    return png if sha256_bytes(png) == sample.png_sha256 else None
+    return png if sha256_bytes(png) == png_sha256 else None
 
 
 def write_tar(
@@ -365,9 +366,12 @@ def write_tar(
     writes.
 
     """
-    read = partial(read_intact_png, read_png=read_png)
     digest, size_bytes, extents = hashlib.sha256(), 0, {}
     damaged = []
+
+    def read(sample: Sample) -> bytes | None:
+        return read_intact_png(sample.tile_id, sample.png_sha256, read_png)
+
     with atomic_write(path) as temporary, temporary.open("wb") as tar, ThreadPoolExecutor(READER_THREADS) as pool:
         for sample, image in zip(samples, ahead(pool, read, samples, TILES_PREFETCHED), strict=True):
             if image is None:

@@ -6,7 +6,7 @@ import logging
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,12 +15,11 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from hubbleclip.archives.base import reject
 from hubbleclip.catalog.migrations import read_sql
-from hubbleclip.config.settings import IndexSettings, Settings
+from hubbleclip.config.settings import Settings
 from hubbleclip.core.errors import EvaluationError
 from hubbleclip.core.layout import Layout
-from hubbleclip.core.records import Rejection
+from hubbleclip.dataset.shard_writer import read_intact_png
 from hubbleclip.pipeline.engine.batches import batches, run_batches
 from hubbleclip.pipeline.engine.connections import Batch
 from hubbleclip.pipeline.engine.execution import PLAIN, Execution
@@ -28,6 +27,7 @@ from hubbleclip.pipeline.engine.parallel_work import MADE
 from hubbleclip.pipeline.engine.stage import Stage, layout_of, open_stage
 from hubbleclip.pipeline.promotion import promoted, read_promoted
 from hubbleclip.pipeline.remote_store import local_files, pull_folder, push_folder
+from hubbleclip.pipeline.tiles.damaged_tiles import forget_damaged, read_tile
 from hubbleclip.search.current import CurrentIndex, open_store, write_current
 from hubbleclip.search.embedding import QueryModel
 from hubbleclip.search.feature_map import make_map, remove_other_maps, write_map
@@ -39,12 +39,20 @@ MODEL_LOCK = threading.Lock()
 NO_RUN = "no run is promoted yet: run `hubbleclip pipeline` first"
 
 
+class StoredTile(NamedTuple):
+    """Id of a tile, path of its image in the form in which the catalog stores it, and hash of the image."""
+
+    tile_id: str
+    path: str
+    png_sha256: str
+
+
 @dataclass(frozen=True, slots=True)
 class NumberedTiles:
-    """A batch of tiles, its position among the batches, and ids and stored paths of the tiles."""
+    """A batch of tiles, and its position among the batches."""
 
     number: int
-    tiles: Sequence[tuple[str, str]]
+    tiles: Sequence[StoredTile]
 
     def __len__(self) -> int:
         """Return the number of tiles."""
@@ -52,11 +60,12 @@ class NumberedTiles:
 
 
 class EmbeddedTiles(NamedTuple):
-    """Features (n, d) of the readable tiles of a batch."""
+    """Features (n, d) of the intact tiles of a batch, and ids of the tiles whose images are missing or damaged."""
 
     number: int
     tile_ids: list[str]
     feat_nd: npt.NDArray[np.float32]
+    damaged: list[str]
 
 
 def index(settings: Settings, execution: Execution = PLAIN) -> None:
@@ -138,12 +147,12 @@ def embed_pending(stage: Stage, store: VectorStore, run_dir: Path) -> None:
     appender = Appender(store, settings.index.append_rows)
     run_batches(
         stage, "index-tiles", embed_batch, numbered, run_dir, settings.evaluation.precision, stage.layout,
-        settings.index, total=len(pending), write=appender.write,
+        total=len(pending), write=appender.write,
     )  # fmt: skip
     appender.flush()
 
 
-def pending_tiles(stage: Stage, known: pa.Array) -> list[tuple[str, str]]:
+def pending_tiles(stage: Stage, known: pa.Array) -> list[StoredTile]:
     """List the current tiles that are not in an index.
 
     Parameters
@@ -155,17 +164,18 @@ def pending_tiles(stage: Stage, known: pa.Array) -> list[tuple[str, str]]:
 
     Returns
     -------
-    list of (str, str)
-        Tile id and stored path of each tile, in order of tile id.
+    list of StoredTile
+        The tiles, in order of tile id.
 
     """
-    sql = f"SELECT tile_id, path FROM ({read_sql('current_tiles')}) ORDER BY tile_id"  # noqa: S608 - a file of the package
+    columns = ", ".join(StoredTile._fields)
+    sql = f"SELECT {columns} FROM ({read_sql('current_tiles')}) ORDER BY tile_id"  # noqa: S608 - a file of the package
     current = stage.catalog.query(sql, {"settings_digest": stage.settings.tiles.digest()})
     new = current.filter(pc.invert(pc.is_in(current["tile_id"].cast(known.type), value_set=known)))
-    return list(zip(new["tile_id"].to_pylist(), new["path"].to_pylist(), strict=True))
+    return list(map(StoredTile, *(new[name].to_pylist() for name in StoredTile._fields)))
 
 
-def embed_batch(batch: NumberedTiles, run_dir: Path, precision: str, layout: Layout, settings: IndexSettings) -> Batch:
+def embed_batch(batch: NumberedTiles, run_dir: Path, precision: str, layout: Layout) -> Batch:
     """Embed the tiles of a batch.
 
     Parameters
@@ -178,34 +188,26 @@ def embed_batch(batch: NumberedTiles, run_dir: Path, precision: str, layout: Lay
         Setting `evaluation.precision`.
     layout
         Paths of the profile's files and folders.
-    settings
-        Settings of the index.
 
     Returns
     -------
     dict
-        `made`, the number and the features of the batch, and `rejection`, a row for each tile that cannot be read.
+        An `EmbeddedTiles` under the key `made`.
 
     """
     pull_folder(layout, run_dir)  # a worker on another machine may not have it
     with MODEL_LOCK:
         model = _model(run_dir, precision)
-    read: list[str] = []
-    images, rejections = [], []
-    with local_files(layout, [path for _, path in batch.tiles]):
-        for tile_id, path in batch.tiles:
-            try:
-                images.append(model.decode(layout.absolute(path).read_bytes()))
-                read.append(tile_id)
-            except (OSError, SyntaxError, ValueError) as error:  # Pillow raises any of these for a damaged file
-                rejections.append(_rejected(tile_id, error, settings))
-    return {MADE: [EmbeddedTiles(batch.number, read, model.embed_images(images))], "rejection": rejections}
-
-
-def _rejected(tile_id: str, error: Exception, settings: IndexSettings) -> Rejection:
-    reason = "no_file" if isinstance(error, FileNotFoundError) else "unreadable"
-    detail = " ".join(str(error).split())
-    return reject("tile", tile_id, "index", reason=reason, detail=detail, settings_digest=settings.digest())
+    images, intact, damaged = [], list[str](), list[str]()
+    with local_files(layout, [tile.path for tile in batch.tiles]):
+        for tile in batch.tiles:
+            image = read_intact_png(tile.tile_id, tile.png_sha256, partial(read_tile, layout))
+            if image is None:
+                damaged.append(tile.tile_id)
+            else:
+                images.append(model.decode(image))
+                intact.append(tile.tile_id)
+    return {MADE: [EmbeddedTiles(batch.number, intact, model.embed_images(images), damaged)]}
 
 
 @lru_cache(2)
@@ -228,7 +230,7 @@ class Appender:
     ready: list[EmbeddedTiles] = field(default_factory=list)
 
     def write(self, stage: Stage, batch: dict[str, list[Any]]) -> None:
-        """Take the features of a batch, and write the rejections to the catalog.
+        """Take the features of a batch, and make the products of damaged tiles pending again.
 
         Parameters
         ----------
@@ -238,9 +240,9 @@ class Appender:
             What `embed_batch` returned.
 
         """
-        (made,) = batch.pop(MADE)
-        if batch["rejection"]:
-            stage.catalog.upsert(batch)
+        (made,) = batch[MADE]
+        if made.damaged:
+            forget_damaged(stage, made.damaged)
         self.waiting[made.number] = made
         while self.next_number in self.waiting:
             self.ready.append(self.waiting.pop(self.next_number))

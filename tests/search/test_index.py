@@ -9,6 +9,7 @@ from search_site import NOW, add_tiles, promote, settings_of, tile_id_of
 from small_dataset import build
 
 from hubbleclip.catalog.catalog import read_catalog
+from hubbleclip.catalog.pending import pending_tiles
 from hubbleclip.config.settings import Settings
 from hubbleclip.core.errors import EvaluationError, HubbleclipError
 from hubbleclip.core.layout import Layout
@@ -55,7 +56,9 @@ def test_a_second_run_changes_no_file_and_new_tiles_alone_are_embedded(
     seen: list[str] = []
     embed = stage.embed_batch
     monkeypatch.setattr(
-        stage, "embed_batch", lambda batch, *args: seen.extend(one for one, _ in batch.tiles) or embed(batch, *args)
+        stage,
+        "embed_batch",
+        lambda batch, *args: seen.extend(one.tile_id for one in batch.tiles) or embed(batch, *args),
     )
     stage.index(own_site)
     assert sorted(seen) == sorted(tile_id_of(proposal, number) for proposal in range(2) for number in (6, 7))
@@ -106,25 +109,29 @@ def test_the_rows_of_an_append_do_not_depend_on_which_batch_ends_first(tmp_path:
     for number in order:
         num_tiles = 3 - number % 2
         tile_ids = [f"{number}-{position}" for position in range(num_tiles)]
-        made = stage.EmbeddedTiles(number, tile_ids, np.eye(num_tiles, 8, dtype=np.float32))
-        appender.write(None, {stage.MADE: [made], "rejection": []})
+        made = stage.EmbeddedTiles(number, tile_ids, np.eye(num_tiles, 8, dtype=np.float32), [])
+        appender.write(None, {stage.MADE: [made]})
     appender.flush()
     assert store.tile_ids.to_pylist() == sorted(store.tile_ids.to_pylist())
     names = ["rows-000000000-000000008", "rows-000000008-000000010"]  # appends of 3, 2, 3 and 2 rows
     assert sorted(path.stem for path in tmp_path.glob("*.f16")) == names
 
 
-def test_a_tile_that_cannot_be_read_is_rejected_and_the_rest_is_indexed(own_site: Settings) -> None:
+def test_damaged_tiles_are_not_indexed_and_their_products_are_pending_again(
+    own_site: Settings, caplog: pytest.LogCaptureFixture
+) -> None:
     layout = Layout(own_site.root)
     layout.tile(tile_id_of(0, 0)).write_bytes(b"no picture")
     layout.tile(tile_id_of(0, 1)).unlink()
+    layout.tile(tile_id_of(0, 2)).write_bytes(layout.tile(tile_id_of(0, 3)).read_bytes())
     stage.index(own_site)
-    assert len(opened(own_site)[1].tile_ids) == 46
+    assert len(opened(own_site)[1].tile_ids) == 45
     with read_catalog(layout) as catalog:
-        rejected = catalog.rows("SELECT entity_id, reason FROM rejection WHERE stage = 'index'")
-    assert {row["entity_id"]: row["reason"] for row in rejected} == {
-        tile_id_of(0, 0): "unreadable", tile_id_of(0, 1): "no_file",
-    }  # fmt: skip
+        assert sorted(pending_tiles(catalog, own_site)) == ["mast:0-0", "mast:0-1", "mast:0-2"]
+    assert "3 tiles are rejected" in caplog.text
+    add_tiles(own_site, range(1), range(3))  # cut again
+    stage.index(own_site)
+    assert len(opened(own_site)[1].tile_ids) == 48
 
 
 def test_a_newly_promoted_model_gets_an_index_of_its_own(own_site: Settings, tmp_path: Path) -> None:

@@ -31,6 +31,7 @@ from hubbleclip.pipeline.ingest.receive import date_of
 from hubbleclip.pipeline.remote_store import local_files, pull_datasets, push_folder
 from hubbleclip.pipeline.shards.splitting import read_material, report_splits, split_tiles
 from hubbleclip.pipeline.status import NEWEST_DATASET
+from hubbleclip.pipeline.tiles.damaged_tiles import forget_damaged, read_tile
 
 log = logging.getLogger("hubbleclip.pipeline")
 TOO_EARLY = """
@@ -99,25 +100,6 @@ def newest_release(material: Material, samples: Iterable[Sample]) -> date | None
     released = (material.observations[sample.obs_id].released_mjd for sample in samples)
     days = [mjd for mjd in released if mjd is not None]
     return date_of(math.floor(max(days))) if days else None
-
-
-def read_tile(layout: Layout, tile_id: str) -> bytes:
-    """Read the encoded image of a tile.
-
-    Parameters
-    ----------
-    layout
-        Paths of the profile's files and folders.
-    tile_id
-        Id of the tile.
-
-    Returns
-    -------
-    bytes
-        Content of the PNG or JPEG file.
-
-    """
-    return layout.existing_tile(tile_id).read_bytes()
 
 
 def size_of(tile: Tile, layout: Layout) -> int:
@@ -218,11 +200,7 @@ def pack_intact(
         return pack_dataset(stage, material, samples, assignments)
     except TileFileError as error:
         damaged = frozenset(error.tile_ids)
-    stage.catalog.run("forget_tiles", tile_ids=sorted(damaged))
-    log.warning(
-        "shards: %d tiles are rejected, because their images are missing or damaged: "
-        "the next `hubbleclip dataset` cuts their products again", len(damaged),
-    )  # fmt: skip
+    forget_damaged(stage, damaged)
     material = replace(material, tiles=[tile for tile in material.tiles if tile.tile_id not in damaged])
     return pack_intact(stage, material, [s for s in samples if s.tile_id not in damaged], assignments)
 
