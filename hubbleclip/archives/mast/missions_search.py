@@ -148,8 +148,12 @@ def read_search(body: Mapping[str, Any], params: Mapping[str, Any]) -> ResultPag
 
     """
     total, rows = body.get("totalResults"), body.get("results")
-    is_count = isinstance(total, int) and whole_number(total) is not None
-    if not is_count or not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+    if (
+        not isinstance(total, int)
+        or whole_number(total) is None
+        or not isinstance(rows, list)
+        or not all(isinstance(row, dict) for row in rows)
+    ):
         raise DamagedError("the response has no totalResults or no results", "bad_json")
     if params.get("count_only"):
         return ResultPage(rows=[], total=total)
