@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 
@@ -15,6 +15,13 @@ from hubbleclip.core.records import Product
 
 BATCHES_PER_READ = 64
 """Number of batches that one query reads from the catalog."""
+
+
+class Query(NamedTuple):
+    """SQL of a query for pending items, and its parameters."""
+
+    sql: str
+    parameters: dict[str, Any]
 
 
 def to_records(record: Callable[..., object], rows: Sequence[Mapping[str, Any]]) -> list[Any]:
@@ -54,10 +61,15 @@ def pending_products(catalog: Catalog, settings: ArchiveSettings) -> list[dict[s
         of all known observations.
 
     """
-    return catalog.named_query(
-        "pending_products", settings_digest=settings.digest(), again=settings.from_raw, days=settings.relist_days,
-        now=datetime.now(UTC),
-    )  # fmt: skip
+    return catalog.rows(*_products_query(settings))
+
+
+def _products_query(settings: ArchiveSettings) -> Query:
+    parameters = {
+        "settings_digest": settings.digest(), "again": settings.from_raw, "days": settings.relist_days,
+        "now": datetime.now(UTC),
+    }  # fmt: skip
+    return Query(read_sql("pending_products"), parameters)
 
 
 def pending_proposals(catalog: Catalog, settings: ArchiveSettings, *, again: bool = False) -> dict[str, bool]:
@@ -79,8 +91,12 @@ def pending_proposals(catalog: Catalog, settings: ArchiveSettings, *, again: boo
         `relist_days`, in a night of its own.
 
     """
+    return {row["proposal_id"]: row["is_stale"] for row in catalog.rows(*_proposals_query(settings, again=again))}
+
+
+def _proposals_query(settings: ArchiveSettings, *, again: bool = False) -> Query:
     parameters = {"again": again or settings.from_raw, "days": settings.relist_days, "now": datetime.now(UTC)}
-    return {row["proposal_id"]: row["is_stale"] for row in catalog.named_query("pending_proposals", **parameters)}
+    return Query(read_sql("pending_proposals"), parameters)
 
 
 def pending_captions(catalog: Catalog, settings: CaptionSettings, writer: str) -> list[dict[str, Any]]:
@@ -101,10 +117,12 @@ def pending_captions(catalog: Catalog, settings: CaptionSettings, writer: str) -
         The fields of a `SourceText`, sorted by the hash of the abstract.
 
     """
-    if not writer:
-        return []
+    return catalog.rows(*_captions_query(settings, writer)) if writer else []
+
+
+def _captions_query(settings: CaptionSettings, writer: str) -> Query:
     parameters = {"writer": writer, "settings_digest": settings.digest(), "now": datetime.now(UTC)}
-    return catalog.named_query("pending_captions", **parameters)
+    return Query(read_sql("pending_captions"), parameters)
 
 
 def pending_fetch(catalog: Catalog, settings: Settings) -> list[str]:
@@ -123,10 +141,15 @@ def pending_fetch(catalog: Catalog, settings: Settings) -> list[str]:
         URIs of the products, ordered by proposal.
 
     """
-    if not settings.fetch.files or settings.archive.from_raw:
-        return []
-    parameters = {"tile_settings": settings.tiles.digest(), "now": datetime.now(UTC)}
-    return uri_column(catalog.query(read_sql("pending_fetch"), parameters))
+    return uri_column(catalog.query(*_fetch_query(settings))) if _fetches_files(settings) else []
+
+
+def _fetches_files(settings: Settings) -> bool:
+    return settings.fetch.files and not settings.archive.from_raw
+
+
+def _fetch_query(settings: Settings) -> Query:
+    return Query(read_sql("pending_fetch"), {"tile_settings": settings.tiles.digest(), "now": datetime.now(UTC)})
 
 
 def pending_tiles(catalog: Catalog, settings: Settings) -> list[str]:
@@ -147,9 +170,52 @@ def pending_tiles(catalog: Catalog, settings: Settings) -> list[str]:
         after it is cut.
 
     """
-    on_disk = uri_column(catalog.query(read_sql("pending_tiles"), {"settings_digest": settings.tiles.digest()}))
+    on_disk = uri_column(catalog.query(*_tiles_query(settings)))
     to_fetch = [] if settings.fetch.keep_fits else pending_fetch(catalog, settings)
     return list(dict.fromkeys([*to_fetch, *on_disk]))
+
+
+def _tiles_query(settings: Settings) -> Query:
+    return Query(read_sql("pending_tiles"), {"settings_digest": settings.tiles.digest()})
+
+
+def count_pending(catalog: Catalog, settings: Settings, writer: str) -> dict[str, int]:
+    """Count the pending items of the stages until `shards`. DuckDB counts them: there may be millions.
+
+    Parameters
+    ----------
+    catalog
+        Open catalog.
+    settings
+        All settings.
+    writer
+        Name of the writer of captions; nothing is pending in `captions` if it is empty.
+
+    Returns
+    -------
+    dict
+        Number of pending items by stage: observations in `products`, and items as listed by this module's functions in
+        the other stages.
+
+    """
+    fetch, tiles = _fetch_query(settings), _tiles_query(settings)
+    if _fetches_files(settings) and not settings.fetch.keep_fits:
+        tiles = Query(f"({fetch.sql}) UNION ({tiles.sql})", fetch.parameters | tiles.parameters)
+    counted = {
+        "products": _count(catalog, _products_query(settings.archive), "coalesce(sum(num), 0)::BIGINT"),
+        "proposals": _count(catalog, _proposals_query(settings.archive)),
+        "fetch": _count(catalog, fetch) if _fetches_files(settings) and settings.fetch.keep_fits else 0,
+        "tiles": _count(catalog, tiles),
+        "captions": _count(catalog, _captions_query(settings.captions, writer)) if writer else 0,
+    }
+    found = catalog.named_query("pending_counts", tile_settings=settings.tiles.digest())
+    return counted | {row["stage"]: row["num"] for row in found}
+
+
+def _count(catalog: Catalog, query: Query, number: str = "count(*)") -> int:
+    """Run an aggregate over the rows of a query."""
+    sql = f"SELECT {number} AS num FROM ({query.sql})"  # noqa: S608 - files of the package
+    return int(catalog.rows(sql, query.parameters)[0]["num"])
 
 
 def uri_column(rows: pa.Table) -> list[str]:

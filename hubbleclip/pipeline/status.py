@@ -11,13 +11,7 @@ from typing import Any
 
 from hubbleclip.captions.registry import writer_of
 from hubbleclip.catalog.catalog import Catalog, read_catalog
-from hubbleclip.catalog.pending import (
-    pending_captions,
-    pending_fetch,
-    pending_products,
-    pending_proposals,
-    pending_tiles,
-)
+from hubbleclip.catalog.pending import count_pending
 from hubbleclip.config.settings import Settings, SplitSettings
 from hubbleclip.core.layout import Layout
 from hubbleclip.core.reasons import reason_words
@@ -252,15 +246,7 @@ def pending(catalog: Catalog, layout: Layout, settings: Settings) -> dict[str, i
         Number of pending items by stage; a pending training or evaluation counts as one item.
 
     """
-    left = {
-        "products": sum(row["num"] for row in pending_products(catalog, settings.archive)),
-        "proposals": len(pending_proposals(catalog, settings.archive)),
-        "fetch": len(pending_fetch(catalog, settings)) if settings.fetch.keep_fits else 0,
-        "tiles": len(pending_tiles(catalog, settings)),
-        "captions": len(pending_captions(catalog, settings.captions, writer_of(settings.captions))),
-    }
-    counted = catalog.named_query("pending_counts", tile_settings=settings.tiles.digest())
-    left |= {row["stage"]: row["num"] for row in counted}
+    left = count_pending(catalog, settings, writer_of(settings.captions))
     digests = [row["digest"] for row in catalog.rows(NEWEST_DATASET)]
     wanted = settings_digest(settings.model, settings.train)
     trained = [find_run(layout.runs, digest, wanted) for digest in digests[:1]]

@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from valid_catalog import NOW, assignment, dataset, hex_of, product, tile
+from valid_catalog import NOW, assignment, dataset, hex_of, observation, product, tile
 
 from hubbleclip.catalog.catalog import writing_catalog
-from hubbleclip.config.settings import Settings, SplitSettings
+from hubbleclip.catalog.pending import count_pending, pending_fetch, pending_products, pending_proposals, pending_tiles
+from hubbleclip.config.settings import FetchSettings, Settings, SplitSettings
 from hubbleclip.core.layout import Layout
 from hubbleclip.core.records import Placement, Rejection
 from hubbleclip.pipeline.status import read_status, status_lines
+
+MANY_ROWS = (
+    """INSERT INTO observation SELECT o.* REPLACE (obs_id || i AS obs_id, proposal_id || i AS proposal_id)
+       FROM observation o, range(10_000) r(i)""",
+    "INSERT INTO product SELECT p.* REPLACE (uri || i AS uri) FROM product p, range(10_000) r(i)",
+)
 
 
 def test_the_largest_proposals_of_the_newest_dataset_are_shown(tmp_path: Path) -> None:
@@ -66,3 +74,26 @@ def test_reasons_are_words_with_numbers(tmp_path: Path) -> None:
     assert "rejected 1 in tiles: a calibration exposure (such as: the header marks a dark)" in lines
     assert "excluded 2 tiles: at most 3.0 arcsec from a tile of val or test" in lines
     assert "excluded 1 tiles: a proposal whose text now links it to a proposal of another split" in lines
+
+
+@pytest.mark.parametrize("keep_fits", [True, False])
+def test_pending_items_are_counted_without_a_row_of_each_in_memory(keep_fits: bool, tmp_path: Path) -> None:
+    settings = Settings(data=tmp_path, fetch=FetchSettings(keep_fits=keep_fits))
+    with writing_catalog(Layout(settings.root)) as catalog:
+        on_disk, to_fetch = product("mast:a"), product("mast:b", sha256=None, path=None)
+        catalog.upsert({"observation": [observation("o")], "product": [on_disk, to_fetch]})
+        for statement in MANY_ROWS:
+            catalog.connection.execute(statement)
+        listed = {
+            "products": sum(row["num"] for row in pending_products(catalog, settings.archive)),
+            "proposals": len(pending_proposals(catalog, settings.archive)),
+            "fetch": len(pending_fetch(catalog, settings)) if keep_fits else 0,
+            "tiles": len(pending_tiles(catalog, settings)),
+        }
+        tracemalloc.start()
+        counted = count_pending(catalog, settings, "")
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+    assert listed == {name: counted[name] for name in listed}
+    assert min(counted["products"], counted["tiles"]) > 10_000
+    assert peak < 300_000
