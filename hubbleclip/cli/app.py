@@ -22,7 +22,7 @@ from hubbleclip.cli.interrupts import ending_on_interrupt
 from hubbleclip.cli.listing import add_listings
 from hubbleclip.cli.live import start_logging
 from hubbleclip.cli.options import DatasetPlace, Json, Options, PairOptions, Port, RunId, Server, TileId
-from hubbleclip.cli.output import print_facts, print_json, print_line, print_rows
+from hubbleclip.cli.output import print_facts, print_json, print_line, print_rows, print_wrapped
 from hubbleclip.cli.query_output import TableFormat, print_query, write_query
 from hubbleclip.cli.running import import_experiment, redirect_caches, run_flow, run_in_process, should_poll_first
 from hubbleclip.cli.searching import SearchOptions
@@ -322,7 +322,7 @@ def print_status(settings: Settings) -> None:
     from hubbleclip.pipeline.status import read_status, status_lines
 
     for line in status_lines(read_status(settings)):
-        print_line(line)
+        print_wrapped(line)
 
 
 @app.command

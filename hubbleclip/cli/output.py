@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -15,6 +16,8 @@ from hubbleclip.core.printable import without_control
 
 PIPED_WIDTH = 100_000
 """Largest width of a table that is not printed to a terminal: an id that is cut or wrapped cannot be used."""
+LABEL = 9
+"""Width of the labels of `print_wrapped`, with the space after them."""
 console = Console(width=None if sys.stdout.isatty() else PIPED_WIDTH)
 
 
@@ -28,6 +31,25 @@ def print_line(text: str) -> None:
 
     """
     console.print(without_control(text), highlight=False, markup=False, soft_wrap=True)
+
+
+def print_wrapped(text: str) -> None:
+    """Print a label of up to `LABEL` characters and a text, which a terminal shows in a column beside the label.
+
+    Lines end between words. A path is not broken, so that it can be copied.
+
+    Parameters
+    ----------
+    text
+        Label and text in one line.
+
+    """
+    wrapped = textwrap.wrap(
+        without_control(text), console.width, subsequent_indent=" " * LABEL,
+        break_long_words=False, break_on_hyphens=False,
+    )  # fmt: skip
+    for line in wrapped:
+        print_line(line)
 
 
 def print_rows(rows: Sequence[Mapping[str, Any]]) -> None:

@@ -8,10 +8,11 @@ import sys
 from pathlib import Path
 
 from rich.panel import Panel
+from rich.table import Column, Table
 from rich.text import Text
 
 from hubbleclip.cli.options import Options
-from hubbleclip.cli.output import console, print_line
+from hubbleclip.cli.output import LABEL, console, print_line
 from hubbleclip.core.layout import Layout
 
 OPENERS = ("xdg-open", "open")
@@ -37,9 +38,10 @@ def print_summary(options: Options) -> None:
         for line in lines:
             print_line(line)
         return
-    console.print(
-        Panel(Text("\n".join(lines), overflow="fold"), title=f"hubbleclip, profile {options.profile}", expand=False)
-    )
+    box = Table.grid("", Column(overflow="fold"))
+    for line in lines:
+        box.add_row(line[:LABEL], Text(line[LABEL:]))
+    console.print(Panel(box, title=f"hubbleclip, profile {options.profile}", expand=False))
 
 
 def summary_lines(result: dict[str, str], options: Options) -> list[str]:

@@ -68,9 +68,11 @@ def test_the_end_is_a_box_on_a_terminal_and_lines_elsewhere(
     summary.print_summary(Options(data=tmp_path))
     assert capsys.readouterr().out.splitlines()[1] == "report   /data/demo/reports/r 1/index.html"
     screen = io.StringIO()
-    monkeypatch.setattr(summary, "console", Console(file=screen, force_terminal=True, width=120))
+    monkeypatch.setattr(summary, "console", Console(file=screen, force_terminal=True, width=80))
     summary.print_summary(Options(data=tmp_path))
     shown = ANSI.sub("", screen.getvalue()).splitlines()
     assert shown[0].startswith("╭")
     assert "hubbleclip, profile demo" in shown[0]
     assert shown[-1].startswith("╰")
+    texts = [line[2:11] for line in shown[1:-1]]
+    assert texts[:3] == ["result   ", "         ", "report   "]  # a long line continues in its column
