@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Self
@@ -112,6 +113,26 @@ def send(body: bytes, status: int = 200, **headers: str) -> Callable[[BaseHTTPRe
             handler.send_header(name.replace("_", "-"), value)
         handler.end_headers()
         handler.wfile.write(body)
+
+    return respond
+
+
+def drip_trailers(body: bytes) -> Callable[[BaseHTTPRequestHandler], None]:
+    """A whole chunked body, then trailers, one byte at a time."""
+
+    def respond(handler: BaseHTTPRequestHandler) -> None:
+        handler.protocol_version = "HTTP/1.1"
+        handler.send_response(200)
+        handler.send_header("Transfer-Encoding", "chunked")
+        handler.end_headers()
+        handler.wfile.write(f"{len(body):x}\r\n".encode() + body + b"\r\n0\r\n")
+        started = time.monotonic()
+        try:
+            while time.monotonic() - started < 20:
+                handler.wfile.write(b"x")
+                time.sleep(0.02)
+        except OSError:
+            pass
 
     return respond
 

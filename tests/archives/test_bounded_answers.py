@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
@@ -19,7 +18,7 @@ from hubbleclip.archives.stsci.bulk_list import index_bulk_list
 from hubbleclip.archives.stsci.parsers import MAX_RECORD_BYTES, split_abstracts_cat
 from hubbleclip.core.errors import ArchiveError, PartialResultError
 from tests.archives.conftest import FETCH, archive_at
-from tests.archives.hostile_server import Mallory, RecordingServer, observe, product_of, send
+from tests.archives.hostile_server import Mallory, RecordingServer, drip_trailers, observe, product_of, send
 
 HASTY = FETCH.model_copy(update={"attempts": 2, "timeout_s": 0.3, "file_timeout_s": 0.3})
 LISTINGS = pytest.mark.parametrize("listing", ["caom", "missions"])
@@ -87,26 +86,6 @@ def test_pages_that_always_announce_another_page_end(kind: str, mallory: Mallory
     archive.mast._client()._column_configs.clear()
     with pytest.raises(ArchiveError):
         observe(archive)
-
-
-def drip_trailers(body: bytes) -> Callable[[BaseHTTPRequestHandler], None]:
-    """A whole chunked body, then trailers, one byte at a time."""
-
-    def respond(handler: BaseHTTPRequestHandler) -> None:
-        handler.protocol_version = "HTTP/1.1"
-        handler.send_response(200)
-        handler.send_header("Transfer-Encoding", "chunked")
-        handler.end_headers()
-        handler.wfile.write(f"{len(body):x}\r\n".encode() + body + b"\r\n0\r\n")
-        started = time.monotonic()
-        try:
-            while time.monotonic() - started < 20:
-                handler.wfile.write(b"x")
-                time.sleep(0.02)
-        except OSError:
-            pass
-
-    return respond
 
 
 @pytest.mark.timeout(15)

@@ -40,6 +40,12 @@ class Ending:
     seconds: float
     peak_mb: float
 
+    @property
+    def last_line(self) -> str:
+        """The last line of the output of a process that succeeded, where errors are only log lines; else of its errors."""
+        streams = (self.out, self.err) if self.code == 0 else (self.err, self.out)
+        return [f"exit code {self.code}", *"\n".join(reversed(streams)).strip().splitlines()][-1]
+
 
 class Attacks:
     """The attacks of a test run, as rows of a table."""
@@ -56,11 +62,11 @@ class Attacks:
     def run(
         self, name: str, words: Sequence[str], *, deadline_s: float, env: Mapping[str, str] | None = None
     ) -> Ending:
-        """Run a command and report it. Its outcome is the last line that it printed, of the errors if there are any."""
+        """Run a command and report the last line that it printed."""
         ending = run_bounded(words, deadline_s, env)
-        lines = (ending.err.strip() or ending.out.strip() or f"exit code {ending.code}").splitlines()
         is_crash = "Traceback" in ending.err or ending.code < 0
-        self.report(name, f"Traceback or signal {ending.code}: {lines[-1]}" if is_crash else lines[-1], ending.seconds, ending.peak_mb)  # fmt: skip
+        outcome = f"Traceback or signal {ending.code}: {ending.last_line}" if is_crash else ending.last_line
+        self.report(name, outcome, ending.seconds, ending.peak_mb)
         return ending
 
     def call(self, name: str, function: Callable[..., str], *arguments: object, deadline_s: float) -> str:
@@ -70,8 +76,7 @@ class Attacks:
         """
         module = ".".join(Path(inspect.getfile(function)).relative_to(ROOT).with_suffix("").parts)
         words = [sys.executable, "-m", "tests.attack.table", module, function.__name__]
-        ending = self.run(name, [*words, json.dumps(arguments, default=str)], deadline_s=deadline_s)
-        return (ending.err.strip() or ending.out.strip()).splitlines()[-1]
+        return self.run(name, [*words, json.dumps(arguments, default=str)], deadline_s=deadline_s).last_line
 
 
 def run_bounded(words: Sequence[str], deadline_s: float, env: Mapping[str, str] | None = None) -> Ending:

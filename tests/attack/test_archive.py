@@ -1,4 +1,4 @@
-"""Attacks by an archive: responses that unpack to too much, and messages with escapes."""
+"""Attacks by an archive: responses that unpack, nest, repeat and drip, and messages with escapes."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 import sys
 import zlib
 from collections.abc import Callable, Iterator
+from functools import partial
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
@@ -13,17 +14,20 @@ import pytest
 
 from hubbleclip.simulator.server.launcher import simulated_addresses
 from tests.archives.conftest import FETCH, archive_at
-from tests.archives.hostile_server import Mallory, observe, send
+from tests.archives.hostile_server import Mallory, drip_trailers, observe, send
 from tests.attack.table import Attacks
 
 pytestmark = [pytest.mark.slow, pytest.mark.attack]
+Respond = Callable[[BaseHTTPRequestHandler], None]
+Make = Callable[[], Respond]
 PAGE_ROWS = 500
-SMALL = FETCH.model_copy(update={"attempts": 2, "timeout_s": 2.0})
+SMALL = FETCH.model_copy(update={"attempts": 2})
 
 
-def ask(url: str, folder: str, listing: str = "caom") -> str:
+def ask(url: str, folder: str, listing: str, timeout_s: float) -> str:
     """What a client does that lists observations."""
-    archive = archive_at(url, Path(folder), SMALL, listing=listing, page_size=PAGE_ROWS)
+    fetch = SMALL.model_copy(update={"timeout_s": timeout_s})
+    archive = archive_at(url, Path(folder), fetch, listing=listing, page_size=PAGE_ROWS)
     return f"{len(observe(archive))} observations"
 
 
@@ -33,7 +37,7 @@ def mallory() -> Iterator[Mallory]:
         yield server
 
 
-def packed(start: bytes, piece: bytes, num: int, end: bytes) -> Callable[[BaseHTTPRequestHandler], None]:
+def packed(start: bytes, piece: bytes, num: int, end: bytes) -> Respond:
     """A gzip response of a few hundred kB that unpacks to `num` pieces."""
     packer = zlib.compressobj(9, wbits=31)
     block = piece * 10_000
@@ -41,30 +45,39 @@ def packed(start: bytes, piece: bytes, num: int, end: bytes) -> Callable[[BaseHT
     return send(b"".join([*parts, packer.flush()]), Content_Encoding="gzip")
 
 
-def rows(num: int) -> Callable[[BaseHTTPRequestHandler], None]:
+def rows(num: int) -> Respond:
     row = json.dumps({"obs_id": "ibol02010", "obsid": "77", **{f"column{i}": f"value {i}" for i in range(30)}})
     paging = json.dumps({"page": 1, "pagesFiltered": 1, "rows": num, "rowsFiltered": num})
     start, end = b'{"status": "COMPLETE", "fields": [], "data": [', f'{row}], "paging": {paging}}}'.encode()
     return packed(start, f"{row},".encode(), num, end)
 
 
-LISTS = packed(b'{"status": "COMPLETE", "data": [', b"[],", 150_000_000, b"[]]}")
+# Responses are packed when they are needed, since it takes seconds.
+LISTS = partial(packed, b'{"status": "COMPLETE", "data": [', b"[],", 150_000_000, b"[]]}")
+DEEP = partial(packed, b"", b"[", 1_000_000, b"")
+PAGING = {"page": 1, "pagesFiltered": 2, "rowsFiltered": 1}
+ENDLESS = partial(send, json.dumps({"status": "COMPLETE", "data": [], "fields": [], "paging": PAGING}).encode())
+DRIPPING = partial(drip_trailers, b"{}")
 
 
 @pytest.mark.parametrize(
-    ("name", "posted"),
+    ("name", "listing", "kind", "make"),
     [
-        ("a query's response of 450 MB of empty lists", {"query": LISTS}),
-        ("a table of columns of 450 MB of empty lists", {"columns": LISTS}),
-        ("400,000 rows where 500 were asked", {"query": rows(400_000)}),
+        ("a query's response of 450 MB of empty lists", "caom", "query", LISTS),
+        ("a table of columns of 450 MB of empty lists", "caom", "columns", LISTS),
+        ("400,000 rows where 500 were asked", "caom", "query", partial(rows, 400_000)),
+        ("lists in lists, a million deep", "caom", "query", DEEP),
+        ("a page that always announces the next", "caom", "query", ENDLESS),
+        ("a table of columns that always announces the next", "caom", "columns", ENDLESS),
+        ("trailers that drip", "caom", "query", DRIPPING),
     ],
-)  # fmt: skip
-@pytest.mark.parametrize("listing", ["caom"])
+)
 def test_a_hostile_list_of_observations(
-    name: str, posted: dict, listing: str, mallory: Mallory, tmp_path: Path, attacks: Attacks
+    name: str, listing: str, kind: str, make: Make, mallory: Mallory, tmp_path: Path, attacks: Attacks
 ) -> None:
-    mallory.posted = posted
-    outcome = attacks.call(f"{name} ({listing})", ask, mallory.url, tmp_path, listing, deadline_s=100)
+    mallory.posted = {kind: make()}
+    timeout_s = 0.2 if "drip" in name else 2.0
+    outcome = attacks.call(f"{name} ({listing})", ask, mallory.url, tmp_path, listing, timeout_s, deadline_s=100)
     assert "Error: " in outcome
 
 
