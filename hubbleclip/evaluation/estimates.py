@@ -12,7 +12,7 @@ import numpy as np
 from hubbleclip.config.settings import EvaluationSettings
 from hubbleclip.core.records import Metric
 from hubbleclip.evaluation.features import ModelFeatures, mean_over_proposals
-from hubbleclip.evaluation.forgetting import FORGETTING
+from hubbleclip.evaluation.forgetting import DIGITS, FORGETTING, PHOTOGRAPHS
 from hubbleclip.evaluation.metrics import zeroshot
 from hubbleclip.evaluation.metrics.baselines import bm25_scores, hybrid_scores, metadata_text, oracle_scores
 from hubbleclip.evaluation.metrics.bootstrap import draw_weights
@@ -41,7 +41,8 @@ COMPARED_METRICS = (
     (ZERO_SHOT, "category_map"),
     (IMAGES, "same_proposal_map"),
     (IMAGES, "same_kind_map"),
-    (FORGETTING, "digits_top1"),
+    (FORGETTING, PHOTOGRAPHS),
+    (FORGETTING, DIGITS),
 )
 """Protocol and name of each metric on which the fine-tuned model is compared with the other scorers."""
 

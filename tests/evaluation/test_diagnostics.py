@@ -1,15 +1,18 @@
-"""Occlusion maps, worst-ranked tiles, the map of the feature space, and the digits of the forgetting test."""
+"""Occlusion maps, worst-ranked tiles, the map of the feature space, and the images of the forgetting test."""
 
 import numpy as np
 import pytest
 import torch
 from evaluation_samples import sample
+from PIL import Image
+from skimage import data
 from small_dataset import MODEL, build
 
 from hubbleclip.config.settings import EvaluationSettings
 from hubbleclip.core.vectors import unit
 from hubbleclip.dataset.build import read_dataset
 from hubbleclip.dataset.loader import open_split
+from hubbleclip.evaluation import forgetting
 from hubbleclip.evaluation.embed import embed_texts
 from hubbleclip.evaluation.forgetting import forgetting_estimates
 from hubbleclip.evaluation.report import diagnostics
@@ -57,8 +60,24 @@ def test_a_large_test_split_is_shown_in_part() -> None:
     assert diagnostics.plotted_tiles(1201) == list(range(0, 1201, 3))
 
 
-def test_an_untrained_model_classifies_digits_by_chance() -> None:
-    (found,) = forgetting_estimates({"base": load_model(MODEL, 1)}, EvaluationSettings(bootstrap=200, precision="fp32"))
-    low, high = found.interval()
-    assert (found.protocol, found.name) == ("forgetting", "digits_top1")
-    assert found.value < 0.25 and low <= found.value <= high
+def test_an_untrained_model_classifies_photographs_and_digits_by_chance() -> None:
+    estimates = forgetting_estimates(
+        {"base": load_model(MODEL, 1)}, EvaluationSettings(bootstrap=200, precision="fp32")
+    )
+    assert [(one.protocol, one.name, one.num_groups) for one in estimates] == [
+        ("forgetting", "photographs_top1", 18), ("forgetting", "digits_top1", 500),
+    ]  # fmt: skip
+    for one in estimates:
+        low, high = one.interval()
+        assert one.value < 0.25 and low <= one.value <= high
+
+
+def test_each_photograph_has_one_phrase_and_keeps_its_crops_together() -> None:
+    images = forgetting.photographs(32)
+    assert len(set(images.phrases)) == 18
+    assert list(images.class_t) == list(images.group_t) == [number for number in range(18) for _ in range(5)]
+    assert images.levels.shape == (90, 1, 32, 32) and images.levels.dtype == torch.uint8
+    cat = images.levels[5 * images.phrases.index("a cat") :][:5, 0].float()
+    whole = Image.fromarray(data.cat()).convert("L").crop((75, 0, 375, 300)).resize((32, 32), Image.Resampling.BOX)
+    assert np.abs(cat[0].numpy() - np.asarray(whole)).max() <= 1
+    assert all(not torch.equal(cat[0], crop) for crop in cat[1:])

@@ -12,7 +12,7 @@ import yaml
 
 from hubbleclip.core.records import Run
 from hubbleclip.dataset.metadata.card import SIMULATED
-from hubbleclip.evaluation.forgetting import FORGETTING
+from hubbleclip.evaluation.forgetting import DIGITS, FORGETTING, PHOTOGRAPHS
 from hubbleclip.evaluation.metrics.protocols import FAIR
 from hubbleclip.evaluation.names import SCORERS
 
@@ -22,6 +22,8 @@ COLUMNS = {
     "i2t_recall_at_1": "image to text, R@1", "i2t_median_rank": "median rank",
 }  # fmt: skip
 NOT_EVALUATED = "This run was not evaluated: `hubbleclip evaluate`, then export it again.\n"
+FORGOTTEN = {PHOTOGRAPHS: "photographs of things on Earth", DIGITS: "handwritten digits of 8 x 8 pixels"}
+"""What the card says of each metric of forgetting."""
 OTHERS = {
     "transformers": '`transformers.CLIPModel.from_pretrained("DIR")` loads the same model. Prepare pictures by'
     ' `preprocess.py`, or by `AutoImageProcessor.from_pretrained("DIR", backend="pil")`; its other backend cannot'
@@ -107,15 +109,16 @@ def results(report: Mapping[str, Any]) -> str:
     for scorer, (name, _) in SCORERS.items():
         row = [cells.get((FAIR, scorer, column), "") for column in COLUMNS]
         lines += [f"| {name} | {' | '.join(row)} |"] if any(row) else []
-    forgotten = {
-        scorer: cells.get((FORGETTING, scorer, "digits_top1")) for scorer in ("fine_tuned", "base")
-    }  # fmt: skip
-    said = "Forgetting was not measured, because the model was trained from scratch."
-    if all(forgotten.values()):
-        said = (
-            "Forgetting, by zero-shot accuracy on handwritten digits of 8 x 8 pixels: "
-            f"{forgotten['fine_tuned']}; the base model reaches {forgotten['base']}."
-        )
+    forgotten = [
+        f"{what}: {cells[FORGETTING, 'fine_tuned', metric]}; the base model reaches {cells[FORGETTING, 'base', metric]}"
+        for metric, what in FORGOTTEN.items()
+        if (FORGETTING, "base", metric) in cells
+    ]
+    said = (
+        f"Forgetting, by zero-shot accuracy on images of other domains: {'. '.join(forgotten)}."
+        if forgotten
+        else "Forgetting was not measured, because the model was trained from scratch."
+    )
     return (
         f"On the test split of dataset `{report['dataset_digest']}`: {report['num_tiles']:,} tiles and"
         f" {report['num_captions']:,} captions of {report['num_groups']:,} groups of proposals, with 95 % intervals"

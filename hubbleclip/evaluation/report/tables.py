@@ -13,7 +13,7 @@ COMPARISONS = {
     "i2t_accuracy_at_10pct": "image to text", "t2i_accuracy_at_10pct": "text to image",
     "kind_map": "classes of object, zero-shot", "category_map": "science categories, zero-shot",
     "same_proposal_map": "image to image, same proposal", "same_kind_map": "image to image, same class",
-    "digits_top1": "handwritten digits, zero-shot",
+    "photographs_top1": "photographs of things on Earth, zero-shot", "digits_top1": "handwritten digits, zero-shot",
 }  # fmt: skip
 """Tasks by the name of the metric on which scorers are compared."""
 WORDS = {"better": "better", "worse": "worse", "open": "not shown to differ"}
