@@ -176,9 +176,10 @@ class LocalArchive(ProcessLocal):
         """
         products: list[Product] = []
         rejections: list[Rejection] = []
-        num_used = {key: len(obs_ids) for key, obs_ids in (taken or {}).items()}
-        # sorting makes the result independent of the input's order: the limit per proposal always keeps the same files
-        for observation in sorted(observations, key=sampling_key):
+        names, in_use = {item.obs_id for item in observations}, frozenset[str]().union(*(taken or {}).values())
+        num_used = {key: len(obs_ids - names) for key, obs_ids in (taken or {}).items()}
+        # The order makes the result independent of that of the input, and files that are in use come first.
+        for observation in sorted(observations, key=lambda item: (item.obs_id not in in_use, sampling_key(item))):
             path = self.folder / observation.obs_id
             problem = self._problem(observation, path, num_used.get(observation.proposal_id, 0))
             if problem is not None:

@@ -97,8 +97,9 @@ class ArchiveSettings(Section):
     ads_url: str = "https://api.adsabs.harvard.edu"
     """URL of the server of NASA ADS."""
     max_products_per_proposal: int = Field(20, ge=1)
-    """Maximum number of files per proposal. If there are more, the files to fetch are chosen pseudo-randomly by a hash,
-    so that every run makes the same choice.
+    """Maximum number of files per proposal. Files that are in use already stay and count. Of the others, those of new
+    pointings come first, then new bands of a pointing, then repeat visits; a hash draws among equals, so that every run
+    makes the same choice. The archive `local` draws all files by the hash.
     """
     max_product_mb: int = Field(600, ge=1)
     """Maximum size of a file in MB; larger files are rejected."""

@@ -59,11 +59,13 @@ class SplitSettings(Section):
     most this value.
     """
     max_tiles_per_proposal: int = Field(0, ge=0)
-    """Maximum number of tiles of a proposal in the dataset; 0 means no limit. Tiles are taken in turn from each file.
-    Tiles that are in a split stay there if the limit is lowered.
+    """Maximum number of tiles of a proposal in all splits together; 0 means no limit. New tiles are taken in turn from
+    each file, and a hash draws among the tiles of a file. Tiles that are in a split stay there and count.
     """
     max_tiles_per_patch: int = Field(0, ge=0)
-    """Maximum number of tiles of a sky patch of 3.4 arcminutes in the dataset; 0 means no limit."""
+    """Maximum number of tiles of a sky patch of 3.4 arcminutes, whatever their proposals; 0 means no limit. Both limits
+    apply to each new tile. A tile without a position is in no patch.
+    """
     salt: str = "hubbleclip-1"
     """Salt of the hash that draws the splits; a change invalidates published splits."""
     scheme: str = "random"

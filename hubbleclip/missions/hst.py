@@ -209,11 +209,13 @@ SEARCH = SearchColumns(
     # The last character of a rootname is a digit for an association, and a letter for a single exposure.
     levels={3: re.compile(r".*[0-9]"), 2: re.compile(r".*[a-z]", re.IGNORECASE)},
     # An aperture is named after its detector, for example WFC1-CTE and UVIS2-C1K1C-SUB.
-    detectors=("sci_aper_1234", re.compile(r"WFC|HRC|SBC|UVIS|IR")),
+    detector="sci_aper_1234",
+    detectors={"ACS": re.compile(r"WFC|HRC|SBC"), "WFC3": re.compile(r"UVIS|IR")},
+    is_upper=True,
 )  # fmt: skip
 
 PINS = ArchivePins(
-    released_mjd=(60_370.0, 60_400.0),  # March 2024
+    released_mjd=(60_384.0, 60_387.0),  # three days of March 2024
     num_proposals=13_000,
     # One file per visit and filter, of 30 observations and 142 files.
     proposal="17301",

@@ -139,5 +139,5 @@ JWST = Mission(
     homepage="https://archive.stsci.edu/jwst/",
     observation_page="https://mast.stsci.edu/portal/Mashup/Clients/Mast/Portal.html?searchQuery={0}",
     search=SEARCH,
-    pins=ArchivePins(released_mjd=(60_004.0, 60_034.0), num_proposals=1_500),
+    pins=ArchivePins(released_mjd=(60_004.0, 60_014.0), num_proposals=1_500),
 )

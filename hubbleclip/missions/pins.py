@@ -38,7 +38,7 @@ class ArchivePins:
     Attributes
     ----------
     released_mjd
-        Range of release dates (MJD) in which the archive has some, but not all, of its observations.
+        Range of release dates (MJD) in which the archive has some hundreds of observations of an instrument.
     num_proposals
         Approximate number of proposals with images, for the estimate of an ingest.
     proposal, file_names

@@ -27,9 +27,11 @@ class SearchColumns:
         Pattern of the values of the column for `calib_level`, by calibration level.
     level_values
         All values of that column, by calibration level; empty if the column cannot be filtered by level.
-    detectors
-        Column whose value begins with the detector's name, and a pattern of these names; None if the column of
-        instruments names the detector too.
+    detector, detectors
+        Column whose value begins with the detector's name, and patterns of these names by instrument; none if the
+        column of instruments names the detector too.
+    is_upper
+        Whether the API takes names of datasets in upper case only.
     file_types
         Value of CAOM's `productType`, by the search API's `type` of a file.
 
@@ -42,11 +44,12 @@ class SearchColumns:
     intents: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     levels: Mapping[int, re.Pattern[str]]
     level_values: Mapping[int, tuple[str, ...]] = field(default_factory=dict)
-    detectors: tuple[str, re.Pattern[str]] | None = None
+    detector: str = ""
+    detectors: Mapping[str, re.Pattern[str]] = field(default_factory=dict)
+    is_upper: bool = False
     file_types: Mapping[str, str] = field(default_factory=lambda: {"science": "SCIENCE", "preview": "PREVIEW"})
 
     @property
     def selected(self) -> list[str]:
         """All columns that are requested."""
-        more = [self.detectors[0]] if self.detectors else []
-        return sorted({self.dataset, *self.columns.values(), *more})
+        return sorted({self.dataset, *self.columns.values(), self.detector} - {""})

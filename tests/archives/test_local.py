@@ -157,6 +157,20 @@ def test_a_proposal_has_no_more_files_than_the_setting_says(tmp_path: Path) -> N
     assert (len(products), {item.reason for item in rejections}) == (2, {"over_limit"})
 
 
+def test_files_that_are_in_use_stay_when_others_come(tmp_path: Path) -> None:
+    for index in range(2):
+        write_fits(tmp_path / f"{index}.fits", index, **NEPTUNE)
+    archive = local(tmp_path, max_products_per_proposal=2)
+    first, _ = archive.list_products(observations_of(archive))
+    for index in range(2, 9):
+        write_fits(tmp_path / f"{index}.fits", index, **NEPTUNE)
+    archive = local(tmp_path, max_products_per_proposal=2)
+    taken = {first[0].proposal_id: frozenset(item.obs_id for item in first)}
+    again, rejections = archive.list_products(observations_of(archive), taken)
+    assert {item.obs_id for item in again} == {item.obs_id for item in first}
+    assert [item.reason for item in rejections] == ["over_limit"] * 7
+
+
 def test_a_file_that_vanished_is_a_download_error(tmp_path: Path) -> None:
     path = write_fits(tmp_path / "a.fits")
     archive = local(tmp_path)

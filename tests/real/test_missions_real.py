@@ -8,6 +8,7 @@ import pytest
 
 from hubbleclip.archives.mast.caom_rows import observation_from_row
 from hubbleclip.archives.mast.missions_search import caom_row, product_row, read_search
+from hubbleclip.archives.mast.product_selection import rejection_reason
 from hubbleclip.missions import MISSIONS
 
 DATA = Path(__file__).parents[2].parent / "shared/data/mast"
@@ -45,6 +46,16 @@ def test_recorded_datasets_become_observations(name: str) -> None:
         assert 47_000 < (made.released_mjd or 0) < 62_000
         assert 47_000 < (made.start_mjd or 0) < 62_000
         assert made.obsid and made.ra_deg == row["sci_ra"]
+
+
+def test_a_recorded_grism_exposure_is_rejected_by_its_filters() -> None:
+    rows = [
+        row for name in ("mission_results_0.4.12.json", "mission_results.json") for row in recorded(name)["results"]
+    ]
+    (row,) = [row for row in rows if row["sci_spec_1234"] == "G270H"]
+    made = observation_from_row(caom_row(row, HST), "hst", NOW, HST.products)
+    assert made is not None
+    assert rejection_reason(made, HST) == ("not_an_image", "seen through G270H, which disperses light")
 
 
 def test_the_recorded_conditions_are_those_that_are_sent() -> None:

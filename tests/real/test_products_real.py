@@ -97,3 +97,8 @@ def test_of_programme_17301_the_twelve_files_of_an_astronomer_are_chosen() -> No
     visits = {name[:12] for name in names}
     assert len(names) == 12 and len(visits) == 6
     assert all(re.fullmatch(r"hst_17301_0\d_wfc3_uvis_f(200|350)lp_if3x0\d_drc\.fits", name) for name in names)
+
+
+def test_of_the_one_pointing_of_programme_17301_two_files_are_of_two_bands() -> None:
+    names = [item.file_name for item in chosen(*files_of_17301(), max_products_per_proposal=2)]
+    assert sorted(name.split("_")[5] for name in names) == ["f200lp", "f350lp"]

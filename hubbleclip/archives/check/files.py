@@ -1,4 +1,4 @@
-"""Checks of downloads: a file, a part of it, a preview, and the public copy."""
+"""Checks of downloads: a file, a preview, and the public copy."""
 
 from __future__ import annotations
 
@@ -16,11 +16,10 @@ from hubbleclip.fits.integrity import content_problem
 from hubbleclip.fits.sieve import filtered
 
 WHOLE = {"Accept-Encoding": "identity"}
-FIRST_BYTES = 2880
 
 
 def check_file(probe: Probe) -> Iterator[Finding]:
-    """Check the headers of the pinned file, a part of it, the whole file, and the speed.
+    """Check the headers and the content of the pinned file, requested as a range of all bytes, and the speed.
 
     Parameters
     ----------
@@ -39,32 +38,23 @@ def check_file(probe: Probe) -> Iterator[Finding]:
     # a file whose size differs from its list is never accepted, whatever the size was in the past
     listed = probe.listed_bytes or file.size_bytes
     url, needed = probe.mast.download_url(file.uri), f"{listed:,} bytes"
-    part = probe.get("file_part.fits", url, {**WHOLE, "Range": f"bytes=0-{FIRST_BYTES - 1}"}, limit=FIRST_BYTES)
-    is_range = part.status == requests.codes.partial_content
-    total = size_of(part.headers, "Content-Range" if is_range else "Content-Length")
+    # One request for the range of all bytes gives what HEAD and a request without a range would give.
+    answer = probe.get("file.fits", url, {**WHOLE, "Range": "bytes=0-"}, limit=2 * listed)
+    is_range = answer.status == requests.codes.partial_content
+    total = size_of(answer.headers, "Content-Range" if is_range else "Content-Length")
     yield compare("file, size", needed, f"{total} bytes", total == listed, Level.STOPS)
-    found = f"status {part.status}, {part.headers.get('Content-Range', 'no Content-Range')}"
+    found = f"status {answer.status}, {answer.headers.get('Content-Range', 'no Content-Range')}"
     yield compare("file, Range", "status 206 and the size", found, is_range)
-    versions = {name: part.headers.get(name, "") for name in ("ETag", "Last-Modified")}
+    length = size_of(answer.headers)
+    yield compare("file, length", f"Content-Length {listed}", f"Content-Length {length}", length == listed)
+    versions = {name: answer.headers.get(name, "") for name in ("ETag", "Last-Modified")}
     found = ", ".join(f"{name} {value or 'missing'}" for name, value in versions.items())
     yield compare("file, version", "ETag or Last-Modified", found, any(versions.values()))
-    yield _check_head(probe, url, listed)
-    whole = probe.get("file.fits", url, WHOLE, limit=2 * listed)
-    problem = content_problem(whole.body, ".fits", listed)
-    found = problem.words if problem else f"{len(whole.body):,} bytes, intact"
+    problem = content_problem(answer.body, ".fits", listed)
+    found = problem.words if problem else f"{len(answer.body):,} bytes, intact"
     yield compare("file, content", f"{needed}, valid FITS", found, problem is None, Level.STOPS)
     if problem is None:
-        _measure(probe, whole)
-
-
-def _check_head(probe: Probe, url: str, listed: int) -> Finding:
-    """Check the size in the response to HEAD, which the ingest does not send."""
-    needed = f"Content-Length {listed}"
-    try:
-        size = size_of(probe.get("file_head.txt", url, WHOLE, method="HEAD").headers)
-    except requests.HTTPError as error:
-        return compare("file, HEAD", needed, str(error)[:100], False)
-    return compare("file, HEAD", needed, f"Content-Length {size}", size == listed)
+        _measure(probe, answer)
 
 
 def _measure(probe: Probe, whole: Answer) -> None:

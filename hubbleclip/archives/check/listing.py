@@ -14,7 +14,7 @@ from hubbleclip.archives.check.findings import Finding, Level, compare, shortene
 from hubbleclip.archives.check.probe import Probe
 from hubbleclip.archives.http.client import to_archive_error
 from hubbleclip.archives.mast.caom_rows import observation_from_row, plane_key
-from hubbleclip.archives.mast.client import COLUMNS, OBSIDS_PER_REQUEST, Criteria, Row
+from hubbleclip.archives.mast.client import COLUMNS, OBSIDS_PER_REQUEST, Criteria, ResultPage, Row
 from hubbleclip.archives.mast.criteria import collections_of, criteria_of, mjd_of, release_window
 from hubbleclip.archives.mast.missions_search import MissionsClient
 from hubbleclip.archives.mast.product_selection import select_products
@@ -34,6 +34,7 @@ SEARCHED = "obs_id", "proposal_id", "instrument_name", "t_obs_release", "s_ra", 
 SEARCH_ROWS = 20
 MAX_COUNTS = 6
 WINDOW_ROWS = 200
+"""Approximate number of rows to which a window is shortened that has more rows than a page."""
 
 
 def check_columns(probe: Probe) -> Iterator[Finding]:
@@ -69,7 +70,7 @@ def _request_columns(probe: Probe) -> bytes:
 
 
 def check_counts(probe: Probe) -> Iterator[Finding]:
-    """Count the observations of the profile, and those of one of its instruments with release dates in a short range.
+    """Count the observations of the profile, and those of one of its instruments without release dates.
 
     Parameters
     ----------
@@ -79,22 +80,19 @@ def check_counts(probe: Probe) -> Iterator[Finding]:
     Yields
     ------
     Finding
-        One finding per count.
+        One finding; the second count is compared with the rows of a window, see `check_window`.
 
     """
-    wide, pinned = _wide_query(probe), list(probe.pins.released_mjd)
+    wide, pinned = _wide_query(probe), probe.pins.released_mjd
     queries = criteria_of(probe.settings, probe.mission, probe.settings.proposal_numbers)[:MAX_COUNTS]
     dates = release_window(probe.settings, mjd_of(probe.settings.since), mjd_of(str(now_utc().date())))
     counts = [probe.mast.count(query | {"t_obs_release": [dates.low, dates.high]}) for query in queries]
     probe.measured.num_observations = sum(counts)
     found = f"{probe.measured.num_observations:,}"
     yield compare("observations of the profile", "some", found, probe.measured.num_observations > 0)
+    # dates around those of the window are as good as none
     is_counted = wide in queries and dates.low <= pinned[0] and pinned[1] <= dates.high
-    num_all = counts[queries.index(wide)] if is_counted else probe.mast.count(wide)
-    probe.num_in_window = probe.mast.count(wide | {"t_obs_release": pinned})
-    found = f"{probe.num_in_window:,} of {num_all:,} in the dates"
-    is_ok = 0 < probe.num_in_window < num_all
-    yield compare("counts", "fewer in some dates than in all, and some", found, is_ok, Level.STOPS)
+    probe.num_in_all = counts[queries.index(wide)] if is_counted else probe.mast.count(wide)
 
 
 def _wide_query(probe: Probe) -> Criteria:
@@ -105,7 +103,7 @@ def _wide_query(probe: Probe) -> Criteria:
 
 
 def check_window(probe: Probe) -> Iterator[Finding]:
-    """Request the rows of a window of about `WINDOW_ROWS` observations twice, and the products of the first of them.
+    """Request the rows of a window of release dates twice.
 
     Parameters
     ----------
@@ -119,23 +117,27 @@ def check_window(probe: Probe) -> Iterator[Finding]:
 
     """
     low, high = probe.pins.released_mjd
-    high = low + (high - low) * min(1.0, WINDOW_ROWS / max(probe.num_in_window, 1))
-    query = _wide_query(probe) | {"t_obs_release": [low, high]}
-    started = time.monotonic()
-    rows, again = (_first_page(probe, query) for _ in range(2))
-    probe.measured.rows_s = (time.monotonic() - started) / 2
+    query, started = _wide_query(probe) | {"t_obs_release": [low, high]}, time.monotonic()
+    first, probe.measured.rows_s = _first_page(probe, query), time.monotonic() - started
+    found = f"{first.total:,} of {probe.num_in_all:,} in the dates"
+    is_ok = 0 < first.total < probe.num_in_all
+    yield compare("counts", "fewer in some dates than in all, and some", found, is_ok, Level.STOPS)
+    if first.total > len(first.rows):  # only a whole window has the same rows twice
+        query |= {"t_obs_release": [low, low + (high - low) * WINDOW_ROWS / first.total]}
+        first = _first_page(probe, query)
+    rows, again = first.rows, _first_page(probe, query).rows
     keys, num_numbers = [plane_key(row) for row in rows], len({row.get("obsid") for row in rows})
     is_same = set(keys) == set(map(plane_key, again))
     yield compare("one window twice", "the same rows", f"{len(rows)} and {len(again)} rows", is_same, Level.STOPS)
     found = f"{len(set(keys))} planes of {num_numbers} observations in {len(rows)} rows"
     yield compare("rows", "no row twice", found, len(set(keys)) == len(rows), Level.STOPS)
     yield from _check_values(probe, rows)
-    yield from _check_sample(probe, rows)
+    probe.sample = _observations(probe, rows)
 
 
-def _first_page(probe: Probe, query: Criteria) -> list[Row]:
+def _first_page(probe: Probe, query: Criteria) -> ResultPage:
     """Request the first page of a query."""
-    return probe.mast.observations(query, page=1, page_size=probe.settings.page_size).rows
+    return probe.mast.observations(query, page=1, page_size=probe.settings.page_size)
 
 
 def _check_values(probe: Probe, rows: Sequence[Row]) -> Iterator[Finding]:
@@ -158,23 +160,6 @@ def _check_values(probe: Probe, rows: Sequence[Row]) -> Iterator[Finding]:
 def _values(rows: Sequence[Row], column: str) -> set[str]:
     """Return the values of a column that occur, as text."""
     return {str(row[column]) for row in rows if row.get(column) is not None}
-
-
-def _check_sample(probe: Probe, rows: Sequence[Row]) -> Iterator[Finding]:
-    """List the products of a sample, and choose its files by the settings of the profile, for the estimate."""
-    observations = _observations(probe, rows)[:OBSIDS_PER_REQUEST]
-    started = time.monotonic()
-    listed = probe.mast.products_of(observations)
-    measured = probe.measured
-    measured.list_s = time.monotonic() - started
-    chosen = select_products(observations, listed, probe.settings, probe.mission, {})[0]
-    sizes = [product.size_bytes for product in chosen if product.size_bytes is not None]
-    measured.num_sampled, measured.num_files = len(observations), len(chosen)
-    measured.file_bytes = sum(sizes) / len(sizes) if sizes else None
-    found = f"{len(listed)} products of {len(observations)} observations, {len(chosen)} files chosen"
-    yield compare("product list", "files of the profile", found, bool(chosen), Level.STOPS)
-    unseen = _values(listed, "productType") - PRODUCT_TYPES
-    yield compare("unseen product types", "none", shortened(unseen), not unseen)
 
 
 def check_search_api(probe: Probe) -> Iterator[Finding]:
@@ -201,8 +186,8 @@ def check_search_api(probe: Probe) -> Iterator[Finding]:
     yield compare("search API", "datasets with the columns that are read", found, bool(rows) and not lost, otherwise)
 
 
-def check_proposal(probe: Probe) -> Iterator[Finding]:
-    """Choose the files of the pinned proposal by the default settings, and compare them with the pinned names.
+def check_products(probe: Probe) -> Iterator[Finding]:
+    """List the products of the window's observations and of the pinned proposal, and choose the files of each.
 
     Parameters
     ----------
@@ -212,20 +197,49 @@ def check_proposal(probe: Probe) -> Iterator[Finding]:
     Yields
     ------
     Finding
-        One finding, and one about the size of the pinned file in its list.
+        Findings about the list, the files of the proposal, and the size of the pinned file.
 
     """
+    own, pinned = _pinned_observations(probe)
+    sample = probe.sample[: OBSIDS_PER_REQUEST - len(own) - len(pinned)]
+    started = time.monotonic()
+    listed = probe.mast.products_of([*sample, *own, *pinned])
+    probe.measured.list_s = time.monotonic() - started
+    yield from _check_sample(probe, sample, listed)
+    if own or pinned:
+        yield from _check_proposal(probe, own, listed)
+
+
+def _pinned_observations(probe: Probe) -> tuple[list[Observation], list[Observation]]:
+    """Request the observations of the pinned proposal, and the observation of the pinned file."""
     pins, file = probe.pins, probe.pins.file
     if pins.proposal is None:
-        return
+        return [], []
     query: Criteria = {
         "obs_collection": collections_of(probe.settings, probe.mission), "dataproduct_type": "image",
         "proposal_id": sorted({pins.proposal, file.proposal if file else pins.proposal}),
     }  # fmt: skip
-    rows = _first_page(probe, query)
+    rows = _first_page(probe, query).rows
     own = _observations(probe, [row for row in rows if str(row.get("proposal_id")) == pins.proposal])
-    pinned = _observations(probe, [row for row in rows if file and row.get("obs_id") == file.obs_id])
-    listed = probe.mast.products_of([*own, *pinned]) if own or pinned else []
+    return own, _observations(probe, [row for row in rows if file and row.get("obs_id") == file.obs_id])
+
+
+def _check_sample(probe: Probe, sample: Sequence[Observation], listed: Sequence[Row]) -> Iterator[Finding]:
+    """Choose the files of a sample by the settings of the profile, for the estimate."""
+    measured = probe.measured
+    chosen = select_products(sample, listed, probe.settings, probe.mission, {})[0]
+    sizes = [product.size_bytes for product in chosen if product.size_bytes is not None]
+    measured.num_sampled, measured.num_files = len(sample), len(chosen)
+    measured.file_bytes = sum(sizes) / len(sizes) if sizes else None
+    found = f"{len(chosen)} files of {len(sample)} observations, of {len(listed)} products"
+    yield compare("product list", "files of the profile", found, bool(chosen), Level.STOPS)
+    unseen = _values(listed, "productType") - PRODUCT_TYPES
+    yield compare("unseen product types", "none", shortened(unseen), not unseen)
+
+
+def _check_proposal(probe: Probe, own: Sequence[Observation], listed: Sequence[Row]) -> Iterator[Finding]:
+    """Choose the files of the pinned proposal by the default settings, and compare them with the pinned names."""
+    pins, file = probe.pins, probe.pins.file
     default = ArchiveSettings.model_validate({"name": probe.settings.name, "collections": probe.settings.collections})
     names = {product.file_name for product in select_products(own, listed, default, probe.mission, {})[0]}
     lost, more = pins.file_names - names, names - pins.file_names

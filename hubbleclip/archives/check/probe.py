@@ -17,6 +17,7 @@ from hubbleclip.archives.mast.archive import MastArchive
 from hubbleclip.config.settings import ArchiveSettings, FetchSettings
 from hubbleclip.core.io import write_bytes
 from hubbleclip.core.layout import Layout
+from hubbleclip.core.records import Observation
 from hubbleclip.missions.pins import ArchivePins
 
 MAX_BODY_BYTES = 100_000_000
@@ -62,7 +63,8 @@ class Probe:
         self.measured = Measured()
         self.keep = keep
         self.name = ""
-        self.num_in_window = 0  # observations with a release date in the pinned range
+        self.num_in_all = 0  # observations of the window's instrument, of all dates
+        self.sample: list[Observation] = []  # observations of the window
         self.columns = b""  # description of the columns, if astroquery has requested it
         self.listed_bytes: int | None = None  # size of the pinned file in its product list
         self._kept: list[dict[str, Any]] = []

@@ -33,7 +33,7 @@ CHECKS = (
     Check("counts", listing.check_counts, Level.STOPS),
     Check("columns", listing.check_columns, Level.STOPS),  # after a query, for which astroquery requests the columns
     Check("window", listing.check_window, Level.STOPS),
-    Check("proposal", listing.check_proposal, Level.STOPS),
+    Check("products", listing.check_products, Level.STOPS),
     Check("file", files.check_file, Level.STOPS),
     Check("preview", files.check_preview, Level.DIFFERS),
     Check("public copy", files.check_public_copy, Level.DIFFERS),

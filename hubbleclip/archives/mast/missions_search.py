@@ -92,7 +92,7 @@ class MissionsClient(MastClient):
         return self.retried(lambda: read_search(self._post("search", params), params), tries)
 
     def _try_products(self, names: Sequence[str]) -> ResultPage:
-        """Request the products of datasets once. HST's names are in upper case."""
+        """Request the products of datasets once."""
         body = self._post("post_list_products", {"dataset_ids": [self._dataset(name) for name in names]})
         products = body.get("products")
         if isinstance(products, list) and products and isinstance(products[0], list):
@@ -103,7 +103,7 @@ class MissionsClient(MastClient):
 
     def _dataset(self, obs_id: str) -> str:
         """Return the name of the dataset of an observation, in the case of the mission's names."""
-        return obs_id if self.mission.search.level_values else obs_id.upper()
+        return obs_id.upper() if self.mission.search.is_upper else obs_id
 
     def _post(self, service: str, params: dict[str, Any]) -> dict[str, Any]:
         """Send one request without retries. Raises DamagedError for a response that is not a JSON object."""
@@ -293,17 +293,15 @@ def caom_row(row: Row, mission: Mission) -> Row:
         "obs_id": name.lower() or None, "obsid": number_of(name) if name else None,
         "objID": number_of(name) if name else None, "calib_level": next(levels, None),
         "instrument_name": _instrument(row, values.get("instrument_name"), columns),
-        "t_exptime": exposure_s if is_number else None, "mtFlag": values.get("mtFlag") == "MOVING",
+        "t_exptime": exposure_s if is_number else None, "mtFlag": values.get("mtFlag") in mission.header.moving_values,
     }  # fmt: skip
 
 
 def _instrument(row: Row, instrument: object, columns: SearchColumns) -> object:
     """Return the name of the instrument, with the detector that its aperture names, as in `ACS/WFC`."""
-    if columns.detectors is None or not instrument:
-        return instrument
-    column, pattern = columns.detectors
-    detector = pattern.match(str(row.get(column) or ""))
-    return f"{instrument}/{detector[0]}" if detector and instrument in {"ACS", "WFC3"} else instrument
+    pattern = columns.detectors.get(str(instrument))
+    detector = pattern.match(str(row.get(columns.detector) or "")) if pattern else None
+    return f"{instrument}/{detector[0]}" if detector else instrument
 
 
 def product_row(row: Row, mission: Mission) -> Row:

@@ -1,22 +1,24 @@
 """Compare the archive's counts of rows with the rows that were received, and query again where they differ.
 
 An archive adds rows to old days of release, withdraws rows and renumbers them. A query for what was released lately
-does not see this. Each year of release is therefore counted once in `archive.relist_days`, in a night of its own.
+does not see this. Each year of release is therefore counted once in `archive.relist_days`, in a night of its own. Where
+the count differs, halves of the year are counted until one request can return the rows of a half.
 """
 
 from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Iterator, Mapping
-from datetime import UTC, date, datetime
-from itertools import pairwise
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from datetime import UTC, datetime
+from itertools import accumulate, pairwise
 from typing import NamedTuple
 
 from hubbleclip.archives import Archive
 from hubbleclip.core.errors import ArchiveDownError, ArchiveError
 from hubbleclip.pipeline.engine.stage import Stage
-from hubbleclip.pipeline.ingest.receive import Reception, date_of, day_of, new_years
+from hubbleclip.pipeline.ingest.receive import Reception, date_of, new_years
 
 log = logging.getLogger("hubbleclip.pipeline")
 
@@ -41,67 +43,47 @@ class Days(NamedTuple):
             The part of each year.
 
         """
-        yield from self._divided(new_years(self.first + 1, self.end))
+        starts = [self.first, *new_years(self.first + 1, self.end), self.end]
+        yield from (Days(*pair) for pair in pairwise(starts))
 
-    def months(self) -> Iterator[Days]:
-        """Divide a range within one year at the first days of months.
+    def halves(self, num_rows: Mapping[int, int | None]) -> tuple[Days, Days]:
+        """Divide a range of at least two days where about half of its rows are on each side.
 
-        Yields
-        ------
-        Days
-            The part of each month.
-
-        """
-        start, last = date_of(self.first), date_of(self.end - 1)
-        later = range(start.month + 1, last.month + 1)
-        yield from self._divided(day_of(date(start.year, month, 1)) for month in later)
-
-    def days(self) -> Iterator[Days]:
-        """Divide the range into days.
-
-        Yields
-        ------
-        Days
-            Each day.
-
-        """
-        yield from (Days(day, day + 1) for day in range(self.first, self.end))
-
-    def parts(self) -> list[Days]:
-        """Divide a range within one year into months, and a range within one month into days.
+        Parameters
+        ----------
+        num_rows
+            Number of rows by day; None where it is unknown.
 
         Returns
         -------
-        list of Days
-            The parts; empty for a single day.
+        tuple of Days
+            The earlier and the later part.
 
         """
-        months = list(self.months())
-        return months if len(months) > 1 else list(self.days()) if self.end - self.first > 1 else []
-
-    def _divided(self, starts: Iterator[int]) -> Iterator[Days]:
-        """Divide the range at the given days, which are in order."""
-        yield from (Days(*pair) for pair in pairwise([self.first, *starts, self.end]))
+        until = list(accumulate(num_rows.get(day) or 0 for day in range(*self)))
+        middle = self.first + 1 + bisect_left(until, until[-1] / 2)
+        middle = middle if until[-1] else (self.first + self.end) // 2
+        middle = min(middle, self.end - 1)
+        return Days(self.first, middle), Days(middle, self.end)
 
 
 def changed_parts(
-    span: Days, num: int, known: Mapping[int, int], count: Callable[[Days], int], max_rows: int
+    span: Days, num: int, known: Mapping[int, int | None], count: Callable[[Days], int], max_rows: int
 ) -> Iterator[Days]:
-    """Find the parts of a range whose rows the archive counts differently.
+    """Find the parts of a range whose rows the archive counts differently, by halving the range.
 
     Parameters
     ----------
     span
-        Range of days within one year.
+        Range of days.
     num
         Number of rows in the range, as counted by the archive.
     known
-        Number of rows that were received, by day.
+        Number of rows that were received, by day. None means that the day must be queried again.
     count
         Function that asks the archive for the number of rows in a range.
     max_rows
-        A part with at most this number of rows is not divided further, because a query of all its rows costs less than
-        the counts of its parts.
+        A part with at most this number of rows is not divided further, because one request returns all its rows.
 
     Yields
     ------
@@ -109,16 +91,43 @@ def changed_parts(
         Parts to query again, in order.
 
     """
-    if num == sum(known.get(day, 0) for day in range(*span)):
+    rows = [known.get(day, 0) for day in range(*span)]
+    if None not in rows and num == sum(filter(None, rows)):
         return
-    parts = span.parts() if num > max_rows else []
-    for part in parts:
-        # The last rows of the range are not counted: their number follows from the other numbers.
-        num_part = num if num == 0 or part == parts[-1] else min(count(part), num)
-        num -= num_part
-        yield from changed_parts(part, num_part, known, count, max_rows)
-    if not parts:
+    if num <= max_rows or span.end - span.first == 1:
         yield span
+        return
+    left, right = span.halves(known)
+    num_left = min(count(left), num)  # the rows of the other part follow
+    yield from changed_parts(left, num_left, known, count, max_rows)
+    yield from changed_parts(right, num - num_left, known, count, max_rows)
+
+
+def forgotten_parts(span: Days, known: Mapping[int, int | None], max_rows: int) -> list[Days]:
+    """Join the days of a range that must be queried again, as far as one request can return the rows between them.
+
+    Parameters
+    ----------
+    span
+        Range of days.
+    known
+        Number of rows that were received, by day. None means that the day must be queried again.
+    max_rows
+        Largest number of known rows in a part.
+
+    Returns
+    -------
+    list of Days
+        Parts to query again, in order.
+
+    """
+    parts: list[Days] = []
+    for day in (day for day in range(*span) if known.get(day, 0) is None):
+        if parts and sum(known.get(other) or 0 for other in range(parts[-1].first, day)) <= max_rows:
+            parts[-1] = Days(parts[-1].first, day + 1)
+        else:
+            parts.append(Days(day, day + 1))
+    return parts
 
 
 def recount(stage: Stage, archive: Archive, days: Days) -> int:
@@ -154,13 +163,14 @@ def recount(stage: Stage, archive: Archive, days: Days) -> int:
         return archive.count_rows(span.first, span.last_mjd)
 
     for year in days.years():
-        forgotten = [day for day in year.days() if known.get(day.first, 0) is None]
+        is_due = date_of(year.first).year not in current
         try:
-            for part in forgotten:
-                num_new += receive_again(stage, archive, part, known)
-            if date_of(year.first).year not in current:
-                for part in changed_parts(year, count(year), known, count, settings.page_size):
-                    num_new += receive_again(stage, archive, part, known)
+            parts: Iterable[Days] = forgotten_parts(year, known, settings.page_size)
+            if is_due:
+                parts = changed_parts(year, count(year), known, count, settings.page_size)
+            for part in parts:
+                num_new += receive_again(stage, archive, part)
+            if is_due:
                 stage.catalog.run("mark_counted", None, **query, first=year.first, now=now)
         except ArchiveDownError:
             raise
@@ -171,7 +181,7 @@ def recount(stage: Stage, archive: Archive, days: Days) -> int:
     return num_new
 
 
-def receive_again(stage: Stage, archive: Archive, span: Days, known: dict[int, int]) -> int:
+def receive_again(stage: Stage, archive: Archive, span: Days) -> int:
     """Query all rows of a range again.
 
     Parameters
@@ -182,8 +192,6 @@ def receive_again(stage: Stage, archive: Archive, span: Days, known: dict[int, i
         Client of the archive.
     span
         Days to query.
-    known
-        Numbers of rows by day, in which the new numbers are set.
 
     Returns
     -------
@@ -194,7 +202,6 @@ def receive_again(stage: Stage, archive: Archive, span: Days, known: dict[int, i
     reception = Reception(stage, archive.name, span.first)
     for page in archive.query_observations(span.first, span.last_mjd):
         reception.write(page)
-    known |= dict.fromkeys(range(*span), 0) | reception.num_rows
     reception.complete(span.end)
     log.info("ingest: MJD %d to %d queried again, %d observations are new or changed", *span, reception.num_new)
     return reception.num_new

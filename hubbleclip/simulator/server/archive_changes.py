@@ -113,11 +113,12 @@ async def _lose_rows(exchange: Exchange) -> bool:
     return await _rows("objID", lambda rows: exchange.rng.sample(rows, (len(rows) + 1) // 2))(exchange)
 
 
-def _without_an_image(rows: Rows) -> Rows:
-    """Remove the first combined image from a table of products."""
+def _without_images(rows: Rows) -> Rows:
+    """Remove the first combined image of each proposal from a table of products."""
     endings = "_drc.fits", "_drz.fits", "_drw.fits", "_i2d.fits"
-    lost = min((row["dataURI"] for row in rows if str(row["dataURI"]).endswith(endings)), default=None)
-    return [row for row in rows if row["dataURI"] != lost]
+    named = sorted((row["dataURI"], row["proposal_id"]) for row in rows if row["dataURI"].endswith(endings))
+    lost = {number: uri for uri, number in reversed(named)}.values()
+    return [row for row in rows if row["dataURI"] not in lost]
 
 
 ARCHIVE_CHANGES: dict[str, FaultInjector] = {
@@ -127,7 +128,7 @@ ARCHIVE_CHANGES: dict[str, FaultInjector] = {
     "row_twice": _rows("objID", lambda rows: [*rows, rows[0]]),
     "names_null": _rows("objID", lambda rows: [rows[0] | {"obs_id": None}, *rows[1:]]),
     "new_instrument": _rows("objID", lambda rows: [rows[0] | {"instrument_name": "WFC4/UVIS"}, *rows[1:]]),
-    "file_lost": _rows("dataURI", _without_an_image),
+    "file_lost": _rows("dataURI", _without_images),
     "sizes_changed": _rows("dataURI", lambda rows: [row | {"size": (row["size"] or 0) + 2880} for row in rows]),
     "no_ranges": _changed(lambda response: response, scope=_without_range),
     "no_version": _without_headers(b"etag", b"last-modified"),

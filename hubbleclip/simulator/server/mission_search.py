@@ -51,10 +51,9 @@ class MissionSearch:
 
     @cached_property
     def datasets(self) -> dict[str, SimObservation]:
-        """Observations by the name of their dataset: HST's names are in upper case."""
-        is_upper = not self.columns.level_values
+        """Observations by the name of their dataset."""
         found = (item for item in self.store.observations.values() if not item.is_hap)
-        return {item.obs_id.upper() if is_upper else item.obs_id: item for item in found}
+        return {item.obs_id.upper() if self.columns.is_upper else item.obs_id: item for item in found}
 
     @cached_property
     def rows(self) -> list[Row]:
@@ -67,8 +66,8 @@ class MissionSearch:
         row = {column: _value(caom_name, caom[caom_name]) for caom_name, column in self.columns.columns.items()}
         instrument, _, detector = str(caom["instrument_name"]).partition("/")
         row[self.columns.columns["instrument_name"]] = instrument.ljust(PADDED)
-        if self.columns.detectors:
-            row[self.columns.detectors[0]] = f"{detector or 'WFALL'}-FIX"
+        if self.columns.detector:
+            row[self.columns.detector] = f"{detector or 'WFALL'}-FIX"
         constant = {**self.columns.images, **self.columns.intents.get("science", {})}
         row |= {column: values.split(",")[0] for column, values in constant.items()}
         return row | {self.columns.dataset: name}
