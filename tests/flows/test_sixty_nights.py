@@ -3,8 +3,11 @@
 A night's minimum is what a client must request that knows in advance what has changed: the new rows, one count of each
 year whose turn it is, one page if old rows have changed, one product list per 100 observations that are new, changed or
 due, the bulk list of proposals if one is new, and each new file. A query that is polled or repeated counts once.
-The ingest needs more requests in a few nights: in the first one, for astroquery's description of the columns; where a
-year has other counts, to find the month; and where a product list is empty, to see whether its number is still in use.
+One request more is the least of any client that finds a product list empty. That has two causes: the observation has no
+files, or its number is no longer in use. A count stays the same when a row is renumbered, so that no other answer of the
+night tells one cause from the other; one request asks for all such numbers.
+The ingest needs more in a few nights, to find the half of a year that has changed, and for a proposal that the bulk list
+lacks.
 """
 
 from __future__ import annotations
@@ -37,8 +40,6 @@ pytestmark = pytest.mark.slow
 NUM_NIGHTS, RELIST_DAYS = 60, 6
 LAST_CHANGE = NUM_NIGHTS - RELIST_DAYS - 2
 """Night after which the archive stays as it is: each year and each list must have its turn once more."""
-MORE = 4
-"""Most requests of a night above its minimum."""
 SKY = SimulatorSettings(
     num_proposals=1, frame_px=64, changed_share=0.15, odd_share=0.15, late_share=0.1, reprocessed_share=0.01
 )
@@ -111,9 +112,12 @@ def one_night(url: str, data: Path, night: int) -> None:
 
 
 def num_requests(url: str) -> int:
-    """Number of requests of the night, of which each counts once that had to be polled."""
+    """Number of requests of the night, of which each counts once that had to be polled.
+
+    The description of the columns does not count, since astroquery requests it in the first night of a process only.
+    """
     counted = requests.get(url + REQUESTS_PATH, timeout=10).json()
-    return sum(1 if "/invoke" in key else times for key, _, times in counted)
+    return sum(1 if "/invoke" in key else times for key, _, times in counted if "/columnsconfig" not in key)
 
 
 def minimum(data: Path, night: int) -> int:
@@ -125,6 +129,7 @@ def minimum(data: Path, night: int) -> int:
         SELECT (SELECT count(*) FROM listing WHERE listed_at {since}) AS listed,
                (SELECT count(*) FROM proposal WHERE fetched_at {since}) AS proposals,
                (SELECT count(*) FROM product_version WHERE fetched_at {since}) AS files,
+               (SELECT count(*) FROM attempt WHERE error = 'stale_number' AND last_at {since}) AS stale,
                (SELECT count(*) FROM range(2021, 2024) years(year) WHERE {ended}) AS years,
                (SELECT count(*) FROM observation WHERE released_mjd < {60000 + night - 8}
                 AND (fetched_at {since} OR withdrawn_at {since})) AS old
@@ -136,6 +141,7 @@ def minimum(data: Path, night: int) -> int:
         + math.ceil(row["listed"] / 100)
         + 2 * min(row["proposals"], 1)
         + row["files"]
+        + min(row["stale"], 1)
     )
 
 
@@ -191,5 +197,4 @@ def test_the_archive_made_every_kind_of_change(nights: tuple[Path, list[int], li
 def test_a_night_costs_few_requests(nights: tuple[Path, list[int], list[int]], tables: list[Table]) -> None:
     _, made, least = nights
     tables.append(request_table(made, least))
-    assert all(fewest <= num <= fewest + MORE for num, fewest in zip(made, least, strict=True))
-    assert sum(made) <= 1.2 * sum(least)
+    assert all(fewest <= num <= 1.2 * fewest for num, fewest in zip(made, least, strict=True))
