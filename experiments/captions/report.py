@@ -113,7 +113,7 @@ def measure(settings: Settings, arms: Mapping[str, dict[str, Any]], num_seeds: i
             changed = settings.train.model_copy(update={**changes, "seed": seed})
             run_dir = train(Path(info.path), layout.runs, settings.model, changed, code_version=code_version())
             estimates += score(info, run_dir, settings.evaluation, tiles)
-        found = {key: pool([one for one in estimates if one.name == key], info.digest) for key in COLUMNS}
+        found = {key: pool([one for one in estimates if one.name == key]) for key in COLUMNS}
         rows += arm_rows(name, found, baseline)
         baseline = baseline or found
     return {

@@ -3,14 +3,13 @@
 A comparison trains two arms, which differ in one choice, with several seeds each. The result is the difference between
 the arms, with its interval.
 
-An interval combines two variances: the variance over proposals, estimated by bootstrap resampling of proposal groups,
-and the variance over seeds. Two arms that are scored on the same test tiles are compared as pairs with the same groups
-and the same seeds.
+All arms are scored on the same tiles, which are in the test split of every dataset of the study, and compared as pairs
+with the same groups and the same seeds. An interval combines two variances: the variance over proposals, estimated by
+bootstrap resampling of proposal groups, and the variance over seeds.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -30,7 +29,7 @@ from hubbleclip.evaluation.metrics.retrieval import Floats
 
 METRIC_NAMES = {"i2t_accuracy_at_10pct": "image to text, top 10 %", "t2i_accuracy_at_10pct": "text to image, top 10 %"}
 METRICS = tuple(METRIC_NAMES)
-CLEAN, RANDOM_TILES = "clean", "random split of tiles"
+CLEAN, RANDOM_TILES, TESTED = "clean", "random split of tiles", "tested by both"
 BASELINE = "as it is"
 
 
@@ -60,8 +59,7 @@ COMPARISONS = {
 class Effect:
     """A metric of an arm, or the difference of a metric between two arms.
 
-    `low` and `high` are the limits of the 95 % interval. `seeds` has one value per seed. `is_paired` is true if
-    both arms of a difference were scored on the same test tiles, and None for a metric of one arm.
+    `low` and `high` are the limits of the 95 % interval. `seeds` has one value per seed.
     """
 
     name: str
@@ -70,12 +68,11 @@ class Effect:
     low: float
     high: float
     seeds: tuple[float, ...]
-    is_paired: bool | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class ArmScores:
-    """One metric of one arm on the test split that `digest` identifies.
+    """One metric of one arm.
 
     `value_s` has one value per seed. `mean` is the mean over the seeds, whose resampled values vary with the groups
     alone.
@@ -83,7 +80,6 @@ class ArmScores:
 
     value_s: Floats
     mean: Estimate
-    digest: str
 
     def interval(self) -> tuple[float, float]:
         """Compute the 95 % interval of the mean over seeds.
@@ -98,15 +94,13 @@ class ArmScores:
         return share_interval(self.mean.value, variance, self.mean.sizes)
 
 
-def pool(estimates: Sequence[Estimate], digest: str) -> ArmScores:
+def pool(estimates: Sequence[Estimate]) -> ArmScores:
     """Combine the estimates of all seeds of an arm.
 
     Parameters
     ----------
     estimates
         Estimates of one metric, one per seed, all with the same bootstrap resamples.
-    digest
-        Digest that identifies the test split.
 
     Returns
     -------
@@ -117,7 +111,7 @@ def pool(estimates: Sequence[Estimate], digest: str) -> ArmScores:
     value_s = np.array([one.value for one in estimates])
     draws_b = np.mean([one.draws_b for one in estimates], axis=0)
     mean = replace(estimates[0], value=float(value_s.mean()), draws_b=draws_b)
-    return ArmScores(value_s=value_s, mean=mean, digest=digest)
+    return ArmScores(value_s=value_s, mean=mean)
 
 
 def compare_arms(scores: Mapping[tuple[str, str], ArmScores]) -> tuple[list[Effect], list[Effect]]:
@@ -139,9 +133,7 @@ def compare_arms(scores: Mapping[tuple[str, str], ArmScores]) -> tuple[list[Effe
     for name, arms in COMPARISONS.items():
         for metric in METRICS:
             ours, other = (scores[arm, metric] for arm in arms)
-            is_paired = ours.digest == other.digest  # then resample b has the same groups in both arms
-            ends = paired_interval(ours, other) if is_paired else unpaired_interval(ours, other)
-            differences.append(_effect(name, metric, ours.value_s - other.value_s, ends, is_paired=is_paired))
+            differences.append(_effect(name, metric, ours.value_s - other.value_s, paired_interval(ours, other)))
     return figures, differences
 
 
@@ -164,40 +156,12 @@ def paired_interval(ours: ArmScores, other: ArmScores) -> tuple[float, float]:
     return difference_interval(mean.value, variance, mean.num_groups, mean.ratio)
 
 
-def unpaired_interval(ours: ArmScores, other: ArmScores) -> tuple[float, float]:
-    """Compute the 95 % interval of the difference of two arms that were scored on different test tiles.
-
-    Parameters
-    ----------
-    ours, other
-        Scores of the arms.
-
-    Returns
-    -------
-    tuple[float, float]
-        Lower and upper end of the interval.
-
-    Notes
-    -----
-    The intervals of both arms are combined as those of independent shares (method MOVER; Zou & Donner 2008).
-
-    """
-    (low, high), (other_low, other_high) = ours.interval(), other.interval()
-    value = ours.mean.value - other.mean.value
-    return (
-        value - math.hypot(ours.mean.value - low, other_high - other.mean.value),
-        value + math.hypot(high - ours.mean.value, other.mean.value - other_low),
-    )
-
-
-def _effect(
-    name: str, metric: str, value_s: Floats, ends: tuple[float, float], is_paired: bool | None = None
-) -> Effect:
+def _effect(name: str, metric: str, value_s: Floats, ends: tuple[float, float]) -> Effect:
     """Describe a metric or a difference, averaged over the seeds; numbers are rounded to 6 decimal places."""
     low, high = ends
     return Effect(
         name=name, metric=metric, value=round(float(value_s.mean()), 6), low=round(low, 6), high=round(high, 6),
-        seeds=tuple(round(float(one), 6) for one in value_s), is_paired=is_paired,
+        seeds=tuple(round(float(one), 6) for one in value_s),
     )  # fmt: skip
 
 

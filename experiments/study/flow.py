@@ -20,7 +20,7 @@ from experiments.pages import replace_tables
 from experiments.study import comparisons
 from experiments.study.comparisons import METRIC_NAMES
 from experiments.study.datasets import read_tiles, samples_of, write_dataset
-from experiments.study.leaky_splits import by_tile
+from experiments.study.leaky_splits import by_tile, common_test_tiles
 from flows.dataset import dataset
 from hubbleclip.cli.options import Options
 from hubbleclip.config.settings import Settings, read_settings
@@ -28,7 +28,7 @@ from hubbleclip.core.errors import HubbleclipError
 from hubbleclip.core.io import write_text
 from hubbleclip.core.layout import Layout
 from hubbleclip.core.version import code_version
-from hubbleclip.dataset.manifest import TEST_LIST, DatasetInfo
+from hubbleclip.dataset.manifest import DatasetInfo
 from hubbleclip.evaluation.compare import split_estimates
 from hubbleclip.evaluation.metrics.protocols import Estimate
 from hubbleclip.pipeline.engine.stage import log
@@ -43,7 +43,7 @@ FILE = "study.json"
 def study(
     profile: str = "demo", overrides: dict[str, Any] | None = None, steps: int = 100, num_seeds: int = 3
 ) -> dict[str, Any]:
-    """Train every arm with every seed, and compare the arms on their test splits.
+    """Train every arm with every seed, and compare the arms on the same test tiles.
 
     Args:
         profile: Name of a profile, such as demo, hubble, local or paper, or the path of a TOML file with settings.
@@ -62,10 +62,9 @@ def study(
     for number, arm in enumerate(comparisons.ARMS, 1):
         log.info("study: %d of %d, %s", number, len(comparisons.ARMS), arm.name)
         of_seeds = [score(arm, seed, datasets, settings, layout.runs) for seed in seeds]
-        digest = test_split_digest(datasets[arm.dataset])
         for metric in comparisons.METRICS:
             of_metric = [one for estimates in of_seeds for one in estimates if one.name == metric]
-            scores[arm.name, metric] = comparisons.pool(of_metric, digest)
+            scores[arm.name, metric] = comparisons.pool(of_metric)
     figures, differences = comparisons.compare_arms(scores)
     results = comparisons.study_results(figures, differences, describe_study(settings, datasets, num_seeds))
     write_text(layout.root / FILE, json.dumps(results, indent=1, sort_keys=True) + "\n")
@@ -74,7 +73,7 @@ def study(
 
 
 def build_datasets(settings: Settings, datasets_dir: Path) -> dict[str, DatasetInfo]:
-    """Build all datasets on which the arms are trained.
+    """Build all datasets on which the arms are trained, and the one on which they are scored.
 
     Parameters
     ----------
@@ -91,6 +90,7 @@ def build_datasets(settings: Settings, datasets_dir: Path) -> dict[str, DatasetI
     """
     material, clean = read_tiles(settings)
     plans = {comparisons.CLEAN: clean, comparisons.RANDOM_TILES: by_tile(clean, settings.splits)}
+    plans[comparisons.TESTED] = common_test_tiles(list(plans.values()))
     return {
         name: write_dataset(samples_of(material, of_variant, settings), settings, datasets_dir)
         for name, of_variant in plans.items()
@@ -100,7 +100,7 @@ def build_datasets(settings: Settings, datasets_dir: Path) -> dict[str, DatasetI
 def score(
     arm: comparisons.Arm, seed: int, datasets: Mapping[str, DatasetInfo], settings: Settings, runs_dir: Path
 ) -> list[Estimate]:
-    """Train an arm with a seed, and score the run on the test split of its dataset.
+    """Train an arm with a seed, and score the run on the tiles that every arm is scored on.
 
     A finished run of the same settings is reused.
 
@@ -120,31 +120,15 @@ def score(
     Returns
     -------
     list[Estimate]
-        Estimates of all metrics on the test split.
+        Estimates of all metrics.
 
     """
-    info = datasets[arm.dataset]
     changes = {"seed": seed, "loss": arm.loss or settings.train.loss}
     train_settings = settings.train.model_copy(update=changes)
-    run_dir = train_model(Path(info.path), runs_dir, settings.model, train_settings, code_version=code_version())
-    return split_estimates(info, run_dir, settings.evaluation, "test")
-
-
-def test_split_digest(info: DatasetInfo) -> str:
-    """Return a digest that identifies the test split of a dataset.
-
-    Parameters
-    ----------
-    info
-        The dataset.
-
-    Returns
-    -------
-    str
-        Hash of the file that lists the test tiles.
-
-    """
-    return str(info.description["files"][TEST_LIST])
+    run_dir = train_model(
+        Path(datasets[arm.dataset].path), runs_dir, settings.model, train_settings, code_version=code_version()
+    )
+    return split_estimates(datasets[comparisons.TESTED], run_dir, settings.evaluation, "test")
 
 
 def describe_study(settings: Settings, datasets: Mapping[str, DatasetInfo], num_seeds: int) -> dict[str, Any]:

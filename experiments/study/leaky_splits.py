@@ -5,12 +5,13 @@ The leaky split is never written to the catalog. The dataset built from it has a
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from hubbleclip.config.settings import SplitSettings
 from hubbleclip.core.records import SplitAssignment
 from hubbleclip.dataset.shard_writer import unit_hash
+from hubbleclip.dataset.splits.sky_guard import EXCLUDED
 
 Assignments = Mapping[str, SplitAssignment]
 
@@ -35,6 +36,28 @@ def by_tile(clean: Assignments, settings: SplitSettings) -> dict[str, SplitAssig
     """
     return {
         tile_id: replace(plan, split=_draw_split(tile_id, settings), reason=None) for tile_id, plan in clean.items()
+    }
+
+
+def common_test_tiles(plans: Sequence[Assignments]) -> dict[str, SplitAssignment]:
+    """Exclude all tiles but those that each split tests.
+
+    On them, a model that was trained on siblings of the tiles can be compared with one that was not.
+
+    Parameters
+    ----------
+    plans
+        Assignments of each split, by tile id.
+
+    Returns
+    -------
+    dict[str, SplitAssignment]
+        Assignments of the first split, by tile id.
+
+    """
+    return {
+        tile_id: plan if all(other[tile_id].split == "test" for other in plans) else replace(plan, split=EXCLUDED)
+        for tile_id, plan in plans[0].items()
     }
 
 

@@ -8,7 +8,7 @@ from commands import SMALL, run
 from experiments.captions.report import ARMS as CAPTION_ARMS
 from experiments.captions.report import COLUMNS, measure, with_captions
 from experiments.pages import replace_tables
-from experiments.study.comparisons import ARMS, COMPARISONS, METRICS, RANDOM_TILES
+from experiments.study.comparisons import ARMS, CLEAN, COMPARISONS, METRICS, RANDOM_TILES, TESTED
 from experiments.study.flow import table
 from hubbleclip.cli.options import Options
 
@@ -39,10 +39,12 @@ def test_a_study_compares_the_arms_and_reuses_finished_runs(tmp_path) -> None:
     assert first.code == 0, first.err
     path = tmp_path / "demo/study/study.json"
     results = json.loads(path.read_text())
-    assert {one["name"]: one["is_paired"] for one in results["questions"]} == {
-        "a random split of tiles against the clean split": False,
-        "several positives against one": True,
-    }
+    assert {one["name"] for one in results["questions"]} == set(COMPARISONS)
+    counts = {name: one["counts"] for name, one in results["datasets"].items()}
+    assert set(counts[TESTED]) == {"test"}
+    assert (
+        0 < counts[TESTED]["test"]["samples"] < min(counts[name]["test"]["samples"] for name in (CLEAN, RANDOM_TILES))
+    )
     runs = {run_dir.name for run_dir in (tmp_path / "demo/study/runs").iterdir()}
     assert len(runs) == len(ARMS)
     again = run(*words, data=tmp_path, settings=settings)
