@@ -27,7 +27,13 @@ import pyarrow as pa
 
 from hubbleclip.catalog.migrations import migrate, pending_migrations, read_sql, schema_version
 from hubbleclip.contracts.schema import tables, to_arrow
-from hubbleclip.core.errors import DISK_FULL_ERRNOS, CatalogError, CatalogLockedError, DiskFullError
+from hubbleclip.core.errors import (
+    DISK_FULL_ERRNOS,
+    CatalogError,
+    CatalogLockedError,
+    DamagedCatalogError,
+    DiskFullError,
+)
 from hubbleclip.core.io import atomic_write, make_folder, writing
 from hubbleclip.core.layout import Layout
 from hubbleclip.core.records import Record
@@ -54,6 +60,8 @@ in memory.
 """
 DAMAGE = duckdb.IOException, duckdb.FatalException, duckdb.InternalException, duckdb.SerializationException
 """Errors of DuckDB for a file whose content is damaged."""
+DAMAGE_TEXT = "Corrupt database file"
+"""Text of an error without a class of its own, for a block whose checksum differs."""
 VIEWS = "SELECT view_name AS name, comment FROM duckdb_views() WHERE NOT internal"
 # Parametrised searches are table macros, such as `search_abstracts(text)`.
 SEARCHES = """
@@ -346,17 +354,22 @@ def _typed_errors(path: Path) -> Iterator[None]:
         if reason is not None:
             message = f"{path} cannot be written ({reason}): make room and run again; rows written earlier are kept"
             raise DiskFullError(message) from error
-        if isinstance(error, DAMAGE):
+        if _is_damage(error):
             raise _catalog_error(error, path) from error
         raise
+
+
+def _is_damage(error: duckdb.Error) -> bool:
+    """Check whether an error means that the file is damaged."""
+    return isinstance(error, DAMAGE) or DAMAGE_TEXT in str(error)
 
 
 def _catalog_error(error: duckdb.Error, path: Path) -> CatalogError:
     """Convert an error of DuckDB to a CatalogError whose message is one line."""
     words = str(error).strip().splitlines()[0]
-    return CatalogError(
-        f"{path} is damaged: move it away and run again ({words})" if isinstance(error, DAMAGE) else words
-    )
+    if _is_damage(error):
+        return DamagedCatalogError(f"{path} is damaged: move it away and run again ({words})")
+    return CatalogError(words)
 
 
 def _bound(parameters: Sequence[Any] | Mapping[str, Any]) -> Any:
@@ -471,12 +484,16 @@ def writing_catalog(
             _copy(layout.catalog, layout.working_catalog)
         is_new = _is_newer(layout.working_catalog, layout.catalog)
         is_new |= _open_working(catalog.connection, layout)
+        is_damaged = False
         try:
             yield catalog
+        except DamagedCatalogError:
+            is_damaged = True  # the snapshot is what the next run begins with
+            raise
         finally:
             with catalog.connection_lock:
                 _detach(catalog.connection, layout.working_catalog)
-            if catalog.changed or is_new:
+            if (catalog.changed or is_new) and not is_damaged:
                 _copy(layout.working_catalog, layout.catalog)
 
 

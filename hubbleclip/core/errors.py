@@ -121,6 +121,10 @@ class CatalogError(HubbleclipError):
     """The catalog cannot be opened or was written by a newer version of this code, or a query is invalid."""
 
 
+class DamagedCatalogError(CatalogError):
+    """A block of the catalog's file cannot be read."""
+
+
 class CatalogLockedError(CatalogError):
     """Another process has the catalog open for writing."""
 

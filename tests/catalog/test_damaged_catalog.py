@@ -1,7 +1,8 @@
-"""A damaged block of the catalog is one line whose advice works."""
+"""A damaged block or bit of the catalog is one line whose advice works."""
 
 from __future__ import annotations
 
+import random
 import shutil
 from pathlib import Path
 
@@ -48,6 +49,20 @@ def test_a_damaged_block_is_one_line_with_advice(whole: Path, tmp_path: Path) ->
     layout = Layout(shutil.copytree(whole, tmp_path / "root"))
     data = bytearray(layout.working_catalog.read_bytes())
     data[3 * 4096 :: 4096] = bytes(byte ^ 255 for byte in data[3 * 4096 :: 4096])
+    layout.working_catalog.write_bytes(data)
+    with pytest.raises(CatalogError, match=r"catalog\.writing\.duckdb .*move it away and run again"):
+        work(layout)
+    layout.working_catalog.unlink()
+    work(layout)
+
+
+@pytest.mark.parametrize("seed", [0, 3])  # noticed by a statement that writes, and by a query
+def test_a_flipped_bit_is_one_line_with_advice(seed: int, whole: Path, tmp_path: Path) -> None:
+    layout = Layout(shutil.copytree(whole, tmp_path / "root"))
+    draw = random.Random(seed)
+    data = bytearray(layout.working_catalog.read_bytes())
+    place = draw.randrange(len(data))
+    data[place] ^= 1 << draw.randrange(8)
     layout.working_catalog.write_bytes(data)
     with pytest.raises(CatalogError, match=r"catalog\.writing\.duckdb .*move it away and run again"):
         work(layout)
