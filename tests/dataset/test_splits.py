@@ -344,9 +344,15 @@ def test_fewer_groups_all_train(num_groups):
 
 
 def test_shares_are_kept_within_chance():
-    counts = Counter(draw_splits({f"g{i}" for i in range(4000)}, {}, SETTINGS).values())
-    assert counts["test"] == pytest.approx(800, abs=100)
-    assert counts["val"] == pytest.approx(800, abs=100)
+    settings = SplitSettings(val_share=0.1, test_share=0.3)
+    counts = Counter(draw_splits({f"g{i}" for i in range(4000)}, {}, settings).values())
+    assert counts["test"] == pytest.approx(1200, abs=100)
+    assert counts["val"] == pytest.approx(400, abs=80)
+
+
+def test_another_salt_draws_another_split():
+    one, other = (draw_splits({f"g{i}" for i in range(40)}, {}, SplitSettings(salt=salt)) for salt in ("a", "b"))
+    assert one != other
 
 
 def test_a_group_is_drawn_alike_in_a_larger_catalog():

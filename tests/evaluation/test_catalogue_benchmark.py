@@ -76,6 +76,12 @@ def test_a_circle_that_reaches_into_a_tile_is_a_match():
     assert [tile for _, tile in match_objects([corner], tiles)] == [0, 1, 3, 4]
 
 
+def test_a_circle_is_larger_than_the_tiles_that_it_reaches():
+    wcs = frame(10, 10, 20)
+    far = at_pixel(wcs, 149.5, 599.5, radius_arcsec=16.0)  # 320 px, from 300 px beyond the edge of the last row
+    assert match_objects([far], tiles_of(wcs, 1, 0)) == [(0, 6), (0, 7), (0, 8)]
+
+
 def test_a_tile_in_another_frame_is_matched_in_icrs():
     galactic = frame(120.0, 30.0)
     galactic.wcs.ctype, galactic.wcs.radesys = ["GLON-TAN", "GLAT-TAN"], ""

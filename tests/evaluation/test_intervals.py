@@ -62,6 +62,17 @@ def test_one_caption_per_group_gives_the_exact_interval_of_clopper_and_pearson()
     assert estimate(hits_g, np.ones(54, dtype=int), 4000).interval() == pytest.approx((low, high), abs=0.01)
 
 
+def test_the_variance_over_few_groups_is_that_of_their_mean():
+    values_g = np.array([0.0, 1, 2, 5])
+    draws_b = bootstrap.draw_weights(4, 20_000, 0) @ values_g / 4
+    assert intervals.variance_of(draws_b, 4) == pytest.approx(values_g.var(ddof=1) / 4, rel=0.03)
+
+
+def test_groups_of_unequal_sizes_count_by_the_group_of_a_random_value():
+    """Without any miss, only the sizes are known: a random one of these 4 values is in a group of 2.5 on average."""
+    assert intervals.design_ratio(1.0, 0.0, np.array([1, 3])) == pytest.approx((1 + (2.5 - 1) / 2) * 2 / 4)
+
+
 def test_agreement_of_all_groups_is_not_taken_for_certainty():
     low, high = estimate(np.ones(30, dtype=int), np.ones(30, dtype=int)).interval()
     assert (low, high) == (pytest.approx(0.025 ** (1 / 30)), 1.0)

@@ -54,6 +54,12 @@ def test_paperclip_equals_the_code_of_the_reference(k: int) -> None:
     assert ours == pytest.approx(np.mean(theirs), abs=1e-6)
 
 
+def test_the_top_1_percent_of_fewer_than_100_captions_is_empty() -> None:
+    perfect = Scores(scorer="m", i2t_tc=np.eye(40), t2i_ct=np.eye(40))
+    found = protocols.equation_estimates(perfect, *one_caption_per_group(np.arange(40), draw_weights(40, 100, 0)))
+    assert [one.value for one in found[:4]] == [0, 0, 1, 1]  # 1, 2, 5 and 10 %
+
+
 @pytest.mark.parametrize("num_groups", [NUM_TILES, 40])
 def test_paperclip_equals_the_equation_of_the_reference(num_groups: int) -> None:
     images, captions, group_t, scores = random_case(num_groups)

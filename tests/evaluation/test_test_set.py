@@ -30,6 +30,13 @@ def captions_of(test_set):
     }
 
 
+def test_the_caption_of_a_proposal_is_that_of_its_first_tile():
+    rows = [sample(index, captions=[f"caption {index}"]) for index in range(5)]
+    first = min(rows, key=lambda one: one.tile_id)
+    test_set = test_set_module.make_test_set([*rows, sample(9, group=1)])
+    assert captions_of(test_set)["simulated:0"] == first.captions[0]
+
+
 def test_proposals_of_a_group_with_different_captions_have_their_own_captions():
     second = sample(2, group=1, proposal_id="simulated:0", captions=["supernovae"])
     test_set = test_set_module.make_test_set(

@@ -178,7 +178,15 @@ def levels_at(tile, place):
     return rgb_of(tile).astype(int)[y - tile.y0, x - tile.x0]
 
 
-def test_sources_of_known_spectrum_have_its_colour(calibrated):
+def in_total(image, exposure_s):
+    """The image in electrons of the whole exposure."""
+    return replace(image, data_yx=image.data_yx * np.float32(exposure_s), unit="ELECTRONS", exposure_s=exposure_s)
+
+
+@pytest.mark.parametrize("exposures_s", [None, (100.0, 900.0, 300.0)], ids=["rates", "totals"])
+def test_sources_of_known_spectrum_have_its_colour(calibrated, exposures_s):
+    if exposures_s:
+        calibrated = [[in_total(*one)] for one in zip((band for (band,) in calibrated), exposures_s, strict=True)]
     (tile,) = cut_colour(calibrated, SHAS, SETTINGS).tiles
     red, flat, blue = (levels_at(tile, place) for place in PLACES[:3])
     assert np.ptp(flat) <= 6

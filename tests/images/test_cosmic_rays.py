@@ -9,7 +9,7 @@ from synthetic_fits import starry_sky, write_drz
 
 from benchmarks import simulated_rays as simulated
 from hubbleclip.config.tiles import TileSettings
-from hubbleclip.images.background import block_background
+from hubbleclip.images.background import background_at, block_background
 from hubbleclip.images.cosmic_rays import reject_cosmic_rays
 from hubbleclip.images.encode import decode_png
 from hubbleclip.images.kernels import pixel_words
@@ -129,6 +129,12 @@ def test_level_and_noise_of_whole_numbers_are_not_rounded():
     levels, noises = block_background(pixel_words(counts), np.ones(counts.shape, bool))
     assert levels.mean() == pytest.approx(1.4, abs=0.03)
     assert noises.mean() == pytest.approx((0.8**2 + 1 / 12) ** 0.5, rel=0.06)
+
+
+def test_the_background_between_blocks_is_that_of_their_centres():
+    at_y, at_x = (16 * axis.astype(np.float32) + np.float32(7.5) for axis in np.mgrid[:4, :5])
+    found = [background_at((at_y, at_x), y, x) for y, x in ((7, 8), (20, 33), (55, 71), (0, 79))]
+    assert found == [(7.5, 8), (20, 33), (55, 71), (7.5, 71.5)]
 
 
 def test_a_gradient_is_no_noise():

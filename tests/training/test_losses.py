@@ -50,14 +50,15 @@ def naive_multi_positive(image, text, scale, groups) -> float:
         for i in range(len(rows)):
             logits = [float(scale * rows[i] @ columns[j]) for j in range(len(rows))]
             log_sum = math.log(sum(math.exp(logit) for logit in logits))
-            positives = [j for j in range(len(rows)) if groups[j] == groups[i]]
+            positives = [j for j in range(len(rows)) if (groups[j] == groups[i]).any()]
             total -= sum(logits[j] - log_sum for j in positives) / len(positives)
     return total / (2 * len(image))
 
 
-def test_multi_positive_equals_the_naive_loop() -> None:
+@pytest.mark.parametrize("groups", [[4, 1, 4, 2, 4, 1], [[0, 0], [0, 1], [1, 1], [2, 3], [2, 1], [4, 4]]])
+def test_multi_positive_equals_the_naive_loop(groups) -> None:
     image, text = features()
-    groups = torch.tensor([4, 1, 4, 2, 4, 1])
+    groups = torch.tensor(groups)
     (ours,) = multi_positive(pair_logits(image, text, SCALE, None), groups).values()
     assert ours.item() == pytest.approx(naive_multi_positive(image, text, SCALE, groups), abs=1e-5)
 

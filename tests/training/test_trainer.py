@@ -199,3 +199,13 @@ def test_a_resumed_run_continues_its_moving_average(dataset_dir, tmp_path) -> No
     resumed.restore()
     averages = [one.train_step(batches[2]) and one.evaluation_model.model.state_dict() for one in (trainer, resumed)]
     assert all(torch.equal(weight, averages[1][name]) for name, weight in averages[0].items())
+
+
+def test_a_resumed_run_knows_how_good_its_best_step_was(dataset_dir, tmp_path) -> None:
+    (tmp_path / "checkpoints").mkdir()
+    trainer, resumed = (opened(dataset_dir)[0] for _ in range(2))
+    trainer.run_dir = resumed.run_dir = tmp_path
+    trainer.step, trainer.best_step, trainer.best_score = 3, 2, 0.75
+    trainer.save()
+    resumed.restore()
+    assert (resumed.step, resumed.best_step, resumed.best_score) == (3, 2, 0.75)

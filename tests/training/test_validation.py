@@ -33,17 +33,17 @@ def test_accuracy_counts_the_best_own_column() -> None:
 
 
 def test_a_large_val_is_compared_in_parts_of_bounded_size(tiles, monkeypatch) -> None:
-    loaded, rows = load_model(MODEL, 1), []
+    loaded, groups = load_model(MODEL, 1), []
     loss = get_loss(TRAIN.loss)
 
-    def seen(*features):
-        rows.append(len(features[0]))
-        return loss.compute(*features)
+    def seen(logits, group_ids):
+        groups.append(group_ids.tolist())
+        return loss.compute(logits, group_ids)
 
     whole = validate(loaded, tiles, validation.Loss(compute=seen))
     monkeypatch.setattr(validation, "MAX_ROWS", 3)
     part = validate(loaded, tiles, validation.Loss(compute=seen))
-    assert rows == [8, 3]
+    assert groups == [tiles.group_n.tolist(), tiles.group_n[[0, 3, 7]].tolist()]  # evenly spaced
     assert part["val_accuracy_10"] == whole["val_accuracy_10"]
     assert part == validate(loaded, tiles, loss)
 
