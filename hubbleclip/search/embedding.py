@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from hubbleclip.config.tiles import TileSettings
 from hubbleclip.core.errors import ImageError, SearchError
 from hubbleclip.core.layout import product_suffix
 from hubbleclip.core.vectors import unit
-from hubbleclip.search.stores.base import Floats
 
 if TYPE_CHECKING:
+    from hubbleclip.config.tiles import TileSettings
     from hubbleclip.search.ahead import TextsAhead
+    from hubbleclip.search.stores.base import Floats
     from hubbleclip.training.models.builder import LoadedModel
 
 TEXT_BATCH = 64

@@ -73,7 +73,8 @@ def dense_ranks(score_n: npt.NDArray[np.float64], wanted_n: npt.NDArray[np.float
         Rank of each score of `wanted_n`.
 
     """
-    sorted_n = np.sort(-score_n)  # faster than np.unique
+    high_n = score_n[score_n >= wanted_n.min(initial=np.inf)]  # lower scores change no rank
+    sorted_n = np.sort(-high_n)  # faster than np.unique
     distinct = sorted_n[np.diff(sorted_n, prepend=-np.inf) > 0]
     return np.searchsorted(distinct, -wanted_n) + 1
 

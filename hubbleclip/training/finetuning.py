@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.parametrize import register_parametrization
 
-from hubbleclip.config.settings import TrainSettings
+from hubbleclip.config.model import TrainSettings
 from hubbleclip.core.errors import TrainingError
 from hubbleclip.training.batch_norms import BATCH_NORMS
 from hubbleclip.training.models.builder import LoadedModel

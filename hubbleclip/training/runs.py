@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from hubbleclip.config.settings import ModelSettings, TrainSettings
+from hubbleclip.config.model import ModelSettings, TrainSettings
 from hubbleclip.core.clock import next_time
 from hubbleclip.core.errors import TrainingError
 from hubbleclip.core.io import locked, sha256_file, write_text, writing

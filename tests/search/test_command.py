@@ -105,6 +105,17 @@ def test_nothing_is_embedded_without_an_index_or_a_text(site: Settings, tmp_path
     assert embed_ahead(Layout(site.root), []) is None
 
 
+def test_the_process_that_embeds_imports_neither_the_index_nor_the_settings_of_other_stages() -> None:
+    used = ("hubbleclip.search.embedding", "hubbleclip.training.models.libraries", "hubbleclip.training.runs")
+    code = f"""
+import sys
+import {", ".join(used)}
+print(*sorted(sys.modules.keys() & {{"duckdb", "pyarrow", "scipy", "pydantic_settings"}}))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "\n"
+
+
 def test_a_search_by_words_or_like_a_tile_does_not_load_the_model(site: Settings, tmp_path: Path) -> None:
     for words in (["galaxy", "--mode", "words"], ["--like", tile_id_of(1, 1)]):
         code = f"""

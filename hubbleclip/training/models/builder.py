@@ -20,7 +20,7 @@ from open_clip.transformer import text_global_pool
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
-from hubbleclip.config.settings import ModelSettings, TrainSettings
+from hubbleclip.config.model import ModelSettings, TrainSettings
 from hubbleclip.core.errors import TrainingError
 from hubbleclip.training.losses import Loss
 from hubbleclip.training.models.context import stretch_context
@@ -129,7 +129,7 @@ class LoadedModel:
             Features (b, d) of length 1, float32, on the CPU.
 
         """
-        self.model.eval()
+        self._stop_training()
         parts = self._device_batches(levels_b1hw, CPU_BATCH_PIXELS // self.image_size**2)
         return _l2_normalised([self.model.encode_image(self.normalise(part).to(self.dtype)) for part in parts])
 
@@ -148,9 +148,14 @@ class LoadedModel:
             Features (b, d) of length 1, float32, on the CPU.
 
         """
-        self.model.eval()
+        self._stop_training()
         parts = self._device_batches(self.tokenizer(list(texts)), CPU_BATCH_TEXTS)
         return _l2_normalised([self.model.encode_text(self.trim_padding(part).to(self.device)) for part in parts])
+
+    def _stop_training(self) -> None:
+        """Switch the model to evaluation mode; to do so for each text of a search would take 3 ms."""
+        if self.model.training:
+            self.model.eval()
 
     def _device_batches(self, inputs_b: Tensor, cpu_batch: int) -> Sequence[Tensor]:
         """Split a batch into parts of `cpu_batch` rows on a CPU; keep it whole on a GPU."""

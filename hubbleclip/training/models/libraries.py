@@ -6,16 +6,17 @@ import importlib.util
 import sys
 from pathlib import Path
 
-from hubbleclip.config.settings import ModelSettings
+from hubbleclip.config.model import ModelSettings
 
-USED_BY = {"timm": '"timm_', "transformers": '"hf_'}
+USED_BY = {"timm": '"timm_', "transformers": '"hf_', "huggingface_hub": '"hf_'}
 """Start of the keys of a model's configuration that need a library, by library."""
 
 
 def hide_unused_libraries(settings: ModelSettings) -> None:
-    """Make this process, from now on, unable to import those of timm and transformers that a model does not use.
+    """Make this process, from now on, unable to import those libraries of `USED_BY` that a model does not use.
 
-    open_clip imports both where they are installed, which takes 1 s. It is made to work without them.
+    open_clip imports them where they are installed, which takes 1.2 s. It is made to work without them. The hub is not
+    needed because the weights are those of a run.
 
     Parameters
     ----------
