@@ -63,8 +63,7 @@ def rows_of(value: float, baseline=None):
                     num_groups=300,
                 )
                 for _ in range(3)
-            ],
-            "",
+            ]
         )
         for key in COLUMNS
     }  # fmt: skip

@@ -2,6 +2,7 @@
 
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date
+from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
@@ -187,6 +188,10 @@ def test_near_duplicates_are_folded_but_not_distant_look_alikes(own_site: Settin
     with writing_catalog(layout) as catalog:  # (0, 1) now shows the place of (0, 0); (4, 0) does not
         catalog.connection.execute(
             f"UPDATE tile SET ra_deg = {ra_deg}, dec_deg = {dec_deg} + 1e-5 WHERE tile_id = '{tile_id_of(0, 1)}'"
+        )
+        catalog.connection.execute(
+            "UPDATE tile SET png_sha256 = ? WHERE tile_id IN (?, ?)",
+            [sha256(same).hexdigest(), tile_id_of(0, 1), tile_id_of(4, 0)],
         )
     index(own_site)
     query = Query(terms=(term(tile_id_of(0, 0), TermKind.TILE),), k=100, group_by=GroupBy.NONE)
