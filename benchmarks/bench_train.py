@@ -128,7 +128,7 @@ def measure(bench: Bench) -> list[Row]:
     """Measure samples and texts per second."""
     ways: dict[str, OpenBatches] = {
         "from shards": lambda: iterate_batches(bench.cached, 0, pin=False),
-        "from shards, tiles read anew": lambda: iterate_batches(bench.uncached, 0, pin=False),
+        "from shards, tiles read again": lambda: iterate_batches(bench.uncached, 0, pin=False),
         "batches ready": lambda: bench.in_memory,
     }
     ours: dict[str, list[tuple[float, float]]] = {way: [] for way in ways}

@@ -102,5 +102,7 @@ def reason_words(reason: str, splits: Mapping[str, object] | None = None) -> str
 
     """
     code, _, detail = reason.partition(":")
-    words = REASON_WORDS.get(reason) or REASON_WORDS.get(code) or reason.replace("_", " ").replace(":", " ")
+    words = REASON_WORDS.get(reason) or REASON_WORDS.get(code)
+    if words is None:  # of a catalog by another version; it may contain braces
+        return reason.replace("_", " ").replace(":", " ")
     return words.format_map(_Numbers(splits or {}, detail=detail))

@@ -160,7 +160,7 @@ def _checked_path(address: str) -> Path:
 
 
 def _is_cached(path: Path) -> bool:
-    """Return whether a file is in a cache of the Hugging Face hub: a link in `snapshots` to a file in `blobs` beside.
+    """Return whether a file is in a cache of the Hugging Face hub: a link to its `blobs`.
 
     The path of the target has no links, so neither a link in `blobs` nor a `blobs` that is a link leads elsewhere.
     """

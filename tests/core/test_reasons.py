@@ -53,3 +53,4 @@ def test_words_have_the_numbers_of_the_settings() -> None:
     assert reason_words("proposal_cap").startswith("more than splits.max_tiles_per_proposal tiles")
     assert reason_words("contract:key_is_unique") == "breaks the data contract by the rule key_is_unique"
     assert reason_words("not_known:before") == "not known before"
+    assert reason_words("brace_{of:another") == "brace {of another"
