@@ -14,18 +14,28 @@ from PIL import Image
 from hubbleclip.config.settings import EvaluationSettings
 from hubbleclip.core.errors import EvaluationError, TrainingError
 from hubbleclip.dataset.build import read_dataset
-from hubbleclip.evaluation import embed
+from hubbleclip.evaluation import embed, forgetting
 from hubbleclip.evaluation.compare import val_estimate
 from hubbleclip.evaluation.estimates import FINE_TUNED, all_scores
 from hubbleclip.evaluation.features import embed_test_set
 from hubbleclip.evaluation.metrics.baselines import bm25_scores, metadata_text
 from hubbleclip.evaluation.metrics.protocols import Estimate
+from hubbleclip.evaluation.report import diagnostics
 from hubbleclip.evaluation.report import write as report
 from hubbleclip.evaluation.report.write import read_samples
 from hubbleclip.evaluation.test_set import make_test_set
 from hubbleclip.training.checkpoints import load_run_model
 
 SETTINGS = EvaluationSettings(bootstrap=200, num_example_tiles=3)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def small_parts():
+    """Few forward passes for occlusion maps and digits, which `test_diagnostics` tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(diagnostics, "PATCHES_PER_SIDE", 2)
+        patch.setattr(forgetting, "NUM_DIGITS", 40)
+        yield
 
 
 @pytest.fixture(scope="module")

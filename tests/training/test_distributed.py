@@ -1,6 +1,5 @@
 """Two processes on the CPU against one: the same whole batch, the same loss, the same weights."""
 
-import gc
 import os
 import signal
 import subprocess
@@ -13,10 +12,9 @@ from pathlib import Path
 import pytest
 import timm
 import torch
-import torch.distributed as dist
 from squares_dataset import MODEL, TRAIN, make_dataset
-from timm.layers import BatchNormAct2d
 from torch import nn
+from two_processes import gathered_gradient, trained_norm
 
 from hubbleclip.core.errors import TrainingError
 from hubbleclip.training import checkpoints
@@ -72,42 +70,15 @@ def test_a_batch_that_the_processes_cannot_divide_is_rejected() -> None:
 
 @pytest.fixture(scope="module")
 def processes():
-    with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
+    context = get_context("forkserver")
+    context.set_forkserver_preload(["two_processes"])
+    with ProcessPoolExecutor(2, mp_context=context) as pool:
         yield pool
-
-
-def gathered_gradient(rank: int, store: Path) -> list[float]:
-    """Gradient of this process's rows, in a loss that weighs the rows of the whole batch differently per process."""
-    dist.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=2)
-    rows = torch.zeros(2, 1, requires_grad=True)
-    gathered = World(rank=rank, size=2, device=torch.device("cpu")).gather(rows)
-    (gathered.flatten() @ torch.arange(4.0) * 10**rank).backward()
-    dist.destroy_process_group()
-    return rows.grad.flatten().tolist()
 
 
 def test_the_gradient_of_a_gathered_row_is_the_sum_over_all_processes(processes, tmp_path) -> None:
     gradients = list(processes.map(partial(gathered_gradient, store=tmp_path / "store"), range(2)))
     assert gradients == [[0.0, 22.0], [11.0, 33.0]]
-
-
-def trained_norm(rank: int, size: int, store: Path) -> tuple[list[list[float]], list[list[float]], list[list[float]]]:
-    """Levels behind a batch norm, gradients, running statistics of this process's share of four rows, after a step."""
-    if size > 1:
-        dist.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=size)
-    world = World(rank=rank, size=size, device=torch.device("cpu"))
-    rows = torch.randn(4, 2, 3, 3, generator=torch.Generator().manual_seed(0))[rank::size].requires_grad_()
-    model = nn.Sequential(BatchNormAct2d(2))
-    wrapped = world.wrap(model)
-    levels = wrapped(rows)
-    world.gather(levels.square().mean((2, 3))).mul(torch.arange(8.0).view(4, 2)).sum().backward()
-    grads = rows.grad / size, *(one.grad for one in model.parameters())
-    del wrapped
-    gc.collect()
-    if size > 1:
-        dist.destroy_process_group()
-    statistics = model[0].running_mean, model[0].running_var
-    return levels.tolist(), [one.tolist() for one in grads], [one.tolist() for one in statistics]
 
 
 def test_batch_norms_of_two_processes_on_the_cpu_equal_that_of_one(processes, tmp_path) -> None:
