@@ -8,17 +8,20 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import socket
 import sys
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
+from types import FrameType
 from urllib.parse import urlsplit
 
 import psutil
 
 from hubbleclip.core.api_key import KEY, LOOPBACK, make_private, prefect_home, protection, stored_key
 from hubbleclip.core.errors import HubbleclipError
+from hubbleclip.core.interrupts import INTERRUPTED, end_soon, write_stopped
 
 log = logging.getLogger("hubbleclip.flows")
 POOLS = ("cpu", "gpu")
@@ -77,18 +80,41 @@ def prefect_environment(data: Path, port: int) -> dict[str, str]:
 
 
 def serve(environment: Mapping[str, str], port: int) -> None:
-    """Replace this process by the server, which ends on Ctrl-C or SIGTERM.
+    """Run the server until Ctrl-C or SIGTERM, after which it ends within seconds.
+
+    Prefect's own command waits for its services, which takes up to 12 s. They keep their state in the database.
 
     Parameters
     ----------
     environment
-        Environment variables, as made by `prefect_environment`.
+        Environment variables, as made by `prefect_environment`. Prefect must not have been imported before.
     port
         Port of the server.
 
+    Raises
+    ------
+    HubbleclipError
+        If the port is in use.
+
     """
-    words = ["server", "start", "--host", "127.0.0.1", "--port", str(port)]
-    os.execve(sys.executable, [sys.executable, "-m", "prefect", *words], dict(environment))  # noqa: S606 - the command is a list, and no shell is used
+    os.environ.update(environment)
+    import uvicorn  # noqa: PLC0415 - slow imports, which workers and private servers do not need
+    from prefect.server.api.server import create_app  # noqa: PLC0415
+
+    class Server(uvicorn.Server):
+        def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+            if sig == signal.SIGINT:
+                write_stopped()
+            end_soon(INTERRUPTED if sig == signal.SIGINT else 0)
+            super().handle_exit(sig, frame)
+
+    try:
+        listener = socket.create_server(("127.0.0.1", port))
+    except OSError as error:
+        raise HubbleclipError(f"cannot listen on port {port} ({error.strerror}): choose another --port") from error
+    config = uvicorn.Config(create_app(final=True), log_level="warning", timeout_graceful_shutdown=1)
+    with listener:
+        Server(config).run(sockets=[listener])
 
 
 def work(environment: Mapping[str, str], pools: Sequence[str], zombie_s: float) -> None:
@@ -131,7 +157,7 @@ def work(environment: Mapping[str, str], pools: Sequence[str], zombie_s: float) 
         )
     if not stopped:
         raise HubbleclipError("a worker ended unexpectedly: check that `make server` is running and run `make deploy`")
-    sys.exit(128 + signal.SIGINT if stopped[0] == signal.SIGINT else 0)
+    sys.exit(INTERRUPTED if stopped[0] == signal.SIGINT else 0)
 
 
 def end_workers(workers: Sequence[psutil.Popen], grace_s: float = GRACE_S) -> None:

@@ -18,7 +18,6 @@ from cyclopts import App, CycloptsError, Parameter
 
 from hubbleclip import __version__
 from hubbleclip.cli import benchmarking, checking, exporting, serving
-from hubbleclip.cli.interrupts import ending_on_interrupt
 from hubbleclip.cli.listing import add_listings
 from hubbleclip.cli.live import start_logging
 from hubbleclip.cli.options import DatasetPlace, Json, Options, PairOptions, Port, RunId, Server, TileId
@@ -28,6 +27,7 @@ from hubbleclip.cli.running import import_experiment, redirect_caches, run_flow,
 from hubbleclip.cli.searching import SearchOptions
 from hubbleclip.cli.summary import print_summary
 from hubbleclip.core.errors import DISK_FULL_ERRNOS, NO_ACCESS_ERRNOS, CatalogError, HubbleclipError
+from hubbleclip.core.interrupts import ending_on_interrupt
 from hubbleclip.core.layout import Layout
 from hubbleclip.core.printable import without_control
 from hubbleclip.core.short_ids import find_id

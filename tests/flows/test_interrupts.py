@@ -1,4 +1,4 @@
-"""Ctrl-C in a terminal ends a stage with one line, and nothing remains, however often the key is pressed."""
+"""Ctrl-C in a terminal ends a command with one line, and nothing remains, however often the key is pressed."""
 
 import fcntl
 import json
@@ -6,6 +6,7 @@ import os
 import pty
 import re
 import shutil
+import socket
 import subprocess
 import termios
 import threading
@@ -33,6 +34,7 @@ WORK: dict[str, dict[str, object]] = {
     "index": {"index.batch_size": 1},
 }
 """Settings that give a stage work on finished data, by stage; `ingest` begins without data."""
+ENDLESS_QUERY = "SELECT count(*) FROM range(100000000000) a, range(10) b"
 MARK = "HELD_BY"
 PATIENCE_S = 240  # a busy machine takes a minute to start a stage
 
@@ -76,18 +78,17 @@ def works(data: Path, stage: str, process: subprocess.Popen[bytes]) -> bool:
         return False
 
 
-@pytest.mark.parametrize("presses", [1, 3])
-@pytest.mark.parametrize("stage", WORK)
-def test_ctrl_c_ends_a_stage_with_one_line(
-    stage: str, presses: int, request: pytest.FixtureRequest, tmp_path: Path, tables: list[Table]
-) -> None:
-    data, mark = tmp_path / "data", uuid.uuid4().hex
-    if stage != "ingest":
-        shutil.copytree(request.getfixturevalue("finished"), data)
-    shutil.rmtree(data / "demo" / {"train": "runs", "index": "index"}.get(stage, "nothing"), ignore_errors=True)
+def press_ctrl_c(
+    argv: list[str], presses: int, is_ready: Callable[[subprocess.Popen[bytes], bytearray], object]
+) -> float:
+    """Run a command in a terminal, press Ctrl-C when it is ready, and return how long it took to end, in seconds.
+
+    It must end with the one line and its code, and leave no process and no hidden cursor.
+    """
+    mark = uuid.uuid4().hex
     keyboard, terminal = pty.openpty()
     process = subprocess.Popen(
-        command(stage, data=data, settings=TINY | WORK[stage]), stdin=terminal, stdout=terminal, stderr=terminal,
+        argv, stdin=terminal, stdout=terminal, stderr=terminal,
         env=environment() | {MARK: mark}, start_new_session=True,
         preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),  # noqa: PLW1509 - no thread of ours runs yet
     )  # fmt: skip
@@ -103,7 +104,7 @@ def test_ctrl_c_ends_a_stage_with_one_line(
 
     reader = threading.Thread(target=read, daemon=True)
     reader.start()
-    until(lambda: works(data, stage, process), process)
+    until(lambda: is_ready(process, screen), process)
     pressed = time.monotonic()
     for _ in range(presses):
         os.write(keyboard, b"\x03")
@@ -119,4 +120,41 @@ def test_ctrl_c_ends_a_stage_with_one_line(
     assert lines == ["hubbleclip: stopped; run the same command again to resume"]
     assert b"\x1b[?25l" not in screen.rpartition(b"\x1b[?25h")[2], "the cursor is hidden"
     assert code == 130
+    return took_s
+
+
+@pytest.mark.parametrize("presses", [1, 3])
+@pytest.mark.parametrize("stage", WORK)
+def test_ctrl_c_ends_a_stage_with_one_line(
+    stage: str, presses: int, request: pytest.FixtureRequest, tmp_path: Path, tables: list[Table]
+) -> None:
+    data = tmp_path / "data"
+    if stage != "ingest":
+        shutil.copytree(request.getfixturevalue("finished"), data)
+    shutil.rmtree(data / "demo" / {"train": "runs", "index": "index"}.get(stage, "nothing"), ignore_errors=True)
+    argv = command(stage, data=data, settings=TINY | WORK[stage])
+    took_s = press_ctrl_c(argv, presses, lambda process, _: works(data, stage, process))
     tables.append(Table(title=f"{stage}, Ctrl-C {presses} times: {took_s:.1f} s"))
+
+
+def is_served(screen: bytearray) -> bool:
+    """The server whose address is on the screen accepts connections."""
+    address = re.search(rb"http://127\.0\.0\.1:(\d+)", screen)
+    with socket.socket() as client:
+        return address is not None and client.connect_ex(("127.0.0.1", int(address[1]))) == 0
+
+
+@pytest.mark.parametrize("words", [("sql", ENDLESS_QUERY), ("serve", "--port", "0"), ("server",)], ids=lambda w: w[0])
+def test_ctrl_c_ends_a_query_and_a_server_with_one_line(
+    words: tuple[str, ...], finished: Path, tables: list[Table]
+) -> None:
+    started = time.monotonic()
+
+    def is_ready(process: subprocess.Popen[bytes], screen: bytearray) -> bool:
+        return time.monotonic() > started + 2 if words[0] == "sql" else is_served(screen)
+
+    if words[0] == "server":
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            words = (*words, "--port", str(free.getsockname()[1]))
+    took_s = press_ctrl_c(command(*words, data=finished, settings={}), 1, is_ready)
+    tables.append(Table(title=f"{words[0]}, Ctrl-C: {took_s:.1f} s"))

@@ -19,7 +19,7 @@ from hubbleclip.search.server.security import Access
 from hubbleclip.search.server.service import Service
 
 log = logging.getLogger(__name__)
-SHUTDOWN_S, BACKLOG = 3, 1024
+SHUTDOWN_S, BACKLOG = 1, 1024
 ANY = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104
 """Address at which this machine reaches a server that listens on all addresses."""
 

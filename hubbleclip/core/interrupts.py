@@ -35,27 +35,44 @@ def ending_on_interrupt() -> Iterator[None]:
     before = signal.signal(signal.SIGINT, _interrupt)
     try:
         yield
-    except KeyboardInterrupt:
-        sys.exit(INTERRUPTED)
     finally:
+        if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # interrupted; some libraries raise errors of their own
+            sys.exit(INTERRUPTED)
         if signal.getsignal(signal.SIGINT) is _interrupt:
             signal.signal(signal.SIGINT, before)
 
 
-def _interrupt(number: int, frame: FrameType | None) -> None:
-    """Print the line, raise KeyboardInterrupt, and end the process later if it has not ended by itself."""
+def end_soon(exit_code: int = INTERRUPTED) -> None:
+    """Ignore further Ctrl-C, print nothing more, and end the process after `GRACE_S` if it has not ended by itself.
+
+    Parameters
+    ----------
+    exit_code
+        Exit code after the grace time.
+
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    is_terminal = os.isatty(STDERR)  # which shows ^C on the same line, and whose cursor a live bar may hide
-    os.write(STDERR, (b"\n" + SHOW_CURSOR) * is_terminal + MESSAGE)
     with Path(os.devnull).open("wb") as nowhere:
         os.dup2(nowhere.fileno(), STDERR)  # libraries that are interrupted print tracebacks
-    threading.Thread(target=_end_after_grace, name="end-after-interrupt", daemon=True).start()
+    threading.Thread(target=_end_after_grace, args=[exit_code], name="end-after-interrupt", daemon=True).start()
+
+
+def write_stopped() -> None:
+    """Write to standard error that the command was stopped."""
+    is_terminal = os.isatty(STDERR)  # which shows ^C on the same line, and whose cursor a live bar may hide
+    os.write(STDERR, (b"\n" + SHOW_CURSOR) * is_terminal + MESSAGE)
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    """Print the line, and raise KeyboardInterrupt in a process that ends soon."""
+    write_stopped()
+    end_soon()
     raise KeyboardInterrupt
 
 
-def _end_after_grace() -> None:
+def _end_after_grace(exit_code: int) -> None:
     """End this process and its worker processes. Child servers end when the pipe from this process closes."""
     time.sleep(GRACE_S)
     for worker in sys.modules["multiprocessing"].active_children() if "multiprocessing" in sys.modules else ():
         worker.kill()
-    os._exit(INTERRUPTED)
+    os._exit(exit_code)
