@@ -51,7 +51,12 @@ def write_checkpoint(run_dir: Path, step: int, state: dict[str, Any]) -> None:
 def _write_state(path: Path, state: dict[str, Any]) -> None:
     """Write a file of tensors and plain values; equal values give equal bytes."""
     with atomic_write(path) as temporary, temporary.open("wb") as file:
-        torch.save(state, file)  # given a path, torch would store the temporary name and hide the system's errors
+        try:
+            torch.save(state, file)  # given a path, torch would store the temporary name and hide the system's errors
+        except RuntimeError as error:
+            if isinstance(error.__context__, OSError):  # torch fails once more when it closes the file
+                raise error.__context__ from None
+            raise
 
 
 def list_steps(run_dir: Path) -> list[int]:

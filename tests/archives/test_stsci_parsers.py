@@ -109,6 +109,11 @@ def test_the_apt_file_of_another_programme_is_rejected() -> None:
         parse_apt(b'<HSTProposal Phase2ID="13"><ProposalInformation/></HSTProposal>', "12")
 
 
+def test_an_apt_file_of_many_tags_is_rejected() -> None:
+    with pytest.raises(ArchiveError, match="proposal 12 has more than 400000 tags"):
+        parse_apt(b"<b>" * 400_001, "12")
+
+
 def test_an_entity_bomb_is_rejected() -> None:
     entities = "".join(f'<!ENTITY a{i} "{f"&a{i - 1};" * 10}">' for i in range(1, 12))
     bomb = f'<!DOCTYPE x [<!ENTITY a0 "{"a" * 100}">{entities}]><HSTProposal>&a11;</HSTProposal>'

@@ -1,4 +1,4 @@
-"""Attacks by an archive: responses that unpack, nest, repeat and drip, and messages with escapes."""
+"""Attacks by an archive: responses that unpack, nest, repeat and drip; redirects of queries; messages with escapes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pytest
 
 from hubbleclip.simulator.server.launcher import simulated_addresses
 from tests.archives.conftest import FETCH, archive_at
-from tests.archives.hostile_server import Mallory, drip_trailers, observe, send
+from tests.archives.hostile_server import Mallory, RecordingServer, drip_trailers, observe, send
 from tests.attack.table import Attacks
 
 pytestmark = [pytest.mark.slow, pytest.mark.attack]
@@ -24,11 +24,15 @@ PAGE_ROWS = 500
 SMALL = FETCH.model_copy(update={"attempts": 2})
 
 
-def ask(url: str, folder: str, listing: str, timeout_s: float) -> str:
-    """What a client does that lists observations."""
+def ask(kind: str, url: str, folder: str, timeout_s: float) -> str:
+    """What a client does that lists observations, by one of MAST's services, or asks for a proposal."""
+    listing = "caom" if kind == "proposal" else kind
     fetch = SMALL.model_copy(update={"timeout_s": timeout_s})
     archive = archive_at(url, Path(folder), fetch, listing=listing, page_size=PAGE_ROWS)
-    return f"{len(observe(archive))} observations"
+    if kind != "proposal":
+        return f"{len(observe(archive))} observations"
+    proposals, rejections = archive.fetch_proposals(["12345"])
+    return f"{len(proposals)} proposals, {len(rejections)} rejected"
 
 
 @pytest.fixture
@@ -67,9 +71,11 @@ DRIPPING = partial(drip_trailers, b"{}")
         ("a table of columns of 450 MB of empty lists", "caom", "columns", LISTS),
         ("400,000 rows where 500 were asked", "caom", "query", partial(rows, 400_000)),
         ("lists in lists, a million deep", "caom", "query", DEEP),
+        ("lists in lists, a million deep", "missions", "query", DEEP),
         ("a page that always announces the next", "caom", "query", ENDLESS),
         ("a table of columns that always announces the next", "caom", "columns", ENDLESS),
         ("trailers that drip", "caom", "query", DRIPPING),
+        ("trailers that drip", "missions", "query", DRIPPING),
     ],
 )
 def test_a_hostile_list_of_observations(
@@ -77,8 +83,41 @@ def test_a_hostile_list_of_observations(
 ) -> None:
     mallory.posted = {kind: make()}
     timeout_s = 0.2 if "drip" in name else 2.0
-    outcome = attacks.call(f"{name} ({listing})", ask, mallory.url, tmp_path, listing, timeout_s, deadline_s=100)
+    outcome = attacks.call(f"{name} ({listing})", ask, listing, mallory.url, tmp_path, timeout_s, deadline_s=100)
     assert "Error: " in outcome
+
+
+@pytest.mark.parametrize(
+    ("name", "path", "make"),
+    [
+        ("an APT file of 480 MB of <a/>", "/apt/12345/", partial(packed, b"<a>", b"<a/>", 120_000_000, b"</a>")),
+        ("an APT file of 20 MB of <a/>", "/apt/12345/", partial(packed, b"<a>", b"<a/>", 4_990_000, b"</a>")),
+        ("pages of a proposal of 20 MB of <b>", "", partial(packed, b"", b"<b>", 6_660_000, b"")),
+        ("a list of proposals of 500 MB", "/abstracts.cat", partial(packed, b"", b"Prop. Type: GO\n", 35_000_000, b"")),
+    ],
+)
+def test_a_hostile_proposal(
+    name: str, path: str, make: Make, mallory: Mallory, tmp_path: Path, attacks: Attacks
+) -> None:
+    respond, link = make(), send(b'<a href="/abstracts.cat">list</a>')
+    sent = {"/abstracts.cat": send(f"{'-' * 80}\nProp. Type: GO\nID: 7\nTitle: T\n\nText.\n".encode())}
+    mallory.respond = lambda handler: (respond if handler.path.endswith(path) else sent.get(handler.path, link))(
+        handler
+    )
+    outcome = attacks.call(name, ask, "proposal", mallory.url, tmp_path, 5.0, deadline_s=100)
+    assert any(asked.endswith(path) for asked in mallory.requested_paths)
+    assert "1 rejected" in outcome or "Error: " in outcome
+
+
+def test_a_query_redirected_to_another_host(mallory: Mallory, tmp_path: Path, attacks: Attacks) -> None:
+    with RecordingServer() as other:
+        reached: list[str] = []
+        other.posted["query"] = lambda handler: reached.append(handler.path)
+        mallory.posted["query"] = send(b"", 307, Location=f"http://localhost:{other.port}/api/v0/invoke")
+        name = "a query redirected to another host"
+        outcome = attacks.call(name, ask, "caom", mallory.url, tmp_path, 2.0, deadline_s=60)
+    assert "another host" in outcome
+    assert not reached
 
 
 def test_a_message_with_escapes(mallory: Mallory, tmp_path: Path, attacks: Attacks) -> None:

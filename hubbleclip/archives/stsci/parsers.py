@@ -44,6 +44,8 @@ time if a page has many of them.
 """
 MAX_PAGE_BYTES = 100_000
 """Number of bytes of a web page that are parsed; the rest is ignored. A programme's page has about 10,000 bytes."""
+MAX_APT_TAGS = 400_000
+"""Largest number of tags of an APT file; a file of 200 kB has 1,100. A tag takes about 300 bytes of memory."""
 ZIP_START = b"PK\x03\x04"
 MAX_RECORD_BYTES = 1_000_000
 """Size of the largest piece of a bulk list; a longer record is cut. A record has about 3,000 bytes."""
@@ -305,6 +307,8 @@ def _read_xml(data: bytes, number: str) -> ET.Element:
 
     Untrusted data are safe, because expat 2.4.1 and later reject entity bombs and do not fetch external entities.
     """
+    if data.count(b"<") > MAX_APT_TAGS:
+        raise ArchiveError(f"the APT file of proposal {number} has more than {MAX_APT_TAGS} tags")
     try:
         return ET.fromstring(data)  # noqa: S314 - safe, see the docstring
     except (ET.ParseError, LookupError, ValueError):
