@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from hubbleclip.captions.backends.base import SourceText
 
-PROMPT_VERSION = 2
-"""Version of the prompt. Raise it with any change of the text below; a test holds its digest. There is no example,
+PROMPT_VERSION = 3
+"""Version of the prompt and of the schema that is sent with it. A test holds their digest. There is no example,
 because small models copy the objects of an example into their answers.
 """
 

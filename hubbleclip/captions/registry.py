@@ -56,7 +56,7 @@ def writer_name(backend: Backend, seed: int) -> str:
     Returns
     -------
     str
-        For example `rules-1.1`, or `Qwen3-8B-2.1.7` for the seed 7.
+        For example `rules-1.1`, or `Qwen3-8B-3.1.7` for the seed 7.
 
     """
     name = f"{backend.model}-{backend.version}.{SCHEMA_VERSION}"

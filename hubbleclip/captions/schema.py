@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError, WithJsonSchema
 
 from hubbleclip.core.errors import AnswerError
 
@@ -21,21 +21,27 @@ Category = Literal[
 """The science categories of the Hubble and Webb calls for proposals, and calibration."""
 
 
-def _bounded_words(most: int) -> AfterValidator:
-    """Refuse a text that has more than a number of words."""
+WORD = r'[^ "\\\n\r\t]{1,24}'
+"""Pattern of a word in the JSON schema, which has no keyword for a number of words."""
+
+
+def _bounded_words(most: int) -> tuple[AfterValidator, WithJsonSchema]:
+    """Refuse a text that has more than a number of words, in the validation and in the JSON schema."""
 
     def check(text: str) -> str:
         if len(text.split()) > most:
             raise ValueError(f"has {len(text.split())} words, at most {most} are allowed")
         return text
 
-    return AfterValidator(check)
+    # Without bounds of characters, because some servers follow these and ignore the pattern.
+    return AfterValidator(check), WithJsonSchema({"type": "string", "pattern": f"^{WORD}( {WORD}){{0,{most - 1}}}$"})
 
 
-Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=2, max_length=400)]
-Phrase = Annotated[str, StringConstraints(strip_whitespace=True, min_length=2, max_length=80), _bounded_words(10)]
-Aim = Annotated[str, StringConstraints(strip_whitespace=True, min_length=2, max_length=160), _bounded_words(20)]
-Summary = Annotated[Text, _bounded_words(MAX_SUMMARY_WORDS)]
+Phrase = Annotated[str, StringConstraints(strip_whitespace=True, min_length=2, max_length=80), *_bounded_words(10)]
+Aim = Annotated[str, StringConstraints(strip_whitespace=True, min_length=2, max_length=160), *_bounded_words(20)]
+Summary = Annotated[
+    str, StringConstraints(strip_whitespace=True, min_length=2, max_length=400), *_bounded_words(MAX_SUMMARY_WORDS)
+]
 
 
 class Answer(BaseModel):
@@ -65,7 +71,8 @@ def answer_schema() -> dict[str, Any]:
     Returns
     -------
     dict
-        The JSON schema. It bounds characters and numbers of items; numbers of words are checked by `parse_answer` only.
+        The JSON schema. A pattern bounds the words of a text: without it, small models repeat a word until the tokens
+        end. `parse_answer` also checks the number of characters.
 
     """
     return Answer.model_json_schema()

@@ -45,10 +45,14 @@ def write_summary(source: SourceText, backend: Backend, seed: int, layout: Layou
     if stored is not None:
         return stored
     calls = path.with_suffix(".calls")
-    started = time.monotonic()
-    reply = backend.ask(source, lambda: count_call(calls))
-    # Without a model there is no request, and equal inputs give equal rows.
-    took_s = round(time.monotonic() - started, 3) if backend.is_model else 0.0
+    call_times: list[float] = []  # empty without a model, so that equal inputs give equal rows
+
+    def before_call() -> None:
+        count_call(calls)
+        call_times.append(time.monotonic())
+
+    reply = backend.ask(source, before_call)
+    took_s = round(time.monotonic() - call_times[0], 3) if call_times else 0.0
     grounded = ground(reply.answer, source.text)
     summary = AbstractSummary(
         abstract_sha256=source.abstract_sha256, writer=writer, is_model=backend.is_model, model=backend.model,

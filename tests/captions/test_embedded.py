@@ -36,7 +36,7 @@ def embedded() -> Embedded:
 
 
 def test_the_writer_names_the_model_without_loading_it(embedded: Embedded) -> None:
-    assert writer_of(settings()) == f"{embedded.model}-2.1.1"
+    assert writer_of(settings()) == f"{embedded.model}-3.1.1"
     assert embedded.is_model
 
 

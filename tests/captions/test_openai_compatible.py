@@ -106,10 +106,10 @@ def test_a_model_must_be_named() -> None:
 
 
 def test_the_writer_names_model_prompt_schema_and_seed() -> None:
-    assert writer_of(settings(seed=7)) == "org-small-2.1.7"
+    assert writer_of(settings(seed=7)) == "org-small-3.1.7"
 
 
 def test_a_changed_prompt_has_a_new_version() -> None:
     """If this fails, raise PROMPT_VERSION or SCHEMA_VERSION, and write the new digest here."""
     text = OpenAICompatible(settings()).prompt() + repr(answer_schema())
-    assert (PROMPT_VERSION, SCHEMA_VERSION, sha256_bytes(text.encode())[:16]) == (2, 1, "ed1c51860d62d33c")
+    assert (PROMPT_VERSION, SCHEMA_VERSION, sha256_bytes(text.encode())[:16]) == (3, 1, "d95ea13b0f23036e")

@@ -1,11 +1,12 @@
 """Answers outside the bounds of the schema are refused, from each backend."""
 
 import json
+import re
 from typing import Any
 
 import pytest
 
-from hubbleclip.captions.schema import parse_answer
+from hubbleclip.captions.schema import answer_schema, parse_answer
 from hubbleclip.core.errors import AnswerError
 
 GOOD = {
@@ -47,3 +48,13 @@ def test_an_answer_outside_a_bound_is_refused_with_the_place(change: dict[str, A
 def test_what_is_no_json_is_refused(text: str) -> None:
     with pytest.raises(AnswerError, match="invalid_json"):
         parse_answer(text)
+
+
+def test_the_schema_bounds_the_words_of_each_text() -> None:
+    fields = answer_schema()["properties"]
+    for name, most in {"objects": 10, "science_aims": 20, "summary": 40, "search_phrases": 10}.items():
+        text = fields[name].get("items", fields[name])
+        assert "maxLength" not in text, "llama.cpp would ignore the pattern"
+        assert re.match(text["pattern"], " ".join(["é,"] * most))
+        assert not re.match(text["pattern"], " ".join(["word"] * (most + 1)))
+        assert not re.match(text["pattern"], "1-" * 13)
