@@ -24,6 +24,7 @@ from hubbleclip.core.errors import HubbleclipError
 from hubbleclip.core.interrupts import INTERRUPTED, end_soon, write_stopped
 
 log = logging.getLogger("hubbleclip.flows")
+HOST = "127.0.0.1"
 POOLS = ("cpu", "gpu")
 GRACE_S = 20.0
 """Time (s) that a worker has to end its flow runs."""
@@ -73,7 +74,7 @@ def prefect_environment(data: Path, port: int) -> dict[str, str]:
         **SETTINGS,
         **key,
         "PREFECT_HOME": str(home),
-        "PREFECT_API_URL": f"http://127.0.0.1:{port}/api",
+        "PREFECT_API_URL": f"http://{HOST}:{port}/api",
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
     }
     return {**ours, **os.environ, "PATH": ours["PATH"]}
@@ -97,6 +98,10 @@ def serve(environment: Mapping[str, str], port: int) -> None:
         If the port is in use.
 
     """
+    try:  # and closed again, so that clients are refused until the server is ready
+        socket.create_server((HOST, port)).close()
+    except OSError as error:
+        raise HubbleclipError(f"cannot listen on port {port} ({error.strerror}): choose another --port") from error
     os.environ.update(environment)
     import uvicorn  # noqa: PLC0415 - slow imports, which workers and private servers do not need
     from prefect.server.api.server import create_app  # noqa: PLC0415
@@ -108,13 +113,8 @@ def serve(environment: Mapping[str, str], port: int) -> None:
             end_soon(INTERRUPTED if sig == signal.SIGINT else 0)
             super().handle_exit(sig, frame)
 
-    try:
-        listener = socket.create_server(("127.0.0.1", port))
-    except OSError as error:
-        raise HubbleclipError(f"cannot listen on port {port} ({error.strerror}): choose another --port") from error
-    config = uvicorn.Config(create_app(final=True), log_level="warning", timeout_graceful_shutdown=1)
-    with listener:
-        Server(config).run(sockets=[listener])
+    app = create_app(final=True)
+    Server(uvicorn.Config(app, host=HOST, port=port, log_level="warning", timeout_graceful_shutdown=1)).run()
 
 
 def work(environment: Mapping[str, str], pools: Sequence[str], zombie_s: float) -> None:

@@ -58,6 +58,8 @@ def until(found: Callable[[], Any], what: str, timeout_s: float = 240) -> Any:
 
 
 class Site:
+    cwd = ROOT
+
     def __init__(self, folder: Path) -> None:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
@@ -82,13 +84,18 @@ class Site:
         threading.Thread(target=listener.serve_forever, daemon=True).start()
         self.webhook = f"http://127.0.0.1:{listener.server_port}/{SECRET}"
 
-    def start(self, command: str, **options: Any) -> subprocess.Popen:
-        """A command of the README, on this site's profile, folder and port, in a process group of its own."""
+    def words(self, command: str) -> list[str]:
+        """A command of the README on this site's profile, folder and port."""
         made_for = [f"VENV={sys.prefix}", f"PROFILE={self.profile}", f"DATA={self.data}", f"PORT={self.port}"]
+        return [*command.split(), f"--old-file={sys.prefix}/.installed", *made_for]
+
+    def start(self, command: str, **options: Any) -> subprocess.Popen:
+        """Start a command in a process group of its own."""
+        variables = environment() | QUICK | {"SITE": str(self.port), WEBHOOK_VARIABLE: self.webhook}
         with (self.folder / "commands.log").open("a") as log:
             started = subprocess.Popen(
-                [*command.split(), f"--old-file={sys.prefix}/.installed", *made_for], cwd=ROOT, env=environment() | QUICK | {"SITE": str(self.port), WEBHOOK_VARIABLE: self.webhook},
-                stdout=log, stderr=log, start_new_session=True, **options,
+                self.words(command), cwd=self.cwd, env=variables, stdout=log, stderr=log, start_new_session=True,
+                **options,
             )  # fmt: skip
         self.running[command] = started
         return started

@@ -1,6 +1,7 @@
 """What the repository declares for Prefect and Docker is what they read."""
 
 import os
+import socket
 import stat
 from datetime import UTC, datetime
 from importlib import import_module
@@ -16,9 +17,10 @@ import flows
 from flows.deployment import DECLARED, LOST, OURS, WEBHOOK_VARIABLE, automations
 from flows.private_server import prefect_server
 from flows.scheduled import FORMER_NAMES, name_of_run
-from flows.scheduled_server import POOLS, SETTINGS, prefect_environment
+from flows.scheduled_server import POOLS, SETTINGS, prefect_environment, serve
 from hubbleclip.config.settings import FlowSettings
 from hubbleclip.core.api_key import KEY, KEY_FILE, client_key, protection
+from hubbleclip.core.errors import HubbleclipError
 from hubbleclip.pipeline.engine.batches import batches
 
 ROOT = Path(__file__).parents[2]
@@ -143,3 +145,9 @@ def test_compose_file_names_images_loopback_ports_and_services_that_exist() -> N
     assert all(port.startswith("127.0.0.1:") for service in services.values() for port in service.get("ports", ()))
     volumes = {volume.split(":")[0] for service in services.values() for volume in service.get("volumes", ())}
     assert volumes == set(compose["volumes"])
+
+
+def test_a_port_in_use_is_one_line() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        with pytest.raises(HubbleclipError, match=r"cannot listen on port \d+ .*: choose another --port"):
+            serve({}, other.getsockname()[1])

@@ -1,0 +1,77 @@
+"""A wheel, installed outside the checkout: a pipeline, the tiles of a file, and a scheduled run from `deploy` to its end."""
+
+import json
+import shutil
+import subprocess
+import sys
+import sysconfig
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from commands import SMALL, environment
+from scheduled_site import ROOT, Site, until
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """`hubbleclip` of an environment that has the wheel, and the other packages from the environment of the tests."""
+    folder = tmp_path_factory.mktemp("wheel")
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
+    for name in filter(lambda name: (ROOT / name).is_file(), listed):  # a build would write into the checkout
+        (folder / "source" / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / name, folder / "source" / name)
+    pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
+    subprocess.run(
+        [*pip, "wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", folder, folder / "source"], check=True
+    )
+    shutil.rmtree(folder / "source")
+    venv = folder / "venv"
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", venv], check=True)
+    wheel = next(folder.glob("*.whl"))
+    subprocess.run([*pip, "--python", venv / "bin/python", "install", "--no-deps", wheel], check=True)
+    packages = next(venv.glob("lib/python*/site-packages"))
+    (packages / "others.pth").write_text(
+        f"{sysconfig.get_path('purelib')}\n"
+    )  # without that folder's editable installs
+    return venv / "bin/hubbleclip"
+
+
+def test_a_wheel_makes_a_dataset_a_model_a_report_and_the_tiles_of_a_file(program: Path, tmp_path: Path) -> None:
+    sets = [f"--set={name}={json.dumps(value)}" for name, value in SMALL.items()]
+    done = subprocess.run(
+        [program, "pipeline", "--no-server", "--data=hubbleclip-demo", *sets], cwd=tmp_path, env=environment(), capture_output=True, text=True,
+        check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert list(tmp_path.glob("hubbleclip-demo/demo/reports/*/index.html"))
+    product = next(tmp_path.glob("hubbleclip-demo/demo/products/*/*"))
+    words = [program, "tile", product, "--out", "tiles", "--set=tiles.size_px=160", "--set=tiles.min_side_px=32"]
+    subprocess.run(words, cwd=tmp_path, env=environment(), check=True)
+    assert list(tmp_path.glob("tiles/*.png"))
+    assert "index.ecsv" in {path.name for path in (tmp_path / "tiles").iterdir()}
+
+
+@pytest.fixture
+def site(program: Path, tmp_path: Path) -> Iterator[Site]:
+    class Installed(Site):
+        cwd = tmp_path
+
+        def words(self, command: str) -> list[str]:
+            return [str(program), command, f"--profile={self.profile}", f"--data={self.data}", f"--port={self.port}"]
+
+    site = Installed(tmp_path)
+    site.start("server")
+    until(site.is_up, "the server")
+    yield site
+    site.kill()
+
+
+def test_a_run_that_a_wheel_deployed_ends_with_a_report(site: Site) -> None:
+    assert site.start("deploy").wait(120) == 0, (site.folder / "commands.log").read_text()
+    site.start("worker")
+    run_id = site.run("pipeline/pipeline-cpu")
+    assert site.end(run_id) == "COMPLETED", site.lines(run_id)
+    assert list(site.data.glob("tiny/reports/*/index.html"))
