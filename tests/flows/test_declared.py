@@ -148,6 +148,6 @@ def test_compose_file_names_images_loopback_ports_and_services_that_exist() -> N
 
 
 def test_a_port_in_use_is_one_line() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as other:
-        with pytest.raises(HubbleclipError, match=r"cannot listen on port \d+ .*: choose another --port"):
-            serve({}, other.getsockname()[1])
+    refusal = pytest.raises(HubbleclipError, match=r"cannot listen on port \d+ .*: choose another --port")
+    with socket.create_server(("127.0.0.1", 0)) as other, refusal:
+        serve({}, other.getsockname()[1])
