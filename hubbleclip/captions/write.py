@@ -47,9 +47,9 @@ def write_summary(source: SourceText, backend: Backend, seed: int, layout: Layou
     calls = path.with_suffix(".calls")
     call_times: list[float] = []  # empty without a model, so that equal inputs give equal rows
 
-    def before_call() -> None:
-        count_call(calls)
+    def before_call() -> int:
         call_times.append(time.monotonic())
+        return count_call(calls)
 
     reply = backend.ask(source, before_call)
     took_s = round(time.monotonic() - call_times[0], 3) if call_times else 0.0
@@ -88,7 +88,7 @@ def read_stored(path: Path) -> AbstractSummary | None:
         return None
 
 
-def count_call(path: Path) -> None:
+def count_call(path: Path) -> int:
     """Count a request by one byte in a file, before the request is sent, so that a killed run is counted too.
 
     Parameters
@@ -96,7 +96,14 @@ def count_call(path: Path) -> None:
     path
         File whose size is the number of requests about one abstract.
 
+    Returns
+    -------
+    int
+        Number of requests before this one.
+
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("ab") as file:
+        num_before = file.tell()
         file.write(b".")
+    return num_before

@@ -1,6 +1,7 @@
 """The client of OpenAI-compatible servers validates each answer, retries what may pass, and keeps the key secret."""
 
 import logging
+from itertools import count
 from typing import Any
 
 import pytest
@@ -24,9 +25,9 @@ def settings(**changes: Any) -> CaptionSettings:
 
 
 def ask(stub: StubServer, **changes: Any) -> tuple[Reply, int]:
-    calls: list[int] = []
-    reply = OpenAICompatible(settings(base_url=stub.url, **changes)).ask(SOURCE, lambda: calls.append(1))
-    return reply, len(calls)
+    calls = count()
+    reply = OpenAICompatible(settings(base_url=stub.url, **changes)).ask(SOURCE, lambda: next(calls))
+    return reply, next(calls)
 
 
 def test_the_request_has_the_schema_the_seed_and_the_abstract() -> None:
@@ -50,6 +51,13 @@ def test_a_fault_is_retried_and_counted(fault: str) -> None:
     with StubServer(lambda abstract: [fault]) as stub:
         reply, num_calls = ask(stub)
     assert (reply.answer.summary, num_calls, len(stub.requests)) == ("Nebula 7.", 2, 2)
+
+
+def test_a_later_run_has_seeds_of_its_own_because_the_same_answer_would_fail_again() -> None:
+    calls = count(3)
+    with StubServer(lambda abstract: ["not json"]) as stub:
+        OpenAICompatible(settings(base_url=stub.url, seed=7)).ask(SOURCE, lambda: next(calls))
+    assert [(one["seed"], one["temperature"]) for one in stub.requests] == [(10, 0.4), (11, 0.4)]
 
 
 @pytest.mark.parametrize(

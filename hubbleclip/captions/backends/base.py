@@ -56,7 +56,7 @@ class Backend(Protocol):
 
         """
 
-    def ask(self, source: SourceText, count_call: Callable[[], None]) -> Reply:
+    def ask(self, source: SourceText, count_call: Callable[[], int]) -> Reply:
         """Write an answer about one abstract.
 
         Parameters
@@ -64,7 +64,8 @@ class Backend(Protocol):
         source
             The abstract.
         count_call
-            Function to call before each request to a model, including each retry.
+            Function to call before each request to a model, including each retry. It returns the number of requests
+            that were sent about this abstract before, in this run and in earlier ones.
 
         Returns
         -------

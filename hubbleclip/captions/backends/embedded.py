@@ -45,7 +45,7 @@ class Embedded(OpenAICompatible):
         super().__init__(settings.model_copy(update={"model": self._path.stem, "key_variable": "NO_KEY"}))
         self._lock = threading.Lock()
 
-    def ask(self, source: SourceText, count_call: Callable[[], None]) -> Reply:
+    def ask(self, source: SourceText, count_call: Callable[[], int]) -> Reply:
         """See `Backend`.
 
         Parameters

@@ -64,7 +64,7 @@ class OpenAICompatible:
         """
         return INSTRUCTIONS
 
-    def ask(self, source: SourceText, count_call: Callable[[], None]) -> Reply:
+    def ask(self, source: SourceText, count_call: Callable[[], int]) -> Reply:
         """See `Backend`. An invalid answer, a status such as 429 or 500, and a broken response are retried.
 
         Parameters
@@ -92,19 +92,18 @@ class OpenAICompatible:
         try:
             for attempt in self._transport.attempts(self._url):
                 with attempt:
-                    count_call()
-                    return self._send(source, attempt.num - 1)
+                    return self._send(source, count_call())
         except DamagedError as error:
             raise AnswerError(error.reason, str(error)) from error
         except requests.RequestException as error:
             raise self._explained(error) from None  # the original error could show the request with its key
         raise AssertionError("internal error: the retry loop ended with neither an answer nor an exception")
 
-    def _send(self, source: SourceText, num_failed: int) -> Reply:
+    def _send(self, source: SourceText, num_before: int) -> Reply:
         """Send one request and validate the answer; DamagedError is raised for an answer that a retry may correct."""
         headers = {"Authorization": f"Bearer {self._key}"} if self._key else {}
         response = self._transport.session.post(
-            self._url, json=self._body(source, num_failed), headers=headers, allow_redirects=False
+            self._url, json=self._body(source, num_before), headers=headers, allow_redirects=False
         )
         response.raise_for_status()
         try:
@@ -120,13 +119,13 @@ class OpenAICompatible:
             answer=answer, prompt_tokens=usage.get("prompt_tokens"), answer_tokens=usage.get("completion_tokens")
         )
 
-    def _body(self, source: SourceText, num_failed: int) -> dict[str, Any]:
+    def _body(self, source: SourceText, num_before: int) -> dict[str, Any]:
         """Compose the body of a request. A retry has another seed, because the same answer would fail again."""
         settings = self.settings
-        temperature = max(settings.temperature, RETRY_TEMPERATURE) if num_failed else settings.temperature
+        temperature = max(settings.temperature, RETRY_TEMPERATURE) if num_before else settings.temperature
         body: dict[str, Any] = {
             "model": settings.model, "messages": messages(source), "temperature": temperature,
-            "seed": settings.seed + num_failed, "max_tokens": settings.max_tokens,
+            "seed": settings.seed + num_before, "max_tokens": settings.max_tokens,
         }  # fmt: skip
         if settings.constrained:
             schema = {"name": "caption", "schema": answer_schema(), "strict": True}

@@ -308,7 +308,7 @@ class Rules:
         """
         return _prompt()
 
-    def ask(self, source: SourceText, count_call: Callable[[], None]) -> Reply:
+    def ask(self, source: SourceText, count_call: Callable[[], int]) -> Reply:
         """See `Backend`.
 
         Parameters
