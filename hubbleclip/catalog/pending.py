@@ -180,7 +180,7 @@ def _tiles_query(settings: Settings) -> Query:
 
 
 def count_pending(catalog: Catalog, settings: Settings, writer: str) -> dict[str, int]:
-    """Count the pending items of the stages until `shards`. DuckDB counts them: there may be millions.
+    """Count the pending items of the stages until `captions`. DuckDB counts them: there may be millions.
 
     Parameters
     ----------
@@ -201,15 +201,13 @@ def count_pending(catalog: Catalog, settings: Settings, writer: str) -> dict[str
     fetch, tiles = _fetch_query(settings), _tiles_query(settings)
     if _fetches_files(settings) and not settings.fetch.keep_fits:
         tiles = Query(f"({fetch.sql}) UNION ({tiles.sql})", fetch.parameters | tiles.parameters)
-    counted = {
+    return {
         "products": _count(catalog, _products_query(settings.archive), "coalesce(sum(num), 0)::BIGINT"),
         "proposals": _count(catalog, _proposals_query(settings.archive)),
         "fetch": _count(catalog, fetch) if _fetches_files(settings) and settings.fetch.keep_fits else 0,
         "tiles": _count(catalog, tiles),
         "captions": _count(catalog, _captions_query(settings.captions, writer)) if writer else 0,
     }
-    found = catalog.named_query("pending_counts", tile_settings=settings.tiles.digest())
-    return counted | {row["stage"]: row["num"] for row in found}
 
 
 def _count(catalog: Catalog, query: Query, number: str = "count(*)") -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,12 +19,8 @@ from hubbleclip.pipeline.captions import caption_line, read_caption_status
 from hubbleclip.training.runs import find_run, settings_digest
 
 NEWEST_DATASET = "SELECT digest, path FROM dataset ORDER BY built_at DESC, digest LIMIT 1"
-LARGEST_PROPOSALS = """
-WITH newest AS (SELECT digest FROM dataset ORDER BY built_at DESC, digest LIMIT 1)
-SELECT proposal_id, count(*) AS num_samples, num_samples / sum(num_samples) OVER () AS share
-FROM placement SEMI JOIN newest ON digest = dataset_digest JOIN tile USING (tile_id)
-GROUP BY proposal_id ORDER BY num_samples DESC, proposal_id LIMIT 10
-"""
+NUM_LARGEST = 10
+"""Number of largest proposals whose share is shown."""
 SUPERSEDED_FILES = """
 SELECT count(*) AS num_files, coalesce(sum(size_bytes), 0)::BIGINT AS size_bytes
 FROM (SELECT any_value(size_bytes) AS size_bytes FROM product WHERE path IS NOT NULL
@@ -86,6 +82,7 @@ def read_status(settings: Settings) -> Status:
         return Status(profile=settings.profile)
     with read_catalog(layout) as catalog:
         dataset = newest(catalog, layout, NEWEST_DATASET, "path")
+        tiles = catalog.named_query("tile_counts", tile_settings=settings.tiles.digest())
         report = newest(catalog, layout, NEWEST_REPORT, "path")
         run = newest(catalog, layout, NEWEST_REPORT, "run_path")
         return Status(
@@ -98,8 +95,8 @@ def read_status(settings: Settings) -> Status:
             | {"rejections": rejections(catalog), "exclusions": (excluded := exclusions(catalog))}
             | {"rejected": [row | {"words": reason_words(row["reason"])} for row in catalog.rows(REJECTIONS)]}
             | {"excluded": exclusion_rows(excluded, settings.splits)}
-            | {"largest_proposals": catalog.rows(LARGEST_PROPOSALS), "superseded": catalog.rows(SUPERSEDED_FILES)[0]},
-            pending=pending(catalog, layout, settings),
+            | {"largest_proposals": largest_proposals(tiles), "superseded": catalog.rows(SUPERSEDED_FILES)[0]},
+            pending=pending(catalog, layout, settings, tiles),
             captions=read_caption_status(catalog, writer_of(settings.captions)),
             waiting=catalog.named_query("waiting", now=datetime.now(UTC))[0],
         )
@@ -228,7 +225,28 @@ def exclusion_rows(counted: Mapping[str, int], settings: SplitSettings) -> list[
     return [{"reason": reason, "num": num, "words": reason_words(reason, numbers)} for reason, num in counted.items()]
 
 
-def pending(catalog: Catalog, layout: Layout, settings: Settings) -> dict[str, int]:
+def largest_proposals(tiles: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Select the proposals with the most samples in the newest dataset.
+
+    Parameters
+    ----------
+    tiles
+        Rows of the query `tile_counts`.
+
+    Returns
+    -------
+    list of dict
+        `proposal_id`, `num_samples` and `share` of at most `NUM_LARGEST` proposals, the largest first.
+
+    """
+    total = sum(row["num_samples"] for row in tiles)
+    return [
+        {"proposal_id": row["proposal_id"], "num_samples": row["num_samples"], "share": row["num_samples"] / total}
+        for row in tiles[:NUM_LARGEST] if row["num_samples"]
+    ]  # fmt: skip
+
+
+def pending(catalog: Catalog, layout: Layout, settings: Settings, tiles: Sequence[Mapping[str, Any]]) -> dict[str, int]:
     """Count the items that are pending in each stage.
 
     Parameters
@@ -239,6 +257,8 @@ def pending(catalog: Catalog, layout: Layout, settings: Settings) -> dict[str, i
         Paths of the profile's files and folders.
     settings
         All settings of the profile.
+    tiles
+        Rows of the query `tile_counts`.
 
     Returns
     -------
@@ -246,7 +266,9 @@ def pending(catalog: Catalog, layout: Layout, settings: Settings) -> dict[str, i
         Number of pending items by stage; a pending training or evaluation counts as one item.
 
     """
-    left = count_pending(catalog, settings, writer_of(settings.captions))
+    left = count_pending(catalog, settings, writer_of(settings.captions)) | {
+        "split": sum(row["num_to_split"] for row in tiles), "shards": sum(row["num_to_shard"] for row in tiles)
+    }  # fmt: skip
     digests = [row["digest"] for row in catalog.rows(NEWEST_DATASET)]
     wanted = settings_digest(settings.model, settings.train)
     trained = [find_run(layout.runs, digest, wanted) for digest in digests[:1]]
