@@ -5,7 +5,7 @@ A new method is added as an entry of `METHODS`, and of `SEEDED` if its result de
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -107,6 +107,19 @@ def _linear_on_all(pairs: Pairs, settings: TrainSettings) -> Matcher:
     )
 
 
+def _combined(pairs: Pairs, settings: TrainSettings) -> Matcher:
+    """Add the cosine similarities of `aligned` and of the linear heads on the same inputs."""
+    both = _aligned(pairs, settings), _linear_on_all(pairs, settings)
+
+    def join(features: Iterable[Floats]) -> Floats:
+        return unit(np.concatenate(list(features), axis=1))  # each has length 1, so that both count the same
+
+    return Matcher(
+        embed_pictures=lambda views_nvd: join(one.embed_pictures(views_nvd) for one in both),
+        embed_texts=lambda texts, features_ne: join(one.embed_texts(texts, features_ne) for one in both),
+    )
+
+
 def _untrained(pairs: Pairs, settings: TrainSettings) -> Matcher:
     """Use the towers without training: the image features are projected at random to the width of the text features."""
     shape = pairs.final_width, pairs.caption_ne.shape[1]
@@ -129,6 +142,7 @@ def _aligned_depths(pairs: Pairs, settings: TrainSettings) -> Matcher:
 
 METHODS: dict[str, Method] = {
     "aligned": _aligned,
+    "aligned and linear": _combined,
     "linear": _linear,
     "linear, all inputs": _linear_on_all,
     "untrained": _untrained,
@@ -137,5 +151,5 @@ METHODS: dict[str, Method] = {
     "aligned, final features alone": _aligned_final,
 }
 """The methods by name: our method `aligned` first, then its baselines, then its ablations."""
-SEEDED = frozenset({"linear", "linear, all inputs", "untrained", "shuffled"})
+SEEDED = frozenset({"aligned and linear", "linear", "linear, all inputs", "untrained", "shuffled"})
 """Methods whose result depends on a seed. The others have a closed form: the same pictures give the same result."""

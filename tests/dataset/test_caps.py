@@ -71,3 +71,10 @@ def test_a_raised_cap_admits_more_tiles_and_a_lowered_one_removes_none():
     assert (len(before), len(after)) == (6, 12) and before < after
     lowered = plans_of(tiles, BY_PROPOSAL, raised)
     assert {one.tile_id for one in admitted(tiles, lowered)} == after
+
+
+def test_tiles_that_are_excluded_for_another_reason_take_no_place():
+    tiles = tiles_of("p", 1, 10)
+    first = plans_of(tiles[:4], BY_PROPOSAL)
+    guarded = {name: replace(plan, split="excluded", reason="sky_guard:overlap") for name, plan in first.items()}
+    assert len(admitted(tiles, plans_of(tiles, BY_PROPOSAL, guarded))) == 6

@@ -176,3 +176,10 @@ def test_the_interval_of_a_median_contains_it_even_if_no_resample_reaches_it(val
                       draws_b=np.linspace(5, 6, 200), num_groups=50)  # fmt: skip
     low, high = median.interval()
     assert low <= value <= high
+
+
+def test_groups_without_queries_do_not_narrow_the_interval():
+    group_q = np.array([0, 0, 2])
+    values = protocols.Values(means={"i2t_map": np.array([0.2, 0.4, 0.9])}, group_q=group_q, medians={})
+    (found,) = protocols.bootstrap_estimates("fair", "model", values, draw_weights(5, 50, 0))
+    assert (found.num_groups, list(found.sizes_g)) == (2, [2, 1])

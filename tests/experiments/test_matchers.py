@@ -39,7 +39,7 @@ def share_found(matcher: Matcher, unseen: Pairs) -> float:
 
 
 @pytest.mark.parametrize(("way", "least", "most"), [
-    ("aligned", 0.8, 1.0), ("linear", 0.5, 1.0), ("linear, all inputs", 0.5, 1.0), ("untrained", 0.0, 0.35), ("shuffled", 0.0, 0.35),
+    ("aligned", 0.8, 1.0), ("aligned and linear", 0.8, 1.0), ("linear", 0.5, 1.0), ("linear, all inputs", 0.5, 1.0), ("untrained", 0.0, 0.35), ("shuffled", 0.0, 0.35),
 ])  # fmt: skip
 def test_only_what_learns_from_true_pairs_finds_captions_of_unseen_pictures(
     way: str, least: float, most: float

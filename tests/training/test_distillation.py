@@ -103,3 +103,12 @@ def test_a_base_of_random_weights_is_refused() -> None:
     settings = TRAIN.model_copy(update={"distillation_weight": 1.0})
     with pytest.raises(TrainingError, match=r"model\.pretrained"):
         make_distillation(settings, lambda: load_model(MODEL, 1))
+
+
+def test_the_base_has_neither_dropout_nor_new_batch_statistics(base) -> None:
+    settings = TRAIN.model_copy(update={"distillation_weight": 1.0})
+    loaded = load_model(base, 1)
+    loaded.model.train()
+    made = make_distillation(settings, lambda: loaded)
+    assert not any(module.training for module in made.base.modules())
+    assert not any(weight.requires_grad for weight in made.base.parameters())

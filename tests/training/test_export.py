@@ -74,6 +74,13 @@ def test_open_clip_gives_the_same_features_of_tiles_and_texts(size_px, run_dir, 
     assert torch.allclose(texts, loaded.encode_texts(TEXTS), atol=1e-6)
 
 
+def test_an_oblong_picture_is_resized_as_in_training(folder):
+    tile = made_tile(40).crop((0, 0, 40, 20))  # one side is above the size of the input, the other below
+    pixels = preprocess.preprocess(tile, folder / "open_clip_config.json")
+    square = Image.fromarray(decode_resized(encoded(tile), 32))
+    assert np.array_equal(pixels, preprocess.preprocess(square, folder / "open_clip_config.json"))
+
+
 @pytest.mark.parametrize(("size_px", "is_equal"), [(32, True), (64, False)])
 def test_open_clip_s_own_transform_equals_ours_only_for_tiles_of_the_input_s_size(size_px, is_equal, folder):
     _, _, transform = open_clip.create_model_and_transforms(f"local-dir:{folder}")
