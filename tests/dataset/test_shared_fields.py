@@ -139,6 +139,11 @@ def test_a_survey_that_passes_over_a_field_does_not_join_it():
     assert linked([*survey, (1, (10.0, 20.0), 0, 0, 0, False, None), (2, (20.0, 20.0), 0, 0, 0, False, None)]) == set()
 
 
+def test_many_observations_of_one_field_do_not_join_the_survey_that_passes_over_it():
+    survey = [(0, (10.0 * step, 20.0), 0, 0, 0, False, None) for step in range(10)]
+    assert linked([*survey, *[(1, (10.0, 20.0), 0, 0, 0, False, None)] * 10]) == set()
+
+
 def test_a_share_of_zero_links_nothing():
     assert linked([(0, FIELDS[0], 0, 0, 0, False, None), (1, FIELDS[0], 0, 0, 0, False, None)], 0.0) == set()
 

@@ -1,0 +1,40 @@
+"""The study of settings: its two halves share no training proposal, and its page has the figures of its data."""
+
+import json
+from pathlib import Path
+
+from experiments.pages import replace_tables
+from experiments.study.recipe import ARMS, COMPARED, FILE, NAME, half_of_train, table
+from hubbleclip.core.records import SplitAssignment
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_the_halves_share_no_training_group_and_have_the_same_val_and_test() -> None:
+    plans = {
+        f"{group}-{tile}": SplitAssignment(
+            tile_id=f"{group}-{tile}", group_id=f"g{group}", split=("train", "train", "val", "test")[group % 4], reason=None
+        )
+        for group in range(80) for tile in range(2)
+    }  # fmt: skip
+    halves = [half_of_train(plans, half) for half in (0, 1)]
+    kept = [{plan.group_id for plan in half.values() if plan.split == "train"} for half in halves]
+    assert not kept[0] & kept[1]
+    assert kept[0] | kept[1] == {plan.group_id for plan in plans.values() if plan.split == "train"}
+    assert min(map(len, kept)) > 10
+    for half in halves:
+        assert all(half[name].split == plan.split for name, plan in plans.items() if plan.split != "train")
+        assert {half[name].split for name, plan in plans.items() if plan.split == "train"} == {"train", "excluded"}
+
+
+def test_each_arm_is_compared_with_an_arm_of_the_same_start() -> None:
+    for name, other in COMPARED.items():
+        assert ARMS[name].has_base == ARMS[other].has_base or other == "the base"
+    assert set(ARMS) == set(COMPARED) | set(COMPARED.values())
+
+
+def test_the_page_has_the_committed_figures() -> None:
+    result = json.loads((ROOT / "docs/demo" / FILE).read_text(encoding="utf-8"))
+    page = (ROOT / "docs/study.md").read_text(encoding="utf-8")
+    assert replace_tables(page, {NAME: table(result)}) == page
+    assert {row["name"] for row in result["rows"]} == set(COMPARED)
