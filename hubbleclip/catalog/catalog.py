@@ -50,6 +50,8 @@ write.
 ATTACH = "ATTACH '{path}' AS catalog (STORAGE_VERSION '{version}')"
 PUBLISH_EVERY_S = 300.0
 MEMORY_MB, THREADS = 1024, 1
+READER_LIMITS: dict[str, str | bool | int | float | list[str]] = {"memory_limit": "2GiB"}
+"""Memory of a reader, beyond which DuckDB writes beside the file; the same for all readers of a process."""
 REOPEN_EVERY = 64
 """Number of transactions after which the file is reopened. Until the file is closed, DuckDB keeps in memory the pages
 that it has read, and some KiB for each write.
@@ -430,7 +432,7 @@ def open_catalog(place: str | Path) -> Catalog:
     if not layout.catalog.is_file():
         raise CatalogError(f"no catalog at {layout.catalog}: run `hubbleclip dataset` first, or set --data")
     try:
-        connection = duckdb.connect(str(layout.catalog), read_only=True)
+        connection = duckdb.connect(str(layout.catalog), read_only=True, config=READER_LIMITS)
     except duckdb.Error as error:
         message = f"{layout.catalog} cannot be opened as a DuckDB file: move it away and run again ({error})"
         raise CatalogError(message) from error

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from test_catalog import mark, rejection
 
-from hubbleclip.catalog.catalog import REOPEN_EVERY, Catalog, catalog_lock
+from hubbleclip.catalog.catalog import REOPEN_EVERY, Catalog, catalog_lock, read_catalog, writing_catalog
 from hubbleclip.config.settings import FlowSettings
 from hubbleclip.core.errors import CatalogLockedError
 from hubbleclip.core.layout import Layout
@@ -86,3 +86,10 @@ def test_the_catalog_is_opened_anew_with_its_rows_its_lock_and_those_who_read_be
         assert catalog.counts()["rejection"] == REOPEN_EVERY
         with pytest.raises(CatalogLockedError), catalog_lock(layout):
             pass
+
+
+def test_a_reader_takes_a_bounded_amount_of_memory(tmp_path: Path) -> None:
+    with writing_catalog(Layout(tmp_path)) as catalog:
+        catalog.upsert({"watermark": [mark("a")]})
+    with read_catalog(Layout(tmp_path)) as catalog:
+        assert catalog.rows(BOUNDS)[0]["memory"] == "2.0 GiB"

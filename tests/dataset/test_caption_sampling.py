@@ -46,6 +46,15 @@ KINDS = ("abstract", "title", "summary", "phrases")
 FOUR = [ABSTRACT, "A title", "One short summary", "red star; blue star; two"]
 
 
+def test_samples_without_a_kind_do_not_change_its_share() -> None:
+    shares = {"abstract_sentences": 2.0, "summary": 1.0}
+    without = ([ABSTRACT], KINDS[:1])
+    alone, beside = (
+        caption_sampler().with_token_shares(shares, some) for some in ([(FOUR, KINDS)], [(FOUR, KINDS), without])
+    )
+    assert alone.weights["summary"] == beside.weights["summary"] == pytest.approx(1 / 3)
+
+
 def test_shares_by_kind_are_shares_of_the_tokens() -> None:
     shares = {"abstract_sentences": 2.0, "summary": 1.0, "phrases": 1.0}
     of = caption_sampler().with_token_shares(shares, [(FOUR, KINDS)])

@@ -236,3 +236,12 @@ def test_prefix_padding_moves_texts_and_loses_no_token() -> None:
     seen = {tuple(pad_prefixes(tokens_bl, 0, 2, rng)[0].tolist()) for _ in range(50)}
     assert seen == {(9, 1, 2, 8, 0, 0, 0, 0), (9, 0, 1, 2, 8, 0, 0, 0), (9, 0, 0, 1, 2, 8, 0, 0)}
     assert torch.equal(pad_prefixes(tokens_bl, 0, 2, rng)[1], tokens_bl[1])
+
+
+def test_prefix_padding_differs_from_step_to_step(built) -> None:
+    batches = open_batches(built[0], SETTINGS.model_copy(update={"max_prefix_padding": 9}))
+    starts = [
+        tuple((batch.tokens_bl[:, 1:] != 0).int().argmax(dim=1).tolist())
+        for batch in map(batches.__getitem__, range(6))
+    ]
+    assert len(set(starts)) == 6
