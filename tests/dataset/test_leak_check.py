@@ -57,6 +57,10 @@ PLANTED = {
     "nearer than the guard": (
         {"corners_deg": square(200, 40, 10)}, {"corners_deg": square(*NEAR, 10)}, "0.50 arcsec apart on the sky",
     ),
+    "moving targets without a name": (
+        moving(None) | {"corners_deg": square(200, 40, 10)}, moving(None) | {"corners_deg": square(200, 40, 10)},
+        "overlap on the sky",
+    ),
     "planet": (moving("JUPITER"), moving("Jupiter-North_Pole"), "the same moving target JUPITER"),
     "comet": (moving("67P"), moving("COMET-67P-CHURYUMOV"), "the same moving target 67P"),
     "dwarf planet": (moving("HAUMEA"), moving("136108-HAUMEA"), "the same moving target HAUMEA"),
