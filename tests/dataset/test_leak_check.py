@@ -79,10 +79,11 @@ def planted(kind, where):
     return [replace(sample, **changes.get(sample.tile_id, {})) for sample in samples], pngs
 
 
-def built(samples, pngs, folder):
+def built(samples, pngs, folder, split_report=None):
     dataset = build_dataset(
-        samples, pngs.__getitem__, folder, ShardSettings(), contract_version="1", code_version="test"
-    )
+        samples, pngs.__getitem__, folder, ShardSettings(), contract_version="1", code_version="test",
+        split_report=split_report,
+    )  # fmt: skip
     return folder / dataset.dataset.digest
 
 
@@ -93,6 +94,13 @@ def test_a_planted_leak_is_refused_and_its_pair_named(kind, where, tmp_path):
     (fault,) = find_faults(built(samples, pngs, tmp_path))
     assert PLANTED[kind][2] in fault
     assert all(samples[index].tile_id in fault for index in where)
+
+
+@pytest.mark.parametrize(("guard_arcsec", "num_leaks"), [(0.2, 0), (1.0, 1)])
+def test_tiles_are_compared_by_the_guard_distance_of_their_dataset(guard_arcsec, num_leaks, tmp_path):
+    samples, pngs = planted("nearer than the guard", (TRAIN, TEST))
+    recorded = {"settings": {"guard_arcsec": guard_arcsec}}
+    assert len(list(find_faults(built(samples, pngs, tmp_path, recorded)))) == num_leaks
 
 
 def test_the_command_refuses_a_dataset_that_leaks(tmp_path, capfd):
