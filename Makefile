@@ -13,7 +13,7 @@ FLAGS := --profile $(PROFILE) $(if $(DATA),--data $(DATA)) $(LOCAL_FLAGS)
 PREFECT_FLAGS = $(FLAGS) $(if $(PORT),--port $(PORT))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev demo dataset captions train evaluate index pipeline server deploy worker serve status sql check-archive test test-slow attack mutants golden lint contracts bench pictures study caption-study coverage figures search-quality docs docs-serve clean
+.PHONY: help setup setup-dev demo dataset captions train evaluate index pipeline server deploy worker serve status sql check-archive test test-slow attack mutants golden lint contracts bench pictures study recipe-study caption-study coverage figures search-quality docs docs-serve clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
@@ -127,14 +127,17 @@ study: setup  ## measure the clean split and the loss, for docs/study.md
 	$(RUN) study $(FLAGS)
 	$(BIN)/python -m experiments.study.flow docs/demo $(FLAGS)
 
+recipe-study: setup  ## measure settings of training, for docs/study.md (30 minutes after make demo)
+	$(BIN)/python -m experiments.study.recipe docs/demo $(FLAGS)
+
 caption-study: setup  ## abstracts, summaries and both in training, for README and docs/captions.md (20 minutes after make demo; DEBIAS=1: two arms more)
 	$(BIN)/python -m experiments.captions.report docs/demo $(FLAGS) $(if $(DEBIAS),--debias)
 
 coverage: setup  ## measure how often the 95 % intervals hold, for docs/intervals.md (5 minutes)
 	OMP_NUM_THREADS=1 $(BIN)/python -m experiments.coverage
 
-figures: setup  ## a new demo and every figure of README and docs that comes from it (50 minutes; DATA=an empty folder)
-	$(MAKE) --no-print-directory demo pictures search-quality study caption-study
+figures: setup  ## a new demo and every figure of README and docs that comes from it (80 minutes; DATA=an empty folder)
+	$(MAKE) --no-print-directory demo pictures search-quality study recipe-study caption-study
 
 search-quality: setup  ## measure the search of the demo by 40 short queries, for docs/search.md
 	$(BIN)/python -m experiments.short_queries.report docs/demo $(FLAGS)

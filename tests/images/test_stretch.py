@@ -14,7 +14,7 @@ from synthetic_fits import starry_sky
 from hubbleclip.config.settings import TileSettings
 from hubbleclip.core.errors import ImageError, SettingsError
 from hubbleclip.images.masks import find_finite, mask_zero_border, repair_pinholes
-from hubbleclip.images.stretch import STRETCHES, apply_stretch, clipped_sky, fit_stretch, lagged_noise
+from hubbleclip.images.stretch import STRETCHES, apply_stretch, clipped_sky, edge_level, fit_stretch, lagged_noise
 
 
 def all_valid(data):
@@ -213,3 +213,11 @@ def test_pixels_of_any_size_give_a_finite_stretch_or_a_reason(seed, kind) -> Non
         assert error.reason in {"no_signal", "all_invalid"}
     else:
         assert np.isfinite([found.black, found.white, found.softening, found.sky, found.noise]).all()
+
+
+@pytest.mark.parametrize("shape", [(50, 1000), (1000, 50)])
+def test_the_edge_of_an_oblong_image_is_a_share_of_each_side(shape):
+    levels = np.full(shape, 7.0, np.float32)
+    ends = np.s_[2:-2, 40:-40] if shape[1] > shape[0] else np.s_[40:-40, 2:-2]
+    levels[ends] = 100.0  # all but 4 % of each side
+    assert edge_level(levels, all_valid(levels)) == 7.0
