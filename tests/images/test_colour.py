@@ -16,6 +16,7 @@ from synthetic_fits import wcs_header
 from hubbleclip.config.settings import TileSettings
 from hubbleclip.core.errors import ImageError
 from hubbleclip.fits.instruments import wavelength_nm
+from hubbleclip.images import rgb
 from hubbleclip.images.encode import decode_png
 from hubbleclip.images.reader import read_science_images
 from hubbleclip.images.rgb import blend, cut_colour, pick_parts
@@ -228,6 +229,12 @@ def test_where_a_band_is_missing_the_picture_is_grey(calibrated):
     (tile,) = cut_colour([*calibrated[:2], [replace(blue, valid_yx=blind)]], SHAS, lenient).tiles
     patch = rgb_of(tile)[125 - tile.y0 : 155 - tile.y0, 95 - tile.x0 : 125 - tile.x0].astype(int)
     assert np.ptp(patch, axis=-1).max() == 0 and patch.max() > 60
+
+
+def test_a_pixel_that_lacks_a_colour_has_the_mean_of_the_others():
+    heights = np.array([[[0.2, 0.4, np.nan], [np.nan, np.nan, 0.9], [np.nan] * 3, [0.1, 0.2, 0.3]]], np.float32)
+    expected = [[[0.3] * 3, [0.9] * 3, [0.05] * 3, [0.1, 0.2, 0.3]]]
+    np.testing.assert_allclose(rgb._grey_where_missing(heights, np.float32(0.05)), expected, rtol=1e-6)
 
 
 def test_bands_of_which_only_some_are_calibrated_make_no_tile(calibrated):

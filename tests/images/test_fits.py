@@ -365,6 +365,7 @@ def test_a_wcs_without_sense_is_none(tmp_path, sky):
         ({"NDRIZIM": 2, "D001DATA": "a_flc.fits[sci,1]", "D002DATA": "a_flc.fits[sci,2]"}, True),
         ({"NDRIZIM": 2, "D001DATA": "a_flt_sci1.fits", "D002DATA": "a_flt_sci2.fits"}, True),
         ({"NDRIZIM": 2, "D001DATA": "a_flc.fits[sci,1]", "D002DATA": "b_flc.fits[sci,1]"}, False),
+        ({"NDRIZIM": 4} | {f"D00{n}DATA": f"{'aabb'[n - 1]}_flc.fits[sci,{1 + n % 2}]" for n in (1, 2, 3, 4)}, False),
         ({"NDRIZIM": 2}, False),
     ],
 )

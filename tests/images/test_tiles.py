@@ -21,6 +21,7 @@ from hubbleclip.core.records import Product
 from hubbleclip.dataset.build import build_dataset, read_dataset
 from hubbleclip.dataset.reader import open_split
 from hubbleclip.images.encode import decode_png
+from hubbleclip.images.normalize import small_object
 from hubbleclip.images.reader import read_science_images
 from hubbleclip.images.stretch import apply_stretch
 from hubbleclip.images.tiling import cut_tiles, plan_grid, tile_file, to_tile_record
@@ -114,6 +115,32 @@ def test_a_small_object_gets_a_smaller_tile_of_the_same_pixels(tmp_path):
     own = WCS(fits.Header.fromstring(small.geometry.wcs, sep="\n"))
     ra, dec = WCS(wcs_header((480, 500))).all_pix2world(320, 150, 0)
     np.testing.assert_allclose(own.all_world2pix(ra, dec, 0), [320 - small.x0, 150 - small.y0], atol=0.1)
+
+
+@pytest.mark.parametrize("shape_yx", [(60, 400), (400, 60)])
+def test_a_long_object_in_an_oblong_image_is_whole(shape_yx):
+    data = np.zeros(shape_yx, np.float32)
+    inside = (slice(20, 40), slice(100, 300)) if shape_yx[1] > shape_yx[0] else (slice(100, 300), slice(20, 40))
+    data[inside] = 100
+    prepared = SimpleNamespace(
+        image=SimpleNamespace(data_yx=data), good_yx=np.ones(shape_yx, bool), stretch=SimpleNamespace(sky=0, noise=1)
+    )
+    (y0, x0), size_px = small_object(prepared, SETTINGS.model_copy(update={"size_px": 512}))
+    start = max(x0, y0)
+    assert start <= 100 and 300 <= start + size_px <= 400
+
+
+@pytest.mark.parametrize(("share", "has_aim"), [(0.5, True), (0.05, False)])
+def test_an_aim_tile_is_cut_unless_a_native_tile_shows_nearly_the_same(share, has_aim, tmp_path):
+    """The aim lies on the row of the native tiles, at a share of the way from the first to the second."""
+    data, settings = starry_sky((128, 320)), TileSettings(size_px=128, views=("native", "aim"))
+    (first, second) = (x0 for _, x0 in plan_grid((128, 320), 128, settings.overlap_px)[:2])
+    x = first + share * (second - first) + 63.5
+    ra, dec = WCS(wcs_header(data.shape)).all_pix2world(x, 63.5, 0)
+    path = write_drz(tmp_path / "a.fits", data, primary={"RA_TARG": float(ra), "DEC_TARG": float(dec)})
+    aims = [tile for tile in tile_file(path, SHA, settings).tiles if tile.view == "aim"]
+    assert len(aims) == has_aim
+    assert all(abs(tile.x0 + 63.5 - x) <= 1 and tile.y0 == 0 for tile in aims)
 
 
 def test_a_small_cut_out_is_not_lost_in_padding(tmp_path):
