@@ -63,10 +63,12 @@ def site(program: Path, tmp_path: Path) -> Iterator[Site]:
             return [str(program), command, f"--profile={self.profile}", f"--data={self.data}", f"--port={self.port}"]
 
     site = Installed(tmp_path)
-    site.start("server")
-    until(site.is_up, "the server")
-    yield site
-    site.kill()
+    try:
+        site.start("server")
+        until(site.is_up, "the server")
+        yield site
+    finally:
+        site.kill()
 
 
 def test_a_run_that_a_wheel_deployed_ends_with_a_report(site: Site) -> None:

@@ -9,7 +9,7 @@ from synthetic_fits import starry_sky, write_drz
 
 from benchmarks import simulated_rays as simulated
 from hubbleclip.config.tiles import TileSettings
-from hubbleclip.images.background import background_at, block_background
+from hubbleclip.images.background import background_at, block_background, lowest_thresholds
 from hubbleclip.images.cosmic_rays import reject_cosmic_rays
 from hubbleclip.images.encode import decode_png
 from hubbleclip.images.kernels import pixel_words
@@ -150,3 +150,10 @@ def test_a_blurred_star_beside_an_invalid_pixel_keeps_its_peak():
         valid = np.ones(data.shape, bool)
         valid[tuple((peaks + side).T)] = False
         assert not rays_of(data, valid)[tuple(peaks.T)].any()
+
+
+def test_the_lowest_threshold_of_a_block_is_that_of_the_blocks_around_it():
+    rng = np.random.default_rng(0)
+    levels, noises = rng.normal(5, 1, (7, 6)).astype(np.float32), rng.uniform(1, 2, (7, 6)).astype(np.float32)
+    found = lowest_thresholds((levels, noises), np.float32(3))
+    np.testing.assert_array_equal(found, ndimage.minimum_filter(levels + np.float32(3) * noises, 3, mode="nearest"))
