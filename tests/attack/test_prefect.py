@@ -57,7 +57,7 @@ def memory_mb(pids: list[int]) -> float:
 def test_a_stranger_cannot_use_the_server(site: Site, attacks: Attacks) -> None:
     started = time.monotonic()
     outcome = refusals(f"{site.url}/api")
-    attacks.report("a stranger posts a deployment and reads secrets", outcome, time.monotonic() - started, memory_mb(site.processes("prefect")))  # fmt: skip
+    attacks.report("a stranger posts a deployment and reads secrets", outcome, time.monotonic() - started, memory_mb(site.processes("hubbleclip server")))  # fmt: skip
     # CSRF protection refuses a change without its token (403), the key refuses everything else (401)
     assert outcome in {"403 403 no origin", "401 401 no origin"}
     with_token = requests.Session()

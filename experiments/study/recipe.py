@@ -1,0 +1,263 @@
+"""`make recipe-study`: what single settings of training are worth on the demo, for docs/study.md.
+
+Some arms start from random weights. The others start from a base, which was trained on one half of the training
+proposals, and are trained on the other half, as a model is when the archive has grown. Finished trainings are reused,
+so that an interrupted study resumes. Datasets and runs are in the folder `study/` of the profile and never in the
+catalog.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from cyclopts import App
+
+from experiments.pages import replace_tables
+from experiments.study.comparisons import METRIC_NAMES, METRICS, ArmScores, paired_interval, pool
+from experiments.study.datasets import read_tiles, samples_of, write_dataset
+from experiments.study.flow import cell
+from hubbleclip.cli.options import Options
+from hubbleclip.config.settings import Settings
+from hubbleclip.core.errors import HubbleclipError
+from hubbleclip.core.io import write_text
+from hubbleclip.core.layout import Layout
+from hubbleclip.core.records import SplitAssignment
+from hubbleclip.core.version import code_version
+from hubbleclip.dataset.manifest import DatasetInfo
+from hubbleclip.dataset.shard_writer import unit_hash
+from hubbleclip.dataset.splits.sky_guard import EXCLUDED
+from hubbleclip.evaluation.compare import split_estimates
+from hubbleclip.evaluation.metrics.protocols import Estimate
+from hubbleclip.training import checkpoints
+from hubbleclip.training.loop import train
+
+app = App()
+ROOT = Path(__file__).parents[2]
+FILE, NAME = "recipe.json", "recipe"
+WHOLE, FIRST, SECOND = "all training proposals", "the first half", "the second half"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Arm:
+    """One way to train: changes of the training settings, the dataset, and whether training starts from the base."""
+
+    changes: Mapping[str, Any] = field(default_factory=dict)
+    dataset: str = WHOLE
+    has_base: bool = False
+
+
+def fine_tuned(**changes: Any) -> Arm:
+    """Describe an arm that is trained on the second half and starts from the base.
+
+    Parameters
+    ----------
+    **changes
+        Changes of the training settings.
+
+    Returns
+    -------
+    Arm
+        The arm.
+
+    """
+    return Arm(changes=changes, dataset=SECOND, has_base=True)
+
+
+ARMS = {
+    "as it is": Arm(),
+    "half of each batch hard negatives": Arm(changes={"hard_negatives": 0.5}),
+    "sigmoid loss": Arm(changes={"loss": "siglip_masked"}),
+    "the base": Arm(dataset=FIRST),
+    "fine-tuned": fine_tuned(),
+    "features distilled": fine_tuned(distillation_weight=1.0),
+    "logits distilled": fine_tuned(distillation_weight=1.0, distillation="logits"),
+    "averaged with the base": fine_tuned(wise_alphas=(0.25, 0.5, 0.75)),
+}
+COMPARED = {
+    "half of each batch hard negatives": "as it is",
+    "sigmoid loss": "as it is",
+    "fine-tuned": "the base",
+    "features distilled": "fine-tuned",
+    "logits distilled": "fine-tuned",
+    "averaged with the base": "fine-tuned",
+}
+"""The arm with which each arm is compared; the difference is the arm minus the other."""
+
+
+def half_of_train(plans: Mapping[str, SplitAssignment], half: int) -> dict[str, SplitAssignment]:
+    """Exclude one half of the groups of the train split, drawn by a hash of the group's id.
+
+    Parameters
+    ----------
+    plans
+        Split of each tile, by tile id.
+    half
+        The half that is kept: 0 or 1.
+
+    Returns
+    -------
+    dict
+        Splits by tile id.
+
+    """
+    return {
+        tile_id: replace(plan, split=EXCLUDED)
+        if plan.split == "train" and (unit_hash(f"half:{plan.group_id}") < 0.5) != (half == 0)
+        else plan
+        for tile_id, plan in plans.items()
+    }
+
+
+def build_datasets(settings: Settings, folder: Path) -> dict[str, DatasetInfo]:
+    """Build the datasets of the arms; val and test are the same in each.
+
+    Parameters
+    ----------
+    settings
+        Settings of a finished demo.
+    folder
+        Folder of the datasets.
+
+    Returns
+    -------
+    dict
+        Datasets by name.
+
+    """
+    material, plans = read_tiles(settings)
+    variants = {WHOLE: plans, FIRST: half_of_train(plans, 0), SECOND: half_of_train(plans, 1)}
+    return {
+        name: write_dataset(samples_of(material, variant, settings), settings, folder)
+        for name, variant in variants.items()
+    }
+
+
+def score(arm: Arm, seed: int, datasets: Mapping[str, DatasetInfo], settings: Settings, runs: Path) -> list[Estimate]:
+    """Train an arm with a seed, and score it on the test tiles.
+
+    Parameters
+    ----------
+    arm
+        The arm.
+    seed
+        Seed of the training.
+    datasets
+        Datasets by name.
+    settings
+        Settings of a finished demo.
+    runs
+        Folder of the runs.
+
+    Returns
+    -------
+    list of Estimate
+        Estimates of all metrics.
+
+    """
+
+    def trained(arm: Arm, pretrained: str) -> Path:
+        model = settings.model.model_copy(update={"pretrained": pretrained})
+        changed = settings.train.model_copy(update={**arm.changes, "seed": seed})
+        return train(Path(datasets[arm.dataset].path), runs, model, changed, code_version=code_version())
+
+    start = settings.model.pretrained
+    if arm.has_base:
+        base = trained(ARMS["the base"], start)
+        start = str(base / checkpoints.FOLDER / checkpoints.best_weights(base).name)
+    return split_estimates(datasets[WHOLE], trained(arm, start), settings.evaluation, "test")
+
+
+def measure(settings: Settings, num_seeds: int) -> dict[str, Any]:
+    """Train and score every arm.
+
+    Parameters
+    ----------
+    settings
+        Settings of a finished demo.
+    num_seeds
+        Number of trainings of each arm, with the seeds 1, 2, ...
+
+    Returns
+    -------
+    dict
+        Values for JSON: for each comparison and metric both arms and their difference with its interval, as fractions.
+
+    """
+    layout = Layout(settings.root / "study")
+    datasets = build_datasets(settings, layout.datasets)
+    scores: dict[tuple[str, str], ArmScores] = {}
+    for name, arm in ARMS.items():
+        estimates = [score(arm, seed, datasets, settings, layout.runs) for seed in range(1, num_seeds + 1)]
+        for metric in METRICS:
+            scores[name, metric] = pool([one for of_seed in estimates for one in of_seed if one.name == metric])
+    rows = [
+        {"name": name, "other_name": other, "metric": metric}
+        | compared(scores[name, metric], scores[other, metric])
+        for name, other in COMPARED.items() for metric in METRICS
+    ]  # fmt: skip
+    return {"rows": rows, "num_seeds": num_seeds, "steps": settings.train.steps, "code_version": code_version()}
+
+
+def compared(ours: ArmScores, other: ArmScores) -> dict[str, float]:
+    """Compare a metric of two arms.
+
+    Parameters
+    ----------
+    ours, other
+        Scores of the arms, with the same seeds.
+
+    Returns
+    -------
+    dict
+        `arm` and `other`, and the difference `value` with its 95 % interval `low` and `high`.
+
+    """
+    low, high = paired_interval(ours, other)
+    values = {"arm": ours.mean.value, "other": other.mean.value, "value": ours.mean.value - other.mean.value}
+    return {name: round(value, 6) for name, value in (values | {"low": low, "high": high}).items()}
+
+
+def table(result: Mapping[str, Any]) -> str:
+    """Format the result as a Markdown table.
+
+    Parameters
+    ----------
+    result
+        As returned by `measure`.
+
+    Returns
+    -------
+    str
+        The table.
+
+    """
+    rows = {(row["name"], row["metric"]): row for row in result["rows"]}
+    lines = [f"| {result['num_seeds']} seeds, {result['steps']} steps | {' | '.join(METRIC_NAMES.values())} |"]
+    lines.append(f"|---|{'---|' * len(METRIC_NAMES)}")
+    for name, other in COMPARED.items():
+        cells = [cell(rows[name, metric], rows[name, metric]["arm"], rows[name, metric]["other"]) for metric in METRICS]
+        lines.append(f"| {name}, against {other} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+@app.default
+def main(out_dir: Path, options: Options = Options(), *, steps: int = 60, num_seeds: int = 3) -> None:
+    """Measure, write the results to `out_dir`, and update docs/study.md."""
+    settings = options.settings()
+    train_settings = settings.train.model_copy(update={"steps": steps})
+    result = measure(settings.model_copy(update={"train": train_settings}), num_seeds)
+    write_text(out_dir / FILE, json.dumps(result, indent=1, sort_keys=True) + "\n")
+    page = ROOT / "docs/study.md"
+    write_text(page, replace_tables(page.read_text(encoding="utf-8"), {NAME: table(result)}))
+
+
+if __name__ == "__main__":
+    try:
+        app()
+    except HubbleclipError as error:
+        sys.exit(f"hubbleclip: {error}")
