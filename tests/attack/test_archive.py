@@ -75,7 +75,6 @@ DRIPPING = partial(drip_trailers, b"{}")
         ("a page that always announces the next", "caom", "query", ENDLESS),
         ("a table of columns that always announces the next", "caom", "columns", ENDLESS),
         ("trailers that drip", "caom", "query", DRIPPING),
-        ("trailers that drip", "missions", "query", DRIPPING),
     ],
 )
 def test_a_hostile_list_of_observations(

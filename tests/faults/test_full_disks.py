@@ -16,7 +16,7 @@ TINY = SMALL | {
     "train.steps": 4, "train.validate_every": 4, "train.checkpoint_every": 2,
     "evaluation.shuffled_steps": 0, "evaluation.bootstrap": 100, "evaluation.num_example_tiles": 1,
 }  # fmt: skip
-SIZES_MB = (1, 2, 4, 8, 16, 40, 80, 110)
+SIZES_MB = (1, 4, 16, 40, 110)
 ENOUGH_MB = 600
 
 
