@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -175,12 +175,31 @@ def table(results: Mapping[str, Any]) -> str:
     """
     figures = {(one["name"], one["metric"]): one["value"] for one in results["arms"]}
     differences = {(one["name"], one["metric"]): one for one in results["questions"]}
+    return markdown(results, {
+        name: [cell(differences[name, metric], *(figures[arm, metric] for arm in arms)) for metric in METRIC_NAMES]
+        for name, arms in comparisons.COMPARISONS.items()
+    })  # fmt: skip
+
+
+def markdown(results: Mapping[str, Any], cells: Mapping[str, Sequence[str]]) -> str:
+    """Format a Markdown table with one column per metric.
+
+    Parameters
+    ----------
+    results
+        `num_seeds` and `steps` of the trainings.
+    cells
+        Cells of each row, by the name of the row.
+
+    Returns
+    -------
+    str
+        The table.
+
+    """
     lines = [f"| {results['num_seeds']} seeds, {results['steps']} steps | {' | '.join(METRIC_NAMES.values())} |"]
     lines.append(f"|---|{'---|' * len(METRIC_NAMES)}")
-    for name, arms in comparisons.COMPARISONS.items():
-        cells = [cell(differences[name, metric], *(figures[arm, metric] for arm in arms)) for metric in METRIC_NAMES]
-        lines.append(f"| {name} | {' | '.join(cells)} |")
-    return "\n".join(lines)
+    return "\n".join([*lines, *(f"| {name} | {' | '.join(row)} |" for name, row in cells.items())])
 
 
 def cell(difference: Mapping[str, Any], first: float, second: float) -> str:

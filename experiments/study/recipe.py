@@ -18,9 +18,9 @@ from typing import Any
 from cyclopts import App
 
 from experiments.pages import replace_tables
-from experiments.study.comparisons import METRIC_NAMES, METRICS, ArmScores, paired_interval, pool
+from experiments.study.comparisons import METRICS, ArmScores, paired_interval, pool
 from experiments.study.datasets import read_tiles, samples_of, write_dataset
-from experiments.study.flow import cell
+from experiments.study.flow import cell, markdown
 from hubbleclip.cli.options import Options
 from hubbleclip.config.settings import Settings
 from hubbleclip.core.errors import HubbleclipError
@@ -237,12 +237,10 @@ def table(result: Mapping[str, Any]) -> str:
 
     """
     rows = {(row["name"], row["metric"]): row for row in result["rows"]}
-    lines = [f"| {result['num_seeds']} seeds, {result['steps']} steps | {' | '.join(METRIC_NAMES.values())} |"]
-    lines.append(f"|---|{'---|' * len(METRIC_NAMES)}")
-    for name, other in COMPARED.items():
-        cells = [cell(rows[name, metric], rows[name, metric]["arm"], rows[name, metric]["other"]) for metric in METRICS]
-        lines.append(f"| {name}, against {other} | {' | '.join(cells)} |")
-    return "\n".join(lines)
+    return markdown(result, {
+        f"{name}, against {other}": [cell(row := rows[name, metric], row["arm"], row["other"]) for metric in METRICS]
+        for name, other in COMPARED.items()
+    })  # fmt: skip
 
 
 @app.default

@@ -51,7 +51,7 @@ ATTACH = "ATTACH '{path}' AS catalog (STORAGE_VERSION '{version}')"
 PUBLISH_EVERY_S = 300.0
 MEMORY_MB, THREADS = 1024, 1
 READER_LIMITS: dict[str, str | bool | int | float | list[str]] = {"memory_limit": "2GiB"}
-"""Memory of a reader, beyond which DuckDB writes beside the file; the same for all readers of a process."""
+"""Memory limit of readers; DuckDB spills what exceeds it to disk. All readers of a process need the same limit."""
 REOPEN_EVERY = 64
 """Number of transactions after which the file is reopened. Until the file is closed, DuckDB keeps in memory the pages
 that it has read, and some KiB for each write.

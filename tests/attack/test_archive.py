@@ -25,7 +25,7 @@ SMALL = FETCH.model_copy(update={"attempts": 2})
 
 
 def ask(kind: str, url: str, folder: str, timeout_s: float) -> str:
-    """What a client does that lists observations, by one of MAST's services, or asks for a proposal."""
+    """List observations by the service `caom` or `missions`, or fetch a proposal, and describe the result."""
     listing = "caom" if kind == "proposal" else kind
     fetch = SMALL.model_copy(update={"timeout_s": timeout_s})
     archive = archive_at(url, Path(folder), fetch, listing=listing, page_size=PAGE_ROWS)

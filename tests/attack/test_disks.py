@@ -25,7 +25,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.attack]
 
 
 def after_damage(kind: str, data: str, url: str) -> str:
-    """Flip every fifth file of a kind, or none, build the dataset twice, and tell what came of it."""
+    """Flip a byte in every fifth product or tile, build the dataset twice, and describe the result."""
     settings = settings_at(Path(data), url)
     layout = layout_of(settings)
     if kind == "tile":

@@ -1,4 +1,4 @@
-"""The study of settings: its two halves share no training proposal, and its page has the figures of its data."""
+"""The study of training settings: the halves of the training split are disjoint, and the page has the committed figures."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""On a disk that is full or read-only each run ends in one line, and the next run goes on after room is made."""
+"""On a full or read-only disk each run ends in one line, and the next run succeeds when there is room."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ ENOUGH_MB = 600
 
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of its own."""
+    """A folder on a separate file system, whose size the tests change."""
     place = tmp_path / "disk"
     place.mkdir()
     done = subprocess.run(

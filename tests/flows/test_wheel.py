@@ -1,4 +1,4 @@
-"""A wheel, installed outside the checkout: a pipeline, the tiles of a file, and a scheduled run from `deploy` to its end."""
+"""An installed wheel runs a pipeline, cuts a file into tiles, and deploys a scheduled run that completes."""
 
 import json
 import shutil
