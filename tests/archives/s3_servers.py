@@ -11,6 +11,7 @@ from threading import Thread
 import boto3
 import pytest
 from moto.server import ThreadedMotoServer
+from s3fs import S3FileSystem
 
 BUCKET = "stpubdata"
 FITS = (b"SIMPLE  =                    T".ljust(80) + b"BITPIX  =                    8".ljust(80)
@@ -46,7 +47,10 @@ def s3_of_the_environment() -> Iterator[None]:
             "AWS_DEFAULT_REGION": "us-east-1",
         }.items():  # fmt: skip
             patch.setenv(name, value)
+        # fsspec keeps one instance per process, with the address at which it was made: that of an earlier test's server.
+        S3FileSystem.clear_instance_cache()
         yield
+    S3FileSystem.clear_instance_cache()
 
 
 @contextmanager
