@@ -154,3 +154,49 @@ def test_the_interval_of_chance_is_the_range_of_random_orders():
     draws_b = np.arange(1001) / 1000
     chance = Chance(protocol="fair", scorer="random", name="i2t_map", value=0.5, draws_b=draws_b, num_groups=5)
     assert chance.interval() == pytest.approx((0.025, 0.975))
+
+
+def test_a_difference_of_one_value_per_group_has_the_interval_of_agresti_and_min():
+    """Adjusted Wald interval of paired shares: half a group is added to each of the four outcomes."""
+    only_ours, only_other, num_groups = 10, 3, 54
+    value = (only_ours - only_other) / num_groups
+    variance = ((only_ours + only_other) / num_groups - value**2) / num_groups
+    b, c, n = only_ours + 0.5, only_other + 0.5, num_groups + 2
+    centre, error = (b - c) / n, np.sqrt(b + c - (b - c) ** 2 / n) / n
+    found = intervals.difference_interval(value, variance, num_groups, 1.0)
+    assert found == pytest.approx((centre - 1.959964 * error, centre + 1.959964 * error))
+    wide = intervals.difference_interval(value, variance, num_groups, 4.0)
+    assert wide[1] - wide[0] > found[1] - found[0]
+
+
+def test_a_difference_is_as_wide_as_the_less_certain_of_its_two_shares_makes_it():
+    whole_groups, single_tiles = (
+        estimate(hits_g, np.full(12, 6)) for hits_g in (6 * (np.arange(12) % 3 > 0), np.r_[6, np.full(11, 4)])
+    )
+    ratios = [intervals.design_ratio(one.value, one.variance, one.sizes) for one in (whole_groups, single_tiles)]
+    assert ratios[0] > 1.5 * ratios[1]
+    for pair in ((whole_groups, single_tiles), (single_tiles, whole_groups)):
+        found = difference(*pair)
+        assert found.ratio == max(ratios)
+        assert found.value == pytest.approx(pair[0].value - pair[1].value)
+        np.testing.assert_allclose(found.draws_b, pair[0].draws_b - pair[1].draws_b)
+
+
+@pytest.mark.parametrize(("num_groups", "tail"), [(10, 0.008551), (40, 0.020258)])
+def test_percentiles_are_expanded_by_students_t_and_the_correction_of_the_variance(num_groups, tail):
+    """Tail of the normal distribution beyond sqrt(n / (n - 1)) t(0.975, n - 1): 2.3845 for n = 10, 2.0485 for 40."""
+    low, high = intervals.percentile_interval(np.linspace(0, 1, 100_001), num_groups)
+    assert (low, high) == (pytest.approx(tail, abs=2e-5), pytest.approx(1 - tail, abs=2e-5))
+
+
+def test_the_ratio_of_graded_groups_mixes_their_variance_with_that_of_the_pseudo_groups():
+    """Sizes 1, 2, 3 and 6 and a share of 0.75, with a variance of 0.02, worked out by hand."""
+    added_groups = 1.959964**2  # half of them hits, half of them misses
+    padded = (4 * 0.75 + added_groups / 2) / (4 + added_groups)
+    seen = 4 * 0.75 * 0.25
+    added = (4 + added_groups) * padded * (1 - padded) - seen
+    size_of_mean_value = (1 + 4 + 9 + 36) / 12
+    prior = (1 + 0.5 * (size_of_mean_value - 1)) / 3  # 3 values per group
+    students = 3.182446 / 2.200985  # t(0.975) for 3 and for 11 degrees of freedom
+    expected = (16 * 0.02 * students**2 + prior * added) / (seen + added)
+    assert intervals.design_ratio(0.75, 0.02, np.array([1, 2, 3, 6])) == pytest.approx(expected, rel=1e-5)

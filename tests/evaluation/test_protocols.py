@@ -183,3 +183,35 @@ def test_groups_without_queries_do_not_narrow_the_interval():
     values = protocols.Values(means={"i2t_map": np.array([0.2, 0.4, 0.9])}, group_q=group_q, medians={})
     (found,) = protocols.bootstrap_estimates("fair", "model", values, draw_weights(5, 50, 0))
     assert (found.num_groups, list(found.sizes_g)) == (2, [2, 1])
+
+
+@pytest.mark.parametrize("num_tiles", [7, 110])
+def test_batches_of_the_reference_are_made_in_the_order_of_the_ids_and_ten_tiles_are_enough(num_tiles):
+    rng = np.random.default_rng(num_tiles)
+    i2t_tc, t2i_ct = (rng.normal(size=(num_tiles, num_tiles)) + 2 * np.eye(num_tiles) for _ in range(2))
+    tile_ids = [f"{number:03d}" for number in rng.permutation(num_tiles)]
+    found = protocols.paperclip_estimates(
+        Scores(scorer="m", i2t_tc=i2t_tc, t2i_ct=t2i_ct), tile_ids,
+        *one_caption_per_group(np.arange(num_tiles), draw_weights(num_tiles, 100, 0)),
+    )  # fmt: skip
+    order = sorted(range(num_tiles), key=lambda tile: tile_ids[tile])
+    batches = [order[start : start + 100] for start in range(0, num_tiles, 100)]  # of 100 and 10 tiles, or of 7
+    expected = {}
+    for direction, scores_qi in (("i2t", i2t_tc), ("t2i", t2i_ct)):
+        for percent in (1, 5, 10, 20):
+            expected[f"{direction}_accuracy_at_{percent}pct"] = np.mean([
+                sum(scores_qi[one, other] > scores_qi[one, one] for other in batch)
+                < max(1, percent * len(batch) // 100)
+                for batch in batches
+                for one in batch
+            ])  # fmt: skip
+    assert {one.name: one.value for one in found} == pytest.approx(expected)
+    assert {(one.protocol, one.scorer) for one in found} == {("paperclip", "m")}
+
+
+def test_a_score_of_a_tile_for_a_caption_that_is_not_finite_is_an_error_too():
+    test_set, weights_bg = one_caption_per_group(GROUP_T, WEIGHTS_BG)
+    t2i_ct = own_group().T.copy()
+    t2i_ct[7, 4] = np.inf
+    with pytest.raises(EvaluationError, match=f"{test_set.samples[4].tile_id} by model"):
+        protocols.fair_estimates(Scores(scorer="model", i2t_tc=own_group(), t2i_ct=t2i_ct), test_set, weights_bg)
