@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import os
+import shlex
 import sys
 from collections.abc import Sequence
 from contextlib import closing
@@ -18,6 +19,7 @@ from cyclopts import App, CycloptsError, Parameter
 
 from hubbleclip import __version__
 from hubbleclip.cli import benchmarking, checking, exporting, serving
+from hubbleclip.cli.advice import complete_advice, given_flags
 from hubbleclip.cli.listing import add_listings
 from hubbleclip.cli.live import start_logging
 from hubbleclip.cli.options import DatasetPlace, Json, Options, PairOptions, Port, RunId, Server, TileId
@@ -48,6 +50,11 @@ app.command(benchmarking.benchmark)
 app.command(serving.serve)
 app.command(serving.mcp)
 add_listings(app)
+RESUMED = frozenset({
+    "ingest", "tiles", "captions", "shards", "dataset", "train", "evaluate", "index", "pipeline", "demo", "study",
+    "pairs", "publish",
+})  # fmt: skip
+"""Commands that continue where they were stopped."""
 
 
 @app.command
@@ -191,7 +198,7 @@ def compare(run: RunId, other: RunId, options: Options = Options()) -> None:
     """Compare two runs on one report page, with their paired differences."""
     from hubbleclip.pipeline.compare_runs import compare as compare_runs
 
-    redirect_caches(Layout(options.settings().root))
+    redirect_caches(existing_layout(options))
     page = compare_runs(run, other, options.settings())
     print_line(str(page))
 
@@ -395,9 +402,9 @@ def search(
     """Search tiles by a text, a tile, a picture or FITS file, or a proposal, with the promoted model."""
     from hubbleclip.cli.searching import Format, find_rows, print_hits
 
-    layout = Layout(options.settings().root)
+    layout = existing_layout(options)
     redirect_caches(layout)
-    print_hits(find_rows(layout, text, wanted), Format.JSON if wanted.json else wanted.format)
+    print_hits(find_rows(layout, text, wanted), Format.JSON if wanted.json else wanted.format, wanted.group)
 
 
 @app.command
@@ -439,6 +446,31 @@ def publish(
     place = find_dataset(folder, options)
     verify_dataset(place)
     print_line(publish_dataset(Path(place), url))
+
+
+def existing_layout(options: Options) -> Layout:
+    """Find the folders of a profile for a command that only reads.
+
+    Parameters
+    ----------
+    options
+        Options of the command.
+
+    Returns
+    -------
+    Layout
+        Paths of the profile's files and folders.
+
+    Raises
+    ------
+    HubbleclipError
+        No command has written anything for the profile yet. Nothing is created then.
+
+    """
+    layout = Layout(options.settings().root)
+    if not layout.root.is_dir():
+        raise HubbleclipError(f"there is nothing at {layout.root} yet: run `hubbleclip pipeline` first, or set --data")
+    return layout
 
 
 def find_dataset(text: str, options: Options) -> str:
@@ -514,11 +546,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     """
     handler = start_logging()
+    words = sys.argv[1:] if arguments is None else list(arguments)
     try:
-        with ending_on_interrupt(), closing(handler):
-            app(arguments, exit_on_error=False, print_error=False)
+        with ending_on_interrupt(can_resume=bool(words) and words[0] in RESUMED), closing(handler):
+            app(words, exit_on_error=False, print_error=False)
     except (HubbleclipError, CycloptsError) as error:
-        fail(str(error))
+        fail(complete_advice(str(error), shlex.join(given_flags(words))))
     except OSError as error:
         if error.errno in DISK_FULL_ERRNOS:
             fail(f"{error.filename or 'a file'} cannot be written ({error.strerror}): make room or set --data")

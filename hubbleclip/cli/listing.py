@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 from cyclopts import App, Parameter
 
+from hubbleclip.cli.advice import complete_advice
 from hubbleclip.cli.options import Json, Options
 from hubbleclip.cli.output import print_json, print_line, print_rows
 from hubbleclip.core.layout import Layout
@@ -101,4 +102,4 @@ def show(read: Callable[[Layout], list[dict[str, Any]]], options: Options, *, js
     elif rows:
         print_rows(rows)
     else:
-        print_line(hint)
+        print_line(complete_advice(hint, options.flags().strip()))

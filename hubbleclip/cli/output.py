@@ -61,7 +61,9 @@ def print_rows(rows: Sequence[Mapping[str, Any]]) -> None:
         Rows as dicts by column name; all rows have the same columns.
 
     """
-    table = Table(*(Column(name, overflow="fold") for name in (rows[0] if rows else ())), highlight=True)
+    # An id is not broken, so that it can be copied; other columns become narrower.
+    columns = (Column(name, overflow="fold", no_wrap=name.endswith("_id")) for name in (rows[0] if rows else ()))
+    table = Table(*columns, highlight=True)
     for row in rows:
         # Text is used instead of str, because rich would interpret brackets as in `[O III]`.
         table.add_row(*(Text("" if value is None else without_control(str(value))) for value in row.values()))

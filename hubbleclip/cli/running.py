@@ -50,11 +50,11 @@ def run_flow(module: str, name: str, options: Options, **arguments: Any) -> Any:
 
     settings = options.settings()
     layout = Layout(settings.root)
-    redirect_caches(layout)
     if name in ARCHIVE_FLOWS:  # checked first, because the start of a server takes seconds
         from hubbleclip.archives import open_archive
 
         open_archive(settings.archive, settings.fetch, layout)
+    redirect_caches(layout)
     home = layout.home / f"prefect-{os.environ.get('RANK', '0')}"
     with ExitStack() as stack:
         stack.push(partial(check_disk_after, layout.home))

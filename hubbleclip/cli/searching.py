@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
-from hubbleclip.cli.output import print_bytes, print_json, print_line, print_rows
+from hubbleclip.cli.output import console, print_bytes, print_json, print_line, print_rows
 from hubbleclip.core.errors import SearchError
 from hubbleclip.search.query import Filters, GroupBy, Mode, Query, Term, TermKind, hit_row
 
@@ -34,6 +34,10 @@ NOT_FACTS = ("page", "picture")
 """What the server says of a hit beyond the row of `hit_row`."""
 SHOWN = ("tile_id", "instrument", "filter", "target_name", "title")
 """Columns of a printed table after the score."""
+MEANING = "score: higher is better, comparable within one search only"
+MORE = "; more: further tiles of the same {}, which --group none shows"
+FOLDED = {GroupBy.PROPOSAL: "proposal", GroupBy.SKY: "field"}
+"""What the column `more` counts tiles of."""
 
 
 @Parameter(name="*")
@@ -211,7 +215,7 @@ def ask_for_rows(server: Registration, text: str, wanted: SearchOptions) -> list
     return [{name: value for name, value in row.items() if name not in NOT_FACTS} for row in rows[: wanted.k]]
 
 
-def print_hits(rows: list[dict[str, Any]], shown_as: Format) -> None:
+def print_hits(rows: list[dict[str, Any]], shown_as: Format, group: GroupBy) -> None:
     """Print hits.
 
     Parameters
@@ -219,7 +223,9 @@ def print_hits(rows: list[dict[str, Any]], shown_as: Format) -> None:
     rows
         Rows of `hit_row`, best first.
     shown_as
-        Format of the output.
+        Format of the output. A terminal gets the meaning of the numbers below the table.
+    group
+        What one row stands for.
 
     """
     if shown_as is Format.JSON:
@@ -236,5 +242,7 @@ def print_hits(rows: list[dict[str, Any]], shown_as: Format) -> None:
                 for row in rows
             ]
         )
+        if console.is_terminal:
+            print_line(MEANING + (MORE.format(FOLDED[group]) if group in FOLDED else ""))
     else:
         print_line("no tile was found")

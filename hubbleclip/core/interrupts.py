@@ -16,15 +16,21 @@ GRACE_S = 2.0
 """Time in seconds that a command has to end after Ctrl-C. Then the process ends at once, and the next run resumes."""
 INTERRUPTED = 128 + signal.SIGINT
 """Exit code that shells report for a process that Ctrl-C ended."""
-MESSAGE = b"hubbleclip: stopped; run the same command again to resume\n"
+STOPPED = b"hubbleclip: stopped\n"
+RESUMABLE = b"hubbleclip: stopped; run the same command again to resume\n"
 SHOW_CURSOR = b"\x1b[?25h"
 """Code that shows the cursor of a terminal, which a live bar hides."""
 STDERR = 2
 
 
 @contextmanager
-def ending_on_interrupt() -> Iterator[None]:
+def ending_on_interrupt(*, can_resume: bool) -> Iterator[None]:
     """Exit with one line on the first Ctrl-C in a `with` block, and ignore later ones, which would disturb the cleanup.
+
+    Parameters
+    ----------
+    can_resume
+        Whether the line says that the same command resumes.
 
     Yields
     ------
@@ -32,13 +38,19 @@ def ending_on_interrupt() -> Iterator[None]:
         SIGINT raises KeyboardInterrupt in the block.
 
     """
-    before = signal.signal(signal.SIGINT, _interrupt)
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        write_stopped(can_resume=can_resume)
+        end_soon()
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGINT, interrupt)
     try:
         yield
     finally:
         if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # interrupted; some libraries raise errors of their own
             sys.exit(INTERRUPTED)
-        if signal.getsignal(signal.SIGINT) is _interrupt:
+        if signal.getsignal(signal.SIGINT) is interrupt:
             signal.signal(signal.SIGINT, before)
 
 
@@ -57,17 +69,17 @@ def end_soon(exit_code: int = INTERRUPTED) -> None:
     threading.Thread(target=_end_after_grace, args=[exit_code], name="end-after-interrupt", daemon=True).start()
 
 
-def write_stopped() -> None:
-    """Write to standard error that the command was stopped."""
+def write_stopped(*, can_resume: bool = False) -> None:
+    """Write to standard error that the command was stopped.
+
+    Parameters
+    ----------
+    can_resume
+        Whether the same command resumes.
+
+    """
     is_terminal = os.isatty(STDERR)  # which shows ^C on the same line, and whose cursor a live bar may hide
-    os.write(STDERR, (b"\n" + SHOW_CURSOR) * is_terminal + MESSAGE)
-
-
-def _interrupt(number: int, frame: FrameType | None) -> None:
-    """Print the line, and raise KeyboardInterrupt in a process that ends soon."""
-    write_stopped()
-    end_soon()
-    raise KeyboardInterrupt
+    os.write(STDERR, (b"\n" + SHOW_CURSOR) * is_terminal + (RESUMABLE if can_resume else STOPPED))
 
 
 def _end_after_grace(exit_code: int) -> None:

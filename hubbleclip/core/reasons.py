@@ -85,6 +85,25 @@ class _Numbers(dict[str, object]):
         return f"splits.{name}"
 
 
+def count_of(num: int, noun: str) -> str:
+    """Write a number with its noun.
+
+    Parameters
+    ----------
+    num
+        The number.
+    noun
+        The noun in the singular, such as `tile`.
+
+    Returns
+    -------
+    str
+        Text such as `1 tile` or `2 tiles`.
+
+    """
+    return f"{num} {noun}{'' if num == 1 else 's'}"
+
+
 def reason_words(reason: str, splits: Mapping[str, object] | None = None) -> str:
     """Say in words why an item is rejected, or why a tile is in no split.
 

@@ -35,7 +35,7 @@ class CompileReport(event.Listener):
     """Says that loops are compiled, which takes about a minute after an installation, and how long it took."""
 
     def __init__(self) -> None:
-        self.depth, self.total_s, self.started_s = 0, 0.0, 0.0
+        self.depth, self.total_s, self.started_s, self.is_announced = 0, 0.0, 0.0, False
 
     def on_start(self, event: Any) -> None:
         """Log a line before the first loop; a loop may begin the compilation of another.
@@ -46,7 +46,8 @@ class CompileReport(event.Listener):
             Start of a compilation.
 
         """
-        if not self.total_s and not self.depth:
+        if not self.is_announced:
+            self.is_announced = True
             log.info("compiling the loops over pixels, once per installation: about a minute")
         if not self.depth:
             self.started_s = time.monotonic()

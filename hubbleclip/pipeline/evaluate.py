@@ -208,7 +208,7 @@ def write_decision(stage: Stage, decision: Promotion) -> Promotion | None:
         log.warning("evaluate: no run is promoted, because the record of the decision is not valid: %s", reason)
         return None
     verdict = "promoted" if decision.is_promoted else "not promoted"
-    log.info("evaluate: %s is %s, %s %.4f", decision.run_id, verdict, decision.metric, decision.value)
+    log.info("evaluate: %s is %s, %s on val %.4f", decision.run_id, verdict, decision.metric, decision.value)
     return decision
 
 

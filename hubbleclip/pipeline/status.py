@@ -14,7 +14,7 @@ from hubbleclip.catalog.catalog import Catalog, read_catalog
 from hubbleclip.catalog.pending import count_pending
 from hubbleclip.config.settings import Settings, SplitSettings
 from hubbleclip.core.layout import Layout
-from hubbleclip.core.reasons import reason_words
+from hubbleclip.core.reasons import count_of, reason_words
 from hubbleclip.pipeline.captions import caption_line, read_caption_status
 from hubbleclip.training.runs import find_run, settings_digest
 
@@ -123,7 +123,7 @@ def status_lines(found: Status) -> Iterator[str]:
         example = shorten(row["example"], MAX_EXAMPLE, placeholder=" ...")
         yield f"rejected {row['num']} in {row['stage']}: {row['words']} (such as: {example})"
     for row in found.counts["excluded"]:
-        yield f"excluded {row['num']} tiles: {row['words']}"
+        yield f"excluded {count_of(row['num'], 'tile')}: {row['words']}"
     if largest := found.counts["largest_proposals"]:
         total = sum(row["share"] for row in largest)
         yield (

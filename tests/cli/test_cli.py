@@ -12,6 +12,7 @@ import pytest
 from commands import SMALL, Outcome, environment, run
 
 from hubbleclip.catalog.catalog import writing_catalog
+from hubbleclip.cli.advice import complete_advice, given_flags
 from hubbleclip.config.toml import parse_assignment
 from hubbleclip.core.errors import SettingsError
 from hubbleclip.core.layout import Layout
@@ -35,13 +36,38 @@ def assert_one_line(outcome: Outcome, *words: str) -> None:
         (["frobnicate"], {}, "frobnicate"),
         (["sql", "SELECT 1"], {}, "hubbleclip dataset"),
         (["explain", "abc"], {}, "hubbleclip dataset"),
-        (["search", "galaxy"], {}, "hubbleclip index"),
+        (["search", "galaxy"], {}, "hubbleclip pipeline"),
         (["index", "--no-server"], {}, "hubbleclip pipeline"),
         (["tile", "missing.fits", "--out", "x"], {}, "missing.fits"),
     ],
 )
 def test_mistakes_are_reported_in_one_line(arguments: list[str], settings: dict, word: str, tmp_path: Path) -> None:
     assert_one_line(run(*arguments, data=tmp_path, settings=settings), word)
+
+
+@pytest.mark.parametrize(
+    "words", [("search", "galaxy"), ("compare", "a", "b"), ("status",), ("runs",)], ids=lambda w: w[0]
+)
+def test_a_command_that_only_reads_creates_nothing(words: tuple[str, ...], tmp_path: Path) -> None:
+    run(*words, data=tmp_path / "data")
+    assert not (tmp_path / "data").exists()
+
+
+def test_a_message_advises_commands_for_the_same_profile(tmp_path: Path) -> None:
+    outcome = run("shards", "--no-server", data=tmp_path, profile="jwst")
+    flags = f"--profile jwst --data {tmp_path}"
+    assert_one_line(outcome, f"`hubbleclip ingest {flags}`, then `hubbleclip tiles {flags}`")
+    assert (
+        run("runs", data=tmp_path, profile="jwst").out.strip() == f"there is no run yet: run `hubbleclip train {flags}`"
+    )
+
+
+def test_advice_is_completed_only_where_it_has_to_be() -> None:
+    message = "use `x`, run `hubbleclip train`, or `hubbleclip check-archive --profile NAME`"
+    assert complete_advice(message, "") == message
+    assert complete_advice(message, "--data d") == message.replace("train`", "train --data d`")
+    given = ["ingest", "--profile=local", "--set", "a=b", "--data", "there", "--profile"]
+    assert given_flags(given) == ["--profile", "local", "--data", "there"]
 
 
 def test_an_unknown_profile_is_reported_in_one_line(tmp_path: Path) -> None:

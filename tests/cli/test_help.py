@@ -54,4 +54,4 @@ def test_bash_completes_commands_and_options(words: list[str], offered: str, tmp
 def test_an_empty_list_says_which_command_fills_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     show(lambda layout: [], Options(data=tmp_path), json=False, hint="run `hubbleclip train`")
     show(lambda layout: [], Options(data=tmp_path), json=True, hint="run `hubbleclip train`")
-    assert capsys.readouterr().out.splitlines() == ["run `hubbleclip train`", "[]"]
+    assert capsys.readouterr().out.splitlines() == [f"run `hubbleclip train --data {tmp_path}`", "[]"]

@@ -22,6 +22,15 @@ def test_brackets_in_a_text_are_no_markup(monkeypatch: pytest.MonkeyPatch, capsy
     assert title in capsys.readouterr().out
 
 
+def test_an_id_is_whole_on_a_narrow_terminal(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(output, "console", output.Console(width=80))
+    row = {"tile_id": "7" * 32, "instrument": "WFC3/UVIS", "target_name": "ABELL-2744", "title": "A long title " * 5}
+    output.print_rows([row])
+    assert row["tile_id"] in capsys.readouterr().out
+
+
 def test_a_text_from_outside_cannot_command_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
     output.print_rows([{"title": "a\x1b[2Jb\x9bc"}])
     output.print_facts({"title": "a\x1b]0;owned\x07"})

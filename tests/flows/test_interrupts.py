@@ -19,6 +19,8 @@ import pytest
 from commands import SMALL, command, environment, run
 from rich.table import Table
 
+from hubbleclip.cli.app import RESUMED
+
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 TINY = SMALL | {
@@ -78,6 +80,9 @@ def works(data: Path, stage: str, process: subprocess.Popen[bytes]) -> bool:
         return False
 
 
+RESUMABLE = "hubbleclip: stopped; run the same command again to resume"
+
+
 def press_ctrl_c(
     argv: list[str], presses: int, is_ready: Callable[[subprocess.Popen[bytes], bytearray], object]
 ) -> float:
@@ -117,7 +122,7 @@ def press_ctrl_c(
     shown = re.sub(r"\x1b\[[\d?;]*[A-Za-z]", "", screen.decode(errors="replace"))  # colours and cursor
     after = re.split(r"[\r\n]+", shown.split("^C", 1)[1].replace("^C", ""))
     lines = [line for line in after if line.strip() and "━" not in line]  # a bar may be drawn once more
-    assert lines == ["hubbleclip: stopped; run the same command again to resume"]
+    assert lines == [RESUMABLE if argv[3] in RESUMED else "hubbleclip: stopped"]
     assert b"\x1b[?25l" not in screen.rpartition(b"\x1b[?25h")[2], "the cursor is hidden"
     assert code == 130
     return took_s

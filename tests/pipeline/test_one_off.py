@@ -104,7 +104,7 @@ def test_the_index_has_position_and_scale_of_each_tile_and_the_reason_of_each_re
     native = TILES.model_copy(update={"views": ("native",)})
     lines = list(tile_files([path, tmp_path / "broken.fits"], tmp_path / "out", native))
     assert lines[0].startswith(
-        "half_drz.fits: 1 tiles; 1 rejected: too few valid pixels (such as extension 1, view native, y0 0, x0 128: "
+        "half_drz.fits: 1 tile; 1 rejected: too few valid pixels (such as extension 1, view native, y0 0, x0 128: "
     )
     assert lines[1].startswith("broken.fits: rejected, not a readable file: ")
     table = Table.read(tmp_path / "out/index.ecsv")
@@ -148,7 +148,7 @@ def test_a_preview_becomes_a_tile_and_stands_upright_on_the_sheet(tmp_path: Path
     levels[:32] = 200
     Image.fromarray(levels).save(tmp_path / "seen.jpg", quality=95)
     lines = list(tile_files([tmp_path / "seen.jpg"], tmp_path / "out", TILES))
-    assert lines[0] == "seen.jpg: 1 tiles"
+    assert lines[0] == "seen.jpg: 1 tile"
     sheet = decode_png((tmp_path / "out" / "sheet.png").read_bytes()).astype(int)
     assert sheet[20:70, 10:250].mean() > 150 > 50 > sheet[100:250, 10:250].mean()
 

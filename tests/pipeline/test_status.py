@@ -73,7 +73,7 @@ def test_reasons_are_words_with_numbers(tmp_path: Path) -> None:
     lines = list(status_lines(read_status(settings)))
     assert "rejected 1 in tiles: a calibration exposure (such as: the header marks a dark)" in lines
     assert "excluded 2 tiles: at most 3.0 arcsec from a tile of val or test" in lines
-    assert "excluded 1 tiles: a proposal whose text now links it to a proposal of another split" in lines
+    assert "excluded 1 tile: a proposal whose text now links it to a proposal of another split" in lines
 
 
 @pytest.mark.parametrize("keep_fits", [True, False])

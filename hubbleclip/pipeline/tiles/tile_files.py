@@ -14,7 +14,7 @@ from hubbleclip.config.settings import TileSettings
 from hubbleclip.core.errors import HubbleclipError
 from hubbleclip.core.io import write_bytes
 from hubbleclip.core.layout import tile_file_stem
-from hubbleclip.core.reasons import reason_words
+from hubbleclip.core.reasons import count_of, reason_words
 from hubbleclip.core.records import Rejection
 from hubbleclip.images.contact_sheet import write_sheet
 from hubbleclip.images.encode import decode_tile
@@ -73,14 +73,14 @@ def tile_files(paths: Sequence[Path], out_dir: Path, settings: TileSettings) -> 
                 write_bytes(out_dir / rows[-1]["picture"], picture_bytes(tile, rows[-1]))
         rows += [rejection_row(rejection, file.name) for rejection in cut.rejections]
         shown += [(decode_tile(tile.encoded), f"{tile.view} {file.name}") for tile in cut.tiles]
-        yield "; ".join([f"{file.name}: {len(cut.tiles)} tiles", *rejection_words(cut.rejections)])
+        yield "; ".join([f"{file.name}: {count_of(len(cut.tiles), 'tile')}", *rejection_words(cut.rejections)])
     with _writing_to(out_dir):
         write_index(out_dir, rows, settings)
         if not shown:
             raise HubbleclipError(f"none of {len(files)} files gave a tile: see {out_dir / ECSV}")
         sheet = out_dir / "sheet.png"
         write_sheet([levels_yx for levels_yx, _ in shown], [name for _, name in shown], sheet)
-    yield f"{len(shown)} tiles, {out_dir / ECSV} and {sheet}"
+    yield f"{count_of(len(shown), 'tile')}, {out_dir / ECSV} and {sheet}"
 
 
 def rejection_words(rejections: Sequence[TileRejection]) -> Iterator[str]:

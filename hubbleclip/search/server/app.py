@@ -10,6 +10,7 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from fastapi.staticfiles import StaticFiles
+from starlette.exceptions import HTTPException
 
 from hubbleclip import __version__
 from hubbleclip.core.errors import CatalogError, HubbleclipError
@@ -81,6 +82,12 @@ def create_app(service: Service, access: Access, instance: str = "") -> FastAPI:
         if wants_page(request):
             return error_page(request, str(error), status, headers)
         return JSONResponse({"detail": str(error)}, status_code=status, headers=headers)
+
+    @app.exception_handler(HTTPException)
+    async def explain_address(request: Request, error: HTTPException) -> Response:
+        if wants_page(request):
+            return error_page(request, str(error.detail), error.status_code, error.headers or {})
+        return JSONResponse({"detail": error.detail}, status_code=error.status_code, headers=error.headers)
 
     @app.exception_handler(RequestValidationError)
     async def explain_fault(_: Request, error: RequestValidationError) -> Response:
