@@ -67,3 +67,11 @@ def test_simulated_chance_agrees_with_random_scores():
 def test_chance_of_one_positive_is_the_share_of_items_at_the_cutoff(num_top):
     ranking = baselines.chance_ranks(np.array([1]), 64)
     assert retrieval.hit_probability(ranking, num_top)[0] == pytest.approx(num_top / 64)
+
+
+def test_words_of_a_query_count_once_whatever_their_case_and_marks():
+    documents = ["NGC 1300, a barred spiral.", "M-31: spiral; spiral", "dust"]
+    once, repeated = baselines.bm25_scores(["ngc spiral", "Spiral... NGC/NGC spiral!"], documents)
+    np.testing.assert_array_equal(once, repeated)
+    plain = ["ngc 1300 a barred spiral", "m 31 spiral spiral", "dust"]
+    np.testing.assert_allclose(once, slow_bm25("ngc spiral", plain), atol=1e-8)

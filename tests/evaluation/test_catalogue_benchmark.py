@@ -239,3 +239,32 @@ def test_lenses_and_planets_of_real_files_are_found_in_their_own_tiles(tmp_path)
     assert [(row["class"], row["num_in_tiles"], row["num_in_training"]) for row in class_counts(objects, object_set)] == [
         ("lens", 2, 0), ("neptune", 3, 1),
     ]  # fmt: skip
+
+
+def test_means_count_each_class_once_and_one_object_has_no_interval(scene):
+    objects, samples, object_set = scene
+    scores_kt = np.random.default_rng(5).normal(size=object_set.is_positive_kt.shape)
+    rows = class_metrics(object_set, {"model": scores_kt, "base": -scores_kt}, num_resamples=100, seed=1)
+    found = {(row["scope"], row["model"], row["class"], row["name"]): row for row in rows}
+    for model in ("model", "base"):
+        for name in ("ap", "ndcg_at_10", "precision_at_1", "precision_at_5", "precision_at_10"):
+            classes = [found["all", model, class_name, name]["value"] for class_name in ("jet", "ring")]
+            assert found["all", model, None, name]["value"] == pytest.approx(np.mean(classes), abs=2e-6)
+    order = np.argsort(-scores_kt[0])
+    ranks = np.flatnonzero(object_set.is_positive_kt[0][order]) + 1
+    assert found["all", "model", "jet", "ap"]["value"] == pytest.approx(np.mean(np.arange(1, 4) / ranks), abs=1e-6)
+    jets_and_one_ring = [pair for pair in match_objects(objects, samples) if pair[0] in {0, 2, 3}]
+    single = make_object_set(objects, samples, jets_and_one_ring, frozenset(), num_others=3)
+    rows = class_metrics(single, {"model": single.is_positive_kt.astype(float)}, num_resamples=100, seed=1)
+    lows = {row["class"]: row["low"] for row in rows if row["name"] == "ap"}
+    assert lows["ring"] is None and lows["jet"] is not None and lows[None] is not None
+    assert {row["scope"] for row in rows} == {"all"}  # no tile is of training, so that nothing is left out
+
+
+def test_other_tiles_are_chosen_by_a_hash_of_their_ids_and_not_by_their_order(scene):
+    objects, samples, object_set = scene
+    pairs = [(number, len(samples) - 1 - index) for number, index in match_objects(objects, samples)]
+    again = make_object_set(objects, samples[::-1], sorted(pairs), frozenset(), num_others=10)
+    assert [one.tile_id for one in again.samples] == [one.tile_id for one in object_set.samples]
+    fewer = make_object_set(objects, samples, match_objects(objects, samples), frozenset(), num_others=4)
+    assert {one.tile_id for one in fewer.samples} < {one.tile_id for one in object_set.samples}

@@ -48,7 +48,7 @@ def of_ranks(direction: str, ranks_of_queries: list[list[int]], num_items: int) 
 def expected_values(scores: Scores) -> dict[str, list[float]]:
     orders_t = [list(np.argsort(-row)) for row in scores.i2t_tc]
     orders_c = [list(np.argsort(-row)) for row in scores.t2i_ct]
-    own_tiles = [np.flatnonzero(CAPTION_T == caption) for caption in range(NUM_CAPTIONS)]
+    own_tiles = [np.flatnonzero(caption == CAPTION_T) for caption in range(NUM_CAPTIONS)]
     captions = [[order.index(own) + 1] for order, own in zip(orders_t, CAPTION_T, strict=True)]
     tiles = [[order.index(own) + 1 for own in of_one] for order, of_one in zip(orders_c, own_tiles, strict=True)]
     top = NUM_TILES // 10

@@ -154,3 +154,48 @@ def test_a_file_that_cannot_be_scored_says_what_is_wrong(test_set, tmp_path):
     assert "one length" in problem()
     pq.write_table(pa.table({"id": ids, "feature": [0] * len(ids)}), path)
     assert "`id` and `vector`" in problem()
+
+
+def test_the_description_counts_tiles_captions_programmes_and_groups():
+    """Two programmes of one group, one of which has three tiles, and one programme alone."""
+    rows = [
+        replace(sample(number, group), proposal_id=f"hst:{program}", split="train",
+                captions=[f"Text {program} about {name} objects."])
+        for number, (program, group, name) in enumerate(
+            [(5086, 1, "young"), (5086, 1, "young"), (5086, 1, "young"), (5121, 1, "old"), (5122, 2, "faint")]
+        )
+    ]  # fmt: skip
+    other = replace(sample(9, 3), proposal_id="hst:5054", split="train")
+    found = identity(benchmark_set([*rows, other]), [*rows, other])
+    assert {name: found[name] for name in found if name.startswith("num_")} == {
+        "num_tiles": 5, "num_captions": 3, "num_programs": 3, "num_groups": 2, "num_programs_in_train": 3,
+    }  # fmt: skip
+    assert found["benchmark"] == "hubble-image-text-1"
+
+
+def test_the_id_of_a_shared_caption_is_that_of_the_smallest_of_its_programmes():
+    rows = [
+        replace(sample(number, group), proposal_id=f"hst:{program}", captions=[text])
+        for number, (program, group, text) in enumerate(
+            [(5121, 1, "One text of both."), (5086, 1, "One text of both."), (5147, 2, "Another text.")]
+        )
+    ]
+    test_set = benchmark_set(rows)
+    ids = dict(zip(test_set.captions_c, caption_ids(test_set), strict=True))
+    assert ids == {"One text of both.": "hst:5086", "Another text.": "hst:5147"}
+
+
+def test_each_scorer_has_intervals_by_the_resamples_of_the_settings(test_set):
+    ids, vectors = made_features(test_set)
+    features = unit(vectors)
+    parts = features[: len(test_set.samples)], features[len(test_set.samples) :]
+    few, again, other = (
+        score(test_set, *parts, settings, [])["metrics"]
+        for settings in (SETTINGS, SETTINGS, EvaluationSettings(bootstrap=100, seed=8))
+    )
+    assert len(ids) == len(vectors)
+    assert few == again
+    assert [row["value"] for row in few if row["model"] == "bm25"] == [
+        row["value"] for row in other if row["model"] == "bm25"
+    ]
+    assert few != other

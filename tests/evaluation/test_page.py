@@ -114,3 +114,9 @@ def test_what_differs_between_runs_is_listed_and_nothing_else():
         ("loss", "clip", "siglip"), ("train.ema", "", "True"), ("train.steps", "300", "60"),
     ]  # fmt: skip
     assert run_differences(this, this) == []
+
+
+def test_chance_of_a_text_falls_with_the_share_that_each_of_its_tiles_misses():
+    text = chance_text(300, 100)
+    assert "top 10 % in 10 % of the cases" in text
+    assert "3.0 tiles on average" in text and "1 - 0.9^3.0 = 27 %" in text

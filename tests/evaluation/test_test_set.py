@@ -102,3 +102,31 @@ def test_nearly_equal_captions_of_different_groups_are_not_merged():
     )
     assert captions_of(test_set) == {"simulated:1": text, "simulated:2": f"{text} more"}
     assert test_set.num_groups == len(test_set.captions_c) == 2
+
+
+@pytest.mark.parametrize(("num_changed", "num_captions"), [(6, 2), (7, 3)])
+def test_captions_of_a_group_are_one_from_a_similarity_of_70_percent_on(num_changed, num_captions):
+    """Of 36 runs of five words, the last few differ: 30 of 42 are common for six changed words, 29 of 43 for seven."""
+    words = [f"word{number}" for number in range(40)]
+    changed = [*words[:-num_changed], *(f"other{number}" for number in range(num_changed))]
+    rows = [sample(1, group=1, captions=[" ".join(words)]),
+            sample(2, group=1, proposal_id="simulated:0", captions=[" ".join(changed)]), sample(3, group=2)]  # fmt: skip
+    assert len(test_set_module.make_test_set(rows).captions_c) == num_captions
+
+
+def test_examples_are_the_first_tiles_of_their_groups_and_rare_classes_come_before_second_ones():
+    classes = ("GALAXY", "GALAXY", "COMET", "GALAXY", "NEBULA")
+    rows = [sample(index, group=index % 5, target_class=classes[index % 5]) for index in range(20)]
+    test_set = test_set_module.make_test_set(rows)
+    shown = test_set_module.example_tiles(test_set, 4)
+    first = {int(group): test_set.group_t.tolist().index(group) for group in range(5)}
+    assert set(shown) <= set(first.values())
+    shown_classes = [test_set.samples[tile].target_class for tile in shown]
+    assert sorted(shown_classes[:3]) == ["COMET", "GALAXY", "NEBULA"] and shown_classes[3] == "GALAXY"
+    assert shown[0] == min(first.values())
+
+
+def test_wrong_captions_are_drawn_by_the_seed():
+    caption_t = np.arange(50) % 7
+    one, again, other = (test_set_module.shuffled_captions(caption_t, seed) for seed in (1, 1, 2))
+    assert (one == again).all() and (one != other).any()

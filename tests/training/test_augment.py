@@ -36,3 +36,15 @@ def test_each_image_of_a_batch_has_a_view_of_its_own() -> None:
     theta = torch.from_numpy(draw_views(np.random.default_rng(0), 8, 0.3))
     views = render_views(tiles().expand(8, -1, -1, -1), theta, torch.ones(8), 16)
     assert len({view.numpy().tobytes() for view in views}) == 8
+
+
+def test_each_view_has_the_gain_of_its_own_tile() -> None:
+    pair, gains = tiles(2, 16), torch.tensor([0.25, 0.5])
+    views = render_views(pair, WHOLE.expand(2, -1, -1), gains, 16)
+    assert torch.allclose(views, pair / 255 * gains.view(2, 1, 1, 1), atol=1e-4)
+
+
+def test_an_enlarged_view_continues_the_edge_of_its_tile() -> None:
+    """The outermost pixels of a view lie beyond the centres of those of its tile."""
+    even = torch.full((1, 1, 16, 16), 200, dtype=torch.uint8)
+    assert torch.allclose(render_views(even, WHOLE, torch.ones(1), 48), torch.full((1, 1, 48, 48), 200 / 255))

@@ -146,3 +146,23 @@ def test_without_a_checkpoint_an_unfinished_run_is_resumed(tmp_path: Path) -> No
         assert read_facts(run)["status"] == RUNNING
         with pytest.raises(TrainingError, match="run `hubbleclip train` again, which resumes it"):
             read_best(run)
+
+
+def test_records_give_the_path_below_the_profile_and_the_hash_of_each_file(run_dir: Path) -> None:
+    records = checkpoints.read_checkpoint_records(run_dir)
+    assert [(one.run_id, one.step) for one in records] == [(run_dir.name, step) for step in (2, 4, 6)]
+    for one in records:
+        assert one.path == f"runs/{run_dir.name}/checkpoints/step-{one.step:08d}.pt"
+        assert one.sha256 == sha256_file(run_dir.parent.parent / one.path)
+
+
+def test_a_finished_run_without_its_record_of_the_best_is_damaged(run_dir: Path) -> None:
+    (run_dir / checkpoints.BEST).unlink()
+    with pytest.raises(TrainingError, match="is damaged"):
+        read_best(run_dir)
+
+
+@pytest.mark.parametrize(("keep", "best", "kept"), [(1, 6, [6]), (1, 2, [2, 6]), (2, 2, [2, 4, 6]), (2, 6, [4, 6])])
+def test_the_newest_checkpoints_and_the_best_are_kept(run_dir: Path, keep: int, best: int, kept: list[int]) -> None:
+    checkpoints.prune_checkpoints(run_dir, keep, best)
+    assert checkpoints.list_steps(run_dir) == kept

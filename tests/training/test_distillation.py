@@ -112,3 +112,26 @@ def test_the_base_has_neither_dropout_nor_new_batch_statistics(base) -> None:
     made = make_distillation(settings, lambda: loaded)
     assert not any(module.training for module in made.base.modules())
     assert not any(weight.requires_grad for weight in made.base.parameters())
+
+
+@pytest.mark.parametrize(("name", "distance"), [("features", feature_distance), ("logits", logit_divergence)])
+def test_the_loss_term_is_the_distance_of_the_setting_times_its_weight(base, name, distance) -> None:
+    settings = TRAIN.model_copy(update={"distillation": name, "distillation_weight": 3.0})
+    term = make_distillation(settings, lambda: load_model(base, 1)).term
+    trained, before = drawn_features(1, 10.0), drawn_features(2, 20.0)
+    assert term(trained, before).item() == pytest.approx(3 * distance(trained, before).item())
+    assert distance(trained, before).item() > 0.1
+    assert make_distillation(TRAIN, lambda: pytest.fail("no base is needed")) is None
+
+
+def test_the_loss_of_a_step_is_the_sum_of_its_terms(dataset_dir, base) -> None:
+    settings = TRAIN.model_copy(update={"distillation_weight": 2.0})
+    loaded = _initial_model(base, settings)
+    with torch.no_grad():
+        loaded.model.text_projection.mul_(-1)  # every text is as far from its base as it can be
+    made = make_distillation(settings, lambda: load_model(base, 1))
+    info = read_dataset(dataset_dir)
+    trainer = make_trainer(loaded, settings, ALONE, val=open_split(info, "val"), run_dir=dataset_dir, distillation=made)
+    metrics = trainer.train_step(_open_batches(info, settings, loaded, ALONE)[0])
+    assert metrics["distillation_loss"] == pytest.approx(2 * 4, rel=1e-4)
+    assert metrics["loss"] == pytest.approx(metrics["distillation_loss"] + metrics["multi_positive_loss"])

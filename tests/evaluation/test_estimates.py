@@ -1,0 +1,146 @@
+"""Which scorers and protocols an evaluation estimates, from what features, and the rows that it leaves in the catalog."""
+
+import numpy as np
+import pytest
+from evaluation_samples import sample
+
+from hubbleclip.config.settings import EvaluationSettings
+from hubbleclip.core.errors import EvaluationError
+from hubbleclip.core.records import Metric
+from hubbleclip.core.vectors import unit
+from hubbleclip.evaluation import estimates
+from hubbleclip.evaluation.features import ModelFeatures, embed_test_set, mean_over_proposals
+from hubbleclip.evaluation.metrics.baselines import bm25_scores, hybrid_scores
+from hubbleclip.evaluation.metrics.bootstrap import draw_weights
+from hubbleclip.evaluation.metrics.protocols import Estimate, Scores, chance_estimates, fair_estimates
+from hubbleclip.evaluation.metrics.zeroshot import classification_estimates, make_labels, phrase_retrieval_estimates
+from hubbleclip.evaluation.test_set import make_test_set
+
+SETTINGS = EvaluationSettings(bootstrap=100, seed=5)
+NAMES = ("fine_tuned", "base", "shuffled")
+COMPARED = {
+    ("fair", "i2t_accuracy_at_10pct"), ("fair", "t2i_accuracy_at_10pct"), ("zero_shot", "kind_map"),
+    ("zero_shot", "category_map"), ("image_to_image", "same_proposal_map"), ("image_to_image", "same_kind_map"),
+    ("forgetting", "photographs_top1"), ("forgetting", "digits_top1"),
+}  # fmt: skip
+TEST_SET = make_test_set([
+    sample(tile, group, target_name=f"SPIRAL {tile}", category=("Galaxies", "Stars", None)[group % 3],
+           proposal_id=f"simulated:{group}-{tile % 2}")
+    for tile, group in enumerate(np.repeat(np.arange(8), [1, 2, 3, 4, 1, 2, 3, 4]).tolist())
+])  # fmt: skip
+LABELS = make_labels(TEST_SET.samples)
+
+
+def made_features(seed: int, scale: float) -> ModelFeatures:
+    rng = np.random.default_rng(seed)
+    captions_cd = unit(rng.normal(size=(len(TEST_SET.captions_c), 6)))
+    tiles_td = unit(captions_cd[TEST_SET.caption_t] + rng.normal(size=(len(TEST_SET.samples), 6)))
+    labels_kd = {task: unit(rng.normal(size=(len(one.phrases), 6))) for task, one in LABELS.items()}
+    return ModelFeatures(tiles_td=tiles_td, captions_cd=captions_cd, labels_kd=labels_kd, logit_scale=scale)
+
+
+FEATURES = {name: made_features(number, 3.0 + 7 * number) for number, name in enumerate(NAMES)}
+
+
+@pytest.fixture(scope="module")
+def found() -> dict[tuple[str, str, str], Estimate]:
+    made = estimates.all_estimates(TEST_SET, FEATURES, LABELS, SETTINGS)
+    return {(one.protocol, one.scorer, one.name): one for one in made}
+
+
+def test_every_scorer_scores_by_its_own_features_and_the_hybrid_by_the_fine_tuned_model_and_words() -> None:
+    made = {one.scorer: one for one in estimates.all_scores(TEST_SET, FEATURES)}
+    assert list(made) == [*NAMES, "bm25", "hybrid", "oracle"]
+    for name, features in FEATURES.items():
+        np.testing.assert_allclose(made[name].i2t_tc, features.tiles_td @ features.captions_cd.T, atol=1e-6)
+        np.testing.assert_array_equal(made[name].t2i_ct, made[name].i2t_tc.T)
+    words = [f"{one.target_name} {one.instrument} {one.filter}" for one in TEST_SET.samples]
+    np.testing.assert_array_equal(made["bm25"].i2t_tc, bm25_scores(words, TEST_SET.captions_c))
+    tuned_tc = made["fine_tuned"].i2t_tc
+    for found_qi, tuned_qi, words_qi in (
+        (made["hybrid"].i2t_tc, tuned_tc, made["bm25"].i2t_tc), (made["hybrid"].t2i_ct, tuned_tc.T, made["bm25"].t2i_ct),
+    ):  # fmt: skip
+        np.testing.assert_array_equal(found_qi, hybrid_scores(tuned_qi, words_qi))
+    assert not np.array_equal(made["hybrid"].t2i_ct, made["hybrid"].i2t_tc.T)
+
+
+def test_zero_shot_classification_uses_the_scale_of_each_model_and_search_the_caption_of_each_tile(found) -> None:
+    weights_bg = draw_weights(TEST_SET.num_groups, 100, 5)
+    drawn = {"group_t": TEST_SET.group_t, "weights_bg": weights_bg}
+    for task, labels in LABELS.items():
+        by_scorer = {}
+        for name, features in FEATURES.items():
+            by_scorer[name] = np.round(features.labels_kd[task] @ features.tiles_td.T, 6)
+            logits_tk = features.logit_scale * by_scorer[name].T
+            for one in classification_estimates(task, name, logits_tk, labels, **drawn):
+                same = found["zero_shot", name, one.name]
+                assert [same.value, *same.interval()] == pytest.approx([one.value, *one.interval()], abs=1e-9)
+        texts = [TEST_SET.captions_c[caption] for caption in TEST_SET.caption_t]
+        by_scorer["bm25"] = bm25_scores(labels.phrases, texts)
+        by_scorer["hybrid"] = hybrid_scores(by_scorer["fine_tuned"], by_scorer["bm25"])
+        by_scorer["random"] = np.zeros((len(labels.phrases), len(texts)))
+        for name, scores_kt in by_scorer.items():
+            for one in phrase_retrieval_estimates(task, name, scores_kt, labels, **drawn):
+                assert found["zero_shot", name, one.name].value == pytest.approx(one.value), (name, one.name)
+    errors = {found["zero_shot", name, "kind_calibration_error"].value for name in NAMES}
+    assert len(errors) == len(NAMES)
+
+
+def test_chance_and_resamples_are_drawn_by_the_seed_of_the_settings(found) -> None:
+    weights_bg = draw_weights(TEST_SET.num_groups, 100, 5)
+    for one in chance_estimates(TEST_SET, weights_bg, 5):
+        np.testing.assert_array_equal(found["fair", "random", one.name].draws_b, one.draws_b)
+    ours = Scores(scorer="base", i2t_tc=(tc := np.rint(_cosine(FEATURES["base"]) * 1e6) / 1e6), t2i_ct=tc.T)
+    for one in fair_estimates(ours, TEST_SET, weights_bg):
+        np.testing.assert_allclose(found["fair", "base", one.name].draws_b, one.draws_b, err_msg=one.name)
+
+
+def _cosine(features: ModelFeatures) -> np.ndarray:
+    return features.tiles_td @ features.captions_cd.T
+
+
+def test_differences_are_those_of_the_fine_tuned_model_from_each_scorer_that_has_the_metric(found) -> None:
+    for protocol, name in COMPARED:
+        for scorer in ("other", "base", "shuffled", "bm25", "hybrid", "random", "oracle"):
+            is_expected = (protocol, scorer, name) in found and scorer not in {"random", "oracle"}
+            key = protocol, "fine_tuned", f"{name}_minus_{scorer}"
+            assert (key in found) == is_expected, key
+            if is_expected:
+                expected = found[protocol, "fine_tuned", name].value - found[protocol, scorer, name].value
+                assert found[key].value == pytest.approx(expected)
+    assert sum("_minus_" in name for _, _, name in found) == 2 * 4 + 2 * 4 + 2 * 2
+
+
+def test_chance_finds_related_images_as_often_as_all_in_random_order(found) -> None:
+    group_t, num = TEST_SET.group_t, len(TEST_SET.samples)
+    shares = [((group_t == group).sum() - 1) / (num - 1) for group in group_t if (group_t == group).sum() > 1]
+    assert found["image_to_image", "random", "same_proposal_recall_at_1"].value == pytest.approx(np.mean(shares))
+
+
+def test_views_are_estimated_on_request_only(found) -> None:
+    assert not any(protocol == "views" for protocol, _, _ in found)
+    settings = SETTINGS.model_copy(update={"average_views": True})
+    made = estimates.all_estimates(TEST_SET, FEATURES, LABELS, settings)
+    views = {(one.scorer, one.name): one.value for one in made if one.protocol == "views"}
+    assert {scorer for scorer, _ in views} == set(NAMES)
+    tiles_td = mean_over_proposals(FEATURES["base"].tiles_td, TEST_SET)
+    scores_tc = np.round(tiles_td @ FEATURES["base"].captions_cd.T, 6)
+    rank_t = [(row > row[own]).sum() + 1 for row, own in zip(scores_tc, TEST_SET.caption_t, strict=True)]
+    assert views["base", "i2t_map"] == pytest.approx(np.mean(1 / np.array(rank_t)))
+
+
+def test_a_row_of_the_catalog_is_of_the_test_split_and_has_six_decimals() -> None:
+    one = Estimate(protocol="fair", scorer="bm25", name="i2t_map", value=1 / 3, draws_b=np.array([0.2, 0.4, 0.5]),
+                   num_groups=40, sizes_g=np.full(40, 2))  # fmt: skip
+    low, high = one.interval()
+    assert estimates.as_metric(one, "run") == Metric(
+        run_id="run", protocol="fair", split="test", model="bm25", name="i2t_map", value=0.333333,
+        low=round(low, 6), high=round(high, 6),
+    )  # fmt: skip
+    assert low < 1 / 3 < high
+
+
+def test_features_of_tiles_in_another_order_are_refused() -> None:
+    tile_ids = [one.tile_id for one in TEST_SET.samples]
+    with pytest.raises(EvaluationError, match="not sorted by tile id"):
+        embed_test_set(None, (tile_ids[::-1], FEATURES["base"].tiles_td), TEST_SET, {}, 8)

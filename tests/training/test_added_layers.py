@@ -1,0 +1,91 @@
+"""Layers that a fine-tuning mode adds: perceptron heads and low-rank updates."""
+
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+from squares_dataset import MODEL, TRAIN
+from torch import nn
+from torch.nn.utils.parametrize import is_parametrized
+
+from hubbleclip.config.settings import ModelSettings, TrainSettings
+from hubbleclip.training.finetuning import LowRankUpdate, apply_mode, tower_of, uses_batch_statistics
+from hubbleclip.training.losses import LOSSES
+from hubbleclip.training.models.builder import LoadedModel, load_model, set_initial_scale
+
+CONVOLUTIONS = ModelSettings(name="hubbleclip-tiny", pretrained="")
+
+
+def in_mode(mode: str, model: ModelSettings = MODEL, **changes) -> LoadedModel:
+    return apply_mode(load_model(model, 1), TRAIN.model_copy(update={"mode": mode, **changes}))
+
+
+@pytest.mark.parametrize("loss", ["info_nce", "siglip"])
+def test_a_model_with_heads_gives_unit_features_scale_and_bias(loss: str) -> None:
+    base = load_model(MODEL, 1)
+    set_initial_scale(base, TrainSettings(batch_size=9, temperature=0.05), LOSSES[loss])
+    loaded = apply_mode(base, TRAIN.model_copy(update={"mode": "head"}))
+    images, tokens = torch.randn(3, 3, 32, 32), loaded.tokenizer(["a comet", "a star", "two galaxies"])
+    with torch.no_grad():
+        image_bd, text_bd, scale, *bias = loaded.model.eval()(images, tokens)
+        for found, head, encode, inputs in (
+            (image_bd, loaded.model.image_head, base.model.encode_image, images),
+            (text_bd, loaded.model.text_head, base.model.encode_text, tokens),
+        ):
+            expected = head[2](F.gelu(head[0](encode(inputs))))
+            assert torch.allclose(found, expected / expected.norm(dim=1, keepdim=True), atol=1e-6)
+        assert not torch.allclose(loaded.model.encode_text(tokens).norm(dim=1), torch.ones(3), atol=1e-3)
+    assert scale.item() == pytest.approx(10 if loss == "siglip" else 20)
+    assert [one.item() for one in bias] == ([pytest.approx(-math.log(8))] if loss == "siglip" else [])
+
+
+def test_new_layers_are_drawn_by_the_seed_and_leave_the_random_state_alone() -> None:
+    torch.manual_seed(5)
+    expected = torch.rand(1)
+    torch.manual_seed(5)
+    first, again, other = (in_mode("head", seed=seed).model.image_head[0].weight for seed in (1, 1, 2))
+    assert torch.equal(torch.rand(1), expected)
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+
+
+@pytest.mark.parametrize("rank", [1, 3])
+def test_a_low_rank_update_has_the_rank_of_the_setting(rank: int) -> None:
+    updates = [one for one in in_mode("lora", lora_rank=rank).model.modules() if isinstance(one, LowRankUpdate)]
+    assert updates
+    assert {(len(one.down), one.up.shape[1]) for one in updates} == {(rank, rank)}
+
+
+def test_only_pointwise_convolutions_without_groups_and_matrices_are_updated() -> None:
+    visual = in_mode("lora", CONVOLUTIONS).model.visual
+    kinds = {
+        (module.kernel_size, module.groups > 1): is_parametrized(module)
+        for module in visual.trunk.modules()
+        if isinstance(module, nn.Conv2d)
+    }
+    assert {kernel for (kernel, _), is_updated in kinds.items() if is_updated} == {(1, 1)}
+    assert sum(not is_updated for is_updated in kinds.values()) >= 1
+    assert not kinds[max(kinds, key=lambda kind: kind[1])]
+
+
+def test_a_low_rank_matrix_starts_as_wide_as_a_linear_layer() -> None:
+    torch.manual_seed(0)
+    down = LowRankUpdate(torch.zeros(5, 400), 20).down
+    assert down.abs().max().item() == pytest.approx(1 / math.sqrt(400), rel=1e-3)
+
+
+def test_towers_are_told_by_the_name_of_a_weight() -> None:
+    names = ["visual.proj", "base.visual.conv1.weight", "image_head.0.weight", "text_head.0.weight", "logit_scale",
+             "base.logit_bias", "token_embedding.weight", "text.transformer.layer"]  # fmt: skip
+    assert [tower_of(name) for name in names] == ["image", "image", "image", "text", None, None, "text", "text"]
+
+
+@pytest.mark.parametrize(
+    ("mode", "frozen_norms", "expected"),
+    [("full", False, True), ("full", True, False), ("locked_image", False, False)],
+)
+def test_batch_statistics_are_used_by_norms_that_are_trained_alone(
+    mode: str, frozen_norms: bool, expected: bool
+) -> None:
+    assert uses_batch_statistics(in_mode(mode, CONVOLUTIONS, frozen_norms=frozen_norms).model) == expected

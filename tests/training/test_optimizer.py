@@ -1,0 +1,106 @@
+"""AdamW as CLIP was trained with it: its moments, decay and rates, compared with the equations."""
+
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from hubbleclip.config.settings import TrainSettings
+from hubbleclip.training.optimizer import learning_rate, make_optimizer, rate_shares, set_learning_rate
+
+
+class Small(nn.Module):
+    """A matrix of a tower, its bias, a projection, and a scale."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        draw = torch.Generator().manual_seed(0)
+        self.visual = nn.Module()
+        self.visual.blocks = nn.ModuleList([nn.Linear(4, 3), nn.Linear(3, 2)])
+        self.text_projection = nn.Parameter(torch.randn(2, 5, generator=draw))
+        self.logit_scale = nn.Parameter(torch.tensor(2.0))
+
+
+def test_three_steps_are_those_of_decoupled_weight_decay_with_the_rate_of_each_group() -> None:
+    settings = TrainSettings(weight_decay=0.3, tower_rate=0.5, layer_decay=0.4)
+    model, draw = Small(), torch.Generator().manual_seed(1)
+    optimizer = make_optimizer(model, settings)
+    share = {"visual.blocks.0": 0.5 * 0.4, "visual.blocks.1": 0.5, "text_projection": 1.0, "logit_scale": 1.0}
+    expected = {
+        name: [weight.detach().clone().double(), torch.zeros_like(weight).double(), torch.zeros_like(weight).double()]
+        for name, weight in model.named_parameters()
+    }
+    for step, rate in enumerate((0.01, 0.02, 0.005), 1):
+        for name, weight in model.named_parameters():
+            grad = torch.randn(weight.shape, generator=draw)
+            weight.grad = grad
+            value, first, second = expected[name]
+            own_rate = rate * next(one for prefix, one in share.items() if name.startswith(prefix))
+            decay = 0.3 if weight.ndim >= 2 else 0.0
+            first.mul_(0.9).add_(0.1 * grad)
+            second.mul_(0.98).add_(0.02 * grad.double() ** 2)
+            value.mul_(1 - own_rate * decay)
+            value.sub_(own_rate * (first / (1 - 0.9**step)) / ((second / (1 - 0.98**step)).sqrt() + 1e-8))
+        set_learning_rate(optimizer, rate)
+        optimizer.step()
+    for name, weight in model.named_parameters():
+        assert torch.allclose(weight.double(), expected[name][0], atol=1e-5), name
+
+
+def test_frozen_parameters_are_not_in_the_optimizer_and_count_as_layers() -> None:
+    model = Small()
+    model.visual.blocks[1].requires_grad_(False)
+    groups = make_optimizer(model, TrainSettings(layer_decay=0.4)).param_groups
+    shares = {id(one): group["rate_share"] for group in groups for one in group["params"]}
+    assert set(shares) == {
+        id(one) for one in (*model.visual.blocks[0].parameters(), model.text_projection, model.logit_scale)
+    }
+    assert shares[id(model.visual.blocks[0].weight)] == pytest.approx(0.4)
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        (["visual.trunk.patch_embed.proj.weight", "visual.trunk.blocks.0.a", "visual.trunk.blocks.10.a", "visual.trunk.blocks.2.a",
+          "visual.trunk.norm.weight"], [0.0625, 0.125, 0.5, 0.25, 1]),
+        (["visual.trunk.stem.0.weight", "visual.trunk.stages.0.blocks.0.a", "visual.trunk.stages.0.blocks.1.a",
+          "visual.trunk.stages.1.blocks.0.a"], [0.25, 0.5, 0.5, 1]),
+        (["text.transformer.embeddings.word_embeddings.weight", "text.transformer.encoder.layer.0.a",
+          "text.transformer.encoder.layer.1.a", "text.proj.weight"], [0.25, 0.5, 1, 1]),
+    ],
+    ids=["timm", "ConvNeXt", "Hugging Face"],
+)  # fmt: skip
+def test_layers_of_every_library_are_counted_from_the_stem(names: list[str], expected: list[float]) -> None:
+    shares = rate_shares(names, TrainSettings(layer_decay=0.5))
+    assert [shares[name] for name in names] == pytest.approx(expected)
+
+
+def test_the_rate_of_a_tower_leaves_projections_heads_scale_and_bias_alone() -> None:
+    names = [
+        "visual.conv1.weight",
+        "visual.proj",
+        "image_head.0.weight",
+        "text_projection",
+        "logit_scale",
+        "logit_bias",
+    ]
+    assert list(rate_shares(names, TrainSettings(tower_rate=0.1)).values()) == pytest.approx([0.1, 1, 1, 1, 1, 1])
+
+
+def test_the_rate_is_linear_up_to_the_peak_and_then_half_a_cosine() -> None:
+    settings = TrainSettings(steps=20, warmup_steps=4, learning_rate=3.0)
+    expected = [3 * (step + 1) / 4 for step in range(4)]
+    expected += [1.5 * (1 + math.cos(math.pi * step / 16)) for step in range(17)]
+    assert [learning_rate(step, settings) for step in range(21)] == pytest.approx(expected)
+
+
+def test_a_warm_up_longer_than_the_training_ends_with_it_at_the_peak() -> None:
+    settings = TrainSettings(steps=5, warmup_steps=50, learning_rate=1.0)
+    assert [learning_rate(step, settings) for step in range(5)] == pytest.approx([0.2, 0.4, 0.6, 0.8, 1.0])
+
+
+def test_without_a_warm_up_the_first_step_has_the_peak() -> None:
+    settings = TrainSettings(steps=4, warmup_steps=0, learning_rate=1.0)
+    expected = [1, 0.853553, 0.5, 0.146447]
+    assert [learning_rate(step, settings) for step in range(4)] == pytest.approx(expected, abs=1e-6)
