@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -39,23 +39,30 @@ from hubbleclip.training.loop import train
 app = App()
 ROOT = Path(__file__).parents[2]
 FILE, NAME = "recipe.json", "recipe"
+LONG = 248
+"""Number of tokens of Long-CLIP's text tower."""
 WHOLE, FIRST, SECOND = "all training proposals", "the first half", "the second half"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Arm:
-    """One way to train: changes of the training settings, the dataset, and whether training starts from the base."""
+    """One way to train: changes of the training settings, the context in tokens (0: the model's own), the dataset, and
+    whether training starts from the base.
+    """
 
     changes: Mapping[str, Any] = field(default_factory=dict)
+    context_length: int = 0
     dataset: str = WHOLE
     has_base: bool = False
 
 
-def fine_tuned(**changes: Any) -> Arm:
+def fine_tuned(context_length: int = 0, **changes: Any) -> Arm:
     """Describe an arm that is trained on the second half and starts from the base.
 
     Parameters
     ----------
+    context_length
+        Number of tokens of a text; 0 means the model's own.
     **changes
         Changes of the training settings.
 
@@ -65,7 +72,7 @@ def fine_tuned(**changes: Any) -> Arm:
         The arm.
 
     """
-    return Arm(changes=changes, dataset=SECOND, has_base=True)
+    return Arm(changes=changes, context_length=context_length, dataset=SECOND, has_base=True)
 
 
 ARMS = {
@@ -77,6 +84,8 @@ ARMS = {
     "features distilled": fine_tuned(distillation_weight=1.0),
     "logits distilled": fine_tuned(distillation_weight=1.0, distillation="logits"),
     "averaged with the base": fine_tuned(wise_alphas=(0.25, 0.5, 0.75)),
+    "whole abstracts in 248 tokens": fine_tuned(LONG, full_abstract_share=1.0),
+    "the same with prefix padding": fine_tuned(LONG, full_abstract_share=1.0, max_prefix_padding=100),
 }
 COMPARED = {
     "half of each batch hard negatives": "as it is",
@@ -85,6 +94,8 @@ COMPARED = {
     "features distilled": "fine-tuned",
     "logits distilled": "fine-tuned",
     "averaged with the base": "fine-tuned",
+    "whole abstracts in 248 tokens": "fine-tuned",
+    "the same with prefix padding": "fine-tuned",
 }
 """The arm with which each arm is compared; the difference is the arm minus the other."""
 
@@ -161,7 +172,7 @@ def score(arm: Arm, seed: int, datasets: Mapping[str, DatasetInfo], settings: Se
     """
 
     def trained(arm: Arm, pretrained: str) -> Path:
-        model = settings.model.model_copy(update={"pretrained": pretrained})
+        model = settings.model.model_copy(update={"pretrained": pretrained, "context_length": arm.context_length})
         changed = settings.train.model_copy(update={**arm.changes, "seed": seed})
         return train(Path(datasets[arm.dataset].path), runs, model, changed, code_version=code_version())
 
@@ -172,8 +183,8 @@ def score(arm: Arm, seed: int, datasets: Mapping[str, DatasetInfo], settings: Se
     return split_estimates(datasets[WHOLE], trained(arm, start), settings.evaluation, "test")
 
 
-def measure(settings: Settings, num_seeds: int) -> dict[str, Any]:
-    """Train and score every arm.
+def measure(settings: Settings, num_seeds: int, only: Sequence[str]) -> list[dict[str, Any]]:
+    """Train and score the arms of some comparisons.
 
     Parameters
     ----------
@@ -181,26 +192,29 @@ def measure(settings: Settings, num_seeds: int) -> dict[str, Any]:
         Settings of a finished demo.
     num_seeds
         Number of trainings of each arm, with the seeds 1, 2, ...
+    only
+        Names of the compared arms.
 
     Returns
     -------
-    dict
-        Values for JSON: for each comparison and metric both arms and their difference with its interval, as fractions.
+    list of dict
+        For each comparison and metric both arms and their difference with its interval, as fractions, and the version
+        of the code.
 
     """
+    wanted = {name: COMPARED[name] for name in only}
     layout = Layout(settings.root / "study")
     datasets = build_datasets(settings, layout.datasets)
     scores: dict[tuple[str, str], ArmScores] = {}
-    for name, arm in ARMS.items():
-        estimates = [score(arm, seed, datasets, settings, layout.runs) for seed in range(1, num_seeds + 1)]
+    for name in dict.fromkeys([*wanted.values(), *wanted]):
+        estimates = [score(ARMS[name], seed, datasets, settings, layout.runs) for seed in range(1, num_seeds + 1)]
         for metric in METRICS:
             scores[name, metric] = pool([one for of_seed in estimates for one in of_seed if one.name == metric])
-    rows = [
+    return [
         {"name": name, "other_name": other, "metric": metric}
-        | compared(scores[name, metric], scores[other, metric])
-        for name, other in COMPARED.items() for metric in METRICS
+        | compared(scores[name, metric], scores[other, metric]) | {"code_version": code_version()}
+        for name, other in wanted.items() for metric in METRICS
     ]  # fmt: skip
-    return {"rows": rows, "num_seeds": num_seeds, "steps": settings.train.steps, "code_version": code_version()}
 
 
 def compared(ours: ArmScores, other: ArmScores) -> dict[str, float]:
@@ -228,7 +242,7 @@ def table(result: Mapping[str, Any]) -> str:
     Parameters
     ----------
     result
-        As returned by `measure`.
+        `rows` as returned by `measure`, `num_seeds` and `steps`.
 
     Returns
     -------
@@ -244,12 +258,18 @@ def table(result: Mapping[str, Any]) -> str:
 
 
 @app.default
-def main(out_dir: Path, options: Options = Options(), *, steps: int = 60, num_seeds: int = 3) -> None:
-    """Measure, write the results to `out_dir`, and update docs/study.md."""
+def main(
+    out_dir: Path, options: Options = Options(), *, steps: int = 60, num_seeds: int = 3, only: tuple[str, ...] = ()
+) -> None:
+    """Measure, write the results to `out_dir`, and update docs/study.md; with `--only`, other rows are kept."""
     settings = options.settings()
     train_settings = settings.train.model_copy(update={"steps": steps})
-    result = measure(settings.model_copy(update={"train": train_settings}), num_seeds)
-    write_text(out_dir / FILE, json.dumps(result, indent=1, sort_keys=True) + "\n")
+    rows = measure(settings.model_copy(update={"train": train_settings}), num_seeds, only or tuple(COMPARED))
+    file = out_dir / FILE
+    kept = json.loads(file.read_text(encoding="utf-8"))["rows"] if only else []
+    rows = [row for row in kept if row["name"] not in only] + rows
+    result = {"rows": rows, "num_seeds": num_seeds, "steps": steps}
+    write_text(file, json.dumps(result, indent=1, sort_keys=True) + "\n")
     page = ROOT / "docs/study.md"
     write_text(page, replace_tables(page.read_text(encoding="utf-8"), {NAME: table(result)}))
 
