@@ -198,4 +198,6 @@ def test_each_scorer_has_intervals_by_the_resamples_of_the_settings(test_set):
     assert [row["value"] for row in few if row["model"] == "bm25"] == [
         row["value"] for row in other if row["model"] == "bm25"
     ]
-    assert few != other
+    for model in ("model", "bm25", "random"):
+        lows = [[row["low"] for row in rows if row["model"] == model] for rows in (few, other)]
+        assert lows[0] != lows[1], model

@@ -19,8 +19,11 @@ from two_processes import gathered_gradient, trained_norm
 from hubbleclip.core.errors import TrainingError
 from hubbleclip.training import checkpoints
 from hubbleclip.training.batch_norms import share_statistics
+from hubbleclip.training.distillation import Distillation, logit_divergence
 from hubbleclip.training.distributed import World
+from hubbleclip.training.gradients import ContrastiveGradients
 from hubbleclip.training.loop import _open_batches, train
+from hubbleclip.training.losses import get_loss
 from hubbleclip.training.runs import read_facts
 from hubbleclip.training.tracking import read_metrics
 
@@ -77,8 +80,66 @@ def processes():
 
 
 def test_the_gradient_of_a_gathered_row_is_the_sum_over_all_processes(processes, tmp_path) -> None:
-    gradients = list(processes.map(partial(gathered_gradient, store=tmp_path / "store"), range(2)))
-    assert gradients == [[0.0, 22.0], [11.0, 33.0]]
+    found = list(processes.map(partial(gathered_gradient, store=tmp_path / "store"), range(2)))
+    assert [gradient for gradient, _ in found] == [[0.0, 22.0], [11.0, 33.0]]
+    assert [received for _, received in found] == [10, 10]  # what the first process sent
+
+
+class Recorded(World):
+    """A process that has the rows of the other process from an earlier run of it."""
+
+    def __init__(self, rank: int, of_other: list[torch.Tensor] | None) -> None:
+        super().__init__(rank=rank, size=2, device=torch.device("cpu"))
+        object.__setattr__(self, "seen", [])
+        object.__setattr__(self, "of_other", of_other)
+
+    def gather(self, rows: torch.Tensor) -> torch.Tensor:
+        self.seen.append(rows.detach())
+        if self.of_other is None:
+            return rows
+        pair = [rows, self.of_other[len(self.seen) - 1]]
+        return torch.stack(pair if self.rank == 0 else pair[::-1], dim=1).flatten(0, 1)
+
+
+class Towers(nn.Module):
+    """Two linear towers whose features have length 1, and a scale."""
+
+    def __init__(self, seed: int) -> None:
+        super().__init__()
+        draw = torch.Generator().manual_seed(seed)
+        self.image, self.text = (nn.Parameter(torch.randn(6, 4, generator=draw)) for _ in range(2))
+
+    def forward(self, image: torch.Tensor, text: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        features = (nn.functional.normalize(one @ of, dim=-1) for one, of in ((image, self.image), (text, self.text)))
+        return (*features, torch.tensor(4.0))
+
+
+def test_the_loss_of_each_process_is_that_of_the_whole_batch() -> None:
+    draw, group_ids = torch.Generator().manual_seed(9), torch.tensor([0, 1, 0, 2, 1, 2, 0, 1])
+    rows = torch.randn(2, 8, 6, generator=draw)
+    base = Towers(2)
+
+    def losses(world: World) -> dict[str, float]:
+        made = ContrastiveGradients(
+            wrapped=Towers(1), loss=get_loss("multi_positive"), world=world, is_bf16=False,
+            distillation=Distillation(base=base, term=logit_divergence),
+        )  # fmt: skip
+        own = slice(world.rank, None, world.size)
+        entries = made.backward(rows[0, own], rows[1, own], group_ids[own], (1, 2), 0)
+        return {name: value.item() for name, value in entries.items()}
+
+    whole = losses(World(rank=0, size=1, device=torch.device("cpu")))
+    seen = []
+    for rank in (0, 1):
+        seen.append(Recorded(rank, None))
+        losses(seen[-1])
+    for rank in (0, 1):
+        assert losses(Recorded(rank, seen[1 - rank].seen)) == pytest.approx(whole, rel=1e-5)
+    assert min(whole.values()) > 0.1
+
+
+def test_only_the_first_process_writes() -> None:
+    assert [World(rank=rank, size=3, device=torch.device("cpu")).is_writer for rank in range(3)] == [True, False, False]
 
 
 def test_batch_norms_of_two_processes_on_the_cpu_equal_that_of_one(processes, tmp_path) -> None:

@@ -110,3 +110,31 @@ def test_a_feature_that_is_no_number_is_an_error_with_the_tile_or_the_text(loade
         embed_open_tiles(loaded, tiles, 4)
     with pytest.raises(TrainingError, match="a spiral galaxy"):
         embed_texts(loaded, ["a spiral galaxy"], 4)
+
+
+def test_texts_of_different_lengths_keep_their_own_pieces_in_every_batch_size(loaded) -> None:
+    texts = ["a comet", "Every sentence has words of its own. " * 30, "", "A star. " * 60, "two galaxies"]
+    together = embed_texts(loaded, texts, 3)
+    for text, feature_d in zip(texts, together, strict=True):
+        pieces = split_for(loaded.tokenizer, loaded.context_length, text)
+        mean_d = sum(loaded.encode_texts([piece])[0].double().numpy() for piece in pieces)
+        np.testing.assert_allclose(feature_d, mean_d / np.linalg.norm(mean_d), atol=1e-5)
+    assert len({len(split_for(loaded.tokenizer, loaded.context_length, text)) for text in texts}) > 2
+
+
+def test_tiles_are_embedded_in_the_order_of_the_split_in_every_batch_size(loaded, tiles) -> None:
+    whole = embed_open_tiles(loaded, tiles, 100)
+    np.testing.assert_allclose(embed_open_tiles(loaded, tiles, 3), whole, atol=1e-6)
+    for index in (0, 3, len(whole) - 1):
+        levels = torch.from_numpy(tiles.read_one_tile(index, loaded.image_size).copy())[None, None]
+        np.testing.assert_allclose(loaded.encode_images(levels)[0].numpy(), whole[index], atol=1e-6)
+    assert np.abs(whole[0] - whole[-1]).max() > 1e-3
+
+
+def test_the_first_feature_that_is_not_finite_is_named_and_no_other(loaded) -> None:
+    texts = ["a comet", "a spiral galaxy", "a pulsar"]
+    (token,) = set(loaded.tokenizer([texts[1]])[0].tolist()) & set(loaded.tokenizer(["spiral"])[0, 1:2].tolist())
+    with torch.no_grad():
+        loaded.model.token_embedding.weight[token] = torch.nan
+    with pytest.raises(TrainingError, match="text 'a spiral galaxy'"):
+        embed_texts(loaded, texts, 1)

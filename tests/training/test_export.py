@@ -20,10 +20,10 @@ from hubbleclip.core.errors import TrainingError
 from hubbleclip.dataset.reader import decode_resized
 from hubbleclip.training.checkpoints import load_run_model
 from hubbleclip.training.embeddings import embed_texts
-from hubbleclip.training.export import preprocess
+from hubbleclip.training.export import preprocess, probes
 from hubbleclip.training.export.onnx_towers import write_onnx
 from hubbleclip.training.export.open_clip_folder import WEIGHTS, merged, write_open_clip
-from hubbleclip.training.export.transformers_clip import has_clip_config
+from hubbleclip.training.export.transformers_clip import has_clip_config, processor_config
 from hubbleclip.training.models.builder import architecture, load_model, rebuild_model
 
 TEXTS = ["a spiral galaxy", "We propose to observe the nucleus of a comet.", ""]
@@ -204,3 +204,32 @@ def test_onnx_without_its_packages_says_what_to_install(run_dir, tmp_path, monke
 )  # fmt: skip
 def test_only_vision_transformers_of_openai_s_kind_have_a_clip_model(name, is_clip):
     assert has_clip_config(architecture(ModelSettings(name=name, pretrained=""))) == is_clip
+
+
+@pytest.mark.parametrize("tower", ["image", "text"])
+@pytest.mark.parametrize(("turn", "is_equal"), [(5e-5, True), (1e-3, False)])
+def test_an_exported_tower_may_scale_features_but_not_turn_them(run_dir, tower, turn, is_equal):
+    loaded = load_run_model(run_dir)
+    towers = {"image": loaded.model.encode_image, "text": loaded.model.encode_text}
+
+    def changed(inputs):
+        features = torch.nn.functional.normalize(towers[tower](inputs), dim=-1)
+        features[-1, 0] += turn
+        return 7 * features
+
+    other = {name: changed if name == tower else encode for name, encode in towers.items()}
+    if is_equal:
+        probes.require_equal("ONNX", loaded, other["image"], other["text"])
+    else:
+        with pytest.raises(
+            TrainingError, match=rf"the {tower} features of the ONNX model differ by .*export without ONNX"
+        ):
+            probes.require_equal("ONNX", loaded, other["image"], other["text"])
+
+
+def test_the_image_processor_of_transformers_normalises_as_the_model(run_dir):
+    loaded = load_run_model(run_dir)
+    config = processor_config(loaded)
+    assert (config["size"], config["rescale_factor"]) == ({"height": 32, "width": 32}, pytest.approx(1 / 255))
+    assert (config["image_mean"], config["image_std"]) == (list(loaded.mean), list(loaded.std))
+    assert Image.Resampling(config["resample"]) == Image.Resampling.BOX

@@ -201,3 +201,32 @@ def test_weights_of_openai_compute_with_quick_gelu() -> None:
     tokens = rebuilt.tokenizer(TEXTS)
     with torch.no_grad():
         assert torch.allclose(rebuilt.model.eval().encode_text(tokens), expected.encode_text(tokens), atol=1e-6)
+
+
+def test_models_encode_in_evaluation_mode_whatever_was_done_with_them_before() -> None:
+    loaded = load_model(ModelSettings(name="hubbleclip-tiny", pretrained=""), 1)
+    draw = torch.Generator().manual_seed(0)
+    tiles = torch.randint(0, 256, (3, 1, loaded.image_size, loaded.image_size), dtype=torch.uint8, generator=draw)
+    expected = loaded.encode_images(tiles)
+    loaded.model.train()
+    assert torch.equal(loaded.encode_images(tiles), expected)
+    assert not loaded.model.training
+
+
+@pytest.mark.parametrize("loss", ["siglip", "siglip_masked"])
+def test_a_sigmoid_loss_starts_at_its_own_scale_and_not_at_the_temperature(loss: str) -> None:
+    loaded = load_model(TINY, 1)
+    set_initial_scale(loaded, TrainSettings(batch_size=11, temperature=0.02), LOSSES[loss])
+    assert loaded.model.logit_scale.exp().item() == pytest.approx(10)
+    assert loaded.model.logit_bias.item() == pytest.approx(-math.log(10))
+    assert loaded.model.logit_bias.requires_grad
+
+
+def test_levels_of_bytes_and_of_shares_are_the_same_input_in_three_channels() -> None:
+    loaded = load_model(TINY, 1)
+    levels = torch.arange(0, 256, 5, dtype=torch.uint8).view(2, 1, 2, 13)
+    images = loaded.normalise(levels)
+    assert images.shape == (2, 3, 2, 13)
+    assert torch.allclose(images, loaded.normalise(levels.float() / 255), atol=1e-6)
+    for channel, (mean, std) in enumerate(zip(loaded.mean, loaded.std, strict=True)):
+        assert torch.allclose(images[:, channel], (levels[:, 0] / 255 - mean) / std, atol=1e-6)

@@ -9,7 +9,7 @@ from hubbleclip.dataset.manifest import read_dataset
 from hubbleclip.training import validation
 from hubbleclip.training.embeddings import embed_open_tiles, embed_texts
 from hubbleclip.training.losses import get_loss
-from hubbleclip.training.models.builder import load_model
+from hubbleclip.training.models.builder import load_model, set_initial_scale
 from hubbleclip.training.validation import is_informative, top_share_matches, validate
 
 
@@ -92,3 +92,37 @@ def test_groups_with_the_same_caption_are_right_answers_to_each_other(tiles, mon
         validation, "embed_open_tiles", lambda loaded, tiles, size: np.array([features[t] for t in captions])
     )
     assert validate(load_model(MODEL, 1), one_hot, get_loss(TRAIN.loss))["val_accuracy_10"] == 1
+
+
+@pytest.mark.parametrize("name", ["multi_positive", "siglip"])
+def test_the_loss_on_val_is_that_of_training_at_the_scale_and_bias_of_the_model(tiles, name: str) -> None:
+    loaded, loss = load_model(MODEL, 1), get_loss(name)
+    set_initial_scale(loaded, TRAIN.model_copy(update={"temperature": 0.1, "batch_size": 5}), loss)
+    image_nd = torch.from_numpy(embed_open_tiles(loaded, tiles, 3))
+    text_nd = torch.from_numpy(embed_texts(loaded, [captions[0] for captions in tiles.captions], 3))
+    logits_nn = 10 * image_nd @ text_nd.T
+    if name == "siglip":
+        logits_nn += -np.log(4)
+        signs_nn = 2 * torch.eye(len(logits_nn)) - 1
+        expected = torch.log1p(torch.exp(-signs_nn * logits_nn)).sum() / len(logits_nn)
+    else:
+        same_nn = (tiles.group_n[:, None] == tiles.group_n[None]).astype(float)
+        targets_nn = torch.from_numpy(same_nn / same_nn.sum(axis=1, keepdims=True))
+        expected = -sum((targets_nn * one.log_softmax(1)).sum(1).mean() for one in (logits_nn, logits_nn.T)) / 2
+    assert validate(loaded, tiles, loss)["val_loss"] == pytest.approx(expected.item(), rel=1e-5)
+
+
+@pytest.mark.parametrize(("num_columns", "num_top"), [(5, 1), (19, 1), (20, 2), (29, 2), (30, 3)])
+def test_the_top_tenth_is_rounded_down_and_never_empty(num_columns: int, num_top: int) -> None:
+    scores = -torch.arange(float(num_columns)).expand(num_columns, -1)  # the first column is the best for every row
+    found = top_share_matches(scores, torch.eye(num_columns, dtype=torch.bool))
+    assert found.tolist() == [rank < num_top for rank in range(num_columns)]
+
+
+def test_the_best_of_several_right_columns_counts_and_they_do_not_compete() -> None:
+    scores = torch.tensor([[0.9, 0.8, 0.7, *[0.1] * 17], [0.9, 0.8, 0.7, *[0.1] * 17]])
+    own = torch.zeros(2, 20, dtype=torch.bool)
+    own[0, [1, 2]], own[1, [0, 2, 3]] = True, True
+    assert top_share_matches(scores, own).tolist() == [True, True]
+    own[0, 1] = False
+    assert top_share_matches(scores, own).tolist() == [False, True]

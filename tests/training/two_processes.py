@@ -11,14 +11,18 @@ from torch import nn
 from hubbleclip.training.distributed import World
 
 
-def gathered_gradient(rank: int, store: Path) -> list[float]:
-    """Gradient of this process's rows, in a loss that weighs the rows of the whole batch differently per process."""
+def gathered_gradient(rank: int, store: Path) -> tuple[list[float], int]:
+    """Gradient of this process's rows, in a loss that weighs the rows of the whole batch differently per process.
+
+    Beside it is the number that was received when each process sent 10 plus its rank.
+    """
     dist.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=2)
     rows = torch.zeros(2, 1, requires_grad=True)
-    gathered = World(rank=rank, size=2, device=torch.device("cpu")).gather(rows)
-    (gathered.flatten() @ torch.arange(4.0) * 10**rank).backward()
+    world = World(rank=rank, size=2, device=torch.device("cpu"))
+    (world.gather(rows).flatten() @ torch.arange(4.0) * 10**rank).backward()
+    received = world.broadcast(10 + rank)
     dist.destroy_process_group()
-    return rows.grad.flatten().tolist()
+    return rows.grad.flatten().tolist(), received
 
 
 def trained_norm(rank: int, size: int, store: Path) -> tuple[list[list[float]], list[list[float]], list[list[float]]]:

@@ -1,0 +1,54 @@
+"""Values that the science rests on: defaults of the settings, and constants of published methods.
+
+A change of one of them changes every number of a run or a report, so it is made here too.
+"""
+
+import pytest
+
+from hubbleclip.config.settings import EvaluationSettings, ModelSettings, SplitSettings, TrainSettings
+from hubbleclip.evaluation import names, test_set
+from hubbleclip.evaluation.metrics import baselines, bootstrap, protocols, ranking, retrieval, vocabulary, zeroshot
+from hubbleclip.training import finetuning, optimizer, validation
+from hubbleclip.training.models import builder, context
+
+TRAINING = {
+    "loss": "multi_positive", "mode": "full", "lora_rank": 8, "steps": 20_000, "batch_size": 128, "learning_rate": 1e-5,
+    "tower_rate": 1.0, "layer_decay": 1.0, "warmup_steps": 2000, "weight_decay": 1e-3, "grad_clip": 1.0,
+    "temperature": 0.07, "fixed_scale": 0.0, "frozen_norms": False, "ema": 0.0, "distillation_weight": 0.0,
+    "distillation": "features", "wise_alphas": (), "precision": "bf16", "min_crop_share": 0.35, "whole_share": 0.1,
+    "full_abstract_share": 0.2, "other_caption_share": 0.1, "captions": {}, "drop_first_share": 0.0,
+    "max_prefix_padding": 0, "hard_negatives": 0.0, "gain_jitter": 0.2, "micro_batch": 0, "compile": False,
+    "deterministic": False, "workers": 4, "seed": 1, "shuffled": False, "log_every": 20, "validate_every": 1000,
+    "patience": 0, "checkpoint_every": 1000, "keep_checkpoints": 2,
+}  # fmt: skip
+EVALUATION = {
+    "precision": "auto", "batch_size": 256, "average_views": False, "bootstrap": 2000, "seed": 7, "shuffled_steps": 0,
+    "num_example_tiles": 6,
+}  # fmt: skip
+CONSTANTS = [
+    (optimizer.BETAS, (0.9, 0.98)),
+    (builder.MAX_LOG_SCALE, 4.60517),
+    (context.KEPT_POSITIONS, 20),
+    ((finetuning.LORA_SCALE, finetuning.HEAD_WIDTH), (2.0, 1024)),
+    ((validation.TOP_SHARE, validation.MAX_ROWS), (0.1, 1024)),
+    ((baselines.BM25_K1, baselines.BM25_B, baselines.RRF_K), (1.2, 0.75, 60)),
+    (bootstrap.TAIL, 0.025),
+    ((protocols.PAPERCLIP_BATCH_SIZE, protocols.PAPERCLIP_PERCENTS), (100, (1, 5, 10, 20))),
+    ((retrieval.RECALLS, retrieval.SCORE_STEP, ranking.NUM_TOP), ((1, 5, 10), 1e-6, 10)),
+    ((zeroshot.NUM_BINS, zeroshot.CATEGORY_PROMPTS), (10, ("{}", "a Hubble image about {}"))),
+    (vocabulary.PROMPTS["object_classes"], ("{}", "a Hubble image of a {}", "observations of the {}")),
+    (vocabulary.PROMPTS["science_hypotheses"], ("{}", "we propose to {}")),
+    (names.HEADLINE, "i2t_accuracy_at_10pct"),
+    (test_set.SAME_CAPTION_SIMILARITY, SplitSettings().near_duplicate),
+]
+
+
+def test_defaults_of_training_and_evaluation() -> None:
+    assert TrainSettings().model_dump() == TRAINING
+    assert EvaluationSettings().model_dump() == EVALUATION
+    assert ModelSettings().model_dump() == {"name": "ViT-B-16", "pretrained": "openai", "context_length": 0}
+
+
+@pytest.mark.parametrize(("found", "expected"), CONSTANTS, ids=[str(expected) for _, expected in CONSTANTS])
+def test_constants_of_published_methods_and_of_the_protocols(found: object, expected: object) -> None:
+    assert found == expected

@@ -1,0 +1,125 @@
+"""When a training validates, logs, saves, stops early and resumes, and the metrics of its steps."""
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+import torch
+from squares_dataset import MODEL, TRAIN, make_dataset
+from test_trainer import opened
+
+from hubbleclip.training import checkpoints
+from hubbleclip.training.loop import train
+from hubbleclip.training.optimizer import learning_rate
+from hubbleclip.training.runs import read_run
+from hubbleclip.training.tracking import read_metrics
+
+
+@pytest.fixture(scope="module")
+def dataset_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_dataset(tmp_path_factory.mktemp("datasets"))
+
+
+def test_an_action_is_due_at_multiples_of_its_period_and_at_the_last_step(dataset_dir) -> None:
+    trainer, _ = opened(dataset_dir, steps=10)
+    due = []
+    for trainer.step in range(1, 11):
+        due.append(trainer.is_due(4))
+    assert [step for step, is_due in enumerate(due, 1) if is_due] == [4, 8, 10]
+
+
+@pytest.mark.parametrize(("patience", "done_at"), [(3, 25), (1, 15), (0, 40)])
+def test_training_stops_after_as_many_validations_without_improvement_as_its_patience(
+    dataset_dir, patience: int, done_at: int
+) -> None:
+    trainer, _ = opened(dataset_dir, steps=40, validate_every=5, patience=patience)
+    trainer.best_step = 10
+    done = []
+    for trainer.step in range(10, 41):
+        done.append(trainer.is_done)
+    assert done.index(True) + 10 == done_at
+
+
+def test_rows_and_checkpoints_are_written_in_their_own_periods_and_whenever_val_improves(dataset_dir, tmp_path) -> None:
+    periods = {"steps": 7, "log_every": 4, "validate_every": 3, "checkpoint_every": 5, "keep_checkpoints": 9}
+    seen = []
+    run = train(
+        dataset_dir, tmp_path, MODEL, TRAIN.model_copy(update=periods), code_version="test",
+        on_progress=lambda step, row: seen.append({"step": step, **row}),
+    )  # fmt: skip
+    rows = read_metrics(run)
+    assert rows == seen
+    assert [row["step"] for row in rows] == [3, 4, 6, 7]
+    assert [row["step"] for row in rows if "val_loss" in row] == [3, 6, 7]
+    assert [row["samples_seen"] for row in rows] == [4 * row["step"] for row in rows]
+    improved, best = set(), -1.0
+    for row in rows:
+        if row.get("val_accuracy_10", -1.0) > best:
+            improved.add(row["step"])
+            best = row["val_accuracy_10"]
+    assert checkpoints.list_steps(run) == sorted(improved | {5, 7})
+    assert read_run(run).run.best_step == max(improved)
+    assert read_run(run).run.samples_seen == 28
+
+
+def test_the_metrics_of_a_step_are_its_rate_the_scale_before_it_and_the_norm_before_clipping(dataset_dir) -> None:
+    trainer, batches = opened(dataset_dir, grad_clip=1e-2, learning_rate=0.1, warmup_steps=3)
+    for step in range(2):
+        scale = trainer.loaded.model.logit_scale.exp().item()
+        metrics = trainer.train_step(batches[step])
+        assert metrics["logit_scale"] == pytest.approx(scale)
+        assert metrics["learning_rate"] == learning_rate(step, trainer.settings) == pytest.approx(0.1 * (step + 1) / 3)
+        assert {group["lr"] for group in trainer.optimizer.param_groups} == {metrics["learning_rate"]}
+        norm = math.sqrt(sum(one.grad.square().sum().item() for one in trainer.loaded.model.parameters()))
+        assert metrics["grad_norm"] > 1e-2 == pytest.approx(norm, rel=1e-3)
+        assert metrics["loss"] == metrics["multi_positive_loss"]
+        assert metrics["samples_seen"] == (step + 1) * 4
+    assert trainer.loaded.model.logit_scale.exp().item() != pytest.approx(scale)
+
+
+def test_gradients_of_a_step_are_those_of_its_batch_alone(dataset_dir) -> None:
+    trainer, batches = opened(dataset_dir, learning_rate=1e-30, grad_clip=1e9)
+    first = trainer.train_step(batches[0])["grad_norm"]
+    trainer.train_step(batches[1])
+    trainer.step = 0
+    assert trainer.train_step(batches[0])["grad_norm"] == pytest.approx(first, rel=1e-5)
+
+
+@pytest.mark.parametrize(("precision", "expected"), [("bf16", torch.bfloat16), ("fp32", torch.float32)])
+def test_matrix_products_of_training_have_the_precision_of_the_setting(dataset_dir, precision, expected) -> None:
+    trainer, batches = opened(dataset_dir, precision=precision)
+    types = set()
+    for block in (trainer.loaded.model.visual.transformer.resblocks[0], trainer.loaded.model.transformer.resblocks[0]):
+        block.mlp.c_fc.register_forward_hook(lambda _module, _inputs, output: types.add(output.dtype))
+    trainer.train_step(batches[0])
+    assert types == {expected}
+    assert {weight.dtype for weight in trainer.loaded.model.parameters()} == {torch.float32}
+
+
+def test_test_never_ranks_the_checkpoints_where_there_is_no_val(tmp_path) -> None:
+    dataset = make_dataset(tmp_path / "datasets", without=("val",))
+    settings = TRAIN.model_copy(update={"steps": 2})
+    run = train(dataset, tmp_path / "runs", MODEL, settings, code_version="test")
+    assert json.loads((run / "best.json").read_text()) == {"step": 2, "score": None}
+
+
+def test_a_resumed_run_records_the_best_checkpoint_again_and_deletes_old_ones(dataset_dir, tmp_path) -> None:
+    """A process may be killed between the checkpoint and what follows it."""
+    trainer, _ = opened(dataset_dir, keep_checkpoints=1)
+    trainer.run_dir = tmp_path
+    for trainer.step in (2, 4, 6):
+        trainer.best_step, trainer.best_score = 4, 0.5
+        trainer.save()
+        (tmp_path / "kept").mkdir(exist_ok=True)
+        path = tmp_path / "checkpoints" / f"step-{trainer.step:08d}.pt"
+        (tmp_path / "kept" / path.name).write_bytes(path.read_bytes())
+    for path in (tmp_path / "kept").iterdir():
+        (tmp_path / "checkpoints" / path.name).write_bytes(path.read_bytes())
+    (tmp_path / checkpoints.BEST).unlink()
+    resumed, _ = opened(dataset_dir, keep_checkpoints=1)
+    resumed.run_dir = tmp_path
+    resumed.restore()
+    assert resumed.step == 6
+    assert json.loads((tmp_path / checkpoints.BEST).read_text()) == {"step": 4, "score": 0.5}
+    assert checkpoints.list_steps(tmp_path) == [4, 6]

@@ -1,0 +1,89 @@
+"""Run directories: the facts that `run.json` records, and which of several runs is found."""
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from squares_dataset import MODEL, TRAIN
+
+from hubbleclip.config.settings import ModelSettings, TrainSettings
+from hubbleclip.core.records import Run
+from hubbleclip.training import checkpoints
+from hubbleclip.training.runs import (
+    FINISHED,
+    RUNNING,
+    find_run,
+    finish_run,
+    open_run,
+    read_facts,
+    read_model_settings,
+    read_run,
+    read_train_settings,
+    settings_digest,
+)
+
+
+def finished(runs_dir: Path, model: ModelSettings = MODEL, settings: TrainSettings = TRAIN, best_step: int = 4) -> Path:
+    with open_run(runs_dir, "data", model, settings, code_version="1.2", device="A GPU") as run:
+        checkpoints.write_checkpoint(run, best_step, {"state_dict": {}})
+        finish_run(run, 4321, best_step, checkpoints.read_checkpoint_records(run))
+    return run
+
+
+def test_a_finished_run_records_its_settings_data_code_device_and_outcome(tmp_path: Path) -> None:
+    model = ModelSettings(name="RN50", pretrained="openai", context_length=99)
+    settings = TrainSettings(loss="siglip", shuffled=True, steps=77, seed=12, batch_size=8, wise_alphas=(0.25, 1.0))
+    started = datetime.now(UTC)
+    path = finished(tmp_path / "runs", model, settings, best_step=33)
+    run = read_run(path).run
+    expected = Run(
+        run_id=path.name, dataset_digest="data", settings_digest=settings_digest(model, settings),
+        path=f"runs/{path.name}", model="RN50", pretrained="openai", loss="siglip", is_shuffled=True, steps=77,
+        samples_seen=4321, seed=12, device="A GPU", best_step=33, settings=run.settings, code_version="1.2",
+        started_at=run.started_at, ended_at=run.ended_at,
+    )  # fmt: skip
+    assert run == expected
+    assert abs((run.started_at - started).total_seconds()) < 60
+    assert run.started_at.utcoffset() == run.ended_at.utcoffset() == started.utcoffset()
+    assert path.name.startswith(f"{run.started_at:%Y%m%dT%H%M%S}-")
+    assert json.loads(run.settings).keys() == {"model", "train"}
+    assert read_model_settings(path) == model
+    assert read_train_settings(path) == settings
+    assert [one.step for one in read_run(path).checkpoints] == [33]
+
+
+def test_a_run_that_is_not_finished_has_no_outcome(tmp_path: Path) -> None:
+    with open_run(tmp_path, "data", MODEL, TRAIN, code_version="1", device="cpu") as run:
+        facts = read_facts(run)
+    assert (facts["status"], facts["ended_at"], facts["best_step"], facts["checkpoints"]) == (RUNNING, None, 0, [])
+
+
+def test_the_newest_of_the_runs_with_the_same_data_settings_and_status_is_found(tmp_path: Path) -> None:
+    digest = settings_digest(MODEL, TRAIN)
+    first = finished(tmp_path)
+    first = first.rename(tmp_path / f"20200101T000000-{first.name[-8:]}")
+    second = finished(tmp_path)
+    second = second.rename(tmp_path / f"20210101T000000-{second.name[-8:]}")
+    with open_run(tmp_path, "data", MODEL, TRAIN, code_version="1", device="cpu") as running:
+        pass
+    hidden = tmp_path / ".99991231T000000-copy"
+    finished(tmp_path / "other").rename(hidden)
+    assert first.name < second.name < running.name
+    assert find_run(tmp_path, "data", digest) == find_run(tmp_path, "data", digest, FINISHED) == second
+    assert find_run(tmp_path, "data", digest, RUNNING) == running
+    assert find_run(tmp_path, "other data", digest) is None
+
+
+@pytest.mark.parametrize(
+    ("model", "settings"),
+    [({"name": "RN50"}, {}), ({"context_length": 80}, {}), ({}, {"learning_rate": 2e-3}), ({}, {"hard_negatives": 0.5}),
+     ({}, {"captions": {"summary": 1.0}}), ({}, {"distillation_weight": 1.0}), ({}, {"shuffled": True})],
+)  # fmt: skip
+def test_settings_that_change_the_weights_change_the_digest(model: dict, settings: dict) -> None:
+    changed = settings_digest(MODEL.model_copy(update=model), TRAIN.model_copy(update=settings))
+    assert changed != settings_digest(MODEL, TRAIN)
+
+
+def test_the_number_of_loader_threads_does_not_change_the_digest() -> None:
+    assert settings_digest(MODEL, TRAIN.model_copy(update={"workers": 3})) == settings_digest(MODEL, TRAIN)

@@ -1,0 +1,43 @@
+"""Metrics of a run as lines and as TensorBoard scalars, also after a killed process."""
+
+from pathlib import Path
+
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from hubbleclip.training.tracking import METRICS, TENSORBOARD, Tracker, read_metrics
+
+
+def rows(first: int, last: int, offset: float = 0.0) -> list[tuple[int, dict[str, float]]]:
+    return [(step, {"loss": step / 8 + offset, "learning_rate": 0.5**step}) for step in range(first, last + 1)]
+
+
+def write(run_dir: Path, resumed_after: int, made: list[tuple[int, dict[str, float]]]) -> None:
+    tracker = Tracker(run_dir, resumed_after)
+    for step, metrics in made:
+        tracker.write(step, metrics)
+    tracker.close()
+
+
+def test_rows_after_the_checkpoint_of_a_resumed_run_are_replaced(tmp_path: Path) -> None:
+    write(tmp_path, 0, rows(1, 5, offset=9.0)[:2] + rows(3, 5, offset=50.0))
+    with (tmp_path / METRICS).open("a") as file:
+        file.write('{"step": 6, "lo')  # a process that was killed while it wrote
+    assert [row["step"] for row in read_metrics(tmp_path)] == [1, 2, 3, 4, 5]
+    write(tmp_path, 2, rows(3, 6))
+    expected = rows(1, 2, offset=9.0) + rows(3, 6)
+    assert read_metrics(tmp_path) == [{"step": step, **metrics} for step, metrics in expected]
+    events = EventAccumulator(str(tmp_path / TENSORBOARD)).Reload()
+    for name in ("loss", "learning_rate"):
+        assert [(one.step, one.value) for one in events.Scalars(name)] == [
+            (step, metrics[name]) for step, metrics in expected
+        ]
+
+
+def test_a_run_that_begins_again_has_no_rows_of_the_first_attempt(tmp_path: Path) -> None:
+    write(tmp_path, 0, rows(1, 3))
+    Tracker(tmp_path, 0).close()
+    assert read_metrics(tmp_path) == []
+
+
+def test_a_run_without_metrics_has_no_rows(tmp_path: Path) -> None:
+    assert read_metrics(tmp_path) == []
