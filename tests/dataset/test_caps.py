@@ -1,13 +1,16 @@
 """Caps of the tiles of a proposal and of a sky patch."""
 
+import hashlib
 from collections import Counter
 from dataclasses import replace
 
+from astropy.coordinates import Angle
+from astropy_healpix import HEALPix
 from sky_cases import material, square, tile
 
 from hubbleclip.config.settings import SplitSettings
 from hubbleclip.dataset.splits.assign import assign_splits
-from hubbleclip.dataset.splits.caps import PATCH_CAP, PROPOSAL_CAP
+from hubbleclip.dataset.splits.caps import PATCH_CAP, PROPOSAL_CAP, sky_patches
 
 BY_PROPOSAL = SplitSettings(max_tiles_per_proposal=6)
 BY_PATCH = SplitSettings(max_tiles_per_patch=5)
@@ -78,3 +81,29 @@ def test_tiles_that_are_excluded_for_another_reason_take_no_place():
     first = plans_of(tiles[:4], BY_PROPOSAL)
     guarded = {name: replace(plan, split="excluded", reason="sky_guard:overlap") for name, plan in first.items()}
     assert len(admitted(tiles, plans_of(tiles, BY_PROPOSAL, guarded))) == 6
+
+
+def test_a_patch_is_the_healpix_pixel_of_order_ten_at_the_centre_of_the_tile():
+    pixels = [0, 1, 123_456, 4**10 * 4 + 17, 4**10 * 12 - 1]
+    sky = HEALPix(nside=1024, order="nested").healpix_to_lonlat(pixels)
+    tiles = [
+        replace(tile(i, "p"), ra_deg=float(ra.deg), dec_deg=float(dec.deg))
+        for i, (ra, dec) in enumerate(zip(*map(Angle, sky), strict=True))
+    ]
+    assert sky_patches([*tiles, tile("nowhere", "p")]) == [*pixels, None]
+
+
+def test_a_tile_beyond_one_cap_takes_no_place_of_the_other():
+    crowded = tiles_of("p", 1, 20, 10.0)
+    lone = [one for ra_deg in (40.0, 50.0, 60.0) for one in tiles_of(f"lone {ra_deg}", 1, 1, ra_deg)]
+    tiles = crowded + [replace(one, proposal_id="p") for one in lone]
+    both = SplitSettings(max_tiles_per_proposal=4, max_tiles_per_patch=1)
+    kept = admitted(tiles, plans_of(tiles, both))
+    assert sorted(one.ra_deg for one in kept) == [10.0, 40.0, 50.0, 60.0]
+
+
+def test_the_tiles_of_a_file_are_drawn_by_the_hash_of_their_ids_whatever_their_order():
+    tiles = tiles_of("p", 1, 30)
+    drawn = sorted(tiles, key=lambda one: hashlib.sha256(one.tile_id.encode()).digest())[:6]
+    for given in (tiles, tiles[::-1]):
+        assert {one.tile_id for one in admitted(given, plans_of(given, BY_PROPOSAL))} == {one.tile_id for one in drawn}

@@ -72,3 +72,19 @@ def test_the_quadrangles_cover_every_point_between_the_corners(offsets, field, w
     assume(quads and sum(weights[: len(offsets)]) > 0.01)
     x, y, z = (sum(w * p[axis] for w, p in zip(weights, vectors(corners), strict=False)) for axis in range(3))
     assert covers(quads, math.degrees(math.atan2(y, x)), math.degrees(math.atan2(z, math.hypot(x, y))))
+
+
+@pytest.mark.parametrize(("ra_deg", "dec_deg"), [(0.0, 0.0), (200.0, 89.9), (33.0, -45.0)])
+def test_the_square_of_a_circle_holds_its_whole_edge_and_little_more(ra_deg, dec_deg):
+    quads = region_quads(f"Circle {ra_deg} {dec_deg} 2.5E-2")
+    for angle in range(0, 360, 5):
+        step = [89.9 * f(math.radians(angle)) for f in (math.sin, math.cos)]
+        assert covers(quads, *stepped(ra_deg, dec_deg, *step))
+        assert not covers(quads, *stepped(ra_deg, dec_deg, *(1.43 * length for length in step)))
+
+
+def test_a_region_is_used_up_to_a_radius_of_half_a_radian():
+    assert len(region_quads("CIRCLE ICRS 10 20 28.6")) == 1
+    assert region_quads("CIRCLE ICRS 10 20 28.7") == []
+    assert region_quads("CIRCLE ICRS 10 20 -1") == region_quads("CIRCLE ICRS 10 20 1 2") == []
+    assert region_quads("POLYGON ICRS 0 0 1 0 1 1 0 1 0 80") == []

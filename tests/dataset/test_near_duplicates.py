@@ -148,3 +148,19 @@ def test_thirteen_thousand_abstracts_are_grouped():
     many = by_id(*(proposal(i, " ".join([*stock, *words(100 + i - i % 50 // 49, 160)])) for i in range(13_000)))
     roots = grouped(many)
     assert len(set(roots.values())) == 13_000 - 260
+
+
+@pytest.mark.parametrize(("num_words", "num_groups"), [(13, 2), (14, 1)])
+def test_a_text_of_ten_shingles_is_the_shortest_that_another_may_contain(num_words, num_groups):
+    text = words(7, num_words)
+    roots = grouped(by_id(proposal(1, " ".join(text)), proposal(2, " ".join([*words(8, 40), *text, *words(9, 40)]))))
+    assert len(set(roots.values())) == num_groups
+
+
+@pytest.mark.parametrize(("num_shared", "is_linked"), [(69, False), (70, True)])
+def test_texts_are_linked_from_the_threshold_of_the_settings_on(num_shared, is_linked):
+    """Of the 100 shingles of the shorter text, the longer one has `num_shared`."""
+    one, other = words(7, 104), [*words(7, num_shared + 4), *words(8, 90)]
+    links = text_links(by_id(proposal(1, " ".join(one)), proposal(2, " ".join(other))), SplitSettings(continuations=False))
+    assert bool(links) == is_linked
+    assert all(link.detail == f"containment {num_shared / 100:.2f}" for link in links)

@@ -1,9 +1,10 @@
+import hashlib
 from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sky_cases import material, proposal, square, tile
+from sky_cases import material, observation, proposal, square, tile
 
 from hubbleclip.config.settings import SplitSettings, read_settings
 from hubbleclip.core.errors import SettingsError
@@ -107,3 +108,32 @@ def test_an_unknown_scheme_is_refused_with_those_there_are():
 def test_a_scheme_without_its_setting_is_refused(scheme, missing):
     with pytest.raises(SettingsError, match=missing):
         read_settings("demo", {"splits": {"scheme": scheme}})
+
+
+def test_patterns_of_instruments_ignore_case_and_the_observation_names_the_instrument_where_the_tile_does_not():
+    wanted = BY_INSTRUMENT.model_copy(update={"test_instruments": ("wfc3/uv*",)})
+    tiles = [shot("a", "p", "Wfc3/UVIS"), shot("b", "q"), shot("c", "r", "WFC3/IR")]
+    observations = {one.obs_id: observation(one.obs_id) for one in tiles}  # of WFC3/UVIS
+    plans = assign_splits(material(tiles, observations, {}), {}, wanted)
+    assert {one.tile_id for one in plans if one.split == "test"} == {tiles[0].tile_id, tiles[1].tile_id}
+
+
+def test_val_is_drawn_by_a_hash_of_its_own_from_groups_without_held_out_tiles():
+    tiles = [shot(i, f"p{i}", "ACS/WFC") for i in range(60)]
+    wanted = BY_INSTRUMENT.model_copy(update={"salt": "s"})
+    plans = split(tiles, [], wanted)
+    for one in plans.values():
+        draw = int(hashlib.sha256(f"s:val:{one.group_id}".encode()).hexdigest()[:12], 16) / 2**48
+        assert one.split == ("val" if draw < 0.3 else "train")
+
+
+def test_a_tile_of_unknown_instrument_in_a_test_group_is_excluded_as_unknown():
+    tiles = [shot("a", "p", "WFPC2"), shot("b", "p")]
+    assert outcome(split(tiles, [], BY_INSTRUMENT), tiles[1]) == ("excluded", UNKNOWN)
+
+
+def test_an_excluded_tile_gives_its_group_no_split():
+    old, new = shot("old", "p", "ACS/WFC"), shot("new", "p", "ACS/WFC")
+    first = split([old], [], BY_INSTRUMENT)
+    excluded = {old.tile_id: replace(first[old.tile_id], split="excluded", reason="sky_guard:overlap")}
+    assert split([old, new], [], BY_INSTRUMENT, excluded)[new.tile_id].split == first[old.tile_id].split

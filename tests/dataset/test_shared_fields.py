@@ -1,5 +1,6 @@
 """Splits of skies on which dozens of proposals look at the same few fields, some through previews without WCS."""
 
+import math
 from collections import Counter
 from dataclasses import replace
 from itertools import combinations, pairwise
@@ -164,3 +165,20 @@ def test_a_new_proposal_in_a_field_of_two_splits_is_judged_tile_by_tile():
         for t, kind in zip(tiles, ("train", "test"), strict=False)
     }
     assert split(tiles, observations, proposals, old, BY_FIELD)[tiles[2].tile_id].split != "excluded"
+
+
+@pytest.mark.parametrize(("apart_arcsec", "is_near"), [(115, True), (420, False)])
+def test_observations_are_near_up_to_the_width_of_a_field(apart_arcsec, is_near):
+    for angle in range(0, 360, 15):
+        for field in (*FIELDS, (211.3, 54.4), (77.0, -3.0)):
+            step = (apart_arcsec * math.sin(angle), apart_arcsec * math.cos(angle))
+            looks = [(0, field, 0, 0, 0, False, None), (1, field, *step, 0, False, None)]
+            assert (linked(looks) == {("p0", "p1")}) == is_near
+
+
+def test_a_share_that_is_met_exactly_links_and_is_recorded():
+    looks = [(who, (ra, 20.0), 0, 0, 0, False, None) for who, ra in ((0, 10), (0, 50), (1, 10), (1, 90), (1, 10), (1, 99))]
+    _, observations, _, _ = build_sky(looks)
+    (link,) = field_links(observations.values(), 0.5)
+    assert (link.one, link.other, link.reason, link.detail) == ("p0", "p1", "field", "50% of the observations are near")
+    assert field_links(observations.values(), 0.51) == []

@@ -104,3 +104,26 @@ def test_a_full_catalog_is_reported_within_the_wanted_shares():
     report = split_report(given, plans, links=[], leak=LEAK, settings=SETTINGS)
     for split, wanted in report["wanted_share"].items():
         assert report["total"][split]["share"] == pytest.approx(wanted, abs=0.02)
+
+
+def test_proposals_and_groups_of_a_split_are_counted_apart():
+    tiles = [tile(i, f"p{i}") for i in range(3)]
+    plans = {p.tile_id: p for p in (plan(tiles[0], "train"), plan(tiles[1], "train"), plan(tiles[2], "train", "h"))}
+    report = split_report(material(tiles, {}, {}), plans, links=[], leak=LEAK, settings=SETTINGS)
+    assert report["total"] == {"train": {"tiles": 3, "proposals": 3, "groups": 2, "share": 1.0}}
+
+
+def test_the_tables_do_not_depend_on_the_order_of_tiles_and_links():
+    tiles, _, _, plans = small_split()
+    plans |= {tiles[0].tile_id: replace(plans[tiles[0].tile_id], split="excluded", reason="late_link")}
+    links = [LINK, replace(LINK, other="p2"), replace(LINK, reason="text")]
+    one, other = (split_tables(tiles[::step], plans, links[::step]) for step in (1, -1))
+    assert one[EXCLUDED_TILES].equals(other[EXCLUDED_TILES]) and one[LINKS].equals(other[LINKS])
+    assert one[EXCLUDED_TILES]["tile_id"].to_pylist() == sorted((tiles[0].tile_id, tiles[3].tile_id))
+
+
+def test_the_leak_summary_names_each_count():
+    assert leak_summary(LEAK) == (
+        "a random split of tiles would leak 80% of its 200 train tiles: 150 share an abstract with val or test,"
+        " 40 overlap on the sky, 3 show the same moving body"
+    )
