@@ -14,6 +14,7 @@ from PIL import Image
 from hubbleclip.config.settings import EvaluationSettings
 from hubbleclip.core.errors import EvaluationError, TrainingError
 from hubbleclip.dataset.build import read_dataset
+from hubbleclip.dataset.loader import open_split
 from hubbleclip.evaluation import embed, forgetting
 from hubbleclip.evaluation.compare import val_estimate
 from hubbleclip.evaluation.estimates import FINE_TUNED, all_scores
@@ -23,7 +24,7 @@ from hubbleclip.evaluation.metrics.protocols import Estimate
 from hubbleclip.evaluation.report import diagnostics
 from hubbleclip.evaluation.report import write as report
 from hubbleclip.evaluation.report.write import read_samples
-from hubbleclip.evaluation.test_set import make_test_set
+from hubbleclip.evaluation.test_set import example_tiles, make_test_set
 from hubbleclip.training.checkpoints import load_run_model
 
 SETTINGS = EvaluationSettings(bootstrap=200, num_example_tiles=3)
@@ -78,8 +79,15 @@ def test_captions_are_the_queries_of_text_search_from_text_to_image(embedded):
 
 def test_a_promotion_is_decided_on_val(trained):
     _, dataset_dir, run_dir, _ = trained
-    estimate = val_estimate(read_dataset(dataset_dir), run_dir, SETTINGS)
+    info = read_dataset(dataset_dir)
+    estimate = val_estimate(info, run_dir, SETTINGS)
     assert estimate.num_groups == 2  # the test split has 10 groups
+    loaded, val = load_run_model(run_dir), make_test_set(read_samples(info), "val")
+    embed.prepare_for_embedding(loaded, SETTINGS.precision)
+    scores_tc = embed.embed_tiles(loaded, info, "val", 8)[1] @ embed.embed_texts(loaded, val.captions_c, 8).T
+    is_first_t = scores_tc.argmax(axis=1) == val.caption_t  # of two captions, the top 10 % is the first
+    assert (estimate.scorer, estimate.name) == (run_dir.name, "i2t_accuracy_at_10pct")
+    assert estimate.value == pytest.approx(is_first_t.mean())
 
 
 def test_every_scorer_has_every_figure_with_its_interval(evaluation):
@@ -204,3 +212,86 @@ def test_tiles_are_embedded_alike_in_any_batch_size(trained):
     assert whole[0] == pieces[0]
     np.testing.assert_allclose(whole[1], pieces[1], atol=2e-6)
     np.testing.assert_allclose(np.linalg.norm(whole[1], axis=1), 1, atol=1e-5)
+
+
+LABELS = {
+    "Image to text": ("fair", {
+        "Accuracy at top 10 %": "i2t_accuracy_at_10pct", "Recall at 1": "i2t_recall_at_1",
+        "Recall at 5": "i2t_recall_at_5", "Recall at 10": "i2t_recall_at_10", "Median rank": "i2t_median_rank"}),
+    "Text to image": ("fair", {
+        "Accuracy at top 10 %": "t2i_accuracy_at_10pct", "Share of tiles found at top 10 %": "t2i_found_at_10pct",
+        "Recall at 1": "t2i_recall_at_1", "Recall at 5": "t2i_recall_at_5", "Recall at 10": "t2i_recall_at_10",
+        "Median rank": "t2i_median_rank"}),
+    "Label to image": ("zero_shot", {
+        "Classes of object: mean average precision": "kind_map", "nDCG at 10": "kind_ndcg_at_10",
+        "Classification: top-1 accuracy": "kind_top1", "Classification: top-5 accuracy": "kind_top5",
+        "Classification: expected calibration error": "kind_calibration_error"}),
+    "Accuracy at top 10 %, by its code": ("paperclip", {
+        "Image to text": "i2t_accuracy_at_10pct", "Text to image": "t2i_accuracy_at_10pct"}),
+    "Accuracy at top 10 %, by its equation": ("paperclip_equation", {"Image to text": "i2t_accuracy_at_10pct"}),
+}  # fmt: skip
+NAMES = {"this model": "fine_tuned", "base model": "base", "control (shuffled pairs)": "shuffled", "chance": "random",
+         "text search (BM25)": "bm25", "this model with BM25": "hybrid", "class oracle": "oracle"}  # fmt: skip
+
+
+def test_each_cell_of_the_page_shows_the_metric_of_its_labels_in_per_cent_or_as_a_rank(evaluation):
+    found = {(m.protocol, m.model, m.name): m for m in evaluation.metrics}
+    page = (evaluation.path / "index.html").read_text(encoding="utf-8")
+    num_cells = 0
+    for text in re.findall(r'<table class="scores">(.*?)</table>', page, re.DOTALL):
+        title, *columns = re.findall(r"<th[^>]*>([^<]*)</th>", text)
+        protocol, rows = LABELS.get(title, (None, {}))
+        for row in re.findall(r"<tr[^>]*>(<td>.*?)</tr>", text, re.DOTALL) if rows else ():
+            label, *cells = re.findall(r"<td[^>]*>(.*?)</td>", row)
+            for column, cell in zip(columns, cells, strict=True):
+                one = found.get((protocol, NAMES[column], rows[label]))
+                scale, unit = (1, "") if "rank" in rows[label] else (100, " %")
+                expected = (
+                    one
+                    and f"{scale * one.value:.1f}{unit}<small>{scale * one.low:.1f} – {scale * one.high:.1f}</small>"
+                )
+                assert cell == (expected or "–"), (title, label, column)
+                num_cells += one is not None
+    assert num_cells > 60
+
+
+def test_a_model_from_scratch_has_nothing_to_forget_and_no_views_are_estimated_unless_asked(evaluation):
+    protocols = {metric.protocol for metric in evaluation.metrics}
+    assert protocols == {"fair", "paperclip", "paperclip_equation", "zero_shot", "image_to_image"}
+    facts = json.loads((evaluation.path / "metrics.json").read_text())
+    assert facts["other_run"] is None and facts["other_run_id"] is None
+
+
+def test_the_search_gets_the_features_of_all_tiles_by_the_model_of_the_run(trained, evaluation, embedded):
+    archive = np.load(evaluation.path / "embeddings.npz")
+    samples = read_samples(read_dataset(trained[1]))
+    assert sorted(archive["tile_id"].tolist()) == sorted(one.tile_id for one in samples)
+    place = {tile_id: row for row, tile_id in enumerate(archive["tile_id"].tolist())}
+    test_set, _, features = embedded
+    rows = [place[one.tile_id] for one in test_set.samples]
+    cosines_t = (archive["feat_nd"][rows].astype(float) * features.tiles_td).sum(axis=1)
+    assert cosines_t.min() > 0.999
+    assert archive["run_id"].item() == trained[2].name
+
+
+def test_occlusion_maps_are_those_of_the_examples_for_their_own_captions(trained, embedded):
+    test_set, loaded, features = embedded
+    info = read_dataset(trained[1])
+    maps = report.occlusions(loaded, info, test_set, features, SETTINGS)
+    assert list(maps) == example_tiles(test_set, 3)
+    tiles = open_split(info, "test")
+    for tile, fall_yx in maps.items():
+        own = test_set.captions_c.index(test_set.samples[tile].captions[0])
+        expected = diagnostics.occlusion_map(loaded, tiles, tile, features.captions_cd[own])
+        np.testing.assert_allclose(fall_yx, expected, atol=1e-6)
+
+
+def test_the_page_names_the_methods_of_its_intervals(evaluation):
+    method = (evaluation.path / "index.html").read_text(encoding="utf-8").partition('id="method"')[2]
+    for source in (
+        "Korn &amp; Graubard 1998",
+        "Agresti &amp; Min 2005",
+        "Hesterberg 2015",
+        "200 resamples of whole groups",
+    ):
+        assert source in method
