@@ -18,7 +18,7 @@ from prefect.utilities.annotations import quote
 from prefect.utilities.callables import get_call_parameters
 
 from flows.artifacts import progress_artifact
-from flows.runners import TASK_RUNNERS
+from flows.runners import open_runner
 from flows.scheduled import is_scheduled, name_of_run
 from hubbleclip.config.settings import FlowSettings, Settings
 from hubbleclip.pipeline.engine.execution import Execution, Workers
@@ -72,7 +72,7 @@ class PrefectExecution(Execution):
     @contextmanager
     def open_workers(self, stage: Stage, runner: str, num: int) -> Iterator[Workers]:
         """See `Execution`."""
-        with TASK_RUNNERS[runner](stage, num) as opened:
+        with open_runner(runner, stage, num) as opened:
             yield Workers(
                 submit=partial(submit_task, opened, RUNNERS[runner].is_separate),
                 first_done=lambda pending: next(as_completed(list(pending))),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from copy import copy
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -17,7 +18,11 @@ TIME = "%H:%M:%S"
 
 
 class PrintableFormatter(logging.Formatter):
-    """Formatter whose lines have no control characters, because messages quote texts from outside."""
+    """Formatter whose lines have no control characters, because messages quote texts from outside.
+
+    Records of Prefect have no traceback: the command reports the error in one line, and Prefect's server stores the
+    traceback.
+    """
 
     def format(self, record: logging.LogRecord) -> str:
         """Format a record.
@@ -33,6 +38,9 @@ class PrintableFormatter(logging.Formatter):
             One or more lines.
 
         """
+        if record.name.startswith("prefect."):
+            record = copy(record)  # other handlers need the traceback
+            record.exc_info = record.exc_text = None
         return without_control(super().format(record))
 
 

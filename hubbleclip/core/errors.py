@@ -101,6 +101,10 @@ class RejectedShareError(HubbleclipError):
     """A larger share of the items of a stage was rejected than `flows.max_rejected_share` allows."""
 
 
+class ClusterError(HubbleclipError):
+    """A Dask or Ray cluster cannot be reached, or lost a batch."""
+
+
 class DiskFullError(HubbleclipError):
     """The disk does not have enough free space, so the run stops."""
 

@@ -34,6 +34,16 @@ def screen() -> io.StringIO:
         logger.setLevel(logging.NOTSET)
 
 
+def test_an_error_that_prefect_logs_has_a_traceback_for_its_server_alone() -> None:
+    try:
+        raise ValueError("the cause")
+    except ValueError:
+        error = sys.exc_info()
+    record = logging.LogRecord("prefect.flow_runs", logging.ERROR, "file.py", 1, "an error", (), error)
+    assert PrintableFormatter("%(message)s").format(record) == "an error"
+    assert "the cause" in logging.Formatter().format(record)
+
+
 def test_a_terminal_shows_a_bar_and_only_the_last_line_of_the_counts(screen: io.StringIO) -> None:
     progress = Progress(name="tiles: cut", total=4, logged=-100.0)
     progress.add(2, 0)

@@ -4,18 +4,21 @@ import importlib.util
 import os
 import pickle
 import shutil
+import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
 import duckdb
 import pytest
 from commands import SMALL, files_below, run
+from prefect.task_runners import TaskRunner
 
-from flows.runners import TASK_RUNNERS, THREADS_AS_THEY_ARE
+from flows.runners import TASK_RUNNERS, THREADS_AS_THEY_ARE, open_runner
 from hubbleclip.archives import open_archive
 from hubbleclip.config.settings import PROFILES_DIR, read_settings
-from hubbleclip.core.errors import ArchiveDownError, SettingsError
+from hubbleclip.core.errors import ArchiveDownError, ClusterError, SettingsError
 from hubbleclip.core.io import sha256_file, write_bytes
 from hubbleclip.core.layout import Layout
 from hubbleclip.dataset.build import PlannedShard, write_shard
@@ -45,8 +48,13 @@ def go(*words: str, data: Path, **settings: object) -> None:
 
 
 def built(data: Path, kept: Path, **settings: object) -> Night:
-    """Rows and files of a night, but for times; files are `kept` here or in a store."""
+    """Rows and files of a night; files are `kept` here or in a store."""
     go("dataset", data=data, **settings)
+    return rows_and_files(data, kept)
+
+
+def rows_and_files(data: Path, kept: Path) -> Night:
+    """Rows of the catalog in `data`, but for times, and the files that are `kept` in a folder."""
     with duckdb.connect(str(data / "demo/catalog.duckdb"), read_only=True) as catalog:
         rows = {name: catalog.execute(f"SELECT {columns} FROM {name} ORDER BY ALL").fetchall()
                 for name, columns in ROWS.items()}  # fmt: skip
@@ -106,6 +114,41 @@ def test_a_dask_cluster_leaves_the_flow_its_threads(tmp_path: Path, monkeypatch:
     with open_stage("tiles", settings) as stage, TASK_RUNNERS["dask"](stage, 1) as runner:
         assert runner.client.submit(os.getpid).result() != os.getpid()
         assert "OMP_NUM_THREADS" not in os.environ
+
+
+@contextmanager
+def opened_cluster(tmp_path: Path, address: str) -> Iterator[TaskRunner]:
+    settings = read_settings("demo", {"data": str(tmp_path), "flows": {"runner": "dask", "dask_address": address}})
+    with open_stage("tiles", settings) as stage, open_runner("dask", stage, 1) as runner:
+        yield runner
+
+
+def test_a_cluster_that_does_not_answer_is_reported_in_one_line(tmp_path: Path) -> None:
+    dask = pytest.importorskip("dask")
+    with (
+        dask.config.set({"distributed.comm.timeouts.connect": "1s"}),
+        pytest.raises(ClusterError, match=r"tcp://127\.0\.0\.1:9 cannot be reached"),
+        opened_cluster(tmp_path, "tcp://127.0.0.1:9"),
+    ):
+        pass
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("lost", ["workers", "scheduler"])
+def test_a_batch_that_a_cluster_loses_is_reported_in_one_line(tmp_path: Path, lost: str) -> None:
+    distributed, dask = pytest.importorskip("distributed"), pytest.importorskip("dask")
+    with (
+        dask.config.set({"distributed.scheduler.allowed-failures": 0}),
+        distributed.LocalCluster(
+            n_workers=1, dashboard_address=None, local_directory=str(tmp_path / "dask")
+        ) as cluster,
+        pytest.raises(ClusterError, match="lost a batch"),
+        opened_cluster(tmp_path, cluster.scheduler_address) as runner,
+    ):
+        batch = runner.client.submit(*((os._exit, 1) if lost == "workers" else (time.sleep, 60)))
+        if lost == "scheduler":
+            cluster.close()
+        batch.result(60)
 
 
 @pytest.fixture
