@@ -161,6 +161,8 @@ def test_a_text_of_ten_shingles_is_the_shortest_that_another_may_contain(num_wor
 def test_texts_are_linked_from_the_threshold_of_the_settings_on(num_shared, is_linked):
     """Of the 100 shingles of the shorter text, the longer one has `num_shared`."""
     one, other = words(7, 104), [*words(7, num_shared + 4), *words(8, 90)]
-    links = text_links(by_id(proposal(1, " ".join(one)), proposal(2, " ".join(other))), SplitSettings(continuations=False))
+    links = text_links(
+        by_id(proposal(1, " ".join(one)), proposal(2, " ".join(other))), SplitSettings(continuations=False)
+    )
     assert bool(links) == is_linked
     assert all(link.detail == f"containment {num_shared / 100:.2f}" for link in links)

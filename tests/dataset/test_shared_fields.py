@@ -177,7 +177,9 @@ def test_observations_are_near_up_to_the_width_of_a_field(apart_arcsec, is_near)
 
 
 def test_a_share_that_is_met_exactly_links_and_is_recorded():
-    looks = [(who, (ra, 20.0), 0, 0, 0, False, None) for who, ra in ((0, 10), (0, 50), (1, 10), (1, 90), (1, 10), (1, 99))]
+    looks = [
+        (who, (ra, 20.0), 0, 0, 0, False, None) for who, ra in ((0, 10), (0, 50), (1, 10), (1, 90), (1, 10), (1, 99))
+    ]
     _, observations, _, _ = build_sky(looks)
     (link,) = field_links(observations.values(), 0.5)
     assert (link.one, link.other, link.reason, link.detail) == ("p0", "p1", "field", "50% of the observations are near")

@@ -18,8 +18,10 @@ from hubbleclip.core.errors import ImageError
 from hubbleclip.fits.instruments import wavelength_nm
 from hubbleclip.images import rgb
 from hubbleclip.images.encode import decode_png
+from hubbleclip.images.normalize import PreparedImage
 from hubbleclip.images.reader import read_science_images
 from hubbleclip.images.rgb import blend, cut_colour, pick_parts
+from hubbleclip.images.stretch import Stretch
 from hubbleclip.images.tiling import tile_file
 
 pytest.importorskip("reproject")
@@ -240,3 +242,56 @@ def test_a_pixel_that_lacks_a_colour_has_the_mean_of_the_others():
 def test_bands_of_which_only_some_are_calibrated_make_no_tile(calibrated):
     with pytest.raises(ImageError, match="no_flux_scale"):
         cut_colour([[replace(calibrated[0][0], flux_density=None)], *calibrated[1:]], SHAS, SETTINGS)
+
+
+def prepared(image, sky, white, noise, softening=3.0):
+    """The image with this stretch and all pixels good."""
+    limits = Stretch(kind="asinh", black=sky, white=white, softening=softening, sky=sky, noise=noise)
+    return PreparedImage(image, np.ones(image.data_yx.shape, bool), limits, 0)
+
+
+def test_the_common_scale_has_the_noisiest_black_the_brightest_white_and_the_mean_softening(parts):
+    bands = [
+        prepared(one, *limits)
+        for (one,), limits in zip(parts, ((5, 50, 1, 3), (700, 790, 4, 6), (0, 20, 2, 9)), strict=True)
+    ]
+    scale = rgb._common_scale(bands, SETTINGS.model_copy(update={"black_sigma": 2.0}))
+    assert tuple(scale) == pytest.approx((-8.0, 90.0, 6.0))
+
+
+@pytest.mark.parametrize(
+    ("unit", "exposure_s", "seconds"),
+    [("ELECTRONS/S", 100.0, 1), ("counts / sec", 100.0, 1), ("DN/SECOND", 100.0, 1), ("CPS", 100.0, 1),
+     ("ELECTRONS", 100.0, 100), ("DN", None, 1)],
+)  # fmt: skip
+def test_a_value_is_a_flux_per_square_arcsecond_and_per_second(calibrated, unit, exposure_s, seconds):
+    image = replace(calibrated[0][0], unit=unit, exposure_s=exposure_s)
+    found = rgb._flux_per_unit(prepared(image, 0, 1, 1))
+    assert found == pytest.approx(image.flux_density / seconds / 0.05**2, rel=1e-4)
+
+
+def test_a_pixel_is_taken_from_the_first_source_that_has_a_value(parts):
+    image = replace(parts[1][0], data_yx=np.full((40, 50), 12.0, np.float32), valid_yx=np.ones((40, 50), bool))
+    first, second = prepared(image, 2, 50, 1), prepared(replace(image, data_yx=image.data_yx + 8), 2, 50, 1)
+    first.good_yx[:, :20], second.good_yx[30:] = False, False
+    expected = np.full((40, 50), 10.0)
+    expected[:, :18] = 18.0  # the two columns beside the good ones are repaired
+    expected[32:, :18] = np.nan
+    found = rgb._align([first, second], first)
+    for part in np.s_[:28, :16], np.s_[:, 22:], np.s_[34:, :16]:
+        np.testing.assert_allclose(found[part], expected[part], atol=1e-3)
+
+
+@pytest.mark.parametrize("start_yx", [(-3, 5), (4, -2), (-1, -6), (0, 0), (6, 4)])
+def test_a_window_beyond_the_image_is_filled_with_the_sky(start_yx):
+    heights = np.random.default_rng(0).random((9, 12, 3)).astype(np.float32)
+    padded = np.pad(heights, ((10, 10), (10, 10), (0, 0)), constant_values=0.25)
+    y, x = 10 + start_yx[0], 10 + start_yx[1]
+    np.testing.assert_array_equal(rgb._window(heights, start_yx, 8, np.float32(0.25)), padded[y : y + 8, x : x + 8])
+
+
+def test_grey_is_curved_and_rounded_to_the_nearest_level():
+    heights = np.linspace(0, 1, 200, dtype=np.float32)
+    levels = blend(np.repeat(heights[None, :, None], 3, axis=-1), 0.1)[0]
+    exact = 255 * np.arcsinh(heights / 0.1) / np.arcsinh(10)
+    assert np.abs(levels - exact[:, None]).max() <= 0.501

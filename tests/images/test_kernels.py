@@ -193,3 +193,36 @@ def test_bright_pixels_of_a_window_are_counted_as_the_reference_counts_them(seed
         assert abs(count - expected) <= 1
         enough = count_bright(pixel_words(data.astype(order)), masks, window, limits, 1)
         assert (enough >= 1) == (count >= 1)
+
+
+@pytest.mark.parametrize("dtype", [">i2", "<i4", ">f8"])
+def test_a_negative_weight_counts_no_more_than_none(dtype):
+    weight = np.arange(-6, 6).reshape(3, 4).astype(dtype)
+    valid = np.ones(weight.shape, bool)
+    valid[2, 3] = False
+    mask_unweighted(weight, valid)
+    np.testing.assert_array_equal(valid, (weight > 0) & (weight < 5))
+
+
+@pytest.mark.parametrize(("shape_yx", "num_zeros", "is_masked"), [
+    ((200, 210), 20, False), ((200, 210), 21, True), ((30, 31), 1, False), ((30, 31), 2, True),
+])  # fmt: skip
+def test_a_region_of_zeros_is_unexposed_from_its_least_size_on(shape_yx, num_zeros, is_masked):
+    """The least size is 0.05 % of the image, and 2 px."""
+    data = np.random.default_rng(0).normal(5, 1, shape_yx).astype(np.float32)
+    data[7, 4 : 4 + num_zeros] = 0
+    valid = np.ones(shape_yx, bool)
+    mask_zero_border(data, valid, find_finite(data)[1])
+    expected = np.ones(shape_yx, bool)
+    expected[7, 4 : 4 + num_zeros] = not is_masked
+    np.testing.assert_array_equal(valid, expected)
+
+
+@pytest.mark.parametrize("is_fractional", [False, True])
+def test_zeros_are_counts_only_where_the_pixels_of_all_rows_are_whole_numbers(is_fractional):
+    data = np.random.default_rng(0).poisson(3, (300, 100)).astype(np.float32)
+    data[0], data[1, 3], data[100:140, 20:60] = 7, np.nan, 0
+    data[250] += 0.5 * is_fractional
+    valid = np.ones(data.shape, bool)
+    mask_zero_border(data, valid, find_finite(data)[1])
+    assert valid[110, 30] != is_fractional

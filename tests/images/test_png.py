@@ -15,7 +15,7 @@ from PIL import Image
 
 from hubbleclip.core.errors import ImageError
 from hubbleclip.images import encode
-from hubbleclip.images.contact_sheet import write_sheet
+from hubbleclip.images.contact_sheet import render_sheet, write_sheet
 from hubbleclip.images.encode import decode_png, encode_png
 
 
@@ -153,3 +153,13 @@ def test_a_sheet_has_a_cell_per_tile(tmp_path):
     sheet = decode_png((tmp_path / "s.png").read_bytes())
     assert sheet.shape == (3 * (64 + 14 + 4) + 4, 2 * 68 + 4)
     assert [sheet[4 + k // 2 * 82 + 40, 4 + k % 2 * 68 + 30] for k in range(5)] == [0, 40, 80, 120, 160]
+
+
+def test_a_contact_sheet_shows_each_tile_below_its_label_row_by_row():
+    tiles = [np.full((8, 8), level, np.uint8) for level in (60, 120, 180, 240, 90)]
+    sheet = np.array(render_sheet(tiles, ["a", "\u03b1\u03b2", "", "d", "e"], columns=3, cell_px=24))
+    assert sheet.shape == (2 * (24 + 14 + 4) + 4, 3 * (24 + 4) + 4)
+    for index, tile in enumerate(tiles):
+        y, x = 4 + 42 * (index // 3) + 14, 4 + 28 * (index % 3)
+        np.testing.assert_array_equal(sheet[y : y + 24, x : x + 24], tile[0, 0])
+    assert [sheet[4:18, x : x + 24].max() > 200 for x in (4, 32, 60)] == [True, True, False]

@@ -299,3 +299,25 @@ def test_colours_are_kept_where_they_are_asked_for(tmp_path: Path) -> None:
     assert np.abs(colours.reshape(-1, 3).mean(axis=0) - (200, 30, 60)).max() < 3
     with pytest.raises(ImageError, match="too_large"):
         read_rgb(path, max_pixels=100)
+
+
+@pytest.mark.parametrize("turns", range(4))
+def test_white_areas_are_masked_with_one_pixel_around_them_if_they_touch_the_border_and_are_large(turns: int) -> None:
+    levels = np.full((90, 110), 100, np.uint8)  # areas of less than 9.9 px may be stars
+    levels[40:45, 0:2] = 250
+    levels[60:63, 0:3] = 255
+    levels[10:20, 0:5] = 249
+    levels[50:60, 50:60] = 255
+    expected = np.zeros(levels.shape, bool)
+    expected[39:46, 0:3] = True
+    np.testing.assert_array_equal(white_border(np.rot90(levels, turns)), np.rot90(expected, turns))
+
+
+def test_masked_pixels_of_a_preview_are_the_white_ones_and_do_not_count_for_the_sky() -> None:
+    levels = np.full((80, 120), 60, np.uint8)
+    levels[:, 100:] = 10
+    levels[:50] = 255  # the top of the picture, more than half of it
+    (image,) = read_previews(packed(levels), 10**6, mask_white_border=True)
+    assert image.data_yx[image.valid_yx].max() < 70
+    assert image.valid_yx[:25].all() and not image.valid_yx[32:].any()
+    assert image.stretch is not None and image.stretch.sky == 60

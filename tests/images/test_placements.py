@@ -1,0 +1,209 @@
+"""What is cut from a file: sizes, views, padding, rejections, and the record of a tile."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import numpy as np
+import pytest
+from PIL import Image
+from synthetic_fits import starry_sky, write_drz
+
+from hubbleclip.config.settings import TileSettings
+from hubbleclip.core.errors import ImageError
+from hubbleclip.core.io import sha256_bytes
+from hubbleclip.core.layout import Layout
+from hubbleclip.core.records import Product
+from hubbleclip.fits.hdus import UnusedImage
+from hubbleclip.images.downsample import downsample_image, overview_shrink
+from hubbleclip.images.encode import decode_png
+from hubbleclip.images.normalize import assess_tiles, prepare_image
+from hubbleclip.images.reader import read_science_images
+from hubbleclip.images.stretch import Stretch
+from hubbleclip.images.tiling import cut_tiles, tile_file, to_tile_record
+
+SHA = "ab" * 32
+NATIVE = TileSettings(size_px=128, views=("native",))
+LINEAR = Stretch(kind="linear", black=0.0, white=255.0, softening=1.0, sky=9.0, noise=1.0)
+
+
+def read(tmp_path, data, **options):
+    (image,) = read_science_images(write_drz(tmp_path / "a.fits", data, **options), 10**7)
+    return image
+
+
+def packed(levels):
+    buffer = io.BytesIO()
+    Image.fromarray(levels).save(buffer, "JPEG", quality=95)
+    return buffer.getvalue()
+
+
+def random_levels(shape_yx):
+    return np.random.default_rng(4).integers(100, 250, shape_yx, np.uint8)
+
+
+@pytest.mark.parametrize("shape_yx", [(65, 90), (101, 127), (66, 300), (300, 91)])
+def test_pixels_of_a_padded_image_of_odd_sides_are_at_the_place_that_the_tile_states(tmp_path, shape_yx):
+    data = random_levels(shape_yx).astype(np.float32)
+    image = replace(read(tmp_path, data), stretch=LINEAR)
+    for tile in cut_tiles([image], SHA, NATIVE).tiles:
+        levels = decode_png(tile.encoded)[::-1]
+        for y in range(128):
+            for x in range(0, 128, 7):
+                at = tile.y0 + y, tile.x0 + x
+                inside = 0 <= at[0] < shape_yx[0] and 0 <= at[1] < shape_yx[1]
+                assert levels[y, x] == (data[at] if inside else 9)
+
+
+def test_shares_of_valid_and_bright_pixels_are_those_of_the_pixels_inside_the_image(tmp_path):
+    data = np.full((100, 600), 9.0, np.float32)
+    data[40:46, 290:300] += 1000  # 8 x 12 pixels have a bright mean over 3x3
+    image = replace(read(tmp_path, data), stretch=LINEAR)
+    valid_yx = np.ones(data.shape, bool)
+    valid_yx[:30] = False
+    prepared = prepare_image(replace(image, valid_yx=valid_yx, may_have_cosmic_rays=False), NATIVE)
+    bright = 8 * 12 / (70 * 512)
+    for factor, is_kept in ((0.99, True), (1.01, False)):
+        for name, value in (("min_valid_share", 0.7), ("min_signal_share", bright)):
+            settings = NATIVE.model_copy(update={"size_px": 512, "min_signal_share": 0.0, name: factor * value})
+            (found,) = assess_tiles(prepared, [(-206, 44)], 512, settings)
+            assert not isinstance(found, ImageError) == is_kept
+            assert not is_kept or found == pytest.approx(0.7)
+
+
+def test_pixels_that_cosmic_rays_hit_count_as_valid(tmp_path):
+    data = starry_sky((128, 128), num_stars=20)
+    data[5:120:6, 5:120:6] += 5000
+    image = read(tmp_path, data, instrument=("ACS", "WFC"), primary={"NDRIZIM": 0})
+    (tile,) = cut_tiles([image], SHA, NATIVE).tiles
+    assert tile.valid_share == 1.0
+    assert np.count_nonzero(~image.valid_yx) >= 300  # they are masked
+
+
+def test_rays_are_judged_by_the_contrast_of_the_camera_and_only_in_single_exposures(tmp_path):
+    data = starry_sky((128, 128), num_stars=20)
+    data[5:120:6, 5:120:6] += 5000
+    image = read(tmp_path, data, instrument=("ACS", "WFC"), primary={"NDRIZIM": 0})
+    for change, some in ({}, True), ({"star_contrast": 1e6}, False), ({"may_have_cosmic_rays": False}, False):
+        prepared = prepare_image(replace(image, valid_yx=np.ones(data.shape, bool), **change), NATIVE)
+        assert bool(prepared.rays[0].size) == some
+
+
+@pytest.mark.parametrize(
+    ("shape_yx", "is_cut"), [((64, 200), True), ((200, 64), True), ((63, 200), False), ((200, 63), False)]
+)
+def test_an_image_is_cut_from_the_least_side_on(tmp_path, shape_yx, is_cut):
+    image = read(tmp_path, starry_sky(shape_yx, num_stars=40))
+    if is_cut:
+        assert cut_tiles([image], SHA, NATIVE).tiles
+    else:
+        with pytest.raises(ImageError, match="too_small"):
+            cut_tiles([image], SHA, NATIVE)
+
+
+def test_step_and_overlap_of_the_settings_place_the_tiles(tmp_path):
+    path = write_drz(tmp_path / "a.fits", starry_sky((128, 384)))
+    for change, starts in ({"stride_px": 100}, [28, 128, 228]), ({"overlap_px": 40}, [0, 85, 171, 256]):
+        found = tile_file(path, SHA, NATIVE.model_copy(update=change)).tiles
+        assert [tile.x0 for tile in found] == starts
+
+
+def test_a_dead_image_costs_only_itself_and_dead_images_alone_are_refused_with_the_first_reason(tmp_path):
+    image = read(tmp_path, starry_sky((128, 128)))
+    dead = replace(image, valid_yx=np.zeros(image.valid_yx.shape, bool), chip=7)
+    small = replace(image, data_yx=image.data_yx[:40], valid_yx=image.valid_yx[:40], chip=9)
+    result = cut_tiles([dead, image, small], SHA, NATIVE)
+    assert [tile.chip for tile in result.tiles] == [1]
+    assert [(one.entity_id, one.reason) for one in result.rejections] == [
+        (f"{SHA}:7", "all_invalid"), (f"{SHA}:9", "too_small"),
+    ]  # fmt: skip
+    with pytest.raises(ImageError, match="too_small: .*the first of 2 images"):
+        cut_tiles([small, dead], SHA, NATIVE)
+
+
+def test_images_that_are_not_read_are_rejected_under_their_own_number(tmp_path):
+    unused = (UnusedImage(chip=5, reason="not_an_image", detail="a spectrum"),)
+    image = replace(read(tmp_path, starry_sky((128, 128))), unused=unused)
+    (one,) = cut_tiles([image], SHA, NATIVE).rejections
+    assert (one.entity_id, one.reason, one.detail) == (f"{SHA}:5", "not_an_image", "a spectrum")
+
+
+def test_a_rejected_overview_or_aim_is_named_by_its_view(tmp_path):
+    empty = replace(read(tmp_path, starry_sky((300, 300), num_stars=0)), wcs=None)
+    settings = NATIVE.model_copy(update={"views": ("overview", "aim"), "min_signal_share": 0.5})
+    found = [(one.entity_id, one.reason) for one in cut_tiles([empty], SHA, settings).rejections]
+    assert found == [(f"{SHA}:1:overview", "no_signal"), (f"{SHA}:1:aim", "no_aim")]
+
+
+@pytest.mark.parametrize(("width", "views"), [(159, ["native"]), (160, ["native", "overview"])])
+def test_an_overview_is_cut_from_five_quarters_of_a_tile_on(tmp_path, width, views):
+    settings = NATIVE.model_copy(update={"views": ("native", "overview")})
+    path = write_drz(tmp_path / "a.fits", starry_sky((128, width)))
+    assert [tile.view for tile in tile_file(path, SHA, settings).tiles] == views
+
+
+def test_the_first_pixel_of_an_overview_is_rounded_in_pixels_of_the_file(tmp_path):
+    settings = NATIVE.model_copy(update={"views": ("overview",)})
+    for shape_yx in ((310, 700), (701, 331)):
+        shrink = 700 / 128 if shape_yx[1] == 700 else 701 / 128
+        (tile,) = tile_file(write_drz(tmp_path / "a.fits", starry_sky(shape_yx)), SHA, settings).tiles
+        assert tile.shrink == pytest.approx(shrink)
+        short = int(np.ceil(min(shape_yx) / shrink))
+        exact = (short - 128) // 2 * shrink
+        first = (tile.y0, tile.x0) if shape_yx[0] < shape_yx[1] else (tile.x0, tile.y0)
+        assert abs(first[0] - exact) <= 0.5 and first[1] == 0
+
+
+def test_the_longer_side_of_an_overview_has_exactly_the_pixels_of_a_tile(tmp_path):
+    image = read(tmp_path, starry_sky((64, 64), num_stars=5))
+    for side in range(129, 1200, 13):
+        for shape_yx in ((2, side), (side, 2)):
+            strip = replace(image, data_yx=np.ones(shape_yx, np.float32))
+            small = downsample_image(strip, np.ones(shape_yx, bool), overview_shrink(shape_yx, 128))
+            assert max(small.data_yx.shape) == 128
+
+
+def test_a_preview_is_decoded_whole_unless_an_overview_is_all_that_is_cut():
+    content = packed(random_levels((512, 512)))
+    settings = NATIVE.model_copy(update={"views": ("native", "overview")})
+    tiles = tile_file(content, SHA, settings, "a.jpg").tiles
+    assert [(tile.view, tile.shrink) for tile in tiles] == [("native", 1.0)] * 16 + [("overview", 4.0)]
+
+
+def test_the_most_pixels_of_the_settings_bound_fits_and_previews(tmp_path):
+    path = write_drz(tmp_path / "a.fits", starry_sky((128, 130)))
+    content = packed(random_levels((128, 130)))
+    for max_pixels, is_read in ((128 * 130, True), (128 * 130 - 1, False)):
+        settings = NATIVE.model_copy(update={"max_pixels": max_pixels})
+        for file, name in ((path, None), (content, "a.jpg")):
+            if is_read:
+                assert tile_file(file, SHA, settings, name).tiles
+            else:
+                with pytest.raises(ImageError, match="too_large"):
+                    tile_file(file, SHA, settings, name)
+
+
+def test_the_identity_of_a_tile_includes_the_hash_of_the_files_content(tmp_path):
+    content = packed(random_levels((128, 128)))
+    (tmp_path / "a.jpg").write_bytes(content)
+    found = [tile_file(tmp_path / "a.jpg", None, NATIVE), tile_file(content, None, NATIVE, "a.jpg")]
+    found.append(tile_file(content, sha256_bytes(content), NATIVE, "a.jpg"))
+    assert len({result.tiles[0].tile_id for result in found}) == 1
+
+
+def test_the_record_has_the_product_the_view_and_the_size_of_the_file(tmp_path):
+    settings = TileSettings(size_px=128, views=("overview",))
+    image = replace(read(tmp_path, starry_sky((256, 300))), note="a note")
+    (tile,) = cut_tiles([image], SHA, settings).tiles
+    product = Product(
+        uri="u", obs_id="o", proposal_id="p", file_name="a.fits", kind="DRZ", size_bytes=1, choice="", sha256=SHA
+    )
+    record = to_tile_record(tile, product, Layout(tmp_path), datetime(2026, 1, 1, tzinfo=UTC), ["r", "g", "b"])
+    assert (record.product_uri, record.obs_id, record.proposal_id, record.product_sha256) == ("u", "o", "p", SHA)
+    assert (record.view, record.shrink, record.size_px) == ("overview", 300 / 128, 128)
+    assert (record.size_bytes, record.part_uris, record.note) == (len(tile.encoded), ["r", "g", "b"], "a note")
+    assert record.pixel_scale_arcsec == pytest.approx(0.05 * 300 / 128, rel=1e-3)
+    with pytest.raises(ImageError, match="not_fetched"):
+        to_tile_record(tile, replace(product, sha256=None), Layout(tmp_path), datetime(2026, 1, 1, tzinfo=UTC))

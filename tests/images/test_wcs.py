@@ -1,0 +1,115 @@
+"""Positions of tiles: every form of header, planes of a cube, lookup tables, RA 0, the poles, and where there is none."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from astropy.io import fits
+from astropy.wcs import WCS
+from synthetic_fits import wcs_header
+
+from hubbleclip.images.reader import read_science_images
+from hubbleclip.images.wcs import PLANE_COLUMNS, read_wcs, tile_geometries
+
+PLAIN = {"CTYPE1": "RA---TAN", "CTYPE2": "DEC--TAN", "CRPIX1": 40.0, "CRPIX2": 70.0, "CRVAL1": 150.0, "CRVAL2": 2.0,
+         "CD1_1": -2e-3, "CD1_2": 5e-4, "CD2_1": 4e-4, "CD2_2": 3e-3}  # fmt: skip
+SCALES = {"CDELT1": -2e-3, "CDELT2": 3e-3}
+FORMS = {
+    "plain": {},
+    "pole of the projection": {"LONPOLE": 120.0},
+    "SIP of order 4": {
+        "CTYPE1": "RA---TAN-SIP", "CTYPE2": "DEC--TAN-SIP", "A_ORDER": 4, "B_ORDER": 4, "A_4_0": 1e-7, "B_1_3": 2e-7,
+    },
+    "parameters of the projection": {"CTYPE1": "RA---ZPN", "CTYPE2": "DEC--ZPN", "PV2_1": 1.0, "PV2_2": 4.0},
+    "rotation": SCALES | {"CROTA2": 25.0},
+    "matrix of old headers": SCALES | {"PC001001": 0.9, "PC001002": -0.3, "PC002001": 0.3, "PC002002": 0.9},
+    "FK5 of 1975": {"RADESYS": "FK5", "EQUINOX": 1975.0},
+    "FK4": {"RADESYS": "FK4", "EQUINOX": 1950.0},
+    "FK4 of 2000": {"RADESYS": "FK4", "EQUINOX": 2000.0},
+    "epoch of old headers": {"EPOCH": 1950.0},
+    "RA 0": {"CRVAL1": 0.0, "CRVAL2": -40.0},
+    "Galactic": {"CTYPE1": "GLON-TAN", "CTYPE2": "GLAT-TAN", "CRVAL1": 96.3373, "CRVAL2": -60.1886},
+    "pole": {"CRVAL2": 90.0},
+    "pole in the south": {"CRVAL2": -89.95},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_the_corners_and_the_centre_are_those_of_astropy_whatever_the_form_of_the_header(form):
+    cards = PLAIN | FORMS[form]
+    if "CDELT1" in cards:
+        cards = {
+            key: value for key, value in cards.items() if not key.startswith("CD1_") and not key.startswith("CD2_")
+        }
+    header = fits.Header(cards.items())
+    image = fits.ImageHDU(np.zeros((120, 100), np.float32), header)
+    wcs = read_wcs(fits.HDUList([fits.PrimaryHDU(), image]), 1, 0)
+    (where,) = tile_geometries(wcs, [(20, 45)], 40)
+    sky = WCS(header).pixel_to_world([44.5, 84.5, 84.5, 44.5, 64.5], [19.5, 19.5, 59.5, 59.5, 39.5]).icrs
+    expected = np.column_stack([sky.ra.deg, sky.dec.deg])
+    found = np.array([*where.corners_deg, where.ra_deg, where.dec_deg]).reshape(5, 2)
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-7)
+
+
+def test_only_tiles_whose_corners_are_all_on_the_sky_have_a_position():
+    cards = PLAIN | {"CTYPE1": "RA---SIN", "CTYPE2": "DEC--SIN", "CRPIX1": 50.5, "CRPIX2": 50.5,
+                     "CD1_1": -1.0, "CD1_2": 0.0, "CD2_1": 0.0, "CD2_2": 1.0}  # fmt: skip
+    wcs = WCS(fits.Header(cards.items()))  # half the sky is a disc with a radius of 57 px
+    found = tile_geometries(wcs, [(30, 80), (30, 30), (200, 200)], 40)
+    assert [where is not None for where in found] == [False, True, False]
+
+
+def test_axes_that_are_not_on_the_sky_are_no_wcs():
+    header = fits.Header((PLAIN | {"CTYPE1": "LINEAR", "CTYPE2": "LINEAR"}).items())
+    image = fits.ImageHDU(np.zeros((120, 100), np.float32), header)
+    assert read_wcs(fits.HDUList([fits.PrimaryHDU(), image]), 1, 0) is None
+
+
+def test_each_plane_of_a_cube_has_the_wcs_of_its_row_in_the_table(tmp_path):
+    rows = [
+        {"CRVAL1": 20.0 + k, "CRVAL2": -30.0 - k, "CRPIX1": 25.0 + k, "CRPIX2": 35.0 - k,
+         "CD1_1": -1e-5 * (k + 1), "CD1_2": 1e-6 * k, "CD2_1": 2e-6 * k, "CD2_2": 3e-5 * (k + 1)}
+        for k in range(3)
+    ]  # fmt: skip
+    header = fits.Header({"INSTRUME": "WFPC2", "FILTNAM1": "F606W"} | PLAIN | rows[0])
+    columns = [fits.Column(name, "D", array=[row[name] for row in rows]) for name in PLANE_COLUMNS]
+    cube = fits.PrimaryHDU(np.random.default_rng(0).normal(5, 1, (4, 60, 50)).astype(np.float32), header)
+    fits.HDUList([cube, fits.BinTableHDU.from_columns(columns)]).writeto(tmp_path / "u_c0f.fits")
+    *placed, last = read_science_images(tmp_path / "u_c0f.fits", 10**6)
+    for image, row in zip(placed, rows, strict=True):
+        expected = WCS(fits.Header((PLAIN | row).items())).all_pix2world(7, 31, 0)
+        np.testing.assert_allclose(image.wcs.all_pix2world(7, 31, 0), expected, rtol=0, atol=1e-10)
+    assert last.wcs is None  # the table has no row for it
+
+
+@pytest.mark.parametrize(("kind", "key", "table"), [("CPDIS", "DP", "WCSDVARR"), ("D2IMDIS", "D2IM", "D2IMARR")])
+def test_lookup_tables_that_change_over_the_image_shift_each_tile_by_their_mean(kind, key, table):
+    science = fits.ImageHDU(np.zeros((700, 1100), np.float32), wcs_header((700, 1100)), name="SCI")
+    hdus = [fits.PrimaryHDU(), science]
+    steps = {1: 0.3 * np.arange(6)[None, :], 2: -0.25 * np.arange(6)[:, None]}
+    for axis, shifts in steps.items():
+        science.header[f"{kind}{axis}"] = "Lookup"
+        for name, value in (("EXTVER", axis), ("NAXES", 2), ("AXIS.1", 1), ("AXIS.2", 2)):
+            science.header.append((f"{key}{axis}", f"{name}: {value}"), end=True)
+        values = fits.ImageHDU((shifts + np.zeros((6, 6))).astype(np.float32), name=table, ver=axis)
+        values.header.update({"CRVAL1": 1, "CRVAL2": 1, "CRPIX1": 1, "CRPIX2": 1, "CDELT1": 220, "CDELT2": 220})
+        hdus.append(values)
+    wcs = read_wcs(fits.HDUList(hdus), 1, 0)
+    starts = [(0, 38), (188, 550)]
+    for where, (y0, x0) in zip(tile_geometries(wcs, starts, 512), starts, strict=True):
+        own = WCS(fits.Header.fromstring(where.wcs, sep="\n"))
+        without = WCS(wcs_header((700, 1100))).all_world2pix(where.ra_deg, where.dec_deg, 0)
+        assert min(np.abs(np.array(without) - (x0 + 255.5, y0 + 255.5))) > 0.2
+        np.testing.assert_allclose(own.all_world2pix(where.ra_deg, where.dec_deg, 0), 255.5, atol=0.05)
+
+
+@pytest.mark.parametrize("crpix", [(1234.5678901234567, 0.1 + 0.2), (-1e-7 / 3, 50.5), (1e17, -2048.123456789012)])
+def test_the_header_of_a_tile_has_the_cards_that_astropy_writes_and_no_dates(crpix):
+    wcs = WCS(wcs_header((100, 100)))
+    wcs.wcs.crpix, wcs.wcs.dateobs = crpix, "2001-01-01"
+    for where, (y0, x0) in zip(tile_geometries(wcs, [(0, 0), (-206, 13)], 64), [(0, 0), (-206, 13)], strict=True):
+        header = fits.Header.fromstring(where.wcs, sep="\n")
+        wanted = header.copy()
+        wanted["CRPIX1"], wanted["CRPIX2"] = crpix[0] - x0, crpix[1] - y0
+        assert where.wcs.split("\n") == [str(card).rstrip() for card in wanted.cards]
+        assert not {"DATE-OBS", "MJD-OBS", "MJDREF"} & set(header)
