@@ -67,12 +67,12 @@ def test_the_newest_of_the_runs_with_the_same_data_settings_and_status_is_found(
     second = second.rename(tmp_path / f"20210101T000000-{second.name[-8:]}")
     with open_run(tmp_path, "data", MODEL, TRAIN, code_version="1", device="cpu") as running:
         pass
-    hidden = tmp_path / ".99991231T000000-copy"
-    finished(tmp_path / "other").rename(hidden)
+    hidden = tmp_path / "hidden"
+    finished(hidden).rename(hidden / ".copy")
     assert first.name < second.name < running.name
     assert find_run(tmp_path, "data", digest) == find_run(tmp_path, "data", digest, FINISHED) == second
     assert find_run(tmp_path, "data", digest, RUNNING) == running
-    assert find_run(tmp_path, "other data", digest) is None
+    assert find_run(tmp_path, "other data", digest) is find_run(hidden, "data", digest) is None
 
 
 @pytest.mark.parametrize(
