@@ -114,27 +114,47 @@ class Towers(nn.Module):
         return (*features, torch.tensor(4.0))
 
 
+ROWS = torch.randn(2, 8, 6, generator=torch.Generator().manual_seed(9))
+GROUP_IDS = torch.tensor([0, 1, 0, 2, 1, 2, 0, 1])
+
+
+def losses(world: World, model: Towers) -> dict[str, float]:
+    """Loss terms of a process, whose gradients are left in the model."""
+    made = ContrastiveGradients(
+        wrapped=model, loss=get_loss("multi_positive"), world=world, is_bf16=False,
+        distillation=Distillation(base=Towers(2), term=logit_divergence),
+    )  # fmt: skip
+    own = slice(world.rank, None, world.size)
+    entries = made.backward(ROWS[0, own], ROWS[1, own], GROUP_IDS[own], (1, 2), 0)
+    return {name: value.item() for name, value in entries.items()}
+
+
+def test_the_gradient_is_that_of_the_sum_of_the_loss_and_the_distance_from_the_base() -> None:
+    found, expected = Towers(1), Towers(1)
+    entries = losses(World(rank=0, size=1, device=torch.device("cpu")), found)
+    ours_bb, base_bb = (4 * image @ text.T for image, text, _ in (expected(*ROWS), Towers(2)(*ROWS)))
+    same_bb = (GROUP_IDS[:, None] == GROUP_IDS[None]).float()
+    loss = distance = torch.zeros(())
+    for ours, base in ((ours_bb, base_bb.detach()), (ours_bb.T, base_bb.detach().T)):
+        logs, logs_base = ours.log_softmax(1), base.log_softmax(1)
+        loss = loss - (same_bb / same_bb.sum(1, keepdim=True) * logs).sum() / 16
+        distance = distance + (logs_base.exp() * (logs_base - logs)).sum() / 16
+    (loss + distance).backward()
+    assert entries == pytest.approx(
+        {"multi_positive_loss": loss.item(), "distillation_loss": distance.item()}, rel=1e-5
+    )
+    assert torch.allclose(found.image.grad, expected.image.grad, atol=1e-6)
+    assert torch.allclose(found.text.grad, expected.text.grad, atol=1e-6)
+
+
 def test_the_loss_of_each_process_is_that_of_the_whole_batch() -> None:
-    draw, group_ids = torch.Generator().manual_seed(9), torch.tensor([0, 1, 0, 2, 1, 2, 0, 1])
-    rows = torch.randn(2, 8, 6, generator=draw)
-    base = Towers(2)
-
-    def losses(world: World) -> dict[str, float]:
-        made = ContrastiveGradients(
-            wrapped=Towers(1), loss=get_loss("multi_positive"), world=world, is_bf16=False,
-            distillation=Distillation(base=base, term=logit_divergence),
-        )  # fmt: skip
-        own = slice(world.rank, None, world.size)
-        entries = made.backward(rows[0, own], rows[1, own], group_ids[own], (1, 2), 0)
-        return {name: value.item() for name, value in entries.items()}
-
-    whole = losses(World(rank=0, size=1, device=torch.device("cpu")))
+    whole = losses(World(rank=0, size=1, device=torch.device("cpu")), Towers(1))
     seen = []
     for rank in (0, 1):
         seen.append(Recorded(rank, None))
-        losses(seen[-1])
+        losses(seen[-1], Towers(1))
     for rank in (0, 1):
-        assert losses(Recorded(rank, seen[1 - rank].seen)) == pytest.approx(whole, rel=1e-5)
+        assert losses(Recorded(rank, seen[1 - rank].seen), Towers(1)) == pytest.approx(whole, rel=1e-5)
     assert min(whole.values()) > 0.1
 
 
