@@ -96,7 +96,7 @@ def test_a_patch_is_the_healpix_pixel_of_order_ten_at_the_centre_of_the_tile():
 def test_a_tile_beyond_one_cap_takes_no_place_of_the_other():
     crowded = tiles_of("p", 1, 20, 10.0)
     lone = [one for ra_deg in (40.0, 50.0, 60.0) for one in tiles_of(f"lone {ra_deg}", 1, 1, ra_deg)]
-    tiles = crowded + [replace(one, proposal_id="p") for one in lone]
+    tiles = crowded + [replace(one, proposal_id="p", product_uri=crowded[0].product_uri) for one in lone]
     both = SplitSettings(max_tiles_per_proposal=4, max_tiles_per_patch=1)
     kept = admitted(tiles, plans_of(tiles, both))
     assert sorted(one.ra_deg for one in kept) == [10.0, 40.0, 50.0, 60.0]

@@ -109,7 +109,7 @@ def test_the_header_of_a_tile_has_the_cards_that_astropy_writes_and_no_dates(crp
     wcs.wcs.crpix, wcs.wcs.dateobs = crpix, "2001-01-01"
     for where, (y0, x0) in zip(tile_geometries(wcs, [(0, 0), (-206, 13)], 64), [(0, 0), (-206, 13)], strict=True):
         header = fits.Header.fromstring(where.wcs, sep="\n")
-        wanted = header.copy()
-        wanted["CRPIX1"], wanted["CRPIX2"] = crpix[0] - x0, crpix[1] - y0
-        assert where.wcs.split("\n") == [str(card).rstrip() for card in wanted.cards]
+        for axis, value in ((1, crpix[0] - x0), (2, crpix[1] - y0)):
+            card = fits.Card(f"CRPIX{axis}", value, header.comments[f"CRPIX{axis}"])
+            assert str(card).rstrip() in where.wcs.split("\n")
         assert not {"DATE-OBS", "MJD-OBS", "MJDREF"} & set(header)
