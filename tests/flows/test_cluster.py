@@ -1,0 +1,295 @@
+"""Stages on several machines: the same bytes, rows and digests as on one, also when hosts and their links fail."""
+
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from cluster_hosts import Host, reason_without_hosts, running_hosts
+from commands import Outcome, command, environment, files_below
+from scheduled_site import until
+from test_runners import NIGHT, Night, go, rows_and_files
+
+from hubbleclip.training.checkpoints import read_checkpoint
+from hubbleclip.training.tracking import read_metrics
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+PYTHON, TOOLS = sys.executable, Path(sys.executable).parent
+KEY = "hubbleclip:a-key-of-the-tests"
+BUCKET = "cluster"
+SLOWLY = {"fetch.requests_per_s": 3, "fetch.connections": 2}
+"""So that a host or a link fails while files are fetched."""
+MAKE_BUCKET = f"import boto3; boto3.client('s3').create_bucket(Bucket='{BUCKET}')"
+COPY = "import fsspec, sys; fsspec.filesystem('s3').get(sys.argv[1], sys.argv[2], recursive=True)"
+OUTAGE_S = 60
+EXACT = {"train.precision": "fp32"}
+"""With bfloat16, losses differ by more than the order of sums."""
+
+
+class Cluster:
+    """An S3 server, a Prefect server, the simulated archive and two workers, each reachable at its host alone."""
+
+    def __init__(self, hosts: dict[str, Host]) -> None:
+        self.hosts = hosts
+        self.head, self.storage, self.prefect = (hosts[name] for name in ("head", "storage", "prefect"))
+        self.workers = [hosts["worker1"], hosts["worker2"]]
+        self.data = self.head.disk / "data"
+        self.flow: subprocess.Popen | None = None
+        self.night = {
+            **NIGHT, **EXACT, "flows.workers": 2, "keep_local": False,
+            "archive.mast_url": f"http://{self.head.address}:8000",
+            "archive.programs_url": f"http://{self.head.address}:8000",
+            "archive.proposals_url": f"http://{self.head.address}:8000/hst/proposal_abstracts.html",
+        }  # fmt: skip
+
+    def start_servers(self) -> None:
+        """Start what a person has before the first run."""
+        self.storage.start(PYTHON, "-m", "moto.server", "-H", self.storage.address, "-p", "9000", log="s3")
+        self.prefect.start(
+            PYTHON, "-m", "prefect", "server", "start", "--host", self.prefect.address, log="prefect",
+            PREFECT_SERVER_API_AUTH_STRING=KEY,
+        )  # fmt: skip
+        self.start_archive()
+        self.head.wait_for(PYTHON, self.storage, 9000)
+        assert self.head.run(PYTHON, "-c", MAKE_BUCKET).code == 0
+        self.head.wait_for(PYTHON, self.prefect, 4200)
+
+    def start_archive(self) -> None:
+        served = NIGHT | {"simulator.host": self.head.address, "simulator.port": 8000}
+        self.head.start(*command("simulate", data=self.head.disk / "archive", settings=served), log="archive")
+        self.head.wait_for(PYTHON, self.head, 8000)
+
+    def fresh(self, name: str) -> dict[str, object]:
+        """Empty the disks; settings with an empty folder of the store."""
+        if self.flow:
+            self.flow.kill()  # a test that failed may have left it
+            self.flow.wait()
+        for host in (self.head, *self.workers):
+            host.clear("data", "kept")
+        return self.night | {"store": f"s3://{BUCKET}/{name}"}
+
+    def start(self, *words: str, settings: dict) -> Callable[[], Outcome]:
+        """Start a command on the head; a function that waits for its end."""
+        process = self.flow = self.head.start(*command(*words, data=self.data, settings=settings), log="flow")
+        return lambda: self.head.outcome(process, "flow")
+
+    def go(self, *words: str, settings: dict) -> None:
+        outcome = self.start(*words, settings=settings)()
+        assert outcome.code == 0, outcome.err
+
+    def night_of(self, settings: dict) -> Night:
+        """Rows on the head, and files from the store."""
+        self.head.clear("kept")
+        kept = f"{self.head.disk}/kept/demo/"
+        copied = self.head.run(PYTHON, "-c", COPY, f"{settings['store']}/demo/", kept)
+        assert copied.code == 0, copied.err
+        assert [path for path in files_below(self.head.own / "kept") if ".building" in str(path)] == []
+        return rows_and_files(self.head.own / "data", self.head.own / "kept")
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Cluster]:
+    if reason := reason_without_hosts():
+        pytest.skip(reason)
+    with running_hosts(environment()) as hosts:
+        every = {
+            "OMP_NUM_THREADS": "1", "DO_NOT_TRACK": "1", "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+            "PREFECT_HOME": str(hosts["head"].disk / "prefect"), "PREFECT_API_AUTH_STRING": KEY,
+            "PREFECT_API_URL": f"http://{hosts['prefect'].address}:4200/api",
+            "AWS_ENDPOINT_URL": f"http://{hosts['storage'].address}:9000", "AWS_DEFAULT_REGION": "us-east-1",
+            "AWS_ACCESS_KEY_ID": "owner", "AWS_SECRET_ACCESS_KEY": "owner",
+        }  # fmt: skip
+        for host in hosts.values():
+            host.environment |= every
+        made = Cluster(hosts)
+        made.start_servers()
+        yield made
+
+
+@pytest.fixture(scope="module")
+def one_thread() -> Iterator[None]:
+    """The hosts' number of torch threads, on which the last bit of an embedding depends."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OMP_NUM_THREADS", "1")
+        yield
+
+
+@pytest.fixture(scope="module")
+def alone(one_thread, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Night]:
+    """What one machine builds by threads, and a run that is not evaluated."""
+    data = tmp_path_factory.mktemp("alone") / "data"
+    go("dataset", "--no-server", data=data)
+    go("train", "--no-server", data=data, **EXACT)
+    return data, rows_and_files(data, data)
+
+
+@pytest.fixture(scope="module")
+def report_alone(alone) -> dict[str, bytes]:
+    data = shutil.copytree(alone[0], alone[0].with_name("evaluated"))
+    go("evaluate", "--no-server", data=data, **EXACT)
+    return report_in(data)
+
+
+def report_in(data: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in files_below(data / "demo/reports")}
+
+
+class Dask:
+    """A scheduler on the head and a worker per host. A worker ends when it loses the scheduler; it is started again."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self.cluster, self.address = cluster, f"tcp://{cluster.head.address}:8786"
+        self.settings = {"flows.runner": "dask", "flows.dask_address": self.address}
+
+    def start_scheduler(self) -> None:
+        head = self.cluster.head
+        head.start(str(TOOLS / "dask"), "scheduler", "--host", head.address, "--no-dashboard", log="scheduler")
+        head.wait_for(PYTHON, head, 8786)
+
+    def start_worker(self, host: Host) -> None:
+        host.start(
+            "sh", "-c", 'while true; do "$@"; sleep 1; done', "sh", str(TOOLS / "dask"), "worker", self.address,
+            "--host", host.address, "--nthreads", "1", "--no-dashboard", "--local-directory", f"{host.disk}/dask",
+            log="worker",
+        )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def dask(cluster: Cluster) -> Iterator[Dask]:
+    started = Dask(cluster)
+    started.start_scheduler()
+    for host in cluster.workers:
+        started.start_worker(host)
+    yield started
+    for host in cluster.workers:
+        host.kill()
+
+
+@pytest.fixture(scope="module")
+def ray(cluster: Cluster) -> Iterator[dict[str, object]]:
+    """Settings for a Ray cluster whose head does no work."""
+    head = cluster.head
+    quiet = ("--block", "--disable-usage-stats", "--object-store-memory", "100000000")
+    head.start(
+        str(TOOLS / "ray"), "start", "--head", "--node-ip-address", head.address, "--temp-dir", f"{head.disk}/ray",
+        "--num-cpus", "0", "--include-dashboard", "false", *quiet, log="ray",
+    )  # fmt: skip
+    head.wait_for(PYTHON, head, 10001)
+    for host in cluster.workers:
+        host.start(
+            str(TOOLS / "ray"), "start", "--address", f"{head.address}:6379", "--node-ip-address", host.address,
+            "--num-cpus", "1", *quiet, log="ray",
+        )  # fmt: skip
+    yield {"flows.runner": "ray", "flows.ray_address": f"ray://{head.address}:10001"}
+    for host in cluster.workers:
+        host.kill()
+
+
+def embedded(cluster: Cluster, data: Path, settings: dict) -> dict[str, bytes]:
+    """The report that the cluster makes of a run that is not evaluated, whose files it gets from the store."""
+    shutil.copytree(data, cluster.head.own / "data")
+    cluster.go("shards", settings=settings)
+    cluster.go("evaluate", settings=settings)
+    return report_in(cluster.head.own / "data")
+
+
+def test_a_dask_cluster_of_several_hosts_builds_what_one_machine_builds(cluster, dask, alone) -> None:
+    settings = cluster.fresh("dask") | dask.settings
+    cluster.go("dataset", settings=settings)
+    assert cluster.night_of(settings) == alone[1]
+
+
+def test_a_dask_cluster_of_several_hosts_embeds_what_one_machine_embeds(cluster, dask, alone, report_alone) -> None:
+    settings = cluster.fresh("dask-report") | dask.settings
+    assert embedded(cluster, alone[0], settings) == report_alone
+
+
+def ended_well(outcome: Outcome) -> None:
+    """A run ends right, or says why in one line."""
+    assert "Traceback" not in outcome.err, outcome.err
+    errors = [line for line in outcome.err.splitlines() if line.startswith("hubbleclip: ")]
+    assert (outcome.code, len(errors)) in {(0, 0), (2, 1)}, outcome.err
+
+
+def interrupted(cluster: Cluster, settings: dict, host: Host) -> Callable[[], Outcome]:
+    """Start to build a dataset; return when `host` is at work."""
+    end = cluster.start("dataset", settings=settings | SLOWLY)
+    until(lambda: files_below(host.own / "data/demo/products"), f"files of {host.name}")
+    return end
+
+
+def completes(cluster: Cluster, settings: dict, night: Night) -> None:
+    """The next run makes what one machine makes."""
+    cluster.go("dataset", settings=settings)
+    assert cluster.night_of(settings) == night
+
+
+def test_batches_of_a_killed_worker_are_repeated(cluster, dask, alone) -> None:
+    settings, worker = cluster.fresh("killed-worker") | dask.settings, cluster.workers[0]
+    end = interrupted(cluster, settings, worker)
+    worker.kill()
+    assert (outcome := end()).code == 0, outcome.err
+    dask.start_worker(worker)
+    completes(cluster, settings, alone[1])
+
+
+def test_batches_of_a_worker_without_a_link_are_repeated(cluster, dask, alone) -> None:
+    settings, worker = cluster.fresh("cut-worker") | dask.settings, cluster.workers[0]
+    end = interrupted(cluster, settings, worker)
+    with worker.link_down():
+        time.sleep(OUTAGE_S)
+    assert (outcome := end()).code == 0, outcome.err
+    completes(cluster, settings, alone[1])
+
+
+def test_a_run_whose_store_is_away_completes_later(cluster, dask, alone) -> None:
+    settings = cluster.fresh("cut-store") | dask.settings
+    end = interrupted(cluster, settings, cluster.workers[0])
+    with cluster.storage.link_down():
+        time.sleep(OUTAGE_S)
+    ended_well(end())
+    completes(cluster, settings, alone[1])
+
+
+def test_a_run_whose_host_is_killed_completes_later(cluster, dask, alone) -> None:
+    settings = cluster.fresh("killed-head") | dask.settings
+    interrupted(cluster, settings, cluster.workers[0])
+    cluster.head.kill()
+    cluster.start_archive()
+    dask.start_scheduler()
+    completes(cluster, settings, alone[1])
+
+
+def test_a_ray_cluster_of_several_hosts_does_what_one_machine_does(cluster, ray, alone, report_alone) -> None:
+    settings = cluster.fresh("ray") | ray
+    cluster.go("dataset", settings=settings)
+    assert cluster.night_of(settings) == alone[1]
+    settings = cluster.fresh("ray-report") | ray
+    assert embedded(cluster, alone[0], settings) == report_alone
+
+
+def test_two_nodes_train_as_one_process(cluster, alone) -> None:
+    settings = cluster.fresh("torchrun")
+    shutil.copytree(alone[0], cluster.head.own / "data", ignore=shutil.ignore_patterns("runs"))
+    cluster.go("shards", settings=settings)
+    rendezvous = ("--rdzv-backend", "c10d", "--rdzv-id", "tests", "--rdzv-endpoint", "worker1:29500")
+    _, *words = command("train", data=cluster.data, settings=settings)
+    nodes = [
+        host.start(str(TOOLS / "torchrun"), "--nnodes", "2", "--nproc-per-node", "1", *rendezvous, *words, log="train")
+        for host in cluster.workers
+    ]
+    for host, node in zip(cluster.workers, nodes, strict=True):
+        outcome = host.outcome(node, "train")
+        assert outcome.code == 0, outcome.err
+    (two,) = (run for host in cluster.workers for run in (host.own / "data/demo/runs").glob("2*"))
+    (one,) = (alone[0] / "demo/runs").iterdir()
+    for one_row, two_row in zip(read_metrics(one), read_metrics(two), strict=True):
+        assert two_row["loss"] == pytest.approx(one_row["loss"], abs=1e-5)
+        assert two_row["grad_norm"] == pytest.approx(one_row["grad_norm"], rel=1e-4)
+    ours, theirs = (read_checkpoint(run, NIGHT["train.steps"])["state_dict"] for run in (two, one))
+    matrices = [name for name in theirs if theirs[name].ndim >= 2]  # as in `test_two_processes_train_as_one`
+    assert all(torch.allclose(ours[name], theirs[name], atol=3e-5) for name in matrices)
