@@ -82,12 +82,10 @@ def test_the_leak_of_a_random_split_of_tiles_is_that_of_comparing_all_pairs():
         body = {0: "JUPITER-POLE", 1: "Jupiter", 2: "IO"}.get(i % 50)
         tiles.append(tile(f"t{i}", f"p{i // 2}", () if body else place, f"o{i}"))
         observations[f"o{i}"] = observation(f"o{i}", target=body, is_moving=body is not None)
-    links = [
-        Link(one="p3", other="p40", reason="text", detail=""),
-        Link(one="p40", other="p9", reason="text", detail=""),
-    ]
+    links = [Link(one=f"p{i}", other=f"p{i + 3}", reason="text", detail="") for i in range(0, 30, 3)]
     held_out = {one.tile_id for one in tiles if draw_of(f"s:{one.tile_id}") < 0.3}
-    group_of = {one.tile_id: "p3" if one.proposal_id in {"p40", "p9"} else one.proposal_id for one in tiles}
+    linked = {f"p{i}" for i in range(0, 33, 3)}
+    group_of = {one.tile_id: "p0" if one.proposal_id in linked else one.proposal_id for one in tiles}
     causes = {one.tile_id: set() for one in tiles if one.tile_id not in held_out}
     for a, b in [*combinations(tiles, 2), *combinations(reversed(tiles), 2)]:
         if a.tile_id in held_out or b.tile_id not in held_out:

@@ -15,7 +15,7 @@ from hubbleclip.config.settings import TileSettings
 from hubbleclip.images.background import block_background
 from hubbleclip.images.cosmic_rays import reject_cosmic_rays
 from hubbleclip.images.kernels import pixel_words
-from hubbleclip.images.stretch import fit_stretch, flatness
+from hubbleclip.images.stretch import edge_level, fit_stretch, flatness
 
 Y, X = np.mgrid[:160, :200]
 RADIUS = np.hypot(Y - 70, X - 120)
@@ -108,3 +108,9 @@ def test_the_background_of_a_scene_is_that_of_the_recipe():
     found = levels.mean(), noises.mean(), levels[2, 4], noises[2, 4]
     np.testing.assert_allclose(found, BACKGROUND, rtol=1e-5)
     assert levels[2, 4] == levels[2, 3]
+
+
+@pytest.mark.parametrize(("percent_valid", "level"), [(29, np.inf), (31, 8.0)])
+def test_the_edge_gives_the_sky_only_where_three_tenths_of_it_are_valid(percent_valid, level):
+    valid = np.add(*np.mgrid[:100, :100]) % 100 < percent_valid  # this share of each row and column
+    assert edge_level(np.full((100, 100), 8.0, np.float32), valid) == level
