@@ -131,6 +131,7 @@ def test_a_word_after_the_number_continues_nothing():
 
 
 def test_a_proposal_is_linked_neither_to_itself_nor_to_one_of_another_archive():
-    one = programme(5555, "First of two works", "A continuation of GO 5555. See GO 5555.", pi="A. Able")
+    one = programme(5555, "First of two works", "A continuation of GO 5555.", pi="A. Able")
     other = replace(programme(6666, "Second of the works", "A continuation of GO 5555."), archive="jwst")
-    assert pairs(one, other) == set()
+    third = programme(7777, "Third of the works", "This is GO 7777.", pi="A. Able")
+    assert pairs(one, other, third) == set()
