@@ -1,11 +1,24 @@
 import math
+from dataclasses import replace
 
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from sky_cases import cross, dot, slow_gap_arcsec, square, stepped, vectors
+from sky_cases import (
+    cross,
+    dot,
+    material,
+    observation,
+    proposal,
+    slow_gap_arcsec,
+    square,
+    stepped,
+    tile,
+    vectors,
+)
 
 from hubbleclip.dataset.splits.footprints import region_quads
+from hubbleclip.dataset.splits.sky_guard import locate_tiles
 
 REAL = (
     "POLYGON GSC1  23.17474785  60.66012593  23.15424076  60.61702967  23.06645518  60.62703769"
@@ -88,3 +101,11 @@ def test_a_region_is_used_up_to_a_radius_of_half_a_radian():
     assert region_quads("CIRCLE ICRS 10 20 28.7") == []
     assert region_quads("CIRCLE ICRS 10 20 -1") == region_quads("CIRCLE ICRS 10 20 1 2") == []
     assert region_quads("POLYGON ICRS 0 0 1 0 1 1 0 1 0 80") == []
+
+
+@pytest.mark.parametrize("footprint", [None, "", "UNKNOWN", "POLYGON ICRS"])
+def test_a_position_without_a_usable_footprint_is_guarded_by_the_widest_camera(footprint):
+    seen = replace(observation("o"), ra_deg=10.0, dec_deg=20.0, footprint=footprint)
+    one = tile("a", "p", obs_id="o")
+    positions = locate_tiles(material([one], {"o": seen}, {"p": proposal("p")}))
+    assert positions.tile_of_row.tolist() and set(positions.tile_of_row.tolist()) == {0}

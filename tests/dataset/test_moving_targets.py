@@ -33,3 +33,7 @@ def test_only_an_observation_that_follows_a_named_target_has_one(target, is_movi
 )
 def test_a_name_is_reduced_to_its_designation(name, designation):
     assert normalise_target_name(name) == designation
+
+
+def test_the_number_of_a_comet_comes_before_its_provisional_designation():
+    assert normalise_target_name("67P/1969-R1-CHURYUMOV") == normalise_target_name("1969-R1-67P") == "67P"

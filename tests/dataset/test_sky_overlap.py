@@ -60,3 +60,10 @@ def test_the_largest_of_its_kind_is_found_from_its_corner():
 def test_nothing_touches_nothing():
     assert is_near_any(footprints([square(50, 0, 20)]), footprints([]), 1.0).tolist() == [False]
     assert is_near_any(footprints([]), footprints([square(50, 0, 20)]), 1.0).tolist() == []
+
+
+def test_a_corner_before_the_middle_of_an_edge_is_near_in_either_order():
+    wide, turned = square(10.0, 20.0, 60.0), square(10.0, 20.0 + (30 + 7.071 + 1) / 3600, 10.0, 45.0)
+    for one, other in ((wide, turned), (turned, wide)):
+        near = [is_near_any(footprints([one]), footprints([other]), guard).item() for guard in (0.9, 1.1)]
+        assert near == [False, True]

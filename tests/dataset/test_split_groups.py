@@ -196,3 +196,21 @@ def test_new_tiles_that_the_guard_excludes_take_no_place_of_the_cap():
     found = new_plans([held_out, anchor, *guarded, *free], old, wanted=wanted)
     assert {found[one.tile_id].split for one in free} == {"train"}
     assert {found[one.tile_id].reason for one in guarded} == {"sky_guard:overlap"}
+
+
+def test_a_proposal_that_continues_an_excluded_one_does_not_join_the_group_of_its_field():
+    words = " ".join(TEXT)
+    corners = square(10.0, 5.0, 20.0)
+    footprint = "POLYGON ICRS " + " ".join(f"{number:.9f}" for number in corners)
+    seen = {
+        f"obs of {name}": replace(observation(f"obs of {name}", name), ra_deg=10.0, dec_deg=5.0, footprint=footprint)
+        for name in ("new", "field")
+    }
+    first, field, new = tile("a", "excluded"), tile("b", "field", corners), tile("c", "new", corners)
+    texts = {"excluded": words, "new": words, "field": "Other words about other things altogether."}
+    existing = plan(first, "excluded", "x" * 16, GROUP_CONFLICT) | plan(field, "train", "f" * 16)
+    wanted = SETTINGS.model_copy(update={"field_share": 0.5})
+    plans = new_plans([first, field, new], existing, observations=seen, texts=texts, wanted=wanted)
+    assert plans[new.tile_id].group_id == "x" * 16
+    alone = new_plans([field, new], plan(field, "train", "f" * 16), observations=seen, texts=texts, wanted=wanted)
+    assert alone[new.tile_id].group_id == "f" * 16

@@ -268,3 +268,14 @@ def test_other_tiles_are_chosen_by_a_hash_of_their_ids_and_not_by_their_order(sc
     assert [one.tile_id for one in again.samples] == [one.tile_id for one in object_set.samples]
     fewer = make_object_set(objects, samples, match_objects(objects, samples), frozenset(), num_others=4)
     assert {one.tile_id for one in fewer.samples} < {one.tile_id for one in object_set.samples}
+
+
+def test_one_object_that_training_has_not_seen_gives_no_rows_of_that_scope(scene):
+    objects, samples, _ = scene
+    pairs = [pair for pair in match_objects(objects, samples) if pair[0] in {0, 5}]  # the first is in train
+    seen = frozenset(one.proposal_id for one in samples if one.split == "train")
+    object_set = make_object_set(objects, samples, pairs, seen, num_others=8)
+    assert object_set.is_positive_kt[:, ~object_set.is_seen_t].any(axis=0).tolist().count(True) == 1
+    assert (~object_set.is_seen_t).sum() > 1
+    rows = class_metrics(object_set, {"model": object_set.is_positive_kt.astype(float)}, num_resamples=50, seed=1)
+    assert {row["scope"] for row in rows} == {"all"}

@@ -130,3 +130,13 @@ def test_wrong_captions_are_drawn_by_the_seed():
     caption_t = np.arange(50) % 7
     one, again, other = (test_set_module.shuffled_captions(caption_t, seed) for seed in (1, 1, 2))
     assert (one == again).all() and (one != other).any()
+
+
+def test_the_only_tile_of_a_class_is_an_example_wherever_it_is():
+    def made(rare):
+        rows = [sample(i, group=i, target_class="COMET" if i == rare else "GALAXY") for i in range(6)]
+        return test_set_module.make_test_set(rows)
+
+    for rare in range(6):
+        shown = [made(rare).samples[tile].target_class for tile in test_set_module.example_tiles(made(rare), 2)]
+        assert sorted(shown) == ["COMET", "GALAXY"]

@@ -233,3 +233,11 @@ def test_the_image_processor_of_transformers_normalises_as_the_model(run_dir):
     assert (config["size"], config["rescale_factor"]) == ({"height": 32, "width": 32}, pytest.approx(1 / 255))
     assert (config["image_mean"], config["image_std"]) == (list(loaded.mean), list(loaded.std))
     assert Image.Resampling(config["resample"]) == Image.Resampling.BOX
+
+
+def test_features_are_in_the_order_of_texts_and_pictures(folder):
+    model, bright, dark = hubbleclip.load_model(folder), made_tile(64), 255 - np.array(made_tile(64))
+    items = [bright, dark, "a comet"]
+    one_by_one = np.concatenate([model.embed([item]) for item in items])
+    assert np.allclose(model.embed(items), one_by_one, atol=1e-5)
+    assert not np.allclose(one_by_one[0], one_by_one[1], atol=1e-3)

@@ -15,6 +15,7 @@ from hubbleclip.training.loop import train
 from hubbleclip.training.optimizer import learning_rate
 from hubbleclip.training.runs import find_run, read_facts, read_run, settings_digest
 from hubbleclip.training.tracking import read_metrics
+from hubbleclip.training.trainer import Trainer
 
 
 @pytest.fixture(scope="module")
@@ -163,3 +164,35 @@ def test_every_loss_trains(dataset_dir, tmp_path, loss) -> None:
     settings = TRAIN.model_copy(update={"loss": loss, "steps": 2})
     run = train(dataset_dir, tmp_path, MODEL, settings, code_version="test")
     assert load_run_model(run).encode_texts(["a square"]).shape == (1, 32)
+
+
+def test_a_checkpoint_is_written_after_the_metrics_of_its_step(dataset_dir, tmp_path, monkeypatch) -> None:
+    every = TRAIN.model_copy(update={"steps": 4, "log_every": 1, "validate_every": 2, "checkpoint_every": 1})
+    save, steps = Trainer.save, []
+
+    def killed_after(trainer: Trainer) -> None:
+        save(trainer)
+        steps.append((trainer.step, [row["step"] for row in read_metrics(trainer.run_dir)]))
+
+    monkeypatch.setattr(Trainer, "save", killed_after)
+    train(dataset_dir, tmp_path, MODEL, every, code_version="test")
+    assert steps == [(step, list(range(1, step + 1))) for step in range(1, 5)]
+
+
+def test_a_run_that_was_killed_when_its_patience_had_ended_takes_no_further_step(
+    dataset_dir, tmp_path, monkeypatch
+) -> None:
+    patient = TRAIN.model_copy(update={
+        "steps": 40, "patience": 2, "validate_every": 1, "checkpoint_every": 1, "log_every": 1, "learning_rate": 1e-9,
+    })  # fmt: skip
+
+    def killed(*_: object) -> None:
+        raise KilledError
+
+    with monkeypatch.context() as patch, pytest.raises(KilledError):
+        patch.setattr("hubbleclip.training.loop.finish_run", killed)
+        train(dataset_dir, tmp_path, MODEL, patient, code_version="test")
+    (started,) = tmp_path.iterdir()
+    before = rows_without_times(started)
+    assert before[-1]["step"] < 40
+    assert rows_without_times(train(dataset_dir, tmp_path, MODEL, patient, code_version="test")) == before
