@@ -42,6 +42,7 @@ def test_a_fault_that_the_tests_notice_is_caught(root: Path, capsys: pytest.Capt
     assert "caught          test_number.py::test_double" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("patch", "problem"),
     [

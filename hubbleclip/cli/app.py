@@ -196,9 +196,9 @@ def run_stage(flow: str, options: Options, server: bool, *stages: str) -> None:
 @app.command
 def compare(run: RunId, other: RunId, options: Options = Options()) -> None:
     """Compare two runs on one report page, with their paired differences."""
+    redirect_caches(existing_layout(options))
     from hubbleclip.pipeline.compare_runs import compare as compare_runs
 
-    redirect_caches(existing_layout(options))
     page = compare_runs(run, other, options.settings())
     print_line(str(page))
 

@@ -38,7 +38,7 @@ class PrintableFormatter(logging.Formatter):
             One or more lines.
 
         """
-        if record.name.startswith("prefect."):
+        if (record.name or "").startswith("prefect."):
             record = copy(record)  # other handlers need the traceback
             record.exc_info = record.exc_text = None
         return without_control(super().format(record))
