@@ -127,7 +127,7 @@ study: setup  ## measure the clean split and the loss, for docs/study.md
 	$(RUN) study $(FLAGS)
 	$(BIN)/python -m experiments.study.flow docs/demo $(FLAGS)
 
-recipe-study: setup  ## measure settings of training, for docs/study.md (30 minutes after make demo)
+recipe-study: setup  ## measure settings of training, for docs/study.md (45 minutes after make demo)
 	$(BIN)/python -m experiments.study.recipe docs/demo $(FLAGS)
 
 caption-study: setup  ## abstracts, summaries and both in training, for README and docs/captions.md (20 minutes after make demo; DEBIAS=1: two arms more)
