@@ -82,7 +82,7 @@ class Host:
         self.started.append(process)
         return process
 
-    def outcome(self, process: subprocess.Popen, log: str, timeout_s: float = 400) -> Outcome:
+    def outcome(self, process: subprocess.Popen, log: str, timeout_s: float = 1200) -> Outcome:
         """Wait for the end of a command, and read what it wrote."""
         code = process.wait(timeout_s)
         out, err = ((self.own / f"{log}.{suffix}").read_text(errors="replace") for suffix in ("out", "err"))
