@@ -86,7 +86,8 @@ def create_app(service: Service, access: Access, instance: str = "") -> FastAPI:
     @app.exception_handler(HTTPException)
     async def explain_address(request: Request, error: HTTPException) -> Response:
         if wants_page(request):
-            return error_page(request, str(error.detail), error.status_code, error.headers or {})
+            message = "there is no page at this address" if error.status_code == 404 else str(error.detail)
+            return error_page(request, message, error.status_code, error.headers or {})
         return JSONResponse({"detail": error.detail}, status_code=error.status_code, headers=error.headers)
 
     @app.exception_handler(RequestValidationError)

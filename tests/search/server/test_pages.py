@@ -275,6 +275,6 @@ def test_an_uploaded_picture_is_searched_with_and_shown(client: TestClient, engi
 
 
 def test_an_unknown_page_and_tile_are_404(client: TestClient) -> None:
-    assert soup(client, "/nothing", 404).select_one("header")
+    assert soup(client, "/nothing", 404).select_one(".fault").text == "there is no page at this address"
     assert client.get("/api/v1/nothing").json() == {"detail": "Not Found"}
     assert "there is no tile" in soup(client, "/tiles/unknown", 404).text
