@@ -34,7 +34,7 @@ def given_flags(arguments: Sequence[str]) -> list[str]:
 
 
 def complete_advice(message: str, flags: str) -> str:
-    """Add options to each command in a message that has not its own profile.
+    """Add options to each command in a message, unless the command names a profile.
 
     Parameters
     ----------

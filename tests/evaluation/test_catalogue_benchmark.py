@@ -258,7 +258,7 @@ def test_means_count_each_class_once_and_one_object_has_no_interval(scene):
     rows = class_metrics(single, {"model": single.is_positive_kt.astype(float)}, num_resamples=100, seed=1)
     lows = {row["class"]: row["low"] for row in rows if row["name"] == "ap"}
     assert lows["ring"] is None and lows["jet"] is not None and lows[None] is not None
-    assert {row["scope"] for row in rows} == {"all"}  # no tile is of training, so that nothing is left out
+    assert {row["scope"] for row in rows} == {"all"}  # no tile is of training
 
 
 def test_other_tiles_are_chosen_by_a_hash_of_their_ids_and_not_by_their_order(scene):

@@ -22,7 +22,7 @@ def test_views_are_averaged_over_a_proposal_and_not_over_its_group() -> None:
 
 
 def test_texts_and_labels_are_embedded_with_their_own_prompts() -> None:
-    """The features of a task's phrases are the directions of the means over the prompts of this task."""
+    """The feature of a phrase is the normalised mean of the features of its prompts in this task."""
     loaded = load_model(ModelSettings(name="hubbleclip-tiny", pretrained=""), 1)
     test_set = make_test_set([sample(i, i) for i in range(3)])
     labels = {

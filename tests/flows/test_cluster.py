@@ -31,7 +31,7 @@ MAKE_BUCKET = f"import boto3; boto3.client('s3').create_bucket(Bucket='{BUCKET}'
 COPY = "import fsspec, sys; fsspec.filesystem('s3').get(sys.argv[1], sys.argv[2], recursive=True)"
 OUTAGE_S = 60
 EXACT = {"train.precision": "fp32", "train.log_every": 1}
-"""With bfloat16, losses differ by more than the order of sums."""
+"""With bfloat16, losses differ by more than float32 does when the order of summation changes."""
 SAME = {"OMP_NUM_THREADS": "1", "GIT_DIR": "/nonexistent"}
 """The number of torch threads changes the last bit of an embedding, and a commit the version in a report."""
 

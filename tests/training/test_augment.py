@@ -45,6 +45,6 @@ def test_each_view_has_the_gain_of_its_own_tile() -> None:
 
 
 def test_an_enlarged_view_continues_the_edge_of_its_tile() -> None:
-    """The outermost pixels of a view lie beyond the centres of those of its tile."""
+    """The centres of the outermost pixels of an enlarged view are outside those of the tile, where values are extrapolated."""
     even = torch.full((1, 1, 16, 16), 200, dtype=torch.uint8)
     assert torch.allclose(render_views(even, WHOLE, torch.ones(1), 48), torch.full((1, 1, 48, 48), 200 / 255))
