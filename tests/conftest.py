@@ -1,9 +1,10 @@
-"""Tables that tests leave at the end of the run, by whichever of pytest's processes they were made; and no test of drawn
-cases that fails since a machine is busy.
+"""Tables that tests leave at the end of the run, by whichever of pytest's processes they were made; no test of drawn cases
+that fails since a machine is busy; and no test that writes caches to the folder of another.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,9 +13,20 @@ from hypothesis import HealthCheck, settings
 from rich.console import Console
 from rich.table import Table
 
+from hubbleclip.cli.running import CACHE_FOLDERS
+
 settings.register_profile("unhurried", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("unhurried")
 TABLES = pytest.StashKey[list[str]]()
+
+
+@pytest.fixture(autouse=True)
+def _caches() -> Iterator[None]:
+    """Unset what a command run in this process sets: pytest deletes the folder of its test when that has passed."""
+    unset = CACHE_FOLDERS.keys() - os.environ.keys()
+    yield
+    for variable in unset & os.environ.keys():
+        del os.environ[variable]
 
 
 def shown(table: Table) -> str:

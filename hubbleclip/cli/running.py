@@ -19,6 +19,13 @@ if TYPE_CHECKING:
 
 ARCHIVE_FLOWS = ("ingest", "dataset", "pipeline")
 """Flows that open the archive."""
+CACHE_FOLDERS = {
+    "MPLCONFIGDIR": "matplotlib",
+    "XDG_CACHE_HOME": "cache",
+    "XDG_CONFIG_HOME": "config",
+    "HF_HOME": "huggingface",
+}
+"""Folder of the caches of libraries, below `Layout.home`, by the environment variable that names it."""
 
 
 def run_flow(module: str, name: str, options: Options, **arguments: Any) -> Any:
@@ -144,13 +151,7 @@ def redirect_caches(layout: Layout) -> None:
         Folders of the profile; only `home` is used.
 
     """
-    homes = {
-        "MPLCONFIGDIR": "matplotlib",
-        "XDG_CACHE_HOME": "cache",
-        "XDG_CONFIG_HOME": "config",
-        "HF_HOME": "huggingface",
-    }
-    for variable, folder in homes.items():
+    for variable, folder in CACHE_FOLDERS.items():
         os.environ.setdefault(variable, str((layout.home / folder).absolute()))
     for folder in ("cache/astropy", "config/astropy"):  # astropy ignores the variables if these folders do not exist
         make_folder(layout.home / folder)

@@ -160,7 +160,7 @@ def test_the_page_shows_pictures_first_and_its_contents_lead_to_each_part(evalua
 
 def test_a_report_replaces_an_older_one_and_leaves_no_other_folder(trained, evaluation):
     root, dataset_dir, run_dir, _ = trained
-    out_dir = root / "replaced/c"
+    out_dir = root / "alone/c"
     out_dir.mkdir(parents=True)
     (out_dir / "stale.txt").write_text("old")
     done = report.evaluate(dataset_dir, run_dir, None, out_dir, SETTINGS, code_version="1")

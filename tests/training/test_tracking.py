@@ -23,6 +23,8 @@ def test_rows_after_the_checkpoint_of_a_resumed_run_are_replaced(tmp_path: Path)
     with (tmp_path / METRICS).open("a") as file:
         file.write('{"step": 6, "lo')  # a process that was killed while it wrote
     assert [row["step"] for row in read_metrics(tmp_path)] == [1, 2, 3, 4, 5]
+    (written,) = (tmp_path / TENSORBOARD).iterdir()
+    written.rename(written.with_name("events.out.tfevents.1"))  # files are read by the second in their names
     write(tmp_path, 2, rows(3, 6))
     expected = rows(1, 2, offset=9.0) + rows(3, 6)
     assert read_metrics(tmp_path) == [{"step": step, **metrics} for step, metrics in expected]
