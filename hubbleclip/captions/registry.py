@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from importlib import import_module
 
 from hubbleclip.captions.backends.base import Backend
-from hubbleclip.captions.backends.embedded import Embedded
-from hubbleclip.captions.backends.openai_compatible import OpenAICompatible
-from hubbleclip.captions.backends.rules import Rules
 from hubbleclip.captions.schema import SCHEMA_VERSION
 from hubbleclip.config.settings import CaptionSettings
 from hubbleclip.core.errors import SettingsError
 
-BACKENDS: dict[str, Callable[[CaptionSettings], Backend]] = {
-    "embedded": Embedded, "openai": OpenAICompatible, "rules": lambda settings: Rules()
-}  # fmt: skip
-"""Constructor of each backend, by `captions.backend`. Opening a backend sends no request and loads no model."""
+BACKENDS = {"embedded": "embedded:Embedded", "openai": "openai_compatible:OpenAICompatible", "rules": "rules:Rules"}
+"""Module and class of each backend, by `captions.backend`. The module is imported when the backend is opened, so that
+`status` does not wait for the HTTP client. Opening a backend sends no request and loads no model.
+"""
 
 
 def open_backend(settings: CaptionSettings) -> Backend:
@@ -40,7 +37,9 @@ def open_backend(settings: CaptionSettings) -> Backend:
     if settings.backend not in BACKENDS:
         known = ", ".join(sorted(BACKENDS))
         raise SettingsError(f"no caption backend {settings.backend!r}: set captions.backend to one of {known}")
-    return BACKENDS[settings.backend](settings)
+    module, _, name = BACKENDS[settings.backend].partition(":")
+    backend: Backend = getattr(import_module(f"hubbleclip.captions.backends.{module}"), name)(settings)
+    return backend
 
 
 def writer_name(backend: Backend, seed: int) -> str:

@@ -493,9 +493,12 @@ def writing_catalog(
             is_damaged = True  # the snapshot is what the next run begins with
             raise
         finally:
+            is_due = (catalog.changed or is_new) and not is_damaged
             with catalog.connection_lock:
+                if is_due:
+                    _count_tiles(catalog.connection, layout.working_catalog)
                 _detach(catalog.connection, layout.working_catalog)
-            if (catalog.changed or is_new) and not is_damaged:
+            if is_due:
                 _copy(layout.working_catalog, layout.catalog)
 
 
@@ -536,6 +539,8 @@ class _WorkingCopy:
         is_due = time.monotonic() - self.published >= self.publish_every_s
         if not is_due and self.num_written < REOPEN_EVERY:
             return
+        if is_due:
+            _count_tiles(catalog.connection, self.layout.working_catalog)
         _detach(catalog.connection, self.layout.working_catalog)
         catalog.close()
         try:
@@ -590,6 +595,12 @@ def _detach(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
         connection.execute("DETACH DATABASE IF EXISTS catalog")
     if _log_of(path).exists():
         raise CatalogError(f"the write-ahead log of {path} was not merged: make room and run again; no data is lost")
+
+
+def _count_tiles(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
+    """Refresh the counts of a snapshot, so that `status` need not join tables of millions of rows."""
+    with _typed_errors(path):
+        connection.execute(f"BEGIN; {read_sql('count_tiles')}; COMMIT")
 
 
 def _log_of(path: Path) -> Path:

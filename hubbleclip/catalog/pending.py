@@ -117,12 +117,11 @@ def pending_captions(catalog: Catalog, settings: CaptionSettings, writer: str) -
         The fields of a `SourceText`, sorted by the hash of the abstract.
 
     """
-    return catalog.rows(*_captions_query(settings, writer)) if writer else []
-
-
-def _captions_query(settings: CaptionSettings, writer: str) -> Query:
-    parameters = {"writer": writer, "settings_digest": settings.digest(), "now": datetime.now(UTC)}
-    return Query(read_sql("pending_captions"), parameters)
+    if not writer:
+        return []
+    return catalog.named_query(
+        "pending_captions", writer=writer, settings_digest=settings.digest(), now=datetime.now(UTC)
+    )
 
 
 def pending_fetch(catalog: Catalog, settings: Settings) -> list[str]:
@@ -179,8 +178,8 @@ def _tiles_query(settings: Settings) -> Query:
     return Query(read_sql("pending_tiles"), {"settings_digest": settings.tiles.digest()})
 
 
-def count_pending(catalog: Catalog, settings: Settings, writer: str) -> dict[str, int]:
-    """Count the pending items of the stages until `captions`. DuckDB counts them: there may be millions.
+def count_pending(catalog: Catalog, settings: Settings) -> dict[str, int]:
+    """Count the pending items of the stages until `tiles`. DuckDB counts them: there may be millions.
 
     Parameters
     ----------
@@ -188,8 +187,6 @@ def count_pending(catalog: Catalog, settings: Settings, writer: str) -> dict[str
         Open catalog.
     settings
         All settings.
-    writer
-        Name of the writer of captions; nothing is pending in `captions` if it is empty.
 
     Returns
     -------
@@ -206,7 +203,6 @@ def count_pending(catalog: Catalog, settings: Settings, writer: str) -> dict[str
         "proposals": _count(catalog, _proposals_query(settings.archive)),
         "fetch": _count(catalog, fetch) if _fetches_files(settings) and settings.fetch.keep_fits else 0,
         "tiles": _count(catalog, tiles),
-        "captions": _count(catalog, _captions_query(settings.captions, writer)) if writer else 0,
     }
 
 

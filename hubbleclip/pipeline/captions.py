@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import partial
-from typing import Any
 
 from hubbleclip.archives.json_lines import read_proposals_file
 from hubbleclip.captions.backends.base import Backend, SourceText
 from hubbleclip.captions.registry import open_backend, writer_name
 from hubbleclip.captions.write import write_summary
-from hubbleclip.catalog.catalog import Catalog
 from hubbleclip.catalog.pending import pending_captions, to_records
 from hubbleclip.config.settings import Settings
 from hubbleclip.core.errors import AnswerError
 from hubbleclip.core.layout import Layout
 from hubbleclip.core.records import AbstractSummary, Rejection
 from hubbleclip.dataset.captions import is_placeholder
+from hubbleclip.pipeline.caption_status import caption_line, read_caption_status
 from hubbleclip.pipeline.engine.attempts import attempt, write_with_retries
 from hubbleclip.pipeline.engine.batches import batches, run_batches
 from hubbleclip.pipeline.engine.connections import Batch, Connections
@@ -55,7 +54,7 @@ def captions(settings: Settings, execution: Execution = PLAIN) -> None:
             backend, settings, stage.layout, connections,
             total=len(sources), write=write_summaries, connections=connections, num_requests=connections.num,
         )  # fmt: skip
-        log.info("captions: %s", caption_line(read_caption_status(stage.catalog, writer)))
+        log.info("captions: %s", caption_line(read_caption_status(stage.catalog, settings.captions, writer)))
 
 
 def read_proposals(stage: Stage) -> None:
@@ -172,42 +171,3 @@ def write_summaries(stage: Stage, batch: Batch) -> None:
     """
     done = [summary.abstract_sha256 for summary in batch.get("abstract_summary", [])]
     write_with_retries(stage, batch, entity=ENTITY, work="captions", done=done)
-
-
-def read_caption_status(catalog: Catalog, writer: str) -> dict[str, Any]:
-    """Count the abstracts that a writer has written about, the failed ones, the phrases, the requests and the tokens.
-
-    Parameters
-    ----------
-    catalog
-        The open catalog.
-    writer
-        Name of the writer.
-
-    Returns
-    -------
-    dict
-        The row of the query `caption_status`; empty if `writer` is empty.
-
-    """
-    return catalog.named_query("caption_status", writer=writer)[0] if writer else {}
-
-
-def caption_line(found: Mapping[str, Any]) -> str:
-    """Format the state of the captions as one line.
-
-    Parameters
-    ----------
-    found
-        Row of the query `caption_status`.
-
-    Returns
-    -------
-    str
-        For example "rules-1.1 wrote about 320 of 320 abstracts, 0 failed (0.0 %), 4 of 930 phrases ungrounded (0.4 %)".
-
-    """
-    return (
-        "{writer} wrote about {num_written} of {num_abstracts} abstracts, {num_failed} failed ({failed_share:.1%}),"
-        " {num_ungrounded} of {num_named} phrases ungrounded ({ungrounded_share:.1%}), {num_calls} requests"
-    ).format(**found)

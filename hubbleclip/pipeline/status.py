@@ -15,7 +15,7 @@ from hubbleclip.catalog.pending import count_pending
 from hubbleclip.config.settings import Settings, SplitSettings
 from hubbleclip.core.layout import Layout
 from hubbleclip.core.reasons import count_of, reason_words
-from hubbleclip.pipeline.captions import caption_line, read_caption_status
+from hubbleclip.pipeline.caption_status import caption_line, read_caption_status
 from hubbleclip.training.runs import find_run, settings_digest
 
 NEWEST_DATASET = "SELECT digest, path FROM dataset ORDER BY built_at DESC, digest LIMIT 1"
@@ -85,6 +85,7 @@ def read_status(settings: Settings) -> Status:
         tiles = catalog.named_query("tile_counts", tile_settings=settings.tiles.digest())
         report = newest(catalog, layout, NEWEST_REPORT, "path")
         run = newest(catalog, layout, NEWEST_REPORT, "run_path")
+        captions = read_caption_status(catalog, settings.captions, writer_of(settings.captions))
         return Status(
             profile=settings.profile,
             catalog=str(layout.catalog),
@@ -96,8 +97,8 @@ def read_status(settings: Settings) -> Status:
             | {"rejected": [row | {"words": reason_words(row["reason"])} for row in catalog.rows(REJECTIONS)]}
             | {"excluded": exclusion_rows(excluded, settings.splits)}
             | {"largest_proposals": largest_proposals(tiles), "superseded": catalog.rows(SUPERSEDED_FILES)[0]},
-            pending=pending(catalog, layout, settings, tiles),
-            captions=read_caption_status(catalog, writer_of(settings.captions)),
+            pending=pending(catalog, layout, settings, tiles, captions.get("num_pending", 0)),
+            captions=captions,
             waiting=catalog.named_query("waiting", now=datetime.now(UTC))[0],
         )
 
@@ -246,7 +247,9 @@ def largest_proposals(tiles: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]
     ]  # fmt: skip
 
 
-def pending(catalog: Catalog, layout: Layout, settings: Settings, tiles: Sequence[Mapping[str, Any]]) -> dict[str, int]:
+def pending(
+    catalog: Catalog, layout: Layout, settings: Settings, tiles: Sequence[Mapping[str, Any]], num_captions: int
+) -> dict[str, int]:
     """Count the items that are pending in each stage.
 
     Parameters
@@ -259,6 +262,8 @@ def pending(catalog: Catalog, layout: Layout, settings: Settings, tiles: Sequenc
         All settings of the profile.
     tiles
         Rows of the query `tile_counts`.
+    num_captions
+        Number of pending abstracts.
 
     Returns
     -------
@@ -266,7 +271,8 @@ def pending(catalog: Catalog, layout: Layout, settings: Settings, tiles: Sequenc
         Number of pending items by stage; a pending training or evaluation counts as one item.
 
     """
-    left = count_pending(catalog, settings, writer_of(settings.captions)) | {
+    left = count_pending(catalog, settings) | {
+        "captions": num_captions,
         "split": sum(row["num_to_split"] for row in tiles), "shards": sum(row["num_to_shard"] for row in tiles)
     }  # fmt: skip
     digests = [row["digest"] for row in catalog.rows(NEWEST_DATASET)]

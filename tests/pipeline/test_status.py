@@ -91,9 +91,45 @@ def test_pending_items_are_counted_without_a_row_of_each_in_memory(keep_fits: bo
             "tiles": len(pending_tiles(catalog, settings)),
         }
         tracemalloc.start()
-        counted = count_pending(catalog, settings, "")
+        counted = count_pending(catalog, settings)
         _, peak = tracemalloc.get_traced_memory()
         tracemalloc.stop()
     assert listed == {name: counted[name] for name in listed}
     assert min(counted["products"], counted["tiles"]) > 10_000
     assert peak < 300_000
+
+
+def test_tiles_are_counted_when_the_catalog_is_published(tmp_path: Path) -> None:
+    settings = Settings(data=tmp_path)
+    names = ("new", "split", "placed", "refused", "excluded", "superseded", "old")
+    digest = settings.tiles.digest()
+    tiles = [
+        tile(letter, product_uri=f"mast:{name}", settings_digest=hex_of("b", 16) if name == "old" else digest)
+        for letter, name in zip("1234567", names, strict=True)
+    ]
+    by_name = dict(zip(names, tiles, strict=True))
+    products = [
+        product(f"mast:{name}", sha256=one.product_sha256, superseded_at=NOW if name == "superseded" else None)
+        for name, one in by_name.items()
+    ]
+    newest = dataset("1", num_samples=1)
+    place = Placement(
+        dataset_digest=newest.digest, tile_id=by_name["placed"].tile_id, shard="train-000000.tar", offset=0, length=1
+    )
+    refused = Rejection(
+        entity="tile", entity_id=by_name["refused"].tile_id, stage="shards", reason="damaged", detail="",
+        settings_digest=digest, rejected_at=NOW,
+    )  # fmt: skip
+    splits = [
+        assignment(letter, "a", "excluded" if name == "excluded" else "train")
+        for letter, name in zip("1234567", names, strict=True) if name not in ("new", "superseded", "old")
+    ]  # fmt: skip
+    layout = Layout(settings.root)
+    with writing_catalog(layout, publish_every_s=0) as catalog:
+        catalog.upsert({"tile": tiles, "product": products})
+        assert read_status(settings).pending["split"] == 5
+        catalog.upsert({"split": splits, "dataset": [newest], "placement": [place], "rejection": [refused]})
+        found = read_status(settings)
+    assert (found.pending["split"], found.pending["shards"]) == (1, 1)
+    assert [row["num_samples"] for row in found.counts["largest_proposals"]] == [1]
+    assert read_status(settings) == found

@@ -12,6 +12,7 @@ from hubbleclip.captions.backends.base import Reply, SourceText
 from hubbleclip.captions.schema import MAX_SUMMARY_WORDS, Answer, Category
 from hubbleclip.captions.targets import find_targets
 from hubbleclip.captions.vocabulary import VOCABULARY_FILE, WORD, Term, read_vocabulary, singular
+from hubbleclip.config.settings import CaptionSettings
 from hubbleclip.core.errors import AnswerError
 
 RULES_VERSION = 1
@@ -296,6 +297,9 @@ class Rules:
     model = "rules"
     is_model = False
     version = RULES_VERSION
+
+    def __init__(self, _settings: CaptionSettings | None = None) -> None:
+        """Take the settings as other backends do; the rules depend on none."""
 
     def prompt(self) -> str:
         """See `Backend`.

@@ -1,17 +1,6 @@
--- Tiles by proposal: samples of the newest dataset; current tiles under these settings that have no split, and those that have
--- one but are neither in the dataset nor rejected. Hashes in place of names take a tenth of the memory; among 100 million tiles a
--- count is wrong with a probability of 1 in 1,000.
-WITH current AS (SELECT hash(uri, sha256) AS product FROM product WHERE superseded_at IS NULL),
-newest AS (SELECT digest FROM dataset ORDER BY built_at DESC, digest LIMIT 1),
-placed AS (SELECT hash(tile_id) AS id FROM placement SEMI JOIN newest ON digest = dataset_digest),
-refused AS (SELECT hash(entity_id) AS id FROM rejection WHERE stage = 'shards'),
-assigned AS (SELECT hash(tile_id) AS id, split = 'excluded' AS is_excluded FROM split),
-tiles AS (
-    SELECT proposal_id, hash(tile_id) AS id,
-           settings_digest = $tile_settings AND hash(product_uri, product_sha256) IN (FROM current) AS is_current FROM tile
-)
-SELECT proposal_id, count(placed.id) AS num_samples,
-       count(*) FILTER (is_current AND assigned.id IS NULL) AS num_to_split,
-       count(*) FILTER (is_current AND NOT is_excluded AND placed.id IS NULL AND refused.id IS NULL) AS num_to_shard
-FROM tiles LEFT JOIN assigned USING (id) LEFT JOIN placed USING (id) LEFT JOIN refused USING (id)
-GROUP BY proposal_id ORDER BY num_samples DESC, proposal_id
+-- Tiles by proposal: samples of the newest dataset, and tiles that are pending under these settings, as counted when the catalog was
+-- published.
+SELECT proposal_id, sum(num_samples)::BIGINT AS num_samples,
+       coalesce(sum(num_to_split) FILTER (settings_digest = $tile_settings), 0)::BIGINT AS num_to_split,
+       coalesce(sum(num_to_shard) FILTER (settings_digest = $tile_settings), 0)::BIGINT AS num_to_shard
+FROM tile_count GROUP BY proposal_id ORDER BY num_samples DESC, proposal_id
