@@ -132,6 +132,14 @@ def test_keywords_of_a_table_are_not_taken_for_the_images(tmp_path: Path) -> Non
     assert observations_of(local(tmp_path))[0].target_name is None
 
 
+def test_a_keyword_of_the_primary_header_comes_before_that_of_an_image(tmp_path: Path) -> None:
+    primary, image = fits.PrimaryHDU(), fits.ImageHDU(np.ones((4, 4), np.float32))
+    primary.header["TARGNAME"], image.header["TARGNAME"], image.header["FILTER"] = "NGC-1", "ANY", "F606W"
+    fits.HDUList([primary, image]).writeto(tmp_path / "a.fits")
+    (seen,) = observations_of(local(tmp_path))
+    assert (seen.target_name, seen.filters) == ("NGC-1", "F606W")
+
+
 def test_all_spellings_of_fits_are_found_in_sorted_order_and_hidden_ones_are_not(tmp_path: Path) -> None:
     for index, name in enumerate(["b.FITS", "a.fit", "c/d.fits.gz", ".hidden.fits", ".cache/x.fits", "notes.txt"]):
         path = tmp_path / name

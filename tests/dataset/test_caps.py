@@ -76,6 +76,14 @@ def test_a_raised_cap_admits_more_tiles_and_a_lowered_one_removes_none():
     assert {one.tile_id for one in admitted(tiles, lowered)} == after
 
 
+def test_a_raised_cap_of_a_sky_patch_admits_more_tiles():
+    tiles = tiles_of("p", 1, 10, 10.0)
+    first = plans_of(tiles, BY_PATCH)
+    raised = plans_of(tiles, BY_PATCH.model_copy(update={"max_tiles_per_patch": 7}), first)
+    before, after = ({one.tile_id for one in admitted(tiles, plans)} for plans in (first, raised))
+    assert (len(before), len(after)) == (5, 7) and before < after
+
+
 def test_tiles_that_are_excluded_for_another_reason_take_no_place():
     tiles = tiles_of("p", 1, 10)
     first = plans_of(tiles[:4], BY_PROPOSAL)

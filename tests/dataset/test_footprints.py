@@ -87,6 +87,15 @@ def test_the_quadrangles_cover_every_point_between_the_corners(offsets, field, w
     assert covers(quads, math.degrees(math.atan2(y, x)), math.degrees(math.atan2(z, math.hypot(x, y))))
 
 
+@pytest.mark.parametrize(("ra_deg", "dec_deg"), FIELDS)
+def test_a_polygon_across_the_meridian_or_a_pole_is_one_quadrangle(ra_deg, dec_deg):
+    corners = square(ra_deg, dec_deg, 200, 20)
+    assert max(corners[::2]) - min(corners[::2]) > 180 or ra_deg == 120.0
+    quads = region_quads(polygon(corners))
+    assert len(quads) == 1
+    assert covers(quads, ra_deg, dec_deg)
+
+
 @pytest.mark.parametrize(("ra_deg", "dec_deg"), [(0.0, 0.0), (200.0, 89.9), (33.0, -45.0)])
 def test_the_square_of_a_circle_holds_its_whole_edge_and_little_more(ra_deg, dec_deg):
     quads = region_quads(f"Circle {ra_deg} {dec_deg} 2.5E-2")

@@ -135,8 +135,9 @@ def test_proposals_on_one_moving_body_are_linked_by_its_name():
     assert linked([*looks, (2, FIELDS[0], 0, 0, 0, False, "IO")]) == {("p0", "p1")}
 
 
-def test_a_survey_that_passes_over_a_field_does_not_join_it():
-    survey = [(0, (10.0 * step, 20.0), 0, 0, 0, False, None) for step in range(10)]
+@pytest.mark.parametrize("survey_number", [0, 9])
+def test_a_survey_that_passes_over_a_field_does_not_join_it(survey_number):
+    survey = [(survey_number, (10.0 * step, 20.0), 0, 0, 0, False, None) for step in range(10)]
     assert linked([*survey, (1, (10.0, 20.0), 0, 0, 0, False, None), (2, (20.0, 20.0), 0, 0, 0, False, None)]) == set()
 
 

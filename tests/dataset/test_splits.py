@@ -1,5 +1,6 @@
 from collections import Counter
 from dataclasses import replace
+from itertools import product
 
 import numpy as np
 import pytest
@@ -149,6 +150,25 @@ def test_a_new_held_out_tile_gives_way_to_an_old_train_tile(split):
     )
     (plan,) = assign_splits(material(tiles, {}, proposals_of(tiles)), existing, SETTINGS)
     assert (plan.split, plan.reason) == ("excluded", "sky_guard:old_train")
+
+
+HELD_OUT_FIRST = ("test", "val", "train")
+
+
+@pytest.mark.parametrize("is_moving", [False, True])
+@pytest.mark.parametrize(("one", "other"), list(product(product(HELD_OUT_FIRST, (False, True)), repeat=2)))
+def test_of_two_tiles_of_one_place_the_new_one_or_that_of_the_lower_split_gives_way(one, other, is_moving):
+    tiles = [tile(name, f"p{name}", () if is_moving else square(5, 5, 20), name) for name in "ab"]
+    seen = {name: observation(name, f"p{name}", "JUPITER", is_moving=is_moving) for name in "ab"}
+    (splits, frozen_tiles) = zip(one, other, strict=True)
+    found = guard_sky(locate_tiles(material(tiles, seen, {})), splits, np.array(frozen_tiles), 1.0)
+    expected = {}
+    if len(set(splits)) == 2 and not all(frozen_tiles):
+        lower = max((0, 1), key=lambda index: HELD_OUT_FIRST.index(splits[index]))
+        loser = frozen_tiles.index(False) if any(frozen_tiles) else lower
+        cause = "moving_target" if is_moving else "overlap"
+        expected = {loser: f"sky_guard:{cause if loser == lower else f'old_{splits[1 - loser]}'}"}
+    assert found == expected
 
 
 def test_a_tile_that_gave_way_excludes_nothing_itself():

@@ -76,6 +76,13 @@ def test_a_circle_that_reaches_into_a_tile_is_a_match():
     assert [tile for _, tile in match_objects([corner], tiles)] == [0, 1, 3, 4]
 
 
+@pytest.mark.parametrize(("radius_px", "matched"), [(12.3, []), (13, [(0, 8)])])
+def test_a_circle_beside_a_corner_is_no_square(radius_px, matched):
+    wcs = frame(10, 10, 20)
+    beside = at_pixel(wcs, 311.5, 303.5, radius_arcsec=0.05 * radius_px)  # 12.6 px from the corner of the last tile
+    assert match_objects([beside], tiles_of(wcs, 1, 0)) == matched
+
+
 def test_a_circle_is_larger_than_the_tiles_that_it_reaches():
     wcs = frame(10, 10, 20)
     far = at_pixel(wcs, 149.5, 599.5, radius_arcsec=16.0)  # 320 px, from 300 px beyond the edge of the last row
@@ -268,6 +275,9 @@ def test_other_tiles_are_chosen_by_a_hash_of_their_ids_and_not_by_their_order(sc
     assert [one.tile_id for one in again.samples] == [one.tile_id for one in object_set.samples]
     fewer = make_object_set(objects, samples, match_objects(objects, samples), frozenset(), num_others=4)
     assert {one.tile_id for one in fewer.samples} < {one.tile_id for one in object_set.samples}
+    matched = {samples[index].tile_id for _, index in match_objects(objects, samples)}
+    unmatched = sorted({one.tile_id for one in samples} - matched)
+    assert sorted({one.tile_id for one in fewer.samples} - matched) not in (unmatched[:4], unmatched[-4:])
 
 
 def test_one_object_that_training_has_not_seen_gives_no_rows_of_that_scope(scene):

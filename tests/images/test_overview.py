@@ -132,6 +132,15 @@ def test_centre_and_corners_of_the_field_are_met_within_a_tenth_of_a_pixel(shape
     assert where.pixel_scale_arcsec == pytest.approx(0.05 * shrink, rel=1e-3)
 
 
+def test_both_directions_of_a_distortion_are_scaled():
+    shape_yx, shrink, header = (700, 1100), 4.0, with_sip(wcs_header((700, 1100)))
+    header.update({"AP_ORDER": 2, "BP_ORDER": 2, "AP_2_0": -8e-6, "BP_0_2": 5e-6, "AP_1_0": 1e-4})
+    where = field_geometry(WCS(header), shape_yx, shrink, (0, 0))
+    own = fits.Header.fromstring(where.wcs, sep="\n")
+    scaled = {"A_2_0": 4 * 8e-6, "B_0_2": -4 * 5e-6, "AP_2_0": -4 * 8e-6, "BP_0_2": 4 * 5e-6, "AP_1_0": 1e-4}
+    assert {key: own[key] for key in scaled} == pytest.approx(scaled)
+
+
 def test_a_star_is_where_the_tiles_wcs_says(tmp_path):
     data = np.random.default_rng(1).normal(5, 1, (700, 1100)).astype(np.float32)
     data[520:526, 300:306] += 3000

@@ -77,6 +77,14 @@ def test_siglip_gets_a_bias_that_survives_a_checkpoint() -> None:
     assert rebuild_model(TINY, loaded.model.state_dict()).model.logit_bias.item() == pytest.approx(math.log(1 / 31))
 
 
+def test_a_fixed_scale_replaces_the_initial_one_of_a_sigmoid_loss() -> None:
+    loaded = load_model(TINY, 1)
+    set_initial_scale(loaded, TrainSettings(batch_size=32, fixed_scale=30), LOSSES["siglip"])
+    assert loaded.model.logit_scale.exp().item() == pytest.approx(30)
+    assert not loaded.model.logit_scale.requires_grad
+    assert loaded.model.logit_bias.item() == pytest.approx(math.log(1 / 31))
+
+
 def test_a_scale_above_100_of_a_sigmoid_loss_is_kept() -> None:
     loaded = load_model(TINY, 1)
     set_initial_scale(loaded, TrainSettings(), LOSSES["siglip"])

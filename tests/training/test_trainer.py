@@ -77,6 +77,15 @@ def test_the_moving_average_is_validated_and_saved(dataset_dir) -> None:
     assert not torch.allclose(now, expected, atol=1e-6)
 
 
+def test_the_moving_average_is_of_the_limited_scale(dataset_dir) -> None:
+    trainer, batches = opened(dataset_dir, ema=0.2)
+    for step in range(2):
+        with torch.no_grad():
+            trainer.loaded.model.logit_scale.fill_(9.0)
+        trainer.train_step(batches[step])
+    assert trainer.evaluation_model.model.logit_scale.exp().item() == pytest.approx(100)
+
+
 def test_weights_that_are_not_finite_are_never_the_best_nor_saved(dataset_dir, monkeypatch) -> None:
     trainer, batches = opened(dataset_dir)
     trainer.train_step(batches[0])
