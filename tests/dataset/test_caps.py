@@ -115,3 +115,16 @@ def test_the_tiles_of_a_file_are_drawn_by_the_hash_of_their_ids_whatever_their_o
     drawn = sorted(tiles, key=lambda one: hashlib.sha256(one.tile_id.encode()).digest())[:6]
     for given in (tiles, tiles[::-1]):
         assert {one.tile_id for one in admitted(given, plans_of(given, BY_PROPOSAL))} == {one.tile_id for one in drawn}
+
+
+def test_positions_at_ra_zero_and_at_a_pole_are_in_a_patch():
+    places = [(0.0, 0.0), (0.0, 90.0), (0.0, -90.0), (180.0, 0.0)]
+    tiles = [replace(tile(i, "p"), ra_deg=ra, dec_deg=dec) for i, (ra, dec) in enumerate(places)]
+    assert None not in sky_patches(tiles)
+    assert len(set(sky_patches(tiles))) == 4
+
+
+def test_a_tile_beyond_both_caps_is_recorded_with_that_of_the_proposal():
+    tiles = tiles_of("p", 1, 3, 10.0)
+    plans = plans_of(tiles, SplitSettings(max_tiles_per_proposal=1, max_tiles_per_patch=1))
+    assert sorted(plan.reason or "" for plan in plans.values()) == ["", PROPOSAL_CAP, PROPOSAL_CAP]

@@ -87,3 +87,58 @@ def test_the_first_sentence_can_be_dropped() -> None:
     assert ABSTRACT.partition(" Epsilon")[2].strip() in {text.partition("Epsilon")[2].strip() for text in texts}
     rng = np.random.default_rng(0)
     assert of.draw(rng, ["Only one sentence."]) == "Only one sentence."
+
+
+THREE = [ABSTRACT, "A title", "Another title"]
+
+
+@pytest.mark.parametrize("drop_first_share", [0.0, 0.5])
+@pytest.mark.parametrize("options", [
+    {"full_share": 1.0, "other_share": 0.0}, {"full_share": 0.0, "other_share": 1.0}, {"full_share": 0.0, "other_share": 0.0},
+    *({"full_share": 0.0, "other_share": 0.0, "weights": {kind: 1.0}} for kind in ("abstract", "summary", "phrases", "none")),
+])  # fmt: skip
+def test_each_draw_takes_the_same_number_of_random_numbers(options, drop_first_share) -> None:
+    of = CaptionSampler(
+        max_tokens=8, count_tokens=lambda t: len(t.split()), drop_first_share=drop_first_share, **options
+    )
+    rng, beside = np.random.default_rng(3), np.random.default_rng(3)
+    for _ in range(20):
+        of.draw(rng, FOUR, KINDS)
+        beside.random(5 if drop_first_share else 4)
+        assert rng.bit_generator.state == beside.bit_generator.state
+
+
+def test_each_other_caption_is_drawn() -> None:
+    rng = np.random.default_rng(0)
+    assert {caption_sampler(other=1.0).draw(rng, THREE) for _ in range(50)} == set(THREE[1:])
+
+
+def test_only_the_tokens_that_the_model_sees_count() -> None:
+    main = " ".join(["word"] * 40)
+    phrases = f"{main}; one two"
+    of = caption_sampler().with_token_shares(
+        {"abstract": 1.0, "summary": 1.0, "phrases": 1.0},
+        [([main, main, phrases], ("abstract", "summary", "phrases"))],
+    )
+    assert of.weights == pytest.approx({"abstract": 1 / 8, "summary": 1 / 8, "phrases": 1 / 5})
+
+
+def test_equal_samples_count_once_and_others_by_the_mean_of_their_tokens() -> None:
+    kinds = ("abstract", "summary")
+    of = caption_sampler().with_token_shares(
+        {"summary": 1.0}, [([ABSTRACT, "one two"], kinds)] * 9 + [([ABSTRACT, "one two three four"], kinds)]
+    )
+    assert of.weights == pytest.approx({"summary": 1 / 3})
+
+
+def test_without_any_of_its_kinds_a_sample_draws_sentences() -> None:
+    of = CaptionSampler(
+        full_share=1.0, other_share=0.0, max_tokens=4, count_tokens=lambda t: len(t.split()), weights={"summary": 1.0}
+    )
+    rng = np.random.default_rng(0)
+    assert all(of.draw(rng, CAPTIONS, KINDS[:2]) in ABSTRACT.replace(". ", ".|").split("|") for _ in range(20))
+
+
+def test_no_shares_leave_the_sampler_as_it_is() -> None:
+    of = caption_sampler()
+    assert of.with_token_shares({}, [(FOUR, KINDS)]) is of

@@ -1,12 +1,14 @@
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
+import valid_catalog
 from hypothesis import given
 from hypothesis import strategies as st
 
 from hubbleclip.core.errors import SettingsError
 from hubbleclip.core.records import Proposal
-from hubbleclip.dataset.captions import CAPTION_KINDS, clean, make_captions, split_sentences
+from hubbleclip.dataset.captions import CAPTION_KINDS, clean, make_captions, split_sentences, split_to_fit
 
 
 def proposal(**values):
@@ -69,3 +71,53 @@ def test_sentences(text, sentences):
 @given(st.text(alphabet=st.sampled_from("aB .?!\n(\"')1~")))
 def test_sentences_lose_no_character(text):
     assert " ".join(split_sentences(text)) == clean(text)
+
+
+WRITTEN = valid_catalog.summary(
+    "a", objects=["star", "disk"], phenomena=["accretion"], search_phrases=["red star", "blue disk"], summary="A text."
+)
+
+
+@pytest.mark.parametrize(("kind", "text"), [
+    ("summary", "A text."), ("phrases", "red star; blue disk"), ("objects", "star, disk, accretion"),
+])  # fmt: skip
+@pytest.mark.parametrize("asked", ["", "first", "second", "third"])
+def test_a_written_text_is_that_of_the_writer_that_is_asked_for(kind, text, asked):
+    other = replace(
+        WRITTEN, summary="Other.", search_phrases=["other"], objects=[], phenomena=["other"], writer="second"
+    )
+    known = {"": replace(WRITTEN, writer="first"), "first": replace(WRITTEN, writer="first"), "second": other}
+    captions = make_captions(proposal(), [f"{kind}@{asked}" if asked else kind], known)
+    others = {"summary": "Other.", "phrases": "other", "objects": "other"}
+    writer = asked or "first"
+    expected = [] if asked == "third" else [(f"{kind}@{writer}", others[kind] if asked == "second" else text)]
+    assert [(c.kind, c.text) for c in captions] == expected
+
+
+def test_a_kind_of_the_archive_has_no_writer():
+    with pytest.raises(SettingsError, match="unknown kind 'title@first'"):
+        make_captions(proposal(), ["title@first"], {"first": WRITTEN})
+
+
+@pytest.mark.parametrize(
+    ("text", "sentences"),
+    [
+        ("We look for dust. In vain. All of it is new.", ["We look for dust. In vain.", "All of it is new."]),
+        ("We look for dust. In vain.", ["We look for dust. In vain."]),
+        ("In vain. We look.", ["In vain. We look."]),
+        ("It is a star (of old.) The disk is new.", ["It is a star (of old.)", "The disk is new."]),
+        ("It is a star. (The disk is new.)", ["It is a star.", "(The disk is new.)"]),
+        ("It is a star. 12 disks are new.", ["It is a star.", "12 disks are new."]),
+        ("Found by J.-P. Luminet in Paris. The disk is new.", ["Found by J.-P. Luminet in Paris.", "The disk is new."]),
+        ("It is of type A. The disk is new.", ["It is of type A. The disk is new."]),
+        ("Seen before (cf. Smith) and (Fig. 3). The disk is new.", ["Seen before (cf. Smith) and (Fig. 3).", "The disk is new."]),
+    ],
+)  # fmt: skip
+def test_sentences_beside_short_ones_brackets_numbers_and_initials(text, sentences):
+    assert split_sentences(text) == sentences
+
+
+def test_pieces_have_as_many_sentences_and_words_as_fit():
+    text = "One two three. Four five six. Seven eight nine ten eleven twelve thirteen. Last one here."
+    pieces = split_to_fit(text, lambda piece: len(piece.split()) <= 6)
+    assert pieces == ["One two three. Four five six.", "Seven eight nine ten eleven twelve", "thirteen. Last one here."]

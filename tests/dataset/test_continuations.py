@@ -118,6 +118,8 @@ def test_unknown_pis_are_not_the_same():
         ("Jane Doe", "Jane Roe", False),
         ("Max Moe Jr.", "M. Moe", True),
         ("Max Moe III", "Max Moe", True),
+        ("Max Moe", "Max Moe II", True),
+        ("Max Moe", "M. Moe Sr.", True),
         ("", "", False),
     ],
 )
@@ -135,3 +137,71 @@ def test_a_proposal_is_linked_neither_to_itself_nor_to_one_of_another_archive():
     other = replace(programme(6666, "Second of the works", "A continuation of GO 5555."), archive="jwst")
     third = programme(7777, "Third of the works", "This is GO 7777.", pi="A. Able")
     assert pairs(one, other, third) == set()
+
+
+@pytest.mark.parametrize("marker", [
+    *(f"Part {count}" for count in (
+        "1", "17", "I", "IV", "IX", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten",
+    )),
+    *(f"{unit} 3" for unit in ("Cycle", "Cyc", "Part", "Pt", "Epoch", "Year", "Phase", "Season", "Visit", "Parts")),
+    *(f"{ordinal} epoch" for ordinal in (
+        "1st", "2nd", "3rd", "4th", "first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth",
+        "tenth",
+    )),
+    "continuation", "continued", "continues", "continuing", "continue", "carry-over", "carryover", "repeat", "repeated",
+    "repeats", "resubmission", "extension", "follow-up", "follow up", "followup", "supplement", "supplemental",
+    "supplementary", "Cycles 3/4", "Cycles 3 and 4", "Part 1 of 3", "1999", "2021", "2009-10", "C7",
+])  # fmt: skip
+def test_each_marker_of_a_series_is_removed(marker):
+    assert title_stem(f"Light Echo of a Star: {marker}") == "light echo of a star"
+
+
+@pytest.mark.parametrize("article", ["A", "An", "The"])
+def test_an_article_at_the_start_is_removed(article):
+    assert title_stem(f"{article} Light Echo of the Star") == "light echo of the star"
+
+
+@pytest.mark.parametrize("name", ["Type", "Class", "Seyfert", "Population", "H", "Mg"])
+def test_a_numeral_that_belongs_to_a_name_stays(name):
+    assert title_stem(f"Stars of {name} II") == f"stars of {name.lower()} ii"
+
+
+@pytest.mark.parametrize("label", [
+    "GO", "GTO", "SNAP", "DD", "DDT", "ERS", "CAL", "AR", "PID", "ID", "HST", "Program", "program", "Programs",
+    "Programme", "programmes", "Proposal", "proposal", "Proposals", "HST program", "GO proposal", "GO-", "GO #",
+])  # fmt: skip
+def test_each_label_of_a_programme_number_is_known(label):
+    joined = label if label[-1] in "-#" else f"{label} "
+    assert referenced_programmes(f"As seen by {joined}9401 & 9402, 940 and 94021.")[1] >= {"9401", "9402"}
+    assert referenced_programmes(f"A repeat of work by {joined}94011.") == ({"94011"}, set())
+
+
+@pytest.mark.parametrize("end", [". ", "; ", "? ", "! ", "\n\n"])
+def test_a_continuation_reaches_no_further_than_its_sentence(end):
+    assert referenced_programmes(f"We continue this{end}As in GO 9401") == (set(), {"9401"})
+
+
+def test_a_title_is_a_sentence_of_its_own():
+    named = programme(9401, "Another of the works", pi="A. Able")
+    assert pairs(named, programme(9999, "One continuation of our work", "GO 9401 saw it.", pi="B. Best")) == set()
+
+
+@pytest.mark.parametrize(("text", "pi"), [("This continues GO {}.", "B. Best"), ("As in GO {}.", "A. Able")])
+@pytest.mark.parametrize(("naming", "number"), [(5555, 6666), (6666, 5555)])
+def test_a_number_links_whether_it_is_earlier_or_later(naming, number, text, pi):
+    one = programme(naming, "First of two works", text.format(number), pi="A. Able")
+    other = programme(number, "Second of the works", pi=pi)
+    assert pairs(one, other) == {(other.proposal_id, one.proposal_id, "number")}
+
+
+@pytest.mark.parametrize("parent", [True, False])
+def test_all_that_continue_one_programme_are_linked_to_the_first(parent):
+    followers = [programme(2000 + i, f"Work of its own number {'abc'[i]}", "This continues GO 1999.") for i in range(3)]
+    known = [*followers, programme(1999, "Quite another first work")] if parent else followers
+    first = "hst:1999" if parent else "hst:2000"
+    assert pairs(*known) == {(first, one.proposal_id, "number") for one in followers if one.proposal_id != first}
+
+
+def test_a_title_of_three_words_is_the_shortest_that_links_and_each_of_a_series_is_linked_to_the_first():
+    three = [programme(i, f"Dark Sky Monitor Part {i}") for i in (1, 2, 3)]
+    assert pairs(*three) == {("hst:1", "hst:2", "title"), ("hst:1", "hst:3", "title")}

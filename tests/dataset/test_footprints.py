@@ -118,3 +118,20 @@ def test_a_position_without_a_usable_footprint_is_guarded_by_the_widest_camera(f
     one = tile("a", "p", obs_id="o")
     positions = locate_tiles(material([one], {"o": seen}, {"p": proposal("p")}))
     assert positions.tile_of_row.tolist() and set(positions.tile_of_row.tolist()) == {0}
+
+
+@pytest.mark.parametrize(
+    "other", ["BOX ICRS 1 2 3 4", "POLYGON ICRS 1 2 3", "CIRCLE ICRS 1 2 0", "CIRCLE ICRS 9 9 0.02"]
+)
+def test_a_shape_that_covers_nothing_does_not_end_the_region(other):
+    shape = polygon(square(5, 5, 80))
+    num = 2 if other.endswith("0.02") else 1
+    for region in (f"{other} {shape}", f"{shape} {other}"):
+        quads = region_quads(region)
+        assert len(quads) == num and covers(quads, 5, 5)
+
+
+def test_numbers_of_a_region_may_have_signs_and_exponents():
+    (quad,) = region_quads("CIRCLE ICRS +1.5e1 -3.0E+1 20e-3")
+    (same,) = region_quads("CIRCLE ICRS 15 -30 0.02")
+    assert quad == same

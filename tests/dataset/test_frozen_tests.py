@@ -97,3 +97,29 @@ def test_the_splits_of_a_dataset_are_read_back_with_excluded_tiles(released):
         EXCLUDED_TILE.tile_id: "excluded"
     }
     assert assignments[EXCLUDED_TILE.tile_id].reason == "sky_guard:overlap"
+
+
+def test_the_group_of_each_tile_is_read_back(released):
+    folder, splits, _ = released
+    assignments = released_splits(folder.parent, SETTINGS)
+    groups = {row["tile_id"]: row["group_id"] for row in pq.read_table(folder / "manifest.parquet").to_pylist()}
+    assert {tile_id: plan.group_id for tile_id, plan in assignments.items()} == groups | {
+        EXCLUDED_TILE.tile_id: "g" * 16
+    }
+    assert {assignments[tile_id].reason for tile_id in splits} == {None}
+
+
+def test_the_test_list_of_every_dataset_of_the_lineage_counts(tmp_path):
+    samples, pngs = make_samples_with_pngs()
+    tests = [one for one in samples if one.split == "test"]
+    for left_out in tests[:2]:
+        build_dataset(
+            [one for one in samples if one is not left_out], pngs.__getitem__, tmp_path, ShardSettings(),
+            contract_version="1", code_version="1", split_report={"lineage": "random"},
+            split_tables=split_tables([], {}, []),
+        )  # fmt: skip
+    assert set(released_splits(tmp_path, SETTINGS)) == {one.tile_id for one in samples}
+    splits = {one.tile_id: one.split for one in samples}
+    for moved in tests:
+        with pytest.raises(DatasetError, match=moved.tile_id):
+            check_test_lists(tmp_path, splits | {moved.tile_id: "train"}, SETTINGS)

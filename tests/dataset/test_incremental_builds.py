@@ -123,3 +123,17 @@ def test_a_lost_parent_is_named(nights):
     shutil.rmtree(root / built[0].dataset.digest)
     with pytest.raises(DatasetError, match=f"{built[0].dataset.digest}.*is missing"):
         read_dataset(root / built[2].dataset.digest)
+
+
+def test_another_version_of_the_contract_forces_a_full_build(tmp_path):
+    build(30, tmp_path)
+    built = build_dataset(
+        SAMPLES, PNGS.__getitem__, tmp_path, ShardSettings(), contract_version="1.0.1", code_version="test"
+    )
+    assert built.dataset.parent_digest is None
+
+
+def test_a_smaller_dataset_is_the_parent_if_the_largest_is_damaged(tmp_path):
+    first, second = (build(num, tmp_path) for num in NIGHTS[:2])
+    (tmp_path / second.dataset.digest / "manifest.parquet").unlink()
+    assert build(60, tmp_path).dataset.parent_digest == first.dataset.digest

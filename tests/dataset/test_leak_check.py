@@ -213,3 +213,30 @@ def test_overlaps_are_those_of_slow_geometry(drawn, rng):
         if abs(gap - 2.0) > 0.02:  # the check is a little more tolerant than the guard
             is_named = any(one.tile_id in line and other.tile_id in line for line in named)
             assert is_named == (one.split != other.split and gap < 2.0)
+
+
+@pytest.mark.parametrize(("near_duplicate", "num_leaks"), [(0.5, 1), (0.9, 0)])
+def test_texts_are_compared_by_the_threshold_of_their_dataset(near_duplicate, num_leaks, tmp_path):
+    samples, pngs = planted("changed words", (TRAIN, TEST))  # a similarity of 0.8
+    recorded = {"settings": {"near_duplicate": near_duplicate}}
+    assert len(list(find_faults(built(samples, pngs, tmp_path, recorded)))) == num_leaks
+
+
+@pytest.mark.parametrize("kind", ["changed words", "same sky"])
+@pytest.mark.parametrize("where", [(36, 39), (39, 38), (36, 38)])
+def test_leaks_are_found_in_every_block(kind, where, monkeypatch):
+    for name in ("TEXTS_PER_BLOCK", "TILES_PER_BLOCK", "PAIRS_PER_BLOCK"):
+        monkeypatch.setattr(leak_check, name, 1)
+    samples, _ = planted(kind, where)
+    (leak,) = find_leaks(sample_table(samples), SplitSettings())
+    assert all(samples[index].tile_id in leak for index in where)
+
+
+@pytest.mark.parametrize("broken", [[], [float("nan")] * 8, [*square(200, 40, 10)[:7], float("nan")]])
+def test_tiles_without_finite_corners_shift_no_other_tile(broken):
+    samples, _ = planted("same sky", (TRAIN, TEST))
+    for index in (1, 2, 8):
+        samples[index] = replace(samples[index], corners_deg=broken)
+    samples[5] = replace(samples[5], is_moving=True, target_name="67P")
+    (leak,) = find_leaks(sample_table(samples), SplitSettings())
+    assert all(samples[index].tile_id in leak for index in (TRAIN, TEST))

@@ -24,6 +24,7 @@ from hubbleclip.dataset.loader import (
     pad_prefixes,
     token_counter,
 )
+from hubbleclip.dataset.reader import resized
 
 SETTINGS = TrainSettings(steps=6, batch_size=4, workers=0, seed=5)
 TOKENIZER = open_clip.SimpleTokenizer(context_length=16)
@@ -245,3 +246,43 @@ def test_prefix_padding_differs_from_step_to_step(built) -> None:
         for batch in map(batches.__getitem__, range(6))
     ]
     assert len(set(starts)) == 6
+
+
+def test_tokens_are_counted_where_padding_is_the_end_token() -> None:
+    class EndIsPadding:
+        def __call__(self, texts):
+            return torch.tensor([([7, *range(10, 10 + len(text.split())), 9] + [9] * 12)[:12] for text in texts])
+
+    assert [token_counter(EndIsPadding())(text) for text in ("", "one", "one two three")] == [0, 1, 3]
+
+
+@pytest.mark.parametrize(("spare_bytes", "is_cached"), [(-1, False), (0, True)])
+def test_tiles_are_kept_up_to_the_memory_limit(built, spare_bytes, is_cached) -> None:
+    batches = open_batches(built[0], cache_bytes=24 * 16 * 16 + spare_bytes)
+    assert (batches.cached is not None) == is_cached
+    assert same(batches[1], open_batches(built[0])[1])
+
+
+def test_a_batch_of_one_text_alone_is_refused(built) -> None:
+    batches = open_batches(built[0])
+    batches.tiles.__dict__["captions"] = [["The same text for all."] for _ in batches.tiles.group_n]
+    with pytest.raises(DatasetError, match="all captions of batch 2 are the same"):
+        batches[2]
+
+
+def test_kinds_of_captions_are_known_without_their_writers(built) -> None:
+    tiles = open_split(read_dataset(built[0]), "val")
+    kinds = [["abstract", "summary@rules-1.1"], ["title"]] * 4
+    column = tiles.rows.column_names.index("caption_kinds")
+    rows = tiles.rows.set_column(column, "caption_kinds", pa.chunked_array([kinds[:3], kinds[3:]]))
+    assert replace(tiles, rows=rows).caption_kinds == [("abstract", "summary"), ("title",)] * 4
+    assert replace(tiles, rows=rows.drop_columns("caption_kinds")).caption_kinds == [("abstract",)] * 8
+
+
+@pytest.mark.parametrize(("shape_yx", "kernel"), [
+    ((8, 8), "BOX"), ((8, 4), "BOX"), ((3, 8), "BICUBIC"), ((8, 3), "BICUBIC"), ((2, 2), "BICUBIC"),
+])  # fmt: skip
+def test_a_tile_is_averaged_only_if_neither_side_grows(shape_yx, kernel) -> None:
+    image = Image.fromarray(np.random.default_rng(0).integers(0, 256, shape_yx, dtype=np.uint8))
+    expected = image.resize((4, 4), Image.Resampling[kernel])
+    assert np.array_equal(resized(image, 4), np.asarray(expected))

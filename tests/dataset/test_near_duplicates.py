@@ -166,3 +166,24 @@ def test_texts_are_linked_from_the_threshold_of_the_settings_on(num_shared, is_l
     )
     assert bool(links) == is_linked
     assert all(link.detail == f"containment {num_shared / 100:.2f}" for link in links)
+
+
+def test_a_link_of_similar_texts_has_their_similarity_as_evidence():
+    one, other = words(7, 104), [*words(7, 94), *words(8, 10)]  # 90 of 110 shingles
+    (link,) = text_links(
+        by_id(proposal(1, " ".join(one)), proposal(2, " ".join(other))), SplitSettings(continuations=False)
+    )
+    assert (link.reason, link.detail) == ("text", "similarity 0.82")
+
+
+@pytest.mark.parametrize("continuations", [False, True])
+def test_titles_of_a_series_are_linked_if_the_settings_say_so(continuations):
+    series = [proposal(i, " ".join(words(i, 50)), f"Dark Sky Monitor Part {i}") for i in (1, 2)]
+    links = text_links(by_id(*series), SplitSettings(continuations=continuations))
+    assert [link.reason for link in links] == ["title"] * continuations
+
+
+@pytest.mark.parametrize("abstract", [None, "", "Abstract not available."])
+def test_a_title_is_compared_where_the_abstract_is_only_a_placeholder(abstract):
+    roots = grouped(by_id(proposal(1, abstract, "Images of Mars"), proposal(2, "Images of Mars", "Another title")))
+    assert set(roots.values()) == {"hst:1"}

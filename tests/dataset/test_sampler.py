@@ -129,3 +129,20 @@ def test_views_show_all_eight_orientations_alike() -> None:
     turns, counts = np.unique(np.sign(np.round(theta, 6)).reshape(-1, 4), axis=0, return_counts=True)
     assert len(turns) == 8
     assert counts.min() > 400
+
+
+def test_views_and_shuffled_pairs_are_those_of_the_recorded_trainings() -> None:
+    assert derangement(7, 5).tolist() == [6, 3, 1, 5, 0, 4, 2]
+    theta = draw_views(np.random.default_rng(1), 3, 0.4, 0.3)
+    expected = [
+        [[0.0, 0.98447, 0.01018], [-0.98447, 0.0, -0.00282]],
+        [[0.0, -0.76622, 0.02319], [-0.76622, 0.0, -0.22089]],
+        [[0.0, -1.0, 0.0], [-1.0, 0.0, 0.0]],
+    ]
+    np.testing.assert_allclose(theta, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize(("whole_share", "num_whole"), [(0.0, 0), (1.0, 50)])
+def test_the_share_of_whole_tiles_is_that_of_the_settings(whole_share, num_whole) -> None:
+    theta = draw_views(np.random.default_rng(0), 50, 0.4, whole_share)
+    assert np.isclose(np.abs(np.linalg.det(theta[:, :, :2])), 1).sum() == num_whole

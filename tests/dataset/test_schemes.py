@@ -8,6 +8,7 @@ from sky_cases import material, observation, proposal, square, tile
 
 from hubbleclip.config.settings import SplitSettings, read_settings
 from hubbleclip.core.errors import SettingsError
+from hubbleclip.core.records import SplitAssignment
 from hubbleclip.dataset.splits.assign import assign_splits
 from hubbleclip.dataset.splits.schemes import GROUP_CHANGED, MIXED_GROUP, SCHEMES, UNKNOWN
 
@@ -137,3 +138,43 @@ def test_an_excluded_tile_gives_its_group_no_split():
     first = split([old], [], BY_INSTRUMENT)
     excluded = {old.tile_id: replace(first[old.tile_id], split="excluded", reason="sky_guard:overlap")}
     assert split([old, new], [], BY_INSTRUMENT, excluded)[new.tile_id].split == first[old.tile_id].split
+
+
+def test_each_pattern_of_instruments_is_held_out():
+    wanted = BY_INSTRUMENT.model_copy(update={"test_instruments": ("WFPC2*", "ACS/SBC", "NIC?")})
+    names = ("WFPC2/PC", "ACS/SBC", "NIC3", "ACS/WFC", "WFC3/IR")
+    tiles = [shot(name, name, name) for name in names]
+    plans = split(tiles, [], wanted)
+    assert {name for name, one in zip(names, tiles, strict=True) if plans[one.tile_id].split == "test"} == set(
+        names[:3]
+    )
+
+
+def test_a_tile_without_a_proposal_is_of_unknown_cycle():
+    one = shot("a", "p")
+    assert outcome(split([one], [], BY_CYCLE), one) == ("excluded", UNKNOWN)
+
+
+def test_by_benchmark_test_has_the_drawn_programmes_and_no_other():
+    numbers = range(5086, 5267)
+    tiles = [shot(number, f"hst:{number}") for number in numbers]
+    unnumbered = shot("unnumbered", "hst:UNKNOWN")
+    plans = split([*tiles, unnumbered], [], SplitSettings(scheme="benchmark", val_share=0.3))
+    for number, one in zip(numbers, tiles, strict=True):
+        draw = int(hashlib.sha256(f"hubble-image-text-1:{number}".encode()).hexdigest()[:12], 16) / 2**48
+        assert (plans[one.tile_id].split == "test") == (draw < 0.1)
+    assert outcome(plans, unnumbered) == ("excluded", UNKNOWN)
+
+
+@pytest.mark.parametrize("planned", ["train", "val", "test"])
+@pytest.mark.parametrize("old_splits", [("train",), ("val",), ("test",), ("train", "val"), ("val", "test")])
+def test_a_new_tile_whose_group_is_elsewhere_is_excluded_for_every_pair_of_splits(planned, old_splits):
+    wanted = BY_INSTRUMENT.model_copy(update={"val_share": float(planned == "val")})
+    new = shot("new", "p", "WFPC2" if planned == "test" else "ACS/WFC")
+    tiles = [shot(f"old{i}", "p", "ACS/WFC") for i in range(len(old_splits))]
+    old = {
+        one.tile_id: SplitAssignment(tile_id=one.tile_id, group_id="g", split=split, reason=None)
+        for one, split in zip(tiles, old_splits, strict=True)
+    }
+    expected = (planned, None) if set(old_splits) == {planned} else ("excluded", GROUP_CHANGED)
+    assert outcome(split([*tiles, new], [], wanted, old), new) == expected

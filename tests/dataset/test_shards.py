@@ -9,6 +9,7 @@ import shutil
 import tarfile
 from collections import Counter
 from dataclasses import replace
+from datetime import date
 from functools import partial
 
 import numpy as np
@@ -398,3 +399,22 @@ def test_a_folder_that_lost_its_description_is_rebuilt(built, tmp_path):
 def test_the_digest_of_a_dataset_sees_every_change_of_a_shard(change):
     shard = {"shard": "train-000000.tar", "sha256": "a" * 64, "home_digest": None}
     assert content_digest("d" * 32, [shard | change]) != content_digest("d" * 32, [shard])
+
+
+def test_proposals_and_groups_are_counted_apart(tmp_path):
+    samples, pngs = make_samples_with_pngs()
+    samples = [replace(one, group_id="f" * 16) if one.split == "train" else one for one in samples]
+    built = build(samples, pngs, tmp_path)
+    description = json.loads((tmp_path / built.dataset.digest / "dataset.json").read_text())
+    assert description["counts"]["train"] == {"samples": 24, "proposals": 6, "groups": 1}
+    assert description["counts"]["test"] == {"samples": 8, "proposals": 2, "groups": 2}
+
+
+def test_the_description_records_what_it_is_given(tmp_path):
+    samples, pngs = make_samples_with_pngs()
+    given = {"settings_digests": {"tiles": "t", "splits": "s"}, "split_report": {"lineage": "random"}}
+    built = build(samples, pngs, tmp_path, released_on=date(2024, 2, 3), **given)
+    facts = json.loads((tmp_path / built.dataset.digest / "dataset.json").read_text())
+    assert {name: facts[name] for name in given} == given
+    assert (facts["released_on"], facts["contract_version"], facts["code_version"]) == ("2024-02-03", "1.0.0", "test")
+    assert (facts["num_parents"], facts["parent_digest"], facts["num_new_samples"]) == (0, None, None)

@@ -185,3 +185,29 @@ def test_a_share_that_is_met_exactly_links_and_is_recorded():
     (link,) = field_links(observations.values(), 0.5)
     assert (link.one, link.other, link.reason, link.detail) == ("p0", "p1", "field", "50% of the observations are near")
     assert field_links(observations.values(), 0.51) == []
+
+
+def test_observations_at_ra_zero_and_dec_zero_are_placed():
+    for field in ((0.0, 0.0), (0.0, 30.0), (30.0, 0.0)):
+        seen = [replace(observation(name, name), ra_deg=field[0], dec_deg=field[1]) for name in ("p0", "p1")]
+        assert [(link.one, link.other) for link in field_links(seen, 0.5)] == [("p0", "p1")]
+
+
+def test_observations_without_a_position_do_not_count_in_the_share():
+    seen = [replace(observation(name, name), ra_deg=10.0, dec_deg=20.0) for name in ("p0", "p1")]
+    nowhere = [observation(f"n{i}", f"p{i % 2}") for i in range(8)]
+    halves = [replace(observation("h", "p0"), ra_deg=10.0), replace(observation("i", "p1"), dec_deg=20.0)]
+    (link,) = field_links([*nowhere, *seen, *halves], 0.9)
+    assert link.detail == "100% of the observations are near"
+
+
+def test_a_moving_target_and_a_fixed_one_at_one_position_are_no_shared_field():
+    at = {"ra_deg": 10.0, "dec_deg": 20.0}
+    moving = replace(observation("o0", "p0", "JUPITER", is_moving=True), **at)
+    fixed = replace(observation("o1", "p1", "JUPITER"), **at)
+    assert field_links([moving, fixed], 0.5) == []
+
+
+def test_moving_targets_without_a_position_are_a_shared_field():
+    seen = [observation(f"o{i}", f"p{i}", name, is_moving=True) for i, name in enumerate(("67P", "COMET-67P", "9P"))]
+    assert [(link.one, link.other) for link in field_links(seen, 0.5)] == [("p0", "p1")]

@@ -4,6 +4,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from sky_cases import slow_gap_arcsec, square
 
+from hubbleclip.dataset.splits import sky_overlap
 from hubbleclip.dataset.splits.sky_overlap import footprints, is_near_any
 
 FIELDS = [(0.0, 0.0), (359.999, 45.0), (120.0, 89.999), (0.0, -90.0), (10.0, -89.9)]
@@ -67,3 +68,20 @@ def test_a_corner_before_the_middle_of_an_edge_is_near_in_either_order():
     for one, other in ((wide, turned), (turned, wide)):
         near = [is_near_any(footprints([one]), footprints([other]), guard).item() for guard in (0.9, 1.1)]
         assert near == [False, True]
+
+
+@pytest.mark.parametrize("dec_deg", [6.0, 88.0])
+def test_a_pair_that_is_too_large_for_the_projection_is_near(dec_deg):
+    huge, small = footprints([[0, 5, 90, 5, 180, 5, 270, 5]]), footprints([square(45, dec_deg, 20)])
+    assert is_near_any(small, huge, 0.0).all()
+    assert is_near_any(huge, small, 0.0).all()
+
+
+def test_footprints_are_compared_chunk_by_chunk(monkeypatch):
+    monkeypatch.setattr(sky_overlap, "CHUNK", 2)
+    places = (50, 10, 51, 20, 52, 53, 30)
+    mine, others = ([square(ra, 0, 20) for ra in ras] for ras in (places, (50, 51, 52, 53)))
+    others = [*others, square(30, 0, 4000)]  # found in another group of radii
+    assert is_near_any(footprints(mine), footprints(others), 0.0).tolist() == [
+        ra in {50, 51, 52, 53, 30} for ra in places
+    ]

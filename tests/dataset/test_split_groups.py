@@ -214,3 +214,36 @@ def test_a_proposal_that_continues_an_excluded_one_does_not_join_the_group_of_it
     assert plans[new.tile_id].group_id == "x" * 16
     alone = new_plans([field, new], plan(field, "train", "f" * 16), observations=seen, texts=texts, wanted=wanted)
     assert alone[new.tile_id].group_id == "f" * 16
+
+
+@pytest.mark.parametrize(
+    ("empty", "fullest", "donor"),
+    [("test", ("val", "train"), "val"), ("val", ("test", "train"), "train"), ("train", ("test", "val"), "val")],
+)
+def test_of_two_fullest_splits_of_equal_size_the_last_by_name_gives_a_group(empty, fullest, donor):
+    of_split = {"test": [], "val": [], "train": []}
+    for name in names_by_draw("s"):
+        draw = draw_of(f"s:{name}")
+        of_split["test" if draw < 0.1 else "val" if draw < 0.3 else "train"].append(name)
+    names = {split: of_split[split][:2] for split in fullest}
+    drawn = draw_splits([name for pair in names.values() for name in pair], {}, SETTINGS)
+    moved = [name for name, split in drawn.items() if split == empty]
+    assert len(moved) == 1 and moved[0] in names[donor]
+
+
+def test_tiles_that_a_late_link_excludes_take_no_place_of_the_cap():
+    lost, new, kept = (
+        replace(tile(name, who, square(ra, 5.0, 2.0)), ra_deg=ra, dec_deg=5.0)
+        for name, who, ra in (("lost", "b", 10.0), ("new", "c", 10.0), ("kept", "a", 80.0))
+    )
+    old = plan(kept, "test", "a" * 16) | plan(lost, "train", "b" * 16)
+    old |= {"d": SplitAssignment(tile_id="d", group_id="c" * 16, split="val", reason=None)}
+    wanted = SETTINGS.model_copy(update={"max_tiles_per_patch": 1, "guard_arcsec": 0.0})
+    texts = {"a": " ".join(TEXT), "b": " ".join(TEXT)}
+    found = new_plans([kept, lost, new], old, texts=texts, wanted=wanted)
+    assert found[lost.tile_id].reason == LATE_LINK
+    assert found[new.tile_id].split != "excluded"
+
+
+def test_the_id_of_a_group_is_a_hash_of_its_smallest_proposal():
+    assert group_id("hst:1") == hashlib.sha256(b"group:hst:1").hexdigest()[:16]

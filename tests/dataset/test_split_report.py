@@ -127,3 +127,15 @@ def test_the_leak_summary_names_each_count():
         "a random split of tiles would leak 80% of its 200 train tiles: 150 share an abstract with val or test,"
         " 40 overlap on the sky, 3 show the same moving body"
     )
+
+
+def test_the_wanted_shares_are_those_of_their_splits():
+    given = material([tile("a", "p")], {}, {})
+    plans = {given.tiles[0].tile_id: plan(given.tiles[0], "train")}
+    wanted = SETTINGS.model_copy(update={"val_share": 0.1, "test_share": 0.3})
+    report = split_report(given, plans, links=[], leak=LEAK, settings=wanted)
+    assert report["wanted_share"] == {"train": 0.6, "val": 0.1, "test": 0.3}
+
+
+def test_a_leak_without_train_tiles_is_described():
+    assert "leak 0% of its 0 train tiles" in leak_summary(dict.fromkeys(LEAK, 0))

@@ -11,7 +11,8 @@ from sky_cases import material, observation, proposal, slow_gap_arcsec, square, 
 from hubbleclip.config.settings import SplitSettings
 from hubbleclip.core.records import SplitAssignment
 from hubbleclip.dataset.splits.assign import GROUP_CONFLICT, assign_splits, draw_splits, leak_report
-from hubbleclip.dataset.splits.late_links import LATE_LINK
+from hubbleclip.dataset.splits.continuations import Link
+from hubbleclip.dataset.splits.late_links import LATE_LINK, late_linked
 from hubbleclip.dataset.splits.moving_targets import normalise_target_name
 from hubbleclip.dataset.splits.near_duplicates import group_id
 from hubbleclip.dataset.splits.sky_guard import find_conflicts, guard_sky, locate_tiles
@@ -408,3 +409,70 @@ def test_an_old_tile_is_never_excluded_and_still_guards():
     positions = locate_tiles(material(tiles, {}, proposals_of(tiles)))
     reasons = guard_sky(positions, ["test", "val", "train"], np.array([True, True, False]), 2.0)
     assert reasons == {2: "sky_guard:overlap"}
+
+
+@pytest.mark.parametrize(("one", "other"), list(product(HELD_OUT_FIRST, repeat=2)))
+def test_of_two_old_tiles_of_one_body_the_one_of_the_lower_split_is_excluded(one, other):
+    tiles = [tile("a", "a", (), "o1"), tile("b", "b", (), "o2")]
+    observations = {
+        f"o{i}": observation(f"o{i}", target=name, is_moving=True) for i, name in enumerate(("67P", "CHURYUMOV-67P"), 1)
+    }
+    old = frozen(tiles[0], one, "a" * 16) | frozen(tiles[1], other, "b" * 16)
+    plans = by_tile(assign_splits(material(tiles, observations, proposals_of(tiles)), old, SETTINGS))
+    lower = max((0, 1), key=lambda index: HELD_OUT_FIRST.index((one, other)[index]))
+    lost = {tiles[lower].tile_id} if one != other else set()
+    assert {key: plan.reason for key, plan in plans.items()} == dict.fromkeys(lost, "sky_guard:moving_target")
+
+
+@pytest.mark.parametrize("place", range(8))
+def test_a_tile_with_one_corner_that_is_not_finite_has_the_footprint_of_its_observation(place):
+    corners = square(5, 5, 20)
+    corners[place] = float("inf") if place % 2 else float("nan")
+    far = " ".join(map(str, square(90, 40, 20)))
+    seen = {"o": replace(observation("o"), footprint=f"POLYGON ICRS {far}")}
+    positions = locate_tiles(material([tile("a", "p", corners, "o"), tile("b", "q", square(90, 40, 20))], seen, {}))
+    assert find_conflicts(positions, np.array([0]), np.array([1]), 2.0) == {0: "overlap"}
+
+
+@pytest.mark.parametrize("ra_deg", [30.0, 31.0, 50.0])
+def test_a_preview_is_guarded_on_every_chip_of_its_observation(ra_deg):
+    shapes = (" ".join(map(str, square(ra, 10, 80))) for ra in (30.0, 31.0))
+    seen = {"o": replace(observation("o"), footprint=" ".join(f"POLYGON ICRS {shape}" for shape in shapes))}
+    tiles = [tile("a", "p", (), "o"), tile("b", "q", square(ra_deg, 10, 20))]
+    positions = locate_tiles(material(tiles, seen, {}))
+    for mine, others in ((0, 1), (1, 0)):
+        found = find_conflicts(positions, np.array([mine]), np.array([others]), 2.0)
+        assert found == ({} if ra_deg == 50.0 else {mine: "overlap"})
+
+
+@pytest.mark.parametrize(("ra_deg", "dec_deg"), [(0.0, 30.0), (30.0, 0.0), (0.0, 0.0)])
+def test_an_observation_at_ra_or_dec_zero_has_a_position(ra_deg, dec_deg):
+    seen = {"o": replace(observation("o"), ra_deg=ra_deg, dec_deg=dec_deg)}
+    tiles = [tile("a", "p", (), "o"), tile("b", "q", square(ra_deg, dec_deg, 20))]
+    positions = locate_tiles(material(tiles, seen, {}))
+    assert find_conflicts(positions, np.array([0]), np.array([1]), 2.0) == {0: "overlap"}
+
+
+@pytest.mark.parametrize("splits", list(product((*HELD_OUT_FIRST, "excluded"), repeat=3)))
+def test_in_a_chain_of_links_all_proposals_below_the_best_split_are_excluded(splits):
+    links = [
+        Link(one="a", other="b", reason="text", detail=""),
+        Link(one="c", other="b", reason="title", detail=""),
+    ]
+    chains = [range(3)] if splits[1] != "excluded" else [[0], [2]]
+    expected = set()
+    for chain in chains:
+        ranks = {"abc"[i]: HELD_OUT_FIRST.index(splits[i]) for i in chain if splits[i] != "excluded"}
+        expected |= {name for name, rank in ranks.items() if rank > min(ranks.values())}
+    assert late_linked(dict(zip("abc", splits, strict=True)), links) == expected
+
+
+def test_a_proposal_between_two_old_splits_has_the_smallest_of_their_groups():
+    text = [f"word{i}" for i in range(60)]
+    texts = {"a": " ".join(text), "b": " ".join([*text[16:], *(f"b{i}" for i in range(16))]), "c": " ".join(text[8:])}
+    tiles = [tile(name, name) for name in "abc"]
+    proposals = {key: proposal(key, value) for key, value in texts.items()}
+    for groups in ("ab", "ba"):
+        old = frozen(tiles[0], "train", groups[0] * 16) | frozen(tiles[1], "test", groups[1] * 16)
+        (plan,) = assign_splits(material(tiles, {}, proposals), old, SplitSettings(near_duplicate=0.75))
+        assert (plan.group_id, plan.reason) == ("a" * 16, GROUP_CONFLICT)

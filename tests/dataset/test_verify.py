@@ -170,3 +170,26 @@ def test_the_command_prints_one_line_a_fault_and_ends_with_2(built, capfd):
 def test_a_folder_without_a_dataset_is_one_line(tmp_path):
     (fault,) = find_faults(tmp_path)
     assert "not a dataset" in fault
+
+
+def test_a_wrong_number_of_samples_of_a_shard_is_found(built):
+    shards = json.loads((built / "dataset.json").read_text())["shards"]
+    shards[-1]["num_samples"] += 1
+    resealed(built, shards=shards)
+    faults = list(find_faults(built))
+    assert any("the number of samples is 41, but 40" in fault for fault in faults)
+    assert any(f"{shards[-1]['shard']} has" in fault for fault in faults)
+
+
+def test_a_shard_that_is_listed_under_another_split_is_found(built):
+    shards = json.loads((built / "dataset.json").read_text())["shards"]
+    (own,) = (shard for shard in shards if shard["split"] == "val" and shard["home_digest"] is None)
+    own["split"] = "train"
+    resealed(built, shards=shards)
+    assert any("the sample belongs to split val, but the shard to train" in fault for fault in find_faults(built))
+
+
+def test_a_manifest_without_a_hash_is_found(built):
+    facts = json.loads((built / "dataset.json").read_text())
+    resealed(built, files={name: sha256 for name, sha256 in facts["files"].items() if name != "manifest.parquet"})
+    assert any("has no hash of manifest.parquet" in fault for fault in find_faults(built))

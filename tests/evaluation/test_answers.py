@@ -80,3 +80,34 @@ def test_a_card_has_scale_north_east_position_and_links() -> None:
 
 def test_the_link_to_the_search_has_its_default_address() -> None:
     assert SEARCH_PAGE.format("x") == f"http://{serving.LOOPBACK}:{serving.PORT}/tiles/x"
+
+
+@pytest.mark.parametrize("moving", [(True, False), (False, True)])
+def test_a_moving_target_is_no_field_of_a_fixed_one_at_its_place(moving: tuple[bool, bool]) -> None:
+    one, other = (at(number, 10.0, is_moving=is_moving) for number, is_moving in enumerate(moving))
+    assert not is_same_field(one, other)
+    assert is_same_field(at(1, 10.0), at(2, 10.0))
+
+
+def test_tiles_of_a_shown_field_are_counted_after_the_last_field_was_found_too() -> None:
+    samples = [at(0, 10.0), at(1, 50.0), at(2, 70.0), at(3, 10.0)]
+    assert fold_fields(samples, [0, 1, 2, 3], 2) == [(0, (3,)), (1, ())]
+
+
+def test_a_field_does_not_grow_from_tile_to_tile() -> None:
+    """Each tile is 0.4 sides from the one before, and the third is 0.8 sides from the first."""
+    samples = [at(number, 10.0 + 0.4 * number * SIDE_DEG) for number in range(3)]
+    assert fold_fields(samples, [0, 1, 2], 4) == [(0, (1,)), (2, ())]
+
+
+def test_unknown_filters_of_other_tiles_are_not_listed() -> None:
+    samples = [at(0, 10.0, filter="F606W"), at(1, 10.0, filter=None), at(2, 10.0, filter="F606W")]
+    (answer,) = fold_fields(samples, [0, 1, 2], 3)
+    pictures = {one.tile_id: Thumbnail("data:", 160) for one in samples}
+    assert answer_card("a comet", answer, samples, pictures)["others"] == "and 2 more of this field"
+
+
+def test_a_tile_without_corners_is_no_field_of_another() -> None:
+    placed, bare = at(1, 10.0), at(2, 10.0, corners_deg=[])
+    assert not is_same_field(placed, bare)
+    assert not is_same_field(bare, placed)

@@ -14,7 +14,13 @@ from hubbleclip.core.errors import EvaluationError
 from hubbleclip.core.io import sha256_file
 from hubbleclip.core.records import Sample
 from hubbleclip.evaluation.benchmarks.catalogue import SkyObject, match_objects, read_catalogue
-from hubbleclip.evaluation.benchmarks.classes import class_counts, class_metrics, make_object_set
+from hubbleclip.evaluation.benchmarks.classes import (
+    class_counts,
+    class_estimates,
+    class_metrics,
+    make_object_set,
+    mean_estimate,
+)
 from hubbleclip.evaluation.metrics.ranking import resampled_precision
 from hubbleclip.images.tiling import tile_file
 from hubbleclip.images.wcs import tile_geometries
@@ -289,3 +295,67 @@ def test_one_object_that_training_has_not_seen_gives_no_rows_of_that_scope(scene
     assert (~object_set.is_seen_t).sum() > 1
     rows = class_metrics(object_set, {"model": object_set.is_positive_kt.astype(float)}, num_resamples=50, seed=1)
     assert {row["scope"] for row in rows} == {"all"}
+
+
+@pytest.mark.parametrize(
+    "row", ["-1,2,a,", "360.5,2,a,", "1,-90.5,a,", "1,2,a,-1", "1,2,a,inf", "1,2,a,nan", "1,2,_ ,"]
+)
+def test_a_place_off_the_sky_or_a_radius_without_a_size_is_refused(row, tmp_path):
+    (tmp_path / "c.csv").write_text(f"ra_deg,dec_deg,class,radius_arcsec\n{row}\n")
+    with pytest.raises(EvaluationError, match="line 2"):
+        read_catalogue(tmp_path / "c.csv")
+
+
+def test_a_tile_of_unknown_scale_shows_what_is_inside_it_and_no_circle_that_reaches_it():
+    wcs = frame(10, 10)
+    tiles = [replace(one, pixel_scale_arcsec=None) for one in tiles_of(wcs, 1, 0)]
+    objects = [at_pixel(wcs, 150, 150, radius_arcsec=9.0), at_pixel(wcs, 150, 305, radius_arcsec=9.0)]
+    assert match_objects(objects, tiles) == [(0, 4)]
+
+
+def test_a_tile_that_is_larger_than_most_is_searched_up_to_its_corners():
+    wide = frame(40, 10)
+    wide.wcs.cd = 10 * wide.wcs.cd
+    tiles = [*tiles_of(frame(10, 10), 1, 0), *tiles_of(wide, 2, 20)]
+    assert match_objects([at_pixel(wide, 1, 1), at_pixel(wide, 298, 298)], tiles) == [(0, 9), (1, 17)]
+
+
+def test_a_tile_at_right_ascension_0_has_a_position():
+    wcs = frame(0, 10)
+    tiles = [replace(one, ra_deg=0.0) if index == 4 else one for index, one in enumerate(tiles_of(wcs, 1, 0))]
+    assert match_objects([at_pixel(wcs, 150, 150)], tiles) == [(0, 4)]
+
+
+def test_the_unseen_scope_is_the_benchmark_of_the_other_tiles_alone(scene):
+    _, _, object_set = scene
+    is_in_t = ~object_set.is_seen_t
+    alone = replace(
+        object_set, samples=tuple(np.array(object_set.samples, dtype=object)[is_in_t]), is_seen_t=np.zeros(is_in_t.sum(), bool),
+        group_t=np.unique(object_set.group_t[is_in_t], return_inverse=True)[1],
+        is_positive_kt=object_set.is_positive_kt[:, is_in_t],
+    )  # fmt: skip
+    scores_kt = np.random.default_rng(2).normal(size=object_set.is_positive_kt.shape)
+    rows = class_metrics(object_set, {"model": scores_kt, "bm25": -scores_kt}, num_resamples=60, seed=1)
+    expected = class_metrics(alone, {"model": scores_kt[:, is_in_t], "bm25": -scores_kt[:, is_in_t]}, 60, 1)
+    assert [row for row in rows if row["scope"] == "unseen"] == [row | {"scope": "unseen"} for row in expected]
+
+
+def test_the_model_is_compared_with_its_base_and_with_text_search_alone(scene):
+    _, _, object_set = scene
+    perfect = object_set.is_positive_kt.astype(float)
+    scores = {"model": perfect, **dict.fromkeys(("base", "bm25", "random"), 0 * perfect)}
+    rows = class_metrics(object_set, scores, num_resamples=20, seed=1)
+    assert {row["name"] for row in rows if "minus" in row["name"]} == {"ap_minus_base", "ap_minus_bm25"}
+
+
+def test_a_class_has_the_groups_of_its_own_tiles_and_their_mean_those_of_all_classes():
+    group_t, weights_bg = np.array([0, 0, 1, 2, 3, 4]), np.array([[1, 1, 1, 1, 1], [0, 0, 2, 2, 1], [3, 0, 1, 1, 0]])
+    positive_kt = np.array([[1, 1, 1, 0, 0, 0], [0, 0, 0, 1, 0, 0]], dtype=bool)
+    scores_t = np.array([3.0, 1.0, 5.0, 4.0, 2.0, 0.0])
+    classes = [class_estimates("model", scores_t, one, group_t, weights_bg[:, group_t])[0] for one in positive_kt]
+    assert [one.sizes.tolist() for one in classes] == [[2, 1], [1]]
+    assert mean_estimate(classes, group_t, positive_kt).sizes.tolist() == [2, 1, 1]
+    assert classes[0].draws_b[1] == pytest.approx(
+        classes[0].value
+    )  # a resample without the class is the mean of others
+    assert classes[0].draws_b[0] != pytest.approx(classes[0].value)

@@ -81,3 +81,10 @@ def test_each_photograph_has_one_phrase_and_keeps_its_crops_together() -> None:
     whole = Image.fromarray(data.cat()).convert("L").crop((75, 0, 375, 300)).resize((32, 32), Image.Resampling.BOX)
     assert np.abs(cat[0].numpy() - np.asarray(whole)).max() <= 1
     assert all(not torch.equal(cat[0], crop) for crop in cat[1:])
+
+
+def test_of_tiles_of_equal_rank_the_first_is_shown() -> None:
+    test_set = make_test_set([sample(number, number // 2) for number in range(8)])
+    found = diagnostics.worst_ranked_tiles(test_set, np.zeros((8, 4)), 3)
+    first = {int(group): tile for tile, group in reversed(list(enumerate(test_set.group_t)))}
+    assert found == [(tile, 0, 2.5) for tile in sorted(first.values())[:3]]

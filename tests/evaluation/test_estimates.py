@@ -28,7 +28,7 @@ TEST_SET = make_test_set([
            proposal_id=f"simulated:{group}-{tile % 2}")
     for tile, group in enumerate(np.repeat(np.arange(8), [1, 2, 3, 4, 1, 2, 3, 4]).tolist())
 ])  # fmt: skip
-LABELS = make_labels(TEST_SET.samples)
+LABELS = make_labels(TEST_SET.samples, TEST_SET.group_t)
 
 
 def made_features(seed: int, scale: float) -> ModelFeatures:

@@ -200,3 +200,17 @@ def test_the_ratio_of_graded_groups_mixes_their_variance_with_that_of_the_pseudo
     students = 3.182446 / 2.200985  # t(0.975) for 3 and for 11 degrees of freedom
     expected = (16 * 0.02 * students**2 + prior * added) / (seen + added)
     assert intervals.design_ratio(0.75, 0.02, np.array([1, 2, 3, 6])) == pytest.approx(expected, rel=1e-5)
+
+
+def test_the_ends_of_a_normalised_rank_are_shares_and_not_whole_ranks():
+    rank = Estimate(protocol="fair", scorer="m", name="i2t_normalised_rank", value=0.5,
+                    draws_b=np.linspace(0.4, 0.6, 101), num_groups=50)  # fmt: skip
+    low, high = rank.interval()
+    assert 0.39 < low < 0.42 and 0.58 < high < 0.61
+
+
+@pytest.mark.parametrize("value", [0.1, 0.9])
+def test_the_interval_of_chance_is_extended_to_its_exact_value(value):
+    chance = Chance(protocol="fair", scorer="random", name="i2t_map", value=value,
+                    draws_b=np.linspace(0.4, 0.6, 41), num_groups=5)  # fmt: skip
+    assert chance.interval() == pytest.approx((min(value, 0.405), max(value, 0.595)))

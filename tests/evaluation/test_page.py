@@ -44,7 +44,12 @@ def test_columns_that_were_not_scored_are_omitted():
 
 @pytest.mark.parametrize(
     ("given", "shown"),
-    [("SIMULATED;SPIRAL GALAXY", "spiral galaxy (simulated)"), ("GALAXY;SPIRAL", "galaxy, spiral"), (None, "")],
+    [
+        ("SIMULATED;SPIRAL GALAXY", "spiral galaxy (simulated)"),
+        ("GALAXY;SPIRAL", "galaxy, spiral"),
+        (None, ""),
+        ("SIMULATED", "simulated"),
+    ],
 )
 def test_target_classes_are_written_for_people(given, shown):
     assert page.class_label(given) == shown
@@ -120,3 +125,10 @@ def test_chance_of_a_text_falls_with_the_share_that_each_of_its_tiles_misses():
     text = chance_text(300, 100)
     assert "top 10 % in 10 % of the cases" in text
     assert "3.0 tiles on average" in text and "1 - 0.9^3.0 = 27 %" in text
+
+
+def test_an_interval_that_begins_at_0_is_shown():
+    assert tables.interval_text(metric("i2t_recall_at_1", 0.01, 0.0, 0.04)) == "0.0 – 4.0"
+    assert tables.interval_text(metric("i2t_recall_at_1", 0.0, 0.0, 0.0)) == "0.0 – 0.0"
+    (verdict,) = tables.verdicts([metric("kind_map_minus_base", -0.1, -0.2, 0.0)])
+    assert (verdict["state"], verdict["interval"]) == ("open", "-20.0 to +0.0")

@@ -215,3 +215,23 @@ def test_a_score_of_a_tile_for_a_caption_that_is_not_finite_is_an_error_too():
     t2i_ct[7, 4] = np.inf
     with pytest.raises(EvaluationError, match=f"{test_set.samples[4].tile_id} by model"):
         protocols.fair_estimates(Scores(scorer="model", i2t_tc=own_group(), t2i_ct=t2i_ct), test_set, weights_bg)
+
+
+def test_chance_finds_as_many_groups_as_there_are_tiles_in_a_test_set_of_fewer_than_ten_tiles():
+    chance = by_name(protocols.chance_estimates(*one_caption_per_group(np.arange(4), draw_weights(4, 50, 0)), 0))
+    diversity = chance["t2i_diversity_at_10"]
+    assert diversity.value == pytest.approx(1)
+    assert set(diversity.draws_b) == {1.0}
+
+
+def test_chance_counts_each_caption_once_however_many_tiles_it_has():
+    """One of ten tiles is drawn for each: the only one of the first caption, and one of the nine of the second."""
+    caption_t = np.repeat([0, 1], [1, 9])
+    chance = by_name(protocols.chance_estimates(*one_caption_per_group(caption_t, draw_weights(2, 200, 0)), 0))
+    found = set(np.round(chance["t2i_found_at_10pct"].draws_b, 6))
+    assert found == {round((first + second / 9) / 2, 6) for first in (0, 1) for second in (0, 1)}
+
+
+def test_the_median_of_an_even_number_of_random_ranks_is_the_mean_of_the_middle_two():
+    chance = by_name(protocols.chance_estimates(*one_caption_per_group(np.arange(2), draw_weights(2, 200, 0)), 0))
+    assert set(chance["i2t_median_rank"].draws_b) == {1.0, 1.5, 2.0}

@@ -1,15 +1,24 @@
 """Zero-shot tasks: labels, resampled metrics in closed form, calibration, image to image."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 from evaluation_samples import sample
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hubbleclip.core.records import Sample
 from hubbleclip.evaluation.metrics import zeroshot
 from hubbleclip.evaluation.metrics.baselines import hybrid_scores
 from hubbleclip.evaluation.metrics.bootstrap import draw_weights
 from hubbleclip.evaluation.metrics.ranking import ranking_metrics, resampled_ranking_metrics
+
+
+def labels_of(samples: Sequence[Sample]) -> dict[str, zeroshot.Labels]:
+    _, group_t = np.unique([one.group_id for one in samples], return_inverse=True)
+    return zeroshot.make_labels(samples, group_t)
+
 
 rows = st.lists(st.tuples(st.integers(0, 3), st.booleans(), st.integers(0, 3)), min_size=2, max_size=8)
 
@@ -31,14 +40,14 @@ def test_each_term_of_a_class_is_a_phrase_and_categories_of_all_cycles_are_one()
         sample(1, 1, target_class="GALAXY;IRREGULAR", category="Galaxies and clusters"),
         sample(2, target_class=None, category="Cosmology"),
     ]
-    labels = zeroshot.make_labels(samples)
+    labels = labels_of(samples)
     assert labels["kind"].phrases == ("galaxy", "irregular", "spiral")
     assert labels["kind"].is_positive_kt.tolist() == [[1, 1, 0], [0, 1, 0], [1, 0, 0]]
     assert labels["category"].phrases == ("cosmology", "galaxies and clusters")
 
 
 def test_a_task_with_one_label_is_absent() -> None:
-    assert zeroshot.make_labels([sample(i, 0, category="Galaxies") for i in range(3)]) == {}
+    assert labels_of([sample(i, 0, category="Galaxies") for i in range(3)]) == {}
 
 
 def test_a_task_with_labels_in_one_group_is_absent() -> None:
@@ -47,14 +56,25 @@ def test_a_task_with_labels_in_one_group_is_absent() -> None:
         [sample(i, group, target_class=classes[i], category=None) for i, group in enumerate(groups)]
         for groups in ((0, 0, 1), (0, 1, 1))
     )
-    assert zeroshot.make_labels(one_group) == {}
-    assert list(zeroshot.make_labels(two_groups)) == ["kind"]
+    assert labels_of(one_group) == {}
+    assert list(labels_of(two_groups)) == ["kind"]
+
+
+def test_only_the_groups_of_the_kept_phrases_count_and_joined_groups_are_one() -> None:
+    classes = ("GALAXY;COMET", "GALAXY;RING", "GALAXY", "GALAXY")
+    samples = [
+        sample(i, max(0, i - 1), target_class=name, category=None) for i, name in enumerate(classes)
+    ]  # the class of all tiles is dropped
+    assert labels_of(samples) == {}
+    two = [sample(i, i, target_class=name, category=None) for i, name in enumerate(("GALAXY", "COMET", None))]
+    assert list(zeroshot.make_labels(two, np.array([0, 1, 2]))) == ["kind"]
+    assert zeroshot.make_labels(two, np.array([0, 0, 1])) == {}
 
 
 def test_metrics_have_intervals_where_few_groups_have_a_class() -> None:
     group_t, weights_bg = np.arange(6), draw_weights(6, 200, 0)
     samples = [sample(i, i, target_class=name) for i, name in enumerate(("GALAXY", "COMET", *[None] * 4))]
-    labels, scores_tk = zeroshot.make_labels(samples)["kind"], np.eye(6)[:, :2]
+    labels, scores_tk = labels_of(samples)["kind"], np.eye(6)[:, :2]
     assert (weights_bg[:, :2].sum(axis=1) == 0).any()  # resamples without any class
     drawn = {"group_t": group_t, "weights_bg": weights_bg}
     found = zeroshot.phrase_retrieval_estimates("kind", "m", scores_tk.T, labels, **drawn)
@@ -67,7 +87,7 @@ def test_zero_shot_estimates_know_the_sizes_of_the_groups() -> None:
     """Without them, each group counts as one tile, and intervals near 100 % are wider than they have to be."""
     group_t = np.repeat(np.arange(4), [1, 5, 3, 7])
     samples = [sample(i, group, target_class=("GALAXY", "COMET")[group % 2]) for i, group in enumerate(group_t)]
-    labels, drawn = zeroshot.make_labels(samples)["kind"], {"group_t": group_t, "weights_bg": draw_weights(4, 50, 0)}
+    labels, drawn = labels_of(samples)["kind"], {"group_t": group_t, "weights_bg": draw_weights(4, 50, 0)}
     scores_tk = labels.is_positive_kt.T.astype(float)
     found = zeroshot.phrase_retrieval_estimates("kind", "m", scores_tk.T, labels, **drawn)
     found += zeroshot.classification_estimates("kind", "m", scores_tk, labels, **drawn)
@@ -118,7 +138,7 @@ def test_fusion_prefers_items_that_both_rank_high_and_gives_ties_their_mean_rank
 
 def test_classes_of_all_tiles_and_the_mark_of_simulated_ones_are_no_phrases() -> None:
     classes = ("SIMULATED;GALAXY; Spiral ", "GALAXY;COMET", "SIMULATED;GALAXY;COMET;", "GALAXY;;RING")
-    labels = zeroshot.make_labels([sample(i, i, target_class=name, category=None) for i, name in enumerate(classes)])
+    labels = labels_of([sample(i, i, target_class=name, category=None) for i, name in enumerate(classes)])
     assert labels["kind"].phrases == ("comet", "ring", "spiral")
     assert labels["kind"].is_positive_kt.tolist() == [[0, 1, 1, 0], [0, 0, 0, 1], [1, 0, 0, 0]]
 
@@ -213,3 +233,22 @@ def test_related_images_are_ranked_without_the_query_and_classes_without_its_pro
     assert {one.name.removesuffix("_map"): one.num_groups for one in found if one.name.endswith("map")} == {
         "same_proposal": 4, "same_kind": 5,
     }  # fmt: skip
+
+
+def test_a_term_that_one_tile_has_twice_is_no_class_of_all_tiles() -> None:
+    classes = ("GALAXY;GALAXY", "GALAXY", "COMET")
+    labels = labels_of([sample(i, i, target_class=name, category=None) for i, name in enumerate(classes)])
+    assert labels["kind"].phrases == ("comet", "galaxy")
+
+
+def test_full_confidence_is_in_the_last_bin_of_the_calibration() -> None:
+    confidence_t, right_t = np.array([1.0, 0.05]), np.array([0.0, 1.0])  # in one bin, the two errors would cancel out
+    found = zeroshot.calibration_error(confidence_t, right_t, np.ones((1, 2), dtype=int))
+    assert found[0] == pytest.approx((1 + 0.95) / 2)
+
+
+def test_a_task_of_images_whose_queries_are_all_in_one_group_is_absent() -> None:
+    group_t = np.array([0, 0, 1, 2])
+    samples = [sample(i, group, target_class=("A", "B", "B")[group]) for i, group in enumerate(group_t)]
+    found = zeroshot.image_retrieval_estimates("m", np.eye(4), samples, group_t, draw_weights(3, 20, 0))
+    assert {one.name for one in found} == {"same_kind_map", "same_kind_recall_at_1", "same_kind_ndcg_at_10"}

@@ -3,6 +3,7 @@
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -95,3 +96,12 @@ def test_after_a_clock_that_was_ahead_the_next_promoted_run_is_the_newest(tmp_pa
         found = promoted(stage.catalog, stage.layout)
     assert found is not None
     assert found["run_id"] == "b"
+
+
+@pytest.mark.parametrize(("low", "is_promoted"), [(0.0, False), (1e-9, True)])
+def test_a_run_whose_interval_begins_at_0_is_not_promoted(
+    monkeypatch: pytest.MonkeyPatch, low: float, is_promoted: bool
+) -> None:
+    gain = SimpleNamespace(value=0.1, interval=lambda: (low, 0.2))
+    monkeypatch.setattr("hubbleclip.evaluation.compare.difference", lambda ours, other: gain)
+    assert decide(estimate("b", noise(0.5)), estimate("a", noise(0.4)), NOW).is_promoted == is_promoted

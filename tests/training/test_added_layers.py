@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn.utils.parametrize import is_parametrized
 
 from hubbleclip.config.settings import ModelSettings, TrainSettings
-from hubbleclip.training.finetuning import LowRankUpdate, apply_mode, tower_of, uses_batch_statistics
+from hubbleclip.training.finetuning import LowRankUpdate, apply_mode, frozen_modules, tower_of, uses_batch_statistics
 from hubbleclip.training.losses import LOSSES
 from hubbleclip.training.models.builder import LoadedModel, load_model, set_initial_scale
 
@@ -82,9 +82,34 @@ def test_towers_are_told_by_the_name_of_a_weight() -> None:
 
 @pytest.mark.parametrize(
     ("mode", "frozen_norms", "expected"),
-    [("full", False, True), ("full", True, False), ("locked_image", False, False)],
-)
+    [("full", False, True), ("full", True, False), ("locked_image", False, False), ("locked_text", False, True),
+     ("locked_text", True, False)],
+)  # fmt: skip
 def test_batch_statistics_are_used_by_norms_that_are_trained_alone(
     mode: str, frozen_norms: bool, expected: bool
 ) -> None:
     assert uses_batch_statistics(in_mode(mode, CONVOLUTIONS, frozen_norms=frozen_norms).model) == expected
+
+
+def test_frozen_modules_have_parameters_and_none_that_is_trained() -> None:
+    """Dropout has no parameters: in evaluation mode it would drop nothing."""
+    frozen, half = nn.Linear(2, 2).requires_grad_(False), nn.Linear(2, 2)
+    half.bias.requires_grad_(False)
+    assert frozen_modules(nn.Sequential(frozen, nn.Dropout(0.5), half)) == [frozen]
+
+
+def test_one_norm_that_is_trained_takes_statistics_from_the_batch_beside_frozen_ones() -> None:
+    norms = nn.Sequential(nn.BatchNorm2d(3).requires_grad_(False), nn.BatchNorm2d(3))
+    assert uses_batch_statistics(norms)
+    assert not uses_batch_statistics(norms[:1])
+
+
+def test_matrices_that_are_projections_get_no_low_rank_update() -> None:
+    loaded = load_model(MODEL, 1)
+    layers = {"proj": nn.Linear(4, 4), "layer": nn.Linear(4, 4)}
+    loaded.model.text = nn.ModuleDict(layers)
+    loaded.model.visual.trunk = nn.ModuleDict({"fc": nn.Linear(4, 4), "layer": nn.Linear(4, 4)})
+    apply_mode(loaded, TRAIN.model_copy(update={"mode": "lora"}))
+    for added in (loaded.model.text, loaded.model.visual.trunk):
+        assert [is_parametrized(layer) for layer in added.values()] == [False, True]
+        assert [layer.bias.requires_grad for layer in added.values()] == [True, False]

@@ -4,6 +4,7 @@ from copy import deepcopy
 
 import pytest
 import torch
+from timm.layers import BatchNormAct2d
 from torch import nn
 
 from hubbleclip.training.batch_norms import share_statistics
@@ -54,3 +55,10 @@ def test_the_type_of_the_input_is_that_of_the_output_and_statistics_are_computed
     levels = ours(rows)
     assert levels.dtype == torch.bfloat16
     assert torch.allclose(ours.running_mean, 0.1 * rows.float().mean((0, 2, 3)), rtol=1e-5)
+
+
+def test_dropout_behind_a_norm_comes_before_its_activation() -> None:
+    norm = BatchNormAct2d(3)
+    norm.drop, norm.act = nn.Dropout(1.0), nn.Sigmoid()
+    ours = share_statistics(norm, ALONE)
+    assert torch.equal(ours(torch.randn(4, 3, 2, 2)), torch.full((4, 3, 2, 2), 0.5))

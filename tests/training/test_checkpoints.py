@@ -13,7 +13,7 @@ import pytest
 import torch
 from squares_dataset import MODEL, TRAIN
 
-from hubbleclip.core.errors import TrainingError
+from hubbleclip.core.errors import DiskFullError, TrainingError
 from hubbleclip.core.io import sha256_file
 from hubbleclip.core.layout import checkpoint_name
 from hubbleclip.training import checkpoints, runs
@@ -166,3 +166,34 @@ def test_a_finished_run_without_its_record_of_the_best_is_damaged(run_dir: Path)
 def test_the_newest_checkpoints_and_the_best_are_kept(run_dir: Path, keep: int, best: int, kept: list[int]) -> None:
     checkpoints.prune_checkpoints(run_dir, keep, best)
     assert checkpoints.list_steps(run_dir) == kept
+
+
+def test_weights_whose_hash_was_not_recorded_are_used_as_they_are(tmp_path: Path) -> None:
+    """A running training has no records yet, and early versions recorded no hash of a mixture."""
+    with open_run(tmp_path / "runs", DIGEST, MODEL, TRAIN, code_version="test", device="cpu") as run:
+        write_checkpoint(run, 2, state_of(2))
+        checkpoints.write_best(run, 2, 0.5)
+        assert best_weights(run) == (checkpoint_name(2), sha256_file(run / "checkpoints" / checkpoint_name(2)))
+        checkpoints.write_mixture(run, state_of(3)["state_dict"])
+        (run / checkpoints.BEST).write_text(json.dumps({"step": 2, "score": 0.5, "alpha": 0.5}))
+        assert best_weights(run) == (checkpoints.MIXTURE, sha256_file(run / "checkpoints" / checkpoints.MIXTURE))
+
+
+@pytest.mark.parametrize(
+    ("first", "raised"),
+    [(OSError(28, "No space left on device"), DiskFullError), (OSError(5, "Input/output error"), OSError),
+     (ValueError("odd"), RuntimeError)],
+)  # fmt: skip
+def test_an_error_of_the_system_is_raised_as_such_when_torch_hides_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, first: Exception, raised: type[Exception]
+) -> None:
+    def failing(*_: object) -> None:
+        try:
+            raise first
+        except Exception:
+            raise RuntimeError("unexpected pos")  # noqa: B904 - as torch does
+
+    monkeypatch.setattr(checkpoints.torch, "save", failing)
+    with pytest.raises(raised):
+        write_checkpoint(tmp_path, 2, {})
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []

@@ -45,3 +45,10 @@ def test_a_stretched_model_is_rebuilt_from_its_weights() -> None:
 def test_a_shorter_context_is_refused() -> None:
     with pytest.raises(TrainingError, match="less than the model's 77"):
         load_model(TINY.model_copy(update={"context_length": 20}), 1)
+
+
+def test_the_context_of_the_model_itself_changes_nothing() -> None:
+    plain, same = load_model(TINY, 1), load_model(TINY.model_copy(update={"context_length": 77}), 1)
+    assert torch.equal(plain.model.positional_embedding, same.model.positional_embedding)
+    texts = [*SHORT_TEXTS, "galaxy " * 100]
+    assert torch.allclose(plain.encode_texts(texts), same.encode_texts(texts), atol=1e-6)

@@ -5,7 +5,9 @@ import json
 import math
 import pickle
 import sys
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import open_clip
@@ -24,7 +26,13 @@ from hubbleclip.training.embeddings import embed_texts
 from hubbleclip.training.export import preprocess, probes
 from hubbleclip.training.export.onnx_towers import write_onnx
 from hubbleclip.training.export.open_clip_folder import WEIGHTS, merged, write_open_clip
-from hubbleclip.training.export.transformers_clip import has_clip_config, processor_config
+from hubbleclip.training.export.publish import publish_model
+from hubbleclip.training.export.transformers_clip import (
+    clip_config,
+    has_clip_config,
+    has_clip_layers,
+    processor_config,
+)
 from hubbleclip.training.models.builder import architecture, load_model, rebuild_model
 
 TEXTS = ["a spiral galaxy", "We propose to observe the nucleus of a comet.", ""]
@@ -242,3 +250,57 @@ def test_features_are_in_the_order_of_texts_and_pictures(folder):
     one_by_one = np.concatenate([model.embed([item]) for item in items])
     assert np.allclose(model.embed(items), one_by_one, atol=1e-5)
     assert not np.allclose(one_by_one[0], one_by_one[1], atol=1e-3)
+
+
+@pytest.mark.parametrize(("width", "height"), [(64, 32), (32, 20), (32, 64)])
+def test_an_oblong_picture_with_a_side_of_the_input_is_resized_as_in_training(width, height, folder):
+    tile = made_tile(64).crop((0, 0, width, height))
+    pixels = preprocess.preprocess(tile, folder / "open_clip_config.json")
+    square = Image.fromarray(decode_resized(encoded(tile), 32))
+    assert np.array_equal(pixels, preprocess.preprocess(square, folder / "open_clip_config.json"))
+
+
+def test_weights_are_exported_in_full_precision_and_evaluation_mode(run_dir):
+    loaded = load_run_model(run_dir)
+    loaded.model.to(torch.bfloat16).train()
+    made = merged(loaded).model
+    assert {weight.dtype for weight in made.parameters()} == {torch.float32}
+    assert not made.training
+
+
+def test_a_bias_or_another_tokenizer_has_no_clip_model(run_dir):
+    loaded = load_run_model(run_dir)
+    assert has_clip_layers(loaded)
+    assert not has_clip_layers(replace(loaded, tokenizer=lambda texts: texts))
+    loaded.model.logit_bias = torch.nn.Parameter(torch.zeros(()))
+    assert not has_clip_layers(loaded)
+
+
+def test_a_clip_model_has_the_widths_heads_and_contexts_of_the_model():
+    loaded = load_model(MODEL.model_copy(update={"context_length": 40}), 1)
+    config = clip_config(loaded)
+    vision, text = config["vision_config"], config["text_config"]
+    assert [vision[name] for name in ("hidden_size", "num_attention_heads", "intermediate_size")] == [32, 2, 128]
+    assert [text[name] for name in ("hidden_size", "num_attention_heads", "intermediate_size")] == [16, 2, 64]
+    assert (text["max_position_embeddings"], vision["hidden_act"], text["hidden_act"]) == (40, "gelu", "gelu")
+
+
+def test_the_configuration_is_published_behind_all_files_that_it_needs(folder, monkeypatch):
+    sent = []
+    storage = SimpleNamespace(upload=lambda path, address: sent.append((path.name, address)))
+    monkeypatch.setattr("hubbleclip.training.export.publish.open_storage", lambda url: storage)
+    assert publish_model(folder, "s3://bucket/model/") == "s3://bucket/model"
+    names = [name for name, _ in sent]
+    assert names[-1] == "open_clip_config.json"
+    assert sorted(names) == sorted(path.name for path in folder.iterdir() if path.is_file())
+    assert [address for _, address in sent] == [f"s3://bucket/model/{name}" for name in names]
+
+
+def test_a_clip_model_has_the_ratios_and_the_activation_of_the_configuration(monkeypatch):
+    config = architecture(MODEL) | {"quick_gelu": True}
+    config["vision_cfg"]["mlp_ratio"], config["text_cfg"]["mlp_ratio"] = 2.0, 3.0
+    monkeypatch.setattr("hubbleclip.training.export.transformers_clip.architecture", lambda settings: config)
+    made = clip_config(load_model(MODEL, 1))
+    towers = made["vision_config"], made["text_config"]
+    assert [tower["intermediate_size"] for tower in towers] == [64, 48]
+    assert [tower["hidden_act"] for tower in towers] == ["quick_gelu", "quick_gelu"]

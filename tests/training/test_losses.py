@@ -127,3 +127,30 @@ def test_entries_are_named_as_losses_and_finite_in_a_batch_of_one_group(name: st
 def test_unknown_loss_names_the_setting() -> None:
     with pytest.raises(TrainingError, match=r"train\.loss.*info_nce.*multi_positive.*siglip"):
         get_loss("triplet")
+
+
+MIXED_GROUPS = torch.tensor([[4, 4], [1, 2], [4, 4], [2, 2], [5, 4], [6, 6]])
+
+
+def test_masked_siglip_is_the_sum_over_the_pairs_that_remain_divided_by_the_rows() -> None:
+    image, text = features()
+    logits_bb = pair_logits(image, text, SCALE, BIAS)
+    (loss,) = siglip_masked(logits_bb, MIXED_GROUPS).values()
+    total = 0.0
+    for i in range(6):
+        for j in range(6):
+            if i == j or not set(MIXED_GROUPS[i].tolist()) & set(MIXED_GROUPS[j].tolist()):
+                total += math.log(1 + math.exp(-(1 if i == j else -1) * logits_bb[i, j].item()))
+    assert loss.item() == pytest.approx(total / 6, rel=1e-5)
+
+
+def test_masked_info_nce_leaves_other_rows_of_the_group_out_of_both_softmaxes() -> None:
+    image, text = features()
+    logits_bb = pair_logits(image, text, SCALE, None)
+    (loss,) = info_nce_masked(logits_bb, MIXED_GROUPS).values()
+    total = 0.0
+    for i in range(6):
+        kept = [j for j in range(6) if i == j or not set(MIXED_GROUPS[i].tolist()) & set(MIXED_GROUPS[j].tolist())]
+        for logits_b in (logits_bb[i], logits_bb[:, i]):
+            total += math.log(sum(math.exp(logits_b[j].item()) for j in kept)) - logits_b[i].item()
+    assert loss.item() == pytest.approx(total / 12, rel=1e-5)

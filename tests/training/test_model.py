@@ -1,6 +1,7 @@
 import json
 import math
 import socket
+from dataclasses import replace
 
 import open_clip
 import pytest
@@ -9,10 +10,12 @@ from squares_dataset import MODEL as TINY
 
 from hubbleclip.config.settings import ModelSettings, TrainSettings, read_settings
 from hubbleclip.core.errors import TrainingError
+from hubbleclip.training.finetuning import apply_mode
 from hubbleclip.training.losses import LOSSES
 from hubbleclip.training.models.builder import (
     CPU_BATCH_PIXELS,
     CPU_BATCH_TEXTS,
+    _padding_id,
     clamp_scale,
     load_model,
     rebuild_model,
@@ -238,3 +241,57 @@ def test_levels_of_bytes_and_of_shares_are_the_same_input_in_three_channels() ->
     assert torch.allclose(images, loaded.normalise(levels.float() / 255), atol=1e-6)
     for channel, (mean, std) in enumerate(zip(loaded.mean, loaded.std, strict=True)):
         assert torch.allclose(images[:, channel], (levels[:, 0] / 255 - mean) / std, atol=1e-6)
+
+
+def test_the_scale_of_an_exported_model_is_kept() -> None:
+    loaded = replace(load_model(TINY, 1), settings=ModelSettings(name="local-dir:/exported", pretrained=""))
+    expected = loaded.model.logit_scale.exp().item()
+    set_initial_scale(loaded, TrainSettings(temperature=0.5), LOSSES["info_nce"])
+    assert loaded.model.logit_scale.exp().item() == pytest.approx(expected) != pytest.approx(2)
+
+
+def test_images_larger_than_a_batch_are_encoded_one_by_one(monkeypatch) -> None:
+    loaded = load_model(TINY, 1)
+    tiles = torch.randint(0, 256, (3, 1, loaded.image_size, loaded.image_size), dtype=torch.uint8)
+    expected = loaded.encode_images(tiles)
+    monkeypatch.setattr("hubbleclip.training.models.builder.CPU_BATCH_PIXELS", loaded.image_size**2 - 1)
+    assert torch.allclose(loaded.encode_images(tiles), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("has_bias", [True, False])
+def test_a_projection_of_texts_may_be_a_layer_or_absent(has_bias: bool) -> None:
+    loaded = load_model(TINY, 1)
+    torch.manual_seed(2)
+    width = loaded.model.ln_final.normalized_shape[0]
+    del loaded.model.text_projection
+    loaded.model.text_projection = torch.nn.Linear(width, 32) if has_bias else None
+    tokens = loaded.tokenizer(TEXTS)
+    with torch.no_grad():
+        expected = open_clip.CLIP.encode_text(loaded.model.eval(), tokens)
+        assert torch.allclose(loaded.model.encode_text(tokens), expected, atol=1e-6)
+
+
+def test_padding_is_kept_where_a_text_tower_sees_it_or_pools_it() -> None:
+    loaded = load_model(TINY, 1)
+    assert _padding_id(loaded.model) == 0
+    loaded.model.text_pool_type = "last"
+    assert _padding_id(loaded.model) is None
+    loaded.model.text_pool_type = "argmax"
+    loaded.model.attn_mask = None
+    assert _padding_id(loaded.model) is None
+
+
+def test_the_bias_of_a_model_with_heads_survives_a_checkpoint() -> None:
+    head = TrainSettings(batch_size=9, mode="head")
+    loaded = load_model(TINY, 1)
+    set_initial_scale(loaded, head, LOSSES["siglip"])
+    state = apply_mode(loaded, head).model.state_dict()
+    rebuilt = rebuild_model(TINY, state, lambda one: apply_mode(one, head))
+    assert rebuilt.model.logit_bias.item() == pytest.approx(-math.log(8))
+
+
+def test_a_scale_that_is_not_trained_is_not_limited() -> None:
+    model = load_model(TINY, 1).model
+    model.logit_scale.requires_grad_(False).fill_(math.log(117))
+    clamp_scale(model)
+    assert model.logit_scale.exp().item() == pytest.approx(117)

@@ -1,8 +1,10 @@
 """When a training validates, logs, saves, stops early and resumes, and the metrics of its steps."""
 
+import itertools
 import json
 import math
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -123,3 +125,19 @@ def test_a_resumed_run_records_the_best_checkpoint_again_and_deletes_old_ones(da
     assert resumed.step == 6
     assert json.loads((tmp_path / checkpoints.BEST).read_text()) == {"step": 4, "score": 0.5}
     assert checkpoints.list_steps(tmp_path) == [4, 6]
+
+
+def test_the_speed_of_a_row_is_that_since_the_row_before(dataset_dir, tmp_path, monkeypatch) -> None:
+    clock = itertools.count(0, 2)  # two seconds from row to row
+    monkeypatch.setattr("hubbleclip.training.loop.time", SimpleNamespace(perf_counter=lambda: next(clock)))
+    settings = TRAIN.model_copy(update={"steps": 5, "log_every": 2, "validate_every": 9, "checkpoint_every": 9})
+    rows = read_metrics(train(dataset_dir, tmp_path, MODEL, settings, code_version="test"))
+    assert [(row["step"], row["samples_per_s"]) for row in rows] == [(2, 4.0), (4, 4.0), (5, 2.0)]
+
+
+def test_a_val_that_ranks_nothing_does_not_cause_checkpoints_between_the_periods(tmp_path) -> None:
+    dataset = make_dataset(tmp_path / "datasets", num_groups=5)
+    settings = TRAIN.model_copy(update={"steps": 5, "checkpoint_every": 3, "keep_checkpoints": 9})
+    run = train(dataset, tmp_path / "runs", MODEL, settings, code_version="test")
+    assert checkpoints.list_steps(run) == [3, 5]
+    assert read_run(run).run.best_step == 5

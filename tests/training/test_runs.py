@@ -21,6 +21,7 @@ from hubbleclip.training.runs import (
     read_run,
     read_train_settings,
     settings_digest,
+    write_facts,
 )
 
 
@@ -87,3 +88,13 @@ def test_settings_that_change_the_weights_change_the_digest(model: dict, setting
 
 def test_the_number_of_loader_threads_does_not_change_the_digest() -> None:
     assert settings_digest(MODEL, TRAIN.model_copy(update={"workers": 3})) == settings_digest(MODEL, TRAIN)
+
+
+def test_a_run_starts_after_all_others_even_if_the_clock_was_ahead_and_hidden_folders_do_not_count(
+    tmp_path: Path,
+) -> None:
+    for year, name in ((2091, "b"), (2090, "c"), (2095, ".hidden")):
+        run = finished(tmp_path).rename(tmp_path / name)
+        write_facts(run, read_facts(run) | {"started_at": f"{year}-05-01T00:00:00+00:00"})
+    with open_run(tmp_path, "data", MODEL, TRAIN, code_version="1", device="cpu") as run:
+        assert read_facts(run)["started_at"] == "2091-05-01T00:00:01+00:00"

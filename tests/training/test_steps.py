@@ -115,3 +115,14 @@ def test_both_passes_over_a_micro_batch_draw_the_same_dropout_and_each_micro_bat
     assert torch.equal(first, first_again)
     assert torch.equal(second, second_again)
     assert not torch.equal(first, second)
+
+
+def test_trainings_and_processes_draw_their_own_dropout(dataset_dir) -> None:
+    seeds = []
+    for seed, rank in ((1, 0), (2, 0), (1, 1), (2, 1), (1, 0)):
+        trainer, batches = opened(dataset_dir, seed=seed)
+        trainer.gradients = replace(trainer.gradients, world=replace(ALONE, rank=rank))
+        trainer.loaded.model.visual.register_forward_hook(lambda *_: seeds.append(torch.initial_seed()))
+        trainer._backward(batches[0])
+    assert len(set(seeds)) == 4
+    assert seeds[0] == seeds[4]

@@ -1,6 +1,7 @@
 """Training steps: micro-batches, moving averages, early stopping, interpolation, locks and rejected settings."""
 
 import json
+import math
 from pathlib import Path
 
 import pytest
@@ -20,7 +21,7 @@ from hubbleclip.training.models.builder import load_model
 from hubbleclip.training.runs import open_run, read_run
 from hubbleclip.training.tracking import read_metrics
 from hubbleclip.training.trainer import Trainer, make_trainer
-from hubbleclip.training.wise_ft import interpolate
+from hubbleclip.training.wise_ft import interpolate, select_best_mixture
 
 ALONE = World(rank=0, size=1, device=torch.device("cpu"))
 
@@ -218,3 +219,87 @@ def test_a_resumed_run_knows_how_good_its_best_step_was(dataset_dir, tmp_path) -
     trainer.save()
     resumed.restore()
     assert (resumed.step, resumed.best_step, resumed.best_score) == (3, 2, 0.75)
+
+
+@pytest.mark.parametrize("wrong", [math.inf, math.nan])
+def test_a_gradient_that_is_not_finite_is_an_error_before_any_weight_changes(dataset_dir, wrong) -> None:
+    trainer, batches = opened(dataset_dir)
+    before = {name: weight.clone() for name, weight in trainer.loaded.model.state_dict().items()}
+    trainer.loaded.model.visual.proj.register_hook(lambda grad: grad * wrong)
+    with pytest.raises(TrainingError, match="at step 1 .*gradient norm"):
+        trainer.train_step(batches[0])
+    assert all(torch.equal(weight, before[name]) for name, weight in trainer.loaded.model.state_dict().items())
+    with pytest.raises(TrainingError, match="loss nan"):
+        trainer._check_finite(math.nan, 1.0)
+    assert trainer.step == 0
+
+
+def test_the_first_of_several_scores_of_zero_is_the_best(dataset_dir, monkeypatch) -> None:
+    trainer, _ = opened(dataset_dir)
+    monkeypatch.setattr("hubbleclip.training.trainer.validate", lambda *_: {"val_accuracy_10": 0.0})
+    for trainer.step in (2, 4):
+        assert trainer.validate_if_due() == {"val_accuracy_10": 0.0}
+    assert (trainer.best_step, trainer.best_score) == (2, 0.0)
+
+
+def test_every_step_is_the_best_so_far_where_val_ranks_nothing(dataset_dir) -> None:
+    trainer, _ = opened(dataset_dir)
+    trainer.__dict__["has_informative_val"] = False
+    for trainer.step in (1, 2, 3):
+        assert trainer.validate_if_due() == {}
+        assert (trainer.best_step, trainer.best_score) == (trainer.step, None)
+
+
+def test_weights_of_the_average_and_buffers_are_checked_before_they_are_saved(dataset_dir, tmp_path) -> None:
+    averaged, buffered = opened(dataset_dir, ema=0.5)[0], opened(dataset_dir)[0]
+    averaged.run_dir = buffered.run_dir = tmp_path
+    with torch.no_grad():
+        averaged.average.module.visual.proj[0, 0] = torch.nan
+    buffered.loaded.model.register_buffer("statistics", torch.tensor([1.0, torch.inf]))
+    for trainer, name in ((averaged, "visual.proj"), (buffered, "statistics")):
+        with pytest.raises(TrainingError, match=f"{name} are not finite"):
+            trainer.save()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_mode_of_torch_that_a_caller_has_chosen_is_kept() -> None:
+    torch.use_deterministic_algorithms(True)
+    try:
+        with _deterministic(False):
+            assert torch.are_deterministic_algorithms_enabled()
+        assert torch.are_deterministic_algorithms_enabled()
+    finally:
+        torch.use_deterministic_algorithms(False)
+
+
+def test_a_mixture_is_of_the_best_checkpoint_and_has_the_accuracy_of_its_own_weights(
+    dataset_dir, tmp_path, monkeypatch
+) -> None:
+    trainer, _ = opened(dataset_dir, wise_alphas=(0.75, 0.5), keep_checkpoints=9)
+    trainer.run_dir = tmp_path
+    for trainer.step in (2, 4):
+        with torch.no_grad():
+            trainer.loaded.model.visual.proj.fill_(trainer.step)
+        trainer.best_step, trainer.best_score = 2, 0.9
+        trainer.save()
+    initial, seen = _initial_model(MODEL, trainer.settings), []
+    with torch.no_grad():
+        initial.model.visual.proj.fill_(0)
+
+    def score(loaded, *_: object) -> dict[str, float]:
+        seen.append(loaded.model.visual.proj[0, 0].item())
+        return {"val_accuracy_10": 0.25}
+
+    monkeypatch.setattr("hubbleclip.training.wise_ft.validate", score)
+    select_best_mixture(trainer, initial)
+    assert seen == [1.0, 1.5]  # half and three quarters of the weights of step 2
+    best = checkpoints.read_best(tmp_path)
+    assert (best["step"], best["score"], best["alpha"]) == (2, 0.25, 0.5)
+    mixture = torch.load(tmp_path / "checkpoints" / checkpoints.MIXTURE, weights_only=True)["state_dict"]
+    assert set(mixture["visual.proj"].flatten().tolist()) == {1.0}
+
+
+def test_micro_batches_are_allowed_where_all_batch_norms_are_frozen(dataset_dir) -> None:
+    model = ModelSettings(name="hubbleclip-tiny", pretrained="")
+    trainer, _ = opened(dataset_dir, model, micro_batch=2, frozen_norms=True)
+    assert trainer.settings.micro_batch == 2

@@ -126,3 +126,9 @@ def test_the_best_of_several_right_columns_counts_and_they_do_not_compete() -> N
     assert top_share_matches(scores, own).tolist() == [True, True]
     own[0, 1] = False
     assert top_share_matches(scores, own).tolist() == [False, True]
+
+
+def test_only_the_main_captions_make_a_val_informative(tiles) -> None:
+    titles = SplitTiles(place=tiles.place, rows=tiles.rows, spans=tiles.spans, group_n=tiles.group_n)
+    titles.__dict__["captions"] = [["One text for all.", f"Title {row}"] for row in range(len(tiles.rows))]
+    assert not is_informative(titles)

@@ -100,7 +100,7 @@ The name of a task is the prefix of the names of its metrics.
 """
 
 
-def make_labels(samples: Sequence[Sample]) -> dict[str, Labels]:
+def make_labels(samples: Sequence[Sample], group_t: Ints) -> dict[str, Labels]:
     """Collect the labels of each zero-shot task that has enough labels to be measured.
 
     A task needs at least two phrases, and each phrase must be a label of some tiles but not of all tiles. The labelled
@@ -110,6 +110,8 @@ def make_labels(samples: Sequence[Sample]) -> dict[str, Labels]:
     ----------
     samples : sequence of Sample
         Rows of the test tiles.
+    group_t : ndarray
+        Proposal group (t,) of each tile.
 
     Returns
     -------
@@ -127,7 +129,7 @@ def make_labels(samples: Sequence[Sample]) -> dict[str, Labels]:
         is_positive_kt = np.zeros((len(phrases), len(samples)), dtype=bool)
         for row, phrase in enumerate(phrases):
             is_positive_kt[row, tiles_of[phrase]] = True
-        groups = {samples[tile].group_id for tiles in tiles_of.values() for tile in tiles}
+        groups = np.unique(group_t[is_positive_kt.any(axis=0)])  # tiles whose only phrase was dropped do not count
         if len(phrases) > 1 and len(groups) > 1:
             labels[task] = Labels(phrases=phrases, prompts=prompts, is_positive_kt=is_positive_kt)
     return labels

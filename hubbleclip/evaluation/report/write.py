@@ -98,7 +98,7 @@ def evaluate(
     sources = model_sources(run_dir, run.seed, others, settings.precision)
     models = {name: source.load() for name, source in sources.items()}
     shown = ("fine_tuned", "other" if other_run_dir else "base")  # the page shows these two models side by side
-    labels = make_labels(test_set.samples)
+    labels = make_labels(test_set.samples, test_set.group_t)
     tuned = sources["fine_tuned"]
     # The run's model embeds all splits, because the search needs all tiles. The other models embed only the test split.
     requests = [(tuned, split) for split in SPLITS if info.shards[split]]
