@@ -205,3 +205,4 @@ def test_all_that_continue_one_programme_are_linked_to_the_first(parent):
 def test_a_title_of_three_words_is_the_shortest_that_links_and_each_of_a_series_is_linked_to_the_first():
     three = [programme(i, f"Dark Sky Monitor Part {i}") for i in (1, 2, 3)]
     assert pairs(*three) == {("hst:1", "hst:2", "title"), ("hst:1", "hst:3", "title")}
+    assert pairs(*(programme(i, f"Dark Monitor Part {i} of 3") for i in (1, 2))) == set()

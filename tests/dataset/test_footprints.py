@@ -96,6 +96,16 @@ def test_a_polygon_across_the_meridian_or_a_pole_is_one_quadrangle(ra_deg, dec_d
     assert covers(quads, ra_deg, dec_deg)
 
 
+@pytest.mark.parametrize("num_corners", range(3, 10))
+def test_a_regular_polygon_is_covered_up_to_each_of_its_corners(num_corners):
+    angles = [2 * math.pi * corner / num_corners for corner in range(num_corners)]
+    steps = [(80 * math.sin(angle), 80 * math.cos(angle)) for angle in angles]
+    quads = region_quads(polygon([number for step in steps for number in stepped(33.0, -45.0, *step)]))
+    for east, north in steps:
+        assert covers(quads, *stepped(33.0, -45.0, 0.99 * east, 0.99 * north))
+        assert not covers(quads, *stepped(33.0, -45.0, 1.01 * east, 1.01 * north))
+
+
 @pytest.mark.parametrize(("ra_deg", "dec_deg"), [(0.0, 0.0), (200.0, 89.9), (33.0, -45.0)])
 def test_the_square_of_a_circle_holds_its_whole_edge_and_little_more(ra_deg, dec_deg):
     quads = region_quads(f"Circle {ra_deg} {dec_deg} 2.5E-2")

@@ -54,6 +54,19 @@ def test_each_image_is_masked_by_the_quality_of_its_version_and_shape(tmp_path):
     assert [bool(image.valid_yx.all()) for image in images] == [False, True, False, True]
 
 
+@pytest.mark.parametrize(("name", "num_images"), [("SAMP", 1), ("TIME", 2)])
+def test_only_the_last_read_of_a_ramp_is_used(name, num_images, tmp_path):
+    sky = starry_sky((100, 100))
+    hdus = [
+        fits.PrimaryHDU(),
+        *(fits.ImageHDU(sky, name="SCI", ver=ver) for ver in (1, 2)),
+        fits.ImageHDU(sky, name=name),
+    ]
+    hdus[0].header.update({"INSTRUME": "WFC3", "DETECTOR": "IR", "FILTER": "F160W"})
+    fits.HDUList(hdus).writeto(tmp_path / "a.fits")
+    assert [image.chip for image in read_science_images(tmp_path / "a.fits", 10**7)] == [1, 2][:num_images]
+
+
 def test_a_file_of_more_extensions_than_any_camera_writes_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(selection, "MAX_SCIENCE", 3)
     with pytest.raises(ImageError, match="too_large: 4 science extensions, more than 3"):

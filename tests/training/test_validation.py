@@ -94,6 +94,17 @@ def test_groups_with_the_same_caption_are_right_answers_to_each_other(tiles, mon
     assert validate(load_model(MODEL, 1), one_hot, get_loss(TRAIN.loss))["val_accuracy_10"] == 1
 
 
+def test_each_caption_of_its_group_is_a_right_answer_to_a_tile(tiles, monkeypatch) -> None:
+    """Each image is that of the other tile of its group, and each tile has a caption of its own."""
+    num = len(tiles.rows) // 2 * 2
+    pairs = SplitTiles(place=tiles.place, rows=tiles.rows[:num], spans=tiles.spans[:num], group_n=np.arange(num) // 2)
+    pairs.__dict__["captions"] = [[f"caption {number:03}"] for number in range(num)]
+    features_nd = np.eye(num)
+    monkeypatch.setattr(validation, "embed_texts", lambda loaded, texts, size: features_nd)
+    monkeypatch.setattr(validation, "embed_open_tiles", lambda loaded, tiles, size: features_nd[np.arange(num) ^ 1])
+    assert validate(load_model(MODEL, 1), pairs, get_loss(TRAIN.loss))["val_accuracy_10"] == 1
+
+
 @pytest.mark.parametrize("name", ["multi_positive", "siglip"])
 def test_the_loss_on_val_is_that_of_training_at_the_scale_and_bias_of_the_model(tiles, name: str) -> None:
     loaded, loss = load_model(MODEL, 1), get_loss(name)
