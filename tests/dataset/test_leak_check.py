@@ -38,7 +38,7 @@ def moving(name):
     return {"is_moving": True, "target_name": name}
 
 
-NEAR, NORTH = stepped(200, 40, 10.5, 0), stepped(200, 40, 0, 150)
+NEAR, NORTH = stepped(200, 40, 10.5, 0), stepped(200, 40, 0, 1500)
 PLANTED = {
     "proposal": ({}, {"proposal_id": None}, "the same proposal"),
     "group": ({}, {"group_id": None}, "the same group"),
@@ -53,10 +53,10 @@ PLANTED = {
     "same sky": ({"corners_deg": square(200, 40, 10)}, {"corners_deg": square(200, 40, 10)}, "overlap on the sky"),
     "inside": ({"corners_deg": square(200, 40, 40)}, {"corners_deg": square(200, 40, 4, 20)}, "overlap on the sky"),
     "in the north of a larger one": (
-        {"corners_deg": square(200, 40, 400)}, {"corners_deg": square(*NORTH, 4)}, "overlap on the sky",
+        {"corners_deg": square(200, 40, 4000)}, {"corners_deg": square(*NORTH, 4)}, "overlap on the sky",
     ),
     "larger, with it in the north": (
-        {"corners_deg": square(*NORTH, 4)}, {"corners_deg": square(200, 40, 400)}, "overlap on the sky",
+        {"corners_deg": square(*NORTH, 4)}, {"corners_deg": square(200, 40, 4000)}, "overlap on the sky",
     ),
     "across RA 0": ({"corners_deg": square(359.999, 0, 10)}, {"corners_deg": square(0.001, 0, 10, 30)}, "overlap on the sky"),
     "pole": ({"corners_deg": square(10, 89.9995, 10)}, {"corners_deg": square(190, 89.9995, 10)}, "overlap on the sky"),
