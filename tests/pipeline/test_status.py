@@ -4,17 +4,26 @@ from __future__ import annotations
 
 import tracemalloc
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
-from valid_catalog import NOW, assignment, dataset, hex_of, observation, product, tile
+from valid_catalog import NOW, assignment, dataset, hex_of, observation, product, proposal, summary, tile
 
 from hubbleclip.catalog.catalog import writing_catalog
-from hubbleclip.catalog.pending import count_pending, pending_fetch, pending_products, pending_proposals, pending_tiles
+from hubbleclip.catalog.pending import (
+    count_pending,
+    pending_captions,
+    pending_fetch,
+    pending_products,
+    pending_proposals,
+    pending_tiles,
+)
 from hubbleclip.config.settings import FetchSettings, Settings, SplitSettings
 from hubbleclip.core.layout import Layout
-from hubbleclip.core.records import Placement, Rejection
+from hubbleclip.core.records import Attempt, Placement, Rejection
+from hubbleclip.pipeline.caption_status import read_caption_status
 from hubbleclip.pipeline.status import read_status, status_lines
 
 MANY_ROWS = (
@@ -133,3 +142,34 @@ def test_tiles_are_counted_when_the_catalog_is_published(tmp_path: Path) -> None
     assert (found.pending["split"], found.pending["shards"]) == (1, 1)
     assert [row["num_samples"] for row in found.counts["largest_proposals"]] == [1]
     assert read_status(settings) == found
+
+
+def test_pending_abstracts_are_counted_as_they_are_listed(tmp_path: Path) -> None:
+    settings, writer, now = Settings(data=tmp_path), "rules-1.1", datetime.now(UTC)
+    texts = ("written", "by another writer", "rejected", "rejected earlier", "waiting", "failed", "new")
+    proposals = [replace(proposal(str(number)), abstract=text) for number, text in enumerate(("new", *texts))]
+    key = {text: sha256(text.encode()).hexdigest() for text in texts}
+    rejection = Rejection(
+        entity="abstract_summary", entity_id=key["rejected"], stage="captions", reason="no_text", detail="",
+        settings_digest=settings.captions.digest(), rejected_at=NOW,
+    )  # fmt: skip
+    attempt = Attempt(
+        entity="abstract_summary", entity_id=key["waiting"], stage="captions", attempts=1, error="down", detail="",
+        first_at=NOW, last_at=NOW, next_try_at=now + timedelta(days=1),
+    )  # fmt: skip
+    with writing_catalog(Layout(settings.root)) as catalog:
+        catalog.upsert({
+            "proposal": proposals,
+            "abstract_summary": [
+                summary("a", abstract_sha256=key["written"], writer=writer),
+                summary("a", abstract_sha256=key["by another writer"], writer="other"),
+            ],
+            "rejection": [
+                rejection, replace(rejection, entity_id=key["rejected earlier"], settings_digest=hex_of("b", 16)),
+            ],
+            "attempt": [attempt, replace(attempt, entity_id=key["failed"], next_try_at=NOW)],
+        })  # fmt: skip
+        listed = pending_captions(catalog, settings.captions, writer)
+        counted = read_caption_status(catalog, settings.captions, writer)
+    assert {row["abstract"] for row in listed} == {"by another writer", "rejected earlier", "failed", "new"}
+    assert counted["num_pending"] == len(listed)
