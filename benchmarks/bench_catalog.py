@@ -32,7 +32,8 @@ from benchmarks.measure import (
 from benchmarks.peers import catalog as peer
 from benchmarks.synthetic_catalog import make_catalog_rows, synthetic_rows
 from benchmarks.synthetic_data import make_tile_rows
-from hubbleclip.catalog.catalog import Catalog, read_catalog, writing_catalog
+from hubbleclip.catalog.catalog import Catalog, read_catalog
+from hubbleclip.catalog.working_copy import writing_catalog
 from hubbleclip.config.settings import Settings, read_settings
 from hubbleclip.contracts.schema import tables
 from hubbleclip.core.layout import Layout

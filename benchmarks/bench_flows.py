@@ -17,7 +17,7 @@ from typing import Any
 from benchmarks.measure import Row, Seconds, report, seconds_row, sized, time_in_turn
 from benchmarks.synthetic_data import write_drz
 from flows.private_server import prefect_server
-from hubbleclip.catalog.catalog import writing_catalog
+from hubbleclip.catalog.working_copy import writing_catalog
 from hubbleclip.config.settings import Settings, read_settings
 from hubbleclip.core.io import sha256_file
 from hubbleclip.core.layout import Layout

@@ -19,7 +19,7 @@ import numpy as np
 from benchmarks.measure import QUICK, RESULTS, ROOT, progress, sized
 from benchmarks.synthetic_catalog import make_catalog_rows
 from hubbleclip.archives.mast.client import OBSIDS_PER_REQUEST
-from hubbleclip.catalog.catalog import writing_catalog
+from hubbleclip.catalog.working_copy import writing_catalog
 from hubbleclip.config.settings import ArchiveSettings, FetchSettings, ShardSettings, TileSettings
 from hubbleclip.core.layout import Layout
 

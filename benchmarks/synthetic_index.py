@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from benchmarks.bench_search import features
 from benchmarks.synthetic_catalog import make_catalog_rows
-from hubbleclip.catalog.catalog import writing_catalog
+from hubbleclip.catalog.working_copy import writing_catalog
 from hubbleclip.config.settings import ModelSettings, TileSettings, TrainSettings
 from hubbleclip.core.layout import Layout
 from hubbleclip.search.current import CurrentIndex, open_store, write_current

@@ -372,7 +372,7 @@ def sql(
 @app.command
 def migrate(options: Options = Options()) -> None:
     """Migrate a catalog of an older hubbleclip and keep a backup of it. Every flow does so automatically."""
-    from hubbleclip.catalog.catalog import writing_catalog
+    from hubbleclip.catalog.working_copy import writing_catalog
 
     with writing_catalog(Layout(options.settings().root)) as catalog:
         rows = catalog.rows("FROM migration ORDER BY version DESC LIMIT 1")

@@ -24,7 +24,7 @@ from hashlib import file_digest, md5
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from hubbleclip.catalog.catalog import catalog_lock
+from hubbleclip.catalog.lock import catalog_lock
 from hubbleclip.core.errors import CatalogError, CatalogLockedError, DatasetError
 from hubbleclip.core.io import sync_files, write_text
 from hubbleclip.core.layout import Layout

@@ -15,7 +15,8 @@ import pyarrow as pa
 import pytest
 
 from benchmarks.synthetic_catalog import synthetic_rows
-from hubbleclip.catalog.catalog import read_catalog, writing_catalog
+from hubbleclip.catalog.catalog import read_catalog
+from hubbleclip.catalog.working_copy import writing_catalog
 from hubbleclip.core.errors import CatalogError, CatalogLockedError, ContractError
 from hubbleclip.core.layout import Layout
 from hubbleclip.core.records import Attempt, Rejection, Watermark
@@ -184,7 +185,7 @@ def test_second_writer_is_told_who_holds_the_lock(layout: Layout) -> None:
 WRITER = """
 import sys, time, json
 from pathlib import Path
-from hubbleclip.catalog.catalog import writing_catalog
+from hubbleclip.catalog.working_copy import writing_catalog
 from hubbleclip.core.layout import Layout
 sys.path.insert(0, sys.argv[2])
 from test_catalog import mark
@@ -243,7 +244,7 @@ def test_publishing_a_second_time_without_change_leaves_the_file_alone(layout: L
 FILLS_THE_DISK = """
 import resource, sys
 from pathlib import Path
-from hubbleclip.catalog.catalog import writing_catalog
+from hubbleclip.catalog.working_copy import writing_catalog
 from hubbleclip.core.errors import DiskFullError
 from hubbleclip.core.layout import Layout
 from tests.catalog.test_catalog import rejection

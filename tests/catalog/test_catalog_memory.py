@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 from test_catalog import mark, rejection
 
-from hubbleclip.catalog.catalog import REOPEN_EVERY, Catalog, catalog_lock, read_catalog, writing_catalog
+from hubbleclip.catalog.catalog import Catalog, read_catalog
+from hubbleclip.catalog.lock import catalog_lock
+from hubbleclip.catalog.working_copy import REOPEN_EVERY, writing_catalog
 from hubbleclip.config.settings import FlowSettings
 from hubbleclip.core.errors import CatalogLockedError
 from hubbleclip.core.layout import Layout

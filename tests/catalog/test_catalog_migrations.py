@@ -14,8 +14,9 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from hubbleclip.catalog.catalog import read_catalog, writing_catalog
+from hubbleclip.catalog.catalog import read_catalog
 from hubbleclip.catalog.migrations import read_migrations
+from hubbleclip.catalog.working_copy import writing_catalog
 from hubbleclip.contracts.audit import broken_rules
 from hubbleclip.contracts.schema import tables
 from hubbleclip.core.errors import CatalogError
@@ -132,7 +133,7 @@ def test_a_writer_refuses_a_newer_catalog_and_leaves_it_alone(tmp_path: Path) ->
 OPENER = """
 import sys
 from pathlib import Path
-from hubbleclip.catalog.catalog import writing_catalog
+from hubbleclip.catalog.working_copy import writing_catalog
 from hubbleclip.core.layout import Layout
 print("ready", flush=True)
 sys.stdin.readline()

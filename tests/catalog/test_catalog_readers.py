@@ -11,7 +11,8 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from hubbleclip.catalog.catalog import read_catalog, writing_catalog
+from hubbleclip.catalog.catalog import read_catalog
+from hubbleclip.catalog.working_copy import writing_catalog
 from hubbleclip.contracts.audit import broken_rules
 from hubbleclip.core.layout import Layout
 
@@ -19,7 +20,7 @@ WRITER = """
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
-from hubbleclip.catalog.catalog import writing_catalog
+from hubbleclip.catalog.working_copy import writing_catalog
 from hubbleclip.core.layout import Layout
 from hubbleclip.core.records import Caption, Proposal, Watermark
 

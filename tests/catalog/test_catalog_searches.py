@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmarks.synthetic_catalog import synthetic_rows
-from hubbleclip.catalog.catalog import Catalog, writing_catalog
+from hubbleclip.catalog.catalog import Catalog
+from hubbleclip.catalog.working_copy import writing_catalog
 from hubbleclip.core.layout import Layout
 from hubbleclip.core.records import Proposal
 from hubbleclip.evaluation.metrics.baselines import bm25_scores

@@ -9,7 +9,8 @@ import pytest
 from stages import NOW, fetched, observation, product, rejection
 
 from benchmarks.synthetic_catalog import synthetic_rows
-from hubbleclip.catalog.catalog import Catalog, read_catalog, writing_catalog
+from hubbleclip.catalog.catalog import Catalog, read_catalog
+from hubbleclip.catalog.working_copy import writing_catalog
 from hubbleclip.core.layout import Layout
 from hubbleclip.core.records import Attempt, Dataset, Proposal, Run, Shard
 

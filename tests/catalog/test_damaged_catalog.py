@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 from stages import fetched, observation, rejection
 
-from hubbleclip.catalog.catalog import read_catalog, writing_catalog
+from hubbleclip.catalog.catalog import read_catalog
+from hubbleclip.catalog.working_copy import writing_catalog
 from hubbleclip.core.errors import CatalogError
 from hubbleclip.core.layout import Layout
 

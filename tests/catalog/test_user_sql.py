@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 from test_catalog import mark
 
-from hubbleclip.catalog.catalog import read_catalog, writing_catalog
+from hubbleclip.catalog.catalog import read_catalog
 from hubbleclip.catalog.user_sql import BATCH_ROWS, run_user_sql, stream_user_sql
+from hubbleclip.catalog.working_copy import writing_catalog
 from hubbleclip.core.errors import CatalogError
 from hubbleclip.core.layout import Layout
 

@@ -13,7 +13,8 @@ from small_dataset import build, make_png
 
 from experiments.short_queries import report
 from experiments.short_queries.judgements import drawn_tiles, read_queries
-from hubbleclip.catalog.catalog import read_catalog, writing_catalog
+from hubbleclip.catalog.catalog import read_catalog
+from hubbleclip.catalog.working_copy import writing_catalog
 from hubbleclip.config.settings import Settings
 from hubbleclip.core.errors import HubbleclipError
 from hubbleclip.core.io import sha256_bytes

@@ -16,7 +16,7 @@ from test_pipeline import rows
 
 from flows.deployment import OURS
 from flows.scheduled import FORMER_NAMES
-from hubbleclip.catalog.catalog import writing_catalog
+from hubbleclip.catalog.working_copy import writing_catalog
 from hubbleclip.core.layout import Layout
 from hubbleclip.search.current import open_current, read_current
 

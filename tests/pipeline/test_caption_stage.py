@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 from stages import NOW
 
-from hubbleclip.catalog.catalog import read_catalog, writing_catalog
+from hubbleclip.catalog.catalog import read_catalog
 from hubbleclip.catalog.pending import pending_captions
+from hubbleclip.catalog.working_copy import writing_catalog
 from hubbleclip.config.settings import Settings, read_settings
 from hubbleclip.core.errors import SettingsError
 from hubbleclip.core.layout import Layout

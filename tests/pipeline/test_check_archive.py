@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from stages import NOW
 
-from hubbleclip.catalog.catalog import writing_catalog
+from hubbleclip.catalog.working_copy import writing_catalog
 from hubbleclip.cli.app import main
 from hubbleclip.config.settings import Settings, SimulatorSettings, read_settings
 from hubbleclip.core.errors import ArchiveError, SettingsError

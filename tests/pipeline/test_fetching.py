@@ -12,8 +12,8 @@ import pytest
 from stages import fetched, product, rejection, stage_at
 
 from hubbleclip.archives import Archive, open_archive
-from hubbleclip.catalog.catalog import writing_catalog
 from hubbleclip.catalog.pending import pending_fetch, pending_tiles, product_batches, read_products
+from hubbleclip.catalog.working_copy import writing_catalog
 from hubbleclip.config.settings import ArchiveSettings, SimulatorSettings
 from hubbleclip.core.errors import ArchiveDownError, CatalogError, DiskFullError, DownloadError
 from hubbleclip.core.io import sha256_bytes, write_bytes

@@ -11,7 +11,7 @@ import pytest
 from valid_catalog import dataset
 
 from benchmarks.synthetic_catalog import synthetic_rows
-from hubbleclip.catalog.catalog import writing_catalog
+from hubbleclip.catalog.working_copy import writing_catalog
 from hubbleclip.core.layout import Layout
 from hubbleclip.core.records import Metric, Report
 from hubbleclip.pipeline.history import list_datasets, list_reports, list_runs

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from stages import stage_at
 
-from hubbleclip.catalog.catalog import writing_catalog
+from hubbleclip.catalog.working_copy import writing_catalog
 from hubbleclip.core.layout import Layout
 from hubbleclip.core.records import Promotion, Run
 from hubbleclip.evaluation.compare import PROMOTION_METRIC, decide

@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 from valid_catalog import NOW, assignment, dataset, hex_of, observation, product, proposal, summary, tile
 
-from hubbleclip.catalog.catalog import writing_catalog
 from hubbleclip.catalog.pending import (
     count_pending,
     pending_captions,
@@ -20,6 +19,7 @@ from hubbleclip.catalog.pending import (
     pending_proposals,
     pending_tiles,
 )
+from hubbleclip.catalog.working_copy import writing_catalog
 from hubbleclip.config.settings import FetchSettings, Settings, SplitSettings
 from hubbleclip.core.layout import Layout
 from hubbleclip.core.records import Attempt, Placement, Rejection

@@ -10,7 +10,8 @@ import pytest
 from commands import SMALL, Outcome, files_below, run
 from stages import observation
 
-from hubbleclip.catalog.catalog import read_catalog, writing_catalog
+from hubbleclip.catalog.catalog import read_catalog
+from hubbleclip.catalog.working_copy import writing_catalog
 from hubbleclip.core.errors import CatalogError, DatasetError
 from hubbleclip.core.io import write_text
 from hubbleclip.core.layout import Layout

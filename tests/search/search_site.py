@@ -11,7 +11,7 @@ from typing import Any
 import valid_catalog
 from small_dataset import build, make_png, train_small_run
 
-from hubbleclip.catalog.catalog import writing_catalog
+from hubbleclip.catalog.working_copy import writing_catalog
 from hubbleclip.config.settings import Settings, read_settings
 from hubbleclip.core.layout import Layout
 from hubbleclip.core.records import Observation, Product, Proposal, SplitAssignment, Tile

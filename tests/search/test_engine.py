@@ -11,7 +11,7 @@ from astropy.coordinates.name_resolve import sesame_url
 from astropy.io import fits
 from search_site import NUM_PROPOSALS, TILES_EACH, add_tiles, sky_of, tile_id_of
 
-from hubbleclip.catalog.catalog import writing_catalog
+from hubbleclip.catalog.working_copy import writing_catalog
 from hubbleclip.config.settings import Settings
 from hubbleclip.core.errors import CatalogError, SearchError
 from hubbleclip.core.layout import Layout

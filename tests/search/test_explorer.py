@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 from search_site import INSTRUMENTS, NUM_PROPOSALS, TILES_EACH, add_tiles, tile_id_of
 
-from hubbleclip.catalog.catalog import writing_catalog
+from hubbleclip.catalog.working_copy import writing_catalog
 from hubbleclip.config.settings import Settings
 from hubbleclip.core.errors import SearchError
 from hubbleclip.core.layout import Layout

@@ -13,8 +13,8 @@ import valid_catalog
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-from hubbleclip.catalog.catalog import writing_catalog
 from hubbleclip.catalog.tile_search import TileFacts
+from hubbleclip.catalog.working_copy import writing_catalog
 from hubbleclip.core.layout import Layout
 from hubbleclip.core.records import SplitAssignment
 from hubbleclip.search.filters import admitted_rows

@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
 
-from hubbleclip.catalog.catalog import Catalog, writing_catalog
+from hubbleclip.catalog.catalog import Catalog
+from hubbleclip.catalog.working_copy import writing_catalog
 from hubbleclip.config.settings import FlowSettings, Settings
 from hubbleclip.core.errors import CatalogLockedError
 from hubbleclip.core.layout import Layout

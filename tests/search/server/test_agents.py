@@ -9,7 +9,7 @@ import pytest
 from mcp import Client
 from small_engine import SmallEngine
 
-from hubbleclip.catalog.catalog import writing_catalog
+from hubbleclip.catalog.working_copy import writing_catalog
 from hubbleclip.core.errors import CatalogError
 from hubbleclip.core.layout import Layout
 from hubbleclip.core.records import Watermark

@@ -1,0 +1,80 @@
+"""Errors of DuckDB as the project's typed errors, whose messages are one line and say what to change."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import duckdb
+
+from hubbleclip.core.errors import DISK_FULL_ERRNOS, CatalogError, DamagedCatalogError, DiskFullError
+
+DAMAGE = duckdb.IOException, duckdb.FatalException, duckdb.InternalException, duckdb.SerializationException
+"""Errors of DuckDB for a file whose content is damaged."""
+DAMAGE_TEXT = "Corrupt database file"
+"""Text of an error without a class of its own, for a block whose checksum differs."""
+
+
+@contextmanager
+def typed_errors(path: Path) -> Iterator[None]:
+    """Convert DuckDB's errors for a full disk and for a damaged file, as the body of a `with` statement raises them.
+
+    A full disk is recognised by the operating system's text in the message.
+
+    Parameters
+    ----------
+    path
+        File of the catalog, which the messages name.
+
+    Yields
+    ------
+    None
+        No value.
+
+    Raises
+    ------
+    DiskFullError
+        The disk is full.
+    DamagedCatalogError
+        The file is damaged. All other errors are raised unchanged.
+
+    """
+    try:
+        yield
+    except duckdb.Error as error:
+        reason = next((text for text in map(os.strerror, DISK_FULL_ERRNOS) if text in str(error)), None)
+        if reason is not None:
+            message = f"{path} cannot be written ({reason}): make room and run again; rows written earlier are kept"
+            raise DiskFullError(message) from error
+        if _is_damage(error):
+            raise to_catalog_error(error, path) from error
+        raise
+
+
+def to_catalog_error(error: duckdb.Error, path: Path) -> CatalogError:
+    """Convert an error of DuckDB to an error whose message is one line.
+
+    Parameters
+    ----------
+    error
+        Error of a statement.
+    path
+        File of the catalog, which the message names if the file is damaged.
+
+    Returns
+    -------
+    CatalogError
+        A DamagedCatalogError if the file is damaged.
+
+    """
+    words = str(error).strip().splitlines()[0]
+    if _is_damage(error):
+        return DamagedCatalogError(f"{path} is damaged: move it away and run again ({words})")
+    return CatalogError(words)
+
+
+def _is_damage(error: duckdb.Error) -> bool:
+    """Check whether an error means that the file is damaged."""
+    return isinstance(error, DAMAGE) or DAMAGE_TEXT in str(error)

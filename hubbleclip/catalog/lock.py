@@ -1,0 +1,78 @@
+"""The exclusive lock of the process that writes the catalog."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import IO
+
+from hubbleclip.core.errors import CatalogError, CatalogLockedError
+from hubbleclip.core.io import make_folder, writing
+from hubbleclip.core.layout import Layout
+
+
+@contextmanager
+def catalog_lock(layout: Layout) -> Iterator[None]:
+    """Hold the exclusive lock that a process needs to write the catalog.
+
+    Parameters
+    ----------
+    layout
+        Folders of the profile.
+
+    Yields
+    ------
+    None
+        No value. The lock is held until the block ends, and the lock file names this process.
+
+    Raises
+    ------
+    CatalogLockedError
+        Another process holds the lock. The kernel releases the lock of a process that dies.
+    CatalogError
+        The file system does not support locks.
+    DiskFullError
+        The disk is full or read-only, now or when the block writes to it.
+
+    """
+    path = layout.lock
+    # an error because of a full disk may be raised by any statement of the block, and when the file is closed
+    with writing(path), _opened_lock(path) as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            message = f"the catalog is being written by {_holder(file)}: wait for it or stop it"
+            raise CatalogLockedError(message) from error
+        except OSError as error:
+            message = f"the file system of {path} does not support locks ({error.strerror}): set --data to a local disk"
+            raise CatalogError(message) from error
+        file.seek(0)
+        file.truncate()
+        started = datetime.now(UTC).isoformat(timespec="seconds")
+        json.dump({"pid": os.getpid(), "host": socket.gethostname(), "started_at": started}, file)
+        file.flush()
+        yield
+
+
+@contextmanager
+def _opened_lock(path: Path) -> Iterator[IO[str]]:
+    """Open the lock file for reading and writing; the folder is created if it does not exist."""
+    make_folder(path.parent)
+    with path.open("a+", encoding="utf-8") as file:
+        yield file
+
+
+def _holder(file: IO[str]) -> str:
+    """Describe the process that holds the lock, as recorded in the lock file."""
+    file.seek(0)
+    try:
+        holder = json.load(file)
+    except json.JSONDecodeError:  # the other process has not written its entry yet
+        return "another process"
+    return f"process {holder['pid']} on {holder['host']} since {holder['started_at']}"
