@@ -142,7 +142,7 @@ def read_keywords(path: Path) -> dict[str, Any]:
                     # Table extensions are skipped, because their headers may use the same keywords for other facts.
                     if index == 0 or header.get("XTENSION") == "IMAGE":
                         given = {key: header[key] for key in KEYWORDS if key in header}
-                        values = {key: v for key, v in given.items() if not isinstance(v, fits.card.Undefined)} | values
+                        values = {key: value for key, value in given.items() if value is not None} | values
                     info = hdus[index].fileinfo()
                     check_header(file, info["datLoc"] + info["datSpan"])
     except UNREADABLE:

@@ -288,7 +288,7 @@ def _looker(header: pyfits.Header, primary: pyfits.Header) -> Look:
     def look(key: str) -> Any:
         values = (source[key] for source in (header, primary) if key in source)
         stripped = (value.strip() if isinstance(value, str) else value for value in values)
-        return next((v for v in stripped if v != "" and not isinstance(v, pyfits.card.Undefined)), None)
+        return next((v for v in stripped if v not in (None, "")), None)  # astropy gives None for a card without value
 
     return look
 

@@ -142,3 +142,77 @@ def test_without_any_of_its_kinds_a_sample_draws_sentences() -> None:
 def test_no_shares_leave_the_sampler_as_it_is() -> None:
     of = caption_sampler()
     assert of.with_token_shares({}, [(FOUR, KINDS)]) is of
+
+
+SENTENCES = ["Alpha beta gamma delta.", "Epsilon zeta eta.", "Theta iota kappa lambda.", "Mu nu xi omicron pi."]
+
+
+def slow_draw(numbers, captions, full, other, max_words):
+    """The text of four numbers in [0, 1), with sentences as long as their words."""
+    kind, first, length, which = numbers
+    if kind < full:
+        return captions[0]
+    if len(captions) > 1 and kind < full + other:
+        return captions[1:][int(which * (len(captions) - 1))]
+    start = int(first * len(SENTENCES))
+    possible = [
+        SENTENCES[start:end]
+        for end in range(start + 1, len(SENTENCES) + 1)
+        if end == start + 1 or len(" ".join(SENTENCES[start:end]).split()) <= max_words
+    ]
+    return " ".join(possible[int(length * len(possible))])
+
+
+@pytest.mark.parametrize(("full", "other"), [(0.0, 0.0), (0.2, 0.3), (0.0, 0.5), (0.5, 0.0)])
+@pytest.mark.parametrize("max_words", [2, 7, 11, 40])
+@pytest.mark.parametrize("captions", [THREE, THREE[:1]])
+def test_draws_are_those_of_their_random_numbers(full, other, max_words, captions) -> None:
+    rng, beside = np.random.default_rng(5), np.random.default_rng(5)
+    of = caption_sampler(full, other, max_words)
+    for _ in range(60):
+        assert of.draw(rng, captions) == slow_draw(beside.random(4), captions, full, other, max_words)
+
+
+@pytest.mark.parametrize("share", [0.3, 1.0])
+def test_the_first_sentence_is_dropped_with_its_share_by_a_fifth_number(share) -> None:
+    rng, beside = np.random.default_rng(5), np.random.default_rng(5)
+    of = CaptionSampler(
+        full_share=1.0, other_share=0.0, max_tokens=8, count_tokens=lambda t: len(t.split()), drop_first_share=share
+    )
+    for _ in range(40):
+        beside.random(4)
+        expected = SENTENCES[1:] if beside.random() < share else SENTENCES
+        assert of.draw(rng, CAPTIONS) == " ".join(expected)
+
+
+def test_weights_are_ranges_of_the_first_number_in_their_order() -> None:
+    weights = {"summary": 1.0, "abstract": 2.0, "none": 9.0, "title": 1.0}
+    of = CaptionSampler(
+        full_share=0.0, other_share=0.0, max_tokens=8, count_tokens=lambda t: len(t.split()), weights=weights
+    )
+    rng, beside = np.random.default_rng(5), np.random.default_rng(5)
+    for _ in range(60):
+        number = beside.random(4)[0]
+        expected = "One short summary" if number < 0.25 else ABSTRACT if number < 0.75 else "A title"
+        assert of.draw(rng, FOUR, KINDS) == expected
+
+
+def test_the_tokens_of_sentences_are_the_mean_over_their_draws() -> None:
+    of = caption_sampler(max_tokens=11).with_token_shares({"abstract_sentences": 1.0}, [(CAPTIONS, KINDS[:2])])
+    lengths = [[4, 7, 11], [3, 7], [4, 9], [5]]
+    assert of.weights["abstract_sentences"] == pytest.approx(1 / np.mean([np.mean(one) for one in lengths]))
+
+
+def test_only_phrases_are_parts_of_a_caption() -> None:
+    captions, kinds = [ABSTRACT, "one two; three four"], ("abstract", "summary")
+    of = caption_sampler().with_token_shares({"summary": 1.0}, [(captions, kinds)])
+    rng = np.random.default_rng(0)
+    assert {of.draw(rng, captions, kinds) for _ in range(20)} == {"one two; three four"}
+    assert of.weights == pytest.approx({"summary": 1 / 4})
+
+
+def test_the_main_caption_is_that_of_the_first_kind_even_if_it_is_no_abstract() -> None:
+    captions, kinds = ["One short title", "one two"], ("title", "summary")
+    of = caption_sampler().with_token_shares({"abstract": 1.0}, [(captions, kinds)])
+    assert of.weights == pytest.approx({"abstract": 1 / 3})
+    assert of.draw(np.random.default_rng(0), captions, kinds) == "One short title"

@@ -1,3 +1,4 @@
+import re
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -8,7 +9,14 @@ from hypothesis import strategies as st
 
 from hubbleclip.core.errors import SettingsError
 from hubbleclip.core.records import Proposal
-from hubbleclip.dataset.captions import CAPTION_KINDS, clean, make_captions, split_sentences, split_to_fit
+from hubbleclip.dataset.captions import (
+    CAPTION_KINDS,
+    clean,
+    is_placeholder,
+    make_captions,
+    split_sentences,
+    split_to_fit,
+)
 
 
 def proposal(**values):
@@ -29,7 +37,7 @@ def test_captions_come_clean_and_in_the_order_asked_for():
     ]
 
 
-@pytest.mark.parametrize("lost", [None, "", " \n "])
+@pytest.mark.parametrize("lost", [None, "", " \n ", "Abstract not available.", "---"])
 def test_a_kind_without_text_is_skipped(lost):
     assert [c.kind for c in make_captions(proposal(abstract=lost), ["abstract", "title"])] == ["title"]
 
@@ -121,3 +129,40 @@ def test_pieces_have_as_many_sentences_and_words_as_fit():
     text = "One two three. Four five six. Seven eight nine ten eleven twelve thirteen. Last one here."
     pieces = split_to_fit(text, lambda piece: len(piece.split()) <= 6)
     assert pieces == ["One two three. Four five six.", "Seven eight nine ten eleven twelve", "thirteen. Last one here."]
+
+
+@pytest.mark.parametrize("text", [
+    "An abstract is given above", "Added and announced at the page", "To be found below by content", "Currently determined",
+    "Description entered in file", "Follow, follows: here", "The image has been made for it", "Later, missing, n/a, nil, no, none",
+    "Null of text on present phase", "A pending program, programme or proposal", "Provided public section", "Released on request",
+    "See submitted summary", "Supplied", "TBA, TBC, TBD, TBS: to supply", "There was this title", "Unavailable at this time",
+    "Undefined, unknown", "Will be withheld", "Not empty yet",
+])  # fmt: skip
+def test_texts_of_the_words_of_placeholders_are_placeholders_and_one_more_word_makes_a_text(text):
+    assert is_placeholder(text)
+    assert not is_placeholder(f"{text} dust")
+
+
+ABBREVIATED = re.findall(
+    r"\S+",
+    "al approx appl av avg ca cf ch co dept dr e.g eg eq eqs esp est et etc fig figs i.e ie incl jr mr mrs ms no nos obs p pp "
+    "para ph.d prof prop ref refs resp sec sect sr st tab vol vols viz vs w.r.t wrt",
+)
+
+
+@pytest.mark.parametrize("abbreviation", ABBREVIATED)
+def test_no_abbreviation_ends_a_sentence(abbreviation):
+    for word in (abbreviation, abbreviation.capitalize(), f"({abbreviation}"):
+        text = f"This is seen in {word}. Another three words follow."
+        assert split_sentences(text) == [text]
+
+
+@pytest.mark.parametrize("word", ["dust", "alb", "figure", "JR2", "3"])
+def test_other_words_end_a_sentence(word):
+    assert len(split_sentences(f"This is seen in {word}. Another three words follow.")) == 2
+
+
+def test_a_text_that_fits_is_one_piece_as_it_is_and_a_word_that_does_not_fit_is_one_too():
+    assert split_to_fit(" As  it\nis. ", lambda _: True) == [" As  it\nis. "]
+    assert split_to_fit("", lambda _: False) == [""]
+    assert split_to_fit("One two.", lambda _: False) == ["One", "two."]

@@ -79,6 +79,7 @@ def test_archives_are_not_mixed():
         ("We continue to see this. Program 9401 found more.", set(), {"9401"}),
         ("Continued monitoring of NGC 4151 and NGC 1275 over 2000 days", set(), set()),
         ("A continuation of 2005 observations with 12000 photons", set(), set()),
+        ("Spectra of 12345 stars from 4321 fields", set(), set()),
     ],
 )
 def test_numbers_of_programmes_in_a_text(text, continued, named):
@@ -206,3 +207,33 @@ def test_a_title_of_three_words_is_the_shortest_that_links_and_each_of_a_series_
     three = [programme(i, f"Dark Sky Monitor Part {i}") for i in (1, 2, 3)]
     assert pairs(*three) == {("hst:1", "hst:2", "title"), ("hst:1", "hst:3", "title")}
     assert pairs(*(programme(i, f"Dark Monitor Part {i} of 3") for i in (1, 2))) == set()
+
+
+def test_titles_that_are_placeholders_link_nothing():
+    assert pairs(*(programme(i, "Title of proposal not available") for i in (1, 2))) == set()
+
+
+def test_a_number_that_no_proposal_has_links_nothing():
+    assert pairs(programme(1001, "One of many", "As in GO 5555 we see.", pi="A. Able")) == set()
+
+
+def test_the_links_do_not_depend_on_the_order_of_the_proposals():
+    proposals = [programme(i, f"Dark Sky Monitor Part {i}") for i in (1, 2, 3)]
+    proposals += [
+        programme(2000 + i, f"Work of its own number {'abc'[i]}", "This continues GO 1999 and 1998.") for i in range(3)
+    ]
+    one, other = (list(continuation_links({p.proposal_id: p for p in proposals[::step]})) for step in (1, -1))
+    assert one == other
+    assert len(one) == 6
+
+
+def test_a_link_by_number_has_the_number_as_its_evidence():
+    named = [
+        programme(5555, "First of two works", pi="A. Able"),
+        programme(6666, "Other", "As in GO 5555.", pi="A. Able"),
+    ]
+    followed = [programme(2000 + i, f"Work of its own number {'ab'[i]}", "This continues GO 1999.") for i in range(2)]
+    (by_name,) = continuation_links({p.proposal_id: p for p in named})
+    (by_parent,) = continuation_links({p.proposal_id: p for p in followed})
+    assert by_name.detail == "names 5555, same PI"
+    assert by_parent.detail.endswith(" hst:1999")

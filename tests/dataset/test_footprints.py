@@ -1,5 +1,6 @@
 import math
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 from hypothesis import assume, given, settings
@@ -60,7 +61,7 @@ def test_a_circle_is_covered_by_its_square(dec_deg):
 @pytest.mark.parametrize(
     "region",
     ["", "POLYGON ICRS 1 2 3", "POLYGON ICRS 1 1 1 1 1 1", "CIRCLE ICRS 1 2", "CIRCLE ICRS 1 2 0", "BOX ICRS 1 2 3 4",
-     "POLYGON ICRS 0 0 120 0 240 0", "unknown"],
+     "POLYGON ICRS 0 0 120 0 240 0", "POLYGON ICRS 1 1 2 1 2 2 1", "POLYGON ICRS 1 1 2 1", "unknown"],
 )  # fmt: skip
 def test_a_broken_or_endless_region_covers_nothing(region):
     assert region_quads(region) == []
@@ -104,6 +105,10 @@ def test_a_regular_polygon_is_covered_up_to_each_of_its_corners(num_corners):
     for east, north in steps:
         assert covers(quads, *stepped(33.0, -45.0, 0.99 * east, 0.99 * north))
         assert not covers(quads, *stepped(33.0, -45.0, 1.01 * east, 1.01 * north))
+    for (east, north), (next_east, next_north) in pairwise([*steps, steps[0]]):
+        middle = (east + next_east) / 2, (north + next_north) / 2
+        assert covers(quads, *stepped(33.0, -45.0, *(0.99 * length for length in middle)))
+        assert not covers(quads, *stepped(33.0, -45.0, *(1.02 * length for length in middle)))
 
 
 @pytest.mark.parametrize(("ra_deg", "dec_deg"), [(0.0, 0.0), (200.0, 89.9), (33.0, -45.0)])
@@ -145,3 +150,38 @@ def test_numbers_of_a_region_may_have_signs_and_exponents():
     (quad,) = region_quads("CIRCLE ICRS +1.5e1 -3.0E+1 20e-3")
     (same,) = region_quads("CIRCLE ICRS 15 -30 0.02")
     assert quad == same
+
+
+@pytest.mark.parametrize(("ra_deg", "dec_deg"), [(0.0, 0.0), (200.0, 89.9), (33.0, -45.0)])
+def test_the_guarded_field_without_a_footprint_has_half_the_diagonal_of_the_widest_camera_as_radius(ra_deg, dec_deg):
+    seen = replace(observation("o"), ra_deg=ra_deg, dec_deg=dec_deg)
+    found = locate_tiles(material([tile("a", "p", obs_id="o")], {"o": seen}, {})).footprints
+    to_corner = math.atan(math.sqrt(2) * math.tan(math.radians(143 / 3600)))
+    assert found.radius_rad.tolist() == pytest.approx([to_corner], rel=1e-6)
+    assert found.centre[0].tolist() == pytest.approx(vectors([ra_deg, dec_deg])[0], abs=1e-9)
+
+
+def test_a_footprint_counts_before_the_field_around_the_position():
+    seen = replace(observation("o"), ra_deg=10.0, dec_deg=20.0, footprint=polygon(square(10.0, 20.0, 30)))
+    found = locate_tiles(material([tile("a", "p", obs_id="o")], {"o": seen}, {})).footprints
+    assert found.radius_rad.tolist() == pytest.approx([math.radians(15 * math.sqrt(2) / 3600)], rel=1e-3)
+
+
+@pytest.mark.parametrize(("ra_deg", "dec_deg"), [(None, 20.0), (10.0, None), (None, None)])
+def test_an_observation_with_half_a_position_is_nowhere(ra_deg, dec_deg):
+    seen = replace(observation("o"), ra_deg=ra_deg, dec_deg=dec_deg)
+    assert len(locate_tiles(material([tile("a", "p", obs_id="o")], {"o": seen}, {})).footprints) == 0
+
+
+@pytest.mark.parametrize("radius_deg", [1.0, 10.0, 28.6])
+def test_the_square_of_a_large_circle_holds_its_whole_edge(radius_deg):
+    quads = region_quads(f"CIRCLE ICRS 0 90 {radius_deg}")
+    for ra_deg in range(0, 360, 5):
+        assert covers(quads, ra_deg, 90 - 0.999 * radius_deg)
+        assert not covers(quads, ra_deg, 90 - 1.5 * radius_deg)
+
+
+@pytest.mark.parametrize(("radius_deg", "num_quads"), [(28.6, 1), (28.7, 0), (50.0, 0)])
+def test_a_polygon_is_used_up_to_a_radius_of_half_a_radian(radius_deg, num_quads):
+    corners = " ".join(f"{ra_deg} {90 - radius_deg}" for ra_deg in (0, 90, 180, 270))
+    assert len(region_quads(f"POLYGON ICRS {corners}")) == num_quads

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pyarrow.parquet as pq
 import pytest
 from sky_cases import tile
@@ -8,7 +10,7 @@ from hubbleclip.core.errors import DatasetError
 from hubbleclip.core.io import sha256_file
 from hubbleclip.core.records import SplitAssignment
 from hubbleclip.dataset.build import build_dataset
-from hubbleclip.dataset.manifest import TEST_LIST
+from hubbleclip.dataset.manifest import DESCRIPTION, TEST_LIST, description_bytes, read_description
 from hubbleclip.dataset.splits.frozen_tests import check_test_lists, released_splits
 from hubbleclip.dataset.splits.report import EXCLUDED_TILES, LINKS, split_tables
 
@@ -123,3 +125,36 @@ def test_the_test_list_of_every_dataset_of_the_lineage_counts(tmp_path):
     for moved in tests:
         with pytest.raises(DatasetError, match=moved.tile_id):
             check_test_lists(tmp_path, splits | {moved.tile_id: "train"}, SETTINGS)
+
+
+def test_a_dataset_of_an_early_version_without_a_test_list_binds_nothing(released):
+    folder, splits, _ = released
+    facts = {name: value for name, value in read_description(folder).items() if name != "self_sha256"}
+    files = {name: sha256 for name, sha256 in facts["files"].items() if name != TEST_LIST}
+    (folder / DESCRIPTION).write_bytes(description_bytes(facts | {"files": files}))
+    check_test_lists(folder.parent, dict.fromkeys(splits, "train"), SETTINGS)
+    assert released_splits(folder.parent, SETTINGS) == {}
+
+
+@pytest.mark.parametrize("excluded_first", [True, False])
+@pytest.mark.parametrize(
+    ("reason", "split"), [("proposal_cap", "train"), ("patch_cap", "train"), ("late_link", "excluded")]
+)
+def test_a_cap_counts_only_where_no_dataset_has_the_tile_whatever_their_order(tmp_path, reason, split, excluded_first):
+    samples, pngs = make_samples_with_pngs()
+    one = next(one for one in samples if one.split == "train")
+    plan = SplitAssignment(tile_id=one.tile_id, group_id=one.group_id, split="excluded", reason=reason)
+    excluded = split_tables([replace(tile("a", "p"), tile_id=one.tile_id)], {one.tile_id: plan}, [])
+    digests = [
+        build_dataset(
+            rows, pngs.__getitem__, tmp_path, ShardSettings(max_parents=0), contract_version="1", code_version="1",
+            split_report={"lineage": "random"}, split_tables=tables,
+        ).dataset.digest
+        for rows, tables in (
+            ([other for other in samples if other is not one], excluded),
+            (samples, split_tables([], {}, [])),
+        )
+    ]  # fmt: skip
+    for digest, name in zip(digests, ("a", "b") if excluded_first else ("b", "a"), strict=True):
+        (tmp_path / digest).rename(tmp_path / name)
+    assert released_splits(tmp_path, SETTINGS)[one.tile_id].split == split

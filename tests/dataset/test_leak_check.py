@@ -228,7 +228,9 @@ def test_texts_are_compared_by_the_threshold_of_their_dataset(near_duplicate, nu
     assert len(list(find_faults(built(samples, pngs, tmp_path, recorded)))) == num_leaks
 
 
-@pytest.mark.parametrize("kind", ["changed words", "same sky"])
+@pytest.mark.parametrize(
+    "kind", ["changed words", "same sky", "in the north of a larger one", "larger, with it in the north"]
+)
 @pytest.mark.parametrize("where", [(36, 39), (39, 38), (36, 38)])
 def test_leaks_are_found_in_every_block(kind, where, monkeypatch):
     for name in ("TEXTS_PER_BLOCK", "TILES_PER_BLOCK", "PAIRS_PER_BLOCK"):
@@ -246,3 +248,51 @@ def test_tiles_without_finite_corners_shift_no_other_tile(broken):
     samples[5] = replace(samples[5], is_moving=True, target_name="67P")
     (leak,) = find_leaks(sample_table(samples), SplitSettings())
     assert all(samples[index].tile_id in leak for index in (TRAIN, TEST))
+
+
+def leaks_between(one, other, wanted=None):
+    """Leaks of samples of which one in train and one in test have the changes."""
+    samples, _ = make_samples_with_pngs()
+    samples[TRAIN], samples[TEST] = replace(samples[TRAIN], **one), replace(samples[TEST], **other)
+    return list(find_leaks(sample_table(samples), wanted or SplitSettings()))
+
+
+AT = {"corners_deg": square(200, 40, 10)}
+
+
+@pytest.mark.parametrize(("one", "other"), [
+    ({"target_name": "JUPITER"}, {"target_name": "JUPITER"}), ({"target_name": "JUPITER"}, moving("JUPITER")),
+    (moving("--"), moving("--")), (moving("JUPITER") | AT, moving("SATURN") | AT), (moving("JUPITER") | AT, AT),
+    (AT, moving("JUPITER") | AT), (moving("TEMPEL-1"), moving("TEMPEL-2")),
+])  # fmt: skip
+def test_only_named_moving_targets_are_compared_by_name_and_only_others_by_position(one, other):
+    assert leaks_between(one, other) == []
+
+
+@pytest.mark.parametrize(("gap_arcsec", "num_leaks"), [(-0.02, 1), (0.02, 1), (1.98, 1), (1.995, 0), (2.02, 0)])
+def test_positions_are_compared_up_to_a_hundredth_of_an_arcsecond_below_the_guard_distance(gap_arcsec, num_leaks):
+    beside = {"corners_deg": square(200, 40 + (10 + gap_arcsec) / 3600, 10)}
+    assert len(leaks_between(AT, beside, SplitSettings(guard_arcsec=2.0))) == num_leaks
+
+
+@pytest.mark.parametrize(("gap_arcsec", "num_leaks"), [(-0.02, 1), (0.02, 0)])
+def test_without_a_guard_distance_only_overlaps_are_leaks(gap_arcsec, num_leaks):
+    beside = {"corners_deg": square(200, 40 + (10 + gap_arcsec) / 3600, 10)}
+    assert len(leaks_between(AT, beside, SplitSettings(guard_arcsec=0.0))) == num_leaks
+
+
+@pytest.mark.parametrize(("num_shared", "num_leaks"), [(70, 0), (71, 0), (73, 1)])
+def test_texts_are_compared_from_a_little_above_the_threshold_on(num_shared, num_leaks):
+    """Of the 100 shingles of the shorter text, the longer one has `num_shared`."""
+    one, other = words(WORDS[:104]), words(WORDS[: num_shared + 4], [f"other{i}" for i in range(90)])
+    assert len(leaks_between(one, other, SplitSettings(near_duplicate=0.7))) == num_leaks
+
+
+@pytest.mark.parametrize(("num_words", "num_leaks"), [(13, 0), (14, 1)])
+def test_a_text_of_ten_shingles_is_the_shortest_that_leaks_as_a_part_of_another(num_words, num_leaks):
+    assert len(leaks_between(words(WORDS[:num_words]), words(WORDS))) == num_leaks
+
+
+def test_equal_texts_leak_at_the_largest_threshold():
+    assert len(leaks_between(words(WORDS), words(WORDS), SplitSettings(near_duplicate=1.0))) == 1
+    assert len(leaks_between(words(WORDS[:3]), words(WORDS[:3]), SplitSettings(near_duplicate=1.0))) == 1

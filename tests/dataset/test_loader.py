@@ -25,6 +25,7 @@ from hubbleclip.dataset.loader import (
     token_counter,
 )
 from hubbleclip.dataset.reader import resized
+from hubbleclip.dataset.sampler import derangement, draw_views
 
 SETTINGS = TrainSettings(steps=6, batch_size=4, workers=0, seed=5)
 TOKENIZER = open_clip.SimpleTokenizer(context_length=16)
@@ -286,3 +287,31 @@ def test_a_tile_is_averaged_only_if_neither_side_grows(shape_yx, kernel) -> None
     image = Image.fromarray(np.random.default_rng(0).integers(0, 256, shape_yx, dtype=np.uint8))
     expected = image.resize((4, 4), Image.Resampling[kernel])
     assert np.array_equal(resized(image, 4), np.asarray(expected))
+
+
+@pytest.mark.parametrize("step", [0, 4])
+def test_views_and_gains_are_drawn_after_the_texts_from_the_stream_of_seed_and_step(built, step) -> None:
+    batch = open_batches(built[0])[step]
+    rng = np.random.default_rng([SETTINGS.seed, 3, step])
+    rng.random((SETTINGS.batch_size, 4))  # four numbers for each text
+    views = draw_views(rng, SETTINGS.batch_size, SETTINGS.min_crop_share, SETTINGS.whole_share)
+    gains = np.exp(SETTINGS.gain_jitter * rng.uniform(-1, 1, SETTINGS.batch_size))
+    assert np.array_equal(batch.theta_b23, views)
+    assert np.allclose(batch.gain_b, gains, rtol=1e-6)
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+@pytest.mark.parametrize("step", [0, 4])
+def test_prefix_padding_has_a_stream_of_seed_step_and_rank(built, step, rank) -> None:
+    padded, plain = (
+        open_batches(built[0], SETTINGS.model_copy(update={"batch_size": 16} | more), rank=rank, world=2)[step]
+        for more in ({"max_prefix_padding": 9}, {})
+    )
+    rng = np.random.default_rng([SETTINGS.seed, 4, step, rank])
+    assert torch.equal(padded.tokens_bl, pad_prefixes(plain.tokens_bl, 0, 9, rng))
+    assert not torch.equal(padded.tokens_bl, plain.tokens_bl)
+
+
+def test_shuffled_pairs_are_those_of_the_seed(built) -> None:
+    batches = open_batches(built[0], SETTINGS.model_copy(update={"shuffled": True}))
+    assert batches.partner.tolist() == derangement(batches.tiles.num_groups, SETTINGS.seed).tolist()

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from hubbleclip.config.settings import SplitSettings
 from hubbleclip.core.records import Proposal
 from hubbleclip.dataset.captions import is_placeholder
+from hubbleclip.dataset.splits.continuations import Link
 from hubbleclip.dataset.splits.near_duplicates import (
     containment,
     group_proposals,
@@ -187,3 +188,43 @@ def test_titles_of_a_series_are_linked_if_the_settings_say_so(continuations):
 def test_a_title_is_compared_where_the_abstract_is_only_a_placeholder(abstract):
     roots = grouped(by_id(proposal(1, abstract, "Images of Mars"), proposal(2, "Images of Mars", "Another title")))
     assert set(roots.values()) == {"hst:1"}
+
+
+@pytest.mark.parametrize("names", [("a", "b"), ("b", "a")])
+def test_a_short_text_is_found_in_a_long_one_whatever_their_ids(names):
+    short, long = names
+    sets = {short: frozenset(words(7, 20)), long: frozenset([*words(7, 20), *words(8, 200)])}
+    assert list(near_duplicates(sets, 0.7, similarity)) == [(short, long)]
+
+
+def test_the_partners_of_a_text_are_listed_by_id():
+    same = frozenset(words(7, 20))
+    found = list(near_duplicates(dict.fromkeys("gcfadbe", same), 0.7))
+    assert found == [(one, other) for one in "fedcba" for other in "abcdefg" if other > one]
+
+
+def test_a_similarity_of_just_the_threshold_is_named_as_the_evidence():
+    one, other = words(7, 74), words(7, 104)  # 70 of 100 shingles
+    (link,) = text_links(
+        by_id(proposal(1, " ".join(one)), proposal(2, " ".join(other))), SplitSettings(continuations=False)
+    )
+    assert link.detail == "similarity 0.70"
+
+
+def test_texts_without_shingles_are_not_similar():
+    assert jaccard(frozenset(), frozenset()) == containment(frozenset(), frozenset()) == 0.0
+
+
+def test_proposals_that_only_links_name_are_grouped_too():
+    links = [Link(one="c", other="b", reason="text", detail="")]
+    assert group_proposals(["a"], links) == {"a": "a", "b": "b", "c": "b"}
+
+
+def test_a_share_of_just_the_threshold_counts_though_its_product_is_rounded_up():
+    shared = [f"s{i}" for i in range(14)]
+    sets = {
+        "a": frozenset([*shared, *(f"a{i}" for i in range(11))]),
+        "b": frozenset([*shared, *(f"b{i}" for i in range(90))]),
+    }
+    assert (len(sets["a"]), containment(sets["a"], sets["b"])) == (25, 0.56)
+    assert list(near_duplicates(sets, 0.56, similarity)) == [("a", "b")]

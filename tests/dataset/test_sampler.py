@@ -146,3 +146,28 @@ def test_views_and_shuffled_pairs_are_those_of_the_recorded_trainings() -> None:
 def test_the_share_of_whole_tiles_is_that_of_the_settings(whole_share, num_whole) -> None:
     theta = draw_views(np.random.default_rng(0), 50, 0.4, whole_share)
     assert np.isclose(np.abs(np.linalg.det(theta[:, :, :2])), 1).sum() == num_whole
+
+
+def test_batches_with_hard_negatives_are_those_of_the_recorded_trainings() -> None:
+    sampler = sampler_of([2] * 12, 4, seed=4, class_of_group=np.arange(12) % 3, hard_share=0.5)
+    assert [sampler.rows(step).tolist() for step in range(15)] == [
+        [17, 5, 12, 14], [1, 8, 19, 7], [11, 23, 20, 3], [0, 9, 22, 4], [6, 18, 10, 13],
+        [2, 15, 21, 16], [3, 14, 20, 12], [19, 23, 7, 8], [5, 11, 1, 17], [4, 16, 9, 10],
+        [21, 2, 0, 22], [6, 18, 13, 15], [20, 8, 14, 3], [19, 12, 7, 1], [23, 11, 5, 17],
+    ]  # fmt: skip
+
+
+def test_batches_with_more_rows_than_groups_are_those_of_the_recorded_trainings() -> None:
+    sampler = sampler_of([3, 1, 9, 2], 10, seed=4)
+    assert [sampler.rows(step).tolist() for step in range(4)] == [
+        [0, 3, 14, 2, 14, 3, 1, 7, 13, 12], [3, 13, 6, 1, 8, 3, 2, 14, 11, 3], [3, 10, 5, 14, 9, 13, 2, 3, 0, 3],
+        [13, 2, 0, 13, 3, 4, 8, 3, 14, 1],
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(("num_tiles", "is_new"), [(2, False), (3, True)])
+def test_three_tiles_are_the_fewest_that_come_in_a_new_order_in_each_cycle(num_tiles, is_new) -> None:
+    sampler = sampler_of([num_tiles] * 3, 3)
+    shown = [min(sampler.rows(step).tolist()) for step in range(12 * num_tiles)]  # of the first group
+    cycles = {tuple(shown[start : start + num_tiles]) for start in range(0, len(shown), num_tiles)}
+    assert (len(cycles) > 1) == is_new

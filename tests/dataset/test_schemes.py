@@ -10,6 +10,7 @@ from hubbleclip.config.settings import SplitSettings, read_settings
 from hubbleclip.core.errors import SettingsError
 from hubbleclip.core.records import SplitAssignment
 from hubbleclip.dataset.splits.assign import assign_splits
+from hubbleclip.dataset.splits.benchmark_rule import program_number
 from hubbleclip.dataset.splits.schemes import GROUP_CHANGED, MIXED_GROUP, SCHEMES, UNKNOWN
 
 BY_INSTRUMENT = SplitSettings(scheme="instrument", test_instruments=("WFPC2*",), val_share=0.3)
@@ -178,3 +179,37 @@ def test_a_new_tile_whose_group_is_elsewhere_is_excluded_for_every_pair_of_split
     }
     expected = (planned, None) if set(old_splits) == {planned} else ("excluded", GROUP_CHANGED)
     assert outcome(split([*tiles, new], [], wanted, old), new) == expected
+
+
+@pytest.mark.parametrize(
+    ("proposal_id", "number"),
+    [("hst:0123", "123"), ("a:b:77", "77"), ("55", "55"), ("hst:", None), ("hst:12a", None), ("hst:1²", None), ("hst:٣", None)],
+)  # fmt: skip
+def test_the_number_of_a_programme_is_in_ascii_digits_after_the_last_colon(proposal_id, number):
+    assert program_number(proposal_id) == number
+
+
+def test_the_kind_of_a_new_tile_comes_before_the_split_of_its_group_as_the_reason():
+    old, unknown, aside, held_out = (
+        shot(name, "p", instrument) for name, instrument in (("o", "ACS"), ("u", None), ("a", "ACS"), ("h", "WFPC2"))
+    )
+    existing = {
+        old.tile_id: SplitAssignment(tile_id=old.tile_id, group_id="g", split="train", reason=None),
+    }
+    plans = split([old, unknown, aside, held_out], [], BY_INSTRUMENT, existing)
+    assert [outcome(plans, one) for one in (unknown, aside, held_out)] == [
+        ("excluded", UNKNOWN), ("excluded", MIXED_GROUP), ("excluded", GROUP_CHANGED),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("old_split", ["train", "val", "test", "excluded"])
+def test_an_old_tile_guards_the_sky_for_its_own_split_and_not_for_the_planned_one(old_split):
+    at = square(5, 5, 20)
+    old, new = shot("old", "p", "ACS/WFC", at), shot("new", "q", "WFPC2", at)
+    reason = "sky_guard:overlap" if old_split == "excluded" else None
+    existing = {
+        old.tile_id: SplitAssignment(tile_id=old.tile_id, group_id="g", split=old_split, reason=reason),
+    }
+    wanted = BY_INSTRUMENT.model_copy(update={"val_share": 0.0})
+    expected = ("excluded", f"sky_guard:old_{old_split}") if old_split in {"train", "val"} else ("test", None)
+    assert outcome(split([old, new], [], wanted, existing), new) == expected

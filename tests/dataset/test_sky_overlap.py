@@ -2,10 +2,10 @@ import numpy as np
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from sky_cases import slow_gap_arcsec, square
+from sky_cases import slow_gap_arcsec, square, stepped
 
 from hubbleclip.dataset.splits import sky_overlap
-from hubbleclip.dataset.splits.sky_overlap import footprints, is_near_any
+from hubbleclip.dataset.splits.sky_overlap import ARCSEC, footprints, is_near_any
 
 FIELDS = [(0.0, 0.0), (359.999, 45.0), (120.0, 89.999), (0.0, -90.0), (10.0, -89.9)]
 SQUARES = st.tuples(
@@ -85,3 +85,20 @@ def test_footprints_are_compared_chunk_by_chunk(monkeypatch):
     assert is_near_any(footprints(mine), footprints(others), 0.0).tolist() == [
         ra in {50, 51, 52, 53, 30} for ra in places
     ]
+
+
+@pytest.mark.parametrize("east_sign", [1, -1])
+@pytest.mark.parametrize("north_sign", [1, -1])
+@pytest.mark.parametrize("is_reversed", [False, True])
+def test_only_a_slanted_edge_parts_a_square_from_a_trapezium(east_sign, north_sign, is_reversed):
+    corners = [(-100, -20), (100, -20), (20, 60), (-20, 60)][:: -1 if is_reversed else 1]
+    steps = [(east_sign * east, north_sign * north) for east, north in corners]
+    trapezium = [number for east, north in steps for number in stepped(50, 20, east, north)]
+    aside = square(*stepped(50, 20, 90 * east_sign, 40 * north_sign), 20)  # its corner is 21.2 arcsec away
+    for one, other in ((trapezium, aside), (aside, trapezium)):
+        near = [is_near_any(footprints([one]), footprints([other]), guard).item() for guard in (0.0, 20.0, 22.0)]
+        assert near == [False, False, True]
+
+
+def test_an_arcsecond_is_a_3600th_of_a_degree():
+    assert pytest.approx(np.radians(1 / 3600), rel=1e-12) == ARCSEC

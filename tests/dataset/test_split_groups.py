@@ -247,3 +247,54 @@ def test_tiles_that_a_late_link_excludes_take_no_place_of_the_cap():
 
 def test_the_id_of_a_group_is_a_hash_of_its_smallest_proposal():
     assert group_id("hst:1") == hashlib.sha256(b"group:hst:1").hexdigest()[:16]
+
+
+def test_a_group_for_an_empty_test_split_is_the_one_with_the_smallest_draw():
+    near, far = (next(name for name in names_by_draw("s") if draw_of(f"s:{name}") > least) for least in (0.35, 0.6))
+    drawn = draw_splits({near, far}, {"a": "val", "b": "train"}, SETTINGS)
+    assert drawn == {near: "test", far: "train"}
+
+
+def test_the_only_group_of_test_is_not_moved_to_an_empty_val():
+    in_test = names_by_draw("s")[0]
+    assert draw_splits({in_test}, {"a": "train", "b": "train"}, SETTINGS) == {in_test: "test"}
+
+
+def proposal_drawn_for(split):
+    bounds = {"test": (0.0, 0.1), "val": (0.1, 0.3), "train": (0.3, 1.0)}
+    low, high = bounds[split]
+    return next(name for name in map(str, range(1000)) if low <= draw_of(f"s:{group_id(name)}") < high)
+
+
+def test_groups_with_a_split_are_not_drawn_again_when_an_empty_split_is_filled():
+    tiles = {split: tile(split, proposal_drawn_for(split)) for split in ("test", "val", "train")}
+    old = plan(tiles["test"], "train", group_id(tiles["test"].proposal_id))
+    old |= plan(tiles["val"], "train", group_id(tiles["val"].proposal_id))
+    (found,) = new_plans(list(tiles.values()), old).values()
+    assert (found.tile_id, found.split) == (tiles["train"].tile_id, "test")
+
+
+def test_an_old_tile_that_is_excluded_guards_no_sky_for_the_split_of_its_group():
+    at = square(5, 5, 20)
+    kept, guarded, new = tile("kept", "p"), tile("guarded", "p", at), tile("new", "q", at)
+    old = plan(kept, "train", "a" * 16) | plan(guarded, "excluded", "a" * 16, "sky_guard:overlap")
+    former = {"q": SplitAssignment(tile_id="gone", group_id="b" * 16, split="test", reason=None)}
+    found = new_plans([kept, guarded, new], old | {"gone": former["q"]}, former=former)[new.tile_id]
+    assert (found.split, found.reason) == ("test", None)
+
+
+def test_a_proposal_of_which_nothing_is_left_but_its_split_changes_no_other():
+    new = tile("new", "q")
+    gone = SplitAssignment(tile_id="gone", group_id="b" * 16, split="test", reason=None)
+    (found,) = new_plans([new], {"gone": gone}, former={"p": gone}).values()
+    assert (found.group_id, found.split) == (group_id("q"), "train")
+
+
+def test_tiles_that_a_late_link_excludes_are_listed_by_tile_when_none_is_new():
+    kept, *lost = tile("kept", "a"), *(tile(f"lost{i}", "b") for i in range(6))
+    old = plan(kept, "test", "a" * 16)
+    for one in lost:
+        old |= plan(one, "train", "b" * 16)
+    for order in (1, -1):
+        found = new_plans([kept, *lost][::order], old, texts={"a": " ".join(TEXT), "b": " ".join(TEXT)})
+        assert list(found) == sorted(one.tile_id for one in lost)

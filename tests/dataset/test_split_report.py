@@ -139,3 +139,30 @@ def test_the_wanted_shares_are_those_of_their_splits():
 
 def test_a_leak_without_train_tiles_is_described():
     assert "leak 0% of its 0 train tiles" in leak_summary(dict.fromkeys(LEAK, 0))
+
+
+def test_tables_without_rows_have_their_columns():
+    tables = split_tables([], {}, [])
+    assert tables[EXCLUDED_TILES].schema.names == ["tile_id", "group_id", "proposal_id", "reason"]
+    assert tables[LINKS].schema.names == ["one", "other", "reason", "detail"]
+    assert {str(kind) for table in tables.values() for kind in table.schema.types} == {"string"}
+
+
+def test_the_lineage_of_another_scheme_is_its_name_and_the_digest_of_its_settings():
+    wanted = SplitSettings(scheme="cycle", test_from_cycle=20)
+    assert (lineage(wanted), lineage(SETTINGS)) == (f"cycle-{wanted.digest()}", "random")
+
+
+def test_values_splits_and_reasons_are_reported_in_order_and_shares_to_four_digits():
+    tiles = [replace(tile(i, "p"), instrument=name) for i, name in enumerate(("WFPC2", "ACS", None))]
+    plans = [plan(one, *to) for one, to in zip(tiles, (("val",), ("train",), ("test",)), strict=True)]
+    lost = [tile("x", "q"), tile("y", "q")]
+    plans += [plan(one, "excluded", reason=reason) for one, reason in zip(lost, ("z", "a"), strict=True)]
+    report = split_report(
+        material([*tiles, *lost], {}, {}), {one.tile_id: one for one in plans}, links=[LINK, replace(LINK, reason="number")],
+        leak=LEAK, settings=SETTINGS,
+    )  # fmt: skip
+    assert list(report["by_instrument"]) == ["ACS", "WFPC2", "unknown"]
+    assert list(report["by_instrument"]["unknown"]) == ["excluded", "test"]
+    assert report["by_instrument"]["unknown"]["test"]["share"] == 0.3333
+    assert (list(report["excluded"]), list(report["links"])) == (["a", "z"], ["number", "title"])

@@ -103,3 +103,53 @@ def test_a_tile_that_the_grid_nearly_has_is_not_cut_twice(tmp_path, apart):
     y0, x0 = grid[len(grid) // 2]
     tiles = tile_file(write(tmp_path / "b.fits", TARG=sky_at(x0 + 63.5 + apart, y0 + 63.5)), SHA, BOTH).tiles
     assert {tile.view for tile in tiles} == {"native"}
+
+
+@pytest.mark.parametrize(
+    ("place_yx", "is_inside"),
+    [((-0.49, 5), True), ((-0.51, 5), False), ((5, -0.49), True), ((5, -0.51), False), ((39.49, 5), True), ((39.51, 5), False), ((5, 59.49), True),
+     ((5, 59.51), False), ((45, 5), False), ((5, 45), True)],
+)  # fmt: skip
+def test_a_point_lies_in_the_image_up_to_the_outer_edges_of_its_pixels(place_yx, is_inside):
+    wcs = WCS(wcs_header((40, 60)))
+    wcs.wcs.crpix = 1000.0, 1000.0
+    aim = tuple(float(degrees) for degrees in wcs.all_pix2world(place_yx[1], place_yx[0], 0))
+    found = aim_point([aim], wcs, (40, 60))
+    assert found == (pytest.approx(place_yx, abs=1e-3) if is_inside else None)
+
+
+@pytest.mark.parametrize(
+    ("crpix", "expected"),
+    [((31.0, 11.5), (10.5, 30.0)), ((0.6, 1.0), (0.0, -0.4)), ((60.4, 40.4), (39.4, 59.4)), ((60.6, 1.0), None)],
+)
+def test_the_reference_pixel_counts_from_one_in_x_and_y(crpix, expected):
+    wcs = WCS(wcs_header((40, 60)))
+    wcs.wcs.crpix = crpix
+    assert aim_point([], wcs, (40, 60)) == (pytest.approx(expected) if expected else None)
+
+
+def test_a_wcs_may_have_the_declination_first():
+    wcs = WCS(naxis=2)
+    wcs.wcs.ctype, wcs.wcs.crval, wcs.wcs.cdelt, wcs.wcs.crpix = (
+        ("DEC--TAN", "RA---TAN"),
+        (2.0, 150.0),
+        (1e-5, -1e-5),
+        (1, 1),
+    )
+    dec, ra = wcs.all_pix2world(7, 31, 0)
+    assert aim_point([(float(ra), float(dec))], wcs, (40, 60)) == pytest.approx((31, 7), abs=1e-3)
+
+
+def test_a_position_on_the_other_side_of_the_sky_is_no_pixel():
+    antipode = (150.1 + 180, -2.2)
+    assert aim_point([antipode, sky_at(10, 20)], TRUTH, SHAPE) == pytest.approx((20, 10), abs=0.01)
+
+
+@pytest.mark.parametrize(
+    ("aim_yx", "shape_yx", "size_px", "start_yx"),
+    [((50.0, 60.0), (100, 200), 11, (45, 55)), ((50.5, 60.5), (100, 200), 10, (46, 56)), ((50.0, 60.0), (100, 200), 10, (46, 56)),
+     ((2.0, 197.0), (100, 200), 20, (0, 180)), ((97.0, 3.0), (100, 200), 20, (80, 0)), ((50.0, 60.0), (100, 200), 100, (0, 10)),
+     ((50.0, 60.0), (100, 200), 101, (-1, 10)), ((9.0, 60.0), (15, 200), 20, (-3, 50)), ((9.0, 60.0), (30, 40), 50, (-10, -5))],
+)  # fmt: skip
+def test_a_tile_is_centred_moved_into_the_image_or_padded_along_each_axis(aim_yx, shape_yx, size_px, start_yx):
+    assert aim_start(aim_yx, shape_yx, size_px) == start_yx

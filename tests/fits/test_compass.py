@@ -1,19 +1,98 @@
-"""Orientation of a tile on the sky."""
+"""Orientation, scale and position of a tile on the sky, as they are shown."""
 
 import numpy as np
 import pytest
 
-from hubbleclip.fits.positions import compass_of_corners
+from hubbleclip.fits.positions import (
+    angle_label,
+    compass_of_corners,
+    make_compass,
+    round_length,
+    sexagesimal,
+    sphere_points,
+)
+
+
+def corners_of(ra_deg, dec_deg, half_deg=0.005, turn_deg=0.0, is_mirrored=False):
+    """Corners of a square picture, bottom left first, whose up direction is turned from north towards east."""
+    turn, sign = np.radians(turn_deg), -1 if is_mirrored else 1
+    corners = []
+    for right, up in ((-1, -1), (1, -1), (1, 1), (-1, 1)):
+        east = -sign * right * np.cos(turn) + up * np.sin(turn)
+        north = sign * right * np.sin(turn) + up * np.cos(turn)
+        corners += [(ra_deg + half_deg * east / np.cos(np.radians(dec_deg))) % 360, dec_deg + half_deg * north]
+    return corners
 
 
 @pytest.mark.parametrize("ra_deg", [0.0, 90.0, 359.999])
 @pytest.mark.parametrize("dec_deg", [-60.0, 0.0, 20.0])
 def test_north_is_up_and_east_is_left_at_any_right_ascension(ra_deg, dec_deg):
-    half = 0.005
-    step = half / np.cos(np.radians(dec_deg))
-    corners = [
-        ((ra_deg + ra) % 360, dec_deg + dec) for ra, dec in ((step, -half), (-step, -half), (-step, half), (step, half))
-    ]
-    found = compass_of_corners(np.ravel(corners).tolist(), 36.0)
+    found = compass_of_corners(corners_of(ra_deg, dec_deg), 36.0)
     assert found.north_xy == pytest.approx((0, -1), abs=1e-3)
     assert found.east_xy == pytest.approx((-1, 0), abs=1e-3)
+
+
+@pytest.mark.parametrize("turn_deg", [30.0, 100.0, -70.0, 180.0])
+@pytest.mark.parametrize("is_mirrored", [False, True])
+def test_the_arrows_turn_with_the_picture(turn_deg, is_mirrored):
+    found = compass_of_corners(corners_of(200.0, -40.0, turn_deg=turn_deg, is_mirrored=is_mirrored), 36.0)
+    turn, sign = np.radians(turn_deg), -1 if is_mirrored else 1
+    assert found.north_xy == pytest.approx((sign * np.sin(turn), -np.cos(turn)), abs=1e-3)
+    assert found.east_xy == pytest.approx((-sign * np.cos(turn), -np.sin(turn)), abs=1e-3)
+    assert np.hypot(*found.north_xy) == pytest.approx(1, abs=1e-3)
+
+
+def test_the_axes_of_a_picture_may_have_different_lengths():
+    centre, north, east = np.array([1.0, 0, 0]), np.array([0, 0, 1.0]), np.array([0, 1.0, 0])
+    found = make_compass(centre, -east, -north, 10.0)
+    assert (found.north_xy, found.east_xy) == ((0.0, -1.0), (-1.0, 0.0))
+    assert (found.bar_share, found.bar_label) == (0.2, "2″")
+    oblique = make_compass(centre, -east + north, -north, 10.0)
+    assert oblique.east_xy == pytest.approx((-(0.5**0.5), -(0.5**0.5)), abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("side_arcsec", "bar_arcsec", "label"),
+    [(36.0, 10, "10″"), (20.0, 5, "5″"), (16.0, 2, "2″"), (4.0, 1, "1″"), (1.0, 0.2, "0.2″"), (160.0, 20, "20″"), (700.0, 200, "3.33′")],
+)  # fmt: skip
+def test_the_bar_is_the_longest_round_one_below_three_tenths_of_the_side(side_arcsec, bar_arcsec, label):
+    found = compass_of_corners(corners_of(10.0, 10.0), side_arcsec)
+    assert (found.bar_share, found.bar_label) == (pytest.approx(bar_arcsec / side_arcsec), label)
+
+
+@pytest.mark.parametrize(
+    ("longest", "length"),
+    [(1, 1), (1.99, 1), (2, 2), (4.99, 2), (5, 5), (9.99, 5), (10, 10), (0.3, 0.2), (0.05, 0.05), (199, 100), (0.1 + 0.1, 0.2), (5 - 1e-9, 5), (5 - 1e-7, 2)],
+)  # fmt: skip
+def test_a_round_length_is_the_largest_of_1_2_and_5_that_is_not_longer(longest, length):
+    assert round_length(longest) == pytest.approx(length)
+
+
+@pytest.mark.parametrize(
+    ("arcsec", "label"), [(0.05, "0.05″"), (59.0, "59″"), (60, "1′"), (100, "1.67′"), (3600, "60′")]
+)
+def test_an_angle_is_in_minutes_from_sixty_seconds_on(arcsec, label):
+    assert angle_label(arcsec) == label
+
+
+@pytest.mark.parametrize(
+    ("corners_deg", "side_arcsec"),
+    [([], 36.0), ([1.0] * 6, 36.0), ([np.nan, *corners_of(10, 10)[1:]], 36.0), ([np.inf, *corners_of(10, 10)[1:]], 36.0),
+     (corners_of(10, 10), 0.0), (corners_of(10, 10), -1.0), (corners_of(10, 10), np.nan)],
+)  # fmt: skip
+def test_without_corners_or_side_there_is_no_compass(corners_deg, side_arcsec):
+    assert compass_of_corners(corners_deg, side_arcsec) is None
+
+
+def test_a_position_is_a_vector_of_length_one():
+    ra, dec = np.radians([0.0, 90.0, 10.0, 200.0]), np.radians([0.0, 0.0, 90.0, -30.0])
+    expected = [(1, 0, 0), (0, 1, 0), (0, 0, 1), (np.cos(ra[3]) * 3**0.5 / 2, np.sin(ra[3]) * 3**0.5 / 2, -0.5)]
+    np.testing.assert_allclose(sphere_points(ra, dec), expected, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("ra_deg", "dec_deg", "expected"),
+    [(83.822083, -5.391111, ("05 35 17.30", "-05 23 28.0")), (0.0, 0.05, ("00 00 00.00", "+00 03 00.0")), (359.0, 89.5, ("23 56 00.00", "+89 30 00.0"))],
+)  # fmt: skip
+def test_a_position_is_written_in_hours_and_degrees(ra_deg, dec_deg, expected):
+    assert sexagesimal(ra_deg, dec_deg) == expected

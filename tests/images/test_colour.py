@@ -123,7 +123,9 @@ def test_where_too_little_is_seen_in_all_three_there_is_no_tile(parts, tmp_path)
     half = write(tmp_path / "half.fits", 30.0, {(180, 100): 900}, hole=True)
     strict = SETTINGS.model_copy(update={"min_valid_share": 0.8})
     result = cut_colour([half, *parts[1:]], SHAS, strict)
-    assert [rejection.reason for rejection in result.rejections] == ["too_little_valid"]
+    assert [(one.entity_id, one.reason) for one in result.rejections] == [
+        (f"{SHAS[1]}:0:colour:4:14", "too_little_valid")
+    ]
 
 
 def test_without_a_wcs_nothing_can_be_aligned(parts):
@@ -295,3 +297,8 @@ def test_grey_is_curved_and_rounded_to_the_nearest_level():
     levels = blend(np.repeat(heights[None, :, None], 3, axis=-1), 0.1)[0]
     exact = 255 * np.arcsinh(heights / 0.1) / np.arcsinh(10)
     assert np.abs(levels - exact[:, None]).max() <= 0.501
+
+
+def test_a_negative_colour_counts_as_none_in_the_mean_too():
+    heights_yxc = np.array([[[0.5, -0.4, 0.1], [-0.5, 0.3, 0.1], [-0.1, -0.2, -0.3]]], np.float32)
+    np.testing.assert_array_equal(blend(heights_yxc, 0.05), blend(np.maximum(heights_yxc, 0), 0.05))

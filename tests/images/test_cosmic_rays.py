@@ -157,3 +157,13 @@ def test_the_lowest_threshold_of_a_block_is_that_of_the_blocks_around_it():
     levels, noises = rng.normal(5, 1, (7, 6)).astype(np.float32), rng.uniform(1, 2, (7, 6)).astype(np.float32)
     found = lowest_thresholds((levels, noises), np.float32(3))
     np.testing.assert_array_equal(found, ndimage.minimum_filter(levels + np.float32(3) * noises, 3, mode="nearest"))
+
+
+@pytest.mark.parametrize(("num_rows", "are_rays"), [(59, True), (61, False)])
+def test_up_to_fifteen_percent_of_an_image_may_be_rays(num_rows, are_rays):
+    data = np.random.default_rng(0).normal(5, 1, (200, 200)).astype(np.float32)
+    data[1 : 2 * num_rows : 2, 1::2] += 300  # 100 pixels a row, none of which the background is sampled from
+    valid = np.ones(data.shape, bool)
+    rows, columns = reject_cosmic_rays(data, valid, CONTRAST)
+    assert (rows.size > 0) == are_rays and np.count_nonzero(~valid) == rows.size
+    assert not are_rays or (valid[rows, columns].sum() == 0 and abs(rows.size - 100 * num_rows) < 60)

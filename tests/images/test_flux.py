@@ -12,8 +12,9 @@ from synthetic_fits import starry_sky, write_drz
 from hubbleclip.config.settings import TileSettings
 from hubbleclip.core.errors import ImageError
 from hubbleclip.images.encode import decode_png
-from hubbleclip.images.normalize import flux_per_unit
+from hubbleclip.images.normalize import apply_flux_limits, flux_per_unit
 from hubbleclip.images.reader import read_science_images
+from hubbleclip.images.stretch import Stretch
 from hubbleclip.images.tiling import tile_file
 
 SHA = "ab" * 32
@@ -28,7 +29,8 @@ def image(tmp_path):
 
 @pytest.mark.parametrize(
     ("unit", "expected"),
-    [("ELECTRONS/S", 400), ("electron / s", 400), ("ELECTRONS", 4), ("COUNTS", 6), ("COUNTS/S", 600), ("DN/s", 600), ("cps", 600)],
+    [("ELECTRONS/S", 400), ("electron / s", 400), ("ELECTRONS", 4), ("COUNTS", 6), ("COUNTS/S", 600), ("DN/s", 600), ("cps", 600),
+     ("COUNT", 6), ("DN", 6), ("ADU", 6), ("cts", 6), ("CTS/SEC", 600), ("ELECTRON/SECOND", 400), ("E-", 4), ("e-/sec", 400)],
 )  # fmt: skip
 def test_a_unit_gives_electrons_per_second_and_square_arcsecond(image, unit, expected):
     assert flux_per_unit(replace(image, unit=unit)) == pytest.approx(expected, rel=1e-3)
@@ -37,7 +39,8 @@ def test_a_unit_gives_electrons_per_second_and_square_arcsecond(image, unit, exp
 @pytest.mark.parametrize(
     "changed",
     [{"unit": "kR"}, {"unit": None}, {"unit": "display"}, {"unit": "COUNTS", "gain": None}, {"unit": "ELECTRONS", "exposure_s": None},
-     {"unit": "ELECTRONS", "exposure_s": 0.0}, {"wcs": None}, {"unit": "ELECTRONS/CM2"}],
+     {"unit": "ELECTRONS", "exposure_s": 0.0}, {"wcs": None}, {"unit": "ELECTRONS/CM2"}, {"unit": "ELECTRONS", "exposure_s": -1.0}, {"unit": "COUNTS/S", "gain": 0.0},
+     {"unit": ""}, {"unit": "/S"}],
 )  # fmt: skip
 def test_an_image_without_a_scale_is_refused(image, changed):
     with pytest.raises(ImageError, match="no_flux_scale"):
@@ -60,3 +63,14 @@ def test_an_overview_has_the_scale_of_its_image(tmp_path):
     tiles = tile_file(write_drz(tmp_path / "a.fits", starry_sky((512, 512))), SHA, settings).tiles
     spans = {tile.view: tile.stretch.white - tile.stretch.black for tile in tiles}
     assert spans["overview"] == pytest.approx(spans["native"])
+
+
+def test_the_limits_are_the_fluxes_of_the_settings_above_the_sky_in_the_unit_of_the_image(image):
+    """With 400 electrons / s / arcsec2 per value, and 6 with counts of 100 s and a gain of 1.5."""
+    settings = TileSettings(limits="flux", flux_black=-60.0, flux_white=1200.0, flux_softening=30.0)
+    before = Stretch(kind="asinh", black=0.0, white=1.0, softening=0.1, sky=7.0, noise=0.3)
+    for unit, per_value in (("ELECTRONS/S", 400), ("COUNTS", 6)):
+        found = apply_flux_limits(before, replace(image, unit=unit), settings)
+        expected = (7 - 60 / per_value, 7 + 1200 / per_value, 30 / per_value)
+        assert (found.black, found.white, found.softening) == pytest.approx(expected, rel=1e-3)
+        assert (found.kind, found.sky, found.noise) == ("asinh", 7.0, 0.3)

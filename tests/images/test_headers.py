@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import gzip
+
 import numpy as np
 import pytest
 from astropy.io import fits
 from synthetic_fits import starry_sky, wcs_header, write_drz
 
 from hubbleclip.core.errors import ImageError
+from hubbleclip.images import reader
 from hubbleclip.images.normalize import flux_per_unit
 from hubbleclip.images.reader import read_science_images
 from hubbleclip.missions.hst import CAMERAS
@@ -90,3 +93,162 @@ def test_images_that_are_not_read_are_listed_with_the_first_image_alone(tmp_path
     fits.HDUList(ramp).writeto(tmp_path / "a_flt.fits")
     first, second = read_science_images(tmp_path / "a_flt.fits", 10**7)
     assert [one.reason for one in first.unused] == ["not_an_image"] and second.unused == ()
+
+
+@pytest.mark.parametrize("blank", ["", "   ", fits.card.Undefined()])
+def test_a_blank_value_of_the_extension_is_taken_from_the_primary_header(tmp_path, blank):
+    path = write_drz(tmp_path / "a.fits", DATA, primary={"BUNIT": "COUNTS"})
+    for key in ("BUNIT", "FILTER", "TARGNAME"):
+        fits.setval(path, key, value=blank, ext=1)
+    image = read(path)
+    assert (image.unit, image.filter, image.target) == ("COUNTS", "F606W", "TEST")
+
+
+def test_values_are_texts_without_the_blanks_around_them_and_absent_ones_are_none(tmp_path):
+    path = write_drz(tmp_path / "a.fits", DATA, primary={"TARGNAME": " M 31"})
+    fits.setval(path, "BUNIT", value=" DN ", ext=1)
+    assert (read(path).unit, read(path).target) == ("DN", "M 31")
+    fits.setval(path, "BUNIT", value=7, ext=1)
+    fits.setval(path, "TARGNAME", value=31, ext=0)
+    assert (read(path).unit, read(path).target) == (None, "31")
+    fits.PrimaryHDU(DATA).writeto(tmp_path / "b.fits")
+    image = read(tmp_path / "b.fits")
+    absent = (
+        image.unit,
+        image.instrument,
+        image.filter,
+        image.target,
+        image.exposure_s,
+        image.gain,
+        image.flux_density,
+    )
+    assert (absent, image.wcs, image.aims_deg, image.shrink, image.stretch) == ((None,) * 7, None, (), 1.0, None)
+
+
+def test_a_file_may_lack_the_padding_after_its_last_pixel_and_no_pixel(tmp_path):
+    whole = write_drz(tmp_path / "a.fits", DATA).read_bytes()
+    with fits.open(tmp_path / "a.fits") as hdus:
+        end = hdus[1].fileinfo()["datLoc"] + DATA.nbytes
+    assert end < len(whole)
+    (tmp_path / "b.fits").write_bytes(whole[:end])
+    np.testing.assert_array_equal(read(tmp_path / "b.fits").data_yx, DATA)
+    (tmp_path / "b.fits").write_bytes(whole[: end - 1])
+    with pytest.raises(ImageError, match="truncated: the file ends within the pixels of extension 1"):
+        read(tmp_path / "b.fits")
+
+
+@pytest.mark.parametrize("name", ["DQ", "WHT"])
+def test_a_file_that_ends_within_its_quality_or_weight_is_truncated(tmp_path, name):
+    whole = write_drz(tmp_path / "a.fits", DATA, **{name: np.ones(DATA.shape, np.int16)}).read_bytes()
+    (tmp_path / "b.fits").write_bytes(whole[:-2880])
+    with pytest.raises(ImageError, match="truncated: the file ends within the pixels of extension 2"):
+        read(tmp_path / "b.fits")
+
+
+def test_the_limits_of_files_are_those_of_the_documentation():
+    assert (reader.MAX_UNPACKED_RATIO, reader.ALWAYS_UNPACKED_BYTES, reader.MAX_BYTES_PER_PIXEL) == (100, 1 << 25, 16)
+    assert (reader.IMAGE_BYTES, reader.BYTES_PER_PIXEL) == (10**9, 5)
+
+
+@pytest.mark.parametrize(("num_more", "is_read"), [(0, True), (1, False)])
+def test_a_gzip_file_may_unpack_to_16_bytes_per_pixel_of_the_settings(tmp_path, num_more, is_read):
+    plain = write_drz(tmp_path / "a.fits", DATA).read_bytes()
+    max_pixels = 5000
+    (tmp_path / "b.fits.gz").write_bytes(gzip.compress(plain.ljust(16 * max_pixels + num_more, b"\0")))
+    if is_read:
+        np.testing.assert_array_equal(read(tmp_path / "b.fits.gz", max_pixels).data_yx, DATA)
+    else:
+        with pytest.raises(ImageError, match=r"too_large: .* unpacks to 80000, more than an image of tiles.max_pixels"):
+            read(tmp_path / "b.fits.gz", max_pixels)
+
+
+@pytest.mark.parametrize(("num_more", "is_read"), [(0, True), (1, False)])
+def test_a_gzip_file_may_unpack_to_the_ratio_or_to_what_is_always_allowed(tmp_path, monkeypatch, num_more, is_read):
+    plain = write_drz(tmp_path / "a.fits", np.ones((70, 64), np.float32)).read_bytes()
+    packed = gzip.compress(plain, 9)
+    for always, ratio in ((len(plain) - num_more, 1), (1, (len(plain) - num_more) / len(packed))):
+        monkeypatch.setattr(reader, "ALWAYS_UNPACKED_BYTES", always)
+        monkeypatch.setattr(reader, "MAX_UNPACKED_RATIO", ratio)
+        (tmp_path / "b.fits.gz").write_bytes(packed)
+        if is_read:
+            read(tmp_path / "b.fits.gz")
+        else:
+            with pytest.raises(ImageError, match="too_large: the gzip file"):
+                read(tmp_path / "b.fits.gz")
+
+
+def test_the_memory_of_an_image_may_reach_its_limit(tmp_path, monkeypatch):
+    fits.PrimaryHDU(np.ones((100, 90), np.int16)).writeto(tmp_path / "a.fits")
+    monkeypatch.setattr(reader, "IMAGE_BYTES", 100 * 90 * 5)
+    assert read(tmp_path / "a.fits").data_yx.shape == (100, 90)
+    monkeypatch.setattr(reader, "IMAGE_BYTES", 100 * 90 * 5 - 1)
+    with pytest.raises(ImageError, match="too_large: the image needs"):
+        read(tmp_path / "a.fits")
+
+
+@pytest.mark.parametrize(("num_bytes_more", "is_read"), [(0, True), (-1, False)])
+def test_the_memory_of_a_compressed_image_includes_its_bands(tmp_path, monkeypatch, num_bytes_more, is_read):
+    image = fits.CompImageHDU(np.ones((100, 90), np.int16), name="SCI", tile_shape=(10, 90))
+    fits.HDUList([fits.PrimaryHDU(), image]).writeto(tmp_path / "a.fits")
+    bands = 24 * 70 * 90  # 64 rows are seven tiles of ten
+    monkeypatch.setattr(reader, "IMAGE_BYTES", 100 * 90 * 5 + bands + num_bytes_more)
+    if is_read:
+        read(tmp_path / "a.fits")
+    else:
+        with pytest.raises(ImageError, match="too_large"):
+            read(tmp_path / "a.fits")
+
+
+@pytest.mark.parametrize(
+    ("cards", "is_combined"),
+    [({"NCOMBINE": 2}, True), ({"NCOMBINE": 1}, False), ({"NCOMBINE": "2"}, False), ({"CRCORR": "COMPLETE"}, True), ({"CRCORR": "PERFORM"}, False),
+     ({"NDRIZIM": 1}, False), ({"NDRIZIM": "2"}, False), ({"NDRIZIM": 2, "D001DATA": "A_FLC.FITS[SCI,1]", "D002DATA": "A_FLC.FITS[SCI,2]"}, False),
+     ({"NDRIZIM": 3, "D001DATA": "a.fits[sci,1]", "D002DATA": "b.fits[sci,1]", "D003DATA": "a.fits[sci,2]"}, False),
+     ({"NDRIZIM": 12, "D001DATA": "a.fits[sci,1]", "D012DATA": "b.fits[sci,12]"}, True), ({"NDRIZIM": 2, "D001DATA": "a_sci1.fits", "D002DATA": "a_sci2.fits"}, False),
+     ({"NDRIZIM": 2, "D001DATA": "a_sci1_x.fits", "D002DATA": "a_sci2_x.fits"}, True)],
+)  # fmt: skip
+def test_an_image_is_combined_if_the_first_and_the_last_input_are_of_two_exposures(tmp_path, cards, is_combined):
+    image = read(write_drz(tmp_path / "a.fits", DATA, ("ACS", "WFC"), {"NDRIZIM": 0} | cards))
+    assert image.may_have_cosmic_rays == (not is_combined)
+
+
+def test_a_page_of_a_mapped_plane_begins_anywhere(tmp_path):
+    cube = np.random.default_rng(0).normal(5, 1, (4, 61, 67)).astype(np.float32)
+    header = fits.Header({"TELESCOP": "HST", "INSTRUME": "WFPC2"})
+    fits.PrimaryHDU(cube, header).writeto(tmp_path / "a.fits")
+    images = read_science_images(tmp_path / "a.fits", 10**7)
+    for image, plane in zip(images, cube, strict=True):
+        np.testing.assert_array_equal(image.data_yx, plane)
+        image.release_pages(30)
+        image.release_pages()
+        np.testing.assert_array_equal(image.data_yx, plane)
+
+
+@pytest.mark.parametrize("name", ["a_wht.fits", "A_WHT.FITS", "a_drz.fits"])
+def test_a_weight_map_is_known_by_the_name_in_the_archive_or_else_by_that_of_the_file(tmp_path, name):
+    is_weight = "wht" in name.lower()
+    for path, file_name in (
+        (tmp_path / name, None),
+        (tmp_path / "b_drz.fits", name),
+        (tmp_path / "c_wht.fits", f"{name}.gz"),
+    ):
+        fits.PrimaryHDU(DATA).writeto(path, overwrite=True)
+        if is_weight:
+            with pytest.raises(ImageError, match="not_an_image: the file's name"):
+                read_science_images(path, 10**7, file_name)
+        else:
+            assert len(read_science_images(path, 10**7, file_name)) == 1
+
+
+def test_what_is_wrong_with_a_file_is_said_in_one_short_line():
+    error = reader._unreadable(ValueError("one\n  two " + "x" * 300))
+    assert (error.reason, error.detail) == ("unreadable", ("ValueError: one two " + "x" * 300)[:200])
+
+
+def test_a_file_that_ends_within_what_is_no_image_has_no_image(tmp_path):
+    table = fits.BinTableHDU.from_columns([fits.Column("a", "D", array=np.ones(3000))])
+    fits.HDUList([fits.PrimaryHDU(), table]).writeto(tmp_path / "a.fits")
+    for end, reason in ((None, "no_image"), (-2880 * 3, "truncated")):
+        (tmp_path / "b.fits").write_bytes((tmp_path / "a.fits").read_bytes()[:end])
+        with pytest.raises(ImageError, match=f"^{reason}"):
+            read_science_images(tmp_path / "b.fits", 10**7)

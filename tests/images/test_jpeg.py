@@ -19,7 +19,7 @@ from hubbleclip.core.layout import Layout
 from hubbleclip.core.records import Product, Sample
 from hubbleclip.dataset.loader import SplitTiles
 from hubbleclip.dataset.shard_writer import write_tar
-from hubbleclip.images.encode import decode_tile
+from hubbleclip.images.encode import decode_tile, encode_jpeg
 from hubbleclip.images.tiling import tile_file, to_tile_record
 
 SHA = "ab" * 32
@@ -36,6 +36,12 @@ def test_a_jpeg_tile_shows_what_the_png_does_and_is_smaller(both):
     differ = np.abs(decode_tile(png.encoded).astype(int) - decode_tile(jpeg.encoded))
     assert differ.max() <= 12 and len(jpeg.encoded) < 0.8 * len(png.encoded)
     assert (jpeg.tile_id != png.tile_id, jpeg.png_sha256) == (True, sha256_bytes(jpeg.encoded))
+
+
+def test_a_jpeg_has_a_quality_of_95():
+    levels, buffer = np.random.default_rng(0).integers(0, 255, (40, 50), np.uint8), io.BytesIO()
+    Image.fromarray(levels).save(buffer, "JPEG", quality=95)
+    assert encode_jpeg(levels) == buffer.getvalue()
 
 
 def test_its_file_has_the_suffix_of_its_format(both, tmp_path):

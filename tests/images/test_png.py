@@ -16,7 +16,7 @@ from PIL import Image
 from hubbleclip.core.errors import ImageError
 from hubbleclip.images import encode
 from hubbleclip.images.contact_sheet import render_sheet, write_sheet
-from hubbleclip.images.encode import decode_png, encode_png
+from hubbleclip.images.encode import decode_png, encode_png, with_texts
 
 
 def noisy_levels(seed, shape_yx):
@@ -163,3 +163,61 @@ def test_a_contact_sheet_shows_each_tile_below_its_label_row_by_row():
         y, x = 4 + 42 * (index // 3) + 14, 4 + 28 * (index % 3)
         np.testing.assert_array_equal(sheet[y : y + 24, x : x + 24], tile[0, 0])
     assert [sheet[4:18, x : x + 24].max() > 200 for x in (4, 32, 60)] == [True, True, False]
+
+
+def chunks_of(png):
+    """Type and content of each chunk, whose length and checksum must be right."""
+    place, found = 8, []
+    while place < len(png):
+        length, kind = struct.unpack_from(">I4s", png, place)
+        body = png[place + 8 : place + 8 + length]
+        assert png[place + 8 + length : place + 12 + length] == struct.pack(">I", zlib.crc32(kind + body))
+        found.append((kind, body))
+        place += 12 + length
+    return found
+
+
+def test_a_png_of_8_grey_bits_has_three_chunks_and_no_interlacing():
+    (first, size), (second, _), (third, nothing) = chunks_of(encode_png(noisy_levels(1, (33, 57))))
+    assert (first, second, third, nothing) == (b"IHDR", b"IDAT", b"IEND", b"")
+    assert struct.unpack(">IIBBBBB", size) == (57, 33, 8, 0, 0, 0, 0)
+
+
+def test_texts_are_added_before_the_end_and_change_nothing_else():
+    plain = encode_png(noisy_levels(1, (33, 57)))
+    png = with_texts(plain, {"target": "M 31", "note": "5 \u03bcm"})
+    *before, end = chunks_of(plain)
+    assert chunks_of(png) == [*before, (b"tEXt", b"target\0M 31"), (b"tEXt", b"note\0005 ?m"), end]
+    with Image.open(io.BytesIO(png)) as image:
+        assert image.text == {"target": "M 31", "note": "5 ?m"}
+    np.testing.assert_array_equal(decode_png(png), noisy_levels(1, (33, 57)))
+    assert with_texts(plain, {}) == plain
+
+
+def test_colours_are_read_as_luminance():
+    buffer = io.BytesIO()
+    Image.new("RGB", (3, 2), (200, 100, 50)).save(buffer, "PNG")
+    assert np.unique(decode_png(buffer.getvalue())).tolist() == [round(0.299 * 200 + 0.587 * 100 + 0.114 * 50)]
+
+
+def test_a_sheet_has_four_columns_of_256_px_light_labels_and_dark_paper():
+    tiles = [np.full((8, 8), 100, np.uint8)] * 5
+    sheet = np.array(render_sheet(tiles, ["WWW"] * 5))
+    assert sheet.shape == (2 * (256 + 14 + 4) + 4, 4 * (256 + 4) + 4)
+    assert sheet[0, 0] == 40 and 225 <= sheet[4:18].max() <= 230
+    assert np.array(render_sheet([], [])).shape == (278, 1044)
+
+
+def test_a_label_is_cut_at_the_width_of_its_cell():
+    sheet = np.array(render_sheet([np.zeros((8, 8), np.uint8)], ["W" * 100], columns=2, cell_px=60))
+    labels = np.flatnonzero((sheet[4:18] > 100).any(axis=0))
+    longer = np.array(render_sheet([np.zeros((8, 8), np.uint8)], ["W" * 10], columns=2, cell_px=60))
+    assert labels[0] >= 4 and labels[-1] < 4 + 10 * 12
+    np.testing.assert_array_equal(sheet, longer)
+
+
+def test_a_tile_of_a_sheet_is_reduced_by_the_mean_of_its_pixels():
+    tile = noisy_levels(7, (48, 48))
+    sheet = np.array(render_sheet([tile], [""], columns=1, cell_px=24))
+    means = tile.reshape(24, 2, 24, 2).mean(axis=(1, 3))
+    assert np.abs(sheet[18:42, 4:28] - means).max() <= 1

@@ -321,3 +321,26 @@ def test_masked_pixels_of_a_preview_are_the_white_ones_and_do_not_count_for_the_
     assert image.data_yx[image.valid_yx].max() < 70
     assert image.valid_yx[:25].all() and not image.valid_yx[32:].any()
     assert image.stretch is not None and image.stretch.sky == 60
+
+
+def test_the_limits_of_previews_are_those_of_the_documentation() -> None:
+    assert (preview.JPEG_BYTES, preview.BYTES_PER_PIXEL, preview.BYTES_PER_COEFFICIENT) == (10**9, 16, 2)
+
+
+def test_the_lowest_row_of_a_preview_comes_first_and_its_mask_too() -> None:
+    levels = np.full((64, 80), 100, np.uint8)
+    levels[:16], levels[48:] = 255, 20
+    (image,) = read_previews(packed(levels), 10**6, mask_white_border=True)
+    assert image.data_yx[4:12].max() < 40 and image.data_yx[24:40].mean() == pytest.approx(100, abs=2)
+    assert image.valid_yx[:40].all() and not image.valid_yx[50:].any()
+    assert (image.chip, image.unit, image.wcs, image.shrink) == (0, "display", None, 1.0)
+    (plain,) = read_previews(packed(levels), 10**6)
+    assert plain.valid_yx.all() and plain.data_yx.dtype == np.float32
+
+
+def test_the_reduced_size_keeps_both_sides_at_least_as_long_as_wanted() -> None:
+    for shape in ((256, 1024), (1024, 256), (255, 1024)):
+        small, shrink = read_luminance(packed(starry_levels(*shape)), 10**7, enough_px=128)
+        assert (small.shape, shrink) == (
+            (tuple(side // 2 for side in shape), 2.0) if min(shape) == 256 else (shape, 1.0)
+        )

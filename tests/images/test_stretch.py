@@ -13,6 +13,7 @@ from synthetic_fits import starry_sky
 
 from hubbleclip.config.settings import TileSettings
 from hubbleclip.core.errors import ImageError, SettingsError
+from hubbleclip.images import stretch as stretching
 from hubbleclip.images.masks import find_finite, mask_zero_border, repair_pinholes
 from hubbleclip.images.stretch import STRETCHES, apply_stretch, clipped_sky, edge_level, fit_stretch, lagged_noise
 
@@ -221,3 +222,67 @@ def test_the_edge_of_an_oblong_image_is_a_share_of_each_side(shape):
     ends = np.s_[2:-2, 40:-40] if shape[1] > shape[0] else np.s_[40:-40, 2:-2]
     levels[ends] = 100.0  # all but 4 % of each side
     assert edge_level(levels, all_valid(levels)) == 7.0
+
+
+@pytest.mark.parametrize(("side", "is_seen"), [(512, True), (520, False)])
+def test_of_more_than_512_x_512_pixels_every_second_row_and_column_are_sampled(side, is_seen):
+    data = np.random.default_rng(0).normal(5, 1, (side, side)).astype(np.float32)
+    data[1::2] = data[:, 1::2] = 9.0
+    data[1::2, 1::2] = 1e6
+    stretch = fit_stretch(data, all_valid(data), TileSettings())
+    assert (stretch.white > 1e5) == is_seen
+
+
+@pytest.mark.parametrize(("side", "sigma"), [(256, 30.0), (264, 2.0)])
+def test_of_more_than_256_x_256_pixels_every_second_row_is_used_for_the_noise(side, sigma):
+    rng = np.random.default_rng(0)
+    data = rng.normal(5, 2, (side, side)).astype(np.float32)
+    data[1::2] = rng.normal(5, 1000, data[1::2].shape)
+    assert (lagged_noise(data, all_valid(data)) > 5) == (sigma > 5)
+
+
+def test_the_noise_is_that_of_pixels_four_columns_apart():
+    waves = np.tile(np.array([0, 9, 0, 9], np.float32), (64, 16)) + np.tile(
+        np.array([0, 0, 7, 7], np.float32), (64, 16)
+    )
+    data = waves + np.random.default_rng(0).normal(0, 0.5, waves.shape).astype(np.float32)
+    assert lagged_noise(data, all_valid(data)) == pytest.approx(0.5, rel=0.1)
+    invalid = all_valid(data)
+    invalid[:, 4:] = False
+    assert lagged_noise(data, invalid) == 0.0
+
+
+def test_only_valid_pixels_are_fitted():
+    data, valid = starry_sky((120, 130), num_stars=20), np.random.default_rng(0).random((120, 130)) < 0.7
+    damaged = np.where(valid, data, np.float32(1e30))
+    assert fit_stretch(damaged, valid, TileSettings()) == fit_stretch(
+        np.where(valid, data, np.float32(-7)), valid, TileSettings()
+    )
+
+
+def test_an_image_without_valid_pixels_has_no_stretch():
+    data = starry_sky((64, 64), num_stars=3)
+    with pytest.raises(ImageError, match="all_invalid"):
+        fit_stretch(data, np.zeros(data.shape, bool), TileSettings())
+
+
+def test_a_few_valid_pixels_beside_the_sample_are_used():
+    data, valid = np.random.default_rng(0).normal(5, 1, (700, 700)).astype(np.float32), np.zeros((700, 700), bool)
+    valid[1::2, 1::2] = True  # every second row and column are sampled
+    stretch = fit_stretch(data, valid, TileSettings())
+    assert (stretch.sky, stretch.noise) == (pytest.approx(5, abs=0.05), pytest.approx(1, rel=0.05))
+
+
+def test_a_quantile_is_the_value_of_the_nearest_rank():
+    ordered = np.arange(101, dtype=np.float32)
+    shares = (0.0, 0.004, 0.006, 0.5, 0.994, 0.996, 1.0)
+    assert [stretching._quantile(ordered, share) for share in shares] == [0, 0, 1, 50, 99, 100, 100]
+
+
+def test_equal_values_are_spread_between_the_middles_to_their_neighbours():
+    ordered = np.array([0, 0, 1, 1, 1, 1, 3, 3, 3, 4], np.float32)
+    for share, expected in ((0.2, 0.5), (0.4, 1.25), (0.3, 0.875), (0.65, 2 + 0.5 / 2), (0.75, 2 + 1.5 * 0.5)):
+        assert stretching._spread_quantile(ordered, share) == pytest.approx(expected), share
+    assert stretching._spread_quantile(ordered, 0.0) == 0 and stretching._spread_quantile(ordered, 1.0) == 4
+    most = np.array([0, 1, 1, 1, 2], np.float32)
+    assert stretching._spread_quantile(most, 0.3) == 1

@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 from astropy.io import fits
 from astropy.wcs import WCS
+from astropy.wcs.utils import proj_plane_pixel_area
 from synthetic_fits import wcs_header
 
 from hubbleclip.images.reader import read_science_images
-from hubbleclip.images.wcs import PLANE_COLUMNS, read_wcs, tile_geometries
+from hubbleclip.images.wcs import PLANE_COLUMNS, field_geometry, pixel_area_deg2, read_wcs, tile_geometries
 
 PLAIN = {"CTYPE1": "RA---TAN", "CTYPE2": "DEC--TAN", "CRPIX1": 40.0, "CRPIX2": 70.0, "CRVAL1": 150.0, "CRVAL2": 2.0,
          "CD1_1": -2e-3, "CD1_2": 5e-4, "CD2_1": 4e-4, "CD2_2": 3e-3}  # fmt: skip
@@ -31,6 +32,11 @@ FORMS = {
     "Galactic": {"CTYPE1": "GLON-TAN", "CTYPE2": "GLAT-TAN", "CRVAL1": 96.3373, "CRVAL2": -60.1886},
     "pole": {"CRVAL2": 90.0},
     "pole in the south": {"CRVAL2": -89.95},
+    "seconds of arc": {
+        "CUNIT1": "arcsec", "CUNIT2": "arcsec", "CRVAL1": 540_000.0, "CRVAL2": 7200.0,
+        "CD1_1": -7.2, "CD1_2": 1.8, "CD2_1": 1.44, "CD2_2": 10.8,
+    },
+    "declination first": {"CTYPE1": "DEC--TAN", "CTYPE2": "RA---TAN", "CRVAL1": 2.0, "CRVAL2": 150.0},
 }  # fmt: skip
 
 
@@ -113,3 +119,73 @@ def test_the_header_of_a_tile_has_the_cards_that_astropy_writes_and_no_dates(crp
             card = fits.Card(f"CRPIX{axis}", value, header.comments[f"CRPIX{axis}"])
             assert str(card).rstrip() in where.wcs.split("\n")
         assert not {"DATE-OBS", "MJD-OBS", "MJDREF"} & set(header)
+
+
+@pytest.mark.parametrize(
+    "form", ["plain", "rotation", "matrix of old headers", "seconds of arc", "declination first", "SIP of order 4"]
+)
+def test_the_area_and_the_side_of_a_pixel_are_those_of_astropy(form):
+    cards = PLAIN | FORMS[form]
+    if "CDELT1" in cards:
+        cards = {key: value for key, value in cards.items() if not key.startswith(("CD1_", "CD2_"))}
+    wcs = WCS(fits.Header(cards.items()))
+    area = proj_plane_pixel_area(wcs.celestial)
+    assert pixel_area_deg2(wcs) == pytest.approx(area)
+    for where, shrink in (
+        (tile_geometries(wcs, [(20, 45)], 40)[0], 1),
+        (field_geometry(wcs, (120, 100), 4.0, (0, 0)), 4),
+    ):
+        assert where.pixel_scale_arcsec == pytest.approx(3600 * area**0.5 * shrink)
+
+
+@pytest.mark.parametrize(("order", "is_read"), [(4, True), (9, True), (10, False), (-1, False), (2.5, False)])
+@pytest.mark.parametrize("key", ["A_ORDER", "B_ORDER", "AP_ORDER", "BP_ORDER"])
+def test_an_order_of_a_distortion_is_at_most_nine(key, order, is_read):
+    cards = (
+        PLAIN | FORMS["SIP of order 4"] | {"AP_ORDER": 2, "BP_ORDER": 2, "AP_2_0": 1e-9, "BP_2_0": 1e-9} | {key: order}
+    )
+    image = fits.ImageHDU(np.zeros((120, 100), np.float32), fits.Header(cards.items()))
+    assert (read_wcs(fits.HDUList([fits.PrimaryHDU(), image]), 1, 0) is not None) == is_read
+
+
+def test_cards_of_other_things_do_not_change_the_wcs():
+    others = {
+        "CTYPE3": "WAVE",
+        "CRVAL3": 5.0,
+        "CDELT3": 1.0,
+        "CD3_3": 2.0,
+        "VAFACTOR": 1.00001,
+        "DATE-OBS": "2001-01-01",
+        "CTYPE1A": "LINEAR",
+    }
+    image = fits.ImageHDU(np.zeros((120, 100), np.float32), fits.Header((PLAIN | others).items()))
+    wcs = read_wcs(fits.HDUList([fits.PrimaryHDU(), image]), 1, 0)
+    np.testing.assert_array_equal(wcs.all_pix2world(7, 31, 0), WCS(fits.Header(PLAIN.items())).all_pix2world(7, 31, 0))
+    assert wcs.naxis == 2
+
+
+def test_a_wcs_that_maps_all_pixels_to_one_place_or_to_none_is_none():
+    for cards in (
+        {key: 0.0 for key in PLAIN if key.startswith("CD")},
+        {"CTYPE2": "RA---TAN"},
+        {"CTYPE1": "", "CTYPE2": ""},
+    ):
+        image = fits.ImageHDU(np.zeros((120, 100), np.float32), fits.Header((PLAIN | cards).items()))
+        assert read_wcs(fits.HDUList([fits.PrimaryHDU(), image]), 1, 0) is None
+
+
+def test_a_field_whose_corner_is_not_on_the_sky_has_no_position():
+    cards = PLAIN | {"CTYPE1": "RA---SIN", "CTYPE2": "DEC--SIN", "CRPIX1": 40.5, "CRPIX2": 40.5,
+                     "CD1_1": -1.0, "CD1_2": 0.0, "CD2_1": 0.0, "CD2_2": 1.0}  # fmt: skip
+    wcs = WCS(fits.Header(cards.items()))
+    assert field_geometry(wcs, (400, 400), 4.0, (0, 0)) is None
+    assert field_geometry(wcs, (80, 80), 4.0, (0, 0)) is not None
+
+
+def test_a_field_without_matrix_scales_its_cdelt():
+    cards = {key: value for key, value in (PLAIN | SCALES).items() if not key.startswith(("CD1_", "CD2_"))}
+    where = field_geometry(WCS(fits.Header(cards.items())), (120, 100), 4.0, (-3, 5))
+    own = WCS(fits.Header.fromstring(where.wcs, sep="\n"))
+    np.testing.assert_allclose(
+        own.all_world2pix(where.ra_deg, where.dec_deg, 0), (100 / 8 - 5.5, 120 / 8 + 2.5), atol=1e-6
+    )

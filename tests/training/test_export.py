@@ -32,6 +32,7 @@ from hubbleclip.training.export.transformers_clip import (
     has_clip_config,
     has_clip_layers,
     processor_config,
+    write_transformers,
 )
 from hubbleclip.training.models.builder import architecture, load_model, rebuild_model
 
@@ -304,3 +305,11 @@ def test_a_clip_model_has_the_ratios_and_the_activation_of_the_configuration(mon
     towers = made["vision_config"], made["text_config"]
     assert [tower["intermediate_size"] for tower in towers] == [64, 48]
     assert [tower["hidden_act"] for tower in towers] == ["quick_gelu", "quick_gelu"]
+
+
+def test_the_tokenizer_of_transformers_has_the_context_of_the_model(tmp_path):
+    transformers = pytest.importorskip("transformers")
+    write_transformers(load_model(MODEL.model_copy(update={"context_length": 90}), 1), tmp_path)
+    tokenizer = transformers.CLIPTokenizer.from_pretrained(tmp_path)
+    assert tokenizer.model_max_length == 90
+    assert len(tokenizer("a comet " * 100, truncation=True).input_ids) == 90

@@ -16,6 +16,8 @@ from hubbleclip.core.errors import DatasetError
 from hubbleclip.core.io import sha256_bytes
 from hubbleclip.core.records import SplitAssignment
 from hubbleclip.dataset.manifest import TEST_LIST, finished_datasets, read_manifest
+from hubbleclip.dataset.splits.assign import PERMANENT
+from hubbleclip.dataset.splits.caps import CAPS
 from hubbleclip.dataset.splits.report import EXCLUDED_TILES, REPORT, lineage
 from hubbleclip.dataset.splits.sky_guard import EXCLUDED
 
@@ -62,16 +64,19 @@ def released_splits(datasets_dir: Path, settings: SplitSettings) -> dict[str, Sp
     Returns
     -------
     dict[str, SplitAssignment]
-        Assignments by tile id.
+        Assignments by tile id. If the datasets differ about a tile, an exclusion that holds for its whole proposal
+        counts first, and one by a cap last, because a cap may have been raised since.
 
     """
-    assignments: dict[str, SplitAssignment] = {}
+    assignments: list[SplitAssignment] = []
     for path, _ in _datasets_of_lineage(datasets_dir, settings):
         packed = read_manifest(path).select(["tile_id", "group_id", "split"]).to_pylist()
         excluded = pq.read_table(path / EXCLUDED_TILES).select(["tile_id", "group_id", "reason"]).to_pylist()
         rows = [{**row, "reason": None} for row in packed] + [{**row, "split": EXCLUDED} for row in excluded]
-        assignments |= {row["tile_id"]: SplitAssignment(**row) for row in rows}
-    return assignments
+        assignments += [SplitAssignment(**row) for row in rows]
+    # datasets are listed by digest and not by time; of a tile's assignments, the last one stays
+    assignments.sort(key=lambda plan: (plan.reason in PERMANENT) - (plan.reason in CAPS))
+    return {plan.tile_id: plan for plan in assignments}
 
 
 def _datasets_of_lineage(datasets_dir: Path, settings: SplitSettings) -> list[tuple[Path, Mapping[str, Any]]]:

@@ -1,0 +1,193 @@
+"""Headers as bytes: their cards, the size of their data, and what is checked before astropy reads them."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import pytest
+from astropy.io import fits
+
+from hubbleclip.core.errors import ImageError
+from hubbleclip.fits import header_guard
+from hubbleclip.fits.cards import UnsoundError, cards_of, data_bytes, end_of, integer, value
+from hubbleclip.fits.header_guard import check_header, check_start, load_all
+from hubbleclip.fits.integrity import content_name
+
+
+def block_of(*cards: str, blocks: int = 1) -> bytes:
+    return "".join(card.ljust(80) for card in cards).ljust(2880 * blocks).encode()
+
+
+@pytest.mark.parametrize("place", [0, 1, 17, 35])
+def test_the_end_card_is_found_at_any_card_of_a_block_and_nowhere_else(place):
+    cards = ["COMMENT x"] * 36
+    assert end_of(block_of(*cards)) is None
+    assert end_of(block_of(*cards[:place], "END")) == 80 * place
+    assert end_of(block_of(*cards[:place], "ENDING")) is None
+    assert end_of(b" " + block_of(*cards[:place], "END")[:-1]) is None
+
+
+def test_cards_are_those_before_the_end_with_a_value_and_the_first_of_a_repeated_one():
+    first = ["A       = 1", "B       = 2 / two", "COMMENT = no", "HISTORY x", "A       = 3"]
+    header = block_of(*first, *["C       = 4"] * 31) + block_of("D       =  'x'", "END", "E       = 5")
+    found = cards_of(header)
+    assert set(found) == {b"A", b"B", b"COMMENT", b"C", b"D"}
+    assert (value(found, b"A"), value(found, b"B"), value(found, b"C"), value(found, b"D")) == (b"1", b"2", b"4", b"x")
+    assert value(found, b"Z") == b""
+    assert len(found[b"A"]) == 70
+
+
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [("7", 7), ("+7", 7), ("-7", -7), ("7.0", None), ("7 8", None), ("x", None), ("'7'", 7), ("", None)],
+)
+def test_an_integer_is_one_or_a_reason(text, number):
+    cards = cards_of(block_of(f"A       = {text}", "END"))
+    if number is None:
+        with pytest.raises(UnsoundError):
+            integer(cards, b"A")
+    else:
+        assert integer(cards, b"A") == integer(cards, b"A", 5) == number
+    assert integer(cards, b"B", 5) == 5
+    with pytest.raises(UnsoundError):
+        integer(cards, b"B")
+
+
+def size_of(is_primary: bool = False, **cards: object) -> int | None:
+    """Size of the data that these cards declare; None where they are impossible."""
+    header = block_of(*(f"{key:8}= {'T' if number is True else number}" for key, number in cards.items()), "END")
+    try:
+        return data_bytes(cards_of(header), is_primary=is_primary)
+    except UnsoundError:
+        return None
+
+
+def test_the_size_of_the_data_is_that_of_the_standard():
+    image = {"BITPIX": -32, "NAXIS": 3, "NAXIS1": 5, "NAXIS2": 7, "NAXIS3": 2}
+    assert size_of(True, **image) == size_of(False, **image) == 4 * 70
+    assert size_of(True, **image, PCOUNT=9, GCOUNT=3) == 4 * 70
+    assert size_of(False, **image, PCOUNT=9, GCOUNT=3) == 4 * 3 * (9 + 70)
+    assert size_of(False, BITPIX=16, NAXIS=0) == 0
+    groups = {"BITPIX": 16, "NAXIS": 3, "NAXIS1": 0, "NAXIS2": 7, "NAXIS3": 2, "PCOUNT": 9, "GCOUNT": 3}
+    assert size_of(True, **groups, GROUPS=True) == 2 * 3 * (9 + 14)
+    assert size_of(False, **groups, GROUPS=True) == 2 * 3 * 9
+    assert size_of(True, **groups) == 0
+
+
+@pytest.mark.parametrize(
+    "cards",
+    [{"BITPIX": 24}, {"BITPIX": -16}, {"BITPIX": -8}, {"NAXIS": -1}, {"NAXIS1": -1}, {"PCOUNT": -1}, {"GCOUNT": -1},
+     {"NAXIS1": 2**62, "BITPIX": 64}, {"NAXIS": 1000}],
+)  # fmt: skip
+def test_an_impossible_size_is_refused(cards):
+    assert size_of(False, **({"BITPIX": 8, "NAXIS": 1, "NAXIS1": 10} | cards)) is None
+
+
+@pytest.mark.parametrize("bits", [8, 16, 32, 64, -32, -64])
+def test_every_width_of_a_pixel_is_possible(bits):
+    assert size_of(True, BITPIX=bits, NAXIS=1, NAXIS1=3) == abs(bits) // 8 * 3
+    assert size_of(True, BITPIX=8, NAXIS=1, NAXIS1=2**63) == 2**63
+
+
+def test_a_header_may_have_999_axes_and_no_more():
+    axes = [f"NAXIS{n + 1:<3}= 1" for n in range(999)]
+    header = block_of("BITPIX  = 8", "NAXIS   = 999", *axes, *[""] * (36 * 28 - 1001), "END", blocks=29)
+    assert data_bytes(cards_of(header), is_primary=True) == 1
+
+
+# The guard
+
+
+@pytest.mark.parametrize(
+    ("card", "is_refused"),
+    [("NAXIS   = 999", False), ("NAXIS   = 1000", True), ("naxis   =   +01000", True), ("TFIELDS = 2000", True), ("TFIELDS = 999", False),
+     ("PNAXIS  = 1000", False), ("NAXIS1  = 1000", False), (" NAXIS  = 1000", False)],
+)  # fmt: skip
+def test_a_header_of_more_than_999_axes_or_columns_is_refused(card, is_refused):
+    for header in (block_of(card, "END"), block_of(*["COMMENT"] * 40, card, "END", blocks=2)):
+        if is_refused:
+            with pytest.raises(ImageError, match="unreadable: .*999"):
+                check_header(io.BytesIO(header))
+        else:
+            assert check_header(io.BytesIO(header))
+
+
+def test_a_header_is_checked_from_its_start_to_its_end_and_the_position_is_kept():
+    content = block_of("NAXIS   = 1000", "END") + block_of("A       = 1", "END") + block_of("NAXIS   = 1000", "END")
+    file = io.BytesIO(content)
+    file.seek(77)
+    assert check_header(file, 2880) and file.tell() == 77
+    for start in (0, 5760):
+        with pytest.raises(ImageError):
+            check_header(file, start)
+        assert file.tell() == 77
+    assert not check_header(file, len(content))
+    assert not check_header(io.BytesIO(block_of("A       = 1") * 2))
+    assert not check_header(io.BytesIO(block_of(" END", "ENDING  = 1")))
+
+
+def test_a_header_is_read_up_to_eight_megabytes():
+    assert header_guard.MAX_HEADER_BYTES == 8 << 20
+    num_blocks = (8 << 20) // 2880
+    for num_before, is_ended in ((num_blocks - 1, True), (num_blocks, False)):
+        assert check_header(io.BytesIO(block_of("A       = 1") * num_before + block_of("END"))) == is_ended
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"), [(b"", "empty"), (b"SIMPLX", "unreadable"), (block_of("SIMPLE  = T"), "truncated")]
+)
+def test_a_start_that_is_no_header_has_its_reason(content, reason):
+    with pytest.raises(ImageError, match=f"^{reason}"):
+        check_start(io.BytesIO(content))
+
+
+def test_a_good_start_is_read_again_from_its_first_byte():
+    for tail in (b"", b"x"):
+        file = io.BytesIO(block_of("SIMPLE  = T", "END") + tail)
+        check_start(file)
+        assert file.tell() == 0
+
+
+@pytest.mark.parametrize(("num_replaced", "is_refused"), [(34, True), (33, False)])
+def test_a_file_of_which_more_than_a_hundredth_was_replaced_is_refused(num_replaced, is_refused):
+    start = block_of("SIMPLE  = T", "END")
+    content = start + (b"\xef\xbf\xbd" * num_replaced).ljust(10_001 - len(start), b"x")
+    assert len(content) == 10_001
+    if is_refused:
+        with pytest.raises(ImageError, match="unreadable: 34 bytes of the file were replaced"):
+            check_start(io.BytesIO(content))
+    else:
+        check_start(io.BytesIO(content))
+    whole = content.ljust(4 * 2880, b"\xef")
+    check_start(io.BytesIO(whole))  # a file of whole blocks was not decoded as text
+
+
+@pytest.mark.parametrize("num_before", [0, 1 << 20])
+def test_replaced_bytes_are_counted_in_the_whole_file(num_before):
+    content = block_of("SIMPLE  = T", "END") + b"x" * num_before + b"\xef\xbf\xbd" * 40_000
+    with pytest.raises(ImageError, match="unreadable: 40000 bytes"):
+        check_start(io.BytesIO(content + b"x" * (len(content) % 2880 == 0)))
+
+
+def test_every_extension_is_loaded_and_the_largest_number_is_allowed(monkeypatch, tmp_path):
+    fits.HDUList([fits.PrimaryHDU(), *(fits.ImageHDU(np.ones(3)) for _ in range(3))]).writeto(tmp_path / "a.fits")
+    for most, is_refused in ((4, False), (3, True)):
+        monkeypatch.setattr(header_guard, "MAX_HDUS", most)
+        with (tmp_path / "a.fits").open("rb") as file, fits.open(file, lazy_load_hdus=True) as hdus:
+            if is_refused:
+                with pytest.raises(ImageError, match="unreadable: .*more than 3 HDUs"):
+                    load_all(hdus, file)
+            else:
+                load_all(hdus, file)
+
+
+@pytest.mark.parametrize(
+    ("start", "name"),
+    [(b"\x1f\x8b\x08", "a gzip file"), (b"\xff\xd8\xff\xe0", "a JPEG file"), (b"SIMPLE  = T", "a FITS file"), (b"\x89PNG\r\n", "a PNG file"), (b"BZh9", "a bzip2 file"),
+     (b"PK\x03\x04", "a zip file"), (b"a" * 257 + b"ustar", "a tar archive"), (b"hello world\n", "a text"), (b" <HTML>", "a web page"),
+     (b"<?xml", "a web page or XML"), (b'{"a": 1}', "a JSON response"), (b"[ 1]", "a JSON response"), (b"\x1f\xef\xbf\xbd\x08", "a file that was decoded as text (U+FFFD)"),
+     (b"version https://git-lfs.github.com", "a Git LFS pointer"), (b"BZh0\0", None), (b"\0\1\2", None), (b"", None), (b"a\0b", None)],
+)  # fmt: skip
+def test_a_format_is_named_by_its_first_bytes(start, name):
+    assert content_name(start) == name

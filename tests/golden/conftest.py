@@ -1,0 +1,36 @@
+"""Results recorded earlier: `make golden` compares them, `make golden UPDATE=1` writes them."""
+
+import json
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+FOLDER = Path(__file__).parent
+
+
+@pytest.fixture
+def compare_recorded() -> Callable[..., None]:
+    """Compare results by name with those of a JSON file in this folder.
+
+    With a tolerance, the results are numbers that may differ by it. With UPDATE set, the file is written first.
+    """
+
+    def compare(file_name: str, found: Mapping[str, Any], tolerance: float = 0) -> None:
+        path = FOLDER / file_name
+        if os.environ.get("UPDATE"):
+            lines = (f" {json.dumps(name)}: {json.dumps(found[name])}" for name in sorted(found))
+            path.write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
+        recorded = json.loads(path.read_text(encoding="utf-8"))
+        assert sorted(found) == sorted(recorded)
+        plain = json.loads(json.dumps(dict(found)))
+        changed = {
+            name: {"recorded": old, "found": plain[name]}
+            for name, old in recorded.items()
+            if plain[name] != (pytest.approx(old, rel=tolerance, abs=tolerance) if tolerance else old)
+        }
+        assert not changed
+
+    return compare

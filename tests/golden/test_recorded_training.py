@@ -1,0 +1,97 @@
+"""The first steps of trainings with different settings: losses, gradients, learning rates and figures on val.
+
+The numbers differ between processors in the last of float32's digits, which a few steps hardly enlarge.
+"""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from squares_dataset import MODEL, TRAIN, made_png, made_sample
+
+from hubbleclip.config.settings import ShardSettings
+from hubbleclip.core.io import sha256_bytes
+from hubbleclip.dataset.build import build_dataset
+from hubbleclip.training.checkpoints import read_best
+from hubbleclip.training.loop import train
+from hubbleclip.training.models.builder import load_model
+
+RECIPES = {
+    "default": {},
+    "resumed": {},
+    "info_nce": {"loss": "info_nce"},
+    "info_nce_masked": {"loss": "info_nce_masked"},
+    "siglip": {"loss": "siglip"},
+    "siglip_masked": {"loss": "siglip_masked"},
+    "linear": {"mode": "linear"},
+    "head": {"mode": "head"},
+    "locked_image": {"mode": "locked_image"},
+    "locked_text": {"mode": "locked_text"},
+    "lora": {"mode": "lora", "lora_rank": 2},
+    "lora_text": {"mode": "lora_text"},
+    "micro_batch": {"micro_batch": 3},
+    "average": {"ema": 0.5},
+    "distillation": {"distillation_weight": 2.0, "micro_batch": 3},
+    "distillation of logits": {"distillation_weight": 0.5, "distillation": "logits"},
+    "mixtures": {"wise_alphas": (0.0, 0.3, 1.0)},
+    "captions": {"captions": {"abstract": 1, "abstract_sentences": 2, "title": 0.5}},
+    "shifted captions": {"drop_first_share": 0.5, "max_prefix_padding": 4},
+    "hard negatives": {"hard_negatives": 0.5},
+    "fixed scale": {"fixed_scale": 4.6, "grad_clip": 0.05},
+    "rates": {"tower_rate": 0.3, "layer_decay": 0.7, "weight_decay": 0.2, "temperature": 0.2},
+    "crops": {"min_crop_share": 0.9, "whole_share": 0.5, "gain_jitter": 1.0},
+    "shuffled": {"shuffled": True},
+}
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """24 groups of two tiles; every third group has a proposal per tile, with captions of their own."""
+    root, samples, pngs = tmp_path_factory.mktemp("recorded"), [], {}
+    for group in range(24):
+        for view in range(2):
+            png = made_png(group, view)
+            one = made_sample(group, view, ("train", "train", "val", "train")[group % 4], png)
+            if group % 3 == 0:
+                one = replace(one, proposal_id=f"{one.proposal_id}-{view}",
+                              captions=[f"View {view}: {text}" for text in one.captions])  # fmt: skip
+            samples.append(replace(one, category=("Galaxies", "Stars")[group // 2 % 2], png_sha256=sha256_bytes(png)))
+            pngs[one.tile_id] = png
+    built = build_dataset(
+        samples, pngs.__getitem__, root, ShardSettings(), contract_version="1.0.0", code_version="test"
+    )
+    return root / built.dataset.digest
+
+
+def rows_of(run_dir: Path) -> list[dict[str, float]]:
+    return [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+
+
+def figures(dataset: Path, runs: Path, recipe: str) -> dict[str, float]:
+    """The figures of every step, and the share of the trained weights in the best mixture, if there is one."""
+    settings, model = TRAIN.model_copy(update={"batch_size": 6, "steps": 4, **RECIPES[recipe]}), MODEL
+    if settings.distillation_weight:
+        weights = runs.with_suffix(".pt")
+        torch.save(load_model(MODEL, 7).model.state_dict(), weights)
+        model = MODEL.model_copy(update={"pretrained": str(weights)})
+
+    def stop(step: int, _: object) -> None:
+        if step == 3:
+            raise KeyboardInterrupt
+
+    if recipe == "resumed":
+        with pytest.raises(KeyboardInterrupt):
+            train(dataset, runs, model, settings, code_version="test", on_progress=stop)
+    run_dir = train(dataset, runs, model, settings, code_version="test")
+    found = {f"{recipe} {row['step']} {name}": value for row in rows_of(run_dir) for name, value in row.items()}
+    best = {f"{recipe} best {name}": value for name, value in read_best(run_dir).items() if name != "sha256"}
+    return {name: value for name, value in found.items() if not name.endswith((" step", "samples_per_s"))} | best
+
+
+def test_first_steps_are_those_recorded(dataset: Path, tmp_path: Path, compare_recorded) -> None:
+    found: dict[str, float] = {}
+    for recipe in RECIPES:
+        found |= figures(dataset, tmp_path / recipe, recipe)
+    compare_recorded("training.json", found, tolerance=2e-4)

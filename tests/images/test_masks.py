@@ -1,0 +1,110 @@
+"""Masks of valid pixels, each beside a slow and obvious one."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from numpy_twins import zero_border
+
+from hubbleclip.images.masks import find_finite, mask_flagged, mask_unweighted, mask_zero_border, repair_pinholes
+
+RNG = np.random.default_rng(2)
+
+
+def border_mask(data):
+    valid, zeros = find_finite(data)
+    mask_zero_border(data, valid, zeros)
+    return valid
+
+
+@pytest.mark.parametrize(("num_zeros", "is_masked"), [(20, True), (19, False)])
+@pytest.mark.parametrize("order", ["<f4", ">f4"])
+def test_a_region_of_zeros_is_masked_from_a_two_thousandth_of_the_image_on(num_zeros, is_masked, order):
+    data = RNG.normal(5, 1, (200, 200)).astype(order)  # 0.05 % of it are 20 pixels
+    data[100, 50 : 50 + num_zeros] = 0
+    data[[10, 30, 50, 70], [20, 40, 60, 80]] = 0  # lone zeros stay
+    assert np.count_nonzero(~border_mask(data)) == num_zeros * is_masked
+
+
+def test_zeros_that_touch_at_their_corners_are_no_region():
+    data = RNG.normal(5, 1, (200, 200)).astype(np.float32)
+    diagonal = np.arange(50, 90)
+    data[diagonal, diagonal] = 0
+    assert border_mask(data).all()
+    data[diagonal, diagonal + 1] = 0
+    assert np.count_nonzero(~border_mask(data)) == 80
+
+
+def test_a_region_has_at_least_two_pixels():
+    data = RNG.normal(5, 1, (20, 20)).astype(np.float32)
+    data[3, 3], data[10, 10:12] = 0, 0
+    assert [tuple(place) for place in np.argwhere(~border_mask(data)).tolist()] == [(10, 10), (10, 11)]
+
+
+@pytest.mark.parametrize(
+    ("change", "is_masked"), [(np.rint, False), (lambda data: data, True), (lambda data: data * 0, True)]
+)  # fmt: skip
+def test_zeros_of_whole_numbers_are_counts_unless_all_are_zeros(change, is_masked):
+    data = RNG.normal(50, 9, (100, 100)).astype(np.float32)
+    data[:20] = 0
+    data = change(data).astype(np.float32)
+    assert (not border_mask(data)[:20].any()) == is_masked
+    assert border_mask(data)[20:].all() == bool(data[20:].any())
+
+
+@pytest.mark.parametrize("row", [30, 98, 398])
+def test_one_fraction_in_every_second_row_of_400_makes_no_whole_numbers(row):
+    data = np.full((400, 60), 7, np.float32)
+    data[:30] = 0
+    data[30:] = np.nan
+    data[row, 5] = 7.5
+    assert not border_mask(data)[:29].any()
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_zero_borders_are_those_of_the_reference(seed):
+    rng = np.random.default_rng(seed)
+    data = rng.normal(5, 1, (70, 90)).astype(np.float32)
+    y, x = np.mgrid[:70, :90]
+    data[(y * rng.uniform(0.2, 2) + x < rng.integers(5, 60)) | (x > 80 + 5 * np.sin(y / 3))] = 0
+    data[rng.random(data.shape) < 0.02] = 0
+    border = zero_border(data)
+    np.testing.assert_array_equal(border_mask(data), ~border if border is not None else np.ones(data.shape, bool))
+
+
+@pytest.mark.parametrize("dtype", ["<f4", ">f4", ">f8", "<i2", ">i4", "u1"])
+def test_only_a_positive_weight_is_valid(dtype):
+    values = [0.0, 1.0, 1e-30, -1.0, np.nan] if "f" in dtype else [0, 1, 2, 3, 100]
+    if dtype in {"<i2", ">i4"}:
+        values[3] = -3
+    weight = np.array([values]).astype(dtype)
+    valid = np.array([[True, True, False, True, True]])
+    mask_unweighted(weight, valid)
+    expected = [value > 0 for value in values]
+    expected[2] = False  # it was not valid before
+    assert valid[0].tolist() == expected
+
+
+@pytest.mark.parametrize("dtype", ["<i2", ">i2", ">i4", "u1", ">u2", "<f4"])
+@pytest.mark.parametrize("zero", [0, 32768, -128, 1, 64])
+@pytest.mark.parametrize("bad_bits", [1, 4 | 32, 0x7F, 128, 8191, 1 << 14])
+def test_flags_are_those_of_the_value_plus_zero(dtype, zero, bad_bits):
+    quality = np.random.default_rng(3).integers(0, 256, (30, 40)).astype(dtype)
+    quality[:10] *= 0
+    valid = np.random.default_rng(4).random(quality.shape) < 0.9
+    expected = [
+        [bool(valid[y, x]) and not (int(quality[y, x]) + zero) & bad_bits for x in range(40)] for y in range(30)
+    ]
+    mask_flagged(quality, zero, bad_bits, valid)
+    assert valid.tolist() == expected
+
+
+def test_a_repair_leaves_its_input_as_it_is_and_needs_a_bad_pixel():
+    data, valid = RNG.normal(5, 1, (20, 20)).astype(">f4"), np.ones((20, 20), bool)
+    assert repair_pinholes(data, valid)[0] is data
+    valid[5, 5] = False
+    before = data.copy()
+    repaired, shown = repair_pinholes(data, valid)
+    assert repaired.dtype == np.float32 and shown.all() and not valid[5, 5]
+    np.testing.assert_array_equal(data, before)
+    assert repaired[5, 5] == np.median(np.delete(data[3:8, 3:8].ravel(), 12))

@@ -1,0 +1,187 @@
+"""Numbers that place and judge tiles: objects, signal, aims, the record of a tile."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from astropy.wcs import WCS
+from synthetic_fits import starry_sky, wcs_header, write_drz
+
+from hubbleclip.config.settings import TileSettings
+from hubbleclip.core.errors import ImageError
+from hubbleclip.core.layout import Layout
+from hubbleclip.core.records import Product
+from hubbleclip.images.normalize import PreparedImage, assess_tiles, render_tile_row, small_object
+from hubbleclip.images.reader import read_science_images
+from hubbleclip.images.stretch import Stretch
+from hubbleclip.images.tiling import cut_tiles, plan_grid, tile_file, to_tile_record
+
+SHA = "ab" * 32
+NATIVE = TileSettings(size_px=128, views=("native",), min_signal_share=0.0)
+LIMITS = Stretch(kind="linear", black=0.0, white=255.0, softening=1.0, sky=9.0, noise=2.0)
+
+
+def prepared(data, good=None, stretch=None):
+    """Pixels with the limits above, of which those that are good count. A preview has a stretch of its own."""
+    image = SimpleNamespace(data_yx=data.astype(np.float32), stretch=stretch)
+    return PreparedImage(image, np.ones(data.shape, bool) if good is None else good, LIMITS, 9)
+
+
+def object_of(shape_yx, inside, settings, height=1000.0):
+    data = np.full(shape_yx, LIMITS.sky)
+    data[inside] += height
+    return small_object(prepared(data), settings)
+
+
+@pytest.mark.parametrize(("height", "width"), [(78, 30), (38, 78), (22, 60)])
+def test_the_tile_of_an_object_has_three_halves_of_the_longer_extent_about_its_middle(height, width):
+    settings = NATIVE.model_copy(update={"size_px": 512})
+    inside = slice(200, 200 + height), slice(150, 150 + width)
+    (y0, x0), size_px = object_of((500, 480), inside, settings)
+    extents = [round((one + 1) * 0.9) + 1 for one in (height, width)]  # from the 5 % to the 95 % of its pixels, and two
+    assert abs(size_px - 1.5 * max(extents)) <= 2
+    assert abs(y0 + size_px / 2 - (200 + height / 2)) <= 1 and abs(x0 + size_px / 2 - (150 + width / 2)) <= 1
+
+
+@pytest.mark.parametrize(("side", "is_small"), [(245, True), (258, False)])
+def test_an_object_is_small_up_to_a_fifth_of_a_tile(side, is_small):
+    settings = NATIVE.model_copy(update={"size_px": 512})  # a fifth of its area is a square of 229 px, 90 % of 254
+    found = object_of((500, 480), (slice(100, 100 + side), slice(100, 100 + side)), settings)
+    assert (found is not None) == is_small
+
+
+def test_a_long_thin_object_of_the_side_of_a_tile_is_not_small():
+    settings = NATIVE.model_copy(update={"size_px": 512})
+    for length, is_small in ((330, True), (420, False)):  # three halves of 90 % of it
+        inside = slice(300, 304), slice(100, 100 + length)
+        assert (object_of((560, 639), inside, settings) is not None) == is_small
+
+
+def test_an_object_is_what_exceeds_the_sigmas_of_the_settings_in_the_mean_of_3x3():
+    inside = slice(60, 100), slice(50, 90)
+    for sigma, height, is_found in ((5, 10.1, True), (5, 9.9, False), (3, 6.1, True), (3, 5.9, False)):
+        settings = NATIVE.model_copy(update={"size_px": 512, "signal_sigma": sigma})
+        assert (object_of((200, 200), inside, settings, height) is not None) == is_found
+
+
+def test_bad_pixels_are_no_object():
+    data, good = np.full((200, 200), LIMITS.sky), np.ones((200, 200), bool)
+    data[20:40, 20:40], good[20:40, 20:40] = 1e6, False
+    settings = NATIVE.model_copy(update={"size_px": 512})
+    assert small_object(prepared(data, good), settings) is None
+
+
+def test_an_object_has_at_least_the_least_side_and_at_most_that_of_the_image():
+    settings = NATIVE.model_copy(update={"size_px": 512, "min_side_px": 50})
+    assert object_of((100, 130), (slice(40, 44), slice(40, 44)), settings)[1] == 50
+    assert object_of((100, 130), (slice(40, 44), slice(5, 125)), settings)[1] == 130
+
+
+@pytest.mark.parametrize(("low", "num_bright"), [(-2.3, 0), (-1.1, 9)])
+def test_the_height_of_a_pixel_counts_up_to_ten_times_the_threshold(low, num_bright):
+    """A pixel of any height and eight low ones: their mean exceeds the threshold of 10 if the sum exceeds 90."""
+    data = np.full((128, 128), LIMITS.sky)
+    data[60:71, 60:71] += low * np.ones((11, 11))
+    data[65, 65] = 1e9
+    for share, is_kept in ((num_bright / 128**2, True), ((num_bright + 1) / 128**2, False)):
+        settings = NATIVE.model_copy(update={"min_signal_share": share})
+        (found,) = assess_tiles(prepared(data), [(0, 0)], 128, settings)
+        assert isinstance(found, float) == is_kept
+
+
+@pytest.mark.parametrize("y0", [-7, 0, 4, 20, 40])
+@pytest.mark.parametrize("starts", [[-9], [0], [5, 40], [-9, 23], [30, 62], [-40, -8, 24, 60]])
+def test_a_row_of_tiles_is_the_image_with_sky_around_it(y0, starts):
+    data = np.random.default_rng(1).integers(10, 250, (50, 70))
+    around = np.pad(data, 200, constant_values=9)
+    first, end = starts[0], starts[-1] + 32
+    expected = around[200 + y0 : 232 + y0, 200 + first : 200 + end]
+    for stretch in (None, LIMITS):
+        shown = render_tile_row(prepared(data, stretch=stretch), [(y0, x0) for x0 in starts], 32)
+        np.testing.assert_array_equal(shown[:, : end - first], expected)
+
+
+def test_a_bad_pixel_of_a_preview_is_repaired():
+    data, good = np.random.default_rng(1).integers(10, 250, (50, 70)), np.ones((50, 70), bool)
+    good[20, 30] = False
+    shown = render_tile_row(prepared(data, good, LIMITS), [(0, 0)], 64)[:50, :64]
+    median = np.median(np.delete(data[18:23, 28:33].ravel(), 12))
+    assert abs(shown[20, 30] - median) <= 0.5
+    np.testing.assert_array_equal(shown[good[:, :64]], data[:, :64][good[:, :64]])
+
+
+def test_the_threshold_of_a_tile_is_the_sigmas_of_the_settings():
+    data = np.full((128, 128), LIMITS.sky)
+    data[20:40, 20:40] += 7.0  # 3.5 sigmas
+    for sigma, is_kept in ((3.4, True), (3.6, False)):
+        settings = NATIVE.model_copy(update={"signal_sigma": sigma, "min_signal_share": 300 / 128**2})
+        (found,) = assess_tiles(prepared(data), [(0, 0)], 128, settings)
+        assert isinstance(found, float) == is_kept
+
+
+def test_a_tile_without_valid_pixels_is_judged_too():
+    data, none = np.full((128, 128), LIMITS.sky), np.zeros((128, 128), bool)
+    settings = NATIVE.model_copy(update={"min_valid_share": 0.0})
+    assert assess_tiles(prepared(data, none), [(0, 0)], 128, settings) == [0.0]
+    (found,) = assess_tiles(prepared(data, none), [(0, 0)], 128, NATIVE)
+    assert isinstance(found, ImageError) and found.reason == "too_little_valid"
+
+
+@pytest.mark.parametrize(("apart", "has_aim"), [(16, False), (17, True)])
+@pytest.mark.parametrize("axis", [0, 1])
+def test_an_aim_tile_is_cut_where_it_is_farther_than_an_eighth_of_a_tile_from_all_others(
+    tmp_path, apart, has_aim, axis
+):
+    shape_yx, settings = (300, 300), TileSettings(size_px=128, views=("native", "aim"), min_signal_share=0.0)
+    y0, x0 = plan_grid(shape_yx, 128, settings.overlap_px)[0]
+    y, x = y0 + 63.5 + apart * (axis == 0), x0 + 63.5 + apart * (axis == 1)
+    ra, dec = WCS(wcs_header(shape_yx)).all_pix2world(x, y, 0)
+    path = write_drz(tmp_path / "a.fits", starry_sky(shape_yx), primary={"RA_TARG": float(ra), "DEC_TARG": float(dec)})
+    assert ("aim" in {tile.view for tile in tile_file(path, SHA, settings).tiles}) == has_aim
+
+
+def record_of(tmp_path, **changed):
+    settings = TileSettings(size_px=64, views=("native",), min_signal_share=0.0)
+    path = write_drz(tmp_path / "a.fits", starry_sky((64, 64), num_stars=4), primary={"FILTER": "F814W"})
+    (image,) = read_science_images(path, 10**6)
+    (tile,) = cut_tiles([replace(image, **changed)], SHA, settings).tiles
+    product = Product(
+        uri="u", obs_id="o", proposal_id="p", file_name="a.fits", kind="DRZ", size_bytes=1, choice="", sha256=SHA
+    )
+    return tile, to_tile_record(tile, product, Layout(tmp_path), datetime(2026, 1, 1, tzinfo=UTC))
+
+
+def test_a_record_has_the_instrument_filter_and_unit_of_the_image_and_the_limits_of_its_stretch(tmp_path):
+    tile, record = record_of(tmp_path, chip=3)
+    assert (record.instrument, record.filter, record.unit, record.chip) == ("WFC3/UVIS", "F814W", "ELECTRONS/S", 3)
+    limits = tile.stretch
+    assert (record.black, record.white, record.softening) == (limits.black, limits.white, limits.softening)
+    assert (record.sky, record.noise, record.valid_share) == (limits.sky, limits.noise, 1.0)
+    assert (record.ra_deg, record.dec_deg, record.corners_deg) == (
+        tile.geometry.ra_deg, tile.geometry.dec_deg, tile.geometry.corners_deg,
+    )  # fmt: skip
+    assert (record.y0, record.x0, record.size_px, record.view, record.shrink) == (0, 0, 64, "native", 1.0)
+    assert record.path.endswith(f"{tile.tile_id}.png") and record.cut_at == datetime(2026, 1, 1, tzinfo=UTC)
+    assert (record.tile_id, record.png_sha256, record.part_uris) == (tile.tile_id, tile.png_sha256, None)
+
+
+def test_a_record_of_a_tile_without_a_place_has_no_corners(tmp_path):
+    _, record = record_of(tmp_path, wcs=None)
+    assert (record.ra_deg, record.dec_deg, record.pixel_scale_arcsec, record.wcs, record.corners_deg) == (
+        None, None, None, None, [],
+    )  # fmt: skip
+
+
+def test_the_place_the_chip_the_file_and_the_view_are_part_of_a_tiles_identity(tmp_path):
+    settings = TileSettings(size_px=64, views=("native", "overview"), min_signal_share=0.0)
+    (image,) = read_science_images(write_drz(tmp_path / "a.fits", starry_sky((64, 140))), 10**6)
+    found = [
+        tile.tile_id
+        for chip, sha in ((1, SHA), (2, SHA), (1, "cd" * 32))
+        for tile in cut_tiles([replace(image, chip=chip)], sha, settings).tiles
+    ]
+    assert len(found) == len(set(found)) == 9
