@@ -50,7 +50,7 @@ def test_a_fault_that_the_tests_notice_is_caught(root: Path, capsys: pytest.Capt
         ({"new": "3 * n", "old": "n - n"}, "one does not apply: fault one (error: patch failed: number.py"),
         ({"new": "3 * n", "tests": "test_broken.py"}, "without a fault, test_broken.py::test_double"),
         ({"new": "3 * ("}, "one did not run: fault one"),
-        ({"new": "3 * n", "tests": "test_absent.py"}, "without a fault, test_absent.py"),
+        ({"new": "3 * n", "tests": "test_absent.py"}, "one did not run: fault one"),
     ],
 )
 def test_all_else_is_an_error_that_names_the_fault(

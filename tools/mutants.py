@@ -2,7 +2,7 @@
 
 Each fault is a patch. It begins with the line `fault:`, which says what the patched code does wrong, and the line
 `tests:`, which lists test files (or `file::test`) for pytest. A unified diff with one line of context follows. The code
-is copied to a temporary folder for each patch. The same tests must pass without a patch.
+is copied to a temporary folder for each patch. Every test that noticed a fault must pass without a patch.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ def copy_code(root: Path, copy: Path) -> None:
             shutil.copy2(root / name, copy / name)
 
 
-def run_tests(tests: str, patch: Path | None, root: Path) -> Trial:
+def run_tests(tests: Sequence[str], patch: Path | None, root: Path) -> Trial:
     """Run tests in a copy of the code, up to the first failure."""
     started_s = time.monotonic()
     with TemporaryDirectory(prefix="mutant-") as folder:
@@ -79,7 +79,7 @@ def run_tests(tests: str, patch: Path | None, root: Path) -> Trial:
     return Trial(result, detail, time.monotonic() - started_s)
 
 
-def _try(tests: str, patch: Path | None, root: Path, copy: Path) -> tuple[str, str]:
+def _try(tests: Sequence[str], patch: Path | None, root: Path, copy: Path) -> tuple[str, str]:
     copy_code(root, copy)
     # git must not take the copy for a part of a repository around it, of which it would patch nothing
     env = {**os.environ, "PYTHONPATH": str(copy), "OMP_NUM_THREADS": "1", "GIT_CEILING_DIRECTORIES": str(copy.parent)}
@@ -90,7 +90,7 @@ def _try(tests: str, patch: Path | None, root: Path, copy: Path) -> tuple[str, s
             return "does not apply", applied.stderr.strip().replace("\n", "; ")
     options = ["-x", "-rfE", "--tb=no", "-p", "no:cacheprovider", "-m", "not slow"]
     try:
-        done = run([sys.executable, "-m", "pytest", *options, *tests.split()], timeout=MAX_S)
+        done = run([sys.executable, "-m", "pytest", *options, *tests], timeout=MAX_S)
     except subprocess.TimeoutExpired:
         return "did not end", f"{MAX_S} s"
     failed = FAILED.findall(done.stdout)
@@ -100,20 +100,22 @@ def _try(tests: str, patch: Path | None, root: Path, copy: Path) -> tuple[str, s
 def main(names: Sequence[str], root: Path = ROOT) -> int:
     """Try the mutants of these names, or all, print a table, and return the exit status."""
     mutants, started_s = read_mutants(root, names), time.monotonic()
-    tests = sorted({test for mutant in mutants for test in mutant.tests.split()})
-    parts = [" ".join(tests[first::NUM_AT_ONCE]) for first in range(min(NUM_AT_ONCE, len(tests)))]
-    problems = []
+    problems, noticing = [], set()
     with ThreadPoolExecutor(NUM_AT_ONCE) as pool:
-        for part, trial in zip(parts, pool.map(lambda part: run_tests(part, None, root), parts), strict=True):
-            print(f"{trial.duration_s:4.0f} s  {'no fault':38}  {trial.result:14}  {trial.detail}", flush=True)
-            reason = trial.detail if trial.result == CAUGHT else f"{part}: {trial.result}"
-            problems += [f"without a fault, {reason}"] if trial.result != PASSED else []
-        trials = pool.map(lambda one: run_tests(one.tests, one.path, root), mutants)
+        trials = pool.map(lambda one: run_tests(one.tests.split(), one.path, root), mutants)
         for mutant, trial in zip(mutants, trials, strict=True):
             result = "SURVIVED" if trial.result == PASSED else trial.result
             name = mutant.path.stem
             print(f"{trial.duration_s:4.0f} s  {name:38}  {result:14}  {trial.detail}", flush=True)
-            problems += [f"{name} {result}: {mutant.fault} ({trial.detail})"] if result != CAUGHT else []
+            if result == CAUGHT:
+                noticing.add(trial.detail)
+            else:
+                problems.append(f"{name} {result}: {mutant.fault} ({trial.detail})")
+        tests = sorted(noticing)
+        parts = [tests[first::NUM_AT_ONCE] for first in range(min(NUM_AT_ONCE, len(tests)))]
+        for trial in pool.map(lambda part: run_tests(part, None, root), parts):
+            print(f"{trial.duration_s:4.0f} s  {'no fault':38}  {trial.result:14}  {trial.detail}", flush=True)
+            problems += [f"without a fault, {trial.detail} fails too"] if trial.result != PASSED else []
     print(f"{len(mutants)} faults in {time.monotonic() - started_s:.0f} s", *problems, sep="\n")
     return int(bool(problems))
 

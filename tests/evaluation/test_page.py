@@ -132,3 +132,8 @@ def test_an_interval_that_begins_at_0_is_shown():
     assert tables.interval_text(metric("i2t_recall_at_1", 0.0, 0.0, 0.0)) == "0.0 – 0.0"
     (verdict,) = tables.verdicts([metric("kind_map_minus_base", -0.1, -0.2, 0.0)])
     assert (verdict["state"], verdict["interval"]) == ("open", "-20.0 to +0.0")
+
+
+def test_texts_of_the_archive_are_no_markup():
+    shown = page.environment().from_string("{{ title }}").render(title="<b>M 31</b> & M 32")
+    assert shown == "&lt;b&gt;M 31&lt;/b&gt; &amp; M 32"

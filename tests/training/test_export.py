@@ -313,3 +313,12 @@ def test_the_tokenizer_of_transformers_has_the_context_of_the_model(tmp_path):
     tokenizer = transformers.CLIPTokenizer.from_pretrained(tmp_path)
     assert tokenizer.model_max_length == 90
     assert len(tokenizer("a comet " * 100, truncation=True).input_ids) == 90
+
+
+def test_the_tokenizer_of_transformers_splits_words_as_that_of_the_model(tmp_path):
+    transformers = pytest.importorskip("transformers")
+    loaded = load_model(MODEL, 1)
+    write_transformers(loaded, tmp_path)
+    text = "Spectroscopy of protoplanetary nebulae, z = 0.5"
+    tokens = transformers.CLIPTokenizer.from_pretrained(tmp_path)(text).input_ids
+    assert tokens == loaded.tokenizer([text])[0, : len(tokens)].tolist()
