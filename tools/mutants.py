@@ -15,17 +15,24 @@ import sys
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
+import pytest
+
 ROOT = Path(__file__).resolve().parents[1]
 FOLDER = "tests/mutants"
 HEADER = re.compile(r"^(fault|tests): (.+)$", re.MULTILINE)
-FAILED = re.compile(r"^(?:FAILED|ERROR) (.*?)(?: - .*)?$", re.MULTILINE)
 APPLY = ("-C0",)
 """Options of `git apply`: lines around the change may differ, so that few edits of the code invalidate a patch."""
+PROCESSES = get_context("forkserver")
+PROCESSES.set_forkserver_preload(
+    ["pytest", "hypothesis", "torch", "open_clip", "numba", "scipy.stats", "astropy.wcs", "pyarrow.parquet", "duckdb"]
+)
+"""Processes with these libraries in memory: importing them takes longer than most of the tests."""
 NUM_AT_ONCE = 2
 MAX_S = 300
 PASSED, CAUGHT = "passed", "caught"
@@ -71,6 +78,21 @@ def copy_code(root: Path, copy: Path) -> None:
             shutil.copy2(root / name, copy / name)
 
 
+class Failures:
+    """A plugin of pytest that keeps the name of the first test, or file, that failed."""
+
+    def __init__(self) -> None:
+        self.first = ""
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Keep the name of a test."""
+        self.first = self.first or (report.nodeid if report.failed else "")
+
+    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
+        """Keep the name of a file that cannot be imported."""
+        self.first = self.first or (report.nodeid if report.failed else "")
+
+
 def run_tests(tests: Sequence[str], patch: Path | None, root: Path) -> Trial:
     """Run tests in a copy of the code, up to the first failure."""
     started_s = time.monotonic()
@@ -81,20 +103,42 @@ def run_tests(tests: Sequence[str], patch: Path | None, root: Path) -> Trial:
 
 def _try(tests: Sequence[str], patch: Path | None, root: Path, copy: Path) -> tuple[str, str]:
     copy_code(root, copy)
-    # git must not take the copy for a part of a repository around it, of which it would patch nothing
-    env = {**os.environ, "PYTHONPATH": str(copy), "OMP_NUM_THREADS": "1", "GIT_CEILING_DIRECTORIES": str(copy.parent)}
-    run = partial(subprocess.run, cwd=copy, env=env, capture_output=True, text=True, check=False)
     if patch is not None:
-        applied = run(["git", "apply", *APPLY, str(patch)])
+        # git must not take the copy for a part of a repository around it, of which it would patch nothing
+        env = {**os.environ, "GIT_CEILING_DIRECTORIES": str(copy.parent)}
+        command = ["git", "apply", *APPLY, str(patch)]
+        applied = subprocess.run(command, cwd=copy, env=env, capture_output=True, text=True, check=False)
         if applied.returncode:
             return "does not apply", applied.stderr.strip().replace("\n", "; ")
-    options = ["-x", "-rfE", "--tb=no", "-p", "no:cacheprovider", "-m", "not slow"]
+    receiver, sender = PROCESSES.Pipe(duplex=False)
+    process = PROCESSES.Process(target=_run_pytest, args=(copy, list(tests), sender), daemon=False)
+    process.start()
+    sender.close()
     try:
-        done = run([sys.executable, "-m", "pytest", *options, *tests], timeout=MAX_S)
-    except subprocess.TimeoutExpired:
-        return "did not end", f"{MAX_S} s"
-    failed = FAILED.findall(done.stdout)
-    return RESULTS.get(done.returncode, "did not run"), " ".join(failed or done.stdout.splitlines()[-1:])
+        if not receiver.poll(MAX_S):
+            return "did not end", f"{MAX_S} s"
+        status, failed = receiver.recv()
+        process.join(timeout=5)  # libraries release their semaphores at its end
+    except EOFError:
+        return "did not run", "the process of the tests ended"
+    finally:
+        process.kill()
+        process.join()
+    return RESULTS.get(status, "did not run"), failed
+
+
+def _run_pytest(copy: Path, tests: Sequence[str], sender: Connection) -> None:
+    """Run tests in this process, which was made for it, and send pytest's exit status and the first failure."""
+    os.chdir(copy)
+    sys.path.insert(0, str(copy))
+    os.environ["PYTHONPATH"] = str(copy)
+    silence = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(silence, 1)
+    os.dup2(silence, 2)
+    failures = Failures()
+    options = ["-x", "--tb=no", "-p", "no:cacheprovider", "-m", "not slow"]
+    status = pytest.main([*options, *tests], plugins=[failures])
+    sender.send((int(status), failures.first))
 
 
 def main(names: Sequence[str], root: Path = ROOT) -> int:
@@ -121,4 +165,5 @@ def main(names: Sequence[str], root: Path = ROOT) -> int:
 
 
 if __name__ == "__main__":
+    os.environ["OMP_NUM_THREADS"] = "1"  # read by libraries when they are loaded
     sys.exit(main(sys.argv[1:]))
