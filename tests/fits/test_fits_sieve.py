@@ -1,4 +1,4 @@
-"""The sieve of a FITS file: what it leaves out, what it keeps, and how it goes on after an interruption."""
+"""The filter of a FITS download: what it skips, what it keeps, and how it resumes after an interruption."""
 
 from __future__ import annotations
 

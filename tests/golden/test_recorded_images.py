@@ -1,4 +1,4 @@
-"""Tiles of files of many kinds: their bytes, places and stretch, and what is rejected.
+"""Compare the tiles of many kinds of files with recorded ones: bytes, positions, stretch and rejections.
 
 Of JPEG and colour tiles, whose pixels depend on the versions of libraries, the means of blocks are compared.
 """
@@ -16,6 +16,7 @@ from PIL import Image
 from synthetic_fits import starry_sky, wcs_header, write_drz
 
 from hubbleclip.config.tiles import TileSettings
+from hubbleclip.core.errors import ImageError
 from hubbleclip.core.io import sha256_bytes
 from hubbleclip.images.reader import read_science_images
 from hubbleclip.images.rgb import cut_colour
@@ -32,7 +33,7 @@ SIP = {
 
 
 def hit_by_rays(data_yx: np.ndarray, seed: int) -> np.ndarray:
-    """The image with short tracks of cosmic rays."""
+    """Add short tracks of cosmic rays to an image."""
     rng, hit_yx = np.random.default_rng(seed), data_yx.copy()
     for y, x in rng.integers(8, np.array(data_yx.shape) - 8, (data_yx.size // 900, 2)):
         for step in range(rng.integers(1, 6)):
@@ -41,7 +42,7 @@ def hit_by_rays(data_yx: np.ndarray, seed: int) -> np.ndarray:
 
 
 def nebula(shape_yx: tuple[int, int]) -> np.ndarray:
-    """An object that fills the frame."""
+    """Draw a nebula that fills the whole image."""
     y, x = np.indices(shape_yx, dtype=np.float64)
     return (starry_sky(shape_yx, 8) + 400 / (1 + ((y - 140) / 70) ** 2 + ((x - 120) / 90) ** 2)).astype(np.float32)
 
@@ -87,7 +88,7 @@ def exposure(folder: Path) -> Path:
 
 
 def cube(folder: Path) -> Path:
-    """Four chips of WFPC2 in one cube; a table has the WCS of each."""
+    """Write a WFPC2 file: a cube of four chips, and a table with the WCS of each chip."""
     primary = {"TELESCOP": "HST", "INSTRUME": "WFPC2", "FILTNAM1": "F555W", "EXPTIME": 300.0, "ATODGAIN": 7.0}
     header = wcs_header((161, 163))
     header.update(primary | {"BUNIT": "COUNTS"})
@@ -203,8 +204,8 @@ def test_tiles_are_those_recorded(tmp_path: Path, compare_recorded) -> None:
         settings = SETTINGS.model_copy(update=changes)
         try:
             cut = tile_file(write(folder), SHA, settings)
-        except Exception as error:
-            words[name] = [type(error).__name__, str(error)]
+        except ImageError as error:
+            words[name] = ["ImageError", str(error)]
             continue
         words[f"{name}: rejected"] = [_words_of(one) for one in cut.rejections]
         for number, tile in enumerate(cut.tiles):

@@ -60,7 +60,7 @@ def made_proposals(rng: random.Random) -> list[Proposal]:
 
 
 def made_observations(rng: random.Random, proposals: list[Proposal]) -> list[tuple[Observation, list[Tile]]]:
-    """Fields that overlap those of other proposals, with polygons, circles or neither, and moving targets."""
+    """Make observations that overlap those of other proposals; footprints are polygons, circles or missing."""
     found = []
     for index, of in enumerate(proposals):
         for number in range(rng.randint(1, 3)):
