@@ -43,11 +43,20 @@ def write_catalog(settings: Settings) -> None:
     for n in range(NUM_PRODUCTS):
         path = layout.products / f"{n:06}_drz.fits"
         path.write_bytes(image.replace(b"NDRIZIM =                    4", b"NDRIZIM = %20d" % (n + 4), 1))
-        products.append(Product(
-            uri=f"mast:HST/product/{path.name}", obs_id=f"o{n:06}", proposal_id=f"hst:{n // 10}",
-            file_name=path.name, kind="DRZ", size_bytes=len(image), choice="best",
-            path=layout.relative(path), sha256=sha256_file(path), version=1,
-        ))  # fmt: skip
+        products.append(
+            Product(
+                uri=f"mast:HST/product/{path.name}",
+                obs_id=f"o{n:06}",
+                proposal_id=f"hst:{n // 10}",
+                file_name=path.name,
+                kind="DRZ",
+                size_bytes=len(image),
+                choice="best",
+                path=layout.relative(path),
+                sha256=sha256_file(path),
+                version=1,
+            )
+        )
     with writing_catalog(layout) as catalog:
         catalog.upsert({"product": products})
 
@@ -93,8 +102,16 @@ def task_runs(num_flows: int) -> Row:
 
     with get_client(sync_client=True) as client:
         num = client.request("POST", "/task_runs/count", json={}).json() / num_flows
-    return Row(name=f"task runs, {NUM_PRODUCTS} products", unit="", ours=num, peer=None, peer_name=None, ratio=None,
-               runs=1, spread=0.0)  # fmt: skip
+    return Row(
+        name=f"task runs, {NUM_PRODUCTS} products",
+        unit="",
+        ours=num,
+        peer=None,
+        peer_name=None,
+        ratio=None,
+        runs=1,
+        spread=0.0,
+    )
 
 
 def main() -> None:
@@ -102,8 +119,10 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as home, prefect_server(Path(home)) as wait_until_up:
         wait_until_up()
         seconds: Seconds = time_in_turn(f"cut {NUM_PRODUCTS} products", as_flow, as_calls, runs=RUNS)
-        rows = [seconds_row(f"cut {NUM_PRODUCTS} products", seconds, "the same calls without Prefect"),
-                task_runs(RUNS + 1)]  # fmt: skip
+        rows = [
+            seconds_row(f"cut {NUM_PRODUCTS} products", seconds, "the same calls without Prefect"),
+            task_runs(RUNS + 1),
+        ]
     report("flows", rows)
 
 

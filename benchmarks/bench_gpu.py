@@ -36,9 +36,15 @@ REFERENCE_SAMPLES = 640_000
 """Samples of the reference's training, which took 12 hours of an A100."""
 SIGLIP2 = "ViT-B-16-S2"
 PEAK_FLOPS = {
-    "H200": 989e12, "H100 PCIe": 756e12, "H100 NVL": 835e12, "H100": 989e12, "A100": 312e12, "L40S": 362e12,
-    "L4": 121e12, "RTX 4090": 165e12,
-}  # fmt: skip
+    "H200": 989e12,
+    "H100 PCIe": 756e12,
+    "H100 NVL": 835e12,
+    "H100": 989e12,
+    "A100": 312e12,
+    "L40S": 362e12,
+    "L4": 121e12,
+    "RTX 4090": 165e12,
+}
 """FLOP/s in bf16 without sparsity by part of the card's name, from NVIDIA's data sheets; the first match counts."""
 NUM_TILES = sized(4096, 32)
 TILES_PER_GROUP = 8
@@ -92,18 +98,26 @@ class Bench:
     def __init__(self, case: Case, info: DatasetInfo, world: World) -> None:
         self.case, self.info, self.world = case, info, world
         self.settings = TrainSettings(
-            steps=WARM_UP_STEPS + STEPS, batch_size=case.batch_size, loss=case.loss, precision="bf16",
-            compile=not QUICK, workers=sized(min(16, os.cpu_count() or 1), 1),
-        )  # fmt: skip
+            steps=WARM_UP_STEPS + STEPS,
+            batch_size=case.batch_size,
+            loss=case.loss,
+            precision="bf16",
+            compile=not QUICK,
+            workers=sized(min(16, os.cpu_count() or 1), 1),
+        )
         self.loaded = load_model(ModelSettings(name=case.model, pretrained=""), self.settings.seed)
         self.batches = self.open_batches()
 
     def open_batches(self) -> TrainBatches:
         """Open batches whose tiles are read from the shards every time."""
         return open_train_batches(
-            open_split(self.info, "train"), self.settings, image_size=self.loaded.image_size,
-            tokenizer=self.loaded.tokenizer, context_length=self.loaded.context_length, cache_bytes=0,
-        )  # fmt: skip
+            open_split(self.info, "train"),
+            self.settings,
+            image_size=self.loaded.image_size,
+            tokenizer=self.loaded.tokenizer,
+            context_length=self.loaded.context_length,
+            cache_bytes=0,
+        )
 
     def count_flops(self) -> tuple[float, str]:
         """Count the FLOP of a sample, forward and backward, and name the attention kernels."""

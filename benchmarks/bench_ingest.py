@@ -147,8 +147,16 @@ def plain_row(name: str, unit: str, values: Sequence[float]) -> Row:
     """Make a row of a figure that is not a time and has no peer."""
     middle = statistics.median(values)
     spread = round((max(values) - min(values)) / middle, 4) if middle else 0.0
-    return Row(name=name, unit=unit, ours=round(middle, 1), peer=None, peer_name=None, ratio=None, runs=len(values),
-               spread=spread)  # fmt: skip
+    return Row(
+        name=name,
+        unit=unit,
+        ours=round(middle, 1),
+        peer=None,
+        peer_name=None,
+        ratio=None,
+        runs=len(values),
+        spread=spread,
+    )
 
 
 def main() -> None:

@@ -101,10 +101,13 @@ def main() -> None:
     texts = [*vocabulary["queries"], *vocabulary["object_classes"], *vocabulary["science_hypotheses"]]
     with search_server() as url, open_browser() as browser:
         opened, submitted = measure(url, browser, texts[: 2 * NUM_QUERIES + 2])
-    report("pages", [
-        seconds_row("page of a search, opened: first picture", Seconds(ours=tuple(opened))),
-        seconds_row("another search in the page: first picture", Seconds(ours=tuple(submitted))),
-    ])  # fmt: skip
+    report(
+        "pages",
+        [
+            seconds_row("page of a search, opened: first picture", Seconds(ours=tuple(opened))),
+            seconds_row("another search in the page: first picture", Seconds(ours=tuple(submitted))),
+        ],
+    )
 
 
 if __name__ == "__main__":

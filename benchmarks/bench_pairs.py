@@ -54,11 +54,18 @@ def rows_of(results: Sequence[Mapping[str, Any]]) -> list[Row]:
             ours, peer = row[metric][0], baseline[metric][0]
             draws = [one[metric][0] for one in results if one["method"] == method and one["draw"] != "all"]
             least, most = (100 * value for value in row[f"{metric}_minus_{PEER}"][1:])
-            rows.append(Row(
-                name=f"{direction}, {method}, minus peer in [{least:.1f}, {most:.1f}]", unit="% at top 10 %",
-                ours=round(100 * ours, 1), peer=round(100 * peer, 1), peer_name="linear heads on all inputs",
-                ratio=round(ours / peer, 3), runs=len(draws), spread=round((max(draws) - min(draws)) / ours, 3),
-            ))  # fmt: skip
+            rows.append(
+                Row(
+                    name=f"{direction}, {method}, minus peer in [{least:.1f}, {most:.1f}]",
+                    unit="% at top 10 %",
+                    ours=round(100 * ours, 1),
+                    peer=round(100 * peer, 1),
+                    peer_name="linear heads on all inputs",
+                    ratio=round(ours / peer, 3),
+                    runs=len(draws),
+                    spread=round((max(draws) - min(draws)) / ours, 3),
+                )
+            )
     return rows
 
 

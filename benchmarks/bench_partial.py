@@ -73,9 +73,15 @@ def compare(name: str, url: str, paths: Sequence[Path]) -> list[Row]:
     seconds = time_in_turn(f"{len(paths)} files, {name}", ours, theirs, runs=RUNS)
     megabytes = {whole: round(num_bytes / 1e6, 1) for whole, num_bytes in sent.items()}
     num_bytes = Row(
-        name=name, unit="MB", ours=megabytes[False], peer=megabytes[True], peer_name=PEER,
-        ratio=round(megabytes[True] / megabytes[False], 3), runs=RUNS, spread=0.0,
-    )  # fmt: skip
+        name=name,
+        unit="MB",
+        ours=megabytes[False],
+        peer=megabytes[True],
+        peer_name=PEER,
+        ratio=round(megabytes[True] / megabytes[False], 3),
+        runs=RUNS,
+        spread=0.0,
+    )
     return [seconds_row(name, seconds, PEER), num_bytes]
 
 

@@ -49,9 +49,17 @@ def find_with_astroscrappy(
     import astroscrappy
 
     rays_yx, _ = astroscrappy.detect_cosmics(
-        data_yx * camera.gain, inmask=~valid_yx, sigclip=4.5, sigfrac=0.3, objlim=5.0, gain=1.0,
-        readnoise=camera.read_noise_e, satlevel=camera.full_well_e, niter=4, cleantype="medmask",
-    )  # fmt: skip
+        data_yx * camera.gain,
+        inmask=~valid_yx,
+        sigclip=4.5,
+        sigfrac=0.3,
+        objlim=5.0,
+        gain=1.0,
+        readnoise=camera.read_noise_e,
+        satlevel=camera.full_well_e,
+        niter=4,
+        cleantype="medmask",
+    )
     return np.asarray(rays_yx & valid_yx)
 
 

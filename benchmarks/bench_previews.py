@@ -79,9 +79,14 @@ def open_sources(url: str, folder: Path, num_connections: int = CONNECTIONS) -> 
 def product_of(name: str) -> Product:
     """Describe a preview as an archive lists it."""
     return Product(
-        uri=f"mast:{name}", obs_id=name, proposal_id="hst:1", file_name=name.partition("?")[0], kind="preview",
-        size_bytes=None, choice="the only one",
-    )  # fmt: skip
+        uri=f"mast:{name}",
+        obs_id=name,
+        proposal_id="hst:1",
+        file_name=name.partition("?")[0],
+        kind="preview",
+        size_bytes=None,
+        choice="the only one",
+    )
 
 
 def fetch_all(url: str, names: Sequence[str], folder: Path) -> None:
@@ -133,9 +138,15 @@ def compare_pipelines(url: str, previews: Path, names: Sequence[str], picture: s
         urls = folder / "urls.txt"
         urls.write_text("\n".join(f"{url}/{name}" for name in names))
         result = run_peer(
-            python, "run_img2dataset.py", url_list=urls, folder=folder / "out", processes=CORES,
-            threads=2 * CONNECTIONS, encode_format=picture, samples_per_shard=len(names) // 4,
-        )  # fmt: skip
+            python,
+            "run_img2dataset.py",
+            url_list=urls,
+            folder=folder / "out",
+            processes=CORES,
+            threads=2 * CONNECTIONS,
+            encode_format=picture,
+            samples_per_shard=len(names) // 4,
+        )
         if result["num_images"] != len(names):
             raise RuntimeError(f"img2dataset wrote {result['num_images']} of {len(names)} pictures")
         peer_s.append(result["took_s"])

@@ -163,9 +163,15 @@ def value_row(name: str, unit_: str, values: list[float]) -> Row:
     median = float(np.median(values))
     spread = (max(values) - min(values)) / median if median else 0.0
     return Row(
-        name=name, unit=unit_, ours=float(f"{median:.4g}"), peer=None, peer_name=None, ratio=None, runs=len(values),
+        name=name,
+        unit=unit_,
+        ours=float(f"{median:.4g}"),
+        peer=None,
+        peer_name=None,
+        ratio=None,
+        runs=len(values),
         spread=round(spread, 3),
-    )  # fmt: skip
+    )
 
 
 def measure_size(num: int, kind: str) -> list[Row]:
@@ -173,9 +179,12 @@ def measure_size(num: int, kind: str) -> list[Row]:
     with tempfile.TemporaryDirectory(prefix="hubbleclip-bench-") as folder:
         query_qd = features(NUM_QUERIES if kind == "embedded" else LANCEDB_QUERIES, 10**9)
         build_s, store, score_qn = build(Path(folder), num, kind, query_qd)
-        recalls = {share: recall(ours_of(store), query_qd, mask_n, [
-            set(highest(score_n, mask_n).tolist()) for score_n in score_qn
-        ]) for share, mask_n in masks(num).items()}  # fmt: skip
+        recalls = {
+            share: recall(
+                ours_of(store), query_qd, mask_n, [set(highest(score_n, mask_n).tolist()) for score_n in score_qn]
+            )
+            for share, mask_n in masks(num).items()
+        }
         del score_qn
         store.close()
         disk = sum(path.stat().st_size for path in Path(folder).rglob("*") if path.is_file())
@@ -190,10 +199,12 @@ def measure_size(num: int, kind: str) -> list[Row]:
         store.close()
     size = f"{num:,} x {NUM_DIMS}"
     rows = [
-        value_row(f"build {size}", "s", [build_s]), value_row(f"append {NUM_NEW:,} to {size}", "s", append_s),
-        value_row(f"open and check {size}", "s", found["open"]), value_row(f"disk, {size}", "MB", [disk / 1e6]),
+        value_row(f"build {size}", "s", [build_s]),
+        value_row(f"append {NUM_NEW:,} to {size}", "s", append_s),
+        value_row(f"open and check {size}", "s", found["open"]),
+        value_row(f"disk, {size}", "MB", [disk / 1e6]),
         value_row(f"peak memory of a search, {size}", "MB", found["peak_mb"]),
-    ]  # fmt: skip
+    ]
     if found["sum"]:
         rows.append(value_row(f"plain sum of the codes, {size}", "ms", [1000 * one for one in found["sum"]]))
     rows += [value_row(f"recall@{K}, {size}, filter {share:.1%}", "share", [recalls[share]]) for share in SHARES]
@@ -284,9 +295,15 @@ def peers(feat_nd: Features, folder: Path) -> dict[str, Search]:
 
 def recall_row(name: str, ours: float, peer: float, peer_name: str) -> Row:
     return Row(
-        name=name, unit="recall@20", ours=round(ours, 4), peer=round(peer, 4), peer_name=peer_name, ratio=None,
-        runs=PEER_QUERIES, spread=0.0,
-    )  # fmt: skip
+        name=name,
+        unit="recall@20",
+        ours=round(ours, 4),
+        peer=round(peer, 4),
+        peer_name=peer_name,
+        ratio=None,
+        runs=PEER_QUERIES,
+        spread=0.0,
+    )
 
 
 def measure_peers() -> list[Row]:

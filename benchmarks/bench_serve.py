@@ -119,9 +119,11 @@ def measure_one(server: Registration) -> Iterator[Row]:
     for _ in range(10):
         ask(connection, q=next(source))
     cases: dict[str, dict[str, str]] = {
-        "both": {}, "model": {"mode": "model"}, "words": {"mode": "words"},
+        "both": {},
+        "model": {"mode": "model"},
+        "words": {"mode": "words"},
         "both, a known text": {"q": "spiral galaxy"},
-    }  # fmt: skip
+    }
     for name, parameters in cases.items():
         answers = [ask(connection, **{"q": next(source)} | parameters) for _ in range(NUM_REQUESTS)]
         if any(answer.status != 200 for answer in answers):
@@ -180,9 +182,11 @@ def command_row(name: str, data: Path) -> Row:
     for text in itertools.islice(texts(9), NUM_COMMANDS + 1):
         started = time.perf_counter()
         subprocess.run(
-            command("search", text, "--json", data=data), stdout=subprocess.DEVNULL, check=True,
+            command("search", text, "--json", data=data),
+            stdout=subprocess.DEVNULL,
+            check=True,
             env=os.environ | {"PYTHONPATH": str(ROOT)},
-        )  # fmt: skip
+        )
         seconds.append(time.perf_counter() - started)
     return value_row(name, "s", seconds[1:])
 

@@ -43,9 +43,14 @@ def compare(num: int, side_px: int) -> list[Row]:
 
     def build(folder: Path) -> None:
         build_dataset(
-            samples, pngs.__getitem__, folder, SETTINGS, contract_version="1.0.0", code_version="benchmark",
+            samples,
+            pngs.__getitem__,
+            folder,
+            SETTINGS,
+            contract_version="1.0.0",
+            code_version="benchmark",
             read_png_size=lambda tile_id: len(pngs[tile_id]),
-        )  # fmt: skip
+        )
 
     ours, theirs = contender(build), contender(lambda folder: peer.write_shards(members, folder, MAX_BYTES))
     careful = contender(lambda folder: peer.write_shards_carefully(rows, folder, MAX_BYTES))

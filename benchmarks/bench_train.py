@@ -76,9 +76,13 @@ class Bench:
     def open(self, cache_bytes: int) -> TrainBatches:
         """Open batches whose tiles are cached in at most `cache_bytes` of memory."""
         return open_train_batches(
-            open_split(self.info, "train"), SETTINGS, image_size=self.loaded.image_size,
-            tokenizer=self.loaded.tokenizer, context_length=self.loaded.context_length, cache_bytes=cache_bytes,
-        )  # fmt: skip
+            open_split(self.info, "train"),
+            SETTINGS,
+            image_size=self.loaded.image_size,
+            tokenizer=self.loaded.tokenizer,
+            context_length=self.loaded.context_length,
+            cache_bytes=cache_bytes,
+        )
 
     def train(self, open_batches: OpenBatches, folder: Path) -> tuple[float, float]:
         """Train an epoch; return its seconds, and those spent waiting for batches after the first."""
@@ -95,13 +99,24 @@ class Bench:
     def peer(self, folder: Path) -> dict[str, float]:
         """Run the peer; return the seconds of an epoch from shards and of one on batches in memory."""
         flags = {
-            "train-data": "::".join(self.info.shards["train"]), "train-num-samples": NUM_TILES,
-            "dataset-type": "webdataset", "workers": SETTINGS.workers, "batch-size": SETTINGS.batch_size,
-            "model": MODEL.name, "precision": "amp_bf16", "device": self.world.device, "logs": folder, "name": "peer",
-            "lr": SETTINGS.learning_rate, "beta1": BETAS[0], "beta2": BETAS[1], "wd": SETTINGS.weight_decay,
-            "warmup": SETTINGS.warmup_steps, "grad-clip-norm": SETTINGS.grad_clip,
+            "train-data": "::".join(self.info.shards["train"]),
+            "train-num-samples": NUM_TILES,
+            "dataset-type": "webdataset",
+            "workers": SETTINGS.workers,
+            "batch-size": SETTINGS.batch_size,
+            "model": MODEL.name,
+            "precision": "amp_bf16",
+            "device": self.world.device,
+            "logs": folder,
+            "name": "peer",
+            "lr": SETTINGS.learning_rate,
+            "beta1": BETAS[0],
+            "beta2": BETAS[1],
+            "wd": SETTINGS.weight_decay,
+            "warmup": SETTINGS.warmup_steps,
+            "grad-clip-norm": SETTINGS.grad_clip,
             "aug-cfg": f"scale=({SETTINGS.min_crop_share},1.0)",
-        }  # fmt: skip
+        }
         words = [word for name, value in flags.items() for word in (f"--{name}", str(value))]
         took_s: dict[str, float] = run_peer(
             sys.executable, "train.py", packages=self.packages, models_dir=MODELS_DIR, flags=words

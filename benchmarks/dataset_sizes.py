@@ -40,9 +40,14 @@ def peak_bytes() -> int:
 def build_folder(samples: Sequence[Sample], pngs: Mapping[str, bytes], folder: str) -> Path:
     """Build a dataset of these samples and return its folder."""
     built = build_dataset(
-        samples, pngs.__getitem__, Path(folder), ShardSettings(max_parents=0), contract_version="1.0.0",
-        code_version="benchmark", read_png_size=lambda tile_id: len(pngs[tile_id]),
-    )  # fmt: skip
+        samples,
+        pngs.__getitem__,
+        Path(folder),
+        ShardSettings(max_parents=0),
+        contract_version="1.0.0",
+        code_version="benchmark",
+        read_png_size=lambda tile_id: len(pngs[tile_id]),
+    )
     return Path(folder) / built.dataset.digest
 
 
@@ -92,9 +97,15 @@ def compare_sizes(runs: int = sized(2, 1)) -> list[Row]:
 
 def _row(name: str, unit: str, value: float, runs: int, spread: float) -> Row:
     return Row(
-        name=name, unit=unit, ours=float(f"{value:.4g}"), peer=None, peer_name=None, ratio=None, runs=runs,
+        name=name,
+        unit=unit,
+        ours=float(f"{value:.4g}"),
+        peer=None,
+        peer_name=None,
+        ratio=None,
+        runs=runs,
         spread=float(f"{spread:.4g}"),
-    )  # fmt: skip
+    )
 
 
 def _in_a_process(num: int) -> dict[str, float]:

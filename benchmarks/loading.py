@@ -27,18 +27,27 @@ BATCH, WORKERS, RUNS = 64, 2, sized(3, 1)  # a batch has one tile of each of 64 
 CONTEXT_LENGTH = 77
 PEERS = {"opencv": "webdataset + OpenCV", "pil": "webdataset, pil decoder", "litdata": "litdata + OpenCV"}
 PACKAGES = (
-    f"torch=={torch.__version__.partition('+')[0]}", "webdataset==1.0.2", "opencv-python-headless", "litdata==0.2.76",
-    "pillow", "numpy",
-)  # fmt: skip
+    f"torch=={torch.__version__.partition('+')[0]}",
+    "webdataset==1.0.2",
+    "opencv-python-headless",
+    "litdata==0.2.76",
+    "pillow",
+    "numpy",
+)
 
 
 def build(root: Path, num: int = NUM, side_px: int = SIDE_PX, max_mb: int = 32) -> DatasetInfo:
     """Build a dataset of synthetic tiles; shards are small, so that the peers' processes share them evenly."""
     samples, pngs = make_samples(make_pngs(NUM_PICTURES, side_px), num, GROUP_SIZE)
     built = build_dataset(
-        samples, pngs.__getitem__, root, ShardSettings(max_mb=max_mb), contract_version="1.0.0",
-        code_version="benchmark", read_png_size=lambda tile_id: len(pngs[tile_id]),
-    )  # fmt: skip
+        samples,
+        pngs.__getitem__,
+        root,
+        ShardSettings(max_mb=max_mb),
+        contract_version="1.0.0",
+        code_version="benchmark",
+        read_png_size=lambda tile_id: len(pngs[tile_id]),
+    )
     return read_dataset(root / built.dataset.digest)
 
 
@@ -47,9 +56,13 @@ def open_ours(info: DatasetInfo, *, workers: int = WORKERS, steps: int = NUM // 
     settings = TrainSettings(steps=steps, batch_size=BATCH, workers=workers, full_abstract_share=1.0)
     tokenizer = open_clip.SimpleTokenizer(context_length=CONTEXT_LENGTH)
     return open_train_batches(
-        open_split(info, "train"), settings, image_size=SIDE_PX // 2, tokenizer=tokenizer,
-        context_length=CONTEXT_LENGTH, cache_bytes=0,
-    )  # fmt: skip
+        open_split(info, "train"),
+        settings,
+        image_size=SIDE_PX // 2,
+        tokenizer=tokenizer,
+        context_length=CONTEXT_LENGTH,
+        cache_bytes=0,
+    )
 
 
 def time_ours(batches: TrainBatches, first_step: int = 0) -> float:

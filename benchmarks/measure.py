@@ -137,9 +137,15 @@ def figure_row(name: str, unit: str, values: Sequence[float]) -> Row:
     """Make a row of a figure that is measured once per run and has no peer."""
     spread = _rounded(_spread(values)) if statistics.median(values) else 0.0
     return Row(
-        name=name, unit=unit, ours=_rounded(statistics.median(values)), peer=None, peer_name=None, ratio=None,
-        runs=len(values), spread=spread,
-    )  # fmt: skip
+        name=name,
+        unit=unit,
+        ours=_rounded(statistics.median(values)),
+        peer=None,
+        peer_name=None,
+        ratio=None,
+        runs=len(values),
+        spread=spread,
+    )
 
 
 def _row(name: str, unit: str, seconds: Seconds, peer_name: str | None, value: Callable[[float], float]) -> Row:

@@ -26,15 +26,27 @@ NUM_PREVIEWS, NUM_PREVIEW_PROPOSALS = 31_859, 4_438
 """Size of the reference's dataset (arXiv 2403.08851)."""
 SECONDS_PER_LIST = (0.5, 2.0, 10.0, 30.0, 60.0)
 HUBBLE = Measured(
-    num_observations=NUM_OBSERVATIONS, rows_s=0.0, list_s=0.0, bytes_per_s=BYTES_PER_S,
-    num_sampled=30, num_files=12,  # observations of GO-17301, and the files that are chosen of them
-    file_bytes=sum(DRIZZLED_BYTES) / len(DRIZZLED_BYTES), bytes_per_pixel=12.0, read_share=2 / 3,
-)  # fmt: skip
+    num_observations=NUM_OBSERVATIONS,
+    rows_s=0.0,
+    list_s=0.0,
+    bytes_per_s=BYTES_PER_S,
+    num_sampled=30,
+    num_files=12,  # observations of GO-17301, and the files that are chosen of them
+    file_bytes=sum(DRIZZLED_BYTES) / len(DRIZZLED_BYTES),
+    bytes_per_pixel=12.0,
+    read_share=2 / 3,
+)
 """A drizzled image has SCI, WHT and CTX of four bytes per pixel each, and CTX is not fetched."""
 PAPER = Measured(
-    num_observations=NUM_PREVIEWS, rows_s=0.0, list_s=0.0, bytes_per_s=BYTES_PER_S, num_sampled=1, num_files=1,
-    file_bytes=PREVIEW_BYTES, bytes_per_pixel=PREVIEW_BYTES / PREVIEW_PIXELS,
-)  # fmt: skip
+    num_observations=NUM_PREVIEWS,
+    rows_s=0.0,
+    list_s=0.0,
+    bytes_per_s=BYTES_PER_S,
+    num_sampled=1,
+    num_files=1,
+    file_bytes=PREVIEW_BYTES,
+    bytes_per_pixel=PREVIEW_BYTES / PREVIEW_PIXELS,
+)
 
 
 def profile_table() -> str:

@@ -47,11 +47,15 @@ def make_catalog_rows(num_observations: int, num_tiles: int, folder: Path, tile_
     ids = {"tile_id": tile["tile_id"]}
     # uniform on the sphere: the sine of the declination is uniform
     provenance = {
-        "obs_id": obs_ids[observation_index], "proposal_id": proposal_ids[proposal_index[observation_index]],
-        "product_uri": uris[observation_index], "product_sha256": hashes[observation_index],
-        "instrument": instruments[observation_index], "filter": filters[observation_index],
-        "ra_deg": rng.uniform(0, 360, num_tiles), "dec_deg": np.degrees(np.arcsin(rng.uniform(-1, 1, num_tiles))),
-    }  # fmt: skip
+        "obs_id": obs_ids[observation_index],
+        "proposal_id": proposal_ids[proposal_index[observation_index]],
+        "product_uri": uris[observation_index],
+        "product_sha256": hashes[observation_index],
+        "instrument": instruments[observation_index],
+        "filter": filters[observation_index],
+        "ra_deg": rng.uniform(0, 360, num_tiles),
+        "dec_deg": np.degrees(np.arcsin(rng.uniform(-1, 1, num_tiles))),
+    }
     group = {"group_id": provenance["proposal_id"], "split": rng.choice(SPLITS, num_tiles, p=SHARES)}
     rejected = uris[::10]
     content = {"size_bytes": 10**8, "version": 1, "source": "mast"}
@@ -70,7 +74,11 @@ def make_catalog_rows(num_observations: int, num_tiles: int, folder: Path, tile_
             "sample", num_tiles, **ids, **provenance, **group, caption_kinds=["title"], captions=["Title"]
         ),
         "placement": synthetic_rows(
-            "placement", num_tiles, **ids, dataset_digest=DIGEST, length=7000,
+            "placement",
+            num_tiles,
+            **ids,
+            dataset_digest=DIGEST,
+            length=7000,
             shard=shards[observation_index % num_shards],
         ),
         "dataset": synthetic_rows("dataset", 1, digest=DIGEST, path=f"datasets/{DIGEST}", num_samples=num_tiles),
@@ -78,12 +86,16 @@ def make_catalog_rows(num_observations: int, num_tiles: int, folder: Path, tile_
             "shard", num_shards, dataset_digest=DIGEST, split="train", size_bytes=10**8, shard=shards
         ),
         "rejection": synthetic_rows(
-            "rejection", len(rejected), entity="product", entity_id=rejected, stage="tiles",
+            "rejection",
+            len(rejected),
+            entity="product",
+            entity_id=rejected,
+            stage="tiles",
             reason=rng.choice(["blank", "no_wcs", "small"], len(rejected)),
         ),
         "run": synthetic_rows("run", 1, run_id="run", dataset_digest=DIGEST),
         "metric": synthetic_rows("metric", 100, run_id="run", name=[f"metric {index}" for index in range(100)]),
-    }  # fmt: skip
+    }
 
 
 def _proposals(ids: npt.NDArray[Any]) -> pa.Table:

@@ -120,16 +120,33 @@ def make_samples(pngs: Sequence[bytes], num: int, group_size: int) -> tuple[list
         proposal = proposals[index // group_size]
         samples.append(
             Sample(
-                tile_id=hex_id(f"tile {index}"), split=splits[index],
-                group_id=hex_id(proposal.number)[:16], proposal_id=f"made:{proposal.number}", archive="made",
-                category=proposal.category, title=proposal.title, pi=proposal.pi, cycle=proposal.cycle,
-                obs_id=f"made{index}", target_name="MADE", target_class="SIMULATED", is_moving=False,
-                instrument="WFC3/UVIS", filter="F606W", ra_deg=150 + index / 7, dec_deg=2.2,
-                corners_deg=[150 + index / 7, 2.2] * 4, pixel_scale_arcsec=0.04, valid_share=1.0,
-                product_uri=f"made:{index}", product_sha256="0" * 64, png_sha256=hashes[index % len(pngs)],
-                caption_kinds=["abstract", "title"], captions=[proposal.abstract, proposal.title],
+                tile_id=hex_id(f"tile {index}"),
+                split=splits[index],
+                group_id=hex_id(proposal.number)[:16],
+                proposal_id=f"made:{proposal.number}",
+                archive="made",
+                category=proposal.category,
+                title=proposal.title,
+                pi=proposal.pi,
+                cycle=proposal.cycle,
+                obs_id=f"made{index}",
+                target_name="MADE",
+                target_class="SIMULATED",
+                is_moving=False,
+                instrument="WFC3/UVIS",
+                filter="F606W",
+                ra_deg=150 + index / 7,
+                dec_deg=2.2,
+                corners_deg=[150 + index / 7, 2.2] * 4,
+                pixel_scale_arcsec=0.04,
+                valid_share=1.0,
+                product_uri=f"made:{index}",
+                product_sha256="0" * 64,
+                png_sha256=hashes[index % len(pngs)],
+                caption_kinds=["abstract", "title"],
+                captions=[proposal.abstract, proposal.title],
             )
-        )  # fmt: skip
+        )
     return samples, {sample.tile_id: pngs[index % len(pngs)] for index, sample in enumerate(samples)}
 
 
@@ -142,9 +159,15 @@ def make_tile_rows(num: int, folder: Path) -> pa.Table:
     """Make rows of the table `tile`: the record of one real cut, with different ids, paths and positions."""
     cut = tile_file(write_drz(folder / "made_drz.fits", 560), "0" * 64, TileSettings()).tiles[0]
     product = Product(
-        uri="made:product", obs_id="made", proposal_id="made:1", file_name="made_drz.fits", kind="DRZ", size_bytes=1,
-        choice="made", sha256="0" * 64,
-    )  # fmt: skip
+        uri="made:product",
+        obs_id="made",
+        proposal_id="made:1",
+        file_name="made_drz.fits",
+        kind="DRZ",
+        size_bytes=1,
+        choice="made",
+        sha256="0" * 64,
+    )
     row = to_row(to_tile_record(cut, product, Layout(folder), datetime(2024, 1, 1, tzinfo=UTC)))
     ids = [hex_id(f"tile {index}") for index in range(num)]
     columns = {

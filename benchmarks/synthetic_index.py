@@ -21,11 +21,21 @@ TILES_PER_OBSERVATION = 10
 BATCH = 50_000
 SEED = 1
 KINDS = (
-    "GALAXY;SPIRAL", "GALAXY;ELLIPTICAL", "GALAXY;QUASAR", "GALAXY;INTERACTING GALAXY", "STAR;WHITE DWARF",
-    "STAR;T TAURI", "STELLAR CLUSTER;GLOBULAR CLUSTER", "STELLAR CLUSTER;OPEN CLUSTER", "ISM;PLANETARY NEBULA",
-    "ISM;SUPERNOVA REMNANT", "CLUSTER OF GALAXIES;GRAVITATIONAL LENS", "SOLAR SYSTEM;COMET",
-    "UNIDENTIFIED;PARALLEL FIELD", "CALIBRATION;DETECTOR",
-)  # fmt: skip
+    "GALAXY;SPIRAL",
+    "GALAXY;ELLIPTICAL",
+    "GALAXY;QUASAR",
+    "GALAXY;INTERACTING GALAXY",
+    "STAR;WHITE DWARF",
+    "STAR;T TAURI",
+    "STELLAR CLUSTER;GLOBULAR CLUSTER",
+    "STELLAR CLUSTER;OPEN CLUSTER",
+    "ISM;PLANETARY NEBULA",
+    "ISM;SUPERNOVA REMNANT",
+    "CLUSTER OF GALAXIES;GRAVITATIONAL LENS",
+    "SOLAR SYSTEM;COMET",
+    "UNIDENTIFIED;PARALLEL FIELD",
+    "CALIBRATION;DETECTOR",
+)
 """Classes of targets, as observers write them."""
 
 
@@ -40,9 +50,13 @@ def make_site(layout: Layout, num_tiles: int, model: ModelSettings) -> None:
         store.append(some, features(len(some), start)[:, :num_dims])
     store.close()
     current = CurrentIndex(
-        model_digest=digest, run=layout.relative(run_dir), store="embedded", url="",
-        tiles=TileSettings().model_dump(mode="json"), num_tiles=num_tiles,
-    )  # fmt: skip
+        model_digest=digest,
+        run=layout.relative(run_dir),
+        store="embedded",
+        url="",
+        tiles=TileSettings().model_dump(mode="json"),
+        num_tiles=num_tiles,
+    )
     write_current(layout, current)
 
 

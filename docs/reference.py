@@ -18,9 +18,23 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "hubbleclip"
 TITLE = "API reference"
 ROOMS = (
-    "core", "config", "contracts", "catalog", "fits", "missions", "archives", "images", "captions", "dataset",
-    "training", "evaluation", "search", "simulator", "pipeline", "cli",
-)  # fmt: skip
+    "core",
+    "config",
+    "contracts",
+    "catalog",
+    "fits",
+    "missions",
+    "archives",
+    "images",
+    "captions",
+    "dataset",
+    "training",
+    "evaluation",
+    "search",
+    "simulator",
+    "pipeline",
+    "cli",
+)
 
 
 def rooms() -> list[Path]:

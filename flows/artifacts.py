@@ -92,8 +92,10 @@ def counted(layout: Layout) -> Iterator[None]:
     before = counts(layout)
     yield
     after = counts(layout)
-    rows = [{"table": n, "before": before.get(n, 0), "after": num, "new": num - before.get(n, 0)}
-            for n, num in after.items()]  # fmt: skip
+    rows = [
+        {"table": n, "before": before.get(n, 0), "after": num, "new": num - before.get(n, 0)}
+        for n, num in after.items()
+    ]
     create_table_artifact(rows, key="counts", description="Rows in the catalog, before and after")
 
 
@@ -221,7 +223,11 @@ def record_asset(profile: str, name: str, made_from: str, facts: Mapping[str, An
     """
     key = f"hubbleclip://{profile}/{name}"
     task = MaterializingTask(
-        lambda: add_asset_metadata(key, dict(facts)), name=f"record-{name}", persist_result=False,
-        assets=[key], asset_deps=[f"hubbleclip://{profile}/{made_from}"], materialized_by="hubbleclip",
-    )  # fmt: skip
+        lambda: add_asset_metadata(key, dict(facts)),
+        name=f"record-{name}",
+        persist_result=False,
+        assets=[key],
+        asset_deps=[f"hubbleclip://{profile}/{made_from}"],
+        materialized_by="hubbleclip",
+    )
     task()

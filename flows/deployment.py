@@ -249,10 +249,15 @@ def run_trigger(
 
     """
     return EventTrigger(
-        after=set(after), expect=events, match={"prefect.resource.id": "prefect.flow-run.*"}, match_related=related,
-        for_each={"prefect.resource.id"}, posture=Posture.Proactive if after else Posture.Reactive, threshold=1,
+        after=set(after),
+        expect=events,
+        match={"prefect.resource.id": "prefect.flow-run.*"},
+        match_related=related,
+        for_each={"prefect.resource.id"},
+        posture=Posture.Proactive if after else Posture.Reactive,
+        threshold=1,
         within=timedelta(seconds=within_s),
-    )  # fmt: skip
+    )
 
 
 def notifications() -> list[AutomationCore]:

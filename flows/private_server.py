@@ -70,8 +70,11 @@ def prefect_server(home: Path, data: Path | None = None) -> Iterator[Callable[[]
         before = {name: os.environ.get(name) for name in ours}
         server = subprocess.Popen(
             [sys.executable, "-m", "flows.private_server", str(listener.fileno())],
-            stdin=subprocess.PIPE, pass_fds=[listener.fileno()], process_group=0, env=os.environ | ours,
-        )  # fmt: skip
+            stdin=subprocess.PIPE,
+            pass_fds=[listener.fileno()],
+            process_group=0,
+            env=os.environ | ours,
+        )
     with server, ExitStack() as after_error:
         after_error.callback(server.kill)  # its database need not be closed, and the person waits
         try:

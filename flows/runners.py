@@ -107,10 +107,13 @@ def _dask(stage: Stage, workers: int) -> TaskRunner[Any]:
     dask.config.set(THREADS_AS_THEY_ARE)
     return DaskTaskRunner(
         cluster_kwargs={
-            "n_workers": workers, "threads_per_worker": 1, "processes": True, "dashboard_address": "127.0.0.1:0",
+            "n_workers": workers,
+            "threads_per_worker": 1,
+            "processes": True,
+            "dashboard_address": "127.0.0.1:0",
             "local_directory": str((stage.layout.home / "dask").absolute()),
         }
-    )  # fmt: skip
+    )
 
 
 def _ray(stage: Stage, workers: int) -> TaskRunner[Any]:

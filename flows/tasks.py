@@ -97,9 +97,13 @@ class PrefectExecution(Execution):
             return run(settings, self)
 
         flow: Flow[..., Result] = Flow(
-            subflow, name=name, description=getdoc(run), validate_parameters=False,
-            flow_run_name=label or name_of_run(name, settings.profile, datetime.now(UTC)), **retries,
-        )  # fmt: skip
+            subflow,
+            name=name,
+            description=getdoc(run),
+            validate_parameters=False,
+            flow_run_name=label or name_of_run(name, settings.profile, datetime.now(UTC)),
+            **retries,
+        )
         return flow(settings)
 
     def show_progress(self, name: str) -> ShowProgress:

@@ -133,15 +133,27 @@ def test_the_json_has_the_agreed_form(tmp_path: Path) -> None:
         "commit": "abc",
         "rows": [
             {
-                "name": "write", "unit": "rows/s", "ours": 166.7, "peer": 83.33, "peer_name": "bare", "ratio": 2.0,
-                "runs": 3, "spread": 4.0,
+                "name": "write",
+                "unit": "rows/s",
+                "ours": 166.7,
+                "peer": 83.33,
+                "peer_name": "bare",
+                "ratio": 2.0,
+                "runs": 3,
+                "spread": 4.0,
             },
             {
-                "name": "publish", "unit": "s", "ours": 2.0, "peer": None, "peer_name": None, "ratio": None,
-                "runs": 2, "spread": 1.0,
+                "name": "publish",
+                "unit": "s",
+                "ours": 2.0,
+                "peer": None,
+                "peer_name": None,
+                "ratio": None,
+                "runs": 2,
+                "spread": 1.0,
             },
         ],
-    }  # fmt: skip
+    }
 
 
 def test_a_machine_is_its_cpu_cores_and_memory() -> None:
@@ -158,9 +170,13 @@ def test_a_figure_without_a_peer_is_a_median_with_its_spread() -> None:
 @pytest.mark.slow
 def test_the_benchmark_of_gpus_runs_on_the_cpu(tmp_path: Path) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "benchmarks.bench_gpu"], cwd=measure.ROOT, env={**os.environ, "QUICK": "1", "COLUMNS": "200"},
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
+        [sys.executable, "-m", "benchmarks.bench_gpu"],
+        cwd=measure.ROOT,
+        env={**os.environ, "QUICK": "1", "COLUMNS": "200"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.returncode == 0, done.stderr
     for figure in ("samples/s", "640000 samples", "wait for the loader", "GFLOP"):
         assert figure in done.stdout
@@ -186,6 +202,11 @@ def test_requests_are_counted_by_kind_and_by_window_and_polls_of_one_query_are_o
         }
     )
     assert request_figures(requests) == {
-        "requests: count": 1, "requests: observations": 4, "requests: products": 1, "requests: /list.html": 1,
-        "of them to ask after an unfinished query": 2, "windows": 2, "most requests a window": 2,
-    }  # fmt: skip
+        "requests: count": 1,
+        "requests: observations": 4,
+        "requests: products": 1,
+        "requests: /list.html": 1,
+        "of them to ask after an unfinished query": 2,
+        "windows": 2,
+        "most requests a window": 2,
+    }

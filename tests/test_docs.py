@@ -16,9 +16,25 @@ ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
 TEXTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "data_contracts/README.md", *sorted(DOCS.glob("*.md"))]
 NOUNS = (
-    "Mission", "Archive", "Proposal", "Observation", "Product", "Tile", "Caption", "Sample", "Shard", "Split", "Dataset",
-    "Catalog", "Rejection", "Run", "Checkpoint", "Embedding", "Index", "Hit",
-)  # fmt: skip
+    "Mission",
+    "Archive",
+    "Proposal",
+    "Observation",
+    "Product",
+    "Tile",
+    "Caption",
+    "Sample",
+    "Shard",
+    "Split",
+    "Dataset",
+    "Catalog",
+    "Rejection",
+    "Run",
+    "Checkpoint",
+    "Embedding",
+    "Index",
+    "Hit",
+)
 """Packages that are described before they exist."""
 
 
@@ -128,8 +144,9 @@ def test_the_study_writes_its_page(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     figures, page = text_of("docs/demo/study.json"), tmp_path / "docs/study.md"
     for path, text in {
         tmp_path / "data/demo/study" / study.FILE: figures,
-        page: "<!-- study -->old<!-- end of study -->", tmp_path / "README.md": "",
-    }.items():  # fmt: skip
+        page: "<!-- study -->old<!-- end of study -->",
+        tmp_path / "README.md": "",
+    }.items():
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
     monkeypatch.setattr(study, "ROOT", tmp_path)

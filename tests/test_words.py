@@ -14,8 +14,14 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 TEXTS = (
-    "README.md", "CONTRIBUTING.md", "CHANGELOG.md", "Makefile", "mkdocs.yml", "data_contracts/README.md", "docs/*.md",
-)  # fmt: skip
+    "README.md",
+    "CONTRIBUTING.md",
+    "CHANGELOG.md",
+    "Makefile",
+    "mkdocs.yml",
+    "data_contracts/README.md",
+    "docs/*.md",
+)
 CODE = ("hubbleclip", "flows", "experiments")
 """Folders whose comments, docstrings and string literals are checked."""
 EXEMPT = "# words: ok"
@@ -81,9 +87,17 @@ def test_comments_docstrings_and_strings_of_code_are_read_and_names_are_not() ->
     assert [fault.partition(":")[0] for fault in faults_of_code(source)] == ["line 1", "line 2", "line 3", "line 4"]
 
 
-@pytest.mark.parametrize("text", [
-    "10 requests a second", "three times a second.", "it stands in the\nfolder", "stood\nin", "left out", "at most so many",
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "text",
+    [
+        "10 requests a second",
+        "three times a second.",
+        "it stands in the\nfolder",
+        "stood\nin",
+        "left out",
+        "at most so many",
+    ],
+)
 def test_idioms_are_found(text: str) -> None:
     assert list(idioms_in(text))
 

@@ -63,9 +63,13 @@ def litdata_batches(arguments: dict[str, Any]) -> Any:
     folder = Path(arguments["folder"]) / "litdata"
     shards = arguments["shards"]
     litdata.optimize(
-        partial(read_shard, shards), list(range(len(shards))), str(folder), chunk_bytes="64MB", num_workers=1,
+        partial(read_shard, shards),
+        list(range(len(shards))),
+        str(folder),
+        chunk_bytes="64MB",
+        num_workers=1,
         verbose=False,
-    )  # fmt: skip
+    )
     tiles = Tiles(str(folder), shuffle=True, seed=1)
     return litdata.StreamingDataLoader(
         tiles, batch_size=arguments["batch"], num_workers=arguments["workers"], collate_fn=stack

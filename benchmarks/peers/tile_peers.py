@@ -17,11 +17,17 @@ ASTROCUT, FITSBOLT, CUTANA = "astrocut 1.4 img_cut", "fitsio + fitsbolt 0.3 + Op
 ASTROSCRAPPY = "astropy + astroscrappy + Pillow + tarfile"
 SCRIPTS = {
     "tiles_libraries.py": (
-        "fitsio==1.4.2", "fitsbolt==0.3.1", "opencv-python-headless", "webdataset==1.0.2", "astrocut==1.4.0",
-        "astroscrappy==1.3.0", "Pillow", "matplotlib",
+        "fitsio==1.4.2",
+        "fitsbolt==0.3.1",
+        "opencv-python-headless",
+        "webdataset==1.0.2",
+        "astrocut==1.4.0",
+        "astroscrappy==1.3.0",
+        "Pillow",
+        "matplotlib",
     ),
     "tiles_cutana.py": ("cutana==0.4.0",),
-}  # fmt: skip
+}
 ONE_CORE = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 
 

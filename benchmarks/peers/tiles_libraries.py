@@ -31,9 +31,13 @@ def stretch(images: list[np.ndarray]) -> np.ndarray:
     """Stretch images to uint8."""
     method = fitsbolt.NormalisationMethod.ASINH
     return fitsbolt.normalise_images(
-        images, normalisation_method=method, num_workers=1, norm_asinh_scale=[0.1],
-        norm_asinh_n_samples=NUM_SAMPLED_PIXELS, show_progress=False,
-    )  # fmt: skip
+        images,
+        normalisation_method=method,
+        num_workers=1,
+        norm_asinh_scale=[0.1],
+        norm_asinh_n_samples=NUM_SAMPLED_PIXELS,
+        show_progress=False,
+    )
 
 
 def encode(levels_yx: np.ndarray) -> bytes:

@@ -117,9 +117,12 @@ def measure(settings: Settings, arms: Mapping[str, dict[str, Any]], num_seeds: i
         rows += arm_rows(name, found, baseline)
         baseline = baseline or found
     return {
-        "rows": rows, "num_seeds": num_seeds, "steps": settings.train.steps,
-        "num_queries": found[QUERIES].mean.num_groups, "num_test_tiles": sum(one.split == "test" for one in samples),
-    }  # fmt: skip
+        "rows": rows,
+        "num_seeds": num_seeds,
+        "steps": settings.train.steps,
+        "num_queries": found[QUERIES].mean.num_groups,
+        "num_test_tiles": sum(one.split == "test" for one in samples),
+    }
 
 
 def arm_rows(name: str, found: Mapping[str, ArmScores], baseline: Mapping[str, ArmScores]) -> list[Row]:

@@ -62,9 +62,13 @@ def score(info: DatasetInfo, run_dir: Path, settings: EvaluationSettings, tiles:
     weights_bq = draw_weights(len(values_q), settings.bootstrap, settings.seed)
     draws_b = resampled_means(values_q[:, None], np.arange(len(values_q)), weights_bq)[:, 0]
     mean = Estimate(
-        protocol=FAIR, scorer=run_dir.name, name=QUERIES, value=float(values_q.mean()), draws_b=draws_b,
+        protocol=FAIR,
+        scorer=run_dir.name,
+        name=QUERIES,
+        value=float(values_q.mean()),
+        draws_b=draws_b,
         num_groups=len(values_q),
-    )  # fmt: skip
+    )
     return [*estimates, mean]
 
 

@@ -36,9 +36,14 @@ NUM_TRIALS = 2000
 NUM_RETRIEVALS = {15: 400, 30: 400, 54: 400, 150: 300}
 """Number of simulated rankings by number of groups; these take the most time."""
 LABELS = {
-    "accuracy_at_10pct": "top 10 %", "recall_at_5": "R@5", "median_rank": "median rank",
-    "kind_map": "mean average precision", "kind_ndcg_at_10": "nDCG at 10", "kind_top1": "top-1", "kind_top5": "top-5",
-}  # fmt: skip
+    "accuracy_at_10pct": "top 10 %",
+    "recall_at_5": "R@5",
+    "median_rank": "median rank",
+    "kind_map": "mean average precision",
+    "kind_ndcg_at_10": "nDCG at 10",
+    "kind_top1": "top-1",
+    "kind_top5": "top-5",
+}
 Cell = Callable[[], Mapping[str, Coverage]]
 Rows = list[list[str]]
 

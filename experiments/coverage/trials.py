@@ -130,10 +130,17 @@ def difference_coverage(
     ends = []
     for row in range(num_trials):
         ours, other = (
-            Estimate(protocol="", scorer="", name="accuracy", value=float(sample.value_p[row]), draws_b=draws_pb[row],
-                     num_groups=num_groups, sizes_g=hits.tiles_pg[row])
+            Estimate(
+                protocol="",
+                scorer="",
+                name="accuracy",
+                value=float(sample.value_p[row]),
+                draws_b=draws_pb[row],
+                num_groups=num_groups,
+                sizes_g=hits.tiles_pg[row],
+            )
             for sample, draws_pb in zip(samples, draws, strict=True)
-        )  # fmt: skip
+        )
         ends.append(difference(ours, other).interval())
     low_p, high_p = np.array(ends).T
     return measure((low_p, high_p), accuracies[0] - accuracies[1], mover(samples[0], samples[1]))
@@ -229,9 +236,16 @@ def retrieval_coverage(
         sizes_g = np.bincount(side[2])
         for name in names:
             estimates[name].append(
-                Estimate(protocol="", scorer="", name=name, value=float(exact[name][0]), draws_b=draws[name],
-                         num_groups=num_groups, sizes_g=sizes_g)
-            )  # fmt: skip
+                Estimate(
+                    protocol="",
+                    scorer="",
+                    name=name,
+                    value=float(exact[name][0]),
+                    draws_b=draws[name],
+                    num_groups=num_groups,
+                    sizes_g=sizes_g,
+                )
+            )
     # the median of a test set is a whole number, so its expectation is no value that an interval could aim at
     truths = {name: float(np.mean([one.value for one in estimates[name]])) for name in names[:2]}
     truths[names[2]] = float(np.median(np.concatenate(ranks)))

@@ -70,16 +70,21 @@ def read_pairs(folder: Folder, settings: Settings) -> Pairs:
     sentences = [tuple(split_sentences(caption) or [caption]) for caption in captions]
     group_of = group_of_pictures(folder, settings.splits)
     return Pairs(
-        names=tuple(names), captions=tuple(captions), titles=tuple(titles), sentences=tuple(sentences),
+        names=tuple(names),
+        captions=tuple(captions),
+        titles=tuple(titles),
+        sentences=tuple(sentences),
         group_n=np.unique([group_of[name] for name in names], return_inverse=True)[1].astype(np.int64),
         final_width=_final_width(loaded),
-        caption_ne=text_features(loaded, captions), title_ne=text_features(loaded, titles),
+        caption_ne=text_features(loaded, captions),
+        title_ne=text_features(loaded, titles),
         sentences_pe=sentence_features(loaded, sentences),
         views_nvd=picture_features(
-            loaded, (read_rgb(folder.files[name], settings.tiles.max_pixels) for name in names),
+            loaded,
+            (read_rgb(folder.files[name], settings.tiles.max_pixels) for name in names),
             is_bf16=settings.train.precision == "bf16",
         ),
-    )  # fmt: skip
+    )
 
 
 def _final_width(loaded: LoadedModel) -> int:
@@ -165,10 +170,15 @@ def pairs(
     numbers = {int(row) for top_qk in tops.values() for row in top_qk.ravel()}
     pictures = {row: read_rgb(files[test_pairs.names[row]], settings.tiles.max_pixels) for row in numbers}
     facts = {
-        "train": train.name, "test": test.name if test else f"{num_folds} folds", "num_draws": num_draws,
-        "num_pictures": len(test_pairs.names), "num_groups": int(test_pairs.group_n.max()) + 1,
-        "rejected": rejected, "dropped": dropped, "code_version": code_version(),
-    }  # fmt: skip
+        "train": train.name,
+        "test": test.name if test else f"{num_folds} folds",
+        "num_draws": num_draws,
+        "num_pictures": len(test_pairs.names),
+        "num_groups": int(test_pairs.group_n.max()) + 1,
+        "rejected": rejected,
+        "dropped": dropped,
+        "code_version": code_version(),
+    }
     out_dir = Layout(settings.root).reports / f"pairs-{_key(*paths)}"
     write_bytes(out_dir / "pairs.json", report.results_json(rows, tops, test_pairs.names, facts))
     write_bytes(out_dir / "queries.png", report.render_top_pictures(tops["before"], tops["after"], pictures))
@@ -318,9 +328,13 @@ def ingest_folder(profile: str, overrides: dict[str, Any], folder: Path, setting
         When no picture has a caption.
 
     """
-    folder_overrides = changed(overrides, {
-        "archive.folder": str(folder.absolute()), "archive.proposals_file": str(folder.absolute() / CAPTIONS),
-    }) | {"data": str(settings.root.absolute() / _key(folder))}  # fmt: skip
+    folder_overrides = changed(
+        overrides,
+        {
+            "archive.folder": str(folder.absolute()),
+            "archive.proposals_file": str(folder.absolute() / CAPTIONS),
+        },
+    ) | {"data": str(settings.root.absolute() / _key(folder))}
     folder_settings = read_settings(profile, folder_overrides)
     ingest(folder_settings, PREFECT)
     layout = Layout(folder_settings.root)

@@ -64,12 +64,17 @@ class Pairs:
 
         """
         return Pairs(
-            names=tuple(self.names[row] for row in rows), captions=tuple(self.captions[row] for row in rows),
-            titles=tuple(self.titles[row] for row in rows), sentences=tuple(self.sentences[row] for row in rows),
+            names=tuple(self.names[row] for row in rows),
+            captions=tuple(self.captions[row] for row in rows),
+            titles=tuple(self.titles[row] for row in rows),
+            sentences=tuple(self.sentences[row] for row in rows),
             sentences_pe=tuple(self.sentences_pe[row] for row in rows),
-            group_n=self.group_n[rows], views_nvd=self.views_nvd[rows], final_width=self.final_width,
-            caption_ne=self.caption_ne[rows], title_ne=self.title_ne[rows],
-        )  # fmt: skip
+            group_n=self.group_n[rows],
+            views_nvd=self.views_nvd[rows],
+            final_width=self.final_width,
+            caption_ne=self.caption_ne[rows],
+            title_ne=self.title_ne[rows],
+        )
 
 
 @torch.inference_mode()

@@ -67,11 +67,14 @@ def _linear(pairs: Pairs, settings: TrainSettings) -> Matcher:
 
     heads = train_heads(
         replace(
-            pairs, views_nvd=scale_pictures(pairs.views_nvd), caption_ne=scale_texts(pairs.caption_ne),
-            title_ne=scale_texts(pairs.title_ne), sentences_pe=tuple(map(scale_texts, pairs.sentences_pe)),
+            pairs,
+            views_nvd=scale_pictures(pairs.views_nvd),
+            caption_ne=scale_texts(pairs.caption_ne),
+            title_ne=scale_texts(pairs.title_ne),
+            sentences_pe=tuple(map(scale_texts, pairs.sentences_pe)),
         ),
         settings,
-    )  # fmt: skip
+    )
 
     @torch.inference_mode()
     def embed_pictures(views_nvd: Floats) -> Floats:

@@ -30,9 +30,17 @@ MIN_GROUPS = 10
 MAX_NAMED = 5
 """Number of pairs of related pictures that a message names."""
 QUERIES = (
-    "a planet with rings", "colliding galaxies", "gravitational lens arcs", "globular cluster", "planetary nebula",
-    "spiral galaxy seen edge-on", "supernova remnant", "star-forming nebula", "jet", "comet or asteroid",
-)  # fmt: skip
+    "a planet with rings",
+    "colliding galaxies",
+    "gravitational lens arcs",
+    "globular cluster",
+    "planetary nebula",
+    "spiral galaxy seen edge-on",
+    "supernova remnant",
+    "star-forming nebula",
+    "jet",
+    "comet or asteroid",
+)
 TOP = 4
 CELL_PX, LABEL_PX, GAP_PX = 150, 14, 4
 INK, PAPER = (230, 230, 230), (40, 40, 40)
@@ -157,12 +165,15 @@ def cross_validation_trials(pairs: Pairs, num_folds: int, draws: Sequence[int]) 
     fold_of = {draw: draw_folds(num_groups, num_folds, draw)[pairs.group_n] for draw in draws}
     return [
         Trial(
-            draw=draw, train_pairs=pairs, train_rows=np.flatnonzero(fold_n != fold),
-            test_pairs=pairs, test_rows=np.flatnonzero(fold_n == fold),
+            draw=draw,
+            train_pairs=pairs,
+            train_rows=np.flatnonzero(fold_n != fold),
+            test_pairs=pairs,
+            test_rows=np.flatnonzero(fold_n == fold),
         )
         for draw, fold_n in fold_of.items()
         for fold in range(num_folds)
-    ]  # fmt: skip
+    ]
 
 
 def holdout_trials(train: Pairs, test: Pairs, draws: Sequence[int]) -> list[Trial]:

@@ -43,9 +43,13 @@ def save_matcher(path: Path, saved: SavedMatcher) -> None:
     arrays = {name: getattr(saved.alignment, name) for name in ARRAYS}
     buffer = io.BytesIO()
     np.savez_compressed(
-        buffer, **arrays, words=np.array(list(words), dtype=np.str_), weights=np.array(list(words.values())),
-        names=np.array(saved.names, dtype=np.str_), pictures_nk=saved.pictures_nk,
-    )  # fmt: skip
+        buffer,
+        **arrays,
+        words=np.array(list(words), dtype=np.str_),
+        weights=np.array(list(words.values())),
+        names=np.array(saved.names, dtype=np.str_),
+        pictures_nk=saved.pictures_nk,
+    )
     write_bytes(path, buffer.getvalue())
 
 
@@ -73,8 +77,9 @@ def read_matcher(path: Path) -> SavedMatcher:
             words = Words(weights=dict(zip(stored["words"].tolist(), stored["weights"].tolist(), strict=True)))
             return SavedMatcher(
                 alignment=Alignment(words=words, **{name: stored[name] for name in ARRAYS}),
-                names=tuple(stored["names"].tolist()), pictures_nk=stored["pictures_nk"],
-            )  # fmt: skip
+                names=tuple(stored["names"].tolist()),
+                pictures_nk=stored["pictures_nk"],
+            )
     except (OSError, KeyError, ValueError) as error:
         raise DatasetError(
             f"{path} is not a trained matcher ({error}): run `hubbleclip pairs` on the folder"

@@ -95,7 +95,9 @@ def drawn_tiles(catalog: Catalog, settings: SimulatorSettings) -> dict[str, Draw
                 "the kind of every object is known"
             )
         tiles[row["tile_id"]] = DrawnTile(
-            proposal_id=row["proposal_id"], split=row["split"], kind=plan.kind.name,
+            proposal_id=row["proposal_id"],
+            split=row["split"],
+            kind=plan.kind.name,
             variant=variants[row["target_name"]],
-        )  # fmt: skip
+        )
     return tiles

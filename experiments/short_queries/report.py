@@ -32,9 +32,12 @@ ROOT = Path(__file__).parents[2]
 FILE = "short_queries.json"
 Floats = npt.NDArray[np.float64]
 COLUMNS = {
-    "model": (Mode.MODEL,), "words": (Mode.WORDS,), "both": (Mode.BOTH,),
-    "both minus model": (Mode.BOTH, Mode.MODEL), "both minus words": (Mode.BOTH, Mode.WORDS),
-}  # fmt: skip
+    "model": (Mode.MODEL,),
+    "words": (Mode.WORDS,),
+    "both": (Mode.BOTH,),
+    "both minus model": (Mode.BOTH, Mode.MODEL),
+    "both minus words": (Mode.BOTH, Mode.WORDS),
+}
 """Columns of the table: a mode, or two modes whose paired difference is shown."""
 EVERY, TEST = "all tiles", "tiles of the split test"
 SPLITS: dict[str, tuple[str, ...]] = {EVERY: (), TEST: ("test",)}
@@ -156,10 +159,12 @@ def measure(settings: Settings) -> dict[str, Any]:
         for number, (text, gains) in enumerate(queries.items())
     ]
     return {
-        "queries": scored, "rows": summarise(scored, settings.evaluation.bootstrap, settings.evaluation.seed),
-        "num_tiles": len(tiles), "num_proposals": len({tile.proposal_id for tile in tiles.values()}),
+        "queries": scored,
+        "rows": summarise(scored, settings.evaluation.bootstrap, settings.evaluation.seed),
+        "num_tiles": len(tiles),
+        "num_proposals": len({tile.proposal_id for tile in tiles.values()}),
         "run": Path(search.current.run).name,
-    }  # fmt: skip
+    }
 
 
 def summarise(scored: Sequence[Mapping[str, Any]], num_resamples: int, seed: int) -> list[dict[str, Any]]:

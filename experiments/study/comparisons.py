@@ -160,9 +160,13 @@ def _effect(name: str, metric: str, value_s: Floats, ends: tuple[float, float]) 
     """Describe a metric or a difference, averaged over the seeds; numbers are rounded to 6 decimal places."""
     low, high = ends
     return Effect(
-        name=name, metric=metric, value=round(float(value_s.mean()), 6), low=round(low, 6), high=round(high, 6),
+        name=name,
+        metric=metric,
+        value=round(float(value_s.mean()), 6),
+        low=round(low, 6),
+        high=round(high, 6),
         seeds=tuple(round(float(one), 6) for one in value_s),
-    )  # fmt: skip
+    )
 
 
 def study_results(figures: Sequence[Effect], differences: Sequence[Effect], facts: Mapping[str, Any]) -> dict[str, Any]:

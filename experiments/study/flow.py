@@ -175,10 +175,13 @@ def table(results: Mapping[str, Any]) -> str:
     """
     figures = {(one["name"], one["metric"]): one["value"] for one in results["arms"]}
     differences = {(one["name"], one["metric"]): one for one in results["questions"]}
-    return markdown(results, {
-        name: [cell(differences[name, metric], *(figures[arm, metric] for arm in arms)) for metric in METRIC_NAMES]
-        for name, arms in comparisons.COMPARISONS.items()
-    })  # fmt: skip
+    return markdown(
+        results,
+        {
+            name: [cell(differences[name, metric], *(figures[arm, metric] for arm in arms)) for metric in METRIC_NAMES]
+            for name, arms in comparisons.COMPARISONS.items()
+        },
+    )
 
 
 def markdown(results: Mapping[str, Any], cells: Mapping[str, Sequence[str]]) -> str:

@@ -212,9 +212,11 @@ def measure(settings: Settings, num_seeds: int, only: Sequence[str]) -> list[dic
             scores[name, metric] = pool([one for of_seed in estimates for one in of_seed if one.name == metric])
     return [
         {"name": name, "other_name": other, "metric": metric}
-        | compared(scores[name, metric], scores[other, metric]) | {"code_version": code_version()}
-        for name, other in wanted.items() for metric in METRICS
-    ]  # fmt: skip
+        | compared(scores[name, metric], scores[other, metric])
+        | {"code_version": code_version()}
+        for name, other in wanted.items()
+        for metric in METRICS
+    ]
 
 
 def compared(ours: ArmScores, other: ArmScores) -> dict[str, float]:
@@ -251,10 +253,15 @@ def table(result: Mapping[str, Any]) -> str:
 
     """
     rows = {(row["name"], row["metric"]): row for row in result["rows"]}
-    return markdown(result, {
-        f"{name}, against {other}": [cell(row := rows[name, metric], row["arm"], row["other"]) for metric in METRICS]
-        for name, other in COMPARED.items()
-    })  # fmt: skip
+    return markdown(
+        result,
+        {
+            f"{name}, against {other}": [
+                cell(row := rows[name, metric], row["arm"], row["other"]) for metric in METRICS
+            ]
+            for name, other in COMPARED.items()
+        },
+    )
 
 
 @app.default

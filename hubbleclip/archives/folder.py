@@ -12,9 +12,15 @@ JPEG = (".jpg", ".jpeg")
 USABLE = {"a FITS file": FITS, "a JPEG file": JPEG}
 """Suffixes of the files that can be used, by their content."""
 UNPACKERS = {
-    ".fz": "funpack", ".bz2": "bunzip2", ".xz": "unxz", ".z": "uncompress", ".zip": "unzip",
-    ".tar": "tar", ".tar.gz": "tar", ".tgz": "tar",
-}  # fmt: skip
+    ".fz": "funpack",
+    ".bz2": "bunzip2",
+    ".xz": "unxz",
+    ".z": "uncompress",
+    ".zip": "unzip",
+    ".tar": "tar",
+    ".tar.gz": "tar",
+    ".tgz": "tar",
+}
 """Programs that unpack files that are not read, by suffix."""
 
 

@@ -21,9 +21,7 @@ def _open_local(settings: ArchiveSettings, fetch: FetchSettings, layout: Layout)
     return open_local(settings, fetch, layout)
 
 
-ARCHIVES: dict[str, Opener] = {
-    **dict.fromkeys(MISSIONS, MastArchive), "simulated": MastArchive, "local": _open_local
-}  # fmt: skip
+ARCHIVES: dict[str, Opener] = {**dict.fromkeys(MISSIONS, MastArchive), "simulated": MastArchive, "local": _open_local}
 """Constructor of each archive, by `archive.name`.
 
 The simulated archive is queried by the same code as MAST; only the URLs differ.

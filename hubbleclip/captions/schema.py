@@ -14,10 +14,16 @@ SCHEMA_VERSION = 1
 MAX_SUMMARY_WORDS = 40
 
 Category = Literal[
-    "Solar System", "Exoplanets and Planet Formation", "Stars", "Stellar Populations and the Interstellar Medium",
-    "Galaxies", "Black Holes and Active Galaxies", "Intergalactic and Circumgalactic Medium", "Large Scale Structure",
+    "Solar System",
+    "Exoplanets and Planet Formation",
+    "Stars",
+    "Stellar Populations and the Interstellar Medium",
+    "Galaxies",
+    "Black Holes and Active Galaxies",
+    "Intergalactic and Circumgalactic Medium",
+    "Large Scale Structure",
     "Calibration",
-]  # fmt: skip
+]
 """The science categories of the Hubble and Webb calls for proposals, and calibration."""
 
 

@@ -53,10 +53,13 @@ def read_vocabulary() -> Vocabulary:
     objects, phenomena = (_spellings(found[table]) for table in ("objects", "phenomena"))
     targets = found["targets"]
     return Vocabulary(
-        objects=objects, phenomena=phenomena, modifiers=frozenset(found["modifiers"]["words"]),
-        solar_system=frozenset(targets["solar_system"]), target_names=[*targets["solar_system"], *targets["names"]],
+        objects=objects,
+        phenomena=phenomena,
+        modifiers=frozenset(found["modifiers"]["words"]),
+        solar_system=frozenset(targets["solar_system"]),
+        target_names=[*targets["solar_system"], *targets["names"]],
         target_prefixes=targets["prefixes"],
-    )  # fmt: skip
+    )
 
 
 def _spellings(terms: Mapping[str, Sequence[str]]) -> dict[str, Term]:

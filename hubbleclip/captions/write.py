@@ -55,13 +55,23 @@ def write_summary(source: SourceText, backend: Backend, seed: int, layout: Layou
     took_s = round(time.monotonic() - call_times[0], 3) if call_times else 0.0
     grounded = ground(reply.answer, source.text)
     summary = AbstractSummary(
-        abstract_sha256=source.abstract_sha256, writer=writer, is_model=backend.is_model, model=backend.model,
-        prompt_version=backend.version, prompt_digest=sha256_bytes(backend.prompt().encode())[:16],
-        schema_version=SCHEMA_VERSION, seed=seed, **grounded.answer.model_dump(), ungrounded=grounded.dropped,
-        num_named=grounded.num_checked, num_calls=calls.stat().st_size if calls.is_file() else 0,
-        prompt_tokens=reply.prompt_tokens, answer_tokens=reply.answer_tokens,
-        duration_s=took_s, answered_at=datetime.now(UTC),
-    )  # fmt: skip
+        abstract_sha256=source.abstract_sha256,
+        writer=writer,
+        is_model=backend.is_model,
+        model=backend.model,
+        prompt_version=backend.version,
+        prompt_digest=sha256_bytes(backend.prompt().encode())[:16],
+        schema_version=SCHEMA_VERSION,
+        seed=seed,
+        **grounded.answer.model_dump(),
+        ungrounded=grounded.dropped,
+        num_named=grounded.num_checked,
+        num_calls=calls.stat().st_size if calls.is_file() else 0,
+        prompt_tokens=reply.prompt_tokens,
+        answer_tokens=reply.answer_tokens,
+        duration_s=took_s,
+        answered_at=datetime.now(UTC),
+    )
     # Without a model, an answer costs less than a file. `dump_json` writes what `read_stored` reads.
     if backend.is_model:
         write_bytes(path, STORED.dump_json(summary))

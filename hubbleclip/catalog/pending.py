@@ -66,9 +66,11 @@ def pending_products(catalog: Catalog, settings: ArchiveSettings) -> list[dict[s
 
 def _products_query(settings: ArchiveSettings) -> Query:
     parameters = {
-        "settings_digest": settings.digest(), "again": settings.from_raw, "days": settings.relist_days,
+        "settings_digest": settings.digest(),
+        "again": settings.from_raw,
+        "days": settings.relist_days,
         "now": datetime.now(UTC),
-    }  # fmt: skip
+    }
     return Query(read_sql("pending_products"), parameters)
 
 

@@ -35,8 +35,12 @@ def next_version(before: Product, fetched: Product) -> tuple[Product, list[Produ
         raise AssertionError("Archive.fetch_product did not set sha256, size, source or time")
     product = replace(fetched, version=(before.version or 0) + 1)
     history = ProductVersion(
-        uri=fetched.uri, version=(before.version or 0) + 1, sha256=fetched.sha256,
-        archive_version=fetched.fetched_version, size_bytes=fetched.size_bytes, source=fetched.source,
+        uri=fetched.uri,
+        version=(before.version or 0) + 1,
+        sha256=fetched.sha256,
+        archive_version=fetched.fetched_version,
+        size_bytes=fetched.size_bytes,
+        source=fetched.source,
         fetched_at=fetched.fetched_at,
-    )  # fmt: skip
+    )
     return product, [history]

@@ -43,7 +43,13 @@ def schedule_retry(
         return failure
     wait_hours = min(fetch.retry_hours * 2 ** min(attempts - 1, MAX_DOUBLINGS), LONGEST_WAIT_HOURS)
     return Attempt(
-        entity=failure.entity, entity_id=failure.entity_id, stage=failure.stage,
-        attempts=attempts, error=failure.reason, detail=failure.detail,
-        first_at=before.first_at if before else now, last_at=now, next_try_at=now + timedelta(hours=wait_hours),
-    )  # fmt: skip
+        entity=failure.entity,
+        entity_id=failure.entity_id,
+        stage=failure.stage,
+        attempts=attempts,
+        error=failure.reason,
+        detail=failure.detail,
+        first_at=before.first_at if before else now,
+        last_at=now,
+        next_try_at=now + timedelta(hours=wait_hours),
+    )

@@ -157,8 +157,10 @@ def _locked(layout: Layout) -> Iterator[duckdb.DuckDBPyConnection]:
     with read_catalog(layout):
         pass  # reports a missing, damaged or old catalog
     limits: dict[str, str | bool | int | float | list[str]] = {
-        "memory_limit": f"{MEMORY_MB}MiB", "threads": 2, "temp_directory": "",
-    }  # fmt: skip
+        "memory_limit": f"{MEMORY_MB}MiB",
+        "threads": 2,
+        "temp_directory": "",
+    }
     with closing(duckdb.connect(config=limits)) as connection:
         path = str(layout.catalog).replace("'", "''")
         connection.execute(f"ATTACH '{path}' AS catalog (READ_ONLY)")

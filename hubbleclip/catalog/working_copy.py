@@ -118,9 +118,11 @@ class _WorkingCopy:
         reopened.
         """
         limits: dict[str, str | bool | int | float | list[str]] = {
-            "memory_limit": f"{self.memory_mb}MiB", "threads": self.threads, "checkpoint_threshold": CHECKPOINT_AT,
+            "memory_limit": f"{self.memory_mb}MiB",
+            "threads": self.threads,
+            "checkpoint_threshold": CHECKPOINT_AT,
             "temp_directory": str(self.layout.spill),
-        }  # fmt: skip
+        }
         return duckdb.connect(config=limits)
 
     def after_write(self, catalog: Catalog) -> None:

@@ -50,10 +50,23 @@ app.command(benchmarking.benchmark)
 app.command(serving.serve)
 app.command(serving.mcp)
 add_listings(app)
-RESUMED = frozenset({
-    "ingest", "tiles", "captions", "shards", "dataset", "train", "evaluate", "index", "pipeline", "demo", "study",
-    "pairs", "publish",
-})  # fmt: skip
+RESUMED = frozenset(
+    {
+        "ingest",
+        "tiles",
+        "captions",
+        "shards",
+        "dataset",
+        "train",
+        "evaluate",
+        "index",
+        "pipeline",
+        "demo",
+        "study",
+        "pairs",
+        "publish",
+    }
+)
 """Commands that continue where they were stopped."""
 
 

@@ -17,9 +17,13 @@ if TYPE_CHECKING:
     from hubbleclip.config.settings import Settings
 
 SHOWN = (
-    "i2t_accuracy_at_10pct", "t2i_accuracy_at_10pct", "i2t_recall_at_1", "t2i_recall_at_1", "i2t_median_rank",
+    "i2t_accuracy_at_10pct",
+    "t2i_accuracy_at_10pct",
+    "i2t_recall_at_1",
+    "t2i_recall_at_1",
+    "i2t_median_rank",
     "t2i_median_rank",
-)  # fmt: skip
+)
 """Metrics of the frozen benchmark that are printed; `--out` has all."""
 
 
@@ -142,10 +146,12 @@ def score_catalogue(path: Path, settings: Settings, wanted: BenchmarkOptions) ->
     scorers = list(dict.fromkeys(row["model"] for row in result["metrics"]))
     for scope in dict.fromkeys(row["scope"] for row in result["metrics"]):
         print_line(f"average precision, {scope} tiles")
-        print_rows([
-            {"class": name or "mean", **{one: cells.get((scope, name, one, "ap"), "") for one in scorers}}
-            for name in (*(row["class"] for row in result["classes"]), None)
-        ])  # fmt: skip
+        print_rows(
+            [
+                {"class": name or "mean", **{one: cells.get((scope, name, one, "ap"), "") for one in scorers}}
+                for name in (*(row["class"] for row in result["classes"]), None)
+            ]
+        )
     seen = result["num_in_training"]
     print_line(
         f"{result['num_in_tiles']} of {result['num_objects']} objects are in tiles; {result['num_tiles']} tiles are"

@@ -94,10 +94,15 @@ class TerminalHandler(logging.Handler):
             from rich.progress import BarColumn, Progress, TextColumn
 
             self._bars = Progress(
-                TextColumn("{task.description}", markup=False), BarColumn(bar_width=24),
-                TextColumn("{task.percentage:>3.0f} %", markup=False), TextColumn("{task.fields[text]}", markup=False),
-                console=self.console, transient=True, redirect_stdout=False, redirect_stderr=False,
-            )  # fmt: skip
+                TextColumn("{task.description}", markup=False),
+                BarColumn(bar_width=24),
+                TextColumn("{task.percentage:>3.0f} %", markup=False),
+                TextColumn("{task.fields[text]}", markup=False),
+                console=self.console,
+                transient=True,
+                redirect_stdout=False,
+                redirect_stderr=False,
+            )
             self._bars.start()
         return self._bars
 

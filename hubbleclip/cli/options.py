@@ -23,9 +23,10 @@ class Options:
         Parameter(
             help="Profile: demo, hubble, jwst, local, paper, siglip2, or the path of a TOML file such as "
             "mine.toml. The variable HUBBLECLIP_PROFILE changes the default.",
-            env_var="HUBBLECLIP_PROFILE", show_env_var=False,
+            env_var="HUBBLECLIP_PROFILE",
+            show_env_var=False,
         ),
-    ] = "demo"  # fmt: skip
+    ] = "demo"
     data: Annotated[Path | None, Parameter(help="Root folder of all output, such as /data/hubble.")] = None
     local: Annotated[
         Path | None, Parameter(help="Folder of FITS files or pictures, for the profile local, such as ~/images.")
@@ -39,9 +40,11 @@ class Options:
         Parameter(
             help="One setting, such as train.steps=100 or 'tiles.views=[\"native\"]'; can be repeated. "
             "`hubbleclip settings` lists all.",
-            negative=(), consume_multiple=False, show_default=False,
+            negative=(),
+            consume_multiple=False,
+            show_default=False,
         ),
-    ] = ()  # fmt: skip
+    ] = ()
 
     def overrides(self) -> dict[str, Any]:
         """Collect the settings that the options change.
@@ -105,10 +108,11 @@ class PairOptions(Options):
 Server = Annotated[
     bool,
     Parameter(
-        name="--server", negative="--no-server",
+        name="--server",
+        negative="--no-server",
         help="Record the run on a Prefect server, by default a private one; --no-server runs in this process alone.",
     ),
-]  # fmt: skip
+]
 Json = Annotated[bool, Parameter(negative=(), help="Print JSON, for programs.")]
 Port = Annotated[int, Parameter(help="Port of the Prefect server, such as 4200.")]
 DatasetPlace = Annotated[

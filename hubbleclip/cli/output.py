@@ -45,9 +45,12 @@ def print_wrapped(text: str) -> None:
 
     """
     wrapped = textwrap.wrap(
-        without_control(text), console.width, subsequent_indent=" " * LABEL,
-        break_long_words=False, break_on_hyphens=False,
-    )  # fmt: skip
+        without_control(text),
+        console.width,
+        subsequent_indent=" " * LABEL,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
     for line in wrapped:
         print_line(line)
 

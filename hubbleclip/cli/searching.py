@@ -97,9 +97,11 @@ class SearchOptions:
 
         """
         values = (
-            (TermKind.TEXT, text), (TermKind.TILE, self.like), (TermKind.PROPOSAL, self.abstract),
+            (TermKind.TEXT, text),
+            (TermKind.TILE, self.like),
+            (TermKind.PROPOSAL, self.abstract),
             (TermKind.IMAGE, str(self.image) if self.image else ""),
-        )  # fmt: skip
+        )
         return tuple(Term(kind=kind, value=value) for kind, value in values if value)
 
     def query(self, text: str, search: Search) -> Query:
@@ -143,9 +145,13 @@ class SearchOptions:
         """
         filters = {"instrument": self.instrument, "proposal": self.proposal}
         return {name: [value] for name, value in filters.items() if value} | {
-            "terms": [{"kind": term.kind, "value": term.value} for term in self.terms(text)], "place": self.cone,
-            "mode": self.mode, "group": self.group, "k": min(self.k, PAGE_HITS), "page": page,
-        }  # fmt: skip
+            "terms": [{"kind": term.kind, "value": term.value} for term in self.terms(text)],
+            "place": self.cone,
+            "mode": self.mode,
+            "group": self.group,
+            "k": min(self.k, PAGE_HITS),
+            "page": page,
+        }
 
 
 def find_rows(layout: Layout, text: str, wanted: SearchOptions) -> list[dict[str, Any]]:

@@ -24,10 +24,23 @@ from hubbleclip.config.tiles import TileSettings
 from hubbleclip.core.errors import SettingsError
 
 __all__ = [
-    "ArchiveSettings", "CaptionSettings", "EvaluationSettings", "FetchSettings", "FlowSettings", "IndexSettings",
-    "ModelSettings", "Section", "Settings", "ShardSettings", "SimulatorSettings", "SplitSettings", "TileSettings",
-    "TrainSettings", "profile_file", "read_settings",
-]  # fmt: skip
+    "ArchiveSettings",
+    "CaptionSettings",
+    "EvaluationSettings",
+    "FetchSettings",
+    "FlowSettings",
+    "IndexSettings",
+    "ModelSettings",
+    "Section",
+    "Settings",
+    "ShardSettings",
+    "SimulatorSettings",
+    "SplitSettings",
+    "TileSettings",
+    "TrainSettings",
+    "profile_file",
+    "read_settings",
+]
 
 PROFILES_DIR = Path(__file__).parent / "profiles"
 SITE_FILE = Path("hubbleclip.toml")
@@ -152,9 +165,12 @@ class Settings(BaseSettings):
     """All settings, by section."""
 
     model_config = SettingsConfigDict(
-        frozen=True, extra="forbid", env_prefix="HUBBLECLIP_", env_nested_delimiter="__",
+        frozen=True,
+        extra="forbid",
+        env_prefix="HUBBLECLIP_",
+        env_nested_delimiter="__",
         use_attribute_docstrings=True,
-    )  # fmt: skip
+    )
 
     profile: str = "demo"
     """Name of the profile, whose output is all below `data/<profile>/`."""

@@ -70,11 +70,16 @@ def reject_broken_rows(batch: Rows, stage: str, item: str, settings_digest: str)
     now = datetime.now(UTC)
     rejected = [
         Rejection(
-            entity=table, entity_id="/".join(map(str, key)), stage=stage, reason=f"contract:{violation.rule}",
-            detail=violation.detail[:MAX_DETAIL], settings_digest=settings_digest, rejected_at=now,
+            entity=table,
+            entity_id="/".join(map(str, key)),
+            stage=stage,
+            reason=f"contract:{violation.rule}",
+            detail=violation.detail[:MAX_DETAIL],
+            settings_digest=settings_digest,
+            rejected_at=now,
         )
         for (table, key), violation in partition.violations.items()
-    ]  # fmt: skip
+    ]
     # One Rejection is kept per key. If the stage rejected the same item itself, the violation replaces that Rejection.
     known = [*batch.get("rejection", ()), *rejected]
     rejections = {(row.entity, row.entity_id, row.stage): row for row in known}

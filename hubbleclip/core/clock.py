@@ -30,6 +30,10 @@ def next_time(newest: datetime | None, kind: str, step: timedelta = timedelta(mi
     newest = newest and newest.replace(tzinfo=UTC)
     if newest is None or newest < now:
         return now
-    log.warning("the newest %s is dated %s, which is in the future: check the clock of this machine; the next one is "
-                "dated just after it, so that it is the newest", kind, f"{newest:%Y-%m-%d %H:%M} UTC")  # fmt: skip
+    log.warning(
+        "the newest %s is dated %s, which is in the future: check the clock of this machine; the next one is "
+        "dated just after it, so that it is the newest",
+        kind,
+        f"{newest:%Y-%m-%d %H:%M} UTC",
+    )
     return newest + step

@@ -21,16 +21,42 @@ SYMBOLS = (
     | {"lt": "<", "gt": ">", "neq": "!=", "infty": "infinity", "rightarrow": "->", "to": "->"}
     | {"ldots": "...", "dots": "...", "left": "", "right": "", "quad": " ", "displaystyle": "", "ensuremath": ""}
     | {"circ": "°", "degr": "°", "deg": "°", "degree": "°", "prime": "'", "odot": "sun", "oplus": "earth", "star": "*"}
-)  # fmt: skip
-LETTERS = {"aa": "å", "AA": "Å", "o": "ø", "O": "Ø", "l": "ł", "L": "Ł", "ss": "ß", "ae": "æ", "AE": "Æ", "oe": "œ",
-           "OE": "Œ", "i": "i", "j": "j"}  # fmt: skip
+)
+LETTERS = {
+    "aa": "å",
+    "AA": "Å",
+    "o": "ø",
+    "O": "Ø",
+    "l": "ł",
+    "L": "Ł",
+    "ss": "ß",
+    "ae": "æ",
+    "AE": "Æ",
+    "oe": "œ",
+    "OE": "Œ",
+    "i": "i",
+    "j": "j",
+}
 # Old LaTeX commands that switch the font, as in `{\it text}`.
 FONTS = ("it", "bf", "em", "rm", "sl", "tt", "sc")
 # Replacements of the commands that are one symbol: spaces, line breaks, hyphenation hints and formula brackets.
 SPACES = {",": " ", ";": " ", ":": " ", " ": " ", "\n": " ", "\\": " ", "-": "", "/": "", "(": "", ")": ""}
 # Combining character of Unicode for each LaTeX accent command.
-COMBINING = {"'": "\u0301", "`": "\u0300", "^": "\u0302", '"': "\u0308", "~": "\u0303", "=": "\u0304", ".": "\u0307",
-             "c": "\u0327", "v": "\u030c", "u": "\u0306", "H": "\u030b", "k": "\u0328", "r": "\u030a"}  # fmt: skip
+COMBINING = {
+    "'": "\u0301",
+    "`": "\u0300",
+    "^": "\u0302",
+    '"': "\u0308",
+    "~": "\u0303",
+    "=": "\u0304",
+    ".": "\u0307",
+    "c": "\u0327",
+    "v": "\u030c",
+    "u": "\u0306",
+    "H": "\u030b",
+    "k": "\u0328",
+    "r": "\u030a",
+}
 
 # Matches a backslash that an earlier conversion has doubled, as in `\\alpha`.
 DOUBLED = re.compile(r"\\\\(?=[A-Za-z])")

@@ -461,10 +461,29 @@ class Promotion:
 
 
 Record = (
-    Proposal | Observation | Product | Tile | Caption | AbstractSummary | SplitAssignment | Sample | Placement | Shard
-    | Dataset | Rejection | Attempt | Listing | ProductVersion | Watermark | DayCount | Run | Checkpoint | Metric
-    | Report | Promotion
-)  # fmt: skip
+    Proposal
+    | Observation
+    | Product
+    | Tile
+    | Caption
+    | AbstractSummary
+    | SplitAssignment
+    | Sample
+    | Placement
+    | Shard
+    | Dataset
+    | Rejection
+    | Attempt
+    | Listing
+    | ProductVersion
+    | Watermark
+    | DayCount
+    | Run
+    | Checkpoint
+    | Metric
+    | Report
+    | Promotion
+)
 
 
 def to_row(record: Record) -> dict[str, Any]:

@@ -494,9 +494,13 @@ def _shard_row(name: str, samples: Sequence[Sample], tar: shard_writer.ShardFile
     `home_digest` is None, because the shard is in the folder of the dataset itself.
     """
     return {
-        "shard": name, "split": samples[0].split, "sha256": tar.sha256, "size_bytes": tar.size_bytes,
-        "num_samples": len(samples), "home_digest": None,
-    }  # fmt: skip
+        "shard": name,
+        "split": samples[0].split,
+        "sha256": tar.sha256,
+        "size_bytes": tar.size_bytes,
+        "num_samples": len(samples),
+        "home_digest": None,
+    }
 
 
 def _manifest(plan: Plan, tars: Mapping[str, shard_writer.ShardFile], parent: DatasetInfo | None) -> pa.Table:

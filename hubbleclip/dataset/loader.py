@@ -33,9 +33,14 @@ from hubbleclip.dataset.sampler import (
 )
 
 __all__ = [
-    "SplitTiles", "TrainBatch", "TrainBatches", "iterate_batches", "iterate_eval_images", "open_split",
+    "SplitTiles",
+    "TrainBatch",
+    "TrainBatches",
+    "iterate_batches",
+    "iterate_eval_images",
+    "open_split",
     "open_train_batches",
-]  # fmt: skip
+]
 
 log = logging.getLogger(__name__)
 

@@ -134,27 +134,55 @@ def make_sample(
 
     """
     return Sample(
-        tile_id=tile.tile_id, split=assignment.split, group_id=assignment.group_id,
-        proposal_id=proposal.proposal_id, archive=proposal.archive, category=proposal.category, title=proposal.title,
-        pi=proposal.pi, cycle=proposal.cycle,
-        obs_id=observation.obs_id, target_name=observation.target_name, target_class=observation.target_class,
+        tile_id=tile.tile_id,
+        split=assignment.split,
+        group_id=assignment.group_id,
+        proposal_id=proposal.proposal_id,
+        archive=proposal.archive,
+        category=proposal.category,
+        title=proposal.title,
+        pi=proposal.pi,
+        cycle=proposal.cycle,
+        obs_id=observation.obs_id,
+        target_name=observation.target_name,
+        target_class=observation.target_class,
         is_moving=observation.is_moving,
         # The tile's values come from the FITS header, which is more specific than the archive's list of observations.
-        instrument=tile.instrument or observation.instrument, filter=tile.filter or observation.filters,
-        ra_deg=tile.ra_deg, dec_deg=tile.dec_deg, corners_deg=tile.corners_deg,
-        pixel_scale_arcsec=tile.pixel_scale_arcsec, valid_share=tile.valid_share,
-        product_uri=tile.product_uri, product_sha256=tile.product_sha256, png_sha256=tile.png_sha256,
-        caption_kinds=[caption.kind for caption in captions], captions=[caption.text for caption in captions],
-        view=tile.view, chip=tile.chip, y0=tile.y0, x0=tile.x0, shrink=tile.shrink, wcs=tile.wcs, unit=tile.unit,
-        black=tile.black, white=tile.white, softening=tile.softening,
+        instrument=tile.instrument or observation.instrument,
+        filter=tile.filter or observation.filters,
+        ra_deg=tile.ra_deg,
+        dec_deg=tile.dec_deg,
+        corners_deg=tile.corners_deg,
+        pixel_scale_arcsec=tile.pixel_scale_arcsec,
+        valid_share=tile.valid_share,
+        product_uri=tile.product_uri,
+        product_sha256=tile.product_sha256,
+        png_sha256=tile.png_sha256,
+        caption_kinds=[caption.kind for caption in captions],
+        captions=[caption.text for caption in captions],
+        view=tile.view,
+        chip=tile.chip,
+        y0=tile.y0,
+        x0=tile.x0,
+        shrink=tile.shrink,
+        wcs=tile.wcs,
+        unit=tile.unit,
+        black=tile.black,
+        white=tile.white,
+        softening=tile.softening,
         caption_source=HEADER_SOURCE if proposal.source == HEADER_SOURCE else PROPOSAL_SOURCE,
-    )  # fmt: skip
+    )
 
 
 def _rejection(tile: Tile, settings: ShardSettings, now: datetime) -> Rejection:
     """Make the rejection of a tile whose proposal has no text of any of the requested caption kinds."""
     kinds = ", ".join(settings.caption_kinds)
     return Rejection(
-        entity="tile", entity_id=tile.tile_id, stage="shards", reason="no_caption",
-        detail=f"proposal {tile.proposal_id} has no {kinds}", settings_digest=settings.digest(), rejected_at=now,
-    )  # fmt: skip
+        entity="tile",
+        entity_id=tile.tile_id,
+        stage="shards",
+        reason="no_caption",
+        detail=f"proposal {tile.proposal_id} has no {kinds}",
+        settings_digest=settings.digest(),
+        rejected_at=now,
+    )

@@ -13,9 +13,14 @@ if TYPE_CHECKING:
     from hubbleclip.dataset.build import DatasetInfo
 
 __all__ = [
-    "embed_open_tiles", "embed_short_texts", "embed_texts", "embed_tiles", "native_precision", "prepare_for_embedding",
+    "embed_open_tiles",
+    "embed_short_texts",
+    "embed_texts",
+    "embed_tiles",
+    "native_precision",
+    "prepare_for_embedding",
     "resolve_precision",
-]  # fmt: skip
+]
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 

@@ -264,6 +264,12 @@ def as_metric(estimate: Estimate, run_id: str) -> Metric:
     """
     low, high = estimate.interval()
     return Metric(
-        run_id=run_id, protocol=estimate.protocol, split="test", model=estimate.scorer, name=estimate.name,
-        value=round(estimate.value, 6), low=round(low, 6), high=round(high, 6),
-    )  # fmt: skip
+        run_id=run_id,
+        protocol=estimate.protocol,
+        split="test",
+        model=estimate.scorer,
+        name=estimate.name,
+        value=round(estimate.value, 6),
+        low=round(low, 6),
+        high=round(high, 6),
+    )

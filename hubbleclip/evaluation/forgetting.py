@@ -33,12 +33,23 @@ NUM_DIGITS = 500
 MAX_DIGIT_LEVEL = 16
 """Largest pixel value of scikit-learn's digits."""
 SKIMAGE = {
-    "astronaut": "an astronaut", "brick": "a brick wall", "camera": "a man with a camera on a tripod", "cat": "a cat",
-    "cell": "a cell under a microscope", "checkerboard": "a checkerboard", "clock": "a clock",
-    "coffee": "a cup of coffee", "coins": "coins", "grass": "grass", "gravel": "gravel",
-    "horse": "the silhouette of a horse", "immunohistochemistry": "stained tissue under a microscope",
-    "page": "a printed page", "retina": "the retina of an eye", "rocket": "a rocket at its launch",
-}  # fmt: skip
+    "astronaut": "an astronaut",
+    "brick": "a brick wall",
+    "camera": "a man with a camera on a tripod",
+    "cat": "a cat",
+    "cell": "a cell under a microscope",
+    "checkerboard": "a checkerboard",
+    "clock": "a clock",
+    "coffee": "a cup of coffee",
+    "coins": "coins",
+    "grass": "grass",
+    "gravel": "gravel",
+    "horse": "the silhouette of a horse",
+    "immunohistochemistry": "stained tissue under a microscope",
+    "page": "a printed page",
+    "retina": "the retina of an eye",
+    "rocket": "a rocket at its launch",
+}
 """Photographs of scikit-image that need no download, and what each shows. Those of the sky are not used."""
 SKLEARN = {"china.jpg": "a Chinese temple", "flower.jpg": "a flower"}
 """Photographs of scikit-learn, and what each shows."""
@@ -109,9 +120,13 @@ def digits(size: int) -> ImageSet:
     levels = torch.from_numpy(found.images[:NUM_DIGITS] * (255 / MAX_DIGIT_LEVEL)).float()[:, None]  # (t, 1, 8, 8)
     levels = torch.nn.functional.interpolate(levels, (size, size), mode="bilinear").round().to(torch.uint8)
     return ImageSet(
-        name=DIGITS, levels=levels, class_t=found.target[:NUM_DIGITS], group_t=np.arange(NUM_DIGITS),
-        phrases=tuple(map(str, range(10))), prompts=('a photo of the number: "{}".',),
-    )  # fmt: skip
+        name=DIGITS,
+        levels=levels,
+        class_t=found.target[:NUM_DIGITS],
+        group_t=np.arange(NUM_DIGITS),
+        phrases=tuple(map(str, range(10))),
+        prompts=('a photo of the number: "{}".',),
+    )
 
 
 def photographs(size: int) -> ImageSet:
@@ -132,9 +147,13 @@ def photographs(size: int) -> ImageSet:
     views = [list(_views(Image.fromarray(one).convert("L"), size)) for one in pixels]
     class_t = np.repeat(np.arange(len(views)), [len(of_one) for of_one in views])
     return ImageSet(
-        name=PHOTOGRAPHS, levels=torch.from_numpy(np.stack([view for of_one in views for view in of_one]))[:, None],
-        class_t=class_t, group_t=class_t, phrases=(*SKIMAGE.values(), *SKLEARN.values()), prompts=("a photo of {}.",),
-    )  # fmt: skip
+        name=PHOTOGRAPHS,
+        levels=torch.from_numpy(np.stack([view for of_one in views for view in of_one]))[:, None],
+        class_t=class_t,
+        group_t=class_t,
+        phrases=(*SKIMAGE.values(), *SKLEARN.values()),
+        prompts=("a photo of {}.",),
+    )
 
 
 def _views(image: Image.Image, size: int) -> Iterator[np.ndarray]:

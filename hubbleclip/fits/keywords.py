@@ -26,8 +26,16 @@ from hubbleclip.missions.base import HeaderConvention
 COMMON = ("TELESCOP", "INSTRUME", "EXPSTART", "DATE-OBS")
 NO_TARGET = frozenset({"ANY", "NONE", "N/A", "UNKNOWN", "DARK", "BIAS"})
 UNREADABLE = (
-    OSError, ValueError, TypeError, LookupError, EOFError, AttributeError, zlib.error, fits.VerifyError, ImageError
-)  # fmt: skip
+    OSError,
+    ValueError,
+    TypeError,
+    LookupError,
+    EOFError,
+    AttributeError,
+    zlib.error,
+    fits.VerifyError,
+    ImageError,
+)
 """Exceptions that astropy and zlib raise for damaged files."""
 MAX_HEADER_HDUS = 2
 GZIP = b"\x1f\x8b"
@@ -43,8 +51,15 @@ def _keywords_of(header: HeaderConvention) -> set[str]:
     detectors = (keyword for keyword, _ in header.detectors.values())
     aims = header.aim_keywords[0]
     single = (header.detector_keyword, header.proposal_keyword, header.moving_keyword)
-    return {*filters, *detectors, *aims, *single, *header.target_keywords, *header.exposure_keywords,
-            *header.pi_keywords} - {""}  # fmt: skip
+    return {
+        *filters,
+        *detectors,
+        *aims,
+        *single,
+        *header.target_keywords,
+        *header.exposure_keywords,
+        *header.pi_keywords,
+    } - {""}
 
 
 KEYWORDS = frozenset(COMMON).union(*(_keywords_of(mission.header) for mission in MISSIONS.values()))

@@ -53,9 +53,11 @@ def make_compass(centre_3: Vector, right_3: Vector, down_3: Vector, side_arcsec:
     basis = np.stack([right_3, down_3], axis=-1)
     bar_arcsec = round_length(side_arcsec * BAR_SHARE)
     return Compass(
-        north_xy=_direction(np.cross(centre_3, east_3), basis), east_xy=_direction(east_3, basis),
-        bar_share=bar_arcsec / side_arcsec, bar_label=angle_label(bar_arcsec),
-    )  # fmt: skip
+        north_xy=_direction(np.cross(centre_3, east_3), basis),
+        east_xy=_direction(east_3, basis),
+        bar_share=bar_arcsec / side_arcsec,
+        bar_label=angle_label(bar_arcsec),
+    )
 
 
 def compass_of_corners(corners_deg: Sequence[float], side_arcsec: float) -> Compass | None:

@@ -216,9 +216,14 @@ def _cut_image(
         picture = encode_rgb(blend(_window(heights_yxc, (y0, x0), size, sky), softening)[::-1])
         placement = TilePlacement(view=VIEW, start_yx=(y0, x0), size_px=size, geometry=where)
         yield build_tile(
-            shown, placement, (picture, ".png"),
-            valid_share=assessment, product_sha256=sha256, settings_digest=digest, part_sha256s=product_sha256s,
-        )  # fmt: skip
+            shown,
+            placement,
+            (picture, ".png"),
+            valid_share=assessment,
+            product_sha256=sha256,
+            settings_digest=digest,
+            part_sha256s=product_sha256s,
+        )
 
 
 def _grey_where_missing(heights_yxc: NDArray[np.float32], sky: np.float32) -> NDArray[np.float32]:

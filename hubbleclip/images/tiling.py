@@ -220,8 +220,10 @@ def cut_tiles(images: Iterable[ScienceImage], product_sha256: str, settings: Til
     num_images = 0
     for image in images:
         num_images += 1
-        rejections += [TileRejection(entity_id=f"{product_sha256}:{one.chip}", reason=one.reason, detail=one.detail)
-                       for one in image.unused]  # fmt: skip
+        rejections += [
+            TileRejection(entity_id=f"{product_sha256}:{one.chip}", reason=one.reason, detail=one.detail)
+            for one in image.unused
+        ]
         try:
             outcomes = list(_cut_image(image, product_sha256, settings))
         except ImageError as error:
@@ -362,9 +364,13 @@ def _cut_view(
             # FITS rows begin at the bottom, those of a picture at the top.
             file = encode(band_yx[::-1, column : column + size]), suffix
             yield build_tile(
-                shown, placement, file,
-                valid_share=assessment, product_sha256=product_sha256, settings_digest=digest,
-            )  # fmt: skip
+                shown,
+                placement,
+                file,
+                valid_share=assessment,
+                product_sha256=product_sha256,
+                settings_digest=digest,
+            )
         image.release_pages(top + size)  # later tiles read these rows again only where tiles overlap
 
 

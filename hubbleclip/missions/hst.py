@@ -49,9 +49,13 @@ IR_BAD = LOST | {8: "deviant zero read", 32: "unstable", 64: "warm?", 128: "bad 
 STIS_BAD = COUNTER_BAD | {16: "hot: 5 sigma above the median dark", 128: "bad in the bias", 8192: RAYS[8192]}
 # Valid: 8 A/D converter saturated; 64 unused?; 128 charge trap, unused; 256 above a charge trap; 1024 hot, repaired
 WFPC2_BAD = {
-    1: "Reed-Solomon error", 2: "bad in a calibration file", 4: "permanent defect", 16: "missing", 32: "bad otherwise",
+    1: "Reed-Solomon error",
+    2: "bad in a calibration file",
+    4: "permanent defect",
+    16: "missing",
+    32: "bad otherwise",
     512: "hot, not repaired",
-}  # fmt: skip
+}
 # Valid: 2 uncertain linearity; 4 uncertain dark; 8 uncertain flat; 64 saturated; 512 cosmic ray, corrected in the ramp;
 # 1024 source; 2048 signal in the zero read
 NICMOS_BAD = {1: "Reed-Solomon error", 16: "grot", 32: "defective", 128: "missing", 256: "bad by calibration"}
@@ -65,8 +69,13 @@ CAMERAS = {
     # WFC3 Data Handbook 5, sections 2.2, 3.2 and table 3.3 of DQ bits. Filter: FILTER. Unit: ELECTRONS for UVIS;
     # ELECTRONS/S for IR, _drc and _drz. Each of the two UVIS chips has a SCI; _drc and _drz have one SCI.
     "WFC3/UVIS": Camera(
-        kind=CCD, bad_flags=UVIS_BAD, pivots_nm=LONG_PASS_NM,
-        raw_yx=(2070, 4206), light_yx=(2051, 4156), gap=(2073, 2133), star_contrast=5.0,
+        kind=CCD,
+        bad_flags=UVIS_BAD,
+        pivots_nm=LONG_PASS_NM,
+        raw_yx=(2070, 4206),
+        light_yx=(2051, 4156),
+        gap=(2073, 2133),
+        star_contrast=5.0,
     ),
     # An _ima file has a SCI for each read of the ramp (EXTVER 1 is the last), and SAMP extensions with read counts.
     "WFC3/IR": Camera(kind=RAMP, bad_flags=IR_BAD, nm_per_number=10.0, raw_yx=(1024, 1024), light_yx=(1014, 1014)),
@@ -85,12 +94,14 @@ CAMERAS = {
     "STIS/NUV-MAMA": Camera(kind=COUNTER, bad_flags=COUNTER_BAD, pivots_nm=LONG_PASS_NM),
     # HST Data Handbook 3 (1997), part FOC. Unit: COUNTS, in the primary HDU.
     "FOC": Camera(
-        kind=COUNTER, bad_flags={1: "lost?", 2: "filled?", 4: "bad?"},
-        filter_keywords=FOC_FILTERS, pivots_nm=LONG_PASS_NM,
+        kind=COUNTER,
+        bad_flags={1: "lost?", 2: "filled?", 4: "bad?"},
+        filter_keywords=FOC_FILTERS,
+        pivots_nm=LONG_PASS_NM,
     ),
     # NICMOS Data Handbook 8, sections 2.2 (table 2.2 of DQ bits). Unit: COUNTS/S. The image is the SCI with EXTVER 1.
     "NICMOS": Camera(kind=RAMP, bad_flags=NICMOS_BAD, nm_per_number=10.0),
-}  # fmt: skip
+}
 """HST cameras, by instrument and detector.
 
 The DQ of a drizzled file is used where the file has one. The WHT of a drizzled file is always used.
@@ -199,9 +210,15 @@ SEARCH = SearchColumns(
     path="hst",
     dataset="sci_data_set_name",
     columns={
-        "proposal_id": "sci_pep_id", "instrument_name": "sci_instrume", "target_name": "sci_targname",
-        "s_ra": "sci_ra", "s_dec": "sci_dec", "t_min": "sci_start_time", "t_exptime": "sci_actual_duration",
-        "t_obs_release": "sci_release_date", "filters": "sci_spec_1234",
+        "proposal_id": "sci_pep_id",
+        "instrument_name": "sci_instrume",
+        "target_name": "sci_targname",
+        "s_ra": "sci_ra",
+        "s_dec": "sci_dec",
+        "t_min": "sci_start_time",
+        "t_exptime": "sci_actual_duration",
+        "t_obs_release": "sci_release_date",
+        "filters": "sci_spec_1234",
         "calib_level": "sci_data_set_name",
     },
     images={"sci_obs_type": "IMAGE"},
@@ -212,7 +229,7 @@ SEARCH = SearchColumns(
     detector="sci_aper_1234",
     detectors={"ACS": re.compile(r"WFC|HRC|SBC"), "WFC3": re.compile(r"UVIS|IR")},
     is_upper=True,
-)  # fmt: skip
+)
 
 PINS = ArchivePins(
     released_mjd=(60_384.0, 60_387.0),  # three days of March 2024

@@ -90,15 +90,24 @@ SEARCH = SearchColumns(
     path="jwst",
     dataset="fileSetName",
     columns={
-        "proposal_id": "program", "instrument_name": "instrume", "target_name": "targprop",
-        "s_ra": "targ_ra", "s_dec": "targ_dec", "t_min": "date_obs", "t_exptime": "effexptm",
-        "t_obs_release": "publicReleaseDate", "filters": "opticalElements",
-        "calib_level": "productLevel", "s_region": "s_region", "obs_title": "title", "mtFlag": "targtype",
+        "proposal_id": "program",
+        "instrument_name": "instrume",
+        "target_name": "targprop",
+        "s_ra": "targ_ra",
+        "s_dec": "targ_dec",
+        "t_min": "date_obs",
+        "t_exptime": "effexptm",
+        "t_obs_release": "publicReleaseDate",
+        "filters": "opticalElements",
+        "calib_level": "productLevel",
+        "s_region": "s_region",
+        "obs_title": "title",
+        "mtFlag": "targtype",
     },
     images={"exp_type": "NRC_IMAGE,MIR_IMAGE,NIS_IMAGE"},
     levels={3: re.compile("3"), 2: re.compile("2[abc]?")},
     level_values={3: ("3",), 2: ("2", "2a", "2b", "2c")},
-)  # fmt: skip
+)
 
 JWST = Mission(
     name="jwst",

@@ -240,13 +240,17 @@ def catalogue_benchmark(
     scores["random"] = np.zeros_like(scores["bm25"])  # all tied: exactly the expectation by chance
     counts = classes.class_counts(objects, object_set)
     return {
-        "catalogue": path.name, "catalogue_sha256": sha256_file(path), "dataset_digest": info.digest,
+        "catalogue": path.name,
+        "catalogue_sha256": sha256_file(path),
+        "dataset_digest": info.digest,
         "model": " ".join(filter(None, (model or "promoted run", pretrained))),
-        "num_objects": len(objects), "num_in_tiles": sum(row["num_in_tiles"] for row in counts),
+        "num_objects": len(objects),
+        "num_in_tiles": sum(row["num_in_tiles"] for row in counts),
         "num_in_training": sum(row["num_in_training"] for row in counts) if run_dir else None,
-        "num_tiles": len(object_set.samples), "classes": counts,
+        "num_tiles": len(object_set.samples),
+        "classes": counts,
         "metrics": classes.class_metrics(object_set, scores, settings.evaluation.bootstrap, settings.evaluation.seed),
-    }  # fmt: skip
+    }
 
 
 def trained_proposals(run_dir: Path | None, samples: list[Sample]) -> frozenset[str]:

@@ -50,10 +50,19 @@ def captions(settings: Settings, execution: Execution = PLAIN) -> None:
         sources = to_records(SourceText, pending_captions(stage.catalog, settings.captions, writer))
         connections = Connections(settings.captions.connections)
         run_batches(
-            stage, "write-captions", write_captions, batches(sources, settings.flows.batch_size),
-            backend, settings, stage.layout, connections,
-            total=len(sources), write=write_summaries, connections=connections, num_requests=connections.num,
-        )  # fmt: skip
+            stage,
+            "write-captions",
+            write_captions,
+            batches(sources, settings.flows.batch_size),
+            backend,
+            settings,
+            stage.layout,
+            connections,
+            total=len(sources),
+            write=write_summaries,
+            connections=connections,
+            num_requests=connections.num,
+        )
         log.info("captions: %s", caption_line(read_caption_status(stage.catalog, settings.captions, writer)))
 
 
@@ -121,8 +130,11 @@ def caption_one(source: SourceText, backend: Backend, settings: Settings, layout
     """
     made = attempt(
         partial(write_about, source, backend, settings, layout),
-        entity=ENTITY, entity_id=source.abstract_sha256, stage="captions", digest=settings.captions.digest(),
-    )  # fmt: skip
+        entity=ENTITY,
+        entity_id=source.abstract_sha256,
+        stage="captions",
+        digest=settings.captions.digest(),
+    )
     if not isinstance(made, Rejection):
         return {"abstract_summary": [made]}
     return {"rejection" if made.reason in {"no_text", "no_object"} else "failure": [made]}

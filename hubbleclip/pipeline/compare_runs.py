@@ -46,9 +46,14 @@ def compare(run: str, other: str, settings: Settings) -> Path:
         raise EvaluationError(f"both ids mean the run {run_dir.name}: give another run, see `hubbleclip runs`")
     out_dir = layout.comparison(run_dir.name, other_dir.name)
     evaluate(
-        newest_dataset(layout), run_dir, None, out_dir, settings.evaluation,
-        code_version=code_version(), other_run_dir=other_dir,
-    )  # fmt: skip
+        newest_dataset(layout),
+        run_dir,
+        None,
+        out_dir,
+        settings.evaluation,
+        code_version=code_version(),
+        other_run_dir=other_dir,
+    )
     return out_dir / "index.html"
 
 

@@ -129,9 +129,14 @@ def write_evaluation(
     """
     settings = stage.settings
     metrics = evaluate_run(
-        readable_path(stage, dataset_dir), run_dir, shuffled_dir, report_dir, settings.evaluation,
-        code_version=code_version(), map_fn=embedding_map(stage),
-    )  # fmt: skip
+        readable_path(stage, dataset_dir),
+        run_dir,
+        shuffled_dir,
+        report_dir,
+        settings.evaluation,
+        code_version=code_version(),
+        map_fn=embedding_map(stage),
+    )
     report = Report(
         report_id=report_dir.name,
         run_id=run_dir.name,

@@ -67,10 +67,14 @@ def export(run: str, out_dir: Path, settings: Settings, *, transformers: bool = 
         loaded = merged(load_run_model(run_dir))
         formats = write_formats(loaded, building, transformers=transformers, onnx=onnx)
         facts = CardFacts(
-            run=read_run(run_dir).run, code_version=code_version(), image_size=loaded.image_size,
-            context_length=loaded.context_length, formats=formats, report=find_report(run_dir),
+            run=read_run(run_dir).run,
+            code_version=code_version(),
+            image_size=loaded.image_size,
+            context_length=loaded.context_length,
+            formats=formats,
+            report=find_report(run_dir),
             description=find_description(run_dir),
-        )  # fmt: skip
+        )
         write_text(building / CARD, model_card(facts))
         for path in filter(Path.is_file, building.rglob("*")):  # safetensors permits its owner alone to read a file
             path.chmod((building / CARD).stat().st_mode)

@@ -47,13 +47,16 @@ def list_runs(layout: Layout) -> list[Row]:
             best = promoted(catalog, layout)
     return [
         {
-            "run_id": one["run_id"], "started_at": _minute(one["started_at"]),
+            "run_id": one["run_id"],
+            "started_at": _minute(one["started_at"]),
             "state": "promoted" if best and best["run_id"] == one["run_id"] else one["status"],
             "training": f"control: {one['model']} on shuffled pairs" if one["is_shuffled"] else one["model"],
-            "steps": one["steps"], "dataset": one["dataset_digest"], "headline": headlines.get(one["run_id"]),
+            "steps": one["steps"],
+            "dataset": one["dataset_digest"],
+            "headline": headlines.get(one["run_id"]),
         }
         for one in facts
-    ]  # fmt: skip
+    ]
 
 
 def list_datasets(layout: Layout) -> list[Row]:
@@ -73,11 +76,15 @@ def list_datasets(layout: Layout) -> list[Row]:
     with read_catalog(layout) as catalog:
         return [
             {
-                "digest": row["digest"], "built_at": _minute(row["built_at"]), "samples": row["num_samples"],
-                "new": row["num_new_samples"], "shards": row["num_shards"], "path": str(layout.absolute(row["path"])),
+                "digest": row["digest"],
+                "built_at": _minute(row["built_at"]),
+                "samples": row["num_samples"],
+                "new": row["num_new_samples"],
+                "shards": row["num_shards"],
+                "path": str(layout.absolute(row["path"])),
             }
             for row in catalog.rows(DATASETS)
-        ]  # fmt: skip
+        ]
 
 
 def list_reports(layout: Layout) -> list[Row]:
@@ -102,11 +109,14 @@ def list_reports(layout: Layout) -> list[Row]:
     ]
     return [
         {
-            "report_id": folder.name, "made_at": _minute(made_at), "run_id": run_id,
-            "headline": headlines.get(run_id), "page": str(folder / PAGE),
+            "report_id": folder.name,
+            "made_at": _minute(made_at),
+            "run_id": run_id,
+            "headline": headlines.get(run_id),
+            "page": str(folder / PAGE),
         }
         for folder, made_at, run_id in sorted(recorded + compared, key=lambda one: _minute(one[1]), reverse=True)
-    ]  # fmt: skip
+    ]
 
 
 def newest_result(layout: Layout) -> dict[str, str] | None:
@@ -131,9 +141,10 @@ def newest_result(layout: Layout) -> dict[str, str] | None:
     if run_id not in headline:
         return None
     return {
-        "headline": headline[run_id], "chance": chance[run_id].partition(" (")[0],
+        "headline": headline[run_id],
+        "chance": chance[run_id].partition(" (")[0],
         "page": str((layout.absolute(reports[0]["path"]) / PAGE).absolute()),
-    }  # fmt: skip
+    }
 
 
 def headline_text(value: float, low: float | None, high: float | None) -> str:

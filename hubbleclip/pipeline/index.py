@@ -103,9 +103,14 @@ def index(settings: Settings, execution: Execution = PLAIN) -> None:
             store.close()
         push_folder(stage.layout, stage.layout.model_index(digest))
         current = CurrentIndex(
-            model_digest=digest, run=stage.layout.relative(run_dir), store=wanted.store, url=wanted.url,
-            tiles=settings.tiles.model_dump(mode="json"), num_tiles=num_tiles, map_digest=map_digest,
-        )  # fmt: skip
+            model_digest=digest,
+            run=stage.layout.relative(run_dir),
+            store=wanted.store,
+            url=wanted.url,
+            tiles=settings.tiles.model_dump(mode="json"),
+            num_tiles=num_tiles,
+            map_digest=map_digest,
+        )
         write_current(stage.layout, current)
         remove_other_maps(stage.layout, map_digest)
 
@@ -146,9 +151,16 @@ def embed_pending(stage: Stage, store: VectorStore, run_dir: Path) -> None:
     log.info("index: %d tiles are indexed, %d are to be embedded", len(store.tile_ids), len(pending))
     appender = Appender(store, settings.index.append_rows)
     run_batches(
-        stage, "index-tiles", embed_batch, numbered, run_dir, settings.evaluation.precision, stage.layout,
-        total=len(pending), write=appender.write,
-    )  # fmt: skip
+        stage,
+        "index-tiles",
+        embed_batch,
+        numbered,
+        run_dir,
+        settings.evaluation.precision,
+        stage.layout,
+        total=len(pending),
+        write=appender.write,
+    )
     appender.flush()
 
 

@@ -72,9 +72,10 @@ def push_folder(layout: Layout, folder: Path) -> None:
         return
     there = _listed(layout, folder)
     new = [
-        path for path in sorted(folder.rglob("*"))
+        path
+        for path in sorted(folder.rglob("*"))
         if path.is_file() and _is_ours(layout, path) and not _is_sent(layout, path, there.get(layout.relative(path)))
-    ]  # fmt: skip
+    ]
     _put(layout, [path for path in new if path.suffix != ".json"])
     _put(layout, [path for path in new if path.suffix == ".json"])
 

@@ -243,8 +243,9 @@ def largest_proposals(tiles: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]
     total = sum(row["num_samples"] for row in tiles)
     return [
         {"proposal_id": row["proposal_id"], "num_samples": row["num_samples"], "share": row["num_samples"] / total}
-        for row in tiles[:NUM_LARGEST] if row["num_samples"]
-    ]  # fmt: skip
+        for row in tiles[:NUM_LARGEST]
+        if row["num_samples"]
+    ]
 
 
 def pending(
@@ -273,8 +274,9 @@ def pending(
     """
     left = count_pending(catalog, settings) | {
         "captions": num_captions,
-        "split": sum(row["num_to_split"] for row in tiles), "shards": sum(row["num_to_shard"] for row in tiles)
-    }  # fmt: skip
+        "split": sum(row["num_to_split"] for row in tiles),
+        "shards": sum(row["num_to_shard"] for row in tiles),
+    }
     digests = [row["digest"] for row in catalog.rows(NEWEST_DATASET)]
     wanted = settings_digest(settings.model, settings.train)
     trained = [find_run(layout.runs, digest, wanted) for digest in digests[:1]]

@@ -72,11 +72,6 @@ def make_agent_server(open_engine: Callable[[], SearchEngine], layout: Layout, e
     MCPServer
         The server, to be run over standard input and output.
 
-    Raises
-    ------
-    CatalogError
-        In the tool `sql`, if the rows are too large; the agent sees its message.
-
     """
     engine = cache(open_engine)
     server = MCPServer("hubbleclip", instructions=INSTRUCTIONS, version=__version__, log_level="ERROR")
@@ -99,13 +94,26 @@ def make_agent_server(open_engine: Callable[[], SearchEngine], layout: Layout, e
         """Find tiles of Hubble images by words, by likeness to other tiles, and by place; best first."""
         with saying_errors():
             params = SearchParams(
-                q=text, without=without, like=like, k=k, page=page, mode=mode, group=group, instrument=instrument,
-                proposal=proposal, place=place, radius=radius_arcmin,
-            )  # fmt: skip
+                q=text,
+                without=without,
+                like=like,
+                k=k,
+                page=page,
+                mode=mode,
+                group=group,
+                instrument=instrument,
+                proposal=proposal,
+                place=place,
+                radius=radius_arcmin,
+            )
             hits, index = engine().answer(params.query(engine().resolve_target))
             rows = [{name: value for name, value in hit_row(hit).items() if value is not None} for hit in hits.hits]
-            return {"hits": rows, "num_admitted": hits.num_admitted, "has_more": hits.has_more,
-                    "index": infos_of(index)}  # fmt: skip
+            return {
+                "hits": rows,
+                "num_admitted": hits.num_admitted,
+                "has_more": hits.has_more,
+                "index": infos_of(index),
+            }
 
     @server.tool(annotations=READ_ONLY)
     def tile(tile_id: str) -> dict[str, Any]:
@@ -124,10 +132,15 @@ def make_agent_server(open_engine: Callable[[], SearchEngine], layout: Layout, e
     def sql(query: str) -> dict[str, Any]:
         """Run one reading statement on the DuckDB catalog; `SHOW TABLES` and `DESCRIBE tile` list what there is."""
         with saying_errors():
-            result = run_user_sql(layout, query, max_rows=MAX_ROWS, max_s=MAX_S)
-            if result.table.nbytes > MAX_BYTES:
-                raise CatalogError(f"the rows have more than {MAX_BYTES >> 20} MiB: select less, or shorter texts")
-            rows = [{name: plain(value) for name, value in row.items()} for row in result.table.to_pylist()]
-            return {"rows": rows, "is_cut": result.is_cut}
+            return rows_of(layout, query)
 
     return server
+
+
+def rows_of(layout: Layout, query: str) -> dict[str, Any]:
+    """Run a query of an agent on the catalog, within limits of rows, bytes and time."""
+    result = run_user_sql(layout, query, max_rows=MAX_ROWS, max_s=MAX_S)
+    if result.table.nbytes > MAX_BYTES:
+        raise CatalogError(f"the rows have more than {MAX_BYTES >> 20} MiB: select less, or shorter texts")
+    rows = [{name: plain(value) for name, value in row.items()} for row in result.table.to_pylist()]
+    return {"rows": rows, "is_cut": result.is_cut}

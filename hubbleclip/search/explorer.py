@@ -127,18 +127,23 @@ class Explorer(Search):
             (row,) = catalog.named_query("index_status", run_id=run_id)
         indexed_s = self._layout.current_index.stat().st_mtime
         return IndexStatus(
-            num_tiles=len(opened.facts.row_n), run_id=run_id, model_digest=opened.current.model_digest,
-            indexed_at=datetime.fromtimestamp(indexed_s, UTC), **(row | {"model": row["model"] or "unknown model"}),
-        )  # fmt: skip
+            num_tiles=len(opened.facts.row_n),
+            run_id=run_id,
+            model_digest=opened.current.model_digest,
+            indexed_at=datetime.fromtimestamp(indexed_s, UTC),
+            **(row | {"model": row["model"] or "unknown model"}),
+        )
 
     def _read_points(self, opened: Opened) -> Points:
         """Read the positions of the tiles of a state on both maps."""
         ra_deg, dec_deg, _ = opened.facts.positions()
         return Points(
-            tile_ids=opened.store.tile_ids.to_pylist(), ra_deg=ra_deg, dec_deg=dec_deg,
+            tile_ids=opened.store.tile_ids.to_pylist(),
+            ra_deg=ra_deg,
+            dec_deg=dec_deg,
             pca_n2=read_map(self._layout, opened.current.map_digest, opened.store),
             labels={name: opened.facts.labels(name).tolist() for name in LABELS},
-        )  # fmt: skip
+        )
 
 
 @once_per_state

@@ -72,8 +72,10 @@ def as_arrow(rows: Rows) -> pa.Table:
         The table; unit, UCD and meaning are in the metadata of the fields.
 
     """
-    fields = [pa.field(c.name, c.kind, metadata={"unit": c.unit or "", "ucd": c.ucd, "description": c.description})
-              for c in COLUMNS]  # fmt: skip
+    fields = [
+        pa.field(c.name, c.kind, metadata={"unit": c.unit or "", "ucd": c.ucd, "description": c.description})
+        for c in COLUMNS
+    ]
     columns = [pa.array([_text(c, row.get(c.name)) for row in rows], c.kind) for c in COLUMNS]
     return pa.Table.from_arrays(columns, schema=pa.schema(fields))
 
@@ -110,11 +112,14 @@ def as_astropy(rows: Rows, columns: Iterable[Column] = COLUMNS) -> Table:
         values = [_xml_text(column, row.get(column.name)) for row in rows]
         blank: Any = "" if column.kind == TEXT else 0
         made = MaskedColumn(
-            [blank if value is None else value for value in values], name=column.name,
-            mask=[value is None for value in values], description=column.description,
+            [blank if value is None else value for value in values],
+            name=column.name,
+            mask=[value is None for value in values],
+            description=column.description,
             dtype=str if column.kind == TEXT else column.kind.to_pandas_dtype(),
-            unit=units.Unit(column.unit) if column.unit else None, meta={"ucd": column.ucd},
-        )  # fmt: skip
+            unit=units.Unit(column.unit) if column.unit else None,
+            meta={"ucd": column.ucd},
+        )
         table.add_column(made)
     return table
 

@@ -67,10 +67,12 @@ def conditions_of(filters: Filters) -> list[Condition]:
 
     """
     lists = (
-        (tile_filters.instrument_is, filters.instruments), (tile_filters.detector_is, filters.detectors),
-        (tile_filters.filter_has, filters.bands), (tile_filters.proposal_is, filters.proposals),
+        (tile_filters.instrument_is, filters.instruments),
+        (tile_filters.detector_is, filters.detectors),
+        (tile_filters.filter_has, filters.bands),
+        (tile_filters.proposal_is, filters.proposals),
         (tile_filters.category_is, filters.categories),
-    )  # fmt: skip
+    )
     conditions = [condition(values) for condition, values in lists if values]
     plain: tuple[tuple[Column, Sequence[Any]], ...] = (("split", filters.splits), ("cycle", filters.cycles))
     conditions += [tile_filters.one_of(column, values) for column, values in plain if values]

@@ -135,10 +135,12 @@ def fuse(
     best = best_of_many(Scored(row_n, sum_n[row_n].round(SCORE_DECIMALS)), depth)
     best_by_words_n = by_words_n[best.row_n]
     return Ranking(
-        row_n=best.row_n, score_n=best.score_n, model_rank_n=model_rank_n[best.row_n],
+        row_n=best.row_n,
+        score_n=best.score_n,
+        model_rank_n=model_rank_n[best.row_n],
         words_rank_n=np.where(best_by_words_n > 0, dense_ranks(words.score_n, best_by_words_n), 0),
         is_complete=depth >= len(row_n),
-    )  # fmt: skip
+    )
 
 
 def first_of_groups(group_n: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
@@ -340,7 +342,9 @@ def _ranking(
     """Make a Ranking; ranks that are not given are 0."""
     none_n = np.zeros(len(row_n), np.int64)
     return Ranking(
-        row_n=row_n, score_n=score_n, is_complete=is_complete,
+        row_n=row_n,
+        score_n=score_n,
+        is_complete=is_complete,
         model_rank_n=none_n if model_rank_n is None else model_rank_n,
         words_rank_n=none_n if words_rank_n is None else words_rank_n,
-    )  # fmt: skip
+    )

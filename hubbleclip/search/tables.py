@@ -16,9 +16,19 @@ from hubbleclip.core.layout import Layout
 from hubbleclip.search.query import Hits, plain
 
 FACTS = (
-    "title", "target_name", "instrument", "filter", "exposure_s", "observed_at", "ra_deg", "dec_deg",
-    "pixel_scale_arcsec", "proposal_id", "pi", "split",
-)  # fmt: skip
+    "title",
+    "target_name",
+    "instrument",
+    "filter",
+    "exposure_s",
+    "observed_at",
+    "ra_deg",
+    "dec_deg",
+    "pixel_scale_arcsec",
+    "proposal_id",
+    "pi",
+    "split",
+)
 """Facts of a tile that become columns."""
 UNITS = {"exposure_s": "s", "ra_deg": "deg", "dec_deg": "deg", "pixel_scale_arcsec": "arcsec"}
 NUMBERS = {"score": float, "model_rank": int, "words_rank": int} | dict.fromkeys(UNITS, float)
@@ -62,12 +72,15 @@ def hit_table(hits: Hits, layout: Layout) -> HitTable:
     """
     rows = [
         {
-            PICTURE: str(layout.existing_tile(hit.tile_id)), "tile_id": hit.tile_id, "score": hit.score,
-            "model_rank": hit.model_rank, "words_rank": hit.words_rank,
+            PICTURE: str(layout.existing_tile(hit.tile_id)),
+            "tile_id": hit.tile_id,
+            "score": hit.score,
+            "model_rank": hit.model_rank,
+            "words_rank": hit.words_rank,
         }
         | {name: plain(hit.facts.get(name)) for name in FACTS}
         for hit in hits.hits
-    ]  # fmt: skip
+    ]
     names = (PICTURE, "tile_id", "score", "model_rank", "words_rank", *FACTS)
     table = HitTable({name: _column([row[name] for row in rows], name) for name in names})
     for name, unit in UNITS.items():

@@ -202,21 +202,32 @@ def _target_cards(exposure: Exposure) -> dict[str, object]:
     # The flag is a boolean in WFPC2 files and a string in files of later cameras.
     moving_flag: object = is_moving if exposure.camera.instrument == "WFPC2" else ("T" if is_moving else "")
     return {
-        "TARGNAME": exposure.target.name.upper().replace(" ", "-")[:30], "RA_TARG": exposure.target.ra_deg,
-        "DEC_TARG": exposure.target.dec_deg, "PROPOSID": int(exposure.plan.number),
-        "PR_INV_L": last_name, "PR_INV_F": first_name, "MTFLAG": moving_flag,
-    }  # fmt: skip
+        "TARGNAME": exposure.target.name.upper().replace(" ", "-")[:30],
+        "RA_TARG": exposure.target.ra_deg,
+        "DEC_TARG": exposure.target.dec_deg,
+        "PROPOSID": int(exposure.plan.number),
+        "PR_INV_L": last_name,
+        "PR_INV_F": first_name,
+        "MTFLAG": moving_flag,
+    }
 
 
 def _time_cards(exposure: Exposure) -> dict[str, object]:
     """Make the header cards for time, roll and photometric calibration."""
     start = datetime(1858, 11, 17) + timedelta(days=exposure.start_mjd)  # This date is MJD 0.
     return {
-        "DATE-OBS": start.strftime("%Y-%m-%d"), "TIME-OBS": start.strftime("%H:%M:%S"), "EXPSTART": exposure.start_mjd,
-        "EXPEND": exposure.start_mjd + exposure.exposure_s / 86400, "EXPTIME": exposure.exposure_s, "EXPFLAG": "NORMAL",
-        "PA_V3": round((exposure.frame.roll_deg + 44.7) % 360, 6), "PHOTFLAM": exposure.band.photflam, "PHOTZPT": -21.1,
-        "PHOTPLAM": exposure.band.wave_nm * 10, "PHOTBW": exposure.band.width_nm * 4.0,
-    }  # fmt: skip
+        "DATE-OBS": start.strftime("%Y-%m-%d"),
+        "TIME-OBS": start.strftime("%H:%M:%S"),
+        "EXPSTART": exposure.start_mjd,
+        "EXPEND": exposure.start_mjd + exposure.exposure_s / 86400,
+        "EXPTIME": exposure.exposure_s,
+        "EXPFLAG": "NORMAL",
+        "PA_V3": round((exposure.frame.roll_deg + 44.7) % 360, 6),
+        "PHOTFLAM": exposure.band.photflam,
+        "PHOTZPT": -21.1,
+        "PHOTPLAM": exposure.band.wave_nm * 10,
+        "PHOTBW": exposure.band.width_nm * 4.0,
+    }
 
 
 def extension_header(exposure: Exposure, name: str, version: int, unit: str, wcs: WCS) -> fits.Header:
@@ -276,11 +287,21 @@ def wcs_cards(wcs: WCS) -> dict[str, object]:
     """
     cd, crpix, crval = wcs.wcs.cd, wcs.wcs.crpix, wcs.wcs.crval
     return {
-        "WCSAXES": 2, "CTYPE1": "RA---TAN", "CTYPE2": "DEC--TAN", "CUNIT1": "deg", "CUNIT2": "deg",
+        "WCSAXES": 2,
+        "CTYPE1": "RA---TAN",
+        "CTYPE2": "DEC--TAN",
+        "CUNIT1": "deg",
+        "CUNIT2": "deg",
         "CRPIX1": float(crpix[0]),
-        "CRPIX2": float(crpix[1]), "CRVAL1": float(crval[0]), "CRVAL2": float(crval[1]), "CD1_1": float(cd[0][0]),
-        "CD1_2": float(cd[0][1]), "CD2_1": float(cd[1][0]), "CD2_2": float(cd[1][1]), "RADESYS": "ICRS",
-    }  # fmt: skip
+        "CRPIX2": float(crpix[1]),
+        "CRVAL1": float(crval[0]),
+        "CRVAL2": float(crval[1]),
+        "CD1_1": float(cd[0][0]),
+        "CD1_2": float(cd[0][1]),
+        "CD2_1": float(cd[1][0]),
+        "CD2_2": float(cd[1][1]),
+        "RADESYS": "ICRS",
+    }
 
 
 def pad_header(header: fits.Header, blocks: int) -> fits.Header:

@@ -14,9 +14,15 @@ from hubbleclip.simulator.random_draws import python_rng
 STAIR_INNER = 0.46
 # Corners of the detector, in units of half its side, relative to its centre.
 STAIR_OUTLINE = (
-    (-1.0, -1.0), (1.0, -1.0), (1.0, 0.0), (STAIR_INNER, 0.0), (STAIR_INNER, STAIR_INNER), (0.0, STAIR_INNER),
-    (0.0, 1.0), (-1.0, 1.0),
-)  # fmt: skip
+    (-1.0, -1.0),
+    (1.0, -1.0),
+    (1.0, 0.0),
+    (STAIR_INNER, 0.0),
+    (STAIR_INNER, STAIR_INNER),
+    (0.0, STAIR_INNER),
+    (0.0, 1.0),
+    (-1.0, 1.0),
+)
 SQUARE_OUTLINE = ((-1.0, -1.0), (1.0, -1.0), (1.0, 1.0), (-1.0, 1.0))
 
 
@@ -148,10 +154,17 @@ def combined_frame(settings: SimulatorSettings, plan: ObservingPlan, target: Tar
     # Side of the bounding box of the tilted detector, in units of the side of the detector.
     extent = math.cos(math.radians(tilt_deg)) + abs(math.sin(math.radians(tilt_deg)))
     return Frame(
-        num_y=num_y, num_x=num_x, pixel_scale_arcsec=camera.pixel_scale_arcsec, roll_deg=roll_deg, tilt_deg=tilt_deg,
-        half_px=0.49 * min(num_y, num_x) / extent, east_arcsec=east, north_arcsec=north, ra_deg=ra_deg,
+        num_y=num_y,
+        num_x=num_x,
+        pixel_scale_arcsec=camera.pixel_scale_arcsec,
+        roll_deg=roll_deg,
+        tilt_deg=tilt_deg,
+        half_px=0.49 * min(num_y, num_x) / extent,
+        east_arcsec=east,
+        north_arcsec=north,
+        ra_deg=ra_deg,
         dec_deg=dec_deg,
-    )  # fmt: skip
+    )
 
 
 def detector_frame(settings: SimulatorSettings, frame: Frame) -> Frame:

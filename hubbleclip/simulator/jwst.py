@@ -113,16 +113,25 @@ def primary_header(
     kind = exposure.target.variant.upper() if exposure.plan.kind.name == "calibration" else "IMAGE"
     header = begin_header(file_name, num_extensions)
     header["TELESCOP"] = ("JWST", "telescope (simulated)")
-    header.update({
-        "INSTRUME": camera.instrument, "DETECTOR": camera.obs_id_letter.upper(), "FILTER": exposure.band.name,
-        "EXP_TYPE": f"{EXP_TYPES[camera.instrument]}_{kind}", "PROGRAM": exposure.plan.number,
-        "PI_NAME": f"{first} {last}",
-        "TARGPROP": exposure.target.name.upper().replace(" ", "-")[:30],
-        "TARGNAME": exposure.target.name.upper().replace(" ", "-")[:30],
-        "TARGTYPE": "MOVING" if exposure.plan.kind.is_moving else "FIXED",
-        "TARG_RA": exposure.target.ra_deg, "TARG_DEC": exposure.target.dec_deg, "EFFEXPTM": exposure.exposure_s,
-        "EXPSTART": exposure.start_mjd, "DATE-OBS": start.strftime("%Y-%m-%d"), "TIME-OBS": start.strftime("%H:%M:%S"),
-    })  # fmt: skip
+    header.update(
+        {
+            "INSTRUME": camera.instrument,
+            "DETECTOR": camera.obs_id_letter.upper(),
+            "FILTER": exposure.band.name,
+            "EXP_TYPE": f"{EXP_TYPES[camera.instrument]}_{kind}",
+            "PROGRAM": exposure.plan.number,
+            "PI_NAME": f"{first} {last}",
+            "TARGPROP": exposure.target.name.upper().replace(" ", "-")[:30],
+            "TARGNAME": exposure.target.name.upper().replace(" ", "-")[:30],
+            "TARGTYPE": "MOVING" if exposure.plan.kind.is_moving else "FIXED",
+            "TARG_RA": exposure.target.ra_deg,
+            "TARG_DEC": exposure.target.dec_deg,
+            "EFFEXPTM": exposure.exposure_s,
+            "EXPSTART": exposure.start_mjd,
+            "DATE-OBS": start.strftime("%Y-%m-%d"),
+            "TIME-OBS": start.strftime("%H:%M:%S"),
+        }
+    )
     if camera.has_pupil:
         header["PUPIL"] = "CLEAR"
     if camera.instrument == "NIRCAM":

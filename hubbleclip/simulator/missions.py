@@ -37,16 +37,26 @@ class SimMission:
 
 SIM_MISSIONS = {
     "hst": SimMission(
-        collection="HST", instrument_label=lambda camera: camera.name, mast_filters=products.mast_filters,
-        observation_name=products.observation_name, file_types=products.file_types,
-        primary_header=fits_headers.primary_header, extension_header=fits_headers.extension_header, has_hap=True,
+        collection="HST",
+        instrument_label=lambda camera: camera.name,
+        mast_filters=products.mast_filters,
+        observation_name=products.observation_name,
+        file_types=products.file_types,
+        primary_header=fits_headers.primary_header,
+        extension_header=fits_headers.extension_header,
+        has_hap=True,
     ),
     "jwst": SimMission(
-        collection="JWST", instrument_label=lambda camera: f"{camera.instrument}/IMAGE",
-        mast_filters=jwst.mast_filters, observation_name=jwst.observation_name, file_types=jwst.file_types,
-        primary_header=jwst.primary_header, extension_header=jwst.extension_header, has_hap=False,
+        collection="JWST",
+        instrument_label=lambda camera: f"{camera.instrument}/IMAGE",
+        mast_filters=jwst.mast_filters,
+        observation_name=jwst.observation_name,
+        file_types=jwst.file_types,
+        primary_header=jwst.primary_header,
+        extension_header=jwst.extension_header,
+        has_hap=False,
     ),
-}  # fmt: skip
+}
 
 
 def sim_mission(settings: SimulatorSettings) -> SimMission:

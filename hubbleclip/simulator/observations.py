@@ -115,12 +115,15 @@ class SimObservation:
         names = [f"{stem}_{file_type.suffix}" for file_type, _ in self.files]
         return tuple(
             SimProduct(
-                file_name=name, uri=f"mast:{self.collection}/product/{name}", kind=file_type.kind,
+                file_name=name,
+                uri=f"mast:{self.collection}/product/{name}",
+                kind=file_type.kind,
                 description=file_type.description,
-                product_type=file_type.product_type, size_bytes=size_bytes + grown_bytes,
+                product_type=file_type.product_type,
+                size_bytes=size_bytes + grown_bytes,
             )
             for name, (file_type, size_bytes) in zip(names, self.files, strict=True)
-        )  # fmt: skip
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -182,11 +185,17 @@ def proposal_at(settings: SimulatorSettings, index: int) -> SimProposal:
     plan = plan_of(settings, index)
     text: ProposalText = write_proposal(settings.seed, plan)
     return SimProposal(
-        number=plan.number, cycle=plan.cycle, proposal_type=text.proposal_type, category=text.category,
+        number=plan.number,
+        cycle=plan.cycle,
+        proposal_type=text.proposal_type,
+        category=text.category,
         title=text.title,
-        pi=text.pi, abstract=text.abstract, kind=plan.kind.name, is_calibration=plan.kind is CALIBRATION,
+        pi=text.pi,
+        abstract=text.abstract,
+        kind=plan.kind.name,
+        is_calibration=plan.kind is CALIBRATION,
         night=index // settings.num_proposals,
-    )  # fmt: skip
+    )
 
 
 def observations_of(settings: SimulatorSettings, proposal: SimProposal) -> tuple[SimObservation, ...]:
@@ -233,9 +242,16 @@ def _visit(settings: SimulatorSettings, proposal: SimProposal, plan: ObservingPl
     outlined = detector_frame(settings, frame) if is_single else frame
     corners = "  ".join(f"{ra_deg:.8f} {dec_deg:.8f}" for ra_deg, dec_deg in outlined.detector_outline(camera))
     return Visit(
-        settings=settings, proposal=proposal, plan=plan, visit_index=visit_index, camera=camera, target=target,
-        frame=frame, footprint=f"POLYGON ICRS  {corners}", is_single=is_single,
-    )  # fmt: skip
+        settings=settings,
+        proposal=proposal,
+        plan=plan,
+        visit_index=visit_index,
+        camera=camera,
+        target=target,
+        frame=frame,
+        footprint=f"POLYGON ICRS  {corners}",
+        is_single=is_single,
+    )
 
 
 def _observation(visit: Visit, filter_index: int) -> SimObservation:
@@ -250,17 +266,27 @@ def _observation(visit: Visit, filter_index: int) -> SimObservation:
         obs_id=mission.observation_name(plan, visit_index, filter_index, visit.is_single),
         obsid=FIRST_OBSID + plan.index * OBSIDS_PER_PROPOSAL + _obsid_offset(settings, plan, visit_index, filter_index),
         proposal_number=plan.number,
-        instrument=mission.instrument_label(camera), filters=mission.mast_filters(camera, band),
+        instrument=mission.instrument_label(camera),
+        filters=mission.mast_filters(camera, band),
         collection=mission.collection,
         target_name=visit.target.name.upper().replace(" ", "-"),
-        target_class=f"SIMULATED;{plan.kind.name.upper()}", kind=plan.kind.name, is_moving=plan.kind.is_moving,
-        ra_deg=visit.frame.ra_deg, dec_deg=visit.frame.dec_deg, footprint=visit.footprint,
-        start_mjd=_start_mjd(settings, plan, visit_index, filter_index), exposure_s=_exposure_s(settings, plan, band),
-        calib_level=2 if visit.is_single else 3, released_mjd=_released_mjd(settings, plan, visit_index, filter_index),
+        target_class=f"SIMULATED;{plan.kind.name.upper()}",
+        kind=plan.kind.name,
+        is_moving=plan.kind.is_moving,
+        ra_deg=visit.frame.ra_deg,
+        dec_deg=visit.frame.dec_deg,
+        footprint=visit.footprint,
+        start_mjd=_start_mjd(settings, plan, visit_index, filter_index),
+        exposure_s=_exposure_s(settings, plan, band),
+        calib_level=2 if visit.is_single else 3,
+        released_mjd=_released_mjd(settings, plan, visit_index, filter_index),
         title=visit.proposal.title,
-        em_min=band.wave_nm - band.width_nm / 2, em_max=band.wave_nm + band.width_nm / 2,
-        visit_index=visit_index, band=band.name, files=_with_sizes(visit, file_types),
-    )  # fmt: skip
+        em_min=band.wave_nm - band.width_nm / 2,
+        em_max=band.wave_nm + band.width_nm / 2,
+        visit_index=visit_index,
+        band=band.name,
+        files=_with_sizes(visit, file_types),
+    )
 
 
 def _obsid_offset(settings: SimulatorSettings, plan: ObservingPlan, visit_index: int, filter_index: int) -> int:
@@ -393,10 +419,17 @@ def render_product(settings: SimulatorSettings, observation: SimObservation, pro
     plan = plan_of(settings, proposal_index(observation.proposal_number))
     target = plan.targets[observation.visit_index % len(plan.targets)]
     exposure = telescope.Exposure(
-        plan=plan, target=target, frame=combined_frame(settings, plan, target), camera=CAMERAS[plan.camera],
-        band=CAMERAS[plan.camera].filter(observation.band), exposure_s=observation.exposure_s,
-        start_mjd=observation.start_mjd, obs_id=observation.obs_id, seed=settings.seed,
-        pi=write_proposal(settings.seed, plan).pi, version=observation.version,
+        plan=plan,
+        target=target,
+        frame=combined_frame(settings, plan, target),
+        camera=CAMERAS[plan.camera],
+        band=CAMERAS[plan.camera].filter(observation.band),
+        exposure_s=observation.exposure_s,
+        start_mjd=observation.start_mjd,
+        obs_id=observation.obs_id,
+        seed=settings.seed,
+        pi=write_proposal(settings.seed, plan).pi,
+        version=observation.version,
         extra_blocks=observation.extra_blocks,
-    )  # fmt: skip
+    )
     return telescope.render_file(settings, exposure, product.kind, product.file_name)

@@ -196,9 +196,15 @@ def _new_plan(settings: SimulatorSettings, index: int, kind: ObjectKind, sibling
     half_field = CAMERAS[camera].pixel_scale_arcsec * settings.frame_px / 2
     targets = tuple(_target(rng, kind, hash_seed(seed, "scene", index, i), half_field) for i in range(num_targets))
     return ObservingPlan(
-        index=index, kind=kind, cycle=cycle, camera=camera, filters=filters, targets=targets, parent=None,
+        index=index,
+        kind=kind,
+        cycle=cycle,
+        camera=camera,
+        filters=filters,
+        targets=targets,
+        parent=None,
         is_continuation=False,
-    )  # fmt: skip
+    )
 
 
 def _choose_camera(rng: random.Random, mission: str, cycle: int, sibling_of: str) -> str:
@@ -228,10 +234,13 @@ def _target(rng: random.Random, kind: ObjectKind, scene_key: int, half_field_arc
     variant = rng.choice(kind.variants)
     ra_deg, dec_deg = _position(rng, kind)
     return Target(
-        name=_name(rng, kind, variant, ra_deg, dec_deg), scene_key=scene_key, variant=variant, ra_deg=ra_deg,
+        name=_name(rng, kind, variant, ra_deg, dec_deg),
+        scene_key=scene_key,
+        variant=variant,
+        ra_deg=ra_deg,
         dec_deg=dec_deg,
         half_field_arcsec=half_field_arcsec,
-    )  # fmt: skip
+    )
 
 
 def _position(rng: random.Random, kind: ObjectKind) -> tuple[float, float]:
@@ -246,10 +255,13 @@ def _name(rng: random.Random, kind: ObjectKind, variant: str, ra_deg: float, dec
     """Make a catalogue name from one of the kind's name patterns. Coordinates in the name agree with the position."""
     sign, height = "-" if dec_deg < 0 else "+", abs(dec_deg)
     values = {
-        "variant": variant, "hhmm": f"{int(ra_deg / 15):02d}{int(ra_deg * 4) % 60:02d}",
+        "variant": variant,
+        "hhmm": f"{int(ra_deg / 15):02d}{int(ra_deg * 4) % 60:02d}",
         "ss": f"{int(ra_deg * 240) % 60:02d}",
-        "sdd": f"{sign}{int(height):02d}", "mm": f"{int(height * 60) % 60:02d}", "d": f"{int(height * 10) % 10}",
-    }  # fmt: skip
+        "sdd": f"{sign}{int(height):02d}",
+        "mm": f"{int(height * 60) % 60:02d}",
+        "d": f"{int(height * 10) % 10}",
+    }
     return FIELD_PATTERN.sub(lambda match: values.get(match[1]) or _fill_field(rng, match[1]), rng.choice(kind.names))
 
 

@@ -96,10 +96,12 @@ def write_proposal(seed: int, plan: ObservingPlan) -> ProposalText:
     people = _read_table("people")
     return ProposalText(
         proposal_type=_draw_type(rng, plan),
-        category=rng.choice(plan.kind.categories), title=writer.write_title(),
+        category=rng.choice(plan.kind.categories),
+        title=writer.write_title(),
         pi=f"{rng.choice(people['first'])} {rng.choice(people['last'])}",
-        abstract=abstract, patterns=patterns,
-    )  # fmt: skip
+        abstract=abstract,
+        patterns=patterns,
+    )
 
 
 def _draw_type(rng: random.Random, plan: ObservingPlan) -> str:
@@ -285,10 +287,18 @@ class SentenceWriter:
 
 # Lowest number, highest number and number of decimals, by field.
 NUMBER_RANGES = {
-    "decade": (10, 40, 0), "factor": (2, 9, 0), "orbits": (2, 24, 0), "snr": (5, 60, 0), "mag": (21, 29, 1),
+    "decade": (10, 40, 0),
+    "factor": (2, 9, 0),
+    "orbits": (2, 24, 0),
+    "snr": (5, 60, 0),
+    "mag": (21, 29, 1),
     "percent": (2, 20, 0),
-    "res": (5, 15, 0), "minutes": (8, 90, 0), "count": (4, 60, 0), "depth": (1, 3.5, 1), "dithers": (3, 9, 0),
-}  # fmt: skip
+    "res": (5, 15, 0),
+    "minutes": (8, 90, 0),
+    "count": (4, 60, 0),
+    "depth": (1, 3.5, 1),
+    "dithers": (3, 9, 0),
+}
 
 
 def _is_plural(phrase: str) -> bool:

@@ -51,9 +51,13 @@ def scene_view(frame: Frame, target: Target, band: Filter, epoch: int) -> View:
     return View(
         x_yx=cosine * x[None, :] - sine * y[:, None] + np.float32(centre[0]),
         y_yx=sine * x[None, :] + cosine * y[:, None] + np.float32(centre[1]),
-        pixel_size=pixel_size, angle_deg=frame.roll_deg, centre_xy=centre, wave_nm=band.wave_nm,
-        line=band.line, epoch=epoch,
-    )  # fmt: skip
+        pixel_size=pixel_size,
+        angle_deg=frame.roll_deg,
+        centre_xy=centre,
+        wave_nm=band.wave_nm,
+        line=band.line,
+        epoch=epoch,
+    )
 
 
 def render_scene(view: View, plan: ObservingPlan, target: Target, seed: int) -> Image:

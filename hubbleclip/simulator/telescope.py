@@ -313,8 +313,14 @@ def _stretch_grey(science_yx: npt.NDArray[np.generic]) -> PilImage.Image:
 
 
 _PLANES_BY_KIND = {
-    "DRZ": _combined_planes, "DRC": _combined_planes, "DRW": _combined_planes,
-    "FLT": _single_planes, "FLC": _single_planes,
-    "C0M": _wfpc2_planes, "I2D": _jwst_combined_planes, "CAL": _jwst_single_planes,
-    "RAW": _raw_planes, "D0M": _raw_planes,
-}  # fmt: skip
+    "DRZ": _combined_planes,
+    "DRC": _combined_planes,
+    "DRW": _combined_planes,
+    "FLT": _single_planes,
+    "FLC": _single_planes,
+    "C0M": _wfpc2_planes,
+    "I2D": _jwst_combined_planes,
+    "CAL": _jwst_single_planes,
+    "RAW": _raw_planes,
+    "D0M": _raw_planes,
+}

@@ -98,9 +98,13 @@ def train(
             )
             run_dir = stack.enter_context(opened)
         trainer = make_trainer(
-            loaded, settings, world, val=open_split(info, "val"), run_dir=world.broadcast(run_dir),
+            loaded,
+            settings,
+            world,
+            val=open_split(info, "val"),
+            run_dir=world.broadcast(run_dir),
             distillation=distillation,
-        )  # fmt: skip
+        )
         trainer.restore()
         _run_steps(trainer, batches, on_progress or (lambda step, metrics: None))
         if world.is_writer:
@@ -138,9 +142,14 @@ def _open_batches(info: DatasetInfo, settings: TrainSettings, loaded: LoadedMode
             "make it a multiple of their number"
         )
     return open_train_batches(
-        open_split(info, "train"), settings, image_size=loaded.image_size, tokenizer=loaded.tokenizer,
-        context_length=loaded.context_length, rank=world.rank, world=world.size,
-    )  # fmt: skip
+        open_split(info, "train"),
+        settings,
+        image_size=loaded.image_size,
+        tokenizer=loaded.tokenizer,
+        context_length=loaded.context_length,
+        rank=world.rank,
+        world=world.size,
+    )
 
 
 def _device_name(world: World) -> str:

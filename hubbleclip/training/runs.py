@@ -148,9 +148,14 @@ def open_run(
     with ExitStack() as stack:
         with locked(runs_dir):  # only one process at a time may choose or create a run
             run_dir = find_run(runs_dir, dataset_digest, digest, RUNNING) or _create_run(
-                runs_dir, model, settings,
-                dataset_digest=dataset_digest, settings_digest=digest, code_version=code_version, device=device,
-            )  # fmt: skip
+                runs_dir,
+                model,
+                settings,
+                dataset_digest=dataset_digest,
+                settings_digest=digest,
+                code_version=code_version,
+                device=device,
+            )
             try:
                 stack.enter_context(locked(run_dir, wait=False))
             except BlockingIOError as error:
@@ -171,12 +176,23 @@ def _create_run(runs_dir: Path, model: ModelSettings, settings: TrainSettings, *
     run_dir = runs_dir / f"{started:%Y%m%dT%H%M%S}-{suffix}"
     sections = {"model": model.model_dump(mode="json"), "train": settings.model_dump(mode="json")}
     facts: dict[str, Any] = {
-        "run_id": run_dir.name, **names, "path": f"{runs_dir.name}/{run_dir.name}", "model": model.name,
-        "pretrained": model.pretrained, "loss": settings.loss, "is_shuffled": settings.shuffled,
-        "steps": settings.steps, "samples_seen": 0, "seed": settings.seed, "best_step": 0,
-        "settings": json.dumps(sections, sort_keys=True), "started_at": started.isoformat(), "ended_at": None,
-        "status": RUNNING, "checkpoints": [],
-    }  # fmt: skip
+        "run_id": run_dir.name,
+        **names,
+        "path": f"{runs_dir.name}/{run_dir.name}",
+        "model": model.name,
+        "pretrained": model.pretrained,
+        "loss": settings.loss,
+        "is_shuffled": settings.shuffled,
+        "steps": settings.steps,
+        "samples_seen": 0,
+        "seed": settings.seed,
+        "best_step": 0,
+        "settings": json.dumps(sections, sort_keys=True),
+        "started_at": started.isoformat(),
+        "ended_at": None,
+        "status": RUNNING,
+        "checkpoints": [],
+    }
     write_facts(run_dir, facts)
     return run_dir
 

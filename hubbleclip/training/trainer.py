@@ -118,8 +118,11 @@ class Trainer:
             self.average.update_parameters(self.loaded.model)
         self.step += 1
         return values | {
-            "learning_rate": rate, "logit_scale": scale, "grad_norm": float(norm), "samples_seen": self.samples_seen,
-        }  # fmt: skip
+            "learning_rate": rate,
+            "logit_scale": scale,
+            "grad_norm": float(norm),
+            "samples_seen": self.samples_seen,
+        }
 
     def _backward(self, batch: TrainBatch) -> dict[str, Tensor]:
         """Augment the batch on the device and accumulate its gradients in `grad` of the parameters."""
@@ -203,9 +206,12 @@ class Trainer:
         """
         self._check_weights()
         state: dict[str, Any] = {
-            "step": self.step, "best_step": self.best_step, "best_score": self.best_score,
-            "state_dict": self.evaluation_model.model.state_dict(), "optimizer": self.optimizer.state_dict(),
-        }  # fmt: skip
+            "step": self.step,
+            "best_step": self.best_step,
+            "best_score": self.best_score,
+            "state_dict": self.evaluation_model.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+        }
         if self.average is not None:  # `state_dict` holds the moving average; training resumes from `trained`
             state |= {"trained": self.loaded.model.state_dict(), "num_averaged": int(self.average.n_averaged)}
         # the order is checkpoint, best.json, deletions, so that a run that is killed in between can still resume
@@ -292,10 +298,19 @@ def make_trainer(
     wrapped = world.wrap(loaded.model)
     average = AveragedModel(loaded.model, multi_avg_fn=partial(_average, settings.ema)) if settings.ema else None
     gradients = ContrastiveGradients(
-        wrapped=torch.compile(wrapped) if settings.compile else wrapped, world=world, loss=get_loss(settings.loss),
-        is_bf16=settings.precision == "bf16", distillation=distillation,
-    )  # fmt: skip
+        wrapped=torch.compile(wrapped) if settings.compile else wrapped,
+        world=world,
+        loss=get_loss(settings.loss),
+        is_bf16=settings.precision == "bf16",
+        distillation=distillation,
+    )
     return Trainer(
-        settings=settings, loaded=loaded, gradients=gradients, optimizer=make_optimizer(loaded.model, settings),
-        average=average, val=val, run_dir=run_dir, frozen=frozen_modules(loaded.model),
-    )  # fmt: skip
+        settings=settings,
+        loaded=loaded,
+        gradients=gradients,
+        optimizer=make_optimizer(loaded.model, settings),
+        average=average,
+        val=val,
+        run_dir=run_dir,
+        frozen=frozen_modules(loaded.model),
+    )

@@ -72,10 +72,12 @@ def validate(loaded: LoadedModel, tiles: SplitTiles, loss: Loss) -> dict[str, fl
     entries = loss.compute(logits_kk, group_n[row_k])
     own_gc = torch.zeros(tiles.num_groups, len(caption_c), dtype=torch.bool)
     own_gc[group_n, caption_n] = True  # captions of each group; two groups may have the same caption
-    matches_n = torch.cat([
-        top_share_matches(image_rd @ text_cd.T, own_gc[group_r])
-        for image_rd, group_r in zip(*(torch.split(part, MAX_ROWS) for part in (image_nd, group_n)), strict=True)
-    ])  # fmt: skip
+    matches_n = torch.cat(
+        [
+            top_share_matches(image_rd @ text_cd.T, own_gc[group_r])
+            for image_rd, group_r in zip(*(torch.split(part, MAX_ROWS) for part in (image_nd, group_n)), strict=True)
+        ]
+    )
     return {"val_loss": float(sum(entries.values())), "val_accuracy_10": float(matches_n.double().mean())}
 
 

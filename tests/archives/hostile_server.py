@@ -73,17 +73,39 @@ class Mallory(RecordingServer):
     def __init__(self) -> None:
         super().__init__()
         self.observation: dict[str, Any] = dict.fromkeys(tables.OBSERVATION_FIELDS) | {
-            "intentType": "science", "obs_collection": "HST", "dataproduct_type": "image", "calib_level": 3,
-            "instrument_name": "WFC3/UVIS", "filters": "F606W", "t_obs_release": 59000.0, "obsid": "77",
-            "obs_id": "ibol02010", "proposal_id": "12345",  "s_ra": 1.0, "s_dec": 2.0, "t_min": 58000.0,
-            "t_exptime": 100.0, "target_name": "M1", "obs_title": "A title", "dataRights": "PUBLIC", "mtFlag": False,
+            "intentType": "science",
+            "obs_collection": "HST",
+            "dataproduct_type": "image",
+            "calib_level": 3,
+            "instrument_name": "WFC3/UVIS",
+            "filters": "F606W",
+            "t_obs_release": 59000.0,
+            "obsid": "77",
+            "obs_id": "ibol02010",
+            "proposal_id": "12345",
+            "s_ra": 1.0,
+            "s_dec": 2.0,
+            "t_min": 58000.0,
+            "t_exptime": 100.0,
+            "target_name": "M1",
+            "obs_title": "A title",
+            "dataRights": "PUBLIC",
+            "mtFlag": False,
             "_selected_": None,
-        }  # fmt: skip
+        }
         self.product: dict[str, Any] = dict.fromkeys(tables.PRODUCT_FIELDS) | {
-            "obsID": "77", "parent_obsid": "77", "obs_id": "ibol02010", "productType": "SCIENCE", "type": "D",
-            "productSubGroupDescription": "DRZ", "dataURI": "mast:HST/product/ibol02010_drz.fits",
-            "productFilename": "ibol02010_drz.fits", "calib_level": 3, "dataRights": "PUBLIC", "_selected_": None,
-        }  # fmt: skip
+            "obsID": "77",
+            "parent_obsid": "77",
+            "obs_id": "ibol02010",
+            "productType": "SCIENCE",
+            "type": "D",
+            "productSubGroupDescription": "DRZ",
+            "dataURI": "mast:HST/product/ibol02010_drz.fits",
+            "productFilename": "ibol02010_drz.fits",
+            "calib_level": 3,
+            "dataRights": "PUBLIC",
+            "_selected_": None,
+        }
 
     def reply(self, path: str, form: dict[str, list[str]]) -> dict[str, Any]:
         if path.endswith("columnsconfig"):

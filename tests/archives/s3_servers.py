@@ -14,9 +14,13 @@ from moto.server import ThreadedMotoServer
 from s3fs import S3FileSystem
 
 BUCKET = "stpubdata"
-FITS = (b"SIMPLE  =                    T".ljust(80) + b"BITPIX  =                    8".ljust(80)
-        + b"NAXIS   =                    1".ljust(80) + b"NAXIS1  =              2880000".ljust(80)
-        + b"END".ljust(80)).ljust(2880) + bytes(range(256)) * 11250  # fmt: skip
+FITS = (
+    b"SIMPLE  =                    T".ljust(80)
+    + b"BITPIX  =                    8".ljust(80)
+    + b"NAXIS   =                    1".ljust(80)
+    + b"NAXIS1  =              2880000".ljust(80)
+    + b"END".ljust(80)
+).ljust(2880) + bytes(range(256)) * 11250
 
 
 @contextmanager
@@ -43,9 +47,11 @@ def s3_of_the_environment() -> Iterator[None]:
     """Such a server as whatever reads the environment knows it: its address and its owner's keys."""
     with running_moto() as (url, _), pytest.MonkeyPatch.context() as patch:
         for name, value in {
-            "AWS_ENDPOINT_URL": url, "AWS_ACCESS_KEY_ID": "owner", "AWS_SECRET_ACCESS_KEY": "owner",
+            "AWS_ENDPOINT_URL": url,
+            "AWS_ACCESS_KEY_ID": "owner",
+            "AWS_SECRET_ACCESS_KEY": "owner",
             "AWS_DEFAULT_REGION": "us-east-1",
-        }.items():  # fmt: skip
+        }.items():
             patch.setenv(name, value)
         # fsspec keeps one instance per process, with the address at which it was made: that of an earlier test's server.
         S3FileSystem.clear_instance_cache()

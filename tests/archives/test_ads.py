@@ -57,8 +57,11 @@ def test_the_query_names_the_bibcode_and_carries_the_token(ads) -> None:
     client, url, requests = ads(PreparedResponse(200, response_of(DOC)))
     record = parse_ads(client.get(url) or b"", "15677")
     assert (record.title, record.pi, record.cycle, record.abstract) == (
-        "Spectroscopy & Imaging", "Max Mutchler", 26, "10^6 stars.",
-    )  # fmt: skip
+        "Spectroscopy & Imaging",
+        "Max Mutchler",
+        26,
+        "10^6 stars.",
+    )
     assert parse_qs(urlsplit(requests[0].path).query)["q"] == ["bibstem:hst..prop bibcode:????hst..prop15677?"]
     assert requests[0].headers["Authorization"] == f"Bearer {TOKEN}"
 

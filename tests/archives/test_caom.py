@@ -72,10 +72,15 @@ def test_positions_off_the_sky_are_dropped() -> None:
 @pytest.mark.parametrize(
     ("target_class", "is_moving"),
     [
-        ("SOLAR SYSTEM;COMET", True), ("PLANET;JUPITER", True), ("GALAXY;PLANETARY NEBULA", False), (None, False),
-        ("EXTRA-SOLAR PLANETARY SYSTEM", False), ("KUIPER BELT OBJECT", True), ("SIMULATED;PLANETARY NEBULA", False),
+        ("SOLAR SYSTEM;COMET", True),
+        ("PLANET;JUPITER", True),
+        ("GALAXY;PLANETARY NEBULA", False),
+        (None, False),
+        ("EXTRA-SOLAR PLANETARY SYSTEM", False),
+        ("KUIPER BELT OBJECT", True),
+        ("SIMULATED;PLANETARY NEBULA", False),
     ],
-)  # fmt: skip
+)
 def test_moving_targets_are_known_by_their_class(target_class: str | None, is_moving: bool) -> None:
     assert is_moving_class(target_class) is is_moving
     assert observation(target_classification=target_class, s_region=None).is_moving is is_moving
@@ -89,13 +94,20 @@ def test_the_flag_of_moving_targets_counts_beside_a_footprint() -> None:
 @pytest.mark.parametrize(
     ("obs_id", "visit"),
     [
-        ("ibol02010", "ibol02"), ("U27XCS01T", "u27xcs"), ("j92c01b4q", "j92c01"),
-        ("hst_10265_01_acs_wfc_f606w_j92c01", "j92c01"), ("hst_10265_01_acs_wfc_f606w_j92c01b4", "j92c01"),
-        ("hst_10265_01_acs_wfc_total_j92c01", "j92c01"), ("hst_05371_cs_wfpc2_f814w_wf", "cs"),
-        ("hst_10188_10_acs_wfc_f850lp", "10"), ("hst_skycell-p1234x12y12_wfc3_uvis_f606w_all", None),
-        ("6373413925362335744", None), ("nothing", None), ("", None),
+        ("ibol02010", "ibol02"),
+        ("U27XCS01T", "u27xcs"),
+        ("j92c01b4q", "j92c01"),
+        ("hst_10265_01_acs_wfc_f606w_j92c01", "j92c01"),
+        ("hst_10265_01_acs_wfc_f606w_j92c01b4", "j92c01"),
+        ("hst_10265_01_acs_wfc_total_j92c01", "j92c01"),
+        ("hst_05371_cs_wfpc2_f814w_wf", "cs"),
+        ("hst_10188_10_acs_wfc_f850lp", "10"),
+        ("hst_skycell-p1234x12y12_wfc3_uvis_f606w_all", None),
+        ("6373413925362335744", None),
+        ("nothing", None),
+        ("", None),
     ],
-)  # fmt: skip
+)
 def test_the_visit_is_read_off_the_name(obs_id: str, visit: str | None) -> None:
     assert HST.products.visit(obs_id) == visit
 
@@ -143,9 +155,13 @@ def test_each_wildcard_is_a_question_of_its_own_and_exact_names_share_one() -> N
     )
     criteria = criteria_of(settings, HST, ["1", "2"])
     assert [(item["instrument_name"], item["target_name"]) for item in criteria] == [
-        (["WFC3*"], ["NGC*"]), (["WFC3*"], ["M51"]), (["WFPC2*"], ["NGC*"]), (["WFPC2*"], ["M51"]),
-        (["ACS/WFC", "ACS/HRC"], ["NGC*"]), (["ACS/WFC", "ACS/HRC"], ["M51"]),
-    ]  # fmt: skip
+        (["WFC3*"], ["NGC*"]),
+        (["WFC3*"], ["M51"]),
+        (["WFPC2*"], ["NGC*"]),
+        (["WFPC2*"], ["M51"]),
+        (["ACS/WFC", "ACS/HRC"], ["NGC*"]),
+        (["ACS/WFC", "ACS/HRC"], ["M51"]),
+    ]
     assert all(item["proposal_id"] == ["1", "2"] for item in criteria)
 
 
@@ -161,9 +177,13 @@ def test_many_proposals_are_asked_for_in_chunks() -> None:
 
 def test_the_other_settings_become_criteria() -> None:
     settings = ArchiveSettings(
-        instruments=(), intent="calibration", calib_levels=(3,), min_exposure_s=100, observed_from="2009-05-11",
+        instruments=(),
+        intent="calibration",
+        calib_levels=(3,),
+        min_exposure_s=100,
+        observed_from="2009-05-11",
         observed_to="2010-01-01",
-    )  # fmt: skip
+    )
     (criteria,) = criteria_of(settings, HST)
     assert (criteria["intentType"], criteria["calib_level"], criteria["t_exptime"][0]) == ("calibration", [3], 100)
     start, end = criteria["t_min"]
@@ -192,10 +212,17 @@ def test_cycles_and_numbers_that_have_nothing_in_common_are_refused() -> None:
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        ("since", ""), ("since", "yesterday"), ("until", "2020-13-01"), ("observed_from", "2020"), ("observed_to", "1.1.20"),
-        ("cone_deg", (361, 0, 1)), ("cone_deg", (0, 91, 1)), ("cone_deg", (0, 0, 0)), ("intent", "fun"),
+        ("since", ""),
+        ("since", "yesterday"),
+        ("until", "2020-13-01"),
+        ("observed_from", "2020"),
+        ("observed_to", "1.1.20"),
+        ("cone_deg", (361, 0, 1)),
+        ("cone_deg", (0, 91, 1)),
+        ("cone_deg", (0, 0, 0)),
+        ("intent", "fun"),
     ],
-)  # fmt: skip
+)
 def test_a_bad_value_is_refused_by_the_name_of_its_setting(name: str, value: object) -> None:
     with pytest.raises(SettingsError, match=rf"setting archive\.{name}"):
         read_settings("demo", {"archive": {name: value}})

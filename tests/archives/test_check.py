@@ -130,9 +130,16 @@ def test_kept_answers_are_read_by_the_parsers(simulator: str, tmp_path: Path) ->
 
 def test_time_files_tiles_and_disk_follow_from_the_measured_figures() -> None:
     measured = Measured(
-        num_observations=100_000, rows_s=10.0, list_s=2.0, bytes_per_s=2e6, num_sampled=100, num_files=50,
-        file_bytes=200e6, bytes_per_pixel=12.0, read_share=0.5,
-    )  # fmt: skip
+        num_observations=100_000,
+        rows_s=10.0,
+        list_s=2.0,
+        bytes_per_s=2e6,
+        num_sampled=100,
+        num_files=50,
+        file_bytes=200e6,
+        bytes_per_pixel=12.0,
+        read_share=0.5,
+    )
     archive, fetch, tiles = ArchiveSettings(), FetchSettings(connections=8), TileSettings()
     made = estimate(measured, 1_000, archive, fetch, tiles)
     assert made is not None

@@ -26,9 +26,14 @@ LEGACY = "hst_12675_02_wfc3_uvis_f606w"
 
 def observation(obs_id: str = "ibol02010", **row: object) -> Observation:
     told = {
-        "obs_id": obs_id, "obsid": sum(ord(letter) * 31**i for i, letter in enumerate(obs_id)) % 10**9,
-        "proposal_id": "12675", "instrument_name": "WFC3/UVIS", "filters": "F606W", "target_name": "M51", **row,
-    }  # fmt: skip
+        "obs_id": obs_id,
+        "obsid": sum(ord(letter) * 31**i for i, letter in enumerate(obs_id)) % 10**9,
+        "proposal_id": "12675",
+        "instrument_name": "WFC3/UVIS",
+        "filters": "F606W",
+        "target_name": "M51",
+        **row,
+    }
     found = observation_from_row(told, "hst", NOW, HST.products)
     assert found is not None
     return found
@@ -37,18 +42,29 @@ def observation(obs_id: str = "ibol02010", **row: object) -> Observation:
 def file_of(owner: Observation, kind: str, **row: object) -> dict[str, Any]:
     name = f"{owner.obs_id.lower()}_{kind}.fits"
     return {
-        "obsID": owner.obsid, "obs_id": owner.obs_id, "dataURI": f"mast:HST/product/{name}", "productType": "SCIENCE",
-        "productFilename": name, "productSubGroupDescription": kind.upper(), "size": 10, "parent_obsid": owner.obsid,
+        "obsID": owner.obsid,
+        "obs_id": owner.obs_id,
+        "dataURI": f"mast:HST/product/{name}",
+        "productType": "SCIENCE",
+        "productFilename": name,
+        "productSubGroupDescription": kind.upper(),
+        "size": 10,
+        "parent_obsid": owner.obsid,
         **row,
-    }  # fmt: skip
+    }
 
 
 def preview_of(owner: Observation, ending: str, **row: object) -> dict[str, Any]:
     name = f"{owner.obs_id.lower()}_{ending}"
     return file_of(
-        owner, "jpg", productType="PREVIEW", productFilename=name, dataURI=f"mast:HST/product/{name}",
-        productSubGroupDescription=None, **row,
-    )  # fmt: skip
+        owner,
+        "jpg",
+        productType="PREVIEW",
+        productFilename=name,
+        dataURI=f"mast:HST/product/{name}",
+        productSubGroupDescription=None,
+        **row,
+    )
 
 
 def chosen(
@@ -149,9 +165,14 @@ def test_the_reasons_are_stored_in_words() -> None:
 
 @pytest.mark.parametrize(
     "other",
-    [{"filters": "F814W"}, {"target_name": "M52"}, {"instrument_name": "WFC3/IR"}, {"obs_id": "ibol03010"},
-     {"proposal_id": "12676"}],
-)  # fmt: skip
+    [
+        {"filters": "F814W"},
+        {"target_name": "M52"},
+        {"instrument_name": "WFC3/IR"},
+        {"obs_id": "ibol03010"},
+        {"proposal_id": "12676"},
+    ],
+)
 def test_another_visit_camera_filter_or_target_has_a_file_of_its_own(other: dict[str, str]) -> None:
     one, two = observation("ibol02010"), observation(**{"obs_id": "ibol02020", **other})
     assert len(chosen([one, two], [file_of(one, "drz"), file_of(two, "flt")])[0]) == 2
@@ -283,9 +304,10 @@ def test_a_file_that_is_too_large_gives_way_to_the_next_one() -> None:
 
 def test_what_cannot_be_used_has_its_reason() -> None:
     odd = [
-        observation("ibol03010", obsid=None), observation("hst_skycell-p1_wfc3_uvis_f606w_all"),
+        observation("ibol03010", obsid=None),
+        observation("hst_skycell-p1_wfc3_uvis_f606w_all"),
         observation("ibol04010"),
-    ]  # fmt: skip
+    ]
     _, reasons = chosen(odd, [])
     assert sorted(reasons.values()) == ["no_obsid", "no_science_image", "reprocessed"]
 
@@ -335,8 +357,9 @@ def drawn(most: int, *rows: tuple[str, float, str]) -> list[tuple[str, float]]:
 def test_new_pointings_are_drawn_first_then_new_bands_then_repeat_visits() -> None:
     visits = [
         ("F814W" if letter == "b" else "F606W", ra, f"ibol{place}{letter}010")
-        for place, ra in enumerate((10.0, 20.0, 30.0)) for letter in "abcdefgh"
-    ]  # fmt: skip
+        for place, ra in enumerate((10.0, 20.0, 30.0))
+        for letter in "abcdefgh"
+    ]
     assert {ra for _, ra in drawn(3, *visits)} == {10.0, 20.0, 30.0}
     assert len(set(drawn(6, *visits))) == 6
     assert Counter(ra for _, ra in drawn(9, *visits)) == {10.0: 3, 20.0: 3, 30.0: 3}
@@ -384,9 +407,18 @@ PREVIEWS = SETTINGS.model_copy(update={"products": "preview"})
 
 @pytest.mark.parametrize(
     ("owner", "ending"),
-    [("ibol02010", "drz_color.jpg"), (VISIT, "color.jpg"), (TOTAL, "drc_color.jpg"), ("ibol02010", "drz_thumb.jpg"),
-     ("ibol02010", "raw.jpg"), ("ibol02010", "flt.jpg"), ("ibol02010", "flc.jpg"), ("ibol02010", "drz.png"), ("ibol02010", "drz.fits")],
-)  # fmt: skip
+    [
+        ("ibol02010", "drz_color.jpg"),
+        (VISIT, "color.jpg"),
+        (TOTAL, "drc_color.jpg"),
+        ("ibol02010", "drz_thumb.jpg"),
+        ("ibol02010", "raw.jpg"),
+        ("ibol02010", "flt.jpg"),
+        ("ibol02010", "flc.jpg"),
+        ("ibol02010", "drz.png"),
+        ("ibol02010", "drz.fits"),
+    ],
+)
 def test_colour_thumbnails_exposures_and_other_formats_are_no_previews(owner: str, ending: str) -> None:
     assert preview_from_row(preview_of(observation(owner), ending), HST.products) is None
 
@@ -414,9 +446,13 @@ def test_of_total_previews_one_in_grey_and_one_in_colour_are_chosen_of_each_visi
     total, own = observation(TOTAL, filters="DETECTION"), observation()
     settings = SETTINGS.model_copy(update={"products": "total_preview"})
     rows = [
-        preview_of(total, "drc.jpg"), preview_of(total, "drc_color.jpg"), preview_of(total, "drc_thumb.jpg"),
-        preview_of(own, "drc.jpg"), preview_of(own, "color.jpg"), file_of(total, "drc"),
-    ]  # fmt: skip
+        preview_of(total, "drc.jpg"),
+        preview_of(total, "drc_color.jpg"),
+        preview_of(total, "drc_thumb.jpg"),
+        preview_of(own, "drc.jpg"),
+        preview_of(own, "color.jpg"),
+        file_of(total, "drc"),
+    ]
     names, reasons = chosen([total, own], rows, settings)
     assert names == [f"{TOTAL}_drc.jpg", f"{TOTAL}_drc_color.jpg"]
     assert reasons == {own.obs_id: "no_science_image"}

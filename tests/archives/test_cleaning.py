@@ -116,8 +116,31 @@ def is_clean(text: str | None) -> bool:
     return (text is None or text == " ".join(text.split())) and not controls
 
 
-HOSTILE = ("{\\it ", "{\\it" + " " * 50, "\\", "$", "$\\", "a-\n", "-\n \n", "- ", "<", "<i a=", "&", "&#9", "&amp;#9", "{\\'",
-           "\\textit{", "\\\"", "^{", "Dr ", "a.B", "\x07", "\ud800", "\\\\sim\\$", "&" * 31)  # fmt: skip
+HOSTILE = (
+    "{\\it ",
+    "{\\it" + " " * 50,
+    "\\",
+    "$",
+    "$\\",
+    "a-\n",
+    "-\n \n",
+    "- ",
+    "<",
+    "<i a=",
+    "&",
+    "&#9",
+    "&amp;#9",
+    "{\\'",
+    "\\textit{",
+    '\\"',
+    "^{",
+    "Dr ",
+    "a.B",
+    "\x07",
+    "\ud800",
+    "\\\\sim\\$",
+    "&" * 31,
+)
 
 
 @pytest.mark.timeout(30)

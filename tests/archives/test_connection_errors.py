@@ -32,9 +32,13 @@ def write_certificate(path: Path) -> None:
     )
     now = datetime.now(UTC)
     made = x509.CertificateBuilder(
-        issuer_name=name, subject_name=name, public_key=key.public_key(), serial_number=1,
-        not_valid_before=now - timedelta(days=1), not_valid_after=now + timedelta(days=1),
-    ).sign(key, hashes.SHA256())  # fmt: skip
+        issuer_name=name,
+        subject_name=name,
+        public_key=key.public_key(),
+        serial_number=1,
+        not_valid_before=now - timedelta(days=1),
+        not_valid_after=now + timedelta(days=1),
+    ).sign(key, hashes.SHA256())
     pem = serialization.Encoding.PEM
     secret = key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
     path.write_bytes(made.public_bytes(pem) + secret)

@@ -33,9 +33,14 @@ def jpeg(side_px: int = 32) -> bytes:
 
 def preview(name: str = "a_drz.jpg", size_bytes: int | None = None) -> Product:
     return Product(
-        uri=f"mast:HST/product/{name}", obs_id=name, proposal_id="hst:1", file_name=name, kind="preview",
-        size_bytes=size_bytes, choice="the only one",
-    )  # fmt: skip
+        uri=f"mast:HST/product/{name}",
+        obs_id=name,
+        proposal_id="hst:1",
+        file_name=name,
+        kind="preview",
+        size_bytes=size_bytes,
+        choice="the only one",
+    )
 
 
 def archive_of(script: Script, root: Path) -> MastArchive:

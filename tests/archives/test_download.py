@@ -23,8 +23,22 @@ from hubbleclip.core.records import Product
 from hubbleclip.simulator.server.fault_plan import FaultRule
 from tests.archives.script_server import FITS, LARGE_FITS, Script, drip, drip_headers, give, give_part, reset
 
-REASONS = {"missing", "denied", "html", "truncated", "damaged", "checksum", "too_large", "stalled", "timeout", "redirect",
-           "refused", "busy", "server_error", "connection"}  # fmt: skip
+REASONS = {
+    "missing",
+    "denied",
+    "html",
+    "truncated",
+    "damaged",
+    "checksum",
+    "too_large",
+    "stalled",
+    "timeout",
+    "redirect",
+    "refused",
+    "busy",
+    "server_error",
+    "connection",
+}
 FETCH = FetchSettings(requests_per_s=1000, backoff_s=0.01, attempts=4, timeout_s=10)
 
 
@@ -164,9 +178,19 @@ def test_a_storm_of_faults_changes_no_byte(faulty, archive: MastArchive) -> None
 
 @pytest.mark.parametrize(
     ("status", "reason"),
-    [(404, "missing"), (410, "missing"), (401, "denied"), (403, "denied"), (400, "refused"), (408, "timeout"),
-     (429, "busy"), (503, "busy"), (500, "server_error"), (504, "server_error")],
-)  # fmt: skip
+    [
+        (404, "missing"),
+        (410, "missing"),
+        (401, "denied"),
+        (403, "denied"),
+        (400, "refused"),
+        (408, "timeout"),
+        (429, "busy"),
+        (503, "busy"),
+        (500, "server_error"),
+        (504, "server_error"),
+    ],
+)
 def test_a_status_has_its_reason(scripted, tmp_path: Path, status: int, reason: str) -> None:
     assert reason_of(scripted(give(b"", status)), tmp_path) == reason
 

@@ -103,9 +103,21 @@ def test_a_uri_from_outside_is_requested_unchanged_or_rejected(
 
 @pytest.mark.parametrize(
     "uri",
-    ["file:///etc/passwd", "http://169.254.169.254/latest/meta-data", "s3://bucket/key", "ftp://h/x", "//h/x", "x",
-     "MAST:x", "mast :x", " mast:x", "local:/etc/passwd", "data:text/plain,x", "javascript:alert(1)"],
-)  # fmt: skip
+    [
+        "file:///etc/passwd",
+        "http://169.254.169.254/latest/meta-data",
+        "s3://bucket/key",
+        "ftp://h/x",
+        "//h/x",
+        "x",
+        "MAST:x",
+        "mast :x",
+        " mast:x",
+        "local:/etc/passwd",
+        "data:text/plain,x",
+        "javascript:alert(1)",
+    ],
+)
 def test_a_uri_of_another_scheme_is_refused(mallory: Mallory, archive: MastArchive, uri: str) -> None:
     mallory.product |= {"dataURI": uri}
     products, rejections = archive.list_products(observe(archive))
@@ -152,9 +164,17 @@ def test_a_proposal_number_from_outside_reaches_no_other_address(
 # Texts of proposals
 
 DEEP = "<b>" * 3000
-ABSTRACTS = TEXTS | {"megabytes": "word " * 2_000_000, "braces": "{" * 100_000, "dollars": "$x" * 100_000,
-                     "backslashes": "\\" * 100_000, "ampersands": "&" * 100_000, "commands": r"{\it " * 50_000,
-                     "spaces": " " * 1_000_000 + "x", "hyphens": "a-\n" * 100_000, "tags": DEEP}  # fmt: skip
+ABSTRACTS = TEXTS | {
+    "megabytes": "word " * 2_000_000,
+    "braces": "{" * 100_000,
+    "dollars": "$x" * 100_000,
+    "backslashes": "\\" * 100_000,
+    "ampersands": "&" * 100_000,
+    "commands": r"{\it " * 50_000,
+    "spaces": " " * 1_000_000 + "x",
+    "hyphens": "a-\n" * 100_000,
+    "tags": DEEP,
+}
 any_abstract = pytest.mark.parametrize("text", ABSTRACTS.values(), ids=ABSTRACTS.keys())
 
 

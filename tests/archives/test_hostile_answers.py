@@ -34,11 +34,26 @@ def witness() -> Iterator[RecordingServer]:
 
 @pytest.mark.parametrize(
     "location",
-    ["http://localhost:{port}/x", "http://127.0.0.1:{port}/x", "http://127.1:{port}/x", "http://2130706433:{port}/x",
-     "http://0x7f000001:{port}/x", "http://[::ffff:127.0.0.1]:{port}/x", "//localhost:{port}/x",
-     "http://169.254.169.254/latest/meta-data/", "http://10.0.0.1/x", "http://example.org/x", "https://example.org/x",
-     "file:///etc/passwd", "ftp://127.0.0.1/x", "http://user@127.0.0.1:{port}/x", "\\\\localhost:{port}\\x", "http://", "http://["],
-)  # fmt: skip
+    [
+        "http://localhost:{port}/x",
+        "http://127.0.0.1:{port}/x",
+        "http://127.1:{port}/x",
+        "http://2130706433:{port}/x",
+        "http://0x7f000001:{port}/x",
+        "http://[::ffff:127.0.0.1]:{port}/x",
+        "//localhost:{port}/x",
+        "http://169.254.169.254/latest/meta-data/",
+        "http://10.0.0.1/x",
+        "http://example.org/x",
+        "https://example.org/x",
+        "file:///etc/passwd",
+        "ftp://127.0.0.1/x",
+        "http://user@127.0.0.1:{port}/x",
+        "\\\\localhost:{port}\\x",
+        "http://",
+        "http://[",
+    ],
+)
 def test_a_redirect_to_another_host_is_refused_and_never_followed(
     mallory: Mallory, archive: MastArchive, witness: RecordingServer, location: str
 ) -> None:
@@ -115,9 +130,17 @@ def test_a_bomb_by_content_encoding_is_not_unpacked(mallory: Mallory, archive: M
 
 @pytest.mark.parametrize(
     "headers",
-    [{"Content_Length": "-1"}, {"Content_Length": "9" * 5000}, {"ETag": '"' + "x" * 60_000 + '"'}, {"ETag": "\x0b\x7f"},
-     {"Content_Type": "\xff"}, {"Retry_After": "1e9"}, {"Last_Modified": "yesterday"}, {"Content_Range": "bytes 5-1/9"}],
-)  # fmt: skip
+    [
+        {"Content_Length": "-1"},
+        {"Content_Length": "9" * 5000},
+        {"ETag": '"' + "x" * 60_000 + '"'},
+        {"ETag": "\x0b\x7f"},
+        {"Content_Type": "\xff"},
+        {"Retry_After": "1e9"},
+        {"Last_Modified": "yesterday"},
+        {"Content_Range": "bytes 5-1/9"},
+    ],
+)
 def test_a_nonsensical_header_ends_in_a_file_or_a_typed_error(
     mallory: Mallory, archive: MastArchive, headers: dict[str, str]
 ) -> None:

@@ -248,9 +248,22 @@ def test_an_unknown_host_is_unreachable_too(tmp_path: Path) -> None:
 
 
 STRUCK = (
-    "500", "503", "504", "429", "reset", "truncated", "corrupted", "html", "empty", "busy", "bad_json",
-    "duplicated_page", "missing_page", "null_columns", "shuffled",
-)  # fmt: skip
+    "500",
+    "503",
+    "504",
+    "429",
+    "reset",
+    "truncated",
+    "corrupted",
+    "html",
+    "empty",
+    "busy",
+    "bad_json",
+    "duplicated_page",
+    "missing_page",
+    "null_columns",
+    "shuffled",
+)
 
 
 def test_passing_faults_of_every_kind_lose_nothing(archive: MastArchive, tmp_path: Path) -> None:

@@ -211,8 +211,17 @@ def test_errors_have_types(scripted) -> None:
 
 
 @pytest.mark.parametrize(
-    "location", ["http://other/x", "//other/x", "ftp://here/x", "http://here:81/x", "http://[", "http://here:x/", "https://me@here/"]
-)  # fmt: skip
+    "location",
+    [
+        "http://other/x",
+        "//other/x",
+        "ftp://here/x",
+        "http://here:81/x",
+        "http://[",
+        "http://here:x/",
+        "https://me@here/",
+    ],
+)
 def test_links_to_other_hosts_are_rejected(location: str) -> None:
     with pytest.raises(RefusedError):
         resolve_redirect("http://here/a", location)

@@ -47,9 +47,21 @@ def products_of(archive: LocalArchive) -> list[Product]:
     return archive.list_products(observations_of(archive))[0]
 
 
-NEPTUNE = {"TELESCOP": "HST", "INSTRUME": "WFC3", "DETECTOR": "UVIS", "FILTER": "F467M", "TARGNAME": "NEPTUNE-MAPS",
-           "PROPOSID": 13937, "RA_TARG": 334.5, "DEC_TARG": -11.2, "EXPSTART": 57275.5, "EXPTIME": 48.0, "MTFLAG": "T",
-           "PR_INV_F": "Amy", "PR_INV_L": "Simon"}  # fmt: skip
+NEPTUNE = {
+    "TELESCOP": "HST",
+    "INSTRUME": "WFC3",
+    "DETECTOR": "UVIS",
+    "FILTER": "F467M",
+    "TARGNAME": "NEPTUNE-MAPS",
+    "PROPOSID": 13937,
+    "RA_TARG": 334.5,
+    "DEC_TARG": -11.2,
+    "EXPSTART": 57275.5,
+    "EXPTIME": 48.0,
+    "MTFLAG": "T",
+    "PR_INV_F": "Amy",
+    "PR_INV_L": "Simon",
+}
 
 
 def test_a_header_becomes_an_observation(tmp_path: Path) -> None:
@@ -111,9 +123,15 @@ ENDLESS = b"".join(card.ljust(80) for card in (b"SIMPLE  =                    T"
 @pytest.mark.timeout(60)
 @pytest.mark.parametrize(
     "data",
-    [b"", b"version https://git-lfs.github.com/spec/v1\n", b"SIMPLE  =", b"\0" * 5760, b"SIMPLE  = T" + b"\xff" * 9000,
-     ENDLESS.ljust(2880)],
-)  # fmt: skip
+    [
+        b"",
+        b"version https://git-lfs.github.com/spec/v1\n",
+        b"SIMPLE  =",
+        b"\0" * 5760,
+        b"SIMPLE  = T" + b"\xff" * 9000,
+        ENDLESS.ljust(2880),
+    ],
+)
 @pytest.mark.parametrize("name", ["odd.fits", "odd.fits.gz"])
 def test_an_unreadable_file_is_still_listed_so_that_its_tiles_are_rejected(
     tmp_path: Path, data: bytes, name: str
@@ -270,9 +288,17 @@ WORDS = ("funpack", "bunzip2", "with tar", "ends in .fits", "ends in .jpg", "arc
 def test_each_file_that_is_skipped_is_rejected_with_what_makes_it_usable(tmp_path: Path) -> None:
     whole = write_fits(tmp_path / "a.fits").read_bytes()
     contents = {
-        "b.fits.fz": whole, "c.fits.bz2": bz2.compress(whole), "d.tar": b"any", "e.dat": whole, "sub/f.jpg": b"\xff\xd8\xff",
-        "g.png": b"\xff\xd8\xff", "notes.txt": b"Notes.", "proposals.jsonl": b"", "out/h.png": b"", ".hidden": b"",
-    }  # fmt: skip
+        "b.fits.fz": whole,
+        "c.fits.bz2": bz2.compress(whole),
+        "d.tar": b"any",
+        "e.dat": whole,
+        "sub/f.jpg": b"\xff\xd8\xff",
+        "g.png": b"\xff\xd8\xff",
+        "notes.txt": b"Notes.",
+        "proposals.jsonl": b"",
+        "out/h.png": b"",
+        ".hidden": b"",
+    }
     for name, content in contents.items():
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(content)
@@ -281,9 +307,14 @@ def test_each_file_that_is_skipped_is_rejected_with_what_makes_it_usable(tmp_pat
     assert not contract_violations("rejection", list(skipped.rejections))
     found = {one.entity_id: one.detail for one in skipped.rejections}
     assert {name: next(word for word in WORDS if word in why) for name, why in found.items()} == {
-        "b.fits.fz": "funpack", "c.fits.bz2": "bunzip2", "d.tar": "with tar", "e.dat": "ends in .fits",
-        "sub/f.jpg": "archive.products", "g.png": "ends in .jpg", "notes.txt": "ends in none of .fits",
-    }  # fmt: skip
+        "b.fits.fz": "funpack",
+        "c.fits.bz2": "bunzip2",
+        "d.tar": "with tar",
+        "e.dat": "ends in .fits",
+        "sub/f.jpg": "archive.products",
+        "g.png": "ends in .jpg",
+        "notes.txt": "ends in none of .fits",
+    }
 
 
 def test_a_rewritten_file_has_another_version(tmp_path: Path) -> None:

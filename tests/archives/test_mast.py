@@ -154,9 +154,17 @@ def test_rows_of_one_observation_are_its_planes_unless_their_objid_is_repeated(
 
 @pytest.mark.parametrize(
     "rows",
-    [[{"Column1": None}], [{"Column1": "many"}], [{"Column1": "²"}], [{"Column1": "9" * 5000}], [{"Column1": -1}],
-     [{"Column1": 1}, {"Column1": 1}], [{}], []],
-)  # fmt: skip
+    [
+        [{"Column1": None}],
+        [{"Column1": "many"}],
+        [{"Column1": "²"}],
+        [{"Column1": "9" * 5000}],
+        [{"Column1": -1}],
+        [{"Column1": 1}, {"Column1": 1}],
+        [{}],
+        [],
+    ],
+)
 def test_a_count_that_is_none_is_an_error(server: Server, mast: MastClient, rows: list[dict[str, Any]]) -> None:
     server.answerer = lambda _: (200, table(rows))
     with pytest.raises(ArchiveError):

@@ -21,9 +21,15 @@ from hubbleclip.archives.stsci.parsers import ProposalText
 
 WORDS = st.none() | st.sampled_from(["a", "b", "long " * 60])
 TEXTS = st.builds(
-    ProposalText, number=st.just("1"), title=WORDS, pi=WORDS, abstract=WORDS, category=WORDS, proposal_type=WORDS,
+    ProposalText,
+    number=st.just("1"),
+    title=WORDS,
+    pi=WORDS,
+    abstract=WORDS,
+    category=WORDS,
+    proposal_type=WORDS,
     cycle=st.none() | st.integers(1, 3),
-)  # fmt: skip
+)
 
 
 def test_each_field_comes_from_the_first_source_of_its_priority() -> None:

@@ -57,11 +57,15 @@ def test_both_services_list_the_same_observations(both: list[MastArchive]) -> No
     for name, found in missions.items():
         known = caom[name]
         assert (found.proposal_id, found.instrument.partition("/")[0], found.filters) == (
-            known.proposal_id, known.instrument.partition("/")[0], known.filters
-        )  # fmt: skip
+            known.proposal_id,
+            known.instrument.partition("/")[0],
+            known.filters,
+        )
         assert (found.target_name, found.exposure_s, found.calib_level) == (
-            known.target_name, known.exposure_s, known.calib_level
-        )  # fmt: skip
+            known.target_name,
+            known.exposure_s,
+            known.calib_level,
+        )
         assert (found.ra_deg, found.dec_deg) == (known.ra_deg, known.dec_deg)
         assert found.released_mjd == pytest.approx(known.released_mjd, abs=1e-8)
 
@@ -98,9 +102,14 @@ def test_a_page_that_lacks_rows_is_refused() -> None:
 
 @pytest.mark.parametrize(
     "body",
-    [{}, {"totalResults": "3", "results": []}, {"totalResults": -3, "results": []}, {"totalResults": 10**400, "results": []},
-     {"totalResults": 1, "results": [1]}],
-)  # fmt: skip
+    [
+        {},
+        {"totalResults": "3", "results": []},
+        {"totalResults": -3, "results": []},
+        {"totalResults": 10**400, "results": []},
+        {"totalResults": 1, "results": [1]},
+    ],
+)
 def test_a_body_of_another_form_is_damaged(body: dict[str, object]) -> None:
     with pytest.raises(DamagedError, match="no totalResults or no results"):
         read_search(body, {"limit": 10, "offset": 0})
@@ -111,13 +120,19 @@ def test_criteria_become_conditions() -> None:
         {"proposal_numbers": ["17301"], "min_exposure_s": 10, "instruments": ["ACS*"]}
     )
     (criteria,) = criteria_of(settings, HST, settings.proposal_numbers)
-    found = {name: value for entry in conditions_of(criteria | {"t_obs_release": [60000, 60000.5]}, HST.search)
-             for name, value in entry.items()}  # fmt: skip
+    found = {
+        name: value
+        for entry in conditions_of(criteria | {"t_obs_release": [60000, 60000.5]}, HST.search)
+        for name, value in entry.items()
+    }
     assert found == {
-        "sci_obs_type": "IMAGE", "sci_aec": "S", "sci_instrume": "ACS", "sci_pep_id": "17301",
+        "sci_obs_type": "IMAGE",
+        "sci_aec": "S",
+        "sci_instrume": "ACS",
+        "sci_pep_id": "17301",
         "sci_actual_duration": "10.0..1000000000.0",
         "sci_release_date": "2023-02-25 00:00:00.000000..2023-02-25 12:00:00.000000",
-    }  # fmt: skip
+    }
 
 
 def test_levels_are_filtered_where_the_table_has_them() -> None:

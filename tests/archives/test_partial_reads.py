@@ -31,15 +31,29 @@ TILES = TileSettings(size_px=256, views=("native", "overview"))
 
 def fits_bytes(*extensions: tuple[str, np.ndarray]) -> bytes:
     """A file of HST with checksums; each extension has a name and pixels."""
-    header = fits.Header({"TELESCOP": "HST", "INSTRUME": "WFC3", "DETECTOR": "UVIS", "FILTER": "F606W",
-                          "TARGNAME": "TEST", "EXPTIME": 100.0, "NDRIZIM": 4, "FILETYPE": "SCI",
-                          "NEXTEND": len(extensions)})  # fmt: skip
+    header = fits.Header(
+        {
+            "TELESCOP": "HST",
+            "INSTRUME": "WFC3",
+            "DETECTOR": "UVIS",
+            "FILTER": "F606W",
+            "TARGNAME": "TEST",
+            "EXPTIME": 100.0,
+            "NDRIZIM": 4,
+            "FILETYPE": "SCI",
+            "NEXTEND": len(extensions),
+        }
+    )
     hdus: list[fits.PrimaryHDU | fits.ImageHDU] = [fits.PrimaryHDU(header=header)]
     hdus += [
-        fits.ImageHDU(pixels, wcs_header(SHAPE) if name == "SCI" else None, name=name, ver=sum(
-            earlier == name for earlier, _ in extensions[: place + 1]))
+        fits.ImageHDU(
+            pixels,
+            wcs_header(SHAPE) if name == "SCI" else None,
+            name=name,
+            ver=sum(earlier == name for earlier, _ in extensions[: place + 1]),
+        )
         for place, (name, pixels) in enumerate(extensions)
-    ]  # fmt: skip
+    ]
     file = io.BytesIO()
     fits.HDUList(hdus).writeto(file, checksum=True)
     return file.getvalue()
@@ -49,7 +63,9 @@ WEIGHT = np.where(np.indices(SHAPE)[1] < 40, 0, 1).astype(np.float32)
 FLAGS = (np.indices(SHAPE).sum(0) % 97 == 0).astype(np.int16) * 4
 CONTEXT = np.ones(SHAPE, np.int32)
 DRIZZLED = fits_bytes(("SCI", IMAGE), ("WHT", WEIGHT), ("CTX", CONTEXT))
-EXPOSURE = fits_bytes(("SCI", IMAGE), ("ERR", WEIGHT), ("DQ", FLAGS), ("SCI", IMAGE[::-1].copy()), ("ERR", WEIGHT), ("DQ", FLAGS))  # fmt: skip
+EXPOSURE = fits_bytes(
+    ("SCI", IMAGE), ("ERR", WEIGHT), ("DQ", FLAGS), ("SCI", IMAGE[::-1].copy()), ("ERR", WEIGHT), ("DQ", FLAGS)
+)
 
 
 def give_range(whole: bytes, sent: list[int] | None = None, stop_after: int | None = None, **headers: str) -> Respond:
@@ -155,7 +171,9 @@ def test_the_setting_whole_files_sends_no_range(scripted: Callable[..., Script],
 def test_a_version_that_changes_between_two_parts_gives_the_new_file(
     scripted: Callable[..., Script], tmp_path: Path
 ) -> None:
-    newer = fits_bytes(("SCI", IMAGE + 1), ("ERR", WEIGHT), ("DQ", FLAGS), ("SCI", IMAGE), ("ERR", WEIGHT), ("DQ", FLAGS))  # fmt: skip
+    newer = fits_bytes(
+        ("SCI", IMAGE + 1), ("ERR", WEIGHT), ("DQ", FLAGS), ("SCI", IMAGE), ("ERR", WEIGHT), ("DQ", FLAGS)
+    )
     assert len(newer) == len(EXPOSURE)
     script = scripted(give_range(EXPOSURE), give(newer, ETag='"v2"'))
     stored = fetch(script, tmp_path, newer)

@@ -17,13 +17,23 @@ from tests.archives.hostile_server import Mallory
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 PLANES: list[dict[str, Any]] = [
-    {"obs_id": "a", "obsid": "5", "objID": objid, "proposal_id": "1", "filters": filters, "calib_level": level,
-     "t_exptime": seconds, "t_obs_release": release}
+    {
+        "obs_id": "a",
+        "obsid": "5",
+        "objID": objid,
+        "proposal_id": "1",
+        "filters": filters,
+        "calib_level": level,
+        "t_exptime": seconds,
+        "t_obs_release": release,
+    }
     for objid, filters, level, seconds, release in [
-        ("1", "F606W;CLEAR2L", 3, 10.0, 59000.5), ("2", "F814W", 3, 20.0, 59001.5), ("3", "F435W", 2, 90.0, 58999.5),
+        ("1", "F606W;CLEAR2L", 3, 10.0, 59000.5),
+        ("2", "F814W", 3, 20.0, 59001.5),
+        ("3", "F435W", 2, 90.0, 58999.5),
         ("4", "CLEAR2L;F606W", 3, 5.0, 59000.5),
     ]
-]  # fmt: skip
+]
 
 
 def folded(rows: list[dict[str, Any]]) -> Observation:
@@ -58,20 +68,21 @@ def test_two_numbers_under_one_name_are_one_observation_with_the_newest_number()
 
 
 def test_rows_are_counted_by_the_day_of_their_release() -> None:
-    assert rows_by_day([*PLANES, {"t_obs_release": None}, {"t_obs_release": "soon"}]) == {
-        58999: 1, 59000: 2, 59001: 1
-    }  # fmt: skip
+    assert rows_by_day([*PLANES, {"t_obs_release": None}, {"t_obs_release": "soon"}]) == {58999: 1, 59000: 2, 59001: 1}
 
 
 @pytest.mark.parametrize(
     ("change", "entity_id", "reason"),
     [
-        ({"proposal_id": None, "obs_id": "hst_skycell-p1234x12y12_wfc3_uvis_f606w_all"},
-         "hst_skycell-p1234x12y12_wfc3_uvis_f606w_all", "no_proposal"),
+        (
+            {"proposal_id": None, "obs_id": "hst_skycell-p1234x12y12_wfc3_uvis_f606w_all"},
+            "hst_skycell-p1234x12y12_wfc3_uvis_f606w_all",
+            "no_proposal",
+        ),
         ({"proposal_id": "  "}, "ibol02010", "no_proposal"),
         ({"obs_id": " "}, "obsid 77", "no_name"),
     ],
-)  # fmt: skip
+)
 def test_a_row_that_gives_no_observation_is_rejected_and_counted(
     change: dict[str, object], entity_id: str, reason: str, tmp_path: Any
 ) -> None:

@@ -89,9 +89,12 @@ def test_listing_and_page_follow_where_the_apt_file_is_not_enough(tmp_path: Path
     with serving(pages=PAGES) as (url, requests):
         (five, six), rejections = source_at(url, tmp_path).fetch(["5", "6"])
         assert [request.path.rpartition("hst-program-info")[2] for request in requests[2:]] == [
-            "/download/hst/apt/5/", "/download/hst/list/5/", "/download/hst/apt/6/", "/download/hst/list/6/",
+            "/download/hst/apt/5/",
+            "/download/hst/list/5/",
+            "/download/hst/apt/6/",
+            "/download/hst/list/6/",
             "/program/?program=6",
-        ]  # fmt: skip
+        ]
     assert (five.title, five.abstract) == ("T 5 of APT", "Fifth.")
     assert (six.title, six.abstract, six.source) == ("Six", None, "program page")
     assert not rejections

@@ -64,8 +64,10 @@ def test_products_are_found_by_number_in_the_youngest_answer_about_it(raw: RawRe
     age(files_of(raw, "products")[0], 1)
     raw.store("products", [1, 3], [{"obsID": 7, "parent_obsid": 1, "v": "new"}])
     assert raw.products([1, 2, 3]) == [
-        {"obsID": 7, "parent_obsid": 1, "v": "new"}, {"obsID": 2, "v": "old"}, {"obsID": 9, "parent_obsid": 2}
-    ]  # fmt: skip
+        {"obsID": 7, "parent_obsid": 1, "v": "new"},
+        {"obsID": 2, "v": "old"},
+        {"obsID": 9, "parent_obsid": 2},
+    ]
     with pytest.raises(ArchiveError, match=r"observation 4 .*archive\.from_raw"):
         raw.products([4])
 

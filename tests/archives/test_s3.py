@@ -47,9 +47,14 @@ def fetch_settings(url: str, **values: object) -> FetchSettings:
 
 def product_of(name: str = NAME, size_bytes: int | None = None, uri: str | None = None) -> Product:
     return Product(
-        uri=uri or f"mast:HST/product/{name}", obs_id="o", proposal_id="hst:1", file_name=name, kind="DRC",
-        size_bytes=size_bytes, choice="",
-    )  # fmt: skip
+        uri=uri or f"mast:HST/product/{name}",
+        obs_id="o",
+        proposal_id="hst:1",
+        file_name=name,
+        kind="DRC",
+        size_bytes=size_bytes,
+        choice="",
+    )
 
 
 def source_at(url: str, root: Path, mast_url: str = "http://127.0.0.1:9", **values: object) -> FileSources:
@@ -81,10 +86,16 @@ def test_a_public_object_comes_without_credentials(cloud, tmp_path: Path) -> Non
 
 @pytest.mark.parametrize(
     ("name", "path"),
-    [(NAME, KEY), ("u9o40504m_c3m.fits", "u9o4/u9o40504m/u9o40504m_c3m.fits"),
-     ("ib6w62tyq_flt.jpg", "ib6w/ib6w62tyq/ib6w62tyq_flt.jpg"), ("f05i0201m_a1f.fits.gz", "f05i/f05i0201m/f05i0201m_a1f.fits.gz"),
-     ("hst_11613_63_wfc3_ir_total_ib6w63_drz.fits", None), ("../../etc/passwd", None), ("j8pu0y010_drc.fits?x", None)],
-)  # fmt: skip
+    [
+        (NAME, KEY),
+        ("u9o40504m_c3m.fits", "u9o4/u9o40504m/u9o40504m_c3m.fits"),
+        ("ib6w62tyq_flt.jpg", "ib6w/ib6w62tyq/ib6w62tyq_flt.jpg"),
+        ("f05i0201m_a1f.fits.gz", "f05i/f05i0201m/f05i0201m_a1f.fits.gz"),
+        ("hst_11613_63_wfc3_ir_total_ib6w63_drz.fits", None),
+        ("../../etc/passwd", None),
+        ("j8pu0y010_drc.fits?x", None),
+    ],
+)
 def test_the_name_of_an_exposure_tells_its_place(name: str, path: str | None) -> None:
     assert public_path(name, HST.bucket) == path
 
@@ -239,17 +250,23 @@ def test_an_interpreter_that_fetched_ends_at_once_and_silently(cloud, tmp_path: 
     """
     run = subprocess.run(
         [sys.executable, "-W", "always::ResourceWarning", "-c", textwrap.dedent(code), cloud[0]],
-        check=False, cwd=Path(__file__).parent, capture_output=True, text=True, timeout=30,
-    )  # fmt: skip
+        check=False,
+        cwd=Path(__file__).parent,
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
     assert (run.returncode, run.stdout, run.stderr) == (0, "ended\n", "")
 
 
 @pytest.mark.parametrize(
     ("root", "endpoint", "url"),
-    [("s3://stpubdata/hst/public", "", "https://stpubdata.s3.amazonaws.com/hst/public"),
-     ("s3://stpubdata", "", "https://stpubdata.s3.amazonaws.com"),
-     ("s3://stpubdata/hst/public/", "http://127.0.0.1:9/", "http://127.0.0.1:9/stpubdata/hst/public")],
-)  # fmt: skip
+    [
+        ("s3://stpubdata/hst/public", "", "https://stpubdata.s3.amazonaws.com/hst/public"),
+        ("s3://stpubdata", "", "https://stpubdata.s3.amazonaws.com"),
+        ("s3://stpubdata/hst/public/", "http://127.0.0.1:9/", "http://127.0.0.1:9/stpubdata/hst/public"),
+    ],
+)
 def test_a_bucket_is_read_at_its_own_host_or_below_another_server(root: str, endpoint: str, url: str) -> None:
     assert object_url(root, endpoint) == url
 

@@ -48,10 +48,21 @@ def listed(suffix: str) -> list[tuple[Product, bytes]]:
     observations = [item for proposal in make_proposals(SKY) for item in observations_of(SKY, proposal)]
     found = {file.uri: (item, file) for item in observations for file in item.products if file.uri.endswith(suffix)}
     return [
-        (Product(uri=file.uri, obs_id=item.obs_id, proposal_id="simulated:1", file_name=file.file_name, kind=file.kind,
-                 size_bytes=file.size_bytes, choice="", archive_version="v1"), render_product(SKY, item, file))
+        (
+            Product(
+                uri=file.uri,
+                obs_id=item.obs_id,
+                proposal_id="simulated:1",
+                file_name=file.file_name,
+                kind=file.kind,
+                size_bytes=file.size_bytes,
+                choice="",
+                archive_version="v1",
+            ),
+            render_product(SKY, item, file),
+        )
         for item, file in list(found.values())[:3]
-    ]  # fmt: skip
+    ]
 
 
 @pytest.fixture(scope="module")

@@ -152,8 +152,25 @@ def test_no_bytes_break_a_parser(data: bytes, start: bytes) -> None:
         assert isinstance(found, ProposalText | str)
 
 
-HOSTILE = [b"<a>", b" ", b"<b>", b"<!--", b"<![CDATA[", b"<!", b"&#9", b"&", b"<b a=", b"</b", b"9", b"<b>Title:", b"-----\nx\n",
-           b"ID: 1\n\n", b"Prop. Type: GO\nID: 1\n-----\n", b"Title: x\n", b" x\n"]  # fmt: skip
+HOSTILE = [
+    b"<a>",
+    b" ",
+    b"<b>",
+    b"<!--",
+    b"<![CDATA[",
+    b"<!",
+    b"&#9",
+    b"&",
+    b"<b a=",
+    b"</b",
+    b"9",
+    b"<b>Title:",
+    b"-----\nx\n",
+    b"ID: 1\n\n",
+    b"Prop. Type: GO\nID: 1\n-----\n",
+    b"Title: x\n",
+    b" x\n",
+]
 
 
 @pytest.mark.timeout(60)
@@ -211,8 +228,13 @@ def test_simulated_proposals_come_back_from_each_of_their_forms() -> None:
 
 def jwst_apt(**changes: str) -> bytes:
     """A JWST programme's APT file: a zip archive of XML with a namespace."""
-    fields = {"ProposalID": "1234", "Title": "Cold dust", "Abstract": "We observe dust.", "Cycle": "2",
-              "ScientificCategory": "Galaxies"} | changes  # fmt: skip
+    fields = {
+        "ProposalID": "1234",
+        "Title": "Cold dust",
+        "Abstract": "We observe dust.",
+        "Cycle": "2",
+        "ScientificCategory": "Galaxies",
+    } | changes
     body = "".join(f"<{name}>{value}</{name}>" for name, value in fields.items())
     person = "<InvestigatorAddress><FirstName>Ada</FirstName><LastName>Byron</LastName></InvestigatorAddress>"
     xml = (

@@ -44,8 +44,10 @@ WRITERS = {
     "JPEG, grey, 400 Mpix": lambda path: write_jpeg(path, 20_000, "L"),
     "JPEG, colour, progressive, 100 Mpix": lambda path: write_jpeg(path, 10_000, "RGB", progressive=True),
     "JPEG, grey, as many pixels as are allowed": lambda path: write_jpeg(path, 7_400, "L"),
-    "JPEG, colour, progressive, as many pixels as are allowed": lambda path: write_jpeg(path, 6_700, "RGB", progressive=True),
-}  # fmt: skip
+    "JPEG, colour, progressive, as many pixels as are allowed": lambda path: write_jpeg(
+        path, 6_700, "RGB", progressive=True
+    ),
+}
 
 
 def write_sparse(path: Path, side_px: int) -> None:

@@ -57,7 +57,12 @@ def memory_mb(pids: list[int]) -> float:
 def test_a_stranger_cannot_use_the_server(site: Site, attacks: Attacks) -> None:
     started = time.monotonic()
     outcome = refusals(f"{site.url}/api")
-    attacks.report("a stranger posts a deployment and reads secrets", outcome, time.monotonic() - started, memory_mb(site.processes("hubbleclip server")))  # fmt: skip
+    attacks.report(
+        "a stranger posts a deployment and reads secrets",
+        outcome,
+        time.monotonic() - started,
+        memory_mb(site.processes("hubbleclip server")),
+    )
     # CSRF protection refuses a change without its token (403), the key refuses everything else (401)
     assert outcome in {"403 403 no origin", "401 401 no origin"}
     with_token = requests.Session()
@@ -75,9 +80,12 @@ def test_only_the_owner_can_read_the_key(site: Site) -> None:
 def test_a_stranger_cannot_use_the_server_of_a_command(tmp_path: Path, attacks: Attacks) -> None:
     started = time.monotonic()
     process = psutil.Popen(
-        [sys.executable, "-c", PRIVATE, str(tmp_path / "home")], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        [sys.executable, "-c", PRIVATE, str(tmp_path / "home")],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
-    )  # fmt: skip
+    )
     with process:
         outcome = refusals(process.stdout.readline().strip())
         peak = memory_mb([process.pid, *(child.pid for child in process.children())])

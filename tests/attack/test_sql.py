@@ -54,8 +54,10 @@ def test_a_query_without_end_is_stopped(data: Path, attacks: Attacks) -> None:
 def test_five_million_rows_are_streamed_into_a_file(form: str, data: Path, attacks: Attacks) -> None:
     num, out = 5_000_000 if form == "parquet" else 500_000, data / "rows"
     ending = attacks.run(
-        f"sql writes {num:,} rows as {form}", sql(data, WIDE.format(num), "--format", form, "--out", str(out)), deadline_s=120
-    )  # fmt: skip
+        f"sql writes {num:,} rows as {form}",
+        sql(data, WIDE.format(num), "--format", form, "--out", str(out)),
+        deadline_s=120,
+    )
     assert ending.code == 0
     if form == "parquet":
         assert pyarrow.parquet.ParquetFile(out).metadata.num_rows == num

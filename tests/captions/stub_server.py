@@ -15,10 +15,14 @@ def answer_about(text: str) -> dict[str, object]:
     """A valid answer, which depends on the abstract only; its second object is not in the text."""
     number = text.rpartition(" ")[2].rstrip(".")
     return {
-        "objects": ["nebula", "pulsar"], "phenomena": [], "science_aims": [f"study nebula {number}"],
-        "target_names": [], "category": "Stars", "summary": f"Nebula {number}.",
+        "objects": ["nebula", "pulsar"],
+        "phenomena": [],
+        "science_aims": [f"study nebula {number}"],
+        "target_names": [],
+        "category": "Stars",
+        "summary": f"Nebula {number}.",
         "search_phrases": ["nebula", "gas", "dust"],
-    }  # fmt: skip
+    }
 
 
 def abstract_of(request: dict) -> str:

@@ -21,16 +21,23 @@ CHANGING = {"num_calls", "duration_s", "answered_at"}
 def run_captions(stub: StubServer, folder: Path, kill_at_call: int = 0) -> int:
     """Run the command; with `kill_at_call`, kill it when the server has received that number of further requests."""
     changes = {
-        "captions.backend": "openai", "captions.model": "stub", "captions.base_url": stub.url, "captions.timeout_s": 1.0,
-        "captions.attempts": 6, "captions.backoff_s": 0.01, "captions.requests_per_s": 1000,
-        "captions.connections": CONNECTIONS, "flows.batch_size": 16,
+        "captions.backend": "openai",
+        "captions.model": "stub",
+        "captions.base_url": stub.url,
+        "captions.timeout_s": 1.0,
+        "captions.attempts": 6,
+        "captions.backoff_s": 0.01,
+        "captions.requests_per_s": 1000,
+        "captions.connections": CONNECTIONS,
+        "flows.batch_size": 16,
         "archive.proposals_file": str(folder / "proposals.jsonl"),
-    }  # fmt: skip
+    }
     before, rng = len(stub.requests), random.Random(kill_at_call)
     with subprocess.Popen(
-        command("captions", "--no-server", data=folder / "data", profile="local", settings=changes), env=environment(),
+        command("captions", "--no-server", data=folder / "data", profile="local", settings=changes),
+        env=environment(),
         stderr=subprocess.DEVNULL,
-    ) as process:  # fmt: skip
+    ) as process:
 
         def kill(number: int) -> None:
             if number == before + kill_at_call:

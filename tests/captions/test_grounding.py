@@ -34,9 +34,14 @@ def test_ungrounded(phrase: str) -> None:
 
 def test_ungrounded_names_are_dropped_and_counted_and_search_phrases_have_no_names() -> None:
     answer = Answer(
-        objects=["spiral galaxy", "pulsar"], phenomena=["accretion"], science_aims=["see"], target_names=["LMC", "M 31"],
-        category="Galaxies", summary="Galaxies.", search_phrases=["spiral galaxy", "galaxies in the LMC", "M 31 halo"],
-    )  # fmt: skip
+        objects=["spiral galaxy", "pulsar"],
+        phenomena=["accretion"],
+        science_aims=["see"],
+        target_names=["LMC", "M 31"],
+        category="Galaxies",
+        summary="Galaxies.",
+        search_phrases=["spiral galaxy", "galaxies in the LMC", "M 31 halo"],
+    )
     grounded = ground(answer, TEXT)
     assert grounded.dropped == ["pulsar", "M 31"]
     assert grounded.num_checked == 4

@@ -10,10 +10,14 @@ from hubbleclip.captions.schema import answer_schema, parse_answer
 from hubbleclip.core.errors import AnswerError
 
 GOOD = {
-    "objects": ["spiral galaxy"], "phenomena": [], "science_aims": ["map the dust"], "target_names": ["NGC 1300"],
-    "category": "Galaxies", "summary": "A barred spiral galaxy.",
+    "objects": ["spiral galaxy"],
+    "phenomena": [],
+    "science_aims": ["map the dust"],
+    "target_names": ["NGC 1300"],
+    "category": "Galaxies",
+    "summary": "A barred spiral galaxy.",
     "search_phrases": ["barred spiral", "dust lanes", "spiral arms"],
-}  # fmt: skip
+}
 
 
 def test_a_good_answer_is_read_also_within_a_code_fence() -> None:

@@ -15,8 +15,14 @@ NOW = datetime(2024, 1, 2, tzinfo=UTC)
 
 def failure(reason: str = "failed") -> Rejection:
     return Rejection(
-        entity="product", entity_id="p", stage="fetch", reason=reason, detail="why", settings_digest="d", rejected_at=NOW
-    )  # fmt: skip
+        entity="product",
+        entity_id="p",
+        stage="fetch",
+        reason=reason,
+        detail="why",
+        settings_digest="d",
+        rejected_at=NOW,
+    )
 
 
 def failures(num: int, fetch: FetchSettings) -> list[Attempt | Rejection]:
@@ -49,9 +55,16 @@ def test_one_run_alone_gives_up_at_once() -> None:
 @given(attempts=st.integers(1, 10**9), retry_hours=st.floats(0, 1e6))
 def test_the_wait_never_exceeds_a_month(attempts: int, retry_hours: float) -> None:
     before = Attempt(
-        entity="product", entity_id="p", stage="fetch", attempts=attempts, error="failed", detail="",
-        first_at=NOW, last_at=NOW, next_try_at=NOW,
-    )  # fmt: skip
+        entity="product",
+        entity_id="p",
+        stage="fetch",
+        attempts=attempts,
+        error="failed",
+        detail="",
+        first_at=NOW,
+        last_at=NOW,
+        next_try_at=NOW,
+    )
     outcome = schedule_retry(failure(), before, FetchSettings(retry_hours=retry_hours, max_runs=10**10), NOW)
     assert isinstance(outcome, Attempt)
     assert NOW <= outcome.next_try_at <= NOW + timedelta(days=30)

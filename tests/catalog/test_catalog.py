@@ -42,9 +42,16 @@ def rejection(entity_id: str) -> Rejection:
 
 def attempt(entity_id: str) -> Attempt:
     return Attempt(
-        entity="product", entity_id=entity_id, stage="fetch", attempts=1, error="failed", detail="",
-        first_at=NOW, last_at=NOW, next_try_at=NOW,
-    )  # fmt: skip
+        entity="product",
+        entity_id=entity_id,
+        stage="fetch",
+        attempts=1,
+        error="failed",
+        detail="",
+        first_at=NOW,
+        last_at=NOW,
+        next_try_at=NOW,
+    )
 
 
 @pytest.fixture

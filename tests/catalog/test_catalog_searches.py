@@ -20,10 +20,14 @@ from hubbleclip.evaluation.metrics.baselines import bm25_scores
 NUM = 4000
 RNG = np.random.default_rng(1)
 RA = np.concatenate([RNG.uniform(0, 360, NUM), RNG.normal(0, 1, NUM) % 360, RNG.uniform(0, 360, NUM), [0, 0, 0, 180]])
-DEC = np.concatenate([
-    np.degrees(np.arcsin(RNG.uniform(-1, 1, NUM))), RNG.normal(0, 1, NUM),
-    RNG.choice([-1, 1], NUM) * (90 - 10 ** RNG.uniform(-6, 1, NUM)), [90, -90, 0, 0],
-])  # fmt: skip
+DEC = np.concatenate(
+    [
+        np.degrees(np.arcsin(RNG.uniform(-1, 1, NUM))),
+        RNG.normal(0, 1, NUM),
+        RNG.choice([-1, 1], NUM) * (90 - 10 ** RNG.uniform(-6, 1, NUM)),
+        [90, -90, 0, 0],
+    ]
+)
 IDS = np.array([f"{index:06d}" for index in range(len(RA))])
 CORNERS = [(0.0, 90.0), (12.0, -90.0), (0.0, 0.0), (359.9999999, 0.0), (-0.5, 0.0), (720.0, 1e-9)]
 
@@ -118,9 +122,18 @@ texts = st.lists(st.sampled_from(WORDS), max_size=12).map(" ".join)
 
 def proposal(number: int, title: str, abstract: str | None) -> Proposal:
     return Proposal(
-        proposal_id=f"hst:{number:03d}", archive="hst", number=str(number), cycle=1, proposal_type="GO", category=None,
-        title=title, pi=None, abstract=abstract, source="test", fetched_at=datetime(2024, 1, 1, tzinfo=UTC),
-    )  # fmt: skip
+        proposal_id=f"hst:{number:03d}",
+        archive="hst",
+        number=str(number),
+        cycle=1,
+        proposal_type="GO",
+        category=None,
+        title=title,
+        pi=None,
+        abstract=abstract,
+        source="test",
+        fetched_at=datetime(2024, 1, 1, tzinfo=UTC),
+    )
 
 
 def found_by_words(catalog: Catalog, query: str) -> dict[str, float]:

@@ -16,9 +16,10 @@ from hubbleclip.core.records import Attempt, Dataset, Proposal, Run, Shard
 
 GUIDE = (Path(__file__).parents[2] / "docs/catalog.md").read_text(encoding="utf-8")
 QUERIES = {
-    "cone": "FROM cone(10, 20, 1)", "box": "FROM box(350, 10, -5, 5)",
+    "cone": "FROM cone(10, 20, 1)",
+    "box": "FROM box(350, 10, -5, 5)",
     "search_abstracts": "FROM search_abstracts('dust in galaxies')",
-}  # fmt: skip
+}
 
 
 @pytest.fixture
@@ -29,17 +30,32 @@ def catalog(tmp_path: Path) -> Iterator[Catalog]:
 
 def proposal(number: int) -> Proposal:
     return Proposal(
-        proposal_id=f"hst:{number}", archive="hst", number=str(number), cycle=number, proposal_type="GO", category=None,
-        title=f"Title {number}", pi=None, abstract=None, source="test", fetched_at=NOW,
-    )  # fmt: skip
+        proposal_id=f"hst:{number}",
+        archive="hst",
+        number=str(number),
+        cycle=number,
+        proposal_type="GO",
+        category=None,
+        title=f"Title {number}",
+        pi=None,
+        abstract=None,
+        source="test",
+        fetched_at=NOW,
+    )
 
 
 def dataset(digest: str, days: int, parent: str | None = None) -> Dataset:
     return Dataset(
-        digest=digest, inputs_digest=digest, path=f"datasets/{digest}", num_samples=10 * days, num_shards=1,
-        contract_version="1.2.0", built_at=NOW + timedelta(days=days), parent_digest=parent,
+        digest=digest,
+        inputs_digest=digest,
+        path=f"datasets/{digest}",
+        num_samples=10 * days,
+        num_shards=1,
+        contract_version="1.2.0",
+        built_at=NOW + timedelta(days=days),
+        parent_digest=parent,
         num_new_samples=10 if parent else None,
-    )  # fmt: skip
+    )
 
 
 def test_every_view_says_what_it_is_and_stands_in_the_guide(catalog: Catalog) -> None:
@@ -70,25 +86,46 @@ def test_coverage_counts_each_thing_once(catalog: Catalog) -> None:
 
 def test_a_proposal_without_tiles_says_how_far_it_came(catalog: Catalog) -> None:
     waiting = Attempt(
-        entity="product", entity_id="mast:e", stage="fetch", attempts=1, error="timeout", detail="", first_at=NOW,
-        last_at=NOW, next_try_at=NOW,
-    )  # fmt: skip
-    catalog.upsert({
-        "proposal": [proposal(number) for number in range(1, 9)],
-        "observation": [observation(name, f"hst:{i}") for i, name in enumerate("bcdefgh", 2)],
-        "product": [product("c", proposal="hst:3"), fetched("d", proposal="hst:4"), product("e", proposal="hst:5"),
-                    fetched("f", proposal="hst:6"), fetched("h", proposal="hst:8")],
-        "rejection": [rejection("product", "mast:f", "tiles", "blank"), rejection("observation", "g", "products", "none"),
-                      rejection("proposal", "hst:7", "proposals", "gone")],
-        "attempt": [waiting],
-        "tile": synthetic_rows("tile", 1, proposal_id="hst:8"),
-    })  # fmt: skip
+        entity="product",
+        entity_id="mast:e",
+        stage="fetch",
+        attempts=1,
+        error="timeout",
+        detail="",
+        first_at=NOW,
+        last_at=NOW,
+        next_try_at=NOW,
+    )
+    catalog.upsert(
+        {
+            "proposal": [proposal(number) for number in range(1, 9)],
+            "observation": [observation(name, f"hst:{i}") for i, name in enumerate("bcdefgh", 2)],
+            "product": [
+                product("c", proposal="hst:3"),
+                fetched("d", proposal="hst:4"),
+                product("e", proposal="hst:5"),
+                fetched("f", proposal="hst:6"),
+                fetched("h", proposal="hst:8"),
+            ],
+            "rejection": [
+                rejection("product", "mast:f", "tiles", "blank"),
+                rejection("observation", "g", "products", "none"),
+                rejection("proposal", "hst:7", "proposals", "gone"),
+            ],
+            "attempt": [waiting],
+            "tile": synthetic_rows("tile", 1, proposal_id="hst:8"),
+        }
+    )
     reasons = {row["proposal_id"]: row["reasons"] for row in catalog.rows("FROM proposal_without_tile")}
     assert reasons == {
-        "hst:1": ["no observation"], "hst:2": ["no product chosen"], "hst:3": ["not fetched yet"],
-        "hst:4": ["not cut yet"], "hst:5": ["fetch: timeout, to be tried again"], "hst:6": ["tiles: blank"],
+        "hst:1": ["no observation"],
+        "hst:2": ["no product chosen"],
+        "hst:3": ["not fetched yet"],
+        "hst:4": ["not cut yet"],
+        "hst:5": ["fetch: timeout, to be tried again"],
+        "hst:6": ["tiles: blank"],
         "hst:7": ["products: none", "proposals: gone"],
-    }  # fmt: skip
+    }
 
 
 def test_storage_counts_each_file_once(catalog: Catalog) -> None:
@@ -98,36 +135,59 @@ def test_storage_counts_each_file_once(catalog: Catalog) -> None:
     shard = Shard(
         dataset_digest="old", shard="train-000000.tar", split="train", sha256="s", size_bytes=7, num_samples=1
     )
-    catalog.upsert({
-        "product": [fetched("a"), again, dropped],
-        "tile": synthetic_rows("tile", 3, tile_id=["1", "2", "3"], size_bytes=[100, 50, None]),
-        "shard": [shard, replace(shard, dataset_digest="new", home_digest="old")],
-    })  # fmt: skip
+    catalog.upsert(
+        {
+            "product": [fetched("a"), again, dropped],
+            "tile": synthetic_rows("tile", 3, tile_id=["1", "2", "3"], size_bytes=[100, 50, None]),
+            "shard": [shard, replace(shard, dataset_digest="new", home_digest="old")],
+        }
+    )
     assert [tuple(row.values()) for row in catalog.rows("FROM storage")] == [
-        ("products", 1, 10, 0), ("tiles", 3, 150, 1), ("shards", 1, 7, 0),
-    ]  # fmt: skip
+        ("products", 1, 10, 0),
+        ("tiles", 3, 150, 1),
+        ("shards", 1, 7, 0),
+    ]
 
 
 def test_datasets_tell_their_parents_and_runs(catalog: Catalog) -> None:
     run = Run(
-        run_id="r", dataset_digest="b", settings_digest="s", path="runs/r", model="m", pretrained="", loss="clip",
-        is_shuffled=False, steps=1, samples_seen=1, seed=0, device="cpu", best_step=1, settings="{}", code_version="1",
-        started_at=NOW, ended_at=NOW,
-    )  # fmt: skip
+        run_id="r",
+        dataset_digest="b",
+        settings_digest="s",
+        path="runs/r",
+        model="m",
+        pretrained="",
+        loss="clip",
+        is_shuffled=False,
+        steps=1,
+        samples_seen=1,
+        seed=0,
+        device="cpu",
+        best_step=1,
+        settings="{}",
+        code_version="1",
+        started_at=NOW,
+        ended_at=NOW,
+    )
     datasets = [dataset("a", 1), dataset("b", 2, "a"), dataset("c", 3, "b"), dataset("z", 4)]
     catalog.upsert({"dataset": datasets, "run": [run]})
     rows = catalog.rows("SELECT digest, parent_digest, generation, num_new_samples, run_ids FROM dataset_history")
     assert [tuple(row.values()) for row in rows] == [
-        ("a", None, 1, 10, []), ("b", "a", 2, 10, ["r"]), ("c", "b", 3, 10, []), ("z", None, 1, 40, []),
-    ]  # fmt: skip
+        ("a", None, 1, 10, []),
+        ("b", "a", 2, 10, ["r"]),
+        ("c", "b", 3, 10, []),
+        ("z", None, 1, 40, []),
+    ]
 
 
 def test_product_history_counts_the_tiles_of_each_content(catalog: Catalog) -> None:
     shas = ["a" * 64, "b" * 64]
-    catalog.upsert({
-        "product": [replace(fetched("x", shas[1]), version=2)],
-        "product_version": synthetic_rows("product_version", 2, uri="mast:x", version=[1, 2], sha256=shas),
-        "tile": synthetic_rows("tile", 3, tile_id=["1", "2", "3"], product_sha256=[*shas, shas[1]]),
-    })  # fmt: skip
+    catalog.upsert(
+        {
+            "product": [replace(fetched("x", shas[1]), version=2)],
+            "product_version": synthetic_rows("product_version", 2, uri="mast:x", version=[1, 2], sha256=shas),
+            "tile": synthetic_rows("tile", 3, tile_id=["1", "2", "3"], product_sha256=[*shas, shas[1]]),
+        }
+    )
     rows = catalog.rows("SELECT version, is_current, num_tiles FROM product_history")
     assert [tuple(row.values()) for row in rows] == [(1, False, 1), (2, True, 2)]

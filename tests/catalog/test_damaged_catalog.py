@@ -26,11 +26,13 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def write(catalog, numbers) -> None:
-    catalog.upsert({
-        "observation": [observation(f"o{n}") for n in numbers],
-        "product": [fetched(f"o{n}", f"{n:064x}") for n in numbers],
-        "rejection": [rejection("product", f"mast:o{n}", "tiles") for n in numbers],
-    })  # fmt: skip
+    catalog.upsert(
+        {
+            "observation": [observation(f"o{n}") for n in numbers],
+            "product": [fetched(f"o{n}", f"{n:064x}") for n in numbers],
+            "rejection": [rejection("product", f"mast:o{n}", "tiles") for n in numbers],
+        }
+    )
 
 
 def work(layout: Layout) -> None:

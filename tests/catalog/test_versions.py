@@ -8,9 +8,15 @@ from hubbleclip.core.records import Product
 
 NOW = datetime(2024, 1, 2, tzinfo=UTC)
 LISTED = Product(
-    uri="mast:p", obs_id="o", proposal_id="hst:1", file_name="p_drz.fits", kind="DRZ", size_bytes=10, choice="best",
+    uri="mast:p",
+    obs_id="o",
+    proposal_id="hst:1",
+    file_name="p_drz.fits",
+    kind="DRZ",
+    size_bytes=10,
+    choice="best",
     archive_version="v1",
-)  # fmt: skip
+)
 
 
 def fetched(before: Product, sha256: str) -> Product:

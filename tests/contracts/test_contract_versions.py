@@ -123,10 +123,17 @@ def test_each_change_has_its_kind(snapshot_json: Json, name: str) -> None:
 @pytest.mark.parametrize(
     ("kind", "old", "tighter"),
     [
-        ("minimum", 0, 1), ("exclusiveMinimum", 0, 1), ("minLength", 1, 2), ("minItems", 1, 2), ("maximum", 1, 0),
-        ("exclusiveMaximum", 1, 0), ("maxLength", 2, 1), ("maxItems", 2, 1), ("validValues", ["a", "b"], ["a"]),
+        ("minimum", 0, 1),
+        ("exclusiveMinimum", 0, 1),
+        ("minLength", 1, 2),
+        ("minItems", 1, 2),
+        ("maximum", 1, 0),
+        ("exclusiveMaximum", 1, 0),
+        ("maxLength", 2, 1),
+        ("maxItems", 2, 1),
+        ("validValues", ["a", "b"], ["a"]),
     ],
-)  # fmt: skip
+)
 def test_a_bound_tightens_one_way_and_loosens_the_other(snapshot_json: Json, kind: str, old: Any, tighter: Any) -> None:
     loose, tight = copy.deepcopy(snapshot_json), copy.deepcopy(snapshot_json)
     column(loose, "visit")["rules"] = {f"items.{kind}": old}

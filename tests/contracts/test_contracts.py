@@ -20,17 +20,38 @@ from hubbleclip.core import records
 from hubbleclip.core.errors import ContractError
 
 RECORD_OF = {
-    "proposal": records.Proposal, "observation": records.Observation, "product": records.Product, "tile": records.Tile,
-    "caption": records.Caption, "abstract_summary": records.AbstractSummary, "split": records.SplitAssignment, "sample": records.Sample, "shard": records.Shard,
-    "placement": records.Placement, "attempt": records.Attempt, "listing": records.Listing,
-    "product_version": records.ProductVersion, "dataset": records.Dataset, "rejection": records.Rejection, "run": records.Run,
-    "watermark": records.Watermark, "day_count": records.DayCount, "checkpoint": records.Checkpoint, "metric": records.Metric, "report": records.Report,
+    "proposal": records.Proposal,
+    "observation": records.Observation,
+    "product": records.Product,
+    "tile": records.Tile,
+    "caption": records.Caption,
+    "abstract_summary": records.AbstractSummary,
+    "split": records.SplitAssignment,
+    "sample": records.Sample,
+    "shard": records.Shard,
+    "placement": records.Placement,
+    "attempt": records.Attempt,
+    "listing": records.Listing,
+    "product_version": records.ProductVersion,
+    "dataset": records.Dataset,
+    "rejection": records.Rejection,
+    "run": records.Run,
+    "watermark": records.Watermark,
+    "day_count": records.DayCount,
+    "checkpoint": records.Checkpoint,
+    "metric": records.Metric,
+    "report": records.Report,
     "promotion": records.Promotion,
-}  # fmt: skip
+}
 SQL_OF = {
-    str: "VARCHAR", int: "BIGINT", float: "DOUBLE", bool: "BOOLEAN", datetime: "TIMESTAMP",
-    list[float]: "DOUBLE[]", list[str]: "VARCHAR[]",
-}  # fmt: skip
+    str: "VARCHAR",
+    int: "BIGINT",
+    float: "DOUBLE",
+    bool: "BOOLEAN",
+    datetime: "TIMESTAMP",
+    list[float]: "DOUBLE[]",
+    list[str]: "VARCHAR[]",
+}
 
 
 def watermark(**changes) -> records.Watermark:
@@ -89,9 +110,17 @@ def test_every_unit_is_one_of_astropy() -> None:
 
 
 UNIT_OF_NAME = {
-    "deg": "deg", "arcsec": "arcsec", "px": "pixel", "s": "s", "mjd": "d", "bytes": "byte", "y0": "pixel", "x0": "pixel",
-    "offset": "byte", "length": "byte",
-}  # fmt: skip
+    "deg": "deg",
+    "arcsec": "arcsec",
+    "px": "pixel",
+    "s": "s",
+    "mjd": "d",
+    "bytes": "byte",
+    "y0": "pixel",
+    "x0": "pixel",
+    "offset": "byte",
+    "length": "byte",
+}
 
 
 def test_a_unit_in_a_name_is_the_column_s() -> None:

@@ -16,7 +16,7 @@ from valid_catalog import (
     sample,
     tile,
     valid_rows,
-)  # fmt: skip
+)
 
 from hubbleclip.catalog.pending import pending_fetch, pending_tiles
 from hubbleclip.config.settings import Settings, read_settings

@@ -124,9 +124,7 @@ BAD: dict[str, Callable[[Any, Any], Any]] = {
 
 def names() -> list[str]:
     """Every rule of the contracts."""
-    columns = [
-        f"{t.name}.{c.name}.{rule.name}" for t in tables().values() for c in t.columns for rule in c.rules
-    ]  # fmt: skip
+    columns = [f"{t.name}.{c.name}.{rule.name}" for t in tables().values() for c in t.columns for rule in c.rules]
     return columns + [f"{t.name}.{rule.name}" for t in tables().values() for rule in t.row_rules()]
 
 

@@ -11,9 +11,17 @@ from hubbleclip.dataset.splits import assign, caps, late_links, schemes
 ROOMS = ("archives", "captions", "fits", "images", "pipeline")
 CODE = re.compile(r"[a-z]+(_[a-z]+)*")
 SPLIT_CODES = {
-    *assign.PERMANENT, *caps.CAPS, late_links.LATE_LINK, schemes.MIXED_GROUP, schemes.UNKNOWN, schemes.GROUP_CHANGED,
-    "sky_guard:overlap", "sky_guard:moving_target", "sky_guard:old_train", "sky_guard:old_val",
-}  # fmt: skip
+    *assign.PERMANENT,
+    *caps.CAPS,
+    late_links.LATE_LINK,
+    schemes.MIXED_GROUP,
+    schemes.UNKNOWN,
+    schemes.GROUP_CHANGED,
+    "sky_guard:overlap",
+    "sky_guard:moving_target",
+    "sky_guard:old_train",
+    "sky_guard:old_val",
+}
 QUERY_CODES = {"bad_json", "partial", "null_columns"}
 """Faults of the responses to queries, which reject no item."""
 
@@ -40,9 +48,11 @@ def codes_in(tree: ast.AST) -> Iterator[str]:
 def test_each_code_has_words() -> None:
     root = Path(__file__).parents[2] / "hubbleclip"
     found = {
-        code for room in ROOMS for file in (root / room).rglob("*.py")
+        code
+        for room in ROOMS
+        for file in (root / room).rglob("*.py")
         for code in codes_in(ast.parse(file.read_text(encoding="utf-8")))
-    }  # fmt: skip
+    }
     assert {"calibration", "no_file", "covered", "html", "no_object", "gone"} <= found
     assert (found | SPLIT_CODES) - QUERY_CODES - set(REASON_WORDS) == set()
 

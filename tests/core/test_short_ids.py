@@ -9,9 +9,16 @@ KNOWN = ["20240101-aa", "20240101-ab", "20240101-a", "2025"]
 
 
 @pytest.mark.parametrize(
-    ("start", "found"), [("2025", "2025"), ("202", None), ("20240101-a", "20240101-a"), ("20240101-aa", "20240101-aa"),
-                         ("", None), ("1", None)],
-)  # fmt: skip
+    ("start", "found"),
+    [
+        ("2025", "2025"),
+        ("202", None),
+        ("20240101-a", "20240101-a"),
+        ("20240101-aa", "20240101-aa"),
+        ("", None),
+        ("1", None),
+    ],
+)
 def test_an_id_is_found_by_its_only_beginning_and_an_equal_one_first(start: str, found: str | None) -> None:
     if found:
         assert find_id(start, KNOWN, kind="run", listed_by="hubbleclip runs") == found

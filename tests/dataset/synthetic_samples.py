@@ -22,14 +22,31 @@ def make_png(seed: int, size_px: int = 16) -> bytes:
 def make_sample(index: int, group: int, png: bytes) -> Sample:
     return Sample(
         tile_id=hashlib.sha256(f"tile {index}".encode()).hexdigest()[:32],
-        split=SPLIT_OF_GROUP[group % 5], group_id=f"{group:016x}", proposal_id=f"made:{group}", archive="simulated",
-        category=None, title=f"Title {group}", pi=None, cycle=None, obs_id=f"o{index}", target_name=None,
-        target_class="SIMULATED;SPIRAL GALAXY", is_moving=False, instrument="WFC3/UVIS", filter="F606W",
-        ra_deg=10.0 + index / 3, dec_deg=-5.0, corners_deg=square(10.0 + index / 3, -5.0, 3.0),
-        pixel_scale_arcsec=0.04, valid_share=1.0, product_uri=f"made:o{index}", product_sha256="0" * 64,
-        png_sha256=hashlib.sha256(png).hexdigest(), caption_kinds=["abstract", "title"],
+        split=SPLIT_OF_GROUP[group % 5],
+        group_id=f"{group:016x}",
+        proposal_id=f"made:{group}",
+        archive="simulated",
+        category=None,
+        title=f"Title {group}",
+        pi=None,
+        cycle=None,
+        obs_id=f"o{index}",
+        target_name=None,
+        target_class="SIMULATED;SPIRAL GALAXY",
+        is_moving=False,
+        instrument="WFC3/UVIS",
+        filter="F606W",
+        ra_deg=10.0 + index / 3,
+        dec_deg=-5.0,
+        corners_deg=square(10.0 + index / 3, -5.0, 3.0),
+        pixel_scale_arcsec=0.04,
+        valid_share=1.0,
+        product_uri=f"made:o{index}",
+        product_sha256="0" * 64,
+        png_sha256=hashlib.sha256(png).hexdigest(),
+        caption_kinds=["abstract", "title"],
         captions=[f"Abstract of proposal {group}, with an accent: é.", f"Title {group}"],
-    )  # fmt: skip
+    )
 
 
 def make_samples_with_pngs(num_samples: int = 40, num_groups: int = 10) -> tuple[list[Sample], dict[str, bytes]]:

@@ -21,10 +21,13 @@ def tiles_of(proposal, num_files, num_tiles, ra_deg=None):
     return [
         replace(
             tile(f"{proposal}-{file}-{index}", proposal, () if ra_deg is None else square(ra_deg, 0.01, 2.0)),
-            product_uri=f"made:{proposal}-{file}", ra_deg=ra_deg, dec_deg=None if ra_deg is None else 0.01,
+            product_uri=f"made:{proposal}-{file}",
+            ra_deg=ra_deg,
+            dec_deg=None if ra_deg is None else 0.01,
         )
-        for file in range(num_files) for index in range(num_tiles)
-    ]  # fmt: skip
+        for file in range(num_files)
+        for index in range(num_tiles)
+    ]
 
 
 def plans_of(tiles, settings, existing=None):

@@ -93,10 +93,18 @@ THREE = [ABSTRACT, "A title", "Another title"]
 
 
 @pytest.mark.parametrize("drop_first_share", [0.0, 0.5])
-@pytest.mark.parametrize("options", [
-    {"full_share": 1.0, "other_share": 0.0}, {"full_share": 0.0, "other_share": 1.0}, {"full_share": 0.0, "other_share": 0.0},
-    *({"full_share": 0.0, "other_share": 0.0, "weights": {kind: 1.0}} for kind in ("abstract", "summary", "phrases", "none")),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"full_share": 1.0, "other_share": 0.0},
+        {"full_share": 0.0, "other_share": 1.0},
+        {"full_share": 0.0, "other_share": 0.0},
+        *(
+            {"full_share": 0.0, "other_share": 0.0, "weights": {kind: 1.0}}
+            for kind in ("abstract", "summary", "phrases", "none")
+        ),
+    ],
+)
 def test_each_draw_takes_the_same_number_of_random_numbers(options, drop_first_share) -> None:
     of = CaptionSampler(
         max_tokens=8, count_tokens=lambda t: len(t.split()), drop_first_share=drop_first_share, **options

@@ -21,10 +21,18 @@ from hubbleclip.dataset.captions import (
 
 def proposal(**values):
     base = {
-        "proposal_id": "hst:1", "archive": "hst", "number": "1", "cycle": 1, "proposal_type": "GO",
-        "category": "Stellar Populations", "title": "Old\n  stars", "pi": "A", "abstract": " We look.\n\tAt stars. ",
-        "source": "made", "fetched_at": datetime(2024, 1, 1, tzinfo=UTC),
-    }  # fmt: skip
+        "proposal_id": "hst:1",
+        "archive": "hst",
+        "number": "1",
+        "cycle": 1,
+        "proposal_type": "GO",
+        "category": "Stellar Populations",
+        "title": "Old\n  stars",
+        "pi": "A",
+        "abstract": " We look.\n\tAt stars. ",
+        "source": "made",
+        "fetched_at": datetime(2024, 1, 1, tzinfo=UTC),
+    }
     return Proposal(**base | values)
 
 
@@ -62,7 +70,10 @@ def test_every_kind_gives_a_text_for_a_full_proposal(kind):
         ("One galaxy is seen. Two stars are near.", ["One galaxy is seen.", "Two stars are near."]),
         ("As Smith et al. 2003 found it. It is so.", ["As Smith et al. 2003 found it.", "It is so."]),
         ("Seen by J. R. Smith and co. The star is old.", ["Seen by J. R. Smith and co. The star is old."]),
-        ("See e.g. Fig. 3 and Sect. 4.2 for it. Then we stop.", ["See e.g. Fig. 3 and Sect. 4.2 for it.", "Then we stop."]),
+        (
+            "See e.g. Fig. 3 and Sect. 4.2 for it. Then we stop.",
+            ["See e.g. Fig. 3 and Sect. 4.2 for it.", "Then we stop."],
+        ),
         ("They lie at z~2. Their light is red.", ["They lie at z~2.", "Their light is red."]),
         ("Is it a planet? It is a star! We will see.", ["Is it a planet?", "It is a star!", "We will see."]),
         ('He wrote "it is a star." Then he left.', ['He wrote "it is a star."', "Then he left."]),
@@ -71,7 +82,7 @@ def test_every_kind_gives_a_text_for_a_full_proposal(kind):
         ("", []),
         ("no stop at all", ["no stop at all"]),
     ],
-)  # fmt: skip
+)
 def test_sentences(text, sentences):
     assert split_sentences(text) == sentences
 
@@ -86,9 +97,14 @@ WRITTEN = valid_catalog.summary(
 )
 
 
-@pytest.mark.parametrize(("kind", "text"), [
-    ("summary", "A text."), ("phrases", "red star; blue disk"), ("objects", "star, disk, accretion"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("kind", "text"),
+    [
+        ("summary", "A text."),
+        ("phrases", "red star; blue disk"),
+        ("objects", "star, disk, accretion"),
+    ],
+)
 @pytest.mark.parametrize("asked", ["", "first", "second", "third"])
 def test_a_written_text_is_that_of_the_writer_that_is_asked_for(kind, text, asked):
     other = replace(
@@ -118,9 +134,12 @@ def test_a_kind_of_the_archive_has_no_writer():
         ("It is a star. 12 disks are new.", ["It is a star.", "12 disks are new."]),
         ("Found by J.-P. Luminet in Paris. The disk is new.", ["Found by J.-P. Luminet in Paris.", "The disk is new."]),
         ("It is of type A. The disk is new.", ["It is of type A. The disk is new."]),
-        ("Seen before (cf. Smith) and (Fig. 3). The disk is new.", ["Seen before (cf. Smith) and (Fig. 3).", "The disk is new."]),
+        (
+            "Seen before (cf. Smith) and (Fig. 3). The disk is new.",
+            ["Seen before (cf. Smith) and (Fig. 3).", "The disk is new."],
+        ),
     ],
-)  # fmt: skip
+)
 def test_sentences_beside_short_ones_brackets_numbers_and_initials(text, sentences):
     assert split_sentences(text) == sentences
 
@@ -131,13 +150,31 @@ def test_pieces_have_as_many_sentences_and_words_as_fit():
     assert pieces == ["One two three. Four five six.", "Seven eight nine ten eleven twelve", "thirteen. Last one here."]
 
 
-@pytest.mark.parametrize("text", [
-    "An abstract is given above", "Added and announced at the page", "To be found below by content", "Currently determined",
-    "Description entered in file", "Follow, follows: here", "The image has been made for it", "Later, missing, n/a, nil, no, none",
-    "Null of text on present phase", "A pending program, programme or proposal", "Provided public section", "Released on request",
-    "See submitted summary", "Supplied", "TBA, TBC, TBD, TBS: to supply", "There was this title", "Unavailable at this time",
-    "Undefined, unknown", "Will be withheld", "Not empty yet",
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "text",
+    [
+        "An abstract is given above",
+        "Added and announced at the page",
+        "To be found below by content",
+        "Currently determined",
+        "Description entered in file",
+        "Follow, follows: here",
+        "The image has been made for it",
+        "Later, missing, n/a, nil, no, none",
+        "Null of text on present phase",
+        "A pending program, programme or proposal",
+        "Provided public section",
+        "Released on request",
+        "See submitted summary",
+        "Supplied",
+        "TBA, TBC, TBD, TBS: to supply",
+        "There was this title",
+        "Unavailable at this time",
+        "Undefined, unknown",
+        "Will be withheld",
+        "Not empty yet",
+    ],
+)
 def test_texts_of_the_words_of_placeholders_are_placeholders_and_one_more_word_makes_a_text(text):
     assert is_placeholder(text)
     assert not is_placeholder(f"{text} dust")

@@ -140,19 +140,76 @@ def test_a_proposal_is_linked_neither_to_itself_nor_to_one_of_another_archive():
     assert pairs(one, other, third) == set()
 
 
-@pytest.mark.parametrize("marker", [
-    *(f"Part {count}" for count in (
-        "1", "17", "I", "IV", "IX", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten",
-    )),
-    *(f"{unit} 3" for unit in ("Cycle", "Cyc", "Part", "Pt", "Epoch", "Year", "Phase", "Season", "Visit", "Parts")),
-    *(f"{ordinal} epoch" for ordinal in (
-        "1st", "2nd", "3rd", "4th", "first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth",
-        "tenth",
-    )),
-    "continuation", "continued", "continues", "continuing", "continue", "carry-over", "carryover", "repeat", "repeated",
-    "repeats", "resubmission", "extension", "follow-up", "follow up", "followup", "supplement", "supplemental",
-    "supplementary", "Cycles 3/4", "Cycles 3 and 4", "Part 1 of 3", "1999", "2021", "2009-10", "C7",
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "marker",
+    [
+        *(
+            f"Part {count}"
+            for count in (
+                "1",
+                "17",
+                "I",
+                "IV",
+                "IX",
+                "one",
+                "two",
+                "three",
+                "four",
+                "five",
+                "six",
+                "seven",
+                "eight",
+                "nine",
+                "ten",
+            )
+        ),
+        *(f"{unit} 3" for unit in ("Cycle", "Cyc", "Part", "Pt", "Epoch", "Year", "Phase", "Season", "Visit", "Parts")),
+        *(
+            f"{ordinal} epoch"
+            for ordinal in (
+                "1st",
+                "2nd",
+                "3rd",
+                "4th",
+                "first",
+                "second",
+                "third",
+                "fourth",
+                "fifth",
+                "sixth",
+                "seventh",
+                "eighth",
+                "ninth",
+                "tenth",
+            )
+        ),
+        "continuation",
+        "continued",
+        "continues",
+        "continuing",
+        "continue",
+        "carry-over",
+        "carryover",
+        "repeat",
+        "repeated",
+        "repeats",
+        "resubmission",
+        "extension",
+        "follow-up",
+        "follow up",
+        "followup",
+        "supplement",
+        "supplemental",
+        "supplementary",
+        "Cycles 3/4",
+        "Cycles 3 and 4",
+        "Part 1 of 3",
+        "1999",
+        "2021",
+        "2009-10",
+        "C7",
+    ],
+)
 def test_each_marker_of_a_series_is_removed(marker):
     assert title_stem(f"Light Echo of a Star: {marker}") == "light echo of a star"
 
@@ -167,10 +224,34 @@ def test_a_numeral_that_belongs_to_a_name_stays(name):
     assert title_stem(f"Stars of {name} II") == f"stars of {name.lower()} ii"
 
 
-@pytest.mark.parametrize("label", [
-    "GO", "GTO", "SNAP", "DD", "DDT", "ERS", "CAL", "AR", "PID", "ID", "HST", "Program", "program", "Programs",
-    "Programme", "programmes", "Proposal", "proposal", "Proposals", "HST program", "GO proposal", "GO-", "GO #",
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "label",
+    [
+        "GO",
+        "GTO",
+        "SNAP",
+        "DD",
+        "DDT",
+        "ERS",
+        "CAL",
+        "AR",
+        "PID",
+        "ID",
+        "HST",
+        "Program",
+        "program",
+        "Programs",
+        "Programme",
+        "programmes",
+        "Proposal",
+        "proposal",
+        "Proposals",
+        "HST program",
+        "GO proposal",
+        "GO-",
+        "GO #",
+    ],
+)
 def test_each_label_of_a_programme_number_is_known(label):
     joined = label if label[-1] in "-#" else f"{label} "
     assert referenced_programmes(f"As seen by {joined}9401 & 9402, 940 and 94021.")[1] >= {"9401", "9402"}

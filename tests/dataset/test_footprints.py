@@ -60,9 +60,19 @@ def test_a_circle_is_covered_by_its_square(dec_deg):
 
 @pytest.mark.parametrize(
     "region",
-    ["", "POLYGON ICRS 1 2 3", "POLYGON ICRS 1 1 1 1 1 1", "CIRCLE ICRS 1 2", "CIRCLE ICRS 1 2 0", "BOX ICRS 1 2 3 4",
-     "POLYGON ICRS 0 0 120 0 240 0", "POLYGON ICRS 1 1 2 1 2 2 1", "POLYGON ICRS 1 1 2 1", "unknown"],
-)  # fmt: skip
+    [
+        "",
+        "POLYGON ICRS 1 2 3",
+        "POLYGON ICRS 1 1 1 1 1 1",
+        "CIRCLE ICRS 1 2",
+        "CIRCLE ICRS 1 2 0",
+        "BOX ICRS 1 2 3 4",
+        "POLYGON ICRS 0 0 120 0 240 0",
+        "POLYGON ICRS 1 1 2 1 2 2 1",
+        "POLYGON ICRS 1 1 2 1",
+        "unknown",
+    ],
+)
 def test_a_broken_or_endless_region_covers_nothing(region):
     assert region_quads(region) == []
 

@@ -27,9 +27,15 @@ def released(tmp_path):
         tile_id=EXCLUDED_TILE.tile_id, group_id="g" * 16, split="excluded", reason="sky_guard:overlap"
     )
     built = build_dataset(
-        samples, pngs.__getitem__, tmp_path / "datasets", ShardSettings(), contract_version="1", code_version="1",
-        split_report={"lineage": "random"}, split_tables=split_tables([EXCLUDED_TILE], {EXCLUDED_TILE.tile_id: plan}, []),
-    )  # fmt: skip
+        samples,
+        pngs.__getitem__,
+        tmp_path / "datasets",
+        ShardSettings(),
+        contract_version="1",
+        code_version="1",
+        split_report={"lineage": "random"},
+        split_tables=split_tables([EXCLUDED_TILE], {EXCLUDED_TILE.tile_id: plan}, []),
+    )
     return tmp_path / "datasets" / built.dataset.digest, {s.tile_id: s.split for s in samples}, built.dataset
 
 
@@ -116,10 +122,15 @@ def test_the_test_list_of_every_dataset_of_the_lineage_counts(tmp_path):
     tests = [one for one in samples if one.split == "test"]
     for left_out in tests[:2]:
         build_dataset(
-            [one for one in samples if one is not left_out], pngs.__getitem__, tmp_path, ShardSettings(),
-            contract_version="1", code_version="1", split_report={"lineage": "random"},
+            [one for one in samples if one is not left_out],
+            pngs.__getitem__,
+            tmp_path,
+            ShardSettings(),
+            contract_version="1",
+            code_version="1",
+            split_report={"lineage": "random"},
             split_tables=split_tables([], {}, []),
-        )  # fmt: skip
+        )
     assert set(released_splits(tmp_path, SETTINGS)) == {one.tile_id for one in samples}
     splits = {one.tile_id: one.split for one in samples}
     for moved in tests:
@@ -147,14 +158,20 @@ def test_a_cap_counts_only_where_no_dataset_has_the_tile_whatever_their_order(tm
     excluded = split_tables([replace(tile("a", "p"), tile_id=one.tile_id)], {one.tile_id: plan}, [])
     digests = [
         build_dataset(
-            rows, pngs.__getitem__, tmp_path, ShardSettings(max_parents=0), contract_version="1", code_version="1",
-            split_report={"lineage": "random"}, split_tables=tables,
+            rows,
+            pngs.__getitem__,
+            tmp_path,
+            ShardSettings(max_parents=0),
+            contract_version="1",
+            code_version="1",
+            split_report={"lineage": "random"},
+            split_tables=tables,
         ).dataset.digest
         for rows, tables in (
             ([other for other in samples if other is not one], excluded),
             (samples, split_tables([], {}, [])),
         )
-    ]  # fmt: skip
+    ]
     for digest, name in zip(digests, ("a", "b") if excluded_first else ("b", "a"), strict=True):
         (tmp_path / digest).rename(tmp_path / name)
     assert released_splits(tmp_path, SETTINGS)[one.tile_id].split == split

@@ -47,31 +47,43 @@ PLANTED = {
     "changed words": (words(WORDS), words(CHANGED), "near-duplicate captions"),
     "extended abstract": (words(WORDS), words(WORDS, [f"more{i}" for i in range(90)]), "near-duplicate captions"),
     "case and accents": (
-        {"captions": ["Cafe\u0301 Études of Five Galaxies near us"]}, {"captions": ["CAFÉ études, of (five) galaxies near us!"]},
+        {"captions": ["Cafe\u0301 Études of Five Galaxies near us"]},
+        {"captions": ["CAFÉ études, of (five) galaxies near us!"]},
         "near-duplicate captions",
     ),
     "same sky": ({"corners_deg": square(200, 40, 10)}, {"corners_deg": square(200, 40, 10)}, "overlap on the sky"),
     "inside": ({"corners_deg": square(200, 40, 40)}, {"corners_deg": square(200, 40, 4, 20)}, "overlap on the sky"),
     "in the north of a larger one": (
-        {"corners_deg": square(200, 40, 4000)}, {"corners_deg": square(*NORTH, 4)}, "overlap on the sky",
+        {"corners_deg": square(200, 40, 4000)},
+        {"corners_deg": square(*NORTH, 4)},
+        "overlap on the sky",
     ),
     "larger, with it in the north": (
-        {"corners_deg": square(*NORTH, 4)}, {"corners_deg": square(200, 40, 4000)}, "overlap on the sky",
+        {"corners_deg": square(*NORTH, 4)},
+        {"corners_deg": square(200, 40, 4000)},
+        "overlap on the sky",
     ),
-    "across RA 0": ({"corners_deg": square(359.999, 0, 10)}, {"corners_deg": square(0.001, 0, 10, 30)}, "overlap on the sky"),
+    "across RA 0": (
+        {"corners_deg": square(359.999, 0, 10)},
+        {"corners_deg": square(0.001, 0, 10, 30)},
+        "overlap on the sky",
+    ),
     "pole": ({"corners_deg": square(10, 89.9995, 10)}, {"corners_deg": square(190, 89.9995, 10)}, "overlap on the sky"),
     "nearer than the guard": (
-        {"corners_deg": square(200, 40, 10)}, {"corners_deg": square(*NEAR, 10)}, "0.50 arcsec apart on the sky",
+        {"corners_deg": square(200, 40, 10)},
+        {"corners_deg": square(*NEAR, 10)},
+        "0.50 arcsec apart on the sky",
     ),
     "moving targets without a name": (
-        moving(None) | {"corners_deg": square(200, 40, 10)}, moving(None) | {"corners_deg": square(200, 40, 10)},
+        moving(None) | {"corners_deg": square(200, 40, 10)},
+        moving(None) | {"corners_deg": square(200, 40, 10)},
         "overlap on the sky",
     ),
     "planet": (moving("JUPITER"), moving("Jupiter-North_Pole"), "the same moving target JUPITER"),
     "comet": (moving("67P"), moving("COMET-67P-CHURYUMOV"), "the same moving target 67P"),
     "dwarf planet": (moving("HAUMEA"), moving("136108-HAUMEA"), "the same moving target HAUMEA"),
     "comet by name": (moving("C/2012-S1"), moving("COMET-ISON"), "the same moving target 2012S1"),
-}  # fmt: skip
+}
 
 
 def planted(kind, where):
@@ -87,9 +99,14 @@ def planted(kind, where):
 
 def built(samples, pngs, folder, split_report=None):
     dataset = build_dataset(
-        samples, pngs.__getitem__, folder, ShardSettings(), contract_version="1", code_version="test",
+        samples,
+        pngs.__getitem__,
+        folder,
+        ShardSettings(),
+        contract_version="1",
+        code_version="test",
         split_report=split_report,
-    )  # fmt: skip
+    )
     return folder / dataset.dataset.digest
 
 
@@ -141,12 +158,58 @@ def test_the_check_shares_no_code_with_the_splits():
 
 
 NAMES = [
-    "67P", "COMET-67P-CHURYUMOV", "COMET67P", "6P", "JUPITER", "Jupiter-South_Pole", "IO-TORUS", "KBO 12", "kbo-12", "KBO-13", "",
-    "--", "HAUMEA", "136108-HAUMEA", "2003-EL61", "MAKEMAKE", "C/2012-S1", "COMET-ISON", "C2012S1-ISON", "P/2012-S2", "TNO-123456",
-    "123456", "1999-AB12", "SHOEMAKER-LEVY-9", "SL9", "TEMPEL-TUTTLE", "8P-TUTTLE", "TUTTLE", "624-HEKTOR", "HEKTOR", "ERIS",
-    "136199", "TEMPEL 1", "9P/TEMPEL", "COMET", "NUCLEUS-4", "2I-BORISOV", "C/2019 Q4", "ASTEROID 21 LUTETIA", "LUTETIA", "2PALLAS",
-    "HARTLEY2", "103P", "SIDING-SPRING", "C/2013-A1", "COMET-PANSTARRS", "73P-SW3-C", "73P", "HIIAKA", "1P/1982 U1", "Чурюмов",
-]  # fmt: skip
+    "67P",
+    "COMET-67P-CHURYUMOV",
+    "COMET67P",
+    "6P",
+    "JUPITER",
+    "Jupiter-South_Pole",
+    "IO-TORUS",
+    "KBO 12",
+    "kbo-12",
+    "KBO-13",
+    "",
+    "--",
+    "HAUMEA",
+    "136108-HAUMEA",
+    "2003-EL61",
+    "MAKEMAKE",
+    "C/2012-S1",
+    "COMET-ISON",
+    "C2012S1-ISON",
+    "P/2012-S2",
+    "TNO-123456",
+    "123456",
+    "1999-AB12",
+    "SHOEMAKER-LEVY-9",
+    "SL9",
+    "TEMPEL-TUTTLE",
+    "8P-TUTTLE",
+    "TUTTLE",
+    "624-HEKTOR",
+    "HEKTOR",
+    "ERIS",
+    "136199",
+    "TEMPEL 1",
+    "9P/TEMPEL",
+    "COMET",
+    "NUCLEUS-4",
+    "2I-BORISOV",
+    "C/2019 Q4",
+    "ASTEROID 21 LUTETIA",
+    "LUTETIA",
+    "2PALLAS",
+    "HARTLEY2",
+    "103P",
+    "SIDING-SPRING",
+    "C/2013-A1",
+    "COMET-PANSTARRS",
+    "73P-SW3-C",
+    "73P",
+    "HIIAKA",
+    "1P/1982 U1",
+    "Чурюмов",
+]
 
 
 def test_the_check_and_the_splits_reduce_target_names_alike():
@@ -178,11 +241,17 @@ def test_the_check_and_the_splits_find_the_same_near_duplicates(seed):
 
 TILES = st.lists(
     st.tuples(
-        st.integers(0, 7), st.sampled_from(["sky", "pole", "zero"]), st.floats(-60, 60), st.floats(-60, 60), st.floats(0, 90),
-        st.sampled_from([4, 20, 40]), st.sampled_from([None, None, None, "67P", "COMET-67P-CHURYUMOV", "HAUMEA"]),
+        st.integers(0, 7),
+        st.sampled_from(["sky", "pole", "zero"]),
+        st.floats(-60, 60),
+        st.floats(-60, 60),
+        st.floats(0, 90),
+        st.sampled_from([4, 20, 40]),
+        st.sampled_from([None, None, None, "67P", "COMET-67P-CHURYUMOV", "HAUMEA"]),
     ),
-    min_size=2, max_size=30,
-)  # fmt: skip
+    min_size=2,
+    max_size=30,
+)
 
 
 def made_material(drawn):
@@ -260,11 +329,18 @@ def leaks_between(one, other, wanted=None):
 AT = {"corners_deg": square(200, 40, 10)}
 
 
-@pytest.mark.parametrize(("one", "other"), [
-    ({"target_name": "JUPITER"}, {"target_name": "JUPITER"}), ({"target_name": "JUPITER"}, moving("JUPITER")),
-    (moving("--"), moving("--")), (moving("JUPITER") | AT, moving("SATURN") | AT), (moving("JUPITER") | AT, AT),
-    (AT, moving("JUPITER") | AT), (moving("TEMPEL-1"), moving("TEMPEL-2")),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ({"target_name": "JUPITER"}, {"target_name": "JUPITER"}),
+        ({"target_name": "JUPITER"}, moving("JUPITER")),
+        (moving("--"), moving("--")),
+        (moving("JUPITER") | AT, moving("SATURN") | AT),
+        (moving("JUPITER") | AT, AT),
+        (AT, moving("JUPITER") | AT),
+        (moving("TEMPEL-1"), moving("TEMPEL-2")),
+    ],
+)
 def test_only_named_moving_targets_are_compared_by_name_and_only_others_by_position(one, other):
     assert leaks_between(one, other) == []
 

@@ -76,8 +76,10 @@ def test_a_sample_without_a_caption_is_named(built) -> None:
 def test_hard_negatives_have_the_most_frequent_category_and_instrument_of_a_group(tmp_path) -> None:
     samples, pngs = make_samples_with_pngs()
     cameras = {0: "WFC3/IR", 10: "WFC3/IR", 1: "WFC3/IR"}  # of 4 tiles of group 0, two or more; of group 1, one
-    samples = [replace(one, instrument=cameras.get(k, one.instrument), category="Stars" if k % 10 == 2 else None)
-               for k, one in enumerate(samples)]  # fmt: skip
+    samples = [
+        replace(one, instrument=cameras.get(k, one.instrument), category="Stars" if k % 10 == 2 else None)
+        for k, one in enumerate(samples)
+    ]
     samples = [replace(one, instrument="WFC3/IR") if k == 20 else one for k, one in enumerate(samples)]
     built = build_dataset(samples, pngs.__getitem__, tmp_path, ShardSettings(), contract_version="1", code_version="t")
     batches = open_batches(tmp_path / built.dataset.digest, SETTINGS.model_copy(update={"hard_negatives": 0.5}))
@@ -280,9 +282,16 @@ def test_kinds_of_captions_are_known_without_their_writers(built) -> None:
     assert replace(tiles, rows=rows.drop_columns("caption_kinds")).caption_kinds == [("abstract",)] * 8
 
 
-@pytest.mark.parametrize(("shape_yx", "kernel"), [
-    ((8, 8), "BOX"), ((8, 4), "BOX"), ((3, 8), "BICUBIC"), ((8, 3), "BICUBIC"), ((2, 2), "BICUBIC"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("shape_yx", "kernel"),
+    [
+        ((8, 8), "BOX"),
+        ((8, 4), "BOX"),
+        ((3, 8), "BICUBIC"),
+        ((8, 3), "BICUBIC"),
+        ((2, 2), "BICUBIC"),
+    ],
+)
 def test_a_tile_is_averaged_only_if_neither_side_grows(shape_yx, kernel) -> None:
     image = Image.fromarray(np.random.default_rng(0).integers(0, 256, shape_yx, dtype=np.uint8))
     expected = image.resize((4, 4), Image.Resampling[kernel])

@@ -39,11 +39,26 @@ def test_the_number_of_a_comet_comes_before_its_provisional_designation():
     assert normalise_target_name("67P/1969-R1-CHURYUMOV") == normalise_target_name("1969-R1-67P") == "67P"
 
 
-@pytest.mark.parametrize(("name", "designation"), [
-    *((f"{kind}{year}-K9", f"{year}K9") for kind in ("A", "C/", "D", "I", "P", "X", "") for year in (1600, 1799, 2099)),
-    ("1500-K9", "1500K9"), ("2100-K9", "2100K9"), ("2003-UB3131", "2003UB3131"), ("2014-MX69", "2014MX69"), ("2017-U", "2017U"),
-    *((f"{word}-ABC", "ABC") for word in ("COMET", "ASTEROID", "CENTAUR", "TROJAN", "NUCLEUS")),
-    ("123456-NAME", "NAME"), ("1234567-NAME", "1234567NAME"), ("12-AB", "12AB"), ("999P", "999P"), ("9I", "9I"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("name", "designation"),
+    [
+        *(
+            (f"{kind}{year}-K9", f"{year}K9")
+            for kind in ("A", "C/", "D", "I", "P", "X", "")
+            for year in (1600, 1799, 2099)
+        ),
+        ("1500-K9", "1500K9"),
+        ("2100-K9", "2100K9"),
+        ("2003-UB3131", "2003UB3131"),
+        ("2014-MX69", "2014MX69"),
+        ("2017-U", "2017U"),
+        *((f"{word}-ABC", "ABC") for word in ("COMET", "ASTEROID", "CENTAUR", "TROJAN", "NUCLEUS")),
+        ("123456-NAME", "NAME"),
+        ("1234567-NAME", "1234567NAME"),
+        ("12-AB", "12AB"),
+        ("999P", "999P"),
+        ("9I", "9I"),
+    ],
+)
 def test_each_kind_of_designation_and_each_generic_word_is_known(name, designation):
     assert normalise_target_name(name) == designation

@@ -27,9 +27,18 @@ def grouped(proposals, least=0.7):
 
 def proposal(number, abstract, title="A title of five words"):
     return Proposal(
-        proposal_id=f"hst:{number}", archive="hst", number=str(number), cycle=None, proposal_type=None, category=None,
-        title=title, pi=None, abstract=abstract, source="made", fetched_at=datetime(2024, 1, 1, tzinfo=UTC),
-    )  # fmt: skip
+        proposal_id=f"hst:{number}",
+        archive="hst",
+        number=str(number),
+        cycle=None,
+        proposal_type=None,
+        category=None,
+        title=title,
+        pi=None,
+        abstract=abstract,
+        source="made",
+        fetched_at=datetime(2024, 1, 1, tzinfo=UTC),
+    )
 
 
 def by_id(*proposals):
@@ -108,10 +117,21 @@ def test_a_phrase_that_a_longer_text_repeats_does_not_tie_proposals():
     assert len(set(grouped(by_id(proposal(1, " ".join(phrase)), proposal(2, " ".join([*phrase, *words(8, 90)])))))) == 2
 
 
-@pytest.mark.parametrize("text", [
-    "not available", "Abstract not available.", "N/A", "None", "TBD", "To be supplied later", "---", "No abstract provided",
-    'The "ABSTRACT" section is not present in the provided image.', "Not yet available at this time",
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "text",
+    [
+        "not available",
+        "Abstract not available.",
+        "N/A",
+        "None",
+        "TBD",
+        "To be supplied later",
+        "---",
+        "No abstract provided",
+        'The "ABSTRACT" section is not present in the provided image.',
+        "Not yet available at this time",
+    ],
+)
 def test_placeholders_are_no_text(text):
     assert is_placeholder(text)
     many = by_id(*(proposal(i, text, f"Title number {i} of forty unrelated proposals") for i in range(40)))

@@ -48,9 +48,12 @@ def test_open_clip_s_training_loader_reads_every_sample(tmp_path, is_train):
     urls = read_dataset(tmp_path / "datasets" / built.dataset.digest).shards["train"]
     given = {"urls": "::".join(urls), "num": len(samples), "shards": len(urls), "is_train": is_train}
     done = subprocess.run(
-        [sys.executable, "-c", READ, json.dumps(given)], capture_output=True, text=True, check=False,
+        [sys.executable, "-c", READ, json.dumps(given)],
+        capture_output=True,
+        text=True,
+        check=False,
         env=os.environ | {"PYTHONPATH": str(tmp_path / "site")},
-    )  # fmt: skip
+    )
     assert done.returncode == 0, done.stderr[-3000:]
     found = json.loads(done.stdout.splitlines()[-1])
     assert found["version"] == WEBDATASET.partition("==")[2]

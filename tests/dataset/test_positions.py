@@ -36,9 +36,15 @@ def samples_of(path: Path, name: str):
     """The samples of a FITS file, with their pictures."""
     sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
     product = Product(
-        uri=f"made:{name}", obs_id=name, proposal_id="made:1", file_name=path.name, kind="DRZ", size_bytes=1,
-        choice="best", sha256=sha256,
-    )  # fmt: skip
+        uri=f"made:{name}",
+        obs_id=name,
+        proposal_id="made:1",
+        file_name=path.name,
+        kind="DRZ",
+        size_bytes=1,
+        choice="best",
+        sha256=sha256,
+    )
     settings = TileSettings(size_px=SIZE_PX, min_side_px=32, views=("native", "overview"))
     for index, cut in enumerate(tile_file(path, sha256, settings).tiles):
         tile = to_tile_record(cut, product, Layout(path.parent), datetime.now(UTC))

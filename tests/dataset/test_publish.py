@@ -50,9 +50,14 @@ print(json.dumps({"issues": sorted([*issues.errors, *issues.warnings]), "rows": 
 
 def build(num, root):
     dataset = build_dataset(
-        SAMPLES[:num], PNGS.__getitem__, root, ShardSettings(), contract_version="1", code_version="v1.2.3",
+        SAMPLES[:num],
+        PNGS.__getitem__,
+        root,
+        ShardSettings(),
+        contract_version="1",
+        code_version="v1.2.3",
         released_on=date(2026, 1, 2),
-    )  # fmt: skip
+    )
     return root / dataset.dataset.digest
 
 
@@ -92,9 +97,12 @@ def test_the_card_counts_captions_by_kind_and_says_which_were_not_written_by_the
 
 @pytest.mark.parametrize(
     ("num_headers", "stated", "not_stated"),
-    [(0, "the abstracts of the proposals", "headers"), (60, "no proposal text is known", "abstracts"),
-     (20, "the abstracts of the proposals that won the time, or for 20 of them texts", "no proposal text")],
-)  # fmt: skip
+    [
+        (0, "the abstracts of the proposals", "headers"),
+        (60, "no proposal text is known", "abstracts"),
+        (20, "the abstracts of the proposals that won the time, or for 20 of them texts", "no proposal text"),
+    ],
+)
 def test_the_card_says_what_the_captions_were_made_from(num_headers, stated, not_stated, tmp_path):
     samples = [
         replace(one, caption_source="header" if index < num_headers else "proposal")
@@ -151,8 +159,11 @@ def test_croissant_s_own_reader_finds_no_fault_and_loads_every_record(built, tmp
     environment = {"HOME": str(tmp_path), "PATH": "/usr/bin:/bin", "TMPDIR": str(tmp_path)}
     done = subprocess.run(
         [sys.executable, "-c", READ_CROISSANT, built / "croissant.json"],
-        capture_output=True, text=True, check=False, env=environment,
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+        check=False,
+        env=environment,
+    )
     assert done.returncode == 0, done.stderr[-3000:]
     found = json.loads(done.stdout.splitlines()[-1])
     assert found["issues"] == []

@@ -13,8 +13,10 @@ def sampler_of(sizes: list[int], batch_size: int, seed: int = 0, **options) -> G
     ends = np.cumsum([0, *sizes])
     return GroupBatchSampler(
         rows_of_group=[np.arange(low, high) for low, high in itertools.pairwise(ends)],
-        batch_size=batch_size, seed=seed, **options,
-    )  # fmt: skip
+        batch_size=batch_size,
+        seed=seed,
+        **options,
+    )
 
 
 @given(sizes=st.lists(st.integers(1, 5), min_size=2, max_size=30), batch=st.integers(2, 40), step=st.integers(0, 200))
@@ -55,8 +57,13 @@ def test_every_tile_of_127_groups_of_two_is_seen_in_batches_of_128() -> None:
 def test_the_batches_are_those_of_the_recorded_trainings() -> None:
     sampler = sampler_of([3, 1, 2, 2, 1, 2, 3], 3, seed=4)
     assert [sampler.rows(step).tolist() for step in range(6)] == [
-        [5, 3, 2], [10, 7, 8], [4, 3, 11], [6, 13, 8], [1, 12, 9], [7, 8, 0],
-    ]  # fmt: skip
+        [5, 3, 2],
+        [10, 7, 8],
+        [4, 3, 11],
+        [6, 13, 8],
+        [1, 12, 9],
+        [7, 8, 0],
+    ]
 
 
 @given(sizes=st.lists(st.integers(1, 5), min_size=2, max_size=20), share=st.floats(0, 1), seed=st.integers(0, 99))
@@ -151,18 +158,32 @@ def test_the_share_of_whole_tiles_is_that_of_the_settings(whole_share, num_whole
 def test_batches_with_hard_negatives_are_those_of_the_recorded_trainings() -> None:
     sampler = sampler_of([2] * 12, 4, seed=4, class_of_group=np.arange(12) % 3, hard_share=0.5)
     assert [sampler.rows(step).tolist() for step in range(15)] == [
-        [17, 5, 12, 14], [1, 8, 19, 7], [11, 23, 20, 3], [0, 9, 22, 4], [6, 18, 10, 13],
-        [2, 15, 21, 16], [3, 14, 20, 12], [19, 23, 7, 8], [5, 11, 1, 17], [4, 16, 9, 10],
-        [21, 2, 0, 22], [6, 18, 13, 15], [20, 8, 14, 3], [19, 12, 7, 1], [23, 11, 5, 17],
-    ]  # fmt: skip
+        [17, 5, 12, 14],
+        [1, 8, 19, 7],
+        [11, 23, 20, 3],
+        [0, 9, 22, 4],
+        [6, 18, 10, 13],
+        [2, 15, 21, 16],
+        [3, 14, 20, 12],
+        [19, 23, 7, 8],
+        [5, 11, 1, 17],
+        [4, 16, 9, 10],
+        [21, 2, 0, 22],
+        [6, 18, 13, 15],
+        [20, 8, 14, 3],
+        [19, 12, 7, 1],
+        [23, 11, 5, 17],
+    ]
 
 
 def test_batches_with_more_rows_than_groups_are_those_of_the_recorded_trainings() -> None:
     sampler = sampler_of([3, 1, 9, 2], 10, seed=4)
     assert [sampler.rows(step).tolist() for step in range(4)] == [
-        [0, 3, 14, 2, 14, 3, 1, 7, 13, 12], [3, 13, 6, 1, 8, 3, 2, 14, 11, 3], [3, 10, 5, 14, 9, 13, 2, 3, 0, 3],
+        [0, 3, 14, 2, 14, 3, 1, 7, 13, 12],
+        [3, 13, 6, 1, 8, 3, 2, 14, 11, 3],
+        [3, 10, 5, 14, 9, 13, 2, 3, 0, 3],
         [13, 2, 0, 13, 3, 4, 8, 3, 14, 1],
-    ]  # fmt: skip
+    ]
 
 
 @pytest.mark.parametrize(("num_tiles", "is_new"), [(2, False), (3, True)])

@@ -58,8 +58,9 @@ def test_a_sample_of_a_proposal_says_so_and_keeps_its_title():
     one = tile("a", "p", obs_id="o1")
     (sample,), _ = make_samples(
         material([one], {"o1": replace(observation("o1", "p"), title="Another")}, {"p": proposal("p")}),
-        assigned([one]), SETTINGS,
-    )  # fmt: skip
+        assigned([one]),
+        SETTINGS,
+    )
     assert (sample.title, sample.caption_source) == ("Title of p", "proposal")
 
 
@@ -96,10 +97,27 @@ def test_instrument_and_filter_are_those_of_the_tile_and_else_of_the_archive(of_
 
 def test_each_field_of_a_sample_has_the_value_of_its_source():
     one = replace(
-        tile("a", "p", square(5, 6, 20)), product_uri="uri", product_sha256="1" * 64, png_sha256="2" * 64, chip=3, y0=4,
-        x0=5, ra_deg=6.5, dec_deg=7.5, pixel_scale_arcsec=0.8, valid_share=0.9, unit="MJy", black=1.5, white=2.5,
-        softening=3.5, view="aim", shrink=4.5, wcs="WCSAXES", instrument="ACS/WFC", filter="F814W",
-    )  # fmt: skip
+        tile("a", "p", square(5, 6, 20)),
+        product_uri="uri",
+        product_sha256="1" * 64,
+        png_sha256="2" * 64,
+        chip=3,
+        y0=4,
+        x0=5,
+        ra_deg=6.5,
+        dec_deg=7.5,
+        pixel_scale_arcsec=0.8,
+        valid_share=0.9,
+        unit="MJy",
+        black=1.5,
+        white=2.5,
+        softening=3.5,
+        view="aim",
+        shrink=4.5,
+        wcs="WCSAXES",
+        instrument="ACS/WFC",
+        filter="F814W",
+    )
     seen = replace(
         observation(one.obs_id, "p", "M1", is_moving=True), target_class="NEBULA", instrument="x", filters="y"
     )
@@ -107,15 +125,36 @@ def test_each_field_of_a_sample_has_the_value_of_its_source():
     plan = replace(assigned([one], "val")[one.tile_id], group_id="h")
     (sample,), _ = make_samples(material([one], {one.obs_id: seen}, {"p": of}), {one.tile_id: plan}, SETTINGS)
     sources = [
-        (one, (
-            "tile_id", "product_uri", "product_sha256", "png_sha256", "chip", "y0", "x0", "ra_deg", "dec_deg", "corners_deg",
-            "pixel_scale_arcsec", "valid_share", "unit", "black", "white", "softening", "view", "shrink", "wcs", "instrument",
-            "filter",
-        )),
+        (
+            one,
+            (
+                "tile_id",
+                "product_uri",
+                "product_sha256",
+                "png_sha256",
+                "chip",
+                "y0",
+                "x0",
+                "ra_deg",
+                "dec_deg",
+                "corners_deg",
+                "pixel_scale_arcsec",
+                "valid_share",
+                "unit",
+                "black",
+                "white",
+                "softening",
+                "view",
+                "shrink",
+                "wcs",
+                "instrument",
+                "filter",
+            ),
+        ),
         (seen, ("obs_id", "target_name", "target_class", "is_moving")),
         (of, ("proposal_id", "archive", "category", "title", "pi", "cycle")),
         (plan, ("split", "group_id")),
-    ]  # fmt: skip
+    ]
     for source, names in sources:
         assert {name: getattr(sample, name) for name in names} == {name: getattr(source, name) for name in names}
 

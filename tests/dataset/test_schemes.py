@@ -183,8 +183,16 @@ def test_a_new_tile_whose_group_is_elsewhere_is_excluded_for_every_pair_of_split
 
 @pytest.mark.parametrize(
     ("proposal_id", "number"),
-    [("hst:0123", "123"), ("a:b:77", "77"), ("55", "55"), ("hst:", None), ("hst:12a", None), ("hst:1²", None), ("hst:٣", None)],
-)  # fmt: skip
+    [
+        ("hst:0123", "123"),
+        ("a:b:77", "77"),
+        ("55", "55"),
+        ("hst:", None),
+        ("hst:12a", None),
+        ("hst:1²", None),
+        ("hst:٣", None),
+    ],
+)
 def test_the_number_of_a_programme_is_in_ascii_digits_after_the_last_colon(proposal_id, number):
     assert program_number(proposal_id) == number
 
@@ -198,8 +206,10 @@ def test_the_kind_of_a_new_tile_comes_before_the_split_of_its_group_as_the_reaso
     }
     plans = split([old, unknown, aside, held_out], [], BY_INSTRUMENT, existing)
     assert [outcome(plans, one) for one in (unknown, aside, held_out)] == [
-        ("excluded", UNKNOWN), ("excluded", MIXED_GROUP), ("excluded", GROUP_CHANGED),
-    ]  # fmt: skip
+        ("excluded", UNKNOWN),
+        ("excluded", MIXED_GROUP),
+        ("excluded", GROUP_CHANGED),
+    ]
 
 
 @pytest.mark.parametrize("old_split", ["train", "val", "test", "excluded"])

@@ -333,9 +333,14 @@ def test_a_missing_png_names_the_tile(tmp_path):
             (tmp_path / tile_id).write_bytes(png)
     with pytest.raises(TileFileError, match=lost):
         build_dataset(
-            samples, lambda tile_id: (tmp_path / tile_id).read_bytes(), tmp_path / "datasets", SETTINGS,
-            contract_version="1.0.0", code_version="test", read_png_size=lambda tile_id: len(pngs[tile_id]),
-        )  # fmt: skip
+            samples,
+            lambda tile_id: (tmp_path / tile_id).read_bytes(),
+            tmp_path / "datasets",
+            SETTINGS,
+            contract_version="1.0.0",
+            code_version="test",
+            read_png_size=lambda tile_id: len(pngs[tile_id]),
+        )
 
 
 @pytest.mark.parametrize("name", ["train-000000.tar", "test-000000.tar", "manifest.parquet"])

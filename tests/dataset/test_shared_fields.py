@@ -22,11 +22,17 @@ BY_GUARD_ALONE = BY_FIELD.model_copy(update={"field_share": 0.0})
 
 LOOKS = st.lists(
     st.tuples(
-        st.integers(0, 39), st.sampled_from(FIELDS), st.floats(-60, 60), st.floats(-60, 60), st.floats(0, 90),
-        st.booleans(), st.sampled_from([None, None, None, "IO", "Jupiter", "JUPITER-POLE"]),
+        st.integers(0, 39),
+        st.sampled_from(FIELDS),
+        st.floats(-60, 60),
+        st.floats(-60, 60),
+        st.floats(0, 90),
+        st.booleans(),
+        st.sampled_from([None, None, None, "IO", "Jupiter", "JUPITER-POLE"]),
     ),
-    min_size=1, max_size=45,
-)  # fmt: skip
+    min_size=1,
+    max_size=45,
+)
 
 
 def look(index, number, field, east, north, roll, is_preview, moving):

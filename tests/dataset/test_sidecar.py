@@ -26,9 +26,12 @@ NUMBERS = st.floats(allow_nan=False, allow_infinity=False)
 
 
 @given(
-    title=TEXTS, captions=st.lists(TEXTS), corners=st.lists(NUMBERS), cycle=st.none() | st.integers(),
+    title=TEXTS,
+    captions=st.lists(TEXTS),
+    corners=st.lists(NUMBERS),
+    cycle=st.none() | st.integers(),
     is_moving=st.booleans(),
-)  # fmt: skip
+)
 def test_a_sidecar_is_the_row(title, captions, corners, cycle, is_moving):
     sample = replace(
         make_sample(0, 0, b""), title=title, captions=captions, corners_deg=corners, cycle=cycle, is_moving=is_moving

@@ -8,9 +8,7 @@ from hubbleclip.dataset.splits import sky_overlap
 from hubbleclip.dataset.splits.sky_overlap import ARCSEC, footprints, is_near_any
 
 FIELDS = [(0.0, 0.0), (359.999, 45.0), (120.0, 89.999), (0.0, -90.0), (10.0, -89.9)]
-SQUARES = st.tuples(
-    st.floats(-60, 60), st.floats(-60, 60), st.sampled_from([2.0, 20.0, 25.0, 80.0]), st.floats(0, 90)
-)  # fmt: skip
+SQUARES = st.tuples(st.floats(-60, 60), st.floats(-60, 60), st.sampled_from([2.0, 20.0, 25.0, 80.0]), st.floats(0, 90))
 
 
 def placed(field, offsets):
@@ -22,9 +20,11 @@ def placed(field, offsets):
 
 @settings(deadline=None, max_examples=150)
 @given(
-    st.sampled_from(FIELDS), st.lists(SQUARES, min_size=1, max_size=6), st.lists(SQUARES, min_size=1, max_size=6),
+    st.sampled_from(FIELDS),
+    st.lists(SQUARES, min_size=1, max_size=6),
+    st.lists(SQUARES, min_size=1, max_size=6),
     st.sampled_from([0.0, 1.0, 30.0]),
-)  # fmt: skip
+)
 def test_near_footprints_equal_those_of_comparing_all_pairs_on_the_sphere(field, mine, others, guard_arcsec):
     mine, others = ([placed(field, offsets) for offsets in group] for group in (mine, others))
     gaps = [[slow_gap_arcsec(a, b) for b in others] for a in mine]

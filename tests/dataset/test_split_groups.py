@@ -110,8 +110,10 @@ def test_the_leak_of_a_random_split_of_tiles_is_that_of_comparing_all_pairs():
 
 def test_a_proposal_between_two_groups_of_one_split_joins_the_group_with_the_smallest_id():
     texts = {
-        "a": " ".join(TEXT), "b": " ".join([*TEXT[16:], *(f"b{i}" for i in range(16))]), "c": " ".join(TEXT[8:]),
-    }  # fmt: skip
+        "a": " ".join(TEXT),
+        "b": " ".join([*TEXT[16:], *(f"b{i}" for i in range(16))]),
+        "c": " ".join(TEXT[8:]),
+    }
     a, b, c = tile("a", "a"), tile("b", "b"), tile("c", "c")
     old = plan(a, "train", "b" * 16) | plan(b, "train", "a" * 16)
     wanted = SETTINGS.model_copy(update={"near_duplicate": 0.75})

@@ -70,8 +70,11 @@ def test_excluded_tiles_are_listed_with_their_reason():
     tiles, _, _, plans = small_split()
     (row,) = split_tables(tiles, plans, [LINK])[EXCLUDED_TILES].to_pylist()
     assert row == {
-        "tile_id": tiles[3].tile_id, "group_id": "h", "proposal_id": "p1", "reason": "sky_guard:overlap",
-    }  # fmt: skip
+        "tile_id": tiles[3].tile_id,
+        "group_id": "h",
+        "proposal_id": "p1",
+        "reason": "sky_guard:overlap",
+    }
 
 
 def test_each_link_is_listed_with_its_reason():
@@ -159,9 +162,12 @@ def test_values_splits_and_reasons_are_reported_in_order_and_shares_to_four_digi
     lost = [tile("x", "q"), tile("y", "q")]
     plans += [plan(one, "excluded", reason=reason) for one, reason in zip(lost, ("z", "a"), strict=True)]
     report = split_report(
-        material([*tiles, *lost], {}, {}), {one.tile_id: one for one in plans}, links=[LINK, replace(LINK, reason="number")],
-        leak=LEAK, settings=SETTINGS,
-    )  # fmt: skip
+        material([*tiles, *lost], {}, {}),
+        {one.tile_id: one for one in plans},
+        links=[LINK, replace(LINK, reason="number")],
+        leak=LEAK,
+        settings=SETTINGS,
+    )
     assert list(report["by_instrument"]) == ["ACS", "WFPC2", "unknown"]
     assert list(report["by_instrument"]["unknown"]) == ["excluded", "test"]
     assert report["by_instrument"]["unknown"]["test"]["share"] == 0.3333

@@ -61,9 +61,13 @@ def test_a_dataset_in_s3_reads_as_the_folder_it_was_published_from(local, remote
 def test_batches_streamed_from_s3_are_those_of_the_folder(local, remote, workers):
     def batches(place):
         opened = open_train_batches(
-            open_split(read_dataset(place), "train"), SETTINGS.model_copy(update={"workers": workers}),
-            image_size=8, tokenizer=TOKENIZER, context_length=16, cache_bytes=0,
-        )  # fmt: skip
+            open_split(read_dataset(place), "train"),
+            SETTINGS.model_copy(update={"workers": workers}),
+            image_size=8,
+            tokenizer=TOKENIZER,
+            context_length=16,
+            cache_bytes=0,
+        )
         assert opened.cached is None
         return list(iterate_batches(opened, 1, pin=False))
 

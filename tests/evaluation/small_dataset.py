@@ -54,7 +54,16 @@ def build(folder: Path, num_groups: int = 30, tiles_per_group: int = 3, num_test
 
 def train_small_run(dataset_dir: Path, runs_dir: Path, steps: int, shuffled: bool = False) -> Path:
     settings = TrainSettings(
-        steps=steps, batch_size=16, learning_rate=1e-3, warmup_steps=2, workers=0, log_every=10, validate_every=steps,
-        checkpoint_every=steps, precision="fp32", seed=3, shuffled=shuffled,
-    )  # fmt: skip
+        steps=steps,
+        batch_size=16,
+        learning_rate=1e-3,
+        warmup_steps=2,
+        workers=0,
+        log_every=10,
+        validate_every=steps,
+        checkpoint_every=steps,
+        precision="fp32",
+        seed=3,
+        shuffled=shuffled,
+    )
     return train(dataset_dir, runs_dir, MODEL, settings, code_version="test")

@@ -52,9 +52,17 @@ def test_every_query_of_the_vocabulary_has_a_class() -> None:
 
 @pytest.mark.parametrize(
     ("target_class", "query"),
-    [("SIMULATED;SPIRAL GALAXY", 0), ("GALAXY;SPIRAL", 0), ("SIMULATED;GALAXY MERGER", 2), ("SIMULATED;GALAXY CLUSTER", 3),
-     ("SIMULATED;PLANETARY NEBULA", 6), ("SIMULATED;STAR-FORMING NEBULA", 8), ("ISM;HII REGION", 8), ("SOLAR SYSTEM;PLANET", 9)],
-)  # fmt: skip
+    [
+        ("SIMULATED;SPIRAL GALAXY", 0),
+        ("GALAXY;SPIRAL", 0),
+        ("SIMULATED;GALAXY MERGER", 2),
+        ("SIMULATED;GALAXY CLUSTER", 3),
+        ("SIMULATED;PLANETARY NEBULA", 6),
+        ("SIMULATED;STAR-FORMING NEBULA", 8),
+        ("ISM;HII REGION", 8),
+        ("SOLAR SYSTEM;PLANET", 9),
+    ],
+)
 def test_a_class_is_right_for_its_query_alone(target_class: str, query: int) -> None:
     queries, tile = list(QUERY_CLASSES), sample(1, target_class=target_class)
     assert [text for text in queries if mark_of(text, tile) == "right"] == [queries[query]]

@@ -19,11 +19,18 @@ from hubbleclip.evaluation.report.tile_cards import tile_card
 from hubbleclip.evaluation.test_set import make_test_set, pair_similarities
 
 NUM_GROUPS = 30
-TEST_SET = make_test_set([
-    sample(number, number // 2, title=f"Title {number // 2}", target_name=f"T{number}",
-           target_class="COMET" if number < 6 else "SPIRAL GALAXY")
-    for number in range(2 * NUM_GROUPS)
-])  # fmt: skip
+TEST_SET = make_test_set(
+    [
+        sample(
+            number,
+            number // 2,
+            title=f"Title {number // 2}",
+            target_name=f"T{number}",
+            target_class="COMET" if number < 6 else "SPIRAL GALAXY",
+        )
+        for number in range(2 * NUM_GROUPS)
+    ]
+)
 VOCABULARY = {
     "object_classes": tuple(f"class {number}" for number in range(8)),
     "queries": ("a spiral galaxy seen face-on", "a comet with its coma and tail"),
@@ -46,9 +53,14 @@ def results() -> page.Results:
         for name in features
     }
     return page.Results(
-        test_set=TEST_SET, features=features, vocabulary=VOCABULARY, phrases=phrases, metrics=[], facts={},
+        test_set=TEST_SET,
+        features=features,
+        vocabulary=VOCABULARY,
+        phrases=phrases,
+        metrics=[],
+        facts={},
         occlusions={tile: np.eye(2) for tile in range(2 * NUM_GROUPS)},
-    )  # fmt: skip
+    )
 
 
 @pytest.fixture(scope="module")
@@ -90,8 +102,9 @@ def test_queries_show_the_nearest_fields_of_each_model_and_count_the_tiles_of_th
     answers = {name: page.nearest_fields(results, name) for name in results.shown}
     rows = page.query_rows(results, answers, pictures)
     assert [(row["text"], row["num_right"]) for row in rows] == [
-        ("a spiral galaxy seen face-on", 54), ("a comet with its coma and tail", 6),
-    ]  # fmt: skip
+        ("a spiral galaxy seen face-on", 54),
+        ("a comet with its coma and tail", 6),
+    ]
     for name in results.shown:
         for number, row in enumerate(rows):
             scores_t = results.features[name].tiles_td @ results.phrases[name]["queries"][number]
@@ -144,18 +157,36 @@ def test_the_scale_bar_is_that_of_the_whole_tile_and_not_of_its_thumbnail(pictur
 
 
 RUN = Run(
-    run_id="20260101T000000-abcd", dataset_digest="d" * 32, settings_digest="s", path="runs/x", model="ViT-B-16",
-    pretrained="openai", loss="multi_positive", is_shuffled=False, steps=900, samples_seen=115200, seed=1, device="cpu",
-    best_step=600, settings='{"train": {"mode": "lora"}}', code_version="1",
-    started_at=datetime(2026, 1, 1, tzinfo=UTC), ended_at=datetime(2026, 1, 2, tzinfo=UTC),
-)  # fmt: skip
+    run_id="20260101T000000-abcd",
+    dataset_digest="d" * 32,
+    settings_digest="s",
+    path="runs/x",
+    model="ViT-B-16",
+    pretrained="openai",
+    loss="multi_positive",
+    is_shuffled=False,
+    steps=900,
+    samples_seen=115200,
+    seed=1,
+    device="cpu",
+    best_step=600,
+    settings='{"train": {"mode": "lora"}}',
+    code_version="1",
+    started_at=datetime(2026, 1, 1, tzinfo=UTC),
+    ended_at=datetime(2026, 1, 2, tzinfo=UTC),
+)
 FACTS = model_card.CardFacts(
-    run=RUN, code_version="9.9", image_size=224, context_length=77, formats=("onnx",), report=None,
+    run=RUN,
+    code_version="9.9",
+    image_size=224,
+    context_length=77,
+    formats=("onnx",),
+    report=None,
     description={
         "notices": {"hst": {"attribution": "Thanks to HST.", "licence": "public domain"}},
         "counts": {"train": {"samples": 12345}, "test": {"samples": 678}},
     },
-)  # fmt: skip
+)
 
 
 def row(protocol: str, model: str, name: str, value: float, low: float, high: float) -> dict:
@@ -163,7 +194,10 @@ def row(protocol: str, model: str, name: str, value: float, low: float, high: fl
 
 
 REPORT = {
-    "dataset_digest": "e" * 32, "num_tiles": 1234, "num_captions": 321, "num_groups": 54,
+    "dataset_digest": "e" * 32,
+    "num_tiles": 1234,
+    "num_captions": 321,
+    "num_groups": 54,
     "metrics": [
         row("fair", "fine_tuned", "i2t_accuracy_at_10pct", 0.7564, 0.7, 0.8),
         row("fair", "fine_tuned", "t2i_accuracy_at_10pct", 0.8512, 0.801, 0.9),
@@ -176,7 +210,7 @@ REPORT = {
         row("forgetting", "fine_tuned", "digits_top1", 0.5, 0.45, 0.55),
         row("forgetting", "base", "digits_top1", 0.6, 0.55, 0.65),
     ],
-}  # fmt: skip
+}
 
 
 def test_the_card_of_a_model_has_its_metrics_per_cent_with_intervals_beside_the_base_model() -> None:
@@ -185,8 +219,11 @@ def test_the_card_of_a_model_has_its_metrics_per_cent_with_intervals_beside_the_
     assert "95 % intervals over the groups" in lines[0]
     table = [line for line in lines if line.startswith("|")]
     assert table[0].split(" | ")[1:] == [
-        "image to text, top 10 %", "text to image, top 10 %", "image to text, R@1", "median rank |",
-    ]  # fmt: skip
+        "image to text, top 10 %",
+        "text to image, top 10 %",
+        "image to text, R@1",
+        "median rank |",
+    ]
     assert table[2] == ("| this model | 75.6 % (70.0-80.0) | 85.1 % (80.1-90.0) | 11.1 % (9.0-13.0) | 7.5 (5.0-9.0) |")
     assert table[3] == "| base model | 31.0 % (25.0-37.5) |  |  |  |"
     assert len(table) == 4
@@ -200,8 +237,19 @@ def test_the_card_of_a_model_has_its_metrics_per_cent_with_intervals_beside_the_
 
 def test_the_card_names_start_step_mode_data_and_licences() -> None:
     text = model_card.model_card(FACTS)
-    for said in ("`openai`", "600", "lora", "12,345 tiles in train, 678 tiles in test", "image_tower.onnx",
-                 "`hst`: Thanks to HST. Licence: public domain.", "was not evaluated", "d" * 32, "224", "77", "9.9"):  # fmt: skip
+    for said in (
+        "`openai`",
+        "600",
+        "lora",
+        "12,345 tiles in train, 678 tiles in test",
+        "image_tower.onnx",
+        "`hst`: Thanks to HST. Licence: public domain.",
+        "was not evaluated",
+        "d" * 32,
+        "224",
+        "77",
+        "9.9",
+    ):
         assert said in text, said
     assert "subject to its licence" in text
     scratch = replace(FACTS, run=replace(RUN, pretrained=""), report=REPORT, description=None, formats=())

@@ -46,11 +46,16 @@ def tiles_of(wcs: WCS, proposal: int, first: int, split: str = "test", **changes
     starts = [(y, x) for y in (0, 100, 200) for x in (0, 100, 200)]
     return [
         replace(
-            sample(first + index, proposal, split), ra_deg=at.ra_deg, dec_deg=at.dec_deg, corners_deg=at.corners_deg,
-            pixel_scale_arcsec=at.pixel_scale_arcsec, wcs=at.wcs, **changes,
+            sample(first + index, proposal, split),
+            ra_deg=at.ra_deg,
+            dec_deg=at.dec_deg,
+            corners_deg=at.corners_deg,
+            pixel_scale_arcsec=at.pixel_scale_arcsec,
+            wcs=at.wcs,
+            **changes,
         )
         for index, at in enumerate(tile_geometries(wcs, starts, SIZE_PX))
-    ]  # fmt: skip
+    ]
 
 
 def at_pixel(wcs: WCS, x: float, y: float, class_name: str = "lens", radius_arcsec: float = 0.0) -> SkyObject:
@@ -119,10 +124,16 @@ def test_a_catalogue_is_read_with_any_order_and_case_of_columns(tmp_path):
 
 @pytest.mark.parametrize(
     ("text", "message"),
-    [("ra_deg,dec_deg\n1,2\n", "no column class"), ("ra_deg,dec_deg,class\n", "no objects"),
-     ("ra_deg,dec_deg,class\n1,2,a\nx,2,a\n", "line 3"), ("ra_deg,dec_deg,class\n1,91,a\n", "line 2"),
-     ("ra_deg,dec_deg,class\n1,2\n", "line 2"), ("ra_deg,dec_deg,class\n1,nan,a\n", "line 2"), ("", "no column")],
-)  # fmt: skip
+    [
+        ("ra_deg,dec_deg\n1,2\n", "no column class"),
+        ("ra_deg,dec_deg,class\n", "no objects"),
+        ("ra_deg,dec_deg,class\n1,2,a\nx,2,a\n", "line 3"),
+        ("ra_deg,dec_deg,class\n1,91,a\n", "line 2"),
+        ("ra_deg,dec_deg,class\n1,2\n", "line 2"),
+        ("ra_deg,dec_deg,class\n1,nan,a\n", "line 2"),
+        ("", "no column"),
+    ],
+)
 def test_a_bad_catalogue_is_one_line_with_the_line(text, message, tmp_path):
     (tmp_path / "c.csv").write_text(text)
     with pytest.raises(EvaluationError, match=message) as caught:
@@ -143,9 +154,13 @@ def scene():
         for one in tiles_of(wcs, number, 100 * number, split)
     ] + tiles_of(fields[1], 3, 900)  # the second field again, in another proposal
     objects = [
-        at_pixel(fields[0], 50, 50, "ring"), at_pixel(fields[1], 50, 50, "ring"), at_pixel(fields[1], 250, 50, "jet"),
-        at_pixel(fields[2], 150, 150, "jet"), at_pixel(fields[2], 900, 900, "jet"), at_pixel(fields[2], 50, 50, "ring"),
-    ]  # fmt: skip
+        at_pixel(fields[0], 50, 50, "ring"),
+        at_pixel(fields[1], 50, 50, "ring"),
+        at_pixel(fields[1], 250, 50, "jet"),
+        at_pixel(fields[2], 150, 150, "jet"),
+        at_pixel(fields[2], 900, 900, "jet"),
+        at_pixel(fields[2], 50, 50, "ring"),
+    ]
     pairs = match_objects(objects, samples)
     seen = frozenset(one.proposal_id for one in samples if one.split == "train")
     return objects, samples, make_object_set(objects, samples, pairs, seen, num_others=10)
@@ -249,9 +264,12 @@ def test_lenses_and_planets_of_real_files_are_found_in_their_own_tiles(tmp_path)
     pairs = match_objects(objects, samples)
     assert {(number, files[tile]) for number, tile in pairs} == set(enumerate(places))
     object_set = make_object_set(objects, samples, pairs, frozenset({"icpf27deq_drz.fits"}), num_others=10)
-    assert [(row["class"], row["num_in_tiles"], row["num_in_training"]) for row in class_counts(objects, object_set)] == [
-        ("lens", 2, 0), ("neptune", 3, 1),
-    ]  # fmt: skip
+    assert [
+        (row["class"], row["num_in_tiles"], row["num_in_training"]) for row in class_counts(objects, object_set)
+    ] == [
+        ("lens", 2, 0),
+        ("neptune", 3, 1),
+    ]
 
 
 def test_means_count_each_class_once_and_one_object_has_no_interval(scene):
@@ -330,10 +348,12 @@ def test_the_unseen_scope_is_the_benchmark_of_the_other_tiles_alone(scene):
     _, _, object_set = scene
     is_in_t = ~object_set.is_seen_t
     alone = replace(
-        object_set, samples=tuple(np.array(object_set.samples, dtype=object)[is_in_t]), is_seen_t=np.zeros(is_in_t.sum(), bool),
+        object_set,
+        samples=tuple(np.array(object_set.samples, dtype=object)[is_in_t]),
+        is_seen_t=np.zeros(is_in_t.sum(), bool),
         group_t=np.unique(object_set.group_t[is_in_t], return_inverse=True)[1],
         is_positive_kt=object_set.is_positive_kt[:, is_in_t],
-    )  # fmt: skip
+    )
     scores_kt = np.random.default_rng(2).normal(size=object_set.is_positive_kt.shape)
     rows = class_metrics(object_set, {"model": scores_kt, "bm25": -scores_kt}, num_resamples=60, seed=1)
     expected = class_metrics(alone, {"model": scores_kt[:, is_in_t], "bm25": -scores_kt[:, is_in_t]}, 60, 1)

@@ -65,8 +65,9 @@ def test_an_untrained_model_classifies_photographs_and_digits_by_chance() -> Non
         {"base": load_model(MODEL, 1)}, EvaluationSettings(bootstrap=200, precision="fp32")
     )
     assert [(one.protocol, one.name, one.num_groups) for one in estimates] == [
-        ("forgetting", "photographs_top1", 18), ("forgetting", "digits_top1", 500),
-    ]  # fmt: skip
+        ("forgetting", "photographs_top1", 18),
+        ("forgetting", "digits_top1", 500),
+    ]
     for one in estimates:
         low, high = one.interval()
         assert one.value < 0.25 and low <= one.value <= high

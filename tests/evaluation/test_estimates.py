@@ -19,15 +19,27 @@ from hubbleclip.evaluation.test_set import make_test_set
 SETTINGS = EvaluationSettings(bootstrap=100, seed=5)
 NAMES = ("fine_tuned", "base", "shuffled")
 COMPARED = {
-    ("fair", "i2t_accuracy_at_10pct"), ("fair", "t2i_accuracy_at_10pct"), ("zero_shot", "kind_map"),
-    ("zero_shot", "category_map"), ("image_to_image", "same_proposal_map"), ("image_to_image", "same_kind_map"),
-    ("forgetting", "photographs_top1"), ("forgetting", "digits_top1"),
-}  # fmt: skip
-TEST_SET = make_test_set([
-    sample(tile, group, target_name=f"SPIRAL {tile}", category=("Galaxies", "Stars", None)[group % 3],
-           proposal_id=f"simulated:{group}-{tile % 2}")
-    for tile, group in enumerate(np.repeat(np.arange(8), [1, 2, 3, 4, 1, 2, 3, 4]).tolist())
-])  # fmt: skip
+    ("fair", "i2t_accuracy_at_10pct"),
+    ("fair", "t2i_accuracy_at_10pct"),
+    ("zero_shot", "kind_map"),
+    ("zero_shot", "category_map"),
+    ("image_to_image", "same_proposal_map"),
+    ("image_to_image", "same_kind_map"),
+    ("forgetting", "photographs_top1"),
+    ("forgetting", "digits_top1"),
+}
+TEST_SET = make_test_set(
+    [
+        sample(
+            tile,
+            group,
+            target_name=f"SPIRAL {tile}",
+            category=("Galaxies", "Stars", None)[group % 3],
+            proposal_id=f"simulated:{group}-{tile % 2}",
+        )
+        for tile, group in enumerate(np.repeat(np.arange(8), [1, 2, 3, 4, 1, 2, 3, 4]).tolist())
+    ]
+)
 LABELS = make_labels(TEST_SET.samples, TEST_SET.group_t)
 
 
@@ -58,8 +70,9 @@ def test_every_scorer_scores_by_its_own_features_and_the_hybrid_by_the_fine_tune
     np.testing.assert_array_equal(made["bm25"].i2t_tc, bm25_scores(words, TEST_SET.captions_c))
     tuned_tc = made["fine_tuned"].i2t_tc
     for found_qi, tuned_qi, words_qi in (
-        (made["hybrid"].i2t_tc, tuned_tc, made["bm25"].i2t_tc), (made["hybrid"].t2i_ct, tuned_tc.T, made["bm25"].t2i_ct),
-    ):  # fmt: skip
+        (made["hybrid"].i2t_tc, tuned_tc, made["bm25"].i2t_tc),
+        (made["hybrid"].t2i_ct, tuned_tc.T, made["bm25"].t2i_ct),
+    ):
         np.testing.assert_array_equal(found_qi, hybrid_scores(tuned_qi, words_qi))
     assert not np.array_equal(made["hybrid"].t2i_ct, made["hybrid"].i2t_tc.T)
 
@@ -130,13 +143,26 @@ def test_views_are_estimated_on_request_only(found) -> None:
 
 
 def test_a_row_of_the_catalog_is_of_the_test_split_and_has_six_decimals() -> None:
-    one = Estimate(protocol="fair", scorer="bm25", name="i2t_map", value=1 / 3, draws_b=np.array([0.2, 0.4, 0.5]),
-                   num_groups=40, sizes_g=np.full(40, 2))  # fmt: skip
+    one = Estimate(
+        protocol="fair",
+        scorer="bm25",
+        name="i2t_map",
+        value=1 / 3,
+        draws_b=np.array([0.2, 0.4, 0.5]),
+        num_groups=40,
+        sizes_g=np.full(40, 2),
+    )
     low, high = one.interval()
     assert estimates.as_metric(one, "run") == Metric(
-        run_id="run", protocol="fair", split="test", model="bm25", name="i2t_map", value=0.333333,
-        low=round(low, 6), high=round(high, 6),
-    )  # fmt: skip
+        run_id="run",
+        protocol="fair",
+        split="test",
+        model="bm25",
+        name="i2t_map",
+        value=0.333333,
+        low=round(low, 6),
+        high=round(high, 6),
+    )
     assert low < 1 / 3 < high
 
 

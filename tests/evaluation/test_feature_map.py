@@ -18,8 +18,10 @@ CATEGORIES = ["Stars"] * 5 + ["Galaxies"] * 3 + ["Comets"] * 3 + [None] + [f"Rar
 
 @pytest.fixture(scope="module")
 def mapped():
-    samples = [sample(tile, tile, category=category, target_name=None if tile == 4 else f"T{tile}")
-               for tile, category in enumerate(CATEGORIES)]  # fmt: skip
+    samples = [
+        sample(tile, tile, category=category, target_name=None if tile == 4 else f"T{tile}")
+        for tile, category in enumerate(CATEGORIES)
+    ]
     test_set = make_test_set(samples)
     feat_td = np.random.default_rng(2).normal(size=(len(samples), 4)) * [8.0, 2.0, 0.5, 0.1]
     pictures = {one.tile_id: f"uri {one.target_name}" for one in test_set.samples}
@@ -85,8 +87,9 @@ def test_a_thumbnail_is_small_and_knows_the_side_of_its_tile() -> None:
     small = thumbnail_levels(made.uri)
     assert (made.size_px, small.shape) == (60, (30, 30))
     assert small[:8, 22:].mean() > 200 > 30 > small[15:].mean()
-    assert made.uri.startswith("data:image/jpeg;base64,") and made.uri == jpeg_uri(Image.open(
-        io.BytesIO(buffer.getvalue())).convert("L").resize((30, 30), Image.Resampling.LANCZOS))  # fmt: skip
+    assert made.uri.startswith("data:image/jpeg;base64,") and made.uri == jpeg_uri(
+        Image.open(io.BytesIO(buffer.getvalue())).convert("L").resize((30, 30), Image.Resampling.LANCZOS)
+    )
 
 
 def test_a_map_that_is_as_high_as_wide_fits_in_the_height_of_the_plot() -> None:

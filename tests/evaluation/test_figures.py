@@ -67,8 +67,10 @@ def test_axes_say_what_is_searched_and_what_is_counted_in_per_cent(panels: list[
 
 def test_histograms_count_true_and_mismatched_pairs_of_each_model() -> None:
     rng = np.random.default_rng(0)
-    pairs = {"base": (rng.normal(0.2, 0.1, 90), rng.normal(0, 0.1, 90)),
-             "fine_tuned": (rng.normal(0.6, 0.1, 90), rng.normal(-0.2, 0.1, 90))}  # fmt: skip
+    pairs = {
+        "base": (rng.normal(0.2, 0.1, 90), rng.normal(0, 0.1, 90)),
+        "fine_tuned": (rng.normal(0.6, 0.1, 90), rng.normal(-0.2, 0.1, 90)),
+    }
     axes_of = figures.similarity_figure(pairs).axes
     assert [axes.get_title(loc="left") for axes in axes_of] == ["Base model", "This model"]
     assert [axes.get_xlabel() for axes in axes_of] == ["cosine similarity"] * 2

@@ -66,8 +66,9 @@ def test_the_accuracy_is_the_share_of_images_whose_own_prompt_is_nearest() -> No
     values = {one.name: one.value for one in found}
     digits = load_digits().target[:500]
     assert values == {
-        "photographs_top1": pytest.approx(num_known / 18), "digits_top1": pytest.approx(np.mean(digits < num_known)),
-    }  # fmt: skip
+        "photographs_top1": pytest.approx(num_known / 18),
+        "digits_top1": pytest.approx(np.mean(digits < num_known)),
+    }
     by_name = {one.name: one for one in found}
     # of a photograph, all five images are drawn at once
     assert all(round(18 * draw, 6) == round(18 * draw) for draw in by_name["photographs_top1"].draws_b)

@@ -162,17 +162,25 @@ def test_a_file_that_cannot_be_scored_says_what_is_wrong(test_set, tmp_path):
 def test_the_description_counts_tiles_captions_programmes_and_groups():
     """Two programmes of one group, one of which has three tiles, and one programme alone."""
     rows = [
-        replace(sample(number, group), proposal_id=f"hst:{program}", split="train",
-                captions=[f"Text {program} about {name} objects."])
+        replace(
+            sample(number, group),
+            proposal_id=f"hst:{program}",
+            split="train",
+            captions=[f"Text {program} about {name} objects."],
+        )
         for number, (program, group, name) in enumerate(
             [(5086, 1, "young"), (5086, 1, "young"), (5086, 1, "young"), (5121, 1, "old"), (5122, 2, "faint")]
         )
-    ]  # fmt: skip
+    ]
     other = replace(sample(9, 3), proposal_id="hst:5054", split="train")
     found = identity(benchmark_set([*rows, other]), [*rows, other])
     assert {name: found[name] for name in found if name.startswith("num_")} == {
-        "num_tiles": 5, "num_captions": 3, "num_programs": 3, "num_groups": 2, "num_programs_in_train": 3,
-    }  # fmt: skip
+        "num_tiles": 5,
+        "num_captions": 3,
+        "num_programs": 3,
+        "num_groups": 2,
+        "num_programs_in_train": 3,
+    }
     assert found["benchmark"] == "hubble-image-text-1"
 
 

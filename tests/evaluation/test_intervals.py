@@ -16,8 +16,15 @@ def estimate(hits_g, tiles_g, num_resamples=300, name="i2t_accuracy_at_10pct"):
     group_q = np.repeat(np.arange(len(tiles_g)), tiles_g)
     weights_bg = bootstrap.draw_weights(len(tiles_g), num_resamples, 0)
     draws_b = bootstrap.resampled_means(hit_q[:, None], group_q, weights_bg)[:, 0]
-    return Estimate(protocol="fair", scorer="m", name=name, value=hit_q.mean(), draws_b=draws_b,
-                    num_groups=len(tiles_g), sizes_g=tiles_g)  # fmt: skip
+    return Estimate(
+        protocol="fair",
+        scorer="m",
+        name=name,
+        value=hit_q.mean(),
+        draws_b=draws_b,
+        num_groups=len(tiles_g),
+        sizes_g=tiles_g,
+    )
 
 
 @pytest.mark.parametrize(("num_groups", "accuracy"), [(30, 0.95), (54, 0.82), (54, 0.95), (150, 0.99)])
@@ -109,10 +116,16 @@ def test_a_difference_of_graded_values_is_nearly_that_of_students_t():
     weights_bg = bootstrap.draw_weights(num_groups, 2000, 0)
     draws_bm = bootstrap.resampled_means(values_qm, np.arange(num_groups), weights_bg)
     ours, other = (
-        Estimate(protocol="fair", scorer=str(m), name="i2t_map", value=values_qm[:, m].mean(), draws_b=draws_bm[:, m],
-                 num_groups=num_groups)
+        Estimate(
+            protocol="fair",
+            scorer=str(m),
+            name="i2t_map",
+            value=values_qm[:, m].mean(),
+            draws_b=draws_bm[:, m],
+            num_groups=num_groups,
+        )
         for m in (0, 1)
-    )  # fmt: skip
+    )
     low, high = difference(ours, other).interval()
     error = np.std(values_qm[:, 0] - values_qm[:, 1], ddof=1) / np.sqrt(num_groups)
     assert high - low == pytest.approx(2 * 1.96 * error, rel=0.06)
@@ -203,14 +216,21 @@ def test_the_ratio_of_graded_groups_mixes_their_variance_with_that_of_the_pseudo
 
 
 def test_the_ends_of_a_normalised_rank_are_shares_and_not_whole_ranks():
-    rank = Estimate(protocol="fair", scorer="m", name="i2t_normalised_rank", value=0.5,
-                    draws_b=np.linspace(0.4, 0.6, 101), num_groups=50)  # fmt: skip
+    rank = Estimate(
+        protocol="fair",
+        scorer="m",
+        name="i2t_normalised_rank",
+        value=0.5,
+        draws_b=np.linspace(0.4, 0.6, 101),
+        num_groups=50,
+    )
     low, high = rank.interval()
     assert 0.39 < low < 0.42 and 0.58 < high < 0.61
 
 
 @pytest.mark.parametrize("value", [0.1, 0.9])
 def test_the_interval_of_chance_is_extended_to_its_exact_value(value):
-    chance = Chance(protocol="fair", scorer="random", name="i2t_map", value=value,
-                    draws_b=np.linspace(0.4, 0.6, 41), num_groups=5)  # fmt: skip
+    chance = Chance(
+        protocol="fair", scorer="random", name="i2t_map", value=value, draws_b=np.linspace(0.4, 0.6, 41), num_groups=5
+    )
     assert chance.interval() == pytest.approx((min(value, 0.405), max(value, 0.595)))

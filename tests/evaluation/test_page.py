@@ -16,9 +16,13 @@ def metric(name, value, low=None, high=None, model="fine_tuned"):
 
 @pytest.mark.parametrize(
     ("low", "high", "words"),
-    [(0.01, 0.3, ("better", "better")), (-0.01, 0.3, ("not shown to differ", "open")),
-     (0.0, 0.3, ("not shown to differ", "open")), (-0.3, -0.1, ("worse", "worse"))],
-)  # fmt: skip
+    [
+        (0.01, 0.3, ("better", "better")),
+        (-0.01, 0.3, ("not shown to differ", "open")),
+        (0.0, 0.3, ("not shown to differ", "open")),
+        (-0.3, -0.1, ("worse", "worse")),
+    ],
+)
 def test_a_model_is_called_better_only_if_the_interval_excludes_zero(low, high, words):
     (verdict,) = tables.verdicts(
         [metric("i2t_accuracy_at_10pct_minus_base", 0.1, low, high), metric("i2t_recall_at_1", 1)]
@@ -116,8 +120,10 @@ def test_what_differs_between_runs_is_listed_and_nothing_else():
         "training": {"train": {"steps": 60, "seed": 1, "ema": True}},
     }
     assert run_differences(this, other) == [
-        ("loss", "clip", "siglip"), ("train.ema", "", "True"), ("train.steps", "300", "60"),
-    ]  # fmt: skip
+        ("loss", "clip", "siglip"),
+        ("train.ema", "", "True"),
+        ("train.steps", "300", "60"),
+    ]
     assert run_differences(this, this) == []
 
 

@@ -113,8 +113,14 @@ def test_paperclip_counts_a_shared_caption_as_a_wrong_answer():
 
 
 def estimate(scorer, values_b, value):
-    return Estimate(protocol="fair", scorer=scorer, name="i2t_accuracy_at_10pct", value=value,
-                    draws_b=np.asarray(values_b), num_groups=50)  # fmt: skip
+    return Estimate(
+        protocol="fair",
+        scorer=scorer,
+        name="i2t_accuracy_at_10pct",
+        value=value,
+        draws_b=np.asarray(values_b),
+        num_groups=50,
+    )
 
 
 def test_a_paired_difference_has_a_narrower_interval_than_the_two_metrics():
@@ -172,8 +178,14 @@ def test_captions_of_a_group_are_drawn_together():
 
 @pytest.mark.parametrize("value", [3.0, 9.0])
 def test_the_interval_of_a_median_contains_it_even_if_no_resample_reaches_it(value):
-    median = Estimate(protocol="fair", scorer="model", name="i2t_median_rank", value=value,
-                      draws_b=np.linspace(5, 6, 200), num_groups=50)  # fmt: skip
+    median = Estimate(
+        protocol="fair",
+        scorer="model",
+        name="i2t_median_rank",
+        value=value,
+        draws_b=np.linspace(5, 6, 200),
+        num_groups=50,
+    )
     low, high = median.interval()
     assert low <= value <= high
 
@@ -191,20 +203,23 @@ def test_batches_of_the_reference_are_made_in_the_order_of_the_ids_and_ten_tiles
     i2t_tc, t2i_ct = (rng.normal(size=(num_tiles, num_tiles)) + 2 * np.eye(num_tiles) for _ in range(2))
     tile_ids = [f"{number:03d}" for number in rng.permutation(num_tiles)]
     found = protocols.paperclip_estimates(
-        Scores(scorer="m", i2t_tc=i2t_tc, t2i_ct=t2i_ct), tile_ids,
+        Scores(scorer="m", i2t_tc=i2t_tc, t2i_ct=t2i_ct),
+        tile_ids,
         *one_caption_per_group(np.arange(num_tiles), draw_weights(num_tiles, 100, 0)),
-    )  # fmt: skip
+    )
     order = sorted(range(num_tiles), key=lambda tile: tile_ids[tile])
     batches = [order[start : start + 100] for start in range(0, num_tiles, 100)]  # of 100 and 10 tiles, or of 7
     expected = {}
     for direction, scores_qi in (("i2t", i2t_tc), ("t2i", t2i_ct)):
         for percent in (1, 5, 10, 20):
-            expected[f"{direction}_accuracy_at_{percent}pct"] = np.mean([
-                sum(scores_qi[one, other] > scores_qi[one, one] for other in batch)
-                < max(1, percent * len(batch) // 100)
-                for batch in batches
-                for one in batch
-            ])  # fmt: skip
+            expected[f"{direction}_accuracy_at_{percent}pct"] = np.mean(
+                [
+                    sum(scores_qi[one, other] > scores_qi[one, one] for other in batch)
+                    < max(1, percent * len(batch) // 100)
+                    for batch in batches
+                    for one in batch
+                ]
+            )
     assert {one.name: one.value for one in found} == pytest.approx(expected)
     assert {(one.protocol, one.scorer) for one in found} == {("paperclip", "m")}
 

@@ -100,8 +100,14 @@ def test_every_scorer_has_every_figure_with_its_interval(evaluation):
 
 @pytest.mark.parametrize(("num_groups", "spread", "num_warnings"), [(54, 0.06, 1), (332, 0.025, 0)])
 def test_a_headline_with_a_wide_interval_is_warned_of(caplog, num_groups, spread, num_warnings):
-    headline = Estimate(protocol="fair", scorer="fine_tuned", name="i2t_accuracy_at_10pct", value=0.8,
-                        draws_b=np.random.default_rng(0).normal(0.8, spread, 400), num_groups=num_groups)  # fmt: skip
+    headline = Estimate(
+        protocol="fair",
+        scorer="fine_tuned",
+        name="i2t_accuracy_at_10pct",
+        value=0.8,
+        draws_b=np.random.default_rng(0).normal(0.8, spread, 400),
+        num_groups=num_groups,
+    )
     others = [replace(headline, scorer="base", num_groups=9), replace(headline, protocol="views", num_groups=9)]
     report.warn_of_wide_interval([*others, headline])
     assert len(caplog.messages) == num_warnings
@@ -229,23 +235,52 @@ def test_tiles_are_embedded_alike_in_any_batch_size(trained):
 
 
 LABELS = {
-    "Image to text": ("fair", {
-        "Accuracy at top 10 %": "i2t_accuracy_at_10pct", "Recall at 1": "i2t_recall_at_1",
-        "Recall at 5": "i2t_recall_at_5", "Recall at 10": "i2t_recall_at_10", "Median rank": "i2t_median_rank"}),
-    "Text to image": ("fair", {
-        "Accuracy at top 10 %": "t2i_accuracy_at_10pct", "Share of tiles found at top 10 %": "t2i_found_at_10pct",
-        "Recall at 1": "t2i_recall_at_1", "Recall at 5": "t2i_recall_at_5", "Recall at 10": "t2i_recall_at_10",
-        "Median rank": "t2i_median_rank"}),
-    "Label to image": ("zero_shot", {
-        "Classes of object: mean average precision": "kind_map", "nDCG at 10": "kind_ndcg_at_10",
-        "Classification: top-1 accuracy": "kind_top1", "Classification: top-5 accuracy": "kind_top5",
-        "Classification: expected calibration error": "kind_calibration_error"}),
-    "Accuracy at top 10 %, by its code": ("paperclip", {
-        "Image to text": "i2t_accuracy_at_10pct", "Text to image": "t2i_accuracy_at_10pct"}),
+    "Image to text": (
+        "fair",
+        {
+            "Accuracy at top 10 %": "i2t_accuracy_at_10pct",
+            "Recall at 1": "i2t_recall_at_1",
+            "Recall at 5": "i2t_recall_at_5",
+            "Recall at 10": "i2t_recall_at_10",
+            "Median rank": "i2t_median_rank",
+        },
+    ),
+    "Text to image": (
+        "fair",
+        {
+            "Accuracy at top 10 %": "t2i_accuracy_at_10pct",
+            "Share of tiles found at top 10 %": "t2i_found_at_10pct",
+            "Recall at 1": "t2i_recall_at_1",
+            "Recall at 5": "t2i_recall_at_5",
+            "Recall at 10": "t2i_recall_at_10",
+            "Median rank": "t2i_median_rank",
+        },
+    ),
+    "Label to image": (
+        "zero_shot",
+        {
+            "Classes of object: mean average precision": "kind_map",
+            "nDCG at 10": "kind_ndcg_at_10",
+            "Classification: top-1 accuracy": "kind_top1",
+            "Classification: top-5 accuracy": "kind_top5",
+            "Classification: expected calibration error": "kind_calibration_error",
+        },
+    ),
+    "Accuracy at top 10 %, by its code": (
+        "paperclip",
+        {"Image to text": "i2t_accuracy_at_10pct", "Text to image": "t2i_accuracy_at_10pct"},
+    ),
     "Accuracy at top 10 %, by its equation": ("paperclip_equation", {"Image to text": "i2t_accuracy_at_10pct"}),
-}  # fmt: skip
-NAMES = {"this model": "fine_tuned", "base model": "base", "control (shuffled pairs)": "shuffled", "chance": "random",
-         "text search (BM25)": "bm25", "this model with BM25": "hybrid", "class oracle": "oracle"}  # fmt: skip
+}
+NAMES = {
+    "this model": "fine_tuned",
+    "base model": "base",
+    "control (shuffled pairs)": "shuffled",
+    "chance": "random",
+    "text search (BM25)": "bm25",
+    "this model with BM25": "hybrid",
+    "class oracle": "oracle",
+}
 
 
 def test_each_cell_of_the_page_shows_the_metric_of_its_labels_in_per_cent_or_as_a_rank(evaluation):

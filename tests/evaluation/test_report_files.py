@@ -16,11 +16,24 @@ from hubbleclip.evaluation.report import tables, write
 from hubbleclip.evaluation.test_set import make_test_set
 
 RUN = Run(
-    run_id="run-1", dataset_digest="trained-on", settings_digest="s", path="runs/run-1", model="tiny", pretrained="tag",
-    loss="siglip", is_shuffled=False, steps=900, samples_seen=7200, seed=1, device="cpu", best_step=600,
-    settings='{"train": {"steps": 900}, "model": {"name": "tiny"}}', code_version="1",
-    started_at=datetime(2026, 1, 1, tzinfo=UTC), ended_at=datetime(2026, 1, 2, tzinfo=UTC),
-)  # fmt: skip
+    run_id="run-1",
+    dataset_digest="trained-on",
+    settings_digest="s",
+    path="runs/run-1",
+    model="tiny",
+    pretrained="tag",
+    loss="siglip",
+    is_shuffled=False,
+    steps=900,
+    samples_seen=7200,
+    seed=1,
+    device="cpu",
+    best_step=600,
+    settings='{"train": {"steps": 900}, "model": {"name": "tiny"}}',
+    code_version="1",
+    started_at=datetime(2026, 1, 1, tzinfo=UTC),
+    ended_at=datetime(2026, 1, 2, tzinfo=UTC),
+)
 INFO = SimpleNamespace(digest="evaluated-on", description={"counts": {"test": {"samples": 6}}})
 
 
@@ -33,23 +46,48 @@ def metric(
 
 @pytest.mark.parametrize("archive", ["hst", "simulated"])
 def test_facts_name_both_datasets_the_sizes_of_the_test_set_the_run_and_the_settings(archive: str) -> None:
-    rows = [sample(number, group, archive=archive if number == 3 else "hst", proposal_id=f"p{group}-{number % 2}",
-                   captions=[f"Text of group {group} and part {number % 2} alone."])
-            for number, group in enumerate([0, 0, 1, 1, 2, 2, 2])]  # fmt: skip
+    rows = [
+        sample(
+            number,
+            group,
+            archive=archive if number == 3 else "hst",
+            proposal_id=f"p{group}-{number % 2}",
+            captions=[f"Text of group {group} and part {number % 2} alone."],
+        )
+        for number, group in enumerate([0, 0, 1, 1, 2, 2, 2])
+    ]
     settings = EvaluationSettings(bootstrap=123, seed=9)
     facts = write.report_facts(INFO, RUN, make_test_set(rows), settings, "4.5.6")
     assert facts == {
-        "run_id": "run-1", "model": "tiny", "pretrained": "tag", "loss": "siglip", "best_step": 600,
-        "samples_seen": 7200, "trained_on_digest": "trained-on", "dataset_digest": "evaluated-on",
-        "training": {"train": {"steps": 900}, "model": {"name": "tiny"}}, "is_simulated": archive == "simulated",
-        "code_version": "4.5.6", "num_tiles": 7, "num_captions": 6, "num_groups": 3,
-        "counts": {"test": {"samples": 6}}, "settings": settings.model_dump(mode="json"),
-    }  # fmt: skip
+        "run_id": "run-1",
+        "model": "tiny",
+        "pretrained": "tag",
+        "loss": "siglip",
+        "best_step": 600,
+        "samples_seen": 7200,
+        "trained_on_digest": "trained-on",
+        "dataset_digest": "evaluated-on",
+        "training": {"train": {"steps": 900}, "model": {"name": "tiny"}},
+        "is_simulated": archive == "simulated",
+        "code_version": "4.5.6",
+        "num_tiles": 7,
+        "num_captions": 6,
+        "num_groups": 3,
+        "counts": {"test": {"samples": 6}},
+        "settings": settings.model_dump(mode="json"),
+    }
     written = json.loads(write.metrics_json([metric("i2t_map", 0.5, 0.4, None)], facts))
-    assert written.pop("metrics") == [{
-        "protocol": "fair", "split": "test", "model": "fine_tuned", "name": "i2t_map", "value": 0.5, "low": 0.4,
-        "high": None,
-    }]  # fmt: skip
+    assert written.pop("metrics") == [
+        {
+            "protocol": "fair",
+            "split": "test",
+            "model": "fine_tuned",
+            "name": "i2t_map",
+            "value": 0.5,
+            "low": 0.4,
+            "high": None,
+        }
+    ]
     assert written == facts
 
 
@@ -60,29 +98,37 @@ def test_embeddings_keep_the_tile_of_each_feature_and_name_data_run_and_step() -
     np.testing.assert_allclose(archive["feat_nd"], [[0.1, 0.2], [0.3, 0.4], [0.5, -0.6]], atol=1e-3)
     assert archive["feat_nd"].dtype == np.float16
     assert (archive["dataset_digest"].item(), archive["run_id"].item(), archive["step"].item()) == (
-        "evaluated-on", "run-1", 600,
-    )  # fmt: skip
+        "evaluated-on",
+        "run-1",
+        600,
+    )
 
 
 def test_the_base_model_is_that_of_the_run_and_its_seed_and_other_runs_are_their_checkpoints() -> None:
     here, there = Path("runs/a"), Path("runs/b")
     sources = write.model_sources(here, 17, {"shuffled": None, "other": there}, "bf16")
     assert {name: (one.run_dir, one.base_model_seed) for name, one in sources.items()} == {
-        "fine_tuned": (here, None), "other": (there, None), "base": (here, 17),
-    }  # fmt: skip
+        "fine_tuned": (here, None),
+        "other": (there, None),
+        "base": (here, 17),
+    }
     assert {one.precision for one in sources.values()} == {"bf16"}
 
 
 def test_tables_have_the_values_of_their_protocol_in_the_order_of_rows_and_scorers() -> None:
     metrics = [
-        metric("b", 0.1, 0.05, 0.2, model="random"), metric("b", 0.7, 0.6, 0.8), metric("a", 0.5, None, None),
-        metric("a", 0.4, 0.3, 0.5, model="base"), metric("a", 0.9, 0.8, 1.0, model="base", protocol="views"),
-    ]  # fmt: skip
+        metric("b", 0.1, 0.05, 0.2, model="random"),
+        metric("b", 0.7, 0.6, 0.8),
+        metric("a", 0.5, None, None),
+        metric("a", 0.4, 0.3, 0.5, model="base"),
+        metric("a", 0.9, 0.8, 1.0, model="base", protocol="views"),
+    ]
     found = tables.table(metrics, "fair", [("a", "Row A"), ("missing", "?"), ("b", "Row B")])
     assert found["columns"] == ["fine_tuned", "base", "random"]
     assert [(one["label"], [cell["value"] for cell in one["cells"]]) for one in found["rows"]] == [
-        ("Row A", ["50.0 %", "40.0 %", "–"]), ("Row B", ["70.0 %", "–", "10.0 %"]),
-    ]  # fmt: skip
+        ("Row A", ["50.0 %", "40.0 %", "–"]),
+        ("Row B", ["70.0 %", "–", "10.0 %"]),
+    ]
     assert found["rows"][0]["cells"][0]["interval"] == ""
     assert found["rows"][1]["cells"][2]["interval"] == "5.0 – 20.0"
 
@@ -90,10 +136,13 @@ def test_tables_have_the_values_of_their_protocol_in_the_order_of_rows_and_score
 def test_the_headline_is_the_accuracy_of_image_to_text_at_10_percent_beside_chance() -> None:
     name = "i2t_accuracy_at_10pct"
     metrics = [
-        metric(name, 0.64, 0.55, 0.71), metric(name, 0.1, 0.0, 0.2, model="random"), metric(name, 0.3, 0.2, 0.4, model="base"),
-        metric("t2i_accuracy_at_10pct", 0.9, 0.8, 1), metric(name, 0.99, 0.9, 1, protocol="views"),
+        metric(name, 0.64, 0.55, 0.71),
+        metric(name, 0.1, 0.0, 0.2, model="random"),
+        metric(name, 0.3, 0.2, 0.4, model="base"),
+        metric("t2i_accuracy_at_10pct", 0.9, 0.8, 1),
+        metric(name, 0.99, 0.9, 1, protocol="views"),
         metric(name, 0.2, 0.1, 0.3, model="random", protocol="paperclip"),
-    ]  # fmt: skip
+    ]
     assert tables.headline(metrics) == {"value": "64.0 %", "interval": "55.0 – 71.0", "chance": "10.0 %"}
 
 
@@ -102,10 +151,22 @@ def test_differences_are_in_percentage_points_with_their_signs() -> None:
         metric("t2i_accuracy_at_10pct_minus_bm25", -0.123, -0.2004, -0.0561),
         metric("kind_map_minus_shuffled", 0.05, -0.01, 0.11, protocol="zero_shot"),
         metric("kind_map_minus_base", 0.05, None, None, protocol="zero_shot"),
-    ]  # fmt: skip
+    ]
     assert tables.verdicts(rows) == [
-        {"task": "text to image", "rival": "text search (BM25)", "difference": "-12.3", "interval": "-20.0 to -5.6",
-         "state": "worse", "word": "worse"},
-        {"task": "classes of object, zero-shot", "rival": "control (shuffled pairs)", "difference": "+5.0",
-         "interval": "-1.0 to +11.0", "state": "open", "word": "not shown to differ"},
-    ]  # fmt: skip
+        {
+            "task": "text to image",
+            "rival": "text search (BM25)",
+            "difference": "-12.3",
+            "interval": "-20.0 to -5.6",
+            "state": "worse",
+            "word": "worse",
+        },
+        {
+            "task": "classes of object, zero-shot",
+            "rival": "control (shuffled pairs)",
+            "difference": "+5.0",
+            "interval": "-1.0 to +11.0",
+            "state": "open",
+            "word": "not shown to differ",
+        },
+    ]

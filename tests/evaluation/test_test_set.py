@@ -109,8 +109,11 @@ def test_captions_of_a_group_are_one_from_a_similarity_of_70_percent_on(num_chan
     """Of 36 runs of five words, the last few differ: 30 of 42 are common for six changed words, 29 of 43 for seven."""
     words = [f"word{number}" for number in range(40)]
     changed = [*words[:-num_changed], *(f"other{number}" for number in range(num_changed))]
-    rows = [sample(1, group=1, captions=[" ".join(words)]),
-            sample(2, group=1, proposal_id="simulated:0", captions=[" ".join(changed)]), sample(3, group=2)]  # fmt: skip
+    rows = [
+        sample(1, group=1, captions=[" ".join(words)]),
+        sample(2, group=1, proposal_id="simulated:0", captions=[" ".join(changed)]),
+        sample(3, group=2),
+    ]
     assert len(test_set_module.make_test_set(rows).captions_c) == num_captions
 
 

@@ -231,8 +231,9 @@ def test_related_images_are_ranked_without_the_query_and_classes_without_its_pro
     means = {name: np.mean(values) for name, values in expected.items()}
     assert {one.name: one.value for one in found} == pytest.approx(means, abs=1e-6)
     assert {one.name.removesuffix("_map"): one.num_groups for one in found if one.name.endswith("map")} == {
-        "same_proposal": 4, "same_kind": 5,
-    }  # fmt: skip
+        "same_proposal": 4,
+        "same_kind": 5,
+    }
 
 
 def test_a_term_that_one_tile_has_twice_is_no_class_of_all_tiles() -> None:

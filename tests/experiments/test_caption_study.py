@@ -40,11 +40,13 @@ def test_a_perfect_ranking_scores_one_and_a_reversed_one_less() -> None:
     wanted = next(iter(kinds[2])).partition(":")[0]
     tiles = {
         sample.tile_id: DrawnTile(
-            proposal_id=sample.proposal_id, split="test", variant="",
+            proposal_id=sample.proposal_id,
+            split="test",
+            variant="",
             kind=wanted if sample.proposal_id == "made:3" else "other",
         )
         for sample in test_set.samples
-    }  # fmt: skip
+    }
     is_wanted_t = np.array([tiles[sample.tile_id].kind == wanted for sample in test_set.samples], float)
     best = query_scores(np.tile(is_wanted_t, (len(kinds), 1)), test_set, tiles)
     worst = query_scores(np.tile(-is_wanted_t, (len(kinds), 1)), test_set, tiles)
@@ -59,14 +61,18 @@ def rows_of(value: float, baseline=None):
         key: pool(
             [
                 Estimate(
-                    protocol=FAIR, scorer="run", name=key, value=value, draws_b=value + 0.01 * rng.normal(size=500),
+                    protocol=FAIR,
+                    scorer="run",
+                    name=key,
+                    value=value,
+                    draws_b=value + 0.01 * rng.normal(size=500),
                     num_groups=300,
                 )
                 for _ in range(3)
             ]
         )
         for key in COLUMNS
-    }  # fmt: skip
+    }
     return found, arm_rows("abstracts" if baseline is None else "both", found, baseline or {})
 
 
@@ -75,8 +81,11 @@ def test_a_difference_that_excludes_zero_is_bold_and_both_pages_are_written(tmp_
     _, others = rows_of(0.7, baseline)
     result = {
         "rows": [*first, *others, *(row | {"name": row["name"].replace("both", "summaries")} for row in others)],
-        "num_seeds": 3, "steps": 100, "num_queries": 40, "num_test_tiles": 870,
-    }  # fmt: skip
+        "num_seeds": 3,
+        "steps": 100,
+        "num_queries": 40,
+        "num_test_tiles": 870,
+    }
     (tmp_path / "docs").mkdir()
     for page in ("README.md", "docs/captions.md"):
         (tmp_path / page).write_text("a\n<!-- caption study -->\nold\n<!-- end of caption study -->\nb")

@@ -71,8 +71,12 @@ def test_the_quality_gives_the_accuracy_asked_for() -> None:
 
 def test_every_table_has_its_place_on_the_page_and_the_committed_ones_keep_the_promise() -> None:
     one = Coverage(truth=0.5, share=0.957, width=0.1, ratio=1.1)
-    names = {"clusters": [*CANDIDATES], "difference": ["difference"], "retrieval": ["i2t_recall_at_5"],
-             "zero-shot": ["kind_map"]}  # fmt: skip
+    names = {
+        "clusters": [*CANDIDATES],
+        "difference": ["difference"],
+        "retrieval": ["i2t_recall_at_5"],
+        "zero-shot": ["kind_map"],
+    }
     made = tables({key: dict.fromkeys(names[key[0]], one) for key in all_cells()})
     page = PAGE.read_text(encoding="utf-8")
     assert "95.7, 1.10 (95.7)" in replace_tables(page, made)

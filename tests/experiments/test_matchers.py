@@ -25,11 +25,17 @@ def made_pairs() -> Pairs:
     views = np.repeat((hidden @ rng.normal(size=(LATENT, 24)))[:, None], 3, axis=1)
     text_ne = unit(hidden @ rng.normal(size=(LATENT, 10))).astype(np.float32)
     return Pairs(
-        names=tuple(f"p{row:03}" for row in range(NUM)), captions=tuple(f"picture {row}" for row in range(NUM)),
-        titles=("picture",) * NUM, sentences=tuple((f"picture {row}",) for row in range(NUM)),
-        group_n=np.arange(NUM), final_width=8, caption_ne=text_ne, title_ne=text_ne, sentences_pe=tuple(text_ne[:, None]),
+        names=tuple(f"p{row:03}" for row in range(NUM)),
+        captions=tuple(f"picture {row}" for row in range(NUM)),
+        titles=("picture",) * NUM,
+        sentences=tuple((f"picture {row}",) for row in range(NUM)),
+        group_n=np.arange(NUM),
+        final_width=8,
+        caption_ne=text_ne,
+        title_ne=text_ne,
+        sentences_pe=tuple(text_ne[:, None]),
         views_nvd=(views + 0.1 * rng.normal(size=views.shape)).astype(np.float32),
-    )  # fmt: skip
+    )
 
 
 def share_found(matcher: Matcher, unseen: Pairs) -> float:
@@ -38,9 +44,17 @@ def share_found(matcher: Matcher, unseen: Pairs) -> float:
     return float((ahead < NUM // 40).mean())
 
 
-@pytest.mark.parametrize(("way", "least", "most"), [
-    ("aligned", 0.8, 1.0), ("aligned and linear", 0.8, 1.0), ("linear", 0.5, 1.0), ("linear, all inputs", 0.5, 1.0), ("untrained", 0.0, 0.35), ("shuffled", 0.0, 0.35),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("way", "least", "most"),
+    [
+        ("aligned", 0.8, 1.0),
+        ("aligned and linear", 0.8, 1.0),
+        ("linear", 0.5, 1.0),
+        ("linear, all inputs", 0.5, 1.0),
+        ("untrained", 0.0, 0.35),
+        ("shuffled", 0.0, 0.35),
+    ],
+)
 def test_only_what_learns_from_true_pairs_finds_captions_of_unseen_pictures(
     way: str, least: float, most: float
 ) -> None:

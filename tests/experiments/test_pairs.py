@@ -28,10 +28,17 @@ def made_pairs() -> Pairs:
     features = np.eye(num, dtype=np.float32)
     names = tuple(f"p{row:02}" for row in range(num))
     return Pairs(
-        names=names, captions=names, titles=names, sentences=tuple((name,) for name in names), group_n=GROUPS,
-        views_nvd=features[:, None], final_width=4, caption_ne=features, title_ne=features,
+        names=names,
+        captions=names,
+        titles=names,
+        sentences=tuple((name,) for name in names),
+        group_n=GROUPS,
+        views_nvd=features[:, None],
+        final_width=4,
+        caption_ne=features,
+        title_ne=features,
         sentences_pe=tuple(features[:, None]),
-    )  # fmt: skip
+    )
 
 
 def test_folds_test_each_picture_once_and_share_no_group_with_the_training_part() -> None:

@@ -26,9 +26,18 @@ def folder(tmp_path: Path, *rows: dict) -> Folder:
     for row in rows:
         key, caption = row["id"], row.get("caption", " ".join(f"{row['id']}word{i}" for i in range(30)))
         proposals[key] = Proposal(
-            proposal_id=key, archive="local", number=key, cycle=None, proposal_type=None, category=None, title=f"Title {key}",
-            pi=None, abstract=caption, source="made", fetched_at=datetime(2024, 1, 1, tzinfo=UTC),
-        )  # fmt: skip
+            proposal_id=key,
+            archive="local",
+            number=key,
+            cycle=None,
+            proposal_type=None,
+            category=None,
+            title=f"Title {key}",
+            pi=None,
+            abstract=caption,
+            source="made",
+            fetched_at=datetime(2024, 1, 1, tzinfo=UTC),
+        )
         files[key] = tmp_path / f"{key}.jpg"
         files[key].write_bytes(row.get("content", key).encode())
     return Folder(files=files, proposals=proposals, press={row["id"]: press_picture(row) for row in rows})
@@ -41,12 +50,21 @@ RELATED = {
     "release of many": ({"id": "heic0917aa"}, {"id": "heic0917b"}),
     "release with versions": ({"id": "opo9545a"}, {"id": "opo9545a1"}),
     "release of one letter": ({"id": "ann0808"}, {"id": "ann0808a"}),
-    "subject": ({"id": "heic0601d", "subject_name": ["M 42"]}, {"id": "opo9424a", "subject_name": ["NGC 1976", "Messier 42"]}),
+    "subject": (
+        {"id": "heic0601d", "subject_name": ["M 42"]},
+        {"id": "opo9424a", "subject_name": ["NGC 1976", "Messier 42"]},
+    ),
     "sky": ({"id": "heic0601d", **M42}, {"id": "opo9424a", **M42, "ref_value": ["83.9", "-5.40"]}),
     "sky without scale": ({"id": "heic0601d", "ref_value": ["83.82", "-5.39"]}, {"id": "opo9424a", **M42}),
-    "sky across RA 0": ({"id": "heic1a", **M42, "ref_value": ["0.01", "5"]}, {"id": "opo2a", **M42, "ref_value": [359.99, 5]}),
-    "near caption": ({"id": "heic0601d", "caption": TEXT}, {"id": "opo9424a", "caption": f"{TEXT} and some more words"}),
-}  # fmt: skip
+    "sky across RA 0": (
+        {"id": "heic1a", **M42, "ref_value": ["0.01", "5"]},
+        {"id": "opo2a", **M42, "ref_value": [359.99, 5]},
+    ),
+    "near caption": (
+        {"id": "heic0601d", "caption": TEXT},
+        {"id": "opo9424a", "caption": f"{TEXT} and some more words"},
+    ),
+}
 
 
 @pytest.mark.parametrize("kind", RELATED)
@@ -69,9 +87,12 @@ def test_equal_files_are_found_between_folders_of_other_ids(tmp_path: Path) -> N
 
 
 UNRELATED = (
-    {"id": "heic0207a", "subject_name": ["NGC 1"], **M42}, {"id": "heic0208a", "subject_name": ["NGC 11"]},
-    {"id": "heic0209", "ref_value": ["93.82", "-5.39"]}, {"id": "photo", "ref_value": ["unknown", None]}, {"id": "17"},
-)  # fmt: skip
+    {"id": "heic0207a", "subject_name": ["NGC 1"], **M42},
+    {"id": "heic0208a", "subject_name": ["NGC 11"]},
+    {"id": "heic0209", "ref_value": ["93.82", "-5.39"]},
+    {"id": "photo", "ref_value": ["unknown", None]},
+    {"id": "17"},
+)
 
 
 def test_unrelated_pictures_are_groups_of_their_own(tmp_path: Path) -> None:
@@ -84,8 +105,10 @@ GALLERY = "This image of {} is part of the Gallery of planetary nebulae."
 
 def test_a_caption_that_says_only_the_name_of_many_unrelated_objects_is_uninformative(tmp_path: Path) -> None:
     names = ["NGC 1", "NGC 22", "IC 418", "Hen 3-1475"]
-    rows = [{"id": f"heic0404{letter}", "subject_name": [name], "caption": GALLERY.format(name)}
-            for letter, name in zip("abcd", names, strict=True)]  # fmt: skip
+    rows = [
+        {"id": f"heic0404{letter}", "subject_name": [name], "caption": GALLERY.format(name)}
+        for letter, name in zip("abcd", names, strict=True)
+    ]
     own = {"id": "heic0405a", "subject_name": ["M 57"], "caption": "The ring of gas glows in green and red."}
     assert uninformative_pictures(folder(tmp_path, *rows, own)) == {row["id"] for row in rows}
     assert uninformative_pictures(folder(tmp_path, *rows[:2], own)) == set()

@@ -13,10 +13,14 @@ ROOT = Path(__file__).parents[2]
 def test_the_halves_share_no_training_group_and_have_the_same_val_and_test() -> None:
     plans = {
         f"{group}-{tile}": SplitAssignment(
-            tile_id=f"{group}-{tile}", group_id=f"g{group}", split=("train", "train", "val", "test")[group % 4], reason=None
+            tile_id=f"{group}-{tile}",
+            group_id=f"g{group}",
+            split=("train", "train", "val", "test")[group % 4],
+            reason=None,
         )
-        for group in range(80) for tile in range(2)
-    }  # fmt: skip
+        for group in range(80)
+        for tile in range(2)
+    }
     halves = [half_of_train(plans, half) for half in (0, 1)]
     kept = [{plan.group_id for plan in half.values() if plan.split == "train"} for half in halves]
     assert not kept[0] & kept[1]

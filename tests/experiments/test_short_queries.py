@@ -45,15 +45,24 @@ def add_proposal(settings: Settings, number: int) -> None:
             layout.tile(tile_id).parent.mkdir(parents=True, exist_ok=True)
             layout.tile(tile_id).write_bytes(png)
             observed = replace(
-                valid_catalog.observation(name), proposal_id=proposal.proposal_id, is_moving=plan.kind.is_moving,
+                valid_catalog.observation(name),
+                proposal_id=proposal.proposal_id,
+                is_moving=plan.kind.is_moving,
                 target_name=plan.targets[at % len(plan.targets)].name.upper().replace(" ", "-"),
                 target_class=f"SIMULATED;{plan.kind.name.upper()}",
-            )  # fmt: skip
+            )
             tile = valid_catalog.tile(
-                "a", tile_id=tile_id, obs_id=name, proposal_id=proposal.proposal_id, png_sha256=sha256_bytes(png),
-                path=layout.relative(layout.tile(tile_id)), settings_digest=settings.tiles.digest(), ra_deg=None,
-                product_uri=f"mast:{name}", product_sha256=sha256_bytes(name.encode()),
-            )  # fmt: skip
+                "a",
+                tile_id=tile_id,
+                obs_id=name,
+                proposal_id=proposal.proposal_id,
+                png_sha256=sha256_bytes(png),
+                path=layout.relative(layout.tile(tile_id)),
+                settings_digest=settings.tiles.digest(),
+                ra_deg=None,
+                product_uri=f"mast:{name}",
+                product_sha256=sha256_bytes(name.encode()),
+            )
             product = valid_catalog.product(
                 f"mast:{name}", obs_id=name, proposal_id=proposal.proposal_id, sha256=tile.product_sha256
             )
@@ -161,8 +170,9 @@ def test_intervals_are_paired_and_hold_the_mean() -> None:
 def test_only_a_difference_whose_interval_excludes_zero_is_bold() -> None:
     figures = {name: {"value": 0.5, "low": 0.4, "high": 0.6} for name in ("model", "words", "both")}
     differences = {
-        "both minus model": {"value": 0.1, "low": 0.02, "high": 0.2}, "both minus words": {"value": -0.1, "low": -0.2, "high": 0.1},
-    }  # fmt: skip
+        "both minus model": {"value": 0.1, "low": 0.02, "high": 0.2},
+        "both minus words": {"value": -0.1, "low": -0.2, "high": 0.1},
+    }
     row = {"name": "all queries", "tiles": report.EVERY, "num_queries": 40} | figures | differences
     assert report.table({"rows": [row]}).splitlines()[2] == (
         "| all queries (40) | all tiles | 0.50 (0.40 to 0.60) | 0.50 (0.40 to 0.60) | 0.50 (0.40 to 0.60) "

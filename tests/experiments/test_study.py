@@ -28,13 +28,21 @@ def test_the_arms_are_scored_on_tiles_that_every_split_tests() -> None:
     clean = {name: plan(name, "g", split) for name, split in (("a", "test"), ("b", "test"), ("c", "train"))}
     other = {name: plan(name, "g", split) for name, split in (("a", "test"), ("b", "train"), ("c", "test"))}
     assert {name: one.split for name, one in common_test_tiles([clean, other]).items()} == {
-        "a": "test", "b": "excluded", "c": "excluded",
-    }  # fmt: skip
+        "a": "test",
+        "b": "excluded",
+        "c": "excluded",
+    }
 
 
 def estimate(value: float, rng: np.random.Generator, shared_b: np.ndarray) -> Estimate:
-    return Estimate(protocol="fair", scorer="r", name=study.METRICS[0], value=value,
-                    draws_b=value + shared_b + rng.normal(0, 0.002, len(shared_b)), num_groups=60)  # fmt: skip
+    return Estimate(
+        protocol="fair",
+        scorer="r",
+        name=study.METRICS[0],
+        value=value,
+        draws_b=value + shared_b + rng.normal(0, 0.002, len(shared_b)),
+        num_groups=60,
+    )
 
 
 def scored(values: dict[str, float]) -> dict:
@@ -44,8 +52,9 @@ def scored(values: dict[str, float]) -> dict:
         (arm.name, metric): study.pool(
             [estimate(values.get(arm.name, 0.5) + luck, rng, shared_b) for luck in (-0.01, 0, 0.01)]
         )
-        for arm in study.ARMS for metric in study.METRICS
-    }  # fmt: skip
+        for arm in study.ARMS
+        for metric in study.METRICS
+    }
 
 
 def effects(scores: dict) -> tuple[list[study.Effect], dict[str, study.Effect]]:

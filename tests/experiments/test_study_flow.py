@@ -16,12 +16,14 @@ from hubbleclip.cli.options import Options
 def test_the_table_puts_the_leak_first_and_marks_only_what_excludes_zero() -> None:
     figures = [
         {"name": arm.name, "metric": metric, "value": 0.9 if arm.name == RANDOM_TILES else 0.85}
-        for arm in ARMS for metric in METRICS
-    ]  # fmt: skip
+        for arm in ARMS
+        for metric in METRICS
+    ]
     differences = [
         {"name": name, "metric": metric, "value": 0.05, "low": 0.01 if metric == METRICS[0] else -0.01, "high": 0.09}
-        for name in COMPARISONS for metric in METRICS
-    ]  # fmt: skip
+        for name in COMPARISONS
+        for metric in METRICS
+    ]
     results = {"num_seeds": 3, "steps": 9, "arms": figures, "questions": differences}
     assert table(results).splitlines()[2] == (
         "| a random split of tiles against the clean split "
@@ -57,7 +59,11 @@ def test_a_study_compares_the_arms_and_reuses_finished_runs(tmp_path) -> None:
     sets = tuple(f"{name}={json.dumps(value)}" for name, value in settings.items())
     result = measure(with_captions(Options(data=tmp_path, set=sets).settings(), steps=2), CAPTION_ARMS, num_seeds=1)
     assert [row["name"] for row in result["rows"]] == [
-        "abstracts", "summaries", "summaries minus abstracts", "both", "both minus abstracts",
-    ]  # fmt: skip
+        "abstracts",
+        "summaries",
+        "summaries minus abstracts",
+        "both",
+        "both minus abstracts",
+    ]
     assert all(low <= value <= high for row in result["rows"] for value, low, high in (row[key] for key in COLUMNS))
     assert len(list((tmp_path / "demo/caption-study/runs").iterdir())) == len(CAPTION_ARMS)

@@ -23,11 +23,18 @@ SKY = SimulatorSettings(num_proposals=14, frame_px=96, hap_share=0.3, previews=T
 LIMITS = {
     "archive": {"page_size": 16, "since": "2023-02-25", "until": "2023-02-25"},
     "fetch": {
-        "requests_per_s": 10, "connections": 4, "timeout_s": 0.6, "attempts": 4, "backoff_s": 0.02,
-        "file_timeout_s": 5, "stall_s": 0.4, "retry_hours": 0, "max_runs": 50,
+        "requests_per_s": 10,
+        "connections": 4,
+        "timeout_s": 0.6,
+        "attempts": 4,
+        "backoff_s": 0.02,
+        "file_timeout_s": 5,
+        "stall_s": 0.4,
+        "retry_hours": 0,
+        "max_runs": 50,
     },
     "flows": {"batch_size": 3},
-}  # fmt: skip
+}
 """Settings of every run here, with and without faults: time limits for an archive that responds in milliseconds, the
 default rate, and the day of the first night, so that every run sends the same queries.
 """
@@ -43,12 +50,19 @@ def overrides(url: str, data: Path, **fetch: object) -> dict[str, Any]:
 
 def start(api: str, values: dict[str, Any]) -> subprocess.Popen[str]:
     """Start `hubbleclip ingest` with these overrides on a running Prefect server, which saves seconds."""
-    settings = {f"{section}.{name}": value for section, names in values.items() if isinstance(names, dict)
-                for name, value in names.items()}  # fmt: skip
+    settings = {
+        f"{section}.{name}": value
+        for section, names in values.items()
+        if isinstance(names, dict)
+        for name, value in names.items()
+    }
     return subprocess.Popen(
         command("ingest", data=Path(values["data"]), settings=settings),
-        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=environment() | QUIET | {"PREFECT_API_URL": api},
-    )  # fmt: skip
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment() | QUIET | {"PREFECT_API_URL": api},
+    )
 
 
 def short_storm(seed: int, max_in_a_row: int = 3) -> FaultPlan:

@@ -12,10 +12,17 @@ from commands import SMALL, Outcome, run
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 TINY = SMALL | {
-    "fetch.min_free_gb": 0, "simulator.num_proposals": 16, "simulator.frame_px": 128, "tiles.size_px": 96,
-    "train.steps": 4, "train.validate_every": 4, "train.checkpoint_every": 2,
-    "evaluation.shuffled_steps": 0, "evaluation.bootstrap": 100, "evaluation.num_example_tiles": 1,
-}  # fmt: skip
+    "fetch.min_free_gb": 0,
+    "simulator.num_proposals": 16,
+    "simulator.frame_px": 128,
+    "tiles.size_px": 96,
+    "train.steps": 4,
+    "train.validate_every": 4,
+    "train.checkpoint_every": 2,
+    "evaluation.shuffled_steps": 0,
+    "evaluation.bootstrap": 100,
+    "evaluation.num_example_tiles": 1,
+}
 SIZES_MB = (1, 4, 16, 40, 110)
 ENOUGH_MB = 600
 

@@ -60,9 +60,14 @@ def test_its_pixels_are_those_of_native_tiles(tmp_path):
 
 @pytest.mark.parametrize(
     ("aims", "expected"),
-    [({}, (349.5, 549.5)), ({"APER": (10, 20)}, (20, 10)), ({"TARG": (5000, 20), "APER": (10, 20)}, (20, 10)),
-     ({"TARG": (5000, 20)}, (349.5, 549.5)), ({"TARG": (30, 40), "APER": (10, 20)}, (40, 30))],
-)  # fmt: skip
+    [
+        ({}, (349.5, 549.5)),
+        ({"APER": (10, 20)}, (20, 10)),
+        ({"TARG": (5000, 20), "APER": (10, 20)}, (20, 10)),
+        ({"TARG": (5000, 20)}, (349.5, 549.5)),
+        ({"TARG": (30, 40), "APER": (10, 20)}, (40, 30)),
+    ],
+)
 def test_the_target_goes_before_the_aperture_and_that_before_the_reference_pixel(aims, expected):
     places = [sky_at(*aims[kind]) for kind in ("TARG", "APER") if kind in aims]
     assert aim_point(places, TRUTH, SHAPE) == pytest.approx(expected, abs=0.01)
@@ -107,9 +112,19 @@ def test_a_tile_that_the_grid_nearly_has_is_not_cut_twice(tmp_path, apart):
 
 @pytest.mark.parametrize(
     ("place_yx", "is_inside"),
-    [((-0.49, 5), True), ((-0.51, 5), False), ((5, -0.49), True), ((5, -0.51), False), ((39.49, 5), True), ((39.51, 5), False), ((5, 59.49), True),
-     ((5, 59.51), False), ((45, 5), False), ((5, 45), True)],
-)  # fmt: skip
+    [
+        ((-0.49, 5), True),
+        ((-0.51, 5), False),
+        ((5, -0.49), True),
+        ((5, -0.51), False),
+        ((39.49, 5), True),
+        ((39.51, 5), False),
+        ((5, 59.49), True),
+        ((5, 59.51), False),
+        ((45, 5), False),
+        ((5, 45), True),
+    ],
+)
 def test_a_point_lies_in_the_image_up_to_the_outer_edges_of_its_pixels(place_yx, is_inside):
     wcs = WCS(wcs_header((40, 60)))
     wcs.wcs.crpix = 1000.0, 1000.0
@@ -147,9 +162,17 @@ def test_a_position_on_the_other_side_of_the_sky_is_no_pixel():
 
 @pytest.mark.parametrize(
     ("aim_yx", "shape_yx", "size_px", "start_yx"),
-    [((50.0, 60.0), (100, 200), 11, (45, 55)), ((50.5, 60.5), (100, 200), 10, (46, 56)), ((50.0, 60.0), (100, 200), 10, (46, 56)),
-     ((2.0, 197.0), (100, 200), 20, (0, 180)), ((97.0, 3.0), (100, 200), 20, (80, 0)), ((50.0, 60.0), (100, 200), 100, (0, 10)),
-     ((50.0, 60.0), (100, 200), 101, (-1, 10)), ((9.0, 60.0), (15, 200), 20, (-3, 50)), ((9.0, 60.0), (30, 40), 50, (-10, -5))],
-)  # fmt: skip
+    [
+        ((50.0, 60.0), (100, 200), 11, (45, 55)),
+        ((50.5, 60.5), (100, 200), 10, (46, 56)),
+        ((50.0, 60.0), (100, 200), 10, (46, 56)),
+        ((2.0, 197.0), (100, 200), 20, (0, 180)),
+        ((97.0, 3.0), (100, 200), 20, (80, 0)),
+        ((50.0, 60.0), (100, 200), 100, (0, 10)),
+        ((50.0, 60.0), (100, 200), 101, (-1, 10)),
+        ((9.0, 60.0), (15, 200), 20, (-3, 50)),
+        ((9.0, 60.0), (30, 40), 50, (-10, -5)),
+    ],
+)
 def test_a_tile_is_centred_moved_into_the_image_or_padded_along_each_axis(aim_yx, shape_yx, size_px, start_yx):
     assert aim_start(aim_yx, shape_yx, size_px) == start_yx

@@ -53,8 +53,16 @@ def test_the_axes_of_a_picture_may_have_different_lengths():
 
 @pytest.mark.parametrize(
     ("side_arcsec", "bar_arcsec", "label"),
-    [(36.0, 10, "10″"), (20.0, 5, "5″"), (16.0, 2, "2″"), (4.0, 1, "1″"), (1.0, 0.2, "0.2″"), (160.0, 20, "20″"), (700.0, 200, "3.33′")],
-)  # fmt: skip
+    [
+        (36.0, 10, "10″"),
+        (20.0, 5, "5″"),
+        (16.0, 2, "2″"),
+        (4.0, 1, "1″"),
+        (1.0, 0.2, "0.2″"),
+        (160.0, 20, "20″"),
+        (700.0, 200, "3.33′"),
+    ],
+)
 def test_the_bar_is_the_longest_round_one_below_three_tenths_of_the_side(side_arcsec, bar_arcsec, label):
     found = compass_of_corners(corners_of(10.0, 10.0), side_arcsec)
     assert (found.bar_share, found.bar_label) == (pytest.approx(bar_arcsec / side_arcsec), label)
@@ -62,8 +70,22 @@ def test_the_bar_is_the_longest_round_one_below_three_tenths_of_the_side(side_ar
 
 @pytest.mark.parametrize(
     ("longest", "length"),
-    [(1, 1), (1.99, 1), (2, 2), (4.99, 2), (5, 5), (9.99, 5), (10, 10), (0.3, 0.2), (0.05, 0.05), (199, 100), (0.1 + 0.1, 0.2), (5 - 1e-9, 5), (5 - 1e-7, 2)],
-)  # fmt: skip
+    [
+        (1, 1),
+        (1.99, 1),
+        (2, 2),
+        (4.99, 2),
+        (5, 5),
+        (9.99, 5),
+        (10, 10),
+        (0.3, 0.2),
+        (0.05, 0.05),
+        (199, 100),
+        (0.1 + 0.1, 0.2),
+        (5 - 1e-9, 5),
+        (5 - 1e-7, 2),
+    ],
+)
 def test_a_round_length_is_the_largest_of_1_2_and_5_that_is_not_longer(longest, length):
     assert round_length(longest) == pytest.approx(length)
 
@@ -77,9 +99,16 @@ def test_an_angle_is_in_minutes_from_sixty_seconds_on(arcsec, label):
 
 @pytest.mark.parametrize(
     ("corners_deg", "side_arcsec"),
-    [([], 36.0), ([1.0] * 6, 36.0), ([np.nan, *corners_of(10, 10)[1:]], 36.0), ([np.inf, *corners_of(10, 10)[1:]], 36.0),
-     (corners_of(10, 10), 0.0), (corners_of(10, 10), -1.0), (corners_of(10, 10), np.nan)],
-)  # fmt: skip
+    [
+        ([], 36.0),
+        ([1.0] * 6, 36.0),
+        ([np.nan, *corners_of(10, 10)[1:]], 36.0),
+        ([np.inf, *corners_of(10, 10)[1:]], 36.0),
+        (corners_of(10, 10), 0.0),
+        (corners_of(10, 10), -1.0),
+        (corners_of(10, 10), np.nan),
+    ],
+)
 def test_without_corners_or_side_there_is_no_compass(corners_deg, side_arcsec):
     assert compass_of_corners(corners_deg, side_arcsec) is None
 
@@ -92,7 +121,11 @@ def test_a_position_is_a_vector_of_length_one():
 
 @pytest.mark.parametrize(
     ("ra_deg", "dec_deg", "expected"),
-    [(83.822083, -5.391111, ("05 35 17.30", "-05 23 28.0")), (0.0, 0.05, ("00 00 00.00", "+00 03 00.0")), (359.0, 89.5, ("23 56 00.00", "+89 30 00.0"))],
-)  # fmt: skip
+    [
+        (83.822083, -5.391111, ("05 35 17.30", "-05 23 28.0")),
+        (0.0, 0.05, ("00 00 00.00", "+00 03 00.0")),
+        (359.0, 89.5, ("23 56 00.00", "+89 30 00.0")),
+    ],
+)
 def test_a_position_is_written_in_hours_and_degrees(ra_deg, dec_deg, expected):
     assert sexagesimal(ra_deg, dec_deg) == expected

@@ -30,8 +30,15 @@ def check(path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("tile_shape", "num_rows", "rows"),
-    [((1, 1, 40), 7, 7), ((1, 10, 40), 10, 10), ((1, 10, 40), 11, 20), ((3, 16, 8), 1, 16), ((1, 64, 40), 8, 50), ((1, 64, 40), 51, 100)],
-)  # fmt: skip
+    [
+        ((1, 1, 40), 7, 7),
+        ((1, 10, 40), 10, 10),
+        ((1, 10, 40), 11, 20),
+        ((3, 16, 8), 1, 16),
+        ((1, 64, 40), 8, 50),
+        ((1, 64, 40), 51, 100),
+    ],
+)
 def test_a_band_has_whole_tiles_and_at_least_the_wanted_rows(tmp_path, tile_shape, num_rows, rows):
     with fits.open(packed(tmp_path / "a.fits", DATA, tile_shape)) as hdus:
         assert band_rows(hdus[1], num_rows) == rows
@@ -60,9 +67,17 @@ def test_the_bands_of_a_plane_are_its_rows_in_their_order(tmp_path, tile_shape):
 
 @pytest.mark.parametrize(
     ("name", "values", "is_allowed"),
-    [("BLOCKSIZE", (16, 32), True), ("BLOCKSIZE", (0, 8, 31, 64), False), ("BYTEPIX", (1, 2, 4, 8), True), ("BYTEPIX", (-1, 0, 3, 16), False),
-     ("ZTILE1", (1, 2**31 - 1), True), ("ZTILE1", (0, -1, 2**31), False), ("ZTILE2", (2**31 - 1,), True), ("ZTILE2", (0, 2**31), False)],
-)  # fmt: skip
+    [
+        ("BLOCKSIZE", (16, 32), True),
+        ("BLOCKSIZE", (0, 8, 31, 64), False),
+        ("BYTEPIX", (1, 2, 4, 8), True),
+        ("BYTEPIX", (-1, 0, 3, 16), False),
+        ("ZTILE1", (1, 2**31 - 1), True),
+        ("ZTILE1", (0, -1, 2**31), False),
+        ("ZTILE2", (2**31 - 1,), True),
+        ("ZTILE2", (0, 2**31), False),
+    ],
+)
 def test_parameters_have_the_values_of_the_standard_alone(tmp_path, name, values, is_allowed):
     for number in values:
         path = packed(tmp_path / "a.fits", DATA[0], (1, 40))

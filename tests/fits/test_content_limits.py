@@ -103,7 +103,17 @@ def test_a_picture_has_a_frame_and_a_scan() -> None:
     assert reason(jpeg_of(b"\xff\xfe\0\2", SCAN), ".jpg") == "damaged"
 
 
-@pytest.mark.parametrize(("sides", "is_possible"), [((1, 60_000), True), ((60_000, 1), True), ((60_001, 1), False), ((1, 60_001), False), ((0, 1), False), ((1, 0), False)])  # fmt: skip
+@pytest.mark.parametrize(
+    ("sides", "is_possible"),
+    [
+        ((1, 60_000), True),
+        ((60_000, 1), True),
+        ((60_001, 1), False),
+        ((1, 60_001), False),
+        ((0, 1), False),
+        ((1, 0), False),
+    ],
+)
 def test_the_sides_of_a_picture_are_between_one_and_sixty_thousand(sides: tuple[int, int], is_possible: bool) -> None:
     assert (reason(jpeg_of(b"\xff\xfe\0\2", frame(0xC0, *sides), SCAN), ".jpeg") is None) == is_possible
 

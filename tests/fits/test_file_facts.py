@@ -14,9 +14,22 @@ from hubbleclip.fits import keywords as facts
 from hubbleclip.fits.keywords import read_facts, read_keywords, start_of, target_of, title_of
 from hubbleclip.missions import MISSIONS
 
-NEPTUNE = {"TELESCOP": "HST", "INSTRUME": "WFC3", "DETECTOR": "UVIS", "FILTER": "F467M", "TARGNAME": "NEPTUNE-MAPS",
-           "PROPOSID": 13937, "RA_TARG": 334.5, "DEC_TARG": -11.2, "EXPSTART": 57275.5, "EXPTIME": 48.0, "MTFLAG": "T",
-           "PR_INV_F": "Amy", "PR_INV_M": "A.", "PR_INV_L": "Simon"}  # fmt: skip
+NEPTUNE = {
+    "TELESCOP": "HST",
+    "INSTRUME": "WFC3",
+    "DETECTOR": "UVIS",
+    "FILTER": "F467M",
+    "TARGNAME": "NEPTUNE-MAPS",
+    "PROPOSID": 13937,
+    "RA_TARG": 334.5,
+    "DEC_TARG": -11.2,
+    "EXPSTART": 57275.5,
+    "EXPTIME": 48.0,
+    "MTFLAG": "T",
+    "PR_INV_F": "Amy",
+    "PR_INV_M": "A.",
+    "PR_INV_L": "Simon",
+}
 
 
 def write(path: Path, cards: dict, *extensions: fits.ImageHDU | fits.BinTableHDU) -> Path:
@@ -36,10 +49,21 @@ def facts_of(folder: Path, changed: dict, name: str = "a_drz.fits") -> facts.Fil
 def test_each_fact_is_that_of_its_keyword(tmp_path: Path) -> None:
     found = read_facts(write(tmp_path / "visit" / "icpf27deq_DRZ.fits.gz", NEPTUNE, image()), tmp_path)
     assert found == facts.FileFacts(
-        obs_id="visit/icpf27deq_DRZ.fits.gz", kind="drz", mission="HST", number="13937", instrument="WFC3/UVIS",
-        filters=("F467M",), target="NEPTUNE-MAPS", title="NEPTUNE-MAPS with WFC3/UVIS in F467M", pi="Amy A. Simon",
-        is_moving=True, ra_deg=334.5, dec_deg=-11.2, start_mjd=57275.5, exposure_s=48.0,
-    )  # fmt: skip
+        obs_id="visit/icpf27deq_DRZ.fits.gz",
+        kind="drz",
+        mission="HST",
+        number="13937",
+        instrument="WFC3/UVIS",
+        filters=("F467M",),
+        target="NEPTUNE-MAPS",
+        title="NEPTUNE-MAPS with WFC3/UVIS in F467M",
+        pi="Amy A. Simon",
+        is_moving=True,
+        ra_deg=334.5,
+        dec_deg=-11.2,
+        start_mjd=57275.5,
+        exposure_s=48.0,
+    )
 
 
 def test_a_header_without_keywords_gives_what_the_name_says(tmp_path: Path) -> None:
@@ -52,8 +76,15 @@ def test_a_header_without_keywords_gives_what_the_name_says(tmp_path: Path) -> N
 
 @pytest.mark.parametrize(
     ("name", "kind"),
-    [("a_b_flt.fits", "flt"), ("a_c0m.fits", "c0m"), ("a_raws.fits", "fits"), ("a_ab.fits", "fits"), ("abc.fits", "fits"), ("a_flt_b.fits", "fits")],
-)  # fmt: skip
+    [
+        ("a_b_flt.fits", "flt"),
+        ("a_c0m.fits", "c0m"),
+        ("a_raws.fits", "fits"),
+        ("a_ab.fits", "fits"),
+        ("abc.fits", "fits"),
+        ("a_flt_b.fits", "fits"),
+    ],
+)
 def test_the_kind_is_the_last_part_of_the_name_if_that_has_three_characters(tmp_path, name, kind) -> None:
     assert facts_of(tmp_path, {}, name).kind == kind
 
@@ -67,9 +98,13 @@ def test_a_proposal_number_has_no_zeros_before_it_and_its_lack_gives_the_name(tm
 
 @pytest.mark.parametrize(
     ("keyword", "name", "inside", "outside"),
-    [("RA_TARG", "ra_deg", (0.0, 360.0), (-0.01, 360.01)), ("DEC_TARG", "dec_deg", (-90.0, 90.0), (-90.01, 90.01)),
-     ("EXPTIME", "exposure_s", (0.0, 1e9), (-0.01,)), ("EXPSTART", "start_mjd", (1.0, 1e9), (0.99,))],
-)  # fmt: skip
+    [
+        ("RA_TARG", "ra_deg", (0.0, 360.0), (-0.01, 360.01)),
+        ("DEC_TARG", "dec_deg", (-90.0, 90.0), (-90.01, 90.01)),
+        ("EXPTIME", "exposure_s", (0.0, 1e9), (-0.01,)),
+        ("EXPSTART", "start_mjd", (1.0, 1e9), (0.99,)),
+    ],
+)
 def test_numbers_are_taken_between_their_limits_alone(tmp_path, keyword, name, inside, outside) -> None:
     for value in inside:
         assert getattr(facts_of(tmp_path, {keyword: value}), name) == value
@@ -77,7 +112,10 @@ def test_numbers_are_taken_between_their_limits_alone(tmp_path, keyword, name, i
         assert getattr(facts_of(tmp_path, {keyword: value}), name) is None
 
 
-@pytest.mark.parametrize(("flag", "is_moving"), [("T", True), ("true", True), (" t ", True), ("F", False), ("", False), (True, True), (False, False)])  # fmt: skip
+@pytest.mark.parametrize(
+    ("flag", "is_moving"),
+    [("T", True), ("true", True), (" t ", True), ("F", False), ("", False), (True, True), (False, False)],
+)
 def test_a_target_moves_if_its_flag_says_so(tmp_path, flag, is_moving) -> None:
     assert facts_of(tmp_path, {"MTFLAG": flag}).is_moving == is_moving
 
@@ -101,8 +139,14 @@ def test_a_title_joins_what_is_known() -> None:
 
 @pytest.mark.parametrize(
     ("date", "start_mjd"),
-    [("1970-01-01", 40587.0), ("2000-01-01T12:00:00", 51544.5), ("2000-01-01T06:00:00", 51544.25), ("19/05/94", None), (None, None)],
-)  # fmt: skip
+    [
+        ("1970-01-01", 40587.0),
+        ("2000-01-01T12:00:00", 51544.5),
+        ("2000-01-01T06:00:00", 51544.25),
+        ("19/05/94", None),
+        (None, None),
+    ],
+)
 def test_the_start_is_that_of_the_date_where_the_header_has_no_day_number(date, start_mjd) -> None:
     assert start_of({"DATE-OBS": date, "EXPSTART": 0.0}) == start_mjd
 
@@ -132,9 +176,13 @@ def test_a_file_without_sense_gives_no_keywords_and_a_damaged_extension_leaves_t
     whole = io.BytesIO()
     fits.HDUList([fits.PrimaryHDU(header=fits.Header(NEPTUNE)), image(FILTER1="F1")]).writeto(whole)
     for content, expected in (
-        (b"", {}), (b"<html>", {}), (b"\x1f\x8b broken", {}), (gzip.compress(whole.getvalue())[:-40], NEPTUNE),
-        (whole.getvalue()[: 2880 + 400], NEPTUNE), (whole.getvalue().replace(b"BITPIX  =                  -32", b"BITPIX  =                    Z"), NEPTUNE),
-    ):  # fmt: skip
+        (b"", {}),
+        (b"<html>", {}),
+        (b"\x1f\x8b broken", {}),
+        (gzip.compress(whole.getvalue())[:-40], NEPTUNE),
+        (whole.getvalue()[: 2880 + 400], NEPTUNE),
+        (whole.getvalue().replace(b"BITPIX  =                  -32", b"BITPIX  =                    Z"), NEPTUNE),
+    ):
         (tmp_path / "a.fits").write_bytes(content)
         assert expected.items() <= read_keywords(tmp_path / "a.fits").items()
         assert bool(read_keywords(tmp_path / "a.fits")) == bool(expected)
@@ -142,13 +190,16 @@ def test_a_file_without_sense_gives_no_keywords_and_a_damaged_extension_leaves_t
 
 def test_every_keyword_of_a_mission_that_is_used_is_read(tmp_path: Path) -> None:
     cards = {
-        "WFPC2": {"INSTRUME": "WFPC2", "FILTNAM1": "F656N"}, "ACS": {"INSTRUME": "ACS", "DETECTOR": "WFC", "FILTER2": "F814W"},
+        "WFPC2": {"INSTRUME": "WFPC2", "FILTNAM1": "F656N"},
+        "ACS": {"INSTRUME": "ACS", "DETECTOR": "WFC", "FILTER2": "F814W"},
         "NICMOS": {"INSTRUME": "NICMOS", "CAMERA": 2, "FILTER": "F222M"},
-    }  # fmt: skip
+    }
     found = [facts_of(tmp_path, {"FILTER": "", "DETECTOR": ""} | change) for change in cards.values()]
     assert [(one.instrument, one.filters) for one in found] == [
-        ("WFPC2", ("F656N",)), ("ACS/WFC", ("F814W",)), ("NICMOS/NIC2", ("F222M",)),
-    ]  # fmt: skip
+        ("WFPC2", ("F656N",)),
+        ("ACS/WFC", ("F814W",)),
+        ("NICMOS/NIC2", ("F222M",)),
+    ]
     for mission in MISSIONS.values():
         header = mission.header
         used = {*header.target_keywords, *header.exposure_keywords, *header.pi_keywords, *header.aim_keywords[0]}

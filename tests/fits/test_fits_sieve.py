@@ -61,10 +61,26 @@ def test_a_header_of_a_skipped_extension_is_as_long_as_before_and_ends_in_an_end
 
 @pytest.mark.parametrize(
     ("name", "is_skipped"),
-    [("CTX", True), ("CON", True), ("ERR", True), ("SAMP", True), ("TIME", True), ("AREA", True), ("VAR_POISSON", True),
-     ("VAR_RNOISE", True), ("VAR_FLAT", True), ("err", True), ("SCI", False), ("DQ", False), ("WHT", False),
-     ("WCSDVARR", False), ("D2IMARR", False), ("ERRORS", False), ("VAR_", False)],
-)  # fmt: skip
+    [
+        ("CTX", True),
+        ("CON", True),
+        ("ERR", True),
+        ("SAMP", True),
+        ("TIME", True),
+        ("AREA", True),
+        ("VAR_POISSON", True),
+        ("VAR_RNOISE", True),
+        ("VAR_FLAT", True),
+        ("err", True),
+        ("SCI", False),
+        ("DQ", False),
+        ("WHT", False),
+        ("WCSDVARR", False),
+        ("D2IMARR", False),
+        ("ERRORS", False),
+        ("VAR_", False),
+    ],
+)
 def test_extensions_are_skipped_by_their_names(name: str, is_skipped: bool) -> None:
     whole = fits_bytes(name)
     assert (filtered(whole)[0] != whole) == is_skipped

@@ -77,9 +77,18 @@ def test_the_size_of_the_data_is_that_of_the_standard():
 
 @pytest.mark.parametrize(
     "cards",
-    [{"BITPIX": 24}, {"BITPIX": -16}, {"BITPIX": -8}, {"NAXIS": -1}, {"NAXIS1": -1}, {"PCOUNT": -1}, {"GCOUNT": -1},
-     {"NAXIS1": 2**62, "BITPIX": 64}, {"NAXIS": 1000}],
-)  # fmt: skip
+    [
+        {"BITPIX": 24},
+        {"BITPIX": -16},
+        {"BITPIX": -8},
+        {"NAXIS": -1},
+        {"NAXIS1": -1},
+        {"PCOUNT": -1},
+        {"GCOUNT": -1},
+        {"NAXIS1": 2**62, "BITPIX": 64},
+        {"NAXIS": 1000},
+    ],
+)
 def test_an_impossible_size_is_refused(cards):
     assert size_of(False, **({"BITPIX": 8, "NAXIS": 1, "NAXIS1": 10} | cards)) is None
 
@@ -101,9 +110,17 @@ def test_a_header_may_have_999_axes_and_no_more():
 
 @pytest.mark.parametrize(
     ("card", "is_refused"),
-    [("NAXIS   = 999", False), ("NAXIS   = 1000", True), ("naxis   =   +01000", True), ("TFIELDS = 2000", True), ("TFIELDS = 999", False),
-     ("PNAXIS  = 1000", False), ("NAXIS1  = 1000", False), (" NAXIS  = 1000", False)],
-)  # fmt: skip
+    [
+        ("NAXIS   = 999", False),
+        ("NAXIS   = 1000", True),
+        ("naxis   =   +01000", True),
+        ("TFIELDS = 2000", True),
+        ("TFIELDS = 999", False),
+        ("PNAXIS  = 1000", False),
+        ("NAXIS1  = 1000", False),
+        (" NAXIS  = 1000", False),
+    ],
+)
 def test_a_header_of_more_than_999_axes_or_columns_is_refused(card, is_refused):
     for header in (block_of(card, "END"), block_of(*["COMMENT"] * 40, card, "END", blocks=2)):
         if is_refused:
@@ -184,10 +201,26 @@ def test_every_extension_is_loaded_and_the_largest_number_is_allowed(monkeypatch
 
 @pytest.mark.parametrize(
     ("start", "name"),
-    [(b"\x1f\x8b\x08", "a gzip file"), (b"\xff\xd8\xff\xe0", "a JPEG file"), (b"SIMPLE  = T", "a FITS file"), (b"\x89PNG\r\n", "a PNG file"), (b"BZh9", "a bzip2 file"),
-     (b"PK\x03\x04", "a zip file"), (b"a" * 257 + b"ustar", "a tar archive"), (b"hello world\n", "a text"), (b" <HTML>", "a web page"),
-     (b"<?xml", "a web page or XML"), (b'{"a": 1}', "a JSON response"), (b"[ 1]", "a JSON response"), (b"\x1f\xef\xbf\xbd\x08", "a file that was decoded as text (U+FFFD)"),
-     (b"version https://git-lfs.github.com", "a Git LFS pointer"), (b"BZh0\0", None), (b"\0\1\2", None), (b"", None), (b"a\0b", None)],
-)  # fmt: skip
+    [
+        (b"\x1f\x8b\x08", "a gzip file"),
+        (b"\xff\xd8\xff\xe0", "a JPEG file"),
+        (b"SIMPLE  = T", "a FITS file"),
+        (b"\x89PNG\r\n", "a PNG file"),
+        (b"BZh9", "a bzip2 file"),
+        (b"PK\x03\x04", "a zip file"),
+        (b"a" * 257 + b"ustar", "a tar archive"),
+        (b"hello world\n", "a text"),
+        (b" <HTML>", "a web page"),
+        (b"<?xml", "a web page or XML"),
+        (b'{"a": 1}', "a JSON response"),
+        (b"[ 1]", "a JSON response"),
+        (b"\x1f\xef\xbf\xbd\x08", "a file that was decoded as text (U+FFFD)"),
+        (b"version https://git-lfs.github.com", "a Git LFS pointer"),
+        (b"BZh0\0", None),
+        (b"\0\1\2", None),
+        (b"", None),
+        (b"a\0b", None),
+    ],
+)
 def test_a_format_is_named_by_its_first_bytes(start, name):
     assert content_name(start) == name

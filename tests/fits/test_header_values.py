@@ -32,13 +32,22 @@ def test_the_mission_is_that_of_the_telescope_and_hubble_for_an_unknown_one(tele
 
 @pytest.mark.parametrize(
     ("cards", "name"),
-    [({"INSTRUME": " wfc3 ", "DETECTOR": "uvis "}, "WFC3/UVIS"), ({"INSTRUME": "ACS"}, "ACS"), ({"INSTRUME": "ACS", "DETECTOR": " "}, "ACS"),
-     ({"INSTRUME": "acs/wfc", "DETECTOR": "HRC"}, "ACS/WFC"), ({"INSTRUME": "WFPC2", "DETECTOR": 3}, "WFPC2"),
-     ({"INSTRUME": "WFPC2", "DETECTOR": "3"}, "WFPC2"), ({"INSTRUME": "NICMOS", "CAMERA": 2}, "NICMOS/NIC2"),
-     ({"INSTRUME": "NICMOS", "CAMERA": "x", "DETECTOR": "y"}, "NICMOS"), ({"INSTRUME": "NICMOS"}, "NICMOS"),
-     ({"DETECTOR": "WFC"}, None), ({"INSTRUME": ""}, None), (JWST | {"INSTRUME": "NIRCAM", "CHANNEL": "long", "DETECTOR": "MULTIPLE"}, "NIRCAM/LONG"),
-     (JWST | {"INSTRUME": "MIRI", "DETECTOR": "MIRIMAGE"}, "MIRI")],
-)  # fmt: skip
+    [
+        ({"INSTRUME": " wfc3 ", "DETECTOR": "uvis "}, "WFC3/UVIS"),
+        ({"INSTRUME": "ACS"}, "ACS"),
+        ({"INSTRUME": "ACS", "DETECTOR": " "}, "ACS"),
+        ({"INSTRUME": "acs/wfc", "DETECTOR": "HRC"}, "ACS/WFC"),
+        ({"INSTRUME": "WFPC2", "DETECTOR": 3}, "WFPC2"),
+        ({"INSTRUME": "WFPC2", "DETECTOR": "3"}, "WFPC2"),
+        ({"INSTRUME": "NICMOS", "CAMERA": 2}, "NICMOS/NIC2"),
+        ({"INSTRUME": "NICMOS", "CAMERA": "x", "DETECTOR": "y"}, "NICMOS"),
+        ({"INSTRUME": "NICMOS"}, "NICMOS"),
+        ({"DETECTOR": "WFC"}, None),
+        ({"INSTRUME": ""}, None),
+        (JWST | {"INSTRUME": "NIRCAM", "CHANNEL": "long", "DETECTOR": "MULTIPLE"}, "NIRCAM/LONG"),
+        (JWST | {"INSTRUME": "MIRI", "DETECTOR": "MIRIMAGE"}, "MIRI"),
+    ],
+)
 def test_an_instrument_is_named_with_its_detector_if_that_has_a_name(cards, name):
     assert instrument_name(cards.get) == name
 
@@ -52,14 +61,27 @@ def test_a_camera_is_found_by_its_full_name_then_by_its_instrument():
 
 @pytest.mark.parametrize(
     ("cards", "names"),
-    [({"FILTER": " f606w "}, ("F606W",)), ({"FILTER": "F606W;CLEAR2L; f814w"}, ("F606W", "F814W")),
-     ({"FILTER1": "F606W", "FILTER2": "F606W"}, ("F606W",)), ({"FILTER": "CLEAR", "FILTER1": "F435W"}, ("F435W",)),
-     ({"FILTER": "F606W", "FILTER1": "F435W"}, ("F606W",)), ({"FILTER1": "F435W", "FILTNAM1": "F555W"}, ("F435W",)),
-     ({"FILTER1": 44, "FILTER2": 0, "FILTNAM1": "", "FILTNAM2": "F555W"}, ("F555W",)), ({"FILTER": "44", "FILTER1": "1.5"}, ()),
-     ({"FILTER": "N/A"}, ()), ({"FILTER": "NA"}, ()), ({"FILTER": "none"}, ()), ({"FILTER": "Open"}, ()), ({"FILTER": "BLANK"}, ()),
-     ({"FILTER": "CLEAR1S"}, ()), ({"FILTER": "NONEW"}, ("NONEW",)), ({}, ()),
-     (JWST | {"PUPIL": "F164N", "FILTER": "F150W2", "FILTER1": "F1"}, ("F164N", "F150W2")), (JWST | {"PUPIL": "CLEAR", "FILTER": "F356W"}, ("F356W",))],
-)  # fmt: skip
+    [
+        ({"FILTER": " f606w "}, ("F606W",)),
+        ({"FILTER": "F606W;CLEAR2L; f814w"}, ("F606W", "F814W")),
+        ({"FILTER1": "F606W", "FILTER2": "F606W"}, ("F606W",)),
+        ({"FILTER": "CLEAR", "FILTER1": "F435W"}, ("F435W",)),
+        ({"FILTER": "F606W", "FILTER1": "F435W"}, ("F606W",)),
+        ({"FILTER1": "F435W", "FILTNAM1": "F555W"}, ("F435W",)),
+        ({"FILTER1": 44, "FILTER2": 0, "FILTNAM1": "", "FILTNAM2": "F555W"}, ("F555W",)),
+        ({"FILTER": "44", "FILTER1": "1.5"}, ()),
+        ({"FILTER": "N/A"}, ()),
+        ({"FILTER": "NA"}, ()),
+        ({"FILTER": "none"}, ()),
+        ({"FILTER": "Open"}, ()),
+        ({"FILTER": "BLANK"}, ()),
+        ({"FILTER": "CLEAR1S"}, ()),
+        ({"FILTER": "NONEW"}, ("NONEW",)),
+        ({}, ()),
+        (JWST | {"PUPIL": "F164N", "FILTER": "F150W2", "FILTER1": "F1"}, ("F164N", "F150W2")),
+        (JWST | {"PUPIL": "CLEAR", "FILTER": "F356W"}, ("F356W",)),
+    ],
+)
 def test_the_filters_are_those_of_the_first_group_that_names_one(cards, names):
     assert filter_names(cards.get, WFC) == names
     assert filter_name(cards.get, WFC) == ("+".join(names) or None)
@@ -77,8 +99,14 @@ def test_a_wavelength_is_that_of_the_first_filter_with_a_number_whatever_its_cas
 
 
 @pytest.mark.parametrize(
-    ("cards", "first"), [({}, (0, 0)), ({"LTV1": 19.0, "LTV2": 20}, (20, 19)), ({"LTV1": -7.0, "LTV2": -1.5}, (-1, -7)), ({"LTV1": "19"}, (0, 0))]
-)  # fmt: skip
+    ("cards", "first"),
+    [
+        ({}, (0, 0)),
+        ({"LTV1": 19.0, "LTV2": 20}, (20, 19)),
+        ({"LTV1": -7.0, "LTV2": -1.5}, (-1, -7)),
+        ({"LTV1": "19"}, (0, 0)),
+    ],
+)
 def test_light_falls_on_the_rows_and_columns_from_the_first_that_the_header_gives(cards, first):
     camera, seen_yx = CAMERAS["ACS/HRC"], np.ones((1044, 1062), bool)
     for blind in blind_parts(cards.get, camera, (1044, 1062)):
@@ -108,18 +136,33 @@ def test_only_a_raw_full_frame_has_blind_parts(shape_yx):
 
 @pytest.mark.parametrize(
     ("cards", "gain"),
-    [({"ADCGAIN": 6.5}, 6.5), ({"CCDGAIN": 2, "ADCGAIN": 6.5}, 2.0), ({"ATODGAIN": 7.0, "CCDGAIN": 2}, 7.0), ({"ATODGAIN": 0.0, "CCDGAIN": 2}, 2.0),
-     ({"ATODGAIN": "7", "CCDGAIN": 2}, 2.0), ({"CCDGAIN": 0}, None), ({"GAIN": 2}, None)],
-)  # fmt: skip
+    [
+        ({"ADCGAIN": 6.5}, 6.5),
+        ({"CCDGAIN": 2, "ADCGAIN": 6.5}, 2.0),
+        ({"ATODGAIN": 7.0, "CCDGAIN": 2}, 7.0),
+        ({"ATODGAIN": 0.0, "CCDGAIN": 2}, 2.0),
+        ({"ATODGAIN": "7", "CCDGAIN": 2}, 2.0),
+        ({"CCDGAIN": 0}, None),
+        ({"GAIN": 2}, None),
+    ],
+)
 def test_the_gain_is_the_first_positive_number(cards, gain):
     assert gain_of(cards.get, WFC) == gain
 
 
 @pytest.mark.parametrize(
     ("flam", "pivot", "jy"),
-    [(1e-19, 5000.0, 1e-19 * 5000.0**2 * 1e23 / 2.99792458e18), (0.0, 5000.0, None), (-1e-19, 5000.0, None), (1e-19, 0.0, None), (None, 5000.0, None),
-     (1e-19, None, None), ("1e-19", 5000.0, None), (1, 2, 4e23 / 2.99792458e18)],
-)  # fmt: skip
+    [
+        (1e-19, 5000.0, 1e-19 * 5000.0**2 * 1e23 / 2.99792458e18),
+        (0.0, 5000.0, None),
+        (-1e-19, 5000.0, None),
+        (1e-19, 0.0, None),
+        (None, 5000.0, None),
+        (1e-19, None, None),
+        ("1e-19", 5000.0, None),
+        (1, 2, 4e23 / 2.99792458e18),
+    ],
+)
 def test_a_flux_density_needs_two_positive_numbers(flam, pivot, jy):
     found = flux_density_of({"PHOTFLAM": flam, "PHOTPLAM": pivot}.get)
     assert found == (None if jy is None else pytest.approx(jy))
@@ -127,28 +170,49 @@ def test_a_flux_density_needs_two_positive_numbers(flam, pivot, jy):
 
 @pytest.mark.parametrize(
     ("cards", "exposure_s"),
-    [({"EXPTIME": 100}, 100.0), ({"EXPTIME": 0.0}, 0.0), ({"EXPTIME": "100"}, None), ({}, None), (JWST | {"EFFEXPTM": 5.0, "XPOSURE": 6.0, "EXPTIME": 7.0}, 5.0),
-     (JWST | {"XPOSURE": 6.0, "EXPTIME": 7.0}, 6.0), (JWST | {"EFFEXPTM": "?", "EXPTIME": 7.0}, 7.0)],
-)  # fmt: skip
+    [
+        ({"EXPTIME": 100}, 100.0),
+        ({"EXPTIME": 0.0}, 0.0),
+        ({"EXPTIME": "100"}, None),
+        ({}, None),
+        (JWST | {"EFFEXPTM": 5.0, "XPOSURE": 6.0, "EXPTIME": 7.0}, 5.0),
+        (JWST | {"XPOSURE": 6.0, "EXPTIME": 7.0}, 6.0),
+        (JWST | {"EFFEXPTM": "?", "EXPTIME": 7.0}, 7.0),
+    ],
+)
 def test_the_exposure_time_is_the_first_number_of_its_keywords(cards, exposure_s):
     assert exposure_of(cards.get) == exposure_s
 
 
 @pytest.mark.parametrize(
     ("cards", "reason", "detail"),
-    [({}, None, ""), ({"INSTRUME": "ACS", "FILTER1": "F606W", "OBSTYPE": "IMAGING", "FILETYPE": "sci"}, None, ""),
-     ({"INSTRUME": " hrs"}, "not_an_image", "HRS takes no pictures"), ({"INSTRUME": "FGS"}, "not_an_image", "FGS takes no pictures"),
-     ({"OBSTYPE": "Spectroscopic"}, "not_an_image", "OBSTYPE is spectroscopic"), ({"FILETYPE": "WHT"}, "not_an_image", "FILETYPE is wht"),
-     ({"FILETYPE": "SCIX"}, "not_an_image", "FILETYPE is scix"), ({"FILTER": "g141"}, "not_an_image", "seen through g141"),
-     ({"FILTER2": "PR200L"}, "not_an_image", "seen through PR200L"), ({"OPT_ELEM": "G750L"}, "not_an_image", "seen through G750L"),
-     ({"OPT_ELEM": "MIRVIS"}, None, ""), ({"FILTER": "F606W", "FILTER1": "G800L"}, "not_an_image", "seen through G800L"), ({"FILTER": "G1"}, None, ""),
-     ({"IMAGETYP": "Dark"}, "calibration", "a dark image"), ({"TARGNAME": "BIAS"}, "calibration", "a bias image"),
-     ({"IMAGETYP": "EXT", "TARGNAME": "FLAT"}, "calibration", "a flat image"), ({"TARGNAME": "DARK-CLOUD"}, None, ""),
-     ({"IMAGETYP": "DARK", "FILTER": "G141"}, "not_an_image", "seen through"),
-     (JWST | {"EXP_TYPE": "NRC_IMAGE"}, None, ""), (JWST | {"EXP_TYPE": "NRC_TACQ"}, "not_an_image", "EXP_TYPE is nrc_tacq"),
-     (JWST | {"INSTRUME": "NIRSPEC"}, "not_an_image", "NIRSPEC"), (JWST | {"PUPIL": "GRISMR"}, "not_an_image", "GRISMR"), (JWST | {"FILTER": "G141"}, None, ""),
-     ({"EXP_TYPE": "NRC_TACQ"}, None, "")],
-)  # fmt: skip
+    [
+        ({}, None, ""),
+        ({"INSTRUME": "ACS", "FILTER1": "F606W", "OBSTYPE": "IMAGING", "FILETYPE": "sci"}, None, ""),
+        ({"INSTRUME": " hrs"}, "not_an_image", "HRS takes no pictures"),
+        ({"INSTRUME": "FGS"}, "not_an_image", "FGS takes no pictures"),
+        ({"OBSTYPE": "Spectroscopic"}, "not_an_image", "OBSTYPE is spectroscopic"),
+        ({"FILETYPE": "WHT"}, "not_an_image", "FILETYPE is wht"),
+        ({"FILETYPE": "SCIX"}, "not_an_image", "FILETYPE is scix"),
+        ({"FILTER": "g141"}, "not_an_image", "seen through g141"),
+        ({"FILTER2": "PR200L"}, "not_an_image", "seen through PR200L"),
+        ({"OPT_ELEM": "G750L"}, "not_an_image", "seen through G750L"),
+        ({"OPT_ELEM": "MIRVIS"}, None, ""),
+        ({"FILTER": "F606W", "FILTER1": "G800L"}, "not_an_image", "seen through G800L"),
+        ({"FILTER": "G1"}, None, ""),
+        ({"IMAGETYP": "Dark"}, "calibration", "a dark image"),
+        ({"TARGNAME": "BIAS"}, "calibration", "a bias image"),
+        ({"IMAGETYP": "EXT", "TARGNAME": "FLAT"}, "calibration", "a flat image"),
+        ({"TARGNAME": "DARK-CLOUD"}, None, ""),
+        ({"IMAGETYP": "DARK", "FILTER": "G141"}, "not_an_image", "seen through"),
+        (JWST | {"EXP_TYPE": "NRC_IMAGE"}, None, ""),
+        (JWST | {"EXP_TYPE": "NRC_TACQ"}, "not_an_image", "EXP_TYPE is nrc_tacq"),
+        (JWST | {"INSTRUME": "NIRSPEC"}, "not_an_image", "NIRSPEC"),
+        (JWST | {"PUPIL": "GRISMR"}, "not_an_image", "GRISMR"),
+        (JWST | {"FILTER": "G141"}, None, ""),
+        ({"EXP_TYPE": "NRC_TACQ"}, None, ""),
+    ],
+)
 def test_what_is_no_image_of_the_sky_has_a_reason_and_a_word_about_it(cards, reason, detail):
     found = not_sky_reason(cards.get)
     assert (found and found[0]) == reason

@@ -34,9 +34,45 @@ def reason(hdus, camera=ACS, stem="a"):
     return caught.value.reason
 
 
-ACCOMPANYING = ["WHT", "WEIGHT", "CTX", "CON", "ERR", "ERROR", "DQ", "SAMP", "TIME", "EXP", "EXPTIME", "RMS", "SIGMA", "VAR", "IVAR", "NOISE",
-                "MASK", "PSF", "FLAT", "BKG", "MDRIZSKY", "VAR_POISSON", "DX", "DY", "DXY", "D2IMARR", "WCSDVARR", "PIXMAP", "AREA", "GAIN", "SEGM",
-                "SEGMAP", "MODEL", "HDRLET", "RESID", "RESIDUAL", "err"]  # fmt: skip
+ACCOMPANYING = [
+    "WHT",
+    "WEIGHT",
+    "CTX",
+    "CON",
+    "ERR",
+    "ERROR",
+    "DQ",
+    "SAMP",
+    "TIME",
+    "EXP",
+    "EXPTIME",
+    "RMS",
+    "SIGMA",
+    "VAR",
+    "IVAR",
+    "NOISE",
+    "MASK",
+    "PSF",
+    "FLAT",
+    "BKG",
+    "MDRIZSKY",
+    "VAR_POISSON",
+    "DX",
+    "DY",
+    "DXY",
+    "D2IMARR",
+    "WCSDVARR",
+    "PIXMAP",
+    "AREA",
+    "GAIN",
+    "SEGM",
+    "SEGMAP",
+    "MODEL",
+    "HDRLET",
+    "RESID",
+    "RESIDUAL",
+    "err",
+]
 
 
 @pytest.mark.parametrize("name", ACCOMPANYING)
@@ -51,8 +87,30 @@ def test_an_extension_of_another_name_is_an_image(name):
     assert chips(hdus_of(name, "ERR")) == [1]
 
 
-@pytest.mark.parametrize("stem", ["a_wht", "a_weight", "a.ctx", "a_con", "a_err", "a_rms", "a_dq", "a_sigma", "a_ivar", "a_var", "a_mask", "a_psf",
-                                  "a_flat", "a_seg", "a_segm", "a_spt", "a_shm", "a_bkg", "A_WHT"])  # fmt: skip
+@pytest.mark.parametrize(
+    "stem",
+    [
+        "a_wht",
+        "a_weight",
+        "a.ctx",
+        "a_con",
+        "a_err",
+        "a_rms",
+        "a_dq",
+        "a_sigma",
+        "a_ivar",
+        "a_var",
+        "a_mask",
+        "a_psf",
+        "a_flat",
+        "a_seg",
+        "a_segm",
+        "a_spt",
+        "a_shm",
+        "a_bkg",
+        "A_WHT",
+    ],
+)
 def test_a_file_that_accompanies_an_image_is_known_by_the_end_of_its_name(stem):
     assert reason(hdus_of("SCI"), stem=stem) == "not_an_image"
 
@@ -77,9 +135,17 @@ def test_a_sci_extension_without_an_image_is_no_image_whatever_else_the_file_has
 
 @pytest.mark.parametrize(
     ("shape", "camera", "expected"),
-    [((1, 3, 4), ACS, [0]), ((1, 1, 3, 4), ACS, [0]), ((4, 3, 4), WFPC2, [0, 1000, 2000, 3000]), ((2, 3, 4), WFPC2, [0, 1000]), ((5, 3, 4), WFPC2, None),
-     ((2, 3, 4), ACS, None), ((2, 1, 3, 4), WFPC2, None), ((1, 2, 3, 4), WFPC2, None)],
-)  # fmt: skip
+    [
+        ((1, 3, 4), ACS, [0]),
+        ((1, 1, 3, 4), ACS, [0]),
+        ((4, 3, 4), WFPC2, [0, 1000, 2000, 3000]),
+        ((2, 3, 4), WFPC2, [0, 1000]),
+        ((5, 3, 4), WFPC2, None),
+        ((2, 3, 4), ACS, None),
+        ((2, 1, 3, 4), WFPC2, None),
+        ((1, 2, 3, 4), WFPC2, None),
+    ],
+)
 def test_a_cube_is_read_if_its_planes_are_the_chips_of_its_camera(shape, camera, expected):
     hdus = hdus_of(primary=np.ones(shape, np.float32))
     if expected is None:

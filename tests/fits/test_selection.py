@@ -17,10 +17,18 @@ from hubbleclip.images.tiling import tile_file
 
 @pytest.mark.parametrize(
     "cards",
-    [{"FILTER": "G141"}, {"FILTER": "G800L"}, {"FILTER1": "PR200L", "FILTER": ""}, {"OBSTYPE": "SPECTROSCOPIC"}, {"INSTRUME": "FOS"},
-     {"OPT_ELEM": "G140L"}, {"FILTER": "G280"}, {"INSTRUME": "FOC", "DETECTOR": "F/96", "FILTNAM3": "PRISM1"},
-     {"INSTRUME": "FOC", "DETECTOR": "F/96", "FILTNAM4": "PRISM2"}],
-)  # fmt: skip
+    [
+        {"FILTER": "G141"},
+        {"FILTER": "G800L"},
+        {"FILTER1": "PR200L", "FILTER": ""},
+        {"OBSTYPE": "SPECTROSCOPIC"},
+        {"INSTRUME": "FOS"},
+        {"OPT_ELEM": "G140L"},
+        {"FILTER": "G280"},
+        {"INSTRUME": "FOC", "DETECTOR": "F/96", "FILTNAM3": "PRISM1"},
+        {"INSTRUME": "FOC", "DETECTOR": "F/96", "FILTNAM4": "PRISM2"},
+    ],
+)
 def test_spectra_grisms_and_prisms_are_no_images(tmp_path, cards):
     with pytest.raises(ImageError, match="not_an_image"):
         read_science_images(write_drz(tmp_path / "a.fits", starry_sky((100, 100)), primary=cards), 10**7)

@@ -169,10 +169,15 @@ def test_a_header_that_claims_too_much_is_refused_by_arithmetic(judge: Judge, si
 
 @pytest.mark.parametrize(
     "cards",
-    [[("NAXIS", 0)], [("BITPIX", 8)], [("BITPIX", 7), ("NAXIS", 0)], [("BITPIX", "'8'x"), ("NAXIS", 0)],
-     *([("BITPIX", 8), ("NAXIS", naxis)] for naxis in (-1, 1, 10**9)),
-     *([("BITPIX", 8), ("NAXIS", 1), ("NAXIS1", side)] for side in (-5, "1_0", "1E3"))],
-)  # fmt: skip
+    [
+        [("NAXIS", 0)],
+        [("BITPIX", 8)],
+        [("BITPIX", 7), ("NAXIS", 0)],
+        [("BITPIX", "'8'x"), ("NAXIS", 0)],
+        *([("BITPIX", 8), ("NAXIS", naxis)] for naxis in (-1, 1, 10**9)),
+        *([("BITPIX", 8), ("NAXIS", 1), ("NAXIS1", side)] for side in (-5, "1_0", "1E3")),
+    ],
+)
 def test_a_header_without_sound_mandatory_cards_is_damaged(judge: Judge, cards: list) -> None:
     assert reason(judge(header(*cards))) == "damaged"
 
@@ -351,9 +356,16 @@ def test_a_jpeg_without_an_image_is_refused(judge: Judge, body: bytes) -> None:
 CUT, BAD = "truncated", "damaged"
 
 
-@pytest.mark.parametrize("filler, told", [
-    (b"\xff", (CUT, CUT)), (b"\xff\0", (CUT, BAD)), (b"\xff\xd0", (CUT, BAD)), (b"\xff\xfe\0\2", (BAD, BAD)), (b"\xff\1", (BAD, BAD)),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "filler, told",
+    [
+        (b"\xff", (CUT, CUT)),
+        (b"\xff\0", (CUT, BAD)),
+        (b"\xff\xd0", (CUT, BAD)),
+        (b"\xff\xfe\0\2", (BAD, BAD)),
+        (b"\xff\1", (BAD, BAD)),
+    ],
+)
 @pytest.mark.timeout(60)  # a walk that looks back would take hours
 def test_a_jpeg_made_to_be_slow_is_refused(judge: Judge, filler: bytes, told: tuple[str, str]) -> None:
     starts = jpeg_bytes()[:-2], b"\xff\xd8\xff\xfe\0\2"

@@ -76,9 +76,13 @@ class Host:
 
         with opened("out") as out, opened("err") as err:
             process = subprocess.Popen(
-                self._words(words), stdin=subprocess.DEVNULL, stdout=out, stderr=err,
-                env=self.environment | variables, start_new_session=True,
-            )  # fmt: skip
+                self._words(words),
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=err,
+                env=self.environment | variables,
+                start_new_session=True,
+            )
         self.started.append(process)
         return process
 

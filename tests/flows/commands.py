@@ -11,13 +11,24 @@ from dataclasses import dataclass
 from pathlib import Path
 
 SMALL = {
-    "archive.max_products_per_proposal": 6, "simulator.num_proposals": 30, "simulator.frame_px": 200,
-    "tiles.size_px": 160, "tiles.min_side_px": 32,
-    "flows.batch_size": 8, "splits.val_share": 0.2, "splits.test_share": 0.3,
-    "train.steps": 30, "train.batch_size": 12, "train.warmup_steps": 2, "train.checkpoint_every": 5,
-    "train.validate_every": 10, "train.log_every": 5,
-    "evaluation.shuffled_steps": 4, "evaluation.bootstrap": 200, "evaluation.num_example_tiles": 2,
-}  # fmt: skip
+    "archive.max_products_per_proposal": 6,
+    "simulator.num_proposals": 30,
+    "simulator.frame_px": 200,
+    "tiles.size_px": 160,
+    "tiles.min_side_px": 32,
+    "flows.batch_size": 8,
+    "splits.val_share": 0.2,
+    "splits.test_share": 0.3,
+    "train.steps": 30,
+    "train.batch_size": 12,
+    "train.warmup_steps": 2,
+    "train.checkpoint_every": 5,
+    "train.validate_every": 10,
+    "train.log_every": 5,
+    "evaluation.shuffled_steps": 4,
+    "evaluation.bootstrap": 200,
+    "evaluation.num_example_tiles": 2,
+}
 # The audit event of `os.replace` comes before the file has its name, so the process ends at the same step each time.
 KILLED_AT_RENAME = """
 import fnmatch, os, signal, sys
@@ -59,8 +70,12 @@ def run(
 ) -> Outcome:
     done = subprocess.run(
         command(*words, data=data, profile=profile, settings=settings),
-        capture_output=True, text=True, timeout=timeout_s, env=environment(), check=False,
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+        timeout=timeout_s,
+        env=environment(),
+        check=False,
+    )
     return Outcome(done.returncode, done.stdout, done.stderr)
 
 
@@ -68,8 +83,10 @@ def kill_when(ready: Callable[[], bool], *words: str, data: Path, settings: dict
     """Start a command and send it SIGKILL at the first moment that `ready` holds."""
     with subprocess.Popen(
         command(*words, data=data, settings=settings),
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment(),
-    ) as process:  # fmt: skip
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        env=environment(),
+    ) as process:
         deadline = time.monotonic() + timeout_s
         while not ready():
             assert process.poll() is None, "the command ended before the moment to kill it"

@@ -94,9 +94,14 @@ class Site:
         variables = environment() | QUICK | {"SITE": str(self.port), WEBHOOK_VARIABLE: self.webhook}
         with (self.folder / "commands.log").open("a") as log:
             started = subprocess.Popen(
-                self.words(command), cwd=self.cwd, env=variables, stdout=log, stderr=log, start_new_session=True,
+                self.words(command),
+                cwd=self.cwd,
+                env=variables,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
                 **options,
-            )  # fmt: skip
+            )
         self.running[command] = started
         return started
 
@@ -160,10 +165,12 @@ class Site:
         flow, _, name = name.partition("/")
         made = self.ask("deployments/", name=name, flow_id=self.ask("flows/", name=flow)["id"])
         self.ask(
-            "automations/", name=f"former trigger of {flow}", owner_resource=f"prefect.deployment.{made['id']}",
+            "automations/",
+            name=f"former trigger of {flow}",
+            owner_resource=f"prefect.deployment.{made['id']}",
             trigger={"type": "event", "expect": ["hubbleclip.run.finished"], "posture": "Reactive", "threshold": 1},
             actions=[{"type": "run-deployment", "source": "selected", "deployment_id": made["id"]}],
-        )  # fmt: skip
+        )
 
     def send_late_heartbeat(self, run_id: str) -> None:
         """A heartbeat that arrives after the run's end, as one that was under way may."""
@@ -173,17 +180,22 @@ class Site:
             "prefect.resource.role": "deployment",
         }
         event = {
-            "event": "prefect.flow-run.heartbeat", "id": str(uuid4()), "occurred": datetime.now(UTC).isoformat(),
-            "resource": {"prefect.resource.id": f"prefect.flow-run.{run_id}"}, "related": [related],
-        }  # fmt: skip
+            "event": "prefect.flow-run.heartbeat",
+            "id": str(uuid4()),
+            "occurred": datetime.now(UTC).isoformat(),
+            "resource": {"prefect.resource.id": f"prefect.flow-run.{run_id}"},
+            "related": [related],
+        }
         self.http.post(f"{self.url}/api/events", json=[event], timeout=60).raise_for_status()
 
     def runs(self, flow: str, **where: Any) -> list[dict]:
         """Runs of a flow that deployments started, the first first."""
         found = self.ask(
-            "flow_runs/filter", flows={"name": {"any_": [flow]}}, sort="EXPECTED_START_TIME_ASC",
+            "flow_runs/filter",
+            flows={"name": {"any_": [flow]}},
+            sort="EXPECTED_START_TIME_ASC",
             flow_runs={"deployment_id": {"is_null_": False}, **where},
-        )  # fmt: skip
+        )
         return [run for run in found if not run["auto_scheduled"]]
 
     def state(self, run_id: str) -> str:

@@ -26,24 +26,55 @@ def stage_at(folder: Path, overrides: dict[str, Any] | None = None) -> Iterator[
 
 def observation(obs_id: str, proposal: str = "hst:1", fingerprint: str | None = "1" * 32) -> Observation:
     return Observation(
-        obs_id=obs_id, archive="hst", obsid=1, proposal_id=proposal, instrument="WFC3/UVIS", filters="F606W",
-        target_name=None, target_class=None, is_moving=False, ra_deg=1.0, dec_deg=None, footprint=None, start_mjd=1.0,
-        exposure_s=1.0, calib_level=3, released_mjd=60000.0, title=None, fetched_at=NOW, fingerprint=fingerprint,
-    )  # fmt: skip
+        obs_id=obs_id,
+        archive="hst",
+        obsid=1,
+        proposal_id=proposal,
+        instrument="WFC3/UVIS",
+        filters="F606W",
+        target_name=None,
+        target_class=None,
+        is_moving=False,
+        ra_deg=1.0,
+        dec_deg=None,
+        footprint=None,
+        start_mjd=1.0,
+        exposure_s=1.0,
+        calib_level=3,
+        released_mjd=60000.0,
+        title=None,
+        fetched_at=NOW,
+        fingerprint=fingerprint,
+    )
 
 
 def product(obs_id: str, archive_version: str | None = "v1", **more: Any) -> Product:
     return Product(
-        uri=more.pop("uri", f"mast:{obs_id}"), obs_id=obs_id, proposal_id=more.pop("proposal", "hst:1"),
-        file_name=f"{obs_id}_drz.fits", kind="DRZ", size_bytes=10, choice="best", archive_version=archive_version, **more,
-    )  # fmt: skip
+        uri=more.pop("uri", f"mast:{obs_id}"),
+        obs_id=obs_id,
+        proposal_id=more.pop("proposal", "hst:1"),
+        file_name=f"{obs_id}_drz.fits",
+        kind="DRZ",
+        size_bytes=10,
+        choice="best",
+        archive_version=archive_version,
+        **more,
+    )
 
 
 def fetched(obs_id: str, sha256: str = "a" * 64, version: str | None = "v1", **more: Any) -> Product:
     return product(
-        obs_id, version, sha256=sha256, path=f"products/{sha256[:2]}/{sha256}.fits", fetched_at=NOW,
-        fetched_version=version, version=1, source="mast", etag=more.pop("etag", "e1"), **more,
-    )  # fmt: skip
+        obs_id,
+        version,
+        sha256=sha256,
+        path=f"products/{sha256[:2]}/{sha256}.fits",
+        fetched_at=NOW,
+        fetched_version=version,
+        version=1,
+        source="mast",
+        etag=more.pop("etag", "e1"),
+        **more,
+    )
 
 
 def listing(settings: Settings, item: Observation, listed_at: datetime = NOW) -> Listing:
@@ -53,6 +84,11 @@ def listing(settings: Settings, item: Observation, listed_at: datetime = NOW) ->
 
 def rejection(entity: str, entity_id: str, stage: str, reason: str = "failed", digest: str = "d") -> Rejection:
     return Rejection(
-        entity=entity, entity_id=entity_id, stage=stage, reason=reason, detail="why", settings_digest=digest,
+        entity=entity,
+        entity_id=entity_id,
+        stage=stage,
+        reason=reason,
+        detail="why",
+        settings_digest=digest,
         rejected_at=NOW,
-    )  # fmt: skip
+    )

@@ -46,19 +46,29 @@ class Cluster:
         self.data = self.head.disk / "data"
         self.flow: subprocess.Popen | None = None
         self.night = {
-            **NIGHT, **EXACT, "flows.workers": 2, "keep_local": False,
+            **NIGHT,
+            **EXACT,
+            "flows.workers": 2,
+            "keep_local": False,
             "archive.mast_url": f"http://{self.head.address}:8000",
             "archive.programs_url": f"http://{self.head.address}:8000",
             "archive.proposals_url": f"http://{self.head.address}:8000/hst/proposal_abstracts.html",
-        }  # fmt: skip
+        }
 
     def start_servers(self) -> None:
         """Start what a person has before the first run."""
         self.storage.start(PYTHON, "-m", "moto.server", "-H", self.storage.address, "-p", "9000", log="s3")
         self.prefect.start(
-            PYTHON, "-m", "prefect", "server", "start", "--host", self.prefect.address, log="prefect",
+            PYTHON,
+            "-m",
+            "prefect",
+            "server",
+            "start",
+            "--host",
+            self.prefect.address,
+            log="prefect",
             PREFECT_SERVER_API_AUTH_STRING=KEY,
-        )  # fmt: skip
+        )
         self.start_archive()
         self.head.wait_for(PYTHON, self.storage, 9000)
         assert self.head.run(PYTHON, "-c", MAKE_BUCKET).code == 0
@@ -103,12 +113,17 @@ def cluster() -> Iterator[Cluster]:
         pytest.skip(reason)
     with running_hosts(environment()) as hosts:
         every = {
-            **SAME, "DO_NOT_TRACK": "1", "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-            "PREFECT_HOME": str(hosts["head"].disk / "prefect"), "PREFECT_API_AUTH_STRING": KEY,
+            **SAME,
+            "DO_NOT_TRACK": "1",
+            "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+            "PREFECT_HOME": str(hosts["head"].disk / "prefect"),
+            "PREFECT_API_AUTH_STRING": KEY,
             "PREFECT_API_URL": f"http://{hosts['prefect'].address}:4200/api",
-            "AWS_ENDPOINT_URL": f"http://{hosts['storage'].address}:9000", "AWS_DEFAULT_REGION": "us-east-1",
-            "AWS_ACCESS_KEY_ID": "owner", "AWS_SECRET_ACCESS_KEY": "owner",
-        }  # fmt: skip
+            "AWS_ENDPOINT_URL": f"http://{hosts['storage'].address}:9000",
+            "AWS_DEFAULT_REGION": "us-east-1",
+            "AWS_ACCESS_KEY_ID": "owner",
+            "AWS_SECRET_ACCESS_KEY": "owner",
+        }
         for host in hosts.values():
             host.environment |= every
         made = Cluster(hosts)
@@ -159,10 +174,22 @@ class Dask:
 
     def start_worker(self, host: Host) -> None:
         host.start(
-            "sh", "-c", 'while true; do "$@"; sleep 1; done', "sh", str(TOOLS / "dask"), "worker", self.address,
-            "--host", host.address, "--nthreads", "1", "--no-dashboard", "--local-directory", f"{host.disk}/dask",
+            "sh",
+            "-c",
+            'while true; do "$@"; sleep 1; done',
+            "sh",
+            str(TOOLS / "dask"),
+            "worker",
+            self.address,
+            "--host",
+            host.address,
+            "--nthreads",
+            "1",
+            "--no-dashboard",
+            "--local-directory",
+            f"{host.disk}/dask",
             log="worker",
-        )  # fmt: skip
+        )
 
 
 @pytest.fixture(scope="module")
@@ -182,15 +209,34 @@ def ray(cluster: Cluster) -> Iterator[dict[str, object]]:
     head = cluster.head
     quiet = ("--block", "--disable-usage-stats", "--object-store-memory", "100000000")
     head.start(
-        str(TOOLS / "ray"), "start", "--head", "--node-ip-address", head.address, "--temp-dir", f"{head.disk}/ray",
-        "--num-cpus", "0", "--include-dashboard", "false", *quiet, log="ray",
-    )  # fmt: skip
+        str(TOOLS / "ray"),
+        "start",
+        "--head",
+        "--node-ip-address",
+        head.address,
+        "--temp-dir",
+        f"{head.disk}/ray",
+        "--num-cpus",
+        "0",
+        "--include-dashboard",
+        "false",
+        *quiet,
+        log="ray",
+    )
     head.wait_for(PYTHON, head, 10001)
     for host in cluster.workers:
         host.start(
-            str(TOOLS / "ray"), "start", "--address", f"{head.address}:6379", "--node-ip-address", host.address,
-            "--num-cpus", "1", *quiet, log="ray",
-        )  # fmt: skip
+            str(TOOLS / "ray"),
+            "start",
+            "--address",
+            f"{head.address}:6379",
+            "--node-ip-address",
+            host.address,
+            "--num-cpus",
+            "1",
+            *quiet,
+            log="ray",
+        )
     yield {"flows.runner": "ray", "flows.ray_address": f"ray://{head.address}:10001"}
     for host in cluster.workers:
         host.kill()

@@ -24,9 +24,14 @@ from hubbleclip.cli.app import RESUMED
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 TINY = SMALL | {
-    "simulator.num_proposals": 16, "train.steps": 4, "train.validate_every": 4, "train.checkpoint_every": 2,
-    "evaluation.shuffled_steps": 0, "evaluation.bootstrap": 100, "evaluation.num_example_tiles": 1,
-}  # fmt: skip
+    "simulator.num_proposals": 16,
+    "train.steps": 4,
+    "train.validate_every": 4,
+    "train.checkpoint_every": 2,
+    "evaluation.shuffled_steps": 0,
+    "evaluation.bootstrap": 100,
+    "evaluation.num_example_tiles": 1,
+}
 WORK: dict[str, dict[str, object]] = {
     "ingest": {"simulator.num_proposals": 200},
     "tiles": {"tiles.white_quantile": 0.99, "flows.batch_size": 1},
@@ -93,10 +98,14 @@ def press_ctrl_c(
     mark = uuid.uuid4().hex
     keyboard, terminal = pty.openpty()
     process = subprocess.Popen(
-        argv, stdin=terminal, stdout=terminal, stderr=terminal,
-        env=environment() | {MARK: mark}, start_new_session=True,
+        argv,
+        stdin=terminal,
+        stdout=terminal,
+        stderr=terminal,
+        env=environment() | {MARK: mark},
+        start_new_session=True,
         preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),  # noqa: PLW1509 - no thread of ours runs yet
-    )  # fmt: skip
+    )
     os.close(terminal)
     screen = bytearray()
 

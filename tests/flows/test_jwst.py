@@ -19,10 +19,16 @@ from hubbleclip.simulator.server.launcher import running_simulator
 pytestmark = pytest.mark.slow
 SKY = SimulatorSettings(mission="jwst", num_proposals=24, frame_px=200)
 SMALL = {
-    "fetch.requests_per_s": 1000, "fetch.backoff_s": 0.1, "tiles.size_px": 160, "tiles.min_side_px": 32,
-    "tiles.views": ["native"], "tiles.colour": True, "splits.val_share": 0.2, "splits.test_share": 0.3,
+    "fetch.requests_per_s": 1000,
+    "fetch.backoff_s": 0.1,
+    "tiles.size_px": 160,
+    "tiles.min_side_px": 32,
+    "tiles.views": ["native"],
+    "tiles.colour": True,
+    "splits.val_share": 0.2,
+    "splits.test_share": 0.3,
     "shards.max_mb": 1,
-}  # fmt: skip
+}
 
 
 @pytest.fixture(scope="module")
@@ -31,9 +37,11 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     data = tmp_path_factory.mktemp("jwst")
     with running_simulator(SKY) as url:
         outcome = run(
-            "dataset", data=data, profile="jwst",
+            "dataset",
+            data=data,
+            profile="jwst",
             settings=SMALL | {"archive.mast_url": url, "archive.programs_url": url, "archive.check_first": False},
-        )  # fmt: skip
+        )
     assert outcome.code == 0, outcome.err
     return data / "jwst"
 

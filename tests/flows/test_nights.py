@@ -50,8 +50,12 @@ def test_the_next_night_brings_late_ones_and_takes_the_place_of_what_was_made_an
     numbers = {number for (number,) in ask(data, "SELECT number FROM proposal")}
     go("dataset", data=data, settings=SECOND_NIGHT)
 
-    late = ask(data, "SELECT o.obs_id FROM observation o JOIN proposal USING (proposal_id) WHERE list_contains(?, number)"
-               .replace("?", str(sorted(numbers))))  # fmt: skip
+    late = ask(
+        data,
+        "SELECT o.obs_id FROM observation o JOIN proposal USING (proposal_id) WHERE list_contains(?, number)".replace(
+            "?", str(sorted(numbers))
+        ),
+    )
     assert len(late) > len(before)
     renewed = dict(ask(data, "SELECT uri, sha256 FROM product WHERE version = 2"))
     assert renewed
@@ -66,8 +70,10 @@ def test_the_next_night_brings_late_ones_and_takes_the_place_of_what_was_made_an
     assert ask(data, used)[0][0] > 0
     old = {before[uri] for uri in renewed}
     assert not [path for path in files_in(data / "demo/products") if path.stem in old]
-    assert not any(status(data, SECOND_NIGHT | {"archive.relist_days": 0})["pending"][name]
-                   for name in ("products", "proposals", "fetch", "tiles", "split", "shards"))  # fmt: skip
+    assert not any(
+        status(data, SECOND_NIGHT | {"archive.relist_days": 0})["pending"][name]
+        for name in ("products", "proposals", "fetch", "tiles", "split", "shards")
+    )
 
 
 def test_files_that_are_not_kept_stay_under_their_bound_and_give_the_same_shards(
@@ -75,8 +81,12 @@ def test_files_that_are_not_kept_stay_under_their_bound_and_give_the_same_shards
 ) -> None:
     products = tmp_path / "demo/products"
     with Watch(products) as watch:
-        kill_when(lambda: len(list((tmp_path / "demo").glob("tiles/*/*.png"))) >= 6, "dataset", data=tmp_path,
-                  settings=NOT_KEPT)  # fmt: skip
+        kill_when(
+            lambda: len(list((tmp_path / "demo").glob("tiles/*/*.png"))) >= 6,
+            "dataset",
+            data=tmp_path,
+            settings=NOT_KEPT,
+        )
         go("dataset", data=tmp_path, settings=NOT_KEPT)
     assert 1 <= watch.most <= NOT_KEPT["fetch.connections"]
     assert files_in(products) == []
@@ -91,7 +101,7 @@ def test_failing_files_wait_are_given_up_and_come_when_tried_anew(tmp_path: Path
     with running_simulator(sky, broken) as url:
         at = settings | {f"archive.{name}": value for name, value in simulated_addresses(url).items()}
         go("ingest", data=tmp_path, settings=at | {"fetch.retry_hours": 5})
-        (num, next_try), = ask(tmp_path, "SELECT count(*), min(next_try_at) FROM attempt")  # fmt: skip
+        ((num, next_try),) = ask(tmp_path, "SELECT count(*), min(next_try_at) FROM attempt")
         told = status(tmp_path, at)
         assert num > 5
         assert told["waiting"] == {"num": num, "next_try_at": str(next_try)}

@@ -14,9 +14,20 @@ from commands import SMALL, Outcome, command, environment, kill_when, run, serve
 pytestmark = pytest.mark.slow
 
 CHAIN = (
-    "tile_settings", "archive_settings", "dataset_inputs", "dataset_code_version", "dataset_settings_digests", "shard_sha256",
-    "product_uri", "product_version", "product_source", "obs_id", "proposal_id", "abstract_source", "abstract_provenance",
-)  # fmt: skip
+    "tile_settings",
+    "archive_settings",
+    "dataset_inputs",
+    "dataset_code_version",
+    "dataset_settings_digests",
+    "shard_sha256",
+    "product_uri",
+    "product_version",
+    "product_source",
+    "obs_id",
+    "proposal_id",
+    "abstract_source",
+    "abstract_provenance",
+)
 """What `explain` tells of every sample."""
 RUN_TABLES = {"run", "checkpoint", "metric", "report", "promotion"}
 
@@ -109,7 +120,11 @@ def test_every_view_answers(undisturbed: tuple[Path, Outcome]) -> None:
     from hubbleclip.core.layout import Layout
 
     quiet = {"waiting_item", "proposal_without_tile", "rejection_count"}
-    searches = {"cone": "FROM cone(0, 0, 180)", "box": "FROM box(0, 360, -90, 90)", "search_abstracts": "FROM search_abstracts('the of a')"}  # fmt: skip
+    searches = {
+        "cone": "FROM cone(0, 0, 180)",
+        "box": "FROM box(0, 360, -90, 90)",
+        "search_abstracts": "FROM search_abstracts('the of a')",
+    }
     with read_catalog(Layout(undisturbed[0] / "demo")) as catalog:
         names = [view["name"] for view in catalog.views()]
         silent = {name for name in names if not catalog.rows(searches.get(name, f"FROM {name}"))}

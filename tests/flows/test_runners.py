@@ -32,13 +32,21 @@ from hubbleclip.pipeline.shards.run import read_tile
 from tests.dataset.synthetic_samples import make_samples_with_pngs
 
 NIGHT = SMALL | {
-    "simulator.num_proposals": 10, "flows.batch_size": 6, "fetch.connections": 4, "train.steps": 4,
-    "evaluation.batch_size": 4, "evaluation.shuffled_steps": 0, "evaluation.bootstrap": 100,
-}  # fmt: skip
+    "simulator.num_proposals": 10,
+    "flows.batch_size": 6,
+    "fetch.connections": 4,
+    "train.steps": 4,
+    "evaluation.batch_size": 4,
+    "evaluation.shuffled_steps": 0,
+    "evaluation.bootstrap": 100,
+}
 ROWS = {
-    "product": "uri, sha256, path, version", "tile": "tile_id, png_sha256, path", "rejection": "entity_id, stage, reason",
-    "dataset": "digest, inputs_digest", "shard": "shard, sha256",
-}  # fmt: skip
+    "product": "uri, sha256, path, version",
+    "tile": "tile_id, png_sha256, path",
+    "rejection": "entity_id, stage, reason",
+    "dataset": "digest, inputs_digest",
+    "shard": "shard, sha256",
+}
 Night = tuple[dict[str, list], dict[str, bytes]]
 
 
@@ -56,8 +64,10 @@ def built(data: Path, kept: Path, **settings: object) -> Night:
 def rows_and_files(data: Path, kept: Path) -> Night:
     """Rows of the catalog in `data`, but for times, and the files that are `kept` in a folder."""
     with duckdb.connect(str(data / "demo/catalog.duckdb"), read_only=True) as catalog:
-        rows = {name: catalog.execute(f"SELECT {columns} FROM {name} ORDER BY ALL").fetchall()
-                for name, columns in ROWS.items()}  # fmt: skip
+        rows = {
+            name: catalog.execute(f"SELECT {columns} FROM {name} ORDER BY ALL").fetchall()
+            for name, columns in ROWS.items()
+        }
     files = [path for folder in ("products", "tiles") for path in files_below(kept / "demo" / folder)]
     files += [path for path in files_below(kept / "demo/datasets") if path.suffix == ".tar"]
     return rows, {str(path.relative_to(kept)): path.read_bytes() for path in files}
@@ -156,12 +166,16 @@ def elsewhere(tmp_path: Path) -> Iterator[dict[str, object]]:
     """Settings for a Dask cluster that was there before, and shares nothing with the flow but a store."""
     distributed, dask = pytest.importorskip("distributed"), pytest.importorskip("dask")
     dask.config.set(THREADS_AS_THEY_ARE)
-    with distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None,
-                                  local_directory=str(tmp_path / "dask")) as cluster:  # fmt: skip
+    with distributed.LocalCluster(
+        n_workers=2, threads_per_worker=1, dashboard_address=None, local_directory=str(tmp_path / "dask")
+    ) as cluster:
         yield {
-            "flows.runner": "dask", "flows.workers": 2, "flows.dask_address": cluster.scheduler_address,
-            "store": f"file://{tmp_path}/store", "keep_local": False,
-        }  # fmt: skip
+            "flows.runner": "dask",
+            "flows.workers": 2,
+            "flows.dask_address": cluster.scheduler_address,
+            "store": f"file://{tmp_path}/store",
+            "keep_local": False,
+        }
 
 
 @pytest.mark.slow
@@ -240,8 +254,9 @@ def test_an_error_that_ends_connections_elsewhere_comes_back_with_what_was_done(
 
 
 def test_processes_share_the_rate_limit_and_the_connections() -> None:
-    settings = read_settings("demo", {"flows": {"runner": "dask", "workers": 4},
-                                      "fetch": {"connections": 8, "requests_per_s": 10.0}})  # fmt: skip
+    settings = read_settings(
+        "demo", {"flows": {"runner": "dask", "workers": 4}, "fetch": {"connections": 8, "requests_per_s": 10.0}}
+    )
     share = fetch_share(settings)
     assert (share.connections, share.requests_per_s) == (2, 2.5)
     assert fetch_share(read_settings("demo", {"flows": {"workers": 4}})) == read_settings("demo").fetch

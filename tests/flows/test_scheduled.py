@@ -123,8 +123,12 @@ def test_assets_tell_what_was_made_of_what(first_night: Site) -> None:
     told = first_night.ask(
         "events/filter", filter={"event": {"name": ["prefect.asset.materialization.succeeded"]}, "occurred": {}}
     )
-    made = {(e["resource"]["prefect.resource.id"], r["prefect.resource.id"])
-            for e in told["events"] for r in e["related"] if r["prefect.resource.role"] == "asset"}  # fmt: skip
+    made = {
+        (e["resource"]["prefect.resource.id"], r["prefect.resource.id"])
+        for e in told["events"]
+        for r in e["related"]
+        if r["prefect.resource.role"] == "asset"
+    }
     chain = ["archive", "catalog", "dataset", "run"]
     assert made >= {(f"hubbleclip://tiny/{a}", f"hubbleclip://tiny/{b}") for b, a in pairwise(chain)}
 
@@ -205,8 +209,10 @@ def test_a_failure_is_told_to_the_address_that_the_environment_named(site: Site)
 def test_a_second_run_waits_for_the_first_and_for_whoever_writes(first_night: Site) -> None:
     with writing_catalog(Layout(first_night.data / "tiny")):
         first, second = (first_night.run("dataset/dataset-nightly") for _ in range(2))
-        until(lambda: any("waiting: the catalog is being written by process" in line for line in lines_of(first_night)),
-              "the line that names the holder")  # fmt: skip
+        until(
+            lambda: any("waiting: the catalog is being written by process" in line for line in lines_of(first_night)),
+            "the line that names the holder",
+        )
         until(lambda: any("AwaitingConcurrencySlot" in first_night.states(one) for one in (first, second)), "the queue")
     assert [first_night.end(one) for one in (first, second)] == ["COMPLETED", "COMPLETED"]
     assert len(first_night.runs("train")) <= 2

@@ -125,7 +125,9 @@ def minimum(data: Path, night: int) -> int:
     start = FIRST_MORNING + timedelta(days=night, hours=-1)
     since = f">= TIMESTAMP '{start:%Y-%m-%d %H:%M:%S}'"
     ended = f"slot_of(year::VARCHAR, TIMESTAMP '{start:%Y-%m-%d}', {RELIST_DAYS}) > slot_of(year::VARCHAR, TIMESTAMP '{start - timedelta(days=1):%Y-%m-%d}', {RELIST_DAYS})"
-    (row,) = query(data, f"""
+    (row,) = query(
+        data,
+        f"""
         SELECT (SELECT count(*) FROM listing WHERE listed_at {since}) AS listed,
                (SELECT count(*) FROM proposal WHERE fetched_at {since}) AS proposals,
                (SELECT count(*) FROM product_version WHERE fetched_at {since}) AS files,
@@ -133,7 +135,8 @@ def minimum(data: Path, night: int) -> int:
                (SELECT count(*) FROM range(2021, 2024) years(year) WHERE {ended}) AS years,
                (SELECT count(*) FROM observation WHERE released_mjd < {60000 + night - 8}
                 AND (fetched_at {since} OR withdrawn_at {since})) AS old
-    """)  # fmt: skip
+    """,
+    )
     return (
         1
         + row["years"]
@@ -183,14 +186,17 @@ def test_sixty_nights_end_as_one_ingest(nights: tuple[Path, list[int], list[int]
 
 def test_the_archive_made_every_kind_of_change(nights: tuple[Path, list[int], list[int]]) -> None:
     data, _, _ = nights
-    found = query(data / "nightly", """
+    found = query(
+        data / "nightly",
+        """
         SELECT count(*) FILTER (withdrawn_at IS NOT NULL) AS withdrawn, count(*) FILTER (obsid >= 2140000000) AS renumbered,
                count(*) FILTER (obs_id LIKE 'hst_%') AS advanced,
                count(*) FILTER (fetched_at > make_timestamp(((released_mjd - 40587 + 9) * 86400e6)::BIGINT)) AS late,
                count(*) FILTER (released_mjd < start_mjd) AS early,
                (SELECT count(*) FROM product WHERE superseded_at IS NOT NULL) AS superseded,
                (SELECT max(version) FROM product_version) - 1 AS reprocessed
-        FROM observation""")[0]  # fmt: skip
+        FROM observation""",
+    )[0]
     assert min(found.values()) >= 1, found
 
 

@@ -42,9 +42,13 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_wheel_makes_a_dataset_a_model_a_report_and_the_tiles_of_a_file(program: Path, tmp_path: Path) -> None:
     sets = [f"--set={name}={json.dumps(value)}" for name, value in SMALL.items()]
     done = subprocess.run(
-        [program, "pipeline", "--no-server", "--data=hubbleclip-demo", *sets], cwd=tmp_path, env=environment(), capture_output=True, text=True,
+        [program, "pipeline", "--no-server", "--data=hubbleclip-demo", *sets],
+        cwd=tmp_path,
+        env=environment(),
+        capture_output=True,
+        text=True,
         check=False,
-    )  # fmt: skip
+    )
     assert done.returncode == 0, done.stderr
     assert list(tmp_path.glob("hubbleclip-demo/demo/reports/*/index.html"))
     product = next(tmp_path.glob("hubbleclip-demo/demo/products/*/*"))

@@ -19,11 +19,16 @@ from hubbleclip.config.settings import Section, read_settings
 
 FILE = Path(__file__).with_name("golden.json")
 SMALL = {
-    "archive.max_products_per_proposal": 6, "simulator.num_proposals": 24, "simulator.frame_px": 240,
-    "tiles.size_px": 160, "tiles.min_side_px": 32,
-    "tiles.views": ["native", "overview", "aim"], "splits.val_share": 0.2, "splits.test_share": 0.3,
+    "archive.max_products_per_proposal": 6,
+    "simulator.num_proposals": 24,
+    "simulator.frame_px": 240,
+    "tiles.size_px": 160,
+    "tiles.min_side_px": 32,
+    "tiles.views": ["native", "overview", "aim"],
+    "splits.val_share": 0.2,
+    "splits.test_share": 0.3,
     "shards.max_mb": 1,
-}  # fmt: skip
+}
 PROFILES = ("demo", "hubble", "local", "pairs", "paper")
 NUM_FILES = 10
 
@@ -56,8 +61,9 @@ def tile_digests(catalog: duckdb.DuckDBPyConnection, root: Path) -> dict[str, st
     files = catalog.execute(
         "SELECT p.uri FROM product p JOIN observation USING (obs_id) "
         "WHERE p.uri IN (SELECT product_uri FROM tile) "
-        "ORDER BY row_number() OVER (PARTITION BY instrument, kind ORDER BY p.uri), p.uri LIMIT ?", [NUM_FILES]
-    ).fetchall()  # fmt: skip
+        "ORDER BY row_number() OVER (PARTITION BY instrument, kind ORDER BY p.uri), p.uri LIMIT ?",
+        [NUM_FILES],
+    ).fetchall()
     found = {}
     for (uri,) in files:
         tiles = catalog.execute(
@@ -83,9 +89,11 @@ def measured(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
             "splits": rows_digest(catalog, "SELECT tile_id, split FROM split ORDER BY tile_id"),
             "groups": rows_digest(catalog, "SELECT tile_id, group_id FROM split ORDER BY tile_id"),
             "settings": settings_digests(),
-            "tables": dict(catalog.execute("SELECT table_name, sha256(sql) FROM duckdb_tables() ORDER BY 1").fetchall()),
+            "tables": dict(
+                catalog.execute("SELECT table_name, sha256(sql) FROM duckdb_tables() ORDER BY 1").fetchall()
+            ),
             "views": rows_digest(catalog, "SELECT view_name, sql FROM duckdb_views() WHERE NOT internal ORDER BY 1"),
-        }  # fmt: skip
+        }
 
 
 @pytest.mark.slow

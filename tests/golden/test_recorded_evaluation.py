@@ -42,12 +42,20 @@ def drawn_sample(tile: int, group: int):
     rng = np.random.default_rng(tile)
     proposal = f"{group}-{tile % 2}" if group % 3 == 0 else f"{group}"
     return sample(
-        tile, group, proposal_id=f"simulated:{proposal}", category=CATEGORIES[group % 4], title=f"Study {proposal}",
-        obs_id=f"obs{tile // 2}", target_name=f"{CLASSES[group % 4]} {group}", filter=("F606W", "F814W")[tile % 2],
-        target_class=None if group == 5 else f"SIMULATED;{CLASSES[group % 4]}", ra_deg=10 + group + 0.01 * (tile % 3),
-        corners_deg=rng.uniform(10, 11, 8).round(3).tolist(), png_sha256=sha256_bytes(small_dataset.make_png(tile, group)),
+        tile,
+        group,
+        proposal_id=f"simulated:{proposal}",
+        category=CATEGORIES[group % 4],
+        title=f"Study {proposal}",
+        obs_id=f"obs{tile // 2}",
+        target_name=f"{CLASSES[group % 4]} {group}",
+        filter=("F606W", "F814W")[tile % 2],
+        target_class=None if group == 5 else f"SIMULATED;{CLASSES[group % 4]}",
+        ra_deg=10 + group + 0.01 * (tile % 3),
+        corners_deg=rng.uniform(10, 11, 8).round(3).tolist(),
+        png_sha256=sha256_bytes(small_dataset.make_png(tile, group)),
         captions=[f"We observe {CLASSES[group % 4].lower()} {proposal}. It is deep.", f"Study {proposal}"],
-    )  # fmt: skip
+    )
 
 
 SAMPLES = [drawn_sample(tile, group) for tile, group in enumerate(GROUP_T.tolist())]
@@ -69,11 +77,17 @@ def forgetting() -> list[Estimate]:
     """Figures on photographs and digits, as the models that an evaluation loads would give them."""
     rng = np.random.default_rng(9)
     return [
-        Estimate(protocol=FORGETTING, scorer=scorer, name=name, value=value, draws_b=rng.normal(value, 0.1, 200),
-                 num_groups=20)
+        Estimate(
+            protocol=FORGETTING,
+            scorer=scorer,
+            name=name,
+            value=value,
+            draws_b=rng.normal(value, 0.1, 200),
+            num_groups=20,
+        )
         for scorer, value in (("fine_tuned", 0.6), ("base", 0.8))
         for name in (PHOTOGRAPHS, DIGITS)
-    ]  # fmt: skip
+    ]
 
 
 FEATURES = {name: drawn_features(number, 0.4 + 0.2 * number) for number, name in enumerate(MODELS)}
@@ -84,34 +98,57 @@ METRICS = [as_metric(one, "run-a") for one in ESTIMATES]
 def run_of(name: str, **train) -> Run:
     at = datetime(2026, 1, 2, tzinfo=UTC)
     return Run(
-        run_id=name, dataset_digest="d" * 64, settings_digest="e" * 64, path=f"runs/{name}", model="ViT-B-16",
-        pretrained="openai", loss=train.get("loss", "multi_positive"), is_shuffled=False, steps=300, samples_seen=28_800,
-        seed=1, device="cpu", best_step=250, settings=json.dumps({"model": {"name": "ViT-B-16"}, "train": train}),
-        code_version="1.2.3", started_at=at, ended_at=at,
-    )  # fmt: skip
+        run_id=name,
+        dataset_digest="d" * 64,
+        settings_digest="e" * 64,
+        path=f"runs/{name}",
+        model="ViT-B-16",
+        pretrained="openai",
+        loss=train.get("loss", "multi_positive"),
+        is_shuffled=False,
+        steps=300,
+        samples_seen=28_800,
+        seed=1,
+        device="cpu",
+        best_step=250,
+        settings=json.dumps({"model": {"name": "ViT-B-16"}, "train": train}),
+        code_version="1.2.3",
+        started_at=at,
+        ended_at=at,
+    )
 
 
 @pytest.fixture(scope="module")
 def results(tmp_path_factory) -> SimpleNamespace:
     folder = tmp_path_factory.mktemp("recorded")
-    pngs = {one.tile_id: small_dataset.make_png(tile, group)
-            for tile, (one, group) in enumerate(zip(SAMPLES, GROUP_T.tolist(), strict=True))}  # fmt: skip
+    pngs = {
+        one.tile_id: small_dataset.make_png(tile, group)
+        for tile, (one, group) in enumerate(zip(SAMPLES, GROUP_T.tolist(), strict=True))
+    }
     built = build_dataset(
         SAMPLES, pngs.__getitem__, folder, ShardSettings(), contract_version="1.0.0", code_version="test"
     )
     info = read_dataset(folder / built.dataset.digest)
     run, other = run_of("run-a", learning_rate=0.001, steps=300), run_of("run-b", learning_rate=0.002, loss="siglip")
     facts = report_facts(info, run, TEST_SET, SETTINGS, "1.2.3") | {
-        "other_run": run_facts(other), "other_run_id": other.run_id,
-    }  # fmt: skip
+        "other_run": run_facts(other),
+        "other_run_id": other.run_id,
+    }
     vocabulary, rng = read_vocabulary(), np.random.default_rng(3)
-    phrases = {name: {kind: unit(rng.normal(size=(len(of_kind), DIMENSION))) for kind, of_kind in vocabulary.items()}
-               for name in ("fine_tuned", "other")}  # fmt: skip
+    phrases = {
+        name: {kind: unit(rng.normal(size=(len(of_kind), DIMENSION))) for kind, of_kind in vocabulary.items()}
+        for name in ("fine_tuned", "other")
+    }
     maps = {tile: rng.normal(size=(7, 7)) for tile in example_tiles(TEST_SET, SETTINGS.num_example_tiles)}
     found = page.Results(
-        test_set=TEST_SET, features=FEATURES, vocabulary=vocabulary, phrases=phrases, metrics=METRICS, facts=facts,
+        test_set=TEST_SET,
+        features=FEATURES,
+        vocabulary=vocabulary,
+        phrases=phrases,
+        metrics=METRICS,
+        facts=facts,
         occlusions=maps,
-    )  # fmt: skip
+    )
     return SimpleNamespace(html=page.render(info, found, SETTINGS), json=metrics_json(METRICS, facts))
 
 
@@ -123,8 +160,11 @@ def test_figures_are_those_recorded(compare_recorded):
 
 def test_labels_and_captions_of_a_test_set_are_those_recorded(compare_recorded):
     found = {f"labels {task}": [one.phrases, one.prompts] for task, one in LABELS.items()}
-    found |= {"captions": TEST_SET.captions_c, "caption of each tile": TEST_SET.caption_t.tolist(),
-              "group of each caption": TEST_SET.group_c.tolist()}  # fmt: skip
+    found |= {
+        "captions": TEST_SET.captions_c,
+        "caption of each tile": TEST_SET.caption_t.tolist(),
+        "group of each caption": TEST_SET.group_c.tolist(),
+    }
     compare_recorded("test_set.json", found)
 
 
@@ -135,8 +175,12 @@ def test_decisions_are_those_recorded(compare_recorded):
         one = decide(headline[candidate], headline.get(promoted), at)
         figures = (one.value, one.difference, one.low, one.high)
         found[f"{candidate} after {promoted}"] = [
-            one.is_promoted, one.run_id, one.previous_run_id, one.metric, *(f and round(f, 4) for f in figures)
-        ]  # fmt: skip
+            one.is_promoted,
+            one.run_id,
+            one.previous_run_id,
+            one.metric,
+            *(f and round(f, 4) for f in figures),
+        ]
     compare_recorded("decisions.json", found)
 
 
@@ -144,10 +188,15 @@ def test_words_and_links_of_the_report_are_those_recorded(results, compare_recor
     soup = BeautifulSoup(results.html, "html.parser")
     for tag in soup(["script", "style", "svg"]):
         tag.decompose()
-    sections = re.split(r"\n(?=## )", "\n".join(
-        f"{'## ' if tag.name == 'h2' else ''}{' '.join(tag.get_text(' ').split())}"
-        for tag in soup.find_all(["h1", "h2", "h3", "p", "td", "th", "li", "dt", "dd", "figcaption", "pre", "summary"])
-    ))  # fmt: skip
+    sections = re.split(
+        r"\n(?=## )",
+        "\n".join(
+            f"{'## ' if tag.name == 'h2' else ''}{' '.join(tag.get_text(' ').split())}"
+            for tag in soup.find_all(
+                ["h1", "h2", "h3", "p", "td", "th", "li", "dt", "dd", "figcaption", "pre", "summary"]
+            )
+        ),
+    )
     found = {f"section {number}": text.split("\n") for number, text in enumerate(sections)}
     found["links"] = [link["href"] for link in soup.find_all("a", href=True)]
     found["alternative texts"] = [image.get("alt", "") for image in soup.find_all("img")]

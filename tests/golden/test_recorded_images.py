@@ -27,9 +27,15 @@ SETTINGS = TileSettings(size_px=128, min_side_px=32, views=("native", "overview"
 SHA = "ab" * 32
 BLOCKS = 4
 SIP = {
-    "CTYPE1": "RA---TAN-SIP", "CTYPE2": "DEC--TAN-SIP", "A_ORDER": 2, "B_ORDER": 2, "A_2_0": 8e-6, "B_0_2": -5e-6,
-    "A_1_1": 3e-6, "B_1_1": 2e-6,
-}  # fmt: skip
+    "CTYPE1": "RA---TAN-SIP",
+    "CTYPE2": "DEC--TAN-SIP",
+    "A_ORDER": 2,
+    "B_ORDER": 2,
+    "A_2_0": 8e-6,
+    "B_0_2": -5e-6,
+    "A_1_1": 3e-6,
+    "B_1_1": 2e-6,
+}
 
 
 def hit_by_rays(data_yx: np.ndarray, seed: int) -> np.ndarray:
@@ -58,8 +64,16 @@ def drizzled(folder: Path) -> Path:
 
 def exposure(folder: Path) -> Path:
     """Two chips of an exposure of ACS with cosmic rays, data quality, distortion and lookup tables of the WCS."""
-    primary = {"TELESCOP": "HST", "INSTRUME": "ACS", "DETECTOR": "WFC", "FILTER1": "F814W", "FILTER2": "CLEAR2L",
-               "EXPTIME": 400.0, "TARGNAME": "M-1", "CCDGAIN": 2.0}  # fmt: skip
+    primary = {
+        "TELESCOP": "HST",
+        "INSTRUME": "ACS",
+        "DETECTOR": "WFC",
+        "FILTER1": "F814W",
+        "FILTER2": "CLEAR2L",
+        "EXPTIME": 400.0,
+        "TARGNAME": "M-1",
+        "CCDGAIN": 2.0,
+    }
     hdus = [fits.PrimaryHDU(header=fits.Header(primary))]
     for chip in (1, 2):
         rng, shape = np.random.default_rng(chip), (263, 275)
@@ -94,8 +108,10 @@ def cube(folder: Path) -> Path:
     header.update(primary | {"BUNIT": "COUNTS"})
     data = np.stack([starry_sky((161, 163), 20 + plane) for plane in range(4)])
     rows = [dict(wcs_header((161, 163), roll_deg=90.0 * plane)) for plane in range(4)]
-    columns = [fits.Column(name, "D", array=[row[name] + 0.01 * plane * (name == "CRVAL2") for plane, row in
-                                             enumerate(rows)]) for name in PLANE_COLUMNS]  # fmt: skip
+    columns = [
+        fits.Column(name, "D", array=[row[name] + 0.01 * plane * (name == "CRVAL2") for plane, row in enumerate(rows)])
+        for name in PLANE_COLUMNS
+    ]
     fits.HDUList([fits.PrimaryHDU(data, header), fits.BinTableHDU.from_columns(columns)]).writeto(folder / "c_c0f.fits")
     return folder / "c_c0f.fits"
 
@@ -108,8 +124,18 @@ def photon_counter(folder: Path) -> Path:
 
 def scaled_integers(folder: Path) -> Path:
     header = wcs_header((180, 190))
-    header.update({"BSCALE": 0.5, "BZERO": 100.0, "BLANK": -32768, "TELESCOP": "HST", "INSTRUME": "NICMOS", "CAMERA": 2,
-                   "FILTER": "F160W", "EXPTIME": 50.0})  # fmt: skip
+    header.update(
+        {
+            "BSCALE": 0.5,
+            "BZERO": 100.0,
+            "BLANK": -32768,
+            "TELESCOP": "HST",
+            "INSTRUME": "NICMOS",
+            "CAMERA": 2,
+            "FILTER": "F160W",
+            "EXPTIME": 50.0,
+        }
+    )
     stored = np.rint(starry_sky((180, 190), 6) * 8).clip(-300, 30_000).astype(np.int16)
     stored[20:50, 100:140] = -32768
     hdu = fits.PrimaryHDU(stored)
@@ -211,8 +237,20 @@ def test_tiles_are_those_recorded(tmp_path: Path, compare_recorded) -> None:
         for number, tile in enumerate(cut.tiles):
             key = f"{name} {number}"
             is_exact = tile.suffix == ".png" and not name.startswith("preview")
-            words[key] = [tile.view, tile.chip, tile.y0, tile.x0, tile.size_px, tile.instrument, tile.filter, tile.unit,
-                          tile.note, tile.stretch.kind, tile.tile_id, sha256_bytes(tile.encoded)[:16] * is_exact]  # fmt: skip
+            words[key] = [
+                tile.view,
+                tile.chip,
+                tile.y0,
+                tile.x0,
+                tile.size_px,
+                tile.instrument,
+                tile.filter,
+                tile.unit,
+                tile.note,
+                tile.stretch.kind,
+                tile.tile_id,
+                sha256_bytes(tile.encoded)[:16] * is_exact,
+            ]
             numbers[key] = numbers_of(tile)
             numbers[f"{key} means of blocks"] = block_means(tile.encoded)
     compare_recorded("tiles.json", words)

@@ -27,9 +27,33 @@ SCHEMES = {
     "instrument": {"scheme": "instrument", "test_instruments": ("WFPC2*", "ACS/SBC")},
     "cycle": {"scheme": "cycle", "test_from_cycle": 26},
     "benchmark": {"scheme": "benchmark"},
-}  # fmt: skip
-WORDS = ["star", "galaxy", "dust", "lens", "nova", "halo", "disk", "jet", "arm", "bulge", "ring", "shell", "spectrum",
-         "image", "field", "cluster", "survey", "orbit", "planet", "comet", "moon", "core", "wind", "shock"]  # fmt: skip
+}
+WORDS = [
+    "star",
+    "galaxy",
+    "dust",
+    "lens",
+    "nova",
+    "halo",
+    "disk",
+    "jet",
+    "arm",
+    "bulge",
+    "ring",
+    "shell",
+    "spectrum",
+    "image",
+    "field",
+    "cluster",
+    "survey",
+    "orbit",
+    "planet",
+    "comet",
+    "moon",
+    "core",
+    "wind",
+    "shock",
+]
 PLACEHOLDERS = ("not available", "No abstract available.", "N/A", "TBD")
 BODIES = ("67P", "COMET-67P-CHURYUMOV", "HAUMEA", "136108-HAUMEA", "C/2012-S1", "COMET-ISON", "JUPITER-POLE", "JUPITER")
 INSTRUMENTS = ("WFC3/UVIS", "ACS/WFC", "WFPC2/WFC", "ACS/SBC", "WFC3/IR")
@@ -54,8 +78,9 @@ def made_proposals(rng: random.Random) -> list[Proposal]:
         if index % 6 == 2:
             title = f"The structure of many a {WORDS[index % 7]} in nearby space - Part {'I' * (1 + index % 3)}"
         one = proposal(f"hst:{10_000 + index}", text)
-        found.append(replace(one, number=str(10_000 + index), title=title, cycle=20 + index % 9,
-                             pi=f"{WORDS[index % 5]}, A."))  # fmt: skip
+        found.append(
+            replace(one, number=str(10_000 + index), title=title, cycle=20 + index % 9, pi=f"{WORDS[index % 5]}, A.")
+        )
     return found
 
 
@@ -70,12 +95,20 @@ def made_observations(rng: random.Random, proposals: list[Proposal]) -> list[tup
             dec_deg += rng.uniform(-0.01, 0.01)
             obs_id, is_moving = f"obs {index} {number}", index % 15 == 4
             corners = square(ra_deg, dec_deg, 120, rng.uniform(0, 90))
-            footprint = (f"POLYGON ICRS {' '.join(f'{c:.6f}' for c in corners)}", f"CIRCLE {ra_deg:.6f} {dec_deg:.6f} 0.02",
-                         None)[rng.randrange(3)]  # fmt: skip
+            footprint = (
+                f"POLYGON ICRS {' '.join(f'{c:.6f}' for c in corners)}",
+                f"CIRCLE {ra_deg:.6f} {dec_deg:.6f} 0.02",
+                None,
+            )[rng.randrange(3)]
             one = replace(
-                observation(obs_id, of.proposal_id, BODIES[index // 15 % len(BODIES)] if is_moving else f"T{place}", is_moving),
-                instrument=INSTRUMENTS[(index + number) % 5], ra_deg=ra_deg, dec_deg=dec_deg, footprint=footprint,
-            )  # fmt: skip
+                observation(
+                    obs_id, of.proposal_id, BODIES[index // 15 % len(BODIES)] if is_moving else f"T{place}", is_moving
+                ),
+                instrument=INSTRUMENTS[(index + number) % 5],
+                ra_deg=ra_deg,
+                dec_deg=dec_deg,
+                footprint=footprint,
+            )
             tiles = []
             for part in range(rng.randint(1, 4)):
                 has_place = not is_moving and rng.random() < 0.8
@@ -83,8 +116,11 @@ def made_observations(rng: random.Random, proposals: list[Proposal]) -> list[tup
                 shape = square(*around, 25, rng.uniform(0, 90)) if has_place else ()
                 made = tile(f"{obs_id} {part}", of.proposal_id, shape, obs_id)
                 at = {"ra_deg": around[0] % 360, "dec_deg": around[1]} if has_place else {}
-                tiles.append(replace(made, product_sha256=f"{index % 16:x}{number}" * 32, product_uri=f"u{obs_id}{part // 2}",
-                                     **at))  # fmt: skip
+                tiles.append(
+                    replace(
+                        made, product_sha256=f"{index % 16:x}{number}" * 32, product_uri=f"u{obs_id}{part // 2}", **at
+                    )
+                )
             found.append((one, tiles))
     return found
 
@@ -100,8 +136,10 @@ def nights() -> list[Material]:
     found = []
     for night, share in enumerate((0.5, 0.8, 1.0)):
         known = observed[: int(share * len(observed))]
-        texts = {one.proposal_id: replace(one, abstract=None) if one.proposal_id in late and night < 2 else one
-                 for one in proposals}  # fmt: skip
+        texts = {
+            one.proposal_id: replace(one, abstract=None) if one.proposal_id in late and night < 2 else one
+            for one in proposals
+        }
         tiles = [one for _, of_observation in known for one in of_observation]
         found.append(material(tiles, {one.obs_id: one for one, _ in known}, texts))
     return found

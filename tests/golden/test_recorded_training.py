@@ -55,8 +55,11 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
             png = made_png(group, view)
             one = made_sample(group, view, ("train", "train", "val", "train")[group % 4], png)
             if group % 3 == 0:
-                one = replace(one, proposal_id=f"{one.proposal_id}-{view}",
-                              captions=[f"View {view}: {text}" for text in one.captions])  # fmt: skip
+                one = replace(
+                    one,
+                    proposal_id=f"{one.proposal_id}-{view}",
+                    captions=[f"View {view}: {text}" for text in one.captions],
+                )
             samples.append(replace(one, category=("Galaxies", "Stars")[group // 2 % 2], png_sha256=sha256_bytes(png)))
             pngs[one.tile_id] = png
     built = build_dataset(

@@ -12,11 +12,18 @@ def wcs_header(shape_yx, scale_arcsec=0.05, roll_deg=30.0):
     height, width = shape_yx
     roll, scale = np.deg2rad(roll_deg), scale_arcsec / 3600
     cards = {
-        "CTYPE1": "RA---TAN", "CTYPE2": "DEC--TAN", "CRVAL1": 150.1, "CRVAL2": 2.2,
-        "CRPIX1": width / 2 + 0.5, "CRPIX2": height / 2 + 0.5,
-        "CD1_1": -scale * np.cos(roll), "CD1_2": scale * np.sin(roll),
-        "CD2_1": scale * np.sin(roll), "CD2_2": scale * np.cos(roll), "RADESYS": "ICRS",
-    }  # fmt: skip
+        "CTYPE1": "RA---TAN",
+        "CTYPE2": "DEC--TAN",
+        "CRVAL1": 150.1,
+        "CRVAL2": 2.2,
+        "CRPIX1": width / 2 + 0.5,
+        "CRPIX2": height / 2 + 0.5,
+        "CD1_1": -scale * np.cos(roll),
+        "CD1_2": scale * np.sin(roll),
+        "CD2_1": scale * np.sin(roll),
+        "CD2_2": scale * np.cos(roll),
+        "RADESYS": "ICRS",
+    }
     return fits.Header(cards.items())
 
 
@@ -34,8 +41,19 @@ def starry_sky(shape_yx, seed=1, num_stars=150, fwhm_px=2.2):
 
 
 def write_drz(path: Path, data, instrument=("WFC3", "UVIS"), primary=None, **extensions):
-    header = fits.Header({"TELESCOP": "HST", "INSTRUME": instrument[0], "DETECTOR": instrument[1], "FILTER": "F606W",
-                          "TARGNAME": "TEST", "EXPTIME": 100.0, "NDRIZIM": 4, "FILETYPE": "SCI"} | (primary or {}))  # fmt: skip
+    header = fits.Header(
+        {
+            "TELESCOP": "HST",
+            "INSTRUME": instrument[0],
+            "DETECTOR": instrument[1],
+            "FILTER": "F606W",
+            "TARGNAME": "TEST",
+            "EXPTIME": 100.0,
+            "NDRIZIM": 4,
+            "FILETYPE": "SCI",
+        }
+        | (primary or {})
+    )
     science = wcs_header(data.shape[-2:])
     science["BUNIT"] = "ELECTRONS/S"
     hdus = [fits.PrimaryHDU(header=header), fits.ImageHDU(data, science, name="SCI", ver=1)]

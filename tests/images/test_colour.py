@@ -31,12 +31,28 @@ SHAS = ["aa" * 32, "bb" * 32, "cc" * 32]
 
 @pytest.mark.parametrize(
     ("name", "instrument", "expected"),
-    [("F606W", "ACS/WFC", 606), ("F160W", "WFC3/IR", 1600), ("F098M", "WFC3/IR", 980), ("F222M", "NICMOS/NIC2", 2220),
-     ("F657N", "WFC3/UVIS", 657), ("FQ508N", "WFC3/UVIS", 508), ("FR533N", "WFPC2", 533), ("F1042M", "WFPC2", 1042),
-     ("F850LP", "ACS/WFC", 904), ("F606W+POL0V", "ACS/WFC", 606), ("POL0V", "ACS/WFC", None), (None, None, None), ("F140LP", "ACS/SBC", 140), ("F356W", "NIRCAM/LONG", 3560),
-     ("F770W", "MIRI", 7700), ("F1500W", "MIRI/IMAGE", 15000), ("F090W", "NIRISS", 900), ("F164N+F150W2", "NIRCAM/SHORT", 1640),
-     ("F322W2", "NIRCAM/IMAGE", 3247)],
-)  # fmt: skip
+    [
+        ("F606W", "ACS/WFC", 606),
+        ("F160W", "WFC3/IR", 1600),
+        ("F098M", "WFC3/IR", 980),
+        ("F222M", "NICMOS/NIC2", 2220),
+        ("F657N", "WFC3/UVIS", 657),
+        ("FQ508N", "WFC3/UVIS", 508),
+        ("FR533N", "WFPC2", 533),
+        ("F1042M", "WFPC2", 1042),
+        ("F850LP", "ACS/WFC", 904),
+        ("F606W+POL0V", "ACS/WFC", 606),
+        ("POL0V", "ACS/WFC", None),
+        (None, None, None),
+        ("F140LP", "ACS/SBC", 140),
+        ("F356W", "NIRCAM/LONG", 3560),
+        ("F770W", "MIRI", 7700),
+        ("F1500W", "MIRI/IMAGE", 15000),
+        ("F090W", "NIRISS", 900),
+        ("F164N+F150W2", "NIRCAM/SHORT", 1640),
+        ("F322W2", "NIRCAM/IMAGE", 3247),
+    ],
+)
 def test_a_filter_name_gives_its_wavelength(name, instrument, expected):
     assert wavelength_nm(name, instrument) == expected
 
@@ -263,9 +279,15 @@ def test_the_common_scale_has_the_noisiest_black_the_brightest_white_and_the_mea
 
 @pytest.mark.parametrize(
     ("unit", "exposure_s", "seconds"),
-    [("ELECTRONS/S", 100.0, 1), ("counts / sec", 100.0, 1), ("DN/SECOND", 100.0, 1), ("CPS", 100.0, 1),
-     ("ELECTRONS", 100.0, 100), ("DN", None, 1)],
-)  # fmt: skip
+    [
+        ("ELECTRONS/S", 100.0, 1),
+        ("counts / sec", 100.0, 1),
+        ("DN/SECOND", 100.0, 1),
+        ("CPS", 100.0, 1),
+        ("ELECTRONS", 100.0, 100),
+        ("DN", None, 1),
+    ],
+)
 def test_a_value_is_a_flux_per_square_arcsecond_and_per_second(calibrated, unit, exposure_s, seconds):
     image = replace(calibrated[0][0], unit=unit, exposure_s=exposure_s)
     found = rgb._flux_per_unit(prepared(image, 0, 1, 1))

@@ -3,7 +3,6 @@ from __future__ import annotations
 import errno
 import gzip
 import resource
-import struct
 import tempfile
 from pathlib import Path
 
@@ -179,9 +178,14 @@ def test_the_filter_is_the_one_in_the_beam(tmp_path, sky, primary, expected):
 
 @pytest.mark.parametrize(
     ("primary", "reason"),
-    [({"FILTER": "G141"}, "not_an_image"), ({"OBSTYPE": "SPECTROSCOPIC"}, "not_an_image"),
-     ({"FILTER": "PR200L"}, "not_an_image"), ({"IMAGETYP": "DARK"}, "calibration"), ({"FILETYPE": "ERR"}, "not_an_image")],
-)  # fmt: skip
+    [
+        ({"FILTER": "G141"}, "not_an_image"),
+        ({"OBSTYPE": "SPECTROSCOPIC"}, "not_an_image"),
+        ({"FILTER": "PR200L"}, "not_an_image"),
+        ({"IMAGETYP": "DARK"}, "calibration"),
+        ({"FILETYPE": "ERR"}, "not_an_image"),
+    ],
+)
 def test_what_is_no_picture_of_the_sky_is_refused(tmp_path, sky, primary, reason):
     assert reason_of(write_drz(tmp_path / "a.fits", sky, primary=primary)) == reason
 
@@ -213,9 +217,14 @@ def test_a_file_cut_short_is_truncated(tmp_path, sky, keep):
 
 @pytest.mark.parametrize(
     ("content", "reason"),
-    [(b"", "empty"), (b"<html>not found</html>", "unreadable"), (b"SIMPLE  =   T" + b" " * 2867, "truncated"),
-     (b"\x1f\x8b broken, and long enough to show it", "unreadable"), (gzip.compress(bytes(9000), mtime=0)[:-12], "truncated")],
-)  # fmt: skip
+    [
+        (b"", "empty"),
+        (b"<html>not found</html>", "unreadable"),
+        (b"SIMPLE  =   T" + b" " * 2867, "truncated"),
+        (b"\x1f\x8b broken, and long enough to show it", "unreadable"),
+        (gzip.compress(bytes(9000), mtime=0)[:-12], "truncated"),
+    ],
+)
 def test_what_is_no_fits_file_is_refused_with_its_reason(tmp_path, content, reason):
     (tmp_path / "a.fits").write_bytes(content)
     assert reason_of(tmp_path / "a.fits") == reason
@@ -285,9 +294,14 @@ def test_a_file_that_was_decoded_as_text_says_so(tmp_path, sky):
 
 
 @pytest.mark.parametrize(
-    ("content", "words"), [(b"\xff\xd8\xff\xe0" + bytes(99), "a JPEG file"), (b"\x89PNG\r\n", "a PNG file"),
-                           (b"\xef\xbf\xbd" * 9, "a file that was decoded as text"), (b"\1\2", ": it begins with b'")],
-)  # fmt: skip
+    ("content", "words"),
+    [
+        (b"\xff\xd8\xff\xe0" + bytes(99), "a JPEG file"),
+        (b"\x89PNG\r\n", "a PNG file"),
+        (b"\xef\xbf\xbd" * 9, "a file that was decoded as text"),
+        (b"\1\2", ": it begins with b'"),
+    ],
+)
 def test_other_content_under_the_name_of_a_fits_file_is_named(tmp_path, content, words):
     (tmp_path / "a.fits").write_bytes(content)
     with pytest.raises(ImageError, match=f"unreadable: not a FITS file.*{words}"):
@@ -435,32 +449,6 @@ def test_quality_flags_of_signed_bytes_are_read_with_their_bzero(tmp_path, sky):
     assert {tuple(map(int, place)) for place in np.argwhere(~image.valid_yx)} == {(3, 5)}
 
 
-TILINGS = [(64, 64), (1, 130), (150, 130), (7, 33), (100, 1)]
-
-
-@pytest.mark.parametrize("tile_shape", TILINGS)
-@pytest.mark.parametrize("kind", ["RICE_1", "GZIP_2"])
-def test_a_compressed_image_is_the_same_in_bands(tmp_path, tile_shape, kind):
-    data = np.random.default_rng(0).integers(1, 3000, (150, 130)).astype(np.int32)
-    image = fits.CompImageHDU(data, compression_type=kind, tile_shape=tile_shape, name="SCI")
-    flags = fits.CompImageHDU((data % 7 == 0).astype(np.int16) * 4, compression_type=kind, name="DQ")
-    fits.HDUList([fits.PrimaryHDU(header=WFC3), image, flags]).writeto(tmp_path / "a.fits")
-    read = read_one(tmp_path / "a.fits")
-    np.testing.assert_array_equal(read.data_yx, data)
-    np.testing.assert_array_equal(read.valid_yx, data % 7 != 0)
-
-
-def test_the_planes_of_a_compressed_cube_are_read_each(tmp_path):
-    data = np.random.default_rng(0).integers(1, 3000, (4, 90, 80)).astype(np.int16)
-    header = fits.Header({"TELESCOP": "HST", "INSTRUME": "WFPC2"})
-    image = fits.CompImageHDU(data, compression_type="RICE_1", tile_shape=(2, 10, 80), name="SCI")
-    fits.HDUList([fits.PrimaryHDU(header=header), image]).writeto(tmp_path / "a.fits")
-    images = read_science_images(tmp_path / "a.fits", LIMIT)
-    assert len(images) == 4
-    for plane, read in zip(data, images, strict=True):
-        np.testing.assert_array_equal(read.data_yx, plane)
-
-
 @pytest.mark.parametrize("is_compressed", [False, True])
 def test_an_image_that_needs_too_much_memory_is_refused_before_it_is_read(tmp_path, monkeypatch, is_compressed):
     monkeypatch.setattr(reader, "IMAGE_BYTES", 100 * 90 * reader.BYTES_PER_PIXEL - 1)
@@ -470,31 +458,6 @@ def test_an_image_that_needs_too_much_memory_is_refused_before_it_is_read(tmp_pa
     assert reason_of(tmp_path / "a.fits") == "too_large"
     fits.PrimaryHDU(data.astype(np.float32)).writeto(tmp_path / "mapped.fits")
     read_one(tmp_path / "mapped.fits")
-
-
-def test_a_compression_tile_that_unpacks_to_more_than_its_pixels_is_refused(tmp_path):
-    data = np.random.default_rng(0).integers(1, 3000, (90, 80)).astype(np.int16)
-    image = fits.CompImageHDU(data, compression_type="GZIP_1", name="SCI")
-    fits.HDUList([fits.PrimaryHDU(), image]).writeto(tmp_path / "a.fits")
-    with_other_cell(tmp_path / "a.fits", gzip.compress(data[0].astype(">i2").tobytes()))
-    np.testing.assert_array_equal(read_one(tmp_path / "a.fits").data_yx, data)
-    with_other_cell(tmp_path / "a.fits", gzip.compress(bytes(100)) + gzip.compress(bytes(30_000_000)))
-    assert reason_of(tmp_path / "a.fits") == "unreadable"
-
-
-def with_other_cell(path: Path, cell: bytes) -> None:
-    """Replace the first compression tile of a file."""
-    with fits.open(path, disable_image_compression=True) as hdus:
-        header, place = hdus[1].header, hdus[1].fileinfo()
-    content = bytearray(path.read_bytes())
-    table_bytes, heap_bytes = header["NAXIS1"] * header["NAXIS2"], header["PCOUNT"]
-    start = place["datLoc"]
-    assert header["TTYPE1"] == "COMPRESSED_DATA"
-    content[start : start + 8] = struct.pack(">2i", len(cell), heap_bytes)
-    data = bytes(content[start : start + table_bytes + heap_bytes]) + cell
-    card = content.index(b"PCOUNT  =", place["hdrLoc"])
-    content[card + 10 : card + 30] = b"%20d" % (heap_bytes + len(cell))
-    path.write_bytes(bytes(content[:start]) + data.ljust(-(-len(data) // 2880) * 2880, b"\0"))
 
 
 def test_a_file_of_too_many_extensions_is_refused(tmp_path, monkeypatch):

@@ -29,19 +29,45 @@ def image(tmp_path):
 
 @pytest.mark.parametrize(
     ("unit", "expected"),
-    [("ELECTRONS/S", 400), ("electron / s", 400), ("ELECTRONS", 4), ("COUNTS", 6), ("COUNTS/S", 600), ("DN/s", 600), ("cps", 600),
-     ("COUNT", 6), ("DN", 6), ("ADU", 6), ("cts", 6), ("CTS/SEC", 600), ("ELECTRON/SECOND", 400), ("E-", 4), ("e-/sec", 400)],
-)  # fmt: skip
+    [
+        ("ELECTRONS/S", 400),
+        ("electron / s", 400),
+        ("ELECTRONS", 4),
+        ("COUNTS", 6),
+        ("COUNTS/S", 600),
+        ("DN/s", 600),
+        ("cps", 600),
+        ("COUNT", 6),
+        ("DN", 6),
+        ("ADU", 6),
+        ("cts", 6),
+        ("CTS/SEC", 600),
+        ("ELECTRON/SECOND", 400),
+        ("E-", 4),
+        ("e-/sec", 400),
+    ],
+)
 def test_a_unit_gives_electrons_per_second_and_square_arcsecond(image, unit, expected):
     assert flux_per_unit(replace(image, unit=unit)) == pytest.approx(expected, rel=1e-3)
 
 
 @pytest.mark.parametrize(
     "changed",
-    [{"unit": "kR"}, {"unit": None}, {"unit": "display"}, {"unit": "COUNTS", "gain": None}, {"unit": "ELECTRONS", "exposure_s": None},
-     {"unit": "ELECTRONS", "exposure_s": 0.0}, {"wcs": None}, {"unit": "ELECTRONS/CM2"}, {"unit": "ELECTRONS", "exposure_s": -1.0}, {"unit": "COUNTS/S", "gain": 0.0},
-     {"unit": ""}, {"unit": "/S"}],
-)  # fmt: skip
+    [
+        {"unit": "kR"},
+        {"unit": None},
+        {"unit": "display"},
+        {"unit": "COUNTS", "gain": None},
+        {"unit": "ELECTRONS", "exposure_s": None},
+        {"unit": "ELECTRONS", "exposure_s": 0.0},
+        {"wcs": None},
+        {"unit": "ELECTRONS/CM2"},
+        {"unit": "ELECTRONS", "exposure_s": -1.0},
+        {"unit": "COUNTS/S", "gain": 0.0},
+        {"unit": ""},
+        {"unit": "/S"},
+    ],
+)
 def test_an_image_without_a_scale_is_refused(image, changed):
     with pytest.raises(ImageError, match="no_flux_scale"):
         flux_per_unit(replace(image, **changed))

@@ -201,12 +201,21 @@ def test_the_memory_of_a_compressed_image_includes_its_bands(tmp_path, monkeypat
 
 @pytest.mark.parametrize(
     ("cards", "is_combined"),
-    [({"NCOMBINE": 2}, True), ({"NCOMBINE": 1}, False), ({"NCOMBINE": "2"}, False), ({"CRCORR": "COMPLETE"}, True), ({"CRCORR": "PERFORM"}, False),
-     ({"NDRIZIM": 1}, False), ({"NDRIZIM": "2"}, False), ({"NDRIZIM": 2, "D001DATA": "A_FLC.FITS[SCI,1]", "D002DATA": "A_FLC.FITS[SCI,2]"}, False),
-     ({"NDRIZIM": 3, "D001DATA": "a.fits[sci,1]", "D002DATA": "b.fits[sci,1]", "D003DATA": "a.fits[sci,2]"}, False),
-     ({"NDRIZIM": 12, "D001DATA": "a.fits[sci,1]", "D012DATA": "b.fits[sci,12]"}, True), ({"NDRIZIM": 2, "D001DATA": "a_sci1.fits", "D002DATA": "a_sci2.fits"}, False),
-     ({"NDRIZIM": 2, "D001DATA": "a_sci1_x.fits", "D002DATA": "a_sci2_x.fits"}, True)],
-)  # fmt: skip
+    [
+        ({"NCOMBINE": 2}, True),
+        ({"NCOMBINE": 1}, False),
+        ({"NCOMBINE": "2"}, False),
+        ({"CRCORR": "COMPLETE"}, True),
+        ({"CRCORR": "PERFORM"}, False),
+        ({"NDRIZIM": 1}, False),
+        ({"NDRIZIM": "2"}, False),
+        ({"NDRIZIM": 2, "D001DATA": "A_FLC.FITS[SCI,1]", "D002DATA": "A_FLC.FITS[SCI,2]"}, False),
+        ({"NDRIZIM": 3, "D001DATA": "a.fits[sci,1]", "D002DATA": "b.fits[sci,1]", "D003DATA": "a.fits[sci,2]"}, False),
+        ({"NDRIZIM": 12, "D001DATA": "a.fits[sci,1]", "D012DATA": "b.fits[sci,12]"}, True),
+        ({"NDRIZIM": 2, "D001DATA": "a_sci1.fits", "D002DATA": "a_sci2.fits"}, False),
+        ({"NDRIZIM": 2, "D001DATA": "a_sci1_x.fits", "D002DATA": "a_sci2_x.fits"}, True),
+    ],
+)
 def test_an_image_is_combined_if_the_first_and_the_last_input_are_of_two_exposures(tmp_path, cards, is_combined):
     image = read(write_drz(tmp_path / "a.fits", DATA, ("ACS", "WFC"), {"NDRIZIM": 0} | cards))
     assert image.may_have_cosmic_rays == (not is_combined)

@@ -204,9 +204,15 @@ def test_a_negative_weight_counts_no_more_than_none(dtype):
     np.testing.assert_array_equal(valid, (weight > 0) & (weight < 5))
 
 
-@pytest.mark.parametrize(("shape_yx", "num_zeros", "is_masked"), [
-    ((200, 210), 20, False), ((200, 210), 21, True), ((30, 31), 1, False), ((30, 31), 2, True),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("shape_yx", "num_zeros", "is_masked"),
+    [
+        ((200, 210), 20, False),
+        ((200, 210), 21, True),
+        ((30, 31), 1, False),
+        ((30, 31), 2, True),
+    ],
+)
 def test_a_region_of_zeros_is_unexposed_from_its_least_size_on(shape_yx, num_zeros, is_masked):
     """The least size is 0.05 % of the image, and 2 px."""
     data = np.random.default_rng(0).normal(5, 1, shape_yx).astype(np.float32)

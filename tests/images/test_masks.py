@@ -43,7 +43,7 @@ def test_a_region_has_at_least_two_pixels():
 
 @pytest.mark.parametrize(
     ("change", "is_masked"), [(np.rint, False), (lambda data: data, True), (lambda data: data * 0, True)]
-)  # fmt: skip
+)
 def test_zeros_of_whole_numbers_are_counts_unless_all_are_zeros(change, is_masked):
     data = RNG.normal(50, 9, (100, 100)).astype(np.float32)
     data[:20] = 0

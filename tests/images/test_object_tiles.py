@@ -162,8 +162,10 @@ def test_a_record_has_the_instrument_filter_and_unit_of_the_image_and_the_limits
     assert (record.black, record.white, record.softening) == (limits.black, limits.white, limits.softening)
     assert (record.sky, record.noise, record.valid_share) == (limits.sky, limits.noise, 1.0)
     assert (record.ra_deg, record.dec_deg, record.corners_deg) == (
-        tile.geometry.ra_deg, tile.geometry.dec_deg, tile.geometry.corners_deg,
-    )  # fmt: skip
+        tile.geometry.ra_deg,
+        tile.geometry.dec_deg,
+        tile.geometry.corners_deg,
+    )
     assert (record.y0, record.x0, record.size_px, record.view, record.shrink) == (0, 0, 64, "native", 1.0)
     assert record.path.endswith(f"{tile.tile_id}.png") and record.cut_at == datetime(2026, 1, 1, tzinfo=UTC)
     assert (record.tile_id, record.png_sha256, record.part_uris) == (tile.tile_id, tile.png_sha256, None)
@@ -172,8 +174,12 @@ def test_a_record_has_the_instrument_filter_and_unit_of_the_image_and_the_limits
 def test_a_record_of_a_tile_without_a_place_has_no_corners(tmp_path):
     _, record = record_of(tmp_path, wcs=None)
     assert (record.ra_deg, record.dec_deg, record.pixel_scale_arcsec, record.wcs, record.corners_deg) == (
-        None, None, None, None, [],
-    )  # fmt: skip
+        None,
+        None,
+        None,
+        None,
+        [],
+    )
 
 
 def test_the_place_the_chip_the_file_and_the_view_are_part_of_a_tiles_identity(tmp_path):

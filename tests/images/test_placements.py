@@ -118,8 +118,9 @@ def test_a_dead_image_costs_only_itself_and_dead_images_alone_are_refused_with_t
     result = cut_tiles([dead, image, small], SHA, NATIVE)
     assert [tile.chip for tile in result.tiles] == [1]
     assert [(one.entity_id, one.reason) for one in result.rejections] == [
-        (f"{SHA}:7", "all_invalid"), (f"{SHA}:9", "too_small"),
-    ]  # fmt: skip
+        (f"{SHA}:7", "all_invalid"),
+        (f"{SHA}:9", "too_small"),
+    ]
     with pytest.raises(ImageError, match="too_small: .*the first of 2 images"):
         cut_tiles([small, dead], SHA, NATIVE)
 

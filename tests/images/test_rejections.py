@@ -48,8 +48,15 @@ def header_of(cards):
 
 
 def claim(width, height):
-    return header_of(["SIMPLE  =                    T", "BITPIX  =                  -32", "NAXIS   =                    2",
-                      f"NAXIS1  = {width:20}", f"NAXIS2  = {height:20}"])  # fmt: skip
+    return header_of(
+        [
+            "SIMPLE  =                    T",
+            "BITPIX  =                  -32",
+            "NAXIS   =                    2",
+            f"NAXIS1  = {width:20}",
+            f"NAXIS2  = {height:20}",
+        ]
+    )
 
 
 def write_claim(path):
@@ -74,7 +81,12 @@ def write_compressed_claim(path):
     path.write_bytes(data[: at + 10] + b"10000000".rjust(20) + data[at + 30 :])
 
 
-BOMBS = {write_claim: "too_large", write_claim_within_the_bound: "truncated", write_gzip_bomb: "too_large", write_compressed_claim: "too_large"}  # fmt: skip
+BOMBS = {
+    write_claim: "too_large",
+    write_claim_within_the_bound: "truncated",
+    write_gzip_bomb: "too_large",
+    write_compressed_claim: "too_large",
+}
 
 
 def test_bombs_are_refused_before_memory_is_taken(tmp_path):

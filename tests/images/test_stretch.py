@@ -85,10 +85,13 @@ def nebula_levels(exposure, noise, gradient, seed=0):
 
 @pytest.mark.parametrize(
     "series",
-    [[(e, 5, 0) for e in np.geomspace(0.5, 4, 16)], [(1, n, 0) for n in np.geomspace(2, 20, 16)],
-     [(1, 5, g) for g in np.linspace(0, 120, 32)]],
+    [
+        [(e, 5, 0) for e in np.geomspace(0.5, 4, 16)],
+        [(1, n, 0) for n in np.geomspace(2, 20, 16)],
+        [(1, 5, g) for g in np.linspace(0, 120, 32)],
+    ],
     ids=["exposure", "noise", "gradient"],
-)  # fmt: skip
+)
 def test_no_small_step_makes_the_levels_jump(series):
     shown = [nebula_levels(*values) for values in series]
     assert max(np.abs(after - before).mean() for before, after in pairwise(shown)) <= 3
@@ -106,10 +109,13 @@ FILLED = {
 @pytest.mark.parametrize("scene", FILLED)
 @pytest.mark.parametrize(
     "series",
-    [[(e, 5, 0) for e in np.geomspace(0.5, 4, 106)], [(1, n, 0) for n in np.geomspace(2, 20, 116)],
-     [(1, 5, g) for g in np.linspace(0, 60, 100)]],
+    [
+        [(e, 5, 0) for e in np.geomspace(0.5, 4, 106)],
+        [(1, n, 0) for n in np.geomspace(2, 20, 116)],
+        [(1, 5, g) for g in np.linspace(0, 60, 100)],
+    ],
     ids=["exposure", "noise", "gradient"],
-)  # fmt: skip
+)
 def test_steps_of_two_percent_never_make_the_levels_jump(scene, series):
     deviates, shown = np.random.default_rng(0).normal(size=ACROSS.shape), []
     for exposure, noise, gradient in series:

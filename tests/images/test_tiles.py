@@ -253,9 +253,14 @@ def test_tiles_and_datasets_of_the_recipe_before_are_read(tmp_path, sky):
     samples, pngs = make_samples_with_pngs()
     samples[0] = replace(samples[0], tile_id=old.tile_id, png_sha256=old.png_sha256)
     built = build_dataset(
-        samples, (pngs | {old.tile_id: old.encoded}).__getitem__, tmp_path / "datasets", ShardSettings(),
-        contract_version="1.0.0", code_version="test", settings_digests={"tiles": before.digest()},
-    )  # fmt: skip
+        samples,
+        (pngs | {old.tile_id: old.encoded}).__getitem__,
+        tmp_path / "datasets",
+        ShardSettings(),
+        contract_version="1.0.0",
+        code_version="test",
+        settings_digests={"tiles": before.digest()},
+    )
     split = open_split(read_dataset(tmp_path / built.dataset.path), samples[0].split)
     index = split.rows["tile_id"].to_pylist().index(old.tile_id)
     np.testing.assert_array_equal(split.read_one_tile(index, 512), decode_png(old.encoded))
@@ -278,9 +283,13 @@ def test_a_tile_with_few_valid_pixels_is_rejected(tmp_path):
 
 @pytest.mark.parametrize(
     ("make", "reason"),
-    [(lambda: np.full((600, 600), np.nan, np.float32), "all_invalid"), (lambda: np.full((600, 600), 3.5, np.float32), "no_signal"),
-     (lambda: np.zeros((600, 600), np.float32), "all_invalid"), (lambda: starry_sky((40, 600), num_stars=0), "too_small")],
-)  # fmt: skip
+    [
+        (lambda: np.full((600, 600), np.nan, np.float32), "all_invalid"),
+        (lambda: np.full((600, 600), 3.5, np.float32), "no_signal"),
+        (lambda: np.zeros((600, 600), np.float32), "all_invalid"),
+        (lambda: starry_sky((40, 600), num_stars=0), "too_small"),
+    ],
+)
 def test_an_image_without_use_is_refused_with_its_reason(tmp_path, make, reason):
     with pytest.raises(ImageError) as caught:
         tile_file(write_drz(tmp_path / "a.fits", make()), SHA, SETTINGS)

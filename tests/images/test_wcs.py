@@ -12,14 +12,29 @@ from synthetic_fits import wcs_header
 from hubbleclip.images.reader import read_science_images
 from hubbleclip.images.wcs import PLANE_COLUMNS, field_geometry, pixel_area_deg2, read_wcs, tile_geometries
 
-PLAIN = {"CTYPE1": "RA---TAN", "CTYPE2": "DEC--TAN", "CRPIX1": 40.0, "CRPIX2": 70.0, "CRVAL1": 150.0, "CRVAL2": 2.0,
-         "CD1_1": -2e-3, "CD1_2": 5e-4, "CD2_1": 4e-4, "CD2_2": 3e-3}  # fmt: skip
+PLAIN = {
+    "CTYPE1": "RA---TAN",
+    "CTYPE2": "DEC--TAN",
+    "CRPIX1": 40.0,
+    "CRPIX2": 70.0,
+    "CRVAL1": 150.0,
+    "CRVAL2": 2.0,
+    "CD1_1": -2e-3,
+    "CD1_2": 5e-4,
+    "CD2_1": 4e-4,
+    "CD2_2": 3e-3,
+}
 SCALES = {"CDELT1": -2e-3, "CDELT2": 3e-3}
 FORMS = {
     "plain": {},
     "pole of the projection": {"LONPOLE": 120.0},
     "SIP of order 4": {
-        "CTYPE1": "RA---TAN-SIP", "CTYPE2": "DEC--TAN-SIP", "A_ORDER": 4, "B_ORDER": 4, "A_4_0": 1e-7, "B_1_3": 2e-7,
+        "CTYPE1": "RA---TAN-SIP",
+        "CTYPE2": "DEC--TAN-SIP",
+        "A_ORDER": 4,
+        "B_ORDER": 4,
+        "A_4_0": 1e-7,
+        "B_1_3": 2e-7,
     },
     "parameters of the projection": {"CTYPE1": "RA---ZPN", "CTYPE2": "DEC--ZPN", "PV2_1": 1.0, "PV2_2": 4.0},
     "rotation": SCALES | {"CROTA2": 25.0},
@@ -33,11 +48,17 @@ FORMS = {
     "pole": {"CRVAL2": 90.0},
     "pole in the south": {"CRVAL2": -89.95},
     "seconds of arc": {
-        "CUNIT1": "arcsec", "CUNIT2": "arcsec", "CRVAL1": 540_000.0, "CRVAL2": 7200.0,
-        "CD1_1": -7.2, "CD1_2": 1.8, "CD2_1": 1.44, "CD2_2": 10.8,
+        "CUNIT1": "arcsec",
+        "CUNIT2": "arcsec",
+        "CRVAL1": 540_000.0,
+        "CRVAL2": 7200.0,
+        "CD1_1": -7.2,
+        "CD1_2": 1.8,
+        "CD2_1": 1.44,
+        "CD2_2": 10.8,
     },
     "declination first": {"CTYPE1": "DEC--TAN", "CTYPE2": "RA---TAN", "CRVAL1": 2.0, "CRVAL2": 150.0},
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -58,8 +79,16 @@ def test_the_corners_and_the_centre_are_those_of_astropy_whatever_the_form_of_th
 
 
 def test_only_tiles_whose_corners_are_all_on_the_sky_have_a_position():
-    cards = PLAIN | {"CTYPE1": "RA---SIN", "CTYPE2": "DEC--SIN", "CRPIX1": 50.5, "CRPIX2": 50.5,
-                     "CD1_1": -1.0, "CD1_2": 0.0, "CD2_1": 0.0, "CD2_2": 1.0}  # fmt: skip
+    cards = PLAIN | {
+        "CTYPE1": "RA---SIN",
+        "CTYPE2": "DEC--SIN",
+        "CRPIX1": 50.5,
+        "CRPIX2": 50.5,
+        "CD1_1": -1.0,
+        "CD1_2": 0.0,
+        "CD2_1": 0.0,
+        "CD2_2": 1.0,
+    }
     wcs = WCS(fits.Header(cards.items()))  # half the sky is a disc with a radius of 57 px
     found = tile_geometries(wcs, [(30, 80), (30, 30), (200, 200)], 40)
     assert [where is not None for where in found] == [False, True, False]
@@ -73,10 +102,18 @@ def test_axes_that_are_not_on_the_sky_are_no_wcs():
 
 def test_each_plane_of_a_cube_has_the_wcs_of_its_row_in_the_table(tmp_path):
     rows = [
-        {"CRVAL1": 20.0 + k, "CRVAL2": -30.0 - k, "CRPIX1": 25.0 + k, "CRPIX2": 35.0 - k,
-         "CD1_1": -1e-5 * (k + 1), "CD1_2": 1e-6 * k, "CD2_1": 2e-6 * k, "CD2_2": 3e-5 * (k + 1)}
+        {
+            "CRVAL1": 20.0 + k,
+            "CRVAL2": -30.0 - k,
+            "CRPIX1": 25.0 + k,
+            "CRPIX2": 35.0 - k,
+            "CD1_1": -1e-5 * (k + 1),
+            "CD1_2": 1e-6 * k,
+            "CD2_1": 2e-6 * k,
+            "CD2_2": 3e-5 * (k + 1),
+        }
         for k in range(3)
-    ]  # fmt: skip
+    ]
     header = fits.Header({"INSTRUME": "WFPC2", "FILTNAM1": "F606W"} | PLAIN | rows[0])
     columns = [fits.Column(name, "D", array=[row[name] for row in rows]) for name in PLANE_COLUMNS]
     cube = fits.PrimaryHDU(np.random.default_rng(0).normal(5, 1, (4, 60, 50)).astype(np.float32), header)
@@ -175,8 +212,16 @@ def test_a_wcs_that_maps_all_pixels_to_one_place_or_to_none_is_none():
 
 
 def test_a_field_whose_corner_is_not_on_the_sky_has_no_position():
-    cards = PLAIN | {"CTYPE1": "RA---SIN", "CTYPE2": "DEC--SIN", "CRPIX1": 40.5, "CRPIX2": 40.5,
-                     "CD1_1": -1.0, "CD1_2": 0.0, "CD2_1": 0.0, "CD2_2": 1.0}  # fmt: skip
+    cards = PLAIN | {
+        "CTYPE1": "RA---SIN",
+        "CTYPE2": "DEC--SIN",
+        "CRPIX1": 40.5,
+        "CRPIX2": 40.5,
+        "CD1_1": -1.0,
+        "CD1_2": 0.0,
+        "CD2_1": 0.0,
+        "CD2_2": 1.0,
+    }
     wcs = WCS(fits.Header(cards.items()))
     assert field_geometry(wcs, (400, 400), 4.0, (0, 0)) is None
     assert field_geometry(wcs, (80, 80), 4.0, (0, 0)) is not None

@@ -79,10 +79,17 @@ def test_every_instrument_that_is_requested_has_a_camera_and_every_camera_an_ins
 def test_the_header_convention_names_keywords(mission: Mission) -> None:
     header = mission.header
     keywords = [
-        *(word for group in header.filter_keywords for word in group), *header.target_keywords, *header.pi_keywords,
-        *header.exposure_keywords, *(word for pair in header.aim_keywords for word in pair), header.proposal_keyword,
-        header.moving_keyword, *header.image_values, *header.calibration_keywords, *header.gain_keywords,
-    ]  # fmt: skip
+        *(word for group in header.filter_keywords for word in group),
+        *header.target_keywords,
+        *header.pi_keywords,
+        *header.exposure_keywords,
+        *(word for pair in header.aim_keywords for word in pair),
+        header.proposal_keyword,
+        header.moving_keyword,
+        *header.image_values,
+        *header.calibration_keywords,
+        *header.gain_keywords,
+    ]
     assert all(re.fullmatch(r"[A-Z0-9_-]{1,8}", word) for word in keywords)
     assert all(value == value.upper() for value in header.moving_values | header.calibration_values)
 
@@ -115,9 +122,10 @@ def test_collections_of_no_mission_are_refused() -> None:
         ("jw02739-o002_t001_miri_f770w", "jw02739002", "combined"),
         ("jw01234001001_02101_00001_nrca1", "jw01234001", "exposure"),
         ("JW01234001001_02101_00001_NRCALONG", "jw01234001", "exposure"),
-        ("jw01234-c1001_t001_nircam_clear-f356w", None, "other"), ("jw1234-o001", None, "other"),
+        ("jw01234-c1001_t001_nircam_clear-f356w", None, "other"),
+        ("jw1234-o001", None, "other"),
     ],
-)  # fmt: skip
+)
 def test_names_of_jwst_are_parsed(name: str, visit: str | None, origin: str) -> None:
     assert JWST.products.visit(name) == visit
     assert JWST.products.origin(f"{name}_i2d.fits") == origin
@@ -131,14 +139,22 @@ def test_jwst_prefers_combined_images_and_never_takes_intermediate_files() -> No
 @pytest.mark.parametrize(
     ("header", "instrument", "filters", "nm"),
     [
-        ({"INSTRUME": "NIRCAM", "CHANNEL": "LONG", "DETECTOR": "MULTIPLE", "FILTER": "F356W", "PUPIL": "CLEAR"},
-         "NIRCAM/LONG", ("F356W",), 3560),
-        ({"INSTRUME": "NIRCAM", "CHANNEL": "SHORT", "FILTER": "F150W2", "PUPIL": "F164N"}, "NIRCAM/SHORT",
-         ("F164N", "F150W2"), 1640),
+        (
+            {"INSTRUME": "NIRCAM", "CHANNEL": "LONG", "DETECTOR": "MULTIPLE", "FILTER": "F356W", "PUPIL": "CLEAR"},
+            "NIRCAM/LONG",
+            ("F356W",),
+            3560,
+        ),
+        (
+            {"INSTRUME": "NIRCAM", "CHANNEL": "SHORT", "FILTER": "F150W2", "PUPIL": "F164N"},
+            "NIRCAM/SHORT",
+            ("F164N", "F150W2"),
+            1640,
+        ),
         ({"INSTRUME": "NIRISS", "DETECTOR": "NIS", "FILTER": "CLEAR", "PUPIL": "F150W"}, "NIRISS", ("F150W",), 1500),
         ({"INSTRUME": "MIRI", "DETECTOR": "MIRIMAGE", "FILTER": "F770W"}, "MIRI", ("F770W",), 7700),
     ],
-)  # fmt: skip
+)
 def test_headers_of_jwst_are_read(header: dict, instrument: str, filters: tuple, nm: float) -> None:
     look = ({"TELESCOP": "JWST"} | header).get
     assert instrument_name(look) == instrument
@@ -150,13 +166,15 @@ def test_headers_of_jwst_are_read(header: dict, instrument: str, filters: tuple,
 @pytest.mark.parametrize(
     ("name", "path"),
     [
-        ("jw02282010001_02101_00001_nrca1_cal.fits",
-         "jw02282/jw02282010001/jw02282010001_02101_00001_nrca1_cal.fits"),
-        ("jw02727-o002_t062_nircam_clear-f277w_i2d.fits",
-         "jw02727/L3/t/o002/jw02727-o002_t062_nircam_clear-f277w_i2d.fits"),
-        ("jw02727-c1000_t062_nircam_clear-f277w_i2d.fits", None), ("j8pu0y010_drc.fits", None),
+        ("jw02282010001_02101_00001_nrca1_cal.fits", "jw02282/jw02282010001/jw02282010001_02101_00001_nrca1_cal.fits"),
+        (
+            "jw02727-o002_t062_nircam_clear-f277w_i2d.fits",
+            "jw02727/L3/t/o002/jw02727-o002_t062_nircam_clear-f277w_i2d.fits",
+        ),
+        ("jw02727-c1000_t062_nircam_clear-f277w_i2d.fits", None),
+        ("j8pu0y010_drc.fits", None),
     ],
-)  # fmt: skip
+)
 def test_names_of_jwst_give_their_place_in_the_bucket(name: str, path: str | None) -> None:
     assert public_path(name, JWST.bucket) == path
 

@@ -53,8 +53,13 @@ def pipeline(settings: Settings) -> None:
 
 
 COMMANDS: Mapping[str, Callable[[Settings], object]] = {
-    "dataset": dataset, "shards": shards, "train": train, "evaluate": evaluate, "index": index, "pipeline": pipeline,
-}  # fmt: skip
+    "dataset": dataset,
+    "shards": shards,
+    "train": train,
+    "evaluate": evaluate,
+    "index": index,
+    "pipeline": pipeline,
+}
 
 
 def follow(advice: str, settings: Settings) -> None:

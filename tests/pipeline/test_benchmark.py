@@ -63,8 +63,10 @@ def test_a_run_and_features_of_it_in_a_file_have_the_same_score(profile, tmp_pat
     theirs = json.loads((tmp_path / "scores.json").read_text())
     assert theirs["metrics"] == ours["metrics"]
     assert {name: theirs[name] for name in ("dataset_digest", "items_sha256", "num_tiles")} == {
-        "dataset_digest": info.digest, "items_sha256": ours["items_sha256"], "num_tiles": len(names),
-    }  # fmt: skip
+        "dataset_digest": info.digest,
+        "items_sha256": ours["items_sha256"],
+        "num_tiles": len(names),
+    }
 
 
 def test_an_exported_folder_has_the_score_of_its_run(profile, tmp_path):
@@ -104,9 +106,21 @@ def test_objects_of_a_catalogue_are_scored_by_class_beside_baselines_and_their_l
     dataset_dir, catalogue = placed_dataset(tmp_path / "demo" / "datasets")
     run_dir = made_run(tmp_path / "demo", digest=dataset_dir.name)
     run_command(
-        "benchmark", catalogue, "--model", run_dir, "--dataset", dataset_dir, "--data", tmp_path,
-        "--others", 3, "--out", tmp_path / "scores.json", "--set", "evaluation.bootstrap=100",
-    )  # fmt: skip
+        "benchmark",
+        catalogue,
+        "--model",
+        run_dir,
+        "--dataset",
+        dataset_dir,
+        "--data",
+        tmp_path,
+        "--others",
+        3,
+        "--out",
+        tmp_path / "scores.json",
+        "--set",
+        "evaluation.bootstrap=100",
+    )
     printed = capsys.readouterr().out
     result = json.loads((tmp_path / "scores.json").read_text())
     assert (result["num_objects"], result["num_in_tiles"], result["num_tiles"]) == (16, 16, 16 + 3)

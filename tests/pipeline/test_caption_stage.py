@@ -24,9 +24,18 @@ GALAXIES = "We image QSO host galaxies to measure the masses of their black hole
 
 def proposal(number: int, abstract: str | None, title: str = "A proposal") -> Proposal:
     return Proposal(
-        proposal_id=f"hst:{number}", archive="hst", number=str(number), cycle=1, proposal_type="GO", category=None,
-        title=title, pi=None, abstract=abstract, source="test", fetched_at=NOW,
-    )  # fmt: skip
+        proposal_id=f"hst:{number}",
+        archive="hst",
+        number=str(number),
+        cycle=1,
+        proposal_type="GO",
+        category=None,
+        title=title,
+        pi=None,
+        abstract=abstract,
+        source="test",
+        fetched_at=NOW,
+    )
 
 
 @pytest.fixture
@@ -140,8 +149,11 @@ def test_kinds_of_a_sample_name_the_writer(layout: Layout, settings: Settings) -
     written = {"": AbstractSummary(**row), "old-1.1.1": replace(AbstractSummary(**row), writer="old-1.1.1")}
     made = make_captions(proposal(2, "A nebula."), ["abstract", "summary", "phrases", "objects@old-1.1.1"], written)
     assert [caption.kind for caption in made] == [
-        "abstract", "summary@rules-1.1", "phrases@rules-1.1", "objects@old-1.1.1",
-    ]  # fmt: skip
+        "abstract",
+        "summary@rules-1.1",
+        "phrases@rules-1.1",
+        "objects@old-1.1.1",
+    ]
     assert make_captions(proposal(2, "A nebula."), ["abstract", "summary"])[0].kind == "abstract"
 
 

@@ -24,29 +24,55 @@ def stage(tmp_path: Path) -> Iterator[Stage]:
         sha256 = fetched("o").sha256
         built = [NOW, NOW + timedelta(days=1)]
         both = {"dataset_digest": ["old", "new"], "shard": "train-000000.tar"}
-        stage.catalog.upsert({
-            "observation": [observation("o")],
-            "product": [fetched("o")],
-            "listing": [listing(stage.settings, observation("o"))],
-            "proposal": synthetic_rows("proposal", 1, proposal_id="hst:1", abstract="Why", source="apt", provenance="{}"),
-            "tile": synthetic_rows("tile", 1, tile_id="t", obs_id="o", proposal_id="hst:1", product_uri="mast:o",
-                              product_sha256=sha256, settings_digest="cut"),
-            "dataset": synthetic_rows("dataset", 2, digest=["old", "new"], path=["datasets/old", "datasets/new"], built_at=built),
-            "shard": synthetic_rows("shard", 2, **both, split="train", home_digest=[None, "old"], sha256="s"),
-            "placement": synthetic_rows("placement", 2, **both, tile_id="t", offset=512, length=7),
-            "run": synthetic_rows("run", 2, run_id=["r1", "r2"], dataset_digest=["old", "new"], code_version="1+g2"),
-        })  # fmt: skip
+        stage.catalog.upsert(
+            {
+                "observation": [observation("o")],
+                "product": [fetched("o")],
+                "listing": [listing(stage.settings, observation("o"))],
+                "proposal": synthetic_rows(
+                    "proposal", 1, proposal_id="hst:1", abstract="Why", source="apt", provenance="{}"
+                ),
+                "tile": synthetic_rows(
+                    "tile",
+                    1,
+                    tile_id="t",
+                    obs_id="o",
+                    proposal_id="hst:1",
+                    product_uri="mast:o",
+                    product_sha256=sha256,
+                    settings_digest="cut",
+                ),
+                "dataset": synthetic_rows(
+                    "dataset", 2, digest=["old", "new"], path=["datasets/old", "datasets/new"], built_at=built
+                ),
+                "shard": synthetic_rows("shard", 2, **both, split="train", home_digest=[None, "old"], sha256="s"),
+                "placement": synthetic_rows("placement", 2, **both, tile_id="t", offset=512, length=7),
+                "run": synthetic_rows(
+                    "run", 2, run_id=["r1", "r2"], dataset_digest=["old", "new"], code_version="1+g2"
+                ),
+            }
+        )
         yield stage
 
 
 def test_chain_leads_from_the_newest_dataset_to_the_abstract(stage: Stage) -> None:
     chain = explain_tile(stage.catalog, stage.layout, "t")
     wanted = {
-        "dataset_digest": "new", "shard_path": "datasets/old/train-000000.tar", "offset": 512, "length": 7,
-        "shard_sha256": "s", "product_uri": "mast:o", "product_version": None, "is_current": True, "obs_id": "o",
-        "abstract": "Why", "abstract_source": "apt", "abstract_provenance": "{}", "tile_settings": "cut",
+        "dataset_digest": "new",
+        "shard_path": "datasets/old/train-000000.tar",
+        "offset": 512,
+        "length": 7,
+        "shard_sha256": "s",
+        "product_uri": "mast:o",
+        "product_version": None,
+        "is_current": True,
+        "obs_id": "o",
+        "abstract": "Why",
+        "abstract_source": "apt",
+        "abstract_provenance": "{}",
+        "tile_settings": "cut",
         "archive_settings": stage.settings.archive.digest(),
-    }  # fmt: skip
+    }
     assert {name: chain[name] for name in wanted} == wanted
 
 

@@ -55,12 +55,15 @@ found["onnx"] = [run("image_tower", pixel_values=pixels), run("text_tower", inpu
 print(json.dumps({"features": found, "ours": [name for name in sys.modules if name.startswith("hubbleclip")]}))
 """
 REPORT = {
-    "dataset_digest": "d1", "num_tiles": 9, "num_captions": 4, "num_groups": 4,
+    "dataset_digest": "d1",
+    "num_tiles": 9,
+    "num_captions": 4,
+    "num_groups": 4,
     "metrics": [
         {"protocol": "fair", "model": model, "name": "i2t_accuracy_at_10pct", "value": value, "low": 0.1, "high": 0.9}
         for model, value in (("fine_tuned", 0.5), ("base", 0.25), ("random", 0.1))
     ],
-}  # fmt: skip
+}
 
 
 @pytest.fixture(scope="module")
@@ -94,8 +97,12 @@ def test_a_folder_is_loaded_by_open_clip_transformers_and_onnxruntime_without_hu
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     done = subprocess.run(
         [sys.executable, "-I", "-c", LOAD, str(folder), str(tmp_path / "tile.png"), json.dumps(TEXTS)],
-        cwd=tmp_path, env=environment | {"HF_HUB_OFFLINE": "1"}, capture_output=True, text=True, check=False,
-    )  # fmt: skip
+        cwd=tmp_path,
+        env=environment | {"HF_HUB_OFFLINE": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.returncode == 0, done.stderr[-3000:]
     found = json.loads(done.stdout.splitlines()[-1])
     assert found["ours"] == []
@@ -113,9 +120,19 @@ def test_the_card_names_data_metrics_licence_and_limits(profile, exported):
     front = yaml.safe_load(head)
     assert front["library_name"] == "open_clip"
     assert (front["license"], front["license_link"]) == ("other", "README.md")
-    for said in (run_dir.name, dataset_dir.name, "**This sky is simulated.**", "12 tiles in train", "## Limits",
-                 "| this model | 50.0 % (10.0-90.0)", "| base model | 25.0 %", "Forgetting was not measured",
-                 "Simulated by hubbleclip", "Licence: CC0 1.0", "sys.path.insert"):  # fmt: skip
+    for said in (
+        run_dir.name,
+        dataset_dir.name,
+        "**This sky is simulated.**",
+        "12 tiles in train",
+        "## Limits",
+        "| this model | 50.0 % (10.0-90.0)",
+        "| base model | 25.0 %",
+        "Forgetting was not measured",
+        "Simulated by hubbleclip",
+        "Licence: CC0 1.0",
+        "sys.path.insert",
+    ):
         assert said in text, said
 
 

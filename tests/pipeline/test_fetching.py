@@ -57,8 +57,12 @@ class Shelf:
         path = self.layout.product(sha256_bytes(data), item.file_name)
         write_bytes(path, data)
         known = fetched(item.obs_id, sha256_bytes(data), item.archive_version)
-        return replace(item, **{n: getattr(known, n) for n in ("sha256", "fetched_at", "source", "fetched_version")},
-                       path=self.layout.relative(path), size_bytes=len(data))  # fmt: skip
+        return replace(
+            item,
+            **{n: getattr(known, n) for n in ("sha256", "fetched_at", "source", "fetched_version")},
+            path=self.layout.relative(path),
+            size_bytes=len(data),
+        )
 
 
 def fetch(stage: Stage, archive: object) -> None:

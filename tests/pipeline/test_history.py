@@ -26,21 +26,37 @@ def layout(tmp_path: Path) -> Layout:
     layout = Layout(tmp_path)
     for run_id, status in (("1", "finished"), ("2", "running")):
         facts = dict.fromkeys(REQUIRED_FACTS) | {
-            "run_id": run_id, "status": status, "started_at": DAY.isoformat(), "is_shuffled": run_id == "2",
-            "model": "tiny", "steps": 5, "dataset_digest": "d",
-        }  # fmt: skip
+            "run_id": run_id,
+            "status": status,
+            "started_at": DAY.isoformat(),
+            "is_shuffled": run_id == "2",
+            "model": "tiny",
+            "steps": 5,
+            "dataset_digest": "d",
+        }
         (layout.runs / run_id).mkdir(parents=True)
         (layout.runs / run_id / "run.json").write_text(json.dumps(facts))
-    metric = Metric(run_id="1", protocol="fair", split="test", model="fine_tuned", name="i2t_accuracy_at_10pct",
-                    value=0.8162, low=0.651, high=0.925)  # fmt: skip
+    metric = Metric(
+        run_id="1",
+        protocol="fair",
+        split="test",
+        model="fine_tuned",
+        name="i2t_accuracy_at_10pct",
+        value=0.8162,
+        low=0.651,
+        high=0.925,
+    )
     report = Report(report_id="1-r", run_id="1", settings_digest="s", path="reports/1-r", made_at=DAY)
     older = dataset("1")
     with writing_catalog(layout) as catalog:
-        catalog.upsert({
-            "metric": [metric, replace(metric, model="base", value=0.1)], "report": [report],
-            "run": synthetic_rows("run", 1, run_id="1"),
-            "dataset": [older, replace(dataset("2"), built_at=older.built_at.replace(year=2100))],
-        })  # fmt: skip
+        catalog.upsert(
+            {
+                "metric": [metric, replace(metric, model="base", value=0.1)],
+                "report": [report],
+                "run": synthetic_rows("run", 1, run_id="1"),
+                "dataset": [older, replace(dataset("2"), built_at=older.built_at.replace(year=2100))],
+            }
+        )
     compared = layout.reports / "1-beside-2"
     compared.mkdir(parents=True)
     (compared / "index.html").touch()
@@ -52,8 +68,10 @@ def test_runs_are_listed_with_state_control_and_headline(layout: Layout) -> None
     assert (newest["run_id"], newest["state"], newest["headline"]) == ("2", "running", None)
     assert newest["training"] == "control: tiny on shuffled pairs"
     assert (oldest["started_at"], oldest["training"], oldest["headline"]) == (
-        "2026-11-27 13:40", "tiny", "81.6 % (65.1-92.5)",
-    )  # fmt: skip
+        "2026-11-27 13:40",
+        "tiny",
+        "81.6 % (65.1-92.5)",
+    )
 
 
 def test_datasets_are_listed_the_newest_first(layout: Layout) -> None:

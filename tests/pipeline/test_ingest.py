@@ -72,8 +72,10 @@ def test_only_new_and_changed_rows_are_written(tmp_path: Path) -> None:
         query_observations(stage, Paged([replace(item, fetched_at=later) for item in page]))
         rows = stage.catalog.rows("SELECT obs_id, fetched_at, fingerprint FROM observation ORDER BY obs_id")
     assert [(row["obs_id"], row["fetched_at"].year, row["fingerprint"]) for row in rows] == [
-        ("a", 2024, F1), ("b", 2025, F2), ("late", 2025, F1),
-    ]  # fmt: skip
+        ("a", 2024, F1),
+        ("b", 2025, F2),
+        ("late", 2025, F1),
+    ]
 
 
 @pytest.mark.parametrize(("exposure_s", "is_pending"), [(1.0, False), (2.0, True)])
@@ -147,9 +149,18 @@ class Office:
 
 def proposal(number: str) -> Proposal:
     return Proposal(
-        proposal_id=f"hst:{number}", archive="hst", number=number, cycle=None, proposal_type=None, category=None,
-        title="A title", pi=None, abstract="An abstract", source="test", fetched_at=NOW,
-    )  # fmt: skip
+        proposal_id=f"hst:{number}",
+        archive="hst",
+        number=number,
+        cycle=None,
+        proposal_type=None,
+        category=None,
+        title="A title",
+        pi=None,
+        abstract="An abstract",
+        source="test",
+        fetched_at=NOW,
+    )
 
 
 def test_a_missing_proposal_waits_and_is_found_later(tmp_path: Path) -> None:

@@ -125,8 +125,13 @@ def test_a_folder_is_cut_and_each_skipped_file_is_named(image: Path, tmp_path: P
         (folder / name).write_bytes(image.read_bytes())
     lines = list(tile_files([folder, folder / "c/x.fits", folder / "a b/x.fits"], out, TILES))
     assert [line.split(":")[0] for line in lines[:-1]] == [
-        "c/x.fits.gz.tar", "notes.txt", "a b/x.fits", "c/x.fits", "x.fits", "x.fits"
-    ]  # fmt: skip
+        "c/x.fits.gz.tar",
+        "notes.txt",
+        "a b/x.fits",
+        "c/x.fits",
+        "x.fits",
+        "x.fits",
+    ]
     assert "unpack it with tar" in lines[0] and "a FITS file under another name" in lines[1]
     stems = {file.name.partition("_ext")[0] for file in out.glob("*_ext*.png")}
     assert stems == {"a_b_x", "c_x", "x", "x-2"}

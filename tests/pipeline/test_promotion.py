@@ -61,24 +61,52 @@ def layout(tmp_path: Path) -> Layout:
 
 def run(run_id: str) -> Run:
     return Run(
-        run_id=run_id, dataset_digest="d", settings_digest="s", path=f"runs/{run_id}", model="m", pretrained="", loss="l",
-        is_shuffled=False, steps=1, samples_seen=1, seed=1, device="cpu", best_step=1, settings="{}", code_version="0",
-        started_at=NOW, ended_at=NOW,
-    )  # fmt: skip
+        run_id=run_id,
+        dataset_digest="d",
+        settings_digest="s",
+        path=f"runs/{run_id}",
+        model="m",
+        pretrained="",
+        loss="l",
+        is_shuffled=False,
+        steps=1,
+        samples_seen=1,
+        seed=1,
+        device="cpu",
+        best_step=1,
+        settings="{}",
+        code_version="0",
+        started_at=NOW,
+        ended_at=NOW,
+    )
 
 
 def decision(run_id: str, day: int, *, is_promoted: bool) -> Promotion:
     return Promotion(
-        run_id=run_id, previous_run_id=None, is_promoted=is_promoted, metric=PROMOTION_METRIC, value=0.5, difference=None, low=None,
-        high=None, decided_at=NOW.replace(day=day),
-    )  # fmt: skip
+        run_id=run_id,
+        previous_run_id=None,
+        is_promoted=is_promoted,
+        metric=PROMOTION_METRIC,
+        value=0.5,
+        difference=None,
+        low=None,
+        high=None,
+        decided_at=NOW.replace(day=day),
+    )
 
 
 def test_the_pointer_is_the_last_promoted_run_whose_folder_stands(layout: Layout) -> None:
     with writing_catalog(layout) as catalog:
         catalog.upsert({"run": [run(name) for name in "abc"]})
-        catalog.upsert({"promotion": [decision("a", 1, is_promoted=True), decision("b", 2, is_promoted=True),
-                                      decision("c", 3, is_promoted=False)]})  # fmt: skip
+        catalog.upsert(
+            {
+                "promotion": [
+                    decision("a", 1, is_promoted=True),
+                    decision("b", 2, is_promoted=True),
+                    decision("c", 3, is_promoted=False),
+                ]
+            }
+        )
         assert promoted(catalog, layout) is None
         (layout.runs / "b").mkdir(parents=True)
         found = promoted(catalog, layout)

@@ -16,9 +16,14 @@ from hubbleclip.pipeline.shards.run import newest_release, next_build_time, no_t
 from hubbleclip.pipeline.status import NEWEST_DATASET
 
 FIRST = Dataset(
-    digest="a" * 32, inputs_digest="1" * 32, path=f"datasets/{'a' * 32}", num_samples=1, num_shards=1,
-    contract_version="1.2.0", built_at=NOW,
-)  # fmt: skip
+    digest="a" * 32,
+    inputs_digest="1" * 32,
+    path=f"datasets/{'a' * 32}",
+    num_samples=1,
+    num_shards=1,
+    contract_version="1.2.0",
+    built_at=NOW,
+)
 SECOND = replace(FIRST, digest="b" * 32, inputs_digest="2" * 32, path="datasets/b", built_at=NOW + timedelta(days=1))
 
 
@@ -90,10 +95,13 @@ def test_the_size_of_a_tile_is_that_of_its_row_or_else_of_its_file(tmp_path: Pat
 def test_the_reason_why_there_is_no_tile_is_the_first_that_holds(tmp_path: Path) -> None:
     with stage_at(tmp_path) as stage:
         assert "no tile and no file yet" in no_tiles(stage)
-        stage.catalog.upsert({
-            "proposal": [valid_catalog.proposal("1")], "observation": [valid_catalog.observation("o1")],
-            "product": [valid_catalog.product("mast:p1")],
-        })  # fmt: skip
+        stage.catalog.upsert(
+            {
+                "proposal": [valid_catalog.proposal("1")],
+                "observation": [valid_catalog.observation("o1")],
+                "product": [valid_catalog.product("mast:p1")],
+            }
+        )
         assert "no tile yet, but 1 files" in no_tiles(stage)
         others = [rejection("product", "a", "ingest"), rejection("tile", "b", "tiles")]
         stage.catalog.upsert({"rejection": others})

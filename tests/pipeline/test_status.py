@@ -40,14 +40,17 @@ def test_the_largest_proposals_of_the_newest_dataset_are_shown(tmp_path: Path) -
     older = replace(dataset("2"), built_at=newest.built_at.replace(year=2000))
     places = [
         Placement(dataset_digest=digest, tile_id=one.tile_id, shard="train-000000.tar", offset=0, length=1)
-        for digest, shown in ((newest.digest, tiles), (older.digest, tiles[4:])) for one in shown
-    ]  # fmt: skip
+        for digest, shown in ((newest.digest, tiles), (older.digest, tiles[4:]))
+        for one in shown
+    ]
     with writing_catalog(Layout(settings.root)) as catalog:
         catalog.upsert({"tile": tiles, "dataset": [newest, older], "placement": places})
     found = read_status(settings)
     assert [(row["proposal_id"], row["num_samples"]) for row in found.counts["largest_proposals"]] == [
-        ("hst:1", 3), ("hst:4", 1), ("hst:5", 1),
-    ]  # fmt: skip
+        ("hst:1", 3),
+        ("hst:4", 1),
+        ("hst:5", 1),
+    ]
     assert found.counts["largest_proposals"][0]["share"] == pytest.approx(0.6)
     assert "largest  hst:1 has 60.0% of the samples, the 3 largest proposals 100.0%" in list(status_lines(found))
 
@@ -57,10 +60,11 @@ def test_files_of_superseded_products_are_counted_unless_another_product_uses_th
     now = datetime(2026, 1, 1, tzinfo=UTC)
     shared = product("mast:shared", path="products/shared.fits", size_bytes=1_000_000)
     made = [
-        shared, replace(shared, uri="mast:other", superseded_at=now),
+        shared,
+        replace(shared, uri="mast:other", superseded_at=now),
         product("mast:old", path="products/old.fits", size_bytes=30_000_000, superseded_at=now),
         product("mast:gone", path=None, superseded_at=now),
-    ]  # fmt: skip
+    ]
     with writing_catalog(Layout(settings.root)) as catalog:
         catalog.upsert({"product": made})
     found = read_status(settings)
@@ -72,9 +76,14 @@ def test_reasons_are_words_with_numbers(tmp_path: Path) -> None:
     settings = Settings(data=tmp_path, splits=SplitSettings(guard_arcsec=3))
     tiles = [tile(letter) for letter in "123"]
     dark = Rejection(
-        entity="product", entity_id="mast:dark", stage="tiles", reason="calibration", detail="the header marks a dark",
-        settings_digest=hex_of("a", 16), rejected_at=NOW,
-    )  # fmt: skip
+        entity="product",
+        entity_id="mast:dark",
+        stage="tiles",
+        reason="calibration",
+        detail="the header marks a dark",
+        settings_digest=hex_of("a", 16),
+        rejected_at=NOW,
+    )
     with writing_catalog(Layout(settings.root)) as catalog:
         reasons = ("sky_guard:overlap", "sky_guard:overlap", "late_link")
         assigned = [assignment(letter, "a", "excluded", reason) for letter, reason in zip("123", reasons, strict=True)]
@@ -126,13 +135,19 @@ def test_tiles_are_counted_when_the_catalog_is_published(tmp_path: Path) -> None
         dataset_digest=newest.digest, tile_id=by_name["placed"].tile_id, shard="train-000000.tar", offset=0, length=1
     )
     refused = Rejection(
-        entity="tile", entity_id=by_name["refused"].tile_id, stage="shards", reason="damaged", detail="",
-        settings_digest=digest, rejected_at=NOW,
-    )  # fmt: skip
+        entity="tile",
+        entity_id=by_name["refused"].tile_id,
+        stage="shards",
+        reason="damaged",
+        detail="",
+        settings_digest=digest,
+        rejected_at=NOW,
+    )
     splits = [
         assignment(letter, "a", "excluded" if name == "excluded" else "train")
-        for letter, name in zip("1234567", names, strict=True) if name not in ("new", "superseded", "old")
-    ]  # fmt: skip
+        for letter, name in zip("1234567", names, strict=True)
+        if name not in ("new", "superseded", "old")
+    ]
     layout = Layout(settings.root)
     with writing_catalog(layout, publish_every_s=0) as catalog:
         catalog.upsert({"tile": tiles, "product": products})
@@ -150,25 +165,40 @@ def test_pending_abstracts_are_counted_as_they_are_listed(tmp_path: Path) -> Non
     proposals = [replace(proposal(str(number)), abstract=text) for number, text in enumerate(("new", *texts))]
     key = {text: sha256(text.encode()).hexdigest() for text in texts}
     rejection = Rejection(
-        entity="abstract_summary", entity_id=key["rejected"], stage="captions", reason="no_text", detail="",
-        settings_digest=settings.captions.digest(), rejected_at=NOW,
-    )  # fmt: skip
+        entity="abstract_summary",
+        entity_id=key["rejected"],
+        stage="captions",
+        reason="no_text",
+        detail="",
+        settings_digest=settings.captions.digest(),
+        rejected_at=NOW,
+    )
     attempt = Attempt(
-        entity="abstract_summary", entity_id=key["waiting"], stage="captions", attempts=1, error="down", detail="",
-        first_at=NOW, last_at=NOW, next_try_at=now + timedelta(days=1),
-    )  # fmt: skip
+        entity="abstract_summary",
+        entity_id=key["waiting"],
+        stage="captions",
+        attempts=1,
+        error="down",
+        detail="",
+        first_at=NOW,
+        last_at=NOW,
+        next_try_at=now + timedelta(days=1),
+    )
     with writing_catalog(Layout(settings.root)) as catalog:
-        catalog.upsert({
-            "proposal": proposals,
-            "abstract_summary": [
-                summary("a", abstract_sha256=key["written"], writer=writer),
-                summary("a", abstract_sha256=key["by another writer"], writer="other"),
-            ],
-            "rejection": [
-                rejection, replace(rejection, entity_id=key["rejected earlier"], settings_digest=hex_of("b", 16)),
-            ],
-            "attempt": [attempt, replace(attempt, entity_id=key["failed"], next_try_at=NOW)],
-        })  # fmt: skip
+        catalog.upsert(
+            {
+                "proposal": proposals,
+                "abstract_summary": [
+                    summary("a", abstract_sha256=key["written"], writer=writer),
+                    summary("a", abstract_sha256=key["by another writer"], writer="other"),
+                ],
+                "rejection": [
+                    rejection,
+                    replace(rejection, entity_id=key["rejected earlier"], settings_digest=hex_of("b", 16)),
+                ],
+                "attempt": [attempt, replace(attempt, entity_id=key["failed"], next_try_at=NOW)],
+            }
+        )
         listed = pending_captions(catalog, settings.captions, writer)
         counted = read_caption_status(catalog, settings.captions, writer)
     assert {row["abstract"] for row in listed} == {"by another writer", "rejected earlier", "failed", "new"}

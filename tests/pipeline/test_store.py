@@ -20,9 +20,13 @@ from hubbleclip.pipeline.remote_store import local_files, pull, pull_folder, pus
 from tests.archives.s3_servers import BUCKET, s3_of_the_environment
 
 NIGHT = SMALL | {
-    "simulator.num_proposals": 14, "train.steps": 6, "evaluation.shuffled_steps": 0, "evaluation.bootstrap": 100,
-    "store": f"s3://{BUCKET}/copies", "keep_local": False,
-}  # fmt: skip
+    "simulator.num_proposals": 14,
+    "train.steps": 6,
+    "evaluation.shuffled_steps": 0,
+    "evaluation.bootstrap": 100,
+    "store": f"s3://{BUCKET}/copies",
+    "keep_local": False,
+}
 
 
 @pytest.fixture(scope="module")

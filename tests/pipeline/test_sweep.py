@@ -20,16 +20,21 @@ def written(folder: Path, text: str) -> Path:
 def test_every_combination_is_tried_once_in_order(tmp_path) -> None:
     tried = list(combinations(read_grid(written(tmp_path, GRID))))
     assert [tuple(values.values()) for values in tried] == [
-        ("multi_positive", 1), ("multi_positive", 2), ("info_nce", 1), ("info_nce", 2),
-    ]  # fmt: skip
+        ("multi_positive", 1),
+        ("multi_positive", 2),
+        ("info_nce", 1),
+        ("info_nce", 2),
+    ]
     assert list(tried[0]) == ["train.loss", "train.seed"]
 
 
 def test_a_value_of_the_grid_stands_above_an_override_and_beside_others() -> None:
     overrides = {"data": "here", "train": {"seed": 5, "steps": 7}}
     assert changed(overrides, {"train.seed": 1, "model.name": "towers"}) == {
-        "data": "here", "train": {"seed": 1, "steps": 7}, "model": {"name": "towers"},
-    }  # fmt: skip
+        "data": "here",
+        "train": {"seed": 1, "steps": 7},
+        "model": {"name": "towers"},
+    }
     assert overrides == {"data": "here", "train": {"seed": 5, "steps": 7}}
 
 

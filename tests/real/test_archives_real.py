@@ -68,10 +68,15 @@ def test_recorded_names_tell_their_visits(real_observations: list[Observation]) 
 
 def test_legacy_products_stand_for_recorded_visits(real_observations: list[Observation]) -> None:
     rows = [
-        {"obs_id": item.obs_id, "obsID": item.obsid, "dataURI": f"mast:{item.obs_id}", "productType": "SCIENCE",
-         "productFilename": f"{item.obs_id.lower()}_drz.fits"}
+        {
+            "obs_id": item.obs_id,
+            "obsID": item.obsid,
+            "dataURI": f"mast:{item.obs_id}",
+            "productType": "SCIENCE",
+            "productFilename": f"{item.obs_id.lower()}_drz.fits",
+        }
         for item in real_observations
-    ]  # fmt: skip
+    ]
     products, rejections = select_products(real_observations, rows, ArchiveSettings(), HST, {})
     assert len(products) == 4  # the legacy archive has a file of each camera of WFPC2
     assert all(

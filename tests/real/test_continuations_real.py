@@ -26,11 +26,20 @@ def proposals():
         rows = list(csv.DictReader(lines, delimiter="\t", quoting=csv.QUOTE_NONE))
     return {
         f"hst:{row['proposal_id']}": Proposal(
-            proposal_id=f"hst:{row['proposal_id']}", archive="hst", number=row["proposal_id"], cycle=None, proposal_type=None,
-            category=None, title=row["title"], pi=row["pi"], abstract=None, source="made", fetched_at=made_at,
+            proposal_id=f"hst:{row['proposal_id']}",
+            archive="hst",
+            number=row["proposal_id"],
+            cycle=None,
+            proposal_type=None,
+            category=None,
+            title=row["title"],
+            pi=row["pi"],
+            abstract=None,
+            source="made",
+            fetched_at=made_at,
         )
         for row in rows
-    }  # fmt: skip
+    }
 
 
 @pytest.fixture(scope="module")

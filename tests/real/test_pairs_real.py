@@ -11,8 +11,10 @@ PICTURES = Path(__file__).parents[2].parent / "shared/data/esahubble"
 NUM_PICTURES = 60
 
 pytestmark = [
-    pytest.mark.real, pytest.mark.slow, pytest.mark.skipif(not PICTURES.is_dir(), reason="the press pictures are absent"),
-]  # fmt: skip
+    pytest.mark.real,
+    pytest.mark.slow,
+    pytest.mark.skipif(not PICTURES.is_dir(), reason="the press pictures are absent"),
+]
 
 
 @pytest.fixture(scope="module")

@@ -31,11 +31,15 @@ def ngc6543() -> tuple[list[Observation], list[dict[str, Any]]]:
     own = {row["parent_obsid"]: row for row in rows if row["obs_collection"] == "HST"}
     observations = [
         observed(
-            obs_id=row["obs_id"], obsid=number, proposal_id=row["proposal_id"], filters=row["filters"],
-            instrument_name="ACS/HRC" if row["obs_id"].startswith("j8cka") else "ACS/WFC", target_name="NGC6543",
+            obs_id=row["obs_id"],
+            obsid=number,
+            proposal_id=row["proposal_id"],
+            filters=row["filters"],
+            instrument_name="ACS/HRC" if row["obs_id"].startswith("j8cka") else "ACS/WFC",
+            target_name="NGC6543",
         )
         for number, row in own.items()
-    ]  # fmt: skip
+    ]
     return observations, rows
 
 
@@ -81,14 +85,26 @@ def files_of_17301() -> tuple[list[Observation], list[dict[str, Any]]]:
         found = re.search(r"_(f\d{3}lp|total)_", name)
         filters = "detection" if found and found[1] == "total" else found[1].upper() if found else "F200LP"
         observations[stem] = observed(
-            obs_id=stem, obsid=number, instrument_name="WFC3/UVIS", target_name="RBH-1", filters=filters,
+            obs_id=stem,
+            obsid=number,
+            instrument_name="WFC3/UVIS",
+            target_name="RBH-1",
+            filters=filters,
             proposal_id=None if "skycell" in stem else "17301",
-        )  # fmt: skip
+        )
         rows.append(
-            {"obs_id": stem, "obsID": number, "parent_obsid": number, "obs_collection": "HST", "filters": filters,
-             "productType": "SCIENCE", "productSubGroupDescription": kind.upper(), "productFilename": name,
-             "dataURI": f"mast:HST/product/{name}"}
-        )  # fmt: skip
+            {
+                "obs_id": stem,
+                "obsID": number,
+                "parent_obsid": number,
+                "obs_collection": "HST",
+                "filters": filters,
+                "productType": "SCIENCE",
+                "productSubGroupDescription": kind.upper(),
+                "productFilename": name,
+                "dataURI": f"mast:HST/product/{name}",
+            }
+        )
     return list(observations.values()), rows
 
 

@@ -38,11 +38,20 @@ def proposals_of(texts):
     made_at = datetime(2024, 1, 1, tzinfo=UTC)
     return {
         f"r:{i:04d}": Proposal(
-            proposal_id=f"r:{i:04d}", archive="r", number=str(i), cycle=None, proposal_type=None, category=None, title="t",
-            pi=None, abstract=text, source="made", fetched_at=made_at,
+            proposal_id=f"r:{i:04d}",
+            archive="r",
+            number=str(i),
+            cycle=None,
+            proposal_type=None,
+            category=None,
+            title="t",
+            pi=None,
+            abstract=text,
+            source="made",
+            fetched_at=made_at,
         )
         for i, text in enumerate(texts)
-    }  # fmt: skip
+    }
 
 
 def test_real_abstracts_tie_only_where_their_words_are_the_same():

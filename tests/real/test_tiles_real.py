@@ -23,7 +23,15 @@ pytestmark = [pytest.mark.real, pytest.mark.skipif(not DATA.is_dir(), reason=f"n
 SETTINGS = TileSettings(views=("native",))
 GOOD = sorted(DATA.glob("hst_fits/*.fits*"))
 ODD = sorted(DATA.glob("odd_fits/*.fits*"))
-TINY = {"sample_ipppssoot_flc", "sample_ipppssoot_flt", "sample_mvm_drc", "sample_mvm_drc.d6761b", "sample_svm_flc", "sample_svm_flt", "test_drizzlepac_flt"}  # fmt: skip
+TINY = {
+    "sample_ipppssoot_flc",
+    "sample_ipppssoot_flt",
+    "sample_mvm_drc",
+    "sample_mvm_drc.d6761b",
+    "sample_svm_flc",
+    "sample_svm_flt",
+    "test_drizzlepac_flt",
+}
 
 
 @pytest.mark.parametrize("path", GOOD, ids=lambda path: path.name[:30])
@@ -46,7 +54,17 @@ def test_each_odd_file_gives_tiles_or_a_one_line_reason(path):
     try:
         result = tile_file(path, "0" * 64, SETTINGS)
     except ImageError as error:
-        assert error.reason in {"empty", "unreadable", "truncated", "no_image", "not_an_image", "calibration", "too_small", "all_invalid", "too_large"}  # fmt: skip
+        assert error.reason in {
+            "empty",
+            "unreadable",
+            "truncated",
+            "no_image",
+            "not_an_image",
+            "calibration",
+            "too_small",
+            "all_invalid",
+            "too_large",
+        }
         assert error.detail and "\n" not in str(error)
     else:
         assert result.tiles or result.rejections

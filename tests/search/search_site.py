@@ -39,10 +39,13 @@ def sky_of(proposal: int, number: int) -> tuple[float, float]:
 def proposal_row(proposal: int) -> Proposal:
     kind = KINDS[proposal % 4].lower()
     return replace(
-        valid_catalog.proposal(str(proposal)), cycle=20 + proposal, category=("GALAXIES", "STARS")[proposal % 2],
-        title=f"Study of a {kind}", abstract=f"We observe the {kind} number {proposal}. Its dust tells of its age.",
+        valid_catalog.proposal(str(proposal)),
+        cycle=20 + proposal,
+        category=("GALAXIES", "STARS")[proposal % 2],
+        title=f"Study of a {kind}",
+        abstract=f"We observe the {kind} number {proposal}. Its dust tells of its age.",
         pi=f"Dr. P{proposal} Nova",
-    )  # fmt: skip
+    )
 
 
 def rows_of(proposal: int, number: int, layout: Layout, settings: Settings) -> dict[str, Any]:
@@ -54,20 +57,36 @@ def rows_of(proposal: int, number: int, layout: Layout, settings: Settings) -> d
     path.write_bytes(png)
     ra_deg, dec_deg = sky_of(proposal, number)
     observed: Observation = replace(
-        valid_catalog.observation(f"o{name}"), proposal_id=f"hst:{proposal}", instrument=INSTRUMENTS[number % 3],
-        target_name=f"NGC-{100 + proposal}", target_class=f"{KINDS[proposal % 4]};BRIGHT", ra_deg=ra_deg, dec_deg=dec_deg,
-        start_mjd=58000.0 + proposal, exposure_s=100.0 * (number + 1), is_moving=proposal % 4 == 2,
-    )  # fmt: skip
+        valid_catalog.observation(f"o{name}"),
+        proposal_id=f"hst:{proposal}",
+        instrument=INSTRUMENTS[number % 3],
+        target_name=f"NGC-{100 + proposal}",
+        target_class=f"{KINDS[proposal % 4]};BRIGHT",
+        ra_deg=ra_deg,
+        dec_deg=dec_deg,
+        start_mjd=58000.0 + proposal,
+        exposure_s=100.0 * (number + 1),
+        is_moving=proposal % 4 == 2,
+    )
     content = hashlib.sha256(name.encode()).hexdigest()
     fetched: Product = valid_catalog.product(
         f"mast:{name}", obs_id=f"o{name}", proposal_id=f"hst:{proposal}", sha256=content, file_name=f"{name}_drz.fits"
     )
     tile: Tile = valid_catalog.tile(
-        "a", tile_id=tile_id, product_uri=f"mast:{name}", product_sha256=content, obs_id=f"o{name}",
-        proposal_id=f"hst:{proposal}", path=layout.relative(path), png_sha256=hashlib.sha256(png).hexdigest(),
-        instrument=INSTRUMENTS[number % 3], filter=("F606W", "F814W;CLEAR2L")[number % 2], ra_deg=ra_deg, dec_deg=dec_deg,
+        "a",
+        tile_id=tile_id,
+        product_uri=f"mast:{name}",
+        product_sha256=content,
+        obs_id=f"o{name}",
+        proposal_id=f"hst:{proposal}",
+        path=layout.relative(path),
+        png_sha256=hashlib.sha256(png).hexdigest(),
+        instrument=INSTRUMENTS[number % 3],
+        filter=("F606W", "F814W;CLEAR2L")[number % 2],
+        ra_deg=ra_deg,
+        dec_deg=dec_deg,
         settings_digest=settings.tiles.digest(),
-    )  # fmt: skip
+    )
     split = ("train", "val", "test")[proposal % 3]
     assignment = SplitAssignment(tile_id=tile_id, group_id=f"g{proposal}", split=split, reason=None)
     return {"observation": [observed], "product": [fetched], "tile": [tile], "split": [assignment]}

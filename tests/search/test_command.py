@@ -67,10 +67,14 @@ def test_a_tile_a_picture_an_abstract_and_a_cone_are_searched_for(search, site: 
 @pytest.mark.parametrize(
     ("arguments", "word"),
     [
-        ((), "nothing to search for"), (("--like", "0" * 32), "no indexed tile begins with"), (("--image", "missing.png"), "missing.png"),
-        (("x", "-k", "0"), "k of at least 1"), (("x", "--mode", "magic"), "magic"), (("--cone", "400 10"), "no position"),
+        ((), "nothing to search for"),
+        (("--like", "0" * 32), "no indexed tile begins with"),
+        (("--image", "missing.png"), "missing.png"),
+        (("x", "-k", "0"), "k of at least 1"),
+        (("x", "--mode", "magic"), "magic"),
+        (("--cone", "400 10"), "no position"),
     ],
-)  # fmt: skip
+)
 def test_mistakes_are_one_line(search, arguments: tuple[str, ...], word: str) -> None:
     found = search(*arguments)
     assert found.code == 2

@@ -60,9 +60,10 @@ def test_texts_and_tiles_are_added_by_their_weights(search: Search) -> None:
     terms = (term("spiral galaxy"), term("comet", weight=-0.5), term(tile_id, TermKind.TILE, 2.0))
     found = ids(search, Query(terms=terms, mode=Mode.MODEL, **EVERY))
     weighted = [
-        (1.0, model.embed_text("spiral galaxy")), (-0.5, model.embed_text("comet")),
+        (1.0, model.embed_text("spiral galaxy")),
+        (-0.5, model.embed_text("comet")),
         (2.0, search._opened.store.features([row])[0]),
-    ]  # fmt: skip
+    ]
     without_duplicates(search, found, by_hand(search, *weighted))
 
 
@@ -107,8 +108,11 @@ def test_a_file_that_cannot_be_read_is_one_clear_line(
 
 def test_words_find_title_abstract_target_name_and_keywords(search: Search) -> None:
     for text, proposals in (
-        ("planetary", {3, 7}), ("number 6", {6}), ("NGC 104", {4}), ("bright comet", set(range(8)))
-    ):  # fmt: skip
+        ("planetary", {3, 7}),
+        ("number 6", {6}),
+        ("NGC 104", {4}),
+        ("bright comet", set(range(8))),
+    ):
         query = Query(terms=(term(text),), mode=Mode.WORDS, k=NUM_TILES)
         hits = search.run(query).hits
         best = [hit for hit in hits if hit.words_rank == 1] if text != "bright comet" else hits
@@ -279,11 +283,23 @@ def test_facts_are_those_of_the_catalog(search: Search) -> None:
     (hit,) = search.run(Query(filters=Filters(proposals=("3",), exposure_max_s=100))).hits
     ra_deg, dec_deg = sky_of(3, 0)
     expected = {
-        "proposal_id": "hst:3", "split": "train", "title": "Study of a planetary nebula", "target_name": "NGC-103",
-        "instrument": "WFC3/UVIS", "detector": "UVIS", "filter": "F606W", "exposure_s": 100.0, "ra_deg": ra_deg,
-        "dec_deg": dec_deg, "pixel_scale_arcsec": 0.04, "pi": "Dr. P3 Nova", "cycle": 23, "category": "STARS",
-        "obs_id": "o3-0", "product_uri": "mast:3-0",
-    }  # fmt: skip
+        "proposal_id": "hst:3",
+        "split": "train",
+        "title": "Study of a planetary nebula",
+        "target_name": "NGC-103",
+        "instrument": "WFC3/UVIS",
+        "detector": "UVIS",
+        "filter": "F606W",
+        "exposure_s": 100.0,
+        "ra_deg": ra_deg,
+        "dec_deg": dec_deg,
+        "pixel_scale_arcsec": 0.04,
+        "pi": "Dr. P3 Nova",
+        "cycle": 23,
+        "category": "STARS",
+        "obs_id": "o3-0",
+        "product_uri": "mast:3-0",
+    }
     assert {name: hit.facts[name] for name in expected} == expected
     assert hit.facts["observed_at"].isoformat() == "2017-09-07T00:00:00"
 

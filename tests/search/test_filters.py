@@ -60,13 +60,19 @@ def drawn_facts() -> list[Fact]:
     proposals = [{"category": one(CATEGORIES), "cycle": one(CYCLES), "pi": one(PIS)} for _ in range(NUM_PROPOSALS)]
     return [
         Fact(
-            proposal_id=f"hst:{n % NUM_PROPOSALS}", instrument=one(INSTRUMENTS), band=one(BANDS),
-            exposure_s=one(EXPOSURES_S), start_mjd=one(MJDS), pixel_scale_arcsec=one(SCALES_ARCSEC), split=one(SPLITS),
-            is_moving=bool(rng.integers(2)), place=(one(RA_DEG), one(DEC_DEG)) if rng.random() < 0.9 else None,
+            proposal_id=f"hst:{n % NUM_PROPOSALS}",
+            instrument=one(INSTRUMENTS),
+            band=one(BANDS),
+            exposure_s=one(EXPOSURES_S),
+            start_mjd=one(MJDS),
+            pixel_scale_arcsec=one(SCALES_ARCSEC),
+            split=one(SPLITS),
+            is_moving=bool(rng.integers(2)),
+            place=(one(RA_DEG), one(DEC_DEG)) if rng.random() < 0.9 else None,
             **proposals[n % NUM_PROPOSALS],
         )
         for n in range(NUM_TILES)
-    ]  # fmt: skip
+    ]
 
 
 FACTS = drawn_facts()
@@ -80,18 +86,31 @@ def tile_facts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TileFacts]:
         for n, fact in enumerate(FACTS):
             ra_deg, dec_deg = fact.place or (None, None)
             observation = replace(
-                valid_catalog.observation(f"o{n}"), proposal_id=fact.proposal_id, instrument=fact.instrument,
-                filters=fact.band, exposure_s=fact.exposure_s, start_mjd=fact.start_mjd, is_moving=fact.is_moving,
-            )  # fmt: skip
+                valid_catalog.observation(f"o{n}"),
+                proposal_id=fact.proposal_id,
+                instrument=fact.instrument,
+                filters=fact.band,
+                exposure_s=fact.exposure_s,
+                start_mjd=fact.start_mjd,
+                is_moving=fact.is_moving,
+            )
             tile = valid_catalog.tile(
-                "a", tile_id=f"{n:032x}", obs_id=f"o{n}", proposal_id=fact.proposal_id,
-                instrument=fact.instrument if n % 2 else None, filter=fact.band if n % 3 else None,  # or the observation's
-                pixel_scale_arcsec=fact.pixel_scale_arcsec, ra_deg=ra_deg, dec_deg=dec_deg,
-            )  # fmt: skip
+                "a",
+                tile_id=f"{n:032x}",
+                obs_id=f"o{n}",
+                proposal_id=fact.proposal_id,
+                instrument=fact.instrument if n % 2 else None,
+                filter=fact.band if n % 3 else None,  # or the observation's
+                pixel_scale_arcsec=fact.pixel_scale_arcsec,
+                ra_deg=ra_deg,
+                dec_deg=dec_deg,
+            )
             proposal = replace(
-                valid_catalog.proposal(fact.proposal_id.partition(":")[2]), category=fact.category, cycle=fact.cycle,
+                valid_catalog.proposal(fact.proposal_id.partition(":")[2]),
+                category=fact.category,
+                cycle=fact.cycle,
                 pi=fact.pi,
-            )  # fmt: skip
+            )
             split = SplitAssignment(tile_id=f"{n:032x}", group_id="g", split=fact.split or "", reason=None)
             rows = {"proposal": [proposal], "observation": [observation], "tile": [tile]}
             catalog.upsert(rows | ({"split": [split]} if fact.split else {}))
@@ -130,23 +149,26 @@ def admits(filters: Filters, fact: Fact) -> bool:
     taken = None if fact.start_mjd is None else datetime(1858, 11, 17) + timedelta(days=fact.start_mjd)
     after_last = filters.observed_to and datetime.combine(filters.observed_to, datetime.min.time()) + timedelta(days=1)
     first = filters.observed_from and datetime.combine(filters.observed_from, datetime.min.time())
-    return all((
-        not upper["instruments"] or bool({fact.instrument, camera} & set(upper["instruments"])),
-        not upper["detectors"] or detector in upper["detectors"],
-        not upper["bands"] or bool(set(re.split(r"\W", (fact.band or "").upper())) & set(upper["bands"])),
-        not filters.proposals or bool({fact.proposal_id, fact.proposal_id[4:]} & set(filters.proposals)),
-        not filters.splits or fact.split in filters.splits,
-        not filters.categories or (fact.category or "").upper() in [name.upper() for name in filters.categories],
-        not filters.cycles or fact.cycle in filters.cycles,
-        not filters.pi or filters.pi.lower() in (fact.pi or "").lower(),
-        in_range(fact.exposure_s, filters.exposure_min_s, filters.exposure_max_s),
-        in_range(fact.pixel_scale_arcsec, filters.pixel_scale_min_arcsec, filters.pixel_scale_max_arcsec),
-        first is None or (taken is not None and taken >= first),
-        after_last is None or (taken is not None and taken < after_last),
-        filters.moving_target is None or fact.is_moving == filters.moving_target,
-        not filters.cone or (fact.place is not None and separation_deg(fact.place, filters.cone) <= filters.cone.radius_deg),
-        not filters.box or (fact.place is not None and in_box(fact.place, filters.box)),
-    ))  # fmt: skip
+    return all(
+        (
+            not upper["instruments"] or bool({fact.instrument, camera} & set(upper["instruments"])),
+            not upper["detectors"] or detector in upper["detectors"],
+            not upper["bands"] or bool(set(re.split(r"\W", (fact.band or "").upper())) & set(upper["bands"])),
+            not filters.proposals or bool({fact.proposal_id, fact.proposal_id[4:]} & set(filters.proposals)),
+            not filters.splits or fact.split in filters.splits,
+            not filters.categories or (fact.category or "").upper() in [name.upper() for name in filters.categories],
+            not filters.cycles or fact.cycle in filters.cycles,
+            not filters.pi or filters.pi.lower() in (fact.pi or "").lower(),
+            in_range(fact.exposure_s, filters.exposure_min_s, filters.exposure_max_s),
+            in_range(fact.pixel_scale_arcsec, filters.pixel_scale_min_arcsec, filters.pixel_scale_max_arcsec),
+            first is None or (taken is not None and taken >= first),
+            after_last is None or (taken is not None and taken < after_last),
+            filters.moving_target is None or fact.is_moving == filters.moving_target,
+            not filters.cone
+            or (fact.place is not None and separation_deg(fact.place, filters.cone) <= filters.cone.radius_deg),
+            not filters.box or (fact.place is not None and in_box(fact.place, filters.box)),
+        )
+    )
 
 
 def some(*values: Any) -> st.SearchStrategy[tuple[Any, ...]]:
@@ -162,23 +184,37 @@ def ordered(values: tuple[float, ...]) -> st.SearchStrategy[list[float]]:
 
 
 CONES = st.builds(
-    Cone, ra_deg=one_of(*RA_DEG, 5.0, 300.5), dec_deg=one_of(*DEC_DEG, 60.5),
+    Cone,
+    ra_deg=one_of(*RA_DEG, 5.0, 300.5),
+    dec_deg=one_of(*DEC_DEG, 60.5),
     radius_deg=one_of(0.0, 0.1, 0.3, 9.9, 44.0, 91.0, 180.0),
-)  # fmt: skip
+)
 BOXES = st.builds(
     lambda ra_min, ra_max, dec: Box(ra_min_deg=ra_min, ra_max_deg=ra_max, dec_min_deg=dec[0], dec_max_deg=dec[1]),
-    one_of(*RA_DEG, 90.0), one_of(*RA_DEG, 90.0, 360.0), ordered(DEC_DEG),
-)  # fmt: skip
+    one_of(*RA_DEG, 90.0),
+    one_of(*RA_DEG, 90.0, 360.0),
+    ordered(DEC_DEG),
+)
 DAYS = one_of(date(2017, 9, 2), date(2017, 9, 3), date(2017, 9, 4), date(2017, 9, 5))  # MJD 58000 is 4 September 2017
 VALUES: dict[str, st.SearchStrategy[Any]] = {
-    "instruments": some("wfc3", "WFC3/uvis", "ACS", "NICMOS", "WFC3/", "none"), "detectors": some("uvis", "WFC", "none"),
-    "bands": some("F606W", "clear2l", "F435W", "F160W", "F8", "none"), "proposals": some("1", "hst:3", "jwst:3", "9", "hst"),
-    "splits": some("train", "val", "test", "none"), "categories": some("GALAXIES", "STARS", "stars"),
-    "cycles": some(20, 21, 22), "pi": one_of("nova", "ADA", "100%", "o'neil_", "%", "z"), "observed_from": DAYS,
-    "observed_to": DAYS, "exposure_min_s": one_of(*EXPOSURES_S, 0.0, 99.0), "exposure_max_s": one_of(*EXPOSURES_S, 9.0),
-    "pixel_scale_min_arcsec": one_of(*SCALES_ARCSEC, 0.06), "pixel_scale_max_arcsec": one_of(*SCALES_ARCSEC, 0.06),
-    "moving_target": st.booleans(), "cone": CONES, "box": BOXES,
-}  # fmt: skip
+    "instruments": some("wfc3", "WFC3/uvis", "ACS", "NICMOS", "WFC3/", "none"),
+    "detectors": some("uvis", "WFC", "none"),
+    "bands": some("F606W", "clear2l", "F435W", "F160W", "F8", "none"),
+    "proposals": some("1", "hst:3", "jwst:3", "9", "hst"),
+    "splits": some("train", "val", "test", "none"),
+    "categories": some("GALAXIES", "STARS", "stars"),
+    "cycles": some(20, 21, 22),
+    "pi": one_of("nova", "ADA", "100%", "o'neil_", "%", "z"),
+    "observed_from": DAYS,
+    "observed_to": DAYS,
+    "exposure_min_s": one_of(*EXPOSURES_S, 0.0, 99.0),
+    "exposure_max_s": one_of(*EXPOSURES_S, 9.0),
+    "pixel_scale_min_arcsec": one_of(*SCALES_ARCSEC, 0.06),
+    "pixel_scale_max_arcsec": one_of(*SCALES_ARCSEC, 0.06),
+    "moving_target": st.booleans(),
+    "cone": CONES,
+    "box": BOXES,
+}
 """Values of every filter."""
 
 
@@ -203,8 +239,13 @@ def check(tile_facts: TileFacts, filters: Filters) -> None:
 def test_filters_admit_what_the_obvious_comparison_admits(tile_facts: TileFacts, filters: Filters) -> None:
     if filters.cone:  # at the rim, rounding decides
         places = [fact.place for fact in FACTS if fact.place]
-        assume(all(abs(separation_deg(place, filters.cone) - filters.cone.radius_deg) > 1e-7 for place in places
-                   if place != (filters.cone.ra_deg, filters.cone.dec_deg)))  # fmt: skip
+        assume(
+            all(
+                abs(separation_deg(place, filters.cone) - filters.cone.radius_deg) > 1e-7
+                for place in places
+                if place != (filters.cone.ra_deg, filters.cone.dec_deg)
+            )
+        )
     check(tile_facts, filters)
 
 

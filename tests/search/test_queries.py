@@ -65,10 +65,12 @@ def feature(search: Search, one: Term) -> np.ndarray:
 def admitted_places(filters: Filters) -> list[int]:
     """Positions in `PLACES` of the tiles that the filters of `QUERIES` admit."""
     return [
-        i for i, (proposal, number) in enumerate(PLACES)
-        if (not filters.bands or number % 2 == 1) and (not filters.splits or proposal % 3 == 0)
+        i
+        for i, (proposal, number) in enumerate(PLACES)
+        if (not filters.bands or number % 2 == 1)
+        and (not filters.splits or proposal % 3 == 0)
         and (filters.exposure_max_s is None or number < 3)
-    ]  # fmt: skip
+    ]
 
 
 def model_scores(search: Search, terms: tuple[Term, ...]) -> np.ndarray:
@@ -105,9 +107,11 @@ TERMS = st.one_of(
     ),
 )
 FILTERS = st.builds(
-    Filters, bands=st.sampled_from([(), ("F814W",)]), splits=st.sampled_from([(), ("train",)]),
+    Filters,
+    bands=st.sampled_from([(), ("F814W",)]),
+    splits=st.sampled_from([(), ("train",)]),
     exposure_max_s=st.sampled_from([None, 300.0]),
-)  # fmt: skip
+)
 
 
 @st.composite

@@ -181,8 +181,10 @@ def test_what_a_killed_append_left_is_removed_by_the_next(tmp_path: Path) -> Non
     store.append(ids(3000, 3100), features(100))
     assert len(EmbeddedStore(tmp_path, MODEL).tile_ids) == 3100
     assert {path.name.partition(".")[0] for path in tmp_path.iterdir()} == {
-        "index", "rows-000000000-000003000", "rows-000003000-000003100",
-    }  # fmt: skip
+        "index",
+        "rows-000000000-000003000",
+        "rows-000003000-000003100",
+    }
 
 
 def test_the_parquet_files_hold_ids_model_and_float16_features(tmp_path: Path) -> None:

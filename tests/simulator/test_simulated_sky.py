@@ -24,9 +24,17 @@ TARGET = Target(name="T", scene_key=7, variant="", ra_deg=30.0, dec_deg=10.0, ha
 
 def make_view(camera: str = "ACS/WFC", band: str = "F606W", roll_deg: float = 0.0, side: int = SIDE) -> View:
     frame = Frame(
-        num_y=side, num_x=side, pixel_scale_arcsec=0.05, roll_deg=roll_deg, tilt_deg=0.0, half_px=side / 2, east_arcsec=0.0,
-        north_arcsec=0.0, ra_deg=30.0, dec_deg=10.0,
-    )  # fmt: skip
+        num_y=side,
+        num_x=side,
+        pixel_scale_arcsec=0.05,
+        roll_deg=roll_deg,
+        tilt_deg=0.0,
+        half_px=side / 2,
+        east_arcsec=0.0,
+        north_arcsec=0.0,
+        ra_deg=30.0,
+        dec_deg=10.0,
+    )
     return scene_view(frame, TARGET, CAMERAS[camera].filter(band), epoch=1)
 
 

@@ -17,9 +17,17 @@ PLACES = ("top", "bottom", "left", "right")
 open_clip.add_model_config(Path(__file__).parent / "models")
 MODEL = ModelSettings(name="squares-vit", pretrained="")
 TRAIN = TrainSettings(
-    steps=6, batch_size=4, learning_rate=1e-3, warmup_steps=2, log_every=1, validate_every=2, checkpoint_every=2,
-    workers=0, precision="fp32", seed=3,
-)  # fmt: skip
+    steps=6,
+    batch_size=4,
+    learning_rate=1e-3,
+    warmup_steps=2,
+    log_every=1,
+    validate_every=2,
+    checkpoint_every=2,
+    workers=0,
+    precision="fp32",
+    seed=3,
+)
 
 
 def made_png(group: int, view: int) -> bytes:
@@ -34,14 +42,35 @@ def made_png(group: int, view: int) -> bytes:
 def made_sample(group: int, view: int, split: str, png: bytes) -> Sample:
     place = PLACES[group % 4]
     return Sample(
-        tile_id=hashlib.sha256(f"{group} {view}".encode()).hexdigest()[:32], split=split, group_id=f"group-{group:03d}",
-        proposal_id=f"made:{group}", archive="simulated", category=None, title=f"Square {group}", pi=None, cycle=None,
-        obs_id=f"o{group}-{view}", target_name=None, target_class=None, is_moving=False, instrument=None, filter=None,
-        ra_deg=None, dec_deg=None, corners_deg=[], pixel_scale_arcsec=None, valid_share=1.0,
-        product_uri=f"made:{group}-{view}", product_sha256="0" * 64, png_sha256=hashlib.sha256(png).hexdigest(),
+        tile_id=hashlib.sha256(f"{group} {view}".encode()).hexdigest()[:32],
+        split=split,
+        group_id=f"group-{group:03d}",
+        proposal_id=f"made:{group}",
+        archive="simulated",
+        category=None,
+        title=f"Square {group}",
+        pi=None,
+        cycle=None,
+        obs_id=f"o{group}-{view}",
+        target_name=None,
+        target_class=None,
+        is_moving=False,
+        instrument=None,
+        filter=None,
+        ra_deg=None,
+        dec_deg=None,
+        corners_deg=[],
+        pixel_scale_arcsec=None,
+        valid_share=1.0,
+        product_uri=f"made:{group}-{view}",
+        product_sha256="0" * 64,
+        png_sha256=hashlib.sha256(png).hexdigest(),
         caption_kinds=["abstract", "title"],
-        captions=[f"We saw a square at the {place}. It is number {group} of many. It shines brightly.", f"Square {group}"],
-    )  # fmt: skip
+        captions=[
+            f"We saw a square at the {place}. It is number {group} of many. It shines brightly.",
+            f"Square {group}",
+        ],
+    )
 
 
 def make_dataset(root: Path, num_groups: int = 10, views: int = 2, without: tuple[str, ...] = ()) -> Path:

@@ -60,9 +60,13 @@ def test_a_low_rank_update_has_the_rank_of_the_setting(rank: int) -> None:
 def test_only_pointwise_convolutions_without_groups_and_matrices_are_updated() -> None:
     loaded = load_model(MODEL, 1)
     layers = {
-        "matrix": nn.Linear(4, 4), "pointwise": nn.Conv2d(4, 6, 1), "in groups": nn.Conv2d(4, 4, 1, groups=2),
-        "wide": nn.Conv2d(4, 4, 3), "flat": nn.Conv2d(4, 4, (1, 3)), "norm": nn.LayerNorm(4),
-    }  # fmt: skip
+        "matrix": nn.Linear(4, 4),
+        "pointwise": nn.Conv2d(4, 6, 1),
+        "in groups": nn.Conv2d(4, 4, 1, groups=2),
+        "wide": nn.Conv2d(4, 4, 3),
+        "flat": nn.Conv2d(4, 4, (1, 3)),
+        "norm": nn.LayerNorm(4),
+    }
     loaded.model.visual.added = nn.ModuleDict(layers)
     apply_mode(loaded, TRAIN.model_copy(update={"mode": "lora"}))
     assert [name for name, layer in layers.items() if is_parametrized(layer)] == ["matrix", "pointwise"]
@@ -75,16 +79,29 @@ def test_a_low_rank_matrix_starts_as_wide_as_a_linear_layer() -> None:
 
 
 def test_towers_are_told_by_the_name_of_a_weight() -> None:
-    names = ["visual.proj", "base.visual.conv1.weight", "image_head.0.weight", "text_head.0.weight", "logit_scale",
-             "base.logit_bias", "token_embedding.weight", "text.transformer.layer"]  # fmt: skip
+    names = [
+        "visual.proj",
+        "base.visual.conv1.weight",
+        "image_head.0.weight",
+        "text_head.0.weight",
+        "logit_scale",
+        "base.logit_bias",
+        "token_embedding.weight",
+        "text.transformer.layer",
+    ]
     assert [tower_of(name) for name in names] == ["image", "image", "image", "text", None, None, "text", "text"]
 
 
 @pytest.mark.parametrize(
     ("mode", "frozen_norms", "expected"),
-    [("full", False, True), ("full", True, False), ("locked_image", False, False), ("locked_text", False, True),
-     ("locked_text", True, False)],
-)  # fmt: skip
+    [
+        ("full", False, True),
+        ("full", True, False),
+        ("locked_image", False, False),
+        ("locked_text", False, True),
+        ("locked_text", True, False),
+    ],
+)
 def test_batch_statistics_are_used_by_norms_that_are_trained_alone(
     mode: str, frozen_norms: bool, expected: bool
 ) -> None:

@@ -38,16 +38,36 @@ SMALL = {
     "convnext": {"vision_cfg": timm_tower("convnext_atto", 64, timm_pool="", timm_proj="mlp")},
     "custom-text": {"vision_cfg": timm_tower("resnet10t", 64, timm_pool="", timm_proj="linear"), "custom_text": True},
     "eva": {"vision_cfg": timm_tower("eva02_tiny_patch14_224", 224, timm_pool="token", **BARE), "custom_text": True},
-    "fastvit": {"vision_cfg": timm_tower("fastvit_t8", 64, timm_pool="avg", **BARE), "custom_text": True,
-                "text_cfg": TEXT | {"no_causal_mask": True}},
-    "sigmoid": {"vision_cfg": timm_tower("vit_tiny_patch16_224", 224, timm_pool="map", timm_proj="none"),
-               "custom_text": True, "embed_dim": 192, "text_cfg": TEXT | LAST, "init_logit_bias": -10.0},
-}  # fmt: skip
+    "fastvit": {
+        "vision_cfg": timm_tower("fastvit_t8", 64, timm_pool="avg", **BARE),
+        "custom_text": True,
+        "text_cfg": TEXT | {"no_causal_mask": True},
+    },
+    "sigmoid": {
+        "vision_cfg": timm_tower("vit_tiny_patch16_224", 224, timm_pool="map", timm_proj="none"),
+        "custom_text": True,
+        "embed_dim": 192,
+        "text_cfg": TEXT | LAST,
+        "init_logit_bias": -10.0,
+    },
+}
 """A small model of each class: towers of open_clip and timm, with and without a projection, poolings of texts."""
 
 
-SIZES = {"width", "layers", "heads", "image_size", "patch_size", "head_width", "mlp_ratio", "context_length",
-         "vocab_size", "hf_tokenizer_name", "tokenizer_mode", "tokenizer_kwargs"}  # fmt: skip
+SIZES = {
+    "width",
+    "layers",
+    "heads",
+    "image_size",
+    "patch_size",
+    "head_width",
+    "mlp_ratio",
+    "context_length",
+    "vocab_size",
+    "hf_tokenizer_name",
+    "tokenizer_mode",
+    "tokenizer_kwargs",
+}
 SIZE = re.compile(r"[\d.]+|tiny|small|medium|base|x*large|huge|giant(opt)?|gigantic|enormous|so400m")
 """Words of timm's names that are sizes."""
 
@@ -71,9 +91,15 @@ def trained(model: nn.Module) -> set[str]:
 def on_meta(name: str) -> LoadedModel:
     model = open_clip.create_model(name, device=META, pretrained_text=False)
     return LoadedModel(
-        model=model, tokenizer=None, image_size=224, mean=(), std=(), context_length=model.context_length,
-        padding_id=None, settings=ModelSettings(name=name, pretrained=""),
-    )  # fmt: skip
+        model=model,
+        tokenizer=None,
+        image_size=224,
+        mean=(),
+        std=(),
+        context_length=model.context_length,
+        padding_id=None,
+        settings=ModelSettings(name=name, pretrained=""),
+    )
 
 
 @pytest.mark.slow

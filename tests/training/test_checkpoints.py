@@ -181,9 +181,12 @@ def test_weights_whose_hash_was_not_recorded_are_used_as_they_are(tmp_path: Path
 
 @pytest.mark.parametrize(
     ("first", "raised"),
-    [(OSError(28, "No space left on device"), DiskFullError), (OSError(5, "Input/output error"), OSError),
-     (ValueError("odd"), RuntimeError)],
-)  # fmt: skip
+    [
+        (OSError(28, "No space left on device"), DiskFullError),
+        (OSError(5, "Input/output error"), OSError),
+        (ValueError("odd"), RuntimeError),
+    ],
+)
 def test_an_error_of_the_system_is_raised_as_such_when_torch_hides_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, first: Exception, raised: type[Exception]
 ) -> None:

@@ -90,9 +90,13 @@ def test_micro_batches_with_distillation_give_the_gradients_of_the_whole(dataset
         with torch.no_grad():  # away from the base, where the distance has a gradient
             loaded.model.visual.proj.mul_(-0.5).add_(0.1)
         trainer = make_trainer(
-            loaded, settings, ALONE, val=open_split(read_dataset(dataset_dir), "val"), run_dir=dataset_dir,
+            loaded,
+            settings,
+            ALONE,
+            val=open_split(read_dataset(dataset_dir), "val"),
+            run_dir=dataset_dir,
             distillation=distillation,
-        )  # fmt: skip
+        )
         trainer._backward(_open_batches(read_dataset(dataset_dir), settings, loaded, ALONE)[0])
         gradients.append(loaded.model.visual.proj.grad)
     assert torch.allclose(*gradients, atol=1e-5)

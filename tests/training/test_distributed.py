@@ -121,9 +121,12 @@ GROUP_IDS = torch.tensor([0, 1, 0, 2, 1, 2, 0, 1])
 def losses(world: World, model: Towers) -> dict[str, float]:
     """Loss terms of a process, whose gradients are left in the model."""
     made = ContrastiveGradients(
-        wrapped=model, loss=get_loss("multi_positive"), world=world, is_bf16=False,
+        wrapped=model,
+        loss=get_loss("multi_positive"),
+        world=world,
+        is_bf16=False,
         distillation=Distillation(base=Towers(2), term=logit_divergence),
-    )  # fmt: skip
+    )
     own = slice(world.rank, None, world.size)
     entries = made.backward(ROWS[0, own], ROWS[1, own], GROUP_IDS[own], (1, 2), 0)
     return {name: value.item() for name, value in entries.items()}

@@ -100,10 +100,13 @@ def test_open_clip_s_own_transform_equals_ours_only_for_tiles_of_the_input_s_siz
 
 @pytest.mark.parametrize(
     ("model", "changes"),
-    [(MODEL, {"mode": "lora"}), (MODEL.model_copy(update={"context_length": 40}), {}),
-     pytest.param(ModelSettings(name="hubbleclip-tiny", pretrained=""), {}, marks=pytest.mark.slow)],
+    [
+        (MODEL, {"mode": "lora"}),
+        (MODEL.model_copy(update={"context_length": 40}), {}),
+        pytest.param(ModelSettings(name="hubbleclip-tiny", pretrained=""), {}, marks=pytest.mark.slow),
+    ],
     ids=["lora", "long context", "timm"],
-)  # fmt: skip
+)
 def test_open_clip_loads_what_training_made_of_an_architecture(model, changes, tmp_path):
     run_dir = made_run(tmp_path, model=model, settings=TRAIN.model_copy(update=changes))
     loaded = load_run_model(run_dir)
@@ -163,10 +166,15 @@ def test_no_word_of_a_long_text_is_lost(folder):
 
 @pytest.mark.parametrize(
     ("items", "message"),
-    [([], "at least one"), ("a comet", "a list"), (["tile.PNG"], "pathlib.Path"), ([Path("absent.png")], "absent.png"),
-     ([np.zeros((2, 2, 7))], "uint8")],
+    [
+        ([], "at least one"),
+        ("a comet", "a list"),
+        (["tile.PNG"], "pathlib.Path"),
+        ([Path("absent.png")], "absent.png"),
+        ([np.zeros((2, 2, 7))], "uint8"),
+    ],
     ids=["nothing", "one text", "name of a picture", "no file", "no picture"],
-)  # fmt: skip
+)
 def test_what_cannot_be_embedded_is_one_line(items, message, folder):
     with pytest.raises(TrainingError, match=message) as caught:
         hubbleclip.load_model(folder).embed(items)
@@ -209,9 +217,18 @@ def test_onnx_without_its_packages_says_what_to_install(run_dir, tmp_path, monke
 
 @pytest.mark.parametrize(
     ("name", "is_clip"),
-    [("ViT-B-32", True), ("ViT-B-16", True), ("ViT-L-14-336", True), ("RN50", False), ("hubbleclip-tiny", False),
-     ("ViT-B-16-SigLIP2", False), ("EVA02-B-16", False), ("convnext_base", False), ("roberta-ViT-B-32", False)],
-)  # fmt: skip
+    [
+        ("ViT-B-32", True),
+        ("ViT-B-16", True),
+        ("ViT-L-14-336", True),
+        ("RN50", False),
+        ("hubbleclip-tiny", False),
+        ("ViT-B-16-SigLIP2", False),
+        ("EVA02-B-16", False),
+        ("convnext_base", False),
+        ("roberta-ViT-B-32", False),
+    ],
+)
 def test_only_vision_transformers_of_openai_s_kind_have_a_clip_model(name, is_clip):
     assert has_clip_config(architecture(ModelSettings(name=name, pretrained=""))) == is_clip
 

@@ -10,9 +10,13 @@ import pytest
     ("name", "hidden"),
     [
         ("ViT-B-16", ["timm", "transformers", "huggingface_hub"]),
-        ("hubbleclip-tiny", ["transformers", "huggingface_hub"]), ("ViT-B-16-SigLIP", []), ("roberta-ViT-B-32", ["timm"]), ("towers", []), ("no-such-model", []),
+        ("hubbleclip-tiny", ["transformers", "huggingface_hub"]),
+        ("ViT-B-16-SigLIP", []),
+        ("roberta-ViT-B-32", ["timm"]),
+        ("towers", []),
+        ("no-such-model", []),
     ],
-)  # fmt: skip
+)
 def test_only_libraries_that_the_model_does_not_use_are_hidden(name: str, hidden: list[str]) -> None:
     code = f"""
 import sys

@@ -182,9 +182,16 @@ def test_a_checkpoint_is_written_after_the_metrics_of_its_step(dataset_dir, tmp_
 def test_a_run_that_was_killed_when_its_patience_had_ended_takes_no_further_step(
     dataset_dir, tmp_path, monkeypatch
 ) -> None:
-    patient = TRAIN.model_copy(update={
-        "steps": 40, "patience": 2, "validate_every": 1, "checkpoint_every": 1, "log_every": 1, "learning_rate": 1e-9,
-    })  # fmt: skip
+    patient = TRAIN.model_copy(
+        update={
+            "steps": 40,
+            "patience": 2,
+            "validate_every": 1,
+            "checkpoint_every": 1,
+            "log_every": 1,
+            "learning_rate": 1e-9,
+        }
+    )
 
     def killed(*_: object) -> None:
         raise KilledError

@@ -62,15 +62,37 @@ def test_frozen_parameters_are_not_in_the_optimizer_and_count_as_layers() -> Non
 @pytest.mark.parametrize(
     ("names", "expected"),
     [
-        (["visual.trunk.patch_embed.proj.weight", "visual.trunk.blocks.0.a", "visual.trunk.blocks.10.a", "visual.trunk.blocks.2.a",
-          "visual.trunk.norm.weight"], [0.0625, 0.125, 0.5, 0.25, 1]),
-        (["visual.trunk.stem.0.weight", "visual.trunk.stages.0.blocks.0.a", "visual.trunk.stages.0.blocks.1.a",
-          "visual.trunk.stages.1.blocks.0.a"], [0.25, 0.5, 0.5, 1]),
-        (["text.transformer.embeddings.word_embeddings.weight", "text.transformer.encoder.layer.0.a",
-          "text.transformer.encoder.layer.1.a", "text.proj.weight"], [0.25, 0.5, 1, 1]),
+        (
+            [
+                "visual.trunk.patch_embed.proj.weight",
+                "visual.trunk.blocks.0.a",
+                "visual.trunk.blocks.10.a",
+                "visual.trunk.blocks.2.a",
+                "visual.trunk.norm.weight",
+            ],
+            [0.0625, 0.125, 0.5, 0.25, 1],
+        ),
+        (
+            [
+                "visual.trunk.stem.0.weight",
+                "visual.trunk.stages.0.blocks.0.a",
+                "visual.trunk.stages.0.blocks.1.a",
+                "visual.trunk.stages.1.blocks.0.a",
+            ],
+            [0.25, 0.5, 0.5, 1],
+        ),
+        (
+            [
+                "text.transformer.embeddings.word_embeddings.weight",
+                "text.transformer.encoder.layer.0.a",
+                "text.transformer.encoder.layer.1.a",
+                "text.proj.weight",
+            ],
+            [0.25, 0.5, 1, 1],
+        ),
     ],
     ids=["timm", "ConvNeXt", "Hugging Face"],
-)  # fmt: skip
+)
 def test_layers_of_every_library_are_counted_from_the_stem(names: list[str], expected: list[float]) -> None:
     shares = rate_shares(names, TrainSettings(layer_decay=0.5))
     assert [shares[name] for name in names] == pytest.approx(expected)

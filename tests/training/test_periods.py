@@ -47,9 +47,13 @@ def test_rows_and_checkpoints_are_written_in_their_own_periods_and_whenever_val_
     periods = {"steps": 7, "log_every": 4, "validate_every": 3, "checkpoint_every": 5, "keep_checkpoints": 9}
     seen = []
     run = train(
-        dataset_dir, tmp_path, MODEL, TRAIN.model_copy(update=periods), code_version="test",
+        dataset_dir,
+        tmp_path,
+        MODEL,
+        TRAIN.model_copy(update=periods),
+        code_version="test",
         on_progress=lambda step, row: seen.append({"step": step, **row}),
-    )  # fmt: skip
+    )
     rows = read_metrics(run)
     assert rows == seen
     assert [row["step"] for row in rows] == [3, 4, 6, 7]

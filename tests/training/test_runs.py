@@ -39,11 +39,24 @@ def test_a_finished_run_records_its_settings_data_code_device_and_outcome(tmp_pa
     path = finished(tmp_path / "runs", model, settings, best_step=33)
     run = read_run(path).run
     expected = Run(
-        run_id=path.name, dataset_digest="data", settings_digest=settings_digest(model, settings),
-        path=f"runs/{path.name}", model="RN50", pretrained="openai", loss="siglip", is_shuffled=True, steps=77,
-        samples_seen=4321, seed=12, device="A GPU", best_step=33, settings=run.settings, code_version="1.2",
-        started_at=run.started_at, ended_at=run.ended_at,
-    )  # fmt: skip
+        run_id=path.name,
+        dataset_digest="data",
+        settings_digest=settings_digest(model, settings),
+        path=f"runs/{path.name}",
+        model="RN50",
+        pretrained="openai",
+        loss="siglip",
+        is_shuffled=True,
+        steps=77,
+        samples_seen=4321,
+        seed=12,
+        device="A GPU",
+        best_step=33,
+        settings=run.settings,
+        code_version="1.2",
+        started_at=run.started_at,
+        ended_at=run.ended_at,
+    )
     assert run == expected
     assert abs((run.started_at - started).total_seconds()) < 60
     assert run.started_at.utcoffset() == run.ended_at.utcoffset() == started.utcoffset()
@@ -78,9 +91,16 @@ def test_the_newest_of_the_runs_with_the_same_data_settings_and_status_is_found(
 
 @pytest.mark.parametrize(
     ("model", "settings"),
-    [({"name": "RN50"}, {}), ({"context_length": 80}, {}), ({}, {"learning_rate": 2e-3}), ({}, {"hard_negatives": 0.5}),
-     ({}, {"captions": {"summary": 1.0}}), ({}, {"distillation_weight": 1.0}), ({}, {"shuffled": True})],
-)  # fmt: skip
+    [
+        ({"name": "RN50"}, {}),
+        ({"context_length": 80}, {}),
+        ({}, {"learning_rate": 2e-3}),
+        ({}, {"hard_negatives": 0.5}),
+        ({}, {"captions": {"summary": 1.0}}),
+        ({}, {"distillation_weight": 1.0}),
+        ({}, {"shuffled": True}),
+    ],
+)
 def test_settings_that_change_the_weights_change_the_digest(model: dict, settings: dict) -> None:
     changed = settings_digest(MODEL.model_copy(update=model), TRAIN.model_copy(update=settings))
     assert changed != settings_digest(MODEL, TRAIN)

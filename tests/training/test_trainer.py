@@ -166,9 +166,12 @@ def test_a_split_without_samples_is_rejected(dataset_dir) -> None:
     loaded = load_model(MODEL, 1)
     with pytest.raises(DatasetError, match="train has 0 proposal groups"):
         open_train_batches(
-            open_split(read_dataset(dataset_dir), "no such split"), TRAIN, image_size=loaded.image_size,
-            tokenizer=loaded.tokenizer, context_length=loaded.context_length,
-        )  # fmt: skip
+            open_split(read_dataset(dataset_dir), "no such split"),
+            TRAIN,
+            image_size=loaded.image_size,
+            tokenizer=loaded.tokenizer,
+            context_length=loaded.context_length,
+        )
 
 
 def test_a_training_that_is_rejected_leaves_nothing_behind(tmp_path) -> None:

@@ -78,12 +78,15 @@ def estimate(
     num_tiles = num_files * tiles_per_file(file_bytes / bytes_per_pixel, tiles)
     arriving = num_files * file_bytes * (1.0 if fetch.whole_files else measured.read_share)
     return Estimate(
-        num_observations=round(num_observations), num_files=round(num_files), num_tiles=round(num_tiles),
-        fetched_bytes=arriving, file_bytes=arriving if fetch.keep_fits else 0.0,
+        num_observations=round(num_observations),
+        num_files=round(num_files),
+        num_tiles=round(num_tiles),
+        fetched_bytes=arriving,
+        file_bytes=arriving if fetch.keep_fits else 0.0,
         tile_bytes=num_tiles * BYTES_PER_TILE * (tiles.size_px / 512) ** 2,
         metadata_s=metadata_s(num_observations, archive.page_size, rows_s, list_s, fetch),
         files_s=max(arriving / (bytes_per_s * fetch.connections), num_files / fetch.requests_per_s),
-    )  # fmt: skip
+    )
 
 
 def metadata_s(num_observations: float, page_size: int, rows_s: float, list_s: float, fetch: FetchSettings) -> float:

@@ -21,11 +21,34 @@ from hubbleclip.archives.mast.product_selection import select_products
 from hubbleclip.config.settings import ArchiveSettings
 from hubbleclip.core.records import Observation, Product
 
-FILTERED = frozenset({"obs_collection", "dataproduct_type", "intentType", "calib_level", "instrument_name",
-                      "t_obs_release", "proposal_id", "obs_id", "obsid"})  # fmt: skip
+FILTERED = frozenset(
+    {
+        "obs_collection",
+        "dataproduct_type",
+        "intentType",
+        "calib_level",
+        "instrument_name",
+        "t_obs_release",
+        "proposal_id",
+        "obs_id",
+        "obsid",
+    }
+)
 """Columns without which observations can be neither requested nor named."""
-READ = frozenset({"filters", "target_name", "target_classification", "s_ra", "s_dec", "s_region", "t_min", "t_exptime",
-                  "obs_title", "mtFlag"})  # fmt: skip
+READ = frozenset(
+    {
+        "filters",
+        "target_name",
+        "target_classification",
+        "s_ra",
+        "s_dec",
+        "s_region",
+        "t_min",
+        "t_exptime",
+        "obs_title",
+        "mtFlag",
+    }
+)
 """Further columns that are read."""
 LEVELS = frozenset({"1", "2", "3"})
 PRODUCT_TYPES = frozenset({"SCIENCE", "AUXILIARY", "PREVIEW", "CALIBRATION", "INFO", "THUMBNAIL"})
@@ -147,12 +170,15 @@ def _check_values(probe: Probe, rows: Sequence[Row]) -> Iterator[Finding]:
     yield compare("nulls", "a name and a number in each row", found, nulls["obs_id"] == nulls["obsid"] == 0)
     patterns = [name.lower() for name in probe.mission.instruments]
     unseen = {
-        "instruments": [name for name in _values(rows, "instrument_name")
-                        if not any(fnmatchcase(name.lower(), pattern) for pattern in patterns)],
+        "instruments": [
+            name
+            for name in _values(rows, "instrument_name")
+            if not any(fnmatchcase(name.lower(), pattern) for pattern in patterns)
+        ],
         "collections": _values(rows, "obs_collection") - set(probe.mission.collections),
         "levels": _values(rows, "calib_level") - LEVELS,
         "types": _values(rows, "dataproduct_type") - {"image"},
-    }  # fmt: skip
+    }
     found = "; ".join(f"{name}: {shortened(values)}" for name, values in unseen.items() if values)
     yield compare("unseen values", "none", found or "none", not found)
 
@@ -216,9 +242,10 @@ def _pinned_observations(probe: Probe) -> tuple[list[Observation], list[Observat
     if pins.proposal is None:
         return [], []
     query: Criteria = {
-        "obs_collection": collections_of(probe.settings, probe.mission), "dataproduct_type": "image",
+        "obs_collection": collections_of(probe.settings, probe.mission),
+        "dataproduct_type": "image",
         "proposal_id": sorted({pins.proposal, file.proposal if file else pins.proposal}),
-    }  # fmt: skip
+    }
     rows = _first_page(probe, query).rows
     own = _observations(probe, [row for row in rows if str(row.get("proposal_id")) == pins.proposal])
     return own, _observations(probe, [row for row in rows if file and row.get("obs_id") == file.obs_id])
@@ -275,6 +302,11 @@ def pinned_product(probe: Probe) -> Product | None:
     if file is None:
         return None
     return Product(
-        uri=file.uri, obs_id=file.obs_id, proposal_id=f"{probe.settings.name}:{file.proposal}",
-        file_name=file.uri.rpartition("/")[2], kind="", size_bytes=file.size_bytes, choice="pinned",
-    )  # fmt: skip
+        uri=file.uri,
+        obs_id=file.obs_id,
+        proposal_id=f"{probe.settings.name}:{file.proposal}",
+        file_name=file.uri.rpartition("/")[2],
+        kind="",
+        size_bytes=file.size_bytes,
+        choice="pinned",
+    )

@@ -92,9 +92,14 @@ class Probe:
             self.name = ""
 
     def get(
-        self, name: str, url: str, headers: Mapping[str, str] | None = None, *, method: str = "GET",
+        self,
+        name: str,
+        url: str,
+        headers: Mapping[str, str] | None = None,
+        *,
+        method: str = "GET",
         limit: int = MAX_BODY_BYTES,
-    ) -> Answer:  # fmt: skip
+    ) -> Answer:
         """Send one request with retries, and read the body.
 
         Parameters
@@ -125,8 +130,9 @@ class Probe:
                     if len(body) >= limit:
                         break
                 answer = Answer(response.status_code, response.headers, bytes(body[:limit]), time.monotonic() - started)
-        self._save(name, answer.body, {"method": method, "url": url, "status": answer.status,
-                                       "headers": dict(answer.headers)})  # fmt: skip
+        self._save(
+            name, answer.body, {"method": method, "url": url, "status": answer.status, "headers": dict(answer.headers)}
+        )
         return answer
 
     def _on_response(self, response: requests.Response, **_: Any) -> None:

@@ -362,9 +362,13 @@ class Transport:
 
     @contextmanager
     def open(
-        self, url: str, headers: Mapping[str, str] | None = None, *, redirect_hosts: Sequence[str] | None = None,
+        self,
+        url: str,
+        headers: Mapping[str, str] | None = None,
+        *,
+        redirect_hosts: Sequence[str] | None = None,
         method: str = "GET",
-    ) -> Iterator[requests.Response]:  # fmt: skip
+    ) -> Iterator[requests.Response]:
         """Send one request without retries, and yield the response before its body is read.
 
         Parameters

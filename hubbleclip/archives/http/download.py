@@ -42,8 +42,16 @@ from hubbleclip.fits.sieve import MIN_SKIP_BYTES, FitsSieve
 
 LOG = logging.getLogger(__name__)
 
-STATUS_REASONS = {401: "denied", 403: "denied", 404: "missing", 408: "timeout", 410: "missing", 425: "busy",
-                  429: "busy", 503: "busy"}  # fmt: skip
+STATUS_REASONS = {
+    401: "denied",
+    403: "denied",
+    404: "missing",
+    408: "timeout",
+    410: "missing",
+    425: "busy",
+    429: "busy",
+    503: "busy",
+}
 MAX_DAMAGED = 3
 """Number of complete but damaged responses after which a file is no longer requested in this run."""
 NO_LIMIT_BYTES = 1 << 62

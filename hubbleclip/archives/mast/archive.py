@@ -188,9 +188,13 @@ class MastArchive(ProcessLocal):
         """Reject an observation that the archive has withdrawn or renumbered."""
         detail = f"the archive has no observation {observation.obsid}: its day of release is queried again"
         return reject(
-            "observation", observation.obs_id, "products", reason=STALE_NUMBER, detail=detail,
+            "observation",
+            observation.obs_id,
+            "products",
+            reason=STALE_NUMBER,
+            detail=detail,
             settings_digest=self.settings.digest(),
-        )  # fmt: skip
+        )
 
     def _requested_products(self, observations: Sequence[Observation], obsids: Sequence[int]) -> list[Row]:
         """Request product rows from MAST, and store the response under the numbers of the observations."""

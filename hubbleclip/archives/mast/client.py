@@ -134,9 +134,15 @@ class MastClient:
             raise DamagedError("the response announces further pages without end", "bad_json")
 
     def _query(
-        self, service: str, params: dict[str, Any], *, keys: Sequence[str] = (), tries: int = 0, page: int = 1,
+        self,
+        service: str,
+        params: dict[str, Any],
+        *,
+        keys: Sequence[str] = (),
+        tries: int = 0,
+        page: int = 1,
         pagesize: int = PRODUCT_PAGE_ROWS,
-    ) -> ResultPage:  # fmt: skip
+    ) -> ResultPage:
         """Send one query with retries, and return one page of its result. Every failure becomes an ArchiveError.
 
         `keys` are columns that every result must have, and `tries` is as in `retried`. The page is always given,

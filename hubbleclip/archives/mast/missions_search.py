@@ -67,9 +67,13 @@ class MissionsClient(MastClient):
         """See `MastClient.observations`. The rows have CAOM's columns."""
         columns = self.mission.search
         params = {
-            "conditions": conditions_of(criteria, columns), "limit": page_size, "offset": (page - 1) * page_size,
-            "select_cols": columns.selected, "sort_by": [columns.dataset], "sort_desc": [False],
-        }  # fmt: skip
+            "conditions": conditions_of(criteria, columns),
+            "limit": page_size,
+            "offset": (page - 1) * page_size,
+            "select_cols": columns.selected,
+            "sort_by": [columns.dataset],
+            "sort_desc": [False],
+        }
         result = self._search(params, tries)
         return ResultPage(rows=[caom_row(row, self.mission) for row in result.rows], total=result.total)
 
@@ -288,13 +292,19 @@ def caom_row(row: Row, mission: Mission) -> Row:
     exposure_s = values.get("t_exptime")
     is_number = isinstance(exposure_s, int | float) and math.isfinite(exposure_s)
     return {
-        **values, **dates,
-        "obs_collection": mission.collections[0], "dataproduct_type": "image", "intentType": "science",
-        "obs_id": name.lower() or None, "obsid": number_of(name) if name else None,
-        "objID": number_of(name) if name else None, "calib_level": next(levels, None),
+        **values,
+        **dates,
+        "obs_collection": mission.collections[0],
+        "dataproduct_type": "image",
+        "intentType": "science",
+        "obs_id": name.lower() or None,
+        "obsid": number_of(name) if name else None,
+        "objID": number_of(name) if name else None,
+        "calib_level": next(levels, None),
         "instrument_name": _instrument(row, values.get("instrument_name"), columns),
-        "t_exptime": exposure_s if is_number else None, "mtFlag": values.get("mtFlag") in mission.header.moving_values,
-    }  # fmt: skip
+        "t_exptime": exposure_s if is_number else None,
+        "mtFlag": values.get("mtFlag") in mission.header.moving_values,
+    }
 
 
 def _instrument(row: Row, instrument: object, columns: SearchColumns) -> object:
@@ -325,9 +335,16 @@ def product_row(row: Row, mission: Mission) -> Row:
     is_preview = name.lower().endswith((".jpg", ".jpeg"))
     kind = "preview" if is_preview else str(row.get("type") or "").lower()
     return {
-        "obsID": number_of(dataset), "parent_obsid": number_of(dataset), "obs_id": dataset.lower(),
-        "obs_collection": collection, "dataproduct_type": "image", "productFilename": name,
-        "dataURI": f"mast:{collection}/product/{name}", "size": row.get("size"), "filters": row.get("filters"),
+        "obsID": number_of(dataset),
+        "parent_obsid": number_of(dataset),
+        "obs_id": dataset.lower(),
+        "obs_collection": collection,
+        "dataproduct_type": "image",
+        "productFilename": name,
+        "dataURI": f"mast:{collection}/product/{name}",
+        "size": row.get("size"),
+        "filters": row.get("filters"),
         "productType": mission.search.file_types.get(kind, "AUXILIARY"),
-        "productSubGroupDescription": None if is_preview else row.get("file_suffix"), "prvversion": None,
-    }  # fmt: skip
+        "productSubGroupDescription": None if is_preview else row.get("file_suffix"),
+        "prvversion": None,
+    }

@@ -159,9 +159,14 @@ class FileSources:
 
         """
         request = DownloadRequest(
-            uri=product.uri, file_name=product.file_name, size_bytes=product.size_bytes, layout=self.layout,
-            max_bytes=self.max_bytes, known=self.known, is_kept=is_kept,
-        )  # fmt: skip
+            uri=product.uri,
+            file_name=product.file_name,
+            size_bytes=product.size_bytes,
+            layout=self.layout,
+            max_bytes=self.max_bytes,
+            known=self.known,
+            is_kept=is_kept,
+        )
         failures: dict[str, ArchiveError] = dict(self._down)
         for name in [name for name in self.sources if name not in self._down]:
             try:
@@ -199,10 +204,15 @@ class FileSources:
 def _arrived(product: Product, source: str, file: FetchedFile, layout: Layout) -> Product:
     """Return a copy of the product with the facts about its fetched file."""
     return replace(
-        product, sha256=file.sha256, path=layout.relative(file.path) if file.path else None,
-        size_bytes=file.size_bytes, source=source, etag=file.etag,
-        fetched_version=product.archive_version, fetched_at=now_utc(),
-    )  # fmt: skip
+        product,
+        sha256=file.sha256,
+        path=layout.relative(file.path) if file.path else None,
+        size_bytes=file.size_bytes,
+        source=source,
+        etag=file.etag,
+        fetched_version=product.archive_version,
+        fetched_at=now_utc(),
+    )
 
 
 def _joined(failures: Mapping[str, ArchiveError]) -> ArchiveError:

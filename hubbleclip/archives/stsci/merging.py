@@ -23,8 +23,13 @@ TEXT = (APT, BULK, LISTING, PAGE, ADS)
 # The bulk list is STScI's own record of what was granted. APT files keep what was requested, or a template's value.
 STATUS = (BULK, APT, LISTING, PAGE, ADS)
 FIELD_SOURCES = {
-    "title": TEXT, "abstract": TEXT, "pi": TEXT, "cycle": STATUS, "proposal_type": STATUS, "category": STATUS,
-}  # fmt: skip
+    "title": TEXT,
+    "abstract": TEXT,
+    "pi": TEXT,
+    "cycle": STATUS,
+    "proposal_type": STATUS,
+    "category": STATUS,
+}
 """Sources of each field, the most trusted first."""
 
 

@@ -25,12 +25,26 @@ from hubbleclip.core.errors import ArchiveError
 from hubbleclip.core.records import Proposal
 from hubbleclip.core.text_cleaning import INVISIBLE, clean_cycle, clean_name, clean_number, clean_text, decode
 
-BULK_KEYS = {"prop. type": "proposal_type", "category": "category", "id": "number", "cycle": "cycle", "title": "title",
-        "pi": "pi"}  # fmt: skip
+BULK_KEYS = {
+    "prop. type": "proposal_type",
+    "category": "category",
+    "id": "number",
+    "cycle": "cycle",
+    "title": "title",
+    "pi": "pi",
+}
 """Field of ProposalText, by the key before the colon in `abstracts.cat`."""
-PAGE_LABELS = {"title": "title", "cycle": "cycle", "principal investigator": "pi", "pi": "pi", "category": "category",
-               "scientific category": "category", "program type": "proposal_type", "prop. type": "proposal_type",
-               "proposal category": "proposal_type"}  # fmt: skip
+PAGE_LABELS = {
+    "title": "title",
+    "cycle": "cycle",
+    "principal investigator": "pi",
+    "pi": "pi",
+    "category": "category",
+    "scientific category": "category",
+    "program type": "proposal_type",
+    "prop. type": "proposal_type",
+    "proposal category": "proposal_type",
+}
 """Field of ProposalText, by the label on a programme's web page."""
 # HTML elements that contain the labels of a programme's page, and HTML elements at which a value ends
 LABEL_TAGS = frozenset({"b", "strong", "th", "dt", "label"})
@@ -84,9 +98,13 @@ class ProposalText:
 
         """
         return Proposal(
-            proposal_id=proposal_id, archive=archive, source=source, fetched_at=now_utc(), provenance=provenance,
+            proposal_id=proposal_id,
+            archive=archive,
+            source=source,
+            fetched_at=now_utc(),
+            provenance=provenance,
             **asdict(self),
-        )  # fmt: skip
+        )
 
 
 def clean_proposal_text(values: Mapping[str, str]) -> ProposalText:

@@ -17,9 +17,17 @@ MAX_LISTING_CHARS = 1_000_000
 """Number of characters of a listing that are parsed; the rest is ignored. The proposal's texts are on the first pages,
 and the rest of a listing describes exposures.
 """
-HEADINGS = {"title": "title", "proposal title": "title", "abstract": "abstract", "cycle": "cycle",
-            "type": "proposal_type", "proposal for": "proposal_type", "scientific category": "category",
-            "principal investigator": "pi", "investigators": "investigators"}  # fmt: skip
+HEADINGS = {
+    "title": "title",
+    "proposal title": "title",
+    "abstract": "abstract",
+    "cycle": "cycle",
+    "type": "proposal_type",
+    "proposal for": "proposal_type",
+    "scientific category": "category",
+    "principal investigator": "pi",
+    "investigators": "investigators",
+}
 """Field of ProposalText, by the heading in a printed listing."""
 DASHES = re.compile(r"-{40,}\s*")
 # a page header is a line such as "   5054( 6) - 11/21/95 09:03 - [  1]" or "   Page 2"
@@ -29,8 +37,14 @@ ITEM = re.compile(r"\d+\. ?")  # the number before a heading, such as "1." in "1
 NUMBER_IN_LISTING = re.compile(r"(?:OBSERVING PROGRAM|^ +ID:?) +([0-9]+)\s*$", re.MULTILINE)
 COMMENT = re.compile(r"(?:^|(?<=\s))!.*")  # "!" begins a comment only at the start of a line or after a space
 FORM_KEY = re.compile(r"\s*(\w+):(?!\S)(.*)")
-RPS2_KEYS = {"title": "title", "proposal_category": "proposal_type", "scientific_category": "category",
-             "cycle": "cycle", "pi_name": "pi", "abstract": "abstract"}  # fmt: skip
+RPS2_KEYS = {
+    "title": "title",
+    "proposal_category": "proposal_type",
+    "scientific_category": "category",
+    "cycle": "cycle",
+    "pi_name": "pi",
+    "abstract": "abstract",
+}
 """Field of ProposalText, by the key in the RPS2 form (1995)."""
 RPSS_TITLE_CHARS = 57
 """Length (characters) of the parts into which the RPSS form (before 1995) cuts a title. A cut may be within a word."""

@@ -124,9 +124,12 @@ class OpenAICompatible:
         settings = self.settings
         temperature = max(settings.temperature, RETRY_TEMPERATURE) if num_before else settings.temperature
         body: dict[str, Any] = {
-            "model": settings.model, "messages": messages(source), "temperature": temperature,
-            "seed": settings.seed + num_before, "max_tokens": settings.max_tokens,
-        }  # fmt: skip
+            "model": settings.model,
+            "messages": messages(source),
+            "temperature": temperature,
+            "seed": settings.seed + num_before,
+            "max_tokens": settings.max_tokens,
+        }
         if settings.constrained:
             schema = {"name": "caption", "schema": answer_schema(), "strict": True}
             body["response_format"] = {"type": "json_schema", "json_schema": schema}

@@ -52,9 +52,29 @@ AIM = re.compile(rf"\b(?:to|will|and|we|shall|by|for)\s+((?:{AIM_VERBS})\b[^.;:?
 NOT_AN_AIM = re.compile(r"\b(?:able|used|difficult|impossible|failed|unable|known|thought|expected|hard)\s+to\s*$")
 CLAUSE_END = re.compile(r",|\b(?:which|that|because|while|whereas|so|thus|thereby|in order|using|with|as well as)\b")
 LAST_WORDS = {
-    "a", "an", "and", "any", "at", "both", "by", "for", "from", "in", "into", "its", "of", "on", "or", "over", "the",
-    "their", "this", "to", "with", "within",
-}  # fmt: skip
+    "a",
+    "an",
+    "and",
+    "any",
+    "at",
+    "both",
+    "by",
+    "for",
+    "from",
+    "in",
+    "into",
+    "its",
+    "of",
+    "on",
+    "or",
+    "over",
+    "the",
+    "their",
+    "this",
+    "to",
+    "with",
+    "within",
+}
 
 GENERIC = {
     "Solar System": ("solar system object", "planetary surface", "small body"),
@@ -66,7 +86,7 @@ GENERIC = {
     "Intergalactic and Circumgalactic Medium": ("gas between galaxies", "quasar field", "galaxy halo gas"),
     "Large Scale Structure": ("distant galaxies", "galaxy cluster field", "deep extragalactic field"),
     "Calibration": ("calibration exposure", "detector test image", "instrument calibration"),
-}  # fmt: skip
+}
 """Search phrases for texts in which fewer than three were found."""
 
 
@@ -350,9 +370,13 @@ class Rules:
         return Reply(
             answer=Answer.model_validate(
                 {
-                    "objects": objects, "phenomena": phenomena, "science_aims": aims, "target_names": targets,
-                    "category": category, "summary": summarise(objects, phenomena, targets, aims),
+                    "objects": objects,
+                    "phenomena": phenomena,
+                    "science_aims": aims,
+                    "target_names": targets,
+                    "category": category,
+                    "summary": summarise(objects, phenomena, targets, aims),
                     "search_phrases": search_phrases(objects, phenomena, category),
                 }
             )
-        )  # fmt: skip
+        )

@@ -81,26 +81,37 @@ def croissant_metadata(description: Row, manifest_sha256: str) -> Node:
 def _file(path: str, media_type: str, sha256: str) -> Node:
     """Make the Croissant FileObject of a file; its identifier is the file name."""
     return {
-        "@type": "cr:FileObject", "@id": path.rpartition("/")[2], "name": path.rpartition("/")[2],
-        "contentUrl": path, "encodingFormat": media_type, "sha256": sha256,
-    }  # fmt: skip
+        "@type": "cr:FileObject",
+        "@id": path.rpartition("/")[2],
+        "name": path.rpartition("/")[2],
+        "contentUrl": path,
+        "encodingFormat": media_type,
+        "sha256": sha256,
+    }
 
 
 def _members(shards: list[Node]) -> Node:
     """Make the Croissant FileSet of the images that are contained in the shards."""
     return {
-        "@type": "cr:FileSet", "@id": "picture-files", "name": "picture-files",
+        "@type": "cr:FileSet",
+        "@id": "picture-files",
+        "name": "picture-files",
         "containedIn": [{"@id": shard["@id"]} for shard in shards],
-        "encodingFormat": ["image/png", "image/jpeg"], "includes": [f"*{suffix}" for suffix in IMAGE_SUFFIXES],
-    }  # fmt: skip
+        "encodingFormat": ["image/png", "image/jpeg"],
+        "includes": [f"*{suffix}" for suffix in IMAGE_SUFFIXES],
+    }
 
 
 def _samples() -> Node:
     """Make the Croissant RecordSet of the manifest's rows."""
     return {
-        "@type": "cr:RecordSet", "@id": "samples", "name": "samples", "key": {"@id": "samples/tile_id"},
-        "description": "The rows of the manifest.", "field": [_column(field) for field in manifest_schema()],
-    }  # fmt: skip
+        "@type": "cr:RecordSet",
+        "@id": "samples",
+        "name": "samples",
+        "key": {"@id": "samples/tile_id"},
+        "description": "The rows of the manifest.",
+        "field": [_column(field) for field in manifest_schema()],
+    }
 
 
 def _column(field: pa.Field) -> Node:
@@ -110,8 +121,10 @@ def _column(field: pa.Field) -> Node:
     """
     is_list = pa.types.is_list(field.type)
     return {
-        "@type": "cr:Field", "@id": f"samples/{field.name}", "name": field.name,
+        "@type": "cr:Field",
+        "@id": f"samples/{field.name}",
+        "name": field.name,
         "description": field.metadata[b"description"].decode(),
         "dataType": TYPES[field.type.value_type if is_list else field.type],
         "source": {"fileObject": {"@id": MANIFEST}, "extract": {"column": field.name}},
-    } | ({"isArray": True, "arrayShape": "-1"} if is_list else {})  # fmt: skip
+    } | ({"isArray": True, "arrayShape": "-1"} if is_list else {})

@@ -78,14 +78,22 @@ def write_hats_catalog(folder: Path, index: pa.Table, name: str) -> None:
     pq.write_metadata(index.schema, folder / "dataset/_metadata", metadata_collector=written)
     lines = ["Norder,Npix", *(f"{order},{pixel}" for pixel in npix)]
     properties = {
-        "obs_collection": name, "dataproduct_type": "object", "hats_nrows": index.num_rows, "hats_col_ra": "ra_deg",
-        "hats_col_dec": "dec_deg", "hats_col_healpix": COLUMN, "hats_col_healpix_order": ORDER,
-        "hats_npix_suffix": ".parquet", "hats_order": order, "hats_version": VERSION,
+        "obs_collection": name,
+        "dataproduct_type": "object",
+        "hats_nrows": index.num_rows,
+        "hats_col_ra": "ra_deg",
+        "hats_col_dec": "dec_deg",
+        "hats_col_healpix": COLUMN,
+        "hats_col_healpix_order": ORDER,
+        "hats_npix_suffix": ".parquet",
+        "hats_order": order,
+        "hats_version": VERSION,
         "moc_sky_fraction": len(npix) / (BASE_PIXELS * 4**order),
-    }  # fmt: skip
+    }
     for file, content in (
-        ("partition_info.csv", lines), ("hats.properties", [f"{key}={value}" for key, value in properties.items()])
-    ):  # fmt: skip
+        ("partition_info.csv", lines),
+        ("hats.properties", [f"{key}={value}" for key, value in properties.items()]),
+    ):
         write_bytes(folder / file, "".join(f"{line}\n" for line in content).encode(), is_synced=False)
 
 

@@ -120,8 +120,10 @@ def _exclude_proposals(
     if changed:
         log.warning(
             "%d tiles are excluded from now on, because the texts of their proposals are now linked to proposals in val"
-            " or test: %s", len(changed), ", ".join(sorted(late)),
-        )  # fmt: skip
+            " or test: %s",
+            len(changed),
+            ", ".join(sorted(late)),
+        )
     return changed
 
 
@@ -400,6 +402,9 @@ def leak_report(material: Material, links: Sequence[Link], settings: SplitSettin
     conflicts = find_conflicts(locate_tiles(material), train, rest, settings.guard_arcsec)
     causes = Counter(conflicts.values())
     return {
-        "num_train": len(train), "num_shared_abstract": len(shared), "num_overlap": causes["overlap"],
-        "num_moving_target": causes["moving_target"], "num_leaking": len(shared | conflicts.keys()),
-    }  # fmt: skip
+        "num_train": len(train),
+        "num_shared_abstract": len(shared),
+        "num_overlap": causes["overlap"],
+        "num_moving_target": causes["moving_target"],
+        "num_leaking": len(shared | conflicts.keys()),
+    }

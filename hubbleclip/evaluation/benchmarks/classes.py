@@ -103,10 +103,14 @@ def make_object_set(
     links = coo_array((np.ones(len(pairs)), (tile_p, len(chosen) + object_p)), shape=(nodes, nodes))
     _, group_t = np.unique(connected_components(links, directed=False)[1][: len(chosen)], return_inverse=True)
     return ObjectSet(
-        samples=tuple(samples[index] for index in chosen), classes=classes, is_positive_kt=is_positive_kt,
-        group_t=group_t.astype(np.int64), object_of_pair=object_p, tile_of_pair=tile_p,
+        samples=tuple(samples[index] for index in chosen),
+        classes=classes,
+        is_positive_kt=is_positive_kt,
+        group_t=group_t.astype(np.int64),
+        object_of_pair=object_p,
+        tile_of_pair=tile_p,
         is_seen_t=np.array([samples[index].proposal_id in seen_proposals for index in chosen]),
-    )  # fmt: skip
+    )
 
 
 def class_metrics(
@@ -192,10 +196,17 @@ def class_estimates(
         return [*resampled_ranking_metrics(scores_t, positive_t, weights), *of_tops]
 
     return [
-        Estimate(protocol=PROTOCOL, scorer=scorer, name=name, value=float(exact_1[0]),
-                 draws_b=recentre(_known(draws_b), float(exact_1[0])), num_groups=len(sizes_g), sizes_g=sizes_g)
+        Estimate(
+            protocol=PROTOCOL,
+            scorer=scorer,
+            name=name,
+            value=float(exact_1[0]),
+            draws_b=recentre(_known(draws_b), float(exact_1[0])),
+            num_groups=len(sizes_g),
+            sizes_g=sizes_g,
+        )
         for name, exact_1, draws_b in zip(NAMES, values(once_1t), values(weights_bt), strict=True)
-    ]  # fmt: skip
+    ]
 
 
 def _known(draws_b: Floats) -> Floats:
@@ -225,19 +236,28 @@ def mean_estimate(of_classes: Sequence[Estimate], group_t: Ints, positive_kt: Bo
     _, sizes_g = np.unique(group_t[positive_kt.any(axis=0)], return_counts=True)
     first = of_classes[0]
     return Estimate(
-        protocol=PROTOCOL, scorer=first.scorer, name=first.name, num_groups=len(sizes_g), sizes_g=sizes_g,
+        protocol=PROTOCOL,
+        scorer=first.scorer,
+        name=first.name,
+        num_groups=len(sizes_g),
+        sizes_g=sizes_g,
         value=float(np.mean([one.value for one in of_classes])),
         draws_b=np.mean([one.draws_b for one in of_classes], axis=0),
-    )  # fmt: skip
+    )
 
 
 def _row(scope: str, class_name: str | None, one: Estimate) -> dict[str, Any]:
     """Describe an estimate."""
     low, high = one.interval() if one.num_groups > 1 else (None, None)
     return {
-        "scope": scope, "model": one.scorer, "class": class_name, "name": one.name, "value": round(one.value, 6),
-        "low": None if low is None else round(low, 6), "high": None if high is None else round(high, 6),
-    }  # fmt: skip
+        "scope": scope,
+        "model": one.scorer,
+        "class": class_name,
+        "name": one.name,
+        "value": round(one.value, 6),
+        "low": None if low is None else round(low, 6),
+        "high": None if high is None else round(high, 6),
+    }
 
 
 def class_counts(objects: Sequence[SkyObject], object_set: ObjectSet) -> list[dict[str, Any]]:
@@ -263,8 +283,13 @@ def class_counts(objects: Sequence[SkyObject], object_set: ObjectSet) -> list[di
     rows = []
     for name in sorted({one.class_name for one in objects}):
         numbers = {number for number, one in enumerate(objects) if one.class_name == name}
-        rows.append({
-            "class": name, "num_objects": len(numbers), "num_in_tiles": len(numbers & in_tiles),
-            "num_tiles": tiles.get(name, 0), "num_in_training": len(numbers & seen),
-        })  # fmt: skip
+        rows.append(
+            {
+                "class": name,
+                "num_objects": len(numbers),
+                "num_in_tiles": len(numbers & in_tiles),
+                "num_tiles": tiles.get(name, 0),
+                "num_in_training": len(numbers & seen),
+            }
+        )
     return rows

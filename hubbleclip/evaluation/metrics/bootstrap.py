@@ -146,9 +146,11 @@ def resampled_retrieval(
         block_bg = weights_bg[start : start + RESAMPLES_PER_BLOCK]
         weights_gb = block_bg.T.astype(np.float32)
         resampled = TiedRanks(
-            above_q=above_qg @ weights_gb, tied_q=tied_qg @ weights_gb, positives_q=positives_qg @ weights_gb,
+            above_q=above_qg @ weights_gb,
+            tied_q=tied_qg @ weights_gb,
+            positives_q=positives_qg @ weights_gb,
             num_items=block_bg @ np.bincount(group_i, minlength=weights_bg.shape[1]),
-        )  # fmt: skip
+        )
         blocks.append(_block_metrics(direction, resampled, group_q, block_bg))
     return {name: np.concatenate([block[name] for block in blocks]) for name in blocks[0]}
 

@@ -259,10 +259,17 @@ def bootstrap_estimates(protocol: str, scorer: str, values: Values, weights_bg: 
     results = {name: values_q.mean() for name, values_q in values.means.items()}
     results |= {name: np.median(values_q) for name, values_q in values.medians.items()}
     return [
-        Estimate(protocol=protocol, scorer=scorer, name=name, value=float(value), draws_b=draws[name],
-                 num_groups=len(sizes_g), sizes_g=sizes_g)
+        Estimate(
+            protocol=protocol,
+            scorer=scorer,
+            name=name,
+            value=float(value),
+            draws_b=draws[name],
+            num_groups=len(sizes_g),
+            sizes_g=sizes_g,
+        )
         for name, value in results.items()
-    ]  # fmt: skip
+    ]
 
 
 def fair_estimates(scores: Scores, test_set: TestSet, weights_bg: Ints, *, protocol: str = FAIR) -> list[Estimate]:
@@ -301,8 +308,10 @@ def fair_estimates(scores: Scores, test_set: TestSet, weights_bg: Ints, *, proto
     require_finite(scores, test_set)
     caption_t, group_t, group_c = test_set.caption_t, test_set.group_t, test_set.group_c
     positive_ct = positive_pairs(np.arange(len(group_c)), caption_t)  # a caption's positives are its own tiles
-    sides = {"i2t": (scores.i2t_tc, positive_ct.T, group_t, group_c),
-             "t2i": (scores.t2i_ct, positive_ct, group_c, group_t)}  # fmt: skip
+    sides = {
+        "i2t": (scores.i2t_tc, positive_ct.T, group_t, group_c),
+        "t2i": (scores.t2i_ct, positive_ct, group_c, group_t),
+    }
     parts = [
         replace(values_of(direction, *side[:3]), draws=resampled_retrieval(direction, *side, weights_bg=weights_bg))
         for direction, side in sides.items()
@@ -397,11 +406,14 @@ def chance_metrics(
     return [
         *shares,
         *chance_ranking_metrics(direction, positives_q, num_items, num_draws, seed),
-        (f"{direction}_normalised_rank", float(expected_rank(ranks).mean() / num_items),
-         rank_bq.mean(axis=1) / num_items),
+        (
+            f"{direction}_normalised_rank",
+            float(expected_rank(ranks).mean() / num_items),
+            rank_bq.mean(axis=1) / num_items,
+        ),
         # The median rank has no closed form, so its value is the mean of the simulated medians.
         (f"{direction}_median_rank", float(medians_b.mean()), medians_b),
-    ]  # fmt: skip
+    ]
 
 
 def chance_ranking_metrics(
@@ -504,10 +516,14 @@ def paperclip_estimates(scores: Scores, tile_ids: Sequence[str], test_set: TestS
     # A small batch is kept if it is the only one, so that a test split with fewer than ten tiles still gets a value.
     batches = [batch for batch in batches if len(batch) >= MIN_PAPERCLIP_BATCH_SIZE or len(batches) == 1]
     hits = [
-        np.hstack([diagonal_hits(scores.i2t_tc[np.ix_(batch, test_set.caption_t[batch])]),
-                   diagonal_hits(scores.t2i_ct[np.ix_(test_set.caption_t[batch], batch)])])
+        np.hstack(
+            [
+                diagonal_hits(scores.i2t_tc[np.ix_(batch, test_set.caption_t[batch])]),
+                diagonal_hits(scores.t2i_ct[np.ix_(test_set.caption_t[batch], batch)]),
+            ]
+        )
         for batch in batches
-    ]  # fmt: skip
+    ]
     names = [f"{direction}_accuracy_at_{k}pct" for direction in ("i2t", "t2i") for k in PAPERCLIP_PERCENTS]
     means = dict(zip(names, np.concatenate(hits).T, strict=True))
     values = Values(means=means, group_q=test_set.group_t[np.concatenate(batches)])
@@ -548,9 +564,11 @@ def equation_estimates(scores: Scores, test_set: TestSet, weights_bg: Ints) -> l
     own_t1 = scores.i2t_tc[np.arange(num_tiles), caption_t][:, None]  # score of each tile's own caption, (t, 1)
     # The copies of a caption are not stored as separate items, but counted.
     ranks = TiedRanks(
-        above_q=(scores.i2t_tc > own_t1) @ tiles_c, tied_q=(scores.i2t_tc == own_t1) @ tiles_c,
-        positives_q=np.ones(num_tiles, dtype=np.int64), num_items=num_tiles,
-    )  # fmt: skip
+        above_q=(scores.i2t_tc > own_t1) @ tiles_c,
+        tied_q=(scores.i2t_tc == own_t1) @ tiles_c,
+        positives_q=np.ones(num_tiles, dtype=np.int64),
+        num_items=num_tiles,
+    )
     # Unlike `top_count`, the equation may round down to 0. With fewer than 100 tiles, the top 1 % is empty.
     hits = {f"i2t_accuracy_at_{k}pct": hit_probability(ranks, k * num_tiles // 100) for k in PERCENTS}
     values = Values(means=hits, group_q=test_set.group_t)
@@ -573,7 +591,11 @@ def difference(ours: Estimate, other: Estimate) -> Difference:
 
     """
     return Difference(
-        protocol=ours.protocol, scorer=ours.scorer, name=f"{ours.name}_minus_{other.scorer}",
-        value=ours.value - other.value, draws_b=ours.draws_b - other.draws_b, num_groups=ours.num_groups,
+        protocol=ours.protocol,
+        scorer=ours.scorer,
+        name=f"{ours.name}_minus_{other.scorer}",
+        value=ours.value - other.value,
+        draws_b=ours.draws_b - other.draws_b,
+        num_groups=ours.num_groups,
         ratio=max(design_ratio(one.value, one.variance, one.sizes) for one in (ours, other)),
-    )  # fmt: skip
+    )

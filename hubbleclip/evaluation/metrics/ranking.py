@@ -160,8 +160,12 @@ def diversity(scores_qi: Floats, group_i: Ints, num_top: int = NUM_TOP) -> Float
         tied_groups, count_g = np.unique(group_i[tied_i], return_counts=True)
         # A group that occurs only in the tie at the cutoff counts with the probability that one of its items is drawn.
         new_g = count_g[~np.isin(tied_groups, certain)]
-        tie = TiedRanks(above_q=np.full(len(new_g), above_i.sum()), tied_q=np.full(len(new_g), tied_i.sum()),
-                        positives_q=new_g, num_items=len(scores_i))  # fmt: skip
+        tie = TiedRanks(
+            above_q=np.full(len(new_g), above_i.sum()),
+            tied_q=np.full(len(new_g), tied_i.sum()),
+            positives_q=new_g,
+            num_items=len(scores_i),
+        )
         distinct_q[row] = len(certain) + hit_probability(tie, num_top).sum()
     return distinct_q / num_top
 

@@ -163,18 +163,26 @@ def phrase_retrieval_estimates(
     """
     weights_bt = weights_bg[:, group_t]
     # The array (k, 2, b) holds the average precision and the nDCG of each phrase on each resample.
-    resampled = np.array([
-        resampled_ranking_metrics(scores_t, is_positive_t, weights_bt)
-        for scores_t, is_positive_t in zip(scores_kt, labels.is_positive_kt, strict=True)
-    ])  # fmt: skip
+    resampled = np.array(
+        [
+            resampled_ranking_metrics(scores_t, is_positive_t, weights_bt)
+            for scores_t, is_positive_t in zip(scores_kt, labels.is_positive_kt, strict=True)
+        ]
+    )
     exact = ranking_metrics(scores_kt, labels.is_positive_kt)
     sizes_g = np.bincount(group_t)
     return [
-        Estimate(protocol=ZERO_SHOT, scorer=scorer, name=f"{task}_{name}", value=float(exact_k.mean()),
-                 draws_b=recentre(_mean_over_phrases(draws_kb), float(exact_k.mean())),
-                 num_groups=len(sizes_g), sizes_g=sizes_g)
+        Estimate(
+            protocol=ZERO_SHOT,
+            scorer=scorer,
+            name=f"{task}_{name}",
+            value=float(exact_k.mean()),
+            draws_b=recentre(_mean_over_phrases(draws_kb), float(exact_k.mean())),
+            num_groups=len(sizes_g),
+            sizes_g=sizes_g,
+        )
         for name, exact_k, draws_kb in zip(("map", "ndcg_at_10"), exact, resampled.swapaxes(0, 1), strict=True)
-    ]  # fmt: skip
+    ]
 
 
 def _mean_over_phrases(draws_kb: Floats) -> Floats:
@@ -227,9 +235,14 @@ def classification_estimates(
     error_b = calibration_error(confidence_t, top1_t, weights_bt)
     _, sizes_g = np.unique(group_t, return_counts=True)  # groups without labelled tiles add no information
     error = Estimate(
-        protocol=ZERO_SHOT, scorer=scorer, name=f"{task}_calibration_error", value=float(error_b[0]),
-        draws_b=recentre(error_b[1:], float(error_b[0])), num_groups=len(sizes_g), sizes_g=sizes_g,
-    )  # fmt: skip
+        protocol=ZERO_SHOT,
+        scorer=scorer,
+        name=f"{task}_calibration_error",
+        value=float(error_b[0]),
+        draws_b=recentre(error_b[1:], float(error_b[0])),
+        num_groups=len(sizes_g),
+        sizes_g=sizes_g,
+    )
     return [*bootstrap_estimates(ZERO_SHOT, scorer, values, weights_bg), error]
 
 

@@ -219,9 +219,12 @@ def feature_map(test_set: TestSet, feat_td: Floats, pictures: Mapping[str, str])
         for tile in tiles
     ]
     return {
-        "points": points, "legend": [*legend, "other"], "width": width, "height": height,
+        "points": points,
+        "legend": [*legend, "other"],
+        "width": width,
+        "height": height,
         "shares": [f"{100 * share:.0f} %" for share in shares_k],
-    }  # fmt: skip
+    }
 
 
 def _legend(categories: Sequence[str]) -> list[str]:

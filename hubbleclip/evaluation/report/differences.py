@@ -6,9 +6,13 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 FACTS = {
-    "model": "model", "pretrained": "public weights", "loss": "loss", "trained_on_digest": "trained on dataset",
-    "best_step": "step", "samples_seen": "training samples seen",
-}  # fmt: skip
+    "model": "model",
+    "pretrained": "public weights",
+    "loss": "loss",
+    "trained_on_digest": "trained on dataset",
+    "best_step": "step",
+    "samples_seen": "training samples seen",
+}
 """Facts of a run that are compared, and their names."""
 
 

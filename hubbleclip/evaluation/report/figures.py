@@ -33,11 +33,23 @@ AXES = {
 }
 # The hash salt makes the ids of SVG elements reproducible; without a salt the ids are random.
 RC: Any = {
-    "svg.hashsalt": "hubbleclip", "font.family": "DejaVu Sans", "font.size": 9.5, "axes.spines.top": False,
-    "axes.spines.right": False, "axes.edgecolor": "#9aa0a8", "axes.labelcolor": "#33373d", "xtick.color": "#5b616a",
-    "ytick.color": "#5b616a", "axes.titlesize": 11, "axes.titleweight": "bold", "axes.titlelocation": "left",
-    "axes.grid": True, "grid.color": "#e7e9ec", "axes.axisbelow": True, "legend.frameon": False,
-}  # fmt: skip
+    "svg.hashsalt": "hubbleclip",
+    "font.family": "DejaVu Sans",
+    "font.size": 9.5,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": "#9aa0a8",
+    "axes.labelcolor": "#33373d",
+    "xtick.color": "#5b616a",
+    "ytick.color": "#5b616a",
+    "axes.titlesize": 11,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.grid": True,
+    "grid.color": "#e7e9ec",
+    "axes.axisbelow": True,
+    "legend.frameon": False,
+}
 # The value None removes the date and the version of matplotlib, which would make the bytes differ.
 METADATA: dict[str, dict[str, Any]] = {"svg": {"Date": None, "Creator": None}, "png": {"Software": None}}
 

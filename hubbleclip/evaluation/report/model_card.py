@@ -18,9 +18,11 @@ from hubbleclip.evaluation.names import SCORERS
 
 TEXT = Path(__file__).with_name("model_card.md")  # a template for `str.format`
 COLUMNS = {
-    "i2t_accuracy_at_10pct": "image to text, top 10 %", "t2i_accuracy_at_10pct": "text to image, top 10 %",
-    "i2t_recall_at_1": "image to text, R@1", "i2t_median_rank": "median rank",
-}  # fmt: skip
+    "i2t_accuracy_at_10pct": "image to text, top 10 %",
+    "t2i_accuracy_at_10pct": "text to image, top 10 %",
+    "i2t_recall_at_1": "image to text, R@1",
+    "i2t_median_rank": "median rank",
+}
 NOT_EVALUATED = "This run was not evaluated: `hubbleclip evaluate`, then export it again.\n"
 FORGOTTEN = {PHOTOGRAPHS: "photographs of things on Earth", DIGITS: "handwritten digits of 8 x 8 pixels"}
 """What the card says of each metric of forgetting."""
@@ -70,23 +72,37 @@ def model_card(facts: CardFacts) -> str:
     counts = ", ".join(f"{of_split['samples']:,} tiles in {split}" for split, of_split in description["counts"].items())
     notices = description["notices"]
     text = TEXT.read_text(encoding="utf-8").format(
-        name=f"hubbleclip {run.run_id}", simulated=f"{SIMULATED}\n" if "simulated" in notices else "",
-        model=run.model, start=f"started from `{run.pretrained}`" if run.pretrained else "trained from scratch",
-        code_version=facts.code_version, run_id=run.run_id, best_step=run.best_step, samples_seen=run.samples_seen,
-        loss=run.loss, mode=json.loads(run.settings)["train"]["mode"], size=facts.image_size,
-        context_length=facts.context_length, others="".join(f"{OTHERS[name]}\n\n" for name in facts.formats),
-        dataset_digest=run.dataset_digest, counts=counts or "its folder was not found when this card was written",
+        name=f"hubbleclip {run.run_id}",
+        simulated=f"{SIMULATED}\n" if "simulated" in notices else "",
+        model=run.model,
+        start=f"started from `{run.pretrained}`" if run.pretrained else "trained from scratch",
+        code_version=facts.code_version,
+        run_id=run.run_id,
+        best_step=run.best_step,
+        samples_seen=run.samples_seen,
+        loss=run.loss,
+        mode=json.loads(run.settings)["train"]["mode"],
+        size=facts.image_size,
+        context_length=facts.context_length,
+        others="".join(f"{OTHERS[name]}\n\n" for name in facts.formats),
+        dataset_digest=run.dataset_digest,
+        counts=counts or "its folder was not found when this card was written",
         results=results(facts.report) if facts.report else NOT_EVALUATED,
         weights_licence=base if run.pretrained else "The weights were trained from scratch.",
         notices="\n".join(
             f"- `{archive}`: {notice['attribution']} Licence: {notice['licence']}."
             for archive, notice in notices.items()
-        ) or "- unknown: the folder of the dataset was not found when this card was written",
-    )  # fmt: skip
+        )
+        or "- unknown: the folder of the dataset was not found when this card was written",
+    )
     head = {
-        "library_name": "open_clip", "pipeline_tag": "zero-shot-image-classification", "license": "other",
-        "license_name": "base-weights-and-data", "license_link": "README.md", "tags": ["clip", "astronomy", "hubble"],
-    }  # fmt: skip
+        "library_name": "open_clip",
+        "pipeline_tag": "zero-shot-image-classification",
+        "license": "other",
+        "license_name": "base-weights-and-data",
+        "license_link": "README.md",
+        "tags": ["clip", "astronomy", "hubble"],
+    }
     return f"---\n{yaml.safe_dump(head, sort_keys=False, allow_unicode=True, width=120)}---\n{text}"
 
 

@@ -87,25 +87,29 @@ def render(info: DatasetInfo, results: Results, settings: EvaluationSettings) ->
 
     """
     facts, metrics = results.facts, results.metrics
-    return environment().get_template("report.html").render(
-        **pictures_of(info, results, settings),
-        facts=facts,
-        settings_json=json.dumps({"evaluation": facts["settings"], **facts["training"]}, indent=2, sort_keys=True),
-        scorers=SCORERS,
-        chance_text=chance_text(facts["num_tiles"], facts["num_captions"]),
-        differences=run_differences(facts, facts["other_run"]) if facts["other_run"] else [],
-        shown=results.shown,
-        vocabulary=results.vocabulary,
-        headline=tables.headline(metrics),
-        verdicts=tables.verdicts(metrics),
-        table=partial(tables.table, metrics),
-        equal_rows={
-            "Image to text": tables.equal_rows(facts["num_captions"]),
-            "Text to image": tables.equal_rows(facts["num_tiles"]),
-        },
-        curve_uri=svg_uri(figures.retrieval_figure(metrics)),
-        histogram_uri=svg_uri(figures.similarity_figure(similarities(results, settings.seed))),
-    )  # fmt: skip
+    return (
+        environment()
+        .get_template("report.html")
+        .render(
+            **pictures_of(info, results, settings),
+            facts=facts,
+            settings_json=json.dumps({"evaluation": facts["settings"], **facts["training"]}, indent=2, sort_keys=True),
+            scorers=SCORERS,
+            chance_text=chance_text(facts["num_tiles"], facts["num_captions"]),
+            differences=run_differences(facts, facts["other_run"]) if facts["other_run"] else [],
+            shown=results.shown,
+            vocabulary=results.vocabulary,
+            headline=tables.headline(metrics),
+            verdicts=tables.verdicts(metrics),
+            table=partial(tables.table, metrics),
+            equal_rows={
+                "Image to text": tables.equal_rows(facts["num_captions"]),
+                "Text to image": tables.equal_rows(facts["num_tiles"]),
+            },
+            curve_uri=svg_uri(figures.retrieval_figure(metrics)),
+            histogram_uri=svg_uri(figures.similarity_figure(similarities(results, settings.seed))),
+        )
+    )
 
 
 def pictures_of(info: DatasetInfo, results: Results, settings: EvaluationSettings) -> dict[str, Any]:
@@ -170,8 +174,13 @@ def environment() -> Environment:
         Environment with the filter `class_label`.
 
     """
-    jinja = Environment(loader=FileSystemLoader(TEMPLATES_DIR), autoescape=True, undefined=StrictUndefined,
-                        trim_blocks=True, lstrip_blocks=True)  # fmt: skip
+    jinja = Environment(
+        loader=FileSystemLoader(TEMPLATES_DIR),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
     jinja.filters["class_label"] = class_label
     return jinja
 

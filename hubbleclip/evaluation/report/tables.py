@@ -10,11 +10,15 @@ from hubbleclip.evaluation.metrics.retrieval import RECALLS, top_count
 from hubbleclip.evaluation.names import HEADLINE, HEADLINE_PERCENT, SCORERS
 
 COMPARISONS = {
-    "i2t_accuracy_at_10pct": "image to text", "t2i_accuracy_at_10pct": "text to image",
-    "kind_map": "classes of object, zero-shot", "category_map": "science categories, zero-shot",
-    "same_proposal_map": "image to image, same proposal", "same_kind_map": "image to image, same class",
-    "photographs_top1": "photographs of things on Earth, zero-shot", "digits_top1": "handwritten digits, zero-shot",
-}  # fmt: skip
+    "i2t_accuracy_at_10pct": "image to text",
+    "t2i_accuracy_at_10pct": "text to image",
+    "kind_map": "classes of object, zero-shot",
+    "category_map": "science categories, zero-shot",
+    "same_proposal_map": "image to image, same proposal",
+    "same_kind_map": "image to image, same class",
+    "photographs_top1": "photographs of things on Earth, zero-shot",
+    "digits_top1": "handwritten digits, zero-shot",
+}
 """Tasks by the name of the metric on which scorers are compared."""
 WORDS = {"better": "better", "worse": "worse", "open": "not shown to differ"}
 """Verdict on this model, by the state of a difference."""
@@ -160,8 +164,14 @@ def verdicts(metrics: Sequence[Metric]) -> list[dict[str, str]]:
         if not rival or metric.low is None or metric.high is None:
             continue
         state = "better" if metric.low > 0 else "worse" if metric.high < 0 else "open"
-        rows.append({
-            "task": COMPARISONS[name], "rival": SCORERS[rival].name, "difference": f"{100 * metric.value:+.1f}",
-            "interval": f"{100 * metric.low:+.1f} to {100 * metric.high:+.1f}", "state": state, "word": WORDS[state],
-        })  # fmt: skip
+        rows.append(
+            {
+                "task": COMPARISONS[name],
+                "rival": SCORERS[rival].name,
+                "difference": f"{100 * metric.value:+.1f}",
+                "interval": f"{100 * metric.low:+.1f} to {100 * metric.high:+.1f}",
+                "state": state,
+                "word": WORDS[state],
+            }
+        )
     return rows

@@ -37,11 +37,13 @@ def tile_card(sample: Sample, pictures: Mapping[str, Thumbnail]) -> dict[str, An
     facts = {"proposal_id": sample.proposal_id, "obs_id": sample.obs_id, "product_uri": sample.product_uri}
     search = Link(text="In the search", url=SEARCH_PAGE.format(sample.tile_id))
     return {
-        "picture": picture.uri, "sample": sample, "mark": "",
+        "picture": picture.uri,
+        "sample": sample,
+        "mark": "",
         "compass": compass_of_corners(sample.corners_deg, side_arcsec),
         "position": sexagesimal(sample.ra_deg or 0.0, sample.dec_deg or 0.0) if has_position else None,
         "links": [search, *archive_links(facts)],
-    }  # fmt: skip
+    }
 
 
 def answer_card(

@@ -119,9 +119,14 @@ def evaluate(
     facts["other_run"] = run_facts(read_run(other_run_dir).run) if other_run_dir else None
     facts["other_run_id"] = other_run_dir and other_run_dir.name  # null in JSON if there is no other run
     results = page.Results(
-        test_set=test_set, features=features, vocabulary=vocabulary, phrases=phrases, metrics=metrics, facts=facts,
+        test_set=test_set,
+        features=features,
+        vocabulary=vocabulary,
+        phrases=phrases,
+        metrics=metrics,
+        facts=facts,
         occlusions=occlusions(models["fine_tuned"], info, test_set, features["fine_tuned"], settings),
-    )  # fmt: skip
+    )
     content = {
         "index.html": page.render(info, results, settings).encode("utf-8"),
         "metrics.json": metrics_json(metrics, facts),
@@ -289,8 +294,12 @@ def warn_of_wide_interval(estimates: Sequence[Estimate]) -> None:
         log.warning(
             "evaluate: the 95 %% interval of %s is %.1f to %.1f %%, more than %.0f points on either side, because the "
             "test split has only %d proposal groups: raise splits.test_share or add proposals",
-            HEADLINE, 100 * low, 100 * high, 100 * MAX_HALF_WIDTH, headline.num_groups,
-        )  # fmt: skip
+            HEADLINE,
+            100 * low,
+            100 * high,
+            100 * MAX_HALF_WIDTH,
+            headline.num_groups,
+        )
 
 
 def metrics_json(metrics: Sequence[Metric], facts: Mapping[str, Any]) -> bytes:
@@ -335,9 +344,13 @@ def embeddings_npz(tile_features: Mapping[str, tuple[list[str], Floats]], info: 
     feat_nd = np.concatenate([feat for _, feat in tile_features.values()])
     buffer = io.BytesIO()
     np.savez(
-        buffer, tile_id=np.array(tile_ids), feat_nd=feat_nd.astype(np.float16),
-        dataset_digest=np.array(info.digest), run_id=np.array(run.run_id), step=np.array(run.best_step),
-    )  # fmt: skip
+        buffer,
+        tile_id=np.array(tile_ids),
+        feat_nd=feat_nd.astype(np.float16),
+        dataset_digest=np.array(info.digest),
+        run_id=np.array(run.run_id),
+        step=np.array(run.best_step),
+    )
     return buffer.getvalue()
 
 

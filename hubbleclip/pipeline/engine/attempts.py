@@ -74,9 +74,14 @@ def attempt(work: Callable[[], Result], *, entity: str, entity_id: str, stage: s
         log.exception("%s %s: unexpected failure in %s", entity, entity_id, stage)
         reason, detail = "unexpected", f"{type(error).__name__}: {error}"
     return Rejection(
-        entity=entity, entity_id=entity_id, stage=stage, reason=reason, detail=detail[:MAX_DETAIL],
-        settings_digest=digest, rejected_at=datetime.now(UTC),
-    )  # fmt: skip
+        entity=entity,
+        entity_id=entity_id,
+        stage=stage,
+        reason=reason,
+        detail=detail[:MAX_DETAIL],
+        settings_digest=digest,
+        rejected_at=datetime.now(UTC),
+    )
 
 
 def write_with_retries(stage: Stage, batch: Batch, *, entity: str, work: str, done: Sequence[str]) -> None:

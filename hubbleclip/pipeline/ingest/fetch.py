@@ -117,9 +117,17 @@ def fetch_pending(stage: Stage, archive: Archive) -> None:
     if pending:
         archive.set_file_lookup(partial(known_content, stage.catalog))
     run_batches(
-        stage, "fetch-products", fetch_products, product_batches(stage.catalog, pending, settings.flows.batch_size),
-        archive, settings, connections, total=len(pending), write=write_fetched, connections=connections,
-    )  # fmt: skip
+        stage,
+        "fetch-products",
+        fetch_products,
+        product_batches(stage.catalog, pending, settings.flows.batch_size),
+        archive,
+        settings,
+        connections,
+        total=len(pending),
+        write=write_fetched,
+        connections=connections,
+    )
     remove_old_contents(stage)
 
 

@@ -66,8 +66,11 @@ def list_products(known: Known, archive: Archive, digest: str) -> Batch:
     observations = known.observations
     listed = attempt(
         lambda: archive.list_products(observations, known.taken),
-        entity="proposal", entity_id=observations[0].proposal_id, stage="products", digest=digest,
-    )  # fmt: skip
+        entity="proposal",
+        entity_id=observations[0].proposal_id,
+        stage="products",
+        digest=digest,
+    )
     if isinstance(listed, Rejection):
         groups = [list(group) for _, group in groupby(observations, key=lambda o: o.proposal_id)]
         if len(groups) == 1:
@@ -84,10 +87,12 @@ def list_products(known: Known, archive: Archive, digest: str) -> Batch:
         if o.proposal_id not in failed
     ]
     return {
-        "product": products, "listing": listings, "rejection": [item for item in rejections if item not in stale],
+        "product": products,
+        "listing": listings,
+        "rejection": [item for item in rejections if item not in stale],
         "failure": [replace(item, entity="proposal", entity_id=name) for name, item in failed.items()],
         "stale": [item.entity_id for item in stale],
-    }  # fmt: skip
+    }
 
 
 def list_pending(stage: Stage, archive: Archive) -> None:
@@ -103,11 +108,16 @@ def list_pending(stage: Stage, archive: Archive) -> None:
     """
     pending = pending_products(stage.catalog, stage.settings.archive)
     run_batches(
-        stage, "list-products", list_products, proposal_batches(stage, pending),
-        archive, stage.settings.archive.digest(),
-        total=sum(row["num_known"] for row in pending), write=write_listing,
+        stage,
+        "list-products",
+        list_products,
+        proposal_batches(stage, pending),
+        archive,
+        stage.settings.archive.digest(),
+        total=sum(row["num_known"] for row in pending),
+        write=write_listing,
         num_requests=stage.settings.fetch.connections,
-    )  # fmt: skip
+    )
 
 
 def proposal_batches(stage: Stage, pending: Sequence[Mapping[str, Any]]) -> Iterator[Known]:

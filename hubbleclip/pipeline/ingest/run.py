@@ -96,11 +96,16 @@ def fetch_pending_proposals(stage: Stage, archive: Archive) -> None:
     pending = pending_proposals(stage.catalog, stage.settings.archive, again=archive.is_local)
     numbers = [proposal_id.split(":", 1)[1] for proposal_id in pending]
     run_batches(
-        stage, "fetch-proposals", fetch_proposals, batches(numbers, stage.settings.flows.batch_size * 2),
-        archive, stage.settings.archive.digest(), total=len(numbers),
+        stage,
+        "fetch-proposals",
+        fetch_proposals,
+        batches(numbers, stage.settings.flows.batch_size * 2),
+        archive,
+        stage.settings.archive.digest(),
+        total=len(numbers),
         write=partial(write_proposals, dated={name for name, is_stale in pending.items() if is_stale}),
         num_requests=stage.settings.fetch.connections,
-    )  # fmt: skip
+    )
 
 
 def write_proposals(stage: Stage, batch: Batch, dated: Collection[str] = ()) -> None:

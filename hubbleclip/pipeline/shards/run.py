@@ -167,8 +167,10 @@ def shards(settings: Settings, execution: Execution = PLAIN) -> None:
             stage.catalog.upsert(whole(rows))
         log.info(
             "shards: %s holds %d samples in %d shards",
-            packed.dataset.path, packed.dataset.num_samples, len(packed.shards),
-        )  # fmt: skip
+            packed.dataset.path,
+            packed.dataset.num_samples,
+            len(packed.shards),
+        )
 
 
 def pack_intact(

@@ -80,9 +80,15 @@ def cut_each(cuts: Iterable[tuple[str, Cut]], *, entity: str, stage: str, digest
 
 
 def store_tiles(
-    cut: CutResult, product: Product, layout: Layout, *, stage: str, digest: str, cut_at: datetime,
+    cut: CutResult,
+    product: Product,
+    layout: Layout,
+    *,
+    stage: str,
+    digest: str,
+    cut_at: datetime,
     part_uris: list[str] | None = None,
-) -> tuple[list[Tile], list[Rejection]]:  # fmt: skip
+) -> tuple[list[Tile], list[Rejection]]:
     """Write the files of the tiles of one item, and make the rows of its tiles and of its rejected tiles.
 
     Parameters
@@ -139,7 +145,8 @@ def write_cut(stage: Stage, batch: Batch) -> None:
 
     """
     if batch.get("product"):
-        log.warning("%s: %d files are missing or changed: the next ingest fetches them again",
-                    stage.name, len(batch["product"]))  # fmt: skip
+        log.warning(
+            "%s: %d files are missing or changed: the next ingest fetches them again", stage.name, len(batch["product"])
+        )
     sync_files(stage.layout.absolute(tile.path) for tile in batch.get("tile", ()))
     write_rows(stage, batch)

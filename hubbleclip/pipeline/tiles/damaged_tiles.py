@@ -44,5 +44,7 @@ def forget_damaged(stage: Stage, tile_ids: Collection[str]) -> None:
     stage.catalog.run("forget_tiles", tile_ids=sorted(tile_ids))
     log.warning(
         "%s: %d tiles are rejected, because their images are missing or damaged: "
-        "the next `hubbleclip dataset` cuts their products again", stage.name, len(tile_ids),
-    )  # fmt: skip
+        "the next `hubbleclip dataset` cuts their products again",
+        stage.name,
+        len(tile_ids),
+    )

@@ -249,7 +249,15 @@ def fetch_and_cut_pending(stage: Stage) -> None:
     with archive_service(settings) as served:
         archive = open_archive(served, share, stage.layout)
         run_batches(
-            stage, "fetch-and-cut", fetch_and_cut, product_batches(stage.catalog, pending, settings.flows.batch_size),
-            archive, stage.layout, settings, connections,
-            total=len(pending), write=write_fetched, connections=connections,
-        )  # fmt: skip
+            stage,
+            "fetch-and-cut",
+            fetch_and_cut,
+            product_batches(stage.catalog, pending, settings.flows.batch_size),
+            archive,
+            stage.layout,
+            settings,
+            connections,
+            total=len(pending),
+            write=write_fetched,
+            connections=connections,
+        )

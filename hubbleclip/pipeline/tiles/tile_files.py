@@ -175,5 +175,8 @@ def cut_file(file: Path, settings: TileSettings) -> CutResult | Rejection:
     """
     return attempt(
         lambda: tile_file(file, settings=settings),
-        entity="product", entity_id=file.name, stage="tiles", digest=settings.digest(),
-    )  # fmt: skip
+        entity="product",
+        entity_id=file.name,
+        stage="tiles",
+        digest=settings.digest(),
+    )

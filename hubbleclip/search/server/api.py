@@ -164,8 +164,10 @@ def respond(answer: Answer, form: Format) -> Response:
     hits, index = answer
     rows = [hit_row(hit) for hit in hits.hits]
     if form == "json":
-        bodies = [HitBody(**row, page=f"/tiles/{row['tile_id']}", picture=f"/api/v1/tiles/{row['tile_id']}/image.png")
-                  for row in rows]  # fmt: skip
+        bodies = [
+            HitBody(**row, page=f"/tiles/{row['tile_id']}", picture=f"/api/v1/tiles/{row['tile_id']}/image.png")
+            for row in rows
+        ]
         result = SearchResult(
             hits=bodies, num_admitted=hits.num_admitted, has_more=hits.has_more, index=index_body(index)
         )
@@ -208,6 +210,18 @@ async def upload_of(request: Request, service: Service) -> SearchParams:
             return params_of(form).model_copy(update={"image": [digest]})
 
 
+ERRORS: dict[int | str, dict[str, Any]] = {
+    400: {"model": ErrorBody},
+    503: {"model": ErrorBody, "description": "Busy: see Retry-After"},
+}
+POSTED = {
+    "multipart/form-data": {
+        "schema": {"type": "object", "properties": {"picture": {"type": "string", "format": "binary"}}}
+    },
+    "application/json": {"schema": {"$ref": "#/components/schemas/SearchBody"}},
+}
+
+
 def api_routes(service: Service) -> APIRouter:
     """Make the routes of the API.
 
@@ -229,10 +243,7 @@ def api_routes(service: Service) -> APIRouter:
         In a route, if there is no such tile or picture.
 
     """
-    errors: dict[int | str, dict[str, Any]] = {
-        400: {"model": ErrorBody}, 503: {"model": ErrorBody, "description": "Busy: see Retry-After"},
-    }  # fmt: skip
-    router = APIRouter(prefix="/api/v1", responses=errors)
+    router = APIRouter(prefix="/api/v1", responses=ERRORS)
 
     @router.get("/search", response_model=SearchResult, summary="Search by the parameters of the URL")
     async def search(params: Annotated[ApiParams, Query()]) -> Response:
@@ -240,13 +251,12 @@ def api_routes(service: Service) -> APIRouter:
             lambda: params.query(service.engine.resolve_target), lambda answer: respond(answer, params.format)
         )
 
-    multipart = {"schema": {"type": "object", "properties": {"picture": {"type": "string", "format": "binary"}}}}
-    json_body = {"schema": {"$ref": "#/components/schemas/SearchBody"}}
-
     @router.post(
-        "/search", response_model=SearchResult, summary="Search by a picture, or by terms with weights",
-        openapi_extra={"requestBody": {"content": {"multipart/form-data": multipart, "application/json": json_body}}},
-    )  # fmt: skip
+        "/search",
+        response_model=SearchResult,
+        summary="Search by a picture, or by terms with weights",
+        openapi_extra={"requestBody": {"content": POSTED}},
+    )
     async def search_posted(request: Request) -> Response:
         if request.headers.get("content-type", "").startswith("multipart/form-data"):
             params = await upload_of(request, service)
@@ -277,8 +287,11 @@ def api_routes(service: Service) -> APIRouter:
         if not picture.is_file():
             raise NotFoundError("the tile's picture is not on this machine")
         # A tile's id is a hash of its pixels' origin, so that a browser may keep the picture.
-        return FileResponse(picture, media_type=MEDIA_TYPES[picture.suffix],
-                            headers={"Cache-Control": "private, max-age=31536000, immutable"})  # fmt: skip
+        return FileResponse(
+            picture,
+            media_type=MEDIA_TYPES[picture.suffix],
+            headers={"Cache-Control": "private, max-age=31536000, immutable"},
+        )
 
     @router.get("/points", summary="First two principal components of the tiles' features, for a map")
     async def points() -> PointsBody:

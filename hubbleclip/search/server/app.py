@@ -55,10 +55,14 @@ def create_app(service: Service, access: Access, instance: str = "") -> FastAPI:
         service.close()
 
     app = FastAPI(
-        title="hubbleclip search", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None,
+        title="hubbleclip search",
+        version=__version__,
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
         openapi_url="/api/v1/openapi.json",
         description="Search the tiles of Hubble images by text, picture, tile, position and facts.",
-    )  # fmt: skip
+    )
     metrics = Metrics(lambda: service.queue.num_open, lambda: service.engine.status().num_tiles)
     app.add_middleware(SecurityMiddleware, access=access)
     app.add_middleware(MetricsMiddleware, metrics=metrics)

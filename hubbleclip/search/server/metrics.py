@@ -27,9 +27,12 @@ class Metrics:
             "hubbleclip_requests", "Requests by route and status", ["route", "status"], registry=self._registry
         )
         self.seconds = Histogram(
-            "hubbleclip_request_seconds", "Time from request to response", ["route"], registry=self._registry,
+            "hubbleclip_request_seconds",
+            "Time from request to response",
+            ["route"],
+            registry=self._registry,
             buckets=(0.01, 0.025, 0.05, 0.1, 0.15, 0.25, 0.5, 1, 2.5, 5, 10, 30),
-        )  # fmt: skip
+        )
         Gauge("hubbleclip_searches_open", "Searches that wait or run", registry=self._registry).set_function(num_open)
         Gauge("hubbleclip_index_tiles", "Tiles of the index", registry=self._registry).set_function(num_tiles)
 

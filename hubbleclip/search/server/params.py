@@ -62,9 +62,11 @@ class SearchParams(BaseModel):
     moving: bool | None = Field(None, description="Whether the target moves: one of the solar system.")
     place: Short = Field("", description="Position (degrees, or hours and degrees), or the name of a target.")
     radius: Number = Field(
-        RADIUS_ARCMIN, gt=0, le=10_800,
+        RADIUS_ARCMIN,
+        gt=0,
+        le=10_800,
         description="Radius around `place` in arcmin; the default grows with the extent of a target's observations.",
-    )  # fmt: skip
+    )
     box: Short = Field("", description="ra_min,ra_max,dec_min,dec_max in degrees; ra_min > ra_max crosses RA 0.")
 
     @model_validator(mode="before")
@@ -73,8 +75,9 @@ class SearchParams(BaseModel):
         """Drop what a form sends for a field that nobody filled in."""
         if not isinstance(values, dict):
             return values
-        kept = {name: [v for v in value if v != ""] if isinstance(value, list) else value
-                for name, value in values.items()}  # fmt: skip
+        kept = {
+            name: [v for v in value if v != ""] if isinstance(value, list) else value for name, value in values.items()
+        }
         return {name: value for name, value in kept.items() if value not in ("", [])}
 
     @field_validator("box")
@@ -104,9 +107,14 @@ class SearchParams(BaseModel):
             Terms with a positive weight, then those with a negative one. An `IMAGE` has its digest as value.
 
         """
-        lists = ((self.q, TermKind.TEXT, 1), (self.like, TermKind.TILE, 1), (self.image, TermKind.IMAGE, 1),
-                 (self.abstract_of, TermKind.PROPOSAL, 1), (self.without, TermKind.TEXT, -1),
-                 (self.unlike, TermKind.TILE, -1))  # fmt: skip
+        lists = (
+            (self.q, TermKind.TEXT, 1),
+            (self.like, TermKind.TILE, 1),
+            (self.image, TermKind.IMAGE, 1),
+            (self.abstract_of, TermKind.PROPOSAL, 1),
+            (self.without, TermKind.TEXT, -1),
+            (self.unlike, TermKind.TILE, -1),
+        )
         for texts, kind, sign in lists:
             for text in texts:
                 match = WEIGHTED.fullmatch(text)
@@ -129,18 +137,32 @@ class SearchParams(BaseModel):
         """
         radius_deg = None if self.radius == RADIUS_ARCMIN else self.radius / 60
         filters = Filters(
-            instruments=tuple(self.instrument), detectors=tuple(self.detector), bands=tuple(self.band),
-            proposals=tuple(self.proposal), splits=tuple(self.split), categories=tuple(self.category),
-            pi=self.pi or None, cycles=tuple(self.cycle),
-            observed_from=self.observed_from, observed_to=self.observed_to,
-            exposure_min_s=self.exposure_min, exposure_max_s=self.exposure_max,
-            pixel_scale_min_arcsec=self.scale_min, pixel_scale_max_arcsec=self.scale_max, moving_target=self.moving,
-            cone=find_cone(self.place, radius_deg) if self.place else None, box=_parse_box(self.box),
-        )  # fmt: skip
+            instruments=tuple(self.instrument),
+            detectors=tuple(self.detector),
+            bands=tuple(self.band),
+            proposals=tuple(self.proposal),
+            splits=tuple(self.split),
+            categories=tuple(self.category),
+            pi=self.pi or None,
+            cycles=tuple(self.cycle),
+            observed_from=self.observed_from,
+            observed_to=self.observed_to,
+            exposure_min_s=self.exposure_min,
+            exposure_max_s=self.exposure_max,
+            pixel_scale_min_arcsec=self.scale_min,
+            pixel_scale_max_arcsec=self.scale_max,
+            moving_target=self.moving,
+            cone=find_cone(self.place, radius_deg) if self.place else None,
+            box=_parse_box(self.box),
+        )
         return Query(
-            terms=tuple(self.terms()), filters=filters, mode=self.mode, group_by=self.group, k=self.k,
+            terms=tuple(self.terms()),
+            filters=filters,
+            mode=self.mode,
+            group_by=self.group,
+            k=self.k,
             offset=(self.page - 1) * self.k,
-        )  # fmt: skip
+        )
 
     def pairs(self) -> list[tuple[str, str]]:
         """List the parameters that differ from their defaults.
@@ -152,8 +174,11 @@ class SearchParams(BaseModel):
 
         """
         values = self.model_dump(mode="json", by_alias=True, exclude_defaults=True)
-        return [(name, _text(one)) for name, value in values.items()
-                for one in (value if isinstance(value, list) else [value])]  # fmt: skip
+        return [
+            (name, _text(one))
+            for name, value in values.items()
+            for one in (value if isinstance(value, list) else [value])
+        ]
 
     def url(self, path: str = "/", /, **changes: Any) -> str:
         """Return the URL of this search, or of one that differs from it.
@@ -209,5 +234,9 @@ def _parse_box(text: str) -> Box | None:
     parts = [float(part) for part in text.split(",")]
     if len(parts) != 4 or not (-90 <= parts[2] <= parts[3] <= 90):
         raise ValueError("a box is ra_min,ra_max,dec_min,dec_max in degrees")
-    return Box(ra_min_deg=parts[0] % 360, ra_max_deg=parts[1] if parts[1] == 360 else parts[1] % 360,
-               dec_min_deg=parts[2], dec_max_deg=parts[3])  # fmt: skip
+    return Box(
+        ra_min_deg=parts[0] % 360,
+        ra_max_deg=parts[1] if parts[1] == 360 else parts[1] % 360,
+        dec_min_deg=parts[2],
+        dec_max_deg=parts[3],
+    )

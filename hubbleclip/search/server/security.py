@@ -156,8 +156,9 @@ class SecurityMiddleware:
         pairs = parse_qsl(scope["query_string"].decode("latin-1"))
         in_url = dict(pairs).get("token", "")
         if not hmac.compare_digest(in_url.encode(), token.encode()):
-            return PlainTextResponse("a token is needed: open /?token=...", status_code=401,
-                                     headers={"WWW-Authenticate": "Bearer"})  # fmt: skip
+            return PlainTextResponse(
+                "a token is needed: open /?token=...", status_code=401, headers={"WWW-Authenticate": "Bearer"}
+            )
         rest = urlencode([pair for pair in pairs if pair[0] != "token"])
         response = RedirectResponse(f"/{'?' + rest if rest else ''}", status_code=303)
         response.set_cookie(COOKIE, token, httponly=True, samesite="strict")

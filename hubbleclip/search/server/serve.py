@@ -73,9 +73,13 @@ def configure(app: FastAPI) -> uvicorn.Config:
 
     """
     return uvicorn.Config(
-        app, http=BoundedProtocol, ws="none", log_level="error", server_header=False,
+        app,
+        http=BoundedProtocol,
+        ws="none",
+        log_level="error",
+        server_header=False,
         timeout_graceful_shutdown=SHUTDOWN_S,
-    )  # fmt: skip
+    )
 
 
 def serve(service: Service, access: Access, port: int, registration_file: Path) -> None:
@@ -95,8 +99,9 @@ def serve(service: Service, access: Access, port: int, registration_file: Path) 
     """
     opened = listen(access.host, port)
     instance, port = secrets.token_hex(16), opened.getsockname()[1]
-    found = Registration(host=ANY.get(access.host, access.host), port=port, instance=instance, token=access.token,
-                         pid=os.getpid())  # fmt: skip
+    found = Registration(
+        host=ANY.get(access.host, access.host), port=port, instance=instance, token=access.token, pid=os.getpid()
+    )
     shown = f"[{access.host}]" if ":" in access.host else access.host
     with registered(registration_file, found):
         log.info("search: http://%s:%d/%s, until Ctrl-C", shown, port, "?token=..." if access.token else "")

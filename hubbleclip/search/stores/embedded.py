@@ -142,9 +142,7 @@ class EmbeddedStore:
             halves_nd = np.concatenate([*old_nd, feat_nd.astype(np.float16)])
             start = kept[-1].stop if kept else 0
             new = write_segment(self.folder, self.model_digest, start, ids, halves_nd)
-            manifest = Manifest(
-                model_digest=self.model_digest, num_dims=halves_nd.shape[1], segments=(*kept, new)
-            )  # fmt: skip
+            manifest = Manifest(model_digest=self.model_digest, num_dims=halves_nd.shape[1], segments=(*kept, new))
             write_manifest(self.folder, manifest)
             self._load()
 

@@ -186,8 +186,11 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
     """
     segments = [{"start": one.start, "stop": one.stop, "sha256": one.sha256} for one in manifest.segments]
     facts = {
-        "format": FORMAT, "model_digest": manifest.model_digest, "num_dims": manifest.num_dims, "segments": segments
-    }  # fmt: skip
+        "format": FORMAT,
+        "model_digest": manifest.model_digest,
+        "num_dims": manifest.num_dims,
+        "segments": segments,
+    }
     write_bytes(folder / MANIFEST, description_bytes(facts))
     kept = {one.path(folder, suffix) for one in manifest.segments for suffix in one.sha256} | {folder / MANIFEST}
     for path in folder.iterdir():
@@ -230,9 +233,12 @@ def write_segment(
     with atomic_write(facts.path(folder, PARQUET), is_synced=False) as temporary:
         # Features do not compress; the checksums let a reader of `tile_id` notice damage without reading the rest.
         pq.write_table(
-            table, temporary, compression={"tile_id": "zstd", "model_digest": "zstd"},
-            use_dictionary=["model_digest"], write_page_checksum=True,
-        )  # fmt: skip
+            table,
+            temporary,
+            compression={"tile_id": "zstd", "model_digest": "zstd"},
+            use_dictionary=["model_digest"],
+            write_page_checksum=True,
+        )
     with atomic_write(facts.path(folder, FLOATS), is_synced=False) as temporary:
         feat_nd.tofile(temporary)
     parts = [quantise(feat_nd[first : first + QUANTISE_ROWS]) for first in range(0, num_rows, QUANTISE_ROWS)]

@@ -138,10 +138,14 @@ def galaxy_cluster(view: View, rng: np.random.Generator, variant: str) -> Image:
             rng.uniform(0, 2 * np.pi),
         )
         source = SmallGalaxy(
-            x=distance * np.cos(azimuth), y=distance * np.sin(azimuth), size=rng.uniform(0.007, 0.014),
-            axis_ratio=rng.uniform(0.4, 1), brightness=rng.uniform(9, 26) * view.continuum_flux(rng.normal(-0.4, 0.2)),
-            angle=rng.uniform(0, np.pi), index=1.0,
-        )  # fmt: skip
+            x=distance * np.cos(azimuth),
+            y=distance * np.sin(azimuth),
+            size=rng.uniform(0.007, 0.014),
+            axis_ratio=rng.uniform(0.4, 1),
+            brightness=rng.uniform(9, 26) * view.continuum_flux(rng.normal(-0.4, 0.2)),
+            angle=rng.uniform(0, np.pi),
+            index=1.0,
+        )
         add_lensed_images(light, source_xy, source)
     add_small_galaxies(view, light, rng, 50, largest=0.03)
     add_field_stars(view, light, rng, int(rng.integers(3, 9)))
@@ -227,13 +231,17 @@ def gravitational_lens(view: View, rng: np.random.Generator, variant: str) -> Im
         "Einstein ring": (rng.uniform(0, 0.05), rng.uniform(0.1, 0.16)),
         "quad": (rng.uniform(0.02, 0.07), rng.uniform(0.02, 0.03)),
         "arc": (rng.uniform(0.25, 0.4), rng.uniform(0.08, 0.13)),
-    }[variant]  # fmt: skip
+    }[variant]
     azimuth, brightness = rng.uniform(0, 2 * np.pi), rng.uniform(30, 75) * view.continuum_flux(rng.normal(-0.2, 0.2))
     source = SmallGalaxy(
-        x=einstein_radius * offset * np.cos(azimuth), y=einstein_radius * offset * np.sin(azimuth),
-        size=einstein_radius * size, axis_ratio=0.8,
-        brightness=brightness * (5 if variant == "quad" else 1), angle=azimuth + 1, index=1.0,
-    )  # fmt: skip
+        x=einstein_radius * offset * np.cos(azimuth),
+        y=einstein_radius * offset * np.sin(azimuth),
+        size=einstein_radius * size,
+        axis_ratio=0.8,
+        brightness=brightness * (5 if variant == "quad" else 1),
+        angle=azimuth + 1,
+        index=1.0,
+    )
     add_lensed_images(light, source_xy, source)
     # `knot` is a star-forming region within the source.
     knot = replace(source, x=source.x + 0.5 * source.size, size=0.2 * source.size, brightness=1.5 * brightness)
@@ -275,9 +283,14 @@ def quasar_host(view: View, rng: np.random.Generator, variant: str) -> Image:
     for _ in range(int(rng.integers(1, 4))):
         distance, direction = rng.uniform(0.12, 0.4), rng.uniform(0, 2 * np.pi)
         companion = SmallGalaxy(
-            x=distance * np.cos(direction), y=distance * np.sin(direction), size=rng.uniform(0.015, 0.035),
-            brightness=brightness, axis_ratio=0.7, angle=direction, index=2.0,
-        )  # fmt: skip
+            x=distance * np.cos(direction),
+            y=distance * np.sin(direction),
+            size=rng.uniform(0.015, 0.035),
+            brightness=brightness,
+            axis_ratio=0.7,
+            angle=direction,
+            index=2.0,
+        )
         add_galaxy(view, light, companion)
     return light
 
@@ -293,10 +306,14 @@ def deep_field(view: View, rng: np.random.Generator, variant: str) -> Image:
         for _ in range(int(rng.integers(25, 50))):
             x, y = rng.normal(0, 0.22, 2)
             member = SmallGalaxy(
-                x=x0 + x, y=y0 + y, size=rng.uniform(0.008, 0.02),
+                x=x0 + x,
+                y=y0 + y,
+                size=rng.uniform(0.008, 0.02),
                 brightness=rng.uniform(8, 25) * view.continuum_flux(0.9),
-                axis_ratio=rng.uniform(0.4, 1), angle=rng.uniform(0, np.pi), index=1.5,
-            )  # fmt: skip
+                axis_ratio=rng.uniform(0.4, 1),
+                angle=rng.uniform(0, np.pi),
+                index=1.5,
+            )
             add_galaxy(view, light, member)
     add_field_stars(view, light, rng, int(rng.integers(2, 7)), brightest=4000)
     return light

@@ -210,10 +210,15 @@ def galaxy_merger(view: View, rng: np.random.Generator, variant: str) -> Image:
 def _warped(view: View, warp_x: Image, warp_y: Image, amount: float) -> View:
     """Make a view whose coordinates are distorted by noise, so that objects drawn in this view are irregular."""
     return View(
-        x_yx=view.x_yx + np.float32(amount) * warp_x, y_yx=view.y_yx + np.float32(amount) * warp_y,
-        pixel_size=view.pixel_size, angle_deg=view.angle_deg, centre_xy=view.centre_xy,
-        wave_nm=view.wave_nm, line=view.line, epoch=view.epoch,
-    )  # fmt: skip
+        x_yx=view.x_yx + np.float32(amount) * warp_x,
+        y_yx=view.y_yx + np.float32(amount) * warp_y,
+        pixel_size=view.pixel_size,
+        angle_deg=view.angle_deg,
+        centre_xy=view.centre_xy,
+        wave_nm=view.wave_nm,
+        line=view.line,
+        epoch=view.epoch,
+    )
 
 
 def _tail(view: View, rng: np.random.Generator, start: tuple[float, float], start_angle: float, spin: int) -> Image:

@@ -239,10 +239,15 @@ class View:
             return None
         slices = (slice(top, bottom), slice(left, right))
         return slices, View(
-            x_yx=self.x_yx[slices], y_yx=self.y_yx[slices], pixel_size=self.pixel_size, angle_deg=self.angle_deg,
+            x_yx=self.x_yx[slices],
+            y_yx=self.y_yx[slices],
+            pixel_size=self.pixel_size,
+            angle_deg=self.angle_deg,
             centre_xy=self.centre_xy,
-            wave_nm=self.wave_nm, line=self.line, epoch=self.epoch,
-        )  # fmt: skip
+            wave_nm=self.wave_nm,
+            line=self.line,
+            epoch=self.epoch,
+        )
 
     def fractal_noise(
         self,

@@ -176,8 +176,14 @@ def _page_response(
     page_size = min(max(page_size, 1), MAX_ROWS)  # MAST reduces a larger page size without an error.
     rows = [make_row(item) for item in items[(page - 1) * page_size : page * page_size]]
     num_pages = max(-(-len(items) // page_size), 1)  # An empty result has one page.
-    paging = {"page": page, "pageSize": page_size, "pagesFiltered": num_pages, "rows": len(rows),
-              "rowsFiltered": len(items), "rowsTotal": len(items)}  # fmt: skip
+    paging = {
+        "page": page,
+        "pageSize": page_size,
+        "pagesFiltered": num_pages,
+        "rows": len(rows),
+        "rowsFiltered": len(items),
+        "rowsTotal": len(items),
+    }
     return {"status": "COMPLETE", "msg": "", "data": rows, "fields": tables.table_fields(types), "paging": paging}
 
 
@@ -467,9 +473,13 @@ def serve(
     url = f"http://{settings.host}:{listener.getsockname()[1]}"
     config = uvicorn.Config(
         # `date_header` is off, because some faults set a wrong Date header.
-        make_app(settings, faults), log_level="critical", access_log=False, lifespan="off",
-        date_header=False, timeout_graceful_shutdown=SHUTDOWN_S,
-    )  # fmt: skip
+        make_app(settings, faults),
+        log_level="critical",
+        access_log=False,
+        lifespan="off",
+        date_header=False,
+        timeout_graceful_shutdown=SHUTDOWN_S,
+    )
     server = NotifyingServer(config, lambda: on_ready(url, server))
     with listener:
         server.run(sockets=[listener])

@@ -116,13 +116,22 @@ class MissionSearch:
         names: Sequence[str] = (await request.json()).get("dataset_ids", [])
         found = [(name, self.datasets[name]) for name in names if name in self.datasets]
         products = [
-            {"product_key": f"{name}_{item.file_name}", "access": "PUBLIC", "dataset": name,
-             "instrument_name": observation.instrument.partition("/")[0].ljust(PADDED),
-             "filters": observation.filters, "filename": item.file_name, "uri": f"{name}/{item.file_name}",
-             "file_suffix": item.kind, "category": "CALIBRATED" if item.product_type == "SCIENCE" else "AUX",
-             "size": item.size_bytes, "type": TYPES.get(item.product_type, "other")}
-            for name, observation in found for item in observation.products
-        ]  # fmt: skip
+            {
+                "product_key": f"{name}_{item.file_name}",
+                "access": "PUBLIC",
+                "dataset": name,
+                "instrument_name": observation.instrument.partition("/")[0].ljust(PADDED),
+                "filters": observation.filters,
+                "filename": item.file_name,
+                "uri": f"{name}/{item.file_name}",
+                "file_suffix": item.kind,
+                "category": "CALIBRATED" if item.product_type == "SCIENCE" else "AUX",
+                "size": item.size_bytes,
+                "type": TYPES.get(item.product_type, "other"),
+            }
+            for name, observation in found
+            for item in observation.products
+        ]
         return JSONResponse({"products": products})
 
 

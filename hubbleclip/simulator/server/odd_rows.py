@@ -81,12 +81,18 @@ def _renamed(row: Row, obs_id: str, suffix: str, prefix: str = "mast:HST/product
     name = f"{obs_id}_{suffix}"
     kind = suffix.partition(".")[0].upper()
     return row | {
-        "obs_id": obs_id, "productFilename": name, "dataURI": f"{prefix}{name}", "productSubGroupDescription": kind
-    }  # fmt: skip
+        "obs_id": obs_id,
+        "productFilename": name,
+        "dataURI": f"{prefix}{name}",
+        "productSubGroupDescription": kind,
+    }
 
 
 def _preview(row: Row) -> Row:
     """Turn the row of a science file into that of a preview."""
     return row | {
-        "productType": "PREVIEW", "productSubGroupDescription": None, "description": "Preview-Full", "size": None
-    }  # fmt: skip
+        "productType": "PREVIEW",
+        "productSubGroupDescription": None,
+        "description": "Preview-Full",
+        "size": None,
+    }

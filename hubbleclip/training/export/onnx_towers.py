@@ -89,9 +89,15 @@ def _write_tower(tower: Tower, example: Tensor, path: Path, input_name: str, out
         with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
             warnings.simplefilter("ignore")
             torch.onnx.export(
-                tower, (example,), path, input_names=[input_name], output_names=[output_name], dynamo=True,
-                dynamic_shapes=({0: torch.export.Dim("batch")},), external_data=size_bytes > MAX_INLINE_BYTES,
+                tower,
+                (example,),
+                path,
+                input_names=[input_name],
+                output_names=[output_name],
+                dynamo=True,
+                dynamic_shapes=({0: torch.export.Dim("batch")},),
+                external_data=size_bytes > MAX_INLINE_BYTES,
                 verbose=False,
-            )  # fmt: skip
+            )
     finally:
         logging.disable(level)

@@ -99,7 +99,11 @@ def open_clip_config(loaded: LoadedModel) -> dict[str, Any]:
     return {
         "model_cfg": model_config,
         "preprocess_cfg": {
-            "size": loaded.image_size, "mode": "RGB", "mean": list(loaded.mean), "std": list(loaded.std),
-            "interpolation": "bicubic", "resize_mode": "squash",
+            "size": loaded.image_size,
+            "mode": "RGB",
+            "mean": list(loaded.mean),
+            "std": list(loaded.std),
+            "interpolation": "bicubic",
+            "resize_mode": "squash",
         },
-    }  # fmt: skip
+    }

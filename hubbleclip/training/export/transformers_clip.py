@@ -24,8 +24,13 @@ TEXT_KEYS = frozenset({"context_length", "vocab_size", "width", "heads", "layers
 """Keys of a configuration that a `CLIPModel` has too; any other key changes a layer."""
 HEAD_WIDTH, MLP_RATIO = 64, 4.0
 """open_clip's defaults."""
-LAYER_NAMES = {"ln_1": "layer_norm1", "ln_2": "layer_norm2", "mlp.c_fc": "mlp.fc1", "mlp.c_proj": "mlp.fc2",
-               "attn.out_proj": "self_attn.out_proj"}  # fmt: skip
+LAYER_NAMES = {
+    "ln_1": "layer_norm1",
+    "ln_2": "layer_norm2",
+    "mlp.c_fc": "mlp.fc1",
+    "mlp.c_proj": "mlp.fc2",
+    "attn.out_proj": "self_attn.out_proj",
+}
 NAMES = {
     "logit_scale": "logit_scale",
     "visual.class_embedding": "vision_model.embeddings.class_embedding",
@@ -34,11 +39,16 @@ NAMES = {
     "token_embedding.weight": "text_model.embeddings.token_embedding.weight",
     "positional_embedding": "text_model.embeddings.position_embedding.weight",
 }
-NORMS = {"visual.ln_pre": "vision_model.pre_layrnorm", "visual.ln_post": "vision_model.post_layernorm",
-         "ln_final": "text_model.final_layer_norm"}  # fmt: skip
+NORMS = {
+    "visual.ln_pre": "vision_model.pre_layrnorm",
+    "visual.ln_post": "vision_model.post_layernorm",
+    "ln_final": "text_model.final_layer_norm",
+}
 PROJECTIONS = {"visual.proj": "visual_projection.weight", "text_projection": "text_projection.weight"}
-TOWERS = {"visual.transformer.resblocks.": "vision_model.encoder.layers.",
-          "transformer.resblocks.": "text_model.encoder.layers."}  # fmt: skip
+TOWERS = {
+    "visual.transformer.resblocks.": "vision_model.encoder.layers.",
+    "transformer.resblocks.": "text_model.encoder.layers.",
+}
 
 
 def has_clip_layers(loaded: LoadedModel) -> bool:
@@ -143,19 +153,28 @@ def clip_config(loaded: LoadedModel) -> dict[str, Any]:
     tokens = loaded.tokenizer
     return {
         "projection_dim": config["embed_dim"],
-        "vision_config": common | {
-            "hidden_size": vision["width"], "num_hidden_layers": vision["layers"],
+        "vision_config": common
+        | {
+            "hidden_size": vision["width"],
+            "num_hidden_layers": vision["layers"],
             "num_attention_heads": vision["width"] // vision.get("head_width", HEAD_WIDTH),
             "intermediate_size": int(vision["width"] * vision.get("mlp_ratio", MLP_RATIO)),
-            "image_size": loaded.image_size, "patch_size": vision["patch_size"],
+            "image_size": loaded.image_size,
+            "patch_size": vision["patch_size"],
         },
-        "text_config": common | {
-            "hidden_size": text["width"], "num_hidden_layers": text["layers"], "num_attention_heads": text["heads"],
+        "text_config": common
+        | {
+            "hidden_size": text["width"],
+            "num_hidden_layers": text["layers"],
+            "num_attention_heads": text["heads"],
             "intermediate_size": int(text["width"] * text.get("mlp_ratio", MLP_RATIO)),
-            "max_position_embeddings": loaded.context_length, "vocab_size": text["vocab_size"],
-            "bos_token_id": tokens.sot_token_id, "eos_token_id": tokens.eot_token_id, "pad_token_id": 0,
+            "max_position_embeddings": loaded.context_length,
+            "vocab_size": text["vocab_size"],
+            "bos_token_id": tokens.sot_token_id,
+            "eos_token_id": tokens.eot_token_id,
+            "pad_token_id": 0,
         },
-    }  # fmt: skip
+    }
 
 
 def clip_state(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -216,8 +235,15 @@ def processor_config(loaded: LoadedModel) -> dict[str, Any]:
     """
     size = {"height": loaded.image_size, "width": loaded.image_size}
     return {
-        "image_processor_type": "CLIPImageProcessorPil", "do_convert_rgb": True, "do_resize": True, "size": size,
+        "image_processor_type": "CLIPImageProcessorPil",
+        "do_convert_rgb": True,
+        "do_resize": True,
+        "size": size,
         "resample": 4,  # Pillow's number of the box filter
-        "do_center_crop": False, "do_rescale": True, "rescale_factor": 1 / 255,
-        "do_normalize": True, "image_mean": list(loaded.mean), "image_std": list(loaded.std),
-    }  # fmt: skip
+        "do_center_crop": False,
+        "do_rescale": True,
+        "rescale_factor": 1 / 255,
+        "do_normalize": True,
+        "image_mean": list(loaded.mean),
+        "image_std": list(loaded.std),
+    }

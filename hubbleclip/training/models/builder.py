@@ -33,9 +33,17 @@ MAX_LOG_SCALE = 4.60517  # just below log(100), because CLIP limits the scale to
 CPU_BATCH_PIXELS = 8 * 224**2  # pixels per forward pass on a CPU; each activation stays below `HEAP_BLOCK_BYTES`
 CPU_BATCH_TEXTS = 16
 LOAD_ERRORS = (
-    RuntimeError, OSError, ValueError, KeyError, TypeError, AttributeError, StopIteration, ImportError,
-    pickle.UnpicklingError, SafetensorError,
-)  # fmt: skip
+    RuntimeError,
+    OSError,
+    ValueError,
+    KeyError,
+    TypeError,
+    AttributeError,
+    StopIteration,
+    ImportError,
+    pickle.UnpicklingError,
+    SafetensorError,
+)
 """What open_clip and its libraries raise where files cannot be fetched, or hold something else than weights."""
 LOCAL_DIR, OPEN_CLIP_CONFIG = "local-dir:", "open_clip_config.json"
 """open_clip's prefix of a model name that is a folder, and the name of the configuration in such a folder."""

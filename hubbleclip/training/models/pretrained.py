@@ -51,14 +51,20 @@ def _towers_config() -> dict[str, Any]:
     return {
         "embed_dim": 384,
         "vision_cfg": {
-            "timm_model_name": "tf_efficientnet_lite0", "timm_model_pretrained": False, "timm_pool": "",
-            "timm_proj": "linear", "image_size": 224,
+            "timm_model_name": "tf_efficientnet_lite0",
+            "timm_model_pretrained": False,
+            "timm_pool": "",
+            "timm_proj": "linear",
+            "image_size": 224,
         },
         "text_cfg": {
-            "hf_model_name": folder, "hf_tokenizer_name": folder, "hf_pooler_type": "mean_pooler",
-            "hf_proj_type": "linear", "context_length": 256,
+            "hf_model_name": folder,
+            "hf_tokenizer_name": folder,
+            "hf_pooler_type": "mean_pooler",
+            "hf_proj_type": "linear",
+            "context_length": 256,
         },
-    }  # fmt: skip
+    }
 
 
 def _load_towers(model: Any) -> None:

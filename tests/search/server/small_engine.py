@@ -24,9 +24,11 @@ from hubbleclip.search.sky import find_cone
 
 SIZE_PX, SCALE_ARCSEC = 64, 0.05
 KINDS = (
-    ("spiral galaxy", "GALAXY;SPIRAL", "Galaxies"), ("globular cluster", "STELLAR CLUSTER", "Stellar Populations"),
-    ("planetary nebula", "NEBULA;PLANETARY", "Stellar Physics"), ("Mars", "SOLAR SYSTEM;PLANET", "Solar System"),
-)  # fmt: skip
+    ("spiral galaxy", "GALAXY;SPIRAL", "Galaxies"),
+    ("globular cluster", "STELLAR CLUSTER", "Stellar Populations"),
+    ("planetary nebula", "NEBULA;PLANETARY", "Stellar Physics"),
+    ("Mars", "SOLAR SYSTEM;PLANET", "Solar System"),
+)
 INSTRUMENTS = (("WFC3/UVIS", "F606W"), ("ACS/WFC", "F814W"), ("WFC3/IR", "F160W"))
 EVIL = '<script>document.title = "owned"</script>"><img src=x onerror=alert(1)> \x1b[2J'
 
@@ -37,9 +39,11 @@ def picture_of(kind: int, seed: int) -> np.ndarray:
     y, x = np.mgrid[-1 : 1 : SIZE_PX * 1j, -1 : 1 : SIZE_PX * 1j]
     r, angle = np.hypot(x, y), np.arctan2(y, x)
     shapes = (
-        np.exp(-3 * r) * (1 + np.cos(2 * angle - 9 * r)), np.exp(-4 * r) + (rng.random(r.shape) > 0.97) * np.exp(-2 * r),
-        np.exp(-60 * (r - 0.5) ** 2), (r < 0.6) * 1.0,
-    )  # fmt: skip
+        np.exp(-3 * r) * (1 + np.cos(2 * angle - 9 * r)),
+        np.exp(-4 * r) + (rng.random(r.shape) > 0.97) * np.exp(-2 * r),
+        np.exp(-60 * (r - 0.5) ** 2),
+        (r < 0.6) * 1.0,
+    )
     return np.clip(200 * shapes[kind] + rng.normal(20, 6, r.shape), 0, 255).astype(np.uint8)
 
 
@@ -84,15 +88,29 @@ class SmallEngine:
         geometry = geometry_at(ra_deg, dec_deg, 17.0 * n)
         name, target_class, category = KINDS[kind]
         facts: dict[str, Any] = {
-            "proposal_id": f"{self.archive}:{10000 + n // 4}", "split": ("train", "val", "test")[n // 4 % 3],
-            "title": EVIL if n == 5 else f"A survey of the {name} number {n // 4}", "target_name": f"TARGET-{n // 4}",
-            "target_class": target_class, "instrument": instrument, "detector": instrument.partition("/")[2],
-            "filter": filter_, "exposure_s": 100.0 + n, "observed_at": datetime(2004 + n % 12, 3, 1, tzinfo=UTC),
-            "ra_deg": geometry.ra_deg, "dec_deg": geometry.dec_deg, "pixel_scale_arcsec": geometry.pixel_scale_arcsec,
-            "corners_deg": geometry.corners_deg, "wcs": geometry.wcs, "size_px": SIZE_PX, "category": category,
-            "cycle": 12 + n // 16, "pi": EVIL if n == 5 else "Ada Quill", "obs_id": f"j8xi0x{n:03d}",
-            "product_uri": f"mast:HST/product/j8xi0x{n:03d}_drz.fits", "abstract": f"We propose to image a {name}. " * 6,
-        }  # fmt: skip
+            "proposal_id": f"{self.archive}:{10000 + n // 4}",
+            "split": ("train", "val", "test")[n // 4 % 3],
+            "title": EVIL if n == 5 else f"A survey of the {name} number {n // 4}",
+            "target_name": f"TARGET-{n // 4}",
+            "target_class": target_class,
+            "instrument": instrument,
+            "detector": instrument.partition("/")[2],
+            "filter": filter_,
+            "exposure_s": 100.0 + n,
+            "observed_at": datetime(2004 + n % 12, 3, 1, tzinfo=UTC),
+            "ra_deg": geometry.ra_deg,
+            "dec_deg": geometry.dec_deg,
+            "pixel_scale_arcsec": geometry.pixel_scale_arcsec,
+            "corners_deg": geometry.corners_deg,
+            "wcs": geometry.wcs,
+            "size_px": SIZE_PX,
+            "category": category,
+            "cycle": 12 + n // 16,
+            "pi": EVIL if n == 5 else "Ada Quill",
+            "obs_id": f"j8xi0x{n:03d}",
+            "product_uri": f"mast:HST/product/j8xi0x{n:03d}_drz.fits",
+            "abstract": f"We propose to image a {name}. " * 6,
+        }
         return TileRecord(tile_id=tile_id, facts=facts, picture=picture)
 
     def answer(self, query: Query) -> Answer:
@@ -116,12 +134,16 @@ class SmallEngine:
             groups.setdefault(key, []).append(n)
         found = list(groups.values())
         hits = [
-            Hit(tile_id=self.ids[g[0]], score=float(score[g[0]]), num_folded=len(g) - 1,
+            Hit(
+                tile_id=self.ids[g[0]],
+                score=float(score[g[0]]),
+                num_folded=len(g) - 1,
                 model_rank=ranks[0][g[0]] if query.terms and query.mode is not Mode.WORDS else None,
                 words_rank=ranks[1][g[0]] if query.terms and query.mode is not Mode.MODEL else None,
-                facts=dict(self.records[self.ids[g[0]]].facts))
+                facts=dict(self.records[self.ids[g[0]]].facts),
+            )
             for g in found[query.offset : query.offset + query.k]
-        ]  # fmt: skip
+        ]
         return Hits(hits=tuple(hits), num_admitted=len(admitted), has_more=len(found) > query.offset + query.k)
 
     def _by_model(self, query: Query) -> np.ndarray:
@@ -156,16 +178,26 @@ class SmallEngine:
         return self.records[tile_id]
 
     def status(self) -> IndexStatus:
-        return IndexStatus(num_tiles=len(self.ids), is_simulated=self.is_simulated, model="pixels-8x8", run_id="run-1",
-                           dataset_digest="ab" * 16, index_digest="cd" * 16)  # fmt: skip
+        return IndexStatus(
+            num_tiles=len(self.ids),
+            is_simulated=self.is_simulated,
+            model="pixels-8x8",
+            run_id="run-1",
+            dataset_digest="ab" * 16,
+            index_digest="cd" * 16,
+        )
 
     def points(self) -> Points:
         facts = [self.records[i].facts for i in self.ids]
         centred = self.feat - self.feat.mean(axis=0)
         axes = np.linalg.svd(centred, full_matrices=False)[2][:2]
-        return Points(tile_ids=self.ids, ra_deg=np.array([f["ra_deg"] for f in facts]),
-                      dec_deg=np.array([f["dec_deg"] for f in facts]), pca_n2=centred @ axes.T,
-                      labels={name: [f[name] for f in facts] for name in ("instrument", "category")})  # fmt: skip
+        return Points(
+            tile_ids=self.ids,
+            ra_deg=np.array([f["ra_deg"] for f in facts]),
+            dec_deg=np.array([f["dec_deg"] for f in facts]),
+            pca_n2=centred @ axes.T,
+            labels={name: [f[name] for f in facts] for name in ("instrument", "category")},
+        )
 
     def facets(self) -> dict[str, list[tuple[Any, int]]]:
         found: dict[str, list[tuple[Any, int]]] = {}
@@ -193,8 +225,15 @@ class SmallEngine:
 
 def admits(filters: Filters, facts: dict[str, Any]) -> bool:
     """The filters, spelled out."""
-    lists = {"instrument": filters.instruments, "detector": filters.detectors, "filter": filters.bands, "split": filters.splits,
-             "proposal_id": filters.proposals, "category": filters.categories, "cycle": filters.cycles}  # fmt: skip
+    lists = {
+        "instrument": filters.instruments,
+        "detector": filters.detectors,
+        "filter": filters.bands,
+        "split": filters.splits,
+        "proposal_id": filters.proposals,
+        "category": filters.categories,
+        "cycle": filters.cycles,
+    }
     observed, where = facts["observed_at"].date(), SkyCoord(facts["ra_deg"], facts["dec_deg"], unit="deg")
     checks = [not wanted or facts[name] in wanted for name, wanted in lists.items()]
     checks += [filters.pi is None or filters.pi.lower() in facts["pi"].lower()]

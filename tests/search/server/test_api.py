@@ -45,13 +45,16 @@ def test_a_text_search_gives_hits_with_score_ranks_and_facts(client: TestClient)
         ({"instrument": ["WFC3/IR", "ACS/WFC"]}, lambda f: f["instrument"] != "WFC3/UVIS"),
         ({"split": "test"}, lambda f: f["split"] == "test"),
         ({"cycle": "13"}, lambda f: f["cycle"] == 13),
-        ({"observed_from": "2010-01-01", "observed_to": "2011-12-31"}, lambda f: f["observed_at"][:4] in ("2010", "2011")),
+        (
+            {"observed_from": "2010-01-01", "observed_to": "2011-12-31"},
+            lambda f: f["observed_at"][:4] in ("2010", "2011"),
+        ),
         ({"exposure_min": "120", "exposure_max": "130"}, lambda f: 120 <= f["exposure_s"] <= 130),
         ({"moving": "true"}, lambda f: "PLANET" in f["target_class"] and "SOLAR" in f["target_class"]),
         ({"place": "TARGET-3", "radius": "30"}, lambda f: f["target_name"] == "TARGET-3"),
         ({"category": "Galaxies", "pi": "quill"}, lambda f: f["category"] == "Galaxies"),
     ],
-)  # fmt: skip
+)
 def test_filters_admit_what_they_say(parameters: dict, check, client: TestClient) -> None:
     hits = client.get("/api/v1/search", params=parameters | {"k": 200, "group": "none"}).json()["hits"]
     assert hits
@@ -91,8 +94,13 @@ def test_a_picture_finds_its_tile(client: TestClient, engine: SmallEngine, png: 
 
 
 def test_terms_with_weights_are_posted_as_json(client: TestClient, engine: SmallEngine) -> None:
-    body = {"terms": [{"kind": "tile", "value": engine.ids[0]}, {"value": "spiral galaxy", "weight": -0.5}],
-            "mode": "model", "group": "none", "k": 5, "instrument": ["WFC3/UVIS"]}  # fmt: skip
+    body = {
+        "terms": [{"kind": "tile", "value": engine.ids[0]}, {"value": "spiral galaxy", "weight": -0.5}],
+        "mode": "model",
+        "group": "none",
+        "k": 5,
+        "instrument": ["WFC3/UVIS"],
+    }
     found = client.post("/api/v1/search", json=body)
     assert len(ids_of(found)) == 5
     assert {hit["instrument"] for hit in found.json()["hits"]} == {"WFC3/UVIS"}
@@ -111,12 +119,20 @@ def test_a_posted_term_cannot_name_a_file(client: TestClient) -> None:
 @pytest.mark.parametrize(
     ("parameters", "word"),
     [
-        ({"k": "0"}, "k"), ({"k": "9999"}, "k"), ({"mode": "magic"}, "mode"), ({"page": "500", "k": "200"}, "10,000"),
-        ({"box": "1,2"}, "box"), ({"place": "nowhere at all"}, "nowhere"), ({"like": "no such"}, "like"),
-        ({"observed_from": "yesterday"}, "observed_from"), ({"exposure_min": "nan"}, "exposure_min"),
-        ({"q": ["a"] * 17}, "16"), ({"like": "abc"}, "abc"), ({"radius": "0", "place": "1 1"}, "radius"),
+        ({"k": "0"}, "k"),
+        ({"k": "9999"}, "k"),
+        ({"mode": "magic"}, "mode"),
+        ({"page": "500", "k": "200"}, "10,000"),
+        ({"box": "1,2"}, "box"),
+        ({"place": "nowhere at all"}, "nowhere"),
+        ({"like": "no such"}, "like"),
+        ({"observed_from": "yesterday"}, "observed_from"),
+        ({"exposure_min": "nan"}, "exposure_min"),
+        ({"q": ["a"] * 17}, "16"),
+        ({"like": "abc"}, "abc"),
+        ({"radius": "0", "place": "1 1"}, "radius"),
     ],
-)  # fmt: skip
+)
 def test_a_wrong_parameter_is_named_in_one_line(parameters: dict, word: str, client: TestClient) -> None:
     response = client.get("/api/v1/search", params=parameters)
     assert response.status_code in (400, 422)
@@ -173,9 +189,11 @@ def cells(table: pd.DataFrame | Table, name: str) -> list:
 
 
 READERS = {
-    "csv": pd.read_csv, "parquet": pd.read_parquet,
-    "votable": lambda file: Table.read(file, format="votable"), "ecsv": lambda file: Table.read(file, format="ascii.ecsv"),
-}  # fmt: skip
+    "csv": pd.read_csv,
+    "parquet": pd.read_parquet,
+    "votable": lambda file: Table.read(file, format="votable"),
+    "ecsv": lambda file: Table.read(file, format="ascii.ecsv"),
+}
 
 
 @pytest.mark.parametrize("form", READERS)

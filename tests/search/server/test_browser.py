@@ -122,11 +122,21 @@ def test_a_text_is_searched_without_a_reload_and_the_back_button_returns(page: P
 
 
 KINDS_OF_QUERY = (
-    "q=spiral+galaxy", "q=spiral&q=nebula%5E2&not=dust", "like={1}", "unlike={1}&q=galaxy", "like={1}&like={2}^0.5&not=Mars",
-    "abstract_of=simulated:10003", "place=TARGET-2", "place=47.3+-58.3&radius=30", "place=03+09+12+-58+18+00&radius=30",
-    "box=40,50,-60,-50", "instrument=WFC3/IR&band=F160W&cycle=12&category=Galaxies&split=train", "pi=quill", "moving=true",
+    "q=spiral+galaxy",
+    "q=spiral&q=nebula%5E2&not=dust",
+    "like={1}",
+    "unlike={1}&q=galaxy",
+    "like={1}&like={2}^0.5&not=Mars",
+    "abstract_of=simulated:10003",
+    "place=TARGET-2",
+    "place=47.3+-58.3&radius=30",
+    "place=03+09+12+-58+18+00&radius=30",
+    "box=40,50,-60,-50",
+    "instrument=WFC3/IR&band=F160W&cycle=12&category=Galaxies&split=train",
+    "pi=quill",
+    "moving=true",
     "observed_from=2006-01-01&observed_to=2008-12-31&exposure_min=100&exposure_max=140&scale_min=0.01&scale_max=0.1",
-)  # fmt: skip
+)
 
 
 @pytest.mark.parametrize("query", KINDS_OF_QUERY)

@@ -17,8 +17,11 @@ def test_pyvo_finds_the_tiles_of_a_cone(start, engine: SmallEngine) -> None:
     facts = engine.records[engine.ids[20]].facts
     centre, radius = SkyCoord(facts["ra_deg"], facts["dec_deg"], unit="deg"), 0.5 * units.deg
     found = service.search(pos=centre, radius=radius, verbosity=3)
-    expected = {i for i, r in engine.records.items()
-                if SkyCoord(r.facts["ra_deg"], r.facts["dec_deg"], unit="deg").separation(centre) <= radius}  # fmt: skip
+    expected = {
+        i
+        for i, r in engine.records.items()
+        if SkyCoord(r.facts["ra_deg"], r.facts["dec_deg"], unit="deg").separation(centre) <= radius
+    }
     assert len(expected) >= 4
     assert {record.id for record in found} == expected
     assert all(record.pos.separation(centre) <= radius for record in found)

@@ -21,9 +21,11 @@ from hubbleclip.search.explorer import Explorer
 from hubbleclip.search.server.service import Service
 
 PATHS = (
-    "/api/v1/search?q=spiral+galaxy&k=8", "/api/v1/search?q=comet&mode=words&group=none",
-    f"/api/v1/search?like={tile_id_of(1, 1)}&group=none", "/api/v1/search?instrument=ACS&group=none&k=100",
-)  # fmt: skip
+    "/api/v1/search?q=spiral+galaxy&k=8",
+    "/api/v1/search?q=comet&mode=words&group=none",
+    f"/api/v1/search?like={tile_id_of(1, 1)}&group=none",
+    "/api/v1/search?instrument=ACS&group=none&k=100",
+)
 OTHERS = ("/", "/scs?RA=1&DEC=-30&SR=1", f"/api/v1/tiles/{tile_id_of(1, 1)}", "/metrics", "/api/v1/points")
 
 

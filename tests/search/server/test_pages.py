@@ -44,8 +44,11 @@ def test_a_url_is_the_state_of_a_search(text: str) -> None:
 def test_terms_have_weights_and_signs() -> None:
     params = SearchParams(q=["spiral ^ 2", "m^51"], without=["dust lane^0.5"], unlike=["ab"])
     assert [(t.kind, t.value, t.weight) for t in params.terms()] == [
-        (TermKind.TEXT, "spiral", 2.0), (TermKind.TEXT, "m", 51.0), (TermKind.TEXT, "dust lane", -0.5), (TermKind.TILE, "ab", -1.0),
-    ]  # fmt: skip
+        (TermKind.TEXT, "spiral", 2.0),
+        (TermKind.TEXT, "m", 51.0),
+        (TermKind.TEXT, "dust lane", -0.5),
+        (TermKind.TILE, "ab", -1.0),
+    ]
 
 
 def test_another_search_begins_at_its_first_page() -> None:
@@ -93,8 +96,10 @@ def test_filters_are_checked_listed_and_removable(client: TestClient) -> None:
     assert [box["value"] for box in page.select("input[name=instrument][checked]")] == ["WFC3/IR"]
     chips = page.select(".chips a")
     assert [parse_qs(urlsplit(chip["href"]).query).keys() for chip in chips] == [
-        {"instrument", "observed_from"}, {"q", "observed_from"}, {"q", "instrument"},
-    ]  # fmt: skip
+        {"instrument", "observed_from"},
+        {"q", "observed_from"},
+        {"q", "instrument"},
+    ]
     assert page.select_one("[name=observed_from]")["value"] == "2008-01-01"
 
 

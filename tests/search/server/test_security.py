@@ -97,11 +97,17 @@ def test_cookies_of_other_programs_do_no_harm(cookies: str, engine: SmallEngine)
 @pytest.mark.parametrize(
     "parameters",
     [
-        {"cycle": "9" * 30}, {"page": "9" * 30}, {"instrument": ["x"] * 101}, {"q": "x" * 4001}, {"exposure_min": "1e400"},
-        {"observed_from": "9" * 40}, {"radius": "1e9", "place": "1 1"}, {"box": "nan,1,2"},
+        {"cycle": "9" * 30},
+        {"page": "9" * 30},
+        {"instrument": ["x"] * 101},
+        {"q": "x" * 4001},
+        {"exposure_min": "1e400"},
+        {"observed_from": "9" * 40},
+        {"radius": "1e9", "place": "1 1"},
+        {"box": "nan,1,2"},
     ],
     ids=str,
-)  # fmt: skip
+)
 def test_values_without_bound_are_refused(parameters: dict, client: TestClient) -> None:
     assert client.get("/api/v1/search", params=parameters).status_code == 422
 
@@ -134,9 +140,17 @@ def test_pages_forbid_inline_scripts_and_have_none(path: str, client: TestClient
 
 
 @pytest.mark.parametrize(
-    "path", ["/tiles/{}", "/?proposal=simulated:10001&group=none", "/?q=%3Cscript%3Ealert(1)%3C/script%3E", "/?pi=%22%3E%3Cimg+src=x+onerror=alert(1)%3E",
-             "/?place=%3Cscript%3Ealert(1)%3C/script%3E", "/tiles/%3Cscript%3Ealert(1)%3C%2Fscript%3E", "/?mode=%3Cscript%3E"],
-)  # fmt: skip
+    "path",
+    [
+        "/tiles/{}",
+        "/?proposal=simulated:10001&group=none",
+        "/?q=%3Cscript%3Ealert(1)%3C/script%3E",
+        "/?pi=%22%3E%3Cimg+src=x+onerror=alert(1)%3E",
+        "/?place=%3Cscript%3Ealert(1)%3C/script%3E",
+        "/tiles/%3Cscript%3Ealert(1)%3C%2Fscript%3E",
+        "/?mode=%3Cscript%3E",
+    ],
+)
 def test_texts_from_outside_are_escaped(path: str, client: TestClient, engine: SmallEngine) -> None:
     text = client.get(path.format(engine.ids[5])).text
     assert "<script>" not in text

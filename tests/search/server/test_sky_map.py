@@ -15,8 +15,12 @@ from hubbleclip.search.server.protocol import Points
 
 
 def points(ra: list[float], dec: list[float]) -> Points:
-    return Points(tile_ids=[str(n) for n in range(len(ra))], ra_deg=np.array(ra), dec_deg=np.array(dec),
-                  pca_n2=np.zeros((len(ra), 2)))  # fmt: skip
+    return Points(
+        tile_ids=[str(n) for n in range(len(ra))],
+        ra_deg=np.array(ra),
+        dec_deg=np.array(dec),
+        pca_n2=np.zeros((len(ra), 2)),
+    )
 
 
 def test_east_is_left_north_is_up_and_areas_are_true() -> None:

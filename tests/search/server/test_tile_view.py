@@ -70,8 +70,15 @@ def test_a_bad_wcs_is_no_view(text: str) -> None:
 
 
 def real(**changes: object) -> dict:
-    return {"proposal_id": "hst:10003", "obs_id": "j8xi0x010", "product_uri": "mast:HST/product/j8xi0x010_drz.fits",
-            "ra_deg": 83.82, "dec_deg": -5.39, "pixel_scale_arcsec": 0.05, "size_px": 224} | changes  # fmt: skip
+    return {
+        "proposal_id": "hst:10003",
+        "obs_id": "j8xi0x010",
+        "product_uri": "mast:HST/product/j8xi0x010_drz.fits",
+        "ra_deg": 83.82,
+        "dec_deg": -5.39,
+        "pixel_scale_arcsec": 0.05,
+        "size_px": 224,
+    } | changes
 
 
 def test_links_lead_to_the_observation_the_programme_and_the_file() -> None:

@@ -45,9 +45,17 @@ def pictures() -> Iterator[bytes]:
     rng = np.random.default_rng(1)
     grey = rng.integers(0, 255, (90, 120), np.uint8)
     for mode, form, options in (
-        ("L", "PNG", {}), ("RGB", "PNG", {}), ("RGBA", "PNG", {}), ("P", "PNG", {}), ("I;16", "PNG", {}), ("1", "PNG", {}),
-        ("LA", "PNG", {}), ("L", "JPEG", {}), ("RGB", "JPEG", {"progressive": True}), ("CMYK", "JPEG", {}),
-    ):  # fmt: skip
+        ("L", "PNG", {}),
+        ("RGB", "PNG", {}),
+        ("RGBA", "PNG", {}),
+        ("P", "PNG", {}),
+        ("I;16", "PNG", {}),
+        ("1", "PNG", {}),
+        ("LA", "PNG", {}),
+        ("L", "JPEG", {}),
+        ("RGB", "JPEG", {"progressive": True}),
+        ("CMYK", "JPEG", {}),
+    ):
         content = io.BytesIO()
         Image.fromarray(grey).convert(mode).save(content, form, **options)
         yield content.getvalue()
@@ -62,12 +70,18 @@ def bombs() -> dict[str, bytes]:
     fits.HDUList([fits.PrimaryHDU(), compressed]).writeto(content)
     side = int(MAX_PIXELS**0.5)
     return {
-        "pixels": png_of(60_000, 60_000, 0, zlib.compress(b"")), "largest": png_of(side, side, 6, zeros),
-        "more data than pixels": png_of(8, 8, 0, zeros), "long row": png_of(2**31 - 1, 1, 0, zeros),
-        "gzip": gzip.compress(b"SIMPLE  =" + bytes(600 * 2**20), 9), "gzip in gzip": gzip.compress(gzip.compress(bytes(2**20))),
-        "header of a huge FITS": huge.tostring().encode() + bytes(2880), "compressed FITS": content.getvalue(),
-        "compressed FITS that says more": content.getvalue().replace(b"ZNAXIS1 =                 2000", b"ZNAXIS1 =            200000000"),
-    }  # fmt: skip
+        "pixels": png_of(60_000, 60_000, 0, zlib.compress(b"")),
+        "largest": png_of(side, side, 6, zeros),
+        "more data than pixels": png_of(8, 8, 0, zeros),
+        "long row": png_of(2**31 - 1, 1, 0, zeros),
+        "gzip": gzip.compress(b"SIMPLE  =" + bytes(600 * 2**20), 9),
+        "gzip in gzip": gzip.compress(gzip.compress(bytes(2**20))),
+        "header of a huge FITS": huge.tostring().encode() + bytes(2880),
+        "compressed FITS": content.getvalue(),
+        "compressed FITS that says more": content.getvalue().replace(
+            b"ZNAXIS1 =                 2000", b"ZNAXIS1 =            200000000"
+        ),
+    }
 
 
 def form_of(content: bytes, name: str, fields: tuple[tuple[str, str], ...] = ()) -> bytes:
@@ -84,10 +98,17 @@ def garbage(number: int, good: bytes) -> tuple[bytes, str]:
         start = rng.randrange(min(len(body), 200))
         body[start : start + rng.randint(0, 8)] = rng.randbytes(rng.randint(0, 8))
     kinds = (
-        FORM, "multipart/form-data", "multipart/form-data; boundary=", "multipart/form-data; boundary=\xff",
-        'multipart/form-data; boundary="----x', f"{FORM}; charset=utf-7", "application/json", "text/plain", "",
+        FORM,
+        "multipart/form-data",
+        "multipart/form-data; boundary=",
+        "multipart/form-data; boundary=\xff",
+        'multipart/form-data; boundary="----x',
+        f"{FORM}; charset=utf-7",
+        "application/json",
+        "text/plain",
+        "",
         f"multipart/form-data; boundary={'b' * 300}",
-    )  # fmt: skip
+    )
     return bytes(body), kinds[rng.randrange(len(kinds))] if number % 2 else FORM
 
 

@@ -66,10 +66,21 @@ def test_pictures_and_fits_are_known_by_their_content(content: bytes, suffix: st
 @pytest.mark.parametrize(
     "content",
     [
-        b"", b"GIF89a", b"<svg/>", b"\x89PNG\r\n\x1a\n", picture("PNG")[:40], b"\xff\xd8\xff", picture("BMP"), huge_png(),
-        gzip.compress(b"no fits", mtime=0), gzip.compress(fits_file(), mtime=0)[:-9], b"\x1f\x8bnonsense", b"\x7fELF", b"%PDF-1.4",
+        b"",
+        b"GIF89a",
+        b"<svg/>",
+        b"\x89PNG\r\n\x1a\n",
+        picture("PNG")[:40],
+        b"\xff\xd8\xff",
+        picture("BMP"),
+        huge_png(),
+        gzip.compress(b"no fits", mtime=0),
+        gzip.compress(fits_file(), mtime=0)[:-9],
+        b"\x1f\x8bnonsense",
+        b"\x7fELF",
+        b"%PDF-1.4",
     ],
-)  # fmt: skip
+)
 def test_everything_else_is_refused(content: bytes) -> None:
     with pytest.raises(UploadError):
         check_upload(content)

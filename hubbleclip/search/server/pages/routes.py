@@ -33,11 +33,23 @@ FACETS = {"instrument": "Instrument", "band": "Filter", "category": "Category", 
 MODES = {Mode.BOTH: "model and words", Mode.MODEL: "model", Mode.WORDS: "words"}
 GROUPS = {GroupBy.PROPOSAL: "one per programme", GroupBy.SKY: "one per patch of sky", GroupBy.NONE: "all"}
 CHIP_NAMES = {
-    "q": "", "not": "not", "like": "like tile", "unlike": "unlike tile", "abstract_of": "abstract of",
-    "image": "picture", "place": "near", "band": "filter", "pi": "PI", "moving": "moving target",
-    "observed_from": "from", "observed_to": "until", "exposure_min": "exposure ≥", "exposure_max": "exposure ≤",
-    "scale_min": "scale ≥", "scale_max": "scale ≤",
-}  # fmt: skip
+    "q": "",
+    "not": "not",
+    "like": "like tile",
+    "unlike": "unlike tile",
+    "abstract_of": "abstract of",
+    "image": "picture",
+    "place": "near",
+    "band": "filter",
+    "pi": "PI",
+    "moving": "moving target",
+    "observed_from": "from",
+    "observed_to": "until",
+    "exposure_min": "exposure ≥",
+    "exposure_max": "exposure ≤",
+    "scale_min": "scale ≥",
+    "scale_max": "scale ≤",
+}
 """What a part of a search is called on the page; others have the names of their parameters."""
 CHIP_UNITS = {"exposure_min": " s", "exposure_max": " s", "scale_min": "″ per pixel", "scale_max": "″ per pixel"}
 CHIP_VALUES = {"true": "yes", "false": "no"}
@@ -98,13 +110,24 @@ def object_class(target_class: str | None) -> str:
 
 
 ENVIRONMENT = Environment(
-    loader=PackageLoader("hubbleclip.search.server.pages"), autoescape=select_autoescape(default=True),
-    undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True,
-)  # fmt: skip
+    loader=PackageLoader("hubbleclip.search.server.pages"),
+    autoescape=select_autoescape(default=True),
+    undefined=StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+)
 ENVIRONMENT.filters.update(exposure=exposure, day=day, object_class=object_class)
-ENVIRONMENT.globals.update(version=__version__, chip_names=CHIP_NAMES, chip_units=CHIP_UNITS, chip_values=CHIP_VALUES,
-                           modes=MODES, groups=GROUPS, facet_names=FACETS, ungrouped=GroupBy.NONE,
-                           num_squares=NUM_SQUARES)  # fmt: skip
+ENVIRONMENT.globals.update(
+    version=__version__,
+    chip_names=CHIP_NAMES,
+    chip_units=CHIP_UNITS,
+    chip_values=CHIP_VALUES,
+    modes=MODES,
+    groups=GROUPS,
+    facet_names=FACETS,
+    ungrouped=GroupBy.NONE,
+    num_squares=NUM_SQUARES,
+)
 
 
 def wants_page(request: Request) -> bool:
@@ -290,13 +313,20 @@ async def _search_page(params: SearchParams, service: Service, is_partial: bool)
     export = params.url("/api/v1/search", page=params.page)
     export += "&" if "?" in export else "?"
     return render(
-        "results" if is_partial else "search", 400 if fault else 200,
+        "results" if is_partial else "search",
+        400 if fault else 200,
         {"HX-Push-Url": params.url(page=params.page), "Vary": "HX-Request"},
-        params=params, hits=hits, fault=fault, index=engine.status(), facets=facets, is_empty=not params.pairs(),
-        first=(params.page - 1) * params.k + 1, text=_text_of(params),
+        params=params,
+        hits=hits,
+        fault=fault,
+        index=engine.status(),
+        facets=facets,
+        is_empty=not params.pairs(),
+        first=(params.page - 1) * params.k + 1,
+        text=_text_of(params),
         examples=read_vocabulary()["queries"][:NUM_EXAMPLES],
         exports=[(form, f"{export}format={form}") for form in FORMATS],
-    )  # fmt: skip
+    )
 
 
 async def _tile_page(tile_id: str, text: str, service: Service) -> Response:
@@ -315,11 +345,18 @@ async def _tile_page(tile_id: str, text: str, service: Service) -> Response:
     ra_deg, dec_deg = facts.get("ra_deg"), facts.get("dec_deg")
     nearest = next((found[0][0] for found in phrases.values() if found), "")
     return render(
-        "tile", tile=record, text=text or nearest, facts=facts, index=engine.status(), size_px=size_px,
+        "tile",
+        tile=record,
+        text=text or nearest,
+        facts=facts,
+        index=engine.status(),
+        size_px=size_px,
         view=tile_view.sky_view(facts["wcs"], size_px) if facts.get("wcs") else None,
         position=None if ra_deg is None or dec_deg is None else ((ra_deg, dec_deg), sexagesimal(ra_deg, dec_deg)),
-        sky_links=sky_links(facts), archive_links=archive_links(facts),
-        command=tile_view.download_command(facts), phrases=phrases,
+        sky_links=sky_links(facts),
+        archive_links=archive_links(facts),
+        command=tile_view.download_command(facts),
+        phrases=phrases,
         has_footprint=tile_view.ds9_region(tile_id, facts) is not None,
         lineage={name: plain(value) for name, value in lineage.items() if name != "abstract"},
-    )  # fmt: skip
+    )

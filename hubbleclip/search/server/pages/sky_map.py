@@ -91,18 +91,27 @@ def draw_sky(points: Points) -> SkyMap:
     lon, lat = healpix.healpix_to_lonlat(cells)
     edges_lon, edges_lat = healpix.boundaries_lonlat(cells, step=3)
     drawn = [
-        Cell(path=_outline(edge_ra, edge_dec, centre_ra), shade=int(shade), ra_deg=round(float(centre_ra), 4),
-             dec_deg=round(float(centre_dec), 4), num_tiles=int(num))
+        Cell(
+            path=_outline(edge_ra, edge_dec, centre_ra),
+            shade=int(shade),
+            ra_deg=round(float(centre_ra), 4),
+            dec_deg=round(float(centre_dec), 4),
+            num_tiles=int(num),
+        )
         for edge_ra, edge_dec, centre_ra, centre_dec, shade, num in zip(
-            edges_lon.deg, edges_lat.deg, lon.deg, lat.deg, shades, nums, strict=True)
-    ]  # fmt: skip
+            edges_lon.deg, edges_lat.deg, lon.deg, lat.deg, shades, nums, strict=True
+        )
+    ]
     turn = np.linspace(0, 360, 181)
     galactic = SkyCoord(l=turn * u.deg, b=np.zeros_like(turn) * u.deg, frame="galactic").icrs
     ecliptic = SkyCoord(lon=turn * u.deg, lat=np.zeros_like(turn) * u.deg, frame="barycentrictrueecliptic").icrs
     return SkyMap(
-        cells=drawn, grid=_graticule(), galactic=_lines(galactic.ra.deg, galactic.dec.deg),
-        ecliptic=_lines(ecliptic.ra.deg, ecliptic.dec.deg), num_placed=int(is_placed.sum()),
-    )  # fmt: skip
+        cells=drawn,
+        grid=_graticule(),
+        galactic=_lines(galactic.ra.deg, galactic.dec.deg),
+        ecliptic=_lines(ecliptic.ra.deg, ecliptic.dec.deg),
+        num_placed=int(is_placed.sum()),
+    )
 
 
 def _outline(ra_deg: Floats, dec_deg: Floats, centre_ra_deg: float) -> str:

@@ -1,0 +1,64 @@
+import gzip
+import struct
+from pathlib import Path
+
+import numpy as np
+import pytest
+from astropy.io import fits
+
+from hubbleclip.core.errors import ImageError
+from hubbleclip.images.reader import read_science_images
+
+LIMIT = 10_000_000
+WFC3 = fits.Header({"TELESCOP": "HST", "INSTRUME": "WFC3", "DETECTOR": "UVIS"})
+TILINGS = [(64, 64), (1, 130), (150, 130), (7, 33), (100, 1)]
+
+
+@pytest.mark.parametrize("tile_shape", TILINGS)
+@pytest.mark.parametrize("kind", ["RICE_1", "GZIP_2"])
+def test_a_compressed_image_is_the_same_in_bands(tmp_path, tile_shape, kind):
+    data = np.random.default_rng(0).integers(1, 3000, (150, 130)).astype(np.int32)
+    image = fits.CompImageHDU(data, compression_type=kind, tile_shape=tile_shape, name="SCI")
+    flags = fits.CompImageHDU((data % 7 == 0).astype(np.int16) * 4, compression_type=kind, name="DQ")
+    fits.HDUList([fits.PrimaryHDU(header=WFC3), image, flags]).writeto(tmp_path / "a.fits")
+    read = read_science_images(tmp_path / "a.fits", LIMIT)[0]
+    np.testing.assert_array_equal(read.data_yx, data)
+    np.testing.assert_array_equal(read.valid_yx, data % 7 != 0)
+
+
+def test_the_planes_of_a_compressed_cube_are_read_each(tmp_path):
+    data = np.random.default_rng(0).integers(1, 3000, (4, 90, 80)).astype(np.int16)
+    header = fits.Header({"TELESCOP": "HST", "INSTRUME": "WFPC2"})
+    image = fits.CompImageHDU(data, compression_type="RICE_1", tile_shape=(2, 10, 80), name="SCI")
+    fits.HDUList([fits.PrimaryHDU(header=header), image]).writeto(tmp_path / "a.fits")
+    images = read_science_images(tmp_path / "a.fits", LIMIT)
+    assert len(images) == 4
+    for plane, read in zip(data, images, strict=True):
+        np.testing.assert_array_equal(read.data_yx, plane)
+
+
+def test_a_compression_tile_that_unpacks_to_more_than_its_pixels_is_refused(tmp_path):
+    data = np.random.default_rng(0).integers(1, 3000, (90, 80)).astype(np.int16)
+    image = fits.CompImageHDU(data, compression_type="GZIP_1", name="SCI")
+    fits.HDUList([fits.PrimaryHDU(), image]).writeto(tmp_path / "a.fits")
+    with_other_cell(tmp_path / "a.fits", gzip.compress(data[0].astype(">i2").tobytes()))
+    np.testing.assert_array_equal(read_science_images(tmp_path / "a.fits", LIMIT)[0].data_yx, data)
+    with_other_cell(tmp_path / "a.fits", gzip.compress(bytes(100)) + gzip.compress(bytes(30_000_000)))
+    with pytest.raises(ImageError) as caught:
+        read_science_images(tmp_path / "a.fits", LIMIT)
+    assert caught.value.reason == "unreadable"
+
+
+def with_other_cell(path: Path, cell: bytes) -> None:
+    """Replace the first compression tile of a file."""
+    with fits.open(path, disable_image_compression=True) as hdus:
+        header, place = hdus[1].header, hdus[1].fileinfo()
+    content = bytearray(path.read_bytes())
+    table_bytes, heap_bytes = header["NAXIS1"] * header["NAXIS2"], header["PCOUNT"]
+    start = place["datLoc"]
+    assert header["TTYPE1"] == "COMPRESSED_DATA"
+    content[start : start + 8] = struct.pack(">2i", len(cell), heap_bytes)
+    data = bytes(content[start : start + table_bytes + heap_bytes]) + cell
+    card = content.index(b"PCOUNT  =", place["hdrLoc"])
+    content[card + 10 : card + 30] = b"%20d" % (heap_bytes + len(cell))
+    path.write_bytes(bytes(content[:start]) + data.ljust(-(-len(data) // 2880) * 2880, b"\0"))
