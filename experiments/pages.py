@@ -6,26 +6,7 @@ from collections.abc import Mapping
 
 
 def replace_tables(page: str, made: Mapping[str, str]) -> str:
-    """Replace the tables of a page, each between two HTML comments with its name.
-
-    Parameters
-    ----------
-    page
-        Text of the page.
-    made
-        Tables by name.
-
-    Returns
-    -------
-    str
-        The page with the new tables.
-
-    Raises
-    ------
-    ValueError
-        The page has no place for a table.
-
-    """
+    """Replace the tables of a page, each between two HTML comments with its name."""
     for name, table in made.items():
         start, end = f"<!-- {name} -->", f"<!-- end of {name} -->"
         if page.count(start) != 1 or page.count(end) != 1:

@@ -60,21 +60,7 @@ def pictures(out_dir: Path, options: Options = Options()) -> None:
 
 
 def tile_sheet(catalog: Catalog, layout: Layout) -> bytes:
-    """Draw a contact sheet with one test tile for every target class.
-
-    Parameters
-    ----------
-    catalog
-        Open catalog of the profile.
-    layout
-        Paths of the profile's files and folders.
-
-    Returns
-    -------
-    bytes
-        Content of a JPEG file.
-
-    """
+    """Draw a contact sheet with one test tile for every target class."""
     rows = catalog.rows(TILE_PER_CLASS)
     levels = [decode_png(layout.absolute(row["path"]).read_bytes()) for row in rows]
     labels = [row["target_class"].removeprefix("SIMULATED;").lower() for row in rows]
@@ -87,17 +73,6 @@ def table(report: dict[str, object]) -> str:
     """Format the headline metrics as a Markdown table.
 
     The table has a row per model; each cell has a value and its 95 % interval.
-
-    Parameters
-    ----------
-    report
-        Content of the file `metrics.json` of the report.
-
-    Returns
-    -------
-    str
-        The table.
-
     """
     metrics: list[dict[str, object]] = report["metrics"]  # type: ignore[assignment]
     cells = {(m["model"], m["name"]): cell(m) for m in metrics}
@@ -115,17 +90,6 @@ def cell(metric: dict[str, object]) -> str:
     """Format one metric with its 95 % interval, such as `83.1 % (74.2-90.5)`.
 
     Ranks have no percent sign.
-
-    Parameters
-    ----------
-    metric
-        One metric, as in `metrics.json`.
-
-    Returns
-    -------
-    str
-        Text of the table cell.
-
     """
     value, low, high = (metric[name] for name in ("value", "low", "high"))
     is_share = "rank" not in str(metric["name"])

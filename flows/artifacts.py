@@ -33,20 +33,7 @@ NEWEST_TILES = "SELECT path, tile_id FROM tile ORDER BY cut_at DESC, tile_id LIM
 
 
 def progress_artifact(name: str) -> Callable[[float, str], None]:
-    """Create a progress bar on the page of the flow run.
-
-    Parameters
-    ----------
-    name
-        Title of the progress bar.
-
-    Returns
-    -------
-    callable
-        Function that updates the progress bar; its arguments are a percentage (0-100) and a line of text. Outside a
-        flow run the function does nothing.
-
-    """
+    """Create a progress bar on the page of the flow run."""
     if FlowRunContext.get() is None:
         return lambda percent, text: None
     artifact_id = cast("UUID", create_progress_artifact(0.0, key=key_of(name), description=f"{name}: begun"))
@@ -58,37 +45,13 @@ def progress_artifact(name: str) -> Callable[[float, str], None]:
 
 
 def key_of(name: str) -> str:
-    """Turn a name into a valid Prefect artifact key.
-
-    Parameters
-    ----------
-    name
-        Any text.
-
-    Returns
-    -------
-    str
-        The key, in lower-case letters, digits and dashes.
-
-    """
+    """Turn a name into a valid Prefect artifact key."""
     return re.sub("[^a-z0-9]+", "-", name.lower()).strip("-")
 
 
 @contextmanager
 def counted(layout: Layout) -> Iterator[None]:
-    """Show a table with the catalog's row counts before and after a `with` block.
-
-    Parameters
-    ----------
-    layout
-        Paths of the profile's files and folders.
-
-    Yields
-    ------
-    None
-        Nothing; the block runs between the two counts.
-
-    """
+    """Show a table with the catalog's row counts before and after a `with` block."""
     before = counts(layout)
     yield
     after = counts(layout)
@@ -100,19 +63,7 @@ def counted(layout: Layout) -> Iterator[None]:
 
 
 def counts(layout: Layout) -> dict[str, int]:
-    """Count the rows of each table of the published catalog.
-
-    Parameters
-    ----------
-    layout
-        Paths of the profile's files and folders.
-
-    Returns
-    -------
-    dict of int
-        Number of rows by table name; empty when there is no catalog yet.
-
-    """
+    """Count the rows of each table of the published catalog."""
     if not layout.catalog.is_file():
         return {}
     with read_catalog(layout) as catalog:
@@ -123,12 +74,6 @@ def show_tiles(layout: Layout) -> None:
     """Show a contact sheet of the newest tiles.
 
     The picture is embedded in the artifact as a `data:` URI, because a browser cannot read files of a worker.
-
-    Parameters
-    ----------
-    layout
-        Paths of the profile's files and folders.
-
     """
     with read_catalog(layout) as catalog:
         rows = catalog.rows(NEWEST_TILES)
@@ -142,18 +87,7 @@ def show_tiles(layout: Layout) -> None:
 
 
 def show_report(layout: Layout, report_dir: Path, figure: bytes) -> None:
-    """Show the retrieval figure of a report, and the path of the report.
-
-    Parameters
-    ----------
-    layout
-        Paths of the profile's files and folders.
-    report_dir
-        Folder of the report.
-    figure
-        The retrieval figure as an SVG file.
-
-    """
+    """Show the retrieval figure of a report, and the path of the report."""
     uri = data_uri("image/svg+xml", figure)
     create_image_artifact(uri, key="retrieval", description="Retrieval on the test split, with 95 % intervals")
     link, text = report_link(layout, report_dir)
@@ -166,21 +100,7 @@ def show_report(layout: Layout, report_dir: Path, figure: bytes) -> None:
 
 
 def report_link(layout: Layout, report_dir: Path) -> tuple[str, str]:
-    """Return the address of a report, and a text that says where it is.
-
-    Parameters
-    ----------
-    layout
-        Paths of the profile's files and folders.
-    report_dir
-        Folder of the report.
-
-    Returns
-    -------
-    tuple of str
-        Address of the page, in the remote store if there is one and else on the machine of this run; and the text.
-
-    """
+    """Return the address of a report, and a text that says where it is."""
     index = report_dir / "index.html"
     if layout.store:
         return f"{layout.store}/{layout.relative(index)}", f"Report {report_dir.name} in the store"
@@ -188,39 +108,12 @@ def report_link(layout: Layout, report_dir: Path) -> tuple[str, str]:
 
 
 def data_uri(kind: str, content: bytes) -> str:
-    """Encode content as a `data:` URI.
-
-    Parameters
-    ----------
-    kind
-        MIME type of the content.
-    content
-        The content to encode.
-
-    Returns
-    -------
-    str
-        The URI, with the content in base64.
-
-    """
+    """Encode content as a `data:` URI."""
     return f"data:{kind};base64,{base64.b64encode(content).decode()}"
 
 
 def record_asset(profile: str, name: str, made_from: str, facts: Mapping[str, Any]) -> None:
-    """Record an asset of the profile on the Prefect server, and the asset from which it was made.
-
-    Parameters
-    ----------
-    profile
-        Name of the profile.
-    name
-        Name of the asset.
-    made_from
-        Name of the asset from which it was made.
-    facts
-        Metadata to record with the asset.
-
-    """
+    """Record an asset of the profile on the Prefect server, and the asset from which it was made."""
     key = f"hubbleclip://{profile}/{name}"
     task = MaterializingTask(
         lambda: add_asset_metadata(key, dict(facts)),

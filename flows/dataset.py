@@ -33,22 +33,7 @@ def dataset(profile: str = "demo", overrides: dict[str, Any] | None = None) -> N
 
 
 def run_dataset(settings: Settings, execution: Execution = PREFECT) -> dict[str, Any]:
-    """Run each stage as a flow of its own, and show tables and pictures on the Prefect page of this flow run.
-
-    Parameters
-    ----------
-    settings
-        All settings of the profile.
-    execution
-        Executor of the stages; Prefect by default.
-
-    Returns
-    -------
-    dict
-        `digest` of the newest dataset, and `num_new`, the number of its samples that the last training did not have;
-        empty when there is no dataset.
-
-    """
+    """Run each stage as a flow of its own, and show tables and pictures on the Prefect page of this flow run."""
     layout = layout_of(settings)
     with counted(layout), without_heartbeat():
         stages.dataset(settings, execution)

@@ -49,26 +49,6 @@ def deploy(profile: str, overrides: dict[str, Any], settings: FlowSettings) -> l
 
     Every deployment gets the profile and the changed settings as its parameters. A repeated call with the same
     arguments changes nothing.
-
-    Parameters
-    ----------
-    profile
-        Name of the profile, or the path of a TOML file with settings.
-    overrides
-        Settings to change, section by section.
-    settings
-        Flow settings (the section `flows`).
-
-    Returns
-    -------
-    list of str
-        Names of the deployments, in the form `flow/name`.
-
-    Raises
-    ------
-    HubbleclipError
-        When Prefect cannot deploy `prefect.yaml`.
-
     """
     with get_client(sync_client=True) as client:
         wait_for_server(client)
@@ -91,14 +71,7 @@ def deploy(profile: str, overrides: dict[str, Any], settings: FlowSettings) -> l
 
 
 def delete_former(client: SyncPrefectClient) -> None:
-    """Delete deployments with names of earlier versions, whose triggers would start every run twice.
-
-    Parameters
-    ----------
-    client
-        Client of the Prefect server.
-
-    """
+    """Delete deployments with names of earlier versions, whose triggers would start every run twice."""
     for name in FORMER_NAMES:
         try:
             deployment_id = client.read_deployment_by_name(name).id
@@ -109,19 +82,7 @@ def delete_former(client: SyncPrefectClient) -> None:
 
 
 def wait_for_server(client: SyncPrefectClient) -> None:
-    """Wait until the Prefect server answers, because it may still be starting.
-
-    Parameters
-    ----------
-    client
-        Client of the Prefect server.
-
-    Raises
-    ------
-    HubbleclipError
-        When no server answers within `START_TIMEOUT_S` seconds.
-
-    """
+    """Wait until the Prefect server answers, because it may still be starting."""
     deadline = time.monotonic() + START_TIMEOUT_S
     while client.api_healthcheck() is not None:
         if time.monotonic() > deadline:
@@ -130,15 +91,8 @@ def wait_for_server(client: SyncPrefectClient) -> None:
 
 
 def create_pool(client: SyncPrefectClient, name: str) -> None:
-    """Create a work pool that runs flows as processes; if this name is in use by a work pool of any type, do nothing.
-
-    Parameters
-    ----------
-    client
-        Client of the Prefect server.
-    name
-        Name of the work pool.
-
+    """Create a work pool that runs flows as processes; if this name is in use by a work pool of any
+    type, do nothing.
     """
     try:
         client.read_work_pool(name)
@@ -148,16 +102,7 @@ def create_pool(client: SyncPrefectClient, name: str) -> None:
 
 
 def replace_automations(client: SyncPrefectClient, wanted: list[AutomationCore]) -> None:
-    """Replace the automations of hubbleclip on the server; other automations are not changed.
-
-    Parameters
-    ----------
-    client
-        Client of the Prefect server.
-    wanted
-        The automations to create.
-
-    """
+    """Replace the automations of hubbleclip on the server; other automations are not changed."""
     for standing in client.read_automations():
         if standing.name.startswith(OURS):
             client.delete_automation(standing.id)
@@ -166,45 +111,13 @@ def replace_automations(client: SyncPrefectClient, wanted: list[AutomationCore])
 
 
 def automations(deployment_ids: Mapping[str, UUID], settings: FlowSettings) -> list[AutomationCore]:
-    """Make all automations of hubbleclip except the triggers that are declared in `prefect.yaml`.
-
-    Parameters
-    ----------
-    deployment_ids
-        Ids of the deployments by name.
-    settings
-        Flow settings (the section `flows`).
-
-    Returns
-    -------
-    list of AutomationCore
-        Automations that restart lost runs, cancel runs after a time limit, and report failed runs.
-
-    """
+    """Make all automations of hubbleclip except the triggers that are declared in `prefect.yaml`."""
     ours = [one for item in deployment_ids.items() for one in deployment_automations(*item, settings)]
     return [*ours, *notifications()]
 
 
 def deployment_automations(name: str, deployment_id: UUID, settings: FlowSettings) -> list[AutomationCore]:
-    """Make the automations of one deployment.
-
-    Parameters
-    ----------
-    name
-        Name of the deployment.
-    deployment_id
-        Id of the deployment.
-    settings
-        Flow settings (the section `flows`).
-
-    Returns
-    -------
-    list of AutomationCore
-        Three automations. The first gives a run without a heartbeat the state `Lost`, which Prefect treats as a crash,
-        so that the run's concurrency slot becomes free. The second starts the deployment again when one of its runs
-        gets this state. The third cancels a run that takes too long; the next run resumes its work.
-
-    """
+    """Make the automations of one deployment."""
     silent_s, hours = settings.zombie_s, settings.timeout_h * (7 if name.startswith(LONG) else 1)
     lost = ChangeFlowRunState(state=StateType.CRASHED, name=LOST, message=f"no heartbeat for {silent_s:.0f} s")
     same = {"profile": "{{ flow_run.parameters.profile }}", "overrides": "{{ flow_run.parameters.overrides }}"}
@@ -228,26 +141,7 @@ def deployment_automations(name: str, deployment_id: UUID, settings: FlowSetting
 def run_trigger(
     events: set[str], related: dict[str, str], *, after: Set[str] = frozenset(), within_s: float = 0.0
 ) -> EventTrigger:
-    """Make a trigger on events of flow runs.
-
-    Parameters
-    ----------
-    events
-        Names of the events.
-    related
-        Labels of a resource to which the runs must be related, such as their deployment.
-    after
-        Names of the events that start a wait. If empty, the trigger fires when one of `events` occurs; otherwise it
-        fires when none of `events` occurs during the wait.
-    within_s
-        Length of the wait in seconds.
-
-    Returns
-    -------
-    EventTrigger
-        The trigger, which fires once per run.
-
-    """
+    """Make a trigger on events of flow runs."""
     return EventTrigger(
         after=set(after),
         expect=events,
@@ -264,12 +158,6 @@ def notifications() -> list[AutomationCore]:
     """Make an automation that calls a webhook for each failed run.
 
     The URL of the webhook is the environment variable `FAILURE_WEBHOOK_URL`.
-
-    Returns
-    -------
-    list of AutomationCore
-        One automation; none when `FAILURE_WEBHOOK_URL` is not set.
-
     """
     url = os.environ.get(WEBHOOK_VARIABLE)
     if not url:

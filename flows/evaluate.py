@@ -34,21 +34,7 @@ def evaluate(profile: str = "demo", overrides: dict[str, Any] | None = None) -> 
 
 
 def run_evaluate(settings: Settings, execution: Execution = PREFECT) -> Promotion | None:
-    """Run the stage evaluate, and show the decision and the retrieval figure on the Prefect page of the flow run.
-
-    Parameters
-    ----------
-    settings
-        All settings of the profile.
-    execution
-        Executor of the batches; Prefect by default.
-
-    Returns
-    -------
-    Promotion or None
-        The decision whether to promote the run; None if this evaluation made no decision.
-
-    """
+    """Run the stage evaluate, and show the decision and the retrieval figure on the Prefect page of the flow run."""
     done = stage.evaluate(settings, execution)
     if done.decision:
         row = {name: value for name, value in to_row(done.decision).items() if name != "decided_at"}

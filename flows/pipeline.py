@@ -38,21 +38,7 @@ def pipeline(profile: str = "demo", overrides: dict[str, Any] | None = None) -> 
 
 
 def start_training(settings: Settings, parameters: dict[str, Any]) -> None:
-    """Train in this process, or run the deployment given by `flows.train_deployment` and wait for its end.
-
-    Parameters
-    ----------
-    settings
-        All settings of the profile.
-    parameters
-        The parameters `profile` and `overrides` of the deployment.
-
-    Raises
-    ------
-    TrainingError
-        When the run of the deployment does not complete.
-
-    """
+    """Train in this process, or run the deployment given by `flows.train_deployment` and wait for its end."""
     deployment = settings.flows.train_deployment
     if not deployment:
         PREFECT.run_stage("train", run_train, settings)

@@ -42,19 +42,6 @@ def prefect_server(home: Path, data: Path | None = None) -> Iterator[Callable[[]
     """Start a private server and set `PREFECT_API_URL` to it; if the variable is already set, start no server.
 
     The server starts in the background while the caller imports its modules, because both take several seconds.
-
-    Parameters
-    ----------
-    home
-        Folder for the server's database.
-    data
-        Data root, below which the key of a server for scheduled runs is stored.
-
-    Yields
-    ------
-    callable
-        Function that waits until the server answers.
-
     """
     if os.environ.get("PREFECT_API_URL"):
         os.environ.update(client_key(prefect_home(data), os.environ) if data else {})

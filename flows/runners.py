@@ -42,28 +42,7 @@ by module.
 
 @contextmanager
 def open_runner(name: str, stage: Stage, workers: int) -> Iterator[TaskRunner[Any]]:
-    """Open a task runner during a `with` block.
-
-    Parameters
-    ----------
-    name
-        Value of the setting `flows.runner`.
-    stage
-        The running stage, whose settings and paths are used.
-    workers
-        Number of workers.
-
-    Yields
-    ------
-    TaskRunner
-        The open task runner.
-
-    Raises
-    ------
-    ClusterError
-        When a cluster cannot be reached, or when it is lost during the block.
-
-    """
+    """Open a task runner during a `with` block."""
     with ExitStack() as stack:
         try:
             runner = stack.enter_context(TASK_RUNNERS[name](stage, workers))

@@ -33,48 +33,18 @@ FORMER_NAMES = {
 
 
 def run_name() -> str:
-    """Name the current flow run by its flow, its profile and its time.
-
-    Returns
-    -------
-    str
-        Name such as `dataset demo 2026-11-27 02:00`.
-
-    """
+    """Name the current flow run by its flow, its profile and its time."""
     run = runtime.flow_run
     return name_of_run(str(run.flow_name), str(run.parameters.get("profile", "demo")), run.scheduled_start_time)
 
 
 def name_of_run(flow: str, profile: str, started_at: datetime) -> str:
-    """Name a flow run.
-
-    Parameters
-    ----------
-    flow
-        Name of the flow.
-    profile
-        Name of the profile, or the path of its TOML file.
-    started_at
-        Time of the start, in UTC.
-
-    Returns
-    -------
-    str
-        Name of the run.
-
-    """
+    """Name a flow run."""
     return f"{flow} {Path(profile).stem} {started_at:%Y-%m-%d %H:%M}"
 
 
 def is_scheduled() -> bool:
-    """Return whether a deployment started the current flow run, or the flow run of which it is a part.
-
-    Returns
-    -------
-    bool
-        True in runs of a deployment; False in commands.
-
-    """
+    """Return whether a deployment started the current flow run, or the flow run of which it is a part."""
     return FlowRunContext.get() is not None and bool(runtime.deployment.id)
 
 
@@ -82,12 +52,6 @@ def without_heartbeat() -> AbstractContextManager[Any]:
     """Disable the heartbeat of flows that are run inside a `with` block.
 
     The enclosing flow already sends a heartbeat, and every flow with a heartbeat takes one second longer to end.
-
-    Returns
-    -------
-    context manager
-        A context manager; the heartbeat is disabled inside the block.
-
     """
     return temporary_settings(updates={PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None})
 
@@ -97,18 +61,6 @@ def emit(event: str, resource: str, parameters: dict[str, Any], **facts: Any) ->
 
     The event is emitted only if a deployment started this flow directly. If this flow runs inside another flow, no
     event is emitted, because the outer flow starts the next flow itself.
-
-    Parameters
-    ----------
-    event
-        Name of the event.
-    resource
-        The resource of the event, such as `dataset.<digest>`.
-    parameters
-        The parameters `profile` and `overrides` of this flow, which are sent in the payload.
-    **facts
-        Further entries of the payload.
-
     """
     context = FlowRunContext.get()
     if context is None or context.flow_run is None or context.flow_run.deployment_id is None:

@@ -52,19 +52,6 @@ def prefect_environment(data: Path, port: int) -> dict[str, str]:
     """Make the environment variables for the server, the workers and their clients.
 
     Variables that the user has set are kept. The key is made once; it is not given to a server on another machine.
-
-    Parameters
-    ----------
-    data
-        The data root.
-    port
-        Port of the server.
-
-    Returns
-    -------
-    dict
-        All environment variables, by name.
-
     """
     home = prefect_home(data)
     make_private(home)
@@ -84,19 +71,6 @@ def serve(environment: Mapping[str, str], port: int) -> None:
     """Run the server until Ctrl-C or SIGTERM, after which it ends within seconds.
 
     Prefect's own command waits for its services, which takes up to 12 s. They keep their state in the database.
-
-    Parameters
-    ----------
-    environment
-        Environment variables, as made by `prefect_environment`. Prefect must not have been imported before.
-    port
-        Port of the server.
-
-    Raises
-    ------
-    HubbleclipError
-        If the port is in use.
-
     """
     try:  # and closed again, so that clients are refused until the server is ready
         socket.create_server((HOST, port)).close()
@@ -122,21 +96,6 @@ def work(environment: Mapping[str, str], pools: Sequence[str], zombie_s: float) 
 
     All workers and their flow runs are then stopped, and further signals do not disturb this. The server starts these
     runs again.
-
-    Parameters
-    ----------
-    environment
-        Environment variables, as made by `prefect_environment`.
-    pools
-        Names of the work pools; each gets one worker.
-    zombie_s
-        Time without a heartbeat, in seconds, after which the server starts a run again.
-
-    Raises
-    ------
-    HubbleclipError
-        When one of the workers has ended by itself.
-
     """
     stopped: list[int] = []
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -161,16 +120,7 @@ def work(environment: Mapping[str, str], pools: Sequence[str], zombie_s: float) 
 
 
 def end_workers(workers: Sequence[psutil.Popen], grace_s: float = GRACE_S) -> None:
-    """End workers and all processes that they have started.
-
-    Parameters
-    ----------
-    workers
-        The workers. Each gets SIGTERM, upon which it ends its flow runs.
-    grace_s
-        Time (s) after which processes that are still alive are terminated, and killed after the same time once more.
-
-    """
+    """End workers and all processes that they have started."""
     family: set[psutil.Process] = set()
     for worker in workers:
         with suppress(psutil.NoSuchProcess):

@@ -38,28 +38,7 @@ RETRIED = ("ingest", "captions")
 def submit_task(
     runner: TaskRunner[Any], is_separate: bool, name: str, work: Callable[..., Any], *args: Any
 ) -> PrefectFuture[Any]:
-    """Submit a batch as a task run.
-
-    Parameters
-    ----------
-    runner
-        The open task runner.
-    is_separate
-        Whether the workers are separate processes. If not, the arguments are quoted, so that Prefect does not search
-        them for futures.
-    name
-        Name of the task.
-    work
-        Function of the task.
-    *args
-        Arguments of `work`.
-
-    Returns
-    -------
-    PrefectFuture
-        Future of the task run.
-
-    """
+    """Submit a batch as a task run."""
     task = Task(work, name=name, persist_result=False)
     values = args if is_separate else tuple(map(quote, args))
     future: PrefectFuture[Any] = runner.submit(task, get_call_parameters(work, values, {}))

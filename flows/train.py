@@ -28,21 +28,7 @@ def train(profile: str = "demo", overrides: dict[str, Any] | None = None) -> Non
 
 
 def run_train(settings: Settings, execution: Execution = PREFECT) -> dict[str, str]:
-    """Run the stage train, and record the run on the Prefect server as an asset made from its dataset.
-
-    Parameters
-    ----------
-    settings
-        All settings of the profile.
-    execution
-        Executor of the trainings; Prefect by default.
-
-    Returns
-    -------
-    dict
-        `run_id` and `dataset_digest` of the run.
-
-    """
+    """Run the stage train, and record the run on the Prefect server as an asset made from its dataset."""
     trained = stage.train(settings, execution)
     facts = {"run_id": trained.run_dir.name, "dataset_digest": trained.dataset_dir.name}
     record_asset(settings.profile, "run", "dataset", facts)

@@ -41,47 +41,12 @@ class SetupError(Exception):
 
 
 def wants_cpu_build(choice: str, system: str, has_driver: bool) -> bool:
-    """Whether to look for CPU builds; outside Linux the default builds are CPU builds already.
-
-    Parameters
-    ----------
-    choice
-        One of `CHOICES`.
-    system
-        As of `platform.system()`.
-    has_driver
-        Whether an NVIDIA driver was found.
-
-    Returns
-    -------
-    bool
-        True on Linux, where CPU builds were asked for or there is no driver.
-
-    """
+    """Whether to look for CPU builds; outside Linux the default builds are CPU builds already."""
     return system == "Linux" and (choice == "cpu" or (choice == "auto" and not has_driver))
 
 
 def make_plan(choice: str, system: str, has_driver: bool, is_reachable: bool) -> Plan:
-    """Choose the builds.
-
-    Parameters
-    ----------
-    choice, system, has_driver
-        As of `wants_cpu_build`.
-    is_reachable
-        Whether the index of CPU builds answers.
-
-    Returns
-    -------
-    Plan
-        Additional index and what to print.
-
-    Raises
-    ------
-    SetupError
-        Where CPU builds were asked for explicitly and their index does not answer.
-
-    """
+    """Choose the builds."""
     if choice not in CHOICES:
         raise SetupError(f"TORCH={choice} is none of {', '.join(CHOICES)}")
     if not wants_cpu_build(choice, system, has_driver):
@@ -106,21 +71,7 @@ def has_nvidia_driver() -> bool:
 
 
 def answers(url: str, limit_s: float = PROBE_S) -> bool:
-    """Whether a page can be read within the limit. The lookup of the name has no limit of its own, hence the thread.
-
-    Parameters
-    ----------
-    url
-        Address of the page.
-    limit_s
-        Seconds to wait.
-
-    Returns
-    -------
-    bool
-        False for an error, a refusal and a late answer.
-
-    """
+    """Whether a page can be read within the limit. The lookup of the name has no limit of its own, hence the thread."""
     pages: list[bytes] = []
 
     def read_page() -> None:
@@ -137,37 +88,13 @@ def answers(url: str, limit_s: float = PROBE_S) -> bool:
 
 
 def requirements(pyproject: str) -> list[str]:
-    """The requirements of torch and torchvision.
-
-    Parameters
-    ----------
-    pyproject
-        Text of pyproject.toml.
-
-    Returns
-    -------
-    list of str
-        Such as `torch>=2.13,<2.14`.
-
-    """
+    """The requirements of torch and torchvision."""
     dependencies = tomllib.loads(pyproject)["project"]["dependencies"]
     return [one for one in dependencies if re.split(r"[^\w-]", one)[0] in PACKAGES]
 
 
 def is_installed(wanted: list[str]) -> bool:
-    """Whether this environment has the minor version of each requirement.
-
-    Parameters
-    ----------
-    wanted
-        As of `requirements`.
-
-    Returns
-    -------
-    bool
-        False also where the package is missing.
-
-    """
+    """Whether this environment has the minor version of each requirement."""
     try:
         return all(
             version(name).startswith(f"{minor}.") for name, minor in (one.split(",")[0].split(">=") for one in wanted)
@@ -177,23 +104,7 @@ def is_installed(wanted: list[str]) -> bool:
 
 
 def install(choice: str, wanted: list[str]) -> None:
-    """Install the packages with pip and print which builds came.
-
-    Parameters
-    ----------
-    choice
-        One of `CHOICES`.
-    wanted
-        As of `requirements`.
-
-    Raises
-    ------
-    SetupError
-        As of `make_plan`.
-    subprocess.CalledProcessError
-        Where pip fails.
-
-    """
+    """Install the packages with pip and print which builds came."""
     system, has_driver = platform.system(), has_nvidia_driver()
     is_reachable = wants_cpu_build(choice, system, has_driver) and answers(f"{CPU_INDEX}/torch/")
     plan = make_plan(choice, system, has_driver, is_reachable)

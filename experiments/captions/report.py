@@ -54,48 +54,13 @@ Row = dict[str, Any]
 
 
 def with_captions(settings: Settings, steps: int) -> Settings:
-    """Change the settings of a demo to those of the study.
-
-    Parameters
-    ----------
-    settings
-        Settings of the demo.
-    steps
-        Number of steps of each training.
-
-    Returns
-    -------
-    Settings
-        The settings, with all kinds of captions.
-
-    """
+    """Change the settings of a demo to those of the study."""
     shards = settings.shards.model_copy(update={"caption_kinds": KINDS})
     return settings.model_copy(update={"shards": shards, "train": settings.train.model_copy(update={"steps": steps})})
 
 
 def measure(settings: Settings, arms: Mapping[str, dict[str, Any]], num_seeds: int) -> dict[str, Any]:
-    """Train and score every arm.
-
-    Parameters
-    ----------
-    settings
-        Settings of a finished demo, as returned by `with_captions`.
-    arms
-        Changes of the training settings, by name of the arm; the first arm is the baseline.
-    num_seeds
-        Number of trainings of each arm, with the seeds 1, 2, ...
-
-    Returns
-    -------
-    dict
-        Values for JSON: one row per arm, one row per difference from the baseline, and what was measured.
-
-    Raises
-    ------
-    HubbleclipError
-        If the profile is not of the simulated archive.
-
-    """
+    """Train and score every arm."""
     if settings.archive.name != "simulated":
         raise HubbleclipError(f"{settings.root} is not of the simulated archive: the kind of its objects is unknown")
     layout = Layout(settings.root / "caption-study")
@@ -126,22 +91,8 @@ def measure(settings: Settings, arms: Mapping[str, dict[str, Any]], num_seeds: i
 
 
 def arm_rows(name: str, found: Mapping[str, ArmScores], baseline: Mapping[str, ArmScores]) -> list[Row]:
-    """Describe an arm, and its difference from the baseline if there is one; numbers are rounded to 6 decimal places.
-
-    Parameters
-    ----------
-    name
-        Name of the arm.
-    found
-        Scores of the arm by column.
-    baseline
-        Scores of the baseline by column; empty for the baseline itself.
-
-    Returns
-    -------
-    list of dict
-        One or two rows: the name, and value, low and high of each column.
-
+    """Describe an arm, and its difference from the baseline if there is one; numbers are rounded to 6
+    decimal places.
     """
 
     def rounded(value: float, ends: tuple[float, float]) -> list[float]:
@@ -156,19 +107,7 @@ def arm_rows(name: str, found: Mapping[str, ArmScores], baseline: Mapping[str, A
 
 
 def table(result: Mapping[str, Any]) -> str:
-    """Format the result as a Markdown table; a difference whose interval excludes 0 is bold.
-
-    Parameters
-    ----------
-    result
-        As returned by `measure`.
-
-    Returns
-    -------
-    str
-        The table, and a line about what was measured.
-
-    """
+    """Format the result as a Markdown table; a difference whose interval excludes 0 is bold."""
     lines = [f"| trained on | {' | '.join(COLUMNS.values())} |", f"|---|{'---|' * len(COLUMNS)}"]
     lines += [f"| {row['name']} | {' | '.join(cell(row, key) for key in COLUMNS)} |" for row in result["rows"]]
     facts = (
@@ -179,21 +118,7 @@ def table(result: Mapping[str, Any]) -> str:
 
 
 def cell(row: Row, column: str) -> str:
-    """Format a value or a difference with its interval: in percent, or without a unit for nDCG.
-
-    Parameters
-    ----------
-    row
-        Row as returned by `arm_rows`.
-    column
-        Key of `COLUMNS`.
-
-    Returns
-    -------
-    str
-        For example `84.1 (80.2 to 87.5)`, or `**+4.0** (+1.2 to +6.9)` for a difference.
-
-    """
+    """Format a value or a difference with its interval: in percent, or without a unit for nDCG."""
     value, low, high = row[column] if column == QUERIES else [100 * number for number in row[column]]
     digits = 2 if column == QUERIES else 1
     if " minus " not in row["name"]:
@@ -203,19 +128,7 @@ def cell(row: Row, column: str) -> str:
 
 
 def two_lines(result: Mapping[str, Any]) -> str:
-    """Summarise the result in two lines for the README.
-
-    Parameters
-    ----------
-    result
-        As returned by `measure`.
-
-    Returns
-    -------
-    str
-        The two lines, as a paragraph.
-
-    """
+    """Summarise the result in two lines for the README."""
     rows = {row["name"]: row for row in result["rows"]}
 
     def sides(column: str) -> str:
@@ -229,16 +142,7 @@ def two_lines(result: Mapping[str, Any]) -> str:
 
 
 def update_pages(result: Mapping[str, Any], root: Path) -> None:
-    """Write the table into docs/captions.md and the two lines into the README.
-
-    Parameters
-    ----------
-    result
-        As returned by `measure`.
-    root
-        Folder of the repository.
-
-    """
+    """Write the table into docs/captions.md and the two lines into the README."""
     for page, text in ((root / "docs/captions.md", table(result)), (root / "README.md", two_lines(result))):
         write_text(page, replace_tables(page.read_text(encoding="utf-8"), {NAME: text}))
 

@@ -27,26 +27,7 @@ Tiles = Mapping[str, DrawnTile]
 
 
 def score(info: DatasetInfo, run_dir: Path, settings: EvaluationSettings, tiles: Tiles) -> list[Estimate]:
-    """Score a run.
-
-    Parameters
-    ----------
-    info
-        The dataset.
-    run_dir
-        Folder of a finished run.
-    settings
-        Evaluation settings.
-    tiles
-        What each tile shows.
-
-    Returns
-    -------
-    list of Estimate
-        Retrieval by abstracts and by summaries, such as `abstract: i2t_accuracy_at_10pct`, resampled by proposal group;
-        and the nDCG of the short queries, resampled by query.
-
-    """
+    """Score a run."""
     test_set = make_test_set(read_samples(info))
     source = ModelSource(run_dir=run_dir, precision=resolve_precision(settings.precision))
     loaded = source.load()
@@ -73,19 +54,7 @@ def score(info: DatasetInfo, run_dir: Path, settings: EvaluationSettings, tiles:
 
 
 def with_summaries(test_set: TestSet) -> TestSet:
-    """Replace the abstracts of a test set by the summaries of the same proposals.
-
-    Parameters
-    ----------
-    test_set
-        Test set whose captions are abstracts.
-
-    Returns
-    -------
-    TestSet
-        The same tiles, groups and pairs; an abstract without a summary is kept.
-
-    """
+    """Replace the abstracts of a test set by the summaries of the same proposals."""
     summary_of = {
         sample.captions[0]: text
         for sample in test_set.samples
@@ -96,23 +65,7 @@ def with_summaries(test_set: TestSet) -> TestSet:
 
 
 def query_scores(scores_qt: Floats, test_set: TestSet, tiles: Tiles) -> Floats:
-    """Score the ranking of the test tiles by each short query; as on the page of the search, a proposal has one hit.
-
-    Parameters
-    ----------
-    scores_qt
-        Similarity (q, t) of each query and each tile.
-    test_set
-        The test tiles.
-    tiles
-        What each tile shows.
-
-    Returns
-    -------
-    ndarray
-        nDCG at 10 of each query that a test tile answers.
-
-    """
+    """Score the ranking of the test tiles by each short query; as on the page of the search, a proposal has one hit."""
     tile_t = [tiles[sample.tile_id] for sample in test_set.samples]
     values = []
     for gains, scores_t in zip(read_queries().values(), scores_qt, strict=True):

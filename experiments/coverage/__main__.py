@@ -105,19 +105,7 @@ def beside_reference(found: Mapping[str, Coverage]) -> str:
 
 
 def tables(results: Mapping[tuple[object, ...], Mapping[str, Coverage]]) -> dict[str, str]:
-    """Make the tables of the page.
-
-    Parameters
-    ----------
-    results
-        Coverage by cell.
-
-    Returns
-    -------
-    dict of str
-        Markdown tables by the name of their place on the page.
-
-    """
+    """Make the tables of the page."""
     header = ["groups", *(f"true {100 * accuracy:.0f} %" for accuracy in ACCURACIES)]
     made = {"candidates": candidates_table(results)}
     for name, shape in zip(("images", "texts", "low", "high"), SHAPES, strict=True):

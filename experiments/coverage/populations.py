@@ -34,30 +34,7 @@ def draw_hits(
     max_tiles: int,
     agreement: float = 0.0,
 ) -> Hits:
-    """Draw test sets of groups of 1 to `max_tiles` tiles, whose accuracy differs from group to group.
-
-    Parameters
-    ----------
-    rng
-        Random generator.
-    shape
-        Number of test sets, and number of groups of each.
-    accuracies
-        True accuracy of each scorer.
-    correlation
-        Intra-class correlation of the hits of a group, in (0, 1).
-    max_tiles
-        Largest number of tiles of a group; all numbers have the same probability.
-    agreement
-        Correlation of the first scorer with the others, in [0, 1]: of the normal scores of their groups' accuracies,
-        and the share of tiles whose hits use the same random number.
-
-    Returns
-    -------
-    Hits
-        Tiles and hits.
-
-    """
+    """Draw test sets of groups of 1 to `max_tiles` tiles, whose accuracy differs from group to group."""
     tiles_pg = rng.integers(1, max_tiles + 1, shape)
     total = 1 / correlation - 1
     first_pg, first_pgt = rng.normal(size=shape), rng.random((*shape, max_tiles))
@@ -88,23 +65,7 @@ class Similarities:
 
 
 def draw_similarities(rng: np.random.Generator, num_groups: int, *, max_tiles: int) -> Similarities:
-    """Draw a test set of a model of quality 0, which is as similar to a tile's own caption as to others.
-
-    Parameters
-    ----------
-    rng
-        Random generator.
-    num_groups
-        Number of groups.
-    max_tiles
-        Largest number of tiles of a group; all numbers have the same probability.
-
-    Returns
-    -------
-    Similarities
-        The test set.
-
-    """
+    """Draw a test set of a model of quality 0, which is as similar to a tile's own caption as to others."""
     group_t = np.repeat(np.arange(num_groups), rng.integers(1, max_tiles + 1, num_groups))
     num_tiles = len(group_t)
     scores_tc = np.sqrt(SHARES["pair"]) * rng.normal(size=(num_groups, num_groups))[group_t]

@@ -40,23 +40,7 @@ class Coverage:
 
 
 def measure(interval: Interval, truth: float, reference: Interval | None = None) -> Coverage:
-    """Count the intervals that contain the true value.
-
-    Parameters
-    ----------
-    interval
-        Lower and upper ends (p,).
-    truth
-        The true value.
-    reference
-        Lower and upper ends (p,) of the interval whose mean width is compared with.
-
-    Returns
-    -------
-    Coverage
-        Share and mean width.
-
-    """
+    """Count the intervals that contain the true value."""
     low_p, high_p = interval
     width = float((high_p - low_p).mean())
     ratio = None if reference is None else width / float((reference[1] - reference[0]).mean())
@@ -67,27 +51,7 @@ def measure(interval: Interval, truth: float, reference: Interval | None = None)
 def cluster_coverage(
     num_groups: int, accuracy: float, correlation: float, max_tiles: int, num_trials: int
 ) -> dict[str, Coverage]:
-    """Measure every candidate for the accuracy of clusters of tiles.
-
-    Parameters
-    ----------
-    num_groups
-        Number of groups of a test set.
-    accuracy
-        True accuracy.
-    correlation
-        Intra-class correlation of the hits of a group.
-    max_tiles
-        Largest number of tiles of a group; 1 for text to image, whose queries are one caption per group.
-    num_trials
-        Number of test sets.
-
-    Returns
-    -------
-    dict of Coverage
-        Coverage by name of the candidate.
-
-    """
+    """Measure every candidate for the accuracy of clusters of tiles."""
     rng = np.random.default_rng([SEED, num_groups, int(1000 * accuracy)])
     hits = draw_hits(rng, (num_trials, num_groups), [accuracy], correlation, max_tiles=max_tiles)
     weights_bg = draw_weights(num_groups, NUM_RESAMPLES, SEED)
@@ -99,28 +63,7 @@ def cluster_coverage(
 def difference_coverage(
     num_groups: int, accuracies: tuple[float, float], agreement: float, max_tiles: int, num_trials: int
 ) -> Coverage:
-    """Measure the interval of the paired difference of two scorers.
-
-    Parameters
-    ----------
-    num_groups
-        Number of groups of a test set.
-    accuracies
-        True accuracies of the two scorers.
-    agreement
-        Correlation of the two scorers.
-    max_tiles
-        Largest number of tiles of a group.
-    num_trials
-        Number of test sets.
-
-    Returns
-    -------
-    Coverage
-        Coverage; `ratio` compares with the interval of the difference from those of Korn & Graubard for the two
-        scorers and their correlation (method MOVER; Zou & Donner 2008).
-
-    """
+    """Measure the interval of the paired difference of two scorers."""
     rng = np.random.default_rng([SEED, num_groups, int(1000 * accuracies[0]), int(1000 * accuracies[1])])
     shape = (num_trials, num_groups)
     hits = draw_hits(rng, shape, accuracies, 0.5, max_tiles=max_tiles, agreement=agreement)
@@ -147,19 +90,7 @@ def difference_coverage(
 
 
 def mover(ours: Sample, other: Sample) -> Interval:
-    """Combine the intervals of Korn & Graubard of two scorers to one of their difference (Zou & Donner 2008).
-
-    Parameters
-    ----------
-    ours, other
-        Hits of the two scorers on the same test sets.
-
-    Returns
-    -------
-    tuple of ndarray
-        Lower and upper ends (p,).
-
-    """
+    """Combine the intervals of Korn & Graubard of two scorers to one of their difference (Zou & Donner 2008)."""
     covariance_p = (ours.residuals_pg * other.residuals_pg).sum(axis=1)
     scale_p = np.sqrt((ours.residuals_pg**2).sum(axis=1) * (other.residuals_pg**2).sum(axis=1))
     correlation_p = np.divide(covariance_p, scale_p, out=np.zeros_like(scale_p), where=scale_p > 0)
@@ -200,27 +131,7 @@ def quality_of(direction: str, tests: list[Similarities], accuracy: float) -> fl
 def retrieval_coverage(
     direction: str, num_groups: int, accuracy: float, max_tiles: int, num_trials: int
 ) -> dict[str, Coverage]:
-    """Measure the intervals of retrieval where the true value is that over all test sets of queries and candidates.
-
-    Parameters
-    ----------
-    direction
-        `i2t` (image to text) or `t2i` (text to image).
-    num_groups
-        Number of groups of a test set.
-    accuracy
-        True accuracy at the top 10 %; other metrics have the true values that belong to it.
-    max_tiles
-        Largest number of tiles of a group.
-    num_trials
-        Number of test sets.
-
-    Returns
-    -------
-    dict of Coverage
-        Coverage by name of the metric.
-
-    """
+    """Measure the intervals of retrieval where the true value is that over all test sets of queries and candidates."""
     rng = np.random.default_rng([SEED, num_groups])
     tests = [draw_similarities(rng, num_groups, max_tiles=max_tiles) for _ in range(num_trials)]
     quality = quality_of(direction, tests, accuracy)
@@ -253,25 +164,7 @@ def retrieval_coverage(
 
 
 def zero_shot_coverage(num_groups: int, quality: float, max_tiles: int, num_trials: int) -> dict[str, Coverage]:
-    """Measure the intervals of zero-shot tasks with ten classes, each group of tiles being of one class.
-
-    Parameters
-    ----------
-    num_groups
-        Number of groups of a test set.
-    quality
-        Similarity that is added to tiles and the phrase of their class, in standard deviations of the similarity.
-    max_tiles
-        Largest number of tiles of a group.
-    num_trials
-        Number of test sets.
-
-    Returns
-    -------
-    dict of Coverage
-        Coverage by name of the metric. The true values are those over all test sets, for the same phrases.
-
-    """
+    """Measure the intervals of zero-shot tasks with ten classes, each group of tiles being of one class."""
     rng = np.random.default_rng([SEED, num_groups, int(10 * quality)])
     weights_bg = draw_weights(num_groups, NUM_RESAMPLES, SEED)
     estimates: dict[str, list[Estimate]] = {}

@@ -25,19 +25,7 @@ MIN_DEVIATION = 1e-3
 
 
 def count_words(text: str) -> Counter[str]:
-    """Count the words in a text that have at least three letters.
-
-    Parameters
-    ----------
-    text
-        Any text.
-
-    Returns
-    -------
-    Counter[str]
-        Number of occurrences by word; the words are in lower case.
-
-    """
+    """Count the words in a text that have at least three letters."""
     return Counter(WORD.findall(text.lower()))
 
 
@@ -55,19 +43,7 @@ class Words:
     weights: dict[str, float]
 
     def features(self, texts: Sequence[str]) -> Floats:
-        """Compute the weighted logarithmic counts of the words in texts.
-
-        Parameters
-        ----------
-        texts
-            n texts.
-
-        Returns
-        -------
-        Floats
-            Features, shape (n, number of words), of length 1. The features of a text without any known word are zeros.
-
-        """
+        """Compute the weighted logarithmic counts of the words in texts."""
         column_of = {word: column for column, word in enumerate(self.weights)}
         counts_nw = np.zeros((len(texts), len(column_of)), np.float32)
         for row, text in enumerate(texts):
@@ -79,19 +55,7 @@ class Words:
 
 
 def fit_words(texts: Sequence[str]) -> Words:
-    """Choose the words that are used as text features, and compute their weights.
-
-    Parameters
-    ----------
-    texts
-        Captions of the training pictures.
-
-    Returns
-    -------
-    Words
-        The words in alphabetical order, with their weights.
-
-    """
+    """Choose the words that are used as text features, and compute their weights."""
     num_texts = Counter(word for text in texts for word in count_words(text))  # number of texts that contain each word
     words = sorted(word for word, num in num_texts.items() if MIN_TEXTS <= num <= MAX_TEXT_SHARE * len(texts))
     return Words(weights={word: float(np.log(len(texts) / num_texts[word])) for word in words})
@@ -100,25 +64,7 @@ def fit_words(texts: Sequence[str]) -> Words:
 def align(one_nd: Floats, other_ne: Floats, ridge: float = RIDGE) -> tuple[Floats, Floats]:
     """Compute a regularised canonical correlation analysis of two sets of features.
 
-    Parameters
-    ----------
-    one_nd
-        Features of the first set, shape (n, d), with mean 0 per column.
-    other_ne
-        Features of the second set, shape (n, e), with mean 0 per column.
-    ridge
-        Strength of the regularisation: this multiple of the mean variance is added to each variance.
-
-    Returns
-    -------
-    tuple[Floats, Floats]
-        Projections of both sets into a common space, shapes (d, k) and (e, k). Each dimension of the space is weighted
-        by its canonical correlation.
-
-    Notes
-    -----
     The method is the canonical ridge (Vinod 1976).
-
     """
     (one_nr, from_one), (other_ns, from_other) = _whitened(one_nd, ridge), _whitened(other_ne, ridge)
     # the canonical correlations are the singular values of the cross-covariance of the whitened features
@@ -159,38 +105,12 @@ class Alignment:
     words: Words
 
     def embed_pictures(self, views_nvd: Floats) -> Floats:
-        """Project pictures into the common space.
-
-        Parameters
-        ----------
-        views_nvd
-            Features of the views of n pictures, as in `Pairs.views_nvd`.
-
-        Returns
-        -------
-        Floats
-            Features (n, k) of length 1.
-
-        """
+        """Project pictures into the common space."""
         mean_nd = views_nvd.mean(axis=1)[:, : len(self.mean_d)]
         return unit(((mean_nd - self.mean_d) / self.scale_d @ self.picture_map).astype(np.float32))
 
     def embed_texts(self, texts: Sequence[str], features_ne: Floats) -> Floats:
-        """Project texts into the common space.
-
-        Parameters
-        ----------
-        texts
-            n texts.
-        features_ne
-            Features of the texts by the text tower, shape (n, e).
-
-        Returns
-        -------
-        Floats
-            Features (n, k) of length 1.
-
-        """
+        """Project texts into the common space."""
         mapped_nk: Floats = ((text_inputs(self.words, texts, features_ne) - self.mean_e) @ self.text_map).astype(
             np.float32
         )
@@ -198,23 +118,7 @@ class Alignment:
 
 
 def text_inputs(words: Words, texts: Sequence[str], features_ne: Floats) -> Floats:
-    """Append the weighted counts of words to the features of texts.
-
-    Parameters
-    ----------
-    words
-        The words with their weights.
-    texts
-        n texts.
-    features_ne
-        Features of the texts by the text tower, shape (n, e).
-
-    Returns
-    -------
-    Floats
-        Inputs (n, e + number of words).
-
-    """
+    """Append the weighted counts of words to the features of texts."""
     return np.concatenate([features_ne, words.features(texts)], axis=1)
 
 
@@ -223,21 +127,6 @@ def fit_alignment(pairs: Pairs, *, is_final_only: bool = False, has_words: bool 
 
     The picture features are those of the last stages of the image tower. The caption features are those of the text
     tower, and weighted counts of words.
-
-    Parameters
-    ----------
-    pairs
-        The pairs to train on.
-    is_final_only
-        Whether only the final features of the image tower are used.
-    has_words
-        Whether counts of words are used.
-
-    Returns
-    -------
-    Alignment
-        The fitted alignment.
-
     """
     width = pairs.final_width
     # first the final features (mean and maximum), then the features of the earlier stages (see `Pairs`)

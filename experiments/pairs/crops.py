@@ -23,24 +23,7 @@ Box = tuple[int, int, int]
 def square_views(picture_yxc: NDArray[np.uint8], size_px: int) -> NDArray[np.uint8]:
     """Cut square views of a picture.
 
-    Parameters
-    ----------
-    picture_yxc
-        Picture, shape (h, w, 3), uint8.
-    size_px
-        Side of each view in pixels.
-
-    Returns
-    -------
-    NDArray[np.uint8]
-        Views, shape (4 + NUM_CROPS, size_px, size_px, 3), uint8. The first view is the picture padded to a square with
-        its median colour. The next three views are squares from the middle and from both ends of the picture. The
-        remaining views are random crops, which are also randomly rotated and mirrored.
-
-    Notes
-    -----
     The crops are drawn with a constant seed, so that the views depend only on the picture.
-
     """
     field = _padded(picture_yxc)
     rng = np.random.default_rng(NUM_CROPS)  # constant seed: pictures of the same shape get the same crops

@@ -48,21 +48,7 @@ CAPTIONS = "captions.jsonl"
 
 
 def read_pairs(folder: Folder, settings: Settings) -> Pairs:
-    """Compute the features of all pictures and captions by the frozen towers.
-
-    Parameters
-    ----------
-    folder
-        The pictures with their captions.
-    settings
-        Settings of the profile; model, seed, precision and the rules for near-duplicate captions are used.
-
-    Returns
-    -------
-    Pairs
-        The features, in the order of the picture ids.
-
-    """
+    """Compute the features of all pictures and captions by the frozen towers."""
     loaded = load_model(settings.model, settings.train.seed)
     names = sorted(folder.files)
     captions = [folder.proposals[name].abstract or "" for name in names]
@@ -94,21 +80,7 @@ def _final_width(loaded: LoadedModel) -> int:
 
 
 def compare(trials: Sequence[report.Trial], settings: Settings) -> tuple[list[report.Row], dict[str, Any]]:
-    """Train all methods and score them on their test pictures.
-
-    Parameters
-    ----------
-    trials
-        The trials, each with its training and test pictures.
-    settings
-        Settings of the profile; the sections for model, training and evaluation are used.
-
-    Returns
-    -------
-    tuple[list[report.Row], dict[str, Any]]
-        Rows of the table of results, and the best pictures of each query, by `before` and `after` training.
-
-    """
+    """Train all methods and score them on their test pictures."""
     base = load_model(settings.model, settings.train.seed)
     matchers = report.fit(trials, settings.train)
     rows = report.measure(trials, matchers, settings.evaluation)
@@ -197,26 +169,7 @@ def pairs(
 
 
 def without_uninformative(folder: Folder, path: Path) -> tuple[Folder, list[str]]:
-    """Reject the pictures whose caption says nothing about them.
-
-    Parameters
-    ----------
-    folder
-        The pictures of a folder.
-    path
-        Path of the folder, for the message.
-
-    Returns
-    -------
-    tuple[Folder, list[str]]
-        The other pictures, and the ids of the rejected pictures.
-
-    Raises
-    ------
-    DatasetError
-        When no picture remains.
-
-    """
+    """Reject the pictures whose caption says nothing about them."""
     rejected = uninformative_pictures(folder)
     if rejected:
         log.warning("pairs: %d pictures of %s are rejected: %s", len(rejected), path, UNINFORMATIVE)
@@ -226,28 +179,7 @@ def without_uninformative(folder: Folder, path: Path) -> tuple[Folder, list[str]
 
 
 def without_related(train: Folder, test: Folder, settings: Settings, *, is_allowed: bool) -> tuple[Folder, list[str]]:
-    """Remove from the training folder the pictures that are related to test pictures.
-
-    Parameters
-    ----------
-    train, test
-        The folders.
-    settings
-        Settings of the profile; the rules for near-duplicate captions are used.
-    is_allowed
-        Whether pictures may be removed; otherwise a related picture is an error.
-
-    Returns
-    -------
-    tuple[Folder, list[str]]
-        The other pictures, and the ids of the removed pictures.
-
-    Raises
-    ------
-    DatasetError
-        When pictures are related and may not be removed, or when none remains.
-
-    """
+    """Remove from the training folder the pictures that are related to test pictures."""
     links = links_between(train, test, settings.splits)
     if not is_allowed:
         report.check_unrelated(links)
@@ -260,74 +192,19 @@ def without_related(train: Folder, test: Folder, settings: Settings, *, is_allow
 
 
 def matcher_path(settings: Settings, folder: Path) -> Path:
-    """Return the path of the matcher that was trained on a folder.
-
-    Parameters
-    ----------
-    settings
-        Settings of the profile; the data root is used.
-    folder
-        The folder of pictures.
-
-    Returns
-    -------
-    Path
-        Path of the file, which exists after `pairs` has run on the folder.
-
-    """
+    """Return the path of the matcher that was trained on a folder."""
     return Layout(settings.root).reports / f"pairs-{_key(folder)}" / MATCHER
 
 
 def ask(settings: Settings, folder: Path, text: str, num_pictures: int) -> list[report.Row]:
-    """Find the pictures of a folder that match a text best, by the matcher that was trained on the folder.
-
-    Parameters
-    ----------
-    settings
-        Settings of the profile; the data root, the model and the seed are used.
-    folder
-        Folder on which `pairs` has run.
-    text
-        Text to find pictures for.
-    num_pictures
-        Number of pictures.
-
-    Returns
-    -------
-    list[report.Row]
-        Rank and id of each picture, best first. DatasetError is raised if there is no trained matcher.
-
-    """
+    """Find the pictures of a folder that match a text best, by the matcher that was trained on the folder."""
     saved = read_matcher(matcher_path(settings, folder))
     (names,) = find_pictures(saved, load_model(settings.model, settings.train.seed), [text], num_pictures)
     return [{"rank": rank, "picture": name} for rank, name in enumerate(names, 1)]
 
 
 def ingest_folder(profile: str, overrides: dict[str, Any], folder: Path, settings: Settings) -> Folder:
-    """Ingest a folder of pictures with the local archive client, into a catalog of its own.
-
-    Parameters
-    ----------
-    profile
-        Name of the profile.
-    overrides
-        Settings to change, section by section.
-    folder
-        Folder of JPEG pictures with `captions.jsonl`.
-    settings
-        Settings of the profile; the data root is used, below which the catalog is written.
-
-    Returns
-    -------
-    Folder
-        The pictures that have a caption, by id.
-
-    Raises
-    ------
-    DatasetError
-        When no picture has a caption.
-
-    """
+    """Ingest a folder of pictures with the local archive client, into a catalog of its own."""
     folder_overrides = changed(
         overrides,
         {

@@ -34,43 +34,13 @@ class FoldScores:
 
 
 def draw_folds(num_groups: int, num_folds: int, seed: int) -> Ints:
-    """Assign groups to folds at random.
-
-    Parameters
-    ----------
-    num_groups
-        Number of groups, g.
-    num_folds
-        Number of folds.
-    seed
-        Seed of the random assignment.
-
-    Returns
-    -------
-    Ints
-        Fold number of each group, shape (g,). The numbers of groups per fold differ by at most 1.
-
-    """
+    """Assign groups to folds at random."""
     # n % num_folds over all n below num_groups gives each fold number equally often, or once more
     return np.random.default_rng(seed).permutation(num_groups) % num_folds
 
 
 def groups_ahead(scores_qi: Floats, group_q: Ints) -> Floats:
-    """Count the other groups that are ahead of each query's right answer.
-
-    Parameters
-    ----------
-    scores_qi
-        Scores (q, q) of the answers (columns) for the queries (rows); the right answer is on the diagonal.
-    group_q
-        Group (q,) of each query and of its answer.
-
-    Returns
-    -------
-    Floats
-        Sum (q,) over the other groups of the share of their answers that score higher; a tie counts one half.
-
-    """
+    """Count the other groups that are ahead of each query's right answer."""
     right_q1 = np.diag(scores_qi)[:, None]
     ahead_qi = (scores_qi > right_q1) + 0.5 * (scores_qi == right_q1)
     _, index_q, size_g = np.unique(group_q, return_inverse=True, return_counts=True)
@@ -85,22 +55,6 @@ def pooled_estimates(method: str, folds: Sequence[FoldScores], weights_bg: Ints)
     `top_10pct` is the share of right answers in the top tenth of the groups of their fold. Of 18 groups the tenth is
     1.8: the first place counts 1 and the second one 0.8, so that chance gives exactly 10 %. `auc` is the share of other
     groups that the right answer is ahead of; chance gives 50 %.
-
-    Parameters
-    ----------
-    method
-        Name of the method, which is recorded in the estimates.
-    folds
-        Scores of all folds of all draws.
-    weights_bg
-        Bootstrap weights, shape (b, g): the number of times that resample b contains group g. The same weights apply to
-        every fold and draw.
-
-    Returns
-    -------
-    list[Estimate]
-        One estimate per metric and direction.
-
     """
     return [
         estimate

@@ -50,19 +50,7 @@ class Pairs:
     sentences_pe: tuple[Floats, ...]
 
     def take(self, rows: Ints) -> Pairs:
-        """Select some of the pictures.
-
-        Parameters
-        ----------
-        rows
-            Row numbers of the pictures.
-
-        Returns
-        -------
-        Pairs
-            The selected pictures, in the order of `rows`.
-
-        """
+        """Select some of the pictures."""
         return Pairs(
             names=tuple(self.names[row] for row in rows),
             captions=tuple(self.captions[row] for row in rows),
@@ -79,23 +67,7 @@ class Pairs:
 
 @torch.inference_mode()
 def picture_features(loaded: LoadedModel, pictures: Iterable[npt.NDArray[np.uint8]], *, is_bf16: bool) -> Floats:
-    """Compute the features of pictures, from several square views of each picture.
-
-    Parameters
-    ----------
-    loaded
-        A model whose image tower is a model of the library timm.
-    pictures
-        n pictures, each of shape (h, w, 3), uint8.
-    is_bf16
-        Whether the image tower computes in bfloat16 instead of float32.
-
-    Returns
-    -------
-    Floats
-        Features of the views, shape (n, v, d), as in `Pairs.views_nvd`.
-
-    """
+    """Compute the features of pictures, from several square views of each picture."""
     trunk = loaded.model.visual.trunk.eval().to(torch.bfloat16 if is_bf16 else torch.float32)
     return np.stack([_of_views(trunk, loaded, square_views(one, loaded.image_size)) for one in pictures])
 
@@ -115,21 +87,7 @@ def _of_views(trunk: Any, loaded: LoadedModel, views_vyxc: npt.NDArray[np.uint8]
 
 
 def text_features(loaded: LoadedModel, texts: Sequence[str]) -> Floats:
-    """Compute the features of texts.
-
-    Parameters
-    ----------
-    loaded
-        The model; texts are truncated to its context length.
-    texts
-        n texts.
-
-    Returns
-    -------
-    Floats
-        Features (n, e) of length 1.
-
-    """
+    """Compute the features of texts."""
     # texts are sorted by length, so that the texts of a batch need little padding
     order = sorted(range(len(texts)), key=lambda index: len(texts[index]))
     parts = [
@@ -142,20 +100,6 @@ def text_features(loaded: LoadedModel, texts: Sequence[str]) -> Floats:
 
 
 def sentence_features(loaded: LoadedModel, sentences: Sequence[Sequence[str]]) -> tuple[Floats, ...]:
-    """Compute the features of the sentences of each text.
-
-    Parameters
-    ----------
-    loaded
-        The model; sentences are truncated to its context length.
-    sentences
-        The sentences of each of n texts.
-
-    Returns
-    -------
-    tuple[Floats, ...]
-        One array per text, of shape (p, e), with one row per sentence.
-
-    """
+    """Compute the features of the sentences of each text."""
     flat = text_features(loaded, [sentence for of_text in sentences for sentence in of_text])
     return tuple(np.split(flat, np.cumsum([len(of_text) for of_text in sentences])[:-1]))

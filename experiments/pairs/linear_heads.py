@@ -28,21 +28,7 @@ class LinearHeads(nn.Module):
         self.scale = torch.tensor(scale)  # not an nn.Parameter, because the scale is not trained
 
     def forward(self, image_nd: Tensor, text_ne: Tensor) -> Features:
-        """Project the features of both towers into the common space.
-
-        Parameters
-        ----------
-        image_nd
-            Features of views of pictures, shape (n, d).
-        text_ne
-            Features of texts, shape (n, e).
-
-        Returns
-        -------
-        Features
-            Image and text features, each of shape (n, EMBED_DIM) and normalised to length 1, and the scale.
-
-        """
+        """Project the features of both towers into the common space."""
         image, text = self.image_head(image_nd), self.text_head(text_ne)
         return F.normalize(image, dim=-1), F.normalize(text, dim=-1), self.scale
 
@@ -52,20 +38,6 @@ def train_heads(pairs: Pairs, settings: TrainSettings) -> LinearHeads:
 
     Each step draws, for each picture, one of its views and one of its texts (the caption, the title or a single
     sentence) at random.
-
-    Parameters
-    ----------
-    pairs
-        The pairs to train on.
-    settings
-        Training settings: the steps, the learning rate, the loss, `fixed_scale`, the shares of captions and titles, and
-        the seed are used.
-
-    Returns
-    -------
-    LinearHeads
-        The trained heads, on the CPU.
-
     """
     rng = np.random.default_rng(settings.seed)
     views_nvd, group_n = torch.from_numpy(pairs.views_nvd), torch.from_numpy(pairs.group_n)

@@ -53,14 +53,7 @@ class PressPicture:
     circle_deg: tuple[float, float, float] | None
 
     def keys(self) -> set[tuple[str, str]]:
-        """Return the values that this picture has in common with related pictures.
-
-        Returns
-        -------
-        set[tuple[str, str]]
-            Pairs of the reason for a link and a value, such as `("subject", "m42")`.
-
-        """
+        """Return the values that this picture has in common with related pictures."""
         return {("release", self.release)} | {("subject", name) for name in self.subjects}
 
 
@@ -73,19 +66,7 @@ class Folder:
     press: Mapping[str, PressPicture]
 
     def take(self, picture_ids: set[str]) -> Folder:
-        """Select pictures by id.
-
-        Parameters
-        ----------
-        picture_ids
-            Ids of the pictures to keep.
-
-        Returns
-        -------
-        Folder
-            The selected pictures.
-
-        """
+        """Select pictures by id."""
         return Folder(
             files={key: self.files[key] for key in self.files if key in picture_ids},
             proposals={key: self.proposals[key] for key in self.proposals if key in picture_ids},
@@ -94,20 +75,7 @@ class Folder:
 
 
 def read_press(path: Path) -> dict[str, PressPicture]:
-    """Read the facts that link pictures.
-
-    Parameters
-    ----------
-    path
-        JSON-lines file `captions.jsonl`. The keys `id`, `subject_name`, `ref_value`, `ref_dimension` and `scale` of the
-        Astronomy Visualization Metadata are used; all but `id` may be missing.
-
-    Returns
-    -------
-    dict[str, PressPicture]
-        Facts by the `id` of the picture, without leading zeros.
-
-    """
+    """Read the facts that link pictures."""
     rows = [
         json.loads(line) for line in path.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()
     ]
@@ -115,19 +83,7 @@ def read_press(path: Path) -> dict[str, PressPicture]:
 
 
 def press_picture(row: Mapping[str, Any]) -> PressPicture:
-    """Convert a row of `captions.jsonl` to the facts that link pictures.
-
-    Parameters
-    ----------
-    row
-        The row; `id` is required.
-
-    Returns
-    -------
-    PressPicture
-        The facts.
-
-    """
+    """Convert a row of `captions.jsonl` to the facts that link pictures."""
     picture_id, named = str(row["id"]), row.get("subject_name") or []
     names = [named] if isinstance(named, str) else [str(name) for name in named]
     match = RELEASE.fullmatch(picture_id)
@@ -140,19 +96,7 @@ def press_picture(row: Mapping[str, Any]) -> PressPicture:
 
 
 def normalise_subject(name: str) -> str:
-    """Normalise the name of a subject, so that `M 42`, `Messier 42` and `messier42` are equal.
-
-    Parameters
-    ----------
-    name
-        Name of an object.
-
-    Returns
-    -------
-    str
-        Letters, digits and the signs of coordinates, in lower case.
-
-    """
+    """Normalise the name of a subject, so that `M 42`, `Messier 42` and `messier42` are equal."""
     return re.sub(r"^messier(?=\d)", "m", re.sub(r"[^a-z0-9+.-]", "", name.lower()))
 
 
@@ -170,21 +114,7 @@ def _circle(row: Mapping[str, Any]) -> tuple[float, float, float] | None:
 
 
 def press_links(press: Mapping[str, PressPicture], *, reasons: tuple[str, ...] = ("release", "subject")) -> list[Link]:
-    """Link the pictures of one release, of one subject, or of overlapping fields on the sky.
-
-    Parameters
-    ----------
-    press
-        Facts by picture id.
-    reasons
-        Which of `release` and `subject` link pictures. Overlap on the sky always does.
-
-    Returns
-    -------
-    list[Link]
-        Links; all pictures with a common release or subject are linked to the first of them.
-
-    """
+    """Link the pictures of one release, of one subject, or of overlapping fields on the sky."""
     first: dict[tuple[str, str], str] = {}
     links = []
     for picture_id, picture in sorted(press.items()):
@@ -212,41 +142,12 @@ def _sky_links(press: Mapping[str, PressPicture], others: Mapping[str, PressPict
 
 
 def group_of_pictures(folder: Folder, settings: SplitSettings) -> dict[str, str]:
-    """Group related pictures.
-
-    Parameters
-    ----------
-    folder
-        The pictures.
-    settings
-        Split settings; the rules for near-duplicate captions are used.
-
-    Returns
-    -------
-    dict[str, str]
-        Smallest picture id of its group, by picture id.
-
-    """
+    """Group related pictures."""
     return group_proposals(folder.files, [*press_links(folder.press), *text_links(folder.proposals, settings)])
 
 
 def links_between(train: Folder, test: Folder, settings: SplitSettings) -> list[Link]:
-    """Find the pictures of two folders that are related to each other.
-
-    Parameters
-    ----------
-    train, test
-        The folders.
-    settings
-        Split settings; the rules for near-duplicate captions are used.
-
-    Returns
-    -------
-    list[Link]
-        Links, each from a picture of `train` to one of `test`. The reason is `picture` for equal files, `release`,
-        `subject`, `sky` or `text`.
-
-    """
+    """Find the pictures of two folders that are related to each other."""
     links = []
     keys_of_test: dict[tuple[str, str], str] = {}
     for key, path in test.files.items():
@@ -270,21 +171,7 @@ def links_between(train: Folder, test: Folder, settings: SplitSettings) -> list[
 
 
 def uninformative_pictures(folder: Folder) -> set[str]:
-    """Find pictures whose caption says nothing about them, such as "This image is part of the Gallery of nebulae".
-
-    Parameters
-    ----------
-    folder
-        The pictures.
-
-    Returns
-    -------
-    set[str]
-        Ids of the pictures whose caption has at most `MAX_WORDS` words, without the names of their subjects and without
-        numbers, and these words are the same for pictures of at least `MANY` unrelated subjects. Pictures without a
-        named subject are related if they are of one release.
-
-    """
+    """Find pictures whose caption says nothing about them, such as "This image is part of the Gallery of nebulae"."""
     subject_of = group_proposals(folder.files, press_links(folder.press, reasons=("subject",)))
     sharing: dict[str, set[str]] = defaultdict(set)
     for key, proposal in folder.proposals.items():

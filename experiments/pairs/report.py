@@ -74,21 +74,7 @@ class Trial:
 
 
 def check_repetitions(num_folds: int, num_draws: int) -> None:
-    """Check the numbers of folds and draws.
-
-    Parameters
-    ----------
-    num_folds
-        Number of folds, at least 2.
-    num_draws
-        Number of draws of the folds, at least 1.
-
-    Raises
-    ------
-    SettingsError
-        When a number is too small.
-
-    """
+    """Check the numbers of folds and draws."""
     if num_folds < 2:
         raise SettingsError(f"{num_folds} folds leave nothing to train on: set --folds to 2 or more")
     if num_draws < 1:
@@ -96,21 +82,7 @@ def check_repetitions(num_folds: int, num_draws: int) -> None:
 
 
 def check_size(num_groups: int, num_folds: int = 1) -> None:
-    """Check that each test part has enough groups for meaningful metrics.
-
-    Parameters
-    ----------
-    num_groups
-        Number of groups in all test parts together.
-    num_folds
-        Number of test parts into which the groups are divided.
-
-    Raises
-    ------
-    DatasetError
-        When a test part would have fewer than `MIN_GROUPS` groups.
-
-    """
+    """Check that each test part has enough groups for meaningful metrics."""
     if num_groups // num_folds < MIN_GROUPS:
         raise DatasetError(
             f"{num_groups} groups of related pictures are too few for {num_folds} test part(s), each of which needs "
@@ -119,19 +91,7 @@ def check_size(num_groups: int, num_folds: int = 1) -> None:
 
 
 def check_unrelated(links: Sequence[Link]) -> None:
-    """Check that no picture of the training folder is related to one of the test folder.
-
-    Parameters
-    ----------
-    links
-        Links from pictures of the training folder to pictures of the test folder.
-
-    Raises
-    ------
-    DatasetError
-        When there is a link; the message names the first pairs.
-
-    """
+    """Check that no picture of the training folder is related to one of the test folder."""
     if links:
         pairs = [f"{link.one} and {link.other} ({link.reason}: {link.detail})" for link in links[:MAX_NAMED]]
         raise DatasetError(
@@ -144,21 +104,6 @@ def cross_validation_trials(pairs: Pairs, num_folds: int, draws: Sequence[int]) 
     """Plan a cross-validation.
 
     Every picture is tested once per draw, by a training that excludes its group.
-
-    Parameters
-    ----------
-    pairs
-        All pairs.
-    num_folds
-        Number of folds.
-    draws
-        Numbers of the draws; each gives different folds.
-
-    Returns
-    -------
-    list[Trial]
-        One trial per draw and fold.
-
     """
     num_groups = int(pairs.group_n.max()) + 1
     # folds are assigned to groups, not to pictures, so that a group is never divided between folds
@@ -177,23 +122,7 @@ def cross_validation_trials(pairs: Pairs, num_folds: int, draws: Sequence[int]) 
 
 
 def holdout_trials(train: Pairs, test: Pairs, draws: Sequence[int]) -> list[Trial]:
-    """Plan trials that train on all pictures of one folder and test on all pictures of another folder.
-
-    Parameters
-    ----------
-    train
-        Pairs of the training folder.
-    test
-        Pairs of the test folder.
-    draws
-        Numbers of the trials, which are the seeds of the methods that have one.
-
-    Returns
-    -------
-    list[Trial]
-        One trial per number.
-
-    """
+    """Plan trials that train on all pictures of one folder and test on all pictures of another folder."""
     train_rows, test_rows = np.arange(len(train.names)), np.arange(len(test.names))
     return [
         Trial(draw=draw, train_pairs=train, train_rows=train_rows, test_pairs=test, test_rows=test_rows)
@@ -202,22 +131,7 @@ def holdout_trials(train: Pairs, test: Pairs, draws: Sequence[int]) -> list[Tria
 
 
 def fit(trials: Sequence[Trial], settings: TrainSettings) -> dict[str, list[Matcher]]:
-    """Train every method on every trial.
-
-    Parameters
-    ----------
-    trials
-        The trials, each with its training and test pictures.
-    settings
-        Training settings; the number of each trial's draw replaces the seed in the settings.
-
-    Returns
-    -------
-    dict[str, list[Matcher]]
-        Trained methods by name, each with one matcher per trial, in the order of the trials. A method in closed form is
-        trained once on the same pictures.
-
-    """
+    """Train every method on every trial."""
     matchers: dict[str, list[Matcher]] = {}
     for name, method in METHODS.items():
         fitted: dict[tuple[bytes, int], Matcher] = {}
@@ -230,21 +144,7 @@ def fit(trials: Sequence[Trial], settings: TrainSettings) -> dict[str, list[Matc
 
 
 def score(trial: Trial, matcher: Matcher) -> FoldScores:
-    """Score the test pictures of a trial against the test captions.
-
-    Parameters
-    ----------
-    trial
-        The trial whose test pictures are scored.
-    matcher
-        A method that was trained on the training pictures of the trial.
-
-    Returns
-    -------
-    FoldScores
-        The cosine similarities of pictures and captions.
-
-    """
+    """Score the test pictures of a trial against the test captions."""
     test = trial.test
     scores_tt = cosine_scores(
         matcher.embed_pictures(test.views_nvd).astype(np.float64),
@@ -256,23 +156,7 @@ def score(trial: Trial, matcher: Matcher) -> FoldScores:
 def measure(
     trials: Sequence[Trial], matchers: Mapping[str, Sequence[Matcher]], settings: EvaluationSettings
 ) -> list[Row]:
-    """Compute the metrics of all methods, and their paired differences to the baselines, with 95 % intervals.
-
-    Parameters
-    ----------
-    trials
-        The trials, each with its training and test pictures.
-    matchers
-        Trained methods by name, each with one matcher per trial, in the order of the trials.
-    settings
-        Evaluation settings; the number of bootstrap resamples and their seed are used.
-
-    Returns
-    -------
-    list[Row]
-        One row per draw and method, then one row per method over all draws.
-
-    """
+    """Compute the metrics of all methods, and their paired differences to the baselines, with 95 % intervals."""
     num_groups = 1 + max(int(trial.test_pairs.group_n.max()) for trial in trials)
     # all methods use the same resamples, so that their differences are paired
     weights_bg = draw_weights(num_groups, settings.bootstrap, settings.seed)
@@ -306,18 +190,6 @@ def table_rows(rows: Sequence[Row]) -> list[Row]:
     """Format the rows over all draws as a table in percent, with differences in percentage points.
 
     A difference is marked as `better` or `worse` only if its interval excludes 0.
-
-    Parameters
-    ----------
-    rows
-        Rows as returned by `measure`.
-
-    Returns
-    -------
-    list[Row]
-        Rows of text by column name. The table has differences to the last baseline only, the strongest one, because a
-        terminal is not wide enough for all.
-
     """
     return [_table_row(row) for row in rows if row["draw"] == POOLED]
 
@@ -340,22 +212,6 @@ def query_scores(trials: Sequence[Trial], matchers: Sequence[Matcher], query_qe:
     """Score all test pictures for each query, using the trials of the first draw.
 
     Each picture is scored by a matcher that was not trained on this picture.
-
-    Parameters
-    ----------
-    trials
-        The trials, each with its training and test pictures.
-    matchers
-        The matchers of one method, in the order of the trials.
-    query_qe
-        Text features of `QUERIES`, shape (q, e).
-
-    Returns
-    -------
-    Floats
-        Scores, shape (q, n). They are standardised within each trial, so that scores of different trials are
-        comparable.
-
     """
     chosen = [(trial, matcher) for trial, matcher in zip(trials, matchers, strict=True) if trial.draw == trials[0].draw]
     scores_qn = np.zeros((len(QUERIES), sum(len(trial.test_rows) for trial, _ in chosen)), np.float32)
@@ -368,40 +224,12 @@ def query_scores(trials: Sequence[Trial], matchers: Sequence[Matcher], query_qe:
 
 
 def top_pictures(scores_qn: Floats) -> Ints:
-    """Find the pictures with the highest scores for each query.
-
-    Parameters
-    ----------
-    scores_qn
-        Scores of the pictures for each query, shape (q, n).
-
-    Returns
-    -------
-    Ints
-        Row numbers of the best pictures, shape (q, 4), best first.
-
-    """
+    """Find the pictures with the highest scores for each query."""
     return np.argsort(-scores_qn, axis=1, kind="stable")[:, :TOP]
 
 
 def render_top_pictures(before_qk: Ints, after_qk: Ints, pictures: Mapping[int, NDArray[np.uint8]]) -> bytes:
-    """Draw the best pictures of each query before and after training.
-
-    Parameters
-    ----------
-    before_qk
-        Row numbers of the best pictures of the untrained towers, shape (q, 4).
-    after_qk
-        Row numbers of the best pictures after training, shape (q, 4).
-    pictures
-        Pictures by row number, each of shape (h, w, 3).
-
-    Returns
-    -------
-    bytes
-        Content of a PNG file that has one row per query.
-
-    """
+    """Draw the best pictures of each query before and after training."""
     pitch_px = CELL_PX + GAP_PX
     width, height = 2 * TOP * pitch_px + 5 * GAP_PX, len(QUERIES) * (pitch_px + LABEL_PX) + GAP_PX
     sheet = Image.new("RGB", (width, height), PAPER)
@@ -421,25 +249,7 @@ def render_top_pictures(before_qk: Ints, after_qk: Ints, pictures: Mapping[int, 
 
 
 def results_json(rows: Sequence[Row], tops: Mapping[str, Ints], names: Sequence[str], facts: Row) -> bytes:
-    """Serialise the unrounded metrics, and the names of the best pictures of each query.
-
-    Parameters
-    ----------
-    rows
-        Rows as returned by `measure`.
-    tops
-        Row numbers of the best pictures, shape (q, 4), by `before` and `after` training.
-    names
-        Names of the pictures, in the order of the row numbers.
-    facts
-        Description of the experiment, which is added to the results.
-
-    Returns
-    -------
-    bytes
-        JSON in UTF-8.
-
-    """
+    """Serialise the unrounded metrics, and the names of the best pictures of each query."""
     best = {
         when: {query: [names[row] for row in rows_k] for query, rows_k in zip(QUERIES, top_qk, strict=True)}
         for when, top_qk in tops.items()

@@ -29,16 +29,7 @@ class SavedMatcher:
 
 
 def save_matcher(path: Path, saved: SavedMatcher) -> None:
-    """Write a matcher to a file.
-
-    Parameters
-    ----------
-    path
-        Path of the `.npz` file.
-    saved
-        The matcher and its pictures.
-
-    """
+    """Write a matcher to a file."""
     words = saved.alignment.words.weights
     arrays = {name: getattr(saved.alignment, name) for name in ARRAYS}
     buffer = io.BytesIO()
@@ -54,24 +45,7 @@ def save_matcher(path: Path, saved: SavedMatcher) -> None:
 
 
 def read_matcher(path: Path) -> SavedMatcher:
-    """Read a matcher that `save_matcher` wrote.
-
-    Parameters
-    ----------
-    path
-        Path of the `.npz` file.
-
-    Returns
-    -------
-    SavedMatcher
-        The matcher and its pictures.
-
-    Raises
-    ------
-    DatasetError
-        If the file is missing or is not a matcher.
-
-    """
+    """Read a matcher that `save_matcher` wrote."""
     try:
         with np.load(path, allow_pickle=False) as stored:
             words = Words(weights=dict(zip(stored["words"].tolist(), stored["weights"].tolist(), strict=True)))
@@ -87,25 +61,7 @@ def read_matcher(path: Path) -> SavedMatcher:
 
 
 def find_pictures(saved: SavedMatcher, loaded: LoadedModel, texts: Sequence[str], num_pictures: int) -> list[list[str]]:
-    """Find the pictures that match texts best.
-
-    Parameters
-    ----------
-    saved
-        The matcher and its pictures.
-    loaded
-        The model whose text tower computed the features of the captions.
-    texts
-        The texts.
-    num_pictures
-        Number of pictures per text.
-
-    Returns
-    -------
-    list[list[str]]
-        Names of the pictures of each text, best first.
-
-    """
+    """Find the pictures that match texts best."""
     scores_qn = saved.alignment.embed_texts(texts, text_features(loaded, texts)) @ saved.pictures_nk.T
     best_qk = np.argsort(-scores_qn, axis=1, kind="stable")[:, :num_pictures]
     return [[saved.names[row] for row in best_k] for best_k in best_qk]

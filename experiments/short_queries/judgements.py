@@ -31,60 +31,17 @@ class DrawnTile:
     variant: str
 
     def gain(self, gains: Gains) -> int:
-        """Return how well the tile answers a query.
-
-        Parameters
-        ----------
-        gains
-            Judgements of the query.
-
-        Returns
-        -------
-        int
-            The gain, from 0 to 3.
-
-        """
+        """Return how well the tile answers a query."""
         return gains.get(f"{self.kind}: {self.variant}", gains.get(self.kind, 0))
 
 
 def read_queries(path: Path = QUERIES) -> dict[str, dict[str, int]]:
-    """Read the queries.
-
-    Parameters
-    ----------
-    path
-        TOML file.
-
-    Returns
-    -------
-    dict
-        Judgements of each query, by its text.
-
-    """
+    """Read the queries."""
     return tomllib.loads(path.read_text(encoding="utf-8"))
 
 
 def drawn_tiles(catalog: Catalog, settings: SimulatorSettings) -> dict[str, DrawnTile]:
-    """Look up what the simulator drew on each tile, in the observing plans that it derives from its settings.
-
-    Parameters
-    ----------
-    catalog
-        Open catalog of a simulated profile.
-    settings
-        Settings of the simulator that made the profile's archive.
-
-    Returns
-    -------
-    dict
-        What each tile shows, by tile id.
-
-    Raises
-    ------
-    HubbleclipError
-        If the catalog is of another archive.
-
-    """
+    """Look up what the simulator drew on each tile, in the observing plans that it derives from its settings."""
     tiles = {}
     for row in catalog.rows(TILES):
         plan = plan_of(settings, proposal_index(row["proposal_id"].partition(":")[2]))

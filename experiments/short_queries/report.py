@@ -46,22 +46,7 @@ SPLITS: dict[str, tuple[str, ...]] = {EVERY: (), TEST: ("test",)}
 def ndcg(gains: Sequence[int], possible: Sequence[int]) -> float:
     """Compute the normalised discounted cumulative gain (nDCG) at `NUM_TOP` of a ranking with graded gains.
 
-    Parameters
-    ----------
-    gains
-        Gains of the hits, best hit first.
-    possible
-        Gains of all that could be hits, in any order; one at least is above 0.
-
-    Returns
-    -------
-    float
-        The nDCG, from 0 to 1.
-
-    Notes
-    -----
     A gain is divided by log2(r + 1) at rank r (Jarvelin & Kekalainen 2002).
-
     """
 
     def discounted(ranked: Sequence[int]) -> float:
@@ -74,27 +59,7 @@ def ndcg(gains: Sequence[int], possible: Sequence[int]) -> float:
 def score_query(
     search: Search, text: str, gains: Gains, tiles: Mapping[str, DrawnTile], splits: tuple[str, ...]
 ) -> dict[str, float]:
-    """Score the first page of a query in each mode; as on the page of the search, a proposal has one hit.
-
-    Parameters
-    ----------
-    search
-        The search.
-    text
-        Text of the query.
-    gains
-        Judgements of the query.
-    tiles
-        What each tile shows, by tile id.
-    splits
-        Splits whose tiles are searched; all tiles if empty.
-
-    Returns
-    -------
-    dict
-        nDCG at `NUM_TOP` by mode; empty if no tile of the splits answers the query.
-
-    """
+    """Score the first page of a query in each mode; as on the page of the search, a proposal has one hit."""
     possible: dict[str, int] = {}
     for tile in tiles.values():
         if not splits or tile.split in splits:
@@ -110,44 +75,13 @@ def score_query(
 
 
 def shares_a_word(text: str, gains: Gains) -> bool:
-    """Whether a query has a word of the name of a kind that it asks for.
-
-    Parameters
-    ----------
-    text
-        Text of the query.
-    gains
-        Judgements of the query.
-
-    Returns
-    -------
-    bool
-        True if so. The keywords of a simulated target are the name of its kind, and a search by words reads them.
-
-    """
+    """Whether a query has a word of the name of a kind that it asks for."""
     wanted = " ".join(name for name, gain in gains.items() if gain == max(gains.values()))
     return bool({*re.findall(r"\w+", text.lower())} & {*re.findall(r"\w+", wanted.lower())})
 
 
 def measure(settings: Settings) -> dict[str, Any]:
-    """Answer every query in every mode, and summarise the scores.
-
-    Parameters
-    ----------
-    settings
-        Settings of an indexed profile of the simulated archive.
-
-    Returns
-    -------
-    dict
-        Values for JSON: `queries` with the score of each query, `rows` with means and intervals, and what was measured.
-
-    Raises
-    ------
-    HubbleclipError
-        If the profile is not of the simulated archive.
-
-    """
+    """Answer every query in every mode, and summarise the scores."""
     if settings.archive.name != "simulated":
         raise HubbleclipError(f"{settings.root} is not of the simulated archive: the kind of its objects is unknown")
     search, queries = Search.open(settings), read_queries()
@@ -168,24 +102,7 @@ def measure(settings: Settings) -> dict[str, Any]:
 
 
 def summarise(scored: Sequence[Mapping[str, Any]], num_resamples: int, seed: int) -> list[dict[str, Any]]:
-    """Average the scores over sets of queries, with 95 % intervals from a bootstrap over the queries.
-
-    Parameters
-    ----------
-    scored
-        Scores of the queries, as in the result of `measure`.
-    num_resamples
-        Number of resamples.
-    seed
-        Seed of the resamples.
-
-    Returns
-    -------
-    list of dict
-        One row per set of queries and tiles: `name`, `tiles`, `num_queries` (those that some tile answers), and for
-        each column value, low and high.
-
-    """
+    """Average the scores over sets of queries, with 95 % intervals from a bootstrap over the queries."""
     sets = (
         ("all queries", EVERY, list(scored)),
         ("first of each pair", EVERY, [one for one in scored if one["is_first"]]),
@@ -201,23 +118,7 @@ def summarise(scored: Sequence[Mapping[str, Any]], num_resamples: int, seed: int
 
 
 def intervals(scores: Sequence[Mapping[str, float]], num_resamples: int, seed: int) -> dict[str, dict[str, float]]:
-    """Average scores, and differences between two modes, with 95 % intervals.
-
-    Parameters
-    ----------
-    scores
-        Score by mode of each of two queries or more.
-    num_resamples
-        Number of resamples.
-    seed
-        Seed of the resamples.
-
-    Returns
-    -------
-    dict
-        `value`, `low` and `high` of each column.
-
-    """
+    """Average scores, and differences between two modes, with 95 % intervals."""
     values_qm: Floats = np.array(
         [[score[modes[0]] - (score[modes[1]] if modes[1:] else 0) for modes in COLUMNS.values()] for score in scores]
     )
@@ -231,19 +132,7 @@ def intervals(scores: Sequence[Mapping[str, float]], num_resamples: int, seed: i
 
 
 def table(results: Mapping[str, Any]) -> str:
-    """Format the rows as a Markdown table; a difference whose interval excludes 0 is bold.
-
-    Parameters
-    ----------
-    results
-        Results as returned by `measure`.
-
-    Returns
-    -------
-    str
-        The table.
-
-    """
+    """Format the rows as a Markdown table; a difference whose interval excludes 0 is bold."""
     lines = [f"| queries | tiles | {' | '.join(COLUMNS)} |", f"|---|---|{'---|' * len(COLUMNS)}"]
     for row in results["rows"]:
         cells = [_cell(row[name], is_difference=len(modes) > 1) for name, modes in COLUMNS.items()]

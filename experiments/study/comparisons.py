@@ -82,32 +82,13 @@ class ArmScores:
     mean: Estimate
 
     def interval(self) -> tuple[float, float]:
-        """Compute the 95 % interval of the mean over seeds.
-
-        Returns
-        -------
-        tuple[float, float]
-            Lower and upper end of the interval.
-
-        """
+        """Compute the 95 % interval of the mean over seeds."""
         variance = variance_over_seeds(self.value_s, self.mean.draws_b, self.mean.num_groups)
         return share_interval(self.mean.value, variance, self.mean.sizes)
 
 
 def pool(estimates: Sequence[Estimate]) -> ArmScores:
-    """Combine the estimates of all seeds of an arm.
-
-    Parameters
-    ----------
-    estimates
-        Estimates of one metric, one per seed, all with the same bootstrap resamples.
-
-    Returns
-    -------
-    ArmScores
-        The metric over all seeds.
-
-    """
+    """Combine the estimates of all seeds of an arm."""
     value_s = np.array([one.value for one in estimates])
     draws_b = np.mean([one.draws_b for one in estimates], axis=0)
     mean = replace(estimates[0], value=float(value_s.mean()), draws_b=draws_b)
@@ -115,19 +96,7 @@ def pool(estimates: Sequence[Estimate]) -> ArmScores:
 
 
 def compare_arms(scores: Mapping[tuple[str, str], ArmScores]) -> tuple[list[Effect], list[Effect]]:
-    """Compute the metrics of each arm, and the differences between the arms of each entry of `COMPARISONS`.
-
-    Parameters
-    ----------
-    scores
-        Scores by the names of the arm and of the metric.
-
-    Returns
-    -------
-    tuple[list[Effect], list[Effect]]
-        The metrics of all arms, and the differences.
-
-    """
+    """Compute the metrics of each arm, and the differences between the arms of each entry of `COMPARISONS`."""
     figures = [_effect(arm, metric, one.value_s, one.interval()) for (arm, metric), one in scores.items()]
     differences = []
     for name, arms in COMPARISONS.items():
@@ -138,19 +107,7 @@ def compare_arms(scores: Mapping[tuple[str, str], ArmScores]) -> tuple[list[Effe
 
 
 def paired_interval(ours: ArmScores, other: ArmScores) -> tuple[float, float]:
-    """Compute the 95 % interval of the difference of two arms that were scored on the same test tiles.
-
-    Parameters
-    ----------
-    ours, other
-        Scores of the arms, with the same seeds and resamples.
-
-    Returns
-    -------
-    tuple[float, float]
-        Lower and upper end; they differ even if all values are equal (see `difference_interval`).
-
-    """
+    """Compute the 95 % interval of the difference of two arms that were scored on the same test tiles."""
     mean = difference(ours.mean, other.mean)
     variance = variance_over_seeds(ours.value_s - other.value_s, mean.draws_b, mean.num_groups)
     return difference_interval(mean.value, variance, mean.num_groups, mean.ratio)
@@ -170,48 +127,14 @@ def _effect(name: str, metric: str, value_s: Floats, ends: tuple[float, float]) 
 
 
 def study_results(figures: Sequence[Effect], differences: Sequence[Effect], facts: Mapping[str, Any]) -> dict[str, Any]:
-    """Turn the results into plain values for JSON.
-
-    Parameters
-    ----------
-    figures
-        Metrics of all arms.
-    differences
-        Differences between arms.
-    facts
-        Description of the study.
-
-    Returns
-    -------
-    dict[str, Any]
-        The entries of `facts`, the metrics as `arms`, and the differences as `questions`.
-
-    """
+    """Turn the results into plain values for JSON."""
     return {**facts, "arms": [asdict(one) for one in figures], "questions": [asdict(one) for one in differences]}
 
 
 def variance_over_seeds(value_s: Floats, draws_b: Floats, num_groups: int) -> float:
     """Compute the variance of a metric's mean over training seeds, for an interval with a quantile of the normal.
 
-    Parameters
-    ----------
-    value_s : ndarray
-        Value (s,) of the metric for each seed.
-    draws_b : ndarray
-        Resampled values (b,) of the mean over the seeds.
-    num_groups : int
-        Number of groups that were resampled, at least 2.
-
-    Returns
-    -------
-    float
-        Variance over groups and seeds. A variance from few seeds is uncertain, so the sum is multiplied by the square
-        of the ratio of the quantiles of Student's t and of the normal distribution.
-
-    Notes
-    -----
     Student's t has the effective degrees of freedom of the sum (Satterthwaite 1946).
-
     """
     num_seeds, of_groups = len(value_s), variance_of(draws_b, num_groups)
     of_seeds = float(value_s.var(ddof=1)) / num_seeds if num_seeds > 1 else 0.0

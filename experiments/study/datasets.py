@@ -21,19 +21,7 @@ from hubbleclip.pipeline.shards.splitting import read_material
 
 
 def read_tiles(settings: Settings) -> tuple[Material, dict[str, SplitAssignment]]:
-    """Read the tiles of a profile from its catalog.
-
-    Parameters
-    ----------
-    settings
-        Settings of the profile.
-
-    Returns
-    -------
-    tuple of (Material, dict of str to SplitAssignment)
-        Tiles, observations and proposals, and the split of each tile by tile id.
-
-    """
+    """Read the tiles of a profile from its catalog."""
     layout = Layout(settings.root)
     with read_catalog(layout) as catalog:
         material = read_material(Stage(name="study", settings=settings, layout=layout, catalog=catalog))
@@ -41,44 +29,12 @@ def read_tiles(settings: Settings) -> tuple[Material, dict[str, SplitAssignment]
 
 
 def samples_of(material: Material, plans: Mapping[str, SplitAssignment], settings: Settings) -> list[Sample]:
-    """Make samples of all tiles that have a split.
-
-    Parameters
-    ----------
-    material
-        Tiles, observations and proposals.
-    plans
-        Split of each tile, by tile id.
-    settings
-        Settings of the profile; the caption settings are used.
-
-    Returns
-    -------
-    list[Sample]
-        The samples, in the order of the tiles.
-
-    """
+    """Make samples of all tiles that have a split."""
     return make_samples(material, plans, settings.shards)[0]
 
 
 def write_dataset(samples: Sequence[Sample], settings: Settings, datasets_dir: Path) -> DatasetInfo:
-    """Build the dataset of an arm, unless it exists.
-
-    Parameters
-    ----------
-    samples
-        Samples of the dataset.
-    settings
-        Settings of the profile; the section for shards is used.
-    datasets_dir
-        Folder in which the dataset is written.
-
-    Returns
-    -------
-    DatasetInfo
-        The dataset.
-
-    """
+    """Build the dataset of an arm, unless it exists."""
     layout = Layout(settings.root)
     built = build_dataset(
         samples,

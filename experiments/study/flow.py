@@ -73,21 +73,7 @@ def study(
 
 
 def build_datasets(settings: Settings, datasets_dir: Path) -> dict[str, DatasetInfo]:
-    """Build all datasets on which the arms are trained, and the one on which they are scored.
-
-    Parameters
-    ----------
-    settings
-        Settings of the profile; the sections for splits and shards are used.
-    datasets_dir
-        Folder in which the datasets are written.
-
-    Returns
-    -------
-    dict[str, DatasetInfo]
-        Datasets by name.
-
-    """
+    """Build all datasets on which the arms are trained, and the one on which they are scored."""
     material, clean = read_tiles(settings)
     plans = {comparisons.CLEAN: clean, comparisons.RANDOM_TILES: by_tile(clean, settings.splits)}
     plans[comparisons.TESTED] = common_test_tiles(list(plans.values()))
@@ -103,25 +89,6 @@ def score(
     """Train an arm with a seed, and score the run on the tiles that every arm is scored on.
 
     A finished run of the same settings is reused.
-
-    Parameters
-    ----------
-    arm
-        The arm to train.
-    seed
-        Seed of the training.
-    datasets
-        Datasets by name.
-    settings
-        Settings of the profile; the sections for model, training and evaluation are used.
-    runs_dir
-        Folder in which the runs are written.
-
-    Returns
-    -------
-    list[Estimate]
-        Estimates of all metrics.
-
     """
     changes = {"seed": seed, "loss": arm.loss or settings.train.loss}
     train_settings = settings.train.model_copy(update=changes)
@@ -132,23 +99,7 @@ def score(
 
 
 def describe_study(settings: Settings, datasets: Mapping[str, DatasetInfo], num_seeds: int) -> dict[str, Any]:
-    """Collect the facts that a reader needs to judge the results.
-
-    Parameters
-    ----------
-    settings
-        Settings of the profile; the sections for model and training are used.
-    datasets
-        Datasets by name.
-    num_seeds
-        Number of seeds per arm.
-
-    Returns
-    -------
-    dict[str, Any]
-        Values for JSON, by name.
-
-    """
+    """Collect the facts that a reader needs to judge the results."""
     return {
         "steps": settings.train.steps,
         "num_seeds": num_seeds,
@@ -159,20 +110,7 @@ def describe_study(settings: Settings, datasets: Mapping[str, DatasetInfo], num_
 
 
 def table(results: Mapping[str, Any]) -> str:
-    """Format the differences as a Markdown table.
-
-    Parameters
-    ----------
-    results
-        Results as returned by `study`.
-
-    Returns
-    -------
-    str
-        The table. Each cell has the metrics of both arms in percent and their difference in percentage points, which is
-        bold if its interval excludes 0.
-
-    """
+    """Format the differences as a Markdown table."""
     figures = {(one["name"], one["metric"]): one["value"] for one in results["arms"]}
     differences = {(one["name"], one["metric"]): one for one in results["questions"]}
     return markdown(
@@ -185,44 +123,14 @@ def table(results: Mapping[str, Any]) -> str:
 
 
 def markdown(results: Mapping[str, Any], cells: Mapping[str, Sequence[str]]) -> str:
-    """Format a Markdown table with one column per metric.
-
-    Parameters
-    ----------
-    results
-        `num_seeds` and `steps` of the trainings.
-    cells
-        Cells of each row, by the name of the row.
-
-    Returns
-    -------
-    str
-        The table.
-
-    """
+    """Format a Markdown table with one column per metric."""
     lines = [f"| {results['num_seeds']} seeds, {results['steps']} steps | {' | '.join(METRIC_NAMES.values())} |"]
     lines.append(f"|---|{'---|' * len(METRIC_NAMES)}")
     return "\n".join([*lines, *(f"| {name} | {' | '.join(row)} |" for name, row in cells.items())])
 
 
 def cell(difference: Mapping[str, Any], first: float, second: float) -> str:
-    """Format one comparison as a table cell, such as `89.3 against 85.2: **+4.1** (0.5 to 7.7)`.
-
-    Parameters
-    ----------
-    difference
-        The difference and its 95 % interval: `value`, `low` and `high`, as fractions of 1.
-    first
-        Metric of the first arm, 0 to 1.
-    second
-        Metric of the second arm, 0 to 1.
-
-    Returns
-    -------
-    str
-        Text of the cell: the metrics in percent and the difference in percentage points.
-
-    """
+    """Format one comparison as a table cell, such as `89.3 against 85.2: **+4.1** (0.5 to 7.7)`."""
     value, low, high = (100 * difference[name] for name in ("value", "low", "high"))
     mark = "**" if low > 0 or high < 0 else ""
     return f"{100 * first:.1f} against {100 * second:.1f}: {mark}{value:+.1f}{mark} ({low:.1f} to {high:.1f})"

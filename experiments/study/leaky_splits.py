@@ -20,19 +20,6 @@ def by_tile(clean: Assignments, settings: SplitSettings) -> dict[str, SplitAssig
     """Make a leaky split that assigns each tile at random, as is commonly done.
 
     Tiles of the same proposal, or of the same patch of sky, may be both in train and in test.
-
-    Parameters
-    ----------
-    clean
-        Assignments of the clean split, by tile id.
-    settings
-        Split settings; the shares of test and val and the salt are used.
-
-    Returns
-    -------
-    dict[str, SplitAssignment]
-        Assignments of the random split, by tile id.
-
     """
     return {
         tile_id: replace(plan, split=_draw_split(tile_id, settings), reason=None) for tile_id, plan in clean.items()
@@ -43,17 +30,6 @@ def common_test_tiles(plans: Sequence[Assignments]) -> dict[str, SplitAssignment
     """Exclude all tiles but those that each split tests.
 
     On them, a model that was trained on siblings of the tiles can be compared with one that was not.
-
-    Parameters
-    ----------
-    plans
-        Assignments of each split, by tile id.
-
-    Returns
-    -------
-    dict[str, SplitAssignment]
-        Assignments of the first split, by tile id.
-
     """
     return {
         tile_id: plan if all(other[tile_id].split == "test" for other in plans) else replace(plan, split=EXCLUDED)

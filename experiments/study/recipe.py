@@ -57,21 +57,7 @@ class Arm:
 
 
 def fine_tuned(context_length: int = 0, **changes: Any) -> Arm:
-    """Describe an arm that is trained on the second half and starts from the base.
-
-    Parameters
-    ----------
-    context_length
-        Number of tokens of a text; 0 means the model's own.
-    **changes
-        Changes of the training settings.
-
-    Returns
-    -------
-    Arm
-        The arm.
-
-    """
+    """Describe an arm that is trained on the second half and starts from the base."""
     return Arm(changes=changes, context_length=context_length, dataset=SECOND, has_base=True)
 
 
@@ -101,21 +87,7 @@ COMPARED = {
 
 
 def half_of_train(plans: Mapping[str, SplitAssignment], half: int) -> dict[str, SplitAssignment]:
-    """Exclude one half of the groups of the train split, drawn by a hash of the group's id.
-
-    Parameters
-    ----------
-    plans
-        Split of each tile, by tile id.
-    half
-        The half that is kept: 0 or 1.
-
-    Returns
-    -------
-    dict
-        Splits by tile id.
-
-    """
+    """Exclude one half of the groups of the train split, drawn by a hash of the group's id."""
     return {
         tile_id: replace(plan, split=EXCLUDED)
         if plan.split == "train" and (unit_hash(f"half:{plan.group_id}") < 0.5) != (half == 0)
@@ -125,21 +97,7 @@ def half_of_train(plans: Mapping[str, SplitAssignment], half: int) -> dict[str, 
 
 
 def build_datasets(settings: Settings, folder: Path) -> dict[str, DatasetInfo]:
-    """Build the datasets of the arms; val and test are the same in each.
-
-    Parameters
-    ----------
-    settings
-        Settings of a finished demo.
-    folder
-        Folder of the datasets.
-
-    Returns
-    -------
-    dict
-        Datasets by name.
-
-    """
+    """Build the datasets of the arms; val and test are the same in each."""
     material, plans = read_tiles(settings)
     variants = {WHOLE: plans, FIRST: half_of_train(plans, 0), SECOND: half_of_train(plans, 1)}
     return {
@@ -149,27 +107,7 @@ def build_datasets(settings: Settings, folder: Path) -> dict[str, DatasetInfo]:
 
 
 def score(arm: Arm, seed: int, datasets: Mapping[str, DatasetInfo], settings: Settings, runs: Path) -> list[Estimate]:
-    """Train an arm with a seed, and score it on the test tiles.
-
-    Parameters
-    ----------
-    arm
-        The arm.
-    seed
-        Seed of the training.
-    datasets
-        Datasets by name.
-    settings
-        Settings of a finished demo.
-    runs
-        Folder of the runs.
-
-    Returns
-    -------
-    list of Estimate
-        Estimates of all metrics.
-
-    """
+    """Train an arm with a seed, and score it on the test tiles."""
 
     def trained(arm: Arm, pretrained: str) -> Path:
         model = settings.model.model_copy(update={"pretrained": pretrained, "context_length": arm.context_length})
@@ -184,24 +122,7 @@ def score(arm: Arm, seed: int, datasets: Mapping[str, DatasetInfo], settings: Se
 
 
 def measure(settings: Settings, num_seeds: int, only: Sequence[str]) -> list[dict[str, Any]]:
-    """Train and score the arms of some comparisons.
-
-    Parameters
-    ----------
-    settings
-        Settings of a finished demo.
-    num_seeds
-        Number of trainings of each arm, with the seeds 1, 2, ...
-    only
-        Names of the compared arms.
-
-    Returns
-    -------
-    list of dict
-        For each comparison and metric both arms and their difference with its interval, as fractions, and the version
-        of the code.
-
-    """
+    """Train and score the arms of some comparisons."""
     wanted = {name: COMPARED[name] for name in only}
     layout = Layout(settings.root / "study")
     datasets = build_datasets(settings, layout.datasets)
@@ -220,38 +141,14 @@ def measure(settings: Settings, num_seeds: int, only: Sequence[str]) -> list[dic
 
 
 def compared(ours: ArmScores, other: ArmScores) -> dict[str, float]:
-    """Compare a metric of two arms.
-
-    Parameters
-    ----------
-    ours, other
-        Scores of the arms, with the same seeds.
-
-    Returns
-    -------
-    dict
-        `arm` and `other`, and the difference `value` with its 95 % interval `low` and `high`.
-
-    """
+    """Compare a metric of two arms."""
     low, high = paired_interval(ours, other)
     values = {"arm": ours.mean.value, "other": other.mean.value, "value": ours.mean.value - other.mean.value}
     return {name: round(value, 6) for name, value in (values | {"low": low, "high": high}).items()}
 
 
 def table(result: Mapping[str, Any]) -> str:
-    """Format the result as a Markdown table.
-
-    Parameters
-    ----------
-    result
-        `rows` as returned by `measure`, `num_seeds` and `steps`.
-
-    Returns
-    -------
-    str
-        The table.
-
-    """
+    """Format the result as a Markdown table."""
     rows = {(row["name"], row["metric"]): row for row in result["rows"]}
     return markdown(
         result,

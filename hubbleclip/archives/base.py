@@ -219,62 +219,19 @@ class Archive(Protocol):
 
 
 def now_utc() -> datetime:
-    """Return the current time.
-
-    Returns
-    -------
-    datetime
-        The current time in UTC, time-zone aware.
-
-    """
+    """Return the current time."""
     return datetime.now(UTC)
 
 
 def proposal_id_of(archive: str, number: str | None) -> str:
-    """Build a proposal's identifier from the archive's name and the proposal number.
-
-    Parameters
-    ----------
-    archive
-        Name of the archive.
-    number
-        Proposal number as the archive writes it, which may have leading zeros; None if the archive gives no number.
-
-    Returns
-    -------
-    str
-        `archive:number`, where the number has no leading zeros; `archive:unknown` for a missing number.
-
-    """
+    """Build a proposal's identifier from the archive's name and the proposal number."""
     text = (number or "").strip()
     # Leading zeros are removed only if the text is all digits. Other texts, such as "GO-5", are unchanged.
     return f"{archive}:{text.lstrip('0') or NO_PROPOSAL}" if text.isdigit() else f"{archive}:{text or NO_PROPOSAL}"
 
 
 def reject(entity: str, entity_id: str, stage: str, *, reason: str, detail: str, settings_digest: str) -> Rejection:
-    """Create a Rejection with the current time as its date.
-
-    Parameters
-    ----------
-    entity
-        Kind of record that is rejected, such as `observation`.
-    entity_id
-        Identifier of the rejected record.
-    stage
-        Name of the pipeline stage that rejects the record.
-    reason
-        Short code of the reason, such as `no_file`.
-    detail
-        One line of text that explains the reason to a person.
-    settings_digest
-        Digest of the settings under which the record was rejected. A run with other settings tries the record again.
-
-    Returns
-    -------
-    Rejection
-        The rejection, to be stored in the catalog.
-
-    """
+    """Create a Rejection with the current time as its date."""
     return Rejection(
         entity=entity,
         entity_id=entity_id,
@@ -287,19 +244,6 @@ def reject(entity: str, entity_id: str, stage: str, *, reason: str, detail: str,
 
 
 def sampling_key(observation: Observation) -> tuple[str, str]:
-    """Return a sort key that puts a proposal's observations in a fixed pseudo-random order.
-
-    Parameters
-    ----------
-    observation
-        The observation to be sorted.
-
-    Returns
-    -------
-    tuple of str
-        Proposal id, and the SHA-256 of the `obs_id`. Observations that are added later do not change the order of the
-        earlier ones.
-
-    """
+    """Return a sort key that puts a proposal's observations in a fixed pseudo-random order."""
     # A sort by name would give the order of date and visit, so the hash of the name is used instead.
     return observation.proposal_id, hashlib.sha256(observation.obs_id.encode()).hexdigest()

@@ -37,23 +37,7 @@ class FolderFiles:
 
 
 def scan_folder(folder: Path, suffixes: tuple[str, ...], own_folder: Path) -> FolderFiles:
-    """List the files below a folder.
-
-    Parameters
-    ----------
-    folder
-        Folder that is searched recursively; hidden files and folders are ignored.
-    suffixes
-        Suffixes of the files to read, in lower case and with the dot. The letter case of a file's name does not matter.
-    own_folder
-        Folder of files that hubbleclip writes, which are ignored.
-
-    Returns
-    -------
-    FolderFiles
-        The files.
-
-    """
+    """List the files below a folder."""
     files = (path for path in folder.rglob("*") if path.is_file() and not path.is_relative_to(own_folder))
     by_name = {path.relative_to(folder).as_posix(): path for path in files}
     names = sorted(name for name in by_name if not any(part.startswith(".") for part in name.split("/")))

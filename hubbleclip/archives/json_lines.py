@@ -19,26 +19,7 @@ from hubbleclip.core.text_cleaning import clean_number, without_zeros
 
 
 def read_proposal_rows(path: Path) -> dict[tuple[str, str], ProposalText]:
-    """Read a JSON-lines file of proposals or captions.
-
-    Parameters
-    ----------
-    path
-        Path of the JSON-lines file. Bytes that are not valid UTF-8 are replaced by the replacement character.
-
-    Returns
-    -------
-    dict
-        Proposal texts by (mission, number). The mission is part of the key, because two missions may use the same
-        number. The mission is "" if the row names no mission. If two rows have the same key, the first row is used.
-        Rows without a number are skipped, because they match no file.
-
-    Raises
-    ------
-    SettingsError
-        If a line that is not blank is not a JSON object.
-
-    """
+    """Read a JSON-lines file of proposals or captions."""
     texts: dict[tuple[str, str], ProposalText] = {}
     with path.open(encoding="utf-8", errors="replace") as lines:
         for line_number, line in enumerate(lines, start=1):
@@ -50,28 +31,7 @@ def read_proposal_rows(path: Path) -> dict[tuple[str, str], ProposalText]:
 
 
 def read_proposals_file(path: Path, archive: str) -> list[Proposal]:
-    """Read the proposals of a JSON-lines file that have an abstract, whether or not there are observations of them.
-
-    Parameters
-    ----------
-    path
-        Path of the JSON-lines file.
-    archive
-        Name of the archive, which becomes part of the identifiers.
-
-    Returns
-    -------
-    list of Proposal
-        The proposals in the order of the file. A proposal without a number is identified by a hash of its abstract. If
-        two proposals have the same identifier, the first one is used. A proposal without a title gets the first words
-        of its abstract.
-
-    Raises
-    ------
-    SettingsError
-        If the file does not exist, or if a line that is not blank is not a JSON object.
-
-    """
+    """Read the proposals of a JSON-lines file that have an abstract, whether or not there are observations of them."""
     if not path.is_file():
         raise SettingsError(f"archive.proposals_file {path} is not a file: correct the path")
     proposals: dict[str, Proposal] = {}

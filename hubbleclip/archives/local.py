@@ -85,19 +85,7 @@ class LocalArchive(ProcessLocal):
         return find_duplicates(self.folder, self.facts)
 
     def query_observations(self, since_mjd: float, until_mjd: float | None = None) -> Iterator[ObservationPage]:
-        """Return every file as an observation, or as a rejection; see `Archive.query_observations`.
-
-        Parameters
-        ----------
-        since_mjd, until_mjd
-            Ignored: a file has no release date.
-
-        Yields
-        ------
-        ObservationPage
-            Pages of `archive.page_size` observations.
-
-        """
+        """Return every file as an observation, or as a rejection; see `Archive.query_observations`."""
         skipped = {name: why for name, why in self.files.skipped.items() if self.folder / name != self.proposals_file}
         if skipped:
             names = ", ".join(list(skipped)[:3])
@@ -114,19 +102,7 @@ class LocalArchive(ProcessLocal):
             yield ObservationPage(observations=observations[start : start + self.settings.page_size])
 
     def count_rows(self, since_mjd: float, until_mjd: float) -> int:
-        """Count the files; see `Archive.count_rows`.
-
-        Parameters
-        ----------
-        since_mjd, until_mjd
-            Ignored: a file has no release date.
-
-        Returns
-        -------
-        int
-            0, because no page counts rows by day of release.
-
-        """
+        """Count the files; see `Archive.count_rows`."""
         return 0
 
     def _observation(self, facts: FileFacts) -> Observation:
@@ -157,23 +133,7 @@ class LocalArchive(ProcessLocal):
     def list_products(
         self, observations: Sequence[Observation], taken: Mapping[str, frozenset[str]] | None = None
     ) -> tuple[list[Product], list[Rejection]]:
-        """List the file of each observation; see `Archive.list_products`.
-
-        Parameters
-        ----------
-        observations
-            The observations.
-        taken
-            The `obs_id`s that already have a product, by proposal id.
-
-        Returns
-        -------
-        products : list of Product
-            One product per accepted file.
-        rejections : list of Rejection
-            One rejection per file that is missing, a duplicate, too large, or beyond the limit per proposal.
-
-        """
+        """List the file of each observation; see `Archive.list_products`."""
         products: list[Product] = []
         rejections: list[Rejection] = []
         names, in_use = {item.obs_id for item in observations}, frozenset[str]().union(*(taken or {}).values())
@@ -226,19 +186,6 @@ class LocalArchive(ProcessLocal):
 
         A proposal that is not in the proposals file is made from the header of its first file and has no abstract; its
         samples get the titles of their own files.
-
-        Parameters
-        ----------
-        numbers
-            Proposal numbers; a file without a proposal number has its file name as the number.
-
-        Returns
-        -------
-        proposals : list of Proposal
-            The proposals to which at least one file of the folder belongs.
-        rejections : list of Rejection
-            A rejection with the reason `not_found` for each number to which no file of the folder belongs.
-
         """
         first_file: dict[str, FileFacts] = {}
         for facts in self.facts.values():
@@ -265,35 +212,10 @@ class LocalArchive(ProcessLocal):
         return text.to_proposal(proposal_id, self.name, source)
 
     def set_file_lookup(self, known: Known) -> None:
-        """Do nothing, because files are read in place and never downloaded.
-
-        Parameters
-        ----------
-        known
-            The lookup function, which is not used.
-
-        """
+        """Do nothing, because files are read in place and never downloaded."""
 
     def fetch_product(self, product: Product) -> Product:
-        """Hash a file without copying it; see `Archive.fetch_product`.
-
-        Parameters
-        ----------
-        product
-            A product that `list_products` returned.
-
-        Returns
-        -------
-        Product
-            Copy of the product with the file's hash, size and absolute path. The path is absolute because the file is
-            outside the profile's folder.
-
-        Raises
-        ------
-        DownloadError
-            If the file cannot be read.
-
-        """
+        """Hash a file without copying it; see `Archive.fetch_product`."""
         path = (self.folder / product.uri.removeprefix("local:")).resolve()
         try:
             sha256, size_bytes = sha256_file(path), path.stat().st_size
@@ -310,46 +232,12 @@ class LocalArchive(ProcessLocal):
         )
 
     def deliver_product(self, product: Product) -> Delivery:
-        """Hash a file in place; like `fetch_product`, this method does not copy the file.
-
-        Parameters
-        ----------
-        product
-            A product that `list_products` returned.
-
-        Returns
-        -------
-        Delivery
-            The product without data, because the file is on disk.
-
-        """
+        """Hash a file in place; like `fetch_product`, this method does not copy the file."""
         return Delivery(self.fetch_product(product))
 
 
 def open_local(settings: ArchiveSettings, fetch: FetchSettings, layout: Layout) -> LocalArchive:
-    """Make an archive of the folder that is given in the settings.
-
-    Parameters
-    ----------
-    settings
-        `archive` section of the settings. Its field `folder` is required. Its field `proposals_file` is optional: the
-        default is the folder's `proposals.jsonl`, if that file exists.
-    fetch
-        `fetch` section of the settings, which is not used because nothing is downloaded.
-    layout
-        Folders of the profile; nothing is written, because files stay in their folder.
-
-    Returns
-    -------
-    LocalArchive
-        The archive. Opening it reads no file.
-
-    Raises
-    ------
-    SettingsError
-        If the settings give no folder, or if a folder or proposals file that they give does not exist.
-
-    """
+    """Make an archive of the folder that is given in the settings."""
     folder = settings.folder
     if folder is None:
         raise SettingsError("no folder is set for the local archive: set archive.folder, or give `make` LOCAL=folder")
@@ -373,21 +261,7 @@ def _version_of(path: Path) -> str:
 
 
 def find_duplicates(folder: Path, names: Iterable[str]) -> dict[str, str]:
-    """Find files with equal content.
-
-    Parameters
-    ----------
-    folder
-        The folder that the names are relative to.
-    names
-        Paths of the files relative to the folder. Of two equal files, the one listed first is the original.
-
-    Returns
-    -------
-    dict
-        The name of the original, for the name of each duplicate. Empty files do not count as duplicates.
-
-    """
+    """Find files with equal content."""
     by_size: dict[int, list[str]] = {}
     for name in names:
         by_size.setdefault((folder / name).stat().st_size, []).append(name)

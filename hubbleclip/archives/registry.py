@@ -29,28 +29,7 @@ The simulated archive is queried by the same code as MAST; only the URLs differ.
 
 
 def open_archive(settings: ArchiveSettings, fetch: FetchSettings, layout: Layout) -> Archive:
-    """Open the archive whose name is given by `archive.name`.
-
-    Parameters
-    ----------
-    settings
-        `archive` section of the settings; its field `name` selects the archive.
-    fetch
-        `fetch` section of the settings: rate limit, timeouts and retries.
-    layout
-        Folders of the profile, in which raw responses and fetched files are stored.
-
-    Returns
-    -------
-    Archive
-        The archive. Opening it sends no request.
-
-    Raises
-    ------
-    SettingsError
-        If the name is unknown, or a setting that the archive needs is missing.
-
-    """
+    """Open the archive whose name is given by `archive.name`."""
     opener = ARCHIVES.get(settings.name)
     if opener is None:
         raise SettingsError(f"no archive {settings.name!r}: set archive.name to one of {', '.join(sorted(ARCHIVES))}")

@@ -21,41 +21,12 @@ class Grounded(NamedTuple):
 
 
 def is_grounded(phrase: str, text: str) -> bool:
-    """Test whether a phrase occurs in a text, in the singular or plural, or as a synonym of the vocabulary.
-
-    Parameters
-    ----------
-    phrase
-        Phrase of an answer.
-    text
-        Title and abstract.
-
-    Returns
-    -------
-    bool
-        True if the words of the phrase, or of a synonym, follow each other in the text.
-
-    """
+    """Test whether a phrase occurs in a text, in the singular or plural, or as a synonym of the vocabulary."""
     return any(bool(form(phrase)) and f" {form(phrase)} " in f" {form(text)} " for form in (plain_form, normal_form))
 
 
 def ground(answer: Answer, text: str) -> Grounded:
-    """Drop objects and targets that do not occur in the text, and search phrases that contain proper names.
-
-    Parameters
-    ----------
-    answer
-        Answer of a backend.
-    text
-        Title and abstract.
-
-    Returns
-    -------
-    Grounded
-        The grounded answer. Only objects and targets are counted in `num_checked`; a search phrase with a proper name
-        is dropped, but it is no ungrounded phrase.
-
-    """
+    """Drop objects and targets that do not occur in the text, and search phrases that contain proper names."""
     named = [*answer.objects, *answer.target_names]
     dropped = [phrase for phrase in named if not is_grounded(phrase, text)]
     kept = answer.model_copy(
@@ -69,20 +40,6 @@ def ground(answer: Answer, text: str) -> Grounded:
 
 
 def has_name(phrase: str, target_names: list[str]) -> bool:
-    """Test whether a phrase holds a proper name: one of the answer's targets, or a designation.
-
-    Parameters
-    ----------
-    phrase
-        Search phrase.
-    target_names
-        Names of the answer's targets.
-
-    Returns
-    -------
-    bool
-        True if the phrase holds a name.
-
-    """
+    """Test whether a phrase holds a proper name: one of the answer's targets, or a designation."""
     words = f" {normal_form(phrase)} "
     return bool(find_targets(phrase)) or any(f" {normal_form(name)} " in words for name in target_names)

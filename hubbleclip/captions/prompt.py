@@ -22,19 +22,7 @@ Use only what the text says. Name no object and no target that it does not name.
 
 
 def messages(source: SourceText) -> list[dict[str, str]]:
-    """Compose the messages of a chat: instructions and the abstract.
-
-    Parameters
-    ----------
-    source
-        The abstract.
-
-    Returns
-    -------
-    list of dict
-        Messages with the keys `role` and `content`, as in the OpenAI API.
-
-    """
+    """Compose the messages of a chat: instructions and the abstract."""
     title = f"Title: {source.title}\n" if source.title else ""
     return [
         {"role": "system", "content": INSTRUCTIONS},

@@ -16,24 +16,7 @@ BACKENDS = {"embedded": "embedded:Embedded", "openai": "openai_compatible:OpenAI
 
 
 def open_backend(settings: CaptionSettings) -> Backend:
-    """Open the backend whose name is given by `captions.backend`.
-
-    Parameters
-    ----------
-    settings
-        `captions` section of the settings.
-
-    Returns
-    -------
-    Backend
-        The backend.
-
-    Raises
-    ------
-    SettingsError
-        If the name is unknown, or a setting that the backend needs is missing.
-
-    """
+    """Open the backend whose name is given by `captions.backend`."""
     if settings.backend not in BACKENDS:
         known = ", ".join(sorted(BACKENDS))
         raise SettingsError(f"no caption backend {settings.backend!r}: set captions.backend to one of {known}")
@@ -43,37 +26,11 @@ def open_backend(settings: CaptionSettings) -> Backend:
 
 
 def writer_name(backend: Backend, seed: int) -> str:
-    """Name the writer of a backend's texts: model, version of prompt or rules, version of the schema, and seed.
-
-    Parameters
-    ----------
-    backend
-        The backend.
-    seed
-        Seed of the model's sampling; without a model it is not part of the name.
-
-    Returns
-    -------
-    str
-        For example `rules-1.1`, or `Qwen3-8B-3.1.7` for the seed 7.
-
-    """
+    """Name the writer of a backend's texts: model, version of prompt or rules, version of the schema, and seed."""
     name = f"{backend.model}-{backend.version}.{SCHEMA_VERSION}"
     return f"{name}.{seed}" if backend.is_model else name
 
 
 def writer_of(settings: CaptionSettings) -> str:
-    """Name the writer that the settings select.
-
-    Parameters
-    ----------
-    settings
-        `captions` section of the settings.
-
-    Returns
-    -------
-    str
-        Name of the writer; empty if `captions.backend` is empty.
-
-    """
+    """Name the writer that the settings select."""
     return writer_name(open_backend(settings), settings.seed) if settings.backend else ""

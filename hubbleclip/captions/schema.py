@@ -72,37 +72,12 @@ class Answer(BaseModel):
 
 
 def answer_schema() -> dict[str, Any]:
-    """Return the JSON schema of an answer, for constrained decoding.
-
-    Returns
-    -------
-    dict
-        The JSON schema. A pattern bounds the words of a text: without it, small models repeat a word until the tokens
-        end. `parse_answer` also checks the number of characters.
-
-    """
+    """Return the JSON schema of an answer, for constrained decoding."""
     return Answer.model_json_schema()
 
 
 def parse_answer(text: str) -> Answer:
-    """Parse and validate an answer, whether or not the server has constrained it.
-
-    Parameters
-    ----------
-    text
-        JSON text; a Markdown code fence around it is ignored.
-
-    Returns
-    -------
-    Answer
-        The valid answer.
-
-    Raises
-    ------
-    AnswerError
-        If the text is not JSON or breaks the schema; the message names the first fault.
-
-    """
+    """Parse and validate an answer, whether or not the server has constrained it."""
     body = text.strip().removeprefix("```json").removeprefix("```").removesuffix("```")
     try:
         return Answer.model_validate(json.loads(body))

@@ -32,20 +32,7 @@ def _patterns() -> tuple[re.Pattern[str], ...]:
 
 
 def find_targets(text: str) -> list[str]:
-    """Find the proper names and designations of objects.
-
-    Parameters
-    ----------
-    text
-        Title, abstract or phrase.
-
-    Returns
-    -------
-    list of str
-        Names as in the text, in the order of their first occurrence, without repetitions and without names that are
-        part of another name.
-
-    """
+    """Find the proper names and designations of objects."""
     spans = sorted(match.span() for pattern in _patterns() for match in pattern.finditer(text))
     names: dict[str, None] = {}
     end = 0

@@ -41,14 +41,7 @@ def _file() -> dict[str, dict[str, list[str]]]:
 
 @cache
 def read_vocabulary() -> Vocabulary:
-    """Read the vocabulary.
-
-    Returns
-    -------
-    Vocabulary
-        The terms of the field.
-
-    """
+    """Read the vocabulary."""
     found = _file()
     objects, phenomena = (_spellings(found[table]) for table in ("objects", "phenomena"))
     targets = found["targets"]
@@ -75,19 +68,7 @@ def _spellings(terms: Mapping[str, Sequence[str]]) -> dict[str, Term]:
 
 @cache
 def singular(word: str) -> str:
-    """Reduce a word in lower case to its singular, in the spelling of the vocabulary.
-
-    Parameters
-    ----------
-    word
-        One word in lower case.
-
-    Returns
-    -------
-    str
-        The singular. Words that only look like a plural, such as "lens", are returned unchanged.
-
-    """
+    """Reduce a word in lower case to its singular, in the spelling of the vocabulary."""
     found = _file()
     spelling: Mapping[str, str] = found["spelling"]  # type: ignore[assignment]  # a table of strings, not of lists
     if word in spelling:
@@ -103,19 +84,7 @@ def singular(word: str) -> str:
 
 
 def normal_words(text: str) -> list[str]:
-    """Split a text into words in lower case and in the singular.
-
-    Parameters
-    ----------
-    text
-        Any text.
-
-    Returns
-    -------
-    list of str
-        The words, without punctuation.
-
-    """
+    """Split a text into words in lower case and in the singular."""
     return [singular(word.lower()) for word in WORD.findall(text)]
 
 
@@ -133,36 +102,12 @@ def _synonyms() -> tuple[re.Pattern[str], dict[str, str]]:
 
 @lru_cache(64)  # a text is compared with many phrases
 def plain_form(text: str) -> str:
-    """Return a text in the singular and in lower case, with one space between words and none of the hyphens.
-
-    Parameters
-    ----------
-    text
-        Any text.
-
-    Returns
-    -------
-    str
-        Words separated by single spaces.
-
-    """
+    """Return a text in the singular and in lower case, with one space between words and none of the hyphens."""
     return " ".join(singular(part) for word in normal_words(text) for part in word.split("-"))
 
 
 @lru_cache(64)
 def normal_form(text: str) -> str:
-    """Return the form in which phrases and texts are compared: each synonym is replaced by the first of its family.
-
-    Parameters
-    ----------
-    text
-        Any text.
-
-    Returns
-    -------
-    str
-        Words separated by single spaces.
-
-    """
+    """Return the form in which phrases and texts are compared: each synonym is replaced by the first of its family."""
     pattern, first = _synonyms()
     return pattern.sub(lambda match: first[match[0]], plain_form(text))

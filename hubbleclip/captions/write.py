@@ -20,25 +20,7 @@ STORED = TypeAdapter(AbstractSummary)
 
 
 def write_summary(source: SourceText, backend: Backend, seed: int, layout: Layout) -> AbstractSummary:
-    """Return what a backend writes about an abstract; a stored answer is read and not asked for again.
-
-    Parameters
-    ----------
-    source
-        The abstract.
-    backend
-        The backend. AnswerError is raised if it has no valid answer.
-    seed
-        Seed of the model's sampling.
-    layout
-        Paths of the profile's files. The answer is stored under the hash of abstract and writer.
-
-    Returns
-    -------
-    AbstractSummary
-        The grounded answer, with its origin.
-
-    """
+    """Return what a backend writes about an abstract; a stored answer is read and not asked for again."""
     writer = writer_name(backend, seed)
     path = layout.caption_answer(f"{source.abstract_sha256} {writer}")
     stored = read_stored(path)
@@ -79,19 +61,7 @@ def write_summary(source: SourceText, backend: Backend, seed: int, layout: Layou
 
 
 def read_stored(path: Path) -> AbstractSummary | None:
-    """Read a stored answer.
-
-    Parameters
-    ----------
-    path
-        File of the answer.
-
-    Returns
-    -------
-    AbstractSummary or None
-        The answer; None if there is no such file, or if it is damaged.
-
-    """
+    """Read a stored answer."""
     try:
         return STORED.validate_json(path.read_bytes())
     except (FileNotFoundError, ValidationError):
@@ -99,19 +69,7 @@ def read_stored(path: Path) -> AbstractSummary | None:
 
 
 def count_call(path: Path) -> int:
-    """Count a request by one byte in a file, before the request is sent, so that a killed run is counted too.
-
-    Parameters
-    ----------
-    path
-        File whose size is the number of requests about one abstract.
-
-    Returns
-    -------
-    int
-        Number of requests before this one.
-
-    """
+    """Count a request by one byte in a file, before the request is sent, so that a killed run is counted too."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("ab") as file:
         num_before = file.tell()

@@ -324,20 +324,7 @@ def _without_zone(value: Any) -> Any:
 def read_catalog(layout: Layout) -> Iterator[Catalog]:
     """Open the published snapshot read-only.
 
-    Parameters
-    ----------
-    layout
-        Folders of the profile.
-
-    Yields
-    ------
-    Catalog
-        The catalog, which is closed when the block ends.
-
-    Notes
-    -----
     Raises CatalogError as `open_catalog` does.
-
     """
     with closing(open_catalog(layout.root)) as catalog:
         yield catalog

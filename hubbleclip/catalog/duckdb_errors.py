@@ -22,24 +22,6 @@ def typed_errors(path: Path) -> Iterator[None]:
     """Convert DuckDB's errors for a full disk and for a damaged file, as the body of a `with` statement raises them.
 
     A full disk is recognised by the operating system's text in the message.
-
-    Parameters
-    ----------
-    path
-        File of the catalog, which the messages name.
-
-    Yields
-    ------
-    None
-        No value.
-
-    Raises
-    ------
-    DiskFullError
-        The disk is full.
-    DamagedCatalogError
-        The file is damaged. All other errors are raised unchanged.
-
     """
     try:
         yield
@@ -54,21 +36,7 @@ def typed_errors(path: Path) -> Iterator[None]:
 
 
 def to_catalog_error(error: duckdb.Error, path: Path) -> CatalogError:
-    """Convert an error of DuckDB to an error whose message is one line.
-
-    Parameters
-    ----------
-    error
-        Error of a statement.
-    path
-        File of the catalog, which the message names if the file is damaged.
-
-    Returns
-    -------
-    CatalogError
-        A DamagedCatalogError if the file is damaged.
-
-    """
+    """Convert an error of DuckDB to an error whose message is one line."""
     words = str(error).strip().splitlines()[0]
     if _is_damage(error):
         return DamagedCatalogError(f"{path} is damaged: move it away and run again ({words})")

@@ -19,28 +19,7 @@ from hubbleclip.core.layout import Layout
 
 @contextmanager
 def catalog_lock(layout: Layout) -> Iterator[None]:
-    """Hold the exclusive lock that a process needs to write the catalog.
-
-    Parameters
-    ----------
-    layout
-        Folders of the profile.
-
-    Yields
-    ------
-    None
-        No value. The lock is held until the block ends, and the lock file names this process.
-
-    Raises
-    ------
-    CatalogLockedError
-        Another process holds the lock. The kernel releases the lock of a process that dies.
-    CatalogError
-        The file system does not support locks.
-    DiskFullError
-        The disk is full or read-only, now or when the block writes to it.
-
-    """
+    """Hold the exclusive lock that a process needs to write the catalog."""
     path = layout.lock
     # an error because of a full disk may be raised by any statement of the block, and when the file is closed
     with writing(path), _opened_lock(path) as file:

@@ -28,33 +28,14 @@ DEFINITIONS = ("schedule", "views", "searches", "word_search", "index_abstracts"
 
 
 def read_migrations() -> list[tuple[int, str, str]]:
-    """Read all migrations of the package.
-
-    Returns
-    -------
-    list of (int, str, str)
-        Version, name and SQL, in the order of the versions.
-
-    """
+    """Read all migrations of the package."""
     folder = files("hubbleclip.catalog").joinpath("sql/migrations")
     names = sorted(entry.name for entry in folder.iterdir() if entry.name.endswith(".sql"))
     return [(int(name[:4]), name[5:-4], folder.joinpath(name).read_text(encoding="utf-8")) for name in names]
 
 
 def schema_version(connection: duckdb.DuckDBPyConnection) -> int:
-    """Read the schema version of a catalog.
-
-    Parameters
-    ----------
-    connection
-        Connection whose default database is the catalog.
-
-    Returns
-    -------
-    int
-        Version of the newest migration that the catalog has run; 0 for an empty file.
-
-    """
+    """Read the schema version of a catalog."""
     if not connection.execute("SELECT 1 FROM duckdb_tables() WHERE table_name = 'migration'").fetchall():
         return 0
     ((version,),) = connection.execute(SELECT_VERSION).fetchall()
@@ -62,24 +43,7 @@ def schema_version(connection: duckdb.DuckDBPyConnection) -> int:
 
 
 def pending_migrations(connection: duckdb.DuckDBPyConnection) -> list[tuple[int, str, str]]:
-    """List the migrations that a catalog has not run.
-
-    Parameters
-    ----------
-    connection
-        Connection whose default database is the catalog.
-
-    Returns
-    -------
-    list of (int, str, str)
-        Version, name and SQL, in the order of the versions.
-
-    Raises
-    ------
-    CatalogError
-        A newer hubbleclip has written the catalog.
-
-    """
+    """List the migrations that a catalog has not run."""
     steps, version = read_migrations(), schema_version(connection)
     newest = steps[-1][0]
     if version > newest:
@@ -90,19 +54,7 @@ def pending_migrations(connection: duckdb.DuckDBPyConnection) -> list[tuple[int,
 
 
 def read_sql(name: str) -> str:
-    """Read a query or script of the package.
-
-    Parameters
-    ----------
-    name
-        File name without suffix.
-
-    Returns
-    -------
-    str
-        Text of `sql/<name>.sql`.
-
-    """
+    """Read a query or script of the package."""
     return files("hubbleclip.catalog").joinpath(f"sql/{name}.sql").read_text(encoding="utf-8")
 
 
@@ -111,21 +63,8 @@ def migrate(connection: duckdb.DuckDBPyConnection) -> bool:
 
     If the process is killed, the catalog is either unchanged or completely migrated.
 
-    Parameters
-    ----------
-    connection
-        Writable connection whose default database is the catalog.
-
-    Returns
-    -------
-    bool
-        Whether anything was written; false if the catalog was up to date.
-
-    Notes
-    -----
     A comment on the table `migration` holds the hash of the views' definitions, so that they are redefined only when
     their text has changed.
-
     """
     steps = pending_migrations(connection)
     texts = [read_sql(name) for name in DEFINITIONS]

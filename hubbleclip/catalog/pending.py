@@ -25,42 +25,12 @@ class Query(NamedTuple):
 
 
 def to_records(record: Callable[..., object], rows: Sequence[Mapping[str, Any]]) -> list[Any]:
-    """Convert catalog rows to records.
-
-    Parameters
-    ----------
-    record
-        Class of the records.
-    rows
-        Rows as dicts, whose keys are exactly the fields of the class.
-
-    Returns
-    -------
-    list
-        Records in the order of the rows.
-
-    """
+    """Convert catalog rows to records."""
     return [record(**row) for row in rows]
 
 
 def pending_products(catalog: Catalog, settings: ArchiveSettings) -> list[dict[str, Any]]:
-    """List the proposals that have observations whose product lists must be queried.
-
-    Parameters
-    ----------
-    catalog
-        Open catalog.
-    settings
-        Archive settings. With `from_raw`, all proposals are pending; otherwise, a list must be queried again once in
-        `relist_days`, in a night of the proposal's own.
-
-    Returns
-    -------
-    list of dict
-        One dict per proposal, with `proposal_id`, the number `num` of pending observations, and the number `num_known`
-        of all known observations.
-
-    """
+    """List the proposals that have observations whose product lists must be queried."""
     return catalog.rows(*_products_query(settings))
 
 
@@ -75,24 +45,7 @@ def _products_query(settings: ArchiveSettings) -> Query:
 
 
 def pending_proposals(catalog: Catalog, settings: ArchiveSettings, *, again: bool = False) -> dict[str, bool]:
-    """List the proposals that known observations refer to and that must be fetched.
-
-    Parameters
-    ----------
-    catalog
-        Open catalog.
-    settings
-        Archive settings. With `from_raw`, all proposals are pending.
-    again
-        Whether all proposals are pending, including known ones.
-
-    Returns
-    -------
-    dict
-        For each proposal id, whether the proposal is stale: it has no abstract, and is queried again once in
-        `relist_days`, in a night of its own.
-
-    """
+    """List the proposals that known observations refer to and that must be fetched."""
     return {row["proposal_id"]: row["is_stale"] for row in catalog.rows(*_proposals_query(settings, again=again))}
 
 
@@ -102,23 +55,7 @@ def _proposals_query(settings: ArchiveSettings, *, again: bool = False) -> Query
 
 
 def pending_captions(catalog: Catalog, settings: CaptionSettings, writer: str) -> list[dict[str, Any]]:
-    """List the distinct abstracts that a writer must still write about.
-
-    Parameters
-    ----------
-    catalog
-        Open catalog.
-    settings
-        Caption settings. Abstracts that were rejected under these settings are not listed.
-    writer
-        Name of the writer; nothing is pending if it is empty.
-
-    Returns
-    -------
-    list of dict
-        The fields of a `SourceText`, sorted by the hash of the abstract.
-
-    """
+    """List the distinct abstracts that a writer must still write about."""
     if not writer:
         return []
     return catalog.named_query(
@@ -127,21 +64,7 @@ def pending_captions(catalog: Catalog, settings: CaptionSettings, writer: str) -
 
 
 def pending_fetch(catalog: Catalog, settings: Settings) -> list[str]:
-    """List the products that must be fetched.
-
-    Parameters
-    ----------
-    catalog
-        Open catalog.
-    settings
-        All settings. Nothing is pending if `fetch.files` is false or `archive.from_raw` is true.
-
-    Returns
-    -------
-    list of str
-        URIs of the products, ordered by proposal.
-
-    """
+    """List the products that must be fetched."""
     return uri_column(catalog.query(*_fetch_query(settings))) if _fetches_files(settings) else []
 
 
@@ -154,23 +77,7 @@ def _fetch_query(settings: Settings) -> Query:
 
 
 def pending_tiles(catalog: Catalog, settings: Settings) -> list[str]:
-    """List the products that must be cut into tiles.
-
-    Parameters
-    ----------
-    catalog
-        Open catalog.
-    settings
-        All settings. If `fetch.keep_fits` is false, the products to be fetched come first, because one step fetches and
-        cuts them.
-
-    Returns
-    -------
-    list of str
-        URIs of the products. Products with the same content are adjacent, because their common file may be deleted
-        after it is cut.
-
-    """
+    """List the products that must be cut into tiles."""
     on_disk = uri_column(catalog.query(*_tiles_query(settings)))
     to_fetch = [] if settings.fetch.keep_fits else pending_fetch(catalog, settings)
     return list(dict.fromkeys([*to_fetch, *on_disk]))
@@ -181,22 +88,7 @@ def _tiles_query(settings: Settings) -> Query:
 
 
 def count_pending(catalog: Catalog, settings: Settings) -> dict[str, int]:
-    """Count the pending items of the stages until `tiles`. DuckDB counts them: there may be millions.
-
-    Parameters
-    ----------
-    catalog
-        Open catalog.
-    settings
-        All settings.
-
-    Returns
-    -------
-    dict
-        Number of pending items by stage: observations in `products`, and items as listed by this module's functions in
-        the other stages.
-
-    """
+    """Count the pending items of the stages until `tiles`. DuckDB counts them: there may be millions."""
     fetch, tiles = _fetch_query(settings), _tiles_query(settings)
     if _fetches_files(settings) and not settings.fetch.keep_fits:
         tiles = Query(f"({fetch.sql}) UNION ({tiles.sql})", fetch.parameters | tiles.parameters)
@@ -215,39 +107,13 @@ def _count(catalog: Catalog, query: Query, number: str = "count(*)") -> int:
 
 
 def uri_column(rows: pa.Table) -> list[str]:
-    """Extract the column `uri` as a list, which is faster than making a dict per row.
-
-    Parameters
-    ----------
-    rows
-        Result of a query.
-
-    Returns
-    -------
-    list of str
-        URIs in the order of the rows.
-
-    """
+    """Extract the column `uri` as a list, which is faster than making a dict per row."""
     uris: list[str] = rows["uri"].to_pylist()
     return uris
 
 
 def read_products(catalog: Catalog, uris: Sequence[str]) -> list[Product]:
-    """Read products by URI.
-
-    Parameters
-    ----------
-    catalog
-        Open catalog.
-    uris
-        URIs of existing products.
-
-    Returns
-    -------
-    list of Product
-        Products in the order of the URIs.
-
-    """
+    """Read products by URI."""
     by_uri = {row["uri"]: row for row in catalog.named_query("products_named", uris=uris)}
     return to_records(Product, [by_uri[uri] for uri in uris])
 
@@ -255,24 +121,7 @@ def read_products(catalog: Catalog, uris: Sequence[str]) -> list[Product]:
 def product_batches(catalog: Catalog, uris: Sequence[str], size: int) -> Iterator[list[Product]]:
     """Read products in batches.
 
-    Parameters
-    ----------
-    catalog
-        Open catalog.
-    uris
-        URIs of existing products.
-    size
-        Maximum number of products per batch.
-
-    Yields
-    ------
-    list of Product
-        Products of one batch, in the order of the URIs.
-
-    Notes
-    -----
     `BATCHES_PER_READ` batches are read at a time, so that memory does not grow with the number of pending products.
-
     """
     for start in range(0, len(uris), size * BATCHES_PER_READ):
         products = read_products(catalog, uris[start : start + size * BATCHES_PER_READ])

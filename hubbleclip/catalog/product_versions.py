@@ -8,27 +8,7 @@ from hubbleclip.core.records import Product, ProductVersion
 
 
 def next_version(before: Product, fetched: Product) -> tuple[Product, list[ProductVersion]]:
-    """Assign a version number to the file of a product that was just fetched.
-
-    Parameters
-    ----------
-    before
-        The product as the catalog holds it.
-    fetched
-        The product as the archive client returned it.
-
-    Returns
-    -------
-    tuple of (Product, list of ProductVersion)
-        The fetched product with its version number, and a list with the row to add to the product's history. The list
-        is empty if the content is unchanged.
-
-    Raises
-    ------
-    AssertionError
-        The archive client has not filled all fields.
-
-    """
+    """Assign a version number to the file of a product that was just fetched."""
     if fetched.sha256 == before.sha256:
         return replace(fetched, version=before.version), []
     if fetched.sha256 is None or fetched.size_bytes is None or fetched.source is None or fetched.fetched_at is None:

@@ -16,27 +16,7 @@ def schedule_retry(
 ) -> Attempt | Rejection:
     """Schedule the next attempt at a failed item.
 
-    Parameters
-    ----------
-    failure
-        The failure in this run.
-    before
-        The item's Attempt from its previous failure; None if the item has not failed before.
-    fetch
-        Fetch settings; `retry_hours` and `max_runs` are used.
-    now
-        Current time, UTC.
-
-    Returns
-    -------
-    Attempt or Rejection
-        An Attempt with the number of failures so far and the time of the next try, or `failure` itself if `max_runs`
-        runs have tried the item.
-
-    Notes
-    -----
     The wait is `retry_hours` after the first failure and doubles with each further failure, up to 30 days.
-
     """
     attempts = (before.attempts if before else 0) + 1
     if attempts >= fetch.max_runs:

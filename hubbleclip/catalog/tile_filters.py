@@ -19,163 +19,51 @@ AND separation_deg($ra, $dec, ra_deg, dec_deg) <= $radius
 
 
 def one_of(column: Column, values: Sequence[Any]) -> Condition:
-    """Admit tiles whose value is one of several.
-
-    Parameters
-    ----------
-    column
-        Name of the column.
-    values
-        Values.
-
-    Returns
-    -------
-    Condition
-        The condition.
-
-    """
+    """Admit tiles whose value is one of several."""
     return f"{column} IN (SELECT unnest(?))", [list(values)]
 
 
 def between(column: Column, low: Any, high: Any) -> Condition:
-    """Admit tiles whose value lies in a range that may be open.
-
-    Parameters
-    ----------
-    column
-        Name of the column.
-    low, high
-        Smallest and largest value; None means no limit.
-
-    Returns
-    -------
-    Condition
-        The condition.
-
-    """
+    """Admit tiles whose value lies in a range that may be open."""
     return f"{column} >= coalesce(?, {column}) AND {column} <= coalesce(?, {column})", [low, high]
 
 
 def instrument_is(names: Sequence[str]) -> Condition:
-    """Admit tiles of instruments.
-
-    Parameters
-    ----------
-    names
-        Names such as `WFC3/UVIS`, or `WFC3` for all its detectors; case does not matter.
-
-    Returns
-    -------
-    Condition
-        The condition.
-
-    """
+    """Admit tiles of instruments."""
     upper = [name.upper() for name in names]
     sql = "upper(instrument) IN (SELECT unnest(?)) OR upper(split_part(instrument, '/', 1)) IN (SELECT unnest(?))"
     return sql, [upper, upper]
 
 
 def detector_is(names: Sequence[str]) -> Condition:
-    """Admit tiles of detectors.
-
-    Parameters
-    ----------
-    names
-        Names such as `UVIS`; case does not matter.
-
-    Returns
-    -------
-    Condition
-        The condition.
-
-    """
+    """Admit tiles of detectors."""
     return "upper(detector) IN (SELECT unnest(?))", [[name.upper() for name in names]]
 
 
 def filter_has(names: Sequence[str]) -> Condition:
-    """Admit tiles taken through filters.
-
-    Parameters
-    ----------
-    names
-        Names such as `F814W`; case does not matter. A tile of several filters needs only one of them.
-
-    Returns
-    -------
-    Condition
-        The condition.
-
-    """
+    """Admit tiles taken through filters."""
     sql = "list_has_any(regexp_extract_all(upper(filter), '[A-Z0-9]+'), ?)"
     return sql, [[name.upper() for name in names]]
 
 
 def category_is(names: Sequence[str]) -> Condition:
-    """Admit tiles of proposals in science categories.
-
-    Parameters
-    ----------
-    names
-        Names such as `Solar System`; case does not matter.
-
-    Returns
-    -------
-    Condition
-        The condition.
-
-    """
+    """Admit tiles of proposals in science categories."""
     return "upper(category) IN (SELECT unnest(?))", [[name.upper() for name in names]]
 
 
 def proposal_is(numbers: Sequence[str]) -> Condition:
-    """Admit tiles of proposals.
-
-    Parameters
-    ----------
-    numbers
-        Numbers such as `10006`, or ids such as `mast:10006`.
-
-    Returns
-    -------
-    Condition
-        The condition.
-
-    """
+    """Admit tiles of proposals."""
     sql = "proposal_id IN (SELECT unnest(?)) OR split_part(proposal_id, ':', 2) IN (SELECT unnest(?))"
     return sql, [list(numbers), list(numbers)]
 
 
 def pi_has(name: str) -> Condition:
-    """Admit tiles of a principal investigator.
-
-    Parameters
-    ----------
-    name
-        Part of the name; case does not matter.
-
-    Returns
-    -------
-    Condition
-        The condition.
-
-    """
+    """Admit tiles of a principal investigator."""
     return "contains(lower(pi), lower(?))", [name]
 
 
 def in_cone(ra_deg: float, dec_deg: float, radius_deg: float) -> Condition:
-    """Admit tiles whose centre lies within a radius of a position.
-
-    Parameters
-    ----------
-    ra_deg, dec_deg, radius_deg
-        Centre and radius in degrees.
-
-    Returns
-    -------
-    Condition
-        The condition.
-
-    """
+    """Admit tiles whose centre lies within a radius of a position."""
     values = {"$radius": radius_deg, "$ra": ra_deg, "$dec": dec_deg}
     sql = IN_CONE
     for name, value in values.items():
@@ -184,21 +72,7 @@ def in_cone(ra_deg: float, dec_deg: float, radius_deg: float) -> Condition:
 
 
 def in_box(ra_min_deg: float, ra_max_deg: float, dec_min_deg: float, dec_max_deg: float) -> Condition:
-    """Admit tiles whose centre lies in a range.
-
-    Parameters
-    ----------
-    ra_min_deg, ra_max_deg
-        Right ascension from west to east in degrees; the range may cross 0.
-    dec_min_deg, dec_max_deg
-        Declination in degrees.
-
-    Returns
-    -------
-    Condition
-        The condition.
-
-    """
+    """Admit tiles whose centre lies in a range."""
     sql = "dec_deg BETWEEN ? AND ?"
     if ra_max_deg - ra_min_deg >= 360 - 1e-9:
         return sql, [dec_min_deg, dec_max_deg]

@@ -89,19 +89,7 @@ class Postings:
         self._weight_n: npt.NDArray[np.float64] = words["weight"].to_numpy()
 
     def of(self, word: str) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.float64]]:
-        """Find the documents that have a word.
-
-        Parameters
-        ----------
-        word
-            Word in lower case.
-
-        Returns
-        -------
-        tuple of ndarray
-            Numbers of the documents, and what the word adds to their scores.
-
-        """
+        """Find the documents that have a word."""
         found = self._slices.get(word, slice(0))
         return self._document_n[found], self._weight_n[found]
 
@@ -169,19 +157,7 @@ class TileFacts:
             return [dict(zip(names, row, strict=True)) for row in rows]
 
     def admitted(self, conditions: Sequence[Condition]) -> npt.NDArray[np.int64]:
-        """Find the rows that fulfil all conditions.
-
-        Parameters
-        ----------
-        conditions
-            Conditions from the functions of `hubbleclip.catalog.tile_filters`.
-
-        Returns
-        -------
-        ndarray
-            Rows, ascending.
-
-        """
+        """Find the rows that fulfil all conditions."""
         if not conditions:
             return self.row_n
         where = " AND ".join(f"({sql})" for sql, _ in conditions)
@@ -192,19 +168,8 @@ class TileFacts:
         return row_n
 
     def word_scores(self, texts: Iterable[tuple[str, float]]) -> npt.NDArray[np.float64]:
-        """Score all tiles by the words of their proposal's title and abstract and of their target's name and keywords.
-
-        Parameters
-        ----------
-        texts
-            Texts of any length, and their weights.
-
-        Returns
-        -------
-        ndarray
-            For each row, the sum over the texts of weight times score. The score is the sum of the BM25 score of title
-            and abstract and of that of target name and keywords. Many tiles share these, so they get them last.
-
+        """Score all tiles by the words of their proposal's title and abstract and of their target's name
+        and keywords.
         """
         scores = np.zeros(self._num_documents + 1)  # the last one is that of the number -1
         for text, weight in texts:
@@ -216,31 +181,12 @@ class TileFacts:
         return score_n
 
     def facts(self, rows: Sequence[int]) -> list[dict[str, Any]]:
-        """Read what is known of tiles.
-
-        Parameters
-        ----------
-        rows
-            Rows of the index.
-
-        Returns
-        -------
-        list of dict
-            Facts of each tile by name, in the order of `rows`.
-
-        """
+        """Read what is known of tiles."""
         found = {row.pop("row"): row for row in self._rows(FACTS, FACTS_OF, [list(rows)])}
         return [found[row] for row in rows]
 
     def positions(self) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-        """Read the positions of all tiles.
-
-        Returns
-        -------
-        tuple of ndarray
-            Right ascension, declination and side in degrees for each row of the index; NaN where unknown.
-
-        """
+        """Read the positions of all tiles."""
         sql = "SELECT row, ra_deg, dec_deg, pixel_scale_arcsec * size_px / 3600 AS side_deg FROM tile_fact"
         found = self._fetch(FACTS, sql, [])
         columns = np.full((3, len(self.proposal_group_n)), np.nan)
@@ -249,71 +195,22 @@ class TileFacts:
         return columns[0], columns[1], columns[2]
 
     def value_counts(self, column: str) -> list[tuple[Any, int]]:
-        """Count the tiles by the values of a fact.
-
-        Parameters
-        ----------
-        column
-            `instrument`, `band`, `category`, `cycle` or `split`.
-
-        Returns
-        -------
-        list of tuple
-            Known values and their numbers of tiles, the most frequent first; a tile of two bands counts for both.
-
-        """
+        """Count the tiles by the values of a fact."""
         return [(row["value"], row["num"]) for row in self._rows(FACTS, VALUE_COUNTS[column], [])]
 
     def labels(self, column: str) -> npt.NDArray[np.object_]:
-        """Read a fact of all tiles.
-
-        Parameters
-        ----------
-        column
-            `instrument` or `category`.
-
-        Returns
-        -------
-        ndarray
-            Text for each row of the index; None where unknown.
-
-        """
+        """Read a fact of all tiles."""
         found = self._fetch(FACTS, LABELS[column], [])
         label_n = np.full(len(self.proposal_group_n), None, object)
         label_n[found["row"]] = found["label"]
         return label_n
 
     def proposal_text(self, number: str) -> str | None:
-        """Read title and abstract of a proposal.
-
-        Parameters
-        ----------
-        number
-            Number or id of the proposal.
-
-        Returns
-        -------
-        str or None
-            Abstract, or the title of a proposal without one; None if the catalog has no such proposal.
-
-        """
+        """Read title and abstract of a proposal."""
         found = self._rows(CATALOG, PROPOSAL_TEXT, [number, number])
         return str(found[0]["text"]) if found else None
 
     def target_cone(self, name: str) -> tuple[float, float, float] | None:
-        """Find a target on the sky by its name; case, spaces and punctuation do not matter.
-
-        Parameters
-        ----------
-        name
-            Name of a target of an observation.
-
-        Returns
-        -------
-        tuple of float or None
-            Right ascension, declination and the distance of the farthest observation of this target, in degrees; None
-            if no observation of a fixed target has this name.
-
-        """
+        """Find a target on the sky by its name; case, spaces and punctuation do not matter."""
         found = self._rows(CATALOG, NEAREST_OF_TARGET, [name])
         return (found[0]["ra_deg"], found[0]["dec_deg"], found[0]["radius_deg"]) if found else None

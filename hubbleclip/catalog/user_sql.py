@@ -59,19 +59,7 @@ class UserRows:
 
 
 def run_user_sql(layout: Layout, sql: str, *, max_rows: int = MAX_ROWS, max_s: float = MAX_S) -> UserResult:
-    """Run one reading statement on the published catalog, and return its rows in memory.
-
-    Parameters
-    ----------
-    layout, sql, max_rows, max_s
-        As for `stream_user_sql`.
-
-    Returns
-    -------
-    UserResult
-        The first `max_rows` rows.
-
-    """
+    """Run one reading statement on the published catalog, and return its rows in memory."""
     with stream_user_sql(layout, sql, max_rows=max_rows, max_s=max_s) as rows:
         return UserResult(table=pa.Table.from_batches(rows.batches, rows.schema), is_cut=rows.is_cut)
 
@@ -80,30 +68,7 @@ def run_user_sql(layout: Layout, sql: str, *, max_rows: int = MAX_ROWS, max_s: f
 def stream_user_sql(
     layout: Layout, sql: str, *, max_rows: int | None = MAX_ROWS, max_s: float = MAX_S
 ) -> Iterator[UserRows]:
-    """Run one reading statement on the published catalog.
-
-    Parameters
-    ----------
-    layout
-        Folders of the profile.
-    sql
-        One statement, from any source.
-    max_rows
-        Largest number of rows of the result; None means all.
-    max_s
-        Time limit in seconds, which includes the time in which the rows are read.
-
-    Yields
-    ------
-    UserRows
-        The rows, which can be read once, inside the `with` block.
-
-    Raises
-    ------
-    CatalogError
-        There is no catalog, the text is not one reading statement, or the statement fails or takes too long.
-
-    """
+    """Run one reading statement on the published catalog."""
     with _as_catalog_errors(max_s), _locked(layout) as connection:
         statements = connection.extract_statements(sql)
         if len(statements) != 1 or statements[0].type not in READING:

@@ -45,27 +45,8 @@ def writing_catalog(
 ) -> Iterator[Catalog]:
     """Open the working copy for writing: lock it, migrate it, and publish it at intervals and at the end.
 
-    Parameters
-    ----------
-    layout
-        Folders of the profile.
-    publish_every_s
-        Minimum interval between two snapshots, in seconds. Snapshots are published only after transactions.
-    memory_mb
-        Memory limit of DuckDB in MiB; larger queries spill to temporary files.
-    threads
-        Threads of DuckDB.
-
-    Yields
-    ------
-    Catalog
-        The catalog, which is published and closed when the block ends, also after an error.
-
-    Notes
-    -----
     Raises CatalogLockedError while another process writes; the message names that process. The database is reopened
     every `REOPEN_EVERY` transactions, so that memory does not grow over hours.
-
     """
     keeper = _WorkingCopy(layout, publish_every_s, memory_mb, threads)
     with (

@@ -12,19 +12,7 @@ CARRIED = ("--profile", "--data")
 
 
 def given_flags(arguments: Sequence[str]) -> list[str]:
-    """Find the options that an advised command must repeat.
-
-    Parameters
-    ----------
-    arguments
-        Arguments of the command line.
-
-    Returns
-    -------
-    list of str
-        Options with their values, such as `--profile` and `hubble`.
-
-    """
+    """Find the options that an advised command must repeat."""
     flags: list[str] = []
     for given, following in zip(arguments, [*arguments[1:], ""], strict=True):
         name, is_joined, value = given.partition("=")
@@ -34,21 +22,7 @@ def given_flags(arguments: Sequence[str]) -> list[str]:
 
 
 def complete_advice(message: str, flags: str) -> str:
-    """Add options to each command in a message, unless the command names a profile.
-
-    Parameters
-    ----------
-    message
-        Message with commands in backquotes, such as "run `hubbleclip train` first".
-    flags
-        Options as text, such as `--profile hubble`; may be empty.
-
-    Returns
-    -------
-    str
-        The message, such as "run `hubbleclip train --profile hubble` first".
-
-    """
+    """Add options to each command in a message, unless the command names a profile."""
     if not flags:
         return message
     return ADVISED.sub(lambda found: found[0] if "--profile" in found[1] else f"`{found[1]} {flags}`", message)

@@ -186,20 +186,7 @@ def demo(
 
 
 def run_stage(flow: str, options: Options, server: bool, *stages: str) -> None:
-    """Run a Prefect flow, or run its stages without Prefect.
-
-    Parameters
-    ----------
-    flow
-        Name of the flow and of its module.
-    options
-        Options of the command.
-    server
-        Whether to run the Prefect flow; if false, the stages run in this process.
-    *stages
-        Stages of the flow, in the form `module:function`, where the module is relative to `hubbleclip.pipeline`.
-
-    """
+    """Run a Prefect flow, or run its stages without Prefect."""
     if server:
         run_flow(f"flows.{flow}", flow, options)
     else:
@@ -331,14 +318,7 @@ def status(options: Options = Options(), *, json: Json = False) -> None:
 
 
 def print_status(settings: Settings) -> None:
-    """Print the status of a profile as lines of text.
-
-    Parameters
-    ----------
-    settings
-        Settings of the profile.
-
-    """
+    """Print the status of a profile as lines of text."""
     from hubbleclip.pipeline.status import read_status, status_lines
 
     for line in status_lines(read_status(settings)):
@@ -462,24 +442,7 @@ def publish(
 
 
 def existing_layout(options: Options) -> Layout:
-    """Find the folders of a profile for a command that only reads.
-
-    Parameters
-    ----------
-    options
-        Options of the command.
-
-    Returns
-    -------
-    Layout
-        Paths of the profile's files and folders.
-
-    Raises
-    ------
-    HubbleclipError
-        No command has written anything for the profile yet. Nothing is created then.
-
-    """
+    """Find the folders of a profile for a command that only reads."""
     layout = Layout(options.settings().root)
     if not layout.root.is_dir():
         raise HubbleclipError(f"there is nothing at {layout.root} yet: run `hubbleclip pipeline` first, or set --data")
@@ -487,21 +450,7 @@ def existing_layout(options: Options) -> Layout:
 
 
 def find_dataset(text: str, options: Options) -> str:
-    """Find the dataset that a person means.
-
-    Parameters
-    ----------
-    text
-        Folder, URL, or the first characters of the digest of a dataset of the profile.
-    options
-        Options of the command.
-
-    Returns
-    -------
-    str
-        Folder or URL.
-
-    """
+    """Find the dataset that a person means."""
     if "/" in text or Path(text).exists():
         return text
     folder = Layout(options.settings().root).datasets
@@ -550,14 +499,7 @@ def simulate(
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run a command. An error that the user can correct is printed as one line, with exit code 2.
-
-    Parameters
-    ----------
-    arguments
-        Arguments of the command line; None means the arguments of this process.
-
-    """
+    """Run a command. An error that the user can correct is printed as one line, with exit code 2."""
     handler = start_logging()
     words = sys.argv[1:] if arguments is None else list(arguments)
     try:
@@ -574,14 +516,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def fail(message: str) -> NoReturn:
-    """Print an error as one line and exit.
-
-    Parameters
-    ----------
-    message
-        Text of the error.
-
-    """
+    """Print an error as one line and exit."""
     sys.stderr.write(f"hubbleclip: {without_control(' '.join(message.split()))}\n")
     sys.exit(2)
 

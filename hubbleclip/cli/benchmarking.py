@@ -56,25 +56,7 @@ def benchmark(
     frozen: Annotated[bool, Parameter(negative=(), help="Score the frozen image-text benchmark.")] = False,
     wanted: BenchmarkOptions = BenchmarkOptions(),
 ) -> None:
-    """Score a model on the objects of a CSV file (ra_deg, dec_deg, class), or on the frozen image-text benchmark.
-
-    Parameters
-    ----------
-    catalogue
-        CSV file with the columns ra_deg, dec_deg, class and, optionally, radius_arcsec.
-    options
-        Options of every command.
-    frozen
-        Whether to score the frozen benchmark.
-    wanted
-        What is scored, and on which tiles.
-
-    Raises
-    ------
-    EvaluationError
-        If both or neither of the benchmarks are asked for.
-
-    """
+    """Score a model on the objects of a CSV file (ra_deg, dec_deg, class), or on the frozen image-text benchmark."""
     if frozen == (catalogue is not None):
         raise EvaluationError("give the CSV file of a catalogue, or --frozen")
     settings = options.settings()
@@ -86,21 +68,7 @@ def benchmark(
 
 
 def score_frozen(settings: Settings, wanted: BenchmarkOptions) -> dict[str, Any]:
-    """Score the frozen benchmark and print the main metrics, or write the list of its items.
-
-    Parameters
-    ----------
-    settings
-        All settings of the profile.
-    wanted
-        What is scored.
-
-    Returns
-    -------
-    dict
-        The result; empty if the items were written.
-
-    """
+    """Score the frozen benchmark and print the main metrics, or write the list of its items."""
     from hubbleclip.pipeline.benchmark import frozen_benchmark, write_items
 
     if wanted.items:
@@ -120,23 +88,7 @@ def score_frozen(settings: Settings, wanted: BenchmarkOptions) -> dict[str, Any]
 
 
 def score_catalogue(path: Path, settings: Settings, wanted: BenchmarkOptions) -> dict[str, Any]:
-    """Score the objects of a catalogue and print the metrics of each class and their means.
-
-    Parameters
-    ----------
-    path
-        CSV file.
-    settings
-        All settings of the profile.
-    wanted
-        What is scored.
-
-    Returns
-    -------
-    dict
-        The result.
-
-    """
+    """Score the objects of a catalogue and print the metrics of each class and their means."""
     from hubbleclip.pipeline.benchmark import catalogue_benchmark
 
     result = catalogue_benchmark(
@@ -161,18 +113,6 @@ def score_catalogue(path: Path, settings: Settings, wanted: BenchmarkOptions) ->
 
 
 def cell(row: dict[str, Any]) -> str:
-    """Format a metric with its interval.
-
-    Parameters
-    ----------
-    row
-        A metric with `value`, `low` and `high`; the interval may be None.
-
-    Returns
-    -------
-    str
-        Text such as `0.512 (0.4-0.6)`.
-
-    """
+    """Format a metric with its interval."""
     interval = "" if row["low"] is None else f" ({row['low']:.3g}-{row['high']:.3g})"
     return f"{row['value']:.3g}{interval}"

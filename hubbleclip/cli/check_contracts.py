@@ -38,19 +38,7 @@ def check(options: Options = Options()) -> None:
 
 
 def as_table(results: list[RuleResult]) -> Table:
-    """Format results as a table for the terminal.
-
-    Parameters
-    ----------
-    results
-        Results of rules.
-
-    Returns
-    -------
-    Table
-        One row per rule.
-
-    """
+    """Format results as a table for the terminal."""
     table = Table("table", "rule", "rows", "broken")
     for result in results:
         # Text is used instead of str, because rich would read brackets in the name of a rule as markup.

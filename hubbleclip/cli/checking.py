@@ -23,16 +23,6 @@ def check_archive(
     """Check with a few requests whether an archive answers as the ingest needs, and estimate the ingest.
 
     The exit code is 0, 1 if the archive differs from what is known of it, or 2 if the ingest would stop.
-
-    Parameters
-    ----------
-    options
-        Options of every command.
-    json
-        Whether to print JSON.
-    keep
-        Folder in which all answers are saved.
-
     """
     from hubbleclip.archives.check.estimate import amount, estimate_lines
     from hubbleclip.pipeline.check_archive import as_plain

@@ -19,20 +19,7 @@ def export(
     transformers: Annotated[bool, Parameter(help="Write a CLIPModel too, for architectures of OpenAI.")] = True,
     onnx: Annotated[bool, Parameter(help="Write ONNX files of both towers too.")] = True,
 ) -> None:
-    """Export the model of a run (id or folder) to a new folder for open_clip, transformers and ONNX, with a card.
-
-    Parameters
-    ----------
-    run
-        Id of a run, the beginning of the id, or the run's folder.
-    directory
-        Folder to create.
-    options
-        Options of every command.
-    transformers, onnx
-        Which formats to write beside that of open_clip.
-
-    """
+    """Export the model of a run (id or folder) to a new folder for open_clip, transformers and ONNX, with a card."""
     from hubbleclip.pipeline.export import export as export_run
 
     print_line(str(export_run(run, directory, options.settings(), transformers=transformers, onnx=onnx)))

@@ -16,14 +16,7 @@ Shell = Annotated[Literal["bash", "zsh", "fish"], Parameter(help="The shell, suc
 
 
 def add_listings(app: App) -> None:
-    """Add the commands of this module to the command line.
-
-    Parameters
-    ----------
-    app
-        The command line.
-
-    """
+    """Add the commands of this module to the command line."""
     for command in (runs, datasets, reports):
         app.command(command)
 
@@ -34,68 +27,28 @@ def add_listings(app: App) -> None:
 
 
 def runs(options: Options = Options(), *, json: Json = False) -> None:
-    """List all runs with their dates, their state and the headline on the test split.
-
-    Parameters
-    ----------
-    options
-        Options of every command.
-    json
-        Whether to print JSON.
-
-    """
+    """List all runs with their dates, their state and the headline on the test split."""
     from hubbleclip.pipeline.history import list_runs
 
     show(list_runs, options, json=json, hint="there is no run yet: run `hubbleclip train`")
 
 
 def datasets(options: Options = Options(), *, json: Json = False) -> None:
-    """List all datasets with their dates and sizes.
-
-    Parameters
-    ----------
-    options
-        Options of every command.
-    json
-        Whether to print JSON.
-
-    """
+    """List all datasets with their dates and sizes."""
     from hubbleclip.pipeline.history import list_datasets
 
     show(list_datasets, options, json=json, hint="there is no dataset yet: run `hubbleclip dataset`")
 
 
 def reports(options: Options = Options(), *, json: Json = False) -> None:
-    """List all reports with their dates, the headline on the test split, and the page to open in a browser.
-
-    Parameters
-    ----------
-    options
-        Options of every command.
-    json
-        Whether to print JSON.
-
-    """
+    """List all reports with their dates, the headline on the test split, and the page to open in a browser."""
     from hubbleclip.pipeline.history import list_reports
 
     show(list_reports, options, json=json, hint="there is no report yet: run `hubbleclip evaluate`")
 
 
 def show(read: Callable[[Layout], list[dict[str, Any]]], options: Options, *, json: bool, hint: str) -> None:
-    """Print rows as a table or as JSON.
-
-    Parameters
-    ----------
-    read
-        Function that reads the rows of a profile.
-    options
-        Options of the command.
-    json
-        Whether to print JSON.
-    hint
-        Line that is printed if there is no row.
-
-    """
+    """Print rows as a table or as JSON."""
     rows = read(Layout(options.settings().root))
     if json:
         print_json(rows)

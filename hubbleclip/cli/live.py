@@ -25,19 +25,7 @@ class PrintableFormatter(logging.Formatter):
     """
 
     def format(self, record: logging.LogRecord) -> str:
-        """Format a record.
-
-        Parameters
-        ----------
-        record
-            The record.
-
-        Returns
-        -------
-        str
-            One or more lines.
-
-        """
+        """Format a record."""
         if (record.name or "").startswith("prefect."):
             record = copy(record)  # other handlers need the traceback
             record.exc_info = record.exc_text = None
@@ -61,14 +49,7 @@ class TerminalHandler(logging.Handler):
         self._tasks: dict[str, TaskID] = {}
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Show a record.
-
-        Parameters
-        ----------
-        record
-            A line for the log, or a change of a progress.
-
-        """
+        """Show a record."""
         work = getattr(record, "work", None)
         if work is not None:
             self._move(work, record)
@@ -116,14 +97,7 @@ class TerminalHandler(logging.Handler):
 
 
 def start_logging() -> logging.Handler:
-    """Log to standard error. Libraries log errors only, because this project's own messages report the progress.
-
-    Returns
-    -------
-    logging.Handler
-        The handler; its `close` removes the bars.
-
-    """
+    """Log to standard error. Libraries log errors only, because this project's own messages report the progress."""
     console = Console(stderr=True)
     is_live = console.is_terminal and not console.is_dumb_terminal
     handler = TerminalHandler(console) if is_live else logging.StreamHandler()

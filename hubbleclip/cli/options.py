@@ -47,14 +47,7 @@ class Options:
     ] = ()
 
     def overrides(self) -> dict[str, Any]:
-        """Collect the settings that the options change.
-
-        Returns
-        -------
-        dict
-            Nested plain values, which can also be sent to a Prefect server.
-
-        """
+        """Collect the settings that the options change."""
         from hubbleclip.config.toml import parse_assignment, set_path
 
         values: dict[str, Any] = {}
@@ -71,26 +64,12 @@ class Options:
         return values
 
     def flags(self) -> str:
-        """Write the profile and the data root as options of a command.
-
-        Returns
-        -------
-        str
-            Text that begins with a space, such as ` --profile hubble`; empty for the defaults.
-
-        """
+        """Write the profile and the data root as options of a command."""
         flags = {"--profile": "" if self.profile == "demo" else self.profile, "--data": str(self.data or "")}
         return "".join(f" {name} {shlex.quote(value)}" for name, value in flags.items() if value)
 
     def settings(self) -> Settings:
-        """Read the settings of the profile and apply the options.
-
-        Returns
-        -------
-        Settings
-            The validated, frozen settings.
-
-        """
+        """Read the settings of the profile and apply the options."""
         from hubbleclip.config.settings import read_settings
 
         return read_settings(self.profile, self.overrides())

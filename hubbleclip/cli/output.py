@@ -22,14 +22,7 @@ console = Console(width=None if sys.stdout.isatty() else PIPED_WIDTH)
 
 
 def print_line(text: str) -> None:
-    """Print one line without markup and without wrapping, so that paths can be copied.
-
-    Parameters
-    ----------
-    text
-        Text of the line, without a line break.
-
-    """
+    """Print one line without markup and without wrapping, so that paths can be copied."""
     console.print(without_control(text), highlight=False, markup=False, soft_wrap=True)
 
 
@@ -37,12 +30,6 @@ def print_wrapped(text: str) -> None:
     """Print a label of up to `LABEL` characters and a text, which a terminal shows in a column beside the label.
 
     Lines end between words. A path is not broken, so that it can be copied.
-
-    Parameters
-    ----------
-    text
-        Label and text in one line.
-
     """
     wrapped = textwrap.wrap(
         without_control(text),
@@ -56,14 +43,7 @@ def print_wrapped(text: str) -> None:
 
 
 def print_rows(rows: Sequence[Mapping[str, Any]]) -> None:
-    """Print rows as a table.
-
-    Parameters
-    ----------
-    rows
-        Rows as dicts by column name; all rows have the same columns.
-
-    """
+    """Print rows as a table."""
     # An id is not broken, so that it can be copied; other columns become narrower.
     columns = (Column(name, overflow="fold", no_wrap=name.endswith("_id")) for name in (rows[0] if rows else ()))
     table = Table(*columns, highlight=True)
@@ -74,39 +54,18 @@ def print_rows(rows: Sequence[Mapping[str, Any]]) -> None:
 
 
 def print_facts(facts: Mapping[str, Any]) -> None:
-    """Print named values, one name and value per line.
-
-    Parameters
-    ----------
-    facts
-        Values by name; None is printed as empty.
-
-    """
+    """Print named values, one name and value per line."""
     for name, value in facts.items():
         print_line(f"{name:24} {'' if value is None else value}")
 
 
 def print_json(value: Any) -> None:
-    """Print one JSON value on standard output.
-
-    Parameters
-    ----------
-    value
-        Any JSON value; paths and times in it are printed as text.
-
-    """
+    """Print one JSON value on standard output."""
     sys.stdout.write(json.dumps(value, indent=2, default=str) + "\n")
 
 
 def print_bytes(content: bytes) -> None:
-    """Write a file on standard output: as it is to a pipe, and without control characters to a terminal.
-
-    Parameters
-    ----------
-    content
-        Content of the file; text, or of any kind if standard output is no terminal.
-
-    """
+    """Write a file on standard output: as it is to a pipe, and without control characters to a terminal."""
     sys.stdout.flush()
     if sys.stdout.isatty():
         content = without_control(content.decode()).encode()

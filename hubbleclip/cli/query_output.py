@@ -26,21 +26,7 @@ Write = Callable[[bytes], object]
 
 
 def print_query(rows: UserRows, form: TableFormat) -> None:
-    """Write the rows of a query on standard output.
-
-    Parameters
-    ----------
-    rows
-        The rows.
-    form
-        `table` for people, `json` (a list of objects), `csv`, or `parquet` (for a file or a pipe).
-
-    Raises
-    ------
-    HubbleclipError
-        If Parquet would be written to a terminal.
-
-    """
+    """Write the rows of a query on standard output."""
     if form == "table":
         _print_tables(rows)
     elif form == "parquet" and sys.stdout.isatty():
@@ -53,23 +39,7 @@ def print_query(rows: UserRows, form: TableFormat) -> None:
 
 
 def write_query(rows: UserRows, form: TableFormat, path: Path) -> None:
-    """Write the rows of a query into a file, which appears when it is complete.
-
-    Parameters
-    ----------
-    rows
-        The rows.
-    form
-        `json` (a list of objects), `csv` or `parquet`.
-    path
-        Path of the file; a file that exists is replaced.
-
-    Raises
-    ------
-    HubbleclipError
-        If the format is `table`.
-
-    """
+    """Write the rows of a query into a file, which appears when it is complete."""
     if form == "table":
         raise HubbleclipError(f"a table is for people: add --format csv, json or parquet to write {path}")
     with atomic_write(path) as temporary, temporary.open("wb") as file:

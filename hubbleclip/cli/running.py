@@ -31,27 +31,8 @@ CACHE_FOLDERS = {
 def run_flow(module: str, name: str, options: Options, **arguments: Any) -> Any:
     """Check the settings, then run a Prefect flow.
 
-    Parameters
-    ----------
-    module
-        Name of the flow's module, such as `flows.ingest`.
-    name
-        Name of the flow in the module.
-    options
-        Options of the command. The flow gets the options as plain values and reads the settings again.
-    **arguments
-        Further arguments of the flow.
-
-    Returns
-    -------
-    Any
-        Result of the flow.
-
-    Notes
-    -----
     A private Prefect server is started if the environment names no server. Under torchrun, every process runs the flow,
     each with its own server.
-
     """
     from flows.private_server import prefect_server
 
@@ -77,40 +58,13 @@ def check_disk_after(folder: Path, error: type[BaseException] | None, *_: object
     """Raise DiskFullError if a `with` block ended by an error and the disk of a folder is full.
 
     Prefect's server keeps a database in the folder. When the server cannot write, Prefect's errors name other causes.
-
-    Parameters
-    ----------
-    folder
-        Folder on the disk.
-    error
-        Class of the error; None if the block ended without one.
-    *_
-        The error and its traceback, as given by `ExitStack`.
-
     """
     if error is not None and issubclass(error, Exception) and not issubclass(error, DiskFullError):
         check_writable(folder)
 
 
 def import_experiment(module: str) -> Any:
-    """Import a module of `experiments/`, which the wheel does not contain.
-
-    Parameters
-    ----------
-    module
-        Name of the module, such as `experiments.study.flow`.
-
-    Returns
-    -------
-    module
-        The imported module.
-
-    Raises
-    ------
-    HubbleclipError
-        hubbleclip was installed from a wheel, which contains no experiments.
-
-    """
+    """Import a module of `experiments/`, which the wheel does not contain."""
     try:
         return import_module(module)
     except ModuleNotFoundError as error:
@@ -122,19 +76,7 @@ def import_experiment(module: str) -> Any:
 
 
 def run_in_process(options: Options, *stages: str, **arguments: Any) -> None:
-    """Run stages in this process, without importing Prefect.
-
-    Parameters
-    ----------
-    options
-        Options of the command.
-    *stages
-        Stages in the order in which they are run, in the form `module:function`, where the module is relative to
-        `hubbleclip.pipeline`.
-    **arguments
-        Further arguments of each stage.
-
-    """
+    """Run stages in this process, without importing Prefect."""
     settings = options.settings()
     redirect_caches(Layout(settings.root))
     for stage in stages:
@@ -143,14 +85,7 @@ def run_in_process(options: Options, *stages: str, **arguments: Any) -> None:
 
 
 def redirect_caches(layout: Layout) -> None:
-    """Make libraries write their caches below the data root. Environment variables that are already set are kept.
-
-    Parameters
-    ----------
-    layout
-        Folders of the profile; only `home` is used.
-
-    """
+    """Make libraries write their caches below the data root. Environment variables that are already set are kept."""
     for variable, folder in CACHE_FOLDERS.items():
         os.environ.setdefault(variable, str((layout.home / folder).absolute()))
     for folder in ("cache/astropy", "config/astropy"):  # astropy ignores the variables if these folders do not exist
@@ -158,20 +93,7 @@ def redirect_caches(layout: Layout) -> None:
 
 
 def should_poll_first(settings: Settings) -> bool:
-    """Return whether to poll the archive first and start a private Prefect server only if the poll finds work.
-
-    Parameters
-    ----------
-    settings
-        All settings; `archive.from_raw` and the profile's folder are used.
-
-    Returns
-    -------
-    bool
-        False for a first run and with `archive.from_raw`, because both always have work to do. Also false if
-        PREFECT_API_URL names a server, because that server records every run.
-
-    """
+    """Return whether to poll the archive first and start a private Prefect server only if the poll finds work."""
     layout = Layout(settings.root)
     redirect_caches(layout)
     return layout.catalog.is_file() and not settings.archive.from_raw and not os.environ.get("PREFECT_API_URL")

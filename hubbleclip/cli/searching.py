@@ -64,38 +64,14 @@ class SearchOptions:
     json: Annotated[bool, Parameter(negative=(), help="The same as --format json.")] = False
 
     def check(self, text: str) -> None:
-        """Refuse a search without a term and without a filter, and a number of hits that no search can give.
-
-        Parameters
-        ----------
-        text
-            Text of the command.
-
-        Raises
-        ------
-        SearchError
-            If nothing is searched for, or `k` is out of range.
-
-        """
+        """Refuse a search without a term and without a filter, and a number of hits that no search can give."""
         if not any((text, self.like, self.image, self.abstract, self.cone, self.instrument, self.proposal)):
             raise SearchError('nothing to search for: write `hubbleclip search "spiral galaxy"`, or see --help')
         if not 1 <= self.k <= MAX_HITS:
             raise SearchError(f"give -k of at least 1 and at most {MAX_HITS:,}")
 
     def terms(self, text: str) -> tuple[Term, ...]:
-        """List the terms of the query.
-
-        Parameters
-        ----------
-        text
-            Text of the command; may be empty.
-
-        Returns
-        -------
-        tuple of Term
-            The terms.
-
-        """
+        """List the terms of the query."""
         values = (
             (TermKind.TEXT, text),
             (TermKind.TILE, self.like),
@@ -105,21 +81,7 @@ class SearchOptions:
         return tuple(Term(kind=kind, value=value) for kind, value in values if value)
 
     def query(self, text: str, search: Search) -> Query:
-        """Make a query for a search in this process.
-
-        Parameters
-        ----------
-        text
-            Text of the command.
-        search
-            The search, which resolves the cone.
-
-        Returns
-        -------
-        Query
-            The query.
-
-        """
+        """Make a query for a search in this process."""
         filters = Filters(
             instruments=(self.instrument,) if self.instrument else (),
             proposals=(self.proposal,) if self.proposal else (),
@@ -128,21 +90,7 @@ class SearchOptions:
         return Query(terms=self.terms(text), filters=filters, mode=self.mode, group_by=self.group, k=self.k)
 
     def request(self, text: str, page: int) -> dict[str, Any]:
-        """Make the body of a request to the HTTP API for one page of the same search.
-
-        Parameters
-        ----------
-        text
-            Text of the command.
-        page
-            Number of the page, from 1.
-
-        Returns
-        -------
-        dict
-            The body.
-
-        """
+        """Make the body of a request to the HTTP API for one page of the same search."""
         filters = {"instrument": self.instrument, "proposal": self.proposal}
         return {name: [value] for name, value in filters.items() if value} | {
             "terms": [{"kind": term.kind, "value": term.value} for term in self.terms(text)],
@@ -155,28 +103,7 @@ class SearchOptions:
 
 
 def find_rows(layout: Layout, text: str, wanted: SearchOptions) -> list[dict[str, Any]]:
-    """Search by the running server of the profile, which has its model loaded; without one, in this process.
-
-    Parameters
-    ----------
-    layout
-        Folders of the profile.
-    text
-        Text of the command.
-    wanted
-        What else is searched for. A picture is searched for in this process, because the server has no access to it.
-
-    Returns
-    -------
-    list of dict
-        Rows of `hit_row`, best first.
-
-    Raises
-    ------
-    SearchError
-        If nothing is searched for, or a term is unknown or unreadable.
-
-    """
+    """Search by the running server of the profile, which has its model loaded; without one, in this process."""
     wanted.check(text)
     from hubbleclip.search.server.client import find_server
 
@@ -195,21 +122,7 @@ def find_rows(layout: Layout, text: str, wanted: SearchOptions) -> list[dict[str
 
 
 def ask_for_rows(server: Registration, text: str, wanted: SearchOptions) -> list[dict[str, Any]]:
-    """Ask a server for the hits, page by page.
-
-    Parameters
-    ----------
-    server
-        Where it listens.
-    text, wanted
-        As for `find_rows`.
-
-    Returns
-    -------
-    list of dict
-        Rows of `hit_row`, best first.
-
-    """
+    """Ask a server for the hits, page by page."""
     from hubbleclip.search.server.client import ask
 
     rows: list[dict[str, Any]] = []
@@ -222,18 +135,7 @@ def ask_for_rows(server: Registration, text: str, wanted: SearchOptions) -> list
 
 
 def print_hits(rows: list[dict[str, Any]], shown_as: Format, group: GroupBy) -> None:
-    """Print hits.
-
-    Parameters
-    ----------
-    rows
-        Rows of `hit_row`, best first.
-    shown_as
-        Format of the output. A terminal gets the meaning of the numbers below the table.
-    group
-        What one row stands for.
-
-    """
+    """Print hits."""
     if shown_as is Format.JSON:
         print_json(rows)
     elif shown_as is not Format.TABLE:

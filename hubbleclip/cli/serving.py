@@ -30,20 +30,7 @@ def serve(
     port: Annotated[int, Parameter(help="Port, such as 8765; 0 takes any free one.")] = PORT,
     public: Annotated[bool, Parameter(negative=(), help="Let everybody who can connect search.")] = False,
 ) -> None:
-    """Serve the search: pages, HTTP API and cone search, until Ctrl-C.
-
-    Parameters
-    ----------
-    options
-        Options of every command.
-    host
-        Address on which the server listens.
-    port
-        Port.
-    public
-        Whether a server that other machines can reach needs no token.
-
-    """
+    """Serve the search: pages, HTTP API and cone search, until Ctrl-C."""
     from hubbleclip.search.server.security import check_access
     from hubbleclip.search.server.serve import serve as serve_search
 
@@ -56,14 +43,7 @@ def serve(
 
 
 def mcp(options: Options = Options()) -> None:
-    """Serve search, tiles, lineage and SQL to agents, by the Model Context Protocol over standard input and output.
-
-    Parameters
-    ----------
-    options
-        Options of every command.
-
-    """
+    """Serve search, tiles, lineage and SQL to agents, by the Model Context Protocol over standard input and output."""
     from hubbleclip.search.agents import make_agent_server
     from hubbleclip.search.explorer import Explorer
 
@@ -74,21 +54,7 @@ def mcp(options: Options = Options()) -> None:
 
 
 def make_service(layout: Layout, *, asks_sesame: bool) -> Service:
-    """Open the search index of a profile.
-
-    Parameters
-    ----------
-    layout
-        Folders of the profile.
-    asks_sesame
-        Whether Sesame is asked for the name of a place that the catalog does not have.
-
-    Returns
-    -------
-    Service
-        The service, whose engine changes with the index.
-
-    """
+    """Open the search index of a profile."""
     from hubbleclip.search.explorer import Explorer
     from hubbleclip.search.server.service import Service
 
@@ -99,21 +65,7 @@ def make_service(layout: Layout, *, asks_sesame: bool) -> Service:
 
 
 def lineage_of(layout: Layout, tile_id: str) -> Mapping[str, Any]:
-    """Read the lineage of a tile from the published catalog.
-
-    Parameters
-    ----------
-    layout
-        Folders of the profile.
-    tile_id
-        Id of the tile.
-
-    Returns
-    -------
-    mapping
-        Lineage by name.
-
-    """
+    """Read the lineage of a tile from the published catalog."""
     from hubbleclip.catalog.catalog import read_catalog
     from hubbleclip.pipeline.lineage import explain_tile
 

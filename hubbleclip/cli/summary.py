@@ -20,14 +20,7 @@ OPENERS = ("xdg-open", "open")
 
 
 def print_summary(options: Options) -> None:
-    """Print the newest result of a profile in a box, or as plain lines if standard output is no terminal.
-
-    Parameters
-    ----------
-    options
-        Options of the command; the commands to try next get the same profile and data root.
-
-    """
+    """Print the newest result of a profile in a box, or as plain lines if standard output is no terminal."""
     from hubbleclip.pipeline.history import newest_result
 
     result = newest_result(Layout(options.settings().root))
@@ -45,21 +38,7 @@ def print_summary(options: Options) -> None:
 
 
 def summary_lines(result: dict[str, str], options: Options) -> list[str]:
-    """Write the lines of the box.
-
-    Parameters
-    ----------
-    result
-        `headline`, `chance` and `page`, as `newest_result` returns them.
-    options
-        Options of the command.
-
-    Returns
-    -------
-    list of str
-        One line per fact and command.
-
-    """
+    """Write the lines of the box."""
     flags = options.flags()
     return [
         f"result   {result['headline']} of the test images have their own abstract among the nearest 10 %, "
@@ -73,19 +52,7 @@ def summary_lines(result: dict[str, str], options: Options) -> list[str]:
 
 
 def open_command(page: Path) -> str:
-    """Write the command that opens a page in a browser.
-
-    Parameters
-    ----------
-    page
-        Path of the page.
-
-    Returns
-    -------
-    str
-        A line for the shell.
-
-    """
+    """Write the command that opens a page in a browser."""
     opener = next((name for name in OPENERS if shutil.which(name)), None)
     if opener:
         return f"{opener} {shlex.quote(str(page))}"

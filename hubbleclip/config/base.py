@@ -21,14 +21,7 @@ class Section(BaseModel):
     """
 
     def digest(self) -> str:
-        """Hash the section.
-
-        Returns
-        -------
-        str
-            16 hex digits of the SHA-256 of the sorted JSON. Equal settings give equal digests on every machine.
-
-        """
+        """Hash the section."""
         fields = type(self).model_fields
         unchanged = {name for name in self.added_later if getattr(self, name) == fields[name].default}
         values = self.model_dump(mode="json", exclude=set(self.not_in_digest) | unchanged)

@@ -15,19 +15,7 @@ TABLE_ERRORS = ("model_type", "model_attributes_type")
 
 
 def setting_names(settings: type[BaseModel]) -> list[str]:
-    """List the names of all settings.
-
-    Parameters
-    ----------
-    settings
-        Class of the settings.
-
-    Returns
-    -------
-    list of str
-        Names such as `data` and `train.steps`.
-
-    """
+    """List the names of all settings."""
     names = []
     for name, field in settings.model_fields.items():
         inner = getattr(type(field.default), "model_fields", None)
@@ -36,21 +24,7 @@ def setting_names(settings: type[BaseModel]) -> list[str]:
 
 
 def closest(name: str, known: list[str]) -> list[str]:
-    """Find the settings that a name may mean.
-
-    Parameters
-    ----------
-    name
-        Name of an unknown setting.
-    known
-        Names of all settings.
-
-    Returns
-    -------
-    list of str
-        At most three names: those whose whole name is similar; else those whose last part is the same or similar.
-
-    """
+    """Find the settings that a name may mean."""
     if found := get_close_matches(name, known, n=1, cutoff=0.8):
         return found
     last = name.rpartition(".")[2]
@@ -60,21 +34,7 @@ def closest(name: str, known: list[str]) -> list[str]:
 
 
 def explain_error(error: Mapping[str, Any], settings: type[BaseModel]) -> str:
-    """Write one line about an invalid setting.
-
-    Parameters
-    ----------
-    error
-        Error of a pydantic validation.
-    settings
-        Class of the settings.
-
-    Returns
-    -------
-    str
-        The line.
-
-    """
+    """Write one line about an invalid setting."""
     name, value = ".".join(str(part) for part in error["loc"]), error.get("input")
     if error["type"] == UNKNOWN:
         if isinstance(value, dict) and value:  # a whole section is unknown

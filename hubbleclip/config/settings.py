@@ -210,19 +210,7 @@ class Settings(BaseSettings):
     def settings_customise_sources(  # type: ignore[override]
         cls, settings_cls: type[BaseSettings], init_settings: PydanticBaseSettingsSource, **_: Any
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Use the constructor's arguments only, because `read_settings` has already merged all layers.
-
-        Parameters
-        ----------
-        settings_cls, init_settings
-            The settings class and the source of the constructor's arguments; the other sources are ignored.
-
-        Returns
-        -------
-        tuple
-            The constructor's arguments as the only source.
-
-        """
+        """Use the constructor's arguments only, because `read_settings` has already merged all layers."""
         return (init_settings,)
 
     @property
@@ -232,24 +220,7 @@ class Settings(BaseSettings):
 
 
 def profile_file(profile: str) -> Path:
-    """Find the TOML file of a profile.
-
-    Parameters
-    ----------
-    profile
-        Name of a profile of the package, or the path of a `.toml` file.
-
-    Returns
-    -------
-    Path
-        An existing file.
-
-    Raises
-    ------
-    SettingsError
-        There is no such profile; the message lists the known profiles.
-
-    """
+    """Find the TOML file of a profile."""
     path = Path(profile) if profile.endswith(".toml") else PROFILES_DIR / f"{profile}.toml"
     if not path.is_file():
         known = sorted(p.stem for p in PROFILES_DIR.glob("*.toml"))
@@ -261,24 +232,7 @@ def profile_file(profile: str) -> Path:
 
 
 def read_toml(path: Path) -> dict[str, Any]:
-    """Read a settings file.
-
-    Parameters
-    ----------
-    path
-        A TOML file.
-
-    Returns
-    -------
-    dict
-        Values of the file, not yet validated.
-
-    Raises
-    ------
-    SettingsError
-        The file is not valid TOML.
-
-    """
+    """Read a settings file."""
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
@@ -295,26 +249,7 @@ def _merge_tables(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
 
 
 def read_settings(profile: str, *overrides: dict[str, Any]) -> Settings:
-    """Read the settings of a profile, with all layers merged in the precedence that the module docstring lists.
-
-    Parameters
-    ----------
-    profile
-        Name of a profile of the package, or the path of a `.toml` file.
-    *overrides
-        Nested dicts of values that override all files and the environment; later dicts override earlier ones.
-
-    Returns
-    -------
-    Settings
-        The validated, frozen settings.
-
-    Raises
-    ------
-    SettingsError
-        A setting is unknown or its value is invalid; the message names the setting.
-
-    """
+    """Read the settings of a profile, with all layers merged in the precedence that the module docstring lists."""
     values = read_toml(SITE_FILE) if SITE_FILE.is_file() else {}
     file = profile_file(profile)
     # The profile is named after its file, so that two profiles never share an output folder.

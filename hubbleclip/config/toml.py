@@ -21,19 +21,7 @@ Grid = Mapping[str, list[Any]]
 
 
 def settings_toml(settings: Settings) -> str:
-    """Format settings as a commented TOML file.
-
-    Parameters
-    ----------
-    settings
-        All settings; the docstring of each setting becomes its comment.
-
-    Returns
-    -------
-    str
-        The file's text, without the profile's name.
-
-    """
+    """Format settings as a commented TOML file."""
     blocks = [HEADER]
     for name, field in type(settings).model_fields.items():
         section = getattr(settings, name)
@@ -54,24 +42,7 @@ def _entry(name: str, description: str | None, value: Any) -> str:
 
 
 def parse_assignment(text: str) -> tuple[str, Any]:
-    """Parse one setting from the command line.
-
-    Parameters
-    ----------
-    text
-        Assignment such as `train.steps=100`.
-
-    Returns
-    -------
-    tuple of (str, Any)
-        Path and value. A value that is not valid TOML is taken as a string, so that strings need no quotes.
-
-    Raises
-    ------
-    SettingsError
-        The text has no `=`.
-
-    """
+    """Parse one setting from the command line."""
     path, equals, raw = text.partition("=")
     if not equals:
         raise SettingsError(f"--set {text!r} has no equals sign: write section.name=value")
@@ -82,18 +53,7 @@ def parse_assignment(text: str) -> tuple[str, Any]:
 
 
 def set_path(values: dict[str, Any], path: str, value: Any) -> None:
-    """Set a value in nested dicts.
-
-    Parameters
-    ----------
-    values
-        Nested dict, which is changed in place; missing sections are added.
-    path
-        Names joined by dots: `a.b` sets `values["a"]["b"]`.
-    value
-        Any value.
-
-    """
+    """Set a value in nested dicts."""
     *sections, name = path.split(".")
     for section in sections:
         values = values.setdefault(section, {})
@@ -101,24 +61,7 @@ def set_path(values: dict[str, Any], path: str, value: Any) -> None:
 
 
 def read_grid(path: Path) -> Grid:
-    """Read a grid from a TOML file of settings whose values are lists.
-
-    Parameters
-    ----------
-    path
-        The TOML file.
-
-    Returns
-    -------
-    dict
-        Lists of values to try, by `section.name`.
-
-    Raises
-    ------
-    SettingsError
-        The file cannot be read, or a setting has no list of values.
-
-    """
+    """Read a grid from a TOML file of settings whose values are lists."""
     try:
         sections = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, tomllib.TOMLDecodeError) as error:

@@ -26,20 +26,7 @@ class RuleResult(NamedTuple):
 def check_rules(query: Query) -> Iterator[RuleResult]:
     """Check every rule of every table.
 
-    Parameters
-    ----------
-    query
-        Function that runs SQL on the catalog.
-
-    Yields
-    ------
-    RuleResult
-        Result of each rule, in the order of the contracts.
-
-    Notes
-    -----
     Only one column is held in memory at a time.
-
     """
     for table in tables().values():
         yield from check_columns(table, partial(_read, query, table.name))
@@ -49,21 +36,7 @@ def check_rules(query: Query) -> Iterator[RuleResult]:
 
 
 def check_columns(table: Table, read: Callable[[str], pa.ChunkedArray]) -> Iterator[RuleResult]:
-    """Check the rules of each column of a table.
-
-    Parameters
-    ----------
-    table
-        A table of the contracts.
-    read
-        Function that takes the name of a column and returns its values.
-
-    Yields
-    ------
-    RuleResult
-        Result of each rule, in the order of columns and rules. Columns without rules are not read.
-
-    """
+    """Check the rules of each column of a table."""
     for column in table.columns:
         if column.rules:
             values = read(column.name)
@@ -73,19 +46,7 @@ def check_columns(table: Table, read: Callable[[str], pa.ChunkedArray]) -> Itera
 
 
 def broken_rules(query: Query) -> list[RuleResult]:
-    """List the rules that at least one row breaks.
-
-    Parameters
-    ----------
-    query
-        Function that runs SQL on the catalog.
-
-    Returns
-    -------
-    list of RuleResult
-        Results with at least one broken row; empty for a valid catalog.
-
-    """
+    """List the rules that at least one row breaks."""
     return [result for result in check_rules(query) if result.num_broken]
 
 

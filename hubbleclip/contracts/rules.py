@@ -46,19 +46,7 @@ class ColumnRule:
         return f"items.{self.kind}" if self.of_items else self.kind
 
     def broken_rows(self, values: pa.ChunkedArray) -> list[int]:
-        """List the rows that break the rule.
-
-        Parameters
-        ----------
-        values
-            Values of the column, (num_rows,).
-
-        Returns
-        -------
-        list of int
-            Row numbers, ascending, each once.
-
-        """
+        """List the rows that break the rule."""
         if not self.of_items:
             return self._broken(values)
         items = self._broken(pc.list_flatten(values))

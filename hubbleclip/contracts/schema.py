@@ -88,37 +88,15 @@ class Table:
     rules: tuple[Rule, ...]
 
     def row_rules(self) -> tuple[Rule, ...]:
-        """List the rules that involve more than one value of the table.
-
-        Returns
-        -------
-        tuple of Rule
-            The rule that the key is unique, the rules that referenced rows exist, and the rules of the contract's
-            `quality` section.
-
-        """
+        """List the rules that involve more than one value of the table."""
         return (_key_rule(self), *(_reference_rule(self, reference) for reference in self.references), *self.rules)
 
     def schema(self) -> pa.Schema:
-        """Derive the Arrow schema.
-
-        Returns
-        -------
-        pyarrow.Schema
-            Schema that has each column's description and unit in the metadata of its field.
-
-        """
+        """Derive the Arrow schema."""
         return pa.schema([_field(column) for column in self.columns])
 
     def ddl(self) -> str:
-        """Derive the `CREATE TABLE` statement.
-
-        Returns
-        -------
-        str
-            DuckDB SQL, without foreign keys, because foreign keys make upserts of list columns fail.
-
-        """
+        """Derive the `CREATE TABLE` statement."""
         lines = [f'  "{c.name}" {c.sql_type}{" NOT NULL" if c.required else ""}' for c in self.columns]
         keys = ", ".join(f'"{key}"' for key in self.keys)
         lines.append(f"  PRIMARY KEY ({keys})")
@@ -133,37 +111,13 @@ def _field(column: Column) -> pa.Field:
 
 @cache
 def read_contract(name: str) -> OpenDataContractStandard:
-    """Read a contract and validate it against the standard's model.
-
-    Parameters
-    ----------
-    name
-        One of `CONTRACT_NAMES`.
-
-    Returns
-    -------
-    OpenDataContractStandard
-        The content of `data_contracts/<name>.odcs.yaml`.
-
-    """
+    """Read a contract and validate it against the standard's model."""
     text = files("data_contracts").joinpath(f"{name}.odcs.yaml").read_text(encoding="utf-8")
     return OpenDataContractStandard(**yaml.load(text, Loader=YAML_LOADER))  # noqa: S506 - a safe loader either way
 
 
 def contract_version(name: str) -> str:
-    """Return the version of a contract.
-
-    Parameters
-    ----------
-    name
-        One of `CONTRACT_NAMES`.
-
-    Returns
-    -------
-    str
-        Semantic version, such as `1.4.0`.
-
-    """
+    """Return the version of a contract."""
     return str(read_contract(name).version)
 
 
@@ -171,48 +125,18 @@ def compatible_version(name: str) -> str:
     """Return a contract's version with the patch number replaced by 0.
 
     A patch release changes only descriptions, so values that are derived from rows must not depend on the patch number.
-
-    Parameters
-    ----------
-    name
-        One of `CONTRACT_NAMES`.
-
-    Returns
-    -------
-    str
-        Version number, such as `1.4.0` for version 1.4.2.
-
     """
     return f"{contract_version(name).rpartition('.')[0]}.0"
 
 
 @cache
 def tables() -> dict[str, Table]:
-    """List every table of every contract.
-
-    Returns
-    -------
-    dict
-        Tables by name, in the order of `CONTRACT_NAMES`.
-
-    """
+    """List every table of every contract."""
     return {table.name: table for name in CONTRACT_NAMES for table in contract_tables(read_contract(name))}
 
 
 def contract_tables(contract: OpenDataContractStandard) -> list[Table]:
-    """List the tables of one contract.
-
-    Parameters
-    ----------
-    contract
-        A contract as read from its YAML file.
-
-    Returns
-    -------
-    list of Table
-        Tables in the order of the file.
-
-    """
+    """List the tables of one contract."""
     return [_table(schema) for schema in contract.schema_ or ()]
 
 
@@ -294,23 +218,8 @@ def _reference_rule(table: Table, reference: Reference) -> Rule:
 def to_arrow(table_name: str, rows: Sequence[Record] | pa.Table) -> pa.Table:
     """Cast rows to the contract's schema and check nulls and keys.
 
-    Parameters
-    ----------
-    table_name
-        A table of the contracts.
-    rows
-        Records of the table, or an Arrow table with at least its columns.
-
-    Returns
-    -------
-    pyarrow.Table
-        Rows with the columns, types and column order of the contract.
-
-    Notes
-    -----
     Raises ContractError if a column is missing, a type does not fit, a required value is null or a key is repeated. The
     message names the table, the column and the rows.
-
     """
     table, cast = tables()[table_name], cast_rows(table_name, rows)
     _check_nulls(table, cast)
@@ -319,26 +228,7 @@ def to_arrow(table_name: str, rows: Sequence[Record] | pa.Table) -> pa.Table:
 
 
 def cast_rows(table_name: str, rows: Sequence[Record] | pa.Table) -> pa.Table:
-    """Cast rows to the contract's schema, without checking nulls and keys.
-
-    Parameters
-    ----------
-    table_name
-        A table of the contracts.
-    rows
-        Records of the table, or an Arrow table with at least its columns.
-
-    Returns
-    -------
-    pyarrow.Table
-        Rows with the columns, types and column order of the contract.
-
-    Raises
-    ------
-    ContractError
-        A column is missing or a type does not fit.
-
-    """
+    """Cast rows to the contract's schema, without checking nulls and keys."""
     table = tables()[table_name]
     return pa.table([_typed_column(table, column, rows) for column in table.columns], schema=table.schema())
 

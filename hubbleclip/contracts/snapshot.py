@@ -14,19 +14,7 @@ from hubbleclip.contracts.schema import Column, Table, contract_tables
 
 
 def snapshot(contract: OpenDataContractStandard) -> dict[str, Any]:
-    """Describe a contract as JSON.
-
-    Parameters
-    ----------
-    contract
-        A contract as read from its YAML file.
-
-    Returns
-    -------
-    dict
-        The contract's id, version and tables, without entries that the tests do not compare.
-
-    """
+    """Describe a contract as JSON."""
     tables = {table.name: _table(table) for table in contract_tables(contract)}
     return {"contract": contract.id, "version": contract.version, "tables": tables}
 

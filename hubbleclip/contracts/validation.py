@@ -37,27 +37,7 @@ class Violation(NamedTuple):
 def reject_broken_rows(batch: Rows, stage: str, item: str, settings_digest: str) -> dict[str, list[Any]]:
     """Replace the rows of a batch that break their contract by Rejections.
 
-    Parameters
-    ----------
-    batch
-        Records by table name; entries whose name is not a table are returned unchanged.
-    stage
-        Name of the stage that produced the rows, recorded in the Rejections.
-    item
-        Name of the table of the items that the stage processes.
-    settings_digest
-        Digest of the settings, recorded in the Rejections. Under other settings the items are pending again.
-
-    Returns
-    -------
-    dict
-        The valid rows by table name. The entry `rejection` also has the new Rejections, whose reason is
-        `contract:<table>.<column>.<rule>`.
-
-    Notes
-    -----
     Raises ContractError if a column is missing or a value cannot be cast to the column's type.
-
     """
     passed = {name: list(rows) for name, rows in batch.items()}
     names = [name for name, rows in batch.items() if name in tables() and name not in FAILURE_TABLES and len(rows)]
@@ -87,24 +67,7 @@ def reject_broken_rows(batch: Rows, stage: str, item: str, settings_digest: str)
 
 
 def whole(batch: Rows) -> Rows:
-    """Check rows that are usable only together, such as the rows of a dataset, and raise an error if one is invalid.
-
-    Parameters
-    ----------
-    batch
-        Records by table name.
-
-    Returns
-    -------
-    Mapping
-        The same batch.
-
-    Raises
-    ------
-    ContractError
-        At least one row breaks its contract.
-
-    """
+    """Check rows that are usable only together, such as the rows of a dataset, and raise an error if one is invalid."""
     for name, rows in batch.items():
         for (table, key), violation in contract_violations(name, rows).items():
             raise ContractError(f"table {table}, row {key}: breaks {violation.rule}: {violation.detail}")
@@ -112,21 +75,7 @@ def whole(batch: Rows) -> Rows:
 
 
 def contract_violations(table_name: str, rows: Sequence[Any]) -> dict[RowKey, Violation]:
-    """Check the column rules of a table.
-
-    Parameters
-    ----------
-    table_name
-        A table of the contracts.
-    rows
-        Records of the table.
-
-    Returns
-    -------
-    dict
-        The first rule that each invalid row breaks, by the row's key.
-
-    """
+    """Check the column rules of a table."""
     table, typed = tables()[table_name], cast_rows(table_name, rows)
     violations: dict[RowKey, Violation] = {}
     for column in table.columns:

@@ -20,61 +20,23 @@ LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 
 
 def prefect_home(data: Path) -> Path:
-    """Return the folder of the Prefect server for scheduled runs.
-
-    Parameters
-    ----------
-    data
-        The data root.
-
-    Returns
-    -------
-    Path
-        Absolute path; the folder need not exist.
-
-    """
+    """Return the folder of the Prefect server for scheduled runs."""
     return (data / ".prefect").absolute()
 
 
 def make_private(folder: Path) -> None:
-    """Create a folder that only its owner can open; a folder that exists gets the same permissions.
-
-    Parameters
-    ----------
-    folder
-        Path of the folder.
-
-    """
+    """Create a folder that only its owner can open; a folder that exists gets the same permissions."""
     make_folder(folder)
     folder.chmod(0o700)
 
 
 def new_key() -> str:
-    """Make a random key.
-
-    Returns
-    -------
-    str
-        The key, in the form `user:password`.
-
-    """
+    """Make a random key."""
     return f"{USER}:{secrets.token_urlsafe(32)}"
 
 
 def stored_key(home: Path) -> str:
-    """Read the key of a server; make it if there is none.
-
-    Parameters
-    ----------
-    home
-        Folder of the server, which exists.
-
-    Returns
-    -------
-    str
-        The key, which only the owner of its file can read.
-
-    """
+    """Read the key of a server; make it if there is none."""
     path = home / KEY_FILE
     with locked(home):  # the server and the worker may start at the same time
         if not path.is_file():
@@ -84,21 +46,7 @@ def stored_key(home: Path) -> str:
 
 
 def protection(key: str, port: int) -> dict[str, str]:
-    """Make the environment variables that protect a server on loopback, and with which its clients use it.
-
-    Parameters
-    ----------
-    key
-        The key.
-    port
-        Port of the server.
-
-    Returns
-    -------
-    dict
-        Environment variables by name.
-
-    """
+    """Make the environment variables that protect a server on loopback, and with which its clients use it."""
     return {
         KEY: key,
         SERVER_KEY: key,
@@ -108,20 +56,8 @@ def protection(key: str, port: int) -> dict[str, str]:
 
 
 def client_key(home: Path, environment: Mapping[str, str]) -> dict[str, str]:
-    """Find the key for the server that `PREFECT_API_URL` names. The key of this machine is not sent to other machines.
-
-    Parameters
-    ----------
-    home
-        Folder of the server for scheduled runs.
-    environment
-        Environment variables by name.
-
-    Returns
-    -------
-    dict
-        The variable with the key; empty if the user has set it, or if the server is not the one of this machine.
-
+    """Find the key for the server that `PREFECT_API_URL` names. The key of this machine is not sent to
+    other machines.
     """
     is_local = urlsplit(environment.get("PREFECT_API_URL", "")).hostname in LOOPBACK
     if KEY in environment or not is_local or not (home / KEY_FILE).is_file():

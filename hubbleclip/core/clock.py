@@ -9,23 +9,7 @@ log = logging.getLogger(__name__)
 
 
 def next_time(newest: datetime | None, kind: str, step: timedelta = timedelta(microseconds=1)) -> datetime:
-    """Return the current time, or the time just after the newest event if the clock is behind it.
-
-    Parameters
-    ----------
-    newest
-        Time of the newest event so far (UTC, with or without a time zone); None if there is none.
-    kind
-        Kind of the events, for the warning.
-    step
-        Time between two events while the clock is behind.
-
-    Returns
-    -------
-    datetime
-        A time (UTC) after `newest`.
-
-    """
+    """Return the current time, or the time just after the newest event if the clock is behind it."""
     now = datetime.now(UTC)
     newest = newest and newest.replace(tzinfo=UTC)
     if newest is None or newest < now:

@@ -25,18 +25,8 @@ STDERR = 2
 
 @contextmanager
 def ending_on_interrupt(*, can_resume: bool) -> Iterator[None]:
-    """Exit with one line on the first Ctrl-C in a `with` block, and ignore later ones, which would disturb the cleanup.
-
-    Parameters
-    ----------
-    can_resume
-        Whether the line says that the same command resumes.
-
-    Yields
-    ------
-    None
-        SIGINT raises KeyboardInterrupt in the block.
-
+    """Exit with one line on the first Ctrl-C in a `with` block, and ignore later ones, which would
+    disturb the cleanup.
     """
 
     def interrupt(number: int, frame: FrameType | None) -> None:
@@ -55,14 +45,7 @@ def ending_on_interrupt(*, can_resume: bool) -> Iterator[None]:
 
 
 def end_soon(exit_code: int = INTERRUPTED) -> None:
-    """Ignore further Ctrl-C, print nothing more, and end the process after `GRACE_S` if it has not ended by itself.
-
-    Parameters
-    ----------
-    exit_code
-        Exit code after the grace time.
-
-    """
+    """Ignore further Ctrl-C, print nothing more, and end the process after `GRACE_S` if it has not ended by itself."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     with Path(os.devnull).open("wb") as nowhere:
         os.dup2(nowhere.fileno(), STDERR)  # libraries that are interrupted print tracebacks
@@ -70,14 +53,7 @@ def end_soon(exit_code: int = INTERRUPTED) -> None:
 
 
 def write_stopped(*, can_resume: bool = False) -> None:
-    """Write to standard error that the command was stopped.
-
-    Parameters
-    ----------
-    can_resume
-        Whether the same command resumes.
-
-    """
+    """Write to standard error that the command was stopped."""
     is_terminal = os.isatty(STDERR)  # which shows ^C on the same line, and whose cursor a live bar may hide
     os.write(STDERR, (b"\n" + SHOW_CURSOR) * is_terminal + (RESUMABLE if can_resume else STOPPED))
 

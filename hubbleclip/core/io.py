@@ -20,19 +20,7 @@ SYNCFS_MIN_FILES = 8
 
 
 def make_folder(folder: Path) -> None:
-    """Create a folder of the data root, with its parents.
-
-    Parameters
-    ----------
-    folder
-        Folder to create; it may exist.
-
-    Raises
-    ------
-    HubbleclipError
-        If the folder cannot be created, for any reason; DiskFullError if the disk is full or read-only.
-
-    """
+    """Create a folder of the data root, with its parents."""
     try:
         with writing(folder):
             folder.mkdir(parents=True, exist_ok=True)
@@ -43,39 +31,13 @@ def make_folder(folder: Path) -> None:
 
 
 def sha256_file(path: Path) -> str:
-    """Compute the SHA-256 of a file's content.
-
-    Parameters
-    ----------
-    path
-        An existing file.
-
-    Returns
-    -------
-    str
-        Hash of 64 hex digits.
-
-    """
+    """Compute the SHA-256 of a file's content."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def has_sha256(path: Path, sha256: str | None) -> bool:
-    """Check that a file exists, can be read and has a certain content.
-
-    Parameters
-    ----------
-    path
-        Path of the file.
-    sha256
-        Expected hash, 64 hex digits.
-
-    Returns
-    -------
-    bool
-        False if the file is missing, if a block of the disk cannot be read, or if the content differs.
-
-    """
+    """Check that a file exists, can be read and has a certain content."""
     try:
         return sha256_file(path) == sha256
     except OSError as error:
@@ -85,31 +47,12 @@ def has_sha256(path: Path, sha256: str | None) -> bool:
 
 
 def sha256_bytes(data: bytes | memoryview) -> str:
-    """Compute the SHA-256 of bytes.
-
-    Parameters
-    ----------
-    data
-        Bytes to hash; may be empty.
-
-    Returns
-    -------
-    str
-        Hash of 64 hex digits.
-
-    """
+    """Compute the SHA-256 of bytes."""
     return hashlib.sha256(data).hexdigest()
 
 
 def sync_folder(folder: Path) -> None:
-    """Flush the entries of a folder to disk, so that a rename inside the folder survives a power failure.
-
-    Parameters
-    ----------
-    folder
-        An existing folder.
-
-    """
+    """Flush the entries of a folder to disk, so that a rename inside the folder survives a power failure."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -120,16 +63,8 @@ def sync_folder(folder: Path) -> None:
 def sync_files(paths: Iterable[Path]) -> None:
     """Flush files and their folder entries to disk. This must be done before the catalog refers to the files.
 
-    Parameters
-    ----------
-    paths
-        Files to flush; missing files are skipped.
-
-    Notes
-    -----
     If there are at least `SYNCFS_MIN_FILES` files and the operating system has `syncfs`, one `syncfs` call per file
     system flushes them all. This takes about a hundredth of the time of one `fsync` per file.
-
     """
     files = [path for path in paths if path.is_file()]
     if len(files) >= SYNCFS_MIN_FILES and _sync_file_systems(files):
@@ -146,19 +81,6 @@ def locked(folder: Path, *, wait: bool = True) -> Iterator[None]:
     """Hold an exclusive advisory lock on a folder inside a `with` block.
 
     The folder itself is locked, so there is no lock file. The kernel releases the lock when the process ends.
-
-    Parameters
-    ----------
-    folder
-        Folder to lock; it is created if it does not exist.
-    wait
-        Whether to wait until another process releases the lock. If False, BlockingIOError is raised instead.
-
-    Yields
-    ------
-    None
-        The lock is held until the `with` block ends.
-
     """
     folder.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(folder, os.O_RDONLY)
@@ -189,24 +111,7 @@ def _sync_file_systems(paths: Iterable[Path]) -> bool:
 
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """Convert an OSError that is caused by a full disk to a DiskFullError.
-
-    Parameters
-    ----------
-    path
-        File that is written inside the `with` block; the error message names the file's folder.
-
-    Yields
-    ------
-    None
-        Errors with other causes are not converted.
-
-    Raises
-    ------
-    DiskFullError
-        If the disk is full or read-only, or if a quota or the maximum file size is exceeded.
-
-    """
+    """Convert an OSError that is caused by a full disk to a DiskFullError."""
     try:
         yield
     except OSError as error:
@@ -223,23 +128,7 @@ def atomic_write(path: Path, *, is_synced: bool = True) -> Iterator[Path]:
 
     If the block raises an exception, the temporary file is removed and the target stays unchanged.
 
-    Parameters
-    ----------
-    path
-        Target file to replace or create; its folder is created if it does not exist.
-    is_synced
-        Whether to flush the file and its folder to disk before returning. For many files it is faster to pass False and
-        to call `sync_files` once; until then, a power failure may truncate the files.
-
-    Yields
-    ------
-    Path
-        Path of the temporary file, in the same folder as the target.
-
-    Notes
-    -----
     DiskFullError is raised if the disk is full; see `writing`.
-
     """
     # The name contains process and thread, because two writers of the same target must not share a temporary file.
     temporary = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}.tmp")
@@ -257,50 +146,18 @@ def atomic_write(path: Path, *, is_synced: bool = True) -> Iterator[Path]:
 
 
 def write_bytes(path: Path, data: bytes, *, is_synced: bool = True) -> None:
-    """Write a whole file atomically.
-
-    Parameters
-    ----------
-    path
-        File to replace or create.
-    data
-        Whole content of the file.
-    is_synced
-        Whether to flush the file to disk before returning; see `atomic_write`.
-
-    """
+    """Write a whole file atomically."""
     with atomic_write(path, is_synced=is_synced) as temporary:
         temporary.write_bytes(data)
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a whole UTF-8 file atomically.
-
-    Parameters
-    ----------
-    path
-        File to replace or create.
-    text
-        Whole content of the file.
-
-    """
+    """Write a whole UTF-8 file atomically."""
     write_bytes(path, text.encode("utf-8"))
 
 
 def check_writable(folder: Path) -> None:
-    """Write a file of `PROBE_BYTES` and delete it, because libraries report a full disk in ways that do not show it.
-
-    Parameters
-    ----------
-    folder
-        Folder in which the file is written.
-
-    Raises
-    ------
-    DiskFullError
-        If the disk is full or read-only.
-
-    """
+    """Write a file of `PROBE_BYTES` and delete it, because libraries report a full disk in ways that do not show it."""
     probe = folder / f"probe-{os.getpid()}"
     write_bytes(probe, bytes(PROBE_BYTES))
     probe.unlink()

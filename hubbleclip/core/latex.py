@@ -77,20 +77,7 @@ RAISED_SIGN = re.compile(r"\^(?=[°'\"])")
 
 
 def latex_to_text(text: str) -> str:
-    r"""Replace LaTeX commands by Unicode characters.
-
-    Parameters
-    ----------
-    text
-        Plain text that may contain LaTeX commands.
-
-    Returns
-    -------
-    str
-        Text without LaTeX commands. Accent commands and Greek names are replaced by Unicode letters, formulas lose
-        their dollar signs, and `^{-1}` becomes `^-1`.
-
-    """
+    r"""Replace LaTeX commands by Unicode characters."""
     if "\\" in text:
         # The order is fonts, accents, letters: each step removes braces that would keep the next pattern from matching.
         text = DOLLAR_OF_COMMAND.sub(r"\1 ", DOUBLED.sub(r"\\", text))

@@ -47,39 +47,11 @@ class Layout:
         return self.root / "raw"
 
     def raw_response(self, kind: str, key: str, suffix: str) -> Path:
-        """Path of the file that stores one response of the archive.
-
-        Parameters
-        ----------
-        kind
-            Name of the subfolder, such as `observations`; chosen by this project and never by the archive.
-        key
-            Any text that identifies the response, such as the query; the file name contains only the text's hash.
-        suffix
-            File suffix with its dot.
-
-        Returns
-        -------
-        Path
-            Path of the form `raw/<kind>/<hash><suffix>`.
-
-        """
+        """Path of the file that stores one response of the archive."""
         return self.raw / kind / f"{_digest(key)}{suffix}"
 
     def caption_answer(self, key: str) -> Path:
-        """Path of the file that stores what was written about one abstract.
-
-        Parameters
-        ----------
-        key
-            Any text that identifies the answer, such as the hash of the abstract and the name of the writer.
-
-        Returns
-        -------
-        Path
-            Path of the form `captions/<hash>.json`. A file with the suffix `.calls` counts the requests.
-
-        """
+        """Path of the file that stores what was written about one abstract."""
         return self.root / "captions" / f"{_digest(key)}.json"
 
     @property
@@ -108,30 +80,11 @@ class Layout:
         return self.root / ".spill"
 
     def catalog_backup(self, version: int) -> Path:
-        """Path of the backup of the catalog that is made before a migration.
-
-        Parameters
-        ----------
-        version
-            Number of the first migration that has not been applied to the backup.
-
-        Returns
-        -------
-        Path
-            Path of the form `catalog.before-NNNN.duckdb`.
-
-        """
+        """Path of the backup of the catalog that is made before a migration."""
         return self.root / f"catalog.before-{version:04d}.duckdb"
 
     def catalog_backups(self) -> list[Path]:
-        """List the existing backups of the catalog that were made before migrations.
-
-        Returns
-        -------
-        list of Path
-            Paths of the backups, the oldest version first.
-
-        """
+        """List the existing backups of the catalog that were made before migrations."""
         return sorted(self.root.glob("catalog.before-*.duckdb"))
 
     @property
@@ -160,30 +113,11 @@ class Layout:
         return self.root / "reports"
 
     def comparison(self, run_id: str, other_id: str) -> Path:
-        """Folder of the report that compares two runs.
-
-        Parameters
-        ----------
-        run_id, other_id
-            Ids of the runs.
-
-        Returns
-        -------
-        Path
-            Path of the form `reports/<run_id>-beside-<other_id>`.
-
-        """
+        """Folder of the report that compares two runs."""
         return self.reports / f"{run_id}{BESIDE}{other_id}"
 
     def comparisons(self) -> list[tuple[str, Path]]:
-        """List the reports that compare two runs.
-
-        Returns
-        -------
-        list of (str, Path)
-            Id of the first run, and the folder of the report.
-
-        """
+        """List the reports that compare two runs."""
         return [(path.name.partition(BESIDE)[0], path) for path in sorted(self.reports.glob(f"[!.]*{BESIDE}*"))]
 
     @property
@@ -202,35 +136,11 @@ class Layout:
         return self.index / "current.json"
 
     def feature_map(self, digest: str) -> Path:
-        """Path of the map of the features of an index.
-
-        Parameters
-        ----------
-        digest
-            Digest of the file, 32 hex digits.
-
-        Returns
-        -------
-        Path
-            Path of the form `index/map-<digest>.parquet`.
-
-        """
+        """Path of the map of the features of an index."""
         return self.index / f"map-{parse_digest(digest)}.parquet"
 
     def model_index(self, model_digest: str) -> Path:
-        """Folder of the features by one model.
-
-        Parameters
-        ----------
-        model_digest
-            Digest of the model, 32 hex digits.
-
-        Returns
-        -------
-        Path
-            Path of the form `index/<model_digest>`.
-
-        """
+        """Folder of the features by one model."""
         return self.index / parse_digest(model_digest)
 
     @property
@@ -239,105 +149,29 @@ class Layout:
         return self.root / ".home"
 
     def part(self, uri: str) -> Path:
-        """Path of the temporary file of an unfinished download.
-
-        Parameters
-        ----------
-        uri
-            Identifier of the product in the archive.
-
-        Returns
-        -------
-        Path
-            A path that is the same for every attempt, so that an interrupted download can be resumed.
-
-        """
+        """Path of the temporary file of an unfinished download."""
         name = _digest(uri)
         return self.products / ".part" / name[:2] / f"{name}.part"
 
     def product(self, sha256: str, file_name: str) -> Path:
-        """Path of a product's file, which is named by the hash of its content.
-
-        Parameters
-        ----------
-        sha256
-            SHA-256 of the content, 64 hex digits.
-        file_name
-            File name in the archive; only its suffix is used.
-
-        Returns
-        -------
-        Path
-            Path of the form `products/<first 2 digits>/<sha256><suffix>`.
-
-        """
+        """Path of a product's file, which is named by the hash of its content."""
         return self.products / sha256[:2] / f"{sha256}{product_suffix(file_name)}"
 
     def tile(self, tile_id: str, suffix: str = ".png") -> Path:
-        """Path of a tile's image file.
-
-        Parameters
-        ----------
-        tile_id
-            Id of the tile, 32 hex digits.
-        suffix
-            `.png` or `.jpg`.
-
-        Returns
-        -------
-        Path
-            Path of the form `tiles/<first 2 digits>/<tile_id><suffix>`. The file may not exist.
-
-        """
+        """Path of a tile's image file."""
         return self.tiles / tile_id[:2] / f"{tile_id}{suffix}"
 
     def existing_tile(self, tile_id: str) -> Path:
-        """Path of a tile's image file, in the format that exists on disk.
-
-        Parameters
-        ----------
-        tile_id
-            Id of the tile, 32 hex digits.
-
-        Returns
-        -------
-        Path
-            Path of the JPEG file if it exists, else of the PNG file.
-
-        """
+        """Path of a tile's image file, in the format that exists on disk."""
         jpeg = self.tile(tile_id, ".jpg")
         return jpeg if jpeg.is_file() else self.tile(tile_id)
 
     def relative(self, path: Path) -> str:
-        """Convert a path to the text that the catalog stores.
-
-        Parameters
-        ----------
-        path
-            Any path.
-
-        Returns
-        -------
-        str
-            Path relative to the root if it is below the root, else the unchanged path. The separator is always `/`.
-
-        """
+        """Convert a path to the text that the catalog stores."""
         return path.relative_to(self.root).as_posix() if path.is_relative_to(self.root) else path.as_posix()
 
     def absolute(self, stored: str) -> Path:
-        """Convert a path from the catalog to a path on disk; this is the inverse of `relative`.
-
-        Parameters
-        ----------
-        stored
-            Path that is absolute or relative to the root.
-
-        Returns
-        -------
-        Path
-            Path on this machine.
-
-        """
+        """Convert a path from the catalog to a path on disk; this is the inverse of `relative`."""
         return self.root / stored
 
 
@@ -347,102 +181,29 @@ def _digest(text: str) -> str:
 
 
 def product_suffix(file_name: str) -> str:
-    """Choose the suffix of a product's file from a fixed list.
-
-    Parameters
-    ----------
-    file_name
-        File name in the archive.
-
-    Returns
-    -------
-    str
-        The member of `SUFFIXES` in which the file name ends; `.fits` if it ends in none of them.
-
-    """
+    """Choose the suffix of a product's file from a fixed list."""
     lower = file_name.lower()
     return next((suffix for suffix in SUFFIXES if lower.endswith(suffix)), ".fits")
 
 
 def tile_file_stem(file_name: str) -> str:
-    """Build the first part of the file names of tiles that `hubbleclip tile` cuts from a file.
-
-    Parameters
-    ----------
-    file_name
-        Name of the file, or its path relative to a folder.
-
-    Returns
-    -------
-    str
-        The name without its suffix, with `_` in place of all characters but letters, digits, `-` and `_`.
-
-    """
+    """Build the first part of the file names of tiles that `hubbleclip tile` cuts from a file."""
     stem = file_name[: -len(suffix)] if file_name.lower().endswith(suffix := product_suffix(file_name)) else file_name
     return NOT_IN_NAMES.sub("_", stem)[-MAX_STEM:]
 
 
 def tile_file_name(stem: str, chip: int, place: str, suffix: str) -> str:
-    """Build the file name of a tile that `hubbleclip tile` cuts.
-
-    Parameters
-    ----------
-    stem
-        First part, as from `tile_file_stem`.
-    chip
-        Number of the FITS extension.
-    place
-        Position or view of the tile, which differs between all tiles of the extension.
-    suffix
-        `.png` or `.jpg`.
-
-    Returns
-    -------
-    str
-        Name such as `jbqf03010_drc_ext1_y0_x224.png`.
-
-    """
+    """Build the file name of a tile that `hubbleclip tile` cuts."""
     return f"{stem}_ext{chip}_{place}{suffix}"
 
 
 def shard_name(split: str, index: int) -> str:
-    """Build the file name of a shard.
-
-    Parameters
-    ----------
-    split
-        `train`, `val` or `test`.
-    index
-        Number of the shard within its split, counted from 0.
-
-    Returns
-    -------
-    str
-        File name such as `train-000003.tar`.
-
-    """
+    """Build the file name of a shard."""
     return f"{split}-{index:06d}.tar"
 
 
 def parse_shard_name(name: str) -> tuple[str, int]:
-    """Parse a shard's file name into split and index; this is the inverse of `shard_name`.
-
-    Parameters
-    ----------
-    name
-        File name without folder.
-
-    Returns
-    -------
-    tuple of (str, int)
-        Split, and number of the shard within the split.
-
-    Raises
-    ------
-    ValueError
-        If the name is not the file name of a shard.
-
-    """
+    """Parse a shard's file name into split and index; this is the inverse of `shard_name`."""
     match = SHARD_NAME.fullmatch(name)
     if match is None:
         raise ValueError(f"{name!r} is not a shard name, such as train-000003.tar")
@@ -450,85 +211,24 @@ def parse_shard_name(name: str) -> tuple[str, int]:
 
 
 def parse_digest(text: object) -> str:
-    """Validate the digest of a dataset or a model, because the digest is used as a folder name.
-
-    Parameters
-    ----------
-    text
-        Any value, such as a value from a JSON file.
-
-    Returns
-    -------
-    str
-        The unchanged digest, 32 hex digits.
-
-    Raises
-    ------
-    ValueError
-        If the value is not a string of 32 hex digits.
-
-    """
+    """Validate the digest of a dataset or a model, because the digest is used as a folder name."""
     if not isinstance(text, str) or DIGEST.fullmatch(text) is None:
         raise ValueError(f"{text!r} is not a digest of 32 hex digits")
     return text
 
 
 def segment_name(start: int, stop: int) -> str:
-    """Build the file name, without suffix, of a segment of the search index.
-
-    Parameters
-    ----------
-    start, stop
-        First row of the segment, and the row after its last one.
-
-    Returns
-    -------
-    str
-        Name such as `rows-000000000-000002048`.
-
-    """
+    """Build the file name, without suffix, of a segment of the search index."""
     return f"rows-{start:09d}-{stop:09d}"
 
 
 def checkpoint_name(step: int) -> str:
-    """Build the file name of a checkpoint.
-
-    Parameters
-    ----------
-    step
-        Number of the optimizer step.
-
-    Returns
-    -------
-    str
-        File name such as `step-00000100.pt`.
-
-    """
+    """Build the file name of a checkpoint."""
     return f"step-{step:08d}.pt"
 
 
 def tile_id(product_sha256: str, chip: int, y0: int, x0: int, settings_digest: str, *, view: str = "native") -> str:
-    """Compute the id of a tile: a hash of everything that determines the tile's pixels.
-
-    Parameters
-    ----------
-    product_sha256
-        SHA-256 of the FITS file's content.
-    chip
-        Number of the FITS extension.
-    y0, x0
-        First row and first column of the tile in the image, in pixels; negative if the tile is padded on that side.
-    settings_digest
-        Digest of the tile settings.
-    view
-        `native`, `overview`, `aim` or `colour`.
-
-    Returns
-    -------
-    str
-        Id of 32 hex digits. It contains no dot, because WebDataset ends the key of a sample at the first dot.
-
-    """
+    """Compute the id of a tile: a hash of everything that determines the tile's pixels."""
     # For a native tile, the hashed text does not contain the view, so that ids from early releases stay valid. Those
     # releases made only native tiles.
     other = "" if view == "native" else f":{view}"

@@ -28,28 +28,8 @@ class MapFn(Protocol[Item, Result]):
 def ahead(pool: Executor, work: Callable[[Item], Result], items: Iterable[Item], most: int) -> Iterator[Result]:
     """Map a function over items in a pool, and compute only a limited number of results ahead of the caller.
 
-    Parameters
-    ----------
-    pool
-        Pool that runs the calls.
-    work
-        Function that is called once per item.
-    items
-        Arguments of `work`. They are read lazily, so the iterable may be infinite.
-    most
-        Maximum number of later items that are already submitted while the caller waits for the result of one item. A
-        smaller number takes less memory.
-
-    Yields
-    ------
-    Result
-        Results in the order of the items.
-
-    Notes
-    -----
     `Executor.map` would submit all items at once. If the caller stops iterating early, calls that have not started are
     cancelled.
-
     """
     futures: deque[Future[Result]] = deque()
     try:

@@ -9,17 +9,5 @@ CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 
 
 def without_control(text: str) -> str:
-    """Replace the control characters of a text by U+FFFD.
-
-    Parameters
-    ----------
-    text
-        Any text.
-
-    Returns
-    -------
-    str
-        Text of the same length; tabs and line feeds are kept.
-
-    """
+    """Replace the control characters of a text by U+FFFD."""
     return CONTROL.sub("\ufffd", text)

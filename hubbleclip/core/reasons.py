@@ -86,40 +86,12 @@ class _Numbers(dict[str, object]):
 
 
 def count_of(num: int, noun: str) -> str:
-    """Write a number with its noun.
-
-    Parameters
-    ----------
-    num
-        The number.
-    noun
-        The noun in the singular, such as `tile`.
-
-    Returns
-    -------
-    str
-        Text such as `1 tile` or `2 tiles`.
-
-    """
+    """Write a number with its noun."""
     return f"{num} {noun}{'' if num == 1 else 's'}"
 
 
 def reason_words(reason: str, splits: Mapping[str, object] | None = None) -> str:
-    """Say in words why an item is rejected, or why a tile is in no split.
-
-    Parameters
-    ----------
-    reason
-        Code as stored in a Rejection or in the split of a tile.
-    splits
-        Values of the split settings by name, for the numbers in the words.
-
-    Returns
-    -------
-    str
-        Words without a full stop; a code without words is written with spaces.
-
-    """
+    """Say in words why an item is rejected, or why a tile is in no split."""
     code, _, detail = reason.partition(":")
     words = REASON_WORDS.get(reason) or REASON_WORDS.get(code)
     if words is None:  # of a catalog by another version; it may contain braces

@@ -11,30 +11,7 @@ MAX_SHOWN = 4
 
 
 def find_id(start: str, known: Collection[str], *, kind: str, listed_by: str) -> str:
-    """Find the only id that begins with some characters; an id that is equal to them is preferred.
-
-    Parameters
-    ----------
-    start
-        The id, or its first characters.
-    known
-        All ids, or at least those that begin with `start`.
-    kind
-        What the ids are of, such as `run`; part of the message.
-    listed_by
-        Command that lists the ids; part of the message.
-
-    Returns
-    -------
-    str
-        The id.
-
-    Raises
-    ------
-    HubbleclipError
-        If no id or more than one begins with `start`.
-
-    """
+    """Find the only id that begins with some characters; an id that is equal to them is preferred."""
     found = [start] if start in known else sorted(one for one in known if start and one.startswith(start))
     if len(found) == 1:
         return found[0]

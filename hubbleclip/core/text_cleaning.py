@@ -39,21 +39,8 @@ def decode(data: bytes) -> str:
 
     A file that is not valid UTF-8 is decoded line by line: each line as UTF-8 if it is valid, else as Windows-1252.
 
-    Parameters
-    ----------
-    data
-        Content of the file.
-
-    Returns
-    -------
-    str
-        Text of the file; bytes that cannot be decoded become U+FFFD.
-
-    Notes
-    -----
     Lines were added to the archive's list of all abstracts over decades, so the lines have different encodings.
     Windows-1252 contains all letters of ISO-8859-1.
-
     """
     try:
         return data.decode("utf-8")
@@ -72,25 +59,11 @@ def _decode_line(line: bytes) -> str:
 def clean_text(text: str | None) -> str | None:
     r"""Clean a title or an abstract so that it is readable prose.
 
-    Parameters
-    ----------
-    text
-        Text from the archive. It may contain HTML entities and tags, LaTeX, line breaks and control characters.
-
-    Returns
-    -------
-    str or None
-        Text of at most `MAX_CHARS` characters, with one space between words and without line breaks. None if the text
-        is empty or the word `None`.
-
-    Notes
-    -----
     Text is repaired only where the repair is unambiguous. A word that is broken after a hyphen is joined
     (`self-\nconsistent` and `radio- quiet`, but not `pre- and post-`). A missing space between two sentences is
     inserted, as in `ways.Spiral`, where two lower-case letters precede the mark and a capitalised word follows it. Two
     words without a space between them (`currentlybelieved`) and characters that STScI has replaced by `?` are kept,
     because a rule that guesses would damage other texts.
-
     """
     is_cut = len(text or "") > MAX_CHARS
     text = (text or "")[:MAX_CHARS]
@@ -131,70 +104,22 @@ def _without_tag(match: re.Match[str]) -> str:
 
 
 def clean_name(text: str | None) -> str | None:
-    """Clean a person's name and remove titles such as `Dr.`.
-
-    Parameters
-    ----------
-    text
-        Name from the archive, such as `Dr. Edwin Hubble`.
-
-    Returns
-    -------
-    str or None
-        Name without titles, such as `Edwin Hubble`; None if nothing remains.
-
-    """
+    """Clean a person's name and remove titles such as `Dr.`."""
     return clean_text(HONORIFIC.sub("", (text or "")[:MAX_CHARS].strip()))
 
 
 def clean_number(text: str | None) -> str:
-    """Extract a proposal number without leading zeros.
-
-    Parameters
-    ----------
-    text
-        Text that contains the number, such as `05397` or `GO-5397`.
-
-    Returns
-    -------
-    str
-        The first number in the text; an empty string if there is no number or if it has more than 9 digits.
-
-    """
+    """Extract a proposal number without leading zeros."""
     match = re.search(r"[0-9]+", text or "")
     return (match[0].lstrip("0") or "0") if match and len(match[0]) <= 9 else ""
 
 
 def without_zeros(name: str) -> str:
-    """Remove the leading zeros of a name that is a number, so that "05397" and "5397" are one name.
-
-    Parameters
-    ----------
-    name
-        Number of a proposal, or name of a picture.
-
-    Returns
-    -------
-    str
-        The number; a name that is no number unchanged.
-
-    """
+    """Remove the leading zeros of a name that is a number, so that "05397" and "5397" are one name."""
     return name.lstrip("0") or "0" if re.fullmatch("[0-9]+", name) else name
 
 
 def clean_cycle(text: str | None) -> int | None:
-    """Extract the number of an observing cycle.
-
-    Parameters
-    ----------
-    text
-        Text that contains the number, such as `Cycle 28`.
-
-    Returns
-    -------
-    int or None
-        The first number in the text that has at most 3 digits; None if there is no such number.
-
-    """
+    """Extract the number of an observing cycle."""
     match = re.search(r"(?<![0-9])[0-9]{1,3}(?![0-9])", text or "")
     return int(match[0]) if match else None

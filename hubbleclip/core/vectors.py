@@ -13,37 +13,13 @@ MIN_LENGTH = 1e-12
 
 
 def unit(vectors: Vectors) -> Vectors:
-    """Scale vectors to length 1 along the last axis.
-
-    Parameters
-    ----------
-    vectors
-        Array of any shape (..., n).
-
-    Returns
-    -------
-    Vectors
-        Array of the same shape and type; a vector of zeros stays zero.
-
-    """
+    """Scale vectors to length 1 along the last axis."""
     lengths = np.linalg.norm(vectors, axis=-1, keepdims=True)
     scaled: Vectors = vectors / np.maximum(lengths, MIN_LENGTH)
     return scaled
 
 
 def first_non_finite_row(rows_nd: npt.NDArray[np.floating[Any]]) -> int | None:
-    """Find the first row with a value that is no number or infinite.
-
-    Parameters
-    ----------
-    rows_nd
-        Array (n, d), such as the features of n tiles.
-
-    Returns
-    -------
-    int or None
-        Index of the row; None if all values are finite.
-
-    """
+    """Find the first row with a value that is no number or infinite."""
     is_bad_n = ~np.isfinite(rows_nd).all(axis=1)
     return int(np.argmax(is_bad_n)) if is_bad_n.any() else None

@@ -11,15 +11,7 @@ from hubbleclip import __version__
 
 @cache
 def code_version() -> str:
-    """Determine the version of the running code.
-
-    Returns
-    -------
-    str
-        Version such as `0.1.0+g1a2b3c4`, with the suffix `.dirty` if there are uncommitted changes. Outside a git
-        checkout it is the release number alone.
-
-    """
+    """Determine the version of the running code."""
     root = Path(__file__).parents[2]
     if not (root / ".git").exists():
         return __version__

@@ -106,41 +106,13 @@ class PlannedShard:
 
 
 def map_in_two_threads(work: Callable[[Item], Result], items: Sequence[Item]) -> Iterable[Result]:
-    """Map a function over items in `CONCURRENT_SHARDS` threads.
-
-    Parameters
-    ----------
-    work
-        Function that is called once per item.
-    items
-        Arguments of `work`.
-
-    Returns
-    -------
-    Iterable[Result]
-        Results in the order of the items.
-
-    """
+    """Map a function over items in `CONCURRENT_SHARDS` threads."""
     with ThreadPoolExecutor(CONCURRENT_SHARDS) as pool:
         return list(pool.map(work, items))
 
 
 def inputs_digest(samples: Sequence[Sample], settings: ShardSettings) -> str:
-    """Compute a digest of everything that determines the content of a dataset, without reading an image.
-
-    Parameters
-    ----------
-    samples
-        Samples in any order; samples that are not in train, val or test are ignored.
-    settings
-        Shard settings; all of them are part of the digest.
-
-    Returns
-    -------
-    str
-        Digest of 32 hexadecimal digits.
-
-    """
+    """Compute a digest of everything that determines the content of a dataset, without reading an image."""
     return _digest_inputs(_packable(samples), settings)[0]
 
 
@@ -174,50 +146,7 @@ def build_dataset(
     released_on: date | None = None,
     map_fn: MapFn[PlannedShard, PackedShard] = map_in_two_threads,
 ) -> BuiltDataset:
-    """Build the dataset `datasets_dir/<digest>/`, unless a dataset with the same inputs exists.
-
-    Parameters
-    ----------
-    samples
-        Samples of the dataset, at most one per tile. Samples that are not in train, val or test are ignored.
-    read_png
-        Function that takes a tile id and returns the encoded image. It is called from several threads.
-    datasets_dir
-        Folder of all datasets; it is also searched for a parent.
-    settings
-        Shard settings: the maximum size of a shard and the maximum number of parents.
-    contract_version
-        Version of the data contract of shards, which is recorded in the description.
-    code_version
-        Version of this code, which is recorded in the description.
-    settings_digests
-        Settings digests of the earlier stages, which are recorded in the description.
-    split_report
-        Report of the splits, which is recorded in the description.
-    split_tables
-        Tables that are written to the dataset folder, by file name.
-    read_png_size
-        Function that takes a tile id and returns the size of its encoded image in bytes, for instance with `stat`. By
-        default every image is read to determine its size, before the images are read again to be written.
-    released_on
-        Day on which the newest observation became public, which is recorded in the description; None if unknown.
-    map_fn
-        Function that maps a function over `PlannedShard` items, by default in threads. It may run in other processes,
-        but all shards must exist at their paths when it returns.
-
-    Returns
-    -------
-    BuiltDataset
-        Catalog rows of the new or existing dataset.
-
-    Raises
-    ------
-    DatasetError
-        If there is no sample, or a tile occurs twice.
-    TileFileError
-        If images are missing or damaged; the error names the tiles of all of them.
-
-    """
+    """Build the dataset `datasets_dir/<digest>/`, unless a dataset with the same inputs exists."""
     packable = _packable(samples)
     inputs, sidecars = _digest_inputs(packable, settings)
     finished = find_dataset(datasets_dir, inputs)
@@ -267,24 +196,6 @@ def find_parent(
     """Find the largest existing dataset whose shards a new dataset can reuse.
 
     All samples of the parent must be samples of the new dataset and must be unchanged.
-
-    Parameters
-    ----------
-    datasets_dir
-        Folder that is searched for datasets.
-    packable
-        Samples of the new dataset.
-    settings
-        Shard settings of the new dataset. The settings of the parent must be equal, and its number of parents must be
-        smaller than `max_parents`.
-    contract_version
-        Version of the data contract, which must be the same for the parent.
-
-    Returns
-    -------
-    DatasetInfo or None
-        The parent; None if no dataset is suitable, so that all samples must be packed.
-
     """
     # With another format, contract version or settings, a build would write other bytes for the same samples.
     required = {"format": FORMAT, "contract_version": contract_version, "settings": settings.model_dump(mode="json")}
@@ -313,19 +224,7 @@ def find_parent(
 
 
 def next_shard_indices(parent: DatasetInfo | None) -> dict[str, int]:
-    """Determine the index of the first new shard of each split.
-
-    Parameters
-    ----------
-    parent
-        Parent dataset, whose shard numbers are continued; None if there is no parent.
-
-    Returns
-    -------
-    dict[str, int]
-        Index by split; 0 if the parent has no shard of the split or if there is no parent.
-
-    """
+    """Determine the index of the first new shard of each split."""
     next_index = dict.fromkeys(SPLITS, 0)
     for name in parent.addresses if parent else ():
         split, index = parse_shard_name(name)
@@ -334,25 +233,7 @@ def next_shard_indices(parent: DatasetInfo | None) -> dict[str, int]:
 
 
 def plan_shards(samples: Sequence[Sample], sizes: Sizes, max_bytes: int, first: Mapping[str, int]) -> Plan:
-    """Divide the samples of each split into shards and order them within each shard.
-
-    Parameters
-    ----------
-    samples
-        Samples to pack, in any order.
-    sizes
-        Size in bytes of each sample in a tar, by tile id.
-    max_bytes
-        Maximum size of a shard in bytes.
-    first
-        Index of the first new shard of each split.
-
-    Returns
-    -------
-    Plan
-        Samples by shard name; the shards of a split have nearly equal sizes.
-
-    """
+    """Divide the samples of each split into shards and order them within each shard."""
     plan: Plan = {}
     for split in SPLITS:
         ordered = shard_writer.interleave([sample for sample in samples if sample.split == split])
@@ -402,22 +283,7 @@ def _write_shards(
 
 
 def write_shard(read_png: shard_writer.ReadPng, shard: PlannedShard) -> PackedShard:
-    """Write one shard atomically.
-
-    Parameters
-    ----------
-    read_png
-        Function that takes a tile id and returns the encoded image.
-    shard
-        Path and samples of the shard.
-
-    Returns
-    -------
-    ShardFile or TileFileError
-        Hash, size and image positions of the written tar. The error is returned, so that one build finds the damaged
-        tiles of all shards.
-
-    """
+    """Write one shard atomically."""
     try:
         tar = shard_writer.write_tar(shard.path, shard.samples, read_png, shard.sidecars)
     except TileFileError as error:
@@ -469,21 +335,7 @@ def _finish(
 
 
 def content_digest(inputs_digest: str, shards: Iterable[Row]) -> str:
-    """Compute the digest of a dataset's content from its inputs digest and the hashes of its shards.
-
-    Parameters
-    ----------
-    inputs_digest
-        Digest of the inputs, as returned by the function `inputs_digest`.
-    shards
-        Entries of the description's `shards`, in any order; `shard`, `sha256` and `home_digest` are used.
-
-    Returns
-    -------
-    str
-        Digest of 32 hexadecimal digits, which is also the name of the dataset's folder.
-
-    """
+    """Compute the digest of a dataset's content from its inputs digest and the hashes of its shards."""
     lines = [inputs_digest, *sorted(f"{shard['shard']} {shard['sha256']} {shard['home_digest']}" for shard in shards)]
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:32]
 
@@ -517,19 +369,7 @@ def _manifest(plan: Plan, tars: Mapping[str, shard_writer.ShardFile], parent: Da
 
 
 def count_by_split(manifest: pa.Table) -> dict[str, dict[str, int]]:
-    """Count the samples, proposals and groups of each split.
-
-    Parameters
-    ----------
-    manifest
-        Manifest of the dataset; the columns `split`, `proposal_id` and `group_id` are used.
-
-    Returns
-    -------
-    dict[str, dict[str, int]]
-        Numbers of `samples`, `proposals` and `groups` by split; empty splits are included.
-
-    """
+    """Count the samples, proposals and groups of each split."""
     counts = {}
     manifest = manifest.select(["split", "proposal_id", "group_id"])  # so that filtering does not copy the captions
     for split in SPLITS:

@@ -51,26 +51,7 @@ class CaptionSampler:
     def with_token_shares(
         self, shares: Mapping[str, float], samples: Iterable[tuple[Sequence[str], Sequence[str]]]
     ) -> CaptionSampler:
-        """Return a sampler whose texts have given shares of all tokens, on average over samples.
-
-        Parameters
-        ----------
-        shares
-            Share of the tokens by kind of text, relative; if empty, this sampler is returned.
-        samples
-            Captions of each sample and their kinds.
-
-        Returns
-        -------
-        CaptionSampler
-            Sampler with `weights`: a kind is drawn in proportion to its share divided by its mean number of tokens.
-
-        Raises
-        ------
-        SettingsError
-            If no sample has one of the kinds.
-
-        """
+        """Return a sampler whose texts have given shares of all tokens, on average over samples."""
         if not shares:
             return self
         distinct = {(tuple(captions), tuple(kinds)) for captions, kinds in samples}
@@ -84,23 +65,7 @@ class CaptionSampler:
         return replace(self, weights=weights)
 
     def draw(self, rng: np.random.Generator, captions: Sequence[str], kinds: Sequence[str] = ()) -> str:
-        """Draw a text for one sample.
-
-        Parameters
-        ----------
-        rng
-            Random generator. Every call draws exactly four numbers from it, or five with `drop_first_share`.
-        captions
-            Captions of the sample, the main caption first.
-        kinds
-            Kinds of the captions without their writers; used with `weights`.
-
-        Returns
-        -------
-        str
-            A caption, a phrase of it, or consecutive sentences of the main caption joined by spaces.
-
-        """
+        """Draw a text for one sample."""
         # Always draw four numbers, so that the random numbers of the next sample do not depend on the branch taken.
         kind, first, length, other = rng.random(4)
         is_dropped = bool(self.drop_first_share) and rng.random() < self.drop_first_share

@@ -48,87 +48,27 @@ INITIAL = re.compile(r"(?:[A-Z]\.-?)*[A-Z]")  # matches the `J` of "J. Smith" an
 
 
 def clean(text: str) -> str:
-    """Replace every sequence of white-space characters by one space, and remove white space at both ends.
-
-    Parameters
-    ----------
-    text
-        Any text.
-
-    Returns
-    -------
-    str
-        Text without line breaks.
-
-    """
+    """Replace every sequence of white-space characters by one space, and remove white space at both ends."""
     return " ".join(text.split())
 
 
 def is_placeholder(text: str) -> bool:
-    """Determine whether a text only says that there is no text, such as "not available", "N/A" or "---".
-
-    Parameters
-    ----------
-    text
-        Abstract or title of a proposal.
-
-    Returns
-    -------
-    bool
-        True if the text consists of `PLACEHOLDER_WORDS` only, or of no word at all.
-
-    """
+    """Determine whether a text only says that there is no text, such as "not available", "N/A" or "---"."""
     return PLACEHOLDER_WORDS.issuperset(WORD.findall(text.lower()))
 
 
 def abstract(proposal: Proposal) -> str | None:
-    """Return the abstract of a proposal, which the reference paper uses as caption (arXiv 2403.08851, section 3).
-
-    Parameters
-    ----------
-    proposal
-        Proposal; only `abstract` is used.
-
-    Returns
-    -------
-    str or None
-        The abstract; None if the proposal has no abstract, or only a placeholder for one.
-
-    """
+    """Return the abstract of a proposal, which the reference paper uses as caption (arXiv 2403.08851, section 3)."""
     return None if is_placeholder(proposal.abstract or "") else proposal.abstract
 
 
 def title(proposal: Proposal) -> str | None:
-    """Return the title of a proposal; proposals without an abstract have a title too.
-
-    Parameters
-    ----------
-    proposal
-        Proposal; only `title` is used.
-
-    Returns
-    -------
-    str or None
-        The title, which may be empty.
-
-    """
+    """Return the title of a proposal; proposals without an abstract have a title too."""
     return proposal.title
 
 
 def category_title(proposal: Proposal) -> str | None:
-    """Return the science category and the title of a proposal.
-
-    Parameters
-    ----------
-    proposal
-        Proposal; only `category` and `title` are used.
-
-    Returns
-    -------
-    str or None
-        Text of the form `category: title`; the title alone if the proposal has no category.
-
-    """
+    """Return the science category and the title of a proposal."""
     return f"{proposal.category}: {proposal.title}" if proposal.category else proposal.title
 
 
@@ -154,29 +94,7 @@ The kind that is recorded with such a text has the form `summary@writer`, where 
 def make_captions(
     proposal: Proposal, kinds: Iterable[str], summaries: Mapping[str, AbstractSummary] = MappingProxyType({})
 ) -> list[Caption]:
-    """Make the captions of a proposal.
-
-    Parameters
-    ----------
-    proposal
-        Proposal whose texts become captions.
-    kinds
-        Kinds of captions, which are keys of `CAPTION_KINDS` or `SUMMARY_KINDS`; the main kind first. `summary@writer`
-        selects the text of a writer.
-    summaries
-        What was written about the abstract, by writer; the key `""` is the writer that is used if the kind names none.
-
-    Returns
-    -------
-    list[Caption]
-        Captions in the order of `kinds`; kinds for which the proposal has no text are skipped.
-
-    Raises
-    ------
-    SettingsError
-        If a kind is unknown.
-
-    """
+    """Make the captions of a proposal."""
     captions = []
     for kind in kinds:
         name, _, writer = kind.partition("@")
@@ -199,17 +117,6 @@ def split_sentences(text: str) -> list[str]:
     A full stop ends a sentence only if white space and then a capital letter or a digit follow it. A full stop that
     belongs to an abbreviation ("et al.", "i.e.", "Fig.") or to an initial ("J. Smith") does not end a sentence. A
     fragment of fewer than `MIN_WORDS` words is joined to the sentence next to it.
-
-    Parameters
-    ----------
-    text
-        Any text; white space is normalised.
-
-    Returns
-    -------
-    list[str]
-        Sentences in order; joined by spaces they equal `clean(text)`.
-
     """
     text = clean(text)
     sentences: list[str] = []
@@ -226,19 +133,6 @@ def split_to_fit(text: str, fits: Callable[[str], bool]) -> list[str]:
     """Split a text into pieces that fit a model's context; each piece has as many sentences as fit.
 
     A sentence that does not fit alone is split between words.
-
-    Parameters
-    ----------
-    text
-        Text of any length; white space is normalised if the text is split.
-    fits
-        Function that returns whether a text fits; if a text fits, so do its parts.
-
-    Returns
-    -------
-    list[str]
-        Pieces in the order of the text; one piece for an empty text. A single word that does not fit is one piece.
-
     """
     if fits(text):
         return [text]

@@ -47,21 +47,8 @@ Codes = npt.NDArray[np.uint64]
 
 
 def find_leaks(samples: pa.Table, settings: SplitSettings) -> Iterator[str]:
-    """Find all pairs of samples in different splits that share a proposal, a text, a patch of sky, a body or an image.
-
-    Parameters
-    ----------
-    samples
-        Rows of the manifest.
-    settings
-        Split settings of the dataset; `near_duplicate` and `guard_arcsec` are used.
-
-    Yields
-    ------
-    str
-        One line per pair with both tile ids and their splits, at most `MAX_NAMED` lines of each kind, then the number
-        of the others.
-
+    """Find all pairs of samples in different splits that share a proposal, a text, a patch of sky, a
+    body or an image.
     """
     for kind, column in (("proposal", "proposal_id"), ("group", "group_id"), ("image", "png_sha256")):
         yield from _few(_shared_values(samples, kind, column))

@@ -85,21 +85,6 @@ def iterate_eval_images(tiles: SplitTiles, image_size: int, batch_size: int) -> 
     """Iterate over all tiles of a split in order, without cropping and without augmentation.
 
     A thread reads each batch before the caller asks for it.
-
-    Parameters
-    ----------
-    tiles
-        Open split.
-    image_size
-        Side of the model's input image in pixels.
-    batch_size
-        Number of tiles per batch; the last batch may be smaller.
-
-    Yields
-    ------
-    Tensor
-        Grey levels of shape (b, 1, image_size, image_size), uint8.
-
     """
     parts = [range(start, min(start + batch_size, len(tiles.rows))) for start in range(0, len(tiles.rows), batch_size)]
     with ThreadPoolExecutor(1) as pool:  # one thread decodes while the model runs
@@ -211,38 +196,7 @@ def open_train_batches(
     world: int = 1,
     cache_bytes: int = CACHE_BYTES,
 ) -> TrainBatches:
-    """Open the training batches of a train split.
-
-    Parameters
-    ----------
-    tiles
-        Open train split.
-    settings
-        Training settings: seed, batch size, number of steps, augmentation and caption shares are used.
-    image_size
-        Side of the model's input image in pixels.
-    tokenizer
-        Tokenizer as in open_clip: a function that takes a list of texts and returns token ids.
-    context_length
-        Number of tokens per text, including the start token and the end token.
-    rank
-        Index of this process, counted from 0.
-    world
-        Number of processes.
-    cache_bytes
-        Memory limit in bytes. The tiles are kept in memory if the resized pixels of all tiles together fit in it.
-
-    Returns
-    -------
-    TrainBatches
-        Batches by step.
-
-    Raises
-    ------
-    DatasetError
-        If there are fewer than 2 groups, because a batch would then have no negative pair.
-
-    """
+    """Open the training batches of a train split."""
     if tiles.num_groups < 2:
         raise DatasetError(
             f"train has {tiles.num_groups} proposal groups, 2 are needed: add proposals and build the dataset again"
@@ -297,25 +251,8 @@ def _class_of_group(tiles: SplitTiles) -> Ints:
 def iterate_batches(batches: TrainBatches, first_step: int, *, pin: bool) -> Iterator[TrainBatch]:
     """Iterate over training batches; `settings.workers` threads load each batch before the caller asks for it.
 
-    Parameters
-    ----------
-    batches
-        Open training batches.
-    first_step
-        Number of the first step, counted from 0.
-    pin
-        Whether to copy batches to pinned memory, from which copies to a GPU are asynchronous.
-
-    Yields
-    ------
-    TrainBatch
-        Batches from `first_step` to the last step, in order.
-
-    Notes
-    -----
     The loader uses threads instead of processes, because decoding takes most of the time and releases the interpreter
     lock. Threads also start faster, share the cached tiles and tokens, and return a batch without copying it.
-
     """
     workers, steps = batches.settings.workers, range(first_step, len(batches))
     load = _pinned if pin else TrainBatches.__getitem__
@@ -335,25 +272,7 @@ def _pinned(batches: TrainBatches, step: int) -> TrainBatch:
 
 
 def pad_prefixes(tokens_bl: Tensor, padding: int, most: int, rng: np.random.Generator) -> Tensor:
-    """Shift texts to later positions by random numbers of padding tokens behind the start token (DeBias-CLIP).
-
-    Parameters
-    ----------
-    tokens_bl
-        Tokens (b, l): a start token, the text, the end token, padding.
-    padding
-        Padding token.
-    most
-        Maximum number of padding tokens before a text. A text is shifted at most by the padding behind it.
-    rng
-        Random generator; draws one number per text.
-
-    Returns
-    -------
-    Tensor
-        Tokens (b, l) with the same tokens in each row.
-
-    """
+    """Shift texts to later positions by random numbers of padding tokens behind the start token (DeBias-CLIP)."""
     shifted_bl = torch.full_like(tokens_bl, padding)
     shifted_bl[:, 0] = tokens_bl[:, 0]
     length = tokens_bl.shape[1]
@@ -365,19 +284,7 @@ def pad_prefixes(tokens_bl: Tensor, padding: int, most: int, rng: np.random.Gene
 
 
 def cached_tokenizer(tokenizer: Any) -> Tokenize:
-    """Add a cache to a tokenizer, because the same sentences occur many times in a training run.
-
-    Parameters
-    ----------
-    tokenizer
-        Function that takes a list of texts and returns token ids.
-
-    Returns
-    -------
-    Tokenize
-        Function with the same results as the tokenizer.
-
-    """
+    """Add a cache to a tokenizer, because the same sentences occur many times in a training run."""
 
     @lru_cache(maxsize=1 << 16)
     def tokenize(text: str) -> Tensor:
@@ -388,20 +295,7 @@ def cached_tokenizer(tokenizer: Any) -> Tokenize:
 
 
 def token_counter(tokenizer: Any) -> Callable[[str], int]:
-    """Make a function that counts the tokens of a text, without the start token and the end token.
-
-    Parameters
-    ----------
-    tokenizer
-        Tokenizer as in open_clip. If it has the method `encode`, that method is used; otherwise the tokens that are not
-        padding are counted.
-
-    Returns
-    -------
-    Callable[[str], int]
-        Function that takes a text and returns its number of tokens.
-
-    """
+    """Make a function that counts the tokens of a text, without the start token and the end token."""
     if hasattr(tokenizer, "encode"):
         return lambda text: len(tokenizer.encode(text))
     # The tokens of the empty text end with padding. Padding is not counted, nor the other tokens of the empty text: the

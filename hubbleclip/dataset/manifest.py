@@ -129,50 +129,18 @@ class DatasetInfo:
 
 
 def manifest_schema() -> pa.Schema:
-    """Make the Arrow schema of the manifest from the data contract.
-
-    Returns
-    -------
-    pa.Schema
-        The columns of the sample table, then `shard`, `offset` and `length` of the placement table. The metadata of
-        each column contain its unit and its description.
-
-    """
+    """Make the Arrow schema of the manifest from the data contract."""
     placement = tables()["placement"].schema()
     return pa.schema([*tables()["sample"].schema(), *(placement.field(name) for name in LOCATION_COLUMNS)])
 
 
 def sample_columns(manifest: pa.Table) -> list[str]:
-    """List the columns of a manifest that are fields of `Sample`.
-
-    Parameters
-    ----------
-    manifest
-        Manifest of a dataset. One of an older contract version lacks the fields that were added later.
-
-    Returns
-    -------
-    list[str]
-        Names in the order of the fields.
-
-    """
+    """List the columns of a manifest that are fields of `Sample`."""
     return [name for name in Sample.__dataclass_fields__ if name in manifest.column_names]
 
 
 def sample_table(samples: Sequence[Sample]) -> pa.Table:
-    """Convert samples to an Arrow table with the columns of the data contract.
-
-    Parameters
-    ----------
-    samples
-        Samples in the order of the rows.
-
-    Returns
-    -------
-    pa.Table
-        Table with one row per sample, in one chunk.
-
-    """
+    """Convert samples to an Arrow table with the columns of the data contract."""
     schema = tables()["sample"].schema()
     values_of = attrgetter(*schema.names)
     parts = []
@@ -185,16 +153,7 @@ def sample_table(samples: Sequence[Sample]) -> pa.Table:
 
 
 def write_table(path: Path, table: pa.Table) -> None:
-    """Write a table to a Parquet file atomically. The file is durable only after `sync_files` was called for it.
-
-    Parameters
-    ----------
-    path
-        Path of the file.
-    table
-        Table to write; the file contains the metadata of the table's schema too.
-
-    """
+    """Write a table to a Parquet file atomically. The file is durable only after `sync_files` was called for it."""
     with atomic_write(path, is_synced=False) as temporary:
         pq.write_table(table, temporary, compression="zstd", row_group_size=ROW_GROUP_SIZE)
 
@@ -203,36 +162,13 @@ def description_bytes(facts: Row) -> bytes:
     """Serialise a description to the content of `dataset.json`.
 
     The content is canonical JSON, and its last field is the SHA-256 of all other fields.
-
-    Parameters
-    ----------
-    facts
-        Fields of the description.
-
-    Returns
-    -------
-    bytes
-        One line of UTF-8 text.
-
     """
     text = canonical_json(facts)
     return b'%b,"self_sha256":"%b"}\n' % (text[:-1], sha256_bytes(text).encode())
 
 
 def is_intact(text: bytes) -> bool:
-    """Check whether the content of a `dataset.json` matches the hash that it contains.
-
-    Parameters
-    ----------
-    text
-        Whole content of the file.
-
-    Returns
-    -------
-    bool
-        False if any byte of the file was changed, or if the file contains no hash.
-
-    """
+    """Check whether the content of a `dataset.json` matches the hash that it contains."""
     match = SELF_HASH.search(text)
     return match is not None and description_bytes(json.loads(SELF_HASH.sub(b"", text))) == text
 
@@ -250,25 +186,7 @@ def _no_dataset(place: str | Path) -> str:
 
 
 def read_description(place: str | Path) -> Row:
-    """Read and check `dataset.json`.
-
-    Parameters
-    ----------
-    place
-        Folder or fsspec URL of the dataset.
-
-    Returns
-    -------
-    Row
-        Description of the dataset. `files` may be empty, and `home_digest` of an entry of `shards` may be None.
-
-    Raises
-    ------
-    DatasetError
-        If the file is missing, unreadable or too large, if a required field is missing, if the name of a file is not
-        valid, or if a shard breaks its contract.
-
-    """
+    """Read and check `dataset.json`."""
     address = f"{place}/{DESCRIPTION}"
     try:
         description = json.loads(open_storage(place).read(address, MAX_DESCRIPTION_BYTES))
@@ -312,19 +230,6 @@ def check_version(place: str | Path, version: str) -> None:
     """Check that a dataset follows a version of the data contract that this program knows.
 
     In another major version a column may have another meaning, and a newer version may have columns that matter.
-
-    Parameters
-    ----------
-    place
-        Folder or fsspec URL of the dataset.
-    version
-        Version that the description states.
-
-    Raises
-    ------
-    DatasetError
-        If the version is another major version or a newer one.
-
     """
     ours = contract_version("shards")
     parts, known = (
@@ -339,24 +244,7 @@ def check_version(place: str | Path, version: str) -> None:
 
 
 def read_manifest(place: str | Path) -> pa.Table:
-    """Read the manifest of a dataset.
-
-    Parameters
-    ----------
-    place
-        Folder or fsspec URL of the dataset.
-
-    Returns
-    -------
-    pa.Table
-        Table with one row per sample.
-
-    Raises
-    ------
-    DatasetError
-        If the file is missing or damaged, or if one of `REQUIRED_COLUMNS` is missing.
-
-    """
+    """Read the manifest of a dataset."""
     address = f"{place}/{MANIFEST}"
     try:
         content = open_storage(place).read(address)
@@ -408,19 +296,6 @@ def shard_addresses(place: str | Path, description: Row) -> dict[str, str]:
 
     A shard is in the folder of the dataset that wrote it: this dataset or an older one, whose folder is next to the
     folder of this dataset.
-
-    Parameters
-    ----------
-    place
-        Folder or fsspec URL of the dataset.
-    description
-        Description of the dataset; only `shards` is used.
-
-    Returns
-    -------
-    dict[str, str]
-        Path or URL by shard name.
-
     """
     root = str(place).rstrip("/").rpartition("/")[0]
     return {
@@ -486,40 +361,14 @@ def read_dataset(place: str | Path) -> DatasetInfo:
 
 
 def finished_datasets(datasets_dir: Path) -> Iterator[tuple[Path, Row]]:
-    """Iterate over the finished datasets of a folder, in the order of their digests.
-
-    Parameters
-    ----------
-    datasets_dir
-        Folder of all datasets; it need not exist.
-
-    Yields
-    ------
-    tuple[Path, Row]
-        Folder and description of each dataset.
-
-    """
+    """Iterate over the finished datasets of a folder, in the order of their digests."""
     # The folder names of unfinished builds start with a dot.
     for path in sorted(datasets_dir.glob(f"[!.]*/{DESCRIPTION}")):
         yield path.parent, read_description(path.parent)
 
 
 def find_dataset(datasets_dir: Path, inputs_digest: str) -> Path | None:
-    """Find the finished dataset that was built from the given inputs.
-
-    Parameters
-    ----------
-    datasets_dir
-        Folder of all datasets.
-    inputs_digest
-        Digest of the inputs, as returned by `build.inputs_digest`.
-
-    Returns
-    -------
-    Path or None
-        Folder of the dataset; None if there is no such dataset.
-
-    """
+    """Find the finished dataset that was built from the given inputs."""
     for path, description in finished_datasets(datasets_dir):
         if description.get("inputs_digest") == inputs_digest:
             return path
@@ -527,36 +376,12 @@ def find_dataset(datasets_dir: Path, inputs_digest: str) -> Path | None:
 
 
 def format_tile_list(tile_ids: Iterable[str]) -> bytes:
-    """Serialise a list of tile ids, such as the published list of test tiles.
-
-    Parameters
-    ----------
-    tile_ids
-        Tile ids in any order.
-
-    Returns
-    -------
-    bytes
-        ASCII text with the sorted ids, one per line.
-
-    """
+    """Serialise a list of tile ids, such as the published list of test tiles."""
     return "".join(f"{tile_id}\n" for tile_id in sorted(tile_ids)).encode("ascii")
 
 
 def read_catalog_rows(dataset_dir: Path) -> BuiltDataset:
-    """Make the catalog rows of a finished dataset.
-
-    Parameters
-    ----------
-    dataset_dir
-        Folder of the dataset.
-
-    Returns
-    -------
-    BuiltDataset
-        Rows for the three catalog tables. `built_at` is the modification time of `dataset.json`.
-
-    """
+    """Make the catalog rows of a finished dataset."""
     info = read_dataset(dataset_dir)
     # The description contains no time, so that equal builds have equal bytes; the modification time is used instead.
     written_s = (dataset_dir / DESCRIPTION).stat().st_mtime

@@ -24,16 +24,6 @@ def write_metadata(folder: Path, description: Row, manifest: pa.Table) -> None:
     """Write the card, the list of investigators, the Croissant metadata and the HATS catalogue into a dataset folder.
 
     The files are durable only after the caller has synced them with `sync_files`.
-
-    Parameters
-    ----------
-    folder
-        Folder of a dataset that is being built and whose manifest has been written.
-    description
-        Description of the dataset; see `card.dataset_card` and `croissant.croissant_metadata` for the fields.
-    manifest
-        Manifest of the dataset, one row per sample.
-
     """
     (first, *_), *_ = shard_paths(description).values()
     card = dataset_card(description, manifest, image_key(folder / first))
@@ -52,19 +42,6 @@ def publish(dataset_dir: Path, url: str) -> str:
     The description is uploaded last, so that readers do not accept an incomplete upload as a dataset. Files that were
     uploaded before are skipped, so that an interrupted publication can be resumed. This function does not verify the
     dataset; the caller must do so first.
-
-    Parameters
-    ----------
-    dataset_dir
-        Local folder of the dataset.
-    url
-        Folder or fsspec URL that contains all published datasets.
-
-    Returns
-    -------
-    str
-        Path or URL of the published dataset.
-
     """
     info, storage, root = read_dataset(dataset_dir), open_storage(url), url.rstrip("/")
     address = f"{root}/{info.digest}"

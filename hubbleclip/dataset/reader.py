@@ -88,42 +88,12 @@ class SplitTiles:
         ]
 
     def read_one_tile(self, index: int, size_px: int) -> GreyLevels:
-        """Read one tile and resize it.
-
-        Parameters
-        ----------
-        index
-            Index of the sample in the split.
-        size_px
-            Side of the resized tile in pixels.
-
-        Returns
-        -------
-        GreyLevels
-            Grey levels of shape (size_px, size_px).
-
-        """
+        """Read one tile and resize it."""
         image_yx: GreyLevels = self.read_tiles([index], size_px)[0]
         return image_yx
 
     def read_tiles(self, indices: Sequence[int] | Ints, size_px: int, out: GreyLevels | None = None) -> GreyLevels:
-        """Read tiles and resize them. If a tile cannot be decoded, DatasetError names the tile.
-
-        Parameters
-        ----------
-        indices
-            Indices of the n samples in the split, in any order.
-        size_px
-            Side of the resized tiles in pixels.
-        out
-            Array of shape (n, size_px, size_px) that is filled and returned; a new array is created by default.
-
-        Returns
-        -------
-        GreyLevels
-            Grey levels of shape (n, size_px, size_px), in the order of `indices`.
-
-        """
+        """Read tiles and resize them. If a tile cannot be decoded, DatasetError names the tile."""
         out = np.empty((len(indices), size_px, size_px), np.uint8) if out is None else out
         files = open_storage(self.place).read_spans([self.spans[index] for index in indices])
         for position, (index, encoded) in enumerate(zip(indices, files, strict=True)):
@@ -144,19 +114,7 @@ class SplitTiles:
             ) from error
 
     def read_all_tiles(self, size_px: int) -> GreyLevels:
-        """Read and resize all tiles of the split with `DECODE_THREADS` threads.
-
-        Parameters
-        ----------
-        size_px
-            Side of the resized tiles in pixels.
-
-        Returns
-        -------
-        GreyLevels
-            Grey levels of shape (n, size_px, size_px), in the order of the split.
-
-        """
+        """Read and resize all tiles of the split with `DECODE_THREADS` threads."""
         out = np.empty((len(self.rows), size_px, size_px), dtype=np.uint8)
 
         def fill(start: int) -> None:
@@ -170,26 +128,7 @@ class SplitTiles:
 
 
 def decode_resized(encoded: bytes, size_px: int) -> GreyLevels:
-    """Decode a tile and resize it to a square.
-
-    Parameters
-    ----------
-    encoded
-        Content of a PNG or JPEG file.
-    size_px
-        Side of the square in pixels.
-
-    Returns
-    -------
-    GreyLevels
-        Grey levels of shape (size_px, size_px).
-
-    Raises
-    ------
-    OSError, SyntaxError or ValueError
-        If the file is damaged; Pillow raises any of these three.
-
-    """
+    """Decode a tile and resize it to a square."""
     image_yx = decode_own_png(encoded)  # fast decoder; None if this project's encoder did not write the file
     if image_yx is not None and image_yx.shape == (size_px, size_px):
         return image_yx
@@ -202,21 +141,7 @@ def _decode_with_pillow(encoded: bytes) -> Image.Image:
 
 
 def resized(image: Image.Image, size_px: int) -> GreyLevels:
-    """Resize an image to a square, by averaging over areas to downsample and by bicubic interpolation to upsample.
-
-    Parameters
-    ----------
-    image
-        Grey image.
-    size_px
-        Side of the square in pixels.
-
-    Returns
-    -------
-    GreyLevels
-        Grey levels of shape (size_px, size_px).
-
-    """
+    """Resize an image to a square, by averaging over areas to downsample and by bicubic interpolation to upsample."""
     if image.size == (size_px, size_px):
         return np.asarray(image)
     is_downsampled = min(image.size) >= size_px
@@ -225,39 +150,11 @@ def resized(image: Image.Image, size_px: int) -> GreyLevels:
 
 
 def open_split(info: DatasetInfo, split: str) -> SplitTiles:
-    """Open the samples of a split.
-
-    Parameters
-    ----------
-    info
-        Open dataset.
-    split
-        `train`, `val` or `test`.
-
-    Returns
-    -------
-    SplitTiles
-        Samples of the split, sorted by tile id; may be empty.
-
-    """
+    """Open the samples of a split."""
     return open_rows(info, info.manifest.filter(pc.field("split") == split))
 
 
 def open_rows(info: DatasetInfo, table: pa.Table) -> SplitTiles:
-    """Open some samples of a dataset, of any splits.
-
-    Parameters
-    ----------
-    info
-        Open dataset.
-    table
-        Rows of the manifest.
-
-    Returns
-    -------
-    SplitTiles
-        The samples in the order of the rows.
-
-    """
+    """Open some samples of a dataset, of any splits."""
     _, group_n = np.unique(np.asarray(table["group_id"].to_pylist(), dtype=str), return_inverse=True)
     return SplitTiles(place=info.path, rows=table, spans=info.image_spans(table), group_n=group_n.astype(np.int64))

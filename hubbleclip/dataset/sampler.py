@@ -60,36 +60,11 @@ class GroupBatchSampler:
     hard_share: float = 0.0
 
     def groups(self, step: int) -> Ints:
-        """Choose the groups of a step.
-
-        Parameters
-        ----------
-        step
-            Number of the step, counted from 0.
-
-        Returns
-        -------
-        Ints
-            Group numbers of shape (batch_size,), in random order.
-
-        """
+        """Choose the groups of a step."""
         return self._slots(step)[0]
 
     def rows(self, step: int) -> Ints:
-        """Choose the tiles of a step.
-
-        Parameters
-        ----------
-        step
-            Number of the step, counted from 0.
-
-        Returns
-        -------
-        Ints
-            Row numbers of shape (batch_size,), in the order of `groups`. A tile occurs twice in a batch only if its
-            group occurs more often in the batch than it has tiles.
-
-        """
+        """Choose the tiles of a step."""
         return np.array([self._row(int(group), int(visit)) for group, visit in zip(*self._slots(step), strict=True)])
 
     def _slots(self, step: int) -> tuple[Ints, Ints]:
@@ -138,12 +113,6 @@ def _in_turn(
 
     The numbers of steps in which any two numbers were chosen differ by at most 1. `arrange` may change the order of the
     numbers that whole steps take from a cycle; it takes them and the number of the cycle.
-
-    Returns
-    -------
-    tuple of Ints
-        The numbers of this step, shape (num_chosen,), and how often each number was chosen before, shape (num,).
-
     """
     if num_chosen > num // 2:  # the others are chosen instead, because `_cycle_order` needs room to keep numbers apart
         others, times = _in_turn(num, num - num_chosen, step, *seed)
@@ -185,26 +154,7 @@ def _cycle_order(num: int, begin: int, end: int, begin_next: int, *seed: int) ->
 
 
 def derangement(num_groups: int, seed: int) -> Ints:
-    """Draw a random permutation without a fixed point, for training on shuffled pairs.
-
-    Parameters
-    ----------
-    num_groups
-        Number of proposal groups, at least 2.
-    seed
-        Random seed of the run.
-
-    Returns
-    -------
-    Ints
-        Group numbers of shape (num_groups,). Element i is the group whose texts group i gets; it is never i.
-
-    Raises
-    ------
-    DatasetError
-        If there are fewer than 2 groups.
-
-    """
+    """Draw a random permutation without a fixed point, for training on shuffled pairs."""
     if num_groups < 2:
         raise DatasetError(
             "shuffled pairs need at least 2 proposal groups in train: add proposals or set train.shuffled = false"
@@ -218,24 +168,8 @@ def derangement(num_groups: int, seed: int) -> Ints:
 def positive_ids(group_b: Sequence[int], text_b: Sequence[str]) -> Ints:
     """Compute the ids by which the contrastive loss recognises positive pairs.
 
-    Parameters
-    ----------
-    group_b
-        Group number of each row of the batch.
-    text_b
-        Text of each row of the batch.
-
-    Returns
-    -------
-    Ints
-        Group id and text id of each row, shape (b, 2). Two rows are positives if their group ids or their text ids are
-        equal.
-
-    Notes
-    -----
     The relation is deliberately not transitive. If several groups share one sentence, only the rows with this sentence
     are positives of each other; the other rows of these groups are not.
-
     """
     text_ids: dict[str, int] = {}
     text_id_b = [text_ids.setdefault(text, len(text_ids)) for text in text_b]
@@ -249,24 +183,6 @@ def draw_views(
 
     A view is a square crop at a random position of the tile. It is rotated by 0, 90, 180 or 270 degrees with equal
     probabilities and mirrored with probability 1/2. A view never extends beyond its tile, so no pixel has to be filled.
-
-    Parameters
-    ----------
-    rng
-        Random generator.
-    num
-        Number of views.
-    min_crop_share
-        Smallest area of a crop as a share of the tile's area, in (0, 1].
-    whole_share
-        Probability that a view is the whole tile instead of a crop, in [0, 1].
-
-    Returns
-    -------
-    ndarray
-        Affine maps of shape (num, 2, 3), float32. Coordinates are in [-1, 1], as `torch.nn.functional.affine_grid`
-        requires.
-
     """
     # The order of the draws must never change, because otherwise recorded training runs could not be reproduced.
     side = np.where(rng.random(num) < whole_share, 1, np.sqrt(rng.uniform(min_crop_share, 1, num)))

@@ -26,25 +26,7 @@ from hubbleclip.dataset.splits.sky_guard import EXCLUDED
 def make_samples(
     material: Material, assignments: Mapping[str, SplitAssignment], settings: ShardSettings
 ) -> tuple[list[Sample], list[Rejection]]:
-    """Join every tile that has a caption with its observation, proposal and split.
-
-    Parameters
-    ----------
-    material
-        Tiles in any order. KeyError is raised if the observation of a tile with a caption is missing. A tile whose
-        proposal is missing counts as a tile without a caption.
-    assignments
-        Split assignments by tile id. KeyError is raised if the assignment of a tile is missing.
-    settings
-        Shard settings: `caption_kinds` is used, and the digest is recorded in the rejections.
-
-    Returns
-    -------
-    tuple[list[Sample], list[Rejection]]
-        Samples sorted by tile id, and one rejection for each tile without a caption. Tiles that are excluded from all
-        splits are in neither list.
-
-    """
+    """Join every tile that has a caption with its observation, proposal and split."""
     captions = captions_of(material, settings.caption_kinds)
     samples, rejections = [], []
     now = datetime.now(UTC)
@@ -65,21 +47,7 @@ def make_samples(
 
 
 def captions_of(material: Material, kinds: Sequence[str]) -> dict[str, list[Caption]]:
-    """Make the captions of all proposals.
-
-    Parameters
-    ----------
-    material
-        Proposals, and what was written about their abstracts.
-    kinds
-        Kinds of captions, with the main kind first.
-
-    Returns
-    -------
-    dict of list of Caption
-        Captions by proposal id; the list is empty if the proposal has no text of these kinds.
-
-    """
+    """Make the captions of all proposals."""
     return {
         key: make_captions(proposal, kinds, material.summaries.get(key, {}))
         for key, proposal in material.proposals.items()
@@ -91,19 +59,6 @@ def titled_by(observation: Observation, proposal: Proposal) -> Proposal:
 
     A proposal that was made from the headers of files has the title of one of these files, which names the target and
     the filter of that file alone.
-
-    Parameters
-    ----------
-    observation
-        An observation of the proposal.
-    proposal
-        The proposal.
-
-    Returns
-    -------
-    Proposal
-        The proposal, with the observation's own title if the proposal was made from headers.
-
     """
     is_from_header = proposal.source == HEADER_SOURCE
     return replace(proposal, title=observation.title or proposal.title) if is_from_header else proposal
@@ -112,27 +67,7 @@ def titled_by(observation: Observation, proposal: Proposal) -> Proposal:
 def make_sample(
     tile: Tile, observation: Observation, proposal: Proposal, assignment: SplitAssignment, captions: Sequence[Caption]
 ) -> Sample:
-    """Make the sample of one tile.
-
-    Parameters
-    ----------
-    tile
-        Source of the position on the sky, the WCS, the stretch, the hashes, the instrument and the filter.
-    observation
-        Source of the target, and of the instrument and the filter if the tile has none.
-    proposal
-        Source of title, category, PI and cycle.
-    assignment
-        Source of split and group.
-    captions
-        Captions of the proposal, the main caption first.
-
-    Returns
-    -------
-    Sample
-        Sample that becomes one row of the manifest.
-
-    """
+    """Make the sample of one tile."""
     return Sample(
         tile_id=tile.tile_id,
         split=assignment.split,

@@ -62,55 +62,19 @@ def canonical_json(value: object) -> bytes:
     """Serialise a value to canonical JSON, so that equal values have equal bytes.
 
     The keys are sorted, there are no spaces between tokens, the encoding is UTF-8, and floats are written as by `repr`.
-
-    Parameters
-    ----------
-    value
-        Value that JSON can represent; NaN and infinity raise ValueError.
-
-    Returns
-    -------
-    bytes
-        JSON text without a final newline.
-
     """
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
     return text.encode("utf-8")
 
 
 def unit_hash(text: str) -> float:
-    """Map a text to a pseudo-random number that is the same on every machine.
-
-    Parameters
-    ----------
-    text
-        Any text.
-
-    Returns
-    -------
-    float
-        Number in [0, 1), uniformly distributed, from the first 48 bits of the text's SHA-256.
-
-    """
+    """Map a text to a pseudo-random number that is the same on every machine."""
     # A float represents 48 bits exactly.
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:6], "big") / 2**48
 
 
 def interleave(samples: Sequence[Sample]) -> list[Sample]:
-    """Order samples so that each proposal group is spread evenly and any consecutive samples are from many groups.
-
-    Parameters
-    ----------
-    samples
-        Samples in any order; the result does not depend on this order.
-
-    Returns
-    -------
-    list[Sample]
-        Samples sorted by relative position. Sample i of a group with n samples has the position (i + u) / n, where u
-        is a hash of the group id in [0, 1).
-
-    """
+    """Order samples so that each proposal group is spread evenly and any consecutive samples are from many groups."""
     groups: dict[str, list[Sample]] = defaultdict(list)
     # Sort by a hash of the tile id, so that neighbouring tiles of one image do not follow each other within a group.
     for sample in sorted(samples, key=lambda s: (unit_hash(s.tile_id), s.tile_id)):
@@ -127,23 +91,8 @@ def partition_evenly(sizes_bytes: Sequence[int], max_bytes: int) -> list[int]:
 
     Each part consists of consecutive items.
 
-    Parameters
-    ----------
-    sizes_bytes
-        Size of each item in bytes.
-    max_bytes
-        Largest size of a part in bytes. An item that is larger forms a part of its own.
-
-    Returns
-    -------
-    list[int]
-        For each part, the index of the first item after the part.
-
-    Notes
-    -----
     Greedy filling up to `max_bytes` gives the fewest parts. Bisection then finds the smallest limit for which greedy
     filling gives the same number of parts. This is the standard solution of the linear partition problem.
-
     """
     if not sizes_bytes:
         return []
@@ -168,61 +117,19 @@ def _fill(cumulative: npt.NDArray[np.int64], limit: int) -> list[int]:
 
 
 def sidecar(sample: Sample) -> bytes:
-    """Serialise the `json` member of a sample, which is the same row as in the manifest and the catalog.
-
-    Parameters
-    ----------
-    sample
-        Sample to serialise; all fields are written.
-
-    Returns
-    -------
-    bytes
-        Row as canonical JSON.
-
-    """
+    """Serialise the `json` member of a sample, which is the same row as in the manifest and the catalog."""
     return canonical_json(to_row(sample))
 
 
 def members(sample: Sample, image: bytes, row: bytes | None = None) -> tuple[tuple[str, bytes], ...]:
-    """List the tar members of a sample.
-
-    Parameters
-    ----------
-    sample
-        Sample whose tile id, row and main caption are written.
-    image
-        Content of a PNG or JPEG file. Its first bytes determine the suffix of the member's name.
-    row
-        Content of the `json` member. By default the sample is serialised here.
-
-    Returns
-    -------
-    tuple[tuple[str, bytes], ...]
-        Name and content of each member, in the order of the tar: `.json`, then `.png` or `.jpg`, then `.txt`.
-
-    """
+    """List the tar members of a sample."""
     suffix_of_image = ".jpg" if image.startswith(JPEG_MAGIC) else ".png"
     contents = {".json": row or sidecar(sample), suffix_of_image: image, ".txt": sample.captions[0].encode("utf-8")}
     return tuple((sample.tile_id + suffix, content) for suffix, content in contents.items())
 
 
 def member_info(name: str, size_bytes: int) -> tarfile.TarInfo:
-    """Make the header of a tar member. It contains no times, user names or other properties of the machine.
-
-    Parameters
-    ----------
-    name
-        Name of the member.
-    size_bytes
-        Size of the member's content in bytes.
-
-    Returns
-    -------
-    tarfile.TarInfo
-        Header of a regular file with mode 0644.
-
-    """
+    """Make the header of a tar member. It contains no times, user names or other properties of the machine."""
     info = tarfile.TarInfo(name)
     # Constant values make the bytes of the tar the same on every machine.
     info.size, info.mtime, info.mode, info.uid, info.gid = size_bytes, 0, 0o644, 0, 0
@@ -231,99 +138,29 @@ def member_info(name: str, size_bytes: int) -> tarfile.TarInfo:
 
 
 def member_size_bytes(size_bytes: int) -> int:
-    """Compute the size of a member in a tar: one header block, and the content padded to whole blocks.
-
-    Parameters
-    ----------
-    size_bytes
-        Size of the member's content in bytes.
-
-    Returns
-    -------
-    int
-        Size in bytes, a multiple of 512.
-
-    """
+    """Compute the size of a member in a tar: one header block, and the content padded to whole blocks."""
     return BLOCK_BYTES * (1 + math.ceil(size_bytes / BLOCK_BYTES))
 
 
 def member_bytes(name: str, content: bytes) -> bytes:
-    """Return the bytes of a member in a tar: header, content, and zeros up to a whole block.
-
-    Parameters
-    ----------
-    name
-        Name of the member.
-    content
-        Content of the member.
-
-    Returns
-    -------
-    bytes
-        A multiple of 512 bytes.
-
-    """
+    """Return the bytes of a member in a tar: header, content, and zeros up to a whole block."""
     header = member_info(name, len(content)).tobuf(tarfile.USTAR_FORMAT)
     return b"".join((header, content, bytes(-len(content) % BLOCK_BYTES)))
 
 
 def trailer_size_bytes(size_bytes: int) -> int:
-    """Compute the size of the end of a tar: two blocks of zeros and the padding to a full record.
-
-    Parameters
-    ----------
-    size_bytes
-        Size of all members in bytes.
-
-    Returns
-    -------
-    int
-        Number of zeros that follow the members.
-
-    """
+    """Compute the size of the end of a tar: two blocks of zeros and the padding to a full record."""
     return 2 * BLOCK_BYTES + -(size_bytes + 2 * BLOCK_BYTES) % tarfile.RECORDSIZE
 
 
 def packed_size_bytes(sample: Sample, sidecar_bytes: int, png_bytes: int) -> int:
-    """Compute the size of a sample in a tar, which is the sum of its three members.
-
-    Parameters
-    ----------
-    sample
-        Sample whose main caption is one of the members.
-    sidecar_bytes
-        Size of the sample's `json` member in bytes.
-    png_bytes
-        Size of the sample's encoded image in bytes.
-
-    Returns
-    -------
-    int
-        Size in bytes, a multiple of 512.
-
-    """
+    """Compute the size of a sample in a tar, which is the sum of its three members."""
     lengths = (sidecar_bytes, png_bytes, len(sample.captions[0].encode("utf-8")))
     return sum(map(member_size_bytes, lengths))
 
 
 def read_intact_png(tile_id: str, png_sha256: str, read_png: ReadPng) -> bytes | None:
-    """Read a tile's encoded image and check its hash.
-
-    Parameters
-    ----------
-    tile_id
-        Id of the tile.
-    png_sha256
-        Hash of the image, as recorded when the tile was cut.
-    read_png
-        Function that takes a tile id and returns the encoded image.
-
-    Returns
-    -------
-    bytes or None
-        Content of the image file; None if it cannot be read or its hash differs.
-
-    """
+    """Read a tile's encoded image and check its hash."""
     try:
         png = read_png(tile_id)
     except OSError as error:
@@ -338,33 +175,8 @@ def write_tar(
 ) -> ShardFile:
     """Write one shard atomically; its bytes depend only on the samples and their images.
 
-    Parameters
-    ----------
-    path
-        Path of the shard.
-    samples
-        Samples in the order in which they are written.
-    read_png
-        Function that takes a tile id and returns the encoded image. `READER_THREADS` threads call it, so that images
-        are read while others are written.
-    sidecars
-        `json` members that the caller has serialised already, by tile id. The other members are serialised here.
-
-    Returns
-    -------
-    ShardFile
-        Hash, size and image positions.
-
-    Raises
-    ------
-    TileFileError
-        If images are missing or damaged; the error names all of them, and no shard is written.
-
-    Notes
-    -----
     The bytes are those of `tarfile`, which is not used for them because it takes twice as long and cannot hash what it
     writes.
-
     """
     digest, size_bytes, extents = hashlib.sha256(), 0, {}
     damaged = []
@@ -393,41 +205,12 @@ def write_tar(
 
 
 def read_shard_file(path: Path) -> ShardFile:
-    """Read the hash and the size of a shard, and the byte offsets of its images.
-
-    Parameters
-    ----------
-    path
-        Path of an existing shard; DatasetError is raised if the file is not a complete tar.
-
-    Returns
-    -------
-    ShardFile
-        Hash, size and image positions.
-
-    """
+    """Read the hash and the size of a shard, and the byte offsets of its images."""
     return ShardFile(sha256=sha256_file(path), size_bytes=path.stat().st_size, extents=read_image_extents(path))
 
 
 def read_image_extents(path: Path) -> Extents:
-    """Read the positions of the images in a shard.
-
-    Parameters
-    ----------
-    path
-        Path of an existing shard.
-
-    Returns
-    -------
-    Extents
-        Offset and length of each image in bytes, by tile id and in the order of the tar.
-
-    Raises
-    ------
-    DatasetError
-        If the file is not a complete tar.
-
-    """
+    """Read the positions of the images in a shard."""
     try:
         with tarfile.open(path, "r:") as tar:
             images = [member for member in tar if member.name.endswith(IMAGE_SUFFIXES)]
@@ -439,18 +222,6 @@ def read_image_extents(path: Path) -> Extents:
 
 
 def image_key(path: Path) -> str:
-    """Determine the format of the images in a shard.
-
-    Parameters
-    ----------
-    path
-        Path of an existing shard with at least one sample.
-
-    Returns
-    -------
-    str
-        `png` or `jpg`.
-
-    """
+    """Determine the format of the images in a shard."""
     with tarfile.open(path, "r:") as tar:
         return next(member.name for member in tar if member.name.endswith(IMAGE_SUFFIXES)).rpartition(".")[2]

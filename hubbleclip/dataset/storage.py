@@ -37,20 +37,7 @@ uses httpx or httpx2.
 
 
 def open_storage(place: str | Path) -> Storage:
-    """Choose the storage that reads and writes the files at a local path or behind a URL.
-
-    Parameters
-    ----------
-    place
-        Local path, or URL with a protocol that fsspec supports. If fsspec does not support the protocol, DatasetError
-        is raised when the storage is first used.
-
-    Returns
-    -------
-    Storage
-        `LOCAL` for a local path, a `RemoteStorage` for a URL.
-
-    """
+    """Choose the storage that reads and writes the files at a local path or behind a URL."""
     protocol, separator, _ = str(place).partition("://")
     return RemoteStorage(protocol) if separator else LOCAL
 
@@ -66,68 +53,20 @@ class Storage:
     """
 
     def read(self, address: str, max_bytes: int = MAX_BYTES) -> bytes:
-        """Read a whole file. DatasetError is raised before reading if the file is too large.
-
-        Parameters
-        ----------
-        address
-            Path or URL of the file.
-        max_bytes
-            Largest size of the file.
-
-        Returns
-        -------
-        bytes
-            Content of the file.
-
-        """
+        """Read a whole file. DatasetError is raised before reading if the file is too large."""
         _check_size(address, self.size_bytes(address), max_bytes)
         return Path(address).read_bytes()
 
     def read_spans(self, spans: Sequence[Span]) -> list[bytes]:
-        """Read byte ranges of files.
-
-        Parameters
-        ----------
-        spans
-            Address of the file, offset and length in bytes, for each range.
-
-        Returns
-        -------
-        list[bytes]
-            Content of each range, in the order of `spans`. If a range extends beyond the end of its file, the content
-            is shorter than requested.
-
-        """
+        """Read byte ranges of files."""
         return [_read_span(*span) for span in spans]
 
     def size_bytes(self, address: str) -> int:
-        """Determine the size of a file.
-
-        Parameters
-        ----------
-        address
-            Path or URL of the file.
-
-        Returns
-        -------
-        int
-            Size of the file in bytes.
-
-        """
+        """Determine the size of a file."""
         return _checked_path(address).stat().st_size
 
     def upload(self, source: Path, address: str) -> None:
-        """Copy a local file to an address atomically: if the copy fails, no partial file is visible at the address.
-
-        Parameters
-        ----------
-        source
-            Path of the local file.
-        address
-            Target path or URL; its folder is created if it does not exist.
-
-        """
+        """Copy a local file to an address atomically: if the copy fails, no partial file is visible at the address."""
         with atomic_write(Path(address)) as temporary:
             shutil.copyfile(source, temporary)
 
@@ -179,25 +118,8 @@ def _check_size(address: str, size_bytes: int, max_bytes: int) -> None:
 
 
 def file_address(place: str | Path, name: str) -> str:
-    """Make the address of a file of a dataset, and check that no link leads out of the dataset's folder or hub cache.
-
-    Parameters
-    ----------
-    place
-        Folder or fsspec URL of the dataset.
-    name
-        Path of the file in the folder.
-
-    Returns
-    -------
-    str
-        Path or URL of the file.
-
-    Raises
-    ------
-    DatasetError
-        If the file is in another folder.
-
+    """Make the address of a file of a dataset, and check that no link leads out of the dataset's folder
+    or hub cache.
     """
     address = f"{place}/{name}"
     path = Path(address)
@@ -271,24 +193,7 @@ def _checked(part: bytes | Exception) -> bytes:
 
 @contextmanager
 def service_errors(address: str) -> Iterator[None]:
-    """Convert exceptions from the library of a storage service to a DatasetError with a one-line message.
-
-    Parameters
-    ----------
-    address
-        Path or URL that the error message names.
-
-    Yields
-    ------
-    None
-        The errors of the `with` block are converted.
-
-    Raises
-    ------
-    DatasetError
-        If the block raises an OSError or one of `LIBRARY_ERRORS`, but not FileNotFoundError.
-
-    """
+    """Convert exceptions from the library of a storage service to a DatasetError with a one-line message."""
     try:
         yield
     except FileNotFoundError:  # this subclass of OSError is handled by the callers

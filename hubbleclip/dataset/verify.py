@@ -43,43 +43,14 @@ from hubbleclip.dataset.storage import file_address, open_storage
 
 
 def verify_dataset(place: str | Path) -> DatasetInfo:
-    """Verify every byte of a dataset, then open the dataset.
-
-    Parameters
-    ----------
-    place
-        Folder or fsspec URL of the dataset.
-
-    Returns
-    -------
-    DatasetInfo
-        The open dataset.
-
-    Raises
-    ------
-    DatasetError
-        If the verification finds a fault; the message is the first fault.
-
-    """
+    """Verify every byte of a dataset, then open the dataset."""
     for fault in find_faults(place):
         raise DatasetError(fault)
     return read_dataset(place)
 
 
 def find_faults(place: str | Path) -> Iterator[str]:
-    """Read every byte of a dataset and find all differences from its description, and all leaks between its splits.
-
-    Parameters
-    ----------
-    place
-        Folder or fsspec URL of the dataset.
-
-    Yields
-    ------
-    str
-        One line per fault. The verification ends after a fault that makes the dataset unreadable.
-
-    """
+    """Read every byte of a dataset and find all differences from its description, and all leaks between its splits."""
     try:
         yield from _damaged_files(place)
         info = read_dataset(place)

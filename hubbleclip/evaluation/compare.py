@@ -24,32 +24,7 @@ PROMOTION_METRIC = HEADLINE
 def split_estimates(
     info: DatasetInfo, run_dir: Path, settings: EvaluationSettings, split: str, map_fn: EmbedMapFn | None = None
 ) -> list[Estimate]:
-    """Estimate a run's metrics on one split under the protocol `fair`; the bootstrap resamples proposal groups.
-
-    Parameters
-    ----------
-    info : DatasetInfo
-        Dataset that holds the split.
-    run_dir : Path
-        Folder of a finished run. The folder's name is the run's id, which becomes the `scorer` of the estimates.
-    settings : EvaluationSettings
-        Evaluation settings; only the precision, the batch size, the number of resamples and the seed are used.
-    split : str
-        Name of the split: `train`, `val` or `test`.
-    map_fn : EmbedMapFn, optional
-        Parallel map that embeds the tiles in other processes; by default this process embeds them.
-
-    Returns
-    -------
-    list of Estimate
-        One estimate per metric, for image-to-text and for text-to-image retrieval.
-
-    Raises
-    ------
-    EvaluationError
-        If the split has fewer than two proposal groups.
-
-    """
+    """Estimate a run's metrics on one split under the protocol `fair`; the bootstrap resamples proposal groups."""
     test_set = make_test_set(read_samples(info), split)
     source = ModelSource(run_dir=run_dir, precision=resolve_precision(settings.precision))
     loaded = source.load()
@@ -65,29 +40,6 @@ def val_estimate(
     """Estimate a run's `PROMOTION_METRIC` on the validation split.
 
     No tile ever changes its split, so no run was trained on these tiles, not even a run on an older dataset.
-
-    Parameters
-    ----------
-    info : DatasetInfo
-        Dataset whose validation split is used.
-    run_dir : Path
-        Folder of a finished run.
-    settings : EvaluationSettings
-        Evaluation settings; only the precision, the batch size, the number of resamples and the seed are used.
-    map_fn : EmbedMapFn, optional
-        Parallel map that embeds the tiles in other processes; by default this process embeds them.
-
-    Returns
-    -------
-    Estimate
-        Value of the metric and its resampled values. All runs use the same resamples, so that the
-        differences between runs are paired.
-
-    Raises
-    ------
-    EvaluationError
-        If the validation split has fewer than two proposal groups.
-
     """
     estimates = split_estimates(info, run_dir, settings, "val", map_fn)
     return next(estimate for estimate in estimates if estimate.name == PROMOTION_METRIC)
@@ -98,21 +50,6 @@ def decide(candidate: Estimate, promoted: Estimate | None, decided_at: datetime)
 
     The candidate is promoted if the whole 95 % interval of the paired difference is above 0, or if no run has been
     promoted yet.
-
-    Parameters
-    ----------
-    candidate : Estimate
-        Estimate of the metric for the new run; `scorer` is the run's id.
-    promoted : Estimate or None
-        Estimate of the same metric for the promoted run, on the same resamples. None if no run has been promoted yet.
-    decided_at : datetime
-        Time of the decision in UTC.
-
-    Returns
-    -------
-    Promotion
-        Row for the catalog, with the decision and the difference between the two runs.
-
     """
     gain = difference(candidate, promoted) if promoted else None
     low, high = gain.interval() if gain else (None, None)

@@ -29,19 +29,6 @@ def prepare_for_embedding(loaded: LoadedModel, precision: str) -> LoadedModel:
     """Move a model to the GPU if there is one, and cast its weights to a precision; the model is changed in place.
 
     Casting the weights once is faster than autocast, which casts the weights again for every batch.
-
-    Parameters
-    ----------
-    loaded : LoadedModel
-        Model to prepare; it is changed in place.
-    precision : str
-        `fp32`, `bf16` or `auto`; `auto` selects the precision that `native_precision` returns for the device.
-
-    Returns
-    -------
-    LoadedModel
-        The same object as `loaded`.
-
     """
     device = "cuda" if torch.cuda.is_available() else "cpu"
     loaded.model.to(device, DTYPES[resolve_precision(precision)])
@@ -49,36 +36,12 @@ def prepare_for_embedding(loaded: LoadedModel, precision: str) -> LoadedModel:
 
 
 def resolve_precision(precision: str) -> str:
-    """Replace the precision `auto` by the native precision of the device in use; return other precisions unchanged.
-
-    Parameters
-    ----------
-    precision : str
-        Name of the precision: `fp32`, `bf16` or `auto`.
-
-    Returns
-    -------
-    str
-        `fp32` or `bf16`.
-
-    """
+    """Replace the precision `auto` by the native precision of the device in use; return other precisions unchanged."""
     return native_precision("cuda" if torch.cuda.is_available() else "cpu") if precision == "auto" else precision
 
 
 def native_precision(device: str) -> str:
-    """Return `bf16` if the device multiplies bfloat16 in hardware, or `fp32` if the device only emulates bfloat16.
-
-    Parameters
-    ----------
-    device : str
-        Torch device type: `cuda` or `cpu`.
-
-    Returns
-    -------
-    str
-        `bf16` or `fp32`.
-
-    """
+    """Return `bf16` if the device multiplies bfloat16 in hardware, or `fp32` if the device only emulates bfloat16."""
     if device == "cuda":
         return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
     capabilities = torch.cpu.get_capabilities()
@@ -86,25 +49,7 @@ def native_precision(device: str) -> str:
 
 
 def embed_tiles(loaded: LoadedModel, info: DatasetInfo, split: str, batch_size: int) -> tuple[list[str], Floats]:
-    """Embed all tiles of a split; each tile is used as a whole and without augmentation.
-
-    Parameters
-    ----------
-    loaded : LoadedModel
-        Model whose image tower is used.
-    info : DatasetInfo
-        Dataset to read the tiles from.
-    split : str
-        Name of the split: `train`, `val` or `test`.
-    batch_size : int
-        Number of tiles per forward pass.
-
-    Returns
-    -------
-    tuple of (list of str, ndarray)
-        The n tile ids in ascending order, and the features (n, d) of the tiles; each row has length 1.
-
-    """
+    """Embed all tiles of a split; each tile is used as a whole and without augmentation."""
     from hubbleclip.dataset.loader import open_split  # noqa: PLC0415 - a search, which embeds a text, needs no tiles
 
     tiles = open_split(info, split)

@@ -48,14 +48,7 @@ class ModelSource:
     precision: str
 
     def load(self) -> LoadedModel:
-        """Load the model and prepare it for embedding.
-
-        Returns
-        -------
-        LoadedModel
-            Model on the GPU if there is one, with weights cast to `precision`.
-
-        """
+        """Load the model and prepare it for embedding."""
         if self.base_model_seed is None:
             loaded = load_run_model(self.run_dir)
         else:
@@ -80,27 +73,7 @@ def embed_splits(
     batch_size: int,
     map_fn: EmbedMapFn | None = None,
 ) -> dict[tuple[ModelSource, str], TileFeatures]:
-    """Embed the tiles of each requested split by the requested model, in this process or by a parallel map.
-
-    Parameters
-    ----------
-    models : mapping of ModelSource to LoadedModel
-        Loaded models by source; not used if `map_fn` is given, because other processes load the models themselves.
-    requests : iterable of (ModelSource, str)
-        Pairs of a model source and the name of a split; a repeated pair is embedded once.
-    info : DatasetInfo
-        Dataset that holds the splits.
-    batch_size : int
-        Number of tiles per forward pass.
-    map_fn : EmbedMapFn, optional
-        Parallel map that embeds ranges of tiles in other processes; by default this process embeds them.
-
-    Returns
-    -------
-    dict of (ModelSource, str) to TileFeatures
-        Tile ids and features (n, d) for each pair of model source and split, in the order of the requests.
-
-    """
+    """Embed the tiles of each requested split by the requested model, in this process or by a parallel map."""
     if map_fn is None:
         return {key: embed.embed_tiles(models[key[0]], info, key[1], batch_size) for key in dict.fromkeys(requests)}
     tile_ids = {(model, split): split_ids(info, split) for model, split in requests}
@@ -120,45 +93,13 @@ def embed_splits(
 
 
 def split_ids(info: DatasetInfo, split: str) -> list[str]:
-    """List the tile ids of a split, in the order in which `embed_splits` returns the features.
-
-    Parameters
-    ----------
-    info : DatasetInfo
-        Dataset whose manifest is read.
-    split : str
-        Name of the split: `train`, `val` or `test`.
-
-    Returns
-    -------
-    list of str
-        Tile ids in the order of the manifest.
-
-    """
+    """List the tile ids of a split, in the order in which `embed_splits` returns the features."""
     tile_ids: list[str] = info.manifest.filter(pc.field("split") == split)["tile_id"].to_pylist()
     return tile_ids
 
 
 def embed_range(dataset_path: str, batch_size: int, threads: int, tile_range: TileRange) -> Floats:
-    """Embed a range of tiles of one split by one model.
-
-    Parameters
-    ----------
-    dataset_path : str
-        Folder or store address of the dataset.
-    batch_size : int
-        Number of tiles per forward pass.
-    threads : int
-        Number of torch threads to use; the same as in the process that planned the ranges.
-    tile_range : TileRange
-        Model source, split and range of the tiles to embed.
-
-    Returns
-    -------
-    ndarray
-        Features (n, d); each row has length 1.
-
-    """
+    """Embed a range of tiles of one split by one model."""
     torch.set_num_threads(threads)  # the number of threads changes the order of sums, and thus the last bits
     tiles, rows = _opened(dataset_path, tile_range.split), slice(tile_range.start, tile_range.stop)
     selected = replace(tiles, rows=tiles.rows[rows], spans=tiles.spans[rows], group_n=tiles.group_n[rows])

@@ -54,27 +54,7 @@ def all_estimates(
     settings: EvaluationSettings,
     extra: Sequence[Estimate] = (),
 ) -> list[Estimate]:
-    """Estimate every metric of every scorer, and the paired differences between the fine-tuned model and the others.
-
-    Parameters
-    ----------
-    test_set : TestSet
-        Test set with the tiles, captions and proposal groups.
-    features : mapping of str to ModelFeatures
-        Features by name of the model; the name `fine_tuned` must be present.
-    labels : mapping of str to Labels
-        Labels by name of the zero-shot task.
-    settings : EvaluationSettings
-        Evaluation settings; only the number of resamples, the seed and `average_views` are used.
-    extra : sequence of Estimate
-        Estimates that were made by other functions; they are included in the result and in the differences.
-
-    Returns
-    -------
-    list of Estimate
-        The estimates of `extra`, then the estimates made by this function, then the differences.
-
-    """
+    """Estimate every metric of every scorer, and the paired differences between the fine-tuned model and the others."""
     weights_bg = draw_weights(test_set.num_groups, settings.bootstrap, settings.seed)
     tile_ids = [sample.tile_id for sample in test_set.samples]
     estimates = [*extra]
@@ -91,22 +71,7 @@ def all_estimates(
 
 
 def all_scores(test_set: TestSet, features: Mapping[str, ModelFeatures]) -> Iterator[Scores]:
-    """Score every tile against every caption, by each scorer.
-
-    Parameters
-    ----------
-    test_set : TestSet
-        Test set with the tiles and captions.
-    features : mapping of str to ModelFeatures
-        Features by name of the model.
-
-    Yields
-    ------
-    Scores
-        Scores of each model, of text search (BM25), of the fine-tuned model fused with BM25 and, if target classes are
-        known, of the oracle.
-
-    """
+    """Score every tile against every caption, by each scorer."""
     for name, of_model in features.items():
         scores_tc = cosine_scores(of_model.tiles_td, of_model.captions_cd)
         yield Scores(scorer=name, i2t_tc=scores_tc, t2i_ct=scores_tc.T)
@@ -127,25 +92,7 @@ def all_scores(test_set: TestSet, features: Mapping[str, ModelFeatures]) -> Iter
 def zero_shot_estimates(
     test_set: TestSet, features: Mapping[str, ModelFeatures], labels: Mapping[str, Labels], weights_bg: Ints
 ) -> list[Estimate]:
-    """Estimate zero-shot retrieval and classification; the labels are the catalog's target classes and categories.
-
-    Parameters
-    ----------
-    test_set : TestSet
-        Test set; text search (BM25) uses the caption of each tile as the tile's document.
-    features : mapping of str to ModelFeatures
-        Features by name of the model.
-    labels : mapping of str to Labels
-        Labels by name of the zero-shot task.
-    weights_bg : ndarray
-        Number (b, g) of copies of each proposal group in each bootstrap resample.
-
-    Returns
-    -------
-    list of Estimate
-        Estimates of retrieval for all scorers, and of classification for the models.
-
-    """
+    """Estimate zero-shot retrieval and classification; the labels are the catalog's target classes and categories."""
     estimates: list[Estimate] = []
     resampling = {"group_t": test_set.group_t, "weights_bg": weights_bg}
     documents = [test_set.captions_c[caption] for caption in test_set.caption_t]
@@ -169,23 +116,7 @@ def zero_shot_estimates(
 def image_retrieval_by_model(
     test_set: TestSet, features: Mapping[str, ModelFeatures], weights_bg: Ints
 ) -> list[Estimate]:
-    """Estimate image-to-image retrieval for the models and for chance.
-
-    Parameters
-    ----------
-    test_set : TestSet
-        Test set with the tiles, their proposal groups and their target classes.
-    features : mapping of str to ModelFeatures
-        Features by name of the model.
-    weights_bg : ndarray
-        Number (b, g) of copies of each proposal group in each bootstrap resample.
-
-    Returns
-    -------
-    list of Estimate
-        Estimates under the protocol `image_to_image`.
-
-    """
+    """Estimate image-to-image retrieval for the models and for chance."""
     tiles: dict[str, Floats] = {name: of_model.tiles_td for name, of_model in features.items()}
     tiles["random"] = np.zeros((len(test_set.samples), 1))  # all similarities are tied: the score of chance
     return [
@@ -198,23 +129,7 @@ def image_retrieval_by_model(
 
 
 def mean_view_estimates(test_set: TestSet, features: Mapping[str, ModelFeatures], weights_bg: Ints) -> list[Estimate]:
-    """Estimate the `fair` metrics after replacing each tile's feature by the mean feature of its proposal's tiles.
-
-    Parameters
-    ----------
-    test_set : TestSet
-        Test set with the tiles and their proposals.
-    features : mapping of str to ModelFeatures
-        Features by name of the model.
-    weights_bg : ndarray
-        Number (b, g) of copies of each proposal group in each bootstrap resample.
-
-    Returns
-    -------
-    list of Estimate
-        Estimates under the protocol `views`.
-
-    """
+    """Estimate the `fair` metrics after replacing each tile's feature by the mean feature of its proposal's tiles."""
     estimates: list[Estimate] = []
     for name, of_model in features.items():
         scores_tc = cosine_scores(mean_over_proposals(of_model.tiles_td, test_set), of_model.captions_cd)
@@ -224,19 +139,7 @@ def mean_view_estimates(test_set: TestSet, features: Mapping[str, ModelFeatures]
 
 
 def differences(estimates: Sequence[Estimate]) -> list[Estimate]:
-    """Subtract the metrics of each compared scorer from those of the fine-tuned model, resample by resample.
-
-    Parameters
-    ----------
-    estimates : sequence of Estimate
-        Estimates of all scorers.
-
-    Returns
-    -------
-    list of Estimate
-        One estimate per compared metric and available scorer, named `<metric>_minus_<scorer>`.
-
-    """
+    """Subtract the metrics of each compared scorer from those of the fine-tuned model, resample by resample."""
     by_key = {(estimate.protocol, estimate.scorer, estimate.name): estimate for estimate in estimates}
     return [
         difference(by_key[protocol, FINE_TUNED, name], by_key[protocol, scorer, name])
@@ -247,21 +150,7 @@ def differences(estimates: Sequence[Estimate]) -> list[Estimate]:
 
 
 def as_metric(estimate: Estimate, run_id: str) -> Metric:
-    """Convert an estimate to a row for the catalog; its numbers are rounded to six decimal places.
-
-    Parameters
-    ----------
-    estimate : Estimate
-        Estimate of a metric on the test split.
-    run_id : str
-        Id of the run that was evaluated.
-
-    Returns
-    -------
-    Metric
-        Row with the value and the 95 % interval of the metric on the test split.
-
-    """
+    """Convert an estimate to a row for the catalog; its numbers are rounded to six decimal places."""
     low, high = estimate.interval()
     return Metric(
         run_id=run_id,

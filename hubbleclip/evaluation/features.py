@@ -35,32 +35,7 @@ class ModelFeatures:
 def embed_test_set(
     loaded: LoadedModel, tiles: TileFeatures, test_set: TestSet, labels: Mapping[str, Labels], batch_size: int
 ) -> ModelFeatures:
-    """Embed the captions and labels of a test set, and combine them with the given features of the tiles.
-
-    Parameters
-    ----------
-    loaded : LoadedModel
-        Model whose text tower and logit scale are used.
-    tiles : TileFeatures
-        Tile ids of the test split, and the features of the tiles by the same model.
-    test_set : TestSet
-        Test set with the tiles and captions.
-    labels : mapping of str to Labels
-        Labels by name of the zero-shot task.
-    batch_size : int
-        Number of texts per forward pass.
-
-    Returns
-    -------
-    ModelFeatures
-        Features of the tiles and captions in the order of the test set, and features of the labels.
-
-    Raises
-    ------
-    EvaluationError
-        If the tiles are not in the order of the test set.
-
-    """
+    """Embed the captions and labels of a test set, and combine them with the given features of the tiles."""
     tile_ids, tiles_td = tiles
     if tile_ids != [sample.tile_id for sample in test_set.samples]:
         raise EvaluationError(f"the dataset's manifest is not sorted by tile id: {REBUILD_HINT}")
@@ -77,66 +52,18 @@ def embed_test_set(
 
 
 def embed_phrases(loaded: LoadedModel, phrases: tuple[str, ...], templates: tuple[str, ...], batch_size: int) -> Floats:
-    """Embed phrases; the feature of a phrase is the normalised mean of the features of its prompts.
-
-    Parameters
-    ----------
-    loaded : LoadedModel
-        Model whose text tower is used.
-    phrases : tuple of str
-        The k phrases to embed.
-    templates : tuple of str
-        Prompt templates; each contains one `{}`, which is replaced by the phrase.
-    batch_size : int
-        Number of prompts per forward pass.
-
-    Returns
-    -------
-    ndarray
-        Features (k, d); each row has length 1.
-
-    """
+    """Embed phrases; the feature of a phrase is the normalised mean of the features of its prompts."""
     feat_pd = embed.embed_short_texts(loaded, fill_templates(phrases, templates), batch_size)
     return ensemble_prompts(feat_pd, len(templates))
 
 
 def embed_vocabulary(loaded: LoadedModel, vocabulary: Vocabulary, batch_size: int) -> dict[str, Floats]:
-    """Embed every phrase of the vocabulary.
-
-    Parameters
-    ----------
-    loaded : LoadedModel
-        Model whose text tower is used.
-    vocabulary : dict of tuple of str
-        Lists of phrases to embed.
-    batch_size : int
-        Number of prompts per forward pass.
-
-    Returns
-    -------
-    dict of ndarray
-        Features (p, d) of the phrases of each list; each row has length 1.
-
-    """
+    """Embed every phrase of the vocabulary."""
     return {name: embed_phrases(loaded, phrases, PROMPTS[name], batch_size) for name, phrases in vocabulary.items()}
 
 
 def mean_over_proposals(features_td: Floats, test_set: TestSet) -> Floats:
-    """Replace each tile's feature by the normalised mean of the features of all tiles of its proposal.
-
-    Parameters
-    ----------
-    features_td : ndarray
-        Features (t, d) of the test tiles.
-    test_set : TestSet
-        Test set with the tiles and their proposals.
-
-    Returns
-    -------
-    ndarray
-        Features (t, d); each row has length 1, and all tiles of a proposal have the same row.
-
-    """
+    """Replace each tile's feature by the normalised mean of the features of all tiles of its proposal."""
     _, proposal_t = np.unique([sample.proposal_id for sample in test_set.samples], return_inverse=True)
     sums_pd = np.zeros((proposal_t.max() + 1, features_td.shape[1]))
     np.add.at(sums_pd, proposal_t, features_td)

@@ -73,21 +73,7 @@ class ImageSet:
 
 
 def forgetting_estimates(models: Mapping[str, LoadedModel], settings: EvaluationSettings) -> list[Estimate]:
-    """Estimate each model's zero-shot top-1 accuracy on photographs and on handwritten digits.
-
-    Parameters
-    ----------
-    models : mapping of str to LoadedModel
-        Loaded models by scorer name.
-    settings : EvaluationSettings
-        Evaluation settings; only the batch size, the number of resamples and the seed are used.
-
-    Returns
-    -------
-    list of Estimate
-        Estimates `photographs_top1` and `digits_top1` of each model, in [0, 1]; the accuracy by chance is 0.06 and 0.1.
-
-    """
+    """Estimate each model's zero-shot top-1 accuracy on photographs and on handwritten digits."""
     estimates: list[Estimate] = []
     for name, loaded in models.items():
         for images in (photographs(loaded.image_size), digits(loaded.image_size)):
@@ -103,19 +89,7 @@ def forgetting_estimates(models: Mapping[str, LoadedModel], settings: Evaluation
 
 
 def digits(size: int) -> ImageSet:
-    """Read the first handwritten digits.
-
-    Parameters
-    ----------
-    size
-        Side of the images in pixels.
-
-    Returns
-    -------
-    ImageSet
-        `NUM_DIGITS` independent images of ten classes.
-
-    """
+    """Read the first handwritten digits."""
     found = load_digits()
     levels = torch.from_numpy(found.images[:NUM_DIGITS] * (255 / MAX_DIGIT_LEVEL)).float()[:, None]  # (t, 1, 8, 8)
     levels = torch.nn.functional.interpolate(levels, (size, size), mode="bilinear").round().to(torch.uint8)
@@ -130,19 +104,7 @@ def digits(size: int) -> ImageSet:
 
 
 def photographs(size: int) -> ImageSet:
-    """Read the photographs, each as its central square and four crops of it.
-
-    Parameters
-    ----------
-    size
-        Side of the images in pixels.
-
-    Returns
-    -------
-    ImageSet
-        Five images of each photograph, which is a class and a group of its own.
-
-    """
+    """Read the photographs, each as its central square and four crops of it."""
     pixels = [getattr(data, name)() for name in SKIMAGE] + [load_sample_image(name) for name in SKLEARN]
     views = [list(_views(Image.fromarray(one).convert("L"), size)) for one in pixels]
     class_t = np.repeat(np.arange(len(views)), [len(of_one) for of_one in views])

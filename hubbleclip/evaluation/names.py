@@ -36,19 +36,7 @@ SCORERS = {
 
 
 def chance_text(num_tiles: int, num_captions: int) -> str:
-    """Say what chance is, and why it is higher from text to image.
-
-    Parameters
-    ----------
-    num_tiles, num_captions
-        Numbers of tiles and of distinct captions of the test split.
-
-    Returns
-    -------
-    str
-        Sentences for the report.
-
-    """
+    """Say what chance is, and why it is higher from text to image."""
     top, per_caption = HEADLINE_PERCENT, num_tiles / num_captions
     missed = 1 - top / 100
     return (

@@ -55,24 +55,6 @@ def make_test_set(samples: Sequence[Sample], split: str = "test") -> TestSet:
     answer for the tiles of another. All other proposals keep their own captions, because proposals of one group (for
     example for the same patch of sky) may have different aims. Groups with exactly the same caption are one group,
     because no scorer could know which of them a tile belongs to.
-
-    Parameters
-    ----------
-    samples : sequence of Sample
-        Rows of a dataset; rows of other splits are ignored.
-    split : str
-        Name of the split to use.
-
-    Returns
-    -------
-    TestSet
-        Tiles, captions and proposal groups of the split.
-
-    Raises
-    ------
-    EvaluationError
-        If the split has fewer than two proposal groups.
-
     """
     tiles = sorted((sample for sample in samples if sample.split == split), key=lambda sample: sample.tile_id)
     texts = main_captions(tiles)
@@ -94,39 +76,13 @@ def make_test_set(samples: Sequence[Sample], split: str = "test") -> TestSet:
 
 
 def main_captions(tiles: Sequence[Sample]) -> dict[str, str]:
-    """Find the caption of each proposal, which is the main caption of the proposal's first tile.
-
-    Parameters
-    ----------
-    tiles : sequence of Sample
-        Rows of the tiles, in order of tile id.
-
-    Returns
-    -------
-    dict of str to str
-        Captions by proposal id.
-
-    """
+    """Find the caption of each proposal, which is the main caption of the proposal's first tile."""
     # In reverse order, a proposal's first tile comes last, so the caption of the first tile is kept.
     return {tile.proposal_id: tile.captions[0] for tile in reversed(tiles)}
 
 
 def groups_by_caption(tiles: Sequence[Sample], texts: Mapping[str, str]) -> dict[str, str]:
-    """Find the group of each proposal, where groups that have exactly the same caption are one group.
-
-    Parameters
-    ----------
-    tiles : sequence of Sample
-        Rows of the tiles.
-    texts : mapping of str to str
-        Captions by proposal id.
-
-    Returns
-    -------
-    dict of str to str
-        By proposal id, the smallest id of the united groups.
-
-    """
+    """Find the group of each proposal, where groups that have exactly the same caption are one group."""
     group_of = {tile.proposal_id: tile.group_id for tile in tiles}
     first_of: dict[str, str] = {}  # the first group of each caption
     links = [
@@ -138,21 +94,7 @@ def groups_by_caption(tiles: Sequence[Sample], texts: Mapping[str, str]) -> dict
 
 
 def caption_representatives(texts: Mapping[str, str], group_of: Mapping[str, str]) -> dict[str, str]:
-    """Find, for each proposal, the first proposal of the same group that has nearly the same caption.
-
-    Parameters
-    ----------
-    texts : mapping of str to str
-        Captions by proposal id.
-    group_of : mapping of str to str
-        Groups by proposal id.
-
-    Returns
-    -------
-    dict of str to str
-        For each proposal id, the id of that first proposal; for most proposals this is their own id.
-
-    """
+    """Find, for each proposal, the first proposal of the same group that has nearly the same caption."""
     sets = {proposal_id: shingles(text) for proposal_id, text in texts.items()}
     # A text without words has no shingles (runs of words) to compare, so it is similar to no other text.
     pairs = near_duplicates({name: items for name, items in sets.items() if items}, SAME_CAPTION_SIMILARITY)
@@ -161,21 +103,7 @@ def caption_representatives(texts: Mapping[str, str], group_of: Mapping[str, str
 
 
 def shuffled_captions(caption_t: Ints, seed: int) -> Ints:
-    """Draw a wrong caption for each tile at random.
-
-    Parameters
-    ----------
-    caption_t : ndarray
-        Index (t,) of each tile's own caption.
-    seed : int
-        Seed of the random numbers.
-
-    Returns
-    -------
-    ndarray
-        Index (t,) of a wrong caption for each tile; all wrong captions have the same probability.
-
-    """
+    """Draw a wrong caption for each tile at random."""
     num_captions = int(caption_t.max()) + 1
     step_t = np.random.default_rng(seed).integers(1, num_captions, size=len(caption_t))
     other_t: Ints = (caption_t + step_t) % num_captions  # a step of 1 to c - 1 never ends at the tile's own caption
@@ -183,43 +111,15 @@ def shuffled_captions(caption_t: Ints, seed: int) -> Ints:
 
 
 def pair_similarities(scores_tc: Floats, caption_t: Ints, seed: int) -> tuple[Floats, Floats]:
-    """Select each tile's similarity with its own caption (true pair) and with a random wrong caption (shuffled pair).
-
-    Parameters
-    ----------
-    scores_tc : ndarray
-        Cosine similarities (t, c) of tiles and captions.
-    caption_t : ndarray
-        Index (t,) of each tile's own caption.
-    seed : int
-        Seed of the random numbers that choose the shuffled pairs.
-
-    Returns
-    -------
-    tuple of ndarray
-        Cosine similarities (t,) of the true pairs, and those of the shuffled pairs.
-
+    """Select each tile's similarity with its own caption (true pair) and with a random wrong caption
+    (shuffled pair).
     """
     tiles = np.arange(len(caption_t))
     return scores_tc[tiles, caption_t], scores_tc[tiles, shuffled_captions(caption_t, seed)]
 
 
 def example_tiles(test_set: TestSet, count: int) -> list[int]:
-    """Choose example tiles to show: at most one per proposal group, from as many target classes as possible.
-
-    Parameters
-    ----------
-    test_set : TestSet
-        Test set from which the tiles are chosen.
-    count : int
-        Maximum number of tiles.
-
-    Returns
-    -------
-    list of int
-        Indices of at most `count` tiles; the choice is not random.
-
-    """
+    """Choose example tiles to show: at most one per proposal group, from as many target classes as possible."""
     first_tile = {int(group): tile for tile, group in reversed(list(enumerate(test_set.group_t)))}
     # Each round takes at most one tile per class. The round of a tile is the number of earlier tiles of the same class.
     seen: dict[str | None, int] = {}

@@ -39,84 +39,24 @@ class UnsoundError(Exception):
 
 
 def end_of(block: bytes) -> int | None:
-    """Find the END card in a header block.
-
-    Parameters
-    ----------
-    block
-        Block of `BLOCK_BYTES` bytes.
-
-    Returns
-    -------
-    int or None
-        Offset of the card; None if the block has no END card.
-
-    """
+    """Find the END card in a header block."""
     return next((i for i in range(0, BLOCK_BYTES, CARD_BYTES) if block[i : i + 8] == b"END     "), None)
 
 
 def cards_of(header: bytes) -> Cards:
-    """Split a header into cards.
-
-    Parameters
-    ----------
-    header
-        All blocks of the header; the last block has the END card.
-
-    Returns
-    -------
-    dict
-        Each card's value and comment, by keyword. The first card of a repeated keyword is used.
-
-    """
+    """Split a header into cards."""
     end = len(header) - BLOCK_BYTES + (end_of(header[-BLOCK_BYTES:]) or 0)
     starts = range(end - CARD_BYTES, -1, -CARD_BYTES)
     return {header[i : i + 8].rstrip(): header[i + 10 : i + 80] for i in starts if header[i + 8 : i + 9] == b"="}
 
 
 def value(cards: Cards, keyword: bytes) -> bytes:
-    """Return the value of a keyword without quotes and comment.
-
-    Parameters
-    ----------
-    cards
-        Cards of a header.
-    keyword
-        The keyword.
-
-    Returns
-    -------
-    bytes
-        The value; b"" if the keyword is absent. A string that contains a slash is cut there, because a slash also
-        separates the value from the comment.
-
-    """
+    """Return the value of a keyword without quotes and comment."""
     return cards.get(keyword, b"").split(b"/")[0].strip(b" '")
 
 
 def integer(cards: Cards, keyword: bytes, default: int | None = None) -> int:
-    """Return the integer of a keyword.
-
-    Parameters
-    ----------
-    cards
-        Cards of a header.
-    keyword
-        The keyword.
-    default
-        Result if the keyword is absent.
-
-    Returns
-    -------
-    int
-        The integer.
-
-    Raises
-    ------
-    UnsoundError
-        If the value is not an integer, or if the keyword is absent and there is no default.
-
-    """
+    """Return the integer of a keyword."""
     text = value(cards, keyword)
     if not text and default is not None:
         return default
@@ -126,27 +66,7 @@ def integer(cards: Cards, keyword: bytes, default: int | None = None) -> int:
 
 
 def data_bytes(cards: Cards, *, is_primary: bool) -> int:
-    """Return the size of an HDU's data in bytes before padding.
-
-    Parameters
-    ----------
-    cards
-        Cards of the HDU's header.
-    is_primary
-        Whether the HDU is the first of its file.
-
-    Returns
-    -------
-    int
-        The size. The formula is in the FITS standard 4.0, sections 4.4.1 and 7.1.1, and for random groups in section
-        6.1.1.
-
-    Raises
-    ------
-    UnsoundError
-        If the header declares an impossible size.
-
-    """
+    """Return the size of an HDU's data in bytes before padding."""
     bits, num_axes = integer(cards, b"BITPIX"), integer(cards, b"NAXIS")
     axes = [integer(cards, b"NAXIS%d" % (i + 1)) for i in range(min(num_axes, MAX_AXES))]
     is_grouped = is_primary and axes[:1] == [0] and value(cards, b"GROUPS") == b"T"

@@ -29,21 +29,8 @@ BAND_BYTES_PER_PIXEL = 24
 
 
 def check_compression(hdu: Any, file: IO[bytes]) -> None:
-    """Check the compression of an image: its parameters, and that no compression tile unpacks to more than its pixels.
-
-    Parameters
-    ----------
-    hdu
-        A compressed image extension.
-    file
-        The file object from which `hdu` is read.
-
-    Raises
-    ------
-    ImageError
-        `unreadable` where a parameter has a value that the FITS standard does not allow, a tile is too long, or the
-        table that stores the image is damaged.
-
+    """Check the compression of an image: its parameters, and that no compression tile unpacks to more
+    than its pixels.
     """
     info = hdu.fileinfo()
     file.seek(info["hdrLoc"])
@@ -96,69 +83,20 @@ def _tile_shape(hdu: Any) -> tuple[int, ...]:
 
 
 def band_rows(hdu: Any, num_rows: int) -> int:
-    """Choose the height of the bands in which a compressed image is read, so that no tile is unpacked twice.
-
-    Parameters
-    ----------
-    hdu
-        A compressed image extension.
-    num_rows
-        Wanted number of rows.
-
-    Returns
-    -------
-    int
-        Number of rows, a multiple of the height of a compression tile.
-
-    """
+    """Choose the height of the bands in which a compressed image is read, so that no tile is unpacked twice."""
     tile_rows = _tile_shape(hdu)[-2]
     return math.ceil(num_rows / tile_rows) * tile_rows
 
 
 def band_bytes(hdu: Any, num_rows: int) -> int:
-    """Estimate the memory that is needed while one band of a compressed image is unpacked.
-
-    Parameters
-    ----------
-    hdu
-        A compressed image extension.
-    num_rows
-        Wanted number of rows of a band, as for `band_rows`.
-
-    Returns
-    -------
-    int
-        Size in bytes.
-
-    """
+    """Estimate the memory that is needed while one band of a compressed image is unpacked."""
     *planes, _, _ = _tile_shape(hdu)
     height, width = map(int, hdu.shape[-2:])
     return math.prod(planes) * min(band_rows(hdu, num_rows), height) * width * BAND_BYTES_PER_PIXEL
 
 
 def iter_bands(hdu: Any, plane: int, num_rows: int) -> Iterator[tuple[slice, NDArray[Any]]]:
-    """Unpack the stored values of a plane in bands of rows.
-
-    Parameters
-    ----------
-    hdu
-        A compressed image extension, whose compression was checked.
-    plane
-        Index of the plane in a cube; 0 for other images.
-    num_rows
-        Wanted number of rows of a band, as for `band_rows`.
-
-    Yields
-    ------
-    tuple of slice and array (rows, w)
-        The rows of the plane, and their values as stored.
-
-    Raises
-    ------
-    ImageError
-        `unreadable` where the table has not the columns of a compressed image.
-
-    """
+    """Unpack the stored values of a plane in bands of rows."""
     height = hdu.shape[-2]
     step = band_rows(hdu, num_rows)
     before = (0,) * (len(hdu.shape) - 3) + (plane,) if len(hdu.shape) > 2 else ()

@@ -64,33 +64,7 @@ class UnusedImage:
 
 
 def science_layers(hdus: pyfits.HDUList, stem: str, camera: Camera) -> tuple[list[Layer], tuple[UnusedImage, ...]]:
-    """Find the images of the sky in a file, in file order.
-
-    Parameters
-    ----------
-    hdus
-        The open file; only headers are read.
-    stem
-        The file's name without suffix. A name such as `..._wht` marks a file that accompanies an image.
-    camera
-        The camera that made the file.
-
-    Returns
-    -------
-    layers : list of Layer
-        The extensions named SCI. If there are none, the primary image. If there is no primary image either, every
-        image whose name does not mark it as a weight, error, mask or distortion table. Of an infrared ramp, only the
-        last read, which has EXTVER 1.
-    unused : tuple of UnusedImage
-        The other images, except those whose name marks them as a weight, error, mask or distortion table.
-
-    Raises
-    ------
-    ImageError
-        `no_image` where no HDU holds an image of the sky, `not_an_image` where the file accompanies an image or holds
-        a cube whose planes are not chips, `too_large` for more than `MAX_SCIENCE` science extensions.
-
-    """
+    """Find the images of the sky in a file, in file order."""
     if NOT_SCIENCE_FILE.search(stem.lower()):
         raise ImageError("not_an_image", "the file's name marks it as a file that accompanies an image, such as a mask")
     names = [str(hdu.name).upper() for hdu in hdus]
@@ -122,20 +96,7 @@ def _unused(index: int, names: Sequence[str], extensions: Collection[int]) -> Un
 
 
 def image_shape(hdu: Any) -> tuple[int, ...]:
-    """Read the shape of an image from its header.
-
-    Parameters
-    ----------
-    hdu
-        An astropy HDU.
-
-    Returns
-    -------
-    tuple of int
-        Lengths of the axes, slowest axis first. The tuple is empty for tables, random groups, headers without data and
-        HDUs that astropy cannot interpret.
-
-    """
+    """Read the shape of an image from its header."""
     is_group = isinstance(hdu, pyfits.GroupsHDU)
     shape = getattr(hdu, "shape", None) or ()
     return tuple(shape) if hdu.is_image and not is_group else ()

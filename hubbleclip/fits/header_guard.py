@@ -28,27 +28,7 @@ MAX_REPLACED_SHARE = 0.01
 
 
 def check_header(file: IO[bytes], start: int = 0) -> bool:
-    """Check the FITS header that begins at byte `start` of a file. The file position is restored afterwards.
-
-    Parameters
-    ----------
-    file
-        The FITS file, uncompressed.
-    start
-        Offset of the header's first byte.
-
-    Returns
-    -------
-    bool
-        Whether the header has an END card; False where the file ends at `start`.
-
-    Raises
-    ------
-    ImageError
-        `unreadable` where the header declares more axes or columns than the standard allows, because astropy would
-        loop over all of them.
-
-    """
+    """Check the FITS header that begins at byte `start` of a file. The file position is restored afterwards."""
     position = file.tell()
     file.seek(start)
     try:
@@ -66,20 +46,7 @@ def check_header(file: IO[bytes], start: int = 0) -> bool:
 
 
 def check_start(file: IO[bytes]) -> None:
-    """Check that a file begins with a complete FITS header, and move the file position back to the first byte.
-
-    Parameters
-    ----------
-    file
-        The file, positioned at its first byte.
-
-    Raises
-    ------
-    ImageError
-        `empty` for a file without bytes, `unreadable` for a file that is not FITS or was decoded as text, `truncated`
-        for a header without END card.
-
-    """
+    """Check that a file begins with a complete FITS header, and move the file position back to the first byte."""
     block = file.read(BLOCK_BYTES)
     if not block:
         raise ImageError("empty", "the file has no bytes")
@@ -107,21 +74,7 @@ def _reject_text(file: IO[bytes]) -> None:
 
 
 def load_all(hdus: pyfits.HDUList, file: IO[bytes]) -> None:
-    """Load every extension of a file, and check each extension's header before astropy parses it.
-
-    Parameters
-    ----------
-    hdus
-        The open file; astropy loads an extension when the iteration reaches it.
-    file
-        The file object from which `hdus` is read.
-
-    Raises
-    ------
-    ImageError
-        `unreadable` where a header declares too many axes or columns, or a negative size, and for too many HDUs.
-
-    """
+    """Load every extension of a file, and check each extension's header before astropy parses it."""
     for number, hdu in enumerate(hdus):
         if number >= MAX_HDUS:
             raise ImageError("unreadable", f"the file has more than {MAX_HDUS} HDUs")

@@ -29,56 +29,18 @@ CAMERAS: dict[str, Camera] = {name: camera for mission in MISSIONS.values() for 
 
 
 def mission_of(look: Look) -> Mission:
-    """Find the mission that made a file.
-
-    Parameters
-    ----------
-    look
-        Function that returns a header keyword's value, or None.
-
-    Returns
-    -------
-    Mission
-        The mission that TELESCOP names; Hubble where the keyword is absent or its value unknown.
-
-    """
+    """Find the mission that made a file."""
     return mission_of_telescope(look("TELESCOP"))
 
 
 def camera_of(instrument: str | None) -> Camera:
-    """Find a camera by name.
-
-    Parameters
-    ----------
-    instrument
-        Name as returned by `instrument_name`, for example `ACS/WFC`; None if unknown.
-
-    Returns
-    -------
-    Camera
-        The camera of that name. If there is none, the camera that is registered for the instrument without a detector.
-        If there is none either, the `unknown_camera` of the default mission.
-
-    """
+    """Find a camera by name."""
     name = instrument or ""
     return CAMERAS.get(name) or CAMERAS.get(name.split("/")[0]) or DEFAULT.unknown_camera
 
 
 def instrument_name(look: Look) -> str | None:
-    """Return the name of the instrument and detector, in the form that MAST uses.
-
-    Parameters
-    ----------
-    look
-        Function that returns a header keyword's value, or None.
-
-    Returns
-    -------
-    str or None
-        The value of INSTRUME, followed by the detector where the detector has a name; for example `WFC3/UVIS`,
-        `NICMOS/NIC2`, `WFPC2` or `NIRCAM/LONG`. None where the header has no INSTRUME.
-
-    """
+    """Return the name of the instrument and detector, in the form that MAST uses."""
     name = _text(look("INSTRUME")).upper()
     if not name or "/" in name:
         return name or None
@@ -91,21 +53,7 @@ def instrument_name(look: Look) -> str | None:
 
 
 def filter_names(look: Look, camera: Camera) -> tuple[str, ...]:
-    """Return the names of the filters in the beam.
-
-    Parameters
-    ----------
-    look
-        Function that returns a header keyword's value, or None.
-    camera
-        The camera that made the file. Its `filter_keywords`, if any, replace those of the mission.
-
-    Returns
-    -------
-    tuple of str
-        Distinct filter names in upper case, without clear positions and wheel numbers; empty if there is no filter.
-
-    """
+    """Return the names of the filters in the beam."""
     for keywords in camera.filter_keywords or mission_of(look).header.filter_keywords:
         # WFPC2 headers also give wheel positions, which are integers. Only text values are filter names.
         values = (value for keyword in keywords if isinstance(value := look(keyword), str))
@@ -117,41 +65,12 @@ def filter_names(look: Look, camera: Camera) -> tuple[str, ...]:
 
 
 def filter_name(look: Look, camera: Camera) -> str | None:
-    """Return the names of the filters in the beam as one text.
-
-    Parameters
-    ----------
-    look
-        Function that returns a header keyword's value, or None.
-    camera
-        The camera that made the file.
-
-    Returns
-    -------
-    str or None
-        For example `F606W`. Several names are joined by `+`. None if no filter is in the beam.
-
-    """
+    """Return the names of the filters in the beam as one text."""
     return "+".join(filter_names(look, camera)) or None
 
 
 def wavelength_nm(filter_label: str | None, instrument: str | None) -> float | None:
-    """Approximate the pivot wavelength of a filter from its name.
-
-    Parameters
-    ----------
-    filter_label
-        One filter name, or several joined by `+`. The first name with a number is used.
-    instrument
-        Name as returned by `instrument_name`.
-
-    Returns
-    -------
-    float or None
-        Wavelength in nm; None for a name without a number, or of an unknown camera. For example, F606W gives 606, F160W
-        of an infrared HST camera gives 1600, and F356W of JWST gives 3560.
-
-    """
+    """Approximate the pivot wavelength of a filter from its name."""
     match = FILTER_NAME.search((filter_label or "").upper())
     if match is None:
         return None
@@ -162,23 +81,7 @@ def wavelength_nm(filter_label: str | None, instrument: str | None) -> float | N
 
 
 def blind_parts(look: Look, camera: Camera, shape_yx: tuple[int, ...]) -> list[tuple[slice, slice]]:
-    """Find the parts of an uncalibrated full frame that receive no light: overscan, virtual rows, reference pixels.
-
-    Parameters
-    ----------
-    look
-        Function that returns a header keyword's value, or None.
-    camera
-        The camera that made the file.
-    shape_yx
-        Height and width of the image in pixels.
-
-    Returns
-    -------
-    list of (slice, slice)
-        Rows and columns of each part. The list is empty unless the image is an uncalibrated full frame.
-
-    """
+    """Find the parts of an uncalibrated full frame that receive no light: overscan, virtual rows, reference pixels."""
     if camera.raw_yx != shape_yx or camera.light_yx is None:
         return []
     starts = [int(start) if isinstance(start := look(key), (int, float)) else 0 for key in ("LTV2", "LTV1")]
@@ -192,21 +95,7 @@ def blind_parts(look: Look, camera: Camera, shape_yx: tuple[int, ...]) -> list[t
 
 
 def gain_of(look: Look, camera: Camera) -> float | None:
-    """Read the gain of an image's detector.
-
-    Parameters
-    ----------
-    look
-        Function that returns a header keyword's value, or None.
-    camera
-        The camera that made the file.
-
-    Returns
-    -------
-    float or None
-        Electrons per count. The value is 1 for detectors that count photons, and None where the header has no gain.
-
-    """
+    """Read the gain of an image's detector."""
     if camera.counts_photons:
         return 1.0
     gains = (look(key) for key in mission_of(look).header.gain_keywords)
@@ -214,57 +103,20 @@ def gain_of(look: Look, camera: Camera) -> float | None:
 
 
 def flux_density_of(look: Look) -> float | None:
-    """Read the flux calibration of an image.
-
-    Parameters
-    ----------
-    look
-        Function that returns a header keyword's value, or None.
-
-    Returns
-    -------
-    float or None
-        Flux density f_nu in Jy that a pixel value of 1 per second means, from PHOTFLAM (erg / s / cm2 / Angstrom) and
-        the pivot wavelength PHOTPLAM (Angstrom); None where the header lacks one of them.
-
-    """
+    """Read the flux calibration of an image."""
     values = (look("PHOTFLAM"), look("PHOTPLAM"))
     flam, pivot = (float(one) if isinstance(one, (int, float)) and one > 0 else None for one in values)
     return flam * pivot**2 * JY_PER_FLAM if flam and pivot else None
 
 
 def exposure_of(look: Look) -> float | None:
-    """Read the exposure time of an image.
-
-    Parameters
-    ----------
-    look
-        Function that returns a header keyword's value, or None.
-
-    Returns
-    -------
-    float or None
-        Exposure time in seconds; None where no exposure keyword holds a number.
-
-    """
+    """Read the exposure time of an image."""
     values = (look(key) for key in mission_of(look).header.exposure_keywords)
     return next((float(value) for value in values if isinstance(value, (int, float))), None)
 
 
 def not_sky_reason(look: Look) -> tuple[str, str] | None:
-    """Find the reason why an image is not a picture of the sky.
-
-    Parameters
-    ----------
-    look
-        Function that returns a header keyword's value, or None.
-
-    Returns
-    -------
-    tuple of str, or None
-        The reason (`not_an_image` or `calibration`) and a sentence of detail. None where the header gives no reason.
-
-    """
+    """Find the reason why an image is not a picture of the sky."""
     header = mission_of(look).header
     instrument = _text(look("INSTRUME")).upper()
     if instrument in header.spectrographs:

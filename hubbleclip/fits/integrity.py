@@ -83,46 +83,12 @@ class Source:
 
 
 def content_name(start: bytes) -> str | None:
-    """Name the format of a file by its first bytes.
-
-    Parameters
-    ----------
-    start
-        The first 512 bytes of the file, or all of a shorter one.
-
-    Returns
-    -------
-    str or None
-        For example `a JPEG file`; None for an unknown format.
-
-    """
+    """Name the format of a file by its first bytes."""
     return next((words for pattern, _, words in FOREIGN_STARTS if pattern.match(start)), None)
 
 
 def content_problem(content: Path | bytes, suffix: str, listed_bytes: int | None = None) -> ContentProblem | None:
-    """Find the first fault of a fetched file. The check is safe for any content.
-
-    Parameters
-    ----------
-    content
-        Path of the file, or the file's bytes.
-    suffix
-        One of `layout.SUFFIXES`; it gives the expected format. The suffix of the path is not used, because a partial
-        download has another one.
-    listed_bytes
-        Size of the file in the archive's product list; None if the list gives no size.
-
-    Returns
-    -------
-    ContentProblem or None
-        The first fault; None for an intact file.
-
-    Raises
-    ------
-    OSError
-        When the file cannot be opened. Faulty content raises no error.
-
-    """
+    """Find the first fault of a fetched file. The check is safe for any content."""
     size = len(content) if isinstance(content, bytes) else content.stat().st_size
     try:
         with io.BytesIO(content) if isinstance(content, bytes) else content.open("rb") as file:

@@ -89,21 +89,7 @@ class FileFacts:
 
 
 def read_facts(path: Path, folder: Path) -> FileFacts:
-    """Read the facts about a file. Damaged content raises no error.
-
-    Parameters
-    ----------
-    path
-        Path of the FITS file.
-    folder
-        A folder that contains the file, directly or in subfolders; `obs_id` is the file's path relative to it.
-
-    Returns
-    -------
-    FileFacts
-        The facts; a fact that the header does not give is None.
-
-    """
+    """Read the facts about a file. Damaged content raises no error."""
     keywords = read_keywords(path)
     header = mission_of(keywords.get).header
     stem = path.name[: len(path.name) - len(product_suffix(path.name))] or path.name
@@ -132,19 +118,7 @@ def read_facts(path: Path, folder: Path) -> FileFacts:
 
 
 def read_keywords(path: Path) -> dict[str, Any]:
-    """Read the values of `KEYWORDS` from the primary header, and from the first extension if it is an image.
-
-    Parameters
-    ----------
-    path
-        Path of the file, which may be gzipped.
-
-    Returns
-    -------
-    dict
-        Values by keyword. The primary header takes precedence over the extension. A file that is not FITS gives {}.
-
-    """
+    """Read the values of `KEYWORDS` from the primary header, and from the first extension if it is an image."""
     values: dict[str, Any] = {}
     try:
         with warnings.catch_warnings():
@@ -173,40 +147,14 @@ def _uncompressed(path: Path) -> IO[bytes]:
 
 
 def target_of(keywords: Keywords) -> str | None:
-    """Return the name of the target.
-
-    Parameters
-    ----------
-    keywords
-        Values by keyword, as returned by `read_keywords`.
-
-    Returns
-    -------
-    str or None
-        The name; None where it is absent or a word such as NONE or DARK, which means that there is no target.
-
-    """
+    """Return the name of the target."""
     names = (_text(keywords.get(key)) for key in mission_of(keywords.get).header.target_keywords)
     name = next(filter(None, names), "")
     return name if name and name.upper() not in NO_TARGET else None
 
 
 def title_of(stem: str, instrument: str | None, filters: tuple[str, ...], target: str | None) -> str:
-    """Compose the title of an observation.
-
-    Parameters
-    ----------
-    stem
-        The file's name without suffix, which is used if there is no target.
-    instrument, filters, target
-        Names from the header; None or empty where the header gives none.
-
-    Returns
-    -------
-    str
-        For example `NEPTUNE-MAPS with WFC3/UVIS in F467M`.
-
-    """
+    """Compose the title of an observation."""
     title = target or re.sub(r"[_\s]+", " ", stem)
     if instrument:
         title += f" with {instrument}"
@@ -214,20 +162,7 @@ def title_of(stem: str, instrument: str | None, filters: tuple[str, ...], target
 
 
 def start_of(keywords: Keywords) -> float | None:
-    """Read the start of the exposure from EXPSTART, or if that is absent from DATE-OBS.
-
-    Parameters
-    ----------
-    keywords
-        Values by keyword, as returned by `read_keywords`.
-
-    Returns
-    -------
-    float or None
-        Modified Julian Date; None if the header has neither keyword. DATE-OBS must be an ISO date: dates of the form
-        DD/MM/YY are ignored.
-
-    """
+    """Read the start of the exposure from EXPSTART, or if that is absent from DATE-OBS."""
     start_mjd = _number(keywords.get("EXPSTART"), 1, math.inf)
     if start_mjd is not None:
         return start_mjd

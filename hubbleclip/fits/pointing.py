@@ -13,19 +13,7 @@ from hubbleclip.fits.instruments import Look, mission_of
 
 
 def aims_of(look: Look) -> tuple[tuple[float, float], ...]:
-    """Read the sky positions at which an exposure was aimed.
-
-    Parameters
-    ----------
-    look
-        Function that returns a header keyword's value, or None.
-
-    Returns
-    -------
-    tuple of (float, float)
-        Right ascension and declination in degrees (ICRS), the most exact position first.
-
-    """
+    """Read the sky positions at which an exposure was aimed."""
     places = ((look(ra), look(dec)) for ra, dec in mission_of(look).header.aim_keywords)
     return tuple((float(ra), float(dec)) for ra, dec in places if _is_number(ra) and _is_number(dec))
 
@@ -33,24 +21,7 @@ def aims_of(look: Look) -> tuple[tuple[float, float], ...]:
 def aim_point(
     aims_deg: Sequence[tuple[float, float]], wcs: WCS | None, shape_yx: tuple[int, int]
 ) -> tuple[float, float] | None:
-    """Find the pixel at which an exposure was aimed.
-
-    Parameters
-    ----------
-    aims_deg
-        Right ascension and declination in degrees of the positions to try, the most exact first.
-    wcs
-        WCS of the image; None if the image has no WCS.
-    shape_yx
-        Height and width of the image in pixels.
-
-    Returns
-    -------
-    tuple of float, or None
-        Pixel (y, x) of the first position that lies in the image. If no position does, the reference pixel (y, x) of
-        the WCS. None if the reference pixel is outside the image too, or if there is no WCS.
-
-    """
+    """Find the pixel at which an exposure was aimed."""
     if wcs is None:
         return None
     points = [_pixel_of(wcs, *aim) for aim in aims_deg]
@@ -64,21 +35,6 @@ def aim_start(aim_yx: tuple[float, float], shape_yx: tuple[int, int], size_px: i
 
     The tile is moved so that it lies inside the image. Along an axis that is shorter than the tile, the image is
     centred in the tile and the tile is padded.
-
-    Parameters
-    ----------
-    aim_yx
-        Pixel position (y, x) of the point.
-    shape_yx
-        Height and width of the image in pixels.
-    size_px
-        Side of the tile in pixels.
-
-    Returns
-    -------
-    tuple of int
-        First pixel (y, x) of the tile; negative along an axis where the tile is padded.
-
     """
     y0, x0 = (
         min(max(round(at - (size_px - 1) / 2), 0), side - size_px) if side >= size_px else (side - size_px) // 2

@@ -32,23 +32,7 @@ class Compass:
 
 
 def make_compass(centre_3: Vector, right_3: Vector, down_3: Vector, side_arcsec: float) -> Compass:
-    """Compute orientation and scale of a picture.
-
-    Parameters
-    ----------
-    centre_3
-        Position of the picture's centre.
-    right_3, down_3
-        Change of the position along each axis of the picture, both in the same unit of length.
-    side_arcsec
-        Side of the picture.
-
-    Returns
-    -------
-    Compass
-        The orientation and the scale.
-
-    """
+    """Compute orientation and scale of a picture."""
     east_3 = unit(np.array([-centre_3[1], centre_3[0], 0.0]))
     basis = np.stack([right_3, down_3], axis=-1)
     bar_arcsec = round_length(side_arcsec * BAR_SHARE)
@@ -61,22 +45,7 @@ def make_compass(centre_3: Vector, right_3: Vector, down_3: Vector, side_arcsec:
 
 
 def compass_of_corners(corners_deg: Sequence[float], side_arcsec: float) -> Compass | None:
-    """Compute orientation and scale of a tile with square pixels.
-
-    Parameters
-    ----------
-    corners_deg
-        Right ascension and declination of the corners of the picture in the order of `Tile.corners_deg`: bottom left,
-        bottom right, top right, top left.
-    side_arcsec
-        Side of the picture.
-
-    Returns
-    -------
-    Compass or None
-        The orientation and the scale; None without corners.
-
-    """
+    """Compute orientation and scale of a tile with square pixels."""
     if len(corners_deg) != 8 or not np.isfinite(corners_deg).all() or not side_arcsec > 0:
         return None
     ra, dec = np.radians(np.reshape(corners_deg, (4, 2))).T
@@ -86,19 +55,7 @@ def compass_of_corners(corners_deg: Sequence[float], side_arcsec: float) -> Comp
 
 
 def sphere_points(ra: NDArray[np.float64], dec: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Convert positions to vectors of length 1.
-
-    Parameters
-    ----------
-    ra, dec
-        Positions (n,) in radians.
-
-    Returns
-    -------
-    ndarray
-        Vectors (n, 3).
-
-    """
+    """Convert positions to vectors of length 1."""
     return np.stack([np.cos(dec) * np.cos(ra), np.cos(dec) * np.sin(ra), np.sin(dec)], axis=-1)
 
 
@@ -109,54 +66,18 @@ def _direction(target_3: Vector, basis: NDArray[np.float64]) -> tuple[float, flo
 
 
 def round_length(longest: float) -> float:
-    """Return the largest length of the form 1, 2 or 5 times a power of ten that is not above a length.
-
-    Parameters
-    ----------
-    longest
-        Any length above 0.
-
-    Returns
-    -------
-    float
-        The round length.
-
-    """
+    """Return the largest length of the form 1, 2 or 5 times a power of ten that is not above a length."""
     power = 10.0 ** math.floor(math.log10(longest))
     return max(step * power for step in (1, 2, 5) if step * power <= longest * (1 + 1e-9))
 
 
 def angle_label(arcsec: float) -> str:
-    """Format an angle.
-
-    Parameters
-    ----------
-    arcsec
-        Angle in arcseconds.
-
-    Returns
-    -------
-    str
-        Text with the sign of the unit, such as `5″` or `2′`.
-
-    """
+    """Format an angle."""
     return f"{arcsec:g}″" if arcsec < 60 else f"{arcsec / 60:.3g}′"
 
 
 def sexagesimal(ra_deg: float, dec_deg: float) -> tuple[str, str]:
-    """Format a position as hours and degrees.
-
-    Parameters
-    ----------
-    ra_deg, dec_deg
-        Position in degrees.
-
-    Returns
-    -------
-    tuple of str
-        For instance `05 35 17.30` and `-05 23 28.0`.
-
-    """
+    """Format a position as hours and degrees."""
     from astropy.coordinates import Angle  # noqa: PLC0415 - a slow import
 
     ra = Angle(ra_deg, "deg").to_string(unit="hourangle", sep=" ", precision=2, pad=True)

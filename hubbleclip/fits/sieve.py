@@ -80,24 +80,7 @@ class FitsSieve:
             self._left, self._is_skipping = 0, False
 
     def feed(self, data: bytes) -> Iterator[bytes]:
-        """Filter the next bytes of the original file.
-
-        Parameters
-        ----------
-        data
-            The bytes that begin at `offset`, of any number. The rest is ignored once `must_skip` is true.
-
-        Yields
-        ------
-        bytes
-            Next bytes of the filtered file. A header is yielded as a whole.
-
-        Raises
-        ------
-        UnsoundError
-            If a header is not valid.
-
-        """
+        """Filter the next bytes of the original file."""
         position = 0
         while position < len(data) and not self._is_skipping:
             wanted = self._left or BLOCK_BYTES - len(self._header) % BLOCK_BYTES
@@ -117,21 +100,7 @@ class FitsSieve:
                 raise UnsoundError("damaged", "a FITS header has no END card")
 
     def resume(self, file: BinaryIO, size: int) -> None:
-        """Restore the state after the start of a filtered file has been written.
-
-        Parameters
-        ----------
-        file
-            The start of the filtered file, open at its first byte. A new sieve must be used.
-        size
-            Number of bytes of the file.
-
-        Raises
-        ------
-        UnsoundError
-            If the file is not the start of a filtered file.
-
-        """
+        """Restore the state after the start of a filtered file has been written."""
         while file.tell() < size:
             self.skip()
             while not self._header or end_of(bytes(self._header[-BLOCK_BYTES:])) is None:
@@ -162,24 +131,7 @@ class FitsSieve:
 
 
 def filtered(data: bytes) -> tuple[bytes, FitsSieve]:
-    """Filter a whole file in memory.
-
-    Parameters
-    ----------
-    data
-        The original file.
-
-    Returns
-    -------
-    tuple of bytes and FitsSieve
-        The filtered file, and the sieve with its figures.
-
-    Raises
-    ------
-    UnsoundError
-        If a header is not valid.
-
-    """
+    """Filter a whole file in memory."""
     sieve, pieces = FitsSieve(), list[bytes]()
     while sieve.offset < len(data):
         pieces += sieve.feed(data[sieve.offset :])

@@ -24,22 +24,7 @@ MIDMEAN_TO_SIGMA = 1 / (0.6934 * 1.5**0.5)
 
 @compiled
 def block_background(pixels: Any, valid_yx: Any) -> Any:
-    """Estimate level and noise of the background in each block.
-
-    Parameters
-    ----------
-    pixels : Pixels
-        Raw words of the image, uint32 (h, w), and whether they are byte-swapped; see `kernels.pixel_words`.
-    valid_yx : bool (h, w)
-        Mask of the valid pixels.
-
-    Returns
-    -------
-    levels_yx, noises_yx : float32 (h / 16, w / 16), rounded up
-        Level of the background and sigma of the noise per block, in the image's unit. Both are midmeans, the means of
-        the central half of the values. Unlike medians, these are not rounded if the pixel values are. The noise is the
-        mean of 3x3 blocks, because that of one block has an error of 12 %.
-    """
+    """Estimate level and noise of the background in each block."""
     height, width = valid_yx.shape
     shape_yx = -(-height // BLOCK_PX), -(-width // BLOCK_PX)
     levels_yx, noises_yx = np.empty(shape_yx, F32), np.empty(shape_yx, F32)
@@ -59,20 +44,7 @@ def block_background(pixels: Any, valid_yx: Any) -> Any:
 
 @compiled
 def background_at(background: Any, y: Any, x: Any) -> Any:
-    """Interpolate level and noise (bilinear) at a pixel.
-
-    Parameters
-    ----------
-    background : tuple of float32 (h / 16, w / 16)
-        Levels and noises at the centres of the blocks; beyond the outermost centres, they are constant.
-    y, x : int
-        Row and column of the pixel.
-
-    Returns
-    -------
-    level, noise : float32
-        Interpolated values.
-    """
+    """Interpolate level and noise (bilinear) at a pixel."""
     num_y, num_x = background[0].shape
     at_y = min(max((F32(y) - F32(7.5)) * F32(1 / BLOCK_PX), F32(0)), F32(num_y - 1))
     at_x = min(max((F32(x) - F32(7.5)) * F32(1 / BLOCK_PX), F32(0)), F32(num_x - 1))
@@ -93,20 +65,7 @@ def _bilinear(blocks_yx: Any, rows: Any, columns: Any, shares: Any) -> Any:
 
 @compiled
 def lowest_thresholds(background: Any, sigma: Any) -> Any:
-    """Compute a lower limit of level + sigma * noise in each block, for a fast search of bright pixels.
-
-    Parameters
-    ----------
-    background : tuple of float32 (h / 16, w / 16)
-        Levels and noises at the centres of the blocks.
-    sigma : float32
-        Height of the threshold above the level, in units of the noise.
-
-    Returns
-    -------
-    lowest_yx : float32 (h / 16, w / 16)
-        Minimum of the 3x3 blocks around each block, between which `background_at` interpolates.
-    """
+    """Compute a lower limit of level + sigma * noise in each block, for a fast search of bright pixels."""
     thresholds_yx = background[0] + sigma * background[1]
     lowest_yx = np.empty_like(thresholds_yx)
     for y in range(lowest_yx.shape[0]):

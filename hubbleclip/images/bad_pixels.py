@@ -30,36 +30,13 @@ BAD_VALUE = F32(np.inf)
 
 @compiled
 def empty_window(num_rows: Any, num_columns: Any) -> Any:
-    """Allocate the array that `read_window` writes: a window with a margin of two pixels.
-
-    Parameters
-    ----------
-    num_rows, num_columns : int
-        Size of the window in pixels, without the margin.
-
-    Returns
-    -------
-    values_yx : float32 (num_rows + 4, num_columns + 4)
-        Array whose values are not initialised.
-    """
+    """Allocate the array that `read_window` writes: a window with a margin of two pixels."""
     return np.empty((num_rows + 2 * REACH_PX, num_columns + 2 * REACH_PX), F32)
 
 
 @compiled
 def read_window(pixels: Any, good_yx: Any, window: Any, values_yx: Any) -> None:
-    """Read a window of an image with a margin of two pixels. Beyond the image, its outermost pixels are repeated.
-
-    Parameters
-    ----------
-    pixels : Pixels
-        Raw words of the image, uint32 (h, w), and whether they are byte-swapped; see `kernels.pixel_words`.
-    good_yx : bool (h, w)
-        Mask of the good pixels.
-    window : (top, bottom, start, stop)
-        First row, the row after the last, first column, and the column after the last.
-    values_yx : float32 (bottom - top + 4, stop - start + 4), written
-        Pixel values in the image's unit; `BAD_VALUE` where a pixel is bad.
-    """
+    """Read a window of an image with a margin of two pixels. Beyond the image, its outermost pixels are repeated."""
     words_yx, swapped = pixels
     top, bottom, start, stop = window
     height, width = words_yx.shape
@@ -78,20 +55,7 @@ def read_window(pixels: Any, good_yx: Any, window: Any, values_yx: Any) -> None:
 
 @compiled
 def neighbour_medians(values_yx: Any, rows: Any, columns: Any) -> Any:
-    """Compute the median of the good pixels in the 5x5 neighbourhood of each given pixel.
-
-    Parameters
-    ----------
-    values_yx : float32 (h + 4, w + 4)
-        Values of a window of (h, w) pixels with its margin, as written by `read_window`.
-    rows, columns : int64 (n,)
-        Positions in the window, without the margin.
-
-    Returns
-    -------
-    medians : float32 (n,)
-        Medians in the image's unit; undefined for a pixel without good neighbours.
-    """
+    """Compute the median of the good pixels in the 5x5 neighbourhood of each given pixel."""
     # `near` has one row per neighbour, so that neighbour k of all pixels of a batch is contiguous in memory. The
     # compiler can then vectorise the sort.
     num, medians, near = rows.size, np.empty(rows.size, F32), np.empty((AREA, BATCH_PIXELS), F32)
@@ -127,19 +91,7 @@ def _sort_lower_half(near: Any) -> None:
 
 @compiled
 def _count_columns(flags_yx: Any, y: Any, empty_row: Any, counts: Any) -> None:
-    """Count the set flags in the five rows centred on row `y`, per column.
-
-    Parameters
-    ----------
-    flags_yx : uint8 (h, w), 0 or 1
-        Flags of the image.
-    y : int
-        Middle row of the five.
-    empty_row : uint8 (w,)
-        Zeros, which are read in place of rows beyond the image.
-    counts : uint8 (w,), written
-        Number of set flags per column, 0 to 5.
-    """
+    """Count the set flags in the five rows centred on row `y`, per column."""
     last = flags_yx.shape[0] - 1
     a = flags_yx[y - 2] if y >= 2 else empty_row
     b = flags_yx[y - 1] if y >= 1 else empty_row
@@ -152,19 +104,7 @@ def _count_columns(flags_yx: Any, y: Any, empty_row: Any, counts: Any) -> None:
 
 @compiled
 def _mark_repairable(good: Any, counts: Any, min_good: Any, is_repairable: Any) -> None:
-    """Mark the repairable pixels of a row: bad ones with enough good neighbours.
-
-    Parameters
-    ----------
-    good : uint8 (w,), 0 or 1
-        Whether each pixel of the row is good.
-    counts : uint8 (w + 4,)
-        Number of good pixels per column in the five rows centred on the row, with two zeros at either end.
-    min_good : uint8
-        Minimum number of good pixels in the 5x5 neighbourhood.
-    is_repairable : bool (w,), written
-        Whether each pixel of the row is repairable.
-    """
+    """Mark the repairable pixels of a row: bad ones with enough good neighbours."""
     for x in range(good.size):
         total = np.uint8(counts[x] + counts[x + 1] + counts[x + 2] + counts[x + 3] + counts[x + 4])
         is_repairable[x] = (total >= min_good) & (good[x] == 0)
@@ -172,20 +112,7 @@ def _mark_repairable(good: Any, counts: Any, min_good: Any, is_repairable: Any) 
 
 @compiled
 def count_good_neighbours(good_yx: Any, y: Any, x: Any) -> Any:
-    """Count the good pixels in the 5x5 neighbourhood of a pixel, which includes the pixel itself.
-
-    Parameters
-    ----------
-    good_yx : bool (h, w)
-        Mask of the good pixels.
-    y, x : int
-        Row and column of the pixel.
-
-    Returns
-    -------
-    num_good : int
-        Number of good pixels, 0 to 25.
-    """
+    """Count the good pixels in the 5x5 neighbourhood of a pixel, which includes the pixel itself."""
     num_good = 0
     for row in range(max(y - REACH_PX, 0), min(y + REACH_PX + 1, good_yx.shape[0])):
         for column in range(max(x - REACH_PX, 0), min(x + REACH_PX + 1, good_yx.shape[1])):
@@ -195,22 +122,7 @@ def count_good_neighbours(good_yx: Any, y: Any, x: Any) -> Any:
 
 @compiled
 def find_bad_pixels(good_yx: Any, top: Any, bottom: Any, min_good: Any) -> Any:
-    """Find the repairable pixels of a range of rows: bad pixels with enough good pixels in their 5x5 neighbourhood.
-
-    Parameters
-    ----------
-    good_yx : bool (h, w)
-        Mask of the good pixels.
-    top, bottom : int
-        First row, and the row after the last.
-    min_good : int
-        Minimum number of good pixels in the 5x5 neighbourhood.
-
-    Returns
-    -------
-    rows, columns : int64 (n,)
-        Positions in the image, in order of rows, then columns.
-    """
+    """Find the repairable pixels of a range of rows: bad pixels with enough good pixels in their 5x5 neighbourhood."""
     # The counts, at most 25, are stored as uint8, because a vector register holds the most elements of that type.
     flags_yx, width, num = good_yx.view(np.uint8), good_yx.shape[1], 0
     counts, empty_row = np.zeros(width + 2 * REACH_PX, np.uint8), np.zeros(width, np.uint8)
@@ -234,19 +146,7 @@ def find_bad_pixels(good_yx: Any, top: Any, bottom: Any, min_good: Any) -> Any:
 
 @compiled
 def fill_bad_pixels(pixels: Any, good_yx: Any, data_yx: Any, shown_yx: Any) -> None:
-    """Replace each repairable pixel of an image by the median of the good pixels around it.
-
-    Parameters
-    ----------
-    pixels : Pixels
-        Raw words of the image, uint32 (h, w), and whether they are byte-swapped; see `kernels.pixel_words`.
-    good_yx : bool (h, w)
-        Mask of the good pixels.
-    data_yx : float32 (h, w), written at repaired pixels
-        Pixel values in the image's unit.
-    shown_yx : bool (h, w), set to True at repaired pixels
-        Mask of the pixels that have a usable value.
-    """
+    """Replace each repairable pixel of an image by the median of the good pixels around it."""
     height, width = good_yx.shape
     values_yx = empty_window(BLOCK_ROWS, width)
     for top in range(0, height, BLOCK_ROWS):

@@ -23,24 +23,7 @@ INK, PAPER = 230, 40
 def render_sheet(
     tiles_yx: Sequence[NDArray[np.uint8]], labels: Sequence[str], columns: int = 4, cell_px: int = 256
 ) -> Image.Image:
-    """Draw tiles in a grid, each under its label.
-
-    Parameters
-    ----------
-    tiles_yx : sequence of uint8 (h, w)
-        Grey levels of each tile. The tiles may differ in size.
-    labels : sequence of str
-        One label per tile; a label that is wider than a cell is cut.
-    columns : int
-        Tiles per row.
-    cell_px : int
-        Side in pixels to which each tile is resized.
-
-    Returns
-    -------
-    sheet : Image
-        Grey picture (Pillow's mode L).
-    """
+    """Draw tiles in a grid, each under its label."""
     rows = max(1, -(-len(tiles_yx) // columns))  # the number of rows is rounded up
     pitch_x, pitch_y = cell_px + GAP_PX, cell_px + LABEL_PX + GAP_PX
     sheet = Image.new("L", (columns * pitch_x + GAP_PX, rows * pitch_y + GAP_PX), PAPER)
@@ -56,15 +39,7 @@ def render_sheet(
 def write_sheet(
     tiles_yx: Sequence[NDArray[np.uint8]], labels: Sequence[str], path: Path, columns: int = 4, cell_px: int = 256
 ) -> None:
-    """Write a contact sheet as a PNG file, atomically.
-
-    Parameters
-    ----------
-    tiles_yx, labels, columns, cell_px
-        Same as for `render_sheet`.
-    path : Path
-        Path of the PNG file to write.
-    """
+    """Write a contact sheet as a PNG file, atomically."""
     buffer = io.BytesIO()
     render_sheet(tiles_yx, labels, columns, cell_px).save(buffer, "PNG")
     write_bytes(path, buffer.getvalue())

@@ -38,22 +38,6 @@ NO_RAYS: RayPixels = (np.empty(0, np.int32), np.empty(0, np.int32))
 def reject_cosmic_rays(data_yx: NDArray[np.float32], valid_yx: NDArray[np.bool_], contrast: float) -> RayPixels:
     """Find the pixels that cosmic rays have hit, and clear the mask there.
 
-    Parameters
-    ----------
-    data_yx : float32 (h, w)
-        Pixel values, of either byte order.
-    valid_yx : bool (h, w), changed in place
-        Mask of the valid pixels; set to False at rays.
-    contrast : float
-        Ratio of a pixel's height to the median height of its 3x3 that no star of the camera reaches.
-
-    Returns
-    -------
-    rows, columns : int32 (n,)
-        Pixels of rays, row by row; none if they would be more than 15 % of the image, which then is not that of a CCD.
-
-    Notes
-    -----
     Background and noise are local; see `background.block_background`. A seed is a pixel more than 6 noise sigmas above
     the background that passes one of two tests. Either it exceeds the median of its 3x3 by the contrast, or it is the
     peak of its 3x3 and exceeds its lowest side neighbour by 2.5 times the contrast. A ray then grows from its seed over

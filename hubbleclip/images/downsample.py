@@ -22,21 +22,7 @@ ROUNDING = 1e-4
 
 
 def overview_shrink(shape_yx: tuple[int, int], size_px: int) -> float:
-    """Compute the downsampling factor that fits an image into a tile.
-
-    Parameters
-    ----------
-    shape_yx : (int, int)
-        Height and width of the image in pixels.
-    size_px : int
-        Side of the tile in pixels.
-
-    Returns
-    -------
-    shrink : float
-        Side of an overview pixel in image pixels. The factor is 1 if the image is smaller than the tile, because no
-        image is enlarged.
-    """
+    """Compute the downsampling factor that fits an image into a tile."""
     return max(1.0, max(shape_yx) / size_px)
 
 
@@ -44,21 +30,6 @@ def downsample_image(image: ScienceImage, good_yx: NDArray[np.bool_], shrink: fl
     """Downsample an image. Each new pixel is the area-weighted mean of the good pixels that it covers.
 
     Bad pixels have no weight in the mean.
-
-    Parameters
-    ----------
-    image : ScienceImage
-        Image of (h, w) pixels.
-    good_yx : bool (h, w)
-        Mask of the good pixels.
-    shrink : float
-        Side of a new pixel in image pixels, at least 1. It need not be an integer.
-
-    Returns
-    -------
-    downsampled : ScienceImage
-        Image of (h / shrink, w / shrink) pixels, rounded up. A pixel is valid if good pixels cover at least a quarter
-        of its area. The WCS is still that of the input image.
     """
     height, width = (math.ceil(side / shrink - ROUNDING) for side in good_yx.shape)
     means_yx, areas_yx = np.zeros((height, width), np.float32), np.zeros((height, width), np.float32)
@@ -71,21 +42,7 @@ def downsample_image(image: ScienceImage, good_yx: NDArray[np.bool_], shrink: fl
 
 @compiled
 def _mean_by_area(pixels: Any, good_yx: Any, part: Any, means_yx: Any, areas_yx: Any) -> None:
-    """Compute a range of rows of the downsampled image: sum over the rows of the input, then over its columns.
-
-    Parameters
-    ----------
-    pixels : Pixels
-        Raw words of the input image, uint32 (h, w), and whether they are byte-swapped; see `kernels.pixel_words`.
-    good_yx : bool (h, w)
-        Mask of the good pixels of the input image.
-    part : (shrink, first, end)
-        Side of a new pixel in input pixels; the first row to compute, and the row after the last.
-    means_yx : float32 (h_small, w_small), written
-        Area-weighted mean of the good pixels under each new pixel, in the image's unit.
-    areas_yx : float32 (h_small, w_small), written
-        Area of the good pixels under each new pixel, in input pixels.
-    """
+    """Compute a range of rows of the downsampled image: sum over the rows of the input, then over its columns."""
     (words_yx, swapped), (shrink, first, end) = pixels, part
     height, width = means_yx.shape
     sums, areas = np.empty(words_yx.shape[1], F32), np.empty(words_yx.shape[1], F32)

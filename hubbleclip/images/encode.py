@@ -47,18 +47,6 @@ JPEG_SIGNATURE = b"\xff\xd8"
 def encode_png(levels_yx: NDArray[np.uint8]) -> bytes:
     """Encode grey levels as PNG, every row as its difference from the row above.
 
-    Parameters
-    ----------
-    levels_yx : uint8 (h, w)
-        Grey levels, 0 is black; row 0 is the top row of the picture.
-
-    Returns
-    -------
-    data : bytes
-        Content of the PNG file.
-
-    Notes
-    -----
     PNG specification (third edition), section 9: filter type Up. It makes real tiles 6 % smaller than no filter.
     """
     height, width = levels_yx.shape
@@ -72,20 +60,7 @@ def encode_png(levels_yx: NDArray[np.uint8]) -> bytes:
 
 
 def with_texts(png: bytes, texts: Mapping[str, str]) -> bytes:
-    """Add text chunks to a PNG of `encode_png`; the rest of the file stays the same.
-
-    Parameters
-    ----------
-    png : bytes
-        Content of the PNG file.
-    texts : mapping
-        Text by keyword, in ASCII.
-
-    Returns
-    -------
-    data : bytes
-        Content of the new PNG file.
-    """
+    """Add text chunks to a PNG of `encode_png`; the rest of the file stays the same."""
     chunks = (
         _chunk(b"tEXt", key.encode("ascii"), b"\0", text.encode("ascii", "replace")) for key, text in texts.items()
     )
@@ -106,23 +81,7 @@ def _crc(chunk_type: bytes, *parts: bytes | memoryview) -> bytes:
 
 
 def decode_png(data: bytes) -> NDArray[np.uint8]:
-    """Decode a PNG to grey levels. Colours are converted to luminance.
-
-    Parameters
-    ----------
-    data : bytes
-        Content of a PNG file of any pixel format.
-
-    Returns
-    -------
-    levels_yx : uint8 (h, w)
-        Grey levels, top row first.
-
-    Raises
-    ------
-    ImageError
-        `too_large` where the header declares more pixels than Pillow accepts, `unreadable` for other faults.
-    """
+    """Decode a PNG to grey levels. Colours are converted to luminance."""
     levels_yx = decode_own_png(data)
     return _decode_by_pillow(data, "PNG") if levels_yx is None else levels_yx.copy()
 
@@ -131,17 +90,6 @@ def decode_own_png(data: bytes) -> NDArray[np.uint8] | None:
     """Decode a PNG that was written by `encode_png`, several times faster than Pillow. All checksums are verified.
 
     Older PNGs (setting `recipe` below 6), whose rows have no filter, are decoded too.
-
-    Parameters
-    ----------
-    data : bytes
-        Content of a PNG file.
-
-    Returns
-    -------
-    levels_yx : uint8 (h, w) or None
-        Grey levels, top row first; the array is read-only. None for a damaged PNG or one that another program wrote;
-        the caller should decode such a PNG with Pillow.
     """
     try:
         signature, length, chunk_type, width, height, pixel_format, checksum = PNG_START.unpack_from(data)
@@ -192,41 +140,14 @@ def _add_rows(differences_yx: Any, levels_yx: Any) -> None:
 
 
 def encode_jpeg(levels_yx: NDArray[np.uint8]) -> bytes:
-    """Encode grey levels as a JPEG of quality 95.
-
-    Parameters
-    ----------
-    levels_yx : uint8 (h, w)
-        Grey levels, 0 is black; row 0 is the top row of the picture.
-
-    Returns
-    -------
-    data : bytes
-        Content of the JPEG file.
-    """
+    """Encode grey levels as a JPEG of quality 95."""
     buffer = io.BytesIO()
     Image.fromarray(levels_yx).save(buffer, "JPEG", quality=JPEG_QUALITY)
     return buffer.getvalue()
 
 
 def decode_tile(data: bytes) -> NDArray[np.uint8]:
-    """Decode a stored tile, PNG or JPEG, to grey levels.
-
-    Parameters
-    ----------
-    data : bytes
-        Content of the file.
-
-    Returns
-    -------
-    levels_yx : uint8 (h, w)
-        Grey levels, top row first.
-
-    Raises
-    ------
-    ImageError
-        `too_large` where the header declares more pixels than Pillow accepts, `unreadable` for other faults.
-    """
+    """Decode a stored tile, PNG or JPEG, to grey levels."""
     return _decode_by_pillow(data, "JPEG") if data.startswith(JPEG_SIGNATURE) else decode_png(data)
 
 

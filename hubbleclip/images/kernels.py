@@ -38,14 +38,7 @@ class CompileReport(event.Listener):
         self.depth, self.total_s, self.started_s, self.is_announced = 0, 0.0, 0.0, False
 
     def on_start(self, event: Any) -> None:
-        """Log a line before the first loop; a loop may begin the compilation of another.
-
-        Parameters
-        ----------
-        event
-            Start of a compilation.
-
-        """
+        """Log a line before the first loop; a loop may begin the compilation of another."""
         if not self.is_announced:
             self.is_announced = True
             log.info("compiling the loops over pixels, once per installation: about a minute")
@@ -54,27 +47,13 @@ class CompileReport(event.Listener):
         self.depth += 1
 
     def on_end(self, event: Any) -> None:
-        """Add the time of a loop.
-
-        Parameters
-        ----------
-        event
-            End of a compilation.
-
-        """
+        """Add the time of a loop."""
         self.depth -= 1
         if not self.depth:
             self.total_s += time.monotonic() - self.started_s
 
     def take(self) -> float:
-        """Return the time that was spent on compilation since the last call.
-
-        Returns
-        -------
-        float
-            Time in seconds; 0 if the machine code was stored.
-
-        """
+        """Return the time that was spent on compilation since the last call."""
         total_s, self.total_s = self.total_s, 0.0
         return total_s
 
@@ -94,13 +73,6 @@ Pixels = tuple[NDArray[np.uint32], bool]
 def discard_stale_cache(folder: Path) -> None:
     """Delete numba's cached machine code in a folder unless every source file there is unchanged.
 
-    Parameters
-    ----------
-    folder : Path
-        A package folder with compiled functions; the cache is in its `__pycache__`.
-
-    Notes
-    -----
     numba recompiles a function if the function's own source file has changed. It does not check the source files of
     the functions that it calls (numba manual, "Caching limitations"), and would continue to run their old code.
     """
@@ -120,59 +92,20 @@ discard_stale_cache(Path(__file__).parent)  # called before any function below l
 
 
 def pixel_words(data_yx: NDArray[np.float32]) -> Pixels:
-    """View float32 pixels as their raw 32-bit words. Contiguous arrays are not copied.
-
-    Parameters
-    ----------
-    data_yx : float32 (h, w)
-        Pixel values, of either byte order.
-
-    Returns
-    -------
-    words_yx : uint32 (h, w)
-        Read-only view of the words.
-    swapped : bool
-        Whether the byte order of the words differs from the machine's. FITS files are big-endian.
-    """
+    """View float32 pixels as their raw 32-bit words. Contiguous arrays are not copied."""
     words_yx = np.ascontiguousarray(data_yx).view(np.ndarray).view(np.uint32)
     words_yx.flags.writeable = False
     return words_yx, not data_yx.dtype.isnative
 
 
 def stored_pattern(bits: int, swapped: bool) -> Any:
-    """Convert a bit pattern to the byte order of stored words, so that words can be compared without byte-swapping.
-
-    Parameters
-    ----------
-    bits : int
-        32-bit pattern in the machine's byte order.
-    swapped : bool
-        Whether the byte order of the words differs from the machine's.
-
-    Returns
-    -------
-    pattern : uint32
-        The pattern in the byte order of the words.
-    """
+    """Convert a bit pattern to the byte order of stored words, so that words can be compared without byte-swapping."""
     return U32(int.from_bytes(bits.to_bytes(4, "little"), "big") if swapped else bits)
 
 
 @compiled
 def to_float32(bits: Any, swapped: Any) -> Any:
-    """Convert a raw word to the float32 value of the pixel.
-
-    Parameters
-    ----------
-    bits : uint32
-        Raw word of a pixel; see `pixel_words`.
-    swapped : bool
-        Whether the byte order of the word differs from the machine's.
-
-    Returns
-    -------
-    value : float32
-        Value of the pixel.
-    """
+    """Convert a raw word to the float32 value of the pixel."""
     if swapped:
         middle = ((bits >> U32(8)) & U32(0xFF00)) | ((bits & U32(0xFF00)) << U32(8))
         return U32((bits >> U32(24)) | middle | (bits << U32(24))).view(F32)
@@ -181,18 +114,7 @@ def to_float32(bits: Any, swapped: Any) -> Any:
 
 @compiled
 def exp_asinh(ratio: Any) -> Any:
-    """Compute exp(asinh(ratio)), whose natural logarithm is asinh(ratio).
-
-    Parameters
-    ----------
-    ratio : float32
-        Argument of asinh, from 0 to 1e18. The square of a larger argument would overflow.
-
-    Returns
-    -------
-    value : float32
-        Value of at least 1.
-    """
+    """Compute exp(asinh(ratio)), whose natural logarithm is asinh(ratio)."""
     return F32(ratio + np.sqrt(ratio * ratio + F32(1)))
 
 
@@ -200,18 +122,6 @@ def exp_asinh(ratio: Any) -> Any:
 def natural_log(value: Any) -> Any:
     """Compute the natural logarithm with an error of at most 5e-7 or two units in the last place.
 
-    Parameters
-    ----------
-    value : float32
-        Argument of at least 1.
-
-    Returns
-    -------
-    log : float32
-        Natural logarithm of the argument.
-
-    Notes
-    -----
     The exponent is read from the bits, and a minimax polynomial approximates the logarithm of the mantissa. The
     function consists of additions and multiplications only. Unlike libm, it therefore gives the same bits on every
     machine, and the compiler can vectorise loops that call it.
@@ -230,19 +140,7 @@ def natural_log(value: Any) -> Any:
 
 @compiled
 def read_row(pixels: Any, mask_yx: Any, y: Any, values: Any) -> None:
-    """Read a row of an image with a margin of one pixel.
-
-    Parameters
-    ----------
-    pixels : Pixels
-        Raw words of the image, uint32 (h, w), and whether they are byte-swapped; see `pixel_words`.
-    mask_yx : uint8 (h, w)
-        Mask of the pixels; 0 where a pixel is not valid.
-    y : int
-        Row to read, from 0 to h.
-    values : float32 (w + 2,), written
-        Pixel values in the image's unit; +infinity where a pixel is not valid or outside the image.
-    """
+    """Read a row of an image with a margin of one pixel."""
     values[:] = F32(np.inf)
     if y < mask_yx.shape[0]:
         words, mask, inside = pixels[0][y], mask_yx[y], values[1:]
@@ -252,23 +150,7 @@ def read_row(pixels: Any, mask_yx: Any, y: Any, values: Any) -> None:
 
 @compiled
 def sample_pixels(pixels: Any, valid_yx: Any, step: Any) -> Any:
-    """Collect the valid pixels of every n-th row and column.
-
-    Parameters
-    ----------
-    pixels : Pixels
-        Raw words of the image, uint32 (h, w), and whether they are byte-swapped; see `pixel_words`.
-    valid_yx : bool (h, w)
-        Mask of the valid pixels.
-    step : int
-        Step n between sampled rows and columns, at least 1.
-
-    Returns
-    -------
-    sample : float32 (n,)
-        Pixel values in the image's unit. A value of -0 is returned as 0, so that every sorting algorithm gives the
-        same bits.
-    """
+    """Collect the valid pixels of every n-th row and column."""
     words_yx, swapped = pixels
     height, width = words_yx.shape
     sample, num = np.empty((-(-height // step)) * (-(-width // step)) + 1, F32), 0
@@ -284,24 +166,7 @@ def sample_pixels(pixels: Any, valid_yx: Any, step: Any) -> Any:
 
 @compiled
 def lagged_differences(pixels: Any, valid_yx: Any, step: Any, lag: Any) -> Any:
-    """Compute the absolute differences between sampled pixels and the pixels `lag` columns away, if both are valid.
-
-    Parameters
-    ----------
-    pixels : Pixels
-        Raw words of the image, uint32 (h, w), and whether they are byte-swapped; see `pixel_words`.
-    valid_yx : bool (h, w)
-        Mask of the valid pixels.
-    step : int
-        Step between sampled rows and columns, at least 1.
-    lag : int
-        Distance of the two pixels along the row, in pixels.
-
-    Returns
-    -------
-    differences : float32 (n,)
-        Absolute differences in the image's unit.
-    """
+    """Compute the absolute differences between sampled pixels and the pixels `lag` columns away, if both are valid."""
     words_yx, swapped = pixels
     height, width = words_yx.shape
     differences, num = np.empty((-(-height // step)) * (-(-width // step)) + 1, F32), 0
@@ -315,20 +180,7 @@ def lagged_differences(pixels: Any, valid_yx: Any, step: Any, lag: Any) -> Any:
 
 @compiled
 def mark_finite(words_yx: Any, exponent: Any, magnitude: Any, valid_yx: Any, zeros_yx: Any) -> None:
-    """Mark the finite pixels and count the zeros of each row.
-
-    Parameters
-    ----------
-    words_yx : uint32 (h, w)
-        Raw words of the image; see `pixel_words`.
-    exponent, magnitude : uint32
-        `EXPONENT` and `MAGNITUDE` in the byte order of the words; see `stored_pattern`.
-    valid_yx : bool (h, w), written
-        Whether each pixel is finite.
-    zeros_yx : int32 (h, 3), written
-        For each row, the number of all zeros, of zeros at its start, and of zeros at its end. In a row that consists
-        entirely of zeros, all of them count as zeros at its start and none as zeros at its end.
-    """
+    """Mark the finite pixels and count the zeros of each row."""
     height, width = words_yx.shape
     for y in range(height):
         words, valid, num_zeros = words_yx[y], valid_yx[y], U32(0)
@@ -347,15 +199,7 @@ def mark_finite(words_yx: Any, exponent: Any, magnitude: Any, valid_yx: Any, zer
 
 @compiled
 def mask_nonpositive(pixels: Any, valid_yx: Any) -> None:
-    """Clear the mask where a weight is NaN, 0 or negative.
-
-    Parameters
-    ----------
-    pixels : Pixels
-        Raw words of the weights, uint32 (h, w), and whether they are byte-swapped; see `pixel_words`.
-    valid_yx : bool (h, w), changed in place
-        Mask of the valid pixels.
-    """
+    """Clear the mask where a weight is NaN, 0 or negative."""
     words_yx, swapped = pixels
     for y in range(words_yx.shape[0]):
         words, valid = words_yx[y], valid_yx[y]
@@ -365,17 +209,7 @@ def mask_nonpositive(pixels: Any, valid_yx: Any) -> None:
 
 @compiled
 def mask_flag_bits(flags_yx: Any, bad: Any, valid_yx: Any) -> None:
-    """Clear the mask where a pixel has any of the bad data-quality flags.
-
-    Parameters
-    ----------
-    flags_yx : uint8, uint16, uint32 or uint64 (h, w)
-        Data-quality flags as stored in the file, of either byte order.
-    bad : unsigned integer of the same type
-        Mask of the bad bits, in the byte order of `flags_yx`.
-    valid_yx : bool (h, w), changed in place
-        Mask of the valid pixels.
-    """
+    """Clear the mask where a pixel has any of the bad data-quality flags."""
     for y in range(flags_yx.shape[0]):
         flags, valid = flags_yx[y], valid_yx[y]
         for x in range(flags.size):
@@ -402,24 +236,7 @@ def _count_zeros(words: Any, magnitude: Any) -> Any:
 
 @compiled
 def _append_zero_runs(words: Any, magnitude: Any, runs: Any, count: Any) -> Any:
-    """Append the runs of zeros in a row to a list of runs.
-
-    Parameters
-    ----------
-    words : uint32 (w,)
-        Raw words of the row.
-    magnitude : uint32
-        `MAGNITUDE` in the byte order of the words.
-    runs : int32 (n, 2), written from index `count`
-        First column of each run, and the column after its last. The array must have room for the runs of the row.
-    count : int
-        Number of runs in the rows before.
-
-    Returns
-    -------
-    count : int
-        Number of runs including those of this row.
-    """
+    """Append the runs of zeros in a row to a list of runs."""
     x = 0
     while x < words.size:
         block = words[x : x + BLOCK_PX]
@@ -457,21 +274,6 @@ def _append_row_runs(words: Any, magnitude: Any, zeros: Any, runs: Any, count: A
 def mask_zero_regions(words_yx: Any, magnitude: Any, zeros_yx: Any, min_area_px: Any, valid_yx: Any) -> None:
     """Clear the mask in every large 4-connected region of zeros.
 
-    Parameters
-    ----------
-    words_yx : uint32 (h, w)
-        Raw words of the image; see `pixel_words`.
-    magnitude : uint32
-        `MAGNITUDE` in the byte order of the words.
-    zeros_yx : int32 (h, 3)
-        Counts of zeros per row, as written by `mark_finite`.
-    min_area_px : float
-        Minimum area of a region that is cleared, in pixels.
-    valid_yx : bool (h, w), changed in place
-        Mask of the valid pixels.
-
-    Notes
-    -----
     The regions are found by connected-component labelling: a union-find structure joins the runs of zeros of adjacent
     rows.
     """

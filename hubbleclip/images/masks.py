@@ -17,21 +17,7 @@ MAX_ROWS_CHECKED = 200
 
 
 def find_finite(data_yx: NDArray[np.float32]) -> tuple[NDArray[np.bool_], NDArray[np.int32]]:
-    """Find the finite pixels and count the zeros of each row.
-
-    Parameters
-    ----------
-    data_yx : float32 (h, w)
-        Pixel values, of either byte order.
-
-    Returns
-    -------
-    valid_yx : bool (h, w)
-        Whether each pixel is finite.
-    zeros_yx : int32 (h, 3)
-        For each row, the number of all zeros, of zeros at its start, and of zeros at its end; see
-        `kernels.mark_finite`.
-    """
+    """Find the finite pixels and count the zeros of each row."""
     # Both results are computed in one pass over the pixels, because reading the file's pages takes most of the time.
     words_yx, swapped = pixel_words(data_yx)
     valid_yx, zeros_yx = np.empty(data_yx.shape, np.bool_), np.empty((len(data_yx), 3), np.int32)
@@ -45,15 +31,6 @@ def mask_zero_border(data_yx: NDArray[np.float32], valid_yx: NDArray[np.bool_], 
 
     A 4-connected region of exact zeros is cleared if it covers at least 0.05 % of the image. An image whose pixels are
     all integers is not changed, because a zero is a measured count there. An image of zeros only is cleared entirely.
-
-    Parameters
-    ----------
-    data_yx : float32 (h, w)
-        Pixel values, of either byte order.
-    valid_yx : bool (h, w), changed in place
-        Mask of the valid pixels.
-    zeros_yx : int32 (h, 3)
-        Counts of zeros per row, as returned by `find_finite`.
     """
     min_area_px, num_zeros = BORDER_MIN_SHARE * data_yx.size, int(zeros_yx[:, 0].sum())
     if num_zeros == data_yx.size:
@@ -66,15 +43,7 @@ def mask_zero_border(data_yx: NDArray[np.float32], valid_yx: NDArray[np.bool_], 
 
 
 def mask_unweighted(weight_yx: NDArray[Any], valid_yx: NDArray[np.bool_]) -> None:
-    """Clear the mask where the weight is NaN, 0 or negative.
-
-    Parameters
-    ----------
-    weight_yx : any number type (h, w)
-        Weights as stored in the file.
-    valid_yx : bool (h, w), changed in place
-        Mask of the valid pixels.
-    """
+    """Clear the mask where the weight is NaN, 0 or negative."""
     if (weight_yx.dtype.kind, weight_yx.dtype.itemsize) == ("f", 4):
         kernels.mask_nonpositive(pixel_words(weight_yx), valid_yx)
     else:
@@ -82,19 +51,7 @@ def mask_unweighted(weight_yx: NDArray[Any], valid_yx: NDArray[np.bool_]) -> Non
 
 
 def mask_flagged(quality_yx: NDArray[Any], zero: int, bad_bits: int, valid_yx: NDArray[np.bool_]) -> None:
-    """Clear the mask where the data-quality flags, `quality_yx + zero`, have any of the bad bits.
-
-    Parameters
-    ----------
-    quality_yx : integer (h, w)
-        Values as stored in the file, of either byte order.
-    zero : int
-        BZERO of the data-quality extension.
-    bad_bits : int
-        Mask of the bits that make a pixel invalid.
-    valid_yx : bool (h, w), changed in place
-        Mask of the valid pixels.
-    """
+    """Clear the mask where the data-quality flags, `quality_yx + zero`, have any of the bad bits."""
     num_bits, stored = bad_bits.bit_length(), quality_yx.dtype
     if stored.kind not in "iu" or zero % (1 << num_bits) or num_bits > 8 * stored.itemsize:
         valid_yx &= ((quality_yx.astype(np.int64) + zero) & bad_bits) == 0
@@ -125,20 +82,6 @@ def repair_pinholes(
 
     A bad pixel is repaired if at least 8 of the 5x5 pixels are good. Other bad pixels are displayed at the sky level.
     Without the repair, every hot pixel in front of a galaxy would be displayed as a dark dot.
-
-    Parameters
-    ----------
-    data_yx : float32 (h, w)
-        Pixel values, of either byte order; not changed.
-    valid_yx : bool (h, w)
-        Mask of the good pixels; not changed.
-
-    Returns
-    -------
-    repaired_yx : float32 (h, w)
-        Pixel values in the image's unit. If every pixel is valid, this is `data_yx` itself.
-    shown_yx : bool (h, w)
-        Mask of the pixels that are valid or repaired.
     """
     if valid_yx.all():
         return data_yx, valid_yx

@@ -49,18 +49,6 @@ def prepare_image(image: ScienceImage, settings: TileSettings) -> PreparedImage:
     """Reject the cosmic rays of a single exposure and fit the stretch.
 
     Cosmic rays are rejected before the fit, because their high values would determine the white level.
-
-    Parameters
-    ----------
-    image : ScienceImage
-        Image to prepare. Its mask is changed in place, because a copy would take a quarter of the image's memory.
-    settings : TileSettings
-        Tile settings; only the fields of the stretch are used.
-
-    Returns
-    -------
-    prepared : PreparedImage
-        The image with its mask of good pixels, its stretch and its cosmic rays.
     """
     rays = NO_RAYS
     if image.may_have_cosmic_rays:
@@ -71,24 +59,7 @@ def prepare_image(image: ScienceImage, settings: TileSettings) -> PreparedImage:
 def fit_image(
     image: ScienceImage, good_yx: NDArray[np.bool_], settings: TileSettings, rays: RayPixels = NO_RAYS
 ) -> PreparedImage:
-    """Fit the stretch of an image. If the settings ask for fixed fluxes, use these as the limits of the stretch.
-
-    Parameters
-    ----------
-    image : ScienceImage
-        Image to prepare. If it has a stretch already, as a preview has, that stretch is used and none is fitted.
-    good_yx : bool (h, w)
-        Mask of the good pixels.
-    settings : TileSettings
-        Tile settings; only the fields of the stretch are used. `limits` chooses between fitted limits and fixed fluxes.
-    rays : (rows, columns)
-        Pixels that cosmic rays have hit.
-
-    Returns
-    -------
-    prepared : PreparedImage
-        The image with its mask of good pixels, its stretch and its cosmic rays.
-    """
+    """Fit the stretch of an image. If the settings ask for fixed fluxes, use these as the limits of the stretch."""
     stretch = image.stretch or fit_stretch(image.data_yx, good_yx, settings)
     if settings.limits == "flux":
         stretch = apply_flux_limits(stretch, image, settings)
@@ -98,22 +69,7 @@ def fit_image(
 
 
 def apply_flux_limits(stretch: Stretch, image: ScienceImage, settings: TileSettings) -> Stretch:
-    """Replace the limits of a stretch by fixed fluxes above the sky, which are the same for all images.
-
-    Parameters
-    ----------
-    stretch : Stretch
-        Stretch whose limits are replaced. Its sky level is the zero point of the flux scale.
-    image : ScienceImage
-        Image of which the unit, the gain, the exposure time and the pixel area are used.
-    settings : TileSettings
-        Tile settings; only `flux_black`, `flux_white` and `flux_softening` are used, in electrons / s / arcsec2.
-
-    Returns
-    -------
-    stretch : Stretch
-        Stretch with the new limits, in the image's unit.
-    """
+    """Replace the limits of a stretch by fixed fluxes above the sky, which are the same for all images."""
     unit = 1 / flux_per_unit(image)  # value in the image's unit of 1 electron / s / arcsec2
     return replace(
         stretch,
@@ -124,23 +80,7 @@ def apply_flux_limits(stretch: Stretch, image: ScienceImage, settings: TileSetti
 
 
 def flux_per_unit(image: ScienceImage) -> float:
-    """Compute the flux that a pixel value of 1 means, from the image's unit, gain, exposure time and pixel area.
-
-    Parameters
-    ----------
-    image : ScienceImage
-        Image whose header values are used.
-
-    Returns
-    -------
-    flux : float
-        Flux in electrons / s / arcsec2.
-
-    Raises
-    ------
-    ImageError
-        `no_flux_scale` where the unit is unknown, or the gain, the exposure time or the WCS is missing.
-    """
+    """Compute the flux that a pixel value of 1 means, from the image's unit, gain, exposure time and pixel area."""
     unit = (image.unit or "").upper().replace(" ", "")
     quantity, _, time = unit.replace("CPS", "COUNTS/S").partition("/")
     if quantity not in COUNTS + ELECTRONS or time not in {"", "S", "SEC", "SECOND"}:
@@ -158,22 +98,7 @@ def flux_per_unit(image: ScienceImage) -> float:
 
 
 def render_rows(prepared: PreparedImage, y0: int, size_px: int) -> NDArray[np.uint8]:
-    """Render the image rows that a row of tiles covers, over the whole width of the image.
-
-    Parameters
-    ----------
-    prepared : PreparedImage
-        Image of (h, w) pixels.
-    y0 : int
-        First image row of the tiles; may be negative.
-    size_px : int
-        Side of a tile in pixels.
-
-    Returns
-    -------
-    band_yx : uint8 (n, w)
-        Levels of the rows that are inside the image, at most `size_px` rows.
-    """
+    """Render the image rows that a row of tiles covers, over the whole width of the image."""
     height, width = prepared.image.data_yx.shape
     top, bottom = max(y0, 0), min(y0 + size_px, height)
     if _is_rendered(prepared):  # a preview contains levels already and has no bad pixels
@@ -192,22 +117,7 @@ def _is_rendered(prepared: PreparedImage) -> bool:
 
 
 def render_tile_row(prepared: PreparedImage, starts_yx: Sequence[tuple[int, int]], size_px: int) -> NDArray[np.uint8]:
-    """Render a row of tiles in one array, padded with the sky level where the tiles extend beyond the image.
-
-    Parameters
-    ----------
-    prepared : PreparedImage
-        Image from which the tiles are cut.
-    starts_yx : sequence of (y0, x0)
-        First pixels of the tiles. All have the same y0, and x0 is in ascending order.
-    size_px : int
-        Side of a tile in pixels.
-
-    Returns
-    -------
-    band_yx : uint8 (size_px, n)
-        Levels from the first column of the first tile to at least the last column of the last tile.
-    """
+    """Render a row of tiles in one array, padded with the sky level where the tiles extend beyond the image."""
     (y0, first), (_, last) = starts_yx[0], starts_yx[-1]
     # The rows are in the order of FITS, lowest first, so `above` is the padding before the first row of the array.
     band_yx = render_rows(prepared, y0, size_px)[:, max(first, 0) :]
@@ -221,25 +131,7 @@ def render_tile_row(prepared: PreparedImage, starts_yx: Sequence[tuple[int, int]
 def assess_tiles(
     prepared: PreparedImage, starts_yx: Sequence[tuple[int, int]], size_px: int, settings: TileSettings
 ) -> list[float | ImageError]:
-    """Decide which tiles have enough valid pixels and enough signal.
-
-    Parameters
-    ----------
-    prepared : PreparedImage
-        Image from which the tiles are cut.
-    starts_yx : sequence of (y0, x0)
-        First pixels of the tiles.
-    size_px : int
-        Side of a tile in pixels.
-    settings : TileSettings
-        Tile settings; only `min_valid_share`, `min_signal_share` and `signal_sigma` are used.
-
-    Returns
-    -------
-    assessments : list of float or ImageError
-        For each accepted tile, the share of valid pixels among its pixels inside the image, 0 to 1. For each rejected
-        tile, the reason: `too_little_valid`, or `no_signal` if too few pixels have a 3x3 mean above the threshold.
-    """
+    """Decide which tiles have enough valid pixels and enough signal."""
     image, stretch = prepared.image, prepared.stretch
     masks, places = (prepared.good_yx, *prepared.rays), (np.array(starts_yx, np.int64), size_px)
     threshold = settings.signal_sigma * stretch.noise
@@ -255,21 +147,7 @@ def assess_tiles(
 
 
 def small_object(prepared: PreparedImage, settings: TileSettings) -> tuple[tuple[int, int], int] | None:
-    """Find a small tile around the object of an image, if the object fills less than 20 % of a tile.
-
-    Parameters
-    ----------
-    prepared : PreparedImage
-        Image that fits into one tile.
-    settings : TileSettings
-        Tile settings; only `size_px`, `min_side_px` and `signal_sigma` are used.
-
-    Returns
-    -------
-    start_yx, size_px : (int, int) and int
-        First pixel of the tile, and its side, which is at most the longer one of the image; None if the image shows no
-        object or a larger one. The object is the rectangle of the pixels whose 3x3 mean exceeds `signal_sigma`.
-    """
+    """Find a small tile around the object of an image, if the object fills less than 20 % of a tile."""
     from scipy.ndimage import uniform_filter  # noqa: PLC0415 - the import takes 0.1 s, and few settings need it
 
     stretch, shape_yx = prepared.stretch, prepared.good_yx.shape

@@ -39,27 +39,6 @@ def read_previews(
     """Read a JPEG file as a list of one image, which has no WCS.
 
     The stretch of the image is the identity, so that a tile has the levels of the preview.
-
-    Parameters
-    ----------
-    content : Path or bytes
-        Path of the file, or the file's bytes.
-    max_pixels : int
-        Maximum number of pixels that the header may declare.
-    enough_px : int or None
-        Side in pixels that is sufficient. A larger image may be decoded at a reduced size; see `read_luminance`.
-    mask_white_border : bool
-        Whether the pixels found by `white_border` are invalid; otherwise all pixels are valid.
-
-    Returns
-    -------
-    images : list of ScienceImage
-        One image of luminance from 0 to 255, whose lowest row comes first as in FITS.
-
-    Raises
-    ------
-    ImageError
-        `unreadable`, `truncated` or `too_large`.
     """
     levels_yx, shrink = read_luminance(content, max_pixels, enough_px)
     outside_yx = white_border(levels_yx) if mask_white_border else np.zeros(levels_yx.shape, np.bool_)
@@ -84,30 +63,7 @@ def read_previews(
 def read_luminance(
     content: Path | bytes, max_pixels: int, enough_px: int | None = None
 ) -> tuple[NDArray[np.uint8], float]:
-    """Read the luminance (ITU-R BT.601) of a grey or coloured JPEG file.
-
-    Parameters
-    ----------
-    content : Path or bytes
-        Path of the file, or the file's bytes.
-    max_pixels : int
-        Maximum number of pixels that the header may declare. The limit is checked before memory is allocated.
-    enough_px : int or None
-        Side in pixels that is sufficient. The decoder may then shrink the image by a factor of up to 8, but keeps both
-        sides at least this long. None means the full size.
-
-    Returns
-    -------
-    levels_yx : uint8 (h, w)
-        Luminance from 0 to 255, top row first.
-    shrink : float
-        Side of a returned pixel in pixels of the file.
-
-    Raises
-    ------
-    ImageError
-        `unreadable`, `truncated` or `too_large`.
-    """
+    """Read the luminance (ITU-R BT.601) of a grey or coloured JPEG file."""
     with _open_jpeg(content, max_pixels) as image:
         full_side_px, full_px = max(image.size), image.width * image.height
         if enough_px is not None:
@@ -158,21 +114,7 @@ def _decode(image: Image.Image, mode: str) -> NDArray[np.uint8]:
 
 
 def white_border(levels_yx: NDArray[np.uint8]) -> NDArray[np.bool_]:
-    """Find the white areas that touch the border, such as the corners outside a rotated detector.
-
-    Parameters
-    ----------
-    levels_yx : uint8 (h, w)
-        Levels of the image.
-
-    Returns
-    -------
-    is_outside : bool (h, w)
-        Mask of the areas. A white area is a connected one of levels of at least `WHITE`; smaller ones than
-        `MIN_WHITE_SHARE` of the image may be stars and are left as they are. The mask extends one pixel beyond an area,
-        because JPEG and the reduction of the size mix the levels of neighbouring pixels. All False if no pixel would be
-        left.
-    """
+    """Find the white areas that touch the border, such as the corners outside a rotated detector."""
     from scipy import ndimage  # noqa: PLC0415 - the import takes 0.1 s, and few settings need it
 
     labels_yx, _ = ndimage.label(levels_yx >= WHITE)
@@ -190,16 +132,6 @@ def border_level(levels_yx: NDArray[np.uint8]) -> int:
     """Compute the grey level that fills the area outside an image.
 
     The level is the median of the outermost pixels, or the median of all pixels if that is darker.
-
-    Parameters
-    ----------
-    levels_yx : uint8 (h, w)
-        Levels of the image.
-
-    Returns
-    -------
-    level : int
-        Level from 0 to 255.
     """
     border = np.concatenate([levels_yx[0], levels_yx[-1], levels_yx[:, 0], levels_yx[:, -1]])
     level = _lower_median(border)
@@ -215,25 +147,7 @@ def _lower_median(levels: NDArray[np.uint8]) -> int:
 
 
 def read_rgb(content: Path | bytes, max_pixels: int) -> NDArray[np.uint8]:
-    """Read a JPEG file in colour.
-
-    Parameters
-    ----------
-    content : Path or bytes
-        Path of the file, or the file's bytes.
-    max_pixels : int
-        Maximum number of pixels that the header may declare. The limit is checked before memory is allocated.
-
-    Returns
-    -------
-    levels_yxc : uint8 (h, w, 3)
-        Levels of red, green and blue, top row first. A grey file gives three equal channels.
-
-    Raises
-    ------
-    ImageError
-        `unreadable`, `truncated` or `too_large`.
-    """
+    """Read a JPEG file in colour."""
     with _open_jpeg(content, max_pixels) as image:
         _check_memory(image, image.width * image.height)
         return _decode(image, "RGB")

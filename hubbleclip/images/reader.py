@@ -123,57 +123,19 @@ class ScienceImage:
     unused: tuple[UnusedImage, ...] = ()
 
     def release_pages(self, num_rows: int | None = None) -> None:
-        """Release the memory of mapped pixels. The pixels are read from the file again when they are next used.
-
-        Parameters
-        ----------
-        num_rows : int or None
-            Number of rows to release, counted from the first row; None means all rows.
-        """
+        """Release the memory of mapped pixels. The pixels are read from the file again when they are next used."""
         if self.pages is not None:
             rows_yx = self.data_yx[:num_rows]
             self.pages.madvise(mmap.MADV_DONTNEED, 0, rows_yx.nbytes // mmap.PAGESIZE * mmap.PAGESIZE)
 
 
 def read_science_images(path: Path, max_pixels: int, file_name: str | None = None) -> list[ScienceImage]:
-    """Read all images of the sky in a FITS file into memory.
-
-    Parameters
-    ----------
-    path, max_pixels, file_name
-        Same as for `iter_science_images`.
-
-    Returns
-    -------
-    images : list of ScienceImage
-        Images in file order.
-    """
+    """Read all images of the sky in a FITS file into memory."""
     return list(iter_science_images(path, max_pixels, file_name))
 
 
 def iter_science_images(path: Path, max_pixels: int, file_name: str | None = None) -> Iterator[ScienceImage]:
-    """Read the images of the sky in a FITS file one after the other. The file may be gzipped.
-
-    Parameters
-    ----------
-    path : Path
-        Path of the FITS file.
-    max_pixels : int
-        Maximum number of pixels of an image. The limit is checked before memory is allocated.
-    file_name : str or None
-        Name of the file in the archive, if it is stored under another name. The name shows whether the file is a weight
-        map.
-
-    Yields
-    ------
-    image : ScienceImage
-        Each image, in file order.
-
-    Raises
-    ------
-    ImageError
-        `empty`, `unreadable`, `truncated`, `no_image`, `not_an_image`, `calibration` or `too_large`.
-    """
+    """Read the images of the sky in a FITS file one after the other. The file may be gzipped."""
     name = (file_name or path.name).lower().removesuffix(".gz")
     stem = name.rsplit(".", 1)[0]
     with _open_plain(path, max_pixels * MAX_BYTES_PER_PIXEL) as file, _open_hdus(file) as hdus:

@@ -28,17 +28,7 @@ The first rows of most tiles contain enough signal, and then the other rows are 
 
 @compiled
 def _to_levels(heights: Any, curve: Any, levels: Any) -> None:
-    """Convert pixel values to display levels by the stretch, clipped to black and white.
-
-    Parameters
-    ----------
-    heights : float32 (n,)
-        Pixel values minus the black level, in the image's unit.
-    curve : tuple
-        Parameters of the stretch; see `render_levels`.
-    levels : uint8 (n,), written
-        Display levels, 0 to 255.
-    """
+    """Convert pixel values to display levels by the stretch, clipped to black and white."""
     _, span, _, per_softening, scale, is_asinh, _ = curve
     for x in range(levels.size):
         height = min(max(heights[x], F32(0)), span)
@@ -51,22 +41,6 @@ def render_levels(pixels: Any, good_yx: Any, curve: Any, y0: Any, levels_yx: Any
     """Render a range of rows as 8-bit levels, and repair bad pixels in the same way as `fill_bad_pixels`.
 
     Bad pixels that cannot be repaired are rendered at the sky level.
-
-    Parameters
-    ----------
-    pixels : Pixels
-        Raw words of the image, uint32 (h, w), and whether they are byte-swapped; see `kernels.pixel_words`.
-    good_yx : bool (h, w)
-        Mask of the good pixels.
-    curve : tuple
-        Parameters of the stretch, from `stretch.curve_parameters`. Five are float32: black, white - black and
-        sky - black in the image's unit, 1 / softening, and levels per unit of the curve. The sixth is a bool, True for
-        an asinh curve and False for a linear one. The last is an int, the minimum number of good neighbours of a pixel
-        that is repaired.
-    y0 : int
-        First row to render.
-    levels_yx : uint8 (n, w), written
-        Levels of the rows `y0` to `y0 + n - 1`.
     """
     values_yx = empty_window(BLOCK_ROWS, levels_yx.shape[1])
     for top in range(0, levels_yx.shape[0], BLOCK_ROWS):
@@ -100,20 +74,7 @@ def _render_block(pixels: Any, good_yx: Any, curve: Any, block: Any, levels_yx: 
 
 @compiled
 def count_valid(masks: Any, window: Any) -> Any:
-    """Count the valid pixels of a window: the good pixels and those that cosmic rays have hit.
-
-    Parameters
-    ----------
-    masks : bool (h, w), int32 (r,), int32 (r,)
-        Mask of the good pixels, and the rows and columns of the pixels that cosmic rays have hit.
-    window : (y0, x0, side)
-        First pixel of the window and its side. The window may extend beyond the image.
-
-    Returns
-    -------
-    num_valid : int
-        Number of valid pixels.
-    """
+    """Count the valid pixels of a window: the good pixels and those that cosmic rays have hit."""
     (y0, x0, side), good_yx = window, masks[0].view(np.uint8)
     num_valid: Any = 0
     for y in range(max(y0, 0), min(y0 + side, good_yx.shape[0])):
@@ -129,23 +90,7 @@ def count_valid(masks: Any, window: Any) -> Any:
 
 @compiled
 def _read_heights(pixels: Any, masks: Any, start: Any, limits: Any, output: Any) -> None:
-    """Read a range of rows of a window as heights: pixel values minus the sky level, limited to a ceiling.
-
-    Parameters
-    ----------
-    pixels : Pixels
-        Raw words of the image, uint32 (h, w), and whether they are byte-swapped; see `kernels.pixel_words`.
-    masks : tuple
-        Good pixels and cosmic rays; see `count_bright`.
-    start : (y0, x0)
-        First pixel of the rows; may be outside the image.
-    limits : (sky, ceiling, min_good)
-        Sky level and maximum height, float32 in the image's unit, and the minimum number of good neighbours of a pixel
-        that is repaired, int.
-    output : float32 (n, side) and bool (n, side), written
-        Heights of the pixels, and whether each pixel is valid. The height is 0 where a pixel is not valid or outside
-        the image.
-    """
+    """Read a range of rows of a window as heights: pixel values minus the sky level, limited to a ceiling."""
     (words_yx, swapped), (good_yx, ray_rows, ray_columns) = pixels, masks
     (y0, x0), (heights_yx, valid_yx), (sky, ceiling, min_good) = start, output, limits
     num_rows, side = heights_yx.shape
@@ -177,28 +122,7 @@ def _read_heights(pixels: Any, masks: Any, start: Any, limits: Any, output: Any)
 
 @compiled
 def count_bright(pixels: Any, masks: Any, window: Any, limits: Any, enough: Any) -> Any:
-    """Count the valid pixels of a window whose 3x3 mean is above the threshold.
-
-    Parameters
-    ----------
-    pixels : Pixels
-        Raw words of the image, uint32 (h, w), and whether they are byte-swapped; see `kernels.pixel_words`.
-    masks : bool (h, w), int32 (r,), int32 (r,)
-        Mask of the good pixels, and the rows and columns of the pixels that cosmic rays have hit. The latter are valid
-        too, with their repaired values.
-    window : (y0, x0, side)
-        First pixel of the window and its side. The window may extend beyond the image.
-    limits : (sky, ceiling, threshold, min_good)
-        Sky level, maximum of a pixel's value above the sky, and minimum of a bright pixel's 3x3 mean above the sky,
-        float32 in the image's unit; and the minimum number of good neighbours of a pixel that is repaired, int.
-    enough : int
-        The count stops at the end of the first row at which it has reached this number.
-
-    Returns
-    -------
-    num_bright : int
-        Number of bright pixels; a lower bound if the count stopped at `enough`.
-    """
+    """Count the valid pixels of a window whose 3x3 mean is above the threshold."""
     y0, x0, side = window
     sky, ceiling, threshold, min_good = limits
     heights_yx, valid_yx, sums = np.empty((side, side), F32), np.empty((side, side), np.bool_), np.empty(side + 2, F32)
@@ -223,22 +147,7 @@ def count_bright(pixels: Any, masks: Any, window: Any, limits: Any, enough: Any)
 
 @compiled
 def count_signal(pixels: Any, masks: Any, places: Any, limits: Any, enough_share: Any) -> Any:
-    """Count the valid pixels of each window, and how many of them are bright.
-
-    Parameters
-    ----------
-    pixels, masks, limits
-        Same as for `count_bright`.
-    places : int64 (n, 2) and int
-        First pixel (y0, x0) of each window, and the side of all windows.
-    enough_share : float
-        Share of a window's valid pixels. The count of a window stops when more than this share is bright.
-
-    Returns
-    -------
-    num_valid, num_bright : int64 (n,)
-        Number of valid and of bright pixels per window.
-    """
+    """Count the valid pixels of each window, and how many of them are bright."""
     starts_yx, side = places
     num_valid, num_bright = np.empty(len(starts_yx), np.int64), np.empty(len(starts_yx), np.int64)
     for k in range(len(starts_yx)):

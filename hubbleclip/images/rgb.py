@@ -37,19 +37,7 @@ NUM_PARTS = 3
 
 
 def pick_parts(wavelengths_nm: Mapping[str, float]) -> tuple[str, ...]:
-    """Choose the three filters of a colour tile.
-
-    Parameters
-    ----------
-    wavelengths_nm : mapping of str to float
-        Wavelength in nm by filter name.
-
-    Returns
-    -------
-    names : tuple of str
-        Filter names of red, green and blue. Red has the longest wavelength and blue the shortest; green has the one
-        nearest to their geometric mean. The tuple is empty if there are fewer than three different wavelengths.
-    """
+    """Choose the three filters of a colour tile."""
     # The names are sorted, so that the choice between two filters of the same wavelength is reproducible.
     by_wavelength = {wavelength: name for name, wavelength in sorted(wavelengths_nm.items())}
     if len(by_wavelength) < NUM_PARTS:
@@ -63,27 +51,7 @@ def pick_parts(wavelengths_nm: Mapping[str, float]) -> tuple[str, ...]:
 def cut_colour(
     parts: Sequence[Iterable[ScienceImage]], product_sha256s: Sequence[str], settings: TileSettings
 ) -> CutResult:
-    """Cut colour tiles from three products. Red and blue are aligned to the green one, whose native grid is used.
-
-    Parameters
-    ----------
-    parts : sequence of three iterables of ScienceImage
-        Images of each product, in the order red, green, blue.
-    product_sha256s : sequence of str
-        SHA-256 of each product, in the same order.
-    settings : TileSettings
-        Settings of tiles and stretch.
-
-    Returns
-    -------
-    result : CutResult
-        The colour tiles and the rejections.
-
-    Raises
-    ------
-    ImageError
-        If no image is usable. The error of the first image is raised.
-    """
+    """Cut colour tiles from three products. Red and blue are aligned to the green one, whose native grid is used."""
     outcomes: list[CutTile | TileRejection] = []
     errors: list[ImageError] = []
     red, middle, blue = (_prepare_all(images, settings) for images in parts)
@@ -185,21 +153,7 @@ def _cut_image(
     product_sha256s: Sequence[str],
     settings: TileSettings,
 ) -> Iterator[CutTile | TileRejection]:
-    """Yield the colour tiles and the rejections of one image of the green product.
-
-    Parameters
-    ----------
-    shown : PreparedImage
-        Image of the green product.
-    heights_yxc : float32 (h, w, 3)
-        Pixel values of red, green and blue on the display scale, on the pixels of `shown`; NaN where missing.
-    scale : ColourScale
-        The display scale. The sky has the same level in all colours, and replaces missing pixels.
-    product_sha256s : sequence of str
-        SHA-256 of the red, green and blue product.
-    settings : TileSettings
-        Settings of tiles and stretch.
-    """
+    """Yield the colour tiles and the rejections of one image of the green product."""
     image, size, sha256, digest = shown.image, settings.size_px, product_sha256s[1], settings.digest()
     span = scale.white - scale.black
     sky, softening = np.float32(-scale.black / span), scale.softening / span
@@ -250,20 +204,6 @@ def _window(
 def blend(heights_yxc: NDArray[np.float32], softening: float) -> NDArray[np.uint8]:
     """Combine three colours to RGB levels.
 
-    Parameters
-    ----------
-    heights_yxc : float32 (h, w, 3)
-        Pixel values of red, green and blue on a scale on which 0 is black and 1 is white.
-    softening : float
-        Softening of the asinh on the same scale.
-
-    Returns
-    -------
-    levels_yxc : uint8 (h, w, 3)
-        Levels of red, green and blue, 0 to 255.
-
-    Notes
-    -----
     The method is that of Lupton et al. 2004 (PASP 116, 133). The asinh stretch is applied to the mean of the three
     values, and the ratios of the three are preserved. A pixel that would exceed white in one colour is scaled down in
     all three.
@@ -278,18 +218,7 @@ def blend(heights_yxc: NDArray[np.float32], softening: float) -> NDArray[np.uint
 
 
 def encode_rgb(levels_yxc: NDArray[np.uint8]) -> bytes:
-    """Encode RGB levels as PNG.
-
-    Parameters
-    ----------
-    levels_yxc : uint8 (h, w, 3)
-        Levels of red, green and blue, top row first.
-
-    Returns
-    -------
-    data : bytes
-        Content of the PNG file.
-    """
+    """Encode RGB levels as PNG."""
     buffer = io.BytesIO()
     Image.fromarray(np.ascontiguousarray(levels_yxc)).save(buffer, "PNG")
     return buffer.getvalue()

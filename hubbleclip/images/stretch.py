@@ -107,27 +107,6 @@ STRETCHES: dict[str, StretchKind] = {
 def fit_stretch(data_yx: NDArray[np.float32], valid_yx: NDArray[np.bool_], settings: TileSettings) -> Stretch:
     """Fit one stretch to a whole image, so that neighbouring tiles have equal levels at their common border.
 
-    Parameters
-    ----------
-    data_yx : float32 (h, w)
-        Pixel values, of either byte order.
-    valid_yx : bool (h, w)
-        Mask of the valid pixels.
-    settings : TileSettings
-        Tile settings; only `stretch`, `black_sigma`, `white_quantile` and `softening_sigma` are used.
-
-    Returns
-    -------
-    stretch : Stretch
-        Fitted stretch, in the image's unit.
-
-    Raises
-    ------
-    ImageError
-        `all_invalid` if no pixel is valid, `no_signal` if all values are equal or their range is not finite.
-
-    Notes
-    -----
     White is a high quantile of the pixel values, but at least 30 noise sigmas above black, so that an empty field stays
     dark. The asinh curve (Lupton et al. 1999, AJ 118, 1406) changes from linear to logarithmic at the softening. The
     softening is the largest of three values: `softening_sigma` times the noise, the spread of the pixel values if an
@@ -154,18 +133,6 @@ def flatness(ordered: NDArray[np.float32], sky: float, white: float) -> float:
 
     Flatness is the number of pixels brighter than 40 % of the range from sky to white, divided by the number of pixels
     brighter than 4 % of that range.
-
-    Parameters
-    ----------
-    ordered : float32 (n,)
-        Pixel values in ascending order.
-    sky, white : float
-        Levels of sky and white, in the image's unit.
-
-    Returns
-    -------
-    flatness : float
-        Flatness from 0 to 1: about 0.9 for the disc of a planet and 0.1 for a star field.
     """
     faint, bright = (_num_below(ordered, sky + share * (white - sky)) for share in (0.04, 0.4))
     return (len(ordered) - bright) / max(1, len(ordered) - faint)
@@ -190,20 +157,7 @@ def _filled_share(noise: float, pixel_noise: float) -> float:
 
 
 def edge_level(data_yx: NDArray[np.float32], valid_yx: NDArray[np.bool_]) -> float:
-    """Estimate the sky from the edge of an image, which is darker than the rest if an object fills the frame.
-
-    Parameters
-    ----------
-    data_yx : float32 (h, w)
-        Pixel values, of either byte order.
-    valid_yx : bool (h, w)
-        Mask of the valid pixels.
-
-    Returns
-    -------
-    level : float
-        Median of the valid pixels of the edge; infinity if less than 30 % of the edge is valid.
-    """
+    """Estimate the sky from the edge of an image, which is darker than the rest if an object fills the frame."""
     rim_y, rim_x = (max(1, round(EDGE_SHARE * side)) for side in data_yx.shape)
     step = _sampling_step(data_yx, SAMPLE_PIXELS)
     rims = (
@@ -219,20 +173,7 @@ def edge_level(data_yx: NDArray[np.float32], valid_yx: NDArray[np.bool_]) -> flo
 
 
 def lagged_noise(data_yx: NDArray[np.float32], valid_yx: NDArray[np.bool_]) -> float:
-    """Estimate the noise from the differences of pixels 4 columns apart. Large structures hardly affect them.
-
-    Parameters
-    ----------
-    data_yx : float32 (h, w)
-        Pixel values, of either byte order.
-    valid_yx : bool (h, w)
-        Mask of the valid pixels.
-
-    Returns
-    -------
-    noise : float
-        Sigma of the noise in the image's unit; 0 if there is no pair of valid pixels.
-    """
+    """Estimate the noise from the differences of pixels 4 columns apart. Large structures hardly affect them."""
     step = _sampling_step(data_yx, LAG_PIXELS)
     differences = np.sort(kernels.lagged_differences(pixel_words(data_yx), valid_yx, step, LAG_PX))
     if not differences.size:
@@ -242,22 +183,7 @@ def lagged_noise(data_yx: NDArray[np.float32], valid_yx: NDArray[np.bool_]) -> f
 
 
 def apply_stretch(data_yx: NDArray[np.float32], valid_yx: NDArray[np.bool_], stretch: Stretch) -> NDArray[np.uint8]:
-    """Render an image as display levels, without repair of bad pixels.
-
-    Parameters
-    ----------
-    data_yx : float32 (h, w)
-        Pixel values, of either byte order.
-    valid_yx : bool (h, w)
-        Mask of the valid pixels. Invalid pixels are rendered at the sky level.
-    stretch : Stretch
-        Stretch to apply, in the image's unit.
-
-    Returns
-    -------
-    levels_yx : uint8 (h, w)
-        Levels from 0 to 255, rounded to the nearest integer.
-    """
+    """Render an image as display levels, without repair of bad pixels."""
     levels_yx = np.empty(data_yx.shape, np.uint8)
     curve = curve_parameters(stretch, bad_pixels.NO_REPAIR)
     render.render_levels(pixel_words(data_yx), valid_yx, curve, 0, levels_yx)
@@ -265,20 +191,7 @@ def apply_stretch(data_yx: NDArray[np.float32], valid_yx: NDArray[np.bool_], str
 
 
 def curve_parameters(stretch: Stretch, min_good: int) -> tuple[Any, ...]:
-    """Convert a stretch to the `curve` argument of `render.render_levels`.
-
-    Parameters
-    ----------
-    stretch : Stretch
-        Stretch to convert.
-    min_good : int
-        A bad pixel is repaired only if the 5x5 window around it has at least this number of good pixels.
-
-    Returns
-    -------
-    curve : tuple
-        Five float32 numbers, a bool and an int; see `render.render_levels`.
-    """
+    """Convert a stretch to the `curve` argument of `render.render_levels`."""
     is_asinh, span = _get_kind(stretch.kind).is_asinh, stretch.white - stretch.black
     top = math.asinh(span / stretch.softening) if is_asinh else span
     limits = (stretch.black, span, stretch.sky - stretch.black, 1 / stretch.softening, 255 / top)
@@ -286,25 +199,7 @@ def curve_parameters(stretch: Stretch, min_good: int) -> tuple[Any, ...]:
 
 
 def clipped_sky(ordered: NDArray[np.float32]) -> tuple[float, float]:
-    """Estimate sky and noise by sigma clipping.
-
-    Parameters
-    ----------
-    ordered : float32 (n,)
-        Pixel values in ascending order.
-
-    Returns
-    -------
-    sky, noise : float
-        Median of the clipped values, and half the width of their central 68 %. Clipping at 3 sigma is repeated at most
-        12 times, until no value is removed. If most values are equal, as in images of photon counters, the noise is the
-        standard deviation of all values instead.
-
-    Raises
-    ------
-    ImageError
-        `no_signal` if all values are equal.
-    """
+    """Estimate sky and noise by sigma clipping."""
     low, high = 0, len(ordered)  # the values are sorted, so clipping only moves the two ends
     for _ in range(CLIP_ROUNDS):
         clipped = ordered[low:high]

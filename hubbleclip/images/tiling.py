@@ -176,44 +176,13 @@ def tile_file(
 
 
 def read_images(content: Path | bytes, settings: TileSettings, file_name: str | None = None) -> Iterable[ScienceImage]:
-    """Read the images of a file one after the other, with the reader that is registered for the file's suffix.
-
-    Parameters
-    ----------
-    content, settings, file_name
-        Same as for `tile_file`.
-
-    Returns
-    -------
-    images : iterable of ScienceImage
-        The images in file order. The reader raises ImageError in this call or while the images are iterated.
-    """
+    """Read the images of a file one after the other, with the reader that is registered for the file's suffix."""
     name = file_name or (content.name if isinstance(content, Path) else "")
     return READERS[product_suffix(name)](content, settings, file_name)
 
 
 def cut_tiles(images: Iterable[ScienceImage], product_sha256: str, settings: TileSettings) -> CutResult:
-    """Cut the images of one product into tiles.
-
-    Parameters
-    ----------
-    images : iterable of ScienceImage
-        Images of the product. They are consumed one at a time, so that only one is in memory.
-    product_sha256 : str
-        SHA-256 of the product, which is part of the tiles' identity.
-    settings : TileSettings
-        Settings of tiles and stretch.
-
-    Returns
-    -------
-    result : CutResult
-        The tiles and the rejections.
-
-    Raises
-    ------
-    ImageError
-        If no image is usable. The error of the first image is raised.
-    """
+    """Cut the images of one product into tiles."""
     tiles: list[CutTile] = []
     rejections: list[TileRejection] = []
     errors: list[ImageError] = []
@@ -241,26 +210,7 @@ def cut_tiles(images: Iterable[ScienceImage], product_sha256: str, settings: Til
 
 
 def plan_grid(shape_yx: tuple[int, int], size_px: int, overlap_px: int, stride_px: int = 0) -> list[tuple[int, int]]:
-    """Plan a grid with the fewest tiles that cover an image, except for at most an eighth of a tile at each edge.
-
-    Parameters
-    ----------
-    shape_yx : (int, int)
-        Height and width of the image in pixels.
-    size_px : int
-        Side of a tile in pixels.
-    overlap_px : int
-        Minimum overlap of neighbouring tiles in pixels. The tiles are evenly spaced and the grid is centred.
-    stride_px : int
-        Exact distance between the starts of neighbouring tiles in pixels. As many tiles as fit are placed, and the grid
-        is centred. 0 means that `overlap_px` is used instead.
-
-    Returns
-    -------
-    starts_yx : list of (y0, x0)
-        First pixels of the tiles, row by row. Along an axis that is shorter than a tile there is one tile, whose start
-        is negative and which is padded.
-    """
+    """Plan a grid with the fewest tiles that cover an image, except for at most an eighth of a tile at each edge."""
     starts_y, starts_x = (
         _step_axis(length, size_px, stride_px) if stride_px else _plan_axis(length, size_px, overlap_px)
         for length in shape_yx
@@ -306,20 +256,7 @@ def _cut_image(image: ScienceImage, product_sha256: str, settings: TileSettings)
 
 
 def to_rejection(error: ImageError, *parts: object) -> TileRejection:
-    """Convert an error to the rejection of an image or tile.
-
-    Parameters
-    ----------
-    error : ImageError
-        Error whose reason and detail are used.
-    *parts : object
-        Parts of the entity id: the product's SHA-256 and the chip, and for a tile also y0 and x0, or the view.
-
-    Returns
-    -------
-    rejection : TileRejection
-        The rejection, whose entity id is the parts joined by colons.
-    """
+    """Convert an error to the rejection of an image or tile."""
     return TileRejection(entity_id=":".join(map(str, parts)), reason=error.reason, detail=error.detail)
 
 
@@ -384,30 +321,7 @@ def build_tile(
     settings_digest: str,
     part_sha256s: Sequence[str] = (),
 ) -> CutTile:
-    """Build the record of a tile from its encoded file and the image from which it was cut.
-
-    Parameters
-    ----------
-    shown : PreparedImage
-        Rendered image from which the tile was cut.
-    placement : TilePlacement
-        Position and view of the tile.
-    file : (bytes, str)
-        Content and suffix of the encoded tile.
-    valid_share : float
-        Share of valid pixels among the tile's pixels inside the image, 0 to 1.
-    product_sha256 : str
-        SHA-256 of the product, which is part of the tile's identity.
-    settings_digest : str
-        Digest of the tile settings, which is part of the tile's identity.
-    part_sha256s : sequence of str
-        SHA-256 of each product of a colour tile, which are part of the tile's identity too; empty for a grey tile.
-
-    Returns
-    -------
-    tile : CutTile
-        The tile with its id.
-    """
+    """Build the record of a tile from its encoded file and the image from which it was cut."""
     image, (y0, x0) = shown.image, placement.origin_yx
     # In the tile's id, the view of a colour tile includes the hashes of its products. `CutTile.view` does not.
     view = ":".join((placement.view, *part_sha256s))
@@ -501,20 +415,7 @@ VIEWS: dict[str, View] = {"native": _native, "overview": _overview, "aim": _aim}
 
 
 def native_grid(image: ScienceImage, settings: TileSettings) -> list[tuple[int, int]]:
-    """Plan the grid of tiles at an image's native pixel scale.
-
-    Parameters
-    ----------
-    image : ScienceImage
-        Image to cut.
-    settings : TileSettings
-        Tile settings; only `size_px`, `overlap_px` and `stride_px` are used.
-
-    Returns
-    -------
-    starts_yx : list of (y0, x0)
-        First pixels of the tiles, row by row; see `plan_grid`.
-    """
+    """Plan the grid of tiles at an image's native pixel scale."""
     height, width = image.data_yx.shape
     return plan_grid((height, width), settings.size_px, settings.overlap_px, settings.stride_px)
 
@@ -522,53 +423,14 @@ def native_grid(image: ScienceImage, settings: TileSettings) -> list[tuple[int, 
 def native_geometries(
     image: ScienceImage, starts_yx: Sequence[tuple[int, int]], size_px: int
 ) -> Sequence[TileGeometry | None]:
-    """Compute the sky positions of tiles at an image's native pixel scale.
-
-    Parameters
-    ----------
-    image : ScienceImage
-        Image from which the tiles are cut.
-    starts_yx : sequence of (y0, x0)
-        First pixels of the tiles.
-    size_px : int
-        Side of a tile in pixels.
-
-    Returns
-    -------
-    geometries : sequence of TileGeometry or None
-        One geometry per tile; None if the image has no WCS or the WCS gives no finite position.
-    """
+    """Compute the sky positions of tiles at an image's native pixel scale."""
     return [None] * len(starts_yx) if image.wcs is None else tile_geometries(image.wcs, starts_yx, size_px)
 
 
 def to_tile_record(
     cut: CutTile, product: Product, layout: Layout, cut_at: datetime, part_uris: list[str] | None = None
 ) -> Tile:
-    """Build the catalog record of a tile.
-
-    Parameters
-    ----------
-    cut : CutTile
-        Tile to record.
-    product : Product
-        Record of the product from which the tile was cut.
-    layout : Layout
-        Layout of the data folder, which gives the path of the tile's file.
-    cut_at : datetime
-        Time of the cut, in UTC.
-    part_uris : list of str or None
-        URIs of the red, green and blue product of a colour tile; None for a grey tile.
-
-    Returns
-    -------
-    tile : Tile
-        The catalog record.
-
-    Raises
-    ------
-    ImageError
-        `not_fetched` if the product has no SHA-256, because it has not been fetched yet.
-    """
+    """Build the catalog record of a tile."""
     if product.sha256 is None:
         raise ImageError("not_fetched", f"{product.uri} has no sha256 yet: fetch it before its tiles are recorded")
     copied = {name: getattr(cut, name) for name in CUT_COLUMNS}

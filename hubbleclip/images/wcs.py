@@ -65,23 +65,7 @@ class TileGeometry:
 
 
 def read_wcs(hdus: pyfits.HDUList, extension: int, plane: int) -> WCS | None:
-    """Read the celestial WCS of an image, with its distortion lookup tables if the file contains them.
-
-    Parameters
-    ----------
-    hdus : HDUList
-        The open file, which also contains the lookup tables.
-    extension : int
-        Index of the image's HDU.
-    plane : int
-        Index of the image's plane in a cube; 0 for an image without planes.
-
-    Returns
-    -------
-    wcs : WCS or None
-        The WCS; None if the header has no usable WCS. If the file lacks the lookup tables to which its header refers,
-        the WCS has only TAN or SIP terms, with an error of at most 0.2 px.
-    """
+    """Read the celestial WCS of an image, with its distortion lookup tables if the file contains them."""
     header = hdus[extension].header
     cards = pyfits.Header([card for card in header.cards if WCS_CARD.match(card.keyword)])
     cards["NAXIS"] = 2
@@ -130,22 +114,7 @@ def _is_usable(wcs: WCS) -> bool:
 
 
 def tile_geometries(wcs: WCS, starts_yx: Sequence[tuple[int, int]], size_px: int) -> list[TileGeometry | None]:
-    """Compute the positions of an image's tiles on the sky, with one call of the WCS for all tiles.
-
-    Parameters
-    ----------
-    wcs : WCS
-        WCS of the image.
-    starts_yx : sequence of (y0, x0)
-        First pixels of the tiles, 0-based; may be outside the image.
-    size_px : int
-        Side of a tile in pixels.
-
-    Returns
-    -------
-    geometries : list of TileGeometry or None
-        One position per tile; None if the WCS gives no finite position.
-    """
+    """Compute the positions of an image's tiles on the sky, with one call of the WCS for all tiles."""
     starts = np.array(starts_yx, np.float64).reshape(-1, 1, 2)
     # Integer coordinates are the centres of pixels, so the outer corner of a pixel is at -0.5. astropy takes (x, y).
     points_xy = (starts + np.array(CORNERS_AND_CENTRE) * size_px - 0.5)[:, :, ::-1]
@@ -166,18 +135,6 @@ def tile_geometries(wcs: WCS, starts_yx: Sequence[tuple[int, int]], size_px: int
 def pixel_area_deg2(wcs: WCS) -> float:
     """Compute the area of a pixel at the reference point of a WCS.
 
-    Parameters
-    ----------
-    wcs : WCS
-        WCS of the image.
-
-    Returns
-    -------
-    area : float
-        Area in square degrees.
-
-    Notes
-    -----
     The result equals that of astropy's `proj_plane_pixel_area`. That function is not used, because it copies the
     WCS, which takes as long as the sky positions of ten tiles.
     """
@@ -187,25 +144,7 @@ def pixel_area_deg2(wcs: WCS) -> float:
 def field_geometry(
     wcs: WCS, shape_yx: tuple[int, int], shrink: float, start_yx: tuple[int, int]
 ) -> TileGeometry | None:
-    """Compute the position on the sky of an overview tile, which shows a whole image downsampled.
-
-    Parameters
-    ----------
-    wcs : WCS
-        WCS of the image.
-    shape_yx : (int, int)
-        Height and width of the image in pixels.
-    shrink : float
-        Side of an overview pixel in image pixels.
-    start_yx : (int, int)
-        First pixel of the tile in the downsampled image; negative if the tile is padded.
-
-    Returns
-    -------
-    geometry : TileGeometry or None
-        Position of the tile, whose centre and corners are those of the image without padding. None if the WCS gives no
-        finite position.
-    """
+    """Compute the position on the sky of an overview tile, which shows a whole image downsampled."""
     icrs = _to_icrs(wcs, (np.array(CORNERS_AND_CENTRE) * shape_yx - 0.5)[:, ::-1])
     if not np.isfinite(icrs).all():
         return None

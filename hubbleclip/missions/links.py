@@ -22,19 +22,7 @@ class Link:
 
 
 def sky_links(facts: Mapping[str, Any]) -> list[Link]:
-    """Return links to sky atlases at the tile's place.
-
-    Parameters
-    ----------
-    facts
-        Facts of the tile.
-
-    Returns
-    -------
-    list of Link
-        Links; none without a position.
-
-    """
+    """Return links to sky atlases at the tile's place."""
     if facts.get("ra_deg") is None or facts.get("dec_deg") is None:
         return []
     target = f"{facts['ra_deg']:.6f} {facts['dec_deg']:+.6f}"
@@ -48,19 +36,7 @@ def sky_links(facts: Mapping[str, Any]) -> list[Link]:
 
 
 def archive_links(facts: Mapping[str, Any]) -> list[Link]:
-    """Return links to the tile's observation, programme and file at MAST and STScI.
-
-    Parameters
-    ----------
-    facts
-        Facts of the tile.
-
-    Returns
-    -------
-    list of Link
-        Links; none for an archive that these sites do not have, such as the simulated one.
-
-    """
+    """Return links to the tile's observation, programme and file at MAST and STScI."""
     archive, _, number = str(facts.get("proposal_id") or "").partition(":")
     mission = MISSIONS.get(archive)
     if mission is None:

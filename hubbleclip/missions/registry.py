@@ -18,41 +18,12 @@ _BY_COLLECTION = {name: mission for mission in MISSIONS.values() for name in mis
 
 
 def mission_of_telescope(telescope: object) -> Mission:
-    """Find the mission that a FITS header's keyword TELESCOP names.
-
-    Parameters
-    ----------
-    telescope
-        Value of the keyword TELESCOP, of any type.
-
-    Returns
-    -------
-    Mission
-        The mission, or `DEFAULT` for an unknown telescope.
-
-    """
+    """Find the mission that a FITS header's keyword TELESCOP names."""
     return _BY_TELESCOPE.get(str(telescope).strip().upper(), DEFAULT)
 
 
 def mission_of_collections(collections: Iterable[str]) -> Mission:
-    """Find the mission to which MAST's collections belong.
-
-    Parameters
-    ----------
-    collections
-        Values of MAST's column `obs_collection`.
-
-    Returns
-    -------
-    Mission
-        The mission of the first known collection.
-
-    Raises
-    ------
-    SettingsError
-        When none of the collections belongs to a known mission.
-
-    """
+    """Find the mission to which MAST's collections belong."""
     collections = tuple(collections)
     found = next((_BY_COLLECTION[name] for name in collections if name in _BY_COLLECTION), None)
     if found is None:

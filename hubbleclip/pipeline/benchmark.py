@@ -33,45 +33,12 @@ from hubbleclip.training.runs import RUN, read_facts, read_model_settings
 
 
 def open_dataset(place: str, settings: Settings) -> DatasetInfo:
-    """Open the dataset that is scored.
-
-    Parameters
-    ----------
-    place
-        Folder or URL of a dataset; empty for the newest one of the profile.
-    settings
-        All settings of the profile.
-
-    Returns
-    -------
-    DatasetInfo
-        The open dataset.
-
-    """
+    """Open the dataset that is scored."""
     return read_dataset(place or newest_dataset(layout_of(settings)))
 
 
 def run_folder(name: str, settings: Settings) -> Path | None:
-    """Find the run that a name means.
-
-    Parameters
-    ----------
-    name
-        Id of a run, the beginning of the id, or the run's folder; empty for the promoted run.
-    settings
-        All settings of the profile.
-
-    Returns
-    -------
-    Path or None
-        The run's folder; None if the name is that of an exported folder or of an architecture.
-
-    Raises
-    ------
-    EvaluationError
-        If no run is promoted.
-
-    """
+    """Find the run that a name means."""
     layout = layout_of(settings)
     if name:
         known = [path.parent.name for path in layout.runs.glob(f"*/{RUN}")]
@@ -85,23 +52,7 @@ def run_folder(name: str, settings: Settings) -> Path | None:
 
 
 def open_model(name: str, pretrained: str, settings: Settings) -> LoadedModel:
-    """Load a model for embedding.
-
-    Parameters
-    ----------
-    name
-        Id or folder of a run, an exported folder, or open_clip's name of an architecture; empty for the promoted run.
-    pretrained
-        With an architecture: open_clip's tag or a file of weights.
-    settings
-        All settings of the profile.
-
-    Returns
-    -------
-    LoadedModel
-        The model.
-
-    """
+    """Load a model for embedding."""
     run_dir = run_folder(name, settings)
     folder = run_dir or (Path(name) if (Path(name) / OPEN_CLIP_CONFIG).is_file() else None)
     loaded = load_folder(folder) if folder else load_model(ModelSettings(name=name, pretrained=pretrained), seed=0)
@@ -109,25 +60,7 @@ def open_model(name: str, pretrained: str, settings: Settings) -> LoadedModel:
 
 
 def embed_samples(loaded: LoadedModel, info: DatasetInfo, samples: tuple[Sample, ...], batch_size: int) -> Floats:
-    """Embed some tiles of a dataset.
-
-    Parameters
-    ----------
-    loaded
-        The model.
-    info
-        The dataset.
-    samples
-        Rows of tiles, in order of tile id.
-    batch_size
-        Tiles per forward pass.
-
-    Returns
-    -------
-    ndarray
-        Features (t, d) of length 1.
-
-    """
+    """Embed some tiles of a dataset."""
     wanted = [sample.tile_id for sample in samples]
     rows = info.manifest.filter(pc.field("tile_id").isin(wanted)).sort_by("tile_id")
     return embed_open_tiles(loaded, open_rows(info, rows), batch_size)
@@ -136,25 +69,7 @@ def embed_samples(loaded: LoadedModel, info: DatasetInfo, samples: tuple[Sample,
 def frozen_benchmark(
     settings: Settings, *, place: str = "", model: str = "", pretrained: str = "", embeddings: Path | None = None
 ) -> dict[str, Any]:
-    """Score a model or a file of features on the frozen benchmark.
-
-    Parameters
-    ----------
-    settings
-        All settings of the profile; the section `evaluation` is used.
-    place
-        Folder or URL of a dataset; empty for the newest one of the profile.
-    model, pretrained
-        As for `open_model`.
-    embeddings
-        Parquet file with the columns `id` and `vector`, instead of a model.
-
-    Returns
-    -------
-    dict
-        What `frozen.score` returns, with the digest of the dataset and the name of the model.
-
-    """
+    """Score a model or a file of features on the frozen benchmark."""
     info = open_dataset(place, settings)
     samples = read_samples(info)
     test_set = frozen.benchmark_set(samples)
@@ -171,23 +86,7 @@ def frozen_benchmark(
 
 
 def write_items(path: Path, settings: Settings, place: str = "") -> int:
-    """Write the list of what must be embedded for the frozen benchmark.
-
-    Parameters
-    ----------
-    path
-        Parquet file to write.
-    settings
-        All settings of the profile.
-    place
-        Folder or URL of a dataset; empty for the newest one of the profile.
-
-    Returns
-    -------
-    int
-        Number of items.
-
-    """
+    """Write the list of what must be embedded for the frozen benchmark."""
     table = frozen.items_table(frozen.benchmark_set(read_samples(open_dataset(place, settings))))
     with atomic_write(path) as temporary:
         pq.write_table(table, temporary)
@@ -197,27 +96,7 @@ def write_items(path: Path, settings: Settings, place: str = "") -> int:
 def catalogue_benchmark(
     path: Path, settings: Settings, *, place: str = "", model: str = "", pretrained: str = "", num_others: int = 1000
 ) -> dict[str, Any]:
-    """Score a model on the objects of a catalogue.
-
-    Parameters
-    ----------
-    path
-        CSV file of the objects; see `catalogue.read_catalogue`.
-    settings
-        All settings of the profile; the section `evaluation` is used.
-    place
-        Folder or URL of a dataset; empty for the newest one of the profile.
-    model, pretrained
-        As for `open_model`.
-    num_others
-        Number of tiles without an object that are ranked too.
-
-    Returns
-    -------
-    dict
-        Facts of the catalogue and the dataset, the counts `classes`, and the list `metrics`.
-
-    """
+    """Score a model on the objects of a catalogue."""
     objects = catalogue.read_catalogue(path)
     info = open_dataset(place, settings)
     samples = read_samples(info)
@@ -254,21 +133,7 @@ def catalogue_benchmark(
 
 
 def trained_proposals(run_dir: Path | None, samples: list[Sample]) -> frozenset[str]:
-    """List the proposals that a run was trained on.
-
-    Parameters
-    ----------
-    run_dir
-        Folder of the run; None for a model of others, whose training data are unknown.
-    samples
-        Rows of the dataset that is scored, in which no tile has another split than in the run's dataset.
-
-    Returns
-    -------
-    frozenset of str
-        Ids of the proposals with a tile in train, of the run's dataset if its folder is there.
-
-    """
+    """List the proposals that a run was trained on."""
     if run_dir is None:
         return frozenset()
     home = run_dir.parent.parent / "datasets" / read_facts(run_dir)["dataset_digest"]

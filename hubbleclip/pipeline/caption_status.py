@@ -11,22 +11,8 @@ from hubbleclip.config.settings import CaptionSettings
 
 
 def read_caption_status(catalog: Catalog, settings: CaptionSettings, writer: str) -> dict[str, Any]:
-    """Count the abstracts that a writer has written about, the failed and pending ones, phrases, requests and tokens.
-
-    Parameters
-    ----------
-    catalog
-        The open catalog.
-    settings
-        Caption settings.
-    writer
-        Name of the writer that the settings select.
-
-    Returns
-    -------
-    dict
-        The row of the query `caption_status`; empty if `writer` is empty.
-
+    """Count the abstracts that a writer has written about, the failed and pending ones, phrases,
+    requests and tokens.
     """
     if not writer:
         return {}
@@ -36,19 +22,7 @@ def read_caption_status(catalog: Catalog, settings: CaptionSettings, writer: str
 
 
 def caption_line(found: Mapping[str, Any]) -> str:
-    """Format the state of the captions as one line.
-
-    Parameters
-    ----------
-    found
-        Row of the query `caption_status`.
-
-    Returns
-    -------
-    str
-        For example "rules-1.1 wrote about 320 of 320 abstracts, 0 failed (0.0 %), 4 of 930 phrases ungrounded (0.4 %)".
-
-    """
+    """Format the state of the captions as one line."""
     return (
         "{writer} wrote about {num_written} of {num_abstracts} abstracts, {num_failed} failed ({failed_share:.1%}),"
         " {num_ungrounded} of {num_named} phrases ungrounded ({ungrounded_share:.1%}), {num_calls} requests"

@@ -28,21 +28,7 @@ ENTITY = "abstract_summary"
 
 
 def captions(settings: Settings, execution: Execution = PLAIN) -> None:
-    """Write about each abstract that the selected writer has not written about.
-
-    Parameters
-    ----------
-    settings
-        All settings of the profile.
-    execution
-        Executor of the batches: `PLAIN` (this process) or Prefect.
-
-    Raises
-    ------
-    SettingsError
-        If `captions.backend` names no backend.
-
-    """
+    """Write about each abstract that the selected writer has not written about."""
     backend = open_backend(settings.captions)
     writer = writer_name(backend, settings.captions.seed)
     with open_stage("captions", settings, execution) as stage:
@@ -67,14 +53,7 @@ def captions(settings: Settings, execution: Execution = PLAIN) -> None:
 
 
 def read_proposals(stage: Stage) -> None:
-    """Read the proposals of `archive.proposals_file` if no folder is set, so that captions can be written for them.
-
-    Parameters
-    ----------
-    stage
-        The running stage, whose catalog is open for writing.
-
-    """
+    """Read the proposals of `archive.proposals_file` if no folder is set, so that captions can be written for them."""
     archive = stage.settings.archive
     if archive.proposals_file is not None and archive.folder is None:
         stage.catalog.upsert({"proposal": read_proposals_file(archive.proposals_file, archive.name)})
@@ -83,51 +62,12 @@ def read_proposals(stage: Stage) -> None:
 def write_captions(
     sources: Sequence[SourceText], backend: Backend, settings: Settings, layout: Layout, connections: Connections
 ) -> Batch:
-    """Write about the abstracts of a batch, several at a time.
-
-    Parameters
-    ----------
-    sources
-        The abstracts.
-    backend
-        Writer of the texts.
-    settings
-        All settings of the profile.
-    layout
-        Paths of the profile's files and folders.
-    connections
-        Connections to the model's server, shared by all batches.
-
-    Returns
-    -------
-    dict
-        Lists of rows under the keys `abstract_summary`, `rejection` and `failure`.
-
-    """
+    """Write about the abstracts of a batch, several at a time."""
     return connections.map(partial(caption_one, backend=backend, settings=settings, layout=layout), sources)
 
 
 def caption_one(source: SourceText, backend: Backend, settings: Settings, layout: Layout) -> Batch:
-    """Write about one abstract.
-
-    Parameters
-    ----------
-    source
-        The abstract.
-    backend
-        Writer of the texts.
-    settings
-        All settings of the profile.
-    layout
-        Paths of the profile's files and folders.
-
-    Returns
-    -------
-    dict
-        One row under one of the keys `abstract_summary`, `rejection` (the abstract has no text) and `failure` (a later
-        run tries again).
-
-    """
+    """Write about one abstract."""
     made = attempt(
         partial(write_about, source, backend, settings, layout),
         entity=ENTITY,
@@ -141,45 +81,13 @@ def caption_one(source: SourceText, backend: Backend, settings: Settings, layout
 
 
 def write_about(source: SourceText, backend: Backend, settings: Settings, layout: Layout) -> AbstractSummary:
-    """Write about one abstract, unless it only says that there is no abstract.
-
-    Parameters
-    ----------
-    source
-        The abstract.
-    backend
-        Writer of the texts.
-    settings
-        All settings of the profile.
-    layout
-        Paths of the profile's files and folders.
-
-    Returns
-    -------
-    AbstractSummary
-        What was written.
-
-    Raises
-    ------
-    AnswerError
-        If the abstract is only a placeholder.
-
-    """
+    """Write about one abstract, unless it only says that there is no abstract."""
     if is_placeholder(source.abstract):
         raise AnswerError("no_text", "the abstract only says that there is none")
     return write_summary(source, backend, settings.captions.seed, layout)
 
 
 def write_summaries(stage: Stage, batch: Batch) -> None:
-    """Write the rows of a batch in one transaction, and schedule failed abstracts for a later run.
-
-    Parameters
-    ----------
-    stage
-        The running stage, whose catalog is open for writing.
-    batch
-        Rows as returned by `write_captions`.
-
-    """
+    """Write the rows of a batch in one transaction, and schedule failed abstracts for a later run."""
     done = [summary.abstract_sha256 for summary in batch.get("abstract_summary", [])]
     write_with_retries(stage, batch, entity=ENTITY, work="captions", done=done)

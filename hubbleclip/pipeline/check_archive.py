@@ -23,24 +23,7 @@ log = logging.getLogger("hubbleclip.pipeline")
 
 
 def pins_of(settings: Settings) -> ArchivePins:
-    """Find the pinned facts of the archive of a profile.
-
-    Parameters
-    ----------
-    settings
-        All settings of the profile.
-
-    Returns
-    -------
-    ArchivePins
-        Facts of the mission's archive, or of the simulated archive.
-
-    Raises
-    ------
-    SettingsError
-        For a local archive, which answers no requests.
-
-    """
+    """Find the pinned facts of the archive of a profile."""
     if settings.archive.name in MISSIONS:
         return MISSIONS[settings.archive.name].pins
     if settings.archive.name == "simulated":
@@ -51,21 +34,7 @@ def pins_of(settings: Settings) -> ArchivePins:
 
 
 def check_archive(settings: Settings, keep: Path | None = None) -> tuple[CheckReport, Estimate | None]:
-    """Check the archive of a profile, and estimate the profile's ingest.
-
-    Parameters
-    ----------
-    settings
-        All settings of the profile.
-    keep
-        Folder in which the answers are saved; None to save none.
-
-    Returns
-    -------
-    tuple of CheckReport and Estimate
-        The findings, and the estimate; None if a figure is missing.
-
-    """
+    """Check the archive of a profile, and estimate the profile's ingest."""
     pins = pins_of(settings)
     with archive_service(settings) as served:
         return check_served(settings, served, pins, keep)
@@ -74,25 +43,7 @@ def check_archive(settings: Settings, keep: Path | None = None) -> tuple[CheckRe
 def check_served(
     settings: Settings, served: ArchiveSettings, pins: ArchivePins, keep: Path | None = None
 ) -> tuple[CheckReport, Estimate | None]:
-    """Check an archive that is already served.
-
-    Parameters
-    ----------
-    settings
-        All settings of the profile.
-    served
-        Section `archive`, with the addresses at which the archive is served.
-    pins
-        Facts of the archive.
-    keep
-        Folder in which the answers are saved; None to save none.
-
-    Returns
-    -------
-    tuple of CheckReport and Estimate
-        As from `check_archive`.
-
-    """
+    """Check an archive that is already served."""
     fetch = settings.fetch
     if served.mast_url != settings.archive.mast_url and not fetch.s3_endpoint:
         # an archive that is served here has a public copy of its own
@@ -104,21 +55,7 @@ def check_served(
 
 
 def check_before_first(stage: Stage, served: ArchiveSettings) -> None:
-    """Check a mission's archive if the catalog has no complete answer of it yet.
-
-    Parameters
-    ----------
-    stage
-        The running stage, whose catalog is open.
-    served
-        Section `archive`, with the addresses at which the archive is served.
-
-    Raises
-    ------
-    ArchiveError
-        If the ingest would stop or lose data.
-
-    """
+    """Check a mission's archive if the catalog has no complete answer of it yet."""
     settings = stage.settings
     is_real = settings.archive.name in MISSIONS and not settings.archive.from_raw and settings.archive.check_first
     if not is_real or stage.catalog.rows("SELECT 1 FROM watermark WHERE archive = ?", [settings.archive.name]):
@@ -148,21 +85,7 @@ def check_before_first(stage: Stage, served: ArchiveSettings) -> None:
 
 
 def as_plain(report: CheckReport, estimated: Estimate | None) -> dict[str, Any]:
-    """Convert a report to JSON values.
-
-    Parameters
-    ----------
-    report
-        The report of a check.
-    estimated
-        The estimate; None if there is none.
-
-    Returns
-    -------
-    dict
-        Result, findings, measured figures and estimate.
-
-    """
+    """Convert a report to JSON values."""
     return {
         "level": report.level.name.lower(),
         "findings": [asdict(finding) | {"level": finding.level.name.lower()} for finding in report.findings],

@@ -19,26 +19,6 @@ def compare(run: str, other: str, settings: Settings) -> Path:
 
     The catalog is not changed. Only `hubbleclip evaluate` records which run is better, and it decides this on the
     validation split.
-
-    Parameters
-    ----------
-    run
-        Id of a run, the beginning of the id, or the run's folder.
-    other
-        The same for the run to compare with.
-    settings
-        All settings of the profile.
-
-    Returns
-    -------
-    Path
-        The HTML page of the report; the metrics are in the same folder.
-
-    Raises
-    ------
-    HubbleclipError
-        When an id matches no run or several runs, or both ids match the same run.
-
     """
     layout = Layout(settings.root)
     run_dir, other_dir = (find_run(layout, name) for name in (run, other))
@@ -58,26 +38,7 @@ def compare(run: str, other: str, settings: Settings) -> Path:
 
 
 def find_run(layout: Layout, name: str) -> Path:
-    """Find the folder of a run.
-
-    Parameters
-    ----------
-    layout
-        Paths of the profile's files and folders.
-    name
-        Id of a run, the beginning of the id, or the run's folder.
-
-    Returns
-    -------
-    Path
-        The run's folder.
-
-    Raises
-    ------
-    HubbleclipError
-        When no run is finished, or the id matches no finished run or several.
-
-    """
+    """Find the folder of a run."""
     if (Path(name) / RUN).is_file():
         return Path(name).absolute()
     states = {path.parent.name: read_facts(path.parent)["status"] for path in layout.runs.glob(f"[!.]*/{RUN}")}

@@ -37,19 +37,6 @@ def dataset(settings: Settings, execution: Execution = PLAIN) -> None:
 
     When the archive fails, the later stages still process what was fetched before. The first error is raised at the
     end.
-
-    Parameters
-    ----------
-    settings
-        All settings of the profile.
-    execution
-        Executor of the stages: `PLAIN` (this process) or Prefect.
-
-    Raises
-    ------
-    ArchiveError, RejectedShareError
-        When a stage failed by this error.
-
     """
     stages = {"ingest": ingest, "tiles": tiles, "captions": captions, "shards": shards}
     if not settings.captions.backend:
@@ -70,19 +57,7 @@ def dataset(settings: Settings, execution: Execution = PLAIN) -> None:
 
 
 def read_growth(layout: Layout) -> Growth | None:
-    """Count the samples of the newest dataset that the last training did not have.
-
-    Parameters
-    ----------
-    layout
-        Paths of the profile's files and folders.
-
-    Returns
-    -------
-    Growth or None
-        The newest dataset and its number of new samples; None when there is no dataset.
-
-    """
+    """Count the samples of the newest dataset that the last training did not have."""
     with read_catalog(layout) as catalog:
         built = catalog.rows(NEWEST_DATASET)
         if not built:
@@ -97,17 +72,6 @@ def last_trained(runs_dir: Path) -> str | None:
     """Return the digest of the dataset on which the newest finished run was trained.
 
     Runs of the shuffled-pairs baseline are ignored.
-
-    Parameters
-    ----------
-    runs_dir
-        Folder of all runs.
-
-    Returns
-    -------
-    str or None
-        Digest of the dataset; None when no run has finished.
-
     """
     runs = [read_facts(path.parent) for path in sorted(runs_dir.glob(f"[!.]*/{RUN}"))]
     digests = [run["dataset_digest"] for run in runs if run["status"] == FINISHED and not run["is_shuffled"]]

@@ -45,49 +45,14 @@ class Evaluated(NamedTuple):
 
 
 def compare_runs(stage: Stage, dataset_dir: Path, run_dirs: Sequence[Path]) -> Promotion:
-    """Measure a candidate run on val, and decide whether it replaces the promoted run.
-
-    Parameters
-    ----------
-    stage
-        The running stage; its settings and workers are used.
-    dataset_dir
-        Folder of the dataset whose val split is used.
-    run_dirs
-        Folder of the candidate, then the folder of the promoted run if there is one.
-
-    Returns
-    -------
-    Promotion
-        The decision on the candidate.
-
-    """
+    """Measure a candidate run on val, and decide whether it replaces the promoted run."""
     info, spread = read_dataset(readable_path(stage, dataset_dir)), embedding_map(stage)
     candidate, *others = [val_estimate(info, path, stage.settings.evaluation, spread) for path in run_dirs]
     return decide(candidate, others[0] if others else None, datetime.now(UTC))
 
 
 def evaluate(settings: Settings, execution: Execution = PLAIN) -> Evaluated:
-    """Report on the run trained on the newest dataset, and promote the run if it beats the promoted run on val.
-
-    Parameters
-    ----------
-    settings
-        All settings of the profile.
-    execution
-        Executor of the batches: `PLAIN` (this process) or Prefect.
-
-    Returns
-    -------
-    Evaluated
-        The folder of the report, the metrics of the run, and the decision whether to promote the run.
-
-    Raises
-    ------
-    EvaluationError
-        When no run on the newest dataset has finished.
-
-    """
+    """Report on the run trained on the newest dataset, and promote the run if it beats the promoted run on val."""
     layout = layout_of(settings)
     pull_catalog(layout)
     dataset_dir = newest_dataset(layout)
@@ -111,22 +76,7 @@ def evaluate(settings: Settings, execution: Execution = PLAIN) -> Evaluated:
 def write_evaluation(
     stage: Stage, dataset_dir: Path, run_dir: Path, shuffled_dir: Path | None, report_dir: Path
 ) -> None:
-    """Write the report, then write its rows to the catalog.
-
-    Parameters
-    ----------
-    stage
-        The running stage, whose catalog is open for writing.
-    dataset_dir
-        Folder of the dataset.
-    run_dir
-        Folder of the run.
-    shuffled_dir
-        Folder of the run of the shuffled-pairs baseline; None when there is no baseline.
-    report_dir
-        Folder in which the report is written.
-
-    """
+    """Write the report, then write its rows to the catalog."""
     settings = stage.settings
     metrics = evaluate_run(
         readable_path(stage, dataset_dir),
@@ -160,21 +110,6 @@ def promote(stage: Stage, dataset_dir: Path, run_dir: Path) -> Promotion | None:
     """Decide whether a run replaces the promoted run.
 
     The decision is made only once per run, unless the promoted run's folder was deleted.
-
-    Parameters
-    ----------
-    stage
-        The running stage, whose catalog is open for writing.
-    dataset_dir
-        Folder of the dataset whose val split is used for the decision.
-    run_dir
-        Folder of the candidate run.
-
-    Returns
-    -------
-    Promotion or None
-        The decision; None when an earlier call made it, when it cannot be made, or when it breaks its data contract.
-
     """
     before = promoted(stage.catalog, stage.layout)
     if before and stage.catalog.rows("SELECT run_id FROM promotion WHERE run_id = ?", [run_dir.name]):
@@ -188,21 +123,7 @@ def promote(stage: Stage, dataset_dir: Path, run_dir: Path) -> Promotion | None:
 
 
 def write_decision(stage: Stage, decision: Promotion) -> Promotion | None:
-    """Write a decision to the catalog; a decision that breaks its data contract is rejected and promotes no run.
-
-    Parameters
-    ----------
-    stage
-        The running stage, whose catalog is open for writing.
-    decision
-        The decision on one run.
-
-    Returns
-    -------
-    Promotion or None
-        The decision; None when it breaks its data contract.
-
-    """
+    """Write a decision to the catalog; a decision that breaks its data contract is rejected and promotes no run."""
     newest = stage.catalog.rows("SELECT max(decided_at) AS at FROM promotion")[0]["at"]
     decision = replace(decision, decided_at=next_time(newest, "decision on a promotion"))
     rows = checked(stage, {"promotion": [decision]}, "compare-runs")
@@ -218,28 +139,7 @@ def write_decision(stage: Stage, decision: Promotion) -> Promotion | None:
 
 
 def finished_runs(layout: Layout, dataset_dir: Path, settings: Settings) -> tuple[Path, Path | None]:
-    """Find the finished run of these settings on a dataset, and the run of its shuffled-pairs baseline.
-
-    Parameters
-    ----------
-    layout
-        Paths of the profile's files and folders.
-    dataset_dir
-        Folder of the dataset.
-    settings
-        All settings of the profile.
-
-    Returns
-    -------
-    tuple of Path
-        Folder of the run, and folder of the baseline or None if the settings need no baseline.
-
-    Raises
-    ------
-    EvaluationError
-        When the run or the baseline has not finished.
-
-    """
+    """Find the finished run of these settings on a dataset, and the run of its shuffled-pairs baseline."""
     digest = read_dataset(dataset_dir).digest
     wanted = [settings_digest(settings.model, train_settings) for train_settings in trainings(settings)]
     found = [find_run(layout.runs, digest, one) for one in wanted]
@@ -249,22 +149,6 @@ def finished_runs(layout: Layout, dataset_dir: Path, settings: Settings) -> tupl
 
 
 def report_id(run_dir: Path, shuffled_dir: Path | None, settings: Settings) -> str:
-    """Return the id of a report: the run's id, and a digest of the baseline's id and the evaluation settings.
-
-    Parameters
-    ----------
-    run_dir
-        Folder of the run.
-    shuffled_dir
-        Folder of the run of the shuffled-pairs baseline; None when there is no baseline.
-    settings
-        All settings of the profile; only the section `evaluation` is used.
-
-    Returns
-    -------
-    str
-        `<run id>-<8 hex digits>`.
-
-    """
+    """Return the id of a report: the run's id, and a digest of the baseline's id and the evaluation settings."""
     rest = f"{shuffled_dir.name if shuffled_dir else ''}:{settings.evaluation.digest()}"
     return f"{run_dir.name}-{hashlib.sha256(rest.encode()).hexdigest()[:8]}"

@@ -28,32 +28,7 @@ log = logging.getLogger("hubbleclip.pipeline")
 
 
 def export(run: str, out_dir: Path, settings: Settings, *, transformers: bool = True, onnx: bool = True) -> Path:
-    """Export the model of a run.
-
-    Parameters
-    ----------
-    run
-        Id of a run, the beginning of the id, or the run's folder.
-    out_dir
-        Folder to create. It appears only when it is complete.
-    settings
-        All settings of the profile.
-    transformers
-        Whether to write a `CLIPModel` too, if the architecture is one of OpenAI's.
-    onnx
-        Whether to write ONNX files of both towers too.
-
-    Returns
-    -------
-    Path
-        The folder.
-
-    Raises
-    ------
-    TrainingError
-        The folder exists, a package is missing, or the model cannot be expressed in a format.
-
-    """
+    """Export the model of a run."""
     if out_dir.exists() and any(out_dir.iterdir()):
         raise TrainingError(f"{out_dir} is not empty: give a folder that does not exist")
     layout = layout_of(settings)
@@ -87,23 +62,7 @@ def export(run: str, out_dir: Path, settings: Settings, *, transformers: bool = 
 
 
 def write_formats(loaded: LoadedModel, folder: Path, *, transformers: bool, onnx: bool) -> list[str]:
-    """Write a model in each format.
-
-    Parameters
-    ----------
-    loaded
-        A model that `merged` has prepared.
-    folder
-        An existing folder.
-    transformers, onnx
-        Which formats to write beside that of open_clip.
-
-    Returns
-    -------
-    list of str
-        Names of the formats that were written beside that of open_clip.
-
-    """
+    """Write a model in each format."""
     write_open_clip(loaded, folder)
     formats = []
     if transformers and has_clip_layers(loaded):
@@ -118,38 +77,14 @@ def write_formats(loaded: LoadedModel, folder: Path, *, transformers: bool, onnx
 
 
 def find_report(run_dir: Path) -> dict[str, Any] | None:
-    """Read the metrics of the newest report on a run.
-
-    Parameters
-    ----------
-    run_dir
-        Folder of the run, which is beside the folder of the reports.
-
-    Returns
-    -------
-    dict or None
-        Content of `metrics.json`; None if the run has no report.
-
-    """
+    """Read the metrics of the newest report on a run."""
     found = list((run_dir.parent.parent / "reports").glob(f"{run_dir.name}-????????/metrics.json"))
     newest = max(found, key=lambda path: path.stat().st_mtime, default=None)
     return json.loads(newest.read_text(encoding="utf-8")) if newest else None
 
 
 def find_description(run_dir: Path) -> dict[str, Any] | None:
-    """Read the description of the dataset on which a run was trained.
-
-    Parameters
-    ----------
-    run_dir
-        Folder of the run, which is beside the folder of the datasets.
-
-    Returns
-    -------
-    dict or None
-        Content of `dataset.json`; None if the dataset is not there.
-
-    """
+    """Read the description of the dataset on which a run was trained."""
     try:
         return read_description(run_dir.parent.parent / "datasets" / read_run(run_dir).run.dataset_digest)
     except DatasetError:

@@ -25,20 +25,7 @@ PAGE = "index.html"
 
 
 def list_runs(layout: Layout) -> list[Row]:
-    """List all runs, also those that are not finished or not evaluated.
-
-    Parameters
-    ----------
-    layout
-        Folders of the profile.
-
-    Returns
-    -------
-    list of dict
-        For each run: `run_id`, `started_at`, `state` (running, finished or promoted), `training` (model, or control),
-        `steps`, `dataset` and `headline`.
-
-    """
+    """List all runs, also those that are not finished or not evaluated."""
     facts = [read_facts(path.parent) for path in sorted(layout.runs.glob(f"[!.]*/{RUN}"), reverse=True)]
     headlines, best = {}, None
     if layout.catalog.is_file():
@@ -60,19 +47,7 @@ def list_runs(layout: Layout) -> list[Row]:
 
 
 def list_datasets(layout: Layout) -> list[Row]:
-    """List the datasets that the catalog records.
-
-    Parameters
-    ----------
-    layout
-        Folders of the profile.
-
-    Returns
-    -------
-    list of dict
-        For each dataset: `digest`, `built_at`, `samples`, `new`, `shards` and `path`.
-
-    """
+    """List the datasets that the catalog records."""
     with read_catalog(layout) as catalog:
         return [
             {
@@ -88,19 +63,7 @@ def list_datasets(layout: Layout) -> list[Row]:
 
 
 def list_reports(layout: Layout) -> list[Row]:
-    """List the reports that the catalog records, and the pages that compare two runs.
-
-    Parameters
-    ----------
-    layout
-        Folders of the profile.
-
-    Returns
-    -------
-    list of dict
-        For each report: `report_id`, `made_at`, `run_id`, `headline` and `page`.
-
-    """
+    """List the reports that the catalog records, and the pages that compare two runs."""
     with read_catalog(layout) as catalog:
         headlines = _headlines(catalog.rows(HEADLINES, [HEADLINE, "fine_tuned"]))
         recorded = [(layout.absolute(row["path"]), row["made_at"], row["run_id"]) for row in catalog.rows(REPORTS)]
@@ -120,19 +83,7 @@ def list_reports(layout: Layout) -> list[Row]:
 
 
 def newest_result(layout: Layout) -> dict[str, str] | None:
-    """Read the headline of the newest report.
-
-    Parameters
-    ----------
-    layout
-        Folders of the profile.
-
-    Returns
-    -------
-    dict or None
-        `headline` with its interval, `chance`, and `page`, the path of the report; None without a report.
-
-    """
+    """Read the headline of the newest report."""
     with read_catalog(layout) as catalog:
         reports = catalog.rows(f"{REPORTS} ORDER BY made_at DESC LIMIT 1")
         rows = catalog.rows(HEADLINES, [HEADLINE, "fine_tuned"]), catalog.rows(HEADLINES, [HEADLINE, "random"])
@@ -148,19 +99,7 @@ def newest_result(layout: Layout) -> dict[str, str] | None:
 
 
 def headline_text(value: float, low: float | None, high: float | None) -> str:
-    """Format a headline with its 95 % interval.
-
-    Parameters
-    ----------
-    value, low, high
-        Share and the ends of its interval; None if there is no interval.
-
-    Returns
-    -------
-    str
-        Text such as `69.8 % (62.1-76.5)`.
-
-    """
+    """Format a headline with its 95 % interval."""
     interval = "" if low is None or high is None else f" ({100 * low:.1f}-{100 * high:.1f})"
     return f"{100 * value:.1f} %{interval}"
 

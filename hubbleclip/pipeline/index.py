@@ -73,19 +73,6 @@ def index(settings: Settings, execution: Execution = PLAIN) -> None:
 
     A killed run keeps the features of all batches but the last ones, and the next run embeds only the other tiles.
     Until the stage ends, searches are answered by the former model, or by the tiles that this model has seen before.
-
-    Parameters
-    ----------
-    settings
-        All settings of the profile.
-    execution
-        Executor of the batches: `PLAIN` (this process) or Prefect.
-
-    Raises
-    ------
-    EvaluationError
-        When no run is promoted.
-
     """
     with open_stage("index", settings, execution) as stage:
         run = promoted(stage.catalog, stage.layout)
@@ -116,16 +103,7 @@ def index(settings: Settings, execution: Execution = PLAIN) -> None:
 
 
 def index_promoted(settings: Settings, execution: Execution = PLAIN) -> None:
-    """Run the stage index after an evaluation, unless no run is promoted.
-
-    Parameters
-    ----------
-    settings
-        All settings of the profile.
-    execution
-        Executor of the batches: `PLAIN` (this process) or Prefect.
-
-    """
+    """Run the stage index after an evaluation, unless no run is promoted."""
     if read_promoted(layout_of(settings)) is None:
         log.warning("index: nothing is indexed: %s", NO_RUN)
         return
@@ -133,18 +111,7 @@ def index_promoted(settings: Settings, execution: Execution = PLAIN) -> None:
 
 
 def embed_pending(stage: Stage, store: VectorStore, run_dir: Path) -> None:
-    """Embed the current tiles that a store does not have, in order of tile id.
-
-    Parameters
-    ----------
-    stage
-        The running stage, whose catalog is open for writing.
-    store
-        Store of the features by the model of the run.
-    run_dir
-        Folder of the run.
-
-    """
+    """Embed the current tiles that a store does not have, in order of tile id."""
     settings = stage.settings
     pending = pending_tiles(stage, store.tile_ids)
     numbered = [NumberedTiles(*pair) for pair in enumerate(batches(pending, settings.index.batch_size))]
@@ -165,21 +132,7 @@ def embed_pending(stage: Stage, store: VectorStore, run_dir: Path) -> None:
 
 
 def pending_tiles(stage: Stage, known: pa.Array) -> list[StoredTile]:
-    """List the current tiles that are not in an index.
-
-    Parameters
-    ----------
-    stage
-        The running stage; its catalog is read.
-    known
-        Ids of the tiles in the index.
-
-    Returns
-    -------
-    list of StoredTile
-        The tiles, in order of tile id.
-
-    """
+    """List the current tiles that are not in an index."""
     columns = ", ".join(StoredTile._fields)
     sql = f"SELECT {columns} FROM ({read_sql('current_tiles')}) ORDER BY tile_id"  # noqa: S608 - a file of the package
     current = stage.catalog.query(sql, {"settings_digest": stage.settings.tiles.digest()})
@@ -188,25 +141,7 @@ def pending_tiles(stage: Stage, known: pa.Array) -> list[StoredTile]:
 
 
 def embed_batch(batch: NumberedTiles, run_dir: Path, precision: str, layout: Layout) -> Batch:
-    """Embed the tiles of a batch.
-
-    Parameters
-    ----------
-    batch
-        The tiles.
-    run_dir
-        Folder of the run whose model embeds them.
-    precision
-        Setting `evaluation.precision`.
-    layout
-        Paths of the profile's files and folders.
-
-    Returns
-    -------
-    dict
-        An `EmbeddedTiles` under the key `made`.
-
-    """
+    """Embed the tiles of a batch."""
     pull_folder(layout, run_dir)  # a worker on another machine may not have it
     with MODEL_LOCK:
         model = _model(run_dir, precision)
@@ -242,16 +177,7 @@ class Appender:
     ready: list[EmbeddedTiles] = field(default_factory=list)
 
     def write(self, stage: Stage, batch: dict[str, list[Any]]) -> None:
-        """Take the features of a batch, and make the products of damaged tiles pending again.
-
-        Parameters
-        ----------
-        stage
-            The running stage, whose catalog is open for writing.
-        batch
-            What `embed_batch` returned.
-
-        """
+        """Take the features of a batch, and make the products of damaged tiles pending again."""
         (made,) = batch[MADE]
         if made.damaged:
             forget_damaged(stage, made.damaged)

@@ -16,30 +16,7 @@ STARTING = "SELECT tile_id FROM tile WHERE starts_with(tile_id, ?) ORDER BY tile
 
 
 def explain_tile(catalog: Catalog, layout: Layout, tile_id: str) -> dict[str, Any]:
-    """Return the lineage of one tile as one flat row.
-
-    Parameters
-    ----------
-    catalog
-        The open catalog.
-    layout
-        Paths of the profile's files and folders.
-    tile_id
-        Id of the tile, or its first characters.
-
-    Returns
-    -------
-    dict
-        One row. `split_reason` says in words why a tile is excluded. `product_sha256` is the hash of what was
-        downloaded of the file. Columns whose names end in `_settings` are digests of settings. Columns that are read
-        from the dataset's description are None if the dataset's folder no longer exists.
-
-    Raises
-    ------
-    HubbleclipError
-        When no tile or more than one has an id that begins so.
-
-    """
+    """Return the lineage of one tile as one flat row."""
     known = [row["tile_id"] for row in catalog.rows(STARTING, [tile_id])]
     tile_id = find_id(tile_id, known, kind="tile", listed_by='hubbleclip sql "FROM tile"')
     (lineage,) = catalog.named_query("explain", tile_id=tile_id)

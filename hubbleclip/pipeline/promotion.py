@@ -19,41 +19,13 @@ ORDER BY decided_at DESC, run_id DESC LIMIT 1
 
 
 def read_promoted(layout: Layout) -> dict[str, Any] | None:
-    """Read the promoted run from the published catalog.
-
-    Parameters
-    ----------
-    layout
-        Paths of the profile's files and folders.
-
-    Returns
-    -------
-    dict or None
-        The row of the table `promotion` and the run's path; None when no run is promoted or the run's folder was
-        deleted.
-
-    """
+    """Read the promoted run from the published catalog."""
     with read_catalog(layout) as catalog:
         return promoted(catalog, layout)
 
 
 def promoted(catalog: Catalog, layout: Layout) -> dict[str, Any] | None:
-    """Read the promoted run from an open catalog, and fetch its folder from the remote store if one is set.
-
-    Parameters
-    ----------
-    catalog
-        The open catalog.
-    layout
-        Paths of the profile's files and folders.
-
-    Returns
-    -------
-    dict or None
-        The row of the table `promotion` and the run's path; None when no run is promoted or the run's folder was
-        deleted.
-
-    """
+    """Read the promoted run from an open catalog, and fetch its folder from the remote store if one is set."""
     found = [row | {"path": str(layout.absolute(row["path"]))} for row in catalog.rows(PROMOTED)]
     if found:
         pull_folder(layout, Path(found[0]["path"]))

@@ -36,16 +36,7 @@ PART_BYTES = 50 * 2**20
 
 
 def push(layout: Layout, stored: Iterable[str]) -> None:
-    """Send files to the store, and delete the local copies unless the setting `keep_local` is true.
-
-    Parameters
-    ----------
-    layout
-        Paths of the profile's files and folders; nothing is sent when `layout.store` is empty.
-    stored
-        Paths in the form in which the catalog stores them; files outside the profile's root are not sent.
-
-    """
+    """Send files to the store, and delete the local copies unless the setting `keep_local` is true."""
     if not layout.store:
         return
     ours = [path for path in dict.fromkeys(map(layout.absolute, stored)) if _is_ours(layout, path) and path.is_file()]
@@ -59,14 +50,6 @@ def push_folder(layout: Layout, folder: Path) -> None:
     """Send those files of a folder that the store does not have with the same content.
 
     JSON files are sent last, because the JSON description of a folder tells a reader that all other files exist.
-
-    Parameters
-    ----------
-    layout
-        Paths of the profile's files and folders.
-    folder
-        A folder below the profile's root.
-
     """
     if not layout.store:
         return
@@ -81,22 +64,7 @@ def push_folder(layout: Layout, folder: Path) -> None:
 
 
 def pull(layout: Layout, stored: Iterable[str]) -> list[Path]:
-    """Fetch those files that are not on the local disk from the store.
-
-    Parameters
-    ----------
-    layout
-        Paths of the profile's files and folders.
-    stored
-        Paths in the form in which the catalog stores them.
-
-    Returns
-    -------
-    list of Path
-        The files that were fetched. A file that is missing in the store too is skipped; the code that opens the file
-        reports the error.
-
-    """
+    """Fetch those files that are not on the local disk from the store."""
     if not layout.store:
         return []
     paths = dict.fromkeys(map(layout.absolute, stored))
@@ -116,19 +84,6 @@ def local_files(layout: Layout, stored: Iterable[str]) -> Iterator[None]:
 
     Missing files are fetched from the store. Unless the setting `keep_local` is true, the fetched files are deleted
     afterwards.
-
-    Parameters
-    ----------
-    layout
-        Paths of the profile's files and folders.
-    stored
-        Paths in the form in which the catalog stores them.
-
-    Yields
-    ------
-    None
-        Nothing; the files are on the local disk inside the block.
-
     """
     pulled = pull(layout, stored)
     try:
@@ -139,51 +94,22 @@ def local_files(layout: Layout, stored: Iterable[str]) -> Iterator[None]:
 
 
 def send_to_store(layout: Layout, path: Path) -> None:
-    """Send a file to the store, from which another machine collects it (`collect_from_store`); delete the local copy.
-
-    Parameters
-    ----------
-    layout
-        Paths of the profile's files and folders.
-    path
-        The local file.
-
+    """Send a file to the store, from which another machine collects it (`collect_from_store`); delete
+    the local copy.
     """
     _put(layout, [path])
     path.unlink()
 
 
 def collect_from_store(layout: Layout, paths: Sequence[Path]) -> None:
-    """Fetch files that other machines sent by `send_to_store`, and delete these files from the store.
-
-    Parameters
-    ----------
-    layout
-        Paths of the profile's files and folders.
-    paths
-        Local paths of the files, from which the names of the files in the store follow.
-
-    """
+    """Fetch files that other machines sent by `send_to_store`, and delete these files from the store."""
     _get(layout, paths)
     with service_errors(layout.store):
         _files(layout).rm([_address(layout, path) for path in paths])
 
 
 def pull_folder(layout: Layout, folder: Path, pattern: str = "*", without: str = "") -> None:
-    """Fetch the files of a folder from the store.
-
-    Parameters
-    ----------
-    layout
-        Paths of the profile's files and folders.
-    folder
-        A folder below the profile's root.
-    pattern
-        Glob pattern; only files whose path matches are fetched.
-    without
-        Glob pattern; files whose path matches are not fetched.
-
-    """
+    """Fetch the files of a folder from the store."""
     if layout.store:
         names = map(Path, _listed(layout, folder))
         pull(layout, [str(name) for name in names if name.match(pattern) and not (without and name.match(without))])
@@ -193,14 +119,6 @@ def pull_datasets(layout: Layout, newest: Path | None) -> None:
     """Fetch the descriptions of all datasets, and the shards of the newest dataset.
 
     A shard that the newest dataset shares with an older dataset is fetched from the older dataset's folder.
-
-    Parameters
-    ----------
-    layout
-        Paths of the profile's files and folders.
-    newest
-        Folder of the newest dataset; None when there is no dataset.
-
     """
     pull_folder(layout, layout.datasets, without=SHARDS)
     if layout.store and newest:
@@ -212,16 +130,7 @@ def pull_datasets(layout: Layout, newest: Path | None) -> None:
 
 
 def pull_runs(layout: Layout, *whole: Path | None) -> None:
-    """Fetch the JSON files of all runs, and all files of the given runs.
-
-    Parameters
-    ----------
-    layout
-        Paths of the profile's files and folders.
-    *whole
-        Run folders of which all files are fetched; None is ignored.
-
-    """
+    """Fetch the JSON files of all runs, and all files of the given runs."""
     pull_folder(layout, layout.runs, "*.json")
     for run_dir in filter(None, whole):
         pull_folder(layout, run_dir)
@@ -229,19 +138,7 @@ def pull_runs(layout: Layout, *whole: Path | None) -> None:
 
 @contextmanager
 def synchronised_catalog(layout: Layout) -> Iterator[None]:
-    """Fetch the catalog from the store before a `with` block, and send it back after the block.
-
-    Parameters
-    ----------
-    layout
-        Paths of the profile's files and folders.
-
-    Yields
-    ------
-    None
-        Nothing; the local published catalog is up to date inside the block.
-
-    """
+    """Fetch the catalog from the store before a `with` block, and send it back after the block."""
     pull_catalog(layout)
     yield
     push_catalog(layout)
@@ -252,17 +149,6 @@ def pull_catalog(layout: Layout) -> None:
 
     If another process is writing the local catalog, nothing is fetched, because that process has already synchronised
     the catalog.
-
-    Parameters
-    ----------
-    layout
-        Paths of the profile's files and folders.
-
-    Raises
-    ------
-    CatalogError
-        When both the local catalog and the catalog in the store have changed since the last synchronisation.
-
     """
     if not layout.store or (there := _version(layout)) in (None, _known(layout)["there"]):
         return
@@ -283,17 +169,6 @@ def push_catalog(layout: Layout) -> None:
 
     If the store has no catalog yet, all files of the profile are sent first, because they may have been written before
     `store` was set.
-
-    Parameters
-    ----------
-    layout
-        Paths of the profile's files and folders.
-
-    Raises
-    ------
-    CatalogError
-        When another machine has written the catalog in the store since the last synchronisation.
-
     """
     if not layout.store or _stamp(layout.catalog) == _known(layout)["here"]:
         return

@@ -64,19 +64,7 @@ class Status:
 
 
 def read_status(settings: Settings) -> Status:
-    """Read the status of a profile.
-
-    Parameters
-    ----------
-    settings
-        All settings of the profile.
-
-    Returns
-    -------
-    Status
-        The status; before the first run all paths are None and nothing is counted.
-
-    """
+    """Read the status of a profile."""
     layout = Layout(settings.root)
     if not layout.catalog.exists():
         return Status(profile=settings.profile)
@@ -104,19 +92,7 @@ def read_status(settings: Settings) -> Status:
 
 
 def status_lines(found: Status) -> Iterator[str]:
-    """Format the status as lines of text.
-
-    Parameters
-    ----------
-    found
-        The status of a profile.
-
-    Yields
-    ------
-    str
-        One line per fact.
-
-    """
+    """Format the status as lines of text."""
     for name in ("catalog", "dataset", "run", "report"):
         yield f"{name:8} {getattr(found, name) or 'none yet'}"
     yield "rows     " + ", ".join(f"{n} {name}" for name, n in found.counts.items() if isinstance(n, int) and n)
@@ -144,44 +120,14 @@ def status_lines(found: Status) -> Iterator[str]:
 
 
 def newest(catalog: Catalog, layout: Layout, sql: str, column: str) -> Path | None:
-    """Return the path that a query finds in the catalog, if the path still exists on disk.
-
-    Parameters
-    ----------
-    catalog
-        The open catalog.
-    layout
-        Paths of the profile's files and folders.
-    sql
-        SQL of the query; only its first row is used.
-    column
-        Name of the column that holds the path.
-
-    Returns
-    -------
-    Path or None
-        The absolute path; None when there is no row or the path does not exist.
-
-    """
+    """Return the path that a query finds in the catalog, if the path still exists on disk."""
     rows = catalog.rows(sql)
     path = layout.absolute(rows[0][column]) if rows else None
     return path if path and path.exists() else None
 
 
 def rejections(catalog: Catalog) -> dict[str, dict[str, int]]:
-    """Count the rejected items by stage and reason.
-
-    Parameters
-    ----------
-    catalog
-        The open catalog.
-
-    Returns
-    -------
-    dict of dict
-        Number of rejected items, by stage and then by reason.
-
-    """
+    """Count the rejected items by stage and reason."""
     counted: dict[str, dict[str, int]] = {}
     for row in catalog.rows("FROM rejection_count"):
         counted.setdefault(row["stage"], {})[row["reason"]] = row["num"]
@@ -189,57 +135,19 @@ def rejections(catalog: Catalog) -> dict[str, dict[str, int]]:
 
 
 def exclusions(catalog: Catalog) -> dict[str, int]:
-    """Count the tiles that are excluded from all splits, by reason.
-
-    Parameters
-    ----------
-    catalog
-        The open catalog.
-
-    Returns
-    -------
-    dict
-        Number of tiles by reason.
-
-    """
+    """Count the tiles that are excluded from all splits, by reason."""
     rows = catalog.rows("SELECT reason, num_tiles FROM split_count WHERE reason IS NOT NULL ORDER BY reason")
     return {row["reason"]: row["num_tiles"] for row in rows}
 
 
 def exclusion_rows(counted: Mapping[str, int], settings: SplitSettings) -> list[dict[str, Any]]:
-    """Describe in words why tiles are excluded.
-
-    Parameters
-    ----------
-    counted
-        Number of excluded tiles by reason.
-    settings
-        Split settings, whose numbers are in the words.
-
-    Returns
-    -------
-    list of dict
-        `reason`, `num` and `words` of each reason.
-
-    """
+    """Describe in words why tiles are excluded."""
     numbers = settings.model_dump()
     return [{"reason": reason, "num": num, "words": reason_words(reason, numbers)} for reason, num in counted.items()]
 
 
 def largest_proposals(tiles: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Select the proposals with the most samples in the newest dataset.
-
-    Parameters
-    ----------
-    tiles
-        Rows of the query `tile_counts`.
-
-    Returns
-    -------
-    list of dict
-        `proposal_id`, `num_samples` and `share` of at most `NUM_LARGEST` proposals, the largest first.
-
-    """
+    """Select the proposals with the most samples in the newest dataset."""
     total = sum(row["num_samples"] for row in tiles)
     return [
         {"proposal_id": row["proposal_id"], "num_samples": row["num_samples"], "share": row["num_samples"] / total}
@@ -251,27 +159,7 @@ def largest_proposals(tiles: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]
 def pending(
     catalog: Catalog, layout: Layout, settings: Settings, tiles: Sequence[Mapping[str, Any]], num_captions: int
 ) -> dict[str, int]:
-    """Count the items that are pending in each stage.
-
-    Parameters
-    ----------
-    catalog
-        The open catalog.
-    layout
-        Paths of the profile's files and folders.
-    settings
-        All settings of the profile.
-    tiles
-        Rows of the query `tile_counts`.
-    num_captions
-        Number of pending abstracts.
-
-    Returns
-    -------
-    dict
-        Number of pending items by stage; a pending training or evaluation counts as one item.
-
-    """
+    """Count the items that are pending in each stage."""
     left = count_pending(catalog, settings) | {
         "captions": num_captions,
         "split": sum(row["num_to_split"] for row in tiles),

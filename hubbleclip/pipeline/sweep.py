@@ -23,42 +23,12 @@ NO_BASELINE = {"evaluation.shuffled_steps": 0}
 
 
 def combinations(grid: Grid) -> Iterator[dict[str, Any]]:
-    """Make every combination of the values of a grid, in the grid's order; the last setting varies fastest.
-
-    Parameters
-    ----------
-    grid
-        Values to try for each setting, by the setting's `section.name`.
-
-    Yields
-    ------
-    dict
-        One combination: a value for each setting.
-
-    """
+    """Make every combination of the values of a grid, in the grid's order; the last setting varies fastest."""
     return (dict(zip(grid, values, strict=True)) for values in product(*grid.values()))
 
 
 def sweep(profile: str, overrides: dict[str, Any], grid: Grid, execution: Execution = PLAIN) -> list[dict[str, Any]]:
-    """Train each combination on the newest dataset; combinations that are already trained are skipped.
-
-    Parameters
-    ----------
-    profile
-        Name of a profile, such as demo, hubble, local or paper, or the path of a TOML file with settings.
-    overrides
-        Settings to change, section by section, such as ``{"train": {"steps": 1000}}``.
-    grid
-        Values to try, such as ``{"train.seed": [1, 2, 3]}``.
-    execution
-        Executor of the trainings: `PLAIN` (this process) or Prefect.
-
-    Returns
-    -------
-    list of dict
-        A row for each combination, best first, with the values, the run, its best step and its accuracy on val (0-1).
-
-    """
+    """Train each combination on the newest dataset; combinations that are already trained are skipped."""
     tried = list(combinations(grid))
     settings = [read_settings(profile, changed(overrides, NO_BASELINE | values)) for values in tried]
     rows: list[dict[str, Any]] = []
@@ -71,24 +41,7 @@ def sweep(profile: str, overrides: dict[str, Any], grid: Grid, execution: Execut
 
 
 def outcome(settings: Settings) -> dict[str, Any]:
-    """Return the run, the best step and the accuracy on val of a finished training on the newest dataset.
-
-    Parameters
-    ----------
-    settings
-        All settings of the training.
-
-    Returns
-    -------
-    dict
-        `run`, `best_step` and `val_accuracy_10` (0-1).
-
-    Raises
-    ------
-    TrainingError
-        When the newest dataset changed during the sweep.
-
-    """
+    """Return the run, the best step and the accuracy on val of a finished training on the newest dataset."""
     layout = Layout(settings.root)
     digest = read_dataset(newest_dataset(layout)).digest
     run_dir = find_run(layout.runs, digest, settings_digest(settings.model, settings.train))
@@ -99,21 +52,7 @@ def outcome(settings: Settings) -> dict[str, Any]:
 
 
 def changed(overrides: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a copy of the overrides with further values.
-
-    Parameters
-    ----------
-    overrides
-        Settings to change, section by section.
-    values
-        Further values, by the setting's `section.name`.
-
-    Returns
-    -------
-    dict
-        The overrides with the further values; where both have a setting, the value from `values` is used.
-
-    """
+    """Return a copy of the overrides with further values."""
     out = deepcopy(dict(overrides))
     for path, value in values.items():
         section, _, name = path.partition(".")

@@ -36,25 +36,7 @@ class Trained(NamedTuple):
 
 
 def train_run(dataset_dir: Path, settings: Settings, train_settings: TrainSettings, show: ShowProgress) -> Path:
-    """Start or resume one training, and report the progress.
-
-    Parameters
-    ----------
-    dataset_dir
-        Folder of the dataset.
-    settings
-        All settings of the profile; the section `model` and the data root are used.
-    train_settings
-        Settings of this training.
-    show
-        Function that shows progress; called with a percentage (0-100) and a line of text.
-
-    Returns
-    -------
-    Path
-        The finished run directory.
-
-    """
+    """Start or resume one training, and report the progress."""
     report = StepReport(title=title_of(train_settings), total=train_settings.steps, show=show)
     runs = Layout(settings.root).runs
     run_dir = train_model(
@@ -83,16 +65,7 @@ class StepReport:
         self.pace = Pace(total=self.total)
 
     def __call__(self, step: int, metrics: Mapping[str, float]) -> None:
-        """Report a step.
-
-        Parameters
-        ----------
-        step
-            Number of finished steps.
-        metrics
-            Metrics by name.
-
-        """
+        """Report a step."""
         self.pace.add(step)
         steps = ", ".join(filter(None, (f"step {step} of {self.total}", self.pace.left)))
         report_live(self.title, min(step, self.total - 1), self.total, f"{steps}, loss {metrics.get('loss', 0):.3g}")
@@ -103,56 +76,18 @@ class StepReport:
             self.show(100 * step / self.total, f"{steps}, {figures}")
 
     def end(self, run_dir: Path) -> None:
-        """Report the end, also of a training that ended before its last step or was finished before.
-
-        Parameters
-        ----------
-        run_dir
-            The finished run directory.
-
-        """
+        """Report the end, also of a training that ended before its last step or was finished before."""
         report_live(self.title, self.total, self.total, "finished")
         self.show(100.0, f"{run_dir.name} is finished")
 
 
 def title_of(settings: TrainSettings) -> str:
-    """Name a training for people.
-
-    Parameters
-    ----------
-    settings
-        Settings of the training.
-
-    Returns
-    -------
-    str
-        `train`, or the control as such.
-
-    """
+    """Name a training for people."""
     return "train: control (shuffled pairs)" if settings.shuffled else "train"
 
 
 def train(settings: Settings, execution: Execution = PLAIN) -> Trained:
-    """Train the model on the newest dataset, and also the shuffled-pairs baseline if the evaluation needs one.
-
-    Parameters
-    ----------
-    settings
-        All settings of the profile.
-    execution
-        Executor of the trainings: `PLAIN` (this process) or Prefect.
-
-    Returns
-    -------
-    Trained
-        The folders of the model's run and of the dataset.
-
-    Raises
-    ------
-    DatasetError
-        When there is no dataset.
-
-    """
+    """Train the model on the newest dataset, and also the shuffled-pairs baseline if the evaluation needs one."""
     layout = layout_of(settings)
     pull_catalog(layout)
     dataset_dir = newest_dataset(layout)
@@ -169,18 +104,8 @@ def train(settings: Settings, execution: Execution = PLAIN) -> Trained:
 
 
 def trainings(settings: Settings) -> list[TrainSettings]:
-    """Return the settings of the trainings of a profile: the model, then the shuffled-pairs baseline if it is wanted.
-
-    Parameters
-    ----------
-    settings
-        All settings of the profile.
-
-    Returns
-    -------
-    list of TrainSettings
-        Settings of one or two trainings.
-
+    """Return the settings of the trainings of a profile: the model, then the shuffled-pairs baseline if
+    it is wanted.
     """
     wanted = [settings.train]
     if settings.evaluation.shuffled_steps:
@@ -189,24 +114,7 @@ def trainings(settings: Settings) -> list[TrainSettings]:
 
 
 def newest_dataset(layout: Layout) -> Path:
-    """Find the folder of the dataset that was built last.
-
-    Parameters
-    ----------
-    layout
-        Paths of the profile's files and folders.
-
-    Returns
-    -------
-    Path
-        The dataset directory.
-
-    Raises
-    ------
-    DatasetError
-        When there is no dataset, or its folder does not exist.
-
-    """
+    """Find the folder of the dataset that was built last."""
     with read_catalog(layout) as catalog:
         rows = catalog.rows(NEWEST_DATASET)
     pull_datasets(layout, layout.absolute(rows[0]["path"]) if rows else None)

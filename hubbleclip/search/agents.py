@@ -34,19 +34,7 @@ Explain = Callable[[str], Mapping[str, Any]]
 
 @contextmanager
 def saying_errors() -> Iterator[None]:
-    """Turn an error that a caller can correct into a tool error with the same message.
-
-    Yields
-    ------
-    None
-        No value.
-
-    Raises
-    ------
-    ToolError
-        If the block raises a HubbleclipError or finds a wrong parameter.
-
-    """
+    """Turn an error that a caller can correct into a tool error with the same message."""
     try:
         yield
     except ValidationError as error:
@@ -56,23 +44,7 @@ def saying_errors() -> Iterator[None]:
 
 
 def make_agent_server(open_engine: Callable[[], SearchEngine], layout: Layout, explain: Explain) -> MCPServer:
-    """Make the server of the tools.
-
-    Parameters
-    ----------
-    open_engine
-        Function that opens the engine; it is called at the first search, since loading a model takes seconds.
-    layout
-        Folders of the profile, for SQL on its catalog.
-    explain
-        Function that returns the lineage of a tile.
-
-    Returns
-    -------
-    MCPServer
-        The server, to be run over standard input and output.
-
-    """
+    """Make the server of the tools."""
     engine = cache(open_engine)
     server = MCPServer("hubbleclip", instructions=INSTRUCTIONS, version=__version__, log_level="ERROR")
 

@@ -41,21 +41,7 @@ class TextsAhead:
 
 
 def embed_ahead(layout: Layout, texts: Sequence[str]) -> TextsAhead | None:
-    """Start to embed texts with the model that answers searches.
-
-    Parameters
-    ----------
-    layout
-        Paths of the profile's files and folders.
-    texts
-        Texts of a query.
-
-    Returns
-    -------
-    TextsAhead or None
-        The running process; None if there is nothing to embed, or no index.
-
-    """
+    """Start to embed texts with the model that answers searches."""
     try:
         run = json.loads(layout.current_index.read_bytes())["run"]
     except (OSError, ValueError, KeyError):

@@ -47,24 +47,7 @@ class CurrentIndex:
 
 
 def read_current(layout: Layout) -> CurrentIndex:
-    """Read what answers searches.
-
-    Parameters
-    ----------
-    layout
-        Paths of the profile's files and folders.
-
-    Returns
-    -------
-    CurrentIndex
-        The model, the run, the store and the tile settings.
-
-    Raises
-    ------
-    SearchError
-        If there is no index, or the file is damaged.
-
-    """
+    """Read what answers searches."""
     path = layout.current_index
     try:
         text = path.read_bytes()
@@ -79,16 +62,7 @@ def read_current(layout: Layout) -> CurrentIndex:
 
 
 def write_current(layout: Layout, current: CurrentIndex) -> None:
-    """Replace the file atomically, if it changes, and delete what a killed run has left of it.
-
-    Parameters
-    ----------
-    layout
-        Paths of the profile's files and folders.
-    current
-        What answers searches from now on.
-
-    """
+    """Replace the file atomically, if it changes, and delete what a killed run has left of it."""
     for leftover in layout.current_index.parent.glob(f".{layout.current_index.name}.*.tmp"):
         leftover.unlink()
     text = description_bytes(asdict(current))
@@ -109,54 +83,14 @@ STORES = {"embedded": _open_embedded, "lancedb": _open_lancedb}
 
 
 def open_store(layout: Layout, name: str, url: str, model_digest: str) -> VectorStore:
-    """Open a vector store for reading and appending.
-
-    Parameters
-    ----------
-    layout
-        Paths of the profile's files and folders.
-    name, url
-        Settings `index.store` and `index.url`.
-    model_digest
-        Digest of the model whose features are stored.
-
-    Returns
-    -------
-    VectorStore
-        The open store, which is empty if it is new.
-
-    Raises
-    ------
-    SearchError
-        If there is no store of this name, or its files are damaged.
-
-    """
+    """Open a vector store for reading and appending."""
     if name not in STORES:
         raise SearchError(f"index.store is {name!r}: use one of {', '.join(STORES)}")
     return STORES[name](layout, url, model_digest)
 
 
 def open_current(layout: Layout, current: CurrentIndex) -> VectorStore:
-    """Open the vector store that answers searches.
-
-    Parameters
-    ----------
-    layout
-        Paths of the profile's files and folders.
-    current
-        What answers searches.
-
-    Returns
-    -------
-    VectorStore
-        The open store.
-
-    Raises
-    ------
-    SearchError
-        If its files are damaged or missing, or it is being rebuilt.
-
-    """
+    """Open the vector store that answers searches."""
     store = open_store(layout, current.store, current.url, current.model_digest)
     num_tiles = len(store.tile_ids)
     if num_tiles < max(1, current.num_tiles):
@@ -191,19 +125,7 @@ class Opened:
         return patch_numbers(*self.facts.positions()[:2])
 
     def groups(self, group_by: GroupBy) -> npt.NDArray[np.int64]:
-        """Return the group of each row.
-
-        Parameters
-        ----------
-        group_by
-            Kind of groups.
-
-        Returns
-        -------
-        ndarray
-            Group numbers; a row with a negative one is a group of its own.
-
-        """
+        """Return the group of each row."""
         if group_by is GroupBy.NONE:
             return np.full(self.num_rows, -1)
         return self.facts.proposal_group_n if group_by is GroupBy.PROPOSAL else self.patch_n

@@ -51,14 +51,7 @@ class QueryModel:
         self._embed_once = lru_cache(CACHED_TEXTS)(self._embed_text)
 
     def load(self) -> LoadedModel:
-        """Load the model unless it is loaded.
-
-        Returns
-        -------
-        LoadedModel
-            The model, on the GPU if there is one.
-
-        """
+        """Load the model unless it is loaded."""
         with self._lock, _without_collection():
             if self._loaded is None:
                 from hubbleclip.evaluation.embed import prepare_for_embedding  # noqa: PLC0415 - imports torch: seconds
@@ -68,30 +61,11 @@ class QueryModel:
             return self._loaded
 
     def expect(self, ahead: TextsAhead) -> None:
-        """Take the features of texts from another process.
-
-        Parameters
-        ----------
-        ahead
-            Texts that it embeds with the same model.
-
-        """
+        """Take the features of texts from another process."""
         self._ahead = ahead
 
     def embed_text(self, text: str) -> Floats:
-        """Embed a text of any length.
-
-        Parameters
-        ----------
-        text
-            Text with at least one word.
-
-        Returns
-        -------
-        Floats
-            Feature (d,) of length 1.
-
-        """
+        """Embed a text of any length."""
         return self._embed_once(text)
 
     def _embed_text(self, text: str) -> Floats:
@@ -104,37 +78,13 @@ class QueryModel:
         return feature_d
 
     def decode(self, encoded: bytes) -> npt.NDArray[np.uint8]:
-        """Decode a tile or picture at the size of the model's input.
-
-        Parameters
-        ----------
-        encoded
-            Content of a PNG or JPEG file. OSError, SyntaxError or ValueError is raised if it is damaged.
-
-        Returns
-        -------
-        ndarray
-            Grey levels (image_size, image_size).
-
-        """
+        """Decode a tile or picture at the size of the model's input."""
         from hubbleclip.dataset.reader import decode_resized  # noqa: PLC0415 - a search by text needs no pictures
 
         return decode_resized(encoded, self.load().image_size)
 
     def embed_images(self, images: Sequence[npt.NDArray[np.uint8]]) -> Floats:
-        """Embed pictures.
-
-        Parameters
-        ----------
-        images
-            Grey levels of n pictures, as `decode` returns them.
-
-        Returns
-        -------
-        Floats
-            Features (n, d) of length 1.
-
-        """
+        """Embed pictures."""
         import torch  # noqa: PLC0415 - takes seconds
 
         model = self.load()
@@ -144,26 +94,7 @@ class QueryModel:
         return features
 
     def embed_file(self, path: Path, settings: TileSettings) -> Floats:
-        """Embed a picture, or a FITS file by its tiles.
-
-        Parameters
-        ----------
-        path
-            PNG, JPEG or FITS file; the content decides which, not the name.
-        settings
-            How a FITS file is cut into tiles.
-
-        Returns
-        -------
-        Floats
-            Feature (d,) of length 1; of a FITS file, the normalised mean over its tiles.
-
-        Raises
-        ------
-        SearchError
-            If the file cannot be read, or a FITS file gives no tile.
-
-        """
+        """Embed a picture, or a FITS file by its tiles."""
         try:
             images = [self.decode(encoded) for encoded in _pictures(path, settings)]
         except ImageError as error:

@@ -30,18 +30,8 @@ NUM_PHRASES, PHRASE_BATCH = 5, 64
 
 
 def once_per_state(function: Callable[[Opened], Result]) -> Callable[[Opened], Result]:
-    """Keep the result of a function for each state of the index, which never changes, as long as the state is in use.
-
-    Parameters
-    ----------
-    function
-        Function of a state.
-
-    Returns
-    -------
-    callable
-        The function, which is called once per state; two threads that come at the same time may both call it.
-
+    """Keep the result of a function for each state of the index, which never changes, as long as the
+    state is in use.
     """
     results: WeakKeyDictionary[Opened, Result] = WeakKeyDictionary()
 

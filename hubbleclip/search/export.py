@@ -59,19 +59,7 @@ COLUMNS = (
 
 
 def as_arrow(rows: Rows) -> pa.Table:
-    """Return rows as an Arrow table with the columns of `COLUMNS`.
-
-    Parameters
-    ----------
-    rows
-        Rows of `hit_row`.
-
-    Returns
-    -------
-    pyarrow.Table
-        The table; unit, UCD and meaning are in the metadata of the fields.
-
-    """
+    """Return rows as an Arrow table with the columns of `COLUMNS`."""
     fields = [
         pa.field(c.name, c.kind, metadata={"unit": c.unit or "", "ucd": c.ucd, "description": c.description})
         for c in COLUMNS
@@ -92,21 +80,7 @@ def _xml_text(column: Column, value: Any) -> Any:
 
 
 def as_astropy(rows: Rows, columns: Iterable[Column] = COLUMNS) -> Table:
-    """Return rows as an astropy table with units; unknown values are masked.
-
-    Parameters
-    ----------
-    rows
-        Rows of `hit_row`.
-    columns
-        Columns of the table.
-
-    Returns
-    -------
-    Table
-        The table.
-
-    """
+    """Return rows as an astropy table with units; unknown values are masked."""
     table = Table()
     for column in columns:
         values = [_xml_text(column, row.get(column.name)) for row in rows]
@@ -125,23 +99,7 @@ def as_astropy(rows: Rows, columns: Iterable[Column] = COLUMNS) -> Table:
 
 
 def as_votable(table: Table, infos: Mapping[str, str], description: str) -> bytes:
-    """Write an astropy table as a VOTable 1.4.
-
-    Parameters
-    ----------
-    table
-        Table of `as_astropy`.
-    infos
-        Names and values of INFO elements.
-    description
-        What the table is.
-
-    Returns
-    -------
-    bytes
-        Content of the file.
-
-    """
+    """Write an astropy table as a VOTable 1.4."""
     file = from_table(table)
     file.version = "1.4"
     resource = file.resources[0]
@@ -153,19 +111,7 @@ def as_votable(table: Table, infos: Mapping[str, str], description: str) -> byte
 
 
 def votable_bytes(file: VOTableFile) -> bytes:
-    """Write a VOTable.
-
-    Parameters
-    ----------
-    file
-        The table.
-
-    Returns
-    -------
-    bytes
-        XML.
-
-    """
+    """Write a VOTable."""
     content = io.BytesIO()
     file.to_xml(content)
     return content.getvalue()

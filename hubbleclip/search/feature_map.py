@@ -23,19 +23,7 @@ DIGEST_LENGTH = 32
 
 
 def make_map(store: VectorStore) -> pa.Table:
-    """Project evenly spaced rows of a store on the first two principal components of its features.
-
-    Parameters
-    ----------
-    store
-        The store.
-
-    Returns
-    -------
-    pyarrow.Table
-        Columns `row`, `x` and `y`; empty for fewer than three rows.
-
-    """
+    """Project evenly spaced rows of a store on the first two principal components of its features."""
     num = len(store.tile_ids)
     fitted, mapped = _evenly(num, MAX_FITTED), _evenly(num, MAX_MAPPED)
     if len(fitted) < 3:
@@ -54,21 +42,7 @@ def make_map(store: VectorStore) -> pa.Table:
 
 
 def write_map(layout: Layout, table: pa.Table) -> str:
-    """Write a map under the name of its digest. It counts once the file `current.json` names it.
-
-    Parameters
-    ----------
-    layout
-        Paths of the profile's files and folders.
-    table
-        Table of `make_map`.
-
-    Returns
-    -------
-    str
-        Digest of the file.
-
-    """
+    """Write a map under the name of its digest. It counts once the file `current.json` names it."""
     written = io.BytesIO()
     pq.write_table(table, written, compression="zstd")
     content = written.getvalue()
@@ -80,23 +54,7 @@ def write_map(layout: Layout, table: pa.Table) -> str:
 
 
 def read_map(layout: Layout, digest: str, store: VectorStore) -> npt.NDArray[np.float64]:
-    """Read the map that an index has, or make it if the file is missing or damaged.
-
-    Parameters
-    ----------
-    layout
-        Paths of the profile's files and folders.
-    digest
-        Digest of the file; empty for an index without one.
-    store
-        The store of the index.
-
-    Returns
-    -------
-    ndarray
-        Coordinates of each row (n, 2); NaN for a row that is not mapped.
-
-    """
+    """Read the map that an index has, or make it if the file is missing or damaged."""
     content = b""
     if digest and (path := layout.feature_map(digest)).is_file():
         content = path.read_bytes()
@@ -110,16 +68,7 @@ def read_map(layout: Layout, digest: str, store: VectorStore) -> npt.NDArray[np.
 
 
 def remove_other_maps(layout: Layout, digest: str) -> None:
-    """Delete the maps of former indexes.
-
-    Parameters
-    ----------
-    layout
-        Paths of the profile's files and folders.
-    digest
-        Digest of the map that is kept.
-
-    """
+    """Delete the maps of former indexes."""
     kept = layout.feature_map(digest)
     for path in layout.index.glob(f"*{kept.suffix}"):
         if path != kept:

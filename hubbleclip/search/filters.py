@@ -20,52 +20,14 @@ NO_FILTERS = Filters()
 
 
 def admitted_rows(facts: TileFacts, filters: Filters, num_rows: int) -> Mask:
-    """Find the rows that filters admit.
-
-    Parameters
-    ----------
-    facts
-        Facts of the indexed tiles.
-    filters
-        Filters of a query.
-    num_rows
-        Number of rows of the index.
-
-    Returns
-    -------
-    Mask
-        One value per row; False for a tile that the catalog no longer has.
-
-    Raises
-    ------
-    SearchError
-        If a position or radius is not possible.
-
-    """
+    """Find the rows that filters admit."""
     mask_n = np.zeros(num_rows, np.bool_)
     mask_n[facts.admitted([] if filters == NO_FILTERS else conditions_of(filters))] = True
     return mask_n
 
 
 def conditions_of(filters: Filters) -> list[Condition]:
-    """Translate filters to conditions of the catalog.
-
-    Parameters
-    ----------
-    filters
-        Filters of a query.
-
-    Returns
-    -------
-    list of Condition
-        Conditions, all of which a tile must fulfil.
-
-    Raises
-    ------
-    SearchError
-        If a position or radius is not possible.
-
-    """
+    """Translate filters to conditions of the catalog."""
     lists = (
         (tile_filters.instrument_is, filters.instruments),
         (tile_filters.detector_is, filters.detectors),

@@ -146,37 +146,13 @@ class Hits:
 
 
 def hit_row(hit: Hit) -> dict[str, Any]:
-    """Return a hit as one flat row.
-
-    Parameters
-    ----------
-    hit
-        The hit.
-
-    Returns
-    -------
-    dict
-        The fields of the hit and its facts, by name; times are ISO 8601 text.
-
-    """
+    """Return a hit as one flat row."""
     own = {name: getattr(hit, name) for name in ("tile_id", "score", "model_rank", "words_rank", "num_folded")}
     return own | {name: plain(value) for name, value in hit.facts.items()}
 
 
 def plain(value: Any) -> Any:
-    """Return a value that JSON has.
-
-    Parameters
-    ----------
-    value
-        A value of the catalog.
-
-    Returns
-    -------
-    Any
-        Text for a time, None for a number that is not finite, else the value.
-
-    """
+    """Return a value that JSON has."""
     if isinstance(value, datetime):
         return value.isoformat(timespec="seconds")
     return None if isinstance(value, float) and not math.isfinite(value) else value

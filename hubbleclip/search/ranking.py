@@ -57,22 +57,7 @@ class Ranking:
 
 
 def dense_ranks(score_n: npt.NDArray[np.float64], wanted_n: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
-    """Rank scores from 1, the highest first; equal scores have the same rank, and the next score has the next rank.
-
-    Parameters
-    ----------
-    score_n
-        All scores. Tiles of one target have equal scores by words; ranks of single tiles would let the size of a
-        proposal decide how far the next proposal falls behind.
-    wanted_n
-        Scores whose ranks are wanted; each is one of `score_n`.
-
-    Returns
-    -------
-    ndarray
-        Rank of each score of `wanted_n`.
-
-    """
+    """Rank scores from 1, the highest first; equal scores have the same rank, and the next score has the next rank."""
     high_n = score_n[score_n >= wanted_n.min(initial=np.inf)]  # lower scores change no rank
     sorted_n = np.sort(-high_n)  # faster than np.unique
     distinct = sorted_n[np.diff(sorted_n, prepend=-np.inf) > 0]
@@ -80,21 +65,7 @@ def dense_ranks(score_n: npt.NDArray[np.float64], wanted_n: npt.NDArray[np.float
 
 
 def best_of_many(scored: Scored, k: int) -> Scored:
-    """Find the best rows; only those that can be among them are sorted.
-
-    Parameters
-    ----------
-    scored
-        Rows in any order, and their scores.
-    k
-        Maximum number of rows.
-
-    Returns
-    -------
-    Scored
-        The best `k` rows, best first; equal scores are in order of row.
-
-    """
+    """Find the best rows; only those that can be among them are sorted."""
     if len(scored.row_n) <= k:
         return best_rows(*scored, k)
     is_high_n = scored.score_n >= np.partition(scored.score_n, -k)[-k]
@@ -104,27 +75,7 @@ def best_of_many(scored: Scored, k: int) -> Scored:
 def fuse(
     words: Scored, model_row_n: Rows, compared_n: Rows, similarity_n: npt.NDArray[np.float64], depth: int
 ) -> Ranking:
-    """Add the scores by words and by the model.
-
-    Parameters
-    ----------
-    words
-        Rows by words, in any order, and their scores, which are above 0.
-    model_row_n
-        Rows by the model, best first.
-    compared_n
-        Rows whose similarity is known, ascending: all rows of `model_row_n`, and the best rows of `words`.
-    similarity_n
-        Their similarities.
-    depth
-        Maximum number of rows to return.
-
-    Returns
-    -------
-    Ranking
-        The best rows of both, by BM25 plus `MODEL_WEIGHT` times the similarity. Equal scores are in order of row.
-
-    """
+    """Add the scores by words and by the model."""
     size = int(max(words.row_n.max(initial=-1), compared_n.max(initial=-1))) + 1
     by_words_n, model_rank_n = np.zeros(size), np.zeros(size, np.int64)  # by row of the index: faster than searches
     by_words_n[words.row_n] = words.score_n
@@ -144,19 +95,7 @@ def fuse(
 
 
 def first_of_groups(group_n: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """Find the first position of every group, in order.
-
-    Parameters
-    ----------
-    group_n
-        Group of each position; a negative value is a group of its own.
-
-    Returns
-    -------
-    ndarray
-        Positions, ascending.
-
-    """
+    """Find the first position of every group, in order."""
     num, in_group = len(group_n), group_n >= 0
     first_of = np.full(int(group_n.max(initial=-1)) + 1, num)
     # Of several values for one index, numpy keeps the last; in reverse order, that is the first position.
@@ -167,23 +106,7 @@ def first_of_groups(group_n: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
 
 
 def fold_near_duplicates(rows: Sequence[int], feat_nd: Floats, sky: Sky) -> list[int | None]:
-    """Find the near-duplicates among ranked tiles: nearly equal pictures of nearly the same piece of sky.
-
-    Parameters
-    ----------
-    rows
-        Rows, best first.
-    feat_nd
-        Their features (n, d).
-    sky
-        Positions of all tiles of the index.
-
-    Returns
-    -------
-    list of int or None
-        For each position, the position of the earlier tile that it duplicates; None for a tile that is kept.
-
-    """
+    """Find the near-duplicates among ranked tiles: nearly equal pictures of nearly the same piece of sky."""
     kept: list[int] = []
     folded: list[int | None] = []
     xyz_n3, side_n = sky.xyz_n3[list(rows)], sky.side_n[list(rows)]
@@ -276,24 +199,7 @@ class Ranker:
         return row
 
     def best(self, depth: int) -> Ranking:
-        """Rank at least the best `depth` rows, or all.
-
-        Parameters
-        ----------
-        depth
-            Number of rows. The ranking by a larger one begins with that by a smaller one.
-
-        Returns
-        -------
-        Ranking
-            The admitted rows, best first; without terms, in their order in the index.
-
-        Raises
-        ------
-        SearchError
-            If a tile is not indexed, a file is unreadable, or the terms cancel each other.
-
-        """
+        """Rank at least the best `depth` rows, or all."""
         if not self.terms:
             row_n = np.flatnonzero(self.mask_n)[:depth]
             return _ranking(row_n, np.zeros(len(row_n)), is_complete=depth >= self.num_admitted)

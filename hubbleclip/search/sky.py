@@ -44,40 +44,14 @@ class Sky:
     def of(
         cls, ra_deg: npt.NDArray[np.float64], dec_deg: npt.NDArray[np.float64], side_deg: npt.NDArray[np.float64]
     ) -> Sky:
-        """Compute the unit vectors.
-
-        Parameters
-        ----------
-        ra_deg, dec_deg
-            Positions in degrees, shape (n,); NaN where unknown.
-        side_deg
-            Sides of the tiles in degrees; NaN where unknown.
-
-        Returns
-        -------
-        Sky
-            Positions of all tiles.
-
-        """
+        """Compute the unit vectors."""
         ra, dec = np.radians(ra_deg), np.radians(dec_deg)
         xyz_n3 = np.stack([np.cos(dec) * np.cos(ra), np.cos(dec) * np.sin(ra), np.sin(dec)], axis=1)
         return cls(xyz_n3=xyz_n3, side_n=np.radians(side_deg))
 
 
 def patch_numbers(ra_deg: npt.NDArray[np.float64], dec_deg: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
-    """Number the patches of sky that positions lie in.
-
-    Parameters
-    ----------
-    ra_deg, dec_deg
-        Positions in degrees, shape (n,); NaN where unknown.
-
-    Returns
-    -------
-    ndarray
-        Consecutive numbers from 0 of HEALPix cells; -1 where the position is unknown.
-
-    """
+    """Number the patches of sky that positions lie in."""
     from astropy.units import deg  # noqa: PLC0415
     from astropy_healpix import lonlat_to_healpix  # noqa: PLC0415 - imports astropy, which few searches need
 
@@ -94,31 +68,7 @@ def find_cone(
     in_catalog: CatalogTarget,
     elsewhere: Callable[[str], Position | None] | None = None,
 ) -> Cone:
-    """Turn a place, as people type it, into a cone.
-
-    Parameters
-    ----------
-    place
-        Right ascension, declination and radius in degrees; a position; or the name of a target.
-    radius_deg
-        Radius of the cone around a position or a target; None for `RADIUS_DEG`, or as far as the observations of a
-        target reach.
-    in_catalog
-        Function that finds a target in the catalog.
-    elsewhere
-        Function that finds a name that the catalog does not have, such as `ask_sesame`; None for no such function.
-
-    Returns
-    -------
-    Cone
-        Circle on the sky.
-
-    Raises
-    ------
-    SearchError
-        If the place is no position, and no target has this name.
-
-    """
+    """Turn a place, as people type it, into a cone."""
     if numbers := DECIMAL.fullmatch(place):
         ra_deg, dec_deg = float(numbers[1]), float(numbers[2])
         if abs(ra_deg) > 360 or abs(dec_deg) > 90:
@@ -142,19 +92,7 @@ def find_cone(
 
 
 def parse_sexagesimal(text: str) -> Position | None:
-    """Parse a position in hours and degrees, ICRS.
-
-    Parameters
-    ----------
-    text
-        A position as `05 35 17.3 -05 23 28`, `5:35:17 -5:23:28` or `05h35m17s -05d23m28s`.
-
-    Returns
-    -------
-    tuple of float or None
-        Right ascension and declination in degrees; None if the text is no such position, but for instance a name.
-
-    """
+    """Parse a position in hours and degrees, ICRS."""
     if not SEXAGESIMAL.fullmatch(text):
         return None
     from astropy.coordinates import SkyCoord  # noqa: PLC0415 - a slow import
@@ -169,19 +107,7 @@ def parse_sexagesimal(text: str) -> Position | None:
 
 
 def ask_sesame(name: str) -> Position | None:
-    """Ask the name resolver of the CDS, on the internet, for a position.
-
-    Parameters
-    ----------
-    name
-        Any name of an object, such as `M 51`.
-
-    Returns
-    -------
-    tuple of float or None
-        Right ascension and declination in degrees; None if Sesame does not know the name or cannot be reached.
-
-    """
+    """Ask the name resolver of the CDS, on the internet, for a position."""
     from astropy.coordinates import SkyCoord  # noqa: PLC0415 - a slow import
     from astropy.coordinates.name_resolve import NameResolveError  # noqa: PLC0415
     from astropy.utils.data import conf  # noqa: PLC0415

@@ -55,21 +55,7 @@ class HitTable(Table):  # type: ignore[misc]
 
 
 def hit_table(hits: Hits, layout: Layout) -> HitTable:
-    """Make a table of hits.
-
-    Parameters
-    ----------
-    hits
-        Hits, best first.
-    layout
-        Paths of the profile's files and folders.
-
-    Returns
-    -------
-    HitTable
-        One row per hit: path of the picture, id, score, ranks and facts; unknown values are masked.
-
-    """
+    """Make a table of hits."""
     rows = [
         {
             PICTURE: str(layout.existing_tile(hit.tile_id)),
@@ -97,19 +83,7 @@ def _column(values: list[Any], name: str) -> MaskedColumn:
 
 
 def thumbnail(path: str) -> str:
-    """Render a tile as an HTML image that contains its own data.
-
-    Parameters
-    ----------
-    path
-        Path of the tile.
-
-    Returns
-    -------
-    str
-        An `img` element; a dash if the file is not on this machine.
-
-    """
+    """Render a tile as an HTML image that contains its own data."""
     if not Path(path).is_file():
         return "-"
     with Image.open(path) as image:

@@ -18,16 +18,7 @@ from hubbleclip.simulator.server.fault_plan import FaultPlan
 
 
 def report_address(url: str, server: uvicorn.Server) -> None:
-    """Write the URL of the server to standard output, and stop the server when the parent process exits.
-
-    Parameters
-    ----------
-    url
-        URL of the server, which is written as one line for the parent process to read.
-    server
-        Server that is stopped when standard input closes.
-
-    """
+    """Write the URL of the server to standard output, and stop the server when the parent process exits."""
     sys.stdout.write(f"{url}\n")
     sys.stdout.flush()
 
@@ -41,14 +32,7 @@ def report_address(url: str, server: uvicorn.Server) -> None:
 
 
 def main() -> int:
-    """Serve the simulated archive with the settings and faults given on the command line.
-
-    Returns
-    -------
-    int
-        Exit code: 0 after a normal end, or 2 for invalid settings, with one line of explanation on standard error.
-
-    """
+    """Serve the simulated archive with the settings and faults given on the command line."""
     parser = argparse.ArgumentParser(prog="hubbleclip.simulator", description="Serve the simulated archive.")
     parser.add_argument("--settings", default="{}", help="settings of the simulator as JSON")
     parser.add_argument("--faults", default="{}", help="fault plan as JSON")

@@ -53,24 +53,7 @@ class ExposureDepth:
 
 
 def draw_counts(expected_e_yx: Image, read_noise_e: float, rng: np.random.Generator) -> Image:
-    """Draw noisy pixel values, with photon noise and read noise, for expected values.
-
-    Parameters
-    ----------
-    expected_e_yx
-        Expected electrons per pixel, shape (y, x).
-    read_noise_e
-        Standard deviation of the read noise, in electrons.
-    rng
-        Random generator of the observation's noise.
-
-    Returns
-    -------
-    Image
-        Electrons per pixel, shape (y, x). Photon noise follows the Poisson distribution where fewer than
-        POISSON_BELOW_E electrons are expected, and the normal distribution elsewhere.
-
-    """
+    """Draw noisy pixel values, with photon noise and read noise, for expected values."""
     variance = np.maximum(expected_e_yx, 0) + np.float32(read_noise_e**2)
     counts = expected_e_yx + np.sqrt(variance) * rng.standard_normal(expected_e_yx.shape, dtype=np.float32)
     is_faint = expected_e_yx < POISSON_BELOW_E
@@ -82,23 +65,7 @@ def draw_counts(expected_e_yx: Image, read_noise_e: float, rng: np.random.Genera
 
 
 def add_cosmic_rays(image_yx: Image, rng: np.random.Generator, count: int) -> Mask:
-    """Add cosmic rays: straight tracks of energetic particles, one pixel wide.
-
-    Parameters
-    ----------
-    image_yx
-        Image in electrons that is changed in place, shape (y, x).
-    rng
-        Random generator of the observation's noise.
-    count
-        Number of particles.
-
-    Returns
-    -------
-    Mask
-        True for each pixel that was hit, shape (y, x).
-
-    """
+    """Add cosmic rays: straight tracks of energetic particles, one pixel wide."""
     length = rng.exponential(5.0, count) + 1  # Length of each track in pixels.
     angle, charge = rng.uniform(0, 2 * np.pi, count), rng.lognormal(6.4, 1.0, count)
     rows, columns = rng.uniform(0, image_yx.shape[0], count), rng.uniform(0, image_yx.shape[1], count)
@@ -116,23 +83,7 @@ def add_cosmic_rays(image_yx: Image, rng: np.random.Generator, count: int) -> Ma
 
 
 def saturate(image_e_yx: Image, full_well_e: float, *, bleeds: bool) -> Mask:
-    """Clip an image at the full-well charge, and let the surplus charge bleed along columns.
-
-    Parameters
-    ----------
-    image_e_yx
-        Image in electrons, changed in place, shape (y, x).
-    full_well_e
-        Charge at which a pixel saturates, in electrons.
-    bleeds
-        Whether surplus charge bleeds. It does in a CCD, but not in an infrared array.
-
-    Returns
-    -------
-    Mask
-        True for each saturated pixel, shape (y, x).
-
-    """
+    """Clip an image at the full-well charge, and let the surplus charge bleed along columns."""
     full = image_e_yx > full_well_e
     if not full.any():
         return full
@@ -152,23 +103,7 @@ def saturate(image_e_yx: Image, full_well_e: float, *, bleeds: bool) -> Mask:
 
 
 def detector_defects(shape: tuple[int, int], camera: Camera, rng: np.random.Generator) -> Flags:
-    """Draw the bad columns and hot pixels of a detector.
-
-    Parameters
-    ----------
-    shape
-        Shape of the detector, (rows, columns).
-    camera
-        Camera; only a camera with a CCD has bad columns.
-    rng
-        Random generator of the detector, seeded equally for every exposure of a camera.
-
-    Returns
-    -------
-    Flags
-        Data-quality flags BAD_COLUMN and HOT, shape (y, x).
-
-    """
+    """Draw the bad columns and hot pixels of a detector."""
     flags = np.zeros(shape, np.int16)
     hot = rng.integers(0, flags.size, int(flags.size * 4e-4))  # 0.04 % of the pixels are hot.
     flags.reshape(-1)[hot] |= HOT
@@ -180,23 +115,7 @@ def detector_defects(shape: tuple[int, int], camera: Camera, rng: np.random.Gene
 
 
 def exposure_fraction(frame: Frame, camera: Camera, is_dithered: bool) -> Image:
-    """Compute the fraction of the exposure that each pixel of a combined frame received.
-
-    Parameters
-    ----------
-    frame
-        Combined (drizzled) frame, in which the detector is tilted.
-    camera
-        Camera, which has the shape of the detector.
-    is_dithered
-        Whether the exposures were dithered, so that half of them cover the gap between two chips.
-
-    Returns
-    -------
-    Image
-        Fraction per pixel, shape (y, x): 1 on the detector, 0 outside, and in the gap 0.5 with dithering or 0 without.
-
-    """
+    """Compute the fraction of the exposure that each pixel of a combined frame received."""
     tilt = np.deg2rad(-frame.tilt_deg)
     y = np.arange(frame.num_y, dtype=np.float32)[:, None] - np.float32((frame.num_y - 1) / 2)
     x = np.arange(frame.num_x, dtype=np.float32)[None, :] - np.float32((frame.num_x - 1) / 2)
@@ -216,30 +135,7 @@ def exposure_fraction(frame: Frame, camera: Camera, is_dithered: bool) -> Image:
 def simulate_combined(
     sky_yx: Image, depth: ExposureDepth, frame: Frame, rng: np.random.Generator
 ) -> tuple[Image, Image, npt.NDArray[np.int32]]:
-    """Simulate a drizzled image that combines NUM_COMBINED exposures.
-
-    Parameters
-    ----------
-    sky_yx
-        Scene after the optics, in units of the noise of a typical combined exposure, shape (y, x).
-    depth
-        Camera, filter and exposure time.
-    frame
-        Combined (drizzled) frame.
-    rng
-        Random generator of the observation's noise.
-
-    Returns
-    -------
-    science_yx : Image
-        Data of the extension SCI: electrons per second with the background subtracted, and 0 where no exposure
-        contributes.
-    weight_yx : Image
-        Data of the extension WHT: exposure time per pixel in seconds.
-    context_yx : NDArray[np.int32]
-        Data of the extension CTX: one bit per exposure that contributes to the pixel.
-
-    """
+    """Simulate a drizzled image that combines NUM_COMBINED exposures."""
     is_dithered = bool(rng.random() < 0.6)
     fraction = exposure_fraction(frame, depth.camera, is_dithered)
     expected = sky_yx * np.float32(depth.unit_e) + np.float32(depth.sky_e)
@@ -261,29 +157,7 @@ def simulate_combined(
 def simulate_single(
     sky_yx: Image, depth: ExposureDepth, rng: np.random.Generator, chip_rng: np.random.Generator
 ) -> tuple[Image, Image, Flags]:
-    """Simulate one exposure in the frame of the detector.
-
-    Parameters
-    ----------
-    sky_yx
-        Scene after the optics, in units of the noise of a typical combined exposure, shape (y, x).
-    depth
-        Camera, filter and exposure time.
-    rng
-        Random generator of the observation's noise.
-    chip_rng
-        Random generator of the detector's defects.
-
-    Returns
-    -------
-    science_yx : Image
-        Data of the extension SCI: electrons, including the background.
-    error_yx : Image
-        Data of the extension ERR: standard deviation in electrons.
-    flags_yx : Flags
-        Data of the extension DQ: data-quality flags.
-
-    """
+    """Simulate one exposure in the frame of the detector."""
     camera = depth.camera
     image = draw_counts(sky_yx * np.float32(depth.unit_e) + np.float32(depth.sky_e), camera.read_noise_e, rng)
     flags = detector_defects((image.shape[0], image.shape[1]), camera, chip_rng)

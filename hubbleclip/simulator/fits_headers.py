@@ -56,21 +56,7 @@ class Exposure:
 
 
 def frame_wcs(frame: Frame, origin_yx: tuple[int, int] = (0, 0)) -> WCS:
-    """Make the world coordinate system (WCS) of a frame, in the TAN projection.
-
-    Parameters
-    ----------
-    frame
-        Pixel grid on the sky.
-    origin_yx
-        Position (row, column) of the image's first pixel within the frame; (0, 0) if the image is the whole frame.
-
-    Returns
-    -------
-    WCS
-        World coordinate system in ICRS coordinates, with a CD matrix.
-
-    """
+    """Make the world coordinate system (WCS) of a frame, in the TAN projection."""
     cosine, sine = math.cos(math.radians(frame.roll_deg)), math.sin(math.radians(frame.roll_deg))
     scale_deg = frame.pixel_scale_arcsec / 3600
     wcs = WCS(naxis=2)
@@ -86,26 +72,7 @@ def frame_wcs(frame: Frame, origin_yx: tuple[int, int] = (0, 0)) -> WCS:
 def primary_header(
     exposure: Exposure, file_name: str, num_extensions: int, blocks: int = PRIMARY_BLOCKS
 ) -> fits.Header:
-    """Make the header of the primary HDU, which has no data.
-
-    Parameters
-    ----------
-    exposure
-        Observation that the file belongs to.
-    file_name
-        Name of the file. If the name ends in `_drz.fits`, `_drc.fits` or `_drw.fits`, the header contains the keywords
-        of drizzled images.
-    num_extensions
-        Number of image extensions.
-    blocks
-        Length of the header in FITS blocks.
-
-    Returns
-    -------
-    fits.Header
-        Header, padded to `blocks` blocks so that its size does not depend on the camera.
-
-    """
+    """Make the header of the primary HDU, which has no data."""
     # The header has the old suffix of drizzled images of WFPC2, so that the bytes of the files stay the same.
     file_name = file_name.replace("_drw.", "_drz.")
     header = begin_header(file_name, num_extensions)
@@ -121,21 +88,7 @@ def primary_header(
 
 
 def begin_header(file_name: str, num_extensions: int) -> fits.Header:
-    """Make the first cards of a primary header, which all missions share.
-
-    Parameters
-    ----------
-    file_name
-        Name of the file.
-    num_extensions
-        Number of image extensions.
-
-    Returns
-    -------
-    fits.Header
-        Header of an HDU without data.
-
-    """
+    """Make the first cards of a primary header, which all missions share."""
     header = fits.Header([("SIMPLE", True, "conforms to FITS standard"), ("BITPIX", 8), ("NAXIS", 0), ("EXTEND", True)])
     header["ORIGIN"] = (ORIGIN, "not an observation")
     header["NEXTEND"] = (num_extensions, "Number of standard extensions")
@@ -144,23 +97,7 @@ def begin_header(file_name: str, num_extensions: int) -> fits.Header:
 
 
 def end_header(header: fits.Header, exposure: Exposure, blocks: int) -> fits.Header:
-    """Add the last cards of a primary header, which all missions share, and pad it.
-
-    Parameters
-    ----------
-    header
-        Header to complete; it is changed in place.
-    exposure
-        Observation that the file belongs to.
-    blocks
-        Length of the header in FITS blocks.
-
-    Returns
-    -------
-    fits.Header
-        The same header, which now says that the file is simulated.
-
-    """
+    """Add the last cards of a primary header, which all missions share, and pad it."""
     if exposure.version:
         header["CAL_VER"] = (f"1.{exposure.version}", "version of the calibration software (simulated)")
     header["COMMENT"] = NOTICE
@@ -231,27 +168,7 @@ def _time_cards(exposure: Exposure) -> dict[str, object]:
 
 
 def extension_header(exposure: Exposure, name: str, version: int, unit: str, wcs: WCS) -> fits.Header:
-    """Make the header of one image extension.
-
-    Parameters
-    ----------
-    exposure
-        Observation that the file belongs to.
-    name
-        Name of the extension (EXTNAME), e.g. `SCI`.
-    version
-        Version of the extension (EXTVER), which is the number of the chip, from 1.
-    unit
-        Unit of the data (BUNIT); empty for no unit.
-    wcs
-        World coordinate system of the extension.
-
-    Returns
-    -------
-    fits.Header
-        Header that fits into EXTENSION_BLOCKS blocks together with the cards that astropy adds for the data.
-
-    """
+    """Make the header of one image extension."""
     header = fits.Header()
     header["EXTNAME"] = (name, "extension name")
     header["EXTVER"] = (version, "extension version number")
@@ -273,17 +190,6 @@ def wcs_cards(wcs: WCS) -> dict[str, object]:
     """Make the header cards of a world coordinate system, in the order and form that the HST pipelines write.
 
     The cards are not made with astropy, because astropy would write PC and CDELT keywords instead of a CD matrix.
-
-    Parameters
-    ----------
-    wcs
-        World coordinate system of the image.
-
-    Returns
-    -------
-    dict[str, object]
-        Value of each card by keyword.
-
     """
     cd, crpix, crval = wcs.wcs.cd, wcs.wcs.crpix, wcs.wcs.crval
     return {
@@ -308,19 +214,6 @@ def pad_header(header: fits.Header, blocks: int) -> fits.Header:
     """Pad a header with blank cards to a fixed length.
 
     With a fixed length, the size of a file does not depend on the keywords of its camera.
-
-    Parameters
-    ----------
-    header
-        Header to pad, changed in place.
-    blocks
-        Length of the padded header in FITS blocks.
-
-    Returns
-    -------
-    fits.Header
-        The header that was passed in.
-
     """
     # One card is reserved for END, which astropy adds.
     while len(header) < blocks * CARDS_PER_BLOCK - 1:

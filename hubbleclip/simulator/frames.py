@@ -48,38 +48,14 @@ class Frame:
     dec_deg: float
 
     def detector_outline(self, camera: Camera) -> tuple[tuple[float, float], ...]:
-        """Compute the sky positions of the corners of the detector.
-
-        Parameters
-        ----------
-        camera
-            Camera, which has the shape of the detector.
-
-        Returns
-        -------
-        tuple[tuple[float, float], ...]
-            (ra, dec) of each corner in degrees. The first corner is repeated at the end, so that the polygon is closed.
-
-        """
+        """Compute the sky positions of the corners of the detector."""
         corners = STAIR_OUTLINE if camera.footprint == "stair" else SQUARE_OUTLINE
         rotated_px = [_rotate(u * self.half_px, v * self.half_px, self.tilt_deg) for u, v in corners]
         corners_sky = [self.to_sky(x, y) for x, y in rotated_px]
         return (*corners_sky, corners_sky[0])
 
     def to_sky(self, x_px: float, y_px: float) -> tuple[float, float]:
-        """Convert a pixel offset to a sky position by the gnomonic (TAN) projection.
-
-        Parameters
-        ----------
-        x_px, y_px
-            Offset from the frame's centre, in pixels.
-
-        Returns
-        -------
-        ra_deg, dec_deg : float
-            ICRS position in degrees.
-
-        """
+        """Convert a pixel offset to a sky position by the gnomonic (TAN) projection."""
         west, north = _rotate(x_px, y_px, self.roll_deg)
         return deproject(self.ra_deg, self.dec_deg, -west * self.pixel_scale_arcsec, north * self.pixel_scale_arcsec)
 
@@ -93,22 +69,7 @@ def _rotate(x: float, y: float, angle_deg: float) -> tuple[float, float]:
 def deproject(ra_deg: float, dec_deg: float, east_arcsec: float, north_arcsec: float) -> tuple[float, float]:
     """Convert an offset in the tangent plane to a sky position.
 
-    Parameters
-    ----------
-    ra_deg, dec_deg
-        ICRS position of the tangent point, in degrees.
-    east_arcsec, north_arcsec
-        Offset in the tangent plane, in arcseconds.
-
-    Returns
-    -------
-    ra_deg, dec_deg : float
-        ICRS position in degrees; the right ascension is from 0 to 360.
-
-    Notes
-    -----
     The function is the inverse of the TAN projection of Calabretta and Greisen (2002).
-
     """
     xi, eta = math.radians(east_arcsec / 3600), math.radians(north_arcsec / 3600)
     dec = math.radians(dec_deg)
@@ -119,23 +80,7 @@ def deproject(ra_deg: float, dec_deg: float, east_arcsec: float, north_arcsec: f
 
 
 def combined_frame(settings: SimulatorSettings, plan: ObservingPlan, target: Target) -> Frame:
-    """Make the combined (drizzled) frame of a target, which all filters share.
-
-    Parameters
-    ----------
-    settings
-        Settings of the simulator; the seed and the frame size are used.
-    plan
-        Observing plan of the proposal, which has the camera and the kind of object.
-    target
-        Target of the observation.
-
-    Returns
-    -------
-    Frame
-        Frame whose sides differ from `settings.frame_px` by a few percent.
-
-    """
+    """Make the combined (drizzled) frame of a target, which all filters share."""
     rng = python_rng(settings.seed, "frame", plan.index, target.scene_key)
     # As in real data, the size of drizzled frames varies by a few percent.
     num_y, num_x = (round(settings.frame_px * rng.uniform(0.97, 1.04)) for _ in range(2))
@@ -168,21 +113,7 @@ def combined_frame(settings: SimulatorSettings, plan: ObservingPlan, target: Tar
 
 
 def detector_frame(settings: SimulatorSettings, frame: Frame) -> Frame:
-    """Make the frame of a single exposure. It has the pointing of the combined frame, and the detector fills it.
-
-    Parameters
-    ----------
-    settings
-        Settings of the simulator; only the side of the detector, `frame_px`, is used.
-    frame
-        Combined (drizzled) frame of the same pointing.
-
-    Returns
-    -------
-    Frame
-        Square frame with a side of `frame_px` pixels and a tilt of 0.
-
-    """
+    """Make the frame of a single exposure. It has the pointing of the combined frame, and the detector fills it."""
     side = settings.frame_px
     roll_deg = (frame.roll_deg + frame.tilt_deg + 180) % 360 - 180  # Wrapped to -180 to 180.
     return replace(frame, num_y=side, num_x=side, roll_deg=roll_deg, tilt_deg=0.0, half_px=side / 2)

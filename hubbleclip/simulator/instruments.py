@@ -54,24 +54,7 @@ class Camera:
     has_pupil: bool = False
 
     def filter(self, name: str) -> Filter:
-        """Look up a filter by name.
-
-        Parameters
-        ----------
-        name
-            Name of the filter, e.g. `F814W`.
-
-        Returns
-        -------
-        Filter
-            Filter of the camera that has this name.
-
-        Raises
-        ------
-        KeyError
-            The camera has no filter of this name.
-
-        """
+        """Look up a filter by name."""
         return {band.name: band for band in self.filters}[name]
 
 

@@ -60,24 +60,7 @@ SIM_MISSIONS = {
 
 
 def sim_mission(settings: SimulatorSettings) -> SimMission:
-    """Look up the mission that the settings select.
-
-    Parameters
-    ----------
-    settings
-        Settings of the simulator; only the field `mission` is used.
-
-    Returns
-    -------
-    SimMission
-        Functions and values of the mission.
-
-    Raises
-    ------
-    SettingsError
-        The mission cannot be simulated.
-
-    """
+    """Look up the mission that the settings select."""
     if settings.mission not in SIM_MISSIONS:
         raise SettingsError(f"simulator.mission = {settings.mission!r}: set it to one of {', '.join(SIM_MISSIONS)}")
     return SIM_MISSIONS[settings.mission]

@@ -145,43 +145,12 @@ class Visit:
 
 
 def make_proposals(settings: SimulatorSettings) -> list[SimProposal]:
-    """Make all proposals of all nights that the settings define.
-
-    Parameters
-    ----------
-    settings
-        Settings of the simulator, which define the seed, the number of proposals per night and the number of nights.
-
-    Returns
-    -------
-    list[SimProposal]
-        Proposals in ascending order of their numbers.
-
-    Raises
-    ------
-    SettingsError
-        There are more proposals than five-digit proposal numbers.
-
-    """
+    """Make all proposals of all nights that the settings define."""
     return [proposal_at(settings, index) for index in range(total_proposals(settings))]
 
 
 def proposal_at(settings: SimulatorSettings, index: int) -> SimProposal:
-    """Make one proposal without making the others.
-
-    Parameters
-    ----------
-    settings
-        Settings of the simulator.
-    index
-        Index of the proposal, from 0.
-
-    Returns
-    -------
-    SimProposal
-        Proposal, equal to the one at this index in the result of `make_proposals`.
-
-    """
+    """Make one proposal without making the others."""
     plan = plan_of(settings, index)
     text: ProposalText = write_proposal(settings.seed, plan)
     return SimProposal(
@@ -199,22 +168,7 @@ def proposal_at(settings: SimulatorSettings, index: int) -> SimProposal:
 
 
 def observations_of(settings: SimulatorSettings, proposal: SimProposal) -> tuple[SimObservation, ...]:
-    """List the observations of a proposal: one per visit and filter, followed by the HAP products.
-
-    Parameters
-    ----------
-    settings
-        Settings of the simulator.
-    proposal
-        Proposal of this archive.
-
-    Returns
-    -------
-    tuple[SimObservation, ...]
-        Observations in their newest version. Observations that the archive would list only after the last simulated
-        night are not included.
-
-    """
+    """List the observations of a proposal: one per visit and filter, followed by the HAP products."""
     plan = plan_of(settings, proposal_index(proposal.number))
     num_wanted = settings.observations_per_proposal
     # If `observations_per_proposal` is 0, each target has one visit through all filters.
@@ -399,23 +353,7 @@ def _released_mjd(settings: SimulatorSettings, plan: ObservingPlan, visit_index:
 
 
 def render_product(settings: SimulatorSettings, observation: SimObservation, product: SimProduct) -> bytes:
-    """Render one file; equal arguments give equal bytes.
-
-    Parameters
-    ----------
-    settings
-        Settings of the simulator.
-    observation
-        Observation of this archive.
-    product
-        File to render, one of `observation.products`.
-
-    Returns
-    -------
-    bytes
-        FITS file, or JPEG file for a preview; its length is `product.size_bytes`.
-
-    """
+    """Render one file; equal arguments give equal bytes."""
     plan = plan_of(settings, proposal_index(observation.proposal_number))
     target = plan.targets[observation.visit_index % len(plan.targets)]
     exposure = telescope.Exposure(

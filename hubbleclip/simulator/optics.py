@@ -18,25 +18,7 @@ WING_FRACTION = 0.10
 
 
 def convolve(image_yx: Image, camera: Camera, wave_nm: float, tilt_deg: float) -> Image:
-    """Convolve an image with the telescope's point-spread function.
-
-    Parameters
-    ----------
-    image_yx
-        Scene, shape (y, x).
-    camera
-        Camera, which determines the width of the PSF.
-    wave_nm
-        Central wavelength of the filter, in nm.
-    tilt_deg
-        Rotation of the detector within the frame, in degrees; the spikes are rotated by the same angle.
-
-    Returns
-    -------
-    Image
-        Convolved image, shape (y, x). The scene is mirrored beyond its edges, so that the edges do not become darker.
-
-    """
+    """Convolve an image with the telescope's point-spread function."""
     padded = np.pad(image_yx, PAD_PX, mode="reflect")
     shape = tuple(scipy.fft.next_fast_len(side, real=True) for side in padded.shape)
     # The width is rounded so that similar filters share one cache entry.
@@ -67,27 +49,8 @@ def _transformed_psf(name: str, fwhm_px: float, tilt_deg: float, shape: tuple[in
 def psf_image(fwhm_px: float, spikes_deg: float, shape: tuple[int, ...], ring_px: float = 0.0) -> Image:
     """Compute the PSF on a periodic grid, with its peak at pixel (0, 0), where the Fourier transform requires it.
 
-    Parameters
-    ----------
-    fwhm_px
-        Full width at half maximum of the core, in pixels.
-    spikes_deg
-        Direction of one pair of spikes in degrees; the other pair is perpendicular.
-    shape
-        Shape of the image, (rows, columns).
-    ring_px
-        One fifth of this length, in pixels, is added to the spacing of the diffraction rings.
-
-    Returns
-    -------
-    Image
-        PSF, normalised to a sum of 1.
-
-    Notes
-    -----
     The PSF is the sum of a Gaussian core, Moffat-like wings modulated by rings, and two bars for the spikes. This is an
     empirical form, not a model of the pupil.
-
     """
     # `y` and `x` are signed offsets from pixel (0, 0) on the periodic grid.
     y, x = (np.minimum(np.arange(n), n - np.arange(n)) * np.where(np.arange(n) <= n // 2, 1, -1) for n in shape)

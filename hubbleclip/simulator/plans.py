@@ -69,41 +69,12 @@ class ObservingPlan:
 
 
 def proposal_index(number: str) -> int:
-    """Convert a proposal number to its index.
-
-    Parameters
-    ----------
-    number
-        Five-digit number of the proposal.
-
-    Returns
-    -------
-    int
-        Index of the proposal, from 0.
-
-    """
+    """Convert a proposal number to its index."""
     return int(number) - FIRST_NUMBER
 
 
 def total_proposals(settings: SimulatorSettings) -> int:
-    """Count the proposals of all nights.
-
-    Parameters
-    ----------
-    settings
-        Settings of the simulator; the number of proposals per night and the number of nights are used.
-
-    Returns
-    -------
-    int
-        Number of proposals in the archive.
-
-    Raises
-    ------
-    SettingsError
-        There are more proposals than five-digit proposal numbers.
-
-    """
+    """Count the proposals of all nights."""
     total = settings.num_proposals * settings.nights
     if total > MAX_PROPOSALS:
         raise SettingsError(
@@ -114,21 +85,7 @@ def total_proposals(settings: SimulatorSettings) -> int:
 
 @lru_cache(maxsize=4096)
 def plan_of(settings: SimulatorSettings, index: int) -> ObservingPlan:
-    """Make the plan of one proposal, without making the plans of other proposals except its parent.
-
-    Parameters
-    ----------
-    settings
-        Settings of the simulator.
-    index
-        Index of the proposal, from 0.
-
-    Returns
-    -------
-    ObservingPlan
-        Observing plan of the proposal.
-
-    """
+    """Make the plan of one proposal, without making the plans of other proposals except its parent."""
     kind, parent, is_continuation = _parent_of(settings, index)
     if parent is None:
         return _new_plan(settings, index, kind)

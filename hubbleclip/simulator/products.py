@@ -44,19 +44,6 @@ def file_types(camera: Camera, is_single: bool) -> tuple[FileType, ...]:
     """List the types of the files of an observation, in the order in which MAST lists the files.
 
     As in MAST, some lists contain a file twice.
-
-    Parameters
-    ----------
-    camera
-        Camera of the observation.
-    is_single
-        Whether the observation is a single exposure, without a drizzled image.
-
-    Returns
-    -------
-    tuple[FileType, ...]
-        Type of each file.
-
     """
     # The footprint `stair` means WFPC2. MAST lists some files twice, and a client must remove the duplicates.
     if camera.footprint == "stair":
@@ -67,96 +54,28 @@ def file_types(camera: Camera, is_single: bool) -> tuple[FileType, ...]:
 
 
 def extra_preview_types(camera: Camera, is_single: bool, is_first: bool) -> tuple[FileType, ...]:
-    """List the preview files that `file_types` does not include.
-
-    Parameters
-    ----------
-    camera
-        Camera of the observation.
-    is_single
-        Whether the observation is a single exposure. If it is, its extra preview shows this exposure.
-    is_first
-        Whether this is the first filter of a visit; for drizzled images, only the first filter has a colour preview.
-
-    Returns
-    -------
-    tuple[FileType, ...]
-        Type of each preview; may be empty.
-
-    """
+    """List the preview files that `file_types` does not include."""
     if is_single:
         return (replace(_JPG, suffix=file_types(camera, is_single)[0].suffix.replace("fits", "jpg")),)
     return (_COLOR,) if is_first else ()
 
 
 def hap_file_types(camera: Camera, is_total: bool, is_large: bool = False) -> tuple[FileType, ...]:
-    """List the types of the files of a Hubble Advanced Product (HAP): drizzled image and previews.
-
-    Parameters
-    ----------
-    camera
-        Camera of the observation.
-    is_total
-        Whether the product is the total image of all filters; only this product has a colour preview.
-    is_large
-        Whether the grey preview of the total image has as many pixels as a real one, and white corners.
-
-    Returns
-    -------
-    tuple[FileType, ...]
-        Type of each file.
-
-    """
+    """List the types of the files of a Hubble Advanced Product (HAP): drizzled image and previews."""
     image = _DRZ if camera.footprint == "one_chip" else _DRC
     preview = replace(_LARGE if is_large and is_total else _JPG, suffix=image.suffix.replace("fits", "jpg"))
     return (image, preview, _COLOR) if is_total else (image, preview)
 
 
 def hap_name(proposal_number: str, obs_id: str, camera: Camera, filter_name: str) -> str:
-    """Make the name of a Hubble Advanced Product, in MAST's form.
-
-    Parameters
-    ----------
-    proposal_number
-        Number of the proposal.
-    obs_id
-        Name of the standard observation, in the form `ipppssoot`.
-    camera
-        Camera, whose instrument and detector are part of the name.
-    filter_name
-        Name of the filter, or `total` for the image of all filters.
-
-    Returns
-    -------
-    str
-        `hst_{proposal}_{visit}_{instrument}_{detector}_{filter}_{ipppss}` in lower case.
-
-    """
+    """Make the name of a Hubble Advanced Product, in MAST's form."""
     # The characters obs_id[4:6] identify the visit.
     parts = "hst", int(proposal_number), obs_id[4:6], camera.instrument, camera.detector, filter_name, obs_id[:6]
     return "_".join(map(str, parts)).lower()
 
 
 def observation_name(plan: ObservingPlan, visit_index: int, filter_index: int, is_single: bool) -> str:
-    """Make the name of an HST observation, in the form `ipppssoot`.
-
-    Parameters
-    ----------
-    plan
-        Observing plan of the proposal.
-    visit_index
-        Index of the visit in the proposal, from 0.
-    filter_index
-        Index of the filter in the visit, from 0.
-    is_single
-        Whether the observation is a single exposure.
-
-    Returns
-    -------
-    str
-        Name of the observation; upper case for WFPC2, otherwise lower case.
-
-    """
+    """Make the name of an HST observation, in the form `ipppssoot`."""
     # `ppp` holds the three low base-36 digits of the proposal's index, and the first `s` holds the high digit.
     index_low, index_high = plan.index % 36**3, plan.index // 36**3
     program_id = "".join(BASE36_DIGITS[index_low // 36**k % 36] for k in (2, 1, 0))
@@ -167,36 +86,10 @@ def observation_name(plan: ObservingPlan, visit_index: int, filter_index: int, i
 
 
 def acs_filter_wheels(band: Filter) -> tuple[str, str]:
-    """Return the filter names at the positions of the two filter wheels of ACS.
-
-    Parameters
-    ----------
-    band
-        Filter of the observation.
-
-    Returns
-    -------
-    tuple[str, str]
-        Names on wheel 1 and wheel 2. One is the filter, the other is a clear position such as `CLEAR2L`.
-
-    """
+    """Return the filter names at the positions of the two filter wheels of ACS."""
     return ("CLEAR1L", band.name) if band.name in ACS_WHEEL_2 else (band.name, "CLEAR2L")
 
 
 def mast_filters(camera: Camera, band: Filter) -> str:
-    """Write the filter in the form of MAST's column `filters`.
-
-    Parameters
-    ----------
-    camera
-        Camera; for ACS, the names on both filter wheels are listed, separated by a semicolon.
-    band
-        Filter of the observation.
-
-    Returns
-    -------
-    str
-        Value of the column, e.g. `F606W;CLEAR2L` for ACS or `F814W` for other cameras.
-
-    """
+    """Write the filter in the form of MAST's column `filters`."""
     return ";".join(acs_filter_wheels(band)) if camera.instrument == "ACS" else band.name

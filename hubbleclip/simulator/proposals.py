@@ -70,19 +70,6 @@ def write_proposal(seed: int, plan: ObservingPlan) -> ProposalText:
     """Write the text of a proposal.
 
     A continuation repeats the abstract of its parent and adds a sentence.
-
-    Parameters
-    ----------
-    seed
-        Seed of the simulator.
-    plan
-        Observing plan of the proposal; its targets, camera and filters appear in the text.
-
-    Returns
-    -------
-    ProposalText
-        Title, abstract, investigator, type and category.
-
     """
     rng = python_rng(seed, "text", plan.index)
     writer = SentenceWriter(rng, plan)
@@ -170,38 +157,13 @@ class SentenceWriter:
         """Draw a phrase from the vocabulary of the kind of object.
 
         A phrase is repeated only after all phrases of its field have been drawn.
-
-        Parameters
-        ----------
-        name
-            Name of the field, which is a key in the vocabulary, e.g. `question`.
-
-        Returns
-        -------
-        str
-            Word or phrase.
-
         """
         if not self.unused.get(name):
             self.unused[name] = self.rng.sample(self.vocabulary[name], len(self.vocabulary[name]))
         return self.unused[name].pop()
 
     def write_sentence(self, slot: str, number: int) -> str:
-        """Write one sentence, which begins with a capital letter.
-
-        Parameters
-        ----------
-        slot
-            Role of the sentence in the abstract, a key of the grammar.
-        number
-            Index of the pattern within the slot.
-
-        Returns
-        -------
-        str
-            Pattern whose fields are filled.
-
-        """
+        """Write one sentence, which begins with a capital letter."""
         text = self.fill_fields(_read_table("grammar")[slot][number])
         # A capital letter follows a full stop or question mark, but not a colon.
         return re.sub(
@@ -211,20 +173,7 @@ class SentenceWriter:
         )
 
     def fill_fields(self, pattern: str) -> str:
-        """Replace every field of a pattern with text.
-
-        Parameters
-        ----------
-        pattern
-            Text with fields in braces. If the name of a field is capitalised, its phrase is capitalised too. A verb in
-            braces such as `{are}` agrees in number with the last phrase for the field `phenomenon` before it.
-
-        Returns
-        -------
-        str
-            Text in which all fields are replaced.
-
-        """
+        """Replace every field of a pattern with text."""
         phenomenon = ""
 
         def replacement(match: re.Match[str]) -> str:
@@ -240,19 +189,7 @@ class SentenceWriter:
         return FIELD_PATTERN.sub(replacement, pattern)
 
     def field_value(self, name: str) -> str:
-        """Return the text of one field.
-
-        Parameters
-        ----------
-        name
-            Name of the field in lower case: a property of the plan, a key of NUMBER_RANGES or a key of the vocabulary.
-
-        Returns
-        -------
-        str
-            Text from the plan, a random number, or a phrase.
-
-        """
+        """Return the text of one field."""
         targets = self.plan.targets
         if name == "target":
             return " and ".join(target.name for target in targets) if self.rng.random() < 0.5 else targets[0].name
@@ -269,14 +206,7 @@ class SentenceWriter:
         return self.draw_phrase(name)
 
     def write_title(self) -> str:
-        """Write a title about the target of the plan, in title case.
-
-        Returns
-        -------
-        str
-            Title of the proposal.
-
-        """
+        """Write a title about the target of the plan, in title case."""
         text = self.fill_fields(self.rng.choice(_read_table("grammar")["title"]))
         cased = " ".join(
             word if word in LOWERCASE_WORDS or not word.islower() else word[0].upper() + word[1:]

@@ -12,59 +12,17 @@ import numpy as np
 
 
 def python_rng(seed: int, *keys: object) -> random.Random:
-    """Make a `random.Random` for words and metadata.
-
-    Parameters
-    ----------
-    seed
-        Seed of the simulator.
-    *keys
-        Name of the purpose, then indices of the item. Equal keys give equal draws.
-
-    Returns
-    -------
-    random.Random
-        Newly seeded generator.
-
-    """
+    """Make a `random.Random` for words and metadata."""
     return random.Random(":".join(map(str, (seed, *keys))))
 
 
 def hash_seed(seed: int, *keys: object) -> int:
-    """Compute a 64-bit hash of a seed and keys.
-
-    Parameters
-    ----------
-    seed
-        Seed of the simulator.
-    *keys
-        Values that identify the purpose and the item.
-
-    Returns
-    -------
-    int
-        Hash from 0 to 2**64 - 1, equal in every process.
-
-    """
+    """Compute a 64-bit hash of a seed and keys."""
     text = ":".join(map(str, (seed, *keys)))  # Python's hash() is not used, because it differs between processes.
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big")
 
 
 def numpy_rng(seed: int, *keys: object) -> np.random.Generator:
-    """Make a numpy random generator for pixel values.
-
-    Parameters
-    ----------
-    seed
-        Seed of the simulator, or of a scene.
-    *keys
-        Name of the purpose, then indices of the item. Equal keys give equal draws.
-
-    Returns
-    -------
-    np.random.Generator
-        Newly seeded generator.
-
-    """
+    """Make a numpy random generator for pixel values."""
     # PCG64 is named explicitly, because numpy may change the generator that `default_rng` uses.
     return np.random.Generator(np.random.PCG64(hash_seed(seed, *keys)))

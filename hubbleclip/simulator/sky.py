@@ -21,25 +21,7 @@ OWN_BACKGROUND = frozenset({"deep field", "galaxy cluster", "Kuiper belt field",
 
 
 def scene_view(frame: Frame, target: Target, band: Filter, epoch: int) -> View:
-    """Compute the scene coordinates of each pixel of a frame.
-
-    Parameters
-    ----------
-    frame
-        Pixel grid on the sky.
-    target
-        Target, whose `half_field_arcsec` is the length of one scene unit.
-    band
-        Filter of the observation.
-    epoch
-        Number that identifies the observation; moving targets look different at each epoch.
-
-    Returns
-    -------
-    View
-        View of the scene; its x axis points west and its y axis north.
-
-    """
+    """Compute the scene coordinates of each pixel of a frame."""
     pixel_size = frame.pixel_scale_arcsec / target.half_field_arcsec
     # The sign is negative because x increases to the west.
     centre = (-frame.east_arcsec / target.half_field_arcsec, frame.north_arcsec / target.half_field_arcsec)
@@ -65,23 +47,6 @@ def render_scene(view: View, plan: ObservingPlan, target: Target, seed: int) -> 
 
     The object and its background depend only on the `scene_key` of the target, so all frames of a target show the same
     scene. The exception is a moving target, whose background changes with each observation.
-
-    Parameters
-    ----------
-    view
-        Pixel grid in scene coordinates, and filter.
-    plan
-        Observing plan, which names the kind of object.
-    target
-        Target, which has the variant of the object and the `scene_key`.
-    seed
-        Seed of the simulator.
-
-    Returns
-    -------
-    Image
-        Surface brightness in units of the noise of a typical combined exposure, shape (y, x).
-
     """
     if plan.kind.name == "calibration":
         return view.blank_image()
@@ -93,21 +58,7 @@ def render_scene(view: View, plan: ObservingPlan, target: Target, seed: int) -> 
 
 
 def add_background(view: View, image: Image, rng: np.random.Generator, kind: str) -> None:
-    """Add foreground stars and background galaxies to an image.
-
-    Parameters
-    ----------
-    view
-        Pixel grid in scene coordinates, and filter.
-    image
-        Image that is changed in place, shape (y, x).
-    rng
-        Random generator of the background.
-    kind
-        Kind of object. Fields of star clusters and nebulae get more stars and fewer galaxies than others, because they
-        lie near the Galactic plane.
-
-    """
+    """Add foreground stars and background galaxies to an image."""
     if kind in OWN_BACKGROUND:
         return
     crowded = kind in CROWDED

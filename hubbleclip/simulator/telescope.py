@@ -50,25 +50,7 @@ ImagePlane = tuple[str, int, str, npt.NDArray[np.generic], tuple[int, int]]
 
 
 def file_size(frame_px: int, camera: Camera, combined_yx: tuple[int, int], kind: str) -> int:
-    """Compute the exact size of the first version of a file, without rendering the file.
-
-    Parameters
-    ----------
-    frame_px
-        Side of the detector, in pixels.
-    camera
-        Camera, which determines the chips of the detector.
-    combined_yx
-        Shape of the combined (drizzled) frame, (rows, columns).
-    kind
-        Kind of file, e.g. `FLT`.
-
-    Returns
-    -------
-    int
-        Size in bytes. Later versions of the file may be longer, by whole FITS blocks.
-
-    """
+    """Compute the exact size of the first version of a file, without rendering the file."""
     if kind in PREVIEW_KINDS:
         return LARGE_PREVIEW_BYTES if kind == "LARGE" else PREVIEW_BYTES
     if kind in AUXILIARY_BLOCKS:
@@ -89,21 +71,7 @@ def file_size(frame_px: int, camera: Camera, combined_yx: tuple[int, int], kind:
 
 
 def chip_bounds(frame_px: int, camera: Camera) -> list[tuple[int, int, int, int]]:
-    """Return the bounds of each chip in the frame of the detector; the gap between two chips belongs to neither.
-
-    Parameters
-    ----------
-    frame_px
-        Side of the detector, in pixels.
-    camera
-        Camera, which has the shape of the detector.
-
-    Returns
-    -------
-    list[tuple[int, int, int, int]]
-        (top, bottom, left, right) of each chip, in pixels; bottom and right are exclusive.
-
-    """
+    """Return the bounds of each chip in the frame of the detector; the gap between two chips belongs to neither."""
     side, half = frame_px, frame_px // 2
     if camera.footprint == "one_chip":
         return [(0, side, 0, side)]
@@ -115,31 +83,7 @@ def chip_bounds(frame_px: int, camera: Camera) -> list[tuple[int, int, int, int]
 
 
 def render_file(settings: SimulatorSettings, exposure: Exposure, kind: str, file_name: str) -> bytes:
-    """Render a file.
-
-    Parameters
-    ----------
-    settings
-        Settings of the simulator; only the side of the detector is used.
-    exposure
-        Observation that the file belongs to.
-    kind
-        Kind of file, e.g. `FLT`.
-    file_name
-        Name of the file, which is written to the FITS header. For a preview, the end of the name selects the image that
-        the preview shows.
-
-    Returns
-    -------
-    bytes
-        Content of the FITS file, or of the JPEG file for a preview.
-
-    Raises
-    ------
-    KeyError
-        The simulator cannot render this kind of file.
-
-    """
+    """Render a file."""
     if kind in PREVIEW_KINDS:
         return _render_preview(settings, exposure, file_name, kind)
     planes = _PLANES_BY_KIND[kind](settings, exposure) if kind not in AUXILIARY_BLOCKS else iter(())

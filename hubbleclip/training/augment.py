@@ -8,26 +8,7 @@ from torch import Tensor
 
 
 def render_views(tiles_b1ss: Tensor, theta_b23: Tensor, gain_b: Tensor, size_px: int) -> Tensor:
-    """Resample tiles through affine maps and scale their brightness.
-
-    Parameters
-    ----------
-    tiles_b1ss
-        Grey tiles (b, 1, s, s), uint8. The side s is at most `2 * size_px`, so that bilinear sampling skips no pixel.
-    theta_b23
-        Affine maps (b, 2, 3) from output to input coordinates. The coordinates -1 and 1 are the outer edges of an
-        image.
-    gain_b
-        Factors (b,) by which the brightness is multiplied.
-    size_px
-        Side of the views in pixels.
-
-    Returns
-    -------
-    Tensor
-        Views (b, 1, size_px, size_px), float32, clipped to [0, 1].
-
-    """
+    """Resample tiles through affine maps and scale their brightness."""
     levels = tiles_b1ss.float() / 255
     # align_corners=False puts -1 and 1 at the outer pixel edges, so that a change of scale does not shift the image
     grid = F.affine_grid(theta_b23, [len(levels), 1, size_px, size_px], align_corners=False)

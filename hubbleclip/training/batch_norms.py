@@ -15,21 +15,7 @@ BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 
 
 def share_statistics(model: nn.Module, world: World) -> nn.Module:
-    """Make the batch norms of a model take their statistics from the rows of all processes.
-
-    Parameters
-    ----------
-    model
-        The model; changed in place.
-    world
-        The processes that train together; all have the same number of rows.
-
-    Returns
-    -------
-    nn.Module
-        The model, with the same weights and the same features in evaluation mode.
-
-    """
+    """Make the batch norms of a model take their statistics from the rows of all processes."""
     if world.device.type == "cuda":
         from timm.layers.norm_act import convert_sync_batchnorm  # noqa: PLC0415 - a search does without timm
 

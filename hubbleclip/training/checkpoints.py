@@ -33,18 +33,7 @@ MIXTURE = "mixture.pt"
 
 
 def write_checkpoint(run_dir: Path, step: int, state: dict[str, Any]) -> None:
-    """Write the training state to a checkpoint.
-
-    Parameters
-    ----------
-    run_dir
-        The run directory.
-    step
-        Number of finished steps.
-    state
-        All values that are needed to resume. The weights are under the key `state_dict`, which open_clip also reads.
-
-    """
+    """Write the training state to a checkpoint."""
     _write_state(run_dir / FOLDER / checkpoint_name(step), state)
 
 
@@ -60,37 +49,12 @@ def _write_state(path: Path, state: dict[str, Any]) -> None:
 
 
 def list_steps(run_dir: Path) -> list[int]:
-    """List the steps that have a checkpoint.
-
-    Parameters
-    ----------
-    run_dir
-        The run directory.
-
-    Returns
-    -------
-    list[int]
-        Steps, ascending.
-
-    """
+    """List the steps that have a checkpoint."""
     return sorted(int(path.stem.removeprefix("step-")) for path in (run_dir / FOLDER).glob("step-*.pt"))
 
 
 def read_newest(run_dir: Path) -> dict[str, Any] | None:
-    """Read the training state from the newest checkpoint that is intact.
-
-    Parameters
-    ----------
-    run_dir
-        The run directory.
-
-    Returns
-    -------
-    dict or None
-        The state that `write_checkpoint` wrote; None if there is no intact checkpoint, so that training starts at the
-        first step.
-
-    """
+    """Read the training state from the newest checkpoint that is intact."""
     for step in reversed(list_steps(run_dir)):
         try:
             return read_checkpoint(run_dir, step)
@@ -100,26 +64,7 @@ def read_newest(run_dir: Path) -> dict[str, Any] | None:
 
 
 def read_checkpoint(run_dir: Path, step: int) -> dict[str, Any]:
-    """Read the training state from a checkpoint; all tensors are on the CPU.
-
-    Parameters
-    ----------
-    run_dir
-        The run directory.
-    step
-        Number of finished steps; one of the values that `list_steps` returns.
-
-    Returns
-    -------
-    dict[str, Any]
-        The state that `write_checkpoint` wrote.
-
-    Raises
-    ------
-    TrainingError
-        The file is missing or damaged.
-
-    """
+    """Read the training state from a checkpoint; all tensors are on the CPU."""
     return _read_state(run_dir, checkpoint_name(step))
 
 
@@ -139,60 +84,19 @@ def _read_state(run_dir: Path, name: str, *, is_mapped: bool = False) -> dict[st
 
 
 def write_mixture(run_dir: Path, state_dict: dict[str, Any]) -> None:
-    """Write the interpolated weights that have the highest accuracy on val (see `wise_ft`).
-
-    Parameters
-    ----------
-    run_dir
-        The run directory.
-    state_dict
-        Weights by name.
-
-    """
+    """Write the interpolated weights that have the highest accuracy on val (see `wise_ft`)."""
     _write_state(run_dir / FOLDER / MIXTURE, {"state_dict": state_dict})
 
 
 def write_best(run_dir: Path, step: int, score: float | None, **mixture: Any) -> None:
-    """Record which checkpoint is the best.
-
-    Parameters
-    ----------
-    run_dir
-        The run directory.
-    step
-        Step of the best checkpoint.
-    score
-        Accuracy of the best checkpoint on val, in [0, 1]; None if val cannot rank models.
-    **mixture
-        Given if interpolated weights replace the checkpoint: `alpha`, the share of the trained weights, and
-        `alpha_scores`, the accuracy on val for each share that was tried.
-
-    """
+    """Record which checkpoint is the best."""
     if mixture:
         mixture["sha256"] = sha256_file(run_dir / FOLDER / MIXTURE)
     write_text(run_dir / BEST, json.dumps({"step": step, "score": score, **mixture}) + "\n")
 
 
 def read_best(run_dir: Path) -> dict[str, Any]:
-    """Read which checkpoint is the best, as recorded by the last call of `write_best`.
-
-    Parameters
-    ----------
-    run_dir
-        The run directory.
-
-    Returns
-    -------
-    dict[str, Any]
-        `step` and `score` of the best checkpoint; if the run has interpolated weights, also `alpha`, `alpha_scores`
-        and the `sha256` of their file.
-
-    Raises
-    ------
-    TrainingError
-        The run has no checkpoint yet, or the record is damaged.
-
-    """
+    """Read which checkpoint is the best, as recorded by the last call of `write_best`."""
     if not (run_dir / BEST).exists() and read_facts(run_dir)["status"] != FINISHED:
         raise TrainingError(f"the run {run_dir} has no checkpoint yet: run `hubbleclip train` again, which resumes it")
     try:
@@ -205,37 +109,14 @@ def read_best(run_dir: Path) -> dict[str, Any]:
 
 
 def prune_checkpoints(run_dir: Path, keep: int, best_step: int) -> None:
-    """Delete all checkpoints except the newest and the best.
-
-    Parameters
-    ----------
-    run_dir
-        The run directory.
-    keep
-        Number of newest checkpoints to keep, at least 1.
-    best_step
-        Step of the best checkpoint, which is kept whatever its age.
-
-    """
+    """Delete all checkpoints except the newest and the best."""
     for step in list_steps(run_dir)[:-keep]:  # the newest ones are kept, because training resumes from the last
         if step != best_step:
             (run_dir / FOLDER / checkpoint_name(step)).unlink()
 
 
 def read_checkpoint_records(run_dir: Path) -> list[Checkpoint]:
-    """Describe each checkpoint for the catalog.
-
-    Parameters
-    ----------
-    run_dir
-        The run directory.
-
-    Returns
-    -------
-    list[Checkpoint]
-        Records with SHA-256 and a path relative to the profile's root, ascending by step.
-
-    """
+    """Describe each checkpoint for the catalog."""
     names = [(step, checkpoint_name(step)) for step in list_steps(run_dir)]
     return [
         Checkpoint(
@@ -256,24 +137,7 @@ class BestWeights(NamedTuple):
 
 
 def best_weights(run_dir: Path) -> BestWeights:
-    """Find the file with a run's best weights, and compare its content with the hash that was recorded.
-
-    Parameters
-    ----------
-    run_dir
-        The run directory.
-
-    Returns
-    -------
-    BestWeights
-        Name and hash of the file.
-
-    Raises
-    ------
-    TrainingError
-        The run has no checkpoint, or the file is missing or damaged.
-
-    """
+    """Find the file with a run's best weights, and compare its content with the hash that was recorded."""
     best = read_best(run_dir)
     if "alpha" in best:
         name, recorded = MIXTURE, best.get("sha256")  # early versions did not record it
@@ -291,19 +155,7 @@ def best_weights(run_dir: Path) -> BestWeights:
 
 
 def model_digest(run_dir: Path) -> str:
-    """Identify the model of a run by its weights.
-
-    Parameters
-    ----------
-    run_dir
-        The run directory.
-
-    Returns
-    -------
-    str
-        The first 32 hex digits of the SHA-256 of the file with the best weights.
-
-    """
+    """Identify the model of a run by its weights."""
     return best_weights(run_dir).sha256[:32]
 
 
@@ -311,22 +163,6 @@ def load_run_model(run_dir: Path) -> LoadedModel:
     """Load a run's model on the CPU, without network access.
 
     The weights are the interpolated ones if the run has them, otherwise those of the best checkpoint.
-
-    Parameters
-    ----------
-    run_dir
-        The run directory.
-
-    Returns
-    -------
-    LoadedModel
-        The model, including the layers that its fine-tuning mode added.
-
-    Raises
-    ------
-    TrainingError
-        The run has no checkpoint, or the file is damaged.
-
     """
     # the optimizer's state, twice the weights, is not used
     state = _read_state(run_dir, best_weights(run_dir).name, is_mapped=True)

@@ -37,22 +37,7 @@ class Distillation:
 def feature_distance(trained: Features, base: Features) -> Tensor:
     """Squared distance between the features by the trained model and by its base, averaged over rows.
 
-    Parameters
-    ----------
-    trained
-        Features by the trained model.
-    base
-        Features by the base model, of the same rows.
-
-    Returns
-    -------
-    Tensor
-        Sum of the distances of both towers; at least 0.
-
-    Notes
-    -----
     Feature distillation of CLIP-KD, arXiv 2307.12732, section 3.2, on normalised features.
-
     """
     towers = zip(trained[:2], base[:2], strict=True)
     return torch.stack([((ours - theirs) ** 2).sum(1).mean() for ours, theirs in towers]).sum()
@@ -61,22 +46,7 @@ def feature_distance(trained: Features, base: Features) -> Tensor:
 def logit_divergence(trained: Features, base: Features) -> Tensor:
     """Kullback-Leibler divergence of the rankings by the trained model from those by its base.
 
-    Parameters
-    ----------
-    trained
-        Features, scale and bias of the trained model.
-    base
-        Features, scale and bias of the base model, of the same rows.
-
-    Returns
-    -------
-    Tensor
-        Mean divergence, in nats, of the distributions of texts for each image and of images for each text.
-
-    Notes
-    -----
     Contrastive relational distillation of CLIP-KD, arXiv 2307.12732, section 3.2.
-
     """
     ours_bb, theirs_bb = (
         pair_logits(image_bd, text_bd, scale, None) for image_bd, text_bd, scale, *_ in (trained, base)
@@ -93,26 +63,7 @@ DISTANCES = {"features": feature_distance, "logits": logit_divergence}
 
 
 def make_distillation(settings: TrainSettings, load_base: Callable[[], LoadedModel]) -> Distillation | None:
-    """Prepare the distillation that the settings ask for.
-
-    Parameters
-    ----------
-    settings
-        Training settings; `distillation` and `distillation_weight` are used.
-    load_base
-        Function that loads the model as it is before training.
-
-    Returns
-    -------
-    Distillation | None
-        The distillation; None if `distillation_weight` is 0.
-
-    Raises
-    ------
-    TrainingError
-        The towers of the base were not trained together.
-
-    """
+    """Prepare the distillation that the settings ask for."""
     if not settings.distillation_weight:
         return None
     base = load_base()

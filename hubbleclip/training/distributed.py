@@ -36,21 +36,8 @@ class World:
     def gather(self, rows: Tensor) -> Tensor:
         """Gather the rows of all processes, in the order of the whole batch.
 
-        Parameters
-        ----------
-        rows
-            Rows (b, ...) of this process: rows `rank`, `rank + size`, ... of the whole batch.
-
-        Returns
-        -------
-        Tensor
-            Rows (b * size, ...) of the whole batch.
-
-        Notes
-        -----
         Each process computes the loss of the whole batch. The gradients of this loss flow back to the rows of every
         process, as with open_clip's option `gather_with_grad`.
-
         """
         if self.size == 1:
             return rows
@@ -58,19 +45,7 @@ class World:
         return gathered
 
     def broadcast(self, value: T) -> T:
-        """Send the value of the process with rank 0 to every process.
-
-        Parameters
-        ----------
-        value
-            Any picklable value; ignored on all processes except rank 0.
-
-        Returns
-        -------
-        T
-            The value that the process with rank 0 passed.
-
-        """
+        """Send the value of the process with rank 0 to every process."""
         if self.size == 1:
             return value
         box = [value]  # broadcast_object_list writes into the list
@@ -78,19 +53,7 @@ class World:
         return box[0]
 
     def wrap(self, model: nn.Module) -> nn.Module:
-        """Wrap a model for data-parallel training.
-
-        Parameters
-        ----------
-        model
-            The model, on this process's device.
-
-        Returns
-        -------
-        nn.Module
-            The model with gradients averaged over processes. Its batch norms use the statistics of the whole batch.
-
-        """
+        """Wrap a model for data-parallel training."""
         if self.size == 1:
             return model
         model = share_statistics(model, self)
@@ -119,14 +82,7 @@ class _Gather(torch.autograd.Function):
 
 @contextmanager
 def process_group() -> Iterator[World]:
-    """Join torchrun's process group, if there is one. Each process uses one GPU, or the CPU if there is no GPU.
-
-    Yields
-    ------
-    World
-        This process's rank, the number of processes and the device.
-
-    """
+    """Join torchrun's process group, if there is one. Each process uses one GPU, or the CPU if there is no GPU."""
     size, local_rank = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("LOCAL_RANK", "0"))
     has_gpu = torch.cuda.is_available()
     device = torch.device("cuda", local_rank) if has_gpu else torch.device("cpu")

@@ -37,28 +37,7 @@ CACHED_TEXTS = 4096
 
 
 def embed_open_tiles(loaded: LoadedModel, tiles: SplitTiles, batch_size: int) -> Floats:
-    """Embed the tiles of an opened split, in the order of the split.
-
-    Parameters
-    ----------
-    loaded : LoadedModel
-        Model whose image tower is used.
-    tiles : SplitTiles
-        Opened split, or a range of its tiles.
-    batch_size : int
-        Number of tiles per forward pass.
-
-    Returns
-    -------
-    ndarray
-        Features (n, d); each row has length 1.
-
-    Raises
-    ------
-    TrainingError
-        If a feature is not finite; the message names the first such tile.
-
-    """
+    """Embed the tiles of an opened split, in the order of the split."""
     from hubbleclip.dataset.loader import iterate_eval_images  # noqa: PLC0415 - a search, which embeds a text, needs none
 
     batches = [loaded.encode_images(batch) for batch in iterate_eval_images(tiles, loaded.image_size, batch_size)]
@@ -66,23 +45,7 @@ def embed_open_tiles(loaded: LoadedModel, tiles: SplitTiles, batch_size: int) ->
 
 
 def embed_texts(loaded: LoadedModel, texts: Sequence[str], batch_size: int) -> Floats:
-    """Embed texts of any length; the feature of a long text is the normalised mean of the features of its pieces.
-
-    Parameters
-    ----------
-    loaded : LoadedModel
-        Model whose text tower is used.
-    texts : sequence of str
-        The n texts to embed.
-    batch_size : int
-        Number of text pieces per forward pass.
-
-    Returns
-    -------
-    ndarray
-        Features (n, d); each row has length 1.
-
-    """
+    """Embed texts of any length; the feature of a long text is the normalised mean of the features of its pieces."""
     pieces = [split_for(loaded.tokenizer, loaded.context_length, text) for text in texts]
     # Pieces of different texts are embedded in the same batch. For each piece, text_p (p,) is the index of its text.
     text_p = np.repeat(np.arange(len(texts)), [len(of_text) for of_text in pieces])
@@ -94,28 +57,7 @@ def embed_texts(loaded: LoadedModel, texts: Sequence[str], batch_size: int) -> F
 
 
 def embed_short_texts(loaded: LoadedModel, texts: Sequence[str], batch_size: int) -> Floats:
-    """Embed texts that fit the model's context; the tokenizer truncates a text that does not fit.
-
-    Parameters
-    ----------
-    loaded : LoadedModel
-        Model whose text tower is used.
-    texts : sequence of str
-        The p texts to embed; at least one.
-    batch_size : int
-        Number of texts per forward pass.
-
-    Returns
-    -------
-    ndarray
-        Features (p, d); each row has length 1.
-
-    Raises
-    ------
-    TrainingError
-        If a feature is not finite; the message shows the first such text.
-
-    """
+    """Embed texts that fit the model's context; the tokenizer truncates a text that does not fit."""
     batches = [texts[start : start + batch_size] for start in range(0, len(texts), batch_size)]
     return _finite_features(
         [loaded.encode_texts(batch) for batch in batches], [f"text {text[:MAX_NAME]!r}" for text in texts]
@@ -124,44 +66,12 @@ def embed_short_texts(loaded: LoadedModel, texts: Sequence[str], batch_size: int
 
 @lru_cache(CACHED_TEXTS)
 def split_for(tokenizer: Any, context_length: int, text: str) -> tuple[str, ...]:
-    """Split a text into pieces that fit a context; models that share a tokenizer share the result.
-
-    Parameters
-    ----------
-    tokenizer : Any
-        Tokenizer of a model.
-    context_length : int
-        Number of tokens of the model's context.
-    text : str
-        Text of any length.
-
-    Returns
-    -------
-    tuple of str
-        Pieces in the order of the text.
-
-    """
+    """Split a text into pieces that fit a context; models that share a tokenizer share the result."""
     return tuple(split_to_fit(text, partial(fits_context, tokenizer, context_length)))
 
 
 def fits_context(tokenizer: Any, context_length: int, text: str) -> bool:
-    """Return whether a text fits a context without losing a token.
-
-    Parameters
-    ----------
-    tokenizer : Any
-        Tokenizer of a model.
-    context_length : int
-        Number of tokens of the model's context.
-    text : str
-        Text to check.
-
-    Returns
-    -------
-    bool
-        True if no token would be truncated.
-
-    """
+    """Return whether a text fits a context without losing a token."""
     # A text fits if twice the context gives it no other tokens. Padding does not count; for SigLIP it is the end token.
     # The empty text shows the padding, next to last, because some tokenizers end every text with a class token.
     tokens_2l, empty_2l = tokenizer([text, ""], context_length=2 * context_length)

@@ -39,19 +39,7 @@ Mode = Callable[[LoadedModel, TrainSettings], Any]
 
 
 def tower_of(name: str) -> str | None:
-    """Name the tower that a parameter or module belongs to.
-
-    Parameters
-    ----------
-    name
-        Dotted name, as in `named_parameters`.
-
-    Returns
-    -------
-    str | None
-        `image` or `text`; None for logit scale and bias.
-
-    """
+    """Name the tower that a parameter or module belongs to."""
     name = name.removeprefix("base.")
     if name.startswith("logit_"):
         return None
@@ -59,19 +47,7 @@ def tower_of(name: str) -> str | None:
 
 
 def is_projection(name: str) -> bool:
-    """Test whether a parameter maps a tower's features into the common embedding space.
-
-    Parameters
-    ----------
-    name
-        Dotted name, as in `named_parameters`.
-
-    Returns
-    -------
-    bool
-        True for projections and perceptron heads.
-
-    """
+    """Test whether a parameter maps a tower's features into the common embedding space."""
     return PROJECTION.match(name.removeprefix("base.")) is not None
 
 
@@ -101,60 +77,17 @@ class ModelWithHeads(nn.Module):
         return bias
 
     def encode_image(self, image: Tensor, normalize: bool = False) -> Tensor:
-        """Encode images, with the same parameters as open_clip's `encode_image`.
-
-        Parameters
-        ----------
-        image
-            Normalised images (b, 3, h, w).
-        normalize
-            Whether to scale the features to length 1.
-
-        Returns
-        -------
-        Tensor
-            Features (b, d).
-
-        """
+        """Encode images, with the same parameters as open_clip's `encode_image`."""
         features: Tensor = self.image_head(self.base.encode_image(image))
         return F.normalize(features, dim=-1) if normalize else features
 
     def encode_text(self, text: Tensor, normalize: bool = False) -> Tensor:
-        """Encode texts, with the same parameters as open_clip's `encode_text`.
-
-        Parameters
-        ----------
-        text
-            Tokens (b, l).
-        normalize
-            Whether to scale the features to length 1.
-
-        Returns
-        -------
-        Tensor
-            Features (b, d).
-
-        """
+        """Encode texts, with the same parameters as open_clip's `encode_text`."""
         features: Tensor = self.text_head(self.base.encode_text(text))
         return F.normalize(features, dim=-1) if normalize else features
 
     def forward(self, image: Tensor, text: Tensor) -> tuple[Tensor, ...]:
-        """Encode a batch of image-text pairs, with the same parameters as the `forward` of open_clip's models.
-
-        Parameters
-        ----------
-        image
-            Normalised images (b, 3, h, w).
-        text
-            Tokens (b, l).
-
-        Returns
-        -------
-        tuple[Tensor, ...]
-            Image features (b, d) and text features (b, d), both of length 1; exp(logit_scale); the logit bias if the
-            model has one.
-
-        """
+        """Encode a batch of image-text pairs, with the same parameters as the `forward` of open_clip's models."""
         features = self.encode_image(image, normalize=True), self.encode_text(text, normalize=True)
         bias = () if self.logit_bias is None else (self.logit_bias,)
         return (*features, self.logit_scale.exp(), *bias)
@@ -193,19 +126,7 @@ class LowRankUpdate(nn.Module):
         nn.init.kaiming_uniform_(self.down, a=math.sqrt(5))
 
     def forward(self, weight: Tensor) -> Tensor:
-        """Add the low-rank update to a frozen weight.
-
-        Parameters
-        ----------
-        weight
-            Weight (n, ...) of the layer.
-
-        Returns
-        -------
-        Tensor
-            The updated weight, of the same shape.
-
-        """
+        """Add the low-rank update to a frozen weight."""
         return weight + LORA_SCALE * (self.up @ self.down).view_as(weight)
 
 
@@ -242,27 +163,7 @@ MODES: dict[str, Mode] = {
 
 
 def apply_mode(loaded: LoadedModel, settings: TrainSettings) -> LoadedModel:
-    """Freeze parameters and add layers as the fine-tuning mode requires.
-
-    Parameters
-    ----------
-    loaded
-        The initial model; changed in place.
-    settings
-        Training settings; `mode`, `lora_rank`, `frozen_norms` and `seed` (for the initial weights of new layers) are
-        used.
-
-    Returns
-    -------
-    LoadedModel
-        The model to train.
-
-    Raises
-    ------
-    TrainingError
-        The mode is unknown.
-
-    """
+    """Freeze parameters and add layers as the fine-tuning mode requires."""
     if settings.mode not in MODES:
         raise TrainingError(f"unknown mode {settings.mode!r}: set train.mode to one of {', '.join(sorted(MODES))}")
     with torch.random.fork_rng(devices=[]):
@@ -278,36 +179,13 @@ def frozen_modules(model: nn.Module) -> list[nn.Module]:
     """List the modules whose parameters are all frozen.
 
     The trainer keeps these modules in evaluation mode, without dropout and with fixed batch-norm statistics.
-
-    Parameters
-    ----------
-    model
-        The model to train.
-
-    Returns
-    -------
-    list[nn.Module]
-        Modules that have at least one parameter and no trained parameter.
-
     """
     flags = {module: [parameter.requires_grad for parameter in module.parameters()] for module in model.modules()}
     return [module for module, trainable in flags.items() if trainable and not any(trainable)]
 
 
 def uses_batch_statistics(model: nn.Module) -> bool:
-    """Test whether a batch norm of the model takes its statistics from the batch.
-
-    Parameters
-    ----------
-    model
-        The model to train.
-
-    Returns
-    -------
-    bool
-        True if at least one batch norm is not frozen.
-
-    """
+    """Test whether a batch norm of the model takes its statistics from the batch."""
     frozen = set(frozen_modules(model))
     return any(norm not in frozen for norm in _batch_norms(model))
 

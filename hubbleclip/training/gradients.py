@@ -38,30 +38,9 @@ class ContrastiveGradients:
     ) -> dict[str, Tensor]:
         """Compute the loss of the whole batch and accumulate its gradients in `grad` of the parameters.
 
-        Parameters
-        ----------
-        images
-            Normalised images (b, 3, h, w) of this process.
-        tokens
-            Tokens (b, l) of this process.
-        group_ids
-            Caption group ids (b,) or (b, k) of this process, as described in the module `losses`.
-        seed
-            Non-negative numbers that identify the training, the step and the process; they determine the dropout.
-        micro_batch
-            Number of rows per forward pass; 0 means all rows.
-
-        Returns
-        -------
-        dict[str, Tensor]
-            Loss terms by name, over the batch of all processes; training minimises their sum.
-
-        Notes
-        -----
         Micro-batches give the same gradients as the whole batch (GradCache, arXiv 2101.06983). First, the features of
         all rows are computed, and the loss gives the gradients of these features. Then each micro-batch is computed
         again, and the gradients of its features are propagated to the parameters.
-
         """
         size = micro_batch or len(images)
         micro_batches = list(zip(torch.split(images, size), torch.split(tokens, size), strict=True))

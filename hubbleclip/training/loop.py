@@ -44,40 +44,7 @@ def train(
 ) -> Path:
     """Train a model, or resume an unfinished training with the same dataset and settings.
 
-    Parameters
-    ----------
-    dataset_dir
-        Directory of the dataset.
-    runs_dir
-        Folder of the run directories.
-    model
-        Architecture and initial weights.
-    settings
-        Training settings.
-    code_version
-        Version of the code, recorded in the run.
-    on_progress
-        Function that the process with rank 0 calls whenever it logs metrics; the arguments are the step and the
-        metrics.
-
-    Returns
-    -------
-    Path
-        Directory of the finished run. If a finished run with this dataset and these settings exists, its directory is
-        returned without training.
-
-    Raises
-    ------
-    DatasetError
-        The dataset is not usable for training, or follows another major version of the data contract.
-    TrainingError
-        A name in the settings is unknown, the loss is not finite, the batch size is not a multiple of the number of
-        processes, or another process trains this run.
-
-    Notes
-    -----
     Under torchrun every process calls this function.
-
     """
     info = read_dataset(dataset_dir)
     # a finished run is looked up before the model is loaded, because loading is slow

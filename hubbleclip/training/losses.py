@@ -34,25 +34,7 @@ class Loss:
 
 
 def pair_logits(image_bd: Tensor, text_bd: Tensor, scale: Tensor, bias: Tensor | None) -> Tensor:
-    """Compute the logit of every image-text pair: the scaled cosine similarity plus the bias.
-
-    Parameters
-    ----------
-    image_bd
-        Image features (b, d) of length 1.
-    text_bd
-        Text features (b, d) of length 1; row i is the text of image i.
-    scale
-        exp(logit_scale), by which the cosine similarities are multiplied.
-    bias
-        Logit bias, which is added to every logit; None if the model has none.
-
-    Returns
-    -------
-    Tensor
-        Logits (b, b) in float32, with images as rows and texts as columns.
-
-    """
+    """Compute the logit of every image-text pair: the scaled cosine similarity plus the bias."""
     # computed in float32 even under autocast, because bfloat16 values near 100 are 0.5 apart
     logits_bb = scale * image_bd.float() @ text_bd.float().T
     return logits_bb if bias is None else logits_bb + bias
@@ -61,43 +43,14 @@ def pair_logits(image_bd: Tensor, text_bd: Tensor, scale: Tensor, bias: Tensor |
 def info_nce(logits_bb: Tensor, group_ids: Tensor) -> dict[str, Tensor]:
     """Symmetric InfoNCE loss, in which only an image and its own text (the diagonal) are a positive pair.
 
-    Parameters
-    ----------
-    logits_bb
-        Logits of images (rows) and texts (columns), from `pair_logits`.
-    group_ids
-        Caption group ids, which this loss does not use.
-
-    Returns
-    -------
-    dict[str, Tensor]
-        `info_nce_loss` in nats, at least 0.
-
-    Notes
-    -----
     The formula is that of CLIP, arXiv 2103.00020, figure 3. As in CLIP, different rows of one group count as negatives;
     `multi_positive` counts them as positives.
-
     """
     return {"info_nce_loss": _symmetric_cross_entropy(logits_bb)}
 
 
 def info_nce_masked(logits_bb: Tensor, group_ids: Tensor) -> dict[str, Tensor]:
-    """InfoNCE loss that ignores different rows of one group: they are neither positives nor negatives.
-
-    Parameters
-    ----------
-    logits_bb
-        Logits of images (rows) and texts (columns), from `pair_logits`.
-    group_ids
-        Caption group ids (b,) or (b, k).
-
-    Returns
-    -------
-    dict[str, Tensor]
-        `info_nce_masked_loss` in nats, at least 0.
-
-    """
+    """InfoNCE loss that ignores different rows of one group: they are neither positives nor negatives."""
     logits_bb = logits_bb.masked_fill(_other_rows_of_group(group_ids), -torch.inf)  # exp(-inf) = 0 in the softmax
     return {"info_nce_masked_loss": _symmetric_cross_entropy(logits_bb)}
 
@@ -105,43 +58,14 @@ def info_nce_masked(logits_bb: Tensor, group_ids: Tensor) -> dict[str, Tensor]:
 def siglip(logits_bb: Tensor, group_ids: Tensor) -> dict[str, Tensor]:
     """Pairwise sigmoid loss: each image-text pair of the batch is a binary classification.
 
-    Parameters
-    ----------
-    logits_bb
-        Logits of images (rows) and texts (columns), from `pair_logits`.
-    group_ids
-        Caption group ids, which this loss does not use.
-
-    Returns
-    -------
-    dict[str, Tensor]
-        `siglip_loss`: sum over all pairs divided by b.
-
-    Notes
-    -----
     The formula is that of SigLIP, arXiv 2303.15343, algorithm 1. Different rows of one group count as negatives;
     `siglip_masked` ignores them.
-
     """
     return {"siglip_loss": _pairwise_sigmoid_loss(logits_bb).sum() / len(logits_bb)}
 
 
 def siglip_masked(logits_bb: Tensor, group_ids: Tensor) -> dict[str, Tensor]:
-    """SigLIP loss that ignores different rows of one group: they are neither positives nor negatives.
-
-    Parameters
-    ----------
-    logits_bb
-        Logits of images (rows) and texts (columns), from `pair_logits`.
-    group_ids
-        Caption group ids (b,) or (b, k).
-
-    Returns
-    -------
-    dict[str, Tensor]
-        `siglip_masked_loss`: sum over the remaining pairs divided by b.
-
-    """
+    """SigLIP loss that ignores different rows of one group: they are neither positives nor negatives."""
     loss_bb = _pairwise_sigmoid_loss(logits_bb)
     return {"siglip_masked_loss": loss_bb.masked_fill(_other_rows_of_group(group_ids), 0.0).sum() / len(loss_bb)}
 
@@ -149,23 +73,8 @@ def siglip_masked(logits_bb: Tensor, group_ids: Tensor) -> dict[str, Tensor]:
 def multi_positive(logits_bb: Tensor, group_ids: Tensor) -> dict[str, Tensor]:
     """Symmetric cross-entropy loss whose targets give equal probability to all rows of a group.
 
-    Parameters
-    ----------
-    logits_bb
-        Logits of images (rows) and texts (columns), from `pair_logits`.
-    group_ids
-        Caption group ids (b,) or (b, k).
-
-    Returns
-    -------
-    dict[str, Tensor]
-        `multi_positive_loss` in nats.
-
-    Notes
-    -----
     The formula is that of SupCon, arXiv 2004.11362, equation 2. With one row per group the loss equals
     InfoNCE; with n rows per group its minimum is log(n).
-
     """
     same_bb = _same_group(group_ids).to(logits_bb.dtype)
     target_bb = same_bb / same_bb.sum(dim=1, keepdim=True)  # each row sums to 1; the diagonal is never 0
@@ -174,20 +83,7 @@ def multi_positive(logits_bb: Tensor, group_ids: Tensor) -> dict[str, Tensor]:
 
 
 def sigmoid_start(batch_size: int) -> tuple[float, float]:
-    """Compute the initial scale and bias of the sigmoid losses.
-
-    Parameters
-    ----------
-    batch_size
-        Number of rows b in the whole batch.
-
-    Returns
-    -------
-    tuple[float, float]
-        Scale 10 and bias -log(b - 1). With this bias and cosine similarities of 0, the probabilities of each row sum to
-        1, which is the number of positives in a row.
-
-    """
+    """Compute the initial scale and bias of the sigmoid losses."""
     return 10.0, -math.log(batch_size - 1)
 
 
@@ -201,24 +97,7 @@ LOSSES = {
 
 
 def get_loss(name: str) -> Loss:
-    """Look up a registered loss.
-
-    Parameters
-    ----------
-    name
-        A key of `LOSSES`.
-
-    Returns
-    -------
-    Loss
-        The loss.
-
-    Raises
-    ------
-    TrainingError
-        The name is unknown; the message lists the known names.
-
-    """
+    """Look up a registered loss."""
     if name not in LOSSES:
         raise TrainingError(f"unknown loss {name!r}: set train.loss to one of {', '.join(sorted(LOSSES))}")
     return LOSSES[name]

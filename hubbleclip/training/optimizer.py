@@ -21,22 +21,7 @@ LAYER = re.compile(r"(?:resblocks|blocks|layers?|stages)\.?(\d+)\.")
 def make_optimizer(model: nn.Module, settings: TrainSettings) -> torch.optim.AdamW:
     """Create AdamW over the trained parameters.
 
-    Parameters
-    ----------
-    model
-        The model, after its fine-tuning mode has frozen parameters.
-    settings
-        Training settings; `learning_rate`, `weight_decay`, `tower_rate` and `layer_decay` are used.
-
-    Returns
-    -------
-    torch.optim.AdamW
-        The optimizer. Each parameter group has a `rate_share`, by which the learning rate of each step is multiplied.
-
-    Notes
-    -----
     Weight decay applies to matrices only, not to biases, norms, logit scale and logit bias.
-
     """
     trained = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
     shares = rate_shares([name for name, _ in model.named_parameters()], settings)
@@ -53,23 +38,7 @@ def make_optimizer(model: nn.Module, settings: TrainSettings) -> torch.optim.Ada
 def rate_shares(names: Iterable[str], settings: TrainSettings) -> dict[str, float]:
     """Compute the factor by which the learning rate is multiplied for each parameter.
 
-    Parameters
-    ----------
-    names
-        All parameter names, in the model's order.
-    settings
-        Training settings; `tower_rate` and `layer_decay` are used.
-
-    Returns
-    -------
-    dict[str, float]
-        Factors by parameter name: 1 for projections, heads, logit scale and logit bias; `tower_rate * layer_decay ** d`
-        for a parameter of a tower, where d is the number of the tower's layers above it.
-
-    Notes
-    -----
     The layer-wise decay is that of ELECTRA, arXiv 2003.10555, section 3.1.
-
     """
     shares = dict.fromkeys(names, 1.0)
     tower_names = [name for name in shares if tower_of(name) and not is_projection(name)]
@@ -97,21 +66,7 @@ def _layers(names: Sequence[str]) -> dict[str, int]:
 
 
 def learning_rate(step: int, settings: TrainSettings) -> float:
-    """Compute a step's learning rate: linear warm-up to the peak, then cosine decay towards zero.
-
-    Parameters
-    ----------
-    step
-        Number of finished steps, from 0.
-    settings
-        Training settings; `learning_rate` (the peak), `warmup_steps` and `steps` are used.
-
-    Returns
-    -------
-    float
-        The learning rate, before multiplication by a parameter group's `rate_share`.
-
-    """
+    """Compute a step's learning rate: linear warm-up to the peak, then cosine decay towards zero."""
     warmup = min(settings.warmup_steps, settings.steps)
     if step < warmup:
         return settings.learning_rate * (step + 1) / warmup  # step + 1, so that the rate of step 0 is not 0
@@ -120,15 +75,6 @@ def learning_rate(step: int, settings: TrainSettings) -> float:
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
-    """Set the learning rate of every parameter group, in place.
-
-    Parameters
-    ----------
-    optimizer
-        An optimizer that `make_optimizer` created.
-    rate
-        Learning rate of the step.
-
-    """
+    """Set the learning rate of every parameter group, in place."""
     for group in optimizer.param_groups:
         group["lr"] = rate * group["rate_share"]

@@ -34,67 +34,21 @@ class FinishedRun:
 
 
 def damaged(run_dir: Path, problem: object) -> TrainingError:
-    """Make the error for a run directory that cannot be used.
-
-    Parameters
-    ----------
-    run_dir
-        The run directory.
-    problem
-        What is wrong with the directory.
-
-    Returns
-    -------
-    TrainingError
-        The error, whose message says how to replace the run.
-
-    """
+    """Make the error for a run directory that cannot be used."""
     return TrainingError(
         f"the run {run_dir} is damaged ({problem}): delete the folder {run_dir} and run `hubbleclip pipeline` again"
     )
 
 
 def settings_digest(model: ModelSettings, settings: TrainSettings) -> str:
-    """Compute the digest of the settings that determine a run, and of the file of initial weights, if there is one.
-
-    Parameters
-    ----------
-    model
-        Architecture and initial weights.
-    settings
-        Training settings.
-
-    Returns
-    -------
-    str
-        A digest of 16 hex digits.
-
-    """
+    """Compute the digest of the settings that determine a run, and of the file of initial weights, if there is one."""
     weights = Path(model.pretrained)
     digests = [model.digest(), settings.digest(), *([sha256_file(weights)] if weights.is_file() else [])]
     return hashlib.sha256(" ".join(digests).encode()).hexdigest()[:16]
 
 
 def find_run(runs_dir: Path, dataset_digest: str, settings_digest: str, status: str = FINISHED) -> Path | None:
-    """Find the newest run that has the given dataset, settings and status.
-
-    Parameters
-    ----------
-    runs_dir
-        Folder of the run directories.
-    dataset_digest
-        Digest of the dataset.
-    settings_digest
-        Digest of the settings, computed by the function `settings_digest`.
-    status
-        `FINISHED` or `RUNNING`.
-
-    Returns
-    -------
-    Path | None
-        The run directory, or None if there is no such run.
-
-    """
+    """Find the newest run that has the given dataset, settings and status."""
     key = (dataset_digest, settings_digest, status)
     # names begin with the start time, so the last name is the newest run; hidden folders are not runs
     for path in sorted(runs_dir.glob(f"[!.]*/{RUN}"), reverse=True):
@@ -114,36 +68,7 @@ def open_run(
     code_version: str,
     device: str,
 ) -> Iterator[Path]:
-    """Open the unfinished run with this dataset and these settings, or create one; lock it while the context lasts.
-
-    Parameters
-    ----------
-    runs_dir
-        Folder of the run directories.
-    dataset_digest
-        Digest of the dataset.
-    model
-        Architecture and initial weights.
-    settings
-        Training settings.
-    code_version
-        Version of the code, recorded in a new run.
-    device
-        Name of the device, recorded in a new run.
-
-    Yields
-    ------
-    Path
-        The run directory.
-
-    Raises
-    ------
-    TrainingError
-        Another process has the run open.
-    DiskFullError
-        The disk is full or read-only.
-
-    """
+    """Open the unfinished run with this dataset and these settings, or create one; lock it while the context lasts."""
     digest = settings_digest(model, settings)
     with ExitStack() as stack:
         with locked(runs_dir):  # only one process at a time may choose or create a run
@@ -198,20 +123,7 @@ def _create_run(runs_dir: Path, model: ModelSettings, settings: TrainSettings, *
 
 
 def finish_run(run_dir: Path, samples_seen: int, best_step: int, checkpoints: list[Checkpoint]) -> None:
-    """Mark a run as finished; it never changes afterwards.
-
-    Parameters
-    ----------
-    run_dir
-        The run directory.
-    samples_seen
-        Number of samples in all steps, over all processes.
-    best_step
-        Step of the best checkpoint.
-    checkpoints
-        Records of the checkpoints that still exist.
-
-    """
+    """Mark a run as finished; it never changes afterwards."""
     facts = read_facts(run_dir)
     facts |= {"samples_seen": samples_seen, "best_step": best_step, "ended_at": datetime.now(UTC).isoformat()}
     facts |= {"status": FINISHED, "checkpoints": [to_row(checkpoint) for checkpoint in checkpoints]}
@@ -219,24 +131,7 @@ def finish_run(run_dir: Path, samples_seen: int, best_step: int, checkpoints: li
 
 
 def read_facts(run_dir: Path) -> dict[str, Any]:
-    """Read `run.json`.
-
-    Parameters
-    ----------
-    run_dir
-        The run directory.
-
-    Returns
-    -------
-    dict[str, Any]
-        Columns of the catalog's table `run`, plus `status` and `checkpoints`.
-
-    Raises
-    ------
-    TrainingError
-        The file is missing or damaged.
-
-    """
+    """Read `run.json`."""
     try:
         facts: dict[str, Any] = json.loads((run_dir / RUN).read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
@@ -247,38 +142,12 @@ def read_facts(run_dir: Path) -> dict[str, Any]:
 
 
 def write_facts(run_dir: Path, facts: dict[str, Any]) -> None:
-    """Write `run.json` atomically.
-
-    Parameters
-    ----------
-    run_dir
-        The run directory.
-    facts
-        Values by name, in the form that `read_facts` returns.
-
-    """
+    """Write `run.json` atomically."""
     write_text(run_dir / RUN, json.dumps(facts, indent=1) + "\n")
 
 
 def read_run(run_dir: Path) -> FinishedRun:
-    """Read a finished run as catalog records.
-
-    Parameters
-    ----------
-    run_dir
-        The run directory.
-
-    Returns
-    -------
-    FinishedRun
-        The run and its checkpoints.
-
-    Raises
-    ------
-    TrainingError
-        The run is not finished, or `run.json` is damaged.
-
-    """
+    """Read a finished run as catalog records."""
     facts = read_facts(run_dir)
     if facts.pop("status") != FINISHED:
         raise TrainingError(f"the run {run_dir.name} is not finished: run `hubbleclip train` again, which resumes it")
@@ -291,36 +160,12 @@ def read_run(run_dir: Path) -> FinishedRun:
 
 
 def read_model_settings(run_dir: Path) -> ModelSettings:
-    """Read the model settings of a run.
-
-    Parameters
-    ----------
-    run_dir
-        The run directory.
-
-    Returns
-    -------
-    ModelSettings
-        Architecture and initial weights.
-
-    """
+    """Read the model settings of a run."""
     return ModelSettings(**_read_settings(run_dir, "model"))
 
 
 def read_train_settings(run_dir: Path) -> TrainSettings:
-    """Read the training settings of a run.
-
-    Parameters
-    ----------
-    run_dir
-        The run directory.
-
-    Returns
-    -------
-    TrainSettings
-        The settings that the run was trained with.
-
-    """
+    """Read the training settings of a run."""
     return TrainSettings(**_read_settings(run_dir, "train"))
 
 

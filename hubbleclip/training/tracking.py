@@ -28,16 +28,7 @@ class Tracker:
         self._board = SummaryWriter(str(run_dir / TENSORBOARD), purge_step=step + 1 if step else None)
 
     def write(self, step: int, metrics: Mapping[str, float]) -> None:
-        """Append one row and flush it to the operating system.
-
-        Parameters
-        ----------
-        step
-            Number of finished steps.
-        metrics
-            Metrics by name.
-
-        """
+        """Append one row and flush it to the operating system."""
         self._file.write(json.dumps({"step": step, **metrics}) + "\n")
         self._file.flush()
         for name, value in metrics.items():
@@ -50,34 +41,13 @@ class Tracker:
 
 
 def read_metrics(run_dir: Path) -> list[dict[str, float]]:
-    """Read the metrics of a run.
-
-    Parameters
-    ----------
-    run_dir
-        The run directory.
-
-    Returns
-    -------
-    list[dict[str, float]]
-        Rows in order of step. An incomplete last line, written by a killed process, is ignored.
-
-    """
+    """Read the metrics of a run."""
     path = run_dir / METRICS
     lines = path.read_text(encoding="utf-8").split("\n") if path.is_file() else [""]
     return [json.loads(line) for line in lines[:-1]]  # the text after the last newline is empty or an incomplete row
 
 
 def truncate_metrics(path: Path, step: int) -> None:
-    """Delete the rows after a step, atomically.
-
-    Parameters
-    ----------
-    path
-        The file `metrics.jsonl` of a run.
-    step
-        The last step to keep.
-
-    """
+    """Delete the rows after a step, atomically."""
     rows = [row for row in read_metrics(path.parent) if row["step"] <= step]
     write_text(path, "".join(json.dumps(row) + "\n" for row in rows))

@@ -84,25 +84,7 @@ class Trainer:
         return self.step >= self.settings.steps or (self.has_informative_val and 0 < patience_steps <= steps_since_best)
 
     def train_step(self, batch: TrainBatch) -> dict[str, float]:
-        """Run one optimizer step.
-
-        Parameters
-        ----------
-        batch
-            The batch of this step and process.
-
-        Returns
-        -------
-        dict[str, float]
-            Metrics by name: loss terms, their sum `loss`, learning rate, exp(logit_scale), gradient norm and samples
-            seen.
-
-        Raises
-        ------
-        TrainingError
-            The loss or the gradient norm is not finite.
-
-        """
+        """Run one optimizer step."""
         rate = learning_rate(self.step, self.settings)
         set_learning_rate(self.optimizer, rate)
         self.optimizer.zero_grad(set_to_none=True)
@@ -145,35 +127,12 @@ class Trainer:
             )
 
     def is_due(self, every: int) -> bool:
-        """Test whether a periodic action is due.
-
-        Parameters
-        ----------
-        every
-            Period of the action, in steps.
-
-        Returns
-        -------
-        bool
-            True at multiples of the period and at the last step.
-
-        """
+        """Test whether a periodic action is due."""
         return self.step % every == 0 or self.step == self.settings.steps
 
     def validate_if_due(self) -> dict[str, float]:
-        """Validate the model if validation is due, and update the best step. Of equal scores the earliest is the best.
-
-        Returns
-        -------
-        dict[str, float]
-            Metrics on val by name; empty if validation is not due. If val cannot rank models, the dict is always empty
-            and the newest step counts as the best.
-
-        Raises
-        ------
-        TrainingError
-            A weight or a feature is not finite.
-
+        """Validate the model if validation is due, and update the best step. Of equal scores the
+        earliest is the best.
         """
         if not self.has_informative_val:
             self.best_step = self.step
@@ -196,14 +155,7 @@ class Trainer:
                 )
 
     def save(self) -> None:
-        """Write a checkpoint, record which checkpoint is the best, and delete checkpoints that are no longer needed.
-
-        Raises
-        ------
-        TrainingError
-            A weight is not finite; nothing is written.
-
-        """
+        """Write a checkpoint, record which checkpoint is the best, and delete checkpoints that are no longer needed."""
         self._check_weights()
         state: dict[str, Any] = {
             "step": self.step,
@@ -258,35 +210,7 @@ def make_trainer(
     run_dir: Path,
     distillation: Distillation | None = None,
 ) -> Trainer:
-    """Create optimizer, loss, data-parallel wrapper and moving average for a model.
-
-    Parameters
-    ----------
-    loaded
-        The model, after `apply_mode`; it is moved to the device in place.
-    settings
-        Training settings.
-    world
-        The processes that train together.
-    val
-        The validation split.
-    run_dir
-        The run directory.
-    distillation
-        The model before training and the loss term that keeps the trained model near it, if the settings ask for it;
-        its model is moved to the device in place.
-
-    Returns
-    -------
-    Trainer
-        A trainer at step 0; call `restore` to resume.
-
-    Raises
-    ------
-    TrainingError
-        `micro_batch` is set for a model whose batch norms take statistics from the batch.
-
-    """
+    """Create optimizer, loss, data-parallel wrapper and moving average for a model."""
     if settings.micro_batch and uses_batch_statistics(loaded.model):
         raise TrainingError(
             "batch norms would take their statistics from micro-batches instead of the whole batch: "

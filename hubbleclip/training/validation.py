@@ -19,45 +19,13 @@ MAX_ROWS = 1024
 
 
 def is_informative(tiles: SplitTiles) -> bool:
-    """Test whether a split can rank models. With a single group or a single caption, every model would score 1.
-
-    Parameters
-    ----------
-    tiles
-        A split.
-
-    Returns
-    -------
-    bool
-        True if the split has at least two groups and two main captions.
-
-    """
+    """Test whether a split can rank models. With a single group or a single caption, every model would score 1."""
     return tiles.num_groups > 1 and len({captions[0] for captions in tiles.captions}) > 1
 
 
 def validate(loaded: LoadedModel, tiles: SplitTiles, loss: Loss) -> dict[str, float]:
-    """Compute the loss and accuracy of a model on a split, using whole tiles in a fixed order and their main captions.
-
-    Parameters
-    ----------
-    loaded
-        The model to score.
-    tiles
-        The validation split.
-    loss
-        The training loss.
-
-    Returns
-    -------
-    dict[str, float]
-        `val_loss` is the loss of one batch of at most 1,024 evenly spaced rows. `val_accuracy_10` is the share of tiles
-        for which a caption of their group is ranked in the top 10 % of all distinct captions.
-
-    Raises
-    ------
-    TrainingError
-        A feature is not finite.
-
+    """Compute the loss and accuracy of a model on a split, using whole tiles in a fixed order and their
+    main captions.
     """
     image_nd = torch.from_numpy(embed_open_tiles(loaded, tiles, BATCH)).float()
     caption_c, caption_n = np.unique([captions[0] for captions in tiles.captions], return_inverse=True)
@@ -82,22 +50,7 @@ def validate(loaded: LoadedModel, tiles: SplitTiles, loss: Loss) -> dict[str, fl
 
 
 def top_share_matches(scores_nc: Tensor, own_nc: Tensor) -> Tensor:
-    """Test whether the best correct column of each row is among the top 10 % of columns.
-
-    Parameters
-    ----------
-    scores_nc
-        Scores (n, c), higher is better.
-    own_nc
-        Booleans (n, c): whether a column is correct for a row. Each row has at least one correct column.
-
-    Returns
-    -------
-    Tensor
-        Booleans (n,). The number of top columns is rounded down, but is at least 1. A tie with a wrong column is a
-        miss.
-
-    """
+    """Test whether the best correct column of each row is among the top 10 % of columns."""
     num_top = max(1, int(TOP_SHARE * scores_nc.shape[1]))
     best_n = scores_nc.masked_fill(~own_nc, -torch.inf).amax(dim=1, keepdim=True)
     # >= counts a tie as a miss, so that a model with constant scores has accuracy 0

@@ -22,23 +22,7 @@ State = Mapping[str, Tensor]
 
 
 def interpolate(initial: State, trained: State, alpha: float) -> dict[str, Tensor]:
-    """Interpolate weights: `(1 - alpha) * initial + alpha * trained`.
-
-    Parameters
-    ----------
-    initial
-        Weights before training.
-    trained
-        Weights after training, with the same names and shapes.
-    alpha
-        Share of the trained weights, in [0, 1].
-
-    Returns
-    -------
-    dict[str, Tensor]
-        Interpolated weights by name. Integer tensors, such as batch counters, are taken from `trained`.
-
-    """
+    """Interpolate weights: `(1 - alpha) * initial + alpha * trained`."""
     return {
         name: initial[name].lerp(weight, alpha) if weight.is_floating_point() else weight
         for name, weight in trained.items()
@@ -46,15 +30,8 @@ def interpolate(initial: State, trained: State, alpha: float) -> dict[str, Tenso
 
 
 def select_best_mixture(trainer: Trainer, initial_model: LoadedModel) -> None:
-    """Score interpolations between the initial model and the best checkpoint on val, and write the best interpolation.
-
-    Parameters
-    ----------
-    trainer
-        Trainer after its last step; its setting `wise_alphas` lists the shares to try.
-    initial_model
-        The model before training; its weights are overwritten.
-
+    """Score interpolations between the initial model and the best checkpoint on val, and write the best
+    interpolation.
     """
     # the weights are cloned, because load_state_dict below overwrites them in place
     initial = {name: weight.clone() for name, weight in initial_model.model.state_dict().items()}

@@ -47,25 +47,8 @@ def estimate(
 ) -> Estimate | None:
     """Estimate the first ingest of a profile.
 
-    Parameters
-    ----------
-    measured
-        Figures of a check.
-    num_proposals
-        Approximate number of proposals with images.
-    archive, fetch, tiles
-        Sections of the settings.
-
-    Returns
-    -------
-    Estimate or None
-        The estimate; None if a figure is missing.
-
-    Notes
-    -----
     The number of files is that of the sample times the number of observations, at most
     `archive.max_products_per_proposal` per proposal. All connections have the measured speed.
-
     """
     needed = measured.num_observations, measured.file_bytes, measured.bytes_per_pixel
     times = measured.rows_s, measured.list_s, measured.bytes_per_s
@@ -90,65 +73,21 @@ def estimate(
 
 
 def metadata_s(num_observations: float, page_size: int, rows_s: float, list_s: float, fetch: FetchSettings) -> float:
-    """Compute the time of all pages of observations, one after the other, and of all lists of products.
-
-    Parameters
-    ----------
-    num_observations
-        Number of observations.
-    page_size
-        Number of observations per page.
-    rows_s, list_s
-        Seconds per page, and per list of `OBSIDS_PER_REQUEST` observations.
-    fetch
-        `fetch` section of the settings: `connections` lists are requested at a time, under the rate limit.
-
-    Returns
-    -------
-    float
-        Time in seconds.
-
-    """
+    """Compute the time of all pages of observations, one after the other, and of all lists of products."""
     pages, lists = math.ceil(num_observations / page_size), math.ceil(num_observations / OBSIDS_PER_REQUEST)
     shortest_s = 1 / fetch.requests_per_s
     return pages * max(rows_s, shortest_s) + lists * max(list_s / fetch.connections, shortest_s)
 
 
 def tiles_per_file(num_pixels: float, tiles: TileSettings) -> float:
-    """Estimate the tiles of a square image.
-
-    Parameters
-    ----------
-    num_pixels
-        Number of pixels of the image.
-    tiles
-        `tiles` section of the settings: the size and the views.
-
-    Returns
-    -------
-    float
-        Number of tiles: the kept share of a grid, and one per further view.
-
-    """
+    """Estimate the tiles of a square image."""
     grid = math.ceil(math.sqrt(num_pixels) / tiles.size_px) ** 2
     views = set(tiles.views)
     return (max(KEPT_SHARE * grid, 1.0) if "native" in views else 0.0) + len(views - {"native"})
 
 
 def estimate_lines(estimated: Estimate) -> dict[str, str]:
-    """Format an estimate.
-
-    Parameters
-    ----------
-    estimated
-        The estimate.
-
-    Returns
-    -------
-    dict
-        Texts by name.
-
-    """
+    """Format an estimate."""
     return {
         "observations": f"{estimated.num_observations:,}",
         "files": f"{estimated.num_files:,}, {amount(estimated.fetched_bytes)} to fetch",
@@ -159,19 +98,7 @@ def estimate_lines(estimated: Estimate) -> dict[str, str]:
 
 
 def amount(num_bytes: float) -> str:
-    """Format a number of bytes.
-
-    Parameters
-    ----------
-    num_bytes
-        The number.
-
-    Returns
-    -------
-    str
-        The number in MB, GB or TB (powers of 1,000).
-
-    """
+    """Format a number of bytes."""
     for unit, size in (("TB", 1e12), ("GB", 1e9)):
         if num_bytes >= size:
             return f"{num_bytes / size:.1f} {unit}"
@@ -179,19 +106,7 @@ def amount(num_bytes: float) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Format a time.
-
-    Parameters
-    ----------
-    seconds
-        The time.
-
-    Returns
-    -------
-    str
-        The time in seconds, minutes, hours or days.
-
-    """
+    """Format a time."""
     for unit, size in (("days", 86_400), ("hours", 3_600), ("minutes", 60)):
         if seconds >= size:
             return f"{seconds / size:.1f} {unit}"

@@ -19,19 +19,7 @@ WHOLE = {"Accept-Encoding": "identity"}
 
 
 def check_file(probe: Probe) -> Iterator[Finding]:
-    """Check the headers and the content of the pinned file, requested as a range of all bytes, and the speed.
-
-    Parameters
-    ----------
-    probe
-        Sender of the requests.
-
-    Yields
-    ------
-    Finding
-        One finding per property.
-
-    """
+    """Check the headers and the content of the pinned file, requested as a range of all bytes, and the speed."""
     file = probe.pins.file
     if file is None:
         return
@@ -66,19 +54,7 @@ def _measure(probe: Probe, whole: Answer) -> None:
 
 
 def check_preview(probe: Probe) -> Iterator[Finding]:
-    """Check that the preview of the pinned file is a valid JPEG file.
-
-    Parameters
-    ----------
-    probe
-        Sender of the requests.
-
-    Yields
-    ------
-    Finding
-        One finding.
-
-    """
+    """Check that the preview of the pinned file is a valid JPEG file."""
     file = probe.pins.file
     if file is None:
         return
@@ -95,19 +71,7 @@ def check_preview(probe: Probe) -> Iterator[Finding]:
 
 
 def check_public_copy(probe: Probe) -> Iterator[Finding]:
-    """Check that the public copy has the pinned file at the path that is derived from its name.
-
-    Parameters
-    ----------
-    probe
-        Sender of the requests.
-
-    Yields
-    ------
-    Finding
-        One finding.
-
-    """
+    """Check that the public copy has the pinned file at the path that is derived from its name."""
     product = pinned_product(probe)
     if product is None:
         return

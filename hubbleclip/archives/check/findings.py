@@ -79,44 +79,12 @@ class CheckReport:
 
 
 def compare(what: str, needed: str, found: str, is_ok: bool, otherwise: Level = Level.DIFFERS) -> Finding:
-    """Make a finding.
-
-    Parameters
-    ----------
-    what
-        What is compared.
-    needed, found
-        What the program needs, and what the archive has.
-    is_ok
-        Whether the archive has what is needed.
-    otherwise
-        Result if it has not.
-
-    Returns
-    -------
-    Finding
-        The finding.
-
-    """
+    """Make a finding."""
     return Finding(what, needed, found, Level.OK if is_ok else otherwise)
 
 
 def shortened(names: Iterable[object], limit: int = 6) -> str:
-    """Join names, and count those beyond the limit.
-
-    Parameters
-    ----------
-    names
-        Names in any order.
-    limit
-        Largest number of names to show.
-
-    Returns
-    -------
-    str
-        Sorted names, separated by commas; "none" if there are none.
-
-    """
+    """Join names, and count those beyond the limit."""
     ordered = sorted(map(str, names))
     more = f" and {len(ordered) - limit} more" if len(ordered) > limit else ""
     return ", ".join(ordered[:limit]) + more if ordered else "none"

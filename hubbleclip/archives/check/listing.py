@@ -61,19 +61,7 @@ WINDOW_ROWS = 200
 
 
 def check_columns(probe: Probe) -> Iterator[Finding]:
-    """Check that the table of observations has the columns that are filtered and read.
-
-    Parameters
-    ----------
-    probe
-        Sender of the requests.
-
-    Yields
-    ------
-    Finding
-        One finding per kind of column.
-
-    """
+    """Check that the table of observations has the columns that are filtered and read."""
     found = json.loads(probe.columns or _request_columns(probe))
     lost = FILTERED - set(found)
     yield compare("columns of queries", shortened(FILTERED, 3), f"missing: {shortened(lost)}", not lost, Level.STOPS)
@@ -93,19 +81,7 @@ def _request_columns(probe: Probe) -> bytes:
 
 
 def check_counts(probe: Probe) -> Iterator[Finding]:
-    """Count the observations of the profile, and those of one of its instruments without release dates.
-
-    Parameters
-    ----------
-    probe
-        Sender of the requests.
-
-    Yields
-    ------
-    Finding
-        One finding; the second count is compared with the rows of a window, see `check_window`.
-
-    """
+    """Count the observations of the profile, and those of one of its instruments without release dates."""
     wide, pinned = _wide_query(probe), probe.pins.released_mjd
     queries = criteria_of(probe.settings, probe.mission, probe.settings.proposal_numbers)[:MAX_COUNTS]
     dates = release_window(probe.settings, mjd_of(probe.settings.since), mjd_of(str(now_utc().date())))
@@ -126,19 +102,7 @@ def _wide_query(probe: Probe) -> Criteria:
 
 
 def check_window(probe: Probe) -> Iterator[Finding]:
-    """Request the rows of a window of release dates twice.
-
-    Parameters
-    ----------
-    probe
-        Sender of the requests.
-
-    Yields
-    ------
-    Finding
-        One finding per property of the rows.
-
-    """
+    """Request the rows of a window of release dates twice."""
     low, high = probe.pins.released_mjd
     query, started = _wide_query(probe) | {"t_obs_release": [low, high]}, time.monotonic()
     first, probe.measured.rows_s = _first_page(probe, query), time.monotonic() - started
@@ -189,19 +153,7 @@ def _values(rows: Sequence[Row], column: str) -> set[str]:
 
 
 def check_search_api(probe: Probe) -> Iterator[Finding]:
-    """Check that the search API, which `archive.listing = "missions"` uses, counts and lists datasets.
-
-    Parameters
-    ----------
-    probe
-        Sender of the requests.
-
-    Yields
-    ------
-    Finding
-        One finding.
-
-    """
+    """Check that the search API, which `archive.listing = "missions"` uses, counts and lists datasets."""
     client = MissionsClient(probe.mast.url, probe.transport, probe.mission)
     query = _wide_query(probe) | {"t_obs_release": list(probe.pins.released_mjd)}
     page = client.observations(query, page=1, page_size=SEARCH_ROWS)
@@ -213,19 +165,7 @@ def check_search_api(probe: Probe) -> Iterator[Finding]:
 
 
 def check_products(probe: Probe) -> Iterator[Finding]:
-    """List the products of the window's observations and of the pinned proposal, and choose the files of each.
-
-    Parameters
-    ----------
-    probe
-        Sender of the requests.
-
-    Yields
-    ------
-    Finding
-        Findings about the list, the files of the proposal, and the size of the pinned file.
-
-    """
+    """List the products of the window's observations and of the pinned proposal, and choose the files of each."""
     own, pinned = _pinned_observations(probe)
     sample = probe.sample[: OBSIDS_PER_REQUEST - len(own) - len(pinned)]
     started = time.monotonic()
@@ -285,19 +225,7 @@ def _observations(probe: Probe, rows: Sequence[Row]) -> list[Observation]:
 
 
 def pinned_product(probe: Probe) -> Product | None:
-    """Make the record of the pinned file.
-
-    Parameters
-    ----------
-    probe
-        Sender of the requests.
-
-    Returns
-    -------
-    Product or None
-        The record; None if no file is pinned.
-
-    """
+    """Make the record of the pinned file."""
     file = probe.pins.file
     if file is None:
         return None

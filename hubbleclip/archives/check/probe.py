@@ -72,19 +72,7 @@ class Probe:
 
     @contextmanager
     def named(self, name: str) -> Iterator[None]:
-        """Give a name to the answers that arrive within a `with` block.
-
-        Parameters
-        ----------
-        name
-            Start of the names of the files in which the answers are saved.
-
-        Yields
-        ------
-        None
-            Nothing; the body sends requests.
-
-        """
+        """Give a name to the answers that arrive within a `with` block."""
         self.name = name
         try:
             yield
@@ -100,27 +88,7 @@ class Probe:
         method: str = "GET",
         limit: int = MAX_BODY_BYTES,
     ) -> Answer:
-        """Send one request with retries, and read the body.
-
-        Parameters
-        ----------
-        name
-            Name of the answer, with a suffix.
-        url
-            Address of the request.
-        headers
-            Further headers.
-        method
-            `GET` or `HEAD`.
-        limit
-            Largest number of bytes to read; the rest of the body is not read.
-
-        Returns
-        -------
-        Answer
-            The response. requests.RequestException or ResponseError is raised if all tries failed.
-
-        """
+        """Send one request with retries, and read the body."""
         for attempt in self.transport.attempts(url):
             with attempt, self.transport.open(url, headers, method=method) as response:
                 started = time.monotonic()
@@ -161,21 +129,7 @@ class Probe:
 
 
 def size_of(headers: Mapping[str, str], name: str = "Content-Length") -> int | None:
-    """Read a size from the headers of a response.
-
-    Parameters
-    ----------
-    headers
-        Headers of the response.
-    name
-        Name of the header; the digits after a slash are read from `Content-Range`.
-
-    Returns
-    -------
-    int or None
-        The size (bytes); None if the header is missing or invalid.
-
-    """
+    """Read a size from the headers of a response."""
     with suppress(ValueError):
         return int(headers.get(name, "").rpartition("/")[2][:18])
     return None

@@ -20,19 +20,7 @@ LIST_BYTES = 1 << 16
 
 
 def check_bulk_list(probe: Probe) -> Iterator[Finding]:
-    """Check the page that links to the bulk list, and the first records of the list.
-
-    Parameters
-    ----------
-    probe
-        Sender of the requests.
-
-    Yields
-    ------
-    Finding
-        One finding per request.
-
-    """
+    """Check the page that links to the bulk list, and the first records of the list."""
     page_url = probe.settings.proposals_url or probe.mission.proposals.bulk_page
     if not page_url:
         return
@@ -49,19 +37,7 @@ def check_bulk_list(probe: Probe) -> Iterator[Finding]:
 
 
 def check_programme(probe: Probe) -> Iterator[Finding]:
-    """Compare the title on the page of the pinned programme, and in its APT file, with the known title.
-
-    Parameters
-    ----------
-    probe
-        Sender of the requests.
-
-    Yields
-    ------
-    Finding
-        One finding per document.
-
-    """
+    """Compare the title on the page of the pinned programme, and in its APT file, with the known title."""
     if probe.pins.title is None:
         return
     number, title = probe.pins.title

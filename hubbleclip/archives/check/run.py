@@ -47,30 +47,7 @@ CHECKS = (
 def check_archive(
     archive: ArchiveSettings, fetch: FetchSettings, layout: Layout, pins: ArchivePins, keep: Path | None = None
 ) -> CheckReport:
-    """Send some requests to an archive, and compare its answers with what the ingest needs and what is known.
-
-    Parameters
-    ----------
-    archive, fetch
-        Sections of the settings, with the addresses at which the archive is served.
-    layout
-        Folders of the profile; nothing is written to them.
-    pins
-        Facts of the archive.
-    keep
-        Folder in which the answers are saved; None to save none.
-
-    Returns
-    -------
-    CheckReport
-        All findings and the measured figures.
-
-    Raises
-    ------
-    ArchiveDownError
-        If the archive cannot be reached.
-
-    """
+    """Send some requests to an archive, and compare its answers with what the ingest needs and what is known."""
     probe = Probe(archive, fetch, layout, pins, keep)
     started = time.monotonic()
     findings = [finding for check in CHECKS for finding in _run(check, probe)]

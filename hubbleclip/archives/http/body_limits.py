@@ -27,19 +27,7 @@ _limit_bytes: ContextVar[int] = ContextVar("limit_bytes", default=PAGE_BYTES)
 
 @contextmanager
 def expecting_rows(num_rows: int) -> Iterator[None]:
-    """Limit the responses to queries of a `with` block by the number of rows that are requested.
-
-    Parameters
-    ----------
-    num_rows
-        Largest number of rows of a response.
-
-    Yields
-    ------
-    None
-        Nothing; the body sends queries. Outside such a block, a response may have `PAGE_BYTES`.
-
-    """
+    """Limit the responses to queries of a `with` block by the number of rows that are requested."""
     token = _limit_bytes.set(min(ENVELOPE_BYTES + num_rows * ROW_BYTES, ROWS_BYTES))
     try:
         yield
@@ -48,31 +36,12 @@ def expecting_rows(num_rows: int) -> Iterator[None]:
 
 
 def limit_bytes() -> int:
-    """Return the size of the largest response to a query that is sent now.
-
-    Returns
-    -------
-    int
-        Size in bytes, unpacked.
-
-    """
+    """Return the size of the largest response to a query that is sent now."""
     return _limit_bytes.get()
 
 
 def check_json(body: bytes) -> None:
-    """Check that a JSON text takes a bounded amount of memory when it is parsed. The text need not be valid.
-
-    Parameters
-    ----------
-    body
-        The text.
-
-    Raises
-    ------
-    RefusedError
-        If the values of the text may take more than `PARSED_BYTES` in memory; the reason is `too_large`.
-
-    """
+    """Check that a JSON text takes a bounded amount of memory when it is parsed. The text need not be valid."""
     num_containers = body.count(b"[") + body.count(b"{")
     needed = len(body) + VALUE_BYTES * body.count(b",") + CONTAINER_BYTES * num_containers
     if needed > PARSED_BYTES:
@@ -80,24 +49,7 @@ def check_json(body: bytes) -> None:
 
 
 def parse_json(body: bytes) -> Any:
-    """Parse JSON in a bounded amount of memory.
-
-    Parameters
-    ----------
-    body
-        The text.
-
-    Returns
-    -------
-    Any
-        The value. RefusedError is raised as by `check_json`.
-
-    Raises
-    ------
-    ValueError
-        If the text is not JSON, or is nested too deeply.
-
-    """
+    """Parse JSON in a bounded amount of memory."""
     check_json(body)
     try:
         return json.loads(body)

@@ -37,16 +37,7 @@ class CircuitBreaker:
         self._num_failures = 0
 
     def record_failure(self, host: str, reason: str) -> None:
-        """Count a failed request, and open the breaker if the limits are reached.
-
-        Parameters
-        ----------
-        host
-            Name of the host, for the error message.
-        reason
-            Description of the failure, for the error message.
-
-        """
+        """Count a failed request, and open the breaker if the limits are reached."""
         with self._lock:
             now = time.monotonic()
             if not self._num_failures:
@@ -61,13 +52,6 @@ class CircuitBreaker:
                 self.is_open.set()
 
     def check(self) -> None:
-        """Raise an error if the breaker is open.
-
-        Raises
-        ------
-        ArchiveDownError
-            If the breaker is open.
-
-        """
+        """Raise an error if the breaker is open."""
         if self.is_open.is_set():
             raise ArchiveDownError(self._message)

@@ -52,17 +52,6 @@ def is_unreachable(error: BaseException) -> bool:
     """Check whether a request failed before a connection was made.
 
     The host is unknown or refuses connections, its certificate cannot be verified, or the proxy fails.
-
-    Parameters
-    ----------
-    error
-        Exception that the request raised.
-
-    Returns
-    -------
-    bool
-        True if no connection was made; False for any other failure.
-
     """
     if isinstance(error, requests.ConnectTimeout | requests.exceptions.ProxyError) or certificate_problem(error):
         return True
@@ -70,19 +59,7 @@ def is_unreachable(error: BaseException) -> bool:
 
 
 def certificate_problem(error: BaseException) -> str:
-    """Say why a host's certificate was not accepted.
-
-    Parameters
-    ----------
-    error
-        Exception that the request raised.
-
-    Returns
-    -------
-    str
-        The reason, such as "self-signed certificate"; empty for any other failure.
-
-    """
+    """Say why a host's certificate was not accepted."""
     reason = _pool_error(error)
     cause = reason.args[0] if isinstance(reason, SSLError) and reason.args else None
     return cause.verify_message if isinstance(cause, ssl.SSLCertVerificationError) else ""
@@ -95,36 +72,12 @@ def _pool_error(error: BaseException) -> object:
 
 
 def is_server_failure(status: int) -> bool:
-    """Check whether a status means that the server is temporarily unable to respond.
-
-    Parameters
-    ----------
-    status
-        HTTP status code.
-
-    Returns
-    -------
-    bool
-        True for 5xx and the codes of `RETRIED_STATUS`; False for all others, such as 200 and 404.
-
-    """
+    """Check whether a status means that the server is temporarily unable to respond."""
     return status >= 500 or status in RETRIED_STATUS
 
 
 def is_retryable(error: Exception) -> bool:
-    """Check whether a failed request may succeed when it is sent again.
-
-    Parameters
-    ----------
-    error
-        Exception that the request raised.
-
-    Returns
-    -------
-    bool
-        True for a failure of the server or of the connection, and for a damaged response.
-
-    """
+    """Check whether a failed request may succeed when it is sent again."""
     if isinstance(error, requests.HTTPError):
         return error.response is not None and is_server_failure(error.response.status_code)
     retried = requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError, DamagedError
@@ -132,38 +85,12 @@ def is_retryable(error: Exception) -> bool:
 
 
 def is_host_failure(error: Exception) -> bool:
-    """Check whether a failed request shows that the host does not work.
-
-    Parameters
-    ----------
-    error
-        Exception that the request raised.
-
-    Returns
-    -------
-    bool
-        False for a response of which all bytes arrived with a status that is no failure, whatever its content is.
-
-    """
+    """Check whether a failed request shows that the host does not work."""
     return isinstance(error, IncompleteError) or (is_retryable(error) and not isinstance(error, DamagedError))
 
 
 def to_archive_error(error: Exception, url: str) -> ArchiveError:
-    """Convert the exception of a failed request to the project's typed error.
-
-    Parameters
-    ----------
-    error
-        Exception that the request raised.
-    url
-        Address of the request.
-
-    Returns
-    -------
-    ArchiveError
-        Error of the subclass that matches the failure. Its one-line message names the host and says what to do.
-
-    """
+    """Convert the exception of a failed request to the project's typed error."""
     host = urlsplit(url).netloc
     problem = certificate_problem(error)
     if problem:
@@ -187,25 +114,7 @@ def to_archive_error(error: Exception, url: str) -> ArchiveError:
 
 
 def read_available(response: requests.Response) -> bytes:
-    """Read the bytes of a response body that have arrived so far, at most `CHUNK_BYTES`.
-
-    Parameters
-    ----------
-    response
-        Response whose body is being streamed.
-
-    Returns
-    -------
-    bytes
-        The bytes that were read; empty at the end of the body.
-
-    Raises
-    ------
-    requests.RequestException
-        If the connection breaks. This function converts urllib3's exceptions itself. The read functions of the requests
-        library would convert them too, but they wait until a whole chunk has arrived.
-
-    """
+    """Read the bytes of a response body that have arrived so far, at most `CHUNK_BYTES`."""
     try:
         data: bytes = response.raw.read1(CHUNK_BYTES)
     except ReadTimeoutError as error:
@@ -247,39 +156,14 @@ class Transport:
         self.read_timeout_s = min(fetch.timeout_s, stall_s, fetch.file_timeout_s)
 
     def breaker_of(self, host: str) -> CircuitBreaker:
-        """Return the circuit breaker of a host. Each host has its own, so a host that is down does not stop the others.
-
-        Parameters
-        ----------
-        host
-            Host name, with the port if the URL has a port.
-
-        Returns
-        -------
-        CircuitBreaker
-            The breaker, which is the same object in every call with this host.
-
+        """Return the circuit breaker of a host. Each host has its own, so a host that is down does not
+        stop the others.
         """
         # setdefault is atomic, so two threads that both create a breaker get the same one
         return self._breakers.setdefault(host, CircuitBreaker(self.fetch.breaker_failures, self.fetch.breaker_s))
 
     def attempts(self, url: str, most_damaged: int | None = None) -> Iterable[Any]:
-        """Iterate over the tries of a request, with exponential backoff between them.
-
-        Parameters
-        ----------
-        url
-            Address of the request. A host that has never responded is retried for `FIRST_CONTACT_S` only.
-        most_damaged
-            Number of complete but damaged responses after which no try follows; None for no limit of their own.
-
-        Returns
-        -------
-        iterable of context manager
-            One context manager per try. If its body raises an exception that `is_retryable` accepts, the next try
-            follows.
-
-        """
+        """Iterate over the tries of a request, with exponential backoff between them."""
         started, host, num_damaged = time.monotonic(), urlsplit(url).netloc, 0
 
         def should_retry(error: Exception) -> bool:
@@ -303,20 +187,7 @@ class Transport:
 
     @contextmanager
     def monitored(self, host: str) -> Iterator[None]:
-        """Context manager for one request: wait for the rate limit, then record the outcome in the host's breaker.
-
-        Parameters
-        ----------
-        host
-            Host of the request, with the port if the URL has a port.
-
-        Yields
-        ------
-        None
-            Nothing; the body of the `with` statement sends the request and reads the response. If the circuit breaker
-            is open, the body does not run and ArchiveDownError is raised.
-
-        """
+        """Context manager for one request: wait for the rate limit, then record the outcome in the host's breaker."""
         breaker = self.breaker_of(host)
         self.limiter.wait(host, breaker.is_open)
         breaker.check()
@@ -331,16 +202,7 @@ class Transport:
         breaker.record_success()
 
     def check_status(self, host: str, response: requests.Response) -> None:
-        """Check the status of a response, and pause the host if a failed response has a Retry-After header.
-
-        Parameters
-        ----------
-        host
-            Host of the request.
-        response
-            Response of the host. requests.HTTPError is raised if `is_server_failure` is true for its status.
-
-        """
+        """Check the status of a response, and pause the host if a failed response has a Retry-After header."""
         self.reached_hosts.add(host)
         if is_server_failure(response.status_code):
             seconds = retry_after_s(response.headers)
@@ -369,32 +231,7 @@ class Transport:
         redirect_hosts: Sequence[str] | None = None,
         method: str = "GET",
     ) -> Iterator[requests.Response]:
-        """Send one request without retries, and yield the response before its body is read.
-
-        Parameters
-        ----------
-        url
-            Address of the request.
-        headers
-            Headers to send in addition to the session's headers.
-        redirect_hosts
-            Other hosts to which the request may be redirected; by default the hosts in `fetch.redirect_hosts`.
-        method
-            `GET`, or `HEAD` for a response without a body.
-
-        Yields
-        ------
-        requests.Response
-            Response with a successful status, whose body can be streamed.
-
-        Raises
-        ------
-        RefusedError
-            If a redirect leads to an address that is not allowed, or if there are too many redirects.
-        requests.RequestException
-            If the request fails or has an error status.
-
-        """
+        """Send one request without retries, and yield the response before its body is read."""
         hosts = self.fetch.redirect_hosts if redirect_hosts is None else redirect_hosts
         for _ in range(MAX_REDIRECTS + 1):
             host = urlsplit(url).netloc
@@ -414,31 +251,7 @@ class Transport:
     def iter_chunks(
         self, response: requests.Response, limit_bytes: int, limit_s: float | None = None
     ) -> Iterator[bytes]:
-        """Stream a response body, and check its size, its rate and the total time.
-
-        Parameters
-        ----------
-        response
-            Response whose body has not been read.
-        limit_bytes
-            Size of the largest body that is accepted.
-        limit_s
-            Longest time until the end of the body, trailers included (s); by default `fetch.file_timeout_s`.
-
-        Yields
-        ------
-        bytes
-            The next chunk, as soon as it arrives. Chunks have no fixed size, because waiting for a full chunk could
-            block without limit on a very slow server.
-
-        Raises
-        ------
-        DamagedError
-            If the body arrives too slowly; the reason is `stalled` or `timeout`.
-        RefusedError
-            If the body is longer than `limit_bytes`; the reason is `too_large`.
-
-        """
+        """Stream a response body, and check its size, its rate and the total time."""
         limit_s = limit_s or self.fetch.file_timeout_s
         try:
             with time_limit_of(response.raw, limit_s):
@@ -463,18 +276,7 @@ class Transport:
                 checkpoint, checkpoint_bytes = now, num_bytes
 
     def read_body(self, response: requests.Response, limit_bytes: int, into: IO[bytes] | None = None) -> None:
-        """Read and decompress a whole response body. The same errors as in `iter_chunks` may be raised.
-
-        Parameters
-        ----------
-        response
-            Response whose body has not been read. If `into` is None, `response.content` holds the body afterwards.
-        limit_bytes
-            Size of the largest decompressed body that is accepted.
-        into
-            File that is overwritten with the body; None to keep the body in memory.
-
-        """
+        """Read and decompress a whole response body. The same errors as in `iter_chunks` may be raised."""
         response.raw.decode_content = True
         limit_s = min(QUERY_PATIENCE * self.fetch.timeout_s, self.fetch.file_timeout_s)
         chunks = self.iter_chunks(response, limit_bytes, limit_s)
@@ -490,31 +292,7 @@ class Transport:
     def get(
         self, url: str, headers: Mapping[str, str] | None = None, into: IO[bytes] | None = None
     ) -> requests.Response:
-        """Send a GET with retries and read the whole response.
-
-        Parameters
-        ----------
-        url
-            Address of the request.
-        headers
-            Headers to send in addition to the session's headers.
-        into
-            File that is overwritten with the body, of at most `LIST_BYTES`; None to keep the body in the response, of
-            at most `PAGE_BYTES`.
-
-        Returns
-        -------
-        requests.Response
-            Response with a successful status or 304 (not modified).
-
-        Raises
-        ------
-        ArchiveError
-            If all tries failed.
-        requests.HTTPError
-            If the response has an error status for which a retry would not help, such as 404.
-
-        """
+        """Send a GET with retries and read the whole response."""
         try:
             for attempt in self.attempts(url):
                 with attempt, self.open(url, headers) as response:

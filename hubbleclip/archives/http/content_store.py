@@ -32,23 +32,7 @@ class FetchedFile:
 
 
 def check_free_space(layout: Layout, needed_bytes: int, min_free_gb: float) -> None:
-    """Check that the disk of the profile's folder has room for a file.
-
-    Parameters
-    ----------
-    layout
-        Folders of the profile. The profile's root folder is created if it does not exist.
-    needed_bytes
-        Number of bytes that the caller is about to write.
-    min_free_gb
-        Space (in GB of 10^9 bytes) that must still be free after the file is written.
-
-    Raises
-    ------
-    DiskFullError
-        If less than `min_free_gb` would be free after the file is written.
-
-    """
+    """Check that the disk of the profile's folder has room for a file."""
     layout.root.mkdir(parents=True, exist_ok=True)
     free_gb, needed_gb = shutil.disk_usage(layout.root).free / BYTES_PER_GB, needed_bytes / BYTES_PER_GB
     if free_gb < needed_gb + min_free_gb:
@@ -60,54 +44,14 @@ def check_free_space(layout: Layout, needed_bytes: int, min_free_gb: float) -> N
 
 
 def check_content(content: Path | bytes, file_name: str, size_bytes: int | None) -> None:
-    """Check that a file is complete and has the type that its name implies.
-
-    Parameters
-    ----------
-    content
-        Path of the file, or the file's bytes.
-    file_name
-        The archive's name for the file, whose suffix gives the expected type.
-    size_bytes
-        Size (bytes) that the archive lists for the file; None if the archive lists no size.
-
-    Raises
-    ------
-    DamagedError
-        If the file is incomplete, has another type, or is damaged.
-
-    """
+    """Check that a file is complete and has the type that its name implies."""
     problem = content_problem(content, product_suffix(file_name), size_bytes)
     if problem is not None:
         raise DamagedError(problem.words, problem.reason)
 
 
 def store_file(part: Path, file_name: str, layout: Layout, *, etag: str | None = None) -> FetchedFile:
-    """Move a complete, checked file from its temporary path to its content-addressed path.
-
-    Parameters
-    ----------
-    part
-        Temporary path of the file, on the same file system as the content store.
-    file_name
-        The archive's name for the file; only the suffix is used.
-    layout
-        Folders of the profile.
-    etag
-        The server's ETag, without quotes.
-
-    Returns
-    -------
-    FetchedFile
-        The file at its final path. It is not yet synced to the disk: the caller must call `core.io.sync_files`, once
-        for many files, because this is much faster than syncing each file.
-
-    Raises
-    ------
-    DiskFullError
-        If the disk is full.
-
-    """
+    """Move a complete, checked file from its temporary path to its content-addressed path."""
     sha256 = sha256_file(part)
     final = layout.product(sha256, file_name)
     with writing(final):

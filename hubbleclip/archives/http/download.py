@@ -122,32 +122,7 @@ class BodyInfo:
 
 
 def fetch_file(transport: Transport, url: str, request: DownloadRequest) -> FetchedFile:
-    """Download a file to its content-addressed path. A partial file is resumed if the server supports it.
-
-    Parameters
-    ----------
-    transport
-        The HTTP client.
-    url
-        Address of the file.
-    request
-        The file to download and where to store it.
-
-    Returns
-    -------
-    FetchedFile
-        The checked file, on disk or in memory.
-
-    Raises
-    ------
-    DownloadError
-        If this file cannot be fetched; the error's reason is a code that `response_errors` lists.
-    ArchiveError
-        If the host cannot be reached (ArchiveUnreachableError) or is down (ArchiveDownError).
-    DiskFullError
-        If the disk has no room for the file.
-
-    """
+    """Download a file to its content-addressed path. A partial file is resumed if the server supports it."""
     try:
         for attempt in transport.attempts(url, MAX_DAMAGED):
             with attempt:
@@ -160,19 +135,7 @@ def fetch_file(transport: Transport, url: str, request: DownloadRequest) -> Fetc
 
 
 def failure_reason(error: Exception) -> str:
-    """Find the reason code for the exception of a failed request.
-
-    Parameters
-    ----------
-    error
-        Exception that the request raised.
-
-    Returns
-    -------
-    str
-        A code that `response_errors` lists.
-
-    """
+    """Find the reason code for the exception of a failed request."""
     if isinstance(error, ResponseError):
         return error.reason
     if isinstance(error, requests.HTTPError) and error.response is not None:

@@ -14,94 +14,31 @@ from hubbleclip.core.io import writing
 
 
 def version_path(part: Path, *, is_filtered: bool = False) -> Path:
-    """Return the path of the file that stores a partial file's version, which is an ETag or a date.
-
-    Parameters
-    ----------
-    part
-        Path of the partial file.
-    is_filtered
-        Whether the partial file lacks extensions that are not read. Such a file is continued at another offset.
-
-    Returns
-    -------
-    Path
-        The path.
-
-    """
+    """Return the path of the file that stores a partial file's version, which is an ETag or a date."""
     return part.with_suffix(".filtered" if is_filtered else ".etag")
 
 
 def stored_version(part: Path, *, is_filtered: bool = False) -> str:
-    """Read the version of a partial file.
-
-    Parameters
-    ----------
-    part
-        Path of the partial file.
-    is_filtered
-        As for `version_path`.
-
-    Returns
-    -------
-    str
-        The version; empty if there is no partial file of this kind.
-
-    """
+    """Read the version of a partial file."""
     path = version_path(part, is_filtered=is_filtered)
     return path.read_text(encoding="latin-1") if path.exists() and part.exists() else ""
 
 
 def delete_partial(part: Path) -> None:
-    """Delete a partial file and the file that stores its version.
-
-    Parameters
-    ----------
-    part
-        Path of the partial file.
-
-    """
+    """Delete a partial file and the file that stores its version."""
     part.unlink(missing_ok=True)
     delete_versions(part)
 
 
 def delete_versions(part: Path) -> None:
-    """Delete the files that store the version of a partial file.
-
-    Parameters
-    ----------
-    part
-        Path of the partial file.
-
-    """
+    """Delete the files that store the version of a partial file."""
     for is_filtered in (False, True):
         version_path(part, is_filtered=is_filtered).unlink(missing_ok=True)
 
 
 @contextmanager
 def open_partial(part: Path, size: int) -> Iterator[BinaryIO]:
-    """Open a partial file for appending, and lock it against other runs.
-
-    Parameters
-    ----------
-    part
-        Path of the partial file. Its folder is created.
-    size
-        Number of bytes that the file has; a file of 0 bytes is emptied first.
-
-    Yields
-    ------
-    file
-        The open file.
-
-    Raises
-    ------
-    RefusedError
-        If another run has the file locked or has changed it.
-    DiskFullError
-        If the disk is full.
-
-    """
+    """Open a partial file for appending, and lock it against other runs."""
     part.parent.mkdir(parents=True, exist_ok=True)
     with writing(part), part.open("ab") as file:
         try:

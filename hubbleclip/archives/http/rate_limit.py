@@ -37,16 +37,7 @@ class RateLimiter:
         self._lock = threading.Lock()
 
     def wait(self, host: str = "", stop: threading.Event | None = None) -> None:
-        """Block until the caller may send a request.
-
-        Parameters
-        ----------
-        host
-            Host to which the request will be sent.
-        stop
-            Event that ends the wait at once when it is set.
-
-        """
+        """Block until the caller may send a request."""
         stop = stop or threading.Event()
         while not stop.is_set():
             _sleep(self._paused_until.get(host, 0.0), stop)
@@ -60,16 +51,7 @@ class RateLimiter:
                 return
 
     def pause_host(self, host: str, seconds: float) -> None:
-        """Stop all threads from sending requests to a host for some time.
-
-        Parameters
-        ----------
-        host
-            Host to pause.
-        seconds
-            Length of the pause, from now (s). An earlier pause that ends later stays in force.
-
-        """
+        """Stop all threads from sending requests to a host for some time."""
         with self._lock:
             self._paused_until[host] = max(self._paused_until.get(host, 0.0), time.monotonic() + seconds)
 
@@ -84,21 +66,8 @@ def _sleep(until: float, stop: threading.Event) -> None:
 def retry_after_s(headers: Mapping[str, str]) -> float | None:
     """Parse the Retry-After header.
 
-    Parameters
-    ----------
-    headers
-        Response headers.
-
-    Returns
-    -------
-    float or None
-        Requested pause (s), from 0 to `MAX_RETRY_AFTER_S`; None if the header is missing or invalid.
-
-    Notes
-    -----
     The header holds either seconds or a date (RFC 9110, section 10.2.3). A date is compared with the `Date` header of
     the same response, because the server's clock may differ from the local clock.
-
     """
     text = headers.get("Retry-After", "").strip()
     if text.isdecimal():
@@ -112,31 +81,7 @@ def retry_after_s(headers: Mapping[str, str]) -> float | None:
 
 
 def resolve_redirect(url: str, location: str, other_hosts: Iterable[str] = ()) -> str:
-    """Resolve a redirect, or a link on a page, and check that it may be followed.
-
-    Parameters
-    ----------
-    url
-        Address of the redirecting response, or of the page.
-    location
-        Address to which the response or the link leads, absolute or relative.
-    other_hosts
-        Hosts that are allowed in addition to the host of `url`: `host` or `host:port`, with `*` as a wildcard.
-
-    Returns
-    -------
-    str
-        Absolute address of the target. The scheme is https or the scheme of `url`; an `http:` address of the host of an
-        `https:` page is taken as `https:`.
-
-    Raises
-    ------
-    RefusedError
-        If the target is on a host that is not allowed, has another scheme, or is not a valid address. A target in a
-        private network is also refused if only a wildcard allows its host and `url` is public, because a public server
-        could otherwise make this client send requests to internal servers (SSRF).
-
-    """
+    """Resolve a redirect, or a link on a page, and check that it may be followed."""
     source = urlsplit(url)
     try:
         address = urljoin(url, location)
@@ -162,19 +107,7 @@ def resolve_redirect(url: str, location: str, other_hosts: Iterable[str] = ()) -
 
 
 def is_private(host: str) -> bool:
-    """Check whether a host is in a private network.
-
-    Parameters
-    ----------
-    host
-        Host name or IP address.
-
-    Returns
-    -------
-    bool
-        True if any IP address of the host is not globally routable, or if the host name cannot be resolved.
-
-    """
+    """Check whether a host is in a private network."""
     try:
         addresses = {str(entry[4][0]) for entry in socket.getaddrinfo(host, None)}
     except OSError:

@@ -37,19 +37,7 @@ class QuerySession(requests.Session):
         self.auth = lambda request: request
 
     def get_redirect_target(self, resp: requests.Response) -> str | None:
-        """Return the address to which a response redirects.
-
-        Parameters
-        ----------
-        resp
-            The response.
-
-        Returns
-        -------
-        str or None
-            The address; None if the response does not redirect. RefusedError is raised if it is not allowed.
-
-        """
+        """Return the address to which a response redirects."""
         location = super().get_redirect_target(resp)
         return None if location is None else resolve_redirect(resp.url, location, self.redirect_hosts)
 
@@ -73,22 +61,7 @@ class RateLimitedAdapter(HTTPAdapter):
         self.transport = transport
 
     def send(self, request: requests.PreparedRequest, *args: Any, **kwargs: Any) -> requests.Response:
-        """Send a request when the rate limit allows it, and read the whole response unless it is streamed.
-
-        Parameters
-        ----------
-        request
-            The request to send.
-        *args, **kwargs
-            Other arguments of `HTTPAdapter.send`. If `timeout` is missing, the transport's timeouts apply.
-
-        Returns
-        -------
-        requests.Response
-            The response, whose body has been read. DamagedError is raised for a body that arrives too slowly, and
-            RefusedError for one that is too large.
-
-        """
+        """Send a request when the rate limit allows it, and read the whole response unless it is streamed."""
         if kwargs.get("stream"):
             return super().send(request, *args, **kwargs)
         host = urlsplit(request.url or "").netloc

@@ -32,26 +32,7 @@ class Watchdog:
 
     @contextmanager
     def time_limit(self, sock: socket.socket, seconds: float) -> Iterator[None]:
-        """Context manager that limits the time of its body, which reads from a socket.
-
-        Parameters
-        ----------
-        sock
-            Socket from which the body reads. The socket is shut down at the time limit, which ends a blocked read.
-        seconds
-            Time limit of the body (s).
-
-        Yields
-        ------
-        None
-            Nothing; the body of the `with` statement runs.
-
-        Raises
-        ------
-        TimeoutError
-            If the body did not end within the time limit.
-
-        """
+        """Context manager that limits the time of its body, which reads from a socket."""
         key, limit = object(), time.monotonic() + seconds
         with self._changed:
             self._watched[key] = limit, sock
@@ -88,21 +69,7 @@ _sockets: WeakKeyDictionary[HTTPResponse, socket.socket] = WeakKeyDictionary()
 
 @contextmanager
 def time_limit_of(response: HTTPResponse, seconds: float) -> Iterator[None]:
-    """Context manager that limits the time of its body, which reads a response.
-
-    Parameters
-    ----------
-    response
-        Response of a `WatchedHttp` connection. The time of other responses is not limited.
-    seconds
-        Time limit of the body (s).
-
-    Yields
-    ------
-    None
-        Nothing; the body of the `with` statement runs. TimeoutError is raised if it did not end within the time limit.
-
-    """
+    """Context manager that limits the time of its body, which reads a response."""
     sock = _sockets.get(response)
     with _watchdog(os.getpid()).time_limit(sock, seconds) if sock else nullcontext():
         yield
@@ -112,14 +79,7 @@ class WatchedHttp(HTTPConnection):
     """A connection whose response headers must all arrive within the read timeout."""
 
     def getresponse(self) -> HTTPResponse:  # type: ignore[override]
-        """Receive the response headers within the read timeout.
-
-        Returns
-        -------
-        HTTPResponse
-            The response, as from `HTTPConnection.getresponse`.
-
-        """
+        """Receive the response headers within the read timeout."""
         sock = self.sock  # the connection forgets its socket if the server announces that it closes the connection
         with _watchdog(os.getpid()).time_limit(sock, self.timeout) if self.timeout else nullcontext():
             response = super().getresponse()

@@ -29,39 +29,13 @@ MOVING_CLASS = re.compile(
 
 
 def plain_row(row: Row) -> dict[str, Any]:
-    """Normalise all values of a row.
-
-    Parameters
-    ----------
-    row
-        Row of a MAST response: values by column name.
-
-    Returns
-    -------
-    dict
-        Normalised values by column name, in Python's built-in types. Columns without a value are dropped.
-
-    """
+    """Normalise all values of a row."""
     plain = ((name, plain_value(value)) for name, value in row.items())
     return {name: value for name, value in plain if value is not None}
 
 
 def plain_value(value: Any) -> Any:
-    """Normalise one value of a row.
-
-    Parameters
-    ----------
-    value
-        Value of any type, including NumPy's types.
-
-    Returns
-    -------
-    Any
-        The value in a built-in type. A float with a whole value becomes an int. Empty text, NaN, infinity and
-        `MISSING` become None. Unprintable characters in text become spaces, because control characters and lone
-        surrogates break terminals and tables.
-
-    """
+    """Normalise one value of a row."""
     if isinstance(value, str):
         text = value if value.isprintable() else "".join(letter if letter.isprintable() else " " for letter in value)
         return text.strip() or None
@@ -75,79 +49,24 @@ def plain_value(value: Any) -> Any:
 
 
 def whole_number(value: Any) -> int | None:
-    """Convert a number of rows or bytes to int.
-
-    Parameters
-    ----------
-    value
-        Value of any type, such as 12 or " 12 ".
-
-    Returns
-    -------
-    int or None
-        A whole number of at most 18 digits; None for anything else, such as True, -1 or "²".
-
-    """
+    """Convert a number of rows or bytes to int."""
     text = str(value).strip()
     return int(text) if re.fullmatch(r"[0-9]{1,18}", text) else None
 
 
 def plane_key(row: Row) -> tuple[str, str]:
-    """Return the key of a row of MAST's observation table.
-
-    Parameters
-    ----------
-    row
-        Row of a MAST response. A row is one plane of an observation.
-
-    Returns
-    -------
-    tuple of str
-        `obsid`, which planes of one observation share, and `objID`, by which they differ.
-
-    """
+    """Return the key of a row of MAST's observation table."""
     return str(row.get("obsid")), str(row.get("objID"))
 
 
 def fingerprint_of(plain: Row) -> str:
-    """Hash the columns of a row that are read, so that a later run can tell whether one of them has changed.
-
-    Parameters
-    ----------
-    plain
-        Row that `plain_row` returned.
-
-    Returns
-    -------
-    str
-        First 32 hex digits of a SHA-256. The order of the columns does not affect the hash, nor do columns that the
-        archive adds.
-
-    """
+    """Hash the columns of a row that are read, so that a later run can tell whether one of them has changed."""
     facts = {name: value for name, value in plain.items() if name in READ_COLUMNS}
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:32]
 
 
 def observation_from_row(row: Row, archive: str, fetched_at: datetime, ranking: ProductRanking) -> Observation | None:
-    """Make an observation record from a row.
-
-    Parameters
-    ----------
-    row
-        Row of a MAST response: values by column name.
-    archive
-        Name of the archive, with which `proposal_id` begins.
-    fetched_at
-        Time (UTC) at which the row was received.
-    ranking
-        The mission's product ranking; only its method `visit` is used, which finds the visit in an observation's name.
-
-    Returns
-    -------
-    Observation or None
-        The observation; None if the row has no `obs_id`.
-
-    """
+    """Make an observation record from a row."""
     plain = plain_row(row)
     obs_id = _text(plain.get("obs_id"))
     if obs_id is None:
@@ -179,36 +98,12 @@ def observation_from_row(row: Row, archive: str, fetched_at: datetime, ranking: 
 
 
 def is_moving_class(target_class: str | None) -> bool:
-    """Check whether a target belongs to the solar system.
-
-    Parameters
-    ----------
-    target_class
-        MAST's target classification: class names separated by semicolons, or None.
-
-    Returns
-    -------
-    bool
-        True if at least one class name is a kind of solar-system object.
-
-    """
+    """Check whether a target belongs to the solar system."""
     return any(MOVING_CLASS.fullmatch(part.strip().upper()) for part in (target_class or "").split(";"))
 
 
 def finite_float(value: Any) -> float | None:
-    """Convert a number to float.
-
-    Parameters
-    ----------
-    value
-        A number, or a string that holds a number.
-
-    Returns
-    -------
-    float or None
-        The number; None for anything else, and for NaN and infinity.
-
-    """
+    """Convert a number to float."""
     try:
         number = None if value is None else float(value)
     except (TypeError, ValueError, OverflowError):

@@ -151,26 +151,7 @@ class MastClient:
         return self.retried(lambda: self._try(service, params, keys, {"page": page, "pagesize": pagesize}), tries)
 
     def retried(self, send: Callable[[], ResultPage], tries: int = 0) -> ResultPage:
-        """Send one query with retries.
-
-        Parameters
-        ----------
-        send
-            Function that sends the query once, and raises DamagedError for a response that is not valid.
-        tries
-            Number of tries after which a timeout is not retried; 0 means `fetch.attempts`.
-
-        Returns
-        -------
-        ResultPage
-            Result of the function.
-
-        Raises
-        ------
-        ArchiveError
-            If all tries failed.
-
-        """
+        """Send one query with retries."""
         try:
             for attempt in self.transport.attempts(self.url):
                 with attempt:
@@ -217,24 +198,7 @@ class MastClient:
         return read_result([response.content for response in responses], keys, **page)
 
     def count(self, criteria: Criteria) -> int:
-        """Count the observations that meet all criteria.
-
-        Parameters
-        ----------
-        criteria
-            Accepted values by column name; for a column of `CONTINUOUS`, the range [low, high].
-
-        Returns
-        -------
-        int
-            Number of observations.
-
-        Raises
-        ------
-        ArchiveError
-            If the query fails, or the response is not a valid MAST response.
-
-        """
+        """Count the observations that meet all criteria."""
         params = {"columns": "COUNT_BIG(*)", "filters": filters_of(criteria)}
         rows = self._query(OBSERVATIONS, params, keys=("Column1",), pagesize=1).rows
         num = whole_number(rows[0]["Column1"]) if len(rows) == 1 else None
@@ -243,94 +207,23 @@ class MastClient:
         return num
 
     def observations(self, criteria: Criteria, *, page: int, page_size: int, tries: int = 0) -> ResultPage:
-        """Request one page of the observations that meet all criteria.
-
-        Parameters
-        ----------
-        criteria
-            Accepted values by column name; for a column of `CONTINUOUS`, the range [low, high].
-        page
-            Number of the page, counted from 1.
-        page_size
-            Number of rows per page.
-        tries
-            Number of tries after which a timeout raises ArchiveTimeoutError; 0 means `fetch.attempts`.
-
-        Returns
-        -------
-        ResultPage
-            The rows of the page, none of them repeated, and the number of rows on all pages. An observation has a row
-            for each of its planes.
-
-        Raises
-        ------
-        ArchiveError
-            If the query fails, or the response is not a valid MAST response.
-
-        """
+        """Request one page of the observations that meet all criteria."""
         params = {"columns": "*", "filters": filters_of(criteria)}
         return self._query(OBSERVATIONS, params, keys=("obs_id", "obsid"), tries=tries, page=page, pagesize=page_size)
 
     def products_of(self, observations: Sequence[Observation]) -> list[Row]:
-        """Request the products of observations.
-
-        Parameters
-        ----------
-        observations
-            Observations that this client has listed.
-
-        Returns
-        -------
-        list of dict
-            One row per product of these observations: values by column name. The same errors as in `products` may be
-            raised.
-
-        """
+        """Request the products of observations."""
         return self.products(sorted({item.obsid for item in observations if item.obsid is not None}))
 
     def known_numbers(self, obsids: Sequence[int]) -> set[str]:
-        """Find out which numbers of observations are in use.
-
-        Parameters
-        ----------
-        obsids
-            MAST's numbers (`obsid`) of observations.
-
-        Returns
-        -------
-        set of str
-            The numbers of those observations that MAST has.
-
-        Raises
-        ------
-        ArchiveError
-            If the query fails, or the response is not a valid MAST response.
-
-        """
+        """Find out which numbers of observations are in use."""
         pages = (
             self.observations({"obsid": list(batch)}, page=1, page_size=PRODUCT_PAGE_ROWS) for batch in _batches(obsids)
         )
         return {str(row["obsid"]) for page in pages for row in page.rows}
 
     def products(self, obsids: Sequence[int]) -> list[Row]:
-        """Request the products of observations.
-
-        Parameters
-        ----------
-        obsids
-            MAST's numbers (`obsid`) of the observations.
-
-        Returns
-        -------
-        list of dict
-            One row per product of these observations: values by column name.
-
-        Raises
-        ------
-        ArchiveError
-            If the query fails, or the response is not a valid MAST response.
-
-        """
+        """Request the products of observations."""
         return [row for batch in _batches(obsids) for row in self._products(",".join(map(str, batch)))]
 
     def _products(self, obsids: str) -> list[Row]:
@@ -362,24 +255,7 @@ class MastClient:
         return [row for page in (first, *pages) for row in page.rows]
 
     def download_url(self, uri: str) -> str:
-        """Build the download URL of a file.
-
-        Parameters
-        ----------
-        uri
-            MAST's data URI of the file, which begins with `mast:`.
-
-        Returns
-        -------
-        str
-            URL from which the file can be downloaded.
-
-        Raises
-        ------
-        ArchiveError
-            If the URI does not begin with `mast:`.
-
-        """
+        """Build the download URL of a file."""
         if not uri.startswith("mast:"):
             raise ArchiveError(f"the data URI {uri[:80]!r} is not a MAST URI: it does not begin with mast:")
         return f"{self.url}/api/v0.1/Download/file?uri={quote(uri, safe='')}"
@@ -402,20 +278,7 @@ def _load_columns(portal: Any, service: str) -> None:
 
 
 def filters_of(criteria: Criteria) -> list[dict[str, Any]]:
-    """Convert criteria to the filters of MAST's API (https://mast.stsci.edu/api/v0/pyex.html).
-
-    Parameters
-    ----------
-    criteria
-        Accepted values by column name; for a column of `CONTINUOUS`, the range [low, high]. At most one value per
-        column may have a wildcard (`*` or `%`).
-
-    Returns
-    -------
-    list of dict
-        One filter per column, in the structure that the API requires.
-
-    """
+    """Convert criteria to the filters of MAST's API (https://mast.stsci.edu/api/v0/pyex.html)."""
     filters: list[dict[str, Any]] = []
     for name, given in criteria.items():
         values = given if isinstance(given, list) else [given]
@@ -439,31 +302,7 @@ def _is_pattern(text: str) -> bool:
 
 
 def read_result(bodies: Iterable[bytes], keys: Sequence[str] = (), page: int = 0, pagesize: int = 0) -> ResultPage:
-    """Read and check the rows of a query's responses.
-
-    Parameters
-    ----------
-    bodies
-        Bodies of the responses, in JSON.
-    keys
-        Columns that must have a value in at least one row.
-    page
-        Number of the page that was requested, counted from 1; 0 if all pages were requested.
-    pagesize
-        Number of rows per page.
-
-    Returns
-    -------
-    ResultPage
-        The rows of all bodies, and the total number of rows that the responses give.
-
-    Raises
-    ------
-    DamagedError
-        If a body is not valid, a column of `keys` is empty, a plane of an observation is repeated, or the number of
-        rows is not the number that the responses give.
-
-    """
+    """Read and check the rows of a query's responses."""
     rows: list[Row] = []
     total = 0
     for body in bodies:

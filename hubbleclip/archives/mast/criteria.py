@@ -33,76 +33,23 @@ MARGIN_DEG = 1e-6
 
 
 def mjd_of(day: str) -> float:
-    """Convert a day to MJD.
-
-    Parameters
-    ----------
-    day
-        Valid date (UTC) in the form YYYY-MM-DD.
-
-    Returns
-    -------
-    float
-        MJD of the start of the day.
-
-    """
+    """Convert a day to MJD."""
     return float((date.fromisoformat(day) - MJD_ZERO).days)
 
 
 def mjd_now() -> float:
-    """Return the current time.
-
-    Returns
-    -------
-    float
-        Current time as MJD.
-
-    """
+    """Return the current time."""
     return datetime.now(UTC).timestamp() / SECONDS_PER_DAY + MJD_OF_UNIX_EPOCH
 
 
 def release_window(settings: ArchiveSettings, since_mjd: float, now_mjd: float) -> Window:
-    """Compute the range of release dates to request.
-
-    Parameters
-    ----------
-    settings
-        `archive` section of the settings; only `until`, the last day to request, is used.
-    since_mjd
-        Start of the range (MJD).
-    now_mjd
-        Current time (MJD).
-
-    Returns
-    -------
-    Window
-        Release dates from `since_mjd` to the current time, or to the end of the day `until` if that is earlier.
-
-    """
+    """Compute the range of release dates to request."""
     end_mjd = math.nextafter(mjd_of(settings.until) + 1, 0) if settings.until else now_mjd
     return Window(since_mjd, max(min(end_mjd, now_mjd), since_mjd))
 
 
 def criteria_of(settings: ArchiveSettings, mission: Mission, numbers: Sequence[str] = ()) -> list[Criteria]:
-    """Convert the settings to the criteria of one or more queries.
-
-    Parameters
-    ----------
-    settings
-        `archive` section of the settings, which says which observations to request.
-    mission
-        The archive's mission. The mission's own collection or instruments are used if the settings list only
-        collections or instruments of other missions.
-    numbers
-        Numbers of the proposals to request; empty means all proposals.
-
-    Returns
-    -------
-    list of dict
-        Criteria, by column name, of each query. Together the queries return all observations that the settings ask
-        for. MAST accepts one wildcard per filter, so each wildcard has its own query. Release dates are not included.
-
-    """
+    """Convert the settings to the criteria of one or more queries."""
     base: Criteria = {"obs_collection": collections_of(settings, mission), "dataproduct_type": "image"}
     if settings.intent != "any":
         base["intentType"] = settings.intent
@@ -124,44 +71,13 @@ def criteria_of(settings: ArchiveSettings, mission: Mission, numbers: Sequence[s
 
 
 def collections_of(settings: ArchiveSettings, mission: Mission) -> list[str]:
-    """Choose the MAST collections to query.
-
-    Parameters
-    ----------
-    settings
-        `archive` section of the settings; only `collections` is used.
-    mission
-        The archive's mission.
-
-    Returns
-    -------
-    list of str
-        The collections in the settings that do not belong to another mission; the mission's main collection if there
-        are none.
-
-    """
+    """Choose the MAST collections to query."""
     foreign = {name for other in MISSIONS.values() if other is not mission for name in other.collections}
     return [name for name in settings.collections if name not in foreign] or [mission.collections[0]]
 
 
 def instruments_of(settings: ArchiveSettings, mission: Mission) -> tuple[str, ...]:
-    """Choose the instruments to query.
-
-    Parameters
-    ----------
-    settings
-        `archive` section of the settings; only `instruments` is used.
-    mission
-        The archive's mission.
-
-    Returns
-    -------
-    tuple of str
-        The instruments in the settings that do not belong to another mission; all instruments of the archive's mission
-        if all instruments in the settings belong to other missions. The tuple is empty if the settings list no
-        instrument; in this case observations of all instruments are requested.
-
-    """
+    """Choose the instruments to query."""
     foreign = {_family(name) for other in MISSIONS.values() if other is not mission for name in other.instruments}
     own = tuple(name for name in settings.instruments if _family(name) not in foreign)
     return own if own or not settings.instruments else mission.instruments
@@ -173,26 +89,7 @@ def _family(instrument: str) -> str:
 
 
 def proposal_numbers(settings: ArchiveSettings, in_cycles: Sequence[str]) -> tuple[str, ...]:
-    """Choose the proposals to request.
-
-    Parameters
-    ----------
-    settings
-        `archive` section of the settings; only `proposal_numbers` and `cycles` are used.
-    in_cycles
-        Numbers of all proposals in the observing cycles of `archive.cycles`.
-
-    Returns
-    -------
-    tuple of str
-        Numbers of the proposals that meet both settings; empty means all proposals.
-
-    Raises
-    ------
-    SettingsError
-        If both settings are given and no proposal meets both.
-
-    """
+    """Choose the proposals to request."""
     if not settings.cycles or not settings.proposal_numbers:
         return tuple(in_cycles) or settings.proposal_numbers
     numbers = tuple(number for number in settings.proposal_numbers if number in set(in_cycles))
@@ -202,20 +99,7 @@ def proposal_numbers(settings: ArchiveSettings, in_cycles: Sequence[str]) -> tup
 
 
 def one_wildcard_each(names: Sequence[str]) -> list[list[str]]:
-    """Group names so that no group has more than one pattern with a wildcard.
-
-    Parameters
-    ----------
-    names
-        Exact names, and patterns with the wildcard `*` or `%`.
-
-    Returns
-    -------
-    list of list of str
-        One group per pattern, then one group of all exact names. Names and patterns that another pattern covers are
-        dropped. If there are no names, the result is [[]].
-
-    """
+    """Group names so that no group has more than one pattern with a wildcard."""
     patterns = [name.replace("%", "*") for name in names if "*" in name or "%" in name]
 
     def is_covered(name: str) -> bool:
@@ -227,22 +111,7 @@ def one_wildcard_each(names: Sequence[str]) -> list[list[str]]:
 
 
 def boxes_around(ra_deg: float, dec_deg: float, radius_deg: float) -> list[Criteria]:
-    """Enclose a circle on the sky in boxes of RA and Dec.
-
-    Parameters
-    ----------
-    ra_deg, dec_deg
-        Centre of the circle (ICRS, degrees).
-    radius_deg
-        Radius of the circle (degrees).
-
-    Returns
-    -------
-    list of dict
-        One or two boxes, as ranges [low, high] of `s_ra` and `s_dec` in degrees. There are two boxes if the circle
-        crosses RA 0. If the circle contains a pole, there is one box without a range of RA.
-
-    """
+    """Enclose a circle on the sky in boxes of RA and Dec."""
     low, high = dec_deg - radius_deg - MARGIN_DEG, dec_deg + radius_deg + MARGIN_DEG
     base: Criteria = {"s_dec": [max(low, -90.0), min(high, 90.0)]}
     if low <= -90 or high >= 90:
@@ -260,20 +129,7 @@ def boxes_around(ra_deg: float, dec_deg: float, radius_deg: float) -> list[Crite
 def separation_deg(ra_deg: float, dec_deg: float, other_ra_deg: float, other_dec_deg: float) -> float:
     """Compute the angle between two positions on the sky.
 
-    Parameters
-    ----------
-    ra_deg, dec_deg, other_ra_deg, other_dec_deg
-        Coordinates of the two positions (ICRS, degrees).
-
-    Returns
-    -------
-    float
-        Angle in degrees.
-
-    Notes
-    -----
     The angle is computed with the haversine formula, which is accurate for small angles.
-
     """
     dec, other = math.radians(dec_deg), math.radians(other_dec_deg)
     half_ra = math.radians(other_ra_deg - ra_deg) / 2

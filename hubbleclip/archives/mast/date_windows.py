@@ -43,14 +43,7 @@ class Window:
         return self.high - self.low > MIN_DAYS
 
     def halves(self) -> tuple[Window, Window]:
-        """Split the window in two.
-
-        Returns
-        -------
-        tuple of Window
-            The earlier and the later half. Every date of the window is in exactly one half.
-
-        """
+        """Split the window in two."""
         middle = self.low + (self.high - self.low) / 2
         return Window(self.low, middle), Window(math.nextafter(middle, math.inf), self.high)
 
@@ -81,27 +74,7 @@ class Query:
         self.num_rows = 0
 
     def pages(self, whole: Window, promised: int | None = None) -> Iterator[list[Row]]:
-        """Request all rows of the query, each of them once.
-
-        Parameters
-        ----------
-        whole
-            The span of release dates.
-        promised
-            Number of rows that the archive counted in the span; None to take the number from the first response.
-
-        Yields
-        ------
-        list of dict
-            The rows of one page, without rows that an earlier page had.
-
-        Raises
-        ------
-        PartialResultError
-            If the number of rows that arrived is not the number that the archive counts. Errors of `count` and
-            `request` are raised too.
-
-        """
+        """Request all rows of the query, each of them once."""
         self.num_rows = 0
         todo: list[tuple[Window, int | None]] = [(whole, promised)]
         while todo:
@@ -130,19 +103,7 @@ class Query:
             self._settle(whole, promised)
 
     def num_in(self, window: Window) -> int:
-        """Count the rows of a window.
-
-        Parameters
-        ----------
-        window
-            The window of release dates.
-
-        Returns
-        -------
-        int
-            Number of rows. If the server's count times out, the halves of the window are counted and added.
-
-        """
+        """Count the rows of a window."""
         try:
             return self.count(window)
         except ArchiveTimeoutError:
@@ -195,23 +156,7 @@ class Query:
 
 
 def spans(whole: Window, queries: Sequence[Query], max_rows: int) -> Iterator[tuple[Window, list[int]]]:
-    """Split a window into parts in which the queries have at most a given number of rows.
-
-    Parameters
-    ----------
-    whole
-        The window to split.
-    queries
-        Queries that will run over the window.
-    max_rows
-        Largest number of rows per part, summed over all queries. A part that cannot be halved may have more rows.
-
-    Yields
-    ------
-    tuple of Window and list of int
-        One part of the window, and the number of rows of each query in this part. Parts are in order of date.
-
-    """
+    """Split a window into parts in which the queries have at most a given number of rows."""
     todo = [whole]
     while todo:
         window = todo.pop()

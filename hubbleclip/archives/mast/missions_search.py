@@ -131,26 +131,7 @@ class MissionsClient(MastClient):
 
 
 def read_search(body: Mapping[str, Any], params: Mapping[str, Any]) -> ResultPage:
-    """Read and check the response to a search.
-
-    Parameters
-    ----------
-    body
-        Decoded response.
-    params
-        Parameters of the request: `count_only`, or `limit` and `offset`.
-
-    Returns
-    -------
-    ResultPage
-        The rows, and the number of rows on all pages.
-
-    Raises
-    ------
-    DamagedError
-        If the response is not valid, or the number of rows is not the number that the response gives.
-
-    """
+    """Read and check the response to a search."""
     total, rows = body.get("totalResults"), body.get("results")
     if (
         not isinstance(total, int)
@@ -168,26 +149,7 @@ def read_search(body: Mapping[str, Any], params: Mapping[str, Any]) -> ResultPag
 
 
 def conditions_of(criteria: Criteria, columns: SearchColumns) -> list[dict[str, str]]:
-    """Convert criteria of CAOM's columns to conditions of the search API.
-
-    Parameters
-    ----------
-    criteria
-        Accepted values by column name, as for `MastClient.count`.
-    columns
-        Columns of the mission's table.
-
-    Returns
-    -------
-    list of dict
-        One condition per column. Ranges are written as `low..high`, and lists with commas.
-
-    Raises
-    ------
-    SettingsError
-        If the table cannot be filtered by a calibration level.
-
-    """
+    """Convert criteria of CAOM's columns to conditions of the search API."""
     conditions: dict[str, str] = {}
     for name, given in criteria.items():
         values = given if isinstance(given, list) else [given]
@@ -230,19 +192,7 @@ def _bound(name: str, value: float) -> str:
 
 
 def mjd_of_date(text: object) -> float | None:
-    """Convert a date of the search API to MJD.
-
-    Parameters
-    ----------
-    text
-        Date in the form YYYY-MM-DDTHH:MM:SS, with or without decimals.
-
-    Returns
-    -------
-    float or None
-        MJD; None if the text is not a date.
-
-    """
+    """Convert a date of the search API to MJD."""
     try:
         date = datetime.fromisoformat(str(text)).replace(tzinfo=UTC)
     except ValueError:
@@ -251,38 +201,12 @@ def mjd_of_date(text: object) -> float | None:
 
 
 def number_of(name: str) -> int:
-    """Make the number of an observation from its name.
-
-    Parameters
-    ----------
-    name
-        Name of the dataset; its case is ignored.
-
-    Returns
-    -------
-    int
-        Number of at most `NUMBER_DIGITS` digits.
-
-    """
+    """Make the number of an observation from its name."""
     return int.from_bytes(hashlib.sha256(name.strip().lower().encode()).digest()) % int(10**NUMBER_DIGITS)
 
 
 def caom_row(row: Row, mission: Mission) -> Row:
-    """Convert a dataset to a row with CAOM's columns.
-
-    Parameters
-    ----------
-    row
-        Row of the search API.
-    mission
-        The mission.
-
-    Returns
-    -------
-    dict
-        Values by CAOM's column names. Texts lose the blanks with which the search API pads them.
-
-    """
+    """Convert a dataset to a row with CAOM's columns."""
     columns = mission.search
     values = {name: row.get(column) for name, column in columns.columns.items()}
     values = {name: value.strip() if isinstance(value, str) else value for name, value in values.items()}
@@ -315,21 +239,7 @@ def _instrument(row: Row, instrument: object, columns: SearchColumns) -> object:
 
 
 def product_row(row: Row, mission: Mission) -> Row:
-    """Convert a file of a dataset to a product row with CAOM's columns.
-
-    Parameters
-    ----------
-    row
-        Row of a list of products of the search API.
-    mission
-        The mission.
-
-    Returns
-    -------
-    dict
-        Values by CAOM's column names.
-
-    """
+    """Convert a file of a dataset to a product row with CAOM's columns."""
     dataset, name = str(row.get("dataset") or "").strip(), str(row["filename"])
     collection = mission.collections[0]
     is_preview = name.lower().endswith((".jpg", ".jpeg"))

@@ -21,19 +21,7 @@ SEPARATOR = ";"
 
 
 def rows_by_observation(rows: Iterable[Row]) -> list[list[Row]]:
-    """Group rows by observation.
-
-    Parameters
-    ----------
-    rows
-        Rows of MAST's observation table.
-
-    Returns
-    -------
-    list of list of dict
-        The rows of each observation, sorted by number. A row without an `obs_id` is a group of its own.
-
-    """
+    """Group rows by observation."""
     groups: dict[object, list[Row]] = {}
     for row in rows:
         groups.setdefault(plain_value(row.get("obs_id")) or plane_key(row), []).append(row)
@@ -41,40 +29,13 @@ def rows_by_observation(rows: Iterable[Row]) -> list[list[Row]]:
 
 
 def rows_by_day(rows: Iterable[Row]) -> Counter[int]:
-    """Count rows by the day of their release.
-
-    Parameters
-    ----------
-    rows
-        Rows of MAST's observation table.
-
-    Returns
-    -------
-    Counter
-        Number of rows by day (MJD). Rows without a release date are not counted.
-
-    """
+    """Count rows by the day of their release."""
     dates = (finite_float(plain_value(row.get("t_obs_release"))) for row in rows)
     return Counter(math.floor(date) for date in dates if date is not None)
 
 
 def fold_planes(planes: Sequence[Observation]) -> Observation | None:
-    """Fold the planes of an observation into one record.
-
-    Parameters
-    ----------
-    planes
-        The planes as records with the same `obs_id`, in the order of `rows_by_observation`.
-
-    Returns
-    -------
-    Observation or None
-        None if there are no planes, otherwise the plane of the highest calibration level; of several, the one with the
-        longest exposure, then the one with the largest `obsid`, then the first. Its `filters` are followed by further
-        filters of the other planes. The target moves if it does in one plane. The release date is the earliest. The
-        fingerprint changes with that of any plane.
-
-    """
+    """Fold the planes of an observation into one record."""
     if len(planes) < 2:
         return next(iter(planes), None)
     main = max(planes, key=lambda item: (item.calib_level or 0, item.exposure_s or 0.0, item.obsid or 0))

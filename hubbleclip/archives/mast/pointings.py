@@ -16,21 +16,7 @@ POINTING_ARCSEC = 60.0
 
 
 def pointings_of(observations: Iterable[Observation]) -> list[int | str]:
-    """Find the pointing of each observation.
-
-    Parameters
-    ----------
-    observations
-        Observations of one proposal. The first observation of a field is the centre of its pointing, so that later
-        observations do not change the pointings of earlier ones.
-
-    Returns
-    -------
-    list of int or str
-        Label of the pointing of each observation: a number, or for a moving target and for an observation without a
-        position, the target's name.
-
-    """
+    """Find the pointing of each observation."""
     nearest = math.cos(math.radians(POINTING_ARCSEC / 3600))
     centres = np.empty((0, 3))
     labels: list[int | str] = []

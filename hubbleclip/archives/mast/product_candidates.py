@@ -47,21 +47,7 @@ class Candidate:
 
 
 def candidate_from_row(row: Row, ranking: ProductRanking) -> Candidate | None:
-    """Make a candidate from a product row that describes a calibrated science image.
-
-    Parameters
-    ----------
-    row
-        MAST's product row.
-    ranking
-        The mission's product ranking, which lists the usable kinds of file.
-
-    Returns
-    -------
-    Candidate or None
-        The candidate; None for raw files, weights, tables, previews and all other files that the ranking does not list.
-
-    """
+    """Make a candidate from a product row that describes a calibrated science image."""
     if str(row.get("productType")).upper() != "SCIENCE":
         return None
     plain = plain_row(row)
@@ -71,42 +57,13 @@ def candidate_from_row(row: Row, ranking: ProductRanking) -> Candidate | None:
 
 
 def preview_from_row(row: Row, ranking: ProductRanking) -> Candidate | None:
-    """Make a candidate from a product row that describes a greyscale JPEG preview.
-
-    Parameters
-    ----------
-    row
-        MAST's product row.
-    ranking
-        The mission's product ranking, which lists the usable kinds of file.
-
-    Returns
-    -------
-    Candidate or None
-        The candidate; None for colour previews, thumbnails, pictures of raw or single exposures, and all files that are
-        not previews.
-
-    """
+    """Make a candidate from a product row that describes a greyscale JPEG preview."""
     found = _preview_from_row(row, ranking)
     return None if found is None or found.is_colour else found
 
 
 def total_preview_from_row(row: Row, ranking: ProductRanking) -> Candidate | None:
-    """Make a candidate from a product row that describes a JPEG preview of all filters of a visit together.
-
-    Parameters
-    ----------
-    row
-        MAST's product row.
-    ranking
-        The mission's product ranking, which parses the names of files.
-
-    Returns
-    -------
-    Candidate or None
-        The candidate, in grey or in colour; None for all other files.
-
-    """
+    """Make a candidate from a product row that describes a JPEG preview of all filters of a visit together."""
     found = _preview_from_row(row, ranking)
     if found is None:
         return None
@@ -136,23 +93,6 @@ def refusal(candidate: Candidate, observation: Observation, mission: Mission, co
 
     Product lists of Hubble observations have rows of the Hubble Legacy Archive, and of sky cells, which combine the
     exposures of many proposals.
-
-    Parameters
-    ----------
-    candidate
-        The file.
-    observation
-        The observation for which the file is listed.
-    mission
-        The mission, whose header convention has the names of dispersers.
-    collections
-        MAST collections from which files may be chosen.
-
-    Returns
-    -------
-    str
-        The explanation; empty for a file that may be chosen.
-
     """
     if candidate.collection and candidate.collection not in collections:
         return f"is in the collection {candidate.collection}, which archive.collections does not name"
@@ -166,38 +106,12 @@ def refusal(candidate: Candidate, observation: Observation, mission: Mission, co
 
 
 def disperser(filters: str | None, mission: Mission) -> str:
-    """Find a grism or prism among the optical elements of an image.
-
-    Parameters
-    ----------
-    filters
-        Value of MAST's column `filters`; None if unknown.
-    mission
-        The mission, whose header convention has the names of dispersers.
-
-    Returns
-    -------
-    str
-        Name of the first disperser; empty if there is none.
-
-    """
+    """Find a grism or prism among the optical elements of an image."""
     return next((name for name in filter_names(filters) if mission.header.disperser.match(name)), "")
 
 
 def filter_names(filters: str | None) -> list[str]:
-    """Split a value of MAST's column `filters`.
-
-    Parameters
-    ----------
-    filters
-        Value of the column; None if unknown.
-
-    Returns
-    -------
-    list of str
-        Names of the optical elements in upper case.
-
-    """
+    """Split a value of MAST's column `filters`."""
     return [name for name in re.split(r"[;/,\s]+", (filters or "").upper()) if name]
 
 

@@ -87,28 +87,7 @@ def select_products(
     mission: Mission,
     taken: Mapping[str, frozenset[str]],
 ) -> tuple[list[Product], list[Rejection]]:
-    """Choose the files to fetch.
-
-    Parameters
-    ----------
-    observations
-        All known observations of one or more proposals.
-    rows
-        MAST's product rows of these observations.
-    settings
-        `archive` section of the settings, with the kind of file (`products`) and the limits.
-    mission
-        The archive's mission, with its product ranking.
-    taken
-        The `obs_id`s that already have a file, by proposal id. These files are kept, and count
-        towards `max_products_per_proposal`.
-
-    Returns
-    -------
-    tuple of lists
-        The products, and one rejection per observation without a product.
-
-    """
+    """Choose the files to fetch."""
     rejected = {item.obs_id: rejection_reason(item, mission) for item in observations}
     usable = [item for item in observations if rejected[item.obs_id] is None]
     read = READERS[settings.products]
@@ -134,21 +113,7 @@ def select_products(
 
 
 def rejection_reason(observation: Observation, mission: Mission) -> Reason | None:
-    """Return the reason for which an observation is rejected before its products are requested.
-
-    Parameters
-    ----------
-    observation
-        The observation to judge.
-    mission
-        The archive's mission, with the patterns of names of mosaics and of dispersers.
-
-    Returns
-    -------
-    tuple of str, or None
-        Short code and explanation of the rejection; None if the observation is usable.
-
-    """
+    """Return the reason for which an observation is rejected before its products are requested."""
     if observation.proposal_id == proposal_id_of(observation.archive, NO_PROPOSAL):
         return "no_proposal", "the observation names no proposal, so it has no caption"
     if mission.products.is_mosaic(observation.obs_id):
@@ -166,28 +131,7 @@ def group_files(
     mission: Mission,
     collections: Collection[str],
 ) -> list[Group]:
-    """Group observations and their files by visit, camera, filter and target.
-
-    Parameters
-    ----------
-    observations
-        Usable observations of one or more proposals.
-    candidates
-        Files that may be chosen. A file belongs to the observation with the name of the file's owner, or if there is
-        no such observation, to the observation for which the file was listed.
-    mission
-        The archive's mission, whose product ranking parses the names of observations.
-    collections
-        MAST collections from which files may be chosen.
-
-    Returns
-    -------
-    list of Group
-        Groups in which the candidates are sorted, the best first, and no file is repeated. Files made from the
-        observation itself come before files made from its member exposures. Both kinds are sorted by rank, and files
-        of equal rank by exposure time, the longest first.
-
-    """
+    """Group observations and their files by visit, camera, filter and target."""
     by_name = {item.obs_id.casefold(): item for item in observations}
     by_number = {item.obsid: item for item in observations}
     # Names of legacy observations have only two letters of the visit. The full visit name is therefore taken from
@@ -218,43 +162,14 @@ def group_files(
 
 
 def instrument_use(observation: Observation) -> tuple[str, str]:
-    """Return an observation's proposal and instrument, without the instrument's detector.
-
-    Parameters
-    ----------
-    observation
-        The observation.
-
-    Returns
-    -------
-    tuple of str
-        Proposal id, and name of the instrument in upper case.
-
-    """
+    """Return an observation's proposal and instrument, without the instrument's detector."""
     return observation.proposal_id, observation.instrument.upper().partition("/")[0]
 
 
 def group_key(
     observation: Observation, visits: Mapping[tuple[tuple[str, str], str], str], ranking: ProductRanking
 ) -> Key:
-    """Build the key of the group to which an observation belongs. One file is chosen per key.
-
-    Parameters
-    ----------
-    observation
-        The observation.
-    visits
-        Full visit names, by the result of `instrument_use` and the last two letters of the visit name.
-    ranking
-        The mission's product ranking, which parses the names of observations.
-
-    Returns
-    -------
-    tuple of str
-        Proposal id, visit, camera, filters and target name; also the observation's name if its wavelength was tuned,
-        because observations through one ramp filter may be of different bands.
-
-    """
+    """Build the key of the group to which an observation belongs. One file is chosen per key."""
     visit = observation.visit or observation.obs_id
     names = sorted(name for name in filter_names(observation.filters) if not name.startswith("CLEAR"))
     is_tuned = any(map(ranking.tunable.fullmatch, names))

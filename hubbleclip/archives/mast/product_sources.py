@@ -32,24 +32,7 @@ class FileSource(Protocol):
     """Values of `DownloadError.reason` which mean that there is no file at a URL, so that the next URL is tried."""
 
     def addresses(self, product: Product) -> Iterable[str]:
-        """List the URLs at which a file may be.
-
-        Parameters
-        ----------
-        product
-            Product whose file is to be downloaded.
-
-        Returns
-        -------
-        iterable of str
-            URLs, the most likely URL first. A request may be sent to find a later URL.
-
-        Raises
-        ------
-        DownloadError
-            If this source cannot provide the product.
-
-        """
+        """List the URLs at which a file may be."""
 
 
 class MastSource:
@@ -118,46 +101,11 @@ class FileSources:
         """Fetch a file from the first source that has the file, check its content, and store it on disk.
 
         A source that is down is not tried again by later calls, as long as another source works.
-
-        Parameters
-        ----------
-        product
-            Product whose file is to be fetched.
-
-        Returns
-        -------
-        Product
-            Copy of the product with the path, hash, size and source of the file.
-
-        Raises
-        ------
-        DownloadError
-            If no source has a valid file. The message gives the reason of each source.
-        ArchiveDownError
-            If all sources are down.
-        DiskFullError
-            If the disk is full.
-
         """
         return self.deliver(product, is_kept=True).product
 
     def deliver(self, product: Product, *, is_kept: bool = False) -> Delivery:
-        """Fetch a file from the first source that has the file. A small file may stay in memory.
-
-        Parameters
-        ----------
-        product
-            Product whose file is to be fetched.
-        is_kept
-            Whether the file is stored on disk even if it is small.
-
-        Returns
-        -------
-        Delivery
-            The product, with the file's content if the file is in memory only. The same errors as in `fetch` may be
-            raised.
-
-        """
+        """Fetch a file from the first source that has the file. A small file may stay in memory."""
         request = DownloadRequest(
             uri=product.uri,
             file_name=product.file_name,

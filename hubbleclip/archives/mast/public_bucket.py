@@ -26,46 +26,14 @@ SAFE_PATH = re.compile(r"(?!\.)[A-Za-z0-9_.+-]+(/(?!\.)[A-Za-z0-9_.+-]+)*")
 
 
 def public_path(file_name: str, bucket: PublicBucket, obs_id: str = "") -> str | None:
-    """Derive a file's path in the bucket from the names of the file and its observation.
-
-    Parameters
-    ----------
-    file_name
-        Name of the file, in lower case.
-    bucket
-        The mission's folder in the bucket, with the patterns of its paths.
-    obs_id
-        Name of the observation for which MAST lists the file, in lower case; empty if unknown.
-
-    Returns
-    -------
-    str or None
-        Path relative to the mission's folder; None if the names match no pattern.
-
-    """
+    """Derive a file's path in the bucket from the names of the file and its observation."""
     names = f"{obs_id}/{file_name}"
     matches = ((pattern.fullmatch(names), template) for pattern, template in bucket.paths)
     return next((match.expand(template) for match, template in matches if match), None)
 
 
 def looked_up_path(mast: MastClient, uri: str, bucket: PublicBucket) -> str | None:
-    """Request a file's path in the bucket from MAST.
-
-    Parameters
-    ----------
-    mast
-        Client of MAST.
-    uri
-        Data URI of the file.
-    bucket
-        The mission's folder in the bucket.
-
-    Returns
-    -------
-    str or None
-        Path relative to the mission's folder; None if MAST gives no valid path or does not respond.
-
-    """
+    """Request a file's path in the bucket from MAST."""
     try:
         with mast.transport.open(f"{mast.url}/api/v0.1/path_lookup/?uri={quote(uri, safe='')}") as response:
             result = parse_json(b"".join(mast.transport.iter_chunks(response, MAX_RESPONSE_BYTES)))
@@ -77,21 +45,7 @@ def looked_up_path(mast: MastClient, uri: str, bucket: PublicBucket) -> str | No
 
 
 def object_url(root: str, endpoint: str = "") -> str:
-    """Convert an S3 URL to an HTTP URL.
-
-    Parameters
-    ----------
-    root
-        S3 URL of the form `s3://bucket/prefix`.
-    endpoint
-        URL of an S3 server; empty means Amazon's server.
-
-    Returns
-    -------
-    str
-        HTTP URL of the bucket and prefix, without a slash at the end.
-
-    """
+    """Convert an S3 URL to an HTTP URL."""
     bucket, _, prefix = root.removeprefix("s3://").strip("/").partition("/")
     base = f"{endpoint.rstrip('/')}/{bucket}" if endpoint else f"https://{bucket}.s3.amazonaws.com"
     return f"{base}/{quote(prefix)}".rstrip("/")

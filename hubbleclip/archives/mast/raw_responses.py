@@ -37,52 +37,17 @@ class RawResponses:
         self._places: dict[str, Path] | None = None
 
     def store(self, kind: str, obsids: Sequence[Any], rows: Sequence[Row]) -> None:
-        """Write the rows of one response.
-
-        Parameters
-        ----------
-        kind
-            Kind of response: `OBSERVATIONS` or `PRODUCTS`.
-        obsids
-            MAST's numbers (`obsid`) of the observations in the response.
-        rows
-            Rows of the response, unchanged.
-
-        """
+        """Write the rows of one response."""
         about = json.dumps([str(obsid) for obsid in obsids])
         write_bytes(self.layout.raw_response(kind, about, SUFFIX), _packed(about, rows))
 
     def pages(self) -> Iterator[list[Row]]:
-        """Read all stored observations.
-
-        Yields
-        ------
-        list of dict
-            The rows of one response. The oldest response comes first, so the last row of an observation is the newest.
-
-        """
+        """Read all stored observations."""
         for path in self._files(OBSERVATIONS):
             yield _read(path, 2)[1]
 
     def products(self, obsids: Sequence[int]) -> list[Row]:
-        """Read the newest stored product rows of some observations.
-
-        Parameters
-        ----------
-        obsids
-            MAST's numbers (`obsid`) of the observations.
-
-        Returns
-        -------
-        list of dict
-            Product rows of these observations.
-
-        Raises
-        ------
-        ArchiveError
-            If no product rows of one of the observations are stored.
-
-        """
+        """Read the newest stored product rows of some observations."""
         if self._places is None:
             self._places = {about: path for path in self._files(PRODUCTS) for about in _read(path, 1)[0]}
         wanted: dict[Path, set[str]] = {}

@@ -55,20 +55,7 @@ class AdsClient:
         self._is_stopped = False
 
     def get(self, url: str) -> bytes | None:
-        """Send one query.
-
-        Parameters
-        ----------
-        url
-            Address of the query, which `ads_url` builds.
-
-        Returns
-        -------
-        bytes or None
-            Body of the response; None if this query or an earlier query failed. The first failure is logged, and no
-            query is sent after a failure. SettingsError is raised if ADS rejects the token.
-
-        """
+        """Send one query."""
         if self._is_stopped:
             return None
         try:
@@ -128,23 +115,7 @@ def _read_token(url: str) -> str:
 
 
 def ads_url(base: str, bibstem: str, number: str) -> str:
-    """Build the query for one proposal.
-
-    Parameters
-    ----------
-    base
-        Base URL of the API (`archive.ads_url`).
-    bibstem
-        The nine characters for journal and volume in the bibcodes of the mission's proposals.
-    number
-        Proposal number.
-
-    Returns
-    -------
-    str
-        Address of the query.
-
-    """
+    """Build the query for one proposal."""
     # A bibcode has the number right-aligned in five characters, padded with dots. The year and the author's initial
     # are unknown, so the query has wildcards ("?") in their place.
     query = f"bibstem:{bibstem} bibcode:????{bibstem}{number:.>5}?"
@@ -152,28 +123,7 @@ def ads_url(base: str, bibstem: str, number: str) -> str:
 
 
 def parse_ads(data: bytes, number: str) -> ProposalText:
-    """Parse a response of ADS.
-
-    Parameters
-    ----------
-    data
-        Body of the response, in one of three formats: the JSON of the search API, the JSON that STScI delivers to ADS
-        (with `programs`), or the tagged format (such as `%T title`).
-    number
-        Proposal number.
-
-    Returns
-    -------
-    ProposalText
-        The proposal's record with the longest abstract. If ADS has no record of the proposal, all fields other than
-        the number are None.
-
-    Raises
-    ------
-    ArchiveError
-        If the response is not in one of the three formats.
-
-    """
+    """Parse a response of ADS."""
     texts = [text for text in map(_to_text, _documents(decode(data).strip())) if text.number == number]
     return max(texts, key=lambda text: len(text.abstract or ""), default=ProposalText(number=number))
 

@@ -36,19 +36,7 @@ class BulkList:
         return number in self.byte_ranges
 
     def read(self, numbers: Iterable[str]) -> Iterator[ProposalText]:
-        """Read the records of some proposals.
-
-        Parameters
-        ----------
-        numbers
-            Proposal numbers. Proposals that are not in the list are skipped.
-
-        Yields
-        ------
-        ProposalText
-            The text of one proposal, in the order of `numbers`.
-
-        """
+        """Read the records of some proposals."""
         with self.path.open("rb") as file:
             for number in numbers:
                 pieces = []
@@ -61,21 +49,7 @@ class BulkList:
 
 
 def index_bulk_list(path: Path, lines: Iterable[bytes]) -> BulkList:
-    """Index the records of a bulk list by proposal number.
-
-    Parameters
-    ----------
-    path
-        Path of the file. The file must exist when `BulkList.read` is called, but it is not read here.
-    lines
-        Lines of the file, with their line ends.
-
-    Returns
-    -------
-    BulkList
-        The list with the byte ranges of all proposals.
-
-    """
+    """Index the records of a bulk list by proposal number."""
     byte_ranges: dict[str, list[ByteRange]] = {}
     start = 0
     for piece in split_abstracts_cat(lines):

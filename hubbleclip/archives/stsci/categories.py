@@ -20,20 +20,7 @@ def _long_categories() -> tuple[str, ...]:
 
 
 def clean_category(text: str | None) -> str | None:
-    """Clean the name of a scientific category, and complete a truncated name.
-
-    Parameters
-    ----------
-    text
-        The name as a source gives it, or None.
-
-    Returns
-    -------
-    str or None
-        The cleaned name, in the letter case of the source; None if the name is missing or empty. A truncated name is
-        completed if exactly one known category begins with it.
-
-    """
+    """Clean the name of a scientific category, and complete a truncated name."""
     category = clean_text(text)
     # a truncated name is one character shorter if it ended with a space, because cleaning removes the space
     if category is None or not CATEGORY_CHARS - 1 <= len(category) <= CATEGORY_CHARS:

@@ -123,27 +123,7 @@ class ProposalSource:
         return endpoints
 
     def fetch(self, numbers: Sequence[str]) -> tuple[list[Proposal], list[Rejection]]:
-        """Fetch proposals.
-
-        Parameters
-        ----------
-        numbers
-            Proposal numbers. A repeated number is fetched once.
-
-        Returns
-        -------
-        proposals : list of Proposal
-            The proposals that were found, in the order of `numbers`.
-        rejections : list of Rejection
-            One rejection per proposal that was not found. The reason is `not_found` if no source has the proposal, and
-            `unanswered` if a source that may have the proposal failed.
-
-        Raises
-        ------
-        ArchiveError
-            If the bulk list is needed and cannot be fetched, or if a host is down (ArchiveDownError).
-
-        """
+        """Fetch proposals."""
         proposals: list[Proposal] = []
         rejections: list[Rejection] = []
         bulk = self._read_bulk([clean_number(number) for number in numbers])
@@ -163,26 +143,7 @@ class ProposalSource:
         return proposals, rejections
 
     def numbers_in_cycles(self, cycles: Sequence[int]) -> list[str]:
-        """Find the proposals of some observing cycles in the newest bulk list.
-
-        Parameters
-        ----------
-        cycles
-            Numbers of observing cycles, such as 26.
-
-        Returns
-        -------
-        list of str
-            Proposal numbers in ascending order.
-
-        Raises
-        ------
-        SettingsError
-            If no proposal belongs to these cycles.
-        ArchiveError
-            If the bulk list is not stored and cannot be fetched.
-
-        """
+        """Find the proposals of some observing cycles in the newest bulk list."""
         with self._lock:
             bulk = self._newest_bulk(None)
             cycle_by_number = {text.number: text.cycle for text in bulk.read(bulk.byte_ranges)} if bulk else {}

@@ -47,22 +47,7 @@ class MergedProposal:
 
 
 def merge(number: str, texts: Mapping[str, ProposalText]) -> MergedProposal:
-    """Merge the texts of one proposal field by field.
-
-    Parameters
-    ----------
-    number
-        The proposal's number.
-    texts
-        Text from each source, by the name of the source. The order does not matter.
-
-    Returns
-    -------
-    MergedProposal
-        Merged text, in which each field has the value of the most trusted source that has a value. A field is None if
-        no source has a value.
-
-    """
+    """Merge the texts of one proposal field by field."""
     values: dict[str, str | int] = {}
     provenance: dict[str, dict[str, object]] = {}
     for field, sources in FIELD_SOURCES.items():

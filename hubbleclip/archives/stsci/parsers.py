@@ -78,25 +78,7 @@ class ProposalText:
     abstract: str | None = None
 
     def to_proposal(self, proposal_id: str, archive: str, source: str, provenance: str | None = None) -> Proposal:
-        """Make the proposal's record. The title must not be None.
-
-        Parameters
-        ----------
-        proposal_id
-            Identifier of the proposal.
-        archive
-            Name of the archive.
-        source
-            Name of the source of the title.
-        provenance
-            Source of each field, as JSON.
-
-        Returns
-        -------
-        Proposal
-            The record, with the current time as its date.
-
-        """
+        """Make the proposal's record. The title must not be None."""
         return Proposal(
             proposal_id=proposal_id,
             archive=archive,
@@ -108,19 +90,7 @@ class ProposalText:
 
 
 def clean_proposal_text(values: Mapping[str, str]) -> ProposalText:
-    """Clean the fields of a proposal.
-
-    Parameters
-    ----------
-    values
-        Raw text of each field, by the name of the field in ProposalText. Fields may be missing.
-
-    Returns
-    -------
-    ProposalText
-        The cleaned fields. A missing or empty field is None.
-
-    """
+    """Clean the fields of a proposal."""
     return ProposalText(
         number=clean_number(values.get("number")),
         cycle=clean_cycle(values.get("cycle")),
@@ -133,20 +103,7 @@ def clean_proposal_text(values: Mapping[str, str]) -> ProposalText:
 
 
 def parse_abstracts_cat(text: str) -> list[ProposalText]:
-    """Parse the records of the bulk list `abstracts.cat`.
-
-    Parameters
-    ----------
-    text
-        Text of the whole file, or of some of its records.
-
-    Returns
-    -------
-    list of ProposalText
-        One text per proposal number. If two records have the same number, the record with the longer abstract is
-        used, and its missing fields are filled from the other record.
-
-    """
+    """Parse the records of the bulk list `abstracts.cat`."""
     best: dict[str, ProposalText] = {}
     for lines in _records(text.splitlines()):
         record = clean_proposal_text(_parse_record(lines))
@@ -164,19 +121,7 @@ def _fill_missing(text: ProposalText, other: ProposalText) -> ProposalText:
 
 
 def split_abstracts_cat(lines: Iterable[bytes]) -> Iterator[bytes]:
-    """Split the bulk list `abstracts.cat` into pieces of whole records.
-
-    Parameters
-    ----------
-    lines
-        Lines of the file, with their line ends.
-
-    Yields
-    ------
-    bytes
-        The next piece of the file, which usually has one record. All pieces joined are the whole file.
-
-    """
+    """Split the bulk list `abstracts.cat` into pieces of whole records."""
     piece: list[bytes] = []
     # has_record: whether the piece already has a record; has_text: whether text has followed the last dashed line
     has_record = has_text = False
@@ -198,19 +143,7 @@ def split_abstracts_cat(lines: Iterable[bytes]) -> Iterator[bytes]:
 
 
 def proposal_numbers(text: str) -> Iterator[str]:
-    """Find the proposal numbers in a piece of the bulk list, without cleaning the other fields.
-
-    Parameters
-    ----------
-    text
-        Text of a piece that `split_abstracts_cat` yielded.
-
-    Returns
-    -------
-    iterator of str
-        Proposal number of each record in the piece.
-
-    """
+    """Find the proposal numbers in a piece of the bulk list, without cleaning the other fields."""
     values = map(_parse_record, _records(text.splitlines()))
     return filter(None, (clean_number(record.get("number")) for record in values))
 
@@ -257,26 +190,7 @@ def _parse_record(lines: list[str]) -> dict[str, str]:
 
 
 def parse_apt(data: bytes, number: str) -> ProposalText:
-    """Parse a programme's APT file. The layouts of all years are accepted.
-
-    Parameters
-    ----------
-    data
-        Content of the XML file, or of a zip archive that contains the XML file.
-    number
-        Number of the requested proposal.
-
-    Returns
-    -------
-    ProposalText
-        The fields in the file, with the requested number, because the number in the file may be a placeholder.
-
-    Raises
-    ------
-    ArchiveError
-        If the data are not an APT file, or are the APT file of another programme.
-
-    """
+    """Parse a programme's APT file. The layouts of all years are accepted."""
     root = _read_xml(_apt_xml(data, number), number)
     for element in root.iter():  # the namespace in JWST's files is removed; Hubble's files have no namespace
         element.tag = str(element.tag).rpartition("}")[2]
@@ -345,25 +259,8 @@ def _content(info: ET.Element, name: str) -> str:
 
 
 def parse_program_page(data: bytes, number: str) -> ProposalText:
-    """Parse a programme's web page, in the old or the new layout. The page has labels in bold, each before its value.
-
-    Parameters
-    ----------
-    data
-        HTML of the page.
-    number
-        Proposal number.
-
-    Returns
-    -------
-    ProposalText
-        The fields on the page. The abstract is None, because these pages have no abstract.
-
-    Raises
-    ------
-    ArchiveError
-        If the page has no title.
-
+    """Parse a programme's web page, in the old or the new layout. The page has labels in bold, each
+    before its value.
     """
     texts: dict[str, list[str]] = {"number": [number]}
     field: str | None = None
@@ -395,24 +292,7 @@ def _read_html(data: bytes, subject: str) -> BeautifulSoup:
 
 
 def find_bulk_link(data: bytes) -> str:
-    """Find the link to `abstracts.cat` on STScI's page of proposal abstracts.
-
-    Parameters
-    ----------
-    data
-        HTML of the page.
-
-    Returns
-    -------
-    str
-        Address in the link, absolute or relative.
-
-    Raises
-    ------
-    ArchiveError
-        If the page has no such link.
-
-    """
+    """Find the link to `abstracts.cat` on STScI's page of proposal abstracts."""
     links = (str(tag.get("href", "")) for tag in _read_html(data, "proposal abstracts").find_all("a"))
     link = next((link for link in links if link.split("?")[0].endswith("abstracts.cat")), None)
     if link is None:

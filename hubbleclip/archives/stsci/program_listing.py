@@ -53,26 +53,7 @@ Values = dict[str, str]
 
 
 def parse_listing(data: bytes, number: str) -> ProposalText:
-    """Parse a programme's text listing. The layouts of all years are accepted.
-
-    Parameters
-    ----------
-    data
-        Content of the text file.
-    number
-        Number of the requested proposal.
-
-    Returns
-    -------
-    ProposalText
-        The fields in the listing, with the requested number.
-
-    Raises
-    ------
-    ArchiveError
-        If the data are not a listing, have no title, or are the listing of another programme.
-
-    """
+    """Parse a programme's text listing. The layouts of all years are accepted."""
     text = decode(data)[:MAX_LISTING_CHARS]
     listing_number = NUMBER_IN_LISTING.search(text)
     if listing_number is not None and clean_number(listing_number[1]) != number:

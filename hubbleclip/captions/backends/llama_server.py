@@ -9,18 +9,7 @@ import sys
 
 
 def serve(file: str, context_tokens: int, num_threads: int) -> None:
-    """Serve a model, and write the address of the server to standard output as soon as it answers.
-
-    Parameters
-    ----------
-    file
-        GGUF file.
-    context_tokens
-        Number of tokens of prompt and answer together.
-    num_threads
-        Number of threads.
-
-    """
+    """Serve a model, and write the address of the server to standard output as soon as it answers."""
     import xllamacpp  # noqa: PLC0415 - optional
 
     params = xllamacpp.CommonParams()

@@ -54,41 +54,11 @@ class OpenAICompatible:
         self._transport = Transport(FetchSettings(**limits, file_timeout_s=settings.timeout_s, stall_bytes=0))
 
     def prompt(self) -> str:
-        """See `Backend`.
-
-        Returns
-        -------
-        str
-            The instructions.
-
-        """
+        """See `Backend`."""
         return INSTRUCTIONS
 
     def ask(self, source: SourceText, count_call: Callable[[], int]) -> Reply:
-        """See `Backend`. An invalid answer, a status such as 429 or 500, and a broken response are retried.
-
-        Parameters
-        ----------
-        source
-            The abstract.
-        count_call
-            Function to call before each request.
-
-        Returns
-        -------
-        Reply
-            The answer, with the numbers of tokens that the server reports.
-
-        Raises
-        ------
-        AnswerError
-            If there is no valid answer after the last attempt, or if the server refuses the request.
-        ArchiveDownError
-            If the server cannot be reached, or if many consecutive requests have failed.
-        SettingsError
-            If the server rejects the key, the address or the model.
-
-        """
+        """See `Backend`. An invalid answer, a status such as 429 or 500, and a broken response are retried."""
         try:
             for attempt in self._transport.attempts(self._url):
                 with attempt:
@@ -156,24 +126,7 @@ class OpenAICompatible:
 
 
 def read_key(settings: CaptionSettings) -> str:
-    """Read the API key from the environment. The key is never logged and never stored.
-
-    Parameters
-    ----------
-    settings
-        `captions` section of the settings.
-
-    Returns
-    -------
-    str
-        The key; empty if the variable is not set.
-
-    Raises
-    ------
-    SettingsError
-        If the key would be sent unencrypted to another machine, or has invalid characters.
-
-    """
+    """Read the API key from the environment. The key is never logged and never stored."""
     key = os.environ.get(settings.key_variable, "").strip()
     address = urlsplit(settings.base_url)
     if key and address.scheme == "http" and address.hostname not in LOCAL_HOSTS:

@@ -98,23 +98,7 @@ class Found(NamedTuple):
 
 
 def find_terms(text: str, terms: Mapping[str, Term], modifiers: frozenset[str] = frozenset()) -> list[Found]:
-    """Find the longest terms of a vocabulary in a text, each with the modifiers before it.
-
-    Parameters
-    ----------
-    text
-        Title or abstract.
-    terms
-        Terms by their spelling, whose words are in lower case and in the singular.
-    modifiers
-        Words that may precede a term and become part of its name.
-
-    Returns
-    -------
-    list of Found
-        All occurrences in the order of the text. A term never spans the end of a clause.
-
-    """
+    """Find the longest terms of a vocabulary in a text, each with the modifiers before it."""
     found = []
     for clause in re.split(r"[.,;:?!()\[\]\n]+(?=\s|$)", text):
         words = WORD.findall(clause)
@@ -144,20 +128,7 @@ def _shown(word: str) -> str:
 
 
 def rank(title: Iterable[Found], abstract: Iterable[Found]) -> list[Found]:
-    """Sort terms by their number of occurrences; those in the title and those with modifiers count more.
-
-    Parameters
-    ----------
-    title, abstract
-        Terms found in the title and in the abstract.
-
-    Returns
-    -------
-    list of Found
-        Distinct names, the most important first. A name whose words all occur in a better one is removed, and so is a
-        name that only adds modifiers to it.
-
-    """
+    """Sort terms by their number of occurrences; those in the title and those with modifiers count more."""
     weight: Counter[str] = Counter()
     first: dict[str, Found] = {}
     for found, times in [(f, TITLE_WEIGHT) for f in title] + [(f, 1) for f in abstract]:
@@ -179,19 +150,7 @@ def rank(title: Iterable[Found], abstract: Iterable[Found]) -> list[Found]:
 
 
 def find_aims(text: str) -> list[str]:
-    """Find what a proposal wants to do: clauses that begin with a verb such as "measure" or "constrain".
-
-    Parameters
-    ----------
-    text
-        Abstract.
-
-    Returns
-    -------
-    list of str
-        At most 4 aims in the order of the text, each cut to `MAX_AIM_WORDS` words.
-
-    """
+    """Find what a proposal wants to do: clauses that begin with a verb such as "measure" or "constrain"."""
     aims: dict[str, None] = {}
     for match in AIM.finditer(text):
         if NOT_AN_AIM.search(text[max(0, match.start() - 20) : match.start(1)]):
@@ -206,21 +165,7 @@ def find_aims(text: str) -> list[str]:
 
 
 def classify(source: SourceText, terms: Iterable[Found]) -> str:
-    """Choose the science category by the categories of the terms found and by the archive's own category.
-
-    Parameters
-    ----------
-    source
-        The abstract, with the archive's category.
-    terms
-        Objects and phenomena in the title and the abstract.
-
-    Returns
-    -------
-    str
-        One of `CATEGORIES`.
-
-    """
+    """Choose the science category by the categories of the terms found and by the archive's own category."""
     votes: dict[str, float] = defaultdict(float, Counter(found.category for found in terms))
     given = (source.category or source.title).lower()
     hinted = next((name for name, pattern in HINTS.items() if given and re.search(pattern, given)), None)
@@ -231,19 +176,7 @@ def classify(source: SourceText, terms: Iterable[Found]) -> str:
 
 
 def summarise(objects: list[str], phenomena: list[str], targets: list[str], aims: list[str]) -> str:
-    """Compose a summary of at most 40 words.
-
-    Parameters
-    ----------
-    objects, phenomena, targets, aims
-        The other lists of the answer.
-
-    Returns
-    -------
-    str
-        For example "Dwarf galaxy and HII region (NGC 3664); star formation. Aim: determine the ages of the stars."
-
-    """
+    """Compose a summary of at most 40 words."""
     what = _joined(objects[:3])
     named = f" ({', '.join(targets[:2])})" if targets else ""
     happening = f"; {_joined(phenomena[:3])}" if phenomena else ""
@@ -262,21 +195,7 @@ def _joined(names: list[str]) -> str:
 
 
 def search_phrases(objects: list[str], phenomena: list[str], category: str) -> list[str]:
-    """Compose 3 to 8 short queries, without proper names.
-
-    Parameters
-    ----------
-    objects, phenomena
-        Names of objects and phenomena, the most important first.
-    category
-        Science category, whose generic phrases fill up the list.
-
-    Returns
-    -------
-    list of str
-        Objects, objects with phenomena, and phenomena.
-
-    """
+    """Compose 3 to 8 short queries, without proper names."""
     pairs = [
         f"{thing} with {phenomenon}"
         for thing, phenomenon in zip(objects[:2], phenomena[:2], strict=False)
@@ -289,19 +208,7 @@ def search_phrases(objects: list[str], phenomena: list[str], category: str) -> l
 
 
 def title_phrase(title: str) -> str:
-    """Return the beginning of a title, which names the object where the vocabulary does not.
-
-    Parameters
-    ----------
-    title
-        Title of a proposal.
-
-    Returns
-    -------
-    str
-        The words before the first punctuation mark, at most 8.
-
-    """
+    """Return the beginning of a title, which names the object where the vocabulary does not."""
     return " ".join(re.split(r"[:;,.?!()]", title.strip())[0].split()[:8])[:80].strip()
 
 
@@ -322,32 +229,11 @@ class Rules:
         """Take the settings as other backends do; the rules depend on none."""
 
     def prompt(self) -> str:
-        """See `Backend`.
-
-        Returns
-        -------
-        str
-            The vocabulary.
-
-        """
+        """See `Backend`."""
         return _prompt()
 
     def ask(self, source: SourceText, count_call: Callable[[], int]) -> Reply:
-        """See `Backend`.
-
-        Parameters
-        ----------
-        source
-            The abstract.
-        count_call
-            Not used, because no model is asked.
-
-        Returns
-        -------
-        Reply
-            The answer, without numbers of tokens.
-
-        """
+        """See `Backend`."""
         words = read_vocabulary()
         things = [find_terms(text, words.objects, words.modifiers) for text in (source.title, source.abstract)]
         events = [find_terms(text, words.phenomena) for text in (source.title, source.abstract)]

@@ -11,20 +11,7 @@ MIN_CHARACTERS = len("None")
 
 
 def with_astropy_header(table: pa.Table) -> pa.Table:
-    """Add the metadata that astropy's Parquet reader needs to a table.
-
-    Parameters
-    ----------
-    table
-        Any table; the units and descriptions are read from the metadata of its fields.
-
-    Returns
-    -------
-    pa.Table
-        The same rows. The metadata state the longest text of each column of texts, and the unit and the description of
-        each column.
-
-    """
+    """Add the metadata that astropy's Parquet reader needs to a table."""
     metadata = {f"table::len::{field.name}": str(_max_characters(table[field.name])) for field in table.schema}
     columns = []
     for field in table.schema:

@@ -22,23 +22,7 @@ TEXT = Path(__file__).with_name("card.md")  # a template for `str.format`
 
 
 def dataset_card(description: Row, manifest: pa.Table, image_key: str) -> str:
-    """Write the card of a dataset.
-
-    Parameters
-    ----------
-    description
-        Description of the dataset; `digest`, `counts`, `shards`, `notices` and `code_version` are used.
-    manifest
-        Manifest of the dataset; the columns `caption_kinds`, `proposal_id` and `caption_source` are used.
-    image_key
-        Suffix of the images in the shards, `png` or `jpg`.
-
-    Returns
-    -------
-    str
-        Text in Markdown with YAML front matter.
-
-    """
+    """Write the card of a dataset."""
     counts = description["counts"]
     files = shard_paths(description)
     values: dict[str, Any] = {
@@ -64,19 +48,7 @@ def dataset_card(description: Row, manifest: pa.Table, image_key: str) -> str:
 
 
 def caption_line(manifest: pa.Table) -> str:
-    """Say how many samples have captions of which kind, and who wrote them.
-
-    Parameters
-    ----------
-    manifest
-        Manifest of the dataset; only `caption_kinds` is used.
-
-    Returns
-    -------
-    str
-        A sentence; a second one if rules or a language model wrote some of the texts.
-
-    """
+    """Say how many samples have captions of which kind, and who wrote them."""
     counted = Counter(kind for kinds in manifest["caption_kinds"].to_pylist() for kind in kinds)
     text = f"Captions by kind: {', '.join(f'{num:,} `{kind}`' for kind, num in sorted(counted.items()))}."
     writers = sorted({kind.partition("@")[2] for kind in counted if "@" in kind})
@@ -90,19 +62,7 @@ def caption_line(manifest: pa.Table) -> str:
 
 
 def shard_paths(description: Row) -> dict[str, list[str]]:
-    """List the paths of each split's shards, relative to the dataset's folder.
-
-    Parameters
-    ----------
-    description
-        Description of the dataset; only `shards` is used.
-
-    Returns
-    -------
-    dict[str, list[str]]
-        Paths by split, in the order of `shards`; splits without shards are absent.
-
-    """
+    """List the paths of each split's shards, relative to the dataset's folder."""
     paths: dict[str, list[str]] = {}
     for shard in description["shards"]:
         # A shard of a parent dataset is in the parent's folder, which is next to the folder of this dataset.

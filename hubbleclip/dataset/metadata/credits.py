@@ -25,34 +25,10 @@ def notices(archives: Iterable[str]) -> dict[str, dict[str, str]]:
     """Look up the licence and the attribution of archives.
 
     If an archive holds the data of a mission, both texts come from the record of this mission in `MISSIONS`.
-
-    Parameters
-    ----------
-    archives
-        Names of archives; a name may occur several times.
-
-    Returns
-    -------
-    dict[str, dict[str, str]]
-        `licence` and `attribution` by archive, sorted by archive name; `UNKNOWN` for archives that are not known.
-
     """
     return {name: NOTICES.get(name, UNKNOWN) for name in sorted(set(archives))}
 
 
 def homepage(archives: Iterable[str]) -> str:
-    """Choose the web page that the metadata of a dataset refer to.
-
-    Parameters
-    ----------
-    archives
-        Names of the archives whose data the dataset contains.
-
-    Returns
-    -------
-    str
-        URL of the homepage of the alphabetically first archive that is a mission; if no archive is a mission, the
-        homepage of the default mission.
-
-    """
+    """Choose the web page that the metadata of a dataset refer to."""
     return next((MISSIONS[name].homepage for name in sorted(archives) if name in MISSIONS), DEFAULT.homepage)

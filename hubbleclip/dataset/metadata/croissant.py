@@ -40,20 +40,6 @@ def croissant_metadata(description: Row, manifest_sha256: str) -> Node:
 
     `datePublished` is the day on which the newest observation became public, so that the bytes do not depend on the day
     of the build. It is absent if no such day is known, as for files of a user.
-
-    Parameters
-    ----------
-    description
-        Description of the dataset; `digest`, `shards`, `notices` and `released_on` are used. Shards of parent datasets
-        are listed with relative paths.
-    manifest_sha256
-        SHA-256 of the manifest file.
-
-    Returns
-    -------
-    Node
-        JSON-LD object.
-
     """
     notices = description["notices"].values()
     attribution = " ".join(sorted({notice["attribution"] for notice in notices}))

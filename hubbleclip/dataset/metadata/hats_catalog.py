@@ -30,19 +30,7 @@ VERSION = "v1.0"
 
 
 def sky_index(manifest: pa.Table) -> pa.Table:
-    """Index the tiles of a dataset by their positions on the sky.
-
-    Parameters
-    ----------
-    manifest
-        Manifest of the dataset; the positions are read from the columns `ra_deg` and `dec_deg` (ICRS, degrees).
-
-    Returns
-    -------
-    pa.Table
-        One row per tile that has a position, sorted by HEALPix pixel and then by tile id.
-
-    """
+    """Index the tiles of a dataset by their positions on the sky."""
     columns = manifest.select(["ra_deg", "dec_deg", *COLUMNS])
     index = columns.filter(pc.field("ra_deg").is_valid() & pc.field("dec_deg").is_valid())
     ra_deg, dec_deg = (index[name].to_numpy() for name in ("ra_deg", "dec_deg"))
@@ -52,18 +40,7 @@ def sky_index(manifest: pa.Table) -> pa.Table:
 
 
 def write_hats_catalog(folder: Path, index: pa.Table, name: str) -> None:
-    """Write an index as a HATS catalogue. The files are durable only after `sync_files` was called for them.
-
-    Parameters
-    ----------
-    folder
-        Folder of the catalogue, which is created.
-    index
-        Table of `sky_index`, which must have rows.
-    name
-        Name of the catalogue.
-
-    """
+    """Write an index as a HATS catalogue. The files are durable only after `sync_files` was called for them."""
     pixels_n = index[COLUMN].to_numpy()
     order = _partition_order(pixels_n)
     npix, first = np.unique(_at_order(pixels_n, order), return_index=True)

@@ -57,25 +57,6 @@ def assign_splits(
     Existing assignments change in one case only: if the texts of proposals in different splits are linked since their
     assignment, or the names of moving targets in different splits are now known to mean one body, the tiles on the side
     of train are excluded (see `late_links`). Test tiles never change.
-
-    Parameters
-    ----------
-    material
-        All tiles, including those with an existing assignment, because the sky guard needs their positions.
-    existing
-        Existing assignments by tile id.
-    settings
-        Split settings: the scheme, the shares, the salt, the thresholds of links and the guard distance are used.
-    former
-        Assignments of tiles that no longer exist, one per proposal, by proposal id. With these, a proposal keeps its
-        split when its images are cut into new tiles.
-
-    Returns
-    -------
-    list[SplitAssignment]
-        Assignments of the new tiles and of the tiles that are excluded from now on, sorted by tile id. SettingsError is
-        raised if the scheme is unknown.
-
     """
     by_text = text_links(material.proposals, settings)
     known = known_splits(material, existing, former or {})
@@ -186,25 +167,6 @@ def split_proposals(
     """Determine the group and the split of every proposal that has a tile.
 
     A group that has an existing split keeps it; for the other groups a split is drawn.
-
-    Parameters
-    ----------
-    material
-        All tiles; proposals are also linked if their observations show the same field.
-    existing
-        Existing assignments by tile id.
-    settings
-        Split settings: the shares, the salt and the threshold of shared fields are used.
-    known
-        Group and split of the proposals that have assigned tiles, by proposal id, as returned by `known_splits`.
-    by_text
-        Links between proposals by their texts.
-
-    Returns
-    -------
-    dict[str, ProposalSplit]
-        Group and split by proposal id, sorted by proposal id. Every proposal has a split.
-
     """
     split_of_group = _splits_of_groups(existing)
     by_field = field_links(material.observations.values(), settings.field_share)
@@ -229,24 +191,7 @@ def split_proposals(
 def known_splits(
     material: Material, existing: Mapping[str, SplitAssignment], former: Mapping[str, SplitAssignment]
 ) -> dict[str, ProposalSplit]:
-    """Determine the group and the split of every proposal that has an assigned tile.
-
-    Parameters
-    ----------
-    material
-        All tiles.
-    existing
-        Existing assignments by tile id.
-    former
-        One assignment per proposal, by proposal id, of a tile that no longer exists.
-
-    Returns
-    -------
-    dict[str, ProposalSplit]
-        Group and split by proposal id. The split is None if all tiles of the group are excluded one by one. A proposal
-        that was excluded as a whole stays excluded permanently.
-
-    """
+    """Determine the group and the split of every proposal that has an assigned tile."""
     split_of_group = _splits_of_groups(existing)
     # The last tile of a proposal decides. If one was excluded for a permanent reason, that is the last one.
     order = sorted(
@@ -293,19 +238,7 @@ class LinkedGroups:
             self.groups[roots[proposal_id]].add(plan.group_id)
 
     def existing_groups(self, proposal_id: str) -> tuple[set[str], set[str]]:
-        """Find the existing groups of the proposals that are linked to a proposal.
-
-        Parameters
-        ----------
-        proposal_id
-            Id of the proposal, a key of `roots`.
-
-        Returns
-        -------
-        tuple[set[str], set[str]]
-            Ids of the existing groups, and the splits of those groups that have a split.
-
-        """
+        """Find the existing groups of the proposals that are linked to a proposal."""
         root = self.roots[proposal_id]
         # The group that is named after the root may have a split even if no tile of the root proposal exists any more.
         groups = self.groups.get(root, set()) | ({group_id(root)} & self.split_of_group.keys())
@@ -337,21 +270,6 @@ def draw_splits(groups: Iterable[str], split_of_group: Mapping[str, str], settin
     there are fewer than `MIN_GROUPS` groups, all of them are assigned to train. Otherwise no split stays empty: one
     newly drawn group is moved from the split with the most groups to the empty split. The group whose hash is nearest
     to the range of the empty split is chosen.
-
-    Parameters
-    ----------
-    groups
-        Ids of the groups that have no split yet.
-    split_of_group
-        Split of each group that has an existing split, by group id.
-    settings
-        Split settings; only `test_share`, `val_share` and `salt` are used.
-
-    Returns
-    -------
-    dict[str, str]
-        Split of each of `groups`, by group id.
-
     """
     bounds = (0.0, settings.test_share, settings.test_share + settings.val_share, 1.0)
     ranges = {split: (bounds[i], bounds[i + 1]) for i, split in enumerate(("test", "val", "train"))}
@@ -371,26 +289,7 @@ def draw_splits(groups: Iterable[str], split_of_group: Mapping[str, str], settin
 
 
 def leak_report(material: Material, links: Sequence[Link], settings: SplitSettings) -> dict[str, int]:
-    """Count the train tiles that would leak if single tiles were assigned to splits at random.
-
-    Parameters
-    ----------
-    material
-        All tiles.
-    links
-        Links between proposals; linked proposals form one group.
-    settings
-        Split settings: the shares, the salt and the guard distance are used.
-
-    Returns
-    -------
-    dict of int
-        Numbers of train tiles of the random split. `num_train` counts all of them. `num_shared_abstract` counts those
-        whose proposal group also has tiles in val or test, `num_overlap` those that overlap a val or test tile on the
-        sky, and `num_moving_target` those that show the same moving target as a val or test tile. `num_leaking` counts
-        those to which at least one of these three cases applies.
-
-    """
+    """Count the train tiles that would leak if single tiles were assigned to splits at random."""
     held_out_share = settings.val_share + settings.test_share
     hashes = np.array([unit_hash(f"{settings.salt}:{tile.tile_id}") for tile in material.tiles])
     held_out = hashes < held_out_share

@@ -14,35 +14,11 @@ SHARE = 0.1
 
 
 def is_benchmark_program(number: str) -> bool:
-    """Return whether a programme belongs to the benchmark.
-
-    Parameters
-    ----------
-    number
-        Number of the programme in decimal digits, without leading zeros.
-
-    Returns
-    -------
-    bool
-        True if the first 48 bits of SHA-256 of `hubble-image-text-1:<number>`, divided by 2^48, are below 0.1.
-
-    """
+    """Return whether a programme belongs to the benchmark."""
     return unit_hash(f"{BENCHMARK}:{number}") < SHARE
 
 
 def program_number(proposal_id: str) -> str | None:
-    """Return the programme number of a proposal.
-
-    Parameters
-    ----------
-    proposal_id
-        Id of the form `archive:number`.
-
-    Returns
-    -------
-    str or None
-        The number without leading zeros; None if the archive gave no number.
-
-    """
+    """Return the programme number of a proposal."""
     number = proposal_id.rpartition(":")[2]
     return str(int(number)) if number.isascii() and number.isdigit() else None

@@ -23,25 +23,7 @@ PATCH_ORDER = 10
 def exceeding(
     tiles: Sequence[Tile], new: Iterable[int], counted: Iterable[int], settings: SplitSettings
 ) -> dict[int, str]:
-    """Find the new tiles that exceed a cap.
-
-    Parameters
-    ----------
-    tiles
-        All tiles.
-    new
-        Positions in `tiles` of the new tiles that nothing else excludes.
-    counted
-        Positions in `tiles` of the tiles that already are in a split. They stay there, and count towards the caps.
-    settings
-        Split settings; `max_tiles_per_proposal` and `max_tiles_per_patch` are used, and 0 means no cap.
-
-    Returns
-    -------
-    dict of str
-        Exclusion reason by position. Tiles are admitted in turn from each file of a proposal, in a pseudo-random order.
-
-    """
+    """Find the new tiles that exceed a cap."""
     limits = {PROPOSAL_CAP: settings.max_tiles_per_proposal, PATCH_CAP: settings.max_tiles_per_patch}
     if not any(limits.values()):
         return {}
@@ -63,19 +45,7 @@ def exceeding(
 
 
 def sky_patches(tiles: Sequence[Tile]) -> list[int | None]:
-    """Find the sky patch of each tile.
-
-    Parameters
-    ----------
-    tiles
-        Tiles of any position.
-
-    Returns
-    -------
-    list of int or None
-        Number of the HEALPix pixel of order `PATCH_ORDER` at the tile's centre; None for a tile without a position.
-
-    """
+    """Find the sky patch of each tile."""
     positions = np.array([(tile.ra_deg or 0.0, tile.dec_deg or 0.0) for tile in tiles]).reshape(-1, 2) * u.deg
     pixels = HEALPix(nside=2**PATCH_ORDER, order="nested").lonlat_to_healpix(positions[:, 0], positions[:, 1])
     return [None if tile.ra_deg is None else int(pixel) for tile, pixel in zip(tiles, pixels, strict=True)]

@@ -89,19 +89,7 @@ class Link:
 
 
 def title_stem(title: str) -> str:
-    """Remove the markers of a part, a cycle or a continuation from a title.
-
-    Parameters
-    ----------
-    title
-        Title of a proposal.
-
-    Returns
-    -------
-    str
-        Remaining words in lower case, joined by spaces.
-
-    """
+    """Remove the markers of a part, a cycle or a continuation from a title."""
     text = " ".join(title.lower().split())
     for marker in SERIES_MARKERS:
         # Punctuation is stripped after each marker, because some markers match only at the end of the text.
@@ -110,19 +98,7 @@ def title_stem(title: str) -> str:
 
 
 def same_pi(one: Proposal, other: Proposal) -> bool:
-    """Determine whether two proposals have the same principal investigator.
-
-    Parameters
-    ----------
-    one, other
-        Proposals; only `pi` is used, in which the given names come before the surname.
-
-    Returns
-    -------
-    bool
-        True if the surnames and the first initials are equal; False if the PI of a proposal is unknown.
-
-    """
+    """Determine whether two proposals have the same principal investigator."""
     names = [re.findall(r"[^\W\d_]+", (proposal.pi or "").lower()) for proposal in (one, other)]
     names = [[name for name in parts if name not in {"jr", "sr", "ii", "iii"}] for parts in names]
     keys = [(parts[-1], parts[0][0]) if parts else None for parts in names]  # surname and first initial
@@ -130,19 +106,7 @@ def same_pi(one: Proposal, other: Proposal) -> bool:
 
 
 def referenced_programmes(text: str) -> tuple[set[str], set[str]]:
-    """Find the programme numbers in a text.
-
-    Parameters
-    ----------
-    text
-        Title and abstract of a proposal.
-
-    Returns
-    -------
-    tuple[set[str], set[str]]
-        Numbers of the programmes that the proposal continues, and numbers that the text only mentions.
-
-    """
+    """Find the programme numbers in a text."""
     continued: set[str] = set()
     named: set[str] = set()
     for sentence in filter(DIGITS.search, SENTENCE_END.split(text)):
@@ -155,20 +119,7 @@ def referenced_programmes(text: str) -> tuple[set[str], set[str]]:
 
 
 def continuation_links(proposals: Mapping[str, Proposal]) -> Iterator[Link]:
-    """Find links between proposals that belong to the same series.
-
-    Parameters
-    ----------
-    proposals
-        Proposals by proposal id, which has the form `archive:number`.
-
-    Yields
-    ------
-    Link
-        Links with reason `title` or `number`. Two proposals that continue the same third proposal are linked even if
-        the third one is not in `proposals`.
-
-    """
+    """Find links between proposals that belong to the same series."""
     series: dict[tuple[str, str], str] = {}  # id of the first proposal for each pair of archive and title stem
     successors: dict[str, list[str]] = defaultdict(list)  # ids of the proposals that continue each proposal id
     for key, proposal in sorted(proposals.items()):

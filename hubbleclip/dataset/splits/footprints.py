@@ -30,18 +30,6 @@ def region_quads(region: str) -> list[Quad]:
 
     A polygon is replaced by its convex hull, and a circle by the square around it. The quadrangles may therefore cover
     more than the region.
-
-    Parameters
-    ----------
-    region
-        STC-S text with any number of `POLYGON` and `CIRCLE` shapes, in degrees.
-
-    Returns
-    -------
-    list[Quad]
-        Quadrangles of all shapes. Other kinds of shapes, invalid shapes and shapes with a radius of `MAX_RADIUS_RAD` or
-        more are skipped.
-
     """
     quads = []
     for shape, numbers in SHAPE.findall(region):
@@ -54,21 +42,7 @@ def region_quads(region: str) -> list[Quad]:
 
 
 def circle_quads(ra_deg: float, dec_deg: float, radius_deg: float) -> list[Quad]:
-    """Cover a circle with the square around it.
-
-    Parameters
-    ----------
-    ra_deg, dec_deg
-        Right ascension and declination of the centre, in degrees.
-    radius_deg
-        Radius of the circle in degrees.
-
-    Returns
-    -------
-    list[Quad]
-        One square; an empty list if the radius is 0 or less, or if the radius in radians is at least `MAX_RADIUS_RAD`.
-
-    """
+    """Cover a circle with the square around it."""
     radius_rad = np.radians(radius_deg)
     if not 0 < radius_rad < MAX_RADIUS_RAD:
         return []

@@ -23,23 +23,7 @@ from hubbleclip.dataset.splits.sky_guard import EXCLUDED
 
 
 def check_test_lists(datasets_dir: Path, split_of_tile: Mapping[str, str], settings: SplitSettings) -> None:
-    """Check that all tiles in the test lists of existing datasets are still in test.
-
-    Parameters
-    ----------
-    datasets_dir
-        Folder of all datasets; datasets of other lineages are ignored.
-    split_of_tile
-        New split of each tile, by tile id; tiles that no longer exist may be missing.
-    settings
-        Split settings, which determine the lineage.
-
-    Raises
-    ------
-    DatasetError
-        If a test tile is now in another split, or if a test list is missing or damaged.
-
-    """
+    """Check that all tiles in the test lists of existing datasets are still in test."""
     for path, description in _datasets_of_lineage(datasets_dir, settings):
         text = _read_test_list(path, description)
         # A listed tile that no longer exists is not an error, because the image may have been cut into other tiles.
@@ -52,22 +36,7 @@ def check_test_lists(datasets_dir: Path, split_of_tile: Mapping[str, str], setti
 
 
 def released_splits(datasets_dir: Path, settings: SplitSettings) -> dict[str, SplitAssignment]:
-    """Read the split assignments of all tiles in the existing datasets of one lineage, including excluded tiles.
-
-    Parameters
-    ----------
-    datasets_dir
-        Folder of all datasets.
-    settings
-        Split settings, which determine the lineage.
-
-    Returns
-    -------
-    dict[str, SplitAssignment]
-        Assignments by tile id. If the datasets differ about a tile, an exclusion that holds for its whole proposal
-        counts first, and one by a cap last, because a cap may have been raised since.
-
-    """
+    """Read the split assignments of all tiles in the existing datasets of one lineage, including excluded tiles."""
     assignments: list[SplitAssignment] = []
     for path, _ in _datasets_of_lineage(datasets_dir, settings):
         packed = read_manifest(path).select(["tile_id", "group_id", "split"]).to_pylist()

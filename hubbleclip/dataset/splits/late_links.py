@@ -19,22 +19,7 @@ RANKS = {"test": 0, "val": 1, "train": 2}
 
 
 def late_linked(split_of: Mapping[str, str], links: Sequence[Link]) -> set[str]:
-    """Find the assigned proposals that must be excluded, because they are linked to one in another split.
-
-    Parameters
-    ----------
-    split_of
-        Split of each assigned proposal, by proposal id. Proposals that are not in train, val or test are ignored: they
-        put no tile into a split, so a chain of links through them joins nothing.
-    links
-        Links between proposals by their texts.
-
-    Returns
-    -------
-    set[str]
-        Ids of the proposals to exclude.
-
-    """
+    """Find the assigned proposals that must be excluded, because they are linked to one in another split."""
     rank_of = {proposal_id: RANKS[split] for proposal_id, split in split_of.items() if split in RANKS}
     between = [link for link in links if link.one in rank_of and link.other in rank_of]
     root_of = group_proposals(rank_of, between)

@@ -23,18 +23,6 @@ class Material:
     summaries: Mapping[str, Mapping[str, AbstractSummary]] = field(default_factory=dict)
 
     def instrument_of(self, tile: Tile) -> str | None:
-        """Find the instrument of a tile: the one in its FITS header, or else the one in the archive's observation.
-
-        Parameters
-        ----------
-        tile
-            One of the tiles.
-
-        Returns
-        -------
-        str or None
-            Name of the instrument; None if it is unknown.
-
-        """
+        """Find the instrument of a tile: the one in its FITS header, or else the one in the archive's observation."""
         observation = self.observations.get(tile.obs_id)
         return tile.instrument or (observation.instrument if observation else None)

@@ -34,21 +34,7 @@ def _bodies() -> tuple[frozenset[str], dict[str, str]]:
 
 
 def normalise_target_name(name: str) -> str:
-    """Reduce the name of a moving target to a designation.
-
-    Parameters
-    ----------
-    name
-        Target name from the archive, for instance `Jupiter-North_Pole` or `COMET-67P-CHURYUMOV`.
-
-    Returns
-    -------
-    str
-        The first of these that the name contains: a major body such as `JUPITER`; the number of a comet such as `67P`;
-        a provisional designation such as `2012S1`; a name in `moving_bodies.toml`. Otherwise all letters and digits,
-        without generic words such as `COMET` and without the number before the name of a minor planet.
-
-    """
+    """Reduce the name of a moving target to a designation."""
     major_bodies, designations = _bodies()
     words: list[str] = re.findall(r"[A-Z0-9]+", name.upper())
     major = next((word for word in words if word in major_bodies), None)
@@ -67,19 +53,7 @@ def normalise_target_name(name: str) -> str:
 
 
 def moving_target(observation: Observation | None) -> str | None:
-    """Determine the designation of an observation's moving target.
-
-    Parameters
-    ----------
-    observation
-        Observation; None if it is not known.
-
-    Returns
-    -------
-    str or None
-        Designation; None if the target is fixed, has no name or is not known.
-
-    """
+    """Determine the designation of an observation's moving target."""
     if observation is None or not observation.is_moving or not observation.target_name:
         return None
     return normalise_target_name(observation.target_name) or None

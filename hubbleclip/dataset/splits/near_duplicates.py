@@ -27,19 +27,7 @@ Shingles = frozenset[str]
 
 
 def shingles(text: str) -> Shingles:
-    """Compute the shingles of a text: all sequences of `SHINGLE_WORDS` consecutive words, in lower case.
-
-    Parameters
-    ----------
-    text
-        Any text; punctuation is ignored.
-
-    Returns
-    -------
-    Shingles
-        Set of shingles. A text with fewer words is one shingle; an empty text has no shingles.
-
-    """
+    """Compute the shingles of a text: all sequences of `SHINGLE_WORDS` consecutive words, in lower case."""
     words = WORD.findall(text.lower())
     if not words:
         return frozenset()
@@ -47,38 +35,13 @@ def shingles(text: str) -> Shingles:
 
 
 def jaccard(a: Shingles, b: Shingles) -> float:
-    """Compute the Jaccard similarity of two sets.
-
-    Parameters
-    ----------
-    a, b
-        Sets of shingles.
-
-    Returns
-    -------
-    float
-        Size of the intersection divided by the size of the union, in [0, 1]; 0 if the intersection is empty.
-
-    """
+    """Compute the Jaccard similarity of two sets."""
     shared = len(a & b)
     return shared / (len(a) + len(b) - shared) if shared else 0.0
 
 
 def containment(a: Shingles, b: Shingles) -> float:
-    """Compute the share of the smaller of two sets that the larger one contains.
-
-    Parameters
-    ----------
-    a, b
-        Sets of shingles.
-
-    Returns
-    -------
-    float
-        Size of the intersection divided by the size of the smaller set, in [0, 1]; 0 if the smaller set has fewer than
-        `MIN_CONTAINED` elements.
-
-    """
+    """Compute the share of the smaller of two sets that the larger one contains."""
     smaller = min(len(a), len(b))
     return len(a & b) / smaller if smaller >= MIN_CONTAINED else 0.0
 
@@ -88,17 +51,6 @@ def similarity(a: Shingles, b: Shingles) -> float:
 
     The Jaccard similarity alone misses an abstract that was extended (it holds the other one and 60 % more: 0.62), and
     one in which single words were replaced (6 of 150 words: 0.66).
-
-    Parameters
-    ----------
-    a, b
-        Sets of shingles of the two texts.
-
-    Returns
-    -------
-    float
-        Similarity in [0, 1].
-
     """
     return max(jaccard(a, b), containment(a, b))
 
@@ -108,28 +60,11 @@ def near_duplicates(
 ) -> Iterator[tuple[str, str]]:
     """Find all pairs of sets that have at least a given similarity; the search is exact.
 
-    Parameters
-    ----------
-    sets
-        Sets of shingles by key.
-    min_similarity
-        Smallest similarity of a pair, in (0, 1].
-    measure
-        Measure of similarity: `jaccard`, or `similarity`, which includes containment.
-
-    Yields
-    ------
-    tuple[str, str]
-        Keys of the two sets of a pair, the smaller set first; each pair occurs once.
-
-    Notes
-    -----
     The search uses prefix filtering (Bayardo, Ma and Srikant 2007, "Scaling up all pairs similarity search"). The
     elements of each set are sorted from rare to frequent. If two sets are similar enough, the larger one contains at
     least `ceil(min_similarity * n)` of the n elements of the smaller one, and therefore one of its first
     `n - ceil(min_similarity * n) + 1` elements. Only these prefixes are looked up in the index of the larger sets.
     Frequent phrases are rarely in a prefix, so the time grows about linearly with the number of texts.
-
     """
     document_frequency = Counter(item for items in sets.values() for item in items)
     index: dict[str, list[str]] = defaultdict(list)  # element -> keys of the larger sets that contain it
@@ -150,23 +85,7 @@ def near_duplicates(
 
 
 def text_links(proposals: Mapping[str, Proposal], settings: SplitSettings) -> list[Link]:
-    """Link proposals by their texts: near-duplicates, and continuations by title or programme number.
-
-    Parameters
-    ----------
-    proposals
-        Proposals by proposal id. A proposal without an abstract is compared by its title, because the title is then
-        its caption. A placeholder such as "not available" is not compared.
-    settings
-        Split settings: `near_duplicate` is the smallest similarity of near-duplicates, and `continuations` decides
-        whether continuations are linked.
-
-    Returns
-    -------
-    list[Link]
-        Links of near-duplicates, followed by links of continuations.
-
-    """
+    """Link proposals by their texts: near-duplicates, and continuations by title or programme number."""
     texts = {key: abstract(proposal) or proposal.title for key, proposal in proposals.items()}
     sets = {key: shingles(text) for key, text in texts.items() if not is_placeholder(text)}
     similar = [
@@ -183,21 +102,7 @@ def _evidence(one: Shingles, other: Shingles, min_similarity: float) -> str:
 
 
 def group_proposals(proposal_ids: Iterable[str], links: Sequence[Link]) -> dict[str, str]:
-    """Find the connected components of linked proposals.
-
-    Parameters
-    ----------
-    proposal_ids
-        Ids of the proposals to group; the proposals that occur in `links` are added.
-    links
-        Links between proposals, which are the edges of the graph.
-
-    Returns
-    -------
-    dict[str, str]
-        For each proposal id, the smallest proposal id of its connected component.
-
-    """
+    """Find the connected components of linked proposals."""
     ends = (proposal_id for link in links for proposal_id in (link.one, link.other))
     components = DisjointSet((*proposal_ids, *ends))
     for link in links:
@@ -207,17 +112,5 @@ def group_proposals(proposal_ids: Iterable[str], links: Sequence[Link]) -> dict[
 
 
 def group_id(smallest_proposal_id: str) -> str:
-    """Compute the id of a proposal group.
-
-    Parameters
-    ----------
-    smallest_proposal_id
-        Smallest proposal id in the group.
-
-    Returns
-    -------
-    str
-        Group id of 16 hexadecimal digits.
-
-    """
+    """Compute the id of a proposal group."""
     return hashlib.sha256(f"group:{smallest_proposal_id}".encode()).hexdigest()[:16]

@@ -25,20 +25,7 @@ Strata = dict[str, dict[str, dict[str, float]]]
 
 
 def lineage(settings: SplitSettings) -> str:
-    """Name the lineage of a dataset: within a lineage no tile ever changes its split.
-
-    Parameters
-    ----------
-    settings
-        Split settings of the dataset.
-
-    Returns
-    -------
-    str
-        Name of the lineage. All random splits have the same name, even with different shares. For any other scheme the
-        name contains the digest of the settings.
-
-    """
+    """Name the lineage of a dataset: within a lineage no tile ever changes its split."""
     return RANDOM if settings.scheme == RANDOM else f"{settings.scheme}-{settings.digest()}"
 
 
@@ -54,25 +41,6 @@ def split_report(
 
     The report contains the sizes of the splits (in total, by category and by instrument), the numbers of links and of
     excluded tiles by reason, and the leakage of a random split.
-
-    Parameters
-    ----------
-    material
-        All tiles.
-    assignments
-        Split assignments by tile id; every tile must have one.
-    links
-        All links between proposals.
-    leak
-        Leakage of a random split of single tiles, as counted by `assign.leak_report`.
-    settings
-        Split settings, which are recorded together with the shares that they request.
-
-    Returns
-    -------
-    dict[str, Any]
-        Report whose values JSON can represent.
-
     """
     tiles = material.tiles
     plans = [assignments[tile.tile_id] for tile in tiles]
@@ -98,23 +66,7 @@ def split_report(
 def split_tables(
     tiles: Sequence[Tile], assignments: Mapping[str, SplitAssignment], links: Iterable[Link]
 ) -> dict[str, pa.Table]:
-    """Make two tables for the dataset folder: excluded tiles with their reasons, and links between proposals.
-
-    Parameters
-    ----------
-    tiles
-        All tiles.
-    assignments
-        Split assignments by tile id; every tile must have one.
-    links
-        All links between proposals.
-
-    Returns
-    -------
-    dict[str, pa.Table]
-        Tables by file name; their rows are sorted.
-
-    """
+    """Make two tables for the dataset folder: excluded tiles with their reasons, and links between proposals."""
     excluded = [
         {"tile_id": tile.tile_id, "group_id": plan.group_id, "proposal_id": tile.proposal_id, "reason": plan.reason}
         for tile in sorted(tiles, key=lambda tile: tile.tile_id)
@@ -130,19 +82,7 @@ def split_tables(
 
 
 def leak_summary(leak: Mapping[str, int]) -> str:
-    """Describe the leakage of a random split of tiles in one sentence.
-
-    Parameters
-    ----------
-    leak
-        Numbers of tiles that leak.
-
-    Returns
-    -------
-    str
-        One line for the log.
-
-    """
+    """Describe the leakage of a random split of tiles in one sentence."""
     share = leak["num_leaking"] / max(leak["num_train"], 1)
     return (
         f"a random split of tiles would leak {share:.0%} of its {leak['num_train']} train tiles:"

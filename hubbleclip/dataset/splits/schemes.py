@@ -41,67 +41,19 @@ Scheme = Callable[[Material, Tile, SplitSettings], bool | None]
 
 
 def by_instrument(material: Material, tile: Tile, settings: SplitSettings) -> bool | None:
-    """Hold out the tiles of the instruments that match `test_instruments`.
-
-    Parameters
-    ----------
-    material
-        Tiles with their observations and proposals.
-    tile
-        The tile.
-    settings
-        Split settings; only `test_instruments` is used. Its glob patterns ignore upper and lower case.
-
-    Returns
-    -------
-    bool or None
-        Whether the tile is held out for test; None if the instrument is unknown.
-
-    """
+    """Hold out the tiles of the instruments that match `test_instruments`."""
     name = (material.instrument_of(tile) or "").upper()
     return any(fnmatchcase(name, pattern.upper()) for pattern in settings.test_instruments) if name else None
 
 
 def by_cycle(material: Material, tile: Tile, settings: SplitSettings) -> bool | None:
-    """Hold out the tiles of proposals from the cycle `test_from_cycle` or a later cycle.
-
-    Parameters
-    ----------
-    material
-        Tiles with their observations and proposals.
-    tile
-        The tile.
-    settings
-        Split settings; only `test_from_cycle` is used.
-
-    Returns
-    -------
-    bool or None
-        Whether the tile is held out for test; None if the cycle is unknown.
-
-    """
+    """Hold out the tiles of proposals from the cycle `test_from_cycle` or a later cycle."""
     proposal = material.proposals.get(tile.proposal_id)
     return None if proposal is None or proposal.cycle is None else proposal.cycle >= settings.test_from_cycle
 
 
 def by_benchmark(material: Material, tile: Tile, settings: SplitSettings) -> bool | None:
-    """Hold out the tiles of the programmes of the frozen benchmark.
-
-    Parameters
-    ----------
-    material
-        Not used; every scheme has it.
-    tile
-        The tile.
-    settings
-        Not used; the rule of the benchmark has no setting.
-
-    Returns
-    -------
-    bool or None
-        Whether the tile is held out for test; None if the proposal has no number.
-
-    """
+    """Hold out the tiles of the programmes of the frozen benchmark."""
     number = program_number(tile.proposal_id)
     return None if number is None else is_benchmark_program(number)
 
@@ -113,30 +65,7 @@ RANDOM = "random"
 def plan_scheme(
     material: Material, existing: Mapping[str, SplitAssignment], settings: SplitSettings, by_text: Sequence[Link]
 ) -> list[SplitAssignment]:
-    """Assign every tile to a split according to the scheme in the settings; the sky guard is applied later.
-
-    Parameters
-    ----------
-    material
-        All tiles.
-    existing
-        Existing assignments by tile id, which are returned unchanged.
-    settings
-        Split settings: the scheme, the share of val and the salt are used.
-    by_text
-        Links between proposals by their texts.
-
-    Returns
-    -------
-    list[SplitAssignment]
-        Assignments in the order of the tiles.
-
-    Raises
-    ------
-    SettingsError
-        If the scheme is unknown; the message lists the known schemes.
-
-    """
+    """Assign every tile to a split according to the scheme in the settings; the sky guard is applied later."""
     if settings.scheme not in SCHEMES:
         known = ", ".join(SCHEMES)
         raise SettingsError(f"unknown split scheme {settings.scheme!r}: set splits.scheme to {RANDOM}, {known}")

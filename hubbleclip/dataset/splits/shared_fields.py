@@ -38,20 +38,6 @@ def field_links(observations: Iterable[Observation], min_share: float) -> list[L
     Two proposals are linked if at least the share `min_share` of the observations of each proposal is near an
     observation of the other. The condition holds for both proposals, so that a wide survey is not linked to every
     proposal with a small field inside the survey.
-
-    Parameters
-    ----------
-    observations
-        Observations of all proposals. Observations of moving targets are near each other if the target names agree.
-        Observations that have neither a moving target nor a position are ignored.
-    min_share
-        Smallest share of near observations, in [0, 1]; with 0 no proposals are linked.
-
-    Returns
-    -------
-    list[Link]
-        Links with reason `field`, sorted by proposal ids.
-
     """
     placed = [one for one in observations if moving_target(one) or (one.ra_deg is not None and one.dec_deg is not None)]
     if not min_share or not placed:

@@ -57,17 +57,6 @@ def locate_tiles(material: Material) -> SkyPositions:
     """Determine the positions of tiles on the sky.
 
     A tile of a moving target gets the name of the target instead of a position.
-
-    Parameters
-    ----------
-    material
-        Tiles to locate. A tile without WCS gets the footprint of its observation.
-
-    Returns
-    -------
-    SkyPositions
-        Footprints and moving targets; tile indices refer to the order of `material.tiles`.
-
     """
     targets = [moving_target(material.observations.get(tile.obs_id)) for tile in material.tiles]
     # The footprints are cached, because many tiles have the same observation.
@@ -101,25 +90,7 @@ def _observation_quads(observation: Observation | None) -> list[Quad]:
 
 
 def find_conflicts(positions: SkyPositions, mine: Ints, others: Ints, guard_arcsec: float) -> dict[int, str]:
-    """Find the tiles that show the same sky or the same moving target as a tile of another set.
-
-    Parameters
-    ----------
-    positions
-        Positions of all tiles.
-    mine
-        Indices of the tiles to check.
-    others
-        Indices of the tiles that they are compared with.
-    guard_arcsec
-        Guard distance in arcseconds; footprints that are nearer to each other count as overlapping.
-
-    Returns
-    -------
-    dict[int, str]
-        Kind of the conflict, `overlap` or `moving_target`, by index of the tile; tiles without conflict are absent.
-
-    """
+    """Find the tiles that show the same sky or the same moving target as a tile of another set."""
     bodies = {positions.targets[index] for index in others} - {None}
     conflicts = {int(index): "moving_target" for index in mine if positions.targets[index] in bodies}
     my_rows, other_rows = (np.flatnonzero(np.isin(positions.tile_of_row, index)) for index in (mine, others))
@@ -136,24 +107,6 @@ def guard_sky(positions: SkyPositions, labels: Sequence[str], is_frozen: Bools, 
     If two tiles in different splits conflict, the tile in the split of lower priority is excluded. Test has the highest
     priority and train the lowest. A frozen tile has an existing assignment and is never excluded, so a new tile that
     conflicts with it is excluded even if its split has the higher priority.
-
-    Parameters
-    ----------
-    positions
-        Positions of n tiles.
-    labels
-        Planned split of each tile.
-    is_frozen
-        Whether each tile has an existing assignment, shape (n,).
-    guard_arcsec
-        Guard distance in arcseconds; footprints that are nearer to each other count as overlapping.
-
-    Returns
-    -------
-    dict[int, str]
-        Exclusion reason by index of the tile. It is `sky_guard:overlap` or `sky_guard:moving_target`; for a conflict
-        with a frozen tile in a split of lower priority it is `sky_guard:old_train` or `sky_guard:old_val`.
-
     """
     current: Labels = np.array(labels, dtype=object)
     reasons: dict[int, str] = {}

@@ -50,55 +50,18 @@ class Footprints:
         return len(self.centre)
 
     def take(self, index: Ints) -> Footprints:
-        """Select footprints by index.
-
-        Parameters
-        ----------
-        index
-            Indices of the footprints, shape (m,).
-
-        Returns
-        -------
-        Footprints
-            The m selected footprints, in the order of `index`.
-
-        """
+        """Select footprints by index."""
         return Footprints(corners=self.corners[index], centre=self.centre[index], radius_rad=self.radius_rad[index])
 
 
 def unit_vectors(ra_deg: npt.ArrayLike, dec_deg: npt.ArrayLike) -> Floats:
-    """Convert positions on the sky to unit vectors.
-
-    Parameters
-    ----------
-    ra_deg, dec_deg
-        Right ascension and declination in degrees: scalars, or arrays of equal shape (...).
-
-    Returns
-    -------
-    Floats
-        Unit vectors of shape (..., 3).
-
-    """
+    """Convert positions on the sky to unit vectors."""
     ra, dec = np.radians(ra_deg), np.radians(dec_deg)
     return np.stack((np.cos(dec) * np.cos(ra), np.cos(dec) * np.sin(ra), np.sin(dec)), axis=-1)
 
 
 def footprints(corners_deg: Sequence[Sequence[float]]) -> Footprints:
-    """Make footprints from their corners.
-
-    Parameters
-    ----------
-    corners_deg
-        Eight numbers per footprint: right ascension and declination in degrees of the four corners, in order along
-        the outline.
-
-    Returns
-    -------
-    Footprints
-        Footprints in the order of `corners_deg`; may be empty.
-
-    """
+    """Make footprints from their corners."""
     corners = unit_vectors(*np.moveaxis(np.asarray(corners_deg, dtype=np.float64).reshape(-1, 4, 2), -1, 0))
     centre = unit(corners.sum(axis=1))
     # The radius is computed from the chord, because the arccosine of a dot product is inaccurate for small angles.
@@ -109,24 +72,7 @@ def footprints(corners_deg: Sequence[Sequence[float]]) -> Footprints:
 def is_near_any(mine: Footprints, others: Footprints, guard_arcsec: float) -> Bools:
     """Determine which footprints overlap, or are within the guard distance of, a footprint of another set.
 
-    Parameters
-    ----------
-    mine
-        The n footprints to check.
-    others
-        Footprints to compare with.
-    guard_arcsec
-        Guard distance in arcseconds.
-
-    Returns
-    -------
-    Bools
-        True for each footprint of `mine` that overlaps or is near one of `others`, shape (n,).
-
-    Notes
-    -----
     Candidates are found with a k-d tree of the centres and are then compared exactly.
-
     """
     is_near = np.zeros(len(mine), dtype=np.bool_)
     guard_rad = guard_arcsec * ARCSEC
@@ -165,24 +111,8 @@ def _is_near_a_candidate(corners: Floats, others: Floats, candidates: Sequence[l
 def pairs_within(a: Floats, b: Floats, guard_rad: float) -> Bools:
     """Determine which pairs of convex quadrangles overlap or are nearer to each other than a given distance.
 
-    Parameters
-    ----------
-    a, b
-        Corners of the quadrangles of each pair as unit vectors, shape (n, 4, 3).
-    guard_rad
-        Distance in radians.
-
-    Returns
-    -------
-    Bools
-        True for each pair that overlaps or is near, shape (n,). A pair that is too large to be projected counts as
-        near.
-
-    Notes
-    -----
     Both quadrangles are projected to a plane by the gnomonic projection around the centre of the pair. This projection
     maps great circles to straight lines and needs no special treatment at the poles or at RA 0.
-
     """
     middle = unit(a.sum(axis=1) + b.sum(axis=1))
     (a_xy, a_fits), (b_xy, b_fits) = _project(a, middle), _project(b, middle)

@@ -37,25 +37,7 @@ class SkyObject:
 
 
 def read_catalogue(path: Path) -> list[SkyObject]:
-    """Read a catalogue.
-
-    Parameters
-    ----------
-    path
-        CSV file with a header. The columns `ra_deg`, `dec_deg` and `class` are required, `radius_arcsec` is optional,
-        and others are ignored. Underscores of a class become spaces.
-
-    Returns
-    -------
-    list of SkyObject
-        The objects, in the order of the file.
-
-    Raises
-    ------
-    EvaluationError
-        If the file is unreadable, a column is missing, or a row is invalid; the message names the line.
-
-    """
+    """Read a catalogue."""
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             rows = csv.DictReader(file)
@@ -87,22 +69,7 @@ def _object(path: Path, line: int, row: dict[str, str | None]) -> SkyObject:
 
 
 def match_objects(objects: Sequence[SkyObject], samples: Sequence[Sample]) -> list[tuple[int, int]]:
-    """Find the tiles that show each object, by the WCS of the tiles.
-
-    Parameters
-    ----------
-    objects
-        The objects.
-    samples
-        Rows of tiles; tiles without a position or a WCS match nothing.
-
-    Returns
-    -------
-    list of (int, int)
-        Indices of an object and a tile, ascending. A tile shows an object if the object's position is in the tile, or
-        if a part of the circle with its radius is.
-
-    """
+    """Find the tiles that show each object, by the WCS of the tiles."""
     placed = [index for index, one in enumerate(samples) if one.ra_deg is not None and one.corners_deg and one.wcs]
     if not placed:
         return []
@@ -132,21 +99,7 @@ def _directions(sky_n2: Floats) -> Floats:
 
 
 def shows(sample: Sample, objects: Sequence[SkyObject]) -> list[bool]:
-    """Return which objects a tile shows.
-
-    Parameters
-    ----------
-    sample
-        Row of a tile with a WCS and corners.
-    objects
-        Objects near the tile.
-
-    Returns
-    -------
-    list of bool
-        True if the position of the object, or a part of its circle, is in the tile.
-
-    """
+    """Return which objects a tile shows."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         wcs = WCS(fits.Header.fromstring(sample.wcs, sep="\n"), naxis=2)

@@ -59,32 +59,7 @@ def make_object_set(
     seen_proposals: frozenset[str],
     num_others: int,
 ) -> ObjectSet:
-    """Select the candidates.
-
-    Parameters
-    ----------
-    objects
-        The catalogue.
-    samples
-        Rows of a dataset.
-    pairs
-        Indices of an object and a tile that shows it, from `match_objects`.
-    seen_proposals
-        Ids of the proposals that the model was trained on.
-    num_others
-        Number of tiles without an object that are added, chosen by a hash of their ids.
-
-    Returns
-    -------
-    ObjectSet
-        The candidates.
-
-    Raises
-    ------
-    EvaluationError
-        If fewer than two objects are in a tile.
-
-    """
+    """Select the candidates."""
     if len({number for number, _ in pairs}) < 2:
         raise EvaluationError(
             f"{len({number for number, _ in pairs})} of {len(objects)} objects are in a tile of the dataset, and 2 are"
@@ -116,24 +91,7 @@ def make_object_set(
 def class_metrics(
     object_set: ObjectSet, scores: Mapping[str, Floats], num_resamples: int, seed: int
 ) -> list[dict[str, Any]]:
-    """Estimate the metrics of each class and their means, for all candidates and for the unseen ones.
-
-    Parameters
-    ----------
-    object_set
-        The candidates.
-    scores
-        Scores (k, t) of the tiles for the classes, by scorer; the name `model` must be present.
-    num_resamples, seed
-        Number of bootstrap resamples, and seed.
-
-    Returns
-    -------
-    list of dict
-        `scope`, `model`, `class` (None for the mean over the classes), `name`, `value`, `low`, `high`; the interval is
-        None for a class with one object.
-
-    """
+    """Estimate the metrics of each class and their means, for all candidates and for the unseen ones."""
     scopes = {ALL: np.ones_like(object_set.is_seen_t)}
     if object_set.is_seen_t.any():
         scopes[UNSEEN] = ~object_set.is_seen_t
@@ -167,27 +125,7 @@ def class_metrics(
 def class_estimates(
     scorer: str, scores_t: Floats, positive_t: Bools, group_t: Ints, weights_bt: Ints
 ) -> list[Estimate]:
-    """Estimate the metrics of one class.
-
-    Parameters
-    ----------
-    scorer
-        Name of the scorer.
-    scores_t
-        Scores (t,) of the tiles; a higher score means a better match.
-    positive_t
-        Boolean array (t,), true where a tile shows an object of the class.
-    group_t
-        Group (t,) of each tile.
-    weights_bt
-        Number (b, t) of copies of each tile in each resample.
-
-    Returns
-    -------
-    list of Estimate
-        One per name of `NAMES`. The groups that count are those with an object of the class.
-
-    """
+    """Estimate the metrics of one class."""
     _, sizes_g = np.unique(group_t[positive_t], return_counts=True)
     once_1t = np.ones((1, len(scores_t)), dtype=np.int64)
 
@@ -216,23 +154,7 @@ def _known(draws_b: Floats) -> Floats:
 
 
 def mean_estimate(of_classes: Sequence[Estimate], group_t: Ints, positive_kt: Bools) -> Estimate:
-    """Average a metric over the classes, resample by resample.
-
-    Parameters
-    ----------
-    of_classes
-        The metric of each class.
-    group_t
-        Group (t,) of each tile.
-    positive_kt
-        Boolean matrix (k, t), true where a tile shows an object of a class.
-
-    Returns
-    -------
-    Estimate
-        The mean; each class counts once.
-
-    """
+    """Average a metric over the classes, resample by resample."""
     _, sizes_g = np.unique(group_t[positive_kt.any(axis=0)], return_counts=True)
     first = of_classes[0]
     return Estimate(
@@ -261,21 +183,7 @@ def _row(scope: str, class_name: str | None, one: Estimate) -> dict[str, Any]:
 
 
 def class_counts(objects: Sequence[SkyObject], object_set: ObjectSet) -> list[dict[str, Any]]:
-    """Count the objects of each class: all, those in a tile, and those whose proposals were in training.
-
-    Parameters
-    ----------
-    objects
-        The catalogue.
-    object_set
-        The candidates.
-
-    Returns
-    -------
-    list of dict
-        `class`, `num_objects`, `num_in_tiles`, `num_tiles`, `num_in_training`, by name of the class.
-
-    """
+    """Count the objects of each class: all, those in a tile, and those whose proposals were in training."""
     in_tiles = set(object_set.object_of_pair.tolist())
     is_seen_p = object_set.is_seen_t[object_set.tile_of_pair]
     seen = set(object_set.object_of_pair[is_seen_p].tolist())

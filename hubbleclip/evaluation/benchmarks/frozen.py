@@ -33,24 +33,7 @@ NUM_NAMED = 3
 
 
 def benchmark_set(samples: Sequence[Sample]) -> TestSet:
-    """Select the tiles whose programmes belong to the benchmark, with their captions and groups.
-
-    Parameters
-    ----------
-    samples
-        Rows of a dataset.
-
-    Returns
-    -------
-    TestSet
-        The test set.
-
-    Raises
-    ------
-    EvaluationError
-        If the dataset has fewer than two groups of such programmes.
-
-    """
+    """Select the tiles whose programmes belong to the benchmark, with their captions and groups."""
     chosen = [sample for sample in samples if is_drawn(sample)]
     if len({sample.group_id for sample in chosen}) < 2:
         raise EvaluationError(
@@ -61,37 +44,13 @@ def benchmark_set(samples: Sequence[Sample]) -> TestSet:
 
 
 def is_drawn(sample: Sample) -> bool:
-    """Return whether the programme of a tile belongs to the benchmark.
-
-    Parameters
-    ----------
-    sample
-        Row of the tile.
-
-    Returns
-    -------
-    bool
-        False if the proposal has no number.
-
-    """
+    """Return whether the programme of a tile belongs to the benchmark."""
     number = program_number(sample.proposal_id)
     return number is not None and is_benchmark_program(number)
 
 
 def caption_ids(test_set: TestSet) -> list[str]:
-    """List the ids of the captions.
-
-    Parameters
-    ----------
-    test_set
-        The test set.
-
-    Returns
-    -------
-    list of str
-        For each caption, the smallest id of a proposal whose tiles have it.
-
-    """
+    """List the ids of the captions."""
     first: dict[int, str] = {}
     for caption, sample in zip(test_set.caption_t.tolist(), test_set.samples, strict=True):
         first[caption] = min(sample.proposal_id, first.get(caption, sample.proposal_id))
@@ -99,20 +58,7 @@ def caption_ids(test_set: TestSet) -> list[str]:
 
 
 def items_table(test_set: TestSet) -> pa.Table:
-    """List what must be embedded.
-
-    Parameters
-    ----------
-    test_set
-        The test set.
-
-    Returns
-    -------
-    pa.Table
-        Columns `id`, `kind` (`image` or `text`) and `text`, which is null for an image. The id of an image is the tile
-        id, under which the shards have the picture.
-
-    """
+    """List what must be embedded."""
     images = [{"id": sample.tile_id, "kind": "image", "text": None} for sample in test_set.samples]
     texts = [
         {"id": name, "kind": "text", "text": text}
@@ -123,26 +69,7 @@ def items_table(test_set: TestSet) -> pa.Table:
 
 
 def read_embeddings(path: Path, test_set: TestSet) -> tuple[Floats, Floats]:
-    """Read the features of all items from a Parquet file.
-
-    Parameters
-    ----------
-    path
-        File with the columns `id` and `vector` (lists of numbers of one length), in any order; other ids are ignored.
-    test_set
-        The test set.
-
-    Returns
-    -------
-    tuple of ndarray
-        Features (t, d) of the tiles and (c, d) of the captions, scaled to length 1.
-
-    Raises
-    ------
-    EvaluationError
-        If the file is unreadable, or an id is missing or repeated, or a vector is no usable direction.
-
-    """
+    """Read the features of all items from a Parquet file."""
     try:
         table = pq.read_table(path, columns=["id", "vector"])
         ids = [str(name) for name in table["id"].to_pylist()]
@@ -169,25 +96,7 @@ def read_embeddings(path: Path, test_set: TestSet) -> tuple[Floats, Floats]:
 def score(
     test_set: TestSet, tiles_td: Floats, captions_cd: Floats, settings: EvaluationSettings, samples: Sequence[Sample]
 ) -> dict[str, Any]:
-    """Score features in both directions, beside text search and chance.
-
-    Parameters
-    ----------
-    test_set
-        The test set.
-    tiles_td, captions_cd
-        Features (t, d) and (c, d) of length 1.
-    settings
-        Evaluation settings; only the number of resamples and the seed are used.
-    samples
-        Rows of the whole dataset, in which programmes of the benchmark may be in train.
-
-    Returns
-    -------
-    dict
-        The facts that identify the test set, and the list `metrics`: model, name, value, low, high.
-
-    """
+    """Score features in both directions, beside text search and chance."""
     weights_bg = draw_weights(test_set.num_groups, settings.bootstrap, settings.seed)
     scores_tc = cosine_scores(tiles_td, captions_cd)
     metadata, captions = [metadata_text(sample) for sample in test_set.samples], test_set.captions_c
@@ -207,22 +116,7 @@ def score(
 
 
 def identity(test_set: TestSet, samples: Sequence[Sample]) -> dict[str, Any]:
-    """Describe a test set, so that a reader knows whether two figures are comparable.
-
-    Parameters
-    ----------
-    test_set
-        The test set.
-    samples
-        Rows of the whole dataset.
-
-    Returns
-    -------
-    dict
-        Name of the benchmark, numbers of tiles, captions, programmes and groups, the hash of all pairs and captions,
-        and the number of programmes with a tile in train.
-
-    """
+    """Describe a test set, so that a reader knows whether two figures are comparable."""
     names = caption_ids(test_set)
     pairs = [(one.tile_id, names[index]) for one, index in zip(test_set.samples, test_set.caption_t, strict=True)]
     pairs += zip(names, test_set.captions_c, strict=True)

@@ -22,26 +22,11 @@ WORD = re.compile(r"[a-z0-9]+")
 def bm25_scores(queries: Sequence[str], documents: Sequence[str]) -> Floats:
     """Score every document for every query by BM25.
 
-    Parameters
-    ----------
-    queries : sequence of str
-        The q queries; repeated words of a query count only once.
-    documents : sequence of str
-        The i documents.
-
-    Returns
-    -------
-    ndarray
-        Scores (q, i); a higher score means a better match, and 0 means that query and document share no word.
-
-    Notes
-    -----
     The score of a document d is the sum, over the words t of the query, of
     idf(t) f (k1 + 1) / (f + k1 (1 - b + b |d| / mean|d|)). Here f is the number of times that t occurs in d, and |d| is
     the number of words of d. The weight of a word is idf(t) = ln(1 + (N - n + 0.5) / (n + 0.5)), where n of the N
     documents contain t. The formula is eq. 3.15 of Robertson & Zaragoza 2009, with the idf of Lucene, which is never
     negative.
-
     """
     counts = [Counter(WORD.findall(document.lower())) for document in documents]
     # The length is at least 1, so that empty documents cause no division by 0.
@@ -65,20 +50,7 @@ def bm25_scores(queries: Sequence[str], documents: Sequence[str]) -> Floats:
 def hybrid_scores(first_qi: Floats, second_qi: Floats) -> Floats:
     """Fuse the scores of two scorers by reciprocal rank fusion; each tied item gets the mean rank of the tie.
 
-    Parameters
-    ----------
-    first_qi, second_qi : ndarray
-        Scores (q, i) of the same items for the same queries, on any scale.
-
-    Returns
-    -------
-    ndarray
-        Fused scores (q, i); a higher score means a better match.
-
-    Notes
-    -----
     The fused score is the sum of 1 / (60 + rank) over the two scorers (Cormack, Clarke & Buettcher 2009).
-
     """
     first_rank_qi, second_rank_qi = (rankdata(-scores_qi, axis=1) for scores_qi in (first_qi, second_qi))
     # The sums are rounded, so that sums that differ only in their last bits are ties.
@@ -87,41 +59,12 @@ def hybrid_scores(first_qi: Floats, second_qi: Floats) -> Floats:
 
 
 def metadata_text(sample: Sample) -> str:
-    """Describe a tile by metadata that an archive's search form offers; the proposal's text is not used.
-
-    Parameters
-    ----------
-    sample : Sample
-        Row of the tile.
-
-    Returns
-    -------
-    str
-        Target name, instrument and filter, separated by spaces; unknown values are omitted.
-
-    """
+    """Describe a tile by metadata that an archive's search form offers; the proposal's text is not used."""
     return " ".join(part for part in (sample.target_name, sample.instrument, sample.filter) if part)
 
 
 def oracle_scores(samples: Sequence[Sample], caption_t: Ints, num_captions: int) -> Floats | None:
-    """Score captions for tiles by an oracle that knows only the target classes.
-
-    Parameters
-    ----------
-    samples : sequence of Sample
-        Rows of the t tiles.
-    caption_t : ndarray
-        Index (t,) of each tile's own caption.
-    num_captions : int
-        Number c of captions.
-
-    Returns
-    -------
-    ndarray or None
-        Scores (t, c): 1 if the `target_class` of tile t occurs among the tiles that have caption c, else 0. None if no
-        tile has a class.
-
-    """
+    """Score captions for tiles by an oracle that knows only the target classes."""
     classes = [sample.target_class or "" for sample in samples]
     if not any(classes):
         return None
@@ -132,21 +75,7 @@ def oracle_scores(samples: Sequence[Sample], caption_t: Ints, num_captions: int)
 
 
 def chance_ranks(positives_q: Ints, num_items: int) -> TiedRanks:
-    """Make the ranks of a scorer that gives every item the same score, so that all items are tied.
-
-    Parameters
-    ----------
-    positives_q : ndarray
-        Number (q,) of positives (right answers) of each query.
-    num_items : int
-        Number of items that are ranked.
-
-    Returns
-    -------
-    TiedRanks
-        For each query, one tie of all items.
-
-    """
+    """Make the ranks of a scorer that gives every item the same score, so that all items are tied."""
     all_q = np.full(len(positives_q), num_items)  # every item is in the tie
     return TiedRanks(above_q=np.zeros_like(all_q), tied_q=all_q, positives_q=positives_q, num_items=num_items)
 
@@ -154,27 +83,8 @@ def chance_ranks(positives_q: Ints, num_items: int) -> TiedRanks:
 def simulated_chance_ranks(positives_q: Ints, num_items: int, num_draws: int, seed: int) -> Ints:
     """Simulate the rank of each query's best positive if the items are in random order.
 
-    Parameters
-    ----------
-    positives_q : ndarray
-        Number (q,) of positives (right answers) of each query.
-    num_items : int
-        Number of items that are ranked.
-    num_draws : int
-        Number b of random orders.
-    seed : int
-        Seed of the random numbers.
-
-    Returns
-    -------
-    ndarray
-        Ranks (b, q); the first rank is 1.
-
-    Notes
-    -----
     `hit_probability` gives the cumulative distribution of the best rank of p positives among n items. The ranks are
     drawn by inverting this distribution.
-
     """
     uniform_bq = np.random.default_rng(seed).random((num_draws, len(positives_q)))
     rank_bq = np.empty(uniform_bq.shape, dtype=np.int64)

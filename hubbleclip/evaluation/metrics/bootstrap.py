@@ -27,46 +27,14 @@ RESAMPLES_PER_BLOCK = 100
 
 
 def draw_weights(num_groups: int, num_resamples: int, seed: int) -> Ints:
-    """Draw bootstrap resamples of the groups; a resample is described by the number of copies of each group.
-
-    Parameters
-    ----------
-    num_groups : int
-        Number g of groups.
-    num_resamples : int
-        Number b of resamples.
-    seed : int
-        Seed of the random numbers.
-
-    Returns
-    -------
-    ndarray
-        Number (b, g) of copies of each group in each resample; each row has the sum `num_groups`.
-
-    """
+    """Draw bootstrap resamples of the groups; a resample is described by the number of copies of each group."""
     rng = np.random.default_rng(seed)
     weights_bg: Ints = rng.multinomial(num_groups, np.full(num_groups, 1 / num_groups), size=num_resamples)
     return weights_bg
 
 
 def resampled_means(values_qm: Floats, group_q: Ints, weights_bg: Ints) -> Floats:
-    """Compute the mean of each metric over the queries of each resample; each copy of a group has all its queries.
-
-    Parameters
-    ----------
-    values_qm : ndarray
-        Values (q, m) of m metrics for q queries.
-    group_q : ndarray
-        Group (q,) of each query.
-    weights_bg : ndarray
-        Number (b, g) of copies of each group in each bootstrap resample.
-
-    Returns
-    -------
-    ndarray
-        Means (b, m); 0 for a resample without queries.
-
-    """
+    """Compute the mean of each metric over the queries of each resample; each copy of a group has all its queries."""
     num_groups = weights_bg.shape[1]
     # The values are first summed per group. One small matrix product then gives the means of all resamples.
     sums_gm = np.zeros((num_groups, values_qm.shape[1]))
@@ -77,22 +45,8 @@ def resampled_means(values_qm: Floats, group_q: Ints, weights_bg: Ints) -> Float
 
 
 def resampled_medians(values_qb: Floats, group_q: Ints, weights_bg: Ints) -> Floats:
-    """Compute the median over the queries of each resample; for an even number of queries, the mean of the middle two.
-
-    Parameters
-    ----------
-    values_qb : ndarray
-        Value (q, b) of each query on each resample.
-    group_q : ndarray
-        Group (q,) of each query.
-    weights_bg : ndarray
-        Number (b, g) of copies of each group in each bootstrap resample.
-
-    Returns
-    -------
-    ndarray
-        Median (b,) of each resample.
-
+    """Compute the median over the queries of each resample; for an even number of queries, the mean of
+    the middle two.
     """
     order_qb = np.argsort(values_qb, axis=0, kind="stable")
     sorted_qb = np.take_along_axis(values_qb, order_qb, axis=0)
@@ -113,25 +67,6 @@ def resampled_retrieval(
 
     A group that a resample has twice is twice among the queries, and each of its items is twice among the items that
     are ranked. The interval therefore includes the chance that other items would have been in the test set.
-
-    Parameters
-    ----------
-    direction : str
-        `i2t` (image to text) or `t2i` (text to image); also the prefix of the names of the metrics.
-    scores_qi : ndarray
-        Scores (q, i) of the items for the queries; a higher score means a better match.
-    positive_qi : ndarray
-        Boolean matrix (q, i), true where the item is a right answer; every row has at least one.
-    group_q, group_i : ndarray
-        Group (q,) of each query, and group (i,) of each item.
-    weights_bg : ndarray
-        Number (b, g) of copies of each group in each bootstrap resample.
-
-    Returns
-    -------
-    dict of ndarray
-        Accuracies, recalls, the mean normalised rank and the median rank on each resample (b,), by name.
-
     """
     best_q1 = best_positive_scores(scores_qi, positive_qi)[:, None]
     is_tied_qi = scores_qi == best_q1

@@ -26,43 +26,13 @@ PRIOR_CORRELATION = 0.5
 
 
 def variance_of(draws_b: Floats, num_groups: int) -> float:
-    """Estimate the variance of a metric from its values on bootstrap resamples.
-
-    Parameters
-    ----------
-    draws_b : ndarray
-        Resampled values (b,).
-    num_groups : int
-        Number of groups that were resampled, at least 2.
-
-    Returns
-    -------
-    float
-        Variance. The variance over resamples of n groups is too small by the factor (n - 1) / n, which is corrected.
-
-    """
+    """Estimate the variance of a metric from its values on bootstrap resamples."""
     return float(draws_b.var()) * num_groups / (num_groups - 1)
 
 
 def design_ratio(value: float, variance: float, sizes_g: Ints) -> float:
     """Compute the variance of a share as a multiple of the variance if each group were one independent value.
 
-    Parameters
-    ----------
-    value : float
-        The share, in [0, 1].
-    variance : float
-        Variance of the share over resamples of the groups.
-    sizes_g : ndarray
-        Number (g,) of values in each group, at least 1.
-
-    Returns
-    -------
-    float
-        Ratio above 0. It is 1 if each group has one value, and below 1 if the values of a group vary.
-
-    Notes
-    -----
     The ratio is the design effect of survey statistics in units of groups. `PSEUDO_GROUPS` groups of hits and as many
     of misses are added to both variances, with the variance of groups of the mean size whose values have the
     correlation `PRIOR_CORRELATION`. A ratio from many hits and misses hardly changes. One from few of them, where it
@@ -70,7 +40,6 @@ def design_ratio(value: float, variance: float, sizes_g: Ints) -> float:
 
     The estimated variance is multiplied by the square of the ratio of Student's t for groups and for values, as Korn &
     Graubard do with the sample size (see `share_interval`).
-
     """
     num_groups, num_values = len(sizes_g), int(sizes_g.sum())
     padded = (num_groups * value + PSEUDO_GROUPS) / (num_groups + 2 * PSEUDO_GROUPS)
@@ -85,28 +54,11 @@ def design_ratio(value: float, variance: float, sizes_g: Ints) -> float:
 def share_interval(value: float, variance: float, sizes_g: Ints) -> tuple[float, float]:
     """Compute the 95 % interval of a share; it has a width even if every value is a hit, or every value a miss.
 
-    Parameters
-    ----------
-    value : float
-        The share, in [0, 1].
-    variance : float
-        Variance of the share over resamples of the groups.
-    sizes_g : ndarray
-        Number (g,) of values in each group, for at least 2 groups.
-
-    Returns
-    -------
-    tuple of float
-        Lower and upper end of the 95 % interval, in [0, 1].
-
-    Notes
-    -----
     The interval is the exact one of Clopper & Pearson 1934 for `num_groups / design_ratio` trials: the interval of
     Korn & Graubard 1998 (Survey Methodology 24, p. 193), which the National Center for Health Statistics prescribes for
     shares from clusters (Parker et al. 2017, Vital and Health Statistics 2(175)). Theirs takes n p (1 - p) / variance
     trials, times the square of t(n - 1) / t(g - 1) for n values in g groups. It is undefined if all values are equal,
     and too narrow if few differ, since it trusts the variance of these few.
-
     """
     num_trials = len(sizes_g) / design_ratio(value, variance, sizes_g)
     num_hits = num_trials * value
@@ -118,29 +70,9 @@ def share_interval(value: float, variance: float, sizes_g: Ints) -> tuple[float,
 def difference_interval(value: float, variance: float, num_groups: int, ratio: float) -> tuple[float, float]:
     """Compute the 95 % interval of the paired difference of two shares; it has a width even if the two never differ.
 
-    Parameters
-    ----------
-    value : float
-        The difference, in [-1, 1].
-    variance : float
-        Variance of the difference over resamples of the groups.
-    num_groups : int
-        Number of groups that were resampled, at least 2.
-    ratio : float
-        The larger `design_ratio` of the two shares.
-
-    Returns
-    -------
-    tuple of float
-        Lower and upper end of the 95 % interval, in [-1, 1]. For two scorers that never differ on g groups of one value
-        they are about 2 / (g + 2) from 0, since such groups may exist and not be in the test set.
-
-    Notes
-    -----
     This is the adjusted Wald interval of Agresti & Min 2005 (Statistics in Medicine 24, p. 729): half a group is added
     that both scorers find, half a group that neither finds, and half a group that only the one or only the other finds.
     Their variance is multiplied by `ratio`, as a whole group seldom differs at once.
-
     """
     padded_groups = num_groups + 4 * PSEUDO_DIFFERENCES
     centre = value * num_groups / padded_groups
@@ -152,24 +84,9 @@ def difference_interval(value: float, variance: float, num_groups: int, ratio: f
 def percentile_interval(draws_b: Floats, num_groups: int) -> tuple[float, float]:
     """Compute the 95 % interval of a metric that is no share from its resampled values, by expanded percentiles.
 
-    Parameters
-    ----------
-    draws_b : ndarray
-        Resampled values (b,) of a metric.
-    num_groups : int
-        Number of groups that were resampled, at least 2.
-
-    Returns
-    -------
-    tuple of float
-        Lower and upper end of the 95 % interval.
-
-    Notes
-    -----
     Plain percentiles are too narrow if the number n of groups is small. The quantile of Student's t therefore replaces
     that of the normal distribution, and the variance is multiplied by n / (n - 1) (Hesterberg 2015, arXiv 1411.5279,
     section 5.3).
-
     """
     num_sigmas = math.sqrt(num_groups / (num_groups - 1)) * special.stdtrit(num_groups - 1, 1 - TAIL)
     tail = special.ndtr(-num_sigmas)

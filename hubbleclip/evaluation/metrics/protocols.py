@@ -111,14 +111,7 @@ class Estimate:
         return np.ones(self.num_groups, dtype=np.int64) if self.sizes_g is None else self.sizes_g
 
     def interval(self) -> tuple[float, float]:
-        """Compute the 95 % interval of the metric.
-
-        Returns
-        -------
-        tuple of float
-            Lower and upper end of the interval, in the unit of the metric.
-
-        """
+        """Compute the 95 % interval of the metric."""
         if self.is_share:
             return share_interval(self.value, self.variance, self.sizes)
         low, high = percentile_interval(self.draws_b, self.num_groups)
@@ -135,14 +128,7 @@ class Difference(Estimate):
     ratio: float
 
     def interval(self) -> tuple[float, float]:
-        """Compute the 95 % interval of the difference.
-
-        Returns
-        -------
-        tuple of float
-            Lower and upper end of the interval.
-
-        """
+        """Compute the 95 % interval of the difference."""
         return difference_interval(self.value, self.variance, self.num_groups, self.ratio)
 
 
@@ -151,14 +137,7 @@ class Chance(Estimate):
     """A metric of random orders; `draws_b` has its values for simulated orders."""
 
     def interval(self) -> tuple[float, float]:
-        """Compute the range of 95 % of the random orders.
-
-        Returns
-        -------
-        tuple of float
-            Lower and upper end of the range.
-
-        """
+        """Compute the range of 95 % of the random orders."""
         low, high = np.quantile(self.draws_b, [TAIL, 1 - TAIL])
         return min(float(low), self.value), max(float(high), self.value)
 
@@ -179,21 +158,7 @@ class Values:
 
 
 def require_finite(scores: Scores, test_set: TestSet) -> None:
-    """Check that all scores of a scorer are finite; a NaN would rank neither above nor below any other score.
-
-    Parameters
-    ----------
-    scores : Scores
-        Scores of one scorer.
-    test_set : TestSet
-        Test set with the tiles.
-
-    Raises
-    ------
-    EvaluationError
-        If a score is not finite; the message names the first such tile.
-
-    """
+    """Check that all scores of a scorer are finite; a NaN would rank neither above nor below any other score."""
     for scores_tc in (scores.i2t_tc, scores.t2i_ct.T):
         tile = first_non_finite_row(scores_tc)
         if tile is not None:
@@ -202,25 +167,7 @@ def require_finite(scores: Scores, test_set: TestSet) -> None:
 
 
 def values_of(direction: str, scores_qi: Floats, positive_qi: Bools, group_q: Ints) -> Values:
-    """Compute the metrics of each query of one direction.
-
-    Parameters
-    ----------
-    direction : str
-        `i2t` (image to text) or `t2i` (text to image); also the prefix of the names of the metrics.
-    scores_qi : ndarray
-        Scores (q, i) of the items for the queries; a higher score means a better match.
-    positive_qi : ndarray
-        Boolean matrix (q, i), true where the item is a right answer; every row has at least one.
-    group_q : ndarray
-        Proposal group (q,) of each query.
-
-    Returns
-    -------
-    Values
-        Hits at every cutoff, average precision, nDCG at 10, normalised ranks and expected ranks.
-
-    """
+    """Compute the metrics of each query of one direction."""
     ranks = rank_best_positives(scores_qi, positive_qi)
     rank_q = expected_rank(ranks)
     precision_q, ndcg_q = ranking_metrics(scores_qi, positive_qi)
@@ -234,25 +181,7 @@ def values_of(direction: str, scores_qi: Floats, positive_qi: Bools, group_q: In
 
 
 def bootstrap_estimates(protocol: str, scorer: str, values: Values, weights_bg: Ints) -> list[Estimate]:
-    """Compute each metric of one direction over all queries, and over the queries of each bootstrap resample.
-
-    Parameters
-    ----------
-    protocol : str
-        Name of the protocol.
-    scorer : str
-        Name of the scorer.
-    values : Values
-        Metrics of each query.
-    weights_bg : ndarray
-        Number (b, g) of copies of each proposal group in each bootstrap resample.
-
-    Returns
-    -------
-    list of Estimate
-        One estimate per metric of `values.means`, then one per metric of `values.medians`.
-
-    """
+    """Compute each metric of one direction over all queries, and over the queries of each bootstrap resample."""
     _, sizes_g = np.unique(values.group_q, return_counts=True)  # groups without queries add no information
     means_bm = resampled_means(np.stack(list(values.means.values()), axis=1), values.group_q, weights_bg)
     draws = {**dict(zip(values.means, means_bm.T, strict=True)), **values.draws}
@@ -282,28 +211,6 @@ def fair_estimates(scores: Scores, test_set: TestSet, weights_bg: Ints, *, proto
 
     The bootstrap resamples queries and candidates together, except for `map`, `ndcg`, `found` and `diversity`, for
     which the candidates are held fixed.
-
-    Parameters
-    ----------
-    scores : Scores
-        Scores of one scorer.
-    test_set : TestSet
-        Test set with the caption of each tile and the proposal group of each caption.
-    weights_bg : ndarray
-        Number (b, g) of copies of each proposal group in each bootstrap resample.
-    protocol : str
-        Name of the protocol, which is recorded in the estimates.
-
-    Returns
-    -------
-    list of Estimate
-        Estimates of image to text and of text to image.
-
-    Raises
-    ------
-    EvaluationError
-        If a score is not finite.
-
     """
     require_finite(scores, test_set)
     caption_t, group_t, group_c = test_set.caption_t, test_set.group_t, test_set.group_c
@@ -334,22 +241,6 @@ def chance_estimates(test_set: TestSet, weights_bg: Ints, seed: int) -> list[Est
 
     The values are exact expectations, except for the median rank, which is simulated. The resampled values are
     those of simulated random orders.
-
-    Parameters
-    ----------
-    test_set : TestSet
-        Test set with the caption of each tile and the proposal group of each caption.
-    weights_bg : ndarray
-        Number (b, g) of copies of each proposal group in each bootstrap resample; b random orders are drawn.
-    seed : int
-        Seed of the random numbers.
-
-    Returns
-    -------
-    list of Estimate
-        Estimates of the same metrics as `fair_estimates`. Their intervals show how far a random order deviates from the
-        expectation.
-
     """
     group_t, num_tiles, num_captions = test_set.group_t, len(test_set.caption_t), len(test_set.group_c)
     num_draws, num_groups = weights_bg.shape
@@ -375,27 +266,7 @@ def chance_estimates(test_set: TestSet, weights_bg: Ints, seed: int) -> list[Est
 def chance_metrics(
     direction: str, positives_q: Ints, num_items: int, num_draws: int, seed: int
 ) -> list[tuple[str, float, Floats]]:
-    """Compute the metrics of one direction if the items are in random order.
-
-    Parameters
-    ----------
-    direction : str
-        `i2t` (image to text) or `t2i` (text to image); also the prefix of the names of the metrics.
-    positives_q : ndarray
-        Number (q,) of positives (right answers) of each query.
-    num_items : int
-        Number of items that are ranked.
-    num_draws : int
-        Number b of simulated values of each metric.
-    seed : int
-        Seed of the random numbers.
-
-    Returns
-    -------
-    list of (str, float, ndarray)
-        Name, expectation and simulated values (b,) of each metric.
-
-    """
+    """Compute the metrics of one direction if the items are in random order."""
     ranks = chance_ranks(positives_q, num_items)
     rank_bq = simulated_chance_ranks(positives_q, num_items, num_draws, seed)
     medians_b = np.median(rank_bq, axis=1)
@@ -423,25 +294,6 @@ def chance_ranking_metrics(
 
     For each number of positives, `NUM_CHANCE` random orders are simulated once. Each query draws from the orders that
     were simulated for its number of positives.
-
-    Parameters
-    ----------
-    direction : str
-        `i2t` (image to text) or `t2i` (text to image); also the prefix of the names of the metrics.
-    positives_q : ndarray
-        Number (q,) of positives (right answers) of each query.
-    num_items : int
-        Number of items that are ranked.
-    num_draws : int
-        Number b of simulated values of each metric.
-    seed : int
-        Seed of the random numbers.
-
-    Returns
-    -------
-    list of (str, float, ndarray)
-        Name, expectation and simulated values (b,) of each metric.
-
     """
     pick_bq = np.random.default_rng(seed).integers(NUM_CHANCE, size=(num_draws, len(positives_q)))
     drawn_mbq = np.empty((2, *pick_bq.shape))  # axis m holds average precision and nDCG
@@ -461,19 +313,7 @@ def chance_ranking_metrics(
 
 
 def diagonal_hits(scores_bb: Floats) -> Floats:
-    """Compute hit probabilities for a square batch of scores, in which only the diagonal holds right answers.
-
-    Parameters
-    ----------
-    scores_bb : ndarray
-        Scores (b, b) of the tiles and captions of a batch; a tile and its own caption have the same index.
-
-    Returns
-    -------
-    ndarray
-        Probability (b, k) of a hit at each of the k cutoffs `PAPERCLIP_PERCENTS`.
-
-    """
+    """Compute hit probabilities for a square batch of scores, in which only the diagonal holds right answers."""
     ranks = rank_best_positives(scores_bb, np.eye(len(scores_bb), dtype=np.bool_))
     return np.stack([hit_probability(ranks, top_count(k, len(scores_bb))) for k in PAPERCLIP_PERCENTS], axis=1)
 
@@ -484,31 +324,7 @@ def paperclip_estimates(scores: Scores, tile_ids: Sequence[str], test_set: TestS
     The tiles are sorted by tile id and then divided into batches. Equal captions in a batch compete with each other, as
     in the reference's code. A last batch of fewer than ten tiles is dropped.
 
-    Parameters
-    ----------
-    scores : Scores
-        Scores of one scorer.
-    tile_ids : sequence of str
-        Ids of the tiles, in the order of the scores.
-    test_set : TestSet
-        Test set with the caption of each tile and the proposal group of each caption.
-    weights_bg : ndarray
-        Number (b, g) of copies of each proposal group in each bootstrap resample.
-
-    Returns
-    -------
-    list of Estimate
-        Accuracies of image to text and of text to image at `PAPERCLIP_PERCENTS`.
-
-    Raises
-    ------
-    EvaluationError
-        If a score is not finite.
-
-    Notes
-    -----
     The reference is arXiv 2403.08851, and its code is models/eval_utils.py in the paper's repository.
-
     """
     require_finite(scores, test_set)
     order_t = np.argsort(np.array(tile_ids), kind="stable")
@@ -533,30 +349,8 @@ def paperclip_estimates(scores: Scores, tile_ids: Sequence[str], test_set: TestS
 def equation_estimates(scores: Scores, test_set: TestSet, weights_bg: Ints) -> list[Estimate]:
     """Estimate the accuracies of the reference's equation, which ranks the captions of all tiles for each tile.
 
-    Parameters
-    ----------
-    scores : Scores
-        Scores of one scorer; only the scores of captions for tiles are used.
-    test_set : TestSet
-        Test set with the caption of each tile and the proposal group of each caption.
-    weights_bg : ndarray
-        Number (b, g) of copies of each proposal group in each bootstrap resample.
-
-    Returns
-    -------
-    list of Estimate
-        Accuracies of image to text at each of `PERCENTS`.
-
-    Raises
-    ------
-    EvaluationError
-        If a score is not finite.
-
-    Notes
-    -----
     The equation is in section 4.1 of arXiv 2403.08851. A caption counts as one item for each tile that has it. All
     copies of a caption have the same score, and only one copy is the right answer.
-
     """
     require_finite(scores, test_set)
     caption_t, num_tiles = test_set.caption_t, len(test_set.caption_t)
@@ -576,20 +370,7 @@ def equation_estimates(scores: Scores, test_set: TestSet, weights_bg: Ints) -> l
 
 
 def difference(ours: Estimate, other: Estimate) -> Difference:
-    """Subtract the estimate of one scorer from that of another, resample by resample.
-
-    Parameters
-    ----------
-    ours, other : Estimate
-        Estimates of the same share on the same resamples.
-
-    Returns
-    -------
-    Difference
-        `ours` minus `other`, named `<metric>_minus_<other>`. If the interval of the difference excludes 0, the two
-        scorers differ.
-
-    """
+    """Subtract the estimate of one scorer from that of another, resample by resample."""
     return Difference(
         protocol=ours.protocol,
         scorer=ours.scorer,

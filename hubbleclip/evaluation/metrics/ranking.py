@@ -22,19 +22,6 @@ def ranking_metrics(scores_qi: Floats, positive_qi: Bools) -> tuple[Floats, Floa
 
     The average precision is the mean of the precisions at the ranks of the positives. The normalised discounted
     cumulative gain (nDCG) is 1 for the best possible order.
-
-    Parameters
-    ----------
-    scores_qi : ndarray
-        Scores (q, i) of the items for the queries; a higher score means a better match.
-    positive_qi : ndarray
-        Boolean matrix (q, i), true where the item is a right answer; every row has at least one.
-
-    Returns
-    -------
-    tuple of ndarray
-        Average precision (q,) in (0, 1], and nDCG (q,) in [0, 1].
-
     """
     once_1i = np.ones((1, scores_qi.shape[1]), dtype=np.int64)  # without a bootstrap, every item counts once
     rows = [resampled_ranking_metrics(*query, once_1i) for query in zip(scores_qi, positive_qi, strict=True)]
@@ -46,29 +33,12 @@ def ranking_metrics(scores_qi: Floats, positive_qi: Bools) -> tuple[Floats, Floa
 def resampled_ranking_metrics(scores_i: Floats, positive_i: Bools, weights_bi: Ints) -> tuple[Floats, Floats]:
     """Compute average precision and nDCG at `NUM_TOP` of one query on resamples of its items.
 
-    Parameters
-    ----------
-    scores_i : ndarray
-        Scores (i,) of the items; a higher score means a better match.
-    positive_i : ndarray
-        Boolean array (i,), true where the item is a right answer.
-    weights_bi : ndarray
-        Number (b, i) of copies of each item in each resample.
-
-    Returns
-    -------
-    tuple of ndarray
-        Average precision (b,) and nDCG (b,); NaN for a resample without positives.
-
-    Notes
-    -----
     In a block of e tied items with p positives, each position holds a positive with probability p / e. Let n be the
     number of items and m the number of positives in earlier blocks. If the position at offset w in the block holds a
     positive, then m + 1 + w r positives are expected up to and including that position, where r = (p - 1) / (e - 1)
     (McSherry & Najork 2008). The sum over w of (m + 1 + w r) / (n + 1 + w) is
     r e + (m + 1 - r (n + 1)) (H(n + e) - H(n)), where H(n) is the n-th harmonic number.
     A positive has a gain of 1, which nDCG divides by log2(r + 1) at rank r (Jarvelin & Kekalainen 2002).
-
     """
     start_bk, end_bk, before_bk, positives_bk = _tied_blocks(scores_i, positive_i, weights_bi)
     size_bk, total_b = end_bk - start_bk, positives_bk.sum(axis=1)
@@ -83,25 +53,7 @@ def resampled_ranking_metrics(scores_i: Floats, positive_i: Bools, weights_bi: I
 
 
 def resampled_precision(scores_i: Floats, positive_i: Bools, weights_bi: Ints, num_top: int) -> Floats:
-    """Compute the precision at `num_top` of one query on resamples of its items.
-
-    Parameters
-    ----------
-    scores_i : ndarray
-        Scores (i,) of the items; a higher score means a better match.
-    positive_i : ndarray
-        Boolean array (i,), true where the item is a right answer.
-    weights_bi : ndarray
-        Number (b, i) of copies of each item in each resample.
-    num_top : int
-        Number of top-ranked items that are counted.
-
-    Returns
-    -------
-    ndarray
-        Expected share (b,) of positives among the first `num_top` items; NaN for a resample without positives.
-
-    """
+    """Compute the precision at `num_top` of one query on resamples of its items."""
     start_bk, end_bk, _, positives_bk = _tied_blocks(scores_i, positive_i, weights_bi)
     size_bk, total_b = end_bk - start_bk, positives_bk.sum(axis=1)
     taken_bk = np.clip(num_top - start_bk, 0, size_bk)  # items of the block among the first `num_top`
@@ -133,23 +85,7 @@ def _tied_blocks(scores_i: Floats, positive_i: Bools, weights_bi: Ints) -> tuple
 
 
 def diversity(scores_qi: Floats, group_i: Ints, num_top: int = NUM_TOP) -> Floats:
-    """Compute the expected number of distinct proposal groups among the top-ranked items, as a share of these items.
-
-    Parameters
-    ----------
-    scores_qi : ndarray
-        Scores (q, i) of the items for the queries; a higher score means a better match.
-    group_i : ndarray
-        Proposal group (i,) of each item.
-    num_top : int
-        Number of top-ranked items that are counted.
-
-    Returns
-    -------
-    ndarray
-        Share (q,) in (0, 1].
-
-    """
+    """Compute the expected number of distinct proposal groups among the top-ranked items, as a share of these items."""
     num_top = min(num_top, scores_qi.shape[1])
     threshold_q = -np.partition(-scores_qi, num_top - 1, axis=1)[:, num_top - 1]
     distinct_q = np.empty(len(scores_qi))
@@ -171,23 +107,7 @@ def diversity(scores_qi: Floats, group_i: Ints, num_top: int = NUM_TOP) -> Float
 
 
 def chance_precision_and_ndcg(positives: int, num_items: int, seed: int) -> tuple[Floats, Floats]:
-    """Simulate the average precision and the nDCG at `NUM_TOP` of a query whose items are in random order.
-
-    Parameters
-    ----------
-    positives : int
-        Number of right answers to the query; at least 1.
-    num_items : int
-        Number of items that are ranked.
-    seed : int
-        Seed of the random numbers; the draws also depend on `positives` and `num_items`.
-
-    Returns
-    -------
-    tuple of ndarray
-        Average precision (b,) and nDCG (b,) of `NUM_CHANCE` random orders.
-
-    """
+    """Simulate the average precision and the nDCG at `NUM_TOP` of a query whose items are in random order."""
     rng = np.random.default_rng([seed, positives, num_items])
     rank_bp = np.sort([rng.choice(num_items, positives, replace=False) + 1 for _ in range(NUM_CHANCE)], axis=1)
     precision_bp = np.arange(1, positives + 1) / rank_bp  # precision at the rank of each positive

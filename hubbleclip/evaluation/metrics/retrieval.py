@@ -51,21 +51,7 @@ class TiedRanks:
 
 
 def cosine_scores(feat_qd: Floats, feat_id: Floats) -> Floats:
-    """Compute cosine similarities, rounded to multiples of `SCORE_STEP`.
-
-    Parameters
-    ----------
-    feat_qd : ndarray
-        Features (q, d) of the queries; each row has length 1.
-    feat_id : ndarray
-        Features (i, d) of the items; each row has length 1.
-
-    Returns
-    -------
-    ndarray
-        Similarities (q, i) in [-1, 1].
-
-    """
+    """Compute cosine similarities, rounded to multiples of `SCORE_STEP`."""
     # Products of equal features may differ in their last bits. Rounding makes such products equal on every machine.
     return np.rint(feat_qd.astype(np.float64) @ feat_id.astype(np.float64).T / SCORE_STEP) * SCORE_STEP
 
@@ -74,85 +60,25 @@ def top_count(percent: int, num_items: Number) -> Number:
     """Compute the number of items in the top `percent` %.
 
     The number is rounded down, because rounding up would make the metric too high. It is at least one.
-
-    Parameters
-    ----------
-    percent : int
-        Cutoff in per cent of the items, 1 to 100.
-    num_items : int or ndarray
-        Number of items that are ranked; an array (b,) for b resamples.
-
-    Returns
-    -------
-    int or ndarray
-        Number of items, 1 to `num_items`.
-
     """
     count: Number = np.maximum(1, percent * num_items // 100)
     return count
 
 
 def hit_cutoffs(direction: str, num_items: Number) -> dict[str, Number]:
-    """Compute the cutoff of each accuracy and recall of one direction, as a number of top-ranked items.
-
-    Parameters
-    ----------
-    direction : str
-        `i2t` (image to text) or `t2i` (text to image).
-    num_items : int or ndarray
-        Number of items that are ranked; an array (b,) for b resamples.
-
-    Returns
-    -------
-    dict of int or ndarray
-        Cutoffs from 1 to `num_items`, by the name of the metric.
-
-    """
+    """Compute the cutoff of each accuracy and recall of one direction, as a number of top-ranked items."""
     accuracies = {f"{direction}_accuracy_at_{percent}pct": top_count(percent, num_items) for percent in PERCENTS}
     return accuracies | {f"{direction}_recall_at_{count}": np.minimum(count, num_items) for count in RECALLS}
 
 
 def positive_pairs(group_q: Ints, group_i: Ints) -> Bools:
-    """Mark the pairs of a query and an item that have the same caption or group.
-
-    Parameters
-    ----------
-    group_q : ndarray
-        Caption or group (q,) of each query.
-    group_i : ndarray
-        Caption or group (i,) of each item.
-
-    Returns
-    -------
-    ndarray
-        Boolean matrix (q, i), true where query and item have the same caption or group.
-
-    """
+    """Mark the pairs of a query and an item that have the same caption or group."""
     positive_qi: Bools = group_q[:, None] == group_i[None, :]
     return positive_qi
 
 
 def best_positive_scores(scores_qi: Floats, positive_qi: Bools) -> Floats:
-    """Find the score of each query's best positive.
-
-    Parameters
-    ----------
-    scores_qi : ndarray
-        Scores (q, i) of the items for the queries; a higher score means a better match.
-    positive_qi : ndarray
-        Boolean matrix (q, i), true where the item is a right answer; every row has at least one.
-
-    Returns
-    -------
-    ndarray
-        Score (q,) of the best positive.
-
-    Raises
-    ------
-    EvaluationError
-        If a score is NaN, which would rank neither above nor below any other, or the best positive is not finite.
-
-    """
+    """Find the score of each query's best positive."""
     best_q: Floats = np.where(positive_qi, scores_qi, -np.inf).max(axis=1)
     is_bad_q = ~np.isfinite(best_q) | np.isnan(scores_qi).any(axis=1)
     if is_bad_q.any():
@@ -161,21 +87,7 @@ def best_positive_scores(scores_qi: Floats, positive_qi: Bools) -> Floats:
 
 
 def rank_best_positives(scores_qi: Floats, positive_qi: Bools) -> TiedRanks:
-    """Compute the rank of each query's best positive among all items.
-
-    Parameters
-    ----------
-    scores_qi : ndarray
-        Scores (q, i) of the items for the queries; a higher score means a better match.
-    positive_qi : ndarray
-        Boolean matrix (q, i), true where the item is a right answer; every row has at least one.
-
-    Returns
-    -------
-    TiedRanks
-        For each query, the number of items that score higher than the best positive and of those that score the same.
-
-    """
+    """Compute the rank of each query's best positive among all items."""
     best_q = best_positive_scores(scores_qi, positive_qi)
     tied_qi = scores_qi == best_q[:, None]
     return TiedRanks(
@@ -191,24 +103,9 @@ def hit_probability(ranks: TiedRanks, num_top: int | Ints) -> Floats:
 
     Tied items count as if they were in random order.
 
-    Parameters
-    ----------
-    ranks : TiedRanks
-        Rank of each query's best positive.
-    num_top : int or ndarray
-        Number of top-ranked items that are counted; an array (b,) for b resamples.
-
-    Returns
-    -------
-    ndarray
-        Probability (q,) or (q, b) in [0, 1].
-
-    Notes
-    -----
     If p of e tied items are positives, and m of the e items are among the first `num_top`, then the probability is
     1 - C(e - p, m) / C(e, m), by the hypergeometric distribution. The binomial coefficients C are computed by log-gamma
     functions, because they overflow for large ties.
-
     """
     drawn_q = np.clip(num_top - ranks.above_q, 0, ranks.tied_q)  # tied items that are among the first num_top
     negatives_q = ranks.tied_q - ranks.positives_q
@@ -226,20 +123,7 @@ def hit_probability(ranks: TiedRanks, num_top: int | Ints) -> Floats:
 def expected_rank(ranks: TiedRanks) -> Floats:
     """Compute the expected rank of each query's best positive, with tied items in random order.
 
-    Parameters
-    ----------
-    ranks : TiedRanks
-        Rank of each query's best positive.
-
-    Returns
-    -------
-    ndarray
-        Expected rank (q,) of the best positive; the first rank is 1.
-
-    Notes
-    -----
     The smallest of p numbers drawn without replacement from 1 to e has the mean (e + 1) / (p + 1).
-
     """
     return np.asarray(ranks.above_q + (ranks.tied_q + 1) / (ranks.positives_q + 1), dtype=np.float64)
 
@@ -248,21 +132,6 @@ def expected_recall(scores_qi: Floats, positive_qi: Bools, num_top: int) -> Floa
     """Compute the expected share of each query's positives that are among its first `num_top` items.
 
     Tied items count as if they were in random order.
-
-    Parameters
-    ----------
-    scores_qi : ndarray
-        Scores (q, i) of the items for the queries; a higher score means a better match.
-    positive_qi : ndarray
-        Boolean matrix (q, i), true where the item is a right answer; every row has at least one.
-    num_top : int
-        Number of top-ranked items that are counted.
-
-    Returns
-    -------
-    ndarray
-        Share (q,) in [0, 1]; by chance it is `num_top` divided by the number of items.
-
     """
     share_q = np.empty(len(scores_qi))
     for row, (scores_i, positive_i) in enumerate(zip(scores_qi, positive_qi, strict=True)):

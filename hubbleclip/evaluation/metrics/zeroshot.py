@@ -55,37 +55,13 @@ class Labels:
 
 
 def class_terms(sample: Sample) -> list[str]:
-    """List the terms of a tile's target class.
-
-    Parameters
-    ----------
-    sample : Sample
-        Row of a tile.
-
-    Returns
-    -------
-    list of str
-        Terms in lower case, such as `galaxy`; an empty list if the class is unknown.
-
-    """
+    """List the terms of a tile's target class."""
     terms = [term.strip().lower() for term in (sample.target_class or "").split(";")]
     return [term for term in terms if term not in {"", SIMULATED_TERM}]
 
 
 def category_terms(sample: Sample) -> list[str]:
-    """List the science category of a tile's proposal, in one common spelling.
-
-    Parameters
-    ----------
-    sample : Sample
-        Row of a tile.
-
-    Returns
-    -------
-    list of str
-        One category in lower case; an empty list if the category is unknown.
-
-    """
+    """List the science category of a tile's proposal, in one common spelling."""
     # Observing cycles write the same category as "Galaxies & Clusters" or "GALAXIES AND CLUSTERS".
     return [sample.category.lower().replace("&", "and")] if sample.category else []
 
@@ -105,19 +81,6 @@ def make_labels(samples: Sequence[Sample], group_t: Ints) -> dict[str, Labels]:
 
     A task needs at least two phrases, and each phrase must be a label of some tiles but not of all tiles. The labelled
     tiles must be in at least two proposal groups, because one group gives no interval.
-
-    Parameters
-    ----------
-    samples : sequence of Sample
-        Rows of the test tiles.
-    group_t : ndarray
-        Proposal group (t,) of each tile.
-
-    Returns
-    -------
-    dict of str to Labels
-        Labels by name of the task; a task that cannot be measured is absent.
-
     """
     labels = {}
     for task, (terms_of, prompts) in TASKS.items():
@@ -138,28 +101,8 @@ def make_labels(samples: Sequence[Sample], group_t: Ints) -> dict[str, Labels]:
 def phrase_retrieval_estimates(
     task: str, scorer: str, scores_kt: Floats, labels: Labels, *, group_t: Ints, weights_bg: Ints
 ) -> list[Estimate]:
-    """Estimate how well phrases retrieve the tiles they label, by the mean average precision and the mean nDCG at 10.
-
-    Parameters
-    ----------
-    task : str
-        Name of the task; also the prefix of the names of the metrics.
-    scorer : str
-        Name of the scorer.
-    scores_kt : ndarray
-        Scores (k, t) of the tiles for the phrases; a higher score means a better match.
-    labels : Labels
-        Phrases of the task, and the positives of each phrase.
-    group_t : ndarray
-        Proposal group (t,) of each tile.
-    weights_bg : ndarray
-        Number (b, g) of copies of each proposal group in each bootstrap resample.
-
-    Returns
-    -------
-    list of Estimate
-        Estimates of `<task>_map` and `<task>_ndcg_at_10`.
-
+    """Estimate how well phrases retrieve the tiles they label, by the mean average precision and the
+    mean nDCG at 10.
     """
     weights_bt = weights_bg[:, group_t]
     # The array (k, 2, b) holds the average precision and the nDCG of each phrase on each resample.
@@ -200,29 +143,7 @@ def _mean_over_phrases(draws_kb: Floats) -> Floats:
 def classification_estimates(
     task: str, scorer: str, logits_tk: Floats, labels: Labels, *, group_t: Ints, weights_bg: Ints
 ) -> list[Estimate]:
-    """Estimate the top-1 accuracy, the top-5 accuracy and the calibration error of classifying tiles by phrases.
-
-    Parameters
-    ----------
-    task : str
-        Name of the task; also the prefix of the names of the metrics.
-    scorer : str
-        Name of the model.
-    logits_tk : ndarray
-        Cosine similarities (t, k) of tiles and phrases, multiplied by the model's logit scale.
-    labels : Labels
-        Phrases of the task, and the positives of each phrase; tiles without a phrase are excluded.
-    group_t : ndarray
-        Proposal group (t,) of each tile.
-    weights_bg : ndarray
-        Number (b, g) of copies of each proposal group in each bootstrap resample.
-
-    Returns
-    -------
-    list of Estimate
-        Estimates of `<task>_top1`, `<task>_top5` and `<task>_calibration_error`.
-
-    """
+    """Estimate the top-1 accuracy, the top-5 accuracy and the calibration error of classifying tiles by phrases."""
     is_labelled_t = labels.is_positive_kt.any(axis=0)
     logits_tk, group_t = logits_tk[is_labelled_t], group_t[is_labelled_t]
     is_positive_tk = labels.is_positive_kt.T[is_labelled_t]
@@ -251,19 +172,6 @@ def recentre(draws_b: Floats, value: float) -> Floats:
 
     A resample contains copies of tiles, and all copies of a tile have the same score and label. This biases all
     resamples in the same direction, and the shift removes the bias.
-
-    Parameters
-    ----------
-    draws_b : ndarray
-        Resampled values (b,).
-    value : float
-        Value of the metric on the whole split.
-
-    Returns
-    -------
-    ndarray
-        Shifted and clipped values (b,).
-
     """
     centred_b: Floats = np.clip(draws_b - draws_b.mean() + value, 0.0, 1.0)
     return centred_b
@@ -272,25 +180,8 @@ def recentre(draws_b: Floats, value: float) -> Floats:
 def calibration_error(confidence_t: Floats, correct_t: Floats, weights_bt: Ints) -> Floats:
     """Compute the expected calibration error of each resample.
 
-    Parameters
-    ----------
-    confidence_t : ndarray
-        Probability (t,) that the model gives to each tile's nearest phrase, in [0, 1].
-    correct_t : ndarray
-        Probability (t,) that the nearest phrase is right; between 0 and 1 only if phrases are tied.
-    weights_bt : ndarray
-        Number (b, t) of copies of each tile in each resample.
-
-    Returns
-    -------
-    ndarray
-        Calibration error (b,) of each resample, in [0, 1].
-
-    Notes
-    -----
     The error is the mean absolute difference between confidence and accuracy over ten bins of confidence; each bin is
     weighted by its number of tiles (Naeini et al. 2015).
-
     """
     bin_t = np.minimum((confidence_t * NUM_BINS).astype(int), NUM_BINS - 1)  # the last bin includes a confidence of 1
     excess_tn = np.zeros((len(bin_t), NUM_BINS))
@@ -306,25 +197,6 @@ def image_retrieval_estimates(
 
     The task `same_proposal` searches all other tiles for tiles of the query's own proposal group. The task `same_kind`
     searches the tiles of other groups for tiles that share a class term with the query.
-
-    Parameters
-    ----------
-    scorer : str
-        Name of the model.
-    tiles_td : ndarray
-        Features (t, d) of the tiles; each row has length 1.
-    samples : sequence of Sample
-        Rows of the tiles.
-    group_t : ndarray
-        Proposal group (t,) of each tile.
-    weights_bg : ndarray
-        Number (b, g) of copies of each proposal group in each bootstrap resample.
-
-    Returns
-    -------
-    list of Estimate
-        Estimates of `IMAGE_METRICS` for both tasks; a task whose queries are in fewer than two groups is absent.
-
     """
     has_term_tk = _class_term_matrix(samples)
     metrics: dict[str, list[Floats]] = defaultdict(list)

@@ -40,23 +40,7 @@ class Answer(NamedTuple):
 
 
 def fold_fields(samples: Sequence[Sample], ranked: Iterable[int], count: int) -> list[Answer]:
-    """Collect ranked tiles by field, so that one field in four filters is one answer.
-
-    Parameters
-    ----------
-    samples : sequence of Sample
-        Rows of the tiles.
-    ranked : iterable of int
-        Indices of tiles, best first.
-    count : int
-        Maximum number of answers.
-
-    Returns
-    -------
-    list of Answer
-        The best fields, best first.
-
-    """
+    """Collect ranked tiles by field, so that one field in four filters is one answer."""
     fields: list[list[int]] = []
     for tile in ranked:
         same = next((field for field in fields if is_same_field(samples[field[0]], samples[tile])), None)
@@ -68,19 +52,7 @@ def fold_fields(samples: Sequence[Sample], ranked: Iterable[int], count: int) ->
 
 
 def is_same_field(one: Sample, other: Sample) -> bool:
-    """Test whether two tiles show one field: the same target of one proposal, or nearly the same piece of sky.
-
-    Parameters
-    ----------
-    one, other : Sample
-        Rows of the tiles.
-
-    Returns
-    -------
-    bool
-        True for one field.
-
-    """
+    """Test whether two tiles show one field: the same target of one proposal, or nearly the same piece of sky."""
     if one.target_name and (one.proposal_id, one.target_name) == (other.proposal_id, other.target_name):
         return True
     if one.is_moving or other.is_moving or len(one.corners_deg) != 8 or len(other.corners_deg) != 8:
@@ -96,21 +68,7 @@ def _corners(sample: Sample) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]
 
 
 def mark_of(query: str, sample: Sample) -> str:
-    """Say whether a tile has the class of object that a query seeks.
-
-    Parameters
-    ----------
-    query : str
-        An example query of the vocabulary.
-    sample : Sample
-        Row of the tile.
-
-    Returns
-    -------
-    str
-        `right` or `wrong`; empty if the class of the tile or of the query is unknown.
-
-    """
+    """Say whether a tile has the class of object that a query seeks."""
     pattern = QUERY_CLASSES.get(query)
     if not (pattern and sample.target_class):
         return ""

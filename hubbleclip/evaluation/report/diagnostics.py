@@ -31,27 +31,8 @@ MARGIN_PX = 12
 def occlusion_map(loaded: LoadedModel, tiles: SplitTiles, index: int, caption_d: Floats) -> Floats:
     """Compute how much the similarity of a tile and a caption falls when each patch of the tile is covered.
 
-    Parameters
-    ----------
-    loaded : LoadedModel
-        Model whose image tower is used.
-    tiles : SplitTiles
-        Opened split that holds the tile.
-    index : int
-        Index of the tile in the split.
-    caption_d : ndarray
-        Feature (d,) of the caption, of length 1.
-
-    Returns
-    -------
-    ndarray
-        Decrease (y, x) of the cosine similarity for each patch; both axes have `PATCHES_PER_SIDE` patches.
-
-    Notes
-    -----
     The method is that of Zeiler & Fergus 2014 (arXiv 1311.2901), section 4.2. A patch is covered by filling it with the
     tile's median grey level.
-
     """
     levels_yx = torch.from_numpy(tiles.read_one_tile(index, loaded.image_size))
     edges = np.linspace(0, loaded.image_size, PATCHES_PER_SIDE + 1).round().astype(int)
@@ -66,21 +47,7 @@ def occlusion_map(loaded: LoadedModel, tiles: SplitTiles, index: int, caption_d:
 
 
 def occlusion_uri(levels_yx: npt.NDArray[np.uint8], fall_yx: Floats) -> str:
-    """Colour a tile by its occlusion map: red where covering lowers the similarity, blue where covering raises it.
-
-    Parameters
-    ----------
-    levels_yx : ndarray
-        Grey levels (y, x) of the tile, 0 to 255.
-    fall_yx : ndarray
-        Occlusion map of the tile; its largest absolute value gets the strongest colour.
-
-    Returns
-    -------
-    str
-        Data URI of a JPEG.
-
-    """
+    """Colour a tile by its occlusion map: red where covering lowers the similarity, blue where covering raises it."""
     strength_yx = fall_yx / max(np.abs(fall_yx).max(), 1e-9)
     # The map has only 8 x 8 values, so it is interpolated to the size of the tile.
     small = Image.fromarray(strength_yx.astype(np.float32))
@@ -93,44 +60,13 @@ def occlusion_uri(levels_yx: npt.NDArray[np.uint8], fall_yx: Floats) -> str:
 
 
 def own_ranks(test_set: TestSet, scores_tc: Floats) -> Floats:
-    """Rank each tile's own caption among all captions.
-
-    Parameters
-    ----------
-    test_set : TestSet
-        Test set with the tiles and captions.
-    scores_tc : ndarray
-        Cosine similarities (t, c) of tiles and captions.
-
-    Returns
-    -------
-    ndarray
-        Expected rank (t,) of each tile's own caption.
-
-    """
+    """Rank each tile's own caption among all captions."""
     own_tc = positive_pairs(test_set.caption_t, np.arange(len(test_set.captions_c)))
     return expected_rank(rank_best_positives(scores_tc, own_tc))
 
 
 def worst_ranked_tiles(test_set: TestSet, scores_tc: Floats, count: int) -> list[tuple[int, int, float]]:
-    """Find, in each proposal group, the tile whose own caption ranks worst.
-
-    Parameters
-    ----------
-    test_set : TestSet
-        Test set with the tiles, captions and proposal groups.
-    scores_tc : ndarray
-        Cosine similarities (t, c) of tiles and captions.
-    count : int
-        Maximum number of tiles to return, one per group.
-
-    Returns
-    -------
-    list of (int, int, float)
-        For each tile: its index, the index of the caption that ranks first, and the expected rank of the tile's own
-        caption. The worst tile comes first.
-
-    """
+    """Find, in each proposal group, the tile whose own caption ranks worst."""
     rank_t = own_ranks(test_set, scores_tc)
     worst: dict[int, int] = {}
     for tile in np.argsort(-rank_t, kind="stable"):
@@ -140,19 +76,7 @@ def worst_ranked_tiles(test_set: TestSet, scores_tc: Floats, count: int) -> list
 
 
 def principal_axes(feat_nd: Floats) -> tuple[Floats, Floats]:
-    """Project features on their first two principal components.
-
-    Parameters
-    ----------
-    feat_nd : ndarray
-        Features (n, d); both n and d are at least 2.
-
-    Returns
-    -------
-    tuple of ndarray
-        Coordinates (n, 2) along both components, and the share (2,) of the variance that each component explains.
-
-    """
+    """Project features on their first two principal components."""
     _, singular_k, axes_kd = np.linalg.svd(feat_nd - feat_nd.mean(axis=0), full_matrices=False)
     # The sign of a component is arbitrary. Its largest loading is made positive, so that the page is reproducible.
     signs_k = np.sign(axes_kd[np.arange(2), np.abs(axes_kd[:2]).argmax(axis=1)])
@@ -164,41 +88,13 @@ def plotted_tiles(num_tiles: int) -> list[int]:
     """Choose the tiles on the map of the feature space: all tiles, or every n-th tile if there are too many.
 
     At most `MAX_POINTS` tiles are chosen.
-
-    Parameters
-    ----------
-    num_tiles : int
-        Number of tiles of the split.
-
-    Returns
-    -------
-    list of int
-        Indices of the chosen tiles, in ascending order.
-
     """
     step = max(1, -(-num_tiles // MAX_POINTS))  # division rounded up
     return list(range(0, num_tiles, step))
 
 
 def feature_map(test_set: TestSet, feat_td: Floats, pictures: Mapping[str, str]) -> dict[str, object]:
-    """Lay out the map of the feature space: one point per tile, coloured by science category.
-
-    Parameters
-    ----------
-    test_set : TestSet
-        Test set with the tiles, their targets and their science categories.
-    feat_td : ndarray
-        Features (t, d) of the tiles.
-    pictures : mapping of str to str
-        Data URIs of the plotted tiles' thumbnails, by tile id.
-
-    Returns
-    -------
-    dict
-        Variables of the page's template: `points` (coordinates in pixels), `legend` (the most common categories, then
-        `other`), `width` and `height` in pixels, and `shares` (each component's share of the variance, as text).
-
-    """
+    """Lay out the map of the feature space: one point per tile, coloured by science category."""
     tiles = plotted_tiles(len(test_set.samples))
     coordinates_nk, shares_k = principal_axes(feat_td)
     low_k, high_k = coordinates_nk.min(axis=0), coordinates_nk.max(axis=0)

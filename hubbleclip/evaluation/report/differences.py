@@ -25,19 +25,7 @@ class Difference(NamedTuple):
 
 
 def run_differences(this: Mapping[str, Any], other: Mapping[str, Any]) -> list[Difference]:
-    """List what differs between two runs.
-
-    Parameters
-    ----------
-    this, other : mapping
-        Facts of the runs, with the keys of `FACTS`, and `training` with the settings by section.
-
-    Returns
-    -------
-    list of Difference
-        Facts, then settings such as `train.steps`, each that differs.
-
-    """
+    """List what differs between two runs."""
     rows = [(name, this.get(key), other.get(key)) for key, name in FACTS.items()]
     mine, theirs = _settings(this["training"]), _settings(other["training"])
     rows += [(name, mine.get(name), theirs.get(name)) for name in sorted(mine.keys() | theirs.keys())]

@@ -55,21 +55,7 @@ METADATA: dict[str, dict[str, Any]] = {"svg": {"Date": None, "Creator": None}, "
 
 
 def figure_bytes(figure: Figure, image_format: str) -> bytes:
-    """Render a figure to reproducible bytes, without a date and without the name of the program.
-
-    Parameters
-    ----------
-    figure : matplotlib.figure.Figure
-        Figure to render.
-    image_format : str
-        `svg` or `png`.
-
-    Returns
-    -------
-    bytes
-        Content of the SVG or PNG file.
-
-    """
+    """Render a figure to reproducible bytes, without a date and without the name of the program."""
     buffer = io.BytesIO()
     FigureCanvasAgg(figure)  # attaches a canvas without pyplot, which would keep global state
     # The settings are needed here too: matplotlib reads the hash salt only when it writes the file.
@@ -79,41 +65,14 @@ def figure_bytes(figure: Figure, image_format: str) -> bytes:
 
 
 def curve(metrics: Sequence[Metric], model: str, direction: str) -> list[Metric]:
-    """Select the points of a scorer's retrieval curve under the protocol `fair`.
-
-    Parameters
-    ----------
-    metrics : sequence of Metric
-        Metrics of the report.
-    model : str
-        Name of the scorer.
-    direction : str
-        `i2t` (image to text) or `t2i` (text to image).
-
-    Returns
-    -------
-    list of Metric
-        Accuracies in the order of `PERCENTS`; empty if the scorer was not evaluated.
-
-    """
+    """Select the points of a scorer's retrieval curve under the protocol `fair`."""
     names = [f"{direction}_accuracy_at_{percent}pct" for percent in PERCENTS]
     by_name = {metric.name: metric for metric in metrics if metric.protocol == "fair" and metric.model == model}
     return [by_name[name] for name in names if name in by_name]
 
 
 def draw_curve(axes: Axes, model: str, points: Sequence[Metric]) -> None:
-    """Draw a retrieval curve, with a band that shows the 95 % intervals.
-
-    Parameters
-    ----------
-    axes : matplotlib.axes.Axes
-        Panel to draw in.
-    model : str
-        Name of the scorer, a key of `STYLES`.
-    points : sequence of Metric
-        Accuracies in the order of `PERCENTS`.
-
-    """
+    """Draw a retrieval curve, with a band that shows the 95 % intervals."""
     color, line, marker = STYLES[model]
     label = SCORERS[model].name
     values = [100 * point.value for point in points]
@@ -125,19 +84,7 @@ def draw_curve(axes: Axes, model: str, points: Sequence[Metric]) -> None:
 
 
 def retrieval_figure(metrics: Sequence[Metric]) -> Figure:
-    """Plot accuracy against the cutoff in per cent, with one panel per direction and one curve per scorer.
-
-    Parameters
-    ----------
-    metrics : sequence of Metric
-        Metrics of the report.
-
-    Returns
-    -------
-    matplotlib.figure.Figure
-        Figure with two panels; bands around the curves show the 95 % intervals.
-
-    """
+    """Plot accuracy against the cutoff in per cent, with one panel per direction and one curve per scorer."""
     with mpl.rc_context(RC):
         figure = Figure(figsize=(10, 5.2), layout="constrained")
         panels = figure.subplots(1, 2, sharey=True)
@@ -153,18 +100,8 @@ def retrieval_figure(metrics: Sequence[Metric]) -> Figure:
 
 
 def similarity_figure(pairs: Mapping[str, tuple[Floats, Floats]]) -> Figure:
-    """Plot histograms of the cosine similarities of true and mismatched pairs, with one panel per model and equal axes.
-
-    Parameters
-    ----------
-    pairs : mapping of str to tuple of ndarray
-        Cosine similarities (t,) of the true pairs and of the mismatched pairs, by name of the model.
-
-    Returns
-    -------
-    matplotlib.figure.Figure
-        Figure with one panel per model.
-
+    """Plot histograms of the cosine similarities of true and mismatched pairs, with one panel per model
+    and equal axes.
     """
     with mpl.rc_context(RC):
         figure = Figure(figsize=(10, 3.2), layout="constrained")

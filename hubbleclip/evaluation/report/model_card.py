@@ -54,19 +54,7 @@ class CardFacts:
 
 
 def model_card(facts: CardFacts) -> str:
-    """Write the card of an exported model.
-
-    Parameters
-    ----------
-    facts
-        What is known about the model.
-
-    Returns
-    -------
-    str
-        Text in Markdown with YAML front matter.
-
-    """
+    """Write the card of an exported model."""
     run, description = facts.run, facts.description or {"notices": {}, "counts": {}}
     base = f"The weights derive from `{run.model}`, `{run.pretrained}`, and are subject to its licence."
     counts = ", ".join(f"{of_split['samples']:,} tiles in {split}" for split, of_split in description["counts"].items())
@@ -107,19 +95,7 @@ def model_card(facts: CardFacts) -> str:
 
 
 def results(report: Mapping[str, Any]) -> str:
-    """Write the metrics of a report, with intervals and baselines.
-
-    Parameters
-    ----------
-    report
-        Content of a report's `metrics.json`.
-
-    Returns
-    -------
-    str
-        A sentence, a table and, if it was measured, what the model forgot.
-
-    """
+    """Write the metrics of a report, with intervals and baselines."""
     cells = {(one["protocol"], one["model"], one["name"]): cell(one) for one in report["metrics"]}
     lines = [f"| | {' | '.join(COLUMNS.values())} |", f"|---|{'---|' * len(COLUMNS)}"]
     for scorer, (name, _) in SCORERS.items():
@@ -143,19 +119,7 @@ def results(report: Mapping[str, Any]) -> str:
 
 
 def cell(metric: Mapping[str, Any]) -> str:
-    """Format a metric with its interval.
-
-    Parameters
-    ----------
-    metric
-        An entry of `metrics.json`.
-
-    Returns
-    -------
-    str
-        Percentages; ranks as numbers.
-
-    """
+    """Format a metric with its interval."""
     value, low, high = (metric[name] for name in ("value", "low", "high"))
     if metric["name"].endswith("rank"):
         return f"{value:.1f} ({low:.1f}-{high:.1f})"

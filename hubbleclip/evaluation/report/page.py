@@ -69,23 +69,7 @@ class Results:
 
 
 def render(info: DatasetInfo, results: Results, settings: EvaluationSettings) -> str:
-    """Render the report page; the thumbnails on the page are read from the dataset's shards.
-
-    Parameters
-    ----------
-    info : DatasetInfo
-        Dataset that was evaluated.
-    results : Results
-        Results that the page shows.
-    settings : EvaluationSettings
-        Evaluation settings; only the number of example tiles and the seed are used.
-
-    Returns
-    -------
-    str
-        HTML of the page. It loads no other file; links to other pages open only on a click.
-
-    """
+    """Render the report page; the thumbnails on the page are read from the dataset's shards."""
     facts, metrics = results.facts, results.metrics
     return (
         environment()
@@ -113,19 +97,7 @@ def render(info: DatasetInfo, results: Results, settings: EvaluationSettings) ->
 
 
 def pictures_of(info: DatasetInfo, results: Results, settings: EvaluationSettings) -> dict[str, Any]:
-    """Make the template variables that show tiles; each tile is read once.
-
-    Parameters
-    ----------
-    info, results, settings
-        As for `render`.
-
-    Returns
-    -------
-    dict
-        `examples`, `queries`, `failures` and `map`.
-
-    """
+    """Make the template variables that show tiles; each tile is read once."""
     test_set, features = results.test_set, results.features
     examples = example_tiles(test_set, settings.num_example_tiles)
     answers = {name: nearest_fields(results, name) for name in results.shown}
@@ -145,35 +117,14 @@ def pictures_of(info: DatasetInfo, results: Results, settings: EvaluationSetting
 
 
 def nearest_fields(results: Results, name: str) -> list[list[Answer]]:
-    """Find the fields of sky nearest to each example query.
-
-    Parameters
-    ----------
-    results : Results
-        Results of the evaluation.
-    name : str
-        Name of the model.
-
-    Returns
-    -------
-    list of list of Answer
-        At most `NUM_TILES` fields per query, best first.
-
-    """
+    """Find the fields of sky nearest to each example query."""
     ranked = find_nearest(results.phrases[name]["queries"], results.features[name].tiles_td, MAX_RANKED)
     samples = results.test_set.samples
     return [fold_fields(samples, (match.index for match in matches), NUM_TILES) for matches in ranked]
 
 
 def environment() -> Environment:
-    """Create the Jinja environment; HTML is escaped, and an undefined name is an error.
-
-    Returns
-    -------
-    jinja2.Environment
-        Environment with the filter `class_label`.
-
-    """
+    """Create the Jinja environment; HTML is escaped, and an undefined name is an error."""
     jinja = Environment(
         loader=FileSystemLoader(TEMPLATES_DIR),
         autoescape=True,
@@ -186,36 +137,12 @@ def environment() -> Environment:
 
 
 def svg_uri(figure: Any) -> str:
-    """Render a figure as a data URI of an SVG.
-
-    Parameters
-    ----------
-    figure : matplotlib.figure.Figure
-        Figure to render.
-
-    Returns
-    -------
-    str
-        Data URI of the SVG.
-
-    """
+    """Render a figure as a data URI of an SVG."""
     return data_uri(figures.figure_bytes(figure, "svg"), "image/svg+xml")
 
 
 def class_label(target_class: str | None) -> str:
-    """Format a target class for readers: `SIMULATED;SPIRAL GALAXY` becomes `spiral galaxy (simulated)`.
-
-    Parameters
-    ----------
-    target_class : str or None
-        Target class as the archive writes it, with terms separated by `;`; None if the class is unknown.
-
-    Returns
-    -------
-    str
-        Terms in lower case; an empty string if the class is unknown.
-
-    """
+    """Format a target class for readers: `SIMULATED;SPIRAL GALAXY` becomes `spiral galaxy (simulated)`."""
     if not target_class:
         return ""
     mark, _, terms = target_class.partition(";")
@@ -223,39 +150,12 @@ def class_label(target_class: str | None) -> str:
 
 
 def scores_of(features: ModelFeatures) -> Floats:
-    """Compute the similarities of the test tiles and the captions by one model.
-
-    Parameters
-    ----------
-    features : ModelFeatures
-        Features of the tiles and captions by the model.
-
-    Returns
-    -------
-    ndarray
-        Cosine similarities (t, c) of tiles and captions.
-
-    """
+    """Compute the similarities of the test tiles and the captions by one model."""
     return cosine_scores(features.tiles_td, features.captions_cd)
 
 
 def similarities(results: Results, seed: int) -> dict[str, tuple[Floats, Floats]]:
-    """Select the similarities of true pairs and of mismatched pairs, for the models that are shown side by side.
-
-    Parameters
-    ----------
-    results : Results
-        Results of the evaluation; only the features and the test set are used.
-    seed : int
-        Seed of the random numbers that choose the mismatched pairs.
-
-    Returns
-    -------
-    dict of str to tuple of ndarray
-        Cosine similarities (t,) of the true pairs and of the mismatched pairs, by name of the model; this model comes
-        last.
-
-    """
+    """Select the similarities of true pairs and of mismatched pairs, for the models that are shown side by side."""
     return {
         name: pair_similarities(scores_of(results.features[name]), results.test_set.caption_t, seed)
         for name in reversed(results.shown)
@@ -265,27 +165,7 @@ def similarities(results: Results, seed: int) -> dict[str, tuple[Floats, Floats]
 def failure_card(
     test_set: TestSet, tile: int, first: int, rank: float, pictures: Mapping[str, Thumbnail]
 ) -> dict[str, Any]:
-    """Make the template variables of a tile whose own caption ranks badly.
-
-    Parameters
-    ----------
-    test_set : TestSet
-        Test set with the tiles and captions.
-    tile : int
-        Index of the tile.
-    first : int
-        Index of the caption that ranks first for the tile.
-    rank : float
-        Expected rank of the tile's own caption.
-    pictures : mapping of str to Thumbnail
-        Thumbnails by tile id.
-
-    Returns
-    -------
-    dict
-        The variables of `tile_card`, `rank` as text, and `first`, the title of a proposal whose caption ranks first.
-
-    """
+    """Make the template variables of a tile whose own caption ranks badly."""
     # Several proposals may share a caption; the title of the last tile with the caption is used.
     titles = {int(own): sample.title for sample, own in zip(test_set.samples, test_set.caption_t, strict=True)}
     return {
@@ -299,26 +179,7 @@ def failure_card(
 def example_card(
     results: Results, tile: int, pictures: Mapping[str, Thumbnail], ranks: Mapping[str, Floats]
 ) -> dict[str, Any]:
-    """Make the template variables of an example tile: its abstract, its occlusion map and its nearest phrases.
-
-    Parameters
-    ----------
-    results : Results
-        Results of the evaluation; the features, the vocabulary and the occlusion maps are used.
-    tile : int
-        Index of the tile.
-    pictures : mapping of str to Thumbnail
-        Thumbnails by tile id.
-    ranks : mapping of str to ndarray
-        Rank (t,) of each tile's own caption, by name of the model.
-
-    Returns
-    -------
-    dict
-        The variables of `tile_card`, and `occluded` (data URI of the coloured occlusion map), `abstract`, `phrases` by
-        model and list of the vocabulary, and `own`: by model, rank of the own caption, and `right` or `wrong`.
-
-    """
+    """Make the template variables of an example tile: its abstract, its occlusion map and its nearest phrases."""
     test_set, vocabulary = results.test_set, results.vocabulary
     sample, num_top = test_set.samples[tile], top_count(HEADLINE_PERCENT, len(test_set.captions_c))
     nearest: dict[str, dict[str, list[dict[str, str]]]] = defaultdict(dict)
@@ -343,24 +204,7 @@ def example_card(
 def query_rows(
     results: Results, answers: Mapping[str, list[list[Answer]]], pictures: Mapping[str, Thumbnail]
 ) -> list[dict[str, Any]]:
-    """Make the template variables of each example query, with the nearest fields by each model.
-
-    Parameters
-    ----------
-    results : Results
-        Results of the evaluation; the test set and the vocabulary are used.
-    answers : mapping of str to list of list of Answer
-        Nearest fields of each query, by name of the model.
-    pictures : mapping of str to Thumbnail
-        Thumbnails by tile id.
-
-    Returns
-    -------
-    list of dict
-        For each query: `text`; `tiles` by name of the model (see `answer_card`); and `num_right`, the number of test
-        tiles that have the class sought.
-
-    """
+    """Make the template variables of each example query, with the nearest fields by each model."""
     samples = results.test_set.samples
     return [
         {

@@ -25,36 +25,12 @@ WORDS = {"better": "better", "worse": "worse", "open": "not shown to differ"}
 
 
 def value_text(metric: Metric) -> str:
-    """Format the value of a metric; a share is given in per cent, and a rank as a plain number.
-
-    Parameters
-    ----------
-    metric : Metric
-        Metric to show.
-
-    Returns
-    -------
-    str
-        Value with one decimal place.
-
-    """
+    """Format the value of a metric; a share is given in per cent, and a rank as a plain number."""
     return f"{metric.value:.1f}" if "rank" in metric.name else f"{100 * metric.value:.1f} %"
 
 
 def interval_text(metric: Metric) -> str:
-    """Format the 95 % interval of a metric, in the unit of its value.
-
-    Parameters
-    ----------
-    metric : Metric
-        Metric to show.
-
-    Returns
-    -------
-    str
-        Lower and upper end with one decimal place; an empty string if the metric has no interval.
-
-    """
+    """Format the 95 % interval of a metric, in the unit of its value."""
     if metric.low is None or metric.high is None:
         return ""
     scale = 1 if "rank" in metric.name else 100
@@ -62,60 +38,22 @@ def interval_text(metric: Metric) -> str:
 
 
 def cell(metric: Metric | None) -> dict[str, str]:
-    """Format the content of a table cell.
-
-    Parameters
-    ----------
-    metric : Metric or None
-        Metric to show; None if the scorer has no such metric.
-
-    Returns
-    -------
-    dict of str to str
-        `value` and `interval` as text; for None, the value is a dash and the interval is empty.
-
-    """
+    """Format the content of a table cell."""
     return (
         {"value": value_text(metric), "interval": interval_text(metric)} if metric else {"value": "–", "interval": ""}
     )
 
 
 def headline(metrics: Sequence[Metric]) -> dict[str, str]:
-    """Format the values in the first sentence of the page: the headline metric of the fine-tuned model and of chance.
-
-    Parameters
-    ----------
-    metrics : sequence of Metric
-        Metrics of the report.
-
-    Returns
-    -------
-    dict of str to str
-        `value`, `interval` and `chance` as text.
-
+    """Format the values in the first sentence of the page: the headline metric of the fine-tuned model
+    and of chance.
     """
     by_scorer = {metric.model: metric for metric in metrics if metric.protocol == "fair" and metric.name == HEADLINE}
     return {**cell(by_scorer["fine_tuned"]), "chance": value_text(by_scorer["random"])}
 
 
 def table(metrics: Sequence[Metric], protocol: str, rows: Sequence[tuple[str, str]]) -> dict[str, Any]:
-    """Make a table of the metrics of one protocol, with one row per metric and one column per scorer.
-
-    Parameters
-    ----------
-    metrics : sequence of Metric
-        Metrics of the report.
-    protocol : str
-        Name of the protocol whose metrics are shown.
-    rows : sequence of (str, str)
-        Name of the metric and label of each row.
-
-    Returns
-    -------
-    dict
-        `columns` (names of the scorers) and `rows` (label and cells); rows and columns without any metric are omitted.
-
-    """
+    """Make a table of the metrics of one protocol, with one row per metric and one column per scorer."""
     by_key = {(metric.model, metric.name): metric for metric in metrics if metric.protocol == protocol}
     rows = [row for row in rows if any(name == row[0] for _, name in by_key)]
     columns = [model for model in SCORERS if any((model, name) in by_key for name, _ in rows)]
@@ -124,19 +62,7 @@ def table(metrics: Sequence[Metric], protocol: str, rows: Sequence[tuple[str, st
 
 
 def equal_rows(num_items: int) -> str:
-    """Say which recall is the accuracy at the top 10 % once more, because both count the same number of items.
-
-    Parameters
-    ----------
-    num_items : int
-        Number of items that are ranked.
-
-    Returns
-    -------
-    str
-        One sentence; empty if there is no such recall.
-
-    """
+    """Say which recall is the accuracy at the top 10 % once more, because both count the same number of items."""
     num_top = top_count(HEADLINE_PERCENT, num_items)
     if num_top not in RECALLS:
         return ""
@@ -144,20 +70,7 @@ def equal_rows(num_items: int) -> str:
 
 
 def verdicts(metrics: Sequence[Metric]) -> list[dict[str, str]]:
-    """Judge each paired difference; this model is called better or worse only if the interval excludes 0.
-
-    Parameters
-    ----------
-    metrics : sequence of Metric
-        Metrics of the report; those named `<metric>_minus_<scorer>` are used.
-
-    Returns
-    -------
-    list of dict
-        For each difference: `task`, `rival` (name of the other scorer), `difference` and `interval` in percentage
-        points, `state` (`better`, `worse` or `open`) and `word`.
-
-    """
+    """Judge each paired difference; this model is called better or worse only if the interval excludes 0."""
     rows = []
     for metric in metrics:
         name, _, rival = metric.name.partition("_minus_")

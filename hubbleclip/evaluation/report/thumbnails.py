@@ -22,99 +22,31 @@ class Thumbnail(NamedTuple):
 
 
 def make_thumbnail(png: bytes, side_px: int) -> Thumbnail:
-    """Convert a tile to a small JPEG; the same tile always gives the same bytes.
-
-    Parameters
-    ----------
-    png : bytes
-        Content of the tile's PNG file.
-    side_px : int
-        Width and height of the thumbnail in pixels.
-
-    Returns
-    -------
-    Thumbnail
-        The JPEG.
-
-    """
+    """Convert a tile to a small JPEG; the same tile always gives the same bytes."""
     with Image.open(io.BytesIO(png)) as image:
         small = image.convert("L").resize((side_px, side_px), Image.Resampling.LANCZOS)
         return Thumbnail(jpeg_uri(small), image.width)
 
 
 def jpeg_uri(image: Image.Image) -> str:
-    """Encode an image as a data URI of a JPEG.
-
-    Parameters
-    ----------
-    image : PIL.Image.Image
-        Grey or RGB image.
-
-    Returns
-    -------
-    str
-        Data URI of the JPEG.
-
-    """
+    """Encode an image as a data URI of a JPEG."""
     buffer = io.BytesIO()
     image.save(buffer, format="JPEG", quality=84)
     return data_uri(buffer.getvalue(), "image/jpeg")
 
 
 def thumbnail_levels(uri: str) -> npt.NDArray[np.uint8]:
-    """Decode a thumbnail to its grey levels.
-
-    Parameters
-    ----------
-    uri : str
-        Data URI of a thumbnail.
-
-    Returns
-    -------
-    ndarray
-        Grey levels (y, x), 0 to 255.
-
-    """
+    """Decode a thumbnail to its grey levels."""
     with Image.open(io.BytesIO(base64.b64decode(uri.partition(",")[2]))) as image:
         return np.asarray(image)
 
 
 def data_uri(data: bytes, media_type: str) -> str:
-    """Encode bytes as a data URI.
-
-    Parameters
-    ----------
-    data : bytes
-        Content of a file.
-    media_type : str
-        Media type of the file, such as `image/jpeg`.
-
-    Returns
-    -------
-    str
-        Base64 data URI.
-
-    """
+    """Encode bytes as a data URI."""
     return f"data:{media_type};base64,{base64.b64encode(data).decode('ascii')}"
 
 
 def read_thumbnails(info: DatasetInfo, tile_ids: Iterable[str], side_px: int) -> dict[str, Thumbnail]:
-    """Read thumbnails of tiles from a dataset's shards.
-
-    Parameters
-    ----------
-    info : DatasetInfo
-        Dataset to read from.
-    tile_ids : iterable of str
-        Ids of the tiles; a repeated id is read once.
-    side_px : int
-        Width and height of the thumbnails in pixels.
-
-    Returns
-    -------
-    dict of str to Thumbnail
-        Thumbnails by tile id.
-
-    """
+    """Read thumbnails of tiles from a dataset's shards."""
     ids = sorted(set(tile_ids))
     return {tile_id: make_thumbnail(png, side_px) for tile_id, png in zip(ids, info.read_tile_images(ids), strict=True)}

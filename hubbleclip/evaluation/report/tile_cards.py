@@ -16,21 +16,7 @@ SEARCH_PAGE = "http://127.0.0.1:8765/tiles/{}"
 
 
 def tile_card(sample: Sample, pictures: Mapping[str, Thumbnail]) -> dict[str, Any]:
-    """Make the template variables of a tile.
-
-    Parameters
-    ----------
-    sample : Sample
-        Row of the tile.
-    pictures : mapping of str to Thumbnail
-        Thumbnails by tile id.
-
-    Returns
-    -------
-    dict
-        `picture` (data URI), `sample`, `compass` and `position` (None if unknown), `links`, and `mark` (empty).
-
-    """
+    """Make the template variables of a tile."""
     picture = pictures[sample.tile_id]
     side_arcsec = (sample.pixel_scale_arcsec or 0.0) * picture.size_px
     has_position = sample.ra_deg is not None and sample.dec_deg is not None
@@ -49,25 +35,7 @@ def tile_card(sample: Sample, pictures: Mapping[str, Thumbnail]) -> dict[str, An
 def answer_card(
     query: str, answer: Answer, samples: Sequence[Sample], pictures: Mapping[str, Thumbnail]
 ) -> dict[str, Any]:
-    """Make the template variables of an answer to an example query.
-
-    Parameters
-    ----------
-    query : str
-        The query.
-    answer : Answer
-        One field of sky.
-    samples : sequence of Sample
-        Rows of the tiles.
-    pictures : mapping of str to Thumbnail
-        Thumbnails by tile id; the best tile of the field is used.
-
-    Returns
-    -------
-    dict
-        The variables of `tile_card` with `mark`, and `others`, which says what else of the field is near.
-
-    """
+    """Make the template variables of an answer to an example query."""
     best = samples[answer.tile]
     filters = sorted({samples[tile].filter or "" for tile in answer.others} - {best.filter or "", ""})
     also = f" ({', '.join(filters)})" if filters else ""

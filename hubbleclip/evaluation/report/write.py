@@ -56,39 +56,6 @@ def evaluate(
 
     The report consists of `index.html`, `metrics.json` and `embeddings.npz`. The bytes of these files depend only on
     the dataset, the runs, the settings and the code.
-
-    Parameters
-    ----------
-    dataset_dir : Path or str
-        Folder or store address of the dataset.
-    run_dir : Path
-        Folder of the finished run to evaluate.
-    shuffled_run_dir : Path or None
-        Folder of a run that was trained on shuffled pairs, which is used as a baseline; None if there is no such run.
-    out_dir : Path
-        Folder of the report. The folder appears only when the report is complete; an older report is replaced.
-    settings : EvaluationSettings
-        Settings of the evaluation, such as the precision, the batch size and the number of resamples.
-    code_version : str
-        Version of the code, which the page shows.
-    other_run_dir : Path, optional
-        Folder of another run to compare with; the page then shows that run, and not the base model, side by side with
-        the evaluated run.
-    map_fn : EmbedMapFn, optional
-        Parallel map that embeds the tiles in other processes; by default this process embeds them.
-
-    Returns
-    -------
-    list of Metric
-        Metrics of the evaluation.
-
-    Raises
-    ------
-    EvaluationError
-        If the test split has fewer than two proposal groups.
-    TrainingError
-        If a folder is not a finished run.
-
     """
     info = read_dataset(dataset_dir)
     run = read_run(run_dir).run
@@ -137,45 +104,14 @@ def evaluate(
 
 
 def read_samples(info: DatasetInfo) -> list[Sample]:
-    """Read all rows of a dataset's manifest.
-
-    Parameters
-    ----------
-    info : DatasetInfo
-        Dataset to read.
-
-    Returns
-    -------
-    list of Sample
-        Rows in the order of the manifest.
-
-    """
+    """Read all rows of a dataset's manifest."""
     return [Sample(**row) for row in info.manifest.select(sample_columns(info.manifest)).to_pylist()]
 
 
 def model_sources(
     run_dir: Path, seed: int, others: Mapping[str, Path | None], precision: str
 ) -> dict[str, ModelSource]:
-    """List the sources of the models that an evaluation compares.
-
-    Parameters
-    ----------
-    run_dir : Path
-        Folder of the run.
-    seed : int
-        Seed of the run, which is also the seed of the base model's random weights.
-    others : mapping of str to (Path or None)
-        Folders of other runs by scorer name; an entry with None is skipped.
-    precision : str
-        Name of the precision: `fp32`, `bf16` or `auto`.
-
-    Returns
-    -------
-    dict of str to ModelSource
-        Sources by scorer name: `fine_tuned` (the run's model), the other runs, and `base` (the model that the run
-        started from).
-
-    """
+    """List the sources of the models that an evaluation compares."""
     precision = embed.resolve_precision(precision)
     return {
         "fine_tuned": ModelSource(run_dir=run_dir, precision=precision),
@@ -187,27 +123,7 @@ def model_sources(
 def occlusions(
     loaded: LoadedModel, info: DatasetInfo, test_set: TestSet, features: ModelFeatures, settings: EvaluationSettings
 ) -> dict[int, Floats]:
-    """Compute the occlusion maps of the example tiles, each for the tile's own caption.
-
-    Parameters
-    ----------
-    loaded : LoadedModel
-        The fine-tuned model.
-    info : DatasetInfo
-        Dataset to read the tiles from.
-    test_set : TestSet
-        Test set with the tiles and captions.
-    features : ModelFeatures
-        Features by the same model; only those of the captions are used.
-    settings : EvaluationSettings
-        Evaluation settings; only the number of example tiles is used.
-
-    Returns
-    -------
-    dict of int to ndarray
-        Occlusion maps (y, x) by index of the tile.
-
-    """
+    """Compute the occlusion maps of the example tiles, each for the tile's own caption."""
     tiles = open_split(info, "test")
     return {
         tile: occlusion_map(loaded, tiles, tile, features.captions_cd[test_set.caption_t[tile]])
@@ -218,27 +134,7 @@ def occlusions(
 def report_facts(
     info: DatasetInfo, run: Run, test_set: TestSet, settings: EvaluationSettings, code_version: str
 ) -> dict[str, Any]:
-    """Collect facts about the data, the run, the settings and the code, which a reader needs to judge the metrics.
-
-    Parameters
-    ----------
-    info : DatasetInfo
-        Dataset that was evaluated.
-    run : Run
-        Run that was evaluated.
-    test_set : TestSet
-        Test set of the evaluation.
-    settings : EvaluationSettings
-        Settings of the evaluation.
-    code_version : str
-        Version of the code.
-
-    Returns
-    -------
-    dict
-        Facts by name, for `metrics.json` and for the page.
-
-    """
+    """Collect facts about the data, the run, the settings and the code, which a reader needs to judge the metrics."""
     return {
         **run_facts(run),
         "dataset_digest": info.digest,
@@ -253,19 +149,7 @@ def report_facts(
 
 
 def run_facts(run: Run) -> dict[str, Any]:
-    """Collect the facts about a run.
-
-    Parameters
-    ----------
-    run : Run
-        A finished run.
-
-    Returns
-    -------
-    dict
-        Facts by name; `training` has the settings of the model and of the training.
-
-    """
+    """Collect the facts about a run."""
     return {
         "run_id": run.run_id,
         "model": run.model,
@@ -279,14 +163,7 @@ def run_facts(run: Run) -> dict[str, Any]:
 
 
 def warn_of_wide_interval(estimates: Sequence[Estimate]) -> None:
-    """Log a warning if the test split is so small that the interval of the headline says little.
-
-    Parameters
-    ----------
-    estimates : sequence of Estimate
-        Estimates of an evaluation.
-
-    """
+    """Log a warning if the test split is so small that the interval of the headline says little."""
     key = (FAIR, FINE_TUNED, HEADLINE)
     headline = next(one for one in estimates if (one.protocol, one.scorer, one.name) == key)
     low, high = headline.interval()
@@ -303,43 +180,13 @@ def warn_of_wide_interval(estimates: Sequence[Estimate]) -> None:
 
 
 def metrics_json(metrics: Sequence[Metric], facts: Mapping[str, Any]) -> bytes:
-    """Encode the content of `metrics.json`; the same metrics and facts always give the same bytes.
-
-    Parameters
-    ----------
-    metrics : sequence of Metric
-        Metrics of one run.
-    facts : mapping
-        Facts of the report (see `report_facts`).
-
-    Returns
-    -------
-    bytes
-        JSON of an object with all facts and the list `metrics`.
-
-    """
+    """Encode the content of `metrics.json`; the same metrics and facts always give the same bytes."""
     rows = [{key: value for key, value in to_row(metric).items() if key != "run_id"} for metric in metrics]
     return (json.dumps({**facts, "metrics": rows}, indent=1, sort_keys=True) + "\n").encode("utf-8")
 
 
 def embeddings_npz(tile_features: Mapping[str, tuple[list[str], Floats]], info: DatasetInfo, run: Run) -> bytes:
-    """Encode the content of `embeddings.npz`, which the text search reads.
-
-    Parameters
-    ----------
-    tile_features : mapping of str to TileFeatures
-        Tile ids and features (n, d) by split; each row of the features has length 1.
-    info : DatasetInfo
-        Dataset of the tiles; its digest is stored.
-    run : Run
-        Run whose model embedded the tiles; its id and best step are stored.
-
-    Returns
-    -------
-    bytes
-        NumPy archive with `tile_id` (n,), `feat_nd` as float16, `dataset_digest`, `run_id` and `step`.
-
-    """
+    """Encode the content of `embeddings.npz`, which the text search reads."""
     tile_ids = [tile_id for ids, _ in tile_features.values() for tile_id in ids]
     feat_nd = np.concatenate([feat for _, feat in tile_features.values()])
     buffer = io.BytesIO()
@@ -355,16 +202,7 @@ def embeddings_npz(tile_features: Mapping[str, tuple[list[str], Floats]], info: 
 
 
 def write_report(out_dir: Path, content: Mapping[str, bytes]) -> None:
-    """Write a report; its folder appears only when the report is complete, and an older report is replaced.
-
-    Parameters
-    ----------
-    out_dir : Path
-        Folder of the report.
-    content : mapping of str to bytes
-        Content of each file, by file name.
-
-    """
+    """Write a report; its folder appears only when the report is complete, and an older report is replaced."""
     # The files are first written to a folder beside the report's folder. Both are on the same file system, so that
     # the rename is atomic.
     building = out_dir.with_name(f".{out_dir.name}.building")

@@ -31,32 +31,7 @@ MAX_DETAIL = 500
 
 
 def attempt(work: Callable[[], Result], *, entity: str, entity_id: str, stage: str, digest: str) -> Result | Rejection:
-    """Call `work`, and return a Rejection if `work` fails.
-
-    Parameters
-    ----------
-    work
-        Function that processes the item; called without arguments.
-    entity, entity_id
-        Kind of the item, such as ``"product"``, and the item's id.
-    stage
-        Name of the stage, recorded in the Rejection.
-    digest
-        Digest of the settings that were used, recorded in the Rejection.
-
-    Returns
-    -------
-    Result or Rejection
-        The result of `work`, or a Rejection with the reason of the failure.
-
-    Raises
-    ------
-    ArchiveDownError, DiskFullError, SettingsError
-        These errors are not turned into a Rejection, because every other item would fail as well.
-    HubbleclipError
-        When a limit of the operating system is reached, such as memory, processes or open files.
-
-    """
+    """Call `work`, and return a Rejection if `work` fails."""
     try:
         return work()
     except (ArchiveDownError, DiskFullError, SettingsError):
@@ -85,24 +60,7 @@ def attempt(work: Callable[[], Result], *, entity: str, entity_id: str, stage: s
 
 
 def write_with_retries(stage: Stage, batch: Batch, *, entity: str, work: str, done: Sequence[str]) -> None:
-    """Write the rows of a batch, and schedule its failed items to be retried by later runs.
-
-    Parameters
-    ----------
-    stage
-        The running stage, whose catalog is open for writing.
-    batch
-        Rows by table name. The key `failure` holds the failed items and is removed from the batch. With
-        `archive.from_raw` only stored responses are read, and failed items are ignored, because an item without a
-        stored response is no error.
-    entity, work
-        Kind of the items, such as ``"product"``, and kind of the work, such as ``"fetch"``. These two and the item's id
-        are the key of the retry schedule.
-    done
-        Ids of the items that succeeded. These items, and items whose attempts are exhausted, are removed from the retry
-        schedule.
-
-    """
+    """Write the rows of a batch, and schedule its failed items to be retried by later runs."""
     failures: list[Rejection] = batch.pop("failure", [])
     if stage.settings.archive.from_raw:
         failures = []

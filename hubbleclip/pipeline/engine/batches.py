@@ -20,35 +20,12 @@ Item = TypeVar("Item")
 
 
 def batches(items: Sequence[Item], size: int) -> list[Sequence[Item]]:
-    """Divide items into slices of at most `size` items.
-
-    Parameters
-    ----------
-    items
-        The items to divide.
-    size
-        Number of items per slice; at least 1.
-
-    Returns
-    -------
-    list of sequence
-        The slices, in the order of the items.
-
-    """
+    """Divide items into slices of at most `size` items."""
     return [items[i : i + size] for i in range(0, len(items), size)]
 
 
 def write_rows(stage: Stage, batch: Batch) -> None:
-    """Write the rows of a batch to the catalog.
-
-    Parameters
-    ----------
-    stage
-        The running stage, whose catalog is open for writing.
-    batch
-        Rows of each table, by table name.
-
-    """
+    """Write the rows of a batch to the catalog."""
     stage.catalog.upsert(batch)
 
 
@@ -68,36 +45,6 @@ def run_batches(
     Only a few more batches than workers are submitted at a time, which limits the memory and keeps every worker busy.
     After an error in a batch no further batch is submitted. The error is raised after the submitted batches have ended
     and have been written.
-
-    Parameters
-    ----------
-    stage
-        The running stage, whose catalog is open for writing.
-    name
-        Kind of work; a key of `boundaries.EDGES`.
-    work
-        A module-level function, because it may be pickled and sent to another process.
-    items
-        Batches of items.
-    *args
-        Further arguments of `work`, the same for each batch.
-    total
-        Number of items in all batches together.
-    write
-        Function that writes the checked rows of one batch to the catalog.
-    connections
-        Connections to the archive, shared by all batches; None for work that fetches nothing. One more batch than
-        connections is submitted at a time, so that no connection is idle.
-    num_requests
-        For work that mostly waits for responses, with one request at a time per batch: the number of requests in
-        flight. The batches then run on as many threads of this process, and `flows.runner` is ignored.
-
-    Raises
-    ------
-    HubbleclipError
-        When a batch fails (its error is raised), or when the share of rejected items exceeds
-        `flows.max_rejected_share`.
-
     """
     if not total:
         return
@@ -159,17 +106,6 @@ def num_counted(rejections: Iterable[Rejection]) -> int:
 
     Tiles that were rejected for their content do not count, because the limit is a share of the products, and one
     product can have many rejected tiles. A tile that breaks its data contract counts.
-
-    Parameters
-    ----------
-    rejections
-        Rejections of one batch.
-
-    Returns
-    -------
-    int
-        Number of rejections that count.
-
     """
     return sum(row.entity != "tile" or row.reason.startswith("contract:") for row in rejections)
 

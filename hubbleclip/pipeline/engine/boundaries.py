@@ -34,22 +34,6 @@ The values are the name of the stage, the section of the settings whose digest i
 
 
 def checked(stage: Stage, batch: Rows, made_by: str) -> dict[str, list[Any]]:
-    """Reject the rows of a batch that break their data contract: rows of the table `rejection` replace them.
-
-    Parameters
-    ----------
-    stage
-        The running stage; only its settings are used.
-    batch
-        Rows of each table, by table name.
-    made_by
-        Kind of work that made the rows, a key of `EDGES`.
-
-    Returns
-    -------
-    dict
-        Rows of each table, by table name; `rejection` has a row for each row that was removed.
-
-    """
+    """Reject the rows of a batch that break their data contract: rows of the table `rejection` replace them."""
     stage_name, section, item = EDGES[made_by]
     return reject_broken_rows(batch, stage_name, item, getattr(stage.settings, section).digest())

@@ -18,19 +18,7 @@ STOPPED = "stopped"
 
 
 def merged(parts: Iterable[Batch]) -> Batch:
-    """Merge several batches into one.
-
-    Parameters
-    ----------
-    parts
-        Batches to merge; several batches may have rows of the same table.
-
-    Returns
-    -------
-    dict
-        The rows of all parts by table name, in the order of the parts.
-
-    """
+    """Merge several batches into one."""
     whole: Batch = {}
     for part in parts:
         for name, rows in part.items():
@@ -63,22 +51,7 @@ class Connections(ProcessLocal):
         return self._is_open and self.error is None
 
     def map(self, work: Callable[[Item], Batch], items: Sequence[Item]) -> Batch:
-        """Call `work` for each item; at most `num` calls run at a time, over all batches together.
-
-        Parameters
-        ----------
-        work
-            Function that takes an item and returns its rows.
-        items
-            The items of one batch.
-
-        Returns
-        -------
-        dict
-            The rows of all items as one batch. Items that had not started when the connections were closed have no
-            rows.
-
-        """
+        """Call `work` for each item; at most `num` calls run at a time, over all batches together."""
         return merged([*self._pool.map(partial(self._try, work), items), self._reported()])
 
     def _reported(self) -> Batch:

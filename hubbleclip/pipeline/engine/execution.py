@@ -54,28 +54,7 @@ class Execution:
 
     @contextmanager
     def open_workers(self, stage: Stage, runner: str, num: int) -> Iterator[Workers]:
-        """Open workers for the duration of a `with` block.
-
-        Parameters
-        ----------
-        stage
-            The stage whose batches the workers process.
-        runner
-            Kind of worker; one of the values of the setting `flows.runner`.
-        num
-            Number of workers.
-
-        Yields
-        ------
-        Workers
-            The open workers.
-
-        Raises
-        ------
-        SettingsError
-            When the runner needs Prefect.
-
-        """
+        """Open workers for the duration of a `with` block."""
         if runner not in POOLS:
             raise SettingsError(f"flows.runner = {runner!r} needs Prefect: run without --no-server")
         with POOLS[runner](num) as pool:
@@ -85,79 +64,19 @@ class Execution:
             )
 
     def call(self, name: str, work: Callable[..., Result], *args: Any, **named: Any) -> Result:
-        """Run one step in this process; a scheduler such as Prefect records the step as a run.
-
-        Parameters
-        ----------
-        name
-            Name of the step.
-        work
-            Function of the step.
-        *args
-            Positional arguments of `work`.
-        **named
-            Keyword arguments of `work`.
-
-        Returns
-        -------
-        Result
-            The return value of `work`.
-
-        """
+        """Run one step in this process; a scheduler such as Prefect records the step as a run."""
         return work(*args, **named)
 
     def run_stage(self, name: str, run: StageFn[Result], settings: Settings, label: str | None = None) -> Result:
-        """Run a whole stage as part of a larger run.
-
-        Parameters
-        ----------
-        name
-            Name of the stage.
-        run
-            Function of the stage; called with `settings` and this execution.
-        settings
-            Settings of the stage.
-        label
-            Name of this run, which distinguishes several runs of the same stage.
-
-        Returns
-        -------
-        Result
-            The return value of `run`.
-
-        """
+        """Run a whole stage as part of a larger run."""
         return run(settings, self)
 
     def show_progress(self, name: str) -> ShowProgress:
-        """Create a progress bar if the execution can show one; here it shows none.
-
-        Parameters
-        ----------
-        name
-            Title of the progress bar.
-
-        Returns
-        -------
-        callable
-            Function that shows progress; its arguments are a percentage (0-100) and a line of text.
-
-        """
+        """Create a progress bar if the execution can show one; here it shows none."""
         return lambda percent, text: None
 
     def lock_wait_s(self, settings: FlowSettings) -> float:
-        """Return the longest time to wait while another process writes the catalog.
-
-        Parameters
-        ----------
-        settings
-            Flow settings (the section `flows`).
-
-        Returns
-        -------
-        float
-            Time in seconds. Here it is 0: the stage fails at once, with a message that says which process writes.
-
-        """
+        """Return the longest time to wait while another process writes the catalog."""
         return 0.0
 
 

@@ -46,44 +46,12 @@ class Numbered:
 
 
 def do_each(numbered: Numbered, work: Callable[[Any], Any]) -> Batch:
-    """Apply `work` to each item, and return each result with the position of its item.
-
-    Parameters
-    ----------
-    numbered
-        Items with their positions.
-    work
-        Function that takes one item.
-
-    Returns
-    -------
-    dict
-        A batch with one (position, result) pair per item.
-
-    """
+    """Apply `work` to each item, and return each result with the position of its item."""
     return {MADE: [(number, work(item)) for number, item in numbered.items]}
 
 
 def map_batches(stage: Stage, name: str, work: Callable[[Item], Made], items: Sequence[Item]) -> list[Made]:
-    """Apply `work` to all items on the workers of a stage, in at most `MAX_TASKS` batches.
-
-    Parameters
-    ----------
-    stage
-        The running stage, whose workers are used.
-    name
-        Kind of work; a key of `boundaries.EDGES`.
-    work
-        Function that takes one item; it must be picklable.
-    items
-        All items.
-
-    Returns
-    -------
-    list
-        The results in the order of the items.
-
-    """
+    """Apply `work` to all items on the workers of a stage, in at most `MAX_TASKS` batches."""
     made: dict[int, Made] = {}
     numbered = map(Numbered, batches_of(list(enumerate(items))))
     run_batches(stage, name, do_each, numbered, work, total=len(items), write=lambda _, batch: made.update(batch[MADE]))
@@ -91,38 +59,12 @@ def map_batches(stage: Stage, name: str, work: Callable[[Item], Made], items: Se
 
 
 def batches_of(items: Sequence[Item]) -> list[Sequence[Item]]:
-    """Divide items into at most `MAX_TASKS` slices.
-
-    Parameters
-    ----------
-    items
-        All items.
-
-    Returns
-    -------
-    list of sequence
-        The slices, in the order of the items.
-
-    """
+    """Divide items into at most `MAX_TASKS` slices."""
     return batches(items, max(1, math.ceil(len(items) / MAX_TASKS)))
 
 
 def packing_map(stage: Stage, paths: Mapping[str, str]) -> MapFn[PlannedShard, PackedShard]:
-    """Make a parallel `map` that packs shards on the workers of a stage.
-
-    Parameters
-    ----------
-    stage
-        The running stage, whose workers are used.
-    paths
-        Path of each tile in the form in which the catalog stores it, by tile id.
-
-    Returns
-    -------
-    callable
-        Function that takes a function and the planned shards, and returns the written shards in the same order.
-
-    """
+    """Make a parallel `map` that packs shards on the workers of a stage."""
 
     def spread(work: Callable[[PlannedShard], PackedShard], shards: Sequence[PlannedShard]) -> list[PackedShard]:
         with_tiles = [(shard, [paths[sample.tile_id] for sample in shard.samples]) for shard in shards]
@@ -142,25 +84,7 @@ def pack_shard(
     is_sent: bool,
     given: tuple[PlannedShard, Sequence[str]],
 ) -> PackedShard:
-    """Fetch the tiles of one shard to the local disk, and write the shard.
-
-    Parameters
-    ----------
-    work
-        Function that writes the shard.
-    layout
-        Paths of the profile's files and folders.
-    is_sent
-        Whether to send the shard to the remote store; true when this process and its caller share no disk.
-    given
-        The planned shard, and the paths of its tiles in the form in which the catalog stores them.
-
-    Returns
-    -------
-    ShardFile or TileFileError
-        Description of the written shard, or the damaged tiles because of which it was not written.
-
-    """
+    """Fetch the tiles of one shard to the local disk, and write the shard."""
     shard, paths = given
     with local_files(layout, paths):
         tar = work(shard)
@@ -170,39 +94,12 @@ def pack_shard(
 
 
 def readable_path(stage: Stage, folder: Path) -> Path | str:
-    """Return a path or URL from which every worker can read a folder.
-
-    Parameters
-    ----------
-    stage
-        The running stage; its settings and paths are used.
-    folder
-        A folder below the profile's root.
-
-    Returns
-    -------
-    Path or str
-        The folder itself, or the folder's URL in the remote store when workers may run on other machines.
-
-    """
+    """Return a path or URL from which every worker can read a folder."""
     return f"{stage.layout.store}/{stage.layout.relative(folder)}" if is_remote(stage.settings) else folder
 
 
 def embedding_map(stage: Stage) -> EmbedMapFn | None:
-    """Make a parallel `map` that embeds tiles on the workers of a stage.
-
-    Parameters
-    ----------
-    stage
-        The running stage, whose workers are used.
-
-    Returns
-    -------
-    callable or None
-        The parallel `map`; None when workers are threads, because torch already uses all CPU threads for one
-        model.
-
-    """
+    """Make a parallel `map` that embeds tiles on the workers of a stage."""
     if not runner_of(stage.settings).is_separate:
         return None
 
@@ -214,23 +111,7 @@ def embedding_map(stage: Stage) -> EmbedMapFn | None:
 
 
 def embed_part(work: Callable[[TileRange], Floats], layout: Layout | None, part: TileRange) -> Floats:
-    """Embed one range of tiles.
-
-    Parameters
-    ----------
-    work
-        Function that embeds one range of tiles.
-    layout
-        Paths of the profile's files and folders. None if the run need not be fetched from the remote store.
-    part
-        The range of tiles, and the model that embeds them.
-
-    Returns
-    -------
-    array
-        Features of the tiles, shape (num_tiles, num_dimensions).
-
-    """
+    """Embed one range of tiles."""
     if layout:
         pull_folder(layout, part.model.run_dir)
     return work(part)

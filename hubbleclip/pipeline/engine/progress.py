@@ -29,16 +29,7 @@ class Pace:
     points: deque[tuple[float, int]] = field(default_factory=deque)
 
     def add(self, done: int, now_s: float | None = None) -> None:
-        """Record the number of finished items.
-
-        Parameters
-        ----------
-        done
-            Number of finished items.
-        now_s
-            Time in seconds of the monotonic clock; by default the present.
-
-        """
+        """Record the number of finished items."""
         now_s = time.monotonic() if now_s is None else now_s
         self.points.append((now_s, done))
         while len(self.points) > MIN_POINTS and self.points[0][0] < now_s - WINDOW_S:
@@ -61,37 +52,14 @@ class Pace:
 
 
 def duration(seconds: float) -> str:
-    """Format a duration.
-
-    Parameters
-    ----------
-    seconds
-        Duration in seconds.
-
-    Returns
-    -------
-    str
-        Text such as `40 s`, `16 min` or `3.5 h`.
-
-    """
+    """Format a duration."""
     if seconds < 120:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
 
 
 def report_live(name: str, done: int, total: int, text: str) -> None:
-    """Move the bar of a work on a terminal.
-
-    Parameters
-    ----------
-    name
-        Name of the work.
-    done, total
-        Number of finished items, and of all.
-    text
-        What is shown behind the bar.
-
-    """
+    """Move the bar of a work on a terminal."""
     live.info("%s", text, extra={"work": name, "done": done, "total": total})
 
 
@@ -118,16 +86,7 @@ class Progress:
         report_live(self.name, 0, self.total, "begun")
 
     def add(self, num_done: int, num_rejected: int) -> None:
-        """Add the items of one batch to the counts, and log the progress if the last log line is old enough.
-
-        Parameters
-        ----------
-        num_done
-            Number of finished items, including the rejected items.
-        num_rejected
-            Number of rejected items.
-
-        """
+        """Add the items of one batch to the counts, and log the progress if the last log line is old enough."""
         self.done += num_done
         self.rejected += num_rejected
         self.pace.add(self.done)

@@ -28,24 +28,7 @@ RUNNERS = {
 
 
 def runner_of(settings: Settings) -> Runner:
-    """Return the runner that the settings select.
-
-    Parameters
-    ----------
-    settings
-        All settings of the profile; only `flows.runner` is used.
-
-    Returns
-    -------
-    Runner
-        Properties of the runner.
-
-    Raises
-    ------
-    SettingsError
-        When `flows.runner` is not the name of a runner.
-
-    """
+    """Return the runner that the settings select."""
     runner = RUNNERS.get(settings.flows.runner)
     if runner is None:
         known = ", ".join(sorted(RUNNERS))
@@ -57,17 +40,6 @@ def is_remote(settings: Settings) -> bool:
     """Return whether workers may run on machines that share no disk with this one.
 
     If so, workers exchange files with this machine through the remote store.
-
-    Parameters
-    ----------
-    settings
-        All settings of the profile; `store` and the section `flows` are used.
-
-    Returns
-    -------
-    bool
-        True when `store` is set and the runner is a cluster whose address is set.
-
     """
     address = runner_of(settings).address
     return bool(settings.store and address and getattr(settings.flows, address))
@@ -79,17 +51,6 @@ def fetch_share(settings: Settings) -> FetchSettings:
     Separate processes cannot share a rate limiter, and at most `flows.workers` batches are fetched at a time. Each
     separate process therefore gets 1/`flows.workers` of the connections (at least one connection) and 1/`flows.workers`
     of the requests per second. Workers that are threads share all connections.
-
-    Parameters
-    ----------
-    settings
-        All settings of the profile.
-
-    Returns
-    -------
-    FetchSettings
-        The section `fetch` with the number of connections and the requests per second of one worker.
-
     """
     fetch, num = settings.fetch, settings.flows.workers if runner_of(settings).is_separate else 1
     limits = {"connections": max(fetch.connections // num, 1), "requests_per_s": fetch.requests_per_s / num}

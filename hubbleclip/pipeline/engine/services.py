@@ -31,18 +31,6 @@ SERVICES: dict[str, Callable[[Settings], AbstractContextManager[ArchiveSettings]
 
 
 def archive_service(settings: Settings) -> AbstractContextManager[ArchiveSettings]:
-    """Run the service that an archive needs during a `with` block.
-
-    Parameters
-    ----------
-    settings
-        All settings of the profile; `archive.name` selects the service.
-
-    Returns
-    -------
-    context manager
-        A context manager that yields the archive settings, with the URLs at which the archive is served.
-
-    """
+    """Run the service that an archive needs during a `with` block."""
     serve = _served_already if settings.archive.from_raw else SERVICES.get(settings.archive.name, _served_already)
     return serve(settings)

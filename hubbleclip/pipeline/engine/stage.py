@@ -21,19 +21,7 @@ LOCK_POLL_S = 10.0
 
 
 def layout_of(settings: Settings) -> Layout:
-    """Return the paths of a profile's files, and of their copies in the remote store.
-
-    Parameters
-    ----------
-    settings
-        All settings of the profile; the data root, the profile's name, `store` and `keep_local` are used.
-
-    Returns
-    -------
-    Layout
-        Paths below `data/<profile>`.
-
-    """
+    """Return the paths of a profile's files, and of their copies in the remote store."""
     store = settings.store and f"{settings.store.rstrip('/')}/{settings.profile}"
     return Layout(settings.root, store, settings.keep_local)
 
@@ -57,28 +45,7 @@ class Stage:
 
 @contextmanager
 def open_stage(name: str, settings: Settings, execution: Execution = PLAIN) -> Iterator[Stage]:
-    """Open the catalog for writing during a `with` block, and publish a snapshot of the catalog at the end.
-
-    Parameters
-    ----------
-    name
-        Name of the stage, used in the log.
-    settings
-        All settings of the profile.
-    execution
-        Executor of the batches: `PLAIN` (this process) or Prefect.
-
-    Yields
-    ------
-    Stage
-        The running stage, whose catalog is open for writing.
-
-    Raises
-    ------
-    CatalogLockedError
-        When another process is still writing the catalog after a wait of `execution.lock_wait_s` seconds.
-
-    """
+    """Open the catalog for writing during a `with` block, and publish a snapshot of the catalog at the end."""
     layout = layout_of(settings)
     wait_s = execution.lock_wait_s(settings.flows)
     with synchronised_catalog(layout), locked_catalog(layout, settings.flows, wait_s) as catalog:
@@ -89,48 +56,13 @@ def open_stage(name: str, settings: Settings, execution: Execution = PLAIN) -> I
 
 
 def bounded_catalog(layout: Layout, settings: FlowSettings) -> AbstractContextManager[Catalog]:
-    """Open the catalog for writing, with at most the memory and the threads that the settings allow.
-
-    Parameters
-    ----------
-    layout
-        Paths of the profile's files and folders.
-    settings
-        Flow settings (the section `flows`).
-
-    Returns
-    -------
-    context manager
-        A context manager that yields the open Catalog.
-
-    """
+    """Open the catalog for writing, with at most the memory and the threads that the settings allow."""
     return writing_catalog(layout, memory_mb=settings.catalog_memory_mb, threads=settings.catalog_threads)
 
 
 @contextmanager
 def locked_catalog(layout: Layout, settings: FlowSettings, wait_s: float) -> Iterator[Catalog]:
-    """Open the catalog for writing, and wait if another process is writing the catalog.
-
-    Parameters
-    ----------
-    layout
-        Paths of the profile's files and folders.
-    settings
-        Flow settings (the section `flows`).
-    wait_s
-        Longest time to wait for another process, in seconds.
-
-    Yields
-    ------
-    Catalog
-        The open catalog.
-
-    Raises
-    ------
-    CatalogLockedError
-        When another process is still writing the catalog after `wait_s` seconds.
-
-    """
+    """Open the catalog for writing, and wait if another process is writing the catalog."""
     deadline = time.monotonic() + wait_s
     with ExitStack() as opened:
         while True:

@@ -27,25 +27,7 @@ from hubbleclip.pipeline.remote_store import push
 def fetch_products(
     products: Sequence[Product], archive: Archive, settings: Settings, connections: Connections
 ) -> Batch:
-    """Fetch the files of a batch in parallel; a file that fails is retried by a later run.
-
-    Parameters
-    ----------
-    products
-        The products of the batch.
-    archive
-        Client of the archive.
-    settings
-        All settings of the profile.
-    connections
-        Connections to the archive, shared by all batches of the stage.
-
-    Returns
-    -------
-    dict
-        Lists of rows under the keys `product`, `product_version` and `failure`.
-
-    """
+    """Fetch the files of a batch in parallel; a file that fails is retried by a later run."""
     layout = layout_of(settings)
     check_free_space(layout, sum(product.size_bytes or 0 for product in products), settings.fetch.min_free_gb)
     batch = connections.map(partial(fetch_file, archive=archive, settings=settings), products)
@@ -54,45 +36,12 @@ def fetch_products(
 
 
 def fetch_file(product: Product, archive: Archive, settings: Settings) -> Batch:
-    """Fetch the file of one product to the disk.
-
-    Parameters
-    ----------
-    product
-        The product whose file is fetched.
-    archive
-        Client of the archive.
-    settings
-        All settings of the profile.
-
-    Returns
-    -------
-    dict
-        A row of `product`, and a row of `product_version` when the content is new; a `failure` when the file cannot be
-        fetched.
-
-    """
+    """Fetch the file of one product to the disk."""
     return fetched_by(lambda: Delivery(archive.fetch_product(product)), product, settings)[0]
 
 
 def fetched_by(fetch: Callable[[], Delivery], product: Product, settings: Settings) -> tuple[Batch, bytes | None]:
-    """Call a function that fetches one file, and return the rows of that file.
-
-    Parameters
-    ----------
-    fetch
-        Function that fetches the file.
-    product
-        The product whose file is fetched.
-    settings
-        All settings of the profile.
-
-    Returns
-    -------
-    tuple
-        Rows as in `fetch_file`, and the content of the file if it was fetched to memory only, else None.
-
-    """
+    """Call a function that fetches one file, and return the rows of that file."""
     digest = settings.archive.digest()
     delivery = attempt(fetch, entity="product", entity_id=product.uri, stage="fetch", digest=digest)
     if isinstance(delivery, Rejection):
@@ -102,16 +51,7 @@ def fetched_by(fetch: Callable[[], Delivery], product: Product, settings: Settin
 
 
 def fetch_pending(stage: Stage, archive: Archive) -> None:
-    """Fetch all pending files, then remove files that were replaced by newer versions.
-
-    Parameters
-    ----------
-    stage
-        The running stage, whose catalog is open for writing.
-    archive
-        Client of the archive.
-
-    """
+    """Fetch all pending files, then remove files that were replaced by newer versions."""
     pending, settings = pending_fetch(stage.catalog, stage.settings), stage.settings
     connections = Connections(fetch_share(settings).connections)
     if pending:
@@ -135,21 +75,6 @@ def known_content(catalog: Catalog, etag: str, size_bytes: int) -> str | None:
     """Find the hash of a file on disk by the ETag of the server.
 
     This function may be called from any thread.
-
-    Parameters
-    ----------
-    catalog
-        The open catalog.
-    etag
-        The server's ETag.
-    size_bytes
-        Size of the content in bytes.
-
-    Returns
-    -------
-    str or None
-        SHA-256 in hexadecimal digits; None when no file with this ETag and size is on disk.
-
     """
     return next((sha256 for (sha256,) in catalog.thread_query("known_content", etag=etag, size_bytes=size_bytes)), None)
 
@@ -159,14 +84,6 @@ def write_fetched(stage: Stage, batch: Batch) -> None:
 
     When a product has new content, the record of an earlier failure to cut tiles from the product is deleted, so that
     the product is cut again.
-
-    Parameters
-    ----------
-    stage
-        The running stage, whose catalog is open for writing.
-    batch
-        Lists of rows under the keys `product`, `product_version`, `tile`, `rejection` and `failure`.
-
     """
     files = [*batch.get("product", []), *batch.get("tile", [])]
     sync_files(stage.layout.absolute(file.path) for file in files if file.path)
@@ -181,26 +98,13 @@ def remove_old_contents(stage: Stage) -> None:
     """Remove files of old product versions to which no product refers any more.
 
     The history of all products is examined, so that files that a killed run did not remove are removed too.
-
-    Parameters
-    ----------
-    stage
-        The running stage, whose catalog is open for writing.
-
     """
     for row in stage.catalog.named_query("old_contents"):
         stage.layout.product(row["sha256"], row["file_name"]).unlink(missing_ok=True)
 
 
 def remove_strays(stage: Stage) -> None:
-    """Remove files that a killed run has left: partial files, and files to which no product refers.
-
-    Parameters
-    ----------
-    stage
-        The running stage, whose catalog is open for writing.
-
-    """
+    """Remove files that a killed run has left: partial files, and files to which no product refers."""
     rows = stage.catalog.rows("SELECT path FROM product WHERE path IS NOT NULL")
     named = {stage.layout.absolute(row["path"]) for row in rows}
     for path in stage.layout.products.rglob("*"):
@@ -209,79 +113,23 @@ def remove_strays(stage: Stage) -> None:
 
 
 def is_intact(product: Product, layout: Layout) -> bool:
-    """Return whether the disk has a product's file with the content that was fetched.
-
-    Parameters
-    ----------
-    product
-        The product.
-    layout
-        Paths of the profile's files and folders.
-
-    Returns
-    -------
-    bool
-        False when the file is missing, cut off or changed.
-
-    """
+    """Return whether the disk has a product's file with the content that was fetched."""
     return product.path is not None and has_sha256(layout.absolute(product.path), product.sha256)
 
 
 def forgotten(product: Product, layout: Layout) -> Product:
-    """Make a product pending again, because its file is missing or changed; the file is removed.
-
-    Parameters
-    ----------
-    product
-        The product.
-    layout
-        Paths of the profile's files and folders.
-
-    Returns
-    -------
-    Product
-        The product's row as if no version of its file had been fetched.
-
-    """
+    """Make a product pending again, because its file is missing or changed; the file is removed."""
     return replace(dropped(product, layout), path=None, fetched_version=None)
 
 
 def is_on_disk(product: Product, layout: Layout) -> bool:
-    """Return whether the disk has a product's file, intact and in the version that the archive lists.
-
-    Parameters
-    ----------
-    product
-        The product.
-    layout
-        Paths of the profile's files and folders.
-
-    Returns
-    -------
-    bool
-        False when there is no file, or the file is changed or another version.
-
-    """
+    """Return whether the disk has a product's file, intact and in the version that the archive lists."""
     is_current = product.sha256 is not None and product.archive_version == product.fetched_version
     return is_current and is_intact(product, layout)
 
 
 def dropped(product: Product, layout: Layout) -> Product:
-    """Remove the complete or partial file of a product; a file outside the profile's folder is kept.
-
-    Parameters
-    ----------
-    product
-        The product.
-    layout
-        Paths of the profile's files and folders.
-
-    Returns
-    -------
-    Product
-        The product's row without a path; the unchanged row when the file is kept.
-
-    """
+    """Remove the complete or partial file of a product; a file outside the profile's folder is kept."""
     part = layout.part(product.uri)
     for path in part.parent.glob(f"{part.stem}.*"):
         path.unlink()

@@ -46,22 +46,6 @@ def list_products(known: Known, archive: Archive, digest: str) -> Batch:
 
     If a request for several proposals fails, each proposal is requested separately, so that one failing proposal does
     not affect the others.
-
-    Parameters
-    ----------
-    known
-        The observations of one or more proposals, sorted by proposal.
-    archive
-        Client of the archive.
-    digest
-        Digest of the archive settings.
-
-    Returns
-    -------
-    dict
-        Lists of rows under the keys `product`, `rejection` and `listing`; under `failure`, the proposals that failed;
-        under `stale`, the ids of observations that the archive has withdrawn or renumbered.
-
     """
     observations = known.observations
     listed = attempt(
@@ -96,16 +80,7 @@ def list_products(known: Known, archive: Archive, digest: str) -> Batch:
 
 
 def list_pending(stage: Stage, archive: Archive) -> None:
-    """List the products of all proposals that have new or changed observations.
-
-    Parameters
-    ----------
-    stage
-        The running stage, whose catalog is open for writing.
-    archive
-        Client of the archive.
-
-    """
+    """List the products of all proposals that have new or changed observations."""
     pending = pending_products(stage.catalog, stage.settings.archive)
     run_batches(
         stage,
@@ -121,21 +96,7 @@ def list_pending(stage: Stage, archive: Archive) -> None:
 
 
 def proposal_batches(stage: Stage, pending: Sequence[Mapping[str, Any]]) -> Iterator[Known]:
-    """Read all known observations of pending proposals in batches; a proposal is never divided between batches.
-
-    Parameters
-    ----------
-    stage
-        The running stage, whose catalog is open for writing.
-    pending
-        A row for each pending proposal, with `proposal_id` and `num_known`, the number of its known observations.
-
-    Yields
-    ------
-    Known
-        The observations of one batch of whole proposals.
-
-    """
+    """Read all known observations of pending proposals in batches; a proposal is never divided between batches."""
     most = stage.settings.flows.batch_size * OBSERVATIONS_PER_BATCH
     proposal_ids: list[str] = []
     num = 0
@@ -149,21 +110,7 @@ def proposal_batches(stage: Stage, pending: Sequence[Mapping[str, Any]]) -> Iter
 
 
 def obs_ids_in_use(catalog: Catalog, proposal_ids: Sequence[str]) -> dict[str, frozenset[str]]:
-    """Find the observations of some proposals that have a product in use, which is a product that is not superseded.
-
-    Parameters
-    ----------
-    catalog
-        The open catalog.
-    proposal_ids
-        Ids of the proposals.
-
-    Returns
-    -------
-    dict of frozenset
-        Ids of the observations, by proposal id.
-
-    """
+    """Find the observations of some proposals that have a product in use, which is a product that is not superseded."""
     sql = (
         "SELECT proposal_id, list(obs_id) AS names FROM product "
         "WHERE superseded_at IS NULL AND list_contains(?, proposal_id) GROUP BY proposal_id"
@@ -175,14 +122,6 @@ def write_listing(stage: Stage, batch: Batch) -> None:
     """Write the product lists of whole proposals in one transaction.
 
     Products that are no longer selected are marked as superseded. A superseded file that was already fetched is kept.
-
-    Parameters
-    ----------
-    stage
-        The running stage, whose catalog is open for writing.
-    batch
-        Rows as returned by `list_products`.
-
     """
     products, stale = batch.pop("product", []), batch.pop("stale", [])
     if stage.settings.archive.from_raw:
@@ -199,19 +138,6 @@ def with_known_dates(catalog: Catalog, listings: Sequence[Listing]) -> list[List
     """Replace the dates of listings that were read from stored responses by the dates of the original requests.
 
     The catalog has the original dates. A listing that is not in the catalog keeps its date.
-
-    Parameters
-    ----------
-    catalog
-        The open catalog.
-    listings
-        Listings whose date is the current time.
-
-    Returns
-    -------
-    list of Listing
-        The same listings; a listing that is in the catalog has the date from the catalog.
-
     """
     sql = "SELECT obs_id, listed_at FROM listing WHERE list_contains(?, obs_id)"
     rows = catalog.rows(sql, [[item.obs_id for item in listings]])

@@ -27,18 +27,8 @@ log = logging.getLogger("hubbleclip.pipeline")
 
 
 def poll(settings: Settings) -> bool:
-    """Write new and changed observations to the catalog, and return whether the stage `ingest` has further work to do.
-
-    Parameters
-    ----------
-    settings
-        All settings of the profile.
-
-    Returns
-    -------
-    bool
-        True when products, proposals or files are pending, and always for a local archive.
-
+    """Write new and changed observations to the catalog, and return whether the stage `ingest` has
+    further work to do.
     """
     layout = layout_of(settings)
     writer = bounded_catalog(layout, settings.flows)
@@ -57,14 +47,6 @@ def query_observations(stage: Stage, archive: Archive) -> None:
     The watermark is the release date up to which all observations are in the catalog. It is raised only after these
     observations have been written, so that an interrupted query resumes at the watermark. When stored responses are
     read (`archive.from_raw`), all of them are read, and the watermark is not changed.
-
-    Parameters
-    ----------
-    stage
-        The running stage, whose catalog is open for writing.
-    archive
-        Client of the archive.
-
     """
     settings = stage.settings.archive
     sql = "SELECT released_mjd FROM watermark WHERE archive = ? AND query_digest = ?"
@@ -90,25 +72,7 @@ def query_observations(stage: Stage, archive: Archive) -> None:
 
 
 def move_watermark(stage: Stage, archive: Archive, known: list[float], newest_mjd: float) -> list[float]:
-    """Write the watermark to the catalog if it has changed.
-
-    Parameters
-    ----------
-    stage
-        The running stage, whose catalog is open for writing.
-    archive
-        Client of the archive; its name is part of the key of the watermark.
-    known
-        A list with the watermark in the catalog (MJD), or an empty list if the catalog has no watermark.
-    newest_mjd
-        Latest release date seen so far (MJD).
-
-    Returns
-    -------
-    list of float
-        A list with the watermark in the catalog (MJD) after the call.
-
-    """
+    """Write the watermark to the catalog if it has changed."""
     settings = stage.settings.archive
     if known == [newest_mjd]:
         return known

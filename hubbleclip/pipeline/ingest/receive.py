@@ -58,14 +58,7 @@ class Reception:
         self._logged = time.monotonic()
 
     def write(self, page: ObservationPage) -> None:
-        """Write the new and changed observations of a page, and the rejections of its other rows.
-
-        Parameters
-        ----------
-        page
-            One page of the archive's answer.
-
-        """
+        """Write the new and changed observations of a page, and the rejections of its other rows."""
         catalog, digest = self.stage.catalog, self.query["query_digest"]
         own = [replace(item, query_digest=digest) for item in page]
         batch = checked(self.stage, {"observation": own}, "query-observations")
@@ -93,14 +86,7 @@ class Reception:
             )
 
     def complete(self, end_day: int) -> None:
-        """Record that all rows of the days before a day have been received.
-
-        Parameters
-        ----------
-        end_day
-            First day (MJD) whose rows may be incomplete.
-
-        """
+        """Record that all rows of the days before a day have been received."""
         if end_day <= self.first_day:
             return
         catalog, now = self.stage.catalog, datetime.now(UTC)
@@ -125,52 +111,16 @@ class Reception:
 
 
 def new_years(first_day: int, end_day: int) -> Iterator[int]:
-    """List the first day of each year in a range of days.
-
-    Parameters
-    ----------
-    first_day, end_day
-        First day of the range, and the day after its last day (MJD).
-
-    Yields
-    ------
-    int
-        Days (MJD).
-
-    """
+    """List the first day of each year in a range of days."""
     years = range(date_of(first_day - 1).year + 1, date_of(end_day - 1).year + 1)
     yield from (day_of(date(year, 1, 1)) for year in years)
 
 
 def day_of(day: date) -> int:
-    """Convert a date to MJD.
-
-    Parameters
-    ----------
-    day
-        Date (UTC).
-
-    Returns
-    -------
-    int
-        The day (MJD).
-
-    """
+    """Convert a date to MJD."""
     return (day - MJD_ZERO).days
 
 
 def date_of(day_mjd: int) -> date:
-    """Convert an MJD to a date.
-
-    Parameters
-    ----------
-    day_mjd
-        The day (MJD).
-
-    Returns
-    -------
-    datetime.date
-        Date (UTC).
-
-    """
+    """Convert an MJD to a date."""
     return date.fromordinal(MJD_ZERO.toordinal() + day_mjd)

@@ -35,31 +35,12 @@ class Days(NamedTuple):
         return math.nextafter(self.end, 0)
 
     def years(self) -> Iterator[Days]:
-        """Divide the range at the first days of years.
-
-        Yields
-        ------
-        Days
-            The part of each year.
-
-        """
+        """Divide the range at the first days of years."""
         starts = [self.first, *new_years(self.first + 1, self.end), self.end]
         yield from (Days(*pair) for pair in pairwise(starts))
 
     def halves(self, num_rows: Mapping[int, int | None]) -> tuple[Days, Days]:
-        """Divide a range of at least two days where about half of its rows are on each side.
-
-        Parameters
-        ----------
-        num_rows
-            Number of rows by day; None where it is unknown.
-
-        Returns
-        -------
-        tuple of Days
-            The earlier and the later part.
-
-        """
+        """Divide a range of at least two days where about half of its rows are on each side."""
         until = list(accumulate(num_rows.get(day) or 0 for day in range(*self)))
         middle = self.first + 1 + bisect_left(until, until[-1] / 2)
         middle = middle if until[-1] else (self.first + self.end) // 2
@@ -70,27 +51,7 @@ class Days(NamedTuple):
 def changed_parts(
     span: Days, num: int, known: Mapping[int, int | None], count: Callable[[Days], int], max_rows: int
 ) -> Iterator[Days]:
-    """Find the parts of a range whose rows the archive counts differently, by halving the range.
-
-    Parameters
-    ----------
-    span
-        Range of days.
-    num
-        Number of rows in the range, as counted by the archive.
-    known
-        Number of rows that were received, by day. None means that the day must be queried again.
-    count
-        Function that asks the archive for the number of rows in a range.
-    max_rows
-        A part with at most this number of rows is not divided further, because one request returns all its rows.
-
-    Yields
-    ------
-    Days
-        Parts to query again, in order.
-
-    """
+    """Find the parts of a range whose rows the archive counts differently, by halving the range."""
     rows = [known.get(day, 0) for day in range(*span)]
     if None not in rows and num == sum(filter(None, rows)):
         return
@@ -104,23 +65,7 @@ def changed_parts(
 
 
 def forgotten_parts(span: Days, known: Mapping[int, int | None], max_rows: int) -> list[Days]:
-    """Join the days of a range that must be queried again, as far as one request can return the rows between them.
-
-    Parameters
-    ----------
-    span
-        Range of days.
-    known
-        Number of rows that were received, by day. None means that the day must be queried again.
-    max_rows
-        Largest number of known rows in a part.
-
-    Returns
-    -------
-    list of Days
-        Parts to query again, in order.
-
-    """
+    """Join the days of a range that must be queried again, as far as one request can return the rows between them."""
     parts: list[Days] = []
     for day in (day for day in range(*span) if known.get(day, 0) is None):
         if parts and sum(known.get(other) or 0 for other in range(parts[-1].first, day)) <= max_rows:
@@ -134,21 +79,6 @@ def recount(stage: Stage, archive: Archive, days: Days) -> int:
     """Count the rows of the years that are due, and query the days again of which the archive has other rows.
 
     A year that the archive cannot count or return is logged and counted again in the next run.
-
-    Parameters
-    ----------
-    stage
-        The running stage, whose catalog is open for writing.
-    archive
-        Client of the archive.
-    days
-        All days of release that the query covers, and that this run has not queried yet.
-
-    Returns
-    -------
-    int
-        Number of new and changed observations.
-
     """
     settings, now, num_new = stage.settings.archive, datetime.now(UTC), 0
     query = {"archive": archive.name, "query_digest": settings.digest()}
@@ -182,23 +112,7 @@ def recount(stage: Stage, archive: Archive, days: Days) -> int:
 
 
 def receive_again(stage: Stage, archive: Archive, span: Days) -> int:
-    """Query all rows of a range again.
-
-    Parameters
-    ----------
-    stage
-        The running stage, whose catalog is open for writing.
-    archive
-        Client of the archive.
-    span
-        Days to query.
-
-    Returns
-    -------
-    int
-        Number of new and changed observations.
-
-    """
+    """Query all rows of a range again."""
     reception = Reception(stage, archive.name, span.first)
     for page in archive.query_observations(span.first, span.last_mjd):
         reception.write(page)

@@ -25,23 +25,7 @@ from hubbleclip.pipeline.ingest.poll_archive import query_observations
 
 
 def fetch_proposals(numbers: Sequence[str], archive: Archive, digest: str) -> Batch:
-    """Fetch proposals; a proposal that fails is retried by a later run.
-
-    Parameters
-    ----------
-    numbers
-        Proposal numbers.
-    archive
-        Client of the archive.
-    digest
-        Digest of the archive settings.
-
-    Returns
-    -------
-    dict
-        Lists of rows under the keys `proposal` and `failure`.
-
-    """
+    """Fetch proposals; a proposal that fails is retried by a later run."""
     found = attempt(
         lambda: archive.fetch_proposals(numbers), entity="proposal", entity_id="", stage="proposals", digest=digest
     )
@@ -54,18 +38,6 @@ def ingest(settings: Settings, execution: Execution = PLAIN, *, retry: bool = Fa
     """Update the catalog from the archive; only observations released since the last complete query are requested.
 
     With `archive.from_raw` nothing is requested from the archive; the stored responses are read again.
-
-    Parameters
-    ----------
-    settings
-        All settings of the profile.
-    execution
-        Executor of the batches: `PLAIN` (this process) or Prefect.
-    retry
-        Whether to retry all failed items now, including those whose attempts are exhausted.
-    is_polled
-        Whether the current observations are already in the catalog; true after `poll_archive.poll`.
-
     """
     with open_stage("ingest", settings, execution) as stage, archive_service(settings) as served:
         archive = open_archive(served, fetch_share(settings), stage.layout)
@@ -84,14 +56,6 @@ def fetch_pending_proposals(stage: Stage, archive: Archive) -> None:
     """Fetch the pending proposals of the observations.
 
     A proposal is pending when it is not in the catalog, or when it has been there for a long time without an abstract.
-
-    Parameters
-    ----------
-    stage
-        The running stage, whose catalog is open for writing.
-    archive
-        Client of the archive.
-
     """
     pending = pending_proposals(stage.catalog, stage.settings.archive, again=archive.is_local)
     numbers = [proposal_id.split(":", 1)[1] for proposal_id in pending]
@@ -109,18 +73,7 @@ def fetch_pending_proposals(stage: Stage, archive: Archive) -> None:
 
 
 def write_proposals(stage: Stage, batch: Batch, dated: Collection[str] = ()) -> None:
-    """Write new and changed proposals, and schedule the retry of proposals that failed.
-
-    Parameters
-    ----------
-    stage
-        The running stage, whose catalog is open for writing.
-    batch
-        Lists of rows under the keys `proposal` and `failure`.
-    dated
-        Ids of proposals that are written even if they have not changed, to update the date of the last request.
-
-    """
+    """Write new and changed proposals, and schedule the retry of proposals that failed."""
     found = batch.get("proposal", [])
     changed = {*stage.catalog.changed_rows("proposal", found)["proposal_id"].to_pylist(), *dated}
     rows = [proposal for proposal in found if proposal.proposal_id in changed]

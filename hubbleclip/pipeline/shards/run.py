@@ -43,25 +43,7 @@ SELECT (SELECT count(*) FROM tile) AS tiles, (SELECT count(*) FROM product) AS p
 def pack_dataset(
     stage: Stage, material: Material, samples: Sequence[Sample], assignments: Mapping[str, SplitAssignment]
 ) -> BuiltDataset:
-    """Write the shards, the manifest and `dataset.json` of a new dataset.
-
-    Parameters
-    ----------
-    stage
-        The running stage; its settings, paths and workers are used.
-    material
-        Current tiles, observations and proposals.
-    samples
-        The samples of the dataset.
-    assignments
-        Split of each tile, by tile id.
-
-    Returns
-    -------
-    BuiltDataset
-        The rows that describe the dataset, its shards and the placements of its samples.
-
-    """
+    """Write the shards, the manifest and `dataset.json` of a new dataset."""
     settings, layout = stage.settings, stage.layout
     split_report, split_tables = report_splits(material, assignments, settings.splits)
     tiles = {tile.tile_id: tile for tile in material.tiles}
@@ -82,42 +64,14 @@ def pack_dataset(
 
 
 def newest_release(material: Material, samples: Iterable[Sample]) -> date | None:
-    """Find the day on which the newest observation of a dataset became public.
-
-    Parameters
-    ----------
-    material
-        Observations by id.
-    samples
-        Samples of the dataset.
-
-    Returns
-    -------
-    date or None
-        The day (UTC); None if no observation has a date of release.
-
-    """
+    """Find the day on which the newest observation of a dataset became public."""
     released = (material.observations[sample.obs_id].released_mjd for sample in samples)
     days = [mjd for mjd in released if mjd is not None]
     return date_of(math.floor(max(days))) if days else None
 
 
 def size_of(tile: Tile, layout: Layout) -> int:
-    """Return the size of a tile's encoded image.
-
-    Parameters
-    ----------
-    tile
-        Row of the tile. If the row has no size, because an older version wrote the row, the size of the file is used.
-    layout
-        Paths of the profile's files and folders.
-
-    Returns
-    -------
-    int
-        Size in bytes.
-
-    """
+    """Return the size of a tile's encoded image."""
     if tile.size_bytes is not None:
         return tile.size_bytes
     with local_files(layout, [tile.path]):
@@ -130,19 +84,6 @@ def shards(settings: Settings, execution: Execution = PLAIN) -> None:
 
     Models are trained on datasets of the random split scheme, and only these are recorded in the catalog. A dataset of
     another split scheme exists only as a folder.
-
-    Parameters
-    ----------
-    settings
-        All settings of the profile.
-    execution
-        Executor of the batches: `PLAIN` (this process) or Prefect.
-
-    Raises
-    ------
-    DatasetError
-        When there are no tiles under the present settings.
-
     """
     with open_stage("shards", settings, execution) as stage:
         newest = stage.catalog.rows(NEWEST_DATASET)
@@ -176,25 +117,7 @@ def shards(settings: Settings, execution: Execution = PLAIN) -> None:
 def pack_intact(
     stage: Stage, material: Material, samples: Sequence[Sample], assignments: Mapping[str, SplitAssignment]
 ) -> BuiltDataset | None:
-    """Pack the samples whose tiles are intact, and make the products of the other tiles pending again.
-
-    Parameters
-    ----------
-    stage
-        The running stage, whose catalog is open for writing.
-    material
-        Current tiles, observations and proposals.
-    samples
-        Samples of all current tiles.
-    assignments
-        Split of each tile, by tile id.
-
-    Returns
-    -------
-    BuiltDataset or None
-        The rows of the new dataset; None when a dataset of these samples exists already.
-
-    """
+    """Pack the samples whose tiles are intact, and make the products of the other tiles pending again."""
     if (built := reuse_dataset(stage, inputs_digest(samples, stage.settings.shards))) is not None:
         log.info("shards: %s is up to date", built.path)
         return None
@@ -208,19 +131,7 @@ def pack_intact(
 
 
 def no_tiles(stage: Stage) -> str:
-    """Say why there is no tile to pack, and which command comes first.
-
-    Parameters
-    ----------
-    stage
-        The running stage, whose catalog is open.
-
-    Returns
-    -------
-    str
-        One line.
-
-    """
+    """Say why there is no tile to pack, and which command comes first."""
     (num,) = stage.catalog.rows(TOO_EARLY)
     if num["tiles"]:
         return f"all {num['tiles']} tiles are of other settings or of replaced files: run `hubbleclip tiles` first"
@@ -235,19 +146,6 @@ def reuse_dataset(stage: Stage, inputs_digest: str) -> Dataset | None:
     """Find an existing dataset that was built from the same samples and settings.
 
     If another dataset is newer, the found dataset gets a later date, because trainings use the newest dataset.
-
-    Parameters
-    ----------
-    stage
-        The running stage, whose catalog is open for writing.
-    inputs_digest
-        Digest of the samples and of the shard settings.
-
-    Returns
-    -------
-    Dataset or None
-        The row of the dataset; None when no dataset with this digest has a folder.
-
     """
     found = to_records(Dataset, stage.catalog.rows("FROM dataset WHERE inputs_digest = ?", [inputs_digest]))
     built = next((one for one in found if (stage.layout.absolute(one.path) / DESCRIPTION).is_file()), None)
@@ -257,40 +155,12 @@ def reuse_dataset(stage: Stage, inputs_digest: str) -> Dataset | None:
 
 
 def next_build_time(stage: Stage) -> datetime:
-    """Return the time that makes a dataset the newest one, also if the clock was once ahead.
-
-    Parameters
-    ----------
-    stage
-        The running stage, whose catalog is read.
-
-    Returns
-    -------
-    datetime
-        The current time (UTC), or a time just after that of the newest dataset.
-
-    """
+    """Return the time that makes a dataset the newest one, also if the clock was once ahead."""
     return next_time(stage.catalog.rows("SELECT max(built_at) AS at FROM dataset")[0]["at"], "dataset")
 
 
 def sample_tiles(stage: Stage, material: Material, assignments: Mapping[str, SplitAssignment]) -> list[Sample]:
-    """Make samples of all current tiles, and write captions and rejections to the catalog.
-
-    Parameters
-    ----------
-    stage
-        The running stage, whose catalog is open for writing.
-    material
-        Current tiles, observations and proposals.
-    assignments
-        Split of each tile, by tile id.
-
-    Returns
-    -------
-    list of Sample
-        The samples, in the order of the tiles.
-
-    """
+    """Make samples of all current tiles, and write captions and rejections to the catalog."""
     settings = stage.settings.shards
     captions = [caption for texts in captions_of(material, settings.caption_kinds).values() for caption in texts]
     samples, rejections = make_samples(material, assignments, settings)

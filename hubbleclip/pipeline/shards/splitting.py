@@ -44,19 +44,7 @@ ORDER BY ALL
 
 
 def read_material(stage: Stage) -> Material:
-    """Read all current tiles with their observations and proposals from the catalog.
-
-    Parameters
-    ----------
-    stage
-        The running stage, whose catalog is open for writing.
-
-    Returns
-    -------
-    Material
-        The tiles, observations and proposals.
-
-    """
+    """Read all current tiles with their observations and proposals from the catalog."""
     catalog = stage.catalog
     return Material(
         tiles=to_records(Tile, catalog.named_query("current_tiles", settings_digest=stage.settings.tiles.digest())),
@@ -67,19 +55,7 @@ def read_material(stage: Stage) -> Material:
 
 
 def read_summaries(stage: Stage) -> dict[str, dict[str, AbstractSummary]]:
-    """Read what was written about the abstracts of proposals.
-
-    Parameters
-    ----------
-    stage
-        The running stage, whose catalog is open for writing.
-
-    Returns
-    -------
-    dict of dict
-        Summaries by proposal id and by writer. The writer that the settings select has the key `""` too.
-
-    """
+    """Read what was written about the abstracts of proposals."""
     selected = writer_of(stage.settings.captions)
     found: dict[str, dict[str, AbstractSummary]] = {}
     for row in stage.catalog.rows(SUMMARIES):
@@ -96,24 +72,6 @@ def split_tiles(stage: Stage, material: Material) -> dict[str, SplitAssignment]:
 
     The catalog stores the assignments of the random split scheme. The assignments of another scheme are stored only in
     the datasets of that scheme. A tile whose assignment breaks its data contract is rejected and belongs to no split.
-
-    Parameters
-    ----------
-    stage
-        The running stage, whose catalog is open for writing.
-    material
-        Current tiles, observations and proposals.
-
-    Returns
-    -------
-    dict of SplitAssignment
-        Split of each tile, by tile id.
-
-    Raises
-    ------
-    DatasetError
-        When a tile of a published test list would no longer be in the test split.
-
     """
     settings, datasets_dir = stage.settings.splits, stage.layout.datasets
     existing = {s.tile_id: s for s in to_records(SplitAssignment, stage.catalog.rows("FROM split"))}
@@ -131,21 +89,7 @@ def split_tiles(stage: Stage, material: Material) -> dict[str, SplitAssignment]:
 
 
 def write_splits(stage: Stage, new: Sequence[SplitAssignment]) -> set[str]:
-    """Write new split assignments to the catalog.
-
-    Parameters
-    ----------
-    stage
-        The running stage, whose catalog is open for writing.
-    new
-        Assignments that are not yet in the catalog, or that change an assignment there.
-
-    Returns
-    -------
-    set of str
-        Ids of the rejected tiles, whose assignments break their data contract.
-
-    """
+    """Write new split assignments to the catalog."""
     rows = checked(stage, {"split": new}, ASSIGN)
     stage.catalog.upsert(rows)
     stage.rejected += len(rows.get("rejection", ()))
@@ -155,23 +99,7 @@ def write_splits(stage: Stage, new: Sequence[SplitAssignment]) -> set[str]:
 def report_splits(
     material: Material, assignments: Mapping[str, SplitAssignment], settings: SplitSettings
 ) -> tuple[dict[str, Any], dict[str, pa.Table]]:
-    """Make the report on the splits and its tables; the report also counts the leaks that a random split would have.
-
-    Parameters
-    ----------
-    material
-        Current tiles, observations and proposals.
-    assignments
-        Split of each tile, by tile id.
-    settings
-        Split settings (the section `splits`).
-
-    Returns
-    -------
-    tuple
-        The report as values for JSON, and its Arrow tables by name.
-
-    """
+    """Make the report on the splits and its tables; the report also counts the leaks that a random split would have."""
     by_text = text_links(material.proposals, settings)
     leak = leak_report(material, by_text, settings)
     log.info("splits: %s", leak_summary(leak))

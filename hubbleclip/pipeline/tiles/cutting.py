@@ -30,46 +30,14 @@ Cut = Callable[[], tuple[list[Tile], list[Rejection]]]
 
 
 def split_intact(products: Sequence[Product], layout: Layout) -> tuple[list[Product], list[Product]]:
-    """Compare the files of products with their hashes.
-
-    Parameters
-    ----------
-    products
-        Products whose files should be on the disk.
-    layout
-        Paths of the profile's files and folders.
-
-    Returns
-    -------
-    tuple of list of Product
-        The products whose files are intact, and new rows of the other products, which are thus fetched again.
-
-    """
+    """Compare the files of products with their hashes."""
     intact = [product for product in products if is_intact(product, layout)]
     found = {product.uri for product in intact}
     return intact, [forgotten(product, layout) for product in products if product.uri not in found]
 
 
 def cut_each(cuts: Iterable[tuple[str, Cut]], *, entity: str, stage: str, digest: str) -> Batch:
-    """Cut the items of a batch into tiles.
-
-    Parameters
-    ----------
-    cuts
-        For each item, its id and a function that cuts the item.
-    entity
-        Kind of item, such as ``"product"``.
-    stage
-        Name of the stage, recorded in the rejections.
-    digest
-        Digest of the tile settings.
-
-    Returns
-    -------
-    dict
-        Lists of rows under the keys `tile` and `rejection`.
-
-    """
+    """Cut the items of a batch into tiles."""
     batch: Batch = {"tile": [], "rejection": []}
     for entity_id, cut in cuts:
         outcome = attempt(cut, entity=entity, entity_id=entity_id, stage=stage, digest=digest)
@@ -89,36 +57,7 @@ def store_tiles(
     cut_at: datetime,
     part_uris: list[str] | None = None,
 ) -> tuple[list[Tile], list[Rejection]]:
-    """Write the files of the tiles of one item, and make the rows of its tiles and of its rejected tiles.
-
-    Parameters
-    ----------
-    cut
-        The tiles and the rejected tiles.
-    product
-        The product from which the tiles were cut.
-    layout
-        Paths of the profile's files and folders.
-    stage
-        Name of the stage, recorded in the rejections.
-    digest
-        Digest of the tile settings.
-    cut_at
-        Time of the cut (UTC).
-    part_uris
-        For colour tiles: URIs of the products of the three colour channels, red first.
-
-    Returns
-    -------
-    tuple
-        Rows of the tiles, and rows of the rejected tiles.
-
-    Raises
-    ------
-    ImageError
-        When the item has no tile; the reason is the most frequent reason of its rejected tiles.
-
-    """
+    """Write the files of the tiles of one item, and make the rows of its tiles and of its rejected tiles."""
     if not cut.tiles:
         counted = Counter(rejection.reason for rejection in cut.rejections)
         reason = counted.most_common(1)[0][0] if counted else "no_image"
@@ -134,16 +73,7 @@ def store_tiles(
 
 
 def write_cut(stage: Stage, batch: Batch) -> None:
-    """Synchronise the files of tiles to the disk, then write their rows to the catalog.
-
-    Parameters
-    ----------
-    stage
-        The running stage, whose catalog is open for writing.
-    batch
-        Lists of rows under the keys `tile` and `rejection`, and `product` for products that must be fetched again.
-
-    """
+    """Synchronise the files of tiles to the disk, then write their rows to the catalog."""
     if batch.get("product"):
         log.warning(
             "%s: %d files are missing or changed: the next ingest fetches them again", stage.name, len(batch["product"])

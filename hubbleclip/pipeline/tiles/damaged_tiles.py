@@ -12,35 +12,12 @@ log = logging.getLogger("hubbleclip.pipeline")
 
 
 def read_tile(layout: Layout, tile_id: str) -> bytes:
-    """Read the encoded image of a tile.
-
-    Parameters
-    ----------
-    layout
-        Paths of the profile's files and folders.
-    tile_id
-        Id of the tile.
-
-    Returns
-    -------
-    bytes
-        Content of the PNG or JPEG file.
-
-    """
+    """Read the encoded image of a tile."""
     return layout.existing_tile(tile_id).read_bytes()
 
 
 def forget_damaged(stage: Stage, tile_ids: Collection[str]) -> None:
-    """Delete the rows of damaged tiles, so that their products are pending again.
-
-    Parameters
-    ----------
-    stage
-        The running stage, whose catalog is open for writing.
-    tile_ids
-        Tiles whose images are missing or damaged; the other tiles of their products are cut again too.
-
-    """
+    """Delete the rows of damaged tiles, so that their products are pending again."""
     stage.catalog.run("forget_tiles", tile_ids=sorted(tile_ids))
     log.warning(
         "%s: %d tiles are rejected, because their images are missing or damaged: "

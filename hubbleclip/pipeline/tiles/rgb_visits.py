@@ -38,19 +38,6 @@ def pending_visits(catalog: Catalog, settings: TileSettings) -> list[Visit]:
 
     A visit is pending when it has products in at least three filters, and one of the three chosen products was fetched
     after the visit was last cut or rejected.
-
-    Parameters
-    ----------
-    catalog
-        The open catalog.
-    settings
-        Tile settings (the section `tiles`).
-
-    Returns
-    -------
-    list of Visit
-        The pending visits, each with three products.
-
     """
     rows = catalog.named_query("colour_parts", settings_digest=settings.digest())
     visits = []
@@ -70,24 +57,7 @@ def _pick(rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
 
 
 def colour_visits(visits: Sequence[Visit], layout: Layout, settings: TileSettings) -> Batch:
-    """Write the colour tiles of a batch of visits, and return their rows.
-
-    Parameters
-    ----------
-    visits
-        The visits of the batch.
-    layout
-        Paths of the profile's files and folders.
-    settings
-        Tile settings (the section `tiles`).
-
-    Returns
-    -------
-    dict
-        Lists of rows under the keys `tile` and `rejection`; `product` has the products whose files are missing or
-        changed and must be fetched again.
-
-    """
+    """Write the colour tiles of a batch of visits, and return their rows."""
     parts = [part for visit in visits for part in visit.parts]
     with local_files(layout, (part.path for part in parts if part.path)):
         _, lost = split_intact(parts, layout)
@@ -103,28 +73,7 @@ def colour_visits(visits: Sequence[Visit], layout: Layout, settings: TileSetting
 
 
 def colour_visit(visit: Visit, layout: Layout, settings: TileSettings) -> tuple[list[Tile], list[Rejection]]:
-    """Write the colour tiles of one visit.
-
-    Parameters
-    ----------
-    visit
-        The visit with its three products.
-    layout
-        Paths of the profile's files and folders.
-    settings
-        Tile settings (the section `tiles`).
-
-    Returns
-    -------
-    tuple
-        Rows of the tiles of the visit, and rows of its rejected tiles.
-
-    Raises
-    ------
-    ImageError
-        When there is no tile; the error has the most frequent reason of the rejected tiles.
-
-    """
+    """Write the colour tiles of one visit."""
     now = datetime.now(UTC)
     images = [read_images(layout.absolute(part.path or ""), settings, part.file_name) for part in visit.parts]
     cut = cut_colour(images, [part.sha256 or "" for part in visit.parts], settings)
@@ -134,19 +83,7 @@ def colour_visit(visit: Visit, layout: Layout, settings: TileSettings) -> tuple[
 
 
 def colour_pending(stage: Stage) -> None:
-    """Cut the colour tiles of all pending visits.
-
-    Parameters
-    ----------
-    stage
-        The running stage, whose catalog is open for writing.
-
-    Raises
-    ------
-    SettingsError
-        When `fetch.keep_fits` is false, because the three files of a visit must be on disk at the same time.
-
-    """
+    """Cut the colour tiles of all pending visits."""
     settings = stage.settings
     if not settings.fetch.keep_fits:
         raise SettingsError("tiles.colour needs the files of a whole visit: set fetch.keep_fits = true")

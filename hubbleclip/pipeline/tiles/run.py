@@ -32,26 +32,7 @@ log = logging.getLogger("hubbleclip.pipeline")
 def cut_products(
     products: Sequence[Product], layout: Layout, settings: TileSettings, data: bytes | None = None
 ) -> Batch:
-    """Write the tiles of a batch of products, and return their rows.
-
-    Parameters
-    ----------
-    products
-        The products of the batch.
-    layout
-        Paths of the profile's files and folders.
-    settings
-        Tile settings (the section `tiles`).
-    data
-        Content of the file if it is in memory and not on disk; the batch then has only one product.
-
-    Returns
-    -------
-    dict
-        Lists of rows under the keys `tile` and `rejection`; `product` has the products whose files are missing or
-        changed and must be fetched again.
-
-    """
+    """Write the tiles of a batch of products, and return their rows."""
     with local_files(layout, (product.path for product in products if product.path and data is None)):
         intact, lost = split_intact(products, layout) if data is None else (products, [])
         cuts = [(product.uri, partial(cut_product, product, layout, settings, data)) for product in intact]
@@ -63,30 +44,7 @@ def cut_products(
 def cut_product(
     product: Product, layout: Layout, settings: TileSettings, data: bytes | None = None
 ) -> tuple[list[Tile], list[Rejection]]:
-    """Write the tiles of one product.
-
-    Parameters
-    ----------
-    product
-        The product.
-    layout
-        Paths of the profile's files and folders.
-    settings
-        Tile settings (the section `tiles`).
-    data
-        Content of the product's file if it is not on disk.
-
-    Returns
-    -------
-    tuple
-        Rows of the tiles of the product, and rows of its rejected tiles.
-
-    Raises
-    ------
-    ImageError
-        When there is no tile; the error has the most frequent reason of the rejected tiles.
-
-    """
+    """Write the tiles of one product."""
     now = datetime.now(UTC)
     content = layout.absolute(product.path or "") if data is None else data
     cut = tile_file(content, product.sha256 or "", settings, product.file_name)
@@ -96,50 +54,12 @@ def cut_product(
 def fetch_and_cut(
     products: Sequence[Product], archive: Archive, layout: Layout, settings: Settings, connections: Connections
 ) -> Batch:
-    """Fetch, cut and delete the files of a batch in parallel; small previews are not written to the disk.
-
-    Parameters
-    ----------
-    products
-        The products of the batch.
-    archive
-        Client of the archive.
-    layout
-        Paths of the profile's files and folders.
-    settings
-        All settings of the profile.
-    connections
-        Connections to the archive, shared by all batches of the stage.
-
-    Returns
-    -------
-    dict
-        Lists of rows under the keys `product`, `product_version`, `tile`, `rejection` and `failure`.
-
-    """
+    """Fetch, cut and delete the files of a batch in parallel; small previews are not written to the disk."""
     return connections.map(partial(fetch_cut_drop, archive=archive, layout=layout, settings=settings), products)
 
 
 def fetch_cut_drop(product: Product, archive: Archive, layout: Layout, settings: Settings) -> Batch:
-    """Fetch one file unless it is on disk, cut the file, and delete the file even if an error occurs.
-
-    Parameters
-    ----------
-    product
-        The product whose file is fetched.
-    archive
-        Client of the archive.
-    layout
-        Paths of the profile's files and folders.
-    settings
-        All settings of the profile.
-
-    Returns
-    -------
-    dict
-        Rows as in `fetch_and_cut`.
-
-    """
+    """Fetch one file unless it is on disk, cut the file, and delete the file even if an error occurs."""
     batch, data = fetched_for_now(product, archive, layout, settings)
     if data is not None:
         return cut_products(batch["product"], layout, settings.tiles, data) | batch
@@ -161,25 +81,7 @@ def fetch_cut_drop(product: Product, archive: Archive, layout: Layout, settings:
 def fetched_for_now(
     product: Product, archive: Archive, layout: Layout, settings: Settings
 ) -> tuple[Batch, bytes | None]:
-    """Fetch a file if it is not on disk, and return its rows; a small preview is fetched to memory only.
-
-    Parameters
-    ----------
-    product
-        The product whose file is fetched.
-    archive
-        Client of the archive.
-    layout
-        Paths of the profile's files and folders.
-    settings
-        All settings of the profile.
-
-    Returns
-    -------
-    tuple
-        Rows of the file, and its content if the file is only in memory, else None.
-
-    """
+    """Fetch a file if it is not on disk, and return its rows; a small preview is fetched to memory only."""
     if is_on_disk(product, layout):
         return {"product": [product]}, None
     if product_suffix(product.file_name) in IN_MEMORY_SUFFIXES:
@@ -195,14 +97,6 @@ def tiles(settings: Settings, execution: Execution = PLAIN) -> None:
     never holds more than `fetch.connections` complete or partial files. Files that a killed run has left are removed
     before anything is fetched. Files that earlier runs with `fetch.keep_fits = true` have fetched are kept until they
     are cut again.
-
-    Parameters
-    ----------
-    settings
-        All settings of the profile.
-    execution
-        Executor of the batches: `PLAIN` (this process) or Prefect.
-
     """
     with open_stage("tiles", settings, execution) as stage:
         if settings.fetch.keep_fits:
@@ -216,14 +110,7 @@ def tiles(settings: Settings, execution: Execution = PLAIN) -> None:
 
 
 def cut_pending(stage: Stage) -> None:
-    """Cut all pending files; the stage ingest has already fetched these files to the disk.
-
-    Parameters
-    ----------
-    stage
-        The running stage, whose catalog is open for writing.
-
-    """
+    """Cut all pending files; the stage ingest has already fetched these files to the disk."""
     pending, settings = pending_tiles(stage.catalog, stage.settings), stage.settings
     work = product_batches(stage.catalog, pending, settings.flows.batch_size)
     run_batches(
@@ -232,14 +119,7 @@ def cut_pending(stage: Stage) -> None:
 
 
 def fetch_and_cut_pending(stage: Stage) -> None:
-    """Fetch all pending files, cut each file, and delete each file after it is cut.
-
-    Parameters
-    ----------
-    stage
-        The running stage, whose catalog is open for writing.
-
-    """
+    """Fetch all pending files, cut each file, and delete each file after it is cut."""
     remove_strays(stage)
     pending, settings = pending_tiles(stage.catalog, stage.settings), stage.settings
     if not pending:

@@ -33,28 +33,7 @@ class GivenFile:
 
 
 def tile_files(paths: Sequence[Path], out_dir: Path, settings: TileSettings) -> Iterator[str]:
-    """Cut files into tiles, write an index of tiles and rejections, and draw a contact sheet of all tiles.
-
-    Parameters
-    ----------
-    paths
-        FITS or JPEG files, and folders of such files.
-    out_dir
-        Folder for the tiles, `index.ecsv`, `index.json` and `sheet.png`.
-    settings
-        Tile settings (the section `tiles`).
-
-    Yields
-    ------
-    str
-        A line of text for each file, and at the end a line with the path of the contact sheet.
-
-    Raises
-    ------
-    HubbleclipError
-        When a file does not exist, when `out_dir` cannot be written, or when no tile was cut from any file.
-
-    """
+    """Cut files into tiles, write an index of tiles and rejections, and draw a contact sheet of all tiles."""
     files, skipped = given_files(paths, out_dir)
     with _writing_to(out_dir):
         out_dir.mkdir(parents=True, exist_ok=True)
@@ -84,19 +63,7 @@ def tile_files(paths: Sequence[Path], out_dir: Path, settings: TileSettings) -> 
 
 
 def rejection_words(rejections: Sequence[TileRejection]) -> Iterator[str]:
-    """Count the rejected images and tiles of a file by reason.
-
-    Parameters
-    ----------
-    rejections
-        Rejected images and tiles.
-
-    Yields
-    ------
-    str
-        Number, reason and one example with its place in the file.
-
-    """
+    """Count the rejected images and tiles of a file by reason."""
     first = {one.reason: one for one in reversed(rejections)}
     for reason, num in Counter(one.reason for one in rejections).items():
         place = rejection_row(first[reason], "")
@@ -105,28 +72,7 @@ def rejection_words(rejections: Sequence[TileRejection]) -> Iterator[str]:
 
 
 def given_files(paths: Sequence[Path], out_dir: Path) -> tuple[list[GivenFile], dict[str, str]]:
-    """List files, and the files of folders. Equal stems are numbered.
-
-    Parameters
-    ----------
-    paths
-        Files and folders.
-    out_dir
-        Folder of the tiles, whose files are ignored.
-
-    Returns
-    -------
-    files : list of GivenFile
-        The files to cut.
-    skipped : dict
-        By name: why a file of a folder is not cut.
-
-    Raises
-    ------
-    HubbleclipError
-        If a path does not exist.
-
-    """
+    """List files, and the files of folders. Equal stems are numbered."""
     named: list[tuple[Path, str]] = []
     skipped: dict[str, str] = {}
     for path in paths:
@@ -158,21 +104,7 @@ def _writing_to(folder: Path) -> Iterator[None]:
 
 
 def cut_file(file: Path, settings: TileSettings) -> CutResult | Rejection:
-    """Cut one file into tiles.
-
-    Parameters
-    ----------
-    file
-        A FITS or JPEG file.
-    settings
-        Tile settings (the section `tiles`).
-
-    Returns
-    -------
-    CutResult or Rejection
-        The tiles, or a Rejection with the reason when there are none.
-
-    """
+    """Cut one file into tiles."""
     return attempt(
         lambda: tile_file(file, settings=settings),
         entity="product",

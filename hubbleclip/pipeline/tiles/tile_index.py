@@ -38,23 +38,7 @@ CONTRACT_COLUMNS = (
 
 
 def tile_row(tile: CutTile, file: str, stem: str) -> Row:
-    """Make the row of a tile.
-
-    Parameters
-    ----------
-    tile
-        The tile.
-    file
-        Name of the file that was cut.
-    stem
-        First part of the file name of the tile.
-
-    Returns
-    -------
-    dict
-        All values that are known, with `wcs`, `stretch` and `tile_id`, which are not columns of the ECSV table.
-
-    """
+    """Make the row of a tile."""
     place = f"y{tile.y0}_x{tile.x0}" if tile.view == "native" else tile.view
     facts = asdict(tile.geometry) if tile.geometry else {}
     own = {
@@ -71,21 +55,7 @@ def tile_row(tile: CutTile, file: str, stem: str) -> Row:
 
 
 def rejection_row(rejection: TileRejection, file: str) -> Row:
-    """Make the row of a rejected image or tile.
-
-    Parameters
-    ----------
-    rejection
-        The rejection.
-    file
-        Name of the file that was cut.
-
-    Returns
-    -------
-    dict
-        File, extension, reason and detail; `y0` and `x0` of a native tile, and the view of a tile.
-
-    """
+    """Make the row of a rejected image or tile."""
     _, chip, *place = rejection.entity_id.split(":")
     where: Row = {"view": place[0]} if len(place) == 1 else {}
     if len(place) == 2:
@@ -94,39 +64,14 @@ def rejection_row(rejection: TileRejection, file: str) -> Row:
 
 
 def picture_bytes(tile: CutTile, row: Row) -> bytes:
-    """Return the content of a tile's file; a PNG has the known values of its row as text chunks.
-
-    Parameters
-    ----------
-    tile
-        The tile.
-    row
-        Row of the tile.
-
-    Returns
-    -------
-    bytes
-        Content of the PNG or JPEG file.
-
-    """
+    """Return the content of a tile's file; a PNG has the known values of its row as text chunks."""
     if tile.suffix != ".png":
         return tile.encoded
     return with_texts(tile.encoded, {name: str(value) for name, value in row.items() if value is not None})
 
 
 def write_index(folder: Path, rows: Sequence[Row], settings: TileSettings) -> None:
-    """Write `index.ecsv`, which astropy reads with units, and `index.json`, which also has the WCS of each tile.
-
-    Parameters
-    ----------
-    folder
-        Folder of the tiles.
-    rows
-        Rows of tiles and rejections.
-    settings
-        Tile settings, which both files state.
-
-    """
+    """Write `index.ecsv`, which astropy reads with units, and `index.json`, which also has the WCS of each tile."""
     contract = tables()["tile"].schema()
     columns = (*OWN_COLUMNS, *(_column(contract.field(name)) for name in CONTRACT_COLUMNS))
     used = settings.model_dump(mode="json")

@@ -112,55 +112,17 @@ class ErrorBody(BaseModel):
 
 
 def index_body(status: IndexStatus) -> IndexBody:
-    """Return the status of the index for JSON.
-
-    Parameters
-    ----------
-    status
-        The status.
-
-    Returns
-    -------
-    IndexBody
-        The same fields.
-
-    """
+    """Return the status of the index for JSON."""
     return IndexBody(**{name: getattr(status, name) for name in IndexBody.model_fields})
 
 
 def infos_of(status: IndexStatus) -> dict[str, str]:
-    """Return the status of the index as texts, for the header of a table.
-
-    Parameters
-    ----------
-    status
-        The status.
-
-    Returns
-    -------
-    dict
-        Texts by name; unknown fields are absent.
-
-    """
+    """Return the status of the index as texts, for the header of a table."""
     return {name: str(value) for name, value in index_body(status).model_dump().items() if value is not None}
 
 
 def respond(answer: Answer, form: Format) -> Response:
-    """Write an answer in a format.
-
-    Parameters
-    ----------
-    answer
-        One page of hits, and the index that found them.
-    form
-        The format.
-
-    Returns
-    -------
-    Response
-        The response.
-
-    """
+    """Write an answer in a format."""
     hits, index = answer
     rows = [hit_row(hit) for hit in hits.hits]
     if form == "json":
@@ -178,28 +140,7 @@ def respond(answer: Answer, form: Format) -> Response:
 
 
 async def upload_of(request: Request, service: Service) -> SearchParams:
-    """Read a form with a picture, store the picture, and return the search.
-
-    Parameters
-    ----------
-    request
-        Request whose form has the file `picture`, and parameters of a search.
-    service
-        What routes share.
-
-    Returns
-    -------
-    SearchParams
-        The search, whose `image` names the stored picture.
-
-    Raises
-    ------
-    ParameterError
-        If the form has no file.
-    BusyError
-        If too many files are being received.
-
-    """
+    """Read a form with a picture, store the picture, and return the search."""
     with service.uploads.receiving():
         async with request.form(max_files=1, max_fields=100, max_part_size=MAX_FIELD_BYTES) as form:
             picture = form.get("picture")
@@ -223,26 +164,7 @@ POSTED = {
 
 
 def api_routes(service: Service) -> APIRouter:
-    """Make the routes of the API.
-
-    Parameters
-    ----------
-    service
-        What routes share.
-
-    Returns
-    -------
-    APIRouter
-        The routes.
-
-    Raises
-    ------
-    ParameterError
-        In a route, if a posted search is malformed.
-    NotFoundError
-        In a route, if there is no such tile or picture.
-
-    """
+    """Make the routes of the API."""
     router = APIRouter(prefix="/api/v1", responses=ERRORS)
 
     @router.get("/search", response_model=SearchResult, summary="Search by the parameters of the URL")
@@ -301,19 +223,7 @@ def api_routes(service: Service) -> APIRouter:
 
 
 def thin(points: Points) -> PointsBody:
-    """Choose at most `MAX_POINTS` tiles, evenly spaced in the order of the index.
-
-    Parameters
-    ----------
-    points
-        All tiles.
-
-    Returns
-    -------
-    PointsBody
-        Some of them.
-
-    """
+    """Choose at most `MAX_POINTS` tiles, evenly spaced in the order of the index."""
     rows = np.flatnonzero(np.isfinite(points.pca_n2).all(axis=1))  # JSON has no NaN
     step = max(1, math.ceil(len(rows) / MAX_POINTS))
     x, y = points.pca_n2[rows[::step]].round(4).T.tolist()
@@ -322,64 +232,21 @@ def thin(points: Points) -> PointsBody:
 
 
 def number_labels(labels: list[str | None]) -> LabelsBody:
-    """Number the values of a fact.
-
-    Parameters
-    ----------
-    labels
-        Value of each point; None where unknown.
-
-    Returns
-    -------
-    LabelsBody
-        The values, and the number of each point's value.
-
-    """
+    """Number the values of a fact."""
     values = [value for value, _ in Counter(label for label in labels if label is not None).most_common()]
     number_of = {value: number for number, value in enumerate(values)} | {None: -1}
     return LabelsBody(values=values, numbers=[number_of[label] for label in labels])
 
 
 def add_posted_schema(schema: dict[str, Any]) -> dict[str, Any]:
-    """Add the JSON body of a posted search to an OpenAPI schema; FastAPI knows only bodies of one media type.
-
-    Parameters
-    ----------
-    schema
-        The schema, which is changed.
-
-    Returns
-    -------
-    dict
-        The same schema.
-
-    """
+    """Add the JSON body of a posted search to an OpenAPI schema; FastAPI knows only bodies of one media type."""
     body = SearchBody.model_json_schema(ref_template="#/components/schemas/{model}")
     schema["components"]["schemas"].update(body.pop("$defs") | {"SearchBody": body})
     return schema
 
 
 async def find_tile(tile_id: str, service: Service) -> TileRecord:
-    """Return what is known of a tile.
-
-    Parameters
-    ----------
-    tile_id
-        Id of the tile, from a URL.
-    service
-        What routes share.
-
-    Returns
-    -------
-    TileRecord
-        Facts and picture.
-
-    Raises
-    ------
-    NotFoundError
-        If there is no such tile.
-
-    """
+    """Return what is known of a tile."""
     try:
         return await service.tile(tile_id)
     except SearchError as error:

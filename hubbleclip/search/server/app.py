@@ -31,23 +31,7 @@ STATUS = {BusyError: 503, CatalogError: 503, NotFoundError: 404, UploadError: 42
 
 
 def create_app(service: Service, access: Access, instance: str = "") -> FastAPI:
-    """Make the application.
-
-    Parameters
-    ----------
-    service
-        The engine and what stands before it; closed with the application.
-    access
-        Who may ask.
-    instance
-        Secret by which a client recognises this server; see `Registration`.
-
-    Returns
-    -------
-    FastAPI
-        The application.
-
-    """
+    """Make the application."""
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:

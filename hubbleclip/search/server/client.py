@@ -19,19 +19,7 @@ CONNECT_S, ANSWER_S = 1.0, 60.0
 
 
 def find_server(path: Path) -> Registration | None:
-    """Find the running server of a data folder.
-
-    Parameters
-    ----------
-    path
-        File in which a server registers itself.
-
-    Returns
-    -------
-    Registration or None
-        Where it listens; None if no server runs, or the file is from one that was killed.
-
-    """
+    """Find the running server of a data folder."""
     challenge = secrets.token_hex(16)
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
@@ -46,30 +34,7 @@ def find_server(path: Path) -> Registration | None:
 def ask(
     server: Registration, path: str, parameters: Sequence[tuple[str, str]] = (), body: Mapping[str, Any] | None = None
 ) -> Any:
-    """Ask a server.
-
-    Parameters
-    ----------
-    server
-        Where it listens.
-    path
-        Path of the API.
-    parameters
-        Parameters of the URL.
-    body
-        Body of a POST request; None for a GET request.
-
-    Returns
-    -------
-    Any
-        The answer, decoded from JSON.
-
-    Raises
-    ------
-    HubbleclipError
-        If the server refuses; the message is the server's.
-
-    """
+    """Ask a server."""
     url = f"{path}?{urlencode(parameters)}" if parameters else path
     try:
         status, answer = _send(server, "GET" if body is None else "POST", url, body, ANSWER_S)

@@ -42,19 +42,7 @@ class ConeError(HubbleclipError):
 
 
 def columns_for(verbosity: int) -> tuple[Column, ...]:
-    """Choose the columns of the answer.
-
-    Parameters
-    ----------
-    verbosity
-        1 for id and position, 2 for the usual columns, 3 for all.
-
-    Returns
-    -------
-    tuple of Column
-        The columns.
-
-    """
+    """Choose the columns of the answer."""
     names = {1: BRIEF, 2: USUAL}.get(verbosity, {column.name for column in COLUMNS} - NOT_HERE)
     return tuple(
         Column(c.name, c.kind, c.description, UCD1.get(c.name, c.ucd), c.unit) for c in COLUMNS if c.name in names
@@ -62,24 +50,7 @@ def columns_for(verbosity: int) -> tuple[Column, ...]:
 
 
 def parse_cone(values: Mapping[str, str]) -> tuple[Cone, int]:
-    """Parse the parameters of a cone search; their names may have any case.
-
-    Parameters
-    ----------
-    values
-        RA, DEC and SR in degrees, and VERB.
-
-    Returns
-    -------
-    tuple of Cone and int
-        The circle and the verbosity.
-
-    Raises
-    ------
-    ConeError
-        If a parameter is missing or out of range.
-
-    """
+    """Parse the parameters of a cone search; their names may have any case."""
     upper = {name.upper(): value for name, value in values.items()}
     numbers = {}
     for name, low, high in (("RA", 0, 360), ("DEC", -90, 90), ("SR", 0, 180)):
@@ -98,19 +69,7 @@ def parse_cone(values: Mapping[str, str]) -> tuple[Cone, int]:
 
 
 def error_table(message: str) -> bytes:
-    """Write an error as the standard wants it.
-
-    Parameters
-    ----------
-    message
-        What is wrong.
-
-    Returns
-    -------
-    bytes
-        VOTable without a table.
-
-    """
+    """Write an error as the standard wants it."""
     file = VOTableFile(version="1.4")
     file.infos.append(Info(ID="Error", name="Error", value=message))
     file.resources.append(Resource(type="results"))
@@ -118,19 +77,7 @@ def error_table(message: str) -> bytes:
 
 
 def cone_routes(service: Service) -> APIRouter:
-    """Make the route of the cone search.
-
-    Parameters
-    ----------
-    service
-        What routes share.
-
-    Returns
-    -------
-    APIRouter
-        The route.
-
-    """
+    """Make the route of the cone search."""
     router = APIRouter()
 
     @router.get("/scs", summary="Simple Cone Search: RA, DEC, SR in degrees, VERB")
@@ -157,23 +104,7 @@ async def _answer(cone: Cone, verbosity: int, service: Service) -> bytes:
 
 
 def write_cone(hits: Hits, index: IndexStatus, columns: tuple[Column, ...]) -> bytes:
-    """Write the tiles of a cone.
-
-    Parameters
-    ----------
-    hits
-        The tiles.
-    index
-        The index that found them.
-    columns
-        Columns of the table.
-
-    Returns
-    -------
-    bytes
-        VOTable.
-
-    """
+    """Write the tiles of a cone."""
     infos = infos_of(index) | {"QUERY_STATUS": "OVERFLOW" if hits.has_more else "OK"}
     table = as_astropy([hit_row(hit) for hit in hits.hits], columns)
     return as_votable(table, infos, "Tiles whose centre is in the cone")

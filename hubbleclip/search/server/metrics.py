@@ -37,14 +37,7 @@ class Metrics:
         Gauge("hubbleclip_index_tiles", "Tiles of the index", registry=self._registry).set_function(num_tiles)
 
     def text(self) -> bytes:
-        """Write all numbers.
-
-        Returns
-        -------
-        bytes
-            Text in Prometheus's format.
-
-        """
+        """Write all numbers."""
         return generate_latest(self._registry)
 
 

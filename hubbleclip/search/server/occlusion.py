@@ -32,20 +32,7 @@ class Occlusion:
 def cover_squares(image_yx: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
     """Cover each square of a tile in turn by the median of the tile.
 
-    Parameters
-    ----------
-    image_yx
-        Grey levels (h, w).
-
-    Returns
-    -------
-    ndarray
-        Grey levels (1 + `NUM_SQUARES`**2, h, w): the tile itself, then the covered ones row by row.
-
-    Notes
-    -----
     Zeiler & Fergus 2014, arXiv 1311.2901, section 4.2.
-
     """
     y, x = (np.linspace(0, size, NUM_SQUARES + 1).astype(int) for size in image_yx.shape)
     images = np.repeat(image_yx[None], 1 + NUM_SQUARES**2, axis=0)
@@ -56,18 +43,6 @@ def cover_squares(image_yx: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
 
 
 def occlusion_of(similarity_n: npt.NDArray[np.floating]) -> Occlusion:
-    """Compute the map from the similarities of the pictures that `cover_squares` returned.
-
-    Parameters
-    ----------
-    similarity_n
-        Cosine similarities (1 + `NUM_SQUARES`**2,) to the text.
-
-    Returns
-    -------
-    Occlusion
-        The map.
-
-    """
+    """Compute the map from the similarities of the pictures that `cover_squares` returned."""
     drop_n = similarity_n[0] - similarity_n[1:].astype(np.float64)
     return Occlusion(similarity=float(similarity_n[0]), drop_yx=drop_n.reshape(NUM_SQUARES, NUM_SQUARES))

@@ -99,14 +99,7 @@ class SearchParams(BaseModel):
         return self
 
     def terms(self) -> Iterator[Term]:
-        """List the terms of the query.
-
-        Yields
-        ------
-        Term
-            Terms with a positive weight, then those with a negative one. An `IMAGE` has its digest as value.
-
-        """
+        """List the terms of the query."""
         lists = (
             (self.q, TermKind.TEXT, 1),
             (self.like, TermKind.TILE, 1),
@@ -122,19 +115,7 @@ class SearchParams(BaseModel):
                 yield Term(kind=kind, value=value, weight=sign * weight)
 
     def query(self, find_cone: FindCone) -> Query:
-        """Return the query.
-
-        Parameters
-        ----------
-        find_cone
-            Function that finds `place`.
-
-        Returns
-        -------
-        Query
-            The query of this page.
-
-        """
+        """Return the query."""
         radius_deg = None if self.radius == RADIUS_ARCMIN else self.radius / 60
         filters = Filters(
             instruments=tuple(self.instrument),
@@ -165,14 +146,7 @@ class SearchParams(BaseModel):
         )
 
     def pairs(self) -> list[tuple[str, str]]:
-        """List the parameters that differ from their defaults.
-
-        Returns
-        -------
-        list of tuple of str
-            Names and values in a fixed order; a repeated parameter has several entries.
-
-        """
+        """List the parameters that differ from their defaults."""
         values = self.model_dump(mode="json", by_alias=True, exclude_defaults=True)
         return [
             (name, _text(one))
@@ -181,33 +155,12 @@ class SearchParams(BaseModel):
         ]
 
     def url(self, path: str = "/", /, **changes: Any) -> str:
-        """Return the URL of this search, or of one that differs from it.
-
-        Parameters
-        ----------
-        path
-            Path of the URL.
-        **changes
-            Parameters to change, by field name. `page` is 1 if it is not among them.
-
-        Returns
-        -------
-        str
-            Relative URL.
-
-        """
+        """Return the URL of this search, or of one that differs from it."""
         text = urlencode(self.model_copy(update={"page": 1} | changes).pairs())
         return f"{path}?{text}" if text else path
 
     def removals(self) -> Iterator[tuple[str, str, str]]:
-        """List what the search is made of, and what the search without each part would be.
-
-        Yields
-        ------
-        tuple of str
-            Name of the parameter, its value, and the URL without it.
-
-        """
+        """List what the search is made of, and what the search without each part would be."""
         for field, info in type(self).model_fields.items():
             value = getattr(self, field)
             if field in ("mode", "group", "k", "page", "radius") or value in (info.default, []):

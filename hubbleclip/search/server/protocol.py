@@ -77,118 +77,33 @@ class SearchEngine(Protocol):
     """A search over the tiles of one index. All methods may be called by several threads."""
 
     def answer(self, query: Query) -> Answer:
-        """Find the hits of one page.
-
-        Parameters
-        ----------
-        query
-            The query; wrong values raise a HubbleclipError.
-
-        Returns
-        -------
-        Answer
-            The page, and the index that it is from.
-
-        """
+        """Find the hits of one page."""
         ...
 
     def tile(self, tile_id: str) -> TileRecord:
-        """Return what is known of a tile; an unknown id raises a SearchError.
-
-        Parameters
-        ----------
-        tile_id
-            Id of the tile.
-
-        Returns
-        -------
-        TileRecord
-            Facts and picture.
-
-        """
+        """Return what is known of a tile; an unknown id raises a SearchError."""
         ...
 
     def status(self) -> IndexStatus:
-        """Return which index and model answer, at once.
-
-        Returns
-        -------
-        IndexStatus
-            The status.
-
-        """
+        """Return which index and model answer, at once."""
         ...
 
     def points(self) -> Points:
-        """Return the positions and the principal components of all tiles.
-
-        Returns
-        -------
-        Points
-            One row per tile.
-
-        """
+        """Return the positions and the principal components of all tiles."""
         ...
 
     def facets(self) -> Mapping[str, Sequence[tuple[Any, int]]]:
-        """Return the values that filters can have.
-
-        Returns
-        -------
-        mapping
-            Values and their numbers of tiles, by column: instrument, band, split, category and cycle.
-
-        """
+        """Return the values that filters can have."""
         ...
 
     def occlusion(self, tile_id: str, text: str) -> Occlusion:
-        """Find the parts of a tile that make it similar to a text.
-
-        Parameters
-        ----------
-        tile_id
-            Id of the tile.
-        text
-            The text.
-
-        Returns
-        -------
-        Occlusion
-            The map.
-
-        """
+        """Find the parts of a tile that make it similar to a text."""
         ...
 
     def phrases(self, tile_id: str) -> Mapping[str, Sequence[tuple[str, float]]]:
-        """Return the phrases nearest to a tile.
-
-        Parameters
-        ----------
-        tile_id
-            Id of the tile.
-
-        Returns
-        -------
-        mapping
-            Phrases and cosine similarities, by vocabulary; empty if the engine has none.
-
-        """
+        """Return the phrases nearest to a tile."""
         ...
 
     def resolve_target(self, name: str, radius_deg: float | None = None) -> Cone:
-        """Turn a place into a cone; an unknown one raises a SearchError.
-
-        Parameters
-        ----------
-        name
-            A position, or the name of a target.
-        radius_deg
-            Radius of the cone; None for a default.
-
-        Returns
-        -------
-        Cone
-            Circle around the place.
-
-        """
+        """Turn a place into a cone; an unknown one raises a SearchError."""
         ...

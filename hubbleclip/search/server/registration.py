@@ -27,41 +27,13 @@ class Registration:
 
 
 def proof_of(instance: str, challenge: str) -> str:
-    """Compute what a server answers to a challenge, by which it shows that it knows its own secret.
-
-    Parameters
-    ----------
-    instance
-        The secret.
-    challenge
-        Random text of the client.
-
-    Returns
-    -------
-    str
-        HMAC-SHA256 of the challenge, in hex digits.
-
-    """
+    """Compute what a server answers to a challenge, by which it shows that it knows its own secret."""
     return hmac.new(instance.encode(), challenge.encode(), "sha256").hexdigest()
 
 
 @contextmanager
 def registered(path: Path, registration: Registration) -> Iterator[None]:
-    """Keep a server's registration in a file, which only its owner can read, while the block runs.
-
-    Parameters
-    ----------
-    path
-        Path of the file.
-    registration
-        Content of the file.
-
-    Yields
-    ------
-    None
-        No value.
-
-    """
+    """Keep a server's registration in a file, which only its owner can read, while the block runs."""
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.{os.getpid()}")
     with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:

@@ -59,19 +59,7 @@ class Access:
 
 
 def is_loopback(host: str) -> bool:
-    """Return whether a host is this machine.
-
-    Parameters
-    ----------
-    host
-        Name or address.
-
-    Returns
-    -------
-    bool
-        True for `localhost` and for loopback addresses.
-
-    """
+    """Return whether a host is this machine."""
     try:
         return ipaddress.ip_address(host.strip("[]")).is_loopback
     except ValueError:
@@ -79,28 +67,7 @@ def is_loopback(host: str) -> bool:
 
 
 def check_access(host: str, token: str | None, is_public: bool) -> Access:
-    """Check that a server which other machines can reach has a token, or is public by intention.
-
-    Parameters
-    ----------
-    host
-        Address on which the server will listen.
-    token
-        Token that requests need.
-    is_public
-        Whether everybody may search.
-
-    Returns
-    -------
-    Access
-        The access.
-
-    Raises
-    ------
-    HubbleclipError
-        If another machine could search without a token and `is_public` is false.
-
-    """
+    """Check that a server which other machines can reach has a token, or is public by intention."""
     if not is_loopback(host) and not token and not is_public:
         message = "other machines can reach {}: set HUBBLECLIP_TOKEN, or pass --public to let everybody search"
         raise HubbleclipError(message.format(host))

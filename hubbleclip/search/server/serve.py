@@ -25,26 +25,7 @@ ANY = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """Open the server's socket.
-
-    Parameters
-    ----------
-    host
-        Address.
-    port
-        Port; 0 takes any free one.
-
-    Returns
-    -------
-    socket
-        The bound socket.
-
-    Raises
-    ------
-    HubbleclipError
-        If the address is in use or not one of this machine.
-
-    """
+    """Open the server's socket."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     # asyncio sets TCP_NODELAY only where the protocol is stated; without it, each response would wait 40 ms for an ACK.
     opened = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
@@ -59,19 +40,7 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 def configure(app: FastAPI) -> uvicorn.Config:
-    """Configure uvicorn for an application.
-
-    Parameters
-    ----------
-    app
-        The application.
-
-    Returns
-    -------
-    uvicorn.Config
-        HTTP/1.1 on bounded connections, without websockets.
-
-    """
+    """Configure uvicorn for an application."""
     return uvicorn.Config(
         app,
         http=BoundedProtocol,
@@ -83,20 +52,7 @@ def configure(app: FastAPI) -> uvicorn.Config:
 
 
 def serve(service: Service, access: Access, port: int, registration_file: Path) -> None:
-    """Serve until Ctrl-C.
-
-    Parameters
-    ----------
-    service
-        The engine and what stands before it.
-    access
-        Where to listen and who may ask.
-    port
-        Port; 0 takes any free one.
-    registration_file
-        File in the data folder by which commands find the server.
-
-    """
+    """Serve until Ctrl-C."""
     opened = listen(access.host, port)
     instance, port = secrets.token_hex(16), opened.getsockname()[1]
     found = Registration(

@@ -20,14 +20,7 @@ LISTS = {(info.alias or name) for name, info in SearchParams.model_fields.items(
 
 
 def no_lineage(_tile_id: str) -> Mapping[str, Any]:
-    """Return an empty lineage, for an engine without a catalog.
-
-    Returns
-    -------
-    mapping
-        Nothing.
-
-    """
+    """Return an empty lineage, for an engine without a catalog."""
     return {}
 
 
@@ -54,36 +47,11 @@ class Service:
     uploads: UploadStore = field(default_factory=UploadStore)
 
     async def search(self, params: SearchParams) -> Hits:
-        """Run the search of a URL.
-
-        Parameters
-        ----------
-        params
-            Parameters of the search.
-
-        Returns
-        -------
-        Hits
-            One page.
-
-        """
+        """Run the search of a URL."""
         return await self.run(lambda: params.query(self.engine.resolve_target), lambda answer: answer.hits)
 
     async def run(self, make_query: Callable[[], Query], finish: Callable[[Answer], Result]) -> Result:
-        """Run a query, and make what a route returns of its answer.
-
-        Parameters
-        ----------
-        make_query, finish
-            Functions that return the query and the result. Both run in the queue too, because the one may look up a
-            target, and the other writes as many as 10,000 rows.
-
-        Returns
-        -------
-        Any
-            What `finish` returns.
-
-        """
+        """Run a query, and make what a route returns of its answer."""
 
         def work() -> Result:
             query = make_query()
@@ -92,19 +60,7 @@ class Service:
         return await self.queue.run(work)
 
     async def tile(self, tile_id: str) -> TileRecord:
-        """Return what is known of a tile.
-
-        Parameters
-        ----------
-        tile_id
-            Id of the tile.
-
-        Returns
-        -------
-        TileRecord
-            Facts and picture.
-
-        """
+        """Return what is known of a tile."""
         return await self.queue.run(self.engine.tile, tile_id)
 
     def _with_path(self, term: Term) -> Term:
@@ -118,24 +74,7 @@ class Service:
 
 
 def params_of(values: QueryParams | FormData) -> SearchParams:
-    """Validate the parameters of a URL or a form.
-
-    Parameters
-    ----------
-    values
-        Values by name. Names that are no parameter of a search are ignored.
-
-    Returns
-    -------
-    SearchParams
-        The parameters.
-
-    Raises
-    ------
-    ParameterError
-        If a value is wrong; the message names the parameter.
-
-    """
+    """Validate the parameters of a URL or a form."""
     known = {name: values.getlist(name) if name in LISTS else values[name] for name in values}
     try:
         return SearchParams.model_validate(known)
@@ -144,19 +83,7 @@ def params_of(values: QueryParams | FormData) -> SearchParams:
 
 
 def first_fault(error: ValidationError) -> str:
-    """Describe the first fault of a validation in one line.
-
-    Parameters
-    ----------
-    error
-        Error of pydantic.
-
-    Returns
-    -------
-    str
-        Name of the parameter and what is wrong with it.
-
-    """
+    """Describe the first fault of a validation in one line."""
     fault = error.errors()[0]
     name = ".".join(map(str, fault["loc"]))
     message = fault["msg"].removeprefix("Value error, ")

@@ -49,19 +49,7 @@ class UploadStore:
 
     @contextmanager
     def receiving(self) -> Iterator[None]:
-        """Receive a file in the block, unless too many are being received.
-
-        Yields
-        ------
-        None
-            No value.
-
-        Raises
-        ------
-        BusyError
-            If `MAX_RECEIVING` files are being received.
-
-        """
+        """Receive a file in the block, unless too many are being received."""
         if self._num_receiving >= MAX_RECEIVING:
             raise BusyError("the server is receiving other files: try again in some seconds")
         self._num_receiving += 1
@@ -71,19 +59,7 @@ class UploadStore:
             self._num_receiving -= 1
 
     def add(self, content: bytes) -> str:
-        """Store an upload.
-
-        Parameters
-        ----------
-        content
-            Content of a PNG, JPEG or FITS file; FITS may be compressed with gzip.
-
-        Returns
-        -------
-        str
-            Digest, by which the upload is found.
-
-        """
+        """Store an upload."""
         suffix = check_upload(content)
         digest = hashlib.sha256(content).hexdigest()[:32]
         with self._lock:
@@ -99,24 +75,7 @@ class UploadStore:
         return sum(path.stat().st_size for path in self._paths.values())
 
     def path(self, digest: str) -> Path:
-        """Find an upload.
-
-        Parameters
-        ----------
-        digest
-            Digest that `add` returned.
-
-        Returns
-        -------
-        Path
-            Path of the file.
-
-        Raises
-        ------
-        UploadError
-            If the upload was deleted or never existed.
-
-        """
+        """Find an upload."""
         with self._lock:
             path = self._paths.get(digest)
         if path is None:
@@ -129,24 +88,7 @@ class UploadStore:
 
 
 def check_upload(content: bytes) -> str:
-    """Check the type and the number of pixels of an upload without decoding it.
-
-    Parameters
-    ----------
-    content
-        Content of the file.
-
-    Returns
-    -------
-    str
-        Suffix that fits the content.
-
-    Raises
-    ------
-    UploadError
-        If the file is of another type, damaged, or too large.
-
-    """
+    """Check the type and the number of pixels of an upload without decoding it."""
     suffix = next((s for signature, s in SIGNATURES.items() if content.startswith(signature)), None)
     if suffix is None:
         raise UploadError("only PNG, JPEG and FITS files can be searched with")

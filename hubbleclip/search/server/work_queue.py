@@ -43,24 +43,7 @@ class WorkQueue:
         self._threads = ThreadPoolExecutor(num_workers, thread_name_prefix="search")
 
     async def run(self, function: Callable[..., Result], *arguments: Any) -> Result:
-        """Run a function in a thread and wait for its result.
-
-        Parameters
-        ----------
-        function, *arguments
-            What to call.
-
-        Returns
-        -------
-        Any
-            What the function returns; its errors are raised.
-
-        Raises
-        ------
-        BusyError
-            If too many calls wait, or the result is late. A call that runs cannot be stopped; it keeps its place.
-
-        """
+        """Run a function in a thread and wait for its result."""
         with self._lock:
             if self.num_open >= self._max_waiting:
                 raise BusyError("the server is busy: try again in some seconds")

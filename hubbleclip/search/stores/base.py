@@ -116,21 +116,7 @@ class VectorStore(Protocol):
 
 
 def rows_of(tile_ids: pa.Array, wanted: Sequence[str]) -> list[int | None]:
-    """Find the rows of tiles.
-
-    Parameters
-    ----------
-    tile_ids
-        Tile ids of a store, in the order of its rows.
-    wanted
-        Tile ids to find.
-
-    Returns
-    -------
-    list of int or None
-        Row of each tile; None if the store does not have the tile.
-
-    """
+    """Find the rows of tiles."""
     # The wanted ids, which are few, make the hash table; the many ids of the store only look into it.
     position_n = pc.index_in(tile_ids, value_set=pa.array(wanted, ID_TYPE))
     row_n = np.flatnonzero(position_n.is_valid().to_numpy(zero_copy_only=False))
@@ -139,71 +125,20 @@ def rows_of(tile_ids: pa.Array, wanted: Sequence[str]) -> list[int | None]:
 
 
 def few_rows(num_rows: int, mask_n: Mask | None, most: int) -> Rows | None:
-    """List the admitted rows if they are few.
-
-    Parameters
-    ----------
-    num_rows
-        Number of rows of the store.
-    mask_n
-        Which rows are admitted; None admits every row.
-    most
-        Maximum number of rows to list.
-
-    Returns
-    -------
-    ndarray or None
-        The admitted rows, in order; None if there are more than `most`.
-
-    """
+    """List the admitted rows if they are few."""
     if (num_rows if mask_n is None else np.count_nonzero(mask_n)) > most:
         return None
     return np.arange(num_rows) if mask_n is None else np.flatnonzero(mask_n)
 
 
 def best_rows(row_n: Rows, score_n: npt.NDArray[np.float64], k: int) -> Scored:
-    """Sort rows by their scores.
-
-    Parameters
-    ----------
-    row_n
-        Rows.
-    score_n
-        Their scores.
-    k
-        Maximum number of rows.
-
-    Returns
-    -------
-    Scored
-        The best `k` rows, best first; equal scores are in order of row.
-
-    """
+    """Sort rows by their scores."""
     best = np.lexsort((row_n, -score_n))[:k]
     return Scored(row_n[best], score_n[best])
 
 
 def unit_query(query_d: npt.NDArray[np.floating], num_dims: int) -> Floats:
-    """Scale a query to length 1.
-
-    Parameters
-    ----------
-    query_d
-        Feature of the query.
-    num_dims
-        Number of dimensions of the stored features.
-
-    Returns
-    -------
-    Floats
-        The query of length 1.
-
-    Raises
-    ------
-    SearchError
-        If the numbers of dimensions differ, or the query has no direction.
-
-    """
+    """Scale a query to length 1."""
     if query_d.shape != (num_dims,):
         raise SearchError(f"the query has the shape {query_d.shape}, the index has {num_dims} dimensions")
     if not np.isfinite(query_d).all() or not query_d.any():
@@ -213,25 +148,7 @@ def unit_query(query_d: npt.NDArray[np.floating], num_dims: int) -> Floats:
 
 
 def check_new_rows(known: pa.Array, tile_ids: Sequence[str], feat_nd: npt.NDArray[np.floating], num_dims: int) -> None:
-    """Check rows before they are appended.
-
-    Parameters
-    ----------
-    known
-        Tile ids in the store.
-    tile_ids
-        Ids of the new tiles.
-    feat_nd
-        Their features (n, d).
-    num_dims
-        Number of dimensions of the stored features; 0 for an empty store.
-
-    Raises
-    ------
-    SearchError
-        If a tile is known or repeated, or the features do not fit.
-
-    """
+    """Check rows before they are appended."""
     if feat_nd.ndim != 2 or len(feat_nd) != len(tile_ids) or num_dims not in (0, feat_nd.shape[1]):
         raise SearchError(
             f"features of shape {feat_nd.shape} do not fit {len(tile_ids)} tiles of {num_dims} dimensions"

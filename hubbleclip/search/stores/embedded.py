@@ -238,21 +238,7 @@ def _bounds(segment: Segment, rows: slice, query: Codes, k: int, mask_n: Mask | 
 
 
 def dots(query_d: npt.NDArray[Any], feat_nd: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
-    """Compute the dot products of a vector with many others of the same type, in one thread.
-
-    Parameters
-    ----------
-    query_d
-        Vector (d,), int8 or float32.
-    feat_nd
-        Vectors (n, d).
-
-    Returns
-    -------
-    ndarray
-        Dot products (n,); exact for int8.
-
-    """
+    """Compute the dot products of a vector with many others of the same type, in one thread."""
     if not len(feat_nd):
         return np.empty(0)
     products: npt.NDArray[np.float64] = np.asarray(numkong.cdist(query_d[None], feat_nd, metric="dot"))[0]
@@ -260,14 +246,7 @@ def dots(query_d: npt.NDArray[Any], feat_nd: npt.NDArray[Any]) -> npt.NDArray[np
 
 
 def num_cores() -> int:
-    """Return the number of processor cores that this process may use.
-
-    Returns
-    -------
-    int
-        Number of cores, at least 1.
-
-    """
+    """Return the number of processor cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 

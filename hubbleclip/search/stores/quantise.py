@@ -29,19 +29,7 @@ class Codes(NamedTuple):
 
 
 def quantise(feat_nd: npt.NDArray[np.floating]) -> Codes:
-    """Rotate and round features.
-
-    Parameters
-    ----------
-    feat_nd
-        Features (n, d).
-
-    Returns
-    -------
-    Codes
-        Codes (n, d), and for each feature the size of a step and the Euclidean length of the rounding error.
-
-    """
+    """Rotate and round features."""
     rotated_nd = dct(feat_nd.astype(np.float32) * _signs(feat_nd.shape[1]), norm="ortho", axis=1)
     scale_n = np.maximum(np.abs(rotated_nd).max(axis=1), np.finfo(np.float32).tiny) / np.float32(MAX_CODE)
     codes_nd = np.rint(rotated_nd / scale_n[:, None]).astype(np.int8)
@@ -52,23 +40,8 @@ def quantise(feat_nd: npt.NDArray[np.floating]) -> Codes:
 def error_bound(error_n: npt.NDArray[np.float32], query_error: float) -> npt.NDArray[np.float32]:
     """Bound the error of similarities that are computed from codes.
 
-    Parameters
-    ----------
-    error_n
-        Errors of n quantised features of length 1.
-    query_error
-        Error of the quantised query, whose length is 1.
-
-    Returns
-    -------
-    ndarray
-        Upper bound of the difference between the similarity of the codes and that of the features, for each feature.
-
-    Notes
-    -----
     For a feature x and a query q of length 1 with codes x' and q', the Cauchy-Schwarz inequality gives
     |x.q - x'.q'| <= |x - x'| |q| + |x'| |q - q'|, and |x'| <= 1 + |x - x'|.
-
     """
     bound_n: npt.NDArray[np.float32] = error_n * np.float32(1 + query_error) + np.float32(query_error + ROUNDING)
     return bound_n

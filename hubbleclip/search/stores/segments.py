@@ -54,21 +54,7 @@ class SegmentFacts:
         return f"{self.start} {self.sha256[PARQUET]}"
 
     def path(self, folder: Path, suffix: str) -> Path:
-        """Path of one of the files.
-
-        Parameters
-        ----------
-        folder
-            Folder of the index.
-        suffix
-            `PARQUET`, `FLOATS` or `CODES`.
-
-        Returns
-        -------
-        Path
-            Path of the file.
-
-        """
+        """Path of one of the files."""
         return folder / f"{segment_name(self.start, self.stop)}{suffix}"
 
 
@@ -97,37 +83,13 @@ class Segment:
         return len(self.tile_ids)
 
     def check_codes(self) -> None:
-        """Refuse codes whose file was truncated meanwhile: to read the mapped pages would kill the process (SIGBUS).
-
-        Raises
-        ------
-        SearchError
-            If the file is shorter than it was.
-
-        """
+        """Refuse codes whose file was truncated meanwhile: to read the mapped pages would kill the process (SIGBUS)."""
         if self.coded.size() < len(self.coded):
             path = Path(self.floats.name).with_suffix(CODES)
             raise SearchError(f"{path} is damaged: {rebuild_hint(path.parent)}")
 
     def read(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.float16]:
-        """Read features.
-
-        Parameters
-        ----------
-        rows
-            Rows of the segment, counted from 0.
-
-        Returns
-        -------
-        ndarray
-            Features of the rows, in their order.
-
-        Raises
-        ------
-        SearchError
-            If the file was truncated meanwhile.
-
-        """
+        """Read features."""
         # Scattered rows of a mapped file would take seven times as long and map at least 64 KiB for each row.
         num_dims = self.codes.codes_nd.shape[1]
         size, descriptor = num_dims * np.dtype(np.float16).itemsize, self.floats.fileno()
@@ -138,24 +100,7 @@ class Segment:
 
 
 def read_manifest(folder: Path) -> Manifest | None:
-    """Read the manifest of an index.
-
-    Parameters
-    ----------
-    folder
-        Folder of the index.
-
-    Returns
-    -------
-    Manifest or None
-        The manifest; None if the folder has none.
-
-    Raises
-    ------
-    SearchError
-        If the manifest is damaged or of another version.
-
-    """
+    """Read the manifest of an index."""
     path = folder / MANIFEST
     try:
         text = path.read_bytes()
@@ -174,16 +119,7 @@ def read_manifest(folder: Path) -> Manifest | None:
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
-    """Replace the manifest atomically, then delete the files that it does not list.
-
-    Parameters
-    ----------
-    folder
-        Folder of the index.
-    manifest
-        The new manifest.
-
-    """
+    """Replace the manifest atomically, then delete the files that it does not list."""
     segments = [{"start": one.start, "stop": one.stop, "sha256": one.sha256} for one in manifest.segments]
     facts = {
         "format": FORMAT,
@@ -201,27 +137,7 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
 def write_segment(
     folder: Path, model_digest: str, start: int, tile_ids: pa.Array, feat_nd: npt.NDArray[np.float16]
 ) -> SegmentFacts:
-    """Write the files of a segment.
-
-    Parameters
-    ----------
-    folder
-        Folder of the index.
-    model_digest
-        Digest of the model.
-    start
-        First row of the segment.
-    tile_ids
-        Ids of the n tiles.
-    feat_nd
-        Features (n, d).
-
-    Returns
-    -------
-    SegmentFacts
-        Rows and hashes, for the manifest.
-
-    """
+    """Write the files of a segment."""
     num_rows, num_dims = feat_nd.shape
     feat_nd = np.ascontiguousarray(feat_nd)
     facts = SegmentFacts(start=start, stop=start + num_rows, sha256={})
@@ -255,30 +171,7 @@ def write_segment(
 def open_segments(
     folder: Path, manifest: Manifest, opened: Mapping[str, Segment], pool: Executor
 ) -> dict[str, Segment]:
-    """Check and open the segments of an index.
-
-    Parameters
-    ----------
-    folder
-        Folder of the index.
-    manifest
-        The manifest.
-    opened
-        Segments that are open already, by their keys.
-    pool
-        Threads that read the files.
-
-    Returns
-    -------
-    dict of str to Segment
-        Open segments by their keys, in the order of the rows.
-
-    Raises
-    ------
-    SearchError
-        If a file is damaged or missing; a file is also missing when the manifest was replaced meanwhile.
-
-    """
+    """Check and open the segments of an index."""
     new = {
         facts.key: pool.submit(_open_segment, folder, facts, manifest.num_dims)
         for facts in manifest.segments
@@ -316,40 +209,13 @@ def _open_segment(folder: Path, facts: SegmentFacts, num_dims: int) -> Segment:
 
 
 def rebuild_hint(folder: Path) -> str:
-    """Say how to rebuild a damaged index.
-
-    Parameters
-    ----------
-    folder
-        Folder of the index.
-
-    Returns
-    -------
-    str
-        A clause for an error message.
-
-    """
+    """Say how to rebuild a damaged index."""
     return f"delete {folder} and run `hubbleclip index`"
 
 
 def merge_tail(segments: Sequence[SegmentFacts], num_new: int, max_rows: int) -> int:
-    """Choose how many of the last segments are merged with new rows, so that segments stay few and old ones unchanged.
-
-    Parameters
-    ----------
-    segments
-        Segments in the order of the rows.
-    num_new
-        Number of new rows.
-    max_rows
-        Maximum number of rows of a merged segment.
-
-    Returns
-    -------
-    int
-        Number of segments at the end that are merged with the new rows: those that are no larger than everything
-        behind them, so that each row is rewritten at most log2(`max_rows`) times.
-
+    """Choose how many of the last segments are merged with new rows, so that segments stay few and old
+    ones unchanged.
     """
     num_merged = 0
     for facts in reversed(segments):

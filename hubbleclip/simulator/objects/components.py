@@ -12,26 +12,7 @@ from hubbleclip.simulator.objects.view import Image, Vector, View
 def sersic_profile(radius_yx: Image, effective: float, index: float, softening: float) -> Image:
     """Evaluate a Sersic profile, which is normalised to 1 at the effective radius.
 
-    Parameters
-    ----------
-    radius_yx
-        Elliptical radius of each pixel, shape (y, x), in scene units.
-    effective
-        Effective radius, which encloses half of the light, in scene units.
-    index
-        Sersic index n: 1 for an exponential disc, 4 for a de Vaucouleurs spheroid.
-    softening
-        Radius in scene units that is added in quadrature, so that the central cusp remains finite.
-
-    Returns
-    -------
-    Image
-        Surface brightness relative to that at the effective radius, shape (y, x).
-
-    Notes
-    -----
     The profile is that of Sersic (1968), with b_n = 2 n - 1/3, the first terms of the series of Ciotti & Bertin (1999).
-
     """
     b = np.float32(2 * index - 1 / 3)  # The constant b_n.
     scaled = np.hypot(radius_yx, np.float32(softening)) / np.float32(effective)
@@ -39,64 +20,18 @@ def sersic_profile(radius_yx: Image, effective: float, index: float, softening: 
 
 
 def filaments(noise_yx: Image, width: float) -> Image:
-    """Convert fractal noise to filaments, which are bright where the noise crosses zero.
-
-    Parameters
-    ----------
-    noise_yx
-        Fractal noise of mean 0 and standard deviation 1, shape (y, x).
-    width
-        e-folding width of a filament, in standard deviations of the noise.
-
-    Returns
-    -------
-    Image
-        Brightness from 0 to 1, shape (y, x).
-
-    """
+    """Convert fractal noise to filaments, which are bright where the noise crosses zero."""
     return np.asarray(np.exp(-np.abs(noise_yx) / np.float32(width)), np.float32)
 
 
 def smoothstep(value_yx: Image, low: float, high: float) -> Image:
-    """Evaluate a smooth step (cubic Hermite) that rises from 0 at `low` to 1 at `high`.
-
-    Parameters
-    ----------
-    value_yx
-        Values to map, shape (y, x).
-    low, high
-        Values that are mapped to 0 and to 1. If `low` is above `high`, the step falls.
-
-    Returns
-    -------
-    Image
-        Values from 0 to 1, shape (y, x).
-
-    """
+    """Evaluate a smooth step (cubic Hermite) that rises from 0 at `low` to 1 at `high`."""
     fraction = np.clip((value_yx - np.float32(low)) / np.float32(high - low), 0, 1)
     return np.asarray(fraction * fraction * (3 - 2 * fraction), np.float32)
 
 
 def power_law_fluxes(rng: np.random.Generator, count: int, faintest: float, slope: float, brightest: float) -> Vector:
-    """Draw fluxes between two limits from the power law dN/dF ~ F^-(slope + 1).
-
-    Parameters
-    ----------
-    rng
-        Random generator of the scene.
-    count
-        Number of fluxes to draw.
-    faintest, brightest
-        Limits of the distribution; the result has the same unit.
-    slope
-        Exponent of the cumulative distribution N(>F) ~ F^-slope, above 0.
-
-    Returns
-    -------
-    Vector
-        Fluxes, shape (count,).
-
-    """
+    """Draw fluxes between two limits from the power law dN/dF ~ F^-(slope + 1)."""
     quantile = rng.random(count)
     # The truncated power law is sampled by inverting its cumulative distribution.
     low_power, high_power = faintest**-slope, brightest**-slope
@@ -106,22 +41,7 @@ def power_law_fluxes(rng: np.random.Generator, count: int, faintest: float, slop
 def add_field_stars(
     view: View, image_yx: Image, rng: np.random.Generator, count: int, *, brightest: float = 2e4
 ) -> None:
-    """Add foreground stars in a field that is wider than any frame.
-
-    Parameters
-    ----------
-    view
-        View (pixel grid and filter) of the image.
-    image_yx
-        Image that is changed in place, shape (y, x).
-    rng
-        Random generator of the background.
-    count
-        Number of stars in the whole field, which spans -1.9 to 1.9 scene units on both axes.
-    brightest
-        Upper limit of the flux, in brightness units.
-
-    """
+    """Add foreground stars in a field that is wider than any frame."""
     # The field is wider than a frame, so that a frame with an offset or a rotation is full of stars too.
     x, y = rng.uniform(-1.9, 1.9, (2, count))
     colour = rng.normal(0.5, 0.5, count)
@@ -130,21 +50,7 @@ def add_field_stars(
 
 
 def continuum_fluxes(view: View, colour: Vector) -> Vector:
-    """Evaluate `View.continuum_flux` for an array of colours.
-
-    Parameters
-    ----------
-    view
-        View, whose filter is used.
-    colour
-        Colour of each source: 0 for white, 1 for red, -1 for blue.
-
-    Returns
-    -------
-    Vector
-        Relative flux of each source.
-
-    """
+    """Evaluate `View.continuum_flux` for an array of colours."""
     # This is a vectorised copy of `View.continuum_flux`; change both functions together.
     continuum = np.clip((view.wave_nm / 600.0) ** (1.5 * colour), 0.08, 8.0)
     return np.asarray(continuum * (0.3 if view.line else 1.0))
@@ -171,24 +77,7 @@ class SmallGalaxy:
 def add_small_galaxies(
     view: View, image_yx: Image, rng: np.random.Generator, count: int, *, largest: float = 0.05, peak: float = 9.0
 ) -> None:
-    """Add background galaxies, which are small discs and spheroids with random inclinations. Most of them are faint.
-
-    Parameters
-    ----------
-    view
-        View (pixel grid and filter) of the image.
-    image_yx
-        Image that is changed in place, shape (y, x).
-    rng
-        Random generator of the scene.
-    count
-        Number of galaxies in the whole field, which spans -1.7 to 1.7 scene units on both axes.
-    largest
-        Upper limit of the effective radius, in scene units. The lower limit is a ninth of the upper limit.
-    peak
-        Scale of the surface brightness at the effective radius, in brightness units.
-
-    """
+    """Add background galaxies, which are small discs and spheroids with random inclinations. Most of them are faint."""
     x, y = rng.uniform(-1.7, 1.7, (2, count))
     size = power_law_fluxes(rng, count, largest / 9, 1.6, largest)
     brightness = peak * 10 ** rng.normal(-0.35, 0.33, count) * continuum_fluxes(view, rng.normal(0.4, 0.6, count))
@@ -200,18 +89,7 @@ def add_small_galaxies(
 
 
 def add_galaxy(view: View, image_yx: Image, galaxy: SmallGalaxy) -> None:
-    """Add one small galaxy, drawn only in a cutout of the frame; its light falls to zero at the edge of the cutout.
-
-    Parameters
-    ----------
-    view
-        View (pixel grid and filter) of the image.
-    image_yx
-        Image that is changed in place, shape (y, x).
-    galaxy
-        Galaxy to add.
-
-    """
+    """Add one small galaxy, drawn only in a cutout of the frame; its light falls to zero at the edge of the cutout."""
     half_size = galaxy.size * (5.0 if galaxy.index < 2 else 9.0)  # Spheroids (high index) have wider wings.
     stamp = view.cutout(galaxy.x, galaxy.y, half_size)
     if stamp is None:

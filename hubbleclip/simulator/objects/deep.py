@@ -34,19 +34,7 @@ class Lens:
     y: float = 0.0
 
     def deflection(self, view: View) -> tuple[Image, Image]:
-        """Compute by how much the lens deflects the light that arrives at each pixel.
-
-        Parameters
-        ----------
-        view
-            View, whose pixels are evaluated.
-
-        Returns
-        -------
-        dx_yx, dy_yx : Image
-            Deflections along x and along y in scene units; each has the shape (y, x).
-
-        """
+        """Compute by how much the lens deflects the light that arrives at each pixel."""
         along, across = view.rotated_coordinates(self.x, self.y, self.angle)
         ratio, radius = np.float32(self.axis_ratio), np.float32(self.einstein_radius)
         # Outside the core of an isothermal lens, the length of the deflection is constant.
@@ -57,21 +45,7 @@ class Lens:
 
 
 def source_plane(view: View, lenses: list[Lens]) -> tuple[Image, Image]:
-    """Trace each pixel back to its position in the source plane behind the lenses.
-
-    Parameters
-    ----------
-    view
-        View, whose pixels are traced.
-    lenses
-        Lenses, which lie in one plane; their deflections are added.
-
-    Returns
-    -------
-    x_yx, y_yx : Image
-        Positions in the source plane in scene units; each has the shape (y, x).
-
-    """
+    """Trace each pixel back to its position in the source plane behind the lenses."""
     x, y = view.x_yx, view.y_yx
     for lens in lenses:
         dx, dy = lens.deflection(view)  # Every lens acts on the undeflected ray.
@@ -82,20 +56,8 @@ def source_plane(view: View, lenses: list[Lens]) -> tuple[Image, Image]:
 def add_lensed_images(image: Image, source_xy: tuple[Image, Image], source: SmallGalaxy) -> None:
     """Add all lensed images of a source galaxy.
 
-    Parameters
-    ----------
-    image
-        Image that is changed in place, shape (y, x).
-    source_xy
-        Position of each pixel in the source plane, as returned by `source_plane`.
-    source
-        Galaxy as it would be seen without the lens.
-
-    Notes
-    -----
     Lensing conserves surface brightness. Therefore each pixel has the brightness of the source at the pixel's position
     in the source plane.
-
     """
     du, dv = source_xy[0] - np.float32(source.x), source_xy[1] - np.float32(source.y)
     cosine, sine = np.float32(np.cos(source.angle)), np.float32(np.sin(source.angle))

@@ -13,21 +13,6 @@ def shell_column(radius_yx: Image, outer: float, thickness: float) -> Image:
     """Compute the column density along the line of sight through a hollow spherical shell.
 
     The column density is highest near the limb of the shell.
-
-    Parameters
-    ----------
-    radius_yx
-        Projected distance from the centre, shape (y, x), in scene units.
-    outer
-        Outer radius of the shell, in scene units.
-    thickness
-        Thickness of the shell in units of the outer radius, above 0 and at most 1.
-
-    Returns
-    -------
-    Image
-        Column density relative to its maximum, which lies at the inner radius, shape (y, x). It is 0 outside the shell.
-
     """
     inner = outer * (1 - thickness)
     # `far` is half the chord through the outer sphere, and `near` is half the chord through the inner sphere.

@@ -41,17 +41,6 @@ def register_object(kind: str) -> Callable[[ObjectRenderer], ObjectRenderer]:
 
     The numbers that the renderer draws from its random generator must not depend on the view. Otherwise two frames of
     one scene would show different objects.
-
-    Parameters
-    ----------
-    kind
-        Name of the kind of object, a key of `OBJECT_KINDS`.
-
-    Returns
-    -------
-    Callable[[ObjectRenderer], ObjectRenderer]
-        Decorator that records the function in `OBJECT_RENDERERS` and returns it unchanged.
-
     """
 
     def register(renderer: ObjectRenderer) -> ObjectRenderer:

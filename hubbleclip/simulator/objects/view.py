@@ -48,49 +48,16 @@ class View:
         return self.x_yx.shape[0], self.x_yx.shape[1]
 
     def blank_image(self) -> Image:
-        """Make an image of zeros.
-
-        Returns
-        -------
-        Image
-            Image of zeros, with the shape (y, x) of the frame.
-
-        """
+        """Make an image of zeros."""
         return np.zeros(self.shape, np.float32)
 
     def continuum_flux(self, colour: float) -> float:
-        """Compute the relative flux of a continuum source through the filter of the view.
-
-        Parameters
-        ----------
-        colour
-            Colour of the source: 0 for white, 1 for red like an old galaxy, -1 for blue like hot stars.
-
-        Returns
-        -------
-        float
-            Flux relative to that of a white source through a broad-band filter, limited to the range 0.08 to 8. Through
-            a narrow-band filter, the flux is 0.3 times that through a broad-band filter of the same wavelength.
-
-        """
+        """Compute the relative flux of a continuum source through the filter of the view."""
         continuum = float(np.clip((self.wave_nm / WHITE_NM) ** (1.5 * colour), 0.08, 8.0))
         return continuum * (0.3 if self.line else 1.0)  # A narrow-band filter transmits little continuum.
 
     def line_flux(self, **lines: float) -> float:
-        """Compute the relative flux of gas that emits given lines, through the filter of the view.
-
-        Parameters
-        ----------
-        **lines
-            Relative strength of each emission line, by its name (HA, OIII, NII, SII, PAB or FEII).
-
-        Returns
-        -------
-        float
-            For a narrow-band filter, the strength of the line that the filter isolates. For a broad-band filter,
-            LINE_LEAK times the strength of the line in the passband.
-
-        """
+        """Compute the relative flux of gas that emits given lines, through the filter of the view."""
         if self.line:
             return lines.get(self.line, 0.4)  # An emission line that is not listed has the strength 0.4.
         # A broad-band filter above 560 nm contains H-alpha; one below 560 nm contains [O III].
@@ -99,83 +66,24 @@ class View:
     def polar_coordinates(
         self, x0: float, y0: float, axis_ratio: float = 1.0, angle: float = 0.0
     ) -> tuple[Image, Image]:
-        """Compute elliptical polar coordinates around a point.
-
-        Parameters
-        ----------
-        x0, y0
-            Centre, in scene units.
-        axis_ratio
-            Ratio of the minor axis to the major axis, above 0 and at most 1.
-        angle
-            Direction of the major axis, in radians from +x towards +y.
-
-        Returns
-        -------
-        radius_yx, azimuth_yx : Image
-            Elliptical radius in scene units, measured along the major axis, and azimuth in radians. Each has the
-            shape (y, x).
-
-        """
+        """Compute elliptical polar coordinates around a point."""
         u, v = self.rotated_coordinates(x0, y0, angle)
         v /= np.float32(axis_ratio)
         return np.hypot(u, v), np.arctan2(v, u)
 
     def elliptical_radius(self, x0: float, y0: float, axis_ratio: float = 1.0, angle: float = 0.0) -> Image:
-        """Compute the elliptical radius without the azimuth, which is faster than `polar_coordinates`.
-
-        Parameters
-        ----------
-        x0, y0
-            Centre, in scene units.
-        axis_ratio
-            Ratio of the minor axis to the major axis, above 0 and at most 1.
-        angle
-            Direction of the major axis, in radians from +x towards +y.
-
-        Returns
-        -------
-        Image
-            Elliptical radius in scene units, measured along the major axis, shape (y, x).
-
-        """
+        """Compute the elliptical radius without the azimuth, which is faster than `polar_coordinates`."""
         u, v = self.rotated_coordinates(x0, y0, angle)
         return np.asarray(np.hypot(u, v / np.float32(axis_ratio)), np.float32)
 
     def rotated_coordinates(self, x0: float, y0: float, angle: float) -> tuple[Image, Image]:
-        """Compute coordinates in a rotated system, along a direction and perpendicular to it.
-
-        Parameters
-        ----------
-        x0, y0
-            Origin, in scene units.
-        angle
-            Direction of the first axis, in radians from +x towards +y.
-
-        Returns
-        -------
-        along_yx, across_yx : Image
-            Coordinates in scene units; each has the shape (y, x).
-
-        """
+        """Compute coordinates in a rotated system, along a direction and perpendicular to it."""
         cosine, sine = np.float32(np.cos(angle)), np.float32(np.sin(angle))
         dx, dy = self.x_yx - np.float32(x0), self.y_yx - np.float32(y0)
         return cosine * dx + sine * dy, cosine * dy - sine * dx
 
     def to_pixels(self, x: Vector, y: Vector) -> tuple[Vector, Vector]:
-        """Convert scene positions to pixel positions.
-
-        Parameters
-        ----------
-        x, y
-            Positions in scene units; arrays of shape (n,) or scalar arrays.
-
-        Returns
-        -------
-        rows, columns : Vector
-            Fractional pixel positions; 0 is the centre of the first pixel.
-
-        """
+        """Convert scene positions to pixel positions."""
         cosine, sine = np.cos(np.deg2rad(self.angle_deg)), np.sin(np.deg2rad(self.angle_deg))
         # This is the inverse of the rotation in `scene_view`.
         dx, dy = (x - self.centre_xy[0]) / self.pixel_size, (y - self.centre_xy[1]) / self.pixel_size
@@ -183,18 +91,7 @@ class View:
         return rows, cosine * dx + sine * dy + (self.shape[1] - 1) / 2
 
     def add_points(self, image_yx: Image, x: Vector, y: Vector, flux: Vector) -> None:
-        """Add point sources. The flux of each source is divided bilinearly among the four nearest pixels.
-
-        Parameters
-        ----------
-        image_yx
-            Contiguous image that is changed in place, shape (y, x).
-        x, y
-            Positions in scene units, shape (n,). Positions outside the frame are ignored.
-        flux
-            Total fluxes in brightness units, shape (n,).
-
-        """
+        """Add point sources. The flux of each source is divided bilinearly among the four nearest pixels."""
         rows, columns = self.to_pixels(np.asarray(x), np.asarray(y))
         row0, column0 = np.floor(rows).astype(np.int64), np.floor(columns).astype(np.int64)
         # All four nearest pixels must lie in the frame.
@@ -216,21 +113,7 @@ class View:
             np.add.at(flat, (row0 + 1) * self.shape[1] + column0 + step, (flux_inside * weight).astype(np.float32))
 
     def cutout(self, x0: float, y0: float, half_size: float) -> tuple[tuple[slice, slice], View] | None:
-        """Cut out a square part of the frame around a point.
-
-        Parameters
-        ----------
-        x0, y0
-            Centre, in scene units.
-        half_size
-            Half of the square's side, in scene units.
-
-        Returns
-        -------
-        tuple[tuple[slice, slice], View] | None
-            Slices of the rows and columns, and the view of that part; None if the square lies outside the frame.
-
-        """
+        """Cut out a square part of the frame around a point."""
         rows, columns = self.to_pixels(np.asarray(x0), np.asarray(y0))
         half_px = half_size / self.pixel_size + 1  # Half the side in pixels, rounded up.
         top, bottom = max(0, int(rows - half_px)), min(self.shape[0], int(rows + half_px) + 1)
@@ -261,25 +144,6 @@ class View:
 
         The mean of the noise is 0 and its standard deviation is 1. The noise depends only on the scene coordinates, so
         every frame of a scene shows the same structure.
-
-        Parameters
-        ----------
-        rng
-            Random generator of the scene, which chooses the noise tile and the rotation and shift of the tile.
-        slope
-            Slope of the power spectrum; a larger slope gives smoother noise.
-        period
-            Length after which the noise repeats, in scene units.
-        stretch
-            Factor by which the noise is stretched along a random direction.
-        coordinates
-            Coordinates (x_yx, y_yx) that replace the scene coordinates of the pixels. The noise is then not rotated.
-
-        Returns
-        -------
-        Image
-            Noise, with the shape of the coordinates.
-
         """
         # The number and order of the draws must not depend on the frame; see `register_object`.
         tile = fractal_tile(int(rng.integers(6)), slope)
@@ -315,22 +179,7 @@ def _sample_bilinear(tile: Image, rows: Image, columns: Image) -> Image:
 def fractal_tile(number: int, slope: float) -> Image:
     """Make a periodic tile of fractal noise (fractional Brownian motion) with mean 0 and standard deviation 1.
 
-    Parameters
-    ----------
-    number
-        Number of the tile, which seeds its noise. The tiles do not depend on the seed of the simulator.
-    slope
-        Slope of the power spectrum.
-
-    Returns
-    -------
-    Image
-        Noise tile, shape (TEXTURE_PX, TEXTURE_PX).
-
-    Notes
-    -----
     The tile is white noise, multiplied by the amplitude k^(-slope/2) in Fourier space.
-
     """
     rng = np.random.Generator(np.random.PCG64(9000 + number))
     noise = scipy.fft.rfft2(rng.standard_normal((TEXTURE_PX, TEXTURE_PX), dtype=np.float32), workers=1)

@@ -93,23 +93,7 @@ class MashupService:
         self._lock = threading.Lock()
 
     def respond(self, request: dict[str, Any], row_order_seed: float | None = None) -> dict[str, Any]:
-        """Respond to a query in MAST's form.
-
-        Parameters
-        ----------
-        request
-            Decoded JSON object with the keys `service`, `params`, `page` and `pagesize`.
-        row_order_seed
-            Seed by which the rows are shuffled, because the real archive does not always return the same order. None
-            keeps the normal order.
-
-        Returns
-        -------
-        dict[str, Any]
-            Response with status, rows, fields and paging. An invalid query gives the status `ERROR` in a response of
-            HTTP status 200, as in MAST.
-
-        """
+        """Respond to a query in MAST's form."""
         if self._must_poll(request):
             return {"status": "EXECUTING", "msg": "", "data": [], "fields": []}
         params = request.get("params") or {}
@@ -195,14 +179,7 @@ class Endpoints:
         self.mashup_service = MashupService(store)
 
     def routes(self) -> list[Route]:
-        """List the routes, whose paths are the same as those of MAST and STScI.
-
-        Returns
-        -------
-        list[Route]
-            Routes of the application.
-
-        """
+        """List the routes, whose paths are the same as those of MAST and STScI."""
         return [
             Route("/", lambda _: HTMLResponse(HOME)),
             Route("/api/v0/invoke", self.invoke, methods=["GET", "POST"]),
@@ -219,20 +196,7 @@ class Endpoints:
         ]
 
     async def invoke(self, request: Request) -> Response:
-        """Run a query.
-
-        Parameters
-        ----------
-        request
-            POST request whose body is `request=` followed by URL-encoded JSON, or GET request with the same text as
-            query string.
-
-        Returns
-        -------
-        Response
-            JSON that `MashupService.respond` returns, or status 400 if the request has no valid JSON.
-
-        """
+        """Run a query."""
         # astroquery sends the query as the body of a POST.
         form = parse_qs((await request.body()).decode() or request.url.query)
         try:
@@ -244,52 +208,16 @@ class Endpoints:
         return await asyncio.to_thread(lambda: JSONResponse(self.mashup_service.respond(query, row_order_seed)))
 
     async def columns_config(self, request: Request) -> Response:
-        """Describe the columns of a service's table.
-
-        Parameters
-        ----------
-        request
-            POST request whose form has the field `colConfigId`, the name of the service.
-
-        Returns
-        -------
-        Response
-            JSON that `mast_tables.columns_config` returns.
-
-        """
+        """Describe the columns of a service's table."""
         config_id = parse_qs((await request.body()).decode()).get("colConfigId", [""])[0]
         return JSONResponse(tables.columns_config(config_id))
 
     async def download(self, request: Request) -> Response:
-        """Send a file, or a range of its bytes; the file is rendered only if the response has a body.
-
-        Parameters
-        ----------
-        request
-            GET or HEAD request whose query parameter `uri` is the data URI of the file.
-
-        Returns
-        -------
-        Response
-            The file, or status 404 if the archive has no such file.
-
-        """
+        """Send a file, or a range of its bytes; the file is rendered only if the response has a body."""
         return await self._send_file(request, request.query_params.get("uri", ""))
 
     async def public_copy(self, request: Request) -> Response:
-        """Send a file of the public copy, an S3 bucket in which a file's folder is named after its observation.
-
-        Parameters
-        ----------
-        request
-            GET or HEAD request whose path ends with the folder and the name of the file.
-
-        Returns
-        -------
-        Response
-            The file, or status 404 if the folder has no such file.
-
-        """
+        """Send a file of the public copy, an S3 bucket in which a file's folder is named after its observation."""
         mission, _, path = request.path_params["path"].partition("/public/")
         folder, _, name = path.rpartition("/")
         if not self.store.is_public_folder(folder, name):
@@ -313,18 +241,8 @@ class Endpoints:
         )
 
     async def abstracts(self, request: Request) -> Response:
-        """Send the bulk list of proposals, with an ETag so that a client can avoid downloading an unchanged list again.
-
-        Parameters
-        ----------
-        request
-            GET or HEAD request, possibly with conditional headers such as If-None-Match.
-
-        Returns
-        -------
-        Response
-            Text of the file `abstracts.cat`, or status 304 if the client has it already.
-
+        """Send the bulk list of proposals, with an ETag so that a client can avoid downloading an
+        unchanged list again.
         """
         data = await asyncio.to_thread(lambda: self.store.abstracts_cat)
 
@@ -341,57 +259,21 @@ class Endpoints:
         )
 
     def apt(self, request: Request) -> Response:
-        """Send the APT file of an HST programme.
-
-        Parameters
-        ----------
-        request
-            GET request whose path contains the number of the programme.
-
-        Returns
-        -------
-        Response
-            XML document, or status 404 for an unknown programme.
-
-        """
+        """Send the APT file of an HST programme."""
         proposal = self.store.proposals.get(request.path_params["number"])
         if proposal is None:
             return HTMLResponse("<title>Simulated: no such programme</title>", status_code=404)
         return Response(pages.apt_xml(proposal), media_type="application/xml")
 
     def apt_archive(self, request: Request) -> Response:
-        """Send the APT file of a JWST programme.
-
-        Parameters
-        ----------
-        request
-            GET request whose path contains the number of the programme.
-
-        Returns
-        -------
-        Response
-            Zip archive with the XML document, or status 404 for an unknown programme.
-
-        """
+        """Send the APT file of a JWST programme."""
         proposal = self.store.proposals.get(request.path_params["number"])
         if proposal is None:
             return HTMLResponse("<title>Simulated: no such programme</title>", status_code=404)
         return Response(pages.apt_archive(proposal), media_type="application/zip")
 
     def program(self, request: Request) -> Response:
-        """Send the web page of a programme.
-
-        Parameters
-        ----------
-        request
-            GET request whose query parameter `program` is the number of the programme.
-
-        Returns
-        -------
-        Response
-            HTML page, or status 404 for an unknown programme.
-
-        """
+        """Send the web page of a programme."""
         proposal = self.store.proposals.get(request.query_params.get("program", ""))
         if proposal is None:
             return HTMLResponse("<title>Simulated: no such programme</title>", status_code=404)
@@ -399,21 +281,7 @@ class Endpoints:
 
 
 def make_app(settings: SimulatorSettings, faults: FaultPlan | None = None) -> ASGIApp:
-    """Make the ASGI application of the simulated archive.
-
-    Parameters
-    ----------
-    settings
-        Settings of the simulator, which determine the contents of the archive.
-    faults
-        Faults to inject; none by default.
-
-    Returns
-    -------
-    ASGIApp
-        Application that labels every response as simulated and injects the faults.
-
-    """
+    """Make the ASGI application of the simulated archive."""
     app = Starlette(routes=Endpoints(ArchiveStore(settings)).routes())
     return LabelMiddleware(FaultMiddleware(app, faults or FaultPlan()))
 
@@ -426,14 +294,7 @@ class NotifyingServer(uvicorn.Server):
         self.on_ready = on_ready
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Start listening, then call `on_ready`.
-
-        Parameters
-        ----------
-        sockets
-            Sockets to listen on, already bound to an address.
-
-        """
+        """Start listening, then call `on_ready`."""
         await super().startup(sockets)
         self.on_ready()
 
@@ -444,23 +305,7 @@ def serve(
     *,
     on_ready: Callable[[str, uvicorn.Server], None] = lambda url, _: LOG.info("simulated archive at %s", url),
 ) -> None:
-    """Serve the archive until interrupted.
-
-    Parameters
-    ----------
-    settings
-        Settings of the simulator: contents of the archive, host, and port (0 chooses a free port).
-    faults
-        Faults to inject; none by default.
-    on_ready
-        Function that is called with the URL and the server once the server accepts connections.
-
-    Raises
-    ------
-    SettingsError
-        The port is in use, or the host is not an address of this machine.
-
-    """
+    """Serve the archive until interrupted."""
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # A restarted server can use the same port at once.
     try:

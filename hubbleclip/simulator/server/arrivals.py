@@ -23,21 +23,7 @@ PLANE_EXPOSURE = 0.5  # Exposure time of the second plane of an observation, rel
 
 
 def listed_observations(settings: SimulatorSettings, proposal: SimProposal) -> list[SimObservation]:
-    """List the observations of a proposal that the archive lists on the last simulated night.
-
-    Parameters
-    ----------
-    settings
-        Settings of the simulator.
-    proposal
-        Proposal of the archive.
-
-    Returns
-    -------
-    list[SimObservation]
-        Observations, each once, under the number (`obsid`) of that night.
-
-    """
+    """List the observations of a proposal that the archive lists on the last simulated night."""
     standard = observations_of(settings, proposal)
     if not (settings.changed_share or settings.odd_share):
         return list(standard)
@@ -77,22 +63,7 @@ def _early(settings: SimulatorSettings, item: SimObservation) -> SimObservation:
 
 
 def rows_of(settings: SimulatorSettings, observations: Iterable[SimObservation]) -> Iterator[SimObservation]:
-    """Make one item per row of the observation table.
-
-    Parameters
-    ----------
-    settings
-        Settings of the simulator; only `seed` and `odd_share` are used.
-    observations
-        Observations that the archive lists.
-
-    Yields
-    ------
-    SimObservation
-        Each observation; some are followed by a second plane, or by a sky cell: a mosaic of visits of several
-        proposals, which has no proposal and no file here.
-
-    """
+    """Make one item per row of the observation table."""
     for item in observations:
         yield item
         if _is_odd(settings, item, "plane"):

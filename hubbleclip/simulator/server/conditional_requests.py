@@ -23,32 +23,7 @@ async def versioned_response(
     media_type: str,
     headers: dict[str, str] | None = None,
 ) -> Response:
-    """Respond to a GET or HEAD request for bytes that have a version.
-
-    Parameters
-    ----------
-    request
-        Request, optionally with the headers If-None-Match, If-Modified-Since, Range and If-Range.
-    read
-        Function that returns all bytes; it is called only if the response has a body.
-    size
-        Number of bytes that `read` returns.
-    etag
-        ETag that identifies the version of the bytes, in double quotes.
-    modified_mjd
-        Date of the version, as Modified Julian Date.
-    media_type
-        Value of the Content-Type header.
-    headers
-        Further headers of the response.
-
-    Returns
-    -------
-    Response
-        Response of status 200 (all bytes), 206 (a range of bytes), 304 (the client has this version already) or 416
-        (the range starts beyond the end). The response to a HEAD request has headers only.
-
-    """
+    """Respond to a GET or HEAD request for bytes that have a version."""
     modified = formatdate((modified_mjd - MJD_OF_UNIX_EPOCH) * 86400, usegmt=True)
     common_headers = {"ETag": etag, "Last-Modified": modified, "Accept-Ranges": "bytes", **(headers or {})}
     if _client_has_version(request, etag, modified):

@@ -46,14 +46,7 @@ class RawResponse:
     body: bytes
 
     def table(self) -> dict[str, Any] | None:
-        """Parse the body as a table in MAST's JSON form.
-
-        Returns
-        -------
-        dict[str, Any] | None
-            Decoded JSON object; None if the body is not a table or has no rows.
-
-        """
+        """Parse the body as a table in MAST's JSON form."""
         with suppress(ValueError):
             table = json.loads(self.body)
             return table if isinstance(table, dict) and table.get("data") else None
@@ -75,19 +68,7 @@ class Exchange:
     longest_s: float
 
     async def archive_response(self, **hints: object) -> RawResponse:
-        """Get the response that the archive gives without a fault.
-
-        Parameters
-        ----------
-        **hints
-            Entries to add to the ASGI scope, such as ROW_ORDER.
-
-        Returns
-        -------
-        RawResponse
-            The complete, undamaged response.
-
-        """
+        """Get the response that the archive gives without a fault."""
         messages: list[Message] = []
 
         async def keep(message: Message) -> None:
@@ -99,45 +80,18 @@ class Exchange:
         return RawResponse(start["status"], start["headers"], b"".join(part.get("body", b"") for part in parts))
 
     async def send_start(self, response: RawResponse, **headers: str) -> None:
-        """Send the status and the headers.
-
-        Parameters
-        ----------
-        response
-            Response whose status and headers are sent; its body is ignored.
-        **headers
-            Headers to set in addition; `_` in a parameter name means `-` in the header name.
-
-        """
+        """Send the status and the headers."""
         changed = MutableHeaders(raw=list(response.headers))
         for name, value in headers.items():
             changed[name.replace("_", "-")] = value
         await self.send({"type": "http.response.start", "status": response.status, "headers": changed.raw})
 
     async def send_body(self, body: bytes, *, is_end: bool = True) -> None:
-        """Send a part of the body.
-
-        Parameters
-        ----------
-        body
-            Bytes to send.
-        is_end
-            Whether this is the last part of the body.
-
-        """
+        """Send a part of the body."""
         await self.send({"type": "http.response.body", "body": body, "more_body": not is_end})
 
     async def send_response(self, response: RawResponse, **headers: str) -> None:
-        """Send a complete response.
-
-        Parameters
-        ----------
-        response
-            Response to send.
-        **headers
-            Headers to set in addition; `_` in a parameter name means `-` in the header name.
-
-        """
+        """Send a complete response."""
         await self.send_start(response, **headers)
         await self.send_body(response.body)
 

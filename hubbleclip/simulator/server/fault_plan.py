@@ -76,21 +76,7 @@ class FaultPlan(Section):
 
 
 def storm_plan(seed: int = 0) -> FaultPlan:
-    """Make a plan that injects, on each path, every kind of fault that a client can recognise there.
-
-    Parameters
-    ----------
-    seed
-        Seed of the random draws.
-
-    Returns
-    -------
-    FaultPlan
-        Plan that injects a fault into a fraction STORM_FRACTION of the requests. The same request gets at most two
-        faults in a row. If the client repeats each request until it succeeds, about a third of all its requests
-        therefore get a fault.
-
-    """
+    """Make a plan that injects, on each path, every kind of fault that a client can recognise there."""
     rules: list[FaultRule] = []
     for path, kinds in STORM_FAULTS.items():
         # With this share per kind, all kinds of a path together affect a fraction STORM_FRACTION of its requests.
@@ -103,24 +89,7 @@ NAMED_PLANS: dict[str, Callable[[int], FaultPlan]] = {"storm": storm_plan}
 
 
 def read_plan(text: str) -> FaultPlan:
-    """Read a fault plan by name or from a file.
-
-    Parameters
-    ----------
-    text
-        `NAME` or `NAME:SEED` where NAME is a key of NAMED_PLANS, or the path of a JSON file.
-
-    Returns
-    -------
-    FaultPlan
-        The fault plan.
-
-    Raises
-    ------
-    SettingsError
-        There is no such plan or file, or the file is not a valid plan.
-
-    """
+    """Read a fault plan by name or from a file."""
     name, _, seed = text.partition(":")
     if name in NAMED_PLANS and re.fullmatch(r"[0-9]{0,18}", seed):
         return NAMED_PLANS[name](int(seed or 0))
@@ -182,25 +151,7 @@ class FaultMiddleware:
             self.requested[key, ""] += 1
 
     def draw_fault(self, path: str, key: str) -> tuple[str | None, random.Random]:
-        """Draw the fault for the next request with a given key.
-
-        Parameters
-        ----------
-        path
-            Path of the request.
-        key
-            Key of the request, as returned by `request_key`.
-
-        Returns
-        -------
-        kind : str | None
-            Kind of fault, or None for no fault.
-        rng : random.Random
-            Random generator for the draws that the fault itself makes. The generator depends on the key and on the
-            number of earlier requests with this key, but not on other requests. Therefore concurrent clients get the
-            same faults in each run.
-
-        """
+        """Draw the fault for the next request with a given key."""
         rng = python_rng(self.plan.seed, key, self._num_requests[key])  # differs for each repetition of the request
         self._num_requests[key] += 1
         is_spared = 0 < self.plan.max_in_a_row <= self._in_a_row[key]  # 0 means no limit.
@@ -216,21 +167,7 @@ class FaultMiddleware:
 
 
 def request_key(scope: Scope, body: bytes) -> str:
-    """Compute a key that identifies a request and is equal for each repetition of the request.
-
-    Parameters
-    ----------
-    scope
-        ASGI scope of the request.
-    body
-        Body of the request.
-
-    Returns
-    -------
-    str
-        Path and query of the request, without the field `cacheBreaker`, which astroquery adds to every query.
-
-    """
+    """Compute a key that identifies a request and is equal for each repetition of the request."""
     query = scope["query_string"].decode("latin-1")
     try:
         query_json = json.loads(parse_qs(body.decode() or query)["request"][0])

@@ -24,28 +24,8 @@ STOP_TIMEOUT_S = 5.0
 def running_simulator(settings: SimulatorSettings, faults: FaultPlan | None = None) -> Iterator[str]:
     """Run a simulated archive in a child process for the duration of a `with` block.
 
-    Parameters
-    ----------
-    settings
-        Settings of the simulator: contents of the archive, host and port.
-    faults
-        Faults to inject; none by default.
-
-    Yields
-    ------
-    str
-        URL of the archive, which already accepts requests.
-
-    Raises
-    ------
-    ArchiveError
-        The server did not start.
-
-    Notes
-    -----
     The child process exits when its standard input closes. The operating system closes this input even if the parent
     process is killed.
-
     """
     child, url = _start(settings, faults)
     try:
@@ -66,30 +46,7 @@ class RestartedArchive:
 def restarting_simulator(
     settings: SimulatorSettings, faults: FaultPlan | None = None, *, waits_s: Iterable[float], down_s: float = 0.2
 ) -> Iterator[RestartedArchive]:
-    """Run a simulated archive that is killed at given times, even during a response, and restarted on the same port.
-
-    Parameters
-    ----------
-    settings
-        Settings of the simulator: contents of the archive, host and port.
-    faults
-        Faults to inject; each restart begins the sequence of random draws again.
-    waits_s
-        Waiting time before each kill, in seconds; `itertools.repeat(5)` kills the archive every 5 s.
-    down_s
-        Time between a kill and the restart, in seconds.
-
-    Yields
-    ------
-    RestartedArchive
-        URL of the archive, and the number of restarts, which is updated at each restart.
-
-    Raises
-    ------
-    ArchiveError
-        The server did not start, or one of its restarts failed.
-
-    """
+    """Run a simulated archive that is killed at given times, even during a response, and restarted on the same port."""
     child, url = _start(settings, faults)
     # Each restart uses the port that was chosen at the first start.
     settings = settings.model_copy(update={"port": urlsplit(url).port})
@@ -124,19 +81,7 @@ def restarting_simulator(
 
 
 def simulated_addresses(url: str) -> dict[str, str]:
-    """Return the archive settings that make the client use a simulated archive.
-
-    Parameters
-    ----------
-    url
-        URL of the simulated archive.
-
-    Returns
-    -------
-    dict[str, str]
-        Value by name of the setting, for the section `archive` of the settings.
-
-    """
+    """Return the archive settings that make the client use a simulated archive."""
     return {"mast_url": url, "programs_url": url, "proposals_url": f"{url}/hst/proposal_abstracts.html"}
 
 

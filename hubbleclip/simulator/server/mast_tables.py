@@ -88,20 +88,7 @@ NULL_PARENT_EVERY = 7  # One in NULL_PARENT_EVERY observations has products with
 
 
 def columns_config(config_id: str) -> dict[str, Any]:
-    """Describe the columns of a table; astroquery requests this description before its first query.
-
-    Parameters
-    ----------
-    config_id
-        Name of the service. A name that ends with `Products` selects the columns of the product table; any other name
-        selects those of the observation table.
-
-    Returns
-    -------
-    dict[str, Any]
-        Description of each column by name, in MAST's form.
-
-    """
+    """Describe the columns of a table; astroquery requests this description before its first query."""
     fields = PRODUCT_FIELDS if config_id.endswith("Products") else OBSERVATION_FIELDS
     config: dict[str, Any] = {"_selected_": {"text": "selected", "add": True, "type": "boolean", "hidden": True}}
     for order, (name, kind) in enumerate(fields.items()):
@@ -112,39 +99,12 @@ def columns_config(config_id: str) -> dict[str, Any]:
 
 
 def table_fields(types: dict[str, str]) -> list[dict[str, str]]:
-    """Make the entry `fields` of a response, which lists the columns.
-
-    Parameters
-    ----------
-    types
-        Type by name of the column.
-
-    Returns
-    -------
-    list[dict[str, str]]
-        Name and type of each column, followed by a column `_selected_`, which MAST adds to every table.
-
-    """
+    """Make the entry `fields` of a response, which lists the columns."""
     return [*({"name": name, "type": kind} for name, kind in types.items()), {"name": "_selected_", "type": "boolean"}]
 
 
 def observation_row(observation: SimObservation, proposal: SimProposal | None) -> Row:
-    """Make the row of one plane of an observation in MAST's observation table (CAOM).
-
-    Parameters
-    ----------
-    observation
-        Observation of the archive.
-    proposal
-        Proposal of the observation; None for a sky cell.
-
-    Returns
-    -------
-    Row
-        Value by column. Three irregularities are as in MAST: `obsid` is a number although its column has the type
-        string; `dataURL` is None for a third of the observations; and a moving target has no footprint.
-
-    """
+    """Make the row of one plane of an observation in MAST's observation table (CAOM)."""
     # As in MAST, `dataURL` is the URI of the first science file.
     best = next((item for item in observation.products if item.product_type == "SCIENCE"), None)
     preview = next((item for item in observation.products if item.file_name.endswith((".jpg", ".jpeg"))), None)
@@ -197,21 +157,7 @@ def _region(em_min_nm: float | None) -> str | None:
 
 
 def product_row(observation: SimObservation, product: SimProduct) -> Row:
-    """Make the row of one file in MAST's product table.
-
-    Parameters
-    ----------
-    observation
-        Observation of the archive.
-    product
-        One file of this observation.
-
-    Returns
-    -------
-    Row
-        Value by column. For one in NULL_PARENT_EVERY observations, `parent_obsid` is 0, as it sometimes is in MAST.
-
-    """
+    """Make the row of one file in MAST's product table."""
     suffix = product.kind.upper()
     is_recommended = product.product_type == "SCIENCE" and suffix in RECOMMENDED
     return {
@@ -252,19 +198,7 @@ class Cone:
         return self.distance_arcsec(observation) <= self.radius_deg * 3600
 
     def distance_arcsec(self, observation: SimObservation) -> float:
-        """Compute the angular distance between the centre of an observation and the centre of the circle.
-
-        Parameters
-        ----------
-        observation
-            Observation of the archive.
-
-        Returns
-        -------
-        float
-            Great-circle distance in arcseconds, computed with the haversine formula.
-
-        """
+        """Compute the angular distance between the centre of an observation and the centre of the circle."""
         dec, other = math.radians(self.dec_deg), math.radians(observation.dec_deg)
         half_ra = math.radians(observation.ra_deg - self.ra_deg) / 2
         square = math.sin((other - dec) / 2) ** 2 + math.cos(dec) * math.cos(other) * math.sin(half_ra) ** 2
@@ -272,19 +206,7 @@ class Cone:
 
 
 def release_range(filters: Sequence[dict[str, Any]]) -> tuple[float, float]:
-    """Compute the range of release dates that filters allow.
-
-    Parameters
-    ----------
-    filters
-        Filters of a `Mast.Caom.Filtered` request.
-
-    Returns
-    -------
-    low_mjd, high_mjd : float
-        Limits of the range as Modified Julian Dates; infinite if no filter limits the release date.
-
-    """
+    """Compute the range of release dates that filters allow."""
     low, high = -math.inf, math.inf
     for item in filters:
         ranges = [value for value in item.get("values", []) if isinstance(value, dict)]
@@ -295,24 +217,7 @@ def release_range(filters: Sequence[dict[str, Any]]) -> tuple[float, float]:
 
 
 def row_filter(filters: Sequence[dict[str, Any]]) -> Callable[[Row], bool]:
-    """Make a function that decides whether a row matches filters.
-
-    Parameters
-    ----------
-    filters
-        Filters of a `Mast.Caom.Filtered` request.
-
-    Returns
-    -------
-    Callable[[Row], bool]
-        Function that returns True if a row matches every filter.
-
-    Raises
-    ------
-    ValueError
-        A filter names an unknown column.
-
-    """
+    """Make a function that decides whether a row matches filters."""
     predicates = [_column_filter(item) for item in filters]
     return lambda row: all(predicate(row) for predicate in predicates)
 

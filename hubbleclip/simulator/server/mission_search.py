@@ -35,14 +35,7 @@ class MissionSearch:
         self.columns = mission_of_collections([sim_mission(store.settings).collection]).search
 
     def routes(self) -> list[Route]:
-        """List the routes.
-
-        Returns
-        -------
-        list of Route
-            Routes of the search and of the lists of products.
-
-        """
+        """List the routes."""
         root = f"/search/{self.columns.path}/api/v0.1"
         return [
             Route(f"{root}/search", self.search, methods=["POST"]),
@@ -73,19 +66,7 @@ class MissionSearch:
         return row | {self.columns.dataset: name}
 
     async def search(self, request: Request) -> Response:
-        """Search the datasets.
-
-        Parameters
-        ----------
-        request
-            POST request whose body is a JSON object with conditions, limit and offset.
-
-        Returns
-        -------
-        Response
-            JSON with `totalResults` and `results`, or status 400 for an unknown column.
-
-        """
+        """Search the datasets."""
         query = await request.json()
         conditions = {name: str(value) for entry in query.get("conditions", []) for name, value in entry.items()}
         rows = await asyncio.to_thread(lambda: self.rows)
@@ -100,19 +81,7 @@ class MissionSearch:
         return JSONResponse(head | {"info": _info(self.columns), "results": page})
 
     async def list_products(self, request: Request) -> Response:
-        """List the files of datasets.
-
-        Parameters
-        ----------
-        request
-            POST request whose body is a JSON object with `dataset_ids`.
-
-        Returns
-        -------
-        Response
-            JSON with `products`; unknown datasets are ignored.
-
-        """
+        """List the files of datasets."""
         names: Sequence[str] = (await request.json()).get("dataset_ids", [])
         found = [(name, self.datasets[name]) for name in names if name in self.datasets]
         products = [

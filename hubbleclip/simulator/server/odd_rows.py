@@ -19,19 +19,7 @@ NUM_MEMBERS = 2
 
 
 def with_grism(observations: Sequence[SimObservation]) -> Iterator[SimObservation]:
-    """Add a grism exposure to the first visit of a proposal; as in MAST, its type is `image` too.
-
-    Parameters
-    ----------
-    observations
-        Observations of one proposal.
-
-    Yields
-    ------
-    SimObservation
-        The observations, then the grism exposure.
-
-    """
+    """Add a grism exposure to the first visit of a proposal; as in MAST, its type is `image` too."""
     yield from observations
     for first in (item for item in observations[:1] if item.collection == HST):
         name = f"{first.obs_id[:6]}9{first.obs_id[7:]}"
@@ -40,20 +28,7 @@ def with_grism(observations: Sequence[SimObservation]) -> Iterator[SimObservatio
 
 
 def foreign_rows(observation: SimObservation) -> list[Row]:
-    """Make the rows of files that MAST lists with an observation although they belong to something else.
-
-    Parameters
-    ----------
-    observation
-        Observation of the archive.
-
-    Returns
-    -------
-    list of dict
-        Rows of a legacy file and its preview, of a sky cell, of pictures of the raw and the calibrated exposure, of the
-        old quick look (WFPC2), and of the member exposures (Hubble Advanced Products).
-
-    """
+    """Make the rows of files that MAST lists with an observation although they belong to something else."""
     if observation.collection != HST:
         return []
     own = product_row(observation, observation.products[0]) | {"size": 2_000_000}

@@ -28,37 +28,12 @@ BULK_PAGE = """<!DOCTYPE html>
 
 
 def is_in_bulk_list(proposal: SimProposal) -> bool:
-    """Decide whether the bulk list contains a proposal. The real list lacks some proposals that have an APT file.
-
-    Parameters
-    ----------
-    proposal
-        Proposal of the archive.
-
-    Returns
-    -------
-    bool
-        False for one in NOT_IN_BULK_EVERY proposals.
-
-    """
+    """Decide whether the bulk list contains a proposal. The real list lacks some proposals that have an APT file."""
     return int(proposal.number) % NOT_IN_BULK_EVERY != 0
 
 
 def abstracts_cat(proposals: Iterable[SimProposal]) -> str:
-    """Write the bulk list of proposals.
-
-    Parameters
-    ----------
-    proposals
-        All proposals of the archive.
-
-    Returns
-    -------
-    str
-        Text of the list. As in the real list, dashed lines separate the records, braces replace parentheses, and long
-        lines are wrapped at spaces and at hyphens.
-
-    """
+    """Write the bulk list of proposals."""
     records = (_record(proposal) for proposal in proposals if is_in_bulk_list(proposal))
     return "".join(f"{SEPARATOR}\n{record}\n" for record in records) + f"{SEPARATOR}\n"
 
@@ -87,19 +62,7 @@ def _replace_parentheses(text: str) -> str:
 
 
 def apt_xml(proposal: SimProposal) -> str:
-    """Write the APT file of an HST programme, reduced to the information about the proposal.
-
-    Parameters
-    ----------
-    proposal
-        Proposal of the archive.
-
-    Returns
-    -------
-    str
-        XML document.
-
-    """
+    """Write the APT file of an HST programme, reduced to the information about the proposal."""
     first, _, last = proposal.pi.rpartition(" ")
     return f"""<?xml version="1.0" encoding="UTF-8"?>
 <HSTProposal Phase2ID={quoteattr(proposal.number)} Phase="Phase II" AptVersion="Simulated">
@@ -115,19 +78,7 @@ def apt_xml(proposal: SimProposal) -> str:
 
 
 def apt_archive(proposal: SimProposal) -> bytes:
-    """Write the APT file of a JWST programme.
-
-    Parameters
-    ----------
-    proposal
-        Proposal of the archive.
-
-    Returns
-    -------
-    bytes
-        Zip archive that contains the XML document.
-
-    """
+    """Write the APT file of a JWST programme."""
     first, _, last = proposal.pi.rpartition(" ")
     text = f"""<?xml version="1.0" encoding="UTF-8"?>
 <JwstProposal schemaVersion="61" APTVersion="Simulated" xmlns="http://www.stsci.edu/JWST/APT">
@@ -152,19 +103,7 @@ def apt_archive(proposal: SimProposal) -> bytes:
 
 
 def program_page(proposal: SimProposal) -> str:
-    """Write the web page of a programme, which shows title, cycle, PI and status, but no abstract.
-
-    Parameters
-    ----------
-    proposal
-        Proposal of the archive.
-
-    Returns
-    -------
-    str
-        HTML page.
-
-    """
+    """Write the web page of a programme, which shows title, cycle, PI and status, but no abstract."""
     return f"""<!DOCTYPE html>
 <html><head><title>Simulated programme {proposal.number} (not real)</title></head>
 <body><h1>Simulated HST programme {proposal.number}</h1>

@@ -18,19 +18,7 @@ COMBINED = ("DRW", "DRC", "DRZ", "I2D")  # Kinds of combined images, the preferr
 
 
 def pins_of(settings: SimulatorSettings) -> ArchivePins:
-    """Collect the pinned facts of the first proposal whose observations all have a combined image and a preview.
-
-    Parameters
-    ----------
-    settings
-        Settings of the simulator.
-
-    Returns
-    -------
-    ArchivePins
-        The facts; without a proposal if no proposal of the archive is suitable.
-
-    """
+    """Collect the pinned facts of the first proposal whose observations all have a combined image and a preview."""
     common = ArchivePins(
         released_mjd=(FIRST_RELEASE_MJD, FIRST_RELEASE_MJD + 0.5),
         num_proposals=settings.num_proposals * settings.nights,

@@ -70,41 +70,11 @@ class ArchiveStore:
         return pages.abstracts_cat(self.proposals.values()).encode()
 
     def row(self, observation: SimObservation) -> tables.Row:
-        """Make the row of an observation in MAST's observation table (CAOM).
-
-        Parameters
-        ----------
-        observation
-            Observation of this archive.
-
-        Returns
-        -------
-        tables.Row
-            Value by column.
-
-        """
+        """Make the row of an observation in MAST's observation table (CAOM)."""
         return tables.observation_row(observation, self.proposals.get(observation.proposal_number))
 
     def find_observations(self, filters: Sequence[dict[str, Any]]) -> list[SimObservation]:
-        """Find the observations that match filters.
-
-        Parameters
-        ----------
-        filters
-            Filters of a `Mast.Caom.Filtered` request.
-
-        Returns
-        -------
-        list[SimObservation]
-            Matching observations in ascending order of `obsid`, one per plane. The last MAX_CACHED_QUERIES results are
-            cached, because the client requests a result page by page.
-
-        Raises
-        ------
-        ValueError
-            A filter names an unknown column.
-
-        """
+        """Find the observations that match filters."""
         # The requests for all pages of one query have equal filters, and therefore the same key.
         key = json.dumps(filters, sort_keys=True)
         with self._lock:
@@ -133,58 +103,20 @@ class ArchiveStore:
         return sorted(rows, key=attrgetter("released_mjd"))
 
     def product_rows(self, obsids: Sequence[int]) -> list[tables.Row]:
-        """List the files of observations.
-
-        Parameters
-        ----------
-        obsids
-            Numbers of observations; unknown numbers are ignored.
-
-        Returns
-        -------
-        list[tables.Row]
-            Row of each file in MAST's product table; with foreign files if the settings ask for them.
-
-        """
+        """List the files of observations."""
         found = [self.by_obsid[obsid] for obsid in obsids if obsid in self.by_obsid]
         rows = [tables.product_row(item, product) for item in found for product in item.products]
         return rows + [row for item in found for row in foreign_rows(item)] if self.settings.odd_products else rows
 
     def find_file(self, uri: str) -> tuple[SimObservation, SimProduct] | None:
-        """Find the file that has a data URI.
-
-        Parameters
-        ----------
-        uri
-            Data URI of the file, e.g. `mast:HST/product/name_drz.fits`.
-
-        Returns
-        -------
-        tuple[SimObservation, SimProduct] | None
-            Observation and product; None if the archive has no such file.
-
-        """
+        """Find the file that has a data URI."""
         observation = self.observations.get(uri.rpartition("/")[2].rpartition("_")[0].lower())
         products = observation.products if observation else ()
         product = next((item for item in products if item.uri == uri), None)
         return (observation, product) if observation and product else None
 
     def is_public_folder(self, folder: str, file_name: str) -> bool:
-        """Decide whether a file of the public copy is in a folder.
-
-        Parameters
-        ----------
-        folder
-            Path of the folder below the mission's folder.
-        file_name
-            Name of the file.
-
-        Returns
-        -------
-        bool
-            True for the folder that the name of the file's observation gives.
-
-        """
+        """Decide whether a file of the public copy is in a folder."""
         observation = self.observations.get(file_name.rpartition("_")[0].lower())
         if observation is None:
             return False
@@ -192,22 +124,7 @@ class ArchiveStore:
         return folder == f"{name[:4]}/{name}" or folder.startswith(name.split("-")[0][:7] + "/")
 
     def etag(self, observation: SimObservation, product: SimProduct) -> str:
-        """Compute the ETag of a file without rendering the file.
-
-        Parameters
-        ----------
-        observation
-            Observation that the file belongs to.
-        product
-            File of this observation.
-
-        Returns
-        -------
-        str
-            ETag in double quotes. It is a hash of the settings, the URI and the version, which together determine the
-            bytes of the file.
-
-        """
+        """Compute the ETag of a file without rendering the file."""
         text = f"{self.settings.seed}:{self.settings.frame_px}:{product.uri}"
         # Version 0 is not added to the hashed text. ETags that clients stored before files had versions are therefore
         # still valid.
@@ -216,21 +133,7 @@ class ArchiveStore:
         return f'"{hashlib.sha256(text.encode()).hexdigest()[:32]}"'
 
     def render(self, observation: SimObservation, product: SimProduct) -> Future[bytes]:
-        """Render a file in a thread. Simultaneous requests for the same file share one rendering.
-
-        Parameters
-        ----------
-        observation
-            Observation that the file belongs to.
-        product
-            File of this observation.
-
-        Returns
-        -------
-        Future[bytes]
-            Future of the bytes of the file. The MAX_CACHED_FILES most recently used files are cached.
-
-        """
+        """Render a file in a thread. Simultaneous requests for the same file share one rendering."""
         with self._lock:
             # The entry is removed and inserted again, so that the entries are in the order of their last use.
             future = self._files.pop(product.uri, None)

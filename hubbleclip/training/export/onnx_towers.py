@@ -31,38 +31,12 @@ class Tower(nn.Module):
         self.method = method
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """Encode a batch.
-
-        Parameters
-        ----------
-        inputs
-            Images (b, 3, h, w) or tokens (b, l).
-
-        Returns
-        -------
-        Tensor
-            Features (b, d) of length 1.
-
-        """
+        """Encode a batch."""
         return F.normalize(getattr(self.model, self.method)(inputs), dim=-1)
 
 
 def write_onnx(loaded: LoadedModel, folder: Path) -> None:
-    """Write `image_tower.onnx` and `text_tower.onnx`, and compare their features by onnxruntime.
-
-    Parameters
-    ----------
-    loaded
-        The model, on the CPU, in evaluation mode.
-    folder
-        An existing folder.
-
-    Raises
-    ------
-    TrainingError
-        A package is missing, or the features differ.
-
-    """
+    """Write `image_tower.onnx` and `text_tower.onnx`, and compare their features by onnxruntime."""
     try:
         import onnxruntime  # noqa: PLC0415 - optional
         import onnxscript  # noqa: F401, PLC0415 - used by torch.onnx

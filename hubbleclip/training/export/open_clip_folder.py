@@ -23,24 +23,7 @@ PREPROCESS, CARD = "preprocess.py", "README.md"
 
 
 def merged(loaded: LoadedModel) -> LoadedModel:
-    """Prepare a model for export: fp32, on the CPU, with the low-rank updates of LoRA added to the weights.
-
-    Parameters
-    ----------
-    loaded
-        A trained model; it is changed in place.
-
-    Returns
-    -------
-    LoadedModel
-        The same object.
-
-    Raises
-    ------
-    TrainingError
-        The fine-tuning mode has added layers that open_clip does not know.
-
-    """
+    """Prepare a model for export: fp32, on the CPU, with the low-rank updates of LoRA added to the weights."""
     if isinstance(loaded.model, ModelWithHeads):
         raise TrainingError(
             "open_clip does not know the perceptrons of train.mode = 'head': export a run of another mode"
@@ -54,16 +37,7 @@ def merged(loaded: LoadedModel) -> LoadedModel:
 
 
 def write_open_clip(loaded: LoadedModel, folder: Path) -> None:
-    """Write configuration, weights, preprocessing and, if open_clip has none for the model, the tokenizer.
-
-    Parameters
-    ----------
-    loaded
-        A model that `merged` has prepared.
-    folder
-        An existing folder.
-
-    """
+    """Write configuration, weights, preprocessing and, if open_clip has none for the model, the tokenizer."""
     config = open_clip_config(loaded)
     (folder / OPEN_CLIP_CONFIG).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
     save_file({name: weight.contiguous() for name, weight in loaded.model.state_dict().items()}, folder / WEIGHTS)
@@ -77,19 +51,7 @@ def write_open_clip(loaded: LoadedModel, folder: Path) -> None:
 
 
 def open_clip_config(loaded: LoadedModel) -> dict[str, Any]:
-    """Describe a model and its preprocessing in open_clip's format.
-
-    Parameters
-    ----------
-    loaded
-        The model.
-
-    Returns
-    -------
-    dict[str, Any]
-        Content of `open_clip_config.json`.
-
-    """
+    """Describe a model and its preprocessing in open_clip's format."""
     model_config = architecture(loaded.settings)
     if loaded.model.logit_bias is not None:
         model_config.setdefault("init_logit_bias", 0.0)

@@ -15,21 +15,7 @@ CONFIG = Path(__file__).with_name("open_clip_config.json")
 
 
 def preprocess(image: Image.Image, config_path: Path = CONFIG) -> npt.NDArray[np.float32]:
-    """Convert a picture to grey, resize it to a square, and normalise it.
-
-    Parameters
-    ----------
-    image
-        Picture of any size and mode.
-    config_path
-        Configuration of the model.
-
-    Returns
-    -------
-    ndarray
-        Input (3, size, size) of the image tower.
-
-    """
+    """Convert a picture to grey, resize it to a square, and normalise it."""
     config = json.loads(config_path.read_text(encoding="utf-8"))["preprocess_cfg"]
     size = config["size"]
     grey = image.convert("L")

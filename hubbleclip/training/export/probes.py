@@ -17,19 +17,7 @@ TEXTS = ("a spiral galaxy", "We propose to observe the nucleus of a comet, befor
 
 
 def probe_inputs(loaded: LoadedModel) -> tuple[Tensor, Tensor]:
-    """Make inputs on which features are compared.
-
-    Parameters
-    ----------
-    loaded
-        The model.
-
-    Returns
-    -------
-    tuple[Tensor, Tensor]
-        Images (3, 3, size, size), normalised; tokens (3, context length) of texts of different lengths.
-
-    """
+    """Make inputs on which features are compared."""
     draw = torch.Generator().manual_seed(0)
     size = loaded.image_size
     tiles = torch.randint(0, 256, (len(TEXTS), 1, size, size), generator=draw, dtype=torch.uint8)
@@ -39,23 +27,7 @@ def probe_inputs(loaded: LoadedModel) -> tuple[Tensor, Tensor]:
 def require_equal(
     name: str, loaded: LoadedModel, encode_images: Callable[[Tensor], Tensor], encode_texts: Callable[[Tensor], Tensor]
 ) -> None:
-    """Compare the features of both towers.
-
-    Parameters
-    ----------
-    name
-        Name of the format, for the message.
-    loaded
-        The model that was exported, on the CPU.
-    encode_images, encode_texts
-        Functions of the exported model: from normalised images and from tokens to features of any length.
-
-    Raises
-    ------
-    TrainingError
-        A feature differs by more than `TOLERANCE`.
-
-    """
+    """Compare the features of both towers."""
     images_bchw, tokens_bl = probe_inputs(loaded)
     with torch.inference_mode():
         pairs = {

@@ -19,26 +19,7 @@ TOKEN, ENDPOINT = "HF_TOKEN", "HF_ENDPOINT"
 
 
 def publish_model(folder: Path, url: str) -> str:
-    """Load an exported model as a check, then upload its files.
-
-    Parameters
-    ----------
-    folder
-        Folder that `hubbleclip export` wrote.
-    url
-        A folder, an fsspec URL such as `s3://bucket/model`, or `hf://owner/name` for the hub.
-
-    Returns
-    -------
-    str
-        Where the model is.
-
-    Raises
-    ------
-    TrainingError
-        The folder has no model, or the hub needs a token.
-
-    """
+    """Load an exported model as a check, then upload its files."""
     if not (folder / OPEN_CLIP_CONFIG).is_file():
         raise TrainingError(f"{folder} is no exported model: run `hubbleclip export RUN {folder}` first")
     load_folder(folder)

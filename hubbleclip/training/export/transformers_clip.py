@@ -52,59 +52,21 @@ TOWERS = {
 
 
 def has_clip_layers(loaded: LoadedModel) -> bool:
-    """Return whether a `CLIPModel` has the same layers as a model.
-
-    Parameters
-    ----------
-    loaded
-        The model.
-
-    Returns
-    -------
-    bool
-        True for vision transformers of OpenAI's kind, without a logit bias.
-
-    """
+    """Return whether a `CLIPModel` has the same layers as a model."""
     model = loaded.model
     is_plain = type(model) is open_clip.CLIP and model.logit_bias is None
     return is_plain and isinstance(loaded.tokenizer, SimpleTokenizer) and has_clip_config(architecture(loaded.settings))
 
 
 def has_clip_config(config: Mapping[str, Any]) -> bool:
-    """Return whether a configuration has no layer that a `CLIPModel` lacks.
-
-    Parameters
-    ----------
-    config
-        Configuration by open_clip's names.
-
-    Returns
-    -------
-    bool
-        True for vision transformers of OpenAI's kind.
-
-    """
+    """Return whether a configuration has no layer that a `CLIPModel` lacks."""
     vision, text = config["vision_cfg"], config["text_cfg"]
     is_transformer = isinstance(vision.get("layers"), int)  # a ResNet has a list
     return is_transformer and vision.keys() <= VISION_KEYS and text.keys() <= TEXT_KEYS
 
 
 def write_transformers(loaded: LoadedModel, folder: Path) -> None:
-    """Write `config.json`, `model.safetensors`, the tokenizer and the image processor; check the features.
-
-    Parameters
-    ----------
-    loaded
-        A model for which `has_clip_layers` is true, on the CPU.
-    folder
-        An existing folder.
-
-    Raises
-    ------
-    TrainingError
-        transformers is not installed, or its features differ.
-
-    """
+    """Write `config.json`, `model.safetensors`, the tokenizer and the image processor; check the features."""
     try:
         from transformers import CLIPConfig, CLIPModel, CLIPTokenizer  # noqa: PLC0415 - takes seconds, and is optional
     except ImportError as error:
@@ -134,19 +96,7 @@ def write_transformers(loaded: LoadedModel, folder: Path) -> None:
 
 
 def clip_config(loaded: LoadedModel) -> dict[str, Any]:
-    """Describe a model as transformers does.
-
-    Parameters
-    ----------
-    loaded
-        The model.
-
-    Returns
-    -------
-    dict[str, Any]
-        Arguments of `CLIPConfig`.
-
-    """
+    """Describe a model as transformers does."""
     config = architecture(loaded.settings)
     vision, text = config["vision_cfg"], config["text_cfg"]
     common = {"hidden_act": "quick_gelu" if config.get("quick_gelu") else "gelu", "projection_dim": config["embed_dim"]}
@@ -178,20 +128,7 @@ def clip_config(loaded: LoadedModel) -> dict[str, Any]:
 
 
 def clip_state(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Rename the weights of an open_clip model to those of a `CLIPModel`.
-
-    Parameters
-    ----------
-    state
-        Weights by open_clip's names.
-
-    Returns
-    -------
-    dict[str, Tensor]
-        Weights by the names of transformers. Projections are transposed; the weights of query, key and value, which
-        open_clip holds in one matrix, are divided.
-
-    """
+    """Rename the weights of an open_clip model to those of a `CLIPModel`."""
     renamed: dict[str, Tensor] = {}
     for name, weight in state.items():
         module, _, kind = name.rpartition(".")
@@ -219,20 +156,7 @@ def _layer_state(prefix: str, layer: str, weight: Tensor) -> dict[str, Tensor]:
 
 
 def processor_config(loaded: LoadedModel) -> dict[str, Any]:
-    """Describe the preprocessing of pictures as transformers does.
-
-    Parameters
-    ----------
-    loaded
-        The model.
-
-    Returns
-    -------
-    dict[str, Any]
-        Content of `preprocessor_config.json`. Pictures are shrunk by averaging over areas, as in training, which
-        only the backend of Pillow can. A picture that is smaller than the input should be resized by `preprocess.py`.
-
-    """
+    """Describe the preprocessing of pictures as transformers does."""
     size = {"height": loaded.image_size, "width": loaded.image_size}
     return {
         "image_processor_type": "CLIPImageProcessorPil",

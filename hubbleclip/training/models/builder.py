@@ -191,28 +191,7 @@ def _l2_normalised(parts_pd: Sequence[Tensor]) -> Tensor:
 
 
 def load_model(settings: ModelSettings, seed: int) -> LoadedModel:
-    """Load the model that the settings name, with its weights.
-
-    Parameters
-    ----------
-    settings
-        Name of the architecture, and tag or file of the weights. If no weights are named, random weights
-        are used.
-    seed
-        Seed of random weights.
-
-    Returns
-    -------
-    LoadedModel
-        The model, on the CPU.
-
-    Raises
-    ------
-    TrainingError
-        The name of the architecture or of the weights is unknown, the weights do not fit the architecture, or the
-        weights cannot be fetched.
-
-    """
+    """Load the model that the settings name, with its weights."""
     tag = _pretrained_tag(settings)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -230,28 +209,7 @@ def rebuild_model(
     state: dict[str, Tensor],
     prepare: Callable[[LoadedModel], LoadedModel] = lambda loaded: loaded,
 ) -> LoadedModel:
-    """Rebuild a trained model from a checkpoint's weights, without network access.
-
-    Parameters
-    ----------
-    settings
-        Model settings of the run.
-    state
-        Weights of the checkpoint, by name.
-    prepare
-        Function that adds the layers of the run's fine-tuning mode to the model.
-
-    Returns
-    -------
-    LoadedModel
-        The model, on the CPU.
-
-    Raises
-    ------
-    TrainingError
-        The model's name is unknown.
-
-    """
+    """Rebuild a trained model from a checkpoint's weights, without network access."""
     _pretrained_tag(settings)
     model = _create(settings, None)
     # the architecture has no logit bias, but training with a sigmoid loss added one
@@ -263,20 +221,7 @@ def rebuild_model(
 
 
 def set_initial_scale(loaded: LoadedModel, settings: TrainSettings, loss: Loss) -> None:
-    """Set the initial logit scale and bias, in place.
-
-    Parameters
-    ----------
-    loaded
-        The model before training.
-    settings
-        Training settings. `temperature` sets the scale if the towers were not trained together. A `fixed_scale` above 0
-        replaces the scale, which is then frozen.
-    loss
-        Training loss. If the loss needs a logit bias and the model has none, the model gets the initial scale and bias
-        of the loss.
-
-    """
+    """Set the initial logit scale and bias, in place."""
     model = loaded.model
     with torch.no_grad():
         if not loaded.has_aligned_towers:
@@ -292,15 +237,7 @@ def set_initial_scale(loaded: LoadedModel, settings: TrainSettings, loss: Loss) 
 def clamp_scale(model: Any) -> None:
     """Limit a trained exp(logit_scale) to 100, in place; a fixed scale and that of a sigmoid loss stay what they are.
 
-    Parameters
-    ----------
-    model
-        A model that has the parameter `logit_scale`, and `logit_bias` if it is trained with a sigmoid loss.
-
-    Notes
-    -----
     The limit is that of CLIP, arXiv 2103.00020, section 2.5. SigLIP has none, and its published scales are above 100.
-
     """
     if model.logit_scale.requires_grad and model.logit_bias is None:
         with torch.no_grad():
@@ -382,19 +319,7 @@ def _has_bias(weights: str) -> bool:
 
 
 def architecture(settings: ModelSettings) -> dict[str, Any]:
-    """Return open_clip's configuration of a model, as the model was built.
-
-    Parameters
-    ----------
-    settings
-        Model settings of a run.
-
-    Returns
-    -------
-    dict[str, Any]
-        Configuration by open_clip's names; a copy, which the caller may change.
-
-    """
+    """Return open_clip's configuration of a model, as the model was built."""
     tag = _pretrained_tag(settings)
     config: dict[str, Any] = open_clip.get_model_config(settings.name)
     if tag.get("quick_gelu"):

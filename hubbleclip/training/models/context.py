@@ -18,22 +18,7 @@ KEPT_POSITIONS = 20
 def stretch_positions(embedding_ld: Tensor, length: int) -> Tensor:
     """Interpolate positional embeddings to a longer context; the first 20 are kept.
 
-    Parameters
-    ----------
-    embedding_ld
-        Positional embeddings (l, d) with l > 20.
-    length
-        Number of positions of the longer context; at least l.
-
-    Returns
-    -------
-    Tensor
-        Embeddings (length, d). The first 20 and the last one are unchanged; the others are interpolated linearly.
-
-    Notes
-    -----
     Knowledge-preserved stretching of Long-CLIP (arXiv 2403.15378, section 3.1).
-
     """
     kept_kd, rest_rd = embedding_ld[:KEPT_POSITIONS], embedding_ld[KEPT_POSITIONS:]
     stretched_1ds = F.interpolate(rest_rd.T[None], size=length - KEPT_POSITIONS, mode="linear", align_corners=True)
@@ -41,21 +26,7 @@ def stretch_positions(embedding_ld: Tensor, length: int) -> Tensor:
 
 
 def stretch_context(model: Any, length: int) -> None:
-    """Give a model a longer text context, in place.
-
-    Parameters
-    ----------
-    model
-        Model of open_clip with a CLIP text tower.
-    length
-        Number of tokens of the longer context.
-
-    Raises
-    ------
-    TrainingError
-        If the model has another text tower, or if the context would become shorter.
-
-    """
+    """Give a model a longer text context, in place."""
     if type(model) is not open_clip.CLIP:
         raise TrainingError("model.context_length stretches CLIP text towers only: leave it 0 for this model")
     if length < model.context_length:

@@ -17,13 +17,6 @@ def hide_unused_libraries(settings: ModelSettings) -> None:
 
     open_clip imports them where they are installed, which takes 1.2 s. It is made to work without them. The hub is not
     needed because the weights are those of a run.
-
-    Parameters
-    ----------
-    settings
-        Settings of the only model that this process loads. Nothing is hidden if its configuration is not a file of
-        open_clip or of this package.
-
     """
     open_clip = importlib.util.find_spec("open_clip")
     folders = [Path(one) / "model_configs" for one in (open_clip and open_clip.submodule_search_locations) or ()]

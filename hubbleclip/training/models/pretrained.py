@@ -103,19 +103,7 @@ HUB_NAMES = {"towers": "sentence-transformers/all-MiniLM-L6-v2"}
 
 @cache
 def register_packaged_model(name: str) -> None:
-    """Register a model of `PACKAGED_MODELS` with open_clip, once.
-
-    Parameters
-    ----------
-    name
-        A key of `PACKAGED_MODELS`.
-
-    Raises
-    ------
-    TrainingError
-        A package is not installed.
-
-    """
+    """Register a model of `PACKAGED_MODELS` with open_clip, once."""
     config = PACKAGED_MODELS[name].config()
     with TemporaryDirectory() as folder:  # open_clip reads configurations from files only
         Path(folder, f"{name}.json").write_text(json.dumps(config), encoding="utf-8")

@@ -127,24 +127,7 @@ def load_model(folder: str | Path) -> TrainedModel:
 
 
 def load_folder(folder: Path) -> LoadedModel:
-    """Load the model of a folder on the CPU; see `load_model`.
-
-    Parameters
-    ----------
-    folder
-        An exported folder, or the folder of a run.
-
-    Returns
-    -------
-    LoadedModel
-        The model.
-
-    Raises
-    ------
-    TrainingError
-        The folder has no model, or its weights are damaged.
-
-    """
+    """Load the model of a folder on the CPU; see `load_model`."""
     if (folder / RUN).is_file():
         return load_run_model(folder)
     if (folder / builder.OPEN_CLIP_CONFIG).is_file():

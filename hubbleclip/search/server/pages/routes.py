@@ -56,55 +56,19 @@ CHIP_VALUES = {"true": "yes", "false": "no"}
 
 
 def exposure(seconds: float | None) -> str:
-    """Format an exposure time.
-
-    Parameters
-    ----------
-    seconds
-        Time in seconds.
-
-    Returns
-    -------
-    str
-        For instance `722 s`; empty if unknown.
-
-    """
+    """Format an exposure time."""
     if seconds is None or not math.isfinite(seconds):
         return ""
     return f"{seconds:,.0f} s" if seconds >= 10 else f"{seconds:.3g} s"
 
 
 def day(value: Any) -> str:
-    """Format a time as a day.
-
-    Parameters
-    ----------
-    value
-        A time, or text that begins with a day.
-
-    Returns
-    -------
-    str
-        For instance `2009-05-24`; empty if unknown.
-
-    """
+    """Format a time as a day."""
     return "" if value is None else str(plain(value))[:10]
 
 
 def object_class(target_class: str | None) -> str:
-    """Format the archive's class of a target.
-
-    Parameters
-    ----------
-    target_class
-        Class as served, such as `GALAXY;SPIRAL`.
-
-    Returns
-    -------
-    str
-        For instance `galaxy, spiral`, or `comet (simulated)`; empty if unknown.
-
-    """
+    """Format the archive's class of a target."""
     parts = [part.strip().lower() for part in (target_class or "").split(";") if part.strip()]
     return f"{', '.join(parts[1:])} (simulated)" if parts[:1] == ["simulated"] else ", ".join(parts)
 
@@ -131,66 +95,18 @@ ENVIRONMENT.globals.update(
 
 
 def wants_page(request: Request) -> bool:
-    """Return whether an answer is for a person.
-
-    Parameters
-    ----------
-    request
-        The request.
-
-    Returns
-    -------
-    bool
-        False for the API and for other programs.
-
-    """
+    """Return whether an answer is for a person."""
     return not request.url.path.startswith(("/api/", "/scs", "/metrics", "/healthz"))
 
 
 def render(name: str, status: int = 200, headers: Mapping[str, str] | None = None, **values: Any) -> HTMLResponse:
-    """Render a page.
-
-    Parameters
-    ----------
-    name
-        Name of the template, without suffix.
-    status
-        HTTP status.
-    headers
-        Further headers.
-    **values
-        Values of the template.
-
-    Returns
-    -------
-    HTMLResponse
-        The page.
-
-    """
+    """Render a page."""
     text = ENVIRONMENT.get_template(f"{name}.html").render(**values)
     return HTMLResponse(text, status_code=status, headers=dict(headers or {}))
 
 
 def error_page(request: Request, message: str, status: int, headers: Mapping[str, str]) -> HTMLResponse:
-    """Render an error.
-
-    Parameters
-    ----------
-    request
-        The request that failed; its form can be corrected.
-    message
-        What is wrong.
-    status
-        HTTP status.
-    headers
-        Further headers.
-
-    Returns
-    -------
-    HTMLResponse
-        The page.
-
-    """
+    """Render an error."""
     if "hx-request" in request.headers:
         return render("fault" if request.url.path.startswith("/tiles/") else "results", status, headers, fault=message)
     text = request.query_params.get("q", "")[:200]
@@ -198,24 +114,7 @@ def error_page(request: Request, message: str, status: int, headers: Mapping[str
 
 
 def page_routes(service: Service) -> APIRouter:
-    """Make the routes of the pages.
-
-    Parameters
-    ----------
-    service
-        What routes share.
-
-    Returns
-    -------
-    APIRouter
-        The routes.
-
-    Raises
-    ------
-    NotFoundError
-        In a route, if there is no such picture or footprint.
-
-    """
+    """Make the routes of the pages."""
     router = APIRouter(include_in_schema=False)
 
     @router.get("/")

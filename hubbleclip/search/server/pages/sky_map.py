@@ -47,20 +47,7 @@ class SkyMap:
 def hammer(ra_deg: npt.ArrayLike, dec_deg: npt.ArrayLike) -> tuple[Floats, Floats]:
     """Project positions by Hammer's equal-area projection; east is to the left, RA 0 in the middle.
 
-    Parameters
-    ----------
-    ra_deg, dec_deg
-        Positions in degrees.
-
-    Returns
-    -------
-    tuple of array
-        x to the right and y downwards, in units of the drawing.
-
-    Notes
-    -----
     Snyder 1987, USGS Professional Paper 1395, p. 232.
-
     """
     half = np.radians((np.asarray(ra_deg, float) + 180) % 360 - 180) / 2
     dec = np.radians(np.asarray(dec_deg, float))
@@ -69,19 +56,7 @@ def hammer(ra_deg: npt.ArrayLike, dec_deg: npt.ArrayLike) -> tuple[Floats, Float
 
 
 def draw_sky(points: Points) -> SkyMap:
-    """Draw the density of tiles on the sky.
-
-    Parameters
-    ----------
-    points
-        Positions of the tiles; tiles without one are not drawn.
-
-    Returns
-    -------
-    SkyMap
-        The map.
-
-    """
+    """Draw the density of tiles on the sky."""
     ra, dec = np.asarray(points.ra_deg, float), np.asarray(points.dec_deg, float)
     is_placed = np.isfinite(ra) & np.isfinite(dec)
     healpix = HEALPix(NSIDE, order="nested")
@@ -140,19 +115,7 @@ def _graticule() -> list[str]:
 
 
 def write_moc(points: Points) -> bytes:
-    """Write the coverage of all tiles as a multi-order coverage map (IVOA MOC 2.0).
-
-    Parameters
-    ----------
-    points
-        Positions of the tiles.
-
-    Returns
-    -------
-    bytes
-        FITS file with the cells of order 11 (1.7 arcmin) that contain the centre of a tile.
-
-    """
+    """Write the coverage of all tiles as a multi-order coverage map (IVOA MOC 2.0)."""
     ra, dec = np.asarray(points.ra_deg, float), np.asarray(points.dec_deg, float)
     is_placed = np.isfinite(ra) & np.isfinite(dec)
     moc = MOC.from_lonlat(ra[is_placed] * u.deg, dec[is_placed] * u.deg, max_norder=MOC_ORDER)

@@ -40,21 +40,7 @@ class SkyView:
 
 
 def sky_view(wcs_text: str, size_px: int) -> SkyView | None:
-    """Compute the geometry of a tile's picture.
-
-    Parameters
-    ----------
-    wcs_text
-        FITS header cards of the tile's WCS, one per line.
-    size_px
-        Side of the tile in pixels.
-
-    Returns
-    -------
-    SkyView or None
-        The geometry; None if the WCS is unusable.
-
-    """
+    """Compute the geometry of a tile's picture."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -79,19 +65,7 @@ def sky_view(wcs_text: str, size_px: int) -> SkyView | None:
 
 
 def download_command(facts: Mapping[str, Any]) -> str | None:
-    """Return the command that downloads the tile's FITS file.
-
-    Parameters
-    ----------
-    facts
-        Facts of the tile.
-
-    Returns
-    -------
-    str or None
-        A line for a shell; None if the archive has no such file, or its name has characters that a shell would read.
-
-    """
+    """Return the command that downloads the tile's FITS file."""
     uri = str(facts.get("product_uri") or "")
     if not archive_links(facts) or not SAFE_URI.fullmatch(uri):
         return None
@@ -99,21 +73,7 @@ def download_command(facts: Mapping[str, Any]) -> str | None:
 
 
 def ds9_region(tile_id: str, facts: Mapping[str, Any]) -> str | None:
-    """Write the footprint of a tile as a DS9 region file.
-
-    Parameters
-    ----------
-    tile_id
-        Id of the tile, which labels the region.
-    facts
-        Facts of the tile, with `corners_deg`.
-
-    Returns
-    -------
-    str or None
-        Content of the file; None without corners.
-
-    """
+    """Write the footprint of a tile as a DS9 region file."""
     corners = facts.get("corners_deg")
     if corners is None or len(corners) != 8:
         return None
