@@ -6,7 +6,6 @@ import json
 import re
 import tomllib
 from pathlib import Path
-from types import ModuleType
 from xml.etree import ElementTree
 
 import pytest
@@ -40,16 +39,6 @@ NOUNS = (
 
 def text_of(name: str) -> str:
     return (ROOT / name).read_text(encoding="utf-8")
-
-
-def reference() -> ModuleType:
-    """The hook that writes the API reference."""
-    spec = importlib.util.spec_from_file_location("reference", DOCS / "reference.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def commands() -> list[str]:
@@ -86,22 +75,6 @@ def test_every_profile_is_described() -> None:
     profiles = {path.stem for path in (ROOT / "hubbleclip").rglob("profiles/*.toml")}
     for page in ("docs/settings.md", "README.md"):
         assert profiles - set(re.findall(r"`([a-z0-9]+)`", first_cells(page))) == set()
-
-
-def test_every_module_of_the_reference_exists_and_every_public_module_is_in_it() -> None:
-    named = [module for modules in reference().pages().values() for module in modules]
-    assert [name for name in named if not (ROOT / f"{name.replace('.', '/')}.py").is_file()] == []
-    paths = [path.relative_to(ROOT).with_suffix("").parts for path in (ROOT / "hubbleclip").rglob("*.py")]
-    public = [".".join(parts) for parts in paths if not any(part.startswith("_") for part in parts)]
-    assert sorted(named) == sorted(public)
-
-
-def test_every_package_has_its_place_in_the_reference() -> None:
-    assert {path.name for path in reference().rooms()} - set(reference().ROOMS) == set()
-
-
-def test_every_place_in_the_reference_has_its_package() -> None:
-    assert set(reference().ROOMS) == {path.name for path in reference().rooms()}
 
 
 def test_the_navigation_has_every_page_once() -> None:
