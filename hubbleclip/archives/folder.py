@@ -37,7 +37,7 @@ class FolderFiles:
 
 
 def scan_folder(folder: Path, suffixes: tuple[str, ...], own_folder: Path) -> FolderFiles:
-    """List the files below a folder."""
+    """List the files below a folder; those that end in one of `suffixes` (lower case, with the dot) are read."""
     files = (path for path in folder.rglob("*") if path.is_file() and not path.is_relative_to(own_folder))
     by_name = {path.relative_to(folder).as_posix(): path for path in files}
     names = sorted(name for name in by_name if not any(part.startswith(".") for part in name.split("/")))

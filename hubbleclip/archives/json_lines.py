@@ -19,7 +19,10 @@ from hubbleclip.core.text_cleaning import clean_number, without_zeros
 
 
 def read_proposal_rows(path: Path) -> dict[tuple[str, str], ProposalText]:
-    """Read a JSON-lines file of proposals or captions."""
+    """Read the rows with a number of a JSON-lines file, by (mission, number); the first of equal keys is used.
+
+    The mission is "" in a row that names none. Raises SettingsError for a line that is not a JSON object.
+    """
     texts: dict[tuple[str, str], ProposalText] = {}
     with path.open(encoding="utf-8", errors="replace") as lines:
         for line_number, line in enumerate(lines, start=1):
@@ -31,7 +34,10 @@ def read_proposal_rows(path: Path) -> dict[tuple[str, str], ProposalText]:
 
 
 def read_proposals_file(path: Path, archive: str) -> list[Proposal]:
-    """Read the proposals of a JSON-lines file that have an abstract, whether or not there are observations of them."""
+    """Read the proposals of a JSON-lines file that have an abstract, whether or not there are observations of them.
+
+    A proposal without a number is named by a hash of its abstract, one without a title gets the abstract's first words.
+    """
     if not path.is_file():
         raise SettingsError(f"archive.proposals_file {path} is not a file: correct the path")
     proposals: dict[str, Proposal] = {}

@@ -102,7 +102,7 @@ class LocalArchive(ProcessLocal):
             yield ObservationPage(observations=observations[start : start + self.settings.page_size])
 
     def count_rows(self, since_mjd: float, until_mjd: float) -> int:
-        """Count the files; see `Archive.count_rows`."""
+        """See `Archive.count_rows`. No page counts rows by day, so this is 0."""
         return 0
 
     def _observation(self, facts: FileFacts) -> Observation:
@@ -215,7 +215,7 @@ class LocalArchive(ProcessLocal):
         """Do nothing, because files are read in place and never downloaded."""
 
     def fetch_product(self, product: Product) -> Product:
-        """Hash a file without copying it; see `Archive.fetch_product`."""
+        """Hash a file without copying it. Its path is absolute, because it is outside of the profile's folder."""
         path = (self.folder / product.uri.removeprefix("local:")).resolve()
         try:
             sha256, size_bytes = sha256_file(path), path.stat().st_size
@@ -237,7 +237,7 @@ class LocalArchive(ProcessLocal):
 
 
 def open_local(settings: ArchiveSettings, fetch: FetchSettings, layout: Layout) -> LocalArchive:
-    """Make an archive of the folder that is given in the settings."""
+    """Make an archive of `archive.folder`; SettingsError if a folder or file of the settings does not exist."""
     folder = settings.folder
     if folder is None:
         raise SettingsError("no folder is set for the local archive: set archive.folder, or give `make` LOCAL=folder")
@@ -261,7 +261,7 @@ def _version_of(path: Path) -> str:
 
 
 def find_duplicates(folder: Path, names: Iterable[str]) -> dict[str, str]:
-    """Find files with equal content."""
+    """Find files with equal content: the name of the original, by the name of the duplicate."""
     by_size: dict[int, list[str]] = {}
     for name in names:
         by_size.setdefault((folder / name).stat().st_size, []).append(name)

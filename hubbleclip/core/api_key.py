@@ -20,7 +20,7 @@ LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 
 
 def prefect_home(data: Path) -> Path:
-    """Return the folder of the Prefect server for scheduled runs."""
+    """Return the absolute path of the folder of the Prefect server for scheduled runs."""
     return (data / ".prefect").absolute()
 
 
@@ -36,7 +36,7 @@ def new_key() -> str:
 
 
 def stored_key(home: Path) -> str:
-    """Read the key of a server; make it if there is none."""
+    """Read the key of a server, which only the owner of its file can read; make it if there is none."""
     path = home / KEY_FILE
     with locked(home):  # the server and the worker may start at the same time
         if not path.is_file():
@@ -56,9 +56,8 @@ def protection(key: str, port: int) -> dict[str, str]:
 
 
 def client_key(home: Path, environment: Mapping[str, str]) -> dict[str, str]:
-    """Find the key for the server that `PREFECT_API_URL` names. The key of this machine is not sent to
-    other machines.
-    """
+    """Find the variable with the key of the server that `PREFECT_API_URL` names, unless it is set already."""
+    # the key of this machine is not sent to other machines
     is_local = urlsplit(environment.get("PREFECT_API_URL", "")).hostname in LOOPBACK
     if KEY in environment or not is_local or not (home / KEY_FILE).is_file():
         return {}

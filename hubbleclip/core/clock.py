@@ -9,7 +9,7 @@ log = logging.getLogger(__name__)
 
 
 def next_time(newest: datetime | None, kind: str, step: timedelta = timedelta(microseconds=1)) -> datetime:
-    """Return the current time, or the time just after the newest event if the clock is behind it."""
+    """Return the current time, or `step` after the newest event if the clock is behind it; both in UTC."""
     now = datetime.now(UTC)
     newest = newest and newest.replace(tzinfo=UTC)
     if newest is None or newest < now:

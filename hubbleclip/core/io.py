@@ -20,7 +20,7 @@ SYNCFS_MIN_FILES = 8
 
 
 def make_folder(folder: Path) -> None:
-    """Create a folder of the data root, with its parents."""
+    """Create a folder of the data root, with its parents; HubbleclipError if this is not possible."""
     try:
         with writing(folder):
             folder.mkdir(parents=True, exist_ok=True)
@@ -52,7 +52,7 @@ def sha256_bytes(data: bytes | memoryview) -> str:
 
 
 def sync_folder(folder: Path) -> None:
-    """Flush the entries of a folder to disk, so that a rename inside the folder survives a power failure."""
+    """Flush the entries of a folder to disk, so that a rename in the folder survives a power failure."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -126,9 +126,8 @@ def writing(path: Path) -> Iterator[None]:
 def atomic_write(path: Path, *, is_synced: bool = True) -> Iterator[Path]:
     """Write a file atomically: the `with` block writes a temporary file, which then replaces the target.
 
-    If the block raises an exception, the temporary file is removed and the target stays unchanged.
-
-    DiskFullError is raised if the disk is full; see `writing`.
+    If the block raises an exception, the target stays unchanged. For many files it is faster to pass False for
+    `is_synced` and to call `sync_files` once; until then a power failure may truncate them.
     """
     # The name contains process and thread, because two writers of the same target must not share a temporary file.
     temporary = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}.tmp")

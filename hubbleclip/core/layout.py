@@ -47,7 +47,7 @@ class Layout:
         return self.root / "raw"
 
     def raw_response(self, kind: str, key: str, suffix: str) -> Path:
-        """Path of the file that stores one response of the archive."""
+        """Path of the file that stores one response of the archive; `key` is any text that identifies it."""
         return self.raw / kind / f"{_digest(key)}{suffix}"
 
     def caption_answer(self, key: str) -> Path:
@@ -80,7 +80,7 @@ class Layout:
         return self.root / ".spill"
 
     def catalog_backup(self, version: int) -> Path:
-        """Path of the backup of the catalog that is made before a migration."""
+        """Path of the backup of the catalog that is made before the migration `version`."""
         return self.root / f"catalog.before-{version:04d}.duckdb"
 
     def catalog_backups(self) -> list[Path]:
@@ -149,7 +149,7 @@ class Layout:
         return self.root / ".home"
 
     def part(self, uri: str) -> Path:
-        """Path of the temporary file of an unfinished download."""
+        """Path of the temporary file of an unfinished download, the same in every attempt."""
         name = _digest(uri)
         return self.products / ".part" / name[:2] / f"{name}.part"
 
@@ -193,12 +193,12 @@ def tile_file_stem(file_name: str) -> str:
 
 
 def tile_file_name(stem: str, chip: int, place: str, suffix: str) -> str:
-    """Build the file name of a tile that `hubbleclip tile` cuts."""
+    """Build the file name of a tile that `hubbleclip tile` cuts at a place, or of a view, of an extension."""
     return f"{stem}_ext{chip}_{place}{suffix}"
 
 
 def shard_name(split: str, index: int) -> str:
-    """Build the file name of a shard."""
+    """Build the file name of a shard; shards of a split are counted from 0."""
     return f"{split}-{index:06d}.tar"
 
 
@@ -228,7 +228,8 @@ def checkpoint_name(step: int) -> str:
 
 
 def tile_id(product_sha256: str, chip: int, y0: int, x0: int, settings_digest: str, *, view: str = "native") -> str:
-    """Compute the id of a tile: a hash of everything that determines the tile's pixels."""
+    """Compute the id of a tile: 32 hex digits of a hash of everything that determines the tile's pixels."""
+    # An id has no dot, because WebDataset ends the key of a sample at the first dot.
     # For a native tile, the hashed text does not contain the view, so that ids from early releases stay valid. Those
     # releases made only native tiles.
     other = "" if view == "native" else f":{view}"

@@ -26,11 +26,11 @@ class MapFn(Protocol[Item, Result]):
 
 
 def ahead(pool: Executor, work: Callable[[Item], Result], items: Iterable[Item], most: int) -> Iterator[Result]:
-    """Map a function over items in a pool, and compute only a limited number of results ahead of the caller.
+    """Map a function over items, which may be endless, in order, and compute at most `most` results ahead.
 
-    `Executor.map` would submit all items at once. If the caller stops iterating early, calls that have not started are
-    cancelled.
+    If the caller stops iterating early, calls that have not started are cancelled.
     """
+    # `Executor.map` would submit all items at once
     futures: deque[Future[Result]] = deque()
     try:
         for item in items:

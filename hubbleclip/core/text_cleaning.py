@@ -57,7 +57,7 @@ def _decode_line(line: bytes) -> str:
 
 
 def clean_text(text: str | None) -> str | None:
-    r"""Clean a title or an abstract so that it is readable prose.
+    r"""Clean a title or an abstract to one line of prose of at most `MAX_CHARS`; None if it is empty or `None`.
 
     Text is repaired only where the repair is unambiguous. A word that is broken after a hyphen is joined
     (`self-\nconsistent` and `radio- quiet`, but not `pre- and post-`). A missing space between two sentences is
@@ -104,12 +104,12 @@ def _without_tag(match: re.Match[str]) -> str:
 
 
 def clean_name(text: str | None) -> str | None:
-    """Clean a person's name and remove titles such as `Dr.`."""
+    """Clean a person's name and remove titles such as `Dr.`; None if nothing remains."""
     return clean_text(HONORIFIC.sub("", (text or "")[:MAX_CHARS].strip()))
 
 
 def clean_number(text: str | None) -> str:
-    """Extract a proposal number without leading zeros."""
+    """Extract the first number of at most 9 digits, without leading zeros; "" if there is none."""
     match = re.search(r"[0-9]+", text or "")
     return (match[0].lstrip("0") or "0") if match and len(match[0]) <= 9 else ""
 
@@ -120,6 +120,6 @@ def without_zeros(name: str) -> str:
 
 
 def clean_cycle(text: str | None) -> int | None:
-    """Extract the number of an observing cycle."""
+    """Extract the first number of at most 3 digits, an observing cycle."""
     match = re.search(r"(?<![0-9])[0-9]{1,3}(?![0-9])", text or "")
     return int(match[0]) if match else None

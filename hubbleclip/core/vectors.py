@@ -13,13 +13,13 @@ MIN_LENGTH = 1e-12
 
 
 def unit(vectors: Vectors) -> Vectors:
-    """Scale vectors to length 1 along the last axis."""
+    """Scale vectors (..., n) to length 1 along the last axis; a vector of zeros stays zero."""
     lengths = np.linalg.norm(vectors, axis=-1, keepdims=True)
     scaled: Vectors = vectors / np.maximum(lengths, MIN_LENGTH)
     return scaled
 
 
 def first_non_finite_row(rows_nd: npt.NDArray[np.floating[Any]]) -> int | None:
-    """Find the first row with a value that is no number or infinite."""
+    """Find the index of the first row with a value that is NaN or infinite; None if there is none."""
     is_bad_n = ~np.isfinite(rows_nd).all(axis=1)
     return int(np.argmax(is_bad_n)) if is_bad_n.any() else None

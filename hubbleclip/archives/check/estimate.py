@@ -45,18 +45,14 @@ class Estimate:
 def estimate(
     measured: Measured, num_proposals: int, archive: ArchiveSettings, fetch: FetchSettings, tiles: TileSettings
 ) -> Estimate | None:
-    """Estimate the first ingest of a profile.
-
-    The number of files is that of the sample times the number of observations, at most
-    `archive.max_products_per_proposal` per proposal. All connections have the measured speed.
-    """
+    """Estimate the first ingest of a profile; None if a figure is missing."""
     needed = measured.num_observations, measured.file_bytes, measured.bytes_per_pixel
     times = measured.rows_s, measured.list_s, measured.bytes_per_s
     if None in (*needed, *times) or not measured.num_sampled:
         return None
     num_observations, file_bytes, bytes_per_pixel = (float(figure or 0) for figure in needed)
     rows_s, list_s, bytes_per_s = (float(figure or 0) for figure in times)
-    share = measured.num_files / measured.num_sampled
+    share = measured.num_files / measured.num_sampled  # files per observation of the sample
     num_files = min(num_observations * share, num_proposals * archive.max_products_per_proposal)
     num_tiles = num_files * tiles_per_file(file_bytes / bytes_per_pixel, tiles)
     arriving = num_files * file_bytes * (1.0 if fetch.whole_files else measured.read_share)
@@ -68,19 +64,20 @@ def estimate(
         file_bytes=arriving if fetch.keep_fits else 0.0,
         tile_bytes=num_tiles * BYTES_PER_TILE * (tiles.size_px / 512) ** 2,
         metadata_s=metadata_s(num_observations, archive.page_size, rows_s, list_s, fetch),
+        # as if each connection had the speed of the one that was measured
         files_s=max(arriving / (bytes_per_s * fetch.connections), num_files / fetch.requests_per_s),
     )
 
 
 def metadata_s(num_observations: float, page_size: int, rows_s: float, list_s: float, fetch: FetchSettings) -> float:
-    """Compute the time of all pages of observations, one after the other, and of all lists of products."""
+    """Compute the time (s) of all pages of observations, one after the other, and of all lists of products."""
     pages, lists = math.ceil(num_observations / page_size), math.ceil(num_observations / OBSIDS_PER_REQUEST)
     shortest_s = 1 / fetch.requests_per_s
     return pages * max(rows_s, shortest_s) + lists * max(list_s / fetch.connections, shortest_s)
 
 
 def tiles_per_file(num_pixels: float, tiles: TileSettings) -> float:
-    """Estimate the tiles of a square image."""
+    """Estimate the number of tiles of a square image: the kept share of a grid, and one per further view."""
     grid = math.ceil(math.sqrt(num_pixels) / tiles.size_px) ** 2
     views = set(tiles.views)
     return (max(KEPT_SHARE * grid, 1.0) if "native" in views else 0.0) + len(views - {"native"})
@@ -98,7 +95,7 @@ def estimate_lines(estimated: Estimate) -> dict[str, str]:
 
 
 def amount(num_bytes: float) -> str:
-    """Format a number of bytes."""
+    """Format a number of bytes in MB, GB or TB (powers of 1,000)."""
     for unit, size in (("TB", 1e12), ("GB", 1e9)):
         if num_bytes >= size:
             return f"{num_bytes / size:.1f} {unit}"
@@ -106,7 +103,7 @@ def amount(num_bytes: float) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Format a time."""
+    """Format a time in seconds, minutes, hours or days."""
     for unit, size in (("days", 86_400), ("hours", 3_600), ("minutes", 60)):
         if seconds >= size:
             return f"{seconds / size:.1f} {unit}"

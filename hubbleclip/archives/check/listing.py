@@ -102,7 +102,7 @@ def _wide_query(probe: Probe) -> Criteria:
 
 
 def check_window(probe: Probe) -> Iterator[Finding]:
-    """Request the rows of a window of release dates twice."""
+    """Request the rows of a window of release dates twice, and compare them."""
     low, high = probe.pins.released_mjd
     query, started = _wide_query(probe) | {"t_obs_release": [low, high]}, time.monotonic()
     first, probe.measured.rows_s = _first_page(probe, query), time.monotonic() - started
@@ -225,7 +225,7 @@ def _observations(probe: Probe, rows: Sequence[Row]) -> list[Observation]:
 
 
 def pinned_product(probe: Probe) -> Product | None:
-    """Make the record of the pinned file."""
+    """Make the record of the pinned file; None if no file is pinned."""
     file = probe.pins.file
     if file is None:
         return None

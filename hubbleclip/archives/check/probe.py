@@ -88,7 +88,7 @@ class Probe:
         method: str = "GET",
         limit: int = MAX_BODY_BYTES,
     ) -> Answer:
-        """Send one request with retries, and read the body."""
+        """Send one request with retries, and read at most `limit` bytes of the body."""
         for attempt in self.transport.attempts(url):
             with attempt, self.transport.open(url, headers, method=method) as response:
                 started = time.monotonic()
@@ -129,7 +129,7 @@ class Probe:
 
 
 def size_of(headers: Mapping[str, str], name: str = "Content-Length") -> int | None:
-    """Read a size from the headers of a response."""
+    """Read a size (bytes) from a header, from `Content-Range` after the slash; None if there is no valid one."""
     with suppress(ValueError):
         return int(headers.get(name, "").rpartition("/")[2][:18])
     return None

@@ -47,7 +47,10 @@ CHECKS = (
 def check_archive(
     archive: ArchiveSettings, fetch: FetchSettings, layout: Layout, pins: ArchivePins, keep: Path | None = None
 ) -> CheckReport:
-    """Send some requests to an archive, and compare its answers with what the ingest needs and what is known."""
+    """Send some requests to an archive, and compare its responses with what the ingest needs and what is known.
+
+    Raises ArchiveDownError if the archive cannot be reached.
+    """
     probe = Probe(archive, fetch, layout, pins, keep)
     started = time.monotonic()
     findings = [finding for check in CHECKS for finding in _run(check, probe)]

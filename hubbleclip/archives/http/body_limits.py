@@ -36,12 +36,12 @@ def expecting_rows(num_rows: int) -> Iterator[None]:
 
 
 def limit_bytes() -> int:
-    """Return the size of the largest response to a query that is sent now."""
+    """Return the size (bytes, unpacked) of the largest response to a query that is sent now."""
     return _limit_bytes.get()
 
 
 def check_json(body: bytes) -> None:
-    """Check that a JSON text takes a bounded amount of memory when it is parsed. The text need not be valid."""
+    """Refuse a JSON text, which need not be valid, that takes more than `PARSED_BYTES` when it is parsed."""
     num_containers = body.count(b"[") + body.count(b"{")
     needed = len(body) + VALUE_BYTES * body.count(b",") + CONTAINER_BYTES * num_containers
     if needed > PARSED_BYTES:
@@ -49,7 +49,7 @@ def check_json(body: bytes) -> None:
 
 
 def parse_json(body: bytes) -> Any:
-    """Parse JSON in a bounded amount of memory."""
+    """Parse JSON in a bounded amount of memory; ValueError if it is not JSON."""
     check_json(body)
     try:
         return json.loads(body)

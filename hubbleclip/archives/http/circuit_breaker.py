@@ -52,6 +52,6 @@ class CircuitBreaker:
                 self.is_open.set()
 
     def check(self) -> None:
-        """Raise an error if the breaker is open."""
+        """Raise ArchiveDownError if the breaker is open."""
         if self.is_open.is_set():
             raise ArchiveDownError(self._message)

@@ -59,7 +59,7 @@ def is_unreachable(error: BaseException) -> bool:
 
 
 def certificate_problem(error: BaseException) -> str:
-    """Say why a host's certificate was not accepted."""
+    """Say why a host's certificate was not accepted, such as "self-signed certificate"; "" for another failure."""
     reason = _pool_error(error)
     cause = reason.args[0] if isinstance(reason, SSLError) and reason.args else None
     return cause.verify_message if isinstance(cause, ssl.SSLCertVerificationError) else ""
@@ -85,7 +85,7 @@ def is_retryable(error: Exception) -> bool:
 
 
 def is_host_failure(error: Exception) -> bool:
-    """Check whether a failed request shows that the host does not work."""
+    """Check whether a failed request shows that the host does not work; whole responses with bad content do not."""
     return isinstance(error, IncompleteError) or (is_retryable(error) and not isinstance(error, DamagedError))
 
 
@@ -114,7 +114,8 @@ def to_archive_error(error: Exception, url: str) -> ArchiveError:
 
 
 def read_available(response: requests.Response) -> bytes:
-    """Read the bytes of a response body that have arrived so far, at most `CHUNK_BYTES`."""
+    """Read the bytes of a response body that have arrived so far, at most `CHUNK_BYTES`; none at its end."""
+    # requests' own functions would wait for a whole chunk, without limit on a very slow server
     try:
         data: bytes = response.raw.read1(CHUNK_BYTES)
     except ReadTimeoutError as error:
@@ -163,7 +164,11 @@ class Transport:
         return self._breakers.setdefault(host, CircuitBreaker(self.fetch.breaker_failures, self.fetch.breaker_s))
 
     def attempts(self, url: str, most_damaged: int | None = None) -> Iterable[Any]:
-        """Iterate over the tries of a request, with exponential backoff between them."""
+        """Iterate over the tries of a request, with exponential backoff between them.
+
+        After `most_damaged` complete but damaged responses no try follows. A host that has never responded is retried
+        for `FIRST_CONTACT_S`.
+        """
         started, host, num_damaged = time.monotonic(), urlsplit(url).netloc, 0
 
         def should_retry(error: Exception) -> bool:
@@ -187,7 +192,10 @@ class Transport:
 
     @contextmanager
     def monitored(self, host: str) -> Iterator[None]:
-        """Context manager for one request: wait for the rate limit, then record the outcome in the host's breaker."""
+        """Wait for the rate limit before a request, and record its outcome in the host's breaker.
+
+        Raises ArchiveDownError if the breaker is open.
+        """
         breaker = self.breaker_of(host)
         self.limiter.wait(host, breaker.is_open)
         breaker.check()
@@ -231,7 +239,11 @@ class Transport:
         redirect_hosts: Sequence[str] | None = None,
         method: str = "GET",
     ) -> Iterator[requests.Response]:
-        """Send one request without retries, and yield the response before its body is read."""
+        """Send one request without retries, and yield the response before its body is read.
+
+        Raises requests.RequestException, also for an error status, and RefusedError for a redirect to a host that
+        neither `fetch.redirect_hosts` nor `redirect_hosts` allows.
+        """
         hosts = self.fetch.redirect_hosts if redirect_hosts is None else redirect_hosts
         for _ in range(MAX_REDIRECTS + 1):
             host = urlsplit(url).netloc
@@ -251,7 +263,10 @@ class Transport:
     def iter_chunks(
         self, response: requests.Response, limit_bytes: int, limit_s: float | None = None
     ) -> Iterator[bytes]:
-        """Stream a response body, and check its size, its rate and the total time."""
+        """Yield the chunks of a body as they arrive; it may take `limit_s`, by default `fetch.file_timeout_s`.
+
+        Raises IncompleteError (`stalled`, `timeout`) or RefusedError (`too_large`).
+        """
         limit_s = limit_s or self.fetch.file_timeout_s
         try:
             with time_limit_of(response.raw, limit_s):
@@ -276,7 +291,7 @@ class Transport:
                 checkpoint, checkpoint_bytes = now, num_bytes
 
     def read_body(self, response: requests.Response, limit_bytes: int, into: IO[bytes] | None = None) -> None:
-        """Read and decompress a whole response body. The same errors as in `iter_chunks` may be raised."""
+        """Read and decompress a whole body into a file, or into `response.content`; errors as in `iter_chunks`."""
         response.raw.decode_content = True
         limit_s = min(QUERY_PATIENCE * self.fetch.timeout_s, self.fetch.file_timeout_s)
         chunks = self.iter_chunks(response, limit_bytes, limit_s)
@@ -292,7 +307,10 @@ class Transport:
     def get(
         self, url: str, headers: Mapping[str, str] | None = None, into: IO[bytes] | None = None
     ) -> requests.Response:
-        """Send a GET with retries and read the whole response."""
+        """Send a GET with retries, and read the whole response, of success or 304, into a file or into memory.
+
+        Raises ArchiveError if all tries failed, and HTTPError for a status that a retry would not change, such as 404.
+        """
         try:
             for attempt in self.attempts(url):
                 with attempt, self.open(url, headers) as response:

@@ -32,7 +32,7 @@ class FetchedFile:
 
 
 def check_free_space(layout: Layout, needed_bytes: int, min_free_gb: float) -> None:
-    """Check that the disk of the profile's folder has room for a file."""
+    """Check that `min_free_gb` stay free on the profile's disk after a write; DiskFullError otherwise."""
     layout.root.mkdir(parents=True, exist_ok=True)
     free_gb, needed_gb = shutil.disk_usage(layout.root).free / BYTES_PER_GB, needed_bytes / BYTES_PER_GB
     if free_gb < needed_gb + min_free_gb:
@@ -44,7 +44,7 @@ def check_free_space(layout: Layout, needed_bytes: int, min_free_gb: float) -> N
 
 
 def check_content(content: Path | bytes, file_name: str, size_bytes: int | None) -> None:
-    """Check that a file is complete and has the type that its name implies."""
+    """Check that a file has the size that the archive lists, and the type of its name; DamagedError otherwise."""
     problem = content_problem(content, product_suffix(file_name), size_bytes)
     if problem is not None:
         raise DamagedError(problem.words, problem.reason)
@@ -52,6 +52,7 @@ def check_content(content: Path | bytes, file_name: str, size_bytes: int | None)
 
 def store_file(part: Path, file_name: str, layout: Layout, *, etag: str | None = None) -> FetchedFile:
     """Move a complete, checked file from its temporary path to its content-addressed path."""
+    # not yet synced to the disk: the caller calls `core.io.sync_files` once for many files, which is much faster
     sha256 = sha256_file(part)
     final = layout.product(sha256, file_name)
     with writing(final):

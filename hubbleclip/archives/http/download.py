@@ -122,7 +122,10 @@ class BodyInfo:
 
 
 def fetch_file(transport: Transport, url: str, request: DownloadRequest) -> FetchedFile:
-    """Download a file to its content-addressed path. A partial file is resumed if the server supports it."""
+    """Download a file to its content-addressed path. A partial file is resumed if the server supports it.
+
+    Raises DownloadError for this file, and ArchiveDownError or DiskFullError for all files.
+    """
     try:
         for attempt in transport.attempts(url, MAX_DAMAGED):
             with attempt:

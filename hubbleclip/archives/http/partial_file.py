@@ -15,11 +15,12 @@ from hubbleclip.core.io import writing
 
 def version_path(part: Path, *, is_filtered: bool = False) -> Path:
     """Return the path of the file that stores a partial file's version, which is an ETag or a date."""
+    # a file without the extensions that are not read (`is_filtered`) is continued at another offset
     return part.with_suffix(".filtered" if is_filtered else ".etag")
 
 
 def stored_version(part: Path, *, is_filtered: bool = False) -> str:
-    """Read the version of a partial file."""
+    """Read the version of a partial file; "" if there is no partial file of this kind."""
     path = version_path(part, is_filtered=is_filtered)
     return path.read_text(encoding="latin-1") if path.exists() and part.exists() else ""
 
@@ -38,7 +39,7 @@ def delete_versions(part: Path) -> None:
 
 @contextmanager
 def open_partial(part: Path, size: int) -> Iterator[BinaryIO]:
-    """Open a partial file for appending, and lock it against other runs."""
+    """Open a partial file of `size` bytes for appending, and lock it; RefusedError if another run has it."""
     part.parent.mkdir(parents=True, exist_ok=True)
     with writing(part), part.open("ab") as file:
         try:

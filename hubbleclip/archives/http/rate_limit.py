@@ -64,10 +64,9 @@ def _sleep(until: float, stop: threading.Event) -> None:
 
 
 def retry_after_s(headers: Mapping[str, str]) -> float | None:
-    """Parse the Retry-After header.
+    """Parse the Retry-After header (RFC 9110, section 10.2.3) to a pause (s) of at most `MAX_RETRY_AFTER_S`.
 
-    The header holds either seconds or a date (RFC 9110, section 10.2.3). A date is compared with the `Date` header of
-    the same response, because the server's clock may differ from the local clock.
+    A date is compared with the `Date` header of the same response, because the clocks may differ.
     """
     text = headers.get("Retry-After", "").strip()
     if text.isdecimal():
@@ -81,7 +80,7 @@ def retry_after_s(headers: Mapping[str, str]) -> float | None:
 
 
 def resolve_redirect(url: str, location: str, other_hosts: Iterable[str] = ()) -> str:
-    """Resolve a redirect, or a link on a page, and check that it may be followed."""
+    """Resolve a redirect, or a link on a page. Raises RefusedError if it must not be followed."""
     source = urlsplit(url)
     try:
         address = urljoin(url, location)
@@ -101,13 +100,14 @@ def resolve_redirect(url: str, location: str, other_hosts: Iterable[str] = ()) -
     if not any(fnmatchcase(name, pattern) for name in names for pattern in other_hosts):
         hint = "add it to fetch.redirect_hosts if you trust it"
         raise RefusedError(f"{source.netloc} points to another host, {target.netloc or location[:80]}: {hint}")
+    # a public server could otherwise make this client send requests to internal servers (SSRF)
     if is_private(target.hostname or "") and not is_private(source.hostname or ""):
         raise RefusedError(f"{source.netloc} points into a private network, to {target.netloc}")
     return address
 
 
 def is_private(host: str) -> bool:
-    """Check whether a host is in a private network."""
+    """Check whether an IP address of a host is not globally routable, or the host is unknown."""
     try:
         addresses = {str(entry[4][0]) for entry in socket.getaddrinfo(host, None)}
     except OSError:

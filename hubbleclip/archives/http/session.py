@@ -37,7 +37,7 @@ class QuerySession(requests.Session):
         self.auth = lambda request: request
 
     def get_redirect_target(self, resp: requests.Response) -> str | None:
-        """Return the address to which a response redirects."""
+        """Return the address to which a response redirects; RefusedError if it is not allowed."""
         location = super().get_redirect_target(resp)
         return None if location is None else resolve_redirect(resp.url, location, self.redirect_hosts)
 

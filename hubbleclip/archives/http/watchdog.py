@@ -32,7 +32,7 @@ class Watchdog:
 
     @contextmanager
     def time_limit(self, sock: socket.socket, seconds: float) -> Iterator[None]:
-        """Context manager that limits the time of its body, which reads from a socket."""
+        """Limit the time of a `with` block that reads from a socket; TimeoutError if it did not end in time."""
         key, limit = object(), time.monotonic() + seconds
         with self._changed:
             self._watched[key] = limit, sock
@@ -69,7 +69,7 @@ _sockets: WeakKeyDictionary[HTTPResponse, socket.socket] = WeakKeyDictionary()
 
 @contextmanager
 def time_limit_of(response: HTTPResponse, seconds: float) -> Iterator[None]:
-    """Context manager that limits the time of its body, which reads a response."""
+    """Limit the time of a `with` block that reads a response of a `WatchedHttp` connection."""
     sock = _sockets.get(response)
     with _watchdog(os.getpid()).time_limit(sock, seconds) if sock else nullcontext():
         yield

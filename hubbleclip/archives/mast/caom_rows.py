@@ -29,14 +29,15 @@ MOVING_CLASS = re.compile(
 
 
 def plain_row(row: Row) -> dict[str, Any]:
-    """Normalise all values of a row."""
+    """Normalise the values of a row, by column; columns without a value are dropped."""
     plain = ((name, plain_value(value)) for name, value in row.items())
     return {name: value for name, value in plain if value is not None}
 
 
 def plain_value(value: Any) -> Any:
-    """Normalise one value of a row."""
+    """Convert a value to a built-in type; None for empty text, NaN, infinity and `MISSING`."""
     if isinstance(value, str):
+        # control characters and lone surrogates break terminals and tables
         text = value if value.isprintable() else "".join(letter if letter.isprintable() else " " for letter in value)
         return text.strip() or None
     if hasattr(value, "tolist"):
@@ -49,7 +50,7 @@ def plain_value(value: Any) -> Any:
 
 
 def whole_number(value: Any) -> int | None:
-    """Convert a number of rows or bytes to int."""
+    """Convert a number of rows or bytes of at most 18 digits to int; None for anything else, also True and -1."""
     text = str(value).strip()
     return int(text) if re.fullmatch(r"[0-9]{1,18}", text) else None
 
@@ -66,7 +67,7 @@ def fingerprint_of(plain: Row) -> str:
 
 
 def observation_from_row(row: Row, archive: str, fetched_at: datetime, ranking: ProductRanking) -> Observation | None:
-    """Make an observation record from a row."""
+    """Make an observation record from a row; None if it has no `obs_id`. `fetched_at` is the time of the response."""
     plain = plain_row(row)
     obs_id = _text(plain.get("obs_id"))
     if obs_id is None:
@@ -98,12 +99,12 @@ def observation_from_row(row: Row, archive: str, fetched_at: datetime, ranking: 
 
 
 def is_moving_class(target_class: str | None) -> bool:
-    """Check whether a target belongs to the solar system."""
+    """Check whether one of the classes of a target, such as `PLANET; STAR`, is a kind of solar-system object."""
     return any(MOVING_CLASS.fullmatch(part.strip().upper()) for part in (target_class or "").split(";"))
 
 
 def finite_float(value: Any) -> float | None:
-    """Convert a number to float."""
+    """Convert a finite number to float; None for anything else."""
     try:
         number = None if value is None else float(value)
     except (TypeError, ValueError, OverflowError):

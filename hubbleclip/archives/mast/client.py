@@ -40,6 +40,7 @@ from hubbleclip.core.records import Observation
 
 Row = dict[str, Any]
 Criteria = dict[str, Any]
+"""Accepted values of an observation by column name; for a column of `CONTINUOUS`, the range [low, high]."""
 
 OBSERVATIONS, PRODUCTS, COLUMNS = "Mast.Caom.Filtered", "Mast.Caom.Products", "Mast.Caom.Cone"
 ERRORS: dict[str, type[ArchiveError]] = {
@@ -151,7 +152,10 @@ class MastClient:
         return self.retried(lambda: self._try(service, params, keys, {"page": page, "pagesize": pagesize}), tries)
 
     def retried(self, send: Callable[[], ResultPage], tries: int = 0) -> ResultPage:
-        """Send one query with retries."""
+        """Send one query with retries. A timeout is tried `tries` times; 0 means `fetch.attempts`.
+
+        `send` raises DamagedError for a response that is not valid. ArchiveError is raised if all tries failed.
+        """
         try:
             for attempt in self.transport.attempts(self.url):
                 with attempt:
@@ -212,11 +216,11 @@ class MastClient:
         return self._query(OBSERVATIONS, params, keys=("obs_id", "obsid"), tries=tries, page=page, pagesize=page_size)
 
     def products_of(self, observations: Sequence[Observation]) -> list[Row]:
-        """Request the products of observations."""
+        """Request the products of observations, one row per product."""
         return self.products(sorted({item.obsid for item in observations if item.obsid is not None}))
 
     def known_numbers(self, obsids: Sequence[int]) -> set[str]:
-        """Find out which numbers of observations are in use."""
+        """Find out which numbers of observations (`obsid`) the archive has."""
         pages = (
             self.observations({"obsid": list(batch)}, page=1, page_size=PRODUCT_PAGE_ROWS) for batch in _batches(obsids)
         )
@@ -278,7 +282,7 @@ def _load_columns(portal: Any, service: str) -> None:
 
 
 def filters_of(criteria: Criteria) -> list[dict[str, Any]]:
-    """Convert criteria to the filters of MAST's API (https://mast.stsci.edu/api/v0/pyex.html)."""
+    """Convert criteria, with at most one wildcard per column, to filters (https://mast.stsci.edu/api/v0/pyex.html)."""
     filters: list[dict[str, Any]] = []
     for name, given in criteria.items():
         values = given if isinstance(given, list) else [given]
@@ -302,7 +306,11 @@ def _is_pattern(text: str) -> bool:
 
 
 def read_result(bodies: Iterable[bytes], keys: Sequence[str] = (), page: int = 0, pagesize: int = 0) -> ResultPage:
-    """Read and check the rows of a query's responses."""
+    """Read the rows of a query's responses.
+
+    Raises DamagedError if a response is not valid, its number of rows is not the one that it gives, a column of `keys`
+    is empty, or a plane of an observation is repeated.
+    """
     rows: list[Row] = []
     total = 0
     for body in bodies:

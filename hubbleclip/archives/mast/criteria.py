@@ -33,23 +33,26 @@ MARGIN_DEG = 1e-6
 
 
 def mjd_of(day: str) -> float:
-    """Convert a day to MJD."""
+    """Convert a day YYYY-MM-DD (UTC) to MJD."""
     return float((date.fromisoformat(day) - MJD_ZERO).days)
 
 
 def mjd_now() -> float:
-    """Return the current time."""
+    """Return the current time as MJD."""
     return datetime.now(UTC).timestamp() / SECONDS_PER_DAY + MJD_OF_UNIX_EPOCH
 
 
 def release_window(settings: ArchiveSettings, since_mjd: float, now_mjd: float) -> Window:
-    """Compute the range of release dates to request."""
+    """Compute the range of release dates to request, up to now or to the end of the day `archive.until`."""
     end_mjd = math.nextafter(mjd_of(settings.until) + 1, 0) if settings.until else now_mjd
     return Window(since_mjd, max(min(end_mjd, now_mjd), since_mjd))
 
 
 def criteria_of(settings: ArchiveSettings, mission: Mission, numbers: Sequence[str] = ()) -> list[Criteria]:
-    """Convert the settings to the criteria of one or more queries."""
+    """Convert the settings to the criteria of queries that together return all observations of any release date.
+
+    `numbers` are proposals; none means all.
+    """
     base: Criteria = {"obs_collection": collections_of(settings, mission), "dataproduct_type": "image"}
     if settings.intent != "any":
         base["intentType"] = settings.intent
@@ -61,7 +64,7 @@ def criteria_of(settings: ArchiveSettings, mission: Mission, numbers: Sequence[s
         start = mjd_of(settings.observed_from) if settings.observed_from else FIRST_MJD
         base["t_min"] = [start, math.nextafter(mjd_of(settings.observed_to), 0) if settings.observed_to else LAST_MJD]
     chunks = [list(numbers[i : i + NUMBERS_PER_QUERY]) for i in range(0, len(numbers), NUMBERS_PER_QUERY)] or [[]]
-    parts: list[list[Criteria]] = [
+    parts: list[list[Criteria]] = [  # MAST accepts one wildcard per filter, so each wildcard has its own query
         [{"instrument_name": names} if names else {} for names in one_wildcard_each(instruments_of(settings, mission))],
         [{"target_name": names} if names else {} for names in one_wildcard_each(settings.targets)],
         [{"proposal_id": chunk} if chunk else {} for chunk in chunks],
@@ -71,13 +74,13 @@ def criteria_of(settings: ArchiveSettings, mission: Mission, numbers: Sequence[s
 
 
 def collections_of(settings: ArchiveSettings, mission: Mission) -> list[str]:
-    """Choose the MAST collections to query."""
+    """Choose the collections of the settings that belong to no other mission, or the mission's main one."""
     foreign = {name for other in MISSIONS.values() if other is not mission for name in other.collections}
     return [name for name in settings.collections if name not in foreign] or [mission.collections[0]]
 
 
 def instruments_of(settings: ArchiveSettings, mission: Mission) -> tuple[str, ...]:
-    """Choose the instruments to query."""
+    """Choose the instruments of the settings that belong to no other mission, or all of the mission; none means all."""
     foreign = {_family(name) for other in MISSIONS.values() if other is not mission for name in other.instruments}
     own = tuple(name for name in settings.instruments if _family(name) not in foreign)
     return own if own or not settings.instruments else mission.instruments
@@ -89,7 +92,7 @@ def _family(instrument: str) -> str:
 
 
 def proposal_numbers(settings: ArchiveSettings, in_cycles: Sequence[str]) -> tuple[str, ...]:
-    """Choose the proposals to request."""
+    """Choose the proposals that meet `archive.proposal_numbers` and `archive.cycles`; none means all."""
     if not settings.cycles or not settings.proposal_numbers:
         return tuple(in_cycles) or settings.proposal_numbers
     numbers = tuple(number for number in settings.proposal_numbers if number in set(in_cycles))
@@ -99,7 +102,7 @@ def proposal_numbers(settings: ArchiveSettings, in_cycles: Sequence[str]) -> tup
 
 
 def one_wildcard_each(names: Sequence[str]) -> list[list[str]]:
-    """Group names so that no group has more than one pattern with a wildcard."""
+    """Group names so that each pattern with a wildcard is alone, without the names that another pattern covers."""
     patterns = [name.replace("%", "*") for name in names if "*" in name or "%" in name]
 
     def is_covered(name: str) -> bool:
@@ -111,10 +114,10 @@ def one_wildcard_each(names: Sequence[str]) -> list[list[str]]:
 
 
 def boxes_around(ra_deg: float, dec_deg: float, radius_deg: float) -> list[Criteria]:
-    """Enclose a circle on the sky in boxes of RA and Dec."""
+    """Enclose a circle on the sky in a box of RA and Dec (degrees), or in two if it crosses RA 0."""
     low, high = dec_deg - radius_deg - MARGIN_DEG, dec_deg + radius_deg + MARGIN_DEG
     base: Criteria = {"s_dec": [max(low, -90.0), min(high, 90.0)]}
-    if low <= -90 or high >= 90:
+    if low <= -90 or high >= 90:  # a circle around a pole has all RA
         return [base]
     ratio = math.sin(math.radians(radius_deg)) / math.cos(math.radians(dec_deg))
     half_deg = math.degrees(math.asin(min(ratio, 1.0))) + MARGIN_DEG
@@ -127,10 +130,7 @@ def boxes_around(ra_deg: float, dec_deg: float, radius_deg: float) -> list[Crite
 
 
 def separation_deg(ra_deg: float, dec_deg: float, other_ra_deg: float, other_dec_deg: float) -> float:
-    """Compute the angle between two positions on the sky.
-
-    The angle is computed with the haversine formula, which is accurate for small angles.
-    """
+    """Compute the angle (degrees) between two positions by the haversine formula, which is exact for small angles."""
     dec, other = math.radians(dec_deg), math.radians(other_dec_deg)
     half_ra = math.radians(other_ra_deg - ra_deg) / 2
     square = math.sin((other - dec) / 2) ** 2 + math.cos(dec) * math.cos(other) * math.sin(half_ra) ** 2

@@ -74,7 +74,10 @@ class Query:
         self.num_rows = 0
 
     def pages(self, whole: Window, promised: int | None = None) -> Iterator[list[Row]]:
-        """Request all rows of the query, each of them once."""
+        """Request all rows of the query, each of them once.
+
+        Raises PartialResultError if another number of rows arrives than the archive counts.
+        """
         self.num_rows = 0
         todo: list[tuple[Window, int | None]] = [(whole, promised)]
         while todo:
@@ -156,7 +159,7 @@ class Query:
 
 
 def spans(whole: Window, queries: Sequence[Query], max_rows: int) -> Iterator[tuple[Window, list[int]]]:
-    """Split a window into parts in which the queries have at most a given number of rows."""
+    """Split a window into parts of at most `max_rows` rows, in order of date, with the number of rows per query."""
     todo = [whole]
     while todo:
         window = todo.pop()

@@ -131,7 +131,7 @@ class MissionsClient(MastClient):
 
 
 def read_search(body: Mapping[str, Any], params: Mapping[str, Any]) -> ResultPage:
-    """Read and check the response to a search."""
+    """Read the response to a search; DamagedError if it is not valid, or has not the number of rows that it gives."""
     total, rows = body.get("totalResults"), body.get("results")
     if (
         not isinstance(total, int)
@@ -149,7 +149,7 @@ def read_search(body: Mapping[str, Any], params: Mapping[str, Any]) -> ResultPag
 
 
 def conditions_of(criteria: Criteria, columns: SearchColumns) -> list[dict[str, str]]:
-    """Convert criteria of CAOM's columns to conditions of the search API."""
+    """Convert criteria of CAOM's columns to one condition per column: a range `low..high`, or values with commas."""
     conditions: dict[str, str] = {}
     for name, given in criteria.items():
         values = given if isinstance(given, list) else [given]
@@ -192,7 +192,7 @@ def _bound(name: str, value: float) -> str:
 
 
 def mjd_of_date(text: object) -> float | None:
-    """Convert a date of the search API to MJD."""
+    """Convert a date of the search API to MJD; None if it is not a date."""
     try:
         date = datetime.fromisoformat(str(text)).replace(tzinfo=UTC)
     except ValueError:
@@ -201,7 +201,7 @@ def mjd_of_date(text: object) -> float | None:
 
 
 def number_of(name: str) -> int:
-    """Make the number of an observation from its name."""
+    """Make the number of an observation, of at most `NUMBER_DIGITS` digits, from its name."""
     return int.from_bytes(hashlib.sha256(name.strip().lower().encode()).digest()) % int(10**NUMBER_DIGITS)
 
 

@@ -21,7 +21,7 @@ SEPARATOR = ";"
 
 
 def rows_by_observation(rows: Iterable[Row]) -> list[list[Row]]:
-    """Group rows by observation."""
+    """Group rows by observation, sorted by number; a row without an `obs_id` is a group of its own."""
     groups: dict[object, list[Row]] = {}
     for row in rows:
         groups.setdefault(plain_value(row.get("obs_id")) or plane_key(row), []).append(row)
@@ -29,13 +29,13 @@ def rows_by_observation(rows: Iterable[Row]) -> list[list[Row]]:
 
 
 def rows_by_day(rows: Iterable[Row]) -> Counter[int]:
-    """Count rows by the day of their release."""
+    """Count rows by the day of their release (MJD)."""
     dates = (finite_float(plain_value(row.get("t_obs_release"))) for row in rows)
     return Counter(math.floor(date) for date in dates if date is not None)
 
 
 def fold_planes(planes: Sequence[Observation]) -> Observation | None:
-    """Fold the planes of an observation into one record."""
+    """Fold the planes of an observation into the record of the one with the highest calibration level."""
     if len(planes) < 2:
         return next(iter(planes), None)
     main = max(planes, key=lambda item: (item.calib_level or 0, item.exposure_s or 0.0, item.obsid or 0))

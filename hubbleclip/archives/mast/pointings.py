@@ -16,7 +16,10 @@ POINTING_ARCSEC = 60.0
 
 
 def pointings_of(observations: Iterable[Observation]) -> list[int | str]:
-    """Find the pointing of each observation."""
+    """Find the pointing of each observation of a proposal; a moving target is a pointing by its name.
+
+    The first observation of a field is its centre, so that later observations change no pointing of earlier ones.
+    """
     nearest = math.cos(math.radians(POINTING_ARCSEC / 3600))
     centres = np.empty((0, 3))
     labels: list[int | str] = []

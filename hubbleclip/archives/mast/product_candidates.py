@@ -47,7 +47,7 @@ class Candidate:
 
 
 def candidate_from_row(row: Row, ranking: ProductRanking) -> Candidate | None:
-    """Make a candidate from a product row that describes a calibrated science image."""
+    """Make a candidate from the row of a calibrated science image; None for files that the ranking does not list."""
     if str(row.get("productType")).upper() != "SCIENCE":
         return None
     plain = plain_row(row)
@@ -57,13 +57,13 @@ def candidate_from_row(row: Row, ranking: ProductRanking) -> Candidate | None:
 
 
 def preview_from_row(row: Row, ranking: ProductRanking) -> Candidate | None:
-    """Make a candidate from a product row that describes a greyscale JPEG preview."""
+    """Make a candidate from the row of a greyscale JPEG preview; None for all other files."""
     found = _preview_from_row(row, ranking)
     return None if found is None or found.is_colour else found
 
 
 def total_preview_from_row(row: Row, ranking: ProductRanking) -> Candidate | None:
-    """Make a candidate from a product row that describes a JPEG preview of all filters of a visit together."""
+    """Make a candidate from the row of a JPEG preview, grey or in colour, of all filters of a visit together."""
     found = _preview_from_row(row, ranking)
     if found is None:
         return None
@@ -89,11 +89,8 @@ def _preview_from_row(row: Row, ranking: ProductRanking) -> Candidate | None:
 
 
 def refusal(candidate: Candidate, observation: Observation, mission: Mission, collections: Collection[str]) -> str:
-    """Explain why a file of an observation's product list must not be chosen for the observation.
-
-    Product lists of Hubble observations have rows of the Hubble Legacy Archive, and of sky cells, which combine the
-    exposures of many proposals.
-    """
+    """Explain why a file of an observation's product list must not be chosen for it; "" for a file that may be."""
+    # Hubble's lists have rows of the Hubble Legacy Archive, and of sky cells, which combine many proposals' exposures
     if candidate.collection and candidate.collection not in collections:
         return f"is in the collection {candidate.collection}, which archive.collections does not name"
     if candidate.is_mosaic:
@@ -106,12 +103,12 @@ def refusal(candidate: Candidate, observation: Observation, mission: Mission, co
 
 
 def disperser(filters: str | None, mission: Mission) -> str:
-    """Find a grism or prism among the optical elements of an image."""
+    """Find the first grism or prism among the optical elements of an image; "" if there is none."""
     return next((name for name in filter_names(filters) if mission.header.disperser.match(name)), "")
 
 
 def filter_names(filters: str | None) -> list[str]:
-    """Split a value of MAST's column `filters`."""
+    """Split a value of MAST's column `filters` into names in upper case."""
     return [name for name in re.split(r"[;/,\s]+", (filters or "").upper()) if name]
 
 

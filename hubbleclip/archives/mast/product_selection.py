@@ -87,7 +87,7 @@ def select_products(
     mission: Mission,
     taken: Mapping[str, frozenset[str]],
 ) -> tuple[list[Product], list[Rejection]]:
-    """Choose the files to fetch."""
+    """Choose the files to fetch, and reject each observation without one; for `taken` see `Archive.list_products`."""
     rejected = {item.obs_id: rejection_reason(item, mission) for item in observations}
     usable = [item for item in observations if rejected[item.obs_id] is None]
     read = READERS[settings.products]
@@ -113,7 +113,7 @@ def select_products(
 
 
 def rejection_reason(observation: Observation, mission: Mission) -> Reason | None:
-    """Return the reason for which an observation is rejected before its products are requested."""
+    """Return the reason for which an observation is rejected before its products are requested, or None."""
     if observation.proposal_id == proposal_id_of(observation.archive, NO_PROPOSAL):
         return "no_proposal", "the observation names no proposal, so it has no caption"
     if mission.products.is_mosaic(observation.obs_id):
@@ -131,7 +131,10 @@ def group_files(
     mission: Mission,
     collections: Collection[str],
 ) -> list[Group]:
-    """Group observations and their files by visit, camera, filter and target."""
+    """Group observations and their files by visit, camera, filter and target; the best file of a group is first.
+
+    A file belongs to the observation of its owner's name, or else to the one for which it was listed.
+    """
     by_name = {item.obs_id.casefold(): item for item in observations}
     by_number = {item.obsid: item for item in observations}
     # Names of legacy observations have only two letters of the visit. The full visit name is therefore taken from
@@ -179,6 +182,7 @@ def group_key(
         ranking.camera(observation.instrument),
         ALL_FILTERS if ranking.is_total(observation.obs_id) else "+".join(names),
         (observation.target_name or "").upper(),
+        # observations through one ramp filter may be of different bands
         *([observation.obs_id.casefold()] if is_tuned else []),
     )
 

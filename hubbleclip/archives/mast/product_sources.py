@@ -32,7 +32,7 @@ class FileSource(Protocol):
     """Values of `DownloadError.reason` which mean that there is no file at a URL, so that the next URL is tried."""
 
     def addresses(self, product: Product) -> Iterable[str]:
-        """List the URLs at which a file may be."""
+        """List the URLs at which a file may be, the likeliest first; DownloadError if this source cannot have it."""
 
 
 class MastSource:
@@ -105,7 +105,10 @@ class FileSources:
         return self.deliver(product, is_kept=True).product
 
     def deliver(self, product: Product, *, is_kept: bool = False) -> Delivery:
-        """Fetch a file from the first source that has the file. A small file may stay in memory."""
+        """Fetch a file from the first source that has the file. A small file may stay in memory.
+
+        Raises DownloadError with the reasons of all sources, and ArchiveDownError if all of them are down.
+        """
         request = DownloadRequest(
             uri=product.uri,
             file_name=product.file_name,

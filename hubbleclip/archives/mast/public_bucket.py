@@ -26,14 +26,14 @@ SAFE_PATH = re.compile(r"(?!\.)[A-Za-z0-9_.+-]+(/(?!\.)[A-Za-z0-9_.+-]+)*")
 
 
 def public_path(file_name: str, bucket: PublicBucket, obs_id: str = "") -> str | None:
-    """Derive a file's path in the bucket from the names of the file and its observation."""
+    """Derive a file's path in the mission's folder from lower-case names; None if they match no pattern."""
     names = f"{obs_id}/{file_name}"
     matches = ((pattern.fullmatch(names), template) for pattern, template in bucket.paths)
     return next((match.expand(template) for match, template in matches if match), None)
 
 
 def looked_up_path(mast: MastClient, uri: str, bucket: PublicBucket) -> str | None:
-    """Request a file's path in the bucket from MAST."""
+    """Request a file's path in the mission's folder from MAST; None without a valid response."""
     try:
         with mast.transport.open(f"{mast.url}/api/v0.1/path_lookup/?uri={quote(uri, safe='')}") as response:
             result = parse_json(b"".join(mast.transport.iter_chunks(response, MAX_RESPONSE_BYTES)))
@@ -45,7 +45,7 @@ def looked_up_path(mast: MastClient, uri: str, bucket: PublicBucket) -> str | No
 
 
 def object_url(root: str, endpoint: str = "") -> str:
-    """Convert an S3 URL to an HTTP URL."""
+    """Convert an S3 URL to an HTTP URL, at Amazon's server if `endpoint` is empty."""
     bucket, _, prefix = root.removeprefix("s3://").strip("/").partition("/")
     base = f"{endpoint.rstrip('/')}/{bucket}" if endpoint else f"https://{bucket}.s3.amazonaws.com"
     return f"{base}/{quote(prefix)}".rstrip("/")

@@ -55,7 +55,7 @@ class AdsClient:
         self._is_stopped = False
 
     def get(self, url: str) -> bytes | None:
-        """Send one query."""
+        """Send one query, and return the body; None, without a request, after the first failure."""
         if self._is_stopped:
             return None
         try:
@@ -123,7 +123,7 @@ def ads_url(base: str, bibstem: str, number: str) -> str:
 
 
 def parse_ads(data: bytes, number: str) -> ProposalText:
-    """Parse a response of ADS."""
+    """Parse a response of ADS in any of its three formats, and use the record with the longest abstract."""
     texts = [text for text in map(_to_text, _documents(decode(data).strip())) if text.number == number]
     return max(texts, key=lambda text: len(text.abstract or ""), default=ProposalText(number=number))
 

@@ -36,7 +36,7 @@ class BulkList:
         return number in self.byte_ranges
 
     def read(self, numbers: Iterable[str]) -> Iterator[ProposalText]:
-        """Read the records of some proposals."""
+        """Read the records of those of the proposals that are in the list, in the order of `numbers`."""
         with self.path.open("rb") as file:
             for number in numbers:
                 pieces = []
@@ -49,7 +49,7 @@ class BulkList:
 
 
 def index_bulk_list(path: Path, lines: Iterable[bytes]) -> BulkList:
-    """Index the records of a bulk list by proposal number."""
+    """Index the lines of a bulk list, which later is at `path`, by proposal number."""
     byte_ranges: dict[str, list[ByteRange]] = {}
     start = 0
     for piece in split_abstracts_cat(lines):

@@ -20,7 +20,7 @@ def _long_categories() -> tuple[str, ...]:
 
 
 def clean_category(text: str | None) -> str | None:
-    """Clean the name of a scientific category, and complete a truncated name."""
+    """Clean the name of a scientific category, and complete it if exactly one known category begins with it."""
     category = clean_text(text)
     # a truncated name is one character shorter if it ended with a space, because cleaning removes the space
     if category is None or not CATEGORY_CHARS - 1 <= len(category) <= CATEGORY_CHARS:

@@ -123,7 +123,7 @@ class ProposalSource:
         return endpoints
 
     def fetch(self, numbers: Sequence[str]) -> tuple[list[Proposal], list[Rejection]]:
-        """Fetch proposals."""
+        """Fetch proposals; see `Archive.fetch_proposals`. Reasons are `not_found`, and `unanswered` if a source failed."""
         proposals: list[Proposal] = []
         rejections: list[Rejection] = []
         bulk = self._read_bulk([clean_number(number) for number in numbers])
@@ -143,7 +143,7 @@ class ProposalSource:
         return proposals, rejections
 
     def numbers_in_cycles(self, cycles: Sequence[int]) -> list[str]:
-        """Find the proposals of some observing cycles in the newest bulk list."""
+        """Find the proposals of some observing cycles in the newest bulk list, in ascending order."""
         with self._lock:
             bulk = self._newest_bulk(None)
             cycle_by_number = {text.number: text.cycle for text in bulk.read(bulk.byte_ranges)} if bulk else {}

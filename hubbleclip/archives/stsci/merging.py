@@ -47,7 +47,7 @@ class MergedProposal:
 
 
 def merge(number: str, texts: Mapping[str, ProposalText]) -> MergedProposal:
-    """Merge the texts of one proposal field by field."""
+    """Merge the texts of one proposal, by source, field by field; a field that no source has is None."""
     values: dict[str, str | int] = {}
     provenance: dict[str, dict[str, object]] = {}
     for field, sources in FIELD_SOURCES.items():

@@ -90,7 +90,7 @@ class ProposalText:
 
 
 def clean_proposal_text(values: Mapping[str, str]) -> ProposalText:
-    """Clean the fields of a proposal."""
+    """Clean the raw texts of a proposal's fields, by name; a missing or empty one becomes None."""
     return ProposalText(
         number=clean_number(values.get("number")),
         cycle=clean_cycle(values.get("cycle")),
@@ -103,7 +103,7 @@ def clean_proposal_text(values: Mapping[str, str]) -> ProposalText:
 
 
 def parse_abstracts_cat(text: str) -> list[ProposalText]:
-    """Parse the records of the bulk list `abstracts.cat`."""
+    """Parse the bulk list `abstracts.cat`. Of two records of a proposal the one with the longer abstract is used."""
     best: dict[str, ProposalText] = {}
     for lines in _records(text.splitlines()):
         record = clean_proposal_text(_parse_record(lines))
@@ -190,7 +190,7 @@ def _parse_record(lines: list[str]) -> dict[str, str]:
 
 
 def parse_apt(data: bytes, number: str) -> ProposalText:
-    """Parse a programme's APT file. The layouts of all years are accepted."""
+    """Parse a programme's APT file of any year; ArchiveError if it is none, or that of another programme."""
     root = _read_xml(_apt_xml(data, number), number)
     for element in root.iter():  # the namespace in JWST's files is removed; Hubble's files have no namespace
         element.tag = str(element.tag).rpartition("}")[2]
@@ -259,9 +259,7 @@ def _content(info: ET.Element, name: str) -> str:
 
 
 def parse_program_page(data: bytes, number: str) -> ProposalText:
-    """Parse a programme's web page, in the old or the new layout. The page has labels in bold, each
-    before its value.
-    """
+    """Parse a programme's web page, which has labels in bold, each before its value; ArchiveError without a title."""
     texts: dict[str, list[str]] = {"number": [number]}
     field: str | None = None
     for node in _read_html(data, f"proposal {number}").descendants:

@@ -53,7 +53,7 @@ Values = dict[str, str]
 
 
 def parse_listing(data: bytes, number: str) -> ProposalText:
-    """Parse a programme's text listing. The layouts of all years are accepted."""
+    """Parse a programme's text listing of any year; ArchiveError if it has no title, or is of another programme."""
     text = decode(data)[:MAX_LISTING_CHARS]
     listing_number = NUMBER_IN_LISTING.search(text)
     if listing_number is not None and clean_number(listing_number[1]) != number:
