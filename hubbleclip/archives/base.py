@@ -224,7 +224,7 @@ def now_utc() -> datetime:
 
 
 def proposal_id_of(archive: str, number: str | None) -> str:
-    """Build a proposal's identifier from the archive's name and the number as the archive writes it, such as `05397`."""
+    """Build a proposal's identifier from the archive's name and the number as the archive writes it, with zeros."""
     text = (number or "").strip()
     # Leading zeros are removed only if the text is all digits. Other texts, such as "GO-5", are unchanged.
     return f"{archive}:{text.lstrip('0') or NO_PROPOSAL}" if text.isdigit() else f"{archive}:{text or NO_PROPOSAL}"

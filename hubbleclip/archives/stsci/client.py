@@ -123,7 +123,7 @@ class ProposalSource:
         return endpoints
 
     def fetch(self, numbers: Sequence[str]) -> tuple[list[Proposal], list[Rejection]]:
-        """Fetch proposals; see `Archive.fetch_proposals`. Reasons are `not_found`, and `unanswered` if a source failed."""
+        """Fetch proposals; see `Archive.fetch_proposals`. A source that failed gives the reason `unanswered`."""
         proposals: list[Proposal] = []
         rejections: list[Rejection] = []
         bulk = self._read_bulk([clean_number(number) for number in numbers])
