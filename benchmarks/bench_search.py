@@ -1,8 +1,7 @@
-"""The search index: scan, build, append and memory over sizes, and against numpy, DuckDB, faiss and LanceDB.
+"""The search index: scan, build, append and memory over sizes, and against numpy, DuckDB and faiss.
 
 The features are synthetic: clusters in a narrow cone with one large dimension, as those of CLIP models. The benchmark
-has three parts with a result each: `search` (sizes), `search_lancedb` (sizes in LanceDB) and `search_peers`; arguments
-name those to run.
+has two parts with a result each: `search` (sizes) and `search_peers`; arguments name those to run.
 """
 
 from __future__ import annotations
@@ -27,7 +26,6 @@ from benchmarks.measure import ROOT, Contender, Row, each, progress, rate_row, r
 from hubbleclip.core.vectors import unit
 from hubbleclip.search.stores.base import VectorStore
 from hubbleclip.search.stores.embedded import EmbeddedStore, num_cores
-from hubbleclip.search.stores.lancedb import LanceStore
 
 NUM_DIMS = 512
 SIZES = sized((10_000, 100_000, 1_000_000), (2_000, 10_000))
@@ -39,8 +37,6 @@ NUM_NEW = sized(10_000, 1_000)
 SHARES = (1.0, 0.1, 0.01, 0.001)
 K = 20
 NUM_QUERIES = sized(20, 3)
-LANCEDB_QUERIES = 2
-"""Queries per filter in the sizes of LanceDB, each of which takes seconds in 1 M rows."""
 PEER_QUERIES = sized(10, 3)
 """Queries per filter and run against a peer; DuckDB takes 0.4 s for each."""
 RUNS, PEER_RUNS = sized(5, 1), sized(3, 1)
@@ -48,10 +44,6 @@ BATCH = 131_072
 MODEL = "a" * 32
 SEED = 1
 FAISS = ("faiss-cpu==1.15.1",)
-STORES: dict[str, Callable[[Path], VectorStore]] = {
-    "embedded": lambda folder: EmbeddedStore(folder, MODEL),
-    "lancedb": lambda folder: LanceStore(str(folder), MODEL),
-}
 Features = npt.NDArray[np.float32]
 Search = Callable[[Features, npt.NDArray[np.bool_] | None], npt.NDArray[np.int64]]
 
@@ -93,14 +85,12 @@ def highest(
     return best[np.argsort(-score_n[best], kind="stable")]
 
 
-def build(
-    folder: Path, num: int, kind: str = "embedded", query_qd: Features | None = None
-) -> tuple[float, VectorStore, Features]:
+def build(folder: Path, num: int, query_qd: Features | None = None) -> tuple[float, VectorStore, Features]:
     """Append batches until a store has `num` rows.
 
     Return the seconds without drawing the features, the store, and the exact similarities (queries, rows) by numpy.
     """
-    store, seconds, score_qn = STORES[kind](folder), 0.0, []
+    store, seconds, score_qn = EmbeddedStore(folder, MODEL), 0.0, []
     while (start := len(store.tile_ids)) < num:
         stop = min(start + BATCH, num)
         feat_nd = features(stop - start, start)
@@ -112,19 +102,19 @@ def build(
     return seconds, store, np.concatenate(score_qn, axis=1) if score_qn else np.empty((0, num), np.float32)
 
 
-def scan_in_a_process(folder: Path, num: int, kind: str) -> dict[str, list[float]]:
+def scan_in_a_process(folder: Path, num: int) -> dict[str, list[float]]:
     """Open and scan a store in a process of its own, whose peak memory is then that of a search."""
-    code = f"from benchmarks.bench_search import scans; scans({str(folder)!r}, {num}, {kind!r})"
+    code = f"from benchmarks.bench_search import scans; scans({str(folder)!r}, {num})"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     found: dict[str, list[float]] = json.loads(done.stdout)
     return found
 
 
-def scans(folder: str, num: int, kind: str) -> None:
+def scans(folder: str, num: int) -> None:
     """Print the seconds of opening and of each query, and the peak memory in MB, as JSON."""
-    query_qd = features(NUM_QUERIES if kind == "embedded" else LANCEDB_QUERIES, 10**9)
+    query_qd = features(NUM_QUERIES, 10**9)
     started = time.perf_counter()
-    store = STORES[kind](Path(folder))
+    store = EmbeddedStore(Path(folder), MODEL)
     found = {"open": [time.perf_counter() - started]}
     for share, mask_n in masks(num).items():
         store.scan(query_qd[0], K, mask_n)
@@ -134,7 +124,7 @@ def scans(folder: str, num: int, kind: str) -> None:
             store.scan(query_d, K, mask_n)
             found[str(share)].append(time.perf_counter() - started)
     found["peak_mb"] = [peak_mb()]
-    found["sum"] = sums(Path(folder)) if kind == "embedded" else []
+    found["sum"] = sums(Path(folder))
     print(json.dumps(found))
 
 
@@ -174,11 +164,11 @@ def value_row(name: str, unit_: str, values: list[float]) -> Row:
     )
 
 
-def measure_size(num: int, kind: str) -> list[Row]:
+def measure_size(num: int) -> list[Row]:
     """Measure one size: build, disk, append, open, scan under each filter, memory."""
     with tempfile.TemporaryDirectory(prefix="hubbleclip-bench-") as folder:
-        query_qd = features(NUM_QUERIES if kind == "embedded" else LANCEDB_QUERIES, 10**9)
-        build_s, store, score_qn = build(Path(folder), num, kind, query_qd)
+        query_qd = features(NUM_QUERIES, 10**9)
+        build_s, store, score_qn = build(Path(folder), num, query_qd)
         recalls = {
             share: recall(
                 ours_of(store), query_qd, mask_n, [set(highest(score_n, mask_n).tolist()) for score_n in score_qn]
@@ -188,8 +178,8 @@ def measure_size(num: int, kind: str) -> list[Row]:
         del score_qn
         store.close()
         disk = sum(path.stat().st_size for path in Path(folder).rglob("*") if path.is_file())
-        found = scan_in_a_process(Path(folder), num, kind)
-        store = STORES[kind](Path(folder))
+        found = scan_in_a_process(Path(folder), num)
+        store = EmbeddedStore(Path(folder), MODEL)
         new_nd, append_s = features(NUM_NEW, SEED + num), []
         for number in range(RUNS):
             start = num + number * NUM_NEW
@@ -205,8 +195,7 @@ def measure_size(num: int, kind: str) -> list[Row]:
         value_row(f"disk, {size}", "MB", [disk / 1e6]),
         value_row(f"peak memory of a search, {size}", "MB", found["peak_mb"]),
     ]
-    if found["sum"]:
-        rows.append(value_row(f"plain sum of the codes, {size}", "ms", [1000 * one for one in found["sum"]]))
+    rows.append(value_row(f"plain sum of the codes, {size}", "ms", [1000 * one for one in found["sum"]]))
     rows += [value_row(f"recall@{K}, {size}, filter {share:.1%}", "share", [recalls[share]]) for share in SHARES]
     scanned = [(share, [1000 * one for one in found[str(share)]]) for share in SHARES]
     return rows + [value_row(f"scan and rescoring, {size}, filter {share:.1%}", "ms", ms) for share, ms in scanned]
@@ -260,12 +249,6 @@ def faiss_of(feat_nd: Features, kind: str) -> Search:
     return search
 
 
-def lancedb_of(feat_nd: Features, folder: Path) -> Search:
-    store = STORES["lancedb"](folder)
-    store.append(ids(0, len(feat_nd)), feat_nd)
-    return ours_of(store)
-
-
 def recall(search: Search, query_qd: Features, mask_n: npt.NDArray[np.bool_] | None, truths: list[set[int]]) -> float:
     """Compute the mean share of the exact nearest rows that a search finds."""
     found = [set(search(query_d, mask_n).tolist()) for query_d in query_qd]
@@ -282,14 +265,13 @@ def contender(search: Search, query_qd: Features, mask_n: npt.NDArray[np.bool_] 
     return prepared
 
 
-def peers(feat_nd: Features, folder: Path) -> dict[str, Search]:
+def peers(feat_nd: Features) -> dict[str, Search]:
     """Build every peer that is installed."""
     found = {"numpy, float32": numpy_of(feat_nd), "DuckDB, array_inner_product": duckdb_of(feat_nd)}
     if packages := peer_packages("faiss", *FAISS):
         sys.path.append(str(packages))
         found["faiss SQ8 flat"] = faiss_of(feat_nd, "SQ8")
         found["faiss HNSW32, SQ8, efSearch 128"] = faiss_of(feat_nd, "HNSW32,SQ8")
-    found["LanceDB, no vector index"] = lancedb_of(feat_nd, folder)
     return found
 
 
@@ -318,7 +300,7 @@ def measure_peers() -> list[Row]:
             share: [set(exact(feat_nd, query_d, mask_n).tolist()) for query_d in query_qd]
             for share, mask_n in filters.items()
         }
-        for name, peer in each(list(peers(feat_nd, Path(folder) / "lance").items()), lambda item: item[0]):
+        for name, peer in each(list(peers(feat_nd).items()), lambda item: item[0]):
             for share, mask_n in filters.items():
                 title = f"search {PEER_SIZE:,} x {NUM_DIMS}, filter {share:.1%}, and {name}"
                 timed = time_in_turn(
@@ -341,14 +323,13 @@ def sizes() -> tuple[int, ...]:
     return (*SIZES, LARGE) if is_large else SIZES
 
 
-def measure_sizes(kind: str, nums: tuple[int, ...]) -> list[Row]:
-    """Measure a store at each size."""
-    return [row for num in each(nums, lambda num: f"{num:,} rows") for row in measure_size(num, kind)]
+def measure_sizes() -> list[Row]:
+    """Measure the store at each size."""
+    return [row for num in each(sizes(), lambda num: f"{num:,} rows") for row in measure_size(num)]
 
 
 PARTS = {
-    "search": lambda: measure_sizes("embedded", sizes()),
-    "search_lancedb": lambda: measure_sizes("lancedb", SIZES),
+    "search": measure_sizes,
     "search_peers": measure_peers,
 }
 

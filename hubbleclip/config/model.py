@@ -167,12 +167,9 @@ class IndexSettings(Section):
     not_in_digest: ClassVar[frozenset[str]] = frozenset({"batch_size", "append_rows"})
 
     store: str = "embedded"
-    """Name of the vector store in the registry: `embedded`, files in the profile's folder; or `lancedb`, a LanceDB
-    database (`pip install 'hubbleclip[lancedb]'`).
-    """
+    """Name of the vector store in the registry: `embedded`, files in a folder."""
     url: str = ""
-    """With `store = "lancedb"`: a folder or an address such as `s3://bucket/prefix`; empty means the profile's folder.
-    """
+    """Folder or address of the store; empty means the profile's folder."""
     batch_size: int = Field(64, ge=1)
     """Tiles per embedding batch."""
     append_rows: int = Field(2048, ge=1)

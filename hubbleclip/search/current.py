@@ -21,7 +21,6 @@ from hubbleclip.search.query import GroupBy
 from hubbleclip.search.sky import Sky, patch_numbers
 from hubbleclip.search.stores.base import VectorStore
 from hubbleclip.search.stores.embedded import EmbeddedStore
-from hubbleclip.search.stores.lancedb import LanceStore
 
 NOT_WHOLE = "the search index has {} of {} tiles: run `hubbleclip index`, or wait until it ends"
 NO_INDEX = "there is no search index: run `hubbleclip index` first (after `hubbleclip pipeline`)"
@@ -74,11 +73,7 @@ def _open_embedded(layout: Layout, url: str, model_digest: str) -> VectorStore:
     return EmbeddedStore(Path(url) / model_digest if url else layout.model_index(model_digest), model_digest)
 
 
-def _open_lancedb(layout: Layout, url: str, model_digest: str) -> VectorStore:
-    return LanceStore(url or str(layout.index / "lancedb"), model_digest)
-
-
-STORES = {"embedded": _open_embedded, "lancedb": _open_lancedb}
+STORES = {"embedded": _open_embedded}
 """Functions that open a vector store, by the value of the setting `index.store`."""
 
 

@@ -156,5 +156,5 @@ def test_without_a_promoted_run_nothing_is_indexed(tmp_path: Path, caplog: pytes
 
 
 def test_an_unknown_store_is_refused(own_site: Settings) -> None:
-    with pytest.raises(HubbleclipError, match="use one of embedded, lancedb"):
+    with pytest.raises(HubbleclipError, match="use one of embedded"):
         stage.index(settings_of(own_site.data, index={"store": "milvus"}))

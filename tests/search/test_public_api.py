@@ -18,7 +18,7 @@ from hubbleclip.config.settings import Settings
 from hubbleclip.search.engine import Search
 
 PAGE = (Path(__file__).parents[2] / "docs/python.md").read_text(encoding="utf-8")
-HEAVY = {"astropy", "duckdb", "lancedb", "numpy", "open_clip", "prefect", "pyarrow", "pydantic", "scipy", "torch"}
+HEAVY = {"astropy", "duckdb", "numpy", "open_clip", "prefect", "pyarrow", "pydantic", "scipy", "torch"}
 
 
 def imported_after(code: str) -> set[str]:

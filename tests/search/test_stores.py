@@ -1,7 +1,7 @@
 """Every vector store finds exactly the nearest rows, keeps what it was given, and never answers from damaged files."""
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -11,12 +11,12 @@ import pytest
 from hubbleclip.core.errors import SearchError
 from hubbleclip.core.layout import Layout
 from hubbleclip.core.vectors import unit
+from hubbleclip.search.current import STORES
 from hubbleclip.search.current import open_store as open_store_of
 from hubbleclip.search.stores.base import VectorStore, rows_of
 from hubbleclip.search.stores.embedded import EmbeddedStore
 from hubbleclip.search.stores.quantise import error_bound, quantise
 from hubbleclip.search.stores.segments import SegmentFacts, merge_tail
-from tests.archives.s3_servers import BUCKET, s3_of_the_environment
 
 MODEL = "a" * 32
 Open = Callable[[], VectorStore]
@@ -42,20 +42,9 @@ def nearest(feat_nd: np.ndarray, query_d: np.ndarray, k: int, mask_n: np.ndarray
     return rows[np.lexsort((rows, -scores[rows].round(9)))][:k].tolist()
 
 
-@pytest.fixture(scope="module")
-def bucket() -> Iterator[str]:
-    with s3_of_the_environment():
-        yield f"s3://{BUCKET}"
-
-
-@pytest.fixture(params=["embedded", "lancedb", "lancedb on S3"])
+@pytest.fixture(params=list(STORES))
 def open_store(request: pytest.FixtureRequest, tmp_path: Path) -> Open:
-    if request.param == "lancedb on S3":
-        url = f"{request.getfixturevalue('bucket')}/{tmp_path.name}"
-    else:
-        url = str(tmp_path / "index")
-    layout = Layout(tmp_path)
-    return lambda: open_store_of(layout, request.param.split()[0], url, MODEL)
+    return lambda: open_store_of(Layout(tmp_path), request.param, str(tmp_path / "index"), MODEL)
 
 
 @pytest.mark.parametrize("share", [1.0, 0.5, 0.1, 0.01, 0.001, 0.0])

@@ -124,13 +124,6 @@ def rows_of(tile_ids: pa.Array, wanted: Sequence[str]) -> list[int | None]:
     return [found.get(position) for position in range(len(wanted))]
 
 
-def few_rows(num_rows: int, mask_n: Mask | None, most: int) -> Rows | None:
-    """List the admitted rows if they are few."""
-    if (num_rows if mask_n is None else np.count_nonzero(mask_n)) > most:
-        return None
-    return np.arange(num_rows) if mask_n is None else np.flatnonzero(mask_n)
-
-
 def best_rows(row_n: Rows, score_n: npt.NDArray[np.float64], k: int) -> Scored:
     """Sort rows by their scores."""
     best = np.lexsort((row_n, -score_n))[:k]

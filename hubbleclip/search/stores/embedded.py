@@ -30,7 +30,6 @@ from hubbleclip.search.stores.base import (
     Scored,
     best_rows,
     check_new_rows,
-    few_rows,
     unit_query,
 )
 from hubbleclip.search.stores.quantise import Codes, error_bound, quantise
@@ -152,8 +151,8 @@ class EmbeddedStore:
         if not num_rows:
             return Scored(np.empty(0, np.int64), np.empty(0))
         query_d = unit_query(query_d, self._manifest.num_dims)
-        row_n = few_rows(num_rows, mask_n, max(EXACT_ROWS, k))
-        if row_n is not None:
+        if (num_rows if mask_n is None else np.count_nonzero(mask_n)) <= max(EXACT_ROWS, k):
+            row_n = np.arange(num_rows) if mask_n is None else np.flatnonzero(mask_n)
             return best_rows(row_n, self._scores(row_n, query_d), k)
         row_n, upper_n = self._candidates(query_d, k, mask_n)
         is_likely_n = upper_n >= np.partition(upper_n, -k)[-k]
