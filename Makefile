@@ -13,7 +13,7 @@ FLAGS := --profile $(PROFILE) $(if $(DATA),--data $(DATA)) $(LOCAL_FLAGS)
 PREFECT_FLAGS = $(FLAGS) $(if $(PORT),--port $(PORT))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev demo dataset captions train evaluate index pipeline server deploy worker serve status sql check-archive test test-slow attack mutants golden lint contracts bench pictures study recipe-study caption-study coverage figures search-quality docs docs-serve clean
+.PHONY: help setup setup-dev demo dataset captions train evaluate index pipeline server deploy worker serve status sql check-archive test test-slow nightly attack mutants golden lint contracts bench pictures study recipe-study caption-study coverage figures search-quality docs docs-serve clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
@@ -82,14 +82,16 @@ test: setup-dev  ## the quick tests
 	$(BIN)/pytest -m "not slow" $(SPREAD)
 
 test-slow: setup-dev  ## servers, whole pipelines, kills; three at once, since many of them wait
-	$(BIN)/pytest -m slow -n 3 --dist loadfile --timeout 1500 --ignore tests/faults
-	$(BIN)/pytest -m slow --timeout 1500 tests/faults
+	$(BIN)/pytest -m "slow and not nightly" $(SPREAD) --timeout 1500
+
+nightly: setup-dev  ## storms, fuzzing, several hosts, browsers, all mutants, the other Python: two hours
+	tools/nightly
 
 attack: setup-dev  ## attack the system from outside; a table of outcome, time and memory (ONLY=words in a test's name)
 	$(BIN)/pytest -m attack tests/attack $(if $(ONLY),-k "$(ONLY)")
 
-mutants: setup-dev  ## plant each fault of tests/mutants and check that the quick tests notice it (ONLY=name: one alone)
-	$(BIN)/python -m tools.mutants $(ONLY)
+mutants: setup-dev  ## plant each fault of tests/mutants and check that the quick tests notice it (ONLY=name: one alone; SINCE=branch: those whose files changed)
+	$(BIN)/python -m tools.mutants $(ONLY) $(if $(SINCE),--since $(SINCE))
 
 golden: setup-dev  ## compare what users hold, and results of made inputs, with the files in tests/golden (UPDATE=1: write them)
 	UPDATE=$(UPDATE) $(BIN)/pytest tests/golden

@@ -29,6 +29,14 @@ def _caches() -> Iterator[None]:
         del os.environ[variable]
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """A nightly test is slow too, so that `-m "not slow"` omits it."""
+    for item in items:
+        if item.get_closest_marker("nightly"):
+            item.add_marker(pytest.mark.slow)
+
+
 def shown(table: Table) -> str:
     console = Console(width=100)
     with console.capture() as text:

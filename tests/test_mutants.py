@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tools.mutants import APPLY, ROOT, Mutant, main, read_mutants
+from tools.mutants import APPLY, ROOT, Mutant, changed_since, main, read_mutants
 
 PATCH = """fault: {fault}
 tests: {tests}
@@ -59,6 +59,22 @@ def test_all_else_is_an_error_that_names_the_fault(
     plant(root, "one", **patch)
     assert main([], root) == 1
     assert problem in capsys.readouterr().out
+
+
+def test_mutants_are_chosen_by_the_files_that_changed(root: Path) -> None:
+    def git(*words: str) -> None:
+        subprocess.run(["git", "-c", "user.name=a", "-c", "user.email=a@b", *words], cwd=root, check=True)
+
+    plant(root, "one", "3 * n")
+    plant(root, "other", "3 * n", tests="test_broken.py")
+    git("add", ".")
+    git("commit", "--quiet", "-m", "first")
+    mutants = read_mutants(root, [])
+    assert changed_since(root, "no-such-branch", mutants) == changed_since(root, "HEAD", mutants) == mutants
+    git("branch", "base")
+    (root / "test_broken.py").write_text("")
+    git("commit", "--quiet", "-am", "second")
+    assert [one.path.stem for one in changed_since(root, "base", mutants)] == ["other"]
 
 
 def test_a_patch_without_header_is_refused(root: Path) -> None:

@@ -7,6 +7,7 @@ is copied to a temporary folder for each patch. Every test that noticed a fault 
 
 from __future__ import annotations
 
+import argparse
 import os
 import re
 import shutil
@@ -66,6 +67,25 @@ def read_mutants(root: Path, names: Sequence[str]) -> list[Mutant]:
             sys.exit(f"{path} does not exist or lacks the lines `fault:` and `tests:`")
         mutants.append(Mutant(path, **header))
     return mutants
+
+
+def changed_since(root: Path, ref: str, mutants: Sequence[Mutant]) -> list[Mutant]:
+    """Choose the mutants whose patch, patched files or tests changed since the merge base with `ref`, if HEAD is not it."""
+    git = ["git", "-C", str(root)]
+    base = subprocess.run([*git, "merge-base", ref, "HEAD"], capture_output=True, text=True, check=False).stdout.strip()
+    head = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
+    if base in ("", head):
+        return list(mutants)
+    listed = subprocess.run([*git, "diff", "--name-only", base], capture_output=True, text=True, check=True).stdout
+    changed = set(listed.splitlines())
+    return [one for one in mutants if changed & files_of(one, root)]
+
+
+def files_of(mutant: Mutant, root: Path) -> set[str]:
+    """Name the files that a mutant depends on: its patch, those that it patches, and its tests."""
+    patched = re.findall(r"^\+\+\+ b/(.+)$", mutant.path.read_text(encoding="utf-8"), re.MULTILINE)
+    tests = [test.partition("::")[0] for test in mutant.tests.split()]
+    return {str(mutant.path.relative_to(root)), *patched, *tests}
 
 
 def copy_code(root: Path, copy: Path) -> None:
@@ -141,9 +161,10 @@ def _run_pytest(copy: Path, tests: Sequence[str], sender: Connection) -> None:
     sender.send((int(status), failures.first))
 
 
-def main(names: Sequence[str], root: Path = ROOT) -> int:
-    """Try the mutants of these names, or all, print a table, and return the exit status."""
+def main(names: Sequence[str], root: Path = ROOT, since: str = "") -> int:
+    """Try the mutants of these names, or all (that changed `since`), print a table, and return the exit status."""
     mutants, started_s = read_mutants(root, names), time.monotonic()
+    mutants = changed_since(root, since, mutants) if since else mutants
     problems, noticing = [], set()
     with ThreadPoolExecutor(NUM_AT_ONCE) as pool:
         trials = pool.map(lambda one: run_tests(one.tests.split(), one.path, root), mutants)
@@ -166,4 +187,10 @@ def main(names: Sequence[str], root: Path = ROOT) -> int:
 
 if __name__ == "__main__":
     os.environ["OMP_NUM_THREADS"] = "1"  # read by libraries when they are loaded
-    sys.exit(main(sys.argv[1:]))
+    parser = argparse.ArgumentParser(description="Plant faults, and check that the quick tests notice them.")
+    parser.add_argument("names", nargs="*", help="names of patches without .patch; all if none is given")
+    parser.add_argument(
+        "--since", default="", help="only mutants whose files changed since the merge base with this ref"
+    )
+    arguments = parser.parse_args()
+    sys.exit(main(arguments.names, since=arguments.since))

@@ -17,7 +17,7 @@ from tests.archives.conftest import FETCH, archive_at
 from tests.archives.hostile_server import Mallory, RecordingServer, drip_trailers, observe, send
 from tests.attack.table import Attacks
 
-pytestmark = [pytest.mark.slow, pytest.mark.attack]
+pytestmark = [pytest.mark.nightly, pytest.mark.attack]
 Respond = Callable[[BaseHTTPRequestHandler], None]
 Make = Callable[[], Respond]
 PAGE_ROWS = 500

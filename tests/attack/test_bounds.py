@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = [pytest.mark.slow, pytest.mark.attack]
+pytestmark = [pytest.mark.nightly, pytest.mark.attack]
 ROOT = Path(__file__).parents[2]
 
 

@@ -21,7 +21,7 @@ from hubbleclip.simulator.server.launcher import running_simulator
 from tests.attack.table import Attacks
 from tests.pipeline.test_repairs import SKY, flip, newest_inputs, settings_at
 
-pytestmark = [pytest.mark.slow, pytest.mark.attack]
+pytestmark = [pytest.mark.nightly, pytest.mark.attack]
 
 
 def after_damage(kind: str, data: str, url: str) -> str:

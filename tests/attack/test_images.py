@@ -12,7 +12,7 @@ from PIL import Image
 
 from tests.attack.table import Attacks
 
-pytestmark = [pytest.mark.slow, pytest.mark.attack]
+pytestmark = [pytest.mark.nightly, pytest.mark.attack]
 
 
 def write_repeated_rows(path: Path, width: int, height: int) -> None:

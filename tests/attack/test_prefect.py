@@ -18,7 +18,7 @@ from scheduled_site import Site, until
 from hubbleclip.core.api_key import KEY_FILE
 from tests.attack.table import ROOT, Attacks
 
-pytestmark = [pytest.mark.slow, pytest.mark.attack, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.nightly, pytest.mark.attack, pytest.mark.timeout(600)]
 DEPLOYMENT = {"name": "evil", "flow_id": "00000000-0000-0000-0000-000000000000", "pull_steps": []}
 PRIVATE = """
 import os, pathlib, sys

@@ -10,7 +10,7 @@ from hubbleclip.catalog.working_copy import writing_catalog
 from hubbleclip.core.layout import Layout
 from tests.attack.table import Attacks
 
-pytestmark = [pytest.mark.slow, pytest.mark.attack]
+pytestmark = [pytest.mark.nightly, pytest.mark.attack]
 WIDE = "SELECT " + ", ".join(f"'tile ' || range || '{name}' AS {name}" for name in "abcdefghijkl") + " FROM range({})"
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from commands import SMALL, Outcome, run
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.nightly, pytest.mark.timeout(900)]
 
 TINY = SMALL | {
     "fetch.min_free_gb": 0,

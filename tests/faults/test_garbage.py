@@ -18,7 +18,7 @@ from storms import SKY, overrides, read_rows, start, state
 from hubbleclip.simulator.server.fault_plan import FaultPlan, FaultRule
 from hubbleclip.simulator.server.launcher import running_simulator
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.nightly
 
 Tamper = Callable[[str, bytes, dict[str, str]], tuple[bytes, dict[str, str]]]
 """Changes a response: `(request path and body, response body, headers to set) -> (body, headers)`."""

@@ -20,7 +20,7 @@ from hubbleclip.simulator.server.fault_injection import FAULT_INJECTORS
 from hubbleclip.simulator.server.fault_plan import FaultPlan
 from hubbleclip.simulator.server.launcher import running_simulator
 
-pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("prefect")]
+pytestmark = [pytest.mark.nightly, pytest.mark.usefixtures("prefect")]
 
 SEEDS = {1: 3, 2: 3, 3: 3, 4: 4, 5: 4, 6: 4}
 """Maximum number of faults in a row by seed. A run tries a request four times, so with four the item needs a later

@@ -21,7 +21,7 @@ from hubbleclip.training.checkpoints import read_checkpoint
 from hubbleclip.training.loop import train
 from hubbleclip.training.tracking import read_metrics
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
+pytestmark = [pytest.mark.nightly, pytest.mark.timeout(1500)]
 PYTHON, TOOLS = sys.executable, Path(sys.executable).parent
 KEY = "hubbleclip:a-key-of-the-tests"
 BUCKET = "cluster"

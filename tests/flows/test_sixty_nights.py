@@ -35,7 +35,7 @@ from hubbleclip.simulator.server.app import make_app
 from hubbleclip.simulator.server.fault_plan import REQUESTS_PATH
 from hubbleclip.simulator.server.launcher import simulated_addresses
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.nightly
 
 NUM_NIGHTS, RELIST_DAYS = 60, 6
 LAST_CHANGE = NUM_NIGHTS - RELIST_DAYS - 2

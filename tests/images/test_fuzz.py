@@ -87,7 +87,7 @@ def run_worker(seeds: Path, first: int, last: int, work_dir: Path) -> subprocess
     return subprocess.run(worker, capture_output=True, text=True, check=False)
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 @pytest.mark.timeout(1200)
 def test_a_damaged_file_becomes_tiles_or_a_rejection_and_nothing_else(seeds, tmp_path):
     step = NUM_CASES // NUM_WORKERS

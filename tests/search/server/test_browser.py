@@ -19,7 +19,7 @@ from small_engine import SIZE_PX, SmallEngine, fits_header, service_of
 
 from hubbleclip.search.server.occlusion import NUM_SQUARES
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.nightly
 AXE = "axe-core@4.14.1"
 
 

@@ -24,7 +24,7 @@ from test_fuzz import write_seeds, write_simulated
 from hubbleclip.config.settings import Settings
 from hubbleclip.search.server.uploads import MAX_PIXELS
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.nightly, pytest.mark.timeout(900)]
 NUM_MUTATED, NUM_GARBAGE = 600, 150
 PEAK_MB, CASE_S = 1500, 60
 FORM = "multipart/form-data; boundary=----x"
