@@ -70,7 +70,7 @@ def read_mutants(root: Path, names: Sequence[str]) -> list[Mutant]:
 
 
 def changed_since(root: Path, ref: str, mutants: Sequence[Mutant]) -> list[Mutant]:
-    """Choose the mutants whose patch, patched files or tests changed since the merge base with `ref`, if HEAD is not it."""
+    """Choose mutants of which a patched file, the patch or a test changed since the merge base; all if HEAD is it."""
     git = ["git", "-C", str(root)]
     base = subprocess.run([*git, "merge-base", ref, "HEAD"], capture_output=True, text=True, check=False).stdout.strip()
     head = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
