@@ -23,8 +23,9 @@ import requests
 
 from benchmarks.measure import Row, Seconds, each, progress, report, seconds_row, sized
 from hubbleclip.config.settings import SimulatorSettings
-from hubbleclip.simulator.server.fault_plan import REQUESTS_PATH
-from hubbleclip.simulator.server.launcher import running_simulator, simulated_addresses
+from hubbleclip.simulator.server.launcher import simulated_addresses
+from tests.faulty_archive.archive import running_archive
+from tests.faulty_archive.plan import REQUESTS_PATH
 
 OBSERVATIONS_PER_PROPOSAL = 10
 SIZES = sized((1_000, 10_000, 100_000), (200,))
@@ -114,7 +115,7 @@ def measure(num_observations: int) -> tuple[list[Run], list[Run]]:
     num_proposals = num_observations // OBSERVATIONS_PER_PROPOSAL
     sky = SimulatorSettings(num_proposals=num_proposals, observations_per_proposal=OBSERVATIONS_PER_PROPOSAL)
     pairs: list[tuple[Run, Run]] = []
-    with running_simulator(sky) as url:
+    with running_archive(sky) as url:
         build_index(url)
         runs = RUNS if num_observations == TIMED else 1
         for number in range(1, runs + 1):

@@ -15,6 +15,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from hubbleclip.config.settings import SimulatorSettings
 from hubbleclip.simulator.server.app import make_app
+from hubbleclip.simulator.server.product_store import ArchiveStore
 
 
 class DelayedApp:
@@ -46,7 +47,7 @@ def archive_with_latency(settings: SimulatorSettings, delay_s: float) -> Iterato
 
 
 def _serve(settings: SimulatorSettings, delay_s: float, parent: Connection) -> None:
-    config = uvicorn.Config(DelayedApp(make_app(settings), delay_s), log_level="critical", lifespan="off")
+    config = uvicorn.Config(DelayedApp(make_app(ArchiveStore(settings)), delay_s), log_level="critical", lifespan="off")
     server = uvicorn.Server(config)
 
     def stop_with_parent() -> None:

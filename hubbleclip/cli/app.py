@@ -481,21 +481,13 @@ def settings(options: Options = Options()) -> None:
 
 
 @app.command
-def simulate(
-    options: Options = Options(),
-    *,
-    faults: Annotated[
-        str, Parameter(help="Faults to inject, such as storm or storm:SEED, or the path of a JSON plan.")
-    ] = "",
-) -> None:
-    """Serve the simulated archive until Ctrl-C; `GET /faults` counts the injected faults."""
+def simulate(options: Options = Options()) -> None:
+    """Serve the simulated archive until Ctrl-C."""
     from hubbleclip.simulator.server.app import serve
-    from hubbleclip.simulator.server.fault_plan import FaultPlan, read_plan
 
     settings = options.settings()
-    plan = read_plan(faults) if faults else FaultPlan()
     redirect_caches(Layout(settings.root))
-    serve(settings.simulator, plan)
+    serve(settings.simulator)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

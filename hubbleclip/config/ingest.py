@@ -171,7 +171,7 @@ class FetchSettings(Section):
 class SimulatorSettings(Section):
     """The simulated archive."""
 
-    added_later: ClassVar[frozenset[str]] = frozenset({"mission", "changed_share", "odd_share", "odd_products"})
+    added_later: ClassVar[frozenset[str]] = frozenset({"mission"})
 
     mission: str = "hst"
     """Mission whose archive is simulated: `hst` or `jwst`; `archive.collections` must be of the same mission."""
@@ -191,22 +191,9 @@ class SimulatorSettings(Section):
     """Share of the files of earlier nights that are replaced by a reprocessed version on each new night."""
     late_share: float = Field(0.0, ge=0, le=1)
     """Share of a night's observations that the archive lists one night after their release."""
-    changed_share: float = Field(0.0, ge=0, le=0.3)
-    """Share of the observations that the archive lists up to 30 nights after their release date; share that it
-    withdraws, and share that it gives another number (`obsid`), in the same time; and share of the visits that it then
-    lists as Hubble Advanced Products.
-    """
-    odd_share: float = Field(0.0, ge=0, le=1)
-    """Share of the observations with a second plane, share released before their exposure, and share followed by a row
-    of a sky cell, which has no proposal.
-    """
     previews: bool = False
     """Also list previews of single exposures and a colour preview per visit; if false, list only previews of combined
     images.
-    """
-    odd_products: bool = False
-    """Also list what MAST lists besides the files of images: grism exposures, files of the Hubble Legacy Archive and of
-    sky cells, member exposures, pictures of raw exposures, and previews of 20 Mpix with white corners.
     """
     nights: int = Field(1, ge=1)
     """Number of nights released so far; each night adds `num_proposals` proposals."""

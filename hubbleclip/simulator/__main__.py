@@ -8,13 +8,15 @@ from __future__ import annotations
 import argparse
 import sys
 import threading
+from collections.abc import Callable
 
 import uvicorn
+from starlette.types import ASGIApp
 
 from hubbleclip.config.settings import SimulatorSettings
 from hubbleclip.core.errors import HubbleclipError
-from hubbleclip.simulator.server.app import serve
-from hubbleclip.simulator.server.fault_plan import FaultPlan
+from hubbleclip.simulator.server.app import make_app, serve
+from hubbleclip.simulator.server.product_store import ArchiveStore
 
 
 def report_address(url: str, server: uvicorn.Server) -> None:
@@ -31,15 +33,17 @@ def report_address(url: str, server: uvicorn.Server) -> None:
     threading.Thread(target=watch, daemon=True, name="parent-watch").start()
 
 
-def main() -> int:
-    """Serve the simulated archive with the settings and faults given on the command line."""
+def main(
+    section: type[SimulatorSettings] = SimulatorSettings,
+    make: Callable[[SimulatorSettings], ASGIApp] = lambda settings: make_app(ArchiveStore(settings)),
+) -> int:
+    """Serve the simulated archive with the settings given on the command line."""
     parser = argparse.ArgumentParser(prog="hubbleclip.simulator", description="Serve the simulated archive.")
     parser.add_argument("--settings", default="{}", help="settings of the simulator as JSON")
-    parser.add_argument("--faults", default="{}", help="fault plan as JSON")
     options = parser.parse_args()
     try:
-        settings = SimulatorSettings.model_validate_json(options.settings)
-        serve(settings, FaultPlan.model_validate_json(options.faults), on_ready=report_address)
+        settings = section.model_validate_json(options.settings)
+        serve(settings, app=make(settings), on_ready=report_address)
     except HubbleclipError as error:
         sys.stderr.write(f"{error}\n")
         return 2

@@ -279,8 +279,7 @@ def _hap_observations(visit: Visit, standard: Sequence[SimObservation]) -> Itera
     # A visit has at most 8 products.
     first_obsid = FIRST_HAP_OBSID + visit.plan.index * HAP_OBSIDS_PER_PROPOSAL + visit.visit_index * 8
     filter_files, total_files = (
-        _with_sizes(visit, products.hap_file_types(visit.camera, is_total, visit.settings.odd_products))
-        for is_total in (False, True)
+        _with_sizes(visit, products.hap_file_types(visit.camera, is_total)) for is_total in (False, True)
     )
 
     def hap_observation(item: SimObservation, filter_index: int, filter_name: str, **changes: Any) -> SimObservation:

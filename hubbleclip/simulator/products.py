@@ -36,7 +36,6 @@ _SPT = FileType("SPT", "spt.fits", "DADS SPT file - Support, planning and teleme
 _SHM = FileType("SHM", "shm.fits", "DADS SHM file - Engineering telemetry WFPC2", "AUXILIARY")
 _TRL = FileType("TRL", "trl.fits", "DADS TRL file - Processing log", "AUXILIARY")
 _JPG = FileType("JPG", "drz.jpg", "Preview-Full", "PREVIEW")
-_LARGE = FileType("LARGE", "drz.jpg", "Preview-Full", "PREVIEW")
 _COLOR = FileType("COLOR", "color.jpg", "Preview-Full", "PREVIEW")
 
 
@@ -60,10 +59,10 @@ def extra_preview_types(camera: Camera, is_single: bool, is_first: bool) -> tupl
     return (_COLOR,) if is_first else ()
 
 
-def hap_file_types(camera: Camera, is_total: bool, is_large: bool = False) -> tuple[FileType, ...]:
+def hap_file_types(camera: Camera, is_total: bool) -> tuple[FileType, ...]:
     """List the types of the files of a Hubble Advanced Product (HAP): drizzled image and previews."""
     image = _DRZ if camera.footprint == "one_chip" else _DRC
-    preview = replace(_LARGE if is_large and is_total else _JPG, suffix=image.suffix.replace("fits", "jpg"))
+    preview = replace(_JPG, suffix=image.suffix.replace("fits", "jpg"))
     return (image, preview, _COLOR) if is_total else (image, preview)
 
 

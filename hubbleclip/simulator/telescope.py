@@ -6,7 +6,6 @@ import io
 import zlib
 from collections.abc import Iterator
 from dataclasses import replace
-from itertools import islice
 
 import numpy as np
 import numpy.typing as npt
@@ -38,10 +37,9 @@ COMBINED_KINDS = dict.fromkeys(("DRZ", "DRC", "DRW"), ("SCI", "WHT", "CTX")) | {
 SINGLE_KINDS = {"RAW": ("RAW",), "D0M": ("RAW",), "C0M": ("SCI",), "CAL": ("SCI", "ERR", "DQ32")}
 DO_NOT_USE, HOT_PIXEL = 1, 2048  # DQ bits of the JWST pipeline.
 AUXILIARY_BLOCKS = {"SPT": 3, "SHM": 4, "TRL": 3}  # Length, in FITS blocks, of files without image data.
-PREVIEW_KINDS = frozenset({"JPG", "COLOR", "LARGE"})
+PREVIEW_KINDS = frozenset({"JPG", "COLOR"})
 PREVIEW_BYTES = 49_152  # Every preview is padded to this size.
 PREVIEW_PX = 256
-LARGE_PREVIEW_BYTES, LARGE_PREVIEW_YX = 1_048_576, (4423, 4543)
 PREVIEW_QUALITIES = (60, 30, 10)
 JPEG_END = b"\xff\xd9"
 DATA_BYTES = {"SCI": 4, "WHT": 4, "CTX": 4, "CON": 4, "ERR": 4, "DQ": 2, "DQ32": 4, "RAW": 2}  # Bytes per pixel.
@@ -52,7 +50,7 @@ ImagePlane = tuple[str, int, str, npt.NDArray[np.generic], tuple[int, int]]
 def file_size(frame_px: int, camera: Camera, combined_yx: tuple[int, int], kind: str) -> int:
     """Compute the exact size of the first version of a file, without rendering the file."""
     if kind in PREVIEW_KINDS:
-        return LARGE_PREVIEW_BYTES if kind == "LARGE" else PREVIEW_BYTES
+        return PREVIEW_BYTES
     if kind in AUXILIARY_BLOCKS:
         return AUXILIARY_BLOCKS[kind] * BLOCK_BYTES
     if kind in COMBINED_KINDS:
@@ -225,11 +223,9 @@ def _render_preview(settings: SimulatorSettings, exposure: Exposure, file_name: 
         bands = [exposure.camera.filter(names[index]) for index in (0, len(names) // 2, -1)]
         greys = [_stretch_grey(next(_combined_planes(settings, replace(exposure, band=band)))[3]) for band in bands]
         picture = PilImage.merge("RGB", greys)
-    elif kind == "LARGE":
-        picture = _large_picture(*(plane[3] for plane in islice(_combined_planes(settings, exposure), 2)))
     else:
         picture = _stretch_grey(next(_PLANES_BY_KIND[file_name[-7:-4].upper()](settings, exposure))[3])
-    size = (LARGE_PREVIEW_BYTES if kind == "LARGE" else PREVIEW_BYTES) + exposure.extra_blocks * BLOCK_BYTES
+    size = PREVIEW_BYTES + exposure.extra_blocks * BLOCK_BYTES
     # The highest quality that fits into the size is used.
     for quality in PREVIEW_QUALITIES:
         buffer = io.BytesIO()
@@ -237,15 +233,6 @@ def _render_preview(settings: SimulatorSettings, exposure: Exposure, file_name: 
         if buffer.tell() <= size:
             break
     return buffer.getvalue().removesuffix(JPEG_END).ljust(size - len(JPEG_END), b"\xff") + JPEG_END
-
-
-def _large_picture(science_yx: npt.NDArray[np.generic], weight_yx: npt.NDArray[np.generic]) -> PilImage.Image:
-    """Render a preview as large as a real one; as in MAST, the pixels without data are white."""
-    size_xy = LARGE_PREVIEW_YX[::-1]
-    picture = _stretch_grey(science_yx).resize(size_xy)
-    outside = PilImage.fromarray(np.asarray(weight_yx[::-1]) == 0).resize(size_xy)
-    picture.paste(255, mask=outside)
-    return picture
 
 
 def _stretch_grey(science_yx: npt.NDArray[np.generic]) -> PilImage.Image:

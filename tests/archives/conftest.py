@@ -11,9 +11,10 @@ from hubbleclip.archives import open_archive
 from hubbleclip.archives.mast.archive import MastArchive
 from hubbleclip.config.settings import ArchiveSettings, FetchSettings, SimulatorSettings
 from hubbleclip.core.layout import Layout
-from hubbleclip.simulator.server.fault_plan import FaultPlan, FaultRule
 from hubbleclip.simulator.server.launcher import running_simulator, simulated_addresses
 from tests.archives.script_server import Respond, Script
+from tests.faulty_archive.archive import running_archive
+from tests.faulty_archive.plan import FaultPlan, FaultRule
 
 SKY = SimulatorSettings(num_proposals=12, frame_px=96)
 FETCH = FetchSettings(requests_per_s=1000, connections=4, backoff_s=0.01, attempts=4, timeout_s=20)
@@ -43,7 +44,7 @@ def faulty(tmp_path: Path) -> Iterator[Callable[..., MastArchive]]:
     contexts = []
 
     def make(*rules: FaultRule) -> MastArchive:
-        context = running_simulator(SKY, FaultPlan(rules=rules))
+        context = running_archive(SKY, FaultPlan(rules=rules))
         url = context.__enter__()
         contexts.append(context)
         return archive_at(url, tmp_path)

@@ -21,12 +21,12 @@ from hubbleclip.config.settings import ArchiveSettings, FetchSettings, Simulator
 from hubbleclip.core.layout import Layout
 from hubbleclip.missions import MISSIONS
 from hubbleclip.missions.pins import ArchivePins
-from hubbleclip.simulator.server.app import make_app
-from hubbleclip.simulator.server.archive_changes import ARCHIVE_CHANGES
-from hubbleclip.simulator.server.fault_plan import FaultPlan, FaultRule
 from hubbleclip.simulator.server.launcher import simulated_addresses
 from hubbleclip.simulator.server.pins import pins_of
 from tests.archives.conftest import SKY
+from tests.faulty_archive.archive import make_faulty_app, with_faults
+from tests.faulty_archive.changes import ARCHIVE_CHANGES
+from tests.faulty_archive.plan import FaultPlan, FaultRule
 
 FETCH = FetchSettings(requests_per_s=1000, backoff_s=0.01, attempts=2, timeout_s=20)
 PINS = pins_of(SKY)
@@ -54,9 +54,11 @@ PLANTED = {
 
 
 @contextmanager
-def served(plan: FaultPlan | None = None, sky: SimulatorSettings = SKY) -> Iterator[str]:
+def served(plan: FaultPlan = FaultPlan(), sky: SimulatorSettings = SKY) -> Iterator[str]:
     """Serve the simulated archive from a thread, and yield its address."""
-    server = uvicorn.Server(uvicorn.Config(make_app(sky, plan), log_level="critical", lifespan="off"))
+    server = uvicorn.Server(
+        uvicorn.Config(make_faulty_app(with_faults(sky, plan)), log_level="critical", lifespan="off")
+    )
     with socket.create_server(("127.0.0.1", 0)) as listener:
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
         thread.start()

@@ -17,9 +17,9 @@ from hubbleclip.config.settings import FetchSettings
 from hubbleclip.core.errors import DownloadError
 from hubbleclip.core.io import sha256_bytes
 from hubbleclip.core.records import Product
-from hubbleclip.simulator.server.fault_plan import FaultRule
 from tests.archives.conftest import archive_at
 from tests.archives.script_server import LARGE_FITS, Script, give, give_part, reset
+from tests.faulty_archive.plan import FaultRule
 
 FETCH = FetchSettings(requests_per_s=1000, connections=4, timeout_s=1, stall_s=1, attempts=2, backoff_s=0.01)
 JPEG_HEAD = {"Content_Type": "image/jpeg"}

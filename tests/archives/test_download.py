@@ -20,8 +20,8 @@ from hubbleclip.config.settings import FetchSettings
 from hubbleclip.core.errors import DiskFullError, DownloadError
 from hubbleclip.core.layout import Layout
 from hubbleclip.core.records import Product
-from hubbleclip.simulator.server.fault_plan import FaultRule
 from tests.archives.script_server import FITS, LARGE_FITS, Script, drip, drip_headers, give, give_part, reset
+from tests.faulty_archive.plan import FaultRule
 
 REASONS = {
     "missing",

@@ -16,11 +16,11 @@ from hubbleclip.config.settings import FetchSettings
 from hubbleclip.core.errors import ArchiveUnreachableError, DownloadError
 from hubbleclip.core.records import Observation
 from hubbleclip.simulator.observations import make_proposals, observations_of
-from hubbleclip.simulator.server.fault_plan import FaultPlan, FaultRule
 from hubbleclip.simulator.server.launcher import running_simulator
 from hubbleclip.simulator.server.pages import is_in_bulk_list
-from hubbleclip.simulator.server.product_store import ArchiveStore
 from tests.archives.conftest import FETCH, SKY, archive_at
+from tests.faulty_archive.archive import FaultySettings, OddStore, running_archive
+from tests.faulty_archive.plan import FaultPlan, FaultRule
 
 EXPECTED = {item.obs_id: item for proposal in make_proposals(SKY) for item in observations_of(SKY, proposal)}
 
@@ -144,16 +144,16 @@ def test_each_observation_gets_its_best_file_once(archive: MastArchive) -> None:
         assert product.kind == best
 
 
-ODD_SKY = SKY.model_copy(update={"odd_products": True, "hap_share": 0.5, "previews": True})
+ODD_SKY = FaultySettings(**SKY.model_dump() | {"odd_products": True, "hap_share": 0.5, "previews": True})
 
 
 @pytest.mark.parametrize("products", ["science", "preview", "total_preview"])
 def test_foreign_files_and_grisms_of_the_lists_are_never_chosen(tmp_path: Path, products: str) -> None:
-    with running_simulator(ODD_SKY) as url:
+    with running_archive(ODD_SKY) as url:
         archive = archive_at(url, tmp_path, products=products)
         observations = all_observations(archive)
         found, rejections = archive.list_products(observations)
-        ours = {product.uri for item in ArchiveStore(ODD_SKY).observations.values() for product in item.products}
+        ours = {product.uri for item in OddStore(ODD_SKY).observations.values() for product in item.products}
         assert found and {product.uri for product in found} <= ours
         assert not [product for product in found if re.search(r"_(raw|flt|flc)\.jpg$", product.file_name)]
         assert products != "total_preview" or all("_total_" in product.file_name for product in found)
@@ -271,7 +271,7 @@ def test_passing_faults_of_every_kind_lose_nothing(archive: MastArchive, tmp_pat
     patient = FETCH.model_copy(update={"attempts": 5})
     observations = sorted(all_observations(archive), key=lambda item: item.obs_id)
     rules = [FaultRule(kind=kind, path="/api/v0/invoke", share=0.1, times=1) for kind in STRUCK]
-    with running_simulator(SKY, FaultPlan(rules=tuple(rules), max_in_a_row=2)) as url:
+    with running_archive(SKY, FaultPlan(rules=tuple(rules), max_in_a_row=2)) as url:
         struck = archive_at(url, tmp_path / "struck", patient, page_size=6)
         assert sorted(item.obs_id for item in all_observations(struck)) == sorted(EXPECTED)
         for start in range(0, len(observations), 6):

@@ -15,11 +15,11 @@ import requests
 from commands import command, environment
 
 from flows.private_server import QUIET
-from hubbleclip.config.settings import SimulatorSettings
-from hubbleclip.simulator.server.fault_plan import REQUESTS_PATH, FaultPlan, storm_plan
 from hubbleclip.simulator.server.launcher import simulated_addresses
+from tests.faulty_archive.archive import FaultySettings
+from tests.faulty_archive.plan import REQUESTS_PATH, FaultPlan, storm_plan
 
-SKY = SimulatorSettings(num_proposals=14, frame_px=96, hap_share=0.3, previews=True, odd_share=0.2, odd_products=True)
+SKY = FaultySettings(num_proposals=14, frame_px=96, hap_share=0.3, previews=True, odd_share=0.2, odd_products=True)
 LIMITS = {
     "archive": {"page_size": 16, "since": "2023-02-25", "until": "2023-02-25"},
     "fetch": {

@@ -15,8 +15,8 @@ import pytest
 import requests
 from storms import SKY, overrides, read_rows, start, state
 
-from hubbleclip.simulator.server.fault_plan import FaultPlan, FaultRule
-from hubbleclip.simulator.server.launcher import running_simulator
+from tests.faulty_archive.archive import running_archive
+from tests.faulty_archive.plan import FaultPlan, FaultRule
 
 pytestmark = pytest.mark.nightly
 
@@ -50,7 +50,7 @@ def tampering_proxy(tamper: Tamper) -> Iterator[str]:
         def log_message(self, *_: object) -> None:
             pass
 
-    with running_simulator(SKY) as url, ThreadingHTTPServer(("127.0.0.1", 0), Proxy) as server:
+    with running_archive(SKY) as url, ThreadingHTTPServer(("127.0.0.1", 0), Proxy) as server:
         threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
         yield f"http://127.0.0.1:{server.server_port}"
         server.shutdown()
@@ -81,7 +81,7 @@ def announce_10_gb(request: str, body: bytes, headers: dict[str, str]) -> tuple[
 
 
 def always(kind: str) -> AbstractContextManager[str]:
-    return running_simulator(SKY, FaultPlan(rules=(FaultRule(kind=kind),), longest_s=20))
+    return running_archive(SKY, FaultPlan(rules=(FaultRule(kind=kind),), longest_s=20))
 
 
 GARBAGE: dict[str, tuple[Callable[[], AbstractContextManager[str]], str]] = {
@@ -96,7 +96,7 @@ GARBAGE: dict[str, tuple[Callable[[], AbstractContextManager[str]], str]] = {
 def reference(prefect: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, tuple]]:
     """A working archive, and the state that an ingest from it leaves."""
     data = tmp_path_factory.mktemp("sane")
-    with running_simulator(SKY) as url:
+    with running_archive(SKY) as url:
         ingest(prefect, url, data, requests_per_s=1000)
         yield url, state(data)
 

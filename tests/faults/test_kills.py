@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from storms import SKY, Rows, overrides, short_storm, start, state
 
-from hubbleclip.simulator.server.launcher import restarting_simulator, running_simulator
+from tests.faulty_archive.archive import restarting_archive, running_archive
 
 pytestmark = pytest.mark.slow
 
@@ -57,7 +57,7 @@ def suspended(child: subprocess.Popen[str]) -> Iterator[None]:
 @pytest.fixture(scope="module")
 def calm(prefect: str, tmp_path_factory: pytest.TempPathFactory) -> tuple[Rows, dict[str, str]]:
     data = tmp_path_factory.mktemp("calm")
-    with running_simulator(SKY) as url:
+    with running_archive(SKY) as url:
         ingest_until_done(prefect, url, data)
     return state(data)
 
@@ -67,7 +67,7 @@ def test_killed_at_random_moments_it_ends_with_the_same_state(
     seed: int, prefect: str, calm: tuple[Rows, dict[str, str]], tmp_path: Path
 ) -> None:
     rng = random.Random(seed)
-    with running_simulator(SKY, short_storm(seed)) as url:
+    with running_archive(SKY, short_storm(seed)) as url:
         for _ in range(3):
             with start(prefect, overrides(url, tmp_path)) as child:
                 time.sleep(rng.uniform(*LIFETIME_S))
@@ -80,7 +80,7 @@ def test_killed_at_random_moments_it_ends_with_the_same_state(
 def test_a_server_that_restarts_during_a_run_changes_nothing(
     prefect: str, calm: tuple[Rows, dict[str, str]], tmp_path: Path
 ) -> None:
-    with restarting_simulator(SKY, short_storm(21), waits_s=(5, 9, 9)) as archive:
+    with restarting_archive(SKY, short_storm(21), waits_s=(5, 9, 9)) as archive:
         ingest_until_done(prefect, archive.url, tmp_path)
     assert archive.num_restarts
     assert state(tmp_path) == calm
@@ -89,7 +89,7 @@ def test_a_server_that_restarts_during_a_run_changes_nothing(
 def test_of_two_concurrent_runs_one_works_and_the_other_names_the_lock_holder(
     prefect: str, calm: tuple[Rows, dict[str, str]], tmp_path: Path
 ) -> None:
-    with running_simulator(SKY) as url:
+    with running_archive(SKY) as url:
         children = [start(prefect, overrides(url, tmp_path)) for _ in range(2)]
         pid = wait_for_lock_holder(tmp_path / "demo" / "catalog.lock")
         first, second = sorted(children, key=lambda child: child.pid != pid)

@@ -16,9 +16,9 @@ from flows.tasks import PREFECT
 from hubbleclip.config.settings import read_settings
 from hubbleclip.core.errors import HubbleclipError
 from hubbleclip.pipeline.ingest.run import ingest
-from hubbleclip.simulator.server.fault_injection import FAULT_INJECTORS
-from hubbleclip.simulator.server.fault_plan import FaultPlan
-from hubbleclip.simulator.server.launcher import running_simulator
+from tests.faulty_archive.archive import running_archive
+from tests.faulty_archive.faults import FAULT_INJECTORS
+from tests.faulty_archive.plan import FaultPlan
 
 pytestmark = [pytest.mark.nightly, pytest.mark.usefixtures("prefect")]
 
@@ -46,7 +46,7 @@ class Outcome:
 
 def ingest_until_done(plan: FaultPlan | None, data: Path) -> Outcome:
     """Repeat the ingest until a run succeeds and leaves no item pending."""
-    with running_simulator(SKY, plan) as url:
+    with running_archive(SKY, plan) as url:
         started = time.monotonic()
         for runs in range(1, MAX_RUNS + 1):
             try:

@@ -10,8 +10,9 @@ from commands import SMALL, Outcome, kill_when, run
 from test_fetching import Watch, files_in
 
 from hubbleclip.config.settings import SimulatorSettings
-from hubbleclip.simulator.server.fault_plan import FaultPlan, FaultRule
 from hubbleclip.simulator.server.launcher import running_simulator, simulated_addresses
+from tests.faulty_archive.archive import running_archive
+from tests.faulty_archive.plan import FaultPlan, FaultRule
 
 pytestmark = pytest.mark.slow
 
@@ -98,7 +99,7 @@ def test_failing_files_wait_are_given_up_and_come_when_tried_anew(tmp_path: Path
     sky = SimulatorSettings(num_proposals=6, frame_px=200)
     broken = FaultPlan(rules=(FaultRule(kind="html", path="/api/v0.1/Download/"),))
     settings = SMALL | {"fetch.attempts": 1, "fetch.backoff_s": 0.01, "fetch.retry_hours": 0, "fetch.max_runs": 2}
-    with running_simulator(sky, broken) as url:
+    with running_archive(sky, broken) as url:
         at = settings | {f"archive.{name}": value for name, value in simulated_addresses(url).items()}
         go("ingest", data=tmp_path, settings=at | {"fetch.retry_hours": 5})
         ((num, next_try),) = ask(tmp_path, "SELECT count(*), min(next_try_at) FROM attempt")

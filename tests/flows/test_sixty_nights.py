@@ -29,18 +29,18 @@ import uvicorn
 from rich.table import Table
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from hubbleclip.config.settings import SimulatorSettings, read_settings
+from hubbleclip.config.settings import read_settings
 from hubbleclip.pipeline.ingest.run import ingest
-from hubbleclip.simulator.server.app import make_app
-from hubbleclip.simulator.server.fault_plan import REQUESTS_PATH
 from hubbleclip.simulator.server.launcher import simulated_addresses
+from tests.faulty_archive.archive import FaultySettings, make_faulty_app
+from tests.faulty_archive.plan import REQUESTS_PATH
 
 pytestmark = pytest.mark.nightly
 
 NUM_NIGHTS, RELIST_DAYS = 60, 6
 LAST_CHANGE = NUM_NIGHTS - RELIST_DAYS - 2
 """Night after which the archive stays as it is: each year and each list must have its turn once more."""
-SKY = SimulatorSettings(
+SKY = FaultySettings(
     num_proposals=1, frame_px=64, changed_share=0.15, odd_share=0.15, late_share=0.1, reprocessed_share=0.01
 )
 FIRST_MORNING = datetime(2023, 2, 25, 23, tzinfo=UTC)
@@ -68,7 +68,7 @@ class Archive:
 
     def turn(self, nights: int) -> None:
         """List what a number of nights has brought."""
-        self.app = make_app(SKY.model_copy(update={"nights": nights}))
+        self.app = make_faulty_app(SKY.model_copy(update={"nights": nights}))
 
 
 @contextmanager

@@ -14,8 +14,9 @@ from hubbleclip.core.layout import Layout
 from hubbleclip.core.records import Watermark
 from hubbleclip.pipeline.check_archive import check_archive, check_before_first
 from hubbleclip.pipeline.engine.stage import Stage
-from hubbleclip.simulator.server.fault_plan import FaultPlan, FaultRule
 from hubbleclip.simulator.server.launcher import running_simulator, simulated_addresses
+from tests.faulty_archive.archive import running_archive
+from tests.faulty_archive.plan import FaultPlan, FaultRule
 
 SKY = SimulatorSettings(num_proposals=12, frame_px=96)
 SMALL = ("--set=simulator.num_proposals=12", "--set=simulator.frame_px=96", "--set=fetch.backoff_s=0.01")
@@ -67,7 +68,7 @@ def test_the_command_prints_a_table_and_an_estimate(tmp_path: Path, capsys: pyte
 
 def test_the_exit_code_is_1_if_the_archive_differs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     plan = FaultPlan(rules=(FaultRule(kind="preview_moved", path="/api/v0.1/Download/"),))
-    with running_simulator(SKY, plan) as url:
+    with running_archive(SKY, plan) as url:
         sets = [f"--set=archive.{name}={address}" for name, address in simulated_addresses(url).items()]
         code, out = run_command("--json", f"--set=fetch.s3_endpoint={url}", *sets, data=tmp_path, capsys=capsys)
     report = json.loads(out)

@@ -5,23 +5,22 @@ from __future__ import annotations
 from collections import Counter
 from functools import cache
 
-from hubbleclip.config.settings import SimulatorSettings
 from hubbleclip.simulator.observations import FIRST_RELEASE_MJD, SimObservation, render_product
-from hubbleclip.simulator.server.arrivals import CHANGE_NIGHTS
 from hubbleclip.simulator.server.mast_tables import Row
-from hubbleclip.simulator.server.product_store import ArchiveStore
+from tests.faulty_archive.archive import FaultySettings, OddStore
+from tests.faulty_archive.arrivals import CHANGE_NIGHTS
 
-SKY = SimulatorSettings(num_proposals=6, frame_px=64, changed_share=0.2)
-ODD = SimulatorSettings(num_proposals=60, frame_px=64, odd_share=0.3)
+SKY = FaultySettings(num_proposals=6, frame_px=64, changed_share=0.2)
+ODD = FaultySettings(num_proposals=60, frame_px=64, odd_share=0.3)
 
 
 @cache
 def listed(nights: int) -> dict[str, SimObservation]:
-    return {item.obs_id: item for item in ArchiveStore(SKY.model_copy(update={"nights": nights})).observations.values()}
+    return {item.obs_id: item for item in OddStore(SKY.model_copy(update={"nights": nights})).observations.values()}
 
 
-def rows(settings: SimulatorSettings) -> list[Row]:
-    store = ArchiveStore(settings)
+def rows(settings: FaultySettings) -> list[Row]:
+    store = OddStore(settings)
     return [store.row(item) for item in store.find_observations([])]
 
 

@@ -10,7 +10,6 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from email.utils import parsedate_to_datetime
 from itertools import groupby
-from pathlib import Path
 from urllib.parse import quote
 
 import pytest
@@ -18,19 +17,17 @@ import requests
 import uvicorn
 
 from hubbleclip.config.settings import SimulatorSettings
-from hubbleclip.core.errors import SettingsError
 from hubbleclip.simulator.observations import make_proposals, observations_of
 from hubbleclip.simulator.server.app import serve
-from hubbleclip.simulator.server.fault_injection import FAULT_INJECTORS
-from hubbleclip.simulator.server.fault_plan import (
+from tests.faulty_archive.archive import make_faulty_app, restarting_archive, with_faults
+from tests.faulty_archive.faults import FAULT_INJECTORS
+from tests.faulty_archive.plan import (
     STORM_FAULTS,
     FaultMiddleware,
     FaultPlan,
     FaultRule,
-    read_plan,
     storm_plan,
 )
-from hubbleclip.simulator.server.launcher import restarting_simulator
 
 SKY = SimulatorSettings(num_proposals=6, frame_px=64)
 ABSTRACTS = "/hst/abstracts.cat"
@@ -45,8 +42,9 @@ def faulty() -> Iterator[Callable[..., str]]:
     def start(*kinds: str, rules: tuple[FaultRule, ...] = (), **plan: object) -> str:
         rules = rules or tuple(FaultRule(kind=kind) for kind in kinds)
         ready: queue.SimpleQueue[tuple[str, uvicorn.Server]] = queue.SimpleQueue()
-        on_ready = {"on_ready": lambda url, server: ready.put((url, server))}
-        thread = threading.Thread(target=serve, args=(SKY, FaultPlan(rules=rules, **plan)), kwargs=on_ready)
+        app = make_faulty_app(with_faults(SKY, FaultPlan(rules=rules, **plan)))
+        options = {"app": app, "on_ready": lambda url, server: ready.put((url, server))}
+        thread = threading.Thread(target=serve, args=(SKY,), kwargs=options)
         thread.start()
         url, server = ready.get(timeout=20)
         running.append((server, thread))
@@ -243,39 +241,9 @@ def test_a_repeated_query_is_recognised_despite_its_cache_breaker(faulty: Callab
     assert statuses == [500, 200, 500, 200]
 
 
-def test_a_plan_is_a_name_or_a_file(tmp_path: Path) -> None:
-    file = tmp_path / "plan.json"
-    file.write_text(storm_plan(4).model_dump_json())
-    assert read_plan("storm") == storm_plan(0)
-    assert read_plan("storm:4") == storm_plan(4) == read_plan(str(file))
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ('{"rules": [{"kind": "flood"}]}', r"rules\.0\.kind: .*choose one of 500"),
-        ('{"rules": [{"kind": "500", "share": 2}]}', r"rules\.0\.share"),
-        ("{", "the file: Invalid JSON"),
-        (None, "give storm, storm:SEED or the path of a JSON file"),
-    ],
-)
-def test_an_invalid_plan_is_a_one_line_error(tmp_path: Path, text: str | None, message: str) -> None:
-    file = tmp_path / "plan.json"
-    if text is not None:
-        file.write_text(text)
-    with pytest.raises(SettingsError, match=message) as caught:
-        read_plan(str(file))
-    assert "\n" not in str(caught.value)
-
-
-def test_a_seed_of_another_alphabet_is_no_number() -> None:
-    with pytest.raises(SettingsError, match="storm:²"):
-        read_plan("storm:²")
-
-
 def test_a_restarted_server_uses_the_same_port() -> None:
     statuses = Counter[int]()
-    with restarting_simulator(SKY, waits_s=(0.2, 0.2), down_s=0.3) as archive:
+    with restarting_archive(SKY, waits_s=(0.2, 0.2), down_s=0.3) as archive:
         deadline = time.monotonic() + 20
         while archive.num_restarts < 2 and time.monotonic() < deadline:
             try:

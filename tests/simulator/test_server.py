@@ -17,9 +17,10 @@ import requests
 from hubbleclip.config.settings import SimulatorSettings
 from hubbleclip.core.errors import ArchiveError
 from hubbleclip.simulator.observations import make_proposals, observations_of, render_product
-from hubbleclip.simulator.server.fault_plan import FaultPlan, FaultRule
 from hubbleclip.simulator.server.launcher import running_simulator
 from hubbleclip.simulator.server.mast_tables import OBSERVATION_FIELDS, row_filter
+from tests.faulty_archive.archive import running_archive
+from tests.faulty_archive.plan import FaultPlan, FaultRule
 
 SKY = SimulatorSettings(num_proposals=6, frame_px=96)
 
@@ -232,7 +233,7 @@ def test_two_servers_of_one_seed_give_the_same_bytes(url: str) -> None:
 
 def test_faults_follow_the_plan_and_then_stop() -> None:
     plan = FaultPlan(rules=(FaultRule(kind="503", path="/hst", times=2), FaultRule(kind="429", path="/hst", times=1)))
-    with running_simulator(SKY, plan) as address:
+    with running_archive(SKY, plan) as address:
         responses = [requests.get(f"{address}/hst/abstracts.cat", timeout=20) for _ in range(4)]
         assert requests.get(address, timeout=20).status_code == 200
     assert [response.status_code for response in responses] == [503, 503, 429, 200]
@@ -241,7 +242,7 @@ def test_faults_follow_the_plan_and_then_stop() -> None:
 
 @pytest.mark.parametrize("kind", ["truncated", "reset"])
 def test_connections_break_according_to_the_plan(kind: str) -> None:
-    with running_simulator(SKY, FaultPlan(rules=(FaultRule(kind=kind, times=1),))) as address:
+    with running_archive(SKY, FaultPlan(rules=(FaultRule(kind=kind, times=1),))) as address:
         with pytest.raises(requests.RequestException):
             requests.get(f"{address}/hst/abstracts.cat", timeout=20)
         assert requests.get(f"{address}/hst/abstracts.cat", timeout=20).status_code == 200

@@ -1,1 +1,1 @@
-"""HTTP server of the simulated archive, with fault injection."""
+"""HTTP server of the simulated archive."""

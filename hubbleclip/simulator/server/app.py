@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-import random
 import socket
 import threading
 import zlib
@@ -33,8 +32,6 @@ from hubbleclip.simulator.observations import FIRST_RELEASE_MJD, SimObservation
 from hubbleclip.simulator.server import mast_tables as tables
 from hubbleclip.simulator.server import pages
 from hubbleclip.simulator.server.conditional_requests import versioned_response
-from hubbleclip.simulator.server.fault_injection import ROW_ORDER, TRANSPORT
-from hubbleclip.simulator.server.fault_plan import FaultMiddleware, FaultPlan
 from hubbleclip.simulator.server.mission_search import MissionSearch
 from hubbleclip.simulator.server.product_store import ArchiveStore
 
@@ -51,10 +48,7 @@ MEDIA_TYPES = {".jpg": "image/jpeg", ".fits": "application/fits"}
 
 
 class LabelMiddleware:
-    """Middleware that adds the headers `X-Simulated: true` and `Date` to every response.
-
-    It also puts the TCP connection into the ASGI scope, where fault injection finds it.
-    """
+    """Middleware that adds the headers `X-Simulated: true` and `Date` to every response."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -69,9 +63,7 @@ class LabelMiddleware:
                 headers.setdefault("Date", formatdate(usegmt=True))
             await send(message)
 
-        # Fault injection needs uvicorn's own connection object, because ASGI offers no way to break a connection.
-        connection = getattr(getattr(send, "__self__", None), "transport", None)
-        await self.app({**scope, TRANSPORT: connection}, receive, label)
+        await self.app(scope, receive, label)
 
 
 class MashupService:
@@ -92,7 +84,7 @@ class MashupService:
         self._polled: set[int] = set()
         self._lock = threading.Lock()
 
-    def respond(self, request: dict[str, Any], row_order_seed: float | None = None) -> dict[str, Any]:
+    def respond(self, request: dict[str, Any]) -> dict[str, Any]:
         """Respond to a query in MAST's form."""
         if self._must_poll(request):
             return {"status": "EXECUTING", "msg": "", "data": [], "fields": []}
@@ -104,8 +96,6 @@ class MashupService:
             items, make_row, types = service(params)
         except (ValueError, KeyError) as error:
             return _error_response(str(error))
-        if row_order_seed is not None:
-            items = random.Random(row_order_seed).sample(items, len(items))
         # Clients ask for the number of rows before they request the pages.
         if "COUNT_BIG" in str(params.get("columns", "")):
             items, make_row, types = [{"Column1": len(items)}], dict, {"Column1": "string"}
@@ -203,9 +193,8 @@ class Endpoints:
             query = json.loads(form["request"][0])
         except (KeyError, json.JSONDecodeError):
             return PlainTextResponse("the form field `request` is missing or is not valid JSON", status_code=400)
-        row_order_seed = request.scope.get(ROW_ORDER)
         # The query runs in a thread, because its search and JSON encoding would block the event loop.
-        return await asyncio.to_thread(lambda: JSONResponse(self.mashup_service.respond(query, row_order_seed)))
+        return await asyncio.to_thread(lambda: JSONResponse(self.mashup_service.respond(query)))
 
     async def columns_config(self, request: Request) -> Response:
         """Describe the columns of a service's table."""
@@ -280,10 +269,9 @@ class Endpoints:
         return HTMLResponse(pages.program_page(proposal))
 
 
-def make_app(settings: SimulatorSettings, faults: FaultPlan | None = None) -> ASGIApp:
+def make_app(store: ArchiveStore) -> ASGIApp:
     """Make the ASGI application of the simulated archive."""
-    app = Starlette(routes=Endpoints(ArchiveStore(settings)).routes())
-    return LabelMiddleware(FaultMiddleware(app, faults or FaultPlan()))
+    return LabelMiddleware(Starlette(routes=Endpoints(store).routes()))
 
 
 class NotifyingServer(uvicorn.Server):
@@ -301,8 +289,8 @@ class NotifyingServer(uvicorn.Server):
 
 def serve(
     settings: SimulatorSettings,
-    faults: FaultPlan | None = None,
     *,
+    app: ASGIApp | None = None,
     on_ready: Callable[[str, uvicorn.Server], None] = lambda url, _: LOG.info("simulated archive at %s", url),
 ) -> None:
     """Serve the archive until interrupted."""
@@ -317,12 +305,11 @@ def serve(
         ) from error
     url = f"http://{settings.host}:{listener.getsockname()[1]}"
     config = uvicorn.Config(
-        # `date_header` is off, because some faults set a wrong Date header.
-        make_app(settings, faults),
+        app or make_app(ArchiveStore(settings)),
         log_level="critical",
         access_log=False,
         lifespan="off",
-        date_header=False,
+        date_header=False,  # `LabelMiddleware` adds it
         timeout_graceful_shutdown=SHUTDOWN_S,
     )
     server = NotifyingServer(config, lambda: on_ready(url, server))

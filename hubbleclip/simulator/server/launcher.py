@@ -6,78 +6,29 @@ import subprocess
 import sys
 import tempfile
 import threading
-import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from urllib.parse import urlsplit
 
 from hubbleclip.config.settings import SimulatorSettings
 from hubbleclip.core.errors import ArchiveError
-from hubbleclip.simulator.server.fault_plan import FaultPlan
 
+MODULE = "hubbleclip.simulator"
 START_TIMEOUT_S = 60.0  # Importing astropy takes several seconds on a busy machine.
 STOP_TIMEOUT_S = 5.0
 
 
 @contextmanager
-def running_simulator(settings: SimulatorSettings, faults: FaultPlan | None = None) -> Iterator[str]:
-    """Run a simulated archive in a child process for the duration of a `with` block.
+def running_simulator(settings: SimulatorSettings, module: str = MODULE) -> Iterator[str]:
+    """Run a simulated archive, `python -m MODULE`, in a child process for the duration of a `with` block.
 
     The child process exits when its standard input closes. The operating system closes this input even if the parent
     process is killed.
     """
-    child, url = _start(settings, faults)
+    child, url = start(settings, module)
     try:
         yield url
     finally:
-        _stop(child)
-
-
-@dataclass(slots=True)
-class RestartedArchive:
-    """State of an archive that is killed and restarted: its URL, and the number of restarts until now."""
-
-    url: str
-    num_restarts: int = 0
-
-
-@contextmanager
-def restarting_simulator(
-    settings: SimulatorSettings, faults: FaultPlan | None = None, *, waits_s: Iterable[float], down_s: float = 0.2
-) -> Iterator[RestartedArchive]:
-    """Run a simulated archive that is killed at given times, even during a response, and restarted on the same port."""
-    child, url = _start(settings, faults)
-    # Each restart uses the port that was chosen at the first start.
-    settings = settings.model_copy(update={"port": urlsplit(url).port})
-    restarts, is_over, failures = RestartedArchive(url), threading.Event(), list[ArchiveError]()
-
-    def restart() -> None:
-        nonlocal child
-        for wait_s in waits_s:
-            if is_over.wait(wait_s):
-                return
-            # `kill` sends SIGKILL, so that responses are interrupted in the middle.
-            child.kill()
-            _stop(child)
-            time.sleep(down_s)
-            try:
-                child, _ = _start(settings, faults)
-            except ArchiveError as error:
-                failures.append(error)
-                return
-            restarts.num_restarts += 1
-
-    restarter = threading.Thread(target=restart, name="restarter")
-    restarter.start()
-    try:
-        yield restarts
-    finally:
-        is_over.set()
-        restarter.join()
-        _stop(child)
-    if failures:
-        raise failures[0]
+        stop(child)
 
 
 def simulated_addresses(url: str) -> dict[str, str]:
@@ -85,17 +36,15 @@ def simulated_addresses(url: str) -> dict[str, str]:
     return {"mast_url": url, "programs_url": url, "proposals_url": f"{url}/hst/proposal_abstracts.html"}
 
 
-def _start(settings: SimulatorSettings, faults: FaultPlan | None) -> tuple[subprocess.Popen[str], str]:
+def start(settings: SimulatorSettings, module: str = MODULE) -> tuple[subprocess.Popen[str], str]:
     """Start a server process, and return the process and its URL once the server accepts connections.
 
     Raises ArchiveError if the server does not start in time.
     """
-    command = [sys.executable, "-m", "hubbleclip.simulator", "--settings", settings.model_dump_json()]
-    command += ["--faults", (faults or FaultPlan()).model_dump_json()]
     with tempfile.TemporaryFile() as error_file:
         child = subprocess.Popen(
             # The child has a session of its own, because Ctrl-C must not stop the archive before its clients.
-            command,
+            [sys.executable, "-m", module, "--settings", settings.model_dump_json()],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=error_file,
@@ -104,7 +53,7 @@ def _start(settings: SimulatorSettings, faults: FaultPlan | None) -> tuple[subpr
         )
         url = _read_address(child)
         if not url:
-            _stop(child)
+            stop(child)
             error_file.seek(0)
             last_line = error_file.read().decode(errors="replace").strip().rpartition("\n")[2]
             raise ArchiveError(
@@ -126,7 +75,7 @@ def _read_address(child: subprocess.Popen[str]) -> str:
         timer.cancel()
 
 
-def _stop(child: subprocess.Popen[str]) -> None:
+def stop(child: subprocess.Popen[str]) -> None:
     """Close the child's standard input and wait for the exit of the child; if necessary, terminate it, then kill it."""
     if child.stdin:
         child.stdin.close()

@@ -19,11 +19,11 @@ from hubbleclip.simulator.observations import (
     SimProduct,
     SimProposal,
     make_proposals,
+    observations_of,
     render_product,
 )
-from hubbleclip.simulator.server import arrivals, pages
 from hubbleclip.simulator.server import mast_tables as tables
-from hubbleclip.simulator.server.odd_rows import foreign_rows, with_grism
+from hubbleclip.simulator.server import pages
 
 RENDER_THREADS = 2
 MAX_CACHED_FILES = 24
@@ -51,13 +51,16 @@ class ArchiveStore:
     def observations(self) -> dict[str, SimObservation]:
         """All observations by lower-case name, which is the beginning of their file names."""
         with self._lock:
-            found = (item for proposal in self.proposals.values() for item in self._observations_of(proposal))
+            found = (item for proposal in self.proposals.values() for item in self.listed_observations(proposal))
             return {item.obs_id.lower(): item for item in found}
 
-    def _observations_of(self, proposal: SimProposal) -> Iterable[SimObservation]:
-        """Return the observations of a proposal, with a grism exposure if the settings ask for it."""
-        observations = arrivals.listed_observations(self.settings, proposal)
-        return with_grism(observations) if self.settings.odd_products else observations
+    def listed_observations(self, proposal: SimProposal) -> Iterable[SimObservation]:
+        """List the observations of a proposal that the archive lists on the last simulated night."""
+        return observations_of(self.settings, proposal)
+
+    def observation_rows(self) -> Iterable[SimObservation]:
+        """Make one item per row of the observation table."""
+        return self.observations.values()
 
     @cached_property
     def by_obsid(self) -> dict[int, SimObservation]:
@@ -99,14 +102,12 @@ class ArchiveStore:
 
     @cached_property
     def _by_release(self) -> list[SimObservation]:
-        rows = arrivals.rows_of(self.settings, self.observations.values())
-        return sorted(rows, key=attrgetter("released_mjd"))
+        return sorted(self.observation_rows(), key=attrgetter("released_mjd"))
 
     def product_rows(self, obsids: Sequence[int]) -> list[tables.Row]:
         """List the files of observations."""
         found = [self.by_obsid[obsid] for obsid in obsids if obsid in self.by_obsid]
-        rows = [tables.product_row(item, product) for item in found for product in item.products]
-        return rows + [row for item in found for row in foreign_rows(item)] if self.settings.odd_products else rows
+        return [tables.product_row(item, product) for item in found for product in item.products]
 
     def find_file(self, uri: str) -> tuple[SimObservation, SimProduct] | None:
         """Find the file that has a data URI."""

@@ -15,20 +15,21 @@ import struct
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from email.utils import formatdate
 from typing import Any
+from urllib.parse import parse_qs, urlencode
 
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from hubbleclip.simulator.server.app import MAX_ROWS
+
 HTML = b"<!DOCTYPE html><html><body><h1>Simulated fault: the archive is down for maintenance</h1></body></html>"
 EXECUTING_JSON = b'{"status": "EXECUTING", "msg": "", "data": [], "fields": []}'
 TRUNCATED_JSON = b'{"status": "COMPLETE", "msg": "", "data": [{"obs_id": "u27xcs01'
-TRANSPORT, ROW_ORDER = "hubbleclip.transport", "hubbleclip.row_order"
-"""Keys of the ASGI scope. TRANSPORT holds the TCP connection, for which ASGI defines no key. ROW_ORDER holds a seed by
-which the archive shuffles its rows.
-"""
+TRANSPORT = "hubbleclip.transport"
+"""Key of the ASGI scope that holds the TCP connection, for which ASGI defines no key."""
 ROW_KEYS = ("obs_id", "obsid", "obsID", "dataURI", "Column1")  # Columns that identify a row.
 RETRY_AFTER_S = 1  # The wait is short so that tests are fast.
 DRIP_BYTES, DRIP_S = 8, 0.1  # The rate is 80 bytes per second.
@@ -67,17 +68,29 @@ class Exchange:
     rng: random.Random
     longest_s: float
 
-    async def archive_response(self, **hints: object) -> RawResponse:
+    async def archive_response(self) -> RawResponse:
         """Get the response that the archive gives without a fault."""
         messages: list[Message] = []
 
         async def keep(message: Message) -> None:
             messages.append(message)
 
-        await self.app({**self.scope, **hints}, self.receive, keep)
+        await self.app(self.scope, self.receive, keep)
         # ASGI sends one message with status and headers, then messages with the parts of the body.
         start, *parts = messages
         return RawResponse(start["status"], start["headers"], b"".join(part.get("body", b"") for part in parts))
+
+    async def change_query(self, change: Callable[[dict[str, Any]], None]) -> RawResponse:
+        """Get the response to a query that is changed in place before the archive sees it."""
+        form = parse_qs((await self.receive()).get("body", b"").decode())
+        query: dict[str, Any] = json.loads(form["request"][0])
+        change(query)
+        body = urlencode({"request": json.dumps(query)}).encode()
+
+        async def receive() -> Message:
+            return {"type": "http.request", "body": body, "more_body": False}
+
+        return await replace(self, receive=receive).archive_response()
 
     async def send_start(self, response: RawResponse, **headers: str) -> None:
         """Send the status and the headers."""
@@ -267,14 +280,26 @@ def _empty_columns(rows: Rows, rng: random.Random) -> Rows:
 
 
 async def _shuffled(exchange: Exchange) -> bool:
-    """Send the requested page of a shuffled table.
+    """Send the requested page of a shuffled table: it has rows of other pages, and lacks rows of its own."""
+    asked: dict[str, Any] = {}
 
-    The page contains rows that belong on other pages, and lacks rows that belong on this page.
-    """
-    # The archive shuffles all rows before it cuts them into pages, so rows move between pages.
-    response = await exchange.archive_response(**{ROW_ORDER: exchange.rng.random()})
-    await exchange.send_response(response)
-    return response.table() is not None
+    def ask_for_all(query: dict[str, Any]) -> None:
+        asked.update(query)
+        query.update(page=1, pagesize=MAX_ROWS)
+
+    is_query = exchange.scope["path"] == "/api/v0/invoke"
+    response = await (exchange.change_query(ask_for_all) if is_query else exchange.archive_response())
+    table = response.table()
+    if table is None or "Column1" in table["data"][0]:  # a count has one row
+        await exchange.send_response(response)
+        return False
+    rows = exchange.rng.sample(table["data"], len(table["data"]))
+    page, size = int(asked.get("page") or 1), min(int(asked.get("pagesize") or MAX_ROWS), MAX_ROWS)
+    part = rows[(page - 1) * size : page * size]
+    paging = {"page": page, "pageSize": size, "pagesFiltered": -(-len(rows) // size), "rows": len(part)}
+    body = json.dumps(table | {"data": part, "paging": table["paging"] | paging}).encode()
+    await exchange.send_response(replace(response, body=body), content_length=str(len(body)))
+    return True
 
 
 FAULT_INJECTORS: dict[str, FaultInjector] = {

@@ -1,17 +1,20 @@
 """Rows of the archive's observation table: which rows are listed on the last simulated night, and odd rows among them.
 
-The settings `changed_share` and `odd_share` turn on what the real archive does: it lists observations late, with their
-old release dates; it adds, withdraws and renumbers rows of old visits; and it has rows that are unlike the others.
+As the real archive does, it lists observations late, with their old release dates; it adds, withdraws and renumbers
+rows of old visits; and it has rows that are unlike the others.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
-from hubbleclip.config.settings import SimulatorSettings
 from hubbleclip.simulator.observations import SimObservation, SimProposal, observations_of
 from hubbleclip.simulator.random_draws import hash_seed, python_rng
+
+if TYPE_CHECKING:
+    from tests.faulty_archive.archive import FaultySettings
 
 CHANGE_NIGHTS = 30
 """The archive changes an observation at most this number of nights after its release."""
@@ -22,7 +25,7 @@ LEAD_DAYS = 4.2  # Number of days by which some release dates precede the exposu
 PLANE_EXPOSURE = 0.5  # Exposure time of the second plane of an observation, relative to that of the first.
 
 
-def listed_observations(settings: SimulatorSettings, proposal: SimProposal) -> list[SimObservation]:
+def listed_observations(settings: FaultySettings, proposal: SimProposal) -> list[SimObservation]:
     """List the observations of a proposal that the archive lists on the last simulated night."""
     standard = observations_of(settings, proposal)
     if not (settings.changed_share or settings.odd_share):
@@ -34,13 +37,13 @@ def listed_observations(settings: SimulatorSettings, proposal: SimProposal) -> l
     return [_early(settings, item) for item in (*changed, *added) if item is not None]
 
 
-def _has_late_hap(settings: SimulatorSettings, proposal: SimProposal, item: SimObservation) -> bool:
+def _has_late_hap(settings: FaultySettings, proposal: SimProposal, item: SimObservation) -> bool:
     """Decide whether the visit of a Hubble Advanced Product has received such products after its release."""
     rng = python_rng(settings.seed, "late HAP", proposal.number, item.visit_index)
     return item.is_hap and rng.random() < settings.changed_share and _is_past(settings, proposal, rng.random())
 
 
-def _changed(settings: SimulatorSettings, proposal: SimProposal, item: SimObservation) -> SimObservation | None:
+def _changed(settings: FaultySettings, proposal: SimProposal, item: SimObservation) -> SimObservation | None:
     """Return the observation as it is listed on the last night; None if it is not listed yet or not any more."""
     rng = python_rng(settings.seed, "change", item.obs_id)
     kind, is_past = rng.random() // max(settings.changed_share, 1e-9), _is_past(settings, proposal, rng.random())
@@ -51,18 +54,18 @@ def _changed(settings: SimulatorSettings, proposal: SimProposal, item: SimObserv
     return replace(item, obsid=item.obsid + RENUMBERED_BY) if kind == 2 and is_past else item
 
 
-def _is_past(settings: SimulatorSettings, proposal: SimProposal, draw: float) -> bool:
+def _is_past(settings: FaultySettings, proposal: SimProposal, draw: float) -> bool:
     """Decide whether the night of a change, which a number from 0 to 1 determines, is the last night or earlier."""
     return proposal.night + 1 + int(draw * CHANGE_NIGHTS) < settings.nights
 
 
-def _early(settings: SimulatorSettings, item: SimObservation) -> SimObservation:
+def _early(settings: FaultySettings, item: SimObservation) -> SimObservation:
     """Move the exposure of some observations to a time after the release date, as in MAST."""
     is_early = _is_odd(settings, item, "early release")
     return replace(item, start_mjd=item.released_mjd + LEAD_DAYS) if is_early else item
 
 
-def rows_of(settings: SimulatorSettings, observations: Iterable[SimObservation]) -> Iterator[SimObservation]:
+def rows_of(settings: FaultySettings, observations: Iterable[SimObservation]) -> Iterator[SimObservation]:
     """Make one item per row of the observation table."""
     for item in observations:
         yield item
@@ -79,6 +82,6 @@ def rows_of(settings: SimulatorSettings, observations: Iterable[SimObservation])
             )
 
 
-def _is_odd(settings: SimulatorSettings, item: SimObservation, kind: str) -> bool:
+def _is_odd(settings: FaultySettings, item: SimObservation, kind: str) -> bool:
     """Decide whether an observation has an oddity of this kind."""
     return bool(settings.odd_share) and python_rng(settings.seed, kind, item.obs_id).random() < settings.odd_share

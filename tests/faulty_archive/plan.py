@@ -4,21 +4,17 @@ from __future__ import annotations
 
 import json
 import random
-import re
 from collections import Counter
-from collections.abc import Callable
-from pathlib import Path
 from urllib.parse import parse_qs
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, field_validator
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from hubbleclip.config.settings import Section
-from hubbleclip.core.errors import SettingsError
 from hubbleclip.simulator.random_draws import python_rng
-from hubbleclip.simulator.server.archive_changes import ARCHIVE_CHANGES
-from hubbleclip.simulator.server.fault_injection import FAULT_INJECTORS, Exchange
+from tests.faulty_archive.changes import ARCHIVE_CHANGES
+from tests.faulty_archive.faults import FAULT_INJECTORS, Exchange
 
 INJECTORS = FAULT_INJECTORS | ARCHIVE_CHANGES
 COUNTS_PATH, REQUESTS_PATH = "/faults", "/requests"  # The middleware serves both paths without faults.
@@ -83,27 +79,6 @@ def storm_plan(seed: int = 0) -> FaultPlan:
         share = 1 - (1 - STORM_FRACTION) ** (1 / len(kinds))
         rules += [FaultRule(kind=kind, path=path, share=share) for kind in kinds]
     return FaultPlan(rules=tuple(rules), seed=seed, max_in_a_row=2)
-
-
-NAMED_PLANS: dict[str, Callable[[int], FaultPlan]] = {"storm": storm_plan}
-
-
-def read_plan(text: str) -> FaultPlan:
-    """Read a fault plan by name or from a file."""
-    name, _, seed = text.partition(":")
-    if name in NAMED_PLANS and re.fullmatch(r"[0-9]{0,18}", seed):
-        return NAMED_PLANS[name](int(seed or 0))
-    try:
-        return FaultPlan.model_validate_json(Path(text).read_bytes())
-    except OSError as error:
-        names = ", ".join(f"{name}, {name}:SEED" for name in NAMED_PLANS)
-        raise SettingsError(
-            f"no fault plan {text!r} ({error.strerror}): give {names} or the path of a JSON file"
-        ) from error
-    except ValidationError as error:
-        first = error.errors()[0]
-        location = ".".join(str(part) for part in first["loc"]) or "the file"
-        raise SettingsError(f"faults {text!r}: {location}: {first['msg']}") from error
 
 
 class FaultMiddleware:

@@ -9,11 +9,10 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
-from urllib.parse import parse_qs, urlencode
 
-from starlette.types import Receive, Scope
+from starlette.types import Scope
 
-from hubbleclip.simulator.server.fault_injection import Exchange, FaultInjector, RawResponse, Rows
+from tests.faulty_archive.faults import Exchange, FaultInjector, RawResponse, Rows
 
 Change = Callable[[RawResponse], RawResponse]
 """Function that changes a response; it returns the same object for a response without the changed feature."""
@@ -88,24 +87,13 @@ def _as_page(response: RawResponse) -> RawResponse:
 
 async def _ignore_dates(exchange: Exchange) -> bool:
     """Answer a query as if it had no range of release dates."""
-    message = await exchange.receive()
-    form = parse_qs(message.get("body", b"").decode())
-    query: dict[str, Any] = json.loads(form["request"][0])
-    filters = query.get("params", {}).get("filters", [])
-    query["params"]["filters"] = [item for item in filters if item["paramName"] != "t_obs_release"]
-    body = urlencode({"request": json.dumps(query)}).encode()
-    response = await replace(exchange, receive=_received(body)).archive_response()
-    await exchange.send_response(response)
+
+    def drop_dates(query: dict[str, Any]) -> None:
+        filters = query.get("params", {}).get("filters", [])
+        query["params"]["filters"] = [item for item in filters if item["paramName"] != "t_obs_release"]
+
+    await exchange.send_response(await exchange.change_query(drop_dates))
     return True
-
-
-def _received(body: bytes) -> Receive:
-    """Make an ASGI `receive` callable that returns a body."""
-
-    async def receive() -> dict[str, Any]:
-        return {"type": "http.request", "body": body, "more_body": False}
-
-    return receive
 
 
 async def _lose_rows(exchange: Exchange) -> bool:
