@@ -14,7 +14,6 @@ GUIDES = {
     path: path.read_text(encoding="utf-8")
     for path in (*sorted(ROOT.glob("*.md")), ROOT / "data_contracts/README.md", *sorted((ROOT / "docs").glob("*.md")))
 }
-PROMISES = (ROOT / "docs/promises.md").read_text(encoding="utf-8")
 MAX_LINES = 130
 TOLD = json.loads((ROOT / "docs/demo/metrics.json").read_text(encoding="utf-8"))
 
@@ -57,9 +56,9 @@ def test_every_make_target_exists() -> None:
 
 
 def test_every_test_that_is_named_exists() -> None:
-    named = set(re.findall(r"\btest_\w+\.py", PROMISES))
+    named = {name for text in GUIDES.values() for name in re.findall(r"\btest_\w+\.py", text)}
     there = {path.name for path in (ROOT / "tests").rglob("test_*.py")}
-    assert len(named) > 20
+    assert len(named) > 10
     assert named <= there
 
 
