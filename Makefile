@@ -125,17 +125,16 @@ bench-%: setup-dev
 pictures: setup  ## the README's pictures, from the demo's report
 	$(BIN)/python -m experiments.readme_figures docs/demo $(FLAGS)
 
-study: setup  ## measure the clean split and the loss, for docs/study.md
-	$(RUN) study $(FLAGS)
-	$(BIN)/python -m experiments.study.flow docs/demo $(FLAGS)
+study: setup  ## measure the clean split and the loss (20 minutes after make demo)
+	$(BIN)/python -m experiments.study docs/demo $(FLAGS)
 
-recipe-study: setup  ## measure settings of training, for docs/study.md (45 minutes after make demo)
+recipe-study: setup  ## measure settings of training (45 minutes after make demo)
 	$(BIN)/python -m experiments.study.recipe docs/demo $(FLAGS)
 
 caption-study: setup  ## abstracts, summaries and both in training, for README and docs/captions.md (20 minutes after make demo; DEBIAS=1: two arms more)
 	$(BIN)/python -m experiments.captions.report docs/demo $(FLAGS) $(if $(DEBIAS),--debias)
 
-coverage: setup  ## measure how often the 95 % intervals hold, for docs/intervals.md (5 minutes)
+coverage: setup  ## measure how often the 95 % intervals hold (5 minutes)
 	OMP_NUM_THREADS=1 $(BIN)/python -m experiments.coverage
 
 figures: setup  ## a new demo and every figure of README and docs that comes from it (80 minutes; DATA=an empty folder)

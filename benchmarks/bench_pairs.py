@@ -26,8 +26,8 @@ METRICS = {"i2t_top_10pct": "caption of a picture", "t2i_top_10pct": "picture of
 
 
 def compare(folder: Path, data: Path) -> list[dict[str, Any]]:
-    """Run `hubbleclip pairs` on a folder and return its rows."""
-    command = [sys.executable, "-m", "hubbleclip.cli.app", "pairs", str(folder), "--data", str(data)]
+    """Compare all methods on a folder and return its rows."""
+    command = [sys.executable, "-m", "experiments.pairs", str(folder), "--data", str(data)]
     command += ["--folds", "2", "--draws", "1"] if QUICK else ["--draws", str(NUM_DRAWS)]
     progress(f"comparing all methods on {len(list(folder.rglob('*.jpg')))} pictures")
     subprocess.run(command, check=True, cwd=ROOT)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from cyclopts import App
 
-from experiments.pages import replace_tables
+from experiments.running import ROOT, run, update_page
 from hubbleclip.catalog.catalog import Catalog, read_catalog
 from hubbleclip.cli.options import Options
 from hubbleclip.core.errors import HubbleclipError
@@ -23,7 +23,6 @@ from hubbleclip.images.encode import decode_png
 from hubbleclip.pipeline.status import read_status
 
 app = App()
-ROOT = Path(__file__).parents[1]
 MODELS = ("fine_tuned", "oracle", "bm25", "hybrid", "shuffled", "base", "random")
 """Scorers of the README's table, in its order."""
 COLUMNS = {
@@ -54,8 +53,7 @@ def pictures(out_dir: Path, options: Options = Options()) -> None:
     figure = retrieval_figure([Metric(run_id="", **m) for m in report["metrics"]])
     write_bytes(out_dir / "retrieval.svg", figure_bytes(figure, "svg"))
     write_text(out_dir / "metrics.json", json.dumps(report, indent=0, sort_keys=True) + "\n")
-    readme = ROOT / "README.md"
-    write_text(readme, replace_tables(readme.read_text(encoding="utf-8"), {"demo numbers": table(report)}))
+    update_page(ROOT / "README.md", {"demo numbers": table(report)})
     sys.stdout.write(f"wrote {out_dir} and README.md from {status.report}\n")
 
 
@@ -99,7 +97,4 @@ def cell(metric: dict[str, object]) -> str:
 
 
 if __name__ == "__main__":
-    try:
-        app()
-    except HubbleclipError as error:
-        sys.exit(f"hubbleclip: {error}")
+    run(app)

@@ -2,7 +2,6 @@
 
 import importlib
 import importlib.util
-import json
 import re
 import tomllib
 from pathlib import Path
@@ -105,26 +104,6 @@ def test_the_drawing_is_whole_and_needs_no_other_file() -> None:
     assert not re.search(r"(href|src)=|@import|url\((?!#)", drawing)
     assert names >= {"Archive", "Observations", "Proposals", "Products", "Tiles", "Catalog", "Samples", "Shards"}
     assert names >= {"Run", "Report", "Search"}
-
-
-def test_the_study_has_the_figures_of_its_data() -> None:
-    study = importlib.import_module("experiments.study.flow")
-    assert study.table(json.loads(text_of("docs/demo/study.json"))) in text_of("docs/study.md")
-
-
-def test_the_study_writes_its_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    study = importlib.import_module("experiments.study.flow")
-    figures, page = text_of("docs/demo/study.json"), tmp_path / "docs/study.md"
-    for path, text in {
-        tmp_path / "data/demo/study" / study.FILE: figures,
-        page: "<!-- study -->old<!-- end of study -->",
-        tmp_path / "README.md": "",
-    }.items():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
-    monkeypatch.setattr(study, "ROOT", tmp_path)
-    study.update_page(tmp_path / "docs/demo", study.Options(data=tmp_path / "data"))
-    assert study.table(json.loads(figures)) in page.read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("path", TEXTS, ids=lambda path: path.name)

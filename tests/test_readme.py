@@ -4,8 +4,8 @@ import json
 import re
 from pathlib import Path
 
-from experiments.pages import replace_tables
 from experiments.readme_figures import table
+from experiments.running import replace_tables
 from hubbleclip.cli.app import app
 
 ROOT = Path(__file__).parents[1]

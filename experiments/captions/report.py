@@ -7,7 +7,6 @@ and runs are in the folder `caption-study/` of the profile and never in the cata
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from typing import Any
 from cyclopts import App
 
 from experiments.captions.scores import QUERIES, score
-from experiments.pages import replace_tables
+from experiments.running import ROOT, run, update_page
 from experiments.short_queries.judgements import drawn_tiles
 from experiments.study.comparisons import METRIC_NAMES, ArmScores, paired_interval, pool
 from experiments.study.datasets import read_tiles, samples_of, write_dataset
@@ -30,7 +29,6 @@ from hubbleclip.pipeline.captions import captions
 from hubbleclip.training.loop import train
 
 app = App()
-ROOT = Path(__file__).parents[2]
 FILE = "captions.json"
 NAME = "caption study"
 KINDS = ("abstract", "title", "summary", "phrases")
@@ -50,7 +48,6 @@ COLUMNS = {
     **{f"{by}: {key}": f"by {by}, {name}" for by in ("abstract", "summary") for key, name in METRIC_NAMES.items()},
     QUERIES: "short queries, nDCG@10",
 }
-Row = dict[str, Any]
 
 
 def with_captions(settings: Settings, steps: int) -> Settings:
@@ -70,7 +67,7 @@ def measure(settings: Settings, arms: Mapping[str, dict[str, Any]], num_seeds: i
     info = write_dataset(samples, settings, layout.datasets)
     with read_catalog(Layout(settings.root)) as catalog:
         tiles = drawn_tiles(catalog, settings.simulator)
-    rows: list[Row] = []
+    rows: list[dict[str, Any]] = []
     baseline: dict[str, ArmScores] = {}
     for name, changes in arms.items():
         estimates = []
@@ -90,7 +87,7 @@ def measure(settings: Settings, arms: Mapping[str, dict[str, Any]], num_seeds: i
     }
 
 
-def arm_rows(name: str, found: Mapping[str, ArmScores], baseline: Mapping[str, ArmScores]) -> list[Row]:
+def arm_rows(name: str, found: Mapping[str, ArmScores], baseline: Mapping[str, ArmScores]) -> list[dict[str, Any]]:
     """Describe an arm, and its difference from the baseline if there is one; numbers are rounded to 6
     decimal places.
     """
@@ -98,7 +95,9 @@ def arm_rows(name: str, found: Mapping[str, ArmScores], baseline: Mapping[str, A
     def rounded(value: float, ends: tuple[float, float]) -> list[float]:
         return [round(number, 6) for number in (value, *ends)]
 
-    rows: list[Row] = [{"name": name} | {key: rounded(one.mean.value, one.interval()) for key, one in found.items()}]
+    rows: list[dict[str, Any]] = [
+        {"name": name} | {key: rounded(one.mean.value, one.interval()) for key, one in found.items()}
+    ]
     if baseline:
         rows.append({"name": f"{name} minus abstracts"})
         for key, other in baseline.items():
@@ -117,7 +116,7 @@ def table(result: Mapping[str, Any]) -> str:
     return "\n".join([*lines, "", facts.format(**result)])
 
 
-def cell(row: Row, column: str) -> str:
+def cell(row: Mapping[str, Any], column: str) -> str:
     """Format a value or a difference with its interval: in percent, or without a unit for nDCG."""
     value, low, high = row[column] if column == QUERIES else [100 * number for number in row[column]]
     digits = 2 if column == QUERIES else 1
@@ -143,8 +142,8 @@ def two_lines(result: Mapping[str, Any]) -> str:
 
 def update_pages(result: Mapping[str, Any], root: Path) -> None:
     """Write the table into docs/captions.md and the two lines into the README."""
-    for page, text in ((root / "docs/captions.md", table(result)), (root / "README.md", two_lines(result))):
-        write_text(page, replace_tables(page.read_text(encoding="utf-8"), {NAME: text}))
+    update_page(root / "docs/captions.md", {NAME: table(result)})
+    update_page(root / "README.md", {NAME: two_lines(result)})
 
 
 @app.default
@@ -158,7 +157,4 @@ def main(
 
 
 if __name__ == "__main__":
-    try:
-        app()
-    except HubbleclipError as error:
-        sys.exit(f"hubbleclip: {error}")
+    run(app)

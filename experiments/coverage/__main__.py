@@ -1,4 +1,4 @@
-"""`make coverage`: measure the coverage of the intervals, and write the tables of docs/intervals.md."""
+"""`make coverage`: measure the coverage of the intervals, and write the tables of README.md beside this file."""
 
 from __future__ import annotations
 
@@ -17,11 +17,10 @@ from experiments.coverage.trials import (
     retrieval_coverage,
     zero_shot_coverage,
 )
-from experiments.pages import replace_tables
-from hubbleclip.core.io import write_text
+from experiments.running import update_page
 
 log = logging.getLogger(__name__)
-PAGE = Path(__file__).parents[2] / "docs/intervals.md"
+PAGE = Path(__file__).with_name("README.md")
 GROUPS = (15, 30, 54, 150, 400)
 ACCURACIES = (0.5, 0.82, 0.95, 0.99)
 PAIRS = ((0.5, 0.45), (0.82, 0.8), (0.97, 0.97), (0.97, 0.92), (0.99, 0.97))
@@ -45,7 +44,6 @@ LABELS = {
     "kind_top5": "top-5",
 }
 Cell = Callable[[], Mapping[str, Coverage]]
-Rows = list[list[str]]
 
 
 def main() -> None:
@@ -53,12 +51,12 @@ def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     cells = all_cells()
     with ProcessPoolExecutor(2) as pool:
-        results = dict(zip(cells, pool.map(run, cells.values()), strict=True))
-    write_text(PAGE, replace_tables(PAGE.read_text(encoding="utf-8"), tables(results)))
+        results = dict(zip(cells, pool.map(measured, cells.values()), strict=True))
+    update_page(PAGE, tables(results))
     log.info("wrote %s", PAGE)
 
 
-def run(cell: Cell) -> Mapping[str, Coverage]:
+def measured(cell: Cell) -> Mapping[str, Coverage]:
     """Measure one cell, in another process."""
     return cell()
 
@@ -148,7 +146,7 @@ def metric_table(
     results: Mapping[tuple[object, ...], Mapping[str, Coverage]], columns: Mapping[str, tuple[object, ...]], label: str
 ) -> str:
     """Make a table with one row per size and metric; each cell has the true value and the coverage."""
-    rows: Rows = []
+    rows = []
     for size in NUM_RETRIEVALS:
         found = [results[*key[:-1], size, key[-1]] for key in columns.values()]
         for name in found[0]:

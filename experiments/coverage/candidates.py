@@ -66,7 +66,7 @@ def percentile(sample: Sample) -> Interval:
 
 
 def expanded_percentile(sample: Sample) -> Interval:
-    """Take expanded percentiles, and the exact bound where all groups agree: the intervals of earlier versions."""
+    """Take expanded percentiles, and the exact bound where all groups agree."""
     size = sample.num_groups
     tail = special.ndtr(-np.sqrt(size / (size - 1)) * sample.student_t)
     low_p, high_p = np.quantile(sample.draws_pb, [tail, 1 - tail], axis=1)
@@ -151,7 +151,7 @@ def chosen(sample: Sample) -> Interval:
 
 CANDIDATES: dict[str, Callable[[Sample], Interval]] = {
     "percentile": percentile,
-    "expanded percentile (earlier versions)": expanded_percentile,
+    "expanded percentile": expanded_percentile,
     "BCa": bias_corrected,
     "studentised": studentised,
     "Wilson, effective size": wilson,

@@ -45,8 +45,6 @@ TOP = 4
 CELL_PX, LABEL_PX, GAP_PX = 150, 14, 4
 INK, PAPER = (230, 230, 230), (40, 40, 40)
 
-Row = dict[str, Any]
-
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Trial:
@@ -155,7 +153,7 @@ def score(trial: Trial, matcher: Matcher) -> FoldScores:
 
 def measure(
     trials: Sequence[Trial], matchers: Mapping[str, Sequence[Matcher]], settings: EvaluationSettings
-) -> list[Row]:
+) -> list[dict[str, Any]]:
     """Compute the metrics of all methods, and their paired differences to the baselines, with 95 % intervals."""
     num_groups = 1 + max(int(trial.test_pairs.group_n.max()) for trial in trials)
     # all methods use the same resamples, so that their differences are paired
@@ -175,9 +173,9 @@ def measure(
     return rows
 
 
-def _row(draw: int | str, name: str, estimates: Mapping[str, Sequence[Estimate]]) -> Row:
+def _row(draw: int | str, name: str, estimates: Mapping[str, Sequence[Estimate]]) -> dict[str, Any]:
     """Make one row of the table, with the metrics and differences of one method and their intervals."""
-    row: Row = {"draw": draw, "method": name}
+    row: dict[str, Any] = {"draw": draw, "method": name}
     for ours, *baselines in zip(estimates[name], *(estimates[baseline] for baseline in BASELINES), strict=True):
         if ours.name in METRICS:
             row[ours.name] = [ours.value, *ours.interval()]
@@ -186,7 +184,7 @@ def _row(draw: int | str, name: str, estimates: Mapping[str, Sequence[Estimate]]
     return row
 
 
-def table_rows(rows: Sequence[Row]) -> list[Row]:
+def table_rows(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Format the rows over all draws as a table in percent, with differences in percentage points.
 
     A difference is marked as `better` or `worse` only if its interval excludes 0.
@@ -194,7 +192,7 @@ def table_rows(rows: Sequence[Row]) -> list[Row]:
     return [_table_row(row) for row in rows if row["draw"] == POOLED]
 
 
-def _table_row(row: Row) -> Row:
+def _table_row(row: Mapping[str, Any]) -> dict[str, Any]:
     """Format one row of the table."""
     cells = {"method": row["method"]}
     for name in METRICS[:2]:
@@ -248,7 +246,9 @@ def render_top_pictures(before_qk: Ints, after_qk: Ints, pictures: Mapping[int, 
     return buffer.getvalue()
 
 
-def results_json(rows: Sequence[Row], tops: Mapping[str, Ints], names: Sequence[str], facts: Row) -> bytes:
+def results_json(
+    rows: Sequence[Mapping[str, Any]], tops: Mapping[str, Ints], names: Sequence[str], facts: dict[str, Any]
+) -> bytes:
     """Serialise the unrounded metrics, and the names of the best pictures of each query."""
     best = {
         when: {query: [names[row] for row in rows_k] for query, rows_k in zip(QUERIES, top_qk, strict=True)}

@@ -56,7 +56,7 @@ def read_matcher(path: Path) -> SavedMatcher:
             )
     except (OSError, KeyError, ValueError) as error:
         raise DatasetError(
-            f"{path} is not a trained matcher ({error}): run `hubbleclip pairs` on the folder"
+            f"{path} is not a trained matcher ({error}): run `python -m experiments.pairs` on the folder"
         ) from error
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from cyclopts import App
 
-from experiments.pages import replace_tables
+from experiments.running import ROOT, run, update_page
 from experiments.short_queries.judgements import DrawnTile, Gains, drawn_tiles, read_queries
 from hubbleclip.catalog.catalog import read_catalog
 from hubbleclip.cli.options import Options
@@ -28,7 +27,6 @@ from hubbleclip.search.engine import Search
 from hubbleclip.search.query import Filters, Mode, Query, Term, TermKind
 
 app = App()
-ROOT = Path(__file__).parents[2]
 FILE = "short_queries.json"
 Floats = npt.NDArray[np.float64]
 COLUMNS = {
@@ -154,12 +152,8 @@ def report(out_dir: Path, options: Options = Options()) -> None:
     """Measure the search of a profile, write the results to `out_dir`, and update the table of `docs/search.md`."""
     results = measure(options.settings())
     write_text(out_dir / FILE, json.dumps(results, indent=1, sort_keys=True) + "\n")
-    page = ROOT / "docs/search.md"
-    write_text(page, replace_tables(page.read_text(encoding="utf-8"), {"short queries": table(results)}))
+    update_page(ROOT / "docs/search.md", {"short queries": table(results)})
 
 
 if __name__ == "__main__":
-    try:
-        app()
-    except HubbleclipError as error:
-        sys.exit(f"hubbleclip: {error}")
+    run(app)

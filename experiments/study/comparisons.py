@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -27,6 +28,8 @@ from hubbleclip.evaluation.metrics.intervals import (
 from hubbleclip.evaluation.metrics.protocols import Estimate, difference
 from hubbleclip.evaluation.metrics.retrieval import Floats
 
+PAGE = Path(__file__).with_name("README.md")
+"""Page of the results of the study and of the recipe."""
 METRIC_NAMES = {"i2t_accuracy_at_10pct": "image to text, top 10 %", "t2i_accuracy_at_10pct": "text to image, top 10 %"}
 METRICS = tuple(METRIC_NAMES)
 CLEAN, RANDOM_TILES, TESTED = "clean", "random split of tiles", "tested by both"
@@ -143,3 +146,30 @@ def variance_over_seeds(value_s: Floats, draws_b: Floats, num_groups: int) -> fl
         return 0.0
     degrees_of_freedom = variance**2 / (of_groups**2 / (num_groups - 1) + of_seeds**2 / max(1, num_seeds - 1))
     return variance * float(stats.t.ppf(1 - TAIL, degrees_of_freedom) / NORMAL_QUANTILE) ** 2
+
+
+def table(results: Mapping[str, Any]) -> str:
+    """Format the differences as a Markdown table."""
+    figures = {(one["name"], one["metric"]): one["value"] for one in results["arms"]}
+    differences = {(one["name"], one["metric"]): one for one in results["questions"]}
+    return markdown(
+        results,
+        {
+            name: [cell(differences[name, metric], *(figures[arm, metric] for arm in arms)) for metric in METRIC_NAMES]
+            for name, arms in COMPARISONS.items()
+        },
+    )
+
+
+def markdown(results: Mapping[str, Any], cells: Mapping[str, Sequence[str]]) -> str:
+    """Format a Markdown table with one column per metric."""
+    lines = [f"| {results['num_seeds']} seeds, {results['steps']} steps | {' | '.join(METRIC_NAMES.values())} |"]
+    lines.append(f"|---|{'---|' * len(METRIC_NAMES)}")
+    return "\n".join([*lines, *(f"| {name} | {' | '.join(row)} |" for name, row in cells.items())])
+
+
+def cell(difference: Mapping[str, Any], first: float, second: float) -> str:
+    """Format one comparison as a table cell, such as `89.3 against 85.2: **+4.1** (0.5 to 7.7)`."""
+    value, low, high = (100 * difference[name] for name in ("value", "low", "high"))
+    mark = "**" if low > 0 or high < 0 else ""
+    return f"{100 * first:.1f} against {100 * second:.1f}: {mark}{value:+.1f}{mark} ({low:.1f} to {high:.1f})"

@@ -1,4 +1,4 @@
-"""`make recipe-study`: what single settings of training are worth on the demo, for docs/study.md.
+"""`make recipe-study`: what single settings of training are worth on the demo, for this folder's README.
 
 Some arms start from random weights. The others start from a base, which was trained on one half of the training
 proposals, and are trained on the other half, as a model is when the archive has grown. Finished trainings are reused,
@@ -9,7 +9,6 @@ catalog.
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -17,13 +16,11 @@ from typing import Any
 
 from cyclopts import App
 
-from experiments.pages import replace_tables
-from experiments.study.comparisons import METRICS, ArmScores, paired_interval, pool
+from experiments.running import run, update_page
+from experiments.study.comparisons import METRICS, PAGE, ArmScores, cell, markdown, paired_interval, pool
 from experiments.study.datasets import read_tiles, samples_of, write_dataset
-from experiments.study.flow import cell, markdown
 from hubbleclip.cli.options import Options
 from hubbleclip.config.settings import Settings
-from hubbleclip.core.errors import HubbleclipError
 from hubbleclip.core.io import write_text
 from hubbleclip.core.layout import Layout
 from hubbleclip.core.records import SplitAssignment
@@ -37,7 +34,6 @@ from hubbleclip.training import checkpoints
 from hubbleclip.training.loop import train
 
 app = App()
-ROOT = Path(__file__).parents[2]
 FILE, NAME = "recipe.json", "recipe"
 LONG = 248
 """Number of tokens of Long-CLIP's text tower."""
@@ -165,7 +161,7 @@ def table(result: Mapping[str, Any]) -> str:
 def main(
     out_dir: Path, options: Options = Options(), *, steps: int = 60, num_seeds: int = 3, only: tuple[str, ...] = ()
 ) -> None:
-    """Measure, write the results to `out_dir`, and update docs/study.md; with `--only`, other rows are kept."""
+    """Measure, write the results to `out_dir`, and update this folder's README; with `--only`, other rows are kept."""
     settings = options.settings()
     train_settings = settings.train.model_copy(update={"steps": steps})
     rows = measure(settings.model_copy(update={"train": train_settings}), num_seeds, only or tuple(COMPARED))
@@ -174,12 +170,8 @@ def main(
     rows = [row for row in kept if row["name"] not in only] + rows
     result = {"rows": rows, "num_seeds": num_seeds, "steps": steps}
     write_text(file, json.dumps(result, indent=1, sort_keys=True) + "\n")
-    page = ROOT / "docs/study.md"
-    write_text(page, replace_tables(page.read_text(encoding="utf-8"), {NAME: table(result)}))
+    update_page(PAGE, {NAME: table(result)})
 
 
 if __name__ == "__main__":
-    try:
-        app()
-    except HubbleclipError as error:
-        sys.exit(f"hubbleclip: {error}")
+    run(app)

@@ -22,10 +22,10 @@ from hubbleclip.cli import benchmarking, checking, exporting, serving
 from hubbleclip.cli.advice import complete_advice, given_flags
 from hubbleclip.cli.listing import add_listings
 from hubbleclip.cli.live import start_logging
-from hubbleclip.cli.options import DatasetPlace, Json, Options, PairOptions, Port, RunId, Server, TileId
+from hubbleclip.cli.options import DatasetPlace, Json, Options, Port, RunId, Server, TileId
 from hubbleclip.cli.output import print_facts, print_json, print_line, print_rows, print_wrapped
 from hubbleclip.cli.query_output import TableFormat, print_query, write_query
-from hubbleclip.cli.running import import_experiment, redirect_caches, run_flow, run_in_process, should_poll_first
+from hubbleclip.cli.running import redirect_caches, run_flow, run_in_process, should_poll_first
 from hubbleclip.cli.searching import SearchOptions
 from hubbleclip.cli.summary import print_summary
 from hubbleclip.core.errors import DISK_FULL_ERRNOS, NO_ACCESS_ERRNOS, CatalogError, HubbleclipError
@@ -62,8 +62,6 @@ RESUMED = frozenset(
         "index",
         "pipeline",
         "demo",
-        "study",
-        "pairs",
         "publish",
     }
 )
@@ -201,44 +199,6 @@ def compare(run: RunId, other: RunId, options: Options = Options()) -> None:
 
     page = compare_runs(run, other, options.settings())
     print_line(str(page))
-
-
-@app.command
-def study(
-    options: Options = Options(),
-    *,
-    steps: Annotated[int, Parameter(help="Steps of each training, such as 100.")] = 100,
-    num_seeds: Annotated[int, Parameter(help="Number of trainings of each choice, such as 3.")] = 3,
-) -> None:
-    """Ablation study: train with one choice changed at a time and measure its effect; resumes where it stopped."""
-    result = run_flow("experiments.study.flow", "study", options, steps=steps, num_seeds=num_seeds)
-    names = ("name", "metric", "value", "low", "high")
-    print_rows([{name: question[name] for name in names} for question in result["questions"]])
-
-
-@app.command
-def pairs(
-    train: Annotated[Path, Parameter(help="Folder of JPEG pictures with captions.jsonl, such as press.")],
-    options: PairOptions = PairOptions(),
-    *,
-    test: Annotated[Path | None, Parameter(help="Another such folder to test on, such as press-test.")] = None,
-    drop_related: Annotated[
-        bool, Parameter(negative=(), help="With --test: train without pictures that are related to test pictures.")
-    ] = False,
-    folds: Annotated[int, Parameter(help="Number of folds of the cross-validation, such as 5.")] = 5,
-    draws: Annotated[int, Parameter(help="Number of times that the folds are drawn, such as 3.")] = 3,
-    ask: Annotated[
-        str,
-        Parameter(help="Show the pictures that match a text, such as 'a ring', by the matcher trained before."),
-    ] = "",
-) -> None:
-    """Train on a folder of JPEG images with captions.jsonl; test on another such folder, or by cross-validation."""
-    if ask:
-        flow = import_experiment("experiments.pairs.flow")
-        print_rows(flow.ask(options.settings(), train, ask, num_pictures=8))
-        return
-    arguments = {"train": train, "test": test, "drop_related": drop_related, "num_folds": folds, "num_draws": draws}
-    print_rows(run_flow("experiments.pairs.flow", "pairs", options, **arguments))
 
 
 @app.command

@@ -75,15 +75,6 @@ class Options:
         return read_settings(self.profile, self.overrides())
 
 
-@dataclass(frozen=True, kw_only=True)
-class PairOptions(Options):
-    """Options of `pairs`, which has its own default profile."""
-
-    profile: Annotated[
-        str, Parameter(help="Profile: pairs, or the path of a TOML file such as mine.toml.", env_var=())
-    ] = "pairs"
-
-
 Server = Annotated[
     bool,
     Parameter(

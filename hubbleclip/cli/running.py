@@ -9,7 +9,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hubbleclip.core.errors import DiskFullError, HubbleclipError
+from hubbleclip.core.errors import DiskFullError
 from hubbleclip.core.io import check_writable, make_folder
 from hubbleclip.core.layout import Layout
 
@@ -48,7 +48,7 @@ def run_flow(module: str, name: str, options: Options, **arguments: Any) -> Any:
         stack.push(partial(check_disk_after, layout.home))
         wait_until_up = stack.enter_context(prefect_server(home, settings.data))
         # The flow is imported while the server starts, because both take seconds.
-        flow = getattr(import_experiment(module) if module.startswith("experiments") else import_module(module), name)
+        flow = getattr(import_module(module), name)
         wait_until_up()
         with import_module("flows.scheduled").without_heartbeat():
             return flow(options.profile, options.overrides(), **arguments)
@@ -61,18 +61,6 @@ def check_disk_after(folder: Path, error: type[BaseException] | None, *_: object
     """
     if error is not None and issubclass(error, Exception) and not issubclass(error, DiskFullError):
         check_writable(folder)
-
-
-def import_experiment(module: str) -> Any:
-    """Import a module of `experiments/`, which the wheel does not contain."""
-    try:
-        return import_module(module)
-    except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0] != "experiments":
-            raise
-        raise HubbleclipError(
-            "the package has no experiments: clone the repository and run `make setup` there"
-        ) from error
 
 
 def run_in_process(options: Options, *stages: str, **arguments: Any) -> None:

@@ -35,8 +35,6 @@ def test_the_profile_of_the_environment_is_the_default(monkeypatch: pytest.Monke
     assert bound.arguments["options"].profile == "jwst"
     _, bound, _ = app.parse_args(["status", "--profile", "paper"])
     assert bound.arguments["options"].profile == "paper"
-    _, bound, _ = app.parse_args(["pairs", "press"])
-    assert bound.arguments.get("options", Options(profile="pairs")).profile == "pairs"
 
 
 @pytest.mark.skipif(not shutil.which("bash"), reason="needs bash")

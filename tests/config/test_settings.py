@@ -80,7 +80,7 @@ def test_what_is_not_used_is_not_refused() -> None:
 
 def test_unknown_profile_lists_the_known() -> None:
     with pytest.raises(
-        SettingsError, match=r"did you mean hubble\? use one of demo, hubble, jwst, local, pairs, paper, siglip2"
+        SettingsError, match=r"did you mean hubble\? use one of demo, hubble, jwst, local, paper, siglip2"
     ):
         read_settings("hubbel")
 

@@ -74,7 +74,7 @@ def test_the_rule_is_the_hash_of_the_protocol():
 def test_the_programmes_of_the_protocol_are_those_of_the_rule():
     numbers = [line.split("\t")[0] for line in TITLES.read_text().splitlines()[1:]]
     drawn = [number for number in numbers if is_benchmark_program(number)]
-    page = (Path(__file__).parents[2] / "docs/benchmark.md").read_text()
+    page = (Path(__file__).parents[2] / "hubbleclip/evaluation/benchmarks/README.md").read_text()
     assert (len(numbers), len(drawn)) == (10755, 1120)
     assert hashlib.sha256("\n".join(drawn).encode()).hexdigest() in page
 

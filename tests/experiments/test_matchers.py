@@ -93,7 +93,7 @@ def test_a_saved_matcher_finds_the_pictures_of_a_text(tmp_path: Path) -> None:
 
 
 def test_a_file_that_is_no_matcher_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(DatasetError, match="run `hubbleclip pairs`"):
+    with pytest.raises(DatasetError, match="run `python -m experiments.pairs`"):
         read_matcher(tmp_path / "matcher.npz")
     (tmp_path / "matcher.npz").write_bytes(b"nothing")
     with pytest.raises(DatasetError, match="is not a trained matcher"):

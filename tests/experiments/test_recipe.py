@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from experiments.pages import replace_tables
+from experiments.running import replace_tables
 from experiments.study.recipe import ARMS, COMPARED, FILE, NAME, half_of_train, table
 from hubbleclip.core.records import SplitAssignment
 
@@ -39,6 +39,6 @@ def test_each_arm_is_compared_with_an_arm_of_the_same_start() -> None:
 
 def test_the_page_has_the_committed_figures() -> None:
     result = json.loads((ROOT / "docs/demo" / FILE).read_text(encoding="utf-8"))
-    page = (ROOT / "docs/study.md").read_text(encoding="utf-8")
+    page = (ROOT / "experiments/study/README.md").read_text(encoding="utf-8")
     assert replace_tables(page, {NAME: table(result)}) == page
     assert {row["name"] for row in result["rows"]} == set(COMPARED)

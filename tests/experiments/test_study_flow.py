@@ -1,15 +1,16 @@
 """The studies on a small demo: they compare the arms, and train nothing twice."""
 
 import json
+from pathlib import Path
 
 import pytest
 from commands import SMALL, run
 
 from experiments.captions.report import ARMS as CAPTION_ARMS
 from experiments.captions.report import COLUMNS, measure, with_captions
-from experiments.pages import replace_tables
-from experiments.study.comparisons import ARMS, CLEAN, COMPARISONS, METRICS, RANDOM_TILES, TESTED
-from experiments.study.flow import table
+from experiments.running import replace_tables
+from experiments.study.__main__ import PAGE, publish
+from experiments.study.comparisons import ARMS, CLEAN, COMPARISONS, METRICS, RANDOM_TILES, TESTED, table
 from hubbleclip.cli.options import Options
 
 
@@ -33,11 +34,22 @@ def test_the_table_puts_the_leak_first_and_marks_only_what_excludes_zero() -> No
     assert "old" not in readme and readme.endswith("b") and table(results) in readme
 
 
+def test_the_page_has_the_figures_of_its_data_and_is_written_from_them(tmp_path, monkeypatch) -> None:
+    results = json.loads((Path(__file__).parents[2] / "docs/demo/study.json").read_text(encoding="utf-8"))
+    assert table(results) in PAGE.read_text(encoding="utf-8")
+    page = tmp_path / "README.md"
+    page.write_text("<!-- study -->old<!-- end of study -->")
+    monkeypatch.setattr("experiments.study.__main__.PAGE", page)
+    publish(results, tmp_path)
+    assert table(results) in page.read_text(encoding="utf-8")
+    assert json.loads((tmp_path / "study.json").read_text()) == results
+
+
 @pytest.mark.slow
 def test_a_study_compares_the_arms_and_reuses_finished_runs(tmp_path) -> None:
     settings = SMALL | {"train.validate_every": 2, "train.checkpoint_every": 2, "train.log_every": 2}
-    words = ("study", "--steps", "2", "--num-seeds", "1")
-    first = run(*words, data=tmp_path, settings=settings)
+    words = ("--steps", "2", "--num-seeds", "1")
+    first = run(*words, data=tmp_path, settings=settings, module="experiments.study")
     assert first.code == 0, first.err
     path = tmp_path / "demo/study/study.json"
     results = json.loads(path.read_text())
@@ -49,7 +61,7 @@ def test_a_study_compares_the_arms_and_reuses_finished_runs(tmp_path) -> None:
     )
     runs = {run_dir.name for run_dir in (tmp_path / "demo/study/runs").iterdir()}
     assert len(runs) == len(ARMS)
-    again = run(*words, data=tmp_path, settings=settings)
+    again = run(*words, data=tmp_path, settings=settings, module="experiments.study")
     assert again.code == 0, again.err
     results_again = json.loads(path.read_text())
     assert results_again["datasets"] == results["datasets"]

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 SMALL = {
     "archive.max_products_per_proposal": 6,
@@ -54,9 +55,11 @@ class Outcome:
     err: str
 
 
-def command(*words: str, data: Path, profile: str = "demo", settings: dict | None = None) -> list[str]:
+def command(
+    *words: str, data: Path, profile: str = "demo", settings: dict | None = None, module: str = "hubbleclip.cli.app"
+) -> list[str]:
     sets = [f"--set={name}={json.dumps(value)}" for name, value in (settings or {}).items()]
-    return [sys.executable, "-m", "hubbleclip.cli.app", *words, "--profile", profile, "--data", str(data), *sets]
+    return [sys.executable, "-m", module, *words, "--profile", profile, "--data", str(data), *sets]
 
 
 def environment() -> dict[str, str]:
@@ -65,11 +68,10 @@ def environment() -> dict[str, str]:
     return plain | {"TESTED_BY": str(os.getpid())}
 
 
-def run(
-    *words: str, data: Path, profile: str = "demo", settings: dict | None = None, timeout_s: float = 900
-) -> Outcome:
+def run(*words: str, data: Path, timeout_s: float = 900, **named: Any) -> Outcome:
+    """Run a command to its end; further arguments are those of `command`."""
     done = subprocess.run(
-        command(*words, data=data, profile=profile, settings=settings),
+        command(*words, data=data, **named),
         capture_output=True,
         text=True,
         timeout=timeout_s,

@@ -29,7 +29,8 @@ SMALL = {
     "splits.test_share": 0.3,
     "shards.max_mb": 1,
 }
-PROFILES = ("demo", "hubble", "local", "pairs", "paper")
+PAIRS = str(Path(__file__).parents[2] / "experiments/pairs/pairs.toml")
+PROFILES = ("demo", "hubble", "local", PAIRS, "paper")
 NUM_FILES = 10
 
 
@@ -48,7 +49,7 @@ def settings_digests() -> dict[str, dict[str, str]]:
     for profile in PROFILES:
         settings = read_settings(profile)
         sections = {name: getattr(settings, name) for name in type(settings).model_fields}
-        found[profile] = {name: part.digest() for name, part in sections.items() if isinstance(part, Section)}
+        found[settings.profile] = {name: part.digest() for name, part in sections.items() if isinstance(part, Section)}
     return found
 
 

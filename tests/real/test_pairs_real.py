@@ -9,6 +9,7 @@ from commands import run
 
 PICTURES = Path(__file__).parents[2].parent / "shared/data/esahubble"
 NUM_PICTURES = 60
+PAIRS = {"module": "experiments.pairs", "profile": str(Path(__file__).parents[2] / "experiments/pairs/pairs.toml")}
 
 pytestmark = [
     pytest.mark.real,
@@ -36,8 +37,8 @@ def results_of(data: Path) -> dict:
 
 
 def test_what_is_learnt_in_folds_finds_more_than_untrained_towers(folder: Path, tmp_path: Path) -> None:
-    words = ("pairs", str(folder), "--folds", "3", "--draws", "1")
-    done = run(*words, data=tmp_path, profile="pairs", settings={"train.steps": 10, "evaluation.bootstrap": 200})
+    words = (str(folder), "--folds", "3", "--draws", "1")
+    done = run(*words, data=tmp_path, **PAIRS, settings={"train.steps": 10, "evaluation.bootstrap": 200})
     assert done.code == 0, done.err
     assert "untrained" in done.out
     found = results_of(tmp_path)
@@ -48,7 +49,7 @@ def test_what_is_learnt_in_folds_finds_more_than_untrained_towers(folder: Path, 
     assert found["num_pictures"] == NUM_PICTURES
     assert found["num_groups"] < NUM_PICTURES
     assert ours["i2t_auc"][0] > before["i2t_auc"][0]
-    asked = run("pairs", str(folder), "--ask", "a supernova remnant", data=tmp_path, profile="pairs")
+    asked = run(str(folder), "--ask", "a supernova remnant", data=tmp_path, **PAIRS)
     assert asked.code == 0, asked.err
     assert "heic" in asked.out
 
@@ -58,10 +59,8 @@ def test_a_test_folder_of_the_same_objects_is_refused_unless_they_are_dropped(fo
     shutil.copytree(folder, other)
     lines = (other / "captions.jsonl").read_text().splitlines()
     (other / "captions.jsonl").write_text("\n".join(lines[NUM_PICTURES // 2 :]))
-    words = ("pairs", str(folder), "--test", str(other), "--draws", "1")
-    done = run(
-        *words, data=tmp_path / "data", profile="pairs", settings={"train.steps": 2, "evaluation.bootstrap": 100}
-    )
+    words = (str(folder), "--test", str(other), "--draws", "1")
+    done = run(*words, data=tmp_path / "data", **PAIRS, settings={"train.steps": 2, "evaluation.bootstrap": 100})
     assert done.code == 2
     assert "--drop-related" in done.err
     assert lines[-1].split('"')[3] in done.err or "; ..." in done.err

@@ -1,6 +1,7 @@
 """The rule that draws the programmes of the frozen image-text benchmark by their numbers; it never changes.
 
-The rule needs no list, so it also holds for programmes of the future. `docs/benchmark.md` is the protocol.
+The rule needs no list, so it also holds for programmes of the future. The protocol is in
+`hubbleclip/evaluation/benchmarks/README.md`.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The frozen image-text benchmark: its test set, embeddings that others made of it, and their scores.
 
-`docs/benchmark.md` is the protocol. The test set consists of all tiles of a dataset whose programmes the rule draws,
-whatever their split.
+`README.md` in this folder is the protocol. The test set consists of all tiles of a dataset whose programmes the rule
+draws, whatever their split.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 The variance is that of bootstrap resamples of whole groups. Near 0 and 100 % few groups differ from the others, and
 their variance says little. Both intervals therefore add a few pseudo-groups to the variance, and none to the value. The
-methods were chosen by their simulated coverage: see `docs/intervals.md`, which `make coverage` writes.
+methods were chosen by their simulated coverage: see `experiments/coverage/README.md`, which `make coverage` writes.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""`hubbleclip study`: measure the effects of the clean split and of the loss.
+"""`python -m experiments.study`: measure the effects of the clean split and of the loss.
 
 Each training is repeated with several seeds. Finished trainings are reused, so that an interrupted study resumes. The
 datasets and runs of the study are stored in the folder `study/` of the profile and never in the catalog, because one of
@@ -8,68 +8,74 @@ the splits leaks on purpose.
 from __future__ import annotations
 
 import json
-import sys
-from collections.abc import Mapping, Sequence
+import logging
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from cyclopts import App
-from prefect import flow
 
-from experiments.pages import replace_tables
+from experiments.running import run, update_page
 from experiments.study import comparisons
-from experiments.study.comparisons import METRIC_NAMES
+from experiments.study.comparisons import PAGE, table
 from experiments.study.datasets import read_tiles, samples_of, write_dataset
 from experiments.study.leaky_splits import by_tile, common_test_tiles
-from flows.dataset import dataset
 from hubbleclip.cli.options import Options
-from hubbleclip.config.settings import Settings, read_settings
-from hubbleclip.core.errors import HubbleclipError
+from hubbleclip.cli.output import print_rows
+from hubbleclip.cli.running import redirect_caches
+from hubbleclip.config.settings import Settings
 from hubbleclip.core.io import write_text
 from hubbleclip.core.layout import Layout
 from hubbleclip.core.version import code_version
 from hubbleclip.dataset.manifest import DatasetInfo
 from hubbleclip.evaluation.compare import split_estimates
 from hubbleclip.evaluation.metrics.protocols import Estimate
-from hubbleclip.pipeline.engine.stage import log
+from hubbleclip.pipeline.dataset import dataset
 from hubbleclip.training.loop import train as train_model
 
+log = logging.getLogger("hubbleclip.study")
 app = App()
-ROOT = Path(__file__).parents[2]
 FILE = "study.json"
 
 
-@flow(name="study")
-def study(
-    profile: str = "demo", overrides: dict[str, Any] | None = None, steps: int = 100, num_seeds: int = 3
-) -> dict[str, Any]:
-    """Train every arm with every seed, and compare the arms on the same test tiles.
+@app.default
+def main(out_dir: Path | None = None, options: Options = Options(), *, steps: int = 100, num_seeds: int = 3) -> None:
+    """Train every arm with every seed, compare the arms, and print the differences.
 
-    Args:
-        profile: Name of a profile, such as demo, hubble, local or paper, or the path of a TOML file with settings.
-        overrides: Settings to change, section by section, such as {"evaluation": {"bootstrap": 500}}.
-        steps: Number of steps of each training.
-        num_seeds: Number of trainings of each arm, with the seeds 1, 2, ...
-
+    With `out_dir`, the results are also written there and into the table of this folder's README.
     """
-    dataset(profile, overrides)
-    settings = read_settings(profile, overrides or {})
-    settings = settings.model_copy(update={"train": settings.train.model_copy(update={"steps": steps})})
+    settings = options.settings()
+    redirect_caches(Layout(settings.root))
+    dataset(settings)
+    train_settings = settings.train.model_copy(update={"steps": steps})
+    results = study(settings.model_copy(update={"train": train_settings}), num_seeds)
+    names = ("name", "metric", "value", "low", "high")
+    print_rows([{name: question[name] for name in names} for question in results["questions"]])
+    if out_dir:
+        publish(results, out_dir)
+
+
+def study(settings: Settings, num_seeds: int) -> dict[str, Any]:
+    """Train every arm with the seeds 1, 2, ..., and compare the arms on the same test tiles."""
     layout = Layout(settings.root / "study")
     datasets = build_datasets(settings, layout.datasets)
-    seeds = range(1, num_seeds + 1)
     scores: dict[tuple[str, str], comparisons.ArmScores] = {}
     for number, arm in enumerate(comparisons.ARMS, 1):
         log.info("study: %d of %d, %s", number, len(comparisons.ARMS), arm.name)
-        of_seeds = [score(arm, seed, datasets, settings, layout.runs) for seed in seeds]
+        of_seeds = [score(arm, seed, datasets, settings, layout.runs) for seed in range(1, num_seeds + 1)]
         for metric in comparisons.METRICS:
             of_metric = [one for estimates in of_seeds for one in estimates if one.name == metric]
             scores[arm.name, metric] = comparisons.pool(of_metric)
     figures, differences = comparisons.compare_arms(scores)
     results = comparisons.study_results(figures, differences, describe_study(settings, datasets, num_seeds))
-    write_text(layout.root / FILE, json.dumps(results, indent=1, sort_keys=True) + "\n")
+    write_text(layout.root / FILE, results_text(results))
     log.info("study: the results are in %s", layout.root / FILE)
     return results
+
+
+def results_text(results: Mapping[str, Any]) -> str:
+    """Write the results as JSON."""
+    return json.dumps(results, indent=1, sort_keys=True) + "\n"
 
 
 def build_datasets(settings: Settings, datasets_dir: Path) -> dict[str, DatasetInfo]:
@@ -109,47 +115,11 @@ def describe_study(settings: Settings, datasets: Mapping[str, DatasetInfo], num_
     }
 
 
-def table(results: Mapping[str, Any]) -> str:
-    """Format the differences as a Markdown table."""
-    figures = {(one["name"], one["metric"]): one["value"] for one in results["arms"]}
-    differences = {(one["name"], one["metric"]): one for one in results["questions"]}
-    return markdown(
-        results,
-        {
-            name: [cell(differences[name, metric], *(figures[arm, metric] for arm in arms)) for metric in METRIC_NAMES]
-            for name, arms in comparisons.COMPARISONS.items()
-        },
-    )
-
-
-def markdown(results: Mapping[str, Any], cells: Mapping[str, Sequence[str]]) -> str:
-    """Format a Markdown table with one column per metric."""
-    lines = [f"| {results['num_seeds']} seeds, {results['steps']} steps | {' | '.join(METRIC_NAMES.values())} |"]
-    lines.append(f"|---|{'---|' * len(METRIC_NAMES)}")
-    return "\n".join([*lines, *(f"| {name} | {' | '.join(row)} |" for name, row in cells.items())])
-
-
-def cell(difference: Mapping[str, Any], first: float, second: float) -> str:
-    """Format one comparison as a table cell, such as `89.3 against 85.2: **+4.1** (0.5 to 7.7)`."""
-    value, low, high = (100 * difference[name] for name in ("value", "low", "high"))
-    mark = "**" if low > 0 or high < 0 else ""
-    return f"{100 * first:.1f} against {100 * second:.1f}: {mark}{value:+.1f}{mark} ({low:.1f} to {high:.1f})"
-
-
-@app.default
-def update_page(out_dir: Path, options: Options = Options()) -> None:
-    """Copy the study's results to `out_dir`, and update the table of `docs/study.md`."""
-    path = options.settings().root / "study" / FILE
-    if not path.is_file():
-        raise HubbleclipError(f"there is no {path}: run `hubbleclip study` first")
-    text = path.read_text(encoding="utf-8")
-    write_text(out_dir / FILE, text)
-    page = ROOT / "docs/study.md"
-    write_text(page, replace_tables(page.read_text(encoding="utf-8"), {"study": table(json.loads(text))}))
+def publish(results: Mapping[str, Any], out_dir: Path) -> None:
+    """Write the results to a folder, and their table into the page of the study."""
+    write_text(out_dir / FILE, results_text(results))
+    update_page(PAGE, {"study": table(results)})
 
 
 if __name__ == "__main__":
-    try:
-        app()
-    except HubbleclipError as error:
-        sys.exit(f"hubbleclip: {error}")
+    run(app)

@@ -1,4 +1,4 @@
-"""`hubbleclip pairs`: measure how well trained methods match captions to pictures.
+"""`python -m experiments.pairs`: measure how well trained methods match captions to pictures.
 
 Each method is trained on some pictures with captions and tested on other pictures.
 """
@@ -6,14 +6,15 @@ Each method is trained on some pictures with captions and tested on other pictur
 from __future__ import annotations
 
 import hashlib
+import logging
 import time
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
-from prefect import Task, flow
+from cyclopts import App, Parameter
 
 from experiments.pairs import report
 from experiments.pairs.alignment import fit_alignment
@@ -28,9 +29,12 @@ from experiments.pairs.press import (
     uninformative_pictures,
 )
 from experiments.pairs.saved import MATCHER, SavedMatcher, find_pictures, read_matcher, save_matcher
-from flows.tasks import PREFECT
+from experiments.running import run
 from hubbleclip.catalog.catalog import read_catalog
 from hubbleclip.catalog.pending import to_records
+from hubbleclip.cli.options import Options
+from hubbleclip.cli.output import print_rows
+from hubbleclip.cli.running import redirect_caches
 from hubbleclip.config.settings import Settings, read_settings
 from hubbleclip.core.errors import DatasetError
 from hubbleclip.core.io import write_bytes
@@ -39,12 +43,46 @@ from hubbleclip.core.records import Product, Proposal
 from hubbleclip.core.version import code_version
 from hubbleclip.dataset.captions import abstract, split_sentences
 from hubbleclip.images.preview import read_rgb
-from hubbleclip.pipeline.engine.stage import log
 from hubbleclip.pipeline.ingest.run import ingest
 from hubbleclip.pipeline.sweep import changed
 from hubbleclip.training.models.builder import LoadedModel, load_model
 
+log = logging.getLogger("hubbleclip.pairs")
+app = App()
 CAPTIONS = "captions.jsonl"
+NUM_ASKED = 8
+"""Number of pictures that are shown for a text."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PairOptions(Options):
+    """Options of every command, with the profile beside this file as the default."""
+
+    profile: Annotated[str, Parameter(help="Path of a TOML file of settings.", env_var=())] = str(
+        Path(__file__).with_name("pairs.toml")
+    )
+
+
+@app.default
+def main(
+    train: Annotated[Path, Parameter(help="Folder of JPEG pictures with captions.jsonl.")],
+    options: PairOptions = PairOptions(),
+    *,
+    test: Annotated[Path | None, Parameter(help="Another such folder to test on.")] = None,
+    drop_related: Annotated[
+        bool, Parameter(negative=(), help="With --test: train without pictures that are related to test pictures.")
+    ] = False,
+    folds: Annotated[int, Parameter(help="Number of folds of the cross-validation.")] = 5,
+    draws: Annotated[int, Parameter(help="Number of times that the folds are drawn.")] = 3,
+    ask: Annotated[str, Parameter(help="Show the pictures that match a text, by the matcher trained before.")] = "",
+) -> None:
+    """Train on a folder of JPEG pictures with captions; test on another such folder, or by cross-validation."""
+    settings = options.settings()
+    redirect_caches(Layout(settings.root))
+    if ask:
+        print_rows(find(settings, train, ask))
+    else:
+        print_rows(pairs(options, train, test, drop_related=drop_related, num_folds=folds, num_draws=draws))
 
 
 def read_pairs(folder: Folder, settings: Settings) -> Pairs:
@@ -79,7 +117,7 @@ def _final_width(loaded: LoadedModel) -> int:
     return width
 
 
-def compare(trials: Sequence[report.Trial], settings: Settings) -> tuple[list[report.Row], dict[str, Any]]:
+def compare(trials: Sequence[report.Trial], settings: Settings) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     """Train all methods and score them on their test pictures."""
     base = load_model(settings.model, settings.train.seed)
     matchers = report.fit(trials, settings.train)
@@ -91,45 +129,26 @@ def compare(trials: Sequence[report.Trial], settings: Settings) -> tuple[list[re
     }
 
 
-task_read_pairs = Task(read_pairs, name="read-pairs", persist_result=False)
-task_compare = Task(compare, name="compare-pairs", persist_result=False)
-
-
-@flow(name="pairs")
 def pairs(
-    profile: str,
-    overrides: dict[str, Any],
-    train: Path,
-    test: Path | None = None,
-    *,
-    drop_related: bool = False,
-    num_folds: int = 5,
-    num_draws: int = 3,
-) -> list[report.Row]:
+    options: Options, train: Path, test: Path | None, *, drop_related: bool, num_folds: int, num_draws: int
+) -> list[dict[str, Any]]:
     """Train on the pictures of one folder and test on those of another, or cross-validate on one folder.
 
-    Args:
-        profile: The profile `pairs`, or the path of a TOML file with settings.
-        overrides: Settings to change, section by section, such as {"train": {"steps": 100}}.
-        train: A folder of JPEG pictures with `captions.jsonl`.
-        test: Another such folder to test on; without it, the folder `train` is cross-validated.
-        drop_related: Train without the pictures that are related to test pictures, in place of an error.
-        num_folds: Number of folds of the cross-validation.
-        num_draws: Number of times that the folds are drawn, and the trained heads are initialised.
-
+    With `drop_related`, related pictures are left out of the training; otherwise they are an error. `num_draws` is the
+    number of times that the folds are drawn, and the trained heads are initialised.
     """
     started_s = time.monotonic()
     report.check_repetitions(num_folds, num_draws)  # fail before anything is ingested or computed
-    settings, draws = read_settings(profile, overrides), range(1, num_draws + 1)
+    settings, draws = options.settings(), range(1, num_draws + 1)
     paths = [path for path in (train, test) if path]
-    ingested = [without_uninformative(ingest_folder(profile, overrides, path, settings), path) for path in paths]
+    ingested = [without_uninformative(ingest_folder(options, path, settings), path) for path in paths]
     folders = [folder for folder, _ in ingested]
     rejected = {key: UNINFORMATIVE for _, found in ingested for key in found}
     dropped: list[str] = []
     if test:
         folders[0], dropped = without_related(folders[0], folders[1], settings, is_allowed=drop_related)
     report.check_size(len(set(group_of_pictures(folders[-1], settings.splits).values())), 1 if test else num_folds)
-    features = [task_read_pairs(folder, settings) for folder in folders]
+    features = [read_pairs(folder, settings) for folder in folders]
     train_pairs, test_pairs = features[0], features[-1]  # with a single folder both are the same
     log.info("pairs: features of %d pictures computed", sum(len(one.names) for one in features))
     trials = (
@@ -137,7 +156,7 @@ def pairs(
         if test
         else report.cross_validation_trials(train_pairs, num_folds, draws)
     )
-    rows, tops = task_compare(trials, settings)
+    rows, tops = compare(trials, settings)
     files = folders[-1].files
     numbers = {int(row) for top_qk in tops.values() for row in top_qk.ravel()}
     pictures = {row: read_rgb(files[test_pairs.names[row]], settings.tiles.max_pixels) for row in numbers}
@@ -196,24 +215,24 @@ def matcher_path(settings: Settings, folder: Path) -> Path:
     return Layout(settings.root).reports / f"pairs-{_key(folder)}" / MATCHER
 
 
-def ask(settings: Settings, folder: Path, text: str, num_pictures: int) -> list[report.Row]:
+def find(settings: Settings, folder: Path, text: str) -> list[dict[str, Any]]:
     """Find the pictures of a folder that match a text best, by the matcher that was trained on the folder."""
     saved = read_matcher(matcher_path(settings, folder))
-    (names,) = find_pictures(saved, load_model(settings.model, settings.train.seed), [text], num_pictures)
+    (names,) = find_pictures(saved, load_model(settings.model, settings.train.seed), [text], NUM_ASKED)
     return [{"rank": rank, "picture": name} for rank, name in enumerate(names, 1)]
 
 
-def ingest_folder(profile: str, overrides: dict[str, Any], folder: Path, settings: Settings) -> Folder:
+def ingest_folder(options: Options, folder: Path, settings: Settings) -> Folder:
     """Ingest a folder of pictures with the local archive client, into a catalog of its own."""
     folder_overrides = changed(
-        overrides,
+        options.overrides(),
         {
             "archive.folder": str(folder.absolute()),
             "archive.proposals_file": str(folder.absolute() / CAPTIONS),
         },
     ) | {"data": str(settings.root.absolute() / _key(folder))}
-    folder_settings = read_settings(profile, folder_overrides)
-    ingest(folder_settings, PREFECT)
+    folder_settings = read_settings(options.profile, folder_overrides)
+    ingest(folder_settings)
     layout = Layout(folder_settings.root)
     with read_catalog(layout) as catalog:
         products = to_records(Product, catalog.rows("FROM product WHERE path IS NOT NULL"))
@@ -232,3 +251,7 @@ def _key(*folders: Path) -> str:
     """Return the names of folders and a digest of their paths, joined by dashes."""
     digest = hashlib.sha256("\n".join(str(folder.absolute()) for folder in folders).encode()).hexdigest()[:8]
     return "-".join([*(folder.name for folder in folders), digest])
+
+
+if __name__ == "__main__":
+    run(app)

@@ -1,0 +1,41 @@
+"""Run an experiment as a command, and put its tables into pages."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from contextlib import closing
+from pathlib import Path
+
+from cyclopts import App
+
+from hubbleclip.cli.live import start_logging
+from hubbleclip.core.errors import HubbleclipError
+from hubbleclip.core.io import write_text
+
+ROOT = Path(__file__).parents[1]
+
+
+def run(app: App) -> None:
+    """Run a command of an experiment; an error that the user can correct is printed as one line."""
+    with closing(start_logging()):
+        try:
+            app()
+        except HubbleclipError as error:
+            sys.stderr.write(f"hubbleclip: {error}\n")
+            sys.exit(2)
+
+
+def update_page(path: Path, made: Mapping[str, str]) -> None:
+    """Replace tables of a Markdown file, by name."""
+    write_text(path, replace_tables(path.read_text(encoding="utf-8"), made))
+
+
+def replace_tables(page: str, made: Mapping[str, str]) -> str:
+    """Replace the tables of a page, each between two HTML comments with its name; ValueError if one has no place."""
+    for name, table in made.items():
+        start, end = f"<!-- {name} -->", f"<!-- end of {name} -->"
+        if page.count(start) != 1 or page.count(end) != 1:
+            raise ValueError(f"the page has no place for the table {name!r}")
+        page = f"{page.partition(start)[0]}{start}\n{table}\n{end}{page.partition(end)[2]}"
+    return page
