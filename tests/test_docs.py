@@ -12,7 +12,13 @@ import yaml
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
-TEXTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "data_contracts/README.md", *sorted(DOCS.glob("*.md"))]
+TEXTS = [
+    ROOT / "README.md",
+    ROOT / "CONTRIBUTING.md",
+    ROOT / "data_contracts/README.md",
+    *sorted(DOCS.glob("*.md")),
+    *sorted(ROOT.glob("experiments/*/README.md")),
+]
 NOUNS = (
     "Mission",
     "Archive",

@@ -21,6 +21,8 @@ TEXTS = (
     "mkdocs.yml",
     "data_contracts/README.md",
     "docs/*.md",
+    "experiments/*/README.md",
+    "hubbleclip/evaluation/benchmarks/README.md",
 )
 CODE = ("hubbleclip", "flows", "experiments")
 """Folders whose comments, docstrings and string literals are checked."""

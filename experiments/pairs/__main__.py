@@ -134,7 +134,7 @@ def pairs(
 ) -> list[dict[str, Any]]:
     """Train on the pictures of one folder and test on those of another, or cross-validate on one folder.
 
-    With `drop_related`, related pictures are left out of the training; otherwise they are an error. `num_draws` is the
+    With `drop_related`, related pictures are not trained on; otherwise they are an error. `num_draws` is the
     number of times that the folds are drawn, and the trained heads are initialised.
     """
     started_s = time.monotonic()
