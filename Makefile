@@ -13,7 +13,7 @@ FLAGS := --profile $(PROFILE) $(if $(DATA),--data $(DATA)) $(LOCAL_FLAGS)
 PREFECT_FLAGS = $(FLAGS) $(if $(PORT),--port $(PORT))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev demo dataset captions train evaluate index pipeline server deploy worker serve status sql check-archive test test-slow nightly attack mutants golden lint contracts bench pictures study recipe-study caption-study coverage figures search-quality docs docs-serve clean
+.PHONY: help setup setup-dev demo dataset captions train evaluate index pipeline server deploy worker serve status sql check-archive test test-slow nightly attack mutants golden lint settings contracts bench pictures study recipe-study caption-study coverage figures search-quality docs docs-serve clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
@@ -102,16 +102,19 @@ lint: setup-dev  ## ruff, mypy, import rules
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
 
+settings: setup  ## write hubbleclip.toml and the table of docs/settings.md, after a change of a setting or its docstring
+	$(BIN)/python -m tools.write_settings
+
 $(CHECKER)/.installed: data_contracts/requirements.txt
 	$(PYTHON) -m venv $(CHECKER)
 	$(CHECKER)/bin/pip install --quiet --disable-pip-version-check --requirement $<
 	@touch $@
 
 contracts: setup $(if $(QUICK),,$(CHECKER)/.installed)  ## check the contracts, and the profile's catalog against them (QUICK=1: without datacontract-cli)
-	$(BIN)/python -m hubbleclip.cli.check_contracts $(FLAGS)
+	$(RUN) contracts $(FLAGS)
 ifndef QUICK
 	@for file in data_contracts/*.odcs.yaml; do $(CHECKER)/bin/datacontract lint $$file || exit 1; done
-	@$(BIN)/python -m hubbleclip.cli.check_contracts joined --out $(CHECKER)/joined.odcs.yaml $(FLAGS)
+	@$(RUN) contracts --joined $(CHECKER)/joined.odcs.yaml $(FLAGS)
 	@$(CHECKER)/bin/datacontract test $(CHECKER)/joined.odcs.yaml > $(CHECKER)/log 2>&1 || { cat $(CHECKER)/log; exit 1; }
 	@tail -n 1 $(CHECKER)/log
 endif

@@ -119,14 +119,3 @@ def test_paths_of_code_exist(path: Path) -> None:
         path.read_text(encoding="utf-8"),
     )
     assert [name for name in found if not (ROOT / name).exists()] == []
-
-
-def test_new_import_paths_of_the_changelog_exist() -> None:
-    rows = re.findall(r"^\| `.*?\| (`.*`) \|$", text_of("CHANGELOG.md"), re.MULTILINE)
-    assert len(rows) > 20
-    for row in rows:
-        package = ""
-        for name in re.findall(r"`([\w.]+)`", row):
-            full = name if "." in name else f"{package}.{name}"
-            package = full.rpartition(".")[0]
-            assert (ROOT / f"{full.replace('.', '/')}.py").is_file(), f"{row}: {full}"

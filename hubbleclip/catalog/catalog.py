@@ -362,6 +362,8 @@ def open_catalog(place: str | Path) -> Catalog:
         with typed_errors(layout.catalog):
             is_old = bool(pending_migrations(connection))
         if is_old:
-            raise CatalogError(f"{layout.catalog} was written by an older hubbleclip: run `hubbleclip migrate`")
+            raise CatalogError(
+                f"{layout.catalog} was written by an older hubbleclip: run `hubbleclip tiles`, which migrates it"
+            )
         after_error.pop_all()
     return Catalog(connection, layout.catalog)

@@ -1,7 +1,7 @@
 """Migrate a catalog to the current schema. All pending migrations run in one transaction, which also records them.
 
-A migration is an SQL file `sql/migrations/NNNN_name.sql`. A released migration is never edited, because it has already
-been applied to existing catalogs.
+A migration is an SQL file `sql/migrations/NNNN_name.sql`. Until the first release is tagged, `0001` makes all tables
+and is edited in place; a migration of a tagged release is never edited, because existing catalogs have run it.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from hubbleclip.core.errors import CatalogError
 
 log = logging.getLogger(__name__)
 
+MIGRATIONS = files("hubbleclip.catalog").joinpath("sql/migrations")
 CREATE_MIGRATION = """
 CREATE TABLE IF NOT EXISTS migration (version BIGINT PRIMARY KEY, name VARCHAR NOT NULL, applied_at TIMESTAMP NOT NULL)
 """
@@ -28,27 +29,30 @@ DEFINITIONS = ("schedule", "views", "searches", "word_search", "index_abstracts"
 
 
 def read_migrations() -> list[tuple[int, str, str]]:
-    """Read all migrations of the package."""
-    folder = files("hubbleclip.catalog").joinpath("sql/migrations")
-    names = sorted(entry.name for entry in folder.iterdir() if entry.name.endswith(".sql"))
-    return [(int(name[:4]), name[5:-4], folder.joinpath(name).read_text(encoding="utf-8")) for name in names]
+    """Read the version, name and SQL of every migration."""
+    scripts = sorted((entry.name, entry) for entry in MIGRATIONS.iterdir() if entry.name.endswith(".sql"))
+    return [(int(name[:4]), name[5:-4], entry.read_text(encoding="utf-8")) for name, entry in scripts]
 
 
 def schema_version(connection: duckdb.DuckDBPyConnection) -> int:
-    """Read the schema version of a catalog."""
-    if not connection.execute("SELECT 1 FROM duckdb_tables() WHERE table_name = 'migration'").fetchall():
+    """Read the schema version of a catalog; it is 0 for an empty file."""
+    if not connection.execute(SELECT_DEFINED).fetchall():
         return 0
     ((version,),) = connection.execute(SELECT_VERSION).fetchall()
     return int(version)
 
 
 def pending_migrations(connection: duckdb.DuckDBPyConnection) -> list[tuple[int, str, str]]:
-    """List the migrations that a catalog has not run."""
+    """List the migrations that a catalog has not run.
+
+    Raises CatalogError if the catalog has run migrations that this release does not have.
+    """
     steps, version = read_migrations(), schema_version(connection)
     newest = steps[-1][0]
     if version > newest:
         raise CatalogError(
-            f"the catalog has schema version {version}, but this release supports at most {newest}: upgrade hubbleclip"
+            f"the catalog has schema version {version}, but this release supports at most {newest}: "
+            "use the hubbleclip that wrote it, or set --data to a new folder"
         )
     return [step for step in steps if step[0] > version]
 
@@ -59,15 +63,10 @@ def read_sql(name: str) -> str:
 
 
 def migrate(connection: duckdb.DuckDBPyConnection) -> bool:
-    """Run all pending migrations and redefine the views, in one transaction.
-
-    If the process is killed, the catalog is either unchanged or completely migrated.
-
-    A comment on the table `migration` holds the hash of the views' definitions, so that they are redefined only when
-    their text has changed.
-    """
+    """Run all pending migrations and redefine the views, in one transaction; return whether anything changed."""
     steps = pending_migrations(connection)
     texts = [read_sql(name) for name in DEFINITIONS]
+    # The comment on the table `migration` holds this hash, so that only changed views are redefined.
     digest = hashlib.sha256("".join(texts).encode()).hexdigest()
     if not steps and connection.execute(SELECT_DEFINED).fetchall() == [(digest,)]:
         return False

@@ -45,6 +45,7 @@ app = App(
     suppress_keyboard_interrupt=False,
 )
 app.command(checking.check_archive)
+app.command(checking.contracts)
 app.command(exporting.export)
 app.command(benchmarking.benchmark)
 app.command(serving.serve)
@@ -320,16 +321,6 @@ def sql(
             print_line(f"{rows.num_rows} rows are in {out}")
     if rows.is_cut:
         log.warning("sql: only the first %d rows are written: raise --max-rows", rows.num_rows)
-
-
-@app.command
-def migrate(options: Options = Options()) -> None:
-    """Migrate a catalog of an older hubbleclip and keep a backup of it. Every flow does so automatically."""
-    from hubbleclip.catalog.working_copy import writing_catalog
-
-    with writing_catalog(Layout(options.settings().root)) as catalog:
-        rows = catalog.rows("FROM migration ORDER BY version DESC LIMIT 1")
-    print_line(f"the catalog has schema version {rows[0]['version']} ({rows[0]['name']})")
 
 
 @app.command

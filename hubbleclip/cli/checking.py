@@ -1,4 +1,4 @@
-"""The command that checks an archive before the first ingest."""
+"""Commands that check an archive before the first ingest, and a catalog against the data contracts."""
 
 from __future__ import annotations
 
@@ -49,3 +49,27 @@ def check_archive(
     print_line(f"{measured.num_requests} requests in {measured.total_s:.1f} s; estimate for {options.profile}:")
     print_facts(estimate_lines(estimated) if estimated else {"estimate": "a figure is missing"})
     sys.exit(report.level)
+
+
+def contracts(
+    options: Options = Options(),
+    *,
+    joined: Annotated[
+        Path | None,
+        Parameter(help="File to write instead, for datacontract-cli: all contracts as one, such as joined.odcs.yaml."),
+    ] = None,
+) -> None:
+    """Check the catalog against every rule of the data contracts. The exit code is 1 if a row breaks a rule."""
+    from hubbleclip.catalog.catalog import read_catalog
+    from hubbleclip.contracts.audit import check_rules, joined_contract
+
+    layout = Layout(options.settings().root)
+    if joined is not None:
+        joined.write_text(joined_contract(layout.catalog), encoding="utf-8")
+        return
+    with read_catalog(layout) as catalog:
+        results = sorted(check_rules(catalog.query), key=lambda result: result.num_broken > 0)  # broken ones last
+    print_rows([result._asdict() for result in results])
+    num_broken = sum(result.num_broken > 0 for result in results)
+    print_line(f"{len(results) - num_broken} of {len(results)} rules hold")
+    sys.exit(1 if num_broken else 0)

@@ -1,14 +1,15 @@
-"""Check a whole catalog against every rule of the contracts."""
+"""Check a whole catalog against every rule of the contracts, and join the contracts for another checker."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from functools import partial
+from pathlib import Path
 from typing import NamedTuple
 
 import pyarrow as pa
+from open_data_contract_standard.model import Server
 
-from hubbleclip.contracts.schema import Table, tables
+from hubbleclip.contracts.schema import CONTRACT_NAMES, Table, read_contract, tables
 
 Query = Callable[[str], pa.Table]
 """Function that runs SQL on the catalog and returns the rows."""
@@ -24,12 +25,9 @@ class RuleResult(NamedTuple):
 
 
 def check_rules(query: Query) -> Iterator[RuleResult]:
-    """Check every rule of every table.
-
-    Only one column is held in memory at a time.
-    """
+    """Check every rule of every table, with one column in memory at a time."""
     for table in tables().values():
-        yield from check_columns(table, partial(_read, query, table.name))
+        yield from check_columns(table, lambda column, name=table.name: query(f'SELECT "{column}" FROM "{name}"')[0])  # noqa: S608
         num_rows = query(f'SELECT count(*) FROM "{table.name}"')[0][0].as_py()  # noqa: S608
         for rule in table.row_rules():
             yield RuleResult(table.name, rule.name, num_rows, query(rule.sql)[0][0].as_py())
@@ -50,6 +48,14 @@ def broken_rules(query: Query) -> list[RuleResult]:
     return [result for result in check_rules(query) if result.num_broken]
 
 
-def _read(query: Query, table_name: str, column_name: str) -> pa.ChunkedArray:
-    """Read one column of a table."""
-    return query(f'SELECT "{column_name}" FROM "{table_name}"')[0]  # noqa: S608
+def joined_contract(catalog: Path) -> str:
+    """Join all contracts to one YAML text whose server is a catalog.
+
+    One file is needed because datacontract-cli does not follow references from one file to another.
+    """
+    contracts = [read_contract(name) for name in CONTRACT_NAMES]
+    database = str(catalog.resolve())
+    server = Server.model_validate({"server": "local", "type": "duckdb", "database": database, "schema": "main"})
+    schemas = [schema for contract in contracts for schema in contract.schema_ or ()]
+    changes = {"id": "hubbleclip", "name": "Catalog", "servers": [server], "schema_": schemas}
+    return contracts[0].model_copy(update=changes).to_yaml()

@@ -218,14 +218,6 @@ def test_killed_writer_leaves_a_good_catalog_and_no_lock(layout: Layout) -> None
         assert [row["archive"] for row in catalog.rows("FROM watermark")] == ["committed"]
 
 
-def test_catalog_of_a_newer_version_is_refused(layout: Layout) -> None:
-    with writing_catalog(layout) as catalog:
-        catalog.connection.execute("INSERT INTO migration VALUES (9999, 'future', now()::TIMESTAMP)")
-        catalog.changed = True
-    with pytest.raises(CatalogError, match="upgrade hubbleclip"), read_catalog(layout):
-        pass
-
-
 def test_garbage_in_place_of_the_catalog_is_one_clear_line(layout: Layout) -> None:
     layout.root.mkdir(parents=True)
     layout.catalog.write_bytes(b"this is not a database" * 1000)

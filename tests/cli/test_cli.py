@@ -1,6 +1,5 @@
 """Every failure is one line that says what to change, exit code 2, no traceback."""
 
-import gzip
 import json
 import socket
 import subprocess
@@ -142,15 +141,6 @@ def test_sql_lists_its_views_and_requires_a_query(tmp_path: Path) -> None:
         pass
     assert "search_abstracts" in run("sql", "--views", data=tmp_path).out
     assert_one_line(run("sql", data=tmp_path), "--views")
-
-
-def test_an_old_catalog_is_migrated_on_request(tmp_path: Path) -> None:
-    layout = Layout(tmp_path / "demo")
-    layout.root.mkdir()
-    layout.catalog.write_bytes(gzip.decompress((Path(__file__).parents[1] / "catalogs/0001.duckdb.gz").read_bytes()))
-    assert_one_line(run("status", data=tmp_path), "hubbleclip migrate")
-    assert run("migrate", data=tmp_path).code == 0
-    assert json.loads(run("status", "--json", data=tmp_path).out)["counts"]["tile"] > 10
 
 
 def test_assignments_are_toml_values() -> None:

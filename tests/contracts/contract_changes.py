@@ -1,4 +1,4 @@
-"""Compare two snapshots of a contract, and check that the version number is raised as much as the changes require."""
+"""Compare two versions of a contract, and say how far its version number must rise."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterator, Mapping
 from enum import IntEnum
 from typing import Any
 
-Json = Mapping[str, Any]
-Difference = tuple[str, "Change"]
-"""Name of the changed part, and the kind of the change."""
+from open_data_contract_standard.model import OpenDataContractStandard
+
+from hubbleclip.contracts.schema import Column, contract_tables
 
 
 class Change(IntEnum):
@@ -20,8 +20,8 @@ class Change(IntEnum):
     BREAKING = 3  # readers or writers need new code
 
 
-SAME_UNIT = {"MJD": "d"}
-"""Names of units that are treated as another name of the same unit. An MJD is a number of days."""
+Difference = tuple[str, Change]
+"""Name of the changed part, such as `tile.ra_deg: unit`, and the kind of the change."""
 IS_TIGHTER: dict[str, Callable[[Any, Any], bool]] = {
     "minimum": lambda old, new: new > old,
     "exclusiveMinimum": lambda old, new: new > old,
@@ -37,74 +37,38 @@ IS_TIGHTER: dict[str, Callable[[Any, Any], bool]] = {
 """For each kind of rule, a function that returns whether the new bound refuses values that the old bound allowed."""
 
 
-def compare(old: Json, new: Json) -> Change:
-    """Find the most severe change between two snapshots.
-
-    Parameters
-    ----------
-    old, new
-        Snapshots of the old and the new version, as returned by `snapshot`.
-
-    Returns
-    -------
-    Change
-        The most severe change; `SAME` if the snapshots are equal.
-
-    """
-    return max((change for _, change in differences(old, new)), default=Change.SAME)
-
-
-def differences(old: Json, new: Json) -> Iterator[Difference]:
-    """List the differences between two snapshots.
-
-    Parameters
-    ----------
-    old, new
-        Snapshots of the old and the new version, as returned by `snapshot`.
-
-    Yields
-    ------
-    tuple of (str, Change)
-        Name of the changed part, such as `tile.ra_deg: unit`, and the kind of the change.
-
-    Notes
-    -----
-    Breaking changes: a removed table or column, a new required column, a changed key, type or unit, a tightened bound.
-    Additive changes: other new tables and columns, and rules that are added, removed or loosened.
-
-    """
-    for name, before, after in _pairs(old["tables"], new["tables"]):
-        if before is None or after is None:
-            yield name, Change.ADDITIVE if before is None else Change.BREAKING
+def differences(old: OpenDataContractStandard, new: OpenDataContractStandard) -> Iterator[Difference]:
+    """List the differences between the tables of two versions of a contract."""
+    for name, was, now in _pairs(_by_name(contract_tables(old)), _by_name(contract_tables(new))):
+        if was is None or now is None:
+            yield name, Change.ADDITIVE if was is None else Change.BREAKING
             continue
-        if before["keys"] != after["keys"]:
+        if was.keys != now.keys:
             yield f"{name}: key", Change.BREAKING
-        if before["description"] != after["description"]:
+        if was.description != now.description:
             yield f"{name}: description", Change.WORDING
-        for column, was, now in _pairs(before["columns"], after["columns"]):
-            yield from _column_differences(f"{name}.{column}", was, now)
-        for rule, was, now in _pairs(before["rules"], after["rules"]):
-            if was != now:
+        for column, before, after in _pairs(_by_name(was.columns), _by_name(now.columns)):
+            yield from _column_differences(f"{name}.{column}", before, after)
+        for rule, before, after in _pairs(_by_name(was.row_rules()), _by_name(now.row_rules())):
+            if before != after:
                 yield f"{name}: rule {rule}", Change.ADDITIVE
 
 
-def _column_differences(place: str, old: Json | None, new: Json | None) -> Iterator[Difference]:
-    """List the differences of one column; `old` or `new` is None if that version lacks the column."""
+def _column_differences(place: str, old: Column | None, new: Column | None) -> Iterator[Difference]:
     if new is None:
         yield f"{place} is removed", Change.BREAKING
     elif old is None:
-        yield f"{place} is new", Change.BREAKING if new["required"] else Change.ADDITIVE
+        yield f"{place} is new", Change.BREAKING if new.required else Change.ADDITIVE
     else:
-        for part in ("type", "required"):
-            if old[part] != new[part]:
-                yield f"{place}: {part}", Change.BREAKING
-        if SAME_UNIT.get(old["unit"], old["unit"]) != SAME_UNIT.get(new["unit"], new["unit"]):
+        if (old.sql_type, old.required) != (new.sql_type, new.required):
+            yield f"{place}: type or null", Change.BREAKING
+        if old.unit != new.unit:
             # Stating a unit for the first time only documents the values.
-            yield f"{place}: unit", Change.BREAKING if old["unit"] else Change.WORDING
-        for part in ("description", "sources"):
-            if old[part] != new[part]:
-                yield f"{place}: {part}", Change.WORDING
-        for rule, was, now in _pairs(old["rules"], new["rules"]):
+            yield f"{place}: unit", Change.BREAKING if old.unit else Change.WORDING
+        if (old.description, old.sources) != (new.description, new.sources):
+            yield f"{place}: description or source", Change.WORDING
+        bounds = ({rule.name: rule.bound for rule in column.rules} for column in (old, new))
+        for rule, was, now in _pairs(*bounds):
             if was != now:
                 yield f"{place}: {rule}", Change.BREAKING if _is_tighter(rule, was, now) else Change.ADDITIVE
 
@@ -114,52 +78,20 @@ def _is_tighter(rule: str, old: Any, new: Any) -> bool:
     return old is not None and new is not None and IS_TIGHTER[rule.removeprefix("items.")](old, new)
 
 
-def _pairs(old: Json, new: Json) -> Iterator[tuple[str, Any, Any]]:
+def _by_name(parts: Any) -> dict[str, Any]:
+    return {part.name: part for part in parts}
+
+
+def _pairs(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[tuple[str, Any, Any]]:
     """Pair the entries of two mappings by name; an entry that one mapping lacks is None."""
     for name in dict.fromkeys([*old, *new]):
         yield name, old.get(name), new.get(name)
 
 
 def is_sufficient_bump(old: str, new: str, change: Change) -> bool:
-    """Return whether a version number is raised as much as a change requires.
-
-    Parameters
-    ----------
-    old, new
-        Version numbers, such as `1.4.0`.
-    change
-        The most severe change between the two versions.
-
-    Returns
-    -------
-    bool
-        True if the major part is raised for a breaking change, at least the minor part for an additive change, and at
-        least the patch part for a change of wording. Without a change, true if the versions are equal.
-
-    Notes
-    -----
-    The rules are those of Semantic Versioning 2.0.0, https://semver.org.
-
-    """
-    before, after = version_parts(old), version_parts(new)
+    """Return whether a version number rises as far as a change requires, by Semantic Versioning (https://semver.org)."""
+    before, after = ([int(part) for part in version.split(".")] for version in (old, new))
     if change is Change.SAME:
         return before == after
     num_parts = {Change.BREAKING: 1, Change.ADDITIVE: 2, Change.WORDING: 3}[change]
     return after[:num_parts] > before[:num_parts]
-
-
-def version_parts(version: str) -> tuple[int, ...]:
-    """Split a version number.
-
-    Parameters
-    ----------
-    version
-        Version number, such as `1.4.0`.
-
-    Returns
-    -------
-    tuple of int
-        Major, minor and patch part.
-
-    """
-    return tuple(int(part) for part in version.split("."))

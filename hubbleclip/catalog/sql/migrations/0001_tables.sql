@@ -1,4 +1,5 @@
--- The tables of contract version 1.0.0.
+-- All tables of a catalog. Until the first release is tagged, this file is edited in place; from then on, a change is a new file
+-- `NNNN_<name>.sql` beside it.
 CREATE TABLE "proposal" (
   "proposal_id" VARCHAR NOT NULL,
   "archive" VARCHAR NOT NULL,
@@ -11,6 +12,7 @@ CREATE TABLE "proposal" (
   "abstract" VARCHAR,
   "source" VARCHAR NOT NULL,
   "fetched_at" TIMESTAMP NOT NULL,
+  "provenance" VARCHAR,
   PRIMARY KEY ("proposal_id")
 );
 
@@ -33,6 +35,10 @@ CREATE TABLE "observation" (
   "released_mjd" DOUBLE,
   "title" VARCHAR,
   "fetched_at" TIMESTAMP NOT NULL,
+  "visit" VARCHAR,
+  "fingerprint" VARCHAR,
+  "query_digest" VARCHAR,
+  "withdrawn_at" TIMESTAMP,
   PRIMARY KEY ("obs_id")
 );
 
@@ -47,7 +53,32 @@ CREATE TABLE "product" (
   "sha256" VARCHAR,
   "path" VARCHAR,
   "fetched_at" TIMESTAMP,
+  "archive_version" VARCHAR,
+  "fetched_version" VARCHAR,
+  "version" BIGINT,
+  "source" VARCHAR,
+  "etag" VARCHAR,
+  "superseded_at" TIMESTAMP,
   PRIMARY KEY ("uri")
+);
+
+CREATE TABLE "product_version" (
+  "uri" VARCHAR NOT NULL,
+  "version" BIGINT NOT NULL,
+  "sha256" VARCHAR NOT NULL,
+  "archive_version" VARCHAR,
+  "size_bytes" BIGINT NOT NULL,
+  "source" VARCHAR NOT NULL,
+  "fetched_at" TIMESTAMP NOT NULL,
+  PRIMARY KEY ("uri", "version")
+);
+
+CREATE TABLE "listing" (
+  "obs_id" VARCHAR NOT NULL,
+  "settings_digest" VARCHAR NOT NULL,
+  "fingerprint" VARCHAR,
+  "listed_at" TIMESTAMP NOT NULL,
+  PRIMARY KEY ("obs_id")
 );
 
 CREATE TABLE "tile" (
@@ -78,6 +109,11 @@ CREATE TABLE "tile" (
   "softening" DOUBLE NOT NULL,
   "settings_digest" VARCHAR NOT NULL,
   "cut_at" TIMESTAMP NOT NULL,
+  "view" VARCHAR,
+  "shrink" DOUBLE,
+  "part_uris" VARCHAR[],
+  "size_bytes" BIGINT,
+  "note" VARCHAR,
   PRIMARY KEY ("tile_id")
 );
 
@@ -86,6 +122,32 @@ CREATE TABLE "caption" (
   "kind" VARCHAR NOT NULL,
   "text" VARCHAR NOT NULL,
   PRIMARY KEY ("proposal_id", "kind")
+);
+
+CREATE TABLE "abstract_summary" (
+  "abstract_sha256" VARCHAR NOT NULL,
+  "writer" VARCHAR NOT NULL,
+  "is_model" BOOLEAN NOT NULL,
+  "model" VARCHAR NOT NULL,
+  "prompt_version" BIGINT NOT NULL,
+  "prompt_digest" VARCHAR NOT NULL,
+  "schema_version" BIGINT NOT NULL,
+  "seed" BIGINT NOT NULL,
+  "objects" VARCHAR[] NOT NULL,
+  "phenomena" VARCHAR[] NOT NULL,
+  "science_aims" VARCHAR[] NOT NULL,
+  "target_names" VARCHAR[] NOT NULL,
+  "category" VARCHAR NOT NULL,
+  "summary" VARCHAR NOT NULL,
+  "search_phrases" VARCHAR[] NOT NULL,
+  "ungrounded" VARCHAR[] NOT NULL,
+  "num_named" BIGINT NOT NULL,
+  "num_calls" BIGINT NOT NULL,
+  "prompt_tokens" BIGINT,
+  "answer_tokens" BIGINT,
+  "duration_s" DOUBLE NOT NULL,
+  "answered_at" TIMESTAMP NOT NULL,
+  PRIMARY KEY ("abstract_sha256", "writer")
 );
 
 CREATE TABLE "split" (
@@ -107,12 +169,34 @@ CREATE TABLE "rejection" (
   PRIMARY KEY ("entity", "entity_id", "stage")
 );
 
+CREATE TABLE "attempt" (
+  "entity" VARCHAR NOT NULL,
+  "entity_id" VARCHAR NOT NULL,
+  "stage" VARCHAR NOT NULL,
+  "attempts" BIGINT NOT NULL,
+  "error" VARCHAR NOT NULL,
+  "detail" VARCHAR NOT NULL,
+  "first_at" TIMESTAMP NOT NULL,
+  "last_at" TIMESTAMP NOT NULL,
+  "next_try_at" TIMESTAMP NOT NULL,
+  PRIMARY KEY ("entity", "entity_id", "stage")
+);
+
 CREATE TABLE "watermark" (
   "archive" VARCHAR NOT NULL,
   "query_digest" VARCHAR NOT NULL,
   "released_mjd" DOUBLE NOT NULL,
   "updated_at" TIMESTAMP NOT NULL,
   PRIMARY KEY ("archive", "query_digest")
+);
+
+CREATE TABLE "day_count" (
+  "archive" VARCHAR NOT NULL,
+  "query_digest" VARCHAR NOT NULL,
+  "day_mjd" BIGINT NOT NULL,
+  "num_rows" BIGINT,
+  "counted_at" TIMESTAMP NOT NULL,
+  PRIMARY KEY ("archive", "query_digest", "day_mjd")
 );
 
 CREATE TABLE "dataset" (
@@ -123,6 +207,9 @@ CREATE TABLE "dataset" (
   "num_shards" BIGINT NOT NULL,
   "contract_version" VARCHAR NOT NULL,
   "built_at" TIMESTAMP NOT NULL,
+  "parent_digest" VARCHAR,
+  "num_new_samples" BIGINT,
+  "test_list_sha256" VARCHAR,
   PRIMARY KEY ("digest")
 );
 
@@ -133,6 +220,7 @@ CREATE TABLE "shard" (
   "sha256" VARCHAR NOT NULL,
   "size_bytes" BIGINT NOT NULL,
   "num_samples" BIGINT NOT NULL,
+  "home_digest" VARCHAR,
   PRIMARY KEY ("dataset_digest", "shard")
 );
 
@@ -171,6 +259,17 @@ CREATE TABLE "sample" (
   "png_sha256" VARCHAR NOT NULL,
   "caption_kinds" VARCHAR[] NOT NULL,
   "captions" VARCHAR[] NOT NULL,
+  "view" VARCHAR,
+  "chip" BIGINT,
+  "y0" BIGINT,
+  "x0" BIGINT,
+  "shrink" DOUBLE,
+  "wcs" VARCHAR,
+  "unit" VARCHAR,
+  "black" DOUBLE,
+  "white" DOUBLE,
+  "softening" DOUBLE,
+  "caption_source" VARCHAR,
   PRIMARY KEY ("tile_id")
 );
 
@@ -222,4 +321,32 @@ CREATE TABLE "report" (
   "path" VARCHAR NOT NULL,
   "made_at" TIMESTAMP NOT NULL,
   PRIMARY KEY ("report_id")
+);
+
+CREATE TABLE "promotion" (
+  "run_id" VARCHAR NOT NULL,
+  "previous_run_id" VARCHAR,
+  "is_promoted" BOOLEAN NOT NULL,
+  "metric" VARCHAR NOT NULL,
+  "value" DOUBLE NOT NULL,
+  "difference" DOUBLE,
+  "low" DOUBLE,
+  "high" DOUBLE,
+  "decided_at" TIMESTAMP NOT NULL,
+  PRIMARY KEY ("run_id")
+);
+
+-- The words of proposals, for `search_abstracts`: no facts, so no part of the contract.
+CREATE TABLE "abstract_word" ("word" VARCHAR NOT NULL, "proposal_id" VARCHAR NOT NULL, "num" BIGINT NOT NULL);
+CREATE TABLE "abstract_length" ("proposal_id" VARCHAR NOT NULL, "num_words" BIGINT NOT NULL);
+COMMENT ON TABLE "abstract_word" IS 'How often a word stands in the title and abstract of a proposal; made from proposal';
+COMMENT ON TABLE "abstract_length" IS 'Number of words of the title and abstract of a proposal; made from proposal';
+
+-- Counts that `hubbleclip status` reads, derived from other tables whenever the catalog is published; no part of the contract.
+CREATE TABLE "tile_count" (
+  "proposal_id" VARCHAR NOT NULL,
+  "settings_digest" VARCHAR NOT NULL,
+  "num_samples" BIGINT NOT NULL,
+  "num_to_split" BIGINT NOT NULL,
+  "num_to_shard" BIGINT NOT NULL
 );
