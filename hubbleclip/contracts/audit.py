@@ -27,7 +27,11 @@ class RuleResult(NamedTuple):
 def check_rules(query: Query) -> Iterator[RuleResult]:
     """Check every rule of every table, with one column in memory at a time."""
     for table in tables().values():
-        yield from check_columns(table, lambda column, name=table.name: query(f'SELECT "{column}" FROM "{name}"')[0])  # noqa: S608
+
+        def read(column: str, name: str = table.name) -> pa.ChunkedArray:
+            return query(f'SELECT "{column}" FROM "{name}"')[0]  # noqa: S608
+
+        yield from check_columns(table, read)
         num_rows = query(f'SELECT count(*) FROM "{table.name}"')[0][0].as_py()  # noqa: S608
         for rule in table.row_rules():
             yield RuleResult(table.name, rule.name, num_rows, query(rule.sql)[0][0].as_py())
