@@ -2,15 +2,16 @@
 
 import re
 import socket
+import tomllib
 from importlib.metadata import version
 from pathlib import Path
 
 import pytest
 
-from tools.install_torch import CPU_INDEX, CUDA_SIZE, SetupError, answers, is_installed, make_plan, requirements
+from tools.install_torch import CPU_INDEX, CUDA_SIZE, SetupError, answers, is_installed, make_plan, pinned
 
 ROOT = Path(__file__).parents[1]
-WANTED = requirements((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+WANTED = pinned((ROOT / "constraints.txt").read_text(encoding="utf-8"))
 
 
 @pytest.mark.parametrize(
@@ -41,18 +42,16 @@ def test_a_choice_that_cannot_be_met_is_an_error() -> None:
         make_plan("gpu", "Linux", False, True)
 
 
-def test_both_packages_are_held_to_a_minor_version() -> None:
-    assert [re.sub(r"\d+", "N", one) for one in WANTED] == ["torch>=N.N,<N.N", "torchvision>=N.N,<N.N"]
-    for one in WANTED:
-        low, high = (int(bound.rpartition(".")[2]) for bound in one.split(","))
-        assert high == low + 1
+def test_both_packages_are_pinned_and_users_may_have_later_ones() -> None:
+    assert [one.partition("==")[0] for one in WANTED] == ["torch", "torchvision"]
+    dependencies = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["dependencies"]
+    assert [one for one in dependencies if re.fullmatch(r"torch>=[\d.]+", one)]
 
 
-def test_an_installed_minor_version_is_kept() -> None:
-    assert is_installed(WANTED)
-    major, minor, *_ = version("torch").split(".")
-    assert not is_installed([f"torch>={major}.{int(minor) + 1},<{major}.{int(minor) + 2}"])
-    assert not is_installed(["no-such-package>=1.0,<1.1"])
+def test_an_installed_version_of_any_build_is_kept() -> None:
+    assert is_installed([f"{name}=={version(name).partition('+')[0]}" for name in ("torch", "torchvision")])
+    assert not is_installed(["torch==0.0.1"])
+    assert not is_installed(["no-such-package==1.0"])
 
 
 def test_an_index_that_does_not_answer_in_time_is_not_asked() -> None:

@@ -7,18 +7,16 @@ new environment, before anything else is installed, so it uses the standard libr
 from __future__ import annotations
 
 import platform
-import re
 import shutil
 import subprocess
 import sys
 import threading
-import tomllib
 import urllib.request
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import NamedTuple
 
-ROOT = Path(__file__).resolve().parents[1]
+CONSTRAINTS = Path(__file__).resolve().parents[1] / "constraints.txt"
 CPU_INDEX = "https://download.pytorch.org/whl/cpu"
 PROBE_S = 5
 CHOICES = ("auto", "cpu", "cuda")
@@ -87,18 +85,15 @@ def answers(url: str, limit_s: float = PROBE_S) -> bool:
     return bool(pages)
 
 
-def requirements(pyproject: str) -> list[str]:
-    """The requirements of torch and torchvision."""
-    dependencies = tomllib.loads(pyproject)["project"]["dependencies"]
-    return [one for one in dependencies if re.split(r"[^\w-]", one)[0] in PACKAGES]
+def pinned(constraints: str) -> list[str]:
+    """The pinned versions of torch and torchvision."""
+    return [line for line in constraints.splitlines() if line.partition("==")[0] in PACKAGES]
 
 
 def is_installed(wanted: list[str]) -> bool:
-    """Whether this environment has the minor version of each requirement."""
+    """Whether this environment has each version, of any build."""
     try:
-        return all(
-            version(name).startswith(f"{minor}.") for name, minor in (one.split(",")[0].split(">=") for one in wanted)
-        )
+        return all(version(name).partition("+")[0] == exact for name, exact in (one.split("==") for one in wanted))
     except PackageNotFoundError:
         return False
 
@@ -112,13 +107,13 @@ def install(choice: str, wanted: list[str]) -> None:
         print(plan.note, flush=True)
     index = ["--extra-index-url", plan.extra_index] if plan.extra_index else []
     pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-    subprocess.run([*pip, "--constraint", str(ROOT / "constraints.txt"), *index, *wanted], check=True)
+    subprocess.run([*pip, "--constraint", str(CONSTRAINTS), *index, *wanted], check=True)
     print(*(f"{name} {version(name)}" for name in PACKAGES), sep=", ", end=" installed\n", flush=True)
 
 
 def main() -> None:
     """`python install_torch.py [auto|cpu|cuda]`."""
-    wanted = requirements((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    wanted = pinned(CONSTRAINTS.read_text(encoding="utf-8"))
     if is_installed(wanted):
         return
     try:
