@@ -22,10 +22,10 @@ from hubbleclip.config.settings import SplitSettings
 from hubbleclip.core.io import sha256_file
 from hubbleclip.core.records import Proposal
 from hubbleclip.core.text_cleaning import without_zeros
+from hubbleclip.core.vectors import unit_vectors
 from hubbleclip.dataset.captions import WORD
 from hubbleclip.dataset.splits.continuations import Link
 from hubbleclip.dataset.splits.near_duplicates import group_proposals, text_links
-from hubbleclip.dataset.splits.sky_overlap import unit_vectors
 
 RELEASE = re.compile(r"(.*\d)[a-z]{1,2}\d?")
 """Matches the id of a picture of a press release with several pictures: `heic0207b`, `heic0917aa`, `opo9545a1`."""

@@ -19,6 +19,12 @@ def unit(vectors: Vectors) -> Vectors:
     return scaled
 
 
+def unit_vectors(ra_deg: npt.ArrayLike, dec_deg: npt.ArrayLike) -> npt.NDArray[np.float64]:
+    """Convert positions on the sky (...) to unit vectors (..., 3)."""
+    ra, dec = np.radians(ra_deg), np.radians(dec_deg)
+    return np.stack((np.cos(dec) * np.cos(ra), np.cos(dec) * np.sin(ra), np.sin(dec)), axis=-1)
+
+
 def first_non_finite_row(rows_nd: npt.NDArray[np.floating[Any]]) -> int | None:
     """Find the index of the first row with a value that is NaN or infinite; None if there is none."""
     is_bad_n = ~np.isfinite(rows_nd).all(axis=1)

@@ -37,6 +37,7 @@ from hubbleclip.core.layout import parse_shard_name, shard_name
 from hubbleclip.core.parallel import MapFn
 from hubbleclip.core.records import Sample
 from hubbleclip.dataset import publish, shard_writer
+from hubbleclip.dataset.card import notices
 from hubbleclip.dataset.manifest import (
     DESCRIPTION,
     LOCATION_COLUMNS,
@@ -54,10 +55,9 @@ from hubbleclip.dataset.manifest import (
     read_catalog_rows,
     read_dataset,
     sample_table,
+    with_astropy_header,
     write_table,
 )
-from hubbleclip.dataset.metadata.astropy_header import with_astropy_header
-from hubbleclip.dataset.metadata.credits import notices
 
 __all__ = ["BuiltDataset", "DatasetInfo", "build_dataset", "inputs_digest", "read_dataset"]
 

@@ -14,6 +14,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+import yaml
 
 from hubbleclip.contracts.schema import contract_version, tables
 from hubbleclip.contracts.validation import whole
@@ -156,6 +157,24 @@ def write_table(path: Path, table: pa.Table) -> None:
     """Write a table to a Parquet file atomically. The file is durable only after `sync_files` was called for it."""
     with atomic_write(path, is_synced=False) as temporary:
         pq.write_table(table, temporary, compression="zstd", row_group_size=ROW_GROUP_SIZE)
+
+
+def with_astropy_header(table: pa.Table) -> pa.Table:
+    """Add the metadata with which astropy reads a Parquet file that has null or nested texts, with units."""
+    metadata = {f"table::len::{field.name}": str(_max_characters(table[field.name])) for field in table.schema}
+    columns = []
+    for field in table.schema:
+        described = {name.decode(): value.decode() for name, value in (field.metadata or {}).items()}
+        columns.append({"name": field.name, "datatype": str(field.type)} | described)
+    return table.replace_schema_metadata(metadata | {"table_meta_yaml": yaml.safe_dump({"datatype": columns})})
+
+
+def _max_characters(column: pa.ChunkedArray) -> int:
+    """Return the length of the longest text of a column, which is at least that of `None`, astropy's null."""
+    if pa.types.is_list(column.type):
+        column = pc.list_flatten(column)
+    longest = pc.max(pc.utf8_length(column)).as_py() if pa.types.is_string(column.type) else None
+    return max(longest or 0, len("None"))
 
 
 def description_bytes(facts: Row) -> bytes:

@@ -8,10 +8,10 @@ from pathlib import Path
 import pyarrow as pa
 
 from hubbleclip.core.io import sha256_file, write_bytes
+from hubbleclip.dataset.card import dataset_card, shard_paths
+from hubbleclip.dataset.croissant import croissant_metadata
+from hubbleclip.dataset.hats_catalog import sky_index, write_hats_catalog
 from hubbleclip.dataset.manifest import DESCRIPTION, MANIFEST, Row, read_dataset
-from hubbleclip.dataset.metadata.card import dataset_card, shard_paths
-from hubbleclip.dataset.metadata.croissant import croissant_metadata
-from hubbleclip.dataset.metadata.hats_catalog import sky_index, write_hats_catalog
 from hubbleclip.dataset.shard_writer import canonical_json, image_key
 from hubbleclip.dataset.storage import Storage, file_address, open_storage
 

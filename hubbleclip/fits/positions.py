@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from hubbleclip.core.vectors import unit
+from hubbleclip.core.vectors import unit, unit_vectors
 
 BAR_SHARE = 0.3
 """Longest scale bar, in sides of a picture."""
@@ -48,15 +48,9 @@ def compass_of_corners(corners_deg: Sequence[float], side_arcsec: float) -> Comp
     """Compute orientation and scale of a tile with square pixels."""
     if len(corners_deg) != 8 or not np.isfinite(corners_deg).all() or not side_arcsec > 0:
         return None
-    ra, dec = np.radians(np.reshape(corners_deg, (4, 2))).T
-    bottom_left, bottom_right, top_right, top_left = sphere_points(ra, dec)
+    bottom_left, bottom_right, top_right, top_left = unit_vectors(*np.reshape(corners_deg, (4, 2)).T)
     centre_3 = unit(bottom_left + bottom_right + top_right + top_left)
     return make_compass(centre_3, unit(bottom_right - bottom_left), unit(bottom_left - top_left), side_arcsec)
-
-
-def sphere_points(ra: NDArray[np.float64], dec: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Convert positions to vectors of length 1."""
-    return np.stack([np.cos(dec) * np.cos(ra), np.cos(dec) * np.sin(ra), np.sin(dec)], axis=-1)
 
 
 def _direction(target_3: Vector, basis: NDArray[np.float64]) -> tuple[float, float]:

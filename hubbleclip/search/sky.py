@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hubbleclip.core.errors import SearchError
+from hubbleclip.core.vectors import unit_vectors
 from hubbleclip.search.query import Cone
 
 PATCH_NSIDE = 1024
@@ -45,9 +46,7 @@ class Sky:
         cls, ra_deg: npt.NDArray[np.float64], dec_deg: npt.NDArray[np.float64], side_deg: npt.NDArray[np.float64]
     ) -> Sky:
         """Compute the unit vectors."""
-        ra, dec = np.radians(ra_deg), np.radians(dec_deg)
-        xyz_n3 = np.stack([np.cos(dec) * np.cos(ra), np.cos(dec) * np.sin(ra), np.sin(dec)], axis=1)
-        return cls(xyz_n3=xyz_n3, side_n=np.radians(side_deg))
+        return cls(xyz_n3=unit_vectors(ra_deg, dec_deg), side_n=np.radians(side_deg))
 
 
 def patch_numbers(ra_deg: npt.NDArray[np.float64], dec_deg: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
@@ -23,7 +24,6 @@ from hubbleclip.config.settings import TrainSettings
 from hubbleclip.core.errors import TrainingError
 from hubbleclip.dataset.loader import SplitTiles, TrainBatch
 from hubbleclip.training import checkpoints
-from hubbleclip.training.augment import render_views
 from hubbleclip.training.distillation import Distillation
 from hubbleclip.training.distributed import World
 from hubbleclip.training.finetuning import frozen_modules, uses_batch_statistics
@@ -189,6 +189,16 @@ class Trainer:
         if self.world.is_writer:  # the previous process may have been killed before it did this
             self.write_best_and_prune()
         log.info("run %s resumes after step %d", self.run_dir.name, self.step)
+
+
+def render_views(tiles_b1ss: Tensor, theta_b23: Tensor, gain_b: Tensor, size_px: int) -> Tensor:
+    """Render augmented views (b, 1, size_px, size_px): grey tiles through affine maps, with a gain each."""
+    # The side s is at most twice `size_px`, so that bilinear sampling skips no pixel.
+    levels = tiles_b1ss.float() / 255
+    # align_corners=False puts -1 and 1 at the outer pixel edges, so that a change of scale does not shift the image
+    grid = F.affine_grid(theta_b23, [len(levels), 1, size_px, size_px], align_corners=False)
+    views = F.grid_sample(levels, grid, mode="bilinear", padding_mode="border", align_corners=False)
+    return torch.clamp(views * gain_b.view(-1, 1, 1, 1), 0, 1)
 
 
 def _average(limit: float, averaged: Sequence[Tensor], current: Sequence[Tensor], num_averaged: Tensor) -> None:

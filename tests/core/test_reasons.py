@@ -6,14 +6,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from hubbleclip.core.reasons import REASON_WORDS, reason_words
-from hubbleclip.dataset.splits import assign, caps, late_links, schemes
+from hubbleclip.dataset.splits import assign, caps, schemes
 
 ROOMS = ("archives", "captions", "fits", "images", "pipeline")
 CODE = re.compile(r"[a-z]+(_[a-z]+)*")
 SPLIT_CODES = {
     *assign.PERMANENT,
     *caps.CAPS,
-    late_links.LATE_LINK,
     schemes.MIXED_GROUP,
     schemes.UNKNOWN,
     schemes.GROUP_CHANGED,

@@ -25,8 +25,8 @@ from synthetic_samples import make_samples_with_pngs
 from hubbleclip.config.settings import ShardSettings
 from hubbleclip.core.records import to_row
 from hubbleclip.dataset.build import build_dataset, read_dataset
+from hubbleclip.dataset.hats_catalog import sky_index, write_hats_catalog
 from hubbleclip.dataset.manifest import SPLITS
-from hubbleclip.dataset.metadata.hats_catalog import sky_index, write_hats_catalog
 from hubbleclip.dataset.publish import publish
 from hubbleclip.dataset.shard_writer import interleave
 from hubbleclip.dataset.verify import find_faults
@@ -238,7 +238,7 @@ def test_lsdb_opens_the_published_sky_catalogue_and_matches_it_with_another(buil
 
 
 def test_a_large_sky_catalogue_has_a_file_per_pixel_and_one_without_positions_is_absent(built, tmp_path, monkeypatch):
-    monkeypatch.setattr("hubbleclip.dataset.metadata.hats_catalog.MAX_ROWS", 2)
+    monkeypatch.setattr("hubbleclip.dataset.hats_catalog.MAX_ROWS", 2)
     index = sky_index(read_dataset(built).manifest)
     write_hats_catalog(tmp_path, index, "many")
     files = partitions_of(tmp_path)

@@ -10,8 +10,7 @@ from hubbleclip.config.settings import SplitSettings, read_settings
 from hubbleclip.core.errors import SettingsError
 from hubbleclip.core.records import SplitAssignment
 from hubbleclip.dataset.splits.assign import assign_splits
-from hubbleclip.dataset.splits.benchmark_rule import program_number
-from hubbleclip.dataset.splits.schemes import GROUP_CHANGED, MIXED_GROUP, SCHEMES, UNKNOWN
+from hubbleclip.dataset.splits.schemes import GROUP_CHANGED, MIXED_GROUP, SCHEMES, UNKNOWN, program_number
 
 BY_INSTRUMENT = SplitSettings(scheme="instrument", test_instruments=("WFPC2*",), val_share=0.3)
 BY_CYCLE = SplitSettings(scheme="cycle", test_from_cycle=20, val_share=0.3)

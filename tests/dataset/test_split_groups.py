@@ -9,9 +9,8 @@ from sky_cases import material, observation, proposal, slow_gap_arcsec, square, 
 
 from hubbleclip.config.settings import SplitSettings
 from hubbleclip.core.records import SplitAssignment
-from hubbleclip.dataset.splits.assign import GROUP_CONFLICT, assign_splits, draw_splits, leak_report
+from hubbleclip.dataset.splits.assign import GROUP_CONFLICT, LATE_LINK, assign_splits, draw_splits, leak_report
 from hubbleclip.dataset.splits.continuations import Link
-from hubbleclip.dataset.splits.late_links import LATE_LINK
 from hubbleclip.dataset.splits.near_duplicates import group_id
 
 SETTINGS = SplitSettings(val_share=0.2, test_share=0.1, salt="s", guard_arcsec=2.0, field_share=0.0)

@@ -10,9 +10,15 @@ from sky_cases import material, observation, proposal, slow_gap_arcsec, square, 
 
 from hubbleclip.config.settings import SplitSettings
 from hubbleclip.core.records import SplitAssignment
-from hubbleclip.dataset.splits.assign import GROUP_CONFLICT, assign_splits, draw_splits, leak_report
+from hubbleclip.dataset.splits.assign import (
+    GROUP_CONFLICT,
+    LATE_LINK,
+    assign_splits,
+    draw_splits,
+    late_linked,
+    leak_report,
+)
 from hubbleclip.dataset.splits.continuations import Link
-from hubbleclip.dataset.splits.late_links import LATE_LINK, late_linked
 from hubbleclip.dataset.splits.moving_targets import normalise_target_name
 from hubbleclip.dataset.splits.near_duplicates import group_id
 from hubbleclip.dataset.splits.sky_guard import find_conflicts, guard_sky, locate_tiles

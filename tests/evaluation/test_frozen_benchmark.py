@@ -13,7 +13,7 @@ from evaluation_samples import sample
 from hubbleclip.config.settings import EvaluationSettings
 from hubbleclip.core.errors import EvaluationError
 from hubbleclip.core.vectors import unit
-from hubbleclip.dataset.splits.benchmark_rule import is_benchmark_program, program_number
+from hubbleclip.dataset.splits.schemes import is_benchmark_program, program_number
 from hubbleclip.evaluation.benchmarks.frozen import (
     benchmark_set,
     caption_ids,

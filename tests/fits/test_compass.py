@@ -9,7 +9,6 @@ from hubbleclip.fits.positions import (
     make_compass,
     round_length,
     sexagesimal,
-    sphere_points,
 )
 
 
@@ -111,12 +110,6 @@ def test_an_angle_is_in_minutes_from_sixty_seconds_on(arcsec, label):
 )
 def test_without_corners_or_side_there_is_no_compass(corners_deg, side_arcsec):
     assert compass_of_corners(corners_deg, side_arcsec) is None
-
-
-def test_a_position_is_a_vector_of_length_one():
-    ra, dec = np.radians([0.0, 90.0, 10.0, 200.0]), np.radians([0.0, 0.0, 90.0, -30.0])
-    expected = [(1, 0, 0), (0, 1, 0), (0, 0, 1), (np.cos(ra[3]) * 3**0.5 / 2, np.sin(ra[3]) * 3**0.5 / 2, -0.5)]
-    np.testing.assert_allclose(sphere_points(ra, dec), expected, atol=1e-12)
 
 
 @pytest.mark.parametrize(

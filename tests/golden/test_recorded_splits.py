@@ -12,8 +12,7 @@ from sky_cases import material, observation, proposal, square, tile
 from hubbleclip.config.settings import SplitSettings
 from hubbleclip.core.io import sha256_bytes
 from hubbleclip.core.records import Observation, Proposal, SplitAssignment, Tile
-from hubbleclip.dataset.splits.assign import assign_splits
-from hubbleclip.dataset.splits.late_links import LATE_LINK
+from hubbleclip.dataset.splits.assign import LATE_LINK, assign_splits
 from hubbleclip.dataset.splits.material import Material
 from hubbleclip.dataset.splits.schemes import RANDOM
 from hubbleclip.pipeline.shards.splitting import report_splits

@@ -16,7 +16,7 @@ from hubbleclip.archives.stsci.ads import ads_url
 from hubbleclip.config.settings import ArchiveSettings, FetchSettings
 from hubbleclip.core.errors import SettingsError
 from hubbleclip.core.layout import Layout
-from hubbleclip.dataset.metadata.credits import notices
+from hubbleclip.dataset.card import notices
 from hubbleclip.fits.instruments import camera_of, filter_names, instrument_name, mission_of, wavelength_nm
 from hubbleclip.missions import MISSIONS, Mission, mission_of_collections
 from hubbleclip.missions.hst import HST

@@ -2,7 +2,7 @@ import numpy as np
 import torch
 
 from hubbleclip.dataset.sampler import draw_views
-from hubbleclip.training.augment import render_views
+from hubbleclip.training.trainer import render_views
 
 WHOLE = torch.tensor([[[1.0, 0, 0], [0, 1.0, 0]]])
 TURNS = {

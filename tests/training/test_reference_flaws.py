@@ -20,11 +20,10 @@ from hubbleclip.config.settings import TrainSettings
 from hubbleclip.dataset.loader import TrainBatches, iterate_eval_images, open_split
 from hubbleclip.dataset.manifest import read_dataset
 from hubbleclip.training import checkpoints
-from hubbleclip.training.augment import render_views
 from hubbleclip.training.distributed import World
 from hubbleclip.training.loop import _initial_model, _open_batches
 from hubbleclip.training.losses import LOSSES, pair_logits
-from hubbleclip.training.trainer import Trainer, make_trainer
+from hubbleclip.training.trainer import Trainer, make_trainer, render_views
 from hubbleclip.training.validation import validate
 
 ALONE = World(rank=0, size=1, device=torch.device("cpu"))

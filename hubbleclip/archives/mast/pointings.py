@@ -8,6 +8,7 @@ from collections.abc import Iterable
 import numpy as np
 
 from hubbleclip.core.records import Observation
+from hubbleclip.core.vectors import unit_vectors
 
 POINTING_ARCSEC = 60.0
 """Observations whose centres are nearer than this show one field, because the fields of the wide cameras of Hubble are
@@ -27,15 +28,9 @@ def pointings_of(observations: Iterable[Observation]) -> list[int | str]:
         if item.is_moving or item.ra_deg is None or item.dec_deg is None:
             labels.append((item.target_name or "").upper())
             continue
-        direction = _unit_vector(item.ra_deg, item.dec_deg)
+        direction = unit_vectors(item.ra_deg, item.dec_deg)
         cosines = centres @ direction
         if len(cosines) == 0 or cosines.max() < nearest:
             centres, cosines = np.vstack([centres, direction]), np.append(cosines, 1.0)
         labels.append(int(cosines.argmax()))
     return labels
-
-
-def _unit_vector(ra_deg: float, dec_deg: float) -> np.ndarray:
-    """Return the direction of a position on the sky."""
-    ra, dec = math.radians(ra_deg), math.radians(dec_deg)
-    return np.array([math.cos(dec) * math.cos(ra), math.cos(dec) * math.sin(ra), math.sin(dec)])

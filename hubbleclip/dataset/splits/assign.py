@@ -14,7 +14,6 @@ from hubbleclip.core.records import SplitAssignment, Tile
 from hubbleclip.dataset.shard_writer import unit_hash
 from hubbleclip.dataset.splits.caps import CAPS, exceeding
 from hubbleclip.dataset.splits.continuations import Link
-from hubbleclip.dataset.splits.late_links import LATE_LINK, RANKS, late_linked
 from hubbleclip.dataset.splits.material import Material
 from hubbleclip.dataset.splits.moving_targets import moving_target
 from hubbleclip.dataset.splits.near_duplicates import group_id, group_proposals, text_links
@@ -26,8 +25,12 @@ log = logging.getLogger(__name__)
 
 GROUP_CONFLICT = "group_conflict"
 """Exclusion reason of a new proposal that is linked by its text to existing proposals in different splits."""
+LATE_LINK = "late_link"
+"""Exclusion reason of a tile whose proposal is linked by text, since its assignment, to one in another split."""
 PERMANENT = frozenset({GROUP_CONFLICT, LATE_LINK})
 """Exclusion reasons that hold for a whole proposal, and for every tile that it gets later."""
+RANKS = {"test": 0, "val": 1, "train": 2}
+"""Ranks of the splits: in a set of linked proposals, those of the split with the lowest rank are kept."""
 MIN_GROUPS = 3
 """Minimum number of groups that is needed to have val and test. With fewer groups all groups are assigned to train."""
 
@@ -56,7 +59,7 @@ def assign_splits(
 
     Existing assignments change in one case only: if the texts of proposals in different splits are linked since their
     assignment, or the names of moving targets in different splits are now known to mean one body, the tiles on the side
-    of train are excluded (see `late_links`). Test tiles never change.
+    of train are excluded (see `late_linked`). Test tiles never change.
     """
     by_text = text_links(material.proposals, settings)
     known = known_splits(material, existing, former or {})
@@ -87,6 +90,20 @@ def assign_splits(
     new = [plan for plan in _capped(new, material, existing, settings) if stored.get(plan.tile_id) != plan]
     log.info("splits of %d new tiles: %s", len(new), dict(Counter(plan.reason or plan.split for plan in new)))
     return sorted([*new, *changed.values()], key=lambda plan: plan.tile_id)
+
+
+def late_linked(split_of: Mapping[str, str], links: Sequence[Link]) -> set[str]:
+    """Find the assigned proposals that must be excluded, because they are linked by text to one in another split.
+
+    The abstracts of two proposals may arrive after both were assigned by their titles, to different splits.
+    """
+    # Proposals outside the splits put no tile into one, so a chain of links through them joins nothing.
+    rank_of = {proposal_id: RANKS[split] for proposal_id, split in split_of.items() if split in RANKS}
+    root_of = group_proposals(rank_of, [link for link in links if link.one in rank_of and link.other in rank_of])
+    best: dict[str, int] = {}
+    for proposal_id, root in root_of.items():
+        best[root] = min(rank_of[proposal_id], best.get(root, rank_of[proposal_id]))
+    return {proposal_id for proposal_id, root in root_of.items() if rank_of[proposal_id] > best[root]}
 
 
 def _exclude_proposals(

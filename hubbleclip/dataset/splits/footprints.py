@@ -7,7 +7,8 @@ import re
 import numpy as np
 from scipy.spatial import ConvexHull, QhullError
 
-from hubbleclip.dataset.splits.sky_overlap import Floats, unit_vectors
+from hubbleclip.core.vectors import unit_vectors
+from hubbleclip.dataset.splits.sky_overlap import Floats
 
 SHAPE = re.compile(r"(POLYGON|CIRCLE)\s+(?:[A-Z]\w*\s+)*((?:[-+]?[\d.]+(?:E[-+]?\d+)?\s*)+)", re.IGNORECASE)
 MAX_RADIUS_RAD = 0.5

@@ -7,7 +7,7 @@ tile whether it is held out for test. The rules are:
    held-out tiles and train contains no tile that is related to them.
 2. A hash draws val groups from the other groups; the rest is train.
 3. A tile whose instrument, cycle or programme number is unknown is excluded.
-4. Existing assignments do not change (except by `late_links`). If a group is now in another split than its existing
+4. Existing assignments do not change (except by late links). If a group is now in another split than its existing
    tiles, its new tiles are excluded.
 5. The sky guard is applied after these rules.
 """
@@ -22,7 +22,6 @@ from hubbleclip.config.settings import SplitSettings
 from hubbleclip.core.errors import SettingsError
 from hubbleclip.core.records import SplitAssignment, Tile
 from hubbleclip.dataset.shard_writer import unit_hash
-from hubbleclip.dataset.splits.benchmark_rule import is_benchmark_program, program_number
 from hubbleclip.dataset.splits.continuations import Link
 from hubbleclip.dataset.splits.material import Material
 from hubbleclip.dataset.splits.near_duplicates import group_id, group_proposals
@@ -34,7 +33,10 @@ UNKNOWN = "scheme:unknown"
 """Exclusion reason of a tile whose instrument, cycle or programme number is unknown."""
 GROUP_CHANGED = "scheme:group_changed"
 """Exclusion reason of a new tile whose group is now in another split than the group's existing tiles."""
-
+BENCHMARK = "hubble-image-text-1"
+"""Name of the frozen benchmark, which is also the salt of its hash. Another rule gets another name."""
+BENCHMARK_SHARE = 0.1
+"""Share of the programmes that the benchmark draws."""
 
 Scheme = Callable[[Material, Tile, SplitSettings], bool | None]
 """Function that returns whether a tile is held out for test, or None if the property it needs is unknown."""
@@ -50,6 +52,18 @@ def by_cycle(material: Material, tile: Tile, settings: SplitSettings) -> bool | 
     """Hold out the tiles of proposals from the cycle `test_from_cycle` or a later cycle."""
     proposal = material.proposals.get(tile.proposal_id)
     return None if proposal is None or proposal.cycle is None else proposal.cycle >= settings.test_from_cycle
+
+
+def is_benchmark_program(number: str) -> bool:
+    """Return whether a programme belongs to the frozen benchmark; see `hubbleclip/evaluation/benchmarks/README.md`."""
+    # The rule never changes. It needs no list, so that it also holds for programmes of the future.
+    return unit_hash(f"{BENCHMARK}:{number}") < BENCHMARK_SHARE
+
+
+def program_number(proposal_id: str) -> str | None:
+    """Return the programme number of a proposal without leading zeros; None if the archive gave no number."""
+    number = proposal_id.rpartition(":")[2]
+    return str(int(number)) if number.isascii() and number.isdigit() else None
 
 
 def by_benchmark(material: Material, tile: Tile, settings: SplitSettings) -> bool | None:

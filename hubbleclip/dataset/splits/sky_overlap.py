@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.spatial import cKDTree
 
-from hubbleclip.core.vectors import unit
+from hubbleclip.core.vectors import unit, unit_vectors
 
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
@@ -52,12 +52,6 @@ class Footprints:
     def take(self, index: Ints) -> Footprints:
         """Select footprints by index."""
         return Footprints(corners=self.corners[index], centre=self.centre[index], radius_rad=self.radius_rad[index])
-
-
-def unit_vectors(ra_deg: npt.ArrayLike, dec_deg: npt.ArrayLike) -> Floats:
-    """Convert positions on the sky to unit vectors."""
-    ra, dec = np.radians(ra_deg), np.radians(dec_deg)
-    return np.stack((np.cos(dec) * np.cos(ra), np.cos(dec) * np.sin(ra), np.sin(dec)), axis=-1)
 
 
 def footprints(corners_deg: Sequence[Sequence[float]]) -> Footprints:

@@ -18,6 +18,7 @@ from scipy.spatial import KDTree
 
 from hubbleclip.core.errors import EvaluationError
 from hubbleclip.core.records import Sample
+from hubbleclip.core.vectors import unit_vectors
 from hubbleclip.evaluation.metrics.retrieval import Floats
 
 REQUIRED = ("ra_deg", "dec_deg", "class")
@@ -73,10 +74,10 @@ def match_objects(objects: Sequence[SkyObject], samples: Sequence[Sample]) -> li
     placed = [index for index, one in enumerate(samples) if one.ra_deg is not None and one.corners_deg and one.wcs]
     if not placed:
         return []
-    centres_n3 = _directions(np.array([[samples[i].ra_deg, samples[i].dec_deg] for i in placed]))
-    corners_n43 = _directions(np.array([samples[i].corners_deg for i in placed]).reshape(-1, 2)).reshape(-1, 4, 3)
+    centres_n3 = unit_vectors([samples[i].ra_deg for i in placed], [samples[i].dec_deg for i in placed])
+    corners_n43 = unit_vectors(*np.array([samples[i].corners_deg for i in placed]).reshape(-1, 4, 2).transpose(2, 0, 1))
     tile_radius = float(np.linalg.norm(corners_n43 - centres_n3[:, None], axis=2).max())  # a chord of the unit sphere
-    at_m3 = _directions(np.array([[one.ra_deg, one.dec_deg] for one in objects]))
+    at_m3 = unit_vectors([one.ra_deg for one in objects], [one.dec_deg for one in objects])
     own_m = np.radians(np.array([one.radius_arcsec for one in objects]) / 3600)
     near = KDTree(centres_n3).query_ball_point(at_m3, tile_radius * 1.01 + own_m)
     candidates: dict[int, list[int]] = defaultdict(list)  # objects near each tile
@@ -89,13 +90,6 @@ def match_objects(objects: Sequence[SkyObject], samples: Sequence[Sample]) -> li
         for number, is_shown in zip(numbers, shows(samples[index], [objects[n] for n in numbers]), strict=True)
         if is_shown
     )
-
-
-def _directions(sky_n2: Floats) -> Floats:
-    """Convert right ascension and declination (n, 2), in degrees, to directions (n, 3) of length 1."""
-    ra, dec = np.radians(sky_n2).T
-    directions: Floats = np.column_stack([np.cos(dec) * np.cos(ra), np.cos(dec) * np.sin(ra), np.sin(dec)])
-    return directions
 
 
 def shows(sample: Sample, objects: Sequence[SkyObject]) -> list[bool]:

@@ -20,7 +20,7 @@ from hubbleclip.core.errors import EvaluationError
 from hubbleclip.core.io import sha256_bytes
 from hubbleclip.core.records import Sample
 from hubbleclip.core.vectors import first_non_finite_row, unit
-from hubbleclip.dataset.splits.benchmark_rule import BENCHMARK, is_benchmark_program, program_number
+from hubbleclip.dataset.splits.schemes import BENCHMARK, is_benchmark_program, program_number
 from hubbleclip.evaluation.estimates import as_metric
 from hubbleclip.evaluation.metrics.baselines import bm25_scores, metadata_text
 from hubbleclip.evaluation.metrics.bootstrap import draw_weights

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from hubbleclip.core.records import Sample
-from hubbleclip.fits.positions import sphere_points
+from hubbleclip.core.vectors import unit_vectors
 
 QUERY_CLASSES = {
     "a spiral galaxy seen face-on": r"spiral",
@@ -63,8 +63,7 @@ def is_same_field(one: Sample, other: Sample) -> bool:
 
 def _corners(sample: Sample) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
     """Return the corners (4, 3) of a tile as vectors of length 1."""
-    ra, dec = np.radians(np.reshape(sample.corners_deg, (4, 2))).T
-    return sphere_points(ra, dec)
+    return unit_vectors(*np.reshape(sample.corners_deg, (4, 2)).T)
 
 
 def mark_of(query: str, sample: Sample) -> str:

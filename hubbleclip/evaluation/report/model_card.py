@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 
 from hubbleclip.core.records import Run
-from hubbleclip.dataset.metadata.card import SIMULATED
+from hubbleclip.dataset.card import SIMULATED
 from hubbleclip.evaluation.forgetting import DIGITS, FORGETTING, PHOTOGRAPHS
 from hubbleclip.evaluation.metrics.protocols import FAIR
 from hubbleclip.evaluation.names import SCORERS

@@ -13,7 +13,8 @@ import numpy as np
 from astropy.io import fits
 from astropy.wcs import WCS
 
-from hubbleclip.fits.positions import Compass, make_compass, sphere_points
+from hubbleclip.core.vectors import unit_vectors
+from hubbleclip.fits.positions import Compass, make_compass
 from hubbleclip.missions.links import archive_links
 
 NUM_GRID = 17
@@ -51,10 +52,9 @@ def sky_view(wcs_text: str, size_px: int) -> SkyView | None:
             sky = wcs.pixel_to_world(x.ravel() - 0.5, size_px - 0.5 - y.ravel()).icrs
     except (ValueError, KeyError, TypeError, AttributeError):
         return None
-    ra, dec = np.radians(sky.ra.deg), np.radians(sky.dec.deg)
-    if not np.isfinite([ra, dec]).all():
+    if not np.isfinite([sky.ra.deg, sky.dec.deg]).all():
         return None
-    points = sphere_points(ra, dec).reshape(NUM_GRID, NUM_GRID, 3)
+    points = unit_vectors(sky.ra.deg, sky.dec.deg).reshape(NUM_GRID, NUM_GRID, 3)
     middle = NUM_GRID // 2
     step = size_px / (NUM_GRID - 1)
     right = (points[middle, middle + 1] - points[middle, middle - 1]) / (2 * step)

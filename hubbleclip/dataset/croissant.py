@@ -12,10 +12,11 @@ from typing import Any
 
 import pyarrow as pa
 
+from hubbleclip.dataset.card import shard_paths
 from hubbleclip.dataset.manifest import MANIFEST, Row, manifest_schema
-from hubbleclip.dataset.metadata.card import shard_paths
-from hubbleclip.dataset.metadata.credits import homepage
 from hubbleclip.dataset.shard_writer import IMAGE_SUFFIXES
+from hubbleclip.missions import MISSIONS
+from hubbleclip.missions.registry import DEFAULT
 
 Node = dict[str, Any]
 """A JSON-LD object."""
@@ -46,6 +47,7 @@ def croissant_metadata(description: Row, manifest_sha256: str) -> Node:
     paths = [path for paths_of_split in shard_paths(description).values() for path in paths_of_split]
     hashes = {shard["shard"]: shard["sha256"] for shard in description["shards"]}
     shards = [_file(path, "application/x-tar", hashes[path.rpartition("/")[2]]) for path in paths]
+    missions = (MISSIONS[name] for name in sorted(description["notices"]) if name in MISSIONS)
     return {
         "@context": FIXED["context"],
         "@type": "sc:Dataset",
@@ -55,7 +57,7 @@ def croissant_metadata(description: Row, manifest_sha256: str) -> Node:
         "citeAs": attribution,
         "license": "; ".join(sorted({notice["licence"] for notice in notices})),
         "creator": {"@type": "sc:Organization", "name": "hubbleclip"},
-        "url": homepage(description["notices"]),
+        "url": next(missions, DEFAULT).homepage,
         "version": "1.0.0",
         **({"datePublished": released_on} if (released_on := description["released_on"]) else {}),
         "identifier": description["digest"],

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +13,43 @@ import yaml
 from hubbleclip.contracts.schema import tables
 from hubbleclip.core.records import HEADER_SOURCE
 from hubbleclip.dataset.manifest import LOCATION_COLUMNS, SPLITS, Row
+from hubbleclip.missions import MISSIONS
 
 HUB_NAMES = {"train": "train", "val": "validation", "test": "test"}  # name of each split on the Hugging Face hub
 SIMULATED = "**This sky is simulated.** Pictures, proposals and investigators are invented.\n"
 TYPES = {pa.string(): "string", pa.int64(): "int64", pa.float64(): "float64", pa.bool_(): "bool"}
 """Name of each Arrow type in the front matter."""
 TEXT = Path(__file__).with_name("card.md")  # a template for `str.format`
+NOTICES = {
+    name: {"licence": mission.licence, "attribution": mission.attribution} for name, mission in MISSIONS.items()
+} | {
+    "simulated": {
+        "licence": "CC0 1.0",
+        "attribution": "Simulated by hubbleclip. These are not observations of the sky.",
+    },
+}
+UNKNOWN = {
+    "licence": "unknown",
+    "attribution": "Given by the user as files; ask whoever made them.",
+}
+
+
+def notices(archives: Iterable[str]) -> dict[str, dict[str, str]]:
+    """Look up the licence and the attribution of archives, in the wording that the owners of the data require."""
+    return {name: NOTICES.get(name, UNKNOWN) for name in sorted(set(archives))}
+
+
+def notice_lines(of_archives: Mapping[str, Mapping[str, str]]) -> str:
+    """Write the result of `notices` as the lines of a list."""
+    return "\n".join(
+        f"- `{archive}`: {notice['attribution']} Licence: {notice['licence']}."
+        for archive, notice in of_archives.items()
+    )
+
+
+def with_front_matter(fields: Mapping[str, Any], text: str) -> str:
+    """Put the YAML front matter that the Hugging Face hub reads before the text of a card."""
+    return f"---\n{yaml.safe_dump(dict(fields), sort_keys=False, allow_unicode=True, width=120)}---\n{text}"
 
 
 def dataset_card(description: Row, manifest: pa.Table, image_key: str) -> str:
@@ -35,20 +66,17 @@ def dataset_card(description: Row, manifest: pa.Table, image_key: str) -> str:
         "largest": _largest_proposals(manifest),
         "simulated": SIMULATED if "simulated" in description["notices"] else "",
         "data_files": ", ".join(f'"{HUB_NAMES[split]}": {paths}' for split, paths in files.items()),
-        "notices": "\n".join(
-            f"- `{archive}`: {notice['attribution']} Licence: {notice['licence']}."
-            for archive, notice in description["notices"].items()
-        ),
+        "notices": notice_lines(description["notices"]),
         "image_key": image_key,
         "location_columns": ", ".join(map(repr, LOCATION_COLUMNS)),
         "code_version": description["code_version"],
     }
     text = TEXT.read_text(encoding="utf-8").format(**values)
-    return f"---\n{_front_matter(description, files, image_key)}---\n{text}"
+    return with_front_matter(_hub_fields(description, files, image_key), text)
 
 
 def caption_line(manifest: pa.Table) -> str:
-    """Say how many samples have captions of which kind, and who wrote them."""
+    """Say how many samples have captions of which kind, and who wrote them, by the column `caption_kinds`."""
     counted = Counter(kind for kinds in manifest["caption_kinds"].to_pylist() for kind in kinds)
     text = f"Captions by kind: {', '.join(f'{num:,} `{kind}`' for kind, num in sorted(counted.items()))}."
     writers = sorted({kind.partition("@")[2] for kind in counted if "@" in kind})
@@ -62,7 +90,7 @@ def caption_line(manifest: pa.Table) -> str:
 
 
 def shard_paths(description: Row) -> dict[str, list[str]]:
-    """List the paths of each split's shards, relative to the dataset's folder."""
+    """List the paths of each split's shards, relative to the dataset's folder; splits without shards are absent."""
     paths: dict[str, list[str]] = {}
     for shard in description["shards"]:
         # A shard of a parent dataset is in the parent's folder, which is next to the folder of this dataset.
@@ -73,9 +101,7 @@ def shard_paths(description: Row) -> dict[str, list[str]]:
 
 def _texts(manifest: pa.Table) -> str:
     """Say what the captions were made from."""
-    names = manifest.column_names
-    sources = manifest["caption_source"].to_pylist() if "caption_source" in names else []
-    num_headers = sources.count(HEADER_SOURCE)
+    num_headers = manifest["caption_source"].to_pylist().count(HEADER_SOURCE)
     of_headers = "texts made from the headers of their files, which name target, instrument and filter"
     if num_headers == 0:
         return "the abstracts of the proposals that won the time"
@@ -91,14 +117,11 @@ def _largest_proposals(manifest: pa.Table) -> str:
     return f"{len(nums):,} proposals; the largest has {one:.1%} of the samples, the ten largest have {ten:.1%}"
 
 
-def _front_matter(description: Row, files: Mapping[str, list[str]], image_key: str) -> str:
-    """Serialise the YAML front matter with the keys that the Hugging Face hub reads.
-
-    The features are listed, because a reader would infer them from the first samples, where a column may be null.
-    """
+def _hub_fields(description: Row, files: Mapping[str, list[str]], image_key: str) -> dict[str, Any]:
+    """Describe a dataset by the keys that the Hugging Face hub reads."""
     texts = [{"name": name, "dtype": "string"} for name in ("__key__", "__url__", "txt")]
     row = [_feature(field) for field in tables()["sample"].schema()]
-    fields = {
+    return {
         "pretty_name": f"hubbleclip {description['digest'][:12]}",
         "license": "other",
         "license_name": "; ".join(sorted({notice["licence"] for notice in description["notices"].values()})),
@@ -110,9 +133,9 @@ def _front_matter(description: Row, files: Mapping[str, list[str]], image_key: s
                 "data_files": [{"split": HUB_NAMES[split], "path": paths} for split, paths in files.items()],
             }
         ],
+        # listed, because a reader would infer the features from the first samples, where a column may be null
         "dataset_info": {"features": [*texts, {"name": "json", "struct": row}, {"name": image_key, "dtype": "image"}]},
     }
-    return yaml.safe_dump(fields, sort_keys=False, allow_unicode=True, width=120)
 
 
 def _feature(field: pa.Field) -> dict[str, str]:
