@@ -74,7 +74,7 @@ def match_objects(objects: Sequence[SkyObject], samples: Sequence[Sample]) -> li
     placed = [index for index, one in enumerate(samples) if one.ra_deg is not None and one.corners_deg and one.wcs]
     if not placed:
         return []
-    centres_n3 = unit_vectors([samples[i].ra_deg for i in placed], [samples[i].dec_deg for i in placed])
+    centres_n3 = unit_vectors(*np.array([[samples[i].ra_deg, samples[i].dec_deg] for i in placed]).T)
     corners_n43 = unit_vectors(*np.array([samples[i].corners_deg for i in placed]).reshape(-1, 4, 2).transpose(2, 0, 1))
     tile_radius = float(np.linalg.norm(corners_n43 - centres_n3[:, None], axis=2).max())  # a chord of the unit sphere
     at_m3 = unit_vectors([one.ra_deg for one in objects], [one.dec_deg for one in objects])
