@@ -71,17 +71,6 @@ def test_the_coverage_contains_every_tile(client: TestClient, engine: SmallEngin
     assert not moc.contains_lonlat([200.0] * u.deg, [-5.0] * u.deg).any()
 
 
-def test_the_coverage_equals_that_of_mocpy(tmp_path: Path) -> None:
-    rng = np.random.default_rng(0)
-    ra = np.append(rng.uniform(0, 360, 300), rng.uniform(30, 30.2, 5000))  # the dense part fills pixels of lower orders
-    dec = np.append(rng.uniform(-90, 90, 300), rng.uniform(0, 0.2, 5000))
-    (tmp_path / "moc.fits").write_bytes(write_moc(points(ra, dec)))
-    ours = MOC.load(tmp_path / "moc.fits", format="fits")
-    theirs = MOC.from_lonlat(ra * u.deg, dec * u.deg, max_norder=11)
-    assert ours == theirs
-    assert sorted(ours.uniq_hpx) == sorted(theirs.uniq_hpx)
-
-
 def test_the_page_links_each_cell_to_a_cone_that_has_its_tiles(client: TestClient) -> None:
     links = re.findall(r'<a href="(/\?place=[^"]+)"', client.get("/sky").text)
     assert links

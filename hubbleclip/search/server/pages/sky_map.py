@@ -9,8 +9,8 @@ import astropy.units as u
 import numpy as np
 import numpy.typing as npt
 from astropy.coordinates import SkyCoord
-from astropy.io import fits
 from astropy_healpix import HEALPix
+from mocpy import MOC
 
 from hubbleclip.search.server.protocol import Floats, Points
 
@@ -115,20 +115,10 @@ def _graticule() -> list[str]:
 
 
 def write_moc(points: Points) -> bytes:
-    """Write the coverage of all tiles as a multi-order coverage map (IVOA MOC 2.0, NUNIQ ordering)."""
+    """Write the coverage of all tiles as a multi-order coverage map (IVOA MOC 2.0)."""
     ra, dec = np.asarray(points.ra_deg, float), np.asarray(points.dec_deg, float)
     is_placed = np.isfinite(ra) & np.isfinite(dec)
-    healpix = HEALPix(2**MOC_ORDER, order="nested")
-    pixels = np.unique(healpix.lonlat_to_healpix(ra[is_placed] * u.deg, dec[is_placed] * u.deg))
-    uniq: list[npt.NDArray[np.int64]] = []
-    for order in range(MOC_ORDER, -1, -1):
-        # four pixels of one parent are written as the parent, which is of the next lower order
-        parents, nums = np.unique(pixels >> 2, return_counts=True)
-        full = parents[nums == 4] if order else parents[:0]
-        uniq.insert(0, pixels[~np.isin(pixels >> 2, full)] + 4 * 4**order)
-        pixels = full
-    header = {"MOCVERS": "2.0", "MOCDIM": "SPACE", "ORDERING": "NUNIQ", "COORDSYS": "C", "MOCORD_S": MOC_ORDER}
-    table = fits.BinTableHDU.from_columns([fits.Column("UNIQ", "K", array=np.concatenate(uniq))], fits.Header(header))
+    moc = MOC.from_lonlat(ra[is_placed] * u.deg, dec[is_placed] * u.deg, max_norder=MOC_ORDER)
     content = io.BytesIO()
-    fits.HDUList([fits.PrimaryHDU(), table]).writeto(content)
+    moc.serialize(format="fits").writeto(content)
     return content.getvalue()
