@@ -95,8 +95,8 @@ def fetch_all(url: str, names: Sequence[str], folder: Path) -> None:
     with ThreadPoolExecutor(CONNECTIONS) as connections, ThreadPoolExecutor(CORES) as batches:
 
         def fetch(batch: Sequence[str]) -> None:  # some sync while others fetch
-            found = connections.map(sources.fetch, map(product_of, batch))
-            sync_files([sources.layout.absolute(product.path or "") for product in found])
+            found = connections.map(partial(sources.deliver, is_kept=True), map(product_of, batch))
+            sync_files([sources.layout.absolute(delivery.product.path or "") for delivery in found])
 
         list(batches.map(fetch, [names[start : start + BATCH_SIZE] for start in range(0, len(names), BATCH_SIZE)]))
 

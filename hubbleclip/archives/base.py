@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Protocol
+from functools import lru_cache
+from typing import Any, Protocol, Self
+from uuid import uuid4
 
-from hubbleclip.core.printable import without_control
+from hubbleclip.core.errors import without_control
 from hubbleclip.core.records import Observation, Product, Proposal, Rejection
 
 NO_PROPOSAL = "unknown"
@@ -20,6 +23,9 @@ Known = Callable[[str, int], str | None]
 The arguments are the ETag (without quotes) and the size (bytes) from the server's response headers. The result is the
 file's SHA-256 in hex, or None if no such file is on disk. Several threads may call the function at the same time.
 """
+BUILT_OBJECTS = 8
+"""Largest number of archives that a worker process keeps; the least recently used one is dropped first."""
+_BUILD_LOCK = threading.Lock()
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,9 +224,39 @@ class Archive(Protocol):
         """
 
 
-def now_utc() -> datetime:
-    """Return the current time in UTC."""
-    return datetime.now(UTC)
+class ProcessLocal:
+    """Base class of archives, which hold locks and connections and therefore cannot be pickled.
+
+    Only the arguments of the constructor are pickled, and each process builds its own object from them, once.
+    """
+
+    _recipe: tuple[str, type, tuple[Any, ...]]
+    is_worker_copy = False
+    """True for a copy that a worker process has built; changes to the copy do not affect the original object."""
+
+    def __new__(cls, *args: Any) -> Self:
+        """Create the object, and record a unique name, the class and the arguments, from which it is built again."""
+        instance = super().__new__(cls)
+        instance._recipe = uuid4().hex, cls, args
+        return instance
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle the recorded class and arguments instead of the object's state."""
+        return _build, self._recipe
+
+
+def _build(name: str, cls: type, args: tuple[Any, ...]) -> Any:
+    """Build an object, or return the one that was built."""
+    with _BUILD_LOCK:  # two threads that call `lru_cache` at once could build it twice
+        return _build_once(name, cls, args)
+
+
+@lru_cache(BUILT_OBJECTS)
+def _build_once(name: str, cls: type, args: tuple[Any, ...]) -> Any:
+    """Build an object; `name` keeps objects with equal arguments apart."""
+    instance = cls(*args)
+    instance.is_worker_copy = True
+    return instance
 
 
 def proposal_id_of(archive: str, number: str | None) -> str:
@@ -239,7 +275,7 @@ def reject(entity: str, entity_id: str, stage: str, *, reason: str, detail: str,
         reason=reason,
         detail=without_control(detail),
         settings_digest=settings_digest,
-        rejected_at=now_utc(),
+        rejected_at=datetime.now(UTC),
     )
 
 

@@ -14,7 +14,15 @@ from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 
-from hubbleclip.archives.base import Delivery, Known, ObservationPage, now_utc, proposal_id_of, reject, sampling_key
+from hubbleclip.archives.base import (
+    Delivery,
+    Known,
+    ObservationPage,
+    ProcessLocal,
+    proposal_id_of,
+    reject,
+    sampling_key,
+)
 from hubbleclip.archives.folder import FITS, JPEG, FolderFiles, scan_folder
 from hubbleclip.archives.json_lines import read_proposal_rows
 from hubbleclip.archives.stsci.parsers import ProposalText
@@ -22,7 +30,6 @@ from hubbleclip.config.settings import ArchiveSettings, FetchSettings
 from hubbleclip.core.errors import DownloadError, SettingsError
 from hubbleclip.core.io import sha256_bytes, sha256_file
 from hubbleclip.core.layout import Layout
-from hubbleclip.core.process_local import ProcessLocal
 from hubbleclip.core.records import HEADER_SOURCE, Observation, Product, Proposal, Rejection
 from hubbleclip.core.text_cleaning import without_zeros
 from hubbleclip.fits.keywords import FileFacts, read_facts
@@ -125,7 +132,7 @@ class LocalArchive(ProcessLocal):
             calib_level=None,
             released_mjd=None,  # a file has no release date
             title=facts.title,
-            fetched_at=now_utc(),
+            fetched_at=datetime.now(UTC),
             # the fingerprint changes when the file changes, so that later stages process the file again
             fingerprint=sha256_bytes(_version_of(self.folder / facts.obs_id).encode())[:32],
         )
@@ -228,7 +235,7 @@ class LocalArchive(ProcessLocal):
             size_bytes=size_bytes,
             source="local",
             fetched_version=product.archive_version,
-            fetched_at=now_utc(),
+            fetched_at=datetime.now(UTC),
         )
 
     def deliver_product(self, product: Product) -> Delivery:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from hubbleclip.core.printable import without_control
+from hubbleclip.core.errors import without_control
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Column, Table
 from rich.text import Text
 
-from hubbleclip.core.printable import without_control
+from hubbleclip.core.errors import without_control
 
 PIPED_WIDTH = 100_000
 """Largest width of a table that is not printed to a terminal: an id that is cut or wrapped cannot be used."""

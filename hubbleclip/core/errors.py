@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import errno
+import re
 from collections.abc import Sequence
-
-from hubbleclip.core.printable import without_control
 
 DISK_FULL_ERRNOS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG})
 """Error numbers for writes that fail because of a full disk, a quota, a read-only file system or a file size limit."""
@@ -16,6 +15,14 @@ SYSTEM_ERRNOS = DISK_FULL_ERRNOS | EXHAUSTED_ERRNOS | {errno.EIO, errno.ESTALE}
 
 NO_ACCESS_ERRNOS = frozenset({errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST})
 """Error numbers for a file or folder that this user may not use, or whose folder is not a folder."""
+
+CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+"""Control characters except tab and line feed, and marks that change the direction of the text."""
+
+
+def without_control(text: str) -> str:
+    """Replace the control characters of a text by U+FFFD."""
+    return CONTROL.sub("\ufffd", text)
 
 
 class HubbleclipError(Exception):

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from hubbleclip.config.settings import Settings
 from hubbleclip.core.errors import EvaluationError
+from hubbleclip.core.id_prefixes import find_id
 from hubbleclip.core.layout import Layout
-from hubbleclip.core.short_ids import find_id
 from hubbleclip.core.version import code_version
 from hubbleclip.evaluation.report.write import evaluate
 from hubbleclip.pipeline.train import newest_dataset

@@ -13,10 +13,10 @@ from typing import NamedTuple
 from hubbleclip.catalog.pending import to_records
 from hubbleclip.config.settings import Settings
 from hubbleclip.contracts.validation import Rows
-from hubbleclip.core.clock import next_time
 from hubbleclip.core.errors import EvaluationError
 from hubbleclip.core.layout import Layout
 from hubbleclip.core.records import Metric, Promotion, Report
+from hubbleclip.core.timestamps import next_time
 from hubbleclip.core.version import code_version
 from hubbleclip.dataset.manifest import read_dataset
 from hubbleclip.evaluation.compare import decide, val_estimate

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from hubbleclip.catalog.catalog import Catalog
+from hubbleclip.core.id_prefixes import find_id
 from hubbleclip.core.layout import Layout
 from hubbleclip.core.reasons import reason_words
-from hubbleclip.core.short_ids import find_id
 from hubbleclip.dataset.manifest import DESCRIPTION, read_description
 from hubbleclip.dataset.splits.report import REPORT
 

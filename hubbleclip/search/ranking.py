@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 
 from hubbleclip.config.tiles import TileSettings
 from hubbleclip.core.errors import SearchError
-from hubbleclip.core.short_ids import find_id
+from hubbleclip.core.id_prefixes import find_id
 from hubbleclip.core.vectors import unit
 from hubbleclip.search.current import Opened
 from hubbleclip.search.query import Mode, Query, Term, TermKind

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from hubbleclip.config.model import ModelSettings, TrainSettings
-from hubbleclip.core.clock import next_time
 from hubbleclip.core.errors import TrainingError
 from hubbleclip.core.io import locked, sha256_file, write_text, writing
 from hubbleclip.core.records import Checkpoint, Run, to_row
+from hubbleclip.core.timestamps import next_time
 
 RUN = "run.json"
 RUNNING, FINISHED = "running", "finished"

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from hubbleclip.archives import open_archive
 from hubbleclip.archives.mast.archive import MastArchive
+from hubbleclip.archives.mast.caom_rows import observation_from_row
 from hubbleclip.config.settings import ArchiveSettings, FetchSettings, SimulatorSettings
 from hubbleclip.core.layout import Layout
+from hubbleclip.core.records import Observation
+from hubbleclip.missions.hst import HST
 from hubbleclip.simulator.server.launcher import running_simulator, simulated_addresses
-from tests.archives.script_server import Respond, Script
+from tests.archives.mallory import Mallory
+from tests.bad_server import BadServer
 from tests.faulty_archive.archive import running_archive
 from tests.faulty_archive.plan import FaultPlan, FaultRule
 
@@ -25,6 +31,14 @@ def archive_at(url: str, root: Path, fetch: FetchSettings = FETCH, **settings: o
     archive = open_archive(values, fetch, Layout(root))
     assert isinstance(archive, MastArchive)
     return archive
+
+
+def observation(**row: object) -> Observation:
+    """An observation of the proposal 12675, with the given CAOM columns."""
+    named = {"obs_id": "ibol02010", "obsid": "2003", "proposal_id": "12675", **row}
+    found = observation_from_row(named, "hst", datetime(2026, 1, 1, tzinfo=UTC), HST.products)
+    assert found is not None
+    return found
 
 
 @pytest.fixture(scope="session")
@@ -55,14 +69,13 @@ def faulty(tmp_path: Path) -> Iterator[Callable[..., MastArchive]]:
 
 
 @pytest.fixture
-def scripted() -> Iterator[Callable[..., Script]]:
-    """Make a server that gives these responses in turn."""
-    scripts: list[Script] = []
+def scripted() -> Iterator[Callable[..., BadServer]]:
+    """Make a server that gives these responses."""
+    with ExitStack() as servers:
+        yield lambda *responses, **table: servers.enter_context(BadServer(*responses, **table))
 
-    def make(*responses: Respond) -> Script:
-        scripts.append(Script(*responses))
-        return scripts[-1]
 
-    yield make
-    for script in scripts:
-        script.close()
+@pytest.fixture
+def mallory() -> Iterator[Mallory]:
+    with Mallory() as server:
+        yield server

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
@@ -16,7 +16,7 @@ from hubbleclip.archives.stsci.ads import AdsClient, ads_url, parse_ads
 from hubbleclip.core.errors import ArchiveError, SettingsError
 from hubbleclip.missions.hst import HST
 from tests.archives.conftest import FETCH
-from tests.archives.recording_server import PreparedResponse, RecordedRequest, serving
+from tests.bad_server import BadServer, Respond, give
 
 TOKEN = "secret-ads-token-1234"
 DOC = {
@@ -38,23 +38,18 @@ def token(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def ads() -> Iterator[Callable[..., tuple[AdsClient, str, list[RecordedRequest]]]]:
-    """A client, the query for 15677, and the recorded requests; the server gives `responses` in turn."""
-    contexts = []
+def ads(scripted) -> Callable[..., tuple[AdsClient, str, BadServer]]:
+    """A client, the query for 15677, and its server, which gives `responses` in turn."""
 
-    def make(*responses: PreparedResponse) -> tuple[AdsClient, str, list[RecordedRequest]]:
-        context = serving(*responses)
-        url, requests = context.__enter__()
-        contexts.append(context)
-        return AdsClient(url, Transport(FETCH)), ads_url(url, HST.ads_bibstem, "15677"), requests
+    def make(*responses: Respond) -> tuple[AdsClient, str, BadServer]:
+        server = scripted(*responses)
+        return AdsClient(server.url, Transport(FETCH)), ads_url(server.url, HST.ads_bibstem, "15677"), server
 
-    yield make
-    for context in contexts:
-        context.__exit__(None, None, None)
+    return make
 
 
 def test_the_query_names_the_bibcode_and_carries_the_token(ads) -> None:
-    client, url, requests = ads(PreparedResponse(200, response_of(DOC)))
+    client, url, server = ads(give(response_of(DOC)))
     record = parse_ads(client.get(url) or b"", "15677")
     assert (record.title, record.pi, record.cycle, record.abstract) == (
         "Spectroscopy & Imaging",
@@ -62,8 +57,8 @@ def test_the_query_names_the_bibcode_and_carries_the_token(ads) -> None:
         26,
         "10^6 stars.",
     )
-    assert parse_qs(urlsplit(requests[0].path).query)["q"] == ["bibstem:hst..prop bibcode:????hst..prop15677?"]
-    assert requests[0].headers["Authorization"] == f"Bearer {TOKEN}"
+    assert parse_qs(urlsplit(server.paths[0]).query)["q"] == ["bibstem:hst..prop bibcode:????hst..prop15677?"]
+    assert server.seen[0]["Authorization"] == f"Bearer {TOKEN}"
 
 
 def test_a_short_number_is_padded_with_dots() -> None:
@@ -96,21 +91,21 @@ def test_odd_fields_break_nothing(doc: dict[str, object]) -> None:
 
 
 def test_an_exhausted_quota_stops_the_queries_with_one_warning(ads, caplog: pytest.LogCaptureFixture) -> None:
-    client, url, requests = ads(PreparedResponse(429, b"", {"Retry-After": "60"}))
+    client, url, server = ads(give(b"", 429, Retry_After="60"))
     assert [client.get(url), client.get(url)] == [None, None]
-    assert len(requests) == len(caplog.records) == 1
+    assert len(server.seen) == len(caplog.records) == 1
     assert "quota" in caplog.text
 
 
 def test_the_last_request_of_a_quota_is_used_and_no_more(ads, caplog: pytest.LogCaptureFixture) -> None:
-    client, url, requests = ads(PreparedResponse(200, response_of(DOC), {"X-RateLimit-Remaining": "0"}))
+    client, url, server = ads(give(response_of(DOC), 200, X_RateLimit_Remaining="0"))
     assert client.get(url)
     assert client.get(url) is None
-    assert len(requests) == len(caplog.records) == 1
+    assert len(server.seen) == len(caplog.records) == 1
 
 
 def test_an_invalid_token_is_an_error_that_names_the_variable(ads) -> None:
-    client, url, _ = ads(PreparedResponse(401, b"{}"))
+    client, url, _ = ads(give(b"{}", 401))
     with pytest.raises(SettingsError, match="ADS_API_TOKEN"):
         client.get(url)
 
@@ -118,31 +113,31 @@ def test_an_invalid_token_is_an_error_that_names_the_variable(ads) -> None:
 def test_a_temporary_fault_is_retried_and_a_lasting_one_disables_only_ads(
     ads, caplog: pytest.LogCaptureFixture
 ) -> None:
-    client, url, _ = ads(PreparedResponse(503, b""), PreparedResponse(200, response_of(DOC)))
+    client, url, _ = ads(give(b"", 503), give(response_of(DOC)))
     assert client.get(url)
-    client, url, requests = ads(PreparedResponse(500, b""))
+    client, url, server = ads(give(b"", 500))
     assert [client.get(url), client.get(url)] == [None, None]
-    assert len(requests) == FETCH.attempts
+    assert len(server.seen) == FETCH.attempts
     assert caplog.text.count("not queried again") == 1
 
 
 def test_the_token_goes_to_no_other_host_though_downloads_may_be_redirected_there(ads) -> None:
-    with serving(PreparedResponse(200, response_of(DOC))) as (other, requests_there):
-        client, url, requests = ads(PreparedResponse(302, b"", {"Location": other}))
-        client = AdsClient(url, Transport(FETCH.model_copy(update={"redirect_hosts": (urlsplit(other).netloc,)})))
-        assert client.get(url) is None
-    assert (len(requests), len(requests_there)) == (1, 0)
+    _, _, other = ads(give(response_of(DOC)))
+    _, url, server = ads(give(b"", 302, Location=other.url))
+    client = AdsClient(url, Transport(FETCH.model_copy(update={"redirect_hosts": (other.host,)})))
+    assert client.get(url) is None
+    assert (len(server.seen), len(other.seen)) == (1, 0)
 
 
 def test_the_token_is_in_no_message(ads, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
     texts = []
     for response in (
-        PreparedResponse(200, response_of(DOC)),
-        PreparedResponse(401, b""),
-        PreparedResponse(429, b""),
-        PreparedResponse(404, b""),
-        PreparedResponse(500, b""),
+        give(response_of(DOC)),
+        give(b"", 401),
+        give(b"", 429),
+        give(b"", 404),
+        give(b"", 500),
     ):
         client, url, _ = ads(response)
         try:

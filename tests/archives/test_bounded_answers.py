@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import gzip
 import json
-from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import pytest
@@ -18,22 +16,11 @@ from hubbleclip.archives.stsci.bulk_list import index_bulk_list
 from hubbleclip.archives.stsci.parsers import MAX_RECORD_BYTES, split_abstracts_cat
 from hubbleclip.core.errors import ArchiveError, PartialResultError
 from tests.archives.conftest import FETCH, archive_at
-from tests.archives.hostile_server import Mallory, RecordingServer, drip_trailers, observe, product_of, send
+from tests.archives.mallory import Mallory, observe, product_of
+from tests.bad_server import drip_trailers, give
 
 HASTY = FETCH.model_copy(update={"attempts": 2, "timeout_s": 0.3, "file_timeout_s": 0.3})
 LISTINGS = pytest.mark.parametrize("listing", ["caom", "missions"])
-
-
-@pytest.fixture
-def mallory() -> Iterator[Mallory]:
-    with Mallory() as server:
-        yield server
-
-
-@pytest.fixture
-def witness() -> Iterator[RecordingServer]:
-    with RecordingServer() as server:
-        yield server
 
 
 def archive_of(mallory: Mallory, root: Path, listing: str = "caom", **settings: object) -> MastArchive:
@@ -43,35 +30,27 @@ def archive_of(mallory: Mallory, root: Path, listing: str = "caom", **settings: 
 @LISTINGS
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 def test_a_query_is_not_redirected_to_another_host(
-    listing: str, status: int, mallory: Mallory, witness: RecordingServer, tmp_path: Path
+    listing: str, status: int, mallory: Mallory, scripted, tmp_path: Path
 ) -> None:
-    seen: list[str] = []
-    witness.respond = lambda handler: (seen.append(handler.path), send(b"{}")(handler))[1]
-    witness.posted = {"query": witness.respond, "columns": witness.respond}
-    mallory.posted["query"] = send(b"", status, Location=f"http://localhost:{witness.port}/api/v0/invoke")
+    witness = scripted(give(b"{}"))
+    mallory.posted["query"] = give(b"", status, Location=f"http://localhost:{witness.port}/api/v0/invoke")
     with pytest.raises(ArchiveError, match="another host"):
         observe(archive_of(mallory, tmp_path, listing))
-    assert seen == []
+    assert witness.seen == []
 
 
 @LISTINGS
 def test_a_query_that_is_redirected_in_a_circle_ends(listing: str, mallory: Mallory, tmp_path: Path) -> None:
-    num_asked = [0]
-
-    def again(handler: BaseHTTPRequestHandler) -> None:
-        num_asked[0] += 1
-        send(b"", 307, Location="/again")(handler)
-
-    mallory.posted["query"] = again
+    mallory.posted["query"] = give(b"", 307, Location="/again")
     with pytest.raises(ArchiveError):
         observe(archive_of(mallory, tmp_path, listing))
-    assert num_asked[0] < 20
+    assert len(mallory.seen) < 30
 
 
 @LISTINGS
 def test_a_page_is_limited_by_the_rows_that_were_asked_for(listing: str, mallory: Mallory, tmp_path: Path) -> None:
     rows = gzip.compress(json.dumps([{"obs_id": "x" * 1000, "obsid": "1"}] * 3000).encode())
-    mallory.posted["query"] = send(rows, Content_Encoding="gzip")
+    mallory.posted["query"] = give(rows, Content_Encoding="gzip")
     with pytest.raises(PartialResultError, match=r"more than 10\d\d000 bytes"):
         observe(archive_of(mallory, tmp_path, listing, page_size=2))
 
@@ -81,7 +60,7 @@ def test_pages_that_always_announce_another_page_end(kind: str, mallory: Mallory
     product_of(archive_of(mallory, tmp_path / "sound"))
     paging = {"page": 1, "pageSize": 1, "pagesFiltered": 2, "rows": 0, "rowsFiltered": 1, "rowsTotal": 1}
     endless = {"status": "COMPLETE", "data": [], "fields": [], "paging": paging}
-    mallory.posted[kind] = send(json.dumps(endless).encode())
+    mallory.posted[kind] = give(json.dumps(endless).encode())
     archive = archive_of(mallory, tmp_path)
     archive.mast._client()._column_configs.clear()
     with pytest.raises(ArchiveError):
@@ -97,7 +76,7 @@ def test_trailers_that_drip_end_at_the_time_limit(scripted) -> None:
 def test_a_page_has_a_largest_size(scripted) -> None:
     bomb = gzip.compress(bytes(PAGE_BYTES + 1), 1)
     with pytest.raises(ArchiveError, match=f"more than {PAGE_BYTES} bytes"):
-        Transport(FETCH).get(scripted(send(bomb, Content_Encoding="gzip")).url)
+        Transport(FETCH).get(scripted(give(bomb, Content_Encoding="gzip")).url)
 
 
 @pytest.mark.parametrize("value", ["[]", "{}", "[[]]", '{"":[]}', "0", '"ab"'])

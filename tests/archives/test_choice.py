@@ -10,12 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hubbleclip.archives.mast.caom_rows import observation_from_row
 from hubbleclip.archives.mast.product_candidates import candidate_from_row, preview_from_row
 from hubbleclip.archives.mast.product_selection import rejection_reason, select_products
 from hubbleclip.config.settings import ArchiveSettings
 from hubbleclip.core.records import Observation, Product
 from hubbleclip.missions.hst import HST
+from tests.archives.conftest import observation as observation_of_row
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 SETTINGS = ArchiveSettings()
@@ -25,18 +25,9 @@ LEGACY = "hst_12675_02_wfc3_uvis_f606w"
 
 
 def observation(obs_id: str = "ibol02010", **row: object) -> Observation:
-    told = {
-        "obs_id": obs_id,
-        "obsid": sum(ord(letter) * 31**i for i, letter in enumerate(obs_id)) % 10**9,
-        "proposal_id": "12675",
-        "instrument_name": "WFC3/UVIS",
-        "filters": "F606W",
-        "target_name": "M51",
-        **row,
-    }
-    found = observation_from_row(told, "hst", NOW, HST.products)
-    assert found is not None
-    return found
+    number = sum(ord(letter) * 31**i for i, letter in enumerate(obs_id)) % 10**9
+    seen = {"obsid": number, "instrument_name": "WFC3/UVIS", "filters": "F606W", "target_name": "M51"}
+    return observation_of_row(obs_id=obs_id, **seen | row)
 
 
 def file_of(owner: Observation, kind: str, **row: object) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from hubbleclip.archives.http.download import DownloadRequest, fetch_file
 from hubbleclip.config.settings import FetchSettings
 from hubbleclip.core.errors import ArchiveDownError, ArchiveError, DownloadError
 from hubbleclip.core.layout import Layout
-from tests.archives.script_server import FITS, give
+from tests.bad_server import FITS, give
 
 FETCH = FetchSettings(requests_per_s=1000, backoff_s=0.01, attempts=3, timeout_s=10, breaker_failures=6, breaker_s=0)
 

@@ -19,7 +19,7 @@ from hubbleclip.archives.http.client import Transport
 from hubbleclip.archives.mast.client import MastClient
 from hubbleclip.config.settings import FetchSettings
 from hubbleclip.core.errors import ArchiveUnreachableError
-from tests.archives.script_server import give
+from tests.bad_server import give
 
 FETCH = FetchSettings(requests_per_s=1000, backoff_s=0, attempts=2, timeout_s=10)
 

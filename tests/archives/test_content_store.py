@@ -13,7 +13,7 @@ from hubbleclip.archives.http.content_store import FetchedFile, check_content, c
 from hubbleclip.archives.http.response_errors import DamagedError
 from hubbleclip.core.errors import DiskFullError
 from hubbleclip.core.layout import Layout
-from tests.archives.script_server import FITS, LARGE_FITS, fits_file, give
+from tests.bad_server import FITS, LARGE_FITS, fits_file, give
 
 CHILD = """
 import resource, sys

@@ -18,7 +18,7 @@ from hubbleclip.core.errors import DownloadError
 from hubbleclip.core.io import sha256_bytes
 from hubbleclip.core.records import Product
 from tests.archives.conftest import archive_at
-from tests.archives.script_server import LARGE_FITS, Script, give, give_part, reset
+from tests.bad_server import LARGE_FITS, BadServer, give, give_range, reset
 from tests.faulty_archive.plan import FaultRule
 
 FETCH = FetchSettings(requests_per_s=1000, connections=4, timeout_s=1, stall_s=1, attempts=2, backoff_s=0.01)
@@ -43,8 +43,8 @@ def preview(name: str = "a_drz.jpg", size_bytes: int | None = None) -> Product:
     )
 
 
-def archive_of(script: Script, root: Path) -> MastArchive:
-    return archive_at(f"http://{script.host}", root, FETCH)
+def archive_of(script: BadServer, root: Path) -> MastArchive:
+    return archive_at(script.url, root, FETCH)
 
 
 def files_in(root: Path) -> list[Path]:
@@ -83,7 +83,7 @@ def test_a_large_file_is_delivered_on_the_disk(scripted, tmp_path: Path) -> None
 
 def test_a_small_file_that_breaks_off_is_continued(scripted, tmp_path: Path) -> None:
     data = jpeg(256)
-    script = scripted(reset(data[:1000], ETag='"abc"'), give_part(data, ETag='"abc"'))
+    script = scripted(reset(data[:1000], ETag='"abc"'), give_range(data, ETag='"abc"'))
     archive = archive_of(script, tmp_path)
     delivery = archive.deliver_product(preview())
     assert script.seen[1]["Range"] == "bytes=1000-"

@@ -20,7 +20,18 @@ from hubbleclip.config.settings import FetchSettings
 from hubbleclip.core.errors import DiskFullError, DownloadError
 from hubbleclip.core.layout import Layout
 from hubbleclip.core.records import Product
-from tests.archives.script_server import FITS, LARGE_FITS, Script, drip, drip_headers, give, give_part, reset
+from tests.bad_server import (
+    FITS,
+    LARGE_FITS,
+    BadServer,
+    chunked,
+    drip,
+    drip_headers,
+    give,
+    give_range,
+    reset,
+    silence,
+)
 from tests.faulty_archive.plan import FaultRule
 
 REASONS = {
@@ -43,7 +54,7 @@ FETCH = FetchSettings(requests_per_s=1000, backoff_s=0.01, attempts=4, timeout_s
 
 
 def fetch(
-    script: Script,
+    script: BadServer,
     root: Path,
     size_bytes: int | None = None,
     file_name: str = "a_drz.fits",
@@ -54,7 +65,7 @@ def fetch(
     return fetch_file(Transport(fetch_settings), script.url, request)
 
 
-def reason_of(script: Script, root: Path, **more: object) -> str:
+def reason_of(script: BadServer, root: Path, **more: object) -> str:
     with pytest.raises(DownloadError) as caught:
         fetch(script, root, **more)
     assert "\n" not in str(caught.value)
@@ -69,8 +80,7 @@ def part_bytes(root: Path) -> bytes:
 
 def test_an_interrupted_file_is_resumed_where_it_broke(scripted, tmp_path: Path) -> None:
     half = len(FITS) // 2
-    rest = give(FITS[half:], 206, Content_Range=f"bytes {half}-{len(FITS) - 1}/{len(FITS)}", ETag='"v1"')
-    script = scripted(give(FITS[:half], length=len(FITS), ETag='"v1"'), rest)
+    script = scripted(give(FITS[:half], length=len(FITS), ETag='"v1"'), give_range(FITS, ETag='"v1"'))
     assert fetch(script, tmp_path).path.read_bytes() == FITS
     assert (script.seen[1]["Range"], script.seen[1]["If-Range"]) == (f"bytes={half}-", '"v1"')
 
@@ -198,13 +208,13 @@ def test_a_status_has_its_reason(scripted, tmp_path: Path, status: int, reason: 
 @pytest.mark.parametrize("body", [FITS, LARGE_FITS], ids=["small", "large"])
 @pytest.mark.parametrize("break_off", [reset, lambda body, **h: give(body, length=len(body) + 1, **h)])
 def test_bytes_from_before_a_break_are_not_requested_again(scripted, tmp_path: Path, body: bytes, break_off) -> None:
-    script = scripted(break_off(body[:20_000], ETag='"v1"'), give_part(body, ETag='"v1"'))
+    script = scripted(break_off(body[:20_000], ETag='"v1"'), give_range(body, ETag='"v1"'))
     assert fetch(script, tmp_path).path.read_bytes() == body
     assert [seen.get("Range") for seen in script.seen] == [None, "bytes=20000-"]
 
 
 def test_a_part_of_another_version_is_not_appended(scripted, tmp_path: Path) -> None:
-    script = scripted(give(FITS[:5000], length=len(FITS), ETag='"v1"'), give_part(FITS, ETag='"v2"'))
+    script = scripted(give(FITS[:5000], length=len(FITS), ETag='"v1"'), give_range(FITS, ETag='"v2"'))
     fetch(script, tmp_path)
     assert [seen.get("Range") for seen in script.seen] == [None, "bytes=5000-", None]
 
@@ -215,7 +225,7 @@ def test_a_body_that_ends_early_is_truncated(scripted, tmp_path: Path) -> None:
 
 def test_a_slow_drip_is_given_up_as_stalled_and_resumed(scripted, tmp_path: Path) -> None:
     hasty = FETCH.model_copy(update={"stall_s": 0.3, "stall_bytes": 1000})
-    script = scripted(drip(FITS, 5000, ETag='"v1"'), give_part(FITS, ETag='"v1"'))
+    script = scripted(drip(FITS, 5000, ETag='"v1"'), give_range(FITS, ETag='"v1"'))
     assert fetch(script, tmp_path, fetch_settings=hasty).path.read_bytes() == FITS
     assert int(script.seen[1]["Range"][6:-1]) > 5000
 
@@ -238,7 +248,7 @@ def test_headers_that_drip_are_given_up(scripted, tmp_path: Path) -> None:
 
 def test_silence_is_a_timeout(scripted, tmp_path: Path) -> None:
     hasty = FETCH.model_copy(update={"timeout_s": 0.3, "attempts": 1})
-    script = scripted(lambda handler: time.sleep(2))
+    script = scripted(silence(2))
     assert reason_of(script, tmp_path, fetch_settings=hasty) == "timeout"
 
 
@@ -246,19 +256,6 @@ def test_a_file_above_the_limit_is_not_downloaded(scripted, tmp_path: Path) -> N
     script = scripted(give(b"", length=10**12))
     assert reason_of(script, tmp_path, max_bytes=10_000) == "too_large"
     assert len(script.seen) == 1
-
-
-def chunked(body: bytes):
-    def answer(handler) -> None:
-        handler.send_response(200)
-        handler.send_header("Transfer-Encoding", "chunked")
-        handler.end_headers()
-        for start in range(0, len(body), 7000):
-            piece = body[start : start + 7000]
-            handler.wfile.write(b"%x\r\n%s\r\n" % (len(piece), piece))
-        handler.wfile.write(b"0\r\n\r\n")
-
-    return answer
 
 
 def test_a_body_in_chunks_beyond_the_limit_is_cut_off(scripted, tmp_path: Path) -> None:
@@ -340,7 +337,7 @@ fetch_file(Transport(FetchSettings()), sys.argv[1], request)
 
 
 def test_a_killed_download_is_resumed_and_a_second_run_does_not_interfere(scripted, tmp_path: Path) -> None:
-    script = scripted(drip(LARGE_FITS, 2_000_000, ETag='"v1"'), give_part(LARGE_FITS, ETag='"v1"'))
+    script = scripted(drip(LARGE_FITS, 2_000_000, ETag='"v1"'), give_range(LARGE_FITS, ETag='"v1"'))
     with subprocess.Popen([sys.executable, "-c", CHILD, script.url, str(tmp_path)]) as child:
         until = time.monotonic() + 20
         while len(part_bytes(tmp_path)) < 1_900_000 and time.monotonic() < until:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import pytest
@@ -12,24 +10,13 @@ import pytest
 from hubbleclip.archives.mast.archive import MastArchive
 from hubbleclip.core.errors import DownloadError, HubbleclipError
 from tests.archives.conftest import FETCH, archive_at
-from tests.archives.hostile_server import FITS, Mallory, RecordingServer, product_of, send
-
-
-@pytest.fixture
-def mallory() -> Iterator[Mallory]:
-    with Mallory() as server:
-        yield server
+from tests.archives.mallory import Mallory, product_of
+from tests.bad_server import FITS, Respond, give
 
 
 @pytest.fixture
 def archive(mallory: Mallory, tmp_path: Path) -> MastArchive:
     return archive_at(mallory.url, tmp_path / "root", FETCH.model_copy(update={"attempts": 2}))
-
-
-@pytest.fixture
-def witness() -> Iterator[RecordingServer]:
-    with RecordingServer() as server:
-        yield server
 
 
 @pytest.mark.parametrize(
@@ -55,27 +42,27 @@ def witness() -> Iterator[RecordingServer]:
     ],
 )
 def test_a_redirect_to_another_host_is_refused_and_never_followed(
-    mallory: Mallory, archive: MastArchive, witness: RecordingServer, location: str
+    mallory: Mallory, archive: MastArchive, scripted, location: str
 ) -> None:
-    product = product_of(archive)
-    mallory.respond = send(b"", 302, Location=location.format(port=witness.port))
+    product, witness = product_of(archive), scripted(give(FITS))
+    mallory.responses = [give(b"", 302, Location=location.format(port=witness.port))]
     with pytest.raises(DownloadError):
         archive.fetch_product(product)
-    assert witness.requested_paths == []
+    assert witness.seen == []
 
 
 def test_redirects_in_a_circle_end(mallory: Mallory, archive: MastArchive) -> None:
     product = product_of(archive)
-    mallory.respond = send(b"", 302, Location="/again")
+    mallory.responses = [give(b"", 302, Location="/again")]
     with pytest.raises(DownloadError):
         archive.fetch_product(product)
-    assert len(mallory.requested_paths) < 30
+    assert len(mallory.paths) < 30
 
 
-def pour(num_sent: list[int], **headers: str) -> Callable[[BaseHTTPRequestHandler], None]:
+def pour(num_sent: list[int], **headers: str) -> Respond:
     """A response without end, until the client hangs up."""
 
-    def respond(handler: BaseHTTPRequestHandler) -> None:
+    def respond(handler) -> None:
         handler.send_response(200)
         for name, value in headers.items():
             handler.send_header(name.replace("_", "-"), value)
@@ -98,7 +85,7 @@ def test_a_file_larger_than_was_listed_is_not_fetched(
     mallory.product |= {"size": len(FITS)}
     product = product_of(archive)
     num_sent = [0]
-    mallory.respond = pour(num_sent, **headers)
+    mallory.responses = [pour(num_sent, **headers)]
     with pytest.raises(HubbleclipError):
         archive.fetch_product(product)
     assert num_sent[0] < 50_000_000
@@ -115,14 +102,14 @@ def packed_zeros(num_mb: int) -> bytes:
 def test_a_gzip_bomb_is_refused(mallory: Mallory, archive: MastArchive) -> None:
     mallory.product |= {"productFilename": "ibol02010_drz.fits.gz"}
     product = product_of(archive)
-    mallory.respond = send(packed_zeros(60))
+    mallory.responses = [give(packed_zeros(60))]
     with pytest.raises(DownloadError):
         archive.fetch_product(product)
 
 
 def test_a_bomb_by_content_encoding_is_not_unpacked(mallory: Mallory, archive: MastArchive, tmp_path: Path) -> None:
     product = product_of(archive)
-    mallory.respond = send(packed_zeros(60), Content_Encoding="gzip")
+    mallory.responses = [give(packed_zeros(60), Content_Encoding="gzip")]
     with pytest.raises(DownloadError):
         archive.fetch_product(product)
     assert sum(path.stat().st_size for path in tmp_path.rglob("*") if path.is_file()) < 50_000_000
@@ -145,7 +132,7 @@ def test_a_nonsensical_header_ends_in_a_file_or_a_typed_error(
     mallory: Mallory, archive: MastArchive, headers: dict[str, str]
 ) -> None:
     product = product_of(archive)
-    mallory.respond = send(FITS, **headers)
+    mallory.responses = [give(FITS, **headers)]
     try:
         file = archive.fetch_product(product)
     except HubbleclipError:
@@ -155,6 +142,6 @@ def test_a_nonsensical_header_ends_in_a_file_or_a_typed_error(
 
 def test_a_partial_response_with_huge_numbers_is_a_typed_error(mallory: Mallory, archive: MastArchive) -> None:
     product = product_of(archive)
-    mallory.respond = send(FITS, 206, Content_Range=f"bytes 0-{len(FITS) - 1}/{'9' * 5000}")
+    mallory.responses = [give(FITS, 206, Content_Range=f"bytes 0-{len(FITS) - 1}/{'9' * 5000}")]
     with pytest.raises(DownloadError, match="Content-Range"):
         archive.fetch_product(product)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from test_download import chunked, reason_of
 
 from hubbleclip.core.layout import Layout
-from tests.archives.script_server import FITS, LARGE_FITS, give
+from tests.archives.test_download import reason_of
+from tests.bad_server import FITS, LARGE_FITS, chunked, give
 
 SIZES = pytest.mark.parametrize("body", [FITS, LARGE_FITS], ids=["small", "large"])
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import io
 from collections.abc import Callable
-from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +19,7 @@ from hubbleclip.core.errors import DownloadError
 from hubbleclip.core.layout import Layout
 from hubbleclip.fits.sieve import FitsSieve, filtered
 from hubbleclip.images.tiling import tile_file
-from tests.archives.script_server import Respond, Script, give, reset
+from tests.bad_server import BadServer, Respond, give, give_range, reset
 from tests.images.synthetic_fits import starry_sky, wcs_header
 
 FETCH = FetchSettings(requests_per_s=1000, backoff_s=0.01, attempts=4, timeout_s=10)
@@ -68,38 +67,22 @@ EXPOSURE = fits_bytes(
 )
 
 
-def give_range(whole: bytes, sent: list[int] | None = None, stop_after: int | None = None, **headers: str) -> Respond:
-    """A server of `whole` that supports ranges; it counts what it sends, and may break off after some bytes."""
-
-    def respond(handler: BaseHTTPRequestHandler) -> None:
-        wanted = handler.headers["Range"]
-        start = int(wanted.removeprefix("bytes=").rstrip("-")) if wanted else 0
-        body = whole[start:]
-        handler.send_response(206 if wanted else 200)
-        for name, value in {"ETag": '"v1"', "Content-Length": str(len(body)), **headers}.items():
-            handler.send_header(name.replace("_", "-"), value)
-        if wanted:
-            handler.send_header("Content-Range", f"bytes {start}-{len(whole) - 1}/{len(whole)}")
-        handler.end_headers()
-        for place in range(0, len(body[:stop_after]), 1 << 16):
-            handler.wfile.write(body[place : min(place + (1 << 16), stop_after or len(body))])
-            if sent is not None:
-                sent.append(1 << 16)
-        handler.close_connection = stop_after is not None
-
-    return respond
+def give_part(
+    whole: bytes, sent: list[int] | None = None, stop_after: int | None = None, etag: str = '"v1"'
+) -> Respond:
+    return give_range(whole, sent, stop_after, ETag=etag)
 
 
-def fetch(script: Script, root: Path, whole: bytes, settings: FetchSettings = FETCH) -> FetchedFile:
+def fetch(script: BadServer, root: Path, whole: bytes, settings: FetchSettings = FETCH) -> FetchedFile:
     request = DownloadRequest(uri="mast:x", file_name="a_drz.fits", size_bytes=len(whole), layout=Layout(root))
     return fetch_file(Transport(settings), script.url, request)
 
 
 @pytest.mark.parametrize("whole", [DRIZZLED, EXPOSURE], ids=["drizzled", "exposure"])
 def test_only_the_needed_extensions_are_stored_and_named_by_their_hash(
-    whole: bytes, scripted: Callable[..., Script], tmp_path: Path
+    whole: bytes, scripted: Callable[..., BadServer], tmp_path: Path
 ) -> None:
-    stored = fetch(scripted(give_range(whole)), tmp_path, whole)
+    stored = fetch(scripted(give_part(whole)), tmp_path, whole)
     assert stored.path is not None
     content = stored.path.read_bytes()
     assert content == filtered(whole)[0]
@@ -113,9 +96,9 @@ def test_only_the_needed_extensions_are_stored_and_named_by_their_hash(
 
 
 def test_each_skipped_extension_before_the_last_takes_one_more_request(
-    scripted: Callable[..., Script], tmp_path: Path
+    scripted: Callable[..., BadServer], tmp_path: Path
 ) -> None:
-    drizzled, exposure = scripted(give_range(DRIZZLED)), scripted(give_range(EXPOSURE))
+    drizzled, exposure = scripted(give_part(DRIZZLED)), scripted(give_part(EXPOSURE))
     fetch(drizzled, tmp_path / "drizzled", DRIZZLED)
     fetch(exposure, tmp_path / "exposure", EXPOSURE)
     assert [request["Range"] for request in drizzled.seen] == ["bytes=0-"]
@@ -125,20 +108,20 @@ def test_each_skipped_extension_before_the_last_takes_one_more_request(
 
 @pytest.mark.parametrize("share", [0.001, 0.2, 0.45, 0.9])
 def test_an_interrupted_file_is_resumed_where_it_broke(
-    share: float, scripted: Callable[..., Script], tmp_path: Path
+    share: float, scripted: Callable[..., BadServer], tmp_path: Path
 ) -> None:
-    script = scripted(give_range(EXPOSURE, stop_after=int(share * len(EXPOSURE))), give_range(EXPOSURE))
+    script = scripted(give_part(EXPOSURE, stop_after=int(share * len(EXPOSURE))), give_part(EXPOSURE))
     stored = fetch(script, tmp_path, EXPOSURE)
     assert stored.path is not None
     assert stored.path.read_bytes() == filtered(EXPOSURE)[0]
     assert share < 0.01 or "bytes=0-" not in [request["Range"] for request in script.seen[1:]]
 
 
-def test_another_run_resumes_the_partial_file(scripted: Callable[..., Script], tmp_path: Path) -> None:
-    broken = scripted(give_range(EXPOSURE, stop_after=len(EXPOSURE) // 2), reset(b""))
+def test_another_run_resumes_the_partial_file(scripted: Callable[..., BadServer], tmp_path: Path) -> None:
+    broken = scripted(give_part(EXPOSURE, stop_after=len(EXPOSURE) // 2), reset(b""))
     with pytest.raises(DownloadError):
         fetch(broken, tmp_path, EXPOSURE)
-    script = scripted(give_range(EXPOSURE))
+    script = scripted(give_part(EXPOSURE))
     stored = fetch(script, tmp_path, EXPOSURE)
     assert stored.path is not None
     assert stored.path.read_bytes() == filtered(EXPOSURE)[0]
@@ -146,7 +129,7 @@ def test_another_run_resumes_the_partial_file(scripted: Callable[..., Script], t
     assert [path for path in (tmp_path / "products" / ".part").rglob("*") if path.is_file()] == []
 
 
-def test_a_server_without_ranges_gives_the_whole_file(scripted: Callable[..., Script], tmp_path: Path) -> None:
+def test_a_server_without_ranges_gives_the_whole_file(scripted: Callable[..., BadServer], tmp_path: Path) -> None:
     script = scripted(give(DRIZZLED, ETag='"v1"'))
     stored = fetch(script, tmp_path, DRIZZLED)
     assert stored.path is not None
@@ -154,14 +137,14 @@ def test_a_server_without_ranges_gives_the_whole_file(scripted: Callable[..., Sc
     assert len(script.seen) == 1
 
 
-def test_without_a_version_the_whole_file_is_downloaded(scripted: Callable[..., Script], tmp_path: Path) -> None:
-    stored = fetch(scripted(give_range(DRIZZLED, ETag="")), tmp_path, DRIZZLED)
+def test_without_a_version_the_whole_file_is_downloaded(scripted: Callable[..., BadServer], tmp_path: Path) -> None:
+    stored = fetch(scripted(give_part(DRIZZLED, etag="")), tmp_path, DRIZZLED)
     assert stored.path is not None
     assert stored.path.read_bytes() == DRIZZLED
 
 
-def test_the_setting_whole_files_sends_no_range(scripted: Callable[..., Script], tmp_path: Path) -> None:
-    script = scripted(give_range(DRIZZLED))
+def test_the_setting_whole_files_sends_no_range(scripted: Callable[..., BadServer], tmp_path: Path) -> None:
+    script = scripted(give_part(DRIZZLED))
     stored = fetch(script, tmp_path, DRIZZLED, FETCH.model_copy(update={"whole_files": True}))
     assert stored.path is not None
     assert stored.path.read_bytes() == DRIZZLED
@@ -169,34 +152,34 @@ def test_the_setting_whole_files_sends_no_range(scripted: Callable[..., Script],
 
 
 def test_a_version_that_changes_between_two_parts_gives_the_new_file(
-    scripted: Callable[..., Script], tmp_path: Path
+    scripted: Callable[..., BadServer], tmp_path: Path
 ) -> None:
     newer = fits_bytes(
         ("SCI", IMAGE + 1), ("ERR", WEIGHT), ("DQ", FLAGS), ("SCI", IMAGE), ("ERR", WEIGHT), ("DQ", FLAGS)
     )
     assert len(newer) == len(EXPOSURE)
-    script = scripted(give_range(EXPOSURE), give(newer, ETag='"v2"'))
+    script = scripted(give_part(EXPOSURE), give(newer, ETag='"v2"'))
     stored = fetch(script, tmp_path, newer)
     assert stored.path is not None
     assert stored.path.read_bytes() == newer
 
 
-def test_damaged_pixels_of_a_needed_extension_are_refused(scripted: Callable[..., Script], tmp_path: Path) -> None:
+def test_damaged_pixels_of_a_needed_extension_are_refused(scripted: Callable[..., BadServer], tmp_path: Path) -> None:
     damaged = bytearray(DRIZZLED)
     damaged[len(DRIZZLED) // 6] ^= 1
     with pytest.raises(DownloadError, match="DATASUM") as caught:
-        fetch(scripted(give_range(bytes(damaged))), tmp_path, DRIZZLED)
+        fetch(scripted(give_part(bytes(damaged))), tmp_path, DRIZZLED)
     assert caught.value.reason == "checksum"
 
 
 @pytest.mark.parametrize("whole", [b"<html>" + b"x" * 5_000_000, DRIZZLED[: -2880 * 10]], ids=["page", "cut"])
 def test_a_file_whose_parts_cannot_be_told_apart_is_refused_for_the_same_reason_as_a_whole_one(
-    whole: bytes, scripted: Callable[..., Script], tmp_path: Path
+    whole: bytes, scripted: Callable[..., BadServer], tmp_path: Path
 ) -> None:
     reasons = []
     for name, settings in (("parts", FETCH), ("whole", FETCH.model_copy(update={"whole_files": True}))):
         with pytest.raises(DownloadError) as caught:
-            fetch(scripted(give_range(whole)), tmp_path / name, whole, settings)
+            fetch(scripted(give_part(whole)), tmp_path / name, whole, settings)
         reasons.append(caught.value.reason)
     assert reasons[0] == reasons[1]
 
@@ -244,9 +227,9 @@ def test_small_extensions_are_not_skipped() -> None:
     assert filtered(whole)[0] == whole
 
 
-def test_bytes_that_are_skipped_are_not_sent(scripted: Callable[..., Script], tmp_path: Path) -> None:
+def test_bytes_that_are_skipped_are_not_sent(scripted: Callable[..., BadServer], tmp_path: Path) -> None:
     shape = 720, 7400  # the context is 21 MB, more than the buffers of a connection hold
     whole = fits_bytes(("SCI", IMAGE), ("WHT", WEIGHT), ("CTX", np.ones(shape, np.int32)))
     sent: list[int] = []
-    fetch(scripted(give_range(whole, sent)), tmp_path, whole)
+    fetch(scripted(give_part(whole, sent)), tmp_path, whole)
     assert sum(sent) < 0.75 * len(whole)

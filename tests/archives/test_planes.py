@@ -8,12 +8,11 @@ from typing import Any
 
 import pytest
 
-from hubbleclip.archives.mast.caom_rows import observation_from_row
-from hubbleclip.archives.mast.planes import fold_planes, rows_by_day, rows_by_observation
+from hubbleclip.archives.mast.caom_rows import fold_planes, observation_from_row, rows_by_day, rows_by_observation
 from hubbleclip.core.records import Observation
 from hubbleclip.missions.hst import HST
 from tests.archives.conftest import archive_at
-from tests.archives.hostile_server import Mallory
+from tests.archives.mallory import Mallory
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 PLANES: list[dict[str, Any]] = [
@@ -84,11 +83,10 @@ def test_rows_are_counted_by_the_day_of_their_release() -> None:
     ],
 )
 def test_a_row_that_gives_no_observation_is_rejected_and_counted(
-    change: dict[str, object], entity_id: str, reason: str, tmp_path: Any
+    change: dict[str, object], entity_id: str, reason: str, mallory: Mallory, tmp_path: Any
 ) -> None:
-    with Mallory() as server:
-        server.observation |= change
-        (page, checkpoint) = archive_at(server.url, tmp_path).query_observations(0)
+    mallory.observation |= change
+    (page, checkpoint) = archive_at(mallory.url, tmp_path).query_observations(0)
     assert checkpoint.is_checkpoint
     (rejection,) = page.rejections
     assert (rejection.entity, rejection.entity_id, rejection.stage) == ("observation", entity_id, "observations")

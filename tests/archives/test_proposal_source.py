@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
-from hubbleclip.archives.base import now_utc
 from hubbleclip.archives.http.client import Transport
 from hubbleclip.archives.stsci.client import ProposalSource
 from hubbleclip.config.settings import ArchiveSettings
@@ -17,7 +16,7 @@ from hubbleclip.core.errors import ArchiveError, SettingsError
 from hubbleclip.core.layout import Layout
 from hubbleclip.missions.hst import HST
 from tests.archives.conftest import FETCH
-from tests.archives.recording_server import PreparedResponse, serving
+from tests.bad_server import BadServer, Respond, give
 
 RULE = "-" * 79
 APT_PATH, LIST_PATH = "/hst-program-info/download/hst/apt/", "/hst-program-info/download/hst/list/"
@@ -25,29 +24,28 @@ PAGE_PATH = "/hst-program-info/program/?program="
 TOKEN = "secret-ads-token-1234"
 
 
-def bulk(*records: tuple[int, str, str]) -> PreparedResponse:
-    """Records of number, cycle, abstract."""
+def bulk(*records: tuple[int, str, str]) -> bytes:
+    """A list of records of number, cycle, abstract."""
     texts = (f"{RULE}\nProp. Type: GO\nID: {n}\nCycle: {c}\nTitle: T {n}\nPI: A. Sea\n\n{a}\n\n" for n, c, a in records)
-    return PreparedResponse(200, ("".join(texts) + RULE + "\n").encode(), {"ETag": '"1"'})
+    return ("".join(texts) + RULE + "\n").encode()
 
 
-def apt(number: int, abstract: str, cycle: int = 20) -> PreparedResponse:
-    return PreparedResponse(
-        200,
+def apt(number: int, abstract: str, cycle: int = 20) -> Respond:
+    return give(
         f'<HSTProposal Phase2ID="{number}"><ProposalInformation Cycle="{cycle}"><Title>T {number} of APT</Title>'
         f"<Abstract>{abstract}</Abstract></ProposalInformation></HSTProposal>".encode(),
     )
 
 
+LIST = bulk((1, "19", "First."), (2, "", ""), (3, "20", "Third."))
 PAGES = {
-    "/list.html": PreparedResponse(200, b'<a href="/abstracts.cat">all</a>'),
-    "/abstracts.cat": bulk((1, "19", "First."), (2, "", ""), (3, "20", "Third.")),
+    "/list.html": give(b'<a href="/abstracts.cat">all</a>'),
+    "/abstracts.cat": give(LIST, ETag='"1"'),
     f"{APT_PATH}2/": apt(2, "Second."),
     f"{APT_PATH}5/": apt(5, ""),
-    f"{LIST_PATH}5/": PreparedResponse(200, f"Title\nFive\n{RULE}\nAbstract\nFifth.\n{RULE}\n".encode()),
-    f"{PAGE_PATH}6": PreparedResponse(200, b"<b>Title:</b> Six<br>"),
-    "/v1/search/query": PreparedResponse(
-        200,
+    f"{LIST_PATH}5/": give(f"Title\nFive\n{RULE}\nAbstract\nFifth.\n{RULE}\n".encode()),
+    f"{PAGE_PATH}6": give(b"<b>Title:</b> Six<br>"),
+    "/v1/search/query": give(
         json.dumps(
             {"response": {"docs": [{"bibcode": "1997hst..prop....6B", "title": ["S"], "abstract": "Sixth of ADS."}]}}
         ).encode(),
@@ -61,20 +59,20 @@ def source_at(url: str, root: Path, **settings: object) -> ProposalSource:
 
 
 def test_proposals_that_the_bulk_list_has_whole_need_no_request_of_their_own(tmp_path: Path) -> None:
-    with serving(pages=PAGES) as (url, requests):
-        found, rejections = source_at(url, tmp_path).fetch(["3", "1", "3"])
+    with BadServer(table=PAGES) as server:
+        found, rejections = source_at(server.url, tmp_path).fetch(["3", "1", "3"])
         assert [(item.number, item.abstract, item.source) for item in found] == [
             ("3", "Third.", "abstracts.cat"),
             ("1", "First.", "abstracts.cat"),
         ]
         assert not rejections
-        assert [request.path for request in requests] == ["/list.html", "/abstracts.cat"]
+        assert server.paths == ["/list.html", "/abstracts.cat"]
 
 
 def test_a_single_request_fills_what_the_bulk_list_lacks_and_the_provenance_says_so(tmp_path: Path) -> None:
-    with serving(pages=PAGES) as (url, requests):
-        (found,), _ = source_at(url, tmp_path).fetch(["2"])
-        assert requests[-1].path == f"{APT_PATH}2/"
+    with BadServer(table=PAGES) as server:
+        (found,), _ = source_at(server.url, tmp_path).fetch(["2"])
+        assert server.paths[-1] == f"{APT_PATH}2/"
     assert (found.abstract, found.source, found.title, found.pi) == ("Second.", "apt", "T 2 of APT", "A. Sea")
     assert json.loads(found.provenance or "") == {
         "abstract": {"from": "apt"},
@@ -86,9 +84,9 @@ def test_a_single_request_fills_what_the_bulk_list_lacks_and_the_provenance_says
 
 
 def test_listing_and_page_follow_where_the_apt_file_is_not_enough(tmp_path: Path) -> None:
-    with serving(pages=PAGES) as (url, requests):
-        (five, six), rejections = source_at(url, tmp_path).fetch(["5", "6"])
-        assert [request.path.rpartition("hst-program-info")[2] for request in requests[2:]] == [
+    with BadServer(table=PAGES) as server:
+        (five, six), rejections = source_at(server.url, tmp_path).fetch(["5", "6"])
+        assert [path.rpartition("hst-program-info")[2] for path in server.paths[2:]] == [
             "/download/hst/apt/5/",
             "/download/hst/list/5/",
             "/download/hst/apt/6/",
@@ -101,9 +99,9 @@ def test_listing_and_page_follow_where_the_apt_file_is_not_enough(tmp_path: Path
 
 
 def test_a_proposal_that_no_source_has_is_not_found(tmp_path: Path) -> None:
-    with serving(pages=PAGES) as (url, requests):
-        found, rejections = source_at(url, tmp_path).fetch(["77", "../etc"])
-        assert not any("etc" in request.path for request in requests)
+    with BadServer(table=PAGES) as server:
+        found, rejections = source_at(server.url, tmp_path).fetch(["77", "../etc"])
+        assert not any("etc" in path for path in server.paths)
     assert not found
     assert [(item.entity_id, item.reason) for item in rejections] == [
         ("hst:77", "not_found"),
@@ -112,8 +110,8 @@ def test_a_proposal_that_no_source_has_is_not_found(tmp_path: Path) -> None:
 
 
 def test_a_source_that_fails_for_now_leaves_the_proposal_for_a_later_run(tmp_path: Path) -> None:
-    with serving(pages=PAGES | {f"{APT_PATH}2/": PreparedResponse(503)}) as (url, _):
-        found, rejections = source_at(url, tmp_path).fetch(["2", "1"])
+    with BadServer(table=PAGES | {f"{APT_PATH}2/": give(b"", 503)}) as server:
+        found, rejections = source_at(server.url, tmp_path).fetch(["2", "1"])
     assert [item.number for item in found] == ["1"]
     assert [item.reason for item in rejections] == ["unanswered"]
 
@@ -121,8 +119,8 @@ def test_a_source_that_fails_for_now_leaves_the_proposal_for_a_later_run(tmp_pat
 def test_stored_responses_give_the_same_records_without_the_network(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setenv("ADS_API_TOKEN", TOKEN)
     numbers = ["1", "2", "3", "5", "6", "77"]
-    with serving(pages=PAGES) as (url, _):
-        found, missing = source_at(url, tmp_path, use_ads=True).fetch(numbers)
+    with BadServer(table=PAGES) as server:
+        found, missing = source_at(server.url, tmp_path, use_ads=True).fetch(numbers)
     monkeypatch.delenv("ADS_API_TOKEN")
     offline = source_at("http://127.0.0.1:1", tmp_path, from_raw=True, use_ads=True)
     again, still_missing = offline.fetch(numbers)
@@ -135,11 +133,11 @@ def test_stored_responses_give_the_same_records_without_the_network(tmp_path: Pa
 
 def test_ads_is_queried_only_if_enabled_and_only_for_a_missing_abstract(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setenv("ADS_API_TOKEN", TOKEN)
-    with serving(pages=PAGES) as (url, requests):
-        source_at(url, tmp_path / "a").fetch(["6"])
-        assert not any("/v1/" in request.path for request in requests)
-        source_at(url, tmp_path / "b", use_ads=True).fetch(["1", "2", "5", "6"])
-        assert sum("/v1/" in request.path for request in requests) == 1
+    with BadServer(table=PAGES) as server:
+        source_at(server.url, tmp_path / "a").fetch(["6"])
+        assert not any("/v1/" in path for path in server.paths)
+        source_at(server.url, tmp_path / "b", use_ads=True).fetch(["1", "2", "5", "6"])
+        assert sum("/v1/" in path for path in server.paths) == 1
 
 
 def test_ads_without_a_token_is_a_settings_error(tmp_path: Path, monkeypatch) -> None:
@@ -149,58 +147,57 @@ def test_ads_without_a_token_is_a_settings_error(tmp_path: Path, monkeypatch) ->
 
 
 def test_a_stored_response_is_reused_until_it_is_old_and_a_404_is_not_stored(tmp_path: Path) -> None:
-    with serving(pages=PAGES) as (url, requests):
+    with BadServer(table=PAGES) as server:
         for _ in range(2):
-            source_at(url, tmp_path).fetch(["2", "77"])
-        paths = [request.path for request in requests]
+            source_at(server.url, tmp_path).fetch(["2", "77"])
+        paths = server.paths
         assert (paths.count(f"{APT_PATH}2/"), paths.count(f"{APT_PATH}77/")) == (1, 2)
         note = Layout(tmp_path).raw_response("proposals", "apt:2", ".about.json")
         about = json.loads(note.read_text())
-        assert (about["key"], about["url"]) == ("apt:2", f"{url}{APT_PATH}2/")
-        note.write_text(json.dumps(about | {"landed_at": (now_utc() - timedelta(days=31)).isoformat()}))
-        source_at(url, tmp_path, relist_days=0).fetch(["2"])
-        assert [request.path for request in requests].count(f"{APT_PATH}2/") == 1
-        source_at(url, tmp_path).fetch(["2"])
-        assert [request.path for request in requests].count(f"{APT_PATH}2/") == 2
+        assert (about["key"], about["url"]) == ("apt:2", f"{server.url}{APT_PATH}2/")
+        note.write_text(json.dumps(about | {"landed_at": (datetime.now(UTC) - timedelta(days=31)).isoformat()}))
+        source_at(server.url, tmp_path, relist_days=0).fetch(["2"])
+        assert server.paths.count(f"{APT_PATH}2/") == 1
+        source_at(server.url, tmp_path).fetch(["2"])
+        assert server.paths.count(f"{APT_PATH}2/") == 2
 
 
 def test_a_web_page_instead_of_a_list_or_a_file_is_requested_again(tmp_path: Path) -> None:
-    html = PreparedResponse(200, b"<html>maintenance</html>")
+    html = give(b"<html>maintenance</html>")
     responses = [html, PAGES["/list.html"], html, PAGES["/abstracts.cat"], html, PAGES[f"{APT_PATH}2/"]]
-    with serving(*responses) as (url, _):
-        (found,), _ = source_at(url, tmp_path).fetch(["2"])
+    with BadServer(*responses) as server:
+        (found,), _ = source_at(server.url, tmp_path).fetch(["2"])
     assert found.abstract == "Second."
 
 
 def test_an_incomplete_list_is_requested_again(tmp_path: Path) -> None:
-    whole = PAGES["/abstracts.cat"]
-    with serving(PAGES["/list.html"], replace(whole, body=whole.body[:-20]), whole) as (url, _):
-        assert len(source_at(url, tmp_path).fetch(["1", "3"])[0]) == 2
+    with BadServer(PAGES["/list.html"], give(LIST[:-20]), give(LIST)) as server:
+        assert len(source_at(server.url, tmp_path).fetch(["1", "3"])[0]) == 2
 
 
 def test_the_stored_list_is_used_while_the_server_fails(tmp_path: Path) -> None:
-    with serving(pages=PAGES) as (url, _):
-        source_at(url, tmp_path).fetch(["1"])
-    with serving(pages={"/list.html": PreparedResponse(500), f"{APT_PATH}9/": apt(9, "Ninth.")}) as (url, _):
-        found, _ = source_at(url, tmp_path).fetch(["1", "9"])
+    with BadServer(table=PAGES) as server:
+        source_at(server.url, tmp_path).fetch(["1"])
+    with BadServer(table={"/list.html": give(b"", 500), f"{APT_PATH}9/": apt(9, "Ninth.")}) as server:
+        found, _ = source_at(server.url, tmp_path).fetch(["1", "9"])
         assert [item.source for item in found] == ["abstracts.cat", "apt"]
         with pytest.raises(ArchiveError, match="500"):
-            source_at(url, tmp_path / "new").fetch(["1"])
+            source_at(server.url, tmp_path / "new").fetch(["1"])
 
 
 def test_numbers_of_cycles_are_those_of_the_newest_list(tmp_path: Path) -> None:
-    with serving(pages=PAGES) as (url, _):
-        assert source_at(url, tmp_path).numbers_in_cycles((19, 20)) == ["1", "3"]
+    with BadServer(table=PAGES) as server:
+        assert source_at(server.url, tmp_path).numbers_in_cycles((19, 20)) == ["1", "3"]
     newer = bulk((1, "19", "First."), (10, "20", "Tenth."), (9, "20", "Ninth."))
-    with serving(pages=PAGES | {"/abstracts.cat": newer}) as (url, requests):
-        source = source_at(url, tmp_path)
+    with BadServer(table=PAGES | {"/abstracts.cat": give(newer)}) as server:
+        source = source_at(server.url, tmp_path)
         assert source.numbers_in_cycles([20]) == ["9", "10"]
         assert source.numbers_in_cycles([19]) == ["1"]
-        assert len(requests) == 2
+        assert len(server.seen) == 2
 
 
 def test_cycles_that_no_proposal_has_are_a_settings_error(tmp_path: Path) -> None:
-    with serving(pages=PAGES) as (url, _), pytest.raises(SettingsError, match=r"archive\.cycles.*99.*19 to 20"):
-        source_at(url, tmp_path).numbers_in_cycles([99])
+    with BadServer(table=PAGES) as server, pytest.raises(SettingsError, match=r"archive\.cycles.*99.*19 to 20"):
+        source_at(server.url, tmp_path).numbers_in_cycles([99])
     with pytest.raises(ArchiveError, match=r"archive\.cycles needs"):
         source_at("http://127.0.0.1:1", tmp_path / "none", from_raw=True).numbers_in_cycles([20])

@@ -6,15 +6,12 @@ import json
 import subprocess
 import sys
 import textwrap
-import threading
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from s3_servers import FITS, etag_of, give, give_rest, running_moto, scripted_server
 
 from hubbleclip.archives.http.client import Transport
 from hubbleclip.archives.mast.client import MastClient
@@ -26,6 +23,8 @@ from hubbleclip.core.io import sha256_bytes
 from hubbleclip.core.layout import Layout
 from hubbleclip.core.records import Product
 from hubbleclip.missions.hst import HST
+from tests.archives.s3_servers import running_moto
+from tests.bad_server import FITS, BadServer, give
 
 NAME = "j8pu0y010_drc.fits"
 KEY = f"j8pu/j8pu0y010/{NAME}"
@@ -70,12 +69,7 @@ def fetch(url: str, root: Path, size_bytes: int | None = None, **values: object)
 
 
 def located(source: FileSources, product: Product) -> Path:
-    return source.layout.absolute(source.fetch(product).path or "")
-
-
-def part_bytes(root: Path) -> bytes:
-    part = Layout(root).part(product_of().uri)
-    return part.read_bytes() if part.exists() else b""
+    return source.layout.absolute(source.deliver(product, is_kept=True).product.path or "")
 
 
 def test_a_public_object_comes_without_credentials(cloud, tmp_path: Path) -> None:
@@ -103,119 +97,45 @@ def test_the_name_of_an_exposure_tells_its_place(name: str, path: str | None) ->
 def test_a_product_of_an_association_is_in_the_associations_folder_and_mast_is_not_asked(cloud, tmp_path: Path) -> None:
     cloud[1]("j8ck/j8ck01040/j8ck01041_drz.fits", FITS)
     product = replace(product_of("j8ck01041_drz.fits"), obs_id="J8CK01040")
-    with scripted_server(give(b"{}")) as (mast_url, seen):
-        assert located(source_at(cloud[0], tmp_path, mast_url), product).read_bytes() == FITS
-    assert seen == []
+    with BadServer(give(b"{}")) as mast:
+        assert located(source_at(cloud[0], tmp_path, mast.url), product).read_bytes() == FITS
+    assert mast.seen == []
 
 
 @pytest.mark.parametrize("name", ["hst_11613_63_wfc3_ir_total_ib6w63_drz.fits", "j8pu0y0zq_flc.fits"])
 def test_what_the_name_does_not_tell_is_asked_of_mast(cloud, tmp_path: Path, name: str) -> None:
     cloud[1](f"ib6w/odd/{name}", FITS)
     body = f'{{"mast:HST/product/{name}": {{"path": "/hst/public/ib6w/odd/{name}"}}}}'.encode()
-    with scripted_server(give(body)) as (mast_url, seen):
-        path = located(source_at(cloud[0], tmp_path, mast_url), product_of(name))
+    with BadServer(give(body)) as mast:
+        path = located(source_at(cloud[0], tmp_path, mast.url), product_of(name))
     assert path.read_bytes() == FITS
-    assert [request["path"] for request in seen] == [f"/api/v0.1/path_lookup/?uri=mast%3AHST%2Fproduct%2F{name}"]
+    assert mast.paths == [f"/api/v0.1/path_lookup/?uri=mast%3AHST%2Fproduct%2F{name}"]
 
 
 @pytest.mark.parametrize(
     "answer", [b"{}", b"null", b"<html>", b'{"mast:HST/product/hst_a.fits": {"path": "/hst/public/../../x"}}']
 )
 def test_an_answer_that_tells_no_place_means_absent(cloud, tmp_path: Path, answer: bytes) -> None:
-    with scripted_server(give(answer)) as (mast_url, _), pytest.raises(DownloadError) as caught:
-        source_at(cloud[0], tmp_path, mast_url).fetch(product_of("hst_a.fits"))
+    with BadServer(give(answer)) as mast, pytest.raises(DownloadError) as caught:
+        source_at(cloud[0], tmp_path, mast.url).deliver(product_of("hst_a.fits"))
     assert caught.value.reason == "missing"
 
 
 def test_a_missing_object_is_absent_at_once(cloud, tmp_path: Path) -> None:
     with pytest.raises(DownloadError, match=r"missing: .*j8pu0y020_drc.fits is not in s3://stpubdata/hst/public"):
-        source_at(cloud[0], tmp_path).fetch(product_of("j8pu0y020_drc.fits"))
+        source_at(cloud[0], tmp_path).deliver(product_of("j8pu0y020_drc.fits"))
 
 
 def test_an_object_that_is_not_public_is_absent(cloud, tmp_path: Path) -> None:
     cloud[1]("j8pu/j8pu0y030/j8pu0y030_drc.fits", FITS, acl="private")
     with pytest.raises(DownloadError, match="missing"):
-        source_at(cloud[0], tmp_path).fetch(product_of("j8pu0y030_drc.fits"))
+        source_at(cloud[0], tmp_path).deliver(product_of("j8pu0y030_drc.fits"))
 
 
 def test_a_file_of_another_mission_is_absent_without_a_request(tmp_path: Path) -> None:
-    with scripted_server(give(FITS)) as (url, seen), pytest.raises(DownloadError, match="missing"):
-        source_at(url, tmp_path).fetch(product_of(uri="mast:JWST/product/a.fits"))
-    assert seen == []
-
-
-def test_another_size_than_listed_is_refused(cloud, tmp_path: Path) -> None:
-    with pytest.raises(DownloadError, match=str(len(FITS))):
-        fetch(cloud[0], tmp_path, len(FITS) + 2880)
-    assert not list(Layout(tmp_path).products.glob("[0-9a-f]*"))
-
-
-def test_an_object_that_is_cut_in_the_bucket_is_refused(cloud, tmp_path: Path) -> None:
-    cloud[1]("j8pu/j8pu0y040/j8pu0y040_drc.fits", FITS[:100_000])
-    with pytest.raises(DownloadError, match="truncated|cut|end"):
-        source_at(cloud[0], tmp_path).fetch(product_of("j8pu0y040_drc.fits"))
-
-
-def test_a_broken_connection_is_gone_on_with_from_where_it_broke(tmp_path: Path) -> None:
-    half, etag = len(FITS) // 2, etag_of(FITS)
-    with scripted_server(give(FITS[:half], length=len(FITS), ETag=etag), give_rest(FITS)) as (url, seen):
-        assert fetch(url, tmp_path).read_bytes() == FITS
-    assert 0 < int(seen[1]["range"].removeprefix("bytes=").removesuffix("-")) <= half
-    assert seen[1]["if-range"] == etag
-
-
-@pytest.mark.parametrize(
-    "second", [give(b"<Error><Code>InvalidRange</Code></Error>", 416), give_rest(OTHER)], ids=["416", "part of another"]
-)
-def test_a_part_of_another_version_is_begun_again(tmp_path: Path, second: Callable) -> None:
-    """Amazon does not promise `If-Range`: also the rest of another version may come, by whose ETag it is known."""
-    whole = give(OTHER, ETag=etag_of(OTHER))
-    with scripted_server(give(FITS[:-99], length=len(FITS), ETag=etag_of(FITS)), second, whole) as (url, _):
-        assert fetch(url, tmp_path).read_bytes() == OTHER
-
-
-def test_a_part_that_a_killed_run_left_is_gone_on_with(cloud, tmp_path: Path) -> None:
-    body = FITS[:1_000_000]
-
-    def stop(handler) -> None:
-        give(body, length=len(FITS), ETag=etag_of(FITS))(handler)
-        time.sleep(30)
-
-    code = f"""
-        from test_s3 import *
-        fetch(sys.argv[1], Path({str(tmp_path)!r}))
-    """
-    with scripted_server(stop) as (url, _):
-        run = subprocess.Popen([sys.executable, "-c", textwrap.dedent(code), url], cwd=Path(__file__).parent)
-        deadline = time.monotonic() + 30
-        while not part_bytes(tmp_path) and time.monotonic() < deadline:
-            time.sleep(0.05)
-        run.kill()
-        run.wait()
-    assert 0 < len(part_bytes(tmp_path)) <= len(body)
-    assert fetch(cloud[0], tmp_path).read_bytes() == FITS
-    assert part_bytes(tmp_path) == b""
-
-
-def test_a_busy_server_is_asked_again(tmp_path: Path) -> None:
-    busy = give(b"<Error><Code>SlowDown</Code><Message>Please reduce your request rate</Message></Error>", 503)
-    with scripted_server(busy, busy, give(FITS, ETag=etag_of(FITS))) as (url, seen):
-        assert fetch(url, tmp_path).read_bytes() == FITS
-    assert len(seen) == 3
-
-
-@pytest.mark.timeout(60)
-def test_a_server_that_falls_silent_is_given_up(tmp_path: Path) -> None:
-    def hang(handler) -> None:
-        give(FITS[:500_000], length=len(FITS), ETag=etag_of(FITS))(handler)
-        handler.wfile.flush()
-        given_up.wait(300)
-
-    given_up = threading.Event()
-    with scripted_server(hang) as (url, _):
-        with pytest.raises(DownloadError):
-            fetch(url, tmp_path, timeout_s=0.4, attempts=2)
-        given_up.set()
+    with BadServer(give(FITS)) as server, pytest.raises(DownloadError, match="missing"):
+        source_at(server.url, tmp_path).deliver(product_of(uri="mast:JWST/product/a.fits"))
+    assert server.seen == []
 
 
 def test_an_endpoint_that_nobody_serves_is_unreachable(tmp_path: Path) -> None:
@@ -239,19 +159,19 @@ def test_an_interpreter_that_fetched_ends_at_once_and_silently(cloud, tmp_path: 
     code = f"""
         import warnings
         warnings.simplefilter("always")
-        from test_s3 import *
+        from tests.archives.test_s3 import *
         source = source_at(sys.argv[1], Path({str(tmp_path)!r}))
         with ThreadPoolExecutor(4) as threads:
-            list(threads.map(source.fetch, [product_of(), product_of("j8pu0y100_drc.fits")]))
+            list(threads.map(source.deliver, [product_of(), product_of("j8pu0y100_drc.fits")]))
         try:
-            source.fetch(product_of("j8pu0y020_drc.fits"))
+            source.deliver(product_of("j8pu0y020_drc.fits"))
         except DownloadError:
             print("ended", flush=True)
     """
     run = subprocess.run(
         [sys.executable, "-W", "always::ResourceWarning", "-c", textwrap.dedent(code), cloud[0]],
         check=False,
-        cwd=Path(__file__).parent,
+        cwd=Path(__file__).parents[2],
         capture_output=True,
         text=True,
         timeout=30,
@@ -281,7 +201,7 @@ def test_the_library_of_s3_is_not_needed() -> None:
 def test_a_path_of_mast_that_leads_out_of_the_missions_folder_is_not_requested(tmp_path: Path, path: str) -> None:
     product = product_of("hst_a.fits")
     answer = give(json.dumps({product.uri: {"path": path}}).encode())
-    with scripted_server(answer) as (mast_url, _), scripted_server(give(FITS)) as (url, seen):
+    with BadServer(answer) as mast, BadServer(give(FITS)) as server:
         with pytest.raises(DownloadError, match="missing"):
-            source_at(url, tmp_path, mast_url).fetch(product)
-        assert seen == []
+            source_at(server.url, tmp_path, mast.url).deliver(product)
+        assert server.seen == []

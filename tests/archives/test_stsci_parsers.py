@@ -114,11 +114,14 @@ def test_an_apt_file_of_many_tags_is_rejected() -> None:
         parse_apt(b"<b>" * 400_001, "12")
 
 
-def test_an_entity_bomb_is_rejected() -> None:
-    entities = "".join(f'<!ENTITY a{i} "{f"&a{i - 1};" * 10}">' for i in range(1, 12))
-    bomb = f'<!DOCTYPE x [<!ENTITY a0 "{"a" * 100}">{entities}]><HSTProposal>&a11;</HSTProposal>'
+@pytest.mark.timeout(10)
+@pytest.mark.parametrize("entity", ["&a11;", "&file;"])
+def test_an_entity_bomb_and_an_entity_of_a_file_are_rejected(entity: str) -> None:
+    bomb = "".join(f'<!ENTITY a{i} "{f"&a{i - 1};" * 10}">' for i in range(1, 12))
+    entities = f'<!ENTITY a0 "{"a" * 100}">{bomb}<!ENTITY file SYSTEM "file:///etc/passwd">'
+    text = f"<HSTProposal><ProposalInformation><Title>{entity}</Title></ProposalInformation></HSTProposal>"
     with pytest.raises(ArchiveError, match="not XML"):
-        parse_apt(bomb.encode(), "12")
+        parse_apt(f"<!DOCTYPE x [{entities}]>{text}".encode(), "12")
 
 
 def test_pages_of_both_layouts_are_read() -> None:

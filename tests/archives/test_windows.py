@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hubbleclip.archives.mast.client import ResultPage, Row
-from hubbleclip.archives.mast.date_windows import MIN_DAYS, Query, Window, spans
+from hubbleclip.archives.mast.caom_rows import CaomRow
+from hubbleclip.archives.mast.client import ResultPage
+from hubbleclip.archives.mast.date_windows import MIN_DAYS, Window, WindowedQuery, spans
 from hubbleclip.core.errors import ArchiveTimeoutError, PartialResultError
 
 SPAN = Window(48000.0, 61000.0)
@@ -29,7 +30,7 @@ class Server:
     counts: list[Window] = field(default_factory=list)
     asked: list[tuple[Window, int]] = field(default_factory=list)
 
-    def rows(self, window: Window) -> list[Row]:
+    def rows(self, window: Window) -> list[CaomRow]:
         return [
             {"obsid": i} for i, date in enumerate(self.dates) if window.low <= date <= window.high and i != self.lost
         ]
@@ -50,8 +51,8 @@ class Server:
             random.Random(len(self.asked)).shuffle(found)
         return ResultPage(rows=found[(page - 1) * self.page_size : page * self.page_size], total=len(found))
 
-    def query(self) -> Query:
-        return Query(self.count, self.ask, self.page_size)
+    def query(self) -> WindowedQuery:
+        return WindowedQuery(self.count, self.ask, self.page_size)
 
     def all_rows(self, *, is_wide: bool = True) -> list[int]:
         query = self.query()
@@ -124,7 +125,7 @@ def test_a_window_that_always_times_out_ends_at_the_least_width() -> None:
         raise ArchiveTimeoutError("slow")
 
     with pytest.raises(ArchiveTimeoutError, match="slow"):
-        list(Query(server.count, never, 10).pages(SPAN))
+        list(WindowedQuery(server.count, never, 10).pages(SPAN))
     assert len(server.asked) < 50
 
 
@@ -141,7 +142,7 @@ def test_a_count_that_has_changed_since_is_no_error() -> None:
     def one_more_at_first(window: Window) -> int:
         return first(window) + (len(server.counts) == 1)
 
-    query = Query(one_more_at_first, server.ask, 100)
+    query = WindowedQuery(one_more_at_first, server.ask, 100)
     assert sum(len(page) for page in query.pages(SPAN, query.num_in(SPAN))) == 45
 
 
@@ -159,7 +160,7 @@ def test_a_dense_window_whose_pages_repeat_for_ever_is_an_error() -> None:
         return server.ask(window, 1)
 
     with pytest.raises(PartialResultError, match="10 of 27"):
-        list(Query(server.count, first_page, 10).pages(SPAN, 27))
+        list(WindowedQuery(server.count, first_page, 10).pages(SPAN, 27))
 
 
 def test_pages_come_before_the_next_window_is_asked_for() -> None:

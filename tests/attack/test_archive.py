@@ -7,18 +7,17 @@ import sys
 import zlib
 from collections.abc import Callable, Iterator
 from functools import partial
-from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import pytest
 
 from hubbleclip.simulator.server.launcher import simulated_addresses
 from tests.archives.conftest import FETCH, archive_at
-from tests.archives.hostile_server import Mallory, RecordingServer, drip_trailers, observe, send
+from tests.archives.mallory import Mallory, observe
 from tests.attack.table import Attacks
+from tests.bad_server import BadServer, Respond, drip_trailers, give
 
 pytestmark = [pytest.mark.nightly, pytest.mark.attack]
-Respond = Callable[[BaseHTTPRequestHandler], None]
 Make = Callable[[], Respond]
 PAGE_ROWS = 500
 SMALL = FETCH.model_copy(update={"attempts": 2})
@@ -46,7 +45,7 @@ def packed(start: bytes, piece: bytes, num: int, end: bytes) -> Respond:
     packer = zlib.compressobj(9, wbits=31)
     block = piece * 10_000
     parts = [packer.compress(start), *(packer.compress(block) for _ in range(num // 10_000)), packer.compress(end)]
-    return send(b"".join([*parts, packer.flush()]), Content_Encoding="gzip")
+    return give(b"".join([*parts, packer.flush()]), Content_Encoding="gzip")
 
 
 def rows(num: int) -> Respond:
@@ -60,7 +59,7 @@ def rows(num: int) -> Respond:
 LISTS = partial(packed, b'{"status": "COMPLETE", "data": [', b"[],", 150_000_000, b"[]]}")
 DEEP = partial(packed, b"", b"[", 1_000_000, b"")
 PAGING = {"page": 1, "pagesFiltered": 2, "rowsFiltered": 1}
-ENDLESS = partial(send, json.dumps({"status": "COMPLETE", "data": [], "fields": [], "paging": PAGING}).encode())
+ENDLESS = partial(give, json.dumps({"status": "COMPLETE", "data": [], "fields": [], "paging": PAGING}).encode())
 DRIPPING = partial(drip_trailers, b"{}")
 
 
@@ -98,30 +97,28 @@ def test_a_hostile_list_of_observations(
 def test_a_hostile_proposal(
     name: str, path: str, make: Make, mallory: Mallory, tmp_path: Path, attacks: Attacks
 ) -> None:
-    respond, link = make(), send(b'<a href="/abstracts.cat">list</a>')
-    sent = {"/abstracts.cat": send(f"{'-' * 80}\nProp. Type: GO\nID: 7\nTitle: T\n\nText.\n".encode())}
-    mallory.respond = lambda handler: (respond if handler.path.endswith(path) else sent.get(handler.path, link))(
-        handler
-    )
+    respond, link = make(), give(b'<a href="/abstracts.cat">list</a>')
+    sent = {"/abstracts.cat": give(f"{'-' * 80}\nProp. Type: GO\nID: 7\nTitle: T\n\nText.\n".encode())}
+    mallory.responses = [
+        lambda handler: (respond if handler.path.endswith(path) else sent.get(handler.path, link))(handler)
+    ]
     outcome = attacks.call(name, ask, "proposal", mallory.url, tmp_path, 5.0, deadline_s=100)
-    assert any(asked.endswith(path) for asked in mallory.requested_paths)
+    assert any(asked.endswith(path) for asked in mallory.paths)
     assert "1 rejected" in outcome or "Error: " in outcome
 
 
 def test_a_query_redirected_to_another_host(mallory: Mallory, tmp_path: Path, attacks: Attacks) -> None:
-    with RecordingServer() as other:
-        reached: list[str] = []
-        other.posted["query"] = lambda handler: reached.append(handler.path)
-        mallory.posted["query"] = send(b"", 307, Location=f"http://localhost:{other.port}/api/v0/invoke")
+    with BadServer() as other:
+        mallory.posted["query"] = give(b"", 307, Location=f"http://localhost:{other.port}/api/v0/invoke")
         name = "a query redirected to another host"
         outcome = attacks.call(name, ask, "caom", mallory.url, tmp_path, 2.0, deadline_s=60)
     assert "another host" in outcome
-    assert not reached
+    assert not other.seen
 
 
 def test_a_message_with_escapes(mallory: Mallory, tmp_path: Path, attacks: Attacks) -> None:
     message = "\x1b]0;owned\x07\x1b[2J\x9b31m"
-    mallory.posted["query"] = send(json.dumps({"status": "ERROR", "msg": message}).encode())
+    mallory.posted["query"] = give(json.dumps({"status": "ERROR", "msg": message}).encode())
     words = [sys.executable, "-m", "hubbleclip.cli.app", "ingest", "--no-server", "--data", str(tmp_path)]
     sets = [f"--set=archive.{name}={json.dumps(url)}" for name, url in simulated_addresses(mallory.url).items()]
     quick = ["--set=fetch.attempts=1", '--set=archive.name="hst"', "--set=archive.check_first=false"]

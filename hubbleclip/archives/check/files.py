@@ -10,7 +10,7 @@ from PIL import Image
 
 from hubbleclip.archives.check.findings import Finding, Level, compare
 from hubbleclip.archives.check.listing import pinned_product
-from hubbleclip.archives.check.probe import Answer, Probe, size_of
+from hubbleclip.archives.check.probe import Probe, ProbeResponse, size_of
 from hubbleclip.archives.mast.public_bucket import S3Source
 from hubbleclip.fits.integrity import content_problem
 from hubbleclip.fits.sieve import filtered
@@ -45,7 +45,7 @@ def check_file(probe: Probe) -> Iterator[Finding]:
         _measure(probe, answer)
 
 
-def _measure(probe: Probe, whole: Answer) -> None:
+def _measure(probe: Probe, whole: ProbeResponse) -> None:
     """Measure the speed of a connection, and the size of the file relative to its image."""
     sieve = filtered(whole.body)[1]
     probe.measured.bytes_per_s = len(whole.body) / max(whole.seconds, 1e-6)

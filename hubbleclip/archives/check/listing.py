@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
+from datetime import UTC, datetime
 from fnmatch import fnmatchcase
 
 import requests
 
-from hubbleclip.archives.base import now_utc
 from hubbleclip.archives.check.findings import Finding, Level, compare, shortened
 from hubbleclip.archives.check.probe import Probe
 from hubbleclip.archives.http.client import to_archive_error
-from hubbleclip.archives.mast.caom_rows import observation_from_row, plane_key
-from hubbleclip.archives.mast.client import COLUMNS, OBSIDS_PER_REQUEST, Criteria, ResultPage, Row
+from hubbleclip.archives.mast.caom_rows import COLUMNS, CaomRow, observation_from_row, plane_key
+from hubbleclip.archives.mast.client import COLUMN_CONFIG, OBSIDS_PER_REQUEST, Criteria, ResultPage
 from hubbleclip.archives.mast.criteria import collections_of, criteria_of, mjd_of, release_window
 from hubbleclip.archives.mast.missions_search import MissionsClient
 from hubbleclip.archives.mast.product_selection import select_products
@@ -35,21 +35,6 @@ FILTERED = frozenset(
     }
 )
 """Columns without which observations can be neither requested nor named."""
-READ = frozenset(
-    {
-        "filters",
-        "target_name",
-        "target_classification",
-        "s_ra",
-        "s_dec",
-        "s_region",
-        "t_min",
-        "t_exptime",
-        "obs_title",
-        "mtFlag",
-    }
-)
-"""Further columns that are read."""
 LEVELS = frozenset({"1", "2", "3"})
 PRODUCT_TYPES = frozenset({"SCIENCE", "AUXILIARY", "PREVIEW", "CALIBRATION", "INFO", "THUMBNAIL"})
 SEARCHED = "obs_id", "proposal_id", "instrument_name", "t_obs_release", "s_ra", "filters"
@@ -63,17 +48,18 @@ WINDOW_ROWS = 200
 def check_columns(probe: Probe) -> Iterator[Finding]:
     """Check that the table of observations has the columns that are filtered and read."""
     found = json.loads(probe.columns or _request_columns(probe))
-    lost = FILTERED - set(found)
+    lost: Set[str] = FILTERED - set(found)
     yield compare("columns of queries", shortened(FILTERED, 3), f"missing: {shortened(lost)}", not lost, Level.STOPS)
-    lost = READ - set(found)
-    yield compare("columns of records", shortened(READ, 3), f"missing: {shortened(lost)}", not lost)
+    read = COLUMNS.keys() - FILTERED
+    lost = read - set(found)
+    yield compare("columns of records", shortened(read, 3), f"missing: {shortened(lost)}", not lost)
 
 
 def _request_columns(probe: Probe) -> bytes:
     """Request the description of the columns, which astroquery requests once per process."""
     url = f"{probe.mast.url}/portal/Mashup/Mashup.asmx/columnsconfig"
     try:
-        response = probe.transport.session.post(url, data={"colConfigId": COLUMNS})
+        response = probe.transport.session.post(url, data={"colConfigId": COLUMN_CONFIG})
         response.raise_for_status()
     except requests.RequestException as error:
         raise to_archive_error(error, url) from error
@@ -84,7 +70,7 @@ def check_counts(probe: Probe) -> Iterator[Finding]:
     """Count the observations of the profile, and those of one of its instruments without release dates."""
     wide, pinned = _wide_query(probe), probe.pins.released_mjd
     queries = criteria_of(probe.settings, probe.mission, probe.settings.proposal_numbers)[:MAX_COUNTS]
-    dates = release_window(probe.settings, mjd_of(probe.settings.since), mjd_of(str(now_utc().date())))
+    dates = release_window(probe.settings, mjd_of(probe.settings.since), mjd_of(str(datetime.now(UTC).date())))
     counts = [probe.mast.count(query | {"t_obs_release": [dates.low, dates.high]}) for query in queries]
     probe.measured.num_observations = sum(counts)
     found = f"{probe.measured.num_observations:,}"
@@ -127,7 +113,7 @@ def _first_page(probe: Probe, query: Criteria) -> ResultPage:
     return probe.mast.observations(query, page=1, page_size=probe.settings.page_size)
 
 
-def _check_values(probe: Probe, rows: Sequence[Row]) -> Iterator[Finding]:
+def _check_values(probe: Probe, rows: Sequence[CaomRow]) -> Iterator[Finding]:
     """Check for null names, and for instruments, collections, levels and types that are not known."""
     nulls = {name: sum(row.get(name) is None for row in rows) for name in ("obs_id", "obsid", "proposal_id")}
     found = ", ".join(f"{num} without {name}" for name, num in nulls.items())
@@ -147,7 +133,7 @@ def _check_values(probe: Probe, rows: Sequence[Row]) -> Iterator[Finding]:
     yield compare("unseen values", "none", found or "none", not found)
 
 
-def _values(rows: Sequence[Row], column: str) -> set[str]:
+def _values(rows: Sequence[CaomRow], column: str) -> set[str]:
     """Return the values of a column that occur, as text."""
     return {str(row[column]) for row in rows if row.get(column) is not None}
 
@@ -191,7 +177,7 @@ def _pinned_observations(probe: Probe) -> tuple[list[Observation], list[Observat
     return own, _observations(probe, [row for row in rows if file and row.get("obs_id") == file.obs_id])
 
 
-def _check_sample(probe: Probe, sample: Sequence[Observation], listed: Sequence[Row]) -> Iterator[Finding]:
+def _check_sample(probe: Probe, sample: Sequence[Observation], listed: Sequence[CaomRow]) -> Iterator[Finding]:
     """Choose the files of a sample by the settings of the profile, for the estimate."""
     measured = probe.measured
     chosen = select_products(sample, listed, probe.settings, probe.mission, {})[0]
@@ -204,7 +190,7 @@ def _check_sample(probe: Probe, sample: Sequence[Observation], listed: Sequence[
     yield compare("unseen product types", "none", shortened(unseen), not unseen)
 
 
-def _check_proposal(probe: Probe, own: Sequence[Observation], listed: Sequence[Row]) -> Iterator[Finding]:
+def _check_proposal(probe: Probe, own: Sequence[Observation], listed: Sequence[CaomRow]) -> Iterator[Finding]:
     """Choose the files of the pinned proposal by the default settings, and compare them with the pinned names."""
     pins, file = probe.pins, probe.pins.file
     default = ArchiveSettings.model_validate({"name": probe.settings.name, "collections": probe.settings.collections})
@@ -218,9 +204,9 @@ def _check_proposal(probe: Probe, own: Sequence[Observation], listed: Sequence[R
         yield compare("listed size", f"{file.size_bytes:,} bytes", shortened(sizes), sizes == {file.size_bytes})
 
 
-def _observations(probe: Probe, rows: Sequence[Row]) -> list[Observation]:
+def _observations(probe: Probe, rows: Sequence[CaomRow]) -> list[Observation]:
     """Convert rows to observations; one plane of each observation is used."""
-    made = (observation_from_row(row, probe.settings.name, now_utc(), probe.mission.products) for row in rows)
+    made = (observation_from_row(row, probe.settings.name, datetime.now(UTC), probe.mission.products) for row in rows)
     return list({one.obs_id: one for one in made if one is not None}.values())
 
 

@@ -25,7 +25,7 @@ INDEX = "answers.json"
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class ProbeResponse:
     """One response: status, headers, body, and the seconds that the body took."""
 
     status: int
@@ -87,7 +87,7 @@ class Probe:
         *,
         method: str = "GET",
         limit: int = MAX_BODY_BYTES,
-    ) -> Answer:
+    ) -> ProbeResponse:
         """Send one request with retries, and read at most `limit` bytes of the body."""
         for attempt in self.transport.attempts(url):
             with attempt, self.transport.open(url, headers, method=method) as response:
@@ -97,7 +97,9 @@ class Probe:
                     body += chunk
                     if len(body) >= limit:
                         break
-                answer = Answer(response.status_code, response.headers, bytes(body[:limit]), time.monotonic() - started)
+                answer = ProbeResponse(
+                    response.status_code, response.headers, bytes(body[:limit]), time.monotonic() - started
+                )
         self._save(
             name, answer.body, {"method": method, "url": url, "status": answer.status, "headers": dict(answer.headers)}
         )

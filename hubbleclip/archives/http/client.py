@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import io
+import math
 import ssl
-import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -21,8 +21,7 @@ from hubbleclip.archives.http.body_limits import LIST_BYTES, PAGE_BYTES
 from hubbleclip.archives.http.circuit_breaker import CircuitBreaker
 from hubbleclip.archives.http.rate_limit import RateLimiter, resolve_redirect, retry_after_s
 from hubbleclip.archives.http.response_errors import DamagedError, IncompleteError, RefusedError, ResponseError
-from hubbleclip.archives.http.session import MAX_REDIRECTS, QuerySession, RateLimitedAdapter
-from hubbleclip.archives.http.watchdog import time_limit_of
+from hubbleclip.archives.http.session import MAX_REDIRECTS, QuerySession, RateLimitedAdapter, TimedHttp
 from hubbleclip.config.settings import FetchSettings
 from hubbleclip.core.errors import (
     ArchiveBusyError,
@@ -113,37 +112,20 @@ def to_archive_error(error: Exception, url: str) -> ArchiveError:
     return error_type(f"{host} gave no usable response ({' '.join(str(error).split())[:240]}): try again later")
 
 
-def read_available(response: requests.Response) -> bytes:
-    """Read the bytes of a response body that have arrived so far, at most `CHUNK_BYTES`; none at its end."""
-    # requests' own functions would wait for a whole chunk, without limit on a very slow server
-    try:
-        data: bytes = response.raw.read1(CHUNK_BYTES)
-    except ReadTimeoutError as error:
-        raise requests.ReadTimeout(error) from error
-    except PoolError as error:
-        raise requests.ConnectionError(error) from error
-    return data
-
-
 class Transport:
     """HTTP client that sends all requests of one archive object. Threads may share one client.
 
-    All hosts together share the rate limit and the number of connections; each host has its own circuit breaker.
-
-    Parameters
-    ----------
-    fetch
-        `fetch` section of the settings: rate limit, connections, timeouts and retries.
-
+    All hosts together share the rate limit of the settings; each host has its own circuit breaker.
     """
 
     def __init__(self, fetch: FetchSettings) -> None:
         self.fetch = fetch
         self.limiter = RateLimiter(fetch.requests_per_s)
         self._breakers: dict[str, CircuitBreaker] = {}
-        # timeouts for connecting and for each read, in seconds
-        self.timeout = min(CONNECT_TIMEOUT_S, fetch.timeout_s), fetch.timeout_s
-        self.connection_slots = threading.BoundedSemaphore(fetch.connections)
+        self.timeout = min(CONNECT_TIMEOUT_S, fetch.timeout_s), fetch.timeout_s  # for connecting, and for each read
+        # iter_chunks measures the rate only between two reads, so no read of a file may take longer than stall_s
+        stall_s = fetch.stall_s if fetch.stall_bytes else math.inf
+        self.file_timeout = self.timeout[0], min(fetch.timeout_s, stall_s, fetch.file_timeout_s)
         self.reached_hosts: set[str] = set()
         self.session = QuerySession(fetch.redirect_hosts)
         contact = f" (+{fetch.contact})" if fetch.contact else ""
@@ -152,14 +134,9 @@ class Transport:
         self.adapter = RateLimitedAdapter(self)
         for scheme in ("http://", "https://"):
             self.session.mount(scheme, self.adapter)
-        # iter_chunks checks its time limits only between two reads, so no read may take longer than these limits
-        stall_s = fetch.stall_s if fetch.stall_bytes else fetch.timeout_s
-        self.read_timeout_s = min(fetch.timeout_s, stall_s, fetch.file_timeout_s)
 
     def breaker_of(self, host: str) -> CircuitBreaker:
-        """Return the circuit breaker of a host. Each host has its own, so a host that is down does not
-        stop the others.
-        """
+        """Return the circuit breaker of a host. A host that is down does not stop the others."""
         # setdefault is atomic, so two threads that both create a breaker get the same one
         return self._breakers.setdefault(host, CircuitBreaker(self.fetch.breaker_failures, self.fetch.breaker_s))
 
@@ -218,12 +195,6 @@ class Transport:
                 self.limiter.pause_host(host, seconds)
             response.raise_for_status()
 
-    def _request(self, method: str, url: str, headers: Mapping[str, str] | None) -> requests.Response:
-        """Send one request. `Session.send` would read the whole body of a redirect, without limits."""
-        request = self.session.prepare_request(requests.Request(method, url, headers))
-        options = self._environment_of(urljoin(url, "/"))
-        return self.adapter.send(request, timeout=(self.timeout[0], self.read_timeout_s), **options)
-
     def _environment_of(self, site: str) -> dict[str, Any]:
         """Return the proxies and certificates for a site. They are read once per site, because it takes 0.25 ms."""
         if site not in self._environments:
@@ -247,10 +218,12 @@ class Transport:
         hosts = self.fetch.redirect_hosts if redirect_hosts is None else redirect_hosts
         for _ in range(MAX_REDIRECTS + 1):
             host = urlsplit(url).netloc
+            request = self.session.prepare_request(requests.Request(method, url, headers))
+            options = self._environment_of(urljoin(url, "/"))
+            # not `Session.send`, which would read the whole body of a redirect, without limits
             with (
-                self.connection_slots,
                 self.monitored(host),
-                self._request(method, url, headers) as response,
+                self.adapter.send(request, timeout=self.file_timeout, **options) as response,
             ):
                 if response.status_code not in REDIRECT_STATUS:
                     self.check_status(host, response)
@@ -267,28 +240,31 @@ class Transport:
 
         Raises IncompleteError (`stalled`, `timeout`) or RefusedError (`too_large`).
         """
-        limit_s = limit_s or self.fetch.file_timeout_s
-        try:
-            with time_limit_of(response.raw, limit_s):
-                yield from self._chunks(response, limit_bytes)
-        except TimeoutError as error:
-            raise IncompleteError(f"the response did not end within {limit_s:g} s", "timeout") from error
-
-    def _chunks(self, response: requests.Response, limit_bytes: int) -> Iterator[bytes]:
-        """Stream a response body, and check its size and its rate."""
         fetch, num_bytes, checkpoint_bytes = self.fetch, 0, 0
         checkpoint = time.monotonic()
-        while data := read_available(response):
-            num_bytes += len(data)
-            if num_bytes > limit_bytes:
-                raise RefusedError(f"the response has more than {limit_bytes} bytes", "too_large")
-            yield data
-            now = time.monotonic()
-            # the rate is measured over intervals of at least stall_s, because single chunks arrive irregularly
-            if now - checkpoint > fetch.stall_s:
-                if num_bytes - checkpoint_bytes < fetch.stall_bytes:
-                    raise IncompleteError(f"fewer than fetch.stall_bytes arrived in {fetch.stall_s:g} s", "stalled")
-                checkpoint, checkpoint_bytes = now, num_bytes
+        limit_s = limit_s or fetch.file_timeout_s
+        deadline = checkpoint + limit_s
+        if isinstance(response.raw.connection, TimedHttp):  # None: a body without bytes has ended already
+            response.raw.connection.reader.deadline = deadline
+        try:
+            # requests' own functions would wait for a whole chunk, without limit on a very slow server
+            while data := response.raw.read1(CHUNK_BYTES):
+                num_bytes += len(data)
+                if num_bytes > limit_bytes:
+                    raise RefusedError(f"the response has more than {limit_bytes} bytes", "too_large")
+                yield data
+                now = time.monotonic()
+                # the rate is measured over intervals of at least stall_s, because single chunks arrive irregularly
+                if now - checkpoint > fetch.stall_s:
+                    if num_bytes - checkpoint_bytes < fetch.stall_bytes:
+                        raise IncompleteError(f"fewer than fetch.stall_bytes arrived in {fetch.stall_s:g} s", "stalled")
+                    checkpoint, checkpoint_bytes = now, num_bytes
+        except ReadTimeoutError as error:
+            if time.monotonic() >= deadline:
+                raise IncompleteError(f"the response did not end within {limit_s:g} s", "timeout") from error
+            raise requests.ReadTimeout(error) from error
+        except PoolError as error:
+            raise requests.ConnectionError(error) from error
 
     def read_body(self, response: requests.Response, limit_bytes: int, into: IO[bytes] | None = None) -> None:
         """Read and decompress a whole body into a file, or into `response.content`; errors as in `iter_chunks`."""

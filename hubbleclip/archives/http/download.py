@@ -10,10 +10,9 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import BinaryIO
 
 import requests
 
@@ -31,7 +30,6 @@ from hubbleclip.archives.http.partial_file import (
     delete_versions,
     open_partial,
     stored_version,
-    version_path,
 )
 from hubbleclip.archives.http.response_errors import DamagedError, IncompleteError, RefusedError, ResponseError
 from hubbleclip.core.errors import DownloadError
@@ -110,11 +108,13 @@ class DownloadRequest:
 class BodyInfo:
     """Facts from the response headers about the body.
 
-    `start` is the offset of the body's first byte in the file. `total` is the size of the whole file in bytes, or None
+    `is_part` is whether the server has answered with a range (status 206). `start` is the offset of the body's first
+    byte in the file. `total` is the size of the whole file in bytes, or None
     if it is unknown. `etag` is the ETag without quotes, or None for a weak ETag. `version` is the value for the
     header If-Range: the ETag as received, or the Last-Modified date if there is no ETag.
     """
 
+    is_part: bool
     start: int
     total: int | None
     etag: str | None
@@ -149,10 +149,9 @@ def failure_reason(error: Exception) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Start:
-    """Where a download continues.
+    """Where a download continues: the offset in the archive's file, and the size and version of the partial file.
 
-    `offset` is the offset in the archive's file, and `part_bytes` the size of the partial file. `version` is empty at
-    the start of a file. `sieve` filters the bytes, or is None if the whole file is downloaded.
+    `version` is empty at the start of a file. `sieve` filters the bytes; it is None if the whole file is downloaded.
     """
 
     offset: int = 0
@@ -171,9 +170,12 @@ def _try(transport: Transport, url: str, request: DownloadRequest) -> FetchedFil
         try:
             start = _find_start(request, may_skip=may_skip)
             with transport.open(url, _headers(start)) as response:
-                stored = _accept(transport, response, request, start)
-            if stored is not None:
-                return stored
+                info = _read_headers(response)
+                file = _find_known_file(info, request)
+                if file is None:
+                    file = _receive(transport, response, info, start=start, request=request)
+            if file is not None:
+                return file
         except UnsoundError as error:
             LOG.info("%s is downloaded as a whole: %s", request.part.name, error)
             delete_partial(request.part)
@@ -211,43 +213,19 @@ def _find_start(request: DownloadRequest, *, may_skip: bool) -> Start:
     return Start(offset=sieve.offset, part_bytes=size, version=version if size else "", sieve=sieve)
 
 
-def _accept(
-    transport: Transport, response: requests.Response, request: DownloadRequest, start: Start
-) -> FetchedFile | None:
-    """Receive the body of a response. Returns None if the next request must skip an extension."""
-    info = _read_headers(response)
-    if info.start not in {0, start.offset} or (info.start and info.version not in {"", start.version}):
-        delete_partial(request.part)
-        raise DamagedError(f"the response does not continue from byte {start.offset} of version {start.version}")
-    known = _find_known_file(info, request)
-    if known is not None:
-        return known
-    _check_size(transport, info, request)
-    # this module checks the length itself, and only a body that is not decoded can be resumed at a byte offset
-    response.raw.enforce_content_length = response.raw.decode_content = False
-    # a server that ignores ranges sends status 200; without a version, two responses may be of different files
-    is_range = response.status_code == requests.codes.partial_content and info.start == start.offset
-    if start.sieve is not None and is_range and info.version and info.total is not None:
-        chunks = transport.iter_chunks(response, info.total - info.start)
-        with open_partial(request.part, start.part_bytes) as file:
-            filtered = _needed_bytes(chunks, start.sieve)
-            _write_body(file, filtered, info=info, request=request, transport=transport, is_filtered=True)
-            return _finish_needed(start.sieve, info, request)
-    return _receive(transport, response, info, request)
-
-
 def _read_headers(response: requests.Response) -> BodyInfo:
     """Read the facts about the body from the response headers.
 
     Raises DamagedError for a web page, and for partial content without a valid Content-Range.
     """
     headers, start = response.headers, 0
+    is_part = response.status_code == requests.codes.partial_content
     if "text/html" in headers.get("Content-Type", ""):
         raise DamagedError("a web page arrived instead of the file", "html")
     length = headers.get("Content-Length", "")
     # the text is cut off, because int() raises an error for very long numbers
     total = int(length[:18]) if length.isdecimal() else None
-    if response.status_code == requests.codes.partial_content:
+    if is_part:
         match = CONTENT_RANGE.fullmatch(headers.get("Content-Range", ""))
         if match is None:
             raise DamagedError("a partial response has no valid Content-Range")
@@ -255,7 +233,7 @@ def _read_headers(response: requests.Response) -> BodyInfo:
     etag = headers.get("ETag", "")
     etag = "" if etag.startswith("W/") else etag  # a weak ETag does not identify the bytes (RFC 9110, section 8.8.1)
     version = etag or headers.get("Last-Modified", "")
-    return BodyInfo(start=start, total=total, etag=etag.strip('"') or None, version=version)
+    return BodyInfo(is_part=is_part, start=start, total=total, etag=etag.strip('"') or None, version=version)
 
 
 def _find_known_file(info: BodyInfo, request: DownloadRequest) -> FetchedFile | None:
@@ -272,61 +250,88 @@ def _find_known_file(info: BodyInfo, request: DownloadRequest) -> FetchedFile | 
     return FetchedFile(path=path, sha256=sha256, size_bytes=info.total, etag=info.etag)
 
 
-def _check_size(transport: Transport, info: BodyInfo, request: DownloadRequest) -> None:
-    """Check the size of the file before its body is read. Raises RefusedError, DamagedError or DiskFullError."""
+def _check_headers(transport: Transport, info: BodyInfo, start: Start, request: DownloadRequest) -> int:
+    """Check offset and size before a body is read, and return the most bytes that the file may have.
+
+    Raises RefusedError, DamagedError or DiskFullError.
+    """
     total = info.total
+    # some servers give a part no version; the extensions of a file of unknown version cannot be skipped
+    versions = {start.version} if start.sieve else {"", start.version}
+    if info.start and (info.start != start.offset or info.version not in versions):
+        delete_partial(request.part)
+        raise DamagedError(f"the response does not continue from byte {start.offset} of version {start.version}")
     if total is not None and total > request.max_bytes:
         raise RefusedError(f"the file has {total} bytes, but only {request.max_bytes} are allowed", "too_large")
     if total is not None and request.size_bytes not in {None, total}:
         raise DamagedError(f"the file has {total} bytes, but the archive lists {request.size_bytes}")
     check_free_space(request.layout, (total or 0) - info.start, transport.fetch.min_free_gb)
+    return min(request.max_bytes, request.size_bytes or request.max_bytes) if total is None else total
 
 
 def _receive(
-    transport: Transport, response: requests.Response, info: BodyInfo, request: DownloadRequest
-) -> FetchedFile:
-    """Append the body to the partial file, check the whole file, and store it."""
-    total = info.total
-    limit = min(request.max_bytes, request.size_bytes or request.max_bytes) if total is None else total
-    chunks = transport.iter_chunks(response, limit - info.start)
+    transport: Transport, response: requests.Response, info: BodyInfo, *, start: Start, request: DownloadRequest
+) -> FetchedFile | None:
+    """Receive the body of a response, and check and store the file. Returns None at an extension to be skipped."""
+    limit = _check_headers(transport, info, start, request)
+    # the length is checked below, and only a body that is not decoded can be resumed at a byte offset
+    response.raw.enforce_content_length = response.raw.decode_content = False
+    # a server that ignores ranges sends status 200; without a version, two responses may be of different files
+    sieve = start.sieve if info.is_part and info.start == start.offset and info.version else None
+    chunks: Iterable[bytes] = transport.iter_chunks(response, limit - info.start)
     if limit <= SMALL_BYTES and not info.start:
-        body, failure = _collect(chunks)
-        if failure is None and total in {None, len(body)}:
-            return _store_small(body, info, request)
-        chunks = _replay(body, failure)  # the incomplete body becomes the partial file that the next try resumes
-    with open_partial(request.part, info.start) as file:
-        size = _write_body(file, chunks, info=info, request=request, transport=transport)
-        if total is not None and info.start + size != total:
-            raise IncompleteError(f"{info.start + size} of {total} bytes arrived")
-        _check(request, request.size_bytes)
-        stored = store_file(request.part, request.file_name, request.layout, etag=info.etag)
-    delete_versions(request.part)
-    return stored
+        body = bytearray()
+        try:
+            for chunk in chunks:
+                body += chunk
+        except (requests.RequestException, ResponseError) as error:
+            chunks = _replay(bytes(body), error)  # what arrived becomes the partial file that the next try resumes
+        else:
+            if info.total in {None, len(body)}:
+                return _store_small(bytes(body), info, request)
+            chunks = [bytes(body)]
+    offset = checked_bytes = info.start
+    part_bytes = start.part_bytes if info.start else 0
+    with open_partial(request.part, part_bytes, info.version, is_filtered=sieve is not None) as file:
+        try:
+            for chunk in chunks:
+                file.writelines(sieve.feed(chunk) if sieve else [chunk])
+                offset += len(chunk)
+                if sieve and sieve.must_skip:
+                    break
+                if offset - checked_bytes > SPACE_CHECK_BYTES:
+                    check_free_space(request.layout, 0, transport.fetch.min_free_gb)
+                    checked_bytes = offset
+        except RefusedError:
+            delete_partial(request.part)
+            raise
+        file.flush()
+        return _finish(offset, info, sieve, request)
 
 
-def _needed_bytes(chunks: Iterator[bytes], sieve: FitsSieve) -> Iterator[bytes]:
-    """Yield those bytes of a body that are read, up to the next extension that is skipped."""
-    for chunk in chunks:
-        yield from sieve.feed(chunk)
-        if sieve.must_skip:
-            return
-
-
-def _finish_needed(sieve: FitsSieve, info: BodyInfo, request: DownloadRequest) -> FetchedFile | None:
-    """Check and store a file of which some extensions were skipped. Returns None before the end of the file."""
-    is_at_skip = sieve.must_skip
-    sieve.skip()
-    if is_at_skip and sieve.offset < (info.total or 0):
-        return None
-    if sieve.offset != info.total:
-        raise IncompleteError(f"{sieve.offset} of {info.total} bytes arrived")
-    if not sieve.is_complete:
+def _finish(offset: int, info: BodyInfo, sieve: FitsSieve | None, request: DownloadRequest) -> FetchedFile | None:
+    """Check and store the partial file whose body ended at an offset. Returns None at an extension to be skipped."""
+    size_bytes = request.size_bytes
+    if sieve:
+        is_at_skip = sieve.must_skip
+        sieve.skip()
+        offset = sieve.offset
+        if is_at_skip and offset < (info.total or 0):
+            return None
+        size_bytes = request.part.stat().st_size  # the archive's size was compared with the response's headers
+    if info.total not in {None, offset}:
+        raise IncompleteError(f"{offset} of {info.total} bytes arrived")
+    if sieve and not sieve.is_complete:
         raise UnsoundError("truncated", "the file does not end at the end of an extension")
-    # the archive's size was compared with the response's headers
-    _check(request, request.part.stat().st_size)
-    stored = store_file(request.part, request.file_name, request.layout, etag=info.etag)
+    try:
+        check_content(request.part, request.file_name, size_bytes)
+    except DamagedError as error:
+        LOG.info("rejected %s: %s", request.part.name, error)
+        delete_partial(request.part)  # resuming could not repair it
+        raise
+    file = store_file(request.part, request.file_name, request.layout, etag=info.etag)
     delete_versions(request.part)
-    return replace(stored, size_bytes=info.total)
+    return replace(file, size_bytes=offset)
 
 
 def _store_small(body: bytes, info: BodyInfo, request: DownloadRequest) -> FetchedFile:
@@ -341,56 +346,7 @@ def _store_small(body: bytes, info: BodyInfo, request: DownloadRequest) -> Fetch
     return replace(file, path=path, data=None)
 
 
-def _collect(chunks: Iterator[bytes]) -> tuple[bytes, Exception | None]:
-    """Join the chunks of a small body. Return the bytes, and the error that interrupted the body, if any."""
-    body: list[bytes] = []
-    try:
-        body.extend(chunks)
-    except (requests.RequestException, ResponseError) as error:
-        return b"".join(body), error
-    return b"".join(body), None
-
-
-def _replay(body: bytes, failure: Exception | None) -> Iterator[bytes]:
-    """Yield a body that `_collect` has read, then raise the error that interrupted it."""
+def _replay(body: bytes, error: Exception) -> Iterator[bytes]:
+    """Yield the beginning of a body, then raise the error that interrupted it."""
     yield body
-    if failure is not None:
-        raise failure
-
-
-def _write_body(
-    file: BinaryIO,
-    chunks: Iterator[bytes],
-    *,
-    info: BodyInfo,
-    request: DownloadRequest,
-    transport: Transport,
-    is_filtered: bool = False,
-) -> int:
-    """Write the chunks of a body to `file` as they arrive, and return their size."""
-    size = checked_size = 0
-    # the version is written before the body, because a partial file without a version cannot be resumed
-    if info.version:
-        version_path(request.part, is_filtered=is_filtered).write_text(info.version, encoding="latin-1")
-    try:
-        for chunk in chunks:
-            file.write(chunk)
-            size += len(chunk)
-            if size - checked_size > SPACE_CHECK_BYTES:
-                check_free_space(request.layout, 0, transport.fetch.min_free_gb)
-                checked_size = size
-        file.flush()
-    except RefusedError:
-        delete_partial(request.part)
-        raise
-    return size
-
-
-def _check(request: DownloadRequest, size_bytes: int | None) -> None:
-    """Check the content of the downloaded file. An invalid file is deleted, because resuming could not repair it."""
-    try:
-        check_content(request.part, request.file_name, size_bytes)
-    except DamagedError as error:
-        LOG.info("rejected %s: %s", request.part.name, error)
-        delete_partial(request.part)
-        raise
+    raise error

@@ -13,13 +13,13 @@ from hubbleclip.archives.http.response_errors import RefusedError
 from hubbleclip.core.io import writing
 
 
-def version_path(part: Path, *, is_filtered: bool = False) -> Path:
+def version_path(part: Path, *, is_filtered: bool) -> Path:
     """Return the path of the file that stores a partial file's version, which is an ETag or a date."""
     # a file without the extensions that are not read (`is_filtered`) is continued at another offset
     return part.with_suffix(".filtered" if is_filtered else ".etag")
 
 
-def stored_version(part: Path, *, is_filtered: bool = False) -> str:
+def stored_version(part: Path, *, is_filtered: bool) -> str:
     """Read the version of a partial file; "" if there is no partial file of this kind."""
     path = version_path(part, is_filtered=is_filtered)
     return path.read_text(encoding="latin-1") if path.exists() and part.exists() else ""
@@ -38,7 +38,7 @@ def delete_versions(part: Path) -> None:
 
 
 @contextmanager
-def open_partial(part: Path, size: int) -> Iterator[BinaryIO]:
+def open_partial(part: Path, size: int, version: str, *, is_filtered: bool) -> Iterator[BinaryIO]:
     """Open a partial file of `size` bytes for appending, and lock it; RefusedError if another run has it."""
     part.parent.mkdir(parents=True, exist_ok=True)
     with writing(part), part.open("ab") as file:
@@ -54,4 +54,6 @@ def open_partial(part: Path, size: int) -> Iterator[BinaryIO]:
             delete_versions(part)
             if opened_status.st_size:
                 file.truncate(0)
+        if version:  # before the body, because a partial file without a version cannot be resumed
+            version_path(part, is_filtered=is_filtered).write_text(version, encoding="latin-1")
         yield file

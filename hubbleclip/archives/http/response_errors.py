@@ -38,7 +38,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from hubbleclip.core.printable import without_control
+from hubbleclip.core.errors import without_control
 
 
 class ResponseError(Exception):

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import io
+import math
+import socket
+import time
 from collections.abc import Sequence
+from http.client import HTTPResponse
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import requests
 from requests.adapters import HTTPAdapter
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
 from hubbleclip.archives.http.body_limits import check_json, limit_bytes
 from hubbleclip.archives.http.rate_limit import resolve_redirect
-from hubbleclip.archives.http.watchdog import POOLS
 
 if TYPE_CHECKING:
     from hubbleclip.archives.http.client import Transport
@@ -20,14 +26,7 @@ MAX_REDIRECTS = 5
 
 
 class QuerySession(requests.Session):
-    """A session that follows a redirect to another host only if the settings allow this host.
-
-    Parameters
-    ----------
-    redirect_hosts
-        The other hosts that are allowed, as in `fetch.redirect_hosts`.
-
-    """
+    """A session that follows a redirect to another host only if `redirect_hosts` has this host."""
 
     def __init__(self, redirect_hosts: Sequence[str]) -> None:
         super().__init__()
@@ -43,21 +42,15 @@ class QuerySession(requests.Session):
 
 
 class RateLimitedAdapter(HTTPAdapter):
-    """Adapter that applies the rate limit, timeouts and circuit breakers to the requests of a session.
+    """Adapter that applies the rate limit, timeouts and circuit breakers of a transport to a session's requests.
 
     The limits thus also apply to libraries that send requests through the session, such as astroquery. Requests whose
     response is streamed are exempt, because `Transport.open`, which sends them, applies the limits itself.
-
-    Parameters
-    ----------
-    transport
-        Transport whose limits apply.
-
     """
 
     def __init__(self, transport: Transport) -> None:
         super().__init__(pool_connections=4, pool_maxsize=max(transport.fetch.connections, 4))
-        self.poolmanager.pool_classes_by_scheme = POOLS
+        self.poolmanager.pool_classes_by_scheme = {"http": TimedHttpPool, "https": TimedHttpsPool}
         self.transport = transport
 
     def send(self, request: requests.PreparedRequest, *args: Any, **kwargs: Any) -> requests.Response:
@@ -72,3 +65,64 @@ class RateLimitedAdapter(HTTPAdapter):
             self.transport.read_body(response, limit_bytes())
         check_json(response.content)
         return response
+
+
+class TimedReader(io.RawIOBase):
+    """Reader of a response that ends at `deadline`, a value of `time.monotonic()`.
+
+    A socket's own timeout starts again with every byte. A server that sends its headers or its trailers one byte at a
+    time could therefore block a connection without end.
+    """
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock, self._raw = sock, sock.makefile("rb", buffering=0)
+        self._timeout_s = sock.gettimeout() or math.inf
+        self.deadline = time.monotonic() + self._timeout_s  # of the headers
+
+    def makefile(self, _: str) -> io.BufferedReader:
+        """Open the reader as `http.client` opens a socket."""
+        return io.BufferedReader(self)
+
+    def readable(self) -> bool:
+        """See `io.RawIOBase.readable`."""
+        return True
+
+    def readinto(self, buffer: Any) -> int | None:
+        """Read the bytes that have arrived; TimeoutError at the deadline."""
+        left_s = self.deadline - time.monotonic()
+        if left_s <= 0:
+            raise TimeoutError("the response did not arrive in time")
+        self._sock.settimeout(min(left_s, self._timeout_s))
+        return self._raw.readinto(buffer)
+
+    def close(self) -> None:
+        """Close the reader; the connection closes its socket."""
+        self._raw.close()
+        super().close()
+
+
+class TimedHttp(HTTPConnection):
+    """A connection whose response headers must all arrive within the read timeout; `reader` limits the body."""
+
+    reader: TimedReader
+
+    def response_class(self, sock: socket.socket, *args: Any, **options: Any) -> HTTPResponse:  # type: ignore[override]
+        """Make the response that `http.client` reads."""
+        self.reader = TimedReader(sock)
+        return HTTPResponse(self.reader, *args, **options)  # type: ignore[arg-type]
+
+
+class TimedHttps(TimedHttp, HTTPSConnection):
+    """An HTTPS connection with the same limits."""
+
+
+class TimedHttpPool(HTTPConnectionPool):
+    """A pool of `TimedHttp` connections."""
+
+    ConnectionCls = TimedHttp
+
+
+class TimedHttpsPool(HTTPSConnectionPool):
+    """A pool of `TimedHttps` connections."""
+
+    ConnectionCls = TimedHttps

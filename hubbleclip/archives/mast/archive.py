@@ -6,6 +6,7 @@ The simulated archive has the same HTTP API, so this module is its client too.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
 from itertools import chain
 
 from hubbleclip.archives.base import (
@@ -13,13 +14,19 @@ from hubbleclip.archives.base import (
     Delivery,
     Known,
     ObservationPage,
-    now_utc,
+    ProcessLocal,
     proposal_id_of,
     reject,
 )
 from hubbleclip.archives.http.client import Transport
-from hubbleclip.archives.mast.caom_rows import observation_from_row
-from hubbleclip.archives.mast.client import Criteria, MastClient, ResultPage, Row
+from hubbleclip.archives.mast.caom_rows import (
+    CaomRow,
+    fold_planes,
+    observation_from_row,
+    rows_by_day,
+    rows_by_observation,
+)
+from hubbleclip.archives.mast.client import Criteria, MastClient, ResultPage
 from hubbleclip.archives.mast.criteria import (
     criteria_of,
     mjd_now,
@@ -28,16 +35,14 @@ from hubbleclip.archives.mast.criteria import (
     release_window,
     separation_deg,
 )
-from hubbleclip.archives.mast.date_windows import Query, Window, spans
+from hubbleclip.archives.mast.date_windows import Window, WindowedQuery, spans
 from hubbleclip.archives.mast.missions_search import MissionsClient
-from hubbleclip.archives.mast.planes import fold_planes, rows_by_day, rows_by_observation
 from hubbleclip.archives.mast.product_selection import BYTES_PER_MB, rejection_reason, select_products
 from hubbleclip.archives.mast.product_sources import FileSources
 from hubbleclip.archives.mast.raw_responses import OBSERVATIONS, PRODUCTS, RawResponses
 from hubbleclip.archives.stsci.client import ProposalSource
 from hubbleclip.config.settings import ArchiveSettings, FetchSettings
 from hubbleclip.core.layout import Layout
-from hubbleclip.core.process_local import ProcessLocal
 from hubbleclip.core.records import Observation, Product, Proposal, Rejection
 from hubbleclip.missions import MISSIONS, Mission, mission_of_collections
 
@@ -100,7 +105,7 @@ class MastArchive(ProcessLocal):
         window = release_window(self.settings, since_mjd, until_mjd)
         return sum(query.num_in(window) for query in self._queries())
 
-    def _requested_pages(self, since_mjd: float, until_mjd: float | None) -> Iterator[list[Row]]:
+    def _requested_pages(self, since_mjd: float, until_mjd: float | None) -> Iterator[list[CaomRow]]:
         """Yield pages of rows from MAST, with an empty page after each complete span of dates."""
         settings = self.settings
         whole = release_window(settings, since_mjd, mjd_now() if until_mjd is None else until_mjd)
@@ -118,14 +123,14 @@ class MastArchive(ProcessLocal):
                     yield rows
             yield []
 
-    def _queries(self) -> list[Query]:
+    def _queries(self) -> list[WindowedQuery]:
         """Make the queries that together return all observations which the settings ask for."""
         settings = self.settings
         in_cycles = self.proposals.numbers_in_cycles(settings.cycles) if settings.cycles else []
         criteria_list = criteria_of(settings, self.mission, proposal_numbers(settings, in_cycles))
         return [self._query(criteria) for criteria in criteria_list]
 
-    def _query(self, criteria: Criteria) -> Query:
+    def _query(self, criteria: Criteria) -> WindowedQuery:
         """Make a query from criteria. The query can be run over any window of release dates."""
         page_size = self.settings.page_size
 
@@ -136,9 +141,9 @@ class MastArchive(ProcessLocal):
             tries = TIMEOUTS_PER_WINDOW if window.is_divisible else 0
             return self.mast.observations(within(window), page=page, page_size=page_size, tries=tries)
 
-        return Query(lambda window: self.mast.count(within(window)), request, page_size)
+        return WindowedQuery(lambda window: self.mast.count(within(window)), request, page_size)
 
-    def _page(self, groups: Sequence[Sequence[Row]]) -> ObservationPage:
+    def _page(self, groups: Sequence[Sequence[CaomRow]]) -> ObservationPage:
         """Convert rows, grouped by observation, to a page. Observations outside `archive.cone_deg` are dropped."""
         observations, rejections = [], []
         for rows in groups:
@@ -149,9 +154,9 @@ class MastArchive(ProcessLocal):
                 observations.append(found)
         return ObservationPage(observations=observations, rejections=rejections, num_rows=rows_by_day(chain(*groups)))
 
-    def _observation(self, rows: Sequence[Row]) -> Observation | Rejection:
+    def _observation(self, rows: Sequence[CaomRow]) -> Observation | Rejection:
         """Make an observation from all its rows. A row without a name, or without a proposal, is rejected."""
-        fetched_at, ranking, digest = now_utc(), self.mission.products, self.settings.digest()
+        fetched_at, ranking, digest = datetime.now(UTC), self.mission.products, self.settings.digest()
         planes = [observation_from_row(row, self.name, fetched_at, ranking) for row in rows]
         observation = fold_planes([plane for plane in planes if plane is not None])
         name, reason = f"obsid {rows[0].get('obsid')}", ("no_name", "the archive's row has no obs_id")
@@ -175,7 +180,7 @@ class MastArchive(ProcessLocal):
         products, rejections = select_products(complete, rows, self.settings, self.mission, taken or {})
         return products, [*rejections, *map(self._stale_number, stale)]
 
-    def _with_stale_number(self, observations: Sequence[Observation], rows: Sequence[Row]) -> list[Observation]:
+    def _with_stale_number(self, observations: Sequence[Observation], rows: Sequence[CaomRow]) -> list[Observation]:
         """Find observations without any product row whose number (`obsid`) is unknown to the archive."""
         listed = {str(row.get(name)) for row in rows for name in ("parent_obsid", "obsID")}
         unlisted = {item.obsid for item in observations if item.obsid is not None and str(item.obsid) not in listed}
@@ -196,7 +201,7 @@ class MastArchive(ProcessLocal):
             settings_digest=self.settings.digest(),
         )
 
-    def _requested_products(self, observations: Sequence[Observation], obsids: Sequence[int]) -> list[Row]:
+    def _requested_products(self, observations: Sequence[Observation], obsids: Sequence[int]) -> list[CaomRow]:
         """Request product rows from MAST, and store the response under the numbers of the observations."""
         rows = self.mast.products_of(observations)
         if obsids:
@@ -213,7 +218,7 @@ class MastArchive(ProcessLocal):
 
     def fetch_product(self, product: Product) -> Product:
         """See `Archive.fetch_product`."""
-        return self.files.fetch(product)
+        return self.files.deliver(product, is_kept=True).product
 
     def deliver_product(self, product: Product) -> Delivery:
         """See `Archive.deliver_product`."""

@@ -1,4 +1,8 @@
-"""Conversion of MAST's rows, which have CAOM columns, to observation records with normalised values."""
+"""Conversion of MAST's rows, which have CAOM columns, to observation records.
+
+A row of MAST's observation table is a plane in the sense of CAOM: one kind of data of an observation, such as one band
+or one calibration level. Planes of one observation have the same `obs_id` and `obsid`, and different `objID`.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +10,9 @@ import hashlib
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -14,21 +20,19 @@ from hubbleclip.archives.base import proposal_id_of
 from hubbleclip.core.records import Observation
 from hubbleclip.missions.base import ProductRanking
 
-Row = Mapping[str, Any]
+CaomRow = dict[str, Any]
+"""A row of MAST's table of observations or of products: values by the name of the column."""
 
 MISSING = -999
 """Number that MAST writes for an unknown value in some columns, instead of null."""
-READ_COLUMNS = frozenset(
-    {"obs_id", "obsid", "proposal_id", "instrument_name", "filters", "target_name", "target_classification", "mtFlag"}
-    | {"s_ra", "s_dec", "s_region", "t_min", "t_exptime", "calib_level", "t_obs_release", "obs_title"}
-)
-"""Columns that `observation_from_row` reads."""
+FILTER_SEPARATOR = ";"
+"""Separator between the names of filters in the column `filters`."""
 MOVING_CLASS = re.compile(
     r"SOLAR SYSTEM|((MINOR|DWARF) )?PLANET|COMET|ASTEROID|SATELLITE|MOON|KUIPER BELT.*|TRANS-?NEPTUNIAN.*|TNO|KBO"
 )
 
 
-def plain_row(row: Row) -> dict[str, Any]:
+def plain_row(row: CaomRow) -> CaomRow:
     """Normalise the values of a row, by column; columns without a value are dropped."""
     plain = ((name, plain_value(value)) for name, value in row.items())
     return {name: value for name, value in plain if value is not None}
@@ -55,47 +59,37 @@ def whole_number(value: Any) -> int | None:
     return int(text) if re.fullmatch(r"[0-9]{1,18}", text) else None
 
 
-def plane_key(row: Row) -> tuple[str, str]:
+def plane_key(row: CaomRow) -> tuple[str, str]:
     """Return the key of a row of MAST's observation table."""
     return str(row.get("obsid")), str(row.get("objID"))
 
 
-def fingerprint_of(plain: Row) -> str:
+def fingerprint_of(plain: Mapping[str, Any]) -> str:
     """Hash the columns of a row that are read, so that a later run can tell whether one of them has changed."""
-    facts = {name: value for name, value in plain.items() if name in READ_COLUMNS}
+    facts = {name: value for name, value in plain.items() if name in COLUMNS}
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:32]
 
 
-def observation_from_row(row: Row, archive: str, fetched_at: datetime, ranking: ProductRanking) -> Observation | None:
+def observation_from_row(
+    row: CaomRow, archive: str, fetched_at: datetime, ranking: ProductRanking
+) -> Observation | None:
     """Make an observation record from a row; None if it has no `obs_id`. `fetched_at` is the time of the response."""
     plain = plain_row(row)
-    obs_id = _text(plain.get("obs_id"))
-    if obs_id is None:
+    values = {field: convert(plain.get(column)) for column, (field, convert) in COLUMNS.items()}
+    if values["obs_id"] is None:
         return None
-    target_class, footprint = _text(plain.get("target_classification")), _text(plain.get("s_region"))
-    return Observation(
-        obs_id=obs_id,
-        archive=archive,
-        obsid=_int(plain.get("obsid")),
-        proposal_id=proposal_id_of(archive, _text(plain.get("proposal_id"))),
-        instrument=_text(plain.get("instrument_name")) or "UNKNOWN",
-        filters=_text(plain.get("filters")),
-        target_name=_text(plain.get("target_name")),
-        target_class=target_class,
-        # Old rows have no mtFlag. Such a target is moving if it is in the solar system and has no footprint.
-        is_moving=bool(plain.get("mtFlag")) or (not footprint and is_moving_class(target_class)),
-        ra_deg=_ra_deg(plain.get("s_ra")),
-        dec_deg=_in_range(plain.get("s_dec"), -90, 90),
-        footprint=" ".join(footprint.split()) if footprint else None,
-        start_mjd=finite_float(plain.get("t_min")),
-        exposure_s=finite_float(plain.get("t_exptime")),
-        calib_level=_int(plain.get("calib_level")),
-        released_mjd=finite_float(plain.get("t_obs_release")),
-        title=_text(plain.get("obs_title")),
-        fetched_at=fetched_at,
-        visit=ranking.visit(obs_id),
-        fingerprint=fingerprint_of(plain),
-    )
+    # Old rows have no mtFlag. Such a target is moving if it is in the solar system and has no footprint.
+    is_moving = values["is_moving"] or (not values["footprint"] and is_moving_class(values["target_class"]))
+    derived = {
+        "archive": archive,
+        "proposal_id": proposal_id_of(archive, values["proposal_id"]),
+        "instrument": values["instrument"] or "UNKNOWN",
+        "is_moving": is_moving,
+        "fetched_at": fetched_at,
+        "visit": ranking.visit(values["obs_id"]),
+        "fingerprint": fingerprint_of(plain),
+    }
+    return Observation(**values | derived)
 
 
 def is_moving_class(target_class: str | None) -> bool:
@@ -133,3 +127,64 @@ def _ra_deg(value: Any) -> float | None:
     """Convert a right ascension in [0, 360] degrees to float, with 360 as 0; return None for anything else."""
     number = _in_range(value, 0, 360)
     return None if number is None else number % 360
+
+
+def _dec_deg(value: Any) -> float | None:
+    """Convert a declination in [-90, 90] degrees to float; return None for anything else."""
+    return _in_range(value, -90, 90)
+
+
+def _footprint(value: Any) -> str | None:
+    """Convert a value of `s_region` to text with one space between its words; return None for anything else."""
+    return " ".join(str(value or "").split()) or None
+
+
+COLUMNS: dict[str, tuple[str, Callable[[Any], Any]]] = {
+    "obs_id": ("obs_id", _text),
+    "obsid": ("obsid", _int),
+    "proposal_id": ("proposal_id", _text),
+    "instrument_name": ("instrument", _text),
+    "filters": ("filters", _text),
+    "target_name": ("target_name", _text),
+    "target_classification": ("target_class", _text),
+    "mtFlag": ("is_moving", bool),
+    "s_ra": ("ra_deg", _ra_deg),
+    "s_dec": ("dec_deg", _dec_deg),
+    "s_region": ("footprint", _footprint),
+    "t_min": ("start_mjd", finite_float),
+    "t_exptime": ("exposure_s", finite_float),
+    "calib_level": ("calib_level", _int),
+    "t_obs_release": ("released_mjd", finite_float),
+    "obs_title": ("title", _text),
+}
+"""Columns that are read: the field of `Observation`, and its conversion. `check-archive` looks for these columns."""
+
+
+def rows_by_observation(rows: Iterable[CaomRow]) -> list[list[CaomRow]]:
+    """Group rows by observation, sorted by number; a row without an `obs_id` is a group of its own."""
+    groups: dict[object, list[CaomRow]] = {}
+    for row in rows:
+        groups.setdefault(plain_value(row.get("obs_id")) or plane_key(row), []).append(row)
+    return [sorted(group, key=plane_key) for group in groups.values()]
+
+
+def rows_by_day(rows: Iterable[CaomRow]) -> Counter[int]:
+    """Count rows by the day of their release (MJD)."""
+    dates = (finite_float(plain_value(row.get("t_obs_release"))) for row in rows)
+    return Counter(math.floor(date) for date in dates if date is not None)
+
+
+def fold_planes(planes: Sequence[Observation]) -> Observation | None:
+    """Fold the planes of an observation into the record of the one with the highest calibration level."""
+    if len(planes) < 2:
+        return next(iter(planes), None)
+    main = max(planes, key=lambda item: (item.calib_level or 0, item.exposure_s or 0.0, item.obsid or 0))
+    names = [name for item in (main, *planes) if item.filters for name in item.filters.split(FILTER_SEPARATOR)]
+    prints = sorted(item.fingerprint or "" for item in planes)
+    return replace(
+        main,
+        filters=FILTER_SEPARATOR.join(dict.fromkeys(names)) or None,
+        is_moving=any(item.is_moving for item in planes),
+        released_mjd=min((item.released_mjd for item in planes if item.released_mjd is not None), default=None),
+        fingerprint=hashlib.sha256("".join(prints).encode()).hexdigest()[:32],
+    )

@@ -25,7 +25,7 @@ import requests
 from hubbleclip.archives.http.body_limits import expecting_rows
 from hubbleclip.archives.http.client import Transport, to_archive_error
 from hubbleclip.archives.http.response_errors import DamagedError, ResponseError
-from hubbleclip.archives.mast.caom_rows import plane_key, whole_number
+from hubbleclip.archives.mast.caom_rows import CaomRow, plane_key, whole_number
 from hubbleclip.core.errors import (
     ArchiveBusyError,
     ArchiveError,
@@ -38,11 +38,10 @@ from hubbleclip.core.errors import (
 )
 from hubbleclip.core.records import Observation
 
-Row = dict[str, Any]
 Criteria = dict[str, Any]
 """Accepted values of an observation by column name; for a column of `CONTINUOUS`, the range [low, high]."""
 
-OBSERVATIONS, PRODUCTS, COLUMNS = "Mast.Caom.Filtered", "Mast.Caom.Products", "Mast.Caom.Cone"
+OBSERVATIONS, PRODUCTS, COLUMN_CONFIG = "Mast.Caom.Filtered", "Mast.Caom.Products", "Mast.Caom.Cone"
 ERRORS: dict[str, type[ArchiveError]] = {
     "busy": ArchiveBusyError,
     "timeout": ArchiveTimeoutError,
@@ -73,7 +72,7 @@ MAX_PRODUCT_PAGES = 20
 class ResultPage:
     """One page of a query's result: its rows as MAST returned them, and the total number of rows on all pages."""
 
-    rows: list[Row]
+    rows: list[CaomRow]
     total: int
 
 
@@ -215,7 +214,7 @@ class MastClient:
         params = {"columns": "*", "filters": filters_of(criteria)}
         return self._query(OBSERVATIONS, params, keys=("obs_id", "obsid"), tries=tries, page=page, pagesize=page_size)
 
-    def products_of(self, observations: Sequence[Observation]) -> list[Row]:
+    def products_of(self, observations: Sequence[Observation]) -> list[CaomRow]:
         """Request the products of observations, one row per product."""
         return self.products(sorted({item.obsid for item in observations if item.obsid is not None}))
 
@@ -226,11 +225,11 @@ class MastClient:
         )
         return {str(row["obsid"]) for page in pages for row in page.rows}
 
-    def products(self, obsids: Sequence[int]) -> list[Row]:
+    def products(self, obsids: Sequence[int]) -> list[CaomRow]:
         """Request the products of observations."""
         return [row for batch in _batches(obsids) for row in self._products(",".join(map(str, batch)))]
 
-    def _products(self, obsids: str) -> list[Row]:
+    def _products(self, obsids: str) -> list[CaomRow]:
         """Request the products of observations in one request. `obsids` are numbers joined by commas.
 
         A response may have repeated rows, and these may hide that other rows are missing. Such a response is therefore
@@ -247,7 +246,7 @@ class MastClient:
             f"{urlsplit(self.url).netloc}: the lists of products differ between responses: try again later"
         )
 
-    def _product_pages(self, obsids: str) -> list[Row]:
+    def _product_pages(self, obsids: str) -> list[CaomRow]:
         """Request all pages of a list of products. Raises PartialResultError if there are too many."""
         first = self._query(PRODUCTS, {"obsid": obsids}, keys=("obsID", "dataURI"))
         num_pages = math.ceil(first.total / PRODUCT_PAGE_ROWS)
@@ -278,7 +277,7 @@ def _load_columns(portal: Any, service: str) -> None:
     from astroquery.exceptions import InvalidQueryError  # noqa: PLC0415 - slow; `local` never needs it
 
     with suppress(InvalidQueryError, AttributeError, TypeError):
-        portal.build_filter_set(COLUMNS, service, dataproduct_type="image")
+        portal.build_filter_set(COLUMN_CONFIG, service, dataproduct_type="image")
 
 
 def filters_of(criteria: Criteria) -> list[dict[str, Any]]:
@@ -311,7 +310,7 @@ def read_result(bodies: Iterable[bytes], keys: Sequence[str] = (), page: int = 0
     Raises DamagedError if a response is not valid, its number of rows is not the one that it gives, a column of `keys`
     is empty, or a plane of an observation is repeated.
     """
-    rows: list[Row] = []
+    rows: list[CaomRow] = []
     total = 0
     for body in bodies:
         table = _table(body)
@@ -326,7 +325,7 @@ def read_result(bodies: Iterable[bytes], keys: Sequence[str] = (), page: int = 0
     return ResultPage(rows=rows, total=total)
 
 
-def _check_columns(rows: list[Row], keys: Sequence[str]) -> None:
+def _check_columns(rows: list[CaomRow], keys: Sequence[str]) -> None:
     """Raise DamagedError if a column of `keys` is null in every row, or if a plane of an observation is repeated."""
     for key in keys:
         if rows and all(row.get(key) is None for row in rows):

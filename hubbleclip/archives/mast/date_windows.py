@@ -10,8 +10,8 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from hubbleclip.archives.mast.caom_rows import plane_key
-from hubbleclip.archives.mast.client import ResultPage, Row
+from hubbleclip.archives.mast.caom_rows import CaomRow, plane_key
+from hubbleclip.archives.mast.client import ResultPage
 from hubbleclip.core.errors import ArchiveTimeoutError, PartialResultError
 
 MIN_DAYS = 1 / 86400
@@ -53,7 +53,7 @@ Request = Callable[[Window, int], ResultPage]
 """Function that requests one page of a window; pages are counted from 1. No row is repeated in the page."""
 
 
-class Query:
+class WindowedQuery:
     """A query over a span of release dates, which is split into windows.
 
     Parameters
@@ -73,7 +73,7 @@ class Query:
         self.page_size = page_size
         self.num_rows = 0
 
-    def pages(self, whole: Window, promised: int | None = None) -> Iterator[list[Row]]:
+    def pages(self, whole: Window, promised: int | None = None) -> Iterator[list[CaomRow]]:
         """Request all rows of the query, each of them once.
 
         Raises PartialResultError if another number of rows arrives than the archive counts.
@@ -126,7 +126,7 @@ class Query:
         num_left = self.num_in(left)
         return [(right, expected - num_left if num_left <= expected else None), (left, num_left)]
 
-    def _pages_of_dense(self, window: Window, result: ResultPage) -> Iterator[list[Row]]:
+    def _pages_of_dense(self, window: Window, result: ResultPage) -> Iterator[list[CaomRow]]:
         """Yield the rows of a window that cannot be halved. All pages are requested again until no row is missing."""
         seen: set[tuple[str, str]] = set()
         num_pages = math.ceil(result.total / self.page_size)
@@ -158,7 +158,7 @@ class Query:
             )
 
 
-def spans(whole: Window, queries: Sequence[Query], max_rows: int) -> Iterator[tuple[Window, list[int]]]:
+def spans(whole: Window, queries: Sequence[WindowedQuery], max_rows: int) -> Iterator[tuple[Window, list[int]]]:
     """Split a window into parts of at most `max_rows` rows, in order of date, with the number of rows per query."""
     todo = [whole]
     while todo:

@@ -19,8 +19,8 @@ import requests
 from hubbleclip.archives.http.body_limits import expecting_rows, parse_json
 from hubbleclip.archives.http.client import Transport
 from hubbleclip.archives.http.response_errors import DamagedError
-from hubbleclip.archives.mast.caom_rows import whole_number
-from hubbleclip.archives.mast.client import CONTINUOUS, TIMEOUT_STATUS, Criteria, MastClient, ResultPage, Row
+from hubbleclip.archives.mast.caom_rows import CaomRow, whole_number
+from hubbleclip.archives.mast.client import CONTINUOUS, TIMEOUT_STATUS, Criteria, MastClient, ResultPage
 from hubbleclip.core.errors import SettingsError
 from hubbleclip.core.records import Observation
 from hubbleclip.missions import Mission
@@ -77,10 +77,10 @@ class MissionsClient(MastClient):
         result = self._search(params, tries)
         return ResultPage(rows=[caom_row(row, self.mission) for row in result.rows], total=result.total)
 
-    def products_of(self, observations: Sequence[Observation]) -> list[Row]:
+    def products_of(self, observations: Sequence[Observation]) -> list[CaomRow]:
         """See `MastClient.products_of`. The rows have CAOM's columns."""
         names = sorted({item.obs_id for item in observations})
-        rows: list[Row] = []
+        rows: list[CaomRow] = []
         for start in range(0, len(names), DATASETS_PER_REQUEST):
             batch = names[start : start + DATASETS_PER_REQUEST]
             listed = self.retried(lambda batch=batch: self._try_products(batch))  # type: ignore[misc]
@@ -205,7 +205,7 @@ def number_of(name: str) -> int:
     return int.from_bytes(hashlib.sha256(name.strip().lower().encode()).digest()) % int(10**NUMBER_DIGITS)
 
 
-def caom_row(row: Row, mission: Mission) -> Row:
+def caom_row(row: CaomRow, mission: Mission) -> CaomRow:
     """Convert a dataset to a row with CAOM's columns."""
     columns = mission.search
     values = {name: row.get(column) for name, column in columns.columns.items()}
@@ -231,14 +231,14 @@ def caom_row(row: Row, mission: Mission) -> Row:
     }
 
 
-def _instrument(row: Row, instrument: object, columns: SearchColumns) -> object:
+def _instrument(row: CaomRow, instrument: object, columns: SearchColumns) -> object:
     """Return the name of the instrument, with the detector that its aperture names, as in `ACS/WFC`."""
     pattern = columns.detectors.get(str(instrument))
     detector = pattern.match(str(row.get(columns.detector) or "")) if pattern else None
     return f"{instrument}/{detector[0]}" if detector else instrument
 
 
-def product_row(row: Row, mission: Mission) -> Row:
+def product_row(row: CaomRow, mission: Mission) -> CaomRow:
     """Convert a file of a dataset to a product row with CAOM's columns."""
     dataset, name = str(row.get("dataset") or "").strip(), str(row["filename"])
     collection = mission.collections[0]

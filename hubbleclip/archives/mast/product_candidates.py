@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Any
 
 from hubbleclip.archives.base import proposal_id_of
-from hubbleclip.archives.mast.caom_rows import plain_row, whole_number
+from hubbleclip.archives.mast.caom_rows import CaomRow, plain_row, whole_number
 from hubbleclip.core.records import Observation
 from hubbleclip.missions.base import Mission, ProductRanking
-
-Row = Mapping[str, Any]
 
 COLOUR = re.compile(r"_?colou?r", re.IGNORECASE)
 THUMBNAIL = re.compile(r"thumb", re.IGNORECASE)
@@ -46,7 +43,7 @@ class Candidate:
     filters: str
 
 
-def candidate_from_row(row: Row, ranking: ProductRanking) -> Candidate | None:
+def candidate_from_row(row: CaomRow, ranking: ProductRanking) -> Candidate | None:
     """Make a candidate from the row of a calibrated science image; None for files that the ranking does not list."""
     if str(row.get("productType")).upper() != "SCIENCE":
         return None
@@ -56,13 +53,13 @@ def candidate_from_row(row: Row, ranking: ProductRanking) -> Candidate | None:
     return None if kind == "jpg" else _candidate(plain, name, ranking.origin(name), kind, ranking)
 
 
-def preview_from_row(row: Row, ranking: ProductRanking) -> Candidate | None:
+def preview_from_row(row: CaomRow, ranking: ProductRanking) -> Candidate | None:
     """Make a candidate from the row of a greyscale JPEG preview; None for all other files."""
     found = _preview_from_row(row, ranking)
     return None if found is None or found.is_colour else found
 
 
-def total_preview_from_row(row: Row, ranking: ProductRanking) -> Candidate | None:
+def total_preview_from_row(row: CaomRow, ranking: ProductRanking) -> Candidate | None:
     """Make a candidate from the row of a JPEG preview, grey or in colour, of all filters of a visit together."""
     found = _preview_from_row(row, ranking)
     if found is None:
@@ -71,7 +68,7 @@ def total_preview_from_row(row: Row, ranking: ProductRanking) -> Candidate | Non
     return found if ranking.is_total(stem) or ranking.is_total(f"{stem}_{suffix}") else None
 
 
-def _preview_from_row(row: Row, ranking: ProductRanking) -> Candidate | None:
+def _preview_from_row(row: CaomRow, ranking: ProductRanking) -> Candidate | None:
     """Make a candidate from a product row that describes a JPEG preview; None for other files and for thumbnails."""
     if str(row.get("productType")).upper() != "PREVIEW":
         return None
@@ -112,7 +109,7 @@ def filter_names(filters: str | None) -> list[str]:
     return [name for name in re.split(r"[;/,\s]+", (filters or "").upper()) if name]
 
 
-def _candidate(plain: Row, name: str, origin: str, kind: str, ranking: ProductRanking) -> Candidate | None:
+def _candidate(plain: CaomRow, name: str, origin: str, kind: str, ranking: ProductRanking) -> Candidate | None:
     """Make a candidate from a normalised row; None if the ranking does not list the file's origin and kind."""
     if "dataURI" not in plain or (origin, kind) not in ranking.order:
         return None
@@ -139,7 +136,7 @@ def _candidate(plain: Row, name: str, origin: str, kind: str, ranking: ProductRa
     )
 
 
-def _file_name(plain: Row) -> str:
+def _file_name(plain: CaomRow) -> str:
     """Return the file name in a row. If the row has no file name, the name is taken from the URI."""
     return str(plain.get("productFilename") or str(plain.get("dataURI", "")).rpartition("/")[2])
 

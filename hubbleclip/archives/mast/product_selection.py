@@ -7,17 +7,19 @@ output is the selected products, and a rejection of each observation for which n
 from __future__ import annotations
 
 import hashlib
+import math
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
 from hubbleclip.archives.base import NO_PROPOSAL, proposal_id_of, reject
+from hubbleclip.archives.mast.caom_rows import CaomRow
 from hubbleclip.archives.mast.criteria import collections_of
-from hubbleclip.archives.mast.pointings import pointings_of
 from hubbleclip.archives.mast.product_candidates import (
     Candidate,
-    Row,
     candidate_from_row,
     disperser,
     filter_names,
@@ -27,6 +29,7 @@ from hubbleclip.archives.mast.product_candidates import (
 )
 from hubbleclip.config.settings import ArchiveSettings
 from hubbleclip.core.records import Observation, Product, Rejection
+from hubbleclip.core.vectors import unit_vectors
 from hubbleclip.missions.base import Mission, ProductRanking
 
 Key = tuple[str, ...]
@@ -38,6 +41,10 @@ READERS = {SCIENCE: candidate_from_row, PREVIEW: preview_from_row, "total_previe
 """Function that makes a candidate of a product row, by the value of `archive.products`."""
 COLOUR = "COLOUR"
 BYTES_PER_MB = 1_000_000
+POINTING_ARCSEC = 60.0
+"""Observations whose centres are nearer than this show one field, because the fields of the wide cameras of Hubble are
+130 to 200 arcseconds wide.
+"""
 FILTERS = 3
 """Position of the filters in a group's key."""
 ALL_FILTERS = "TOTAL"
@@ -82,7 +89,7 @@ class Group:
 
 def select_products(
     observations: Sequence[Observation],
-    rows: Iterable[Row],
+    rows: Iterable[CaomRow],
     settings: ArchiveSettings,
     mission: Mission,
     taken: Mapping[str, frozenset[str]],
@@ -268,6 +275,26 @@ def _in_order_of_draw(groups: Sequence[Group], taken: frozenset[str]) -> list[Gr
         places[group.draw] = (is_new[group.draw], visit, num_bands[pointing] if visit == 0 else 0, group.draw)
         num_bands[pointing] += visit == 0
     return sorted(chosen, key=lambda group: places[group.draw])
+
+
+def pointings_of(observations: Iterable[Observation]) -> list[int | str]:
+    """Find the pointing of each observation of a proposal; a moving target is a pointing by its name.
+
+    The first observation of a field is its centre, so that later observations change no pointing of earlier ones.
+    """
+    nearest = math.cos(math.radians(POINTING_ARCSEC / 3600))
+    centres = np.empty((0, 3))
+    labels: list[int | str] = []
+    for item in observations:
+        if item.is_moving or item.ra_deg is None or item.dec_deg is None:
+            labels.append((item.target_name or "").upper())
+            continue
+        direction = unit_vectors(item.ra_deg, item.dec_deg)
+        cosines = centres @ direction
+        if len(cosines) == 0 or cosines.max() < nearest:
+            centres, cosines = np.vstack([centres, direction]), np.append(cosines, 1.0)
+        labels.append(int(cosines.argmax()))
+    return labels
 
 
 def _by(items: Iterable[Any], key: Callable[[Any], Any]) -> dict[Any, list[Any]]:

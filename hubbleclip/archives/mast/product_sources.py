@@ -6,9 +6,10 @@ import logging
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Protocol
 
-from hubbleclip.archives.base import Delivery, Known, now_utc
+from hubbleclip.archives.base import Delivery, Known
 from hubbleclip.archives.http.client import Transport
 from hubbleclip.archives.http.content_store import FetchedFile
 from hubbleclip.archives.http.download import NO_LIMIT_BYTES, DownloadRequest, fetch_file
@@ -60,23 +61,9 @@ SOURCES: dict[str, Callable[[FetchSettings, MastClient, PublicBucket], FileSourc
 
 
 class FileSources:
-    """The file sources listed in `fetch.sources`, in the order in which they are tried. Threads may share one object.
+    """The file sources in `fetch.sources`, in the order in which they are tried. Threads may share one object.
 
-    Parameters
-    ----------
-    fetch
-        `fetch` section of the settings, whose field `sources` names the sources.
-    layout
-        Folders of the profile, in which files are stored.
-    transport
-        HTTP client.
-    mast
-        Client of the archive's own server.
-    bucket
-        The mission's folder in the public copy of the archive.
-    max_bytes
-        Size of the largest file that is accepted.
-
+    `bucket` is the mission's folder in the public copy of the archive.
     """
 
     def __init__(
@@ -97,17 +84,11 @@ class FileSources:
         self._down: dict[str, ArchiveDownError] = {}
         self._lock = threading.Lock()
 
-    def fetch(self, product: Product) -> Product:
-        """Fetch a file from the first source that has the file, check its content, and store it on disk.
-
-        A source that is down is not tried again by later calls, as long as another source works.
-        """
-        return self.deliver(product, is_kept=True).product
-
     def deliver(self, product: Product, *, is_kept: bool = False) -> Delivery:
-        """Fetch a file from the first source that has the file. A small file may stay in memory.
+        """Fetch a file from the first source that has it, and check it. A small file may stay in memory.
 
-        Raises DownloadError with the reasons of all sources, and ArchiveDownError if all of them are down.
+        A source that is down is not tried again by later calls, as long as another source works. Raises DownloadError
+        with the reasons of all sources, and ArchiveDownError if all of them are down.
         """
         request = DownloadRequest(
             uri=product.uri,
@@ -119,27 +100,22 @@ class FileSources:
             is_kept=is_kept,
         )
         failures: dict[str, ArchiveError] = dict(self._down)
-        for name in [name for name in self.sources if name not in self._down]:
+        for name, source in self.sources.items():
             try:
-                file = self._fetch_from(self.sources[name], product, request)
+                for url in source.addresses(product) if name not in failures else ():
+                    try:
+                        file = fetch_file(self.transport, url, request)
+                        return Delivery(_arrived(product, name, file, self.layout), file.data)
+                    except DownloadError as error:
+                        if error.reason not in source.absent:
+                            raise
             except ArchiveDownError as error:
                 failures[name] = error
                 self._skip_source(name, error)
             except DownloadError as error:
                 failures[name] = error
-            else:
-                return Delivery(_arrived(product, name, file, self.layout), file.data)
+            failures.setdefault(name, DownloadError("missing", f"{product.uri} is not in {source.name}"))
         raise _joined(failures)
-
-    def _fetch_from(self, source: FileSource, product: Product, request: DownloadRequest) -> FetchedFile:
-        """Fetch a file from one source, whose URLs are tried in order until one has the file."""
-        for url in source.addresses(product):
-            try:
-                return fetch_file(self.transport, url, request)
-            except DownloadError as error:
-                if error.reason not in source.absent:
-                    raise
-        raise DownloadError("missing", f"{product.uri} is not in {source.name}")
 
     def _skip_source(self, name: str, error: ArchiveDownError) -> None:
         """Exclude a source that is down from later calls. Raises `error` if no other source works."""
@@ -162,7 +138,7 @@ def _arrived(product: Product, source: str, file: FetchedFile, layout: Layout) -
         source=source,
         etag=file.etag,
         fetched_version=product.archive_version,
-        fetched_at=now_utc(),
+        fetched_at=datetime.now(UTC),
     )
 
 

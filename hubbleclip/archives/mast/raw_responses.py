@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from hubbleclip.archives.mast.client import Row
+from hubbleclip.archives.mast.caom_rows import CaomRow
 from hubbleclip.core.errors import ArchiveError
 from hubbleclip.core.io import write_bytes
 from hubbleclip.core.layout import Layout
@@ -36,17 +36,17 @@ class RawResponses:
         self.layout = layout
         self._places: dict[str, Path] | None = None
 
-    def store(self, kind: str, obsids: Sequence[Any], rows: Sequence[Row]) -> None:
+    def store(self, kind: str, obsids: Sequence[Any], rows: Sequence[CaomRow]) -> None:
         """Write the rows of one response."""
         about = json.dumps([str(obsid) for obsid in obsids])
         write_bytes(self.layout.raw_response(kind, about, SUFFIX), _packed(about, rows))
 
-    def pages(self) -> Iterator[list[Row]]:
+    def pages(self) -> Iterator[list[CaomRow]]:
         """Read all stored observations."""
         for path in self._files(OBSERVATIONS):
             yield _read(path, 2)[1]
 
-    def products(self, obsids: Sequence[int]) -> list[Row]:
+    def products(self, obsids: Sequence[int]) -> list[CaomRow]:
         """Read the newest stored product rows of some observations; ArchiveError if one of them has none."""
         if self._places is None:
             self._places = {about: path for path in self._files(PRODUCTS) for about in _read(path, 1)[0]}
@@ -71,14 +71,14 @@ class RawResponses:
         return paths
 
 
-def _packed(about: str, rows: Sequence[Row]) -> bytes:
+def _packed(about: str, rows: Sequence[CaomRow]) -> bytes:
     """Compress the two lines of a response file with gzip."""
     packed = bytearray(gzip.compress(f"{about}\n{json.dumps(rows)}\n".encode(), GZIP_LEVEL, mtime=0))
     packed[GZIP_SYSTEM] = UNIX
     return bytes(packed)
 
 
-def _rows_of(path: Path, numbers: Collection[str]) -> list[Row]:
+def _rows_of(path: Path, numbers: Collection[str]) -> list[CaomRow]:
     """Read the rows of a response file, and drop the rows of its observations that are not in `numbers`."""
     about, rows = _read(path, 2)
     others = set(about) - set(numbers)

@@ -15,7 +15,7 @@ import shutil
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryFile
@@ -23,7 +23,7 @@ from typing import IO, TypeVar
 
 import requests
 
-from hubbleclip.archives.base import now_utc, proposal_id_of, reject
+from hubbleclip.archives.base import proposal_id_of, reject
 from hubbleclip.archives.http.client import Transport, to_archive_error
 from hubbleclip.archives.http.rate_limit import resolve_redirect
 from hubbleclip.archives.http.response_errors import RefusedError
@@ -207,7 +207,7 @@ class ProposalSource:
             return None
         # the response is written before the file with its date, which marks the response as complete
         write_bytes(response_path, result[0])
-        about = {"key": key, "url": url, "landed_at": now_utc().isoformat()}
+        about = {"key": key, "url": url, "landed_at": datetime.now(UTC).isoformat()}
         write_text(about_path, json.dumps(about, sort_keys=True) + "\n")
         return result[1]
 
@@ -313,7 +313,7 @@ def _is_fresh(about_path: Path, max_days: float) -> bool:
     """
     try:
         stored_at = datetime.fromisoformat(json.loads(about_path.read_bytes())["landed_at"])
-        return not max_days or now_utc() - stored_at <= timedelta(days=max_days)
+        return not max_days or datetime.now(UTC) - stored_at <= timedelta(days=max_days)
     except (OSError, ValueError, KeyError, TypeError):
         return False
 

@@ -13,14 +13,15 @@ import zipfile
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, fields, replace
+from datetime import UTC, datetime
+from functools import cache
+from pathlib import Path
 
 from bs4 import BeautifulSoup
 from bs4.element import NavigableString, Tag
 from bs4.exceptions import ParserRejectedMarkup
 
-from hubbleclip.archives.base import now_utc
 from hubbleclip.archives.http.body_limits import PAGE_BYTES
-from hubbleclip.archives.stsci.categories import clean_category
 from hubbleclip.core.errors import ArchiveError
 from hubbleclip.core.records import Proposal
 from hubbleclip.core.text_cleaning import INVISIBLE, clean_cycle, clean_name, clean_number, clean_text, decode
@@ -64,6 +65,11 @@ ZIP_START = b"PK\x03\x04"
 MAX_RECORD_BYTES = 1_000_000
 """Size of the largest piece of a bulk list; a longer record is cut. A record has about 3,000 bytes."""
 
+CATEGORY_CHARS = 50
+"""Number of characters to which STScI's bulk list truncates categories."""
+CATEGORIES_FILE = Path(__file__).with_name("categories.txt")
+"""File of the categories that are longer than `CATEGORY_CHARS`, one per line."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProposalText:
@@ -83,7 +89,7 @@ class ProposalText:
             proposal_id=proposal_id,
             archive=archive,
             source=source,
-            fetched_at=now_utc(),
+            fetched_at=datetime.now(UTC),
             provenance=provenance,
             **asdict(self),
         )
@@ -100,6 +106,26 @@ def clean_proposal_text(values: Mapping[str, str]) -> ProposalText:
         pi=clean_name(values.get("pi")),
         abstract=clean_text(values.get("abstract")),
     )
+
+
+@cache
+def _long_categories() -> tuple[str, ...]:
+    """Read the full names of the categories that are longer than `CATEGORY_CHARS`."""
+    return tuple(CATEGORIES_FILE.read_text(encoding="utf-8").splitlines())
+
+
+def clean_category(text: str | None) -> str | None:
+    """Clean the name of a scientific category, and complete it if exactly one known category begins with it."""
+    category = clean_text(text)
+    # a truncated name is one character shorter if it ended with a space, because cleaning removes the space
+    if category is None or not CATEGORY_CHARS - 1 <= len(category) <= CATEGORY_CHARS:
+        return category
+    prefix = category.casefold()
+    matches = {name for name in _long_categories() if name.casefold().startswith(prefix) and len(name) > len(prefix)}
+    if len(matches) != 1:
+        return category
+    rest = matches.pop()[len(category) :]
+    return category + (rest.upper() if category.isupper() else rest)
 
 
 def parse_abstracts_cat(text: str) -> list[ProposalText]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import math
-import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
@@ -28,11 +27,8 @@ Shingles = frozenset[str]
 
 
 def shingles(text: str) -> Shingles:
-    """Compute the shingles of a text: all sequences of `SHINGLE_WORDS` consecutive words, in lower case.
-
-    A text with fewer words is one shingle; a text without words has none.
-    """
-    words = WORD.findall(unicodedata.normalize("NFC", text).lower())  # "e" and an accent are one letter
+    """Compute the shingles of a text: all sequences of `SHINGLE_WORDS` consecutive words, in lower case."""
+    words = WORD.findall(text.lower())
     if not words:
         return frozenset()
     return frozenset(" ".join(words[i : i + SHINGLE_WORDS]) for i in range(max(1, len(words) - SHINGLE_WORDS + 1)))

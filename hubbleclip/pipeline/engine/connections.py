@@ -7,8 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, TypeVar
 
+from hubbleclip.archives.base import ProcessLocal
 from hubbleclip.core.errors import ArchiveDownError, DiskFullError, HubbleclipError, SettingsError
-from hubbleclip.core.process_local import ProcessLocal
 
 Item = TypeVar("Item")
 Batch = dict[str, list[Any]]

@@ -13,10 +13,10 @@ from hubbleclip.catalog.pending import to_records
 from hubbleclip.config.settings import Settings
 from hubbleclip.contracts.schema import contract_version
 from hubbleclip.contracts.validation import Rows, whole
-from hubbleclip.core.clock import next_time
 from hubbleclip.core.errors import DatasetError, TileFileError
 from hubbleclip.core.layout import Layout
 from hubbleclip.core.records import Dataset, Sample, SplitAssignment, Tile
+from hubbleclip.core.timestamps import next_time
 from hubbleclip.core.version import code_version
 from hubbleclip.dataset.build import BuiltDataset, build_dataset, inputs_digest
 from hubbleclip.dataset.manifest import DESCRIPTION

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from functools import partial
@@ -12,6 +13,7 @@ from hubbleclip.catalog.pending import pending_tiles, product_batches
 from hubbleclip.config.settings import Settings, TileSettings
 from hubbleclip.core.layout import Layout, product_suffix
 from hubbleclip.core.records import Product, Rejection, Tile
+from hubbleclip.images.kernels import COMPILING
 from hubbleclip.images.tiling import IN_MEMORY_SUFFIXES, tile_file
 from hubbleclip.pipeline.engine.batches import run_batches
 from hubbleclip.pipeline.engine.connections import Batch, Connections
@@ -23,6 +25,8 @@ from hubbleclip.pipeline.ingest.fetch import dropped, fetch_file, fetched_by, is
 from hubbleclip.pipeline.remote_store import local_files, push
 from hubbleclip.pipeline.tiles.cutting import cut_each, split_intact, store_tiles, write_cut
 from hubbleclip.pipeline.tiles.rgb_visits import colour_pending
+
+log = logging.getLogger("hubbleclip.pipeline")
 
 
 def cut_products(
@@ -101,6 +105,8 @@ def tiles(settings: Settings, execution: Execution = PLAIN) -> None:
             fetch_and_cut_pending(stage)
         if settings.tiles.colour:
             colour_pending(stage)
+    if compiled_s := COMPILING.take():
+        log.info("tiles: %.0f s of this were the compilation of loops, which later runs reuse", compiled_s)
 
 
 def cut_pending(stage: Stage) -> None:

@@ -3,7 +3,7 @@
 import pytest
 
 from hubbleclip.core.errors import HubbleclipError
-from hubbleclip.core.short_ids import find_id
+from hubbleclip.core.id_prefixes import find_id
 
 KNOWN = ["20240101-aa", "20240101-ab", "20240101-a", "2025"]
 
