@@ -25,8 +25,8 @@ from hubbleclip.core.errors import CatalogError
 from hubbleclip.core.layout import Layout
 from hubbleclip.core.records import Record
 
-WORD_SOURCES = {"forget_abstracts": "proposal", "forget_summaries": "abstract_summary"}
-"""Tables whose texts are in the word index, by the script that removes the old words of changed rows."""
+WORD_SOURCES = {"proposal": "forget_abstracts", "abstract_summary": "forget_summaries"}
+"""Tables whose texts are in the word index, and the script that removes the words of changed rows from the index."""
 READER_LIMITS: dict[str, str | bool | int | float | list[str]] = {"memory_limit": "2GiB"}
 """Memory limit of readers; DuckDB spills what exceeds it to disk. All readers of a process need the same limit."""
 VIEWS = "SELECT view_name AS name, comment FROM duckdb_views() WHERE NOT internal"
@@ -185,9 +185,9 @@ class Catalog:
         with self.transaction():
             for name, arrow in arrows.items():
                 self._upsert_table(name, arrow)
-            changed = [script for script, table in WORD_SOURCES.items() if table in arrows]
-            for script in changed:  # keep the word index of the abstracts up to date
-                self.run(script, {WORD_SOURCES[script]: arrows[WORD_SOURCES[script]]})
+            changed = [table for table in WORD_SOURCES if table in arrows]
+            for table in changed:  # keep the word index of the abstracts up to date
+                self.run(WORD_SOURCES[table], {table: arrows[table]})
             if changed:
                 self.run("index_abstracts")
 
@@ -204,23 +204,21 @@ class Catalog:
         if self._is_writing:
             yield
             return
-        with typed_errors(self.path), ExitStack() as undo:
+        with typed_errors(self.path):
             self.connection.begin()
             self._is_writing = True
-            undo.callback(setattr, self, "_is_writing", False)
-            undo.push(self._end)
-            yield
+            try:
+                yield
+                self.connection.commit()
+            except BaseException:
+                with suppress(duckdb.Error):  # after a failed commit there is nothing to roll back
+                    self.connection.rollback()
+                raise
+            finally:
+                self._is_writing = False
         self.changed = True
         with self.connection_lock:
             self._after_write(self)
-
-    def _end(self, error: type[BaseException] | None, *_: object) -> None:
-        """Commit, or roll back after an error."""
-        if error is None:
-            self.connection.commit()
-        else:
-            with suppress(duckdb.Error):  # after a failed commit there is nothing to roll back
-                self.connection.rollback()
 
     def run(
         self, name: str, incoming: Mapping[str, Sequence[Record] | pa.Table] | None = None, **parameters: Any
@@ -320,14 +318,9 @@ def _without_zone(value: Any) -> Any:
     return value.astimezone(UTC).replace(tzinfo=None) if isinstance(value, datetime) and value.tzinfo else value
 
 
-@contextmanager
-def read_catalog(layout: Layout) -> Iterator[Catalog]:
-    """Open the published snapshot read-only.
-
-    Raises CatalogError as `open_catalog` does.
-    """
-    with closing(open_catalog(layout.root)) as catalog:
-        yield catalog
+def read_catalog(layout: Layout) -> closing[Catalog]:
+    """Open the published snapshot read-only, and close it after the block; raises CatalogError as `open_catalog`."""
+    return closing(open_catalog(layout.root))
 
 
 def open_catalog(place: str | Path) -> Catalog:

@@ -7,9 +7,8 @@ import json
 import os
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import IO
 
 from hubbleclip.core.errors import CatalogError, CatalogLockedError
@@ -19,10 +18,15 @@ from hubbleclip.core.layout import Layout
 
 @contextmanager
 def catalog_lock(layout: Layout) -> Iterator[None]:
-    """Hold the exclusive lock that a process needs to write the catalog."""
+    """Hold the exclusive lock that a process needs to write the catalog.
+
+    Raises CatalogLockedError, which names the holder, if another process holds it.
+    """
     path = layout.lock
-    # an error because of a full disk may be raised by any statement of the block, and when the file is closed
-    with writing(path), _opened_lock(path) as file:
+    # An error because of a full disk may be raised by any statement of the block, and when the file is closed.
+    with writing(path), ExitStack() as closing:
+        make_folder(path.parent)
+        file = closing.enter_context(path.open("a+", encoding="utf-8"))
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
@@ -37,14 +41,6 @@ def catalog_lock(layout: Layout) -> Iterator[None]:
         json.dump({"pid": os.getpid(), "host": socket.gethostname(), "started_at": started}, file)
         file.flush()
         yield
-
-
-@contextmanager
-def _opened_lock(path: Path) -> Iterator[IO[str]]:
-    """Open the lock file for reading and writing; the folder is created if it does not exist."""
-    make_folder(path.parent)
-    with path.open("a+", encoding="utf-8") as file:
-        yield file
 
 
 def _holder(file: IO[str]) -> str:

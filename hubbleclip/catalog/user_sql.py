@@ -27,48 +27,30 @@ LOCK = (
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class UserResult:
-    """Rows of a user's query; `is_cut` says that the query has more rows than the limit."""
-
-    table: pa.Table
-    is_cut: bool
-
-
 @dataclass(slots=True, kw_only=True)
 class UserRows:
-    """Rows of a user's query as a stream, so that they need not fit into memory.
-
-    Attributes
-    ----------
-    schema
-        Columns of the rows.
-    batches
-        The rows, at most `max_rows`. Raises CatalogError like `stream_user_sql`.
-    num_rows
-        Number of rows that were read so far.
-    is_cut
-        Whether the query has more rows than the limit; known when all batches have been read.
-
-    """
+    """Rows of a user's query as a stream, so that they need not fit into memory."""
 
     schema: pa.Schema
     batches: Iterator[pa.RecordBatch] = field(default_factory=lambda: iter(()))
-    num_rows: int = 0
-    is_cut: bool = False
+    num_rows: int = 0  # read so far
+    is_cut: bool = False  # whether there are more rows than the limit; known when all batches have been read
 
 
-def run_user_sql(layout: Layout, sql: str, *, max_rows: int = MAX_ROWS, max_s: float = MAX_S) -> UserResult:
-    """Run one reading statement on the published catalog, and return its rows in memory."""
+def run_user_sql(layout: Layout, sql: str, *, max_rows: int = MAX_ROWS, max_s: float = MAX_S) -> tuple[pa.Table, bool]:
+    """Run one reading statement; return its rows, and whether it has more rows than the limit."""
     with stream_user_sql(layout, sql, max_rows=max_rows, max_s=max_s) as rows:
-        return UserResult(table=pa.Table.from_batches(rows.batches, rows.schema), is_cut=rows.is_cut)
+        return pa.Table.from_batches(rows.batches, rows.schema), rows.is_cut
 
 
 @contextmanager
 def stream_user_sql(
     layout: Layout, sql: str, *, max_rows: int | None = MAX_ROWS, max_s: float = MAX_S
 ) -> Iterator[UserRows]:
-    """Run one reading statement on the published catalog."""
+    """Run one reading statement on the published catalog; `max_rows=None` means no limit.
+
+    Raises CatalogError for another statement, an error of DuckDB, or a query that takes longer than `max_s` seconds.
+    """
     with _as_catalog_errors(max_s), _locked(layout) as connection:
         statements = connection.extract_statements(sql)
         if len(statements) != 1 or statements[0].type not in READING:
@@ -85,18 +67,15 @@ def _limited(
     reader: pa.RecordBatchReader, rows: UserRows, max_rows: int | None, max_s: float
 ) -> Iterator[pa.RecordBatch]:
     """Yield the first `max_rows` rows of a reader, and count them in `rows`."""
-    while True:
-        try:
-            batch = reader.read_next_batch()
-        except StopIteration:
-            return
-        except (OSError, pa.ArrowException) as error:  # the errors of DuckDB that occur in a stream
-            raise _to_catalog_error(error, max_s) from error
-        kept = batch if max_rows is None else batch.slice(0, max_rows - rows.num_rows)
-        rows.is_cut = rows.is_cut or kept.num_rows < batch.num_rows
-        rows.num_rows += kept.num_rows
-        if kept.num_rows:
-            yield kept
+    try:
+        for batch in reader:
+            kept = batch if max_rows is None else batch.slice(0, max_rows - rows.num_rows)
+            rows.is_cut = rows.is_cut or kept.num_rows < batch.num_rows
+            rows.num_rows += kept.num_rows
+            if kept.num_rows:
+                yield kept
+    except (OSError, pa.ArrowException) as error:  # the errors of DuckDB that occur in a stream
+        raise _to_catalog_error(error, max_s) from error
 
 
 @contextmanager

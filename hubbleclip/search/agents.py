@@ -111,8 +111,8 @@ def make_agent_server(open_engine: Callable[[], SearchEngine], layout: Layout, e
 
 def rows_of(layout: Layout, query: str) -> dict[str, Any]:
     """Run a query of an agent on the catalog, within limits of rows, bytes and time."""
-    result = run_user_sql(layout, query, max_rows=MAX_ROWS, max_s=MAX_S)
-    if result.table.nbytes > MAX_BYTES:
+    table, is_cut = run_user_sql(layout, query, max_rows=MAX_ROWS, max_s=MAX_S)
+    if table.nbytes > MAX_BYTES:
         raise CatalogError(f"the rows have more than {MAX_BYTES >> 20} MiB: select less, or shorter texts")
-    rows = [{name: plain(value) for name, value in row.items()} for row in result.table.to_pylist()]
-    return {"rows": rows, "is_cut": result.is_cut}
+    rows = [{name: plain(value) for name, value in row.items()} for row in table.to_pylist()]
+    return {"rows": rows, "is_cut": is_cut}

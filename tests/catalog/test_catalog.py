@@ -7,12 +7,13 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import timedelta, timezone
 from pathlib import Path
 
 import duckdb
 import pyarrow as pa
 import pytest
+from valid_catalog import NOW, make
 
 from benchmarks.synthetic_catalog import synthetic_rows
 from hubbleclip.catalog.catalog import read_catalog
@@ -21,37 +22,20 @@ from hubbleclip.core.errors import CatalogError, CatalogLockedError, ContractErr
 from hubbleclip.core.layout import Layout
 from hubbleclip.core.records import Attempt, Rejection, Watermark
 
-NOW = datetime(2024, 1, 2, tzinfo=UTC)
+MAKERS = str(Path(__file__).parents[1] / "contracts")
+"""Folder of `valid_catalog`, for the programs that tests start."""
 
 
 def mark(archive: str, mjd: float = 1.0) -> Watermark:
-    return Watermark(archive=archive, query_digest="q", released_mjd=mjd, updated_at=NOW)
+    return make(Watermark, archive=archive, released_mjd=mjd)
 
 
 def rejection(entity_id: str) -> Rejection:
-    return Rejection(
-        entity="product",
-        entity_id=entity_id,
-        stage="fetch",
-        reason="download",
-        detail="",
-        settings_digest="d",
-        rejected_at=NOW,
-    )
+    return make(Rejection, entity_id=entity_id)
 
 
 def attempt(entity_id: str) -> Attempt:
-    return Attempt(
-        entity="product",
-        entity_id=entity_id,
-        stage="fetch",
-        attempts=1,
-        error="failed",
-        detail="",
-        first_at=NOW,
-        last_at=NOW,
-        next_try_at=NOW,
-    )
+    return make(Attempt, entity_id=entity_id)
 
 
 @pytest.fixture
@@ -194,10 +178,11 @@ import sys, time, json
 from pathlib import Path
 from hubbleclip.catalog.working_copy import writing_catalog
 from hubbleclip.core.layout import Layout
+from hubbleclip.core.records import Watermark
 sys.path.insert(0, sys.argv[2])
-from test_catalog import mark
+from valid_catalog import make
 with writing_catalog(Layout(Path(sys.argv[1]))) as catalog:
-    catalog.upsert({"watermark": [mark("committed")]})
+    catalog.upsert({"watermark": [make(Watermark, archive="committed")]})
     catalog.connection.begin()
     catalog.connection.execute("INSERT INTO watermark VALUES ('open', 'q', 1, now()::TIMESTAMP)")
     print("ready", flush=True)
@@ -206,7 +191,7 @@ with writing_catalog(Layout(Path(sys.argv[1]))) as catalog:
 
 
 def test_killed_writer_leaves_a_good_catalog_and_no_lock(layout: Layout) -> None:
-    arguments = [sys.executable, "-c", WRITER, str(layout.root), str(Path(__file__).parent)]
+    arguments = [sys.executable, "-c", WRITER, str(layout.root), MAKERS]
     with subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True) as writer:
         assert writer.stdout is not None
         assert writer.stdout.readline() == "ready\n"
@@ -242,18 +227,24 @@ def test_publishing_a_second_time_without_change_leaves_the_file_alone(layout: L
 
 FILLS_THE_DISK = """
 import resource, sys
+from dataclasses import replace
 from pathlib import Path
 from hubbleclip.catalog.working_copy import writing_catalog
 from hubbleclip.core.errors import DiskFullError
 from hubbleclip.core.layout import Layout
-from tests.catalog.test_catalog import rejection
+from hubbleclip.core.records import Rejection
+
+sys.path.insert(0, sys.argv[2])
+from valid_catalog import make
 
 resource.setrlimit(resource.RLIMIT_FSIZE, (9 << 20, 9 << 20))
 written = 0
 try:
     with writing_catalog(Layout(Path(sys.argv[1]))) as catalog:
         for batch in range(200):
-            catalog.upsert({"rejection": [rejection(f"{batch}-{k}-{hash((batch, k)) % 10**18}") for k in range(2000)]})
+            one = make(Rejection)
+            ids = [f"{batch}-{k}-{hash((batch, k)) % 10**18}" for k in range(2000)]
+            catalog.upsert({"rejection": [replace(one, entity_id=name) for name in ids]})
             written += 2000
 except DiskFullError as error:
     print(written, error)
@@ -261,13 +252,8 @@ except DiskFullError as error:
 
 
 def test_a_full_disk_is_one_line_and_what_was_written_before_is_kept(layout: Layout) -> None:
-    run = subprocess.run(
-        [sys.executable, "-c", FILLS_THE_DISK, str(layout.root)],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+    arguments = [sys.executable, "-c", FILLS_THE_DISK, str(layout.root), MAKERS]
+    run = subprocess.run(arguments, capture_output=True, text=True, timeout=120, check=False)
     written, _, line = run.stdout.partition(" ")
     assert "make room" in line, run.stdout + run.stderr
     assert int(written) > 0

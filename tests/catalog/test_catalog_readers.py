@@ -10,6 +10,7 @@ from pathlib import Path
 
 import duckdb
 import pytest
+from test_catalog import MAKERS
 
 from hubbleclip.catalog.catalog import read_catalog
 from hubbleclip.catalog.working_copy import writing_catalog
@@ -18,24 +19,20 @@ from hubbleclip.core.layout import Layout
 
 WRITER = """
 import sys
-from datetime import UTC, datetime
 from pathlib import Path
 from hubbleclip.catalog.working_copy import writing_catalog
 from hubbleclip.core.layout import Layout
-from hubbleclip.core.records import Caption, Proposal, Watermark
+from hubbleclip.core.records import Caption, Watermark
+sys.path.insert(0, sys.argv[4])
+from valid_catalog import make, proposal
 
-NOW = datetime(2024, 1, 2, tzinfo=UTC)
-PROPOSAL = Proposal(
-    proposal_id="hst:1", archive="hst", number="1", cycle=1, proposal_type="GO", category=None, title="Title", pi=None,
-    abstract="An abstract", source="test", fetched_at=NOW,
-)
 with writing_catalog(Layout(Path(sys.argv[1])), publish_every_s=float(sys.argv[2])) as catalog:
     first = catalog.counts()["watermark"]
     for number in range(first, first + int(sys.argv[3])):
-        mark = Watermark(archive=f"a{number}", query_digest="0123456789abcdef", released_mjd=1.0, updated_at=NOW)
+        mark = make(Watermark, archive=f"a{number}")
         captions = [Caption(proposal_id="hst:1", kind=f"{number} {index}", text="words") for index in range(50)]
         again = [Caption(proposal_id="hst:1", kind="newest", text=str(number))]
-        catalog.upsert({"proposal": [PROPOSAL], "caption": captions + again, "watermark": [mark]})
+        catalog.upsert({"proposal": [proposal("1")], "caption": captions + again, "watermark": [mark]})
         print(number, flush=True)
 """
 STATE = """
@@ -45,7 +42,7 @@ SELECT (SELECT count(*) FROM watermark), (SELECT count(*) FROM caption WHERE kin
 
 
 def start(layout: Layout, publish_every_s: float, num: int) -> subprocess.Popen[str]:
-    arguments = [sys.executable, "-c", WRITER, str(layout.root), str(publish_every_s), str(num)]
+    arguments = [sys.executable, "-c", WRITER, str(layout.root), str(publish_every_s), str(num), MAKERS]
     return subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True)
 
 

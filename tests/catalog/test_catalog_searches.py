@@ -1,7 +1,6 @@
 """Searches by place and by words, each against a slow and obvious one."""
 
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +8,7 @@ import pytest
 from astropy.coordinates import angular_separation
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from valid_catalog import make
 
 from benchmarks.synthetic_catalog import synthetic_rows
 from hubbleclip.catalog.catalog import Catalog
@@ -121,19 +121,7 @@ texts = st.lists(st.sampled_from(WORDS), max_size=12).map(" ".join)
 
 
 def proposal(number: int, title: str, abstract: str | None) -> Proposal:
-    return Proposal(
-        proposal_id=f"hst:{number:03d}",
-        archive="hst",
-        number=str(number),
-        cycle=1,
-        proposal_type="GO",
-        category=None,
-        title=title,
-        pi=None,
-        abstract=abstract,
-        source="test",
-        fetched_at=datetime(2024, 1, 1, tzinfo=UTC),
-    )
+    return make(Proposal, proposal_id=f"hst:{number:03d}", title=title, abstract=abstract)
 
 
 def found_by_words(catalog: Catalog, query: str) -> dict[str, float]:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from stages import NOW, fetched, observation, product, rejection
+from valid_catalog import make
 
 from benchmarks.synthetic_catalog import synthetic_rows
 from hubbleclip.catalog.catalog import Catalog, read_catalog
@@ -29,33 +30,12 @@ def catalog(tmp_path: Path) -> Iterator[Catalog]:
 
 
 def proposal(number: int) -> Proposal:
-    return Proposal(
-        proposal_id=f"hst:{number}",
-        archive="hst",
-        number=str(number),
-        cycle=number,
-        proposal_type="GO",
-        category=None,
-        title=f"Title {number}",
-        pi=None,
-        abstract=None,
-        source="test",
-        fetched_at=NOW,
-    )
+    return make(Proposal, proposal_id=f"hst:{number}", cycle=number)
 
 
 def dataset(digest: str, days: int, parent: str | None = None) -> Dataset:
-    return Dataset(
-        digest=digest,
-        inputs_digest=digest,
-        path=f"datasets/{digest}",
-        num_samples=10 * days,
-        num_shards=1,
-        contract_version="1.2.0",
-        built_at=NOW + timedelta(days=days),
-        parent_digest=parent,
-        num_new_samples=10 if parent else None,
-    )
+    line = {"parent_digest": parent, "num_new_samples": 10 if parent else None}
+    return make(Dataset, digest=digest, num_samples=10 * days, built_at=NOW + timedelta(days=days), **line)
 
 
 def test_every_view_says_what_it_is_and_stands_in_the_guide(catalog: Catalog) -> None:
@@ -85,17 +65,7 @@ def test_coverage_counts_each_thing_once(catalog: Catalog) -> None:
 
 
 def test_a_proposal_without_tiles_says_how_far_it_came(catalog: Catalog) -> None:
-    waiting = Attempt(
-        entity="product",
-        entity_id="mast:e",
-        stage="fetch",
-        attempts=1,
-        error="timeout",
-        detail="",
-        first_at=NOW,
-        last_at=NOW,
-        next_try_at=NOW,
-    )
+    waiting = make(Attempt, entity_id="mast:e", error="timeout")
     catalog.upsert(
         {
             "proposal": [proposal(number) for number in range(1, 9)],
@@ -132,9 +102,7 @@ def test_storage_counts_each_file_once(catalog: Catalog) -> None:
     """Two products of one content share a file; a shard that a newer dataset reuses is counted in the older one."""
     again = replace(fetched("b"), path=fetched("a").path)
     dropped = replace(fetched("c", "c" * 64), path=None)
-    shard = Shard(
-        dataset_digest="old", shard="train-000000.tar", split="train", sha256="s", size_bytes=7, num_samples=1
-    )
+    shard = make(Shard, dataset_digest="old", size_bytes=7)
     catalog.upsert(
         {
             "product": [fetched("a"), again, dropped],
@@ -150,25 +118,7 @@ def test_storage_counts_each_file_once(catalog: Catalog) -> None:
 
 
 def test_datasets_tell_their_parents_and_runs(catalog: Catalog) -> None:
-    run = Run(
-        run_id="r",
-        dataset_digest="b",
-        settings_digest="s",
-        path="runs/r",
-        model="m",
-        pretrained="",
-        loss="clip",
-        is_shuffled=False,
-        steps=1,
-        samples_seen=1,
-        seed=0,
-        device="cpu",
-        best_step=1,
-        settings="{}",
-        code_version="1",
-        started_at=NOW,
-        ended_at=NOW,
-    )
+    run = make(Run, run_id="r", dataset_digest="b")
     datasets = [dataset("a", 1), dataset("b", 2, "a"), dataset("c", 3, "b"), dataset("z", 4)]
     catalog.upsert({"dataset": datasets, "run": [run]})
     rows = catalog.rows("SELECT digest, parent_digest, generation, num_new_samples, run_ids FROM dataset_history")

@@ -1,6 +1,5 @@
 """SQL from outside reads the catalog and nothing else."""
 
-import time
 from pathlib import Path
 
 import pytest
@@ -22,25 +21,21 @@ def layout(tmp_path: Path) -> Layout:
 
 
 @pytest.mark.parametrize(
-    "sql",
+    ("sql", "num_rows"),
     [
-        "FROM watermark",
-        "SELECT * FROM watermark",
-        "WITH w AS (FROM watermark) FROM w",
-        "SELECT archive FROM watermark ORDER BY archive",
+        ("FROM watermark", 5),
+        ("SELECT * FROM watermark", 5),
+        ("WITH w AS (FROM watermark) FROM w", 5),
+        ("FROM coverage", 0),
+        ("FROM cone(10, 20, 1)", 0),
+        ("DESCRIBE watermark", 4),
+        ("SHOW TABLES", 6),
+        ("EXPLAIN FROM watermark", 1),
     ],
 )
-def test_reading_statements_run(sql: str, layout: Layout) -> None:
-    result = run_user_sql(layout, sql)
-    assert (len(result.table), result.is_cut) == (5, False)
-
-
-def test_views_macros_and_descriptions_run(layout: Layout) -> None:
-    assert run_user_sql(layout, "FROM coverage").table.num_rows == 0
-    assert run_user_sql(layout, "FROM cone(10, 20, 1)").table.num_rows == 0
-    assert "archive" in run_user_sql(layout, "DESCRIBE watermark").table["column_name"].to_pylist()
-    assert run_user_sql(layout, "SHOW TABLES").table.num_rows > 5
-    assert run_user_sql(layout, "EXPLAIN FROM watermark").table.num_rows
+def test_reading_statements_run(sql: str, num_rows: int, layout: Layout) -> None:
+    table, is_cut = run_user_sql(layout, sql)
+    assert (len(table) >= num_rows, is_cut) == (True, False)
 
 
 @pytest.mark.parametrize(
@@ -84,20 +79,18 @@ def test_nothing_else_runs(sql: str, layout: Layout, tmp_path: Path) -> None:
         run_user_sql(layout, sql.format(folder=tmp_path))
     assert "\n" not in str(caught.value)
     assert sorted(tmp_path.rglob("*")) == before
-    assert run_user_sql(layout, "FROM watermark").table.num_rows == 5
+    assert len(run_user_sql(layout, "FROM watermark")[0]) == 5
 
 
 def test_rows_are_limited(layout: Layout) -> None:
-    result = run_user_sql(layout, "FROM range(1_000_000_000)", max_rows=3)
-    assert (result.table.num_rows, result.is_cut) == (3, True)
-    assert not run_user_sql(layout, "FROM range(3)", max_rows=3).is_cut
+    for num, is_more in ((1_000_000_000, True), (3, False)):
+        table, is_cut = run_user_sql(layout, f"FROM range({num})", max_rows=3)
+        assert (table.num_rows, is_cut) == (3, is_more)
 
 
 def test_time_is_limited(layout: Layout) -> None:
-    started = time.monotonic()
     with pytest.raises(CatalogError, match="stopped after"):
         run_user_sql(layout, "SELECT count(*) FROM range(10_000_000) a, range(10_000_000) b", max_s=0.3)
-    assert time.monotonic() - started < 30
 
 
 def test_rows_arrive_before_the_query_ends_and_all_of_them_without_a_limit(layout: Layout) -> None:

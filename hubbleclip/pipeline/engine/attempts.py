@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TypeVar
 
 from hubbleclip.catalog.pending import to_records
-from hubbleclip.catalog.retry_schedule import schedule_retry
+from hubbleclip.config.settings import FetchSettings
 from hubbleclip.core.errors import (
     DISK_FULL_ERRNOS,
     EXHAUSTED_ERRNOS,
@@ -28,6 +28,8 @@ from hubbleclip.pipeline.engine.stage import Stage
 log = logging.getLogger("hubbleclip.pipeline")
 Result = TypeVar("Result")
 MAX_DETAIL = 500
+LONGEST_WAIT_HOURS = 30 * 24.0
+MAX_DOUBLINGS = 60  # limits n so that 2**n fits a float; the wait reaches its maximum much earlier
 
 
 def attempt(work: Callable[[], Result], *, entity: str, entity_id: str, stage: str, digest: str) -> Result | Rejection:
@@ -75,3 +77,27 @@ def write_with_retries(stage: Stage, batch: Batch, *, entity: str, work: str, do
         ended = [*done, *(item.entity_id for item in exhausted)]
         stage.catalog.run("clear_failures", entity=entity, stage=work, ids=ended)
         stage.catalog.upsert(batch | {"attempt": waiting, "rejection": [*batch.get("rejection", []), *exhausted]})
+
+
+def schedule_retry(
+    failure: Rejection, before: Attempt | None, fetch: FetchSettings, now: datetime
+) -> Attempt | Rejection:
+    """Schedule the next attempt at a failed item; the last permitted failure becomes the item's Rejection.
+
+    The wait is `retry_hours` after the first failure and doubles with each further failure, up to 30 days.
+    """
+    attempts = (before.attempts if before else 0) + 1
+    if attempts >= fetch.max_runs:
+        return failure
+    wait_hours = min(fetch.retry_hours * 2 ** min(attempts - 1, MAX_DOUBLINGS), LONGEST_WAIT_HOURS)
+    return Attempt(
+        entity=failure.entity,
+        entity_id=failure.entity_id,
+        stage=failure.stage,
+        attempts=attempts,
+        error=failure.reason,
+        detail=failure.detail,
+        first_at=before.first_at if before else now,
+        last_at=now,
+        next_try_at=now + timedelta(hours=wait_hours),
+    )

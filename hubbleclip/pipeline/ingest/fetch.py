@@ -11,11 +11,10 @@ from hubbleclip.archives.base import Delivery
 from hubbleclip.archives.http.content_store import check_free_space
 from hubbleclip.catalog.catalog import Catalog
 from hubbleclip.catalog.pending import pending_fetch, product_batches
-from hubbleclip.catalog.product_versions import next_version
 from hubbleclip.config.settings import Settings
 from hubbleclip.core.io import has_sha256, sync_files
 from hubbleclip.core.layout import Layout
-from hubbleclip.core.records import Product, Rejection
+from hubbleclip.core.records import Product, ProductVersion, Rejection
 from hubbleclip.pipeline.engine.attempts import attempt, write_with_retries
 from hubbleclip.pipeline.engine.batches import run_batches
 from hubbleclip.pipeline.engine.connections import Batch, Connections
@@ -48,6 +47,24 @@ def fetched_by(fetch: Callable[[], Delivery], product: Product, settings: Settin
         return {"failure": [delivery]}, None
     numbered, history = next_version(product, delivery.product)
     return {"product": [numbered], "product_version": history}, delivery.data
+
+
+def next_version(before: Product, fetched: Product) -> tuple[Product, list[ProductVersion]]:
+    """Number the file that was just fetched: an archive may reprocess an exposure and publish its file again."""
+    if fetched.sha256 == before.sha256:
+        return replace(fetched, version=before.version), []
+    if fetched.sha256 is None or fetched.size_bytes is None or fetched.source is None or fetched.fetched_at is None:
+        raise AssertionError("Archive.fetch_product did not set sha256, size, source or time")
+    history = ProductVersion(
+        uri=fetched.uri,
+        version=(before.version or 0) + 1,
+        sha256=fetched.sha256,
+        archive_version=fetched.fetched_version,
+        size_bytes=fetched.size_bytes,
+        source=fetched.source,
+        fetched_at=fetched.fetched_at,
+    )
+    return replace(fetched, version=history.version), [history]
 
 
 def fetch_pending(stage: Stage, archive: Archive) -> None:

@@ -1,0 +1,64 @@
+"""A failed item waits, each time longer, and is given up at last; contents of a product are numbered as they follow."""
+
+from dataclasses import replace
+from datetime import timedelta
+
+from hypothesis import given
+from hypothesis import strategies as st
+from stages import NOW, fetched, product, rejection
+
+from hubbleclip.config.settings import FetchSettings
+from hubbleclip.core.records import Attempt, Rejection
+from hubbleclip.pipeline.engine.attempts import schedule_retry
+from hubbleclip.pipeline.ingest.fetch import next_version
+
+FAILURE = rejection("product", "p", "fetch")
+
+
+def failures(num: int, fetch: FetchSettings) -> list[Attempt | Rejection]:
+    outcomes: list[Attempt | Rejection] = []
+    for day in range(num):
+        before = outcomes[-1] if outcomes else None
+        assert not isinstance(before, Rejection)
+        failure = replace(FAILURE, reason=f"reason {day}")
+        outcomes.append(schedule_retry(failure, before, fetch, NOW + timedelta(days=day)))
+    return outcomes
+
+
+def test_the_wait_doubles_with_each_failure_until_the_item_is_given_up() -> None:
+    *waiting, last = failures(4, FetchSettings(retry_hours=6, max_runs=4))
+    assert [(o.next_try_at - o.last_at) / timedelta(hours=1) for o in waiting] == [6, 12, 24]
+    assert last == replace(FAILURE, reason="reason 3")
+
+
+def test_an_attempt_counts_from_the_first_failure_and_names_the_last() -> None:
+    last = failures(3, FetchSettings())[-1]
+    assert isinstance(last, Attempt)
+    assert (last.entity, last.entity_id, last.stage) == ("product", "p", "fetch")
+    assert (last.attempts, last.error, last.detail) == (3, "reason 2", "why")
+    assert (last.first_at, last.last_at) == (NOW, NOW + timedelta(days=2))
+
+
+def test_one_run_alone_gives_up_at_once() -> None:
+    assert schedule_retry(FAILURE, None, FetchSettings(max_runs=1), NOW) == FAILURE
+
+
+@given(attempts=st.integers(1, 10**9), retry_hours=st.floats(0, 1e6))
+def test_the_wait_never_exceeds_a_month(attempts: int, retry_hours: float) -> None:
+    (first,) = failures(1, FetchSettings())
+    assert isinstance(first, Attempt)
+    fetch = FetchSettings(retry_hours=retry_hours, max_runs=10**10)
+    outcome = schedule_retry(FAILURE, replace(first, attempts=attempts), fetch, NOW)
+    assert isinstance(outcome, Attempt)
+    assert NOW <= outcome.next_try_at <= NOW + timedelta(days=30)
+
+
+def test_only_new_bytes_are_the_next_version() -> None:
+    listed = product("o")
+    first, (history,) = next_version(listed, fetched("o", "a" * 64))
+    assert first.version == history.version == 1
+    assert (history.uri, history.sha256, history.archive_version, history.source) == ("mast:o", "a" * 64, "v1", "mast")
+    second, (history,) = next_version(first, fetched("o", "b" * 64, "v2"))
+    assert (second.version, history.version, history.sha256, history.archive_version) == (2, 2, "b" * 64, "v2")
+    again = fetched("o", "b" * 64, "v3")
+    assert next_version(second, again) == (replace(again, version=2), [])
