@@ -210,12 +210,10 @@ class Catalog:
             try:
                 yield
                 self.connection.commit()
-            except BaseException:
-                with suppress(duckdb.Error):  # after a failed commit there is nothing to roll back
-                    self.connection.rollback()
-                raise
             finally:
                 self._is_writing = False
+                with suppress(duckdb.Error):  # after a commit, also a failed one, there is nothing to roll back
+                    self.connection.rollback()
         self.changed = True
         with self.connection_lock:
             self._after_write(self)
