@@ -13,13 +13,14 @@ from experiments.short_queries.report import ndcg
 from experiments.study.comparisons import METRICS
 from hubbleclip.config.settings import EvaluationSettings
 from hubbleclip.dataset.manifest import DatasetInfo
-from hubbleclip.evaluation.embed import embed_texts, resolve_precision
-from hubbleclip.evaluation.embed_parallel import ModelSource, embed_splits
+from hubbleclip.evaluation.embed import ModelSource, embed_splits
 from hubbleclip.evaluation.metrics.bootstrap import draw_weights, resampled_means
 from hubbleclip.evaluation.metrics.protocols import FAIR, Estimate, Scores, fair_estimates
 from hubbleclip.evaluation.metrics.retrieval import Floats, cosine_scores
+from hubbleclip.evaluation.precision import resolve_precision
 from hubbleclip.evaluation.report.write import read_samples
 from hubbleclip.evaluation.test_set import TestSet, make_test_set
+from hubbleclip.training.embeddings import embed_texts
 
 QUERIES = "short queries"
 Tiles = Mapping[str, DrawnTile]
@@ -35,8 +36,8 @@ def score(info: DatasetInfo, run_dir: Path, settings: EvaluationSettings, tiles:
     weights_bg = draw_weights(test_set.num_groups, settings.bootstrap, settings.seed)
     estimates = []
     for name, texts in {"abstract": test_set, "summary": with_summaries(test_set)}.items():
-        scores_tc = cosine_scores(tiles_td, embed_texts(loaded, texts.captions_c, settings.batch_size))
-        fair = fair_estimates(Scores(scorer=run_dir.name, i2t_tc=scores_tc, t2i_ct=scores_tc.T), texts, weights_bg)
+        captions_cd = embed_texts(loaded, texts.captions_c, settings.batch_size)
+        fair = fair_estimates(Scores.of_features(run_dir.name, tiles_td, captions_cd), texts, weights_bg)
         estimates += [replace(one, name=f"{name}: {one.name}") for one in fair if one.name in METRICS]
     scores_qt = cosine_scores(embed_texts(loaded, list(read_queries()), settings.batch_size), tiles_td)
     values_q = query_scores(scores_qt, test_set, tiles)

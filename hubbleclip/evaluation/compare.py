@@ -8,14 +8,14 @@ from pathlib import Path
 from hubbleclip.config.settings import EvaluationSettings
 from hubbleclip.core.records import Promotion
 from hubbleclip.dataset.build import DatasetInfo
-from hubbleclip.evaluation.embed import embed_texts, resolve_precision
-from hubbleclip.evaluation.embed_parallel import EmbedMapFn, ModelSource, embed_splits
+from hubbleclip.evaluation.embed import EmbedMapFn, ModelSource, embed_splits
 from hubbleclip.evaluation.metrics.bootstrap import draw_weights
 from hubbleclip.evaluation.metrics.protocols import Estimate, Scores, difference, fair_estimates
-from hubbleclip.evaluation.metrics.retrieval import cosine_scores
 from hubbleclip.evaluation.names import HEADLINE
+from hubbleclip.evaluation.precision import resolve_precision
 from hubbleclip.evaluation.report.write import read_samples
 from hubbleclip.evaluation.test_set import make_test_set
+from hubbleclip.training.embeddings import embed_texts
 
 PROMOTION_METRIC = HEADLINE
 """Metric that decides on promotion: image-to-text accuracy at the top 10 % of captions."""
@@ -29,8 +29,8 @@ def split_estimates(
     source = ModelSource(run_dir=run_dir, precision=resolve_precision(settings.precision))
     loaded = source.load()
     ((_, tiles_td),) = embed_splits({source: loaded}, [(source, split)], info, settings.batch_size, map_fn).values()
-    scores_tc = cosine_scores(tiles_td, embed_texts(loaded, test_set.captions_c, settings.batch_size))
-    scores = Scores(scorer=run_dir.name, i2t_tc=scores_tc, t2i_ct=scores_tc.T)  # the name of a run's folder is its id
+    captions_cd = embed_texts(loaded, test_set.captions_c, settings.batch_size)
+    scores = Scores.of_features(run_dir.name, tiles_td, captions_cd)  # the name of a run's folder is its id
     return fair_estimates(scores, test_set, draw_weights(test_set.num_groups, settings.bootstrap, settings.seed))
 
 

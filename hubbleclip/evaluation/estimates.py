@@ -14,7 +14,7 @@ from hubbleclip.core.records import Metric
 from hubbleclip.evaluation.features import ModelFeatures, mean_over_proposals
 from hubbleclip.evaluation.forgetting import DIGITS, FORGETTING, PHOTOGRAPHS
 from hubbleclip.evaluation.metrics import zeroshot
-from hubbleclip.evaluation.metrics.baselines import bm25_scores, hybrid_scores, metadata_text, oracle_scores
+from hubbleclip.evaluation.metrics.baselines import bm25_scores, hybrid_scores, oracle_scores
 from hubbleclip.evaluation.metrics.bootstrap import draw_weights
 from hubbleclip.evaluation.metrics.protocols import (
     FAIR,
@@ -34,17 +34,17 @@ from hubbleclip.evaluation.test_set import TestSet
 FINE_TUNED = "fine_tuned"
 COMPARED_SCORERS = ("other", "base", "shuffled", "bm25", "hybrid")
 """Scorers that the fine-tuned model is compared with; a scorer that an evaluation does not have is skipped."""
-COMPARED_METRICS = (
-    (FAIR, "i2t_accuracy_at_10pct"),
-    (FAIR, "t2i_accuracy_at_10pct"),
-    (ZERO_SHOT, "kind_map"),
-    (ZERO_SHOT, "category_map"),
-    (IMAGES, "same_proposal_map"),
-    (IMAGES, "same_kind_map"),
-    (FORGETTING, PHOTOGRAPHS),
-    (FORGETTING, DIGITS),
-)
-"""Protocol and name of each metric on which the fine-tuned model is compared with the other scorers."""
+COMPARED_METRICS = {
+    (FAIR, "i2t_accuracy_at_10pct"): "image to text",
+    (FAIR, "t2i_accuracy_at_10pct"): "text to image",
+    (ZERO_SHOT, "kind_map"): "classes of object, zero-shot",
+    (ZERO_SHOT, "category_map"): "science categories, zero-shot",
+    (IMAGES, "same_proposal_map"): "image to image, same proposal",
+    (IMAGES, "same_kind_map"): "image to image, same class",
+    (FORGETTING, PHOTOGRAPHS): "photographs of things on Earth, zero-shot",
+    (FORGETTING, DIGITS): "handwritten digits, zero-shot",
+}
+"""Tasks by protocol and metric on which the fine-tuned model is compared with the other scorers."""
 
 
 def all_estimates(
@@ -56,11 +56,10 @@ def all_estimates(
 ) -> list[Estimate]:
     """Estimate every metric of every scorer, and the paired differences between the fine-tuned model and the others."""
     weights_bg = draw_weights(test_set.num_groups, settings.bootstrap, settings.seed)
-    tile_ids = [sample.tile_id for sample in test_set.samples]
     estimates = [*extra]
     for scores in all_scores(test_set, features):
         estimates += fair_estimates(scores, test_set, weights_bg)
-        estimates += paperclip_estimates(scores, tile_ids, test_set, weights_bg)
+        estimates += paperclip_estimates(scores, test_set, weights_bg)
         estimates += equation_estimates(scores, test_set, weights_bg)
     estimates += chance_estimates(test_set, weights_bg, settings.seed)
     estimates += zero_shot_estimates(test_set, features, labels, weights_bg)
@@ -73,12 +72,8 @@ def all_estimates(
 def all_scores(test_set: TestSet, features: Mapping[str, ModelFeatures]) -> Iterator[Scores]:
     """Score every tile against every caption, by each scorer."""
     for name, of_model in features.items():
-        scores_tc = cosine_scores(of_model.tiles_td, of_model.captions_cd)
-        yield Scores(scorer=name, i2t_tc=scores_tc, t2i_ct=scores_tc.T)
-    metadata = [metadata_text(sample) for sample in test_set.samples]
-    captions = test_set.captions_c
-    # BM25 is not symmetric: for text to image, the captions are the queries and the metadata are the documents
-    bm25 = Scores(scorer="bm25", i2t_tc=bm25_scores(metadata, captions), t2i_ct=bm25_scores(captions, metadata))
+        yield Scores.of_features(name, of_model.tiles_td, of_model.captions_cd)
+    bm25 = Scores.of_text_search(test_set)
     yield bm25
     tuned_tc = cosine_scores(features[FINE_TUNED].tiles_td, features[FINE_TUNED].captions_cd)
     yield Scores(
@@ -132,8 +127,7 @@ def mean_view_estimates(test_set: TestSet, features: Mapping[str, ModelFeatures]
     """Estimate the `fair` metrics after replacing each tile's feature by the mean feature of its proposal's tiles."""
     estimates: list[Estimate] = []
     for name, of_model in features.items():
-        scores_tc = cosine_scores(mean_over_proposals(of_model.tiles_td, test_set), of_model.captions_cd)
-        scores = Scores(scorer=name, i2t_tc=scores_tc, t2i_ct=scores_tc.T)
+        scores = Scores.of_features(name, mean_over_proposals(of_model.tiles_td, test_set), of_model.captions_cd)
         estimates += fair_estimates(scores, test_set, weights_bg, protocol=VIEWS)
     return estimates
 

@@ -10,12 +10,12 @@ import numpy as np
 from hubbleclip.core.errors import EvaluationError
 from hubbleclip.core.vectors import unit
 from hubbleclip.dataset.manifest import REBUILD_HINT
-from hubbleclip.evaluation import embed
-from hubbleclip.evaluation.embed_parallel import TileFeatures
+from hubbleclip.evaluation.embed import TileFeatures
 from hubbleclip.evaluation.metrics.retrieval import Floats
 from hubbleclip.evaluation.metrics.vocabulary import PROMPTS, Vocabulary, ensemble_prompts, fill_templates
 from hubbleclip.evaluation.metrics.zeroshot import Labels
 from hubbleclip.evaluation.test_set import TestSet
+from hubbleclip.training.embeddings import embed_short_texts, embed_texts
 from hubbleclip.training.models.builder import LoadedModel
 
 
@@ -41,7 +41,7 @@ def embed_test_set(
         raise EvaluationError(f"the dataset's manifest is not sorted by tile id: {REBUILD_HINT}")
     return ModelFeatures(
         tiles_td=tiles_td,
-        captions_cd=embed.embed_texts(loaded, test_set.captions_c, batch_size),
+        captions_cd=embed_texts(loaded, test_set.captions_c, batch_size),
         labels_kd={
             task: embed_phrases(loaded, of_task.phrases, of_task.prompts, batch_size)
             for task, of_task in labels.items()
@@ -53,7 +53,7 @@ def embed_test_set(
 
 def embed_phrases(loaded: LoadedModel, phrases: tuple[str, ...], templates: tuple[str, ...], batch_size: int) -> Floats:
     """Embed phrases; the feature of a phrase is the normalised mean of the features of its prompts."""
-    feat_pd = embed.embed_short_texts(loaded, fill_templates(phrases, templates), batch_size)
+    feat_pd = embed_short_texts(loaded, fill_templates(phrases, templates), batch_size)
     return ensemble_prompts(feat_pd, len(templates))
 
 

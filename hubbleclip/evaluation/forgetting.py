@@ -1,22 +1,22 @@
 """Measure what a model forgets by fine-tuning: its zero-shot accuracy on images of other domains.
 
-Two sets come with packages, so that nothing is downloaded. Photographs of everyday and scientific things, by
-scikit-image and scikit-learn, are what models such as CLIP know best; they are few, so that their interval is wide.
-The handwritten digits in scikit-learn (8 x 8 px) are many and poor; they are a copy of the test set of UCI's "Optical
-Recognition of Handwritten Digits". The prompts are those that the repository of CLIP (arXiv 2103.00020) uses for
-ImageNet in the simplest case, and for MNIST.
+Two sets come with the packages of the extra `forgetting`, so that nothing is downloaded. Photographs of everyday and
+scientific things, by scikit-image and scikit-learn, are what models such as CLIP know best; they are few, so that their
+interval is wide. The handwritten digits in scikit-learn (8 x 8 px) are many and poor; they are a copy of the test set
+of UCI's "Optical Recognition of Handwritten Digits". The prompts are those that the repository of CLIP (arXiv
+2103.00020) uses for ImageNet in the simplest case, and for MNIST.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from importlib.util import find_spec
 
 import numpy as np
 import torch
 from PIL import Image
-from skimage import data
-from sklearn.datasets import load_digits, load_sample_image
 
 from hubbleclip.config.settings import EvaluationSettings
 from hubbleclip.evaluation.features import embed_phrases
@@ -25,6 +25,7 @@ from hubbleclip.evaluation.metrics.protocols import Estimate, Values, bootstrap_
 from hubbleclip.evaluation.metrics.retrieval import Ints, cosine_scores, hit_probability, rank_best_positives
 from hubbleclip.training.models.builder import LoadedModel
 
+log = logging.getLogger(__name__)
 FORGETTING = "forgetting"
 DIGITS, PHOTOGRAPHS = "digits_top1", "photographs_top1"
 """Names of the metrics."""
@@ -73,8 +74,11 @@ class ImageSet:
 
 
 def forgetting_estimates(models: Mapping[str, LoadedModel], settings: EvaluationSettings) -> list[Estimate]:
-    """Estimate each model's zero-shot top-1 accuracy on photographs and on handwritten digits."""
+    """Estimate each model's zero-shot top-1 accuracy on photographs and digits, if the extra is installed."""
     estimates: list[Estimate] = []
+    if not all(map(find_spec, ("skimage", "sklearn"))):
+        log.warning("evaluate: forgetting is not measured: it needs `pip install 'hubbleclip[forgetting]'`")
+        return estimates
     for name, loaded in models.items():
         for images in (photographs(loaded.image_size), digits(loaded.image_size)):
             parts = [loaded.encode_images(batch) for batch in torch.split(images.levels, settings.batch_size)]
@@ -90,6 +94,8 @@ def forgetting_estimates(models: Mapping[str, LoadedModel], settings: Evaluation
 
 def digits(size: int) -> ImageSet:
     """Read the first handwritten digits."""
+    from sklearn.datasets import load_digits  # noqa: PLC0415 - of the extra `forgetting`
+
     found = load_digits()
     levels = torch.from_numpy(found.images[:NUM_DIGITS] * (255 / MAX_DIGIT_LEVEL)).float()[:, None]  # (t, 1, 8, 8)
     levels = torch.nn.functional.interpolate(levels, (size, size), mode="bilinear").round().to(torch.uint8)
@@ -105,6 +111,9 @@ def digits(size: int) -> ImageSet:
 
 def photographs(size: int) -> ImageSet:
     """Read the photographs, each as its central square and four crops of it."""
+    from skimage import data  # noqa: PLC0415 - of the extra `forgetting`
+    from sklearn.datasets import load_sample_image  # noqa: PLC0415
+
     pixels = [getattr(data, name)() for name in SKIMAGE] + [load_sample_image(name) for name in SKLEARN]
     views = [list(_views(Image.fromarray(one).convert("L"), size)) for one in pixels]
     class_t = np.repeat(np.arange(len(views)), [len(of_one) for of_one in views])

@@ -33,14 +33,3 @@ SCORERS = {
     "oracle": Scorer("class oracle", "knows the class of each object and nothing else"),
 }
 """Scorers by their key in `metrics.json` and in the catalog, in the order in which tables show them."""
-
-
-def chance_text(num_tiles: int, num_captions: int) -> str:
-    """Say what chance is, and why it is higher from text to image."""
-    top, per_caption = HEADLINE_PERCENT, num_tiles / num_captions
-    missed = 1 - top / 100
-    return (
-        f"By chance, an image has its one caption among the top {top} % in {top} % of the cases. A text has "
-        f"{per_caption:.1f} tiles on average and needs only one of them, so chance is higher: about "
-        f"1 - {missed:.1f}^{per_caption:.1f} = {100 * (1 - missed**per_caption):.0f} %; the table has the exact value."
-    )

@@ -17,16 +17,17 @@ from hubbleclip.core.records import Sample
 from hubbleclip.dataset.manifest import DatasetInfo, read_dataset
 from hubbleclip.dataset.reader import open_rows
 from hubbleclip.evaluation.benchmarks import catalogue, classes, frozen
-from hubbleclip.evaluation.embed import embed_open_tiles, embed_texts, prepare_for_embedding
 from hubbleclip.evaluation.features import embed_phrases
 from hubbleclip.evaluation.metrics.baselines import bm25_scores, metadata_text
 from hubbleclip.evaluation.metrics.retrieval import Floats, cosine_scores
 from hubbleclip.evaluation.metrics.vocabulary import OBJECT_PROMPTS
+from hubbleclip.evaluation.precision import prepare_for_embedding
 from hubbleclip.evaluation.report.write import read_samples
 from hubbleclip.pipeline.compare_runs import find_run
 from hubbleclip.pipeline.engine.stage import layout_of
 from hubbleclip.pipeline.promotion import promoted
 from hubbleclip.pipeline.train import newest_dataset
+from hubbleclip.training.embeddings import embed_open_tiles, embed_texts
 from hubbleclip.training.models.builder import OPEN_CLIP_CONFIG, LoadedModel, load_model
 from hubbleclip.training.models.trained_model import load_folder
 from hubbleclip.training.runs import RUN, read_facts, read_model_settings

@@ -54,7 +54,7 @@ class QueryModel:
         """Load the model unless it is loaded."""
         with self._lock, _without_collection():
             if self._loaded is None:
-                from hubbleclip.evaluation.embed import prepare_for_embedding  # noqa: PLC0415 - imports torch: seconds
+                from hubbleclip.evaluation.precision import prepare_for_embedding  # noqa: PLC0415 - imports torch: seconds
                 from hubbleclip.training.checkpoints import load_run_model  # noqa: PLC0415
 
                 self._loaded = prepare_for_embedding(load_run_model(self.run_dir), self.precision)
@@ -72,7 +72,7 @@ class QueryModel:
         """Embed a text; see `embed_text`."""
         if self._ahead and text in (known := self._ahead.features):
             return known[text]
-        from hubbleclip.evaluation.embed import embed_texts  # noqa: PLC0415 - imports torch: seconds
+        from hubbleclip.training.embeddings import embed_texts  # noqa: PLC0415 - imports torch: seconds
 
         feature_d: Floats = embed_texts(self.load(), [text], TEXT_BATCH)[0].astype(np.float32)
         return feature_d

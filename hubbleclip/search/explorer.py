@@ -144,7 +144,7 @@ def _facets(opened: Opened) -> Mapping[str, Sequence[tuple[Any, int]]]:
 @once_per_state
 def _vocabularies(opened: Opened) -> Mapping[str, tuple[Sequence[str], npt.NDArray[np.float64]]]:
     """Embed the phrases of both vocabularies."""
-    from hubbleclip.evaluation.embed import embed_texts  # noqa: PLC0415 - imports torch: seconds
+    from hubbleclip.training.embeddings import embed_texts  # noqa: PLC0415 - imports torch: seconds
 
     vocabulary = read_vocabulary()
     lists = {"objects": vocabulary["object_classes"], "hypotheses": vocabulary["science_hypotheses"]}

@@ -13,9 +13,8 @@ from hubbleclip.core.vectors import unit
 from hubbleclip.evaluation.features import ModelFeatures
 from hubbleclip.evaluation.names import SCORERS
 from hubbleclip.evaluation.report import model_card, page
-from hubbleclip.evaluation.report.answers import is_same_field
-from hubbleclip.evaluation.report.thumbnails import Thumbnail, jpeg_uri
-from hubbleclip.evaluation.report.tile_cards import tile_card
+from hubbleclip.evaluation.report.fields import is_same_field
+from hubbleclip.evaluation.report.tile_cards import Thumbnail, jpeg_uri, tile_card
 from hubbleclip.evaluation.test_set import make_test_set, pair_similarities
 
 NUM_GROUPS = 30

@@ -13,10 +13,11 @@ from hubbleclip.core.vectors import unit
 from hubbleclip.dataset.build import read_dataset
 from hubbleclip.dataset.loader import open_split
 from hubbleclip.evaluation import forgetting
-from hubbleclip.evaluation.embed import embed_texts
 from hubbleclip.evaluation.forgetting import forgetting_estimates
+from hubbleclip.evaluation.maps import principal_axes
 from hubbleclip.evaluation.report import diagnostics
 from hubbleclip.evaluation.test_set import make_test_set
+from hubbleclip.training.embeddings import embed_texts
 from hubbleclip.training.models.builder import load_model
 
 
@@ -29,7 +30,7 @@ def test_an_occlusion_map_is_the_fall_of_the_similarity_per_patch(tmp_path) -> N
     covered = whole.copy()
     covered[..., 12:24, 84:96] = np.sort(whole.ravel())[(whole.size - 1) // 2]  # torch's median: the lower middle
     before, after = (loaded.encode_images(torch.from_numpy(one)).numpy()[0] @ text_d for one in (whole, covered))
-    assert fall_yx.shape == (diagnostics.PATCHES_PER_SIDE, diagnostics.PATCHES_PER_SIDE)
+    assert fall_yx.shape == (diagnostics.NUM_SQUARES, diagnostics.NUM_SQUARES)
     assert fall_yx[1, 7] == pytest.approx(before - after, abs=1e-5)
 
 
@@ -47,12 +48,12 @@ def test_worst_ranked_tiles_are_those_of_each_group_worst_first() -> None:
 
 def test_principal_axes_follow_the_largest_variance_and_keep_their_sign() -> None:
     feat_nd = unit(np.random.default_rng(1).normal(size=(50, 6)) * [5, 2, 1, 1, 1, 1])
-    coordinates_nk, shares_k = diagnostics.principal_axes(feat_nd)
-    centred = feat_nd - feat_nd.mean(axis=0)
+    mean_d, axes_2d, shares_k = principal_axes(feat_nd)
+    centred = feat_nd - mean_d
     values = np.linalg.eigvalsh(centred.T @ centred)[::-1]
     np.testing.assert_allclose(shares_k, values[:2] / values.sum())
-    np.testing.assert_allclose((coordinates_nk**2).sum(axis=0), values[:2])
-    np.testing.assert_allclose(diagnostics.principal_axes(feat_nd[::-1])[0][::-1], coordinates_nk, atol=1e-12)
+    np.testing.assert_allclose(((centred @ axes_2d.T) ** 2).sum(axis=0), values[:2])
+    np.testing.assert_allclose(principal_axes(feat_nd[::-1])[1], axes_2d, atol=1e-12)
 
 
 def test_a_large_test_split_is_shown_in_part() -> None:

@@ -6,7 +6,8 @@ import torch
 from small_dataset import MODEL
 
 from hubbleclip.config.settings import ModelSettings
-from hubbleclip.evaluation.embed import embed_texts, native_precision, prepare_for_embedding
+from hubbleclip.evaluation.precision import native_precision, prepare_for_embedding
+from hubbleclip.training.embeddings import embed_texts
 from hubbleclip.training.models.builder import load_model
 
 TEXTS = ["a spiral galaxy", "We propose to observe a comet. Its tail tells of its age."]

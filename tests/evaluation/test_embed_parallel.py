@@ -7,8 +7,8 @@ import pytest
 import small_dataset
 
 from hubbleclip.dataset.build import read_dataset
-from hubbleclip.evaluation import embed_parallel
-from hubbleclip.evaluation.embed_parallel import ModelSource, embed_splits
+from hubbleclip.evaluation import embed
+from hubbleclip.evaluation.embed import ModelSource, embed_splits
 
 BATCH_SIZE = 3
 
@@ -49,8 +49,8 @@ def test_parts_that_cross_to_other_processes_give_the_features_of_whole_splits(t
 def test_a_process_loads_a_model_once_for_any_number_of_ranges(trained):
     info, run_dir = trained
     model = ModelSource(run_dir=run_dir, precision="fp32")
-    before = embed_parallel._loaded.cache_info()
+    before = embed._loaded.cache_info()
     embed_splits({}, [(model, split) for split in ("train", "val", "test")], info, 1, lambda *args: [*map(*args)])
-    after = embed_parallel._loaded.cache_info()
+    after = embed._loaded.cache_info()
     assert after.misses - before.misses <= 1
     assert after.hits - before.hits > 5

@@ -11,12 +11,13 @@ from hubbleclip.core.errors import EvaluationError
 from hubbleclip.dataset.build import read_dataset
 from hubbleclip.dataset.loader import iterate_eval_images, open_split
 from hubbleclip.dataset.splits import assign as splits
-from hubbleclip.evaluation import embed
+from hubbleclip.evaluation.embed import embed_tiles
 from hubbleclip.evaluation.metrics import protocols
 from hubbleclip.evaluation.metrics.bootstrap import draw_weights
 from hubbleclip.evaluation.metrics.protocols import Scores
 from hubbleclip.evaluation.metrics.retrieval import cosine_scores
 from hubbleclip.evaluation.test_set import make_test_set
+from hubbleclip.training.embeddings import embed_texts
 from hubbleclip.training.models.builder import load_model
 
 
@@ -34,8 +35,8 @@ def test_unnormalised_scores(info, loaded) -> None:
     """A caption does not win by its length: every feature has length 1, however the model scales it."""
     with torch.no_grad():
         loaded.model.visual.head.proj.weight.mul_(50)
-    _, tiles_td = embed.embed_tiles(loaded, info, "test", 7)
-    texts_gd = embed.embed_texts(loaded, ["a comet", "a galaxy. " * 90], 8)
+    _, tiles_td = embed_tiles(loaded, info, "test", 7)
+    texts_gd = embed_texts(loaded, ["a comet", "a galaxy. " * 90], 8)
     for feat_nd in (tiles_td, texts_gd):
         np.testing.assert_allclose(np.linalg.norm(feat_nd, axis=1), 1, atol=1e-6)
     assert np.abs(cosine_scores(tiles_td, texts_gd)).max() <= 1 + 1e-6
@@ -43,23 +44,23 @@ def test_unnormalised_scores(info, loaded) -> None:
 
 def test_dropped_last_batches(info, loaded) -> None:
     """18 tiles in batches of 7 are 18 features."""
-    tile_ids, tiles_td = embed.embed_tiles(loaded, info, "test", 7)
+    tile_ids, tiles_td = embed_tiles(loaded, info, "test", 7)
     assert len(tile_ids) == len(tiles_td) == info.description["counts"]["test"]["samples"] == 18
 
 
 def test_reshuffled_validation(info, loaded) -> None:
     """The order is that of the tile ids, each time."""
-    first, again = (embed.embed_tiles(loaded, info, "test", 7) for _ in range(2))
+    first, again = (embed_tiles(loaded, info, "test", 7) for _ in range(2))
     assert first[0] == again[0] == sorted(first[0])
     np.testing.assert_array_equal(first[1], again[1])
 
 
 def test_augmentation_at_evaluation(info, loaded) -> None:
     """A tile's feature is that of the whole tile, unturned, whatever the state of the random numbers."""
-    tile_ids, tiles_td = embed.embed_tiles(loaded, info, "test", 7)
+    tile_ids, tiles_td = embed_tiles(loaded, info, "test", 7)
     torch.manual_seed(99)
     np.random.seed(99)
-    np.testing.assert_array_equal(embed.embed_tiles(loaded, info, "test", 7)[1], tiles_td)
+    np.testing.assert_array_equal(embed_tiles(loaded, info, "test", 7)[1], tiles_td)
     (whole,) = iterate_eval_images(open_split(info, "test"), loaded.image_size, len(tile_ids))
     np.testing.assert_allclose(loaded.encode_images(whole).numpy(), tiles_td, atol=2e-6)
 
@@ -79,10 +80,9 @@ def test_single_positive_for_equal_captions() -> None:
         one.name: one.value for one in protocols.fair_estimates(scores, *one_caption_per_group(group_t, weights_bg))
     }
     assert fair["i2t_recall_at_1"] == fair["t2i_recall_at_1"] == fair["t2i_map"] == 1
-    ids = [f"{tile:02d}" for tile in range(40)]
     single = {
         one.name: one.value
-        for one in protocols.paperclip_estimates(scores, ids, *one_caption_per_group(group_t, weights_bg))
+        for one in protocols.paperclip_estimates(scores, *one_caption_per_group(group_t, weights_bg))
     }
     assert single["t2i_accuracy_at_1pct"] == pytest.approx(0.25)
 

@@ -9,8 +9,9 @@ import pytest
 from evaluation_samples import sample
 from PIL import Image
 
+from hubbleclip.evaluation.maps import principal_axes
 from hubbleclip.evaluation.report import diagnostics
-from hubbleclip.evaluation.report.thumbnails import jpeg_uri, make_thumbnail, thumbnail_levels
+from hubbleclip.evaluation.report.tile_cards import jpeg_uri, make_thumbnail, thumbnail_levels
 from hubbleclip.evaluation.test_set import make_test_set
 
 CATEGORIES = ["Stars"] * 5 + ["Galaxies"] * 3 + ["Comets"] * 3 + [None] + [f"Rare {letter}" for letter in "hgfedcba"]
@@ -31,7 +32,8 @@ def mapped():
 def test_points_lie_as_the_first_two_components_in_one_scale_with_y_upwards(mapped) -> None:
     _, feat_td, variables = mapped
     xy_n2 = np.array([[one["x"], one["y"]] for one in variables["points"]])
-    coordinates_n2, shares = diagnostics.principal_axes(feat_td)
+    mean_d, axes_2d, shares = principal_axes(feat_td)
+    coordinates_n2 = (feat_td - mean_d) @ axes_2d.T
     centred_n2 = coordinates_n2 - coordinates_n2.min(axis=0)
     scale = 876 / centred_n2[:, 0].max()  # 900 px less two margins of 12 px; the first component is the widest
     assert scale * centred_n2[:, 1].max() < 496

@@ -75,3 +75,9 @@ def test_the_accuracy_is_the_share_of_images_whose_own_prompt_is_nearest() -> No
     assert {(one.protocol, one.scorer) for one in found} == {("forgetting", "base")}
     weights_bg = draw_weights(18, 100, 3)
     np.testing.assert_allclose(by_name["photographs_top1"].draws_b, weights_bg[:, :num_known].sum(axis=1) / 18)
+
+
+def test_without_the_packages_of_the_pictures_one_line_says_what_to_install(monkeypatch, caplog) -> None:
+    monkeypatch.setattr(forgetting, "find_spec", lambda name: None)
+    assert forgetting.forgetting_estimates({"base": knowing_model(1)}, EvaluationSettings()) == []
+    assert "pip install 'hubbleclip[forgetting]'" in caplog.text

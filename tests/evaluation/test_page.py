@@ -5,9 +5,9 @@ import pytest
 
 from hubbleclip.core.records import Metric
 from hubbleclip.evaluation.metrics.retrieval import PERCENTS
-from hubbleclip.evaluation.names import SCORERS, chance_text
+from hubbleclip.evaluation.names import SCORERS
 from hubbleclip.evaluation.report import figures, page, tables
-from hubbleclip.evaluation.report.differences import run_differences
+from hubbleclip.evaluation.report.tables import chance_text, run_differences
 
 
 def metric(name, value, low=None, high=None, model="fine_tuned"):
@@ -136,7 +136,7 @@ def test_chance_of_a_text_falls_with_the_share_that_each_of_its_tiles_misses():
 def test_an_interval_that_begins_at_0_is_shown():
     assert tables.interval_text(metric("i2t_recall_at_1", 0.01, 0.0, 0.04)) == "0.0 – 4.0"
     assert tables.interval_text(metric("i2t_recall_at_1", 0.0, 0.0, 0.0)) == "0.0 – 0.0"
-    (verdict,) = tables.verdicts([metric("kind_map_minus_base", -0.1, -0.2, 0.0)])
+    (verdict,) = tables.verdicts([metric("t2i_accuracy_at_10pct_minus_base", -0.1, -0.2, 0.0)])
     assert (verdict["state"], verdict["interval"]) == ("open", "-20.0 to +0.0")
 
 

@@ -47,8 +47,7 @@ def random_case(num_groups: int):
 @pytest.mark.parametrize("k", protocols.PAPERCLIP_PERCENTS)
 def test_paperclip_equals_the_code_of_the_reference(k: int) -> None:
     images, captions, group_t, scores = random_case(NUM_TILES)
-    ids = [f"{tile:03d}" for tile in range(NUM_TILES)]
-    found = protocols.paperclip_estimates(scores, ids, *one_caption_per_group(group_t, draw_weights(NUM_TILES, 100, 0)))
+    found = protocols.paperclip_estimates(scores, *one_caption_per_group(group_t, draw_weights(NUM_TILES, 100, 0)))
     (ours,) = [one.value for one in found if one.name == f"t2i_accuracy_at_{k}pct"]
     theirs = [naive_code(captions[group_t[s : s + 100]], images[s : s + 100], k) for s in (0, 100)]
     assert ours == pytest.approx(np.mean(theirs), abs=1e-6)

@@ -15,17 +15,20 @@ from hubbleclip.config.settings import EvaluationSettings
 from hubbleclip.core.errors import EvaluationError, TrainingError
 from hubbleclip.dataset.build import read_dataset
 from hubbleclip.dataset.loader import open_split
-from hubbleclip.evaluation import embed, forgetting
+from hubbleclip.evaluation import forgetting
 from hubbleclip.evaluation.compare import val_estimate
+from hubbleclip.evaluation.embed import embed_tiles
 from hubbleclip.evaluation.estimates import FINE_TUNED, all_scores
 from hubbleclip.evaluation.features import embed_test_set
 from hubbleclip.evaluation.metrics.baselines import bm25_scores, metadata_text
 from hubbleclip.evaluation.metrics.protocols import Estimate
+from hubbleclip.evaluation.precision import prepare_for_embedding
 from hubbleclip.evaluation.report import diagnostics
 from hubbleclip.evaluation.report import write as report
 from hubbleclip.evaluation.report.write import read_samples
 from hubbleclip.evaluation.test_set import example_tiles, make_test_set
 from hubbleclip.training.checkpoints import load_run_model
+from hubbleclip.training.embeddings import embed_texts
 
 SETTINGS = EvaluationSettings(bootstrap=200, num_example_tiles=3)
 
@@ -34,7 +37,7 @@ SETTINGS = EvaluationSettings(bootstrap=200, num_example_tiles=3)
 def small_parts():
     """Few forward passes for occlusion maps and digits, which `test_diagnostics` tests."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(diagnostics, "PATCHES_PER_SIDE", 2)
+        patch.setattr(diagnostics, "NUM_SQUARES", 2)
         patch.setattr(forgetting, "NUM_DIGITS", 40)
         yield
 
@@ -61,7 +64,7 @@ def embedded(trained):
     """The test set, the model and its features of the test set."""
     info, loaded = read_dataset(trained[1]), load_run_model(trained[2])
     test_set = make_test_set(read_samples(info))
-    return test_set, loaded, embed_test_set(loaded, embed.embed_tiles(loaded, info, "test", 8), test_set, {}, 8)
+    return test_set, loaded, embed_test_set(loaded, embed_tiles(loaded, info, "test", 8), test_set, {}, 8)
 
 
 def test_the_scale_of_the_logits_is_the_exponential_of_the_parameter(embedded):
@@ -83,8 +86,8 @@ def test_a_promotion_is_decided_on_val(trained):
     estimate = val_estimate(info, run_dir, SETTINGS)
     assert estimate.num_groups == 2  # the test split has 10 groups
     loaded, val = load_run_model(run_dir), make_test_set(read_samples(info), "val")
-    embed.prepare_for_embedding(loaded, SETTINGS.precision)
-    scores_tc = embed.embed_tiles(loaded, info, "val", 8)[1] @ embed.embed_texts(loaded, val.captions_c, 8).T
+    prepare_for_embedding(loaded, SETTINGS.precision)
+    scores_tc = embed_tiles(loaded, info, "val", 8)[1] @ embed_texts(loaded, val.captions_c, 8).T
     is_first_t = scores_tc.argmax(axis=1) == val.caption_t  # of two captions, the top 10 % is the first
     assert (estimate.scorer, estimate.name) == (run_dir.name, "i2t_accuracy_at_10pct")
     assert estimate.value == pytest.approx(is_first_t.mean())
@@ -228,7 +231,7 @@ def test_a_test_split_of_one_group_and_a_missing_run_are_refused(trained, tmp_pa
 def test_tiles_are_embedded_alike_in_any_batch_size(trained):
     _, dataset_dir, run_dir, _ = trained
     loaded, info = load_run_model(run_dir), read_dataset(dataset_dir)
-    whole, pieces = (embed.embed_tiles(loaded, info, "test", size) for size in (256, 5))
+    whole, pieces = (embed_tiles(loaded, info, "test", size) for size in (256, 5))
     assert whole[0] == pieces[0]
     np.testing.assert_allclose(whole[1], pieces[1], atol=2e-6)
     np.testing.assert_allclose(np.linalg.norm(whole[1], axis=1), 1, atol=1e-5)

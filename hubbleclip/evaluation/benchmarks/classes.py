@@ -7,7 +7,7 @@ catalogue, and other tiles that count as negatives. All tiles of an object are o
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -22,7 +22,7 @@ from hubbleclip.evaluation.metrics.bootstrap import draw_weights
 from hubbleclip.evaluation.metrics.protocols import Estimate, difference
 from hubbleclip.evaluation.metrics.ranking import resampled_precision, resampled_ranking_metrics
 from hubbleclip.evaluation.metrics.retrieval import Bools, Floats, Ints
-from hubbleclip.evaluation.metrics.zeroshot import recentre
+from hubbleclip.evaluation.metrics.zeroshot import recentred
 
 PROTOCOL = "objects"
 TOPS = (1, 5, 10)
@@ -134,15 +134,7 @@ def class_estimates(
         return [*resampled_ranking_metrics(scores_t, positive_t, weights), *of_tops]
 
     return [
-        Estimate(
-            protocol=PROTOCOL,
-            scorer=scorer,
-            name=name,
-            value=float(exact_1[0]),
-            draws_b=recentre(_known(draws_b), float(exact_1[0])),
-            num_groups=len(sizes_g),
-            sizes_g=sizes_g,
-        )
+        recentred(PROTOCOL, scorer, name, float(exact_1[0]), draws_b=_known(draws_b), sizes_g=sizes_g)
         for name, exact_1, draws_b in zip(NAMES, values(once_1t), values(weights_bt), strict=True)
     ]
 
@@ -156,16 +148,9 @@ def _known(draws_b: Floats) -> Floats:
 def mean_estimate(of_classes: Sequence[Estimate], group_t: Ints, positive_kt: Bools) -> Estimate:
     """Average a metric over the classes, resample by resample."""
     _, sizes_g = np.unique(group_t[positive_kt.any(axis=0)], return_counts=True)
-    first = of_classes[0]
-    return Estimate(
-        protocol=PROTOCOL,
-        scorer=first.scorer,
-        name=first.name,
-        num_groups=len(sizes_g),
-        sizes_g=sizes_g,
-        value=float(np.mean([one.value for one in of_classes])),
-        draws_b=np.mean([one.draws_b for one in of_classes], axis=0),
-    )
+    value = float(np.mean([one.value for one in of_classes]))
+    draws_b = np.mean([one.draws_b for one in of_classes], axis=0)
+    return replace(of_classes[0], value=value, draws_b=draws_b, num_groups=len(sizes_g), sizes_g=sizes_g)
 
 
 def _row(scope: str, class_name: str | None, one: Estimate) -> dict[str, Any]:

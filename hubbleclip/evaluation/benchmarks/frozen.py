@@ -22,10 +22,9 @@ from hubbleclip.core.records import Sample
 from hubbleclip.core.vectors import first_non_finite_row, unit
 from hubbleclip.dataset.splits.schemes import BENCHMARK, is_benchmark_program, program_number
 from hubbleclip.evaluation.estimates import as_metric
-from hubbleclip.evaluation.metrics.baselines import bm25_scores, metadata_text
 from hubbleclip.evaluation.metrics.bootstrap import draw_weights
 from hubbleclip.evaluation.metrics.protocols import Scores, chance_estimates, fair_estimates
-from hubbleclip.evaluation.metrics.retrieval import Floats, cosine_scores
+from hubbleclip.evaluation.metrics.retrieval import Floats
 from hubbleclip.evaluation.test_set import TestSet, make_test_set
 
 NUM_NAMED = 3
@@ -98,12 +97,7 @@ def score(
 ) -> dict[str, Any]:
     """Score features in both directions, beside text search and chance."""
     weights_bg = draw_weights(test_set.num_groups, settings.bootstrap, settings.seed)
-    scores_tc = cosine_scores(tiles_td, captions_cd)
-    metadata, captions = [metadata_text(sample) for sample in test_set.samples], test_set.captions_c
-    scorers = (
-        Scores(scorer="model", i2t_tc=scores_tc, t2i_ct=scores_tc.T),
-        Scores(scorer="bm25", i2t_tc=bm25_scores(metadata, captions), t2i_ct=bm25_scores(captions, metadata)),
-    )
+    scorers = (Scores.of_features("model", tiles_td, captions_cd), Scores.of_text_search(test_set))
     estimates = [estimate for one in scorers for estimate in fair_estimates(one, test_set, weights_bg)]
     estimates += chance_estimates(test_set, weights_bg, settings.seed)
     metrics = [as_metric(estimate, "") for estimate in estimates]

@@ -19,14 +19,14 @@ depends on the order of the tied items; this module uses the expectation over al
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from hubbleclip.core.errors import EvaluationError
 from hubbleclip.core.vectors import first_non_finite_row
-from hubbleclip.evaluation.metrics.baselines import chance_ranks, simulated_chance_ranks
+from hubbleclip.evaluation.metrics.baselines import bm25_scores, chance_ranks, metadata_text, simulated_chance_ranks
 from hubbleclip.evaluation.metrics.bootstrap import (
     TAIL,
     resampled_means,
@@ -52,6 +52,7 @@ from hubbleclip.evaluation.metrics.retrieval import (
     Floats,
     Ints,
     TiedRanks,
+    cosine_scores,
     expected_rank,
     expected_recall,
     hit_cutoffs,
@@ -77,6 +78,18 @@ class Scores:
     scorer: str
     i2t_tc: Floats
     t2i_ct: Floats
+
+    @classmethod
+    def of_features(cls, scorer: str, tiles_td: Floats, captions_cd: Floats) -> Scores:
+        """Score by the cosine similarity of features."""
+        scores_tc = cosine_scores(tiles_td, captions_cd)
+        return cls(scorer=scorer, i2t_tc=scores_tc, t2i_ct=scores_tc.T)
+
+    @classmethod
+    def of_text_search(cls, test_set: TestSet) -> Scores:
+        """Score by BM25, which is not symmetric: metadata ask for captions, and captions ask for metadata."""
+        metadata, captions = [metadata_text(sample) for sample in test_set.samples], test_set.captions_c
+        return cls(scorer="bm25", i2t_tc=bm25_scores(metadata, captions), t2i_ct=bm25_scores(captions, metadata))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -318,17 +331,16 @@ def diagonal_hits(scores_bb: Floats) -> Floats:
     return np.stack([hit_probability(ranks, top_count(k, len(scores_bb))) for k in PAPERCLIP_PERCENTS], axis=1)
 
 
-def paperclip_estimates(scores: Scores, tile_ids: Sequence[str], test_set: TestSet, weights_bg: Ints) -> list[Estimate]:
+def paperclip_estimates(scores: Scores, test_set: TestSet, weights_bg: Ints) -> list[Estimate]:
     """Estimate the accuracies of the reference's code, which ranks within batches of 100 tiles and their captions.
 
-    The tiles are sorted by tile id and then divided into batches. Equal captions in a batch compete with each other, as
-    in the reference's code. A last batch of fewer than ten tiles is dropped.
+    The tiles are divided into batches in order of tile id. Equal captions in a batch compete with each other, as in the
+    reference's code. A last batch of fewer than ten tiles is dropped.
 
     The reference is arXiv 2403.08851, and its code is models/eval_utils.py in the paper's repository.
     """
-    require_finite(scores, test_set)
-    order_t = np.argsort(np.array(tile_ids), kind="stable")
-    batches = [order_t[start : start + PAPERCLIP_BATCH_SIZE] for start in range(0, len(order_t), PAPERCLIP_BATCH_SIZE)]
+    tiles = np.arange(len(test_set.caption_t))
+    batches = [tiles[start : start + PAPERCLIP_BATCH_SIZE] for start in range(0, len(tiles), PAPERCLIP_BATCH_SIZE)]
     # A small batch is kept if it is the only one, so that a test split with fewer than ten tiles still gets a value.
     batches = [batch for batch in batches if len(batch) >= MIN_PAPERCLIP_BATCH_SIZE or len(batches) == 1]
     hits = [
@@ -352,7 +364,6 @@ def equation_estimates(scores: Scores, test_set: TestSet, weights_bg: Ints) -> l
     The equation is in section 4.1 of arXiv 2403.08851. A caption counts as one item for each tile that has it. All
     copies of a caption have the same score, and only one copy is the right answer.
     """
-    require_finite(scores, test_set)
     caption_t, num_tiles = test_set.caption_t, len(test_set.caption_t)
     tiles_c = np.bincount(caption_t, minlength=len(test_set.group_c))
     own_t1 = scores.i2t_tc[np.arange(num_tiles), caption_t][:, None]  # score of each tile's own caption, (t, 1)

@@ -101,9 +101,7 @@ def make_labels(samples: Sequence[Sample], group_t: Ints) -> dict[str, Labels]:
 def phrase_retrieval_estimates(
     task: str, scorer: str, scores_kt: Floats, labels: Labels, *, group_t: Ints, weights_bg: Ints
 ) -> list[Estimate]:
-    """Estimate how well phrases retrieve the tiles they label, by the mean average precision and the
-    mean nDCG at 10.
-    """
+    """Estimate how well phrases retrieve the tiles they label: the mean average precision and the mean nDCG at 10."""
     weights_bt = weights_bg[:, group_t]
     # The array (k, 2, b) holds the average precision and the nDCG of each phrase on each resample.
     resampled = np.array(
@@ -115,13 +113,12 @@ def phrase_retrieval_estimates(
     exact = ranking_metrics(scores_kt, labels.is_positive_kt)
     sizes_g = np.bincount(group_t)
     return [
-        Estimate(
-            protocol=ZERO_SHOT,
-            scorer=scorer,
-            name=f"{task}_{name}",
-            value=float(exact_k.mean()),
-            draws_b=recentre(_mean_over_phrases(draws_kb), float(exact_k.mean())),
-            num_groups=len(sizes_g),
+        recentred(
+            ZERO_SHOT,
+            scorer,
+            f"{task}_{name}",
+            float(exact_k.mean()),
+            draws_b=_mean_over_phrases(draws_kb),
             sizes_g=sizes_g,
         )
         for name, exact_k, draws_kb in zip(("map", "ndcg_at_10"), exact, resampled.swapaxes(0, 1), strict=True)
@@ -155,26 +152,26 @@ def classification_estimates(
     weights_bt = np.vstack([np.ones((1, len(group_t)), dtype=np.int64), weights_bg[:, group_t]])
     error_b = calibration_error(confidence_t, top1_t, weights_bt)
     _, sizes_g = np.unique(group_t, return_counts=True)  # groups without labelled tiles add no information
-    error = Estimate(
-        protocol=ZERO_SHOT,
-        scorer=scorer,
-        name=f"{task}_calibration_error",
-        value=float(error_b[0]),
-        draws_b=recentre(error_b[1:], float(error_b[0])),
-        num_groups=len(sizes_g),
-        sizes_g=sizes_g,
+    error = recentred(
+        ZERO_SHOT, scorer, f"{task}_calibration_error", float(error_b[0]), draws_b=error_b[1:], sizes_g=sizes_g
     )
     return [*bootstrap_estimates(ZERO_SHOT, scorer, values, weights_bg), error]
 
 
-def recentre(draws_b: Floats, value: float) -> Floats:
-    """Shift resampled values so that their mean is the metric's value, and clip them to [0, 1].
-
-    A resample contains copies of tiles, and all copies of a tile have the same score and label. This biases all
-    resamples in the same direction, and the shift removes the bias.
-    """
-    centred_b: Floats = np.clip(draws_b - draws_b.mean() + value, 0.0, 1.0)
-    return centred_b
+def recentred(protocol: str, scorer: str, name: str, value: float, *, draws_b: Floats, sizes_g: Ints) -> Estimate:
+    """Make an estimate whose resampled values are shifted to the mean `value` and clipped to [0, 1]."""
+    # A resample contains copies of tiles, and all copies of a tile have the same score and label. This biases all
+    # resamples in the same direction, and the shift removes the bias.
+    centred_b = np.clip(draws_b - draws_b.mean() + value, 0.0, 1.0)
+    return Estimate(
+        protocol=protocol,
+        scorer=scorer,
+        name=name,
+        value=value,
+        draws_b=centred_b,
+        num_groups=len(sizes_g),
+        sizes_g=sizes_g,
+    )
 
 
 def calibration_error(confidence_t: Floats, correct_t: Floats, weights_bt: Ints) -> Floats:

@@ -9,15 +9,16 @@ import numpy.typing as npt
 import torch
 from PIL import Image
 
-from hubbleclip.dataset.loader import SplitTiles
+from hubbleclip.dataset.reader import SplitTiles
+from hubbleclip.evaluation.maps import cover_squares, principal_axes, similarity_drops
 from hubbleclip.evaluation.metrics.retrieval import Floats, expected_rank, positive_pairs, rank_best_positives
 from hubbleclip.evaluation.metrics.zeroshot import category_terms
-from hubbleclip.evaluation.report.thumbnails import jpeg_uri
+from hubbleclip.evaluation.report.tile_cards import jpeg_uri
 from hubbleclip.evaluation.test_set import TestSet
 from hubbleclip.training.models.builder import LoadedModel
 
-PATCHES_PER_SIDE = 8
-"""Number of patches along each side of an occlusion map."""
+NUM_SQUARES = 8
+"""Number of squares along each side of an occlusion map."""
 MAX_POINTS = 600
 """Maximum number of tiles on the map of the feature space."""
 NUM_COLOURS = 9
@@ -29,21 +30,10 @@ MARGIN_PX = 12
 
 
 def occlusion_map(loaded: LoadedModel, tiles: SplitTiles, index: int, caption_d: Floats) -> Floats:
-    """Compute how much the similarity of a tile and a caption falls when each patch of the tile is covered.
-
-    The method is that of Zeiler & Fergus 2014 (arXiv 1311.2901), section 4.2. A patch is covered by filling it with the
-    tile's median grey level.
-    """
-    levels_yx = torch.from_numpy(tiles.read_one_tile(index, loaded.image_size))
-    edges = np.linspace(0, loaded.image_size, PATCHES_PER_SIDE + 1).round().astype(int)
-    # The batch (n, 1, y, x) contains the tile itself, then one copy of the tile per patch.
-    covered = levels_yx.repeat(1 + PATCHES_PER_SIDE**2, 1, 1, 1).transpose(0, 1).reshape(-1, 1, *levels_yx.shape)
-    for number in range(PATCHES_PER_SIDE**2):
-        y, x = divmod(number, PATCHES_PER_SIDE)
-        covered[1 + number, 0, edges[y] : edges[y + 1], edges[x] : edges[x + 1]] = levels_yx.median()
-    scores_n = loaded.encode_images(covered).double().numpy() @ caption_d
-    fall_yx: Floats = (scores_n[0] - scores_n[1:]).reshape(PATCHES_PER_SIDE, PATCHES_PER_SIDE)
-    return fall_yx
+    """Compute how much the similarity of a tile and a caption falls when each square of the tile is covered."""
+    images_nyx = cover_squares(tiles.read_one_tile(index, loaded.image_size), NUM_SQUARES)
+    features_nd = loaded.encode_images(torch.from_numpy(images_nyx)[:, None]).double().numpy()
+    return similarity_drops(features_nd @ caption_d)
 
 
 def occlusion_uri(levels_yx: npt.NDArray[np.uint8], fall_yx: Floats) -> str:
@@ -75,15 +65,6 @@ def worst_ranked_tiles(test_set: TestSet, scores_tc: Floats, count: int) -> list
     return [(tile, int(scores_tc[tile].argmax()), float(rank_t[tile])) for tile in list(worst.values())[:count]]
 
 
-def principal_axes(feat_nd: Floats) -> tuple[Floats, Floats]:
-    """Project features on their first two principal components."""
-    _, singular_k, axes_kd = np.linalg.svd(feat_nd - feat_nd.mean(axis=0), full_matrices=False)
-    # The sign of a component is arbitrary. Its largest loading is made positive, so that the page is reproducible.
-    signs_k = np.sign(axes_kd[np.arange(2), np.abs(axes_kd[:2]).argmax(axis=1)])
-    coordinates_nk: Floats = (feat_nd - feat_nd.mean(axis=0)) @ (axes_kd[:2] * signs_k[:, None]).T
-    return coordinates_nk, singular_k[:2] ** 2 / max(np.sum(singular_k**2), 1e-12)
-
-
 def plotted_tiles(num_tiles: int) -> list[int]:
     """Choose the tiles on the map of the feature space: all tiles, or every n-th tile if there are too many.
 
@@ -96,7 +77,8 @@ def plotted_tiles(num_tiles: int) -> list[int]:
 def feature_map(test_set: TestSet, feat_td: Floats, pictures: Mapping[str, str]) -> dict[str, object]:
     """Lay out the map of the feature space: one point per tile, coloured by science category."""
     tiles = plotted_tiles(len(test_set.samples))
-    coordinates_nk, shares_k = principal_axes(feat_td)
+    mean_d, axes_2d, shares_k = principal_axes(feat_td)
+    coordinates_nk = (feat_td - mean_d) @ axes_2d.T
     low_k, high_k = coordinates_nk.min(axis=0), coordinates_nk.max(axis=0)
     inner_k = np.array(PLOT_SIZE_PX) - 2 * MARGIN_PX
     # Both axes have one scale, so that distances on the map are distances in the plane of the components.

@@ -109,7 +109,8 @@ def results(report: Mapping[str, Any]) -> str:
     said = (
         f"Forgetting, by zero-shot accuracy on images of other domains: {'. '.join(forgotten)}."
         if forgotten
-        else "Forgetting was not measured, because the model was trained from scratch."
+        else "Forgetting was not measured: a model that was trained from scratch has nothing to forget, and another needs"
+        " the extra `hubbleclip[forgetting]`."
     )
     return (
         f"On the test split of dataset `{report['dataset_digest']}`: {report['num_tiles']:,} tiles and"

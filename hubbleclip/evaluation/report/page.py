@@ -18,9 +18,8 @@ from hubbleclip.dataset.build import DatasetInfo
 from hubbleclip.evaluation.features import ModelFeatures
 from hubbleclip.evaluation.metrics.retrieval import Floats, cosine_scores, top_count
 from hubbleclip.evaluation.metrics.vocabulary import Vocabulary, find_nearest
-from hubbleclip.evaluation.names import HEADLINE_PERCENT, SCORERS, chance_text
+from hubbleclip.evaluation.names import HEADLINE_PERCENT, SCORERS
 from hubbleclip.evaluation.report import figures, tables
-from hubbleclip.evaluation.report.answers import MAX_RANKED, Answer, fold_fields, mark_of
 from hubbleclip.evaluation.report.diagnostics import (
     feature_map,
     occlusion_uri,
@@ -28,9 +27,8 @@ from hubbleclip.evaluation.report.diagnostics import (
     plotted_tiles,
     worst_ranked_tiles,
 )
-from hubbleclip.evaluation.report.differences import run_differences
-from hubbleclip.evaluation.report.thumbnails import Thumbnail, data_uri, read_thumbnails, thumbnail_levels
-from hubbleclip.evaluation.report.tile_cards import answer_card, tile_card
+from hubbleclip.evaluation.report.fields import MAX_RANKED, Field, field_card, fold_fields, mark_of
+from hubbleclip.evaluation.report.tile_cards import Thumbnail, data_uri, read_thumbnails, thumbnail_levels, tile_card
 from hubbleclip.evaluation.test_set import TestSet, example_tiles, pair_similarities
 
 TEMPLATES_DIR = Path(__file__).parent / "templates"
@@ -79,8 +77,8 @@ def render(info: DatasetInfo, results: Results, settings: EvaluationSettings) ->
             facts=facts,
             settings_json=json.dumps({"evaluation": facts["settings"], **facts["training"]}, indent=2, sort_keys=True),
             scorers=SCORERS,
-            chance_text=chance_text(facts["num_tiles"], facts["num_captions"]),
-            differences=run_differences(facts, facts["other_run"]) if facts["other_run"] else [],
+            chance_text=tables.chance_text(facts["num_tiles"], facts["num_captions"]),
+            differences=tables.run_differences(facts, facts["other_run"]) if facts["other_run"] else [],
             shown=results.shown,
             vocabulary=results.vocabulary,
             headline=tables.headline(metrics),
@@ -102,7 +100,7 @@ def pictures_of(info: DatasetInfo, results: Results, settings: EvaluationSetting
     examples = example_tiles(test_set, settings.num_example_tiles)
     answers = {name: nearest_fields(results, name) for name in results.shown}
     failures = worst_ranked_tiles(test_set, scores_of(features["fine_tuned"]), NUM_FAILURES)
-    tiles = [*examples, *(answer.tile for rows in answers.values() for row in rows for answer in row)]
+    tiles = [*examples, *(field.tile for rows in answers.values() for row in rows for field in row)]
     tiles += [tile for tile, _, _ in failures]
     pictures = read_thumbnails(info, (test_set.samples[tile].tile_id for tile in tiles), THUMBNAIL_PX)
     points = (test_set.samples[tile].tile_id for tile in plotted_tiles(len(test_set.samples)))
@@ -116,7 +114,7 @@ def pictures_of(info: DatasetInfo, results: Results, settings: EvaluationSetting
     }
 
 
-def nearest_fields(results: Results, name: str) -> list[list[Answer]]:
+def nearest_fields(results: Results, name: str) -> list[list[Field]]:
     """Find the fields of sky nearest to each example query."""
     ranked = find_nearest(results.phrases[name]["queries"], results.features[name].tiles_td, MAX_RANKED)
     samples = results.test_set.samples
@@ -202,7 +200,7 @@ def example_card(
 
 
 def query_rows(
-    results: Results, answers: Mapping[str, list[list[Answer]]], pictures: Mapping[str, Thumbnail]
+    results: Results, answers: Mapping[str, list[list[Field]]], pictures: Mapping[str, Thumbnail]
 ) -> list[dict[str, Any]]:
     """Make the template variables of each example query, with the nearest fields by each model."""
     samples = results.test_set.samples
@@ -211,7 +209,7 @@ def query_rows(
             "text": text,
             "num_right": sum(mark_of(text, sample) == "right" for sample in samples),
             "tiles": {
-                name: [answer_card(text, answer, samples, pictures) for answer in rows[number]]
+                name: [field_card(text, field, samples, pictures) for field in rows[number]]
                 for name, rows in answers.items()
             },
         }

@@ -1,27 +1,26 @@
-"""Format the metrics of a report: headline, tables of scorers, and paired differences."""
+"""Format the metrics of a report: headline, tables of scorers, paired differences, and how two runs differ."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 from hubbleclip.core.records import Metric
+from hubbleclip.evaluation.estimates import COMPARED_METRICS
 from hubbleclip.evaluation.metrics.retrieval import RECALLS, top_count
 from hubbleclip.evaluation.names import HEADLINE, HEADLINE_PERCENT, SCORERS
 
-COMPARISONS = {
-    "i2t_accuracy_at_10pct": "image to text",
-    "t2i_accuracy_at_10pct": "text to image",
-    "kind_map": "classes of object, zero-shot",
-    "category_map": "science categories, zero-shot",
-    "same_proposal_map": "image to image, same proposal",
-    "same_kind_map": "image to image, same class",
-    "photographs_top1": "photographs of things on Earth, zero-shot",
-    "digits_top1": "handwritten digits, zero-shot",
-}
-"""Tasks by the name of the metric on which scorers are compared."""
 WORDS = {"better": "better", "worse": "worse", "open": "not shown to differ"}
 """Verdict on this model, by the state of a difference."""
+FACTS = {
+    "model": "model",
+    "pretrained": "public weights",
+    "loss": "loss",
+    "trained_on_digest": "trained on dataset",
+    "best_step": "step",
+    "samples_seen": "training samples seen",
+}
+"""Facts of a run that are compared, and their names."""
 
 
 def value_text(metric: Metric) -> str:
@@ -79,7 +78,7 @@ def verdicts(metrics: Sequence[Metric]) -> list[dict[str, str]]:
         state = "better" if metric.low > 0 else "worse" if metric.high < 0 else "open"
         rows.append(
             {
-                "task": COMPARISONS[name],
+                "task": COMPARED_METRICS[metric.protocol, name],
                 "rival": SCORERS[rival].name,
                 "difference": f"{100 * metric.value:+.1f}",
                 "interval": f"{100 * metric.low:+.1f} to {100 * metric.high:+.1f}",
@@ -88,3 +87,42 @@ def verdicts(metrics: Sequence[Metric]) -> list[dict[str, str]]:
             }
         )
     return rows
+
+
+def chance_text(num_tiles: int, num_captions: int) -> str:
+    """Say what chance is, and why it is higher from text to image."""
+    top, per_caption = HEADLINE_PERCENT, num_tiles / num_captions
+    missed = 1 - top / 100
+    return (
+        f"By chance, an image has its one caption among the top {top} % in {top} % of the cases. A text has "
+        f"{per_caption:.1f} tiles on average and needs only one of them, so chance is higher: about "
+        f"1 - {missed:.1f}^{per_caption:.1f} = {100 * (1 - missed**per_caption):.0f} %; the table has the exact value."
+    )
+
+
+class Difference(NamedTuple):
+    """One value that differs; each text is empty if the run has no such value."""
+
+    name: str
+    this: str
+    other: str
+
+
+def run_differences(this: Mapping[str, Any], other: Mapping[str, Any]) -> list[Difference]:
+    """List what differs between two runs."""
+    rows = [(name, this.get(key), other.get(key)) for key, name in FACTS.items()]
+    mine, theirs = _settings(this["training"]), _settings(other["training"])
+    rows += [(name, mine.get(name), theirs.get(name)) for name in sorted(mine.keys() | theirs.keys())]
+    return [Difference(name, _text(one), _text(two)) for name, one, two in rows if one != two]
+
+
+def _settings(sections: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """Return settings by `section.name`."""
+    return {f"{section}.{name}": value for section, values in sections.items() for name, value in values.items()}
+
+
+def _text(value: Any) -> str:
+    """Format a value; numbers of five digits and more have separators."""
+    if value is None:
+        return ""
+    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)

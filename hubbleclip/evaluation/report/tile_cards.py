@@ -1,18 +1,61 @@
-"""What the report shows at each tile: picture, scale bar, north and east, position, and links."""
+"""What the report shows at each tile: its picture as a data URI, scale bar, north and east, position, and links."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+import base64
+import io
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
 
 from hubbleclip.core.records import Sample
-from hubbleclip.evaluation.report.answers import Answer, mark_of
-from hubbleclip.evaluation.report.thumbnails import Thumbnail
+from hubbleclip.dataset.build import DatasetInfo
 from hubbleclip.fits.positions import compass_of_corners, sexagesimal
 from hubbleclip.missions.links import Link, archive_links
 
 SEARCH_PAGE = "http://127.0.0.1:8765/tiles/{}"
 """Page of a tile while `hubbleclip serve` runs with its default port on the machine of the reader."""
+
+
+class Thumbnail(NamedTuple):
+    """A small picture of a tile as a data URI, and the side of the tile itself in pixels."""
+
+    uri: str
+    size_px: int
+
+
+def make_thumbnail(png: bytes, side_px: int) -> Thumbnail:
+    """Convert a tile to a small JPEG; the same tile always gives the same bytes."""
+    with Image.open(io.BytesIO(png)) as image:
+        small = image.convert("L").resize((side_px, side_px), Image.Resampling.LANCZOS)
+        return Thumbnail(jpeg_uri(small), image.width)
+
+
+def jpeg_uri(image: Image.Image) -> str:
+    """Encode an image as a data URI of a JPEG."""
+    buffer = io.BytesIO()
+    image.save(buffer, format="JPEG", quality=84)
+    return data_uri(buffer.getvalue(), "image/jpeg")
+
+
+def thumbnail_levels(uri: str) -> npt.NDArray[np.uint8]:
+    """Decode a thumbnail to its grey levels."""
+    with Image.open(io.BytesIO(base64.b64decode(uri.partition(",")[2]))) as image:
+        return np.asarray(image)
+
+
+def data_uri(data: bytes, media_type: str) -> str:
+    """Encode bytes as a data URI."""
+    return f"data:{media_type};base64,{base64.b64encode(data).decode('ascii')}"
+
+
+def read_thumbnails(info: DatasetInfo, tile_ids: Iterable[str], side_px: int) -> dict[str, Thumbnail]:
+    """Read thumbnails of tiles from a dataset's shards."""
+    ids = sorted(set(tile_ids))
+    return {tile_id: make_thumbnail(png, side_px) for tile_id, png in zip(ids, info.read_tile_images(ids), strict=True)}
 
 
 def tile_card(sample: Sample, pictures: Mapping[str, Thumbnail]) -> dict[str, Any]:
@@ -30,14 +73,3 @@ def tile_card(sample: Sample, pictures: Mapping[str, Thumbnail]) -> dict[str, An
         "position": sexagesimal(sample.ra_deg or 0.0, sample.dec_deg or 0.0) if has_position else None,
         "links": [search, *archive_links(facts)],
     }
-
-
-def answer_card(
-    query: str, answer: Answer, samples: Sequence[Sample], pictures: Mapping[str, Thumbnail]
-) -> dict[str, Any]:
-    """Make the template variables of an answer to an example query."""
-    best = samples[answer.tile]
-    filters = sorted({samples[tile].filter or "" for tile in answer.others} - {best.filter or "", ""})
-    also = f" ({', '.join(filters)})" if filters else ""
-    others = f"and {len(answer.others)} more of this field{also}" if answer.others else ""
-    return {**tile_card(best, pictures), "mark": mark_of(query, best), "others": others}

@@ -16,10 +16,9 @@ from hubbleclip.config.settings import EvaluationSettings
 from hubbleclip.core import io as files
 from hubbleclip.core.records import Metric, Run, Sample, to_row
 from hubbleclip.dataset.build import DatasetInfo, read_dataset
-from hubbleclip.dataset.loader import open_split
 from hubbleclip.dataset.manifest import sample_columns
-from hubbleclip.evaluation import embed
-from hubbleclip.evaluation.embed_parallel import EmbedMapFn, ModelSource, embed_splits
+from hubbleclip.dataset.reader import open_split
+from hubbleclip.evaluation.embed import EmbedMapFn, ModelSource, embed_splits
 from hubbleclip.evaluation.estimates import FINE_TUNED, all_estimates, as_metric
 from hubbleclip.evaluation.features import ModelFeatures, embed_test_set, embed_vocabulary
 from hubbleclip.evaluation.forgetting import forgetting_estimates
@@ -28,6 +27,7 @@ from hubbleclip.evaluation.metrics.retrieval import Floats
 from hubbleclip.evaluation.metrics.vocabulary import read_vocabulary
 from hubbleclip.evaluation.metrics.zeroshot import make_labels
 from hubbleclip.evaluation.names import HEADLINE
+from hubbleclip.evaluation.precision import resolve_precision
 from hubbleclip.evaluation.report import page
 from hubbleclip.evaluation.report.diagnostics import occlusion_map
 from hubbleclip.evaluation.test_set import TestSet, example_tiles, make_test_set
@@ -112,7 +112,7 @@ def model_sources(
     run_dir: Path, seed: int, others: Mapping[str, Path | None], precision: str
 ) -> dict[str, ModelSource]:
     """List the sources of the models that an evaluation compares."""
-    precision = embed.resolve_precision(precision)
+    precision = resolve_precision(precision)
     return {
         "fine_tuned": ModelSource(run_dir=run_dir, precision=precision),
         **{name: ModelSource(run_dir=path, precision=precision) for name, path in others.items() if path is not None},

@@ -22,7 +22,7 @@ from hubbleclip.pipeline.engine.stage import Stage
 from hubbleclip.pipeline.remote_store import collect_from_store, local_files, pull_folder, send_to_store
 
 if TYPE_CHECKING:
-    from hubbleclip.evaluation.embed_parallel import EmbedMapFn, TileRange  # imports torch, which takes seconds
+    from hubbleclip.evaluation.embed import EmbedMapFn, TileRange  # imports torch, which takes seconds
     from hubbleclip.evaluation.metrics.retrieval import Floats
 
 Item = TypeVar("Item")

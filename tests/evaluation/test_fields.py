@@ -7,9 +7,8 @@ from evaluation_samples import sample
 
 from hubbleclip.cli import serving
 from hubbleclip.evaluation.metrics.vocabulary import read_vocabulary
-from hubbleclip.evaluation.report.answers import QUERY_CLASSES, fold_fields, is_same_field, mark_of
-from hubbleclip.evaluation.report.thumbnails import Thumbnail
-from hubbleclip.evaluation.report.tile_cards import SEARCH_PAGE, answer_card, tile_card
+from hubbleclip.evaluation.report.fields import QUERY_CLASSES, field_card, fold_fields, is_same_field, mark_of
+from hubbleclip.evaluation.report.tile_cards import SEARCH_PAGE, Thumbnail, tile_card
 
 SIDE_DEG = 0.0025
 
@@ -35,7 +34,7 @@ def test_one_field_in_four_filters_is_one_answer() -> None:
     assert [answer.tile for answer in answers] == [1, 4, 5]
     assert answers[0].others == (0, 2, 3)
     pictures = {one.tile_id: Thumbnail("data:image/jpeg;base64,", 160) for one in samples}
-    card = answer_card("a comet with its coma and tail", answers[0], samples, pictures)
+    card = field_card("a comet with its coma and tail", answers[0], samples, pictures)
     assert card["others"] == "and 3 more of this field (F160W, F435W, F814W)"
 
 
@@ -112,7 +111,7 @@ def test_unknown_filters_of_other_tiles_are_not_listed() -> None:
     samples = [at(0, 10.0, filter="F606W"), at(1, 10.0, filter=None), at(2, 10.0, filter="F606W")]
     (answer,) = fold_fields(samples, [0, 1, 2], 3)
     pictures = {one.tile_id: Thumbnail("data:", 160) for one in samples}
-    assert answer_card("a comet", answer, samples, pictures)["others"] == "and 2 more of this field"
+    assert field_card("a comet", answer, samples, pictures)["others"] == "and 2 more of this field"
 
 
 def test_a_tile_without_corners_is_no_field_of_another() -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from hubbleclip.core.records import Sample
 from hubbleclip.core.vectors import unit_vectors
+from hubbleclip.evaluation.report.tile_cards import Thumbnail, tile_card
 
 QUERY_CLASSES = {
     "a spiral galaxy seen face-on": r"spiral",
@@ -32,14 +33,14 @@ MAX_RANKED = 200
 """Number of nearest tiles among which the tiles of one field are collected."""
 
 
-class Answer(NamedTuple):
+class Field(NamedTuple):
     """One field of sky: its best tile, and its other tiles among the nearest."""
 
     tile: int
     others: tuple[int, ...]
 
 
-def fold_fields(samples: Sequence[Sample], ranked: Iterable[int], count: int) -> list[Answer]:
+def fold_fields(samples: Sequence[Sample], ranked: Iterable[int], count: int) -> list[Field]:
     """Collect ranked tiles by field, so that one field in four filters is one answer."""
     fields: list[list[int]] = []
     for tile in ranked:
@@ -48,7 +49,7 @@ def fold_fields(samples: Sequence[Sample], ranked: Iterable[int], count: int) ->
             same.append(tile)
         elif len(fields) < count:
             fields.append([tile])
-    return [Answer(first, tuple(others)) for first, *others in fields]
+    return [Field(first, tuple(others)) for first, *others in fields]
 
 
 def is_same_field(one: Sample, other: Sample) -> bool:
@@ -72,3 +73,14 @@ def mark_of(query: str, sample: Sample) -> str:
     if not (pattern and sample.target_class):
         return ""
     return "right" if re.search(pattern, sample.target_class.lower()) else "wrong"
+
+
+def field_card(
+    query: str, field: Field, samples: Sequence[Sample], pictures: Mapping[str, Thumbnail]
+) -> dict[str, Any]:
+    """Make the template variables of a field that answers an example query."""
+    best = samples[field.tile]
+    filters = sorted({samples[tile].filter or "" for tile in field.others} - {best.filter or "", ""})
+    also = f" ({', '.join(filters)})" if filters else ""
+    others = f"and {len(field.others)} more of this field{also}" if field.others else ""
+    return {**tile_card(best, pictures), "mark": mark_of(query, best), "others": others}

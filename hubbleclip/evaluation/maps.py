@@ -1,0 +1,37 @@
+"""Maps that the report and the search show: what covering parts of a tile does, and the plane of its features."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from hubbleclip.evaluation.metrics.retrieval import Floats
+
+
+def cover_squares(image_yx: npt.NDArray[np.uint8], num_squares: int) -> npt.NDArray[np.uint8]:
+    """Copy a tile, then cover each of its `num_squares` x `num_squares` squares in turn by the tile's median level.
+
+    The similarity that a square loses is its share (Zeiler & Fergus 2014, arXiv 1311.2901, section 4.2).
+    """
+    y, x = (np.linspace(0, size, num_squares + 1).astype(int) for size in image_yx.shape)
+    images = np.repeat(image_yx[None], 1 + num_squares**2, axis=0)
+    median = np.sort(image_yx, axis=None)[(image_yx.size - 1) // 2]  # of an even number of levels, the lower one
+    for image, (i, j) in zip(images[1:], np.ndindex(num_squares, num_squares), strict=True):
+        image[y[i] : y[i + 1], x[j] : x[j + 1]] = median
+    return images
+
+
+def similarity_drops(similarity_n: npt.NDArray[np.floating]) -> Floats:
+    """Compute by how much the similarity falls with each square covered (y, x), for the images of `cover_squares`."""
+    drop_n = similarity_n[0] - similarity_n[1:].astype(np.float64)
+    return drop_n.reshape(-1, round(len(drop_n) ** 0.5))
+
+
+def principal_axes(feat_nd: Floats) -> tuple[Floats, Floats, Floats]:
+    """Find the mean (d,) of features, their first two principal axes (2, d), and each one's share of the variance."""
+    mean_d = feat_nd.mean(axis=0)
+    _, singular_k, axes_kd = np.linalg.svd(feat_nd - mean_d, full_matrices=False)
+    # The sign of an axis is arbitrary. Its largest loading is made positive, so that the map is reproducible.
+    signs_2 = np.sign(axes_kd[np.arange(2), np.abs(axes_kd[:2]).argmax(axis=1)])
+    shares_2 = singular_k[:2] ** 2 / max(np.sum(singular_k**2), 1e-12)
+    return mean_d, axes_kd[:2] * signs_2[:, None], shares_2
