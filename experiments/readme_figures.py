@@ -16,21 +16,13 @@ from hubbleclip.core.errors import HubbleclipError
 from hubbleclip.core.io import write_bytes, write_text
 from hubbleclip.core.layout import Layout
 from hubbleclip.core.records import Metric
-from hubbleclip.evaluation.names import SCORERS
 from hubbleclip.evaluation.report.figures import figure_bytes, retrieval_figure
+from hubbleclip.evaluation.report.model_card import score_table
 from hubbleclip.images.contact_sheet import render_sheet
 from hubbleclip.images.encode import decode_png
 from hubbleclip.pipeline.status import read_status
 
 app = App()
-MODELS = ("fine_tuned", "oracle", "bm25", "hybrid", "shuffled", "base", "random")
-"""Scorers of the README's table, in its order."""
-COLUMNS = {
-    "i2t_accuracy_at_10pct": "image to text, top 10 %",
-    "t2i_accuracy_at_10pct": "text to image, top 10 %",
-    "i2t_recall_at_1": "image to text, R@1",
-    "i2t_median_rank": "median rank",
-}
 TILE_PER_CLASS = """
 SELECT target_class, min_by(tile.path, tile_id) AS path FROM sample JOIN tile USING (tile_id)
 WHERE split = 'test' AND sample.instrument NOT LIKE 'WFPC2%' GROUP BY target_class ORDER BY target_class
@@ -53,7 +45,7 @@ def pictures(out_dir: Path, options: Options = Options()) -> None:
     figure = retrieval_figure([Metric(run_id="", **m) for m in report["metrics"]])
     write_bytes(out_dir / "retrieval.svg", figure_bytes(figure, "svg"))
     write_text(out_dir / "metrics.json", json.dumps(report, indent=0, sort_keys=True) + "\n")
-    update_page(ROOT / "README.md", {"demo numbers": table(report)})
+    update_page(ROOT / "README.md", {"demo numbers": score_table(report["metrics"])})
     sys.stdout.write(f"wrote {out_dir} and README.md from {status.report}\n")
 
 
@@ -65,35 +57,6 @@ def tile_sheet(catalog: Catalog, layout: Layout) -> bytes:
     buffer = io.BytesIO()
     render_sheet(levels, labels, columns=6, cell_px=150).save(buffer, "JPEG", quality=88)
     return buffer.getvalue()
-
-
-def table(report: dict[str, object]) -> str:
-    """Format the headline metrics as a Markdown table.
-
-    The table has a row per model; each cell has a value and its 95 % interval.
-    """
-    metrics: list[dict[str, object]] = report["metrics"]  # type: ignore[assignment]
-    cells = {(m["model"], m["name"]): cell(m) for m in metrics}
-    lines = [f"| | {' | '.join(COLUMNS.values())} |", f"|---|{'---|' * len(COLUMNS)}"]
-    scored = {model for model, _ in cells}
-    lines += [
-        f"| {SCORERS[model].name} | {' | '.join(cells.get((model, column), '') for column in COLUMNS)} |"
-        for model in MODELS
-        if model in scored
-    ]
-    return "\n".join(lines)
-
-
-def cell(metric: dict[str, object]) -> str:
-    """Format one metric with its 95 % interval, such as `83.1 % (74.2-90.5)`.
-
-    Ranks have no percent sign.
-    """
-    value, low, high = (metric[name] for name in ("value", "low", "high"))
-    is_share = "rank" not in str(metric["name"])
-    scale, unit = (100, " %") if is_share else (1, "")
-    interval = "" if low is None or high is None else f" ({float(low) * scale:.1f}-{float(high) * scale:.1f})"  # type: ignore[arg-type]
-    return f"{float(value) * scale:.1f}{unit}{interval}"  # type: ignore[arg-type]
 
 
 if __name__ == "__main__":

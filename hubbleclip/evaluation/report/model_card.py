@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from hubbleclip.core.records import Run
-from hubbleclip.dataset.card import SIMULATED
+from hubbleclip.dataset.card import SIMULATED, notice_lines, with_front_matter
 from hubbleclip.evaluation.forgetting import DIGITS, FORGETTING, PHOTOGRAPHS
 from hubbleclip.evaluation.metrics.protocols import FAIR
 from hubbleclip.evaluation.names import SCORERS
@@ -77,10 +75,7 @@ def model_card(facts: CardFacts) -> str:
         counts=counts or "its folder was not found when this card was written",
         results=results(facts.report) if facts.report else NOT_EVALUATED,
         weights_licence=base if run.pretrained else "The weights were trained from scratch.",
-        notices="\n".join(
-            f"- `{archive}`: {notice['attribution']} Licence: {notice['licence']}."
-            for archive, notice in notices.items()
-        )
+        notices=notice_lines(notices)
         or "- unknown: the folder of the dataset was not found when this card was written",
     )
     head = {
@@ -91,16 +86,12 @@ def model_card(facts: CardFacts) -> str:
         "license_link": "README.md",
         "tags": ["clip", "astronomy", "hubble"],
     }
-    return f"---\n{yaml.safe_dump(head, sort_keys=False, allow_unicode=True, width=120)}---\n{text}"
+    return with_front_matter(head, text)
 
 
 def results(report: Mapping[str, Any]) -> str:
     """Write the metrics of a report, with intervals and baselines."""
     cells = {(one["protocol"], one["model"], one["name"]): cell(one) for one in report["metrics"]}
-    lines = [f"| | {' | '.join(COLUMNS.values())} |", f"|---|{'---|' * len(COLUMNS)}"]
-    for scorer, (name, _) in SCORERS.items():
-        row = [cells.get((FAIR, scorer, column), "") for column in COLUMNS]
-        lines += [f"| {name} | {' | '.join(row)} |"] if any(row) else []
     forgotten = [
         f"{what}: {cells[FORGETTING, 'fine_tuned', metric]}; the base model reaches {cells[FORGETTING, 'base', metric]}"
         for metric, what in FORGOTTEN.items()
@@ -109,14 +100,24 @@ def results(report: Mapping[str, Any]) -> str:
     said = (
         f"Forgetting, by zero-shot accuracy on images of other domains: {'. '.join(forgotten)}."
         if forgotten
-        else "Forgetting was not measured: a model that was trained from scratch has nothing to forget, and another needs"
+        else "Forgetting was not measured: a model that was trained from scratch has nothing to forget, and others need"
         " the extra `hubbleclip[forgetting]`."
     )
     return (
         f"On the test split of dataset `{report['dataset_digest']}`: {report['num_tiles']:,} tiles and"
         f" {report['num_captions']:,} captions of {report['num_groups']:,} groups of proposals, with 95 % intervals"
-        f" over the groups.\n\n{chr(10).join(lines)}\n\n{said}\n"
+        f" over the groups.\n\n{score_table(report['metrics'])}\n\n{said}\n"
     )
+
+
+def score_table(metrics: Iterable[Mapping[str, Any]]) -> str:
+    """Write the main metrics as a Markdown table, with a row per scorer and intervals."""
+    cells = {(one["model"], one["name"]): cell(one) for one in metrics if one["protocol"] == FAIR}
+    lines = [f"| | {' | '.join(COLUMNS.values())} |", f"|---|{'---|' * len(COLUMNS)}"]
+    for scorer, (name, _) in SCORERS.items():
+        row = [cells.get((scorer, column), "") for column in COLUMNS]
+        lines += [f"| {name} | {' | '.join(row)} |"] if any(row) else []
+    return "\n".join(lines)
 
 
 def cell(metric: Mapping[str, Any]) -> str:
