@@ -253,8 +253,8 @@ class Sample:
     """One image-text sample; the same row is in the `json` member of the tar file, the manifest and the catalog.
 
     The fields from `chip` to `softening` give the place of the tile in its product, its WCS, and the limits of its
-    stretch, as in `Tile`. They are None in datasets of contract version 1.2 and earlier. `caption_source` is
-    `proposal`, or `header` for captions that were made from the file's header; None means `proposal`.
+    stretch, as in `Tile`. `caption_source` is `proposal`, or `header` for captions that were made from the file's
+    header; None means `proposal`.
     """
 
     tile_id: str

@@ -87,18 +87,7 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlannedShard:
-    """A shard that has to be written.
-
-    Attributes
-    ----------
-    path
-        Path of the tar.
-    samples
-        Samples in the order of the tar.
-    sidecars
-        Content of each sample's `json` member, by tile id.
-
-    """
+    """A shard that has to be written, with its samples in the order of the tar."""
 
     path: Path
     samples: Sequence[Sample]
@@ -112,7 +101,7 @@ def map_in_two_threads(work: Callable[[Item], Result], items: Sequence[Item]) ->
 
 
 def inputs_digest(samples: Sequence[Sample], settings: ShardSettings) -> str:
-    """Compute a digest of everything that determines the content of a dataset, without reading an image."""
+    """Compute a digest of everything that determines a dataset, from the samples in a split and without an image."""
     return _digest_inputs(_packable(samples), settings)[0]
 
 
@@ -142,11 +131,14 @@ def build_dataset(
     settings_digests: Mapping[str, str] | None = None,
     split_report: Mapping[str, Any] | None = None,
     split_tables: Mapping[str, pa.Table] | None = None,
-    read_png_size: Callable[[str], int] | None = None,
-    released_on: date | None = None,
+    read_png_size: Callable[[str], int] | None = None,  # without it, every image is read twice
+    released_on: date | None = None,  # the day on which the newest observation became public
     map_fn: MapFn[PlannedShard, PackedShard] = map_in_two_threads,
 ) -> BuiltDataset:
-    """Build the dataset `datasets_dir/<digest>/`, unless a dataset with the same inputs exists."""
+    """Build the dataset `datasets_dir/<digest>/`, unless a dataset with the same inputs exists.
+
+    Raises TileFileError with the tiles of all images that are missing or damaged.
+    """
     packable = _packable(samples)
     inputs, sidecars = _digest_inputs(packable, settings)
     finished = find_dataset(datasets_dir, inputs)
@@ -193,10 +185,7 @@ def _packable(samples: Sequence[Sample]) -> list[Sample]:
 def find_parent(
     datasets_dir: Path, packable: Sequence[Sample], settings: ShardSettings, contract_version: str
 ) -> DatasetInfo | None:
-    """Find the largest existing dataset whose shards a new dataset can reuse.
-
-    All samples of the parent must be samples of the new dataset and must be unchanged.
-    """
+    """Find the largest dataset of which all samples are samples of the new one and unchanged; None if there is none."""
     # With another format, contract version or settings, a build would write other bytes for the same samples.
     required = {"format": FORMAT, "contract_version": contract_version, "settings": settings.model_dump(mode="json")}
     candidates = [
@@ -283,7 +272,7 @@ def _write_shards(
 
 
 def write_shard(read_png: shard_writer.ReadPng, shard: PlannedShard) -> PackedShard:
-    """Write one shard atomically."""
+    """Write one shard atomically. An error is returned, so that one build finds the damaged tiles of all shards."""
     try:
         tar = shard_writer.write_tar(shard.path, shard.samples, read_png, shard.sidecars)
     except TileFileError as error:
@@ -369,7 +358,7 @@ def _manifest(plan: Plan, tars: Mapping[str, shard_writer.ShardFile], parent: Da
 
 
 def count_by_split(manifest: pa.Table) -> dict[str, dict[str, int]]:
-    """Count the samples, proposals and groups of each split."""
+    """Count the samples, proposals and groups of each split; empty splits are included."""
     counts = {}
     manifest = manifest.select(["split", "proposal_id", "group_id"])  # so that filtering does not copy the captions
     for split in SPLITS:

@@ -51,7 +51,7 @@ class CaptionSampler:
     def with_token_shares(
         self, shares: Mapping[str, float], samples: Iterable[tuple[Sequence[str], Sequence[str]]]
     ) -> CaptionSampler:
-        """Return a sampler whose texts have given shares of all tokens, on average over samples."""
+        """Return a sampler whose kinds of text have given relative shares of all tokens, on average over samples."""
         if not shares:
             return self
         distinct = {(tuple(captions), tuple(kinds)) for captions, kinds in samples}

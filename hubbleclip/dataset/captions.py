@@ -53,7 +53,7 @@ def clean(text: str) -> str:
 
 
 def is_placeholder(text: str) -> bool:
-    """Determine whether a text only says that there is no text, such as "not available", "N/A" or "---"."""
+    """Determine whether a text has no word but `PLACEHOLDER_WORDS`, such as "not available", "N/A" or "---"."""
     return PLACEHOLDER_WORDS.issuperset(WORD.findall(text.lower()))
 
 
@@ -112,7 +112,7 @@ def make_captions(
 
 
 def split_sentences(text: str) -> list[str]:
-    """Split a scientific text into sentences.
+    """Split a scientific text into sentences, which joined by spaces give the clean text.
 
     A full stop ends a sentence only if white space and then a capital letter or a digit follow it. A full stop that
     belongs to an abbreviation ("et al.", "i.e.", "Fig.") or to an initial ("J. Smith") does not end a sentence. A
@@ -159,10 +159,7 @@ def _split_words(sentence: str, fits: Callable[[str], bool]) -> list[str]:
 
 
 def _ends_sentence(before: str) -> bool:
-    """Return whether the text before a possible sentence break ends a sentence.
-
-    The text does not end a sentence if its last word is an abbreviation or an initial.
-    """
+    """Return whether the text before a possible break ends a sentence: not after an abbreviation or an initial."""
     match = LAST_WORD.search(before)
     if match is None:  # the text ends in ! or ?
         return True

@@ -30,7 +30,7 @@ VERSION = "v1.0"
 
 
 def sky_index(manifest: pa.Table) -> pa.Table:
-    """Index the tiles of a dataset by their positions on the sky."""
+    """Index the tiles that have a position by it; sorted by HEALPix pixel, then by tile id."""
     columns = manifest.select(["ra_deg", "dec_deg", *COLUMNS])
     index = columns.filter(pc.field("ra_deg").is_valid() & pc.field("dec_deg").is_valid())
     ra_deg, dec_deg = (index[name].to_numpy() for name in ("ra_deg", "dec_deg"))

@@ -82,10 +82,7 @@ class TrainBatch(NamedTuple):
 
 
 def iterate_eval_images(tiles: SplitTiles, image_size: int, batch_size: int) -> Iterator[Tensor]:
-    """Iterate over all tiles of a split in order, without cropping and without augmentation.
-
-    A thread reads each batch before the caller asks for it.
-    """
+    """Iterate over all tiles of a split in order: whole tiles (b, 1, image_size, image_size), uint8."""
     parts = [range(start, min(start + batch_size, len(tiles.rows))) for start in range(0, len(tiles.rows), batch_size)]
     with ThreadPoolExecutor(1) as pool:  # one thread decodes while the model runs
         for images_byx in pool.map(partial(tiles.read_tiles, size_px=image_size), parts):
@@ -196,7 +193,7 @@ def open_train_batches(
     world: int = 1,
     cache_bytes: int = CACHE_BYTES,
 ) -> TrainBatches:
-    """Open the training batches of a train split."""
+    """Open the training batches of a train split; `context_length` includes the start token and the end token."""
     if tiles.num_groups < 2:
         raise DatasetError(
             f"train has {tiles.num_groups} proposal groups, 2 are needed: add proposals and build the dataset again"
@@ -231,16 +228,8 @@ def open_train_batches(
 
 
 def _class_of_group(tiles: SplitTiles) -> Ints:
-    """Number the pairs of category and instrument, and return the most frequent pair of each group.
-
-    DatasetError is raised if the manifest has no such columns.
-    """
-    columns = ("category", "instrument")
-    if not set(columns) <= set(tiles.rows.column_names):
-        raise DatasetError(
-            "train.hard_negatives needs the columns category and instrument: build the dataset again, or set it to 0"
-        )
-    pairs = list(zip(*(tiles.rows[column].to_pylist() for column in columns), strict=True))
+    """Number the pairs of category and instrument, and return the most frequent pair of each group."""
+    pairs = list(zip(*(tiles.rows[column].to_pylist() for column in ("category", "instrument")), strict=True))
     numbers = {pair: number for number, pair in enumerate(dict.fromkeys(pairs))}
     counts = np.zeros((tiles.num_groups, len(numbers)), np.int64)
     np.add.at(counts, (tiles.group_n, np.array([numbers[pair] for pair in pairs])), 1)
@@ -249,11 +238,9 @@ def _class_of_group(tiles: SplitTiles) -> Ints:
 
 
 def iterate_batches(batches: TrainBatches, first_step: int, *, pin: bool) -> Iterator[TrainBatch]:
-    """Iterate over training batches; `settings.workers` threads load each batch before the caller asks for it.
-
-    The loader uses threads instead of processes, because decoding takes most of the time and releases the interpreter
-    lock. Threads also start faster, share the cached tiles and tokens, and return a batch without copying it.
-    """
+    """Iterate over training batches; `settings.workers` threads load each batch before the caller asks for it."""
+    # Threads and not processes: decoding, which takes most of the time, releases the interpreter lock, and threads
+    # share the cached tiles and tokens.
     workers, steps = batches.settings.workers, range(first_step, len(batches))
     load = _pinned if pin else TrainBatches.__getitem__
     if not workers:
@@ -272,7 +259,7 @@ def _pinned(batches: TrainBatches, step: int) -> TrainBatch:
 
 
 def pad_prefixes(tokens_bl: Tensor, padding: int, most: int, rng: np.random.Generator) -> Tensor:
-    """Shift texts to later positions by random numbers of padding tokens behind the start token (DeBias-CLIP)."""
+    """Shift texts by up to `most` padding tokens behind the start token, as far as there is padding (DeBias-CLIP)."""
     shifted_bl = torch.full_like(tokens_bl, padding)
     shifted_bl[:, 0] = tokens_bl[:, 0]
     length = tokens_bl.shape[1]

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from operator import attrgetter
 from pathlib import Path
+from types import UnionType
 from typing import Any
 
 import pyarrow as pa
@@ -31,10 +32,24 @@ MANIFEST = "manifest.parquet"
 TEST_LIST = "test_tiles.txt"
 REBUILD_HINT = "delete the dataset's folder and run `hubbleclip shards` again"
 LOCATION_COLUMNS = ("shard", "offset", "length")
-REQUIRED_COLUMNS = ("tile_id", "split", "group_id", "captions", *LOCATION_COLUMNS)
-REQUIRED_FIELDS = {"digest": str, "inputs_digest": str, "contract_version": str, "counts": dict, "shards": list}
-"""Required fields of a description and their types; every version of this project has written these fields."""
-REQUIRED_SHARD_FIELDS = {"shard": str, "split": str, "sha256": str, "size_bytes": int, "num_samples": int}
+REQUIRED_COLUMNS = ("tile_id", "split", "group_id", "caption_kinds", "captions", *LOCATION_COLUMNS)
+REQUIRED_FIELDS = {
+    "digest": str,
+    "inputs_digest": str,
+    "contract_version": str,
+    "counts": dict,
+    "shards": list,
+    "files": dict,
+    "split_report": dict,
+}
+REQUIRED_SHARD_FIELDS = {
+    "shard": str,
+    "split": str,
+    "sha256": str,
+    "size_bytes": int,
+    "num_samples": int,
+    "home_digest": str | None,
+}
 FILE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.=-]*(/[A-Za-z0-9_][A-Za-z0-9_.=-]*)*")
 """Matches the path of a file in the dataset's folder."""
 SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -136,7 +151,7 @@ def manifest_schema() -> pa.Schema:
 
 
 def sample_columns(manifest: pa.Table) -> list[str]:
-    """List the columns of a manifest that are fields of `Sample`."""
+    """List the columns of a manifest that are fields of `Sample`, in their order."""
     return [name for name in Sample.__dataclass_fields__ if name in manifest.column_names]
 
 
@@ -205,7 +220,7 @@ def _no_dataset(place: str | Path) -> str:
 
 
 def read_description(place: str | Path) -> Row:
-    """Read and check `dataset.json`."""
+    """Read and check `dataset.json`. No name in it reaches the disk unchecked."""
     address = f"{place}/{DESCRIPTION}"
     try:
         description = json.loads(open_storage(place).read(address, MAX_DESCRIPTION_BYTES))
@@ -215,13 +230,13 @@ def read_description(place: str | Path) -> Row:
         raise DatasetError(f"{address} cannot be read ({error}): {REBUILD_HINT}") from error
     try:
         _check_fields(description, REQUIRED_FIELDS)
-        _check_files(description.setdefault("files", {}))  # early versions did not write this field
+        _check_files(description["files"])
         # Digests and shard names become parts of paths, so an invalid one could refer to a file outside the folder.
         parse_digest(description["digest"])
         for shard in description["shards"]:
             _check_fields(shard, REQUIRED_SHARD_FIELDS)
             parse_shard_name(shard["shard"])
-            if shard.setdefault("home_digest", None) is not None:  # early versions did not write this field
+            if shard["home_digest"] is not None:
                 parse_digest(shard["home_digest"])
         whole({"shard": [Shard(dataset_digest=description["digest"], **shard) for shard in description["shards"]]})
     except (ValueError, TypeError, ContractError) as error:
@@ -229,20 +244,20 @@ def read_description(place: str | Path) -> Row:
     return dict(description)
 
 
-def _check_fields(row: object, types: Mapping[str, type]) -> None:
+def _check_fields(row: object, types: Mapping[str, type | UnionType]) -> None:
     """Raise ValueError if a required field is missing or has the wrong type."""
     if not isinstance(row, dict):
         raise ValueError(f"{row!r} is not a JSON object")
-    wrong = [name for name, type_ in types.items() if not isinstance(row.get(name), type_)]
-    if wrong:
-        raise ValueError(f"its {wrong[0]} is {row.get(wrong[0])!r}")
+    for name, type_ in types.items():
+        if name not in row or not isinstance(row[name], type_):
+            raise ValueError(f"its {name} is {row.get(name)!r:.80}")
 
 
-def _check_files(files: object) -> None:
+def _check_files(files: Mapping[str, object]) -> None:
     """Raise ValueError unless `files` are names of files in the dataset's folder, each with its hash."""
-    items = files.items() if isinstance(files, dict) else [("", "")]
-    if not all(FILE_NAME.fullmatch(name) and isinstance(sha, str) and SHA256.fullmatch(sha) for name, sha in items):
-        raise ValueError(f"its files are {files!r:.80}")
+    for name, sha256 in files.items():
+        if not (FILE_NAME.fullmatch(name) and isinstance(sha256, str) and SHA256.fullmatch(sha256)):
+            raise ValueError(f"its files are {files!r:.80}")
 
 
 def check_version(place: str | Path, version: str) -> None:
@@ -263,7 +278,7 @@ def check_version(place: str | Path, version: str) -> None:
 
 
 def read_manifest(place: str | Path) -> pa.Table:
-    """Read the manifest of a dataset."""
+    """Read the manifest of a dataset; raise DatasetError if it is damaged or lacks one of `REQUIRED_COLUMNS`."""
     address = f"{place}/{MANIFEST}"
     try:
         content = open_storage(place).read(address)
@@ -380,7 +395,7 @@ def read_dataset(place: str | Path) -> DatasetInfo:
 
 
 def finished_datasets(datasets_dir: Path) -> Iterator[tuple[Path, Row]]:
-    """Iterate over the finished datasets of a folder, in the order of their digests."""
+    """Iterate over the finished datasets of a folder, which need not exist, in the order of their digests."""
     # The folder names of unfinished builds start with a dot.
     for path in sorted(datasets_dir.glob(f"[!.]*/{DESCRIPTION}")):
         yield path.parent, read_description(path.parent)
@@ -389,7 +404,7 @@ def finished_datasets(datasets_dir: Path) -> Iterator[tuple[Path, Row]]:
 def find_dataset(datasets_dir: Path, inputs_digest: str) -> Path | None:
     """Find the finished dataset that was built from the given inputs."""
     for path, description in finished_datasets(datasets_dir):
-        if description.get("inputs_digest") == inputs_digest:
+        if description["inputs_digest"] == inputs_digest:
             return path
     return None
 
@@ -414,8 +429,8 @@ def read_catalog_rows(dataset_dir: Path) -> BuiltDataset:
             num_shards=len(info.description["shards"]),
             contract_version=info.contract_version,
             built_at=datetime.fromtimestamp(written_s, UTC),
-            parent_digest=info.description.get("parent_digest"),
-            num_new_samples=info.description.get("num_new_samples"),
+            parent_digest=info.description["parent_digest"],
+            num_new_samples=info.description["num_new_samples"],
             test_list_sha256=info.description["files"].get(TEST_LIST),
         ),
         shards=[Shard(dataset_digest=info.digest, **shard) for shard in info.description["shards"]],

@@ -88,12 +88,12 @@ class SplitTiles:
         ]
 
     def read_one_tile(self, index: int, size_px: int) -> GreyLevels:
-        """Read one tile and resize it."""
+        """Read one tile and resize it to (size_px, size_px)."""
         image_yx: GreyLevels = self.read_tiles([index], size_px)[0]
         return image_yx
 
     def read_tiles(self, indices: Sequence[int] | Ints, size_px: int, out: GreyLevels | None = None) -> GreyLevels:
-        """Read tiles and resize them. If a tile cannot be decoded, DatasetError names the tile."""
+        """Read tiles and resize them to (n, size_px, size_px), into `out` if it is given."""
         out = np.empty((len(indices), size_px, size_px), np.uint8) if out is None else out
         files = open_storage(self.place).read_spans([self.spans[index] for index in indices])
         for position, (index, encoded) in enumerate(zip(indices, files, strict=True)):
@@ -114,7 +114,7 @@ class SplitTiles:
             ) from error
 
     def read_all_tiles(self, size_px: int) -> GreyLevels:
-        """Read and resize all tiles of the split with `DECODE_THREADS` threads."""
+        """Read and resize all tiles of the split to (n, size_px, size_px), with `DECODE_THREADS` threads."""
         out = np.empty((len(self.rows), size_px, size_px), dtype=np.uint8)
 
         def fill(start: int) -> None:
@@ -128,7 +128,7 @@ class SplitTiles:
 
 
 def decode_resized(encoded: bytes, size_px: int) -> GreyLevels:
-    """Decode a tile and resize it to a square."""
+    """Decode a tile and resize it to (size_px, size_px). Raises OSError, SyntaxError or ValueError, as Pillow does."""
     image_yx = decode_own_png(encoded)  # fast decoder; None if this project's encoder did not write the file
     if image_yx is not None and image_yx.shape == (size_px, size_px):
         return image_yx
@@ -141,7 +141,7 @@ def _decode_with_pillow(encoded: bytes) -> Image.Image:
 
 
 def resized(image: Image.Image, size_px: int) -> GreyLevels:
-    """Resize an image to a square, by averaging over areas to downsample and by bicubic interpolation to upsample."""
+    """Resize an image to (size_px, size_px): by averaging over areas to downsample, bicubic to upsample."""
     if image.size == (size_px, size_px):
         return np.asarray(image)
     is_downsampled = min(image.size) >= size_px

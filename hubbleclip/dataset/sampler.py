@@ -60,11 +60,11 @@ class GroupBatchSampler:
     hard_share: float = 0.0
 
     def groups(self, step: int) -> Ints:
-        """Choose the groups of a step."""
+        """Choose the groups (batch_size,) of a step, in random order."""
         return self._slots(step)[0]
 
     def rows(self, step: int) -> Ints:
-        """Choose the tiles of a step."""
+        """Choose the row numbers (batch_size,) of the tiles of a step, one for each of its groups."""
         return np.array([self._row(int(group), int(visit)) for group, visit in zip(*self._slots(step), strict=True)])
 
     def _slots(self, step: int) -> tuple[Ints, Ints]:
@@ -111,7 +111,8 @@ def _in_turn(
 ) -> tuple[Ints, Ints]:
     """Choose distinct numbers below `num` at each step, so that all numbers are chosen equally often.
 
-    The numbers of steps in which any two numbers were chosen differ by at most 1. `arrange` may change the order of the
+    Returns the numbers (num_chosen,) of a step, and how often each was chosen before (num,); any two of these counts
+    differ by at most 1. `arrange` may change the order of the
     numbers that whole steps take from a cycle; it takes them and the number of the cycle.
     """
     if num_chosen > num // 2:  # the others are chosen instead, because `_cycle_order` needs room to keep numbers apart
@@ -154,7 +155,7 @@ def _cycle_order(num: int, begin: int, end: int, begin_next: int, *seed: int) ->
 
 
 def derangement(num_groups: int, seed: int) -> Ints:
-    """Draw a random permutation without a fixed point, for training on shuffled pairs."""
+    """Draw for each group the other group whose texts it gets when pairs are shuffled, (num_groups,)."""
     if num_groups < 2:
         raise DatasetError(
             "shuffled pairs need at least 2 proposal groups in train: add proposals or set train.shuffled = false"
@@ -166,7 +167,7 @@ def derangement(num_groups: int, seed: int) -> Ints:
 
 
 def positive_ids(group_b: Sequence[int], text_b: Sequence[str]) -> Ints:
-    """Compute the ids by which the contrastive loss recognises positive pairs.
+    """Number groups and texts, (b, 2): two rows are a positive pair if either of their ids is equal.
 
     The relation is deliberately not transitive. If several groups share one sentence, only the rows with this sentence
     are positives of each other; the other rows of these groups are not.
@@ -179,7 +180,7 @@ def positive_ids(group_b: Sequence[int], text_b: Sequence[str]) -> Ints:
 def draw_views(
     rng: np.random.Generator, num: int, min_crop_share: float, whole_share: float = 0.0
 ) -> npt.NDArray[np.float32]:
-    """Draw random augmentations as affine maps from view coordinates to tile coordinates.
+    """Draw random augmentations as affine maps (num, 2, 3) from view to tile coordinates, both in [-1, 1].
 
     A view is a square crop at a random position of the tile. It is rotated by 0, 90, 180 or 270 degrees with equal
     probabilities and mirrored with probability 1/2. A view never extends beyond its tile, so no pixel has to be filled.

@@ -61,14 +61,14 @@ class ShardFile:
 def canonical_json(value: object) -> bytes:
     """Serialise a value to canonical JSON, so that equal values have equal bytes.
 
-    The keys are sorted, there are no spaces between tokens, the encoding is UTF-8, and floats are written as by `repr`.
+    Keys are sorted, tokens are not spaced, and floats are written as by `repr`. Raises ValueError for NaN and infinity.
     """
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
     return text.encode("utf-8")
 
 
 def unit_hash(text: str) -> float:
-    """Map a text to a pseudo-random number that is the same on every machine."""
+    """Map a text to a pseudo-random number in [0, 1) that is the same on every machine."""
     # A float represents 48 bits exactly.
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:6], "big") / 2**48
 
@@ -87,12 +87,10 @@ def interleave(samples: Sequence[Sample]) -> list[Sample]:
 
 
 def partition_evenly(sizes_bytes: Sequence[int], max_bytes: int) -> list[int]:
-    """Divide a sequence of items into the fewest parts of limited size, with the largest part as small as possible.
+    """Divide a sequence into the fewest parts of limited size, the largest as small as possible; return their ends.
 
-    Each part consists of consecutive items.
-
-    Greedy filling up to `max_bytes` gives the fewest parts. Bisection then finds the smallest limit for which greedy
-    filling gives the same number of parts. This is the standard solution of the linear partition problem.
+    This is the linear partition problem: greedy filling gives the fewest parts, and bisection the smallest limit with
+    that number. An item above `max_bytes` is a part of its own.
     """
     if not sizes_bytes:
         return []
@@ -106,10 +104,7 @@ def partition_evenly(sizes_bytes: Sequence[int], max_bytes: int) -> list[int]:
 
 
 def _fill(cumulative: npt.NDArray[np.int64], limit: int) -> list[int]:
-    """Fill parts greedily up to a limit in bytes and return their end indices.
-
-    `cumulative` (n + 1,) contains the cumulative sizes of the items in bytes and starts with 0.
-    """
+    """Fill parts greedily up to a limit; `cumulative` (n + 1,) has the sums of the sizes, from 0 on."""
     ends = [0]
     while ends[-1] < len(cumulative) - 1:
         ends.append(int(np.searchsorted(cumulative, cumulative[ends[-1]] + limit, side="right")) - 1)
@@ -122,7 +117,7 @@ def sidecar(sample: Sample) -> bytes:
 
 
 def members(sample: Sample, image: bytes, row: bytes | None = None) -> tuple[tuple[str, bytes], ...]:
-    """List the tar members of a sample."""
+    """List name and content of the tar members of a sample, in the order of the tar."""
     suffix_of_image = ".jpg" if image.startswith(JPEG_MAGIC) else ".png"
     contents = {".json": row or sidecar(sample), suffix_of_image: image, ".txt": sample.captions[0].encode("utf-8")}
     return tuple((sample.tile_id + suffix, content) for suffix, content in contents.items())
@@ -160,7 +155,7 @@ def packed_size_bytes(sample: Sample, sidecar_bytes: int, png_bytes: int) -> int
 
 
 def read_intact_png(tile_id: str, png_sha256: str, read_png: ReadPng) -> bytes | None:
-    """Read a tile's encoded image and check its hash."""
+    """Read a tile's encoded image; None if it is missing or its hash differs."""
     try:
         png = read_png(tile_id)
     except OSError as error:
@@ -173,11 +168,8 @@ def read_intact_png(tile_id: str, png_sha256: str, read_png: ReadPng) -> bytes |
 def write_tar(
     path: Path, samples: Sequence[Sample], read_png: ReadPng, sidecars: Mapping[str, bytes] = {}
 ) -> ShardFile:
-    """Write one shard atomically; its bytes depend only on the samples and their images.
-
-    The bytes are those of `tarfile`, which is not used for them because it takes twice as long and cannot hash what it
-    writes.
-    """
+    """Write one shard atomically; raises TileFileError with all tiles whose images are missing or damaged."""
+    # The bytes are those of `tarfile`, which takes twice as long and cannot hash what it writes.
     digest, size_bytes, extents = hashlib.sha256(), 0, {}
     damaged = []
 
@@ -210,7 +202,7 @@ def read_shard_file(path: Path) -> ShardFile:
 
 
 def read_image_extents(path: Path) -> Extents:
-    """Read the positions of the images in a shard."""
+    """Read the positions of the images in a shard, in its order; raises DatasetError if the tar is not complete."""
     try:
         with tarfile.open(path, "r:") as tar:
             images = [member for member in tar if member.name.endswith(IMAGE_SUFFIXES)]
@@ -222,6 +214,6 @@ def read_image_extents(path: Path) -> Extents:
 
 
 def image_key(path: Path) -> str:
-    """Determine the format of the images in a shard."""
+    """Determine the suffix, `png` or `jpg`, of the first image in a shard."""
     with tarfile.open(path, "r:") as tar:
         return next(member.name for member in tar if member.name.endswith(IMAGE_SUFFIXES)).rpartition(".")[2]

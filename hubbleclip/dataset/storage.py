@@ -37,7 +37,7 @@ uses httpx or httpx2.
 
 
 def open_storage(place: str | Path) -> Storage:
-    """Choose the storage that reads and writes the files at a local path or behind a URL."""
+    """Choose the storage that reads and writes the files at a local path or behind a URL of fsspec."""
     protocol, separator, _ = str(place).partition("://")
     return RemoteStorage(protocol) if separator else LOCAL
 
@@ -58,7 +58,7 @@ class Storage:
         return Path(address).read_bytes()
 
     def read_spans(self, spans: Sequence[Span]) -> list[bytes]:
-        """Read byte ranges of files."""
+        """Read byte ranges of files; a range beyond the end of its file gives fewer bytes."""
         return [_read_span(*span) for span in spans]
 
     def size_bytes(self, address: str) -> int:
@@ -118,9 +118,7 @@ def _check_size(address: str, size_bytes: int, max_bytes: int) -> None:
 
 
 def file_address(place: str | Path, name: str) -> str:
-    """Make the address of a file of a dataset, and check that no link leads out of the dataset's folder
-    or hub cache.
-    """
+    """Make the address of a file of a dataset; raises DatasetError if a link leads out of its folder or hub cache."""
     address = f"{place}/{name}"
     path = Path(address)
     if (

@@ -43,14 +43,17 @@ from hubbleclip.dataset.storage import file_address, open_storage
 
 
 def verify_dataset(place: str | Path) -> DatasetInfo:
-    """Verify every byte of a dataset, then open the dataset."""
+    """Open a dataset of which every byte was verified; raises DatasetError with the first fault."""
     for fault in find_faults(place):
         raise DatasetError(fault)
     return read_dataset(place)
 
 
 def find_faults(place: str | Path) -> Iterator[str]:
-    """Read every byte of a dataset and find all differences from its description, and all leaks between its splits."""
+    """Read every byte of a dataset and find all differences from its description, and all leaks between its splits.
+
+    Yields one line per fault, and ends after a fault that makes the dataset unreadable.
+    """
     try:
         yield from _damaged_files(place)
         info = read_dataset(place)
@@ -121,7 +124,7 @@ def _wrong_facts(info: DatasetInfo) -> Iterator[str]:
 
 def _leaks(info: DatasetInfo) -> Iterator[str]:
     """Search for leaks between the splits, with the thresholds of the settings that the description records."""
-    recorded = (info.description.get(REPORT) or {}).get("settings") or {}
+    recorded = info.description[REPORT].get("settings", {})
     thresholds = {name: recorded[name] for name in ("near_duplicate", "guard_arcsec") if name in recorded}
     yield from (f"{info.path}: {leak}" for leak in find_leaks(info.manifest, SplitSettings(**thresholds)))
 

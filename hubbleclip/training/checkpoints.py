@@ -54,7 +54,7 @@ def list_steps(run_dir: Path) -> list[int]:
 
 
 def read_newest(run_dir: Path) -> dict[str, Any] | None:
-    """Read the training state from the newest checkpoint that is intact."""
+    """Read the training state from the newest checkpoint that is intact; None if there is none."""
     for step in reversed(list_steps(run_dir)):
         try:
             return read_checkpoint(run_dir, step)
@@ -89,7 +89,7 @@ def write_mixture(run_dir: Path, state_dict: dict[str, Any]) -> None:
 
 
 def write_best(run_dir: Path, step: int, score: float | None, **mixture: Any) -> None:
-    """Record which checkpoint is the best."""
+    """Record which checkpoint is the best, by its accuracy on val; `score` is None if val cannot rank models."""
     if mixture:
         mixture["sha256"] = sha256_file(run_dir / FOLDER / MIXTURE)
     write_text(run_dir / BEST, json.dumps({"step": step, "score": score, **mixture}) + "\n")
@@ -140,7 +140,7 @@ def best_weights(run_dir: Path) -> BestWeights:
     """Find the file with a run's best weights, and compare its content with the hash that was recorded."""
     best = read_best(run_dir)
     if "alpha" in best:
-        name, recorded = MIXTURE, best.get("sha256")  # early versions did not record it
+        name, recorded = MIXTURE, best["sha256"]
     else:
         name = checkpoint_name(best["step"])
         rows = read_facts(run_dir)["checkpoints"]  # empty until the run is finished

@@ -39,7 +39,7 @@ Mode = Callable[[LoadedModel, TrainSettings], Any]
 
 
 def tower_of(name: str) -> str | None:
-    """Name the tower that a parameter or module belongs to."""
+    """Name the tower that a parameter or module belongs to; None for logit scale and bias."""
     name = name.removeprefix("base.")
     if name.startswith("logit_"):
         return None
@@ -176,10 +176,7 @@ def apply_mode(loaded: LoadedModel, settings: TrainSettings) -> LoadedModel:
 
 
 def frozen_modules(model: nn.Module) -> list[nn.Module]:
-    """List the modules whose parameters are all frozen.
-
-    The trainer keeps these modules in evaluation mode, without dropout and with fixed batch-norm statistics.
-    """
+    """List the modules with parameters that are all frozen; the trainer keeps them in evaluation mode."""
     flags = {module: [parameter.requires_grad for parameter in module.parameters()] for module in model.modules()}
     return [module for module, trainable in flags.items() if trainable and not any(trainable)]
 

@@ -66,7 +66,7 @@ def _layers(names: Sequence[str]) -> dict[str, int]:
 
 
 def learning_rate(step: int, settings: TrainSettings) -> float:
-    """Compute a step's learning rate: linear warm-up to the peak, then cosine decay towards zero."""
+    """Compute the rate after `step` finished steps: linear warm-up to the peak, then cosine decay towards zero."""
     warmup = min(settings.warmup_steps, settings.steps)
     if step < warmup:
         return settings.learning_rate * (step + 1) / warmup  # step + 1, so that the rate of step 0 is not 0

@@ -48,7 +48,7 @@ def settings_digest(model: ModelSettings, settings: TrainSettings) -> str:
 
 
 def find_run(runs_dir: Path, dataset_digest: str, settings_digest: str, status: str = FINISHED) -> Path | None:
-    """Find the newest run that has the given dataset, settings and status."""
+    """Find the newest run that has the given dataset, settings and status; None if there is none."""
     key = (dataset_digest, settings_digest, status)
     # names begin with the start time, so the last name is the newest run; hidden folders are not runs
     for path in sorted(runs_dir.glob(f"[!.]*/{RUN}"), reverse=True):

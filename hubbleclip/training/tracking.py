@@ -41,7 +41,7 @@ class Tracker:
 
 
 def read_metrics(run_dir: Path) -> list[dict[str, float]]:
-    """Read the metrics of a run."""
+    """Read the metrics of a run, a row per step; an incomplete last line of a killed process is ignored."""
     path = run_dir / METRICS
     lines = path.read_text(encoding="utf-8").split("\n") if path.is_file() else [""]
     return [json.loads(line) for line in lines[:-1]]  # the text after the last newline is empty or an incomplete row

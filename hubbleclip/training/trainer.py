@@ -131,8 +131,9 @@ class Trainer:
         return self.step % every == 0 or self.step == self.settings.steps
 
     def validate_if_due(self) -> dict[str, float]:
-        """Validate the model if validation is due, and update the best step. Of equal scores the
-        earliest is the best.
+        """Validate the model if that is due, and update the best step, which is the earliest of equal scores.
+
+        Returns {} if no validation is due, or if val cannot rank models; then the newest step is the best.
         """
         if not self.has_informative_val:
             self.best_step = self.step
@@ -155,7 +156,7 @@ class Trainer:
                 )
 
     def save(self) -> None:
-        """Write a checkpoint, record which checkpoint is the best, and delete checkpoints that are no longer needed."""
+        """Write a checkpoint, record which one is the best, and delete those that are no longer needed."""
         self._check_weights()
         state: dict[str, Any] = {
             "step": self.step,

@@ -24,8 +24,10 @@ def is_informative(tiles: SplitTiles) -> bool:
 
 
 def validate(loaded: LoadedModel, tiles: SplitTiles, loss: Loss) -> dict[str, float]:
-    """Compute the loss and accuracy of a model on a split, using whole tiles in a fixed order and their
-    main captions.
+    """Compute the loss and accuracy of a model on a split, from whole tiles and their main captions.
+
+    `val_accuracy_10` is the share of tiles for which a caption of their group is in the top 10 % of all captions;
+    `val_loss` is that of one batch of at most `MAX_ROWS` tiles.
     """
     image_nd = torch.from_numpy(embed_open_tiles(loaded, tiles, BATCH)).float()
     caption_c, caption_n = np.unique([captions[0] for captions in tiles.captions], return_inverse=True)
@@ -50,7 +52,7 @@ def validate(loaded: LoadedModel, tiles: SplitTiles, loss: Loss) -> dict[str, fl
 
 
 def top_share_matches(scores_nc: Tensor, own_nc: Tensor) -> Tensor:
-    """Test whether the best correct column of each row is among the top 10 % of columns."""
+    """Test whether the best correct column of each row (n,) is among the top 10 % of columns, at least one."""
     num_top = max(1, int(TOP_SHARE * scores_nc.shape[1]))
     best_n = scores_nc.masked_fill(~own_nc, -torch.inf).amax(dim=1, keepdim=True)
     # >= counts a tie as a miss, so that a model with constant scores has accuracy 0

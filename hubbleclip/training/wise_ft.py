@@ -30,9 +30,7 @@ def interpolate(initial: State, trained: State, alpha: float) -> dict[str, Tenso
 
 
 def select_best_mixture(trainer: Trainer, initial_model: LoadedModel) -> None:
-    """Score interpolations between the initial model and the best checkpoint on val, and write the best
-    interpolation.
-    """
+    """Score interpolations between the initial model and the best checkpoint on val, and write the best."""
     # the weights are cloned, because load_state_dict below overwrites them in place
     initial = {name: weight.clone() for name, weight in initial_model.model.state_dict().items()}
     initial_model.model.to(trainer.world.device)

@@ -10,7 +10,7 @@ from hubbleclip.core.errors import DatasetError
 from hubbleclip.core.io import sha256_file
 from hubbleclip.core.records import SplitAssignment
 from hubbleclip.dataset.build import build_dataset
-from hubbleclip.dataset.manifest import DESCRIPTION, TEST_LIST, description_bytes, read_description
+from hubbleclip.dataset.manifest import TEST_LIST
 from hubbleclip.dataset.splits.frozen_tests import check_test_lists, released_splits
 from hubbleclip.dataset.splits.report import EXCLUDED_TILES, LINKS, split_tables
 
@@ -136,15 +136,6 @@ def test_the_test_list_of_every_dataset_of_the_lineage_counts(tmp_path):
     for moved in tests:
         with pytest.raises(DatasetError, match=moved.tile_id):
             check_test_lists(tmp_path, splits | {moved.tile_id: "train"}, SETTINGS)
-
-
-def test_a_dataset_of_an_early_version_without_a_test_list_binds_nothing(released):
-    folder, splits, _ = released
-    facts = {name: value for name, value in read_description(folder).items() if name != "self_sha256"}
-    files = {name: sha256 for name, sha256 in facts["files"].items() if name != TEST_LIST}
-    (folder / DESCRIPTION).write_bytes(description_bytes(facts | {"files": files}))
-    check_test_lists(folder.parent, dict.fromkeys(splits, "train"), SETTINGS)
-    assert released_splits(folder.parent, SETTINGS) == {}
 
 
 @pytest.mark.parametrize("excluded_first", [True, False])

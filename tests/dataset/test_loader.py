@@ -279,7 +279,6 @@ def test_kinds_of_captions_are_known_without_their_writers(built) -> None:
     column = tiles.rows.column_names.index("caption_kinds")
     rows = tiles.rows.set_column(column, "caption_kinds", pa.chunked_array([kinds[:3], kinds[3:]]))
     assert replace(tiles, rows=rows).caption_kinds == [("abstract", "summary"), ("title",)] * 4
-    assert replace(tiles, rows=rows.drop_columns("caption_kinds")).caption_kinds == [("abstract",)] * 8
 
 
 @pytest.mark.parametrize(

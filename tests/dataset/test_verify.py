@@ -2,7 +2,6 @@ import hashlib
 import json
 import tarfile
 from dataclasses import replace
-from pathlib import Path
 
 import pyarrow as pa
 import pytest
@@ -14,7 +13,6 @@ from hubbleclip.dataset import manifest as directory
 from hubbleclip.dataset.build import build_dataset
 from hubbleclip.dataset.shard_writer import write_tar
 from hubbleclip.dataset.verify import find_faults
-from hubbleclip.evaluation.report.write import read_samples
 
 
 @pytest.fixture
@@ -36,16 +34,6 @@ def flip(path, place):
 
 def test_a_sound_dataset_has_no_fault(built):
     assert list(find_faults(built)) == []
-
-
-def test_a_dataset_of_an_older_contract_version_is_read_and_verified(tmp_path):
-    with tarfile.open(Path(__file__).parents[1] / "datasets/1.2.1.tar.gz") as archive:
-        archive.extractall(tmp_path, filter="data")
-    (older,) = tmp_path.iterdir()
-    assert list(find_faults(older)) == []
-    samples = read_samples(directory.read_dataset(older))
-    assert len(samples) == 10
-    assert {sample.wcs for sample in samples} == {None}
 
 
 @pytest.mark.parametrize("share", [0, 0.3, 0.5, 0.9])

@@ -168,15 +168,11 @@ def test_the_newest_checkpoints_and_the_best_are_kept(run_dir: Path, keep: int, 
     assert checkpoints.list_steps(run_dir) == kept
 
 
-def test_weights_whose_hash_was_not_recorded_are_used_as_they_are(tmp_path: Path) -> None:
-    """A running training has no records yet, and early versions recorded no hash of a mixture."""
+def test_weights_of_a_running_training_whose_hash_is_not_recorded_yet_are_used_as_they_are(tmp_path: Path) -> None:
     with open_run(tmp_path / "runs", DIGEST, MODEL, TRAIN, code_version="test", device="cpu") as run:
         write_checkpoint(run, 2, state_of(2))
         checkpoints.write_best(run, 2, 0.5)
         assert best_weights(run) == (checkpoint_name(2), sha256_file(run / "checkpoints" / checkpoint_name(2)))
-        checkpoints.write_mixture(run, state_of(3)["state_dict"])
-        (run / checkpoints.BEST).write_text(json.dumps({"step": 2, "score": 0.5, "alpha": 0.5}))
-        assert best_weights(run) == (checkpoints.MIXTURE, sha256_file(run / "checkpoints" / checkpoints.MIXTURE))
 
 
 @pytest.mark.parametrize(

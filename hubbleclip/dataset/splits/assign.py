@@ -49,9 +49,9 @@ def assign_splits(
     existing: Mapping[str, SplitAssignment],
     settings: SplitSettings,
     *,
-    former: Mapping[str, SplitAssignment] | None = None,
+    former: Mapping[str, SplitAssignment] | None = None,  # by proposal id, of tiles that no longer exist
 ) -> list[SplitAssignment]:
-    """Assign the tiles that have no split yet to splits.
+    """Assign the tiles that have no split yet to splits; the material has all tiles, also those that have one.
 
     With the random scheme, the split of a group is drawn by a hash of the group id and the salt, so that the result
     does not depend on the machine or on chance. Other schemes choose the test tiles by a property such as the
@@ -208,7 +208,7 @@ def split_proposals(
 def known_splits(
     material: Material, existing: Mapping[str, SplitAssignment], former: Mapping[str, SplitAssignment]
 ) -> dict[str, ProposalSplit]:
-    """Determine the group and the split of every proposal that has an assigned tile."""
+    """Determine the group and the split of every proposal that has, or had, an assigned tile."""
     split_of_group = _splits_of_groups(existing)
     # The last tile of a proposal decides. If one was excluded for a permanent reason, that is the last one.
     order = sorted(
@@ -306,7 +306,10 @@ def draw_splits(groups: Iterable[str], split_of_group: Mapping[str, str], settin
 
 
 def leak_report(material: Material, links: Sequence[Link], settings: SplitSettings) -> dict[str, int]:
-    """Count the train tiles that would leak if single tiles were assigned to splits at random."""
+    """Count the train tiles that would leak if single tiles were assigned to splits at random.
+
+    Causes are proposals of one group, overlaps on the sky and moving targets; `num_leaking` counts a tile once.
+    """
     held_out_share = settings.val_share + settings.test_share
     hashes = np.array([unit_hash(f"{settings.salt}:{tile.tile_id}") for tile in material.tiles])
     held_out = hashes < held_out_share

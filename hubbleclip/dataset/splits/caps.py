@@ -23,7 +23,7 @@ PATCH_ORDER = 10
 def exceeding(
     tiles: Sequence[Tile], new: Iterable[int], counted: Iterable[int], settings: SplitSettings
 ) -> dict[int, str]:
-    """Find the new tiles that exceed a cap."""
+    """Find the new tiles that exceed a cap, with the exclusion reason of each, by index."""
     limits = {PROPOSAL_CAP: settings.max_tiles_per_proposal, PATCH_CAP: settings.max_tiles_per_patch}
     if not any(limits.values()):
         return {}
@@ -45,7 +45,7 @@ def exceeding(
 
 
 def sky_patches(tiles: Sequence[Tile]) -> list[int | None]:
-    """Find the sky patch of each tile."""
+    """Find the HEALPix pixel of each tile's centre; None without a position."""
     positions = np.array([(tile.ra_deg or 0.0, tile.dec_deg or 0.0) for tile in tiles]).reshape(-1, 2) * u.deg
     pixels = HEALPix(nside=2**PATCH_ORDER, order="nested").lonlat_to_healpix(positions[:, 0], positions[:, 1])
     return [None if tile.ra_deg is None else int(pixel) for tile, pixel in zip(tiles, pixels, strict=True)]

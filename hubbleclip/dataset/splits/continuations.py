@@ -98,7 +98,7 @@ def title_stem(title: str) -> str:
 
 
 def same_pi(one: Proposal, other: Proposal) -> bool:
-    """Determine whether two proposals have the same principal investigator."""
+    """Determine whether two proposals have the same principal investigator; given names precede the surname."""
     names = [re.findall(r"[^\W\d_]+", (proposal.pi or "").lower()) for proposal in (one, other)]
     names = [[name for name in parts if name not in {"jr", "sr", "ii", "iii"}] for parts in names]
     keys = [(parts[-1], parts[0][0]) if parts else None for parts in names]  # surname and first initial
@@ -106,7 +106,7 @@ def same_pi(one: Proposal, other: Proposal) -> bool:
 
 
 def referenced_programmes(text: str) -> tuple[set[str], set[str]]:
-    """Find the programme numbers in a text."""
+    """Find the programme numbers in a text: those that it continues, and those that it only mentions."""
     continued: set[str] = set()
     named: set[str] = set()
     for sentence in filter(DIGITS.search, SENTENCE_END.split(text)):

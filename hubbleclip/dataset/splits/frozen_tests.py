@@ -23,7 +23,7 @@ from hubbleclip.dataset.splits.sky_guard import EXCLUDED
 
 
 def check_test_lists(datasets_dir: Path, split_of_tile: Mapping[str, str], settings: SplitSettings) -> None:
-    """Check that all tiles in the test lists of existing datasets are still in test."""
+    """Raise DatasetError unless all tiles in the test lists of existing datasets are still in test."""
     for path, description in _datasets_of_lineage(datasets_dir, settings):
         text = _read_test_list(path, description)
         # A listed tile that no longer exists is not an error, because the image may have been cut into other tiles.
@@ -49,12 +49,9 @@ def released_splits(datasets_dir: Path, settings: SplitSettings) -> dict[str, Sp
 
 
 def _datasets_of_lineage(datasets_dir: Path, settings: SplitSettings) -> list[tuple[Path, Mapping[str, Any]]]:
-    """List the finished datasets of one lineage; datasets of early versions are skipped, as they have no test list."""
-    return [
-        (path, description)
-        for path, description in finished_datasets(datasets_dir)
-        if TEST_LIST in description.get("files", ()) and description[REPORT].get("lineage") == lineage(settings)
-    ]
+    """List the finished datasets of one lineage."""
+    finished = finished_datasets(datasets_dir)
+    return [(path, facts) for path, facts in finished if facts[REPORT].get("lineage") == lineage(settings)]
 
 
 def _read_test_list(path: Path, description: Mapping[str, Any]) -> str:

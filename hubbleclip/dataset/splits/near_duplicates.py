@@ -85,7 +85,7 @@ def near_duplicates(
 
 
 def text_links(proposals: Mapping[str, Proposal], settings: SplitSettings) -> list[Link]:
-    """Link proposals by their texts: near-duplicates, and continuations by title or programme number."""
+    """Link proposals by their abstracts, or titles without one: near-duplicates, and continuations."""
     texts = {key: abstract(proposal) or proposal.title for key, proposal in proposals.items()}
     sets = {key: shingles(text) for key, text in texts.items() if not is_placeholder(text)}
     similar = [
@@ -102,7 +102,7 @@ def _evidence(one: Shingles, other: Shingles, min_similarity: float) -> str:
 
 
 def group_proposals(proposal_ids: Iterable[str], links: Sequence[Link]) -> dict[str, str]:
-    """Find the connected components of linked proposals."""
+    """Find the connected components of linked proposals: the smallest id of its component for each proposal."""
     ends = (proposal_id for link in links for proposal_id in (link.one, link.other))
     components = DisjointSet((*proposal_ids, *ends))
     for link in links:

@@ -90,7 +90,7 @@ def _observation_quads(observation: Observation | None) -> list[Quad]:
 
 
 def find_conflicts(positions: SkyPositions, mine: Ints, others: Ints, guard_arcsec: float) -> dict[int, str]:
-    """Find the tiles that show the same sky or the same moving target as a tile of another set."""
+    """Find the tiles `mine` that show the same sky or moving target as one of `others`, with the cause, by index."""
     bodies = {positions.targets[index] for index in others} - {None}
     conflicts = {int(index): "moving_target" for index in mine if positions.targets[index] in bodies}
     my_rows, other_rows = (np.flatnonzero(np.isin(positions.tile_of_row, index)) for index in (mine, others))

@@ -55,7 +55,7 @@ class Footprints:
 
 
 def footprints(corners_deg: Sequence[Sequence[float]]) -> Footprints:
-    """Make footprints from their corners."""
+    """Make footprints from the right ascensions and declinations of their four corners in order, in degrees."""
     corners = unit_vectors(*np.moveaxis(np.asarray(corners_deg, dtype=np.float64).reshape(-1, 4, 2), -1, 0))
     centre = unit(corners.sum(axis=1))
     # The radius is computed from the chord, because the arccosine of a dot product is inaccurate for small angles.
@@ -64,7 +64,7 @@ def footprints(corners_deg: Sequence[Sequence[float]]) -> Footprints:
 
 
 def is_near_any(mine: Footprints, others: Footprints, guard_arcsec: float) -> Bools:
-    """Determine which footprints overlap, or are within the guard distance of, a footprint of another set.
+    """Determine which footprints (n,) overlap, or are within the guard distance of, one of another set.
 
     Candidates are found with a k-d tree of the centres and are then compared exactly.
     """
@@ -103,7 +103,7 @@ def _is_near_a_candidate(corners: Floats, others: Floats, candidates: Sequence[l
 
 
 def pairs_within(a: Floats, b: Floats, guard_rad: float) -> Bools:
-    """Determine which pairs of convex quadrangles overlap or are nearer to each other than a given distance.
+    """Determine which pairs (n,) of convex quadrangles (n, 4, 3) overlap or are nearer than a given distance.
 
     Both quadrangles are projected to a plane by the gnomonic projection around the centre of the pair. This projection
     maps great circles to straight lines and needs no special treatment at the poles or at RA 0.
@@ -113,7 +113,7 @@ def pairs_within(a: Floats, b: Floats, guard_rad: float) -> Bools:
     # Two convex shapes are disjoint exactly if a line parallel to an edge of one of them separates them.
     overlap = ~(_is_separated_along_edges(a_xy, a_xy, b_xy) | _is_separated_along_edges(b_xy, a_xy, b_xy))
     gap = np.minimum(_corner_to_edge_distance(a_xy, b_xy), _corner_to_edge_distance(b_xy, a_xy))
-    near: Bools = overlap | (gap < guard_rad) | ~(a_fits & b_fits)
+    near: Bools = overlap | (gap < guard_rad) | ~(a_fits & b_fits)  # too large to be projected counts as near
     return near
 
 

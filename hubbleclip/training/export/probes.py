@@ -17,7 +17,7 @@ TEXTS = ("a spiral galaxy", "We propose to observe the nucleus of a comet, befor
 
 
 def probe_inputs(loaded: LoadedModel) -> tuple[Tensor, Tensor]:
-    """Make inputs on which features are compared."""
+    """Make normalised images (3, 3, size, size) and tokens (3, l) of texts of different lengths."""
     draw = torch.Generator().manual_seed(0)
     size = loaded.image_size
     tiles = torch.randint(0, 256, (len(TEXTS), 1, size, size), generator=draw, dtype=torch.uint8)
@@ -27,7 +27,7 @@ def probe_inputs(loaded: LoadedModel) -> tuple[Tensor, Tensor]:
 def require_equal(
     name: str, loaded: LoadedModel, encode_images: Callable[[Tensor], Tensor], encode_texts: Callable[[Tensor], Tensor]
 ) -> None:
-    """Compare the features of both towers."""
+    """Raise TrainingError if a feature of an exported model differs from the original by more than `TOLERANCE`."""
     images_bchw, tokens_bl = probe_inputs(loaded)
     with torch.inference_mode():
         pairs = {

@@ -319,7 +319,7 @@ def _has_bias(weights: str) -> bool:
 
 
 def architecture(settings: ModelSettings) -> dict[str, Any]:
-    """Return open_clip's configuration of a model, as the model was built."""
+    """Return a copy of open_clip's configuration of a model, as the model was built."""
     tag = _pretrained_tag(settings)
     config: dict[str, Any] = open_clip.get_model_config(settings.name)
     if tag.get("quick_gelu"):
