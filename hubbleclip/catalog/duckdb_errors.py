@@ -19,13 +19,11 @@ DAMAGE_TEXT = "Corrupt database file"
 
 @contextmanager
 def typed_errors(path: Path) -> Iterator[None]:
-    """Convert DuckDB's errors for a full disk and for a damaged file, as the body of a `with` statement raises them.
-
-    A full disk is recognised by the operating system's text in the message.
-    """
+    """Raise DuckDB's errors in the block as DiskFullError or DamagedCatalogError; others are not changed."""
     try:
         yield
     except duckdb.Error as error:
+        # A full disk is recognised by the operating system's text in the message.
         reason = next((text for text in map(os.strerror, DISK_FULL_ERRNOS) if text in str(error)), None)
         if reason is not None:
             message = f"{path} cannot be written ({reason}): make room and run again; rows written earlier are kept"

@@ -23,7 +23,7 @@ def to_records(record: Callable[..., object], rows: Sequence[Mapping[str, Any]])
 
 
 def pending_products(catalog: Catalog, settings: ArchiveSettings) -> list[dict[str, Any]]:
-    """List the proposals that have observations whose product lists must be queried."""
+    """List the proposals whose product lists must be queried, with `num` pending and `num_known` observations."""
     return catalog.rows(*_products_query(settings))
 
 

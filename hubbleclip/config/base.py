@@ -1,12 +1,18 @@
-"""Base class of the settings sections. A section is frozen and has a digest, which catalog rows record."""
+"""Base class of the settings sections, and one line that says what to change where a setting is wrong."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from typing import ClassVar
+from collections.abc import Mapping
+from difflib import get_close_matches
+from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict
+
+UNKNOWN = "extra_forbidden"
+LIST_ERRORS = ("tuple_type", "list_type")
+TABLE_ERRORS = ("model_type", "model_attributes_type")
 
 
 class Section(BaseModel):
@@ -21,8 +27,46 @@ class Section(BaseModel):
     """
 
     def digest(self) -> str:
-        """Hash the section."""
+        """Hash the values that matter for results: 16 hex digits, equal on every machine."""
         fields = type(self).model_fields
         unchanged = {name for name in self.added_later if getattr(self, name) == fields[name].default}
         values = self.model_dump(mode="json", exclude=set(self.not_in_digest) | unchanged)
         return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def setting_names(settings: type[BaseModel]) -> list[str]:
+    """List the names of all settings."""
+    names = []
+    for name, field in settings.model_fields.items():
+        inner = getattr(type(field.default), "model_fields", None)
+        names += [f"{name}.{one}" for one in inner] if inner else [name]
+    return names
+
+
+def closest(name: str, known: list[str]) -> list[str]:
+    """Find at most three settings that a name may mean: by the whole name, else by its last part."""
+    if found := get_close_matches(name, known, n=1, cutoff=0.8):
+        return found
+    last = name.rpartition(".")[2]
+    parts = [one.rpartition(".")[2] for one in known]
+    similar = get_close_matches(last, sorted(set(parts)), n=1, cutoff=0.75)
+    return [one for one, part in zip(known, parts, strict=True) if part in similar][:3]
+
+
+def explain_error(error: Mapping[str, Any], settings: type[BaseModel]) -> str:
+    """Write one line about an invalid setting."""
+    name, value = ".".join(str(part) for part in error["loc"]), error.get("input")
+    if error["type"] == UNKNOWN:
+        if isinstance(value, dict) and value:  # a whole section is unknown
+            name = f"{name}.{next(iter(value))}"
+        meant = " or ".join(closest(name, setting_names(settings)))
+        return (
+            f"there is no setting {name}{f': did you mean {meant}?' if meant else ''} (`hubbleclip settings` lists all)"
+        )
+    if error["type"] in LIST_ERRORS:
+        parts = [part.strip() for part in value.strip("[]").split(",")] if isinstance(value, str) else [value]
+        example = json.dumps(parts, default=str)
+        return f"setting {name} takes a list: write --set '{name}={example}' (got {value!r})"
+    if error["type"] in TABLE_ERRORS:
+        return f"{name} is a section of settings: write --set {name}.NAME=VALUE (`hubbleclip settings` lists all)"
+    return f"setting {name}: {error['msg']} (got {value!r})"

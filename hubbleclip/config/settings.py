@@ -15,9 +15,8 @@ from typing import Any, ClassVar
 from pydantic import Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
-from hubbleclip.config.base import Section
+from hubbleclip.config.base import Section, explain_error
 from hubbleclip.config.captions import WRITTEN_KINDS, CaptionSettings
-from hubbleclip.config.hints import explain_error
 from hubbleclip.config.ingest import ArchiveSettings, FetchSettings, SimulatorSettings
 from hubbleclip.config.model import EvaluationSettings, IndexSettings, ModelSettings, TrainSettings
 from hubbleclip.config.tiles import TileSettings
@@ -220,7 +219,7 @@ class Settings(BaseSettings):
 
 
 def profile_file(profile: str) -> Path:
-    """Find the TOML file of a profile."""
+    """Find the TOML file of a profile, by name or path; raises SettingsError, which lists the known profiles."""
     path = Path(profile) if profile.endswith(".toml") else PROFILES_DIR / f"{profile}.toml"
     if not path.is_file():
         known = sorted(p.stem for p in PROFILES_DIR.glob("*.toml"))
@@ -232,7 +231,7 @@ def profile_file(profile: str) -> Path:
 
 
 def read_toml(path: Path) -> dict[str, Any]:
-    """Read a settings file."""
+    """Read a settings file, which is not validated yet; raises SettingsError if it is not TOML."""
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:

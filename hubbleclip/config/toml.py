@@ -42,7 +42,7 @@ def _entry(name: str, description: str | None, value: Any) -> str:
 
 
 def parse_assignment(text: str) -> tuple[str, Any]:
-    """Parse one setting from the command line."""
+    """Parse `section.name=value`; a value that is not TOML is a string, so that strings need no quotes."""
     path, equals, raw = text.partition("=")
     if not equals:
         raise SettingsError(f"--set {text!r} has no equals sign: write section.name=value")

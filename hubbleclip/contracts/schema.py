@@ -97,6 +97,7 @@ class Table:
 
     def ddl(self) -> str:
         """Derive the `CREATE TABLE` statement."""
+        # No foreign keys: with them, DuckDB refuses upserts of list columns.
         lines = [f'  "{c.name}" {c.sql_type}{" NOT NULL" if c.required else ""}' for c in self.columns]
         keys = ", ".join(f'"{key}"' for key in self.keys)
         lines.append(f"  PRIMARY KEY ({keys})")
@@ -131,7 +132,7 @@ def compatible_version(name: str) -> str:
 
 @cache
 def tables() -> dict[str, Table]:
-    """List every table of every contract."""
+    """List every table by name, in the order of `CONTRACT_NAMES`."""
     return {table.name: table for name in CONTRACT_NAMES for table in contract_tables(read_contract(name))}
 
 
@@ -228,7 +229,10 @@ def to_arrow(table_name: str, rows: Sequence[Record] | pa.Table) -> pa.Table:
 
 
 def cast_rows(table_name: str, rows: Sequence[Record] | pa.Table) -> pa.Table:
-    """Cast rows to the contract's schema, without checking nulls and keys."""
+    """Cast rows to the columns, order and types of the contract, without checking nulls and keys.
+
+    Raises ContractError if a column is missing or a type does not fit.
+    """
     table = tables()[table_name]
     return pa.table([_typed_column(table, column, rows) for column in table.columns], schema=table.schema())
 
