@@ -1,7 +1,7 @@
 """Overhead of Prefect: the stage `tiles` of 2,500 products as a flow, against the same library calls in a thread pool.
 
 The server is started before the clock, because its start does not grow with the work. Every product is a small
-file of one tile: the less work a task does, the more its overhead shows.
+file of one tile.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from benchmarks.measure import Row, Seconds, report, seconds_row, sized, time_in_turn
+from benchmarks.measure import Seconds, report, seconds_row, sized, time_in_turn
 from benchmarks.synthetic_data import write_drz
 from flows.private_server import prefect_server
 from hubbleclip.catalog.working_copy import writing_catalog
@@ -64,12 +64,13 @@ def write_catalog(settings: Settings) -> None:
 @contextmanager
 def as_flow(folder: Path) -> Iterator[Callable[[], object]]:
     """Run the flow."""
+    from flows.pipeline import tiles
     from flows.scheduled import without_heartbeat
-    from flows.tiles import tiles
 
-    write_catalog(read_settings(PROFILE, overrides(folder)))
+    settings = read_settings(PROFILE, overrides(folder))
+    write_catalog(settings)
     with without_heartbeat():
-        yield partial(tiles, PROFILE, overrides(folder))
+        yield partial(tiles, settings)
 
 
 @contextmanager
@@ -83,35 +84,18 @@ def as_calls(folder: Path) -> Iterator[Callable[[], object]]:
 def cut_all(settings: Settings) -> None:
     """Do the work of the flow in the same number of threads, with the same checks and writes."""
     from hubbleclip.catalog.pending import pending_tiles, product_batches
-    from hubbleclip.pipeline.engine.boundaries import checked
+    from hubbleclip.contracts.validation import reject_broken_rows
     from hubbleclip.pipeline.engine.stage import Stage
     from hubbleclip.pipeline.tiles.cutting import write_cut
-    from hubbleclip.pipeline.tiles.run import cut_products
+    from hubbleclip.pipeline.tiles.run import cut_product
 
     layout = Layout(settings.root)
     with writing_catalog(layout) as catalog, ThreadPoolExecutor(settings.flows.workers) as pool:
         stage = Stage(name="tiles", settings=settings, layout=layout, catalog=catalog)
-        work = product_batches(catalog, pending_tiles(catalog, settings), settings.flows.batch_size)
-        for batch in pool.map(partial(cut_products, layout=layout, settings=settings.tiles), work):
-            write_cut(stage, checked(stage, batch, "cut-products"))
-
-
-def task_runs(num_flows: int) -> Row:
-    """Count the task runs per flow run, as the server reports them."""
-    from prefect import get_client  # Prefect reads its environment when it is imported, so the server is started before
-
-    with get_client(sync_client=True) as client:
-        num = client.request("POST", "/task_runs/count", json={}).json() / num_flows
-    return Row(
-        name=f"task runs, {NUM_PRODUCTS} products",
-        unit="",
-        ours=num,
-        peer=None,
-        peer_name=None,
-        ratio=None,
-        runs=1,
-        spread=0.0,
-    )
+        cut = partial(cut_product, layout=layout, settings=settings.tiles)
+        for batch in product_batches(catalog, pending_tiles(catalog, settings), settings.flows.batch_size):
+            tiles = [tile for made in pool.map(cut, batch) for tile in made["tile"]]
+            write_cut(stage, reject_broken_rows({"tile": tiles}, "tiles", "product", settings.tiles.digest()))
 
 
 def main() -> None:
@@ -121,7 +105,6 @@ def main() -> None:
         seconds: Seconds = time_in_turn(f"cut {NUM_PRODUCTS} products", as_flow, as_calls, runs=RUNS)
         rows = [
             seconds_row(f"cut {NUM_PRODUCTS} products", seconds, "the same calls without Prefect"),
-            task_runs(RUNS + 1),
         ]
     report("flows", rows)
 

@@ -1,8 +1,0 @@
-"""The Prefect flows, one file per flow.
-
-Importing this package sets the loggers of hubbleclip to the level INFO, in worker processes too.
-"""
-
-import logging
-
-logging.getLogger("hubbleclip").setLevel(logging.INFO)

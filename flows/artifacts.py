@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import base64
 import io
+import logging
 import re
-from collections.abc import Callable, Iterator, Mapping
+import time
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
@@ -27,21 +29,37 @@ from prefect.tasks import MaterializingTask
 from hubbleclip.catalog.catalog import read_catalog
 from hubbleclip.core.layout import Layout
 from hubbleclip.images.contact_sheet import render_sheet
+from hubbleclip.pipeline.engine.progress import LOG_EVERY_S
 from hubbleclip.pipeline.remote_store import local_files
 
 NEWEST_TILES = "SELECT path, tile_id FROM tile ORDER BY cut_at DESC, tile_id LIMIT 12"
 
 
-def progress_artifact(name: str) -> Callable[[float, str], None]:
-    """Create a progress bar on the page of the flow run."""
-    if FlowRunContext.get() is None:
-        return lambda percent, text: None
-    artifact_id = cast("UUID", create_progress_artifact(0.0, key=key_of(name), description=f"{name}: begun"))
+class ProgressArtifacts(logging.Handler):
+    """Shows the progress of each kind of work on the page of its flow run, from the records that move a terminal bar.
 
-    def show(percent: float, text: str) -> None:
-        update_progress_artifact(artifact_id, percent, description=f"{name}: {text}")
+    `_shown` holds the artifact of each kind of work, and the time at which it was changed, in seconds of the monotonic
+    clock.
+    """
 
-    return show
+    def __init__(self) -> None:
+        super().__init__()
+        self._shown: dict[tuple[UUID, str], tuple[UUID, float]] = {}
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Create or change an artifact, at most every ten seconds."""
+        context = FlowRunContext.get()
+        if context is None or context.flow_run is None:
+            return
+        name, done, total = (record.__dict__[key] for key in ("work", "done", "total"))
+        key, text = (context.flow_run.id, name), f"{name}: {record.getMessage()}"
+        if key not in self._shown:
+            made = create_progress_artifact(100 * done / max(total, 1), key=key_of(name), description=text)
+            self._shown[key] = cast("UUID", made), time.monotonic()
+        artifact_id, shown_at = self._shown[key]
+        if done >= total or time.monotonic() - shown_at > LOG_EVERY_S:
+            update_progress_artifact(artifact_id, 100 * done / max(total, 1), description=text)
+            self._shown[key] = artifact_id, time.monotonic()
 
 
 def key_of(name: str) -> str:

@@ -25,7 +25,6 @@ from prefect.events.actions import CallWebhook, CancelFlowRun, ChangeFlowRunStat
 from prefect.exceptions import ObjectNotFound
 from prefect.workers.process import ProcessWorker
 
-from flows.scheduled import FORMER_NAMES
 from flows.scheduled_server import POOLS
 from hubbleclip.config.settings import FlowSettings
 from hubbleclip.core.errors import HubbleclipError
@@ -54,7 +53,6 @@ def deploy(profile: str, overrides: dict[str, Any], settings: FlowSettings) -> l
         wait_for_server(client)
         for pool in POOLS:
             create_pool(client, pool)
-        delete_former(client)
         command = [sys.executable, "-m", "prefect", "deploy", "--all", "--prefect-file", str(DECLARED)]
         variables = os.environ | {VERSION_VARIABLE: code_version()}
         done = subprocess.run(command, capture_output=True, text=True, check=False, env=variables)
@@ -68,17 +66,6 @@ def deploy(profile: str, overrides: dict[str, Any], settings: FlowSettings) -> l
             client.update_deployment(deployment_id, parameters)
         replace_automations(client, automations(ids, settings))
     return names
-
-
-def delete_former(client: SyncPrefectClient) -> None:
-    """Delete deployments with names of earlier versions, whose triggers would start every run twice."""
-    for name in FORMER_NAMES:
-        try:
-            deployment_id = client.read_deployment_by_name(name).id
-        except ObjectNotFound:
-            continue
-        client.delete_resource_owned_automations(f"prefect.deployment.{deployment_id}")
-        client.delete_deployment(deployment_id)
 
 
 def wait_for_server(client: SyncPrefectClient) -> None:

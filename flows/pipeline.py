@@ -1,20 +1,156 @@
-"""The flow `pipeline`: build the dataset, train on it, evaluate the run, and index the tiles for the search."""
+"""The pipeline as Prefect flows: the stages, then the order of work.
+
+Stages that need torch are imported when they run, because that import takes seconds.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
-from prefect import flow
+from prefect import Flow, flow
+from prefect.artifacts import create_table_artifact
 from prefect.deployments import run_deployment
 
-from flows.dataset import run_dataset
-from flows.evaluate import run_evaluate
-from flows.scheduled import FORMER_NAMES, run_name, without_heartbeat
-from flows.tasks import PREFECT
-from flows.train import run_train
+from flows.artifacts import ProgressArtifacts, counted, record_asset, show_report, show_tiles
+from flows.scheduled import (
+    FINISHED,
+    GROWN,
+    PROMOTED,
+    UPDATED,
+    emit,
+    is_part,
+    is_scheduled,
+    run_name,
+    without_heartbeat,
+)
 from hubbleclip.config.settings import Settings, read_settings
+from hubbleclip.config.toml import Grid
 from hubbleclip.core.errors import TrainingError
-from hubbleclip.pipeline.index import index_promoted
+from hubbleclip.core.records import to_row
+from hubbleclip.pipeline import dataset as dataset_stages
+from hubbleclip.pipeline.captions import captions as write_captions
+from hubbleclip.pipeline.engine.progress import live
+from hubbleclip.pipeline.engine.stage import LOCK_WAIT_S, layout_of
+from hubbleclip.pipeline.ingest.run import ingest as fetch_from_archive
+from hubbleclip.pipeline.shards.run import shards as build_dataset
+from hubbleclip.pipeline.tiles.run import tiles as cut_tiles
+
+RETRIED = ("ingest", "captions")
+"""Stages that use the network; a scheduled run retries these when they fail."""
+live.addHandler(ProgressArtifacts())
+
+
+def stage_flow(stage: Callable[..., Any], label: str = "") -> Flow[..., Any]:
+    """Make a flow of a stage; a run is named by its label, or by stage, profile and time."""
+    return Flow(stage, name=stage.__name__, validate_parameters=False, flow_run_name=label or run_name)
+
+
+def run_stage(stage: Callable[[Settings], Any], settings: Settings, label: str = "", /) -> Any:
+    """Run a stage as a part of the current flow run."""
+    part = stage_flow(stage, label)
+    if stage.__name__ in RETRIED and is_scheduled():
+        wanted = settings.flows
+        part = part.with_options(retries=wanted.archive_retries, retry_delay_seconds=wanted.archive_retry_s)
+    return part(settings)
+
+
+def settings_of(profile: str, overrides: dict[str, Any] | None) -> Settings:
+    """Read the settings of a flow run. A scheduled run waits while another process writes the catalog."""
+    settings = read_settings(profile, overrides or {})
+    LOCK_WAIT_S.set(settings.flows.lock_wait_s if is_scheduled() else 0.0)
+    return settings
+
+
+ingest = stage_flow(fetch_from_archive)
+tiles = stage_flow(cut_tiles)
+captions = stage_flow(write_captions)
+shards = stage_flow(build_dataset)
+
+
+@flow(name="dataset", flow_run_name=run_name)
+def dataset(profile: str = "demo", overrides: dict[str, Any] | None = None) -> None:
+    """Query the archive, cut new files into tiles and build the dataset. Finished work is not repeated.
+
+    Args:
+        profile: Name of a profile, such as demo, hubble, local or paper, or the path of a TOML file with settings.
+        overrides: Settings to change, section by section, such as {"fetch": {"connections": 4}}.
+
+    """
+    settings = settings_of(profile, overrides)
+    layout = layout_of(settings)
+    with counted(layout), without_heartbeat():
+        dataset_stages.dataset(settings, run_stage)
+    show_tiles(layout)
+    growth = dataset_stages.read_growth(layout)
+    facts = {"digest": growth.digest, "num_new": growth.num_new} if growth else {}
+    if growth:
+        record_asset(settings.profile, "catalog", "archive", {})
+        record_asset(settings.profile, "dataset", "catalog", facts)
+    parameters = {"profile": profile, "overrides": overrides or {}}
+    emit(UPDATED, f"profile.{settings.profile}", parameters, **facts)
+    if growth and growth.num_new >= settings.flows.train_min_new_samples:
+        emit(GROWN, f"dataset.{growth.digest}", parameters, **facts)
+
+
+@flow(name="train", flow_run_name=run_name)
+def train(profile: str = "demo", overrides: dict[str, Any] | None = None) -> None:
+    """Train the model on the newest dataset, and also the shuffled-pairs baseline if the settings ask for it.
+
+    Args:
+        profile: Name of a profile, such as demo, hubble, local or paper, or the path of a TOML file with settings.
+        overrides: Settings to change, section by section, such as {"train": {"steps": 1000}}.
+
+    """
+    from hubbleclip.pipeline.train import train as train_models  # noqa: PLC0415 - torch takes seconds
+
+    settings = settings_of(profile, overrides)
+    trained = train_models(settings)
+    facts = {"run_id": trained.run_dir.name, "dataset_digest": trained.dataset_dir.name}
+    record_asset(settings.profile, "run", "dataset", facts)
+    emit(FINISHED, f"run.{facts['run_id']}", {"profile": profile, "overrides": overrides or {}}, **facts)
+
+
+@flow(name="evaluate", flow_run_name=run_name)
+def evaluate(profile: str = "demo", overrides: dict[str, Any] | None = None) -> None:
+    """Report on the run trained on the newest dataset, and promote it if it is better on val than the promoted run.
+
+    Args:
+        profile: Name of a profile, such as demo, hubble, local or paper, or the path of a TOML file with settings.
+        overrides: Settings to change, section by section, such as {"evaluation": {"bootstrap": 500}}.
+
+    """
+    from hubbleclip.evaluation.report.figures import figure_bytes, retrieval_figure  # noqa: PLC0415 - matplotlib
+    from hubbleclip.pipeline.evaluate import evaluate as report_on_run  # noqa: PLC0415 - torch takes seconds
+
+    settings = settings_of(profile, overrides)
+    done = report_on_run(settings)
+    if done.decision:
+        row = {name: value for name, value in to_row(done.decision).items() if name != "decided_at"}
+        create_table_artifact(
+            [row], key="promotion", description="The run compared with the promoted run, on the val split"
+        )
+    show_report(layout_of(settings), done.report_dir, figure_bytes(retrieval_figure(done.metrics), "svg"))
+    if done.decision and done.decision.is_promoted:
+        run_id = done.decision.run_id
+        emit(PROMOTED, f"run.{run_id}", {"profile": profile, "overrides": overrides or {}}, run_id=run_id)
+
+
+@flow(name="index", flow_run_name=run_name)
+def index(profile: str = "demo", overrides: dict[str, Any] | None = None) -> None:
+    """Embed every tile that the promoted model has not seen, and add it to the search index.
+
+    Without a promoted run a command fails; a scheduled run ends, because the next promotion starts another.
+
+    Args:
+        profile: Name of a profile, such as demo, hubble, local or paper, or the path of a TOML file with settings.
+        overrides: Settings to change, section by section, such as {"index": {"batch_size": 256}}.
+
+    """
+    from hubbleclip.pipeline import index as stage  # noqa: PLC0415 - torch takes seconds
+
+    run = stage.index_promoted if is_scheduled() or is_part() else stage.index
+    run(settings_of(profile, overrides))
 
 
 @flow(name="pipeline", flow_run_name=run_name)
@@ -29,21 +165,34 @@ def pipeline(profile: str = "demo", overrides: dict[str, Any] | None = None) -> 
         overrides: Settings to change, section by section, such as {"train": {"steps": 1000}}.
 
     """
-    settings = read_settings(profile, overrides or {})
+    deployment = settings_of(profile, overrides).flows.train_deployment
     with without_heartbeat():
-        PREFECT.run_stage("dataset", run_dataset, settings)
-        start_training(settings, {"profile": profile, "overrides": overrides or {}})
-        PREFECT.run_stage("evaluate", run_evaluate, settings)
-        PREFECT.run_stage("index", index_promoted, settings)
+        dataset(profile, overrides)
+        if deployment:
+            run_training(deployment, {"profile": profile, "overrides": overrides or {}})
+        else:
+            train(profile, overrides)
+        evaluate(profile, overrides)
+        index(profile, overrides)
 
 
-def start_training(settings: Settings, parameters: dict[str, Any]) -> None:
-    """Train in this process, or run the deployment given by `flows.train_deployment` and wait for its end."""
-    deployment = settings.flows.train_deployment
-    if not deployment:
-        PREFECT.run_stage("train", run_train, settings)
-        return
-    deployment = FORMER_NAMES.get(deployment, deployment)
+def run_training(deployment: str, parameters: dict[str, Any]) -> None:
+    """Run a deployment that trains, and wait for its end."""
     run = run_deployment(deployment, parameters=parameters)
     if run.state is None or not run.state.is_completed():  # type: ignore[union-attr]
         raise TrainingError(f"the run of deployment {deployment} did not complete: see its page in the Prefect UI")
+
+
+@flow(name="sweep", flow_run_name=run_name)
+def sweep(profile: str, overrides: dict[str, Any], grid: Grid) -> list[dict[str, Any]]:
+    """Train each combination on the newest dataset; combinations that are already trained are skipped.
+
+    Args:
+        profile: Name of a profile, such as demo, hubble, local or paper, or the path of a TOML file with settings.
+        overrides: Settings to change, section by section, such as {"train": {"steps": 1000}}.
+        grid: Values to try for each setting, such as {"train.seed": [1, 2, 3]}.
+
+    """
+    from hubbleclip.pipeline.sweep import sweep as train_grid  # noqa: PLC0415 - torch takes seconds
+
+    return train_grid(profile, overrides, grid, run_stage)

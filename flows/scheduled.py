@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from contextlib import AbstractContextManager
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -19,33 +18,22 @@ UPDATED, GROWN = "hubbleclip.dataset.updated", "hubbleclip.dataset.grown"
 FINISHED, PROMOTED = "hubbleclip.run.finished", "hubbleclip.run.promoted"
 
 
-FORMER_NAMES = {
-    f"{flow}/{name}": f"{flow}/{flow}-{name}"
-    for flow, name in (
-        ("dataset", "nightly"),
-        ("train", "gpu"),
-        ("evaluate", "cpu"),
-        ("index", "cpu"),
-        ("pipeline", "cpu"),
-    )
-}
-"""Names of deployments in earlier versions, which settings may still have, and their present names."""
-
-
 def run_name() -> str:
     """Name the current flow run by its flow, its profile and its time."""
     run = runtime.flow_run
-    return name_of_run(str(run.flow_name), str(run.parameters.get("profile", "demo")), run.scheduled_start_time)
-
-
-def name_of_run(flow: str, profile: str, started_at: datetime) -> str:
-    """Name a flow run."""
-    return f"{flow} {Path(profile).stem} {started_at:%Y-%m-%d %H:%M}"
+    given = run.parameters
+    profile = given["settings"].profile if "settings" in given else Path(given.get("profile", "demo")).stem
+    return f"{run.flow_name} {profile} {run.scheduled_start_time:%Y-%m-%d %H:%M}"
 
 
 def is_scheduled() -> bool:
     """Return whether a deployment started the current flow run, or the flow run of which it is a part."""
     return FlowRunContext.get() is not None and bool(runtime.deployment.id)
+
+
+def is_part() -> bool:
+    """Return whether the current flow run is a part of another flow run."""
+    return bool(runtime.flow_run.parent_flow_run_id)
 
 
 def without_heartbeat() -> AbstractContextManager[Any]:

@@ -94,7 +94,7 @@ def ingest(
         if not poll(settings):
             log.info("ingest: nothing to do")
             return
-    run_flow("flows.ingest", "ingest", options, retry=retry, is_polled=is_polled)
+    run_flow("ingest", options, retry=retry, is_polled=is_polled)
 
 
 @app.command
@@ -107,7 +107,7 @@ def tiles(options: Options = Options(), *, server: Server = True) -> None:
 def captions(options: Options = Options(), *, server: Server = True) -> None:
     """Write summaries and search phrases about abstracts, by rules or by a language model."""
     if server:
-        run_flow("flows.shards", "captions", options)
+        run_flow("captions", options)
     else:
         run_in_process(options, "captions:captions")
 
@@ -142,7 +142,7 @@ def train(
 
     grid = read_grid(sweep)
     if server:
-        print_rows(run_flow("flows.sweep", "sweep", options, grid=grid))
+        print_rows(run_flow("sweep", options, grid=grid))
         return
     from hubbleclip.pipeline.sweep import sweep as sweep_in_process
 
@@ -186,7 +186,7 @@ def demo(
 def run_stage(flow: str, options: Options, server: bool, *stages: str) -> None:
     """Run a Prefect flow, or run its stages without Prefect."""
     if server:
-        run_flow(f"flows.{flow}", flow, options)
+        run_flow(flow, options)
     else:
         run_in_process(options, *stages)
 

@@ -28,7 +28,7 @@ CACHE_FOLDERS = {
 """Folder of the caches of libraries, below `Layout.home`, by the environment variable that names it."""
 
 
-def run_flow(module: str, name: str, options: Options, **arguments: Any) -> Any:
+def run_flow(name: str, options: Options, **arguments: Any) -> Any:
     """Check the settings, then run a Prefect flow.
 
     A private Prefect server is started if the environment names no server. Under torchrun, every process runs the flow,
@@ -48,10 +48,11 @@ def run_flow(module: str, name: str, options: Options, **arguments: Any) -> Any:
         stack.push(partial(check_disk_after, layout.home))
         wait_until_up = stack.enter_context(prefect_server(home, settings.data))
         # The flow is imported while the server starts, because both take seconds.
-        flow = getattr(import_module(module), name)
+        flow = getattr(import_module("flows.pipeline"), name)
         wait_until_up()
         with import_module("flows.scheduled").without_heartbeat():
-            return flow(options.profile, options.overrides(), **arguments)
+            given = [settings] if "settings" in flow.parameters.properties else [options.profile, options.overrides()]
+            return flow(*given, **arguments)
 
 
 def check_disk_after(folder: Path, error: type[BaseException] | None, *_: object) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
 from functools import partial
 
 from hubbleclip.archives.json_lines import read_proposals_file
@@ -14,41 +13,36 @@ from hubbleclip.catalog.pending import pending_captions, to_records
 from hubbleclip.config.settings import Settings
 from hubbleclip.core.errors import AnswerError
 from hubbleclip.core.layout import Layout
-from hubbleclip.core.records import AbstractSummary, Rejection
 from hubbleclip.dataset.captions import is_placeholder
 from hubbleclip.pipeline.caption_status import caption_line, read_caption_status
-from hubbleclip.pipeline.engine.attempts import attempt, write_with_retries
-from hubbleclip.pipeline.engine.batches import batches, run_batches
-from hubbleclip.pipeline.engine.connections import Batch, Connections
-from hubbleclip.pipeline.engine.execution import PLAIN, Execution
+from hubbleclip.pipeline.engine.attempts import Batch, Step, write_with_retries
+from hubbleclip.pipeline.engine.batches import run_batches
 from hubbleclip.pipeline.engine.stage import Stage, open_stage
 
 log = logging.getLogger("hubbleclip.pipeline")
 ENTITY = "abstract_summary"
 
 
-def captions(settings: Settings, execution: Execution = PLAIN) -> None:
+def captions(settings: Settings) -> None:
     """Write about each abstract that the selected writer has not written about."""
     backend = open_backend(settings.captions)
     writer = writer_name(backend, settings.captions.seed)
-    with open_stage("captions", settings, execution) as stage:
+    with open_stage("captions", settings) as stage:
         read_proposals(stage)
         sources = to_records(SourceText, pending_captions(stage.catalog, settings.captions, writer))
-        connections = Connections(settings.captions.connections)
-        run_batches(
-            stage,
-            "write-captions",
-            write_captions,
-            batches(sources, settings.flows.batch_size),
-            backend,
-            settings,
-            stage.layout,
-            connections,
-            total=len(sources),
-            write=write_summaries,
-            connections=connections,
-            num_requests=connections.num,
+        step = Step(
+            name="write-captions",
+            stage="captions",
+            entity=ENTITY,
+            digest=settings.captions.digest(),
+            key="abstract_sha256",
+            is_retried=True,
+            final_reasons=frozenset({"no_text", "no_object"}),
+            connections=settings.captions.connections,
+            is_local=True,
         )
+        write = partial(write_about, backend=backend, settings=settings, layout=stage.layout)
+        run_batches(stage, step, write, sources, total=len(sources), write=write_summaries)
         log.info("captions: %s", caption_line(read_caption_status(stage.catalog, settings.captions, writer)))
 
 
@@ -59,32 +53,11 @@ def read_proposals(stage: Stage) -> None:
         stage.catalog.upsert({"proposal": read_proposals_file(archive.proposals_file, archive.name)})
 
 
-def write_captions(
-    sources: Sequence[SourceText], backend: Backend, settings: Settings, layout: Layout, connections: Connections
-) -> Batch:
-    """Write about the abstracts of a batch, several at a time."""
-    return connections.map(partial(caption_one, backend=backend, settings=settings, layout=layout), sources)
-
-
-def caption_one(source: SourceText, backend: Backend, settings: Settings, layout: Layout) -> Batch:
-    """Write about one abstract."""
-    made = attempt(
-        partial(write_about, source, backend, settings, layout),
-        entity=ENTITY,
-        entity_id=source.abstract_sha256,
-        stage="captions",
-        digest=settings.captions.digest(),
-    )
-    if not isinstance(made, Rejection):
-        return {"abstract_summary": [made]}
-    return {"rejection" if made.reason in {"no_text", "no_object"} else "failure": [made]}
-
-
-def write_about(source: SourceText, backend: Backend, settings: Settings, layout: Layout) -> AbstractSummary:
+def write_about(source: SourceText, backend: Backend, settings: Settings, layout: Layout) -> Batch:
     """Write about one abstract, unless it only says that there is no abstract."""
     if is_placeholder(source.abstract):
         raise AnswerError("no_text", "the abstract only says that there is none")
-    return write_summary(source, backend, settings.captions.seed, layout)
+    return {"abstract_summary": [write_summary(source, backend, settings.captions.seed, layout)]}
 
 
 def write_summaries(stage: Stage, batch: Batch) -> None:

@@ -16,8 +16,7 @@ from hubbleclip.core.errors import ArchiveError, SettingsError
 from hubbleclip.core.layout import Layout
 from hubbleclip.missions import MISSIONS
 from hubbleclip.missions.pins import ArchivePins
-from hubbleclip.pipeline.engine.services import archive_service
-from hubbleclip.pipeline.engine.stage import Stage
+from hubbleclip.pipeline.engine.stage import Stage, served_archive
 
 log = logging.getLogger("hubbleclip.pipeline")
 
@@ -36,7 +35,7 @@ def pins_of(settings: Settings) -> ArchivePins:
 def check_archive(settings: Settings, keep: Path | None = None) -> tuple[CheckReport, Estimate | None]:
     """Check the archive of a profile, and estimate the profile's ingest."""
     pins = pins_of(settings)
-    with archive_service(settings) as served:
+    with served_archive(settings) as served:
         return check_served(settings, served, pins, keep)
 
 

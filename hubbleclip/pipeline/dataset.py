@@ -6,15 +6,15 @@ This module does not import torch, because that import takes seconds and a night
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from hubbleclip.catalog.catalog import read_catalog
 from hubbleclip.config.settings import Settings
 from hubbleclip.core.errors import ArchiveError, DatasetError, RejectedShareError
 from hubbleclip.core.layout import Layout
 from hubbleclip.pipeline.captions import captions
-from hubbleclip.pipeline.engine.execution import PLAIN, Execution
 from hubbleclip.pipeline.ingest.run import ingest
 from hubbleclip.pipeline.remote_store import pull_runs
 from hubbleclip.pipeline.shards.run import shards
@@ -25,6 +25,18 @@ from hubbleclip.training.runs import FINISHED, RUN, read_facts
 log = logging.getLogger("hubbleclip.pipeline")
 
 
+class RunStage(Protocol):
+    """Run a stage as a part of a larger run; `label` names the part."""
+
+    def __call__(self, stage: Callable[[Settings], Any], settings: Settings, label: str = "", /) -> Any:
+        """Run the stage and return its result."""
+
+
+def run_here(stage: Callable[[Settings], Any], settings: Settings, label: str = "", /) -> Any:
+    """Run a stage in this process; only the catalog and the log record it."""
+    return stage(settings)
+
+
 class Growth(NamedTuple):
     """Digest of the newest dataset, and the number of its samples that the last training did not have."""
 
@@ -32,26 +44,26 @@ class Growth(NamedTuple):
     num_new: int
 
 
-def dataset(settings: Settings, execution: Execution = PLAIN) -> None:
+def dataset(settings: Settings, run: RunStage = run_here) -> None:
     """Query the archive, cut new files into tiles and build the dataset. Finished work is not repeated.
 
     When the archive fails, the later stages still process what was fetched before. The first error is raised at the
     end.
     """
-    stages = {"ingest": ingest, "tiles": tiles, "captions": captions, "shards": shards}
-    if not settings.captions.backend:
-        del stages["captions"]
+    stages = [ingest, tiles, captions, shards] if settings.captions.backend else [ingest, tiles, shards]
     failed: ArchiveError | RejectedShareError | None = None
-    for name, run in stages.items():
+    for stage in stages:
         try:
-            execution.run_stage(name, run, settings)
+            run(stage, settings)
         except (ArchiveError, RejectedShareError) as error:
-            log.warning("%s failed, the other stages process what exists: %s", name, error)
+            log.warning("%s failed, the other stages process what exists: %s", stage.__name__, error)
             failed = failed or error
         except DatasetError as error:
             if failed is None:
                 raise
-            log.warning("%s failed: %s", name, error)  # probably without any sample, because the archive failed
+            log.warning(
+                "%s failed: %s", stage.__name__, error
+            )  # probably without any sample, because the archive failed
     if failed is not None:
         raise failed
 

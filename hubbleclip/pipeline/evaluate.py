@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 from hubbleclip.catalog.pending import to_records
 from hubbleclip.config.settings import Settings
-from hubbleclip.contracts.validation import Rows
+from hubbleclip.contracts.validation import Rows, reject_broken_rows
 from hubbleclip.core.errors import EvaluationError
 from hubbleclip.core.layout import Layout
 from hubbleclip.core.records import Metric, Promotion, Report
@@ -20,10 +21,12 @@ from hubbleclip.core.timestamps import next_time
 from hubbleclip.core.version import code_version
 from hubbleclip.dataset.manifest import read_dataset
 from hubbleclip.evaluation.compare import decide, val_estimate
+from hubbleclip.evaluation.embed import EmbedMapFn, TileRange
+from hubbleclip.evaluation.metrics.retrieval import Floats
 from hubbleclip.evaluation.report.write import evaluate as evaluate_run
-from hubbleclip.pipeline.engine.boundaries import checked
-from hubbleclip.pipeline.engine.execution import PLAIN, Execution
-from hubbleclip.pipeline.engine.parallel_work import embedding_map, readable_path
+from hubbleclip.pipeline.engine.attempts import Step
+from hubbleclip.pipeline.engine.batches import map_ordered
+from hubbleclip.pipeline.engine.runners import is_remote, runner_of
 from hubbleclip.pipeline.engine.stage import Stage, layout_of, open_stage
 from hubbleclip.pipeline.promotion import promoted
 from hubbleclip.pipeline.remote_store import pull_catalog, pull_folder, pull_runs, push_folder
@@ -51,7 +54,7 @@ def compare_runs(stage: Stage, dataset_dir: Path, run_dirs: Sequence[Path]) -> P
     return decide(candidate, others[0] if others else None, datetime.now(UTC))
 
 
-def evaluate(settings: Settings, execution: Execution = PLAIN) -> Evaluated:
+def evaluate(settings: Settings) -> Evaluated:
     """Report on the run trained on the newest dataset, and promote the run if it beats the promoted run on val."""
     layout = layout_of(settings)
     pull_catalog(layout)
@@ -60,7 +63,7 @@ def evaluate(settings: Settings, execution: Execution = PLAIN) -> Evaluated:
     run_dir, shuffled_dir = finished_runs(layout, dataset_dir, settings)
     pull_runs(layout, run_dir, shuffled_dir)
     report_dir = layout.reports / report_id(run_dir, shuffled_dir, settings)
-    with open_stage("evaluate", settings, execution) as stage:
+    with open_stage("evaluate", settings) as stage:
         is_known = bool(stage.catalog.rows("SELECT path FROM report WHERE report_id = ?", [report_dir.name]))
         if is_known:
             pull_folder(layout, report_dir)
@@ -102,7 +105,7 @@ def write_evaluation(
         "metric": metrics,
         "report": [report],
     }
-    stage.catalog.upsert(checked(stage, rows, "evaluate-run"))
+    stage.catalog.upsert(reject_broken_rows(rows, "evaluate", "run", settings.evaluation.digest()))
     log.info("evaluate: the report is %s", report_dir / "index.html")
 
 
@@ -126,7 +129,7 @@ def write_decision(stage: Stage, decision: Promotion) -> Promotion | None:
     """Write a decision to the catalog; a decision that breaks its data contract is rejected and promotes no run."""
     newest = stage.catalog.rows("SELECT max(decided_at) AS at FROM promotion")[0]["at"]
     decision = replace(decision, decided_at=next_time(newest, "decision on a promotion"))
-    rows = checked(stage, {"promotion": [decision]}, "compare-runs")
+    rows = reject_broken_rows({"promotion": [decision]}, "evaluate", "promotion", stage.settings.evaluation.digest())
     stage.catalog.upsert(rows)
     if not rows["promotion"]:
         stage.rejected += 1
@@ -152,3 +155,28 @@ def report_id(run_dir: Path, shuffled_dir: Path | None, settings: Settings) -> s
     """Return the id of a report: the run's id, and a digest of the baseline's id and the evaluation settings."""
     rest = f"{shuffled_dir.name if shuffled_dir else ''}:{settings.evaluation.digest()}"
     return f"{run_dir.name}-{hashlib.sha256(rest.encode()).hexdigest()[:8]}"
+
+
+def readable_path(stage: Stage, folder: Path) -> Path | str:
+    """Return a path or URL from which every worker can read a folder."""
+    return f"{stage.layout.store}/{stage.layout.relative(folder)}" if is_remote(stage.settings) else folder
+
+
+def embedding_map(stage: Stage) -> EmbedMapFn | None:
+    """Make a parallel `map` that embeds tiles on the workers of a stage."""
+    if not runner_of(stage.settings).is_separate:
+        return None
+
+    def spread(work: Callable[[TileRange], Floats], parts: Sequence[TileRange]) -> list[Floats]:
+        layout = stage.layout if is_remote(stage.settings) else None
+        step = Step(name="embed-tiles", stage="evaluate", entity="run", digest=stage.settings.evaluation.digest())
+        return map_ordered(stage, step, partial(embed_part, work, layout), parts)
+
+    return spread
+
+
+def embed_part(work: Callable[[TileRange], Floats], layout: Layout | None, part: TileRange) -> Floats:
+    """Embed one range of tiles."""
+    if layout:
+        pull_folder(layout, part.model.run_dir)
+    return work(part)

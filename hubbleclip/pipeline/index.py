@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -20,10 +20,9 @@ from hubbleclip.config.settings import Settings
 from hubbleclip.core.errors import EvaluationError
 from hubbleclip.core.layout import Layout
 from hubbleclip.dataset.shard_writer import read_intact_png
-from hubbleclip.pipeline.engine.batches import batches, run_batches
-from hubbleclip.pipeline.engine.connections import Batch
-from hubbleclip.pipeline.engine.execution import PLAIN, Execution
-from hubbleclip.pipeline.engine.parallel_work import MADE
+from hubbleclip.pipeline.engine.attempts import Step
+from hubbleclip.pipeline.engine.batches import batches, map_unordered
+from hubbleclip.pipeline.engine.progress import Progress
 from hubbleclip.pipeline.engine.stage import Stage, layout_of, open_stage
 from hubbleclip.pipeline.promotion import promoted, read_promoted
 from hubbleclip.pipeline.remote_store import local_files, pull_folder, push_folder
@@ -47,16 +46,11 @@ class StoredTile(NamedTuple):
     png_sha256: str
 
 
-@dataclass(frozen=True, slots=True)
-class NumberedTiles:
+class NumberedTiles(NamedTuple):
     """A batch of tiles, and its position among the batches."""
 
     number: int
     tiles: Sequence[StoredTile]
-
-    def __len__(self) -> int:
-        """Return the number of tiles."""
-        return len(self.tiles)
 
 
 class EmbeddedTiles(NamedTuple):
@@ -68,13 +62,13 @@ class EmbeddedTiles(NamedTuple):
     damaged: list[str]
 
 
-def index(settings: Settings, execution: Execution = PLAIN) -> None:
+def index(settings: Settings) -> None:
     """Embed every current tile that the promoted model has not seen, and let this model answer searches.
 
     A killed run keeps the features of all batches but the last ones, and the next run embeds only the other tiles.
     Until the stage ends, searches are answered by the former model, or by the tiles that this model has seen before.
     """
-    with open_stage("index", settings, execution) as stage:
+    with open_stage("index", settings) as stage:
         run = promoted(stage.catalog, stage.layout)
         if run is None:
             raise EvaluationError(NO_RUN)
@@ -102,12 +96,12 @@ def index(settings: Settings, execution: Execution = PLAIN) -> None:
         remove_other_maps(stage.layout, map_digest)
 
 
-def index_promoted(settings: Settings, execution: Execution = PLAIN) -> None:
+def index_promoted(settings: Settings) -> None:
     """Run the stage index after an evaluation, unless no run is promoted."""
     if read_promoted(layout_of(settings)) is None:
         log.warning("index: nothing is indexed: %s", NO_RUN)
         return
-    index(settings, execution)
+    index(settings)
 
 
 def embed_pending(stage: Stage, store: VectorStore, run_dir: Path) -> None:
@@ -116,18 +110,18 @@ def embed_pending(stage: Stage, store: VectorStore, run_dir: Path) -> None:
     pending = pending_tiles(stage, store.tile_ids)
     numbered = [NumberedTiles(*pair) for pair in enumerate(batches(pending, settings.index.batch_size))]
     log.info("index: %d tiles are indexed, %d are to be embedded", len(store.tile_ids), len(pending))
+    if not pending:
+        return
     appender = Appender(store, settings.index.append_rows)
-    run_batches(
-        stage,
-        "index-tiles",
-        embed_batch,
-        numbered,
-        run_dir,
-        settings.evaluation.precision,
-        stage.layout,
-        total=len(pending),
-        write=appender.write,
-    )
+    step = Step(name="index-tiles", stage="index", entity="tile", digest=settings.index.digest())
+    embed = partial(embed_batch, run_dir=run_dir, precision=settings.evaluation.precision, layout=stage.layout)
+    progress = Progress(name=f"{stage.name}: {step.name}", total=len(pending))
+    for batch, made in map_unordered(stage, step, embed, numbered):
+        if made.damaged:
+            forget_damaged(stage, made.damaged)
+        appender.add(made)
+        progress.add(len(batch.tiles), 0)
+    progress.log()
     appender.flush()
 
 
@@ -140,7 +134,7 @@ def pending_tiles(stage: Stage, known: pa.Array) -> list[StoredTile]:
     return list(map(StoredTile, *(new[name].to_pylist() for name in StoredTile._fields)))
 
 
-def embed_batch(batch: NumberedTiles, run_dir: Path, precision: str, layout: Layout) -> Batch:
+def embed_batch(batch: NumberedTiles, run_dir: Path, precision: str, layout: Layout) -> EmbeddedTiles:
     """Embed the tiles of a batch."""
     pull_folder(layout, run_dir)  # a worker on another machine may not have it
     with MODEL_LOCK:
@@ -154,7 +148,7 @@ def embed_batch(batch: NumberedTiles, run_dir: Path, precision: str, layout: Lay
             else:
                 images.append(model.decode(image))
                 intact.append(tile.tile_id)
-    return {MADE: [EmbeddedTiles(batch.number, intact, model.embed_images(images), damaged)]}
+    return EmbeddedTiles(batch.number, intact, model.embed_images(images), damaged)
 
 
 @lru_cache(2)
@@ -176,11 +170,8 @@ class Appender:
     waiting: dict[int, EmbeddedTiles] = field(default_factory=dict)
     ready: list[EmbeddedTiles] = field(default_factory=list)
 
-    def write(self, stage: Stage, batch: dict[str, list[Any]]) -> None:
-        """Take the features of a batch, and make the products of damaged tiles pending again."""
-        (made,) = batch[MADE]
-        if made.damaged:
-            forget_damaged(stage, made.damaged)
+    def add(self, made: EmbeddedTiles) -> None:
+        """Take the features of a batch."""
         self.waiting[made.number] = made
         while self.next_number in self.waiting:
             self.ready.append(self.waiting.pop(self.next_number))

@@ -13,7 +13,7 @@ from hubbleclip.config.toml import Grid
 from hubbleclip.core.errors import TrainingError
 from hubbleclip.core.layout import Layout
 from hubbleclip.dataset.manifest import read_dataset
-from hubbleclip.pipeline.engine.execution import PLAIN, Execution
+from hubbleclip.pipeline.dataset import RunStage, run_here
 from hubbleclip.pipeline.train import newest_dataset, train
 from hubbleclip.training.checkpoints import read_best
 from hubbleclip.training.runs import find_run, settings_digest
@@ -27,7 +27,7 @@ def combinations(grid: Grid) -> Iterator[dict[str, Any]]:
     return (dict(zip(grid, values, strict=True)) for values in product(*grid.values()))
 
 
-def sweep(profile: str, overrides: dict[str, Any], grid: Grid, execution: Execution = PLAIN) -> list[dict[str, Any]]:
+def sweep(profile: str, overrides: dict[str, Any], grid: Grid, run: RunStage = run_here) -> list[dict[str, Any]]:
     """Train each combination on the newest dataset; combinations that are already trained are skipped."""
     tried = list(combinations(grid))
     settings = [read_settings(profile, changed(overrides, NO_BASELINE | values)) for values in tried]
@@ -35,7 +35,7 @@ def sweep(profile: str, overrides: dict[str, Any], grid: Grid, execution: Execut
     for values, chosen in zip(tried, settings, strict=True):
         name = ", ".join(f"{path} {value}" for path, value in values.items())
         log.info("sweep: %d of %d, %s", len(rows) + 1, len(tried), name)
-        execution.run_stage("train", train, chosen, name)
+        run(train, chosen, name)
         rows.append(values | outcome(chosen))
     return sorted(rows, key=lambda row: -(row["val_accuracy_10"] or 0))
 

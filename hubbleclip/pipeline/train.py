@@ -18,7 +18,6 @@ from hubbleclip.config.settings import Settings, TrainSettings
 from hubbleclip.core.errors import DatasetError
 from hubbleclip.core.layout import Layout
 from hubbleclip.core.version import code_version
-from hubbleclip.pipeline.engine.execution import PLAIN, Execution, ShowProgress
 from hubbleclip.pipeline.engine.progress import LOG_EVERY_S, Pace, report_live
 from hubbleclip.pipeline.engine.stage import layout_of
 from hubbleclip.pipeline.remote_store import pull_catalog, pull_datasets, pull_runs, push_folder
@@ -35,14 +34,14 @@ class Trained(NamedTuple):
     dataset_dir: Path
 
 
-def train_run(dataset_dir: Path, settings: Settings, train_settings: TrainSettings, show: ShowProgress) -> Path:
+def train_run(dataset_dir: Path, settings: Settings, train_settings: TrainSettings) -> Path:
     """Start or resume one training, and report the progress."""
-    report = StepReport(title=title_of(train_settings), total=train_settings.steps, show=show)
+    report = StepReport(title=title_of(train_settings), total=train_settings.steps)
     runs = Layout(settings.root).runs
     run_dir = train_model(
         dataset_dir, runs, settings.model, train_settings, code_version=code_version(), on_progress=report
     )
-    report.end(run_dir)
+    report.end()
     return run_dir
 
 
@@ -50,13 +49,11 @@ def train_run(dataset_dir: Path, settings: Settings, train_settings: TrainSettin
 class StepReport:
     """Reports the steps of a training: a line in the log at most every ten seconds, and a bar on a terminal.
 
-    `show` is called with a percentage (0-100) and a line of text. `logged` is the time of the last log line, in seconds
-    of the monotonic clock.
+    `logged` is the time of the last log line, in seconds of the monotonic clock.
     """
 
     title: str
     total: int
-    show: ShowProgress
     logged: float = field(default_factory=time.monotonic)
     pace: Pace = field(init=False)
 
@@ -73,12 +70,10 @@ class StepReport:
             self.logged = time.monotonic()
             figures = ", ".join(f"{name} {value:.4g}" for name, value in metrics.items())
             log.info("%s: %s, %s", self.title, steps, figures, extra={"is_step": step < self.total})
-            self.show(100 * step / self.total, f"{steps}, {figures}")
 
-    def end(self, run_dir: Path) -> None:
+    def end(self) -> None:
         """Report the end, also of a training that ended before its last step or was finished before."""
         report_live(self.title, self.total, self.total, "finished")
-        self.show(100.0, f"{run_dir.name} is finished")
 
 
 def title_of(settings: TrainSettings) -> str:
@@ -86,7 +81,7 @@ def title_of(settings: TrainSettings) -> str:
     return "train: control (shuffled pairs)" if settings.shuffled else "train"
 
 
-def train(settings: Settings, execution: Execution = PLAIN) -> Trained:
+def train(settings: Settings) -> Trained:
     """Train the model on the newest dataset, and also the shuffled-pairs baseline if the evaluation needs one."""
     layout = layout_of(settings)
     pull_catalog(layout)
@@ -95,8 +90,7 @@ def train(settings: Settings, execution: Execution = PLAIN) -> Trained:
     run_dirs = []
     for train_settings in trainings(settings):
         title = title_of(train_settings)
-        show = execution.show_progress(title)
-        run_dirs.append(execution.call("train-run", train_run, dataset_dir, settings, train_settings, show))
+        run_dirs.append(train_run(dataset_dir, settings, train_settings))
         if os.environ.get("RANK", "0") == "0":
             push_folder(layout, run_dirs[-1])
         log.info("%s: %s is ready", title, run_dirs[-1])

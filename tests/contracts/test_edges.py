@@ -12,7 +12,6 @@ from valid_catalog import (
     product,
     product_version,
     promotion,
-    proposal,
     sample,
     tile,
     valid_rows,
@@ -24,14 +23,14 @@ from hubbleclip.contracts.audit import broken_rules
 from hubbleclip.contracts.validation import reject_broken_rows, whole
 from hubbleclip.core.errors import ContractError, HubbleclipError
 from hubbleclip.core.records import Listing, Record
+from hubbleclip.pipeline.engine.attempts import Batch
 from hubbleclip.pipeline.engine.batches import run_batches, write_rows
-from hubbleclip.pipeline.engine.boundaries import EDGES, checked
-from hubbleclip.pipeline.engine.connections import Batch
 from hubbleclip.pipeline.engine.stage import Stage, open_stage
 from hubbleclip.pipeline.evaluate import write_decision
 from hubbleclip.pipeline.ingest.fetch import write_fetched
 from hubbleclip.pipeline.ingest.list_products import write_listing
 from hubbleclip.pipeline.shards.splitting import write_splits
+from hubbleclip.pipeline.tiles.run import cutting
 
 DIGEST = hex_of("d", 16)
 
@@ -116,8 +115,13 @@ def settings(tmp_path: Path) -> Settings:
 
 
 def write(stage: Stage, name: str, batch: Batch, writer: Callable[[Stage, Batch], None] = write_rows) -> None:
-    """Write a batch as the task of that name does."""
-    writer(stage, checked(stage, batch, name))
+    """Write a batch as the step of that name does."""
+    step, section, item = {
+        "fetch-products": ("fetch", "archive", "product"),
+        "cut-products": ("tiles", "tiles", "product"),
+        "list-products": ("products", "archive", "observation"),
+    }[name]
+    writer(stage, reject_broken_rows(batch, step, item, getattr(stage.settings, section).digest()))
 
 
 def begin(stage: Stage, *tables: str) -> None:
@@ -171,7 +175,9 @@ def test_an_observation_whose_file_breaks_its_contract_has_a_reason(settings: Se
 def test_bad_rows_of_a_task_count_among_what_is_left_out(settings: Settings) -> None:
     with open_stage("tiles", settings) as stage:
         with pytest.raises(HubbleclipError, match="2 of 1 items were rejected"):
-            run_batches(stage, "cut-products", lambda _: {"tile": [tile("1", valid_share=1.5)]}, [["item"]], total=1)
+            run_batches(
+                stage, cutting(settings.tiles), lambda _: {"tile": [tile("1", valid_share=1.5)]}, ["item"], total=1
+            )
         assert (count(stage, "tile"), count(stage, "rejection"), stage.rejected) == (0, 2, 2)
 
 
@@ -190,9 +196,3 @@ def test_a_decision_that_breaks_its_contract_promotes_nothing(settings: Settings
     with open_stage("evaluate", settings) as stage:
         write_decision(stage, replace(promotion("r1", None, None), metric=""))
         assert (count(stage, "promotion"), count(stage, "rejection"), stage.rejected) == (0, 1, 1)
-
-
-def test_every_edge_names_a_stage_and_a_section_of_settings(settings: Settings) -> None:
-    with open_stage("ingest", settings) as stage:
-        for made_by in EDGES:
-            assert checked(stage, {"proposal": [proposal("1")]}, made_by) == {"proposal": [proposal("1")]}

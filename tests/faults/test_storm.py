@@ -12,7 +12,7 @@ import pytest
 from rich.table import Table
 from storms import SKY, Rows, different_ids, overrides, requested_counts, short_storm, state, tally
 
-from flows.tasks import PREFECT
+from flows.pipeline import run_stage
 from hubbleclip.config.settings import read_settings
 from hubbleclip.core.errors import HubbleclipError
 from hubbleclip.pipeline.ingest.run import ingest
@@ -50,7 +50,7 @@ def ingest_until_done(plan: FaultPlan | None, data: Path) -> Outcome:
         started = time.monotonic()
         for runs in range(1, MAX_RUNS + 1):
             try:
-                ingest(read_settings("demo", overrides(url, data)), PREFECT)
+                run_stage(ingest, read_settings("demo", overrides(url, data)))
             except HubbleclipError as error:
                 assert "\n" not in str(error)
                 continue

@@ -160,18 +160,6 @@ class Site:
         created = self.ask(f"deployments/{found['id']}/create_flow_run", parameters=parameters, state=state)
         return created["id"]
 
-    def deploy_as_formerly(self, name: str) -> None:
-        """A deployment of an earlier version, `flow/name`, with a trigger that starts it by an event."""
-        flow, _, name = name.partition("/")
-        made = self.ask("deployments/", name=name, flow_id=self.ask("flows/", name=flow)["id"])
-        self.ask(
-            "automations/",
-            name=f"former trigger of {flow}",
-            owner_resource=f"prefect.deployment.{made['id']}",
-            trigger={"type": "event", "expect": ["hubbleclip.run.finished"], "posture": "Reactive", "threshold": 1},
-            actions=[{"type": "run-deployment", "source": "selected", "deployment_id": made["id"]}],
-        )
-
     def send_late_heartbeat(self, run_id: str) -> None:
         """A heartbeat that arrives after the run's end, as one that was under way may."""
         run = self.http.get(f"{self.url}/api/flow_runs/{run_id}", timeout=60).json()

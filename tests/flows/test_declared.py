@@ -3,7 +3,6 @@
 import os
 import socket
 import stat
-from datetime import UTC, datetime
 from importlib import import_module
 from pathlib import Path
 from uuid import uuid4
@@ -16,12 +15,10 @@ from pydantic import TypeAdapter
 import flows
 from flows.deployment import DECLARED, LOST, OURS, WEBHOOK_VARIABLE, automations
 from flows.private_server import prefect_server
-from flows.scheduled import FORMER_NAMES, name_of_run
 from flows.scheduled_server import POOLS, SETTINGS, prefect_environment, serve
 from hubbleclip.config.settings import FlowSettings
 from hubbleclip.core.api_key import KEY, KEY_FILE, client_key, protection
 from hubbleclip.core.errors import HubbleclipError
-from hubbleclip.pipeline.engine.batches import batches
 
 ROOT = Path(__file__).parents[2]
 DEPLOYED = yaml.safe_load((ROOT / "flows/prefect.yaml").read_text(encoding="utf-8"))
@@ -54,12 +51,9 @@ def test_a_run_is_started_again_by_the_state_lost_and_not_by_a_missing_heartbeat
     assert [(one.posture, one.expect) for one in starting] == [(Posture.Reactive, {f"prefect.flow-run.{LOST}"})]
 
 
-def test_deployments_have_distinct_names_and_former_names_lead_to_them() -> None:
+def test_deployments_have_distinct_names() -> None:
     names = [one["name"] for one in DEPLOYED["deployments"]]
     assert len(set(names)) == len(names)
-    full = {f"{one['entrypoint'].rpartition('.')[2]}/{one['name']}" for one in DEPLOYED["deployments"]}
-    assert set(FORMER_NAMES.values()) == full
-    assert not full & FORMER_NAMES.keys()
 
 
 def test_what_is_deployed_is_in_the_package_and_imported_by_name() -> None:
@@ -69,13 +63,6 @@ def test_what_is_deployed_is_in_the_package_and_imported_by_name() -> None:
     for one in DEPLOYED["deployments"]:
         module, _, function = one["entrypoint"].rpartition(".")
         assert getattr(import_module(module), function).name == function
-
-
-def test_runs_are_named_by_profile_and_date() -> None:
-    assert (
-        name_of_run("dataset", "mine/tiny.toml", datetime(2026, 11, 27, 2, tzinfo=UTC))
-        == "dataset tiny 2026-11-27 02:00"
-    )
 
 
 def without_prefect(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -131,10 +118,6 @@ def test_nothing_is_sent_and_all_stands_below_the_data_root(tmp_path: Path, monk
     assert made["PREFECT_SERVER_ANALYTICS_ENABLED"] == "false"
     assert Path(made["PREFECT_HOME"]) == tmp_path / ".prefect"
     assert made["PREFECT_API_URL"].startswith("http://127.0.0.1:")
-
-
-def test_a_stage_of_ten_thousand_products_is_at_most_two_hundred_task_runs() -> None:
-    assert len(batches(range(10_000), FlowSettings().batch_size)) <= 200
 
 
 def test_compose_file_names_images_loopback_ports_and_services_that_exist() -> None:

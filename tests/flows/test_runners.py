@@ -13,21 +13,19 @@ from pathlib import Path
 import duckdb
 import pytest
 from commands import SMALL, files_below, run
-from prefect.task_runners import TaskRunner
+from stages import stage_at
 
-from flows.runners import TASK_RUNNERS, THREADS_AS_THEY_ARE, open_runner
 from hubbleclip.archives import open_archive
-from hubbleclip.config.settings import PROFILES_DIR, read_settings
+from hubbleclip.config.settings import read_settings
 from hubbleclip.core.errors import ArchiveDownError, ClusterError, SettingsError
 from hubbleclip.core.io import sha256_file, write_bytes
 from hubbleclip.core.layout import Layout
 from hubbleclip.dataset.build import PlannedShard, write_shard
-from hubbleclip.pipeline.engine.batches import batches
-from hubbleclip.pipeline.engine.connections import STOPPED, Connections
-from hubbleclip.pipeline.engine.parallel_work import batches_of, pack_shard
-from hubbleclip.pipeline.engine.runners import fetch_share, runner_of
-from hubbleclip.pipeline.engine.stage import open_stage
+from hubbleclip.pipeline.engine.attempts import Step
+from hubbleclip.pipeline.engine.batches import map_unordered, work_on
+from hubbleclip.pipeline.engine.runners import DASK_CONFIG, RUNNERS, Submit, fetch_share, open_workers, runner_of
 from hubbleclip.pipeline.remote_store import collect_from_store, push
+from hubbleclip.pipeline.shards.packing import pack_shard
 from hubbleclip.pipeline.shards.run import read_tile
 from tests.dataset.synthetic_samples import make_samples_with_pngs
 
@@ -80,8 +78,8 @@ def report(data: Path, **settings: object) -> dict[str, bytes]:
 
 
 def of_runner(name: str) -> dict[str, object]:
-    if name == "ray" and importlib.util.find_spec("prefect_ray") is None:
-        pytest.skip("prefect-ray is not installed")
+    if name == "ray" and importlib.util.find_spec("ray") is None:
+        pytest.skip("ray is not installed")
     return {"flows.runner": name, "flows.workers": 2}
 
 
@@ -117,28 +115,27 @@ def test_processes_of_their_own_embed_what_one_does(trained, runner: str, tmp_pa
 
 
 @pytest.mark.slow
-def test_a_dask_cluster_leaves_the_flow_its_threads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_dask_cluster_leaves_the_flow_its_threads(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("distributed")
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    settings = read_settings("demo", {"data": str(tmp_path), "flows": {"runner": "dask"}})
-    with open_stage("tiles", settings) as stage, TASK_RUNNERS["dask"](stage, 1) as runner:
-        assert runner.client.submit(os.getpid).result() != os.getpid()
+    with opened_cluster("") as submit:
+        assert submit(os.getpid).result() != os.getpid()
         assert "OMP_NUM_THREADS" not in os.environ
 
 
 @contextmanager
-def opened_cluster(tmp_path: Path, address: str) -> Iterator[TaskRunner]:
-    settings = read_settings("demo", {"data": str(tmp_path), "flows": {"runner": "dask", "dask_address": address}})
-    with open_stage("tiles", settings) as stage, open_runner("dask", stage, 1) as runner:
-        yield runner
+def opened_cluster(address: str) -> Iterator[Submit]:
+    settings = read_settings("demo", {"flows": {"runner": "dask", "dask_address": address}})
+    with open_workers(RUNNERS["dask"], settings.flows, 1) as submit:
+        yield submit
 
 
-def test_a_cluster_that_does_not_answer_is_reported_in_one_line(tmp_path: Path) -> None:
+def test_a_cluster_that_does_not_answer_is_reported_in_one_line() -> None:
     dask = pytest.importorskip("dask")
     with (
         dask.config.set({"distributed.comm.timeouts.connect": "1s"}),
         pytest.raises(ClusterError, match=r"tcp://127\.0\.0\.1:9 cannot be reached"),
-        opened_cluster(tmp_path, "tcp://127.0.0.1:9"),
+        opened_cluster("tcp://127.0.0.1:9"),
     ):
         pass
 
@@ -153,9 +150,9 @@ def test_a_batch_that_a_cluster_loses_is_reported_in_one_line(tmp_path: Path, lo
             n_workers=1, dashboard_address=None, local_directory=str(tmp_path / "dask")
         ) as cluster,
         pytest.raises(ClusterError, match="lost a batch"),
-        opened_cluster(tmp_path, cluster.scheduler_address) as runner,
+        opened_cluster(cluster.scheduler_address) as submit,
     ):
-        batch = runner.client.submit(*((os._exit, 1) if lost == "workers" else (time.sleep, 60)))
+        batch = submit(*((os._exit, 1) if lost == "workers" else (time.sleep, 60)))
         if lost == "scheduler":
             cluster.close()
         batch.result(60)
@@ -165,7 +162,7 @@ def test_a_batch_that_a_cluster_loses_is_reported_in_one_line(tmp_path: Path, lo
 def elsewhere(tmp_path: Path) -> Iterator[dict[str, object]]:
     """Settings for a Dask cluster that was there before, and shares nothing with the flow but a store."""
     distributed, dask = pytest.importorskip("distributed"), pytest.importorskip("dask")
-    dask.config.set(THREADS_AS_THEY_ARE)
+    dask.config.set(DASK_CONFIG)
     with distributed.LocalCluster(
         n_workers=2, threads_per_worker=1, dashboard_address=None, local_directory=str(tmp_path / "dask")
     ) as cluster:
@@ -207,31 +204,17 @@ def test_a_shard_written_elsewhere_comes_through_the_store_and_leaves_nothing_th
     assert {path.suffix for path in files_below(tmp_path / "store")} == {".png"}
 
 
-@pytest.mark.parametrize("profile", sorted(path.stem for path in PROFILES_DIR.glob("*.toml")))
-def test_ten_thousand_items_are_at_most_200_tasks_a_stage(profile: str) -> None:
-    """Of files, fetched or cut, and of shards or parts to embed; of what is asked for, a task has more."""
-    items, size = range(10_000), read_settings(profile).flows.batch_size
-    for work in (batches(items, size), batches_of(items)):
-        assert len(work) <= 200
-        assert [item for batch in work for item in batch] == list(items)
-
-
-def test_few_items_are_a_task_each() -> None:
-    assert batches_of([1, 2, 3]) == [[1], [2], [3]]
-    assert batches_of([]) == []
-
-
 def sent(thing):
     return pickle.loads(pickle.dumps(thing))
 
 
-def test_a_process_makes_one_of_its_own_of_what_is_sent_to_it_again_and_again() -> None:
-    connections, other = Connections(3), Connections(3)
-    there = sent(connections)
-    assert there is sent(connections)
-    assert there is not connections
+def test_a_process_makes_one_archive_of_what_is_sent_to_it_again_and_again(tmp_path: Path) -> None:
+    settings = read_settings("hubble", {"data": str(tmp_path)})
+    archive, other = (open_archive(settings.archive, settings.fetch, Layout(settings.root)) for _ in range(2))
+    there = sent(archive)
+    assert there is sent(archive)
+    assert there is not archive
     assert there is not sent(other)
-    assert there.num == 3
 
 
 def test_an_archive_crosses_to_another_process_with_its_settings(tmp_path: Path) -> None:
@@ -241,16 +224,31 @@ def test_an_archive_crosses_to_another_process_with_its_settings(tmp_path: Path)
     assert (there.settings, there.transport.fetch, there.layout) == (archive.settings, settings.fetch, archive.layout)
 
 
-def test_an_error_that_ends_connections_elsewhere_comes_back_with_what_was_done() -> None:
-    def work(item: int) -> dict[str, list]:
-        if item == 2:
-            raise ArchiveDownError("down")
-        return {"product": [item]}
+STEP = Step(name="work", stage="tiles", entity="product", digest="d")
 
-    with sent(Connections(1)) as there:
-        batch = there.map(work, [1, 2, 3])
-    assert batch["product"] == [1]
-    assert [str(error) for error in batch[STOPPED]] == ["down"]
+
+def halve(item: int) -> int:
+    if item == 4:
+        raise ArchiveDownError("down")
+    return item // 2
+
+
+def test_an_error_that_ends_a_chunk_elsewhere_comes_back_with_what_was_done() -> None:
+    found = sent(work_on(STEP, halve, [2, 4, 6], 1))
+    assert (0, 1) in found.numbered
+    assert str(found.error) == "down"
+
+
+@pytest.mark.parametrize("runner", ["threads", "processes"])
+def test_results_come_with_their_items_until_an_error_ends_the_work(runner: str, tmp_path: Path) -> None:
+    with stage_at(tmp_path, {"flows": {"runner": runner, "workers": 2}}) as stage:
+        assert {*map_unordered(stage, STEP, halve, [10, 2, 6], 2)} == {(10, 5), (2, 1), (6, 3)}
+        found = map_unordered(stage, STEP, halve, range(0, 1000, 4), 2)
+        seen: list[tuple[int, int]] = []
+        with pytest.raises(ArchiveDownError):
+            seen.extend(found)
+    assert (0, 0) in seen
+    assert runner == "processes" or len(seen) < 240
 
 
 def test_processes_share_the_rate_limit_and_the_connections() -> None:

@@ -14,8 +14,6 @@ from commands import run as run_command
 from scheduled_site import ROOT, SECRET, ZOMBIE_S, Site, until
 from test_pipeline import rows
 
-from flows.deployment import OURS
-from flows.scheduled import FORMER_NAMES
 from hubbleclip.catalog.working_copy import writing_catalog
 from hubbleclip.core.layout import Layout
 from hubbleclip.search.current import open_current, read_current
@@ -44,12 +42,10 @@ def indexed(data: Path) -> list[str]:
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    """The three commands of docs/scheduled.md, running; the server has the deployments of an earlier version."""
+    """The three commands of docs/scheduled.md, running."""
     site = Site(tmp_path_factory.mktemp("site"))
     site.start(SERVER)
     until(site.is_up, "the server")
-    for name in FORMER_NAMES:
-        site.deploy_as_formerly(name)
     assert site.start(DEPLOY).wait(120) == 0, (site.folder / "commands.log").read_text()
     site.start(WORKER)
     yield site
@@ -87,12 +83,6 @@ def test_deployed_runs_are_typed_described_versioned_and_one_at_a_time(site: Sit
         )
     assert deployed["dataset/dataset-nightly"]["schedules"][0]["schedule"]["cron"]
     assert deployed["train/train-gpu"]["work_pool_name"] == "gpu"
-
-
-def test_the_triggers_of_former_deployments_are_deleted_with_them(site: Site) -> None:
-    names = [one["name"] for one in site.ask("automations/filter")]
-    triggers = sorted(name.partition(":")[0] for name in names if not name.startswith(OURS))
-    assert triggers == ["evaluate", "index", "train"]
 
 
 def test_a_night_trains_evaluates_promotes_and_indexes_by_itself(first_night: Site) -> None:

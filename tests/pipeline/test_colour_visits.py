@@ -14,8 +14,8 @@ from hubbleclip.core.errors import SettingsError
 from hubbleclip.core.io import sha256_file
 from hubbleclip.core.records import Product
 from hubbleclip.pipeline.engine.stage import Stage
-from hubbleclip.pipeline.tiles.rgb_visits import colour_pending, colour_visits, pending_visits
-from hubbleclip.pipeline.tiles.run import cut_products
+from hubbleclip.pipeline.tiles.rgb_visits import colour_pending, pending_visits
+from hubbleclip.pipeline.tiles.run import cut_pending
 
 pytest.importorskip("reproject")
 TILES = {"tiles": {"size_px": 64, "min_side_px": 32, "colour": True, "views": ["native"]}}
@@ -55,13 +55,12 @@ def with_visit(stage: Stage, bands: tuple[str, ...], blank_px: int = 0) -> list[
             {"observation": [replace(observation(f"o{number}"), visit="ib2s16", target_name="NEPTUNE")]}
         )
     stage.catalog.upsert({"product": products})
-    stage.catalog.upsert(cut_products(products, stage.layout, stage.settings.tiles))
+    cut_pending(stage)
     return products
 
 
 def colour(stage: Stage) -> list[dict]:
-    visits = pending_visits(stage.catalog, stage.settings.tiles)
-    stage.catalog.upsert(colour_visits(visits, stage.layout, stage.settings.tiles))
+    colour_pending(stage)
     return stage.catalog.rows("FROM tile WHERE view = 'colour'")
 
 
@@ -83,7 +82,7 @@ def test_a_renewed_file_is_coloured_again(tmp_path: Path) -> None:
         write_image(path, "F814W", 9)
         newer = replace(products[1], sha256=sha256_file(path), fetched_at=datetime.now(UTC))
         stage.catalog.upsert({"product": [newer]})
-        stage.catalog.upsert(cut_products([newer], stage.layout, stage.settings.tiles))
+        cut_pending(stage)
         assert len(pending_visits(stage.catalog, stage.settings.tiles)) == 1
         assert {tile["tile_id"] for tile in colour(stage)} > {before["tile_id"]}
         digest = stage.settings.tiles.digest()

@@ -12,24 +12,23 @@ import pytest
 from stages import fetched, product, rejection, stage_at
 
 from hubbleclip.archives import Archive, open_archive
-from hubbleclip.catalog.pending import pending_fetch, pending_tiles, product_batches, read_products
+from hubbleclip.catalog.pending import pending_fetch, pending_tiles, product_batches
 from hubbleclip.catalog.working_copy import writing_catalog
 from hubbleclip.config.settings import ArchiveSettings, SimulatorSettings
 from hubbleclip.core.errors import ArchiveDownError, CatalogError, DiskFullError, DownloadError
 from hubbleclip.core.io import sha256_bytes, write_bytes
 from hubbleclip.core.layout import Layout
 from hubbleclip.core.records import Attempt, Observation, Product
-from hubbleclip.pipeline.engine.connections import Batch, Connections
+from hubbleclip.pipeline.engine.attempts import Batch, Step
+from hubbleclip.pipeline.engine.batches import run_batches
 from hubbleclip.pipeline.engine.stage import Stage
 from hubbleclip.pipeline.ingest.fetch import (
     dropped,
-    fetch_products,
+    fetch_pending,
     known_content,
-    remove_old_contents,
     remove_strays,
-    write_fetched,
 )
-from hubbleclip.pipeline.tiles.run import fetch_and_cut
+from hubbleclip.pipeline.tiles.run import cut_pending, fetch_and_cut
 from hubbleclip.simulator.server.launcher import running_simulator, simulated_addresses
 
 SKY = SimulatorSettings(num_proposals=6, frame_px=96)
@@ -49,6 +48,9 @@ class Shelf:
         self.layout = stage.layout
         self.texts = texts
 
+    def set_file_lookup(self, known: object) -> None:
+        """Every file is fetched."""
+
     def fetch_product(self, item: Product) -> Product:
         text = self.texts[item.uri]
         if isinstance(text, Exception):
@@ -65,13 +67,6 @@ class Shelf:
         )
 
 
-def fetch(stage: Stage, archive: object) -> None:
-    pending = read_products(stage.catalog, pending_fetch(stage.catalog, stage.settings))
-    with Connections(2) as connections:
-        write_fetched(stage, fetch_products(pending, archive, stage.settings, connections))
-    remove_old_contents(stage)
-
-
 def known(stage: Stage, uri: str = "mast:a") -> Product:
     return Product(**stage.catalog.rows("FROM product WHERE uri = ?", [uri])[0])
 
@@ -83,11 +78,11 @@ def with_observations(stage: Stage, *products: Product) -> None:
 def test_a_new_content_is_the_next_version_and_the_old_file_goes(tmp_path: Path) -> None:
     with stage_at(tmp_path) as stage:
         with_observations(stage, product("a"))
-        fetch(stage, Shelf(stage, {"mast:a": "first"}))
+        fetch_pending(stage, Shelf(stage, {"mast:a": "first"}))
         first = stage.layout.absolute(known(stage).path)
         assert first.read_text() == "first"
         stage.catalog.upsert({"product": [replace(known(stage), archive_version="v2")]})
-        fetch(stage, Shelf(stage, {"mast:a": "second"}))
+        fetch_pending(stage, Shelf(stage, {"mast:a": "second"}))
         assert (known(stage).version, known(stage).fetched_version) == (2, "v2")
         assert stage.layout.absolute(known(stage).path).read_text() == "second"
         assert not first.exists()
@@ -98,9 +93,9 @@ def test_a_new_content_is_the_next_version_and_the_old_file_goes(tmp_path: Path)
 def test_the_same_bytes_in_another_version_change_nothing_but_the_version_that_was_fetched(tmp_path: Path) -> None:
     with stage_at(tmp_path) as stage:
         with_observations(stage, product("a"))
-        fetch(stage, Shelf(stage, {"mast:a": "first"}))
+        fetch_pending(stage, Shelf(stage, {"mast:a": "first"}))
         stage.catalog.upsert({"product": [replace(known(stage), archive_version="v2")]})
-        fetch(stage, Shelf(stage, {"mast:a": "first"}))
+        fetch_pending(stage, Shelf(stage, {"mast:a": "first"}))
         assert (known(stage).version, known(stage).fetched_version) == (1, "v2")
         assert stage.catalog.counts()["product_version"] == 1
         assert stage.layout.absolute(known(stage).path).exists()
@@ -109,22 +104,22 @@ def test_the_same_bytes_in_another_version_change_nothing_but_the_version_that_w
 def test_an_old_content_that_another_product_has_stays(tmp_path: Path) -> None:
     with stage_at(tmp_path) as stage:
         with_observations(stage, product("a"), product("b"))
-        fetch(stage, Shelf(stage, {"mast:a": "same", "mast:b": "same"}))
+        fetch_pending(stage, Shelf(stage, {"mast:a": "same", "mast:b": "same"}))
         stage.catalog.upsert({"product": [replace(known(stage), archive_version="v2")]})
-        fetch(stage, Shelf(stage, {"mast:a": "other"}))
+        fetch_pending(stage, Shelf(stage, {"mast:a": "other"}))
         assert stage.layout.absolute(known(stage, "mast:b").path).exists()
 
 
 def test_a_new_content_is_cut_although_the_old_one_gave_nothing(tmp_path: Path) -> None:
     with stage_at(tmp_path) as stage:
         with_observations(stage, product("a"))
-        fetch(stage, Shelf(stage, {"mast:a": "first"}))
+        fetch_pending(stage, Shelf(stage, {"mast:a": "first"}))
         stage.catalog.upsert(
             {"rejection": [rejection("product", "mast:a", "tiles", "empty", stage.settings.tiles.digest())]}
         )
         assert pending_tiles(stage.catalog, stage.settings) == []
         stage.catalog.upsert({"product": [replace(known(stage), archive_version="v2")]})
-        fetch(stage, Shelf(stage, {"mast:a": "second"}))
+        fetch_pending(stage, Shelf(stage, {"mast:a": "second"}))
         assert pending_tiles(stage.catalog, stage.settings) == ["mast:a"]
 
 
@@ -132,15 +127,15 @@ def test_a_failing_file_waits_is_given_up_and_comes_when_tried_anew(tmp_path: Pa
     with stage_at(tmp_path, {"fetch": {"retry_hours": 0, "max_runs": 3}}) as stage:
         with_observations(stage, product("a"), product("b"))
         broken = Shelf(stage, {"mast:a": DownloadError("html", "a page"), "mast:b": "b"})
-        fetch(stage, broken)
-        fetch(stage, broken)
+        fetch_pending(stage, broken)
+        fetch_pending(stage, broken)
         (waiting,) = [Attempt(**row) for row in stage.catalog.rows("FROM waiting_item")]
         assert (waiting.entity_id, waiting.attempts, waiting.error) == ("mast:a", 2, "html")
-        fetch(stage, broken)
+        fetch_pending(stage, broken)
         assert [row["reason"] for row in stage.catalog.rows("FROM rejection")] == ["html"]
         assert pending_fetch(stage.catalog, stage.settings) == []
         stage.catalog.run("clear_all_failures")
-        fetch(stage, Shelf(stage, {"mast:a": "a"}))
+        fetch_pending(stage, Shelf(stage, {"mast:a": "a"}))
         assert known(stage).version == 1
         assert (stage.catalog.counts()["attempt"], stage.catalog.counts()["rejection"]) == (0, 0)
 
@@ -148,7 +143,7 @@ def test_a_failing_file_waits_is_given_up_and_comes_when_tried_anew(tmp_path: Pa
 def test_a_failed_file_is_not_pending_before_its_time(tmp_path: Path) -> None:
     with stage_at(tmp_path) as stage:
         with_observations(stage, product("a"))
-        fetch(stage, Shelf(stage, {"mast:a": DownloadError("stalled")}))
+        fetch_pending(stage, Shelf(stage, {"mast:a": DownloadError("stalled")}))
         assert pending_fetch(stage.catalog, stage.settings) == []
 
 
@@ -159,51 +154,51 @@ def test_without_files_nothing_is_to_be_fetched(tmp_path: Path) -> None:
             assert pending_fetch(stage.catalog, stage.settings) == []
 
 
+STEP = Step(name="fetch-products", stage="fetch", entity="product", digest="d", key="uri", is_retried=True)
+
+
 @pytest.mark.parametrize("error", [ArchiveDownError("down"), DiskFullError("full")])
-def test_what_ends_the_run_keeps_what_was_done_before(error: Exception) -> None:
-    started: list[int] = []
+def test_what_ends_the_run_keeps_what_was_done_before(error: Exception, tmp_path: Path) -> None:
+    started: list[str] = []
 
-    def work(item: int) -> Batch:
-        started.append(item)
-        if item == 3:
+    def work(item: Product) -> Batch:
+        started.append(item.uri)
+        if item.uri == "mast:d":
             raise error
-        return {"done": [item]}
+        time.sleep(0.2 * (item.uri > "mast:d"))
+        return {"product": [item]}
 
-    with Connections(1) as connections:
-        assert connections.map(work, range(10)) == {"done": [0, 1, 2]}
-    assert connections.error is error
-    assert started == [0, 1, 2, 3]
+    with stage_at(tmp_path) as stage:
+        items, step = [product(name) for name in "abcdefghij"], replace(STEP, connections=1)
+        with pytest.raises(type(error)):
+            run_batches(stage, step, work, items, total=len(items))
+        assert {row["uri"] for row in stage.catalog.rows("FROM product")} == {*started} - {"mast:d"}
+    assert {"mast:a", "mast:b", "mast:c", "mast:d"} <= {*started} < {item.uri for item in items}
 
 
-def test_batches_share_the_connections_and_never_exceed_them() -> None:
-    """The first batch holds one slow item: the other batches go on beside it over all connections but that one."""
+def test_one_slow_item_holds_up_no_other_and_the_connections_are_never_exceeded(tmp_path: Path) -> None:
     lock, others_done, busy, seen, left = threading.Lock(), threading.Event(), 0, [], 64
 
-    def work(item: str) -> Batch:
+    def work(item: Product) -> Batch:
         nonlocal busy, left
         with lock:
             busy += 1
             seen.append(busy)
-        if item == "slow":
+        if item.uri == "mast:slow":
             assert others_done.wait(60)
         time.sleep(0.01)
         with lock:
             busy -= 1
-            left -= item == "other"
+            left -= item.uri != "mast:slow"
             if not left:
                 others_done.set()
-        return {"done": [item]}
+        return {"product": [item]}
 
-    batches = [["slow", *["beside it"] * 3], *[["other"] * 8] * 8]
-    with Connections(3) as connections:
-        threads = [threading.Thread(target=connections.map, args=(work, batch)) for batch in batches]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
+    items = [product("slow"), *(product(f"{number}") for number in range(64))]
+    with stage_at(tmp_path, {"flows": {"batch_size": 8}}) as stage:
+        run_batches(stage, replace(STEP, connections=3), work, items, total=len(items))
+        assert stage.catalog.counts()["product"] == 65
     assert max(seen) == 3
-    assert len(seen) == sum(map(len, batches))
-    assert others_done.is_set()
 
 
 @pytest.fixture(scope="module")
@@ -222,9 +217,15 @@ def listed(archive: Archive) -> tuple[list[Observation], list[Product]]:
     return observations, archive.list_products(observations)[0]
 
 
-def cut(stage: Stage, archive: Archive, connections: Connections) -> Batch:
-    pending = read_products(stage.catalog, pending_tiles(stage.catalog, stage.settings))
-    return fetch_and_cut(pending, archive, stage.layout, stage.settings, connections)
+def cut(stage: Stage, archive: Archive) -> set[tuple[str, str]]:
+    """Cut the pending files, which are fetched where they are not kept; the tiles' ids and hashes."""
+    if stage.settings.fetch.keep_fits:
+        fetch_pending(stage, archive)
+        cut_pending(stage)
+    else:
+        fetch_and_cut(stage, archive, pending_tiles(stage.catalog, stage.settings))
+    assert pending_tiles(stage.catalog, stage.settings) == []
+    return {(row["tile_id"], row["png_sha256"]) for row in stage.catalog.rows("FROM tile")}
 
 
 def files_in(folder: Path) -> list[Path]:
@@ -252,38 +253,30 @@ class Watch(threading.Thread):
 
 
 def test_files_not_kept_never_exceed_the_connections_and_give_the_same_tiles(url: str, tmp_path: Path) -> None:
-    with stage_at(tmp_path / "kept", QUICK) as stage, Connections(2) as connections:
+    with stage_at(tmp_path / "kept", QUICK) as stage:
         archive = archive_at(url, stage)
         observations, products = listed(archive)
         stage.catalog.upsert({"observation": observations, "product": products})
-        write_fetched(stage, fetch_products(products, archive, stage.settings, connections))
-        expected = cut(stage, archive, connections)
-    with stage_at(tmp_path / "dropped", NOT_KEPT) as stage, Connections(2) as connections:
+        expected = cut(stage, archive)
+    with stage_at(tmp_path / "dropped", NOT_KEPT) as stage:
         stage.catalog.upsert({"observation": observations, "product": products})
         with Watch(stage.layout.products) as watch:
-            found = cut(stage, archive_at(url, stage), connections)
-        write_fetched(stage, found)
+            found = cut(stage, archive_at(url, stage))
         assert 1 <= watch.most <= 2
         assert files_in(stage.layout.products) == []
-        assert pending_tiles(stage.catalog, stage.settings) == []
         rows = stage.catalog.rows("SELECT DISTINCT path, version FROM product")
         assert rows == [{"path": None, "version": 1}]
-    assert {(t.tile_id, t.png_sha256) for t in found["tile"]} == {(t.tile_id, t.png_sha256) for t in expected["tile"]}
+    assert found == expected
 
 
 def test_previews_not_kept_never_touch_the_disk_and_give_the_same_tiles(url: str, tmp_path: Path) -> None:
     tiles = []
     for overrides in (QUICK, NOT_KEPT):
-        with stage_at(tmp_path / str(len(tiles)), overrides) as stage, Connections(2) as connections:
+        with stage_at(tmp_path / str(len(tiles)), overrides) as stage:
             archive = archive_at(url, stage, products="preview")
             observations, products = listed(archive)
             stage.catalog.upsert({"observation": observations, "product": products})
-            if stage.settings.fetch.keep_fits:
-                write_fetched(stage, fetch_products(products, archive, stage.settings, connections))
-            found = cut(stage, archive, connections)
-            write_fetched(stage, found)
-            tiles.append({(tile.tile_id, tile.png_sha256) for tile in found["tile"]})
-            assert pending_tiles(stage.catalog, stage.settings) == []
+            tiles.append(cut(stage, archive))
     assert not stage.layout.products.exists()
     assert tiles[0] == tiles[1]
     assert len(tiles[0]) > 3
@@ -296,9 +289,8 @@ def test_other_tile_settings_fetch_dropped_files_again_as_the_same_version(url: 
             if size_px == 64:
                 observations, products = listed(archive)
                 stage.catalog.upsert({"observation": observations, "product": products[:3]})
-            with Connections(2) as connections:
-                assert len(pending_tiles(stage.catalog, stage.settings)) == 3
-                write_fetched(stage, cut(stage, archive, connections))
+            assert len(pending_tiles(stage.catalog, stage.settings)) == 3
+            cut(stage, archive)
             assert stage.catalog.counts()["product_version"] == 3
 
 
@@ -337,22 +329,25 @@ def test_a_file_outside_the_profile_is_never_removed(tmp_path: Path) -> None:
 
 
 def test_a_failed_fetch_leaves_no_partial_file_where_files_are_not_kept(tmp_path: Path) -> None:
-    with stage_at(tmp_path, NOT_KEPT) as stage, Connections(2) as connections:
+    with stage_at(tmp_path, NOT_KEPT) as stage:
         with_observations(stage, product("a"))
         write_bytes(stage.layout.part("mast:a"), b"half")
-        write_fetched(stage, cut(stage, Shelf(stage, {"mast:a": DownloadError("stalled")}), connections))
+        cut(stage, Shelf(stage, {"mast:a": DownloadError("stalled")}))
         assert files_in(stage.layout.products) == []
         assert stage.catalog.counts()["attempt"] == 1
 
 
 def test_a_missing_file_is_left_and_the_others_come(url: str, tmp_path: Path) -> None:
-    with stage_at(tmp_path, QUICK) as stage, Connections(2) as connections:
+    with stage_at(tmp_path, QUICK) as stage:
         archive = archive_at(url, stage)
         _, products = listed(archive)
         missing = replace(products[0], uri="mast:HST/product/none_drz.fits")
-        batch = fetch_products([missing, products[1]], archive, stage.settings, connections)
-    assert [item.uri for item in batch["product"]] == [products[1].uri]
-    assert [(item.entity_id, item.stage) for item in batch["failure"]] == [(missing.uri, "fetch")]
+        with_observations(stage, missing, products[1])
+        fetch_pending(stage, archive)
+        rows = stage.catalog.rows("SELECT uri FROM product WHERE sha256 IS NOT NULL")
+        assert rows == [{"uri": products[1].uri}]
+        rows = stage.catalog.rows("SELECT entity_id, stage FROM attempt")
+        assert rows == [{"entity_id": missing.uri, "stage": "fetch"}]
 
 
 def test_a_content_on_the_disk_is_found_by_its_etag_and_size_from_any_thread(tmp_path: Path) -> None:

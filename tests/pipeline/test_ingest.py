@@ -12,13 +12,13 @@ from hubbleclip.archives.base import ObservationPage
 from hubbleclip.catalog.pending import pending_products, pending_proposals
 from hubbleclip.core.errors import ArchiveError, PartialResultError, SettingsError
 from hubbleclip.core.records import Attempt, Observation, Proposal, Rejection
-from hubbleclip.pipeline.engine.attempts import attempt
-from hubbleclip.pipeline.engine.connections import Batch
+from hubbleclip.pipeline.engine.attempts import Batch, Step, attempt
 from hubbleclip.pipeline.engine.stage import Stage
 from hubbleclip.pipeline.ingest.run import fetch_proposals, query_observations, write_proposals
 
 FIRST_MJD = 48005.0
 F1, F2 = "1" * 32, "2" * 32
+STEP = Step(name="fetch-proposals", stage="proposals", entity="proposal", digest="d")
 
 
 class Paged:
@@ -166,20 +166,20 @@ def proposal(number: str) -> Proposal:
 def test_a_missing_proposal_waits_and_is_found_later(tmp_path: Path) -> None:
     with stage_at(tmp_path) as stage:
         stage.catalog.upsert({"observation": [observation("a", "hst:1"), observation("b", "hst:2")]})
-        write_proposals(stage, fetch_proposals(["1", "2"], Office("1"), "d"))
+        write_proposals(stage, fetch_proposals(["1", "2"], Office("1"), STEP))
         (waiting,) = [Attempt(**row) for row in stage.catalog.rows("FROM attempt")]
         assert (waiting.entity_id, waiting.attempts) == ("hst:2", 1)
         assert pending_proposals(stage.catalog, stage.settings.archive) == {}
-        write_proposals(stage, fetch_proposals(["2"], Office(), "d"))
+        write_proposals(stage, fetch_proposals(["2"], Office(), STEP))
         assert [row["attempts"] for row in stage.catalog.rows("FROM attempt")] == [2]
-        write_proposals(stage, fetch_proposals(["2"], Office("2"), "d"))
+        write_proposals(stage, fetch_proposals(["2"], Office("2"), STEP))
         assert (stage.catalog.counts()["proposal"], stage.catalog.counts()["attempt"]) == (2, 0)
 
 
 def test_proposals_that_cannot_be_had_at_all_wait_together(tmp_path: Path) -> None:
     with stage_at(tmp_path) as stage:
         stage.catalog.upsert({"observation": [observation("a", "hst:1"), observation("b", "hst:2")]})
-        write_proposals(stage, fetch_proposals(["1", "2"], Office(is_down=True), "d"))
+        write_proposals(stage, fetch_proposals(["1", "2"], Office(is_down=True), STEP))
         assert [row["entity_id"] for row in stage.catalog.rows("FROM attempt ORDER BY ALL")] == ["hst:1", "hst:2"]
 
 
@@ -188,7 +188,7 @@ def test_landed_proposals_are_read_again_and_those_not_landed_are_no_failures(tm
         stage.catalog.upsert({"observation": [observation("a", "hst:1"), observation("b", "hst:2")]})
         stage.catalog.upsert({"proposal": [replace(proposal("1"), title="As read before")]})
         assert list(pending_proposals(stage.catalog, stage.settings.archive)) == ["hst:1", "hst:2"]
-        write_proposals(stage, fetch_proposals(["1", "2"], Office("1"), "d"))
+        write_proposals(stage, fetch_proposals(["1", "2"], Office("1"), STEP))
         assert [row["title"] for row in stage.catalog.rows("FROM proposal")] == ["A title"]
         assert stage.catalog.counts()["attempt"] == 0
 
@@ -197,7 +197,7 @@ def test_the_last_attempt_ends_in_a_rejection_and_all_may_be_tried_anew(tmp_path
     with stage_at(tmp_path, {"fetch": {"max_runs": 2}}) as stage:
         stage.catalog.upsert({"observation": [observation("a", "hst:1")]})
         for _ in range(2):
-            write_proposals(stage, fetch_proposals(["1"], Office(), "d"))
+            write_proposals(stage, fetch_proposals(["1"], Office(), STEP))
         assert (stage.catalog.counts()["attempt"], stage.catalog.counts()["rejection"]) == (0, 1)
         assert pending_proposals(stage.catalog, stage.settings.archive) == {}
         stage.catalog.run("clear_all_failures")
@@ -220,4 +220,4 @@ def test_a_wrong_setting_ends_the_run_and_leaves_nothing_out() -> None:
         raise SettingsError("proposals.jsonl, line 3: not JSON")
 
     with pytest.raises(SettingsError, match="line 3"):
-        attempt(read, entity="proposal", entity_id="hst:1", stage="proposals", digest="d")
+        attempt(STEP, "hst:1", read)

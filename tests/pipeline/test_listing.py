@@ -14,14 +14,14 @@ from hubbleclip.archives.base import STALE_NUMBER
 from hubbleclip.catalog.pending import pending_fetch, pending_products
 from hubbleclip.core.errors import ArchiveBusyError, ArchiveDownError
 from hubbleclip.core.records import Attempt, DayCount, Observation, Product, Rejection
-from hubbleclip.pipeline.engine.connections import Batch
+from hubbleclip.pipeline.engine.attempts import Batch
 from hubbleclip.pipeline.engine.stage import Stage
 from hubbleclip.pipeline.ingest.list_products import (
-    Known,
+    ProposalGroup,
     list_pending,
     list_products,
     obs_ids_in_use,
-    proposal_batches,
+    proposal_groups,
     write_listing,
 )
 
@@ -140,7 +140,7 @@ def test_batches_hold_whole_proposals(tmp_path: Path) -> None:
         many = [observation(f"{proposal}{k}", f"hst:{proposal}") for proposal in range(4) for k in range(3)]
         stage.catalog.upsert({"observation": many})
         rows = pending_products(stage.catalog, stage.settings.archive)
-        found = [[o.obs_id for o in batch.observations] for batch in proposal_batches(stage, rows)]
+        found = [[o.obs_id for o in batch.observations] for batch in proposal_groups(stage, rows)]
     assert found == [["00", "01", "02", "10", "11", "12"], ["20", "21", "22", "30", "31", "32"]]
 
 
@@ -237,21 +237,23 @@ class Choosy:
 def test_a_proposal_that_fails_holds_up_no_other_and_waits(tmp_path: Path) -> None:
     with stage_at(tmp_path) as stage:
         stage.catalog.upsert({"observation": [A, B, OTHER]})
-        write_listing(stage, list_products(Known([A, B, OTHER], {}), Choosy("hst:1"), stage.settings.archive.digest()))
+        write_listing(
+            stage, list_products(ProposalGroup([A, B, OTHER], {}), Choosy("hst:1"), stage.settings.archive.digest())
+        )
         assert list(products(stage)) == ["mast:c"]
         (waiting,) = [Attempt(**row) for row in stage.catalog.rows("FROM attempt")]
         assert (waiting.entity_id, waiting.stage, waiting.error) == ("hst:1", "products", "archivebusy")
         assert pending(stage) == {}
         stage.catalog.run("clear_all_failures")
         assert pending(stage) == {"hst:1": (2, 2)}
-        write_listing(stage, list_products(Known([A, B], {}), Choosy(), stage.settings.archive.digest()))
+        write_listing(stage, list_products(ProposalGroup([A, B], {}), Choosy(), stage.settings.archive.digest()))
         assert len(products(stage)) == 3
         assert stage.catalog.counts()["attempt"] == 0
 
 
 def test_an_archive_that_is_down_ends_the_listing(tmp_path: Path) -> None:
     with pytest.raises(ArchiveDownError):
-        list_products(Known([A, OTHER], {}), Choosy("hst:1", error=ArchiveDownError), "d")
+        list_products(ProposalGroup([A, OTHER], {}), Choosy("hst:1", error=ArchiveDownError), "d")
 
 
 def test_as_many_lists_are_requested_at_once_as_there_are_connections(tmp_path: Path) -> None:

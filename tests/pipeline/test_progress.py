@@ -2,7 +2,6 @@
 
 import logging
 import re
-from pathlib import Path
 
 import pytest
 
@@ -35,8 +34,7 @@ def test_durations_are_written_for_people(seconds: float, text: str) -> None:
 
 
 def test_the_last_line_says_that_all_is_done(caplog: pytest.LogCaptureFixture) -> None:
-    shown: list[tuple[float, str]] = []
-    progress = Progress(name="tiles: cut", total=2, show=lambda percent, text: shown.append((percent, text)))
+    progress = Progress(name="tiles: cut", total=2)
     with caplog.at_level(logging.INFO):
         progress.add(1, 0)
         progress.add(1, 1)
@@ -44,14 +42,16 @@ def test_the_last_line_says_that_all_is_done(caplog: pytest.LogCaptureFixture) -
     assert caplog.messages[-1].startswith("tiles: cut: 2 of 2 done, 1 rejected, ")
     assert caplog.messages[-1].endswith("0 s left")
     assert not caplog.records[-1].is_step
-    assert shown[-1][0] == 100
 
 
-def test_a_training_that_stops_early_ends_at_100_per_cent(caplog: pytest.LogCaptureFixture) -> None:
-    shown: list[tuple[float, str]] = []
-    report = StepReport(
-        title="train", total=100, logged=-100.0, show=lambda percent, text: shown.append((percent, text))
+def test_a_training_that_stops_early_ends_at_100_per_cent(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown: list[tuple[int, int]] = []
+    monkeypatch.setattr(
+        "hubbleclip.pipeline.train.report_live", lambda _, done, total, text: shown.append((done, total))
     )
+    report = StepReport(title="train", total=100, logged=-100.0)
     with caplog.at_level(logging.INFO):
         report(10, {"loss": 1.5})
         report.logged = -100.0
@@ -59,8 +59,8 @@ def test_a_training_that_stops_early_ends_at_100_per_cent(caplog: pytest.LogCapt
     first, second = (text for name, _, text in caplog.record_tuples if name == "hubbleclip.pipeline")
     assert first == "train: step 10 of 100, loss 1.5"
     assert re.fullmatch(r"train: step 20 of 100, [\d.]+ (s|min|h) left, loss 1.25", second)
-    report.end(Path("runs/r1"))
-    assert shown[-1] == (100.0, "r1 is finished")
+    report.end()
+    assert shown == [(10, 100), (20, 100), (100, 100)]
 
 
 def test_the_control_is_named_as_such() -> None:

@@ -7,7 +7,7 @@ from stages import rejection
 
 from hubbleclip.core.errors import ArchiveUnreachableError, DownloadError, HubbleclipError, ImageError
 from hubbleclip.core.records import Rejection
-from hubbleclip.pipeline.engine.attempts import attempt
+from hubbleclip.pipeline.engine.attempts import Step, attempt
 from hubbleclip.pipeline.engine.batches import batches, num_counted
 
 
@@ -15,7 +15,7 @@ def failing(error: Exception) -> object:
     def work() -> None:
         raise error
 
-    return attempt(work, entity="product", entity_id="p", stage="tiles", digest="d")
+    return attempt(Step(name="cut-products", entity="product", stage="tiles", digest="d"), "p", work)
 
 
 @pytest.mark.parametrize(
@@ -54,5 +54,5 @@ def test_tiles_that_are_left_out_are_no_items_of_their_stage() -> None:
 
 
 def test_batches_hold_every_item_once() -> None:
-    assert batches(range(5), 2) == [range(2), range(2, 4), range(4, 5)]
-    assert batches([], 2) == []
+    assert list(batches(range(5), 2)) == [[0, 1], [2, 3], [4]]
+    assert list(batches([], 2)) == []

@@ -2,6 +2,7 @@
 
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -58,7 +59,7 @@ def test_a_second_run_changes_no_file_and_new_tiles_alone_are_embedded(
     monkeypatch.setattr(
         stage,
         "embed_batch",
-        lambda batch, *args: seen.extend(one.tile_id for one in batch.tiles) or embed(batch, *args),
+        lambda batch, **more: seen.extend(one.tile_id for one in batch.tiles) or embed(batch, **more),
     )
     stage.index(own_site)
     assert sorted(seen) == sorted(tile_id_of(proposal, number) for proposal in range(2) for number in (6, 7))
@@ -69,10 +70,10 @@ def test_a_killed_run_keeps_what_it_has_written(own_site: Settings, monkeypatch:
     settings = settings_of(own_site.data, index={"batch_size": 5, "append_rows": 10})
     embed = stage.embed_batch
 
-    def failing(batch: stage.NumberedTiles, *args: object) -> object:
+    def failing(batch: stage.NumberedTiles, **more: Any) -> object:
         if batch.number == 6:
             raise HubbleclipError("killed")
-        return embed(batch, *args)
+        return embed(batch, **more)
 
     with monkeypatch.context() as patch:
         patch.setattr(stage, "embed_batch", failing)
@@ -110,7 +111,7 @@ def test_the_rows_of_an_append_do_not_depend_on_which_batch_ends_first(tmp_path:
         num_tiles = 3 - number % 2
         tile_ids = [f"{number}-{position}" for position in range(num_tiles)]
         made = stage.EmbeddedTiles(number, tile_ids, np.eye(num_tiles, 8, dtype=np.float32), [])
-        appender.write(None, {stage.MADE: [made]})
+        appender.add(made)
     appender.flush()
     assert store.tile_ids.to_pylist() == sorted(store.tile_ids.to_pylist())
     names = ["rows-000000000-000000008", "rows-000000008-000000010"]  # appends of 3, 2, 3 and 2 rows

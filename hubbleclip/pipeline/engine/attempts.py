@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from hubbleclip.catalog.pending import to_records
 from hubbleclip.config.settings import FetchSettings
@@ -22,41 +23,81 @@ from hubbleclip.core.errors import (
     SettingsError,
 )
 from hubbleclip.core.records import Attempt, Rejection
-from hubbleclip.pipeline.engine.connections import Batch
 from hubbleclip.pipeline.engine.stage import Stage
 
 log = logging.getLogger("hubbleclip.pipeline")
 Result = TypeVar("Result")
+Batch = dict[str, list[Any]]
+"""Rows of each table, by table name; the key `failure` holds Rejections of items that a later run retries."""
 MAX_DETAIL = 500
 LONGEST_WAIT_HOURS = 30 * 24.0
 MAX_DOUBLINGS = 60  # limits n so that 2**n fits a float; the wait reaches its maximum much earlier
 
 
-def attempt(work: Callable[[], Result], *, entity: str, entity_id: str, stage: str, digest: str) -> Result | Rejection:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """One kind of work of a stage, and what is recorded when one of its items is rejected."""
+
+    name: str
+    """Name in the log and beside the progress bar, such as `cut-products`."""
+    stage: str
+    entity: str
+    """Kind of the items, such as `product`."""
+    digest: str
+    """Digest of the settings on which the work depends."""
+    key: str = ""
+    """Attribute of an item that is its id, by which an item that fails is rejected; empty: each error stops the stage.
+    """
+    is_retried: bool = False
+    """A later run retries an item that failed."""
+    final_reasons: frozenset[str] = frozenset()
+    """Reasons for which a failed item is not retried."""
+    connections: int = 0
+    """Maximum number of items at a time, over all workers together; 0 means one per worker."""
+    is_local: bool = False
+    """The work consists of requests alone, so threads of this process do it whatever the runner is."""
+
+
+def attempt(step: Step, entity_id: str, work: Callable[[], Result]) -> Result | Rejection:
     """Call `work`, and return a Rejection if `work` fails."""
     try:
         return work()
-    except (ArchiveDownError, DiskFullError, SettingsError):
-        raise
-    except ItemError as error:
-        reason, detail = error.reason, error.detail
-    except HubbleclipError as error:
-        reason, detail = type(error).__name__.removesuffix("Error").lower(), str(error)
     except Exception as error:
-        if isinstance(error, OSError) and error.errno in DISK_FULL_ERRNOS:
-            raise DiskFullError(f"the disk cannot be written ({error.strerror}): make room or set --data") from error
-        if isinstance(error, OSError) and error.errno in EXHAUSTED_ERRNOS:
-            advice = "lower flows.workers, or raise the limit (`ulimit -a` lists the limits)"
-            raise HubbleclipError(f"a limit of the system is reached ({error.strerror}): {advice}") from error
-        log.exception("%s %s: unexpected failure in %s", entity, entity_id, stage)
+        return rejection_of(step, entity_id, error)
+
+
+def reject_item(step: Step, item: Any, error: BaseException) -> Batch:
+    """Make the rows of an item whose work failed with an error; raise an error that is no property of the item."""
+    if not step.key or not isinstance(error, Exception):
+        raise error
+    row = rejection_of(step, getattr(item, step.key), error)
+    is_retried = step.is_retried and row.reason not in step.final_reasons
+    return {"failure" if is_retried else "rejection": [row]}
+
+
+def rejection_of(step: Step, entity_id: str, error: Exception) -> Rejection:
+    """Make a Rejection of an error; raise an error of the machine, of the settings or of the whole archive."""
+    if isinstance(error, ArchiveDownError | DiskFullError | SettingsError):
+        raise error
+    if isinstance(error, OSError) and error.errno in DISK_FULL_ERRNOS:
+        raise DiskFullError(f"the disk cannot be written ({error.strerror}): make room or set --data") from error
+    if isinstance(error, OSError) and error.errno in EXHAUSTED_ERRNOS:
+        advice = "lower flows.workers, or raise the limit (`ulimit -a` lists the limits)"
+        raise HubbleclipError(f"a limit of the system is reached ({error.strerror}): {advice}") from error
+    if isinstance(error, ItemError):
+        reason, detail = error.reason, error.detail
+    elif isinstance(error, HubbleclipError):
+        reason, detail = type(error).__name__.removesuffix("Error").lower(), str(error)
+    else:
+        log.error("%s %s: unexpected failure in %s", step.entity, entity_id, step.stage, exc_info=error)
         reason, detail = "unexpected", f"{type(error).__name__}: {error}"
     return Rejection(
-        entity=entity,
+        entity=step.entity,
         entity_id=entity_id,
-        stage=stage,
+        stage=step.stage,
         reason=reason,
         detail=detail[:MAX_DETAIL],
-        settings_digest=digest,
+        settings_digest=step.digest,
         rejected_at=datetime.now(UTC),
     )
 

@@ -1,27 +1,116 @@
-"""Send batches to workers, check the rows that the workers return, and write each batch in one transaction."""
+"""Send items to workers, check the rows that come back, and write them to the catalog batch by batch."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence, Sized
-from contextlib import nullcontext
-from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from itertools import islice
+from queue import SimpleQueue
+from typing import Any, NamedTuple, TypeVar
 
+from hubbleclip.contracts.validation import reject_broken_rows
 from hubbleclip.core.errors import HubbleclipError, RejectedShareError
 from hubbleclip.core.records import Rejection
-from hubbleclip.pipeline.engine.boundaries import checked
-from hubbleclip.pipeline.engine.connections import STOPPED, Batch, Connections
-from hubbleclip.pipeline.engine.execution import Workers
+from hubbleclip.pipeline.engine.attempts import Batch, Step, reject_item
 from hubbleclip.pipeline.engine.progress import Progress
-from hubbleclip.pipeline.engine.runners import runner_of
+from hubbleclip.pipeline.engine.runners import RUNNERS, fetch_share, open_workers, runner_of
 from hubbleclip.pipeline.engine.stage import Stage
 
 Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 
-def batches(items: Sequence[Item], size: int) -> list[Sequence[Item]]:
-    """Divide items into slices of at most `size` items."""
-    return [items[i : i + size] for i in range(0, len(items), size)]
+class ChunkResult(NamedTuple):
+    """Results of the items of a chunk, each with its position, and the error that stopped the work on the chunk."""
+
+    numbered: list[tuple[int, Any]]
+    error: HubbleclipError | None
+
+
+def batches(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
+    """Divide items into lists of at most `size` items."""
+    left = iter(items)
+    while batch := list(islice(left, size)):
+        yield batch
+
+
+def map_unordered(
+    stage: Stage, step: Step, work: Callable[[Item], Result], items: Iterable[Item], size: int = 1
+) -> Iterator[tuple[Item, Result]]:
+    """Call `work` for each item on the workers of a stage, and yield each item with its result as soon as it has ended.
+
+    A thread gets one item at a time, and a worker in another process `size` items. About `size` items wait for a free
+    worker, which limits the memory and keeps the workers busy. An item that fails gives what `reject_item` makes of it.
+    After an error that stops the stage no further item is begun; the error is raised when those that were begun have
+    been yielded.
+    """
+    settings = stage.settings
+    runner = RUNNERS["threads"] if step.is_local else runner_of(settings)
+    num_workers = settings.flows.workers if runner.is_separate else step.connections or settings.flows.workers
+    num_each = min(step.connections or 1, fetch_share(settings).connections)
+    left = batches(items, size if runner.is_separate else 1)
+    most = num_workers + (1 if runner.is_separate else size)
+    pending: dict[Any, list[Item]] = {}
+    ended: SimpleQueue[Any] = SimpleQueue()
+    stopped: HubbleclipError | None = None
+    with open_workers(runner, settings.flows, num_workers) as submit:
+        while True:
+            while not stopped and len(pending) < most and (chunk := next(left, None)):
+                done = submit(work_on, step, work, chunk, num_each) if runner.is_separate else submit(work, *chunk)
+                pending[done] = chunk
+                done.add_done_callback(ended.put)
+            if not pending:
+                break
+            done = ended.get()
+            if (chunk := pending.pop(done, None)) is None:
+                continue  # cancelled
+            if runner.is_separate:
+                found: ChunkResult = done.result()
+            else:
+                found = outcomes(step, chunk, {done: 0})
+            yield from ((chunk[number], result) for number, result in found.numbered)
+            if found.error and not stopped:
+                stopped = found.error
+                if not runner.is_separate:
+                    pending = {one: chunk for one, chunk in pending.items() if not one.cancel()}
+    if stopped:
+        raise stopped
+
+
+def map_ordered(stage: Stage, step: Step, work: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
+    """Call `work` for each item on the workers of a stage, show the progress, and return the results in order."""
+    progress = Progress(name=f"{stage.name}: {step.name}", total=len(items))
+    made: dict[int, Result] = {}
+    for item, result in map_unordered(stage, step, work, items):
+        made[id(item)] = result
+        progress.add(1, 0)
+    progress.log()
+    return [made[id(item)] for item in items]
+
+
+def work_on(step: Step, work: Callable[[Item], Result], items: Sequence[Item], num: int) -> ChunkResult:
+    """Call `work` for each item of a chunk in a worker process, for at most `num` items at a time."""
+    with ThreadPoolExecutor(num) as pool:
+        return outcomes(step, items, {pool.submit(work, item): number for number, item in enumerate(items)})
+
+
+def outcomes(step: Step, items: Sequence[Item], futures: dict[Future[Any], int]) -> ChunkResult:
+    """Collect the results of items; after an error that stops the stage, the items that are not begun are cancelled."""
+    numbered, stopped = [], None
+    for future in as_completed(futures):
+        number = futures[future]
+        if future.cancelled():
+            continue
+        try:
+            error = future.exception()
+            result = future.result() if error is None else reject_item(step, items[number], error)
+        except HubbleclipError as raised:
+            stopped = stopped or raised
+            for other in futures:
+                other.cancel()
+        else:
+            numbered.append((number, result))
+    return ChunkResult(numbered, stopped)
 
 
 def write_rows(stage: Stage, batch: Batch) -> None:
@@ -31,74 +120,55 @@ def write_rows(stage: Stage, batch: Batch) -> None:
 
 def run_batches(
     stage: Stage,
-    name: str,
-    work: Callable[..., Batch],
-    items: Iterable[Sized],
-    *args: Any,
+    step: Step,
+    work: Callable[[Item], Batch],
+    items: Iterable[Item],
+    *,
     total: int,
     write: Callable[[Stage, Batch], None] = write_rows,
-    connections: Connections | None = None,
-    num_requests: int = 0,
+    weigh: Callable[[Item], int] | None = None,
 ) -> None:
-    """Call `work(batch, *args)` for each batch on a worker, and write the rows of a batch as soon as it ends.
+    """Call `work` for each item on a worker, and write the rows of each `flows.batch_size` items in one transaction.
 
-    Only a few more batches than workers are submitted at a time, which limits the memory and keeps every worker busy.
-    After an error in a batch no further batch is submitted. The error is raised after the submitted batches have ended
-    and have been written.
+    `weigh` counts an item that is a batch itself. After an error that stops the stage, what was done is written before
+    the error is raised.
     """
     if not total:
         return
-    title = f"{stage.name}: {name}"
-    progress = Progress(name=title, total=total, show=stage.execution.show_progress(title))
-    runner = "threads" if num_requests else stage.settings.flows.runner
-    num_workers = num_requests or stage.settings.flows.workers
-    if connections and not runner_of(stage.settings).is_separate:
-        num_workers = connections.num + 1
-    max_pending = num_workers if connections else num_workers + 1
-    with stage.execution.open_workers(stage, runner, num_workers) as workers, connections or nullcontext():
-        queue = _Queue(stage, progress, write, name, workers)
-        for batch in items:
-            queue.pending[workers.submit(name, work, batch, *args)] = len(batch)
-            while len(queue.pending) > max_pending:
-                queue.write_next()
-            if queue.error or (connections and connections.error):
-                break
-        while queue.pending:
-            queue.write_next()
-    error = (connections and connections.error) or queue.error
-    if error:
-        raise error
+    size = stage.settings.flows.batch_size
+    progress = Progress(name=f"{stage.name}: {step.name}", total=total)
+    gathered: Batch = {}
+    num_done = 0
+    stopped: HubbleclipError | None = None
+
+    def flush() -> None:
+        checked = reject_broken_rows(gathered, step.stage, step.entity, step.digest)
+        gathered.clear()
+        rejections = [*checked.get("rejection", ()), *checked.get("failure", ())]
+        write(stage, checked)
+        stage.rejected += len(rejections)
+        progress.add(0, num_counted(rejections))
+
+    try:
+        for item, rows in map_unordered(stage, step, work, items, 1 if weigh else size):
+            for name, some in rows.items():
+                gathered.setdefault(name, []).extend(some)
+            num_done += 1
+            progress.add(weigh(item) if weigh else 1, 0)
+            if weigh or num_done % size == 0:
+                flush()
+    except HubbleclipError as error:
+        stopped = error
+    if gathered:
+        flush()
+    if stopped:
+        raise stopped
     progress.log()
-    _check_share(stage, progress)
-
-
-@dataclass(slots=True)
-class _Queue:
-    """Submitted batches, each with its number of items. They are checked and written in the order in which they end."""
-
-    stage: Stage
-    progress: Progress
-    write: Callable[[Stage, Batch], None]
-    name: str
-    workers: Workers
-    pending: dict[Any, int] = field(default_factory=dict)
-    error: HubbleclipError | None = None
-
-    def write_next(self) -> None:
-        """Wait until a batch has ended and write it; an error of the batch is stored in `error` and raised later."""
-        first = self.workers.first_done(self.pending.keys())
-        num_items = self.pending.pop(first)
-        try:
-            made = first.result()
-            self.error = next(iter(made.pop(STOPPED, ())), self.error)
-            batch = checked(self.stage, made, self.name)
-        except HubbleclipError as error:
-            self.error = self.error or error
-            return
-        rejections = [*batch.get("rejection", ()), *batch.get("failure", ())]
-        self.write(self.stage, batch)
-        self.stage.rejected += len(rejections)
-        self.progress.add(num_items, num_counted(rejections))
+    if progress.rejected / progress.total > stage.settings.flows.max_rejected_share:
+        raise RejectedShareError(
+            f"{progress.name}: {progress.rejected} of {progress.total} items were rejected, more than "
+            'flows.max_rejected_share: see `hubbleclip sql "FROM rejection_count"`'
+        )
 
 
 def num_counted(rejections: Iterable[Rejection]) -> int:
@@ -108,11 +178,3 @@ def num_counted(rejections: Iterable[Rejection]) -> int:
     product can have many rejected tiles. A tile that breaks its data contract counts.
     """
     return sum(row.entity != "tile" or row.reason.startswith("contract:") for row in rejections)
-
-
-def _check_share(stage: Stage, progress: Progress) -> None:
-    if progress.rejected / progress.total > stage.settings.flows.max_rejected_share:
-        raise RejectedShareError(
-            f"{progress.name}: {progress.rejected} of {progress.total} items were rejected, more than "
-            'flows.max_rejected_share: see `hubbleclip sql "FROM rejection_count"`'
-        )

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import time
 from collections import deque
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
 log = logging.getLogger("hubbleclip.pipeline")
@@ -67,8 +66,7 @@ def report_live(name: str, done: int, total: int, text: str) -> None:
 class Progress:
     """Counts of finished and rejected items.
 
-    `logged` is the time of the last log line, in seconds of the monotonic clock. `show` is called with a percentage
-    (0-100) and a line of text.
+    `logged` is the time of the last log line, in seconds of the monotonic clock.
     """
 
     name: str
@@ -76,7 +74,6 @@ class Progress:
     done: int = 0
     rejected: int = 0
     logged: float = field(default_factory=time.monotonic)
-    show: Callable[[float, str], None] = lambda percent, text: None
     pace: Pace = field(init=False)
 
     def __post_init__(self) -> None:
@@ -105,4 +102,3 @@ class Progress:
         """Log the counts, the rate and the estimated remaining time."""
         # A terminal that shows a bar needs no line before the last one.
         log.info("%s: %s", self.name, self.text, extra={"is_step": self.done < self.total})
-        self.show(100 * self.done / self.total, self.text)

@@ -1,29 +1,107 @@
-"""Kinds of workers that the setting `flows.runner` can select, and how they share files and the rate limit."""
+"""Kinds of workers that the setting `flows.runner` can select: threads, processes, or the workers of a cluster."""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+import logging
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from contextlib import AbstractContextManager, contextmanager
+from contextvars import copy_context
+from functools import partial
+from multiprocessing import get_context
+from typing import Any, NamedTuple
 
-from hubbleclip.config.settings import FetchSettings, Settings
-from hubbleclip.core.errors import SettingsError
+from hubbleclip.config.settings import FetchSettings, FlowSettings, Settings
+from hubbleclip.core.errors import ClusterError, SettingsError
+
+log = logging.getLogger("hubbleclip.pipeline")
+Submit = Callable[..., Any]
+"""`submit(work, *args)` starts `work(*args)` on a worker and returns a future, which has `result`, `add_done_callback`.
+
+Outside threads `work` is a module-level function or a `partial` of one, because it and `args` are pickled.
+"""
+DASK_CONFIG = {
+    f"distributed.nanny.pre-spawn-environ.{library}_NUM_THREADS": None for library in ("OMP", "MKL", "OPENBLAS")
+}
+"""Dask would set these variables to 1 in this process too, and a later training would then use only one thread."""
+CLUSTER_ERRORS = {
+    "distributed.scheduler": "KilledWorker",
+    "distributed.client": "FutureCancelledError",
+    "distributed.comm.core": "CommClosedError",
+    "ray.exceptions": "RayError",
+}
+"""Errors by which a cluster reports that it is lost, or that several workers died of the same batch, by module."""
 
 
 class Runner(NamedTuple):
-    """Properties of one kind of worker.
+    """One kind of worker.
 
+    `open` starts or joins workers for a `with` block; its arguments are the settings and the number of workers.
     `is_separate` is true for workers in separate processes. `address` names the setting in the section `flows` that
     holds the address of a cluster, whose workers may run on other machines.
     """
 
+    open: Callable[[FlowSettings, int], AbstractContextManager[Submit]]
     is_separate: bool
     address: str = ""
 
 
+@contextmanager
+def _threads(settings: FlowSettings, num: int) -> Iterator[Submit]:
+    with ThreadPoolExecutor(num) as pool:
+        # Each call gets a copy of the context, by which Prefect knows to which flow run a log line belongs.
+        yield lambda work, *args: pool.submit(copy_context().run, work, *args)
+
+
+@contextmanager
+def _processes(settings: FlowSettings, num: int) -> Iterator[Submit]:
+    # Ctrl-C reaches the workers too, but the parent ends them.
+    ignored = (signal.SIGINT, signal.SIG_IGN)
+    with ProcessPoolExecutor(num, get_context("spawn"), initializer=signal.signal, initargs=ignored) as pool:
+        yield pool.submit
+
+
+@contextmanager
+def _dask(settings: FlowSettings, num: int) -> Iterator[Submit]:
+    try:
+        import dask  # noqa: PLC0415 - an optional dependency
+        from distributed import Client  # noqa: PLC0415 - an optional dependency
+    except ImportError as error:
+        raise SettingsError('flows.runner = "dask" needs pip install "hubbleclip[dask]"') from error
+    logging.getLogger("distributed").setLevel(logging.CRITICAL)  # a batch raises the errors that it logs
+    dask.config.set(DASK_CONFIG)
+    local = {"n_workers": num, "threads_per_worker": 1, "processes": True, "dashboard_address": "127.0.0.1:0"}
+    place: dict[str, Any] = {"address": settings.dask_address} if settings.dask_address else local
+    with Client(**place) as client:  # type: ignore[no-untyped-call]
+        if not client.nthreads():
+            log.warning("no worker is connected to the Dask scheduler: the batches wait for one")
+        yield partial(client.submit, pure=False)
+
+
+@contextmanager
+def _ray(settings: FlowSettings, num: int) -> Iterator[Submit]:
+    try:
+        import ray  # noqa: PLC0415 - an optional dependency
+    except ImportError as error:
+        raise SettingsError('flows.runner = "ray" needs pip install "hubbleclip[ray]"') from error
+    local = {"address": "local", "num_cpus": num, "include_dashboard": False}
+    place: dict[str, Any] = {"address": settings.ray_address} if settings.ray_address else local
+    with ray.init(**place, log_to_driver=False, logging_level=logging.ERROR):
+        call = ray.remote(_call)
+        yield lambda work, *args: call.remote(work, *args).future()
+
+
+def _call(work: Callable[..., Any], *args: Any) -> Any:
+    return work(*args)
+
+
 RUNNERS = {
-    "threads": Runner(is_separate=False),
-    "processes": Runner(is_separate=True),
-    "dask": Runner(is_separate=True, address="dask_address"),
-    "ray": Runner(is_separate=True, address="ray_address"),
+    "threads": Runner(_threads, is_separate=False),
+    "processes": Runner(_processes, is_separate=True),
+    "dask": Runner(_dask, is_separate=True, address="dask_address"),
+    "ray": Runner(_ray, is_separate=True, address="ray_address"),
 }
 
 
@@ -34,6 +112,29 @@ def runner_of(settings: Settings) -> Runner:
         known = ", ".join(sorted(RUNNERS))
         raise SettingsError(f"no runner {settings.flows.runner!r}: set flows.runner to one of {known}")
     return runner
+
+
+@contextmanager
+def open_workers(runner: Runner, settings: FlowSettings, num: int) -> Iterator[Submit]:
+    """Start or join workers for a `with` block; the errors of a cluster become ClusterErrors."""
+    address = getattr(settings, runner.address) if runner.address else ""
+    try:
+        with runner.open(settings, num) as submit:
+            yield submit
+    except _cluster_errors() as error:  # evaluated when an error was raised, so after the imports
+        raise ClusterError(
+            f"the {settings.runner} cluster lost a batch ({error}): check its scheduler and the memory of its workers, "
+            "then run the same command again to resume"
+        ) from error
+    except (OSError, ConnectionError) as error:
+        if not address:
+            raise
+        raise ClusterError(f"the cluster at {address} cannot be reached ({error})") from error
+
+
+def _cluster_errors() -> tuple[type[Exception], ...]:
+    """Return the classes of `CLUSTER_ERRORS` whose modules are loaded."""
+    return tuple(getattr(sys.modules[module], name) for module, name in CLUSTER_ERRORS.items() if module in sys.modules)
 
 
 def is_remote(settings: Settings) -> bool:
@@ -48,9 +149,8 @@ def is_remote(settings: Settings) -> bool:
 def fetch_share(settings: Settings) -> FetchSettings:
     """Return the fetch settings of one worker.
 
-    Separate processes cannot share a rate limiter, and at most `flows.workers` batches are fetched at a time. Each
-    separate process therefore gets 1/`flows.workers` of the connections (at least one connection) and 1/`flows.workers`
-    of the requests per second. Workers that are threads share all connections.
+    Separate processes cannot share a rate limiter. Each of them therefore gets 1/`flows.workers` of the connections (at
+    least one connection) and 1/`flows.workers` of the requests per second. Threads share all connections.
     """
     fetch, num = settings.fetch, settings.flows.workers if runner_of(settings).is_separate else 1
     limits = {"connections": max(fetch.connections // num, 1), "requests_per_s": fetch.requests_per_s / num}

@@ -1,4 +1,4 @@
-"""A running stage: its settings, the open catalog, and the execution that runs its work."""
+"""A running stage: its settings, its paths, the open catalog, and the archive that it asks."""
 
 from __future__ import annotations
 
@@ -6,18 +6,20 @@ import logging
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 
 from hubbleclip.catalog.catalog import Catalog
 from hubbleclip.catalog.working_copy import writing_catalog
-from hubbleclip.config.settings import FlowSettings, Settings
+from hubbleclip.config.settings import ArchiveSettings, FlowSettings, Settings
 from hubbleclip.core.errors import CatalogLockedError
 from hubbleclip.core.layout import Layout
-from hubbleclip.pipeline.engine.execution import PLAIN, Execution
 from hubbleclip.pipeline.remote_store import synchronised_catalog
 
 log = logging.getLogger("hubbleclip.pipeline")
 LOCK_POLL_S = 10.0
+LOCK_WAIT_S: ContextVar[float] = ContextVar("LOCK_WAIT_S", default=0.0)
+"""Longest time to wait while another process writes the catalog; a scheduled flow run sets it."""
 
 
 def layout_of(settings: Settings) -> Layout:
@@ -38,18 +40,16 @@ class Stage:
     settings: Settings
     layout: Layout
     catalog: Catalog
-    execution: Execution = PLAIN
     rejected: int = 0
     started: float = field(default_factory=time.monotonic)
 
 
 @contextmanager
-def open_stage(name: str, settings: Settings, execution: Execution = PLAIN) -> Iterator[Stage]:
+def open_stage(name: str, settings: Settings) -> Iterator[Stage]:
     """Open the catalog for writing during a `with` block, and publish a snapshot of the catalog at the end."""
     layout = layout_of(settings)
-    wait_s = execution.lock_wait_s(settings.flows)
-    with synchronised_catalog(layout), locked_catalog(layout, settings.flows, wait_s) as catalog:
-        stage = Stage(name=name, settings=settings, layout=layout, catalog=catalog, execution=execution)
+    with synchronised_catalog(layout), locked_catalog(layout, settings.flows, LOCK_WAIT_S.get()) as catalog:
+        stage = Stage(name=name, settings=settings, layout=layout, catalog=catalog)
         yield stage
     took_s = time.monotonic() - stage.started
     log.info("%s: finished in %.1f s, %d rejected", stage.name, took_s, stage.rejected)
@@ -75,3 +75,19 @@ def locked_catalog(layout: Layout, settings: FlowSettings, wait_s: float) -> Ite
                 log.info("waiting: %s", error)
                 time.sleep(min(LOCK_POLL_S, max(deadline - time.monotonic(), 0)))
         yield catalog
+
+
+@contextmanager
+def served_archive(settings: Settings) -> Iterator[ArchiveSettings]:
+    """Serve the simulated archive on loopback during a `with` block, unless it is served already; others need nothing.
+
+    The result are the archive's settings with the addresses to ask.
+    """
+    archive = settings.archive
+    if archive.name != "simulated" or archive.from_raw or archive.mast_url != ArchiveSettings().mast_url:
+        yield archive
+        return
+    from hubbleclip.simulator.server.launcher import running_simulator, simulated_addresses  # noqa: PLC0415 - slow to import, and only the simulated archive needs it
+
+    with running_simulator(settings.simulator) as url:
+        yield archive.model_copy(update=simulated_addresses(url))

@@ -2,51 +2,50 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
+from itertools import chain
 
 from hubbleclip.archives import Archive
-from hubbleclip.archives.base import Delivery
 from hubbleclip.archives.http.content_store import check_free_space
 from hubbleclip.catalog.catalog import Catalog
 from hubbleclip.catalog.pending import pending_fetch, product_batches
 from hubbleclip.config.settings import Settings
 from hubbleclip.core.io import has_sha256, sync_files
 from hubbleclip.core.layout import Layout
-from hubbleclip.core.records import Product, ProductVersion, Rejection
-from hubbleclip.pipeline.engine.attempts import attempt, write_with_retries
+from hubbleclip.core.records import Product, ProductVersion
+from hubbleclip.pipeline.engine.attempts import Batch, Step, write_with_retries
 from hubbleclip.pipeline.engine.batches import run_batches
-from hubbleclip.pipeline.engine.connections import Batch, Connections
-from hubbleclip.pipeline.engine.runners import fetch_share
-from hubbleclip.pipeline.engine.stage import Stage, layout_of
+from hubbleclip.pipeline.engine.stage import Stage
 from hubbleclip.pipeline.remote_store import push
 
 
-def fetch_products(
-    products: Sequence[Product], archive: Archive, settings: Settings, connections: Connections
-) -> Batch:
-    """Fetch the files of a batch in parallel; a file that fails is retried by a later run."""
-    layout = layout_of(settings)
-    check_free_space(layout, sum(product.size_bytes or 0 for product in products), settings.fetch.min_free_gb)
-    batch = connections.map(partial(fetch_file, archive=archive, settings=settings), products)
-    push(layout, (product.path for product in batch.get("product", ()) if product.path))
-    return batch
+def fetch_file(product: Product, archive: Archive, layout: Layout, settings: Settings) -> Batch:
+    """Fetch the file of one product to the disk, and send a copy to the remote store if there is one."""
+    check_free_space(layout, product.size_bytes or 0, settings.fetch.min_free_gb)
+    fetched = archive.fetch_product(product)
+    push(layout, [fetched.path] if fetched.path else [])
+    return fetched_rows(product, fetched)
 
 
-def fetch_file(product: Product, archive: Archive, settings: Settings) -> Batch:
-    """Fetch the file of one product to the disk."""
-    return fetched_by(lambda: Delivery(archive.fetch_product(product)), product, settings)[0]
+def fetched_rows(product: Product, fetched: Product) -> Batch:
+    """Return the rows of a fetched file: the product with its version, and the version if its content is new."""
+    numbered, history = next_version(product, fetched)
+    return {"product": [numbered], "product_version": history}
 
 
-def fetched_by(fetch: Callable[[], Delivery], product: Product, settings: Settings) -> tuple[Batch, bytes | None]:
-    """Call a function that fetches one file, and return the rows of that file."""
-    digest = settings.archive.digest()
-    delivery = attempt(fetch, entity="product", entity_id=product.uri, stage="fetch", digest=digest)
-    if isinstance(delivery, Rejection):
-        return {"failure": [delivery]}, None
-    numbered, history = next_version(product, delivery.product)
-    return {"product": [numbered], "product_version": history}, delivery.data
+def fetch_step(settings: Settings, name: str) -> Step:
+    """Describe work that fetches products; a product that fails is fetched again by a later run."""
+    return Step(
+        name=name,
+        stage="fetch",
+        entity="product",
+        digest=settings.archive.digest(),
+        key="uri",
+        is_retried=True,
+        connections=settings.fetch.connections,
+    )
 
 
 def next_version(before: Product, fetched: Product) -> tuple[Product, list[ProductVersion]]:
@@ -70,22 +69,22 @@ def next_version(before: Product, fetched: Product) -> tuple[Product, list[Produ
 def fetch_pending(stage: Stage, archive: Archive) -> None:
     """Fetch all pending files, then remove files that were replaced by newer versions."""
     pending, settings = pending_fetch(stage.catalog, stage.settings), stage.settings
-    connections = Connections(fetch_share(settings).connections)
     if pending:
         archive.set_file_lookup(partial(known_content, stage.catalog))
     run_batches(
         stage,
-        "fetch-products",
-        fetch_products,
-        product_batches(stage.catalog, pending, settings.flows.batch_size),
-        archive,
-        settings,
-        connections,
+        fetch_step(settings, "fetch-products"),
+        partial(fetch_file, archive=archive, layout=stage.layout, settings=settings),
+        products_of(stage, pending),
         total=len(pending),
         write=write_fetched,
-        connections=connections,
     )
     remove_old_contents(stage)
+
+
+def products_of(stage: Stage, uris: Sequence[str]) -> Iterator[Product]:
+    """Read products while they are needed."""
+    yield from chain.from_iterable(product_batches(stage.catalog, uris, stage.settings.flows.batch_size))
 
 
 def known_content(catalog: Catalog, etag: str, size_bytes: int) -> str | None:

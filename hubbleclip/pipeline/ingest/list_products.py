@@ -5,20 +5,20 @@ All observations of a proposal are listed together.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from itertools import groupby
-from typing import Any
+from typing import Any, NamedTuple
 
 from hubbleclip.archives import Archive
 from hubbleclip.archives.base import STALE_NUMBER
 from hubbleclip.catalog.catalog import Catalog
 from hubbleclip.catalog.pending import pending_products, to_records
 from hubbleclip.core.records import Listing, Observation, Rejection
-from hubbleclip.pipeline.engine.attempts import attempt, write_with_retries
+from hubbleclip.pipeline.engine.attempts import Batch, Step, attempt, write_with_retries
 from hubbleclip.pipeline.engine.batches import run_batches
-from hubbleclip.pipeline.engine.connections import Batch, merged
 from hubbleclip.pipeline.engine.stage import Stage
 
 OBSERVATIONS_PER_BATCH = 4
@@ -26,8 +26,7 @@ OBSERVATIONS_PER_BATCH = 4
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Known:
+class ProposalGroup(NamedTuple):
     """All known observations of some proposals.
 
     `taken` maps the id of a proposal to the ids of its observations that have a product in use.
@@ -36,35 +35,26 @@ class Known:
     observations: list[Observation]
     taken: dict[str, frozenset[str]]
 
-    def __len__(self) -> int:
-        """Return the number of observations."""
-        return len(self.observations)
 
-
-def list_products(known: Known, archive: Archive, digest: str) -> Batch:
+def list_products(group: ProposalGroup, archive: Archive, digest: str) -> Batch:
     """List the products of whole proposals, and select the files to fetch.
 
     If a request for several proposals fails, each proposal is requested separately, so that one failing proposal does
     not affect the others.
     """
-    observations = known.observations
-    listed = attempt(
-        lambda: archive.list_products(observations, known.taken),
-        entity="proposal",
-        entity_id=observations[0].proposal_id,
-        stage="products",
-        digest=digest,
-    )
+    observations, taken = group
+    step = Step(name="list-products", stage="products", entity="proposal", digest=digest)
+    listed = attempt(step, observations[0].proposal_id, lambda: archive.list_products(observations, taken))
     if isinstance(listed, Rejection):
-        groups = [list(group) for _, group in groupby(observations, key=lambda o: o.proposal_id)]
-        if len(groups) == 1:
+        proposals = [list(some) for _, some in groupby(observations, key=lambda one: one.proposal_id)]
+        if len(proposals) == 1:
             return {"failure": [listed]}
-        return merged(list_products(Known(group, known.taken), archive, digest) for group in groups)
+        return merged(list_products(ProposalGroup(some, taken), archive, digest) for some in proposals)
     products, rejections = listed
     now = datetime.now(UTC)
-    proposals = {item.obs_id: item.proposal_id for item in observations}
+    proposal_ids = {item.obs_id: item.proposal_id for item in observations}
     stale = [item for item in rejections if item.reason == STALE_NUMBER]
-    failed = {proposals[item.entity_id]: item for item in stale}
+    failed = {proposal_ids[item.entity_id]: item for item in stale}
     listings = [
         Listing(obs_id=o.obs_id, settings_digest=digest, fingerprint=o.fingerprint, listed_at=now)
         for o in observations
@@ -82,20 +72,35 @@ def list_products(known: Known, archive: Archive, digest: str) -> Batch:
 def list_pending(stage: Stage, archive: Archive) -> None:
     """List the products of all proposals that have new or changed observations."""
     pending = pending_products(stage.catalog, stage.settings.archive)
+    settings, digest = stage.settings, stage.settings.archive.digest()
     run_batches(
         stage,
-        "list-products",
-        list_products,
-        proposal_batches(stage, pending),
-        archive,
-        stage.settings.archive.digest(),
+        Step(
+            name="list-products",
+            stage="products",
+            entity="observation",
+            digest=digest,
+            connections=settings.fetch.connections,
+            is_local=True,
+        ),
+        partial(list_products, archive=archive, digest=digest),
+        proposal_groups(stage, pending),
         total=sum(row["num_known"] for row in pending),
         write=write_listing,
-        num_requests=stage.settings.fetch.connections,
+        weigh=lambda group: len(group.observations),
     )
 
 
-def proposal_batches(stage: Stage, pending: Sequence[Mapping[str, Any]]) -> Iterator[Known]:
+def merged(parts: Iterable[Batch]) -> Batch:
+    """Merge several batches into one."""
+    whole: Batch = {}
+    for part in parts:
+        for name, rows in part.items():
+            whole.setdefault(name, []).extend(rows)
+    return whole
+
+
+def proposal_groups(stage: Stage, pending: Sequence[Mapping[str, Any]]) -> Iterator[ProposalGroup]:
     """Read all known observations of pending proposals in batches; a proposal is never divided between batches."""
     most = stage.settings.flows.batch_size * OBSERVATIONS_PER_BATCH
     proposal_ids: list[str] = []
@@ -105,7 +110,7 @@ def proposal_batches(stage: Stage, pending: Sequence[Mapping[str, Any]]) -> Iter
         num += row["num_known"]
         if num >= most or place == len(pending):
             rows = stage.catalog.named_query("known_observations", proposal_ids=proposal_ids)
-            yield Known(to_records(Observation, rows), obs_ids_in_use(stage.catalog, proposal_ids))
+            yield ProposalGroup(to_records(Observation, rows), obs_ids_in_use(stage.catalog, proposal_ids))
             proposal_ids, num = [], 0
 
 

@@ -17,8 +17,7 @@ from hubbleclip.catalog.pending import pending_fetch, pending_products, pending_
 from hubbleclip.config.settings import Settings
 from hubbleclip.core.records import Watermark
 from hubbleclip.pipeline.check_archive import check_before_first
-from hubbleclip.pipeline.engine.services import archive_service
-from hubbleclip.pipeline.engine.stage import Stage, bounded_catalog, layout_of
+from hubbleclip.pipeline.engine.stage import Stage, bounded_catalog, layout_of, served_archive
 from hubbleclip.pipeline.ingest.receive import Reception
 from hubbleclip.pipeline.ingest.recount import Days, recount
 from hubbleclip.pipeline.remote_store import synchronised_catalog
@@ -32,7 +31,7 @@ def poll(settings: Settings) -> bool:
     """
     layout = layout_of(settings)
     writer = bounded_catalog(layout, settings.flows)
-    with synchronised_catalog(layout), writer as catalog, archive_service(settings) as served:
+    with synchronised_catalog(layout), writer as catalog, served_archive(settings) as served:
         stage = Stage(name="ingest", settings=settings, layout=layout, catalog=catalog)
         archive = open_archive(served, settings.fetch, layout)
         check_before_first(stage, served)

@@ -12,8 +12,8 @@ from datetime import UTC, date, datetime
 
 from hubbleclip.archives.base import ObservationPage
 from hubbleclip.archives.mast.criteria import MJD_ZERO, mjd_of
+from hubbleclip.contracts.validation import reject_broken_rows
 from hubbleclip.core.records import DayCount
-from hubbleclip.pipeline.engine.boundaries import checked
 from hubbleclip.pipeline.engine.progress import LOG_EVERY_S
 from hubbleclip.pipeline.engine.stage import Stage
 
@@ -61,7 +61,7 @@ class Reception:
         """Write the new and changed observations of a page, and the rejections of its other rows."""
         catalog, digest = self.stage.catalog, self.query["query_digest"]
         own = [replace(item, query_digest=digest) for item in page]
-        batch = checked(self.stage, {"observation": own}, "query-observations")
+        batch = reject_broken_rows({"observation": own}, "observations", "observation", digest)
         valid, rejections = batch["observation"], [*batch.get("rejection", ()), *page.rejections]
         changed = {
             "observation": catalog.changed_rows("observation", valid),

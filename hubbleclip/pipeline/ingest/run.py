@@ -12,34 +12,29 @@ from hubbleclip.catalog.pending import pending_proposals
 from hubbleclip.config.settings import Settings
 from hubbleclip.core.records import Rejection
 from hubbleclip.pipeline.check_archive import check_before_first
-from hubbleclip.pipeline.engine.attempts import attempt, write_with_retries
+from hubbleclip.pipeline.engine.attempts import Batch, Step, attempt, write_with_retries
 from hubbleclip.pipeline.engine.batches import batches, run_batches
-from hubbleclip.pipeline.engine.connections import Batch
-from hubbleclip.pipeline.engine.execution import PLAIN, Execution
 from hubbleclip.pipeline.engine.runners import fetch_share
-from hubbleclip.pipeline.engine.services import archive_service
-from hubbleclip.pipeline.engine.stage import Stage, open_stage
+from hubbleclip.pipeline.engine.stage import Stage, open_stage, served_archive
 from hubbleclip.pipeline.ingest.fetch import fetch_pending
 from hubbleclip.pipeline.ingest.list_products import list_pending
 from hubbleclip.pipeline.ingest.poll_archive import query_observations
 
 
-def fetch_proposals(numbers: Sequence[str], archive: Archive, digest: str) -> Batch:
+def fetch_proposals(numbers: Sequence[str], archive: Archive, step: Step) -> Batch:
     """Fetch proposals; a proposal that fails is retried by a later run."""
-    found = attempt(
-        lambda: archive.fetch_proposals(numbers), entity="proposal", entity_id="", stage="proposals", digest=digest
-    )
+    found = attempt(step, "", lambda: archive.fetch_proposals(numbers))
     if isinstance(found, Rejection):
         return {"failure": [replace(found, entity_id=proposal_id_of(archive.name, number)) for number in numbers]}
     return {"proposal": found[0], "failure": found[1]}
 
 
-def ingest(settings: Settings, execution: Execution = PLAIN, *, retry: bool = False, is_polled: bool = False) -> None:
+def ingest(settings: Settings, *, retry: bool = False, is_polled: bool = False) -> None:
     """Update the catalog from the archive; only observations released since the last complete query are requested.
 
     With `archive.from_raw` nothing is requested from the archive; the stored responses are read again.
     """
-    with open_stage("ingest", settings, execution) as stage, archive_service(settings) as served:
+    with open_stage("ingest", settings) as stage, served_archive(settings) as served:
         archive = open_archive(served, fetch_share(settings), stage.layout)
         if retry:
             stage.catalog.run("clear_all_failures")
@@ -57,18 +52,24 @@ def fetch_pending_proposals(stage: Stage, archive: Archive) -> None:
 
     A proposal is pending when it is not in the catalog, or when it has been there for a long time without an abstract.
     """
-    pending = pending_proposals(stage.catalog, stage.settings.archive, again=archive.is_local)
-    numbers = [proposal_id.split(":", 1)[1] for proposal_id in pending]
+    settings = stage.settings
+    pending = pending_proposals(stage.catalog, settings.archive, again=archive.is_local)
+    step = Step(
+        name="fetch-proposals",
+        stage="proposals",
+        entity="proposal",
+        digest=settings.archive.digest(),
+        connections=settings.fetch.connections,
+        is_local=True,
+    )
     run_batches(
         stage,
-        "fetch-proposals",
-        fetch_proposals,
-        batches(numbers, stage.settings.flows.batch_size * 2),
-        archive,
-        stage.settings.archive.digest(),
-        total=len(numbers),
+        step,
+        partial(fetch_proposals, archive=archive, step=step),
+        batches((proposal_id.split(":", 1)[1] for proposal_id in pending), settings.flows.batch_size * 2),
+        total=len(pending),
         write=partial(write_proposals, dated={name for name, is_stale in pending.items() if is_stale}),
-        num_requests=stage.settings.fetch.connections,
+        weigh=len,
     )
 
 

@@ -12,7 +12,7 @@ from functools import partial
 from hubbleclip.catalog.pending import to_records
 from hubbleclip.config.settings import Settings
 from hubbleclip.contracts.schema import contract_version
-from hubbleclip.contracts.validation import Rows, whole
+from hubbleclip.contracts.validation import Rows, reject_broken_rows, whole
 from hubbleclip.core.errors import DatasetError, TileFileError
 from hubbleclip.core.layout import Layout
 from hubbleclip.core.records import Dataset, Sample, SplitAssignment, Tile
@@ -23,12 +23,10 @@ from hubbleclip.dataset.manifest import DESCRIPTION
 from hubbleclip.dataset.samples import captions_of, make_samples
 from hubbleclip.dataset.splits.material import Material
 from hubbleclip.dataset.splits.schemes import RANDOM
-from hubbleclip.pipeline.engine.boundaries import checked
-from hubbleclip.pipeline.engine.execution import PLAIN, Execution
-from hubbleclip.pipeline.engine.parallel_work import packing_map
 from hubbleclip.pipeline.engine.stage import Stage, open_stage
 from hubbleclip.pipeline.ingest.receive import date_of
 from hubbleclip.pipeline.remote_store import local_files, pull_datasets, push_folder
+from hubbleclip.pipeline.shards.packing import packing_map
 from hubbleclip.pipeline.shards.splitting import read_material, report_splits, split_tiles
 from hubbleclip.pipeline.status import NEWEST_DATASET
 from hubbleclip.pipeline.tiles.damaged_tiles import forget_damaged, read_tile
@@ -79,13 +77,13 @@ def size_of(tile: Tile, layout: Layout) -> int:
         return path.stat().st_size if path.is_file() else 0  # packing finds the tiles whose files are missing
 
 
-def shards(settings: Settings, execution: Execution = PLAIN) -> None:
+def shards(settings: Settings) -> None:
     """Assign every new tile to a split and build a dataset, unless a dataset of the same samples exists.
 
     Models are trained on datasets of the random split scheme, and only these are recorded in the catalog. A dataset of
     another split scheme exists only as a folder.
     """
-    with open_stage("shards", settings, execution) as stage:
+    with open_stage("shards", settings) as stage:
         newest = stage.catalog.rows(NEWEST_DATASET)
         pull_datasets(stage.layout, stage.layout.absolute(newest[0]["path"]) if newest else None)
         material = read_material(stage)
@@ -164,7 +162,8 @@ def sample_tiles(stage: Stage, material: Material, assignments: Mapping[str, Spl
     settings = stage.settings.shards
     captions = [caption for texts in captions_of(material, settings.caption_kinds).values() for caption in texts]
     samples, rejections = make_samples(material, assignments, settings)
-    rows = checked(stage, {"sample": samples, "caption": captions, "rejection": rejections}, "make-samples")
+    made: Rows = {"sample": samples, "caption": captions, "rejection": rejections}
+    rows = reject_broken_rows(made, "shards", "tile", settings.digest())
     stage.catalog.upsert({name: rows[name] for name in ("caption", "rejection")})
     stage.rejected += len(rows["rejection"])
     return rows["sample"]

@@ -11,6 +11,7 @@ import pyarrow as pa
 from hubbleclip.captions.registry import writer_of
 from hubbleclip.catalog.pending import to_records
 from hubbleclip.config.settings import SplitSettings
+from hubbleclip.contracts.validation import reject_broken_rows
 from hubbleclip.core.records import AbstractSummary, Observation, Proposal, SplitAssignment, Tile
 from hubbleclip.dataset.splits.assign import PERMANENT, assign_splits, leak_report
 from hubbleclip.dataset.splits.frozen_tests import check_test_lists, released_splits
@@ -19,11 +20,9 @@ from hubbleclip.dataset.splits.near_duplicates import text_links
 from hubbleclip.dataset.splits.report import leak_summary, split_report, split_tables
 from hubbleclip.dataset.splits.schemes import RANDOM
 from hubbleclip.dataset.splits.shared_fields import field_links
-from hubbleclip.pipeline.engine.boundaries import checked
 from hubbleclip.pipeline.engine.stage import Stage
 
 log = logging.getLogger("hubbleclip.pipeline")
-ASSIGN = "assign-splits"
 
 FORMER = """
 SELECT t.proposal_id, s.tile_id, s.group_id, s.split, s.reason FROM split s JOIN tile t USING (tile_id)
@@ -77,11 +76,11 @@ def split_tiles(stage: Stage, material: Material) -> dict[str, SplitAssignment]:
     existing = {s.tile_id: s for s in to_records(SplitAssignment, stage.catalog.rows("FROM split"))}
     at_random = settings.model_copy(update={"scheme": RANDOM})
     former = {row.pop("proposal_id"): SplitAssignment(**row) for row in stage.catalog.rows(FORMER, [sorted(PERMANENT)])}
-    new = stage.execution.call(ASSIGN, assign_splits, material, existing, at_random, former=former)
+    new = assign_splits(material, existing, at_random, former=former)
     rejected = write_splits(stage, new)
     if settings.scheme != RANDOM:
         existing = released_splits(datasets_dir, settings)
-        new = stage.execution.call(ASSIGN, assign_splits, material, existing, settings)
+        new = assign_splits(material, existing, settings)
     found = existing | {plan.tile_id: plan for plan in new}
     kept = {tile_id: plan for tile_id, plan in found.items() if tile_id not in rejected}
     check_test_lists(datasets_dir, {tile_id: plan.split for tile_id, plan in kept.items()}, settings)
@@ -90,7 +89,7 @@ def split_tiles(stage: Stage, material: Material) -> dict[str, SplitAssignment]:
 
 def write_splits(stage: Stage, new: Sequence[SplitAssignment]) -> set[str]:
     """Write new split assignments to the catalog."""
-    rows = checked(stage, {"split": new}, ASSIGN)
+    rows = reject_broken_rows({"split": new}, "shards", "tile", stage.settings.splits.digest())
     stage.catalog.upsert(rows)
     stage.rejected += len(rows.get("rejection", ()))
     return {plan.tile_id for plan in new}.difference(plan.tile_id for plan in rows["split"])

@@ -1,13 +1,9 @@
-"""Cut items (products or visits) into tiles.
-
-An item that fails becomes a Rejection. The files of tiles are written before the rows of tiles.
-"""
+"""Write the tiles of one product or visit: the files of tiles first, then their rows."""
 
 from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 
 from hubbleclip.archives.base import reject
@@ -15,36 +11,14 @@ from hubbleclip.core.errors import ImageError
 from hubbleclip.core.io import sync_files, write_bytes
 from hubbleclip.core.layout import Layout
 from hubbleclip.core.reasons import reason_words
-from hubbleclip.core.records import Product, Rejection, Tile
+from hubbleclip.core.records import Product
 from hubbleclip.images.tiling import CutResult, to_tile_record
-from hubbleclip.pipeline.engine.attempts import attempt
+from hubbleclip.pipeline.engine.attempts import Batch
 from hubbleclip.pipeline.engine.batches import write_rows
-from hubbleclip.pipeline.engine.connections import Batch
 from hubbleclip.pipeline.engine.stage import Stage
-from hubbleclip.pipeline.ingest.fetch import forgotten, is_intact
+from hubbleclip.pipeline.remote_store import push
 
 log = logging.getLogger("hubbleclip.pipeline")
-
-Cut = Callable[[], tuple[list[Tile], list[Rejection]]]
-"""Function that cuts one item and returns the rows of its tiles and of its rejected tiles."""
-
-
-def split_intact(products: Sequence[Product], layout: Layout) -> tuple[list[Product], list[Product]]:
-    """Compare the files of products with their hashes."""
-    intact = [product for product in products if is_intact(product, layout)]
-    found = {product.uri for product in intact}
-    return intact, [forgotten(product, layout) for product in products if product.uri not in found]
-
-
-def cut_each(cuts: Iterable[tuple[str, Cut]], *, entity: str, stage: str, digest: str) -> Batch:
-    """Cut the items of a batch into tiles."""
-    batch: Batch = {"tile": [], "rejection": []}
-    for entity_id, cut in cuts:
-        outcome = attempt(cut, entity=entity, entity_id=entity_id, stage=stage, digest=digest)
-        tiles, rejections = ([], [outcome]) if isinstance(outcome, Rejection) else outcome
-        batch["tile"].extend(tiles)
-        batch["rejection"].extend(rejections)
-    return batch
 
 
 def store_tiles(
@@ -56,7 +30,7 @@ def store_tiles(
     digest: str,
     cut_at: datetime,
     part_uris: list[str] | None = None,
-) -> tuple[list[Tile], list[Rejection]]:
+) -> Batch:
     """Write the files of the tiles of one item, and make the rows of its tiles and of its rejected tiles."""
     if not cut.tiles:
         counted = Counter(rejection.reason for rejection in cut.rejections)
@@ -69,7 +43,8 @@ def store_tiles(
         reject("tile", r.entity_id, stage, reason=r.reason, detail=r.detail, settings_digest=digest)
         for r in cut.rejections
     ]
-    return records, rejections
+    push(layout, (record.path for record in records))
+    return {"tile": records, "rejection": rejections}
 
 
 def write_cut(stage: Stage, batch: Batch) -> None:

@@ -13,15 +13,16 @@ from hubbleclip.catalog.catalog import Catalog
 from hubbleclip.config.settings import TileSettings
 from hubbleclip.core.errors import SettingsError
 from hubbleclip.core.layout import Layout
-from hubbleclip.core.records import Product, Rejection, Tile
+from hubbleclip.core.records import Product
 from hubbleclip.fits.instruments import wavelength_nm
 from hubbleclip.images.rgb import cut_colour, pick_parts
 from hubbleclip.images.tiling import read_images
-from hubbleclip.pipeline.engine.batches import batches, run_batches
-from hubbleclip.pipeline.engine.connections import Batch
+from hubbleclip.pipeline.engine.attempts import Batch, Step
+from hubbleclip.pipeline.engine.batches import run_batches
 from hubbleclip.pipeline.engine.stage import Stage
-from hubbleclip.pipeline.remote_store import local_files, push
-from hubbleclip.pipeline.tiles.cutting import cut_each, split_intact, store_tiles, write_cut
+from hubbleclip.pipeline.ingest.fetch import forgotten, is_intact
+from hubbleclip.pipeline.remote_store import local_files
+from hubbleclip.pipeline.tiles.cutting import store_tiles, write_cut
 
 PRODUCT = tuple(Product.__slots__)
 
@@ -56,30 +57,18 @@ def _pick(rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
     return [by_uri[uri] for uri in uris]
 
 
-def colour_visits(visits: Sequence[Visit], layout: Layout, settings: TileSettings) -> Batch:
-    """Write the colour tiles of a batch of visits, and return their rows."""
-    parts = [part for visit in visits for part in visit.parts]
-    with local_files(layout, (part.path for part in parts if part.path)):
-        _, lost = split_intact(parts, layout)
-        lost_uris = {part.uri for part in lost}
-        cuts = [
-            (visit.name, partial(colour_visit, visit, layout, settings))
-            for visit in visits
-            if lost_uris.isdisjoint(part.uri for part in visit.parts)
-        ]
-        batch = cut_each(cuts, entity="visit", stage="colour", digest=settings.digest()) | {"product": lost}
-    push(layout, (tile.path for tile in batch["tile"]))
-    return batch
-
-
-def colour_visit(visit: Visit, layout: Layout, settings: TileSettings) -> tuple[list[Tile], list[Rejection]]:
-    """Write the colour tiles of one visit."""
+def colour_visit(visit: Visit, layout: Layout, settings: TileSettings) -> Batch:
+    """Write the colour tiles of a visit; a file that the disk has lost is fetched again by the next ingest."""
     now = datetime.now(UTC)
-    images = [read_images(layout.absolute(part.path or ""), settings, part.file_name) for part in visit.parts]
+    with local_files(layout, (part.path for part in visit.parts if part.path)):
+        if lost := [forgotten(part, layout) for part in visit.parts if not is_intact(part, layout)]:
+            return {"product": lost}
+        images = [read_images(layout.absolute(part.path or ""), settings, part.file_name) for part in visit.parts]
     cut = cut_colour(images, [part.sha256 or "" for part in visit.parts], settings)
     uris = [part.uri for part in visit.parts]
-    digest = settings.digest()
-    return store_tiles(cut, visit.parts[1], layout, stage="colour", digest=digest, cut_at=now, part_uris=uris)
+    return store_tiles(
+        cut, visit.parts[1], layout, stage="colour", digest=settings.digest(), cut_at=now, part_uris=uris
+    )
 
 
 def colour_pending(stage: Stage) -> None:
@@ -88,7 +77,17 @@ def colour_pending(stage: Stage) -> None:
     if not settings.fetch.keep_fits:
         raise SettingsError("tiles.colour needs the files of a whole visit: set fetch.keep_fits = true")
     pending = pending_visits(stage.catalog, settings.tiles)
-    work = batches(pending, settings.flows.batch_size)
     run_batches(
-        stage, "colour-visits", colour_visits, work, stage.layout, settings.tiles, total=len(pending), write=write_cut
+        stage,
+        Step(
+            name="colour-visits",
+            stage="colour",
+            entity="visit",
+            digest=settings.tiles.digest(),
+            key="name",
+        ),
+        partial(colour_visit, layout=stage.layout, settings=settings.tiles),
+        pending,
+        total=len(pending),
+        write=write_cut,
     )

@@ -6,90 +6,86 @@ import logging
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from functools import partial
+from pathlib import Path
 
 from hubbleclip.archives import Archive, open_archive
-from hubbleclip.archives.base import reject
-from hubbleclip.catalog.pending import pending_tiles, product_batches
+from hubbleclip.catalog.pending import pending_tiles
 from hubbleclip.config.settings import Settings, TileSettings
+from hubbleclip.core.errors import ItemError
 from hubbleclip.core.layout import Layout, product_suffix
-from hubbleclip.core.records import Product, Rejection, Tile
+from hubbleclip.core.records import Product, Rejection
 from hubbleclip.images.kernels import COMPILING
 from hubbleclip.images.tiling import IN_MEMORY_SUFFIXES, tile_file
+from hubbleclip.pipeline.engine.attempts import Batch, Step, attempt
 from hubbleclip.pipeline.engine.batches import run_batches
-from hubbleclip.pipeline.engine.connections import Batch, Connections
-from hubbleclip.pipeline.engine.execution import PLAIN, Execution
 from hubbleclip.pipeline.engine.runners import fetch_share
-from hubbleclip.pipeline.engine.services import archive_service
-from hubbleclip.pipeline.engine.stage import Stage, open_stage
-from hubbleclip.pipeline.ingest.fetch import dropped, fetch_file, fetched_by, is_on_disk, remove_strays, write_fetched
-from hubbleclip.pipeline.remote_store import local_files, push
-from hubbleclip.pipeline.tiles.cutting import cut_each, split_intact, store_tiles, write_cut
+from hubbleclip.pipeline.engine.stage import Stage, open_stage, served_archive
+from hubbleclip.pipeline.ingest.fetch import (
+    dropped,
+    fetch_file,
+    fetch_step,
+    fetched_rows,
+    forgotten,
+    is_intact,
+    is_on_disk,
+    products_of,
+    remove_strays,
+    write_fetched,
+)
+from hubbleclip.pipeline.remote_store import local_files
+from hubbleclip.pipeline.tiles.cutting import store_tiles, write_cut
 from hubbleclip.pipeline.tiles.rgb_visits import colour_pending
 
 log = logging.getLogger("hubbleclip.pipeline")
 
 
-def cut_products(
-    products: Sequence[Product], layout: Layout, settings: TileSettings, data: bytes | None = None
-) -> Batch:
-    """Write the tiles of a batch of products, and return their rows."""
-    with local_files(layout, (product.path for product in products if product.path and data is None)):
-        intact, lost = split_intact(products, layout) if data is None else (products, [])
-        cuts = [(product.uri, partial(cut_product, product, layout, settings, data)) for product in intact]
-        batch = cut_each(cuts, entity="product", stage="tiles", digest=settings.digest()) | {"product": lost}
-    push(layout, (tile.path for tile in batch["tile"]))
-    return batch
+def cut_product(product: Product, layout: Layout, settings: TileSettings) -> Batch:
+    """Write the tiles of a product; a file that the disk has lost is fetched again by the next ingest."""
+    with local_files(layout, [product.path] if product.path else []):
+        if not is_intact(product, layout):
+            return {"product": [forgotten(product, layout)]}
+        return cut_content(product, layout.absolute(product.path or ""), layout, settings)
 
 
-def cut_product(
-    product: Product, layout: Layout, settings: TileSettings, data: bytes | None = None
-) -> tuple[list[Tile], list[Rejection]]:
-    """Write the tiles of one product."""
+def cut_content(product: Product, content: Path | bytes, layout: Layout, settings: TileSettings) -> Batch:
+    """Write the tiles of a product, given its file or the bytes of the file."""
     now = datetime.now(UTC)
-    content = layout.absolute(product.path or "") if data is None else data
     cut = tile_file(content, product.sha256 or "", settings, product.file_name)
     return store_tiles(cut, product, layout, stage="tiles", digest=settings.digest(), cut_at=now)
 
 
-def fetch_and_cut(
-    products: Sequence[Product], archive: Archive, layout: Layout, settings: Settings, connections: Connections
-) -> Batch:
-    """Fetch, cut and delete the files of a batch in parallel; small previews are not written to the disk."""
-    return connections.map(partial(fetch_cut_drop, archive=archive, layout=layout, settings=settings), products)
+def cutting(settings: TileSettings) -> Step:
+    """Describe the work that cuts products."""
+    return Step(name="cut-products", stage="tiles", entity="product", digest=settings.digest(), key="uri")
 
 
 def fetch_cut_drop(product: Product, archive: Archive, layout: Layout, settings: Settings) -> Batch:
-    """Fetch one file unless it is on disk, cut the file, and delete the file even if an error occurs."""
-    batch, data = fetched_for_now(product, archive, layout, settings)
-    if data is not None:
-        return cut_products(batch["product"], layout, settings.tiles, data) | batch
-    fetched = next(iter(batch.get("product", [])), product)
+    """Fetch one file unless it is on disk, cut the file, and delete the file even if an error occurs.
+
+    A small preview is fetched to memory only.
+    """
+    rows: Batch = {}
+    content: Path | bytes | None = None
     try:
-        if "failure" in batch:
-            return batch
-        if not layout.absolute(fetched.path or "").is_file():
-            detail = "the file was deleted after another product with the same content had been cut"
-            digest = settings.archive.digest()
-            gone = reject("product", product.uri, "fetch", reason="gone", detail=detail, settings_digest=digest)
-            return {"failure": [gone]}
-        cut = cut_products([fetched], layout, settings.tiles)
+        if not is_on_disk(product, layout):
+            if product_suffix(product.file_name) in IN_MEMORY_SUFFIXES:
+                delivery = archive.deliver_product(product)
+                rows, content = fetched_rows(product, delivery.product), delivery.data
+            else:
+                rows = fetch_file(product, archive, layout, settings)
+            (product,) = rows["product"]
+        if content is None:
+            content = layout.absolute(product.path or "")
+            if not content.is_file():
+                raise ItemError("gone", "the file was deleted after another product with the same content had been cut")
+        work = partial(cut_content, product, content, layout, settings.tiles)
+        cut = attempt(cutting(settings.tiles), product.uri, work)
     finally:
-        left = dropped(fetched, layout)
-    return batch | cut | {"product": [left]}
+        left = dropped(product, layout)
+    return rows | ({"rejection": [cut]} if isinstance(cut, Rejection) else cut) | {"product": [left]}
 
 
-def fetched_for_now(
-    product: Product, archive: Archive, layout: Layout, settings: Settings
-) -> tuple[Batch, bytes | None]:
-    """Fetch a file if it is not on disk, and return its rows; a small preview is fetched to memory only."""
-    if is_on_disk(product, layout):
-        return {"product": [product]}, None
-    if product_suffix(product.file_name) in IN_MEMORY_SUFFIXES:
-        return fetched_by(lambda: archive.deliver_product(product), product, settings)
-    return fetch_file(product, archive, settings), None
-
-
-def tiles(settings: Settings, execution: Execution = PLAIN) -> None:
+def tiles(settings: Settings) -> None:
     """Cut all files that were not yet cut with the current tile settings.
 
     With `fetch.keep_fits = true`, the files that the stage ingest has fetched are cut. With `fetch.keep_fits = false`,
@@ -98,11 +94,14 @@ def tiles(settings: Settings, execution: Execution = PLAIN) -> None:
     before anything is fetched. Files that earlier runs with `fetch.keep_fits = true` have fetched are kept until they
     are cut again.
     """
-    with open_stage("tiles", settings, execution) as stage:
+    with open_stage("tiles", settings) as stage:
         if settings.fetch.keep_fits:
             cut_pending(stage)
         else:
-            fetch_and_cut_pending(stage)
+            remove_strays(stage)
+            if pending := pending_tiles(stage.catalog, settings):
+                with served_archive(settings) as served:
+                    fetch_and_cut(stage, open_archive(served, fetch_share(settings), stage.layout), pending)
         if settings.tiles.colour:
             colour_pending(stage)
     if compiled_s := COMPILING.take():
@@ -111,33 +110,13 @@ def tiles(settings: Settings, execution: Execution = PLAIN) -> None:
 
 def cut_pending(stage: Stage) -> None:
     """Cut all pending files; the stage ingest has already fetched these files to the disk."""
-    pending, settings = pending_tiles(stage.catalog, stage.settings), stage.settings
-    work = product_batches(stage.catalog, pending, settings.flows.batch_size)
-    run_batches(
-        stage, "cut-products", cut_products, work, stage.layout, settings.tiles, total=len(pending), write=write_cut
-    )
+    pending, settings = pending_tiles(stage.catalog, stage.settings), stage.settings.tiles
+    work = partial(cut_product, layout=stage.layout, settings=settings)
+    run_batches(stage, cutting(settings), work, products_of(stage, pending), total=len(pending), write=write_cut)
 
 
-def fetch_and_cut_pending(stage: Stage) -> None:
-    """Fetch all pending files, cut each file, and delete each file after it is cut."""
-    remove_strays(stage)
-    pending, settings = pending_tiles(stage.catalog, stage.settings), stage.settings
-    if not pending:
-        return
-    share = fetch_share(settings)
-    connections = Connections(share.connections)
-    with archive_service(settings) as served:
-        archive = open_archive(served, share, stage.layout)
-        run_batches(
-            stage,
-            "fetch-and-cut",
-            fetch_and_cut,
-            product_batches(stage.catalog, pending, settings.flows.batch_size),
-            archive,
-            stage.layout,
-            settings,
-            connections,
-            total=len(pending),
-            write=write_fetched,
-            connections=connections,
-        )
+def fetch_and_cut(stage: Stage, archive: Archive, pending: Sequence[str]) -> None:
+    """Fetch files, cut each file, and delete each file after it is cut."""
+    work = partial(fetch_cut_drop, archive=archive, layout=stage.layout, settings=stage.settings)
+    step = fetch_step(stage.settings, "fetch-and-cut")
+    run_batches(stage, step, work, products_of(stage, pending), total=len(pending), write=write_fetched)

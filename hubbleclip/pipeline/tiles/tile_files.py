@@ -19,7 +19,7 @@ from hubbleclip.core.records import Rejection
 from hubbleclip.images.contact_sheet import write_sheet
 from hubbleclip.images.encode import decode_tile
 from hubbleclip.images.tiling import READERS, CutResult, TileRejection, tile_file
-from hubbleclip.pipeline.engine.attempts import attempt
+from hubbleclip.pipeline.engine.attempts import Step, attempt
 from hubbleclip.pipeline.tiles.tile_index import ECSV, Row, picture_bytes, rejection_row, tile_row, write_index
 
 
@@ -105,10 +105,5 @@ def _writing_to(folder: Path) -> Iterator[None]:
 
 def cut_file(file: Path, settings: TileSettings) -> CutResult | Rejection:
     """Cut one file into tiles."""
-    return attempt(
-        lambda: tile_file(file, settings=settings),
-        entity="product",
-        entity_id=file.name,
-        stage="tiles",
-        digest=settings.digest(),
-    )
+    step = Step(name="tile", stage="tiles", entity="product", digest=settings.digest())
+    return attempt(step, file.name, lambda: tile_file(file, settings=settings))
