@@ -1,11 +1,13 @@
-"""Run an experiment as a command, and put its tables into pages."""
+"""Run an experiment as a command, write its results, and put its tables into pages."""
 
 from __future__ import annotations
 
+import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 from cyclopts import App
 
@@ -24,6 +26,28 @@ def run(app: App) -> None:
         except HubbleclipError as error:
             sys.stderr.write(f"hubbleclip: {error}\n")
             sys.exit(2)
+
+
+def write_results(path: Path, results: Mapping[str, Any]) -> None:
+    """Write results as JSON."""
+    write_text(path, json.dumps(results, indent=1, sort_keys=True) + "\n")
+
+
+def markdown(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Format a Markdown table."""
+    lines = [f"| {' | '.join(header)} |", f"|{'---|' * len(header)}", *(f"| {' | '.join(row)} |" for row in rows)]
+    return "\n".join(lines)
+
+
+def with_interval(value: float, low: float, high: float, *, digits: int = 1) -> str:
+    """Format a value, such as `85.2 (80.1 to 89.0)`."""
+    return f"{value:.{digits}f} ({low:.{digits}f} to {high:.{digits}f})"
+
+
+def difference_with_interval(value: float, low: float, high: float, *, digits: int = 1) -> str:
+    """Format a difference, such as `**+4.1** (+0.5 to +7.7)`; it is bold if its interval excludes 0."""
+    mark = "**" if low > 0 or high < 0 else ""
+    return f"{mark}{value:+.{digits}f}{mark} ({low:+.{digits}f} to {high:+.{digits}f})"
 
 
 def update_page(path: Path, made: Mapping[str, str]) -> None:

@@ -6,7 +6,6 @@ and runs are in the folder `caption-study/` of the profile and never in the cata
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,15 @@ from typing import Any
 from cyclopts import App
 
 from experiments.captions.scores import QUERIES, score
-from experiments.running import ROOT, run, update_page
+from experiments.running import (
+    ROOT,
+    difference_with_interval,
+    markdown,
+    run,
+    update_page,
+    with_interval,
+    write_results,
+)
 from experiments.short_queries.judgements import drawn_tiles
 from experiments.study.comparisons import METRIC_NAMES, ArmScores, paired_interval, pool
 from experiments.study.datasets import read_tiles, samples_of, write_dataset
@@ -22,7 +29,6 @@ from hubbleclip.catalog.catalog import read_catalog
 from hubbleclip.cli.options import Options
 from hubbleclip.config.settings import Settings
 from hubbleclip.core.errors import HubbleclipError
-from hubbleclip.core.io import write_text
 from hubbleclip.core.layout import Layout
 from hubbleclip.core.version import code_version
 from hubbleclip.pipeline.captions import captions
@@ -88,9 +94,7 @@ def measure(settings: Settings, arms: Mapping[str, dict[str, Any]], num_seeds: i
 
 
 def arm_rows(name: str, found: Mapping[str, ArmScores], baseline: Mapping[str, ArmScores]) -> list[dict[str, Any]]:
-    """Describe an arm, and its difference from the baseline if there is one; numbers are rounded to 6
-    decimal places.
-    """
+    """Describe an arm, and its difference from the baseline if there is one; numbers have 6 decimal places."""
 
     def rounded(value: float, ends: tuple[float, float]) -> list[float]:
         return [round(number, 6) for number in (value, *ends)]
@@ -106,24 +110,23 @@ def arm_rows(name: str, found: Mapping[str, ArmScores], baseline: Mapping[str, A
 
 
 def table(result: Mapping[str, Any]) -> str:
-    """Format the result as a Markdown table; a difference whose interval excludes 0 is bold."""
-    lines = [f"| trained on | {' | '.join(COLUMNS.values())} |", f"|---|{'---|' * len(COLUMNS)}"]
-    lines += [f"| {row['name']} | {' | '.join(cell(row, key) for key in COLUMNS)} |" for row in result["rows"]]
+    """Format the result as a Markdown table."""
+    made = markdown(
+        ["trained on", *COLUMNS.values()],
+        ([row["name"], *(cell(row, key) for key in COLUMNS)] for row in result["rows"]),
+    )
     facts = (
         "{num_test_tiles} test tiles, {num_queries} short queries that one of them answers, {num_seeds} seeds, {steps} "
         "steps per training. The 95 % intervals include the variation of proposals, or of queries, and of seeds."
     )
-    return "\n".join([*lines, "", facts.format(**result)])
+    return f"{made}\n\n{facts.format(**result)}"
 
 
 def cell(row: Mapping[str, Any], column: str) -> str:
     """Format a value or a difference with its interval: in percent, or without a unit for nDCG."""
-    value, low, high = row[column] if column == QUERIES else [100 * number for number in row[column]]
-    digits = 2 if column == QUERIES else 1
-    if " minus " not in row["name"]:
-        return f"{value:.{digits}f} ({low:.{digits}f} to {high:.{digits}f})"
-    mark = "**" if low > 0 or high < 0 else ""
-    return f"{mark}{value:+.{digits}f}{mark} ({low:+.{digits}f} to {high:+.{digits}f})"
+    scale, digits = (1, 2) if column == QUERIES else (100, 1)
+    show = difference_with_interval if " minus " in row["name"] else with_interval
+    return show(*(scale * number for number in row[column]), digits=digits)
 
 
 def two_lines(result: Mapping[str, Any]) -> str:
@@ -152,7 +155,7 @@ def main(
 ) -> None:
     """Measure, write the results to `out_dir`, and update README and docs/captions.md; `--debias` adds two arms."""
     result = measure(with_captions(options.settings(), steps), ARMS | (DEBIAS_ARMS if debias else {}), num_seeds)
-    write_text(out_dir / FILE, json.dumps(result, indent=1, sort_keys=True) + "\n")
+    write_results(out_dir / FILE, result)
     update_pages(result, ROOT)
 
 

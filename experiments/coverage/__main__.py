@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from itertools import product
@@ -17,7 +17,7 @@ from experiments.coverage.trials import (
     retrieval_coverage,
     zero_shot_coverage,
 )
-from experiments.running import update_page
+from experiments.running import markdown, update_page
 
 log = logging.getLogger(__name__)
 PAGE = Path(__file__).with_name("README.md")
@@ -158,12 +158,6 @@ def metric_table(
 def truth(name: str, one: Coverage) -> str:
     """Format the true value of a metric."""
     return f"{one.truth:.0f}" if "rank" in name else f"{percent(one.truth)} %"
-
-
-def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Format a Markdown table."""
-    lines = [header, ["---"] * len(header), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 if __name__ == "__main__":

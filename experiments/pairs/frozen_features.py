@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -51,18 +51,11 @@ class Pairs:
 
     def take(self, rows: Ints) -> Pairs:
         """Select some of the pictures."""
-        return Pairs(
-            names=tuple(self.names[row] for row in rows),
-            captions=tuple(self.captions[row] for row in rows),
-            titles=tuple(self.titles[row] for row in rows),
-            sentences=tuple(self.sentences[row] for row in rows),
-            sentences_pe=tuple(self.sentences_pe[row] for row in rows),
-            group_n=self.group_n[rows],
-            views_nvd=self.views_nvd[rows],
-            final_width=self.final_width,
-            caption_ne=self.caption_ne[rows],
-            title_ne=self.title_ne[rows],
-        )
+        listed = ("names", "captions", "titles", "sentences", "sentences_pe")
+        taken: dict[str, Any] = {name: tuple(getattr(self, name)[row] for row in rows) for name in listed}
+        for name in ("group_n", "views_nvd", "caption_ne", "title_ne"):
+            taken[name] = getattr(self, name)[rows]
+        return replace(self, **taken)
 
 
 @torch.inference_mode()

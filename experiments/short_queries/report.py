@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,13 +11,20 @@ import numpy as np
 import numpy.typing as npt
 from cyclopts import App
 
-from experiments.running import ROOT, run, update_page
+from experiments.running import (
+    ROOT,
+    difference_with_interval,
+    markdown,
+    run,
+    update_page,
+    with_interval,
+    write_results,
+)
 from experiments.short_queries.judgements import DrawnTile, Gains, drawn_tiles, read_queries
 from hubbleclip.catalog.catalog import read_catalog
 from hubbleclip.cli.options import Options
 from hubbleclip.config.settings import Settings
 from hubbleclip.core.errors import HubbleclipError
-from hubbleclip.core.io import write_text
 from hubbleclip.core.layout import Layout
 from hubbleclip.evaluation.metrics.bootstrap import draw_weights, resampled_means
 from hubbleclip.evaluation.metrics.intervals import percentile_interval
@@ -130,28 +136,27 @@ def intervals(scores: Sequence[Mapping[str, float]], num_resamples: int, seed: i
 
 
 def table(results: Mapping[str, Any]) -> str:
-    """Format the rows as a Markdown table; a difference whose interval excludes 0 is bold."""
-    lines = [f"| queries | tiles | {' | '.join(COLUMNS)} |", f"|---|---|{'---|' * len(COLUMNS)}"]
-    for row in results["rows"]:
-        cells = [_cell(row[name], is_difference=len(modes) > 1) for name, modes in COLUMNS.items()]
-        lines.append(f"| {row['name']} ({row['num_queries']}) | {row['tiles']} | {' | '.join(cells)} |")
-    return "\n".join(lines)
+    """Format the rows as a Markdown table."""
+    return markdown(
+        ["queries", "tiles", *COLUMNS],
+        (
+            [f"{row['name']} ({row['num_queries']})", row["tiles"], *(_cell(row, name) for name in COLUMNS)]
+            for row in results["rows"]
+        ),
+    )
 
 
-def _cell(figure: Mapping[str, float], *, is_difference: bool) -> str:
-    """Format a value with its interval."""
-    value, low, high = (figure[name] for name in ("value", "low", "high"))
-    if not is_difference:
-        return f"{value:.2f} ({low:.2f} to {high:.2f})"
-    mark = "**" if low > 0 or high < 0 else ""
-    return f"{mark}{value:+.2f}{mark} ({low:+.2f} to {high:+.2f})"
+def _cell(row: Mapping[str, Any], column: str) -> str:
+    """Format the value of a mode, or the difference of two."""
+    show = difference_with_interval if len(COLUMNS[column]) > 1 else with_interval
+    return show(*(row[column][name] for name in ("value", "low", "high")), digits=2)
 
 
 @app.default
 def report(out_dir: Path, options: Options = Options()) -> None:
     """Measure the search of a profile, write the results to `out_dir`, and update the table of `docs/search.md`."""
     results = measure(options.settings())
-    write_text(out_dir / FILE, json.dumps(results, indent=1, sort_keys=True) + "\n")
+    write_results(out_dir / FILE, results)
     update_page(ROOT / "docs/search.md", {"short queries": table(results)})
 
 

@@ -7,7 +7,6 @@ the splits leaks on purpose.
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,16 +14,14 @@ from typing import Any
 
 from cyclopts import App
 
-from experiments.running import run, update_page
+from experiments.running import run, update_page, write_results
 from experiments.study import comparisons
 from experiments.study.comparisons import PAGE, table
-from experiments.study.datasets import read_tiles, samples_of, write_dataset
-from experiments.study.leaky_splits import by_tile, common_test_tiles
+from experiments.study.datasets import by_tile, common_test_tiles, read_tiles, samples_of, write_dataset
 from hubbleclip.cli.options import Options
 from hubbleclip.cli.output import print_rows
 from hubbleclip.cli.running import redirect_caches
 from hubbleclip.config.settings import Settings
-from hubbleclip.core.io import write_text
 from hubbleclip.core.layout import Layout
 from hubbleclip.core.version import code_version
 from hubbleclip.dataset.manifest import DatasetInfo
@@ -68,14 +65,9 @@ def study(settings: Settings, num_seeds: int) -> dict[str, Any]:
             scores[arm.name, metric] = comparisons.pool(of_metric)
     figures, differences = comparisons.compare_arms(scores)
     results = comparisons.study_results(figures, differences, describe_study(settings, datasets, num_seeds))
-    write_text(layout.root / FILE, results_text(results))
+    write_results(layout.root / FILE, results)
     log.info("study: the results are in %s", layout.root / FILE)
     return results
-
-
-def results_text(results: Mapping[str, Any]) -> str:
-    """Write the results as JSON."""
-    return json.dumps(results, indent=1, sort_keys=True) + "\n"
 
 
 def build_datasets(settings: Settings, datasets_dir: Path) -> dict[str, DatasetInfo]:
@@ -117,7 +109,7 @@ def describe_study(settings: Settings, datasets: Mapping[str, DatasetInfo], num_
 
 def publish(results: Mapping[str, Any], out_dir: Path) -> None:
     """Write the results to a folder, and their table into the page of the study."""
-    write_text(out_dir / FILE, results_text(results))
+    write_results(out_dir / FILE, results)
     update_page(PAGE, {"study": table(results)})
 
 

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
+from experiments.running import difference_with_interval, markdown
 from hubbleclip.evaluation.metrics.bootstrap import TAIL
 from hubbleclip.evaluation.metrics.intervals import (
     NORMAL_QUANTILE,
@@ -153,23 +154,20 @@ def table(results: Mapping[str, Any]) -> str:
     figures = {(one["name"], one["metric"]): one["value"] for one in results["arms"]}
     differences = {(one["name"], one["metric"]): one for one in results["questions"]}
     return markdown(
-        results,
-        {
-            name: [cell(differences[name, metric], *(figures[arm, metric] for arm in arms)) for metric in METRIC_NAMES]
+        header(results),
+        (
+            [name, *(cell(differences[name, metric], *(figures[arm, metric] for arm in arms)) for metric in METRICS)]
             for name, arms in COMPARISONS.items()
-        },
+        ),
     )
 
 
-def markdown(results: Mapping[str, Any], cells: Mapping[str, Sequence[str]]) -> str:
-    """Format a Markdown table with one column per metric."""
-    lines = [f"| {results['num_seeds']} seeds, {results['steps']} steps | {' | '.join(METRIC_NAMES.values())} |"]
-    lines.append(f"|---|{'---|' * len(METRIC_NAMES)}")
-    return "\n".join([*lines, *(f"| {name} | {' | '.join(row)} |" for name, row in cells.items())])
+def header(results: Mapping[str, Any]) -> list[str]:
+    """Make the header of a table with one column per metric."""
+    return [f"{results['num_seeds']} seeds, {results['steps']} steps", *METRIC_NAMES.values()]
 
 
-def cell(difference: Mapping[str, Any], first: float, second: float) -> str:
-    """Format one comparison as a table cell, such as `89.3 against 85.2: **+4.1** (0.5 to 7.7)`."""
-    value, low, high = (100 * difference[name] for name in ("value", "low", "high"))
-    mark = "**" if low > 0 or high < 0 else ""
-    return f"{100 * first:.1f} against {100 * second:.1f}: {mark}{value:+.1f}{mark} ({low:.1f} to {high:.1f})"
+def cell(found: Mapping[str, Any], first: float, second: float) -> str:
+    """Format one comparison as a table cell, such as `89.3 against 85.2: **+4.1** (+0.5 to +7.7)`."""
+    gain = difference_with_interval(*(100 * found[name] for name in ("value", "low", "high")))
+    return f"{100 * first:.1f} against {100 * second:.1f}: {gain}"

@@ -16,12 +16,11 @@ from typing import Any
 
 from cyclopts import App
 
-from experiments.running import run, update_page
-from experiments.study.comparisons import METRICS, PAGE, ArmScores, cell, markdown, paired_interval, pool
-from experiments.study.datasets import read_tiles, samples_of, write_dataset
+from experiments.running import markdown, run, update_page, write_results
+from experiments.study.comparisons import METRICS, PAGE, ArmScores, cell, header, paired_interval, pool
+from experiments.study.datasets import Assignments, read_tiles, samples_of, write_dataset
 from hubbleclip.cli.options import Options
 from hubbleclip.config.settings import Settings
-from hubbleclip.core.io import write_text
 from hubbleclip.core.layout import Layout
 from hubbleclip.core.records import SplitAssignment
 from hubbleclip.core.version import code_version
@@ -82,7 +81,7 @@ COMPARED = {
 """The arm with which each arm is compared; the difference is the arm minus the other."""
 
 
-def half_of_train(plans: Mapping[str, SplitAssignment], half: int) -> dict[str, SplitAssignment]:
+def half_of_train(plans: Assignments, half: int) -> dict[str, SplitAssignment]:
     """Exclude one half of the groups of the train split, drawn by a hash of the group's id."""
     return {
         tile_id: replace(plan, split=EXCLUDED)
@@ -147,13 +146,14 @@ def table(result: Mapping[str, Any]) -> str:
     """Format the result as a Markdown table."""
     rows = {(row["name"], row["metric"]): row for row in result["rows"]}
     return markdown(
-        result,
-        {
-            f"{name}, against {other}": [
-                cell(row := rows[name, metric], row["arm"], row["other"]) for metric in METRICS
+        header(result),
+        (
+            [
+                f"{name}, against {other}",
+                *(cell(row, row["arm"], row["other"]) for row in (rows[name, m] for m in METRICS)),
             ]
             for name, other in COMPARED.items()
-        },
+        ),
     )
 
 
@@ -169,7 +169,7 @@ def main(
     kept = json.loads(file.read_text(encoding="utf-8"))["rows"] if only else []
     rows = [row for row in kept if row["name"] not in only] + rows
     result = {"rows": rows, "num_seeds": num_seeds, "steps": steps}
-    write_text(file, json.dumps(result, indent=1, sort_keys=True) + "\n")
+    write_results(file, result)
     update_page(PAGE, {NAME: table(result)})
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from experiments.coverage.__main__ import PAGE, all_cells, markdown, percent, tables
+from experiments.coverage.__main__ import PAGE, all_cells, tables
 from experiments.coverage.candidates import CANDIDATES
 from experiments.coverage.populations import draw_hits, draw_similarities
 from experiments.coverage.trials import (
@@ -104,7 +104,3 @@ def cells_of(page: str, name: str, first: int) -> list[str]:
     """Cells of a table of the page without its header, from a column on."""
     rows = page.partition(f"<!-- {name} -->")[2].partition("<!-- end of")[0].strip().splitlines()[2:]
     return [cell.strip() for row in rows for cell in row.strip("| ").split("|")[first:]]
-
-
-def test_a_table_is_markdown() -> None:
-    assert markdown(["a", "b"], [["1", percent(0.5)]]) == "| a | b |\n| --- | --- |\n| 1 | 50.0 |"

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from experiments.study import comparisons as study
-from experiments.study.leaky_splits import by_tile, common_test_tiles
+from experiments.study.datasets import by_tile, common_test_tiles
 from hubbleclip.config.settings import SplitSettings
 from hubbleclip.core.records import SplitAssignment
 from hubbleclip.evaluation.metrics.bootstrap import draw_weights

@@ -28,7 +28,7 @@ def test_the_table_puts_the_leak_first_and_marks_only_what_excludes_zero() -> No
     results = {"num_seeds": 3, "steps": 9, "arms": figures, "questions": differences}
     assert table(results).splitlines()[2] == (
         "| a random split of tiles against the clean split "
-        "| 90.0 against 85.0: **+5.0** (1.0 to 9.0) | 90.0 against 85.0: +5.0 (-1.0 to 9.0) |"
+        "| 90.0 against 85.0: **+5.0** (+1.0 to +9.0) | 90.0 against 85.0: +5.0 (-1.0 to +9.0) |"
     )
     readme = replace_tables("a\n<!-- study -->\nold\n<!-- end of study -->\nb", {"study": table(results)})
     assert "old" not in readme and readme.endswith("b") and table(results) in readme
