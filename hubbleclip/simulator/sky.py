@@ -6,13 +6,32 @@ import numpy as np
 
 from hubbleclip.simulator.frames import Frame
 from hubbleclip.simulator.instruments import Filter
-from hubbleclip.simulator.objects import deep, discs, galaxies, nebulae, solar, stellar  # noqa: F401  (registers the renderers)
+from hubbleclip.simulator.objects import deep, discs, galaxies, nebulae, solar, stellar
 from hubbleclip.simulator.objects.components import add_field_stars, add_small_galaxies
-from hubbleclip.simulator.objects.registry import OBJECT_RENDERERS
-from hubbleclip.simulator.objects.view import Image, View
+from hubbleclip.simulator.objects.view import Image, ObjectRenderer, View
 from hubbleclip.simulator.plans import ObservingPlan, Target
 from hubbleclip.simulator.random_draws import hash_seed, numpy_rng
 
+OBJECT_RENDERERS: dict[str, ObjectRenderer] = {
+    "spiral galaxy": galaxies.spiral_galaxy,
+    "elliptical galaxy": galaxies.elliptical_galaxy,
+    "galaxy merger": galaxies.galaxy_merger,
+    "dwarf galaxy": galaxies.dwarf_galaxy,
+    "globular cluster": stellar.globular_cluster,
+    "open cluster": stellar.open_cluster,
+    "planetary nebula": nebulae.planetary_nebula,
+    "supernova remnant": nebulae.supernova_remnant,
+    "star-forming nebula": nebulae.star_forming_nebula,
+    "planet": solar.planet,
+    "comet": solar.comet,
+    "Kuiper belt field": solar.kuiper_belt_field,
+    "protoplanetary disk": discs.protoplanetary_disk,
+    "stellar jet": discs.stellar_jet,
+    "galaxy cluster": deep.galaxy_cluster,
+    "gravitational lens": deep.gravitational_lens,
+    "quasar host": deep.quasar_host,
+    "deep field": deep.deep_field,
+}
 CROWDED = frozenset(
     {"globular cluster", "open cluster", "planetary nebula", "supernova remnant", "star-forming nebula", "stellar jet"}
 )

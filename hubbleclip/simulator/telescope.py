@@ -121,12 +121,24 @@ def _observed_scene(exposure: Exposure, frame: Frame) -> Image:
     return convolve(scene, exposure.camera, exposure.band.wave_nm, frame.tilt_deg)
 
 
+def _combine(exposure: Exposure) -> tuple[Image, Image, npt.NDArray[np.int32]]:
+    """Simulate a drizzled image; return science (electrons per second), weight (seconds) and context."""
+    rng = numpy_rng(exposure.seed, "noise", exposure.noise_key)
+    return simulate_combined(_observed_scene(exposure, exposure.frame), _depth(exposure), exposure.frame, rng)
+
+
+def _by_chip(
+    settings: SimulatorSettings, exposure: Exposure, *layers: tuple[str, npt.NDArray[np.generic], str]
+) -> Iterator[ImagePlane]:
+    """Cut layers (EXTNAME, data, BUNIT) of the whole detector into one plane per chip and layer."""
+    for version, (top, bottom, left, right) in enumerate(chip_bounds(settings.frame_px, exposure.camera), start=1):
+        for name, data, unit in layers:
+            yield name, version, unit, data[top:bottom, left:right], (top, left)
+
+
 def _combined_planes(settings: SimulatorSettings, exposure: Exposure) -> Iterator[ImagePlane]:
     """Yield the extensions SCI, WHT and CTX of a drizzled image."""
-    rng = numpy_rng(exposure.seed, "noise", exposure.noise_key)
-    science, weight, context = simulate_combined(
-        _observed_scene(exposure, exposure.frame), _depth(exposure), exposure.frame, rng
-    )
+    science, weight, context = _combine(exposure)
     # The WFC3 pipeline writes NaN outside the detector; the other HST pipelines write 0.
     if exposure.camera.fills_with_nan:
         science[weight == 0] = np.nan
@@ -143,30 +155,20 @@ def _single_planes(settings: SimulatorSettings, exposure: Exposure) -> Iterator[
     image, error, flags = _one_exposure(settings, exposure)
     unit = "ELECTRONS"
     if exposure.camera.detector == "IR":
-        image, error, unit = (
-            image / np.float32(exposure.exposure_s),
-            error / np.float32(exposure.exposure_s),
-            "ELECTRONS/S",
-        )
-    for version, (top, bottom, left, right) in enumerate(chip_bounds(settings.frame_px, exposure.camera), start=1):
-        for name, data, label in (("SCI", image, unit), ("ERR", error, unit), ("DQ", flags, "UNITLESS")):
-            yield name, version, label, data[top:bottom, left:right], (top, left)
+        seconds = np.float32(exposure.exposure_s)
+        image, error, unit = image / seconds, error / seconds, "ELECTRONS/S"
+    yield from _by_chip(settings, exposure, ("SCI", image, unit), ("ERR", error, unit), ("DQ", flags, "UNITLESS"))
 
 
 def _wfpc2_planes(settings: SimulatorSettings, exposure: Exposure) -> Iterator[ImagePlane]:
     """Yield the extension SCI of each chip of a calibrated WFPC2 exposure. Its flags are in another file."""
     image, _, _ = _one_exposure(settings, exposure)
-    image /= np.float32(exposure.camera.gain)
-    for version, (top, bottom, left, right) in enumerate(chip_bounds(settings.frame_px, exposure.camera), start=1):
-        yield "SCI", version, "COUNTS", image[top:bottom, left:right], (top, left)
+    yield from _by_chip(settings, exposure, ("SCI", image / np.float32(exposure.camera.gain), "COUNTS"))
 
 
 def _jwst_combined_planes(settings: SimulatorSettings, exposure: Exposure) -> Iterator[ImagePlane]:
     """Yield the extensions SCI, ERR, CON and WHT of a resampled JWST image."""
-    rng = numpy_rng(exposure.seed, "noise", exposure.noise_key)
-    science, weight, context = simulate_combined(
-        _observed_scene(exposure, exposure.frame), _depth(exposure), exposure.frame, rng
-    )
+    science, weight, context = _combine(exposure)
     science *= np.float32(MJY_SR_PER_E_S)
     science[weight == 0] = np.nan
     error = np.sqrt(np.abs(science)) * np.float32(0.01)
@@ -180,8 +182,8 @@ def _jwst_single_planes(settings: SimulatorSettings, exposure: Exposure) -> Iter
     image, error, flags = _one_exposure(settings, exposure)
     scale, unit = np.float32(MJY_SR_PER_E_S / exposure.exposure_s), "MJy/sr"
     quality = np.where(flags & HOT, np.uint32(DO_NOT_USE | HOT_PIXEL), np.uint32(0)).astype(np.uint32)
-    for name, data, label in (("SCI", image * scale, unit), ("ERR", error * scale, unit), ("DQ", quality, "")):
-        yield name, 1, label, data, (0, 0)
+    layers = ("SCI", image * scale, unit), ("ERR", error * scale, unit), ("DQ", quality, "")
+    yield from _by_chip(settings, exposure, *layers)
 
 
 def _raw_planes(settings: SimulatorSettings, exposure: Exposure) -> Iterator[ImagePlane]:
@@ -189,8 +191,7 @@ def _raw_planes(settings: SimulatorSettings, exposure: Exposure) -> Iterator[Ima
     image, _, _ = _one_exposure(settings, exposure)
     # The bias level is 2400 counts, and the analogue-to-digital converter has 16 bits.
     counts = np.clip(image / exposure.camera.gain + 2400.0, 0, 65535).astype(np.uint16)
-    for version, (top, bottom, left, right) in enumerate(chip_bounds(settings.frame_px, exposure.camera), start=1):
-        yield "SCI", version, "COUNTS", counts[top:bottom, left:right], (top, left)
+    yield from _by_chip(settings, exposure, ("SCI", counts, "COUNTS"))
 
 
 def _one_exposure(settings: SimulatorSettings, exposure: Exposure) -> tuple[Image, Image, npt.NDArray[np.int16]]:

@@ -11,12 +11,11 @@ from hubbleclip.simulator.instruments import CAMERAS
 from hubbleclip.simulator.object_kinds import OBJECT_KINDS
 from hubbleclip.simulator.objects.components import power_law_fluxes, sersic_profile
 from hubbleclip.simulator.objects.deep import Lens, source_plane
-from hubbleclip.simulator.objects.registry import OBJECT_RENDERERS
 from hubbleclip.simulator.objects.view import TEXTURE_PX, View, _sample_bilinear, fractal_tile
 from hubbleclip.simulator.observations import make_proposals, observations_of, plan_of
 from hubbleclip.simulator.optics import convolve, psf_image
 from hubbleclip.simulator.plans import Target
-from hubbleclip.simulator.sky import render_scene, scene_view
+from hubbleclip.simulator.sky import OBJECT_RENDERERS, render_scene, scene_view
 
 SIDE = 128
 TARGET = Target(name="T", scene_key=7, variant="", ra_deg=30.0, dec_deg=10.0, half_field_arcsec=SIDE * 0.025)

@@ -14,7 +14,6 @@ from hubbleclip.simulator.objects.components import (
     power_law_fluxes,
     sersic_profile,
 )
-from hubbleclip.simulator.objects.registry import register_object
 from hubbleclip.simulator.objects.view import Image, View
 
 
@@ -69,36 +68,25 @@ def add_lensed_images(image: Image, source_xy: tuple[Image, Image], source: Smal
     )
 
 
-@register_object("galaxy cluster")
 def galaxy_cluster(view: View, rng: np.random.Generator, variant: str) -> Image:
-    """See `ObjectRenderer`. The function draws a cD galaxy, red ellipticals, diffuse light and blue lensed arcs."""
+    """Draw a cD galaxy, red ellipticals, diffuse light and blue lensed arcs."""
     light = view.blank_image()
     angle, axis_ratio = rng.uniform(0, np.pi), rng.uniform(0.6, 0.85)
     separation = rng.uniform(0.25, 0.45) if variant == "merging" else 0.0  # Half the distance between two subclusters.
-    centres = [
-        (-separation * np.cos(angle), -separation * np.sin(angle)),
-        (separation * np.cos(angle), separation * np.sin(angle)),
-    ][: 2 if separation else 1]
+    dx, dy = separation * np.cos(angle), separation * np.sin(angle)
+    centres = [(-dx, -dy), (dx, dy)] if separation else [(-dx, -dy)]
     for x, y in centres:
-        size = rng.uniform(0.09, 0.15)
-        light += (
-            rng.uniform(9, 15)
-            * view.continuum_flux(0.9)
-            * sersic_profile(view.elliptical_radius(x, y, axis_ratio, angle), size, 4.0, view.pixel_size)
-        )
-        # This is the intracluster light.
-        light += (
-            2.0 * view.continuum_flux(0.9) * np.exp(-view.elliptical_radius(x, y, axis_ratio, angle) / np.float32(0.3))
-        )
+        radius = view.elliptical_radius(x, y, axis_ratio, angle)
+        size, brightness = rng.uniform(0.09, 0.15), rng.uniform(9, 15) * view.continuum_flux(0.9)
+        light += brightness * sersic_profile(radius, size, 4.0, view.pixel_size)
+        light += 2.0 * view.continuum_flux(0.9) * np.exp(-radius / np.float32(0.3))  # the intracluster light
     _add_members(view, rng, light, centres)
     source_xy = source_plane(view, _cluster_mass(rng, centres, angle))
     num_arcs = 9 if variant == "arc-rich" else 4
     for number in range(num_arcs + 8):
         # A source near the centre becomes an arc. A source farther out is only sheared.
-        distance, azimuth = (
-            (rng.uniform(0.04, 0.24) if number < num_arcs else rng.uniform(0.2, 0.6)),
-            rng.uniform(0, 2 * np.pi),
-        )
+        distance = rng.uniform(0.04, 0.24) if number < num_arcs else rng.uniform(0.2, 0.6)
+        azimuth = rng.uniform(0, 2 * np.pi)
         source = SmallGalaxy(
             x=distance * np.cos(azimuth),
             y=distance * np.sin(azimuth),
@@ -117,25 +105,16 @@ def galaxy_cluster(view: View, rng: np.random.Generator, variant: str) -> Image:
 def _add_members(view: View, rng: np.random.Generator, light: Image, centres: list[tuple[float, float]]) -> None:
     """Add member galaxies around the centres, with sizes drawn from a power law."""
     count = int(rng.integers(90, 190))
-    distance, azimuth, subcluster = (
-        rng.gamma(1.7, 0.27, count),
-        rng.uniform(0, 2 * np.pi, count),
-        rng.integers(len(centres), size=count),
-    )
+    distance, azimuth = rng.gamma(1.7, 0.27, count), rng.uniform(0, 2 * np.pi, count)
+    subcluster = rng.integers(len(centres), size=count)
     size = power_law_fluxes(rng, count, 0.011, 1.5, 0.075)
-    brightness, axis_ratio, orientation = (
-        rng.uniform(7, 22, count),
-        rng.uniform(0.45, 1, count),
-        rng.uniform(0, np.pi, count),
-    )
+    brightness, axis_ratio = rng.uniform(7, 22, count), rng.uniform(0.45, 1, count)
+    orientation = rng.uniform(0, np.pi, count)
     for k in range(count):
-        x, y = (
-            centres[subcluster[k]][0] + distance[k] * np.cos(azimuth[k]),
-            centres[subcluster[k]][1] + distance[k] * np.sin(azimuth[k]),
-        )
+        x, y = centres[subcluster[k]]
         member = SmallGalaxy(
-            x=x,
-            y=y,
+            x=x + distance[k] * np.cos(azimuth[k]),
+            y=y + distance[k] * np.sin(azimuth[k]),
             size=size[k],
             brightness=brightness[k] * view.continuum_flux(0.85),
             axis_ratio=axis_ratio[k],
@@ -147,46 +126,21 @@ def _add_members(view: View, rng: np.random.Generator, light: Image, centres: li
 
 def _cluster_mass(rng: np.random.Generator, centres: list[tuple[float, float]], angle: float) -> list[Lens]:
     """Make the lenses of a cluster: a halo at each centre, and a few galaxies that make the arcs asymmetric."""
-    total = rng.uniform(0.3, 0.45)  # Einstein radius of the whole cluster.
-    halos = [
-        Lens(
-            einstein_radius=total / len(centres),
-            axis_ratio=rng.uniform(0.72, 0.88),
-            angle=angle,
-            core_radius=0.04,
-            x=x,
-            y=y,
-        )
-        for x, y in centres
-    ]
-    clumps = [
-        Lens(
-            einstein_radius=rng.uniform(0.015, 0.05),
-            axis_ratio=0.95,
-            angle=0.0,
-            core_radius=0.01,
-            x=float(x),
-            y=float(y),
-        )
-        for x, y in rng.normal(0, 0.25, (5, 2))
-    ]
-    return halos + clumps
+    einstein_radius = rng.uniform(0.3, 0.45) / len(centres)  # all halos together have that of the cluster
+    halo = Lens(einstein_radius=einstein_radius, axis_ratio=1.0, angle=angle, core_radius=0.04)
+    halos = [replace(halo, axis_ratio=rng.uniform(0.72, 0.88), x=x, y=y) for x, y in centres]
+    clump = Lens(einstein_radius=0.0, axis_ratio=0.95, angle=0.0, core_radius=0.01)
+    places = rng.normal(0, 0.25, (5, 2)).tolist()
+    return halos + [replace(clump, einstein_radius=rng.uniform(0.015, 0.05), x=x, y=y) for x, y in places]
 
 
-@register_object("gravitational lens")
 def gravitational_lens(view: View, rng: np.random.Generator, variant: str) -> Image:
-    """See `ObjectRenderer`. The function draws a massive elliptical galaxy and the images of a source behind it.
-
-    The images form a ring, an arc with a counter-image, or four points.
-    """
+    """Draw a massive elliptical galaxy and the images of a source behind it: a ring, an arc or four points."""
     einstein_radius, angle = rng.uniform(0.19, 0.38), rng.uniform(0, np.pi)
     lens = Lens(einstein_radius=einstein_radius, axis_ratio=rng.uniform(0.84, 0.95), angle=angle, core_radius=0.004)
     radius = view.elliptical_radius(0, 0, rng.uniform(0.7, 1), angle)
-    light = (
-        rng.uniform(5, 11)
-        * view.continuum_flux(0.7)
-        * sersic_profile(radius, einstein_radius * rng.uniform(0.22, 0.34), 4.0, view.pixel_size)
-    )
+    light = rng.uniform(5, 11) * view.continuum_flux(0.7)
+    light = light * sersic_profile(radius, einstein_radius * rng.uniform(0.22, 0.34), 4.0, view.pixel_size)
     source_xy = source_plane(view, [lens])
     # Offset and size of the source, in units of the Einstein radius. They determine the form of the lensed images.
     offset, size = {
@@ -213,12 +167,8 @@ def gravitational_lens(view: View, rng: np.random.Generator, variant: str) -> Im
     return np.asarray(light, np.float32)
 
 
-@register_object("quasar host")
 def quasar_host(view: View, rng: np.random.Generator, variant: str) -> Image:
-    """See `ObjectRenderer`. The function draws a saturated point source in a fainter host galaxy with companions.
-
-    Some variants also have a spiral distortion or a jet.
-    """
+    """Draw a saturated point source in a fainter host galaxy with companions, with spiral distortion or a jet."""
     size, axis_ratio, angle = rng.uniform(0.06, 0.14), rng.uniform(0.5, 0.95), rng.uniform(0, np.pi)
     brightness = rng.uniform(8, 18) * view.continuum_flux(0.5)
     light = brightness * sersic_profile(
@@ -232,13 +182,8 @@ def quasar_host(view: View, rng: np.random.Generator, variant: str) -> Image:
     if variant == "jetted":
         along, across = view.rotated_coordinates(0, 0, angle + 1.0)
         knots = 1 + 0.9 * np.sin(along * np.float32(rng.uniform(40, 70)))  # Knots along the jet.
-        jet = (
-            np.exp(-0.5 * (across / np.float32(0.012)) ** 2)
-            * (along > 0.03)
-            * np.exp(-((along / np.float32(0.5)) ** 4))
-            * knots
-        )
-        light += 22 * view.continuum_flux(-0.3) * jet
+        jet = np.exp(-0.5 * (across / np.float32(0.012)) ** 2) * (along > 0.03)
+        light += 22 * view.continuum_flux(-0.3) * (jet * np.exp(-((along / np.float32(0.5)) ** 4)) * knots)
     # The quasar is bright enough to saturate the detector and to show diffraction spikes.
     flux = 10 ** rng.uniform(5.6, 6.4) * max(view.continuum_flux(-0.2), 0.4)
     view.add_points(light, np.zeros(1), np.zeros(1), np.array([flux]))
@@ -257,9 +202,8 @@ def quasar_host(view: View, rng: np.random.Generator, variant: str) -> Image:
     return light
 
 
-@register_object("deep field")
 def deep_field(view: View, rng: np.random.Generator, variant: str) -> Image:
-    """See `ObjectRenderer`. The function draws hundreds of small faint galaxies of all shapes, and very few stars."""
+    """Draw hundreds of small faint galaxies of all shapes, and very few stars."""
     light = view.blank_image()
     add_small_galaxies(view, light, rng, int(rng.integers(500, 800)), largest=0.04, peak=10.0)
     add_small_galaxies(view, light, rng, int(rng.integers(6, 14)), largest=0.09, peak=18.0)

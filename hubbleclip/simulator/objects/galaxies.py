@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from hubbleclip.simulator.objects.components import (
@@ -11,13 +13,11 @@ from hubbleclip.simulator.objects.components import (
     sersic_profile,
     smoothstep,
 )
-from hubbleclip.simulator.objects.registry import register_object
 from hubbleclip.simulator.objects.view import Image, View
 
 
-@register_object("spiral galaxy")
 def spiral_galaxy(view: View, rng: np.random.Generator, variant: str) -> Image:
-    """See `ObjectRenderer`. The function draws an exponential disc with spiral arms, dust lanes, knots and a bulge."""
+    """Draw an exponential disc with spiral arms, dust lanes, knots and a bulge."""
     scale, angle, brightness = rng.uniform(0.17, 0.36), rng.uniform(0, np.pi), rng.uniform(45, 140)
     if variant == "edge-on":
         return _edge_on(view, rng, scale * 1.2, angle, brightness)
@@ -38,11 +38,8 @@ def spiral_galaxy(view: View, rng: np.random.Generator, variant: str) -> Image:
     light = brightness * (view.continuum_flux(0.6) * 0.55 * disc + view.continuum_flux(-0.5) * 1.5 * young)
     # Dust lies at the inner edge of an arm. The sign of its phase shift depends on the sense of rotation.
     dust_lane = np.exp(-sharpness * 2 * (1 - np.cos(phase - np.float32(0.9 * np.sign(pitch))))) * outside_centre
-    light *= np.exp(
-        -np.float32(_opacity(view))
-        * (0.8 * dust_lane + 0.3 * filaments(noise, 0.35))
-        * smoothstep(radius, 3.2 * scale, scale)
-    )
+    dust = 0.8 * dust_lane + 0.3 * filaments(noise, 0.35)
+    light *= np.exp(-np.float32(_opacity(view)) * dust * smoothstep(radius, 3.2 * scale, scale))
     light += _bulge(view, rng, (scale, axis_ratio, angle), brightness, is_barred=variant == "barred")
     _add_knots(view, rng, light, (scale, axis_ratio, angle, pitch, num_arms), brightness)
     return np.asarray(light, np.float32)
@@ -81,11 +78,9 @@ def _add_knots(
     azimuth += rng.normal(0, 0.22, count)
     u, v = radius * np.cos(azimuth), radius * np.sin(azimuth) * axis_ratio
     x, y = u * np.cos(angle) - v * np.sin(angle), u * np.sin(angle) + v * np.cos(angle)
+    flux = power_law_fluxes(rng, count, 0.5 * brightness, 0.9, 25 * brightness)
     # A knot shows the blue continuum of a cluster or the lines of an H II region, whichever is brighter in this filter.
-    flux = power_law_fluxes(rng, count, 0.5 * brightness, 0.9, 25 * brightness) * max(
-        view.continuum_flux(-0.7), 0.9 * view.line_flux(HA=2.0, OIII=0.8)
-    )
-    view.add_points(light, x, y, flux)
+    view.add_points(light, x, y, flux * max(view.continuum_flux(-0.7), 0.9 * view.line_flux(HA=2.0, OIII=0.8)))
 
 
 def _edge_on(view: View, rng: np.random.Generator, scale: float, angle: float, brightness: float) -> Image:
@@ -96,36 +91,18 @@ def _edge_on(view: View, rng: np.random.Generator, scale: float, angle: float, b
     noise, fine_noise = view.fractal_noise(rng, 2.2, scale * 3), view.fractal_noise(rng, 1.7, scale * 1.5)
     # The argument is clipped because cosh would overflow float32.
     vertical_profile = 1 / np.cosh(np.clip(across / np.float32(height), -12, 12)) ** 2
-    light = (
-        brightness
-        * view.continuum_flux(0.3)
-        * np.exp(-np.abs(along) / np.float32(scale))
-        * vertical_profile
-        * np.exp(0.35 * fine_noise)
-    )
-    light += (
-        brightness
-        * view.continuum_flux(0.9)
-        * 0.7
-        * sersic_profile(view.elliptical_radius(0, 0, 0.65, angle), scale * 0.25, 2.0, view.pixel_size)
-    )
+    disc = brightness * view.continuum_flux(0.3) * np.exp(-np.abs(along) / np.float32(scale))
+    bulge = sersic_profile(view.elliptical_radius(0, 0, 0.65, angle), scale * 0.25, 2.0, view.pixel_size)
+    light = disc * vertical_profile * np.exp(0.35 * fine_noise)
+    light += brightness * view.continuum_flux(0.9) * 0.7 * bulge
     offset = np.float32(rng.normal(0, 0.25) * height)
     dust_lane = np.exp(-(((across - offset + np.float32(0.25 * height) * noise) / np.float32(0.38 * height)) ** 2))
-    tau = (
-        np.float32(2.2 * _opacity(view))
-        * dust_lane
-        * np.exp(-np.abs(along) / np.float32(1.7 * scale))
-        * np.exp(0.5 * fine_noise)
-    )
-    return np.asarray(light * np.exp(-tau), np.float32)
+    tau = np.float32(2.2 * _opacity(view)) * dust_lane * np.exp(-np.abs(along) / np.float32(1.7 * scale))
+    return np.asarray(light * np.exp(-tau * np.exp(0.5 * fine_noise)), np.float32)
 
 
-@register_object("elliptical galaxy")
 def elliptical_galaxy(view: View, rng: np.random.Generator, variant: str) -> Image:
-    """See `ObjectRenderer`. The function draws a red Sersic profile with globular clusters.
-
-    Some variants also have shells, a ring of dust or a disc.
-    """
+    """Draw a red Sersic profile with globular clusters, in some variants with shells, a ring of dust or a disc."""
     size, axis_ratio, angle = rng.uniform(0.14, 0.38), rng.uniform(0.5, 0.95), rng.uniform(0, np.pi)
     index, brightness = rng.uniform(3.0, 5.0), rng.uniform(14, 45) * view.continuum_flux(0.9)
     radius = view.elliptical_radius(0, 0, axis_ratio, angle)
@@ -145,24 +122,15 @@ def elliptical_galaxy(view: View, rng: np.random.Generator, variant: str) -> Ima
 
 
 def _shells(view: View, rng: np.random.Generator, size: float, angle: float) -> Image:
-    """Draw sharp arcs on alternating sides of the galaxy.
-
-    The arcs are stars of an accreted galaxy at the turning points of their orbits (Quinn 1984).
-    """
+    """Draw sharp arcs on alternating sides: stars of an accreted galaxy where their orbits turn (Quinn 1984)."""
     light, opening_angle = view.blank_image(), rng.uniform(0.45, 0.8)
     # Shells with odd numbers lie on the opposite side of the galaxy.
     for number, shell_radius in enumerate(size * np.cumsum(rng.uniform(0.45, 0.8, 5)) + 0.3 * size):
         radius, azimuth = view.polar_coordinates(0, 0, 0.95, angle + np.pi * (number % 2))
-        inside = smoothstep(radius, shell_radius * 1.015, shell_radius * 0.985) * np.exp(
-            -(shell_radius - radius) / np.float32(0.16 * shell_radius)
-        )
-        light += (
-            0.9
-            * (size / shell_radius) ** 1.2
-            * inside
-            * np.exp(-((azimuth / np.float32(opening_angle)) ** 4))
-            * (radius < 1.05 * shell_radius)
-        )
+        inside = smoothstep(radius, shell_radius * 1.015, shell_radius * 0.985)
+        inside = inside * np.exp(-(shell_radius - radius) / np.float32(0.16 * shell_radius))
+        fading = np.exp(-((azimuth / np.float32(opening_angle)) ** 4))
+        light += 0.9 * (size / shell_radius) ** 1.2 * inside * fading * (radius < 1.05 * shell_radius)
     return light
 
 
@@ -178,9 +146,8 @@ def _dust_ring(view: View, rng: np.random.Generator, size: float) -> Image:
     return np.asarray(np.exp(-np.float32(2.0 * _opacity(view)) * lane), np.float32)
 
 
-@register_object("galaxy merger")
 def galaxy_merger(view: View, rng: np.random.Generator, variant: str) -> Image:
-    """See `ObjectRenderer`. The function draws two distorted discs with nuclei, dust and long tidal tails."""
+    """Draw two distorted discs with nuclei, dust and long tidal tails."""
     separation = {
         "tidal tails": rng.uniform(0.18, 0.32),
         "late stage": rng.uniform(0.03, 0.08),
@@ -209,16 +176,7 @@ def galaxy_merger(view: View, rng: np.random.Generator, variant: str) -> Image:
 
 def _warped(view: View, warp_x: Image, warp_y: Image, amount: float) -> View:
     """Make a view whose coordinates are distorted by noise, so that objects drawn in this view are irregular."""
-    return View(
-        x_yx=view.x_yx + np.float32(amount) * warp_x,
-        y_yx=view.y_yx + np.float32(amount) * warp_y,
-        pixel_size=view.pixel_size,
-        angle_deg=view.angle_deg,
-        centre_xy=view.centre_xy,
-        wave_nm=view.wave_nm,
-        line=view.line,
-        epoch=view.epoch,
-    )
+    return replace(view, x_yx=view.x_yx + np.float32(amount) * warp_x, y_yx=view.y_yx + np.float32(amount) * warp_y)
 
 
 def _tail(view: View, rng: np.random.Generator, start: tuple[float, float], start_angle: float, spin: int) -> Image:
@@ -232,12 +190,8 @@ def _tail(view: View, rng: np.random.Generator, start: tuple[float, float], star
     return np.asarray(np.exp(-0.5 * across**2) * along, np.float32)
 
 
-@register_object("dwarf galaxy")
 def dwarf_galaxy(view: View, rng: np.random.Generator, variant: str) -> Image:
-    """See `ObjectRenderer`. The function draws resolved stars on a faint exponential body.
-
-    An irregular galaxy also has clumps of blue stars and gas.
-    """
+    """Draw resolved stars on a faint exponential body, in an irregular galaxy with clumps of blue stars and gas."""
     scale, axis_ratio, angle = rng.uniform(0.26, 0.42), rng.uniform(0.4, 0.7), rng.uniform(0, np.pi)
     count, is_irregular = int(rng.integers(2500, 6000)), variant == "irregular"
     radius = scale * rng.gamma(2.0, 0.85, count)
@@ -245,21 +199,16 @@ def dwarf_galaxy(view: View, rng: np.random.Generator, variant: str) -> Image:
     u, v = radius * np.cos(azimuth), radius * np.sin(azimuth) * axis_ratio
     x, y = u * np.cos(angle) - v * np.sin(angle), u * np.sin(angle) + v * np.cos(angle)
     flux = power_law_fluxes(rng, count, 7, 1.15, 250) * continuum_fluxes(view, rng.normal(0.5, 0.4, count))
-    light = (
-        3.2
-        * view.continuum_flux(0.4)
-        * np.exp(-view.elliptical_radius(0, 0, axis_ratio, angle) / np.float32(scale * 0.8))
-    )
+    radius_yx = view.elliptical_radius(0, 0, axis_ratio, angle)
+    light = 3.2 * view.continuum_flux(0.4) * np.exp(-radius_yx / np.float32(scale * 0.8))
     if is_irregular:
         light += _clumps(view, rng, scale, axis_ratio, angle)
         is_blue = rng.random(count) < 0.3  # Young stars are moved into the clumps.
         knots = rng.normal(0, 0.5, (2, 7)) * scale
         knot_index = rng.integers(7, size=count)
         scatter = rng.normal(0, 0.1, (2, count)) * scale
-        x, y = (
-            np.where(is_blue, knots[0][knot_index] + scatter[0], x),
-            np.where(is_blue, knots[1][knot_index] + scatter[1], y),
-        )
+        x = np.where(is_blue, knots[0][knot_index] + scatter[0], x)
+        y = np.where(is_blue, knots[1][knot_index] + scatter[1], y)
         flux = np.where(is_blue, flux * view.continuum_flux(-0.9) * 2.5, flux)
     view.add_points(light, x, y, flux)
     return np.asarray(light, np.float32)
@@ -267,8 +216,7 @@ def dwarf_galaxy(view: View, rng: np.random.Generator, variant: str) -> Image:
 
 def _clumps(view: View, rng: np.random.Generator, scale: float, axis_ratio: float, angle: float) -> Image:
     """Draw bubbles and clouds of ionised gas inside the body of the galaxy."""
-    cloud = smoothstep(view.fractal_noise(rng, 2.6, scale * 2.5), 0.5, 2.2) + 0.5 * filaments(
-        view.fractal_noise(rng, 2.4, scale * 3), 0.12
-    )
+    cloud = smoothstep(view.fractal_noise(rng, 2.6, scale * 2.5), 0.5, 2.2)
+    cloud += 0.5 * filaments(view.fractal_noise(rng, 2.4, scale * 3), 0.12)
     body = np.exp(-view.elliptical_radius(0, 0, axis_ratio, angle) / np.float32(0.6 * scale))
     return np.asarray(26 * view.line_flux(HA=1.5, OIII=1.0) * cloud * body, np.float32)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 
 from hubbleclip.simulator.objects.components import filaments, power_law_fluxes, smoothstep
-from hubbleclip.simulator.objects.registry import register_object
 from hubbleclip.simulator.objects.view import Image, View
 
 
@@ -21,29 +20,23 @@ def shell_column(radius_yx: Image, outer: float, thickness: float) -> Image:
     return np.asarray((far - near) / np.float32(np.sqrt(outer**2 - inner**2)), np.float32)
 
 
-@register_object("planetary nebula")
 def planetary_nebula(view: View, rng: np.random.Generator, variant: str) -> Image:
-    """See `ObjectRenderer`. The function draws shells or lobes of gas with knots, and a hot star at the centre."""
+    """Draw shells or lobes of gas with knots, and a hot star at the centre."""
     size, angle = rng.uniform(0.3, 0.62), rng.uniform(0, np.pi)
-    brightness = (
-        rng.uniform(25, 80)
-        * view.line_flux(HA=1.5, OIII=1.8, NII=1.2, SII=0.5, PAB=1.0, FEII=0.4)
-        * (1 if view.line else 1.6)  # A broad-band filter collects several lines and the continuum.
-    )
+    brightness = rng.uniform(25, 80) * view.line_flux(HA=1.5, OIII=1.8, NII=1.2, SII=0.5, PAB=1.0, FEII=0.4)
+    brightness *= 1 if view.line else 1.6  # A broad-band filter collects several lines and the continuum.
     noise, fine_noise = view.fractal_noise(rng, 2.4, size), view.fractal_noise(rng, 1.8, 0.5 * size)
     knots = np.exp(0.35 * noise) * (1 + 0.6 * filaments(fine_noise, 0.25))
     if variant in ("bipolar", "multipolar"):
         light = _lobes(view, rng, size * 1.25, angle, noise)
         if variant == "multipolar":
             light = light + 0.8 * _lobes(view, rng, size * 1.1, angle + rng.uniform(0.6, 1.2), noise)
-        light = light + 1.6 * np.exp(
-            -((view.elliptical_radius(0, 0, 0.35, angle + np.pi / 2) / np.float32(0.16 * size)) ** 2)
-        )
+        waist = view.elliptical_radius(0, 0, 0.35, angle + np.pi / 2) / np.float32(0.16 * size)
+        light = light + 1.6 * np.exp(-(waist**2))
     else:
         light = _ellipsoid(view, rng, size, angle, noise=noise, is_ring=variant == "ring")
-    halo = 0.03 * np.exp(
-        -view.elliptical_radius(0, 0) / np.float32(size * 0.8)
-    )  # The halo is gas that the star lost earlier.
+    # The halo is gas that the star lost earlier.
+    halo = 0.03 * np.exp(-view.elliptical_radius(0, 0) / np.float32(size * 0.8))
     image = brightness * (light * knots + halo)
     star = rng.uniform(400, 2500) * max(view.continuum_flux(-0.8), 0.2)  # The star is hot and therefore blue.
     view.add_points(image, np.zeros(1), np.zeros(1), np.array([star]))
@@ -60,17 +53,11 @@ def _ellipsoid(
     light = shell_column(radius, size, thickness) ** (1.5 if is_ring else 1.0)
     # As in most ellipsoidal nebulae, two opposite sides are brighter.
     poles = 1 + (0.15 if is_ring else 0.5) * np.cos(2 * azimuth + np.float32(rng.uniform(0, 6)))
-    outer = shell_column(
-        view.elliptical_radius(0, 0, min(1, ratio * 1.15), angle) * (1 + 0.03 * noise),
-        size * rng.uniform(1.3, 1.6),
-        0.25,
-    )
-    # This is a younger shell inside the main shell.
-    inner = (
-        0.0 if is_ring else 0.7 * shell_column(view.elliptical_radius(0, 0, 0.6 * ratio, angle + 0.2), size * 0.5, 0.25)
-    )
-    cavity = 0.12 * smoothstep(radius, size, 0.2 * size)
-    return np.asarray(light * poles + 0.14 * outer + inner + cavity, np.float32)
+    outer_radius = view.elliptical_radius(0, 0, min(1, ratio * 1.15), angle) * (1 + 0.03 * noise)
+    light = light * poles + 0.14 * shell_column(outer_radius, size * rng.uniform(1.3, 1.6), 0.25)
+    if not is_ring:  # a younger shell inside the main shell
+        light = light + 0.7 * shell_column(view.elliptical_radius(0, 0, 0.6 * ratio, angle + 0.2), size * 0.5, 0.25)
+    return np.asarray(light + 0.12 * smoothstep(radius, size, 0.2 * size), np.float32)
 
 
 def _lobes(view: View, rng: np.random.Generator, size: float, angle: float, noise: Image) -> Image:
@@ -79,10 +66,8 @@ def _lobes(view: View, rng: np.random.Generator, size: float, angle: float, nois
     along, across = view.rotated_coordinates(0, 0, angle)
     along, across = along / np.float32(size), across / np.float32(size)
     reach = np.clip(np.abs(along), 1e-3, None)  # Distance from the waist, in units of the length of a lobe.
-    wall = (
-        np.float32(wide) * np.sqrt(np.maximum(reach, 0)) ** np.float32(pinch) * np.sqrt(np.maximum(1 - reach**3, 0))
-        + 1e-3
-    )
+    wall = np.float32(wide) * np.sqrt(np.maximum(reach, 0)) ** np.float32(pinch)
+    wall = wall * np.sqrt(np.maximum(1 - reach**3, 0)) + 1e-3
     wall_distance = np.abs(across) * (1 + 0.07 * noise) / wall
     # The lobe is brightest just inside its outline, where its wall is seen edge-on.
     limb = 0.25 + 1.3 * np.exp(-(((wall_distance - 0.93) / 0.16) ** 2)) + 0.25 * filaments(noise, 0.3)
@@ -90,13 +75,10 @@ def _lobes(view: View, rng: np.random.Generator, size: float, angle: float, nois
     return np.asarray(limb * inside * (1.15 - 0.8 * reach), np.float32)
 
 
-@register_object("supernova remnant")
 def supernova_remnant(view: View, rng: np.random.Generator, variant: str) -> Image:
-    """See `ObjectRenderer`. The function draws the broken shell of a blast wave, as filaments or as knots of ejecta."""
-    size, brightness = (
-        rng.uniform(0.6, 0.95),
-        rng.uniform(30, 80) * view.line_flux(HA=1.5, OIII=1.1, SII=1.2, NII=0.8, FEII=1.4, PAB=0.6),
-    )
+    """Draw the broken shell of a blast wave, as filaments or as knots of ejecta."""
+    size, brightness = rng.uniform(0.6, 0.95), rng.uniform(30, 80)
+    brightness *= view.line_flux(HA=1.5, OIII=1.1, SII=1.2, NII=0.8, FEII=1.4, PAB=0.6)
     x0, y0 = rng.uniform(-0.15, 0.15, 2)
     radius, azimuth = view.polar_coordinates(x0, y0, rng.uniform(0.85, 1.0), rng.uniform(0, np.pi))
     coarse_noise, fine_noise = view.fractal_noise(rng, 3.0, 1.6), view.fractal_noise(rng, 2.3, 0.9)
@@ -105,11 +87,7 @@ def supernova_remnant(view: View, rng: np.random.Generator, variant: str) -> Ima
     if variant == "oxygen-rich":
         light = _ejecta(view, rng, size, (radius, azimuth), fine_noise)
     elif variant == "filamentary":
-        sheets = (
-            view.fractal_noise(rng, 3.6, 1.1),
-            view.fractal_noise(rng, 3.4, 1.5),
-            view.fractal_noise(rng, 3.6, 2.0),
-        )
+        sheets = [view.fractal_noise(rng, slope, period) for slope, period in ((3.6, 1.1), (3.4, 1.5), (3.6, 2.0))]
         # A rippled sheet of gas is visible where it is tangent to the line of sight.
         web = sum((filaments(sheet, 0.05) for sheet in sheets), start=view.blank_image()) * np.exp(0.5 * fine_noise)
         ragged_radius = radius * (1 + 0.12 * coarse_noise)
@@ -119,9 +97,8 @@ def supernova_remnant(view: View, rng: np.random.Generator, variant: str) -> Ima
         light = view.blank_image()
         # The shock consists of four nested sheets, which are rippled differently.
         for k in range(4):
-            ripple = radius * (
-                1 + np.float32(0.035 + 0.01 * k) * (coarse_noise if k % 2 else fine_noise) + np.float32(0.02 * k)
-            )
+            noise = coarse_noise if k % 2 else fine_noise
+            ripple = radius * (1 + np.float32(0.035 + 0.01 * k) * noise + np.float32(0.02 * k))
             light += shell_column(ripple, size * (1 - 0.03 * k), 0.025) ** 1.7 * (1 - 0.15 * k)
         light = light * (0.5 + 0.9 * filaments(fine_noise, 0.3)) + 0.03 * (radius < size)
     return np.asarray(brightness * light * asymmetry, np.float32)
@@ -138,12 +115,8 @@ def _ejecta(view: View, rng: np.random.Generator, size: float, polar: tuple[Imag
     return np.asarray((1.6 * clumps + 0.25 * filaments(fine_noise, 0.1)) * ring, np.float32)
 
 
-@register_object("star-forming nebula")
 def star_forming_nebula(view: View, rng: np.random.Generator, variant: str) -> Image:
-    """See `ObjectRenderer`. The function draws gas that fills the frame and is ionised by hot stars.
-
-    The gas has bright rims, dark pillars and foreground dust.
-    """
+    """Draw gas that fills the frame and is ionised by hot stars, with bright rims, dark pillars and foreground dust."""
     brightness = rng.uniform(14, 40) * view.line_flux(HA=1.6, OIII=0.8, NII=0.9, SII=0.8, PAB=0.9, FEII=0.5)
     direction = rng.uniform(0, 2 * np.pi)
     star = (0.75 * np.cos(direction), 0.75 * np.sin(direction))
@@ -172,14 +145,12 @@ def _pillars(
     coarse_noise, fine_noise = noise_fields
     along, across = view.rotated_coordinates(0, 0, direction)
     cold = view.blank_image()
-    for offset, tip in zip(
-        np.linspace(-0.55, 0.55, 4) + rng.normal(0, 0.06, 4), rng.uniform(-0.25, 0.4, 4), strict=True
-    ):
+    offsets, tips = np.linspace(-0.55, 0.55, 4) + rng.normal(0, 0.06, 4), rng.uniform(-0.25, 0.4, 4)
+    for offset, tip in zip(offsets, tips, strict=True):
         width = np.float32(rng.uniform(0.06, 0.13))
         below = np.float32(tip) - along + 0.08 * fine_noise  # Distance behind the tip, seen from the star.
-        side = np.abs(across - np.float32(offset) + 0.07 * coarse_noise + 0.025 * fine_noise) / (
-            width * (0.8 + 0.5 * np.clip(below, 0, 1.5))
-        )
+        side = np.abs(across - np.float32(offset) + 0.07 * coarse_noise + 0.025 * fine_noise)
+        side = side / (width * (0.8 + 0.5 * np.clip(below, 0, 1.5)))
         cold = np.maximum(cold, smoothstep(below, 0.0, 0.1) * smoothstep(side, 1.15, 0.75))
     # This is the molecular cloud from which the pillars rise.
     cold = np.maximum(cold, smoothstep(-along + 0.15 * coarse_noise, 0.6, 0.8))
@@ -205,9 +176,8 @@ def _bubble(view: View, rng: np.random.Generator, gas: Image, noise_fields: tupl
     """Draw a cavity blown by stellar winds, with a thick, irregular wall, inside a cloud."""
     coarse_noise, fine_noise = noise_fields
     size = rng.uniform(0.5, 0.75)
-    radius = view.elliptical_radius(0, 0, rng.uniform(0.75, 1), rng.uniform(0, np.pi)) * (
-        1 + 0.12 * coarse_noise + 0.03 * fine_noise
-    )
+    radius = view.elliptical_radius(0, 0, rng.uniform(0.75, 1), rng.uniform(0, np.pi))
+    radius = radius * (1 + 0.12 * coarse_noise + 0.03 * fine_noise)
     wall = np.exp(-np.abs(radius - np.float32(size)) / np.float32(0.1)) * (0.6 + filaments(fine_noise, 0.5))
     outside = smoothstep(radius, 0.8 * size, 1.3 * size)
     dust = np.exp(-1.3 * smoothstep(view.fractal_noise(rng, 2.8, 1.3), 0.5, 1.6) * outside)

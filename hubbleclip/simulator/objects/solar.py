@@ -5,35 +5,34 @@ from __future__ import annotations
 import numpy as np
 
 from hubbleclip.simulator.objects.components import continuum_fluxes, power_law_fluxes, smoothstep
-from hubbleclip.simulator.objects.registry import register_object
 from hubbleclip.simulator.objects.view import Image, View
 from hubbleclip.simulator.random_draws import numpy_rng
 
+PLANETS = {
+    "Jupiter": (0.78, 0.935),
+    "Saturn": (0.42, 0.9),
+    "Uranus": (0.36, 0.977),
+    "Neptune": (0.42, 0.983),
+    "Mars": (0.55, 0.995),
+}
+"""Radius in scene units, and the ratio of the polar radius to the equatorial radius."""
 
-@register_object("planet")
+
 def planet(view: View, rng: np.random.Generator, variant: str) -> Image:
-    """See `ObjectRenderer`. The function draws a limb-darkened oblate disc with surface features, rings and moons."""
-    size = {"Jupiter": 0.78, "Saturn": 0.42, "Uranus": 0.36, "Neptune": 0.42, "Mars": 0.55}[variant] * rng.uniform(
-        0.8, 1.15
-    )
+    """Draw a limb-darkened oblate disc with surface features, rings and moons."""
+    size, axis_ratio = PLANETS[variant]
+    size *= rng.uniform(0.8, 1.15)
     angle, brightness = rng.uniform(0, np.pi), rng.uniform(60, 260)
-    # Ratio of the polar radius to the equatorial radius.
-    axis_ratio = {"Jupiter": 0.935, "Saturn": 0.9, "Uranus": 0.977, "Neptune": 0.983, "Mars": 0.995}[variant]
     radius = view.elliptical_radius(0, 0, axis_ratio, angle) / np.float32(size)
     along, across = view.rotated_coordinates(0, 0, angle)
     mu = np.sqrt(np.clip(1 - radius**2, 0, 1))  # Cosine of the emission angle: 1 at the centre, 0 at the limb.
     edge = smoothstep(radius, 1 + view.pixel_size / size, 1 - view.pixel_size / size)  # Smooth outline.
     surface = _surface(view, rng, variant, (along / np.float32(size), across / np.float32(size * axis_ratio)), mu)
-    light = (
-        edge
-        * np.maximum(surface, 0.08)
-        # The limb darkening follows Minnaert's law; Mars has nearly none.
-        * (mu + 0.02) ** np.float32(rng.uniform(0.8, 1.2) if variant != "Mars" else 0.3)
-    )
-    if variant == "Mars":
-        light = light * smoothstep(
-            along / np.float32(size) * 0.8 + mu, -0.25, 0.35
-        )  # The boundary between the day side and the night side, because Mars has phases.
+    # The limb darkening follows Minnaert's law; Mars has nearly none.
+    darkening = np.float32(rng.uniform(0.8, 1.2) if variant != "Mars" else 0.3)
+    light = edge * np.maximum(surface, 0.08) * (mu + 0.02) ** darkening
+    if variant == "Mars":  # Mars has phases: the boundary between the day side and the night side.
+        light = light * smoothstep(along / np.float32(size) * 0.8 + mu, -0.25, 0.35)
     if variant in ("Saturn", "Uranus"):
         light = _with_rings(view, rng, (light, edge), (angle, size), is_broad=variant == "Saturn")
     image = np.asarray(brightness * light, np.float32)
@@ -41,10 +40,8 @@ def planet(view: View, rng: np.random.Generator, variant: str) -> Image:
     # The moons lie near the equatorial plane, on both sides of the planet.
     moon_distance = rng.choice([-1, 1], count) * rng.uniform(1.2, 2.0, count) * size
     moon_offset = rng.normal(0, 0.08, count) * size
-    x, y = (
-        moon_distance * np.cos(angle) - moon_offset * np.sin(angle),
-        moon_distance * np.sin(angle) + moon_offset * np.cos(angle),
-    )
+    x = moon_distance * np.cos(angle) - moon_offset * np.sin(angle)
+    y = moon_distance * np.sin(angle) + moon_offset * np.cos(angle)
     view.add_points(image, x, y, rng.uniform(300, 4000, count))
     return image
 
@@ -54,15 +51,13 @@ def _surface(view: View, rng: np.random.Generator, variant: str, position: tuple
     along, across = position
     longitude = numpy_rng(view.epoch, "longitude").uniform(0, 10)  # The planet rotates between observations.
     x, y = along / (0.35 + 0.65 * mu), across  # The surface is foreshortened near the limb.
-    noise = view.fractal_noise(
-        rng, 2.2, 1.6, coordinates=(x * np.float32(0.6) + np.float32(longitude), y * np.float32(2.0))
-    )
+    stretched = x * np.float32(0.6) + np.float32(longitude), y * np.float32(2.0)
+    noise = view.fractal_noise(rng, 2.2, 1.6, coordinates=stretched)
     if variant == "Mars":
         marks = smoothstep(view.fractal_noise(rng, 3.2, 2.4, coordinates=(x + np.float32(longitude), y)), -0.3, 1.0)
         cap = smoothstep(y + 0.03 * noise, 0.78, 0.84)  # Polar ice cap.
-        return (
-            0.95 - np.float32(0.5 * min(1.2, view.wave_nm / 600)) * marks + np.float32(0.9 * 600 / view.wave_nm) * cap
-        )
+        marks_albedo = np.float32(0.5 * min(1.2, view.wave_nm / 600)) * marks
+        return 0.95 - marks_albedo + np.float32(0.9 * 600 / view.wave_nm) * cap
     belts = {"Jupiter": 0.34, "Saturn": 0.2, "Uranus": 0.13, "Neptune": 0.2}[variant]
     wavy = y + np.float32(0.02 if variant == "Jupiter" else 0.006) * noise
     pattern = view.blank_image()
@@ -82,18 +77,14 @@ def _storms(view: View, rng: np.random.Generator, variant: str, x: Image, y: Ima
     shift = numpy_rng(view.epoch, "storms").uniform(-0.5, 0.5)
     if variant == "Jupiter":
         spot = ((x - np.float32(shift)) / 0.2) ** 2 + ((y + 0.35) / 0.1) ** 2
-        return np.asarray(
-            marks + (0.35 * np.exp(-(((spot - 1.3) / 0.5) ** 2)) - 0.45 * 550 / view.wave_nm * np.exp(-(spot**2))),
-            np.float32,
-        )
+        rim = 0.35 * np.exp(-(((spot - 1.3) / 0.5) ** 2))
+        return np.asarray(rim - 0.45 * 550 / view.wave_nm * np.exp(-(spot**2)), np.float32)
     bright = 0.15 if variant == "Saturn" else 0.8 * min(2.0, view.wave_nm / 650)
-    for place_x, place_y, size in zip(
-        rng.uniform(-0.7, 0.7, 5), rng.uniform(-0.7, 0.7, 5), rng.uniform(0.04, 0.1, 5), strict=True
-    ):
-        stretched = ((x - np.float32(place_x + 0.5 * shift)) / np.float32(2.2 * size)) ** 2 + (
-            (y - np.float32(place_y)) / np.float32(0.6 * size)
-        ) ** 2
-        marks += np.float32(bright) * np.exp(-stretched)
+    places_x, places_y, sizes = rng.uniform(-0.7, 0.7, 5), rng.uniform(-0.7, 0.7, 5), rng.uniform(0.04, 0.1, 5)
+    for place_x, place_y, size in zip(places_x, places_y, sizes, strict=True):
+        along = (x - np.float32(place_x + 0.5 * shift)) / np.float32(2.2 * size)
+        across = (y - np.float32(place_y)) / np.float32(0.6 * size)
+        marks += np.float32(bright) * np.exp(-(along**2 + across**2))
     return marks
 
 
@@ -112,9 +103,8 @@ def _with_rings(
     radius = np.hypot(along, across / np.float32(axis_ratio)) / np.float32(size)
     if is_broad:
         # The first two terms are the B ring and the C ring, the last is the A ring. Radii are in planetary radii.
-        ring = 0.75 * smoothstep(radius, 1.52, 1.58) * smoothstep(radius, 1.96, 1.93) + 0.15 * smoothstep(
-            radius, 1.24, 1.3
-        ) * (radius < 1.52)
+        ring = 0.75 * smoothstep(radius, 1.52, 1.58) * smoothstep(radius, 1.96, 1.93)
+        ring = ring + 0.15 * smoothstep(radius, 1.24, 1.3) * (radius < 1.52)
         ring = ring + 0.5 * smoothstep(radius, 2.02, 2.05) * smoothstep(radius, 2.28, 2.25)
         ring = ring * (1 + 0.12 * np.sin(radius * 60))
     else:
@@ -124,12 +114,8 @@ def _with_rings(
     return np.asarray(light * (1 - opacity) + ring * (1 - is_behind), np.float32)
 
 
-@register_object("comet")
 def comet(view: View, rng: np.random.Generator, variant: str) -> Image:
-    """See `ObjectRenderer`. The function draws a coma with a 1/r profile and a curved dust tail.
-
-    A long-period comet also has a narrow ion tail. A disintegrating comet consists of several fragments.
-    """
+    """Draw a coma with a 1/r profile and a curved dust tail; a long-period comet also has a narrow ion tail."""
     direction, brightness = rng.uniform(0, 2 * np.pi), rng.uniform(25, 70) * view.continuum_flux(0.1)
     # The nucleus is shifted away from the tail, so that the tail fits into the field.
     centre = (-0.35 * np.cos(direction), -0.35 * np.sin(direction))
@@ -143,13 +129,8 @@ def comet(view: View, rng: np.random.Generator, variant: str) -> Image:
     for k in range(pieces):
         along_offset, across_offset = (0.0, 0.0) if k == 0 else (along_offsets[k], across_offsets[k])
         weight = np.float32(strength if k == 0 else rng.uniform(0.2, 0.6))
-        light += weight * _coma_and_tail(
-            rng,
-            along - np.float32(along_offset),
-            across - np.float32(across_offset),
-            noise,
-            scale=1.0 if k == 0 else 0.45,
-        )
+        along_k, across_k = along - np.float32(along_offset), across - np.float32(across_offset)
+        light += weight * _coma_and_tail(rng, along_k, across_k, noise, scale=1.0 if k == 0 else 0.45)
     if variant == "long-period":
         light += 0.25 * _ion_tail(rng, along, across, noise)
     image = np.asarray(brightness * light, np.float32)
@@ -160,11 +141,8 @@ def comet(view: View, rng: np.random.Generator, variant: str) -> Image:
 def _coma_and_tail(rng: np.random.Generator, along: Image, across: Image, noise: Image, *, scale: float) -> Image:
     """Draw the coma and the dust tail of one fragment."""
     radius = np.hypot(along, across)
-    size, opening, curvature = (
-        np.float32(0.07 * scale),
-        np.float32(rng.uniform(0.12, 0.3)),
-        np.float32(rng.normal(0, 0.18)),
-    )
+    size, opening = np.float32(0.07 * scale), np.float32(rng.uniform(0.12, 0.3))
+    curvature = np.float32(rng.normal(0, 0.18))
     # The coma falls as 1/r, because its dust leaves the nucleus at a constant speed.
     coma = size / (radius + np.float32(0.01)) * np.exp(-radius / np.float32(0.38 * scale))
     width = size * 0.5 + opening * np.clip(along, 0, None)
@@ -184,26 +162,16 @@ def _ion_tail(rng: np.random.Generator, along: Image, across: Image, noise: Imag
     return np.asarray(light * (along > 0) * np.exp(-np.clip(along, 0, None) / 1.5), np.float32)
 
 
-@register_object("Kuiper belt field")
 def kuiper_belt_field(view: View, rng: np.random.Generator, variant: str) -> Image:
-    """See `ObjectRenderer`. The function draws a faint object in an almost empty field.
-
-    The stars are trailed, because the telescope follows the moving object.
-    """
+    """Draw a faint object among a few stars, which are trailed, because the telescope follows the object."""
     light = view.blank_image()
     # The field of stars is seeded by the epoch, because it differs between observations of the same object.
     field_rng = numpy_rng(view.epoch, "trails")
-    count, direction, length = (
-        int(field_rng.integers(9, 22)),
-        field_rng.uniform(0, np.pi),
-        field_rng.uniform(0.05, 0.16),
-    )
+    count, direction = int(field_rng.integers(9, 22)), field_rng.uniform(0, np.pi)
+    length = field_rng.uniform(0.05, 0.16)
     x, y = field_rng.uniform(-1.5, 1.5, (2, count))
-    flux = (
-        power_law_fluxes(field_rng, count, 60, 0.5, 9000)
-        * continuum_fluxes(view, field_rng.normal(0.5, 0.5, count))
-        / 24
-    )
+    flux = power_law_fluxes(field_rng, count, 60, 0.5, 9000)
+    flux = flux * continuum_fluxes(view, field_rng.normal(0.5, 0.5, count)) / 24
     diffuse_size = np.where(flux < 40, field_rng.uniform(0.0, 0.01, count), 0.0)
     # A trail is drawn as 90 short exposures.
     for step in np.linspace(-0.5, 0.5, 90) * length:
@@ -213,10 +181,7 @@ def kuiper_belt_field(view: View, rng: np.random.Generator, variant: str) -> Ima
     body_x, body_y, body_flux = np.zeros(1), np.zeros(1), np.array([brightness])
     if variant == "binary":
         gap = rng.uniform(0.015, 0.04)  # Separation of the two bodies, in scene units.
-        body_x, body_y, body_flux = (
-            np.array([0, gap]),
-            np.array([0, 0.4 * gap]),
-            np.array([brightness, 0.6 * brightness]),
-        )
+        body_x, body_y = np.array([0, gap]), np.array([0, 0.4 * gap])
+        body_flux = np.array([brightness, 0.6 * brightness])
     view.add_points(light, body_x, body_y, body_flux * view.continuum_flux(0.4))
     return light

@@ -5,16 +5,11 @@ from __future__ import annotations
 import numpy as np
 
 from hubbleclip.simulator.objects.components import continuum_fluxes, filaments, power_law_fluxes, smoothstep
-from hubbleclip.simulator.objects.registry import register_object
 from hubbleclip.simulator.objects.view import Image, Vector, View
 
 
-@register_object("globular cluster")
 def globular_cluster(view: View, rng: np.random.Generator, variant: str) -> Image:
-    """See `ObjectRenderer`. The function draws a round cluster of thousands of old stars with a King (1962) profile.
-
-    The light of unresolved stars is drawn too.
-    """
+    """Draw a round cluster of thousands of old stars with a King (1962) profile, and the light of unresolved stars."""
     # Core radius by variant, in scene units; the tidal radius of every cluster is 1.7.
     core_radius = {
         "core-collapsed": rng.uniform(0.03, 0.06),
@@ -44,12 +39,8 @@ def _king_radii(rng: np.random.Generator, count: int, core_radius: float, tidal_
     return np.asarray(np.interp(rng.random(count) * cumulative[-1], cumulative, r))
 
 
-@register_object("open cluster")
 def open_cluster(view: View, rng: np.random.Generator, variant: str) -> Image:
-    """See `ObjectRenderer`. The function draws a few hundred stars in loose clumps.
-
-    Clusters that are not old also have clouds of gas and dust.
-    """
+    """Draw a few hundred stars in loose clumps; clusters that are not old also have clouds of gas and dust."""
     count, size = int(rng.integers(180, 420)), rng.uniform(0.28, 0.5)
     clumps = rng.normal(0, 0.5 * size, (2, 4))
     clump_index = rng.integers(4, size=count)
@@ -59,9 +50,8 @@ def open_cluster(view: View, rng: np.random.Generator, variant: str) -> Image:
     flux = power_law_fluxes(rng, count, 60, 0.42, 1.5e5 if variant == "old" else 6e5) * continuum_fluxes(view, colour)
     light = view.blank_image()
     if variant != "old":
-        cloud = np.exp(0.9 * view.fractal_noise(rng, 3.0, 2.2)) * (
-            1 + 0.5 * filaments(view.fractal_noise(rng, 2.5, 1.5), 0.15)
-        )
+        cloud = np.exp(0.9 * view.fractal_noise(rng, 3.0, 2.2))
+        cloud *= 1 + 0.5 * filaments(view.fractal_noise(rng, 2.5, 1.5), 0.15)
         weight = rng.uniform(1.5, 4) if variant == "young" else rng.uniform(5, 10)
         # The cloud shows the emission lines of its gas or the starlight reflected by its dust, whichever is brighter.
         light += weight * max(view.line_flux(HA=1.6, OIII=0.5), 0.4 * view.continuum_flux(-0.4)) * cloud

@@ -7,8 +7,9 @@ visible, and a brightness of 1 is not.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -97,20 +98,13 @@ class View:
         # All four nearest pixels must lie in the frame.
         inside = (row0 >= 0) & (column0 >= 0) & (row0 < self.shape[0] - 1) & (column0 < self.shape[1] - 1)
         row0, column0 = row0[inside], column0[inside]
-        row_fraction, column_fraction, flux_inside = (
-            rows[inside] - row0,
-            columns[inside] - column0,
-            np.asarray(flux)[inside],
-        )
-        flat = image_yx.reshape(-1)
-        for step, weight in (
-            (0, (1 - row_fraction) * (1 - column_fraction)),
-            (1, (1 - row_fraction) * column_fraction),
-        ):
-            # `np.add.at` is needed because several points may fall on the same pixel.
-            np.add.at(flat, row0 * self.shape[1] + column0 + step, (flux_inside * weight).astype(np.float32))
-        for step, weight in ((0, row_fraction * (1 - column_fraction)), (1, row_fraction * column_fraction)):
-            np.add.at(flat, (row0 + 1) * self.shape[1] + column0 + step, (flux_inside * weight).astype(np.float32))
+        row_fraction, column_fraction = rows[inside] - row0, columns[inside] - column0
+        flux_inside, flat = np.asarray(flux)[inside], image_yx.reshape(-1)
+        for down, row_weight in ((0, 1 - row_fraction), (1, row_fraction)):
+            for right, column_weight in ((0, 1 - column_fraction), (1, column_fraction)):
+                place, weight = (row0 + down) * self.shape[1] + column0 + right, row_weight * column_weight
+                # `np.add.at` is needed because several points may fall on the same pixel.
+                np.add.at(flat, place, (flux_inside * weight).astype(np.float32))
 
     def cutout(self, x0: float, y0: float, half_size: float) -> tuple[tuple[slice, slice], View] | None:
         """Cut out a square part of the frame around a point."""
@@ -121,16 +115,7 @@ class View:
         if top >= bottom or left >= right:
             return None
         slices = (slice(top, bottom), slice(left, right))
-        return slices, View(
-            x_yx=self.x_yx[slices],
-            y_yx=self.y_yx[slices],
-            pixel_size=self.pixel_size,
-            angle_deg=self.angle_deg,
-            centre_xy=self.centre_xy,
-            wave_nm=self.wave_nm,
-            line=self.line,
-            epoch=self.epoch,
-        )
+        return slices, replace(self, x_yx=self.x_yx[slices], y_yx=self.y_yx[slices])
 
     def fractal_noise(
         self,
@@ -145,17 +130,43 @@ class View:
         The mean of the noise is 0 and its standard deviation is 1. The noise depends only on the scene coordinates, so
         every frame of a scene shows the same structure.
         """
-        # The number and order of the draws must not depend on the frame; see `register_object`.
+        # The number and order of the draws must not depend on the frame; see `ObjectRenderer`.
         tile = fractal_tile(int(rng.integers(6)), slope)
         direction, shift_x, shift_y = rng.uniform(0, 2 * np.pi), *rng.uniform(0, TEXTURE_PX, 2)
-        x_yx, y_yx = coordinates if coordinates is not None else (self.x_yx, self.y_yx)
+        x_yx, y_yx = coordinates or (self.x_yx, self.y_yx)
+        direction = 0.0 if coordinates else direction
         cosine, sine = np.float32(np.cos(direction)), np.float32(np.sin(direction))
-        if coordinates is not None:
-            cosine, sine = np.float32(1), np.float32(0)
         px_per_unit = np.float32(TEXTURE_PX / period)
         u = (cosine * x_yx + sine * y_yx) * (px_per_unit / np.float32(stretch)) + np.float32(shift_x)
         v = (cosine * y_yx - sine * x_yx) * px_per_unit + np.float32(shift_y)
         return _sample_bilinear(tile, v, u)
+
+
+class ObjectRenderer(Protocol):
+    """Function that draws one kind of object, without noise and without the effects of the optics.
+
+    The numbers that it draws from its random generator must not depend on the view. Otherwise two frames of one scene
+    would show different objects.
+    """
+
+    def __call__(self, view: View, rng: np.random.Generator, variant: str, /) -> Image:
+        """Draw the object with its centre at scene position (0, 0).
+
+        Parameters
+        ----------
+        view
+            Pixel grid in scene coordinates, and the filter.
+        rng
+            Random generator of the scene; it starts in the same state for every frame of the scene.
+        variant
+            Subtype of the object, one of the `variants` of its kind.
+
+        Returns
+        -------
+        Image
+            Surface brightness in units of the noise of a typical combined exposure, shape (y, x) of the view.
+
+        """
 
 
 def _sample_bilinear(tile: Image, rows: Image, columns: Image) -> Image:
