@@ -139,8 +139,9 @@ def gravitational_lens(view: View, rng: np.random.Generator, variant: str) -> Im
     einstein_radius, angle = rng.uniform(0.19, 0.38), rng.uniform(0, np.pi)
     lens = Lens(einstein_radius=einstein_radius, axis_ratio=rng.uniform(0.84, 0.95), angle=angle, core_radius=0.004)
     radius = view.elliptical_radius(0, 0, rng.uniform(0.7, 1), angle)
-    light = rng.uniform(5, 11) * view.continuum_flux(0.7)
-    light = light * sersic_profile(radius, einstein_radius * rng.uniform(0.22, 0.34), 4.0, view.pixel_size)
+    lens_brightness = rng.uniform(5, 11) * view.continuum_flux(0.7)
+    profile = sersic_profile(radius, einstein_radius * rng.uniform(0.22, 0.34), 4.0, view.pixel_size)
+    light = lens_brightness * profile
     source_xy = source_plane(view, [lens])
     # Offset and size of the source, in units of the Einstein radius. They determine the form of the lensed images.
     offset, size = {
