@@ -294,6 +294,16 @@ class Sample:
     softening: float | None = None
     caption_source: str | None = None
 
+    @property
+    def main_caption(self) -> str:
+        """The caption by which the sample is scored, and whose sentences are drawn in training."""
+        return self.captions[0]
+
+    @property
+    def caption_key(self) -> str:
+        """What samples with the same main caption have in common, except where captions come from file headers."""
+        return self.proposal_id
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Placement:

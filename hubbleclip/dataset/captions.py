@@ -7,13 +7,15 @@ from bisect import bisect_left
 from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
 
+from hubbleclip.config.captions import WRITTEN_KINDS
 from hubbleclip.core.errors import SettingsError
-from hubbleclip.core.records import AbstractSummary, Caption, Proposal
+from hubbleclip.core.records import HEADER_SOURCE, AbstractSummary, Caption, Observation, Proposal
 
 PHRASES = "phrases"
 PHRASE_BREAK = "; "
 """Text between the phrases of a caption of the kind `phrases`; a training draws one of them."""
-CaptionKind = Callable[[Proposal], str | None]
+CaptionKind = Callable[[Proposal, Observation | None, AbstractSummary | None], str | None]
+"""Function of a proposal, an observation and what was written about the abstract; None or "" if there is no text."""
 
 MIN_WORDS = 3
 """Minimum number of words of a sentence. A shorter one describes no image and is joined to a neighbour."""
@@ -57,57 +59,63 @@ def is_placeholder(text: str) -> bool:
     return PLACEHOLDER_WORDS.issuperset(WORD.findall(text.lower()))
 
 
-def abstract(proposal: Proposal) -> str | None:
+def abstract(proposal: Proposal, *_: object) -> str | None:
     """Return the abstract of a proposal, which the reference paper uses as caption (arXiv 2403.08851, section 3)."""
     return None if is_placeholder(proposal.abstract or "") else proposal.abstract
 
 
-def title(proposal: Proposal) -> str | None:
-    """Return the title of a proposal; proposals without an abstract have a title too."""
-    return proposal.title
+def title(proposal: Proposal, observation: Observation | None = None, *_: object) -> str:
+    """Return the title of a proposal; it exists without an abstract too.
+
+    A proposal that was made from file headers has the title of one of these files, which names the target and the
+    filter of that file alone. Then the title of the observation is returned, if there is one.
+    """
+    own = observation.title if observation and proposal.source == HEADER_SOURCE else None
+    return own or proposal.title
 
 
-def category_title(proposal: Proposal) -> str | None:
+def category_title(proposal: Proposal, observation: Observation | None = None, *_: object) -> str:
     """Return the science category and the title of a proposal."""
-    return f"{proposal.category}: {proposal.title}" if proposal.category else proposal.title
+    own = title(proposal, observation)
+    return f"{proposal.category}: {own}" if proposal.category else own
 
 
 CAPTION_KINDS: dict[str, CaptionKind] = {
     "abstract": abstract,
     "title": title,
     "category_title": category_title,
+    "summary": lambda _proposal, _observation, written: written.summary if written else None,
+    PHRASES: lambda _proposal, _observation, written: PHRASE_BREAK.join(written.search_phrases) if written else None,
+    "objects": lambda _proposal, _observation, written: (
+        ", ".join([*written.objects, *written.phenomena]) if written else None
+    ),
 }
 """Caption functions by the name that `shards.caption_kinds` uses. To add a kind of caption, add an entry."""
 
 
-SUMMARY_KINDS: dict[str, Callable[[AbstractSummary], str]] = {
-    "summary": lambda written: written.summary,
-    PHRASES: lambda written: PHRASE_BREAK.join(written.search_phrases),
-    "objects": lambda written: ", ".join([*written.objects, *written.phenomena]),
-}
-"""Functions by the name that `shards.caption_kinds` uses, for texts that the stage `captions` has written.
-
-The kind that is recorded with such a text has the form `summary@writer`, where the writer is the rules or the model.
-"""
-
-
 def make_captions(
-    proposal: Proposal, kinds: Iterable[str], summaries: Mapping[str, AbstractSummary] = MappingProxyType({})
+    proposal: Proposal,
+    kinds: Iterable[str],
+    summaries: Mapping[str, AbstractSummary] = MappingProxyType({}),
+    observation: Observation | None = None,
 ) -> list[Caption]:
-    """Make the captions of a proposal."""
+    """Make the captions of a proposal, or of one of its observations; kinds without a text are skipped.
+
+    `summaries` holds what was written about the abstract by writer (`""` is the selected one). The recorded kind of
+    such a text has the form `summary@writer`, where the writer is the rules or the model.
+    """
     captions = []
     for kind in kinds:
-        name, _, writer = kind.partition("@")
-        written = summaries.get(writer)
-        if kind in CAPTION_KINDS:
-            text, recorded = CAPTION_KINDS[kind](proposal) or "", kind
-        elif name in SUMMARY_KINDS:
-            text, recorded = (SUMMARY_KINDS[name](written), f"{name}@{written.writer}") if written else ("", kind)
-        else:
-            known = ", ".join([*CAPTION_KINDS, *SUMMARY_KINDS])
+        name, at, writer = kind.partition("@")
+        is_written = name in WRITTEN_KINDS
+        if name not in CAPTION_KINDS or (at and not is_written):
+            known = ", ".join(CAPTION_KINDS)
             raise SettingsError(f"setting shards.caption_kinds: unknown kind {kind!r}: use {known}")
-        if clean(text):
-            captions.append(Caption(proposal_id=proposal.proposal_id, kind=recorded, text=clean(text)))
+        summary = summaries.get(writer) if is_written else None
+        text = clean(CAPTION_KINDS[name](proposal, observation, summary) or "")
+        if text:
+            recorded = f"{name}@{summary.writer}" if summary else name
+            captions.append(Caption(proposal_id=proposal.proposal_id, kind=recorded, text=text))
     return captions
 
 

@@ -72,14 +72,14 @@ class SplitTiles:
             for captions in chunk.to_pylist()
         ]
 
+    @property
+    def main_captions(self) -> list[str]:
+        """Main caption of each sample; see `Sample.main_caption`."""
+        return [captions[0] for captions in self.captions]
+
     @cached_property
     def caption_kinds(self) -> list[tuple[str, ...]]:
-        """Kinds of the captions of each sample, without the writer: `summary` for `summary@rules-1.1`.
-
-        A dataset without the column has main captions only.
-        """
-        if "caption_kinds" not in self.rows.column_names:
-            return [("abstract",) for _ in range(len(self.rows))]
+        """Kinds of the captions of each sample, without the writer: `summary` for `summary@rules-1.1`."""
         known: dict[tuple[str, ...], tuple[str, ...]] = {}
         return [
             known.setdefault(tuple(kinds), tuple(kind.partition("@")[0] for kind in kinds))

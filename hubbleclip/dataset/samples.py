@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from datetime import UTC, datetime
+from functools import cache, partial
 
 from hubbleclip.config.settings import ShardSettings
 from hubbleclip.core.records import (
@@ -18,7 +18,7 @@ from hubbleclip.core.records import (
     SplitAssignment,
     Tile,
 )
-from hubbleclip.dataset.captions import make_captions
+from hubbleclip.dataset.captions import make_captions, title
 from hubbleclip.dataset.splits.material import Material
 from hubbleclip.dataset.splits.sky_guard import EXCLUDED
 
@@ -26,42 +26,37 @@ from hubbleclip.dataset.splits.sky_guard import EXCLUDED
 def make_samples(
     material: Material, assignments: Mapping[str, SplitAssignment], settings: ShardSettings
 ) -> tuple[list[Sample], list[Rejection]]:
-    """Join every tile that has a caption with its observation, proposal and split."""
-    captions = captions_of(material, settings.caption_kinds)
+    """Join every tile that is in a split with its observation, proposal and captions; sorted by tile id.
+
+    A tile without a caption, or without a proposal, gives a rejection.
+    """
     samples, rejections = [], []
     now = datetime.now(UTC)
+    captions_of = cache(partial(_captions, material, settings.caption_kinds))
     for tile in sorted(material.tiles, key=lambda t: t.tile_id):
         assignment = assignments[tile.tile_id]
         if assignment.split == EXCLUDED:  # needs no rejection, because the split table contains the reason
             continue
-        texts = captions.get(tile.proposal_id)
-        if texts:
-            observation = material.observations[tile.obs_id]
-            proposal = titled_by(observation, material.proposals[tile.proposal_id])
-            if proposal.source == HEADER_SOURCE:
-                texts = make_captions(proposal, settings.caption_kinds)
-            samples.append(make_sample(tile, observation, proposal, assignment, texts))
+        proposal = material.proposals.get(tile.proposal_id)
+        # Only the captions of a proposal that was made from file headers depend on the observation.
+        of_observation = tile.obs_id if proposal and proposal.source == HEADER_SOURCE else None
+        if proposal and (captions := captions_of(tile.proposal_id, of_observation)):
+            samples.append(make_sample(tile, material.observations[tile.obs_id], proposal, assignment, captions))
         else:
             rejections.append(_rejection(tile, settings, now))
     return samples, rejections
 
 
+def _captions(material: Material, kinds: Sequence[str], proposal_id: str, obs_id: str | None) -> list[Caption]:
+    """Make the captions of a proposal, or of one of its observations."""
+    observation = material.observations[obs_id] if obs_id else None
+    summaries = material.summaries.get(proposal_id, {})
+    return make_captions(material.proposals[proposal_id], kinds, summaries, observation)
+
+
 def captions_of(material: Material, kinds: Sequence[str]) -> dict[str, list[Caption]]:
-    """Make the captions of all proposals."""
-    return {
-        key: make_captions(proposal, kinds, material.summaries.get(key, {}))
-        for key, proposal in material.proposals.items()
-    }
-
-
-def titled_by(observation: Observation, proposal: Proposal) -> Proposal:
-    """Return the texts that describe an observation.
-
-    A proposal that was made from the headers of files has the title of one of these files, which names the target and
-    the filter of that file alone.
-    """
-    is_from_header = proposal.source == HEADER_SOURCE
-    return replace(proposal, title=observation.title or proposal.title) if is_from_header else proposal
+    """Make the captions of all proposals, by proposal id."""
+    return {proposal_id: _captions(material, kinds, proposal_id, None) for proposal_id in material.proposals}
 
 
 def make_sample(
@@ -75,7 +70,7 @@ def make_sample(
         proposal_id=proposal.proposal_id,
         archive=proposal.archive,
         category=proposal.category,
-        title=proposal.title,
+        title=title(proposal, observation),
         pi=proposal.pi,
         cycle=proposal.cycle,
         obs_id=observation.obs_id,

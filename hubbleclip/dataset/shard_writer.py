@@ -119,7 +119,7 @@ def sidecar(sample: Sample) -> bytes:
 def members(sample: Sample, image: bytes, row: bytes | None = None) -> tuple[tuple[str, bytes], ...]:
     """List name and content of the tar members of a sample, in the order of the tar."""
     suffix_of_image = ".jpg" if image.startswith(JPEG_MAGIC) else ".png"
-    contents = {".json": row or sidecar(sample), suffix_of_image: image, ".txt": sample.captions[0].encode("utf-8")}
+    contents = {".json": row or sidecar(sample), suffix_of_image: image, ".txt": sample.main_caption.encode("utf-8")}
     return tuple((sample.tile_id + suffix, content) for suffix, content in contents.items())
 
 
@@ -150,7 +150,7 @@ def trailer_size_bytes(size_bytes: int) -> int:
 
 def packed_size_bytes(sample: Sample, sidecar_bytes: int, png_bytes: int) -> int:
     """Compute the size of a sample in a tar, which is the sum of its three members."""
-    lengths = (sidecar_bytes, png_bytes, len(sample.captions[0].encode("utf-8")))
+    lengths = (sidecar_bytes, png_bytes, len(sample.main_caption.encode("utf-8")))
     return sum(map(member_size_bytes, lengths))
 
 

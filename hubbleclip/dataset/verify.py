@@ -4,7 +4,7 @@ The bytes of a shard are determined by the manifest's rows and by the images, an
 image. The verification therefore generates the tar bytes of each sample again and compares them with the shard. If they
 differ, the message names the file and the sample.
 
-The splits are searched for leaks by brute force; see `leak_check`.
+The splits are searched for leaks with the functions by which they were made; see `leaks`.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from hubbleclip.core.errors import ContractError, DatasetError
 from hubbleclip.core.io import sha256_bytes
 from hubbleclip.core.records import Sample
 from hubbleclip.dataset.build import content_digest, count_by_split
-from hubbleclip.dataset.leak_check import find_leaks
+from hubbleclip.dataset.leaks import find_leaks
 from hubbleclip.dataset.manifest import (
     DESCRIPTION,
     MANIFEST,

@@ -115,7 +115,7 @@ def catalogue_benchmark(
         )
         for name, loaded in models.items()
     }
-    documents = [f"{metadata_text(sample)} {sample.captions[0]}" for sample in object_set.samples]
+    documents = [f"{metadata_text(sample)} {sample.main_caption}" for sample in object_set.samples]
     scores["bm25"] = bm25_scores(object_set.classes, documents)
     scores["random"] = np.zeros_like(scores["bm25"])  # all tied: exactly the expectation by chance
     counts = classes.class_counts(objects, object_set)

@@ -20,7 +20,7 @@ MAX_ROWS = 1024
 
 def is_informative(tiles: SplitTiles) -> bool:
     """Test whether a split can rank models. With a single group or a single caption, every model would score 1."""
-    return tiles.num_groups > 1 and len({captions[0] for captions in tiles.captions}) > 1
+    return tiles.num_groups > 1 and len(set(tiles.main_captions)) > 1
 
 
 def validate(loaded: LoadedModel, tiles: SplitTiles, loss: Loss) -> dict[str, float]:
@@ -30,7 +30,7 @@ def validate(loaded: LoadedModel, tiles: SplitTiles, loss: Loss) -> dict[str, fl
     `val_loss` is that of one batch of at most `MAX_ROWS` tiles.
     """
     image_nd = torch.from_numpy(embed_open_tiles(loaded, tiles, BATCH)).float()
-    caption_c, caption_n = np.unique([captions[0] for captions in tiles.captions], return_inverse=True)
+    caption_c, caption_n = np.unique(tiles.main_captions, return_inverse=True)
     text_cd = torch.from_numpy(embed_texts(loaded, caption_c.tolist(), BATCH)).float()
     group_n = torch.from_numpy(tiles.group_n)
     model = loaded.model

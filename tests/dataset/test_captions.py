@@ -61,7 +61,7 @@ def test_an_unknown_kind_names_the_setting():
 
 @pytest.mark.parametrize("kind", sorted(CAPTION_KINDS))
 def test_every_kind_gives_a_text_for_a_full_proposal(kind):
-    assert len(make_captions(proposal(), [kind])) == 1
+    assert len(make_captions(proposal(), [kind], {"": WRITTEN})) == 1
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ from hubbleclip.archives.stsci.parsers import clean_text, parse_abstracts_cat, p
 from hubbleclip.config.settings import ArchiveSettings, FetchSettings, SimulatorSettings
 from hubbleclip.core.layout import Layout
 from hubbleclip.core.records import Observation
-from hubbleclip.dataset.samples import titled_by
+from hubbleclip.dataset.captions import title as title_of
 from hubbleclip.missions.hst import HST
 from hubbleclip.simulator.observations import make_proposals, observations_of
 from hubbleclip.simulator.server import mast_tables as tables
@@ -227,7 +227,7 @@ def test_without_proposals_each_real_file_is_described_by_its_own_header() -> No
     proposals = {item.proposal_id: item for item in archive.fetch_proposals(numbers)[0]}
     others = 0
     for item in observations:
-        title = titled_by(item, proposals[item.proposal_id]).title
+        title = title_of(proposals[item.proposal_id], item)
         others += title != proposals[item.proposal_id].title
         assert all(name in title for name in (item.filters or "").split(";"))
         assert (item.target_name or "") in title

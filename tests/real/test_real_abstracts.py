@@ -9,10 +9,10 @@ from synthetic_samples import make_samples_with_pngs
 
 from hubbleclip.config.settings import SplitSettings
 from hubbleclip.core.records import Proposal
-from hubbleclip.dataset import leak_check
+from hubbleclip.dataset import leaks
 from hubbleclip.dataset.captions import clean, is_placeholder, split_sentences
 from hubbleclip.dataset.manifest import sample_table
-from hubbleclip.dataset.splits.near_duplicates import group_proposals, shingles, similarity, text_links
+from hubbleclip.dataset.splits.near_duplicates import group_proposals, text_links
 
 ABSTRACTS = Path(__file__).parents[2].parent / "shared/data/proposals/abstracts.jsonl"
 
@@ -78,15 +78,14 @@ def test_one_real_abstract_is_a_placeholder():
     assert "not present" in text
 
 
-def test_the_brute_force_check_names_the_real_near_duplicates_of_other_splits():
+def test_the_real_near_duplicates_of_other_splits_are_leaks(monkeypatch):
+    monkeypatch.setattr(leaks, "MAX_NAMED", 10_000)
     texts = [text for text in read_texts() if not is_placeholder(text)]
     samples, _ = make_samples_with_pngs(len(texts), len(texts))
     rows = [replace(one, captions=[text]) for one, text in zip(samples, texts, strict=True)]
-    leaks = "\n".join(leak_check._near_duplicates(sample_table(rows), 0.7))
-    index = {f"r:{i:04d}": i for i in range(len(rows))}
-    for link in text_links(proposals_of(texts), SplitSettings(continuations=False)):
-        one, other = rows[index[link.one]], rows[index[link.other]]
-        is_clear = similarity(*(shingles(row.captions[0]) for row in (one, other))) >= 0.7 + 2 * leak_check.SLACK
-        is_named = any(one.tile_id in line and other.tile_id in line for line in leaks.splitlines())
-        assert is_named or one.split == other.split or not is_clear
-    assert leaks
+    lines = list(leaks.find_leaks(sample_table(rows), SplitSettings(near_duplicate=0.7)))
+    for link in text_links(proposals_of(texts), SplitSettings(near_duplicate=0.7, continuations=False)):
+        one, other = rows[int(link.one[2:])], rows[int(link.other[2:])]
+        is_named = any(one.tile_id in line and other.tile_id in line for line in lines)
+        assert is_named == (one.split != other.split)
+    assert lines

@@ -41,9 +41,9 @@ def normalise_target_name(name: str) -> str:
     if major:
         return major
     text = " ".join(words)
-    designation = COMET_NUMBER.search(text) or PROVISIONAL.search(text)
-    if designation:
-        code = "".join(designation.groups()).replace(" ", "")
+    numbered = COMET_NUMBER.search(text) or PROVISIONAL.search(text)
+    if numbered:
+        code = "".join(numbered.groups()).replace(" ", "")
         return designations.get(code, code)
     known = next((key for alias, key in designations.items() if f" {alias} " in f" {text} "), None)
     if known:
@@ -53,7 +53,10 @@ def normalise_target_name(name: str) -> str:
 
 
 def moving_target(observation: Observation | None) -> str | None:
-    """Determine the designation of an observation's moving target."""
-    if observation is None or not observation.is_moving or not observation.target_name:
-        return None
-    return normalise_target_name(observation.target_name) or None
+    """Determine the designation of an observation's moving target; None for a fixed or an unknown target."""
+    return designation(observation.target_name, is_moving=observation.is_moving) if observation else None
+
+
+def designation(target_name: str | None, *, is_moving: bool) -> str | None:
+    """Determine the designation of a moving target; None if the target is fixed or has no name."""
+    return (normalise_target_name(target_name) or None) if is_moving and target_name else None

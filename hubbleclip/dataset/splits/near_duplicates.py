@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
@@ -27,8 +28,11 @@ Shingles = frozenset[str]
 
 
 def shingles(text: str) -> Shingles:
-    """Compute the shingles of a text: all sequences of `SHINGLE_WORDS` consecutive words, in lower case."""
-    words = WORD.findall(text.lower())
+    """Compute the shingles of a text: all sequences of `SHINGLE_WORDS` consecutive words, in lower case.
+
+    A text with fewer words is one shingle; a text without words has none.
+    """
+    words = WORD.findall(unicodedata.normalize("NFC", text).lower())  # "e" and an accent are one letter
     if not words:
         return frozenset()
     return frozenset(" ".join(words[i : i + SHINGLE_WORDS]) for i in range(max(1, len(words) - SHINGLE_WORDS + 1)))

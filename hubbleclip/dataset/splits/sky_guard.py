@@ -54,26 +54,25 @@ class SkyPositions:
 
 
 def locate_tiles(material: Material) -> SkyPositions:
-    """Determine the positions of tiles on the sky.
-
-    A tile of a moving target gets the name of the target instead of a position.
-    """
+    """Determine the positions of tiles on the sky, in the order of the material's tiles."""
     targets = [moving_target(material.observations.get(tile.obs_id)) for tile in material.tiles]
     # The footprints are cached, because many tiles have the same observation.
     quads_of = cache(lambda obs_id: _observation_quads(material.observations.get(obs_id)))
-    quads: list[Quad] = []
-    tile_of_row: list[int] = []
-    for index, (tile, target) in enumerate(zip(material.tiles, targets, strict=True)):
-        if target is None:
-            of_tile = [tile.corners_deg] if _is_quad(tile.corners_deg) else quads_of(tile.obs_id)
-            quads += of_tile
-            tile_of_row += [index] * len(of_tile)
+    quads = [[tile.corners_deg] if is_quad(tile.corners_deg) else quads_of(tile.obs_id) for tile in material.tiles]
+    return sky_positions(quads, targets)
+
+
+def sky_positions(quads: Sequence[Sequence[Quad]], targets: Sequence[str | None]) -> SkyPositions:
+    """Collect the positions of tiles from their quadrangles and moving targets; a target replaces the position."""
+    of_tiles = [() if target else of_tile for of_tile, target in zip(quads, targets, strict=True)]
     return SkyPositions(
-        footprints=footprints(quads), tile_of_row=np.array(tile_of_row, dtype=np.int64), targets=targets
+        footprints=footprints([quad for of_tile in of_tiles for quad in of_tile]),
+        tile_of_row=np.repeat(np.arange(len(of_tiles)), [len(of_tile) for of_tile in of_tiles]),
+        targets=targets,
     )
 
 
-def _is_quad(corners_deg: Sequence[float]) -> bool:
+def is_quad(corners_deg: Sequence[float]) -> bool:
     """Return whether a tile has four finite corners. Previews have no corners, and an invalid WCS gives NaN."""
     return len(corners_deg) == 8 and all(map(math.isfinite, corners_deg))
 

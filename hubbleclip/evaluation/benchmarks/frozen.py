@@ -52,7 +52,7 @@ def caption_ids(test_set: TestSet) -> list[str]:
     """List the ids of the captions."""
     first: dict[int, str] = {}
     for caption, sample in zip(test_set.caption_t.tolist(), test_set.samples, strict=True):
-        first[caption] = min(sample.proposal_id, first.get(caption, sample.proposal_id))
+        first[caption] = min(sample.caption_key, first.get(caption, sample.caption_key))
     return [first[caption] for caption in range(len(test_set.captions_c))]
 
 

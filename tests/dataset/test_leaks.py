@@ -1,0 +1,348 @@
+"""The search for leaks: every planted leak is named, sound splits have none, and a slow search finds the same."""
+
+import random
+from dataclasses import replace
+from itertools import combinations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sky_cases import material, observation, proposal, slow_gap_arcsec, square, stepped, tile
+from slow_leaks import body_of, pairs_of_splits, show_the_same, text_similarity
+from synthetic_samples import make_samples_with_pngs
+
+from hubbleclip.cli.app import main
+from hubbleclip.config.settings import ShardSettings, SplitSettings
+from hubbleclip.dataset import leaks
+from hubbleclip.dataset.build import build_dataset
+from hubbleclip.dataset.leaks import find_leaks
+from hubbleclip.dataset.manifest import sample_table
+from hubbleclip.dataset.samples import make_samples
+from hubbleclip.dataset.splits.assign import assign_splits
+from hubbleclip.dataset.splits.moving_targets import normalise_target_name
+from hubbleclip.dataset.verify import find_faults
+
+TRAIN, VAL, TEST = 0, 3, 4
+"""Indices of one sample of each split in the synthetic dataset."""
+WORDS = [f"word{i}" for i in range(150)]
+CHANGED = [f"new{i}" if i % 25 == 12 else word for i, word in enumerate(WORDS)]
+
+
+def words(*parts):
+    return {"captions": [" ".join(word for part in parts for word in part), "Title"]}
+
+
+def moving(name):
+    return {"is_moving": True, "target_name": name}
+
+
+NEAR, NORTH = stepped(200, 40, 10.5, 0), stepped(200, 40, 0, 1500)
+PLANTED = {
+    "proposal": ({}, {"proposal_id": None}, "the same proposal"),
+    "group": ({}, {"group_id": None}, "the same group"),
+    "image": ({}, {"png_sha256": None}, "the same image"),
+    "abstract": (words(WORDS), words(WORDS), "near-duplicate captions"),
+    "changed words": (words(WORDS), words(CHANGED), "near-duplicate captions"),
+    "extended abstract": (words(WORDS), words(WORDS, [f"more{i}" for i in range(90)]), "near-duplicate captions"),
+    "case and accents": (
+        {"captions": ["Cafe\u0301 Études of Five Galaxies near us"]},
+        {"captions": ["CAFÉ études, of (five) galaxies near us!"]},
+        "near-duplicate captions",
+    ),
+    "same sky": ({"corners_deg": square(200, 40, 10)}, {"corners_deg": square(200, 40, 10)}, "overlap on the sky"),
+    "inside": ({"corners_deg": square(200, 40, 40)}, {"corners_deg": square(200, 40, 4, 20)}, "overlap on the sky"),
+    "in the north of a larger one": (
+        {"corners_deg": square(200, 40, 4000)},
+        {"corners_deg": square(*NORTH, 4)},
+        "overlap on the sky",
+    ),
+    "larger, with it in the north": (
+        {"corners_deg": square(*NORTH, 4)},
+        {"corners_deg": square(200, 40, 4000)},
+        "overlap on the sky",
+    ),
+    "across RA 0": (
+        {"corners_deg": square(359.999, 0, 10)},
+        {"corners_deg": square(0.001, 0, 10, 30)},
+        "overlap on the sky",
+    ),
+    "pole": ({"corners_deg": square(10, 89.9995, 10)}, {"corners_deg": square(190, 89.9995, 10)}, "overlap on the sky"),
+    "nearer than the guard": (
+        {"corners_deg": square(200, 40, 10)},
+        {"corners_deg": square(*NEAR, 10)},
+        "nearer than 1 arcsec",
+    ),
+    "moving targets without a name": (
+        moving(None) | {"corners_deg": square(200, 40, 10)},
+        moving(None) | {"corners_deg": square(200, 40, 10)},
+        "overlap on the sky",
+    ),
+    "planet": (moving("JUPITER"), moving("Jupiter-North_Pole"), "the same moving target JUPITER"),
+    "comet": (moving("67P"), moving("COMET-67P-CHURYUMOV"), "the same moving target 67P"),
+    "dwarf planet": (moving("HAUMEA"), moving("136108-HAUMEA"), "the same moving target HAUMEA"),
+    "comet by name": (moving("C/2012-S1"), moving("COMET-ISON"), "the same moving target 2012S1"),
+}
+
+
+def planted(kind, where):
+    """Samples of 40 proposals, of which two share what the kind says, and their images."""
+    samples, pngs = make_samples_with_pngs(40, 40)
+    one, other = (samples[index] for index in where)
+    first, second, _ = PLANTED[kind]
+    changes = {one.tile_id: first, other.tile_id: {name: new or getattr(one, name) for name, new in second.items()}}
+    if kind == "image":
+        pngs[other.tile_id] = pngs[one.tile_id]
+    return [replace(sample, **changes.get(sample.tile_id, {})) for sample in samples], pngs
+
+
+def built(samples, pngs, folder, split_report=None):
+    dataset = build_dataset(
+        samples,
+        pngs.__getitem__,
+        folder,
+        ShardSettings(),
+        contract_version="1",
+        code_version="test",
+        split_report=split_report,
+    )
+    return folder / dataset.dataset.digest
+
+
+WHERE = [(TRAIN, TEST), (TRAIN, VAL), (VAL, TEST)]
+OF_EACH_SEARCH = ("proposal", "abstract", "same sky", "planet")
+
+
+@pytest.mark.parametrize(
+    ("kind", "where"),
+    [*((kind, WHERE[0]) for kind in PLANTED), *((kind, where) for kind in OF_EACH_SEARCH for where in WHERE[1:])],
+)
+def test_a_planted_leak_is_refused_and_its_pair_named(kind, where, tmp_path):
+    samples, pngs = planted(kind, where)
+    (fault,) = find_faults(built(samples, pngs, tmp_path))
+    assert PLANTED[kind][2] in fault
+    assert all(samples[index].tile_id in fault for index in where)
+
+
+@pytest.mark.parametrize(
+    ("kind", "recorded", "num_leaks"),
+    [
+        ("nearer than the guard", {"guard_arcsec": 0.2}, 0),
+        ("nearer than the guard", {"guard_arcsec": 1.0}, 1),
+        ("changed words", {"near_duplicate": 0.5}, 1),  # a similarity of 0.8
+        ("changed words", {"near_duplicate": 0.9}, 0),
+    ],
+)
+def test_tiles_are_compared_by_the_settings_of_their_dataset(kind, recorded, num_leaks, tmp_path):
+    samples, pngs = planted(kind, (TRAIN, TEST))
+    assert len(list(find_faults(built(samples, pngs, tmp_path, {"settings": recorded})))) == num_leaks
+
+
+def test_the_command_refuses_a_dataset_that_leaks(tmp_path, capfd):
+    samples, pngs = planted("same sky", (TRAIN, TEST))
+    with pytest.raises(SystemExit) as ended:
+        main(["verify", str(built(samples, pngs, tmp_path))])
+    assert ended.value.code == 2
+    line = capfd.readouterr().err
+    assert samples[TRAIN].tile_id in line and samples[TEST].tile_id in line
+
+
+def test_many_leaks_of_one_kind_are_counted():
+    samples, _ = make_samples_with_pngs()
+    found = list(find_leaks(sample_table([replace(s, corners_deg=square(9, 9, 9)) for s in samples]), SplitSettings()))
+    num = {split: sum(sample.split == split for sample in samples) for split in ("train", "val", "test")}
+    assert len(found) == leaks.MAX_NAMED + 1 + min(num["train"], leaks.MAX_NAMED + 1)
+    assert f"leak: {num['train'] + num['val'] - leaks.MAX_NAMED} more like the last one" in found
+
+
+def test_a_slow_search_reduces_target_names_alike():
+    names = [
+        "67P",
+        "COMET-67P-CHURYUMOV",
+        "COMET67P",
+        "6P",
+        "JUPITER",
+        "Jupiter-South_Pole",
+        "IO-TORUS",
+        "KBO 12",
+        "kbo-12",
+        "KBO-13",
+        "",
+        "--",
+        "HAUMEA",
+        "136108-HAUMEA",
+        "2003-EL61",
+        "MAKEMAKE",
+        "C/2012-S1",
+        "COMET-ISON",
+        "C2012S1-ISON",
+        "P/2012-S2",
+        "TNO-123456",
+        "123456",
+        "1999-AB12",
+        "SHOEMAKER-LEVY-9",
+        "SL9",
+        "TEMPEL-TUTTLE",
+        "8P-TUTTLE",
+        "TUTTLE",
+        "624-HEKTOR",
+        "HEKTOR",
+        "ERIS",
+        "136199",
+        "TEMPEL 1",
+        "9P/TEMPEL",
+        "COMET",
+        "NUCLEUS-4",
+        "2I-BORISOV",
+        "C/2019 Q4",
+        "ASTEROID 21 LUTETIA",
+        "LUTETIA",
+        "2PALLAS",
+        "HARTLEY2",
+        "103P",
+        "SIDING-SPRING",
+        "C/2013-A1",
+        "COMET-PANSTARRS",
+        "73P-SW3-C",
+        "73P",
+        "HIIAKA",
+        "1P/1982 U1",
+        "Чурюмов",
+    ]
+    for one, other in combinations(names, 2):
+        is_same = normalise_target_name(one) == normalise_target_name(other)
+        assert (body_of(one) == body_of(other)) == is_same, (one, other)
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_a_slow_search_finds_the_same_near_duplicates(seed, monkeypatch):
+    monkeypatch.setattr(leaks, "MAX_NAMED", 10_000)
+    rng = random.Random(seed)
+    texts = [" ".join(f"w{rng.randrange(40)}" for _ in range(rng.randrange(1, 60))) for _ in range(12)]
+    for text in list(texts):
+        part = text.split()
+        texts.append(
+            " ".join(f"x{rng.randrange(9)}" if rng.random() < 0.05 else word for word in part[rng.randrange(4) :])
+        )
+    samples, _ = make_samples_with_pngs(len(texts), len(texts))
+    placed = [
+        replace(s, split=rng.choice(["train", "val", "test"]), captions=[t])
+        for s, t in zip(samples, texts, strict=True)
+    ]
+    lines = [line for line in find_leaks(sample_table(placed), SplitSettings(near_duplicate=0.6)) if "captions" in line]
+    for one, other in pairs_of_splits(placed):
+        is_named = any(one.tile_id in line and other.tile_id in line for line in lines)
+        assert is_named == (text_similarity(*one.captions, *other.captions) >= 0.6)
+
+
+TILES = st.lists(
+    st.tuples(
+        st.integers(0, 7),
+        st.sampled_from(["sky", "pole", "zero"]),
+        st.floats(-60, 60),
+        st.floats(-60, 60),
+        st.floats(0, 90),
+        st.sampled_from([4, 20, 40]),
+        st.sampled_from([None, None, None, "67P", "COMET-67P-CHURYUMOV", "HAUMEA"]),
+    ),
+    min_size=2,
+    max_size=30,
+)
+
+
+def made_material(drawn):
+    tiles, observations = [], {}
+    for index, (number, field, east, north, roll, side, moving_name) in enumerate(drawn):
+        ra_deg, dec_deg = {"sky": (30, -10), "pole": (77, 89.99), "zero": (0, 5)}[field]
+        corners = square(*stepped(ra_deg, dec_deg, east, north), side, roll)
+        tiles.append(tile(index, f"p{number}", corners, f"o{index}"))
+        observations[f"o{index}"] = observation(f"o{index}", f"p{number}", moving_name, moving_name is not None)
+    return material(tiles, observations, {f"p{i}": proposal(f"p{i}") for i in range(8)})
+
+
+@settings(deadline=None, max_examples=40)
+@given(TILES)
+def test_the_splits_have_no_leak(drawn):
+    given_material = made_material(drawn)
+    wanted = SplitSettings(val_share=0.3, test_share=0.3, guard_arcsec=2.0, field_share=0.0)
+    plans = {plan.tile_id: plan for plan in assign_splits(given_material, {}, wanted)}
+    samples, _ = make_samples(given_material, plans, ShardSettings())
+    unlike = [replace(sample, png_sha256=sample.tile_id * 2) for sample in samples]
+    assert list(find_leaks(sample_table(unlike), wanted)) == []
+    assert not any(show_the_same(one, other, 2.0) for one, other in pairs_of_splits(samples))
+
+
+@settings(deadline=None, max_examples=40)
+@given(TILES, st.randoms())
+def test_a_slow_search_finds_the_same_pieces_of_sky(drawn, rng):
+    given_material = made_material(drawn)
+    plans = {plan.tile_id: plan for plan in assign_splits(given_material, {}, SplitSettings(field_share=0.0))}
+    plans = {key: replace(plan, split=rng.choice(["train", "val", "test"]), reason=None) for key, plan in plans.items()}
+    samples, _ = make_samples(given_material, plans, ShardSettings())
+    named = "".join(find_leaks(sample_table(samples), SplitSettings(guard_arcsec=2.0)))
+    pairs = pairs_of_splits(samples)
+    if all(abs(slow_gap_arcsec(one.corners_deg, other.corners_deg) - 2.0) > 1e-3 for one, other in pairs):
+        is_leaking = any(show_the_same(one, other, 2.0) for one, other in pairs)
+        assert ("on the sky" in named or "moving target" in named) == is_leaking
+
+
+@pytest.mark.parametrize("broken", [[], [float("nan")] * 8, [*square(200, 40, 10)[:7], float("nan")]])
+def test_tiles_without_finite_corners_shift_no_other_tile(broken):
+    samples, _ = planted("same sky", (TRAIN, TEST))
+    for index in (1, 2, 8):
+        samples[index] = replace(samples[index], corners_deg=broken)
+    samples[5] = replace(samples[5], is_moving=True, target_name="67P")
+    (leak,) = find_leaks(sample_table(samples), SplitSettings())
+    assert all(samples[index].tile_id in leak for index in (TRAIN, TEST))
+
+
+def leaks_between(one, other, wanted=None):
+    """Leaks of samples of which one in train and one in test have the changes."""
+    samples, _ = make_samples_with_pngs()
+    samples[TRAIN], samples[TEST] = replace(samples[TRAIN], **one), replace(samples[TEST], **other)
+    return list(find_leaks(sample_table(samples), wanted or SplitSettings()))
+
+
+AT = {"corners_deg": square(200, 40, 10)}
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ({"target_name": "JUPITER"}, {"target_name": "JUPITER"}),
+        ({"target_name": "JUPITER"}, moving("JUPITER")),
+        (moving("--"), moving("--")),
+        (moving("JUPITER") | AT, moving("SATURN") | AT),
+        (moving("JUPITER") | AT, AT),
+        (AT, moving("JUPITER") | AT),
+        (moving("TEMPEL-1"), moving("TEMPEL-2")),
+    ],
+)
+def test_only_named_moving_targets_are_compared_by_name_and_only_others_by_position(one, other):
+    assert leaks_between(one, other) == []
+
+
+@pytest.mark.parametrize(
+    ("guard_arcsec", "gap_arcsec", "num_leaks"),
+    [(2.0, -0.02, 1), (2.0, 0.02, 1), (2.0, 1.99, 1), (2.0, 2.01, 0), (0.0, -0.02, 1), (0.0, 0.02, 0)],
+)
+def test_positions_are_compared_up_to_the_guard_distance(guard_arcsec, gap_arcsec, num_leaks):
+    beside = {"corners_deg": square(200, 40 + (10 + gap_arcsec) / 3600, 10)}
+    assert len(leaks_between(AT, beside, SplitSettings(guard_arcsec=guard_arcsec))) == num_leaks
+
+
+@pytest.mark.parametrize(("num_shared", "num_leaks"), [(69, 0), (70, 1)])
+def test_texts_are_compared_from_the_threshold_on(num_shared, num_leaks):
+    """Of the 100 shingles of the shorter text, the longer one has `num_shared`."""
+    one, other = words(WORDS[:104]), words(WORDS[: num_shared + 4], [f"other{i}" for i in range(90)])
+    assert len(leaks_between(one, other, SplitSettings(near_duplicate=0.7))) == num_leaks
+
+
+@pytest.mark.parametrize(("num_words", "num_leaks"), [(13, 0), (14, 1)])
+def test_a_text_of_ten_shingles_is_the_shortest_that_leaks_as_a_part_of_another(num_words, num_leaks):
+    assert len(leaks_between(words(WORDS[:num_words]), words(WORDS))) == num_leaks
+
+
+@pytest.mark.parametrize("num_words", [3, 150])
+def test_equal_texts_leak_at_the_largest_threshold(num_words):
+    text = words(WORDS[:num_words])
+    assert len(leaks_between(text, text, SplitSettings(near_duplicate=1.0))) == 1
