@@ -11,30 +11,22 @@ import shlex
 import sys
 from collections.abc import Sequence
 from contextlib import closing
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import Annotated, Literal, NoReturn
 
 from cyclopts import App, CycloptsError, Parameter
 
 from hubbleclip import __version__
-from hubbleclip.cli import benchmarking, checking, exporting, serving
-from hubbleclip.cli.advice import complete_advice, given_flags
-from hubbleclip.cli.listing import add_listings
+from hubbleclip.cli import checking, listing, models, querying, serving
+from hubbleclip.cli.listing import print_summary, status
 from hubbleclip.cli.live import start_logging
-from hubbleclip.cli.options import DatasetPlace, Json, Options, Port, RunId, Server, TileId
-from hubbleclip.cli.output import print_facts, print_json, print_line, print_rows, print_wrapped
-from hubbleclip.cli.query_output import TableFormat, print_query, write_query
+from hubbleclip.cli.options import Options, Port, Server, complete_advice, given_flags
+from hubbleclip.cli.output import print_line, print_rows
 from hubbleclip.cli.running import redirect_caches, run_flow, run_in_process, should_poll_first
 from hubbleclip.cli.searching import SearchOptions
-from hubbleclip.cli.summary import print_summary
-from hubbleclip.core.errors import DISK_FULL_ERRNOS, NO_ACCESS_ERRNOS, CatalogError, HubbleclipError, without_control
-from hubbleclip.core.id_prefixes import find_id
+from hubbleclip.core.errors import DISK_FULL_ERRNOS, NO_ACCESS_ERRNOS, HubbleclipError, without_control
 from hubbleclip.core.interrupts import ending_on_interrupt
-from hubbleclip.core.layout import Layout
-
-if TYPE_CHECKING:
-    from hubbleclip.config.settings import Settings
 
 log = logging.getLogger("hubbleclip.cli")
 app = App(
@@ -43,28 +35,8 @@ app = App(
     version=__version__,
     suppress_keyboard_interrupt=False,
 )
-app.command(checking.check_archive)
-app.command(checking.contracts)
-app.command(exporting.export)
-app.command(benchmarking.benchmark)
-app.command(serving.serve)
-app.command(serving.mcp)
-add_listings(app)
-RESUMED = frozenset(
-    {
-        "ingest",
-        "tiles",
-        "captions",
-        "shards",
-        "dataset",
-        "train",
-        "evaluate",
-        "index",
-        "pipeline",
-        "demo",
-        "publish",
-    }
-)
+STAGES = ("ingest", "tiles", "captions", "shards", "dataset", "train", "evaluate", "index", "pipeline", "demo")
+RESUMED = frozenset((*STAGES, "publish"))
 """Commands that continue where they were stopped."""
 
 
@@ -122,7 +94,7 @@ def shards(options: Options = Options(), *, server: Server = True) -> None:
 def dataset(options: Options = Options(), *, server: Server = True) -> None:
     """Make a dataset: ingest, tiles and shards."""
     run_stage("dataset", options, server, "dataset:dataset")
-    print_status(options.settings())
+    status(options)
 
 
 @app.command
@@ -167,7 +139,7 @@ def pipeline(options: Options = Options(), *, server: Server = True) -> None:
     """Run everything: dataset, training, evaluation and search index."""
     stages = ("dataset:dataset", "train:train", "evaluate:evaluate", "index:index_promoted")
     run_stage("pipeline", options, server, *stages)
-    print_status(options.settings())
+    status(options)
     print_summary(options)
 
 
@@ -189,28 +161,6 @@ def run_stage(flow: str, options: Options, server: bool, *stages: str) -> None:
         run_flow(flow, options)
     else:
         run_in_process(options, *stages)
-
-
-@app.command
-def compare(run: RunId, other: RunId, options: Options = Options()) -> None:
-    """Compare two runs on one report page, with their paired differences."""
-    redirect_caches(existing_layout(options))
-    from hubbleclip.pipeline.compare_runs import compare as compare_runs
-
-    page = compare_runs(run, other, options.settings())
-    print_line(str(page))
-
-
-@app.command
-def promoted(options: Options = Options(), *, json: Json = False) -> None:
-    """Show the run that is best on val so far, and the comparison by which it was promoted."""
-    from hubbleclip.pipeline.promotion import read_promoted
-
-    decision = read_promoted(Layout(options.settings().root))
-    if decision is None:
-        raise HubbleclipError("no run is promoted yet: run `hubbleclip pipeline` first")
-    show = print_json if json else print_facts
-    show(decision)
 
 
 @app.command(name="server")
@@ -262,77 +212,8 @@ def worker(
     from flows.scheduled_server import prefect_environment, work
 
     settings = options.settings()
-    redirect_caches(Layout(settings.root))
+    redirect_caches(options.layout())
     work(prefect_environment(settings.data, port), pool, settings.flows.zombie_s)
-
-
-@app.command
-def status(options: Options = Options(), *, json: Json = False) -> None:
-    """Show what exists, what was rejected, and what is pending."""
-    if not json:
-        print_status(options.settings())
-        return
-    from hubbleclip.pipeline.status import read_status
-
-    print_json(asdict(read_status(options.settings())))
-
-
-def print_status(settings: Settings) -> None:
-    """Print the status of a profile as lines of text."""
-    from hubbleclip.pipeline.status import read_status, status_lines
-
-    for line in status_lines(read_status(settings)):
-        print_wrapped(line)
-
-
-@app.command
-def sql(
-    query: Annotated[str, Parameter(help="The query, such as 'FROM coverage'.")] = "",
-    options: Options = Options(),
-    *,
-    views: Annotated[bool, Parameter(negative=(), help="List the views and searches with their meaning.")] = False,
-    format: Annotated[TableFormat, Parameter(help="How the rows are written.")] = "table",  # noqa: A002
-    out: Annotated[
-        Path | None, Parameter(help="File to write, such as rows.parquet, as CSV, JSON or Parquet; it is replaced.")
-    ] = None,
-    max_rows: Annotated[
-        int | None, Parameter(help="Maximum number of rows, such as 1000; by default 100,000, and all rows with --out.")
-    ] = None,
-    max_s: Annotated[float, Parameter(help="Time limit in seconds, such as 60.")] = 60.0,
-) -> None:
-    """Query the catalog in SQL, read-only and without access to files."""
-    from hubbleclip.catalog.catalog import read_catalog
-    from hubbleclip.catalog.user_sql import MAX_ROWS, stream_user_sql
-
-    if not (query or views):
-        raise CatalogError('no query given: write `hubbleclip sql "FROM coverage"`, or --views for a list of views')
-    layout = Layout(options.settings().root)
-    if views:
-        with read_catalog(layout) as catalog:
-            print_rows(catalog.views())
-        return
-    limit = MAX_ROWS if max_rows is None and out is None else max_rows
-    with stream_user_sql(layout, query, max_rows=limit, max_s=max_s) as rows:
-        if out is None:
-            print_query(rows, format)
-        else:
-            write_query(rows, format, out)
-            print_line(f"{rows.num_rows} rows are in {out}")
-    if rows.is_cut:
-        log.warning("sql: only the first %d rows are written: raise --max-rows", rows.num_rows)
-
-
-@app.command
-def explain(tile_id: TileId, options: Options = Options(), *, json: Json = False) -> None:
-    """Show the lineage of a tile: shard, product, observation, proposal."""
-    from hubbleclip.catalog.catalog import read_catalog
-    from hubbleclip.pipeline.lineage import explain_tile
-
-    layout = Layout(options.settings().root)
-    with read_catalog(layout) as catalog:
-        lineage = explain_tile(catalog, layout, tile_id)
-    show = print_json if json else print_facts
-    show(lineage)
 
 
 @app.command
@@ -345,67 +226,9 @@ def search(
     """Search tiles by a text, a tile, a picture or FITS file, or a proposal, with the promoted model."""
     from hubbleclip.cli.searching import Format, find_rows, print_hits
 
-    layout = existing_layout(options)
+    layout = options.existing_layout()
     redirect_caches(layout)
     print_hits(find_rows(layout, text, wanted), Format.JSON if wanted.json else wanted.format, wanted.group)
-
-
-@app.command
-def verify(dataset: DatasetPlace, options: Options = Options()) -> None:
-    """Hash every byte of a dataset, and search for leaks between its splits by brute force."""
-    from hubbleclip.dataset.verify import find_faults
-
-    place = find_dataset(dataset, options)
-    faults = list(find_faults(place))
-    for fault in faults:
-        sys.stderr.write(f"hubbleclip: {fault}\n")
-    if faults:
-        sys.exit(2)
-    print_line(f"{place} is intact")
-
-
-@app.command
-def publish(
-    folder: Annotated[
-        str,
-        Parameter(help="Folder of a dataset or of an exported model, or first characters of a digest, such as 022de0."),
-    ],
-    url: Annotated[str, Parameter(help="Where readers find datasets, such as s3://bucket/prefix or a folder.")],
-    options: Options = Options(),
-    *,
-    model: Annotated[
-        bool, Parameter(negative=(), help="Publish an exported model; URL may be hf://owner/name.")
-    ] = False,
-) -> None:
-    """Verify a dataset's folder, then copy it below a URL for other readers."""
-    if model:
-        from hubbleclip.training.export.publish import publish_model
-
-        print_line(publish_model(Path(folder), url))
-        return
-    from hubbleclip.dataset.publish import publish as publish_dataset
-    from hubbleclip.dataset.verify import verify_dataset
-
-    place = find_dataset(folder, options)
-    verify_dataset(place)
-    print_line(publish_dataset(Path(place), url))
-
-
-def existing_layout(options: Options) -> Layout:
-    """Find the folders of a profile for a command that only reads."""
-    layout = Layout(options.settings().root)
-    if not layout.root.is_dir():
-        raise HubbleclipError(f"there is nothing at {layout.root} yet: run `hubbleclip pipeline` first, or set --data")
-    return layout
-
-
-def find_dataset(text: str, options: Options) -> str:
-    """Find the dataset that a person means."""
-    if "/" in text or Path(text).exists():
-        return text
-    folder = Layout(options.settings().root).datasets
-    digests = [path.name for path in folder.glob("[!.]*")]
-    return str(folder / find_id(text, digests, kind="dataset", listed_by="hubbleclip datasets"))
 
 
 @app.command
@@ -436,8 +259,24 @@ def simulate(options: Options = Options()) -> None:
     from hubbleclip.simulator.server.app import serve
 
     settings = options.settings()
-    redirect_caches(Layout(settings.root))
+    redirect_caches(options.layout())
     serve(settings.simulator)
+
+
+@app.command
+def completion(
+    shell: Annotated[Literal["bash", "zsh", "fish"], Parameter(help="The shell, such as bash.")] = "bash",
+) -> None:
+    """Print a script that completes commands and options; put `source <(hubbleclip completion)` into ~/.bashrc."""
+    print_line(app.generate_completion(shell=shell))
+
+
+for command in (
+    *(listing.status, listing.runs, listing.datasets, listing.reports, listing.promoted, listing.explain),
+    *(models.compare, models.benchmark, models.export, querying.sql, serving.serve, serving.mcp),
+    *(checking.verify, checking.publish, checking.check_archive, checking.contracts),
+):
+    app.command(command)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -1,4 +1,4 @@
-"""Commands that check an archive before the first ingest, and a catalog against the data contracts."""
+"""Commands that check an archive, the catalog and datasets; and `publish`, which checks first."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from hubbleclip.cli.options import Json, Options
+from hubbleclip.cli.options import DatasetPlace, Json, Options
 from hubbleclip.cli.output import print_facts, print_json, print_line, print_rows
 from hubbleclip.cli.running import redirect_caches
-from hubbleclip.core.layout import Layout
+from hubbleclip.core.short_ids import find_id
 
 
 def check_archive(
@@ -29,7 +29,7 @@ def check_archive(
     from hubbleclip.pipeline.check_archive import check_archive as check
 
     settings = options.settings()
-    redirect_caches(Layout(settings.root))
+    redirect_caches(options.layout())
     report, estimated = check(settings, keep)
     if json:
         print_json(as_plain(report, estimated))
@@ -63,7 +63,7 @@ def contracts(
     from hubbleclip.catalog.catalog import read_catalog
     from hubbleclip.contracts.audit import check_rules, joined_contract
 
-    layout = Layout(options.settings().root)
+    layout = options.layout()
     if joined is not None:
         joined.write_text(joined_contract(layout.catalog), encoding="utf-8")
         return
@@ -73,3 +73,51 @@ def contracts(
     num_broken = sum(result.num_broken > 0 for result in results)
     print_line(f"{len(results) - num_broken} of {len(results)} rules hold")
     sys.exit(1 if num_broken else 0)
+
+
+def verify(dataset: DatasetPlace, options: Options = Options()) -> None:
+    """Hash every byte of a dataset, and search for leaks between its splits by brute force."""
+    from hubbleclip.dataset.verify import find_faults
+
+    place = find_dataset(dataset, options)
+    faults = list(find_faults(place))
+    for fault in faults:
+        sys.stderr.write(f"hubbleclip: {fault}\n")
+    if faults:
+        sys.exit(2)
+    print_line(f"{place} is intact")
+
+
+def publish(
+    folder: Annotated[
+        str,
+        Parameter(help="Folder of a dataset or of an exported model, or first characters of a digest, such as 022de0."),
+    ],
+    url: Annotated[str, Parameter(help="Where readers find datasets, such as s3://bucket/prefix or a folder.")],
+    options: Options = Options(),
+    *,
+    model: Annotated[
+        bool, Parameter(negative=(), help="Publish an exported model; URL may be hf://owner/name.")
+    ] = False,
+) -> None:
+    """Verify a dataset's folder, then copy it below a URL for other readers."""
+    if model:
+        from hubbleclip.training.export.publish import publish_model
+
+        print_line(publish_model(Path(folder), url))
+        return
+    from hubbleclip.dataset.publish import publish as publish_dataset
+    from hubbleclip.dataset.verify import verify_dataset
+
+    place = find_dataset(folder, options)
+    verify_dataset(place)
+    print_line(publish_dataset(Path(place), url))
+
+
+def find_dataset(text: str, options: Options) -> str:
+    """Find the dataset that a person means."""
+    if "/" in text or Path(text).exists():
+        return text
+    folder = options.layout().datasets
+    digests = [path.name for path in folder.glob("[!.]*")]
+    return str(folder / find_id(text, digests, kind="dataset", listed_by="hubbleclip datasets"))

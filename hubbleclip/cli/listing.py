@@ -1,29 +1,38 @@
-"""Commands that list the runs, datasets and reports of a profile, newest first; and the completion of a shell."""
+"""Commands that show what a profile has: `status`, `runs`, `datasets`, `reports`, `promoted` and `explain`."""
 
 from __future__ import annotations
 
+import shlex
+import shutil
+import sys
 from collections.abc import Callable
-from typing import Annotated, Any, Literal
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
 
-from cyclopts import App, Parameter
+from rich.panel import Panel
+from rich.table import Column, Table
+from rich.text import Text
 
-from hubbleclip.cli.advice import complete_advice
-from hubbleclip.cli.options import Json, Options
-from hubbleclip.cli.output import print_json, print_line, print_rows
+from hubbleclip.cli.options import Json, Options, TileId, complete_advice
+from hubbleclip.cli.output import LABEL, console, print_facts, print_json, print_line, print_rows, print_wrapped
+from hubbleclip.core.errors import HubbleclipError
 from hubbleclip.core.layout import Layout
 
-Shell = Annotated[Literal["bash", "zsh", "fish"], Parameter(help="The shell, such as bash.")]
+OPENERS = ("xdg-open", "open")
+"""Commands that open a file in the program of the desktop, on Linux and macOS."""
 
 
-def add_listings(app: App) -> None:
-    """Add the commands of this module to the command line."""
-    for command in (runs, datasets, reports):
-        app.command(command)
+def status(options: Options = Options(), *, json: Json = False) -> None:
+    """Show what exists, what was rejected, and what is pending."""
+    from hubbleclip.pipeline.status import read_status, status_lines
 
-    @app.command
-    def completion(shell: Shell = "bash") -> None:
-        """Print a script that completes commands and options; put `source <(hubbleclip completion)` into ~/.bashrc."""
-        print_line(app.generate_completion(shell=shell))
+    found = read_status(options.settings())
+    if json:
+        print_json(asdict(found))
+        return
+    for line in status_lines(found):
+        print_wrapped(line)
 
 
 def runs(options: Options = Options(), *, json: Json = False) -> None:
@@ -49,10 +58,71 @@ def reports(options: Options = Options(), *, json: Json = False) -> None:
 
 def show(read: Callable[[Layout], list[dict[str, Any]]], options: Options, *, json: bool, hint: str) -> None:
     """Print rows as a table or as JSON."""
-    rows = read(Layout(options.settings().root))
+    rows = read(options.layout())
     if json:
         print_json(rows)
     elif rows:
         print_rows(rows)
     else:
         print_line(complete_advice(hint, options.flags().strip()))
+
+
+def promoted(options: Options = Options(), *, json: Json = False) -> None:
+    """Show the run that is best on val so far, and the comparison by which it was promoted."""
+    from hubbleclip.pipeline.promotion import read_promoted
+
+    decision = read_promoted(options.layout())
+    if decision is None:
+        raise HubbleclipError("no run is promoted yet: run `hubbleclip pipeline` first")
+    (print_json if json else print_facts)(decision)
+
+
+def explain(tile_id: TileId, options: Options = Options(), *, json: Json = False) -> None:
+    """Show the lineage of a tile: shard, product, observation, proposal."""
+    from hubbleclip.catalog.catalog import read_catalog
+    from hubbleclip.pipeline.lineage import explain_tile
+
+    layout = options.layout()
+    with read_catalog(layout) as catalog:
+        lineage = explain_tile(catalog, layout, tile_id)
+    (print_json if json else print_facts)(lineage)
+
+
+def print_summary(options: Options) -> None:
+    """Print the newest result of a profile in a box, or as plain lines if standard output is no terminal."""
+    from hubbleclip.pipeline.history import newest_result
+
+    result = newest_result(options.layout())
+    if result is None:
+        return
+    lines = summary_lines(result, options)
+    if not console.is_terminal:
+        for line in lines:
+            print_line(line)
+        return
+    box = Table.grid("", Column(overflow="fold"))
+    for line in lines:
+        box.add_row(line[:LABEL], Text(line[LABEL:]))
+    console.print(Panel(box, title=f"hubbleclip, profile {options.profile}", expand=False))
+
+
+def summary_lines(result: dict[str, str], options: Options) -> list[str]:
+    """Write the lines of the box."""
+    flags = options.flags()
+    return [
+        f"result   {result['headline']} of the test images have their own abstract among the nearest 10 %, "
+        f"with the 95 % interval; chance is {result['chance']}",
+        f"report   {result['page']}",
+        f"open it  {open_command(Path(result['page']))}",
+        f'next     hubbleclip search "spiral galaxy"{flags}',
+        f"         hubbleclip serve{flags}",
+        f"         hubbleclip runs{flags}",
+    ]
+
+
+def open_command(page: Path) -> str:
+    """Write the command that opens a page in a browser."""
+    opener = next((name for name in OPENERS if shutil.which(name)), None)
+    if opener:
+        return f"{opener} {shlex.quote(str(page))}"
+    return f"{shlex.quote(sys.executable)} -m webbrowser {shlex.quote(page.as_uri())}"

@@ -1,16 +1,27 @@
-"""Options that several commands share."""
+"""Options that several commands share, and the options of the commands that messages advise."""
 
 from __future__ import annotations
 
+import re
 import shlex
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
+from hubbleclip.core.errors import HubbleclipError
+from hubbleclip.core.layout import Layout
+
 if TYPE_CHECKING:
     from hubbleclip.config.settings import Settings
+
+
+ADVISED = re.compile(r"`(hubbleclip [^`]*)`")
+"""A command in a message."""
+CARRIED = ("--profile", "--data")
+"""Options that an advised command needs as well."""
 
 
 @Parameter(name="*")
@@ -68,6 +79,19 @@ class Options:
         flags = {"--profile": "" if self.profile == "demo" else self.profile, "--data": str(self.data or "")}
         return "".join(f" {name} {shlex.quote(value)}" for name, value in flags.items() if value)
 
+    def layout(self) -> Layout:
+        """Return the places of the profile's files."""
+        return Layout(self.settings().root)
+
+    def existing_layout(self) -> Layout:
+        """Return the places of the profile's files, for a command that only reads."""
+        layout = self.layout()
+        if not layout.root.is_dir():
+            raise HubbleclipError(
+                f"there is nothing at {layout.root} yet: run `hubbleclip pipeline` first, or set --data"
+            )
+        return layout
+
     def settings(self) -> Settings:
         """Read the settings of the profile and apply the options."""
         from hubbleclip.config.settings import read_settings
@@ -95,3 +119,20 @@ RunId = Annotated[
     str, Parameter(help="Id of a finished run or its first characters, such as 20261127, or its folder; see `runs`.")
 ]
 TileId = Annotated[str, Parameter(help="Id of a tile or its first characters, such as 13c199; `search` shows ids.")]
+
+
+def given_flags(arguments: Sequence[str]) -> list[str]:
+    """Find the options that an advised command must repeat."""
+    flags: list[str] = []
+    for given, following in zip(arguments, [*arguments[1:], ""], strict=True):
+        name, is_joined, value = given.partition("=")
+        if name in CARRIED and (value := value if is_joined else following):
+            flags += [name, value]
+    return flags
+
+
+def complete_advice(message: str, flags: str) -> str:
+    """Add options to each command in a message, unless the command names a profile."""
+    if not flags:
+        return message
+    return ADVISED.sub(lambda found: found[0] if "--profile" in found[1] else f"`{found[1]} {flags}`", message)

@@ -11,7 +11,7 @@ import pytest
 from commands import SMALL, Outcome, environment, run
 
 from hubbleclip.catalog.working_copy import writing_catalog
-from hubbleclip.cli.advice import complete_advice, given_flags
+from hubbleclip.cli.options import complete_advice, given_flags
 from hubbleclip.config.toml import parse_assignment
 from hubbleclip.core.errors import SettingsError
 from hubbleclip.core.layout import Layout

@@ -2,21 +2,20 @@
 
 import shutil
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from hubbleclip.cli.app import app
 from hubbleclip.cli.listing import show
 from hubbleclip.cli.options import Options
+from tools import write_commands
+from tools.write_commands import COMMANDS, arguments
 
-COMMANDS = [name for name in app if not name.startswith("-")]
 
-
-def arguments(command: str) -> Iterator[Any]:
-    return (one for one in app[command].assemble_argument_collection() if one.parse and one.show)
+def test_the_page_of_commands_is_that_of_their_declarations() -> None:
+    page = write_commands.PAGE
+    assert page.read_text(encoding="utf-8") == write_commands.written(), f"{page.name} is old: run `make commands`"
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from hubbleclip.cli import summary
+from hubbleclip.cli import listing
 from hubbleclip.cli.live import LIVE, PrintableFormatter, TerminalHandler
 from hubbleclip.cli.options import Options
 from hubbleclip.pipeline.engine.progress import Progress
@@ -62,8 +62,8 @@ RESULT = {"headline": "81.6 % (65.1-92.5)", "chance": "9.9 %", "page": "/data/de
 
 
 def test_the_end_says_the_result_how_to_open_it_and_what_to_try(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(summary, "OPENERS", ())
-    lines = summary.summary_lines(RESULT, Options(profile="my.toml", data=Path("/big disk")))
+    monkeypatch.setattr(listing, "OPENERS", ())
+    lines = listing.summary_lines(RESULT, Options(profile="my.toml", data=Path("/big disk")))
     assert lines[0].startswith("result   81.6 % (65.1-92.5) of the test images")
     assert lines[0].endswith("chance is 9.9 %")
     assert lines[1] == "report   /data/demo/reports/r 1/index.html"
@@ -75,11 +75,11 @@ def test_the_end_is_a_box_on_a_terminal_and_lines_elsewhere(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("hubbleclip.pipeline.history.newest_result", lambda layout: RESULT)
-    summary.print_summary(Options(data=tmp_path))
+    listing.print_summary(Options(data=tmp_path))
     assert capsys.readouterr().out.splitlines()[1] == "report   /data/demo/reports/r 1/index.html"
     screen = io.StringIO()
-    monkeypatch.setattr(summary, "console", Console(file=screen, force_terminal=True, width=80))
-    summary.print_summary(Options(data=tmp_path))
+    monkeypatch.setattr(listing, "console", Console(file=screen, force_terminal=True, width=80))
+    listing.print_summary(Options(data=tmp_path))
     shown = ANSI.sub("", screen.getvalue()).splitlines()
     assert shown[0].startswith("╭")
     assert "hubbleclip, profile demo" in shown[0]

@@ -11,7 +11,7 @@ import pyarrow.parquet
 import pytest
 
 from hubbleclip.catalog.user_sql import UserRows
-from hubbleclip.cli.query_output import TABLE_ROWS, print_query, write_query
+from hubbleclip.cli.querying import TABLE_ROWS, print_query, write_query
 from hubbleclip.core.errors import HubbleclipError
 
 TABLE = pa.table({"name": ["a,b", None, "c"], "values": [[1, 2], None, []]})

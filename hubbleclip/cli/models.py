@@ -1,4 +1,4 @@
-"""The command `benchmark`."""
+"""Commands about models: `compare`, `export` and `benchmark`."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
-from hubbleclip.cli.options import Options
+from hubbleclip.cli.options import Options, RunId
 from hubbleclip.cli.output import print_line, print_rows
+from hubbleclip.cli.running import redirect_caches
 from hubbleclip.core.errors import EvaluationError
 
 if TYPE_CHECKING:
@@ -25,6 +26,29 @@ SHOWN = (
     "t2i_median_rank",
 )
 """Metrics of the frozen benchmark that are printed; `--out` has all."""
+
+
+def compare(run: RunId, other: RunId, options: Options = Options()) -> None:
+    """Compare two runs on one report page, with their paired differences."""
+    redirect_caches(options.existing_layout())
+    from hubbleclip.pipeline.compare_runs import compare as compare_runs
+
+    page = compare_runs(run, other, options.settings())
+    print_line(str(page))
+
+
+def export(
+    run: RunId,
+    directory: Annotated[Path, Parameter(help="Folder to create, such as my-model.")],
+    options: Options = Options(),
+    *,
+    transformers: Annotated[bool, Parameter(help="Write a CLIPModel too, for architectures of OpenAI.")] = True,
+    onnx: Annotated[bool, Parameter(help="Write ONNX files of both towers too.")] = True,
+) -> None:
+    """Export the model of a run (id or folder) to a new folder for open_clip, transformers and ONNX, with a card."""
+    from hubbleclip.pipeline.export import export as export_run
+
+    print_line(str(export_run(run, directory, options.settings(), transformers=transformers, onnx=onnx)))
 
 
 @Parameter(name="*")

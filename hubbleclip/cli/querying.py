@@ -1,16 +1,20 @@
-"""Write the rows of a query as a stream, in any number: on standard output or into a file."""
+"""The command `sql`, which writes the rows of a query as a stream: on standard output or into a file."""
 
 from __future__ import annotations
 
 import json
+import logging
 import sys
 from collections.abc import Callable
 from itertools import chain
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Literal
+from typing import IO, TYPE_CHECKING, Annotated, Literal
 
-from hubbleclip.cli.output import print_bytes, print_rows
-from hubbleclip.core.errors import HubbleclipError
+from cyclopts import Parameter
+
+from hubbleclip.cli.options import Options
+from hubbleclip.cli.output import print_bytes, print_line, print_rows
+from hubbleclip.core.errors import CatalogError, HubbleclipError
 from hubbleclip.core.io import atomic_write
 
 if TYPE_CHECKING:
@@ -18,11 +22,48 @@ if TYPE_CHECKING:
 
     from hubbleclip.catalog.user_sql import UserRows
 
+log = logging.getLogger("hubbleclip.cli")
 TableFormat = Literal["table", "json", "csv", "parquet"]
 TABLE_ROWS = 1000
 """Number of rows of one printed table. Longer results are printed as several tables, because a table is laid out in
 memory."""
 Write = Callable[[bytes], object]
+
+
+def sql(
+    query: Annotated[str, Parameter(help="The query, such as 'FROM coverage'.")] = "",
+    options: Options = Options(),
+    *,
+    views: Annotated[bool, Parameter(negative=(), help="List the views and searches with their meaning.")] = False,
+    format: Annotated[TableFormat, Parameter(help="How the rows are written.")] = "table",  # noqa: A002
+    out: Annotated[
+        Path | None, Parameter(help="File to write, such as rows.parquet, as CSV, JSON or Parquet; it is replaced.")
+    ] = None,
+    max_rows: Annotated[
+        int | None, Parameter(help="Maximum number of rows, such as 1000; by default 100,000, and all rows with --out.")
+    ] = None,
+    max_s: Annotated[float, Parameter(help="Time limit in seconds, such as 60.")] = 60.0,
+) -> None:
+    """Query the catalog in SQL, read-only and without access to files."""
+    from hubbleclip.catalog.catalog import read_catalog
+    from hubbleclip.catalog.user_sql import MAX_ROWS, stream_user_sql
+
+    if not (query or views):
+        raise CatalogError('no query given: write `hubbleclip sql "FROM coverage"`, or --views for a list of views')
+    layout = options.layout()
+    if views:
+        with read_catalog(layout) as catalog:
+            print_rows(catalog.views())
+        return
+    limit = MAX_ROWS if max_rows is None and out is None else max_rows
+    with stream_user_sql(layout, query, max_rows=limit, max_s=max_s) as rows:
+        if out is None:
+            print_query(rows, format)
+        else:
+            write_query(rows, format, out)
+            print_line(f"{rows.num_rows} rows are in {out}")
+    if rows.is_cut:
+        log.warning("sql: only the first %d rows are written: raise --max-rows", rows.num_rows)
 
 
 def print_query(rows: UserRows, form: TableFormat) -> None:
