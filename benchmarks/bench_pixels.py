@@ -18,8 +18,8 @@ from benchmarks import simulated_rays as simulated
 from benchmarks.measure import Row, each, progress, report, sized
 from benchmarks.simulated_rays import CAMERAS, SimulatedCamera
 from hubbleclip.fits.instruments import camera_of
+from hubbleclip.images.bad_pixels import repair_rows
 from hubbleclip.images.cosmic_rays import reject_cosmic_rays
-from hubbleclip.images.masks import repair_pinholes
 
 PEER = "astroscrappy 1.3 (sigclip 4.5, sigfrac 0.3, objlim 5, 4 iterations)"
 SIDE_PX, NUM_STARS = sized((1024, 1000), (300, 60))
@@ -122,7 +122,7 @@ def _peak_heights(
     data_yx: NDArray[np.float32], good_yx: NDArray[np.bool_], peaks: NDArray[np.int64], camera: SimulatedCamera
 ) -> NDArray[np.float64]:
     """Return the highest repaired pixel of each star's central 3x3, above the sky."""
-    repaired_yx, _ = repair_pinholes(data_yx, good_yx)
+    repaired_yx, _ = repair_rows(data_yx, good_yx, 0, len(data_yx))
     offsets = [(dy, dx) for dy in (-1, 0, 1) for dx in (-1, 0, 1)]
     return np.max([repaired_yx[peaks[:, 0] + dy, peaks[:, 1] + dx] for dy, dx in offsets], axis=0) - (
         camera.sky_e / camera.gain

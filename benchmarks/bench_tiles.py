@@ -39,12 +39,10 @@ from benchmarks.peers import tiles as naive
 from benchmarks.peers.tile_peers import ASTROCUT, ASTROSCRAPPY, CUTANA, FITSBOLT, LIBRARIES, PeerProcess, peer_process
 from benchmarks.synthetic_data import write_drz, write_flc
 from hubbleclip.config.settings import TileSettings
-from hubbleclip.images import bad_pixels, render
 from hubbleclip.images.cosmic_rays import reject_cosmic_rays
 from hubbleclip.images.encode import decode_png, encode_png
-from hubbleclip.images.kernels import pixel_words
 from hubbleclip.images.reader import ScienceImage, read_science_images
-from hubbleclip.images.stretch import Stretch, curve_parameters
+from hubbleclip.images.stretch import Stretch, apply_stretch
 from hubbleclip.images.tiling import CutTile, tile_file
 
 SIZE_PX = 256
@@ -192,13 +190,11 @@ def detect_cosmic_rays(images: Sequence[ScienceImage], folder: Path) -> None:
 
 def stretch_all(images: Sequence[ScienceImage], folder: Path) -> None:
     """Compute levels of all pixels, by bands of rows, as if all were valid."""
+    stretch = Stretch(kind="asinh", black=4, white=8000, softening=3, sky=5, noise=1)
     for image in images:
-        curve = curve_parameters(
-            Stretch(kind="asinh", black=4, white=8000, softening=3, sky=5, noise=1), bad_pixels.NO_REPAIR
-        )
-        levels_yx, valid_yx = np.empty((SIZE_PX, image.data_yx.shape[1]), np.uint8), np.ones_like(image.valid_yx)
-        for top in range(0, len(valid_yx) - SIZE_PX + 1, SIZE_PX):
-            render.render_levels(pixel_words(image.data_yx), valid_yx, curve, top, levels_yx)
+        for top in range(0, len(image.data_yx) - SIZE_PX + 1, SIZE_PX):
+            rows_yx = image.data_yx[top : top + SIZE_PX]
+            apply_stretch(rows_yx, np.ones(rows_yx.shape, np.bool_), stretch)
 
 
 def encode_all(pictures: Sequence[NDArray[np.uint8]], folder: Path) -> None:

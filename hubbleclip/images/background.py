@@ -5,41 +5,95 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from hubbleclip.images.kernels import F32, compiled, to_float32
+from hubbleclip.images.kernels import F32, compiled
 
 BLOCK_PX = 16
-SAMPLE_STEP_PX = 2
-NUM_SAMPLES = (BLOCK_PX // SAMPLE_STEP_PX) ** 2
-MIN_SAMPLES = 12
-"""Minimum number of valid samples of a block; the values of a neighbour are used for a block with fewer."""
-LAG_PX = 2
-"""Distance of the pixels from which the noise is computed.
+STEP_PX = 2
+"""Distance of the sampled pixels, and of the pixels whose second differences give the noise.
 
 Second differences are used, so that a gradient is no noise. At a distance of 1, the noise is correlated by drizzling.
 """
+PER_SIDE = BLOCK_PX // STEP_PX
+MIN_SAMPLES = 12
+"""Minimum number of valid samples of a block; the values of a neighbour are used for a block with fewer."""
 MIDMEAN_TO_SIGMA = 1 / (0.6934 * 1.5**0.5)
-"""Sigma of a normal distribution, divided by the midmean of absolute values of v[x] - (v[x - lag] + v[x + lag]) / 2."""
+"""Sigma of a normal distribution, divided by the midmean of absolute values of v[x] - (v[x - step] + v[x + step]) / 2.
+"""
+STRIP_ROWS = 16 * BLOCK_PX
+"""Number of rows that are sampled at once, which limits the memory."""
+
+Background = tuple[NDArray[np.float32], NDArray[np.float32]]
+"""Level and noise of each block, float32 (h / 16, w / 16) each, rounded up; NaN where no block of the image has any."""
 
 
-@compiled
-def block_background(pixels: Any, valid_yx: Any) -> Any:
+def block_background(data_yx: NDArray[np.float32], valid_yx: NDArray[np.bool_]) -> Background:
     """Estimate level and noise of the background in each block."""
-    height, width = valid_yx.shape
-    shape_yx = -(-height // BLOCK_PX), -(-width // BLOCK_PX)
-    levels_yx, noises_yx = np.empty(shape_yx, F32), np.empty(shape_yx, F32)
-    samples = np.empty((NUM_SAMPLES, shape_yx[1]), F32)  # one column per block, so that the sort is vectorised
-    differences = np.empty((NUM_SAMPLES, shape_yx[1]), F32)
-    for row in range(shape_yx[0]):
-        _read_samples(pixels, valid_yx, row * BLOCK_PX, samples, differences)
-        _midmeans(samples, levels_yx[row])
-        _midmeans(differences, noises_yx[row])
+    strips = [
+        _sample_strip(data_yx[top : top + STRIP_ROWS], valid_yx[top : top + STRIP_ROWS])
+        for top in range(0, len(data_yx), STRIP_ROWS)
+    ]
+    levels_yx, noises_yx = (np.concatenate(parts) for parts in zip(*strips, strict=True))
     # A noise of 0 is that of single photons. As NaN, it is not used, and no pixel exceeds a threshold of NaN.
-    noises_yx = np.where(noises_yx > F32(0), noises_yx * F32(MIDMEAN_TO_SIGMA), F32(np.nan))
-    for blocks_yx in (levels_yx, noises_yx):
-        _fill_gaps(blocks_yx)
-        _fill_gaps(blocks_yx.T)  # for rows of blocks without any value
-    return levels_yx, _mean_3x3(noises_yx)
+    noises_yx = np.where(noises_yx > 0, noises_yx * F32(MIDMEAN_TO_SIGMA), F32(np.nan))
+    # along rows first, then along columns for rows of blocks without any value
+    levels_yx, noises_yx = (
+        np.ascontiguousarray(_fill_gaps(_fill_gaps(blocks_yx).T).T) for blocks_yx in (levels_yx, noises_yx)
+    )
+    sums_yx, counts_yx = (
+        sum(_around(blocks_yx, "constant"), np.zeros_like(blocks_yx))
+        for blocks_yx in (noises_yx, np.ones_like(noises_yx))
+    )
+    return levels_yx, (sums_yx / counts_yx.astype(np.float64)).astype(np.float32)
+
+
+def lowest_thresholds(background: Background, sigma: np.float32) -> NDArray[np.float32]:
+    """Compute a lower limit of level + sigma * noise in each block, for a fast search of bright pixels."""
+    lowest_yx: NDArray[np.float32] = np.minimum.reduce(_around(background[0] + sigma * background[1], "edge"))
+    return lowest_yx
+
+
+def _sample_strip(data_yx: NDArray[np.float32], valid_yx: NDArray[np.bool_]) -> Background:
+    """Return the midmeans of the sampled pixels and of their second differences, in the blocks of some rows."""
+    sampled = np.s_[::STEP_PX, ::STEP_PX]
+    values_yx = data_yx[sampled].astype(np.float32)
+    values_yx[~valid_yx[sampled]] = np.inf
+    differences_yx = np.full_like(values_yx, np.inf)
+    with np.errstate(invalid="ignore", over="ignore"):
+        differences_yx[:, 1:-1] = np.abs(values_yx[:, 1:-1] - F32(0.5) * (values_yx[:, :-2] + values_yx[:, 2:]))
+    return _midmeans(values_yx), _midmeans(differences_yx)
+
+
+def _midmeans(samples_yx: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the midmean of the finite samples of each block; NaN for a block with too few."""
+    num_y, num_x = (-(-side // PER_SIDE) for side in samples_yx.shape)
+    padding = ((0, num_y * PER_SIDE - samples_yx.shape[0]), (0, num_x * PER_SIDE - samples_yx.shape[1]))
+    blocks = np.pad(samples_yx, padding, constant_values=np.inf).reshape(num_y, PER_SIDE, num_x, PER_SIDE)
+    ordered = np.sort(blocks.transpose(0, 2, 1, 3).reshape(num_y * num_x, -1), axis=1)
+    # second differences beside an invalid pixel may be NaN
+    num = np.count_nonzero(ordered < np.inf, axis=1).astype(np.uint8)
+    first, places = num // 4, np.arange(ordered.shape[1], dtype=np.uint8)
+    is_middle = (places >= first[:, None]) & (places < (num - first)[:, None])
+    # Summed over the first axis, so that the values are added in order, on every machine to the same sum.
+    total = np.ascontiguousarray(np.where(is_middle, ordered, F32(0)).T).sum(axis=0)
+    means: NDArray[np.float32] = np.full(len(num), np.nan, np.float32)
+    np.divide(total, (num - 2 * first).astype(np.float32), out=means, where=num >= MIN_SAMPLES)
+    return means.reshape(num_y, num_x)
+
+
+def _around(blocks_yx: NDArray[np.float32], mode: Any) -> list[NDArray[np.float32]]:
+    """Return the nine neighbours of each block; beyond the image, 0 or the outermost block."""
+    (num_y, num_x), padded_yx = blocks_yx.shape, np.pad(blocks_yx, 1, mode)
+    return [padded_yx[y : y + num_y, x : x + num_x] for y in range(3) for x in range(3)]
+
+
+def _fill_gaps(lines: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Replace each NaN by the nearest earlier value of its line, or else by the nearest later one."""
+    is_known = ~np.isnan(lines)
+    nearest = np.maximum.accumulate(np.where(is_known, np.arange(lines.shape[1]), -1), axis=1)
+    nearest = np.where(nearest < 0, is_known.argmax(axis=1)[:, None], nearest)
+    return np.take_along_axis(lines, nearest, axis=1)
 
 
 @compiled
@@ -61,74 +115,3 @@ def _bilinear(blocks_yx: Any, rows: Any, columns: Any, shares: Any) -> Any:
     upper = blocks_yx[top, left] + share_x * (blocks_yx[top, right] - blocks_yx[top, left])
     lower = blocks_yx[below, left] + share_x * (blocks_yx[below, right] - blocks_yx[below, left])
     return F32(upper + share_y * (lower - upper))
-
-
-@compiled
-def lowest_thresholds(background: Any, sigma: Any) -> Any:
-    """Compute a lower limit of level + sigma * noise in each block, for a fast search of bright pixels."""
-    thresholds_yx = background[0] + sigma * background[1]
-    lowest_yx = np.empty_like(thresholds_yx)
-    for y in range(lowest_yx.shape[0]):
-        for x in range(lowest_yx.shape[1]):
-            lowest_yx[y, x] = thresholds_yx[max(y - 1, 0) : y + 2, max(x - 1, 0) : x + 2].min()
-    return lowest_yx
-
-
-@compiled
-def _read_samples(pixels: Any, valid_yx: Any, top: Any, samples: Any, differences: Any) -> None:
-    """Write the samples of a row of blocks and their second differences, float32 (64, n); +infinity where invalid."""
-    (words_yx, swapped), (height, width) = pixels, valid_yx.shape
-    per_row = BLOCK_PX // SAMPLE_STEP_PX
-    samples[:], differences[:] = F32(np.inf), F32(np.inf)
-    for k in range(NUM_SAMPLES):
-        y = top + k // per_row * SAMPLE_STEP_PX
-        if y >= height:
-            break
-        words, valid = words_yx[y], valid_yx[y]
-        for block in range(samples.shape[1]):
-            x = block * BLOCK_PX + k % per_row * SAMPLE_STEP_PX
-            if x < width and valid[x]:
-                value = to_float32(words[x], swapped)
-                samples[k, block] = value
-                if LAG_PX <= x < width - LAG_PX and valid[x - LAG_PX] and valid[x + LAG_PX]:
-                    before, after = to_float32(words[x - LAG_PX], swapped), to_float32(words[x + LAG_PX], swapped)
-                    differences[k, block] = abs(value - F32(0.5) * (before + after))
-
-
-@compiled
-def _midmeans(samples: Any, means: Any) -> None:
-    """Write the midmean of the finite values of each column to `means`; NaN if it has too few. Sorts the samples."""
-    num_sorted = NUM_SAMPLES * 3 // 4
-    for k in range(num_sorted):  # a selection sort, whose comparisons do not depend on the data
-        for other in range(k + 1, NUM_SAMPLES):
-            for block in range(means.size):
-                low, high = samples[k, block], samples[other, block]
-                samples[k, block], samples[other, block] = min(low, high), max(low, high)
-    for block in range(means.size):
-        num = 0
-        for k in range(NUM_SAMPLES):
-            num += samples[k, block] < F32(np.inf)
-        first, total = num // 4, F32(0)
-        for k in range(first, num - first):
-            total += samples[k, block]
-        means[block] = total / F32(num - 2 * first) if num >= MIN_SAMPLES else F32(np.nan)
-
-
-@compiled
-def _mean_3x3(blocks_yx: Any) -> Any:
-    """Return the mean of the 3x3 blocks around each block; fewer at the edge of the image."""
-    means_yx = np.empty_like(blocks_yx)
-    for y in range(blocks_yx.shape[0]):
-        for x in range(blocks_yx.shape[1]):
-            means_yx[y, x] = blocks_yx[max(y - 1, 0) : y + 2, max(x - 1, 0) : x + 2].mean()
-    return means_yx
-
-
-@compiled
-def _fill_gaps(lines: Any) -> None:
-    """Replace each NaN by the nearest earlier value of its line, or else by the nearest later one."""
-    for line in lines:
-        for index in range(1, line.size):
-            line[index] = line[index - 1] if np.isnan(line[index]) else line[index]
-        for index in range(line.size - 2, -1, -1):
-            line[index] = line[index + 1] if np.isnan(line[index]) else line[index]

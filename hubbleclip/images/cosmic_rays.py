@@ -15,8 +15,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hubbleclip.images.background import BLOCK_PX, background_at, block_background, lowest_thresholds
-from hubbleclip.images.kernels import F32, I32, compiled, pixel_words, read_row, to_float32
+from hubbleclip.images.background import (
+    BLOCK_PX,
+    Background,
+    background_at,
+    block_background,
+    lowest_thresholds,
+)
+from hubbleclip.images.kernels import F32, compiled, pixel_words, to_float32
 
 SIGNIFICANCE_SIGMA = F32(6)  # minimum height of a seed, in sigmas of the local noise
 TOLERANCE_SIGMA = F32(1)
@@ -44,76 +50,84 @@ def reject_cosmic_rays(data_yx: NDArray[np.float32], valid_yx: NDArray[np.bool_]
     touching pixels above 6 sigmas that exceed 4 times their lowest side neighbour outside the ray. This growth follows
     tracks that are up to two pixels wide. A last round with lower limits adds the pixels to which charge has diffused.
     """
-    pixels, mask_yx = pixel_words(data_yx), valid_yx.view(np.uint8)
-    found = np.sort(_mark_rays(pixels, mask_yx, block_background(pixels, valid_yx), F32(contrast)))
-    rows, columns = (places.astype(np.int32) for places in np.divmod(found, data_yx.shape[1]))
-    are_rays = rows.size <= MAX_SHARE * data_yx.size
-    mask_yx[rows, columns] = 0 if are_rays else VALID  # only 0 and 1 remain, as in a bool array
+    pixels, mask_yx, background = pixel_words(data_yx), valid_yx.view(np.uint8), block_background(data_yx, valid_yx)
+    found = [_find_seeds(data_yx, valid_yx, background, F32(contrast))]
+    for limits in ROUNDS:
+        mask_yx.flat[found[-1]] = RAY  # marked after the round, so that the result is independent of the order
+        touched = np.concatenate(found) if limits == WING else found[-1]
+        found.append(_grow(pixels, mask_yx, background, limits, touched))
+    places = np.sort(np.concatenate(found))
+    are_rays = places.size <= MAX_SHARE * data_yx.size
+    mask_yx.flat[places] = 0 if are_rays else VALID  # only 0 and 1 remain, as in a bool array
+    rows, columns = (part.astype(np.int32) for part in np.divmod(places, data_yx.shape[1]))
     return (rows, columns) if are_rays else NO_RAYS
 
 
-@compiled
-def _mark_rays(pixels: Any, mask_yx: Any, background: Any, contrast: Any) -> Any:
-    """Set the mask, which is 0 or `VALID`, to `RAY` at rays; return their places in the flat array, int64 (n,)."""
-    latest = _find_seeds(pixels, mask_yx, background, contrast)
-    found = latest.copy()
-    for limits in ROUNDS:
-        for y, x in latest:  # marked after the round, so that the result is independent of the order
-            mask_yx[y, x] = RAY
-        latest = _grow(pixels, mask_yx, background, limits, found if limits == WING else latest)
-        found.extend(latest)
-    for y, x in latest:
-        mask_yx[y, x] = RAY
-    return np.array([np.int64(y) * mask_yx.shape[1] + x for y, x in found], np.int64)
+def _find_seeds(
+    data_yx: NDArray[np.float32], valid_yx: NDArray[np.bool_], background: Background, contrast: np.float32
+) -> NDArray[np.int64]:
+    """Return the places of the seeds in the flat array, int64 (n,)."""
+    (height, width), places = data_yx.shape, []
+    limits_yx = np.repeat(lowest_thresholds(background, SIGNIFICANCE_SIGMA), BLOCK_PX, axis=1)[:, :width]
+    for top in range(0, height, BLOCK_PX):
+        # the rows of a block with a margin of one pixel
+        first, last = max(top - 1, 0), min(top + BLOCK_PX + 1, height)
+        values_yx = np.full((BLOCK_PX + 2, width + 2), np.inf, np.float32)
+        inside_yx = values_yx[first - top + 1 : last - top + 1, 1:-1]
+        np.copyto(inside_yx, data_yx[first:last], where=valid_yx[first:last])
+        places.append(_seeds_of_block(values_yx, top, background, limits_yx[top // BLOCK_PX], contrast))
+    return np.concatenate(places)
 
 
 @compiled
-def _find_seeds(pixels: Any, mask_yx: Any, background: Any, contrast: Any) -> Any:
-    """Return the seeds as a list of (y, x)."""
-    width, lowest_yx = mask_yx.shape[1], lowest_thresholds(background, SIGNIFICANCE_SIGMA)
-    rows_yx, is_bright = np.empty((3, width + 2), F32), np.empty(width, np.bool_)  # row y is at index y % 3
-    seeds: list[tuple[Any, Any]] = []
-    read_row(pixels, mask_yx, 0, rows_yx[0])
-    rows_yx[2] = F32(np.inf)
-    for y in range(mask_yx.shape[0]):
-        read_row(pixels, mask_yx, y + 1, rows_yx[(y + 1) % 3])
-        mask, rows = mask_yx[y], (rows_yx[(y - 1) % 3], rows_yx[y % 3], rows_yx[(y + 1) % 3])
+def _seeds_of_block(values_yx: Any, top: Any, background: Any, limits: Any, contrast: Any) -> Any:
+    """Return the places of the seeds in a block of rows, which have a margin of one pixel; `top` is the first row."""
+    places, num, width = np.empty(limits.size * BLOCK_PX, np.int64), 0, limits.size
+    is_bright = np.empty(width, np.bool_)
+    for y in range(BLOCK_PX):
+        middle = values_yx[y + 1, 1:]
         for x in range(width):  # a loop of its own, because it is vectorised
-            is_bright[x] = (rows[1][x + 1] > lowest_yx[y // BLOCK_PX, x // BLOCK_PX]) & (mask[x] != 0)
-        bright = [(I32(y), I32(x)) for x in range(width) if is_bright[x]]
-        seeds.extend([(y, x) for y, x in bright if _is_seed(rows, x, background_at(background, y, x), contrast)])
-    return seeds
+            is_bright[x] = (middle[x] > limits[x]) & (middle[x] < F32(np.inf))
+        for x in range(width):
+            if is_bright[x] and _is_seed(
+                values_yx[y : y + 3, x : x + 3], background_at(background, top + y, x), contrast
+            ):
+                places[num] = (top + y) * width + x
+                num += 1
+    return places[:num]
 
 
 @compiled
-def _is_seed(rows: Any, x: Any, background: Any, contrast: Any) -> Any:
-    """Return whether a pixel is bright and passes one of the two tests in `reject_cosmic_rays`."""
-    (above, middle, below), (level, noise), x = rows, background, x + 1  # the rows have a margin
-    height, tolerance = middle[x] - level, TOLERANCE_SIGMA * noise
-    lowest = max(min(above[x], below[x], middle[x - 1], middle[x + 1]) - level, F32(0))
+def _is_seed(near_yx: Any, background: Any, contrast: Any) -> Any:
+    """Return whether the middle of 3x3 pixels is bright and passes one of the two tests in `reject_cosmic_rays`."""
+    level, noise = background
+    height, tolerance = near_yx[1, 1] - level, TOLERANCE_SIGMA * noise
+    lowest = max(min(near_yx[0, 1], near_yx[2, 1], near_yx[1, 0], near_yx[1, 2]) - level, F32(0))
     # Most pixels fail here: both tests need a low side neighbour.
     if height <= SIGNIFICANCE_SIGMA * noise or height <= contrast * (lowest + tolerance):
         return False
     highest, num_low = F32(0), 0
-    for row in rows:
-        for near in row[x - 1 : x + 2]:
-            highest = max(highest, near - level)
-            num_low += height > contrast * (max(near - level, F32(0)) + tolerance)
+    for y in range(3):
+        for x in range(3):
+            highest = max(highest, near_yx[y, x] - level)
+            num_low += height > contrast * (max(near_yx[y, x] - level, F32(0)) + tolerance)
     # The median of nine values is low enough exactly if at least five of them are, so no median is computed.
     return num_low >= 5 or (height == highest and height > PEAK_FACTOR * contrast * (lowest + tolerance))
 
 
 @compiled
-def _grow(pixels: Any, mask_yx: Any, background: Any, limits: Any, latest: Any) -> Any:
-    """Return the pixels (y, x) that touch a pixel in `latest` and belong to the ray; set the mask to `GROWN` there."""
-    grown: list[tuple[Any, Any]] = []
-    for y0, x0 in latest:
-        for y in range(max(y0 - 1, 0), min(y0 + 2, mask_yx.shape[0])):
-            for x in range(max(x0 - 1, 0), min(x0 + 2, mask_yx.shape[1])):
+def _grow(pixels: Any, mask_yx: Any, background: Any, limits: Any, touched: Any) -> Any:
+    """Return the places of the pixels that touch given ones and belong to the ray; set the mask to `GROWN` there."""
+    grown, num, (height, width) = np.empty(8 * touched.size, np.int64), 0, mask_yx.shape
+    for place in touched:
+        y0, x0 = place // width, place % width
+        for y in range(max(y0 - 1, 0), min(y0 + 2, height)):
+            for x in range(max(x0 - 1, 0), min(x0 + 2, width)):
                 if mask_yx[y, x] == VALID and _is_growth(pixels, mask_yx, background, limits, (y, x)):
                     mask_yx[y, x] = GROWN
-                    grown.append((I32(y), I32(x)))
-    return grown
+                    grown[num] = y * width + x
+                    num += 1
+    return grown[:num]
 
 
 @compiled

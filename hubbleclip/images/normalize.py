@@ -11,12 +11,11 @@ from numpy.typing import NDArray
 from hubbleclip.config.tiles import TileSettings
 from hubbleclip.core.errors import ImageError
 from hubbleclip.fits.pointing import aim_start
-from hubbleclip.images import render
-from hubbleclip.images.bad_pixels import REPAIR_MIN_VALID
+from hubbleclip.images.bad_pixels import repair_rows
 from hubbleclip.images.cosmic_rays import NO_RAYS, RayPixels, reject_cosmic_rays
-from hubbleclip.images.kernels import pixel_words
 from hubbleclip.images.reader import ScienceImage
-from hubbleclip.images.stretch import Stretch, apply_stretch, curve_parameters, fit_stretch
+from hubbleclip.images.render import count_bright
+from hubbleclip.images.stretch import Stretch, fit_stretch
 from hubbleclip.images.wcs import pixel_area_deg2
 
 ARCSEC2_PER_DEG2 = 3600.0**2
@@ -34,14 +33,12 @@ OBJECT_MARGIN = 1.5
 class PreparedImage:
     """An image that is ready to be rendered.
 
-    `good_yx`, bool (h, w), is the mask of the valid pixels that no cosmic ray has hit. `sky_level` is the display level
-    of the sky, 0 to 255, with which tiles are padded. `rays` are the pixels that cosmic rays have hit.
+    `good_yx`, bool (h, w), is the mask of the valid pixels that no cosmic ray has hit; `rays` are the others.
     """
 
     image: ScienceImage
     good_yx: NDArray[np.bool_]
     stretch: Stretch
-    sky_level: int
     rays: RayPixels = NO_RAYS
 
 
@@ -63,9 +60,7 @@ def fit_image(
     stretch = image.stretch or fit_stretch(image.data_yx, good_yx, settings)
     if settings.limits == "flux":
         stretch = apply_flux_limits(stretch, image, settings)
-    # The level of the sky is obtained by rendering one invalid pixel, because invalid pixels are displayed as sky.
-    sky_level = apply_stretch(np.zeros((1, 1), np.float32), np.zeros((1, 1), np.bool_), stretch)
-    return PreparedImage(image, good_yx, stretch, int(sky_level[0, 0]), rays)
+    return PreparedImage(image, good_yx, stretch, rays)
 
 
 def apply_flux_limits(stretch: Stretch, image: ScienceImage, settings: TileSettings) -> Stretch:
@@ -97,53 +92,55 @@ def flux_per_unit(image: ScienceImage) -> float:
     return electrons / seconds / (pixel_area_deg2(image.wcs) * ARCSEC2_PER_DEG2)
 
 
-def render_rows(prepared: PreparedImage, y0: int, size_px: int) -> NDArray[np.uint8]:
-    """Render the image rows that a row of tiles covers, over the whole width of the image."""
-    height, width = prepared.image.data_yx.shape
+@dataclass(frozen=True, slots=True)
+class TileRows:
+    """The pixel rows of a row of tiles, (size_px, w) each, over the whole width of the image and all its tiles.
+
+    `values_yx` are the pixel values with isolated bad pixels repaired, `shown_yx` the mask of the good and the repaired
+    pixels, and `valid_yx` that of the valid ones. `left` is the image's column of the first column here, at most 0.
+    """
+
+    values_yx: NDArray[np.float32]
+    shown_yx: NDArray[np.bool_]
+    valid_yx: NDArray[np.bool_]
+    left: int
+
+
+def read_rows(prepared: PreparedImage, starts_yx: Sequence[tuple[int, int]], size_px: int) -> TileRows:
+    """Read the pixels of a row of tiles. Pixels outside the image are neither shown nor valid."""
+    (height, width), (y0, first), (_, last) = prepared.good_yx.shape, starts_yx[0], starts_yx[-1]
     top, bottom = max(y0, 0), min(y0 + size_px, height)
-    if _is_rendered(prepared):  # a preview contains levels already and has no bad pixels
-        return (prepared.image.data_yx[top:bottom] + np.float32(0.5)).astype(np.uint8)
-    band_yx = np.empty((bottom - top, width), np.uint8)
-    curve = curve_parameters(prepared.stretch, REPAIR_MIN_VALID)
-    render.render_levels(pixel_words(prepared.image.data_yx), prepared.good_yx, curve, top, band_yx)
-    return band_yx
-
-
-def _is_rendered(prepared: PreparedImage) -> bool:
-    """Return whether the pixels are display levels already, as in a preview; such levels are used unchanged."""
-    stretch = prepared.stretch
-    is_identity = (stretch.kind, stretch.black, stretch.white) == ("linear", 0, 255)
-    return is_identity and stretch is prepared.image.stretch and bool(prepared.good_yx.all())
-
-
-def render_tile_row(prepared: PreparedImage, starts_yx: Sequence[tuple[int, int]], size_px: int) -> NDArray[np.uint8]:
-    """Render a row of tiles in one array, padded with the sky level where the tiles extend beyond the image."""
-    (y0, first), (_, last) = starts_yx[0], starts_yx[-1]
-    # The rows are in the order of FITS, lowest first, so `above` is the padding before the first row of the array.
-    band_yx = render_rows(prepared, y0, size_px)[:, max(first, 0) :]
-    above, before = max(-y0, 0), max(-first, 0)
-    below, behind = size_px - above - len(band_yx), max(last - first + size_px - before - band_yx.shape[1], 0)
-    if not (above or below or before or behind):
-        return band_yx
-    return np.pad(band_yx, ((above, below), (before, behind)), constant_values=prepared.sky_level)
+    values_yx, shown_yx = repair_rows(prepared.image.data_yx, prepared.good_yx, top, bottom)
+    valid_yx, (ray_rows, ray_columns) = prepared.good_yx[top:bottom], prepared.rays
+    if ray_rows.size:
+        valid_yx, hit = valid_yx.copy(), slice(*np.searchsorted(ray_rows, (top, bottom)))  # rays are sorted by row
+        valid_yx[ray_rows[hit] - top, ray_columns[hit]] = True
+    rows = (values_yx, shown_yx, valid_yx)
+    # The rows are in the order of FITS, lowest first, so that the first padding is below the picture.
+    padding = ((top - y0, y0 + size_px - bottom), (max(-first, 0), max(last + size_px - width, 0)))
+    if np.any(padding):
+        rows = tuple(np.pad(part_yx, padding) for part_yx in rows)  # type: ignore[assignment]
+    return TileRows(*rows, left=min(first, 0))
 
 
 def assess_tiles(
-    prepared: PreparedImage, starts_yx: Sequence[tuple[int, int]], size_px: int, settings: TileSettings
+    rows: TileRows, prepared: PreparedImage, starts_yx: Sequence[tuple[int, int]], settings: TileSettings
 ) -> list[float | ImageError]:
-    """Decide which tiles have enough valid pixels and enough signal."""
-    image, stretch = prepared.image, prepared.stretch
-    masks, places = (prepared.good_yx, *prepared.rays), (np.array(starts_yx, np.int64), size_px)
-    threshold = settings.signal_sigma * stretch.noise
-    # Values above the sky are limited to 10 times the threshold, so that extreme values neither overflow nor dominate
+    """Decide which tiles of a row have enough valid pixels and enough signal."""
+    (height, width), size_px, sky = prepared.good_yx.shape, len(rows.values_yx), prepared.stretch.sky
+    threshold = settings.signal_sigma * prepared.stretch.noise
+    # Heights above the sky are limited to 10 times the threshold, so that extreme values neither overflow nor dominate
     # the float32 sums.
-    limits = (np.float32(stretch.sky), np.float32(10 * threshold), np.float32(threshold), REPAIR_MIN_VALID)
-    counts = render.count_signal(pixel_words(image.data_yx), masks, places, limits, settings.min_signal_share)
-    height, width = prepared.good_yx.shape
-    return [
-        _assess_tile(num_valid, num_bright, _overlap(y0, size_px, height) * _overlap(x0, size_px, width), settings)
-        for (y0, x0), num_valid, num_bright in zip(starts_yx, *(numbers.tolist() for numbers in counts), strict=True)
-    ]
+    limits = (np.float32(sky), np.float32(10 * threshold), np.float32(threshold))
+    assessments = []
+    for y0, x0 in starts_yx:
+        column = x0 - rows.left
+        num_valid = int(np.count_nonzero(rows.valid_yx[:, column : column + size_px]))
+        enough = int(settings.min_signal_share * num_valid) + 1
+        num_bright = count_bright(rows.values_yx, rows.valid_yx, column, limits, enough)
+        num_inside = _overlap(y0, size_px, height) * _overlap(x0, size_px, width)
+        assessments.append(_assess_tile(num_valid, num_bright, num_inside, settings))
+    return assessments
 
 
 def small_object(prepared: PreparedImage, settings: TileSettings) -> tuple[tuple[int, int], int] | None:

@@ -305,12 +305,16 @@ def _read_image(hdus: pyfits.HDUList, layer: Layer, file: IO[bytes]) -> ScienceI
     instrument = cameras.instrument_name(look)
     camera = cameras.camera_of(instrument)
     pages, data_yx = _stored_pixels(hdus[layer.extension], layer, file)
-    valid_yx, zeros_yx = _find_valid(hdus[layer.extension], layer, file, data_yx)
+    valid_yx, zero_runs = masks.find_finite(data_yx)
+    header = hdus[layer.extension].header
+    if "BLANK" in header and header["BITPIX"] > 0:
+        for rows, stored in _stored_rows(hdus[layer.extension], layer, file):
+            valid_yx[rows] &= stored != header["BLANK"]
     _mask(hdus, layer, camera, file, valid_yx)
     for blind in cameras.blind_parts(look, camera, valid_yx.shape):
         valid_yx[blind] = False
     if not camera.counts_photons:  # in a photon counter a zero is a measurement
-        masks.mask_zero_border(data_yx, valid_yx, zeros_yx)
+        masks.mask_zero_border(data_yx, valid_yx, zero_runs)
     target = look(cameras.mission_of(look).header.target_keywords[0])
     return ScienceImage(
         data_yx=data_yx,
@@ -380,17 +384,6 @@ def _map_pixels(hdu: Any, layer: Layer, file: IO[bytes]) -> tuple[mmap.mmap, NDA
     in_page = start % mmap.ALLOCATIONGRANULARITY  # a mapping must begin at a page boundary
     pages = mmap.mmap(file.fileno(), in_page + num_bytes, access=mmap.ACCESS_READ, offset=start - in_page)
     return pages, np.frombuffer(pages, dtype, offset=in_page).reshape(height, width)
-
-
-def _find_valid(
-    hdu: Any, layer: Layer, file: IO[bytes], data_yx: NDArray[np.float32]
-) -> tuple[NDArray[np.bool_], NDArray[np.int32]]:
-    """Return the mask of the finite pixels that are not BLANK, and the zeros per row; see `masks.find_finite`."""
-    valid_yx, zeros_yx = masks.find_finite(data_yx)
-    if "BLANK" in hdu.header and hdu.header["BITPIX"] > 0:
-        for rows, stored in _stored_rows(hdu, layer, file):
-            valid_yx[rows] &= stored != hdu.header["BLANK"]
-    return valid_yx, zeros_yx
 
 
 def _scaled(hdu: Any, layer: Layer, file: IO[bytes], scale: float, zero: float) -> NDArray[np.float32]:

@@ -9,6 +9,8 @@ from __future__ import annotations
 import io
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import groupby
+from operator import itemgetter
 from typing import NamedTuple
 
 import numpy as np
@@ -17,8 +19,8 @@ from PIL import Image
 
 from hubbleclip.config.tiles import TileSettings
 from hubbleclip.core.errors import ImageError, SettingsError
-from hubbleclip.images.masks import repair_pinholes
-from hubbleclip.images.normalize import ARCSEC2_PER_DEG2, PreparedImage, assess_tiles, prepare_image
+from hubbleclip.images.bad_pixels import repair_rows
+from hubbleclip.images.normalize import ARCSEC2_PER_DEG2, PreparedImage, assess_tiles, prepare_image, read_rows
 from hubbleclip.images.reader import ScienceImage
 from hubbleclip.images.tiling import (
     CutResult,
@@ -121,8 +123,8 @@ def _flux_per_unit(shown: PreparedImage) -> float:
 
 def _above_sky(shown: PreparedImage) -> NDArray[np.float32]:
     """Return the pixel values above the sky in Jy / arcsec2; NaN where a pixel is bad and not repaired."""
-    data_yx, shown_yx = repair_pinholes(shown.image.data_yx, shown.good_yx)
-    flux_yx = (data_yx.astype(np.float32) - np.float32(shown.stretch.sky)) * np.float32(_flux_per_unit(shown))
+    data_yx, shown_yx = repair_rows(shown.image.data_yx, shown.good_yx, 0, len(shown.good_yx))
+    flux_yx = (data_yx - np.float32(shown.stretch.sky)) * np.float32(_flux_per_unit(shown))
     flux_yx[~shown_yx] = np.nan
     return flux_yx
 
@@ -160,10 +162,15 @@ def _cut_image(
     seen_yx: NDArray[np.bool_] = np.asarray(np.isfinite(heights_yxc).all(axis=-1))
     heights_yxc = _grey_where_missing(heights_yxc, sky)
     # A pixel is valid if all three colours are valid, but the signal of a tile is judged in green alone.
-    common = PreparedImage(replace(image, valid_yx=seen_yx), seen_yx, shown.stretch, shown.sky_level)
+    common = PreparedImage(replace(image, valid_yx=seen_yx), seen_yx, shown.stretch)
     starts_yx = native_grid(image, settings)
-    geometries, assessments = native_geometries(image, starts_yx, size), assess_tiles(common, starts_yx, size, settings)
-    for (y0, x0), where, assessment in zip(starts_yx, geometries, assessments, strict=True):
+    rows_of_tiles = (list(row) for _, row in groupby(starts_yx, key=itemgetter(0)))
+    assessments = (
+        one for row in rows_of_tiles for one in assess_tiles(read_rows(common, row, size), common, row, settings)
+    )
+    for (y0, x0), where, assessment in zip(
+        starts_yx, native_geometries(image, starts_yx, size), assessments, strict=True
+    ):
         if isinstance(assessment, ImageError):
             yield to_rejection(assessment, sha256, image.chip, VIEW, y0, x0)
             continue

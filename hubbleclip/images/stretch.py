@@ -6,15 +6,13 @@ import math
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hubbleclip.config.tiles import TileSettings
 from hubbleclip.core.errors import ImageError, SettingsError
-from hubbleclip.images import bad_pixels, kernels, render
-from hubbleclip.images.kernels import pixel_words
+from hubbleclip.images.render import to_levels
 
 SAMPLE_PIXELS = 1 << 18
 """Approximate maximum number of pixels that are sampled to estimate sky, noise and white."""
@@ -174,28 +172,26 @@ def edge_level(data_yx: NDArray[np.float32], valid_yx: NDArray[np.bool_]) -> flo
 
 def lagged_noise(data_yx: NDArray[np.float32], valid_yx: NDArray[np.bool_]) -> float:
     """Estimate the noise from the differences of pixels 4 columns apart. Large structures hardly affect them."""
-    step = _sampling_step(data_yx, LAG_PIXELS)
-    differences = np.sort(kernels.lagged_differences(pixel_words(data_yx), valid_yx, step, LAG_PX))
+    step, last = _sampling_step(data_yx, LAG_PIXELS), max(data_yx.shape[1] - LAG_PX, 0)
+    left, right = np.s_[::step, :last:step], np.s_[::step, LAG_PX::step]
+    are_valid_yx = valid_yx[left] & valid_yx[right]
+    with np.errstate(over="ignore"):
+        differences = np.sort(np.abs(data_yx[right][are_valid_yx] - data_yx[left][are_valid_yx]).astype(np.float32))
     if not differences.size:
         return 0.0
     # A difference has twice the variance of a pixel.
     return _spread_quantile(differences, 0.5) * MAD_TO_SIGMA / math.sqrt(2)
 
 
-def apply_stretch(data_yx: NDArray[np.float32], valid_yx: NDArray[np.bool_], stretch: Stretch) -> NDArray[np.uint8]:
-    """Render an image as display levels, without repair of bad pixels."""
-    levels_yx = np.empty(data_yx.shape, np.uint8)
-    curve = curve_parameters(stretch, bad_pixels.NO_REPAIR)
-    render.render_levels(pixel_words(data_yx), valid_yx, curve, 0, levels_yx)
-    return levels_yx
-
-
-def curve_parameters(stretch: Stretch, min_good: int) -> tuple[Any, ...]:
-    """Convert a stretch to the `curve` argument of `render.render_levels`."""
+def apply_stretch(values_yx: NDArray[np.float32], shown_yx: NDArray[np.bool_], stretch: Stretch) -> NDArray[np.uint8]:
+    """Render pixel values as display levels, 0 to 255; pixels that are not shown get the level of the sky."""
     is_asinh, span = _get_kind(stretch.kind).is_asinh, stretch.white - stretch.black
     top = math.asinh(span / stretch.softening) if is_asinh else span
-    limits = (stretch.black, span, stretch.sky - stretch.black, 1 / stretch.softening, 255 / top)
-    return *(np.float32(limit) for limit in limits), is_asinh, min_good
+    curve = (stretch.black, span, stretch.sky - stretch.black, 1 / stretch.softening, 255 / top)
+    levels_yx: NDArray[np.uint8] = to_levels(
+        np.ascontiguousarray(values_yx, np.float32), shown_yx, (*map(np.float32, curve), is_asinh)
+    )
+    return levels_yx
 
 
 def clipped_sky(ordered: NDArray[np.float32]) -> tuple[float, float]:
@@ -229,13 +225,11 @@ def _sorted_sample(data_yx: NDArray[np.float32], valid_yx: NDArray[np.bool_]) ->
 
     Raises ImageError `all_invalid` if no pixel of the image is valid.
     """
-    pixels = pixel_words(data_yx)
-    sample: NDArray[np.float32] = kernels.sample_pixels(pixels, valid_yx, _sampling_step(data_yx, SAMPLE_PIXELS))
-    if sample.size == 0:
-        sample = kernels.sample_pixels(pixels, valid_yx, 1)
-    if sample.size == 0:
-        raise ImageError("all_invalid", "no pixel is valid")
-    return np.sort(sample)
+    for step in (_sampling_step(data_yx, SAMPLE_PIXELS), 1):
+        sample = data_yx[::step, ::step][valid_yx[::step, ::step]].astype(np.float32)
+        if sample.size:
+            return np.sort(sample + np.float32(0))  # the addition turns -0 into 0
+    raise ImageError("all_invalid", "no pixel is valid")
 
 
 def _sampling_step(data_yx: NDArray[np.float32], max_samples: int) -> int:

@@ -33,12 +33,12 @@ from hubbleclip.images.normalize import (
     assess_tiles,
     fit_image,
     prepare_image,
-    render_tile_row,
+    read_rows,
     small_object,
 )
 from hubbleclip.images.preview import read_previews
 from hubbleclip.images.reader import ScienceImage, iter_science_images
-from hubbleclip.images.stretch import Stretch
+from hubbleclip.images.stretch import Stretch, apply_stretch
 from hubbleclip.images.wcs import TileGeometry, field_geometry, tile_geometries
 
 MAX_LEFTOVER_SHARE = 0.25
@@ -291,15 +291,16 @@ def _cut_view(
     for (top, size), in_row in groupby(placements, key=lambda placement: (placement.start_yx[0], placement.size_px)):
         row = list(in_row)
         starts_yx = [placement.start_yx for placement in row]
-        band_yx, assessments = render_tile_row(shown, starts_yx, size), assess_tiles(shown, starts_yx, size, settings)
-        for placement, assessment in zip(row, assessments, strict=True):
+        rows = read_rows(shown, starts_yx, size)
+        levels_yx = apply_stretch(rows.values_yx, rows.shown_yx, shown.stretch)
+        for placement, assessment in zip(row, assess_tiles(rows, shown, starts_yx, settings), strict=True):
             if isinstance(assessment, ImageError):
                 where = placement.origin_yx if placement.view == "native" else (placement.view,)
                 yield to_rejection(assessment, product_sha256, image.chip, *where)
                 continue
-            column = placement.start_yx[1] - starts_yx[0][1]  # in the band, which begins at the first tile
+            column = placement.start_yx[1] - rows.left
             # FITS rows begin at the bottom, those of a picture at the top.
-            file = encode(band_yx[::-1, column : column + size]), suffix
+            file = encode(levels_yx[::-1, column : column + size]), suffix
             yield build_tile(
                 shown,
                 placement,

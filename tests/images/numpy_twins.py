@@ -6,7 +6,7 @@ import numpy as np
 from scipy import ndimage
 
 from hubbleclip.images.background import MIDMEAN_TO_SIGMA, background_at
-from hubbleclip.images.bad_pixels import REPAIR_MIN_VALID
+from hubbleclip.images.bad_pixels import MIN_GOOD
 from hubbleclip.images.cosmic_rays import (
     MAX_SHARE,
     PEAK_FACTOR,
@@ -49,7 +49,7 @@ def repair_pinholes(data_yx, valid_yx):
     side = 2 * REPAIR_REACH_PX + 1
     rows = ndimage.correlate1d(valid_yx.astype(np.uint8), np.ones(side), axis=0, mode="constant")
     around_yx = ndimage.correlate1d(rows, np.ones(side), axis=1, mode="constant")
-    y, x = np.nonzero(~valid_yx & (around_yx >= REPAIR_MIN_VALID))
+    y, x = np.nonzero(~valid_yx & (around_yx >= MIN_GOOD))
     shown_yx, repaired_yx = valid_yx.copy(), data_yx.copy()
     for start in range(0, len(y), REPAIR_BLOCK):
         block = slice(start, start + REPAIR_BLOCK)

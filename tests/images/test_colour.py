@@ -265,7 +265,7 @@ def test_bands_of_which_only_some_are_calibrated_make_no_tile(calibrated):
 def prepared(image, sky, white, noise, softening=3.0):
     """The image with this stretch and all pixels good."""
     limits = Stretch(kind="asinh", black=sky, white=white, softening=softening, sky=sky, noise=noise)
-    return PreparedImage(image, np.ones(image.data_yx.shape, bool), limits, 0)
+    return PreparedImage(image, np.ones(image.data_yx.shape, bool), limits)
 
 
 def test_the_common_scale_has_the_noisiest_black_the_brightest_white_and_the_mean_softening(parts):

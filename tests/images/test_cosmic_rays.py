@@ -12,7 +12,6 @@ from hubbleclip.config.tiles import TileSettings
 from hubbleclip.images.background import background_at, block_background, lowest_thresholds
 from hubbleclip.images.cosmic_rays import reject_cosmic_rays
 from hubbleclip.images.encode import decode_png
-from hubbleclip.images.kernels import pixel_words
 from hubbleclip.images.tiling import tile_file
 from hubbleclip.missions.hst import CAMERAS
 
@@ -126,7 +125,7 @@ def test_sharper_cameras_have_a_higher_limit():
 
 def test_level_and_noise_of_whole_numbers_are_not_rounded():
     counts = np.rint(np.random.default_rng(0).normal(1.4, 0.8, (512, 512))).astype(np.float32)
-    levels, noises = block_background(pixel_words(counts), np.ones(counts.shape, bool))
+    levels, noises = block_background(counts, np.ones(counts.shape, bool))
     assert levels.mean() == pytest.approx(1.4, abs=0.03)
     assert noises.mean() == pytest.approx((0.8**2 + 1 / 12) ** 0.5, rel=0.06)
 
@@ -139,7 +138,7 @@ def test_the_background_between_blocks_is_that_of_their_centres():
 
 def test_a_gradient_is_no_noise():
     ramp = np.mgrid[:256, :256][1] * 50 + np.random.default_rng(0).normal(0, 3, (256, 256))
-    _, noises = block_background(pixel_words(ramp.astype(np.float32)), np.ones(ramp.shape, bool))
+    _, noises = block_background(ramp.astype(np.float32), np.ones(ramp.shape, bool))
     assert np.median(noises) == pytest.approx(3, rel=0.1)
 
 

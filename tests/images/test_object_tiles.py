@@ -15,9 +15,9 @@ from hubbleclip.config.settings import TileSettings
 from hubbleclip.core.errors import ImageError
 from hubbleclip.core.layout import Layout
 from hubbleclip.core.records import Product
-from hubbleclip.images.normalize import PreparedImage, assess_tiles, render_tile_row, small_object
+from hubbleclip.images.normalize import PreparedImage, assess_tiles, read_rows, small_object
 from hubbleclip.images.reader import read_science_images
-from hubbleclip.images.stretch import Stretch
+from hubbleclip.images.stretch import Stretch, apply_stretch
 from hubbleclip.images.tiling import cut_tiles, plan_grid, tile_file, to_tile_record
 
 SHA = "ab" * 32
@@ -28,7 +28,13 @@ LIMITS = Stretch(kind="linear", black=0.0, white=255.0, softening=1.0, sky=9.0, 
 def prepared(data, good=None, stretch=None):
     """Pixels with the limits above, of which those that are good count. A preview has a stretch of its own."""
     image = SimpleNamespace(data_yx=data.astype(np.float32), stretch=stretch)
-    return PreparedImage(image, np.ones(data.shape, bool) if good is None else good, LIMITS, 9)
+    return PreparedImage(image, np.ones(data.shape, bool) if good is None else good, LIMITS)
+
+
+def assess(shown, settings):
+    """The judgement of the tile of 128 px at the origin."""
+    (found,) = assess_tiles(read_rows(shown, [(0, 0)], 128), shown, [(0, 0)], settings)
+    return found
 
 
 def object_of(shape_yx, inside, settings, height=1000.0):
@@ -89,7 +95,7 @@ def test_the_height_of_a_pixel_counts_up_to_ten_times_the_threshold(low, num_bri
     data[65, 65] = 1e9
     for share, is_kept in ((num_bright / 128**2, True), ((num_bright + 1) / 128**2, False)):
         settings = NATIVE.model_copy(update={"min_signal_share": share})
-        (found,) = assess_tiles(prepared(data), [(0, 0)], 128, settings)
+        found = assess(prepared(data), settings)
         assert isinstance(found, float) == is_kept
 
 
@@ -100,15 +106,17 @@ def test_a_row_of_tiles_is_the_image_with_sky_around_it(y0, starts):
     around = np.pad(data, 200, constant_values=9)
     first, end = starts[0], starts[-1] + 32
     expected = around[200 + y0 : 232 + y0, 200 + first : 200 + end]
-    for stretch in (None, LIMITS):
-        shown = render_tile_row(prepared(data, stretch=stretch), [(y0, x0) for x0 in starts], 32)
-        np.testing.assert_array_equal(shown[:, : end - first], expected)
+    shown = prepared(data)
+    rows = read_rows(shown, [(y0, x0) for x0 in starts], 32)
+    levels = apply_stretch(rows.values_yx, rows.shown_yx, shown.stretch)
+    np.testing.assert_array_equal(levels[:, first - rows.left : end - rows.left], expected)
 
 
 def test_a_bad_pixel_of_a_preview_is_repaired():
     data, good = np.random.default_rng(1).integers(10, 250, (50, 70)), np.ones((50, 70), bool)
     good[20, 30] = False
-    shown = render_tile_row(prepared(data, good, LIMITS), [(0, 0)], 64)[:50, :64]
+    rows = read_rows(prepared(data, good, LIMITS), [(0, 0)], 64)
+    shown = apply_stretch(rows.values_yx, rows.shown_yx, LIMITS)[:50, :64]
     median = np.median(np.delete(data[18:23, 28:33].ravel(), 12))
     assert abs(shown[20, 30] - median) <= 0.5
     np.testing.assert_array_equal(shown[good[:, :64]], data[:, :64][good[:, :64]])
@@ -119,15 +127,15 @@ def test_the_threshold_of_a_tile_is_the_sigmas_of_the_settings():
     data[20:40, 20:40] += 7.0  # 3.5 sigmas
     for sigma, is_kept in ((3.4, True), (3.6, False)):
         settings = NATIVE.model_copy(update={"signal_sigma": sigma, "min_signal_share": 300 / 128**2})
-        (found,) = assess_tiles(prepared(data), [(0, 0)], 128, settings)
+        found = assess(prepared(data), settings)
         assert isinstance(found, float) == is_kept
 
 
 def test_a_tile_without_valid_pixels_is_judged_too():
     data, none = np.full((128, 128), LIMITS.sky), np.zeros((128, 128), bool)
     settings = NATIVE.model_copy(update={"min_valid_share": 0.0})
-    assert assess_tiles(prepared(data, none), [(0, 0)], 128, settings) == [0.0]
-    (found,) = assess_tiles(prepared(data, none), [(0, 0)], 128, NATIVE)
+    assert assess(prepared(data, none), settings) == 0.0
+    found = assess(prepared(data, none), NATIVE)
     assert isinstance(found, ImageError) and found.reason == "too_little_valid"
 
 

@@ -19,7 +19,7 @@ from hubbleclip.core.records import Product
 from hubbleclip.fits.hdus import UnusedImage
 from hubbleclip.images.downsample import downsample_image, overview_shrink
 from hubbleclip.images.encode import decode_png
-from hubbleclip.images.normalize import assess_tiles, prepare_image
+from hubbleclip.images.normalize import assess_tiles, prepare_image, read_rows
 from hubbleclip.images.reader import read_science_images
 from hubbleclip.images.stretch import Stretch
 from hubbleclip.images.tiling import cut_tiles, tile_file, to_tile_record
@@ -69,7 +69,7 @@ def test_shares_of_valid_and_bright_pixels_are_those_of_the_pixels_inside_the_im
     for factor, is_kept in ((0.99, True), (1.01, False)):
         for name, value in (("min_valid_share", 0.7), ("min_signal_share", bright)):
             settings = NATIVE.model_copy(update={"size_px": 512, "min_signal_share": 0.0, name: factor * value})
-            (found,) = assess_tiles(prepared, [(-206, 44)], 512, settings)
+            (found,) = assess_tiles(read_rows(prepared, [(-206, 44)], 512), prepared, [(-206, 44)], settings)
             assert isinstance(found, ImageError) != is_kept
             assert not is_kept or found == pytest.approx(0.7)
 

@@ -17,10 +17,8 @@ from hubbleclip.core.layout import SUFFIXES
 from hubbleclip.fits.integrity import MAX_SCANS, content_problem
 from hubbleclip.images import preview
 from hubbleclip.images.encode import decode_png
-from hubbleclip.images.normalize import prepare_image, render_rows
 from hubbleclip.images.preview import border_level, read_luminance, read_previews, read_rgb, white_border
-from hubbleclip.images.stretch import apply_stretch
-from hubbleclip.images.tiling import READERS, VIEWS, tile_file
+from hubbleclip.images.tiling import READERS, tile_file
 
 SHA = "cd" * 32
 SETTINGS = TileSettings(size_px=128, min_side_px=32, views=("native",))
@@ -239,15 +237,6 @@ def test_whatever_road_it_takes_a_smaller_picture_is_libjpegs(tmp_path: Path, si
         truth = np.array(image)
     for content in (path, path.read_bytes()):
         np.testing.assert_array_equal(read_luminance(content, 10**7, enough_px=128)[0], truth)
-
-
-@pytest.mark.parametrize("side_px", [100, 256, 300])
-def test_levels_that_are_shown_as_they_are_are_those_of_the_stretch(side_px: int) -> None:
-    levels = starry_levels(side_px, side_px)
-    (image,) = read_previews(packed(levels), 10**6)
-    shown, _ = VIEWS["overview"](prepare_image(image, SETTINGS), SETTINGS)
-    expected = apply_stretch(shown.image.data_yx, shown.good_yx, shown.stretch)
-    np.testing.assert_array_equal(render_rows(shown, 0, 128), expected[:128])
 
 
 @pytest.mark.parametrize("enough_px", [None, 20])

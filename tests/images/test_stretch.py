@@ -14,7 +14,8 @@ from synthetic_fits import starry_sky
 from hubbleclip.config.settings import TileSettings
 from hubbleclip.core.errors import ImageError, SettingsError
 from hubbleclip.images import stretch as stretching
-from hubbleclip.images.masks import find_finite, mask_zero_border, repair_pinholes
+from hubbleclip.images.bad_pixels import repair_rows
+from hubbleclip.images.masks import find_finite, mask_zero_border
 from hubbleclip.images.stretch import STRETCHES, apply_stretch, clipped_sky, edge_level, fit_stretch, lagged_noise
 
 
@@ -186,7 +187,7 @@ def test_a_constant_image_has_no_signal():
 def test_pinholes_take_the_median_of_their_valid_neighbours(seed):
     rng = np.random.default_rng(seed)
     data, valid = rng.normal(size=(14, 15)).astype(np.float32), rng.random((14, 15)) > 0.3
-    repaired, shown = repair_pinholes(data, valid)
+    repaired, shown = repair_rows(data, valid, 0, len(data))
     for y, x in np.argwhere(~valid):
         rows, columns = np.arange(y - 2, y + 3).clip(0, 13), np.arange(x - 2, x + 3).clip(0, 14)
         near_y, near_x = slice(max(y - 2, 0), y + 3), slice(max(x - 2, 0), x + 3)

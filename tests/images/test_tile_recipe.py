@@ -14,7 +14,6 @@ from synthetic_fits import starry_sky
 from hubbleclip.config.settings import TileSettings
 from hubbleclip.images.background import block_background
 from hubbleclip.images.cosmic_rays import reject_cosmic_rays
-from hubbleclip.images.kernels import pixel_words
 from hubbleclip.images.stretch import edge_level, fit_stretch, flatness
 
 Y, X = np.mgrid[:160, :200]
@@ -104,7 +103,7 @@ def test_the_background_of_a_scene_is_that_of_the_recipe():
     data, valid = scene("stars")
     valid[32:48, 64:80] = False
     valid[34:36, 64:80] = True  # 8 samples, so that the block has the values of its neighbour
-    levels, noises = block_background(pixel_words(data), valid)
+    levels, noises = block_background(data, valid)
     found = levels.mean(), noises.mean(), levels[2, 4], noises[2, 4]
     np.testing.assert_allclose(found, BACKGROUND, rtol=1e-5)
     assert levels[2, 4] == levels[2, 3]

@@ -14,7 +14,6 @@ from hubbleclip.config.settings import Settings, TileSettings
 from hubbleclip.core.errors import ItemError
 from hubbleclip.core.layout import Layout, product_suffix
 from hubbleclip.core.records import Product, Rejection
-from hubbleclip.images.kernels import COMPILING
 from hubbleclip.images.tiling import IN_MEMORY_SUFFIXES, tile_file
 from hubbleclip.pipeline.engine.attempts import Batch, Step, attempt
 from hubbleclip.pipeline.engine.batches import run_batches
@@ -104,8 +103,6 @@ def tiles(settings: Settings) -> None:
                     fetch_and_cut(stage, open_archive(served, fetch_share(settings), stage.layout), pending)
         if settings.tiles.colour:
             colour_pending(stage)
-    if compiled_s := COMPILING.take():
-        log.info("tiles: %.0f s of this were the compilation of loops, which later runs reuse", compiled_s)
 
 
 def cut_pending(stage: Stage) -> None:
