@@ -11,7 +11,7 @@ from cyclopts import Parameter
 from hubbleclip.cli.options import DatasetPlace, Json, Options
 from hubbleclip.cli.output import print_facts, print_json, print_line, print_rows
 from hubbleclip.cli.running import redirect_caches
-from hubbleclip.core.short_ids import find_id
+from hubbleclip.core.id_prefixes import find_id
 
 
 def check_archive(
