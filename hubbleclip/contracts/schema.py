@@ -184,20 +184,18 @@ def _column_rules(prop: SchemaProperty) -> Iterator[ColumnRule]:
 
 def _references(schema: SchemaObject) -> Iterator[Reference]:
     """List the references of a table: first the references of one column, then the references of several columns."""
-    for prop in schema.properties or ():
-        for relationship in prop.relationships or ():
-            yield _reference([f"{schema.name}.{prop.name}"], [str(relationship.to)])
-    for relationship in schema.relationships or ():
-        yield _reference(list(relationship.from_ or ()), list(relationship.to or ()))
-
-
-def _reference(columns: list[str], to: list[str]) -> Reference:
-    """Make a foreign key from column names of the form `table.column`."""
-    return Reference(
-        columns=tuple(name.split(".")[1] for name in columns),
-        to_table=to[0].split(".")[0],
-        to_columns=tuple(name.split(".")[1] for name in to),
-    )
+    links = [
+        ([f"{schema.name}.{prop.name}"], [str(link.to)])
+        for prop in schema.properties or ()
+        for link in prop.relationships or ()
+    ]
+    links += [(list(link.from_ or ()), list(link.to or ())) for link in schema.relationships or ()]
+    for columns, to in links:  # names of the form `table.column`
+        yield Reference(
+            columns=tuple(name.split(".")[1] for name in columns),
+            to_table=to[0].split(".")[0],
+            to_columns=tuple(name.split(".")[1] for name in to),
+        )
 
 
 def _key_rule(table: Table) -> Rule:
@@ -257,7 +255,7 @@ def _check_nulls(table: Table, rows: pa.Table) -> None:
     for column in table.columns:
         if column.required and rows[column.name].null_count:
             nulls = pc.indices_nonzero(pc.is_null(rows[column.name]))[:NUM_NAMED_ROWS]
-            keys = [_key(table, rows, i) for i in nulls.to_pylist()]
+            keys = [json.dumps([rows[key][i].as_py() for key in table.keys]) for i in nulls.to_pylist()]
             raise ContractError(f"table {table.name}, column {column.name}: required, but null in rows {keys}")
 
 
@@ -268,8 +266,3 @@ def _check_keys(table: Table, rows: pa.Table) -> None:
         repeated = counts.filter(pc.greater(counts["count_all"], 1)).select(table.keys).slice(0, NUM_NAMED_ROWS)
         keys = [tuple(row.values()) for row in repeated.to_pylist()]
         raise ContractError(f"table {table.name}: several rows of a batch have the same key {table.keys}: {keys}")
-
-
-def _key(table: Table, rows: pa.Table, index: int) -> str:
-    """Format the key of a row for a message."""
-    return json.dumps([rows[key][index].as_py() for key in table.keys])

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
-from hubbleclip.contracts.schema import Reference, cast_rows, tables
+from hubbleclip.contracts.schema import cast_rows, tables
 from hubbleclip.core.errors import ContractError
 from hubbleclip.core.records import Rejection
 
@@ -127,26 +127,18 @@ class _Partition:
                         yield _row_key(name, row), Violation(rule, f"{reference.to_table} {value} was rejected")
 
     def _emptied_parents(self) -> Iterator[tuple[RowKey, Violation]]:
-        """Yield the items and rows whose dependent rows are all rejected, each with the violation of its first
-        dependent row.
-        """
+        """Yield the items and rows whose dependent rows are all rejected, with the violation of the first of these."""
         for name, rows in self.rows.items():
             origin = next(iter(tables()[name].references), None)
-            if origin and origin.to_table in {self.item, *self.rows}:
-                for parent, violations in self._violations_by_parent(name, rows, origin).items():
-                    yield parent, violations[0]
-
-    def _violations_by_parent(self, name: str, rows: Sequence[Any], origin: Reference) -> dict[RowKey, list[Violation]]:
-        """Return the violations of dependent rows by parent, for the parents whose dependent rows are all invalid."""
-        by_parent: dict[RowKey, list[Violation | None]] = defaultdict(list)
-        for row in rows:
-            parent = (origin.to_table, _values(row, origin.columns))
-            by_parent[parent].append(self.violations.get(_row_key(name, row)))
-        return {
-            parent: [one for one in violations if one is not None]
-            for parent, violations in by_parent.items()
-            if None not in violations
-        }
+            if origin is None or origin.to_table not in {self.item, *self.rows}:
+                continue
+            by_parent: dict[RowKey, list[Violation | None]] = defaultdict(list)
+            for row in rows:
+                parent = (origin.to_table, _values(row, origin.columns))
+                by_parent[parent].append(self.violations.get(_row_key(name, row)))
+            for parent, (first, *others) in by_parent.items():
+                if first is not None and None not in others:
+                    yield parent, first
 
 
 def _row_key(table_name: str, row: Any) -> RowKey:

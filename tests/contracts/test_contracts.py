@@ -6,43 +6,27 @@ import types
 import typing
 from datetime import UTC, datetime
 from importlib.util import find_spec
+from pathlib import Path
 
 import duckdb
 import pyarrow as pa
 import pytest
 from astropy.units import Unit
+from commands import run
+from open_data_contract_standard.model import OpenDataContractStandard
+from valid_catalog import observation, proposal
 
 from hubbleclip.catalog.migrations import migrate, read_migrations
+from hubbleclip.catalog.working_copy import writing_catalog
 from hubbleclip.config.settings import Settings
 from hubbleclip.contracts import schema
 from hubbleclip.contracts.schema import ARROW_TYPES, CONTRACT_NAMES, Column, read_contract, tables, to_arrow
 from hubbleclip.core import records
 from hubbleclip.core.errors import ContractError
+from hubbleclip.core.layout import Layout
 
-RECORD_OF = {
-    "proposal": records.Proposal,
-    "observation": records.Observation,
-    "product": records.Product,
-    "tile": records.Tile,
-    "caption": records.Caption,
-    "abstract_summary": records.AbstractSummary,
-    "split": records.SplitAssignment,
-    "sample": records.Sample,
-    "shard": records.Shard,
-    "placement": records.Placement,
-    "attempt": records.Attempt,
-    "listing": records.Listing,
-    "product_version": records.ProductVersion,
-    "dataset": records.Dataset,
-    "rejection": records.Rejection,
-    "run": records.Run,
-    "watermark": records.Watermark,
-    "day_count": records.DayCount,
-    "checkpoint": records.Checkpoint,
-    "metric": records.Metric,
-    "report": records.Report,
-    "promotion": records.Promotion,
-}
+NAMES = {name: name.title().replace("_", "") for name in tables()} | {"split": "SplitAssignment"}
+RECORD_OF = {table: getattr(records, name) for table, name in NAMES.items()}
 SQL_OF = {
     str: "VARCHAR",
     int: "BIGINT",
@@ -60,7 +44,6 @@ def watermark(**changes) -> records.Watermark:
 
 
 def test_every_table_has_a_record_and_every_record_a_table() -> None:
-    assert set(RECORD_OF) == set(tables())
     assert set(RECORD_OF.values()) == set(typing.get_args(records.Record))
 
 
@@ -196,3 +179,18 @@ def test_missing_column_is_named() -> None:
 def test_a_patch_of_a_contract_changes_nothing_that_is_derived_from_rows(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(schema, "contract_version", lambda name: "2.3.4")
     assert schema.compatible_version("shards") == "2.3.0"
+
+
+def test_the_command_counts_broken_rows_and_writes_all_contracts_as_one(tmp_path: Path) -> None:
+    outcomes = []
+    for number in ("1", "404"):
+        with writing_catalog(Layout(tmp_path / "demo")) as catalog:
+            catalog.upsert({"proposal": [proposal("1")]})
+            catalog.upsert({"observation": [dataclasses.replace(observation(number), proposal_id=f"hst:{number}")]})
+        outcome = run("contracts", data=tmp_path)
+        held, _, num_rules, *_ = outcome.out.splitlines()[-1].split()
+        outcomes.append((outcome.code, int(num_rules) - int(held)))
+    assert outcomes == [(0, 0), (1, 1)]
+    assert run("contracts", "--joined", str(tmp_path / "one.yaml"), data=tmp_path).code == 0
+    joined = OpenDataContractStandard.from_file(str(tmp_path / "one.yaml"))
+    assert [table.name for table in joined.schema_ or ()] == list(tables())
