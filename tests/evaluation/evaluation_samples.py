@@ -1,11 +1,13 @@
-"""Sample rows for the tests of evaluation."""
+"""Sample rows, runs, metrics and estimates for the tests of evaluation."""
 
 import hashlib
+from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
 
-from hubbleclip.core.records import Sample
+from hubbleclip.core.records import Metric, Run, Sample
+from hubbleclip.evaluation.metrics.protocols import Estimate
 from hubbleclip.evaluation.test_set import TestSet
 
 CLASSES = ("SPIRAL GALAXY", "GLOBULAR CLUSTER", "COMET", "PLANETARY NEBULA")
@@ -57,3 +59,36 @@ def drawn(caption_t: Any, group_c: Any, weights_bg: Any) -> tuple[TestSet, Any]:
 def one_caption_per_group(caption_t: Any, weights_bg: Any) -> tuple[TestSet, Any]:
     """A test set where every caption is a group of its own, and its resamples."""
     return drawn(caption_t, np.arange(weights_bg.shape[1]), weights_bg)
+
+
+def metric(name: str, value: float, low: float | None = None, high: float | None = None, **changes: Any) -> Metric:
+    """A metric of the fine-tuned model under the protocol `fair`."""
+    values = {"run_id": "r", "protocol": "fair", "split": "test", "model": "fine_tuned"} | changes
+    return Metric(**values, name=name, value=value, low=low, high=high)
+
+
+def estimate(value: float = 0.5, **changes: Any) -> Estimate:
+    """An estimate of 50 groups under the protocol `fair`."""
+    values = {"protocol": "fair", "scorer": "m", "name": "i2t_accuracy_at_10pct", "num_groups": 50} | changes
+    return Estimate(**values, value=value)
+
+
+RUN = Run(
+    run_id="20260101T000000-abcd",
+    dataset_digest="d" * 32,
+    settings_digest="s",
+    path="runs/x",
+    model="ViT-B-16",
+    pretrained="openai",
+    loss="multi_positive",
+    is_shuffled=False,
+    steps=900,
+    samples_seen=115200,
+    seed=1,
+    device="cpu",
+    best_step=600,
+    settings='{"train": {"mode": "lora"}}',
+    code_version="1",
+    started_at=datetime(2026, 1, 1, tzinfo=UTC),
+    ended_at=datetime(2026, 1, 2, tzinfo=UTC),
+)

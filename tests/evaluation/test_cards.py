@@ -1,20 +1,17 @@
 """What the page of the report shows of examples, queries and worst tiles, and the card of an exported model."""
 
 from dataclasses import replace
-from datetime import UTC, datetime
 
 import numpy as np
 import pytest
-from evaluation_samples import sample
+from evaluation_samples import RUN, sample
 from PIL import Image
 
-from hubbleclip.core.records import Run
 from hubbleclip.core.vectors import unit
 from hubbleclip.evaluation.features import ModelFeatures
 from hubbleclip.evaluation.names import SCORERS
 from hubbleclip.evaluation.report import model_card, page
-from hubbleclip.evaluation.report.fields import is_same_field
-from hubbleclip.evaluation.report.tile_cards import Thumbnail, jpeg_uri, tile_card
+from hubbleclip.evaluation.report.tile_cards import Thumbnail, jpeg_uri
 from hubbleclip.evaluation.test_set import make_test_set, pair_similarities
 
 NUM_GROUPS = 30
@@ -134,46 +131,6 @@ def test_similarities_are_those_of_true_pairs_and_then_of_other_captions_with_th
     assert (np.rint(100 * (wrong_t - np.floor(wrong_t))) != TEST_SET.caption_t).all()
 
 
-def test_tiles_whose_centres_are_at_most_half_a_side_apart_are_one_field() -> None:
-    side_deg, dec_deg = 0.01, 60.0
-
-    def tile(index: int, shift: float):
-        ra = 40 + shift * side_deg / np.cos(np.radians(dec_deg))
-        half_ra, half = side_deg / 2 / np.cos(np.radians(dec_deg)), side_deg / 2
-        corners = [(ra + half_ra, -half), (ra - half_ra, -half), (ra - half_ra, half), (ra + half_ra, half)]
-        flat = [number for east, north in corners for number in (east, dec_deg + north)]
-        return sample(index, corners_deg=flat, target_name=None)
-
-    assert is_same_field(tile(0, 0.0), tile(1, 0.47))
-    assert not is_same_field(tile(0, 0.0), tile(1, 0.53))
-
-
-def test_the_scale_bar_is_that_of_the_whole_tile_and_not_of_its_thumbnail(pictures) -> None:
-    corners = [10.001, -0.001, 9.999, -0.001, 9.999, 0.001, 10.001, 0.001]
-    one = replace(TEST_SET.samples[0], corners_deg=corners, pixel_scale_arcsec=0.05)
-    compass = tile_card(one, {one.tile_id: Thumbnail("data:", 400)})["compass"]
-    assert compass.bar_share == pytest.approx(float(compass.bar_label.rstrip("″")) / 20)
-
-
-RUN = Run(
-    run_id="20260101T000000-abcd",
-    dataset_digest="d" * 32,
-    settings_digest="s",
-    path="runs/x",
-    model="ViT-B-16",
-    pretrained="openai",
-    loss="multi_positive",
-    is_shuffled=False,
-    steps=900,
-    samples_seen=115200,
-    seed=1,
-    device="cpu",
-    best_step=600,
-    settings='{"train": {"mode": "lora"}}',
-    code_version="1",
-    started_at=datetime(2026, 1, 1, tzinfo=UTC),
-    ended_at=datetime(2026, 1, 2, tzinfo=UTC),
-)
 FACTS = model_card.CardFacts(
     run=RUN,
     code_version="9.9",

@@ -4,15 +4,12 @@ import numpy as np
 import pytest
 import torch
 from evaluation_samples import sample
-from PIL import Image
-from skimage import data
 from small_dataset import MODEL, build
 
 from hubbleclip.config.settings import EvaluationSettings
 from hubbleclip.core.vectors import unit
 from hubbleclip.dataset.build import read_dataset
 from hubbleclip.dataset.loader import open_split
-from hubbleclip.evaluation import forgetting
 from hubbleclip.evaluation.forgetting import forgetting_estimates
 from hubbleclip.evaluation.maps import principal_axes
 from hubbleclip.evaluation.report import diagnostics
@@ -72,17 +69,6 @@ def test_an_untrained_model_classifies_photographs_and_digits_by_chance() -> Non
     for one in estimates:
         low, high = one.interval()
         assert one.value < 0.25 and low <= one.value <= high
-
-
-def test_each_photograph_has_one_phrase_and_keeps_its_crops_together() -> None:
-    images = forgetting.photographs(32)
-    assert len(set(images.phrases)) == 18
-    assert list(images.class_t) == list(images.group_t) == [number for number in range(18) for _ in range(5)]
-    assert images.levels.shape == (90, 1, 32, 32) and images.levels.dtype == torch.uint8
-    cat = images.levels[5 * images.phrases.index("a cat") :][:5, 0].float()
-    whole = Image.fromarray(data.cat()).convert("L").crop((75, 0, 375, 300)).resize((32, 32), Image.Resampling.BOX)
-    assert np.abs(cat[0].numpy() - np.asarray(whole)).max() <= 1
-    assert all(not torch.equal(cat[0], crop) for crop in cat[1:])
 
 
 def test_of_tiles_of_equal_rank_the_first_is_shown() -> None:

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from evaluation_samples import sample
+from evaluation_samples import estimate, sample
 
 from hubbleclip.config.settings import EvaluationSettings
 from hubbleclip.core.errors import EvaluationError
@@ -18,16 +18,6 @@ from hubbleclip.evaluation.test_set import make_test_set
 
 SETTINGS = EvaluationSettings(bootstrap=100, seed=5)
 NAMES = ("fine_tuned", "base", "shuffled")
-COMPARED = {
-    ("fair", "i2t_accuracy_at_10pct"),
-    ("fair", "t2i_accuracy_at_10pct"),
-    ("zero_shot", "kind_map"),
-    ("zero_shot", "category_map"),
-    ("image_to_image", "same_proposal_map"),
-    ("image_to_image", "same_kind_map"),
-    ("forgetting", "photographs_top1"),
-    ("forgetting", "digits_top1"),
-}
 TEST_SET = make_test_set(
     [
         sample(
@@ -113,7 +103,7 @@ def _cosine(features: ModelFeatures) -> np.ndarray:
 
 
 def test_differences_are_those_of_the_fine_tuned_model_from_each_scorer_that_has_the_metric(found) -> None:
-    for protocol, name in COMPARED:
+    for protocol, name in estimates.COMPARED_METRICS:
         for scorer in ("other", "base", "shuffled", "bm25", "hybrid", "random", "oracle"):
             is_expected = (protocol, scorer, name) in found and scorer not in {"random", "oracle"}
             key = protocol, "fine_tuned", f"{name}_minus_{scorer}"
@@ -143,11 +133,10 @@ def test_views_are_estimated_on_request_only(found) -> None:
 
 
 def test_a_row_of_the_catalog_is_of_the_test_split_and_has_six_decimals() -> None:
-    one = Estimate(
-        protocol="fair",
+    one = estimate(
+        1 / 3,
         scorer="bm25",
         name="i2t_map",
-        value=1 / 3,
         draws_b=np.array([0.2, 0.4, 0.5]),
         num_groups=40,
         sizes_g=np.full(40, 2),

@@ -43,6 +43,8 @@ def test_tiles_of_one_target_of_a_proposal_are_one_field_and_moving_ones_are_not
     assert is_same_field(one, other)
     assert not is_same_field(one, replace(other, proposal_id="hst:2"))
     assert not is_same_field(at(1, 10.0, is_moving=True), at(2, 10.0))
+    assert is_same_field(at(1, 10.0), at(2, 10.0 + 0.47 * SIDE_DEG))  # half a side is the largest distance
+    assert not is_same_field(at(1, 10.0), at(2, 10.0 + 0.53 * SIDE_DEG))
 
 
 def test_every_query_of_the_vocabulary_has_a_class() -> None:

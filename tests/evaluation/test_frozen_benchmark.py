@@ -22,9 +22,6 @@ from hubbleclip.evaluation.benchmarks.frozen import (
     read_embeddings,
     score,
 )
-from hubbleclip.evaluation.metrics.baselines import bm25_scores
-from hubbleclip.evaluation.metrics.bootstrap import draw_weights
-from hubbleclip.evaluation.metrics.protocols import Scores, fair_estimates
 
 TITLES = Path(__file__).parents[3] / "shared/data/proposals/titles.tsv"
 DRAWN = (5086, 5121, 5122, 5147, 5154, 5161, 5182, 5215, 5217, 5266)
@@ -218,22 +215,6 @@ def test_programmes_of_one_group_are_too_few_as_well():
     rows = [one for one in made_samples() if one.proposal_id in {"hst:5086", "hst:5121"}]
     with pytest.raises(EvaluationError, match=r"has 2 programmes .* in fewer than 2 groups.*more programmes"):
         benchmark_set([replace(one, group_id="group-0") for one in rows])
-
-
-def test_text_search_looks_for_words_of_the_query_in_either_direction():
-    rows = made_samples()
-    names = ("NUMBER", "FIELD DEEP", "AGE AGE", "COMET", "SPIRAL FIELD 7")
-    rows = [replace(one, target_name=names[number % len(names)]) for number, one in enumerate(rows)]
-    test_set = benchmark_set(rows)
-    words = [f"{one.target_name} {one.instrument} {one.filter}" for one in test_set.samples]
-    scores = Scores(
-        scorer="bm25", i2t_tc=bm25_scores(words, test_set.captions_c), t2i_ct=bm25_scores(test_set.captions_c, words)
-    )
-    weights_bg = draw_weights(test_set.num_groups, SETTINGS.bootstrap, SETTINGS.seed)
-    expected = {one.name: round(one.value, 6) for one in fair_estimates(scores, test_set, weights_bg)}
-    features = unit(made_features(test_set)[1])
-    rows = score(test_set, features[: len(words)], features[len(words) :], SETTINGS, rows)["metrics"]
-    assert {row["name"]: row["value"] for row in rows if row["model"] == "bm25"} == expected
 
 
 def test_a_proposal_without_a_number_is_not_of_the_benchmark(test_set):

@@ -2,46 +2,18 @@
 
 import io
 import json
-from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from evaluation_samples import sample
+from evaluation_samples import RUN, metric, sample
 
 from hubbleclip.config.settings import EvaluationSettings
-from hubbleclip.core.records import Metric, Run
 from hubbleclip.evaluation.report import tables, write
 from hubbleclip.evaluation.test_set import make_test_set
 
-RUN = Run(
-    run_id="run-1",
-    dataset_digest="trained-on",
-    settings_digest="s",
-    path="runs/run-1",
-    model="tiny",
-    pretrained="tag",
-    loss="siglip",
-    is_shuffled=False,
-    steps=900,
-    samples_seen=7200,
-    seed=1,
-    device="cpu",
-    best_step=600,
-    settings='{"train": {"steps": 900}, "model": {"name": "tiny"}}',
-    code_version="1",
-    started_at=datetime(2026, 1, 1, tzinfo=UTC),
-    ended_at=datetime(2026, 1, 2, tzinfo=UTC),
-)
 INFO = SimpleNamespace(digest="evaluated-on", description={"counts": {"test": {"samples": 6}}})
-
-
-def metric(
-    name: str, value: float, low: float | None, high: float | None, model: str = "fine_tuned", **changes
-) -> Metric:
-    values = {"run_id": "run-1", "protocol": "fair", "split": "test"} | changes
-    return Metric(**values, model=model, name=name, value=value, low=low, high=high)
 
 
 @pytest.mark.parametrize("archive", ["hst", "simulated"])
@@ -59,15 +31,15 @@ def test_facts_name_both_datasets_the_sizes_of_the_test_set_the_run_and_the_sett
     settings = EvaluationSettings(bootstrap=123, seed=9)
     facts = write.report_facts(INFO, RUN, make_test_set(rows), settings, "4.5.6")
     assert facts == {
-        "run_id": "run-1",
-        "model": "tiny",
-        "pretrained": "tag",
-        "loss": "siglip",
+        "run_id": RUN.run_id,
+        "model": "ViT-B-16",
+        "pretrained": "openai",
+        "loss": "multi_positive",
         "best_step": 600,
-        "samples_seen": 7200,
-        "trained_on_digest": "trained-on",
+        "samples_seen": 115200,
+        "trained_on_digest": RUN.dataset_digest,
         "dataset_digest": "evaluated-on",
-        "training": {"train": {"steps": 900}, "model": {"name": "tiny"}},
+        "training": {"train": {"mode": "lora"}},
         "is_simulated": archive == "simulated",
         "code_version": "4.5.6",
         "num_tiles": 7,
@@ -99,7 +71,7 @@ def test_embeddings_keep_the_tile_of_each_feature_and_name_data_run_and_step() -
     assert archive["feat_nd"].dtype == np.float16
     assert (archive["dataset_digest"].item(), archive["run_id"].item(), archive["step"].item()) == (
         "evaluated-on",
-        "run-1",
+        RUN.run_id,
         600,
     )
 

@@ -89,12 +89,6 @@ def test_a_score_that_is_no_number_has_no_rank():
         retrieval.rank_best_positives(scores_qi, np.eye(2, dtype=bool))
 
 
-def test_features_that_differ_by_rounding_only_are_tied():
-    feat = np.array([[1.0, 0.0], [1.0, 1e-9]])
-    ranking = retrieval.rank_best_positives(retrieval.cosine_scores(feat[:1], feat), np.array([[True, False]]))
-    assert ranking.tied_q[0] == 2
-
-
 def test_scores_ignore_nothing_but_the_cosine():
     rng = np.random.default_rng(1)
     feat = rng.normal(size=(5, 8))

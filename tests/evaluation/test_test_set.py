@@ -88,22 +88,6 @@ def test_shuffled_partners_are_never_the_own_group_and_reach_all_others():
     assert len(set(zip(group_t.tolist(), partner_t.tolist(), strict=True))) == 20
 
 
-def test_examples_are_of_different_groups_and_classes():
-    test_set = test_set_module.make_test_set(samples())
-    shown = test_set_module.example_tiles(test_set, 4)
-    assert len({test_set.group_t[tile] for tile in shown}) == 4
-    assert len({test_set.samples[tile].target_class for tile in shown}) == 4
-
-
-def test_nearly_equal_captions_of_different_groups_are_not_merged():
-    text = " ".join(f"word{number}" for number in range(40))
-    test_set = test_set_module.make_test_set(
-        [sample(1, group=1, captions=[text]), sample(2, group=2, captions=[f"{text} more"])]
-    )
-    assert captions_of(test_set) == {"simulated:1": text, "simulated:2": f"{text} more"}
-    assert test_set.num_groups == len(test_set.captions_c) == 2
-
-
 @pytest.mark.parametrize(("num_changed", "num_captions"), [(6, 2), (7, 3)])
 def test_captions_of_a_group_are_one_from_a_similarity_of_70_percent_on(num_changed, num_captions):
     """Of 36 runs of five words, the last few differ: 30 of 42 are common for six changed words, 29 of 43 for seven."""

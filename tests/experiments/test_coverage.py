@@ -29,7 +29,7 @@ def lowest(trials: int, share: float = 0.93) -> float:
     return share - 3.1 * float(np.sqrt(share * (1 - share) / trials))
 
 
-@pytest.mark.parametrize(("num_groups", "accuracy"), [(54, 0.95), (150, 0.99)])
+@pytest.mark.parametrize(("num_groups", "accuracy"), [(30, 0.95), (54, 0.95), (150, 0.99)])
 def test_the_chosen_interval_holds_where_the_earlier_one_did_not(num_groups, accuracy) -> None:
     found = cluster_coverage(num_groups, accuracy, 0.5, 20, TRIALS)
     assert found.keys() == CANDIDATES.keys()
@@ -39,9 +39,12 @@ def test_the_chosen_interval_holds_where_the_earlier_one_did_not(num_groups, acc
     assert found["Korn-Graubard"].ratio == 1
 
 
-@pytest.mark.parametrize("max_tiles", [20, 1])
-def test_the_interval_of_a_difference_holds_near_100_percent(max_tiles) -> None:
-    found = difference_coverage(54, (0.97, 0.92), 0.9, max_tiles, TRIALS)
+@pytest.mark.parametrize(
+    ("num_groups", "pair", "max_tiles"),
+    [(54, (0.97, 0.92), 20), (54, (0.97, 0.92), 1), (15, (0.5, 0.45), 20), (15, (0.5, 0.45), 1)],
+)
+def test_the_interval_of_a_difference_holds_near_100_percent_and_for_few_groups(num_groups, pair, max_tiles) -> None:
+    found = difference_coverage(num_groups, pair, 0.9, max_tiles, TRIALS)
     assert found.share >= lowest(TRIALS)
     assert found.ratio <= 1.2
 
