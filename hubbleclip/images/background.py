@@ -70,16 +70,23 @@ def _midmeans(samples_yx: NDArray[np.float32]) -> NDArray[np.float32]:
     num_y, num_x = (-(-side // PER_SIDE) for side in samples_yx.shape)
     padding = ((0, num_y * PER_SIDE - samples_yx.shape[0]), (0, num_x * PER_SIDE - samples_yx.shape[1]))
     blocks = np.pad(samples_yx, padding, constant_values=np.inf).reshape(num_y, PER_SIDE, num_x, PER_SIDE)
-    ordered = np.sort(blocks.transpose(0, 2, 1, 3).reshape(num_y * num_x, -1), axis=1)
-    # second differences beside an invalid pixel may be NaN
-    num = np.count_nonzero(ordered < np.inf, axis=1).astype(np.uint8)
-    first, places = num // 4, np.arange(ordered.shape[1], dtype=np.uint8)
-    is_middle = (places >= first[:, None]) & (places < (num - first)[:, None])
-    # Summed over the first axis, so that the values are added in order, on every machine to the same sum.
-    total = np.ascontiguousarray(np.where(is_middle, ordered, F32(0)).T).sum(axis=0)
-    means: NDArray[np.float32] = np.full(len(num), np.nan, np.float32)
-    np.divide(total, (num - 2 * first).astype(np.float32), out=means, where=num >= MIN_SAMPLES)
+    means: NDArray[np.float32] = _means_of_middle(np.sort(blocks.transpose(0, 2, 1, 3).reshape(num_y * num_x, -1)))
     return means.reshape(num_y, num_x)
+
+
+@compiled
+def _means_of_middle(ordered: Any) -> Any:
+    """Compute the mean of the middle half of the finite values in each row of sorted values, float32 (n,)."""
+    means = np.empty(len(ordered), F32)
+    for row in range(len(ordered)):
+        num = 0
+        for value in ordered[row]:
+            num += value < F32(np.inf)  # second differences beside an invalid pixel may be NaN
+        first, total = num // 4, F32(0)
+        for value in ordered[row, first : num - first]:
+            total += value
+        means[row] = total / F32(num - 2 * first) if num >= MIN_SAMPLES else F32(np.nan)
+    return means
 
 
 def _around(blocks_yx: NDArray[np.float32], mode: Any) -> list[NDArray[np.float32]]:

@@ -79,24 +79,25 @@ def _mark_repairable(flags_yx: Any, y: Any, counts: Any, is_repairable: Any) -> 
 def _neighbour_medians(values_yx: Any, good_yx: Any, rows: Any, columns: Any) -> Any:
     """Compute the median of the good pixels in the 5x5 neighbourhood of each given pixel."""
     # `near` has one row per neighbour, so that neighbour k of all pixels of a batch is contiguous in memory. The
-    # compiler can then vectorise the sort. Beyond the image, its outermost pixels are repeated.
-    last_y, last_x = values_yx.shape[0] - 1, values_yx.shape[1] - 1
+    # compiler can then vectorise the sort.
+    height, width = values_yx.shape
     num, medians, near = rows.size, np.empty(rows.size, F32), np.empty((AREA, BATCH_PIXELS), F32)
+    num_good = np.empty(BATCH_PIXELS, np.int64)
     for first in range(0, num, BATCH_PIXELS):
         batch_size = min(BATCH_PIXELS, num - first)
         for lane in range(batch_size):
+            top, left, num_good[lane] = rows[first + lane] - REACH_PX, columns[first + lane] - REACH_PX, 0
             for dy in range(SIDE_PX):
-                y = min(max(rows[first + lane] + dy - REACH_PX, 0), last_y)
+                y = min(max(top + dy, 0), height - 1)  # beyond the image, its outermost pixels are repeated
                 values, good = values_yx[y], good_yx[y]
                 for dx in range(SIDE_PX):
-                    x = min(max(columns[first + lane] + dx - REACH_PX, 0), last_x)
+                    x = min(max(left + dx, 0), width - 1)
                     near[SIDE_PX * dy + dx, lane] = values[x] if good[x] else F32(np.inf)
+                    num_good[lane] += good[x]
         _sort_lower_half(near)
-        for lane in range(batch_size):
-            num_good = 0  # bad pixels are sorted last, so the median is in the middle of the first `num_good` values
-            for k in range(AREA):
-                num_good += near[k, lane] < F32(np.inf)
-            medians[first + lane] = F32(near[(num_good - 1) // 2, lane] + near[num_good // 2, lane]) / F32(2)
+        for lane in range(batch_size):  # bad pixels are sorted last, so the median is in the middle of the good ones
+            low, high = (num_good[lane] - 1) // 2, num_good[lane] // 2
+            medians[first + lane] = F32(near[low, lane] + near[high, lane]) / F32(2)
     return medians
 
 
