@@ -339,7 +339,9 @@ def test_a_jpeg_that_claims_an_impossible_size_is_refused(judge: Judge, height: 
     assert judge(bytes(data), ".jpg") is None
 
 
-@pytest.mark.parametrize("body", [b"", b"\xff\xfe\0\4xx", b"\xff\xd8", b"\xff\xda\0\2\1\2\3", b"abc", b"\xff" * 100_000])
+@pytest.mark.parametrize(
+    "body", [b"", b"\xff\xfe\0\4xx", b"\xff\xd8", b"\xff\xda\0\2\1\2\3", b"abc", b"\xff" * 100_000]
+)
 def test_a_jpeg_without_an_image_is_refused(judge: Judge, body: bytes) -> None:
     assert reason(judge(b"\xff\xd8\xff\xfe\0\2" + body + b"\xff\xd9", ".jpg")) == "damaged"
 
