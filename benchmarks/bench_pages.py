@@ -20,7 +20,7 @@ from selenium import webdriver
 from benchmarks.measure import ROOT, Seconds, each, report, seconds_row, sized
 from hubbleclip.core.layout import Layout
 from hubbleclip.evaluation.metrics.vocabulary import read_vocabulary
-from hubbleclip.search.server.client import find_server
+from hubbleclip.search.server.running_server import find_server
 
 DATA = Path(sys.argv[1]) if len(sys.argv) > 1 else ROOT / "data"
 """Folder with the profile `demo`."""

@@ -31,8 +31,7 @@ from benchmarks.synthetic_index import make_site
 from hubbleclip.config.settings import ModelSettings, read_settings
 from hubbleclip.core.layout import Layout
 from hubbleclip.evaluation.metrics.vocabulary import read_vocabulary
-from hubbleclip.search.server.client import find_server
-from hubbleclip.search.server.registration import Registration
+from hubbleclip.search.server.running_server import RunningServer, find_server
 
 NUM_TILES, NUM_ALONE = sized(260_000, 5_000), 930  # the demo has 930 tiles
 MODEL = sized(ModelSettings(name="ViT-B-16", pretrained=""), ModelSettings(name="hubbleclip-tiny", pretrained=""))
@@ -74,7 +73,7 @@ def ask(connection: http.client.HTTPConnection, **parameters: str) -> Answer:
     return Answer(status=response.status, seconds=time.perf_counter() - started, is_asked_to_retry=is_asked)
 
 
-def connect(server: Registration) -> http.client.HTTPConnection:
+def connect(server: RunningServer) -> http.client.HTTPConnection:
     return http.client.HTTPConnection(server.host, server.port, timeout=TIMEOUT_S)
 
 
@@ -83,7 +82,7 @@ def command(*words: str, data: Path) -> list[str]:
 
 
 @contextmanager
-def served(data: Path) -> Iterator[tuple[Registration, int]]:
+def served(data: Path) -> Iterator[tuple[RunningServer, int]]:
     """Serve a data folder until the block ends; yields address and process."""
     layout, environment = Layout(data / "demo"), os.environ | {"PYTHONPATH": str(ROOT)}
     with subprocess.Popen(command("serve", "--port", "0", data=data), env=environment) as process:
@@ -113,7 +112,7 @@ def percentile(answers: list[Answer], share: float) -> float:
     return float(np.percentile([1000 * answer.seconds for answer in answers], share))
 
 
-def measure_one(server: Registration) -> Iterator[Row]:
+def measure_one(server: RunningServer) -> Iterator[Row]:
     """Measure one client: each mode, and a text that the server has seen before."""
     source, connection = texts(1), connect(server)
     for _ in range(10):
@@ -132,7 +131,7 @@ def measure_one(server: Registration) -> Iterator[Row]:
             yield figure(f"1 client, {name}: p{share}", "ms", percentile(answers, share), len(answers))
 
 
-def load(server: Registration, num_clients: int, load_s: float) -> list[Answer]:
+def load(server: RunningServer, num_clients: int, load_s: float) -> list[Answer]:
     """Let clients ask without a pause, each on its own connection."""
     end = time.monotonic() + load_s
 
@@ -146,7 +145,7 @@ def load(server: Registration, num_clients: int, load_s: float) -> list[Answer]:
         return [answer for answers in threads.map(client, range(num_clients)) for answer in answers]
 
 
-def measure_load(server: Registration, pid: int) -> Iterator[Row]:
+def measure_load(server: RunningServer, pid: int) -> Iterator[Row]:
     """Measure 50 clients, then 200 at one time."""
     before_mb = memory_mb(pid)
     answers = load(server, NUM_CLIENTS, LOAD_S)

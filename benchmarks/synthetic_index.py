@@ -12,7 +12,7 @@ from benchmarks.synthetic_catalog import make_catalog_rows
 from hubbleclip.catalog.working_copy import writing_catalog
 from hubbleclip.config.settings import ModelSettings, TileSettings, TrainSettings
 from hubbleclip.core.layout import Layout
-from hubbleclip.search.current import CurrentIndex, open_store, write_current
+from hubbleclip.search.open_index import CurrentIndex, open_store, write_current
 from hubbleclip.training.checkpoints import model_digest, write_best, write_checkpoint
 from hubbleclip.training.models.builder import load_model
 from hubbleclip.training.runs import finish_run, open_run

@@ -30,7 +30,8 @@ from hubbleclip.evaluation.metrics.bootstrap import draw_weights, resampled_mean
 from hubbleclip.evaluation.metrics.intervals import percentile_interval
 from hubbleclip.evaluation.metrics.ranking import NUM_TOP
 from hubbleclip.search.engine import Search
-from hubbleclip.search.query import Filters, Mode, Query, Term, TermKind
+from hubbleclip.search.params import SearchParams, as_written
+from hubbleclip.search.records import Mode
 
 app = App()
 FILE = "short_queries.json"
@@ -70,10 +71,9 @@ def score_query(
             possible[tile.proposal_id] = max(possible.get(tile.proposal_id, 0), tile.gain(gains))
     if not any(possible.values()):
         return {}
-    terms, filters = (Term(kind=TermKind.TEXT, value=text),), Filters(splits=splits)
     scores = {}
     for mode in Mode:
-        found = search.run(Query(terms=terms, filters=filters, mode=mode, k=NUM_TOP)).hits
+        found = search.run(SearchParams(q=as_written(text), split=splits, mode=mode, k=NUM_TOP)).hits
         scores[mode.value] = ndcg([tiles[hit.tile_id].gain(gains) for hit in found], list(possible.values()))
     return scores
 

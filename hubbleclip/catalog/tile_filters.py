@@ -1,79 +1,130 @@
-"""Conditions on the indexed tiles, as SQL with bound values, for `TileFacts.admitted`."""
+"""The filters of a search: one table from which pages, API, command, agents, Python and docs take what they offer."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, Literal
+from dataclasses import dataclass
+from datetime import date
+from typing import Any
 
-Condition = tuple[str, list[Any]]
-"""An SQL condition on `tile_fact`, and the values of its parameters."""
-Column = Literal["split", "cycle", "exposure_s", "observed_at", "pixel_scale_arcsec", "is_moving"]
-"""Columns of `tile_fact` that a condition may name; never a text from outside."""
-IN_CONE = """
-dec_deg BETWEEN $dec - $radius - 1e-6 AND $dec + $radius + 1e-6
-AND (half_width_deg($dec, $radius) >= 180
-     OR in_wedge(ra_deg, $ra - half_width_deg($dec, $radius), $ra + half_width_deg($dec, $radius)))
-AND separation_deg($ra, $dec, ra_deg, dec_deg) <= $radius
+COUNTED = """
+SELECT max({0}) AS value, count(*) AS num FROM tile_fact WHERE {0} IS NOT NULL GROUP BY {1} ORDER BY num DESC, value
 """
-"""Condition of the catalog's search `cone`, which explains the bounds."""
+# Clear positions of a filter wheel and `N/A` are no filters.
+BANDS_COUNTED = """
+WITH tile_band AS (SELECT DISTINCT row, unnest(regexp_extract_all(upper(filter), '[A-Z0-9]+')) AS value FROM tile_fact)
+SELECT value, count(*) AS num FROM tile_band
+WHERE length(value) > 1 AND NOT starts_with(value, 'CLEAR') GROUP BY ALL ORDER BY num DESC, value
+"""
+# The catalog's search `cone` explains the bounds.
+IN_CONE = """
+dec_deg BETWEEN $dec_deg - $radius_deg - 1e-6 AND $dec_deg + $radius_deg + 1e-6
+AND (half_width_deg($dec_deg, $radius_deg) >= 180
+     OR in_wedge(ra_deg, $ra_deg - half_width_deg($dec_deg, $radius_deg),
+                 $ra_deg + half_width_deg($dec_deg, $radius_deg)))
+AND separation_deg($ra_deg, $dec_deg, ra_deg, dec_deg) <= $radius_deg
+"""
+IN_BOX = """
+dec_deg BETWEEN $dec_min AND $dec_max AND ($ra_max - $ra_min >= 360 - 1e-9 OR in_wedge(ra_deg, $ra_min, $ra_max))
+"""
 
 
-def one_of(column: Column, values: Sequence[Any]) -> Condition:
-    """Admit tiles whose value is one of several."""
-    return f"{column} IN (SELECT unnest(?))", [list(values)]
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """Which tiles may be hits; a filter that is not given admits every tile.
+
+    Attributes
+    ----------
+    name
+        Name of the parameter in a URL, of the option and of the argument.
+    kind
+        Type of a value: str, int, float, bool or date.
+    sql
+        Condition on `tile_fact`, in which `$name` is the value, or the list of values in capitals.
+    label
+        Name on the page; that of a range ends in its limit, such as `exposure ≥`.
+    meaning
+        What a value is, for API, command, agents and docs.
+    is_list
+        Whether several values may be given, of which one must fit.
+    unit
+        Unit of a number. All numbers are 0 or more.
+    counts
+        SQL that counts the tiles by value, for a filter whose values the page lists.
+
+    """
+
+    name: str
+    kind: type
+    sql: str
+    label: str
+    meaning: str
+    is_list: bool = False
+    unit: str = ""
+    counts: str = ""
+
+    @property
+    def default(self) -> Any:
+        """Value that admits every tile."""
+        return [] if self.is_list else "" if self.kind is str else None
 
 
-def between(column: Column, low: Any, high: Any) -> Condition:
-    """Admit tiles whose value lies in a range that may be open."""
-    return f"{column} >= coalesce(?, {column}) AND {column} <= coalesce(?, {column})", [low, high]
+def _one_of(name: str, label: str, meaning: str, sql: str = "", counts: str = "") -> Filter:
+    """Make a filter that admits tiles whose fact is one of several texts, in capitals or not."""
+    return Filter(name, str, sql or f"upper({name}) IN ${name}", label, meaning, is_list=True, counts=counts)
 
 
-def instrument_is(names: Sequence[str]) -> Condition:
-    """Admit tiles of instruments."""
-    upper = [name.upper() for name in names]
-    sql = "upper(instrument) IN (SELECT unnest(?)) OR upper(split_part(instrument, '/', 1)) IN (SELECT unnest(?))"
-    return sql, [upper, upper]
+def _limits(name: str, fact: str, label: str, unit: str) -> tuple[Filter, Filter]:
+    """Make the two filters of a number that lies in a range."""
+    low, high = f"{name}_min", f"{name}_max"
+    return (
+        Filter(low, float, f"{fact} >= ${low}", f"{label} ≥", f"Smallest {label} in {unit}.", unit=unit),
+        Filter(high, float, f"{fact} <= ${high}", f"{label} ≤", f"Largest {label} in {unit}.", unit=unit),
+    )
 
 
-def detector_is(names: Sequence[str]) -> Condition:
-    """Admit tiles of detectors."""
-    return "upper(detector) IN (SELECT unnest(?))", [[name.upper() for name in names]]
-
-
-def filter_has(names: Sequence[str]) -> Condition:
-    """Admit tiles taken through filters."""
-    sql = "list_has_any(regexp_extract_all(upper(filter), '[A-Z0-9]+'), ?)"
-    return sql, [[name.upper() for name in names]]
-
-
-def category_is(names: Sequence[str]) -> Condition:
-    """Admit tiles of proposals in science categories."""
-    return "upper(category) IN (SELECT unnest(?))", [[name.upper() for name in names]]
-
-
-def proposal_is(numbers: Sequence[str]) -> Condition:
-    """Admit tiles of proposals."""
-    sql = "proposal_id IN (SELECT unnest(?)) OR split_part(proposal_id, ':', 2) IN (SELECT unnest(?))"
-    return sql, [list(numbers), list(numbers)]
-
-
-def pi_has(name: str) -> Condition:
-    """Admit tiles of a principal investigator."""
-    return "contains(lower(pi), lower(?))", [name]
-
-
-def in_cone(ra_deg: float, dec_deg: float, radius_deg: float) -> Condition:
-    """Admit tiles whose centre lies within a radius of a position."""
-    values = {"$radius": radius_deg, "$ra": ra_deg, "$dec": dec_deg}
-    sql = IN_CONE
-    for name, value in values.items():
-        sql = sql.replace(name, f"({float(value)!r})")  # a number cannot hold SQL
-    return sql, []
-
-
-def in_box(ra_min_deg: float, ra_max_deg: float, dec_min_deg: float, dec_max_deg: float) -> Condition:
-    """Admit tiles whose centre lies in a range."""
-    sql = "dec_deg BETWEEN ? AND ?"
-    if ra_max_deg - ra_min_deg >= 360 - 1e-9:
-        return sql, [dec_min_deg, dec_max_deg]
-    return f"{sql} AND in_wedge(ra_deg, ?, ?)", [dec_min_deg, dec_max_deg, ra_min_deg, ra_max_deg]
+FILTERS = (
+    Filter("place", str, IN_CONE, "near", "Position (degrees, or hours and degrees), or the name of a target."),
+    _one_of(
+        "instrument",
+        "instrument",
+        "Instrument and channel, such as WFC3/UVIS, or instrument, such as WFC3.",
+        "upper(instrument) IN $instrument OR upper(split_part(instrument, '/', 1)) IN $instrument",
+        COUNTED.format("instrument", "instrument"),
+    ),
+    _one_of("detector", "detector", "Detector, such as UVIS."),
+    _one_of(
+        "band",
+        "filter",
+        "Filter, such as F814W.",
+        "list_has_any(regexp_extract_all(upper(filter), '[A-Z0-9]+'), $band)",
+        BANDS_COUNTED,
+    ),
+    # Some proposals have their category in capitals.
+    _one_of("category", "category", "Science category.", counts=COUNTED.format("category", "upper(category)")),
+    Filter(
+        "cycle",
+        int,
+        "cycle IN $cycle",
+        "cycle",
+        "Observing cycle, such as 20.",
+        is_list=True,
+        counts=COUNTED.format("cycle", "cycle"),
+    ),
+    _one_of("split", "split", "Split of the dataset: train, val or test.", counts=COUNTED.format("split", "split")),
+    Filter("observed_from", date, "observed_at >= $observed_from", "observed from", "First day, such as 2009-05-24."),
+    Filter("observed_to", date, "observed_at < $observed_to + INTERVAL 1 DAY", "observed until", "Last day."),
+    *_limits("exposure", "exposure_s", "exposure time", "s"),
+    *_limits("scale", "pixel_scale_arcsec", "pixel scale", "arcsec"),
+    _one_of(
+        "proposal",
+        "proposal",
+        "Proposal, such as hst:10003 or 10003.",
+        "upper(proposal_id) IN $proposal OR split_part(proposal_id, ':', 2) IN $proposal",
+    ),
+    Filter("pi", str, "contains(lower(pi), lower($pi))", "PI", "Part of the investigator's name."),
+    Filter(
+        "moving", bool, "is_moving = $moving", "moving target", "Whether the target moves: one of the solar system."
+    ),
+    Filter("box", str, IN_BOX, "box", "ra_min,ra_max,dec_min,dec_max in degrees; ra_min > ra_max crosses RA 0."),
+)
+FILTER_OF = {one.name: one for one in FILTERS}

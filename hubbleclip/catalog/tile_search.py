@@ -7,7 +7,7 @@ so that any number of threads may search.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -19,13 +19,16 @@ import pyarrow.compute as pc
 
 from hubbleclip.catalog.catalog import read_catalog
 from hubbleclip.catalog.migrations import read_sql
-from hubbleclip.catalog.tile_filters import Condition
+from hubbleclip.catalog.tile_facts import FACTS, INDEXED_FACTS
+from hubbleclip.catalog.tile_filters import FILTER_OF
 from hubbleclip.core.errors import CatalogError
 from hubbleclip.core.layout import Layout
 
-FACTS, CATALOG = "facts", "catalog"
+IN_MEMORY, CATALOG = "facts", "catalog"
 OPEN = ("tile_search", "word_search", "index_abstracts")
 """Scripts that fill the database in memory; the last two are those of the catalog's own word index."""
+Bound = Sequence[Any] | Mapping[str, Any]
+"""Values of the parameters of a query, in order or by name."""
 WORDS_OF = "SELECT words(?) AS words"
 NUMBERS = """
 SELECT f.row, f.proposal_group, coalesce(n.number, -1) AS target FROM tile_fact f
@@ -35,7 +38,8 @@ LEFT JOIN target_number n ON concat_ws(' ', f.target_name, f.target_class) = n.p
 PROPOSAL_TEXT = """
 SELECT coalesce(abstract, title) AS text FROM proposal WHERE proposal_id = ? OR number = ? ORDER BY proposal_id LIMIT 1
 """
-FACTS_OF = "SELECT * EXCLUDE (proposal_group, is_moving) FROM facts.tile_fact WHERE row IN (SELECT unnest(?))"
+NAMES = ", ".join(f'"{one.name}"' for one in FACTS)
+FACTS_OF = f"SELECT row, {NAMES} FROM facts.tile_fact WHERE row IN (SELECT unnest(?))"  # noqa: S608 - names of columns
 NEAREST_OF_TARGET = """
 WITH seen AS (
   SELECT obs_id, ra_deg, dec_deg FROM observation
@@ -47,19 +51,6 @@ FROM centre c, seen s GROUP BY ALL
 """
 """Position of a target, and the largest distance of an observation with this target's name from it."""
 
-
-COUNTED = """
-SELECT max({0}) AS value, count(*) AS num FROM tile_fact WHERE {0} IS NOT NULL GROUP BY {1} ORDER BY num DESC, value
-"""
-BANDS_COUNTED = """
-WITH tile_band AS (SELECT DISTINCT row, unnest(regexp_extract_all(upper(filter), '[A-Z0-9]+')) AS value FROM tile_fact)
-SELECT value, count(*) AS num FROM tile_band
-WHERE length(value) > 1 AND NOT starts_with(value, 'CLEAR') GROUP BY ALL ORDER BY num DESC, value
-"""
-"""Numbers of tiles by the names that `filter_has` finds; clear positions of a filter wheel and `N/A` are no filters."""
-VALUE_COUNTS = {column: COUNTED.format(column, column) for column in ("instrument", "cycle", "split")}
-VALUE_COUNTS |= {"band": BANDS_COUNTED, "category": COUNTED.format("category", "upper(category)")}
-"""Numbers of tiles by the values of a fact. Some proposals have their category in capitals."""
 LABELS = {
     "instrument": "SELECT row, instrument AS label FROM tile_fact WHERE instrument IS NOT NULL",
     "category": """
@@ -118,10 +109,11 @@ class TileFacts:
         path = str(layout.catalog).replace("'", "''")
         try:
             self._database.execute(f"ATTACH '{path}' AS {CATALOG} (READ_ONLY)")
-            self._database.execute(f"ATTACH ':memory:' AS {FACTS}")
-            self._database.execute(f"USE {FACTS}")
+            self._database.execute(f"ATTACH ':memory:' AS {IN_MEMORY}")
+            self._database.execute(f"USE {IN_MEMORY}")
             indexed = pa.table({"row": np.arange(len(tile_ids)), "tile_id": tile_ids})
             self._database.register("indexed", indexed)
+            self._database.execute(INDEXED_FACTS)
             for name in OPEN:
                 self._database.execute(read_sql(name))
             self._database.unregister("indexed")
@@ -129,7 +121,7 @@ class TileFacts:
         except duckdb.Error as error:
             self.close()
             raise CatalogError(f"{layout.catalog} cannot be searched ({str(error).splitlines()[0]})") from error
-        found = self._fetch(FACTS, NUMBERS, [])
+        found = self._fetch(IN_MEMORY, NUMBERS)
         self.row_n: npt.NDArray[np.int64] = found["row"]
         """Rows whose tiles the catalog has, ascending."""
         self.proposal_group_n, self._target_n = np.full((2, len(tile_ids)), -1)
@@ -142,29 +134,30 @@ class TileFacts:
         with suppress(duckdb.Error):
             self._database.close()
 
-    def _fetch(self, database: str, sql: str, parameters: Sequence[Any]) -> dict[str, Any]:
+    def _fetch(self, database: str, sql: str, parameters: Bound = ()) -> dict[str, Any]:
         """Run a query on a cursor of its own, with `database` as the default, and return its columns."""
         with self._database.cursor() as cursor:
             cursor.execute(f"USE {database}")
-            return cursor.execute(sql, list(parameters)).fetchnumpy()
+            return cursor.execute(sql, parameters).fetchnumpy()
 
-    def _rows(self, database: str, sql: str, parameters: Sequence[Any]) -> list[dict[str, Any]]:
+    def _rows(self, database: str, sql: str, parameters: Bound = ()) -> list[dict[str, Any]]:
         """Run a query as `_fetch` does, and return its rows."""
         with self._database.cursor() as cursor:
             cursor.execute(f"USE {database}")
-            rows = cursor.execute(sql, list(parameters)).fetchall()
+            rows = cursor.execute(sql, parameters).fetchall()
             names = [column[0] for column in cursor.description]
             return [dict(zip(names, row, strict=True)) for row in rows]
 
-    def admitted(self, conditions: Sequence[Condition]) -> npt.NDArray[np.int64]:
-        """Find the rows that fulfil all conditions."""
-        if not conditions:
+    def admitted(self, values: Mapping[str, Any]) -> npt.NDArray[np.int64]:
+        """Find the rows that pass filters, given by name; the value of a place or a box is a dict of numbers."""
+        if not values:
             return self.row_n
-        where = " AND ".join(f"({sql})" for sql, _ in conditions)
-        sql = f"SELECT row FROM facts.tile_fact WHERE {where} ORDER BY row"  # noqa: S608 - conditions bind their values
-        row_n: npt.NDArray[np.int64] = self._fetch(
-            CATALOG, sql, [value for _, values in conditions for value in values]
-        )["row"]
+        where = " AND ".join(f"({FILTER_OF[name].sql})" for name in values)
+        bound: dict[str, Any] = {}
+        for name, value in values.items():
+            bound |= value if isinstance(value, dict) else {name: value}
+        sql = f"SELECT row FROM facts.tile_fact WHERE {where} ORDER BY row"  # noqa: S608 - the values are bound
+        row_n: npt.NDArray[np.int64] = self._fetch(CATALOG, sql, bound)["row"]
         return row_n
 
     def word_scores(self, texts: Iterable[tuple[str, float]]) -> npt.NDArray[np.float64]:
@@ -173,7 +166,7 @@ class TileFacts:
         """
         scores = np.zeros(self._num_documents + 1)  # the last one is that of the number -1
         for text, weight in texts:
-            (row,) = self._rows(FACTS, WORDS_OF, [text])
+            (row,) = self._rows(IN_MEMORY, WORDS_OF, [text])
             for word in dict.fromkeys(row["words"]):
                 document_n, weight_n = self._postings.of(word)
                 scores[document_n] += weight * weight_n
@@ -182,25 +175,25 @@ class TileFacts:
 
     def facts(self, rows: Sequence[int]) -> list[dict[str, Any]]:
         """Read what is known of tiles."""
-        found = {row.pop("row"): row for row in self._rows(FACTS, FACTS_OF, [list(rows)])}
+        found = {row.pop("row"): row for row in self._rows(IN_MEMORY, FACTS_OF, [list(rows)])}
         return [found[row] for row in rows]
 
     def positions(self) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], npt.NDArray[np.float64]]:
         """Read the positions of all tiles."""
         sql = "SELECT row, ra_deg, dec_deg, pixel_scale_arcsec * size_px / 3600 AS side_deg FROM tile_fact"
-        found = self._fetch(FACTS, sql, [])
+        found = self._fetch(IN_MEMORY, sql)
         columns = np.full((3, len(self.proposal_group_n)), np.nan)
         for column, name in zip(columns, ("ra_deg", "dec_deg", "side_deg"), strict=True):
             column[found["row"]] = np.ma.filled(np.ma.asarray(found[name], np.float64), np.nan)
         return columns[0], columns[1], columns[2]
 
-    def value_counts(self, column: str) -> list[tuple[Any, int]]:
-        """Count the tiles by the values of a fact."""
-        return [(row["value"], row["num"]) for row in self._rows(FACTS, VALUE_COUNTS[column], [])]
+    def value_counts(self, name: str) -> list[tuple[Any, int]]:
+        """Count the tiles by the values of a filter, the most frequent first."""
+        return [(row["value"], row["num"]) for row in self._rows(IN_MEMORY, FILTER_OF[name].counts)]
 
     def labels(self, column: str) -> npt.NDArray[np.object_]:
         """Read a fact of all tiles."""
-        found = self._fetch(FACTS, LABELS[column], [])
+        found = self._fetch(IN_MEMORY, LABELS[column])
         label_n = np.full(len(self.proposal_group_n), None, object)
         label_n[found["row"]] = found["label"]
         return label_n

@@ -5,16 +5,14 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated, Any
+from functools import partial
+from typing import Annotated, Any
 
 from cyclopts import Parameter
 
 from hubbleclip.cli.options import Options
 from hubbleclip.cli.running import redirect_caches
 from hubbleclip.core.layout import Layout
-
-if TYPE_CHECKING:
-    from hubbleclip.search.server.service import Service
 
 LOOPBACK, PORT = "127.0.0.1", 8765
 TOKEN = "HUBBLECLIP_TOKEN"  # noqa: S105
@@ -31,37 +29,31 @@ def serve(
     public: Annotated[bool, Parameter(negative=(), help="Let everybody who can connect search.")] = False,
 ) -> None:
     """Serve the search: pages, HTTP API and cone search, until Ctrl-C."""
+    from hubbleclip.search.engine import Search
+    from hubbleclip.search.server.run_server import run_server
+    from hubbleclip.search.server.search_service import SearchService
     from hubbleclip.search.server.security import check_access
-    from hubbleclip.search.server.serve import serve as serve_search
 
     access = check_access(host, os.environ.get(TOKEN), public)
     layout = Layout(options.settings().root)
     redirect_caches(layout)
     # Names are looked up on the internet for the person at this machine, but not for strangers.
-    asks_sesame = access.is_loopback and not public
-    serve_search(make_service(layout, asks_sesame=asks_sesame), access, port, layout.search_server)
+    search = Search(layout, asks_sesame=access.is_loopback and not public)
+    # The model is loaded while the server starts, so that the first search need not wait for it.
+    threading.Thread(target=search.load_model, name="load-model", daemon=True).start()
+    service = SearchService(search=search, explain=partial(lineage_of, layout))
+    run_server(service, access, port, layout.search_server)
 
 
 def mcp(options: Options = Options()) -> None:
     """Serve search, tiles, lineage and SQL to agents, by the Model Context Protocol over standard input and output."""
     from hubbleclip.search.agents import make_agent_server
-    from hubbleclip.search.explorer import Explorer
+    from hubbleclip.search.engine import Search
 
     layout = Layout(options.settings().root)
     redirect_caches(layout)
-    server = make_agent_server(lambda: Explorer(layout), layout, lambda tile_id: lineage_of(layout, tile_id))
-    server.run()
-
-
-def make_service(layout: Layout, *, asks_sesame: bool) -> Service:
-    """Open the search index of a profile."""
-    from hubbleclip.search.explorer import Explorer
-    from hubbleclip.search.server.service import Service
-
-    engine = Explorer(layout, asks_sesame=asks_sesame)
-    # The model is loaded while the server starts, so that the first search need not wait for it.
-    threading.Thread(target=engine.load_model, name="load-model", daemon=True).start()
-    return Service(engine=engine, explain=lambda tile_id: lineage_of(layout, tile_id))
+    explain = partial(lineage_of, layout)
+    make_agent_server(lambda: Search(layout, asks_sesame=False), layout, explain).run()
 
 
 def lineage_of(layout: Layout, tile_id: str) -> Mapping[str, Any]:

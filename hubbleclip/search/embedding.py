@@ -19,7 +19,7 @@ from hubbleclip.core.vectors import unit
 
 if TYPE_CHECKING:
     from hubbleclip.config.tiles import TileSettings
-    from hubbleclip.search.ahead import TextsAhead
+    from hubbleclip.search.embedding_process import TextsAhead
     from hubbleclip.search.stores.base import Floats
     from hubbleclip.training.models.builder import LoadedModel
 

@@ -1,7 +1,7 @@
 """Search the indexed tiles: filters, then the scan of the features and the words, then groups and pages.
 
 The filters are answered by the catalog's published snapshot, the scan by the vector store. Both are opened read-only
-and stay valid while a flow replaces them; the next query after that opens the new ones.
+and stay valid while a flow replaces them; the next search after that opens the new ones.
 """
 
 from __future__ import annotations
@@ -10,36 +10,37 @@ import logging
 import threading
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from hubbleclip.catalog.tile_search import TileFacts
+from hubbleclip.catalog.catalog import read_catalog
+from hubbleclip.catalog.tile_facts import TILE_DETAILS
 from hubbleclip.core.errors import HubbleclipError, SearchError
 from hubbleclip.core.layout import Layout
-from hubbleclip.search.current import CurrentIndex, Opened, open_current, read_current
-from hubbleclip.search.embedding import QueryModel
-from hubbleclip.search.filters import admitted_rows
-from hubbleclip.search.query import Cone, Filters, GroupBy, Hit, Hits, Mode, Query, Term, TermKind
+from hubbleclip.evaluation.metrics.vocabulary import find_nearest
+from hubbleclip.search.occlusion import Occlusion, cover_squares, occlusion_of
+from hubbleclip.search.open_index import CurrentIndex, Floats64, OpenIndex, open_index
+from hubbleclip.search.params import ExactParams, SearchParams, as_written, make_params
 from hubbleclip.search.ranking import Ranker, Ranking, first_of_groups, fold_near_duplicates
+from hubbleclip.search.records import Cone, GroupBy, Hit, Hits, IndexStatus, Mode, Points, TileRecord
 from hubbleclip.search.sky import ask_sesame, find_cone
-from hubbleclip.search.stores.base import Mask
+from hubbleclip.search.stores.base import Mask, rows_of
 
 if TYPE_CHECKING:
     from hubbleclip.config.settings import Settings
-    from hubbleclip.search.ahead import TextsAhead
-    from hubbleclip.search.tables import HitTable
+    from hubbleclip.search.embedding_process import TextsAhead
+    from hubbleclip.search.hit_table import HitTable
 
 log = logging.getLogger(__name__)
 MIN_DEPTH = 200
 """Smallest number of tiles that are ranked by the model for a page."""
 DEPTH_FACTOR = 4
 """Factor by which more tiles are ranked when groups leave too few hits for a page."""
-MAX_HITS = 10_000
-"""Largest `offset + k`, which bounds time and memory."""
 RETRY_S = 5.0
 """Seconds after which a new index that could not be opened is tried again; reading a large one takes seconds."""
+NUM_PHRASES = 5
 
 
 class Search:
@@ -48,7 +49,7 @@ class Search:
     Parameters
     ----------
     layout
-        Paths of the profile's files and folders.
+        Paths of the profile.
     asks_sesame
         Whether Sesame, on the internet, is asked for the name of a place that the catalog does not have.
 
@@ -56,10 +57,10 @@ class Search:
 
     def __init__(self, layout: Layout, *, asks_sesame: bool = True) -> None:
         self._layout = layout
-        self._asks_sesame = asks_sesame
+        self._ask_elsewhere = ask_sesame if asks_sesame else None
         self._refreshing = threading.Lock()
         self._retry_at = 0.0
-        self._opened = self._open(None)
+        self._opened = open_index(layout)
 
     @classmethod
     def open(cls, place: str | Path | Settings) -> Search:
@@ -85,36 +86,18 @@ class Search:
         """
         return cls(Layout(Path(place) if isinstance(place, str | Path) else place.root))
 
-    def _stamp(self) -> object:
-        """Return a value that changes when the catalog or the file `current.json` is replaced."""
-        try:
-            found = [path.stat() for path in (self._layout.catalog, self._layout.current_index)]
-        except FileNotFoundError:
-            return None
-        return [(one.st_ino, one.st_mtime_ns, one.st_size) for one in found]
-
-    def _open(self, former: Opened | None) -> Opened:
-        """Open index and catalog; a model that did not change stays loaded."""
-        stamp = self._stamp()
-        current = read_current(self._layout)
-        store = open_current(self._layout, current)
-        is_same = former is not None and former.current.model_digest == current.model_digest
-        model = former.model if former and is_same else QueryModel(self._layout.absolute(current.run))
-        facts = TileFacts(self._layout, store.tile_ids)
-        return Opened(stamp=stamp, current=current, store=store, facts=facts, model=model)
-
-    def _now(self) -> Opened:
+    def _now(self) -> OpenIndex:
         """Return the newest state of index and catalog.
 
         One thread opens a new state while the others still use the old one, whose files stay valid. If the new one
         cannot be opened, the old one continues to answer, and the new one is tried again after `RETRY_S`.
         """
         opened = self._opened
-        if self._stamp() == opened.stamp and opened.store.is_current():
+        if opened.is_newest():
             return opened
         if time.monotonic() >= self._retry_at and self._refreshing.acquire(blocking=False):
             try:
-                self._opened = self._open(opened)
+                self._opened = open_index(self._layout, opened)
             except (HubbleclipError, OSError) as error:
                 self._retry_at = time.monotonic() + RETRY_S
                 log.warning("the new index cannot be opened, the former one answers: %s", error)
@@ -149,61 +132,59 @@ class Search:
         if opened.current.run == ahead.run:
             opened.model.expect(ahead)
 
-    def run(self, query: Query) -> Hits:
-        """Answer a query.
+    def run(self, params: SearchParams) -> Hits:
+        """Answer a search.
 
         Parameters
         ----------
-        query
+        params
             Terms, filters, mode, groups and page.
 
         Returns
         -------
         Hits
-            The page of hits. Pages of one query do not overlap as long as index and catalog stay the same.
+            The page of hits. Pages of one search do not overlap as long as index and catalog stay the same.
 
         Raises
         ------
         SearchError
-            If a term is unknown or unreadable, or the query is not possible.
+            If a term is unknown or unreadable, or the search is not possible.
 
         """
-        return self._answer(self._now(), query)
-
-    def _answer(self, opened: Opened, query: Query) -> Hits:
-        """Answer a query from one state of index and catalog; see `run`."""
-        if query.k < 1 or query.offset < 0 or query.offset + query.k > MAX_HITS:
-            raise SearchError(f"a page needs k of at least 1, and offset + k of at most {MAX_HITS}")
-        mask_n = admitted_rows(opened.facts, query.filters, opened.num_rows)
-        ranker = Ranker(opened, query, mask_n)
-        group_n = opened.groups(query.group_by)
-        depth = max(MIN_DEPTH, DEPTH_FACTOR * (query.offset + query.k))
+        opened = self._now()
+        values = params.filter_values(lambda place, radius_deg: self._find_cone(opened, place, radius_deg))
+        mask_n = np.zeros(len(opened.store.tile_ids), np.bool_)
+        mask_n[opened.facts.admitted(values)] = True
+        ranker = Ranker(opened, params, mask_n)
+        group_n = opened.groups(params.group)
+        end = params.offset + params.k
+        depth = max(MIN_DEPTH, DEPTH_FACTOR * end)
         while True:
             ranking = ranker.best(depth)
-            kept = _fold(opened, ranking, group_n, query)
-            if len(kept) > query.offset + query.k or ranking.is_complete:
+            kept = _fold(opened, ranking, group_n, end + 1, is_listed=not ranker.terms)
+            if len(kept) > end or ranking.is_complete:
                 break
             depth *= DEPTH_FACTOR
-        page = kept[query.offset : query.offset + query.k]
         return Hits(
-            hits=_hits(opened, ranking, page, group_n, mask_n),
-            num_admitted=int(np.count_nonzero(mask_n)),
-            has_more=len(kept) > query.offset + query.k,
+            hits=_hits(opened, ranking, kept[params.offset : end], group_n, mask_n),
+            num_admitted=ranker.num_admitted,
+            has_more=len(kept) > end,
+            index=opened.status,
         )
 
-    def text(self, text: str, k: int = 20, *, mode: Mode | str = Mode.BOTH, instrument: str | None = None) -> HitTable:
+    def text(self, text: str, k: int = 20, *, mode: Mode | str = Mode.BOTH, **filters: Any) -> HitTable:
         """Find tiles by a text.
 
         Parameters
         ----------
         text
-            Text of any length.
+            Text of at most 4,000 characters.
         k
             Maximum number of hits.
         mode
             `model`, `words` or `both`.
-        instrument
-            Instrument such as `WFC3/UVIS` or `WFC3`; None means all.
+        **filters
+            Filters by name, such as `instrument="WFC3"` or `exposure_min=100`; docs/search.md lists them.
 
         Returns
         -------
@@ -211,16 +192,16 @@ class Search:
             Table of hits, best first, with pictures.
 
         """
-        return self._table(Term(kind=TermKind.TEXT, value=text), k, instrument, Mode(mode))
+        return self.find(q=as_written(text), k=k, mode=mode, **filters)
 
-    def like(self, tile_id: str, k: int = 20, *, instrument: str | None = None) -> HitTable:
+    def like(self, tile_id: str, k: int = 20, **filters: Any) -> HitTable:
         """Find tiles that look like a tile.
 
         Parameters
         ----------
         tile_id
             Id of an indexed tile.
-        k, instrument
+        k, **filters
             As in `text`.
 
         Returns
@@ -229,16 +210,16 @@ class Search:
             Table of hits, best first, with pictures.
 
         """
-        return self._table(Term(kind=TermKind.TILE, value=tile_id), k, instrument, Mode.MODEL)
+        return self.find(like=tile_id, k=k, mode=Mode.MODEL, **filters)
 
-    def image(self, path: str | Path, k: int = 20, *, instrument: str | None = None) -> HitTable:
+    def image(self, path: str | Path, k: int = 20, **filters: Any) -> HitTable:
         """Find tiles that look like a picture or a FITS file.
 
         Parameters
         ----------
         path
             PNG, JPEG or FITS file.
-        k, instrument
+        k, **filters
             As in `text`.
 
         Returns
@@ -247,14 +228,31 @@ class Search:
             Table of hits, best first, with pictures.
 
         """
-        return self._table(Term(kind=TermKind.IMAGE, value=str(path)), k, instrument, Mode.MODEL)
+        return self.find(image=as_written(str(path)), k=k, mode=Mode.MODEL, **filters)
 
-    def _table(self, term: Term, k: int, instrument: str | None, mode: Mode) -> HitTable:
-        from hubbleclip.search.tables import hit_table  # noqa: PLC0415 - imports astropy, which other callers need not
+    def find(self, **parameters: Any) -> HitTable:
+        """Find tiles by any parameters of a search.
 
-        filters = Filters(instruments=(instrument,) if instrument else ())
-        hits = self.run(Query(terms=(term,), filters=filters, mode=mode, k=k, group_by=GroupBy.NONE))
-        return hit_table(hits, self._layout)
+        Parameters
+        ----------
+        **parameters
+            Those of the page of the search, such as `q`, `not`, `like`, `k`, `page` and all filters. One value of a
+            list may be given alone. All tiles are shown, unless `group` is given.
+
+        Returns
+        -------
+        HitTable
+            Table of hits, best first, with pictures.
+
+        Raises
+        ------
+        ParameterError
+            If a parameter is unknown or out of range.
+
+        """
+        from hubbleclip.search.hit_table import hit_table  # noqa: PLC0415 - imports astropy, which others need not
+
+        return hit_table(self.run(make_params({"group": GroupBy.NONE} | parameters, ExactParams)), self._layout)
 
     def resolve_target(self, name: str, radius_deg: float | None = None) -> Cone:
         """Find a place on the sky by its position or name.
@@ -278,20 +276,141 @@ class Search:
             If nothing has this name.
 
         """
-        return find_cone(name, radius_deg, self._now().facts.target_cone, ask_sesame if self._asks_sesame else None)
+        return self._find_cone(self._now(), name, radius_deg)
+
+    def _find_cone(self, opened: OpenIndex, place: str, radius_deg: float | None) -> Cone:
+        return find_cone(place, radius_deg, opened.facts.target_cone, self._ask_elsewhere)
+
+    def tile(self, tile_id: str) -> TileRecord:
+        """Read everything known of a tile.
+
+        Parameters
+        ----------
+        tile_id
+            Id of a tile, indexed or not.
+
+        Returns
+        -------
+        TileRecord
+            Facts and picture.
+
+        Raises
+        ------
+        SearchError
+            If there is no such tile.
+
+        """
+        with read_catalog(self._layout) as catalog:
+            rows = catalog.rows(TILE_DETAILS, {"tile_id": tile_id})
+        if not rows:
+            raise SearchError(f"there is no tile {tile_id!r}")
+        return TileRecord(tile_id=tile_id, facts=rows[0], picture=self._layout.existing_tile(tile_id))
+
+    @property
+    def status(self) -> IndexStatus:
+        """Which index and model answer; no new index is opened, which would take seconds."""
+        return self._opened.status
+
+    def facets(self) -> dict[str, list[tuple[Any, int]]]:
+        """List the values that filters can have.
+
+        Returns
+        -------
+        dict
+            Values and their numbers of tiles, the most frequent first, by filter.
+
+        """
+        return self._now().facets
+
+    def positions(self) -> tuple[Floats64, Floats64]:
+        """Return where all tiles are.
+
+        Returns
+        -------
+        tuple of arrays
+            Right ascension (n,) and declination (n,), ICRS, in degrees; NaN where unknown.
+
+        """
+        return self._now().positions[:2]
+
+    def points(self) -> Points:
+        """Return the map of the features.
+
+        Returns
+        -------
+        Points
+            At most 50,000 tiles at the first two principal components of their features.
+
+        """
+        return self._now().points
+
+    def occlusion(self, tile_id: str, text: str) -> Occlusion:
+        """Find the parts of a tile that make it similar to a text.
+
+        Parameters
+        ----------
+        tile_id
+            Id of a tile.
+        text
+            Text of any length.
+
+        Returns
+        -------
+        Occlusion
+            How much the similarity falls when each square is covered.
+
+        Raises
+        ------
+        SearchError
+            If there is no such tile, or its picture cannot be read.
+
+        """
+        picture, model = self.tile(tile_id).picture, self._now().model
+        try:
+            image_yx = model.decode(picture.read_bytes())
+        except (OSError, SyntaxError, ValueError) as error:
+            raise SearchError(f"the picture of tile {tile_id} cannot be read on this machine") from error
+        return occlusion_of(model.embed_images(list(cover_squares(image_yx))) @ model.embed_text(text))
+
+    def phrases(self, tile_id: str) -> dict[str, list[tuple[str, float]]]:
+        """Find the phrases nearest to a tile.
+
+        Parameters
+        ----------
+        tile_id
+            Id of a tile.
+
+        Returns
+        -------
+        dict
+            Phrases with their cosine similarities, best first, by vocabulary; empty for a tile that is not indexed.
+
+        """
+        opened = self._now()
+        (row,) = rows_of(opened.store.tile_ids, [tile_id])
+        if row is None:
+            return {}
+        feat_1d = opened.store.features([row]).astype(np.float64)
+        found = {}
+        for name, (texts, feat_pd) in opened.vocabularies.items():
+            matches = find_nearest(feat_1d, feat_pd, NUM_PHRASES)[0]
+            found[name] = [(texts[match.index], match.score) for match in matches]
+        return found
 
 
-def _fold(opened: Opened, ranking: Ranking, group_n: npt.NDArray[np.int64], query: Query) -> list[int]:
-    """Return the positions in a ranking that remain, up to one more than the page needs.
+def _fold(
+    opened: OpenIndex, ranking: Ranking, group_n: npt.NDArray[np.int64], num_wanted: int, *, is_listed: bool
+) -> list[int]:
+    """Return the positions in a ranking that remain, at most `num_wanted`.
 
     They are the first of each group without near-duplicates of earlier ones; a list of what the filters admit, such as
     that of a cone search, keeps near-duplicates. Only as many positions are compared as are needed, and always from the
     first one, so that every page gives the same answer.
     """
     first_n = first_of_groups(group_n[ranking.row_n])
-    num_compared = num_wanted = query.offset + query.k + 1
-    if not query.terms:
+    if is_listed:
         return [int(position) for position in first_n[:num_wanted]]
+    num_compared = num_wanted
     while True:
         compared = first_n[:num_compared].tolist()
         rows = ranking.row_n[compared]
@@ -303,7 +422,7 @@ def _fold(opened: Opened, ranking: Ranking, group_n: npt.NDArray[np.int64], quer
 
 
 def _hits(
-    opened: Opened, ranking: Ranking, page: list[int], group_n: npt.NDArray[np.int64], mask_n: Mask
+    opened: OpenIndex, ranking: Ranking, page: list[int], group_n: npt.NDArray[np.int64], mask_n: Mask
 ) -> tuple[Hit, ...]:
     """Make the hits of a page."""
     rows = ranking.row_n[page]

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -15,50 +14,22 @@ from astropy.io.votable.tree import Info, VOTableFile
 from astropy.table import MaskedColumn, Table
 from pyarrow import csv, parquet
 
-Rows = list[dict[str, Any]]
+from hubbleclip.catalog.tile_facts import FACTS, INTEGER, REAL, TEXT, Column
+
+HitRow = dict[str, Any]
+"""A hit as `Hit.row` gives it."""
 NOT_XML = re.compile(r"[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
-
-
-@dataclass(frozen=True, slots=True)
-class Column:
-    """A column of exported tables: its type, unit, UCD and meaning."""
-
-    name: str
-    kind: pa.DataType
-    description: str
-    ucd: str = ""
-    unit: str | None = None
-
-
-TEXT, REAL, INTEGER = pa.string(), pa.float64(), pa.int64()
-COLUMNS = (
-    Column("tile_id", TEXT, "Id of the tile", "meta.id;meta.main"),
+SCORES = (
     Column("score", REAL, "Score of the search, higher is better", "stat.fit.goodness"),
     Column("model_rank", INTEGER, "Rank by the model, from 1", "meta.number"),
     Column("words_rank", INTEGER, "Rank by words (BM25), from 1", "meta.number"),
     Column("num_folded", INTEGER, "Further hits of the same group", "meta.number"),
-    Column("ra_deg", REAL, "Right ascension of the tile's centre, ICRS", "pos.eq.ra;meta.main", "deg"),
-    Column("dec_deg", REAL, "Declination of the tile's centre, ICRS", "pos.eq.dec;meta.main", "deg"),
-    Column("pixel_scale_arcsec", REAL, "Side of a pixel of the tile", "instr.scale", "arcsec"),
-    Column("target_name", TEXT, "Target as the observer named it", "meta.id;src"),
-    Column("instrument", TEXT, "Instrument and channel", "meta.id;instr"),
-    Column("detector", TEXT, "Detector", "instr"),
-    Column("filter", TEXT, "Filter", "meta.id;instr.filter"),
-    Column("band", TEXT, "Band of wavelength", "instr.bandpass"),
-    Column("exposure_s", REAL, "Exposure time", "time.duration;obs.exposure", "s"),
-    Column("observed_at", TEXT, "Start of the exposure (UTC, ISO 8601)", "time.start;obs.exposure"),
-    Column("proposal_id", TEXT, "Proposal", "meta.id;obs.proposal"),
-    Column("title", TEXT, "Title of the proposal", "meta.title;obs.proposal"),
-    Column("pi", TEXT, "Principal investigator", "meta.id.PI"),
-    Column("cycle", INTEGER, "Observing cycle", "meta.number;obs.proposal"),
-    Column("category", TEXT, "Science category", "meta.note"),
-    Column("obs_id", TEXT, "Observation in the archive", "meta.id;obs"),
-    Column("product_uri", TEXT, "File in the archive", "meta.ref.uri"),
-    Column("split", TEXT, "Split of the dataset", "meta.code"),
 )
+COLUMNS = (FACTS[0], *SCORES, *FACTS[1:])
+"""Columns of exported hits."""
 
 
-def as_arrow(rows: Rows) -> pa.Table:
+def as_arrow(rows: Sequence[HitRow]) -> pa.Table:
     """Return rows as an Arrow table with the columns of `COLUMNS`."""
     fields = [
         pa.field(c.name, c.kind, metadata={"unit": c.unit or "", "ucd": c.ucd, "description": c.description})
@@ -79,7 +50,7 @@ def _xml_text(column: Column, value: Any) -> Any:
     return NOT_XML.sub("\ufffd", value) if isinstance(value, str) else value
 
 
-def as_astropy(rows: Rows, columns: Iterable[Column] = COLUMNS) -> Table:
+def as_astropy(rows: Sequence[HitRow], columns: Iterable[Column] = COLUMNS) -> Table:
     """Return rows as an astropy table with units; unknown values are masked."""
     table = Table()
     for column in columns:
@@ -117,20 +88,20 @@ def votable_bytes(file: VOTableFile) -> bytes:
     return content.getvalue()
 
 
-def _csv(rows: Rows, _: Mapping[str, str]) -> bytes:
+def _csv(rows: Sequence[HitRow], _: Mapping[str, str]) -> bytes:
     content = io.BytesIO()
     csv.write_csv(as_arrow(rows), content)
     return content.getvalue()
 
 
-def _parquet(rows: Rows, infos: Mapping[str, str]) -> bytes:
+def _parquet(rows: Sequence[HitRow], infos: Mapping[str, str]) -> bytes:
     content = io.BytesIO()
     table = as_arrow(rows)
     parquet.write_table(table.replace_schema_metadata(dict(infos)), content)
     return content.getvalue()
 
 
-def _ecsv(rows: Rows, infos: Mapping[str, str]) -> bytes:
+def _ecsv(rows: Sequence[HitRow], infos: Mapping[str, str]) -> bytes:
     content = io.StringIO()
     table = as_astropy(rows)
     table.meta = dict(infos)
@@ -138,11 +109,11 @@ def _ecsv(rows: Rows, infos: Mapping[str, str]) -> bytes:
     return content.getvalue().encode()
 
 
-def _votable(rows: Rows, infos: Mapping[str, str]) -> bytes:
+def _votable(rows: Sequence[HitRow], infos: Mapping[str, str]) -> bytes:
     return as_votable(as_astropy(rows), infos, "Tiles that a search found")
 
 
-Writer = Callable[[Rows, Mapping[str, str]], bytes]
+Writer = Callable[[Sequence[HitRow], Mapping[str, str]], bytes]
 FORMATS: Mapping[str, tuple[str, str, Writer]] = {
     "csv": ("text/csv; charset=utf-8", "csv", _csv),
     "votable": ("application/x-votable+xml", "vot", _votable),

@@ -15,10 +15,11 @@ from hubbleclip.config.tiles import TileSettings
 from hubbleclip.core.errors import SearchError
 from hubbleclip.core.id_prefixes import find_id
 from hubbleclip.core.vectors import unit
-from hubbleclip.search.current import Opened
-from hubbleclip.search.query import Mode, Query, Term, TermKind
+from hubbleclip.search.open_index import OpenIndex
+from hubbleclip.search.params import SearchParams
+from hubbleclip.search.records import Mode, Term, TermKind
 from hubbleclip.search.sky import Sky
-from hubbleclip.search.stores.base import Floats, Mask, Rows, Scored, best_rows, rows_of
+from hubbleclip.search.stores.base import Floats, Mask, RowNumbers, Scored, best_rows, rows_of
 
 FUSED_DEPTH = 1000
 """Number of tiles by the model, and of tiles by words, that the model scores for a fusion; constant, so that pages do
@@ -44,12 +45,12 @@ SAME_SKY_SHARE = 0.25
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Ranking:
-    """Rows, best first, with their scores, and their ranks by model and by words; 0 means no rank.
+    """RowNumbers, best first, with their scores, and their ranks by model and by words; 0 means no rank.
 
     `is_complete` is False if further rows follow that were not ranked.
     """
 
-    row_n: Rows
+    row_n: RowNumbers
     score_n: npt.NDArray[np.float64]
     model_rank_n: npt.NDArray[np.int64]
     words_rank_n: npt.NDArray[np.int64]
@@ -73,7 +74,7 @@ def best_of_many(scored: Scored, k: int) -> Scored:
 
 
 def fuse(
-    words: Scored, model_row_n: Rows, compared_n: Rows, similarity_n: npt.NDArray[np.float64], depth: int
+    words: Scored, model_row_n: RowNumbers, compared_n: RowNumbers, similarity_n: npt.NDArray[np.float64], depth: int
 ) -> Ranking:
     """Add the scores by words and by the model."""
     size = int(max(words.row_n.max(initial=-1), compared_n.max(initial=-1))) + 1
@@ -121,42 +122,51 @@ def fold_near_duplicates(rows: Sequence[int], feat_nd: Floats, sky: Sky) -> list
 
 
 class Ranker:
-    """Ranks the admitted rows of one state of the index by the terms of a query.
+    """Ranks the admitted rows of one state of the index by the terms of a search.
 
     Parameters
     ----------
     opened
         Index and catalog.
-    query
-        The query; its terms and its mode are used.
+    params
+        The search; its terms and its mode are used.
     mask_n
         Which rows the filters admit.
 
     Raises
     ------
     SearchError
-        If a text is empty, a proposal unknown, or the mode needs a text that the query does not have.
+        If a text is empty, a proposal unknown, or the mode needs a text that the search does not have.
 
     """
 
-    def __init__(self, opened: Opened, query: Query, mask_n: Mask) -> None:
+    def __init__(self, opened: OpenIndex, params: SearchParams, mask_n: Mask) -> None:
         self.opened = opened
         self.mask_n = mask_n
         self.num_admitted = int(np.count_nonzero(mask_n))
-        texts = [(term, text) for term in query.terms if (text := self._text_of(term))]
-        mode = query.mode
-        if mode is Mode.WORDS and query.terms and not texts:
+        self.terms = tuple(params.terms())
+        self.texts = [(term, text) for term in self.terms if (text := self._text_of(term))]
+        if params.mode is Mode.WORDS and self.terms and not self.texts:
             raise SearchError(
                 "the mode `words` needs a text or a proposal: use the mode `model` for pictures and tiles"
             )
-        self.mode = Mode.MODEL if mode is Mode.BOTH and not texts else mode
-        self.terms = query.terms
-        self.texts = texts
+        self.mode = Mode.MODEL if params.mode is Mode.BOTH and not self.texts else params.mode
 
     @cached_property
     def _query_d(self) -> Floats:
-        """Feature of the query."""
-        return self._feature(self.terms)
+        """Feature of the query: those of all terms, added by their weights."""
+        model, texts = self.opened.model, {id(term): text for term, text in self.texts}
+        features = []
+        for term in self.terms:
+            if id(term) in texts:
+                feature_d = model.embed_text(texts[id(term)])
+            elif term.kind is TermKind.IMAGE:
+                feature_d = model.embed_file(Path(term.value), TileSettings(**self.opened.current.tiles))
+            else:
+                feature_d = self.opened.store.features([self._row_of(term.value)])[0]
+            features.append(term.weight * unit(feature_d.astype(np.float64)))
+        sum_d: Floats = np.sum(features, axis=0).astype(np.float32)
+        return sum_d
 
     def _text_of(self, term: Term) -> str | None:
         """Return the words of a term; None for pictures and tiles."""
@@ -170,21 +180,6 @@ class Ranker:
                 raise SearchError(f"there is no proposal {term.value}")
             return text
         return None
-
-    def _feature(self, terms: tuple[Term, ...]) -> Floats:
-        """Add the features of all terms by their weights."""
-        model, texts = self.opened.model, {id(term): text for term, text in self.texts}
-        features = []
-        for term in terms:
-            if id(term) in texts:
-                feature_d = model.embed_text(texts[id(term)])
-            elif term.kind is TermKind.IMAGE:
-                feature_d = model.embed_file(Path(term.value), TileSettings(**self.opened.current.tiles))
-            else:
-                feature_d = self.opened.store.features([self._row_of(term.value)])[0]
-            features.append(term.weight * unit(feature_d.astype(np.float64)))
-        sum_d: Floats = np.sum(features, axis=0).astype(np.float32)
-        return sum_d
 
     def _row_of(self, start: str) -> int:
         """Return the row of the indexed tile whose id is or begins with a text."""
@@ -215,7 +210,7 @@ class Ranker:
         return _ranking(*words, words_rank_n=words_rank_n, is_complete=depth >= len(self._words.row_n))
 
     @cached_property
-    def _similar(self) -> tuple[Rows, Rows, npt.NDArray[np.float64]]:
+    def _similar(self) -> tuple[RowNumbers, RowNumbers, npt.NDArray[np.float64]]:
         """Find the rows that look like the query and the best rows by words: the arguments of `fuse` after `words`."""
         if not self.num_admitted:
             none = np.empty(0, np.int64)

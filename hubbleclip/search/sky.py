@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from hubbleclip.core.errors import SearchError
 from hubbleclip.core.vectors import unit_vectors
-from hubbleclip.search.query import Cone
+from hubbleclip.search.records import Cone
 
 PATCH_NSIDE = 1024
 """HEALPix resolution of a patch of sky; its side is 3.4 arcmin, about the field of a camera of Hubble."""
@@ -73,6 +73,8 @@ def find_cone(
         if abs(ra_deg) > 360 or abs(dec_deg) > 90:
             raise SearchError(f"{place.strip()!r} is no position: give RA (0 to 360) and Dec (-90 to 90) in degrees")
         radius_deg = float(numbers[3]) if numbers[3] else radius_deg
+        if radius_deg is not None and not 0 <= radius_deg <= 180:
+            raise SearchError(f"a cone has a radius of 0 to 180 degrees, not {radius_deg:g}")
         return Cone(ra_deg=ra_deg % 360, dec_deg=dec_deg, radius_deg=RADIUS_DEG if radius_deg is None else radius_deg)
     position = parse_sexagesimal(place)
     extent_deg = 0.0

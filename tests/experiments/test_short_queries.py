@@ -22,7 +22,8 @@ from hubbleclip.core.layout import Layout
 from hubbleclip.core.records import SplitAssignment
 from hubbleclip.pipeline.index import index
 from hubbleclip.search.engine import Search
-from hubbleclip.search.query import Mode, Query, Term, TermKind
+from hubbleclip.search.params import SearchParams
+from hubbleclip.search.records import Mode
 from hubbleclip.simulator.object_kinds import OBJECT_KINDS
 from hubbleclip.simulator.plans import plan_of
 from hubbleclip.simulator.proposals import write_proposal
@@ -148,7 +149,7 @@ def test_a_query_is_scored_by_the_first_ten_proposals_of_each_mode(simulated: Se
     scored = next(one for one in results["queries"] if one["text"] == "supernova ejecta")
     kinds = [plan_of(simulated.simulator, number).kind.name for number in range(NUM_PROPOSALS)]
     for mode in Mode:
-        hits = search.run(Query(terms=(Term(kind=TermKind.TEXT, value="supernova ejecta"),), mode=mode, k=10)).hits
+        hits = search.run(SearchParams(q="supernova ejecta", mode=mode, k=10)).hits
         found = [hit.facts["target_class"] == "SIMULATED;SUPERNOVA REMNANT" for hit in hits]
         best = sum(1 / math.log2(rank + 2) for rank in range(kinds.count("supernova remnant")))
         obvious = sum(is_good / math.log2(rank + 2) for rank, is_good in enumerate(found)) / best
@@ -197,7 +198,7 @@ def test_the_docs_have_the_committed_figures_and_no_mode_is_decidedly_better_tha
     results = json.loads((ROOT / "docs/demo" / report.FILE).read_text(encoding="utf-8"))
     assert report.table(results) in (ROOT / "docs/search.md").read_text(encoding="utf-8")
     assert [one["text"] for one in results["queries"]] == list(QUERIES)
-    default = Query().mode
+    default = SearchParams().mode
     for row in results["rows"]:
         for other in set(Mode) - {default}:
             assert row[f"{default} minus {other}"]["high"] > 0, row["name"]

@@ -16,7 +16,7 @@ from test_pipeline import rows
 
 from hubbleclip.catalog.working_copy import writing_catalog
 from hubbleclip.core.layout import Layout
-from hubbleclip.search.current import open_current, read_current
+from hubbleclip.search.open_index import open_current, read_current
 
 pytestmark = pytest.mark.slow
 

@@ -20,7 +20,7 @@ from hubbleclip.pipeline.index import index, index_promoted
 from hubbleclip.pipeline.shards.run import shards
 from hubbleclip.pipeline.train import newest_dataset, train
 from hubbleclip.search.engine import Search
-from hubbleclip.search.query import Query, Term, TermKind
+from hubbleclip.search.params import SearchParams
 from hubbleclip.training.checkpoints import best_weights
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
@@ -35,7 +35,7 @@ TINY: dict[str, Any] = {
     "train": {"steps": 4, "batch_size": 8, "warmup_steps": 1, "checkpoint_every": 2, "validate_every": 2},
     "evaluation": {"shuffled_steps": 0, "bootstrap": 100, "num_example_tiles": 1},
 }
-QUERY = Query(terms=(Term(kind=TermKind.TEXT, value="galaxy"),), k=3)
+QUERY = SearchParams(q="galaxy", k=3)
 
 
 def search(settings: Settings) -> None:

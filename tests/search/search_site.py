@@ -8,19 +8,24 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import valid_catalog
+from astropy.io import fits
+from astropy.wcs import WCS
 from small_dataset import build, make_png, train_small_run
 
 from hubbleclip.catalog.working_copy import writing_catalog
 from hubbleclip.config.settings import Settings, read_settings
 from hubbleclip.core.layout import Layout
 from hubbleclip.core.records import Observation, Product, Proposal, SplitAssignment, Tile
+from hubbleclip.images.wcs import TileGeometry, tile_geometries
 from hubbleclip.training.runs import read_run
 
 NOW = datetime(2024, 1, 2, tzinfo=UTC)
 KINDS = ("SPIRAL GALAXY", "GLOBULAR CLUSTER", "COMET", "PLANETARY NEBULA")
 INSTRUMENTS = ("WFC3/UVIS", "WFC3/IR", "ACS/WFC")
 NUM_PROPOSALS, TILES_EACH = 8, 6
+SIZE_PX, SCALE_ARCSEC = 64, 0.04
 
 
 def settings_of(data: Path, **overrides: Any) -> Settings:
@@ -29,6 +34,26 @@ def settings_of(data: Path, **overrides: Any) -> Settings:
 
 def tile_id_of(proposal: int, number: int) -> str:
     return hashlib.sha256(f"{proposal}:{number}".encode()).hexdigest()[:32]
+
+
+IDS = [tile_id_of(proposal, number) for proposal in range(NUM_PROPOSALS) for number in range(TILES_EACH)]
+
+
+def wcs_at(ra_deg: float, dec_deg: float, rotation_deg: float) -> WCS:
+    wcs = WCS(naxis=2)
+    wcs.wcs.ctype, wcs.wcs.crval, wcs.wcs.crpix = ["RA---TAN", "DEC--TAN"], [ra_deg, dec_deg], [SIZE_PX / 2 + 0.5] * 2
+    c, s, scale = np.cos(np.radians(rotation_deg)), np.sin(np.radians(rotation_deg)), SCALE_ARCSEC / 3600
+    wcs.wcs.cd = [[-scale * c, scale * s], [scale * s, scale * c]]
+    return wcs
+
+
+def geometry_at(ra_deg: float, dec_deg: float, rotation_deg: float) -> TileGeometry:
+    (geometry,) = tile_geometries(wcs_at(ra_deg, dec_deg, rotation_deg), [(0, 0)], SIZE_PX)
+    return geometry
+
+
+def fits_header(text: str) -> fits.Header:
+    return fits.Header.fromstring(text, sep="\n")
 
 
 def sky_of(proposal: int, number: int) -> tuple[float, float]:
@@ -56,6 +81,7 @@ def rows_of(proposal: int, number: int, layout: Layout, settings: Settings) -> d
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(png)
     ra_deg, dec_deg = sky_of(proposal, number)
+    geometry = geometry_at(ra_deg, dec_deg, 17.0 * number)
     observed: Observation = replace(
         valid_catalog.observation(f"o{name}"),
         proposal_id=f"hst:{proposal}",
@@ -85,11 +111,18 @@ def rows_of(proposal: int, number: int, layout: Layout, settings: Settings) -> d
         filter=("F606W", "F814W;CLEAR2L")[number % 2],
         ra_deg=ra_deg,
         dec_deg=dec_deg,
+        wcs=geometry.wcs,
+        corners_deg=geometry.corners_deg,
+        size_px=SIZE_PX,
         settings_digest=settings.tiles.digest(),
     )
     split = ("train", "val", "test")[proposal % 3]
     assignment = SplitAssignment(tile_id=tile_id, group_id=f"g{proposal}", split=split, reason=None)
     return {"observation": [observed], "product": [fetched], "tile": [tile], "split": [assignment]}
+
+
+PLACES = [sky_of(proposal, number) for proposal in range(NUM_PROPOSALS) for number in range(TILES_EACH)]
+"""Positions of the tiles `IDS`."""
 
 
 def add_tiles(settings: Settings, proposals: range, numbers: range) -> None:

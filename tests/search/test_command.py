@@ -16,7 +16,7 @@ from search_site import tile_id_of
 
 from hubbleclip.config.settings import Settings
 from hubbleclip.core.layout import Layout
-from hubbleclip.search.ahead import embed_ahead
+from hubbleclip.search.embedding_process import embed_ahead
 from hubbleclip.search.engine import Search
 
 
@@ -70,7 +70,7 @@ def test_a_tile_a_picture_an_abstract_and_a_cone_are_searched_for(search, site: 
         ((), "nothing to search for"),
         (("--like", "0" * 32), "no indexed tile begins with"),
         (("--image", "missing.png"), "missing.png"),
-        (("x", "-k", "0"), "k of at least 1"),
+        (("x", "-k", "0"), "greater than or equal to 1"),
         (("x", "--mode", "magic"), "magic"),
         (("--cone", "400 10"), "no position"),
     ],

@@ -15,8 +15,8 @@ from hubbleclip.config.settings import Settings
 from hubbleclip.core.errors import EvaluationError, HubbleclipError
 from hubbleclip.core.layout import Layout
 from hubbleclip.pipeline import index as stage
-from hubbleclip.search.current import CurrentIndex, open_store, read_current
 from hubbleclip.search.embedding import QueryModel
+from hubbleclip.search.open_index import CurrentIndex, open_store, read_current
 from hubbleclip.search.stores.base import VectorStore
 from hubbleclip.search.stores.embedded import EmbeddedStore
 from hubbleclip.training.checkpoints import model_digest

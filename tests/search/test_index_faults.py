@@ -12,13 +12,13 @@ from hubbleclip.config.settings import Settings
 from hubbleclip.core.errors import SearchError
 from hubbleclip.core.layout import Layout
 from hubbleclip.pipeline.index import index
-from hubbleclip.search.current import open_current, read_current
 from hubbleclip.search.engine import Search
-from hubbleclip.search.query import Query, Term, TermKind
+from hubbleclip.search.open_index import open_current, read_current
+from hubbleclip.search.params import SearchParams
 
 NUM_TILES = NUM_PROPOSALS * TILES_EACH
 BATCHED = {"index.batch_size": 2, "index.append_rows": 4}
-QUERY = Query(terms=(Term(kind=TermKind.TEXT, value="galaxy"),), k=5)
+QUERY = SearchParams(q="galaxy", k=5)
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +67,7 @@ def flipped(data: bytes) -> bytes:
 def test_a_damaged_index_is_one_line_and_the_old_one_answers_where_it_is_open(own_site: Settings, pattern: str) -> None:
     index(own_site)
     search = Search.open(own_site)
-    expected = search.run(QUERY)
+    expected = search.run(QUERY).hits
     add_tiles(own_site, range(2), range(6, 7))
     index(own_site)
     path = max(Layout(own_site.root).index.glob(pattern))  # of the segments, the new one
@@ -76,7 +76,7 @@ def test_a_damaged_index_is_one_line_and_the_old_one_answers_where_it_is_open(ow
         path.unlink(missing_ok=True)
         if damaged is not None:
             path.write_bytes(damaged)
-        assert search.run(QUERY) == expected
+        assert search.run(QUERY).hits == expected
         with pytest.raises(SearchError, match="hubbleclip index") as error:
             Search.open(own_site)
         assert "\n" not in str(error.value)

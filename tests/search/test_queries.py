@@ -12,31 +12,26 @@ from astropy.coordinates.name_resolve import sesame_url
 from astropy.io import fits
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
 from search_site import KINDS, NUM_PROPOSALS, TILES_EACH, proposal_row, tile_id_of
 
 from hubbleclip.config.settings import Settings
 from hubbleclip.core.errors import SearchError
 from hubbleclip.core.io import sha256_file
-from hubbleclip.core.layout import Layout
 from hubbleclip.evaluation.metrics.baselines import bm25_scores
 from hubbleclip.images.tiling import tile_file
 from hubbleclip.search import engine, ranking
 from hubbleclip.search.engine import Search
-from hubbleclip.search.query import Cone, Filters, GroupBy, Mode, Query, Term, TermKind
+from hubbleclip.search.params import SearchParams
+from hubbleclip.search.records import Cone, GroupBy, Mode, Term, TermKind
 
 PLACES = [(proposal, number) for proposal in range(NUM_PROPOSALS) for number in range(TILES_EACH)]
-EVERY = {"k": len(PLACES), "group_by": GroupBy.NONE}
+EVERY = {"k": len(PLACES), "group": GroupBy.NONE}
 TEXTS = ("galaxy dust", "spiral", "bright comet", "NGC 104", "qqqq", "study of a planetary nebula")
 
 
 @pytest.fixture(scope="module")
 def search(site: Settings) -> Search:
     return Search.open(site.root)
-
-
-def term(value: str, kind: TermKind = TermKind.TEXT, weight: float = 1.0) -> Term:
-    return Term(kind=kind, value=value, weight=weight)
 
 
 def words_of(one: Term) -> str | None:
@@ -62,14 +57,14 @@ def feature(search: Search, one: Term) -> np.ndarray:
     return search._opened.store.features([row])[0]
 
 
-def admitted_places(filters: Filters) -> list[int]:
+def admitted_places(params: SearchParams) -> list[int]:
     """Positions in `PLACES` of the tiles that the filters of `QUERIES` admit."""
     return [
         i
         for i, (proposal, number) in enumerate(PLACES)
-        if (not filters.bands or number % 2 == 1)
-        and (not filters.splits or proposal % 3 == 0)
-        and (filters.exposure_max_s is None or number < 3)
+        if (not params.band or number % 2 == 1)
+        and (not params.split or proposal % 3 == 0)
+        and (params.exposure_max is None or number < 3)
     ]
 
 
@@ -97,38 +92,36 @@ def word_scores(terms: tuple[Term, ...]) -> np.ndarray:
 
 
 TERMS = st.one_of(
-    st.builds(term, st.sampled_from(TEXTS), st.just(TermKind.TEXT), st.sampled_from([1.0, 2.0, 0.5, -0.5, -1.0])),
-    st.builds(term, st.sampled_from(["3", "6"]), st.just(TermKind.PROPOSAL), st.sampled_from([1.0, -0.25])),
-    st.builds(
-        term,
-        st.sampled_from([tile_id_of(1, 1), tile_id_of(6, 0)]),
-        st.just(TermKind.TILE),
-        st.sampled_from([1.0, -0.3]),
-    ),
+    st.tuples(st.just("q"), st.sampled_from(TEXTS), st.sampled_from([1.0, 2.0, 0.5, -0.5, -1.0])),
+    st.tuples(st.just("abstract_of"), st.sampled_from(["3", "6"]), st.sampled_from([1.0, -0.25])),
+    st.tuples(st.just("like"), st.sampled_from([tile_id_of(1, 1), tile_id_of(6, 0)]), st.sampled_from([1.0, -0.3])),
 )
-FILTERS = st.builds(
-    Filters,
-    bands=st.sampled_from([(), ("F814W",)]),
-    splits=st.sampled_from([(), ("train",)]),
-    exposure_max_s=st.sampled_from([None, 300.0]),
+"""Name, value and weight of a term."""
+FILTERS = st.fixed_dictionaries(
+    {
+        "band": st.sampled_from([(), ("F814W",)]),
+        "split": st.sampled_from([(), ("train",)]),
+        "exposure_max": st.sampled_from([None, 300.0]),
+    }
 )
 
 
 @st.composite
-def queries(draw: st.DrawFn, min_terms: int = 1) -> Query:
-    terms = tuple(draw(st.lists(TERMS, min_size=min_terms, max_size=3, unique_by=lambda one: one.value)))
-    has_text = any(words_of(one) is not None for one in terms)
+def queries(draw: st.DrawFn, min_terms: int = 1) -> SearchParams:
+    terms = draw(st.lists(TERMS, min_size=min_terms, max_size=3, unique_by=lambda one: one[1]))
+    has_text = any(name != "like" for name, _, _ in terms)
     mode = draw(st.sampled_from(list(Mode) if has_text or not terms else [Mode.MODEL, Mode.BOTH]))
-    return Query(terms=terms, filters=draw(FILTERS), mode=mode, group_by=draw(st.sampled_from(list(GroupBy))))
+    lists = {kind: [f"{value}^{weight}" for name, value, weight in terms if name == kind] for kind, _, _ in terms}
+    return SearchParams(**lists, **draw(FILTERS), mode=mode, group=draw(st.sampled_from(list(GroupBy))))
 
 
 @settings(max_examples=60)
 @given(query=queries())
-def test_ranks_and_scores_are_those_of_the_obvious_way(search: Search, query: Query) -> None:
-    page = search.run(Query(terms=query.terms, filters=query.filters, mode=query.mode, **EVERY))
-    admitted = admitted_places(query.filters)
+def test_ranks_and_scores_are_those_of_the_obvious_way(search: Search, query: SearchParams) -> None:
+    page = search.run(query.model_copy(update=EVERY))
+    admitted, terms = admitted_places(query), tuple(query.terms())
     assert page.num_admitted == len(admitted)
-    by_model, by_words = model_scores(search, query.terms), word_scores(query.terms)
+    by_model, by_words = model_scores(search, terms), word_scores(terms)
     has_words = not np.isscalar(by_words)
     likeness = look_alikes(search, by_words, admitted) if has_words else None
     for hit in page.hits:
@@ -162,7 +155,7 @@ def test_ranks_and_scores_are_those_of_the_obvious_way(search: Search, query: Qu
 
 @pytest.mark.parametrize("mode", list(Mode))
 def test_filters_that_admit_nothing_give_no_hit(search: Search, mode: Mode) -> None:
-    page = search.run(Query(terms=(term("galaxy"),), filters=Filters(proposals=("none",)), mode=mode))
+    page = search.run(SearchParams(q="galaxy", proposal="none", mode=mode))
     assert (page.hits, page.num_admitted, page.has_more) == ((), 0, False)
 
 
@@ -175,27 +168,19 @@ def test_pages_joined_are_the_large_page_without_repeats(
 
     @settings(max_examples=40)
     @given(query=queries(min_terms=0), size=st.integers(1, 20))
-    def joined(query: Query, size: int) -> None:
-        state = {"terms": query.terms, "filters": query.filters, "mode": query.mode, "group_by": query.group_by}
-        whole = search.run(Query(**state, k=100))
-        pages = [search.run(Query(**state, k=size, offset=offset)) for offset in range(0, len(whole.hits) + 1, size)]
+    def joined(query: SearchParams, size: int) -> None:
+        whole = search.run(query.model_copy(update={"k": 100}))
+        numbers = range(1, len(whole.hits) // size + 2)
+        pages = [search.run(query.model_copy(update={"k": size, "page": number})) for number in numbers]
         assert [hit for page in pages for hit in page.hits] == list(whole.hits)
         assert not pages[-1].has_more
         shown = [hit.tile_id for hit in whole.hits]
         assert len(set(shown)) == len(shown)
-        if query.group_by is GroupBy.PROPOSAL:
+        if query.group is GroupBy.PROPOSAL:
             proposals = [hit.facts["proposal_id"] for hit in whole.hits]
             assert len(set(proposals)) == len(proposals)
 
     joined()
-
-
-def test_a_jpeg_of_a_tile_finds_the_tile(search: Search, site: Settings, tmp_path: Path) -> None:
-    picture = tmp_path / "upload"
-    with Image.open(Layout(site.root).tile(tile_id_of(5, 1))) as tile:
-        tile.save(picture, "JPEG", quality=95)
-    hits = search.run(Query(terms=(term(str(picture), TermKind.IMAGE),), k=1)).hits
-    assert [hit.tile_id for hit in hits] == [tile_id_of(5, 1)]
 
 
 def test_a_fits_file_is_the_mean_of_its_tiles_by_the_settings_of_the_index(
@@ -211,7 +196,7 @@ def test_a_fits_file_is_the_mean_of_its_tiles_by_the_settings_of_the_index(
     assert len(tiles) > 1
     model = search._opened.model
     mean_d = model.embed_images([model.decode(tile.encoded) for tile in tiles]).mean(axis=0)
-    hits = search.run(Query(terms=(term(str(path), TermKind.IMAGE),), mode=Mode.MODEL, **EVERY)).hits
+    hits = search.run(SearchParams(image=str(path), mode=Mode.MODEL, **EVERY)).hits
     tile_ids = search._opened.store.tile_ids.to_pylist()
     feat_nd = search._opened.store.features([tile_ids.index(hit.tile_id) for hit in hits])
     assert [hit.score for hit in hits] == pytest.approx(feat_nd @ (mean_d / np.linalg.norm(mean_d)), abs=1e-5)

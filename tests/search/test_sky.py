@@ -5,7 +5,7 @@ from astropy.coordinates.name_resolve import sesame_url
 
 from hubbleclip.core.errors import SearchError
 from hubbleclip.fits.positions import sexagesimal
-from hubbleclip.search.query import Cone
+from hubbleclip.search.records import Cone
 from hubbleclip.search.sky import RADIUS_DEG, ask_sesame, find_cone
 
 

@@ -11,8 +11,8 @@ import pytest
 from hubbleclip.core.errors import SearchError
 from hubbleclip.core.layout import Layout
 from hubbleclip.core.vectors import unit
-from hubbleclip.search.current import STORES
-from hubbleclip.search.current import open_store as open_store_of
+from hubbleclip.search.open_index import STORES
+from hubbleclip.search.open_index import open_store as open_store_of
 from hubbleclip.search.stores.base import VectorStore, rows_of
 from hubbleclip.search.stores.embedded import EmbeddedStore
 from hubbleclip.search.stores.quantise import error_bound, quantise

@@ -11,13 +11,14 @@ from typing import Any
 
 import pyarrow as pa
 
+from hubbleclip.catalog.tile_facts import Column
 from hubbleclip.config.settings import TileSettings
 from hubbleclip.contracts.schema import tables
 from hubbleclip.core.io import write_text
 from hubbleclip.core.layout import tile_file_name
 from hubbleclip.images.encode import with_texts
 from hubbleclip.images.tiling import CutTile, TileRejection
-from hubbleclip.search.export import Column, as_astropy
+from hubbleclip.search.export import as_astropy
 
 Row = dict[str, Any]
 """Values of a row by name; a value that does not apply is absent or None."""

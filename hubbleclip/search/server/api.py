@@ -2,28 +2,24 @@
 
 from __future__ import annotations
 
-import math
-from collections import Counter
-from dataclasses import replace
-from datetime import datetime
+from dataclasses import asdict
 from typing import Annotated, Any, Literal
 
-import numpy as np
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import FileResponse, JSONResponse
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, Field, ValidationError, WithJsonSchema
+from pydantic_core import to_jsonable_python
 from starlette.datastructures import UploadFile
 
+from hubbleclip.catalog.tile_facts import TEXT
 from hubbleclip.core.errors import HubbleclipError, SearchError
-from hubbleclip.search.export import FORMATS
-from hubbleclip.search.query import Query as SearchQuery
-from hubbleclip.search.query import Term, TermKind, hit_row, plain
-from hubbleclip.search.server.params import MAX_TERMS, ParameterError, SearchParams, Short, Text
-from hubbleclip.search.server.protocol import Answer, IndexStatus, Points, TileRecord
-from hubbleclip.search.server.service import Service, first_fault, params_of
+from hubbleclip.search.export import COLUMNS, FORMATS
+from hubbleclip.search.params import MAX_TERMS, ParameterError, Short, Text, first_fault
+from hubbleclip.search.records import Hits, IndexStatus, Points, TermKind, TileRecord, plain
+from hubbleclip.search.server.search_service import SearchService, WebParams, params_of, weighted
 
 Format = Literal["json", "csv", "votable", "ecsv", "parquet"]
-MAX_POINTS, MAX_FIELD_BYTES = 50_000, 64 * 2**10
+MAX_FIELD_BYTES = 64 * 2**10
 MEDIA_TYPES = {".png": "image/png", ".jpg": "image/jpeg"}
 
 
@@ -31,18 +27,22 @@ class NotFoundError(HubbleclipError):
     """What a URL names does not exist."""
 
 
-class ApiParams(SearchParams):
+class ApiParams(WebParams):
     """Parameters of a search, and the format of its result."""
 
     format: Format = Field("json", description="Format of the result.")
 
 
 class TermBody(BaseModel):
-    """One part of a query."""
+    """One part of a search."""
 
     kind: Literal[TermKind.TEXT, TermKind.TILE, TermKind.PROPOSAL] = TermKind.TEXT
-    value: Text
+    value: Text = Field(min_length=1)
     weight: float = Field(1.0, ge=-100, le=100, description="Negative weights push tiles away.")
+
+
+PARAMETER_OF = {TermKind.TEXT: "q", TermKind.TILE: "like", TermKind.PROPOSAL: "abstract_of"}
+"""Parameter that takes the terms of a kind."""
 
 
 class SearchBody(ApiParams):
@@ -50,59 +50,32 @@ class SearchBody(ApiParams):
 
     terms_: list[TermBody] = Field([], alias="terms", max_length=MAX_TERMS)
 
-
-class HitBody(BaseModel):
-    """A tile that was found, with the columns of its row."""
-
-    model_config = ConfigDict(extra="allow")
-
-    tile_id: str
-    score: float
-    model_rank: int | None = None
-    words_rank: int | None = None
-    num_folded: int = 0
-    page: str
-    picture: str
+    def with_terms(self) -> SearchBody:
+        """Return the search with its terms among the parameters of a URL."""
+        lists: dict[str, list[str]] = {}
+        for term in self.terms_:
+            name = PARAMETER_OF[term.kind]
+            lists.setdefault(name, list(getattr(self, name))).append(weighted(term.value, term.weight))
+        return self.model_copy(update=lists)
 
 
-class IndexBody(BaseModel):
-    """Which index and model answered."""
-
-    num_tiles: int
-    is_simulated: bool
-    model: str
-    run_id: str | None
-    model_digest: str | None
-    dataset_digest: str | None
-    index_digest: str | None
-    promoted_at: datetime | None
-    indexed_at: datetime | None
+HIT_SCHEMA = {
+    "type": "object",
+    "properties": {
+        one.name: {"type": "string" if one.kind == TEXT else "number", "description": one.description}
+        for one in COLUMNS
+    }
+    | {name: {"type": "string", "description": f"Address of the {name}"} for name in ("page", "picture")},
+}
 
 
 class SearchResult(BaseModel):
     """One page of hits, best first."""
 
-    hits: list[HitBody]
+    hits: list[Annotated[dict[str, Any], WithJsonSchema(HIT_SCHEMA)]]
     num_admitted: int
     has_more: bool
-    index: IndexBody
-
-
-class LabelsBody(BaseModel):
-    """A fact of each point: the number of its value among `values`, the most frequent first; -1 where unknown."""
-
-    values: list[str]
-    numbers: list[int]
-
-
-class PointsBody(BaseModel):
-    """Some tiles at the first two principal components of their features: every `step`-th of the index."""
-
-    tile_ids: list[str]
-    x: list[float]
-    y: list[float]
-    step: int
-    labels: dict[str, LabelsBody]
+    index: IndexStatus
 
 
 class ErrorBody(BaseModel):
@@ -111,35 +84,25 @@ class ErrorBody(BaseModel):
     detail: Short
 
 
-def index_body(status: IndexStatus) -> IndexBody:
-    """Return the status of the index for JSON."""
-    return IndexBody(**{name: getattr(status, name) for name in IndexBody.model_fields})
-
-
 def infos_of(status: IndexStatus) -> dict[str, str]:
     """Return the status of the index as texts, for the header of a table."""
-    return {name: str(value) for name, value in index_body(status).model_dump().items() if value is not None}
+    return {name: str(value) for name, value in asdict(status).items() if value is not None}
 
 
-def respond(answer: Answer, form: Format) -> Response:
-    """Write an answer in a format."""
-    hits, index = answer
-    rows = [hit_row(hit) for hit in hits.hits]
+def respond(hits: Hits, form: Format) -> Response:
+    """Write hits in a format."""
+    rows = [hit.row() for hit in hits.hits]
     if form == "json":
-        bodies = [
-            HitBody(**row, page=f"/tiles/{row['tile_id']}", picture=f"/api/v1/tiles/{row['tile_id']}/image.png")
-            for row in rows
-        ]
-        result = SearchResult(
-            hits=bodies, num_admitted=hits.num_admitted, has_more=hits.has_more, index=index_body(index)
-        )
-        return JSONResponse(result.model_dump(mode="json"))
+        for row in rows:
+            row |= {"page": f"/tiles/{row['tile_id']}", "picture": f"/api/v1/tiles/{row['tile_id']}/image.png"}
+        result = SearchResult(hits=rows, num_admitted=hits.num_admitted, has_more=hits.has_more, index=hits.index)
+        return JSONResponse(to_jsonable_python(result))
     media_type, suffix, write = FORMATS[form]
     headers = {"Content-Disposition": f'attachment; filename="hubbleclip.{suffix}"'}
-    return Response(write(rows, infos_of(index)), media_type=media_type, headers=headers)
+    return Response(write(rows, infos_of(hits.index)), media_type=media_type, headers=headers)
 
 
-async def upload_of(request: Request, service: Service) -> SearchParams:
+async def upload_of(request: Request, service: SearchService) -> WebParams:
     """Read a form with a picture, store the picture, and return the search."""
     with service.uploads.receiving():
         async with request.form(max_files=1, max_fields=100, max_part_size=MAX_FIELD_BYTES) as form:
@@ -163,15 +126,13 @@ POSTED = {
 }
 
 
-def api_routes(service: Service) -> APIRouter:
+def api_routes(service: SearchService) -> APIRouter:
     """Make the routes of the API."""
     router = APIRouter(prefix="/api/v1", responses=ERRORS)
 
     @router.get("/search", response_model=SearchResult, summary="Search by the parameters of the URL")
     async def search(params: Annotated[ApiParams, Query()]) -> Response:
-        return await service.run(
-            lambda: params.query(service.engine.resolve_target), lambda answer: respond(answer, params.format)
-        )
+        return await service.run(params, lambda hits: respond(hits, params.format))
 
     @router.post(
         "/search",
@@ -181,21 +142,12 @@ def api_routes(service: Service) -> APIRouter:
     )
     async def search_posted(request: Request) -> Response:
         if request.headers.get("content-type", "").startswith("multipart/form-data"):
-            params = await upload_of(request, service)
-            return await service.run(
-                lambda: params.query(service.engine.resolve_target), lambda answer: respond(answer, "json")
-            )
+            return await service.run(await upload_of(request, service), lambda hits: respond(hits, "json"))
         try:
             body = SearchBody.model_validate_json(await request.body())
         except ValidationError as error:
             raise ParameterError(first_fault(error)) from error
-        added = tuple(Term(kind=TermKind(t.kind), value=t.value, weight=t.weight) for t in body.terms_)
-
-        def make_query() -> SearchQuery:
-            made = body.query(service.engine.resolve_target)
-            return replace(made, terms=made.terms + added)
-
-        return await service.run(make_query, lambda answer: respond(answer, body.format))
+        return await service.run(body.with_terms(), lambda hits: respond(hits, body.format))
 
     @router.get("/tiles/{tile_id}", summary="Everything known of a tile")
     async def tile(tile_id: str) -> dict[str, Any]:
@@ -216,26 +168,10 @@ def api_routes(service: Service) -> APIRouter:
         )
 
     @router.get("/points", summary="First two principal components of the tiles' features, for a map")
-    async def points() -> PointsBody:
-        return await service.queue.run(lambda: thin(service.engine.points()))
+    async def points() -> Points:
+        return await service.queue.run(service.search.points)
 
     return router
-
-
-def thin(points: Points) -> PointsBody:
-    """Choose at most `MAX_POINTS` tiles, evenly spaced in the order of the index."""
-    rows = np.flatnonzero(np.isfinite(points.pca_n2).all(axis=1))  # JSON has no NaN
-    step = max(1, math.ceil(len(rows) / MAX_POINTS))
-    x, y = points.pca_n2[rows[::step]].round(4).T.tolist()
-    labels = {name: number_labels([column[row] for row in rows[::step]]) for name, column in points.labels.items()}
-    return PointsBody(tile_ids=[points.tile_ids[row] for row in rows[::step]], x=x, y=y, step=step, labels=labels)
-
-
-def number_labels(labels: list[str | None]) -> LabelsBody:
-    """Number the values of a fact."""
-    values = [value for value, _ in Counter(label for label in labels if label is not None).most_common()]
-    number_of = {value: number for number, value in enumerate(values)} | {None: -1}
-    return LabelsBody(values=values, numbers=[number_of[label] for label in labels])
 
 
 def add_posted_schema(schema: dict[str, Any]) -> dict[str, Any]:
@@ -245,9 +181,9 @@ def add_posted_schema(schema: dict[str, Any]) -> dict[str, Any]:
     return schema
 
 
-async def find_tile(tile_id: str, service: Service) -> TileRecord:
+async def find_tile(tile_id: str, service: SearchService) -> TileRecord:
     """Return what is known of a tile."""
     try:
-        return await service.tile(tile_id)
+        return await service.queue.run(service.search.tile, tile_id)
     except SearchError as error:
         raise NotFoundError(f"there is no tile {tile_id[:64]!r}") from error

@@ -8,23 +8,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 
 from astropy.io.votable.tree import Info, Resource, VOTableFile
 from fastapi import APIRouter, Request, Response
 
+from hubbleclip.catalog.tile_facts import FACTS, Column
 from hubbleclip.core.errors import HubbleclipError
-from hubbleclip.search.export import COLUMNS, Column, as_astropy, as_votable, votable_bytes
-from hubbleclip.search.query import Cone, Filters, GroupBy, Hits, Query, hit_row
+from hubbleclip.search.export import as_astropy, as_votable, votable_bytes
+from hubbleclip.search.params import MAX_DEPTH, SearchParams
+from hubbleclip.search.records import GroupBy, Hits
 from hubbleclip.search.server.api import infos_of
-from hubbleclip.search.server.params import MAX_DEPTH
-from hubbleclip.search.server.protocol import IndexStatus
-from hubbleclip.search.server.service import Service
+from hubbleclip.search.server.search_service import SearchService
 from hubbleclip.search.server.work_queue import BusyError
 
 MEDIA_TYPE = "text/xml; content=x-votable"
 UCD1 = {"tile_id": "ID_MAIN", "ra_deg": "POS_EQ_RA_MAIN", "dec_deg": "POS_EQ_DEC_MAIN"}
-NO_HITS = Hits(hits=(), num_admitted=0, has_more=False)
-NOT_HERE = {"score", "model_rank", "words_rank", "num_folded"}
 BRIEF = {"tile_id", "ra_deg", "dec_deg"}
 USUAL = BRIEF | {
     "target_name",
@@ -43,14 +42,12 @@ class ConeError(HubbleclipError):
 
 def columns_for(verbosity: int) -> tuple[Column, ...]:
     """Choose the columns of the answer."""
-    names = {1: BRIEF, 2: USUAL}.get(verbosity, {column.name for column in COLUMNS} - NOT_HERE)
-    return tuple(
-        Column(c.name, c.kind, c.description, UCD1.get(c.name, c.ucd), c.unit) for c in COLUMNS if c.name in names
-    )
+    names = {1: BRIEF, 2: USUAL}.get(verbosity, {column.name for column in FACTS})
+    return tuple(replace(one, ucd=UCD1.get(one.name, one.ucd)) for one in FACTS if one.name in names)
 
 
-def parse_cone(values: Mapping[str, str]) -> tuple[Cone, int]:
-    """Parse the parameters of a cone search; their names may have any case."""
+def parse_cone(values: Mapping[str, str]) -> tuple[tuple[float, ...], tuple[Column, ...]]:
+    """Read RA, Dec and radius in degrees and the wanted columns from parameters whose names may have any case."""
     upper = {name.upper(): value for name, value in values.items()}
     numbers = {}
     for name, low, high in (("RA", 0, 360), ("DEC", -90, 90), ("SR", 0, 180)):
@@ -65,7 +62,7 @@ def parse_cone(values: Mapping[str, str]) -> tuple[Cone, int]:
     verbosity = upper.get("VERB", "2")
     if verbosity not in ("1", "2", "3"):
         raise ConeError("VERB must be 1, 2 or 3")
-    return Cone(ra_deg=numbers["RA"], dec_deg=numbers["DEC"], radius_deg=numbers["SR"]), int(verbosity)
+    return tuple(numbers.values()), columns_for(int(verbosity))
 
 
 def error_table(message: str) -> bytes:
@@ -76,15 +73,17 @@ def error_table(message: str) -> bytes:
     return votable_bytes(file)
 
 
-def cone_routes(service: Service) -> APIRouter:
+def cone_routes(service: SearchService) -> APIRouter:
     """Make the route of the cone search."""
     router = APIRouter()
 
     @router.get("/scs", summary="Simple Cone Search: RA, DEC, SR in degrees, VERB")
     async def cone_search(request: Request) -> Response:
         try:
-            cone, verbosity = parse_cone(request.query_params)
-            content = await _answer(cone, verbosity, service)
+            cone, columns = parse_cone(request.query_params)
+            params = SearchParams(place=" ".join(map(repr, cone)), group=GroupBy.NONE, k=MAX_DEPTH)
+            # A radius of 0 asks for the columns alone.
+            content = await service.run(params, lambda hits: write_cone(hits, columns, is_filled=cone[2] > 0))
         except BusyError:
             raise
         except HubbleclipError as error:
@@ -94,17 +93,8 @@ def cone_routes(service: Service) -> APIRouter:
     return router
 
 
-async def _answer(cone: Cone, verbosity: int, service: Service) -> bytes:
-    """Find the tiles in a circle; a radius of 0 asks for the columns alone."""
-    columns = columns_for(verbosity)
-    if not cone.radius_deg:
-        return await service.queue.run(lambda: write_cone(NO_HITS, service.engine.status(), columns))
-    query = Query(filters=Filters(cone=cone), group_by=GroupBy.NONE, k=MAX_DEPTH)
-    return await service.run(lambda: query, lambda answer: write_cone(*answer, columns))
-
-
-def write_cone(hits: Hits, index: IndexStatus, columns: tuple[Column, ...]) -> bytes:
-    """Write the tiles of a cone."""
-    infos = infos_of(index) | {"QUERY_STATUS": "OVERFLOW" if hits.has_more else "OK"}
-    table = as_astropy([hit_row(hit) for hit in hits.hits], columns)
+def write_cone(hits: Hits, columns: tuple[Column, ...], *, is_filled: bool) -> bytes:
+    """Write the tiles of a cone, or an empty table."""
+    infos = infos_of(hits.index) | {"QUERY_STATUS": "OVERFLOW" if is_filled and hits.has_more else "OK"}
+    table = as_astropy([hit.row() for hit in hits.hits if is_filled], columns)
     return as_votable(table, infos, "Tiles whose centre is in the cone")

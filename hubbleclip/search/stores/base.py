@@ -14,7 +14,7 @@ from hubbleclip.core.errors import SearchError
 from hubbleclip.core.vectors import unit
 
 Floats = npt.NDArray[np.float32]
-Rows = npt.NDArray[np.int64]
+RowNumbers = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]
 ID_TYPE = pa.large_string()
 """Type of the tile ids in memory; `pa.string()` holds at most 2 GiB, which are 67 million ids."""
@@ -23,7 +23,7 @@ ID_TYPE = pa.large_string()
 class Scored(NamedTuple):
     """Rows of a store, best first, and their cosine similarities to the query; equal scores are in order of row."""
 
-    row_n: Rows
+    row_n: RowNumbers
     score_n: npt.NDArray[np.float64]
 
 
@@ -86,7 +86,7 @@ class VectorStore(Protocol):
 
         """
 
-    def features(self, rows: Rows | Sequence[int]) -> Floats:
+    def features(self, rows: RowNumbers | Sequence[int]) -> Floats:
         """Read features.
 
         Parameters
@@ -124,7 +124,7 @@ def rows_of(tile_ids: pa.Array, wanted: Sequence[str]) -> list[int | None]:
     return [found.get(position) for position in range(len(wanted))]
 
 
-def best_rows(row_n: Rows, score_n: npt.NDArray[np.float64], k: int) -> Scored:
+def best_rows(row_n: RowNumbers, score_n: npt.NDArray[np.float64], k: int) -> Scored:
     """Sort rows by their scores."""
     best = np.lexsort((row_n, -score_n))[:k]
     return Scored(row_n[best], score_n[best])

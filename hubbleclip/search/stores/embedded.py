@@ -26,7 +26,7 @@ from hubbleclip.search.stores.base import (
     ID_TYPE,
     Floats,
     Mask,
-    Rows,
+    RowNumbers,
     Scored,
     best_rows,
     check_new_rows,
@@ -162,7 +162,7 @@ class EmbeddedStore:
         scores = np.concatenate([score_n, self._scores(others_n, query_d)])
         return best_rows(np.concatenate([likely_n, others_n]), scores, k)
 
-    def features(self, rows: Rows | Sequence[int]) -> Floats:
+    def features(self, rows: RowNumbers | Sequence[int]) -> Floats:
         """See `VectorStore`."""
         row_n = np.asarray(rows, np.int64)
         feat_nd = np.empty((len(row_n), self._manifest.num_dims), np.float32)
@@ -172,13 +172,13 @@ class EmbeddedStore:
                 feat_nd[is_here_n] = segment.read(row_n[is_here_n] - segment.start)
         return feat_nd
 
-    def _scores(self, row_n: Rows, query_d: Floats) -> npt.NDArray[np.float64]:
+    def _scores(self, row_n: RowNumbers, query_d: Floats) -> npt.NDArray[np.float64]:
         """Compute the similarities of rows from their float16 features."""
         blocks = [row_n[first : first + RESCORE_ROWS] for first in range(0, len(row_n), RESCORE_ROWS)]
         scores = self._pool.map(lambda block: dots(query_d, self.features(block)), blocks)
         return np.concatenate([np.empty(0), *scores]).round(SCORE_DECIMALS)
 
-    def _candidates(self, query_d: Floats, k: int, mask_n: Mask | None) -> tuple[Rows, Floats]:
+    def _candidates(self, query_d: Floats, k: int, mask_n: Mask | None) -> tuple[RowNumbers, Floats]:
         """Find the admitted rows that can be among the best `k` by their bounds, and the upper bounds."""
         for segment in self._segments.values():
             segment.check_codes()
@@ -203,11 +203,11 @@ class _Block:
     """
 
     start: int
-    offset_n: Rows | None
+    offset_n: RowNumbers | None
     upper_n: Floats
     best_lower: Floats
 
-    def rows_above(self, threshold: float) -> tuple[Rows, Floats]:
+    def rows_above(self, threshold: float) -> tuple[RowNumbers, Floats]:
         """Find the rows whose upper bound reaches a threshold, and their upper bounds."""
         position_n = np.flatnonzero(self.upper_n >= threshold)
         row_n = self.start + (position_n if self.offset_n is None else self.offset_n[position_n])

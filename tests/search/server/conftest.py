@@ -1,28 +1,39 @@
-"""Servers of the tests: the application over a small engine, in this process and on loopback."""
+"""Servers of the tests: the application over the search of a small index, in this process and on loopback."""
 
+import shutil
 import threading
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import pytest
 import uvicorn
-from small_engine import SmallEngine, service_of
+from search_site import IDS, settings_of
 from starlette.testclient import TestClient
+from web_search import EVIL, service_of
 
-from hubbleclip.search.server.app import create_app
+from hubbleclip.catalog.working_copy import writing_catalog
+from hubbleclip.config.settings import Settings
+from hubbleclip.core.layout import Layout
+from hubbleclip.search.engine import Search
+from hubbleclip.search.server.application import create_app
+from hubbleclip.search.server.run_server import configure, listen
+from hubbleclip.search.server.search_service import SearchService
 from hubbleclip.search.server.security import Access
-from hubbleclip.search.server.serve import configure, listen
-from hubbleclip.search.server.service import Service
 
 
 @pytest.fixture(scope="session")
-def engine(tmp_path_factory: pytest.TempPathFactory) -> SmallEngine:
-    return SmallEngine(tmp_path_factory.mktemp("tiles"))
+def search(site: Settings, tmp_path_factory: pytest.TempPathFactory) -> Search:
+    """The search of a simulated sky with a hostile proposal, which no test changes."""
+    settings = settings_of(shutil.copytree(site.data, tmp_path_factory.mktemp("web") / "data"))
+    with writing_catalog(Layout(settings.root)) as catalog:
+        catalog.connection.execute("UPDATE proposal SET archive = 'simulated'")
+        catalog.connection.execute("UPDATE proposal SET title = $1, pi = $1 WHERE proposal_id = 'hst:7'", [EVIL])
+        catalog.changed = True
+    return Search(Layout(settings.root), asks_sesame=False)
 
 
 @pytest.fixture
-def client(engine: SmallEngine) -> Iterator[TestClient]:
-    app = create_app(service_of(engine), Access())
+def client(search: Search) -> Iterator[TestClient]:
+    app = create_app(service_of(search), Access())
     with TestClient(app, base_url="http://localhost:8765", follow_redirects=False) as client:
         yield client
 
@@ -32,7 +43,7 @@ def start() -> Iterator[Callable[..., str]]:
     """Start a server on loopback and return its URL."""
     running: list[tuple[uvicorn.Server, threading.Thread]] = []
 
-    def start(service: Service, access: Access | None = None, instance: str = "") -> str:
+    def start(service: SearchService, access: Access | None = None, instance: str = "") -> str:
         opened = listen("127.0.0.1", 0)
         server = uvicorn.Server(configure(create_app(service, access or Access(), instance)))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [opened]})
@@ -47,5 +58,6 @@ def start() -> Iterator[Callable[..., str]]:
 
 
 @pytest.fixture
-def png(engine: SmallEngine) -> bytes:
-    return Path(engine.records[engine.ids[0]].picture).read_bytes()
+def png(search: Search) -> bytes:
+    """The picture of the tile `IDS[0]`."""
+    return search.tile(IDS[0]).picture.read_bytes()

@@ -9,12 +9,11 @@ from commands import command, environment
 
 from hubbleclip.config.settings import Settings
 from hubbleclip.core.layout import Layout
-from hubbleclip.search.server.client import find_server
-from hubbleclip.search.server.registration import Registration
+from hubbleclip.search.server.running_server import RunningServer, find_server
 
 
 @contextmanager
-def served(settings: Settings) -> Iterator[tuple[Registration, subprocess.Popen]]:
+def served(settings: Settings) -> Iterator[tuple[RunningServer, subprocess.Popen]]:
     """Serve a profile on a free port until the block ends."""
     line = command("serve", "--port", "0", data=settings.data)
     with subprocess.Popen(line, stderr=subprocess.PIPE, text=True, env=environment()) as process:

@@ -7,13 +7,14 @@ from typing import Any
 
 import pytest
 from mcp import Client
-from small_engine import SmallEngine
+from search_site import IDS
 
 from hubbleclip.catalog.working_copy import writing_catalog
 from hubbleclip.core.errors import CatalogError
 from hubbleclip.core.layout import Layout
 from hubbleclip.core.records import Watermark
 from hubbleclip.search.agents import MAX_ROWS, make_agent_server
+from hubbleclip.search.engine import Search
 
 
 def layout_with_rows(folder: Path) -> Layout:
@@ -33,8 +34,8 @@ def explain(tile_id: str) -> dict[str, Any]:
 
 
 @pytest.fixture
-def call(engine: SmallEngine, tmp_path: Path):
-    server = make_agent_server(lambda: engine, layout_with_rows(tmp_path), explain)
+def call(search: Search, tmp_path: Path):
+    server = make_agent_server(lambda: search, layout_with_rows(tmp_path), explain)
 
     def call(name: str, **arguments: Any):
         async def ask():
@@ -46,9 +47,9 @@ def call(engine: SmallEngine, tmp_path: Path):
     return call
 
 
-def test_the_tools_are_listed_as_reading(engine: SmallEngine, tmp_path: Path) -> None:
+def test_the_tools_are_listed_as_reading(search: Search, tmp_path: Path) -> None:
     async def ask():
-        async with Client(make_agent_server(lambda: engine, layout_with_rows(tmp_path), explain)) as client:
+        async with Client(make_agent_server(lambda: search, layout_with_rows(tmp_path), explain)) as client:
             return (await client.list_tools()).tools
 
     tools = asyncio.run(ask())
@@ -64,9 +65,9 @@ def test_search_finds_tiles_with_their_facts(call) -> None:
     assert found["index"]["is_simulated"] == "True"
 
 
-def test_tile_and_explain_answer(call, engine: SmallEngine) -> None:
-    assert call("tile", tile_id=engine.ids[0]).structured_content["abstract"].startswith("We propose")
-    assert call("explain", tile_id=engine.ids[0]).structured_content["shard"] == "train-000001.tar"
+def test_tile_and_explain_answer(call, search: Search) -> None:
+    assert call("tile", tile_id=IDS[0]).structured_content["abstract"].startswith("We observe")
+    assert call("explain", tile_id=IDS[0]).structured_content["shard"] == "train-000001.tar"
 
 
 def test_sql_reads_and_is_cut(call) -> None:

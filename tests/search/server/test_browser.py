@@ -15,17 +15,19 @@ import pytest
 from astropy.coordinates import SkyCoord
 from astropy.wcs import WCS
 from PIL import Image
-from small_engine import SIZE_PX, SmallEngine, fits_header, service_of
+from search_site import IDS, SIZE_PX, fits_header
+from web_search import service_of
 
-from hubbleclip.search.server.occlusion import NUM_SQUARES
+from hubbleclip.search.engine import Search
+from hubbleclip.search.occlusion import NUM_SQUARES
 
 pytestmark = pytest.mark.nightly
 AXE = "axe-core@4.14.1"
 
 
 @pytest.fixture
-def url(start: Callable[..., str], engine: SmallEngine) -> str:
-    return start(service_of(engine, explain=lambda tile_id: {"tile_id": tile_id, "shard": "train-000001.tar"}))
+def url(start: Callable[..., str], search: Search) -> str:
+    return start(service_of(search, explain=lambda tile_id: {"tile_id": tile_id, "shard": "train-000001.tar"}))
 
 
 @pytest.fixture(scope="module")
@@ -126,37 +128,37 @@ KINDS_OF_QUERY = (
     "q=spiral&q=nebula%5E2&not=dust",
     "like={1}",
     "unlike={1}&q=galaxy",
-    "like={1}&like={2}^0.5&not=Mars",
-    "abstract_of=simulated:10003",
-    "place=TARGET-2",
-    "place=47.3+-58.3&radius=30",
-    "place=03+09+12+-58+18+00&radius=30",
-    "box=40,50,-60,-50",
-    "instrument=WFC3/IR&band=F160W&cycle=12&category=Galaxies&split=train",
-    "pi=quill",
+    "like={1}&like={2}^0.5&not=comet",
+    "abstract_of=hst:3",
+    "place=NGC-102",
+    "place=1+-30&radius=30",
+    "place=00+04+00+-30+00+00&radius=30",
+    "box=357,2,-31,-29",
+    "instrument=WFC3/UVIS&band=F606W&cycle=20&category=GALAXIES&split=train",
+    "pi=nova",
     "moving=true",
-    "observed_from=2006-01-01&observed_to=2008-12-31&exposure_min=100&exposure_max=140&scale_min=0.01&scale_max=0.1",
+    "observed_from=2017-09-01&observed_to=2017-12-31&exposure_min=100&exposure_max=400&scale_min=0.01&scale_max=0.1",
 )
 
 
 @pytest.mark.parametrize("query", KINDS_OF_QUERY)
-def test_each_kind_of_query_shows_tiles_and_its_parts(query: str, page: Page, engine: SmallEngine) -> None:
-    page.open("/?group=none&" + query.format(*engine.ids))
+def test_each_kind_of_query_shows_tiles_and_its_parts(query: str, page: Page, search: Search) -> None:
+    page.open("/?group=none&" + query.format(*IDS))
     assert page.tiles()
     page.until(page.pictures_are_loaded, "the pictures")
     parts = {name: value for name, value in page.parameters().items() if name not in ("group", "radius")}
     assert len(page.all(".chips a")) == sum(map(len, parts.values()))
 
 
-def test_filters_by_band_and_a_text_to_avoid_come_from_the_form(page: Page, engine: SmallEngine) -> None:
+def test_filters_by_band_and_a_text_to_avoid_come_from_the_form(page: Page, search: Search) -> None:
     page.open("/?group=none")
-    page.one("input[name=band][value=F160W]").click()
-    page.wait_for_url(group=["none"], band=["F160W"])
-    page.until(lambda: len(page.tiles()) == 16, "the tiles of the band")
-    assert {engine.records[i].facts["filter"] for i in page.tiles()} == {"F160W"}
+    page.one("input[name=band][value=F606W]").click()
+    page.wait_for_url(group=["none"], band=["F606W"])
+    page.until(lambda: len(page.tiles()) == 24, "the tiles of the band")
+    assert {search.tile(i).facts["filter"] for i in page.tiles()} == {"F606W"}
     page.one("#q").send_keys("galaxy")
     page.one("input[name=not]").send_keys("spiral\n")
-    page.wait_for_url(group=["none"], band=["F160W"], q=["galaxy"], **{"not": ["spiral"]})
+    page.wait_for_url(group=["none"], band=["F606W"], q=["galaxy"], **{"not": ["spiral"]})
     page.until(lambda: page.all(".ranks .score"), "the hits")
     first = page.tiles()[0]
     page.one(".steps .unlike").click()
@@ -174,7 +176,7 @@ def test_a_wrong_value_is_explained_in_place(page: Page) -> None:
 
 def test_hits_are_exported_as_they_are_shown(page: Page, tmp_path: Path) -> None:
     page.chrome.execute_cdp_cmd("Browser.setDownloadBehavior", {"behavior": "allow", "downloadPath": str(tmp_path)})
-    page.open("/?q=galaxy&band=F160W&k=5&page=2&group=none")
+    page.open("/?q=galaxy&band=F606W&k=5&page=2&group=none")
     page.one(".exports summary").click()
     assert [a.text for a in page.all(".exports a")] == ["CSV", "VOTable", "ECSV", "Parquet"]
     page.one(".exports a").click()
@@ -184,20 +186,20 @@ def test_hits_are_exported_as_they_are_shown(page: Page, tmp_path: Path) -> None
     assert [row["tile_id"] for row in csv.DictReader(io.StringIO(text))] == page.tiles()
 
 
-def test_an_example_filters_and_modes_change_address_and_hits(page: Page, engine: SmallEngine) -> None:
+def test_an_example_filters_and_modes_change_address_and_hits(page: Page, search: Search) -> None:
     page.open("/")
     page.one(".examples a").click()
     page.until(lambda: page.all(".ranks .score"), "the hits")
     before = page.tiles()
     page.one("input[name=instrument][value='WFC3/IR']").click()
     page.until(lambda: page.parameters().get("instrument") == ["WFC3/IR"] and page.tiles() != before, "the filter")
-    assert {engine.records[i].facts["instrument"] for i in page.tiles()} == {"WFC3/IR"}
+    assert {search.tile(i).facts["instrument"] for i in page.tiles()} == {"WFC3/IR"}
     page.chrome.execute_script("document.querySelector('input[name=mode][value=words]').click()")
     page.until(lambda: page.parameters().get("mode") == ["words"], "the mode")
     page.until(lambda: "model" not in page.one(".ranks").text.replace("more like this", ""), "ranks by words alone")
-    page.one("[name=exposure_min]").send_keys("130\n")
+    page.one("[name=exposure_min]").send_keys("350\n")
     page.until(
-        lambda: page.parameters().get("exposure_min") == ["130.0"] or page.parameters().get("exposure_min") == ["130"],
+        lambda: page.parameters().get("exposure_min") == ["350.0"] or page.parameters().get("exposure_min") == ["350"],
         "the range",
     )
     num = len(page.all(".chips a"))
@@ -218,30 +220,30 @@ def test_paging_reaches_the_end_and_returns(page: Page) -> None:
     page.until(lambda: len(page.tiles()) == 20, "page 2")
 
 
-def test_a_picture_is_uploaded_and_a_place_is_found(page: Page, engine: SmallEngine) -> None:
+def test_a_picture_is_uploaded_and_a_place_is_found(page: Page, search: Search) -> None:
     page.open("/?mode=model")
     page.chrome.execute_script("document.getElementById('upload').classList.remove('hidden')")
-    page.one("#picture").send_keys(str(engine.records[engine.ids[7]].picture))
+    page.one("#picture").send_keys(str(search.tile(IDS[7]).picture))
     page.until(lambda: "image" in page.parameters(), "the upload")
     page.one(".asked")
     page.chrome.execute_script("document.querySelector('input[name=mode][value=model]').click()")
     page.until(lambda: page.parameters().get("mode") == ["model"], "the mode")
-    page.until(lambda: page.tiles() and page.tiles()[0] == engine.ids[7], "the tile of the picture")
+    page.until(lambda: page.tiles() and page.tiles()[0] == IDS[7], "the tile of the picture")
     page.open("/")
-    page.one("[name=place]").send_keys("TARGET-2\n")
-    page.wait_for_url(place=["TARGET-2"])
-    page.until(lambda: [engine.records[i].facts["target_name"] for i in page.tiles()] == ["TARGET-2"], "the target")
+    page.one("[name=place]").send_keys("NGC-102\n")
+    page.wait_for_url(place=["NGC-102"])
+    page.until(lambda: [search.tile(i).facts["target_name"] for i in page.tiles()] == ["NGC-102"], "the target")
 
 
-def test_a_tile_shows_the_position_under_the_cursor_zooms_and_inverts(page: Page, engine: SmallEngine) -> None:
+def test_a_tile_shows_the_position_under_the_cursor_zooms_and_inverts(page: Page, search: Search) -> None:
     from selenium.webdriver.common.action_chains import ActionChains
 
-    tile_id = engine.ids[10]
+    tile_id = IDS[10]
     page.open("/?group=none&k=48")
     page.one(f".picture[href='/tiles/{tile_id}']").click()
     frame, cursor = page.one("#frame"), page.one("#cursor")
     page.until(page.pictures_are_loaded, "the picture")
-    header = WCS(fits_header(engine.records[tile_id].facts["wcs"]))
+    header = WCS(fits_header(search.tile(tile_id).facts["wcs"]))
     box = page.chrome.execute_script(
         "const b = arguments[0].getBoundingClientRect(); return [b.x, b.y, b.width]", frame
     )
@@ -274,7 +276,7 @@ def test_a_tile_shows_the_position_under_the_cursor_zooms_and_inverts(page: Page
     assert page.tiles()[0] == tile_id
 
 
-def test_an_occlusion_map_lies_over_the_picture_and_goes_away(page: Page, engine: SmallEngine) -> None:
+def test_an_occlusion_map_lies_over_the_picture_and_goes_away(page: Page, search: Search) -> None:
     page.open("/?q=spiral+galaxy&group=none")
     page.one(".tile .picture").click()
     assert page.one(".occlude input").get_attribute("value") == "spiral galaxy"
@@ -315,7 +317,7 @@ def test_a_cone_is_drawn_on_the_sky(page: Page) -> None:
     page.until(page.tiles, "the tiles of a cell")
 
 
-def test_a_loop_on_the_map_lists_and_saves_tiles(page: Page, tmp_path: Path, engine: SmallEngine) -> None:
+def test_a_loop_on_the_map_lists_and_saves_tiles(page: Page, tmp_path: Path, search: Search) -> None:
     from selenium.webdriver.common.action_chains import ActionChains
 
     page.chrome.execute_cdp_cmd("Browser.setDownloadBehavior", {"behavior": "allow", "downloadPath": str(tmp_path)})
@@ -335,12 +337,12 @@ def test_a_loop_on_the_map_lists_and_saves_tiles(page: Page, tmp_path: Path, eng
     lines = page.until(lambda: path.read_text().splitlines(), "its content")
     assert lines[0] == "tile_id"
     assert len(lines) == num + 1
-    assert set(lines[1:]) == set(engine.ids)
+    assert set(lines[1:]) == set(IDS)
     page.one("#clear").click()
     assert page.one("#num").text == "0"
 
 
-def test_the_map_has_colours_with_a_legend_that_chooses(page: Page, engine: SmallEngine) -> None:
+def test_the_map_has_colours_with_a_legend_that_chooses(page: Page, search: Search) -> None:
     page.open("/map")
     page.one("#map[data-ready]")
     legend = [" ".join(button.text.split()) for button in page.all("#legend button")]
@@ -350,17 +352,17 @@ def test_the_map_has_colours_with_a_legend_that_chooses(page: Page, engine: Smal
     page.one("#colour option[value=category]").click()
     page.until(lambda: page.parameters() == {"colour": ["category"]}, "the colour in the address")
     assert page.chrome.execute_script("return document.getElementById('map').toDataURL()") != by_instrument
-    button = next(one for one in page.all("#legend button") if "Solar System" in one.text)
+    button = next(one for one in page.all("#legend button") if "STARS" in one.text)
     button.click()
-    assert page.one("#num").text == "12"
+    assert page.one("#num").text == "24"
     chosen = {urlsplit(a.get_attribute("href")).path.rpartition("/")[2] for a in page.all("#chosen a")}
-    assert {engine.records[i].facts["category"] for i in chosen} == {"Solar System"}
+    assert {search.tile(i).facts["category"] for i in chosen} == {"STARS"}
     page.chrome.refresh()
     page.one("#map[data-ready]")
     assert page.one("#colour").get_attribute("value") == "category"
 
 
-def test_the_map_shows_a_tile_under_the_cursor_and_by_keys(page: Page, engine: SmallEngine) -> None:
+def test_the_map_shows_a_tile_under_the_cursor_and_by_keys(page: Page, search: Search) -> None:
     from selenium.webdriver.common.action_chains import ActionChains
     from selenium.webdriver.common.keys import Keys
 
@@ -371,31 +373,32 @@ def test_the_map_shows_a_tile_under_the_cursor_and_by_keys(page: Page, engine: S
     first = page.one("#hover img").get_attribute("src")
     canvas.send_keys(Keys.ARROW_RIGHT)
     canvas.send_keys(Keys.ARROW_LEFT)
-    assert first != page.one("#hover img").get_attribute("src") or engine.ids[0] in first
+    assert first != page.one("#hover img").get_attribute("src") or IDS[0] in first
     canvas.send_keys(" ")
     assert page.one("#num").text == "1"
     canvas.send_keys(" ")
     assert page.one("#num").text == "0"
-    pca_n2, margin = engine.points().pca_n2, 24
+    points, margin = search.points(), 24
+    pca_n2 = np.stack([points.x, points.y], axis=1)
     share_n2 = (pca_n2 - pca_n2.min(axis=0)) / np.ptp(pca_n2, axis=0) - 0.5
     dx, dy = share_n2[17] * (canvas.size["width"] - 2 * margin, 2 * margin - canvas.size["height"])
     ActionChains(page.chrome).move_to_element_with_offset(canvas, round(dx), round(dy)).perform()
-    page.until(lambda: engine.ids[17] in page.one("#hover img").get_attribute("src"), "the tile under the cursor")
+    page.until(lambda: IDS[17] in page.one("#hover img").get_attribute("src"), "the tile under the cursor")
     ActionChains(page.chrome).click().perform()
     page.one("#frame")
-    assert page.chrome.current_url.endswith(f"/tiles/{engine.ids[17]}")
+    assert page.chrome.current_url.endswith(f"/tiles/{IDS[17]}")
 
 
 @pytest.mark.parametrize("path", ["/", "/?q=galaxy&instrument=WFC3/IR", "/tiles/{}", "/sky", "/map"])
-def test_pages_fit_400_pixels(path: str, page: Page, engine: SmallEngine) -> None:
+def test_pages_fit_400_pixels(path: str, page: Page, search: Search) -> None:
     page.size(400)
-    page.open(path.format(engine.ids[5]))
+    page.open(path.format(IDS[5]))
     page.one("main")
     assert not page.is_wider_than_the_screen()
 
 
-def test_the_dark_scheme_is_dark_on_each_page(page: Page, engine: SmallEngine) -> None:
-    for path in ("/", f"/tiles/{engine.ids[5]}", "/sky", "/map"):
+def test_the_dark_scheme_is_dark_on_each_page(page: Page, search: Search) -> None:
+    for path in ("/", f"/tiles/{IDS[5]}", "/sky", "/map"):
         for is_dark in (False, True):
             page.size(1300, is_dark=is_dark)
             page.open(path)
@@ -457,18 +460,18 @@ def serious_findings(page: Page, axe: str) -> list[str]:
         "/?exposure_min=1e9",
     ],
 )
-def test_pages_are_accessible(path: str, is_dark: bool, page: Page, engine: SmallEngine, axe: str) -> None:
+def test_pages_are_accessible(path: str, is_dark: bool, page: Page, search: Search, axe: str) -> None:
     page.size(1300, is_dark=is_dark)
-    page.open(path.format(engine.ids[5]))
+    page.open(path.format(IDS[5]))
     page.one("main")
     serious = serious_findings(page, axe)
     assert serious == [], json.dumps(serious, indent=1)
 
 
 @pytest.mark.parametrize("is_dark", [False, True], ids=["light", "dark"])
-def test_maps_on_demand_are_accessible(is_dark: bool, page: Page, engine: SmallEngine, axe: str) -> None:
+def test_maps_on_demand_are_accessible(is_dark: bool, page: Page, search: Search, axe: str) -> None:
     page.size(1300, is_dark=is_dark)
-    page.open(f"/tiles/{engine.ids[5]}?q=galaxy")
+    page.open(f"/tiles/{IDS[5]}?q=galaxy")
     page.one(".occlude button").click()
     page.one("#overlay rect")
     page.one(".more details summary").click()

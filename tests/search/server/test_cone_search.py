@@ -8,28 +8,31 @@ from astropy import units
 from astropy.coordinates import SkyCoord
 from astropy.io.votable import parse
 from pyvo.dal.exceptions import DALQueryError
-from small_engine import SmallEngine, service_of
+from search_site import IDS, PLACES
 from starlette.testclient import TestClient
+from web_search import service_of
+
+from hubbleclip.search.engine import Search
 
 
-def test_pyvo_finds_the_tiles_of_a_cone(start, engine: SmallEngine) -> None:
-    service = pyvo.dal.SCSService(start(service_of(engine)) + "/scs?")
-    facts = engine.records[engine.ids[20]].facts
-    centre, radius = SkyCoord(facts["ra_deg"], facts["dec_deg"], unit="deg"), 0.5 * units.deg
+def test_pyvo_finds_the_tiles_of_a_cone(start, search: Search) -> None:
+    service = pyvo.dal.SCSService(start(service_of(search)) + "/scs?")
+    facts = search.tile(IDS[20]).facts
+    centre, radius = SkyCoord(facts["ra_deg"], facts["dec_deg"], unit="deg"), 3.001 * units.deg
     found = service.search(pos=centre, radius=radius, verbosity=3)
     expected = {
-        i
-        for i, r in engine.records.items()
-        if SkyCoord(r.facts["ra_deg"], r.facts["dec_deg"], unit="deg").separation(centre) <= radius
+        tile_id
+        for tile_id, place in zip(IDS, PLACES, strict=True)
+        if SkyCoord(*place, unit="deg").separation(centre) <= radius
     }
-    assert len(expected) >= 4
+    assert 6 < len(expected) < 30
     assert {record.id for record in found} == expected
     assert all(record.pos.separation(centre) <= radius for record in found)
     assert found.to_table()["exposure_s"].unit == units.s
 
 
-def test_pyvo_raises_the_error_of_the_server(start, engine: SmallEngine) -> None:
-    service = pyvo.dal.SCSService(start(service_of(engine)) + "/scs?")
+def test_pyvo_raises_the_error_of_the_server(start, search: Search) -> None:
+    service = pyvo.dal.SCSService(start(service_of(search)) + "/scs?")
     query = service.create_query(pos=(10, 10), radius=1)
     query["SR"] = 999
     with pytest.raises(DALQueryError, match="SR must be from 0 to 180"):
@@ -61,7 +64,7 @@ def fields_of(client: TestClient, **parameters: object) -> dict[str, str]:
 
 
 def test_verbosity_chooses_the_columns_and_names_may_have_any_case(client: TestClient) -> None:
-    brief, usual, full = (fields_of(client, ra=10, Dec=-60, SR=5, VERB=v) for v in (1, 2, 3))
+    brief, usual, full = (fields_of(client, ra=1, Dec=-30, SR=5, VERB=v) for v in (1, 2, 3))
     assert brief == {"ID_MAIN": "tile_id", "POS_EQ_RA_MAIN": "ra_deg", "POS_EQ_DEC_MAIN": "dec_deg"}
     assert brief.items() < usual.items()
     assert len(full) > len(usual)

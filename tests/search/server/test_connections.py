@@ -8,10 +8,11 @@ from urllib.parse import urlsplit
 from urllib.request import urlopen
 
 import pytest
-from small_engine import SmallEngine, service_of
+from web_search import service_of
 
-from hubbleclip.search.server import connections
-from hubbleclip.search.server.serve import listen
+from hubbleclip.search.engine import Search
+from hubbleclip.search.server import run_server
+from hubbleclip.search.server.run_server import listen
 
 
 @contextmanager
@@ -36,9 +37,9 @@ def test_a_response_does_not_wait_for_an_acknowledgement() -> None:
             assert (opened.proto, accepted.proto) == (socket.IPPROTO_TCP, socket.IPPROTO_TCP)
 
 
-def test_headers_that_never_end_are_cut_off(start, engine: SmallEngine, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connections, "HEADERS_S", 0.5)
-    with connected(start(service_of(engine))) as silent, connected(start(service_of(engine))) as slow:
+def test_headers_that_never_end_are_cut_off(start, search: Search, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run_server, "HEADERS_S", 0.5)
+    with connected(start(service_of(search))) as silent, connected(start(service_of(search))) as slow:
         began = time.monotonic()
         with pytest.raises(OSError):
             slow.sendall(b"GET / HTTP/1.1\r\n")
@@ -48,9 +49,9 @@ def test_headers_that_never_end_are_cut_off(start, engine: SmallEngine, monkeypa
         assert is_ended(silent)
 
 
-def test_a_client_that_does_not_read_is_cut_off(start, engine: SmallEngine, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connections, "EXCHANGE_S", 0.5)
-    with connected(start(service_of(engine))) as client:
+def test_a_client_that_does_not_read_is_cut_off(start, search: Search, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run_server, "EXCHANGE_S", 0.5)
+    with connected(start(service_of(search))) as client:
         client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         client.settimeout(20)
         with pytest.raises(ConnectionError):  # many answers are asked for, and none is read
@@ -58,9 +59,9 @@ def test_a_client_that_does_not_read_is_cut_off(start, engine: SmallEngine, monk
                 client.sendall(b"GET /api/v1/openapi.json HTTP/1.1\r\nHost: localhost\r\n\r\n" * 100)
 
 
-def test_a_connection_too_many_is_asked_to_retry(start, engine: SmallEngine, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connections, "MAX_CONNECTIONS", 5)
-    url = start(service_of(engine))
+def test_a_connection_too_many_is_asked_to_retry(start, search: Search, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run_server, "MAX_CONNECTIONS", 5)
+    url = start(service_of(search))
     with ExitStack() as stack:
         for _ in range(5):
             stack.enter_context(connected(url))
@@ -71,8 +72,8 @@ def test_a_connection_too_many_is_asked_to_retry(start, engine: SmallEngine, mon
     assert urlopen(f"{url}/healthz").status == 200
 
 
-def test_a_query_string_without_end_is_refused(start, engine: SmallEngine) -> None:
-    with connected(start(service_of(engine))) as client:
+def test_a_query_string_without_end_is_refused(start, search: Search) -> None:
+    with connected(start(service_of(search))) as client:
         try:
             client.sendall(b"GET /?q=" + b"a" * 2**20 + b" HTTP/1.1\r\nHost: localhost\r\n\r\n")
             assert client.recv(1000).startswith(b"HTTP/1.1 400 ")

@@ -11,14 +11,15 @@ from urllib.request import urlopen
 
 import pytest
 from search_site import add_tiles, tile_id_of
+from web_search import service_of
 
 from hubbleclip.config.settings import Settings
 from hubbleclip.core.io import write_bytes
 from hubbleclip.core.layout import Layout
 from hubbleclip.pipeline import index as stage
 from hubbleclip.search import engine
-from hubbleclip.search.explorer import Explorer
-from hubbleclip.search.server.service import Service
+from hubbleclip.search.engine import Search
+from hubbleclip.search.params import SearchParams
 
 PATHS = (
     "/api/v1/search?q=spiral+galaxy&k=8",
@@ -85,9 +86,9 @@ def test_every_answer_is_of_the_old_or_of_the_new_index(
     stage.index(own_site)
     layout = Layout(own_site.root)
     (folder,) = (path for path in layout.index.iterdir() if path.is_dir())
-    explorer = Explorer(layout)
-    explorer.load_model()
-    with Asker(start(Service(engine=explorer))) as asker:
+    search = Search(layout)
+    search.load_model()
+    with Asker(start(service_of(search))) as asker:
         asker.wait_for_index(48)
         add_tiles(own_site, range(2), range(6, 7))
         stage.index(own_site)  # replaced
@@ -130,7 +131,7 @@ def test_an_index_that_is_not_whole_is_refused_by_a_new_search(own_site: Setting
     for path in layout.index.glob("*/*"):
         path.unlink()
     with pytest.raises(engine.SearchError, match="0 of 48 tiles: run `hubbleclip index`"):
-        Explorer(layout)
+        Search(layout)
 
 
 def test_a_damaged_index_is_not_read_again_for_every_request(
@@ -138,18 +139,18 @@ def test_a_damaged_index_is_not_read_again_for_every_request(
 ) -> None:
     stage.index(own_site)
     layout = Layout(own_site.root)
-    explorer = Explorer(layout)
+    search = Search(layout)
     for path in layout.index.glob("*/index.json"):
         write_bytes(path, b"damage")
-    assert {explorer.num_tiles for _ in range(20)} == {48}
+    assert {search.num_tiles for _ in range(20)} == {48}
     assert caplog.text.count("cannot be opened") == 1
 
 
 def test_a_status_is_that_of_the_index_that_answers(own_site: Settings) -> None:
     stage.index(own_site)
-    explorer = Explorer(Layout(own_site.root))
+    search = Search(Layout(own_site.root))
     add_tiles(own_site, range(2), range(6, 7))
     stage.index(own_site)
-    assert explorer.status().num_tiles == 48  # no new index is opened for it
-    assert explorer.answer(engine.Query(k=1)).status.num_tiles == 50
-    assert explorer.status().num_tiles == 50
+    assert search.status.num_tiles == 48  # no new index is opened for it
+    assert search.run(SearchParams(k=1)).index.num_tiles == 50
+    assert search.status.num_tiles == 50

@@ -9,11 +9,13 @@ from urllib.request import urlopen
 
 import pytest
 from bs4 import BeautifulSoup
-from small_engine import SmallEngine, service_of
+from search_site import IDS
 from starlette.testclient import TestClient
+from web_search import service_of
 
 from hubbleclip.core.errors import HubbleclipError
-from hubbleclip.search.server.app import create_app
+from hubbleclip.search.engine import Search
+from hubbleclip.search.server.application import create_app
 from hubbleclip.search.server.security import MAX_JSON_BYTES, MAX_UPLOAD_BYTES, Access, check_access, is_loopback
 from hubbleclip.search.server.work_queue import WorkQueue
 
@@ -67,8 +69,8 @@ def test_another_address_needs_a_token_or_public() -> None:
     assert [is_loopback(h) for h in ("localhost", "127.8.0.1", "0.0.0.0", "example.org")] == [True, True, False, False]
 
 
-def test_a_token_is_taken_from_header_cookie_or_url(engine: SmallEngine) -> None:
-    app = create_app(service_of(engine), Access(host="0.0.0.0", token="s3cret"))
+def test_a_token_is_taken_from_header_cookie_or_url(search: Search) -> None:
+    app = create_app(service_of(search), Access(host="0.0.0.0", token="s3cret"))
     with TestClient(app, base_url="http://search.example", follow_redirects=False) as client:
         assert client.get("/healthz").status_code == 200
         for path in ("/", "/api/v1/search?q=a", "/metrics", "/?token=wrong", "/scs?RA=1&DEC=1&SR=1", "/static/page.js"):
@@ -85,8 +87,8 @@ def test_a_token_is_taken_from_header_cookie_or_url(engine: SmallEngine) -> None
 @pytest.mark.parametrize(
     "cookies", ["a/b=1", "a@b=1; ", "=;", ";;", 'x="unclosed; ', "expires=1; $Path=/; ", "\xff=\xff; "]
 )
-def test_cookies_of_other_programs_do_no_harm(cookies: str, engine: SmallEngine) -> None:
-    app = create_app(service_of(engine), Access(host="0.0.0.0", token="s3cret"))
+def test_cookies_of_other_programs_do_no_harm(cookies: str, search: Search) -> None:
+    app = create_app(service_of(search), Access(host="0.0.0.0", token="s3cret"))
     with TestClient(app, base_url="http://search.example") as client:
         headers = {"cookie": cookies.encode("latin-1")}
         assert client.get("/metrics", headers=headers).status_code == 401
@@ -112,7 +114,7 @@ def test_values_without_bound_are_refused(parameters: dict, client: TestClient) 
     assert client.get("/api/v1/search", params=parameters).status_code == 422
 
 
-def test_a_header_from_outside_is_one_line(client: TestClient, engine: SmallEngine) -> None:
+def test_a_header_from_outside_is_one_line(client: TestClient, search: Search) -> None:
     evil = "x%0d%0aSet-Cookie:%20a=b"
     for path in (
         f"/?q={evil}",
@@ -126,8 +128,8 @@ def test_a_header_from_outside_is_one_line(client: TestClient, engine: SmallEngi
 
 
 @pytest.mark.parametrize("path", PAGES)
-def test_pages_forbid_inline_scripts_and_have_none(path: str, client: TestClient, engine: SmallEngine) -> None:
-    response = client.get(path.format(engine.ids[5]))
+def test_pages_forbid_inline_scripts_and_have_none(path: str, client: TestClient, search: Search) -> None:
+    response = client.get(path.format(IDS[-1]))
     policy = response.headers["content-security-policy"]
     assert "default-src 'none'" in policy
     assert "unsafe" not in policy
@@ -143,7 +145,7 @@ def test_pages_forbid_inline_scripts_and_have_none(path: str, client: TestClient
     "path",
     [
         "/tiles/{}",
-        "/?proposal=simulated:10001&group=none",
+        "/?proposal=7&group=none",
         "/?q=%3Cscript%3Ealert(1)%3C/script%3E",
         "/?pi=%22%3E%3Cimg+src=x+onerror=alert(1)%3E",
         "/?place=%3Cscript%3Ealert(1)%3C/script%3E",
@@ -151,8 +153,8 @@ def test_pages_forbid_inline_scripts_and_have_none(path: str, client: TestClient
         "/?mode=%3Cscript%3E",
     ],
 )
-def test_texts_from_outside_are_escaped(path: str, client: TestClient, engine: SmallEngine) -> None:
-    text = client.get(path.format(engine.ids[5])).text
+def test_texts_from_outside_are_escaped(path: str, client: TestClient, search: Search) -> None:
+    text = client.get(path.format(IDS[-1])).text
     assert "<script>" not in text
     assert "<img src=x" not in text
 
@@ -170,8 +172,8 @@ def test_a_body_that_states_too_much_is_refused_at_once(client: TestClient) -> N
         ("multipart/form-data; boundary=x", FILE_BEGINS, MAX_UPLOAD_BYTES),
     ],
 )
-def test_a_body_of_unstated_length_is_cut(kind: str, begin: bytes, limit: int, start, engine: SmallEngine) -> None:
-    address = urlsplit(start(service_of(engine))).netloc
+def test_a_body_of_unstated_length_is_cut(kind: str, begin: bytes, limit: int, start, search: Search) -> None:
+    address = urlsplit(start(service_of(search))).netloc
     connection = http.client.HTTPConnection(address, timeout=60)
     chunk, sent = b"x" * 2**20, 0
     connection.putrequest("POST", "/api/v1/search")
@@ -194,16 +196,16 @@ def test_a_body_of_unstated_length_is_cut(kind: str, begin: bytes, limit: int, s
 
 
 def test_200_clients_at_once_are_answered_or_asked_to_retry(
-    start, engine: SmallEngine, monkeypatch: pytest.MonkeyPatch
+    start, search: Search, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run = engine.run
+    run = search.run
 
     def slow(query):
         time.sleep(0.02)
         return run(query)
 
-    monkeypatch.setattr(engine, "run", slow)
-    address = urlsplit(start(service_of(engine, queue=WorkQueue(max_waiting=32)))).netloc
+    monkeypatch.setattr(search, "run", slow)
+    address = urlsplit(start(service_of(search, queue=WorkQueue(max_waiting=32)))).netloc
     gate = threading.Barrier(200, timeout=60)
 
     def ask(n: int) -> tuple[int, str | None]:

@@ -16,8 +16,7 @@ from commands import SMALL, command, environment, run
 from mcp import Client, StdioServerParameters
 
 from hubbleclip.core.layout import Layout
-from hubbleclip.search.server.client import ask, find_server
-from hubbleclip.search.server.registration import Registration
+from hubbleclip.search.server.running_server import RunningServer, ask, find_server
 
 pytestmark = pytest.mark.slow
 
@@ -32,11 +31,11 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def serve(data: Path) -> Iterator[Callable[..., tuple[subprocess.Popen, Registration]]]:
+def serve(data: Path) -> Iterator[Callable[..., tuple[subprocess.Popen, RunningServer]]]:
     """Start `hubbleclip serve` on a free port and wait until it answers."""
     started: list[subprocess.Popen] = []
 
-    def serve(*words: str, **variables: str) -> tuple[subprocess.Popen, Registration]:
+    def serve(*words: str, **variables: str) -> tuple[subprocess.Popen, RunningServer]:
         line = command("serve", "--port", "0", *words, data=data)
         process = subprocess.Popen(line, stderr=subprocess.PIPE, text=True, env=environment() | variables)
         started.append(process)
@@ -60,7 +59,7 @@ def ids(outcome) -> list[str]:
 
 def test_a_search_goes_through_the_server_and_without_it_alone(data: Path, serve) -> None:
     process, server = serve()
-    hits = ask(server, "/api/v1/search", [("q", "spiral galaxy"), ("k", "5"), ("group", "none")])["hits"]
+    hits = ask(server, "/api/v1/search?q=spiral+galaxy&k=5&group=none")["hits"]
     assert len(hits) == 5
     searched = run("search", "spiral galaxy", "-k", "5", "--group", "none", "--json", data=data)
     assert ids(searched) == [hit["tile_id"] for hit in hits]
@@ -76,7 +75,7 @@ def test_a_search_goes_through_the_server_and_without_it_alone(data: Path, serve
 
 def test_every_page_answers_on_a_real_index(data: Path, serve) -> None:
     _, server = serve()
-    first = ask(server, "/api/v1/search", [("k", "1")])
+    first = ask(server, "/api/v1/search?k=1")
     tile_id = first["hits"][0]["tile_id"]
     assert first["index"]["is_simulated"] is True
     assert first["index"]["model"] != "unknown model"
@@ -98,7 +97,7 @@ def test_every_page_answers_on_a_real_index(data: Path, serve) -> None:
     page = urllib.request.urlopen(f"http://127.0.0.1:{server.port}/tiles/{tile_id}").read().decode()
     for part in ("Nearest phrases", "Lineage", "compass", "abstract"):
         assert part in page
-    points = ask(server, "/api/v1/points", [])
+    points = ask(server, "/api/v1/points")
     assert len(points["tile_ids"]) == first["index"]["num_tiles"]
 
 

@@ -7,20 +7,10 @@ import numpy as np
 import pytest
 from astropy import units as u
 from mocpy import MOC
-from small_engine import SmallEngine
 from starlette.testclient import TestClient
 
+from hubbleclip.search.engine import Search
 from hubbleclip.search.server.pages.sky_map import SCALE, draw_sky, hammer, write_moc
-from hubbleclip.search.server.protocol import Points
-
-
-def points(ra: list[float], dec: list[float]) -> Points:
-    return Points(
-        tile_ids=[str(n) for n in range(len(ra))],
-        ra_deg=np.array(ra),
-        dec_deg=np.array(dec),
-        pca_n2=np.zeros((len(ra), 2)),
-    )
 
 
 def test_east_is_left_north_is_up_and_areas_are_true() -> None:
@@ -42,7 +32,7 @@ def test_east_is_left_north_is_up_and_areas_are_true() -> None:
 
 
 def test_every_placed_tile_is_counted_once() -> None:
-    drawn = draw_sky(points([10, 10.01, 200, np.nan], [5, 5.01, -80, np.nan]))
+    drawn = draw_sky(np.array([10, 10.01, 200, np.nan]), np.array([5, 5.01, -80, np.nan]))
     assert drawn.num_placed == 3
     assert sum(cell.num_tiles for cell in drawn.cells) == 3
     assert sorted(cell.num_tiles for cell in drawn.cells) == [1, 2]
@@ -52,22 +42,22 @@ def test_every_placed_tile_is_counted_once() -> None:
 @pytest.mark.parametrize("ra", [179.9, 180.1, 0.0, 359.9])
 @pytest.mark.parametrize("dec", [-89.9, 0.0, 89.9])
 def test_outlines_stay_in_one_piece_also_at_the_edge(ra: float, dec: float) -> None:
-    (cell,) = draw_sky(points([ra], [dec])).cells
+    (cell,) = draw_sky(np.array([ra]), np.array([dec])).cells
     xs = [float(number) for number in re.findall(r"[ML](-?[\d.]+),", cell.path)]
     assert max(xs) - min(xs) < SCALE / 2
 
 
 def test_no_tile_at_all_is_an_empty_map() -> None:
-    assert draw_sky(points([], [])).cells == []
+    assert draw_sky(np.empty(0), np.empty(0)).cells == []
 
 
-def test_the_coverage_contains_every_tile(client: TestClient, engine: SmallEngine, tmp_path: Path) -> None:
+def test_the_coverage_contains_every_tile(client: TestClient, search: Search, tmp_path: Path) -> None:
     content = client.get("/moc.fits").content
-    assert content == write_moc(engine.points())
+    assert content == write_moc(*search.positions())
     (tmp_path / "moc.fits").write_bytes(content)
     moc = MOC.load(tmp_path / "moc.fits", format="fits")
-    every = engine.points()
-    assert moc.contains_lonlat(every.ra_deg * u.deg, every.dec_deg * u.deg).all()
+    ra_deg, dec_deg = search.positions()
+    assert moc.contains_lonlat(ra_deg * u.deg, dec_deg * u.deg).all()
     assert not moc.contains_lonlat([200.0] * u.deg, [-5.0] * u.deg).any()
 
 

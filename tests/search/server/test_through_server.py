@@ -16,12 +16,12 @@ import pytest
 from commands import environment, run
 from real_server import served
 from search_site import tile_id_of
-from small_engine import SmallEngine, service_of
+from web_search import service_of
 
 from hubbleclip.config.settings import Settings
 from hubbleclip.core.layout import Layout
-from hubbleclip.search.server.client import ask, find_server
-from hubbleclip.search.server.registration import Registration, registered
+from hubbleclip.search.engine import Search
+from hubbleclip.search.server.running_server import RunningServer, ask, find_server, registered
 
 SEARCHES = {
     "text": ["spiral galaxy"],
@@ -34,13 +34,15 @@ SEARCHES = {
     "cone about a sexagesimal position": ["--cone", "00h52m00s -30d00m00s"],
     "cone about a target": ["--cone", "ngc 105", "--group", "none"],
     "instrument": ["nebula", "--instrument", "ACS"],
-    "proposal": ["--proposal", "3", "--group", "none"],
+    "proposals": ["--proposal", "3", "--proposal", "hst:5", "--group", "none"],
+    "filters": ["--exposure-min", "150", "--observed-to", "2017-09-08", "--no-moving", "--band", "F814W"],
+    "text to avoid": ["galaxy", "--not", "spiral"],
     "model": ["spiral galaxy", "--mode", "model"],
     "words": ["spiral galaxy", "--mode", "words"],
     "sky": ["galaxy", "--group", "sky"],
     "every tile": ["galaxy", "--group", "none", "-k", "40"],
 }
-MISTAKES = (["--like", "0" * 32], ["--cone", "400 10"], ["--abstract", "99"], [" "], ["x", "-k", "0"])
+MISTAKES = (["--like", "0" * 32], ["--cone", "400 10"], ["--abstract", "99"], [" "], ["x", "-k", "0"], ["--box", "1"])
 PRINT_ALL = """
 import io, json, sys
 from hubbleclip.cli import searching
@@ -76,7 +78,7 @@ def alone(site: Settings, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def server(site: Settings) -> Iterator[tuple[Registration, subprocess.Popen]]:
+def server(site: Settings) -> Iterator[tuple[RunningServer, subprocess.Popen]]:
     with served(site) as found:
         yield found
 
@@ -115,8 +117,8 @@ def test_a_killed_server_is_not_believed(site: Settings, server) -> None:
     assert len(json.loads(run("search", "comet", "-k", "3", "--json", data=site.data).out)) == 3
 
 
-def registration(port: int, instance: str, token: str | None = None) -> Registration:
-    return Registration(host="127.0.0.1", port=port, instance=instance, token=token, pid=1)
+def registration(port: int, instance: str, token: str | None = None) -> RunningServer:
+    return RunningServer(host="127.0.0.1", port=port, instance=instance, token=token, pid=1)
 
 
 def test_another_server_at_the_same_port_is_not_believed_and_gets_no_token(tmp_path: Path) -> None:
@@ -143,15 +145,15 @@ def test_another_server_at_the_same_port_is_not_believed_and_gets_no_token(tmp_p
     assert "i" * 32 not in "".join(seen)
 
 
-def test_a_server_is_known_by_its_secret_alone(start, engine: SmallEngine, tmp_path: Path) -> None:
+def test_a_server_is_known_by_its_secret_alone(start, search: Search, tmp_path: Path) -> None:
     secret, path = secrets.token_hex(16), tmp_path / "server.json"
-    port = int(start(service_of(engine), instance=secret).rpartition(":")[2])
+    port = int(start(service_of(search), instance=secret).rpartition(":")[2])
     for instance, is_found in ((secret, True), (secrets.token_hex(16), False)):
         with registered(path, registration(port, instance)):
             found = find_server(path)
         assert (found is not None) == is_found
         if found:
-            assert secret not in json.dumps(ask(found, "/healthz", [("challenge", "a")]))
+            assert secret not in json.dumps(ask(found, "/healthz?challenge=a"))
 
 
 @pytest.mark.parametrize(

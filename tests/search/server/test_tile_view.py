@@ -10,10 +10,11 @@ import pytest
 from astropy import units
 from astropy.coordinates import SkyCoord
 from astropy.wcs import WCS
-from small_engine import SCALE_ARCSEC, SIZE_PX, SmallEngine, fits_header, geometry_at
+from search_site import IDS, SCALE_ARCSEC, SIZE_PX, fits_header, geometry_at
 
 from hubbleclip.fits.positions import angle_label, compass_of_corners, round_length
 from hubbleclip.missions.links import archive_links, sky_links
+from hubbleclip.search.engine import Search
 from hubbleclip.search.server.pages import tile_view
 from hubbleclip.search.server.pages.tile_view import NUM_GRID, sky_view
 
@@ -105,9 +106,9 @@ def test_the_download_command_is_one_word_of_python_whatever_the_name() -> None:
         assert tile_view.download_command(real(product_uri=uri)) is None
 
 
-def test_the_footprint_is_a_ds9_polygon(engine: SmallEngine) -> None:
-    tile_id = engine.ids[3]
-    facts = engine.records[tile_id].facts
+def test_the_footprint_is_a_ds9_polygon(search: Search) -> None:
+    tile_id = IDS[3]
+    facts = search.tile(tile_id).facts
     lines = tile_view.ds9_region(tile_id, facts).splitlines()
     assert lines[:2] == ["# Region file format: DS9 version 4.1", "icrs"]
     numbers = [float(part) for part in lines[2].partition("(")[2].partition(")")[0].split(",")]

@@ -13,45 +13,29 @@ from fastapi.responses import FileResponse, HTMLResponse, PlainTextResponse, Red
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
 from hubbleclip import __version__
+from hubbleclip.catalog.tile_filters import FILTERS
 from hubbleclip.core.errors import HubbleclipError
 from hubbleclip.evaluation.metrics.vocabulary import read_vocabulary
 from hubbleclip.fits.positions import sexagesimal
 from hubbleclip.missions.links import archive_links, sky_links
 from hubbleclip.search.export import FORMATS
-from hubbleclip.search.query import GroupBy, Mode, TermKind, plain
-from hubbleclip.search.server.api import MAX_POINTS, MEDIA_TYPES, NotFoundError, find_tile, upload_of
-from hubbleclip.search.server.occlusion import NUM_SQUARES
+from hubbleclip.search.occlusion import NUM_SQUARES
+from hubbleclip.search.open_index import MAX_POINTS
+from hubbleclip.search.params import ParameterError, SearchParams
+from hubbleclip.search.records import GroupBy, Mode, TermKind, plain
+from hubbleclip.search.server.api import MEDIA_TYPES, NotFoundError, find_tile, upload_of
 from hubbleclip.search.server.pages import tile_view
 from hubbleclip.search.server.pages.sky_map import CELL_RADIUS_ARCMIN, draw_sky, write_moc
-from hubbleclip.search.server.params import ParameterError, SearchParams
-from hubbleclip.search.server.service import Service, params_of
+from hubbleclip.search.server.search_service import SearchService, params_of
 from hubbleclip.search.server.work_queue import BusyError
 
 NUM_EXAMPLES = 8
-FACETS = {"instrument": "Instrument", "band": "Filter", "category": "Category", "cycle": "Cycle", "split": "Split"}
-"""Filters whose values are listed with their numbers of tiles, and their headings."""
 MODES = {Mode.BOTH: "model and words", Mode.MODEL: "model", Mode.WORDS: "words"}
 GROUPS = {GroupBy.PROPOSAL: "one per programme", GroupBy.SKY: "one per patch of sky", GroupBy.NONE: "all"}
-CHIP_NAMES = {
-    "q": "",
-    "not": "not",
-    "like": "like tile",
-    "unlike": "unlike tile",
-    "abstract_of": "abstract of",
-    "image": "picture",
-    "place": "near",
-    "band": "filter",
-    "pi": "PI",
-    "moving": "moving target",
-    "observed_from": "from",
-    "observed_to": "until",
-    "exposure_min": "exposure ≥",
-    "exposure_max": "exposure ≤",
-    "scale_min": "scale ≥",
-    "scale_max": "scale ≤",
-}
-"""What a part of a search is called on the page; others have the names of their parameters."""
-CHIP_UNITS = {"exposure_min": " s", "exposure_max": " s", "scale_min": "″ per pixel", "scale_max": "″ per pixel"}
+CHIP_NAMES = {"q": "", "like": "like tile", "unlike": "unlike tile", "abstract_of": "abstract of", "image": "picture"}
+CHIP_NAMES |= {one.name: one.label for one in FILTERS}
+"""What a part of a search is called on the page."""
+CHIP_UNITS = {one.name: f" {one.unit}" for one in FILTERS if one.unit}
 CHIP_VALUES = {"true": "yes", "false": "no"}
 
 
@@ -88,7 +72,7 @@ ENVIRONMENT.globals.update(
     chip_values=CHIP_VALUES,
     modes=MODES,
     groups=GROUPS,
-    facet_names=FACETS,
+    filters=FILTERS,
     ungrouped=GroupBy.NONE,
     num_squares=NUM_SQUARES,
 )
@@ -113,7 +97,7 @@ def error_page(request: Request, message: str, status: int, headers: Mapping[str
     return render("error", status, headers, message=message, code=status, index=None, text=text)
 
 
-def page_routes(service: Service) -> APIRouter:
+def page_routes(service: SearchService) -> APIRouter:
     """Make the routes of the pages."""
     router = APIRouter(include_in_schema=False)
 
@@ -142,7 +126,7 @@ def page_routes(service: Service) -> APIRouter:
     return router
 
 
-def _add_tile_routes(router: APIRouter, service: Service) -> None:
+def _add_tile_routes(router: APIRouter, service: SearchService) -> None:
     """Add the page of a tile, its footprint and its occlusion map."""
     mapping = asyncio.Lock()
 
@@ -159,7 +143,7 @@ def _add_tile_routes(router: APIRouter, service: Service) -> None:
             raise BusyError("another occlusion map is being computed: try again in some seconds")
         async with mapping:
             await find_tile(tile_id, service)
-            found = await service.queue.run(service.engine.occlusion, tile_id, text)
+            found = await service.queue.run(service.search.occlusion, tile_id, text)
         return render("occlusion", text=text, occlusion=found)
 
     @router.get("/tiles/{tile_id}/footprint.reg")
@@ -172,25 +156,23 @@ def _add_tile_routes(router: APIRouter, service: Service) -> None:
         return PlainTextResponse(region, headers=headers)
 
 
-def _add_map_routes(router: APIRouter, service: Service) -> None:
+def _add_map_routes(router: APIRouter, service: SearchService) -> None:
     """Add the sky map, the map of the features, and their data."""
 
     @router.get("/sky")
     async def sky() -> Response:
-        engine = service.engine
-        drawn = await service.queue.run(lambda: draw_sky(engine.points()))
-        return render("sky", sky=drawn, radius=CELL_RADIUS_ARCMIN, index=engine.status())
+        drawn = await service.queue.run(lambda: draw_sky(*service.search.positions()))
+        return render("sky", sky=drawn, radius=CELL_RADIUS_ARCMIN, index=service.search.status)
 
     @router.get("/moc.fits")
     async def coverage() -> Response:
-        engine = service.engine
-        content = await service.queue.run(lambda: write_moc(engine.points()))
+        content = await service.queue.run(lambda: write_moc(*service.search.positions()))
         headers = {"Content-Disposition": 'attachment; filename="hubbleclip-moc.fits"'}
         return Response(content, media_type="application/fits", headers=headers)
 
     @router.get("/map")
     async def feature_map() -> Response:
-        return render("map", index=service.engine.status(), max_points=MAX_POINTS)
+        return render("map", index=service.search.status, max_points=MAX_POINTS)
 
 
 def _text_of(params: SearchParams) -> str:
@@ -198,17 +180,16 @@ def _text_of(params: SearchParams) -> str:
     return next((term.value for term in params.terms() if term.kind is TermKind.TEXT and term.weight > 0), "")
 
 
-async def _search_page(params: SearchParams, service: Service, is_partial: bool) -> Response:
+async def _search_page(params: SearchParams, service: SearchService, is_partial: bool) -> Response:
     """Render the search page. For a partial update only the results, whose address is that of the whole page."""
-    engine = service.engine
     fault, hits = "", None
     try:
-        hits = await service.search(params)
+        hits = await service.run(params, lambda hits: hits)
     except BusyError:
         raise
     except HubbleclipError as error:
         fault = str(error)
-    facets = await service.queue.run(engine.facets)
+    facets = await service.queue.run(service.search.facets)
     export = params.url("/api/v1/search", page=params.page)
     export += "&" if "?" in export else "?"
     return render(
@@ -218,7 +199,7 @@ async def _search_page(params: SearchParams, service: Service, is_partial: bool)
         params=params,
         hits=hits,
         fault=fault,
-        index=engine.status(),
+        index=service.search.status,
         facets=facets,
         is_empty=not params.pairs(),
         first=(params.page - 1) * params.k + 1,
@@ -228,14 +209,14 @@ async def _search_page(params: SearchParams, service: Service, is_partial: bool)
     )
 
 
-async def _tile_page(tile_id: str, text: str, service: Service) -> Response:
+async def _tile_page(tile_id: str, text: str, service: SearchService) -> Response:
     """Render the page of a tile that was found by a text, which may be empty."""
     record = await find_tile(tile_id, service)
-    engine, facts = service.engine, record.facts
+    facts = record.facts
 
     def more() -> tuple[Mapping[str, Any], Mapping[str, Any]]:
         try:
-            return engine.phrases(tile_id), service.explain(tile_id)
+            return service.search.phrases(tile_id), service.explain(tile_id)
         except HubbleclipError:  # a tile of the index may be unknown to a catalog that was replaced meanwhile
             return {}, {}
 
@@ -248,7 +229,7 @@ async def _tile_page(tile_id: str, text: str, service: Service) -> Response:
         tile=record,
         text=text or nearest,
         facts=facts,
-        index=engine.status(),
+        index=service.search.status,
         size_px=size_px,
         view=tile_view.sky_view(facts["wcs"], size_px) if facts.get("wcs") else None,
         position=None if ra_deg is None or dec_deg is None else ((ra_deg, dec_deg), sexagesimal(ra_deg, dec_deg)),

@@ -12,7 +12,7 @@ from astropy.coordinates import SkyCoord
 from astropy_healpix import HEALPix
 from mocpy import MOC
 
-from hubbleclip.search.server.protocol import Floats, Points
+Floats = npt.NDArray[np.float64]
 
 NSIDE, MOC_ORDER = 16, 11
 SCALE = 100
@@ -55,9 +55,8 @@ def hammer(ra_deg: npt.ArrayLike, dec_deg: npt.ArrayLike) -> tuple[Floats, Float
     return -SCALE * 2 * np.sqrt(2) * np.cos(dec) * np.sin(half) / z, -SCALE * np.sqrt(2) * np.sin(dec) / z
 
 
-def draw_sky(points: Points) -> SkyMap:
-    """Draw the density of tiles on the sky."""
-    ra, dec = np.asarray(points.ra_deg, float), np.asarray(points.dec_deg, float)
+def draw_sky(ra: Floats, dec: Floats) -> SkyMap:
+    """Draw the density of tiles (n,) on the sky; positions in degrees, NaN where unknown."""
     is_placed = np.isfinite(ra) & np.isfinite(dec)
     healpix = HEALPix(NSIDE, order="nested")
     found = healpix.lonlat_to_healpix(ra[is_placed] * u.deg, dec[is_placed] * u.deg)
@@ -114,9 +113,8 @@ def _graticule() -> list[str]:
     return [path for line in meridians + parallels for path in line]
 
 
-def write_moc(points: Points) -> bytes:
+def write_moc(ra: Floats, dec: Floats) -> bytes:
     """Write the coverage of all tiles as a multi-order coverage map (IVOA MOC 2.0)."""
-    ra, dec = np.asarray(points.ra_deg, float), np.asarray(points.dec_deg, float)
     is_placed = np.isfinite(ra) & np.isfinite(dec)
     moc = MOC.from_lonlat(ra[is_placed] * u.deg, dec[is_placed] * u.deg, max_norder=MOC_ORDER)
     content = io.BytesIO()

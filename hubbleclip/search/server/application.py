@@ -14,14 +14,14 @@ from starlette.exceptions import HTTPException
 
 from hubbleclip import __version__
 from hubbleclip.core.errors import CatalogError, HubbleclipError
+from hubbleclip.search.params import ParameterError, Short
 from hubbleclip.search.server.api import NotFoundError, add_posted_schema, api_routes
 from hubbleclip.search.server.cone_search import cone_routes
 from hubbleclip.search.server.metrics import Metrics, MetricsMiddleware
 from hubbleclip.search.server.pages.routes import error_page, page_routes, wants_page
-from hubbleclip.search.server.params import ParameterError, Short
-from hubbleclip.search.server.registration import proof_of
+from hubbleclip.search.server.running_server import proof_of
+from hubbleclip.search.server.search_service import SearchService
 from hubbleclip.search.server.security import Access, SecurityMiddleware
-from hubbleclip.search.server.service import Service
 from hubbleclip.search.server.uploads import UploadError
 from hubbleclip.search.server.work_queue import RETRY_AFTER_S, BusyError
 
@@ -30,7 +30,7 @@ STATUS = {BusyError: 503, CatalogError: 503, NotFoundError: 404, UploadError: 42
 """HTTP status by type of error; 400 for all others."""
 
 
-def create_app(service: Service, access: Access, instance: str = "") -> FastAPI:
+def create_app(service: SearchService, access: Access, instance: str = "") -> FastAPI:
     """Make the application."""
 
     @asynccontextmanager
@@ -47,7 +47,7 @@ def create_app(service: Service, access: Access, instance: str = "") -> FastAPI:
         openapi_url="/api/v1/openapi.json",
         description="Search the tiles of Hubble images by text, picture, tile, position and facts.",
     )
-    metrics = Metrics(lambda: service.queue.num_open, lambda: service.engine.status().num_tiles)
+    metrics = Metrics(lambda: service.queue.num_open, lambda: service.search.status.num_tiles)
     app.add_middleware(SecurityMiddleware, access=access)
     app.add_middleware(MetricsMiddleware, metrics=metrics)
     app.include_router(api_routes(service))

@@ -48,7 +48,7 @@ def embed_ahead(layout: Layout, texts: Sequence[str]) -> TextsAhead | None:
         return None
     if not texts:
         return None
-    line = [sys.executable, "-P", "-m", "hubbleclip.search.ahead", str(layout.absolute(run))]
+    line = [sys.executable, "-P", "-m", "hubbleclip.search.embedding_process", str(layout.absolute(run))]
     process = subprocess.Popen(line, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
     if process.stdin:
         process.stdin.write(json.dumps(list(texts)).encode())

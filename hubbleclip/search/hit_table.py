@@ -8,31 +8,14 @@ import io
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from astropy.table import MaskedColumn, Table
+from astropy.table import Table
 from PIL import Image
 
+from hubbleclip.catalog.tile_facts import TEXT, Column
 from hubbleclip.core.layout import Layout
-from hubbleclip.search.query import Hits, plain
+from hubbleclip.search.export import COLUMNS, as_astropy
+from hubbleclip.search.records import Hits
 
-FACTS = (
-    "title",
-    "target_name",
-    "instrument",
-    "filter",
-    "exposure_s",
-    "observed_at",
-    "ra_deg",
-    "dec_deg",
-    "pixel_scale_arcsec",
-    "proposal_id",
-    "pi",
-    "split",
-)
-"""Facts of a tile that become columns."""
-UNITS = {"exposure_s": "s", "ra_deg": "deg", "dec_deg": "deg", "pixel_scale_arcsec": "arcsec"}
-NUMBERS = {"score": float, "model_rank": int, "words_rank": int} | dict.fromkeys(UNITS, float)
-"""Types of the columns that are not texts."""
 PICTURE = "picture"
 THUMBNAIL_PX = 128
 
@@ -55,31 +38,9 @@ class HitTable(Table):  # type: ignore[misc]
 
 
 def hit_table(hits: Hits, layout: Layout) -> HitTable:
-    """Make a table of hits."""
-    rows = [
-        {
-            PICTURE: str(layout.existing_tile(hit.tile_id)),
-            "tile_id": hit.tile_id,
-            "score": hit.score,
-            "model_rank": hit.model_rank,
-            "words_rank": hit.words_rank,
-        }
-        | {name: plain(hit.facts.get(name)) for name in FACTS}
-        for hit in hits.hits
-    ]
-    names = (PICTURE, "tile_id", "score", "model_rank", "words_rank", *FACTS)
-    table = HitTable({name: _column([row[name] for row in rows], name) for name in names})
-    for name, unit in UNITS.items():
-        table[name].unit = unit
-    return table
-
-
-def _column(values: list[Any], name: str) -> MaskedColumn:
-    """Make a column whose unknown values are masked; its type does not depend on the hits."""
-    kind = NUMBERS.get(name, str)
-    mask = [value is None for value in values]
-    filled = [kind() if value is None else value for value in values]
-    return MaskedColumn(np.array(filled, kind), mask=mask)
+    """Make a table of hits: the pictures, and the columns that are exported."""
+    rows = [hit.row() | {PICTURE: str(layout.existing_tile(hit.tile_id))} for hit in hits.hits]
+    return HitTable(as_astropy(rows, (Column(PICTURE, TEXT, "File of the picture"), *COLUMNS)), copy=False)
 
 
 def thumbnail(path: str) -> str:

@@ -1,4 +1,4 @@
-"""What the server shows beside hits, on a real index: values of filters, map of the features, occlusion map."""
+"""What a search knows beside hits: values of filters, map of the features, occlusion map."""
 
 import json
 
@@ -14,58 +14,56 @@ from hubbleclip.core.errors import SearchError
 from hubbleclip.core.layout import Layout
 from hubbleclip.dataset.manifest import description_bytes
 from hubbleclip.pipeline.index import index
-from hubbleclip.search.explorer import FACETS, Explorer
-from hubbleclip.search.query import Filters, Query
-from hubbleclip.search.server.occlusion import NUM_SQUARES, cover_squares, occlusion_of
+from hubbleclip.search.engine import Search
+from hubbleclip.search.occlusion import NUM_SQUARES, cover_squares, occlusion_of
+from hubbleclip.search.open_index import number_labels
+from hubbleclip.search.params import SearchParams
+from hubbleclip.search.records import NumberedLabels
 
 NUM_TILES = NUM_PROPOSALS * TILES_EACH
-FILTER_OF = {
-    "instrument": "instruments",
-    "band": "bands",
-    "category": "categories",
-    "cycle": "cycles",
-    "split": "splits",
-}
 
 
 @pytest.fixture(scope="module")
-def explorer(site: Settings) -> Explorer:
-    return Explorer.open(site.root)
+def search(site: Settings) -> Search:
+    return Search.open(site.root)
 
 
-def test_each_value_of_a_filter_admits_as_many_tiles_as_it_says(explorer: Explorer) -> None:
-    facets = explorer.facets()
-    assert set(facets) == set(FACETS) == set(FILTER_OF)
+def test_each_value_of_a_filter_admits_as_many_tiles_as_it_says(search: Search) -> None:
+    facets = search.facets()
+    assert set(facets) == {"instrument", "band", "category", "cycle", "split"}
     for name, values in facets.items():
         for value, num in values:
-            found = explorer.run(Query(filters=Filters(**{FILTER_OF[name]: (value,)})))
+            found = search.run(SearchParams(**{name: value}))
             assert found.num_admitted == num > 0, (name, value)
 
 
-def test_bands_are_filters_and_not_clear_positions_of_a_wheel(explorer: Explorer) -> None:
-    assert explorer.facets()["band"] == [("F606W", NUM_TILES // 2), ("F814W", NUM_TILES // 2)]
+def test_bands_are_filters_and_not_clear_positions_of_a_wheel(search: Search) -> None:
+    assert search.facets()["band"] == [("F606W", NUM_TILES // 2), ("F814W", NUM_TILES // 2)]
 
 
 def test_a_category_in_capitals_is_the_same_category(own_site: Settings) -> None:
     with writing_catalog(Layout(own_site.root)) as catalog:
         catalog.connection.execute("UPDATE proposal SET category = 'Stars' WHERE proposal_id = 'hst:1'")
     index(own_site)
-    explorer = Explorer.open(own_site)
+    search = Search.open(own_site)
     half = NUM_TILES // 2
-    assert explorer.facets()["category"] == [("GALAXIES", half), ("Stars", half)]
-    assert explorer.run(Query(filters=Filters(categories=("Stars",)))).num_admitted == half
-    assert set(explorer.points().labels["category"]) == {"GALAXIES", "Stars"}
+    assert search.facets()["category"] == [("GALAXIES", half), ("Stars", half)]
+    assert search.run(SearchParams(category="Stars")).num_admitted == half
+    assert set(search.points().labels["category"].values) == {"GALAXIES", "Stars"}
 
 
-def test_the_map_has_each_tile_with_what_it_is(explorer: Explorer) -> None:
-    points = explorer.points()
-    assert np.isfinite(points.pca_n2).all()
-    labels = {name: dict(zip(points.tile_ids, column, strict=True)) for name, column in points.labels.items()}
+def test_the_map_has_each_tile_with_what_it_is(search: Search) -> None:
+    points = search.points()
+    labels = {
+        name: dict(zip(points.tile_ids, [label.values[n] for n in label.numbers], strict=True))
+        for name, label in points.labels.items()
+    }
     for proposal, number in ((0, 0), (3, 4), (7, 5)):
         tile_id = tile_id_of(proposal, number)
         assert labels["instrument"][tile_id] == INSTRUMENTS[number % 3]
         assert labels["category"][tile_id] == ("GALAXIES", "STARS")[proposal % 2]
-    assert len(labels["instrument"]) == NUM_TILES
+    assert len(labels["instrument"]) == len(points.x) == len(points.y) == NUM_TILES
+    assert number_labels(["b", "a", None, "a"]) == NumberedLabels(values=["a", "b"], numbers=[1, 0, -1, 0])
 
 
 def test_the_map_is_made_by_the_index_and_a_damaged_one_again(
@@ -74,24 +72,22 @@ def test_the_map_is_made_by_the_index_and_a_damaged_one_again(
     index(own_site)
     layout = Layout(own_site.root)
     (path,) = layout.index.glob("*.parquet")
-    explorer = Explorer.open(own_site)
-    centred_nd = (feat_nd := explorer._opened.store.features(range(NUM_TILES)).astype(np.float64)) - feat_nd.mean(
-        axis=0
-    )
+    search = Search.open(own_site)
+    centred_nd = (feat_nd := search._opened.store.features(range(NUM_TILES)).astype(np.float64)) - feat_nd.mean(axis=0)
     axes_2d = np.linalg.svd(centred_nd)[2][:2]
-    expected = explorer.points().pca_n2
-    np.testing.assert_allclose(np.abs(expected), np.abs(centred_nd @ axes_2d.T), atol=1e-6)
+    expected = search.points()
+    np.testing.assert_allclose(np.abs([expected.x, expected.y]), np.abs(axes_2d @ centred_nd.T), atol=6e-5)
     table = pq.read_table(path)
     pq.write_table(table.set_column(1, "x", pc.negate(table["x"])), path)
-    assert np.array_equal(Explorer.open(own_site).points().pca_n2, expected)
+    assert Search.open(own_site).points() == expected
     assert "the map of the features is damaged" in caplog.text
     path.unlink()
-    assert np.array_equal(Explorer.open(own_site).points().pca_n2, expected)
+    assert Search.open(own_site).points() == expected
     caplog.clear()
     add_tiles(own_site, range(2), range(6, 7))
     index(own_site)
     assert len(list(layout.index.glob("*.parquet"))) == 1
-    assert len(Explorer.open(own_site).points().pca_n2) == NUM_TILES + 2
+    assert len(Search.open(own_site).points().x) == NUM_TILES + 2
     assert "damaged" not in caplog.text
 
 
@@ -101,13 +97,13 @@ def test_an_index_of_before_the_map_has_one_too(own_site: Settings) -> None:
     facts = json.loads(layout.current_index.read_bytes())
     del facts["map_digest"], facts["self_sha256"]
     layout.current_index.write_bytes(description_bytes(facts))
-    assert np.isfinite(Explorer.open(own_site).points().pca_n2).all()
+    assert len(Search.open(own_site).points().x) == NUM_TILES
 
 
-def test_the_occlusion_map_is_the_drop_of_the_similarity_square_by_square(explorer: Explorer, site: Settings) -> None:
+def test_the_occlusion_map_is_the_drop_of_the_similarity_square_by_square(search: Search, site: Settings) -> None:
     tile_id, text = tile_id_of(4, 2), "spiral galaxy"
-    found = explorer.occlusion(tile_id, text)
-    model = explorer._opened.model
+    found = search.occlusion(tile_id, text)
+    model = search._opened.model
     image_yx = model.decode(Layout(site.root).tile(tile_id).read_bytes())
     text_d = model.embed_text(text)
     assert found.similarity == pytest.approx(float(model.embed_images([image_yx])[0] @ text_d), abs=1e-5)
@@ -148,6 +144,6 @@ def test_a_tile_without_a_readable_picture_has_no_map(own_site: Settings) -> Non
         path = Layout(own_site.root).tile(tile_id)
         path.write_bytes(content) if content else path.unlink()
         with pytest.raises(SearchError, match="cannot be read"):
-            Explorer.open(own_site).occlusion(tile_id, "galaxy")
+            Search.open(own_site).occlusion(tile_id, "galaxy")
     with pytest.raises(SearchError, match="there is no tile"):
-        Explorer.open(own_site).occlusion("f" * 32, "galaxy")
+        Search.open(own_site).occlusion("f" * 32, "galaxy")

@@ -1,0 +1,217 @@
+"""What answers searches: the file that names the model, its run and the vector store; and these, opened."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from hubbleclip.catalog.catalog import read_catalog
+from hubbleclip.catalog.tile_filters import FILTERS
+from hubbleclip.catalog.tile_search import LABELS, TileFacts
+from hubbleclip.core.errors import SearchError
+from hubbleclip.core.io import write_bytes
+from hubbleclip.core.layout import Layout
+from hubbleclip.dataset.manifest import description_bytes, is_intact
+from hubbleclip.evaluation.metrics.vocabulary import read_vocabulary
+from hubbleclip.search.embedding import QueryModel
+from hubbleclip.search.feature_map import read_map
+from hubbleclip.search.records import GroupBy, IndexStatus, NumberedLabels, Points
+from hubbleclip.search.sky import Sky, patch_numbers
+from hubbleclip.search.stores.base import VectorStore
+from hubbleclip.search.stores.embedded import EmbeddedStore
+
+Floats64 = npt.NDArray[np.float64]
+MAX_POINTS = 50_000
+"""Largest number of points on the map of the features."""
+PHRASE_BATCH = 64
+NOT_WHOLE = "the search index has {} of {} tiles: run `hubbleclip index`, or wait until it ends"
+NO_INDEX = "there is no search index: run `hubbleclip index` first (after `hubbleclip pipeline`)"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CurrentIndex:
+    """What answers searches.
+
+    `run` is the path of the run in the form in which the catalog stores paths. `store` and `url` are the settings of
+    the vector store. `tiles` holds the settings of the tiles, so that a FITS file is cut as the archive's files are.
+    `num_tiles` is the number of tiles in the finished index: a store with fewer is being rebuilt. `map_digest` names
+    the map of the features.
+    """
+
+    model_digest: str
+    run: str
+    store: str
+    url: str
+    tiles: dict[str, Any]
+    num_tiles: int = 1
+    map_digest: str = ""
+
+
+def read_current(layout: Layout) -> CurrentIndex:
+    """Read what answers searches."""
+    path = layout.current_index
+    try:
+        text = path.read_bytes()
+        if not is_intact(text):
+            raise ValueError("its hash is wrong")
+        facts = json.loads(text)
+        return CurrentIndex(**{one.name: facts[one.name] for one in fields(CurrentIndex) if one.name in facts})
+    except FileNotFoundError as error:
+        raise SearchError(NO_INDEX) from error
+    except (OSError, ValueError, TypeError) as error:
+        raise SearchError(f"{path} is damaged: delete it and run `hubbleclip index`") from error
+
+
+def write_current(layout: Layout, current: CurrentIndex) -> None:
+    """Replace the file atomically, if it changes, and delete what a killed run has left of it."""
+    for leftover in layout.current_index.parent.glob(f".{layout.current_index.name}.*.tmp"):
+        leftover.unlink()
+    text = description_bytes(asdict(current))
+    if not layout.current_index.is_file() or layout.current_index.read_bytes() != text:
+        write_bytes(layout.current_index, text)
+
+
+def _open_embedded(layout: Layout, url: str, model_digest: str) -> VectorStore:
+    return EmbeddedStore(Path(url) / model_digest if url else layout.model_index(model_digest), model_digest)
+
+
+STORES = {"embedded": _open_embedded}
+"""Functions that open a vector store, by the value of the setting `index.store`."""
+
+
+def open_store(layout: Layout, name: str, url: str, model_digest: str) -> VectorStore:
+    """Open a vector store for reading and appending."""
+    if name not in STORES:
+        raise SearchError(f"index.store is {name!r}: use one of {', '.join(STORES)}")
+    return STORES[name](layout, url, model_digest)
+
+
+def open_current(layout: Layout, current: CurrentIndex) -> VectorStore:
+    """Open the vector store that answers searches."""
+    store = open_store(layout, current.store, current.url, current.model_digest)
+    num_tiles = len(store.tile_ids)
+    if num_tiles < max(1, current.num_tiles):
+        store.close()
+        raise SearchError(NOT_WHOLE.format(num_tiles, current.num_tiles))
+    return store
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class OpenIndex:
+    """One state of index and catalog, which does not change; `stamp` differs once either is replaced."""
+
+    layout: Layout
+    stamp: object
+    current: CurrentIndex
+    status: IndexStatus
+    store: VectorStore
+    facts: TileFacts
+    model: QueryModel
+
+    def is_newest(self) -> bool:
+        """Whether neither the catalog nor the index was replaced since this was opened."""
+        return stamp_of(self.layout) == self.stamp and self.store.is_current()
+
+    @cached_property
+    def positions(self) -> tuple[Floats64, Floats64, Floats64]:
+        """Right ascension, declination and side of all tiles in degrees, NaN where unknown."""
+        return self.facts.positions()
+
+    @cached_property
+    def sky(self) -> Sky:
+        """Positions of all tiles."""
+        return Sky.of(*self.positions)
+
+    @cached_property
+    def patch_n(self) -> npt.NDArray[np.int64]:
+        """Number of each row's patch of sky; -1 for a tile without a position."""
+        return patch_numbers(*self.positions[:2])
+
+    def groups(self, group_by: GroupBy) -> npt.NDArray[np.int64]:
+        """Return the group of each row; -1 where it belongs to none."""
+        if group_by is GroupBy.NONE:
+            return np.full(len(self.store.tile_ids), -1)
+        return self.facts.proposal_group_n if group_by is GroupBy.PROPOSAL else self.patch_n
+
+    @cached_property
+    def facets(self) -> dict[str, list[tuple[Any, int]]]:
+        """Values that a filter can have, each with its number of tiles, for the filters whose values are listed."""
+        return {one.name: self.facts.value_counts(one.name) for one in FILTERS if one.counts}
+
+    @cached_property
+    def points(self) -> Points:
+        """The map of the features: at most `MAX_POINTS` tiles, evenly spaced in the order of the index."""
+        xy_n2 = read_map(self.layout, self.current.map_digest, self.store)
+        rows = np.flatnonzero(np.isfinite(xy_n2).all(axis=1))  # JSON has no NaN
+        step = max(1, math.ceil(len(rows) / MAX_POINTS))
+        rows = rows[::step]
+        x, y = xy_n2[rows].round(4).T.tolist()
+        labels = {name: number_labels(self.facts.labels(name)[rows].tolist()) for name in LABELS}
+        return Points(tile_ids=self.store.tile_ids.take(rows).to_pylist(), x=x, y=y, step=step, labels=labels)
+
+    @cached_property
+    def vocabularies(self) -> dict[str, tuple[Sequence[str], Floats64]]:
+        """Phrases of both vocabularies, and their features (n, d)."""
+        from hubbleclip.training.embeddings import embed_texts  # noqa: PLC0415 - imports torch: seconds
+
+        vocabulary, model = read_vocabulary(), self.model.load()
+        lists = {"objects": vocabulary["object_classes"], "hypotheses": vocabulary["science_hypotheses"]}
+        return {name: (texts, embed_texts(model, list(texts), PHRASE_BATCH)) for name, texts in lists.items()}
+
+
+def open_index(layout: Layout, former: OpenIndex | None = None) -> OpenIndex:
+    """Open index and catalog; a model that did not change stays loaded."""
+    stamp = stamp_of(layout)
+    current = read_current(layout)
+    store = open_current(layout, current)
+    is_same = former is not None and former.current.model_digest == current.model_digest
+    facts = TileFacts(layout, store.tile_ids)
+    return OpenIndex(
+        layout=layout,
+        stamp=stamp,
+        current=current,
+        status=_read_status(layout, current, len(facts.row_n)),
+        store=store,
+        facts=facts,
+        model=former.model if former and is_same else QueryModel(layout.absolute(current.run)),
+    )
+
+
+def stamp_of(layout: Layout) -> object:
+    """Return a value that changes when the catalog or the file `current.json` is replaced."""
+    try:
+        found = [path.stat() for path in (layout.catalog, layout.current_index)]
+    except FileNotFoundError:
+        return None
+    return [(one.st_ino, one.st_mtime_ns, one.st_size) for one in found]
+
+
+def _read_status(layout: Layout, current: CurrentIndex, num_tiles: int) -> IndexStatus:
+    """Read which model answers, as the catalog that was just opened says."""
+    run_id = layout.absolute(current.run).name
+    with read_catalog(layout) as catalog:
+        (row,) = catalog.named_query("index_status", run_id=run_id)
+    return IndexStatus(
+        num_tiles=num_tiles,
+        run_id=run_id,
+        model_digest=current.model_digest,
+        indexed_at=datetime.fromtimestamp(layout.current_index.stat().st_mtime, UTC),
+        **(row | {"model": row["model"] or "unknown model"}),
+    )
+
+
+def number_labels(labels: Sequence[str | None]) -> NumberedLabels:
+    """Number the values of a fact."""
+    values = [value for value, _ in Counter(label for label in labels if label is not None).most_common()]
+    number_of = {value: number for number, value in enumerate(values)} | {None: -1}
+    return NumberedLabels(values=values, numbers=[number_of[label] for label in labels])

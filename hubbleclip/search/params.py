@@ -1,0 +1,230 @@
+"""The one description of a search, which pages, API, command, agents and Python make, and its URL."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict
+from typing import Annotated, Any, TypeVar
+from urllib.parse import urlencode
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+    create_model,
+    field_validator,
+    model_validator,
+)
+
+from hubbleclip.catalog.tile_filters import FILTERS, Filter
+from hubbleclip.core.errors import HubbleclipError
+from hubbleclip.search.records import Cone, GroupBy, Mode, Term, TermKind
+from hubbleclip.search.sky import RADIUS_DEG
+
+MAX_DEPTH, MAX_TERMS, MAX_VALUES = 10_000, 16, 100
+"""Largest number of hits that are seen, which bounds time and memory; of terms; and of values of one filter."""
+WEIGHTED = re.compile(r"(.*\S)\s*\^\s*(-?\d+(?:\.\d+)?)", re.DOTALL)
+"""Matches a text with its weight, such as `spiral galaxy^2` or `bar^-0.5`."""
+RADIUS_ARCMIN = 60 * RADIUS_DEG
+Short = Annotated[str, StringConstraints(strip_whitespace=True, max_length=200)]
+Text = Annotated[str, StringConstraints(strip_whitespace=True, max_length=4000)]
+TileId = Annotated[str, StringConstraints(pattern=r"^[0-9A-Za-z_-]{1,64}(\^-?\d+(\.\d+)?)?$")]
+Number = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+TYPES: dict[type, Any] = {str: Short, int: Annotated[int, Field(ge=0, le=10_000)], float: Number}
+FindCone = Callable[[str, float | None], Cone]
+"""Function that turns a place and a radius in degrees, or None, into a cone, as `Search.resolve_target` does."""
+
+
+class ParameterError(HubbleclipError):
+    """A parameter of a search is wrong; the message says which."""
+
+
+class SearchTerms(BaseModel):
+    """What is searched for, and which page is shown. Parameters that can be repeated are lists."""
+
+    model_config = ConfigDict(frozen=True, populate_by_name=True)
+
+    q: list[Text] = Field([], description="Text to look for; `text^2` gives it the weight 2.")
+    without: list[Text] = Field([], alias="not", description="Text to avoid.")
+    like: list[TileId] = Field([], description="Id of a tile that hits resemble.")
+    unlike: list[TileId] = Field([], description="Id of a tile that hits do not resemble.")
+    abstract_of: list[Short] = Field([], description="Proposal whose abstract is the query.")
+    image: list[str] = Field([], description="PNG, JPEG or FITS file that hits resemble.")
+    mode: Mode = Field(Mode.BOTH, description="Rank by the model, by words (BM25), or by both.")
+    group: GroupBy = Field(GroupBy.PROPOSAL, description="Fold hits of one proposal, or of one patch of sky.")
+    k: int = Field(24, ge=1, le=MAX_DEPTH, description="Hits per page.")
+    page: int = Field(1, ge=1, description="Number of the page, from 1.")
+    radius: Number = Field(
+        RADIUS_ARCMIN,
+        gt=0,
+        le=10_800,
+        description="Radius around `place` in arcmin; the default grows with the extent of a target's observations.",
+    )
+
+
+def _field(one: Filter) -> Any:
+    """Return the type of a filter's parameter, and its default."""
+    kind: Any = TYPES.get(one.kind, one.kind)
+    unset = one.default is None
+    return list[kind] if one.is_list else kind | None if unset else kind, Field(one.default, description=one.meaning)
+
+
+_WithFilters: Any = create_model("_WithFilters", __base__=SearchTerms, **{one.name: _field(one) for one in FILTERS})
+
+
+LISTS = {
+    name for field, info in _WithFilters.model_fields.items() if info.default == [] for name in (field, info.alias)
+}
+"""Names of the parameters that can be repeated."""
+
+
+class SearchParams(_WithFilters):
+    """A search: terms (none: every tile that the filters admit, in a fixed order), filters and the page wanted."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_blanks(cls, values: Any) -> Any:
+        """Drop what a form sends for a field that nobody filled in, and take one value as a list of one."""
+        if not isinstance(values, dict):
+            return values
+        kept = {}
+        for name, value in values.items():
+            is_one = name in LISTS and not isinstance(value, list | tuple)
+            several = [value] if is_one else value
+            kept[name] = [v for v in several if v not in ("", None)] if name in LISTS else value
+        return {name: value for name, value in kept.items() if value not in ("", [], None)}
+
+    @field_validator("box")
+    @classmethod
+    def _is_box(cls, text: str) -> str:
+        """Refuse a box that has not four numbers."""
+        if text:
+            _parse_box(text)
+        return text
+
+    @model_validator(mode="after")
+    def _is_bounded(self) -> SearchParams:
+        """Refuse a page too deep, too many terms, and too many values of one filter."""
+        if self.page * self.k > MAX_DEPTH:
+            raise ValueError(f"only the first {MAX_DEPTH:,} hits can be seen: narrow the search")
+        if len(list(self.terms())) > MAX_TERMS:
+            raise ValueError(f"a search has at most {MAX_TERMS} terms")
+        if any(isinstance(values, list) and len(values) > MAX_VALUES for _, values in self):
+            raise ValueError(f"a filter has at most {MAX_VALUES} values")
+        return self
+
+    @property
+    def offset(self) -> int:
+        """Number of hits on the pages before."""
+        return int((self.page - 1) * self.k)
+
+    def terms(self) -> Iterator[Term]:
+        """List the terms."""
+        lists = (
+            (self.q, TermKind.TEXT, 1),
+            (self.like, TermKind.TILE, 1),
+            (self.image, TermKind.IMAGE, 1),
+            (self.abstract_of, TermKind.PROPOSAL, 1),
+            (self.without, TermKind.TEXT, -1),
+            (self.unlike, TermKind.TILE, -1),
+        )
+        for texts, kind, sign in lists:
+            for text in texts:
+                value, weight = split_weight(text)
+                yield Term(kind=kind, value=value, weight=sign * weight)
+
+    def filter_values(self, find_cone: FindCone) -> dict[str, Any]:
+        """Return the values of the filters that are set, as `TileFacts.admitted` takes them."""
+        values = {one.name: value for one in FILTERS if (value := getattr(self, one.name)) not in ("", [], None)}
+        for one in FILTERS:
+            if one.name in values and one.is_list and one.kind is str:
+                values[one.name] = [text.upper() for text in values[one.name]]
+        if "place" in values:
+            radius_deg = None if self.radius == RADIUS_ARCMIN else self.radius / 60
+            values["place"] = asdict(find_cone(values["place"], radius_deg))
+        if "box" in values:
+            values["box"] = _parse_box(values["box"])
+        return values
+
+    def pairs(self) -> list[tuple[str, str]]:
+        """List the parameters that differ from their defaults."""
+        values = self.model_dump(mode="json", by_alias=True, exclude_defaults=True)
+        return [
+            (name, _text(one))
+            for name, value in values.items()
+            for one in (value if isinstance(value, list) else [value])
+        ]
+
+    def url(self, path: str = "/", /, **changes: Any) -> str:
+        """Return the URL of this search, or of one that differs from it."""
+        text = urlencode(self.model_copy(update={"page": 1} | changes).pairs())
+        return f"{path}?{text}" if text else path
+
+    def removals(self) -> Iterator[tuple[str, str, str]]:
+        """List what the search is made of: name, value, and the URL of the search without it."""
+        for field, info in type(self).model_fields.items():
+            value = getattr(self, field)
+            if field in ("mode", "group", "k", "page", "radius") or value in (info.default, []):
+                continue
+            name = info.alias or field
+            if isinstance(value, list):
+                for one in value:
+                    yield name, _text(one), self.url(**{field: [other for other in value if other != one]})
+            else:
+                yield name, _text(value), self.url(**{field: info.default})
+
+
+Params = TypeVar("Params", bound=SearchParams)
+
+
+class ExactParams(SearchParams):
+    """A search of a caller whose mistakes in names are no parameters of another program."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+def make_params(values: Mapping[str, Any], kind: type[Params] = SearchParams) -> Params:  # type: ignore[assignment]
+    """Check the parameters of a search; an error is one line that says which is wrong."""
+    try:
+        return kind.model_validate(dict(values))
+    except ValidationError as error:
+        raise ParameterError(first_fault(error)) from error
+
+
+def first_fault(error: ValidationError) -> str:
+    """Describe the first fault of a validation in one line."""
+    fault = error.errors()[0]
+    name = ".".join(map(str, fault["loc"]))
+    message = fault["msg"].removeprefix("Value error, ")
+    return f"{name}: {message}" if name else message
+
+
+def split_weight(text: str) -> tuple[str, float]:
+    """Split `text^2` into the text and its weight, which is 1 where none is written."""
+    match = WEIGHTED.fullmatch(text)
+    return (match[1], float(match[2])) if match else (text, 1.0)
+
+
+def as_written(text: str) -> str:
+    """Return a text as a parameter in which `10^5` at the end is no weight."""
+    return f"{text}^1" if WEIGHTED.fullmatch(text) else text
+
+
+def _text(value: Any) -> str:
+    """Format a value for a URL: numbers in full, without trailing zeros."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    return f"{value:.15g}" if isinstance(value, float) else str(value)
+
+
+def _parse_box(text: str) -> dict[str, float]:
+    """Parse four numbers: the values that the filter `box` binds."""
+    parts = [float(part) for part in text.split(",")]
+    if len(parts) != 4 or not all(map(math.isfinite, parts)) or not (-90 <= parts[2] <= parts[3] <= 90):
+        raise ValueError("a box is ra_min,ra_max,dec_min,dec_max in degrees")
+    ra_max = parts[1] if parts[1] == 360 else parts[1] % 360
+    return {"ra_min": parts[0] % 360, "ra_max": ra_max, "dec_min": parts[2], "dec_max": parts[3]}

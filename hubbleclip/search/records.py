@@ -1,0 +1,154 @@
+"""What a search is made of and what it returns: the records that engine, pages, API, agents and commands share."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+OWN_FACTS = ("tile_id", "score", "model_rank", "words_rank", "num_folded")
+"""What a search itself says of a hit."""
+
+
+class Mode(StrEnum):
+    """How tiles are ranked: by the model's features, by BM25 over the words, or by the sum of both."""
+
+    MODEL = "model"
+    WORDS = "words"
+    BOTH = "both"
+
+
+class TermKind(StrEnum):
+    """What a term of a search is."""
+
+    TEXT = "text"
+    TILE = "tile"
+    IMAGE = "image"
+    PROPOSAL = "proposal"
+
+
+class GroupBy(StrEnum):
+    """Which hits are folded into one: none, those of one proposal, or those of one patch of sky."""
+
+    NONE = "none"
+    PROPOSAL = "proposal"
+    SKY = "sky"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Term:
+    """A text, a tile id, a proposal, or the path of a picture or FITS file; negative weights push tiles away."""
+
+    kind: TermKind
+    value: str
+    weight: float = 1.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cone:
+    """A circle on the sky, ICRS: centre and radius in degrees."""
+
+    ra_deg: float
+    dec_deg: float
+    radius_deg: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hit:
+    """A tile that a search found.
+
+    Attributes
+    ----------
+    tile_id
+        Id of the tile.
+    score
+        Score of the mode, higher is better: cosine similarity, BM25, or a weighted sum of both.
+    model_rank, words_rank
+        Rank of the tile by the model and by words, from 1; None where the mode does not rank by it.
+    num_folded
+        Number of further hits of the same group that this hit represents.
+    facts
+        What the catalog knows of the tile, by the names in `hubbleclip.catalog.tile_facts.FACTS`; None where unknown.
+
+    """
+
+    tile_id: str
+    score: float
+    model_rank: int | None = None
+    words_rank: int | None = None
+    num_folded: int = 0
+    facts: dict[str, Any]
+
+    def row(self) -> dict[str, Any]:
+        """Return the hit as one flat row of values that JSON has.
+
+        Returns
+        -------
+        dict
+            Values by name.
+
+        """
+        return {name: getattr(self, name) for name in OWN_FACTS} | {n: plain(v) for n, v in self.facts.items()}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IndexStatus:
+    """Which index and which model answer; a field is None where unknown."""
+
+    num_tiles: int
+    is_simulated: bool
+    model: str
+    run_id: str | None = None
+    model_digest: str | None = None
+    dataset_digest: str | None = None
+    promoted_at: datetime | None = None
+    indexed_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hits:
+    """A page of hits, best first, the number of tiles that the filters admit, and the index that answered."""
+
+    hits: tuple[Hit, ...]
+    num_admitted: int
+    has_more: bool
+    index: IndexStatus
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TileRecord:
+    """Everything known of one tile: the facts of a `Hit` and of `TILE_DETAILS`, and its PNG or JPEG file."""
+
+    tile_id: str
+    facts: Mapping[str, Any]
+    picture: Path
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NumberedLabels:
+    """A fact of each point: the number of its value among `values`, the most frequent first; -1 where unknown."""
+
+    values: list[str]
+    numbers: list[int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Points:
+    """Some tiles at the first two principal components of their features: every `step`-th of the index."""
+
+    tile_ids: list[str]
+    x: list[float]
+    y: list[float]
+    step: int
+    labels: dict[str, NumberedLabels]
+
+
+def plain(value: Any) -> Any:
+    """Return a value that JSON has."""
+    if isinstance(value, datetime):
+        return value.isoformat(timespec="seconds")
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,0 +1,115 @@
+"""Run the server, with connections bounded in number and in time, so that slow clients cannot keep the others out."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import secrets
+import socket
+from pathlib import Path
+from typing import Any
+
+import uvicorn
+from fastapi import FastAPI
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from hubbleclip.core.errors import HubbleclipError
+from hubbleclip.search.server.application import create_app
+from hubbleclip.search.server.running_server import RunningServer, registered
+from hubbleclip.search.server.search_service import SearchService
+from hubbleclip.search.server.security import Access
+from hubbleclip.search.server.work_queue import RETRY_AFTER_S
+
+log = logging.getLogger(__name__)
+SHUTDOWN_S, BACKLOG = 1, 1024
+ANY = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104
+"""Address at which this machine reaches a server that listens on all addresses."""
+MAX_CONNECTIONS = 512
+"""Largest number of open connections; each has a file descriptor, of which a process often has 1,024."""
+HEADERS_S, EXCHANGE_S = 10.0, 90.0
+"""Time limits of the first request's headers, and of a request with its response or the wait for the next one."""
+FULL = (
+    f"HTTP/1.1 503 Service Unavailable\r\nRetry-After: {RETRY_AFTER_S}\r\n"
+    "Content-Length: 0\r\nConnection: close\r\n\r\n"
+)
+
+
+class BoundedProtocol(H11Protocol):
+    """HTTP/1.1 on a connection that is aborted at its time limit, whether the client is slow to write or to read."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._limit: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """See `H11Protocol`; a connection is refused if there are too many."""
+        super().connection_made(transport)
+        self._restart(HEADERS_S)
+        if len(self.connections) > MAX_CONNECTIONS:
+            transport.write(FULL.encode())
+            transport.close()
+
+    def data_received(self, data: bytes) -> None:
+        """See `H11Protocol`; the headers of a request are complete where a new cycle begins."""
+        former = self.cycle
+        super().data_received(data)
+        if self.cycle is not former:
+            self._restart(EXCHANGE_S)
+
+    def on_response_complete(self) -> None:
+        """See `H11Protocol`; the client may still be reading the response."""
+        self._restart(EXCHANGE_S)
+        super().on_response_complete()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """See `H11Protocol`."""
+        if self._limit:
+            self._limit.cancel()
+        super().connection_lost(exc)
+
+    def _restart(self, limit_s: float) -> None:
+        """Set the time at which the connection is aborted."""
+        if self._limit:
+            self._limit.cancel()
+        self._limit = self.loop.call_later(limit_s, self.transport.abort)
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Open the server's socket."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    # asyncio sets TCP_NODELAY only where the protocol is stated; without it, each response would wait 40 ms for an ACK.
+    opened = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    try:
+        opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        opened.bind((host, port))
+        opened.listen(BACKLOG)
+    except OSError as error:
+        opened.close()
+        raise HubbleclipError(f"cannot listen on {host}:{port} ({error.strerror}): choose another --port") from error
+    return opened
+
+
+def configure(app: FastAPI) -> uvicorn.Config:
+    """Configure uvicorn for an application."""
+    return uvicorn.Config(
+        app,
+        http=BoundedProtocol,
+        ws="none",
+        log_level="error",
+        server_header=False,
+        timeout_graceful_shutdown=SHUTDOWN_S,
+    )
+
+
+def run_server(service: SearchService, access: Access, port: int, server_file: Path) -> None:
+    """Serve until Ctrl-C; the port 0 takes any free one."""
+    opened = listen(access.host, port)
+    instance, port = secrets.token_hex(16), opened.getsockname()[1]
+    found = RunningServer(
+        host=ANY.get(access.host, access.host), port=port, instance=instance, token=access.token, pid=os.getpid()
+    )
+    shown = f"[{access.host}]" if ":" in access.host else access.host
+    with registered(server_file, found):
+        log.info("search: http://%s:%d/%s, until Ctrl-C", shown, port, "?token=..." if access.token else "")
+        uvicorn.Server(configure(create_app(service, access, instance))).run(sockets=[opened])

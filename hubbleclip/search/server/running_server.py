@@ -1,0 +1,89 @@
+"""The server of a data folder that runs: the file by which commands find it, and the client that asks it."""
+
+from __future__ import annotations
+
+import hmac
+import http.client
+import json
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+from hubbleclip.core.errors import HubbleclipError
+
+CONNECT_S, ANSWER_S = 1.0, 60.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunningServer:
+    """Where the server of a data folder listens.
+
+    `instance` is a secret of server and file. It tells the server from another that got the same port, which might be
+    that of another user, who waits for the token.
+    """
+
+    host: str
+    port: int
+    instance: str
+    token: str | None
+    pid: int
+
+
+def proof_of(instance: str, challenge: str) -> str:
+    """Compute what a server answers to a challenge, by which it shows that it knows its own secret."""
+    return hmac.new(instance.encode(), challenge.encode(), "sha256").hexdigest()
+
+
+@contextmanager
+def registered(path: Path, server: RunningServer) -> Iterator[None]:
+    """Keep a file that says where a server listens, which only its owner can read, while the block runs."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.{os.getpid()}")
+    with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
+        json.dump(asdict(server), file)
+    part.replace(path)
+    try:
+        yield
+    finally:
+        if path.is_file() and json.loads(path.read_text(encoding="utf-8"))["instance"] == server.instance:
+            path.unlink()
+
+
+def find_server(path: Path) -> RunningServer | None:
+    """Find the running server of a data folder."""
+    challenge = secrets.token_hex(16)
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+        found = RunningServer(**{field.name: values[field.name] for field in fields(RunningServer)})
+        _, answer = _send(replace(found, token=None), f"/healthz?challenge={challenge}", CONNECT_S)
+        is_it = hmac.compare_digest(answer["proof"], proof_of(found.instance, challenge))
+    except (OSError, ValueError, KeyError, TypeError, http.client.HTTPException):
+        return None
+    return found if is_it else None
+
+
+def ask(server: RunningServer, url: str) -> Any:
+    """Ask a server."""
+    try:
+        status, answer = _send(server, url, ANSWER_S)
+    except (OSError, ValueError, http.client.HTTPException) as error:
+        raise HubbleclipError(f"the search server at port {server.port} does not answer: {error}") from error
+    if status != 200:
+        raise HubbleclipError(answer.get("detail", f"the search server answers with status {status}"))
+    return answer
+
+
+def _send(server: RunningServer, url: str, timeout_s: float) -> tuple[int, Any]:
+    """Send a request and decode its answer."""
+    connection = http.client.HTTPConnection(server.host, server.port, timeout=timeout_s)
+    headers = {"Authorization": f"Bearer {server.token}"} if server.token else {}
+    try:
+        connection.request("GET", url, None, headers)
+        response = connection.getresponse()
+        return response.status, json.loads(response.read())
+    finally:
+        connection.close()

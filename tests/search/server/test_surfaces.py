@@ -1,0 +1,67 @@
+"""Every filter is on every surface: page, chips, API, command, agents, Python and docs."""
+
+import asyncio
+import re
+from dataclasses import fields
+from datetime import date
+from pathlib import Path
+
+import pytest
+from bs4 import BeautifulSoup
+from mcp import Client
+from starlette.testclient import TestClient
+
+from hubbleclip.catalog.tile_filters import FILTERS, Filter
+from hubbleclip.cli.searching import SearchOptions
+from hubbleclip.core.layout import Layout
+from hubbleclip.search.agents import make_agent_server
+from hubbleclip.search.engine import Search
+from hubbleclip.search.params import SearchParams
+
+NAMES = [one.name for one in FILTERS]
+DOCS = Path(__file__).parents[3] / "docs/search.md"
+VALUES = {str: "x", int: 21, float: 1.5, bool: True, date: date(2017, 9, 4)}
+
+
+def value_of(one: Filter) -> object:
+    return {"place": "13 -30", "box": "1,2,3,4"}.get(one.name, VALUES[one.kind])
+
+
+def agents_parameters(search: Search) -> set[str]:
+    async def ask():
+        async with Client(make_agent_server(lambda: search, Layout(Path("none")), lambda tile_id: {})) as client:
+            return (await client.list_tools()).tools
+
+    tool = next(tool for tool in asyncio.run(ask()) if tool.name == "search")
+    return set(tool.input_schema["properties"])
+
+
+def test_every_surface_has_every_filter(client: TestClient, search: Search) -> None:
+    form = BeautifulSoup(client.get("/").text, "html.parser").select_one(".filters")
+    described = client.get("/api/v1/openapi.json").json()
+    surfaces = {
+        "page": {field["name"] for field in form.select("[name]")},
+        "API": {parameter["name"] for parameter in described["paths"]["/api/v1/search"]["get"]["parameters"]},
+        "JSON of the API": set(described["components"]["schemas"]["SearchBody"]["properties"]),
+        "command": {field.name for field in fields(SearchOptions)},
+        "agents": agents_parameters(search),
+        "Python": set(SearchParams.model_fields),
+    }
+    assert {surface: set(NAMES) - found for surface, found in surfaces.items() if set(NAMES) - found} == {}
+
+
+def test_the_docs_list_every_filter_with_its_meaning() -> None:
+    listed = re.findall(r"^\| `(\w+)` \| (.+) \|$", DOCS.read_text(encoding="utf-8"), re.MULTILINE)
+    expected = [(one.name, one.meaning + " Can be repeated." * one.is_list) for one in FILTERS]
+    assert [row for row in listed if row[0] in NAMES] == expected
+
+
+@pytest.mark.parametrize("one", FILTERS, ids=NAMES)
+def test_a_filter_is_the_same_from_each_caller_and_has_a_chip(one: Filter, client: TestClient) -> None:
+    value = value_of(one)
+    params = SearchParams(**{one.name: value})
+    options = SearchOptions(**{one.name: (value,) if one.is_list else value})
+    assert options.params("").pairs() == params.model_copy(update={"k": 10}).pairs()
+    (chip,) = BeautifulSoup(client.get(params.url()).text, "html.parser").select(".chips a")
+    assert one.label in chip.text
+    assert one.unit in chip.text
