@@ -1,8 +1,6 @@
 """The catalog: one writer, any number of readers, nothing lost by a kill."""
 
-import json
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -171,36 +169,6 @@ def test_second_writer_is_told_who_holds_the_lock(layout: Layout) -> None:
     with writing_catalog(layout), pytest.raises(CatalogLockedError, match=f"process {os.getpid()} on "):  # noqa: SIM117
         with writing_catalog(layout):
             pass
-
-
-WRITER = """
-import sys, time, json
-from pathlib import Path
-from hubbleclip.catalog.working_copy import writing_catalog
-from hubbleclip.core.layout import Layout
-from hubbleclip.core.records import Watermark
-sys.path.insert(0, sys.argv[2])
-from valid_catalog import make
-with writing_catalog(Layout(Path(sys.argv[1]))) as catalog:
-    catalog.upsert({"watermark": [make(Watermark, archive="committed")]})
-    catalog.connection.begin()
-    catalog.connection.execute("INSERT INTO watermark VALUES ('open', 'q', 1, now()::TIMESTAMP)")
-    print("ready", flush=True)
-    time.sleep(60)
-"""
-
-
-def test_killed_writer_leaves_a_good_catalog_and_no_lock(layout: Layout) -> None:
-    arguments = [sys.executable, "-c", WRITER, str(layout.root), MAKERS]
-    with subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True) as writer:
-        assert writer.stdout is not None
-        assert writer.stdout.readline() == "ready\n"
-        held = json.loads(layout.lock.read_text())
-        assert held["pid"] == writer.pid
-        writer.send_signal(signal.SIGKILL)
-        writer.wait()
-    with writing_catalog(layout) as catalog:
-        assert [row["archive"] for row in catalog.rows("FROM watermark")] == ["committed"]
 
 
 def test_garbage_in_place_of_the_catalog_is_one_clear_line(layout: Layout) -> None:

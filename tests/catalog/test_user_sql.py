@@ -121,8 +121,3 @@ def test_other_readers_of_the_process_stay_unlocked(layout: Layout) -> None:
     with read_catalog(layout) as catalog:
         run_user_sql(layout, "FROM watermark")
         assert catalog.rows("SELECT current_setting('enable_external_access') AS value") == [{"value": True}]
-
-
-def test_a_missing_catalog_is_one_line(tmp_path: Path) -> None:
-    with pytest.raises(CatalogError, match="hubbleclip dataset"):
-        run_user_sql(Layout(tmp_path / "none"), "SELECT 1")

@@ -1,8 +1,9 @@
 """A small catalog that keeps every rule. The first row of a table is used by others; a later one can be changed alone."""
 
-import dataclasses
 import typing
+from dataclasses import fields
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from typing import Any
 
 from hubbleclip.core import records
@@ -108,11 +109,16 @@ OF_COLUMN: dict[str, Any] = {
 }
 
 
-def make(record: Any, **values: Any) -> Any:
-    """A valid record with some values of its own; an optional column that is not in `OF_COLUMN` is None."""
+@cache
+def defaults(record: Any) -> dict[str, Any]:
+    """Valid values of a record; an optional column that is not in `OF_COLUMN` is None."""
     hints = typing.get_type_hints(record)
-    names = [field.name for field in dataclasses.fields(record)]
-    return record(**{name: ({name: OF_TYPE.get(hints[name])} | OF_COLUMN | values)[name] for name in names})
+    return {field.name: OF_COLUMN.get(field.name, OF_TYPE.get(hints[field.name])) for field in fields(record)}
+
+
+def make(record: Any, **values: Any) -> Any:
+    """A valid record with some values of its own."""
+    return record(**defaults(record) | values)
 
 
 def proposal(number: str) -> records.Proposal:
