@@ -75,7 +75,7 @@ class Options:
         return values
 
     def flags(self) -> str:
-        """Write the profile and the data root as options of a command."""
+        """Write profile and data root as options, after a space; empty for the defaults."""
         flags = {"--profile": "" if self.profile == "demo" else self.profile, "--data": str(self.data or "")}
         return "".join(f" {name} {shlex.quote(value)}" for name, value in flags.items() if value)
 

@@ -65,7 +65,7 @@ def check_disk_after(folder: Path, error: type[BaseException] | None, *_: object
 
 
 def run_in_process(options: Options, *stages: str, **arguments: Any) -> None:
-    """Run stages in this process, without importing Prefect."""
+    """Run stages, each `module:function` below `hubbleclip.pipeline`, in this process without importing Prefect."""
     settings = options.settings()
     redirect_caches(Layout(settings.root))
     for stage in stages:

@@ -53,7 +53,7 @@ class ExposureDepth:
 
 
 def draw_counts(expected_e_yx: Image, read_noise_e: float, rng: np.random.Generator) -> Image:
-    """Draw noisy pixel values, with photon noise and read noise, for expected values."""
+    """Draw pixel values in electrons, with photon noise and read noise, around expected values."""
     variance = np.maximum(expected_e_yx, 0) + np.float32(read_noise_e**2)
     counts = expected_e_yx + np.sqrt(variance) * rng.standard_normal(expected_e_yx.shape, dtype=np.float32)
     is_faint = expected_e_yx < POISSON_BELOW_E
@@ -65,7 +65,7 @@ def draw_counts(expected_e_yx: Image, read_noise_e: float, rng: np.random.Genera
 
 
 def add_cosmic_rays(image_yx: Image, rng: np.random.Generator, count: int) -> Mask:
-    """Add cosmic rays: straight tracks of energetic particles, one pixel wide."""
+    """Add cosmic rays in place, straight tracks one pixel wide, and return the pixels that were hit."""
     length = rng.exponential(5.0, count) + 1  # Length of each track in pixels.
     angle, charge = rng.uniform(0, 2 * np.pi, count), rng.lognormal(6.4, 1.0, count)
     rows, columns = rng.uniform(0, image_yx.shape[0], count), rng.uniform(0, image_yx.shape[1], count)
@@ -83,7 +83,7 @@ def add_cosmic_rays(image_yx: Image, rng: np.random.Generator, count: int) -> Ma
 
 
 def saturate(image_e_yx: Image, full_well_e: float, *, bleeds: bool) -> Mask:
-    """Clip an image at the full-well charge, and let the surplus charge bleed along columns."""
+    """Clip an image in place at the full-well charge, let the surplus bleed along columns; return what was clipped."""
     full = image_e_yx > full_well_e
     if not full.any():
         return full
@@ -103,7 +103,7 @@ def saturate(image_e_yx: Image, full_well_e: float, *, bleeds: bool) -> Mask:
 
 
 def detector_defects(shape: tuple[int, int], camera: Camera, rng: np.random.Generator) -> Flags:
-    """Draw the bad columns and hot pixels of a detector."""
+    """Draw the DQ flags of a detector: BAD_COLUMN (only a CCD has any) and HOT."""
     flags = np.zeros(shape, np.int16)
     hot = rng.integers(0, flags.size, int(flags.size * 4e-4))  # 0.04 % of the pixels are hot.
     flags.reshape(-1)[hot] |= HOT
@@ -115,7 +115,7 @@ def detector_defects(shape: tuple[int, int], camera: Camera, rng: np.random.Gene
 
 
 def exposure_fraction(frame: Frame, camera: Camera, is_dithered: bool) -> Image:
-    """Compute the fraction of the exposure that each pixel of a combined frame received."""
+    """Compute the fraction of the exposure, from 0 to 1, that each pixel of a combined frame received."""
     tilt = np.deg2rad(-frame.tilt_deg)
     y = np.arange(frame.num_y, dtype=np.float32)[:, None] - np.float32((frame.num_y - 1) / 2)
     x = np.arange(frame.num_x, dtype=np.float32)[None, :] - np.float32((frame.num_x - 1) / 2)
@@ -135,7 +135,7 @@ def exposure_fraction(frame: Frame, camera: Camera, is_dithered: bool) -> Image:
 def simulate_combined(
     sky_yx: Image, depth: ExposureDepth, frame: Frame, rng: np.random.Generator
 ) -> tuple[Image, Image, npt.NDArray[np.int32]]:
-    """Simulate a drizzled image that combines NUM_COMBINED exposures."""
+    """Simulate a drizzled image: science (e-/s), weight (s) and context (one bit per exposure that contributes)."""
     is_dithered = bool(rng.random() < 0.6)
     fraction = exposure_fraction(frame, depth.camera, is_dithered)
     expected = sky_yx * np.float32(depth.unit_e) + np.float32(depth.sky_e)
@@ -157,7 +157,7 @@ def simulate_combined(
 def simulate_single(
     sky_yx: Image, depth: ExposureDepth, rng: np.random.Generator, chip_rng: np.random.Generator
 ) -> tuple[Image, Image, Flags]:
-    """Simulate one exposure in the frame of the detector."""
+    """Simulate one exposure: image and error in electrons, and DQ flags."""
     camera = depth.camera
     image = draw_counts(sky_yx * np.float32(depth.unit_e) + np.float32(depth.sky_e), camera.read_noise_e, rng)
     flags = detector_defects((image.shape[0], image.shape[1]), camera, chip_rng)

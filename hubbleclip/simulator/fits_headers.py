@@ -56,7 +56,7 @@ class Exposure:
 
 
 def frame_wcs(frame: Frame, origin_yx: tuple[int, int] = (0, 0)) -> WCS:
-    """Make the world coordinate system (WCS) of a frame, in the TAN projection."""
+    """Make the TAN projection of a frame; `origin_yx` is the image's first pixel within the frame."""
     cosine, sine = math.cos(math.radians(frame.roll_deg)), math.sin(math.radians(frame.roll_deg))
     scale_deg = frame.pixel_scale_arcsec / 3600
     wcs = WCS(naxis=2)
@@ -211,10 +211,7 @@ def wcs_cards(wcs: WCS) -> dict[str, object]:
 
 
 def pad_header(header: fits.Header, blocks: int) -> fits.Header:
-    """Pad a header with blank cards to a fixed length.
-
-    With a fixed length, the size of a file does not depend on the keywords of its camera.
-    """
+    """Pad a header with blank cards, so that the size of a file does not depend on the keywords of its camera."""
     # One card is reserved for END, which astropy adds.
     while len(header) < blocks * CARDS_PER_BLOCK - 1:
         header.append(end=True)

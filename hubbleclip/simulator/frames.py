@@ -48,14 +48,14 @@ class Frame:
     dec_deg: float
 
     def detector_outline(self, camera: Camera) -> tuple[tuple[float, float], ...]:
-        """Compute the sky positions of the corners of the detector."""
+        """Compute (ra, dec) in degrees of the corners of the detector; the first is repeated at the end."""
         corners = STAIR_OUTLINE if camera.footprint == "stair" else SQUARE_OUTLINE
         rotated_px = [_rotate(u * self.half_px, v * self.half_px, self.tilt_deg) for u, v in corners]
         corners_sky = [self.to_sky(x, y) for x, y in rotated_px]
         return (*corners_sky, corners_sky[0])
 
     def to_sky(self, x_px: float, y_px: float) -> tuple[float, float]:
-        """Convert a pixel offset to a sky position by the gnomonic (TAN) projection."""
+        """Convert an offset from the frame's centre to (ra, dec) in degrees by the gnomonic (TAN) projection."""
         west, north = _rotate(x_px, y_px, self.roll_deg)
         return deproject(self.ra_deg, self.dec_deg, -west * self.pixel_scale_arcsec, north * self.pixel_scale_arcsec)
 
@@ -67,10 +67,7 @@ def _rotate(x: float, y: float, angle_deg: float) -> tuple[float, float]:
 
 
 def deproject(ra_deg: float, dec_deg: float, east_arcsec: float, north_arcsec: float) -> tuple[float, float]:
-    """Convert an offset in the tangent plane to a sky position.
-
-    The function is the inverse of the TAN projection of Calabretta and Greisen (2002).
-    """
+    """Convert an offset in the tangent plane to (ra, dec) in degrees (TAN, Calabretta and Greisen 2002)."""
     xi, eta = math.radians(east_arcsec / 3600), math.radians(north_arcsec / 3600)
     dec = math.radians(dec_deg)
     depth = math.cos(dec) - eta * math.sin(dec)

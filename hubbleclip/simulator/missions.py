@@ -60,7 +60,7 @@ SIM_MISSIONS = {
 
 
 def sim_mission(settings: SimulatorSettings) -> SimMission:
-    """Look up the mission that the settings select."""
+    """Look up the mission that the settings select; SettingsError if it cannot be simulated."""
     if settings.mission not in SIM_MISSIONS:
         raise SettingsError(f"simulator.mission = {settings.mission!r}: set it to one of {', '.join(SIM_MISSIONS)}")
     return SIM_MISSIONS[settings.mission]

@@ -18,7 +18,7 @@ WING_FRACTION = 0.10
 
 
 def convolve(image_yx: Image, camera: Camera, wave_nm: float, tilt_deg: float) -> Image:
-    """Convolve an image with the telescope's point-spread function."""
+    """Convolve an image, mirrored beyond its edges, with the PSF; `tilt_deg` turns the spikes."""
     padded = np.pad(image_yx, PAD_PX, mode="reflect")
     shape = tuple(scipy.fft.next_fast_len(side, real=True) for side in padded.shape)
     # The width is rounded so that similar filters share one cache entry.
@@ -47,7 +47,7 @@ def _transformed_psf(name: str, fwhm_px: float, tilt_deg: float, shape: tuple[in
 
 
 def psf_image(fwhm_px: float, spikes_deg: float, shape: tuple[int, ...], ring_px: float = 0.0) -> Image:
-    """Compute the PSF on a periodic grid, with its peak at pixel (0, 0), where the Fourier transform requires it.
+    """Compute the PSF, of sum 1, on a periodic grid with its peak at (0, 0), where the Fourier transform requires it.
 
     The PSF is the sum of a Gaussian core, Moffat-like wings modulated by rings, and two bars for the spikes. This is an
     empirical form, not a model of the pupil.

@@ -69,12 +69,12 @@ class ObservingPlan:
 
 
 def proposal_index(number: str) -> int:
-    """Convert a proposal number to its index."""
+    """Convert a proposal number to its index, from 0."""
     return int(number) - FIRST_NUMBER
 
 
 def total_proposals(settings: SimulatorSettings) -> int:
-    """Count the proposals of all nights."""
+    """Count the proposals of all nights. Raises SettingsError for more than five-digit numbers."""
     total = settings.num_proposals * settings.nights
     if total > MAX_PROPOSALS:
         raise SettingsError(

@@ -77,7 +77,7 @@ def render_scene(view: View, plan: ObservingPlan, target: Target, seed: int) -> 
 
 
 def add_background(view: View, image: Image, rng: np.random.Generator, kind: str) -> None:
-    """Add foreground stars and background galaxies to an image."""
+    """Add foreground stars and background galaxies in place."""
     if kind in OWN_BACKGROUND:
         return
     crowded = kind in CROWDED

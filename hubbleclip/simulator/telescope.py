@@ -48,7 +48,7 @@ ImagePlane = tuple[str, int, str, npt.NDArray[np.generic], tuple[int, int]]
 
 
 def file_size(frame_px: int, camera: Camera, combined_yx: tuple[int, int], kind: str) -> int:
-    """Compute the exact size of the first version of a file, without rendering the file."""
+    """Compute the exact bytes of the first version of a file without rendering it; later ones may have more blocks."""
     if kind in PREVIEW_KINDS:
         return PREVIEW_BYTES
     if kind in AUXILIARY_BLOCKS:
@@ -69,7 +69,7 @@ def file_size(frame_px: int, camera: Camera, combined_yx: tuple[int, int], kind:
 
 
 def chip_bounds(frame_px: int, camera: Camera) -> list[tuple[int, int, int, int]]:
-    """Return the bounds of each chip in the frame of the detector; the gap between two chips belongs to neither."""
+    """Return (top, bottom, left, right) of each chip in pixels; the gap between two chips belongs to neither."""
     side, half = frame_px, frame_px // 2
     if camera.footprint == "one_chip":
         return [(0, side, 0, side)]

@@ -20,7 +20,7 @@ def sersic_profile(radius_yx: Image, effective: float, index: float, softening: 
 
 
 def filaments(noise_yx: Image, width: float) -> Image:
-    """Convert fractal noise to filaments, which are bright where the noise crosses zero."""
+    """Convert fractal noise to filaments of brightness 0 to 1, which are bright where the noise crosses zero."""
     return np.asarray(np.exp(-np.abs(noise_yx) / np.float32(width)), np.float32)
 
 
@@ -41,7 +41,7 @@ def power_law_fluxes(rng: np.random.Generator, count: int, faintest: float, slop
 def add_field_stars(
     view: View, image_yx: Image, rng: np.random.Generator, count: int, *, brightest: float = 2e4
 ) -> None:
-    """Add foreground stars in a field that is wider than any frame."""
+    """Add foreground stars in place: `count` of them between -1.9 and 1.9 scene units, which is wider than a frame."""
     # The field is wider than a frame, so that a frame with an offset or a rotation is full of stars too.
     x, y = rng.uniform(-1.9, 1.9, (2, count))
     colour = rng.normal(0.5, 0.5, count)
@@ -77,7 +77,7 @@ class SmallGalaxy:
 def add_small_galaxies(
     view: View, image_yx: Image, rng: np.random.Generator, count: int, *, largest: float = 0.05, peak: float = 9.0
 ) -> None:
-    """Add background galaxies, which are small discs and spheroids with random inclinations. Most of them are faint."""
+    """Add `count` small discs and spheroids between -1.7 and 1.7 scene units; `largest` is an effective radius."""
     x, y = rng.uniform(-1.7, 1.7, (2, count))
     size = power_law_fluxes(rng, count, largest / 9, 1.6, largest)
     brightness = peak * 10 ** rng.normal(-0.35, 0.33, count) * continuum_fluxes(view, rng.normal(0.4, 0.6, count))

@@ -33,7 +33,7 @@ class Lens:
     y: float = 0.0
 
     def deflection(self, view: View) -> tuple[Image, Image]:
-        """Compute by how much the lens deflects the light that arrives at each pixel."""
+        """Compute the deflections along x and y, in scene units, of the light that arrives at each pixel."""
         along, across = view.rotated_coordinates(self.x, self.y, self.angle)
         ratio, radius = np.float32(self.axis_ratio), np.float32(self.einstein_radius)
         # Outside the core of an isothermal lens, the length of the deflection is constant.
@@ -44,7 +44,7 @@ class Lens:
 
 
 def source_plane(view: View, lenses: list[Lens]) -> tuple[Image, Image]:
-    """Trace each pixel back to its position in the source plane behind the lenses."""
+    """Trace each pixel back to its position (x, y) in the source plane, in scene units."""
     x, y = view.x_yx, view.y_yx
     for lens in lenses:
         dx, dy = lens.deflection(view)  # Every lens acts on the undeflected ray.
@@ -53,7 +53,7 @@ def source_plane(view: View, lenses: list[Lens]) -> tuple[Image, Image]:
 
 
 def add_lensed_images(image: Image, source_xy: tuple[Image, Image], source: SmallGalaxy) -> None:
-    """Add all lensed images of a source galaxy.
+    """Add all lensed images of a source galaxy in place.
 
     Lensing conserves surface brightness. Therefore each pixel has the brightness of the source at the pixel's position
     in the source plane.

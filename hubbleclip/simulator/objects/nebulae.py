@@ -9,10 +9,7 @@ from hubbleclip.simulator.objects.view import Image, View
 
 
 def shell_column(radius_yx: Image, outer: float, thickness: float) -> Image:
-    """Compute the column density along the line of sight through a hollow spherical shell.
-
-    The column density is highest near the limb of the shell.
-    """
+    """Compute the column density through a hollow spherical shell, relative to its maximum at the inner radius."""
     inner = outer * (1 - thickness)
     # `far` is half the chord through the outer sphere, and `near` is half the chord through the inner sphere.
     far = np.sqrt(np.maximum(np.float32(outer**2) - radius_yx**2, 0))

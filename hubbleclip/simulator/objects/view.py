@@ -53,7 +53,7 @@ class View:
         return np.zeros(self.shape, np.float32)
 
     def continuum_flux(self, colour: float) -> float:
-        """Compute the relative flux of a continuum source through the filter of the view."""
+        """Compute the flux of a continuum source through the filter, relative to a white source in a broad band."""
         continuum = float(np.clip((self.wave_nm / WHITE_NM) ** (1.5 * colour), 0.08, 8.0))
         return continuum * (0.3 if self.line else 1.0)  # A narrow-band filter transmits little continuum.
 
@@ -67,7 +67,7 @@ class View:
     def polar_coordinates(
         self, x0: float, y0: float, axis_ratio: float = 1.0, angle: float = 0.0
     ) -> tuple[Image, Image]:
-        """Compute elliptical polar coordinates around a point."""
+        """Compute elliptical radius, along the major axis, and azimuth in radians; `angle` is from +x to +y."""
         u, v = self.rotated_coordinates(x0, y0, angle)
         v /= np.float32(axis_ratio)
         return np.hypot(u, v), np.arctan2(v, u)
@@ -78,13 +78,13 @@ class View:
         return np.asarray(np.hypot(u, v / np.float32(axis_ratio)), np.float32)
 
     def rotated_coordinates(self, x0: float, y0: float, angle: float) -> tuple[Image, Image]:
-        """Compute coordinates in a rotated system, along a direction and perpendicular to it."""
+        """Compute coordinates along a direction, in radians from +x to +y, and perpendicular to it."""
         cosine, sine = np.float32(np.cos(angle)), np.float32(np.sin(angle))
         dx, dy = self.x_yx - np.float32(x0), self.y_yx - np.float32(y0)
         return cosine * dx + sine * dy, cosine * dy - sine * dx
 
     def to_pixels(self, x: Vector, y: Vector) -> tuple[Vector, Vector]:
-        """Convert scene positions to pixel positions."""
+        """Convert scene positions to fractional rows and columns; 0 is the centre of the first pixel."""
         cosine, sine = np.cos(np.deg2rad(self.angle_deg)), np.sin(np.deg2rad(self.angle_deg))
         # This is the inverse of the rotation in `scene_view`.
         dx, dy = (x - self.centre_xy[0]) / self.pixel_size, (y - self.centre_xy[1]) / self.pixel_size
@@ -92,7 +92,7 @@ class View:
         return rows, cosine * dx + sine * dy + (self.shape[1] - 1) / 2
 
     def add_points(self, image_yx: Image, x: Vector, y: Vector, flux: Vector) -> None:
-        """Add point sources. The flux of each source is divided bilinearly among the four nearest pixels."""
+        """Add point sources in place, each bilinearly to its four nearest pixels; the frame cuts off others."""
         rows, columns = self.to_pixels(np.asarray(x), np.asarray(y))
         row0, column0 = np.floor(rows).astype(np.int64), np.floor(columns).astype(np.int64)
         # All four nearest pixels must lie in the frame.
@@ -107,7 +107,7 @@ class View:
                 np.add.at(flat, place, (flux_inside * weight).astype(np.float32))
 
     def cutout(self, x0: float, y0: float, half_size: float) -> tuple[tuple[slice, slice], View] | None:
-        """Cut out a square part of the frame around a point."""
+        """Cut out a square of the frame around a point; None if it lies outside the frame."""
         rows, columns = self.to_pixels(np.asarray(x0), np.asarray(y0))
         half_px = half_size / self.pixel_size + 1  # Half the side in pixels, rounded up.
         top, bottom = max(0, int(rows - half_px)), min(self.shape[0], int(rows + half_px) + 1)

@@ -28,7 +28,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from hubbleclip.config.settings import SimulatorSettings
 from hubbleclip.core.errors import SettingsError
-from hubbleclip.simulator.observations import FIRST_RELEASE_MJD, SimObservation
+from hubbleclip.simulator.observations import FIRST_RELEASE_MJD, SimObservation, SimProposal
 from hubbleclip.simulator.server import mast_tables as tables
 from hubbleclip.simulator.server import pages
 from hubbleclip.simulator.server.conditional_requests import versioned_response
@@ -249,24 +249,22 @@ class Endpoints:
 
     def apt(self, request: Request) -> Response:
         """Send the APT file of an HST programme."""
-        proposal = self.store.proposals.get(request.path_params["number"])
-        if proposal is None:
-            return HTMLResponse("<title>Simulated: no such programme</title>", status_code=404)
-        return Response(pages.apt_xml(proposal), media_type="application/xml")
+        return self._proposal_file(request.path_params["number"], pages.apt_xml, "application/xml")
 
     def apt_archive(self, request: Request) -> Response:
         """Send the APT file of a JWST programme."""
-        proposal = self.store.proposals.get(request.path_params["number"])
-        if proposal is None:
-            return HTMLResponse("<title>Simulated: no such programme</title>", status_code=404)
-        return Response(pages.apt_archive(proposal), media_type="application/zip")
+        return self._proposal_file(request.path_params["number"], pages.apt_archive, "application/zip")
 
     def program(self, request: Request) -> Response:
         """Send the web page of a programme."""
-        proposal = self.store.proposals.get(request.query_params.get("program", ""))
+        return self._proposal_file(request.query_params.get("program", ""), pages.program_page, "text/html")
+
+    def _proposal_file(self, number: str, write: Callable[[SimProposal], str | bytes], media_type: str) -> Response:
+        """Send what is written about a proposal."""
+        proposal = self.store.proposals.get(number)
         if proposal is None:
             return HTMLResponse("<title>Simulated: no such programme</title>", status_code=404)
-        return HTMLResponse(pages.program_page(proposal))
+        return Response(write(proposal), media_type=media_type)
 
 
 def make_app(store: ArchiveStore) -> ASGIApp:
@@ -293,7 +291,7 @@ def serve(
     app: ASGIApp | None = None,
     on_ready: Callable[[str, uvicorn.Server], None] = lambda url, _: LOG.info("simulated archive at %s", url),
 ) -> None:
-    """Serve the archive until interrupted."""
+    """Serve the archive until interrupted. Raises SettingsError if the port is in use or the host is not here."""
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # A restarted server can use the same port at once.
     try:

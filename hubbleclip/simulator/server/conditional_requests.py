@@ -23,7 +23,7 @@ async def versioned_response(
     media_type: str,
     headers: dict[str, str] | None = None,
 ) -> Response:
-    """Respond to a GET or HEAD request for bytes that have a version."""
+    """Respond with status 200, 206 (a range), 304 (unchanged) or 416; `read` is called only if a body is sent."""
     modified = formatdate((modified_mjd - MJD_OF_UNIX_EPOCH) * 86400, usegmt=True)
     common_headers = {"ETag": etag, "Last-Modified": modified, "Accept-Ranges": "bytes", **(headers or {})}
     if _client_has_version(request, etag, modified):

@@ -37,10 +37,7 @@ def simulated_addresses(url: str) -> dict[str, str]:
 
 
 def start(settings: SimulatorSettings, module: str = MODULE) -> tuple[subprocess.Popen[str], str]:
-    """Start a server process, and return the process and its URL once the server accepts connections.
-
-    Raises ArchiveError if the server does not start in time.
-    """
+    """Start a server process and return it with its URL. Raises ArchiveError if it does not start in time."""
     with tempfile.TemporaryFile() as error_file:
         child = subprocess.Popen(
             # The child has a session of its own, because Ctrl-C must not stop the archive before its clients.

@@ -104,7 +104,7 @@ def table_fields(types: dict[str, str]) -> list[dict[str, str]]:
 
 
 def observation_row(observation: SimObservation, proposal: SimProposal | None) -> Row:
-    """Make the row of one plane of an observation in MAST's observation table (CAOM)."""
+    """Make the row of one plane of an observation in MAST's CAOM table; the proposal is None for a sky cell."""
     # As in MAST, `dataURL` is the URI of the first science file.
     best = next((item for item in observation.products if item.product_type == "SCIENCE"), None)
     preview = next((item for item in observation.products if item.file_name.endswith((".jpg", ".jpeg"))), None)
@@ -198,7 +198,7 @@ class Cone:
         return self.distance_arcsec(observation) <= self.radius_deg * 3600
 
     def distance_arcsec(self, observation: SimObservation) -> float:
-        """Compute the angular distance between the centre of an observation and the centre of the circle."""
+        """Compute the great-circle distance of an observation from the centre of the circle (haversine)."""
         dec, other = math.radians(self.dec_deg), math.radians(observation.dec_deg)
         half_ra = math.radians(observation.ra_deg - self.ra_deg) / 2
         square = math.sin((other - dec) / 2) ** 2 + math.cos(dec) * math.cos(other) * math.sin(half_ra) ** 2
@@ -206,7 +206,7 @@ class Cone:
 
 
 def release_range(filters: Sequence[dict[str, Any]]) -> tuple[float, float]:
-    """Compute the range of release dates that filters allow."""
+    """Compute the range of release dates (MJD) that filters allow; infinite without such a filter."""
     low, high = -math.inf, math.inf
     for item in filters:
         ranges = [value for value in item.get("values", []) if isinstance(value, dict)]
@@ -217,7 +217,7 @@ def release_range(filters: Sequence[dict[str, Any]]) -> tuple[float, float]:
 
 
 def row_filter(filters: Sequence[dict[str, Any]]) -> Callable[[Row], bool]:
-    """Make a function that decides whether a row matches filters."""
+    """Make a function that decides whether a row matches filters. Raises ValueError for an unknown column."""
     predicates = [_column_filter(item) for item in filters]
     return lambda row: all(predicate(row) for predicate in predicates)
 

@@ -77,7 +77,7 @@ class ArchiveStore:
         return tables.observation_row(observation, self.proposals.get(observation.proposal_number))
 
     def find_observations(self, filters: Sequence[dict[str, Any]]) -> list[SimObservation]:
-        """Find the observations that match filters."""
+        """Find the observations that match filters, one per plane, in ascending order of `obsid`."""
         # The requests for all pages of one query have equal filters, and therefore the same key.
         key = json.dumps(filters, sort_keys=True)
         with self._lock:
@@ -125,7 +125,7 @@ class ArchiveStore:
         return folder == f"{name[:4]}/{name}" or folder.startswith(name.split("-")[0][:7] + "/")
 
     def etag(self, observation: SimObservation, product: SimProduct) -> str:
-        """Compute the ETag of a file without rendering the file."""
+        """Compute the ETag, in double quotes, of a file without rendering it."""
         text = f"{self.settings.seed}:{self.settings.frame_px}:{product.uri}"
         # Version 0 is not added to the hashed text. ETags that clients stored before files had versions are therefore
         # still valid.
