@@ -3,12 +3,16 @@
 import hashlib
 import io
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
 from sky_cases import square
 
+from hubbleclip.config.settings import ShardSettings
 from hubbleclip.core.records import Sample
+from hubbleclip.dataset.build import BuiltDataset, build_dataset
 
 SPLIT_OF_GROUP = ("train", "train", "train", "val", "test")
 
@@ -57,3 +61,23 @@ def make_samples_with_pngs(num_samples: int = 40, num_groups: int = 10) -> tuple
 
 def moved(sample: Sample, split: str) -> Sample:
     return replace(sample, split=split)
+
+
+def build(
+    samples: list[Sample],
+    pngs: dict[str, bytes],
+    folder: Path,
+    settings: ShardSettings = ShardSettings(),
+    *,
+    contract_version: str = "1",
+    **facts: Any,
+) -> BuiltDataset:
+    """Build a dataset in a folder of datasets."""
+    read = pngs.__getitem__
+    facts = {"code_version": "test"} | facts
+    return build_dataset(samples, read, folder, settings, contract_version=contract_version, **facts)
+
+
+def built_in(folder: Path, samples: list[Sample], pngs: dict[str, bytes], **facts: Any) -> Path:
+    """Build a dataset with the usual settings, and return its own folder."""
+    return folder / build(samples, pngs, folder, **facts).dataset.digest

@@ -152,28 +152,15 @@ def test_pieces_have_as_many_sentences_and_words_as_fit():
 
 @pytest.mark.parametrize(
     "text",
-    [
-        "An abstract is given above",
-        "Added and announced at the page",
-        "To be found below by content",
-        "Currently determined",
-        "Description entered in file",
-        "Follow, follows: here",
-        "The image has been made for it",
-        "Later, missing, n/a, nil, no, none",
-        "Null of text on present phase",
-        "A pending program, programme or proposal",
-        "Provided public section",
-        "Released on request",
-        "See submitted summary",
-        "Supplied",
-        "TBA, TBC, TBD, TBS: to supply",
-        "There was this title",
-        "Unavailable at this time",
-        "Undefined, unknown",
-        "Will be withheld",
-        "Not empty yet",
-    ],
+    re.findall(
+        r"[^;]+",
+        "An abstract is given above;Added and announced at the page;To be found below by content;"
+        "Currently determined;Description entered in file;Follow, follows: here;"
+        "The image has been made for it;Later, missing, n/a, nil, no, none;Null of text on present phase;"
+        "A pending program, programme or proposal;Provided public section;Released on request;"
+        "See submitted summary;Supplied;TBA, TBC, TBD, TBS: to supply;There was this title;"
+        "Unavailable at this time;Undefined, unknown;Will be withheld;Not empty yet",
+    ),
 )
 def test_texts_of_the_words_of_placeholders_are_placeholders_and_one_more_word_makes_a_text(text):
     assert is_placeholder(text)
@@ -187,11 +174,11 @@ ABBREVIATED = re.findall(
 )
 
 
-@pytest.mark.parametrize("abbreviation", ABBREVIATED)
-def test_no_abbreviation_ends_a_sentence(abbreviation):
-    for word in (abbreviation, abbreviation.capitalize(), f"({abbreviation}"):
-        text = f"This is seen in {word}. Another three words follow."
-        assert split_sentences(text) == [text]
+def test_no_abbreviation_ends_a_sentence():
+    for abbreviation in ABBREVIATED:
+        for word in (abbreviation, abbreviation.capitalize(), f"({abbreviation}"):
+            text = f"This is seen in {word}. Another three words follow."
+            assert split_sentences(text) == [text]
 
 
 @pytest.mark.parametrize("word", ["dust", "alb", "figure", "JR2", "3"])

@@ -7,12 +7,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from synthetic_samples import make_samples_with_pngs
+from synthetic_samples import build, make_samples_with_pngs
 
-from hubbleclip.config.settings import ShardSettings
 from hubbleclip.core.errors import DatasetError
 from hubbleclip.core.io import sha256_bytes
-from hubbleclip.dataset.build import build_dataset, read_dataset
+from hubbleclip.dataset.build import read_dataset
 from hubbleclip.dataset.manifest import read_manifest, write_table
 from hubbleclip.dataset.verify import find_faults
 
@@ -20,9 +19,7 @@ from hubbleclip.dataset.verify import find_faults
 @pytest.fixture
 def built(tmp_path):
     samples, pngs = make_samples_with_pngs()
-    dataset = build_dataset(
-        samples, pngs.__getitem__, tmp_path, ShardSettings(), contract_version="1", code_version="test"
-    )
+    dataset = build(samples, pngs, tmp_path)
     return tmp_path / dataset.dataset.digest
 
 

@@ -10,11 +10,11 @@ import pyarrow as pa
 import pytest
 import torch
 from PIL import Image
-from synthetic_samples import make_samples_with_pngs
+from synthetic_samples import build, make_samples_with_pngs
 
-from hubbleclip.config.settings import ShardSettings, TrainSettings
+from hubbleclip.config.settings import TrainSettings
 from hubbleclip.core.errors import DatasetError
-from hubbleclip.dataset.build import build_dataset, read_dataset
+from hubbleclip.dataset.build import read_dataset
 from hubbleclip.dataset.loader import (
     TrainBatch,
     iterate_batches,
@@ -36,7 +36,7 @@ PARTS = ("tiles_b1ss", "theta_b23", "gain_b", "tokens_bl", "group_ids_b2")
 def built(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, bytes]]:
     samples, pngs = make_samples_with_pngs()
     root = tmp_path_factory.mktemp("datasets")
-    result = build_dataset(samples, pngs.__getitem__, root, ShardSettings(), contract_version="1", code_version="test")
+    result = build(samples, pngs, root)
     return root / result.dataset.digest, pngs
 
 
@@ -81,7 +81,7 @@ def test_hard_negatives_have_the_most_frequent_category_and_instrument_of_a_grou
         for k, one in enumerate(samples)
     ]
     samples = [replace(one, instrument="WFC3/IR") if k == 20 else one for k, one in enumerate(samples)]
-    built = build_dataset(samples, pngs.__getitem__, tmp_path, ShardSettings(), contract_version="1", code_version="t")
+    built = build(samples, pngs, tmp_path)
     batches = open_batches(tmp_path / built.dataset.digest, SETTINGS.model_copy(update={"hard_negatives": 0.5}))
     classes = batches.sampler.class_of_group.tolist()
     infrared, _, stars, *others = classes
@@ -196,9 +196,7 @@ def test_a_sentence_that_all_proposals_share_leaves_their_other_texts_apart(buil
 
 def test_one_group_is_refused(tmp_path) -> None:
     samples, pngs = make_samples_with_pngs(4, 1)
-    result = build_dataset(
-        samples, pngs.__getitem__, tmp_path, ShardSettings(), contract_version="1", code_version="test"
-    )
+    result = build(samples, pngs, tmp_path)
     with pytest.raises(DatasetError, match="1 proposal group"):
         open_batches(tmp_path / result.dataset.digest)
 

@@ -7,10 +7,9 @@ import sys
 from collections import Counter
 
 import pytest
-from synthetic_samples import make_samples_with_pngs, moved
+from synthetic_samples import build, make_samples_with_pngs, moved
 
-from hubbleclip.config.settings import ShardSettings
-from hubbleclip.dataset.build import build_dataset, read_dataset
+from hubbleclip.dataset.build import read_dataset
 
 WEBDATASET = "webdataset==0.2.86"
 READ = """
@@ -42,9 +41,7 @@ def test_open_clip_s_training_loader_reads_every_sample(tmp_path, is_train):
     )
     samples, pngs = make_samples_with_pngs()
     samples = [moved(sample, "train") for sample in samples]
-    built = build_dataset(
-        samples, pngs.__getitem__, tmp_path / "datasets", ShardSettings(), contract_version="1", code_version="test"
-    )
+    built = build(samples, pngs, tmp_path / "datasets")
     urls = read_dataset(tmp_path / "datasets" / built.dataset.digest).shards["train"]
     given = {"urls": "::".join(urls), "num": len(samples), "shards": len(urls), "is_train": is_train}
     done = subprocess.run(

@@ -1,3 +1,4 @@
+import re
 from dataclasses import replace
 from itertools import product
 
@@ -127,28 +128,10 @@ def test_each_field_of_a_sample_has_the_value_of_its_source():
     sources = [
         (
             one,
-            (
-                "tile_id",
-                "product_uri",
-                "product_sha256",
-                "png_sha256",
-                "chip",
-                "y0",
-                "x0",
-                "ra_deg",
-                "dec_deg",
-                "corners_deg",
-                "pixel_scale_arcsec",
-                "valid_share",
-                "unit",
-                "black",
-                "white",
-                "softening",
-                "view",
-                "shrink",
-                "wcs",
-                "instrument",
-                "filter",
+            re.findall(
+                r"[^;]+",
+                "tile_id;product_uri;product_sha256;png_sha256;chip;y0;x0;ra_deg;dec_deg;corners_deg;"
+                "pixel_scale_arcsec;valid_share;unit;black;white;softening;view;shrink;wcs;instrument;filter",
             ),
         ),
         (seen, ("obs_id", "target_name", "target_class", "is_moving")),

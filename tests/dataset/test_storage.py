@@ -8,11 +8,11 @@ import open_clip
 import pytest
 import torch
 import webdataset
-from synthetic_samples import make_samples_with_pngs
+from synthetic_samples import build, make_samples_with_pngs
 
-from hubbleclip.config.settings import ShardSettings, TrainSettings
+from hubbleclip.config.settings import TrainSettings
 from hubbleclip.core.errors import DatasetError
-from hubbleclip.dataset.build import build_dataset, read_dataset
+from hubbleclip.dataset.build import read_dataset
 from hubbleclip.dataset.loader import iterate_batches, iterate_eval_images, open_split, open_train_batches
 from hubbleclip.dataset.publish import publish
 from hubbleclip.dataset.storage import open_storage
@@ -30,9 +30,7 @@ def local(tmp_path_factory):
     """Two nights, so that some shards are in another folder."""
     root, (samples, pngs) = tmp_path_factory.mktemp("datasets"), make_samples_with_pngs()
     for num in (25, 40):
-        built = build_dataset(
-            samples[:num], pngs.__getitem__, root, ShardSettings(), contract_version="1", code_version="test"
-        )
+        built = build(samples[:num], pngs, root)
     return root / built.dataset.digest
 
 

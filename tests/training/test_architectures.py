@@ -54,20 +54,13 @@ SMALL = {
 """A small model of each class: towers of open_clip and timm, with and without a projection, poolings of texts."""
 
 
-SIZES = {
-    "width",
-    "layers",
-    "heads",
-    "image_size",
-    "patch_size",
-    "head_width",
-    "mlp_ratio",
-    "context_length",
-    "vocab_size",
-    "hf_tokenizer_name",
-    "tokenizer_mode",
-    "tokenizer_kwargs",
-}
+SIZES = set(
+    re.findall(
+        r"[^;]+",
+        "width;layers;heads;image_size;patch_size;head_width;mlp_ratio;context_length;vocab_size;"
+        "hf_tokenizer_name;tokenizer_mode;tokenizer_kwargs",
+    )
+)
 SIZE = re.compile(r"[\d.]+|tiny|small|medium|base|x*large|huge|giant(opt)?|gigantic|enormous|so400m")
 """Words of timm's names that are sizes."""
 

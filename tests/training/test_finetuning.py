@@ -1,3 +1,5 @@
+import re
+
 import pytest
 import torch
 from squares_dataset import MODEL, TRAIN, make_dataset
@@ -154,17 +156,12 @@ def test_frozen_norms_hold_statistics_and_weights_in_a_tower_that_trains(info) -
 
 
 def test_lower_layers_learn_more_slowly_and_projections_at_the_full_rate() -> None:
-    names = [
-        "logit_scale",
-        "visual.class_embedding",
-        "visual.proj",
-        "visual.conv1.weight",
-        "visual.transformer.resblocks.0.a",
-        "visual.transformer.resblocks.1.a",
-        "visual.ln_post.weight",
-        "transformer.resblocks.0.a",
-        "token_embedding.weight",
-    ]
+    names = re.findall(
+        r"[^;]+",
+        "logit_scale;visual.class_embedding;visual.proj;visual.conv1.weight;"
+        "visual.transformer.resblocks.0.a;visual.transformer.resblocks.1.a;visual.ln_post.weight;"
+        "transformer.resblocks.0.a;token_embedding.weight",
+    )
     shares = rate_shares(names, TrainSettings(layer_decay=0.5, tower_rate=0.8))
     expected = [1, 0.1, 1, 0.1, 0.2, 0.4, 0.8, 0.8, 0.4]
     assert shares == pytest.approx(dict(zip(names, expected, strict=True)))
