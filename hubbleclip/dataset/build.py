@@ -285,7 +285,17 @@ def _finish(
     building: Path, plan: Plan, tars: Mapping[str, shard_writer.ShardFile], parent: DatasetInfo | None, facts: Row
 ) -> Path:
     """Write all files except the shards; the description is last. Then rename the folder to the dataset's digest."""
-    shards = [_shard_row(name, samples, tars[name]) for name, samples in plan.items()]
+    shards: list[Row] = [
+        {
+            "shard": name,
+            "split": samples[0].split,
+            "sha256": tars[name].sha256,
+            "size_bytes": tars[name].size_bytes,
+            "num_samples": len(samples),
+            "home_digest": None,  # the shard is in the folder of the dataset itself
+        }
+        for name, samples in plan.items()
+    ]
     if parent is not None:  # each shard of the parent is listed with the digest of the folder that contains it
         shards += [
             shard | {"home_digest": shard["home_digest"] or parent.digest} for shard in parent.description["shards"]
@@ -327,21 +337,6 @@ def content_digest(inputs_digest: str, shards: Iterable[Row]) -> str:
     """Compute the digest of a dataset's content from its inputs digest and the hashes of its shards."""
     lines = [inputs_digest, *sorted(f"{shard['shard']} {shard['sha256']} {shard['home_digest']}" for shard in shards)]
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:32]
-
-
-def _shard_row(name: str, samples: Sequence[Sample], tar: shard_writer.ShardFile) -> Row:
-    """Make the entry of a new shard for the description's `shards`.
-
-    `home_digest` is None, because the shard is in the folder of the dataset itself.
-    """
-    return {
-        "shard": name,
-        "split": samples[0].split,
-        "sha256": tar.sha256,
-        "size_bytes": tar.size_bytes,
-        "num_samples": len(samples),
-        "home_digest": None,
-    }
 
 
 def _manifest(plan: Plan, tars: Mapping[str, shard_writer.ShardFile], parent: DatasetInfo | None) -> pa.Table:

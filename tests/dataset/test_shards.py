@@ -275,14 +275,6 @@ def test_cuts_are_the_best_of_all_possible_cuts(sizes, most):
     assert (len(sums), max(sums)) == (fewest, min(max(cut) for cut in possible if len(cut) == fewest))
 
 
-def test_a_batch_sees_many_proposals():
-    samples = [make_sample(index, index // 50, b"") for index in range(500)]
-    ordered = interleave(samples)
-    assert sorted(s.tile_id for s in ordered) == sorted(s.tile_id for s in samples)
-    batches = [{s.group_id for s in ordered[i : i + 20]} for i in range(0, 500, 20)]
-    assert min(len(groups) for groups in batches) >= 8
-
-
 def test_small_proposals_are_spread_among_the_tiles_of_a_large_one():
     ordered = interleave([make_sample(index, max(0, index - 400), b"") for index in range(500)])
     small = [sum(s.group_id != f"{0:016x}" for s in ordered[i : i + 100]) for i in range(0, 500, 100)]
@@ -343,17 +335,6 @@ def test_a_missing_png_names_the_tile(tmp_path):
         )
 
 
-@pytest.mark.parametrize("name", ["train-000000.tar", "test-000000.tar", "manifest.parquet"])
-def test_a_flipped_bit_is_found_and_its_file_named(built, name):
-    folder = built[2]
-    verify_dataset(folder)
-    data = bytearray((folder / name).read_bytes())
-    data[len(data) // 2] ^= 1
-    (folder / name).write_bytes(data)
-    with pytest.raises(DatasetError, match=name):
-        verify_dataset(folder)
-
-
 def test_a_description_made_to_fit_a_changed_shard_is_found(built):
     folder = built[2]
     shard = folder / "val-000000.tar"
@@ -375,13 +356,6 @@ def test_a_spoilt_description_says_what_to_do(built, spoil):
     if spoil != "gone":
         path.write_text(text[:50] if spoil == "cut" else "[]")
     with pytest.raises(DatasetError, match="hubbleclip shards"):
-        read_dataset(built[2])
-
-
-@pytest.mark.parametrize("name", ["val-000000.tar", "manifest.parquet"])
-def test_a_missing_file_is_named(built, name):
-    (built[2] / name).unlink()
-    with pytest.raises(DatasetError, match=name):
         read_dataset(built[2])
 
 

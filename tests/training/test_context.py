@@ -6,7 +6,7 @@ import torch
 from hubbleclip.config.settings import ModelSettings
 from hubbleclip.core.errors import TrainingError
 from hubbleclip.training.models.builder import load_model, rebuild_model
-from hubbleclip.training.models.context import KEPT_POSITIONS, stretch_positions
+from hubbleclip.training.models.text_context import KEPT_POSITIONS, stretch_positions
 
 TINY = ModelSettings(name="hubbleclip-tiny", pretrained="")
 LONG = TINY.model_copy(update={"context_length": 248})

@@ -15,12 +15,12 @@ from hubbleclip.training.losses import LOSSES
 from hubbleclip.training.models.builder import (
     CPU_BATCH_PIXELS,
     CPU_BATCH_TEXTS,
-    _padding_id,
     clamp_scale,
     load_model,
     rebuild_model,
     set_initial_scale,
 )
+from hubbleclip.training.models.text_context import padding_id
 
 
 def test_same_seed_gives_the_same_weights_and_another_seed_others() -> None:
@@ -273,12 +273,12 @@ def test_a_projection_of_texts_may_be_a_layer_or_absent(has_bias: bool) -> None:
 
 def test_padding_is_kept_where_a_text_tower_sees_it_or_pools_it() -> None:
     loaded = load_model(TINY, 1)
-    assert _padding_id(loaded.model) == 0
+    assert padding_id(loaded.model) == 0
     loaded.model.text_pool_type = "last"
-    assert _padding_id(loaded.model) is None
+    assert padding_id(loaded.model) is None
     loaded.model.text_pool_type = "argmax"
     loaded.model.attn_mask = None
-    assert _padding_id(loaded.model) is None
+    assert padding_id(loaded.model) is None
 
 
 def test_the_bias_of_a_model_with_heads_survives_a_checkpoint() -> None:

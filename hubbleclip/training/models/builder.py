@@ -15,16 +15,14 @@ from typing import Any
 import open_clip
 import torch
 import torch.nn.functional as F
-from open_clip.hf_model import HFTextEncoder
-from open_clip.transformer import text_global_pool
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from hubbleclip.config.model import ModelSettings, TrainSettings
 from hubbleclip.core.errors import TrainingError
 from hubbleclip.training.losses import Loss
-from hubbleclip.training.models.context import stretch_context
 from hubbleclip.training.models.pretrained import PACKAGED_MODELS, PACKAGES, register_packaged_model
+from hubbleclip.training.models.text_context import encode_short_text, padding_id, stretch_context
 
 log = logging.getLogger(__name__)
 
@@ -342,35 +340,6 @@ def _own_text_tower(settings: ModelSettings) -> dict[str, Any]:
     return {"text_cfg": {**text, "hf_model_name": str(folder), "hf_model_pretrained": False}} if is_hf else {}
 
 
-def _padding_id(model: Any) -> int | None:
-    """Return the id of the padding token if removing padding does not change the features, else None.
-
-    Padding does not change the features if it is masked, or if it follows the token at which a causal text tower pools.
-    """
-    text = getattr(model, "text", model)
-    if isinstance(text, HFTextEncoder):
-        return int(text.config.pad_token_id)
-    is_trimmed = text is model and model.attn_mask is not None and model.text_pool_type in ("argmax", "eos")
-    return 0 if is_trimmed else None
-
-
-def _encode_short_text(model: Any, text: Tensor, normalize: bool = False) -> Tensor:
-    """Encode tokens (b, l) like open_clip's `CLIP.encode_text`, but with positions and mask cut to length l.
-
-    open_clip's method accepts only texts that are padded to the context length; most captions fill a third of it.
-    """
-    dtype, length = model.transformer.get_cast_dtype(), text.shape[1]
-    mask = None if model.attn_mask is None else model.attn_mask[:length, :length]
-    x = model.token_embedding(text).to(dtype) + model.positional_embedding[:length].to(dtype)
-    x = model.ln_final(model.transformer(x, attn_mask=mask))
-    x = text_global_pool(x, text, model.text_pool_type, eos_token_id=model.text_eos_id)
-    if isinstance(model.text_projection, nn.Linear):
-        x = model.text_projection(x)
-    elif model.text_projection is not None:
-        x = x @ model.text_projection
-    return F.normalize(x, dim=-1) if normalize else x
-
-
 @cache
 def _open_tokenizer(name: str, context_length: int) -> Any:
     """Open the tokenizer of an architecture once, so that its models share it and the texts that are split for it.
@@ -391,7 +360,7 @@ def _with_preprocessing(model: Any, settings: ModelSettings) -> LoadedModel:
     if settings.context_length:
         stretch_context(model, settings.context_length)
     if type(model) is open_clip.CLIP:
-        model.encode_text = MethodType(_encode_short_text, model)
+        model.encode_text = MethodType(encode_short_text, model)
     preprocess = open_clip.get_model_preprocess_cfg(model)
     size = preprocess["size"]
     tokenizer = _open_tokenizer(settings.name, settings.context_length)
@@ -402,7 +371,7 @@ def _with_preprocessing(model: Any, settings: ModelSettings) -> LoadedModel:
         mean=tuple(preprocess["mean"]),
         std=tuple(preprocess["std"]),
         context_length=tokenizer.context_length,
-        padding_id=_padding_id(model),
+        padding_id=padding_id(model),
         settings=settings,
     )
 
