@@ -3,13 +3,12 @@ from dataclasses import replace
 import pyarrow.parquet as pq
 import pytest
 from sky_cases import tile
-from synthetic_samples import make_samples_with_pngs
+from synthetic_samples import build, make_samples_with_pngs
 
 from hubbleclip.config.settings import ShardSettings, SplitSettings
 from hubbleclip.core.errors import DatasetError
 from hubbleclip.core.io import sha256_file
 from hubbleclip.core.records import SplitAssignment
-from hubbleclip.dataset.build import build_dataset
 from hubbleclip.dataset.manifest import TEST_LIST
 from hubbleclip.dataset.splits.frozen_tests import check_test_lists, released_splits
 from hubbleclip.dataset.splits.report import EXCLUDED_TILES, LINKS, split_tables
@@ -19,6 +18,10 @@ BY_CYCLE = SplitSettings(scheme="cycle", test_from_cycle=20)
 EXCLUDED_TILE = tile("excluded", "p")
 
 
+def facts(tables):
+    return {"split_report": {"lineage": "random"}, "split_tables": tables}
+
+
 @pytest.fixture
 def released(tmp_path):
     """A dataset that is out, and the split of its tiles."""
@@ -26,15 +29,8 @@ def released(tmp_path):
     plan = SplitAssignment(
         tile_id=EXCLUDED_TILE.tile_id, group_id="g" * 16, split="excluded", reason="sky_guard:overlap"
     )
-    built = build_dataset(
-        samples,
-        pngs.__getitem__,
-        tmp_path / "datasets",
-        ShardSettings(),
-        contract_version="1",
-        code_version="1",
-        split_report={"lineage": "random"},
-        split_tables=split_tables([EXCLUDED_TILE], {EXCLUDED_TILE.tile_id: plan}, []),
+    built = build(
+        samples, pngs, tmp_path / "datasets", **facts(split_tables([EXCLUDED_TILE], {EXCLUDED_TILE.tile_id: plan}, []))
     )
     return tmp_path / "datasets" / built.dataset.digest, {s.tile_id: s.split for s in samples}, built.dataset
 
@@ -121,16 +117,7 @@ def test_the_test_list_of_every_dataset_of_the_lineage_counts(tmp_path):
     samples, pngs = make_samples_with_pngs()
     tests = [one for one in samples if one.split == "test"]
     for left_out in tests[:2]:
-        build_dataset(
-            [one for one in samples if one is not left_out],
-            pngs.__getitem__,
-            tmp_path,
-            ShardSettings(),
-            contract_version="1",
-            code_version="1",
-            split_report={"lineage": "random"},
-            split_tables=split_tables([], {}, []),
-        )
+        build([one for one in samples if one is not left_out], pngs, tmp_path, **facts(split_tables([], {}, [])))
     assert set(released_splits(tmp_path, SETTINGS)) == {one.tile_id for one in samples}
     splits = {one.tile_id: one.split for one in samples}
     for moved in tests:
@@ -148,16 +135,7 @@ def test_a_cap_counts_only_where_no_dataset_has_the_tile_whatever_their_order(tm
     plan = SplitAssignment(tile_id=one.tile_id, group_id=one.group_id, split="excluded", reason=reason)
     excluded = split_tables([replace(tile("a", "p"), tile_id=one.tile_id)], {one.tile_id: plan}, [])
     digests = [
-        build_dataset(
-            rows,
-            pngs.__getitem__,
-            tmp_path,
-            ShardSettings(max_parents=0),
-            contract_version="1",
-            code_version="1",
-            split_report={"lineage": "random"},
-            split_tables=tables,
-        ).dataset.digest
+        build(rows, pngs, tmp_path, ShardSettings(max_parents=0), **facts(tables)).dataset.digest
         for rows, tables in (
             ([other for other in samples if other is not one], excluded),
             (samples, split_tables([], {}, [])),

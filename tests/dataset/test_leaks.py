@@ -9,12 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sky_cases import material, observation, proposal, slow_gap_arcsec, square, stepped, tile
 from slow_leaks import body_of, pairs_of_splits, show_the_same, text_similarity
-from synthetic_samples import make_samples_with_pngs
+from synthetic_samples import built_in, make_samples_with_pngs
 
 from hubbleclip.cli.app import main
 from hubbleclip.config.settings import ShardSettings, SplitSettings
 from hubbleclip.dataset import leaks
-from hubbleclip.dataset.build import build_dataset
 from hubbleclip.dataset.leaks import find_leaks
 from hubbleclip.dataset.manifest import sample_table
 from hubbleclip.dataset.samples import make_samples
@@ -95,19 +94,6 @@ def planted(kind, where):
     return [replace(sample, **changes.get(sample.tile_id, {})) for sample in samples], pngs
 
 
-def built(samples, pngs, folder, split_report=None):
-    dataset = build_dataset(
-        samples,
-        pngs.__getitem__,
-        folder,
-        ShardSettings(),
-        contract_version="1",
-        code_version="test",
-        split_report=split_report,
-    )
-    return folder / dataset.dataset.digest
-
-
 WHERE = [(TRAIN, TEST), (TRAIN, VAL), (VAL, TEST)]
 OF_EACH_SEARCH = ("proposal", "abstract", "same sky", "planet")
 
@@ -118,7 +104,7 @@ OF_EACH_SEARCH = ("proposal", "abstract", "same sky", "planet")
 )
 def test_a_planted_leak_is_refused_and_its_pair_named(kind, where, tmp_path):
     samples, pngs = planted(kind, where)
-    (fault,) = find_faults(built(samples, pngs, tmp_path))
+    (fault,) = find_faults(built_in(tmp_path, samples, pngs))
     assert PLANTED[kind][2] in fault
     assert all(samples[index].tile_id in fault for index in where)
 
@@ -134,13 +120,13 @@ def test_a_planted_leak_is_refused_and_its_pair_named(kind, where, tmp_path):
 )
 def test_tiles_are_compared_by_the_settings_of_their_dataset(kind, recorded, num_leaks, tmp_path):
     samples, pngs = planted(kind, (TRAIN, TEST))
-    assert len(list(find_faults(built(samples, pngs, tmp_path, {"settings": recorded})))) == num_leaks
+    assert len(list(find_faults(built_in(tmp_path, samples, pngs, split_report={"settings": recorded})))) == num_leaks
 
 
 def test_the_command_refuses_a_dataset_that_leaks(tmp_path, capfd):
     samples, pngs = planted("same sky", (TRAIN, TEST))
     with pytest.raises(SystemExit) as ended:
-        main(["verify", str(built(samples, pngs, tmp_path))])
+        main(["verify", str(built_in(tmp_path, samples, pngs))])
     assert ended.value.code == 2
     line = capfd.readouterr().err
     assert samples[TRAIN].tile_id in line and samples[TEST].tile_id in line

@@ -20,11 +20,10 @@ from astropy.table import Table
 from astropy_healpix import HEALPix
 from datasets import Features, load_dataset
 from PIL import Image
-from synthetic_samples import make_samples_with_pngs
+from synthetic_samples import built_in, make_samples_with_pngs
 
-from hubbleclip.config.settings import ShardSettings
 from hubbleclip.core.records import to_row
-from hubbleclip.dataset.build import build_dataset, read_dataset
+from hubbleclip.dataset.build import read_dataset
 from hubbleclip.dataset.hats_catalog import sky_index, write_hats_catalog
 from hubbleclip.dataset.manifest import SPLITS
 from hubbleclip.dataset.publish import publish
@@ -48,25 +47,12 @@ print(json.dumps({"issues": sorted([*issues.errors, *issues.warnings]), "rows": 
 """
 
 
-def build(num, root):
-    dataset = build_dataset(
-        SAMPLES[:num],
-        PNGS.__getitem__,
-        root,
-        ShardSettings(),
-        contract_version="1",
-        code_version="v1.2.3",
-        released_on=date(2026, 1, 2),
-    )
-    return root / dataset.dataset.digest
-
-
 @pytest.fixture(scope="module")
 def built(tmp_path_factory):
     """Two nights, so that some shards are in another folder."""
     root = tmp_path_factory.mktemp("datasets")
-    build(40, root)
-    return build(60, root)
+    built_in(root, SAMPLES[:40], PNGS)
+    return built_in(root, SAMPLES, PNGS, code_version="v1.2.3", released_on=date(2026, 1, 2))
 
 
 def front_matter(folder):
@@ -87,10 +73,8 @@ def test_the_card_counts_captions_by_kind_and_says_which_were_not_written_by_the
     assert "were not written by the proposers" not in text
     kinds = ["abstract", "summary@rules-1.1", "phrases@small-1.1.7"]
     samples = [replace(one, caption_kinds=kinds, captions=[one.captions[0], "Stars.", "star; sky"]) for one in SAMPLES]
-    dataset = build_dataset(
-        samples, PNGS.__getitem__, tmp_path, ShardSettings(), contract_version="1", code_version="v"
-    )
-    _, text = front_matter(tmp_path / dataset.dataset.digest)
+    folder = built_in(tmp_path, samples, PNGS)
+    _, text = front_matter(folder)
     assert "60 `abstract`, 60 `phrases@small-1.1.7`, 60 `summary@rules-1.1`" in text
     assert "**Kinds with `@` were not written by the proposers**, but by `rules-1.1`, `small-1.1.7`" in text
 
@@ -108,10 +92,8 @@ def test_the_card_says_what_the_captions_were_made_from(num_headers, stated, not
         replace(one, caption_source="header" if index < num_headers else "proposal")
         for index, one in enumerate(SAMPLES)
     ]
-    dataset = build_dataset(
-        samples, PNGS.__getitem__, tmp_path, ShardSettings(), contract_version="1", code_version="v"
-    )
-    first = front_matter(tmp_path / dataset.dataset.digest)[1].strip().splitlines()[2]
+    folder = built_in(tmp_path, samples, PNGS)
+    first = front_matter(folder)[1].strip().splitlines()[2]
     assert stated in first and not_stated not in first
 
 
@@ -121,13 +103,11 @@ def test_the_card_names_the_share_of_the_largest_proposals(built):
 
 def test_the_card_of_hubble_data_credits_nasa_esa_stsci_and_the_investigators(tmp_path):
     samples = [replace(one, archive="hst", pi=f"Investigator {one.proposal_id}") for one in SAMPLES]
-    dataset = build_dataset(
-        samples, PNGS.__getitem__, tmp_path, ShardSettings(), contract_version="1", code_version="v"
-    )
-    _, text = front_matter(tmp_path / dataset.dataset.digest)
+    folder = built_in(tmp_path, samples, PNGS)
+    _, text = front_matter(folder)
     assert "NASA/ESA Hubble Space Telescope" in text
     assert "Space Telescope Science Institute" in text
-    names = (tmp_path / dataset.dataset.digest / "investigators.txt").read_text().splitlines()
+    names = (folder / "investigators.txt").read_text().splitlines()
     assert names == [f"Investigator made:{group}" for group in range(10)]
     assert "investigators.txt" in text
     assert "simulated" not in text
@@ -249,10 +229,8 @@ def test_a_large_sky_catalogue_has_a_file_per_pixel_and_one_without_positions_is
         assert set(part["_healpix_29"].to_numpy() >> 2 * (29 - order)) == {npix}
     assert pq.read_metadata(tmp_path / "dataset/_metadata").num_rows == len(SAMPLES)
     samples = [replace(one, ra_deg=None, dec_deg=None) for one in SAMPLES]
-    dataset = build_dataset(
-        samples, PNGS.__getitem__, tmp_path, ShardSettings(), contract_version="1", code_version="v"
-    )
-    assert not (tmp_path / dataset.dataset.digest / "sky").exists()
+    folder = built_in(tmp_path, samples, PNGS)
+    assert not (folder / "sky").exists()
 
 
 def test_a_published_dataset_is_whole_and_equal(built, tmp_path):

@@ -5,12 +5,10 @@ from dataclasses import replace
 
 import pyarrow as pa
 import pytest
-from synthetic_samples import make_samples_with_pngs
+from synthetic_samples import build, make_samples_with_pngs
 
 from hubbleclip.cli.app import main
-from hubbleclip.config.settings import ShardSettings
 from hubbleclip.dataset import manifest as directory
-from hubbleclip.dataset.build import build_dataset
 from hubbleclip.dataset.shard_writer import write_tar
 from hubbleclip.dataset.verify import find_faults
 
@@ -20,10 +18,6 @@ def built(tmp_path):
     samples, pngs = make_samples_with_pngs()
     build(samples[:30], pngs, tmp_path)
     return tmp_path / build(samples, pngs, tmp_path).dataset.digest
-
-
-def build(samples, pngs, root):
-    return build_dataset(samples, pngs.__getitem__, root, ShardSettings(), contract_version="1", code_version="test")
 
 
 def flip(path, place):
