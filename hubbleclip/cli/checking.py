@@ -76,7 +76,7 @@ def contracts(
 
 
 def verify(dataset: DatasetPlace, options: Options = Options()) -> None:
-    """Hash every byte of a dataset, and search for leaks between its splits by brute force."""
+    """Hash every byte of a dataset, and search for leaks between its splits."""
     from hubbleclip.dataset.verify import find_faults
 
     place = find_dataset(dataset, options)
