@@ -372,5 +372,5 @@ def test_the_description_records_what_it_is_given(tmp_path):
     built = build(samples, pngs, tmp_path, released_on=date(2024, 2, 3), **given)
     facts = json.loads((tmp_path / built.dataset.digest / "dataset.json").read_text())
     assert {name: facts[name] for name in given} == given
-    assert (facts["released_on"], facts["contract_version"], facts["code_version"]) == ("2024-02-03", "1.0.0", "test")
+    assert (facts["released_on"], facts["contract_version"], facts["code_version"]) == ("2024-02-03", "1", "test")
     assert (facts["num_parents"], facts["parent_digest"], facts["num_new_samples"]) == (0, None, None)
