@@ -6,6 +6,7 @@ Such a file has one JSON object per line. Any key of an object may be missing or
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,12 +25,9 @@ def read_proposal_rows(path: Path) -> dict[tuple[str, str], ProposalText]:
     The mission is "" in a row that names none. Raises SettingsError for a line that is not a JSON object.
     """
     texts: dict[tuple[str, str], ProposalText] = {}
-    with path.open(encoding="utf-8", errors="replace") as lines:
-        for line_number, line in enumerate(lines, start=1):
-            row = _parse_line(line, path, line_number) if line.strip() else {}
-            text = _proposal_of(row)
-            if text.number:
-                texts.setdefault((_text(row, "mission").upper(), text.number), text)
+    for mission, text in _read_rows(path):
+        if text.number:
+            texts.setdefault((mission, text.number), text)
     return texts
 
 
@@ -41,27 +39,28 @@ def read_proposals_file(path: Path, archive: str) -> list[Proposal]:
     if not path.is_file():
         raise SettingsError(f"archive.proposals_file {path} is not a file: correct the path")
     proposals: dict[str, Proposal] = {}
-    with path.open(encoding="utf-8", errors="replace") as lines:
-        for line_number, line in enumerate(lines, start=1):
-            text = _proposal_of(_parse_line(line, path, line_number) if line.strip() else {})
-            if text.abstract:
-                number = text.number or f"text-{sha256_bytes(text.abstract.encode())[:12]}"
-                title = text.title or " ".join(text.abstract.split()[:12])
-                made = replace(text, number=number, title=title)
-                proposal_id = proposal_id_of(archive, number)
-                proposals.setdefault(proposal_id, made.to_proposal(proposal_id, archive, path.name))
+    for _, text in _read_rows(path):
+        if text.abstract:
+            number = text.number or f"text-{sha256_bytes(text.abstract.encode())[:12]}"
+            proposal_id = proposal_id_of(archive, number)
+            made = replace(text, number=number, title=text.title or " ".join(text.abstract.split()[:12]))
+            proposals.setdefault(proposal_id, made.to_proposal(proposal_id, archive, path.name))
     return list(proposals.values())
 
 
-def _parse_line(line: str, path: Path, line_number: int) -> dict[str, Any]:
-    """Parse a line that holds one JSON object. Raises SettingsError, which names the line, for anything else."""
-    try:
-        row = json.loads(line)
-    except json.JSONDecodeError as error:
-        raise SettingsError(f"{path}, line {line_number}: not JSON ({error.msg})") from error
-    if not isinstance(row, dict):
-        raise SettingsError(f"{path}, line {line_number}: not a JSON object")
-    return row
+def _read_rows(path: Path) -> Iterator[tuple[str, ProposalText]]:
+    """Yield the mission and the text of each row; SettingsError names a line that is not a JSON object."""
+    with path.open(encoding="utf-8", errors="replace") as lines:
+        for line_number, line in enumerate(lines, start=1):
+            if not line.strip():
+                continue
+            try:
+                row = json.loads(line)
+            except json.JSONDecodeError as error:
+                raise SettingsError(f"{path}, line {line_number}: not JSON ({error.msg})") from error
+            if not isinstance(row, dict):
+                raise SettingsError(f"{path}, line {line_number}: not a JSON object")
+            yield _text(row, "mission").upper(), _proposal_of(row)
 
 
 def _text(row: dict[str, Any], *keys: str) -> str:

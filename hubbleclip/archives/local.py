@@ -47,27 +47,27 @@ BYTES_PER_MB = 1_000_000
 class LocalArchive(ProcessLocal):
     """Archive of the files in a folder. Each file is one observation, and its path in the folder is the `obs_id`.
 
-    Parameters
-    ----------
-    settings
-        `archive` section of the settings.
-    folder
-        Absolute path of the folder.
-    proposals_file
-        JSON-lines file of proposals or captions; None to take proposals from the FITS headers alone.
-    own_folder
-        Folder of the profile, which may be inside `folder`; its files are ignored.
-
+    SettingsError is raised if a folder or a file that the settings name does not exist.
     """
 
     name = "local"
     is_local = True
 
-    def __init__(self, settings: ArchiveSettings, folder: Path, proposals_file: Path | None, own_folder: Path) -> None:
+    def __init__(self, settings: ArchiveSettings, fetch: FetchSettings, layout: Layout) -> None:
+        folder, proposals_file = settings.folder, settings.proposals_file
+        if folder is None:
+            raise SettingsError(
+                "no folder is set for the local archive: set archive.folder, or give `make` LOCAL=folder"
+            )
+        if not folder.is_dir():
+            raise SettingsError(f"archive.folder {folder} is not a folder: set it to one that holds FITS or JPEG files")
+        if proposals_file is not None and not proposals_file.is_file():
+            raise SettingsError(f"archive.proposals_file {proposals_file} is not a file: correct the path")
+        default = folder.resolve() / PROPOSALS_NAME
         self.settings = settings
-        self.folder = folder
-        self.proposals_file = proposals_file
-        self.own_folder = own_folder
+        self.folder = folder.resolve()
+        self.own_folder = layout.root.resolve()  # it may be in the folder, and its files are ignored
+        self.proposals_file = proposals_file.resolve() if proposals_file else default if default.is_file() else None
         self._lock = threading.Lock()
 
     @cached_property
@@ -241,21 +241,6 @@ class LocalArchive(ProcessLocal):
     def deliver_product(self, product: Product) -> Delivery:
         """Hash a file in place; like `fetch_product`, this method does not copy the file."""
         return Delivery(self.fetch_product(product))
-
-
-def open_local(settings: ArchiveSettings, fetch: FetchSettings, layout: Layout) -> LocalArchive:
-    """Make an archive of `archive.folder`; SettingsError if a folder or file of the settings does not exist."""
-    folder = settings.folder
-    if folder is None:
-        raise SettingsError("no folder is set for the local archive: set archive.folder, or give `make` LOCAL=folder")
-    if not folder.is_dir():
-        raise SettingsError(f"archive.folder {folder} is not a folder: set it to one that holds FITS or JPEG files")
-    proposals_file = settings.proposals_file and settings.proposals_file.resolve()
-    if proposals_file is not None and not proposals_file.is_file():
-        raise SettingsError(f"archive.proposals_file {proposals_file} is not a file: correct the path")
-    default = folder.resolve() / PROPOSALS_NAME
-    proposals_file = proposals_file or (default if default.is_file() else None)
-    return LocalArchive(settings, folder.resolve(), proposals_file, layout.root.resolve())
 
 
 def _version_of(path: Path) -> str:

@@ -15,10 +15,10 @@ Opener = Callable[[ArchiveSettings, FetchSettings, Layout], Archive]
 
 
 def _open_local(settings: ArchiveSettings, fetch: FetchSettings, layout: Layout) -> Archive:
-    """Open the local archive. Its module is imported here because it imports astropy, which is slow to import."""
-    from hubbleclip.archives.local import open_local  # noqa: PLC0415 - it imports astropy, which is slow
+    """Open the local archive."""
+    from hubbleclip.archives.local import LocalArchive  # noqa: PLC0415 - it imports astropy, which is slow
 
-    return open_local(settings, fetch, layout)
+    return LocalArchive(settings, fetch, layout)
 
 
 ARCHIVES: dict[str, Opener] = {**dict.fromkeys(MISSIONS, MastArchive), "simulated": MastArchive, "local": _open_local}

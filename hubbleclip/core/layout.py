@@ -230,7 +230,6 @@ def checkpoint_name(step: int) -> str:
 def tile_id(product_sha256: str, chip: int, y0: int, x0: int, settings_digest: str, *, view: str = "native") -> str:
     """Compute the id of a tile: 32 hex digits of a hash of everything that determines the tile's pixels."""
     # An id has no dot, because WebDataset ends the key of a sample at the first dot.
-    # For a native tile, the hashed text does not contain the view, so that ids from early releases stay valid. Those
-    # releases made only native tiles.
+    # the text of a native tile has no view
     other = "" if view == "native" else f":{view}"
     return _digest(f"{product_sha256}:{chip}:{y0}:{x0}:{settings_digest}{other}")

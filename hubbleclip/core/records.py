@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, ClassVar, Protocol
 
 HEADER_SOURCE = "header"
 """Value of `Proposal.source` and `Sample.caption_source` for texts that were made from the headers of files."""
@@ -470,45 +470,13 @@ class Promotion:
     decided_at: datetime
 
 
-Record = (
-    Proposal
-    | Observation
-    | Product
-    | Tile
-    | Caption
-    | AbstractSummary
-    | SplitAssignment
-    | Sample
-    | Placement
-    | Shard
-    | Dataset
-    | Rejection
-    | Attempt
-    | Listing
-    | ProductVersion
-    | Watermark
-    | DayCount
-    | Run
-    | Checkpoint
-    | Metric
-    | Report
-    | Promotion
-)
+class Record(Protocol):
+    """A record of any class in this module."""
+
+    __dataclass_fields__: ClassVar[dict[str, Any]]
 
 
 def to_row(record: Record) -> dict[str, Any]:
-    """Convert a record to a dict.
-
-    Parameters
-    ----------
-    record
-        A record of any class in this module.
-
-    Returns
-    -------
-    dict
-        Field names and values, in the order of the fields. Lists are not copied. `dataclasses.asdict`
-        copies them and is slow for large tables.
-
-    """
+    """Convert a record to a dict in the order of its fields. Lists are not copied."""
+    # `dataclasses.asdict` copies them, which is slow for large tables
     return {name: getattr(record, name) for name in record.__dataclass_fields__}

@@ -105,14 +105,6 @@ def test_missing_files_are_no_failures_of_the_archive(scripted, tmp_path: Path) 
         assert caught.value.reason == "missing"
 
 
-def test_pages_count_as_files_do(scripted) -> None:
-    script, transport = scripted(give(b"", 500)), Transport(FETCH)
-    with pytest.raises(ArchiveError):
-        transport.get(script.url)
-    with pytest.raises(ArchiveDownError):
-        transport.get(script.url)
-
-
 def test_waiting_threads_stop_at_once(scripted, tmp_path: Path) -> None:
     script = scripted(give(b"", 503, Retry_After="60"))
     transport = Transport(FETCH)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,7 +18,6 @@ from hubbleclip.core.io import sha256_bytes
 from hubbleclip.core.records import Product
 from tests.archives.conftest import archive_at
 from tests.bad_server import LARGE_FITS, BadServer, give, give_range, reset
-from tests.faulty_archive.plan import FaultRule
 
 FETCH = FetchSettings(requests_per_s=1000, connections=4, timeout_s=1, stall_s=1, attempts=2, backoff_s=0.01)
 JPEG_HEAD = {"Content_Type": "image/jpeg"}
@@ -88,15 +86,3 @@ def test_a_small_file_that_breaks_off_is_continued(scripted, tmp_path: Path) -> 
     delivery = archive.deliver_product(preview())
     assert script.seen[1]["Range"] == "bytes=1000-"
     assert archive.layout.absolute(delivery.product.path or "").read_bytes() == data
-
-
-@pytest.mark.parametrize("kind", ["truncated", "corrupted", "html"])
-def test_what_a_faulty_server_gives_is_the_file_or_an_error(faulty: Callable[..., MastArchive], kind: str) -> None:
-    archive = faulty(FaultRule(kind=kind, path="/api/v0.1/Download", share=0.4))
-    observations = [one for page in archive.query_observations(0) for one in page]
-    for product in archive.list_products(observations)[0][:12]:
-        try:
-            delivery, fetched = archive.deliver_product(product), archive.fetch_product(product)
-        except DownloadError:
-            continue
-        assert delivery.product.sha256 == fetched.sha256

@@ -129,13 +129,6 @@ def test_a_file_that_ends_inside_a_fits_block_is_refused(scripted, tmp_path: Pat
         fetch(scripted(give(FITS[:-1])), tmp_path)
 
 
-def test_retry_after_is_obeyed(scripted, tmp_path: Path) -> None:
-    script = scripted(give(b"", 429, Retry_After="1"), give(FITS))
-    started = time.monotonic()
-    fetch(script, tmp_path)
-    assert time.monotonic() - started >= 1.0
-
-
 def test_a_missing_file_is_not_requested_again(scripted, tmp_path: Path) -> None:
     script = scripted(give(b"", 404))
     with pytest.raises(DownloadError, match="404"):
@@ -164,26 +157,11 @@ def test_no_partial_file_is_left_after_success(scripted, tmp_path: Path) -> None
     assert list((tmp_path / "products" / ".part").glob("*/*")) == []
 
 
-@pytest.mark.parametrize("kind", ["500", "503", "429", "html", "truncated", "reset"])
+@pytest.mark.parametrize("kind", ["500", "503", "429", "html", "truncated", "reset", "corrupted"])
 def test_a_download_survives_temporary_faults_of_the_server(faulty, kind: str) -> None:
     archive: MastArchive = faulty(FaultRule(kind=kind, path="/api/v0.1/Download", times=2))
     product = _first_product(archive)
     assert archive.fetch_product(product).size_bytes == product.size_bytes
-
-
-def test_a_storm_of_faults_changes_no_byte(faulty, archive: MastArchive) -> None:
-    stormy: MastArchive = faulty(
-        *(FaultRule(kind=kind, path="/api/v0.1/Download", share=0.15) for kind in ("truncated", "reset", "503", "html"))
-    )
-    calm, wild = archive.fetch_product(_first_product(archive)), None
-    for _ in range(10):
-        try:
-            wild = stormy.fetch_product(_first_product(stormy))
-            break
-        except DownloadError:
-            continue
-    assert wild is not None
-    assert wild.sha256 == calm.sha256
 
 
 @pytest.mark.parametrize(
@@ -315,12 +293,8 @@ def test_a_known_file_that_is_gone_is_fetched(scripted, tmp_path: Path) -> None:
 @pytest.mark.parametrize("etag", ['W/"v1"', f'W/"{HASH}"', '"v1"', '"65f1a2b3-6540"'])
 def test_an_etag_that_is_weak_or_no_hash_identifies_no_content(scripted, tmp_path: Path, etag: str) -> None:
     lookups: list[tuple[str, int]] = []
-    fetch(scripted(give(FITS, ETag=etag)), tmp_path, known=lambda *key: lookups.append(key))
-    assert lookups == []
-
-
-def test_a_weak_etag_identifies_no_content(scripted, tmp_path: Path) -> None:
-    assert fetch(scripted(give(FITS, ETag='W/"v1"')), tmp_path, known=lambda *_: pytest.fail("looked up")).etag is None
+    file = fetch(scripted(give(FITS, ETag=etag)), tmp_path, known=lambda *key: lookups.append(key))
+    assert (lookups, file.etag) == ([], None if etag.startswith("W/") else etag.strip('"'))
 
 
 CHILD = """

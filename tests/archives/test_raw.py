@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
-import json
 import os
 from dataclasses import replace
 from pathlib import Path
@@ -35,20 +33,11 @@ def test_an_answer_that_comes_again_takes_the_place_of_the_old_one_with_the_same
     raw.store("observations", [1], rows)
     (path,) = files_of(raw, "observations")
     before = path.read_bytes()
+    assert before.startswith(b"\x1f\x8b\x08\0\0\0\0\0\0\x03")  # gzip's header differs between Pythons
     raw.store("observations", [1], rows)
     assert files_of(raw, "observations") == [path]
     assert path.read_bytes() == before
     assert list(raw.pages()) == [rows]
-
-
-@pytest.mark.parametrize("num_rows", [0, 1, 100, 250])
-def test_an_answer_that_is_packed_in_pieces_has_the_bytes_of_one_packed_whole(raw: RawResponses, num_rows: int) -> None:
-    rows = [{"obsid": number, "s_ra": 0.1 * number, "title": "half \ud800", "none": None} for number in range(num_rows)]
-    obsids = [row["obsid"] for row in rows]
-    raw.store("observations", obsids, rows)
-    whole = f"{json.dumps([str(obsid) for obsid in obsids])}\n{json.dumps(rows)}\n"
-    header, body = b"\x1f\x8b\x08\0\0\0\0\0\0\x03", gzip.compress(whole.encode(), 2, mtime=0)[10:]
-    assert files_of(raw, "observations")[0].read_bytes() == header + body  # gzip's header differs between Pythons
 
 
 def test_the_youngest_answer_comes_last(raw: RawResponses) -> None:

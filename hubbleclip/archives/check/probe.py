@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -62,22 +62,13 @@ class Probe:
         self.transport = self.archive.transport
         self.measured = Measured()
         self.keep = keep
-        self.name = ""
+        self.name = ""  # of the responses that arrive now
         self.num_in_all = 0  # observations of the window's instrument, of all dates
         self.sample: list[Observation] = []  # observations of the window
         self.columns = b""  # description of the columns, if astroquery has requested it
         self.listed_bytes: int | None = None  # size of the pinned file in its product list
         self._kept: list[dict[str, Any]] = []
         self.transport.session.hooks["response"].append(self._on_response)
-
-    @contextmanager
-    def named(self, name: str) -> Iterator[None]:
-        """Give a name to the answers that arrive within a `with` block."""
-        self.name = name
-        try:
-            yield
-        finally:
-            self.name = ""
 
     def get(
         self,

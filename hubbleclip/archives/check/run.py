@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import requests
 
-from hubbleclip.archives.check import files, listing, proposals
+from hubbleclip.archives.check import files, listing
 from hubbleclip.archives.check.findings import CheckReport, Finding, Level
 from hubbleclip.archives.check.probe import Probe
 from hubbleclip.archives.http.response_errors import ResponseError
@@ -19,29 +18,19 @@ from hubbleclip.core.layout import Layout
 from hubbleclip.fits.cards import UnsoundError
 from hubbleclip.missions.pins import ArchivePins
 
-
-@dataclass(frozen=True, slots=True)
-class Check:
-    """A group of comparisons: its name, the function, and the result if a request fails."""
-
-    name: str
-    run: Callable[[Probe], Iterator[Finding]]
-    failed: Level
-
-
-CHECKS = (
-    Check("counts", listing.check_counts, Level.STOPS),
-    Check("columns", listing.check_columns, Level.STOPS),  # after a query, for which astroquery requests the columns
-    Check("window", listing.check_window, Level.STOPS),
-    Check("products", listing.check_products, Level.STOPS),
-    Check("file", files.check_file, Level.STOPS),
-    Check("preview", files.check_preview, Level.DIFFERS),
-    Check("public copy", files.check_public_copy, Level.DIFFERS),
-    Check("abstracts", proposals.check_bulk_list, Level.DIFFERS),
-    Check("programme", proposals.check_programme, Level.DIFFERS),
-    Check("search API", listing.check_search_api, Level.DIFFERS),
+CHECKS: tuple[tuple[str, Callable[[Probe], Iterator[Finding]], Level], ...] = (
+    ("counts", listing.check_counts, Level.STOPS),
+    ("columns", listing.check_columns, Level.STOPS),  # after a query, for which astroquery requests the columns
+    ("window", listing.check_window, Level.STOPS),
+    ("products", listing.check_products, Level.STOPS),
+    ("file", files.check_file, Level.STOPS),
+    ("preview", files.check_preview, Level.DIFFERS),
+    ("public copy", files.check_public_copy, Level.DIFFERS),
+    ("abstracts", files.check_bulk_list, Level.DIFFERS),
+    ("programme", files.check_programme, Level.DIFFERS),
+    ("search API", listing.check_search_api, Level.DIFFERS),
 )
-"""All checks, in the order in which they run."""
+"""Name, function, and result if a request fails, of all checks in their order."""
 
 
 def check_archive(
@@ -53,18 +42,18 @@ def check_archive(
     """
     probe = Probe(archive, fetch, layout, pins, keep)
     started = time.monotonic()
-    findings = [finding for check in CHECKS for finding in _run(check, probe)]
+    findings = [finding for check in CHECKS for finding in _run(probe, *check)]
     probe.measured.total_s = time.monotonic() - started
     return CheckReport(findings, probe.measured)
 
 
-def _run(check: Check, probe: Probe) -> Iterator[Finding]:
+def _run(probe: Probe, name: str, check: Callable[[Probe], Iterator[Finding]], failed: Level) -> Iterator[Finding]:
     """Run one check. A request that fails becomes a finding; a server of MAST that is down ends the check."""
+    probe.name = name.replace(" ", "_")
     try:
-        with probe.named(check.name.replace(" ", "_")):
-            yield from check.run(probe)
+        yield from check(probe)
     except ArchiveDownError:
         raise
     except (ArchiveError, ResponseError, requests.RequestException, UnsoundError, ValueError) as error:
         words = " ".join(f"{error}".split())[:200]
-        yield Finding(check.name, "a usable answer", words or type(error).__name__, check.failed)
+        yield Finding(name, "a usable answer", words or type(error).__name__, failed)

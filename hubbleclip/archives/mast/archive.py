@@ -156,7 +156,7 @@ class MastArchive(ProcessLocal):
 
     def _observation(self, rows: Sequence[CaomRow]) -> Observation | Rejection:
         """Make an observation from all its rows. A row without a name, or without a proposal, is rejected."""
-        fetched_at, ranking, digest = datetime.now(UTC), self.mission.products, self.settings.digest()
+        fetched_at, ranking = datetime.now(UTC), self.mission.products
         planes = [observation_from_row(row, self.name, fetched_at, ranking) for row in rows]
         observation = fold_planes([plane for plane in planes if plane is not None])
         name, reason = f"obsid {rows[0].get('obsid')}", ("no_name", "the archive's row has no obs_id")
@@ -164,8 +164,7 @@ class MastArchive(ProcessLocal):
             return observation
         if observation is not None:
             name, reason = observation.obs_id, rejection_reason(observation, self.mission) or reason
-        code, detail = reason
-        return reject("observation", name, "observations", reason=code, detail=detail, settings_digest=digest)
+        return self._reject(name, "observations", *reason)
 
     def list_products(
         self, observations: Sequence[Observation], taken: Mapping[str, frozenset[str]] | None = None
@@ -178,7 +177,10 @@ class MastArchive(ProcessLocal):
         incomplete = {item.proposal_id for item in stale}
         complete = [item for item in observations if item.proposal_id not in incomplete]
         products, rejections = select_products(complete, rows, self.settings, self.mission, taken or {})
-        return products, [*rejections, *map(self._stale_number, stale)]
+        for item in stale:
+            detail = f"the archive has no observation {item.obsid}: its day of release is queried again"
+            rejections.append(self._reject(item.obs_id, "products", STALE_NUMBER, detail))
+        return products, rejections
 
     def _with_stale_number(self, observations: Sequence[Observation], rows: Sequence[CaomRow]) -> list[Observation]:
         """Find observations without any product row whose number (`obsid`) is unknown to the archive."""
@@ -189,17 +191,10 @@ class MastArchive(ProcessLocal):
         unknown = {str(obsid) for obsid in unlisted} - self.mast.known_numbers(sorted(unlisted))
         return [item for item in observations if str(item.obsid) in unknown]
 
-    def _stale_number(self, observation: Observation) -> Rejection:
-        """Reject an observation that the archive has withdrawn or renumbered."""
-        detail = f"the archive has no observation {observation.obsid}: its day of release is queried again"
-        return reject(
-            "observation",
-            observation.obs_id,
-            "products",
-            reason=STALE_NUMBER,
-            detail=detail,
-            settings_digest=self.settings.digest(),
-        )
+    def _reject(self, name: str, stage: str, reason: str, detail: str) -> Rejection:
+        """Reject an observation."""
+        digest = self.settings.digest()
+        return reject("observation", name, stage, reason=reason, detail=detail, settings_digest=digest)
 
     def _requested_products(self, observations: Sequence[Observation], obsids: Sequence[int]) -> list[CaomRow]:
         """Request product rows from MAST, and store the response under the numbers of the observations."""
