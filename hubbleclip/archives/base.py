@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -277,9 +276,3 @@ def reject(entity: str, entity_id: str, stage: str, *, reason: str, detail: str,
         settings_digest=settings_digest,
         rejected_at=datetime.now(UTC),
     )
-
-
-def sampling_key(observation: Observation) -> tuple[str, str]:
-    """Return a sort key that puts a proposal's observations in a fixed pseudo-random order."""
-    # A sort by name would give the order of date and visit, so the hash of the name is used instead.
-    return observation.proposal_id, hashlib.sha256(observation.obs_id.encode()).hexdigest()

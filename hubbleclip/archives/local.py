@@ -21,7 +21,6 @@ from hubbleclip.archives.base import (
     ProcessLocal,
     proposal_id_of,
     reject,
-    sampling_key,
 )
 from hubbleclip.archives.folder import FITS, JPEG, FolderFiles, scan_folder
 from hubbleclip.archives.json_lines import read_proposal_rows
@@ -145,8 +144,12 @@ class LocalArchive(ProcessLocal):
         rejections: list[Rejection] = []
         names, in_use = {item.obs_id for item in observations}, frozenset[str]().union(*(taken or {}).values())
         num_used = {key: len(obs_ids - names) for key, obs_ids in (taken or {}).items()}
-        # The order makes the result independent of that of the input, and files that are in use come first.
-        for observation in sorted(observations, key=lambda item: (item.obs_id not in in_use, sampling_key(item))):
+
+        def order(item: Observation) -> tuple[bool, str, str]:
+            # files that are in use come first; by name would be the order of date and visit, so it is that of a hash
+            return item.obs_id not in in_use, item.proposal_id, sha256_bytes(item.obs_id.encode())
+
+        for observation in sorted(observations, key=order):
             path = self.folder / observation.obs_id
             problem = self._problem(observation, path, num_used.get(observation.proposal_id, 0))
             if problem is not None:

@@ -38,13 +38,7 @@ class HubbleclipError(Exception):
 class ItemError(HubbleclipError):
     """One item cannot be used; the run continues with the other items.
 
-    Parameters
-    ----------
-    reason
-        Short code that is stored in an `Attempt` or a `Rejection`.
-    detail
-        Explanation in one line, for people.
-
+    `reason` is a short code that is stored in an `Attempt` or a `Rejection`, `detail` explains it in one line.
     """
 
     def __init__(self, reason: str, detail: str = "") -> None:
@@ -145,14 +139,7 @@ class DatasetError(HubbleclipError):
 
 
 class TileFileError(DatasetError):
-    """The images of some tiles are missing or damaged.
-
-    Parameters
-    ----------
-    tile_ids
-        Ids of these tiles.
-
-    """
+    """The images of the tiles `tile_ids` are missing or damaged."""
 
     def __init__(self, tile_ids: Sequence[str]) -> None:
         super().__init__(tile_ids)

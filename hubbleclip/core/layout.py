@@ -23,18 +23,10 @@ SUFFIXES = (".fits.gz", ".fits", ".fit.gz", ".fit", ".jpg", ".jpeg")
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """Folders and files of one profile.
+    """Folders and files of one profile, `root` = `data/<profile>`; paths in the catalog are relative to it.
 
-    Parameters
-    ----------
-    root
-        Folder of the profile, `data/<profile>`. Paths in the catalog are relative to this folder.
-    store
-        URL of the remote copy of the large files, which have the same relative paths there. An empty string means that
-        there is no remote copy.
-    keep_local
-        Whether products and tiles are kept under `root` too. If False, some of these files exist only in `store`.
-
+    `store` is the URL of the remote copy of the large files, or empty. Unless `keep_local`, some products and tiles
+    exist only there.
     """
 
     root: Path

@@ -41,6 +41,10 @@ def observation(**row: object) -> Observation:
     return found
 
 
+def observe(archive: MastArchive, since_mjd: float = 0.0) -> list[Observation]:
+    return [item for page in archive.query_observations(since_mjd) for item in page]
+
+
 @pytest.fixture(scope="session")
 def simulator() -> Iterator[str]:
     with running_simulator(SKY) as url:

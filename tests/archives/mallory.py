@@ -7,7 +7,7 @@ from typing import Any
 from urllib.parse import parse_qs
 
 from hubbleclip.archives.mast.archive import MastArchive
-from hubbleclip.core.records import Observation, Product
+from hubbleclip.core.records import Product
 from hubbleclip.simulator.server import mast_tables as tables
 from tests.bad_server import FITS, BadServer, Respond, give
 
@@ -86,10 +86,6 @@ class Mallory(BadServer):
         return {"status": "COMPLETE", "msg": "", "data": rows, "fields": tables.table_fields(types), "paging": paging}
 
 
-def observe(archive: MastArchive) -> list[Observation]:
-    return [item for page in archive.query_observations(0) for item in page]
-
-
 def product_of(archive: MastArchive) -> Product:
-    (product,), _ = archive.list_products(observe(archive))
+    (product,), _ = archive.list_products([item for page in archive.query_observations(0) for item in page])
     return product

@@ -132,13 +132,7 @@ def test_the_token_goes_to_no_other_host_though_downloads_may_be_redirected_ther
 def test_the_token_is_in_no_message(ads, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
     texts = []
-    for response in (
-        give(response_of(DOC)),
-        give(b"", 401),
-        give(b"", 429),
-        give(b"", 404),
-        give(b"", 500),
-    ):
+    for response in (give(response_of(DOC)), give(b"", 401), give(b"", 429), give(b"", 404), give(b"", 500)):
         client, url, _ = ads(response)
         try:
             client.get(url)

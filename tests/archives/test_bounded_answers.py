@@ -15,8 +15,8 @@ from hubbleclip.archives.mast.archive import MastArchive
 from hubbleclip.archives.stsci.bulk_list import index_bulk_list
 from hubbleclip.archives.stsci.parsers import MAX_RECORD_BYTES, split_abstracts_cat
 from hubbleclip.core.errors import ArchiveError, PartialResultError
-from tests.archives.conftest import FETCH, archive_at
-from tests.archives.mallory import Mallory, observe, product_of
+from tests.archives.conftest import FETCH, archive_at, observe
+from tests.archives.mallory import Mallory, product_of
 from tests.bad_server import drip_trailers, give
 
 HASTY = FETCH.model_copy(update={"attempts": 2, "timeout_s": 0.3, "file_timeout_s": 0.3})

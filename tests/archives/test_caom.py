@@ -11,13 +11,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from hubbleclip.archives.base import proposal_id_of
-from hubbleclip.archives.mast.caom_rows import (
-    COLUMNS,
-    fingerprint_of,
-    is_moving_class,
-    observation_from_row,
-    plain_row,
-)
+from hubbleclip.archives.mast.caom_rows import COLUMNS, fingerprint_of, is_moving_class, observation_from_row, plain_row
 from hubbleclip.archives.mast.criteria import (
     boxes_around,
     criteria_of,

@@ -8,14 +8,7 @@ from hypothesis import strategies as st
 
 from hubbleclip.archives.stsci.parsers import clean_category
 from hubbleclip.core.errors import CONTROL
-from hubbleclip.core.text_cleaning import (
-    MAX_CHARS,
-    clean_cycle,
-    clean_name,
-    clean_number,
-    clean_text,
-    decode,
-)
+from hubbleclip.core.text_cleaning import MAX_CHARS, clean_cycle, clean_name, clean_number, clean_text, decode
 
 
 @pytest.mark.parametrize(

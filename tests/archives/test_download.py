@@ -20,18 +20,7 @@ from hubbleclip.config.settings import FetchSettings
 from hubbleclip.core.errors import DiskFullError, DownloadError
 from hubbleclip.core.layout import Layout
 from hubbleclip.core.records import Product
-from tests.bad_server import (
-    FITS,
-    LARGE_FITS,
-    BadServer,
-    chunked,
-    drip,
-    drip_headers,
-    give,
-    give_range,
-    reset,
-    silence,
-)
+from tests.bad_server import FITS, LARGE_FITS, BadServer, chunked, drip, drip_headers, give, give_range, reset, silence
 from tests.faulty_archive.plan import FaultRule
 
 REASONS = {

@@ -15,8 +15,8 @@ from hubbleclip.archives.mast.archive import MastArchive
 from hubbleclip.archives.stsci.parsers import parse_abstracts_cat
 from hubbleclip.core.errors import CONTROL, DownloadError
 from hubbleclip.core.records import to_row
-from tests.archives.conftest import FETCH, archive_at
-from tests.archives.mallory import Mallory, observe, product_of
+from tests.archives.conftest import FETCH, archive_at, observe
+from tests.archives.mallory import Mallory, product_of
 from tests.bad_server import give
 
 TEXTS = {

@@ -14,19 +14,14 @@ from hubbleclip.archives.base import STALE_NUMBER
 from hubbleclip.archives.mast.archive import MastArchive
 from hubbleclip.config.settings import FetchSettings
 from hubbleclip.core.errors import ArchiveUnreachableError, DownloadError
-from hubbleclip.core.records import Observation
 from hubbleclip.simulator.observations import make_proposals, observations_of
 from hubbleclip.simulator.server.launcher import running_simulator
 from hubbleclip.simulator.server.pages import is_in_bulk_list
-from tests.archives.conftest import FETCH, SKY, archive_at
+from tests.archives.conftest import FETCH, SKY, archive_at, observe
 from tests.faulty_archive.archive import FaultySettings, OddStore, running_archive
 from tests.faulty_archive.plan import FaultPlan, FaultRule
 
 EXPECTED = {item.obs_id: item for proposal in make_proposals(SKY) for item in observations_of(SKY, proposal)}
-
-
-def all_observations(archive: MastArchive, since_mjd: float = 0.0) -> list[Observation]:
-    return [observation for page in archive.query_observations(since_mjd) for observation in page]
 
 
 def test_every_observation_arrives_once_over_small_windows(simulator: str, tmp_path: Path) -> None:
@@ -38,34 +33,25 @@ def test_every_observation_arrives_once_over_small_windows(simulator: str, tmp_p
 
 def test_page_size_does_not_change_the_observations(simulator: str, tmp_path: Path) -> None:
     small, large = (
-        [replace(item, fetched_at=None) for item in all_observations(archive_at(simulator, tmp_path, page_size=size))]
+        [replace(item, fetched_at=None) for item in observe(archive_at(simulator, tmp_path, page_size=size))]
         for size in (4, 5000)
     )
     assert sorted(small, key=lambda item: item.obs_id) == sorted(large, key=lambda item: item.obs_id)
 
 
 def test_an_observation_keeps_what_the_archive_said(archive: MastArchive) -> None:
-    for found in all_observations(archive):
+    for found in observe(archive):
         told = EXPECTED[found.obs_id]
-        assert (found.obsid, found.instrument, found.filters) == (told.obsid, told.instrument, told.filters)
-        assert (found.target_name, found.target_class, found.is_moving) == (
-            told.target_name,
-            told.target_class,
-            told.is_moving,
-        )
-        assert (found.ra_deg, found.dec_deg, found.exposure_s) == (told.ra_deg, told.dec_deg, told.exposure_s)
-        assert (found.start_mjd, found.released_mjd, found.calib_level) == (
-            told.start_mjd,
-            told.released_mjd,
-            told.calib_level,
-        )
+        names = "obsid", "instrument", "filters", "target_name", "target_class", "is_moving", "calib_level"
+        for name in (*names, "ra_deg", "dec_deg", "exposure_s", "start_mjd", "released_mjd"):
+            assert getattr(found, name) == getattr(told, name), name
         assert found.proposal_id == f"simulated:{told.proposal_number}"
 
 
 def test_only_what_was_released_since_is_asked_for(archive: MastArchive) -> None:
     released = sorted(item.released_mjd for item in EXPECTED.values())
     since_mjd = released[len(released) // 2]
-    found = all_observations(archive, since_mjd)
+    found = observe(archive, since_mjd)
     assert {item.obs_id for item in found} == {
         name for name, item in EXPECTED.items() if item.released_mjd >= since_mjd
     }
@@ -75,15 +61,15 @@ def test_only_what_was_released_since_is_asked_for(archive: MastArchive) -> None
 def test_ten_thousand_observations_arrive_once_each(tmp_path: Path) -> None:
     sky = SKY.model_copy(update={"num_proposals": 1000, "observations_per_proposal": 10})
     with running_simulator(sky) as url:
-        found = all_observations(archive_at(url, tmp_path, page_size=500))
+        found = observe(archive_at(url, tmp_path, page_size=500))
     assert len(found) == len({item.obs_id for item in found}) == 10_000
 
 
 def test_nothing_new_costs_at_most_one_request_an_instrument(archive: MastArchive) -> None:
     asked: list[str] = []
-    all_observations(archive)
+    observe(archive)
     archive.transport.session.hooks["response"].append(lambda response, **_: asked.append(response.text))
-    assert all_observations(archive, 61000.0) == []
+    assert observe(archive, 61000.0) == []
     assert len([text for text in asked if "EXECUTING" not in text]) == len(archive.settings.instruments)
 
 
@@ -105,22 +91,20 @@ def test_settings_narrow_what_is_asked_for(simulator: str, tmp_path: Path) -> No
         (set(), {"intent": "calibration"}),
         (set(), {"until": "2020-01-01"}),
     ):
-        assert {item.obs_id for item in all_observations(archive_at(simulator, tmp_path, **settings))} == wanted, (
-            settings
-        )
+        assert {item.obs_id for item in observe(archive_at(simulator, tmp_path, **settings))} == wanted, settings
 
 
 def test_instruments_without_and_with_a_wildcard_are_all_asked_for(simulator: str, tmp_path: Path) -> None:
     archive = archive_at(simulator, tmp_path, instruments=["WFC3/UVIS", "ACS*", "WFPC2*", "ACS/WFC"])
-    found = {item.obs_id for item in all_observations(archive)}
+    found = {item.obs_id for item in observe(archive)}
     assert found == {name for name, item in EXPECTED.items() if item.instrument != "WFC3/IR"}
     assert any(item.instrument == "WFC3/IR" for item in EXPECTED.values())
 
 
 def test_a_new_night_leaves_the_older_observations_as_they_were(archive: MastArchive, tmp_path: Path) -> None:
-    first = {item.obs_id: replace(item, fetched_at=None) for item in all_observations(archive)}
+    first = {item.obs_id: replace(item, fetched_at=None) for item in observe(archive)}
     with running_simulator(SKY.model_copy(update={"nights": 2})) as url:
-        both = {item.obs_id: replace(item, fetched_at=None) for item in all_observations(archive_at(url, tmp_path))}
+        both = {item.obs_id: replace(item, fetched_at=None) for item in observe(archive_at(url, tmp_path))}
     assert len(both) > len(first)
     assert {name: both[name] for name in first} == first
 
@@ -129,13 +113,13 @@ def test_two_servers_in_one_process_do_not_mix(simulator: str, tmp_path: Path) -
     other_sky = SKY.model_copy(update={"num_proposals": 3})
     with running_simulator(other_sky) as url:
         here, there = archive_at(simulator, tmp_path / "a"), archive_at(url, tmp_path / "b")
-        counts = [len([o for page in archive.query_observations(0) for o in page]) for archive in (here, there, here)]
+        counts = [len(observe(archive)) for archive in (here, there, here)]
     fewer = sum(len(observations_of(other_sky, proposal)) for proposal in make_proposals(other_sky))
     assert counts == [len(EXPECTED), fewer, len(EXPECTED)]
 
 
 def test_each_observation_gets_its_best_file_once(archive: MastArchive) -> None:
-    products, rejections = archive.list_products(all_observations(archive))
+    products, rejections = archive.list_products(observe(archive))
     assert len({product.uri for product in products}) == len(products) == len(EXPECTED)
     assert not rejections
     for product in products:
@@ -151,7 +135,7 @@ ODD_SKY = FaultySettings(**SKY.model_dump() | {"odd_products": True, "hap_share"
 def test_foreign_files_and_grisms_of_the_lists_are_never_chosen(tmp_path: Path, products: str) -> None:
     with running_archive(ODD_SKY) as url:
         archive = archive_at(url, tmp_path, products=products)
-        observations = all_observations(archive)
+        observations = observe(archive)
         found, rejections = archive.list_products(observations)
         ours = {product.uri for item in OddStore(ODD_SKY).observations.values() for product in item.products}
         assert found and {product.uri for product in found} <= ours
@@ -164,12 +148,12 @@ def test_foreign_files_and_grisms_of_the_lists_are_never_chosen(tmp_path: Path, 
 
 def test_the_draw_does_not_depend_on_the_order_asked(simulator: str, tmp_path: Path) -> None:
     archive = archive_at(simulator, tmp_path, max_products_per_proposal=1)
-    observations = all_observations(archive)
+    observations = observe(archive)
     assert archive.list_products(observations)[0] == archive.list_products(observations[::-1])[0]
 
 
 def test_observations_without_a_usable_file_are_rejected_with_the_reason(archive: MastArchive) -> None:
-    some = all_observations(archive)[:5]
+    some = observe(archive)[:5]
     odd = [
         replace(some[0], proposal_id="simulated:unknown"),
         replace(some[1], obsid=None),
@@ -184,7 +168,7 @@ def test_observations_without_a_usable_file_are_rejected_with_the_reason(archive
 
 def test_a_file_over_the_limit_of_size_is_rejected(archive: MastArchive) -> None:
     archive.settings = archive.settings.model_copy(update={"max_product_mb": 0})
-    products, rejections = archive.list_products(all_observations(archive)[:3])
+    products, rejections = archive.list_products(observe(archive)[:3])
     assert not products
     assert {item.reason for item in rejections} == {"too_large"}
 
@@ -195,7 +179,7 @@ def test_the_digest_does_not_know_the_servers_address(simulator: str, tmp_path: 
 
 
 def test_fetched_bytes_are_the_servers_and_stand_under_their_hash(archive: MastArchive) -> None:
-    products, _ = archive.list_products(all_observations(archive)[:6])
+    products, _ = archive.list_products(observe(archive)[:6])
     for product in map(archive.fetch_product, products):
         data = archive.layout.absolute(product.path or "").read_bytes()
         assert hashlib.sha256(data).hexdigest() == product.sha256
@@ -205,7 +189,7 @@ def test_fetched_bytes_are_the_servers_and_stand_under_their_hash(archive: MastA
 
 @pytest.mark.parametrize("uri", ["mast:HST/product/none_drz.fits", "https://example.org/x.fits"])
 def test_a_file_that_cannot_be_had_is_a_download_error(archive: MastArchive, uri: str) -> None:
-    products, _ = archive.list_products(all_observations(archive)[:2])
+    products, _ = archive.list_products(observe(archive)[:2])
     with pytest.raises(DownloadError, match=re.escape(uri)):
         archive.fetch_product(replace(products[0], uri=uri))
 
@@ -236,7 +220,7 @@ def test_the_landed_bulk_list_is_read_before_the_network(archive: MastArchive, t
 
 def test_a_host_that_cannot_be_reached_is_named(tmp_path: Path) -> None:
     archive = archive_at("http://127.0.0.1:1", tmp_path, FETCH.model_copy(update={"backoff_s": 0.05, "attempts": 5}))
-    for question in (lambda: all_observations(archive), lambda: archive.fetch_proposals(["1"])):
+    for question in (lambda: observe(archive), lambda: archive.fetch_proposals(["1"])):
         with pytest.raises(ArchiveUnreachableError, match=r"cannot reach 127\.0\.0\.1:1: .*PROFILE=demo"):
             question()
 
@@ -244,7 +228,7 @@ def test_a_host_that_cannot_be_reached_is_named(tmp_path: Path) -> None:
 def test_an_unknown_host_is_unreachable_too(tmp_path: Path) -> None:
     archive = archive_at("http://nowhere.invalid", tmp_path, FetchSettings(timeout_s=3))
     with pytest.raises(ArchiveUnreachableError, match=r"nowhere\.invalid"):
-        all_observations(archive)
+        observe(archive)
 
 
 STRUCK = (
@@ -269,11 +253,11 @@ STRUCK = (
 def test_passing_faults_of_every_kind_lose_nothing(archive: MastArchive, tmp_path: Path) -> None:
     """One try asks for the columns, then for the rows, and each may be struck twice: the fifth gets through."""
     patient = FETCH.model_copy(update={"attempts": 5})
-    observations = sorted(all_observations(archive), key=lambda item: item.obs_id)
+    observations = sorted(observe(archive), key=lambda item: item.obs_id)
     rules = [FaultRule(kind=kind, path="/api/v0/invoke", share=0.1, times=1) for kind in STRUCK]
     with running_archive(SKY, FaultPlan(rules=tuple(rules), max_in_a_row=2)) as url:
         struck = archive_at(url, tmp_path / "struck", patient, page_size=6)
-        assert sorted(item.obs_id for item in all_observations(struck)) == sorted(EXPECTED)
+        assert sorted(item.obs_id for item in observe(struck)) == sorted(EXPECTED)
         for start in range(0, len(observations), 6):
             some = observations[start : start + 6]
             assert struck.list_products(some) == archive.list_products(some)
@@ -281,7 +265,7 @@ def test_passing_faults_of_every_kind_lose_nothing(archive: MastArchive, tmp_pat
 
 def test_a_query_survives_a_fault_of_the_column_service(faulty) -> None:
     archive = faulty(FaultRule(kind="html", path="/portal", times=1), FaultRule(kind="503", path="/portal", times=1))
-    assert len([o for page in archive.query_observations(0) for o in page]) == len(EXPECTED)
+    assert len(observe(archive)) == len(EXPECTED)
 
 
 def test_a_missing_bulk_list_is_made_up_for_one_by_one(faulty) -> None:
@@ -302,7 +286,7 @@ def test_a_programme_without_apt_file_gets_its_title_from_its_page(faulty) -> No
 
 
 def test_an_observation_without_product_rows_is_looked_up_by_its_number(archive: MastArchive) -> None:
-    observations = all_observations(archive)
+    observations = observe(archive)
     gone = replace(observations[0], obsid=999)
     others = [item for item in observations if item.proposal_id != gone.proposal_id]
     products, rejections = archive.list_products([gone, *others])

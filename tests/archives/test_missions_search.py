@@ -10,26 +10,17 @@ import pytest
 from hubbleclip.archives.http.response_errors import DamagedError
 from hubbleclip.archives.mast.archive import MastArchive
 from hubbleclip.archives.mast.criteria import criteria_of
-from hubbleclip.archives.mast.missions_search import (
-    caom_row,
-    conditions_of,
-    mjd_of_date,
-    number_of,
-    read_search,
-)
+from hubbleclip.archives.mast.missions_search import caom_row, conditions_of, mjd_of_date, number_of, read_search
 from hubbleclip.config.settings import ArchiveSettings, SimulatorSettings
 from hubbleclip.core.errors import SettingsError
 from hubbleclip.core.records import Observation
 from hubbleclip.missions import MISSIONS
 from hubbleclip.simulator.server.launcher import running_simulator
-from tests.archives.conftest import SKY, archive_at
+from tests.archives.conftest import SKY, archive_at, observe
 
 HST, JWST = MISSIONS["hst"], MISSIONS["jwst"]
 SKIES = {"hst": SKY, "jwst": SimulatorSettings(mission="jwst", num_proposals=12, frame_px=96)}
-COLLECTION = {
-    "hst": {},
-    "jwst": {"collections": ["JWST"], "instruments": ["NIRCAM*", "MIRI*", "NIRISS*"]},
-}
+COLLECTION = {"hst": {}, "jwst": {"collections": ["JWST"], "instruments": ["NIRCAM*", "MIRI*", "NIRISS*"]}}
 
 
 @pytest.fixture(scope="module", params=["hst", "jwst"])
@@ -45,8 +36,7 @@ def both(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 
 def observations_of(archive: MastArchive) -> dict[str, Observation]:
     """Observations by name in lower case, without Hubble Advanced Products."""
-    pages = list(archive.query_observations(0))
-    found = {item.obs_id.lower(): item for page in pages for item in page}
+    found = {item.obs_id.lower(): item for item in observe(archive)}
     return {name: item for name, item in found.items() if not name.startswith("hst_")}
 
 
@@ -56,17 +46,9 @@ def test_both_services_list_the_same_observations(both: list[MastArchive]) -> No
     assert set(missions) == set(caom)
     for name, found in missions.items():
         known = caom[name]
-        assert (found.proposal_id, found.instrument.partition("/")[0], found.filters) == (
-            known.proposal_id,
-            known.instrument.partition("/")[0],
-            known.filters,
-        )
-        assert (found.target_name, found.exposure_s, found.calib_level) == (
-            known.target_name,
-            known.exposure_s,
-            known.calib_level,
-        )
-        assert (found.ra_deg, found.dec_deg) == (known.ra_deg, known.dec_deg)
+        assert found.instrument.partition("/")[0] == known.instrument.partition("/")[0]
+        for field in ("proposal_id", "filters", "target_name", "exposure_s", "calib_level", "ra_deg", "dec_deg"):
+            assert getattr(found, field) == getattr(known, field), field
         assert found.released_mjd == pytest.approx(known.released_mjd, abs=1e-8)
 
 

@@ -33,7 +33,7 @@ def bulk(*records: tuple[int, str, str]) -> bytes:
 def apt(number: int, abstract: str, cycle: int = 20) -> Respond:
     return give(
         f'<HSTProposal Phase2ID="{number}"><ProposalInformation Cycle="{cycle}"><Title>T {number} of APT</Title>'
-        f"<Abstract>{abstract}</Abstract></ProposalInformation></HSTProposal>".encode(),
+        f"<Abstract>{abstract}</Abstract></ProposalInformation></HSTProposal>".encode()
     )
 
 
@@ -48,7 +48,7 @@ PAGES = {
     "/v1/search/query": give(
         json.dumps(
             {"response": {"docs": [{"bibcode": "1997hst..prop....6B", "title": ["S"], "abstract": "Sixth of ADS."}]}}
-        ).encode(),
+        ).encode()
     ),
 }
 

@@ -12,7 +12,7 @@ from hubbleclip.archives.mast.archive import MastArchive
 from hubbleclip.archives.mast.raw_responses import RawResponses
 from hubbleclip.core.errors import ArchiveError
 from hubbleclip.core.layout import Layout
-from tests.archives.conftest import archive_at
+from tests.archives.conftest import archive_at, observe
 
 
 def files_of(raw: RawResponses, kind: str) -> list[Path]:
@@ -77,10 +77,10 @@ def test_a_damaged_file_is_named(raw: RawResponses, data: bytes) -> None:
 
 
 def test_what_comes_from_landed_answers_is_what_came_from_the_network(archive: MastArchive, tmp_path: Path) -> None:
-    observations = [item for page in archive.query_observations(0) for item in page]
+    observations = observe(archive)
     products, rejections = archive.list_products(observations)
     offline = archive_at("http://127.0.0.1:1", tmp_path, from_raw=True)
-    found = [item for page in offline.query_observations(0) for item in page]
+    found = observe(offline)
     times = {item.obs_id: item.fetched_at for item in found}
     assert found == [replace(item, fetched_at=times[item.obs_id]) for item in observations]
     assert offline.list_products(found[::-1]) == (products, rejections)

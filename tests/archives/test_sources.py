@@ -24,7 +24,7 @@ from hubbleclip.images.encode import decode_png
 from hubbleclip.images.tiling import tile_file
 from hubbleclip.missions.hst import HST
 from hubbleclip.simulator.observations import make_proposals, observations_of, render_product
-from tests.archives.conftest import FETCH, SKY, archive_at
+from tests.archives.conftest import FETCH, SKY, archive_at, observe
 from tests.archives.s3_servers import running_moto
 from tests.bad_server import BadServer, give
 
@@ -167,7 +167,7 @@ def test_every_source_of_the_settings_is_registered() -> None:
 
 def test_a_content_that_is_remembered_is_not_fetched_under_another_name(simulator: str, tmp_path: Path) -> None:
     archive = archive_at(simulator, tmp_path)
-    products, _ = archive.list_products([item for page in archive.query_observations(0) for item in page])
+    products, _ = archive.list_products(observe(archive))
     first = archive.fetch_product(products[0])
     archive.set_file_lookup(lambda *told: {(first.etag, first.size_bytes): "0" * 64}.get(told))
     assert archive.fetch_product(products[0]).sha256 == first.sha256, "a file that is gone is fetched"

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from hubbleclip.simulator.server.launcher import simulated_addresses
-from tests.archives.conftest import FETCH, archive_at
-from tests.archives.mallory import Mallory, observe
+from tests.archives.conftest import FETCH, archive_at, observe
+from tests.archives.mallory import Mallory
 from tests.attack.table import Attacks
 from tests.bad_server import BadServer, Respond, drip_trailers, give
 

@@ -19,17 +19,8 @@ BYTES_PER_TILE = 128_000
 class Estimate:
     """Estimate of the first ingest of a profile, and of its tiles.
 
-    Attributes
-    ----------
-    num_observations, num_files, num_tiles
-        Number of observations, of files to fetch, and of tiles.
-    fetched_bytes, file_bytes
-        Bytes that arrive, and bytes of FITS or JPEG files on the disk if all are kept.
-    tile_bytes
-        Bytes of the tiles on the disk.
-    metadata_s, files_s
-        Seconds for the tables of observations and products, and for the files.
-
+    `fetched_bytes` arrive, and `file_bytes` stay on the disk. `metadata_s` is the time of the tables of observations
+    and products, `files_s` that of the files.
     """
 
     num_observations: int

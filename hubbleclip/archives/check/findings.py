@@ -29,27 +29,11 @@ class Finding:
 
 @dataclass(slots=True, kw_only=True)
 class Measured:
-    """Figures of the archive that the requests measured. None means that a figure was not measured.
+    """Figures of the archive that the requests measured; None if a figure was not measured.
 
-    Attributes
-    ----------
-    num_observations
-        Number of observations that the profile asks for.
-    rows_s, list_s
-        Seconds per page of observations, and per list of products.
-    bytes_per_s
-        Speed of one connection.
-    num_sampled
-        Number of observations in the sample whose product list was requested.
-    num_files, file_bytes
-        Number and mean size of the files that the profile chooses of the sample.
-    bytes_per_pixel
-        Bytes of the pinned file per pixel of its image.
-    read_share
-        Share of a file's bytes that is fetched if the server supports ranges.
-    num_requests, total_s
-        Requests of the whole check, and their time.
-
+    `rows_s` and `list_s` are seconds per page of observations and per list of products, `bytes_per_s` is the speed of
+    one connection. Of a sample of `num_sampled` observations `num_files` were chosen, of `file_bytes` on average.
+    `bytes_per_pixel` is that of the pinned file. `read_share` is the share of a file that is fetched by ranges.
     """
 
     num_observations: int | None = None

@@ -35,20 +35,7 @@ class ProbeResponse:
 
 
 class Probe:
-    """Sender of the requests of one check.
-
-    Parameters
-    ----------
-    archive, fetch
-        Sections `archive` and `fetch` of the settings, with the addresses at which the archive is served.
-    layout
-        Folders in which the answers of product lists are stored.
-    pins
-        Facts with which answers are compared.
-    keep
-        Folder in which all answers are saved; None to save none.
-
-    """
+    """Sender of the requests of one check, whose responses are compared with `pins`, and saved in `keep` if set."""
 
     def __init__(
         self, archive: ArchiveSettings, fetch: FetchSettings, layout: Layout, pins: ArchivePins, keep: Path | None

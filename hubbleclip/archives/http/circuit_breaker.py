@@ -9,24 +9,15 @@ from hubbleclip.core.errors import ArchiveDownError
 
 
 class CircuitBreaker:
-    """Circuit breaker that counts consecutive failed requests over all threads and opens when there are too many.
+    """Circuit breaker that counts consecutive failed requests over all threads, and opens when there are too many.
 
     An open breaker never closes again. The event `is_open` wakes the threads that wait to send a request.
-
-    Parameters
-    ----------
-    max_failures
-        Number of consecutive failures after which the breaker opens.
-    min_s
-        Minimum time (s) between the first and the last of these failures. A shorter series does not open the breaker,
-        because a brief network outage can break many connections at once.
-
     """
 
     def __init__(self, max_failures: int, min_s: float) -> None:
         self.is_open = threading.Event()
         self._max_failures = max_failures
-        self._min_s = min_s
+        self._min_s = min_s  # from the first failure to the last: a brief outage can break many connections at once
         self._num_failures = 0
         self._first_failure_at = 0.0  # value of time.monotonic(), in seconds
         self._message = ""

@@ -66,23 +66,8 @@ CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,18})-[0-9]+/([0-9]{1,18})")
 class DownloadRequest:
     """A file to download and where to store it.
 
-    Attributes
-    ----------
-    uri
-        The archive's identifier of the file, from which the path of the partial file is made.
-    file_name
-        The archive's name for the file; only the suffix is used.
-    size_bytes
-        Size (bytes) that the archive lists for the file; None if the archive lists no size.
-    layout
-        Folders of the profile.
-    max_bytes
-        Size of the largest file that is accepted.
-    known
-        Function that looks up files on disk. A file with the same ETag and size is not downloaded again.
-    is_kept
-        Whether every file is stored on disk. If False, a file of at most `SMALL_BYTES` may stay in memory.
-
+    The partial file is named by the archive's `uri`; only the suffix of `file_name` is used. `size_bytes` is the size
+    that the archive lists, if it lists one. Unless `is_kept`, a file of at most `SMALL_BYTES` may stay in memory.
     """
 
     uri: str

@@ -20,14 +20,7 @@ HTTP_SCHEMES = frozenset({"http", "https"})
 
 
 class RateLimiter:
-    """Rate limiter that all threads share. It also pauses requests to a host that asked for a pause.
-
-    Parameters
-    ----------
-    per_s
-        Maximum number of requests per second.
-
-    """
+    """Rate limiter that all threads share. It also pauses requests to a host that asked for a pause."""
 
     def __init__(self, per_s: float) -> None:
         self._interval_s = 1 / per_s

@@ -86,16 +86,7 @@ class Polls(threading.local):
 
 
 class MastClient:
-    """Client of one MAST server. Threads may share one client.
-
-    Parameters
-    ----------
-    url
-        Base URL of the server.
-    transport
-        HTTP client, with rate limit and retries.
-
-    """
+    """Client of one MAST server. Threads may share one client."""
 
     def __init__(self, url: str, transport: Transport) -> None:
         self.url = url.rstrip("/")

@@ -54,18 +54,7 @@ Request = Callable[[Window, int], ResultPage]
 
 
 class WindowedQuery:
-    """A query over a span of release dates, which is split into windows.
-
-    Parameters
-    ----------
-    count
-        Function that counts the rows of a window.
-    request
-        Function that requests one page of a window.
-    page_size
-        Number of rows per page.
-
-    """
+    """A query over a span of release dates, which is split into windows of at most `page_size` rows."""
 
     def __init__(self, count: Count, request: Request, page_size: int) -> None:
         self.count = count

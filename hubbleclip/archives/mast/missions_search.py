@@ -11,7 +11,7 @@ import hashlib
 import math
 import re
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, time, timedelta
 from typing import Any
 
 import requests
@@ -21,15 +21,15 @@ from hubbleclip.archives.http.client import Transport
 from hubbleclip.archives.http.response_errors import DamagedError
 from hubbleclip.archives.mast.caom_rows import CaomRow, whole_number
 from hubbleclip.archives.mast.client import CONTINUOUS, TIMEOUT_STATUS, Criteria, MastClient, ResultPage
+from hubbleclip.archives.mast.criteria import LAST_MJD, MJD_ZERO
 from hubbleclip.core.errors import SettingsError
 from hubbleclip.core.records import Observation
 from hubbleclip.missions import Mission
 from hubbleclip.missions.search_api import SearchColumns
 
-MJD_EPOCH = datetime(1858, 11, 17, tzinfo=UTC)
+MJD_EPOCH = datetime.combine(MJD_ZERO, time(), UTC)
 DATES = frozenset({"t_min", "t_obs_release"})
 """Columns that hold a date in the search API, and an MJD in CAOM."""
-LAST_MJD = 100_000.0
 DATASETS_PER_REQUEST = 100
 MAX_PRODUCTS = 8_000
 """Number of products of these datasets by which the size of a response is limited."""
@@ -40,18 +40,7 @@ CAOM_ONLY = frozenset({"obs_collection"})
 
 
 class MissionsClient(MastClient):
-    """Client of the search API of one mission. Files are downloaded from MAST as with `MastClient`.
-
-    Parameters
-    ----------
-    url
-        Base URL of the server.
-    transport
-        HTTP client, with rate limit and retries.
-    mission
-        The mission, whose table is requested.
-
-    """
+    """Client of the search API of one mission. Files are downloaded from MAST as with `MastClient`."""
 
     def __init__(self, url: str, transport: Transport, mission: Mission) -> None:
         super().__init__(url, transport)

@@ -37,16 +37,8 @@ TAGS = {"R": "bibcode", "T": "title", "A": "author", "B": "abstract", "J": "pub_
 class AdsClient:
     """Client that sends queries to ADS. Threads may share one client.
 
-    A failure of ADS never stops a run, because ADS is only an additional source.
-
-    Parameters
-    ----------
-    url
-        Base URL of the API (`archive.ads_url`). SettingsError is raised if there is no valid token, or if
-        the token would be sent unencrypted.
-    transport
-        HTTP client.
-
+    A failure of ADS never stops a run, because ADS is only an additional source. SettingsError is raised if there is no
+    valid token, or if the token would be sent unencrypted.
     """
 
     def __init__(self, url: str, transport: Transport) -> None:

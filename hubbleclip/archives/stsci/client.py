@@ -70,20 +70,7 @@ class ProposalEndpoint:
 
 
 class ProposalSource:
-    """Source of proposals that queries all services of a mission. Threads may share one object.
-
-    Parameters
-    ----------
-    settings
-        `archive` section of the settings. SettingsError is raised if `use_ads` is true and there is no API token.
-    transport
-        HTTP client.
-    layout
-        Folders of the profile, in which raw responses are stored.
-    mission
-        The archive's mission, which defines the pages at STScI and the bibstem at ADS.
-
-    """
+    """Source of proposals that queries all services of a mission. Threads may share one object."""
 
     def __init__(self, settings: ArchiveSettings, transport: Transport, layout: Layout, mission: Mission) -> None:
         self.settings = settings
