@@ -230,8 +230,6 @@ class ProcessLocal:
     """
 
     _recipe: tuple[str, type, tuple[Any, ...]]
-    is_worker_copy = False
-    """True for a copy that a worker process has built; changes to the copy do not affect the original object."""
 
     def __new__(cls, *args: Any) -> Self:
         """Create the object, and record a unique name, the class and the arguments, from which it is built again."""
@@ -253,9 +251,7 @@ def _build(name: str, cls: type, args: tuple[Any, ...]) -> Any:
 @lru_cache(BUILT_OBJECTS)
 def _build_once(name: str, cls: type, args: tuple[Any, ...]) -> Any:
     """Build an object; `name` keeps objects with equal arguments apart."""
-    instance = cls(*args)
-    instance.is_worker_copy = True
-    return instance
+    return cls(*args)
 
 
 def proposal_id_of(archive: str, number: str | None) -> str:
