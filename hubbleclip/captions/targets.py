@@ -32,7 +32,7 @@ def _patterns() -> tuple[re.Pattern[str], ...]:
 
 
 def find_targets(text: str) -> list[str]:
-    """Find the proper names and designations of objects."""
+    """Find the proper names and designations of objects, as in the text and each once."""
     spans = sorted(match.span() for pattern in _patterns() for match in pattern.finditer(text))
     names: dict[str, None] = {}
     end = 0

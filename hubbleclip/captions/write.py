@@ -61,7 +61,7 @@ def write_summary(source: SourceText, backend: Backend, seed: int, layout: Layou
 
 
 def read_stored(path: Path) -> AbstractSummary | None:
-    """Read a stored answer."""
+    """Read a stored answer; None where there is none or it is damaged."""
     try:
         return STORED.validate_json(path.read_bytes())
     except (FileNotFoundError, ValidationError):

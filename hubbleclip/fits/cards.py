@@ -39,7 +39,7 @@ class UnsoundError(Exception):
 
 
 def end_of(block: bytes) -> int | None:
-    """Find the END card in a header block."""
+    """Find the offset of the END card in a header block."""
     return next((i for i in range(0, BLOCK_BYTES, CARD_BYTES) if block[i : i + 8] == b"END     "), None)
 
 

@@ -64,7 +64,11 @@ class UnusedImage:
 
 
 def science_layers(hdus: pyfits.HDUList, stem: str, camera: Camera) -> tuple[list[Layer], tuple[UnusedImage, ...]]:
-    """Find the images of the sky in a file, in file order."""
+    """Find the images of the sky in a file, in file order, and those that are not read.
+
+    They are the extensions named SCI; without any, the primary image; without one, every image whose name marks no
+    weight, error or mask. Of an infrared ramp, only the last read (EXTVER 1) is an image. Raises ImageError.
+    """
     if NOT_SCIENCE_FILE.search(stem.lower()):
         raise ImageError("not_an_image", "the file's name marks it as a file that accompanies an image, such as a mask")
     names = [str(hdu.name).upper() for hdu in hdus]
@@ -96,7 +100,7 @@ def _unused(index: int, names: Sequence[str], extensions: Collection[int]) -> Un
 
 
 def image_shape(hdu: Any) -> tuple[int, ...]:
-    """Read the shape of an image from its header."""
+    """Read the shape of an image from its header, slowest axis first; () for any other HDU."""
     is_group = isinstance(hdu, pyfits.GroupsHDU)
     shape = getattr(hdu, "shape", None) or ()
     return tuple(shape) if hdu.is_image and not is_group else ()

@@ -34,13 +34,13 @@ def mission_of(look: Look) -> Mission:
 
 
 def camera_of(instrument: str | None) -> Camera:
-    """Find a camera by name."""
+    """Find a camera by name; without it that of the instrument, or the default mission's unknown camera."""
     name = instrument or ""
     return CAMERAS.get(name) or CAMERAS.get(name.split("/")[0]) or DEFAULT.unknown_camera
 
 
 def instrument_name(look: Look) -> str | None:
-    """Return the name of the instrument and detector, in the form that MAST uses."""
+    """Return the name of the instrument and detector as MAST writes it, such as `WFC3/UVIS` or `NICMOS/NIC2`."""
     name = _text(look("INSTRUME")).upper()
     if not name or "/" in name:
         return name or None
@@ -65,12 +65,12 @@ def filter_names(look: Look, camera: Camera) -> tuple[str, ...]:
 
 
 def filter_name(look: Look, camera: Camera) -> str | None:
-    """Return the names of the filters in the beam as one text."""
+    """Return the names of the filters in the beam joined by `+`."""
     return "+".join(filter_names(look, camera)) or None
 
 
 def wavelength_nm(filter_label: str | None, instrument: str | None) -> float | None:
-    """Approximate the pivot wavelength of a filter from its name."""
+    """Approximate the pivot wavelength of a filter from its name: 606 for F606W, 3560 for F356W of JWST."""
     match = FILTER_NAME.search((filter_label or "").upper())
     if match is None:
         return None
@@ -95,7 +95,7 @@ def blind_parts(look: Look, camera: Camera, shape_yx: tuple[int, ...]) -> list[t
 
 
 def gain_of(look: Look, camera: Camera) -> float | None:
-    """Read the gain of an image's detector."""
+    """Read the gain of an image's detector in electrons per count."""
     if camera.counts_photons:
         return 1.0
     gains = (look(key) for key in mission_of(look).header.gain_keywords)
@@ -103,20 +103,20 @@ def gain_of(look: Look, camera: Camera) -> float | None:
 
 
 def flux_density_of(look: Look) -> float | None:
-    """Read the flux calibration of an image."""
+    """Read the flux density f_nu in Jy of a pixel value of 1 per second, from PHOTFLAM and PHOTPLAM."""
     values = (look("PHOTFLAM"), look("PHOTPLAM"))
     flam, pivot = (float(one) if isinstance(one, (int, float)) and one > 0 else None for one in values)
     return flam * pivot**2 * JY_PER_FLAM if flam and pivot else None
 
 
 def exposure_of(look: Look) -> float | None:
-    """Read the exposure time of an image."""
+    """Read the exposure time of an image in seconds."""
     values = (look(key) for key in mission_of(look).header.exposure_keywords)
     return next((float(value) for value in values if isinstance(value, (int, float))), None)
 
 
 def not_sky_reason(look: Look) -> tuple[str, str] | None:
-    """Find the reason why an image is not a picture of the sky."""
+    """Find the reason why an image is not a picture of the sky: the reason's code, and a sentence of detail."""
     header = mission_of(look).header
     instrument = _text(look("INSTRUME")).upper()
     if instrument in header.spectrographs:

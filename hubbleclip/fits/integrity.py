@@ -78,12 +78,12 @@ class Source:
 
 
 def content_name(start: bytes) -> str | None:
-    """Name the format of a file by its first bytes."""
+    """Name the format of a file by its first 512 bytes, such as `a JPEG file`."""
     return next((words for pattern, _, words in FOREIGN_STARTS if pattern.match(start)), None)
 
 
 def content_problem(content: Path | bytes, suffix: str, listed_bytes: int | None = None) -> ContentProblem | None:
-    """Find the first fault of a fetched file. The check is safe for any content."""
+    """Find the first fault of a file of any content; `suffix` gives the format, as a partial file has another name."""
     size = len(content) if isinstance(content, bytes) else content.stat().st_size
     try:
         with io.BytesIO(content) if isinstance(content, bytes) else content.open("rb") as file:

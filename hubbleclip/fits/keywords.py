@@ -147,7 +147,7 @@ def _uncompressed(path: Path) -> IO[bytes]:
 
 
 def target_of(keywords: Keywords) -> str | None:
-    """Return the name of the target."""
+    """Return the name of the target; None for words such as NONE or DARK."""
     names = (_text(keywords.get(key)) for key in mission_of(keywords.get).header.target_keywords)
     name = next(filter(None, names), "")
     return name if name and name.upper() not in NO_TARGET else None
@@ -162,7 +162,7 @@ def title_of(stem: str, instrument: str | None, filters: tuple[str, ...], target
 
 
 def start_of(keywords: Keywords) -> float | None:
-    """Read the start of the exposure from EXPSTART, or if that is absent from DATE-OBS."""
+    """Read the start of the exposure (MJD) from EXPSTART, or if that is absent from DATE-OBS in ISO form."""
     start_mjd = _number(keywords.get("EXPSTART"), 1, math.inf)
     if start_mjd is not None:
         return start_mjd

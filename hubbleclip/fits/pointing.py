@@ -13,7 +13,7 @@ from hubbleclip.fits.instruments import Look, mission_of
 
 
 def aims_of(look: Look) -> tuple[tuple[float, float], ...]:
-    """Read the sky positions at which an exposure was aimed."""
+    """Read the sky positions in degrees at which an exposure was aimed, the most exact first."""
     places = ((look(ra), look(dec)) for ra, dec in mission_of(look).header.aim_keywords)
     return tuple((float(ra), float(dec)) for ra, dec in places if _is_number(ra) and _is_number(dec))
 
@@ -21,7 +21,7 @@ def aims_of(look: Look) -> tuple[tuple[float, float], ...]:
 def aim_point(
     aims_deg: Sequence[tuple[float, float]], wcs: WCS | None, shape_yx: tuple[int, int]
 ) -> tuple[float, float] | None:
-    """Find the pixel at which an exposure was aimed."""
+    """Find the pixel (y, x) of the first aim inside the image, or else of the WCS reference point."""
     if wcs is None:
         return None
     points = [_pixel_of(wcs, *aim) for aim in aims_deg]
@@ -31,7 +31,7 @@ def aim_point(
 
 
 def aim_start(aim_yx: tuple[float, float], shape_yx: tuple[int, int], size_px: int) -> tuple[int, int]:
-    """Place a tile around a point.
+    """Place a tile around a point (y, x), and return its first pixel.
 
     The tile is moved so that it lies inside the image. Along an axis that is shorter than the tile, the image is
     centred in the tile and the tile is padded.

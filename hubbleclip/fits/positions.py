@@ -66,12 +66,12 @@ def round_length(longest: float) -> float:
 
 
 def angle_label(arcsec: float) -> str:
-    """Format an angle."""
+    """Format an angle, such as 5″ or 2′."""
     return f"{arcsec:g}″" if arcsec < 60 else f"{arcsec / 60:.3g}′"
 
 
 def sexagesimal(ra_deg: float, dec_deg: float) -> tuple[str, str]:
-    """Format a position as hours and degrees."""
+    """Format a position in degrees as hours and degrees."""
     from astropy.coordinates import Angle  # noqa: PLC0415 - a slow import
 
     ra = Angle(ra_deg, "deg").to_string(unit="hourangle", sep=" ", precision=2, pad=True)

@@ -22,15 +22,12 @@ ROUNDING = 1e-4
 
 
 def overview_shrink(shape_yx: tuple[int, int], size_px: int) -> float:
-    """Compute the downsampling factor that fits an image into a tile."""
+    """Compute the factor that fits an image into a tile, at least 1."""
     return max(1.0, max(shape_yx) / size_px)
 
 
 def downsample_image(image: ScienceImage, good_yx: NDArray[np.bool_], shrink: float) -> ScienceImage:
-    """Downsample an image. Each new pixel is the area-weighted mean of the good pixels that it covers.
-
-    Bad pixels have no weight in the mean.
-    """
+    """Downsample an image to the area-weighted means of its good pixels; the WCS stays that of the input."""
     height, width = (math.ceil(side / shrink - ROUNDING) for side in good_yx.shape)
     means_yx, areas_yx = np.zeros((height, width), np.float32), np.zeros((height, width), np.float32)
     for top in range(0, height, BLOCK_ROWS):

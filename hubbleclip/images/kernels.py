@@ -53,7 +53,7 @@ discard_stale_cache(Path(__file__).parent)  # called before any function below l
 
 
 def pixel_words(data_yx: NDArray[np.float32]) -> Pixels:
-    """View float32 pixels as their raw 32-bit words. Contiguous arrays are not copied."""
+    """View float32 pixels of either byte order as read-only raw words. Contiguous arrays are not copied."""
     words_yx = np.ascontiguousarray(data_yx).view(np.ndarray).view(np.uint32)
     words_yx.flags.writeable = False
     return words_yx, not data_yx.dtype.isnative

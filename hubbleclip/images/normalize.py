@@ -75,7 +75,7 @@ def apply_flux_limits(stretch: Stretch, image: ScienceImage, settings: TileSetti
 
 
 def flux_per_unit(image: ScienceImage) -> float:
-    """Compute the flux that a pixel value of 1 means, from the image's unit, gain, exposure time and pixel area."""
+    """Compute the flux in electrons / s / arcsec2 of a pixel value of 1. Raises ImageError `no_flux_scale`."""
     unit = (image.unit or "").upper().replace(" ", "")
     quantity, _, time = unit.replace("CPS", "COUNTS/S").partition("/")
     if quantity not in COUNTS + ELECTRONS or time not in {"", "S", "SEC", "SECOND"}:
@@ -144,7 +144,7 @@ def assess_tiles(
 
 
 def small_object(prepared: PreparedImage, settings: TileSettings) -> tuple[tuple[int, int], int] | None:
-    """Find a small tile around the object of an image, if the object fills less than 20 % of a tile."""
+    """Find the start and the side of a tile around an object that fills less than 20 % of a tile; None without one."""
     from scipy.ndimage import uniform_filter  # noqa: PLC0415 - the import takes 0.1 s, and few settings need it
 
     stretch, shape_yx = prepared.stretch, prepared.good_yx.shape

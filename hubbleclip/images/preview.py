@@ -36,7 +36,7 @@ NOISE_LEVELS = 1.0
 def read_previews(
     content: Path | bytes, max_pixels: int, enough_px: int | None = None, *, mask_white_border: bool = False
 ) -> list[ScienceImage]:
-    """Read a JPEG file as a list of one image, which has no WCS.
+    """Read a JPEG file as a list of one image, which has no WCS; see `read_luminance` for `enough_px`.
 
     The stretch of the image is the identity, so that a tile has the levels of the preview.
     """
@@ -63,7 +63,10 @@ def read_previews(
 def read_luminance(
     content: Path | bytes, max_pixels: int, enough_px: int | None = None
 ) -> tuple[NDArray[np.uint8], float]:
-    """Read the luminance (ITU-R BT.601) of a grey or coloured JPEG file."""
+    """Read the luminance (ITU-R BT.601) of a JPEG file, top row first, and its pixels' side in pixels of the file.
+
+    With `enough_px`, the decoder may shrink the image by up to 8, if both sides keep at least that length.
+    """
     with _open_jpeg(content, max_pixels) as image:
         full_side_px, full_px = max(image.size), image.width * image.height
         if enough_px is not None:
@@ -114,7 +117,10 @@ def _decode(image: Image.Image, mode: str) -> NDArray[np.uint8]:
 
 
 def white_border(levels_yx: NDArray[np.uint8]) -> NDArray[np.bool_]:
-    """Find the white areas that touch the border, such as the corners outside a rotated detector."""
+    """Find the white areas that touch the border, such as the corners outside a rotated detector.
+
+    Smaller areas may be stars. None is found if no pixel would be left.
+    """
     from scipy import ndimage  # noqa: PLC0415 - the import takes 0.1 s, and few settings need it
 
     labels_yx, _ = ndimage.label(levels_yx >= WHITE)
@@ -147,7 +153,7 @@ def _lower_median(levels: NDArray[np.uint8]) -> int:
 
 
 def read_rgb(content: Path | bytes, max_pixels: int) -> NDArray[np.uint8]:
-    """Read a JPEG file in colour."""
+    """Read a JPEG file in colour, uint8 (h, w, 3), top row first."""
     with _open_jpeg(content, max_pixels) as image:
         _check_memory(image, image.width * image.height)
         return _decode(image, "RGB")

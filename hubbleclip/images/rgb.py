@@ -39,7 +39,7 @@ NUM_PARTS = 3
 
 
 def pick_parts(wavelengths_nm: Mapping[str, float]) -> tuple[str, ...]:
-    """Choose the three filters of a colour tile."""
+    """Choose the filters of red, green and blue; none if there are fewer than three different wavelengths."""
     # The names are sorted, so that the choice between two filters of the same wavelength is reproducible.
     by_wavelength = {wavelength: name for name, wavelength in sorted(wavelengths_nm.items())}
     if len(by_wavelength) < NUM_PARTS:
@@ -53,7 +53,7 @@ def pick_parts(wavelengths_nm: Mapping[str, float]) -> tuple[str, ...]:
 def cut_colour(
     parts: Sequence[Iterable[ScienceImage]], product_sha256s: Sequence[str], settings: TileSettings
 ) -> CutResult:
-    """Cut colour tiles from three products. Red and blue are aligned to the green one, whose native grid is used."""
+    """Cut colour tiles from the images of a red, a green and a blue product, on the native grid of the green one."""
     outcomes: list[CutTile | TileRejection] = []
     errors: list[ImageError] = []
     red, middle, blue = (_prepare_all(images, settings) for images in parts)
@@ -209,7 +209,7 @@ def _window(
 
 
 def blend(heights_yxc: NDArray[np.float32], softening: float) -> NDArray[np.uint8]:
-    """Combine three colours to RGB levels.
+    """Combine three colours, float32 (h, w, 3) with black at 0 and white at 1, to RGB levels.
 
     The method is that of Lupton et al. 2004 (PASP 116, 133). The asinh stretch is applied to the mean of the three
     values, and the ratios of the three are preserved. A pixel that would exceed white in one colour is scaled down in

@@ -127,10 +127,9 @@ def fit_stretch(data_yx: NDArray[np.float32], valid_yx: NDArray[np.bool_], setti
 
 
 def flatness(ordered: NDArray[np.float32], sky: float, white: float) -> float:
-    """Compute the flatness of the bright part of an image.
+    """Compute the number of pixels above 40 % of the range from sky to white, divided by the number above 4 %.
 
-    Flatness is the number of pixels brighter than 40 % of the range from sky to white, divided by the number of pixels
-    brighter than 4 % of that range.
+    It is about 0.9 for the disc of a planet and 0.1 for a star field. `ordered` (n,) is in ascending order.
     """
     faint, bright = (_num_below(ordered, sky + share * (white - sky)) for share in (0.04, 0.4))
     return (len(ordered) - bright) / max(1, len(ordered) - faint)
@@ -155,7 +154,10 @@ def _filled_share(noise: float, pixel_noise: float) -> float:
 
 
 def edge_level(data_yx: NDArray[np.float32], valid_yx: NDArray[np.bool_]) -> float:
-    """Estimate the sky from the edge of an image, which is darker than the rest if an object fills the frame."""
+    """Estimate the sky by the median of an image's edge; infinity if less than 30 % of the edge is valid.
+
+    The edge is darker than the rest if an object fills the frame.
+    """
     rim_y, rim_x = (max(1, round(EDGE_SHARE * side)) for side in data_yx.shape)
     step = _sampling_step(data_yx, SAMPLE_PIXELS)
     rims = (
@@ -171,7 +173,7 @@ def edge_level(data_yx: NDArray[np.float32], valid_yx: NDArray[np.bool_]) -> flo
 
 
 def lagged_noise(data_yx: NDArray[np.float32], valid_yx: NDArray[np.bool_]) -> float:
-    """Estimate the noise from the differences of pixels 4 columns apart. Large structures hardly affect them."""
+    """Estimate the sigma of the noise from the differences of pixels 4 columns apart; 0 without a valid pair."""
     step, last = _sampling_step(data_yx, LAG_PIXELS), max(data_yx.shape[1] - LAG_PX, 0)
     left, right = np.s_[::step, :last:step], np.s_[::step, LAG_PX::step]
     are_valid_yx = valid_yx[left] & valid_yx[right]
@@ -195,7 +197,7 @@ def apply_stretch(values_yx: NDArray[np.float32], shown_yx: NDArray[np.bool_], s
 
 
 def clipped_sky(ordered: NDArray[np.float32]) -> tuple[float, float]:
-    """Estimate sky and noise by sigma clipping."""
+    """Estimate sky and noise by sigma clipping of ascending values: median, half the width of the central 68 %."""
     low, high = 0, len(ordered)  # the values are sorted, so clipping only moves the two ends
     for _ in range(CLIP_ROUNDS):
         clipped = ordered[low:high]

@@ -182,7 +182,7 @@ def read_images(content: Path | bytes, settings: TileSettings, file_name: str | 
 
 
 def cut_tiles(images: Iterable[ScienceImage], product_sha256: str, settings: TileSettings) -> CutResult:
-    """Cut the images of one product into tiles."""
+    """Cut the images of one product into tiles. Raises the first image's ImageError if no image is usable."""
     tiles: list[CutTile] = []
     rejections: list[TileRejection] = []
     errors: list[ImageError] = []
@@ -210,7 +210,11 @@ def cut_tiles(images: Iterable[ScienceImage], product_sha256: str, settings: Til
 
 
 def plan_grid(shape_yx: tuple[int, int], size_px: int, overlap_px: int, stride_px: int = 0) -> list[tuple[int, int]]:
-    """Plan a grid with the fewest tiles that cover an image, except for at most an eighth of a tile at each edge."""
+    """Plan a grid with the fewest tiles that cover an image, except for at most an eighth of a tile at each edge.
+
+    Tiles overlap by at least `overlap_px`, or start exactly `stride_px` apart if that is not 0. The starts (y0, x0) are
+    row by row; along an axis that is shorter than a tile there is one tile, whose start is negative.
+    """
     starts_y, starts_x = (
         _step_axis(length, size_px, stride_px) if stride_px else _plan_axis(length, size_px, overlap_px)
         for length in shape_yx
@@ -322,7 +326,7 @@ def build_tile(
     settings_digest: str,
     part_sha256s: Sequence[str] = (),
 ) -> CutTile:
-    """Build the record of a tile from its encoded file and the image from which it was cut."""
+    """Build the record of a tile from its file (content and suffix) and the image from which it was cut."""
     image, (y0, x0) = shown.image, placement.origin_yx
     # In the tile's id, the view of a colour tile includes the hashes of its products. `CutTile.view` does not.
     view = ":".join((placement.view, *part_sha256s))
@@ -416,7 +420,7 @@ VIEWS: dict[str, View] = {"native": _native, "overview": _overview, "aim": _aim}
 
 
 def native_grid(image: ScienceImage, settings: TileSettings) -> list[tuple[int, int]]:
-    """Plan the grid of tiles at an image's native pixel scale."""
+    """Plan the grid of tiles at an image's native pixel scale; see `plan_grid`."""
     height, width = image.data_yx.shape
     return plan_grid((height, width), settings.size_px, settings.overlap_px, settings.stride_px)
 

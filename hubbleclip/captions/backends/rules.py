@@ -98,7 +98,7 @@ class Found(NamedTuple):
 
 
 def find_terms(text: str, terms: Mapping[str, Term], modifiers: frozenset[str] = frozenset()) -> list[Found]:
-    """Find the longest terms of a vocabulary in a text, each with the modifiers before it."""
+    """Find the longest terms of a vocabulary in each clause of a text, each with the modifiers before it."""
     found = []
     for clause in re.split(r"[.,;:?!()\[\]\n]+(?=\s|$)", text):
         words = WORD.findall(clause)
@@ -150,7 +150,7 @@ def rank(title: Iterable[Found], abstract: Iterable[Found]) -> list[Found]:
 
 
 def find_aims(text: str) -> list[str]:
-    """Find what a proposal wants to do: clauses that begin with a verb such as "measure" or "constrain"."""
+    """Find at most 4 aims of a proposal: clauses that begin with a verb such as "measure" or "constrain"."""
     aims: dict[str, None] = {}
     for match in AIM.finditer(text):
         if NOT_AN_AIM.search(text[max(0, match.start() - 20) : match.start(1)]):
@@ -208,7 +208,7 @@ def search_phrases(objects: list[str], phenomena: list[str], category: str) -> l
 
 
 def title_phrase(title: str) -> str:
-    """Return the beginning of a title, which names the object where the vocabulary does not."""
+    """Return at most 8 words of a title, which names the object where the vocabulary does not."""
     return " ".join(re.split(r"[:;,.?!()]", title.strip())[0].split()[:8])[:80].strip()
 
 
