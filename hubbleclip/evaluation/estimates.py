@@ -54,7 +54,10 @@ def all_estimates(
     settings: EvaluationSettings,
     extra: Sequence[Estimate] = (),
 ) -> list[Estimate]:
-    """Estimate every metric of every scorer, and the paired differences between the fine-tuned model and the others."""
+    """Estimate every metric of every scorer, and the paired differences between the fine-tuned model and the others.
+
+    `features` are those of each model by its name, of which one is `fine_tuned`.
+    """
     weights_bg = draw_weights(test_set.num_groups, settings.bootstrap, settings.seed)
     estimates = [*extra]
     for scores in all_scores(test_set, features):

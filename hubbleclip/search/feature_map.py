@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 
 from hubbleclip.core.io import sha256_bytes, write_bytes
 from hubbleclip.core.layout import Layout
+from hubbleclip.evaluation.maps import principal_axes
 from hubbleclip.search.stores.base import VectorStore
 
 log = logging.getLogger(__name__)
@@ -29,10 +30,7 @@ def make_map(store: VectorStore) -> pa.Table:
     if len(fitted) < 3:
         return pa.table({"row": np.empty(0, np.int64), "x": np.empty(0), "y": np.empty(0)})
     feat_nd = store.features(fitted).astype(np.float64)
-    mean_d = feat_nd.mean(axis=0)
-    axes_2d = np.linalg.svd(feat_nd - mean_d, full_matrices=False)[2][:2]
-    # The sign of an axis is arbitrary; this choice is the same each time.
-    axes_2d *= np.sign(axes_2d[np.arange(2), np.abs(axes_2d).argmax(axis=1)])[:, None]
+    mean_d, axes_2d, _ = principal_axes(feat_nd)
     parts = [
         (store.features(mapped[start : start + CHUNK_ROWS]).astype(np.float64) - mean_d) @ axes_2d.T
         for start in range(0, len(mapped), CHUNK_ROWS)

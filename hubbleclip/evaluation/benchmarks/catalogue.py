@@ -38,7 +38,7 @@ class SkyObject:
 
 
 def read_catalogue(path: Path) -> list[SkyObject]:
-    """Read a catalogue."""
+    """Read a CSV file with the columns ra_deg, dec_deg, class and, optionally, radius_arcsec; others are ignored."""
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             rows = csv.DictReader(file)

@@ -91,7 +91,10 @@ def make_object_set(
 def class_metrics(
     object_set: ObjectSet, scores: Mapping[str, Floats], num_resamples: int, seed: int
 ) -> list[dict[str, Any]]:
-    """Estimate the metrics of each class and their means, for all candidates and for the unseen ones."""
+    """Estimate the metrics of each class and their means, for all candidates and for the unseen ones.
+
+    `scores` has the scores (k, t) of the tiles for the classes by scorer, of which one is `model`.
+    """
     scopes = {ALL: np.ones_like(object_set.is_seen_t)}
     if object_set.is_seen_t.any():
         scopes[UNSEEN] = ~object_set.is_seen_t
@@ -125,7 +128,7 @@ def class_metrics(
 def class_estimates(
     scorer: str, scores_t: Floats, positive_t: Bools, group_t: Ints, weights_bt: Ints
 ) -> list[Estimate]:
-    """Estimate the metrics of one class."""
+    """Estimate the metrics of one class; only the groups with an object of it count."""
     _, sizes_g = np.unique(group_t[positive_t], return_counts=True)
     once_1t = np.ones((1, len(scores_t)), dtype=np.int64)
 

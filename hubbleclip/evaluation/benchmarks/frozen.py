@@ -68,7 +68,7 @@ def items_table(test_set: TestSet) -> pa.Table:
 
 
 def read_embeddings(path: Path, test_set: TestSet) -> tuple[Floats, Floats]:
-    """Read the features of all items from a Parquet file."""
+    """Read the unit features of all items from a Parquet file of `id` and `vector`; other ids are ignored."""
     try:
         table = pq.read_table(path, columns=["id", "vector"])
         ids = [str(name) for name in table["id"].to_pylist()]

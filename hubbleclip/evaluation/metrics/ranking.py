@@ -31,7 +31,7 @@ def ranking_metrics(scores_qi: Floats, positive_qi: Bools) -> tuple[Floats, Floa
 
 
 def resampled_ranking_metrics(scores_i: Floats, positive_i: Bools, weights_bi: Ints) -> tuple[Floats, Floats]:
-    """Compute average precision and nDCG at `NUM_TOP` of one query on resamples of its items.
+    """Compute average precision and nDCG at `NUM_TOP` of one query on resamples of its items; NaN without positives.
 
     In a block of e tied items with p positives, each position holds a positive with probability p / e. Let n be the
     number of items and m the number of positives in earlier blocks. If the position at offset w in the block holds a
@@ -53,7 +53,7 @@ def resampled_ranking_metrics(scores_i: Floats, positive_i: Bools, weights_bi: I
 
 
 def resampled_precision(scores_i: Floats, positive_i: Bools, weights_bi: Ints, num_top: int) -> Floats:
-    """Compute the precision at `num_top` of one query on resamples of its items."""
+    """Compute the precision at `num_top` of one query on resamples of its items; NaN without positives."""
     start_bk, end_bk, _, positives_bk = _tied_blocks(scores_i, positive_i, weights_bi)
     size_bk, total_b = end_bk - start_bk, positives_bk.sum(axis=1)
     taken_bk = np.clip(num_top - start_bk, 0, size_bk)  # items of the block among the first `num_top`

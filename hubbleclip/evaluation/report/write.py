@@ -55,7 +55,8 @@ def evaluate(
     """Evaluate a run and its baselines on the test split, and write a report.
 
     The report consists of `index.html`, `metrics.json` and `embeddings.npz`. The bytes of these files depend only on
-    the dataset, the runs, the settings and the code.
+    the dataset, the runs, the settings and the code. With another run, the page shows it beside the evaluated run in
+    place of the base model. TrainingError if a folder is not a finished run.
     """
     info = read_dataset(dataset_dir)
     run = read_run(run_dir).run
