@@ -1,6 +1,6 @@
 """Compute retrieval metrics from the rank of each query's best positive among all items.
 
-A positive is an item that is a right answer to the query; every query has at least one, and the best one has the highest
+A positive is an item that is a right answer to the query; each query has at least one, and the best one has the highest
 score. Items with equal scores count as if they were in random order: metrics are expectations over all orders of tied
 items. A scorer that gives every item the same score therefore gets exactly the metrics of chance.
 
