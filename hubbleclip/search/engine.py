@@ -19,12 +19,23 @@ from hubbleclip.catalog.catalog import read_catalog
 from hubbleclip.catalog.tile_facts import TILE_DETAILS
 from hubbleclip.core.errors import HubbleclipError, SearchError
 from hubbleclip.core.layout import Layout
+from hubbleclip.evaluation.maps import cover_squares, similarity_drops
 from hubbleclip.evaluation.metrics.vocabulary import find_nearest
-from hubbleclip.search.occlusion import Occlusion, cover_squares, occlusion_of
 from hubbleclip.search.open_index import CurrentIndex, Floats64, OpenIndex, open_index
 from hubbleclip.search.params import ExactParams, SearchParams, as_written, make_params
 from hubbleclip.search.ranking import Ranker, Ranking, first_of_groups, fold_near_duplicates
-from hubbleclip.search.records import Cone, GroupBy, Hit, Hits, IndexStatus, Mode, Points, TileRecord
+from hubbleclip.search.records import (
+    NUM_SQUARES,
+    Cone,
+    GroupBy,
+    Hit,
+    Hits,
+    IndexStatus,
+    Mode,
+    Occlusion,
+    Points,
+    TileRecord,
+)
 from hubbleclip.search.sky import ask_sesame, find_cone
 from hubbleclip.search.stores.base import Mask, rows_of
 
@@ -370,7 +381,8 @@ class Search:
             image_yx = model.decode(picture.read_bytes())
         except (OSError, SyntaxError, ValueError) as error:
             raise SearchError(f"the picture of tile {tile_id} cannot be read on this machine") from error
-        return occlusion_of(model.embed_images(list(cover_squares(image_yx))) @ model.embed_text(text))
+        similarity_n = model.embed_images(list(cover_squares(image_yx, NUM_SQUARES))) @ model.embed_text(text)
+        return Occlusion(similarity=float(similarity_n[0]), drop_yx=similarity_drops(similarity_n))
 
     def phrases(self, tile_id: str) -> dict[str, list[tuple[str, float]]]:
         """Find the phrases nearest to a tile.

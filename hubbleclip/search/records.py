@@ -8,10 +8,16 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
 
 OWN_FACTS = ("tile_id", "score", "model_rank", "words_rank", "num_folded")
 """What a search itself says of a hit."""
+NUM_SQUARES = 7
+"""Squares along each side of a tile. Those of 224 px are 32 px wide: whole patches of a ViT-B/16 or ViT-B/32."""
 
 
 class Mode(StrEnum):
@@ -152,3 +158,21 @@ def plain(value: Any) -> Any:
     if isinstance(value, datetime):
         return value.isoformat(timespec="seconds")
     return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Occlusion:
+    """What covering each square of a tile does to its similarity to a text.
+
+    Attributes
+    ----------
+    similarity
+        Cosine similarity of the whole tile.
+    drop_yx
+        By how much it falls when a square is covered, (`NUM_SQUARES`, `NUM_SQUARES`) from the top left of the picture;
+        negative where it rises.
+
+    """
+
+    similarity: float
+    drop_yx: npt.NDArray[np.float64]

@@ -13,12 +13,12 @@ from hubbleclip.config.settings import Settings
 from hubbleclip.core.errors import SearchError
 from hubbleclip.core.layout import Layout
 from hubbleclip.dataset.manifest import description_bytes
+from hubbleclip.evaluation.maps import cover_squares, similarity_drops
 from hubbleclip.pipeline.index import index
 from hubbleclip.search.engine import Search
-from hubbleclip.search.occlusion import NUM_SQUARES, cover_squares, occlusion_of
 from hubbleclip.search.open_index import number_labels
 from hubbleclip.search.params import SearchParams
-from hubbleclip.search.records import NumberedLabels
+from hubbleclip.search.records import NUM_SQUARES, NumberedLabels
 
 NUM_TILES = NUM_PROPOSALS * TILES_EACH
 
@@ -120,21 +120,21 @@ def test_the_occlusion_map_is_the_drop_of_the_similarity_square_by_square(search
 def test_the_squares_cover_each_pixel_once(shape: tuple[int, int]) -> None:
     image_yx = np.full(shape, 9, np.uint8)
     image_yx[0, 0] = 200
-    images = cover_squares(image_yx)
+    images = cover_squares(image_yx, NUM_SQUARES)
     assert np.array_equal(images[0], image_yx)
     assert images[1][0, 0] == 9
     image_yx = np.arange(np.prod(shape)).reshape(shape).astype(np.uint8)
     with_median = image_yx == np.median(image_yx).astype(np.uint8)
-    num_changed = (cover_squares(image_yx)[1:] != image_yx).sum(axis=0)
+    num_changed = (cover_squares(image_yx, NUM_SQUARES)[1:] != image_yx).sum(axis=0)
     assert np.array_equal(num_changed, np.where(with_median, 0, 1))
 
 
 def test_the_map_is_largest_where_the_object_is() -> None:
     image_yx = np.zeros((70, 70), np.uint8)
     image_yx[20:30, 50:60] = 255
-    found = occlusion_of(cover_squares(image_yx).mean(axis=(1, 2)))  # as if brightness were the similarity
-    assert np.argwhere(found.drop_yx > 0).tolist() == [[2, 5]]
-    assert found.drop_yx[2, 5] == pytest.approx(found.similarity)
+    drop_yx = similarity_drops(cover_squares(image_yx, 7).mean(axis=(1, 2)))  # as if brightness were the similarity
+    assert np.argwhere(drop_yx > 0).tolist() == [[2, 5]]
+    assert drop_yx[2, 5] == pytest.approx(image_yx.mean())
 
 
 def test_a_tile_without_a_readable_picture_has_no_map(own_site: Settings) -> None:

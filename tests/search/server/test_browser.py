@@ -19,7 +19,7 @@ from search_site import IDS, SIZE_PX, fits_header
 from web_search import service_of
 
 from hubbleclip.search.engine import Search
-from hubbleclip.search.occlusion import NUM_SQUARES
+from hubbleclip.search.records import NUM_SQUARES
 
 pytestmark = pytest.mark.nightly
 AXE = "axe-core@4.14.1"

@@ -14,9 +14,8 @@ from web_search import service_of
 from hubbleclip.config.settings import Settings
 from hubbleclip.core.layout import Layout
 from hubbleclip.search.engine import Search
-from hubbleclip.search.occlusion import NUM_SQUARES, Occlusion
 from hubbleclip.search.params import ParameterError, SearchParams
-from hubbleclip.search.records import Mode, TermKind
+from hubbleclip.search.records import NUM_SQUARES, Mode, Occlusion, TermKind
 from hubbleclip.search.server.application import create_app
 from hubbleclip.search.server.search_service import params_of
 from hubbleclip.search.server.security import Access

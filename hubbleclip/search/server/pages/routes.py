@@ -19,10 +19,9 @@ from hubbleclip.evaluation.metrics.vocabulary import read_vocabulary
 from hubbleclip.fits.positions import sexagesimal
 from hubbleclip.missions.links import archive_links, sky_links
 from hubbleclip.search.export import FORMATS
-from hubbleclip.search.occlusion import NUM_SQUARES
 from hubbleclip.search.open_index import MAX_POINTS
 from hubbleclip.search.params import ParameterError, SearchParams
-from hubbleclip.search.records import GroupBy, Mode, TermKind, plain
+from hubbleclip.search.records import NUM_SQUARES, GroupBy, Mode, TermKind, plain
 from hubbleclip.search.server.api import MEDIA_TYPES, NotFoundError, find_tile, upload_of
 from hubbleclip.search.server.pages import tile_view
 from hubbleclip.search.server.pages.sky_map import CELL_RADIUS_ARCMIN, draw_sky, write_moc
