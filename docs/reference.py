@@ -35,7 +35,7 @@ PUBLIC = {
         "hubbleclip.training.losses.Loss",
         "hubbleclip.training.models.builder.LoadedModel",
         "hubbleclip.search.stores.base.VectorStore",
-        "hubbleclip.simulator.objects.registry.ObjectRenderer",
+        "hubbleclip.simulator.objects.view.ObjectRenderer",
     ],
     "records": ["hubbleclip.core.records"],
     "settings": [f"hubbleclip.config.{name}" for name in ("settings", "ingest", "tiles", "captions", "model")],
