@@ -87,14 +87,6 @@ def test_a_shard_of_another_size_is_named(built):
         read_dataset(built)
 
 
-@pytest.mark.parametrize("files", [None, [], 5, {"manifest.parquet": None}, {"manifest.parquet": {}}])
-def test_a_description_with_odd_files_is_one_line(built, files):
-    path = built / "dataset.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"files": files}))
-    with pytest.raises(DatasetError, match=r"does not describe a dataset .its files (is|are) .*again$"):
-        read_dataset(built)
-
-
 def test_a_description_of_great_depth_is_one_line(built):
     (built / "dataset.json").write_text("[" * 200_000)
     with pytest.raises(DatasetError, match=r"dataset\.json cannot be read"):
