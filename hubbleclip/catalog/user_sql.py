@@ -80,7 +80,6 @@ def _limited(
 
 @contextmanager
 def _as_catalog_errors(max_s: float) -> Iterator[None]:
-    """Convert the errors of DuckDB."""
     try:
         yield
     except duckdb.Error as error:

@@ -45,8 +45,7 @@ def writing_catalog(
 ) -> Iterator[Catalog]:
     """Open the working copy for writing: lock it, migrate it, and publish it at intervals and at the end.
 
-    Raises CatalogLockedError while another process writes; the message names that process. The database is reopened
-    every `REOPEN_EVERY` transactions, so that memory does not grow over hours.
+    Raises CatalogLockedError while another process writes; the message names that process.
     """
     keeper = _WorkingCopy(layout, publish_every_s, memory_mb, threads)
     with (
@@ -95,9 +94,7 @@ class _WorkingCopy:
     num_written: int = 0
 
     def connect(self) -> duckdb.DuckDBPyConnection:
-        """Open an in-memory database. The caller attaches the working copy to it, so that the file can be closed and
-        reopened.
-        """
+        """Open an in-memory database, to which the working copy is attached, so that the file can be closed."""
         limits: dict[str, str | bool | int | float | list[str]] = {
             "memory_limit": f"{self.memory_mb}MiB",
             "threads": self.threads,
@@ -107,16 +104,14 @@ class _WorkingCopy:
         return duckdb.connect(config=limits)
 
     def after_write(self, catalog: Catalog) -> None:
-        """Publish a snapshot if it is due; reopen the working copy after a snapshot or `REOPEN_EVERY` transactions.
-
-        Closing the file merges its write-ahead log into it. Only then can the file be copied.
-        """
+        """Publish a snapshot if it is due; reopen the working copy after a snapshot or `REOPEN_EVERY` transactions."""
         self.num_written += 1
         is_due = time.monotonic() - self.published >= self.publish_every_s
         if not is_due and self.num_written < REOPEN_EVERY:
             return
         if is_due:
             _count_tiles(catalog.connection, self.layout.working_catalog)
+        # Closing the file merges its write-ahead log into it; only then can it be copied.
         _detach(catalog.connection, self.layout.working_catalog)
         catalog.close()
         try:
@@ -162,7 +157,7 @@ def _attach(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
 
 
 def _detach(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
-    """Close the file. DuckDB then merges the write-ahead log into the file, which then is the whole catalog.
+    """Close the file, into which DuckDB then merges the write-ahead log.
 
     Raises DiskFullError if the disk is full, and CatalogError if the log still exists afterwards.
     """
