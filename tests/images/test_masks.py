@@ -86,9 +86,9 @@ def test_only_a_positive_weight_is_valid(dtype):
     assert valid[0].tolist() == expected
 
 
-@pytest.mark.parametrize("dtype", ["<i2", ">i2", ">i4", "u1", ">u2", "<f4"])
-@pytest.mark.parametrize("zero", [0, 32768, -128, 1, 64])
-@pytest.mark.parametrize("bad_bits", [1, 4 | 32, 0x7F, 128, 8191, 1 << 14])
+@pytest.mark.parametrize("dtype", ["<i2", ">i2", ">i4", "u1", "<f4"])
+@pytest.mark.parametrize("zero", [0, 32768, -128, 1])
+@pytest.mark.parametrize("bad_bits", [4 | 32, 8191, 1 << 14])
 def test_flags_are_those_of_the_value_plus_zero(dtype, zero, bad_bits):
     quality = np.random.default_rng(3).integers(0, 256, (30, 40)).astype(dtype)
     quality[:10] *= 0

@@ -51,30 +51,8 @@ AIM_VERBS = (
 AIM = re.compile(rf"\b(?:to|will|and|we|shall|by|for)\s+((?:{AIM_VERBS})\b[^.;:?!()*\n]*)", re.IGNORECASE)
 NOT_AN_AIM = re.compile(r"\b(?:able|used|difficult|impossible|failed|unable|known|thought|expected|hard)\s+to\s*$")
 CLAUSE_END = re.compile(r",|\b(?:which|that|because|while|whereas|so|thus|thereby|in order|using|with|as well as)\b")
-LAST_WORDS = {
-    "a",
-    "an",
-    "and",
-    "any",
-    "at",
-    "both",
-    "by",
-    "for",
-    "from",
-    "in",
-    "into",
-    "its",
-    "of",
-    "on",
-    "or",
-    "over",
-    "the",
-    "their",
-    "this",
-    "to",
-    "with",
-    "within",
-}
+LAST_WORDS = re.compile(r"a|an|and|any|at|both|by|for|from|in|into|its|of|on|or|over|the|their|this|to|with|within")
+"""Words that no aim ends with."""
 
 GENERIC = {
     "Solar System": ("solar system object", "planetary surface", "small body"),
@@ -157,7 +135,7 @@ def find_aims(text: str) -> list[str]:
             continue
         clause = CLAUSE_END.split(" ".join(match[1].split()), maxsplit=1)[0]
         words = clause.split()[:MAX_AIM_WORDS]
-        while words and (words[-1].lower() in LAST_WORDS or not words[-1].strip("-–—")):
+        while words and (LAST_WORDS.fullmatch(words[-1].lower()) or not words[-1].strip("-–—")):
             words.pop()
         if len(words) > 2:
             aims.setdefault(" ".join([words[0].lower(), *words[1:]])[:160], None)
