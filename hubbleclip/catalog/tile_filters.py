@@ -73,17 +73,21 @@ def _one_of(name: str, label: str, meaning: str, sql: str = "", counts: str = ""
     return Filter(name, str, sql or f"upper({name}) IN ${name}", label, meaning, is_list=True, counts=counts)
 
 
-def _limits(name: str, fact: str, label: str, unit: str) -> tuple[Filter, Filter]:
+def _limits(name: str, fact: str, label: str, unit: str, *, example: str) -> tuple[Filter, Filter]:
     """Make the two filters of a number that lies in a range."""
     low, high = f"{name}_min", f"{name}_max"
     return (
-        Filter(low, float, f"{fact} >= ${low}", f"{label} ≥", f"Smallest {label} in {unit}.", unit=unit),
-        Filter(high, float, f"{fact} <= ${high}", f"{label} ≤", f"Largest {label} in {unit}.", unit=unit),
+        Filter(
+            low, float, f"{fact} >= ${low}", f"{label} ≥", f"Smallest {label} in {unit}, such as {example}.", unit=unit
+        ),
+        Filter(
+            high, float, f"{fact} <= ${high}", f"{label} ≤", f"Largest {label} in {unit}, such as {example}.", unit=unit
+        ),
     )
 
 
 FILTERS = (
-    Filter("place", str, IN_CONE, "near", "Position (degrees, or hours and degrees), or the name of a target."),
+    Filter("place", str, IN_CONE, "near", "Position, such as 83.82 -5.39 in degrees, or the name of a target."),
     _one_of(
         "instrument",
         "instrument",
@@ -100,7 +104,12 @@ FILTERS = (
         BANDS_COUNTED,
     ),
     # Some proposals have their category in capitals.
-    _one_of("category", "category", "Science category.", counts=COUNTED.format("category", "upper(category)")),
+    _one_of(
+        "category",
+        "category",
+        "Science category, such as GALAXIES.",
+        counts=COUNTED.format("category", "upper(category)"),
+    ),
     Filter(
         "cycle",
         int,
@@ -110,21 +119,31 @@ FILTERS = (
         is_list=True,
         counts=COUNTED.format("cycle", "cycle"),
     ),
-    _one_of("split", "split", "Split of the dataset: train, val or test.", counts=COUNTED.format("split", "split")),
+    _one_of("split", "split", "Split of the dataset, such as test.", counts=COUNTED.format("split", "split")),
     Filter("observed_from", date, "observed_at >= $observed_from", "observed from", "First day, such as 2009-05-24."),
-    Filter("observed_to", date, "observed_at < $observed_to + INTERVAL 1 DAY", "observed until", "Last day."),
-    *_limits("exposure", "exposure_s", "exposure time", "s"),
-    *_limits("scale", "pixel_scale_arcsec", "pixel scale", "arcsec"),
+    Filter(
+        "observed_to",
+        date,
+        "observed_at < $observed_to + INTERVAL 1 DAY",
+        "observed until",
+        "Last day, such as 2009-05-24.",
+    ),
+    *_limits("exposure", "exposure_s", "exposure time", "s", example="100"),
+    *_limits("scale", "pixel_scale_arcsec", "pixel scale", "arcsec", example="0.05"),
     _one_of(
         "proposal",
         "proposal",
         "Proposal, such as hst:10003 or 10003.",
         "upper(proposal_id) IN $proposal OR split_part(proposal_id, ':', 2) IN $proposal",
     ),
-    Filter("pi", str, "contains(lower(pi), lower($pi))", "PI", "Part of the investigator's name."),
+    Filter("pi", str, "contains(lower(pi), lower($pi))", "PI", "Part of the investigator's name, such as Hubble."),
     Filter(
-        "moving", bool, "is_moving = $moving", "moving target", "Whether the target moves: one of the solar system."
+        "moving",
+        bool,
+        "is_moving = $moving",
+        "moving target",
+        "Whether the target moves, such as one of the solar system.",
     ),
-    Filter("box", str, IN_BOX, "box", "ra_min,ra_max,dec_min,dec_max in degrees; ra_min > ra_max crosses RA 0."),
+    Filter("box", str, IN_BOX, "box", "ra_min,ra_max,dec_min,dec_max in degrees, such as 350,10,-5,5, across RA 0."),
 )
 FILTER_OF = {one.name: one for one in FILTERS}

@@ -69,6 +69,12 @@ class SearchOptions(FilterOptions):  # type: ignore[misc]
         str, Parameter(name="--abstract", help="Proposal whose abstract is searched for, such as hst:12345.")
     ] = ""
     without: Annotated[str, Parameter(name="--not", help="Text to avoid, such as 'dust lane'.")] = ""
+    radius: Annotated[
+        float,
+        Parameter(
+            help="Radius of --cone in arcmin, such as 30; by default 6, or as far as the target's observations reach."
+        ),
+    ] = 6.0
     mode: Annotated[Mode, Parameter(help="Rank by model, words or both.")] = Mode.BOTH
     group: Annotated[GroupBy, Parameter(help="Show one tile per proposal or patch of sky, or all.")] = GroupBy.PROPOSAL
     k: Annotated[int, Parameter(name=("-k", "--k"), help="Maximum number of hits, such as 10.")] = 10

@@ -13,10 +13,10 @@ from hubbleclip.search.server.running_server import RunningServer, find_server
 
 
 @contextmanager
-def served(settings: Settings) -> Iterator[tuple[RunningServer, subprocess.Popen]]:
+def served(settings: Settings, *words: str, **variables: str) -> Iterator[tuple[RunningServer, subprocess.Popen]]:
     """Serve a profile on a free port until the block ends."""
-    line = command("serve", "--port", "0", data=settings.data)
-    with subprocess.Popen(line, stderr=subprocess.PIPE, text=True, env=environment()) as process:
+    line = command("serve", "--port", "0", *words, data=settings.data)
+    with subprocess.Popen(line, stderr=subprocess.PIPE, text=True, env=environment() | variables) as process:
         deadline = time.monotonic() + 60
         while (found := find_server(Layout(settings.root).search_server)) is None or found.pid != process.pid:
             assert process.poll() is None, process.stderr.read()

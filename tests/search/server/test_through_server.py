@@ -62,8 +62,8 @@ json.dump(printed, sys.__stdout__)
 
 
 def print_all(data: Path) -> dict[tuple[str, str], str]:
-    """What the command prints for every search in every format; the server is asked for pages of 7 hits."""
-    keys = [(name, form) for name in SEARCHES for form in ("json", "csv", "votable")]
+    """What the command prints for every search, one in every format; the server is asked for pages of 7 hits."""
+    keys = [*((name, "json") for name in SEARCHES), ("every tile", "csv"), ("every tile", "votable")]
     lines = [["search", *SEARCHES[name], "--format", form, "--data", str(data)] for name, form in keys]
     code = [sys.executable, "-c", PRINT_ALL]
     done = subprocess.run(code, input=json.dumps(lines), capture_output=True, text=True, env=environment(), check=False)
@@ -90,11 +90,12 @@ def test_every_search_gives_the_same_through_the_server_and_alone(site: Settings
     for name in SEARCHES:
         hits = json.loads(through[name, "json"])
         assert hits, name
-        assert through[name, "csv"].count("\n") == len(hits) + 1
-        assert all(hit["tile_id"] in through[name, "votable"] for hit in hits)
-    assert len(json.loads(through["every tile", "json"])) > 30
+    hits = json.loads(through["every tile", "json"])
+    assert len(hits) > 30
+    assert through["every tile", "csv"].count("\n") == len(hits) + 1
+    assert all(hit["tile_id"] in through["every tile", "votable"] for hit in hits)
     text = urlopen(f"http://127.0.0.1:{server[0].port}/metrics").read().decode()
-    assert int(text.partition('route="/api/v1/search",status="200"} ')[2].split(".")[0]) > 3 * len(SEARCHES)
+    assert int(text.partition('route="/api/v1/search",status="200"} ')[2].split(".")[0]) > len(SEARCHES)
 
 
 @pytest.mark.slow
