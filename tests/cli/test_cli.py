@@ -4,10 +4,10 @@ import json
 import socket
 import subprocess
 import sys
-import tarfile
 from pathlib import Path
 
 import pytest
+import small_dataset
 from commands import SMALL, Outcome, environment, run
 
 from hubbleclip.catalog.working_copy import writing_catalog
@@ -87,9 +87,7 @@ def test_a_local_profile_without_a_folder_is_refused_before_a_server_starts(tmp_
 @pytest.mark.parametrize("url", ["s3://bucket/prefix", "hf://datasets/someone/something"])
 def test_a_place_that_cannot_be_published_to_is_named(url: str, tmp_path: Path) -> None:
     pytest.importorskip({"s3": "s3fs", "hf": "huggingface_hub"}[url.partition(":")[0]])  # without it, another message
-    with tarfile.open(Path(__file__).parents[1] / "datasets/1.2.1.tar.gz") as archive:
-        archive.extractall(tmp_path, filter="data")
-    (dataset,) = tmp_path.iterdir()
+    dataset = small_dataset.build(tmp_path, num_groups=8, tiles_per_group=1, num_test_groups=3)
     offline = {
         "AWS_EC2_METADATA_DISABLED": "true",
         "HF_ENDPOINT": "http://127.0.0.1:1",
