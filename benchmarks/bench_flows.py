@@ -16,7 +16,7 @@ from typing import Any
 
 from benchmarks.measure import Seconds, report, seconds_row, sized, time_in_turn
 from benchmarks.synthetic_data import write_drz
-from flows.private_server import prefect_server
+from flows.server import joined_server
 from hubbleclip.catalog.working_copy import writing_catalog
 from hubbleclip.config.settings import Settings, read_settings
 from hubbleclip.core.io import sha256_file
@@ -100,7 +100,7 @@ def cut_all(settings: Settings) -> None:
 
 def main() -> None:
     """Measure both, in turn."""
-    with tempfile.TemporaryDirectory() as home, prefect_server(Path(home)) as wait_until_up:
+    with tempfile.TemporaryDirectory() as home, joined_server(Path(home)) as wait_until_up:
         wait_until_up()
         seconds: Seconds = time_in_turn(f"cut {NUM_PRODUCTS} products", as_flow, as_calls, runs=RUNS)
         rows = [

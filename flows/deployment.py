@@ -25,7 +25,7 @@ from prefect.events.actions import CallWebhook, CancelFlowRun, ChangeFlowRunStat
 from prefect.exceptions import ObjectNotFound
 from prefect.workers.process import ProcessWorker
 
-from flows.scheduled_server import POOLS
+from flows.workers import POOLS
 from hubbleclip.config.settings import FlowSettings
 from hubbleclip.core.errors import HubbleclipError
 from hubbleclip.core.version import code_version

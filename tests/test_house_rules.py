@@ -78,7 +78,7 @@ def test_files_are_short() -> None:
 
 def test_names_say_what_a_thing_does() -> None:
     names = [f"{p.name}:{n.name}" for p in CODE for n in functions(p) if BANNED_NAMES.search(n.name)]
-    names.remove("scheduled_server.py:handle_exit")  # replaces a method of uvicorn
+    names.remove("server.py:handle_exit")  # replaces a method of uvicorn
     files = [p.name for p in CODE if BANNED_NAMES.search(p.stem)]
     assert names + files == []
 

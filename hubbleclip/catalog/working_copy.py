@@ -57,7 +57,7 @@ def writing_catalog(
             orphan.unlink()
         if not layout.working_catalog.exists() and layout.catalog.exists():
             _copy(layout.catalog, layout.working_catalog)
-        is_new = _is_newer(layout.working_catalog, layout.catalog)
+        is_new = is_unpublished(layout)
         is_new |= _open_working(catalog.connection, layout)
         is_damaged = False
         try:
@@ -75,11 +75,12 @@ def writing_catalog(
                 _copy(layout.working_catalog, layout.catalog)
 
 
-def _is_newer(working: Path, published: Path) -> bool:
-    """Return whether the working copy has unpublished rows, which is the case after a flow was killed."""
+def is_unpublished(layout: Layout) -> bool:
+    """Return whether there is no snapshot, or the working copy has rows that it lacks, as after a kill."""
+    working, published = layout.working_catalog, layout.catalog
     if not published.exists() or _log_of(working).exists():
         return True
-    return working.stat().st_mtime_ns > published.stat().st_mtime_ns
+    return working.exists() and working.stat().st_mtime_ns > published.stat().st_mtime_ns
 
 
 @dataclass(slots=True)

@@ -23,7 +23,7 @@ from hubbleclip.cli.listing import print_summary, status
 from hubbleclip.cli.live import start_logging
 from hubbleclip.cli.options import Options, Port, Server, complete_advice, given_flags
 from hubbleclip.cli.output import print_line, print_rows
-from hubbleclip.cli.running import redirect_caches, run_flow, run_in_process, should_poll_first
+from hubbleclip.cli.running import redirect_caches, run_flow, run_in_process
 from hubbleclip.cli.searching import SearchOptions
 from hubbleclip.core.errors import DISK_FULL_ERRNOS, NO_ACCESS_ERRNOS, HubbleclipError, without_control
 from hubbleclip.core.interrupts import ending_on_interrupt
@@ -57,16 +57,7 @@ def ingest(
     if not server:
         run_in_process(options, "ingest.run:ingest", retry=retry)
         return
-    settings = options.settings()
-    is_polled = should_poll_first(settings) and not retry
-    if is_polled:
-        from hubbleclip.pipeline.ingest.poll_archive import poll
-
-        # A poll takes about 1 s, whereas the start of a Prefect server takes several seconds.
-        if not poll(settings):
-            log.info("ingest: nothing to do")
-            return
-    run_flow("ingest", options, retry=retry, is_polled=is_polled)
+    run_flow("ingest", options, retry=retry)
 
 
 @app.command
@@ -166,7 +157,7 @@ def run_stage(flow: str, options: Options, server: bool, *stages: str) -> None:
 @app.command(name="server")
 def serve_prefect(options: Options = Options(), *, port: Port = 4200) -> None:
     """Run a Prefect server and its web pages on loopback, for scheduled runs, until Ctrl-C."""
-    from flows.scheduled_server import prefect_environment, serve
+    from flows.server import prefect_environment, serve
     from hubbleclip.core.api_key import KEY, KEY_FILE, prefect_home
 
     data = options.settings().data
@@ -174,13 +165,13 @@ def serve_prefect(options: Options = Options(), *, port: Port = 4200) -> None:
     place = f"the variable {KEY}" if KEY in os.environ else str(prefect_home(data) / KEY_FILE)
     print_line(f"the pages at http://127.0.0.1:{port} ask for the key, which is in {place}")
     sys.stdout.flush()
-    serve(environment, port)
+    serve(data, port, environment)
 
 
 @app.command
 def deploy(options: Options = Options(), *, port: Port = 4200) -> None:
     """Register the deployments and automations of scheduled runs, which use this profile and these settings."""
-    from flows.scheduled_server import prefect_environment
+    from flows.server import prefect_environment
 
     settings = options.settings()
     # Prefect reads its environment when it is imported, so the variables are set first.
@@ -209,7 +200,8 @@ def worker(
     port: Port = 4200,
 ) -> None:
     """Execute scheduled runs of a server's work pools until Ctrl-C, which also stops active runs."""
-    from flows.scheduled_server import prefect_environment, work
+    from flows.server import prefect_environment
+    from flows.workers import work
 
     settings = options.settings()
     redirect_caches(options.layout())

@@ -104,7 +104,7 @@ Server = Annotated[
     Parameter(
         name="--server",
         negative="--no-server",
-        help="Record the run on a Prefect server, by default a private one; --no-server runs in this process alone.",
+        help="Record the run on the Prefect server of the data root; --no-server runs in this process alone.",
     ),
 ]
 Json = Annotated[bool, Parameter(negative=(), help="Print JSON, for programs.")]

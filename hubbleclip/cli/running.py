@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from contextlib import ExitStack
 from functools import partial
@@ -15,8 +16,8 @@ from hubbleclip.core.layout import Layout
 
 if TYPE_CHECKING:
     from hubbleclip.cli.options import Options
-    from hubbleclip.config.settings import Settings
 
+log = logging.getLogger("hubbleclip.cli")
 ARCHIVE_FLOWS = ("ingest", "dataset", "pipeline")
 """Flows that open the archive."""
 CACHE_FOLDERS = {
@@ -29,13 +30,10 @@ CACHE_FOLDERS = {
 
 
 def run_flow(name: str, options: Options, **arguments: Any) -> Any:
-    """Check the settings, then run a Prefect flow.
+    """Check the settings, and run a Prefect flow if the command has something to do.
 
-    A private Prefect server is started if the environment names no server. Under torchrun, every process runs the flow,
-    each with its own server.
+    Under torchrun the first process is the flow run, and the others train without one.
     """
-    from flows.private_server import prefect_server
-
     settings = options.settings()
     layout = Layout(settings.root)
     if name in ARCHIVE_FLOWS:  # checked first, because the start of a server takes seconds
@@ -43,10 +41,18 @@ def run_flow(name: str, options: Options, **arguments: Any) -> Any:
 
         open_archive(settings.archive, settings.fetch, layout)
     redirect_caches(layout)
-    home = layout.home / f"prefect-{os.environ.get('RANK', '0')}"
+    if int(os.environ.get("RANK", "0")):
+        return run_in_process(options, f"{name}:{name}", **arguments)
+    from hubbleclip.pipeline.pending_work import has_work
+
+    if not arguments.get("retry") and not has_work(name, settings):
+        log.info("%s: nothing to do", name)
+        return None
+    from flows.server import joined_server
+
     with ExitStack() as stack:
         stack.push(partial(check_disk_after, layout.home))
-        wait_until_up = stack.enter_context(prefect_server(home, settings.data))
+        wait_until_up = stack.enter_context(joined_server(settings.data))
         # The flow is imported while the server starts, because both take seconds.
         flow = getattr(import_module("flows.pipeline"), name)
         wait_until_up()
@@ -79,10 +85,3 @@ def redirect_caches(layout: Layout) -> None:
         os.environ.setdefault(variable, str((layout.home / folder).absolute()))
     for folder in ("cache/astropy", "config/astropy"):  # astropy ignores the variables if these folders do not exist
         make_folder(layout.home / folder)
-
-
-def should_poll_first(settings: Settings) -> bool:
-    """Return whether to poll the archive first and start a private Prefect server only if the poll finds work."""
-    layout = Layout(settings.root)
-    redirect_caches(layout)
-    return layout.catalog.is_file() and not settings.archive.from_raw and not os.environ.get("PREFECT_API_URL")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -28,9 +27,10 @@ from hubbleclip.pipeline.engine.attempts import Step
 from hubbleclip.pipeline.engine.batches import map_ordered
 from hubbleclip.pipeline.engine.runners import is_remote, runner_of
 from hubbleclip.pipeline.engine.stage import Stage, layout_of, open_stage
+from hubbleclip.pipeline.pending_work import report_id, trainings
 from hubbleclip.pipeline.promotion import promoted
 from hubbleclip.pipeline.remote_store import pull_catalog, pull_folder, pull_runs, push_folder
-from hubbleclip.pipeline.train import newest_dataset, trainings
+from hubbleclip.pipeline.train import newest_dataset
 from hubbleclip.training.runs import find_run, read_run, settings_digest
 
 log = logging.getLogger("hubbleclip.pipeline")
@@ -149,12 +149,6 @@ def finished_runs(layout: Layout, dataset_dir: Path, settings: Settings) -> tupl
     if found[0] is None or None in found:
         raise EvaluationError("there is no finished run on the newest dataset: run `hubbleclip train` first")
     return found[0], found[1] if len(found) > 1 else None
-
-
-def report_id(run_dir: Path, shuffled_dir: Path | None, settings: Settings) -> str:
-    """Return the id of a report: the run's id, and a digest of the baseline's id and the evaluation settings."""
-    rest = f"{shuffled_dir.name if shuffled_dir else ''}:{settings.evaluation.digest()}"
-    return f"{run_dir.name}-{hashlib.sha256(rest.encode()).hexdigest()[:8]}"
 
 
 def readable_path(stage: Stage, folder: Path) -> Path | str:

@@ -12,10 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
-import pyarrow.compute as pc
 
-from hubbleclip.catalog.migrations import read_sql
 from hubbleclip.config.settings import Settings
 from hubbleclip.core.errors import EvaluationError
 from hubbleclip.core.layout import Layout
@@ -24,6 +21,7 @@ from hubbleclip.pipeline.engine.attempts import Step
 from hubbleclip.pipeline.engine.batches import batches, map_unordered
 from hubbleclip.pipeline.engine.progress import Progress
 from hubbleclip.pipeline.engine.stage import Stage, layout_of, open_stage
+from hubbleclip.pipeline.pending_work import tiles_to_index
 from hubbleclip.pipeline.promotion import promoted, read_promoted
 from hubbleclip.pipeline.remote_store import local_files, pull_folder, push_folder
 from hubbleclip.pipeline.tiles.damaged_tiles import forget_damaged, read_tile
@@ -107,7 +105,8 @@ def index_promoted(settings: Settings) -> None:
 def embed_pending(stage: Stage, store: VectorStore, run_dir: Path) -> None:
     """Embed the current tiles that a store does not have, in order of tile id."""
     settings = stage.settings
-    pending = pending_tiles(stage, store.tile_ids)
+    new = tiles_to_index(stage, store.tile_ids)
+    pending = list(map(StoredTile, *(new[name].to_pylist() for name in StoredTile._fields)))
     numbered = [NumberedTiles(*pair) for pair in enumerate(batches(pending, settings.index.batch_size))]
     log.info("index: %d tiles are indexed, %d are to be embedded", len(store.tile_ids), len(pending))
     if not pending:
@@ -123,15 +122,6 @@ def embed_pending(stage: Stage, store: VectorStore, run_dir: Path) -> None:
         progress.add(len(batch.tiles), 0)
     progress.log()
     appender.flush()
-
-
-def pending_tiles(stage: Stage, known: pa.Array) -> list[StoredTile]:
-    """List the current tiles that are not in an index."""
-    columns = ", ".join(StoredTile._fields)
-    sql = f"SELECT {columns} FROM ({read_sql('current_tiles')}) ORDER BY tile_id"  # noqa: S608 - a file of the package
-    current = stage.catalog.query(sql, {"settings_digest": stage.settings.tiles.digest()})
-    new = current.filter(pc.invert(pc.is_in(current["tile_id"].cast(known.type), value_set=known)))
-    return list(map(StoredTile, *(new[name].to_pylist() for name in StoredTile._fields)))
 
 
 def embed_batch(batch: NumberedTiles, run_dir: Path, precision: str, layout: Layout) -> EmbeddedTiles:

@@ -20,6 +20,7 @@ from hubbleclip.core.layout import Layout
 from hubbleclip.core.version import code_version
 from hubbleclip.pipeline.engine.progress import LOG_EVERY_S, Pace, report_live
 from hubbleclip.pipeline.engine.stage import layout_of
+from hubbleclip.pipeline.pending_work import trainings
 from hubbleclip.pipeline.remote_store import pull_catalog, pull_datasets, pull_runs, push_folder
 from hubbleclip.pipeline.status import NEWEST_DATASET
 from hubbleclip.training.loop import train as train_model
@@ -95,16 +96,6 @@ def train(settings: Settings) -> Trained:
             push_folder(layout, run_dirs[-1])
         log.info("%s: %s is ready", title, run_dirs[-1])
     return Trained(run_dirs[0], dataset_dir)
-
-
-def trainings(settings: Settings) -> list[TrainSettings]:
-    """Return the settings of the trainings of a profile: the model, then the shuffled-pairs baseline if
-    it is wanted.
-    """
-    wanted = [settings.train]
-    if settings.evaluation.shuffled_steps:
-        wanted.append(settings.train.model_copy(update={"shuffled": True, "steps": settings.evaluation.shuffled_steps}))
-    return wanted
 
 
 def newest_dataset(layout: Layout) -> Path:

@@ -22,8 +22,8 @@ pytestmark = [pytest.mark.nightly, pytest.mark.attack, pytest.mark.timeout(600)]
 DEPLOYMENT = {"name": "evil", "flow_id": "00000000-0000-0000-0000-000000000000", "pull_steps": []}
 PRIVATE = """
 import os, pathlib, sys
-from flows.private_server import prefect_server
-with prefect_server(pathlib.Path(sys.argv[1])) as wait:
+from flows.server import joined_server
+with joined_server(pathlib.Path(sys.argv[1])) as wait:
     wait()
     print(os.environ["PREFECT_API_URL"], flush=True)
     sys.stdin.read()

@@ -14,7 +14,7 @@ import duckdb
 import requests
 from commands import command, environment
 
-from flows.private_server import QUIET
+from flows.server import QUIET
 from hubbleclip.simulator.server.launcher import simulated_addresses
 from tests.faulty_archive.archive import FaultySettings
 from tests.faulty_archive.plan import REQUESTS_PATH, FaultPlan, storm_plan

@@ -43,7 +43,7 @@ sys.addaudithook(kill)
 from hubbleclip.cli.app import main
 main()
 """
-SERVERS = ("flows.private_server", "hubbleclip.simulator")
+SERVERS = ("flows.server", "hubbleclip.simulator")
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 import os
 import socket
 import stat
+import time
 from importlib import import_module
 from pathlib import Path
 from uuid import uuid4
@@ -14,8 +15,8 @@ from pydantic import TypeAdapter
 
 import flows
 from flows.deployment import DECLARED, LOST, OURS, WEBHOOK_VARIABLE, automations
-from flows.private_server import prefect_server
-from flows.scheduled_server import POOLS, SETTINGS, prefect_environment, serve
+from flows.server import PORT_FILE, SETTINGS, joined_server, lock_server, prefect_environment, running_port, serve
+from flows.workers import POOLS
 from hubbleclip.config.settings import FlowSettings
 from hubbleclip.core.api_key import KEY, KEY_FILE, client_key, protection
 from hubbleclip.core.errors import HubbleclipError
@@ -98,18 +99,26 @@ def test_the_key_of_this_machine_is_not_sent_to_another(tmp_path: Path, monkeypa
     assert prefect_environment(tmp_path, 4200)[KEY] == "me:mine"
 
 
-def test_a_private_server_has_a_key_of_its_own_each_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_commands_on_a_data_root_share_one_server_with_its_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     without_prefect(monkeypatch)
-    monkeypatch.setattr(os, "environ", os.environ | {KEY: "me:mine"})
-    keys = set()
-    for _ in range(2):
-        with pytest.raises(KeyError), prefect_server(tmp_path / "home"):  # after an error the server is killed at once
-            keys.add(os.environ[KEY])
-            raise KeyError
-        assert os.environ[KEY] == "me:mine"
-        assert "PREFECT_API_URL" not in os.environ
-    assert len(keys - {"me:mine"}) == 2
-    assert stat.S_IMODE((tmp_path / "home").stat().st_mode) == 0o700
+    monkeypatch.setattr(os, "environ", dict(os.environ))
+    home = tmp_path / ".prefect"
+    with pytest.raises(KeyError), joined_server(tmp_path) as wait_until_up:
+        url, key = os.environ["PREFECT_API_URL"], os.environ[KEY]
+        assert key == (home / KEY_FILE).read_text().strip()
+        assert url == f"http://127.0.0.1:{running_port(home)}/api"
+        with joined_server(tmp_path):
+            assert (os.environ["PREFECT_API_URL"], os.environ[KEY]) == (url, key)
+        wait_until_up()
+        raise KeyError
+    assert "PREFECT_API_URL" not in os.environ
+    deadline = time.monotonic() + 60
+    while (lock := lock_server(home)) is None:
+        assert time.monotonic() < deadline, "the server did not end after its last command"
+        time.sleep(0.2)
+    os.close(lock)
+    assert running_port(home) is None
+    assert stat.S_IMODE(home.stat().st_mode) == 0o700
 
 
 def test_nothing_is_sent_and_all_stands_below_the_data_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -130,7 +139,19 @@ def test_compose_file_names_images_loopback_ports_and_services_that_exist() -> N
     assert volumes == set(compose["volumes"])
 
 
-def test_a_port_in_use_is_one_line() -> None:
+def test_a_port_in_use_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / ".prefect").mkdir()
     refusal = pytest.raises(HubbleclipError, match=r"cannot listen on port \d+ .*: choose another --port")
     with socket.create_server(("127.0.0.1", 0)) as other, refusal:
-        serve({}, other.getsockname()[1])
+        serve(tmp_path, other.getsockname()[1], {})
+
+
+def test_a_second_server_of_a_data_root_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("flows.server.LINGER_S", 0.1)
+    home = tmp_path / ".prefect"
+    home.mkdir()
+    (home / PORT_FILE).write_text("4321\n")
+    lock = lock_server(home)
+    with pytest.raises(HubbleclipError, match=r"runs at http://127\.0\.0\.1:4321"):
+        serve(tmp_path, 0, {})
+    os.close(lock)

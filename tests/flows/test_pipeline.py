@@ -53,6 +53,14 @@ def pipeline(data: Path) -> Outcome:
     return run("pipeline", data=data, settings=SMALL)
 
 
+def until_ended(before: set[int]) -> None:
+    """Wait until the servers of a command have ended, which they do some seconds after it."""
+    deadline = time.monotonic() + 60
+    while not servers() <= before:
+        assert time.monotonic() < deadline, "a server outlived its command"
+        time.sleep(0.2)
+
+
 def status(data: Path) -> dict:
     return json.loads(run("status", "--json", data=data, settings=SMALL).out)
 
@@ -77,17 +85,19 @@ def test_pipeline_ends_cleanly_with_a_report(undisturbed: tuple[Path, Outcome]) 
 
 def test_no_process_outlives_the_command(undisturbed: tuple[Path, Outcome]) -> None:
     before = servers()
-    run("ingest", data=undisturbed[0], settings=SMALL)
-    time.sleep(1)
-    assert servers() <= before
+    run("ingest", "--retry", data=undisturbed[0], settings=SMALL)
+    until_ended(before)
 
 
 def test_second_run_does_nothing(undisturbed: tuple[Path, Outcome]) -> None:
     data, _ = undisturbed
     files = {path: path.stat().st_mtime_ns for path in (data / "demo").rglob("*.[ptf]*") if ".home" not in path.parts}
     before = rows(data)
+    recorded = (data / ".prefect/prefect.db").stat().st_mtime_ns
     outcome = pipeline(data)
     assert outcome.code == 0, outcome.err
+    assert "pipeline: nothing to do" in outcome.err
+    assert (data / ".prefect/prefect.db").stat().st_mtime_ns == recorded  # no server was started
     assert rows(data) == before
     assert {path: path.stat().st_mtime_ns for path in files} == files
 
@@ -168,10 +178,7 @@ def test_killed_pipeline_ends_as_the_undisturbed_one(
     pattern, num = MOMENTS[moment]
     before = servers()
     kill_when(lambda: len(list((tmp_path / "demo").glob(pattern))) >= num, "pipeline", data=tmp_path, settings=SMALL)
-    deadline = time.monotonic() + 60
-    while not servers() <= before:
-        assert time.monotonic() < deadline, "a server outlived the killed pipeline"
-        time.sleep(0.2)
+    until_ended(before)
     outcome = pipeline(tmp_path)
     assert outcome.code == 0, outcome.err
     assert shard_hashes(tmp_path) == shard_hashes(undisturbed[0])

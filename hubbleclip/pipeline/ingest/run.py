@@ -29,7 +29,7 @@ def fetch_proposals(numbers: Sequence[str], archive: Archive, step: Step) -> Bat
     return {"proposal": found[0], "failure": found[1]}
 
 
-def ingest(settings: Settings, *, retry: bool = False, is_polled: bool = False) -> None:
+def ingest(settings: Settings, *, retry: bool = False) -> None:
     """Update the catalog from the archive; only observations released since the last complete query are requested.
 
     With `archive.from_raw` nothing is requested from the archive; the stored responses are read again.
@@ -38,9 +38,8 @@ def ingest(settings: Settings, *, retry: bool = False, is_polled: bool = False) 
         archive = open_archive(served, fetch_share(settings), stage.layout)
         if retry:
             stage.catalog.run("clear_all_failures")
-        if not is_polled:
-            check_before_first(stage, served)
-            query_observations(stage, archive)
+        check_before_first(stage, served)
+        query_observations(stage, archive)
         list_pending(stage, archive)
         fetch_pending_proposals(stage, archive)
         if settings.fetch.keep_fits:

@@ -128,6 +128,19 @@ def pack_intact(
     return pack_intact(stage, material, [s for s in samples if s.tile_id not in damaged], assignments)
 
 
+def is_up_to_date(stage: Stage) -> bool:
+    """Return whether the newest dataset has the current samples; nothing is written."""
+    settings = stage.settings
+    existing = {one.tile_id: one for one in to_records(SplitAssignment, stage.catalog.rows("FROM split"))}
+    material = read_material(stage)
+    newest = to_records(Dataset, stage.catalog.rows("FROM dataset ORDER BY built_at DESC, digest LIMIT 1"))
+    if settings.splits.scheme != RANDOM or not newest or any(tile.tile_id not in existing for tile in material.tiles):
+        return False
+    samples, _ = make_samples(material, existing, settings.shards)
+    is_there = (stage.layout.absolute(newest[0].path) / DESCRIPTION).is_file()
+    return is_there and newest[0].inputs_digest == inputs_digest(samples, settings.shards)
+
+
 def no_tiles(stage: Stage) -> str:
     """Say why there is no tile to pack, and which command comes first."""
     (num,) = stage.catalog.rows(TOO_EARLY)

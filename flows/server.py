@@ -1,0 +1,221 @@
+"""The Prefect server of a data root: one home, database and key, for commands and for scheduled runs.
+
+A command uses the server that runs on its data root, such as that of `hubbleclip server`. If there is none, it starts
+one, which ends when no command has used it for some seconds, also after kills.
+
+Prefect's own temporary server is not used, because it stops while its clients still use it. `prefect server start
+--background` is not used, because its server never ends by itself, and a server that was killed leaves a file that
+keeps others from starting.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from types import FrameType
+from urllib.parse import urlsplit
+
+from hubbleclip.core.api_key import KEY, LOOPBACK, client_key, make_private, prefect_home, protection, stored_key
+from hubbleclip.core.errors import HubbleclipError
+from hubbleclip.core.interrupts import INTERRUPTED, end_soon, write_stopped
+from hubbleclip.core.io import locked, write_text
+
+HOST = "127.0.0.1"
+START_TIMEOUT_S = 120.0
+LINGER_S = 5.0
+"""Time (s) that a server waits for another command after its last one, because the start of a server takes as long."""
+PORT_FILE, SERVER_LOCK, USERS_LOCK, LOG_FILE = "server-port", "server.lock", "users.lock", "server.log"
+"""Files in the home: the port of the running server; the lock that it holds; the lock that each command shares."""
+SETTINGS = {
+    "DO_NOT_TRACK": "1",
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    "PREFECT_SERVER_EPHEMERAL_ENABLED": "false",
+    "PREFECT_CLI_PROMPT": "false",
+    "PREFECT_LOGGING_EXTRA_LOGGERS": "hubbleclip",
+    "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
+    # On disk, so that a server that was killed can release the slots of lost runs after a restart.
+    "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
+    "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",
+}
+"""Environment variables of the server, the workers and the commands."""
+QUIET = {"PREFECT_SERVER_LOGGING_LEVEL": "CRITICAL", "PREFECT_LOGGING_LEVEL": "CRITICAL"}
+"""Further ones of commands, whose own log says what happens."""
+
+
+def prefect_environment(data: Path, port: int) -> dict[str, str]:
+    """Make the environment variables for the server, the workers and their clients.
+
+    Variables that the user has set are kept. The key is made once; it is not given to a server on another machine.
+    """
+    home = prefect_home(data)
+    make_private(home)
+    is_elsewhere = urlsplit(os.environ.get("PREFECT_API_URL", "http://localhost")).hostname not in LOOPBACK
+    key = {} if is_elsewhere else protection(os.environ.get(KEY) or stored_key(home), port)
+    ours = {
+        **SETTINGS,
+        **key,
+        "PREFECT_HOME": str(home),
+        "PREFECT_API_URL": f"http://{HOST}:{port}/api",
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+    }
+    return {**ours, **os.environ, "PATH": ours["PATH"]}
+
+
+@contextmanager
+def joined_server(data: Path) -> Iterator[Callable[[], None]]:
+    """Use the Prefect server of a data root during a `with` block; a server is started if none runs.
+
+    With `PREFECT_API_URL` set, that server is used. The result waits until the server answers; it starts while the
+    caller imports its modules, because both take seconds.
+    """
+    home = prefect_home(data)
+    if os.environ.get("PREFECT_API_URL"):
+        os.environ.update(client_key(home, os.environ))
+        yield lambda: None
+        return
+    make_private(home)
+    with (home / USERS_LOCK).open("a") as users:
+        fcntl.flock(users, fcntl.LOCK_SH)
+        with locked(home / "start"):
+            port = running_port(home)
+            variables, process = (QUIET | prefect_environment(data, port), None) if port else start(data)
+        before = {name: os.environ.get(name) for name in variables}
+        os.environ.update(variables)
+        try:
+            yield partial(wait_until_up, f"{variables['PREFECT_API_URL']}/health", process, home)
+        finally:
+            for name, value in before.items():
+                os.environ.pop(name, None) if value is None else os.environ.update({name: value})
+
+
+def running_port(home: Path) -> int | None:
+    """Return the port of the server that runs on a home; None if none runs."""
+    descriptor = lock_server(home)
+    if descriptor is None:
+        return int((home / PORT_FILE).read_text(encoding="utf-8"))
+    os.close(descriptor)
+    return None
+
+
+def lock_server(home: Path) -> int | None:
+    """Take the lock of the server of a home, as a file descriptor; None if a server holds it."""
+    descriptor = os.open(home / SERVER_LOCK, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        return None
+    return descriptor
+
+
+def start(data: Path) -> tuple[dict[str, str], subprocess.Popen[bytes]]:
+    """Start a server that ends when no command uses it; the result has the environment variables of its clients."""
+    home = prefect_home(data)
+    lock = lock_server(home)
+    if lock is None:
+        raise AssertionError("only one command at a time starts a server")
+    # The socket is bound here and inherited, so that no other program can take the port before the server starts. The
+    # server also inherits the lock. It has a session of its own, because Ctrl-C must not stop it before its clients.
+    with socket.create_server((HOST, 0)) as listener, (home / LOG_FILE).open("wb") as log_file:
+        port = listener.getsockname()[1]
+        variables = QUIET | prefect_environment(data, port)
+        process = subprocess.Popen(
+            [sys.executable, "-m", "flows.server", str(listener.fileno()), str(home / USERS_LOCK)],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=log_file,
+            pass_fds=[listener.fileno(), lock],
+            start_new_session=True,
+            env=variables,
+        )
+    write_text(home / PORT_FILE, f"{port}\n")
+    os.close(lock)
+    return variables, process
+
+
+def wait_until_up(url: str, process: subprocess.Popen[bytes] | None, home: Path) -> None:
+    """Wait until a server answers, which this command or another one has started."""
+    deadline = time.monotonic() + START_TIMEOUT_S
+    while (process is None or process.poll() is None) and time.monotonic() < deadline:
+        try:
+            urllib.request.urlopen(url, timeout=5).close()  # noqa: S310 - the URL is on the loopback address
+        except (urllib.error.URLError, OSError):
+            time.sleep(0.1)
+        else:
+            return
+    raise HubbleclipError(f"the Prefect server did not start: see {home / LOG_FILE}, or add --no-server")
+
+
+def serve(data: Path, port: int, environment: Mapping[str, str]) -> None:
+    """Run the server of a data root until Ctrl-C or SIGTERM, after which it ends within seconds.
+
+    Prefect's own command waits for its services, which takes up to 12 s. They keep their state in the database.
+    """
+    home = prefect_home(data)
+    deadline = time.monotonic() + 2 * LINGER_S
+    while lock_server(home) is None:  # held until this process ends
+        if time.monotonic() > deadline:
+            there = f"http://{HOST}:{running_port(home)}"
+            raise HubbleclipError(f"a server of {data} runs at {there}: open its pages there, or wait until it ends")
+        time.sleep(0.5)
+    try:  # and closed again, so that clients are refused until the server is ready
+        socket.create_server((HOST, port)).close()
+    except OSError as error:
+        raise HubbleclipError(f"cannot listen on port {port} ({error.strerror}): choose another --port") from error
+    write_text(home / PORT_FILE, f"{port}\n")
+    os.environ.update(environment)
+    import uvicorn  # noqa: PLC0415 - slow imports, which the clients of a server do not need
+    from prefect.server.api.server import create_app  # noqa: PLC0415
+
+    class Server(uvicorn.Server):
+        def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+            if sig == signal.SIGINT:
+                write_stopped()
+            end_soon(INTERRUPTED if sig == signal.SIGINT else 0)
+            super().handle_exit(sig, frame)
+
+    app = create_app(final=True)
+    Server(uvicorn.Config(app, host=HOST, port=port, log_level="warning", timeout_graceful_shutdown=1)).run()
+
+
+def main() -> None:
+    """Serve on an inherited socket until no command has used the server for `LINGER_S`."""
+    import uvicorn  # noqa: PLC0415 - slow imports, which the clients of a server do not need
+    from prefect.server.api.server import create_app  # noqa: PLC0415
+
+    server = uvicorn.Server(uvicorn.Config(create_app(final=True), log_level="critical", timeout_graceful_shutdown=1))
+
+    def watch() -> None:
+        with Path(sys.argv[2]).open("a") as users:
+            used_at = time.monotonic()
+            while time.monotonic() - used_at < LINGER_S:
+                time.sleep(0.2)
+                try:
+                    fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    used_at = time.monotonic()
+                else:
+                    fcntl.flock(users, fcntl.LOCK_UN)
+            fcntl.flock(users, fcntl.LOCK_EX)  # held until the end, so that no further command joins
+            server.should_exit = True
+            time.sleep(1)
+            os._exit(0)  # the services, for which the server would wait, keep their state in the database
+
+    threading.Thread(target=watch, daemon=True).start()
+    server.run(sockets=[socket.socket(fileno=int(sys.argv[1]))])
+
+
+if __name__ == "__main__":
+    main()

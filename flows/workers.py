@@ -1,0 +1,66 @@
+"""Run the workers that execute scheduled flow runs."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+
+import psutil
+
+from hubbleclip.core.errors import HubbleclipError
+from hubbleclip.core.interrupts import INTERRUPTED
+
+log = logging.getLogger("hubbleclip.flows")
+POOLS = ("cpu", "gpu")
+GRACE_S = 20.0
+"""Time (s) that a worker has to end its flow runs."""
+
+
+def work(environment: Mapping[str, str], pools: Sequence[str], zombie_s: float) -> None:
+    """Run one worker per work pool until Ctrl-C or SIGTERM, or until one of the workers ends.
+
+    All workers and their flow runs are then stopped, and further signals do not disturb this. The server starts these
+    runs again.
+    """
+    stopped: list[int] = []
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda number, _: stopped.append(number))
+    command = [sys.executable, "-m", "prefect", "worker", "start", "--type", "process", "--pool"]
+    # A session of its own keeps the terminal's Ctrl-C from a worker, which ends at once at its second signal and then
+    # leaves its flow runs alone.
+    workers = [psutil.Popen([*command, pool], env=dict(environment), start_new_session=True) for pool in pools]
+    try:
+        while not stopped and all(worker.poll() is None for worker in workers):
+            time.sleep(0.2)
+    finally:
+        end_workers(workers)
+        log.info(
+            "the workers and their active runs are stopped: %.0f s after their last heartbeat the server starts these "
+            "runs again, and the next worker resumes them",
+            zombie_s,
+        )
+    if not stopped:
+        raise HubbleclipError("a worker ended unexpectedly: check that `make server` is running and run `make deploy`")
+    sys.exit(INTERRUPTED if stopped[0] == signal.SIGINT else 0)
+
+
+def end_workers(workers: Sequence[psutil.Popen], grace_s: float = GRACE_S) -> None:
+    """End workers and all processes that they have started."""
+    family: set[psutil.Process] = set()
+    for worker in workers:
+        with suppress(psutil.NoSuchProcess):
+            family |= {worker, *worker.children(recursive=True)}
+            worker.terminate()
+    psutil.wait_procs(workers, grace_s)
+    for end in (psutil.Process.terminate, psutil.Process.kill):
+        for process in [process for process in family if process.is_running()]:
+            with suppress(psutil.NoSuchProcess):
+                family |= set(process.children(recursive=True))
+        for process in family:
+            with suppress(psutil.NoSuchProcess):
+                end(process)
+        _, family = map(set, psutil.wait_procs(family, grace_s))
