@@ -25,7 +25,7 @@ from hubbleclip.pipeline.promotion import promoted
 from hubbleclip.pipeline.shards.run import is_up_to_date
 from hubbleclip.pipeline.status import NEWEST_DATASET
 from hubbleclip.pipeline.tiles.rgb_visits import pending_visits
-from hubbleclip.search.current import open_store, read_current
+from hubbleclip.search.open_index import open_store, read_current
 from hubbleclip.training.runs import find_run, settings_digest
 
 
