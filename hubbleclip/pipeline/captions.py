@@ -14,10 +14,10 @@ from hubbleclip.config.settings import Settings
 from hubbleclip.core.errors import AnswerError
 from hubbleclip.core.layout import Layout
 from hubbleclip.dataset.captions import is_placeholder
-from hubbleclip.pipeline.caption_status import caption_line, read_caption_status
 from hubbleclip.pipeline.engine.attempts import Batch, Step, write_with_retries
 from hubbleclip.pipeline.engine.batches import run_batches
 from hubbleclip.pipeline.engine.stage import Stage, open_stage
+from hubbleclip.pipeline.status import caption_line, read_caption_status
 
 log = logging.getLogger("hubbleclip.pipeline")
 ENTITY = "abstract_summary"

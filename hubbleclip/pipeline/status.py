@@ -12,10 +12,9 @@ from typing import Any
 from hubbleclip.captions.registry import writer_of
 from hubbleclip.catalog.catalog import Catalog, read_catalog
 from hubbleclip.catalog.pending import count_pending
-from hubbleclip.config.settings import Settings, SplitSettings
+from hubbleclip.config.settings import CaptionSettings, Settings, SplitSettings
 from hubbleclip.core.layout import Layout
 from hubbleclip.core.reasons import count_of, reason_words
-from hubbleclip.pipeline.caption_status import caption_line, read_caption_status
 from hubbleclip.training.runs import find_run, settings_digest
 
 NEWEST_DATASET = "SELECT digest, path FROM dataset ORDER BY built_at DESC, digest LIMIT 1"
@@ -171,3 +170,22 @@ def pending(
     reported = catalog.rows(NEWEST_REPORT)
     is_reported = bool(reported) and any(run and run.name == reported[0]["run_id"] for run in trained)
     return left | {"train": trained.count(None), "evaluate": int(bool(digests) and not is_reported)}
+
+
+def read_caption_status(catalog: Catalog, settings: CaptionSettings, writer: str) -> dict[str, Any]:
+    """Count the abstracts that a writer has written about, the failed and pending ones, phrases,
+    requests and tokens.
+    """
+    if not writer:
+        return {}
+    return catalog.named_query(
+        "caption_status", writer=writer, settings_digest=settings.digest(), now=datetime.now(UTC)
+    )[0]
+
+
+def caption_line(found: Mapping[str, Any]) -> str:
+    """Format the state of the captions as one line."""
+    return (
+        "{writer} wrote about {num_written} of {num_abstracts} abstracts, {num_failed} failed ({failed_share:.1%}),"
+        " {num_ungrounded} of {num_named} phrases ungrounded ({ungrounded_share:.1%}), {num_calls} requests"
+    ).format(**found)

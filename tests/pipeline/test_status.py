@@ -23,8 +23,7 @@ from hubbleclip.catalog.working_copy import writing_catalog
 from hubbleclip.config.settings import FetchSettings, Settings, SplitSettings
 from hubbleclip.core.layout import Layout
 from hubbleclip.core.records import Attempt, Placement, Rejection
-from hubbleclip.pipeline.caption_status import read_caption_status
-from hubbleclip.pipeline.status import read_status, status_lines
+from hubbleclip.pipeline.status import read_caption_status, read_status, status_lines
 
 MANY_ROWS = (
     """INSERT INTO observation SELECT o.* REPLACE (obs_id || i AS obs_id, proposal_id || i AS proposal_id)
