@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
-from contextvars import copy_context
+from contextvars import Context, copy_context
 from functools import partial
 from multiprocessing import get_context
 from typing import Any, NamedTuple
@@ -50,9 +50,14 @@ class Runner(NamedTuple):
 
 @contextmanager
 def _threads(settings: FlowSettings, num: int) -> Iterator[Submit]:
-    with ThreadPoolExecutor(num) as pool:
-        # Each call gets a copy of the context, by which Prefect knows to which flow run a log line belongs.
-        yield lambda work, *args: pool.submit(copy_context().run, work, *args)
+    # The threads get the context of this one, by which Prefect knows to which flow run a log line belongs.
+    with ThreadPoolExecutor(num, initializer=_set_context, initargs=(copy_context(),)) as pool:
+        yield pool.submit
+
+
+def _set_context(context: Context) -> None:
+    for variable, value in context.items():
+        variable.set(value)
 
 
 @contextmanager

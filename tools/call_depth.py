@@ -1,0 +1,82 @@
+"""Count our functions that are nested when a file is requested, a tile is written and a search reads its catalog.
+
+Functions of `hubbleclip` and `flows` count, from the command to the call, summed over the threads that the work passes.
+Give a folder in which `hubbleclip demo` has run (a search needs an index): `python -m tools.call_depth FOLDER`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import tempfile
+import threading
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from hubbleclip.cli.app import main
+
+ROOT = Path(__file__).parents[1]
+OURS = (str(ROOT / "hubbleclip"), str(ROOT / "flows"))
+SMALL = ["--set", "simulator.num_proposals=3", "--set", "simulator.frame_px=200", "--set", "tiles.size_px=160"]
+ENDS = {
+    "fetch": ("fetch_file", "sendall"),
+    "tile": ("store_tiles", "fsync open write"),
+    "search": ("search", "execute"),
+}
+"""For each measure a function that is on the stack, and the built-in calls at which the stack is counted."""
+
+
+class Depths:
+    """The deepest stacks. `given` has the stack that gave a work item to a pool, by the id of the work item."""
+
+    def __init__(self) -> None:
+        self.deepest: dict[str, list[str]] = {}
+        self.given: dict[int, list[str]] = {}
+        self.thread = threading.local()
+
+    def stack(self, frame: FrameType | None) -> list[str]:
+        """List our functions on the stack of a thread, after those of the thread that gave it its work."""
+        own: list[str] = []
+        while frame is not None:
+            if frame.f_code.co_filename.startswith(OURS) and not frame.f_code.co_name.startswith("<module"):
+                own.append(frame.f_code.co_name)
+            frame = frame.f_back
+        return [*getattr(self.thread, "base", []), *reversed(own)]
+
+    def note(self, frame: FrameType, event: str, called: Any) -> None:
+        """Take an event of `sys.setprofile`."""
+        if event == "call" and frame.f_code.co_qualname == "_WorkItem.__init__":
+            self.given[id(frame.f_locals["self"])] = self.stack(frame)
+        elif event == "call" and frame.f_code.co_qualname == "_WorkItem.run":
+            self.thread.base = self.given.pop(id(frame.f_locals["self"]), [])
+        elif event == "c_call":
+            for name, (function, calls) in ENDS.items():
+                if called.__name__ in calls.split():
+                    stack = self.stack(frame)
+                    if function in stack and len(stack) > len(self.deepest.get(name, [])):
+                        self.deepest[name] = stack
+
+
+def measure(data: Path) -> dict[str, list[str]]:
+    """Run the commands and return the deepest stack of each measure."""
+    depths = Depths()
+    with tempfile.TemporaryDirectory() as empty:
+        commands = [
+            ["ingest", "--no-server", "--data", empty, *SMALL],
+            ["tiles", "--no-server", "--data", empty, *SMALL],
+            ["search", "a galaxy", "--data", str(data)],
+        ]
+        threading.setprofile(depths.note)
+        sys.setprofile(depths.note)
+        for words in commands:
+            with contextlib.suppress(SystemExit):
+                main(words)
+        sys.setprofile(None)
+        threading.setprofile(None)
+    return depths.deepest
+
+
+if __name__ == "__main__":
+    for measured, stack in measure(Path(sys.argv[1])).items():
+        sys.stdout.write(f"{measured} {len(stack)}: {' > '.join(stack)}\n")
