@@ -86,7 +86,7 @@ class SearchOptions(FilterOptions):  # type: ignore[misc]
         from hubbleclip.search.params import as_written, make_params
 
         params: SearchParams = make_params(
-            asdict(self) | {"q": as_written(text), "image": as_written(str(self.image or ""))}
+            asdict(self) | {"q": as_written(text.strip()), "image": as_written(str(self.image or ""))}
         )
         if not params.model_copy(update={"k": 24, "mode": Mode.BOTH, "group": GroupBy.PROPOSAL}).pairs():
             raise SearchError('nothing to search for: write `hubbleclip search "spiral galaxy"`, or see --help')
