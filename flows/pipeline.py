@@ -140,7 +140,8 @@ def evaluate(profile: str = "demo", overrides: dict[str, Any] | None = None) -> 
 def index(profile: str = "demo", overrides: dict[str, Any] | None = None) -> None:
     """Embed every tile that the promoted model has not seen, and add it to the search index.
 
-    Without a promoted run a command fails; a scheduled run ends, because the next promotion starts another.
+    If no run is promoted, a command fails. A scheduled run ends without an error, because the next promotion starts
+    another one.
 
     Args:
         profile: Name of a profile, such as demo, hubble, local or paper, or the path of a TOML file with settings.

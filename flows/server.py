@@ -1,7 +1,7 @@
 """The Prefect server of a data root: one home, database and key, for commands and for scheduled runs.
 
-A command uses the server that runs on its data root, such as that of `hubbleclip server`. If there is none, it starts
-one, which ends when no command has used it for some seconds, also after kills.
+A command uses the server that runs on its data root, such as that of `hubbleclip server`. If none runs, the command
+starts one, which ends when no command has used it for some seconds, even if the commands were killed.
 
 Prefect's own temporary server is not used, because it stops while its clients still use it. `prefect server start
 --background` is not used, because its server never ends by itself, and a server that was killed leaves a file that
@@ -77,8 +77,8 @@ def prefect_environment(data: Path, port: int) -> dict[str, str]:
 def joined_server(data: Path) -> Iterator[Callable[[], None]]:
     """Use the Prefect server of a data root during a `with` block; a server is started if none runs.
 
-    With `PREFECT_API_URL` set, that server is used. The result waits until the server answers; it starts while the
-    caller imports its modules, because both take seconds.
+    If `PREFECT_API_URL` is set, that server is used. The context manager yields a function that waits until the server
+    answers, so that the caller can import its modules in the meantime: both take seconds.
     """
     home = prefect_home(data)
     if os.environ.get("PREFECT_API_URL"):
@@ -146,7 +146,7 @@ def start(data: Path) -> tuple[dict[str, str], subprocess.Popen[bytes]]:
 
 
 def wait_until_up(url: str, process: subprocess.Popen[bytes] | None, home: Path) -> None:
-    """Wait until a server answers, which this command or another one has started."""
+    """Wait until a server answers, whether this command or another one started it."""
     deadline = time.monotonic() + START_TIMEOUT_S
     while (process is None or process.poll() is None) and time.monotonic() < deadline:
         try:

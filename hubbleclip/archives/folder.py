@@ -49,7 +49,7 @@ def scan_folder(folder: Path, suffixes: tuple[str, ...], own_folder: Path) -> Fo
 
 
 def _why(path: Path, suffixes: tuple[str, ...]) -> str:
-    """Say what a file is whose name does not end in one of these suffixes, and what makes it usable."""
+    """Explain why a file was skipped, and how it can be made usable; its name ends in none of `suffixes`."""
     for suffix, program in UNPACKERS.items():
         if path.name.lower().endswith(suffix):
             return f"a packed file ({suffix}): unpack it with {program}"

@@ -1,4 +1,4 @@
-"""Check rules on the values of a column, for a whole Arrow column at once.
+"""Rules on the values of a column, which are evaluated on a whole Arrow column at once.
 
 The rules come from `logicalTypeOptions` and `validValues` of the Open Data Contract Standard.
 A new kind of rule is added as one line of `RULE_PREDICATES`.

@@ -1,4 +1,4 @@
-"""Embed the tiles of splits whole and without augmentation; if a parallel map is given, other processes do it.
+"""Embed whole tiles of splits, without augmentation, in this process or by a parallel map in other processes.
 
 Each process loads a model once and embeds ranges of tiles, which consist of whole batches of a split. Every process
 uses as many torch threads as the process that planned the ranges. Therefore, on machines of the same type, the features

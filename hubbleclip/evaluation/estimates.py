@@ -56,7 +56,7 @@ def all_estimates(
 ) -> list[Estimate]:
     """Estimate every metric of every scorer, and the paired differences between the fine-tuned model and the others.
 
-    `features` are those of each model by its name, of which one is `fine_tuned`.
+    `features` maps the name of each model to its features; one name is `fine_tuned`.
     """
     weights_bg = draw_weights(test_set.num_groups, settings.bootstrap, settings.seed)
     estimates = [*extra]

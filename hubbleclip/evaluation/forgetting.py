@@ -1,10 +1,10 @@
 """Measure what a model forgets by fine-tuning: its zero-shot accuracy on images of other domains.
 
-Two sets come with the packages of the extra `forgetting`, so that nothing is downloaded. Photographs of everyday and
-scientific things, by scikit-image and scikit-learn, are what models such as CLIP know best; they are few, so that their
-interval is wide. The handwritten digits in scikit-learn (8 x 8 px) are many and poor; they are a copy of the test set
-of UCI's "Optical Recognition of Handwritten Digits". The prompts are those that the repository of CLIP (arXiv
-2103.00020) uses for ImageNet in the simplest case, and for MNIST.
+Both test sets are in packages of the extra `forgetting`, so nothing is downloaded. The photographs of scikit-image and
+scikit-learn are of the kind that models such as CLIP know best, but they are few, so their interval is wide. The
+handwritten digits of scikit-learn are many, but have only 8 x 8 px; they are the test set of UCI's "Optical Recognition
+of Handwritten Digits". The prompts are those of CLIP's repository (arXiv 2103.00020): the simplest one for ImageNet,
+and the one for MNIST.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ CROP = 2 / 3
 class ImageSet:
     """Grey images (t, 1, y, x) of levels 0 to 255, the class of each, and the phrase and prompts of the classes.
 
-    `group_t` numbers what is independent; the bootstrap resamples groups.
+    `group_t` has the group of each image; groups are independent of each other, and the bootstrap resamples them.
     """
 
     name: str
@@ -93,7 +93,7 @@ def forgetting_estimates(models: Mapping[str, LoadedModel], settings: Evaluation
 
 
 def digits(size: int) -> ImageSet:
-    """Read the first handwritten digits."""
+    """Read the first `NUM_DIGITS` handwritten digits, resized to a side of `size`."""
     from sklearn.datasets import load_digits  # noqa: PLC0415 - of the extra `forgetting`
 
     found = load_digits()

@@ -1,4 +1,4 @@
-"""Names and meanings of what an evaluation scores: one name each, in report, figures, README and commands."""
+"""Names of the scorers and of the headline metric, the same in report, figures, README and commands."""
 
 from __future__ import annotations
 

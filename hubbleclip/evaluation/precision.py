@@ -1,4 +1,4 @@
-"""Prepare models for embedding: on the GPU if there is one, with weights of a precision."""
+"""Prepare models for embedding: choose the device, and the precision of the weights."""
 
 from __future__ import annotations
 

@@ -67,7 +67,7 @@ KEYWORDS = frozenset(COMMON).union(*(_keywords_of(mission.header) for mission in
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FileFacts:
-    """Facts about one file.
+    """Metadata of one file, from its headers and its name.
 
     `number` is the proposal number, or the file's name without suffix where the header gives no proposal number.
     """
@@ -89,7 +89,7 @@ class FileFacts:
 
 
 def read_facts(path: Path, folder: Path) -> FileFacts:
-    """Read the facts about a file. Damaged content raises no error."""
+    """Read the metadata of a file from its headers and its name; damaged headers raise no error."""
     keywords = read_keywords(path)
     header = mission_of(keywords.get).header
     stem = path.name[: len(path.name) - len(product_suffix(path.name))] or path.name

@@ -27,7 +27,8 @@ from hubbleclip.images.kernels import F32, compiled, pixel_words, to_float32
 SIGNIFICANCE_SIGMA = F32(6)  # minimum height of a seed, in sigmas of the local noise
 TOLERANCE_SIGMA = F32(1)
 """Value added to the height of a neighbour, in sigmas: of several noisy pixels, some are lower than the true level."""
-PEAK_FACTOR = F32(2.5)  # ratio of a peak to its lowest side neighbour that no star reaches, in units of `contrast`
+PEAK_FACTOR = F32(2.5)
+"""A peak whose ratio to the lowest of its four side neighbours exceeds `PEAK_FACTOR * contrast` is no star."""
 WING = (F32(4), F32(2.5))
 ROUNDS = (*[(F32(6), F32(4))] * 11, WING)
 """Limits of a pixel next to a ray in each round: height in sigmas, and ratio to its lowest side neighbour outside rays.

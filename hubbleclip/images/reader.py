@@ -123,7 +123,7 @@ class ScienceImage:
     unused: tuple[UnusedImage, ...] = ()
 
     def release_pages(self, num_rows: int | None = None) -> None:
-        """Release the memory of mapped pixels, which are read from the file again; None releases all rows."""
+        """Free the memory of the first `num_rows` mapped rows (None: all); a later access reads the file again."""
         if self.pages is not None:
             rows_yx = self.data_yx[:num_rows]
             self.pages.madvise(mmap.MADV_DONTNEED, 0, rows_yx.nbytes // mmap.PAGESIZE * mmap.PAGESIZE)

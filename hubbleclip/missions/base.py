@@ -159,7 +159,7 @@ class NamePattern:
     Attributes
     ----------
     origin
-        Word for the data from which a file with such a name was made, such as `exposure`; the first part of the keys of
+        What the data of such a file were made from, such as `exposure`; the first part of the keys of
         `ProductRanking.order`.
     pattern
         Pattern that matches the whole name. Its groups are inserted into `ProductRanking.visit_templates`.
@@ -297,7 +297,7 @@ class ProductRanking:
         return family if family in self.single_cameras else instrument.upper()
 
     def origin(self, file_name: str) -> str:
-        """Return the origin of a file: the word for the data that the file was made from.
+        """Return the origin of a file: what its data were made from, such as `exposure`.
 
         Parameters
         ----------

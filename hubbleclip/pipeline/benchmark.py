@@ -39,7 +39,7 @@ def open_dataset(place: str, settings: Settings) -> DatasetInfo:
 
 
 def run_folder(name: str, settings: Settings) -> Path | None:
-    """Find the run that a name means."""
+    """Find the folder of a run by its name, or of the promoted run if `name` is empty; None if it is no run."""
     layout = layout_of(settings)
     if name:
         known = [path.parent.name for path in layout.runs.glob(f"*/{RUN}")]

@@ -24,7 +24,7 @@ ENTITY = "abstract_summary"
 
 
 def captions(settings: Settings) -> None:
-    """Write about each abstract that the selected writer has not written about."""
+    """Make the summary and the search phrases of each abstract for which the selected writer has made none."""
     backend = open_backend(settings.captions)
     writer = writer_name(backend, settings.captions.seed)
     with open_stage("captions", settings) as stage:
@@ -54,7 +54,7 @@ def read_proposals(stage: Stage) -> None:
 
 
 def write_about(source: SourceText, backend: Backend, settings: Settings, layout: Layout) -> Batch:
-    """Write about one abstract, unless it only says that there is no abstract."""
+    """Make the summary and the search phrases of one abstract; AnswerError if the abstract is only a placeholder."""
     if is_placeholder(source.abstract):
         raise AnswerError("no_text", "the abstract only says that there is none")
     return {"abstract_summary": [write_summary(source, backend, settings.captions.seed, layout)]}

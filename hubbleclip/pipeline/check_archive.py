@@ -22,7 +22,7 @@ log = logging.getLogger("hubbleclip.pipeline")
 
 
 def pins_of(settings: Settings) -> ArchivePins:
-    """Find the pinned facts of the archive of a profile."""
+    """Return the pinned facts of an archive: known answers, which a check compares with its current ones."""
     if settings.archive.name in MISSIONS:
         return MISSIONS[settings.archive.name].pins
     if settings.archive.name == "simulated":
@@ -54,7 +54,7 @@ def check_served(
 
 
 def check_before_first(stage: Stage, served: ArchiveSettings) -> None:
-    """Check a mission's archive if the catalog has no complete answer of it yet."""
+    """Check a mission's archive if no query of it has been completed yet, which a missing watermark shows."""
     settings = stage.settings
     is_real = settings.archive.name in MISSIONS and not settings.archive.from_raw and settings.archive.check_first
     if not is_real or stage.catalog.rows("SELECT 1 FROM watermark WHERE archive = ?", [settings.archive.name]):

@@ -1,6 +1,6 @@
-"""Ask whether a command has something to do, without Prefect and torch, whose imports take seconds.
+"""Test whether a command has work to do, without importing Prefect and torch, which takes seconds.
 
-The published catalog is asked. Where it may be out of date, the answer is yes, and the stage finds out.
+The published catalog is read. If it may be out of date, the answer is yes, and the stage itself finds out.
 """
 
 from __future__ import annotations
@@ -51,12 +51,12 @@ def has_tiles(stage: Stage) -> bool:
 
 
 def has_captions(stage: Stage) -> bool:
-    """Return whether an abstract is to be written about, or a file of proposals to be read."""
+    """Return whether an abstract lacks its summary, or a file of proposals is to be read."""
     settings = stage.settings
     writer = writer_of(settings.captions)
     is_read = settings.archive.proposals_file is not None and settings.archive.folder is None
     if not writer:
-        return stage.name == "captions"  # which says that a writer is to be set
+        return stage.name == "captions"  # the stage reports that no writer is set
     return is_read or bool(pending_captions(stage.catalog, settings.captions, writer))
 
 
@@ -103,7 +103,7 @@ def report_id(run_dir: Path, shuffled_dir: Path | None, settings: Settings) -> s
 
 
 def has_index(stage: Stage) -> bool:
-    """Return whether a tile is not in the index, or the index is not the promoted run's."""
+    """Return whether the index lacks a tile, or belongs to a run other than the promoted one."""
     layout, wanted, run = stage.layout, stage.settings.index, promoted(stage.catalog, stage.layout)
     if run is None or not layout.current_index.is_file():
         return True

@@ -242,8 +242,8 @@ def _get(layout: Layout, paths: Sequence[Path]) -> None:
 def _is_sent(layout: Layout, path: Path, there: dict[str, Any] | None) -> bool:
     """Whether a file of the store has the content of a local file; to send a file twice is harmless.
 
-    S3 keeps an MD5 digest as the ETag of a file, and of a file sent in parts the digest of the parts' digests. In other
-    stores the file is read.
+    On S3, the ETag is compared: the MD5 digest of the file, or, if the file was sent in parts, the digest of their
+    digests. In other stores the file is read.
     """
     if there is None or there["size"] != path.stat().st_size:
         return False

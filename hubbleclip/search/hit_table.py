@@ -44,7 +44,7 @@ def hit_table(hits: Hits, layout: Layout) -> HitTable:
 
 
 def thumbnail(path: str) -> str:
-    """Render a tile as an HTML image that contains its own data."""
+    """Render a tile as an HTML `img` element whose source is a PNG in a data URI."""
     if not Path(path).is_file():
         return "-"
     with Image.open(path) as image:

@@ -1,4 +1,4 @@
-"""The one description of a search, which pages, API, command, agents and Python make, and its URL."""
+"""Parameters of a search, the same for pages, API, command line, agents and Python, and their form in a URL."""
 
 from __future__ import annotations
 

@@ -96,7 +96,7 @@ def fuse(
 
 
 def first_of_groups(group_n: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """Find the first position of every group, in order."""
+    """Find the positions, ascending, of each group's first item and of each item without a group (id below 0)."""
     num, in_group = len(group_n), group_n >= 0
     first_of = np.full(int(group_n.max(initial=-1)) + 1, num)
     # Of several values for one index, numpy keeps the last; in reverse order, that is the first position.

@@ -144,7 +144,7 @@ class NumberedLabels:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Points:
-    """Some tiles at the first two principal components of their features: every `step`-th of the index."""
+    """Projection of every `step`-th tile of the index onto the first two principal components of the features."""
 
     tile_ids: list[str]
     x: list[float]

@@ -17,7 +17,7 @@ BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 def share_statistics(model: nn.Module, world: World) -> nn.Module:
     """Make the batch norms of a model take their statistics from the rows of all processes."""
     if world.device.type == "cuda":
-        from timm.layers.norm_act import convert_sync_batchnorm  # noqa: PLC0415 - a search does without timm
+        from timm.layers.norm_act import convert_sync_batchnorm  # noqa: PLC0415 - a search does not need timm
 
         # timm's function and not torch's, which would drop the activation function of timm's `BatchNormAct2d`
         converted: nn.Module = convert_sync_batchnorm(model)  # type: ignore[no-untyped-call]

@@ -1,4 +1,4 @@
-"""Keep a model near its base while it is fine-tuned: distances between the features of a batch by both.
+"""Keep a fine-tuned model near its base by a loss term: a distance between the two models' features of a batch.
 
 A distance takes the features of the trained model and of its base, and returns a loss term. A new distance is one
 function, one entry of `DISTANCES`, and one name of the setting `train.distillation`.
@@ -35,7 +35,7 @@ class Distillation:
 
 
 def feature_distance(trained: Features, base: Features) -> Tensor:
-    """Squared distance between the features by the trained model and by its base, averaged over rows.
+    """Squared distance between the features of the trained model and those of its base, averaged over rows.
 
     Feature distillation of CLIP-KD, arXiv 2307.12732, section 3.2, on normalised features.
     """
@@ -44,7 +44,7 @@ def feature_distance(trained: Features, base: Features) -> Tensor:
 
 
 def logit_divergence(trained: Features, base: Features) -> Tensor:
-    """Kullback-Leibler divergence of the rankings by the trained model from those by its base.
+    """Kullback-Leibler divergence of the trained model's softmax over a batch from that of its base.
 
     Contrastive relational distillation of CLIP-KD, arXiv 2307.12732, section 3.2.
     """

@@ -53,7 +53,7 @@ class World:
         return box[0]
 
     def wrap(self, model: nn.Module) -> nn.Module:
-        """Wrap a model for data-parallel training, with the batch norms of one process."""
+        """Wrap a model for data-parallel training; batch norms then use the statistics of the whole batch."""
         if self.size == 1:
             return model
         model = share_statistics(model, self)

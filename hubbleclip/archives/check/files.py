@@ -81,7 +81,7 @@ def check_preview(probe: Probe) -> Iterator[Finding]:
 
 
 def check_public_copy(probe: Probe) -> Iterator[Finding]:
-    """Check that the public copy has the pinned file at the path that is derived from its name."""
+    """Check that the public bucket holds the pinned file, with the listed size, at the path derived from its name."""
     product = pinned_product(probe)
     if product is None:
         return

@@ -27,7 +27,7 @@ _limit_bytes: ContextVar[int] = ContextVar("limit_bytes", default=PAGE_BYTES)
 
 @contextmanager
 def expecting_rows(num_rows: int) -> Iterator[None]:
-    """Limit the responses to queries of a `with` block by the number of rows that are requested."""
+    """Within a `with` block, limit the size of each response in proportion to the number of rows requested."""
     token = _limit_bytes.set(min(ENVELOPE_BYTES + num_rows * ROW_BYTES, ROWS_BYTES))
     try:
         yield

@@ -146,9 +146,9 @@ class Start:
 
 
 def _try(transport: Transport, url: str, request: DownloadRequest) -> FetchedFile:
-    """Download the file once. If a request fails, the bytes that arrived are kept for the next try.
+    """Try once to download the file; after a failure, the bytes received are kept for the next try.
 
-    A file of which some extensions are not read takes one request more for each extension that is skipped.
+    Each FITS extension that is skipped costs one more request, which starts after the extension.
     """
     may_skip = request.may_skip and not transport.fetch.whole_files
     while True:

@@ -215,8 +215,8 @@ class ProposalSource:
     def _newest_bulk(self, numbers: Sequence[str] | None) -> BulkList | None:
         """Return the bulk list; None if there is none.
 
-        If one of `numbers` is not in the stored list, or if `numbers` is None, the list is first refreshed from the
-        server. An object refreshes the list at most once.
+        If `numbers` is None, or one of them is not in the stored list, the list is refreshed first, but at most once
+        in the life of this object.
         """
         if self._bulk is None and self.bulk_path.is_file():
             with self.bulk_path.open("rb") as lines:

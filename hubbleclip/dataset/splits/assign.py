@@ -79,8 +79,8 @@ def assign_splits(
     else:
         planned = plan_scheme(material, existing, settings, by_text)
     labels = [plan.split for plan in planned]
-    # The guard gets all tiles, because new tiles that conflict with existing tiles must be excluded. The guard is the
-    # last step, because it needs the split of every tile.
+    # The sky guard comes last, because it needs the split of every tile. It gets the existing tiles too, because it
+    # excludes new tiles that show the same sky or moving target as an existing tile in another split.
     reasons = guard_sky(locate_tiles(material), labels, is_frozen, settings.guard_arcsec)
     new = [
         _excluded(plan, reasons[index]) if index in reasons else plan
@@ -236,12 +236,11 @@ class LinkedGroups:
     Attributes
     ----------
     roots
-        For each proposal id, the smallest proposal id of its connected component; this id is called the component's
-        root.
+        The root of each proposal's connected component, by proposal id; the root is the smallest proposal id in it.
     split_of_group
-        Split of each group that has an existing split, by group id.
+        Split of each group that has one, by group id.
     groups
-        Ids of the existing groups in each component, by root: the groups to which its proposals are already assigned.
+        Ids of the groups to which proposals of a component are already assigned, by root.
 
     """
 

@@ -115,6 +115,7 @@ def _plan(  # noqa: PLR0917
     if split == "test" and not is_test:  # the tile is not held out, but it is related to held-out tiles
         split, reason = EXCLUDED, MIXED_GROUP
     old = existing_splits.get(root, set()) - {EXCLUDED}
-    if split != EXCLUDED and old - {split}:  # existing tiles never change their split, so the new tile is excluded
+    # A group is in one split only and existing tiles keep theirs, so a new tile drawn for another split is excluded.
+    if split != EXCLUDED and old - {split}:
         split, reason = EXCLUDED, GROUP_CHANGED
     return SplitAssignment(tile_id=tile.tile_id, group_id=group, split=split, reason=reason)

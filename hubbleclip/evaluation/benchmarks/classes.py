@@ -38,9 +38,9 @@ ALL, UNSEEN = "all", "unseen"
 class ObjectSet:
     """Candidate tiles in order of tile id, and the classes of the objects that they show.
 
-    `is_positive_kt` is true where a tile shows an object of a class. `group_t` numbers the groups: tiles that show a
-    common object are one group, also over several objects; each other tile is one. `is_seen_t` is true where the tile's
-    proposal has a tile in train. `object_of_pair` and `tile_of_pair` are the matches.
+    `is_positive_kt` is true where a tile shows an object of a class. `group_t` has the group of each tile: a connected
+    component of tiles that share objects, so a tile without an object is its own group. `is_seen_t` is true where the
+    tile's proposal has a tile in train. `object_of_pair` and `tile_of_pair` are the matches.
     """
 
     samples: tuple[Sample, ...]
@@ -59,7 +59,7 @@ def make_object_set(
     seen_proposals: frozenset[str],
     num_others: int,
 ) -> ObjectSet:
-    """Select the candidates."""
+    """Select the tiles that show an object, and up to `num_others` other tiles, drawn by a hash of the tile id."""
     if len({number for number, _ in pairs}) < 2:
         raise EvaluationError(
             f"{len({number for number, _ in pairs})} of {len(objects)} objects are in a tile of the dataset, and 2 are"
@@ -93,7 +93,7 @@ def class_metrics(
 ) -> list[dict[str, Any]]:
     """Estimate the metrics of each class and their means, for all candidates and for the unseen ones.
 
-    `scores` has the scores (k, t) of the tiles for the classes by scorer, of which one is `model`.
+    `scores` maps the name of each scorer to its scores (k, t) of the tiles for the classes; one name is `model`.
     """
     scopes = {ALL: np.ones_like(object_set.is_seen_t)}
     if object_set.is_seen_t.any():
@@ -157,7 +157,7 @@ def mean_estimate(of_classes: Sequence[Estimate], group_t: Ints, positive_kt: Bo
 
 
 def _row(scope: str, class_name: str | None, one: Estimate) -> dict[str, Any]:
-    """Describe an estimate."""
+    """Convert an estimate to a row of the result."""
     low, high = one.interval() if one.num_groups > 1 else (None, None)
     return {
         "scope": scope,

@@ -57,7 +57,7 @@ def caption_ids(test_set: TestSet) -> list[str]:
 
 
 def items_table(test_set: TestSet) -> pa.Table:
-    """List what must be embedded."""
+    """List the tiles and the captions of a test set, which a model must embed."""
     images = [{"id": sample.tile_id, "kind": "image", "text": None} for sample in test_set.samples]
     texts = [
         {"id": name, "kind": "text", "text": text}
@@ -110,7 +110,7 @@ def score(
 
 
 def identity(test_set: TestSet, samples: Sequence[Sample]) -> dict[str, Any]:
-    """Describe a test set, so that a reader knows whether two figures are comparable."""
+    """Identify a test set by a hash and its counts; scores are comparable only on the same test set."""
     names = caption_ids(test_set)
     pairs = [(one.tile_id, names[index]) for one, index in zip(test_set.samples, test_set.caption_t, strict=True)]
     pairs += zip(names, test_set.captions_c, strict=True)

@@ -31,12 +31,11 @@ def variance_of(draws_b: Floats, num_groups: int) -> float:
 
 
 def design_ratio(value: float, variance: float, sizes_g: Ints) -> float:
-    """Compute the variance of a share as a multiple of the variance if each group were one independent value.
+    """Compute the design effect of a share: its variance, divided by that if each group were one independent value.
 
-    The ratio is the design effect of survey statistics in units of groups. `PSEUDO_GROUPS` groups of hits and as many
-    of misses are added to both variances, with the variance of groups of the mean size whose values have the
-    correlation `PRIOR_CORRELATION`. A ratio from many hits and misses hardly changes. One from few of them, where it
-    cannot be estimated, approaches that of the pseudo-groups.
+    `PSEUDO_GROUPS` groups of hits and as many groups of misses are added to both variances. Their own design effect is
+    that of groups of the mean size, whose values have the correlation `PRIOR_CORRELATION`. The pseudo-groups
+    hardly change the ratio if there are many hits and misses, and dominate it if there are too few to estimate it.
 
     The estimated variance is multiplied by the square of the ratio of Student's t for groups and for values, as Korn &
     Graubard do with the sample size (see `share_interval`).
@@ -71,8 +70,8 @@ def difference_interval(value: float, variance: float, num_groups: int, ratio: f
     """Compute the 95 % interval of the paired difference of two shares; it has a width even if the two never differ.
 
     This is the adjusted Wald interval of Agresti & Min 2005 (Statistics in Medicine 24, p. 729): half a group is added
-    that both scorers find, half a group that neither finds, and half a group that only the one or only the other finds.
-    Their variance is multiplied by `ratio`, as a whole group seldom differs at once.
+    to each of the four outcomes (both scorers hit, neither, only the first, only the second). The variance of these
+    groups is multiplied by `ratio`, because the two scorers seldom differ on all values of a group.
     """
     padded_groups = num_groups + 4 * PSEUDO_DIFFERENCES
     centre = value * num_groups / padded_groups
@@ -82,7 +81,7 @@ def difference_interval(value: float, variance: float, num_groups: int, ratio: f
 
 
 def percentile_interval(draws_b: Floats, num_groups: int) -> tuple[float, float]:
-    """Compute the 95 % interval of a metric that is no share from its resampled values, by expanded percentiles.
+    """Compute the 95 % interval of a metric that is not a share, by expanded percentiles of its resampled values.
 
     Plain percentiles are too narrow if the number n of groups is small. The quantile of Student's t therefore replaces
     that of the normal distribution, and the variance is multiplied by n / (n - 1) (Hesterberg 2015, arXiv 1411.5279,

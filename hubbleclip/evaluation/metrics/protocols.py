@@ -87,7 +87,7 @@ class Scores:
 
     @classmethod
     def of_text_search(cls, test_set: TestSet) -> Scores:
-        """Score by BM25, which is not symmetric: metadata ask for captions, and captions ask for metadata."""
+        """Score by asymmetric BM25: the query is a tile's metadata in one direction, and a caption in the other."""
         metadata, captions = [metadata_text(sample) for sample in test_set.samples], test_set.captions_c
         return cls(scorer="bm25", i2t_tc=bm25_scores(metadata, captions), t2i_ct=bm25_scores(captions, metadata))
 
@@ -161,7 +161,8 @@ class Values:
 
     The mean over the queries is estimated for the metrics in `means`, and the median for those in `medians`; both map
     the name of a metric to its values (q,). `group_q` is the proposal group of each query. `draws` has the values (b,)
-    of metrics, and of all medians, on resamples of queries and items. For other metrics the items are held fixed.
+    of all medians and of some other metrics on resamples of both queries and items. Metrics that are not in `draws` are
+    resampled by query only.
     """
 
     means: Mapping[str, Floats]

@@ -71,8 +71,8 @@ def _tied_blocks(scores_i: Floats, positive_i: Bools, weights_bi: Ints) -> tuple
     order_i = np.argsort(-scores_i, kind="stable")
     sorted_i, is_positive_i = scores_i[order_i], positive_i[order_i]
     block_i = np.cumsum(np.r_[False, sorted_i[1:] != sorted_i[:-1]])  # a block begins where the sorted score changes
-    # The suffix k names the axis of the blocks with a positive; the others add nothing. Copies are counted within and
-    # between these blocks (suffix s), which takes less time than in every block.
+    # Only blocks of tied items that contain a positive (axis k) contribute to a metric. Copies are counted in these
+    # blocks and in the segments between them (axis s), because counting in every block would be slower.
     blocks_k, first_k = np.unique(block_i[is_positive_i], return_index=True)
     starts_k, ends_k = (np.searchsorted(block_i, blocks_k, side) for side in ("left", "right"))
     starts_s = np.unique(np.r_[0, starts_k, ends_k[ends_k < len(block_i)]])

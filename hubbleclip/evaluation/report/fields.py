@@ -1,4 +1,4 @@
-"""Answers to the example queries: fields of sky instead of single tiles, and which of them have the class sought."""
+"""Answers to the example queries: the nearest fields of sky, each marked by whether it has the class sought."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Field(NamedTuple):
 
 
 def fold_fields(samples: Sequence[Sample], ranked: Iterable[int], count: int) -> list[Field]:
-    """Collect ranked tiles by field, so that one field in four filters is one answer."""
+    """Group ranked tiles by field of sky, so that one field in four filters is one answer."""
     fields: list[list[int]] = []
     for tile in ranked:
         same = next((field for field in fields if is_same_field(samples[field[0]], samples[tile])), None)

@@ -36,7 +36,7 @@ OTHERS = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CardFacts:
-    """What a card says of a model beside its run.
+    """Facts on a model card that the run itself does not contain.
 
     `report` is the content of a report's `metrics.json`, `description` that of the training dataset's `dataset.json`;
     None if they do not exist. `formats` are keys of `OTHERS`.

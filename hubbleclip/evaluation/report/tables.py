@@ -61,7 +61,7 @@ def table(metrics: Sequence[Metric], protocol: str, rows: Sequence[tuple[str, st
 
 
 def equal_rows(num_items: int) -> str:
-    """Say which recall is the accuracy at the top 10 % once more, because both count the same number of items."""
+    """Name the recall that equals the accuracy at the top 10 %, because both have the same cutoff; empty if none."""
     num_top = top_count(HEADLINE_PERCENT, num_items)
     if num_top not in RECALLS:
         return ""

@@ -164,7 +164,7 @@ def run_facts(run: Run) -> dict[str, Any]:
 
 
 def warn_of_wide_interval(estimates: Sequence[Estimate]) -> None:
-    """Log a warning if the test split is so small that the interval of the headline says little."""
+    """Log a warning if the test split is so small that the interval of the headline metric is very wide."""
     key = (FAIR, FINE_TUNED, HEADLINE)
     headline = next(one for one in estimates if (one.protocol, one.scorer, one.name) == key)
     low, high = headline.interval()

@@ -67,7 +67,7 @@ def attempt(step: Step, entity_id: str, work: Callable[[], Result]) -> Result | 
 
 
 def reject_item(step: Step, item: Any, error: BaseException) -> Batch:
-    """Make the rows of an item whose work failed with an error; raise an error that is no property of the item."""
+    """Convert an item's error to a row that records the failure; raise an error that the item did not cause."""
     if not step.key or not isinstance(error, Exception):
         raise error
     row = rejection_of(step, getattr(item, step.key), error)
@@ -76,7 +76,7 @@ def reject_item(step: Step, item: Any, error: BaseException) -> Batch:
 
 
 def rejection_of(step: Step, entity_id: str, error: Exception) -> Rejection:
-    """Make a Rejection of an error; raise an error of the machine, of the settings or of the whole archive."""
+    """Convert an error to a Rejection; raise it if the machine, the settings or the whole archive caused it."""
     if isinstance(error, ArchiveDownError | DiskFullError | SettingsError):
         raise error
     if isinstance(error, OSError) and error.errno in DISK_FULL_ERRNOS:

@@ -37,12 +37,12 @@ def batches(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
 def map_unordered(
     stage: Stage, step: Step, work: Callable[[Item], Result], items: Iterable[Item], size: int = 1
 ) -> Iterator[tuple[Item, Result]]:
-    """Call `work` for each item on the workers of a stage, and yield each item with its result as soon as it has ended.
+    """Call `work` for each item on the workers of a stage, and yield each item and its result in order of completion.
 
     A thread gets one item at a time, and a worker in another process `size` items. About `size` items wait for a free
-    worker, which limits the memory and keeps the workers busy. An item that fails gives what `reject_item` makes of it.
-    After an error that stops the stage no further item is begun; the error is raised when those that were begun have
-    been yielded.
+    worker, which limits the memory and keeps the workers busy. The result of a failed item is that of `reject_item`.
+    After an error that stops the stage, no further item is started; the items already started are yielded, and then the
+    error is raised.
     """
     settings = stage.settings
     runner = RUNNERS["threads"] if step.is_local else runner_of(settings)
@@ -130,8 +130,8 @@ def run_batches(
 ) -> None:
     """Call `work` for each item on a worker, and write the rows of each `flows.batch_size` items in one transaction.
 
-    `weigh` counts an item that is a batch itself. After an error that stops the stage, what was done is written before
-    the error is raised.
+    If the items are batches themselves, `weigh` counts the members of one, and each is written in its own transaction.
+    After an error that stops the stage, the finished items are written before the error is raised.
     """
     if not total:
         return

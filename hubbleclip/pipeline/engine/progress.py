@@ -1,4 +1,4 @@
-"""Report the progress of a work: by a line in the log, at most every ten seconds, and by a bar on a terminal."""
+"""Report progress: by a line in the log, at most every ten seconds, and by a bar on a terminal."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ MIN_POINTS = 3
 
 @dataclass(slots=True, kw_only=True)
 class Pace:
-    """Rate of a work over the last minute, and the time that the rest will take.
+    """Rate of finished items over the last minute, and the estimated remaining time.
 
     `points` are pairs of time, in seconds of the monotonic clock, and number of finished items.
     """
@@ -58,7 +58,7 @@ def duration(seconds: float) -> str:
 
 
 def report_live(name: str, done: int, total: int, text: str) -> None:
-    """Move the bar of a work on a terminal."""
+    """Update the progress bar on a terminal."""
     live.info("%s", text, extra={"work": name, "done": done, "total": total})
 
 

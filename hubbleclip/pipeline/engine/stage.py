@@ -1,4 +1,4 @@
-"""A running stage: its settings, its paths, the open catalog, and the archive that it asks."""
+"""A running stage: its settings, its paths, the open catalog, and the archive that it queries."""
 
 from __future__ import annotations
 
@@ -79,9 +79,9 @@ def locked_catalog(layout: Layout, settings: FlowSettings, wait_s: float) -> Ite
 
 @contextmanager
 def served_archive(settings: Settings) -> Iterator[ArchiveSettings]:
-    """Serve the simulated archive on loopback during a `with` block, unless it is served already; others need nothing.
+    """Serve the simulated archive on loopback during a `with` block; do nothing if it is served already, or is real.
 
-    The result are the archive's settings with the addresses to ask.
+    The context manager yields the archive's settings with the addresses in use.
     """
     archive = settings.archive
     if archive.name != "simulated" or archive.from_raw or archive.mast_url != ArchiveSettings().mast_url:

@@ -83,7 +83,7 @@ def fetch_pending(stage: Stage, archive: Archive) -> None:
 
 
 def products_of(stage: Stage, uris: Sequence[str]) -> Iterator[Product]:
-    """Read products while they are needed."""
+    """Read products lazily, one batch at a time."""
     yield from chain.from_iterable(product_batches(stage.catalog, uris, stage.settings.flows.batch_size))
 
 

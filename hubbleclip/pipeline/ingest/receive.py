@@ -1,4 +1,4 @@
-"""Write the observations that an archive query returns, and what the query shows about days of release as a whole."""
+"""Write the observations that a query returns; for complete days of release, also row counts and withdrawals."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ log = logging.getLogger("hubbleclip.pipeline")
 class Reception:
     """Writes the pages of a query over a range of days of release.
 
-    When all rows of some days have been received, their number is recorded, and observations that an earlier query
-    returned and this one did not are marked as withdrawn.
+    When all rows of a day have been received, their number is recorded, and observations of that day that only an
+    earlier query returned are marked as withdrawn.
 
     Parameters
     ----------
@@ -43,7 +43,7 @@ class Reception:
     num, num_new : int
         Number of observations so far, and of new and changed ones.
     num_rows : collections.Counter
-        Number of rows by day of release (MJD), of the days that are not complete.
+        Number of rows by day of release (MJD), for the days that are not complete yet.
 
     """
 

@@ -40,7 +40,7 @@ class Days(NamedTuple):
         yield from (Days(*pair) for pair in pairwise(starts))
 
     def halves(self, num_rows: Mapping[int, int | None]) -> tuple[Days, Days]:
-        """Divide a range of at least two days where about half of its rows are on each side."""
+        """Divide a range of at least two days into two parts with about the same number of rows."""
         until = list(accumulate(num_rows.get(day) or 0 for day in range(*self)))
         middle = self.first + 1 + bisect_left(until, until[-1] / 2)
         middle = middle if until[-1] else (self.first + self.end) // 2
@@ -51,7 +51,7 @@ class Days(NamedTuple):
 def changed_parts(
     span: Days, num: int, known: Mapping[int, int | None], count: Callable[[Days], int], max_rows: int
 ) -> Iterator[Days]:
-    """Find the parts of a range whose rows the archive counts differently, by halving the range."""
+    """Find the parts of a range where the archive's count differs from the known one, by bisection."""
     rows = [known.get(day, 0) for day in range(*span)]
     if None not in rows and num == sum(filter(None, rows)):
         return
@@ -65,7 +65,7 @@ def changed_parts(
 
 
 def forgotten_parts(span: Days, known: Mapping[int, int | None], max_rows: int) -> list[Days]:
-    """Join the days of a range that must be queried again, as far as one request can return the rows between them."""
+    """Merge the days that must be queried again into ranges whose known rows fit one request (`max_rows`)."""
     parts: list[Days] = []
     for day in (day for day in range(*span) if known.get(day, 0) is None):
         if parts and sum(known.get(other) or 0 for other in range(parts[-1].first, day)) <= max_rows:
@@ -76,7 +76,7 @@ def forgotten_parts(span: Days, known: Mapping[int, int | None], max_rows: int) 
 
 
 def recount(stage: Stage, archive: Archive, days: Days) -> int:
-    """Count the rows of the years that are due, and query the days again of which the archive has other rows.
+    """Count the rows of the years that are due, and query again the days for which the counts differ.
 
     A year that the archive cannot count or return is logged and counted again in the next run.
     """

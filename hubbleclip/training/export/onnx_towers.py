@@ -36,7 +36,7 @@ class Tower(nn.Module):
 
 
 def write_onnx(loaded: LoadedModel, folder: Path) -> None:
-    """Write `image_tower.onnx` and `text_tower.onnx`, and compare their features by onnxruntime."""
+    """Write `image_tower.onnx` and `text_tower.onnx`, and check that onnxruntime gives the model's features."""
     try:
         import onnxruntime  # noqa: PLC0415 - optional
         import onnxscript  # noqa: F401, PLC0415 - used by torch.onnx
@@ -55,10 +55,10 @@ def write_onnx(loaded: LoadedModel, folder: Path) -> None:
 
 
 def _write_tower(tower: Tower, example: Tensor, path: Path, input_name: str, output_name: str) -> None:
-    """Write one tower; the size of the batch is free."""
+    """Write one tower, with a dynamic batch size."""
     size_bytes = sum(weight.numel() * weight.element_size() for weight in tower.parameters())
     level = logging.root.manager.disable
-    logging.disable(logging.WARNING)  # torch explains each step of its translation
+    logging.disable(logging.WARNING)  # torch logs each step of the export
     try:
         with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
             warnings.simplefilter("ignore")

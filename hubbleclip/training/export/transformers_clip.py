@@ -52,7 +52,7 @@ TOWERS = {
 
 
 def has_clip_layers(loaded: LoadedModel) -> bool:
-    """Return whether a `CLIPModel` has the same layers as a model."""
+    """Return whether a model has the layers and the tokenizer of a `CLIPModel`."""
     model = loaded.model
     is_plain = type(model) is open_clip.CLIP and model.logit_bias is None
     return is_plain and isinstance(loaded.tokenizer, SimpleTokenizer) and has_clip_config(architecture(loaded.settings))

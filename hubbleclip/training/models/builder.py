@@ -159,7 +159,7 @@ class LoadedModel:
         return _l2_normalised([self.model.encode_text(self.trim_padding(part).to(self.device)) for part in parts])
 
     def _stop_training(self) -> None:
-        """Switch the model to evaluation mode; to do so for each text of a search would take 3 ms."""
+        """Switch the model to evaluation mode, unless it is in that mode: the switch takes 3 ms."""
         if self.model.training:
             self.model.eval()
 
@@ -233,7 +233,7 @@ def set_initial_scale(loaded: LoadedModel, settings: TrainSettings, loss: Loss) 
 
 
 def clamp_scale(model: Any) -> None:
-    """Limit a trained exp(logit_scale) to 100, in place; a fixed scale and that of a sigmoid loss stay what they are.
+    """Limit a trained exp(logit_scale) to 100, in place; a fixed scale, and that of a sigmoid loss, are kept.
 
     The limit is that of CLIP, arXiv 2103.00020, section 2.5. SigLIP has none, and its published scales are above 100.
     """
@@ -317,7 +317,7 @@ def _has_bias(weights: str) -> bool:
 
 
 def architecture(settings: ModelSettings) -> dict[str, Any]:
-    """Return a copy of open_clip's configuration of a model, as the model was built."""
+    """Return a copy of open_clip's configuration of a model, with the changes that its weights and settings require."""
     tag = _pretrained_tag(settings)
     config: dict[str, Any] = open_clip.get_model_config(settings.name)
     if tag.get("quick_gelu"):
@@ -328,9 +328,9 @@ def architecture(settings: ModelSettings) -> dict[str, Any]:
 
 
 def _own_text_tower(settings: ModelSettings) -> dict[str, Any]:
-    """Return the text configuration of an exported folder that has the one of its transformers text tower, else {}.
+    """Return the text configuration that reads a transformers text tower from the exported folder; {} if it has none.
 
-    open_clip would fetch that configuration from the model hub.
+    Without it, open_clip would fetch the configuration of the text tower from the model hub.
     """
     folder = Path(settings.name.removeprefix(LOCAL_DIR))
     if not settings.name.startswith(LOCAL_DIR) or not (folder / "config.json").is_file():
@@ -342,7 +342,7 @@ def _own_text_tower(settings: ModelSettings) -> dict[str, Any]:
 
 @cache
 def _open_tokenizer(name: str, context_length: int) -> Any:
-    """Open the tokenizer of an architecture once, so that its models share it and the texts that are split for it.
+    """Open the tokenizer of an architecture once; models that share a tokenizer also share the texts split for it.
 
     Raises TrainingError if it cannot be loaded.
     """
