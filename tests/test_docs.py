@@ -64,7 +64,7 @@ def test_every_command_is_described() -> None:
 
 
 def test_the_command_line_is_a_module_for_torchrun() -> None:
-    assert "-m hubbleclip.cli train" in text_of("docs/cluster.md")
+    assert "-m hubbleclip.cli train" in text_of("docs/scaling.md")
     assert importlib.util.find_spec("hubbleclip.cli.__main__")
 
 
