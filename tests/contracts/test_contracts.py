@@ -44,7 +44,9 @@ def watermark(**changes) -> records.Watermark:
 
 
 def test_every_table_has_a_record_and_every_record_a_table() -> None:
-    assert set(RECORD_OF.values()) == set(typing.get_args(records.Record))
+    classes = [value for value in vars(records).values() if dataclasses.is_dataclass(value)]
+    assert len(classes) > 10
+    assert set(RECORD_OF.values()) == set(classes)
 
 
 @pytest.mark.parametrize("name", list(RECORD_OF))

@@ -120,7 +120,14 @@ def test_the_reason_of_an_excluded_tile_is_words_with_the_numbers_of_the_newest_
     excluded = SplitAssignment(tile_id="t", group_id="g", split="excluded", reason="proposal_cap")
     stage.catalog.upsert({"split": [excluded]})
     stage.catalog.connection.execute("DELETE FROM placement")
-    described = {"digest": "a" * 32, "inputs_digest": "b", "contract_version": "1", "counts": {}, "shards": []}
+    described = {
+        "digest": "a" * 32,
+        "inputs_digest": "b",
+        "contract_version": "1",
+        "counts": {},
+        "shards": [],
+        "files": {},
+    }
     described["split_report"] = {"settings": {"max_tiles_per_proposal": 400}}
     write_text(stage.layout.absolute("datasets/new/dataset.json"), json.dumps(described))
     chain = explain_tile(stage.catalog, stage.layout, "t")

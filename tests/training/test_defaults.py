@@ -9,7 +9,7 @@ from hubbleclip.config.settings import EvaluationSettings, ModelSettings, SplitS
 from hubbleclip.evaluation import names, test_set
 from hubbleclip.evaluation.metrics import baselines, bootstrap, protocols, ranking, retrieval, vocabulary, zeroshot
 from hubbleclip.training import finetuning, optimizer, validation
-from hubbleclip.training.models import builder, context
+from hubbleclip.training.models import builder, text_context
 
 TRAINING = {
     "loss": "multi_positive",
@@ -64,7 +64,7 @@ EVALUATION = {
 CONSTANTS = [
     (optimizer.BETAS, (0.9, 0.98)),
     (builder.MAX_LOG_SCALE, 4.60517),
-    (context.KEPT_POSITIONS, 20),
+    (text_context.KEPT_POSITIONS, 20),
     ((finetuning.LORA_SCALE, finetuning.HEAD_WIDTH), (2.0, 1024)),
     ((validation.TOP_SHARE, validation.MAX_ROWS), (0.1, 1024)),
     ((baselines.BM25_K1, baselines.BM25_B, baselines.RRF_K), (1.2, 0.75, 60)),

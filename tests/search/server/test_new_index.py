@@ -111,9 +111,9 @@ def rebuild(settings: Settings, folder: Path, asker: Asker, monkeypatch: pytest.
     """Delete the index, as its error message says, and make it again from more tiles, in many slow steps."""
     embed = stage.embed_batch
 
-    def slow(*arguments: object) -> object:
+    def slow(*arguments: object, **named: object) -> object:
         asker.wait_for_answers(8)
-        return embed(*arguments)
+        return embed(*arguments, **named)
 
     for path in folder.iterdir():
         path.unlink()
