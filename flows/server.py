@@ -211,9 +211,8 @@ def main() -> None:
             fcntl.flock(users, fcntl.LOCK_EX)  # held until the end, so that no further command joins
             server.should_exit = True
             time.sleep(1)
-            os.kill(
-                os.getpid(), signal.SIGKILL
-            )  # the services, for which the server would wait, keep their state in the database
+            # Without waiting for the services, which keep their state in the database.
+            os.kill(os.getpid(), signal.SIGKILL)
 
     threading.Thread(target=watch, daemon=True).start()
     server.run(sockets=[socket.socket(fileno=int(sys.argv[1]))])

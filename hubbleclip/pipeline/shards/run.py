@@ -19,7 +19,7 @@ from hubbleclip.core.records import Dataset, Sample, SplitAssignment, Tile
 from hubbleclip.core.timestamps import next_time
 from hubbleclip.core.version import code_version
 from hubbleclip.dataset.build import BuiltDataset, build_dataset, inputs_digest
-from hubbleclip.dataset.manifest import DESCRIPTION
+from hubbleclip.dataset.manifest import DESCRIPTION, read_description
 from hubbleclip.dataset.samples import captions_of, make_samples
 from hubbleclip.dataset.splits.material import Material
 from hubbleclip.dataset.splits.schemes import RANDOM
@@ -136,9 +136,14 @@ def is_up_to_date(stage: Stage) -> bool:
     newest = to_records(Dataset, stage.catalog.rows("FROM dataset ORDER BY built_at DESC, digest LIMIT 1"))
     if settings.splits.scheme != RANDOM or not newest or any(tile.tile_id not in existing for tile in material.tiles):
         return False
+    try:
+        made_with = read_description(stage.layout.absolute(newest[0].path)).get("settings_digests", {})
+    except DatasetError:  # the folder is gone or damaged: the stage itself says what to do
+        return False
+    if made_with.get("splits") != settings.splits.digest():  # other limits may link or exclude tiles that have a split
+        return False
     samples, _ = make_samples(material, existing, settings.shards)
-    is_there = (stage.layout.absolute(newest[0].path) / DESCRIPTION).is_file()
-    return is_there and newest[0].inputs_digest == inputs_digest(samples, settings.shards)
+    return newest[0].inputs_digest == inputs_digest(samples, settings.shards)
 
 
 def no_tiles(stage: Stage) -> str:
