@@ -143,7 +143,8 @@ def is_up_to_date(stage: Stage) -> bool:
     if made_with.get("splits") != settings.splits.digest():  # other limits may link or exclude tiles that have a split
         return False
     samples, _ = make_samples(material, existing, settings.shards)
-    return newest[0].inputs_digest == inputs_digest(samples, settings.shards)
+    known: str = newest[0].inputs_digest
+    return known == inputs_digest(samples, settings.shards)
 
 
 def no_tiles(stage: Stage) -> str:
