@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from difflib import get_close_matches
+from types import MappingProxyType
 from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict
@@ -21,6 +22,8 @@ class Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
     not_in_digest: ClassVar[frozenset[str]] = frozenset()
     """Names of settings that do not influence the result of a stage. Stored rows stay valid when they change."""
+    fixed: ClassVar[Mapping[str, Any]] = MappingProxyType({})
+    """Constants of the code that decide results: a new value makes a new digest, as that of a setting does."""
     added_later: ClassVar[frozenset[str]] = frozenset()
     """Names of settings that are part of the digest only if they differ from their default. They were added in later
     releases; this rule keeps the digests of earlier releases valid.
@@ -30,7 +33,7 @@ class Section(BaseModel):
         """Hash the values that matter for results: 16 hex digits, equal on every machine."""
         fields = type(self).model_fields
         unchanged = {name for name in self.added_later if getattr(self, name) == fields[name].default}
-        values = self.model_dump(mode="json", exclude=set(self.not_in_digest) | unchanged)
+        values = self.model_dump(mode="json", exclude=set(self.not_in_digest) | unchanged) | dict(self.fixed)
         return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]
 
 
