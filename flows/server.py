@@ -132,7 +132,7 @@ def start(data: Path) -> tuple[dict[str, str], subprocess.Popen[bytes]]:
         port = listener.getsockname()[1]
         variables = QUIET | prefect_environment(data, port)
         process = subprocess.Popen(
-            [sys.executable, "-m", "flows.server", str(listener.fileno()), str(home / USERS_LOCK)],
+            [sys.executable, "-m", "flows.server", str(listener.fileno()), str(lock), str(home / USERS_LOCK)],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=log_file,
@@ -195,10 +195,11 @@ def main() -> None:
     import uvicorn  # noqa: PLC0415 - slow imports, which the clients of a server do not need
     from prefect.server.api.server import create_app  # noqa: PLC0415
 
+    listener, lock, users_lock = int(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3])
     server = uvicorn.Server(uvicorn.Config(create_app(final=True), log_level="critical", timeout_graceful_shutdown=1))
 
     def watch() -> None:
-        with Path(sys.argv[2]).open("a") as users:
+        with users_lock.open("a") as users:
             used_at = time.monotonic()
             while time.monotonic() - used_at < LINGER_S:
                 time.sleep(0.2)
@@ -209,13 +210,14 @@ def main() -> None:
                 else:
                     fcntl.flock(users, fcntl.LOCK_UN)
             fcntl.flock(users, fcntl.LOCK_EX)  # held until the end, so that no further command joins
+            os.close(lock)  # before the users' lock, or the next command takes this server for a running one
             server.should_exit = True
             time.sleep(1)
             # Without waiting for the services, which keep their state in the database.
             os.kill(os.getpid(), signal.SIGKILL)
 
     threading.Thread(target=watch, daemon=True).start()
-    server.run(sockets=[socket.socket(fileno=int(sys.argv[1]))])
+    server.run(sockets=[socket.socket(fileno=listener)])
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """What the repository declares for Prefect and Docker is what they read."""
 
+import fcntl
 import os
 import socket
 import stat
@@ -15,7 +16,16 @@ from pydantic import TypeAdapter
 
 import flows
 from flows.deployment import DECLARED, LOST, OURS, WEBHOOK_VARIABLE, automations
-from flows.server import PORT_FILE, SETTINGS, joined_server, lock_server, prefect_environment, running_port, serve
+from flows.server import (
+    PORT_FILE,
+    SETTINGS,
+    USERS_LOCK,
+    joined_server,
+    lock_server,
+    prefect_environment,
+    running_port,
+    serve,
+)
 from flows.workers import POOLS
 from hubbleclip.config.settings import FlowSettings
 from hubbleclip.core.api_key import KEY, KEY_FILE, client_key, protection
@@ -115,7 +125,10 @@ def test_commands_on_a_data_root_share_one_server_with_its_key(tmp_path: Path, m
     deadline = time.monotonic() + 60
     while (lock := lock_server(home)) is None:
         assert time.monotonic() < deadline, "the server did not end after its last command"
-        time.sleep(0.2)
+        time.sleep(0.02)
+    # A command that waits for the lock of the users must not find that of a server that ends.
+    with (home / USERS_LOCK).open() as users, pytest.raises(BlockingIOError):
+        fcntl.flock(users, fcntl.LOCK_SH | fcntl.LOCK_NB)
     os.close(lock)
     assert running_port(home) is None
     assert stat.S_IMODE(home.stat().st_mode) == 0o700
