@@ -2,22 +2,36 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal, Self
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
 from hubbleclip.config.base import Section
+
+RECIPE = 7
+"""Version of the algorithm that turns FITS files into tiles; a change of the algorithm gives tiles new ids."""
+MIN_SIGNAL_SHARE = 0.0005
+"""Minimum share of a tile's valid pixels that exceed `signal_sigma` after smoothing; other tiles are empty sky."""
+FLUX_BLACK, FLUX_WHITE, FLUX_SOFTENING = -0.05, 500.0, 0.5
+"""Stretch with `limits = "flux"`, in e-/s/arcsec2 above the sky: from empty sky to the core of a bright galaxy."""
 
 
 class TileSettings(Section):
     """How an image is cut into tiles."""
 
     added_later: ClassVar[frozenset[str]] = frozenset({"mask_white_border"})
+    fixed: ClassVar[Mapping[str, Any]] = MappingProxyType(
+        {
+            "recipe": RECIPE,
+            "min_signal_share": MIN_SIGNAL_SHARE,
+            "flux_black": FLUX_BLACK,
+            "flux_white": FLUX_WHITE,
+            "flux_softening": FLUX_SOFTENING,
+        }
+    )
 
-    recipe: Literal[7] = 7
-    """Version of the algorithm that turns FITS files into tiles; a release that changes the algorithm gives tiles new
-    ids.
-    """
     size_px: int = Field(512, ge=32, le=4096)
     """Side of a tile in pixels."""
     overlap_px: int = Field(0, ge=0)
@@ -49,12 +63,10 @@ class TileSettings(Section):
     """
     min_valid_share: float = Field(0.4, ge=0, le=1)
     """Minimum share of valid pixels in a tile."""
-    min_signal_share: float = Field(0.0005, ge=0, le=1)
-    """Minimum share of a tile's valid pixels that exceed `signal_sigma` after smoothing; tiles with a smaller share are
-    rejected as empty.
-    """
     signal_sigma: float = Field(5.0, gt=0)
-    """Number of noise sigmas above the sky level from which a pixel counts as signal."""
+    """Number of noise sigmas above the sky level from which a pixel counts as signal; tiles without signal are
+    rejected.
+    """
     stretch: Literal["asinh", "linear", "zscale"] = "asinh"
     """Name of the stretch in the registry."""
     softening_sigma: float = Field(3.0, gt=0)
@@ -64,15 +76,9 @@ class TileSettings(Section):
     white_quantile: float = Field(0.9995, gt=0.5, le=1)
     """White point, as a quantile of the valid pixels."""
     limits: Literal["image", "flux"] = "image"
-    """How black and white points are set: `image` sets them for each image; `flux` sets them to fixed values in
-    e-/s/arcsec2, so that the brightness of tiles can be compared.
+    """How black and white points are set: `image` sets them for each image; `flux` sets them to -0.05 and 500
+    e-/s/arcsec2 above the sky, so that the brightness of tiles can be compared.
     """
-    flux_black: float = -0.05
-    """With `limits = "flux"`: black point above the sky, in e-/s/arcsec2."""
-    flux_white: float = 500.0
-    """With `limits = "flux"`: white point above the sky, in e-/s/arcsec2."""
-    flux_softening: float = Field(0.5, gt=0)
-    """With `limits = "flux"`: level at which asinh turns from linear to logarithmic, in e-/s/arcsec2."""
     max_pixels: int = Field(600_000_000, ge=1)
     """Maximum number of pixels of an image; if the header declares more, the image is rejected before memory is
     allocated.
@@ -85,6 +91,4 @@ class TileSettings(Section):
             raise ValueError("tiles.views is empty: name at least one of native, overview, aim")
         if self.overlap_px >= self.size_px and not self.stride_px:
             raise ValueError(f"tiles.overlap_px = {self.overlap_px} must be below tiles.size_px = {self.size_px}")
-        if self.limits == "flux" and not self.flux_black < self.flux_white:
-            raise ValueError(f"tiles.flux_black = {self.flux_black} must be below tiles.flux_white = {self.flux_white}")
         return self

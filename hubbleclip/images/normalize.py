@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from hubbleclip.config.tiles import TileSettings
+from hubbleclip.config.tiles import FLUX_BLACK, FLUX_SOFTENING, FLUX_WHITE, MIN_SIGNAL_SHARE, TileSettings
 from hubbleclip.core.errors import ImageError
 from hubbleclip.fits.pointing import aim_start
 from hubbleclip.images.bad_pixels import repair_rows
@@ -59,18 +59,18 @@ def fit_image(
     """Fit the stretch of an image. If the settings ask for fixed fluxes, use these as the limits of the stretch."""
     stretch = image.stretch or fit_stretch(image.data_yx, good_yx, settings)
     if settings.limits == "flux":
-        stretch = apply_flux_limits(stretch, image, settings)
+        stretch = apply_flux_limits(stretch, image)
     return PreparedImage(image, good_yx, stretch, rays)
 
 
-def apply_flux_limits(stretch: Stretch, image: ScienceImage, settings: TileSettings) -> Stretch:
+def apply_flux_limits(stretch: Stretch, image: ScienceImage) -> Stretch:
     """Replace the limits of a stretch by fixed fluxes above the sky, which are the same for all images."""
     unit = 1 / flux_per_unit(image)  # value in the image's unit of 1 electron / s / arcsec2
     return replace(
         stretch,
-        black=stretch.sky + settings.flux_black * unit,
-        white=stretch.sky + settings.flux_white * unit,
-        softening=settings.flux_softening * unit,
+        black=stretch.sky + FLUX_BLACK * unit,
+        white=stretch.sky + FLUX_WHITE * unit,
+        softening=FLUX_SOFTENING * unit,
     )
 
 
@@ -136,7 +136,7 @@ def assess_tiles(
     for y0, x0 in starts_yx:
         column = x0 - rows.left
         num_valid = int(np.count_nonzero(rows.valid_yx[:, column : column + size_px]))
-        enough = int(settings.min_signal_share * num_valid) + 1
+        enough = int(MIN_SIGNAL_SHARE * num_valid) + 1
         num_bright = count_bright(rows.values_yx, rows.valid_yx, column, limits, enough)
         num_inside = _overlap(y0, size_px, height) * _overlap(x0, size_px, width)
         assessments.append(_assess_tile(num_valid, num_bright, num_inside, settings))
@@ -174,7 +174,7 @@ def _assess_tile(num_valid: int, num_bright: int, num_inside: int, settings: Til
             "too_little_valid", f"{valid_share:.1%} of the pixels are valid, needs {settings.min_valid_share:.0%}"
         )
     share = num_bright / max(1, num_valid)  # `num_valid` is 0 only if `min_valid_share` is 0
-    if share < settings.min_signal_share:
-        needed = f"needs {settings.min_signal_share:.3%}"
+    if share < MIN_SIGNAL_SHARE:
+        needed = f"needs {MIN_SIGNAL_SHARE:.3%}"
         return ImageError("no_signal", f"{share:.3%} of the pixels rise above the sky, {needed}")
     return valid_share

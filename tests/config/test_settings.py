@@ -69,7 +69,6 @@ def test_layers_win_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
         ({"tiles": {"stretch": "foo"}}, "setting tiles.stretch: .*'asinh', 'linear' or 'zscale'"),
         ({"tiles": {"views": []}}, "tiles.views is empty: name at least one of native"),
         ({"tiles": {"size_px": 512, "overlap_px": 512}}, "tiles.overlap_px = 512 must be below tiles.size_px = 512"),
-        ({"tiles": {"limits": "flux", "flux_black": 1.0, "flux_white": 1.0}}, "tiles.flux_black = 1.0 must be below"),
     ],
 )
 def test_wrong_setting_is_named(overrides: dict, message: str) -> None:
@@ -78,7 +77,7 @@ def test_wrong_setting_is_named(overrides: dict, message: str) -> None:
 
 
 def test_what_is_not_used_is_not_refused() -> None:
-    tiles = {"size_px": 128, "overlap_px": 128, "stride_px": 64, "flux_black": 1.0, "flux_white": 1.0}
+    tiles = {"size_px": 128, "overlap_px": 128, "stride_px": 64}
     assert read_settings("demo", {"tiles": tiles}).tiles.stride_px == 64
 
 

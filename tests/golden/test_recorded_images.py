@@ -184,7 +184,7 @@ CASES: dict[str, tuple[Callable[[Path], Path], dict[str, Any]]] = {
     "drizzled, linear": (drizzled, {"stretch": "linear", "white_quantile": 0.99}),
     "drizzled, zscale": (drizzled, {"stretch": "zscale"}),
     "drizzled, fluxes": (drizzled, {"limits": "flux", "softening_sigma": 2.0}),
-    "drizzled, strict": (drizzled, {"min_valid_share": 0.95, "min_signal_share": 0.02}),
+    "drizzled, strict": (drizzled, {"min_valid_share": 0.95}),
     "exposure": (exposure, {}),
     "exposure, fluxes": (exposure, {"limits": "flux"}),
     "cube": (cube, {}),

@@ -18,7 +18,7 @@ from hubbleclip.images.stretch import Stretch
 from hubbleclip.images.tiling import tile_file
 
 SHA = "ab" * 32
-SETTINGS = TileSettings(limits="flux", flux_white=40_000, flux_softening=600, flux_black=-400)
+SETTINGS = TileSettings(limits="flux")
 
 
 @pytest.fixture()
@@ -74,14 +74,14 @@ def test_an_image_without_a_scale_is_refused(image, changed):
 
 
 def test_the_same_sky_in_counts_and_in_electrons_per_second_gives_the_same_levels(tmp_path):
-    rate = starry_sky((512, 512))
+    rate = starry_sky((512, 512)) / 80
     one = tile_file(write_drz(tmp_path / "a.fits", rate), SHA, SETTINGS).tiles[0]
     path = write_drz(tmp_path / "b.fits", rate * 100 / 1.5 + 700, primary={"CCDGAIN": 1.5})
     fits.setval(path, "BUNIT", value="COUNTS", ext=1)
     other = tile_file(path, SHA, SETTINGS).tiles[0]
     differ = np.abs(decode_png(one.encoded).astype(int) - decode_png(other.encoded))
     assert differ.max() <= 3 and differ.mean() < 0.2
-    assert one.stretch.white - one.stretch.sky == pytest.approx(100, rel=1e-3)
+    assert one.stretch.white - one.stretch.sky == pytest.approx(500 / 400, rel=1e-3)
 
 
 def test_an_overview_has_the_scale_of_its_image(tmp_path):
@@ -91,12 +91,11 @@ def test_an_overview_has_the_scale_of_its_image(tmp_path):
     assert spans["overview"] == pytest.approx(spans["native"])
 
 
-def test_the_limits_are_the_fluxes_of_the_settings_above_the_sky_in_the_unit_of_the_image(image):
+def test_the_limits_are_fixed_fluxes_above_the_sky_in_the_unit_of_the_image(image):
     """With 400 electrons / s / arcsec2 per value, and 6 with counts of 100 s and a gain of 1.5."""
-    settings = TileSettings(limits="flux", flux_black=-60.0, flux_white=1200.0, flux_softening=30.0)
     before = Stretch(kind="asinh", black=0.0, white=1.0, softening=0.1, sky=7.0, noise=0.3)
     for unit, per_value in (("ELECTRONS/S", 400), ("COUNTS", 6)):
-        found = apply_flux_limits(before, replace(image, unit=unit), settings)
-        expected = (7 - 60 / per_value, 7 + 1200 / per_value, 30 / per_value)
+        found = apply_flux_limits(before, replace(image, unit=unit))
+        expected = (7 - 0.05 / per_value, 7 + 500 / per_value, 0.5 / per_value)
         assert (found.black, found.white, found.softening) == pytest.approx(expected, rel=1e-3)
         assert (found.kind, found.sky, found.noise) == ("asinh", 7.0, 0.3)

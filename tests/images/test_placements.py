@@ -59,19 +59,19 @@ def test_pixels_of_a_padded_image_of_odd_sides_are_at_the_place_that_the_tile_st
 
 def test_shares_of_valid_and_bright_pixels_are_those_of_the_pixels_inside_the_image(tmp_path):
     data = np.full((100, 600), 9.0, np.float32)
-    data[40:46, 290:300] += 1000  # 8 x 12 pixels have a bright mean over 3x3
     data[60:80, 300:330] += 7  # below 5 sigmas
     image = replace(read(tmp_path, data), stretch=replace(LINEAR, noise=2.0))
     valid_yx = np.ones(data.shape, bool)
     valid_yx[:30] = False
-    prepared = prepare_image(replace(image, valid_yx=valid_yx, may_have_cosmic_rays=False), NATIVE)
-    bright = 8 * 12 / (70 * 512)
-    for factor, is_kept in ((0.99, True), (1.01, False)):
-        for name, value in (("min_valid_share", 0.7), ("min_signal_share", bright)):
-            settings = NATIVE.model_copy(update={"size_px": 512, "min_signal_share": 0.0, name: factor * value})
-            (found,) = assess_tiles(read_rows(prepared, [(-206, 44)], 512), prepared, [(-206, 44)], settings)
-            assert isinstance(found, ImageError) != is_kept
-            assert not is_kept or found == pytest.approx(0.7)
+    for num, share, outcome in ((4, 0.69, "kept"), (3, 0.69, "no_signal"), (4, 0.71, "too_little_valid")):
+        changed = image.data_yx.copy()
+        changed[40, 290 : 290 + num] += (
+            1000  # 3 x (num + 2) pixels have a bright mean of 3x3; 18 are 0.05 % of the valid
+        )
+        shown = replace(image, data_yx=changed, valid_yx=valid_yx, may_have_cosmic_rays=False)
+        prepared, settings = prepare_image(shown, NATIVE), NATIVE.model_copy(update={"min_valid_share": share})
+        (found,) = assess_tiles(read_rows(prepared, [(-206, 44)], 512), prepared, [(-206, 44)], settings)
+        assert found.reason == outcome if isinstance(found, ImageError) else (outcome, found) == ("kept", 0.7)
 
 
 def test_pixels_that_cosmic_rays_hit_count_as_valid(tmp_path):
@@ -134,7 +134,7 @@ def test_images_that_are_not_read_are_rejected_under_their_own_number(tmp_path):
 
 def test_a_rejected_overview_or_aim_is_named_by_its_view(tmp_path):
     empty = replace(read(tmp_path, starry_sky((300, 300), num_stars=0)), wcs=None)
-    settings = NATIVE.model_copy(update={"views": ("overview", "aim"), "min_signal_share": 0.5})
+    settings = NATIVE.model_copy(update={"views": ("overview", "aim")})
     found = [(one.entity_id, one.reason) for one in cut_tiles([empty], SHA, settings).rejections]
     assert found == [(f"{SHA}:1:overview", "no_signal"), (f"{SHA}:1:aim", "no_aim")]
 

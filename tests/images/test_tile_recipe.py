@@ -1,6 +1,6 @@
 """The numbers of the recipe: the same pixels have the same limits, cosmic rays and background in every version.
 
-Tiles of equal settings have equal ids, so a change of one of these numbers needs another `tiles.recipe`.
+Tiles of equal settings have equal ids, so a change of one of these numbers needs another `RECIPE` in hubbleclip/config/tiles.py.
 """
 
 from __future__ import annotations

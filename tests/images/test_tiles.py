@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import itertools
-from dataclasses import replace
 from datetime import UTC, datetime
 from types import SimpleNamespace
 
@@ -12,14 +11,11 @@ from astropy.wcs import WCS
 from hypothesis import given
 from hypothesis import strategies as st
 from synthetic_fits import starry_sky, wcs_header, write_drz
-from synthetic_samples import make_samples_with_pngs
 
-from hubbleclip.config.settings import ShardSettings, TileSettings
+from hubbleclip.config.settings import TileSettings
 from hubbleclip.core.errors import ImageError
 from hubbleclip.core.layout import Layout
 from hubbleclip.core.records import Product
-from hubbleclip.dataset.build import build_dataset, read_dataset
-from hubbleclip.dataset.reader import open_split
 from hubbleclip.images.encode import decode_png
 from hubbleclip.images.normalize import small_object
 from hubbleclip.images.reader import read_science_images
@@ -243,27 +239,6 @@ def test_other_settings_give_another_id(tmp_path, sky):
     path = write_drz(tmp_path / "a.fits", sky)
     ids = {tile_file(path, SHA, TileSettings(softening_sigma=s)).tiles[0].tile_id for s in (2.0, 3.0)}
     assert len(ids) == 2
-
-
-def test_tiles_and_datasets_of_the_recipe_before_are_read(tmp_path, sky):
-    before = SETTINGS.model_copy(update={"recipe": SETTINGS.recipe - 1})
-    path = write_drz(tmp_path / "a.fits", sky)
-    (old,), (new,) = (tile_file(path, SHA, recipe).tiles for recipe in (before, SETTINGS))
-    assert old.tile_id != new.tile_id
-    samples, pngs = make_samples_with_pngs()
-    samples[0] = replace(samples[0], tile_id=old.tile_id, png_sha256=old.png_sha256)
-    built = build_dataset(
-        samples,
-        (pngs | {old.tile_id: old.encoded}).__getitem__,
-        tmp_path / "datasets",
-        ShardSettings(),
-        contract_version="1.0.0",
-        code_version="test",
-        settings_digests={"tiles": before.digest()},
-    )
-    split = open_split(read_dataset(tmp_path / built.dataset.path), samples[0].split)
-    index = split.rows["tile_id"].to_pylist().index(old.tile_id)
-    np.testing.assert_array_equal(split.read_one_tile(index, 512), decode_png(old.encoded))
 
 
 def test_an_empty_tile_is_rejected_and_its_neighbour_kept(tmp_path):
