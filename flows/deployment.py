@@ -25,7 +25,7 @@ from prefect.events.actions import CallWebhook, CancelFlowRun, ChangeFlowRunStat
 from prefect.exceptions import ObjectNotFound
 from prefect.workers.process import ProcessWorker
 
-from flows.workers import POOLS
+from flows.workers import POOLS, ZOMBIE_S
 from hubbleclip.config.settings import FlowSettings
 from hubbleclip.core.errors import HubbleclipError
 from hubbleclip.core.version import code_version
@@ -105,13 +105,13 @@ def automations(deployment_ids: Mapping[str, UUID], settings: FlowSettings) -> l
 
 def deployment_automations(name: str, deployment_id: UUID, settings: FlowSettings) -> list[AutomationCore]:
     """Make the automations of one deployment."""
-    silent_s, hours = settings.zombie_s, settings.timeout_h * (7 if name.startswith(LONG) else 1)
-    lost = ChangeFlowRunState(state=StateType.CRASHED, name=LOST, message=f"no heartbeat for {silent_s:.0f} s")
+    hours = settings.timeout_h * (7 if name.startswith(LONG) else 1)
+    lost = ChangeFlowRunState(state=StateType.CRASHED, name=LOST, message=f"no heartbeat for {ZOMBIE_S:.0f} s")
     same = {"profile": "{{ flow_run.parameters.profile }}", "overrides": "{{ flow_run.parameters.overrides }}"}
     again = RunDeployment(source="selected", deployment_id=deployment_id, parameters=same)
     related = {"prefect.resource.id": f"prefect.deployment.{deployment_id}"}
     # The start of a run counts as its first heartbeat, because a run may be lost before it sends a heartbeat.
-    silence = run_trigger(ENDS | {BEAT}, related, after={BEGIN, BEAT}, within_s=silent_s)
+    silence = run_trigger(ENDS | {BEAT}, related, after={BEGIN, BEAT}, within_s=ZOMBIE_S)
     # The trigger of a restart is the state `Lost`, not a missing heartbeat. If the last heartbeat of a run arrives
     # after the event that reports the end of the run, the server waits for another heartbeat, which never comes. Such a
     # run is not restarted, because the server does not set a run that has ended to `Lost`. A run that its worker

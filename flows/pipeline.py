@@ -38,6 +38,8 @@ from hubbleclip.pipeline.tiles.run import tiles as cut_tiles
 
 RETRIED = ("ingest", "captions")
 """Stages that use the network; a scheduled run retries these when they fail."""
+RETRIES, RETRY_S = 2, 600
+"""Number of these retries, and the wait in seconds before each: archives are often down for minutes."""
 live.addHandler(ProgressArtifacts())
 
 
@@ -50,8 +52,7 @@ def run_stage(stage: Callable[[Settings], Any], settings: Settings, label: str =
     """Run a stage as a part of the current flow run."""
     part = stage_flow(stage, label)
     if stage.__name__ in RETRIED and is_scheduled():
-        wanted = settings.flows
-        part = part.with_options(retries=wanted.archive_retries, retry_delay_seconds=wanted.archive_retry_s)
+        part = part.with_options(retries=RETRIES, retry_delay_seconds=RETRY_S)
     return part(settings)
 
 

@@ -18,9 +18,11 @@ log = logging.getLogger("hubbleclip.flows")
 POOLS = ("cpu", "gpu")
 GRACE_S = 20.0
 """Time (s) that a worker has to end its flow runs."""
+ZOMBIE_S = 120.0
+"""Time (s) without a heartbeat after which a flow run counts as lost: four times the interval of the heartbeats."""
 
 
-def work(environment: Mapping[str, str], pools: Sequence[str], zombie_s: float) -> None:
+def work(environment: Mapping[str, str], pools: Sequence[str]) -> None:
     """Run one worker per work pool until Ctrl-C or SIGTERM, or until one of the workers ends.
 
     All workers and their flow runs are then stopped, and further signals do not disturb this. The server starts these
@@ -41,7 +43,7 @@ def work(environment: Mapping[str, str], pools: Sequence[str], zombie_s: float) 
         log.info(
             "the workers and their active runs are stopped: %.0f s after their last heartbeat the server starts these "
             "runs again, and the next worker resumes them",
-            zombie_s,
+            ZOMBIE_S,
         )
     if not stopped:
         raise HubbleclipError("a worker ended unexpectedly: check that `make server` is running and run `make deploy`")

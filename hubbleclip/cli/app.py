@@ -203,9 +203,8 @@ def worker(
     from flows.server import prefect_environment
     from flows.workers import work
 
-    settings = options.settings()
     redirect_caches(options.layout())
-    work(prefect_environment(settings.data, port), pool, settings.flows.zombie_s)
+    work(prefect_environment(options.settings().data, port), pool)
 
 
 @app.command

@@ -142,20 +142,10 @@ class FlowSettings(Section):
     """
     catalog_memory_mb: int = Field(1024, ge=128)
     """Memory limit of DuckDB in MiB while a flow writes the catalog; larger queries spill to disk."""
-    catalog_threads: int = Field(1, ge=1)
-    """Threads of DuckDB while a flow writes the catalog; each further thread takes about 20 MiB of memory."""
     lock_wait_s: float = Field(14400.0, ge=0)
     """Scheduled runs: maximum wait, in seconds, while another process writes the catalog. Commands do not wait; they
     fail at once.
     """
-    archive_retries: int = Field(2, ge=0)
-    """Scheduled runs: number of retries of a failed stage `ingest` or `captions`, with a wait of `archive_retry_s`
-    before each.
-    """
-    archive_retry_s: float = Field(600.0, ge=0)
-    """Scheduled runs: wait before each retry of `archive_retries`, in seconds."""
-    zombie_s: float = Field(120.0, ge=45)
-    """Scheduled runs: seconds without a heartbeat (sent every 30 s) after which a run counts as crashed."""
     timeout_h: float = Field(20.0, gt=0)
     """Scheduled runs: hours after which a run is cancelled. A training is cancelled after seven times this value."""
 

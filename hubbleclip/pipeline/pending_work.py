@@ -20,7 +20,7 @@ from hubbleclip.catalog.working_copy import is_unpublished
 from hubbleclip.config.settings import Settings, TrainSettings
 from hubbleclip.core.layout import Layout
 from hubbleclip.pipeline.engine.stage import Stage, layout_of
-from hubbleclip.pipeline.ingest.poll_archive import poll
+from hubbleclip.pipeline.ingest.run import poll
 from hubbleclip.pipeline.promotion import promoted
 from hubbleclip.pipeline.shards.run import is_up_to_date
 from hubbleclip.pipeline.status import NEWEST_DATASET

@@ -11,10 +11,8 @@ from test_catalog import mark, rejection
 from hubbleclip.catalog.catalog import Catalog, read_catalog
 from hubbleclip.catalog.lock import catalog_lock
 from hubbleclip.catalog.working_copy import REOPEN_EVERY, writing_catalog
-from hubbleclip.config.settings import FlowSettings
 from hubbleclip.core.errors import CatalogLockedError
 from hubbleclip.core.layout import Layout
-from hubbleclip.pipeline.engine.stage import bounded_catalog
 
 MIB = 1 << 20
 BOUNDS = "SELECT current_setting('threads') AS threads, current_setting('memory_limit') AS memory"
@@ -40,15 +38,14 @@ def heap_bytes() -> int:
     return int(library.mallinfo2().in_use)
 
 
-def test_a_flow_bounds_memory_and_threads_as_its_settings_say(tmp_path: Path) -> None:
-    settings = FlowSettings(catalog_memory_mb=256, catalog_threads=1)
-    with bounded_catalog(Layout(tmp_path), settings) as catalog:
+def test_a_writer_bounds_memory_and_threads(tmp_path: Path) -> None:
+    with writing_catalog(Layout(tmp_path), memory_mb=256) as catalog:
         assert catalog.rows(BOUNDS) == [{"threads": 1, "memory": "256.0 MiB"}]
 
 
 def test_what_does_not_fit_goes_through_files_of_the_profile_that_go_again(tmp_path: Path) -> None:
     layout = Layout(tmp_path)
-    with bounded_catalog(layout, FlowSettings(catalog_memory_mb=128, catalog_threads=1)) as catalog:
+    with writing_catalog(layout, memory_mb=128) as catalog:
         sql = "CREATE TEMP TABLE large AS SELECT md5(i::VARCHAR) || md5((i + 1)::VARCHAR) AS text FROM range(3_000_000) t(i)"
         catalog.connection.execute(sql)
         assert list(layout.spill.iterdir())
@@ -57,7 +54,7 @@ def test_what_does_not_fit_goes_through_files_of_the_profile_that_go_again(tmp_p
 
 
 def test_rows_stay_in_memory_only_until_their_log_has_a_few_mib(tmp_path: Path) -> None:
-    with bounded_catalog(Layout(tmp_path), FlowSettings()) as catalog:
+    with writing_catalog(Layout(tmp_path)) as catalog:
         held: list[int] = []
         for batch in range(24):
             rows = [replace(rejection(f"{batch}-{place}"), detail="x" * 500) for place in range(2000)]
@@ -68,7 +65,7 @@ def test_rows_stay_in_memory_only_until_their_log_has_a_few_mib(tmp_path: Path) 
 
 def test_many_transactions_take_no_more_memory_than_some(tmp_path: Path) -> None:
     held: list[int] = []
-    with bounded_catalog(Layout(tmp_path), FlowSettings()) as catalog:
+    with writing_catalog(Layout(tmp_path)) as catalog:
         for number in range(12 * REOPEN_EVERY):
             catalog.upsert({"rejection": [rejection("a"), rejection("b")], "watermark": [mark("a")]})
             if number % REOPEN_EVERY == REOPEN_EVERY - 1:
@@ -78,7 +75,7 @@ def test_many_transactions_take_no_more_memory_than_some(tmp_path: Path) -> None
 
 def test_the_catalog_is_opened_anew_with_its_rows_its_lock_and_those_who_read_beside(tmp_path: Path) -> None:
     layout = Layout(tmp_path)
-    with bounded_catalog(layout, FlowSettings()) as catalog, ThreadPoolExecutor(2) as pool:
+    with writing_catalog(layout) as catalog, ThreadPoolExecutor(2) as pool:
         first, parameters = catalog.connection, {"etag": "d", "size_bytes": 1}
         results = pool.map(lambda _: catalog.thread_query("known_content", **parameters), range(200))
         for number in range(REOPEN_EVERY):

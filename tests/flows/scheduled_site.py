@@ -9,7 +9,6 @@ import subprocess
 import sys
 import threading
 import time
-import tomllib
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -29,7 +28,7 @@ from hubbleclip.core.api_key import KEY_FILE
 ROOT = Path(__file__).parents[2]
 SECRET = "ads-token-that-nobody-may-see"
 PROFILE = """
-flows = { batch_size = 4, train_min_new_samples = 5, zombie_s = 60, archive_retry_s = 1 }
+flows = { batch_size = 4, train_min_new_samples = 5 }
 archive = { name = "simulated", page_size = 500, max_products_per_proposal = 6 }
 fetch = { requests_per_s = 1000, connections = 4, backoff_s = 0.1 }
 simulator = { num_proposals = 12, frame_px = 200 }
@@ -39,7 +38,6 @@ model = { name = "hubbleclip-tiny", pretrained = "" }
 train = { steps = 6, batch_size = 8, warmup_steps = 2, workers = 0, validate_every = 3, checkpoint_every = 3 }
 evaluation = { bootstrap = 200, num_example_tiles = 2 }
 """
-ZOMBIE_S = tomllib.loads(PROFILE)["flows"]["zombie_s"]
 QUICK = {
     "ADS_API_TOKEN": SECRET,
     "PREFECT_WORKER_QUERY_SECONDS": "1",

@@ -11,9 +11,10 @@ from pathlib import Path
 import duckdb
 import pytest
 from commands import run as run_command
-from scheduled_site import ROOT, SECRET, ZOMBIE_S, Site, until
+from scheduled_site import ROOT, SECRET, Site, until
 from test_pipeline import rows
 
+from flows.workers import ZOMBIE_S
 from hubbleclip.catalog.working_copy import writing_catalog
 from hubbleclip.core.layout import Layout
 from hubbleclip.search.open_index import open_current, read_current

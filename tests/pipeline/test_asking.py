@@ -16,14 +16,15 @@ from test_fetching import archive_at, listed, url  # noqa: F401 - a fixture
 from hubbleclip.archives import Archive
 from hubbleclip.config.settings import SimulatorSettings, read_settings
 from hubbleclip.core.errors import ArchiveError
-from hubbleclip.pipeline.ingest.poll_archive import poll, query_observations
+from hubbleclip.pipeline.ingest.query_observations import query_observations
+from hubbleclip.pipeline.ingest.run import poll
 from hubbleclip.pipeline.pending_work import has_work
 from hubbleclip.simulator.server.launcher import running_simulator
 
 HEAVY = "prefect", "torch", "matplotlib", "numba", "astropy", "astroquery", "fastapi", "s3fs", "pyarrow.parquet"
 
 
-@pytest.mark.parametrize("module", ["hubbleclip.cli.app", "hubbleclip.pipeline.ingest.poll_archive"])
+@pytest.mark.parametrize("module", ["hubbleclip.cli.app", "hubbleclip.pipeline.ingest.run"])
 def test_a_look_brings_in_no_heavy_library(module: str) -> None:
     code = f"import sys, {module}; print(*set(sys.modules) & set({HEAVY!r}))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 
@@ -55,11 +55,6 @@ def open_stage(name: str, settings: Settings) -> Iterator[Stage]:
     log.info("%s: finished in %.1f s, %d rejected", stage.name, took_s, stage.rejected)
 
 
-def bounded_catalog(layout: Layout, settings: FlowSettings) -> AbstractContextManager[Catalog]:
-    """Open the catalog for writing, with at most the memory and the threads that the settings allow."""
-    return writing_catalog(layout, memory_mb=settings.catalog_memory_mb, threads=settings.catalog_threads)
-
-
 @contextmanager
 def locked_catalog(layout: Layout, settings: FlowSettings, wait_s: float) -> Iterator[Catalog]:
     """Open the catalog for writing, and wait if another process is writing the catalog."""
@@ -67,7 +62,7 @@ def locked_catalog(layout: Layout, settings: FlowSettings, wait_s: float) -> Ite
     with ExitStack() as opened:
         while True:
             try:
-                catalog = opened.enter_context(bounded_catalog(layout, settings))
+                catalog = opened.enter_context(writing_catalog(layout, memory_mb=settings.catalog_memory_mb))
                 break
             except CatalogLockedError as error:
                 if time.monotonic() >= deadline:

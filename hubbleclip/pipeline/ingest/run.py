@@ -8,7 +8,7 @@ from functools import partial
 
 from hubbleclip.archives import Archive, open_archive
 from hubbleclip.archives.base import proposal_id_of
-from hubbleclip.catalog.pending import pending_proposals
+from hubbleclip.catalog.pending import pending_fetch, pending_products, pending_proposals
 from hubbleclip.config.settings import Settings
 from hubbleclip.core.records import Rejection
 from hubbleclip.pipeline.check_archive import check_before_first
@@ -18,7 +18,8 @@ from hubbleclip.pipeline.engine.runners import fetch_share
 from hubbleclip.pipeline.engine.stage import Stage, open_stage, served_archive
 from hubbleclip.pipeline.ingest.fetch import fetch_pending
 from hubbleclip.pipeline.ingest.list_products import list_pending
-from hubbleclip.pipeline.ingest.poll_archive import query_observations
+from hubbleclip.pipeline.ingest.query_observations import query_observations
+from hubbleclip.pipeline.ingest.verify_counts import verify_counts
 
 
 def fetch_proposals(numbers: Sequence[str], archive: Archive, step: Step) -> Batch:
@@ -39,11 +40,26 @@ def ingest(settings: Settings, *, retry: bool = False) -> None:
         if retry:
             stage.catalog.run("clear_all_failures")
         check_before_first(stage, served)
-        query_observations(stage, archive)
+        update_observations(stage, archive)
         list_pending(stage, archive)
         fetch_pending_proposals(stage, archive)
         if settings.fetch.keep_fits:
             fetch_pending(stage, archive)
+
+
+def poll(settings: Settings) -> bool:
+    """Write new and changed observations to the catalog, and return whether the stage has further work to do."""
+    with open_stage("poll", settings) as stage, served_archive(settings) as served:
+        archive = open_archive(served, settings.fetch, stage.layout)
+        check_before_first(stage, served)
+        update_observations(stage, archive)
+        todo = pending_products(stage.catalog, settings.archive) or pending_proposals(stage.catalog, settings.archive)
+        return bool(archive.is_local or todo or (settings.fetch.keep_fits and pending_fetch(stage.catalog, settings)))
+
+
+def update_observations(stage: Stage, archive: Archive) -> None:
+    """Query what was released lately, then what the archive has changed in older days of release."""
+    verify_counts(stage, archive, end_day=query_observations(stage, archive))
 
 
 def fetch_pending_proposals(stage: Stage, archive: Archive) -> None:

@@ -24,7 +24,7 @@ from hubbleclip.dataset.samples import captions_of, make_samples
 from hubbleclip.dataset.splits.material import Material
 from hubbleclip.dataset.splits.schemes import RANDOM
 from hubbleclip.pipeline.engine.stage import Stage, open_stage
-from hubbleclip.pipeline.ingest.receive import date_of
+from hubbleclip.pipeline.ingest.query_observations import date_of
 from hubbleclip.pipeline.remote_store import local_files, pull_datasets, push_folder
 from hubbleclip.pipeline.shards.packing import packing_map
 from hubbleclip.pipeline.shards.splitting import read_material, report_splits, split_tiles

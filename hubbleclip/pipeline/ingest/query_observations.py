@@ -1,4 +1,4 @@
-"""Write the observations that a query returns; for complete days of release, also row counts and withdrawals."""
+"""Query new and changed observations, and write them; for complete days of release, also row counts and withdrawals."""
 
 from __future__ import annotations
 
@@ -9,42 +9,66 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, date, datetime
+from itertools import chain
 
+from hubbleclip.archives import Archive
 from hubbleclip.archives.base import ObservationPage
-from hubbleclip.archives.mast.criteria import MJD_ZERO, mjd_of
+from hubbleclip.archives.mast.criteria import MJD_ZERO, mjd_now, mjd_of
 from hubbleclip.contracts.validation import reject_broken_rows
-from hubbleclip.core.records import DayCount
+from hubbleclip.core.records import DayCount, Watermark
 from hubbleclip.pipeline.engine.progress import LOG_EVERY_S
 from hubbleclip.pipeline.engine.stage import Stage
 
 log = logging.getLogger("hubbleclip.pipeline")
 
 
-class Reception:
-    """Writes the pages of a query over a range of days of release.
+def query_observations(stage: Stage, archive: Archive) -> int:
+    """Query the observations that were released since the watermark; returns the first day (MJD) of the query.
+
+    The watermark is the release date up to which all observations are in the catalog. It is raised only after these
+    observations have been written, so that an interrupted query resumes at the watermark. When stored responses are
+    read (`archive.from_raw`), all of them are read, and the watermark is not changed.
+    """
+    settings = stage.settings.archive
+    sql = "SELECT released_mjd FROM watermark WHERE archive = ? AND query_digest = ?"
+    known = [row["released_mjd"] for row in stage.catalog.rows(sql, [archive.name, settings.digest()])]
+    first_mjd = mjd_of(settings.since)
+    since_mjd = first_mjd if settings.from_raw else max([first_mjd, *(mark - settings.overlap_days for mark in known)])
+    # Days are queried as a whole, because their rows are counted.
+    first_day, end_day = math.floor(since_mjd), math.floor(mjd_now()) + 1
+    writer, is_counted = ObservationWriter(stage, archive.name, first_day), has_counts(stage, archive)
+    for page in chain(archive.query_observations(first_day), [ObservationPage()]):
+        if not page.is_checkpoint:
+            writer.write(page)
+        elif not settings.from_raw:
+            newest_mjd = max([first_mjd, *known, writer.newest_mjd])
+            if is_counted:
+                writer.complete(math.floor(newest_mjd))
+            if known != [newest_mjd]:
+                mark = Watermark(
+                    archive=archive.name,
+                    query_digest=settings.digest(),
+                    released_mjd=newest_mjd,
+                    updated_at=datetime.now(UTC),
+                )
+                stage.catalog.upsert({"watermark": [mark]})
+                known = [newest_mjd]
+    if is_counted:
+        writer.complete(end_day)
+    log.info("ingest: %d observations since MJD %d, %d new or changed", writer.num, first_day, writer.num_new)
+    return first_day
+
+
+def has_counts(stage: Stage, archive: Archive) -> bool:
+    """Return whether the rows of an archive are counted: not those of files, and not those of stored responses."""
+    return not (stage.settings.archive.from_raw or archive.is_local)
+
+
+class ObservationWriter:
+    """Writes the pages of a query over a range of days of release (MJD).
 
     When all rows of a day have been received, their number is recorded, and observations of that day that only an
     earlier query returned are marked as withdrawn.
-
-    Parameters
-    ----------
-    stage
-        The running stage, whose catalog is open for writing.
-    archive
-        Name of the archive.
-    first_day
-        First day of the range (MJD).
-
-
-    Attributes
-    ----------
-    newest_mjd : float
-        Latest release date so far (MJD).
-    num, num_new : int
-        Number of observations so far, and of new and changed ones.
-    num_rows : collections.Counter
-        Number of rows by day of release (MJD), for the days that are not complete yet.
-
     """
 
     def __init__(self, stage: Stage, archive: str, first_day: int) -> None:
@@ -53,7 +77,7 @@ class Reception:
         self.first_day = first_day
         self.newest_mjd = -math.inf
         self.num = self.num_new = 0
-        self.num_rows: Counter[int] = Counter()
+        self._num_rows: Counter[int] = Counter()
         self._day_by_obs_id: dict[str, int] = {}
         self._logged = time.monotonic()
 
@@ -76,7 +100,7 @@ class Reception:
         dates = {item.obs_id: item.released_mjd for item in valid if item.released_mjd is not None}
         self.newest_mjd = max([self.newest_mjd, *dates.values()])
         self._day_by_obs_id |= {obs_id: math.floor(mjd) for obs_id, mjd in dates.items()}
-        self.num_rows.update(page.num_rows)
+        self._num_rows.update(page.num_rows)
         self.num, self.num_new = self.num + len(valid), self.num_new + len(changed["observation"])
         if time.monotonic() - self._logged > LOG_EVERY_S and dates:
             self._logged = time.monotonic()
@@ -93,11 +117,11 @@ class Reception:
         span = self.query | {"first": self.first_day, "end": end_day}
         known = {row["day_mjd"]: row["num_rows"] for row in catalog.named_query("known_days", **span)}
         since_day = math.floor(mjd_of(self.stage.settings.archive.since))
-        days = {since_day, *new_years(self.first_day, end_day), *known, *self.num_rows}
+        days = {since_day, *new_years(self.first_day, end_day), *known, *self._num_rows}
         new = [
-            DayCount(**self.query, day_mjd=day, num_rows=self.num_rows[day], counted_at=now)
+            DayCount(**self.query, day_mjd=day, num_rows=self._num_rows[day], counted_at=now)
             for day in sorted(days)
-            if self.first_day <= day < end_day and known.get(day, -1) != self.num_rows[day]
+            if self.first_day <= day < end_day and known.get(day, -1) != self._num_rows[day]
         ]
         missing = catalog.named_query("missing_observations", **span, seen=list(self._day_by_obs_id))
         if new or missing:
@@ -106,7 +130,7 @@ class Reception:
                 if missing:
                     catalog.run("withdraw", ids=[row["obs_id"] for row in missing], now=now)
         self.first_day = end_day
-        self.num_rows = Counter({day: num for day, num in self.num_rows.items() if day >= end_day})
+        self._num_rows = Counter({day: num for day, num in self._num_rows.items() if day >= end_day})
         self._day_by_obs_id = {name: day for name, day in self._day_by_obs_id.items() if day >= end_day}
 
 

@@ -16,9 +16,10 @@ from itertools import accumulate, pairwise
 from typing import NamedTuple
 
 from hubbleclip.archives import Archive
+from hubbleclip.archives.mast.criteria import mjd_of
 from hubbleclip.core.errors import ArchiveDownError, ArchiveError
 from hubbleclip.pipeline.engine.stage import Stage
-from hubbleclip.pipeline.ingest.receive import Reception, date_of, new_years
+from hubbleclip.pipeline.ingest.query_observations import ObservationWriter, date_of, has_counts, new_years
 
 log = logging.getLogger("hubbleclip.pipeline")
 
@@ -75,15 +76,16 @@ def forgotten_parts(span: Days, known: Mapping[int, int | None], max_rows: int) 
     return parts
 
 
-def recount(stage: Stage, archive: Archive, days: Days) -> int:
-    """Count the rows of the years that are due, and query again the days for which the counts differ.
+def verify_counts(stage: Stage, archive: Archive, end_day: int) -> None:
+    """Count the rows of the years before a day (MJD) that are due, and query the days again whose counts differ.
 
     A year that the archive cannot count or return is logged and counted again in the next run.
     """
-    settings, now, num_new = stage.settings.archive, datetime.now(UTC), 0
+    settings, now = stage.settings.archive, datetime.now(UTC)
     query = {"archive": archive.name, "query_digest": settings.digest()}
-    if not settings.relist_days or days.end <= days.first:
-        return 0
+    days = Days(math.floor(mjd_of(settings.since)), end_day)
+    if not (has_counts(stage, archive) and settings.relist_days) or days.end <= days.first:
+        return
     rows = stage.catalog.named_query("known_days", **query, first=days.first, end=days.end)
     known = {row["day_mjd"]: row["num_rows"] for row in rows}
     counted = stage.catalog.named_query("current_years", **query, end=days.end, days=settings.relist_days, now=now)
@@ -92,30 +94,26 @@ def recount(stage: Stage, archive: Archive, days: Days) -> int:
     def count(span: Days) -> int:
         return archive.count_rows(span.first, span.last_mjd)
 
-    for year in days.years():
-        is_due = date_of(year.first).year not in current
+    for span in days.years():
+        year = date_of(span.first).year
         try:
-            parts: Iterable[Days] = forgotten_parts(year, known, settings.page_size)
-            if is_due:
-                parts = changed_parts(year, count(year), known, count, settings.page_size)
+            parts: Iterable[Days] = forgotten_parts(span, known, settings.page_size)
+            if year not in current:
+                parts = changed_parts(span, count(span), known, count, settings.page_size)
             for part in parts:
-                num_new += receive_again(stage, archive, part)
-            if is_due:
-                stage.catalog.run("mark_counted", None, **query, first=year.first, now=now)
+                query_again(stage, archive, part)
+            if year not in current:
+                stage.catalog.run("mark_counted", None, **query, first=span.first, now=now)
         except ArchiveDownError:
             raise
         except ArchiveError as error:
-            log.warning(
-                "ingest: releases of %d are counted again in the next run (%s)", date_of(year.first).year, error
-            )
-    return num_new
+            log.warning("ingest: releases of %d are counted again in the next run (%s)", year, error)
 
 
-def receive_again(stage: Stage, archive: Archive, span: Days) -> int:
+def query_again(stage: Stage, archive: Archive, span: Days) -> None:
     """Query all rows of a range again."""
-    reception = Reception(stage, archive.name, span.first)
+    writer = ObservationWriter(stage, archive.name, span.first)
     for page in archive.query_observations(span.first, span.last_mjd):
-        reception.write(page)
-    reception.complete(span.end)
-    log.info("ingest: MJD %d to %d queried again, %d observations are new or changed", *span, reception.num_new)
-    return reception.num_new
+        writer.write(page)
+    writer.complete(span.end)
+    log.info("ingest: MJD %d to %d queried again, %d observations are new or changed", *span, writer.num_new)

@@ -18,9 +18,9 @@ from hubbleclip.archives.base import ObservationPage
 from hubbleclip.core.errors import PartialResultError
 from hubbleclip.core.records import Observation
 from hubbleclip.pipeline.engine.stage import Stage
-from hubbleclip.pipeline.ingest.poll_archive import query_observations
-from hubbleclip.pipeline.ingest.receive import day_of
-from hubbleclip.pipeline.ingest.recount import Days, changed_parts, forgotten_parts
+from hubbleclip.pipeline.ingest.query_observations import day_of
+from hubbleclip.pipeline.ingest.run import update_observations
+from hubbleclip.pipeline.ingest.verify_counts import Days, changed_parts, forgotten_parts
 
 START = datetime(2024, 3, 1, 12, tzinfo=UTC)
 YEAR_2020 = Days(day_of(date(2020, 1, 1)), day_of(date(2021, 1, 1)))
@@ -62,7 +62,7 @@ def nights(stage: Stage, archive: Dated, num: int, first: int = 0) -> None:
     """Query the archive in each of these nights."""
     for night in range(first, first + num):
         with time_machine.travel(START + timedelta(days=night)):
-            query_observations(stage, archive)
+            update_observations(stage, archive)
 
 
 def names(stage: Stage) -> list[str]:
