@@ -12,7 +12,7 @@ from benchmarks.synthetic_catalog import make_catalog_rows
 from hubbleclip.catalog.working_copy import writing_catalog
 from hubbleclip.config.settings import ModelSettings, TileSettings, TrainSettings
 from hubbleclip.core.layout import Layout
-from hubbleclip.search.open_index import CurrentIndex, open_store, write_current
+from hubbleclip.search.open_index import STORE, CurrentIndex, open_store, write_current
 from hubbleclip.training.checkpoints import model_digest, write_best, write_checkpoint
 from hubbleclip.training.models.builder import load_model
 from hubbleclip.training.runs import finish_run, open_run
@@ -44,7 +44,7 @@ def make_site(layout: Layout, num_tiles: int, model: ModelSettings) -> None:
     tile_ids = _write_catalog(layout, num_tiles)
     run_dir, num_dims = _write_run(layout, model)
     digest = model_digest(run_dir)
-    store = open_store(layout, "embedded", "", digest)
+    store = open_store(layout, digest)
     for start in range(0, num_tiles, BATCH):
         some = tile_ids[start : start + BATCH]
         store.append(some, features(len(some), start)[:, :num_dims])
@@ -52,8 +52,7 @@ def make_site(layout: Layout, num_tiles: int, model: ModelSettings) -> None:
     current = CurrentIndex(
         model_digest=digest,
         run=layout.relative(run_dir),
-        store="embedded",
-        url="",
+        store=STORE,
         tiles=TileSettings().model_dump(mode="json"),
         num_tiles=num_tiles,
     )

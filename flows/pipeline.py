@@ -146,7 +146,7 @@ def index(profile: str = "demo", overrides: dict[str, Any] | None = None) -> Non
 
     Args:
         profile: Name of a profile, such as demo, hubble, local or paper, or the path of a TOML file with settings.
-        overrides: Settings to change, section by section, such as {"index": {"batch_size": 256}}.
+        overrides: Settings to change, section by section, such as {"evaluation": {"batch_size": 64}}.
 
     """
     from hubbleclip.pipeline import index as stage  # noqa: PLC0415 - torch takes seconds

@@ -159,18 +159,3 @@ class EvaluationSettings(Section):
     """Training steps of the shuffled-pairs baseline; 0 skips that baseline."""
     num_example_tiles: int = Field(6, ge=1)
     """Number of test tiles that the report shows with their nearest phrases."""
-
-
-class IndexSettings(Section):
-    """How the search index is made and where its features are stored."""
-
-    not_in_digest: ClassVar[frozenset[str]] = frozenset({"batch_size", "append_rows"})
-
-    store: str = "embedded"
-    """Name of the vector store in the registry: `embedded`, files in a folder."""
-    url: str = ""
-    """Folder or address of the store; empty means the profile's folder."""
-    batch_size: int = Field(64, ge=1)
-    """Tiles per embedding batch."""
-    append_rows: int = Field(2048, ge=1)
-    """Number of tiles after which features are written; a killed run embeds at most this number again."""

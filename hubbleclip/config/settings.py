@@ -18,7 +18,7 @@ from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSetti
 from hubbleclip.config.base import Section, explain_error
 from hubbleclip.config.captions import WRITTEN_KINDS, CaptionSettings
 from hubbleclip.config.ingest import ArchiveSettings, FetchSettings, SimulatorSettings
-from hubbleclip.config.model import EvaluationSettings, IndexSettings, ModelSettings, TrainSettings
+from hubbleclip.config.model import EvaluationSettings, ModelSettings, TrainSettings
 from hubbleclip.config.tiles import TileSettings
 from hubbleclip.core.errors import SettingsError
 
@@ -28,7 +28,6 @@ __all__ = [
     "EvaluationSettings",
     "FetchSettings",
     "FlowSettings",
-    "IndexSettings",
     "ModelSettings",
     "Section",
     "Settings",
@@ -182,7 +181,6 @@ class Settings(BaseSettings):
     model: ModelSettings = ModelSettings()
     train: TrainSettings = TrainSettings()
     evaluation: EvaluationSettings = EvaluationSettings()
-    index: IndexSettings = IndexSettings()
     flows: FlowSettings = FlowSettings()
 
     @model_validator(mode="after")

@@ -27,11 +27,15 @@ from hubbleclip.pipeline.remote_store import local_files, pull_folder, push_fold
 from hubbleclip.pipeline.tiles.damaged_tiles import forget_damaged, read_tile
 from hubbleclip.search.embedding import QueryModel
 from hubbleclip.search.feature_map import make_map, remove_other_maps, write_map
-from hubbleclip.search.open_index import CurrentIndex, open_store, write_current
+from hubbleclip.search.open_index import STORE, CurrentIndex, open_store, write_current
 from hubbleclip.search.stores.base import VectorStore
 from hubbleclip.training.checkpoints import model_digest
 
 log = logging.getLogger("hubbleclip.pipeline")
+BATCH_SIZE = 64
+"""Tiles per embedding batch: enough for a GPU, and little memory for a worker without one."""
+APPEND_ROWS = 2048
+"""Number of tiles after which features are written; a killed run embeds at most this number again."""
 MODEL_LOCK = threading.Lock()
 NO_RUN = "no run is promoted yet: run `hubbleclip pipeline` first"
 
@@ -60,7 +64,7 @@ class EmbeddedTiles(NamedTuple):
     damaged: list[str]
 
 
-def index(settings: Settings) -> None:
+def index(settings: Settings, *, batch_size: int = BATCH_SIZE, append_rows: int = APPEND_ROWS) -> None:
     """Embed every current tile that the promoted model has not seen, and let this model answer searches.
 
     A killed run keeps the features of all batches but the last ones, and the next run embeds only the other tiles.
@@ -70,12 +74,12 @@ def index(settings: Settings) -> None:
         run = promoted(stage.catalog, stage.layout)
         if run is None:
             raise EvaluationError(NO_RUN)
-        run_dir, wanted = Path(run["path"]), settings.index
+        run_dir = Path(run["path"])
         digest = model_digest(run_dir)
         pull_folder(stage.layout, stage.layout.model_index(digest))
-        store = open_store(stage.layout, wanted.store, wanted.url, digest)
+        store = open_store(stage.layout, digest)
         try:
-            embed_pending(stage, store, run_dir)
+            embed_pending(stage, store, run_dir, batch_size, append_rows)
             num_tiles = len(store.tile_ids)
             map_digest = write_map(stage.layout, make_map(store))
         finally:
@@ -84,8 +88,7 @@ def index(settings: Settings) -> None:
         current = CurrentIndex(
             model_digest=digest,
             run=stage.layout.relative(run_dir),
-            store=wanted.store,
-            url=wanted.url,
+            store=STORE,
             tiles=settings.tiles.model_dump(mode="json"),
             num_tiles=num_tiles,
             map_digest=map_digest,
@@ -102,17 +105,17 @@ def index_promoted(settings: Settings) -> None:
     index(settings)
 
 
-def embed_pending(stage: Stage, store: VectorStore, run_dir: Path) -> None:
+def embed_pending(stage: Stage, store: VectorStore, run_dir: Path, batch_size: int, append_rows: int) -> None:
     """Embed the current tiles that a store does not have, in order of tile id."""
     settings = stage.settings
     new = tiles_to_index(stage, store.tile_ids)
     pending = list(map(StoredTile, *(new[name].to_pylist() for name in StoredTile._fields)))
-    numbered = [NumberedTiles(*pair) for pair in enumerate(batches(pending, settings.index.batch_size))]
+    numbered = [NumberedTiles(*pair) for pair in enumerate(batches(pending, batch_size))]
     log.info("index: %d tiles are indexed, %d are to be embedded", len(store.tile_ids), len(pending))
     if not pending:
         return
-    appender = Appender(store, settings.index.append_rows)
-    step = Step(name="index-tiles", stage="index", entity="tile", digest=settings.index.digest())
+    appender = Appender(store, append_rows)
+    step = Step(name="index-tiles", stage="index", entity="tile", digest=settings.tiles.digest())
     embed = partial(embed_batch, run_dir=run_dir, precision=settings.evaluation.precision, layout=stage.layout)
     progress = Progress(name=f"{stage.name}: {step.name}", total=len(pending))
     for batch, made in map_unordered(stage, step, embed, numbered):

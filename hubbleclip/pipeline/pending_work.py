@@ -25,7 +25,7 @@ from hubbleclip.pipeline.promotion import promoted
 from hubbleclip.pipeline.shards.run import is_up_to_date
 from hubbleclip.pipeline.status import NEWEST_DATASET
 from hubbleclip.pipeline.tiles.rgb_visits import pending_visits
-from hubbleclip.search.open_index import open_store, read_current
+from hubbleclip.search.open_index import STORE, open_store, read_current
 from hubbleclip.training.runs import find_run, settings_digest
 
 
@@ -104,19 +104,14 @@ def report_id(run_dir: Path, shuffled_dir: Path | None, settings: Settings) -> s
 
 def has_index(stage: Stage) -> bool:
     """Return whether the index lacks a tile, or belongs to a run other than the promoted one."""
-    layout, wanted, run = stage.layout, stage.settings.index, promoted(stage.catalog, stage.layout)
+    layout, run = stage.layout, promoted(stage.catalog, stage.layout)
     if run is None or not layout.current_index.is_file():
         return True
     current = read_current(layout)
-    made_of = (current.run, current.store, current.url, current.tiles)
-    if made_of != (
-        layout.relative(Path(run["path"])),
-        wanted.store,
-        wanted.url,
-        stage.settings.tiles.model_dump(mode="json"),
-    ):
+    made_of = (current.run, current.store, current.tiles)
+    if made_of != (layout.relative(Path(run["path"])), STORE, stage.settings.tiles.model_dump(mode="json")):
         return True
-    store = open_store(layout, wanted.store, wanted.url, current.model_digest)
+    store = open_store(layout, current.model_digest)
     try:
         return len(tiles_to_index(stage, store.tile_ids)) > 0
     finally:

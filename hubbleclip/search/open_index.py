@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
 from functools import cached_property
@@ -42,8 +42,8 @@ NO_INDEX = "there is no search index: run `hubbleclip index` first (after `hubbl
 class CurrentIndex:
     """What answers searches.
 
-    `run` is the path of the run in the form in which the catalog stores paths. `store` and `url` are the settings of
-    the vector store. `tiles` holds the settings of the tiles, so that a FITS file is cut as the archive's files are.
+    `run` is the path of the run in the form in which the catalog stores paths. `store` names the vector store. `tiles`
+    holds the settings of the tiles, so that a FITS file is cut as the archive's files are.
     `num_tiles` is the number of tiles in the finished index: a store with fewer is being rebuilt. `map_digest` names
     the map of the features.
     """
@@ -51,7 +51,6 @@ class CurrentIndex:
     model_digest: str
     run: str
     store: str
-    url: str
     tiles: dict[str, Any]
     num_tiles: int = 1
     map_digest: str = ""
@@ -81,24 +80,20 @@ def write_current(layout: Layout, current: CurrentIndex) -> None:
         write_bytes(layout.current_index, text)
 
 
-def _open_embedded(layout: Layout, url: str, model_digest: str) -> VectorStore:
-    return EmbeddedStore(Path(url) / model_digest if url else layout.model_index(model_digest), model_digest)
+STORES: Mapping[str, Callable[[Path, str], VectorStore]] = {"embedded": EmbeddedStore}
+"""Vector stores by name; each is opened by a folder and the digest of the model whose features it holds."""
+STORE = "embedded"
+"""Name of the store of new indexes."""
 
 
-STORES = {"embedded": _open_embedded}
-"""Functions that open a vector store, by the value of the setting `index.store`."""
-
-
-def open_store(layout: Layout, name: str, url: str, model_digest: str) -> VectorStore:
+def open_store(layout: Layout, model_digest: str, name: str = STORE) -> VectorStore:
     """Open a vector store for reading and appending."""
-    if name not in STORES:
-        raise SearchError(f"index.store is {name!r}: use one of {', '.join(STORES)}")
-    return STORES[name](layout, url, model_digest)
+    return STORES[name](layout.model_index(model_digest), model_digest)
 
 
 def open_current(layout: Layout, current: CurrentIndex) -> VectorStore:
     """Open the vector store that answers searches."""
-    store = open_store(layout, current.store, current.url, current.model_digest)
+    store = open_store(layout, current.model_digest, current.store)
     num_tiles = len(store.tile_ids)
     if num_tiles < max(1, current.num_tiles):
         store.close()

@@ -30,19 +30,6 @@ SMALL = {
     "evaluation.bootstrap": 200,
     "evaluation.num_example_tiles": 2,
 }
-# The audit event of `os.replace` comes before the file has its name, so the process ends at the same step each time.
-KILLED_AT_RENAME = """
-import fnmatch, os, signal, sys
-
-def kill(event, args):
-    if event == "os.rename" and fnmatch.fnmatch(os.fspath(args[1]), pattern):
-        os.kill(os.getpid(), signal.SIGKILL)
-
-pattern = sys.argv.pop(1)
-sys.addaudithook(kill)
-from hubbleclip.cli.app import main
-main()
-"""
 SERVERS = ("flows.server", "hubbleclip.simulator")
 
 
@@ -95,15 +82,6 @@ def kill_when(ready: Callable[[], bool], *words: str, data: Path, settings: dict
             assert time.monotonic() < deadline, "the moment to kill it never came"
             time.sleep(0.02)
         process.send_signal(signal.SIGKILL)
-
-
-def kill_at_rename(pattern: str, *words: str, data: Path, settings: dict) -> None:
-    """Run a command whose process sends itself SIGKILL before it gives a file a name like `pattern`."""
-    python, _, _, *rest = command(*words, data=data, settings=settings)
-    done = subprocess.run(
-        [python, "-c", KILLED_AT_RENAME, pattern, *rest], capture_output=True, env=environment(), check=False
-    )
-    assert done.returncode == -signal.SIGKILL, done.stderr.decode()
 
 
 def files_below(folder: Path) -> list[Path]:

@@ -38,9 +38,9 @@ WORK: dict[str, dict[str, object]] = {
     "shards": {"shards.max_mb": 1},
     "train": {"train.steps": 100_000},
     "evaluate": {"evaluation.bootstrap": 101},
-    "index": {"index.batch_size": 1},
+    "index": {},
 }
-"""Settings that give a stage work on finished data, by stage; `ingest` begins without data."""
+"""Settings that give a stage work on finished data, by stage; `ingest` begins without data, `index` without an index."""
 ENDLESS_QUERY = "SELECT count(*) FROM range(100000000000) a, range(10) b"
 MARK = "HELD_BY"
 PATIENCE_S = 240  # a busy machine takes a minute to start a stage

@@ -25,7 +25,7 @@ from hubbleclip.training.checkpoints import model_digest
 def opened(settings: Settings) -> tuple[CurrentIndex, VectorStore]:
     layout = Layout(settings.root)
     current = read_current(layout)
-    return current, open_store(layout, current.store, current.url, current.model_digest)
+    return current, open_store(layout, current.model_digest)
 
 
 def files_of(settings: Settings) -> dict[str, tuple[int, int]]:
@@ -67,7 +67,6 @@ def test_a_second_run_changes_no_file_and_new_tiles_alone_are_embedded(
 
 
 def test_a_killed_run_keeps_what_it_has_written(own_site: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    settings = settings_of(own_site.data, index={"batch_size": 5, "append_rows": 10})
     embed = stage.embed_batch
 
     def failing(batch: stage.NumberedTiles, **more: Any) -> object:
@@ -78,14 +77,14 @@ def test_a_killed_run_keeps_what_it_has_written(own_site: Settings, monkeypatch:
     with monkeypatch.context() as patch:
         patch.setattr(stage, "embed_batch", failing)
         with pytest.raises(HubbleclipError, match="killed"):
-            stage.index(settings)
-    layout = Layout(settings.root)
+            stage.index(own_site, batch_size=5, append_rows=10)
+    layout = Layout(own_site.root)
     (folder,) = [path for path in layout.index.iterdir() if path.is_dir()]
-    kept = open_store(layout, "embedded", "", folder.name).tile_ids.to_pylist()
+    kept = open_store(layout, folder.name).tile_ids.to_pylist()
     assert 0 < len(kept) < 48
     assert not layout.current_index.exists()  # no search answers from half an index
-    stage.index(settings)
-    ids = opened(settings)[1].tile_ids.to_pylist()
+    stage.index(own_site)
+    ids = opened(own_site)[1].tile_ids.to_pylist()
     assert ids == sorted(ids)
     assert len(ids) == 48
 
@@ -93,8 +92,8 @@ def test_a_killed_run_keeps_what_it_has_written(own_site: Settings, monkeypatch:
 def test_the_same_tiles_give_the_same_files_whatever_the_number_of_workers(own_site: Settings) -> None:
     found = []
     for workers in (1, 4):
-        settings = settings_of(own_site.data, flows={"workers": workers}, index={"batch_size": 4, "append_rows": 16})
-        stage.index(settings)
+        settings = settings_of(own_site.data, flows={"workers": workers})
+        stage.index(settings, batch_size=4, append_rows=16)
         layout = Layout(settings.root)
         folder = layout.model_index(read_current(layout).model_digest)
         found.append({path.name: path.read_bytes() for path in folder.iterdir()})
@@ -154,8 +153,3 @@ def test_without_a_promoted_run_nothing_is_indexed(tmp_path: Path, caplog: pytes
     stage.index_promoted(settings)
     assert "nothing is indexed" in caplog.text
     assert not Layout(settings.root).index.exists()
-
-
-def test_an_unknown_store_is_refused(own_site: Settings) -> None:
-    with pytest.raises(HubbleclipError, match="use one of embedded"):
-        stage.index(settings_of(own_site.data, index={"store": "milvus"}))

@@ -44,7 +44,7 @@ def nearest(feat_nd: np.ndarray, query_d: np.ndarray, k: int, mask_n: np.ndarray
 
 @pytest.fixture(params=list(STORES))
 def open_store(request: pytest.FixtureRequest, tmp_path: Path) -> Open:
-    return lambda: open_store_of(Layout(tmp_path), request.param, str(tmp_path / "index"), MODEL)
+    return lambda: open_store_of(Layout(tmp_path), MODEL, request.param)
 
 
 @pytest.mark.parametrize("share", [1.0, 0.5, 0.1, 0.01, 0.001, 0.0])

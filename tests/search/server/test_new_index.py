@@ -120,9 +120,7 @@ def rebuild(settings: Settings, folder: Path, asker: Asker, monkeypatch: pytest.
     asker.wait_for_answers()
     add_tiles(settings, range(2), range(7, 8))
     monkeypatch.setattr(stage, "embed_batch", slow)
-    stage.index(
-        settings.model_copy(update={"index": settings.index.model_copy(update={"batch_size": 4, "append_rows": 8})})
-    )
+    stage.index(settings, batch_size=4, append_rows=8)
 
 
 def test_an_index_that_is_not_whole_is_refused_by_a_new_search(own_site: Settings) -> None:
