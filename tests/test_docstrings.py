@@ -5,8 +5,6 @@ import importlib.util
 from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
-
 from hubbleclip.config.settings import Settings
 
 ROOT = Path(__file__).parents[1]
@@ -57,12 +55,16 @@ def missing_sections(function: Function) -> list[str]:
     return [name for name, needed in sections.items() if needed and name not in written]
 
 
-@pytest.mark.parametrize("name", public_names())
-def test_what_users_and_extenders_call_has_its_sections(name: str) -> None:
-    node = node_of(name)
-    assert ast.get_docstring(node)
-    if not isinstance(node, ast.Module):
-        assert {one.name: missing for one in functions_of(node) if (missing := missing_sections(one))} == {}
+def test_what_users_and_extenders_call_has_its_sections() -> None:
+    nodes = {name: node_of(name) for name in public_names()}
+    assert [name for name, node in nodes.items() if not ast.get_docstring(node)] == []
+    methods = {
+        f"{name}.{one.name}": missing_sections(one)
+        for name, node in nodes.items()
+        if not isinstance(node, ast.Module)
+        for one in functions_of(node)
+    }
+    assert {name: missing for name, missing in methods.items() if missing} == {}
 
 
 def test_the_public_names_of_the_package_are_in_the_reference() -> None:

@@ -57,7 +57,7 @@ def test_only_what_was_released_since_is_asked_for(archive: MastArchive) -> None
     }
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_ten_thousand_observations_arrive_once_each(tmp_path: Path) -> None:
     sky = SKY.model_copy(update={"num_proposals": 1000, "observations_per_proposal": 10})
     with running_simulator(sky) as url:

@@ -62,7 +62,7 @@ def folders(tmp_path: Path) -> tuple[Path, Path]:
     return calm, stormy
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_ten_kills_lose_no_answer_and_ask_for_none_again(folders: tuple[Path, Path]) -> None:
     calm, stormy = folders
     with StubServer() as stub:

@@ -41,7 +41,7 @@ def test_the_writer_names_the_model_without_loading_it(embedded: Embedded) -> No
     assert embedded.is_model
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_a_real_server_answers_under_the_schema(embedded: Embedded) -> None:
     """The server of llama.cpp; its grammar permits no other JSON, so that attempts fail by the number of characters only."""
     calls = count()

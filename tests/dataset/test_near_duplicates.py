@@ -163,7 +163,7 @@ def test_proposals_without_any_text_stay_apart():
     assert set(grouped(by_id(proposal(1, None, ""), proposal(2, None, ""))).values()) == {"hst:1", "hst:2"}
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_thirteen_thousand_abstracts_are_grouped():
     stock = words(0, 40)
     many = by_id(*(proposal(i, " ".join([*stock, *words(100 + i - i % 50 // 49, 160)])) for i in range(13_000)))

@@ -33,7 +33,7 @@ print(json.dumps({"version": webdataset.__version__, "texts": texts, "shapes": s
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("is_train", [True, False])
+@pytest.mark.parametrize("is_train", [True, pytest.param(False, marks=pytest.mark.nightly)])
 def test_open_clip_s_training_loader_reads_every_sample(tmp_path, is_train):
     subprocess.run(
         [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", tmp_path / "site", WEBDATASET],

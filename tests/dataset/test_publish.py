@@ -200,7 +200,7 @@ def test_webdataset_and_duckdb_read_every_sample(built):
     assert set(duckdb.sql(query).fetchall()) == {(one.tile_id, one.cycle, one.wcs, one.black) for one in SAMPLES}
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_lsdb_opens_the_published_sky_catalogue_and_matches_it_with_another(built, tmp_path):
     import lsdb
     import pandas as pd

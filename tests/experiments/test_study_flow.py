@@ -45,7 +45,7 @@ def test_the_page_has_the_figures_of_its_data_and_is_written_from_them(tmp_path,
     assert json.loads((tmp_path / "study.json").read_text()) == results
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_a_study_compares_the_arms_and_reuses_finished_runs(tmp_path) -> None:
     settings = SMALL | {"train.validate_every": 2, "train.checkpoint_every": 2, "train.log_every": 2}
     words = ("--steps", "2", "--num-seeds", "1")

@@ -62,7 +62,7 @@ def calm(prefect: str, tmp_path_factory: pytest.TempPathFactory) -> tuple[Rows, 
     return state(data)
 
 
-@pytest.mark.parametrize("seed", [11, 12])
+@pytest.mark.parametrize("seed", [11, pytest.param(12, marks=pytest.mark.nightly)])
 def test_killed_at_random_moments_it_ends_with_the_same_state(
     seed: int, prefect: str, calm: tuple[Rows, dict[str, str]], tmp_path: Path
 ) -> None:
@@ -77,6 +77,7 @@ def test_killed_at_random_moments_it_ends_with_the_same_state(
     assert state(tmp_path) == calm
 
 
+@pytest.mark.nightly
 def test_a_server_that_restarts_during_a_run_changes_nothing(
     prefect: str, calm: tuple[Rows, dict[str, str]], tmp_path: Path
 ) -> None:

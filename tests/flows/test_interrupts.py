@@ -43,6 +43,7 @@ WORK: dict[str, dict[str, object]] = {
 """Settings that give a stage work on finished data, by stage; `ingest` begins without data, `index` without an index."""
 ENDLESS_QUERY = "SELECT count(*) FROM range(100000000000) a, range(10) b"
 MARK = "HELD_BY"
+NIGHTLY = [pytest.mark.nightly]
 PATIENCE_S = 240  # a busy machine takes a minute to start a stage
 
 
@@ -137,8 +138,14 @@ def press_ctrl_c(
     return took_s
 
 
-@pytest.mark.parametrize("presses", [1, 3])
-@pytest.mark.parametrize("stage", WORK)
+@pytest.mark.parametrize(
+    ("stage", "presses"),
+    [
+        pytest.param(stage, presses, marks=[] if (stage, presses) in (("tiles", 1), ("train", 3)) else NIGHTLY)
+        for stage in WORK
+        for presses in (1, 3)
+    ],
+)
 def test_ctrl_c_ends_a_stage_with_one_line(
     stage: str, presses: int, request: pytest.FixtureRequest, tmp_path: Path, tables: list[Table]
 ) -> None:
@@ -158,7 +165,11 @@ def is_served(screen: bytearray) -> bool:
         return address is not None and client.connect_ex(("127.0.0.1", int(address[1]))) == 0
 
 
-@pytest.mark.parametrize("words", [("sql", ENDLESS_QUERY), ("serve", "--port", "0"), ("server",)], ids=lambda w: w[0])
+@pytest.mark.parametrize(
+    "words",
+    [("sql", ENDLESS_QUERY), *(pytest.param(words, marks=NIGHTLY) for words in (("serve", "--port", "0"), ("server",)))],
+    ids=lambda w: w[0],
+)
 def test_ctrl_c_ends_a_query_and_a_server_with_one_line(
     words: tuple[str, ...], finished: Path, tables: list[Table]
 ) -> None:

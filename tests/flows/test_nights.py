@@ -77,6 +77,7 @@ def test_the_next_night_brings_late_ones_and_takes_the_place_of_what_was_made_an
     )
 
 
+@pytest.mark.nightly
 def test_files_that_are_not_kept_stay_under_their_bound_and_give_the_same_shards(
     first_night: Path, tmp_path: Path
 ) -> None:
@@ -95,6 +96,7 @@ def test_files_that_are_not_kept_stay_under_their_bound_and_give_the_same_shards
         assert ask(tmp_path, sql) == ask(first_night, sql)
 
 
+@pytest.mark.nightly
 def test_failing_files_wait_are_given_up_and_come_when_tried_anew(tmp_path: Path) -> None:
     sky = SimulatorSettings(num_proposals=6, frame_px=200)
     broken = FaultPlan(rules=(FaultRule(kind="html", path="/api/v0.1/Download/"),))

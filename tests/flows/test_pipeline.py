@@ -158,6 +158,7 @@ def test_search_finds_tiles(undisturbed: tuple[Path, Outcome]) -> None:
     assert {"tile_id", "model_rank", "words_rank", "title", "instrument"} <= set(hits[0])
 
 
+@pytest.mark.nightly
 def test_same_seed_elsewhere_gives_the_same_shards(undisturbed: tuple[Path, Outcome], tmp_path: Path) -> None:
     outcome = run("dataset", data=tmp_path / "else where", settings=SMALL)
     assert outcome.code == 0, outcome.err
@@ -171,7 +172,9 @@ MOMENTS = {
 }
 
 
-@pytest.mark.parametrize("moment", MOMENTS)
+@pytest.mark.parametrize(
+    "moment", ["cutting", *(pytest.param(name, marks=pytest.mark.nightly) for name in ("fetching", "training"))]
+)
 def test_killed_pipeline_ends_as_the_undisturbed_one(
     moment: str, undisturbed: tuple[Path, Outcome], tmp_path: Path
 ) -> None:

@@ -45,6 +45,7 @@ ROWS = {
     "dataset": "digest, inputs_digest",
     "shard": "shard, sha256",
 }
+RAY = pytest.param("ray", marks=pytest.mark.nightly)
 Night = tuple[dict[str, list], dict[str, bytes]]
 
 
@@ -100,13 +101,13 @@ def trained(first: tuple[Path, Night], tmp_path_factory: pytest.TempPathFactory)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("runner", ["processes", "dask", "ray"])
+@pytest.mark.parametrize("runner", ["processes", "dask", RAY])
 def test_processes_of_their_own_build_what_threads_build(first, runner: str, tmp_path: Path) -> None:
     assert built(tmp_path, tmp_path, **of_runner(runner)) == first[1]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("runner", ["processes", "ray"])
+@pytest.mark.parametrize("runner", ["processes", RAY])
 def test_processes_of_their_own_embed_what_one_does(trained, runner: str, tmp_path: Path) -> None:
     data = shutil.copytree(trained[0], tmp_path / "run")
     found = report(data, **of_runner(runner))
@@ -140,7 +141,7 @@ def test_a_cluster_that_does_not_answer_is_reported_in_one_line() -> None:
         pass
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 @pytest.mark.parametrize("lost", ["workers", "scheduler"])
 def test_a_batch_that_a_cluster_loses_is_reported_in_one_line(tmp_path: Path, lost: str) -> None:
     distributed, dask = pytest.importorskip("distributed"), pytest.importorskip("dask")
@@ -175,7 +176,7 @@ def elsewhere(tmp_path: Path) -> Iterator[dict[str, object]]:
         }
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 @pytest.mark.timeout(600)
 def test_a_cluster_builds_and_embeds_through_the_store_alone(first, trained, elsewhere, tmp_path: Path) -> None:
     night, store = built(tmp_path / "night", tmp_path / "store", **elsewhere), tmp_path / "store/demo"

@@ -156,6 +156,7 @@ def test_pages_show_the_artifacts_of_a_run(first_night: Site, tmp_path: Path) ->
         patience.until(lambda _: int(sheet.get_attribute("naturalWidth")) > 500)
 
 
+@pytest.mark.nightly
 def test_a_completed_run_that_is_silent_is_not_taken_for_lost(first_night: Site) -> None:
     (run,) = first_night.runs("dataset")
     lost_at = datetime.fromisoformat(run["end_time"]) + timedelta(seconds=ZOMBIE_S + 20)
@@ -166,6 +167,7 @@ def test_a_completed_run_that_is_silent_is_not_taken_for_lost(first_night: Site)
     assert len(first_night.runs("train")) == 1
 
 
+@pytest.mark.nightly
 def test_a_second_night_does_only_what_is_new(first_night: Site) -> None:
     data = first_night.data
     before, fetched = (
@@ -197,6 +199,7 @@ def test_a_failure_is_told_to_the_address_that_the_environment_named(site: Site)
     assert (told[0]["flow"], told[0]["state"]) == ("evaluate", "Failed")
 
 
+@pytest.mark.nightly
 def test_a_second_run_waits_for_the_first_and_for_whoever_writes(first_night: Site) -> None:
     with writing_catalog(Layout(first_night.data / "tiny")):
         first, second = (first_night.run("dataset/dataset-nightly") for _ in range(2))
@@ -213,6 +216,7 @@ def lines_of(site: Site) -> list[str]:
     return [line["message"] for line in site.ask("logs/filter", sort="TIMESTAMP_DESC", limit=100)]
 
 
+@pytest.mark.nightly
 def test_cancelled_and_killed_runs_leave_a_good_catalog_and_no_slot(site: Site, tmp_path: Path) -> None:
     stopped, lost, whole = (tmp_path / name for name in ("cancelled", "killed", "undisturbed"))
     cancelled = site.run("dataset/dataset-nightly", overrides={"data": str(stopped)})
@@ -237,6 +241,7 @@ def test_cancelled_and_killed_runs_leave_a_good_catalog_and_no_slot(site: Site, 
     until(lambda: not any(site.slots()), "the last slot given back")
 
 
+@pytest.mark.nightly
 def test_a_run_that_is_killed_with_the_server_gives_its_slot_back(site: Site, tmp_path: Path) -> None:
     killed = site.run("dataset/dataset-nightly", overrides={"data": str(tmp_path)})
     until(lambda: tiles_under(tmp_path), "the first tile")
@@ -248,6 +253,7 @@ def test_a_run_that_is_killed_with_the_server_gives_its_slot_back(site: Site, tm
     until(lambda: not any(site.slots()), "the last slot given back")
 
 
+@pytest.mark.nightly
 def test_a_run_whose_worker_is_stopped_is_lost_and_done_by_the_next_worker(site: Site, tmp_path: Path) -> None:
     seen = len(site.runs("dataset"))
     stopped = site.run("dataset/dataset-nightly", overrides={"data": str(tmp_path)})

@@ -75,6 +75,7 @@ def site(program: Path, tmp_path: Path) -> Iterator[Site]:
         site.kill()
 
 
+@pytest.mark.nightly
 def test_a_run_that_a_wheel_deployed_ends_with_a_report(site: Site) -> None:
     assert site.start("deploy").wait(120) == 0, (site.folder / "commands.log").read_text()
     site.start("worker")

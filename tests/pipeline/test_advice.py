@@ -124,9 +124,13 @@ ATTACKS: dict[str, tuple[Callable[[Layout], object], Callable[[Settings], object
     "index flipped": (lambda at: flip(next(at.index.glob("*/*.f16"))), search),
     "catalog flipped": (lambda at: at.catalog.write_bytes(b"?" * 99), search),
 }
+EACH_CHANGE = {"dataset lost", "index flipped", "catalog flipped"}
+"""Those that are tried for each change, the others at night."""
 
 
-@pytest.mark.parametrize("name", ATTACKS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[] if name in EACH_CHANGE else pytest.mark.nightly) for name in ATTACKS]
+)
 def test_the_advice_works(name: str, finished: Path, tmp_path: Path) -> None:
     settings = settings_at(shutil.copytree(finished, tmp_path / "data"))
     attack, command = ATTACKS[name]
@@ -159,6 +163,7 @@ def test_lost_reports_are_written_again(finished: Path, tmp_path: Path) -> None:
     assert {path.relative_to(layout.root): path.read_bytes() for path in layout.reports.rglob("*.*")} == before
 
 
+@pytest.mark.nightly
 def test_a_run_that_was_not_promoted_is_promoted_when_the_promoted_one_is_lost(finished: Path, tmp_path: Path) -> None:
     settings = settings_at(shutil.copytree(finished, tmp_path / "data"))
     first = run_dir(Layout(settings.root))

@@ -13,7 +13,7 @@ PAIRS = {"module": "experiments.pairs", "profile": str(Path(__file__).parents[2]
 
 pytestmark = [
     pytest.mark.real,
-    pytest.mark.slow,
+    pytest.mark.nightly,
     pytest.mark.skipif(not PICTURES.is_dir(), reason="the press pictures are absent"),
 ]
 

@@ -10,6 +10,7 @@ from benchmarks.bench_pixels import SCENES, STAR_CLASSES, find_ours, harmed_star
 from hubbleclip.fits.instruments import camera_of
 
 pytestmark = [
+    pytest.mark.nightly,
     pytest.mark.real,
     pytest.mark.skipif(not simulated.has_real_psfs(), reason=f"no PSFs at {simulated.PSF_FOLDER}"),
 ]
@@ -36,9 +37,7 @@ def test_most_pixels_of_rays_are_found_and_nothing_else(camera, scene):
 
 @by_camera
 @pytest.mark.parametrize("stars", STAR_CLASSES)
-@pytest.mark.parametrize(
-    "flagged", [pytest.param(0, marks=pytest.mark.slow), 0.01, pytest.param(0.02, marks=pytest.mark.slow)]
-)
+@pytest.mark.parametrize("flagged", [0, 0.01, 0.02])
 def test_few_stars_are_harmed(camera, stars, flagged):
     allowed = (0.08 if camera.instrument == "WFPC2" else 0.02) if stars == FAINT else 0.005
     assert harmed_stars(camera, STAR_CLASSES[stars], flagged, find_ours, num_stars=1000) <= allowed

@@ -57,7 +57,10 @@ def files_of(data: Path) -> dict[str, bytes]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("pattern", ["*/current.json", "*/index.json", "*-000000008.f16"])
+@pytest.mark.parametrize(
+    "pattern",
+    [pytest.param(name, marks=pytest.mark.nightly) for name in ("*/current.json", "*/index.json")] + ["*-000000008.f16"],
+)
 def test_a_run_after_a_killed_one_makes_the_same_files(
     own_site: Settings, whole: dict[str, bytes], pattern: str
 ) -> None:
@@ -71,7 +74,7 @@ def test_a_run_after_a_killed_one_makes_the_same_files(
     assert files_of(own_site.data) == whole
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_two_runs_at_once_make_the_index_of_one(own_site: Settings, whole: dict[str, bytes]) -> None:
     runs = [start_index(own_site.data) for _ in range(2)]
     errors = [run.communicate()[1] for run in runs]

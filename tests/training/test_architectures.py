@@ -95,7 +95,7 @@ def on_meta(name: str) -> LoadedModel:
     )
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 @pytest.mark.parametrize("name", buildable())
 def test_towers_of_every_architecture_are_frozen_except_their_projections(name: str) -> None:
     config = open_clip.get_model_config(name)

@@ -91,7 +91,7 @@ class Dropout(nn.Module):
         return (*(F.normalize(features, dim=-1) for features in dropped), self.scale)
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_micro_batches_of_a_compiled_model_with_dropout_have_the_gradient_of_its_own_masks() -> None:
     torch.manual_seed(0)
     model, rows, group_ids = Dropout(), torch.randn(2, 8, 16), torch.arange(8)

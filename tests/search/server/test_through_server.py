@@ -98,7 +98,7 @@ def test_every_search_gives_the_same_through_the_server_and_alone(site: Settings
     assert int(text.partition('route="/api/v1/search",status="200"} ')[2].split(".")[0]) > len(SEARCHES)
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_a_mistake_is_the_same_line(site: Settings, alone: Path, server) -> None:
     for words in MISTAKES:
         outcomes = {data: run("search", *words, data=data) for data in (site.data, alone)}
