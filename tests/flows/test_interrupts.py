@@ -167,7 +167,10 @@ def is_served(screen: bytearray) -> bool:
 
 @pytest.mark.parametrize(
     "words",
-    [("sql", ENDLESS_QUERY), *(pytest.param(words, marks=NIGHTLY) for words in (("serve", "--port", "0"), ("server",)))],
+    [
+        ("sql", ENDLESS_QUERY),
+        *(pytest.param(words, marks=NIGHTLY) for words in (("serve", "--port", "0"), ("server",))),
+    ],
     ids=lambda w: w[0],
 )
 def test_ctrl_c_ends_a_query_and_a_server_with_one_line(

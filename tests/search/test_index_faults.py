@@ -59,7 +59,8 @@ def files_of(data: Path) -> dict[str, bytes]:
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "pattern",
-    [pytest.param(name, marks=pytest.mark.nightly) for name in ("*/current.json", "*/index.json")] + ["*-000000008.f16"],
+    [pytest.param(name, marks=pytest.mark.nightly) for name in ("*/current.json", "*/index.json")]
+    + ["*-000000008.f16"],
 )
 def test_a_run_after_a_killed_one_makes_the_same_files(
     own_site: Settings, whole: dict[str, bytes], pattern: str
