@@ -12,6 +12,7 @@ from cyclopts import Parameter
 
 from hubbleclip.cli.options import Options
 from hubbleclip.cli.running import redirect_caches
+from hubbleclip.core.errors import SettingsError
 from hubbleclip.core.layout import Layout
 
 LOOPBACK, PORT = "127.0.0.1", 8765
@@ -47,9 +48,12 @@ def serve(
 
 def mcp(options: Options = Options()) -> None:
     """Serve search, tiles, lineage and SQL to agents, by the Model Context Protocol over standard input and output."""
-    from hubbleclip.search.agents import make_agent_server
     from hubbleclip.search.engine import Search
 
+    try:
+        from hubbleclip.search.agents import make_agent_server
+    except ModuleNotFoundError as error:
+        raise SettingsError("tools for agents need pip install 'hubbleclip[agents]'") from error
     layout = Layout(options.settings().root)
     redirect_caches(layout)
     explain = partial(lineage_of, layout)

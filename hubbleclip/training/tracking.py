@@ -1,12 +1,11 @@
-"""Write the metrics of a run as JSON lines and as TensorBoard scalars."""
+"""Write the metrics of a run as JSON lines and, if TensorBoard is installed, as its scalars."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
-
-from torch.utils.tensorboard import SummaryWriter
 
 from hubbleclip.core.io import write_text
 
@@ -24,20 +23,26 @@ class Tracker:
     def __init__(self, run_dir: Path, step: int) -> None:
         truncate_metrics(run_dir / METRICS, step)
         self._file = (run_dir / METRICS).open("a", encoding="utf-8")
-        # purge_step makes TensorBoard ignore the scalars that a killed process wrote for later steps
-        self._board = SummaryWriter(str(run_dir / TENSORBOARD), purge_step=step + 1 if step else None)
+        self._board = None
+        with suppress(ModuleNotFoundError):
+            from torch.utils.tensorboard import SummaryWriter  # noqa: PLC0415 - an extra
+
+            # purge_step makes TensorBoard ignore the scalars that a killed process wrote for later steps
+            self._board = SummaryWriter(str(run_dir / TENSORBOARD), purge_step=step + 1 if step else None)
 
     def write(self, step: int, metrics: Mapping[str, float]) -> None:
         """Append one row and flush it to the operating system."""
         self._file.write(json.dumps({"step": step, **metrics}) + "\n")
         self._file.flush()
-        for name, value in metrics.items():
-            self._board.add_scalar(name, value, step)
+        if self._board:
+            for name, value in metrics.items():
+                self._board.add_scalar(name, value, step)
 
     def close(self) -> None:
         """Flush and close both files."""
         self._file.close()
-        self._board.close()
+        if self._board:
+            self._board.close()
 
 
 def read_metrics(run_dir: Path) -> list[dict[str, float]]:

@@ -12,6 +12,7 @@ from commands import SMALL, Outcome, environment, run
 
 from hubbleclip.catalog.working_copy import writing_catalog
 from hubbleclip.cli.options import complete_advice, given_flags
+from hubbleclip.cli.serving import mcp
 from hubbleclip.config.toml import parse_assignment
 from hubbleclip.core.errors import SettingsError
 from hubbleclip.core.layout import Layout
@@ -190,3 +191,9 @@ def test_the_demo_writes_to_a_folder_of_its_own(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert list((tmp_path / "hubbleclip-demo/demo/reports").glob("*/index.html"))
     assert {path.name for path in tmp_path.iterdir()} == {"hubbleclip-demo"}
+
+
+def test_agents_without_their_extra_are_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "hubbleclip.search.agents", None)
+    with pytest.raises(SettingsError, match=r"pip install 'hubbleclip\[agents\]'"):
+        mcp()

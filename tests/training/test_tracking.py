@@ -1,7 +1,9 @@
 """Metrics of a run as lines and as TensorBoard scalars, also after a killed process."""
 
+import sys
 from pathlib import Path
 
+import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from hubbleclip.training.tracking import METRICS, TENSORBOARD, Tracker, read_metrics
@@ -43,3 +45,10 @@ def test_a_run_that_begins_again_has_no_rows_of_the_first_attempt(tmp_path: Path
 
 def test_a_run_without_metrics_has_no_rows(tmp_path: Path) -> None:
     assert read_metrics(tmp_path) == []
+
+
+def test_without_tensorboard_the_lines_are_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    write(tmp_path, 0, rows(1, 2))
+    assert [row["step"] for row in read_metrics(tmp_path)] == [1, 2]
+    assert not (tmp_path / TENSORBOARD).exists()
