@@ -43,8 +43,9 @@ def build_folder(samples: Sequence[Sample], pngs: Mapping[str, bytes], folder: s
         samples,
         pngs.__getitem__,
         Path(folder),
-        ShardSettings(max_parents=0),
+        ShardSettings(),
         contract_version="1.0.0",
+        max_parents=0,
         code_version="benchmark",
         read_png_size=lambda tile_id: len(pngs[tile_id]),
     )

@@ -25,7 +25,7 @@ from hubbleclip.core.text_cleaning import without_zeros
 from hubbleclip.core.vectors import unit_vectors
 from hubbleclip.dataset.captions import WORD
 from hubbleclip.dataset.splits.continuations import Link
-from hubbleclip.dataset.splits.near_duplicates import group_proposals, text_links
+from hubbleclip.dataset.splits.near_duplicates import group_proposals, near_duplicate_links
 
 RELEASE = re.compile(r"(.*\d)[a-z]{1,2}\d?")
 """Matches the id of a picture of a press release with several pictures: `heic0207b`, `heic0917aa`, `opo9545a1`."""
@@ -143,7 +143,7 @@ def _sky_links(press: Mapping[str, PressPicture], others: Mapping[str, PressPict
 
 def group_of_pictures(folder: Folder, settings: SplitSettings) -> dict[str, str]:
     """Group related pictures."""
-    return group_proposals(folder.files, [*press_links(folder.press), *text_links(folder.proposals, settings)])
+    return group_proposals(folder.files, [*press_links(folder.press), *near_duplicate_links(folder.proposals, settings.near_duplicate)])
 
 
 def links_between(train: Folder, test: Folder, settings: SplitSettings) -> list[Link]:
@@ -161,7 +161,7 @@ def links_between(train: Folder, test: Folder, settings: SplitSettings) -> list[
     merged = {
         side + key: replace(one, proposal_id=side + key) for side, part in sides.items() for key, one in part.items()
     }
-    for link in text_links(merged, settings):
+    for link in near_duplicate_links(merged, settings.near_duplicate):
         one, other = sorted((link.one, link.other), reverse=True)  # `train ` comes first
         if one.startswith("train ") and other.startswith("test "):
             pair = one.removeprefix("train "), other.removeprefix("test ")

@@ -48,8 +48,9 @@ def write_dataset(samples: Sequence[Sample], settings: Settings, datasets_dir: P
         samples,
         lambda tile_id: layout.existing_tile(tile_id).read_bytes(),
         datasets_dir,
-        settings.shards.model_copy(update={"max_parents": 0}),  # the datasets of the arms share no shards
+        settings.shards,
         contract_version=contract_version("shards"),
+        max_parents=0,  # the datasets of the arms share no shards
         code_version=code_version(),
     )
     return read_dataset(datasets_dir / built.dataset.digest)

@@ -29,11 +29,15 @@ class Section(BaseModel):
     releases; this rule keeps the digests of earlier releases valid.
     """
 
+    def recorded(self) -> dict[str, Any]:
+        """Return the values of the settings and of the constants, as datasets record them."""
+        return {**self.model_dump(mode="json"), **self.fixed}
+
     def digest(self) -> str:
         """Hash the values that matter for results: 16 hex digits, equal on every machine."""
         fields = type(self).model_fields
         unchanged = {name for name in self.added_later if getattr(self, name) == fields[name].default}
-        values = self.model_dump(mode="json", exclude=set(self.not_in_digest) | unchanged) | dict(self.fixed)
+        values = {name: value for name, value in self.recorded().items() if name not in self.not_in_digest | unchanged}
         return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]
 
 

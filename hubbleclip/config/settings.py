@@ -8,6 +8,7 @@ functions take its sections as arguments.
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Mapping
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, ClassVar
@@ -43,12 +44,17 @@ __all__ = [
 PROFILES_DIR = Path(__file__).parent / "profiles"
 SITE_FILE = Path("hubbleclip.toml")
 """File of settings for all profiles, in the working directory."""
+FIELD_SHARE = 0.5
+"""Two proposals that each have at least this share of their observations in the other's field are in one split."""
+MAX_PARENTS = 30
+"""Maximum number of consecutive datasets that reuse shards of an older one; the next one packs all samples again."""
 
 
 class SplitSettings(Section):
     """How tiles are split into train, val and test without leakage."""
 
     added_later: ClassVar[frozenset[str]] = frozenset({"max_tiles_per_proposal", "max_tiles_per_patch"})
+    fixed: ClassVar[Mapping[str, Any]] = {"continuations": True, "field_share": FIELD_SHARE}  # proposals are linked
     val_share: float = Field(0.05, gt=0, lt=0.5)
     """Share of proposal groups for validation."""
     test_share: float = Field(0.05, gt=0, lt=0.5)
@@ -56,14 +62,6 @@ class SplitSettings(Section):
     near_duplicate: float = Field(0.7, gt=0, le=1)
     """Two proposals are in one split if their abstracts share at least this part of their word 5-grams: of all 5-grams
     of both (Jaccard similarity), or of those of the shorter abstract (containment).
-    """
-    continuations: bool = True
-    """Keep proposals in one split if one continues the other, according to their titles or to the programme numbers
-    that they cite.
-    """
-    field_share: float = Field(0.5, ge=0, le=1)
-    """Two proposals that each have at least this share of their observations in the other's field are in one split; 0
-    means that only `guard_arcsec` prevents overlap on the sky.
     """
     guard_arcsec: float = Field(1.0, ge=0)
     """Tiles of the train split are excluded if their distance from a val or test tile on the sky, in arcseconds, is at
@@ -102,12 +100,10 @@ class SplitSettings(Section):
 class ShardSettings(Section):
     """How samples are packed into shards."""
 
+    fixed: ClassVar[Mapping[str, Any]] = {"max_parents": MAX_PARENTS}
+
     max_mb: int = Field(256, ge=1)
     """Maximum size of a shard, in MB."""
-    max_parents: int = Field(30, ge=0)
-    """Maximum number of consecutive datasets that reuse shards of an older one; the next dataset packs all samples
-    again. 0 means that no shards are reused.
-    """
     caption_kinds: tuple[str, ...] = ("abstract", "title")
     """Kinds of captions of a sample, by their names in the registry, with the main caption first. Kinds of the stage
     `captions` are `summary`, `phrases` and `objects`; `summary@WRITER` selects one of several writers.

@@ -8,7 +8,7 @@ Builds are incremental: a new dataset can reuse the shards of an older dataset, 
 samples that the parent lacks are then packed. The reused shards stay in the parent's folder
 (`../<home digest>/train-000000.tar`). Shards can be reused only if every sample of the parent is also a sample of the
 new dataset and is unchanged, because the samples in the tars must equal the rows of the manifest. Otherwise, and after
-`shards.max_parents` incremental builds, all samples are packed again.
+`MAX_PARENTS` incremental builds, all samples are packed again.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from typing import Any, TypeVar
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from hubbleclip.config.settings import ShardSettings
+from hubbleclip.config.settings import MAX_PARENTS, ShardSettings
 from hubbleclip.contracts import schema as contracts
 from hubbleclip.core.errors import DatasetError, TileFileError
 from hubbleclip.core.io import sha256_file, sync_files, sync_folder, write_bytes
@@ -128,6 +128,7 @@ def build_dataset(
     *,
     contract_version: str,
     code_version: str,
+    max_parents: int = MAX_PARENTS,
     settings_digests: Mapping[str, str] | None = None,
     split_report: Mapping[str, Any] | None = None,
     split_tables: Mapping[str, pa.Table] | None = None,
@@ -144,7 +145,7 @@ def build_dataset(
     finished = find_dataset(datasets_dir, inputs)
     if finished is not None:
         return read_catalog_rows(finished)
-    parent = find_parent(datasets_dir, packable, settings, contract_version)
+    parent = find_parent(datasets_dir, packable, settings, contract_version, max_parents)
     old = set() if parent is None else set(parent.manifest["tile_id"].to_pylist())
     new = [sample for sample in packable if sample.tile_id not in old]
     png_size = read_png_size or (lambda tile_id: len(read_png(tile_id)))
@@ -163,7 +164,7 @@ def build_dataset(
         "inputs_digest": inputs,
         "contract_version": contract_version,
         "code_version": code_version,
-        "settings": settings.model_dump(mode="json"),
+        "settings": settings.recorded(),
         "settings_digests": dict(settings_digests or {}),
         "split_report": dict(split_report or {}),
         "released_on": released_on and released_on.isoformat(),
@@ -183,11 +184,11 @@ def _packable(samples: Sequence[Sample]) -> list[Sample]:
 
 
 def find_parent(
-    datasets_dir: Path, packable: Sequence[Sample], settings: ShardSettings, contract_version: str
+    datasets_dir: Path, packable: Sequence[Sample], settings: ShardSettings, contract_version: str, max_parents: int
 ) -> DatasetInfo | None:
     """Find the largest dataset of which all samples are samples of the new one and unchanged; None if there is none."""
     # With another format, contract version or settings, a build would write other bytes for the same samples.
-    required = {"format": FORMAT, "contract_version": contract_version, "settings": settings.model_dump(mode="json")}
+    required = {"format": FORMAT, "contract_version": contract_version, "settings": settings.recorded()}
     candidates = [
         (sum(shard["num_samples"] for shard in description["shards"]), path)
         for path, description in finished_datasets(datasets_dir)
@@ -208,7 +209,7 @@ def find_parent(
             # the new dataset and are unchanged.
             if ours.filter(pc.is_in(ours["tile_id"], theirs["tile_id"])).equals(theirs):
                 # The number of parents is limited, because the dataset can only be read if all their folders exist.
-                return info if info.description["num_parents"] < settings.max_parents else None
+                return info if info.description["num_parents"] < max_parents else None
     return None
 
 

@@ -19,7 +19,7 @@ SOURCE = SourceText(abstract_sha256=sha256(TEXT.encode()).hexdigest(), title="Th
 
 
 def settings(**changes: object) -> CaptionSettings:
-    return CaptionSettings(**({"backend": "embedded", "timeout_s": 200, "attempts": 5, "backoff_s": 0.01} | changes))
+    return CaptionSettings(**({"backend": "embedded", "timeout_s": 200} | changes))
 
 
 @pytest.mark.skipif(find_spec("xllamacpp") is None, reason="needs the extra captions")

@@ -135,7 +135,7 @@ def test_a_cap_counts_only_where_no_dataset_has_the_tile_whatever_their_order(tm
     plan = SplitAssignment(tile_id=one.tile_id, group_id=one.group_id, split="excluded", reason=reason)
     excluded = split_tables([replace(tile("a", "p"), tile_id=one.tile_id)], {one.tile_id: plan}, [])
     digests = [
-        build(rows, pngs, tmp_path, ShardSettings(max_parents=0), **facts(tables)).dataset.digest
+        build(rows, pngs, tmp_path, max_parents=0, **facts(tables)).dataset.digest
         for rows, tables in (
             ([other for other in samples if other is not one], excluded),
             (samples, split_tables([], {}, [])),

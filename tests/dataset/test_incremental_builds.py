@@ -21,10 +21,9 @@ SAMPLES, PNGS = make_samples_with_pngs(60, 10)
 NIGHTS = (30, 50, 60)
 
 
-def build(num, folder, settings=ShardSettings(), samples=SAMPLES, pngs=PNGS):
-    return build_dataset(
-        samples[:num], pngs.__getitem__, folder, settings, contract_version="1.0.0", code_version="test"
-    )
+def build(num, folder, settings=ShardSettings(), samples=SAMPLES, pngs=PNGS, **facts):
+    facts = {"contract_version": "1.0.0", "code_version": "test"} | facts
+    return build_dataset(samples[:num], pngs.__getitem__, folder, settings, **facts)
 
 
 @pytest.fixture
@@ -96,7 +95,7 @@ def test_a_removed_or_changed_sample_forces_a_full_build(tmp_path, change):
 
 @pytest.mark.parametrize(("most", "parents"), [(0, [None, None, None]), (1, [None, 0, None])])
 def test_after_max_parents_nights_a_full_build_follows(tmp_path, most, parents):
-    built = [build(num, tmp_path, ShardSettings(max_parents=most)) for num in NIGHTS]
+    built = [build(num, tmp_path, max_parents=most) for num in NIGHTS]
     found = [one.dataset.parent_digest for one in built]
     assert found == [None if parent is None else built[parent].dataset.digest for parent in parents]
 

@@ -249,7 +249,7 @@ def made_material(drawn):
 @given(TILES)
 def test_the_splits_have_no_leak(drawn):
     given_material = made_material(drawn)
-    wanted = SplitSettings(val_share=0.3, test_share=0.3, guard_arcsec=2.0, field_share=0.0)
+    wanted = SplitSettings(val_share=0.3, test_share=0.3, guard_arcsec=2.0)
     plans = {plan.tile_id: plan for plan in assign_splits(given_material, {}, wanted)}
     samples, _ = make_samples(given_material, plans, ShardSettings())
     unlike = [replace(sample, png_sha256=sample.tile_id * 2) for sample in samples]
@@ -261,7 +261,7 @@ def test_the_splits_have_no_leak(drawn):
 @given(TILES, st.randoms())
 def test_a_slow_search_finds_the_same_pieces_of_sky(drawn, rng):
     given_material = made_material(drawn)
-    plans = {plan.tile_id: plan for plan in assign_splits(given_material, {}, SplitSettings(field_share=0.0))}
+    plans = {plan.tile_id: plan for plan in assign_splits(given_material, {}, SplitSettings())}
     plans = {key: replace(plan, split=rng.choice(["train", "val", "test"]), reason=None) for key, plan in plans.items()}
     samples, _ = make_samples(given_material, plans, ShardSettings())
     named = "".join(find_leaks(sample_table(samples), SplitSettings(guard_arcsec=2.0)))

@@ -14,6 +14,7 @@ from hubbleclip.dataset.splits.near_duplicates import (
     containment,
     group_proposals,
     jaccard,
+    near_duplicate_links,
     near_duplicates,
     shingles,
     similarity,
@@ -22,7 +23,7 @@ from hubbleclip.dataset.splits.near_duplicates import (
 
 
 def grouped(proposals, least=0.7):
-    return group_proposals(proposals, text_links(proposals, SplitSettings(near_duplicate=least, continuations=False)))
+    return group_proposals(proposals, near_duplicate_links(proposals, least))
 
 
 def proposal(number, abstract, title="A title of five words"):
@@ -108,7 +109,7 @@ def replaced(text, count):
 def test_an_abstract_that_contains_most_of_another_ties_proposals(other):
     one, other = " ".join(words(7, 150)), " ".join(other)
     assert jaccard(shingles(one), shingles(other)) < 0.7 <= containment(shingles(one), shingles(other))
-    (link,) = text_links(by_id(proposal(1, one), proposal(2, other)), SplitSettings(continuations=False))
+    (link,) = near_duplicate_links(by_id(proposal(1, one), proposal(2, other)), 0.7)
     assert link.detail.startswith("containment ")
 
 
@@ -182,8 +183,8 @@ def test_a_text_of_ten_shingles_is_the_shortest_that_another_may_contain(num_wor
 def test_texts_are_linked_from_the_threshold_of_the_settings_on(num_shared, is_linked):
     """Of the 100 shingles of the shorter text, the longer one has `num_shared`."""
     one, other = words(7, 104), [*words(7, num_shared + 4), *words(8, 90)]
-    links = text_links(
-        by_id(proposal(1, " ".join(one)), proposal(2, " ".join(other))), SplitSettings(continuations=False)
+    links = near_duplicate_links(
+        by_id(proposal(1, " ".join(one)), proposal(2, " ".join(other))), 0.7
     )
     assert bool(links) == is_linked
     assert all(link.detail == f"containment {num_shared / 100:.2f}" for link in links)
@@ -191,17 +192,15 @@ def test_texts_are_linked_from_the_threshold_of_the_settings_on(num_shared, is_l
 
 def test_a_link_of_similar_texts_has_their_similarity_as_evidence():
     one, other = words(7, 104), [*words(7, 94), *words(8, 10)]  # 90 of 110 shingles
-    (link,) = text_links(
-        by_id(proposal(1, " ".join(one)), proposal(2, " ".join(other))), SplitSettings(continuations=False)
+    (link,) = near_duplicate_links(
+        by_id(proposal(1, " ".join(one)), proposal(2, " ".join(other))), 0.7
     )
     assert (link.reason, link.detail) == ("text", "similarity 0.82")
 
 
-@pytest.mark.parametrize("continuations", [False, True])
-def test_titles_of_a_series_are_linked_if_the_settings_say_so(continuations):
+def test_titles_of_a_series_are_linked():
     series = [proposal(i, " ".join(words(i, 50)), f"Dark Sky Monitor Part {i}") for i in (1, 2)]
-    links = text_links(by_id(*series), SplitSettings(continuations=continuations))
-    assert [link.reason for link in links] == ["title"] * continuations
+    assert [link.reason for link in text_links(by_id(*series), SplitSettings())] == ["title"]
 
 
 @pytest.mark.parametrize("abstract", [None, "", "Abstract not available."])
@@ -225,8 +224,8 @@ def test_the_partners_of_a_text_are_listed_by_id():
 
 def test_a_similarity_of_just_the_threshold_is_named_as_the_evidence():
     one, other = words(7, 74), words(7, 104)  # 70 of 100 shingles
-    (link,) = text_links(
-        by_id(proposal(1, " ".join(one)), proposal(2, " ".join(other))), SplitSettings(continuations=False)
+    (link,) = near_duplicate_links(
+        by_id(proposal(1, " ".join(one)), proposal(2, " ".join(other))), 0.7
     )
     assert link.detail == "similarity 0.70"
 

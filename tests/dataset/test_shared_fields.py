@@ -17,8 +17,7 @@ from hubbleclip.dataset.splits.shared_fields import field_links
 FIELDS = [(0.001, 0.0), (150.1, 89.99), (53.1, -27.8)]
 SIDE_ARCSEC = 20.0
 GUARD_ARCSEC = 2.0
-BY_FIELD = SplitSettings(val_share=0.1, test_share=0.1, guard_arcsec=GUARD_ARCSEC)
-BY_GUARD_ALONE = BY_FIELD.model_copy(update={"field_share": 0.0})
+SETTINGS = SplitSettings(val_share=0.1, test_share=0.1, guard_arcsec=GUARD_ARCSEC)
 
 LOOKS = st.lists(
     st.tuples(
@@ -73,28 +72,33 @@ def assert_nothing_leaks(tiles, plans, shows):
             assert not clash(shows[a.tile_id], shows[b.tile_id])
 
 
-def split(tiles, observations, proposals, existing, wanted):
-    plans = assign_splits(material(tiles, observations, proposals), existing, wanted)
+def with_corners(looks):
+    """The looks whose tiles have corners: without their observations, only the sky guard keeps them apart."""
+    return [one for one in looks if not (one[5] or one[6])]
+
+
+def split(tiles, observations, proposals, existing):
+    plans = assign_splits(material(tiles, observations, proposals), existing, SETTINGS)
     return existing | {plan.tile_id: plan for plan in plans}
 
 
 @settings(deadline=None, max_examples=25)
-@given(LOOKS, st.sampled_from([BY_FIELD, BY_GUARD_ALONE]))
-def test_no_train_tile_comes_near_a_held_out_one_with_or_without_wcs(looks, wanted):
-    tiles, observations, proposals, shows = build_sky(looks)
-    assert_nothing_leaks(tiles, split(tiles, observations, proposals, {}, wanted), shows)
+@given(LOOKS, st.booleans())
+def test_no_train_tile_comes_near_a_held_out_one_with_or_without_wcs(looks, is_linked):
+    tiles, observations, proposals, shows = build_sky(looks if is_linked else with_corners(looks))
+    assert_nothing_leaks(tiles, split(tiles, observations if is_linked else {}, proposals, {}), shows)
 
 
 @settings(deadline=None, max_examples=25)
-@given(LOOKS, st.lists(st.integers(0, 45), max_size=4), st.sampled_from([BY_FIELD, BY_GUARD_ALONE]))
-def test_night_after_night_no_tile_moves_and_nothing_leaks(looks, ends, wanted):
-    tiles, observations, proposals, shows = build_sky(looks)
+@given(LOOKS, st.lists(st.integers(0, 45), max_size=4), st.booleans())
+def test_night_after_night_no_tile_moves_and_nothing_leaks(looks, ends, is_linked):
+    tiles, observations, proposals, shows = build_sky(looks if is_linked else with_corners(looks))
     plans = {}
     for _, end in pairwise([0, *sorted(ends), len(tiles)]):
         night = tiles[:end]
         known = {t.proposal_id: proposals[t.proposal_id] for t in night}
-        seen = {t.obs_id: observations[t.obs_id] for t in night}
-        later = split(night, seen, known, plans, wanted)
+        seen = {t.obs_id: observations[t.obs_id] for t in night if is_linked}
+        later = split(night, seen, known, plans)
         assert later.items() >= plans.items()
         plans = later
         assert_nothing_leaks(night, plans, shows)
@@ -114,7 +118,7 @@ def deep_fields(num_fields=30, num_proposals=40, num_lone=600):
 
 def test_a_deep_field_of_forty_proposals_is_kept():
     tiles, observations, proposals, _ = build_sky(deep_fields())
-    splits = Counter(plan.split for plan in split(tiles, observations, proposals, {}, BY_FIELD).values())
+    splits = Counter(plan.split for plan in split(tiles, observations, proposals, {}).values())
     assert splits["excluded"] <= 0.01 * len(tiles)
     assert splits["train"] >= 0.6 * len(tiles)
     assert min(splits["val"], splits["test"]) > 0
@@ -122,13 +126,13 @@ def test_a_deep_field_of_forty_proposals_is_kept():
 
 def test_the_guard_alone_would_exclude_most_of_every_deep_field():
     tiles, observations, proposals, _ = build_sky(deep_fields())
-    splits = Counter(plan.split for plan in split(tiles, observations, proposals, {}, BY_GUARD_ALONE).values())
+    splits = Counter(plan.split for plan in split(tiles, {}, proposals, {}).values())
     assert splits["excluded"] > 0.4 * len(tiles)
 
 
-def linked(looks, least=0.5):
+def linked(looks):
     _, observations, _, _ = build_sky(looks)
-    return {(link.one, link.other) for link in field_links(observations.values(), least)}
+    return {(link.one, link.other) for link in field_links(observations.values())}
 
 
 @pytest.mark.parametrize("field", FIELDS)
@@ -152,26 +156,22 @@ def test_many_observations_of_one_field_do_not_join_the_survey_that_passes_over_
     assert linked([*survey, *[(1, (10.0, 20.0), 0, 0, 0, False, None)] * 10]) == set()
 
 
-def test_a_share_of_zero_links_nothing():
-    assert linked([(0, FIELDS[0], 0, 0, 0, False, None), (1, FIELDS[0], 0, 0, 0, False, None)], 0.0) == set()
-
-
 def test_a_new_proposal_joins_the_group_of_its_field():
     tiles, observations, proposals, _ = build_sky([(n, FIELDS[2], 0, 0, 0, False, None) for n in (5, 6, 1)])
-    old = split(tiles[:2], observations, proposals, {}, BY_FIELD)
-    new = split(tiles, observations, proposals, old, BY_FIELD)
+    old = split(tiles[:2], observations, proposals, {})
+    new = split(tiles, observations, proposals, old)
     assert len({(plan.group_id, plan.split) for plan in new.values()}) == 1
 
 
 def test_a_new_proposal_in_a_field_of_two_splits_is_judged_tile_by_tile():
     looks = [(5, FIELDS[2], -50, 0, 0, False, None), (6, FIELDS[2], 50, 0, 0, False, None)]
     tiles, observations, proposals, _ = build_sky([*looks, (1, FIELDS[2], 0, 0, 0, False, None)])
-    first = split(tiles[:2], observations, proposals, {}, BY_GUARD_ALONE)
+    first = split(tiles[:2], {}, proposals, {})
     old = {
         t.tile_id: replace(first[t.tile_id], group_id=kind * 4, split=kind)
         for t, kind in zip(tiles, ("train", "test"), strict=False)
     }
-    assert split(tiles, observations, proposals, old, BY_FIELD)[tiles[2].tile_id].split != "excluded"
+    assert split(tiles, observations, proposals, old)[tiles[2].tile_id].split != "excluded"
 
 
 @pytest.mark.parametrize(("apart_arcsec", "is_near"), [(115, True), (420, False)])
@@ -188,22 +188,21 @@ def test_a_share_that_is_met_exactly_links_and_is_recorded():
         (who, (ra, 20.0), 0, 0, 0, False, None) for who, ra in ((0, 10), (0, 50), (1, 10), (1, 90), (1, 10), (1, 99))
     ]
     _, observations, _, _ = build_sky(looks)
-    (link,) = field_links(observations.values(), 0.5)
+    (link,) = field_links(observations.values())
     assert (link.one, link.other, link.reason, link.detail) == ("p0", "p1", "field", "50% of the observations are near")
-    assert field_links(observations.values(), 0.51) == []
 
 
 def test_observations_at_ra_zero_and_dec_zero_are_placed():
     for field in ((0.0, 0.0), (0.0, 30.0), (30.0, 0.0)):
         seen = [replace(observation(name, name), ra_deg=field[0], dec_deg=field[1]) for name in ("p0", "p1")]
-        assert [(link.one, link.other) for link in field_links(seen, 0.5)] == [("p0", "p1")]
+        assert [(link.one, link.other) for link in field_links(seen)] == [("p0", "p1")]
 
 
 def test_observations_without_a_position_do_not_count_in_the_share():
     seen = [replace(observation(name, name), ra_deg=10.0, dec_deg=20.0) for name in ("p0", "p1")]
     nowhere = [observation(f"n{i}", f"p{i % 2}") for i in range(8)]
     halves = [replace(observation("h", "p0"), ra_deg=10.0), replace(observation("i", "p1"), dec_deg=20.0)]
-    (link,) = field_links([*nowhere, *seen, *halves], 0.9)
+    (link,) = field_links([*nowhere, *seen, *halves])
     assert link.detail == "100% of the observations are near"
 
 
@@ -211,9 +210,9 @@ def test_a_moving_target_and_a_fixed_one_at_one_position_are_no_shared_field():
     at = {"ra_deg": 10.0, "dec_deg": 20.0}
     moving = replace(observation("o0", "p0", "JUPITER", is_moving=True), **at)
     fixed = replace(observation("o1", "p1", "JUPITER"), **at)
-    assert field_links([moving, fixed], 0.5) == []
+    assert field_links([moving, fixed]) == []
 
 
 def test_moving_targets_without_a_position_are_a_shared_field():
     seen = [observation(f"o{i}", f"p{i}", name, is_moving=True) for i, name in enumerate(("67P", "COMET-67P", "9P"))]
-    assert [(link.one, link.other) for link in field_links(seen, 0.5)] == [("p0", "p1")]
+    assert [(link.one, link.other) for link in field_links(seen)] == [("p0", "p1")]

@@ -13,7 +13,7 @@ from hubbleclip.dataset.splits.assign import GROUP_CONFLICT, LATE_LINK, assign_s
 from hubbleclip.dataset.splits.continuations import Link
 from hubbleclip.dataset.splits.near_duplicates import group_id
 
-SETTINGS = SplitSettings(val_share=0.2, test_share=0.1, salt="s", guard_arcsec=2.0, field_share=0.0)
+SETTINGS = SplitSettings(val_share=0.2, test_share=0.1, salt="s", guard_arcsec=2.0)
 TEXT = [f"word{i}" for i in range(60)]
 
 
@@ -129,8 +129,7 @@ def test_a_link_by_text_has_priority_over_one_by_a_shared_field():
     observations = {one.obs_id: field_of(one, ra) for one, ra in ((by_text, 9.0), (by_field, 50.0), (new, 50.0))}
     old = plan(by_text, "val", "b" * 16) | plan(by_field, "val", "a" * 16)
     texts = {"a": " ".join(TEXT), "c": " ".join(TEXT)}
-    wanted = SETTINGS.model_copy(update={"field_share": 0.5})
-    found = new_plans([by_text, by_field, new], old, observations=observations, texts=texts, wanted=wanted)
+    found = new_plans([by_text, by_field, new], old, observations=observations, texts=texts)
     assert found[new.tile_id].group_id == "b" * 16
 
 
@@ -138,21 +137,9 @@ def test_a_proposal_in_a_field_of_two_splits_forms_a_group_of_its_own():
     one, other, new = tile("t", "a"), tile("f", "b"), tile("n", "c")
     observations = {each.obs_id: field_of(each, 50.0) for each in (one, other, new)}
     old = plan(one, "train", "a" * 16) | plan(other, "test", "b" * 16)
-    wanted = SETTINGS.model_copy(update={"field_share": 0.5, "guard_arcsec": 0.0})
+    wanted = SETTINGS.model_copy(update={"guard_arcsec": 0.0})
     found = new_plans([one, other, new], old, observations=observations, wanted=wanted)[new.tile_id]
     assert found.group_id == group_id("c")
-
-
-@pytest.mark.parametrize(("share", "num_groups"), [(0.3, 1), (0.4, 2)])
-def test_the_share_of_a_shared_field_is_that_of_the_settings(share, num_groups):
-    tiles = [tile(f"{who}{i}", who, (), f"{who}{i}") for who in "ab" for i in range(3)]
-    observations = {one.obs_id: field_of(one, 50.0) for one in tiles}
-    for index, one in enumerate(tiles):
-        if one.obs_id not in {"a0", "b0"}:
-            observations[one.obs_id] = field_of(one, 100.0 + 10 * index)
-    wanted = SETTINGS.model_copy(update={"field_share": share})
-    plans = new_plans(tiles, {}, observations=observations, wanted=wanted)
-    assert len({found.group_id for found in plans.values()}) == num_groups
 
 
 def test_a_proposal_excluded_as_a_whole_stays_so_though_the_guard_excluded_other_tiles_of_it():
@@ -210,10 +197,9 @@ def test_a_proposal_that_continues_an_excluded_one_does_not_join_the_group_of_it
     first, field, new = tile("a", "excluded"), tile("b", "field", corners), tile("c", "new", corners)
     texts = {"excluded": words, "new": words, "field": "Other words about other things altogether."}
     existing = plan(first, "excluded", "x" * 16, GROUP_CONFLICT) | plan(field, "train", "f" * 16)
-    wanted = SETTINGS.model_copy(update={"field_share": 0.5})
-    plans = new_plans([first, field, new], existing, observations=seen, texts=texts, wanted=wanted)
+    plans = new_plans([first, field, new], existing, observations=seen, texts=texts)
     assert plans[new.tile_id].group_id == "x" * 16
-    alone = new_plans([field, new], plan(field, "train", "f" * 16), observations=seen, texts=texts, wanted=wanted)
+    alone = new_plans([field, new], plan(field, "train", "f" * 16), observations=seen, texts=texts)
     assert alone[new.tile_id].group_id == "f" * 16
 
 

@@ -21,7 +21,7 @@ from hubbleclip.dataset.splits.continuations import Link
 from hubbleclip.dataset.splits.near_duplicates import group_id
 from hubbleclip.dataset.splits.sky_guard import find_conflicts, guard_sky, locate_tiles
 
-SETTINGS = SplitSettings(val_share=0.2, test_share=0.2, guard_arcsec=2.0, field_share=0.0)
+SETTINGS = SplitSettings(val_share=0.2, test_share=0.2, guard_arcsec=2.0)
 
 
 def by_tile(assignments):
@@ -180,6 +180,10 @@ def test_a_moving_target_is_guarded_by_name_and_not_by_place():
     }
     tiles = [tile(key, home, square(5, 5, 20), key) for key, home in homes.items()]
     observations = {key: observation(key, homes[key], names[key], is_moving=True) for key in homes}
+    # most observations of each proposal show something else, so that no shared target links them
+    for index, (key, home) in enumerate(homes.items()):
+        others = [replace(observation(f"{key}{n}", home), ra_deg=10.0 * index, dec_deg=60.0) for n in range(2)]
+        observations |= {one.obs_id: one for one in others}
     tiles += [tile(i, f"q{i}") for i in range(5)]
     plans = by_tile(assign_splits(material(tiles, observations, proposals_of(tiles)), {}, SETTINGS))
     assert plans[tiles[0].tile_id].reason == "sky_guard:moving_target"

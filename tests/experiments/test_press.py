@@ -17,7 +17,7 @@ from experiments.pairs.press import (
 from hubbleclip.config.settings import SplitSettings
 from hubbleclip.core.records import Proposal
 
-SPLITS = SplitSettings(continuations=False)
+SPLITS = SplitSettings()
 
 
 def folder(tmp_path: Path, *rows: dict) -> Folder:

@@ -22,7 +22,7 @@ SETTINGS = SplitSettings(val_share=0.15, test_share=0.2, salt="s", guard_arcsec=
 SCHEMES = {
     "random": {},
     "random with caps": {"max_tiles_per_proposal": 3, "max_tiles_per_patch": 6},
-    "random by text alone": {"field_share": 0.0, "continuations": False, "near_duplicate": 0.9},
+    "random of near copies": {"near_duplicate": 0.9},
     "instrument": {"scheme": "instrument", "test_instruments": ("WFPC2*", "ACS/SBC")},
     "cycle": {"scheme": "cycle", "test_from_cycle": 26},
     "benchmark": {"scheme": "benchmark"},

@@ -12,7 +12,7 @@ from hubbleclip.core.records import Proposal
 from hubbleclip.dataset import leaks
 from hubbleclip.dataset.captions import clean, is_placeholder, split_sentences
 from hubbleclip.dataset.manifest import sample_table
-from hubbleclip.dataset.splits.near_duplicates import group_proposals, text_links
+from hubbleclip.dataset.splits.near_duplicates import group_proposals, near_duplicate_links, text_links
 
 ABSTRACTS = Path(__file__).parents[2].parent / "shared/data/proposals/abstracts.jsonl"
 
@@ -67,7 +67,7 @@ def test_changed_and_extended_real_abstracts_are_near_duplicates():
     words = [text.split() for text in texts]
     changed = [" ".join(f"other{i}" if i % 25 == 12 else word for i, word in enumerate(part)) for part in words]
     extended = [" ".join(part + words[i - 1][: len(part) * 6 // 10]) for i, part in enumerate(words)]
-    links = text_links(proposals_of([*texts, *changed, *extended]), SplitSettings(continuations=False))
+    links = near_duplicate_links(proposals_of([*texts, *changed, *extended]), 0.7)
     found = {frozenset((int(link.one[2:]), int(link.other[2:]))) for link in links}
     num = len(texts)
     assert all({frozenset((i, num + i)), frozenset((i, 2 * num + i))} <= found for i in range(num))
@@ -84,7 +84,7 @@ def test_the_real_near_duplicates_of_other_splits_are_leaks(monkeypatch):
     samples, _ = make_samples_with_pngs(len(texts), len(texts))
     rows = [replace(one, captions=[text]) for one, text in zip(samples, texts, strict=True)]
     lines = list(leaks.find_leaks(sample_table(rows), SplitSettings(near_duplicate=0.7)))
-    for link in text_links(proposals_of(texts), SplitSettings(near_duplicate=0.7, continuations=False)):
+    for link in near_duplicate_links(proposals_of(texts), 0.7):
         one, other = rows[int(link.one[2:])], rows[int(link.other[2:])]
         is_named = any(one.tile_id in line and other.tile_id in line for line in lines)
         assert is_named == (one.split != other.split)

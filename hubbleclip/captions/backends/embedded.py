@@ -57,7 +57,7 @@ class Embedded(OpenAICompatible):
 
     def __init__(self, settings: CaptionSettings) -> None:
         self._path = find_model(settings.model)
-        super().__init__(settings.model_copy(update={"model": self._path.stem, "key_variable": "NO_KEY"}))
+        super().__init__(settings.model_copy(update={"model": self._path.stem}), key="")
         self._lock = threading.Lock()
 
     def ask(self, source: SourceText, count_call: Callable[[], int]) -> Reply:

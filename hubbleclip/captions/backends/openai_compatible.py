@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 from collections.abc import Callable
@@ -14,6 +15,7 @@ from hubbleclip.archives.http.client import Transport, is_retryable, to_archive_
 from hubbleclip.archives.http.response_errors import DamagedError
 from hubbleclip.captions.backends.base import Reply, SourceText
 from hubbleclip.captions.schema import answer_schema, parse_answer
+from hubbleclip.config.captions import MAX_ANSWER_TOKENS, TEMPERATURE
 from hubbleclip.config.settings import CaptionSettings, FetchSettings
 from hubbleclip.core.errors import AnswerError, ArchiveDownError, SettingsError
 
@@ -35,38 +37,54 @@ Use only what the text says. Name no object and no target that it does not name.
 
 WRONG_ADDRESS = {401, 403, 404, 405}
 """Statuses that every request would get: the key, the address or the name of the model is wrong."""
-LIMITS = {"connections", "requests_per_s", "timeout_s", "attempts", "backoff_s", "breaker_failures", "breaker_s"}
-"""Settings that this client shares with `FetchSettings`."""
 RETRY_TEMPERATURE = 0.4
+ATTEMPTS = 4
+"""Number of requests about an abstract in one run."""
+BACKOFF_S = 0.5
+"""Wait before the second request; the wait doubles with each further one."""
+KEY_VARIABLE = "OPENAI_API_KEY"
+"""Environment variable of the API key, which other clients of this API read too."""
 LOCAL_HOSTS = {"127.0.0.1", "localhost", "::1"}
 
 
 class OpenAICompatible:
     """Backend that sends each abstract to `{base_url}/chat/completions`.
 
-    Rate limit, time limits, retries and circuit breaker are those of the archives' HTTP client.
+    Time limits, retries and circuit breaker are those of the archives' HTTP client.
 
     Parameters
     ----------
     settings
         `captions` section of the settings. SettingsError is raised if it names no model, or if a key would be sent
         unencrypted to another machine.
+    key
+        API key; by default the one in the environment.
+    attempts, backoff_s
+        Number of requests about an abstract, and the wait before the second one.
 
     """
 
     is_model = True
     version = PROMPT_VERSION
 
-    def __init__(self, settings: CaptionSettings) -> None:
+    def __init__(
+        self,
+        settings: CaptionSettings,
+        key: str | None = None,
+        *,
+        attempts: int = ATTEMPTS,
+        backoff_s: float = BACKOFF_S,
+    ) -> None:
         if not settings.model:
             raise SettingsError("captions.model is empty: set it to the name of the model at the server")
         self.settings = settings
         self.model = re.sub(r"[^\w.-]+", "-", settings.model)
         self._url = f"{settings.base_url.rstrip('/')}/chat/completions"
-        self._key = read_key(settings)
-        limits = settings.model_dump(include=LIMITS)
-        # An answer is at most a few kilobytes, so its body has no minimum rate.
-        self._transport = Transport(FetchSettings(**limits, file_timeout_s=settings.timeout_s, stall_bytes=0))
+        self._key = read_key(settings.base_url) if key is None else key
+        # The connections bound the rate. An answer is at most a few kilobytes, so its body has no minimum rate.
+        limits = {"requests_per_s": math.inf, "attempts": attempts, "backoff_s": backoff_s, "stall_bytes": 0}
+        times = dict.fromkeys(("timeout_s", "file_timeout_s"), settings.timeout_s)
+        self._transport = Transport(FetchSettings.model_validate(limits | times))
 
     def prompt(self) -> str:
         """See `Backend`."""
@@ -107,23 +125,20 @@ class OpenAICompatible:
     def _body(self, source: SourceText, num_before: int) -> dict[str, Any]:
         """Compose the body of a request. A retry has another seed, because the same answer would fail again."""
         settings = self.settings
-        temperature = max(settings.temperature, RETRY_TEMPERATURE) if num_before else settings.temperature
         title = f"Title: {source.title}\n" if source.title else ""
         messages = [
             {"role": "system", "content": INSTRUCTIONS},
             {"role": "user", "content": f"{title}Abstract: {source.abstract}"},
         ]
-        body: dict[str, Any] = {
+        schema = {"name": "caption", "schema": answer_schema(), "strict": True}
+        return {
             "model": settings.model,
             "messages": messages,
-            "temperature": temperature,
+            "temperature": RETRY_TEMPERATURE if num_before else TEMPERATURE,
             "seed": settings.seed + num_before,
-            "max_tokens": settings.max_tokens,
+            "max_tokens": MAX_ANSWER_TOKENS,
+            "response_format": {"type": "json_schema", "json_schema": schema},
         }
-        if settings.constrained:
-            schema = {"name": "caption", "schema": answer_schema(), "strict": True}
-            body["response_format"] = {"type": "json_schema", "json_schema": schema}
-        return body
 
     def _explained(self, error: requests.RequestException) -> Exception:
         """Convert a failed request to an error that says what to change."""
@@ -133,10 +148,9 @@ class OpenAICompatible:
             if response.status_code in WRONG_ADDRESS:
                 return SettingsError(
                     f"{host} rejects the request ({response.status_code}): check captions.base_url, captions.model"
-                    f" and the key in {self.settings.key_variable}"
+                    f" and the key in {KEY_VARIABLE}"
                 )
-            hint = "; captions.constrained = false sends no schema" if self.settings.constrained else ""
-            return AnswerError("refused", f"{host} refuses the request ({response.status_code}): {said}{hint}")
+            return AnswerError("refused", f"{host} refuses the request ({response.status_code}): {said}")
         failure = to_archive_error(error, self._url)
         if isinstance(failure, ArchiveDownError):
             return ArchiveDownError(
@@ -145,15 +159,15 @@ class OpenAICompatible:
         return AnswerError("server_failure", str(failure).replace("fetch.timeout_s", "captions.timeout_s"))
 
 
-def read_key(settings: CaptionSettings) -> str:
+def read_key(base_url: str) -> str:
     """Read the API key from the environment. The key is never logged and never stored."""
-    key = os.environ.get(settings.key_variable, "").strip()
-    address = urlsplit(settings.base_url)
+    key = os.environ.get(KEY_VARIABLE, "").strip()
+    address = urlsplit(base_url)
     if key and address.scheme == "http" and address.hostname not in LOCAL_HOSTS:
         raise SettingsError(
-            f"captions.base_url begins with http:, which would send the key in {settings.key_variable} unencrypted:"
+            f"captions.base_url begins with http:, which would send the key in {KEY_VARIABLE} unencrypted:"
             " use https:, or unset the variable"
         )
     if not (key.isprintable() and key.isascii()):
-        raise SettingsError(f"the key in {settings.key_variable} has characters that no header may have: set it again")
+        raise SettingsError(f"the key in {KEY_VARIABLE} has characters that no header may have: set it again")
     return key

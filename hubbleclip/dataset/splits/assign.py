@@ -186,7 +186,7 @@ def split_proposals(
     A group that has an existing split keeps it; for the other groups a split is drawn.
     """
     split_of_group = _splits_of_groups(existing)
-    by_field = field_links(material.observations.values(), settings.field_share)
+    by_field = field_links(material.observations.values())
     with_tiles = {tile.proposal_id for tile in material.tiles}
     members = sorted(with_tiles | material.proposals.keys() | known.keys())
     linked_by_text, linked_by_any = (

@@ -89,14 +89,18 @@ def near_duplicates(
 
 
 def text_links(proposals: Mapping[str, Proposal], settings: SplitSettings) -> list[Link]:
-    """Link proposals by their abstracts, or titles without one: near-duplicates, and continuations."""
+    """Link proposals whose texts are near-duplicates, and proposals that continue each other."""
+    return [*near_duplicate_links(proposals, settings.near_duplicate), *continuation_links(proposals)]
+
+
+def near_duplicate_links(proposals: Mapping[str, Proposal], min_similarity: float) -> list[Link]:
+    """Link proposals whose abstracts, or titles without one, are near-duplicates."""
     texts = {key: abstract(proposal) or proposal.title for key, proposal in proposals.items()}
     sets = {key: shingles(text) for key, text in texts.items() if not is_placeholder(text)}
-    similar = [
-        Link(one=one, other=other, reason="text", detail=_evidence(sets[one], sets[other], settings.near_duplicate))
-        for one, other in near_duplicates(sets, settings.near_duplicate, similarity)
+    return [
+        Link(one=one, other=other, reason="text", detail=_evidence(sets[one], sets[other], min_similarity))
+        for one, other in near_duplicates(sets, min_similarity, similarity)
     ]
-    return [*similar, *(continuation_links(proposals) if settings.continuations else ())]
 
 
 def _evidence(one: Shingles, other: Shingles, min_similarity: float) -> str:

@@ -48,7 +48,7 @@ def split_report(
     categories = [(proposal and proposal.category) or UNKNOWN for proposal in proposals]
     return {
         "lineage": lineage(settings),
-        "settings": settings.model_dump(mode="json"),
+        "settings": settings.recorded(),
         "wanted_share": {
             "train": round(1 - settings.val_share - settings.test_share, 6),
             "val": settings.val_share,

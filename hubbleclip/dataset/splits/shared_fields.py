@@ -12,6 +12,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from scipy.sparse import csr_array, triu
 
+from hubbleclip.config.settings import FIELD_SHARE
 from hubbleclip.core.records import Observation
 from hubbleclip.core.vectors import unit_vectors
 from hubbleclip.dataset.splits.continuations import Link
@@ -33,15 +34,15 @@ CENTRE = len(NEIGHBOUR_OFFSETS) // 2
 """Index in `NEIGHBOUR_OFFSETS` of the cell itself."""
 
 
-def field_links(observations: Iterable[Observation], min_share: float) -> list[Link]:
+def field_links(observations: Iterable[Observation]) -> list[Link]:
     """Link pairs of proposals that observe the same field.
 
-    Two proposals are linked if at least the share `min_share` of the observations of each proposal is near an
+    Two proposals are linked if at least the share `FIELD_SHARE` of the observations of each proposal is near an
     observation of the other. The condition holds for both proposals, so that a wide survey is not linked to every
     proposal with a small field inside the survey.
     """
     placed = [one for one in observations if moving_target(one) or (one.ra_deg is not None and one.dec_deg is not None)]
-    if not min_share or not placed:
+    if not placed:
         return []
     names, owner = np.unique([one.proposal_id for one in placed], return_inverse=True)
     near = _near_cells(placed)
@@ -59,7 +60,7 @@ def field_links(observations: Iterable[Observation], min_share: float) -> list[L
     return [
         Link(one=str(names[i]), other=str(names[j]), reason="field", detail=f"{value:.0%} of the observations are near")
         for i, j, value in sorted(zip(mutual.row, mutual.col, mutual.data, strict=True))
-        if value >= min_share
+        if value >= FIELD_SHARE
     ]
 
 

@@ -102,6 +102,6 @@ def report_splits(
     by_text = text_links(material.proposals, settings)
     leak = leak_report(material, by_text, settings)
     log.info("splits: %s", leak_summary(leak))
-    links = [*by_text, *field_links(material.observations.values(), settings.field_share)]
+    links = [*by_text, *field_links(material.observations.values())]
     report = split_report(material, assignments, links=links, leak=leak, settings=settings)
     return report, split_tables(material.tiles, assignments, links)
