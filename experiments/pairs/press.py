@@ -143,7 +143,9 @@ def _sky_links(press: Mapping[str, PressPicture], others: Mapping[str, PressPict
 
 def group_of_pictures(folder: Folder, settings: SplitSettings) -> dict[str, str]:
     """Group related pictures."""
-    return group_proposals(folder.files, [*press_links(folder.press), *near_duplicate_links(folder.proposals, settings.near_duplicate)])
+    return group_proposals(
+        folder.files, [*press_links(folder.press), *near_duplicate_links(folder.proposals, settings.near_duplicate)]
+    )
 
 
 def links_between(train: Folder, test: Folder, settings: SplitSettings) -> list[Link]:

@@ -5,7 +5,7 @@ import pytest
 from sky_cases import tile
 from synthetic_samples import build, make_samples_with_pngs
 
-from hubbleclip.config.settings import ShardSettings, SplitSettings
+from hubbleclip.config.settings import SplitSettings
 from hubbleclip.core.errors import DatasetError
 from hubbleclip.core.io import sha256_file
 from hubbleclip.core.records import SplitAssignment

@@ -183,18 +183,14 @@ def test_a_text_of_ten_shingles_is_the_shortest_that_another_may_contain(num_wor
 def test_texts_are_linked_from_the_threshold_of_the_settings_on(num_shared, is_linked):
     """Of the 100 shingles of the shorter text, the longer one has `num_shared`."""
     one, other = words(7, 104), [*words(7, num_shared + 4), *words(8, 90)]
-    links = near_duplicate_links(
-        by_id(proposal(1, " ".join(one)), proposal(2, " ".join(other))), 0.7
-    )
+    links = near_duplicate_links(by_id(proposal(1, " ".join(one)), proposal(2, " ".join(other))), 0.7)
     assert bool(links) == is_linked
     assert all(link.detail == f"containment {num_shared / 100:.2f}" for link in links)
 
 
 def test_a_link_of_similar_texts_has_their_similarity_as_evidence():
     one, other = words(7, 104), [*words(7, 94), *words(8, 10)]  # 90 of 110 shingles
-    (link,) = near_duplicate_links(
-        by_id(proposal(1, " ".join(one)), proposal(2, " ".join(other))), 0.7
-    )
+    (link,) = near_duplicate_links(by_id(proposal(1, " ".join(one)), proposal(2, " ".join(other))), 0.7)
     assert (link.reason, link.detail) == ("text", "similarity 0.82")
 
 
@@ -224,9 +220,7 @@ def test_the_partners_of_a_text_are_listed_by_id():
 
 def test_a_similarity_of_just_the_threshold_is_named_as_the_evidence():
     one, other = words(7, 74), words(7, 104)  # 70 of 100 shingles
-    (link,) = near_duplicate_links(
-        by_id(proposal(1, " ".join(one)), proposal(2, " ".join(other))), 0.7
-    )
+    (link,) = near_duplicate_links(by_id(proposal(1, " ".join(one)), proposal(2, " ".join(other))), 0.7)
     assert link.detail == "similarity 0.70"
 
 

@@ -125,7 +125,7 @@ def test_a_deep_field_of_forty_proposals_is_kept():
 
 
 def test_the_guard_alone_would_exclude_most_of_every_deep_field():
-    tiles, observations, proposals, _ = build_sky(deep_fields())
+    tiles, _, proposals, _ = build_sky(deep_fields())
     splits = Counter(plan.split for plan in split(tiles, {}, proposals, {}).values())
     assert splits["excluded"] > 0.4 * len(tiles)
 
