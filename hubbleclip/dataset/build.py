@@ -36,7 +36,7 @@ from hubbleclip.core.io import sha256_file, sync_files, sync_folder, write_bytes
 from hubbleclip.core.layout import parse_shard_name, shard_name
 from hubbleclip.core.parallel import MapFn
 from hubbleclip.core.records import Sample
-from hubbleclip.dataset import publish, shard_writer
+from hubbleclip.dataset import shard_writer
 from hubbleclip.dataset.card import notices
 from hubbleclip.dataset.manifest import (
     DESCRIPTION,
@@ -317,6 +317,8 @@ def _finish(
     write_table(building / MANIFEST, with_astropy_header(manifest))
     tests = manifest.select(["split", "tile_id"]).filter(pc.field("split") == "test")["tile_id"].to_pylist()
     write_bytes(building / TEST_LIST, format_tile_list(tests), is_synced=False)
+    from hubbleclip.dataset import publish  # noqa: PLC0415 - imports astropy, which few commands need
+
     publish.write_metadata(building, description, manifest)
     for leftover in building.glob(".*"):  # temporary files of an interrupted build
         leftover.unlink()

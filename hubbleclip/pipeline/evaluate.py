@@ -27,11 +27,11 @@ from hubbleclip.pipeline.engine.attempts import Step
 from hubbleclip.pipeline.engine.batches import map_ordered
 from hubbleclip.pipeline.engine.runners import is_remote, runner_of
 from hubbleclip.pipeline.engine.stage import Stage, layout_of, open_stage
-from hubbleclip.pipeline.pending_work import report_id, trainings
+from hubbleclip.pipeline.pending_work import find_runs, report_id
 from hubbleclip.pipeline.promotion import promoted
 from hubbleclip.pipeline.remote_store import pull_catalog, pull_folder, pull_runs, push_folder
 from hubbleclip.pipeline.train import newest_dataset
-from hubbleclip.training.runs import find_run, read_run, settings_digest
+from hubbleclip.training.runs import read_run
 
 log = logging.getLogger("hubbleclip.pipeline")
 
@@ -143,12 +143,10 @@ def write_decision(stage: Stage, decision: Promotion) -> Promotion | None:
 
 def finished_runs(layout: Layout, dataset_dir: Path, settings: Settings) -> tuple[Path, Path | None]:
     """Find the finished run of these settings on a dataset, and the run of its shuffled-pairs baseline."""
-    digest = read_dataset(dataset_dir).digest
-    wanted = [settings_digest(settings.model, train_settings) for train_settings in trainings(settings)]
-    found = [find_run(layout.runs, digest, one) for one in wanted]
-    if found[0] is None or None in found:
+    run_dir, *baseline = find_runs(layout, read_dataset(dataset_dir).digest, settings)
+    if run_dir is None or None in baseline:
         raise EvaluationError("there is no finished run on the newest dataset: run `hubbleclip train` first")
-    return found[0], found[1] if len(found) > 1 else None
+    return run_dir, baseline[0] if baseline else None
 
 
 def readable_path(stage: Stage, folder: Path) -> Path | str:

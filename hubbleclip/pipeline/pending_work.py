@@ -1,6 +1,7 @@
 """Test whether a command has work to do, without importing Prefect and torch, which takes seconds.
 
-The published catalog is read. If it may be out of date, the answer is yes, and the stage itself finds out.
+The published catalog is read. If it may be out of date, the answer is yes, and the stage itself finds out. Each test
+imports what it needs, because a command tests only its own stages.
 """
 
 from __future__ import annotations
@@ -12,20 +13,16 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from hubbleclip.captions.registry import writer_of
-from hubbleclip.catalog.catalog import Catalog, read_catalog
+from hubbleclip.catalog.catalog import read_catalog
 from hubbleclip.catalog.migrations import read_sql
 from hubbleclip.catalog.pending import count_pending, pending_captions
 from hubbleclip.catalog.working_copy import is_unpublished
 from hubbleclip.config.settings import Settings, TrainSettings
+from hubbleclip.core.errors import SearchError
 from hubbleclip.core.layout import Layout
 from hubbleclip.pipeline.engine.stage import Stage, layout_of
-from hubbleclip.pipeline.ingest.run import poll
 from hubbleclip.pipeline.promotion import promoted
-from hubbleclip.pipeline.shards.run import is_up_to_date
 from hubbleclip.pipeline.status import NEWEST_DATASET
-from hubbleclip.pipeline.tiles.rgb_visits import pending_visits
-from hubbleclip.search.open_index import STORE, open_store, read_current
 from hubbleclip.training.runs import find_run, settings_digest
 
 
@@ -38,46 +35,76 @@ def has_work(command: str, settings: Settings) -> bool:
         stage = Stage(name=command, settings=settings, layout=layout, catalog=catalog)
         if any(CHECKS[part](stage) for part in PARTS[command] if part != "ingest"):
             return True
+    if "ingest" not in PARTS[command]:
+        return False
+    from hubbleclip.pipeline.ingest.run import poll
+
     # The archive is asked last, because that takes seconds and writes the catalog.
-    return "ingest" in PARTS[command] and (settings.archive.from_raw or poll(settings))
+    return settings.archive.from_raw or poll(settings)
 
 
 def has_tiles(stage: Stage) -> bool:
     """Return whether a product or a visit is to be cut."""
-    settings, catalog = stage.settings, stage.catalog
-    return bool(
-        count_pending(catalog, settings)["tiles"] or (settings.tiles.colour and pending_visits(catalog, settings.tiles))
-    )
+    if count_pending(stage.catalog, stage.settings)["tiles"]:
+        return True
+    if not stage.settings.tiles.colour:
+        return False
+    from hubbleclip.pipeline.tiles.rgb_visits import pending_visits
+
+    return bool(pending_visits(stage.catalog, stage.settings.tiles))
 
 
 def has_captions(stage: Stage) -> bool:
     """Return whether an abstract lacks its summary, or a file of proposals is to be read."""
+    from hubbleclip.captions.registry import writer_of
+
     settings = stage.settings
-    writer = writer_of(settings.captions)
-    is_read = settings.archive.proposals_file is not None and settings.archive.folder is None
-    if not writer:
+    if not settings.captions.backend:
         return stage.name == "captions"  # the stage reports that no writer is set
-    return is_read or bool(pending_captions(stage.catalog, settings.captions, writer))
+    is_read = settings.archive.proposals_file is not None and settings.archive.folder is None
+    return is_read or bool(pending_captions(stage.catalog, settings.captions, writer_of(settings.captions)))
+
+
+def has_samples(stage: Stage) -> bool:
+    """Return whether a tile is to be assigned to a split, or the newest dataset has other samples than the current."""
+    from hubbleclip.dataset.build import inputs_digest
+    from hubbleclip.dataset.manifest import DESCRIPTION
+    from hubbleclip.dataset.samples import make_samples
+    from hubbleclip.dataset.splits.schemes import RANDOM
+    from hubbleclip.pipeline.shards.splitting import plan_splits, read_material
+
+    newest = stage.catalog.rows("SELECT inputs_digest, path FROM dataset ORDER BY built_at DESC, digest LIMIT 1")
+    if stage.settings.splits.scheme != RANDOM or not newest:
+        return True
+    if not (stage.layout.absolute(newest[0]["path"]) / DESCRIPTION).is_file():
+        return True
+    material = read_material(stage)
+    existing, changed = plan_splits(stage, material)
+    if changed:
+        return True
+    samples, _ = make_samples(material, existing, stage.settings.shards)
+    return bool(newest[0]["inputs_digest"] != inputs_digest(samples, stage.settings.shards))
 
 
 def has_training(stage: Stage) -> bool:
     """Return whether the newest dataset is missing, or a training on it is not finished."""
-    return None in finished_trainings(stage.catalog, stage.layout, stage.settings)
+    return None in newest_runs(stage)
 
 
-def finished_trainings(catalog: Catalog, layout: Layout, settings: Settings) -> list[Path | None]:
+def newest_runs(stage: Stage) -> list[Path | None]:
     """Find the finished run of each training on the newest dataset."""
-    digests = [row["digest"] for row in catalog.rows(NEWEST_DATASET)]
-    return [
-        find_run(layout.runs, digests[0], settings_digest(settings.model, one)) if digests else None
-        for one in trainings(settings)
-    ]
+    digests = [row["digest"] for row in stage.catalog.rows(NEWEST_DATASET)]
+    return find_runs(stage.layout, digests[0] if digests else "", stage.settings)
+
+
+def find_runs(layout: Layout, dataset_digest: str, settings: Settings) -> list[Path | None]:
+    """Find the finished run of each training of a profile on a dataset."""
+    wanted = [settings_digest(settings.model, one) for one in trainings(settings)]
+    return [find_run(layout.runs, dataset_digest, digest) for digest in wanted]
 
 
 def trainings(settings: Settings) -> list[TrainSettings]:
-    """Return the settings of the trainings of a profile: the model, then the shuffled-pairs baseline if
-    it is wanted.
-    """
+    """Return the settings of the trainings of a profile: the model, then the shuffled-pairs baseline if wanted."""
     wanted = [settings.train]
     if settings.evaluation.shuffled_steps:
         wanted.append(settings.train.model_copy(update={"shuffled": True, "steps": settings.evaluation.shuffled_steps}))
@@ -86,7 +113,7 @@ def trainings(settings: Settings) -> list[TrainSettings]:
 
 def has_evaluation(stage: Stage) -> bool:
     """Return whether the report on the newest run, or the decision on its promotion, is missing."""
-    run_dir, *baseline = finished_trainings(stage.catalog, stage.layout, stage.settings)
+    run_dir, *baseline = newest_runs(stage)
     if run_dir is None or None in baseline:
         return True
     name = report_id(run_dir, baseline[0] if baseline else None, stage.settings)
@@ -103,17 +130,22 @@ def report_id(run_dir: Path, shuffled_dir: Path | None, settings: Settings) -> s
 
 
 def has_index(stage: Stage) -> bool:
-    """Return whether the index lacks a tile, or belongs to a run other than the promoted one."""
+    """Return whether the index lacks a tile or its map, is damaged, or belongs to a run other than the promoted one."""
+    from hubbleclip.search.open_index import STORE, open_store, read_current
+
     layout, run = stage.layout, promoted(stage.catalog, stage.layout)
-    if run is None or not layout.current_index.is_file():
+    if run is None:
         return True
-    current = read_current(layout)
-    made_of = (current.run, current.store, current.tiles)
-    if made_of != (layout.relative(Path(run["path"])), STORE, stage.settings.tiles.model_dump(mode="json")):
-        return True
-    store = open_store(layout, current.model_digest)
     try:
-        return len(tiles_to_index(stage, store.tile_ids)) > 0
+        current = read_current(layout)
+        store = open_store(layout, current.model_digest)
+    except SearchError:
+        return True
+    try:
+        made_of = (current.run, current.store, current.tiles)
+        wanted = (layout.relative(Path(run["path"])), STORE, stage.settings.tiles.model_dump(mode="json"))
+        has_map = layout.feature_map(current.map_digest).is_file()
+        return made_of != wanted or not has_map or len(tiles_to_index(stage, store.tile_ids)) > 0
     finally:
         store.close()
 
@@ -128,7 +160,7 @@ def tiles_to_index(stage: Stage, known: pa.Array) -> pa.Table:
 CHECKS: dict[str, Callable[[Stage], bool]] = {
     "tiles": has_tiles,
     "captions": has_captions,
-    "shards": lambda stage: not is_up_to_date(stage),
+    "shards": has_samples,
     "train": has_training,
     "evaluate": has_evaluation,
     "index": has_index,

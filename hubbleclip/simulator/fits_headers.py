@@ -8,21 +8,20 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-
-from astropy.io import fits
-from astropy.wcs import WCS
+from typing import TYPE_CHECKING
 
 from hubbleclip.simulator.frames import Frame
 from hubbleclip.simulator.instruments import Camera, Filter
 from hubbleclip.simulator.plans import ObservingPlan, Target
-from hubbleclip.simulator.products import acs_filter_wheels
+from hubbleclip.simulator.products import PRIMARY_BLOCKS, acs_filter_wheels
+
+if TYPE_CHECKING:
+    from astropy.io import fits
+    from astropy.wcs import WCS
 
 ORIGIN = "SIMULATED"
 NOTICE = "SIMULATED IMAGE: made by hubbleclip.simulator. It is not the sky."
-BLOCK_BYTES = 2880  # By the FITS standard, files consist of blocks of this length.
 CARDS_PER_BLOCK = 36  # A card has 80 bytes.
-PRIMARY_BLOCKS = 2
-EXTENSION_BLOCKS = 1
 NUM_COMBINED = 4  # Number of exposures per drizzled image.
 # Number of each filter of WFPC2, as written to the keyword FILTER1.
 WFPC2_FILTER_NUMBERS = {"F300W": 22, "F450W": 28, "F555W": 31, "F606W": 33, "F675W": 36, "F814W": 38}
@@ -57,6 +56,8 @@ class Exposure:
 
 def frame_wcs(frame: Frame, origin_yx: tuple[int, int] = (0, 0)) -> WCS:
     """Make the TAN projection of a frame; `origin_yx` is the image's first pixel within the frame."""
+    from astropy.wcs import WCS  # noqa: PLC0415 - an archive that only lists need not load it
+
     cosine, sine = math.cos(math.radians(frame.roll_deg)), math.sin(math.radians(frame.roll_deg))
     scale_deg = frame.pixel_scale_arcsec / 3600
     wcs = WCS(naxis=2)
@@ -89,6 +90,8 @@ def primary_header(
 
 def begin_header(file_name: str, num_extensions: int) -> fits.Header:
     """Make the first cards of a primary header, which all missions share."""
+    from astropy.io import fits  # noqa: PLC0415 - an archive that only lists need not load it
+
     header = fits.Header([("SIMPLE", True, "conforms to FITS standard"), ("BITPIX", 8), ("NAXIS", 0), ("EXTEND", True)])
     header["ORIGIN"] = (ORIGIN, "not an observation")
     header["NEXTEND"] = (num_extensions, "Number of standard extensions")
@@ -169,6 +172,8 @@ def _time_cards(exposure: Exposure) -> dict[str, object]:
 
 def extension_header(exposure: Exposure, name: str, version: int, unit: str, wcs: WCS) -> fits.Header:
     """Make the header of one image extension."""
+    from astropy.io import fits  # noqa: PLC0415 - an archive that only lists need not load it
+
     header = fits.Header()
     header["EXTNAME"] = (name, "extension name")
     header["EXTVER"] = (version, "extension version number")

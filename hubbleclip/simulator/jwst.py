@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
 
-from astropy.io import fits
-from astropy.wcs import WCS
-
-from hubbleclip.simulator.fits_headers import PRIMARY_BLOCKS, Exposure, begin_header, end_header, wcs_cards
+from hubbleclip.simulator.fits_headers import Exposure, begin_header, end_header, wcs_cards
 from hubbleclip.simulator.instruments import CAMERAS, Camera, Filter
 from hubbleclip.simulator.plans import ObservingPlan
-from hubbleclip.simulator.products import FileType
+from hubbleclip.simulator.products import PRIMARY_BLOCKS, FileType
+
+if TYPE_CHECKING:
+    from astropy.io import fits
+    from astropy.wcs import WCS
 
 MJY_SR_PER_E_S = 0.12
 """Surface brightness, in MJy/sr, that gives one electron per second and pixel; the value is invented."""
@@ -76,6 +78,8 @@ def primary_header(
 
 def extension_header(exposure: Exposure, name: str, version: int, unit: str, wcs: WCS) -> fits.Header:
     """Make the header of one image extension."""
+    from astropy.io import fits  # noqa: PLC0415 - an archive that only lists need not load it
+
     header = fits.Header()
     header["EXTNAME"] = (name, "extension name")
     header["EXTVER"] = (version, "extension version number")

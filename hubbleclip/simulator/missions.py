@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-
-from astropy.io import fits
-from astropy.wcs import WCS
+from typing import TYPE_CHECKING
 
 from hubbleclip.config.settings import SimulatorSettings
 from hubbleclip.core.errors import SettingsError
@@ -15,6 +13,10 @@ from hubbleclip.simulator.fits_headers import Exposure
 from hubbleclip.simulator.instruments import Camera, Filter
 from hubbleclip.simulator.plans import ObservingPlan
 from hubbleclip.simulator.products import FileType
+
+if TYPE_CHECKING:
+    from astropy.io import fits
+    from astropy.wcs import WCS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,8 +8,7 @@ from functools import lru_cache
 from typing import Any
 
 from hubbleclip.config.settings import SimulatorSettings
-from hubbleclip.simulator import products, telescope
-from hubbleclip.simulator.fits_headers import BLOCK_BYTES
+from hubbleclip.simulator import products
 from hubbleclip.simulator.frames import Frame, combined_frame, detector_frame
 from hubbleclip.simulator.instruments import CAMERAS, SCHEDULES, Camera, Filter
 from hubbleclip.simulator.missions import sim_mission
@@ -111,7 +110,7 @@ class SimObservation:
     @property
     def products(self) -> tuple[SimProduct, ...]:
         """Files of the observation. They are not stored, because a large archive has millions of files."""
-        stem, grown_bytes = self.obs_id.lower(), self.extra_blocks * BLOCK_BYTES
+        stem, grown_bytes = self.obs_id.lower(), self.extra_blocks * products.BLOCK_BYTES
         names = [f"{stem}_{file_type.suffix}" for file_type, _ in self.files]
         return tuple(
             SimProduct(
@@ -260,7 +259,7 @@ def _cached_sizes(
 ) -> tuple[tuple[products.FileType, int], ...]:
     """Compute file sizes in bytes; the cache lets observations with equal files share one tuple, which saves memory."""
     return tuple(
-        (file_type, telescope.file_size(frame_px, CAMERAS[camera], (num_y, num_x), file_type.kind))
+        (file_type, products.file_size(frame_px, CAMERAS[camera], (num_y, num_x), file_type.kind))
         for file_type in file_types
     )
 
@@ -353,6 +352,8 @@ def _released_mjd(settings: SimulatorSettings, plan: ObservingPlan, visit_index:
 
 def render_product(settings: SimulatorSettings, observation: SimObservation, product: SimProduct) -> bytes:
     """Render one file; equal arguments give equal bytes."""
+    from hubbleclip.simulator import telescope  # noqa: PLC0415 - an archive that only lists need not load astropy
+
     plan = plan_of(settings, proposal_index(observation.proposal_number))
     target = plan.targets[observation.visit_index % len(plan.targets)]
     exposure = telescope.Exposure(

@@ -1,4 +1,4 @@
-"""Make the names, file lists and filter names of simulated HST observations, in the form that MAST uses."""
+"""Make the names, file lists, file sizes and filter names of simulated HST observations, in the form that MAST uses."""
 
 from __future__ import annotations
 
@@ -9,6 +9,16 @@ from hubbleclip.simulator.plans import ObservingPlan
 
 BASE36_DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
 ACS_WHEEL_2 = frozenset({"F435W", "F814W"})  # All other ACS filters are on wheel 1.
+BLOCK_BYTES = 2880  # By the FITS standard, files consist of blocks of this length.
+PRIMARY_BLOCKS = 2
+EXTENSION_BLOCKS = 1
+# Names of the extensions by kind of file. DQ32 is the DQ extension of JWST, which has 32-bit flags.
+COMBINED_KINDS = dict.fromkeys(("DRZ", "DRC", "DRW"), ("SCI", "WHT", "CTX")) | {"I2D": ("SCI", "ERR", "CON", "WHT")}
+SINGLE_KINDS = {"RAW": ("RAW",), "D0M": ("RAW",), "C0M": ("SCI",), "CAL": ("SCI", "ERR", "DQ32")}
+AUXILIARY_BLOCKS = {"SPT": 3, "SHM": 4, "TRL": 3}  # Length, in FITS blocks, of files without image data.
+PREVIEW_KINDS = frozenset({"JPG", "COLOR"})
+PREVIEW_BYTES = 49_152  # Every preview is padded to this size.
+DATA_BYTES = {"SCI": 4, "WHT": 4, "CTX": 4, "CON": 4, "ERR": 4, "DQ": 2, "DQ32": 4, "RAW": 2}  # Bytes per pixel.
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,3 +102,36 @@ def acs_filter_wheels(band: Filter) -> tuple[str, str]:
 def mast_filters(camera: Camera, band: Filter) -> str:
     """Write the filter in the form of MAST's column `filters`."""
     return ";".join(acs_filter_wheels(band)) if camera.instrument == "ACS" else band.name
+
+
+def file_size(frame_px: int, camera: Camera, combined_yx: tuple[int, int], kind: str) -> int:
+    """Compute the exact bytes of the first version of a file without rendering it; later ones may have more blocks."""
+    if kind in PREVIEW_KINDS:
+        return PREVIEW_BYTES
+    if kind in AUXILIARY_BLOCKS:
+        return AUXILIARY_BLOCKS[kind] * BLOCK_BYTES
+    if kind in COMBINED_KINDS:
+        planes = [(name, *combined_yx) for name in COMBINED_KINDS[kind]]
+    else:
+        names = SINGLE_KINDS.get(kind, ("SCI", "ERR", "DQ"))
+        planes = [
+            (name, bottom - top, right - left)
+            for top, bottom, left, right in chip_bounds(frame_px, camera)
+            for name in names
+        ]
+    blocks = sum(
+        EXTENSION_BLOCKS + -(-DATA_BYTES[name] * num_y * num_x // BLOCK_BYTES) for name, num_y, num_x in planes
+    )
+    return (PRIMARY_BLOCKS + blocks) * BLOCK_BYTES
+
+
+def chip_bounds(frame_px: int, camera: Camera) -> list[tuple[int, int, int, int]]:
+    """Return (top, bottom, left, right) of each chip in pixels; the gap between two chips belongs to neither."""
+    side, half = frame_px, frame_px // 2
+    if camera.footprint == "one_chip":
+        return [(0, side, 0, side)]
+    if camera.footprint == "two_chips":
+        gap = max(1, side // 120)  # Half the gap between the chips.
+        return [(0, half - gap, 0, side), (half + gap, side, 0, side)]
+    inner = int(half * 0.46)  # Side of the planetary camera, see STAIR_INNER.
+    return [(half, half + inner, half, half + inner), (half, side, 0, half), (0, half, 0, half), (0, half, half, side)]

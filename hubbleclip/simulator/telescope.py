@@ -15,69 +15,31 @@ from PIL import Image as PilImage
 from hubbleclip.config.settings import SimulatorSettings
 from hubbleclip.simulator import sky
 from hubbleclip.simulator.detector import HOT, ExposureDepth, simulate_combined, simulate_single
-from hubbleclip.simulator.fits_headers import (
-    BLOCK_BYTES,
-    EXTENSION_BLOCKS,
-    PRIMARY_BLOCKS,
-    Exposure,
-    frame_wcs,
-)
+from hubbleclip.simulator.fits_headers import Exposure, frame_wcs
 from hubbleclip.simulator.frames import Frame, detector_frame
-from hubbleclip.simulator.instruments import Camera
 from hubbleclip.simulator.jwst import MJY_SR_PER_E_S
 from hubbleclip.simulator.missions import SIM_MISSIONS
 from hubbleclip.simulator.objects.view import Image
 from hubbleclip.simulator.optics import convolve
+from hubbleclip.simulator.products import (
+    AUXILIARY_BLOCKS,
+    BLOCK_BYTES,
+    COMBINED_KINDS,
+    PREVIEW_BYTES,
+    PREVIEW_KINDS,
+    PRIMARY_BLOCKS,
+    chip_bounds,
+)
 from hubbleclip.simulator.random_draws import numpy_rng
 
-__all__ = ["Exposure", "file_size", "render_file"]
+__all__ = ["Exposure", "render_file"]
 
-# Names of the extensions by kind of file. DQ32 is the DQ extension of JWST, which has 32-bit flags.
-COMBINED_KINDS = dict.fromkeys(("DRZ", "DRC", "DRW"), ("SCI", "WHT", "CTX")) | {"I2D": ("SCI", "ERR", "CON", "WHT")}
-SINGLE_KINDS = {"RAW": ("RAW",), "D0M": ("RAW",), "C0M": ("SCI",), "CAL": ("SCI", "ERR", "DQ32")}
 DO_NOT_USE, HOT_PIXEL = 1, 2048  # DQ bits of the JWST pipeline.
-AUXILIARY_BLOCKS = {"SPT": 3, "SHM": 4, "TRL": 3}  # Length, in FITS blocks, of files without image data.
-PREVIEW_KINDS = frozenset({"JPG", "COLOR"})
-PREVIEW_BYTES = 49_152  # Every preview is padded to this size.
 PREVIEW_PX = 256
 PREVIEW_QUALITIES = (60, 30, 10)
 JPEG_END = b"\xff\xd9"
-DATA_BYTES = {"SCI": 4, "WHT": 4, "CTX": 4, "CON": 4, "ERR": 4, "DQ": 2, "DQ32": 4, "RAW": 2}  # Bytes per pixel.
 # An extension of a file: EXTNAME, EXTVER, BUNIT, data, and the (row, column) of the first data pixel in the frame.
 ImagePlane = tuple[str, int, str, npt.NDArray[np.generic], tuple[int, int]]
-
-
-def file_size(frame_px: int, camera: Camera, combined_yx: tuple[int, int], kind: str) -> int:
-    """Compute the exact bytes of the first version of a file without rendering it; later ones may have more blocks."""
-    if kind in PREVIEW_KINDS:
-        return PREVIEW_BYTES
-    if kind in AUXILIARY_BLOCKS:
-        return AUXILIARY_BLOCKS[kind] * BLOCK_BYTES
-    if kind in COMBINED_KINDS:
-        planes = [(name, *combined_yx) for name in COMBINED_KINDS[kind]]
-    else:
-        names = SINGLE_KINDS.get(kind, ("SCI", "ERR", "DQ"))
-        planes = [
-            (name, bottom - top, right - left)
-            for top, bottom, left, right in chip_bounds(frame_px, camera)
-            for name in names
-        ]
-    blocks = sum(
-        EXTENSION_BLOCKS + -(-DATA_BYTES[name] * num_y * num_x // BLOCK_BYTES) for name, num_y, num_x in planes
-    )
-    return (PRIMARY_BLOCKS + blocks) * BLOCK_BYTES
-
-
-def chip_bounds(frame_px: int, camera: Camera) -> list[tuple[int, int, int, int]]:
-    """Return (top, bottom, left, right) of each chip in pixels; the gap between two chips belongs to neither."""
-    side, half = frame_px, frame_px // 2
-    if camera.footprint == "one_chip":
-        return [(0, side, 0, side)]
-    if camera.footprint == "two_chips":
-        gap = max(1, side // 120)  # Half the gap between the chips.
-        return [(0, half - gap, 0, side), (half + gap, side, 0, side)]
-    inner = int(half * 0.46)  # Side of the planetary camera, see STAIR_INNER.
-    return [(half, half + inner, half, half + inner), (half, side, 0, half), (0, half, 0, half), (0, half, half, side)]
 
 
 def render_file(settings: SimulatorSettings, exposure: Exposure, kind: str, file_name: str) -> bytes:

@@ -24,7 +24,15 @@ from hubbleclip.simulator.server.launcher import running_simulator
 HEAVY = "prefect", "torch", "matplotlib", "numba", "astropy", "astroquery", "fastapi", "s3fs", "pyarrow.parquet"
 
 
-@pytest.mark.parametrize("module", ["hubbleclip.cli.app", "hubbleclip.pipeline.ingest.run"])
+@pytest.mark.parametrize(
+    "module",
+    [
+        "hubbleclip.cli.app",
+        "hubbleclip.pipeline.ingest.run",
+        "hubbleclip.pipeline.pending_work",
+        "hubbleclip.simulator.__main__",
+    ],
+)
 def test_a_look_brings_in_no_heavy_library(module: str) -> None:
     code = f"import sys, {module}; print(*set(sys.modules) & set({HEAVY!r}))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -32,7 +40,9 @@ def test_a_look_brings_in_no_heavy_library(module: str) -> None:
 
 
 def test_a_command_asks_for_work_without_prefect_and_torch() -> None:
-    code = "import sys, hubbleclip.pipeline.pending_work; print(*set(sys.modules) & {'prefect', 'torch', 'matplotlib'})"
+    names = "pipeline.pending_work", "pipeline.ingest.run", "pipeline.shards.splitting", "search.open_index"
+    modules = ", ".join(f"hubbleclip.{name}" for name in names)
+    code = f"import sys, {modules}; print(*set(sys.modules) & {{'prefect', 'torch', 'matplotlib'}})"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == []
 

@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 
-import astropy.units as u
 import numpy as np
-from astropy_healpix import HEALPix
 
 from hubbleclip.config.settings import SplitSettings
 from hubbleclip.core.records import Tile
@@ -46,6 +44,9 @@ def exceeding(
 
 def sky_patches(tiles: Sequence[Tile]) -> list[int | None]:
     """Find the HEALPix pixel of each tile's centre; None without a position."""
+    import astropy.units as u  # noqa: PLC0415 - imports astropy, and few profiles have caps
+    from astropy_healpix import HEALPix  # noqa: PLC0415
+
     positions = np.array([(tile.ra_deg or 0.0, tile.dec_deg or 0.0) for tile in tiles]).reshape(-1, 2) * u.deg
     pixels = HEALPix(nside=2**PATCH_ORDER, order="nested").lonlat_to_healpix(positions[:, 0], positions[:, 1])
     return [None if tile.ra_deg is None else int(pixel) for tile, pixel in zip(tiles, pixels, strict=True)]

@@ -19,7 +19,7 @@ from hubbleclip.core.records import Dataset, Sample, SplitAssignment, Tile
 from hubbleclip.core.timestamps import next_time
 from hubbleclip.core.version import code_version
 from hubbleclip.dataset.build import BuiltDataset, build_dataset, inputs_digest
-from hubbleclip.dataset.manifest import DESCRIPTION, read_description
+from hubbleclip.dataset.manifest import DESCRIPTION
 from hubbleclip.dataset.samples import captions_of, make_samples
 from hubbleclip.dataset.splits.material import Material
 from hubbleclip.dataset.splits.schemes import RANDOM
@@ -126,25 +126,6 @@ def pack_intact(
     forget_damaged(stage, damaged)
     material = replace(material, tiles=[tile for tile in material.tiles if tile.tile_id not in damaged])
     return pack_intact(stage, material, [s for s in samples if s.tile_id not in damaged], assignments)
-
-
-def is_up_to_date(stage: Stage) -> bool:
-    """Return whether the newest dataset has the current samples; nothing is written."""
-    settings = stage.settings
-    existing = {one.tile_id: one for one in to_records(SplitAssignment, stage.catalog.rows("FROM split"))}
-    material = read_material(stage)
-    newest = to_records(Dataset, stage.catalog.rows("FROM dataset ORDER BY built_at DESC, digest LIMIT 1"))
-    if settings.splits.scheme != RANDOM or not newest or any(tile.tile_id not in existing for tile in material.tiles):
-        return False
-    try:
-        made_with = read_description(stage.layout.absolute(newest[0].path)).get("settings_digests", {})
-    except DatasetError:  # the folder is gone or damaged: the stage itself says what to do
-        return False
-    if made_with.get("splits") != settings.splits.digest():  # other limits may link or exclude tiles that have a split
-        return False
-    samples, _ = make_samples(material, existing, settings.shards)
-    known: str = newest[0].inputs_digest
-    return known == inputs_digest(samples, settings.shards)
 
 
 def no_tiles(stage: Stage) -> str:

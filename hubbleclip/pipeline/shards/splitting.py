@@ -73,10 +73,7 @@ def split_tiles(stage: Stage, material: Material) -> dict[str, SplitAssignment]:
     the datasets of that scheme. A tile whose assignment breaks its data contract is rejected and belongs to no split.
     """
     settings, datasets_dir = stage.settings.splits, stage.layout.datasets
-    existing = {s.tile_id: s for s in to_records(SplitAssignment, stage.catalog.rows("FROM split"))}
-    at_random = settings.model_copy(update={"scheme": RANDOM})
-    former = {row.pop("proposal_id"): SplitAssignment(**row) for row in stage.catalog.rows(FORMER, [sorted(PERMANENT)])}
-    new = assign_splits(material, existing, at_random, former=former)
+    existing, new = plan_splits(stage, material)
     rejected = write_splits(stage, new)
     if settings.scheme != RANDOM:
         existing = released_splits(datasets_dir, settings)
@@ -85,6 +82,14 @@ def split_tiles(stage: Stage, material: Material) -> dict[str, SplitAssignment]:
     kept = {tile_id: plan for tile_id, plan in found.items() if tile_id not in rejected}
     check_test_lists(datasets_dir, {tile_id: plan.split for tile_id, plan in kept.items()}, settings)
     return kept
+
+
+def plan_splits(stage: Stage, material: Material) -> tuple[dict[str, SplitAssignment], list[SplitAssignment]]:
+    """Read the assignments of the random split scheme, and make the new and changed ones."""
+    existing = {s.tile_id: s for s in to_records(SplitAssignment, stage.catalog.rows("FROM split"))}
+    at_random = stage.settings.splits.model_copy(update={"scheme": RANDOM})
+    former = {row.pop("proposal_id"): SplitAssignment(**row) for row in stage.catalog.rows(FORMER, [sorted(PERMANENT)])}
+    return existing, assign_splits(material, existing, at_random, former=former)
 
 
 def write_splits(stage: Stage, new: Sequence[SplitAssignment]) -> set[str]:
