@@ -137,8 +137,8 @@ study: setup  ## measure the clean split and the loss (20 minutes after make dem
 recipe-study: setup  ## measure settings of training (45 minutes after make demo)
 	$(BIN)/python -m experiments.study.recipe docs/demo $(FLAGS)
 
-caption-study: setup  ## abstracts, summaries and both in training, for README and docs/captions.md (20 minutes after make demo; DEBIAS=1: two arms more)
-	$(BIN)/python -m experiments.captions.report docs/demo $(FLAGS) $(if $(DEBIAS),--debias)
+caption-study: setup  ## abstracts, summaries and both in training, for README and docs/captions.md (20 minutes after make demo)
+	$(BIN)/python -m experiments.captions.report docs/demo $(FLAGS)
 
 coverage: setup  ## measure how often the 95 % intervals hold (5 minutes)
 	OMP_NUM_THREADS=1 $(BIN)/python -m experiments.coverage

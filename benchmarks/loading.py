@@ -53,7 +53,7 @@ def build(root: Path, num: int = NUM, side_px: int = SIDE_PX, max_mb: int = 32) 
 
 def open_ours(info: DatasetInfo, *, workers: int = WORKERS, steps: int = NUM // BATCH) -> TrainBatches:
     """Open our batches without a cache: tiles are read and decoded each time."""
-    settings = TrainSettings(steps=steps, batch_size=BATCH, workers=workers, full_abstract_share=1.0)
+    settings = TrainSettings(steps=steps, batch_size=BATCH, workers=workers, captions={"abstract": 1.0})
     tokenizer = open_clip.SimpleTokenizer(context_length=CONTEXT_LENGTH)
     return open_train_batches(
         open_split(info, "train"),

@@ -45,11 +45,6 @@ ARMS: dict[str, dict[str, Any]] = {
     "both": {"captions": {**ABSTRACTS, "summary": 2.5, "phrases": 2.5}},
 }
 """Changes of the training settings by arm; shares are shares of the tokens. The first arm is the baseline."""
-DEBIAS_ARMS: dict[str, dict[str, Any]] = {
-    "abstracts, half of them without the first sentence": {"captions": ABSTRACTS, "drop_first_share": 0.5},
-    "abstracts after at most 20 padding tokens": {"captions": ABSTRACTS, "max_prefix_padding": 20},
-}
-"""The augmentations of DeBias-CLIP, for `--debias`."""
 COLUMNS = {
     **{f"{by}: {key}": f"by {by}, {name}" for by in ("abstract", "summary") for key, name in METRIC_NAMES.items()},
     QUERIES: "short queries, nDCG@10",
@@ -62,7 +57,7 @@ def with_captions(settings: Settings, steps: int) -> Settings:
     return settings.model_copy(update={"shards": shards, "train": settings.train.model_copy(update={"steps": steps})})
 
 
-def measure(settings: Settings, arms: Mapping[str, dict[str, Any]], num_seeds: int) -> dict[str, Any]:
+def measure(settings: Settings, num_seeds: int) -> dict[str, Any]:
     """Train and score every arm."""
     if settings.archive.name != "simulated":
         raise HubbleclipError(f"{settings.root} is not of the simulated archive: the kind of its objects is unknown")
@@ -75,7 +70,7 @@ def measure(settings: Settings, arms: Mapping[str, dict[str, Any]], num_seeds: i
         tiles = drawn_tiles(catalog, settings.simulator)
     rows: list[dict[str, Any]] = []
     baseline: dict[str, ArmScores] = {}
-    for name, changes in arms.items():
+    for name, changes in ARMS.items():
         estimates = []
         for seed in range(1, num_seeds + 1):
             changed = settings.train.model_copy(update={**changes, "seed": seed})
@@ -150,11 +145,9 @@ def update_pages(result: Mapping[str, Any], root: Path) -> None:
 
 
 @app.default
-def main(
-    out_dir: Path, options: Options = Options(), *, steps: int = 100, num_seeds: int = 3, debias: bool = False
-) -> None:
-    """Measure, write the results to `out_dir`, and update README and docs/captions.md; `--debias` adds two arms."""
-    result = measure(with_captions(options.settings(), steps), ARMS | (DEBIAS_ARMS if debias else {}), num_seeds)
+def main(out_dir: Path, options: Options = Options(), *, steps: int = 100, num_seeds: int = 3) -> None:
+    """Measure, write the results to `out_dir`, and update README and docs/captions.md."""
+    result = measure(with_captions(options.settings(), steps), num_seeds)
     write_results(out_dir / FILE, result)
     update_pages(result, ROOT)
 

@@ -33,7 +33,7 @@ def score(info: DatasetInfo, run_dir: Path, settings: EvaluationSettings, tiles:
     source = ModelSource(run_dir=run_dir, precision=resolve_precision(settings.precision))
     loaded = source.load()
     ((_, tiles_td),) = embed_splits({source: loaded}, [(source, "test")], info, settings.batch_size).values()
-    weights_bg = draw_weights(test_set.num_groups, settings.bootstrap, settings.seed)
+    weights_bg = draw_weights(test_set.num_groups, settings.bootstrap)
     estimates = []
     for name, texts in {"abstract": test_set, "summary": with_summaries(test_set)}.items():
         captions_cd = embed_texts(loaded, texts.captions_c, settings.batch_size)
@@ -41,7 +41,7 @@ def score(info: DatasetInfo, run_dir: Path, settings: EvaluationSettings, tiles:
         estimates += [replace(one, name=f"{name}: {one.name}") for one in fair if one.name in METRICS]
     scores_qt = cosine_scores(embed_texts(loaded, list(read_queries()), settings.batch_size), tiles_td)
     values_q = query_scores(scores_qt, test_set, tiles)
-    weights_bq = draw_weights(len(values_q), settings.bootstrap, settings.seed)
+    weights_bq = draw_weights(len(values_q), settings.bootstrap)
     draws_b = resampled_means(values_q[:, None], np.arange(len(values_q)), weights_bq)[:, 0]
     mean = Estimate(
         protocol=FAIR,

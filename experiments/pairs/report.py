@@ -157,7 +157,7 @@ def measure(
     """Compute the metrics of all methods, and their paired differences to the baselines, with 95 % intervals."""
     num_groups = 1 + max(int(trial.test_pairs.group_n.max()) for trial in trials)
     # all methods use the same resamples, so that their differences are paired
-    weights_bg = draw_weights(num_groups, settings.bootstrap, settings.seed)
+    weights_bg = draw_weights(num_groups, settings.bootstrap)
     scores = {
         name: [score(*pair) for pair in zip(trials, of_method, strict=True)] for name, of_method in matchers.items()
     }

@@ -98,14 +98,14 @@ def measure(settings: Settings) -> dict[str, Any]:
     ]
     return {
         "queries": scored,
-        "rows": summarise(scored, settings.evaluation.bootstrap, settings.evaluation.seed),
+        "rows": summarise(scored, settings.evaluation.bootstrap),
         "num_tiles": len(tiles),
         "num_proposals": len({tile.proposal_id for tile in tiles.values()}),
         "run": Path(search.current.run).name,
     }
 
 
-def summarise(scored: Sequence[Mapping[str, Any]], num_resamples: int, seed: int) -> list[dict[str, Any]]:
+def summarise(scored: Sequence[Mapping[str, Any]], num_resamples: int) -> list[dict[str, Any]]:
     """Average the scores over sets of queries, with 95 % intervals from a bootstrap over the queries."""
     sets = (
         ("all queries", EVERY, list(scored)),
@@ -116,17 +116,17 @@ def summarise(scored: Sequence[Mapping[str, Any]], num_resamples: int, seed: int
     )
     answered = [(name, tiles, [one[tiles] for one in chosen if one[tiles]]) for name, tiles, chosen in sets]
     return [
-        {"name": name, "tiles": tiles, "num_queries": len(scores)} | intervals(scores, num_resamples, seed)
+        {"name": name, "tiles": tiles, "num_queries": len(scores)} | intervals(scores, num_resamples)
         for name, tiles, scores in answered
     ]
 
 
-def intervals(scores: Sequence[Mapping[str, float]], num_resamples: int, seed: int) -> dict[str, dict[str, float]]:
+def intervals(scores: Sequence[Mapping[str, float]], num_resamples: int) -> dict[str, dict[str, float]]:
     """Average scores, and differences between two modes, with 95 % intervals."""
     values_qm: Floats = np.array(
         [[score[modes[0]] - (score[modes[1]] if modes[1:] else 0) for modes in COLUMNS.values()] for score in scores]
     )
-    weights_bq = draw_weights(len(scores), num_resamples, seed)
+    weights_bq = draw_weights(len(scores), num_resamples)
     means_bm = resampled_means(values_qm, np.arange(len(scores)), weights_bq)
     ends = [percentile_interval(means_b, len(scores)) for means_b in means_bm.T]
     return {

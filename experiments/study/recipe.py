@@ -65,8 +65,7 @@ ARMS = {
     "features distilled": fine_tuned(distillation_weight=1.0),
     "logits distilled": fine_tuned(distillation_weight=1.0, distillation="logits"),
     "averaged with the base": fine_tuned(wise_alphas=(0.25, 0.5, 0.75)),
-    "whole abstracts in 248 tokens": fine_tuned(LONG, full_abstract_share=1.0),
-    "the same with prefix padding": fine_tuned(LONG, full_abstract_share=1.0, max_prefix_padding=100),
+    "whole abstracts in 248 tokens": fine_tuned(LONG, captions={"abstract": 1.0}),
 }
 COMPARED = {
     "half of each batch hard negatives": "as it is",
@@ -76,7 +75,6 @@ COMPARED = {
     "logits distilled": "fine-tuned",
     "averaged with the base": "fine-tuned",
     "whole abstracts in 248 tokens": "fine-tuned",
-    "the same with prefix padding": "fine-tuned",
 }
 """The arm with which each arm is compared; the difference is the arm minus the other."""
 

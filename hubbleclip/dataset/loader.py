@@ -7,7 +7,7 @@ and it is the same in a resumed run.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
@@ -24,7 +24,6 @@ from hubbleclip.dataset.caption_sampling import CaptionSampler
 from hubbleclip.dataset.reader import GreyLevels, SplitTiles, open_split
 from hubbleclip.dataset.sampler import (
     AUGMENTATION_STREAM,
-    PADDING_STREAM,
     GroupBatchSampler,
     Ints,
     derangement,
@@ -48,6 +47,13 @@ CACHE_BYTES = 2 << 30
 """A split is kept in memory if its resized uint8 pixels take at most this number of bytes (2 GiB)."""
 SPECIAL_TOKENS = 2
 """Number of tokens that a CLIP tokenizer adds to every text: one start token and one end token."""
+FULL_SHARE, OTHER_SHARE = 0.2, 0.1
+"""Probabilities that a text is the whole main caption, or another caption such as the title, without `train.captions`.
+"""
+WHOLE_SHARE = 0.1
+"""Probability that a tile is not cropped."""
+GAIN_JITTER = 0.2
+"""Brightness is multiplied by a random factor between exp(-GAIN_JITTER) and exp(GAIN_JITTER)."""
 BATCHES_PER_WORKER = 2
 """Number of batches that are prefetched per loader thread."""
 
@@ -142,8 +148,8 @@ class TrainBatches:
         rng = np.random.default_rng([self.settings.seed, AUGMENTATION_STREAM, step])
         groups_b, rows_b = self.sampler.groups(step), self.sampler.rows(step)
         texts = [self._text(rng, group, row) for group, row in zip(groups_b, rows_b, strict=True)]
-        theta = draw_views(rng, len(rows_b), self.settings.min_crop_share, self.settings.whole_share)
-        gain = np.exp(rng.uniform(-1, 1, len(rows_b)) * self.settings.gain_jitter).astype(np.float32)
+        theta = draw_views(rng, len(rows_b), self.settings.min_crop_share, WHOLE_SHARE)
+        gain = np.exp(rng.uniform(-1, 1, len(rows_b)) * GAIN_JITTER).astype(np.float32)
         positives = positive_ids(groups_b.tolist(), texts)
         # If all pairs were positive, the contrastive loss would have no negative pair.
         if (positives == positives[0]).all(axis=0).any():
@@ -156,7 +162,7 @@ class TrainBatches:
             tiles_b1ss=torch.from_numpy(self._read(rows_b[mine]))[:, None],
             theta_b23=torch.from_numpy(theta[mine]),
             gain_b=torch.from_numpy(gain[mine]),
-            tokens_bl=self._tokens(step, texts[mine]),
+            tokens_bl=self.tokenize(texts[mine]),
             group_ids_b2=torch.from_numpy(positives[mine]),
         )
 
@@ -165,15 +171,6 @@ class TrainBatches:
         if self.settings.shuffled:
             row = int(rng.choice(self.sampler.rows_of_group[self.partner[group]]))
         return self.caption_sampler.draw(rng, self.tiles.captions[row], self.tiles.caption_kinds[row])
-
-    def _tokens(self, step: int, texts: Sequence[str]) -> Tensor:
-        """Tokenize texts and insert random prefix padding; the result has shape (b, l)."""
-        tokens_bl = torch.cat([self.tokenize([text]) for text in texts])
-        if not self.settings.max_prefix_padding:
-            return tokens_bl
-        rng = np.random.default_rng([self.settings.seed, PADDING_STREAM, step, self.rank])
-        padding = int(self.tokenize([""])[0, -1])
-        return pad_prefixes(tokens_bl, padding, self.settings.max_prefix_padding, rng)
 
     def _read(self, rows_b: Ints) -> GreyLevels:
         """Read tiles from memory or from the shards; the result has shape (b, store_px, store_px)."""
@@ -207,11 +204,10 @@ def open_train_batches(
         store_px=store_px,
         tokenize=cached_tokenizer(tokenizer),
         caption_sampler=CaptionSampler(
-            full_share=settings.full_abstract_share,
-            other_share=settings.other_caption_share,
+            full_share=FULL_SHARE,
+            other_share=OTHER_SHARE,
             max_tokens=context_length - SPECIAL_TOKENS,
             count_tokens=token_counter(tokenizer),
-            drop_first_share=settings.drop_first_share,
         ).with_token_shares(settings.captions, zip(tiles.captions, tiles.caption_kinds, strict=True)),
         sampler=GroupBatchSampler(
             rows_of_group=np.split(np.argsort(tiles.group_n, kind="stable"), ends),
@@ -256,18 +252,6 @@ def iterate_batches(batches: TrainBatches, first_step: int, *, pin: bool) -> Ite
 def _pinned(batches: TrainBatches, step: int) -> TrainBatch:
     """Load the batch of a step and copy it to pinned memory, from which copies to a GPU are asynchronous."""
     return TrainBatch(*(part.pin_memory() for part in batches[step]))
-
-
-def pad_prefixes(tokens_bl: Tensor, padding: int, most: int, rng: np.random.Generator) -> Tensor:
-    """Shift texts by up to `most` padding tokens behind the start token, as far as there is padding (DeBias-CLIP)."""
-    shifted_bl = torch.full_like(tokens_bl, padding)
-    shifted_bl[:, 0] = tokens_bl[:, 0]
-    length = tokens_bl.shape[1]
-    for row, share in zip(range(len(tokens_bl)), rng.random(len(tokens_bl)), strict=True):
-        end = int((tokens_bl[row] != padding).nonzero().max()) + 1
-        shift = int(share * (min(most, length - end) + 1))
-        shifted_bl[row, 1 + shift : end + shift] = tokens_bl[row, 1:end]
-    return shifted_bl
 
 
 def cached_tokenizer(tokenizer: Any) -> Tokenize:

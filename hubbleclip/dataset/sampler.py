@@ -17,15 +17,8 @@ from hubbleclip.core.errors import DatasetError
 Ints = npt.NDArray[np.int64]
 # One of these numbers is part of every random seed, so that the random streams of a run are independent of each other.
 # The numbers must never change, because otherwise recorded training runs could not be reproduced.
-(
-    GROUP_STREAM,
-    TILE_STREAM,
-    PAIRING_STREAM,
-    AUGMENTATION_STREAM,
-    PADDING_STREAM,
-    ORDER_STREAM,
-    CLASS_STREAM,
-) = range(7)
+GROUP_STREAM, TILE_STREAM, PAIRING_STREAM, AUGMENTATION_STREAM = range(4)
+ORDER_STREAM, CLASS_STREAM = 5, 6
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

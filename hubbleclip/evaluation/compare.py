@@ -31,7 +31,7 @@ def split_estimates(
     ((_, tiles_td),) = embed_splits({source: loaded}, [(source, split)], info, settings.batch_size, map_fn).values()
     captions_cd = embed_texts(loaded, test_set.captions_c, settings.batch_size)
     scores = Scores.of_features(run_dir.name, tiles_td, captions_cd)  # the name of a run's folder is its id
-    return fair_estimates(scores, test_set, draw_weights(test_set.num_groups, settings.bootstrap, settings.seed))
+    return fair_estimates(scores, test_set, draw_weights(test_set.num_groups, settings.bootstrap))
 
 
 def val_estimate(

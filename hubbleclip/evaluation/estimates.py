@@ -9,16 +9,14 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
-from hubbleclip.config.settings import EvaluationSettings
 from hubbleclip.core.records import Metric
-from hubbleclip.evaluation.features import ModelFeatures, mean_over_proposals
+from hubbleclip.evaluation.features import ModelFeatures
 from hubbleclip.evaluation.forgetting import DIGITS, FORGETTING, PHOTOGRAPHS
 from hubbleclip.evaluation.metrics import zeroshot
 from hubbleclip.evaluation.metrics.baselines import bm25_scores, hybrid_scores, oracle_scores
 from hubbleclip.evaluation.metrics.bootstrap import draw_weights
 from hubbleclip.evaluation.metrics.protocols import (
     FAIR,
-    VIEWS,
     Estimate,
     Scores,
     chance_estimates,
@@ -51,24 +49,22 @@ def all_estimates(
     test_set: TestSet,
     features: Mapping[str, ModelFeatures],
     labels: Mapping[str, Labels],
-    settings: EvaluationSettings,
+    num_resamples: int,
     extra: Sequence[Estimate] = (),
 ) -> list[Estimate]:
     """Estimate every metric of every scorer, and the paired differences between the fine-tuned model and the others.
 
     `features` maps the name of each model to its features; one name is `fine_tuned`.
     """
-    weights_bg = draw_weights(test_set.num_groups, settings.bootstrap, settings.seed)
+    weights_bg = draw_weights(test_set.num_groups, num_resamples)
     estimates = [*extra]
     for scores in all_scores(test_set, features):
         estimates += fair_estimates(scores, test_set, weights_bg)
         estimates += paperclip_estimates(scores, test_set, weights_bg)
         estimates += equation_estimates(scores, test_set, weights_bg)
-    estimates += chance_estimates(test_set, weights_bg, settings.seed)
+    estimates += chance_estimates(test_set, weights_bg)
     estimates += zero_shot_estimates(test_set, features, labels, weights_bg)
     estimates += image_retrieval_by_model(test_set, features, weights_bg)
-    if settings.average_views:
-        estimates += mean_view_estimates(test_set, features, weights_bg)
     return [*estimates, *differences(estimates)]
 
 
@@ -124,15 +120,6 @@ def image_retrieval_by_model(
             name, tiles_td, test_set.samples, test_set.group_t, weights_bg
         )
     ]
-
-
-def mean_view_estimates(test_set: TestSet, features: Mapping[str, ModelFeatures], weights_bg: Ints) -> list[Estimate]:
-    """Estimate the `fair` metrics after replacing each tile's feature by the mean feature of its proposal's tiles."""
-    estimates: list[Estimate] = []
-    for name, of_model in features.items():
-        scores = Scores.of_features(name, mean_over_proposals(of_model.tiles_td, test_set), of_model.captions_cd)
-        estimates += fair_estimates(scores, test_set, weights_bg, protocol=VIEWS)
-    return estimates
 
 
 def differences(estimates: Sequence[Estimate]) -> list[Estimate]:

@@ -5,10 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-import numpy as np
-
 from hubbleclip.core.errors import EvaluationError
-from hubbleclip.core.vectors import unit
 from hubbleclip.dataset.manifest import REBUILD_HINT
 from hubbleclip.evaluation.embed import TileFeatures
 from hubbleclip.evaluation.metrics.retrieval import Floats
@@ -60,12 +57,3 @@ def embed_phrases(loaded: LoadedModel, phrases: tuple[str, ...], templates: tupl
 def embed_vocabulary(loaded: LoadedModel, vocabulary: Vocabulary, batch_size: int) -> dict[str, Floats]:
     """Embed every phrase of the vocabulary."""
     return {name: embed_phrases(loaded, phrases, PROMPTS[name], batch_size) for name, phrases in vocabulary.items()}
-
-
-def mean_over_proposals(features_td: Floats, test_set: TestSet) -> Floats:
-    """Replace each tile's feature by the normalised mean of the features of all tiles of its proposal."""
-    _, proposal_t = np.unique([sample.proposal_id for sample in test_set.samples], return_inverse=True)
-    sums_pd = np.zeros((proposal_t.max() + 1, features_td.shape[1]))
-    np.add.at(sums_pd, proposal_t, features_td)
-    # The sum is not divided by the number of terms, because `unit` normalises the length anyway.
-    return unit(sums_pd)[proposal_t]

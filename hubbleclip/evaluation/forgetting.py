@@ -87,7 +87,7 @@ def forgetting_estimates(models: Mapping[str, LoadedModel], settings: Evaluation
             is_positive_tk = images.class_t[:, None] == np.arange(len(images.phrases))
             is_top_t = hit_probability(rank_best_positives(scores_tk, is_positive_tk), 1)
             values = Values(means={images.name: is_top_t}, group_q=images.group_t)
-            weights_bg = draw_weights(images.group_t.max() + 1, settings.bootstrap, settings.seed)
+            weights_bg = draw_weights(images.group_t.max() + 1, settings.bootstrap)
             estimates += bootstrap_estimates(FORGETTING, name, values, weights_bg)
     return estimates
 

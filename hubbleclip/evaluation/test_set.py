@@ -12,6 +12,7 @@ from hubbleclip.core.records import Sample
 from hubbleclip.dataset.captions import clean
 from hubbleclip.dataset.splits.continuations import Link
 from hubbleclip.dataset.splits.near_duplicates import group_proposals, near_duplicates, shingles
+from hubbleclip.evaluation.metrics.bootstrap import SEED
 from hubbleclip.evaluation.metrics.retrieval import Floats, Ints
 
 SAME_CAPTION_SIMILARITY = 0.7
@@ -19,6 +20,8 @@ SAME_CAPTION_SIMILARITY = 0.7
 
 The value is the same as the default of the setting `splits.near_duplicate`.
 """
+NUM_EXAMPLE_TILES = 6
+"""Number of test tiles that the report shows with their nearest phrases."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -102,7 +105,7 @@ def caption_representatives(texts: Mapping[str, str], group_of: Mapping[str, str
     return group_proposals(texts, links)
 
 
-def shuffled_captions(caption_t: Ints, seed: int) -> Ints:
+def shuffled_captions(caption_t: Ints, seed: int = SEED) -> Ints:
     """Draw a wrong caption for each tile at random."""
     num_captions = int(caption_t.max()) + 1
     step_t = np.random.default_rng(seed).integers(1, num_captions, size=len(caption_t))
@@ -110,7 +113,7 @@ def shuffled_captions(caption_t: Ints, seed: int) -> Ints:
     return other_t
 
 
-def pair_similarities(scores_tc: Floats, caption_t: Ints, seed: int) -> tuple[Floats, Floats]:
+def pair_similarities(scores_tc: Floats, caption_t: Ints, seed: int = SEED) -> tuple[Floats, Floats]:
     """Select each tile's similarity with its own caption (true pair) and with a random wrong caption
     (shuffled pair).
     """
@@ -118,7 +121,7 @@ def pair_similarities(scores_tc: Floats, caption_t: Ints, seed: int) -> tuple[Fl
     return scores_tc[tiles, caption_t], scores_tc[tiles, shuffled_captions(caption_t, seed)]
 
 
-def example_tiles(test_set: TestSet, count: int) -> list[int]:
+def example_tiles(test_set: TestSet, count: int = NUM_EXAMPLE_TILES) -> list[int]:
     """Choose example tiles to show: at most one per proposal group, from as many target classes as possible."""
     first_tile = {int(group): tile for tile, group in reversed(list(enumerate(test_set.group_t)))}
     # Each round takes at most one tile per class. The round of a tile is the number of earlier tiles of the same class.

@@ -129,7 +129,7 @@ def catalogue_benchmark(
         "num_in_training": sum(row["num_in_training"] for row in counts) if run_dir else None,
         "num_tiles": len(object_set.samples),
         "classes": counts,
-        "metrics": classes.class_metrics(object_set, scores, settings.evaluation.bootstrap, settings.evaluation.seed),
+        "metrics": classes.class_metrics(object_set, scores, settings.evaluation.bootstrap),
     }
 
 

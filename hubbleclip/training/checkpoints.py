@@ -23,6 +23,9 @@ log = logging.getLogger(__name__)
 
 FOLDER = "checkpoints"
 BEST = "best.json"
+KEPT_CHECKPOINTS = 2
+"""Number of newest checkpoints that are kept: training resumes from the last one, or from the one before if the last is
+damaged."""
 UNREADABLE = (
     *(OSError, RuntimeError, ValueError, LookupError, TypeError, AttributeError, EOFError, OverflowError),
     *(MemoryError, struct.error, pickle.UnpicklingError),
@@ -108,9 +111,9 @@ def read_best(run_dir: Path) -> dict[str, Any]:
     return best
 
 
-def prune_checkpoints(run_dir: Path, keep: int, best_step: int) -> None:
-    """Delete all checkpoints except the newest and the best."""
-    for step in list_steps(run_dir)[:-keep]:  # the newest ones are kept, because training resumes from the last
+def prune_checkpoints(run_dir: Path, best_step: int) -> None:
+    """Delete all checkpoints except the newest `KEPT_CHECKPOINTS` and the best."""
+    for step in list_steps(run_dir)[:-KEPT_CHECKPOINTS]:
         if step != best_step:
             (run_dir / FOLDER / checkpoint_name(step)).unlink()
 

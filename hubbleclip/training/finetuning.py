@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -169,9 +169,6 @@ def apply_mode(loaded: LoadedModel, settings: TrainSettings) -> LoadedModel:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)
         model = MODES[settings.mode](loaded, settings)
-    if settings.frozen_norms:
-        for norm in _batch_norms(model):
-            norm.requires_grad_(False)
     return replace(loaded, model=model)
 
 
@@ -184,9 +181,4 @@ def frozen_modules(model: nn.Module) -> list[nn.Module]:
 def uses_batch_statistics(model: nn.Module) -> bool:
     """Test whether a batch norm of the model takes its statistics from the batch."""
     frozen = set(frozen_modules(model))
-    return any(norm not in frozen for norm in _batch_norms(model))
-
-
-def _batch_norms(model: nn.Module) -> Iterator[nn.Module]:
-    """Return all batch-norm modules of a model."""
-    return (module for module in model.modules() if isinstance(module, BATCH_NORMS))
+    return any(isinstance(module, BATCH_NORMS) and module not in frozen for module in model.modules())

@@ -74,9 +74,8 @@ class ContrastiveGradients:
                 outputs = self._features(*inputs, (*seed, k))
                 # the gradients of scale and bias already cover the whole batch, so they are added only once, here with
                 # the last micro-batch
-                pairs = zip(outputs, [*row_grads, *(grads[2:] if is_last else [])], strict=False)
-                trained = [(output, grad) for output, grad in pairs if output.requires_grad]
-                torch.autograd.backward([output for output, _ in trained], [grad for _, grad in trained])
+                own_grads = [*row_grads, *(grads[2:] if is_last else [])]
+                torch.autograd.backward(outputs[: len(own_grads)], own_grads)
         return entries
 
     def _backward(self, features: Features, group_ids: Tensor, base: Features) -> dict[str, Tensor]:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import logging
-import os
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -53,7 +52,6 @@ def train(
         return finished
     with ExitStack() as stack:
         world = stack.enter_context(process_group())
-        stack.enter_context(_deterministic(settings.deterministic))
         make_initial = partial(_initial_model, model, settings)
         loaded = make_initial()
         distillation = make_distillation(settings, partial(load_model, model, settings.seed))
@@ -79,25 +77,11 @@ def train(
         return trainer.run_dir
 
 
-@contextmanager
-def _deterministic(enabled: bool) -> Iterator[None]:
-    """If enabled, make torch use deterministic algorithms, and raise an error for operations that have none."""
-    before = torch.are_deterministic_algorithms_enabled()
-    if enabled:
-        # cuBLAS reads this variable when it is initialised; without it, torch raises an error for matrix products
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    torch.use_deterministic_algorithms(enabled or before)
-    try:
-        yield
-    finally:
-        torch.use_deterministic_algorithms(before)
-
-
 def _initial_model(model: ModelSettings, settings: TrainSettings) -> LoadedModel:
     """Build the model as it is before the first training step."""
     loss = get_loss(settings.loss)
     loaded = load_model(model, settings.seed)
-    set_initial_scale(loaded, settings, loss)
+    set_initial_scale(loaded, settings.batch_size, loss)
     return apply_mode(loaded, settings)
 
 

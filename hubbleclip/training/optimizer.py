@@ -45,7 +45,7 @@ def rate_shares(names: Iterable[str], settings: TrainSettings) -> dict[str, floa
     for tower in BOTH:
         layers = _layers([name for name in tower_names if tower_of(name) == tower])
         top = max(layers.values(), default=0)
-        shares |= {n: settings.tower_rate * settings.layer_decay ** (top - layer) for n, layer in layers.items()}
+        shares |= {n: settings.layer_decay ** (top - layer) for n, layer in layers.items()}
     return shares
 
 

@@ -174,7 +174,7 @@ class Trainer:
     def write_best_and_prune(self) -> None:
         """Record which checkpoint is the best, then delete old ones."""
         checkpoints.write_best(self.run_dir, self.best_step, self.best_score)
-        checkpoints.prune_checkpoints(self.run_dir, self.settings.keep_checkpoints, self.best_step)
+        checkpoints.prune_checkpoints(self.run_dir, self.best_step)
 
     def restore(self) -> None:
         """Load the newest checkpoint that is intact, if there is one."""
@@ -225,7 +225,7 @@ def make_trainer(
     if settings.micro_batch and uses_batch_statistics(loaded.model):
         raise TrainingError(
             "batch norms would take their statistics from micro-batches instead of the whole batch: "
-            "set train.frozen_norms = true or train.micro_batch = 0"
+            "set train.micro_batch = 0"
         )
     loaded.model.to(world.device, memory_format=torch.channels_last)
     if distillation is not None:

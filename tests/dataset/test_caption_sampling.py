@@ -78,21 +78,9 @@ def test_a_kind_that_no_sample_has_is_named() -> None:
         caption_sampler().with_token_shares({"summary": 1.0}, [(CAPTIONS, KINDS[:2])])
 
 
-def test_the_first_sentence_can_be_dropped() -> None:
-    of = CaptionSampler(
-        full_share=0.5, other_share=0.0, max_tokens=8, count_tokens=lambda t: len(t.split()), drop_first_share=1.0
-    )
-    texts = draws(of)
-    assert not any("Alpha" in text for text in texts)
-    assert ABSTRACT.partition(" Epsilon")[2].strip() in {text.partition("Epsilon")[2].strip() for text in texts}
-    rng = np.random.default_rng(0)
-    assert of.draw(rng, ["Only one sentence."]) == "Only one sentence."
-
-
 THREE = [ABSTRACT, "A title", "Another title"]
 
 
-@pytest.mark.parametrize("drop_first_share", [0.0, 0.5])
 @pytest.mark.parametrize(
     "options",
     [
@@ -105,14 +93,12 @@ THREE = [ABSTRACT, "A title", "Another title"]
         ),
     ],
 )
-def test_each_draw_takes_the_same_number_of_random_numbers(options, drop_first_share) -> None:
-    of = CaptionSampler(
-        max_tokens=8, count_tokens=lambda t: len(t.split()), drop_first_share=drop_first_share, **options
-    )
+def test_each_draw_takes_the_same_number_of_random_numbers(options) -> None:
+    of = CaptionSampler(max_tokens=8, count_tokens=lambda t: len(t.split()), **options)
     rng, beside = np.random.default_rng(3), np.random.default_rng(3)
     for _ in range(20):
         of.draw(rng, FOUR, KINDS)
-        beside.random(5 if drop_first_share else 4)
+        beside.random(4)
         assert rng.bit_generator.state == beside.bit_generator.state
 
 
@@ -179,18 +165,6 @@ def test_draws_are_those_of_their_random_numbers(full, other, max_words, caption
     of = caption_sampler(full, other, max_words)
     for _ in range(60):
         assert of.draw(rng, captions) == slow_draw(beside.random(4), captions, full, other, max_words)
-
-
-@pytest.mark.parametrize("share", [0.3, 1.0])
-def test_the_first_sentence_is_dropped_with_its_share_by_a_fifth_number(share) -> None:
-    rng, beside = np.random.default_rng(5), np.random.default_rng(5)
-    of = CaptionSampler(
-        full_share=1.0, other_share=0.0, max_tokens=8, count_tokens=lambda t: len(t.split()), drop_first_share=share
-    )
-    for _ in range(40):
-        beside.random(4)
-        expected = SENTENCES[1:] if beside.random() < share else SENTENCES
-        assert of.draw(rng, CAPTIONS) == " ".join(expected)
 
 
 def test_weights_are_ranges_of_the_first_number_in_their_order() -> None:

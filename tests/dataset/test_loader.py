@@ -16,12 +16,13 @@ from hubbleclip.config.settings import TrainSettings
 from hubbleclip.core.errors import DatasetError
 from hubbleclip.dataset.build import read_dataset
 from hubbleclip.dataset.loader import (
+    GAIN_JITTER,
+    WHOLE_SHARE,
     TrainBatch,
     iterate_batches,
     iterate_eval_images,
     open_split,
     open_train_batches,
-    pad_prefixes,
     token_counter,
 )
 from hubbleclip.dataset.reader import resized
@@ -155,7 +156,7 @@ def words(batches, step: int) -> list[str]:
 
 
 def test_texts_are_those_of_the_tile(built) -> None:
-    settings = SETTINGS.model_copy(update={"full_abstract_share": 1.0})
+    settings = SETTINGS.model_copy(update={"captions": {"abstract": 1.0}})
     batches = open_batches(built[0], settings)
     for step in range(6):
         for row, text in zip(batches.sampler.rows(step), words(batches, step), strict=True):
@@ -166,7 +167,7 @@ def test_texts_are_those_of_the_tile(built) -> None:
 
 
 def test_shuffled_pairs_never_keep_a_group_with_its_own_text(built) -> None:
-    settings = SETTINGS.model_copy(update={"full_abstract_share": 1.0, "shuffled": True})
+    settings = SETTINGS.model_copy(update={"captions": {"abstract": 1.0}, "shuffled": True})
     batches, partners = open_batches(built[0], settings), {}
     for step in range(6):
         for row, text in zip(batches.sampler.rows(step), words(batches, step), strict=True):
@@ -232,23 +233,6 @@ def test_tokens_are_counted_alike_with_and_without_an_encoder() -> None:
     assert token_counter(TOKENIZER)(text) == token_counter(Bare())(text) == len(TOKENIZER.encode(text))
 
 
-def test_prefix_padding_moves_texts_and_loses_no_token() -> None:
-    tokens_bl = torch.tensor([[9, 1, 2, 8, 0, 0, 0, 0], [9, 1, 2, 3, 4, 5, 6, 8]])
-    rng = np.random.default_rng(0)
-    seen = {tuple(pad_prefixes(tokens_bl, 0, 2, rng)[0].tolist()) for _ in range(50)}
-    assert seen == {(9, 1, 2, 8, 0, 0, 0, 0), (9, 0, 1, 2, 8, 0, 0, 0), (9, 0, 0, 1, 2, 8, 0, 0)}
-    assert torch.equal(pad_prefixes(tokens_bl, 0, 2, rng)[1], tokens_bl[1])
-
-
-def test_prefix_padding_differs_from_step_to_step(built) -> None:
-    batches = open_batches(built[0], SETTINGS.model_copy(update={"max_prefix_padding": 9}))
-    starts = [
-        tuple((batch.tokens_bl[:, 1:] != 0).int().argmax(dim=1).tolist())
-        for batch in map(batches.__getitem__, range(6))
-    ]
-    assert len(set(starts)) == 6
-
-
 def test_tokens_are_counted_where_padding_is_the_end_token() -> None:
     class EndIsPadding:
         def __call__(self, texts):
@@ -300,22 +284,10 @@ def test_views_and_gains_are_drawn_after_the_texts_from_the_stream_of_seed_and_s
     batch = open_batches(built[0])[step]
     rng = np.random.default_rng([SETTINGS.seed, 3, step])
     rng.random((SETTINGS.batch_size, 4))  # four numbers for each text
-    views = draw_views(rng, SETTINGS.batch_size, SETTINGS.min_crop_share, SETTINGS.whole_share)
-    gains = np.exp(SETTINGS.gain_jitter * rng.uniform(-1, 1, SETTINGS.batch_size))
+    views = draw_views(rng, SETTINGS.batch_size, SETTINGS.min_crop_share, WHOLE_SHARE)
+    gains = np.exp(GAIN_JITTER * rng.uniform(-1, 1, SETTINGS.batch_size))
     assert np.array_equal(batch.theta_b23, views)
     assert np.allclose(batch.gain_b, gains, rtol=1e-6)
-
-
-@pytest.mark.parametrize("rank", [0, 1])
-@pytest.mark.parametrize("step", [0, 4])
-def test_prefix_padding_has_a_stream_of_seed_step_and_rank(built, step, rank) -> None:
-    padded, plain = (
-        open_batches(built[0], SETTINGS.model_copy(update={"batch_size": 16} | more), rank=rank, world=2)[step]
-        for more in ({"max_prefix_padding": 9}, {})
-    )
-    rng = np.random.default_rng([SETTINGS.seed, 4, step, rank])
-    assert torch.equal(padded.tokens_bl, pad_prefixes(plain.tokens_bl, 0, 9, rng))
-    assert not torch.equal(padded.tokens_bl, plain.tokens_bl)
 
 
 def test_shuffled_pairs_are_those_of_the_seed(built) -> None:

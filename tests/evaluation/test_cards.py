@@ -118,7 +118,7 @@ def test_a_failure_shows_the_title_of_the_proposal_that_came_first_and_the_rank_
 
 
 def test_similarities_are_those_of_true_pairs_and_then_of_other_captions_with_this_model_last(results) -> None:
-    found = page.similarities(results, 5)
+    found = page.similarities(results)
     assert list(found) == ["base", "fine_tuned"]
     for name, (true_t, mismatched_t) in found.items():
         features = results.features[name]
@@ -126,7 +126,7 @@ def test_similarities_are_those_of_true_pairs_and_then_of_other_captions_with_th
         np.testing.assert_allclose(true_t, own_t, atol=1e-6)
         assert true_t.mean() > 0.4 > 0.2 > abs(mismatched_t.mean())
     scores_tc = np.arange(60)[:, None] + np.arange(NUM_GROUPS) / 100
-    wrong_t = pair_similarities(scores_tc, TEST_SET.caption_t, 5)[1]
+    wrong_t = pair_similarities(scores_tc, TEST_SET.caption_t)[1]
     assert np.floor(wrong_t).tolist() == list(range(60))
     assert (np.rint(100 * (wrong_t - np.floor(wrong_t))) != TEST_SET.caption_t).all()
 

@@ -193,7 +193,7 @@ def test_metrics_by_class_and_scope_with_intervals_and_baselines(scene):
     _, _, object_set = scene
     perfect = object_set.is_positive_kt.astype(float)
     scores = {"model": perfect, "base": 1 - perfect, "random": np.zeros_like(perfect)}
-    rows = class_metrics(object_set, scores, num_resamples=200, seed=1)
+    rows = class_metrics(object_set, scores, num_resamples=200)
     found = {(row["scope"], row["model"], row["class"], row["name"]): row for row in rows}
     for name in ("jet", "ring", None):
         best, chance = (found["all", model, name, "ap"] for model in ("model", "random"))
@@ -210,7 +210,7 @@ def test_metrics_by_class_and_scope_with_intervals_and_baselines(scene):
 def test_tiles_of_training_are_absent_from_the_unseen_scope(scene):
     _, _, object_set = scene
     only_seen = np.where(object_set.is_seen_t, 1.0, 0.0) * np.ones((2, 1))  # ranks the tiles of training first
-    rows = class_metrics(object_set, {"model": only_seen}, num_resamples=100, seed=1)
+    rows = class_metrics(object_set, {"model": only_seen}, num_resamples=100)
     values = {(row["scope"], row["class"], row["name"]): row["value"] for row in rows}
     tied = 3 / (~object_set.is_seen_t).sum()
     assert values["unseen", "ring", "precision_at_1"] == pytest.approx(tied, abs=1e-6)
@@ -275,7 +275,7 @@ def test_lenses_and_planets_of_real_files_are_found_in_their_own_tiles(tmp_path)
 def test_means_count_each_class_once_and_one_object_has_no_interval(scene):
     objects, samples, object_set = scene
     scores_kt = np.random.default_rng(5).normal(size=object_set.is_positive_kt.shape)
-    rows = class_metrics(object_set, {"model": scores_kt, "base": -scores_kt}, num_resamples=100, seed=1)
+    rows = class_metrics(object_set, {"model": scores_kt, "base": -scores_kt}, num_resamples=100)
     found = {(row["scope"], row["model"], row["class"], row["name"]): row for row in rows}
     for model in ("model", "base"):
         for name in ("ap", "ndcg_at_10", "precision_at_1", "precision_at_5", "precision_at_10"):
@@ -286,7 +286,7 @@ def test_means_count_each_class_once_and_one_object_has_no_interval(scene):
     assert found["all", "model", "jet", "ap"]["value"] == pytest.approx(np.mean(np.arange(1, 4) / ranks), abs=1e-6)
     jets_and_one_ring = [pair for pair in match_objects(objects, samples) if pair[0] in {0, 2, 3}]
     single = make_object_set(objects, samples, jets_and_one_ring, frozenset(), num_others=3)
-    rows = class_metrics(single, {"model": single.is_positive_kt.astype(float)}, num_resamples=100, seed=1)
+    rows = class_metrics(single, {"model": single.is_positive_kt.astype(float)}, num_resamples=100)
     lows = {row["class"]: row["low"] for row in rows if row["name"] == "ap"}
     assert lows["ring"] is None and lows["jet"] is not None and lows[None] is not None
     assert {row["scope"] for row in rows} == {"all"}  # no tile is of training
@@ -311,7 +311,7 @@ def test_one_object_that_training_has_not_seen_gives_no_rows_of_that_scope(scene
     object_set = make_object_set(objects, samples, pairs, seen, num_others=8)
     assert object_set.is_positive_kt[:, ~object_set.is_seen_t].any(axis=0).tolist().count(True) == 1
     assert (~object_set.is_seen_t).sum() > 1
-    rows = class_metrics(object_set, {"model": object_set.is_positive_kt.astype(float)}, num_resamples=50, seed=1)
+    rows = class_metrics(object_set, {"model": object_set.is_positive_kt.astype(float)}, num_resamples=50)
     assert {row["scope"] for row in rows} == {"all"}
 
 
@@ -355,8 +355,8 @@ def test_the_unseen_scope_is_the_benchmark_of_the_other_tiles_alone(scene):
         is_positive_kt=object_set.is_positive_kt[:, is_in_t],
     )
     scores_kt = np.random.default_rng(2).normal(size=object_set.is_positive_kt.shape)
-    rows = class_metrics(object_set, {"model": scores_kt, "bm25": -scores_kt}, num_resamples=60, seed=1)
-    expected = class_metrics(alone, {"model": scores_kt[:, is_in_t], "bm25": -scores_kt[:, is_in_t]}, 60, 1)
+    rows = class_metrics(object_set, {"model": scores_kt, "bm25": -scores_kt}, num_resamples=60)
+    expected = class_metrics(alone, {"model": scores_kt[:, is_in_t], "bm25": -scores_kt[:, is_in_t]}, 60)
     assert [row for row in rows if row["scope"] == "unseen"] == [row | {"scope": "unseen"} for row in expected]
 
 
@@ -364,7 +364,7 @@ def test_the_model_is_compared_with_its_base_and_with_text_search_alone(scene):
     _, _, object_set = scene
     perfect = object_set.is_positive_kt.astype(float)
     scores = {"model": perfect, **dict.fromkeys(("base", "bm25", "random"), 0 * perfect)}
-    rows = class_metrics(object_set, scores, num_resamples=20, seed=1)
+    rows = class_metrics(object_set, scores, num_resamples=20)
     assert {row["name"] for row in rows if "minus" in row["name"]} == {"ap_minus_base", "ap_minus_bm25"}
 
 

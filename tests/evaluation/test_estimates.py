@@ -4,19 +4,17 @@ import numpy as np
 import pytest
 from evaluation_samples import estimate, sample
 
-from hubbleclip.config.settings import EvaluationSettings
 from hubbleclip.core.errors import EvaluationError
 from hubbleclip.core.records import Metric
 from hubbleclip.core.vectors import unit
 from hubbleclip.evaluation import estimates
-from hubbleclip.evaluation.features import ModelFeatures, embed_test_set, mean_over_proposals
+from hubbleclip.evaluation.features import ModelFeatures, embed_test_set
 from hubbleclip.evaluation.metrics.baselines import bm25_scores, hybrid_scores
 from hubbleclip.evaluation.metrics.bootstrap import draw_weights
 from hubbleclip.evaluation.metrics.protocols import Estimate, Scores, chance_estimates, fair_estimates
 from hubbleclip.evaluation.metrics.zeroshot import classification_estimates, make_labels, phrase_retrieval_estimates
 from hubbleclip.evaluation.test_set import make_test_set
 
-SETTINGS = EvaluationSettings(bootstrap=100, seed=5)
 NAMES = ("fine_tuned", "base", "shuffled")
 TEST_SET = make_test_set(
     [
@@ -46,7 +44,7 @@ FEATURES = {name: made_features(number, 3.0 + 7 * number) for number, name in en
 
 @pytest.fixture(scope="module")
 def found() -> dict[tuple[str, str, str], Estimate]:
-    made = estimates.all_estimates(TEST_SET, FEATURES, LABELS, SETTINGS)
+    made = estimates.all_estimates(TEST_SET, FEATURES, LABELS, 100)
     return {(one.protocol, one.scorer, one.name): one for one in made}
 
 
@@ -68,7 +66,7 @@ def test_every_scorer_scores_by_its_own_features_and_the_hybrid_by_the_fine_tune
 
 
 def test_zero_shot_classification_uses_the_scale_of_each_model_and_search_the_caption_of_each_tile(found) -> None:
-    weights_bg = draw_weights(TEST_SET.num_groups, 100, 5)
+    weights_bg = draw_weights(TEST_SET.num_groups, 100)
     drawn = {"group_t": TEST_SET.group_t, "weights_bg": weights_bg}
     for task, labels in LABELS.items():
         by_scorer = {}
@@ -89,9 +87,9 @@ def test_zero_shot_classification_uses_the_scale_of_each_model_and_search_the_ca
     assert len(errors) == len(NAMES)
 
 
-def test_chance_and_resamples_are_drawn_by_the_seed_of_the_settings(found) -> None:
-    weights_bg = draw_weights(TEST_SET.num_groups, 100, 5)
-    for one in chance_estimates(TEST_SET, weights_bg, 5):
+def test_chance_and_resamples_are_drawn_by_one_seed(found) -> None:
+    weights_bg = draw_weights(TEST_SET.num_groups, 100)
+    for one in chance_estimates(TEST_SET, weights_bg):
         np.testing.assert_array_equal(found["fair", "random", one.name].draws_b, one.draws_b)
     ours = Scores(scorer="base", i2t_tc=(tc := np.rint(_cosine(FEATURES["base"]) * 1e6) / 1e6), t2i_ct=tc.T)
     for one in fair_estimates(ours, TEST_SET, weights_bg):
@@ -118,18 +116,6 @@ def test_chance_finds_related_images_as_often_as_all_in_random_order(found) -> N
     group_t, num = TEST_SET.group_t, len(TEST_SET.samples)
     shares = [((group_t == group).sum() - 1) / (num - 1) for group in group_t if (group_t == group).sum() > 1]
     assert found["image_to_image", "random", "same_proposal_recall_at_1"].value == pytest.approx(np.mean(shares))
-
-
-def test_views_are_estimated_on_request_only(found) -> None:
-    assert not any(protocol == "views" for protocol, _, _ in found)
-    settings = SETTINGS.model_copy(update={"average_views": True})
-    made = estimates.all_estimates(TEST_SET, FEATURES, LABELS, settings)
-    views = {(one.scorer, one.name): one.value for one in made if one.protocol == "views"}
-    assert {scorer for scorer, _ in views} == set(NAMES)
-    tiles_td = mean_over_proposals(FEATURES["base"].tiles_td, TEST_SET)
-    scores_tc = np.round(tiles_td @ FEATURES["base"].captions_cd.T, 6)
-    rank_t = [(row > row[own]).sum() + 1 for row, own in zip(scores_tc, TEST_SET.caption_t, strict=True)]
-    assert views["base", "i2t_map"] == pytest.approx(np.mean(1 / np.array(rank_t)))
 
 
 def test_a_row_of_the_catalog_is_of_the_test_split_and_has_six_decimals() -> None:

@@ -1,24 +1,15 @@
-"""Features of a test set: which tiles are averaged, and which texts are embedded."""
+"""Features of a test set: which texts are embedded."""
 
 import numpy as np
 from evaluation_samples import sample
 
 from hubbleclip.config.settings import ModelSettings
 from hubbleclip.core.vectors import unit
-from hubbleclip.evaluation.features import embed_test_set, mean_over_proposals
+from hubbleclip.evaluation.features import embed_test_set
 from hubbleclip.evaluation.metrics.zeroshot import TASKS, Labels
 from hubbleclip.evaluation.test_set import make_test_set
 from hubbleclip.training.embeddings import embed_texts
 from hubbleclip.training.models.builder import load_model
-
-
-def test_views_are_averaged_over_a_proposal_and_not_over_its_group() -> None:
-    proposals = ("a", "a", "b", "c")
-    test_set = make_test_set([sample(i, int(name == "c"), proposal_id=name) for i, name in enumerate(proposals)])
-    of_tile = [one.proposal_id for one in test_set.samples]
-    mean_td = mean_over_proposals(np.eye(4), test_set)
-    same_tt = np.array([[a == b for b in of_tile] for a in of_tile])
-    np.testing.assert_allclose(mean_td, unit(same_tt.astype(float)))
 
 
 def test_texts_and_labels_are_embedded_with_their_own_prompts() -> None:

@@ -61,7 +61,7 @@ def knowing_model(num_known: int) -> SimpleNamespace:
 
 
 def test_the_accuracy_is_the_share_of_images_whose_own_prompt_is_nearest() -> None:
-    num_known, settings = 7, EvaluationSettings(bootstrap=100, seed=3, batch_size=64)
+    num_known, settings = 7, EvaluationSettings(bootstrap=100, batch_size=64)
     found = forgetting.forgetting_estimates({"base": knowing_model(num_known)}, settings)
     values = {one.name: one.value for one in found}
     digits = load_digits().target[:500]
@@ -73,7 +73,7 @@ def test_the_accuracy_is_the_share_of_images_whose_own_prompt_is_nearest() -> No
     # of a photograph, all five images are drawn at once
     assert all(round(18 * draw, 6) == round(18 * draw) for draw in by_name["photographs_top1"].draws_b)
     assert {(one.protocol, one.scorer) for one in found} == {("forgetting", "base")}
-    weights_bg = draw_weights(18, 100, 3)
+    weights_bg = draw_weights(18, 100)
     np.testing.assert_allclose(by_name["photographs_top1"].draws_b, weights_bg[:, :num_known].sum(axis=1) / 18)
 
 

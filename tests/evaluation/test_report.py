@@ -30,7 +30,7 @@ from hubbleclip.evaluation.test_set import example_tiles, make_test_set
 from hubbleclip.training.checkpoints import load_run_model
 from hubbleclip.training.embeddings import embed_texts
 
-SETTINGS = EvaluationSettings(bootstrap=200, num_example_tiles=3)
+SETTINGS = EvaluationSettings(bootstrap=200)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -142,7 +142,7 @@ def test_the_page_contains_all_that_it_shows(trained, evaluation):
     pictures = [base64.b64decode(text) for text in re.findall(r"data:image/jpeg;base64,([^\"]+)", html)]
     sizes = [Image.open(io.BytesIO(picture)).size for picture in pictures]
     examples, answers, failures, points = (
-        3,
+        6,
         html.count('<figure class="tile right">') + html.count('<figure class="tile wrong">'),
         4,
         20,
@@ -184,7 +184,7 @@ def test_the_base_model_has_the_random_weights_of_the_run(trained, monkeypatch):
     monkeypatch.setattr(report, "model_sources", stop)
     with pytest.raises(EvaluationError, match="stopped"):
         report.evaluate(dataset_dir, run_dir, None, root / "seeds/a", SETTINGS, code_version="1")
-    assert seeds == [3] != [SETTINGS.seed]
+    assert seeds == [3]
 
 
 def test_two_runs_are_shown_side_by_side_with_their_difference(trained):
@@ -244,8 +244,8 @@ def test_the_search_gets_the_features_of_all_tiles_by_the_model_of_the_run(train
 def test_occlusion_maps_are_those_of_the_examples_for_their_own_captions(trained, embedded):
     test_set, loaded, features = embedded
     info = read_dataset(trained[1])
-    maps = report.occlusions(loaded, info, test_set, features, SETTINGS)
-    assert list(maps) == example_tiles(test_set, 3)
+    maps = report.occlusions(loaded, info, test_set, features)
+    assert list(maps) == example_tiles(test_set)
     tiles = open_split(info, "test")
     for tile, fall_yx in maps.items():
         own = test_set.captions_c.index(test_set.samples[tile].captions[0])

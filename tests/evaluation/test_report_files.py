@@ -28,7 +28,7 @@ def test_facts_name_both_datasets_the_sizes_of_the_test_set_the_run_and_the_sett
         )
         for number, group in enumerate([0, 0, 1, 1, 2, 2, 2])
     ]
-    settings = EvaluationSettings(bootstrap=123, seed=9)
+    settings = EvaluationSettings(bootstrap=123)
     facts = write.report_facts(INFO, RUN, make_test_set(rows), settings, "4.5.6")
     assert facts == {
         "run_id": RUN.run_id,

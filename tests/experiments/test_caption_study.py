@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from synthetic_samples import make_samples_with_pngs
 
-from experiments.captions.report import ARMS, COLUMNS, DEBIAS_ARMS, FILE, arm_rows, table, two_lines, update_pages
+from experiments.captions.report import ARMS, COLUMNS, FILE, arm_rows, table, two_lines, update_pages
 from experiments.captions.scores import query_scores, with_summaries
 from experiments.short_queries.judgements import DrawnTile, read_queries
 from experiments.study.comparisons import pool
@@ -98,7 +98,7 @@ def test_a_difference_that_excludes_zero_is_bold_and_both_pages_are_written(tmp_
 
 
 def test_the_arms_are_valid_settings() -> None:
-    for changes in (ARMS | DEBIAS_ARMS).values():
+    for changes in ARMS.values():
         assert TrainSettings(**changes).captions == changes["captions"]
 
 

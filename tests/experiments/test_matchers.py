@@ -14,7 +14,7 @@ from hubbleclip.config.settings import TrainSettings
 from hubbleclip.core.errors import DatasetError
 from hubbleclip.core.vectors import unit
 
-SETTINGS = TrainSettings(steps=60, learning_rate=1e-2, warmup_steps=5, weight_decay=0.1, fixed_scale=5.0)
+SETTINGS = TrainSettings(steps=60, learning_rate=1e-2, warmup_steps=5, weight_decay=0.1)
 NUM, NUM_SEEN, LATENT = 120, 90, 4
 
 

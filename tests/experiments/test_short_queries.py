@@ -162,7 +162,7 @@ def test_a_query_is_scored_by_the_first_ten_proposals_of_each_mode(simulated: Se
 
 def test_intervals_are_paired_and_hold_the_mean() -> None:
     scores = [{"model": 0.1 * n, "words": 0.1 * n, "both": 0.1 * n + 0.05} for n in range(10)]
-    columns = report.intervals(scores, 500, 0)
+    columns = report.intervals(scores, 500)
     assert columns["model"]["value"] == pytest.approx(0.45)
     assert columns["model"]["low"] < 0.45 < columns["model"]["high"]
     assert columns["both minus words"] == {"value": 0.05, "low": 0.05, "high": 0.05}  # every query has this difference

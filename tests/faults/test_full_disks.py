@@ -21,7 +21,6 @@ TINY = SMALL | {
     "train.checkpoint_every": 2,
     "evaluation.shuffled_steps": 0,
     "evaluation.bootstrap": 100,
-    "evaluation.num_example_tiles": 1,
 }
 SIZES_MB = (1, 4, 16, 40, 110)
 ENOUGH_MB = 600

@@ -28,7 +28,6 @@ SMALL = {
     "train.log_every": 5,
     "evaluation.shuffled_steps": 4,
     "evaluation.bootstrap": 200,
-    "evaluation.num_example_tiles": 2,
 }
 SERVERS = ("flows.server", "hubbleclip.simulator")
 

@@ -36,7 +36,7 @@ tiles = { views = ["native"], size_px = 160, min_side_px = 32 }
 splits = { val_share = 0.3, test_share = 0.3 }
 model = { name = "hubbleclip-tiny", pretrained = "" }
 train = { steps = 6, batch_size = 8, warmup_steps = 2, workers = 0, validate_every = 3, checkpoint_every = 3 }
-evaluation = { bootstrap = 200, num_example_tiles = 2 }
+evaluation = { bootstrap = 200 }
 """
 QUICK = {
     "ADS_API_TOKEN": SECRET,

@@ -30,7 +30,6 @@ TINY = SMALL | {
     "train.checkpoint_every": 2,
     "evaluation.shuffled_steps": 0,
     "evaluation.bootstrap": 100,
-    "evaluation.num_example_tiles": 1,
 }
 WORK: dict[str, dict[str, object]] = {
     "ingest": {"simulator.num_proposals": 200},

@@ -30,7 +30,7 @@ from hubbleclip.evaluation.report import page
 from hubbleclip.evaluation.report.write import metrics_json, report_facts, run_facts
 from hubbleclip.evaluation.test_set import example_tiles, make_test_set
 
-SETTINGS = EvaluationSettings(bootstrap=200, seed=5, average_views=True, num_example_tiles=3)
+SETTINGS = EvaluationSettings(bootstrap=200)
 MODELS = ("fine_tuned", "shuffled", "other", "base")
 DIMENSION = 8
 GROUP_T = np.repeat(np.arange(14), [1, 4, 2, 3, 1, 2, 5, 2, 1, 3, 2, 2, 4, 2])
@@ -91,7 +91,7 @@ def forgetting() -> list[Estimate]:
 
 
 FEATURES = {name: drawn_features(number, 0.4 + 0.2 * number) for number, name in enumerate(MODELS)}
-ESTIMATES = all_estimates(TEST_SET, FEATURES, LABELS, SETTINGS, forgetting())
+ESTIMATES = all_estimates(TEST_SET, FEATURES, LABELS, SETTINGS.bootstrap, forgetting())
 METRICS = [as_metric(one, "run-a") for one in ESTIMATES]
 
 
@@ -139,7 +139,7 @@ def results(tmp_path_factory) -> SimpleNamespace:
         name: {kind: unit(rng.normal(size=(len(of_kind), DIMENSION))) for kind, of_kind in vocabulary.items()}
         for name in ("fine_tuned", "other")
     }
-    maps = {tile: rng.normal(size=(7, 7)) for tile in example_tiles(TEST_SET, SETTINGS.num_example_tiles)}
+    maps = {tile: rng.normal(size=(7, 7)) for tile in example_tiles(TEST_SET)}
     found = page.Results(
         test_set=TEST_SET,
         features=FEATURES,
@@ -149,7 +149,7 @@ def results(tmp_path_factory) -> SimpleNamespace:
         facts=facts,
         occlusions=maps,
     )
-    return SimpleNamespace(html=page.render(info, found, SETTINGS), json=metrics_json(METRICS, facts))
+    return SimpleNamespace(html=page.render(info, found), json=metrics_json(METRICS, facts))
 
 
 def test_figures_are_those_recorded(compare_recorded):

@@ -37,11 +37,10 @@ RECIPES = {
     "distillation of logits": {"distillation_weight": 0.5, "distillation": "logits"},
     "mixtures": {"wise_alphas": (0.0, 0.3, 1.0)},
     "captions": {"captions": {"abstract": 1, "abstract_sentences": 2, "title": 0.5}},
-    "shifted captions": {"drop_first_share": 0.5, "max_prefix_padding": 4},
     "hard negatives": {"hard_negatives": 0.5},
-    "fixed scale": {"fixed_scale": 4.6, "grad_clip": 0.05},
-    "rates": {"tower_rate": 0.3, "layer_decay": 0.7, "weight_decay": 0.2, "temperature": 0.2},
-    "crops": {"min_crop_share": 0.9, "whole_share": 0.5, "gain_jitter": 1.0},
+    "clipped": {"grad_clip": 0.05},
+    "rates": {"layer_decay": 0.7, "weight_decay": 0.2},
+    "crops": {"min_crop_share": 0.9},
     "shuffled": {"shuffled": True},
 }
 

@@ -33,7 +33,7 @@ TINY: dict[str, Any] = {
     "splits": {"val_share": 0.2, "test_share": 0.3},
     "shards": {"max_mb": 1},
     "train": {"steps": 4, "batch_size": 8, "warmup_steps": 1, "checkpoint_every": 2, "validate_every": 2},
-    "evaluation": {"shuffled_steps": 0, "bootstrap": 100, "num_example_tiles": 1},
+    "evaluation": {"shuffled_steps": 0, "bootstrap": 100},
 }
 QUERY = SearchParams(q="galaxy", k=3)
 

@@ -162,9 +162,9 @@ def test_a_finished_run_without_its_record_of_the_best_is_damaged(run_dir: Path)
         read_best(run_dir)
 
 
-@pytest.mark.parametrize(("keep", "best", "kept"), [(1, 6, [6]), (1, 2, [2, 6]), (2, 2, [2, 4, 6]), (2, 6, [4, 6])])
-def test_the_newest_checkpoints_and_the_best_are_kept(run_dir: Path, keep: int, best: int, kept: list[int]) -> None:
-    checkpoints.prune_checkpoints(run_dir, keep, best)
+@pytest.mark.parametrize(("best", "kept"), [(2, [2, 4, 6]), (6, [4, 6])])
+def test_the_newest_checkpoints_and_the_best_are_kept(run_dir: Path, best: int, kept: list[int]) -> None:
+    checkpoints.prune_checkpoints(run_dir, best)
     assert checkpoints.list_steps(run_dir) == kept
 
 

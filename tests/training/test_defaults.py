@@ -6,6 +6,7 @@ A change of one of them changes every number of a run or a report, so it is made
 import pytest
 
 from hubbleclip.config.settings import EvaluationSettings, ModelSettings, SplitSettings, TrainSettings
+from hubbleclip.dataset import loader
 from hubbleclip.evaluation import names, test_set
 from hubbleclip.evaluation.metrics import baselines, bootstrap, protocols, ranking, retrieval, vocabulary, zeroshot
 from hubbleclip.training import finetuning, optimizer, validation
@@ -18,31 +19,20 @@ TRAINING = {
     "steps": 20_000,
     "batch_size": 128,
     "learning_rate": 1e-5,
-    "tower_rate": 1.0,
     "layer_decay": 1.0,
     "warmup_steps": 2000,
     "weight_decay": 1e-3,
     "grad_clip": 1.0,
-    "temperature": 0.07,
-    "fixed_scale": 0.0,
-    "frozen_norms": False,
     "ema": 0.0,
     "distillation_weight": 0.0,
     "distillation": "features",
     "wise_alphas": (),
     "precision": "bf16",
     "min_crop_share": 0.35,
-    "whole_share": 0.1,
-    "full_abstract_share": 0.2,
-    "other_caption_share": 0.1,
     "captions": {},
-    "drop_first_share": 0.0,
-    "max_prefix_padding": 0,
     "hard_negatives": 0.0,
-    "gain_jitter": 0.2,
     "micro_batch": 0,
     "compile": False,
-    "deterministic": False,
     "workers": 4,
     "seed": 1,
     "shuffled": False,
@@ -50,25 +40,22 @@ TRAINING = {
     "validate_every": 1000,
     "patience": 0,
     "checkpoint_every": 1000,
-    "keep_checkpoints": 2,
 }
 EVALUATION = {
     "precision": "auto",
     "batch_size": 256,
-    "average_views": False,
     "bootstrap": 2000,
-    "seed": 7,
     "shuffled_steps": 0,
-    "num_example_tiles": 6,
 }
 CONSTANTS = [
     (optimizer.BETAS, (0.9, 0.98)),
-    (builder.MAX_LOG_SCALE, 4.60517),
+    ((builder.MAX_LOG_SCALE, builder.TEMPERATURE), (4.60517, 0.07)),
     (text_context.KEPT_POSITIONS, 20),
     ((finetuning.LORA_SCALE, finetuning.HEAD_WIDTH), (2.0, 1024)),
     ((validation.TOP_SHARE, validation.MAX_ROWS), (0.1, 1024)),
     ((baselines.BM25_K1, baselines.BM25_B, baselines.RRF_K), (1.2, 0.75, 60)),
-    (bootstrap.TAIL, 0.025),
+    ((bootstrap.TAIL, bootstrap.SEED), (0.025, 7)),
+    ((loader.FULL_SHARE, loader.OTHER_SHARE, loader.WHOLE_SHARE, loader.GAIN_JITTER), (0.2, 0.1, 0.1, 0.2)),
     ((protocols.PAPERCLIP_BATCH_SIZE, protocols.PAPERCLIP_PERCENTS), (100, (1, 5, 10, 20))),
     ((retrieval.RECALLS, retrieval.SCORE_STEP, ranking.NUM_TOP), ((1, 5, 10), 1e-6, 10)),
     ((zeroshot.NUM_BINS, zeroshot.CATEGORY_PROMPTS), (10, ("{}", "a Hubble image about {}"))),

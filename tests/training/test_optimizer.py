@@ -23,10 +23,10 @@ class Small(nn.Module):
 
 
 def test_three_steps_are_those_of_decoupled_weight_decay_with_the_rate_of_each_group() -> None:
-    settings = TrainSettings(weight_decay=0.3, tower_rate=0.5, layer_decay=0.4)
+    settings = TrainSettings(weight_decay=0.3, layer_decay=0.4)
     model, draw = Small(), torch.Generator().manual_seed(1)
     optimizer = make_optimizer(model, settings)
-    share = {"visual.blocks.0": 0.5 * 0.4, "visual.blocks.1": 0.5, "text_projection": 1.0, "logit_scale": 1.0}
+    share = {"visual.blocks.0": 0.4, "visual.blocks.1": 1.0, "text_projection": 1.0, "logit_scale": 1.0}
     expected = {
         name: [weight.detach().clone().double(), torch.zeros_like(weight).double(), torch.zeros_like(weight).double()]
         for name, weight in model.named_parameters()
@@ -98,16 +98,17 @@ def test_layers_of_every_library_are_counted_from_the_stem(names: list[str], exp
     assert [shares[name] for name in names] == pytest.approx(expected)
 
 
-def test_the_rate_of_a_tower_leaves_projections_heads_scale_and_bias_alone() -> None:
+def test_the_decay_of_a_tower_leaves_projections_heads_scale_and_bias_alone() -> None:
     names = [
         "visual.conv1.weight",
+        "visual.blocks.0.weight",
         "visual.proj",
         "image_head.0.weight",
         "text_projection",
         "logit_scale",
         "logit_bias",
     ]
-    assert list(rate_shares(names, TrainSettings(tower_rate=0.1)).values()) == pytest.approx([0.1, 1, 1, 1, 1, 1])
+    assert list(rate_shares(names, TrainSettings(layer_decay=0.1)).values()) == pytest.approx([0.1, 1, 1, 1, 1, 1, 1])
 
 
 def test_the_rate_is_linear_up_to_the_peak_and_then_half_a_cosine() -> None:

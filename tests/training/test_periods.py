@@ -44,7 +44,7 @@ def test_training_stops_after_as_many_validations_without_improvement_as_its_pat
 
 
 def test_rows_and_checkpoints_are_written_in_their_own_periods_and_whenever_val_improves(dataset_dir, tmp_path) -> None:
-    periods = {"steps": 7, "log_every": 4, "validate_every": 3, "checkpoint_every": 5, "keep_checkpoints": 9}
+    periods = {"steps": 7, "log_every": 4, "validate_every": 3, "checkpoint_every": 5}
     seen = []
     run = train(
         dataset_dir,
@@ -64,7 +64,8 @@ def test_rows_and_checkpoints_are_written_in_their_own_periods_and_whenever_val_
         if row.get("val_accuracy_10", -1.0) > best:
             improved.add(row["step"])
             best = row["val_accuracy_10"]
-    assert checkpoints.list_steps(run) == sorted(improved | {5, 7})
+    written = sorted(improved | {5, 7})
+    assert checkpoints.list_steps(run) == sorted({*written[-2:], max(improved)})
     assert read_run(run).run.best_step == max(improved)
     assert read_run(run).run.samples_seen == 28
 
@@ -112,10 +113,10 @@ def test_test_never_ranks_the_checkpoints_where_there_is_no_val(tmp_path) -> Non
 
 def test_a_resumed_run_records_the_best_checkpoint_again_and_deletes_old_ones(dataset_dir, tmp_path) -> None:
     """A process may be killed between the checkpoint and what follows it."""
-    trainer, _ = opened(dataset_dir, keep_checkpoints=1)
+    trainer, _ = opened(dataset_dir)
     trainer.run_dir = tmp_path
-    for trainer.step in (2, 4, 6):
-        trainer.best_step, trainer.best_score = 4, 0.5
+    for trainer.step in (2, 4, 6, 8):
+        trainer.best_step, trainer.best_score = 2, 0.5
         trainer.save()
         (tmp_path / "kept").mkdir(exist_ok=True)
         path = tmp_path / "checkpoints" / f"step-{trainer.step:08d}.pt"
@@ -123,12 +124,12 @@ def test_a_resumed_run_records_the_best_checkpoint_again_and_deletes_old_ones(da
     for path in (tmp_path / "kept").iterdir():
         (tmp_path / "checkpoints" / path.name).write_bytes(path.read_bytes())
     (tmp_path / checkpoints.BEST).unlink()
-    resumed, _ = opened(dataset_dir, keep_checkpoints=1)
+    resumed, _ = opened(dataset_dir)
     resumed.run_dir = tmp_path
     resumed.restore()
-    assert resumed.step == 6
-    assert json.loads((tmp_path / checkpoints.BEST).read_text()) == {"step": 4, "score": 0.5}
-    assert checkpoints.list_steps(tmp_path) == [4, 6]
+    assert resumed.step == 8
+    assert json.loads((tmp_path / checkpoints.BEST).read_text()) == {"step": 2, "score": 0.5}
+    assert checkpoints.list_steps(tmp_path) == [2, 6, 8]
 
 
 def test_the_speed_of_a_row_is_that_since_the_row_before(dataset_dir, tmp_path, monkeypatch) -> None:
@@ -141,7 +142,7 @@ def test_the_speed_of_a_row_is_that_since_the_row_before(dataset_dir, tmp_path, 
 
 def test_a_val_that_ranks_nothing_does_not_cause_checkpoints_between_the_periods(tmp_path) -> None:
     dataset = make_dataset(tmp_path / "datasets", num_groups=5)
-    settings = TRAIN.model_copy(update={"steps": 5, "checkpoint_every": 3, "keep_checkpoints": 9})
+    settings = TRAIN.model_copy(update={"steps": 5, "checkpoint_every": 3})
     run = train(dataset, tmp_path / "runs", MODEL, settings, code_version="test")
     assert checkpoints.list_steps(run) == [3, 5]
     assert read_run(run).run.best_step == 5

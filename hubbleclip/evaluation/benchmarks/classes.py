@@ -88,9 +88,7 @@ def make_object_set(
     )
 
 
-def class_metrics(
-    object_set: ObjectSet, scores: Mapping[str, Floats], num_resamples: int, seed: int
-) -> list[dict[str, Any]]:
+def class_metrics(object_set: ObjectSet, scores: Mapping[str, Floats], num_resamples: int) -> list[dict[str, Any]]:
     """Estimate the metrics of each class and their means, for all candidates and for the unseen ones.
 
     `scores` maps the name of each scorer to its scores (k, t) of the tiles for the classes; one name is `model`.
@@ -105,7 +103,7 @@ def class_metrics(
         _, group_t = np.unique(object_set.group_t[is_in_t], return_inverse=True)
         if len(np.unique(group_t[positive_kt.any(axis=0)])) < 2:
             continue  # one object gives no interval
-        weights_bt = draw_weights(int(group_t.max()) + 1, num_resamples, seed)[:, group_t]
+        weights_bt = draw_weights(int(group_t.max()) + 1, num_resamples)[:, group_t]
         names = [name for name, is_kept in zip(object_set.classes, kept_k, strict=True) if is_kept]
         means: dict[tuple[str, str], Estimate] = {}
         for scorer, scores_kt in scores.items():

@@ -96,10 +96,10 @@ def score(
     test_set: TestSet, tiles_td: Floats, captions_cd: Floats, settings: EvaluationSettings, samples: Sequence[Sample]
 ) -> dict[str, Any]:
     """Score features in both directions, beside text search and chance."""
-    weights_bg = draw_weights(test_set.num_groups, settings.bootstrap, settings.seed)
+    weights_bg = draw_weights(test_set.num_groups, settings.bootstrap)
     scorers = (Scores.of_features("model", tiles_td, captions_cd), Scores.of_text_search(test_set))
     estimates = [estimate for one in scorers for estimate in fair_estimates(one, test_set, weights_bg)]
-    estimates += chance_estimates(test_set, weights_bg, settings.seed)
+    estimates += chance_estimates(test_set, weights_bg)
     metrics = [as_metric(estimate, "") for estimate in estimates]
     return identity(test_set, samples) | {
         "metrics": [

@@ -1,8 +1,7 @@
-"""Turn scores into metrics, by one of four protocols.
+"""Turn scores into metrics, by one of three protocols.
 
 - `fair` ranks the distinct captions of all test proposals for every test tile, and all test tiles for every caption.
   No tile and no caption is excluded.
-- `views` is the same as `fair`, but the feature of each tile is the mean feature of all tiles of its proposal.
 - `paperclip` follows the code of arXiv 2403.08851 (models/eval_utils.py). Items are ranked within batches of 100 tiles
   and their captions. A tile's only right answer is its own caption; another copy of the caption is a wrong answer. The
   cutoffs are 1, 5, 10 and 20 of 100 items.
@@ -27,11 +26,7 @@ import numpy as np
 from hubbleclip.core.errors import EvaluationError
 from hubbleclip.core.vectors import first_non_finite_row
 from hubbleclip.evaluation.metrics.baselines import bm25_scores, chance_ranks, metadata_text, simulated_chance_ranks
-from hubbleclip.evaluation.metrics.bootstrap import (
-    TAIL,
-    resampled_means,
-    resampled_retrieval,
-)
+from hubbleclip.evaluation.metrics.bootstrap import SEED, TAIL, resampled_means, resampled_retrieval
 from hubbleclip.evaluation.metrics.intervals import (
     design_ratio,
     difference_interval,
@@ -64,7 +59,7 @@ from hubbleclip.evaluation.metrics.retrieval import (
 from hubbleclip.evaluation.names import HEADLINE_PERCENT
 from hubbleclip.evaluation.test_set import TestSet
 
-FAIR, VIEWS, PAPERCLIP, EQUATION = "fair", "views", "paperclip", "paperclip_equation"
+FAIR, PAPERCLIP, EQUATION = "fair", "paperclip", "paperclip_equation"
 PAPERCLIP_BATCH_SIZE = 100
 MIN_PAPERCLIP_BATCH_SIZE = 10
 """Minimum number of tiles in the last batch; 10 % of a smaller batch would be less than one tile."""
@@ -215,7 +210,7 @@ def bootstrap_estimates(protocol: str, scorer: str, values: Values, weights_bg: 
     ]
 
 
-def fair_estimates(scores: Scores, test_set: TestSet, weights_bg: Ints, *, protocol: str = FAIR) -> list[Estimate]:
+def fair_estimates(scores: Scores, test_set: TestSet, weights_bg: Ints) -> list[Estimate]:
     """Estimate the metrics of both directions over all tiles and all distinct captions.
 
     The accuracy of image to text is the share of tiles whose own caption is among the top k % of captions. The accuracy
@@ -246,11 +241,11 @@ def fair_estimates(scores: Scores, test_set: TestSet, weights_bg: Ints, *, proto
     return [
         estimate
         for values in (*parts, text_to_all_tiles)
-        for estimate in bootstrap_estimates(protocol, scores.scorer, values, weights_bg)
+        for estimate in bootstrap_estimates(FAIR, scores.scorer, values, weights_bg)
     ]
 
 
-def chance_estimates(test_set: TestSet, weights_bg: Ints, seed: int) -> list[Estimate]:
+def chance_estimates(test_set: TestSet, weights_bg: Ints, seed: int = SEED) -> list[Estimate]:
     """Estimate the metrics of a random order of the items (scorer `random`) under the protocol `fair`.
 
     The values are exact expectations, except for the median rank, which is simulated. The resampled values are

@@ -12,7 +12,6 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from hubbleclip.config.settings import EvaluationSettings
 from hubbleclip.core.records import Metric
 from hubbleclip.dataset.build import DatasetInfo
 from hubbleclip.evaluation.features import ModelFeatures
@@ -29,7 +28,7 @@ from hubbleclip.evaluation.report.diagnostics import (
 )
 from hubbleclip.evaluation.report.fields import MAX_RANKED, Field, field_card, fold_fields, mark_of
 from hubbleclip.evaluation.report.tile_cards import Thumbnail, data_uri, read_thumbnails, thumbnail_levels, tile_card
-from hubbleclip.evaluation.test_set import TestSet, example_tiles, pair_similarities
+from hubbleclip.evaluation.test_set import TestSet, pair_similarities
 
 TEMPLATES_DIR = Path(__file__).parent / "templates"
 THUMBNAIL_PX = 192
@@ -66,14 +65,14 @@ class Results:
         return tuple(self.phrases)
 
 
-def render(info: DatasetInfo, results: Results, settings: EvaluationSettings) -> str:
+def render(info: DatasetInfo, results: Results) -> str:
     """Render the report page; the thumbnails on the page are read from the dataset's shards."""
     facts, metrics = results.facts, results.metrics
     return (
         environment()
         .get_template("report.html")
         .render(
-            **pictures_of(info, results, settings),
+            **pictures_of(info, results),
             facts=facts,
             settings_json=json.dumps({"evaluation": facts["settings"], **facts["training"]}, indent=2, sort_keys=True),
             scorers=SCORERS,
@@ -89,15 +88,15 @@ def render(info: DatasetInfo, results: Results, settings: EvaluationSettings) ->
                 "Text to image": tables.equal_rows(facts["num_tiles"]),
             },
             curve_uri=svg_uri(figures.retrieval_figure(metrics)),
-            histogram_uri=svg_uri(figures.similarity_figure(similarities(results, settings.seed))),
+            histogram_uri=svg_uri(figures.similarity_figure(similarities(results))),
         )
     )
 
 
-def pictures_of(info: DatasetInfo, results: Results, settings: EvaluationSettings) -> dict[str, Any]:
+def pictures_of(info: DatasetInfo, results: Results) -> dict[str, Any]:
     """Make the template variables that show tiles; each tile is read once."""
     test_set, features = results.test_set, results.features
-    examples = example_tiles(test_set, settings.num_example_tiles)
+    examples = list(results.occlusions)
     answers = {name: nearest_fields(results, name) for name in results.shown}
     failures = worst_ranked_tiles(test_set, scores_of(features["fine_tuned"]), NUM_FAILURES)
     tiles = [*examples, *(field.tile for rows in answers.values() for row in rows for field in row)]
@@ -152,10 +151,10 @@ def scores_of(features: ModelFeatures) -> Floats:
     return cosine_scores(features.tiles_td, features.captions_cd)
 
 
-def similarities(results: Results, seed: int) -> dict[str, tuple[Floats, Floats]]:
+def similarities(results: Results) -> dict[str, tuple[Floats, Floats]]:
     """Select the similarities of true pairs and of mismatched pairs, for the models that are shown side by side."""
     return {
-        name: pair_similarities(scores_of(results.features[name]), results.test_set.caption_t, seed)
+        name: pair_similarities(scores_of(results.features[name]), results.test_set.caption_t)
         for name in reversed(results.shown)
     }
 

@@ -80,7 +80,7 @@ def evaluate(
     tile_features = {split: tiles[tuned, split] for split in SPLITS if (tuned, split) in tiles}
     # Forgetting is measured only for pretrained models: a model trained from scratch has nothing to forget.
     forgetting = forgetting_estimates(models, settings) if run.pretrained else []
-    estimates = all_estimates(test_set, features, labels, settings, forgetting)
+    estimates = all_estimates(test_set, features, labels, settings.bootstrap, forgetting)
     warn_of_wide_interval(estimates)
     metrics = [as_metric(estimate, run.run_id) for estimate in estimates]
     facts = report_facts(info, run, test_set, settings, code_version)
@@ -93,10 +93,10 @@ def evaluate(
         phrases=phrases,
         metrics=metrics,
         facts=facts,
-        occlusions=occlusions(models["fine_tuned"], info, test_set, features["fine_tuned"], settings),
+        occlusions=occlusions(models["fine_tuned"], info, test_set, features["fine_tuned"]),
     )
     content = {
-        "index.html": page.render(info, results, settings).encode("utf-8"),
+        "index.html": page.render(info, results).encode("utf-8"),
         "metrics.json": metrics_json(metrics, facts),
         "embeddings.npz": embeddings_npz(tile_features, info, run),
     }
@@ -122,13 +122,13 @@ def model_sources(
 
 
 def occlusions(
-    loaded: LoadedModel, info: DatasetInfo, test_set: TestSet, features: ModelFeatures, settings: EvaluationSettings
+    loaded: LoadedModel, info: DatasetInfo, test_set: TestSet, features: ModelFeatures
 ) -> dict[int, Floats]:
     """Compute the occlusion maps of the example tiles, each for the tile's own caption."""
     tiles = open_split(info, "test")
     return {
         tile: occlusion_map(loaded, tiles, tile, features.captions_cd[test_set.caption_t[tile]])
-        for tile in example_tiles(test_set, settings.num_example_tiles)
+        for tile in example_tiles(test_set)
     }
 
 

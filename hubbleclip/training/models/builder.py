@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
-from hubbleclip.config.model import ModelSettings, TrainSettings
+from hubbleclip.config.model import ModelSettings
 from hubbleclip.core.errors import TrainingError
 from hubbleclip.training.losses import Loss
 from hubbleclip.training.models.pretrained import PACKAGED_MODELS, PACKAGES, register_packaged_model
@@ -28,6 +28,7 @@ log = logging.getLogger(__name__)
 
 MODELS_DIR = Path(__file__).parent
 MAX_LOG_SCALE = 4.60517  # just below log(100), because CLIP limits the scale to 100
+TEMPERATURE = 0.07  # CLIP's initial softmax temperature; logit_scale is log(1 / TEMPERATURE)
 CPU_BATCH_PIXELS = 8 * 224**2  # pixels per forward pass on a CPU; each activation stays below `HEAP_BLOCK_BYTES`
 CPU_BATCH_TEXTS = 16
 LOAD_ERRORS = (
@@ -218,26 +219,24 @@ def rebuild_model(
     return loaded
 
 
-def set_initial_scale(loaded: LoadedModel, settings: TrainSettings, loss: Loss) -> None:
+def set_initial_scale(loaded: LoadedModel, batch_size: int, loss: Loss) -> None:
     """Set the initial logit scale and bias, in place."""
     model = loaded.model
     with torch.no_grad():
         if not loaded.has_aligned_towers:
-            model.logit_scale.fill_(1 / settings.temperature).log_()  # the logarithm is taken in float32
+            model.logit_scale.fill_(1 / TEMPERATURE).log_()  # the logarithm is taken in float32
         if loss.initial_scale_and_bias is not None and model.logit_bias is None:
-            scale, bias = loss.initial_scale_and_bias(settings.batch_size)
+            scale, bias = loss.initial_scale_and_bias(batch_size)
             model.logit_scale.fill_(scale).log_()
             model.logit_bias = nn.Parameter(torch.full_like(model.logit_scale, bias))
-        if settings.fixed_scale:
-            model.logit_scale.requires_grad_(False).fill_(settings.fixed_scale).log_()
 
 
 def clamp_scale(model: Any) -> None:
-    """Limit a trained exp(logit_scale) to 100, in place; a fixed scale, and that of a sigmoid loss, are kept.
+    """Limit exp(logit_scale) to 100, in place, except for a sigmoid loss.
 
     The limit is that of CLIP, arXiv 2103.00020, section 2.5. SigLIP has none, and its published scales are above 100.
     """
-    if model.logit_scale.requires_grad and model.logit_bias is None:
+    if model.logit_bias is None:
         with torch.no_grad():
             model.logit_scale.clamp_(max=MAX_LOG_SCALE)
 
