@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from hubbleclip.config.settings import ModelSettings, TrainSettings
+from hubbleclip.config.settings import ModelSettings
 from hubbleclip.core.errors import TrainingError
 from hubbleclip.training.losses import LOSSES
 from hubbleclip.training.models.builder import LoadedModel, load_model, rebuild_model, set_initial_scale

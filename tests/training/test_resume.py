@@ -25,9 +25,7 @@ from hubbleclip.training.loop import train
 settings = TrainSettings.model_validate_json(sys.argv[4])
 train(Path(sys.argv[1]), Path(sys.argv[2]), MODEL, settings, code_version="test")
 """
-SETTINGS = TRAIN.model_copy(
-    update={"steps": 24, "checkpoint_every": 3, "validate_every": 4, "ema": 0.9, "patience": 8}
-)
+SETTINGS = TRAIN.model_copy(update={"steps": 24, "checkpoint_every": 3, "validate_every": 4, "ema": 0.9, "patience": 8})
 
 
 def reached(runs_dir: Path) -> int:

@@ -121,9 +121,7 @@ def model_sources(
     }
 
 
-def occlusions(
-    loaded: LoadedModel, info: DatasetInfo, test_set: TestSet, features: ModelFeatures
-) -> dict[int, Floats]:
+def occlusions(loaded: LoadedModel, info: DatasetInfo, test_set: TestSet, features: ModelFeatures) -> dict[int, Floats]:
     """Compute the occlusion maps of the example tiles, each for the tile's own caption."""
     tiles = open_split(info, "test")
     return {
