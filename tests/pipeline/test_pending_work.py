@@ -1,0 +1,153 @@
+"""A command finds work after each change of a setting, of a file or of the catalog, and none without a change."""
+
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+import valid_catalog
+from finished_runs import made_run
+from search_site import add_tiles, proposal_row, settings_of
+
+from hubbleclip.catalog.catalog import Catalog
+from hubbleclip.catalog.working_copy import writing_catalog
+from hubbleclip.config.settings import Settings
+from hubbleclip.core.layout import Layout
+from hubbleclip.core.records import Report, Run
+from hubbleclip.pipeline.captions import captions
+from hubbleclip.pipeline.index import index
+from hubbleclip.pipeline.pending_work import has_work, report_id
+from hubbleclip.pipeline.shards.run import shards
+from hubbleclip.pipeline.train import newest_dataset
+from hubbleclip.training.runs import read_run
+
+GIVEN: dict[str, Any] = {
+    "captions": {"backend": "rules"},
+    "shards": {"caption_kinds": ["title"]},
+    "evaluation": {"shuffled_steps": 0},
+}
+SHARED = " ".join(f"word{number}" for number in range(40))
+ABSTRACTS = [f"{SHARED} " + " ".join(f"own{proposal}of{number}" for number in range(40)) for proposal in range(2)]
+"""Abstracts of two proposals of different splits, which share half of their words."""
+COMMANDS = ("tiles", "captions", "shards", "train", "evaluate", "index")
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Data folder of a profile in which every stage has run; it is only copied."""
+    settings = settings_of(tmp_path_factory.mktemp("done"), **GIVEN)
+    layout = Layout(settings.root)
+    add_tiles(settings, range(4), range(1))
+    with writing_catalog(layout) as catalog:
+        found = [replace(proposal_row(number), abstract=text) for number, text in enumerate(ABSTRACTS)]
+        catalog.upsert({"proposal": found})
+    captions(settings)
+    shards(settings)
+    run_dir = made_run(layout.root, newest_dataset(layout).name, settings.model, settings.train)
+    report = report_id(run_dir, None, settings)
+    write(layout.reports / report / "index.html")
+    with writing_catalog(layout) as catalog:
+        decided = valid_catalog.promotion(run_dir.name, None, None)
+        catalog.upsert({"run": [read_run(run_dir).run], "promotion": [decided]})
+        catalog.upsert({"report": [valid_catalog.make(Report, report_id=report, run_id=run_dir.name)]})
+    index(settings)
+    return settings.data
+
+
+def write(path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("damaged")
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_without_a_change_there_is_no_work(command: str, done: Path) -> None:
+    assert not has_work(command, settings_of(done, **GIVEN))
+
+
+@pytest.mark.parametrize(
+    ("command", "section", "changes"),
+    [
+        ("tiles", "tiles", {"size_px": 96}),
+        ("captions", "captions", {"backend": ""}),  # the stage says that it is missing
+        ("captions", "captions", {"backend": "openai", "model": "other"}),
+        ("captions", "archive", {"proposals_file": "proposals.jsonl"}),
+        ("shards", "splits", {"near_duplicate": 0.3}),
+        ("shards", "splits", {"scheme": "instrument", "test_instruments": ["ACS*"]}),
+        ("shards", "shards", {"max_mb": 1}),
+        ("shards", "shards", {"caption_kinds": ["abstract", "summary"]}),
+        ("train", "train", {"steps": 7}),
+        ("train", "model", {"context_length": 20}),
+        ("train", "evaluation", {"shuffled_steps": 3}),
+        ("evaluate", "train", {"steps": 7}),
+        ("evaluate", "evaluation", {"bootstrap": 101}),
+        ("index", "tiles", {"size_px": 96}),
+    ],
+)
+def test_another_setting_is_work(command: str, section: str, changes: dict[str, Any], done: Path) -> None:
+    changed = settings_of(done, **GIVEN | {section: GIVEN.get(section, {}) | changes})
+    assert has_work(command, changed)
+    assert has_work("pipeline", changed)
+
+
+def of_run(catalog: Catalog, layout: Layout) -> Path:
+    return layout.absolute(catalog.rows("FROM run")[0]["path"])
+
+
+def promote_another(catalog: Catalog, settings: Settings, layout: Layout) -> None:
+    run = replace(valid_catalog.make(Run, run_id="20990102T000000-00000001"), path="runs/other")
+    layout.absolute(run.path).mkdir()
+    decided = valid_catalog.promotion(run.run_id, None, None)
+    catalog.upsert({"run": [run], "promotion": [replace(decided, decided_at=decided.decided_at.replace(year=2099))]})
+
+
+def new_tile(catalog: Catalog, settings: Settings, layout: Layout) -> None:
+    tile = valid_catalog.tile("7", settings_digest=settings.tiles.digest(), product_uri="mast:0-0")
+    product = catalog.rows("FROM product WHERE uri = 'mast:0-0'")[0]
+    catalog.upsert({"tile": [replace(tile, product_sha256=product["sha256"])]})
+
+
+def abstract(number: int, text: str) -> Callable[[Catalog, Settings, Layout], None]:
+    changed = replace(proposal_row(number), abstract=text)
+    return lambda catalog, settings, layout: catalog.upsert({"proposal": [changed]})
+
+
+CHANGES: dict[str, dict[str, Callable[[Catalog, Settings, Layout], Any]]] = {
+    "captions": {"an abstract is changed": abstract(3, "We observe a quasar.")},
+    "shards": {
+        "a tile is new": new_tile,
+        "an abstract, which is no caption, is that of another split": abstract(1, ABSTRACTS[0]),
+        "the description is lost": lambda c, s, x: next(x.datasets.glob("*/dataset.json")).unlink(),
+    },
+    "train": {
+        "a dataset is new": lambda c, s, x: c.upsert(
+            {"dataset": [valid_catalog.dataset("b", built_at=datetime(2099, 1, 1, tzinfo=UTC))]}
+        ),
+        "the run is lost": lambda c, s, x: shutil.rmtree(of_run(c, x)),
+    },
+    "evaluate": {
+        "the page is lost": lambda c, s, x: next(x.reports.glob("*/index.html")).unlink(),
+        "no run is promoted": lambda c, s, x: c.connection.execute("DELETE FROM promotion"),
+    },
+    "index": {
+        "a tile is new": new_tile,
+        "another run is promoted": promote_another,
+        "the map is lost": lambda c, s, x: next(x.index.glob("map-*")).unlink(),
+        "the features are lost": lambda c, s, x: [shutil.rmtree(path) for path in x.index.glob("*/")],
+        "its description is damaged": lambda c, s, x: write(x.current_index),
+    },
+}
+
+
+@pytest.mark.parametrize(
+    ("command", "change"), [(command, change) for command, changes in CHANGES.items() for change in changes]
+)
+def test_another_catalog_or_file_is_work(command: str, change: str, done: Path, tmp_path: Path) -> None:
+    settings = settings_of(shutil.copytree(done, tmp_path / "data"), **GIVEN)
+    layout = Layout(settings.root)
+    with writing_catalog(layout) as catalog:
+        CHANGES[command][change](catalog, settings, layout)
+        catalog.changed = True
+    assert has_work(command, settings)
