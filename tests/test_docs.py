@@ -26,7 +26,6 @@ NOUNS = (
     "Observation",
     "Product",
     "Tile",
-    "Caption",
     "Sample",
     "Shard",
     "Split",

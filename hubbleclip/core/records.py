@@ -194,18 +194,6 @@ class Tile:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Caption:
-    """One caption text of a proposal; `kind` is `abstract`, `title` or another key of the caption registry.
-
-    Texts that were not written by the proposers have a kind of the form `summary@writer`.
-    """
-
-    proposal_id: str
-    kind: str
-    text: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class AbstractSummary:
     """What rules or a language model wrote about one abstract; `is_model` marks the texts of a language model.
 

@@ -9,7 +9,7 @@ from types import MappingProxyType
 
 from hubbleclip.config.captions import WRITTEN_KINDS
 from hubbleclip.core.errors import SettingsError
-from hubbleclip.core.records import HEADER_SOURCE, AbstractSummary, Caption, Observation, Proposal
+from hubbleclip.core.records import HEADER_SOURCE, AbstractSummary, Observation, Proposal
 
 PHRASES = "phrases"
 PHRASE_BREAK = "; "
@@ -98,13 +98,13 @@ def make_captions(
     kinds: Iterable[str],
     summaries: Mapping[str, AbstractSummary] = MappingProxyType({}),
     observation: Observation | None = None,
-) -> list[Caption]:
-    """Make the captions of a proposal, or of one of its observations; kinds without a text are skipped.
+) -> dict[str, str]:
+    """Make the captions of a proposal, or of one of its observations, by kind; kinds without a text are skipped.
 
     `summaries` holds what was written about the abstract by writer (`""` is the selected one). The recorded kind of
     such a text has the form `summary@writer`, where the writer is the rules or the model.
     """
-    captions = []
+    captions = {}
     for kind in kinds:
         name, at, writer = kind.partition("@")
         is_written = name in WRITTEN_KINDS
@@ -114,8 +114,7 @@ def make_captions(
         summary = summaries.get(writer) if is_written else None
         text = clean(CAPTION_KINDS[name](proposal, observation, summary) or "")
         if text:
-            recorded = f"{name}@{summary.writer}" if summary else name
-            captions.append(Caption(proposal_id=proposal.proposal_id, kind=recorded, text=text))
+            captions[f"{name}@{summary.writer}" if summary else name] = text
     return captions
 
 

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import UTC, datetime
-from functools import cache, partial
+from functools import cache
 
 from hubbleclip.config.settings import ShardSettings
 from hubbleclip.core.records import (
     HEADER_SOURCE,
     PROPOSAL_SOURCE,
-    Caption,
     Observation,
     Proposal,
     Rejection,
@@ -32,7 +31,13 @@ def make_samples(
     """
     samples, rejections = [], []
     now = datetime.now(UTC)
-    captions_of = cache(partial(_captions, material, settings.caption_kinds))
+
+    @cache
+    def captions_of(proposal_id: str, obs_id: str | None) -> dict[str, str]:
+        observation = material.observations[obs_id] if obs_id else None
+        summaries = material.summaries.get(proposal_id, {})
+        return make_captions(material.proposals[proposal_id], settings.caption_kinds, summaries, observation)
+
     for tile in sorted(material.tiles, key=lambda t: t.tile_id):
         assignment = assignments[tile.tile_id]
         if assignment.split == EXCLUDED:  # needs no rejection, because the split table contains the reason
@@ -47,20 +52,8 @@ def make_samples(
     return samples, rejections
 
 
-def _captions(material: Material, kinds: Sequence[str], proposal_id: str, obs_id: str | None) -> list[Caption]:
-    """Make the captions of a proposal, or of one of its observations."""
-    observation = material.observations[obs_id] if obs_id else None
-    summaries = material.summaries.get(proposal_id, {})
-    return make_captions(material.proposals[proposal_id], kinds, summaries, observation)
-
-
-def captions_of(material: Material, kinds: Sequence[str]) -> dict[str, list[Caption]]:
-    """Make the captions of all proposals, by proposal id."""
-    return {proposal_id: _captions(material, kinds, proposal_id, None) for proposal_id in material.proposals}
-
-
 def make_sample(
-    tile: Tile, observation: Observation, proposal: Proposal, assignment: SplitAssignment, captions: Sequence[Caption]
+    tile: Tile, observation: Observation, proposal: Proposal, assignment: SplitAssignment, captions: Mapping[str, str]
 ) -> Sample:
     """Make the sample of one tile."""
     return Sample(
@@ -88,8 +81,8 @@ def make_sample(
         product_uri=tile.product_uri,
         product_sha256=tile.product_sha256,
         png_sha256=tile.png_sha256,
-        caption_kinds=[caption.kind for caption in captions],
-        captions=[caption.text for caption in captions],
+        caption_kinds=list(captions),
+        captions=list(captions.values()),
         view=tile.view,
         chip=tile.chip,
         y0=tile.y0,

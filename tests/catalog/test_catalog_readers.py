@@ -22,22 +22,21 @@ import sys
 from pathlib import Path
 from hubbleclip.catalog.working_copy import writing_catalog
 from hubbleclip.core.layout import Layout
-from hubbleclip.core.records import Caption, Watermark
+from hubbleclip.core.records import Watermark
 sys.path.insert(0, sys.argv[4])
-from valid_catalog import make, proposal
+from valid_catalog import make, observation, proposal
 
 with writing_catalog(Layout(Path(sys.argv[1])), publish_every_s=float(sys.argv[2])) as catalog:
     first = catalog.counts()["watermark"]
     for number in range(first, first + int(sys.argv[3])):
         mark = make(Watermark, archive=f"a{number}")
-        captions = [Caption(proposal_id="hst:1", kind=f"{number} {index}", text="words") for index in range(50)]
-        again = [Caption(proposal_id="hst:1", kind="newest", text=str(number))]
-        catalog.upsert({"proposal": [proposal("1")], "caption": captions + again, "watermark": [mark]})
+        seen = [observation(f"{number} {index}") for index in range(50)] + [observation("newest", title=str(number))]
+        catalog.upsert({"proposal": [proposal("1")], "observation": seen, "watermark": [mark]})
         print(number, flush=True)
 """
 STATE = """
-SELECT (SELECT count(*) FROM watermark), (SELECT count(*) FROM caption WHERE kind <> 'newest'),
-       (SELECT max(text::INT) FROM caption WHERE kind = 'newest')
+SELECT (SELECT count(*) FROM watermark), (SELECT count(*) FROM observation WHERE obs_id <> 'newest'),
+       (SELECT max(title::INT) FROM observation WHERE obs_id = 'newest')
 """
 
 
@@ -49,8 +48,8 @@ def start(layout: Layout, publish_every_s: float, num: int) -> subprocess.Popen[
 def read_state(layout: Layout) -> int:
     """Number of batches in the snapshot, as a plain session sees it; each must be there whole."""
     with duckdb.connect(str(layout.catalog), read_only=True) as plain:
-        ((num, num_captions, newest),) = plain.execute(STATE).fetchall()
-    assert num_captions == 50 * num
+        ((num, num_seen, newest),) = plain.execute(STATE).fetchall()
+    assert num_seen == 50 * num
     assert newest == (num - 1 if num else None)
     return num
 

@@ -125,8 +125,8 @@ def proposal(number: str) -> records.Proposal:
     return make(records.Proposal, proposal_id=f"hst:{number}", number=number, source="abstracts.cat")
 
 
-def observation(obs_id: str) -> records.Observation:
-    return make(records.Observation, obs_id=obs_id)
+def observation(obs_id: str, **changes: Any) -> records.Observation:
+    return make(records.Observation, **{"obs_id": obs_id} | changes)
 
 
 def product(uri: str, **changes: Any) -> records.Product:
@@ -181,7 +181,6 @@ def valid_rows() -> dict[str, list[Record]]:
             tile("6", view="colour", part_uris=["mast:p1", "mast:p1", "mast:p2"]),
             *(tile(letter) for letter in "12357"),
         ],
-        "caption": [make(records.Caption)],
         "abstract_summary": [summary("a"), summary("b", writer="rules-1.1", **without_tokens)],
         "split": [
             assignment("1", "g1", "train"),

@@ -19,7 +19,7 @@ from synthetic_fits import starry_sky, write_drz
 
 from hubbleclip.config.settings import ShardSettings, TileSettings
 from hubbleclip.core.layout import Layout
-from hubbleclip.core.records import Caption, Product, SplitAssignment
+from hubbleclip.core.records import Product, SplitAssignment
 from hubbleclip.dataset.build import build_dataset
 from hubbleclip.dataset.manifest import read_dataset
 from hubbleclip.dataset.publish import publish
@@ -49,8 +49,7 @@ def samples_of(path: Path, name: str):
     for index, cut in enumerate(tile_file(path, sha256, settings).tiles):
         tile = to_tile_record(cut, product, Layout(path.parent), datetime.now(UTC))
         split = SplitAssignment(tile_id=tile.tile_id, group_id="g", split=SPLITS[index % 3], reason=None)
-        captions = [Caption(proposal_id="made:1", kind="title", text="A title")]
-        yield make_sample(tile, observation(name, "made:1", "NGC1"), proposal("made:1"), split, captions), cut.encoded
+        yield make_sample(tile, observation(name, "made:1", "NGC1"), proposal("made:1"), split, {"title": "A title"}), cut.encoded
 
 
 @pytest.fixture(scope="module")

@@ -36,7 +36,7 @@ def test_a_sample_joins_tile_observation_proposal_and_split():
 def test_captions_are_those_of_the_catalog():
     one = tile("a", "p")
     (sample,), _ = make([one], {"p": proposal("p")}, assigned([one]))
-    assert sample.captions == [c.text for c in make_captions(proposal("p"), SETTINGS.caption_kinds)]
+    assert sample.captions == list(make_captions(proposal("p"), SETTINGS.caption_kinds).values())
 
 
 def test_without_an_abstract_the_title_is_the_main_caption():

@@ -20,7 +20,7 @@ from hubbleclip.core.timestamps import next_time
 from hubbleclip.core.version import code_version
 from hubbleclip.dataset.build import BuiltDataset, build_dataset, inputs_digest
 from hubbleclip.dataset.manifest import DESCRIPTION
-from hubbleclip.dataset.samples import captions_of, make_samples
+from hubbleclip.dataset.samples import make_samples
 from hubbleclip.dataset.splits.material import Material
 from hubbleclip.dataset.splits.schemes import RANDOM
 from hubbleclip.pipeline.engine.stage import Stage, open_stage
@@ -158,12 +158,11 @@ def next_build_time(stage: Stage) -> datetime:
 
 
 def sample_tiles(stage: Stage, material: Material, assignments: Mapping[str, SplitAssignment]) -> list[Sample]:
-    """Make samples of all current tiles, and write captions and rejections to the catalog."""
+    """Make samples of all current tiles, and write rejections to the catalog."""
     settings = stage.settings.shards
-    captions = [caption for texts in captions_of(material, settings.caption_kinds).values() for caption in texts]
     samples, rejections = make_samples(material, assignments, settings)
-    made: Rows = {"sample": samples, "caption": captions, "rejection": rejections}
+    made: Rows = {"sample": samples, "rejection": rejections}
     rows = reject_broken_rows(made, "shards", "tile", settings.digest())
-    stage.catalog.upsert({name: rows[name] for name in ("caption", "rejection")})
+    stage.catalog.upsert({"rejection": rows["rejection"]})
     stage.rejected += len(rows["rejection"])
     return rows["sample"]

@@ -117,13 +117,6 @@ CREATE TABLE "tile" (
   PRIMARY KEY ("tile_id")
 );
 
-CREATE TABLE "caption" (
-  "proposal_id" VARCHAR NOT NULL,
-  "kind" VARCHAR NOT NULL,
-  "text" VARCHAR NOT NULL,
-  PRIMARY KEY ("proposal_id", "kind")
-);
-
 CREATE TABLE "abstract_summary" (
   "abstract_sha256" VARCHAR NOT NULL,
   "writer" VARCHAR NOT NULL,
