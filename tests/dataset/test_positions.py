@@ -49,7 +49,10 @@ def samples_of(path: Path, name: str):
     for index, cut in enumerate(tile_file(path, sha256, settings).tiles):
         tile = to_tile_record(cut, product, Layout(path.parent), datetime.now(UTC))
         split = SplitAssignment(tile_id=tile.tile_id, group_id="g", split=SPLITS[index % 3], reason=None)
-        yield make_sample(tile, observation(name, "made:1", "NGC1"), proposal("made:1"), split, {"title": "A title"}), cut.encoded
+        yield (
+            make_sample(tile, observation(name, "made:1", "NGC1"), proposal("made:1"), split, {"title": "A title"}),
+            cut.encoded,
+        )
 
 
 @pytest.fixture(scope="module")
