@@ -74,9 +74,11 @@ def all_scores(test_set: TestSet, features: Mapping[str, ModelFeatures]) -> Iter
         yield Scores.of_features(name, of_model.tiles_td, of_model.captions_cd)
     bm25 = Scores.of_text_search(test_set)
     yield bm25
-    tuned_tc = cosine_scores(features[FINE_TUNED].tiles_td, features[FINE_TUNED].captions_cd)
+    tiles_td, captions_cd = features[FINE_TUNED].tiles_td, features[FINE_TUNED].captions_cd
     yield Scores(
-        scorer="hybrid", i2t_tc=hybrid_scores(tuned_tc, bm25.i2t_tc), t2i_ct=hybrid_scores(tuned_tc.T, bm25.t2i_ct)
+        scorer="hybrid",
+        i2t_tc=hybrid_scores(bm25.i2t_tc, tiles_td, captions_cd),
+        t2i_ct=hybrid_scores(bm25.t2i_ct, captions_cd, tiles_td),
     )
     oracle_tc = oracle_scores(test_set.samples, test_set.caption_t, len(test_set.captions_c))
     if oracle_tc is not None:
@@ -99,7 +101,8 @@ def zero_shot_estimates(
             estimates += zeroshot.classification_estimates(task, name, logits_tk, of_task, **resampling)
         # BM25, the hybrid and chance rank tiles but give no class probabilities, so only their retrieval is estimated.
         by_scorer["bm25"] = bm25_scores(of_task.phrases, documents)
-        by_scorer["hybrid"] = hybrid_scores(by_scorer[FINE_TUNED], by_scorer["bm25"])
+        tuned = features[FINE_TUNED]
+        by_scorer["hybrid"] = hybrid_scores(by_scorer["bm25"], tuned.labels_kd[task], tuned.tiles_td)
         # All scores of the scorer `random` are tied, which gives exactly the expectation by chance.
         by_scorer["random"] = np.zeros_like(by_scorer[FINE_TUNED])
         for name, scores_kt in by_scorer.items():

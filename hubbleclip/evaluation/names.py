@@ -28,7 +28,7 @@ SCORERS = {
         "control (shuffled pairs)", "the same network, trained with each tile paired with the text of another group"
     ),
     "bm25": Scorer("text search (BM25)", "no pixels: target name, instrument and filter against the abstracts"),
-    "hybrid": Scorer("this model with BM25", "the reciprocal rank fusion of this model and text search"),
+    "hybrid": Scorer("this model with BM25", "this model and text search, fused as in the search"),
     "random": Scorer("chance", "captions or tiles in random order"),
     "oracle": Scorer("class oracle", "knows the class of each object and nothing else"),
 }

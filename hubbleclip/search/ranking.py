@@ -15,6 +15,7 @@ from hubbleclip.config.tiles import TileSettings
 from hubbleclip.core.errors import SearchError
 from hubbleclip.core.id_prefixes import find_id
 from hubbleclip.core.vectors import unit
+from hubbleclip.evaluation.metrics.baselines import fused_scores
 from hubbleclip.search.open_index import OpenIndex
 from hubbleclip.search.params import SearchParams
 from hubbleclip.search.records import Mode, Term, TermKind
@@ -24,13 +25,6 @@ from hubbleclip.search.stores.base import Floats, Mask, RowNumbers, Scored, best
 FUSED_DEPTH = 1000
 """Number of tiles by the model, and of tiles by words, that the model scores for a fusion; constant, so that pages do
 not overlap."""
-MODEL_WEIGHT = 2.0
-"""Weight of a similarity, which is at most 2, against a score by words (BM25); see `NUM_EXAMPLES`."""
-NUM_EXAMPLES = 3
-"""Number of best tiles by words whose pictures show the model what is sought (pseudo-relevance feedback). This and
-`MODEL_WEIGHT` were chosen by `experiments/short_queries`."""
-SCORE_DECIMALS = 9
-"""Decimals of a fused score; beyond them, the order of a sum would decide between equal tiles."""
 SORTED_DEPTH = 4096
 """Smallest number of rows that are sorted where all rows have their scores already; sorting them takes 1 ms."""
 WORD_DECIMALS = 6
@@ -74,17 +68,17 @@ def best_of_many(scored: Scored, k: int) -> Scored:
 
 
 def fuse(
-    words: Scored, model_row_n: RowNumbers, compared_n: RowNumbers, similarity_n: npt.NDArray[np.float64], depth: int
+    words: Scored, model_row_n: RowNumbers, compared_n: RowNumbers, fused_n: npt.NDArray[np.float64], depth: int
 ) -> Ranking:
-    """Add the scores by words and by the model."""
+    """Rank the rows with a fused score by it, beside the other rows with a score by words."""
     size = int(max(words.row_n.max(initial=-1), compared_n.max(initial=-1))) + 1
     by_words_n, model_rank_n = np.zeros(size), np.zeros(size, np.int64)  # by row of the index: faster than searches
     by_words_n[words.row_n] = words.score_n
     model_rank_n[model_row_n] = np.arange(1, len(model_row_n) + 1)
-    sum_n = by_words_n.copy()
-    sum_n[compared_n] += MODEL_WEIGHT * similarity_n
+    score_n = by_words_n.copy()
+    score_n[compared_n] = fused_n
     row_n = np.flatnonzero((by_words_n > 0) | (model_rank_n > 0))
-    best = best_of_many(Scored(row_n, sum_n[row_n].round(SCORE_DECIMALS)), depth)
+    best = best_of_many(Scored(row_n, score_n[row_n]), depth)
     best_by_words_n = by_words_n[best.row_n]
     return Ranking(
         row_n=best.row_n,
@@ -204,24 +198,24 @@ class Ranker:
             return _ranking(found.row_n, found.score_n, model_rank_n=rank_n, is_complete=depth >= self.num_admitted)
         depth = max(depth, SORTED_DEPTH)
         if self.mode is Mode.BOTH:
-            return fuse(self._words, *self._similar, depth)
+            return fuse(self._words, *self._fused, depth)
         words = best_of_many(self._words, depth)
         words_rank_n = dense_ranks(self._words.score_n, words.score_n)
         return _ranking(*words, words_rank_n=words_rank_n, is_complete=depth >= len(self._words.row_n))
 
     @cached_property
-    def _similar(self) -> tuple[RowNumbers, RowNumbers, npt.NDArray[np.float64]]:
+    def _fused(self) -> tuple[RowNumbers, RowNumbers, npt.NDArray[np.float64]]:
         """Find the rows that look like the query and the best rows by words: the arguments of `fuse` after `words`."""
         if not self.num_admitted:
             none = np.empty(0, np.int64)
             return none, none, np.empty(0)
         words = self._words
         model_row_n = self.opened.store.scan(self._query_d, FUSED_DEPTH, self.mask_n).row_n
-        best = best_of_many(words, FUSED_DEPTH)
-        compared_n = np.union1d(model_row_n, best.row_n)
-        examples_d = best.score_n[:NUM_EXAMPLES] @ self.opened.store.features(best.row_n[:NUM_EXAMPLES])
-        sought_d = unit(self._query_d.astype(np.float64)) + unit(examples_d)
-        return model_row_n, compared_n, self.opened.store.features(compared_n) @ sought_d
+        compared_n = np.union1d(model_row_n, best_of_many(words, FUSED_DEPTH).row_n)
+        by_words_n = np.zeros(len(self.mask_n))
+        by_words_n[words.row_n] = words.score_n
+        feat_nd = self.opened.store.features(compared_n)
+        return model_row_n, compared_n, fused_scores(by_words_n[compared_n], self._query_d.astype(np.float64), feat_nd)
 
     @cached_property
     def _words(self) -> Scored:

@@ -56,12 +56,12 @@ def test_every_scorer_scores_by_its_own_features_and_the_hybrid_by_the_fine_tune
         np.testing.assert_array_equal(made[name].t2i_ct, made[name].i2t_tc.T)
     words = [f"{one.target_name} {one.instrument} {one.filter}" for one in TEST_SET.samples]
     np.testing.assert_array_equal(made["bm25"].i2t_tc, bm25_scores(words, TEST_SET.captions_c))
-    tuned_tc = made["fine_tuned"].i2t_tc
-    for found_qi, tuned_qi, words_qi in (
-        (made["hybrid"].i2t_tc, tuned_tc, made["bm25"].i2t_tc),
-        (made["hybrid"].t2i_ct, tuned_tc.T, made["bm25"].t2i_ct),
+    tiles_td, captions_cd = FEATURES["fine_tuned"].tiles_td, FEATURES["fine_tuned"].captions_cd
+    for found_qi, words_qi, query_qd, feat_id in (
+        (made["hybrid"].i2t_tc, made["bm25"].i2t_tc, tiles_td, captions_cd),
+        (made["hybrid"].t2i_ct, made["bm25"].t2i_ct, captions_cd, tiles_td),
     ):
-        np.testing.assert_array_equal(found_qi, hybrid_scores(tuned_qi, words_qi))
+        np.testing.assert_array_equal(found_qi, hybrid_scores(words_qi, query_qd, feat_id))
     assert not np.array_equal(made["hybrid"].t2i_ct, made["hybrid"].i2t_tc.T)
 
 
@@ -78,7 +78,9 @@ def test_zero_shot_classification_uses_the_scale_of_each_model_and_search_the_ca
                 assert [same.value, *same.interval()] == pytest.approx([one.value, *one.interval()], abs=1e-9)
         texts = [TEST_SET.captions_c[caption] for caption in TEST_SET.caption_t]
         by_scorer["bm25"] = bm25_scores(labels.phrases, texts)
-        by_scorer["hybrid"] = hybrid_scores(by_scorer["fine_tuned"], by_scorer["bm25"])
+        by_scorer["hybrid"] = hybrid_scores(
+            by_scorer["bm25"], FEATURES["fine_tuned"].labels_kd[task], FEATURES["fine_tuned"].tiles_td
+        )
         by_scorer["random"] = np.zeros((len(labels.phrases), len(texts)))
         for name, scores_kt in by_scorer.items():
             for one in phrase_retrieval_estimates(task, name, scores_kt, labels, **drawn):

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from hubbleclip.core.records import Sample
 from hubbleclip.evaluation.metrics import zeroshot
-from hubbleclip.evaluation.metrics.baselines import hybrid_scores
+from hubbleclip.evaluation.metrics.baselines import fused_scores
 from hubbleclip.evaluation.metrics.bootstrap import draw_weights
 from hubbleclip.evaluation.metrics.ranking import ranking_metrics, resampled_ranking_metrics
 
@@ -129,11 +129,13 @@ def test_queries_in_blocks_give_the_metrics_of_all_at_once(monkeypatch) -> None:
     ]
 
 
-def test_fusion_prefers_items_that_both_rank_high_and_gives_ties_their_mean_rank() -> None:
-    first, second = np.array([[3.0, 2.0, 1.0]]), np.array([[0.0, 1.0, 0.0]])
-    fused = hybrid_scores(first, second)[0]
-    assert fused.argmax() == 1
-    assert fused[0] == pytest.approx(1 / 61 + 1 / 62.5)
+def test_fusion_adds_words_and_the_similarity_to_the_query_and_to_the_best_three_by_words() -> None:
+    words_i, feat_id = np.array([0.0, 3.0, 1.0, 0.5, 0.5]), np.eye(5)
+    examples_d = np.array([0, 3, 1, 0.5, 0]) / np.sqrt(9 + 1 + 0.25)  # of equal scores, the first is an example
+    query_d = np.array([0, 0, 0, 0, 7.0])
+    expected = words_i + 2 * (examples_d + query_d / 7)
+    np.testing.assert_allclose(fused_scores(words_i, query_d, feat_id), expected, atol=1e-9)
+    np.testing.assert_allclose(fused_scores(0 * words_i, query_d, feat_id), 2 * query_d / 7, atol=1e-9)
 
 
 def test_classes_of_all_tiles_and_the_mark_of_simulated_ones_are_no_phrases() -> None:

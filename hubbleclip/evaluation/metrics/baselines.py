@@ -1,4 +1,4 @@
-"""Baselines for models: chance, text search (BM25), and an oracle that knows only the class of an object."""
+"""Baselines for models: chance, text search (BM25), the fusion with it, and an oracle of the classes of objects."""
 
 from __future__ import annotations
 
@@ -7,15 +7,21 @@ from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
-from scipy.stats import rankdata
+import numpy.typing as npt
 
 from hubbleclip.core.records import Sample
+from hubbleclip.core.vectors import unit
 from hubbleclip.evaluation.metrics.retrieval import Floats, Ints, TiedRanks, hit_probability
 
 BM25_K1 = 1.2
 BM25_B = 0.75
-RRF_K = 60
-"""Constant that reciprocal rank fusion adds to every rank."""
+MODEL_WEIGHT = 2.0
+"""Weight of a similarity, which is at most 2, against a score by words (BM25); see `NUM_EXAMPLES`."""
+NUM_EXAMPLES = 3
+"""Number of best items by words whose features show the model what is sought (pseudo-relevance feedback). This and
+`MODEL_WEIGHT` were chosen by `experiments/short_queries`."""
+SCORE_DECIMALS = 9
+"""Decimals of a fused score; beyond them, the order of a sum would decide between equal items."""
 WORD = re.compile(r"[a-z0-9]+")
 
 
@@ -47,15 +53,20 @@ def bm25_scores(queries: Sequence[str], documents: Sequence[str]) -> Floats:
     return np.round(scores_qi, 9)  # rounded, so that documents with the same words have equal scores
 
 
-def hybrid_scores(first_qi: Floats, second_qi: Floats) -> Floats:
-    """Fuse the scores of two scorers by reciprocal rank fusion; each tied item gets the mean rank of the tie.
+def fused_scores(words_i: Floats, query_d: Floats, feat_id: npt.NDArray[np.floating]) -> Floats:
+    """Score items for a query by words and by a model, as the search ranks tiles.
 
-    The fused score is the sum of 1 / (60 + rank) over the two scorers (Cormack, Clarke & Buettcher 2009).
+    `words_i` has the scores by words (BM25), and `feat_id` the features of the items.
     """
-    first_rank_qi, second_rank_qi = (rankdata(-scores_qi, axis=1) for scores_qi in (first_qi, second_qi))
-    # The sums are rounded, so that sums that differ only in their last bits are ties.
-    fused_qi: Floats = np.round(1 / (RRF_K + first_rank_qi) + 1 / (RRF_K + second_rank_qi), 12)
-    return fused_qi
+    best = np.argsort(-words_i, kind="stable")[:NUM_EXAMPLES]
+    sought_d = unit(query_d) + unit(words_i[best] @ feat_id[best])
+    scores_i: Floats = np.round(words_i + MODEL_WEIGHT * (feat_id @ sought_d), SCORE_DECIMALS)
+    return scores_i
+
+
+def hybrid_scores(words_qi: Floats, query_qd: Floats, feat_id: Floats) -> Floats:
+    """Score every item for every query as the search does."""
+    return np.array([fused_scores(words_i, query_d, feat_id) for words_i, query_d in zip(words_qi, query_qd, strict=True)])
 
 
 def metadata_text(sample: Sample) -> str:
