@@ -66,7 +66,9 @@ def fused_scores(words_i: Floats, query_d: Floats, feat_id: npt.NDArray[np.float
 
 def hybrid_scores(words_qi: Floats, query_qd: Floats, feat_id: Floats) -> Floats:
     """Score every item for every query as the search does."""
-    return np.array([fused_scores(words_i, query_d, feat_id) for words_i, query_d in zip(words_qi, query_qd, strict=True)])
+    return np.array(
+        [fused_scores(words_i, query_d, feat_id) for words_i, query_d in zip(words_qi, query_qd, strict=True)]
+    )
 
 
 def metadata_text(sample: Sample) -> str:
