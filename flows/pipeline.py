@@ -195,6 +195,6 @@ def sweep(profile: str, overrides: dict[str, Any], grid: Grid) -> list[dict[str,
         grid: Values to try for each setting, such as {"train.seed": [1, 2, 3]}.
 
     """
-    from hubbleclip.pipeline.sweep import sweep as train_grid  # noqa: PLC0415 - torch takes seconds
+    from hubbleclip.pipeline.train import sweep as train_grid  # noqa: PLC0415 - torch takes seconds
 
     return train_grid(profile, overrides, grid, run_stage)

@@ -44,7 +44,7 @@ from hubbleclip.core.version import code_version
 from hubbleclip.dataset.captions import abstract, split_sentences
 from hubbleclip.images.preview import read_rgb
 from hubbleclip.pipeline.ingest.run import ingest
-from hubbleclip.pipeline.sweep import changed
+from hubbleclip.pipeline.train import changed
 from hubbleclip.training.models.builder import LoadedModel, load_model
 
 log = logging.getLogger("hubbleclip.pairs")

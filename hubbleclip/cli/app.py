@@ -107,7 +107,7 @@ def train(
     if server:
         print_rows(run_flow("sweep", options, grid=grid))
         return
-    from hubbleclip.pipeline.sweep import sweep as sweep_in_process
+    from hubbleclip.pipeline.train import sweep as sweep_in_process
 
     print_rows(sweep_in_process(options.profile, options.overrides(), grid))
 

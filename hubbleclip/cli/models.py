@@ -31,7 +31,7 @@ SHOWN = (
 def compare(run: RunId, other: RunId, options: Options = Options()) -> None:
     """Compare two runs on one report page, with their paired differences."""
     redirect_caches(options.existing_layout())
-    from hubbleclip.pipeline.compare_runs import compare as compare_runs
+    from hubbleclip.pipeline.evaluate import compare as compare_runs
 
     page = compare_runs(run, other, options.settings())
     print_line(str(page))

@@ -23,9 +23,8 @@ from hubbleclip.evaluation.metrics.retrieval import Floats, cosine_scores
 from hubbleclip.evaluation.metrics.vocabulary import OBJECT_PROMPTS
 from hubbleclip.evaluation.precision import prepare_for_embedding
 from hubbleclip.evaluation.report.write import read_samples
-from hubbleclip.pipeline.compare_runs import find_run
 from hubbleclip.pipeline.engine.stage import layout_of
-from hubbleclip.pipeline.promotion import promoted
+from hubbleclip.pipeline.promotion import find_run, promoted
 from hubbleclip.pipeline.train import newest_dataset
 from hubbleclip.training.embeddings import embed_open_tiles, embed_texts
 from hubbleclip.training.models.builder import OPEN_CLIP_CONFIG, LoadedModel, load_model

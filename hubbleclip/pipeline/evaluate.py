@@ -28,7 +28,7 @@ from hubbleclip.pipeline.engine.batches import map_ordered
 from hubbleclip.pipeline.engine.runners import is_remote, runner_of
 from hubbleclip.pipeline.engine.stage import Stage, layout_of, open_stage
 from hubbleclip.pipeline.pending_work import find_runs, report_id
-from hubbleclip.pipeline.promotion import promoted
+from hubbleclip.pipeline.promotion import find_run, promoted
 from hubbleclip.pipeline.remote_store import pull_catalog, pull_folder, pull_runs, push_folder
 from hubbleclip.pipeline.train import newest_dataset
 from hubbleclip.training.runs import read_run
@@ -172,3 +172,17 @@ def embed_part(work: Callable[[TileRange], Floats], layout: Layout | None, part:
     if layout:
         pull_folder(layout, part.model.run_dir)
     return work(part)
+
+
+def compare(run: str, other: str, settings: Settings) -> Path:
+    """Write a report that compares one run with another on the test split; the catalog is not changed."""
+    layout = Layout(settings.root)
+    run_dir, other_dir = (find_run(layout, name) for name in (run, other))
+    if run_dir == other_dir:
+        raise EvaluationError(f"both ids mean the run {run_dir.name}: give another run, see `hubbleclip runs`")
+    out_dir, version = layout.comparison(run_dir.name, other_dir.name), code_version()
+    dataset_dir = newest_dataset(layout)
+    evaluate_run(
+        dataset_dir, run_dir, None, out_dir, settings.evaluation, code_version=version, other_run_dir=other_dir
+    )
+    return out_dir / "index.html"

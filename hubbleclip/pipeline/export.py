@@ -14,8 +14,8 @@ from hubbleclip.core.io import write_text
 from hubbleclip.core.version import code_version
 from hubbleclip.dataset.manifest import read_description
 from hubbleclip.evaluation.report.model_card import CardFacts, model_card
-from hubbleclip.pipeline.compare_runs import find_run
 from hubbleclip.pipeline.engine.stage import layout_of
+from hubbleclip.pipeline.promotion import find_run
 from hubbleclip.pipeline.remote_store import pull_runs
 from hubbleclip.training.checkpoints import load_run_model
 from hubbleclip.training.export.onnx_towers import write_onnx

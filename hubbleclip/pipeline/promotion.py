@@ -1,4 +1,4 @@
-"""Read the promoted run, which is the best run on val so far.
+"""Find a run: by its id, or the promoted one, which is the best on val so far.
 
 Another run replaces the promoted run only when the other run is significantly better.
 """
@@ -9,8 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from hubbleclip.catalog.catalog import Catalog, read_catalog
+from hubbleclip.core.errors import EvaluationError
+from hubbleclip.core.id_prefixes import find_id
 from hubbleclip.core.layout import Layout
 from hubbleclip.pipeline.remote_store import pull_folder
+from hubbleclip.training.runs import FINISHED, RUN, read_facts
 
 PROMOTED = """
 SELECT promotion.*, run.path FROM promotion JOIN run USING (run_id) WHERE is_promoted
@@ -30,3 +33,16 @@ def promoted(catalog: Catalog, layout: Layout) -> dict[str, Any] | None:
     if found:
         pull_folder(layout, Path(found[0]["path"]))
     return found[0] if found and Path(found[0]["path"]).is_dir() else None
+
+
+def find_run(layout: Layout, name: str) -> Path:
+    """Find the folder of a run."""
+    if (Path(name) / RUN).is_file():
+        return Path(name).absolute()
+    states = {path.parent.name: read_facts(path.parent)["status"] for path in layout.runs.glob(f"[!.]*/{RUN}")}
+    if FINISHED not in states.values():
+        raise EvaluationError(f"{layout.root} has no finished run: run `hubbleclip train` first")
+    run_id = find_id(name, states, kind="run", listed_by="hubbleclip runs")
+    if states[run_id] != FINISHED:
+        raise EvaluationError(f"the run {run_id} is not finished: run `hubbleclip train` again, which resumes it")
+    return layout.runs / run_id

@@ -1,4 +1,4 @@
-"""Train on an immutable dataset directory, and write an immutable run directory.
+"""Train on an immutable dataset directory, and write an immutable run directory; a sweep trains a grid of settings.
 
 The catalog is only read.
 """
@@ -8,24 +8,32 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from copy import deepcopy
 from dataclasses import dataclass, field
+from itertools import product
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from hubbleclip.catalog.catalog import read_catalog
-from hubbleclip.config.settings import Settings, TrainSettings
-from hubbleclip.core.errors import DatasetError
+from hubbleclip.config.settings import Settings, TrainSettings, read_settings
+from hubbleclip.config.toml import Grid
+from hubbleclip.core.errors import DatasetError, TrainingError
 from hubbleclip.core.layout import Layout
 from hubbleclip.core.version import code_version
+from hubbleclip.dataset.manifest import read_dataset
+from hubbleclip.pipeline.dataset import RunStage, run_here
 from hubbleclip.pipeline.engine.progress import LOG_EVERY_S, Pace, report_live
 from hubbleclip.pipeline.engine.stage import layout_of
 from hubbleclip.pipeline.pending_work import trainings
 from hubbleclip.pipeline.remote_store import pull_catalog, pull_datasets, pull_runs, push_folder
 from hubbleclip.pipeline.status import NEWEST_DATASET
+from hubbleclip.training.checkpoints import read_best
 from hubbleclip.training.loop import train as train_model
+from hubbleclip.training.runs import find_run, settings_digest
 
 log = logging.getLogger("hubbleclip.pipeline")
+NO_BASELINE = {"evaluation.shuffled_steps": 0}
 
 
 class Trained(NamedTuple):
@@ -106,3 +114,41 @@ def newest_dataset(layout: Layout) -> Path:
     if not rows or not layout.absolute(rows[0]["path"]).is_dir():
         raise DatasetError("there is no dataset yet: run `hubbleclip dataset` first")
     return layout.absolute(rows[0]["path"])
+
+
+def combinations(grid: Grid) -> Iterator[dict[str, Any]]:
+    """Make every combination of the values of a grid, in the grid's order; the last setting varies fastest."""
+    return (dict(zip(grid, values, strict=True)) for values in product(*grid.values()))
+
+
+def sweep(profile: str, overrides: dict[str, Any], grid: Grid, run: RunStage = run_here) -> list[dict[str, Any]]:
+    """Train each combination on the newest dataset; combinations that are already trained are skipped."""
+    tried = list(combinations(grid))
+    settings = [read_settings(profile, changed(overrides, NO_BASELINE | values)) for values in tried]
+    rows: list[dict[str, Any]] = []
+    for values, chosen in zip(tried, settings, strict=True):
+        name = ", ".join(f"{path} {value}" for path, value in values.items())
+        log.info("sweep: %d of %d, %s", len(rows) + 1, len(tried), name)
+        run(train, chosen, name)
+        rows.append(values | outcome(chosen))
+    return sorted(rows, key=lambda row: -(row["val_accuracy_10"] or 0))
+
+
+def outcome(settings: Settings) -> dict[str, Any]:
+    """Return the run, the best step and the accuracy on val of a finished training on the newest dataset."""
+    layout = Layout(settings.root)
+    digest = read_dataset(newest_dataset(layout)).digest
+    run_dir = find_run(layout.runs, digest, settings_digest(settings.model, settings.train))
+    if run_dir is None:
+        raise TrainingError("the newest dataset changed during the sweep: run the sweep again")
+    best = read_best(run_dir)
+    return {"run": run_dir.name, "best_step": best["step"], "val_accuracy_10": best["score"]}
+
+
+def changed(overrides: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a copy of the overrides with further values."""
+    out = deepcopy(dict(overrides))
+    for path, value in values.items():
+        section, _, name = path.partition(".")
+        out.setdefault(section, {})[name] = value
+    return out

@@ -8,7 +8,8 @@ import pytest
 from hubbleclip.config.settings import Settings
 from hubbleclip.core.errors import EvaluationError, HubbleclipError
 from hubbleclip.core.layout import Layout
-from hubbleclip.pipeline.compare_runs import compare, find_run
+from hubbleclip.pipeline.evaluate import compare
+from hubbleclip.pipeline.promotion import find_run
 from hubbleclip.training.runs import REQUIRED_FACTS
 
 FACTS = dict.fromkeys(REQUIRED_FACTS) | {"status": "finished"}

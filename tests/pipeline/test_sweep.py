@@ -7,7 +7,7 @@ from commands import SMALL, run
 
 from hubbleclip.config.toml import read_grid
 from hubbleclip.core.errors import SettingsError
-from hubbleclip.pipeline.sweep import changed, combinations
+from hubbleclip.pipeline.train import changed, combinations
 
 GRID = '[train]\nloss = ["multi_positive", "info_nce"]\nseed = [1, 2]\n'
 

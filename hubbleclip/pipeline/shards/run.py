@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import date, datetime
 from functools import partial
@@ -15,21 +15,25 @@ from hubbleclip.contracts.schema import contract_version
 from hubbleclip.contracts.validation import Rows, reject_broken_rows, whole
 from hubbleclip.core.errors import DatasetError, TileFileError
 from hubbleclip.core.layout import Layout
+from hubbleclip.core.parallel import MapFn
 from hubbleclip.core.records import Dataset, Sample, SplitAssignment, Tile
 from hubbleclip.core.timestamps import next_time
 from hubbleclip.core.version import code_version
-from hubbleclip.dataset.build import BuiltDataset, build_dataset, inputs_digest
+from hubbleclip.dataset.build import BuiltDataset, PackedShard, PlannedShard, build_dataset, inputs_digest
 from hubbleclip.dataset.manifest import DESCRIPTION
 from hubbleclip.dataset.samples import make_samples
+from hubbleclip.dataset.shard_writer import ShardFile
 from hubbleclip.dataset.splits.material import Material
 from hubbleclip.dataset.splits.schemes import RANDOM
+from hubbleclip.pipeline.engine.attempts import Step
+from hubbleclip.pipeline.engine.batches import map_ordered
+from hubbleclip.pipeline.engine.runners import is_remote
 from hubbleclip.pipeline.engine.stage import Stage, open_stage
 from hubbleclip.pipeline.ingest.query_observations import date_of
-from hubbleclip.pipeline.remote_store import local_files, pull_datasets, push_folder
-from hubbleclip.pipeline.shards.packing import packing_map
+from hubbleclip.pipeline.remote_store import collect_from_store, local_files, pull_datasets, push_folder, send_to_store
 from hubbleclip.pipeline.shards.splitting import read_material, report_splits, split_tiles
 from hubbleclip.pipeline.status import NEWEST_DATASET
-from hubbleclip.pipeline.tiles.damaged_tiles import forget_damaged, read_tile
+from hubbleclip.pipeline.tiles.stored_tiles import forget_damaged, read_tile
 
 log = logging.getLogger("hubbleclip.pipeline")
 TOO_EARLY = """
@@ -166,3 +170,34 @@ def sample_tiles(stage: Stage, material: Material, assignments: Mapping[str, Spl
     stage.catalog.upsert({"rejection": rows["rejection"]})
     stage.rejected += len(rows["rejection"])
     return rows["sample"]
+
+
+def packing_map(stage: Stage, paths: Mapping[str, str]) -> MapFn[PlannedShard, PackedShard]:
+    """Make a parallel `map` that packs shards on the workers of a stage."""
+
+    def spread(work: Callable[[PlannedShard], PackedShard], shards: Sequence[PlannedShard]) -> list[PackedShard]:
+        with_tiles = [(shard, [paths[sample.tile_id] for sample in shard.samples]) for shard in shards]
+        is_sent = is_remote(stage.settings)
+        step = Step(name="pack-shards", stage="shards", entity="tile", digest=stage.settings.shards.digest())
+        tars = map_ordered(stage, step, partial(pack_shard, work, stage.layout, is_sent), with_tiles)
+        if is_sent:
+            written = [shard.path for shard, tar in zip(shards, tars, strict=True) if isinstance(tar, ShardFile)]
+            collect_from_store(stage.layout, written)
+        return tars
+
+    return spread
+
+
+def pack_shard(
+    work: Callable[[PlannedShard], PackedShard],
+    layout: Layout,
+    is_sent: bool,
+    given: tuple[PlannedShard, Sequence[str]],
+) -> PackedShard:
+    """Fetch the tiles of one shard to the local disk, and write the shard."""
+    shard, paths = given
+    with local_files(layout, paths):
+        tar = work(shard)
+    if is_sent and isinstance(tar, ShardFile):
+        send_to_store(layout, shard.path)
+    return tar

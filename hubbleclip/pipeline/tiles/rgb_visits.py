@@ -22,7 +22,7 @@ from hubbleclip.pipeline.engine.batches import run_batches
 from hubbleclip.pipeline.engine.stage import Stage
 from hubbleclip.pipeline.ingest.fetch import forgotten, is_intact
 from hubbleclip.pipeline.remote_store import local_files
-from hubbleclip.pipeline.tiles.cutting import store_tiles, write_cut
+from hubbleclip.pipeline.tiles.stored_tiles import store_tiles, write_cut
 
 PRODUCT = tuple(Product.__slots__)
 

@@ -32,8 +32,8 @@ from hubbleclip.pipeline.ingest.fetch import (
     write_fetched,
 )
 from hubbleclip.pipeline.remote_store import local_files
-from hubbleclip.pipeline.tiles.cutting import store_tiles, write_cut
 from hubbleclip.pipeline.tiles.rgb_visits import colour_pending
+from hubbleclip.pipeline.tiles.stored_tiles import store_tiles, write_cut
 
 log = logging.getLogger("hubbleclip.pipeline")
 

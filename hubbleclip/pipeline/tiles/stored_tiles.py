@@ -1,9 +1,10 @@
-"""Write the tiles of one product or visit: the files of tiles first, then their rows."""
+"""Write tiles, their files first and then their rows; read their images, and forget those that a disk has lost."""
 
 from __future__ import annotations
 
 import logging
 from collections import Counter
+from collections.abc import Collection
 from datetime import datetime
 
 from hubbleclip.archives.base import reject
@@ -55,3 +56,19 @@ def write_cut(stage: Stage, batch: Batch) -> None:
         )
     sync_files(stage.layout.absolute(tile.path) for tile in batch.get("tile", ()))
     write_rows(stage, batch)
+
+
+def read_tile(layout: Layout, tile_id: str) -> bytes:
+    """Read the encoded image of a tile."""
+    return layout.existing_tile(tile_id).read_bytes()
+
+
+def forget_damaged(stage: Stage, tile_ids: Collection[str]) -> None:
+    """Delete the rows of damaged tiles, so that their products are pending again."""
+    stage.catalog.run("forget_tiles", tile_ids=sorted(tile_ids))
+    log.warning(
+        "%s: %d tiles are rejected, because their images are missing or damaged: "
+        "the next `hubbleclip dataset` cuts their products again",
+        stage.name,
+        len(tile_ids),
+    )
