@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 from hubbleclip.catalog.catalog import read_catalog
 from hubbleclip.config.settings import Settings
@@ -25,11 +25,8 @@ from hubbleclip.training.runs import FINISHED, RUN, read_facts
 log = logging.getLogger("hubbleclip.pipeline")
 
 
-class RunStage(Protocol):
-    """Run a stage as a part of a larger run; `label` names the part."""
-
-    def __call__(self, stage: Callable[[Settings], Any], settings: Settings, label: str = "", /) -> Any:
-        """Run the stage and return its result."""
+RunStage = Callable[..., Any]
+"""Runs a stage, a function of the settings, as a part of a larger run; a third argument names the part."""
 
 
 def run_here(stage: Callable[[Settings], Any], settings: Settings, label: str = "", /) -> Any:
@@ -61,9 +58,8 @@ def dataset(settings: Settings, run: RunStage = run_here) -> None:
         except DatasetError as error:
             if failed is None:
                 raise
-            log.warning(
-                "%s failed: %s", stage.__name__, error
-            )  # probably without any sample, because the archive failed
+            # probably without any sample, because the archive failed
+            log.warning("%s failed: %s", stage.__name__, error)
     if failed is not None:
         raise failed
 

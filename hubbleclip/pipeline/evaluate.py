@@ -47,7 +47,7 @@ class Evaluated(NamedTuple):
     decision: Promotion | None
 
 
-def compare_runs(stage: Stage, dataset_dir: Path, run_dirs: Sequence[Path]) -> Promotion:
+def compare_on_val(stage: Stage, dataset_dir: Path, run_dirs: Sequence[Path]) -> Promotion:
     """Measure a candidate run on val, and decide whether it replaces the promoted run."""
     info, spread = read_dataset(readable_path(stage, dataset_dir)), embedding_map(stage)
     candidate, *others = [val_estimate(info, path, stage.settings.evaluation, spread) for path in run_dirs]
@@ -118,7 +118,7 @@ def promote(stage: Stage, dataset_dir: Path, run_dir: Path) -> Promotion | None:
     if before and stage.catalog.rows("SELECT run_id FROM promotion WHERE run_id = ?", [run_dir.name]):
         return None
     try:
-        decision = compare_runs(stage, dataset_dir, [run_dir, *([Path(before["path"])] if before else [])])
+        decision = compare_on_val(stage, dataset_dir, [run_dir, *([Path(before["path"])] if before else [])])
     except EvaluationError as error:
         log.warning("evaluate: no run is promoted: %s", error)
         return None
@@ -162,7 +162,7 @@ def embedding_map(stage: Stage) -> EmbedMapFn | None:
     def spread(work: Callable[[TileRange], Floats], parts: Sequence[TileRange]) -> list[Floats]:
         layout = stage.layout if is_remote(stage.settings) else None
         step = Step(name="embed-tiles", stage="evaluate", entity="run", digest=stage.settings.evaluation.digest())
-        return map_ordered(stage, step, partial(embed_part, work, layout), parts)
+        return list(map_ordered(stage, step, partial(embed_part, work, layout), parts))
 
     return spread
 

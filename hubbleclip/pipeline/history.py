@@ -18,7 +18,8 @@ SELECT run_id, value, low, high FROM metric
 WHERE protocol = 'fair' AND split = 'test' AND name = ? AND model = ?
 """
 DATASETS = """
-SELECT digest, built_at, num_samples, num_new_samples, num_shards, path FROM dataset ORDER BY built_at DESC, digest
+SELECT digest, strftime(built_at, '%Y-%m-%d %H:%M') AS built_at, num_samples AS samples, num_new_samples AS new,
+  num_shards AS shards, path FROM dataset ORDER BY dataset.built_at DESC, digest
 """
 REPORTS = "SELECT made_at, run_id, path FROM report"
 PAGE = "index.html"
@@ -49,17 +50,7 @@ def list_runs(layout: Layout) -> list[Row]:
 def list_datasets(layout: Layout) -> list[Row]:
     """List the datasets that the catalog records."""
     with read_catalog(layout) as catalog:
-        return [
-            {
-                "digest": row["digest"],
-                "built_at": _minute(row["built_at"]),
-                "samples": row["num_samples"],
-                "new": row["num_new_samples"],
-                "shards": row["num_shards"],
-                "path": str(layout.absolute(row["path"])),
-            }
-            for row in catalog.rows(DATASETS)
-        ]
+        return [row | {"path": str(layout.absolute(row["path"]))} for row in catalog.rows(DATASETS)]
 
 
 def list_reports(layout: Layout) -> list[Row]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import NamedTuple
@@ -18,8 +17,7 @@ from hubbleclip.core.errors import EvaluationError
 from hubbleclip.core.layout import Layout
 from hubbleclip.dataset.shard_writer import read_intact_png
 from hubbleclip.pipeline.engine.attempts import Step
-from hubbleclip.pipeline.engine.batches import batches, map_unordered
-from hubbleclip.pipeline.engine.progress import Progress
+from hubbleclip.pipeline.engine.batches import batches, map_ordered
 from hubbleclip.pipeline.engine.stage import Stage, layout_of, open_stage
 from hubbleclip.pipeline.pending_work import tiles_to_index
 from hubbleclip.pipeline.promotion import promoted, read_promoted
@@ -48,17 +46,9 @@ class StoredTile(NamedTuple):
     png_sha256: str
 
 
-class NumberedTiles(NamedTuple):
-    """A batch of tiles, and its position among the batches."""
-
-    number: int
-    tiles: Sequence[StoredTile]
-
-
 class EmbeddedTiles(NamedTuple):
     """Features (n, d) of the intact tiles of a batch, and ids of the tiles whose images are missing or damaged."""
 
-    number: int
     tile_ids: list[str]
     feat_nd: npt.NDArray[np.float32]
     damaged: list[str]
@@ -106,75 +96,45 @@ def index_promoted(settings: Settings) -> None:
 
 
 def embed_pending(stage: Stage, store: VectorStore, run_dir: Path, batch_size: int, append_rows: int) -> None:
-    """Embed the current tiles that a store does not have, in order of tile id."""
-    settings = stage.settings
+    """Embed the current tiles that a store does not have, in order of tile id, so that equal tiles give equal files."""
     new = tiles_to_index(stage, store.tile_ids)
     pending = list(map(StoredTile, *(new[name].to_pylist() for name in StoredTile._fields)))
-    numbered = [NumberedTiles(*pair) for pair in enumerate(batches(pending, batch_size))]
     log.info("index: %d tiles are indexed, %d are to be embedded", len(store.tile_ids), len(pending))
-    if not pending:
-        return
-    appender = Appender(store, append_rows)
-    step = Step(name="index-tiles", stage="index", entity="tile", digest=settings.tiles.digest())
-    embed = partial(embed_batch, run_dir=run_dir, precision=settings.evaluation.precision, layout=stage.layout)
-    progress = Progress(name=f"{stage.name}: {step.name}", total=len(pending))
-    for batch, made in map_unordered(stage, step, embed, numbered):
+    step = Step(name="index-tiles", stage="index", entity="tile", digest=stage.settings.tiles.digest())
+    embed = partial(embed_batch, run_dir=run_dir, precision=stage.settings.evaluation.precision, layout=stage.layout)
+    tile_ids: list[str] = []
+    feats: list[npt.NDArray[np.float32]] = []
+    for made in map_ordered(stage, step, embed, list(batches(pending, batch_size)), weigh=len):
         if made.damaged:
             forget_damaged(stage, made.damaged)
-        appender.add(made)
-        progress.add(len(batch.tiles), 0)
-    progress.log()
-    appender.flush()
+        if made.tile_ids:
+            tile_ids += made.tile_ids
+            feats.append(made.feat_nd)
+        if len(tile_ids) >= append_rows:
+            store.append(tile_ids, np.concatenate(feats))
+            tile_ids, feats = [], []
+    if tile_ids:
+        store.append(tile_ids, np.concatenate(feats))
 
 
-def embed_batch(batch: NumberedTiles, run_dir: Path, precision: str, layout: Layout) -> EmbeddedTiles:
+def embed_batch(batch: Sequence[StoredTile], run_dir: Path, precision: str, layout: Layout) -> EmbeddedTiles:
     """Embed the tiles of a batch."""
     pull_folder(layout, run_dir)  # a worker on another machine may not have it
     with MODEL_LOCK:
         model = _model(run_dir, precision)
     images, intact, damaged = [], list[str](), list[str]()
-    with local_files(layout, [tile.path for tile in batch.tiles]):
-        for tile in batch.tiles:
+    with local_files(layout, [tile.path for tile in batch]):
+        for tile in batch:
             image = read_intact_png(tile.tile_id, tile.png_sha256, partial(read_tile, layout))
             if image is None:
                 damaged.append(tile.tile_id)
             else:
                 images.append(model.decode(image))
                 intact.append(tile.tile_id)
-    return EmbeddedTiles(batch.number, intact, model.embed_images(images), damaged)
+    return EmbeddedTiles(intact, model.embed_images(images), damaged)
 
 
 @lru_cache(2)
 def _model(run_dir: Path, precision: str) -> QueryModel:
     """Return the model of a run; every thread of a process gets the same object, which loads the model once."""
     return QueryModel(run_dir, precision)
-
-
-@dataclass(slots=True)
-class Appender:
-    """Appends features to a store in the order of the batches, which may end in another order.
-
-    The order makes the same tiles give the same files. `waiting` are batches that have ended before an earlier one.
-    """
-
-    store: VectorStore
-    append_rows: int
-    next_number: int = 0
-    waiting: dict[int, EmbeddedTiles] = field(default_factory=dict)
-    ready: list[EmbeddedTiles] = field(default_factory=list)
-
-    def add(self, made: EmbeddedTiles) -> None:
-        """Take the features of a batch."""
-        self.waiting[made.number] = made
-        while self.next_number in self.waiting:
-            self.ready.append(self.waiting.pop(self.next_number))
-            self.next_number += 1
-            if sum(len(part.tile_ids) for part in self.ready) >= self.append_rows:
-                self.flush()  # the rows of an append must not depend on which batches ended together
-
-    def flush(self) -> None:
-        """Append all features that are ready."""
-        parts, self.ready = [part for part in self.ready if part.tile_ids], []
-        if parts:
-            tile_ids = [tile_id for part in parts for tile_id in part.tile_ids]
-            self.store.append(tile_ids, np.concatenate([part.feat_nd for part in parts]))

@@ -34,6 +34,7 @@ REJECTIONS = """
 SELECT stage, reason, count(*) AS num, min(detail) AS example FROM rejection
 GROUP BY stage, reason ORDER BY stage, reason
 """
+EXCLUDED = "SELECT reason, num_tiles AS num FROM split_count WHERE reason IS NOT NULL ORDER BY reason"
 MAX_EXAMPLE = 120
 """Maximum length of the example of a reason, in characters."""
 
@@ -49,9 +50,7 @@ class Status:
     report: str | None = None
     counts: dict[str, Any] = field(
         default_factory=lambda: {
-            "rejections": {},
             "rejected": [],
-            "exclusions": {},
             "excluded": [],
             "largest_proposals": [],
             "superseded": {"num_files": 0, "size_bytes": 0},
@@ -80,9 +79,8 @@ def read_status(settings: Settings) -> Status:
             run=str(run) if run else None,
             report=str(report / "index.html") if report else None,
             counts=catalog.counts()
-            | {"rejections": rejections(catalog), "exclusions": (excluded := exclusions(catalog))}
             | {"rejected": [row | {"words": reason_words(row["reason"])} for row in catalog.rows(REJECTIONS)]}
-            | {"excluded": exclusion_rows(excluded, settings.splits)}
+            | {"excluded": excluded(catalog, settings.splits)}
             | {"largest_proposals": largest_proposals(tiles), "superseded": catalog.rows(SUPERSEDED_FILES)[0]},
             pending=pending(catalog, layout, settings, tiles, captions.get("num_pending", 0)),
             captions=captions,
@@ -125,24 +123,10 @@ def newest(catalog: Catalog, layout: Layout, sql: str, column: str) -> Path | No
     return path if path and path.exists() else None
 
 
-def rejections(catalog: Catalog) -> dict[str, dict[str, int]]:
-    """Count the rejected items by stage and reason."""
-    counted: dict[str, dict[str, int]] = {}
-    for row in catalog.rows("FROM rejection_count"):
-        counted.setdefault(row["stage"], {})[row["reason"]] = row["num"]
-    return counted
-
-
-def exclusions(catalog: Catalog) -> dict[str, int]:
-    """Count the tiles that are excluded from all splits, by reason."""
-    rows = catalog.rows("SELECT reason, num_tiles FROM split_count WHERE reason IS NOT NULL ORDER BY reason")
-    return {row["reason"]: row["num_tiles"] for row in rows}
-
-
-def exclusion_rows(counted: Mapping[str, int], settings: SplitSettings) -> list[dict[str, Any]]:
-    """Describe in words why tiles are excluded."""
+def excluded(catalog: Catalog, settings: SplitSettings) -> list[dict[str, Any]]:
+    """Count the tiles that are excluded from all splits, by reason, and say the reasons in words."""
     numbers = settings.model_dump()
-    return [{"reason": reason, "num": num, "words": reason_words(reason, numbers)} for reason, num in counted.items()]
+    return [row | {"words": reason_words(row["reason"], numbers)} for row in catalog.rows(EXCLUDED)]
 
 
 def largest_proposals(tiles: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:

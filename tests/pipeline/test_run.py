@@ -1,14 +1,16 @@
 """One bad item never stops the rest; what would stop every other item stops the run."""
 
 import errno
+from pathlib import Path
+from threading import Event
 
 import pytest
-from stages import rejection
+from stages import rejection, stage_at
 
 from hubbleclip.core.errors import ArchiveUnreachableError, DownloadError, HubbleclipError, ImageError
 from hubbleclip.core.records import Rejection
 from hubbleclip.pipeline.engine.attempts import Step, attempt
-from hubbleclip.pipeline.engine.batches import batches, num_counted
+from hubbleclip.pipeline.engine.batches import batches, map_ordered, num_counted
 
 
 def failing(error: Exception) -> object:
@@ -56,3 +58,15 @@ def test_tiles_that_are_left_out_are_no_items_of_their_stage() -> None:
 def test_batches_hold_every_item_once() -> None:
     assert list(batches(range(5), 2)) == [[0, 1], [2, 3], [4]]
     assert list(batches([], 2)) == []
+
+
+def test_results_come_in_the_order_of_the_items_whichever_ends_first(tmp_path: Path) -> None:
+    is_later_done = Event()
+
+    def work(item: int) -> int:
+        is_later_done.wait(10) if item == 0 else is_later_done.set()
+        return 10 * item
+
+    step = Step(name="work", stage="tiles", entity="product", digest="d")
+    with stage_at(tmp_path) as stage:
+        assert list(map_ordered(stage, step, work, range(5))) == [0, 10, 20, 30, 40]

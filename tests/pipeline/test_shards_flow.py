@@ -12,7 +12,7 @@ from synthetic_samples import make_sample
 from hubbleclip.core.records import Dataset
 from hubbleclip.dataset.manifest import DESCRIPTION
 from hubbleclip.dataset.splits.material import Material
-from hubbleclip.pipeline.shards.run import newest_release, next_build_time, no_tiles, reuse_dataset, size_of
+from hubbleclip.pipeline.shards.run import newest_release, next_build_time, no_tiles, reuse_dataset
 from hubbleclip.pipeline.status import NEWEST_DATASET
 
 FIRST = Dataset(
@@ -81,32 +81,17 @@ def test_the_dataset_that_has_its_folder_is_found_among_those_of_equal_inputs(tm
         assert reuse_dataset(stage, "9" * 32) is None
 
 
-def test_the_size_of_a_tile_is_that_of_its_row_or_else_of_its_file(tmp_path: Path) -> None:
+def test_why_there_is_no_tile_is_said_in_numbers(tmp_path: Path) -> None:
     with stage_at(tmp_path) as stage:
-        one = valid_catalog.tile("1", size_bytes=None)
-        assert size_of(one, stage.layout) == 0
-        path = stage.layout.absolute(one.path)
-        path.parent.mkdir(parents=True)
-        path.write_bytes(bytes(77))
-        assert size_of(one, stage.layout) == 77
-        assert [size_of(replace(one, size_bytes=size), stage.layout) for size in (0, 500)] == [0, 500]
-
-
-def test_the_reason_why_there_is_no_tile_is_the_first_that_holds(tmp_path: Path) -> None:
-    with stage_at(tmp_path) as stage:
-        assert "no tile and no file yet" in no_tiles(stage)
         stage.catalog.upsert(
             {
                 "proposal": [valid_catalog.proposal("1")],
                 "observation": [valid_catalog.observation("o1")],
-                "product": [valid_catalog.product("mast:p1")],
+                "product": [valid_catalog.product("mast:p1"), valid_catalog.product("mast:p2")],
+                "tile": [valid_catalog.tile("1")],
+                "rejection": [rejection(kind, "a", at) for kind, at in (("product", "tiles"), ("tile", "tiles"))],
             }
         )
-        assert "no tile yet, but 1 files" in no_tiles(stage)
-        others = [rejection("product", "a", "ingest"), rejection("tile", "b", "tiles")]
-        stage.catalog.upsert({"rejection": others})
-        assert "no tile yet, but 1 files" in no_tiles(stage)
-        stage.catalog.upsert({"rejection": [rejection("product", "c", "tiles")]})
-        assert "no file gave a tile, 1 were rejected" in no_tiles(stage)
-        stage.catalog.upsert({"tile": [valid_catalog.tile("1")]})
-        assert "all 1 tiles are of other settings" in no_tiles(stage)
+        said = no_tiles(stage)
+    assert "(1 tiles are of other settings or replaced files; 2 files, 1 rejected)" in said
+    assert "run `hubbleclip ingest`, then `hubbleclip tiles`" in said

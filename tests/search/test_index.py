@@ -1,12 +1,13 @@
 """The stage index embeds what the promoted model has not seen, and nothing else."""
 
+from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from search_site import NOW, add_tiles, promote, settings_of, tile_id_of
+from search_site import IDS, NOW, add_tiles, promote, settings_of, tile_id_of
 from small_dataset import build
 
 from hubbleclip.catalog.catalog import read_catalog
@@ -18,7 +19,6 @@ from hubbleclip.pipeline import index as stage
 from hubbleclip.search.embedding import QueryModel
 from hubbleclip.search.open_index import CurrentIndex, open_store, read_current
 from hubbleclip.search.stores.base import VectorStore
-from hubbleclip.search.stores.embedded import EmbeddedStore
 from hubbleclip.training.checkpoints import model_digest
 
 
@@ -59,7 +59,7 @@ def test_a_second_run_changes_no_file_and_new_tiles_alone_are_embedded(
     monkeypatch.setattr(
         stage,
         "embed_batch",
-        lambda batch, **more: seen.extend(one.tile_id for one in batch.tiles) or embed(batch, **more),
+        lambda batch, **more: seen.extend(one.tile_id for one in batch) or embed(batch, **more),
     )
     stage.index(own_site)
     assert sorted(seen) == sorted(tile_id_of(proposal, number) for proposal in range(2) for number in (6, 7))
@@ -69,8 +69,8 @@ def test_a_second_run_changes_no_file_and_new_tiles_alone_are_embedded(
 def test_a_killed_run_keeps_what_it_has_written(own_site: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     embed = stage.embed_batch
 
-    def failing(batch: stage.NumberedTiles, **more: Any) -> object:
-        if batch.number == 6:
+    def failing(batch: Sequence[stage.StoredTile], **more: Any) -> object:
+        if sorted(IDS)[30] in {tile.tile_id for tile in batch}:
             raise HubbleclipError("killed")
         return embed(batch, **more)
 
@@ -100,21 +100,6 @@ def test_the_same_tiles_give_the_same_files_whatever_the_number_of_workers(own_s
         for path in folder.iterdir():
             path.unlink()
     assert found[0] == found[1]
-
-
-@pytest.mark.parametrize("order", [(0, 1, 2, 3), (3, 1, 2, 0)])
-def test_the_rows_of_an_append_do_not_depend_on_which_batch_ends_first(tmp_path: Path, order: tuple[int, ...]) -> None:
-    store = EmbeddedStore(tmp_path, "a" * 32)
-    appender = stage.Appender(store, append_rows=2)
-    for number in order:
-        num_tiles = 3 - number % 2
-        tile_ids = [f"{number}-{position}" for position in range(num_tiles)]
-        made = stage.EmbeddedTiles(number, tile_ids, np.eye(num_tiles, 8, dtype=np.float32), [])
-        appender.add(made)
-    appender.flush()
-    assert store.tile_ids.to_pylist() == sorted(store.tile_ids.to_pylist())
-    names = ["rows-000000000-000000008", "rows-000000008-000000010"]  # appends of 3, 2, 3 and 2 rows
-    assert sorted(path.stem for path in tmp_path.glob("*.f16")) == names
 
 
 def test_damaged_tiles_are_not_indexed_and_their_products_are_pending_again(

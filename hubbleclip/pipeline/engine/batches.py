@@ -77,15 +77,26 @@ def map_unordered(
         raise stopped
 
 
-def map_ordered(stage: Stage, step: Step, work: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
-    """Call `work` for each item on the workers of a stage, show the progress, and return the results in order."""
-    progress = Progress(name=f"{stage.name}: {step.name}", total=len(items))
-    made: dict[int, Result] = {}
+def map_ordered(
+    stage: Stage,
+    step: Step,
+    work: Callable[[Item], Result],
+    items: Sequence[Item],
+    weigh: Callable[[Item], int] = lambda item: 1,
+) -> Iterator[Result]:
+    """Call `work` for each item on the workers of a stage, show the progress, and yield the results in order."""
+    progress = Progress(name=f"{stage.name}: {step.name}", total=sum(map(weigh, items)))
+    number_of = {id(item): number for number, item in enumerate(items)}
+    waiting: dict[int, Result] = {}  # results that came before that of an earlier item
+    num_yielded = 0
     for item, result in map_unordered(stage, step, work, items):
-        made[id(item)] = result
-        progress.add(1, 0)
-    progress.log()
-    return [made[id(item)] for item in items]
+        waiting[number_of[id(item)]] = result
+        progress.add(weigh(item), 0)
+        while num_yielded in waiting:
+            yield waiting.pop(num_yielded)
+            num_yielded += 1
+    if items:
+        progress.log()
 
 
 def work_on(step: Step, work: Callable[[Item], Result], items: Sequence[Item], num: int) -> ChunkResult:

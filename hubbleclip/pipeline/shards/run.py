@@ -16,7 +16,7 @@ from hubbleclip.contracts.validation import Rows, reject_broken_rows, whole
 from hubbleclip.core.errors import DatasetError, TileFileError
 from hubbleclip.core.layout import Layout
 from hubbleclip.core.parallel import MapFn
-from hubbleclip.core.records import Dataset, Sample, SplitAssignment, Tile
+from hubbleclip.core.records import Dataset, Sample, SplitAssignment
 from hubbleclip.core.timestamps import next_time
 from hubbleclip.core.version import code_version
 from hubbleclip.dataset.build import BuiltDataset, PackedShard, PlannedShard, build_dataset, inputs_digest
@@ -59,7 +59,7 @@ def pack_dataset(
         settings_digests={"tiles": settings.tiles.digest(), "splits": settings.splits.digest()},
         split_report=split_report,
         split_tables=split_tables,
-        read_png_size=lambda tile_id: size_of(tiles[tile_id], layout),
+        read_png_size=lambda tile_id: tiles[tile_id].size_bytes or 0,
         released_on=newest_release(material, samples),
         map_fn=packing_map(stage, {tile_id: tile.path for tile_id, tile in tiles.items()}),
     )
@@ -70,15 +70,6 @@ def newest_release(material: Material, samples: Iterable[Sample]) -> date | None
     released = (material.observations[sample.obs_id].released_mjd for sample in samples)
     days = [mjd for mjd in released if mjd is not None]
     return date_of(math.floor(max(days))) if days else None
-
-
-def size_of(tile: Tile, layout: Layout) -> int:
-    """Return the size of a tile's encoded image."""
-    if tile.size_bytes is not None:
-        return tile.size_bytes
-    with local_files(layout, [tile.path]):
-        path = layout.absolute(tile.path)
-        return path.stat().st_size if path.is_file() else 0  # packing finds the tiles whose files are missing
 
 
 def shards(settings: Settings) -> None:
@@ -134,14 +125,11 @@ def pack_intact(
 
 def no_tiles(stage: Stage) -> str:
     """Say why there is no tile to pack, and which command comes first."""
-    (num,) = stage.catalog.rows(TOO_EARLY)
-    if num["tiles"]:
-        return f"all {num['tiles']} tiles are of other settings or of replaced files: run `hubbleclip tiles` first"
-    if num["rejected"]:
-        return f"no file gave a tile, {num['rejected']} were rejected: `hubbleclip status` says why"
-    if num["products"]:
-        return f"there is no tile yet, but {num['products']} files: run `hubbleclip tiles` first"
-    return "there is no tile and no file yet: run `hubbleclip ingest`, then `hubbleclip tiles`"
+    (counts,) = stage.catalog.rows(TOO_EARLY)
+    return (
+        "there is no tile to pack ({tiles} tiles are of other settings or replaced files; {products} files, {rejected} "
+        "rejected): run `hubbleclip ingest`, then `hubbleclip tiles`; `hubbleclip status` says why files are rejected"
+    ).format(**counts)
 
 
 def reuse_dataset(stage: Stage, inputs_digest: str) -> Dataset | None:
@@ -179,7 +167,7 @@ def packing_map(stage: Stage, paths: Mapping[str, str]) -> MapFn[PlannedShard, P
         with_tiles = [(shard, [paths[sample.tile_id] for sample in shard.samples]) for shard in shards]
         is_sent = is_remote(stage.settings)
         step = Step(name="pack-shards", stage="shards", entity="tile", digest=stage.settings.shards.digest())
-        tars = map_ordered(stage, step, partial(pack_shard, work, stage.layout, is_sent), with_tiles)
+        tars = list(map_ordered(stage, step, partial(pack_shard, work, stage.layout, is_sent), with_tiles))
         if is_sent:
             written = [shard.path for shard, tar in zip(shards, tars, strict=True) if isinstance(tar, ShardFile)]
             collect_from_store(stage.layout, written)
