@@ -23,7 +23,7 @@ from hubbleclip.cli.listing import print_summary, status
 from hubbleclip.cli.live import start_logging
 from hubbleclip.cli.options import Options, Port, Server, complete_advice, given_flags
 from hubbleclip.cli.output import print_line, print_rows
-from hubbleclip.cli.running import redirect_caches, run_flow, run_in_process
+from hubbleclip.cli.running import redirect_caches, run_flow, run_stage
 from hubbleclip.cli.searching import SearchOptions
 from hubbleclip.core.errors import DISK_FULL_ERRNOS, NO_ACCESS_ERRNOS, HubbleclipError, without_control
 from hubbleclip.core.interrupts import ending_on_interrupt
@@ -36,6 +36,8 @@ app = App(
     suppress_keyboard_interrupt=False,
 )
 STAGES = ("ingest", "tiles", "captions", "shards", "dataset", "train", "evaluate", "index", "pipeline", "demo")
+POOLS = ("cpu", "gpu")
+DEMO_DATA = Path("hubbleclip-demo")
 RESUMED = frozenset((*STAGES, "publish"))
 """Commands that continue where they were stopped."""
 
@@ -53,38 +55,31 @@ def ingest(
 ) -> None:
     """Query the archive for new observations and fetch their files."""
     changes = ["fetch.files=false"] * (not files) + ["archive.from_raw=true"] * from_raw
-    options = replace(options, set=(*options.set, *changes))
-    if not server:
-        run_in_process(options, "ingest.run:ingest", retry=retry)
-        return
-    run_flow("ingest", options, retry=retry)
+    run_stage("ingest", replace(options, set=(*options.set, *changes)), server, retry=retry)
 
 
 @app.command
 def tiles(options: Options = Options(), *, server: Server = True) -> None:
     """Cut the fetched files into PNG tiles."""
-    run_stage("tiles", options, server, "tiles.run:tiles")
+    run_stage("tiles", options, server)
 
 
 @app.command
 def captions(options: Options = Options(), *, server: Server = True) -> None:
     """Write summaries and search phrases about abstracts, by rules or by a language model."""
-    if server:
-        run_flow("captions", options)
-    else:
-        run_in_process(options, "captions:captions")
+    run_stage("captions", options, server)
 
 
 @app.command
 def shards(options: Options = Options(), *, server: Server = True) -> None:
     """Split the tiles and pack them into a dataset."""
-    run_stage("shards", options, server, "shards.run:shards")
+    run_stage("shards", options, server)
 
 
 @app.command
 def dataset(options: Options = Options(), *, server: Server = True) -> None:
     """Make a dataset: ingest, tiles and shards."""
-    run_stage("dataset", options, server, "dataset:dataset")
+    run_stage("dataset", options, server)
     status(options)
 
 
@@ -99,7 +94,7 @@ def train(
 ) -> None:
     """Train on the newest dataset."""
     if sweep is None:
-        run_stage("train", options, server, "train:train")
+        run_stage("train", options, server)
         return
     from hubbleclip.config.toml import read_grid
 
@@ -115,21 +110,20 @@ def train(
 @app.command
 def evaluate(options: Options = Options(), *, server: Server = True) -> None:
     """Evaluate the run on the newest dataset and write its report."""
-    run_stage("evaluate", options, server, "evaluate:evaluate")
+    run_stage("evaluate", options, server)
     print_summary(options)
 
 
 @app.command
 def index(options: Options = Options(), *, server: Server = True) -> None:
     """Add the tiles that the promoted model has not seen to the search index."""
-    run_stage("index", options, server, "index:index")
+    run_stage("index", options, server)
 
 
 @app.command
 def pipeline(options: Options = Options(), *, server: Server = True) -> None:
     """Run everything: dataset, training, evaluation and search index."""
-    stages = ("dataset:dataset", "train:train", "evaluate:evaluate", "index:index_promoted")
-    run_stage("pipeline", options, server, *stages)
+    run_stage("pipeline", options, server)
     status(options)
     print_summary(options)
 
@@ -137,21 +131,11 @@ def pipeline(options: Options = Options(), *, server: Server = True) -> None:
 @app.command
 def demo(
     *,
-    data: Annotated[Path, Parameter(help="Folder of everything that is written, such as hubbleclip-demo.")] = Path(
-        "hubbleclip-demo"
-    ),
+    data: Annotated[Path, Parameter(help="Folder of everything that is written, such as hubbleclip-demo.")] = DEMO_DATA,
     server: Server = True,
 ) -> None:
     """Run the whole pipeline on the simulated archive, in four to twelve minutes on two cores."""
     pipeline(Options(data=data), server=server)
-
-
-def run_stage(flow: str, options: Options, server: bool, *stages: str) -> None:
-    """Run a Prefect flow, or run its stages without Prefect."""
-    if server:
-        run_flow(flow, options)
-    else:
-        run_in_process(options, *stages)
 
 
 @app.command(name="server")
@@ -192,11 +176,8 @@ def worker(
     options: Options = Options(),
     *,
     pool: Annotated[
-        tuple[str, ...], Parameter(help="Work pool to serve, cpu or gpu; can be repeated.", negative=())
-    ] = (
-        "cpu",
-        "gpu",
-    ),
+        tuple[str, ...], Parameter(negative=(), help="Work pool to serve, cpu or gpu; can be repeated.")
+    ] = POOLS,
     port: Port = 4200,
 ) -> None:
     """Execute scheduled runs of a server's work pools until Ctrl-C, which also stops active runs."""

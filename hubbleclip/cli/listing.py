@@ -79,13 +79,9 @@ def promoted(options: Options = Options(), *, json: Json = False) -> None:
 
 def explain(tile_id: TileId, options: Options = Options(), *, json: Json = False) -> None:
     """Show the lineage of a tile: shard, product, observation, proposal."""
-    from hubbleclip.catalog.catalog import read_catalog
-    from hubbleclip.pipeline.lineage import explain_tile
+    from hubbleclip.pipeline.lineage import explain as explain_tile
 
-    layout = options.layout()
-    with read_catalog(layout) as catalog:
-        lineage = explain_tile(catalog, layout, tile_id)
-    (print_json if json else print_facts)(lineage)
+    (print_json if json else print_facts)(explain_tile(options.layout(), tile_id))
 
 
 def print_summary(options: Options) -> None:

@@ -20,6 +20,14 @@ if TYPE_CHECKING:
 log = logging.getLogger("hubbleclip.cli")
 ARCHIVE_FLOWS = ("ingest", "dataset", "pipeline")
 """Flows that open the archive."""
+STAGES = {
+    "ingest": ("ingest.run:ingest",),
+    "tiles": ("tiles.run:tiles",),
+    "shards": ("shards.run:shards",),
+    **{name: (f"{name}:{name}",) for name in ("captions", "dataset", "train", "evaluate", "index")},
+    "pipeline": ("dataset:dataset", "train:train", "evaluate:evaluate", "index:index_promoted"),
+}
+"""Stages of each command, as `module:function` below `hubbleclip.pipeline`."""
 CACHE_FOLDERS = {
     "MPLCONFIGDIR": "matplotlib",
     "XDG_CACHE_HOME": "cache",
@@ -42,7 +50,7 @@ def run_flow(name: str, options: Options, **arguments: Any) -> Any:
         open_archive(settings.archive, settings.fetch, layout)
     redirect_caches(layout)
     if int(os.environ.get("RANK", "0")):
-        return run_in_process(options, f"{name}:{name}", **arguments)
+        return run_stage(name, options, server=False, **arguments)
     from hubbleclip.pipeline.pending_work import has_work
 
     if not arguments.get("retry") and not has_work(name, settings):
@@ -70,11 +78,14 @@ def check_disk_after(folder: Path, error: type[BaseException] | None, *_: object
         check_writable(folder)
 
 
-def run_in_process(options: Options, *stages: str, **arguments: Any) -> None:
-    """Run stages, each `module:function` below `hubbleclip.pipeline`, in this process without importing Prefect."""
+def run_stage(name: str, options: Options, server: bool, **arguments: Any) -> None:
+    """Run a Prefect flow, or run its stages in this process without importing Prefect."""
+    if server:
+        run_flow(name, options, **arguments)
+        return
     settings = options.settings()
     redirect_caches(Layout(settings.root))
-    for stage in stages:
+    for stage in STAGES[name]:
         module, _, function = stage.partition(":")
         getattr(import_module(f"hubbleclip.pipeline.{module}"), function)(settings, **arguments)
 

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Mapping
 from functools import partial
-from typing import Annotated, Any
+from typing import Annotated
 
 from cyclopts import Parameter
 
@@ -30,6 +29,7 @@ def serve(
     public: Annotated[bool, Parameter(negative=(), help="Let everybody who can connect search.")] = False,
 ) -> None:
     """Serve the search: pages, HTTP API and cone search, until Ctrl-C."""
+    from hubbleclip.pipeline.lineage import explain
     from hubbleclip.search.engine import Search
     from hubbleclip.search.server.run_server import run_server
     from hubbleclip.search.server.search_service import SearchService
@@ -42,12 +42,13 @@ def serve(
     search = Search(layout, asks_sesame=access.is_loopback and not public)
     # The model is loaded while the server starts, so that the first search need not wait for it.
     threading.Thread(target=search.load_model, name="load-model", daemon=True).start()
-    service = SearchService(search=search, explain=partial(lineage_of, layout))
+    service = SearchService(search=search, explain=partial(explain, layout))
     run_server(service, access, port, layout.search_server)
 
 
 def mcp(options: Options = Options()) -> None:
     """Serve search, tiles, lineage and SQL to agents, by the Model Context Protocol over standard input and output."""
+    from hubbleclip.pipeline.lineage import explain
     from hubbleclip.search.engine import Search
 
     try:
@@ -56,14 +57,4 @@ def mcp(options: Options = Options()) -> None:
         raise SettingsError("tools for agents need pip install 'hubbleclip[agents]'") from error
     layout = Layout(options.settings().root)
     redirect_caches(layout)
-    explain = partial(lineage_of, layout)
-    make_agent_server(lambda: Search(layout, asks_sesame=False), layout, explain).run()
-
-
-def lineage_of(layout: Layout, tile_id: str) -> Mapping[str, Any]:
-    """Read the lineage of a tile from the published catalog."""
-    from hubbleclip.catalog.catalog import read_catalog
-    from hubbleclip.pipeline.lineage import explain_tile
-
-    with read_catalog(layout) as catalog:
-        return explain_tile(catalog, layout, tile_id)
+    make_agent_server(lambda: Search(layout, asks_sesame=False), layout, partial(explain, layout)).run()

@@ -22,14 +22,7 @@ SYMBOLS = (
     | {"ldots": "...", "dots": "...", "left": "", "right": "", "quad": " ", "displaystyle": "", "ensuremath": ""}
     | {"circ": "°", "degr": "°", "deg": "°", "degree": "°", "prime": "'", "odot": "sun", "oplus": "earth", "star": "*"}
 )
-LETTERS = {
-    "aa": "å",
-    "AA": "Å",
-    "o": "ø",
-    "O": "Ø",
-    "l": "ł",
-    "L": "Ł",
-    "ss": "ß",
+LETTERS = {"aa": "å", "AA": "Å", "o": "ø", "O": "Ø", "l": "ł", "L": "Ł", "ss": "ß"} | {
     "ae": "æ",
     "AE": "Æ",
     "oe": "œ",
@@ -50,13 +43,7 @@ COMBINING = {
     "~": "\u0303",
     "=": "\u0304",
     ".": "\u0307",
-    "c": "\u0327",
-    "v": "\u030c",
-    "u": "\u0306",
-    "H": "\u030b",
-    "k": "\u0328",
-    "r": "\u030a",
-}
+} | {"c": "\u0327", "v": "\u030c", "u": "\u0306", "H": "\u030b", "k": "\u0328", "r": "\u030a"}
 
 # Matches a backslash that an earlier conversion has doubled, as in `\\alpha`.
 DOUBLED = re.compile(r"\\\\(?=[A-Za-z])")

@@ -61,20 +61,11 @@ def check_before_first(stage: Stage, served: ArchiveSettings) -> None:
         return
     report, _ = check_served(settings, served, pins_of(settings))
     wrong = [finding for finding in report.findings if finding.level > Level.OK]
-    for finding in wrong:
-        log.warning(
-            "check-archive: %s %s: needed %s, found %s",
-            finding.what,
-            finding.level.name.lower(),
-            finding.needed,
-            finding.found,
-        )
-    log.info(
-        "check-archive: %d of %d comparisons are as expected, in %.1f s",
-        len(report.findings) - len(wrong),
-        len(report.findings),
-        report.measured.total_s,
-    )
+    for one in wrong:
+        level = one.level.name.lower()
+        log.warning("check-archive: %s %s: needed %s, found %s", one.what, level, one.needed, one.found)
+    num, took_s = len(report.findings), report.measured.total_s
+    log.info("check-archive: %d of %d comparisons are as expected, in %.1f s", num - len(wrong), num, took_s)
     if report.level is Level.STOPS:
         names = ", ".join(finding.what for finding in wrong if finding.level is Level.STOPS)
         raise ArchiveError(

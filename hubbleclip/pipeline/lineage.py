@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from hubbleclip.catalog.catalog import Catalog
+from hubbleclip.catalog.catalog import Catalog, read_catalog
 from hubbleclip.core.id_prefixes import find_id
 from hubbleclip.core.layout import Layout
 from hubbleclip.core.reasons import reason_words
@@ -13,6 +13,12 @@ from hubbleclip.dataset.splits.report import REPORT
 
 NEWEST_DATASET = "SELECT path FROM dataset ORDER BY built_at DESC, digest LIMIT 1"
 STARTING = "SELECT tile_id FROM tile WHERE starts_with(tile_id, ?) ORDER BY tile_id LIMIT 10"
+
+
+def explain(layout: Layout, tile_id: str) -> dict[str, Any]:
+    """Return the lineage of one tile, according to the published catalog, as one flat row."""
+    with read_catalog(layout) as catalog:
+        return explain_tile(catalog, layout, tile_id)
 
 
 def explain_tile(catalog: Catalog, layout: Layout, tile_id: str) -> dict[str, Any]:

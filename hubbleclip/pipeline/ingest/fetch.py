@@ -71,14 +71,9 @@ def fetch_pending(stage: Stage, archive: Archive) -> None:
     pending, settings = pending_fetch(stage.catalog, stage.settings), stage.settings
     if pending:
         archive.set_file_lookup(partial(known_content, stage.catalog))
-    run_batches(
-        stage,
-        fetch_step(settings, "fetch-products"),
-        partial(fetch_file, archive=archive, layout=stage.layout, settings=settings),
-        products_of(stage, pending),
-        total=len(pending),
-        write=write_fetched,
-    )
+    step = fetch_step(settings, "fetch-products")
+    work = partial(fetch_file, archive=archive, layout=stage.layout, settings=settings)
+    run_batches(stage, step, work, products_of(stage, pending), total=len(pending), write=write_fetched)
     remove_old_contents(stage)
 
 

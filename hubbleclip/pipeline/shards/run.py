@@ -99,12 +99,8 @@ def shards(settings: Settings) -> None:
         }
         if settings.splits.scheme == RANDOM:
             stage.catalog.upsert(whole(rows))
-        log.info(
-            "shards: %s holds %d samples in %d shards",
-            packed.dataset.path,
-            packed.dataset.num_samples,
-            len(packed.shards),
-        )
+        made = packed.dataset
+        log.info("shards: %s holds %d samples in %d shards", made.path, made.num_samples, made.num_shards)
 
 
 def pack_intact(

@@ -77,17 +77,6 @@ def colour_pending(stage: Stage) -> None:
     if not settings.fetch.keep_fits:
         raise SettingsError("tiles.colour needs the files of a whole visit: set fetch.keep_fits = true")
     pending = pending_visits(stage.catalog, settings.tiles)
-    run_batches(
-        stage,
-        Step(
-            name="colour-visits",
-            stage="colour",
-            entity="visit",
-            digest=settings.tiles.digest(),
-            key="name",
-        ),
-        partial(colour_visit, layout=stage.layout, settings=settings.tiles),
-        pending,
-        total=len(pending),
-        write=write_cut,
-    )
+    step = Step(name="colour-visits", stage="colour", entity="visit", digest=settings.tiles.digest(), key="name")
+    work = partial(colour_visit, layout=stage.layout, settings=settings.tiles)
+    run_batches(stage, step, work, pending, total=len(pending), write=write_cut)

@@ -51,9 +51,8 @@ def store_tiles(
 def write_cut(stage: Stage, batch: Batch) -> None:
     """Synchronise the files of tiles to the disk, then write their rows to the catalog."""
     if batch.get("product"):
-        log.warning(
-            "%s: %d files are missing or changed: the next ingest fetches them again", stage.name, len(batch["product"])
-        )
+        num = len(batch["product"])
+        log.warning("%s: %d files are missing or changed: the next ingest fetches them again", stage.name, num)
     sync_files(stage.layout.absolute(tile.path) for tile in batch.get("tile", ()))
     write_rows(stage, batch)
 
@@ -66,9 +65,5 @@ def read_tile(layout: Layout, tile_id: str) -> bytes:
 def forget_damaged(stage: Stage, tile_ids: Collection[str]) -> None:
     """Delete the rows of damaged tiles, so that their products are pending again."""
     stage.catalog.run("forget_tiles", tile_ids=sorted(tile_ids))
-    log.warning(
-        "%s: %d tiles are rejected, because their images are missing or damaged: "
-        "the next `hubbleclip dataset` cuts their products again",
-        stage.name,
-        len(tile_ids),
-    )
+    told = "their images are missing or damaged: the next `hubbleclip dataset` cuts their products again"
+    log.warning("%s: %d tiles are rejected, because %s", stage.name, len(tile_ids), told)
