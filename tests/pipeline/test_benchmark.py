@@ -38,16 +38,7 @@ def profile(tmp_path_factory):
 
 def test_a_run_and_features_of_it_in_a_file_have_the_same_score(profile, tmp_path, capsys):
     settings, dataset_dir, run_dir = profile
-    common = (
-        "benchmark",
-        "--frozen",
-        "--dataset",
-        dataset_dir,
-        "--data",
-        settings.data,
-        "--set",
-        "evaluation.bootstrap=100",
-    )
+    common = f"benchmark --frozen --dataset {dataset_dir} --data {settings.data} --set evaluation.bootstrap=100".split()
     run_command(*common, "--items", tmp_path / "items.parquet")
     rows = pq.read_table(tmp_path / "items.parquet").to_pylist()
     model, info = load_model(run_dir), read_dataset(dataset_dir)
@@ -105,22 +96,9 @@ def placed_dataset(folder):
 def test_objects_of_a_catalogue_are_scored_by_class_beside_baselines_and_their_leaks_are_named(tmp_path, capsys):
     dataset_dir, catalogue = placed_dataset(tmp_path / "demo" / "datasets")
     run_dir = made_run(tmp_path / "demo", digest=dataset_dir.name)
-    run_command(
-        "benchmark",
-        catalogue,
-        "--model",
-        run_dir,
-        "--dataset",
-        dataset_dir,
-        "--data",
-        tmp_path,
-        "--others",
-        3,
-        "--out",
-        tmp_path / "scores.json",
-        "--set",
-        "evaluation.bootstrap=100",
-    )
+    wanted = f"--others 3 --out {tmp_path}/scores.json --set evaluation.bootstrap=100"
+    places = f"--model {run_dir} --dataset {dataset_dir} --data {tmp_path}"
+    run_command("benchmark", catalogue, *places.split(), *wanted.split())
     printed = capsys.readouterr().out
     result = json.loads((tmp_path / "scores.json").read_text())
     assert (result["num_objects"], result["num_in_tiles"], result["num_tiles"]) == (16, 16, 16 + 3)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from stages import NOW
+import valid_catalog
 
 from hubbleclip.catalog.catalog import read_catalog
 from hubbleclip.catalog.pending import pending_captions
@@ -23,19 +23,7 @@ GALAXIES = "We image QSO host galaxies to measure the masses of their black hole
 
 
 def proposal(number: int, abstract: str | None, title: str = "A proposal") -> Proposal:
-    return Proposal(
-        proposal_id=f"hst:{number}",
-        archive="hst",
-        number=str(number),
-        cycle=1,
-        proposal_type="GO",
-        category=None,
-        title=title,
-        pi=None,
-        abstract=abstract,
-        source="test",
-        fetched_at=NOW,
-    )
+    return replace(valid_catalog.proposal(str(number)), title=title, abstract=abstract)
 
 
 @pytest.fixture

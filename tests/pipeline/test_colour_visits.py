@@ -25,20 +25,9 @@ def write_image(path: Path, band: str, seed: int, blank: slice = slice(0)) -> No
     data = np.random.default_rng(seed).normal(5, 1, (64, 64)).astype(np.float32)
     data[28:36, 28:36] += 500
     data[:, blank] = np.nan
-    cards = {
-        "CTYPE1": "RA---TAN",
-        "CTYPE2": "DEC--TAN",
-        "CRVAL1": 150.0,
-        "CRVAL2": 2.0,
-        "CRPIX1": 32.0,
-        "CRPIX2": 32.0,
-        "CDELT1": -1e-5,
-        "CDELT2": 1e-5,
-        "INSTRUME": "WFC3",
-        "DETECTOR": "UVIS",
-        "FILTER": band,
-        "NDRIZIM": 4,
-    }
+    wcs = {"CTYPE1": "RA---TAN", "CTYPE2": "DEC--TAN", "CRVAL1": 150.0, "CRVAL2": 2.0, "CRPIX1": 32.0, "CRPIX2": 32.0}
+    camera = {"INSTRUME": "WFC3", "DETECTOR": "UVIS", "FILTER": band, "NDRIZIM": 4}
+    cards = wcs | camera | {"CDELT1": -1e-5, "CDELT2": 1e-5}
     path.parent.mkdir(parents=True, exist_ok=True)
     fits.PrimaryHDU(data, fits.Header(cards.items())).writeto(path, overwrite=True)
 

@@ -2,11 +2,13 @@
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import timedelta
 from hashlib import sha256
 from pathlib import Path
 
 import pytest
+import valid_catalog
 from stages import NOW, fetched, listing, observation, stage_at
 
 from benchmarks.synthetic_catalog import synthetic_rows
@@ -21,7 +23,7 @@ from hubbleclip.pipeline.lineage import explain_tile
 def stage(tmp_path: Path) -> Iterator[Stage]:
     """Tile `t` is in the datasets `old` and `new`, which goes on with the shard of `old`; one run trained on each."""
     with stage_at(tmp_path) as stage:
-        sha256 = fetched("o").sha256
+        ids = {"tile_id": "t", "obs_id": "o", "proposal_id": "hst:1", "product_uri": "mast:o"}
         built = [NOW, NOW + timedelta(days=1)]
         both = {"dataset_digest": ["old", "new"], "shard": "train-000000.tar"}
         stage.catalog.upsert(
@@ -29,19 +31,8 @@ def stage(tmp_path: Path) -> Iterator[Stage]:
                 "observation": [observation("o")],
                 "product": [fetched("o")],
                 "listing": [listing(stage.settings, observation("o"))],
-                "proposal": synthetic_rows(
-                    "proposal", 1, proposal_id="hst:1", abstract="Why", source="apt", provenance="{}"
-                ),
-                "tile": synthetic_rows(
-                    "tile",
-                    1,
-                    tile_id="t",
-                    obs_id="o",
-                    proposal_id="hst:1",
-                    product_uri="mast:o",
-                    product_sha256=sha256,
-                    settings_digest="cut",
-                ),
+                "proposal": [replace(valid_catalog.proposal("1"), abstract="Why", source="apt", provenance="{}")],
+                "tile": synthetic_rows("tile", 1, **ids, product_sha256=fetched("o").sha256, settings_digest="cut"),
                 "dataset": synthetic_rows(
                     "dataset", 2, digest=["old", "new"], path=["datasets/old", "datasets/new"], built_at=built
                 ),
@@ -120,15 +111,8 @@ def test_the_reason_of_an_excluded_tile_is_words_with_the_numbers_of_the_newest_
     excluded = SplitAssignment(tile_id="t", group_id="g", split="excluded", reason="proposal_cap")
     stage.catalog.upsert({"split": [excluded]})
     stage.catalog.connection.execute("DELETE FROM placement")
-    described = {
-        "digest": "a" * 32,
-        "inputs_digest": "b",
-        "contract_version": "1",
-        "counts": {},
-        "shards": [],
-        "files": {},
-    }
-    described["split_report"] = {"settings": {"max_tiles_per_proposal": 400}}
+    described = {"digest": "a" * 32, "inputs_digest": "b", "contract_version": "1"} | {"counts": {}, "shards": []}
+    described |= {"files": {}, "split_report": {"settings": {"max_tiles_per_proposal": 400}}}
     write_text(stage.layout.absolute("datasets/new/dataset.json"), json.dumps(described))
     chain = explain_tile(stage.catalog, stage.layout, "t")
     assert chain["split_reason"].startswith("more than 400 tiles of the proposal")

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from valid_catalog import dataset
+from valid_catalog import dataset, make
 
 from benchmarks.synthetic_catalog import synthetic_rows
 from hubbleclip.catalog.working_copy import writing_catalog
@@ -25,27 +25,12 @@ def layout(tmp_path: Path) -> Layout:
     """Run `1` is evaluated, run `2` is a control that still trains; dataset `b` is newer than `a`."""
     layout = Layout(tmp_path)
     for run_id, status in (("1", "finished"), ("2", "running")):
-        facts = dict.fromkeys(REQUIRED_FACTS) | {
-            "run_id": run_id,
-            "status": status,
-            "started_at": DAY.isoformat(),
-            "is_shuffled": run_id == "2",
-            "model": "tiny",
-            "steps": 5,
-            "dataset_digest": "d",
-        }
+        facts = dict.fromkeys(REQUIRED_FACTS) | {"run_id": run_id, "status": status, "is_shuffled": run_id == "2"}
+        facts |= {"started_at": DAY.isoformat(), "model": "tiny", "steps": 5, "dataset_digest": "d"}
         (layout.runs / run_id).mkdir(parents=True)
         (layout.runs / run_id / "run.json").write_text(json.dumps(facts))
-    metric = Metric(
-        run_id="1",
-        protocol="fair",
-        split="test",
-        model="fine_tuned",
-        name="i2t_accuracy_at_10pct",
-        value=0.8162,
-        low=0.651,
-        high=0.925,
-    )
+    figures = {"name": "i2t_accuracy_at_10pct", "value": 0.8162, "low": 0.651, "high": 0.925}
+    metric = make(Metric, run_id="1", split="test", model="fine_tuned", **figures)
     report = Report(report_id="1-r", run_id="1", settings_digest="s", path="reports/1-r", made_at=DAY)
     older = dataset("1")
     with writing_catalog(layout) as catalog:

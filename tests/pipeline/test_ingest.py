@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+import valid_catalog
 from stages import NOW, listing, observation, rejection, stage_at
 
 from hubbleclip.archives.base import ObservationPage
@@ -148,19 +149,7 @@ class Office:
 
 
 def proposal(number: str) -> Proposal:
-    return Proposal(
-        proposal_id=f"hst:{number}",
-        archive="hst",
-        number=number,
-        cycle=None,
-        proposal_type=None,
-        category=None,
-        title="A title",
-        pi=None,
-        abstract="An abstract",
-        source="test",
-        fetched_at=NOW,
-    )
+    return replace(valid_catalog.proposal(number), title="A title")
 
 
 def test_a_missing_proposal_waits_and_is_found_later(tmp_path: Path) -> None:

@@ -85,13 +85,14 @@ def test_lists_of_one_night_fall_due_over_as_many_nights_as_set(tmp_path: Path) 
             assert pending(stage) == {}
 
 
-class Slow:
-    """An archive that answers once `num` requests are in flight."""
+class Lists:
+    """An archive that lists a product of each observation, but of some proposals nothing, alone or in company."""
 
     name = "hst"
 
-    def __init__(self, num: int) -> None:
-        self.barrier = threading.Barrier(num)
+    def __init__(self, failing: str = "", error: type[Exception] = ArchiveBusyError, stale: str = "") -> None:
+        self.failing, self.error, self.stale = failing, error, stale
+        self.barrier = threading.Barrier(1)
         self.threads: set[int] = set()
 
     def list_products(
@@ -99,20 +100,12 @@ class Slow:
     ) -> tuple[list[Product], list[Rejection]]:
         self.threads.add(threading.get_ident())
         self.barrier.wait(timeout=60)
-        return [product(item.obs_id, proposal=item.proposal_id) for item in observations], []
-
-
-class Renumbering(Slow):
-    """An archive that has another number for the observation `a`."""
-
-    def __init__(self) -> None:
-        super().__init__(1)
-
-    def list_products(
-        self, observations: Sequence[Observation], taken: Mapping[str, frozenset[str]] | None = None
-    ) -> tuple[list[Product], list[Rejection]]:
-        found, _ = super().list_products([o for o in observations if o.proposal_id != "hst:1"])
-        return found, [rejection("observation", "a", "products", reason=STALE_NUMBER)]
+        if self.failing in {item.proposal_id for item in observations}:
+            raise self.error("come back later")
+        found = [product(item.obs_id, proposal=item.proposal_id) for item in observations]
+        stale = [item.obs_id for item in observations if item.proposal_id == self.stale]
+        rejections = [rejection("observation", name, "products", reason=STALE_NUMBER) for name in stale[:1]]
+        return [item for item in found if item.proposal_id != self.stale], rejections
 
 
 def test_a_proposal_with_a_stale_number_keeps_its_products_and_waits_for_a_query_of_the_day(tmp_path: Path) -> None:
@@ -121,7 +114,7 @@ def test_a_proposal_with_a_stale_number_keeps_its_products_and_waits_for_a_query
         known = [replace(item, query_digest=digest) for item in (A, B, OTHER)]
         day = DayCount(archive="hst", query_digest=digest, day_mjd=60000, num_rows=3, counted_at=NOW)
         stage.catalog.upsert({"observation": known, "product": [fetched("a")], "day_count": [day]})
-        list_pending(stage, Renumbering())
+        list_pending(stage, Lists(stale="hst:1"))
         assert {uri for uri, item in products(stage).items() if not item.superseded_at} == {"mast:a", "mast:c"}
         (waiting,) = [Attempt(**row) for row in stage.catalog.rows("FROM attempt")]
         assert (waiting.entity, waiting.entity_id, waiting.error) == ("proposal", "hst:1", STALE_NUMBER)
@@ -217,28 +210,11 @@ def test_landed_lists_are_read_again_and_keep_the_date_of_the_answer(tmp_path: P
         assert row == {"settings_digest": stage.settings.archive.digest(), "listed_at": NOW.replace(tzinfo=None)}
 
 
-class Choosy:
-    """An archive that fails for some proposals, alone or in company."""
-
-    name = "hst"
-
-    def __init__(self, *failing: str, error: type[Exception] = ArchiveBusyError) -> None:
-        self.failing = set(failing)
-        self.error = error
-
-    def list_products(
-        self, observations: Sequence[Observation], taken: Mapping[str, frozenset[str]] | None = None
-    ) -> tuple[list[Product], list[Rejection]]:
-        if self.failing & {item.proposal_id for item in observations}:
-            raise self.error("come back later")
-        return [product(item.obs_id, proposal=item.proposal_id) for item in observations], []
-
-
 def test_a_proposal_that_fails_holds_up_no_other_and_waits(tmp_path: Path) -> None:
     with stage_at(tmp_path) as stage:
         stage.catalog.upsert({"observation": [A, B, OTHER]})
         write_listing(
-            stage, list_products(ProposalGroup([A, B, OTHER], {}), Choosy("hst:1"), stage.settings.archive.digest())
+            stage, list_products(ProposalGroup([A, B, OTHER], {}), Lists("hst:1"), stage.settings.archive.digest())
         )
         assert list(products(stage)) == ["mast:c"]
         (waiting,) = [Attempt(**row) for row in stage.catalog.rows("FROM attempt")]
@@ -246,18 +222,19 @@ def test_a_proposal_that_fails_holds_up_no_other_and_waits(tmp_path: Path) -> No
         assert pending(stage) == {}
         stage.catalog.run("clear_all_failures")
         assert pending(stage) == {"hst:1": (2, 2)}
-        write_listing(stage, list_products(ProposalGroup([A, B], {}), Choosy(), stage.settings.archive.digest()))
+        write_listing(stage, list_products(ProposalGroup([A, B], {}), Lists(), stage.settings.archive.digest()))
         assert len(products(stage)) == 3
         assert stage.catalog.counts()["attempt"] == 0
 
 
 def test_an_archive_that_is_down_ends_the_listing(tmp_path: Path) -> None:
     with pytest.raises(ArchiveDownError):
-        list_products(ProposalGroup([A, OTHER], {}), Choosy("hst:1", error=ArchiveDownError), "d")
+        list_products(ProposalGroup([A, OTHER], {}), Lists("hst:1", error=ArchiveDownError), "d")
 
 
 def test_as_many_lists_are_requested_at_once_as_there_are_connections(tmp_path: Path) -> None:
-    archive = Slow(6)
+    archive = Lists()
+    archive.barrier = threading.Barrier(6)  # answers once six requests are in flight
     with stage_at(tmp_path, {"flows": {"batch_size": 1, "workers": 2}, "fetch": {"connections": 6}}) as stage:
         stage.catalog.upsert({"observation": [observation(f"{k}{n}", f"hst:{k}") for k in range(12) for n in range(4)]})
         list_pending(stage, archive)

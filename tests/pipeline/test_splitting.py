@@ -34,13 +34,6 @@ def split_table(data: Path) -> list[tuple]:
         return catalog.execute("SELECT tile_id, split, group_id FROM split ORDER BY ALL").fetchall()
 
 
-def test_other_limits_of_the_splits_are_work_for_shards_though_no_tile_is_new(data: Path) -> None:
-    assert "shards: nothing to do" in run("shards", data=data, settings=FEW).err
-    outcome = run("shards", data=data, settings=FEW | {"splits.near_duplicate": 0.699})
-    assert outcome.code == 0, outcome.err
-    assert "nothing to do" not in outcome.err
-
-
 def test_a_scheme_on_request_is_a_dataset_of_its_own_and_leaves_the_catalog_alone(data: Path) -> None:
     before, splits = datasets(data), split_table(data)
     outcome = run("shards", data=data, settings=FEW | BY_INSTRUMENT)

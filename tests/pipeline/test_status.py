@@ -9,7 +9,8 @@ from hashlib import sha256
 from pathlib import Path
 
 import pytest
-from valid_catalog import NOW, assignment, dataset, hex_of, observation, product, proposal, summary, tile
+from stages import rejection
+from valid_catalog import NOW, assignment, dataset, hex_of, make, observation, product, proposal, summary, tile
 
 from hubbleclip.catalog.pending import (
     count_pending,
@@ -22,7 +23,7 @@ from hubbleclip.catalog.pending import (
 from hubbleclip.catalog.working_copy import writing_catalog
 from hubbleclip.config.settings import FetchSettings, Settings, SplitSettings
 from hubbleclip.core.layout import Layout
-from hubbleclip.core.records import Attempt, Placement, Rejection
+from hubbleclip.core.records import Attempt, Placement
 from hubbleclip.pipeline.status import read_caption_status, read_status, status_lines
 
 MANY_ROWS = (
@@ -74,15 +75,7 @@ def test_files_of_superseded_products_are_counted_unless_another_product_uses_th
 def test_reasons_are_words_with_numbers(tmp_path: Path) -> None:
     settings = Settings(data=tmp_path, splits=SplitSettings(guard_arcsec=3))
     tiles = [tile(letter) for letter in "123"]
-    dark = Rejection(
-        entity="product",
-        entity_id="mast:dark",
-        stage="tiles",
-        reason="calibration",
-        detail="the header marks a dark",
-        settings_digest=hex_of("a", 16),
-        rejected_at=NOW,
-    )
+    dark = replace(rejection("product", "mast:dark", "tiles", "calibration"), detail="the header marks a dark")
     with writing_catalog(Layout(settings.root)) as catalog:
         reasons = ("sky_guard:overlap", "sky_guard:overlap", "late_link")
         assigned = [assignment(letter, "a", "excluded", reason) for letter, reason in zip("123", reasons, strict=True)]
@@ -133,15 +126,7 @@ def test_tiles_are_counted_when_the_catalog_is_published(tmp_path: Path) -> None
     place = Placement(
         dataset_digest=newest.digest, tile_id=by_name["placed"].tile_id, shard="train-000000.tar", offset=0, length=1
     )
-    refused = Rejection(
-        entity="tile",
-        entity_id=by_name["refused"].tile_id,
-        stage="shards",
-        reason="damaged",
-        detail="",
-        settings_digest=digest,
-        rejected_at=NOW,
-    )
+    refused = rejection("tile", by_name["refused"].tile_id, "shards", "damaged", digest)
     splits = [
         assignment(letter, "a", "excluded" if name == "excluded" else "train")
         for letter, name in zip("1234567", names, strict=True)
@@ -163,26 +148,9 @@ def test_pending_abstracts_are_counted_as_they_are_listed(tmp_path: Path) -> Non
     texts = ("written", "by another writer", "rejected", "rejected earlier", "waiting", "failed", "new")
     proposals = [replace(proposal(str(number)), abstract=text) for number, text in enumerate(("new", *texts))]
     key = {text: sha256(text.encode()).hexdigest() for text in texts}
-    rejection = Rejection(
-        entity="abstract_summary",
-        entity_id=key["rejected"],
-        stage="captions",
-        reason="no_text",
-        detail="",
-        settings_digest=settings.captions.digest(),
-        rejected_at=NOW,
-    )
-    attempt = Attempt(
-        entity="abstract_summary",
-        entity_id=key["waiting"],
-        stage="captions",
-        attempts=1,
-        error="down",
-        detail="",
-        first_at=NOW,
-        last_at=NOW,
-        next_try_at=now + timedelta(days=1),
-    )
+    of_captions = {"entity": "abstract_summary", "stage": "captions"}
+    waiting = make(Attempt, **of_captions, entity_id=key["waiting"], next_try_at=now + timedelta(days=1))
+    refused = rejection("abstract_summary", "", "captions", "no_text", settings.captions.digest())
     with writing_catalog(Layout(settings.root)) as catalog:
         catalog.upsert(
             {
@@ -192,10 +160,10 @@ def test_pending_abstracts_are_counted_as_they_are_listed(tmp_path: Path) -> Non
                     summary("a", abstract_sha256=key["by another writer"], writer="other"),
                 ],
                 "rejection": [
-                    rejection,
-                    replace(rejection, entity_id=key["rejected earlier"], settings_digest=hex_of("b", 16)),
+                    replace(refused, entity_id=key["rejected"]),
+                    replace(refused, entity_id=key["rejected earlier"], settings_digest=hex_of("b", 16)),
                 ],
-                "attempt": [attempt, replace(attempt, entity_id=key["failed"], next_try_at=NOW)],
+                "attempt": [waiting, replace(waiting, entity_id=key["failed"], next_try_at=NOW)],
             }
         )
         listed = pending_captions(catalog, settings.captions, writer)
