@@ -1,7 +1,8 @@
-"""Count our functions that are nested when a file is requested, a tile is written and a search reads its catalog.
+"""Count our functions that are nested when a file is requested, a tile is written and a search reads or scans.
 
-Functions of `hubbleclip` and `flows` count, from the command to the call, summed over the threads that the work passes.
-Give a folder in which `hubbleclip demo` has run (a search needs an index): `python -m tools.call_depth FOLDER`.
+Functions of `hubbleclip` and `flows` count, from the command or the HTTP route to the call, summed over the threads
+that the work passes. Give a folder in which `hubbleclip demo` has run, because a search needs an index:
+`python -m tools.call_depth FOLDER`.
 """
 
 from __future__ import annotations
@@ -14,7 +15,14 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from starlette.testclient import TestClient
+
 from hubbleclip.cli.app import main
+from hubbleclip.core.layout import Layout
+from hubbleclip.search.engine import Search
+from hubbleclip.search.server.application import create_app
+from hubbleclip.search.server.search_service import SearchService
+from hubbleclip.search.server.security import Access
 
 ROOT = Path(__file__).parents[1]
 OURS = (str(ROOT / "hubbleclip"), str(ROOT / "flows"))
@@ -22,9 +30,11 @@ SMALL = ["--set", "simulator.num_proposals=3", "--set", "simulator.frame_px=200"
 ENDS = {
     "fetch": ("fetch_file", "sendall"),
     "tile": ("store_tiles", "fsync open write"),
-    "search": ("search", "execute"),
+    "search": ("search", "_fetch _rows cdist"),
 }
-"""For each measure a function that is on the stack, and the built-in calls at which the stack is counted."""
+"""For each measure a function that is on the stack, and the calls at which the stack is counted.
+
+DuckDB's own calls cannot be seen, so those of the functions that run a query are taken."""
 
 
 class Depths:
@@ -50,12 +60,15 @@ class Depths:
             self.given[id(frame.f_locals["self"])] = self.stack(frame)
         elif event == "call" and frame.f_code.co_qualname == "_WorkItem.run":
             self.thread.base = self.given.pop(id(frame.f_locals["self"]), [])
-        elif event == "c_call":
+        elif event in ("call", "c_call"):
+            end = frame.f_code.co_name if event == "call" else called.__name__
             for name, (function, calls) in ENDS.items():
-                if called.__name__ in calls.split():
-                    stack = self.stack(frame)
-                    if function in stack and len(stack) > len(self.deepest.get(name, [])):
-                        self.deepest[name] = stack
+                if end in calls.split() and function in (stack := self.stack(frame)):
+                    is_command = "main" in stack
+                    kept = stack if is_command else stack[stack.index(function) :]
+                    key = name if is_command else f"{name} by HTTP"
+                    if len(kept) > len(self.deepest.get(key, [])):
+                        self.deepest[key] = kept
 
 
 def measure(data: Path) -> dict[str, list[str]]:
@@ -67,11 +80,17 @@ def measure(data: Path) -> dict[str, list[str]]:
             ["tiles", "--no-server", "--data", empty, *SMALL],
             ["search", "a galaxy", "--data", str(data)],
         ]
+        # The model is loaded before: measured, that takes longer than a request may take.
+        searched = Search(Layout(data / "demo"))
+        searched.load_model()
+        service = SearchService(search=searched, explain=lambda tile_id: {"tile_id": tile_id})
         threading.setprofile(depths.note)
         sys.setprofile(depths.note)
         for words in commands:
             with contextlib.suppress(SystemExit):
                 main(words)
+        with TestClient(create_app(service, Access()), base_url="http://localhost") as client:
+            client.get("/api/v1/search?q=a+galaxy").raise_for_status()
         sys.setprofile(None)
         threading.setprofile(None)
     return depths.deepest

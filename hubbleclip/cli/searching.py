@@ -83,11 +83,10 @@ class SearchOptions(FilterOptions):  # type: ignore[misc]
 
     def params(self, text: str) -> SearchParams:
         """Make the search, unless neither a term nor a filter is given."""
-        from hubbleclip.search.params import as_written, make_params
+        from hubbleclip.search.params import SearchParams, as_written, checked
 
-        params: SearchParams = make_params(
-            asdict(self) | {"q": as_written(text.strip()), "image": as_written(str(self.image or ""))}
-        )
+        own = {"q": as_written(text.strip()), "image": as_written(str(self.image or ""))}
+        params = checked(SearchParams, asdict(self) | own)
         if not params.model_copy(update={"k": 24, "mode": Mode.BOTH, "group": GroupBy.PROPOSAL}).pairs():
             raise SearchError('nothing to search for: write `hubbleclip search "spiral galaxy"`, or see --help')
         return params

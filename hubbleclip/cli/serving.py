@@ -33,13 +33,13 @@ def serve(
     from hubbleclip.search.engine import Search
     from hubbleclip.search.server.run_server import run_server
     from hubbleclip.search.server.search_service import SearchService
-    from hubbleclip.search.server.security import check_access
+    from hubbleclip.search.server.security import check_access, is_loopback
 
     access = check_access(host, os.environ.get(TOKEN), public)
     layout = Layout(options.settings().root)
     redirect_caches(layout)
     # Names are looked up on the internet for the person at this machine, but not for strangers.
-    search = Search(layout, asks_sesame=access.is_loopback and not public)
+    search = Search(layout, asks_sesame=is_loopback(access.host) and not public)
     # The model is loaded while the server starts, so that the first search need not wait for it.
     threading.Thread(target=search.load_model, name="load-model", daemon=True).start()
     service = SearchService(search=search, explain=partial(explain, layout))

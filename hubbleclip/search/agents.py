@@ -18,7 +18,7 @@ from hubbleclip.catalog.user_sql import run_user_sql
 from hubbleclip.core.errors import CatalogError, HubbleclipError
 from hubbleclip.core.layout import Layout
 from hubbleclip.search.engine import Search
-from hubbleclip.search.params import SearchParams, make_params
+from hubbleclip.search.params import SearchParams, checked
 from hubbleclip.search.records import plain
 from hubbleclip.search.server.api import infos_of
 
@@ -69,7 +69,7 @@ def make_agent_server(open_search: Callable[[], Search], layout: Layout, explain
         """Find tiles of Hubble images by words, by likeness to other tiles, and by facts such as place; best first."""
         with saying_errors():
             named = {RENAMED.get(name, name): value for name, value in parameters.items()}
-            hits = opened().run(make_params({"k": DEFAULT_HITS} | named))
+            hits = opened().run(checked(SearchParams, {"k": DEFAULT_HITS} | named))
             rows = [{name: value for name, value in hit.row().items() if value is not None} for hit in hits.hits]
             index = infos_of(hits.index)
             return {"hits": rows, "num_admitted": hits.num_admitted, "has_more": hits.has_more, "index": index}
@@ -94,15 +94,10 @@ def make_agent_server(open_search: Callable[[], Search], layout: Layout, explain
     def sql(query: str) -> dict[str, Any]:
         """Run one reading statement on the DuckDB catalog; `SHOW TABLES` and `DESCRIBE tile` list what there is."""
         with saying_errors():
-            return rows_of(layout, query)
+            table, is_cut = run_user_sql(layout, query, max_rows=MAX_ROWS, max_s=MAX_S)
+            if table.nbytes > MAX_BYTES:
+                raise CatalogError(f"the rows have more than {MAX_BYTES >> 20} MiB: select less, or shorter texts")
+            rows = [{name: plain(value) for name, value in row.items()} for row in table.to_pylist()]
+            return {"rows": rows, "is_cut": is_cut}
 
     return server
-
-
-def rows_of(layout: Layout, query: str) -> dict[str, Any]:
-    """Run a query of an agent on the catalog, within limits of rows, bytes and time."""
-    table, is_cut = run_user_sql(layout, query, max_rows=MAX_ROWS, max_s=MAX_S)
-    if table.nbytes > MAX_BYTES:
-        raise CatalogError(f"the rows have more than {MAX_BYTES >> 20} MiB: select less, or shorter texts")
-    rows = [{name: plain(value) for name, value in row.items()} for row in table.to_pylist()]
-    return {"rows": rows, "is_cut": is_cut}

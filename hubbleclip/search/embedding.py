@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import gc
 import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -48,11 +46,11 @@ class QueryModel:
         self._lock = threading.Lock()
         self._loaded: LoadedModel | None = None
         self._ahead: TextsAhead | None = None
-        self._embed_once = lru_cache(CACHED_TEXTS)(self._embed_text)
+        self.embed_text = lru_cache(CACHED_TEXTS)(self._embed_text)
 
     def load(self) -> LoadedModel:
         """Load the model unless it is loaded."""
-        with self._lock, _without_collection():
+        with self._lock:
             if self._loaded is None:
                 from hubbleclip.evaluation.precision import prepare_for_embedding  # noqa: PLC0415 - imports torch: seconds
                 from hubbleclip.training.checkpoints import load_run_model  # noqa: PLC0415
@@ -64,12 +62,8 @@ class QueryModel:
         """Take the features of texts from another process."""
         self._ahead = ahead
 
-    def embed_text(self, text: str) -> Floats:
-        """Embed a text of any length."""
-        return self._embed_once(text)
-
     def _embed_text(self, text: str) -> Floats:
-        """Embed a text; see `embed_text`."""
+        """Embed a text of any length; `embed_text` keeps the newest features."""
         if self._ahead and text in (known := self._ahead.features):
             return known[text]
         from hubbleclip.training.embeddings import embed_texts  # noqa: PLC0415 - imports torch: seconds
@@ -104,18 +98,6 @@ class QueryModel:
             raise SearchError(f"{path.name} is no readable PNG, JPEG or FITS file ({detail})") from error
         feature_d: Floats = unit(self.embed_images(images).astype(np.float64).sum(axis=0)).astype(np.float32)
         return feature_d
-
-
-@contextmanager
-def _without_collection() -> Iterator[None]:
-    """Collect no garbage in a block that imports libraries: their objects stay, and looking at them takes 0.7 s."""
-    was_enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_enabled:
-            gc.enable()
 
 
 def _pictures(path: Path, settings: TileSettings) -> list[bytes]:

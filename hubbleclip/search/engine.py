@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +23,7 @@ from hubbleclip.core.layout import Layout
 from hubbleclip.evaluation.maps import cover_squares, similarity_drops
 from hubbleclip.evaluation.metrics.vocabulary import find_nearest
 from hubbleclip.search.open_index import CurrentIndex, Floats64, OpenIndex, open_index
-from hubbleclip.search.params import ExactParams, SearchParams, as_written, make_params
+from hubbleclip.search.params import ExactParams, SearchParams, as_written, checked
 from hubbleclip.search.ranking import Ranker, Ranking, first_of_groups, fold_near_duplicates
 from hubbleclip.search.records import (
     NUM_SQUARES,
@@ -42,7 +43,7 @@ from hubbleclip.search.stores.base import Mask, rows_of
 if TYPE_CHECKING:
     from hubbleclip.config.settings import Settings
     from hubbleclip.search.embedding_process import TextsAhead
-    from hubbleclip.search.hit_table import HitTable
+    from hubbleclip.search.export import HitTable
 
 log = logging.getLogger(__name__)
 MIN_DEPTH = 200
@@ -163,7 +164,9 @@ class Search:
 
         """
         opened = self._now()
-        values = params.filter_values(lambda place, radius_deg: self._find_cone(opened, place, radius_deg))
+        values = params.filter_values()
+        if place := values.get("place"):
+            values["place"] = asdict(self._find_cone(opened, place, params.radius_deg))
         mask_n = np.zeros(len(opened.store.tile_ids), np.bool_)
         mask_n[opened.facts.admitted(values)] = True
         ranker = Ranker(opened, params, mask_n)
@@ -261,9 +264,9 @@ class Search:
             If a parameter is unknown or out of range.
 
         """
-        from hubbleclip.search.hit_table import hit_table  # noqa: PLC0415 - imports astropy, which others need not
+        from hubbleclip.search.export import hit_table  # noqa: PLC0415 - imports astropy, which others need not
 
-        return hit_table(self.run(make_params({"group": GroupBy.NONE} | parameters, ExactParams)), self._layout)
+        return hit_table(self.run(checked(ExactParams, {"group": GroupBy.NONE} | parameters)), self._layout)
 
     def resolve_target(self, name: str, radius_deg: float | None = None) -> Cone:
         """Find a place on the sky by its position or name.
@@ -426,7 +429,8 @@ def _fold(
     while True:
         compared = first_n[:num_compared].tolist()
         rows = ranking.row_n[compared]
-        folded = fold_near_duplicates(rows.tolist(), opened.store.features(rows), opened.sky)
+        side_rad_n = np.radians(opened.positions[2][rows])
+        folded = fold_near_duplicates(opened.store.features(rows), opened.xyz_n3[rows], side_rad_n)
         kept = [position for position, earlier in zip(compared, folded, strict=True) if earlier is None]
         if len(kept) >= num_wanted or num_compared >= len(first_n):
             return kept[:num_wanted]
@@ -438,14 +442,18 @@ def _hits(
 ) -> tuple[Hit, ...]:
     """Make the hits of a page."""
     rows = ranking.row_n[page]
+
+    def rank(rank_n: npt.NDArray[np.int64] | None, position: int) -> int | None:
+        return None if rank_n is None else int(rank_n[position]) or None
+
     facts = opened.facts.facts(rows.tolist())
     in_group = np.bincount(group_n[mask_n & (group_n >= 0)], minlength=1)
     return tuple(
         Hit(
             tile_id=fact.pop("tile_id"),
             score=float(ranking.score_n[position]),
-            model_rank=int(ranking.model_rank_n[position]) or None,
-            words_rank=int(ranking.words_rank_n[position]) or None,
+            model_rank=rank(ranking.model_rank_n, position),
+            words_rank=rank(ranking.words_rank_n, position),
             num_folded=int(in_group[group_n[row]]) - 1 if group_n[row] >= 0 else 0,
             facts=fact,
         )

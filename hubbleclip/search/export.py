@@ -1,10 +1,13 @@
-"""Hits as tables for other programs: CSV, VOTable, ECSV and Parquet, with units and UCDs."""
+"""Hits as tables with units and UCDs: CSV, VOTable, ECSV and Parquet, and an astropy table with pictures."""
 
 from __future__ import annotations
 
+import base64
+import html
 import io
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -12,9 +15,12 @@ from astropy import units
 from astropy.io.votable import from_table
 from astropy.io.votable.tree import Info, VOTableFile
 from astropy.table import MaskedColumn, Table
+from PIL import Image
 from pyarrow import csv, parquet
 
 from hubbleclip.catalog.tile_facts import FACTS, INTEGER, REAL, TEXT, Column
+from hubbleclip.core.layout import Layout
+from hubbleclip.search.records import Hits
 
 HitRow = dict[str, Any]
 """A hit as `Hit.row` gives it."""
@@ -27,6 +33,8 @@ SCORES = (
 )
 COLUMNS = (FACTS[0], *SCORES, *FACTS[1:])
 """Columns of exported hits."""
+PICTURE = "picture"
+THUMBNAIL_PX = 128
 
 
 def as_arrow(rows: Sequence[HitRow]) -> pa.Table:
@@ -121,3 +129,39 @@ FORMATS: Mapping[str, tuple[str, str, Writer]] = {
     "parquet": ("application/vnd.apache.parquet", "parquet", _parquet),
 }
 """Media type, suffix and writer by format."""
+
+
+class HitTable(Table):  # type: ignore[misc]
+    """Table of hits whose column `picture` holds paths; Jupyter shows the pictures themselves."""
+
+    def _repr_html_(self) -> str:
+        """Render the table with a thumbnail in each row."""
+        head = "".join(f"<th>{html.escape(name)}</th>" for name in self.colnames)
+        rows = "".join(f"<tr>{self._cells(row)}</tr>" for row in self)
+        return f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
+
+    def _cells(self, row: Any) -> str:
+        """Render one row; all texts come from outside and are escaped."""
+        return "".join(
+            f"<td>{thumbnail(row[name]) if name == PICTURE else html.escape(str(row[name]))}</td>"
+            for name in self.colnames
+        )
+
+
+def hit_table(hits: Hits, layout: Layout) -> HitTable:
+    """Make a table of hits: the pictures, and the columns that are exported."""
+    rows = [hit.row() | {PICTURE: str(layout.existing_tile(hit.tile_id))} for hit in hits.hits]
+    return HitTable(as_astropy(rows, (Column(PICTURE, TEXT, "File of the picture"), *COLUMNS)), copy=False)
+
+
+def thumbnail(path: str) -> str:
+    """Render a tile as an HTML `img` element whose source is a PNG in a data URI."""
+    if not Path(path).is_file():
+        return "-"
+    with Image.open(path) as image:
+        small = image.convert("L")
+    small.thumbnail((THUMBNAIL_PX, THUMBNAIL_PX))
+    buffer = io.BytesIO()
+    small.save(buffer, "PNG")
+    data = base64.b64encode(buffer.getvalue()).decode()
+    return f'<img alt="tile {html.escape(Path(path).stem)}" src="data:image/png;base64,{data}">'

@@ -53,11 +53,10 @@ def write_map(layout: Layout, table: pa.Table) -> str:
 
 def read_map(layout: Layout, digest: str, store: VectorStore) -> npt.NDArray[np.float64]:
     """Read the map that an index has, or make it if the file is missing or damaged."""
-    content = b""
-    if digest and (path := layout.feature_map(digest)).is_file():
-        content = path.read_bytes()
-    is_intact = bool(content) and sha256_bytes(content)[:DIGEST_LENGTH] == digest
-    if digest and not is_intact:
+    path = layout.feature_map(digest)
+    content = path.read_bytes() if path.is_file() else b""
+    is_intact = sha256_bytes(content)[:DIGEST_LENGTH] == digest
+    if not is_intact:
         log.warning("the map of the features is damaged and made again: run `hubbleclip index`")
     table = pq.read_table(pa.BufferReader(content)) if is_intact else make_map(store)
     xy_n2 = np.full((len(store.tile_ids), 2), np.nan)

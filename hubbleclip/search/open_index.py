@@ -21,13 +21,14 @@ from hubbleclip.catalog.tile_search import LABELS, TileFacts
 from hubbleclip.core.errors import SearchError
 from hubbleclip.core.io import write_bytes
 from hubbleclip.core.layout import Layout
+from hubbleclip.core.vectors import unit_vectors
 from hubbleclip.dataset.manifest import description_bytes, is_intact
 from hubbleclip.evaluation.metrics.vocabulary import read_vocabulary
 from hubbleclip.search.embedding import QueryModel
 from hubbleclip.search.feature_map import read_map
 from hubbleclip.search.records import GroupBy, IndexStatus, NumberedLabels, Points
-from hubbleclip.search.sky import Sky, patch_numbers
-from hubbleclip.search.stores.base import VectorStore
+from hubbleclip.search.sky import patch_numbers
+from hubbleclip.search.stores.base import VectorStore, file_stamp
 from hubbleclip.search.stores.embedded import EmbeddedStore
 
 Floats64 = npt.NDArray[np.float64]
@@ -52,8 +53,8 @@ class CurrentIndex:
     run: str
     store: str
     tiles: dict[str, Any]
-    num_tiles: int = 1
-    map_digest: str = ""
+    num_tiles: int
+    map_digest: str
 
 
 def read_current(layout: Layout) -> CurrentIndex:
@@ -64,10 +65,10 @@ def read_current(layout: Layout) -> CurrentIndex:
         if not is_intact(text):
             raise ValueError("its hash is wrong")
         facts = json.loads(text)
-        return CurrentIndex(**{one.name: facts[one.name] for one in fields(CurrentIndex) if one.name in facts})
+        return CurrentIndex(**{one.name: facts[one.name] for one in fields(CurrentIndex)})
     except FileNotFoundError as error:
         raise SearchError(NO_INDEX) from error
-    except (OSError, ValueError, TypeError) as error:
+    except (OSError, ValueError, TypeError, KeyError) as error:
         raise SearchError(f"{path} is damaged: delete it and run `hubbleclip index`") from error
 
 
@@ -123,9 +124,9 @@ class OpenIndex:
         return self.facts.positions()
 
     @cached_property
-    def sky(self) -> Sky:
-        """Positions of all tiles."""
-        return Sky.of(*self.positions)
+    def xyz_n3(self) -> Floats64:
+        """Unit vectors (n, 3) to all tiles."""
+        return unit_vectors(*self.positions[:2])
 
     @cached_property
     def patch_n(self) -> npt.NDArray[np.int64]:
@@ -184,11 +185,7 @@ def open_index(layout: Layout, former: OpenIndex | None = None) -> OpenIndex:
 
 def stamp_of(layout: Layout) -> object:
     """Return a value that changes when the catalog or the file `current.json` is replaced."""
-    try:
-        found = [path.stat() for path in (layout.catalog, layout.current_index)]
-    except FileNotFoundError:
-        return None
-    return [(one.st_ino, one.st_mtime_ns, one.st_size) for one in found]
+    return file_stamp(layout.catalog), file_stamp(layout.current_index)
 
 
 def _read_status(layout: Layout, current: CurrentIndex, num_tiles: int) -> IndexStatus:
@@ -207,6 +204,6 @@ def _read_status(layout: Layout, current: CurrentIndex, num_tiles: int) -> Index
 
 def number_labels(labels: Sequence[str | None]) -> NumberedLabels:
     """Number the values of a fact."""
-    values = [value for value, _ in Counter(label for label in labels if label is not None).most_common()]
+    values = [value for value, _ in Counter(filter(None, labels)).most_common()]
     number_of = {value: number for number, value in enumerate(values)} | {None: -1}
     return NumberedLabels(values=values, numbers=[number_of[label] for label in labels])

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any, TypeVar
 from urllib.parse import urlencode
 
@@ -22,7 +21,7 @@ from pydantic import (
 
 from hubbleclip.catalog.tile_filters import FILTERS, Filter
 from hubbleclip.core.errors import HubbleclipError
-from hubbleclip.search.records import Cone, GroupBy, Mode, Term, TermKind
+from hubbleclip.search.records import GroupBy, Mode, Term, TermKind
 from hubbleclip.search.sky import RADIUS_DEG
 
 MAX_DEPTH, MAX_TERMS, MAX_VALUES = 10_000, 16, 100
@@ -35,8 +34,6 @@ Text = Annotated[str, StringConstraints(strip_whitespace=True, max_length=4000)]
 TileId = Annotated[str, StringConstraints(pattern=r"^[0-9A-Za-z_-]{1,64}(\^-?\d+(\.\d+)?)?$")]
 Number = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 TYPES: dict[type, Any] = {str: Short, int: Annotated[int, Field(ge=0, le=10_000)], float: Number}
-FindCone = Callable[[str, float | None], Cone]
-"""Function that turns a place and a radius in degrees, or None, into a cone, as `Search.resolve_target` does."""
 
 
 class ParameterError(HubbleclipError):
@@ -93,9 +90,8 @@ class SearchParams(_WithFilters):
             return values
         kept = {}
         for name, value in values.items():
-            is_one = name in LISTS and not isinstance(value, list | tuple)
-            several = [value] if is_one else value
-            kept[name] = [v for v in several if v not in ("", None)] if name in LISTS else value
+            several = value if isinstance(value, list | tuple) else [value]
+            kept[name] = [one for one in several if one not in ("", None)] if name in LISTS else value
         return {name: value for name, value in kept.items() if value not in ("", [], None)}
 
     @field_validator("box")
@@ -137,15 +133,17 @@ class SearchParams(_WithFilters):
                 value, weight = split_weight(text)
                 yield Term(kind=kind, value=value, weight=sign * weight)
 
-    def filter_values(self, find_cone: FindCone) -> dict[str, Any]:
-        """Return the values of the filters that are set, as `TileFacts.admitted` takes them."""
+    @property
+    def radius_deg(self) -> float | None:
+        """Radius around the place; None where nobody stated it."""
+        return None if self.radius == RADIUS_ARCMIN else self.radius / 60
+
+    def filter_values(self) -> dict[str, Any]:
+        """Return the values of the filters that are set, as `TileFacts.admitted` takes them but for the place."""
         values = {one.name: value for one in FILTERS if (value := getattr(self, one.name)) not in ("", [], None)}
         for one in FILTERS:
             if one.name in values and one.is_list and one.kind is str:
                 values[one.name] = [text.upper() for text in values[one.name]]
-        if "place" in values:
-            radius_deg = None if self.radius == RADIUS_ARCMIN else self.radius / 60
-            values["place"] = asdict(find_cone(values["place"], radius_deg))
         if "box" in values:
             values["box"] = _parse_box(values["box"])
         return values
@@ -178,7 +176,7 @@ class SearchParams(_WithFilters):
                 yield name, _text(value), self.url(**{field: info.default})
 
 
-Params = TypeVar("Params", bound=SearchParams)
+Model = TypeVar("Model", bound=BaseModel)
 
 
 class ExactParams(SearchParams):
@@ -187,19 +185,18 @@ class ExactParams(SearchParams):
     model_config = ConfigDict(extra="forbid")
 
 
-def make_params(values: Mapping[str, Any], kind: type[Params] = SearchParams) -> Params:  # type: ignore[assignment]
-    """Check the parameters of a search; an error is one line that says which is wrong."""
+def checked(kind: type[Model], values: Mapping[str, Any]) -> Model:
+    """Check parameters; an error is one line that says which is wrong."""
     try:
         return kind.model_validate(dict(values))
     except ValidationError as error:
-        raise ParameterError(first_fault(error)) from error
+        raise ParameterError(first_fault(error.errors())) from error
 
 
-def first_fault(error: ValidationError) -> str:
+def first_fault(faults: Sequence[Any]) -> str:
     """Describe the first fault of a validation in one line."""
-    fault = error.errors()[0]
-    name = ".".join(map(str, fault["loc"]))
-    message = fault["msg"].removeprefix("Value error, ")
+    name = ".".join(str(part) for part in faults[0]["loc"] if part not in ("query", "body"))
+    message = str(faults[0]["msg"]).removeprefix("Value error, ")
     return f"{name}: {message}" if name else message
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -16,10 +15,9 @@ from hubbleclip.core.errors import SearchError
 from hubbleclip.core.id_prefixes import find_id
 from hubbleclip.core.vectors import unit
 from hubbleclip.evaluation.metrics.baselines import fused_scores
-from hubbleclip.search.open_index import OpenIndex
+from hubbleclip.search.open_index import Floats64, OpenIndex
 from hubbleclip.search.params import SearchParams
 from hubbleclip.search.records import Mode, Term, TermKind
-from hubbleclip.search.sky import Sky
 from hubbleclip.search.stores.base import Floats, Mask, RowNumbers, Scored, best_rows, rows_of
 
 FUSED_DEPTH = 1000
@@ -39,37 +37,25 @@ SAME_SKY_SHARE = 0.25
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Ranking:
-    """RowNumbers, best first, with their scores, and their ranks by model and by words; 0 means no rank.
+    """Rows, best first, with their scores, and their ranks by model and by words; None or 0 means no rank.
 
     `is_complete` is False if further rows follow that were not ranked.
     """
 
     row_n: RowNumbers
-    score_n: npt.NDArray[np.float64]
-    model_rank_n: npt.NDArray[np.int64]
-    words_rank_n: npt.NDArray[np.int64]
+    score_n: Floats64
+    model_rank_n: npt.NDArray[np.int64] | None = None
+    words_rank_n: npt.NDArray[np.int64] | None = None
     is_complete: bool
 
 
-def dense_ranks(score_n: npt.NDArray[np.float64], wanted_n: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
+def dense_ranks(score_n: Floats64, wanted_n: Floats64) -> npt.NDArray[np.int64]:
     """Rank scores from 1, the highest first; equal scores have the same rank, and the next score has the next rank."""
-    high_n = score_n[score_n >= wanted_n.min(initial=np.inf)]  # lower scores change no rank
-    sorted_n = np.sort(-high_n)  # faster than np.unique
-    distinct = sorted_n[np.diff(sorted_n, prepend=-np.inf) > 0]
+    distinct = np.unique(-score_n[score_n >= wanted_n.min(initial=np.inf)])  # lower scores change no rank
     return np.searchsorted(distinct, -wanted_n) + 1
 
 
-def best_of_many(scored: Scored, k: int) -> Scored:
-    """Find the best rows; only those that can be among them are sorted."""
-    if len(scored.row_n) <= k:
-        return best_rows(*scored, k)
-    is_high_n = scored.score_n >= np.partition(scored.score_n, -k)[-k]
-    return best_rows(scored.row_n[is_high_n], scored.score_n[is_high_n], k)
-
-
-def fuse(
-    words: Scored, model_row_n: RowNumbers, compared_n: RowNumbers, fused_n: npt.NDArray[np.float64], depth: int
-) -> Ranking:
+def fuse(words: Scored, model_row_n: RowNumbers, compared_n: RowNumbers, fused_n: Floats64, depth: int) -> Ranking:
     """Rank the rows with a fused score by it, beside the other rows with a score by words."""
     size = int(max(words.row_n.max(initial=-1), compared_n.max(initial=-1))) + 1
     by_words_n, model_rank_n = np.zeros(size), np.zeros(size, np.int64)  # by row of the index: faster than searches
@@ -78,7 +64,7 @@ def fuse(
     score_n = by_words_n.copy()
     score_n[compared_n] = fused_n
     row_n = np.flatnonzero((by_words_n > 0) | (model_rank_n > 0))
-    best = best_of_many(Scored(row_n, score_n[row_n]), depth)
+    best = best_rows(row_n, score_n[row_n], depth)
     best_by_words_n = by_words_n[best.row_n]
     return Ranking(
         row_n=best.row_n,
@@ -91,23 +77,17 @@ def fuse(
 
 def first_of_groups(group_n: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
     """Find the positions, ascending, of each group's first item and of each item without a group (id below 0)."""
-    num, in_group = len(group_n), group_n >= 0
-    first_of = np.full(int(group_n.max(initial=-1)) + 1, num)
-    # Of several values for one index, numpy keeps the last; in reverse order, that is the first position.
-    first_of[group_n[in_group][::-1]] = np.flatnonzero(in_group)[::-1]
-    is_first_n = ~in_group
-    is_first_n[first_of[first_of < num]] = True
-    return np.flatnonzero(is_first_n)
+    _, first_n = np.unique(group_n, return_index=True)
+    return np.union1d(first_n[group_n[first_n] >= 0], np.flatnonzero(group_n < 0))
 
 
-def fold_near_duplicates(rows: Sequence[int], feat_nd: Floats, sky: Sky) -> list[int | None]:
+def fold_near_duplicates(feat_nd: Floats, xyz_n3: Floats64, side_rad_n: Floats64) -> list[int | None]:
     """Find the near-duplicates among ranked tiles: nearly equal pictures of nearly the same piece of sky."""
     kept: list[int] = []
     folded: list[int | None] = []
-    xyz_n3, side_n = sky.xyz_n3[list(rows)], sky.side_n[list(rows)]
-    for position in range(len(rows)):
+    for position in range(len(feat_nd)):
         distance_k = np.linalg.norm(xyz_n3[kept] - xyz_n3[position], axis=1)
-        near = np.flatnonzero(distance_k <= SAME_SKY_SHARE * side_n[position])  # a comparison with NaN is false
+        near = np.flatnonzero(distance_k <= SAME_SKY_SHARE * side_rad_n[position])  # a comparison with NaN is false
         similar = [kept[i] for i in near if feat_nd[kept[i]] @ feat_nd[position] >= NEAR_DUPLICATE]
         folded.append(similar[0] if similar else None)
         if not similar:
@@ -117,6 +97,8 @@ def fold_near_duplicates(rows: Sequence[int], feat_nd: Floats, sky: Sky) -> list
 
 class Ranker:
     """Ranks the admitted rows of one state of the index by the terms of a search.
+
+    What no depth changes is computed at once: the scores by words, and those by words and model together.
 
     Parameters
     ----------
@@ -135,25 +117,35 @@ class Ranker:
     """
 
     def __init__(self, opened: OpenIndex, params: SearchParams, mask_n: Mask) -> None:
-        self.opened = opened
-        self.mask_n = mask_n
+        self.opened, self.mask_n = opened, mask_n
         self.num_admitted = int(np.count_nonzero(mask_n))
-        self.terms = tuple(params.terms())
-        self.texts = [(term, text) for term in self.terms if (text := self._text_of(term))]
-        if params.mode is Mode.WORDS and self.terms and not self.texts:
+        self.terms = [(term, self._text_of(term)) for term in params.terms()]
+        texts = [(text, term.weight) for term, text in self.terms if text]
+        if params.mode is Mode.WORDS and self.terms and not texts:
             raise SearchError(
                 "the mode `words` needs a text or a proposal: use the mode `model` for pictures and tiles"
             )
-        self.mode = Mode.MODEL if params.mode is Mode.BOTH and not self.texts else params.mode
+        self.mode = params.mode if texts else Mode.MODEL
+        if self.mode is Mode.MODEL:
+            return
+        sum_n = opened.facts.word_scores(texts).round(WORD_DECIMALS)
+        row_n = np.flatnonzero((sum_n > 0) & mask_n)
+        self.words = Scored(row_n, sum_n[row_n])
+        if self.mode is Mode.BOTH:
+            model_row_n = opened.store.scan(self._query_d, FUSED_DEPTH, mask_n).row_n
+            compared_n = np.union1d(model_row_n, best_rows(*self.words, FUSED_DEPTH).row_n)
+            fused_n = fused_scores(
+                np.maximum(sum_n[compared_n], 0), self._query_d.astype(np.float64), opened.store.features(compared_n)
+            )
+            self.fused = model_row_n, compared_n, fused_n
 
     @cached_property
     def _query_d(self) -> Floats:
         """Feature of the query: those of all terms, added by their weights."""
-        model, texts = self.opened.model, {id(term): text for term, text in self.texts}
-        features = []
-        for term in self.terms:
-            if id(term) in texts:
-                feature_d = model.embed_text(texts[id(term)])
+        model, features = self.opened.model, []
+        for term, text in self.terms:
+            if text is not None:
+                feature_d = model.embed_text(text)
             elif term.kind is TermKind.IMAGE:
                 feature_d = model.embed_file(Path(term.value), TileSettings(**self.opened.current.tiles))
             else:
@@ -183,63 +175,23 @@ class Ranker:
             meant = ids.filter(pc.starts_with(ids, start)).slice(0, NUM_MEANT).to_pylist() if start else []
             if not meant:
                 raise SearchError(f"no indexed tile begins with {start!r}: `hubbleclip explain` finds the others")
-            start = find_id(start, meant, kind="tile", listed_by="hubbleclip search")
-            row = ids.index(start).as_py()
+            row = ids.index(find_id(start, meant, kind="tile", listed_by="hubbleclip search")).as_py()
         return row
 
     def best(self, depth: int) -> Ranking:
         """Rank at least the best `depth` rows, or all."""
         if not self.terms:
             row_n = np.flatnonzero(self.mask_n)[:depth]
-            return _ranking(row_n, np.zeros(len(row_n)), is_complete=depth >= self.num_admitted)
+            return Ranking(row_n=row_n, score_n=np.zeros(len(row_n)), is_complete=depth >= self.num_admitted)
         if self.mode is Mode.MODEL:
             found = self.opened.store.scan(self._query_d, depth, self.mask_n)
             rank_n = np.arange(1, len(found.row_n) + 1)
-            return _ranking(found.row_n, found.score_n, model_rank_n=rank_n, is_complete=depth >= self.num_admitted)
+            is_complete = depth >= self.num_admitted
+            return Ranking(row_n=found.row_n, score_n=found.score_n, model_rank_n=rank_n, is_complete=is_complete)
         depth = max(depth, SORTED_DEPTH)
         if self.mode is Mode.BOTH:
-            return fuse(self._words, *self._fused, depth)
-        words = best_of_many(self._words, depth)
-        words_rank_n = dense_ranks(self._words.score_n, words.score_n)
-        return _ranking(*words, words_rank_n=words_rank_n, is_complete=depth >= len(self._words.row_n))
-
-    @cached_property
-    def _fused(self) -> tuple[RowNumbers, RowNumbers, npt.NDArray[np.float64]]:
-        """Find the rows that look like the query and the best rows by words: the arguments of `fuse` after `words`."""
-        if not self.num_admitted:
-            none = np.empty(0, np.int64)
-            return none, none, np.empty(0)
-        words = self._words
-        model_row_n = self.opened.store.scan(self._query_d, FUSED_DEPTH, self.mask_n).row_n
-        compared_n = np.union1d(model_row_n, best_of_many(words, FUSED_DEPTH).row_n)
-        by_words_n = np.zeros(len(self.mask_n))
-        by_words_n[words.row_n] = words.score_n
-        feat_nd = self.opened.store.features(compared_n)
-        return model_row_n, compared_n, fused_scores(by_words_n[compared_n], self._query_d.astype(np.float64), feat_nd)
-
-    @cached_property
-    def _words(self) -> Scored:
-        """Score the admitted rows by words: the sum over all texts by their weights; only positive sums count."""
-        weighted = [(text, term.weight) for term, text in self.texts]
-        sum_n = self.opened.facts.word_scores(weighted).round(WORD_DECIMALS)
-        row_n = np.flatnonzero((sum_n > 0) & self.mask_n)
-        return Scored(row_n, sum_n[row_n])
-
-
-def _ranking(
-    row_n: npt.NDArray[np.int64],
-    score_n: npt.NDArray[np.float64],
-    *,
-    model_rank_n: npt.NDArray[np.int64] | None = None,
-    words_rank_n: npt.NDArray[np.int64] | None = None,
-    is_complete: bool,
-) -> Ranking:
-    """Make a Ranking; ranks that are not given are 0."""
-    none_n = np.zeros(len(row_n), np.int64)
-    return Ranking(
-        row_n=row_n,
-        score_n=score_n,
-        is_complete=is_complete,
-        model_rank_n=none_n if model_rank_n is None else model_rank_n,
-        words_rank_n=none_n if words_rank_n is None else words_rank_n,
-    )
+            return fuse(self.words, *self.fused, depth)
+        best = best_rows(*self.words, depth)
+        rank_n = dense_ranks(self.words.score_n, best.score_n)
+        is_complete = depth >= len(self.words.row_n)
+        return Ranking(row_n=best.row_n, score_n=best.score_n, words_rank_n=rank_n, is_complete=is_complete)

@@ -9,13 +9,11 @@ from __future__ import annotations
 import re
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from hubbleclip.core.errors import SearchError
-from hubbleclip.core.vectors import unit_vectors
 from hubbleclip.search.records import Cone
 
 PATCH_NSIDE = 1024
@@ -32,21 +30,6 @@ SEXAGESIMAL = re.compile(r"\s*\d{1,2}[\sh:]\s*\d{1,2}[\sm:].*[+-]?\d{1,2}[\sd°:
 CatalogTarget = Callable[[str], tuple[float, float, float] | None]
 """Function that finds a target in the catalog: right ascension, declination and extent in degrees, or None."""
 Position = tuple[float, float]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Sky:
-    """Positions of all tiles: unit vectors (n, 3), NaN where unknown, and the side of each tile in radians."""
-
-    xyz_n3: npt.NDArray[np.float64]
-    side_n: npt.NDArray[np.float64]
-
-    @classmethod
-    def of(
-        cls, ra_deg: npt.NDArray[np.float64], dec_deg: npt.NDArray[np.float64], side_deg: npt.NDArray[np.float64]
-    ) -> Sky:
-        """Compute the unit vectors."""
-        return cls(xyz_n3=unit_vectors(ra_deg, dec_deg), side_n=np.radians(side_deg))
 
 
 def patch_numbers(ra_deg: npt.NDArray[np.float64], dec_deg: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:

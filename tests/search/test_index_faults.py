@@ -85,8 +85,8 @@ def test_two_runs_at_once_make_the_index_of_one(own_site: Settings, whole: dict[
     assert files_of(own_site.data) == whole
 
 
-def flipped(data: bytes) -> bytes:
-    return data[:-9] + bytes([data[-9] ^ 1]) + data[-8:]
+def flipped(data: bytes, position: int) -> bytes:
+    return data[:position] + bytes([data[position] ^ 1]) + data[position + 1 :]
 
 
 @pytest.mark.parametrize("pattern", ["current.json", "*/index.json", "*/*.f16", "*/*.i8", "*/*.parquet"])
@@ -98,13 +98,15 @@ def test_a_damaged_index_is_one_line_and_the_old_one_answers_where_it_is_open(ow
     index(own_site)
     path = max(Layout(own_site.root).index.glob(pattern))  # of the segments, the new one
     content = path.read_bytes()
-    for damaged in (flipped(content), content[:-9], b"", None):
+    places = (-9, min(300, len(content) // 2))  # in the end of a file, and in ids, features or codes
+    for damaged in (*(flipped(content, place % len(content)) for place in places), content[:-9], b"", None):
         path.unlink(missing_ok=True)
         if damaged is not None:
             path.write_bytes(damaged)
         assert search.run(QUERY).hits == expected
         with pytest.raises(SearchError, match="hubbleclip index") as error:
             Search.open(own_site)
+        assert path.name in str(error.value)
         assert "\n" not in str(error.value)
 
 

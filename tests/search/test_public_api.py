@@ -1,16 +1,12 @@
 """What `import hubbleclip` offers, the examples of docs/python.md, and an import of the package that costs nothing."""
 
-import base64
 import doctest
-import io
 import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from astropy.table import Table
-from PIL import Image
 from synthetic_fits import starry_sky, write_drz
 
 import hubbleclip
@@ -60,14 +56,3 @@ def test_the_examples_of_the_page_give_what_they_show(
     assert len(test.examples) > 10
     printed: list[str] = []
     assert doctest.DocTestRunner().run(test, out=printed.append).failed == 0, "".join(printed)
-
-
-def test_a_search_gives_an_astropy_table_that_shows_its_pictures_as_html(site: Settings) -> None:
-    table = hubbleclip.Search.open(str(site.root)).text("spiral galaxy", k=5)
-    assert isinstance(table, Table)
-    assert len(table) == 5
-    assert table.colnames[:2] == ["picture", "tile_id"]
-    shown = re.findall(r'<img alt="tile (\w+)" src="data:image/png;base64,([^"]+)">', table._repr_html_())
-    assert [tile_id for tile_id, _ in shown] == list(table["tile_id"])
-    with Image.open(io.BytesIO(base64.b64decode(shown[0][1]))) as picture:
-        assert max(picture.size) > 32

@@ -36,7 +36,7 @@ def search(site: Settings) -> Search:
 
 def words_of(one: Term) -> str | None:
     if one.kind is TermKind.PROPOSAL:
-        return proposal_row(int(one.value)).abstract
+        return proposal_row(int(one.value.removeprefix("hst:"))).abstract
     return one.value if one.kind is TermKind.TEXT else None
 
 
@@ -93,7 +93,7 @@ def word_scores(terms: tuple[Term, ...]) -> np.ndarray:
 
 TERMS = st.one_of(
     st.tuples(st.just("q"), st.sampled_from(TEXTS), st.sampled_from([1.0, 2.0, 0.5, -0.5, -1.0])),
-    st.tuples(st.just("abstract_of"), st.sampled_from(["3", "6"]), st.sampled_from([1.0, -0.25])),
+    st.tuples(st.just("abstract_of"), st.sampled_from(["3", "hst:6"]), st.sampled_from([1.0, -0.25])),
     st.tuples(st.just("like"), st.sampled_from([tile_id_of(1, 1), tile_id_of(6, 0)]), st.sampled_from([1.0, -0.3])),
 )
 """Name, value and weight of a term."""

@@ -1,7 +1,5 @@
 """What a search knows beside hits: values of filters, map of the features, occlusion map."""
 
-import json
-
 import numpy as np
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -12,8 +10,7 @@ from hubbleclip.catalog.working_copy import writing_catalog
 from hubbleclip.config.settings import Settings
 from hubbleclip.core.errors import SearchError
 from hubbleclip.core.layout import Layout
-from hubbleclip.dataset.manifest import description_bytes
-from hubbleclip.evaluation.maps import cover_squares, similarity_drops
+from hubbleclip.evaluation.maps import cover_squares
 from hubbleclip.pipeline.index import index
 from hubbleclip.search.engine import Search
 from hubbleclip.search.open_index import number_labels
@@ -91,15 +88,6 @@ def test_the_map_is_made_by_the_index_and_a_damaged_one_again(
     assert "damaged" not in caplog.text
 
 
-def test_an_index_of_before_the_map_has_one_too(own_site: Settings) -> None:
-    index(own_site)
-    layout = Layout(own_site.root)
-    facts = json.loads(layout.current_index.read_bytes())
-    del facts["map_digest"], facts["self_sha256"]
-    layout.current_index.write_bytes(description_bytes(facts))
-    assert len(Search.open(own_site).points().x) == NUM_TILES
-
-
 def test_the_occlusion_map_is_the_drop_of_the_similarity_square_by_square(search: Search, site: Settings) -> None:
     tile_id, text = tile_id_of(4, 2), "spiral galaxy"
     found = search.occlusion(tile_id, text)
@@ -127,14 +115,6 @@ def test_the_squares_cover_each_pixel_once(shape: tuple[int, int]) -> None:
     with_median = image_yx == np.median(image_yx).astype(np.uint8)
     num_changed = (cover_squares(image_yx, NUM_SQUARES)[1:] != image_yx).sum(axis=0)
     assert np.array_equal(num_changed, np.where(with_median, 0, 1))
-
-
-def test_the_map_is_largest_where_the_object_is() -> None:
-    image_yx = np.zeros((70, 70), np.uint8)
-    image_yx[20:30, 50:60] = 255
-    drop_yx = similarity_drops(cover_squares(image_yx, 7).mean(axis=(1, 2)))  # as if brightness were the similarity
-    assert np.argwhere(drop_yx > 0).tolist() == [[2, 5]]
-    assert drop_yx[2, 5] == pytest.approx(image_yx.mean())
 
 
 def test_a_tile_without_a_readable_picture_has_no_map(own_site: Settings) -> None:

@@ -104,7 +104,7 @@ def respond(hits: Hits, form: Format) -> Response:
 
 async def upload_of(request: Request, service: SearchService) -> WebParams:
     """Read a form with a picture, store the picture, and return the search."""
-    with service.uploads.receiving():
+    with service.receiving():
         async with request.form(max_files=1, max_fields=100, max_part_size=MAX_FIELD_BYTES) as form:
             picture = form.get("picture")
             if not isinstance(picture, UploadFile):
@@ -132,7 +132,7 @@ def api_routes(service: SearchService) -> APIRouter:
 
     @router.get("/search", response_model=SearchResult, summary="Search by the parameters of the URL")
     async def search(params: Annotated[ApiParams, Query()]) -> Response:
-        return await service.run(params, lambda hits: respond(hits, params.format))
+        return await service.queue.run(service.answer, params, lambda hits: respond(hits, params.format))
 
     @router.post(
         "/search",
@@ -142,12 +142,14 @@ def api_routes(service: SearchService) -> APIRouter:
     )
     async def search_posted(request: Request) -> Response:
         if request.headers.get("content-type", "").startswith("multipart/form-data"):
-            return await service.run(await upload_of(request, service), lambda hits: respond(hits, "json"))
+            return await service.queue.run(
+                service.answer, await upload_of(request, service), lambda hits: respond(hits, "json")
+            )
         try:
             body = SearchBody.model_validate_json(await request.body())
         except ValidationError as error:
-            raise ParameterError(first_fault(error)) from error
-        return await service.run(body.with_terms(), lambda hits: respond(hits, body.format))
+            raise ParameterError(first_fault(error.errors())) from error
+        return await service.queue.run(service.answer, body.with_terms(), lambda hits: respond(hits, body.format))
 
     @router.get("/tiles/{tile_id}", summary="Everything known of a tile")
     async def tile(tile_id: str) -> dict[str, Any]:

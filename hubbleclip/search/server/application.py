@@ -1,7 +1,8 @@
-"""The application: routes, errors and middleware put together."""
+"""The application: routes, errors and middleware put together, and its numbers in the text format of Prometheus."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -10,24 +11,74 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from fastapi.staticfiles import StaticFiles
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from hubbleclip import __version__
 from hubbleclip.core.errors import CatalogError, HubbleclipError
-from hubbleclip.search.params import ParameterError, Short
+from hubbleclip.search.params import ParameterError, Short, first_fault
 from hubbleclip.search.server.api import NotFoundError, add_posted_schema, api_routes
 from hubbleclip.search.server.cone_search import cone_routes
-from hubbleclip.search.server.metrics import Metrics, MetricsMiddleware
 from hubbleclip.search.server.pages.routes import error_page, page_routes, wants_page
 from hubbleclip.search.server.running_server import proof_of
-from hubbleclip.search.server.search_service import SearchService
+from hubbleclip.search.server.search_service import RETRY_AFTER_S, BusyError, SearchService
 from hubbleclip.search.server.security import Access, SecurityMiddleware
 from hubbleclip.search.server.uploads import UploadError
-from hubbleclip.search.server.work_queue import RETRY_AFTER_S, BusyError
 
 STATIC = Path(__file__).parent / "pages/static"
 STATUS = {BusyError: 503, CatalogError: 503, NotFoundError: 404, UploadError: 422, ParameterError: 422}
 """HTTP status by type of error; 400 for all others."""
+
+
+class Metrics:
+    """Numbers of one server."""
+
+    def __init__(self, service: SearchService) -> None:
+        self.registry = CollectorRegistry()
+        self.requests = Counter(
+            "hubbleclip_requests", "Requests by route and status", ["route", "status"], registry=self.registry
+        )
+        self.seconds = Histogram(
+            "hubbleclip_request_seconds",
+            "Time from request to response",
+            ["route"],
+            registry=self.registry,
+            buckets=(0.01, 0.025, 0.05, 0.1, 0.15, 0.25, 0.5, 1, 2.5, 5, 10, 30),
+        )
+        gauges = (
+            ("hubbleclip_searches_open", "Searches that wait or run", lambda: service.queue.num_open),
+            ("hubbleclip_index_tiles", "Tiles of the index", lambda: service.search.status.num_tiles),
+        )
+        for name, meaning, number in gauges:
+            Gauge(name, meaning, registry=self.registry).set_function(number)
+
+
+class MetricsMiddleware:
+    """Counts and times the requests by route, never by the path itself, of which there are endlessly many."""
+
+    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+        self.app, self.metrics = app, metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve a request and count it."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        status, started = 500, time.perf_counter()
+
+        async def note(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        try:
+            await self.app(scope, receive, note)
+        finally:
+            route = getattr(scope.get("route"), "path", "other")
+            self.metrics.requests.labels(route, status).inc()
+            self.metrics.seconds.labels(route).observe(time.perf_counter() - started)
 
 
 def create_app(service: SearchService, access: Access, instance: str = "") -> FastAPI:
@@ -47,7 +98,7 @@ def create_app(service: SearchService, access: Access, instance: str = "") -> Fa
         openapi_url="/api/v1/openapi.json",
         description="Search the tiles of Hubble images by text, picture, tile, position and facts.",
     )
-    metrics = Metrics(lambda: service.queue.num_open, lambda: service.search.status.num_tiles)
+    metrics = Metrics(service)
     app.add_middleware(SecurityMiddleware, access=access)
     app.add_middleware(MetricsMiddleware, metrics=metrics)
     app.include_router(api_routes(service))
@@ -61,7 +112,7 @@ def create_app(service: SearchService, access: Access, instance: str = "") -> Fa
 
     @app.get("/metrics", summary="Numbers for Prometheus")
     async def numbers() -> Response:
-        return Response(metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
+        return Response(generate_latest(metrics.registry), media_type="text/plain; version=0.0.4; charset=utf-8")
 
     @app.exception_handler(HubbleclipError)
     async def explain_error(request: Request, error: HubbleclipError) -> Response:
@@ -80,9 +131,7 @@ def create_app(service: SearchService, access: Access, instance: str = "") -> Fa
 
     @app.exception_handler(RequestValidationError)
     async def explain_fault(_: Request, error: RequestValidationError) -> Response:
-        fault = error.errors()[0]
-        name, message = ".".join(map(str, fault["loc"][1:])), str(fault["msg"]).removeprefix("Value error, ")
-        return JSONResponse({"detail": f"{name}: {message}" if name else message}, status_code=422)
+        return JSONResponse({"detail": first_fault(error.errors())}, status_code=422)
 
     make_schema = app.openapi
     app.openapi = lambda: app.openapi_schema or add_posted_schema(make_schema())  # type: ignore[method-assign]

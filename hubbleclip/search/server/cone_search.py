@@ -6,21 +6,20 @@ VOTable with an INFO element named Error.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
 from dataclasses import replace
+from typing import Annotated, Literal
 
 from astropy.io.votable.tree import Info, Resource, VOTableFile
 from fastapi import APIRouter, Request, Response
+from pydantic import BaseModel, Field
 
 from hubbleclip.catalog.tile_facts import FACTS, Column
 from hubbleclip.core.errors import HubbleclipError
 from hubbleclip.search.export import as_astropy, as_votable, votable_bytes
-from hubbleclip.search.params import MAX_DEPTH, SearchParams
+from hubbleclip.search.params import MAX_DEPTH, SearchParams, checked
 from hubbleclip.search.records import GroupBy, Hits
 from hubbleclip.search.server.api import infos_of
-from hubbleclip.search.server.search_service import SearchService
-from hubbleclip.search.server.work_queue import BusyError
+from hubbleclip.search.server.search_service import BusyError, SearchService
 
 MEDIA_TYPE = "text/xml; content=x-votable"
 UCD1 = {"tile_id": "ID_MAIN", "ra_deg": "POS_EQ_RA_MAIN", "dec_deg": "POS_EQ_DEC_MAIN"}
@@ -36,33 +35,22 @@ USUAL = BRIEF | {
 }
 
 
-class ConeError(HubbleclipError):
-    """A parameter of a cone search is missing or out of range."""
+Degrees = Annotated[float, Field(allow_inf_nan=False)]
 
 
-def columns_for(verbosity: int) -> tuple[Column, ...]:
+class Cone(BaseModel):
+    """Parameters of the standard, in degrees, and how many columns are wanted."""
+
+    RA: Degrees = Field(ge=0, le=360)
+    DEC: Degrees = Field(ge=-90, le=90)
+    SR: Degrees = Field(ge=0, le=180)
+    VERB: Literal["1", "2", "3"] = "2"
+
+
+def columns_for(verbosity: str) -> tuple[Column, ...]:
     """Choose the columns of the answer."""
-    names = {1: BRIEF, 2: USUAL}.get(verbosity, {column.name for column in FACTS})
+    names = {"1": BRIEF, "2": USUAL}.get(verbosity, {column.name for column in FACTS})
     return tuple(replace(one, ucd=UCD1.get(one.name, one.ucd)) for one in FACTS if one.name in names)
-
-
-def parse_cone(values: Mapping[str, str]) -> tuple[tuple[float, ...], tuple[Column, ...]]:
-    """Read RA, Dec and radius in degrees and the wanted columns from parameters whose names may have any case."""
-    upper = {name.upper(): value for name, value in values.items()}
-    numbers = {}
-    for name, low, high in (("RA", 0, 360), ("DEC", -90, 90), ("SR", 0, 180)):
-        try:
-            numbers[name] = float(upper[name])
-        except KeyError as error:
-            raise ConeError(f"{name} is missing") from error
-        except ValueError as error:
-            raise ConeError(f"{name} is not a number") from error
-        if not (math.isfinite(numbers[name]) and low <= numbers[name] <= high):
-            raise ConeError(f"{name} must be from {low} to {high} degrees")
-    verbosity = upper.get("VERB", "2")
-    if verbosity not in ("1", "2", "3"):
-        raise ConeError("VERB must be 1, 2 or 3")
-    return tuple(numbers.values()), columns_for(int(verbosity))
 
 
 def error_table(message: str) -> bytes:
@@ -80,10 +68,13 @@ def cone_routes(service: SearchService) -> APIRouter:
     @router.get("/scs", summary="Simple Cone Search: RA, DEC, SR in degrees, VERB")
     async def cone_search(request: Request) -> Response:
         try:
-            cone, columns = parse_cone(request.query_params)
-            params = SearchParams(place=" ".join(map(repr, cone)), group=GroupBy.NONE, k=MAX_DEPTH)
+            cone = checked(Cone, {name.upper(): value for name, value in request.query_params.items()})
+            params = SearchParams(place=f"{cone.RA!r} {cone.DEC!r} {cone.SR!r}", group=GroupBy.NONE, k=MAX_DEPTH)
+            columns = columns_for(cone.VERB)
             # A radius of 0 asks for the columns alone.
-            content = await service.run(params, lambda hits: write_cone(hits, columns, is_filled=cone[2] > 0))
+            content = await service.queue.run(
+                service.answer, params, lambda hits: write_cone(hits, columns, is_filled=cone.SR > 0)
+            )
         except BusyError:
             raise
         except HubbleclipError as error:

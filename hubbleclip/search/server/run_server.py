@@ -17,9 +17,8 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from hubbleclip.core.errors import HubbleclipError
 from hubbleclip.search.server.application import create_app
 from hubbleclip.search.server.running_server import RunningServer, registered
-from hubbleclip.search.server.search_service import SearchService
+from hubbleclip.search.server.search_service import RETRY_AFTER_S, SearchService
 from hubbleclip.search.server.security import Access
-from hubbleclip.search.server.work_queue import RETRY_AFTER_S
 
 log = logging.getLogger(__name__)
 SHUTDOWN_S, BACKLOG = 1, 1024

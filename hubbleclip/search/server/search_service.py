@@ -1,8 +1,15 @@
-"""What all routes of the server share: the search, the queue before it, and the uploads."""
+"""What all routes of the server share: the search, the uploads, and the bounded queue before both.
+
+The queue gives a request an answer in time, or an error at once.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import asyncio
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -10,14 +17,69 @@ import numpy as np
 from pydantic import Field
 from starlette.datastructures import FormData, QueryParams
 
+from hubbleclip.core.errors import HubbleclipError
 from hubbleclip.search.engine import Search
-from hubbleclip.search.params import LISTS, SearchParams, TileId, make_params, split_weight
+from hubbleclip.search.params import LISTS, SearchParams, TileId, checked, split_weight
 from hubbleclip.search.records import Hits
 from hubbleclip.search.server.uploads import UploadStore
-from hubbleclip.search.server.work_queue import WorkQueue
 
 Result = TypeVar("Result")
-MAX_K = 200
+NUM_WORKERS, MAX_WAITING, MAX_S, RETRY_AFTER_S = 2, 64, 20.0, 2
+MAX_K, MAX_RECEIVING = 200, 8
+"""Largest number of hits per page, and of uploads that are being received at one time."""
+
+
+class BusyError(HubbleclipError):
+    """The server has more work than it can do in time."""
+
+
+class WorkQueue:
+    """Runs functions in a few threads; at most `max_waiting` calls wait.
+
+    Parameters
+    ----------
+    num_workers
+        Number of threads.
+    max_waiting
+        Largest number of calls that wait or run.
+    max_s
+        Longest time of a call in seconds, from its arrival.
+
+    Attributes
+    ----------
+    num_open : int
+        Number of calls that wait or run now.
+
+    """
+
+    def __init__(self, num_workers: int = NUM_WORKERS, max_waiting: int = MAX_WAITING, max_s: float = MAX_S) -> None:
+        self.num_open = 0
+        self._max_waiting, self._max_s, self._lock = max_waiting, max_s, threading.Lock()
+        self._threads = ThreadPoolExecutor(num_workers, thread_name_prefix="search")
+
+    async def run(self, function: Callable[..., Result], *arguments: Any) -> Result:
+        """Run a function in a thread and wait for its result."""
+        with self._lock:
+            if self.num_open >= self._max_waiting:
+                raise BusyError("the server is busy: try again in some seconds")
+            self.num_open += 1
+        work = self._threads.submit(function, *arguments)
+        work.add_done_callback(self._end)
+        result = asyncio.wrap_future(work)
+        done, _ = await asyncio.wait({result}, timeout=self._max_s)
+        if not done:
+            result.cancel()
+            raise BusyError(f"the search took longer than {self._max_s:g} s: try again")
+        return result.result()
+
+    def _end(self, _: Future[Any]) -> None:
+        """Count a call as ended: in its thread, or where it was cancelled before it began."""
+        with self._lock:
+            self.num_open -= 1
+
+    def close(self) -> None:
+        """Drop the calls that wait, and return without waiting for those that run."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
 
 
 class WebParams(SearchParams):
@@ -41,6 +103,8 @@ class SearchService:
         Queue through which every use of the search goes.
     uploads
         Uploaded pictures.
+    num_receiving
+        Number of uploads that are being received.
 
     """
 
@@ -48,18 +112,26 @@ class SearchService:
     explain: Callable[[str], Mapping[str, Any]]
     queue: WorkQueue = field(default_factory=WorkQueue)
     uploads: UploadStore = field(default_factory=UploadStore)
+    num_receiving: int = 0
 
-    async def run(self, params: SearchParams, finish: Callable[[Hits], Result]) -> Result:
-        """Run a search, and make in its thread what a route returns of the hits."""
-        return await self.queue.run(lambda: finish(self.search.run(self._with_paths(params))))
-
-    def _with_paths(self, params: SearchParams) -> SearchParams:
-        """Replace the digests of uploads by the paths of their files. No other path can reach the search."""
-        paths = []
+    def answer(self, params: SearchParams, finish: Callable[[Hits], Result]) -> Result:
+        """Run a search in a thread of the queue, and make there what a route returns of the hits."""
+        paths = []  # of uploads, which are given by their digests; no other path can reach the search
         for text in params.image:
             digest, weight = split_weight(text)
             paths.append(weighted(str(self.uploads.path(digest)), weight))
-        return params.model_copy(update={"image": paths})
+        return finish(self.search.run(params.model_copy(update={"image": paths})))
+
+    @contextmanager
+    def receiving(self) -> Iterator[None]:
+        """Receive an upload in the block, unless too many are being received."""
+        if self.num_receiving >= MAX_RECEIVING:
+            raise BusyError("the server is receiving other files: try again in some seconds")
+        self.num_receiving += 1
+        try:
+            yield
+        finally:
+            self.num_receiving -= 1
 
     def close(self) -> None:
         """Stop the queue and delete the uploads."""
@@ -69,7 +141,7 @@ class SearchService:
 
 def params_of(values: QueryParams | FormData) -> WebParams:
     """Check the parameters of a URL or a form."""
-    return make_params({n: values.getlist(n) if n in LISTS else values[n] for n in values}, WebParams)
+    return checked(WebParams, {n: values.getlist(n) if n in LISTS else values[n] for n in values})
 
 
 def weighted(text: str, weight: float) -> str:

@@ -52,11 +52,6 @@ class Access:
     host: str = "127.0.0.1"
     token: str | None = None
 
-    @property
-    def is_loopback(self) -> bool:
-        """Whether only this machine can connect."""
-        return is_loopback(self.host)
-
 
 def is_loopback(host: str) -> bool:
     """Return whether a host is this machine."""
@@ -103,7 +98,7 @@ class SecurityMiddleware:
         """Return the response that refuses a request; None if it is allowed."""
         headers = Headers(scope=scope)
         # Without this check, a web page of another site could read the answers by DNS rebinding.
-        if self.access.is_loopback and not is_loopback(_host_of(headers.get("host", ""))):
+        if is_loopback(self.access.host) and not is_loopback(_host_of(headers.get("host", ""))):
             return PlainTextResponse("this server answers to localhost only", status_code=421)
         if _is_from_another_site(headers, scope["method"]):
             return PlainTextResponse("requests from other sites are refused", status_code=403)

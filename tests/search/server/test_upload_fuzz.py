@@ -4,7 +4,6 @@ import gzip
 import http.client
 import io
 import random
-import struct
 import time
 import warnings
 import zlib
@@ -20,6 +19,7 @@ from astropy.io import fits
 from PIL import Image
 from real_server import served
 from test_fuzz import write_seeds, write_simulated
+from web_search import png_of
 
 from hubbleclip.config.settings import Settings
 from hubbleclip.search.server.uploads import MAX_PIXELS
@@ -29,16 +29,6 @@ NUM_MUTATED, NUM_GARBAGE = 600, 150
 PEAK_MB, CASE_S = 1500, 60
 FORM = "multipart/form-data; boundary=----x"
 NAMES = ("a.png", "", "../../etc/passwd", "a\x00.png", "x" * 5000, "ä.fits", 'a"; name="q', "%2e%2e%2f", "CON", "-rf")
-
-
-def png_of(width: int, height: int, color_type: int, rows: bytes) -> bytes:
-    """A PNG with the given compressed rows, whatever its header says."""
-
-    def chunk(kind: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
-    header = struct.pack(">IIBBBBB", width, height, 8, color_type, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
 
 
 def pictures() -> Iterator[bytes]:

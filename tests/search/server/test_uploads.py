@@ -2,7 +2,6 @@
 
 import gzip
 import io
-import struct
 import zlib
 from pathlib import Path
 
@@ -13,10 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 from starlette.testclient import TestClient
+from web_search import png_of, service_of
 
-from hubbleclip.search.server import uploads
+from hubbleclip.search.engine import Search
+from hubbleclip.search.server import search_service, uploads
+from hubbleclip.search.server.search_service import BusyError
 from hubbleclip.search.server.uploads import UploadError, UploadStore, check_upload
-from hubbleclip.search.server.work_queue import BusyError
 
 
 def picture(form: str, size: tuple[int, int] = (8, 8)) -> bytes:
@@ -29,19 +30,6 @@ def fits_file() -> bytes:
     content = io.BytesIO()
     fits.PrimaryHDU(np.zeros((4, 4), np.float32)).writeto(content)
     return content.getvalue()
-
-
-def huge_png() -> bytes:
-    """A PNG whose header states 60,000 x 60,000 pixels."""
-    header = struct.pack(">IIBBBBB", 60_000, 60_000, 8, 0, 0, 0, 0)
-    chunk = b"IHDR" + header
-    return (
-        b"\x89PNG\r\n\x1a\n"
-        + struct.pack(">I", 13)
-        + chunk
-        + struct.pack(">I", zlib.crc32(chunk))
-        + picture("PNG")[33:]
-    )
 
 
 @pytest.mark.parametrize(
@@ -73,7 +61,7 @@ def test_pictures_and_fits_are_known_by_their_content(content: bytes, suffix: st
         picture("PNG")[:40],
         b"\xff\xd8\xff",
         picture("BMP"),
-        huge_png(),
+        png_of(60_000, 60_000, 0, zlib.compress(b"")),
         gzip.compress(b"no fits", mtime=0),
         gzip.compress(fits_file(), mtime=0)[:-9],
         b"\x1f\x8bnonsense",
@@ -93,9 +81,16 @@ def test_a_file_that_expands_without_end_is_refused() -> None:
         check_upload(bomb)
 
 
-def test_the_oldest_uploads_are_deleted() -> None:
-    store = UploadStore(max_files=2)
-    digests = [store.add(picture("PNG", (size, size))) for size in (1, 2, 3)]
+CONTENTS = [picture("PNG", (size, size)) for size in (1, 2, 3)]
+
+
+@pytest.mark.parametrize(
+    ("name", "limit"), [("MAX_FILES", 2), ("MAX_TOTAL_BYTES", len(CONTENTS[1]) + len(CONTENTS[2]))]
+)
+def test_the_oldest_uploads_are_deleted(name: str, limit: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(uploads, name, limit)
+    store = UploadStore()
+    digests = [store.add(content) for content in CONTENTS]
     with pytest.raises(UploadError, match="again"):
         store.path(digests[0])
     assert [store.path(digest).is_file() for digest in digests[1:]] == [True, True]
@@ -124,29 +119,18 @@ def test_a_refused_upload_is_one_line_for_programs_and_people(client: TestClient
     assert client.post("/", files=[("picture", b"a"), ("picture", b"b")]).status_code in (400, 422)
 
 
-def test_the_oldest_uploads_are_deleted_where_all_are_too_large(monkeypatch: pytest.MonkeyPatch) -> None:
-    contents = [picture("PNG", (size, size)) for size in (1, 2, 3)]
-    monkeypatch.setattr(uploads, "MAX_TOTAL_BYTES", len(contents[1]) + len(contents[2]))
-    store = UploadStore()
-    digests = [store.add(content) for content in contents]
-    with pytest.raises(UploadError, match="again"):
-        store.path(digests[0])
-    assert [store.path(digest).is_file() for digest in digests[1:]] == [True, True]
-    store.close()
-
-
-def test_only_some_files_are_received_at_one_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(uploads, "MAX_RECEIVING", 2)
-    store = UploadStore()
-    with store.receiving(), store.receiving(), pytest.raises(BusyError), store.receiving():
+def test_only_some_files_are_received_at_one_time(search: Search, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(search_service, "MAX_RECEIVING", 2)
+    service = service_of(search)
+    with service.receiving(), service.receiving(), pytest.raises(BusyError), service.receiving():
         pass
-    with store.receiving(), store.receiving():
+    with service.receiving(), service.receiving():
         pass
-    store.close()
+    service.close()
 
 
 def test_a_file_too_many_is_asked_to_retry(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(uploads, "MAX_RECEIVING", 0)
+    monkeypatch.setattr(search_service, "MAX_RECEIVING", 0)
     for path in ("/", "/api/v1/search"):
         response = client.post(path, files={"picture": picture("PNG")})
         assert response.status_code == 503

@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from hubbleclip.search.server.work_queue import BusyError, WorkQueue
+from hubbleclip.search.server.search_service import BusyError, WorkQueue
 
 
 def test_results_and_errors_come_back() -> None:

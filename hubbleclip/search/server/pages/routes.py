@@ -25,8 +25,7 @@ from hubbleclip.search.records import NUM_SQUARES, GroupBy, Mode, TermKind, plai
 from hubbleclip.search.server.api import MEDIA_TYPES, NotFoundError, find_tile, upload_of
 from hubbleclip.search.server.pages import tile_view
 from hubbleclip.search.server.pages.sky_map import CELL_RADIUS_ARCMIN, draw_sky, write_moc
-from hubbleclip.search.server.search_service import SearchService, params_of
-from hubbleclip.search.server.work_queue import BusyError
+from hubbleclip.search.server.search_service import BusyError, SearchService, params_of
 
 NUM_EXAMPLES = 8
 MODES = {Mode.BOTH: "model and words", Mode.MODEL: "model", Mode.WORDS: "words"}
@@ -183,7 +182,7 @@ async def _search_page(params: SearchParams, service: SearchService, is_partial:
     """Render the search page. For a partial update only the results, whose address is that of the whole page."""
     fault, hits = "", None
     try:
-        hits = await service.run(params, lambda hits: hits)
+        hits = await service.queue.run(service.answer, params, lambda hits: hits)
     except BusyError:
         raise
     except HubbleclipError as error:
