@@ -25,6 +25,7 @@ from hubbleclip.search.records import Hits
 HitRow = dict[str, Any]
 """A hit as `Hit.row` gives it."""
 NOT_XML = re.compile(r"[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+"""Control characters that XML cannot hold."""
 SCORES = (
     Column("score", REAL, "Score of the search, higher is better", "stat.fit.goodness"),
     Column("model_rank", INTEGER, "Rank by the model, from 1", "meta.number"),
@@ -37,35 +38,21 @@ PICTURE = "picture"
 THUMBNAIL_PX = 128
 
 
-def as_arrow(rows: Sequence[HitRow]) -> pa.Table:
-    """Return rows as an Arrow table with the columns of `COLUMNS`."""
-    fields = [
-        pa.field(c.name, c.kind, metadata={"unit": c.unit or "", "ucd": c.ucd, "description": c.description})
-        for c in COLUMNS
-    ]
-    columns = [pa.array([_text(c, row.get(c.name)) for row in rows], c.kind) for c in COLUMNS]
-    return pa.Table.from_arrays(columns, schema=pa.schema(fields))
-
-
-def _text(column: Column, value: Any) -> Any:
-    """Return a value as its column has it."""
-    return str(value) if column.kind == TEXT and value is not None else value
-
-
-def _xml_text(column: Column, value: Any) -> Any:
-    """Return a value as its column has it, without the control characters that XML cannot hold."""
-    value = _text(column, value)
-    return NOT_XML.sub("\ufffd", value) if isinstance(value, str) else value
+SCHEMA = pa.schema(
+    pa.field(c.name, c.kind, metadata={"unit": c.unit or "", "ucd": c.ucd, "description": c.description})
+    for c in COLUMNS
+)
 
 
 def as_astropy(rows: Sequence[HitRow], columns: Iterable[Column] = COLUMNS) -> Table:
     """Return rows as an astropy table with units; unknown values are masked."""
     table = Table()
     for column in columns:
-        values = [_xml_text(column, row.get(column.name)) for row in rows]
+        values = [row.get(column.name) for row in rows]
         blank: Any = "" if column.kind == TEXT else 0
+        shown = [blank if value is None else value for value in values]
         made = MaskedColumn(
-            [blank if value is None else value for value in values],
+            [NOT_XML.sub("\ufffd", text) for text in shown] if column.kind == TEXT else shown,
             name=column.name,
             mask=[value is None for value in values],
             description=column.description,
@@ -98,13 +85,13 @@ def votable_bytes(file: VOTableFile) -> bytes:
 
 def _csv(rows: Sequence[HitRow], _: Mapping[str, str]) -> bytes:
     content = io.BytesIO()
-    csv.write_csv(as_arrow(rows), content)
+    csv.write_csv(pa.Table.from_pylist(rows, schema=SCHEMA), content)
     return content.getvalue()
 
 
 def _parquet(rows: Sequence[HitRow], infos: Mapping[str, str]) -> bytes:
     content = io.BytesIO()
-    table = as_arrow(rows)
+    table = pa.Table.from_pylist(rows, schema=SCHEMA)
     parquet.write_table(table.replace_schema_metadata(dict(infos)), content)
     return content.getvalue()
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
@@ -32,8 +31,6 @@ from hubbleclip.search.stores.base import VectorStore, file_stamp
 from hubbleclip.search.stores.embedded import EmbeddedStore
 
 Floats64 = npt.NDArray[np.float64]
-MAX_POINTS = 50_000
-"""Largest number of points on the map of the features."""
 PHRASE_BATCH = 64
 NOT_WHOLE = "the search index has {} of {} tiles: run `hubbleclip index`, or wait until it ends"
 NO_INDEX = "there is no search index: run `hubbleclip index` first (after `hubbleclip pipeline`)"
@@ -146,14 +143,12 @@ class OpenIndex:
 
     @cached_property
     def points(self) -> Points:
-        """The map of the features: at most `MAX_POINTS` tiles, evenly spaced in the order of the index."""
+        """The map of the features, with what each point is coloured by."""
         xy_n2 = read_map(self.layout, self.current.map_digest, self.store)
         rows = np.flatnonzero(np.isfinite(xy_n2).all(axis=1))  # JSON has no NaN
-        step = max(1, math.ceil(len(rows) / MAX_POINTS))
-        rows = rows[::step]
         x, y = xy_n2[rows].round(4).T.tolist()
         labels = {name: number_labels(self.facts.labels(name)[rows].tolist()) for name in LABELS}
-        return Points(tile_ids=self.store.tile_ids.take(rows).to_pylist(), x=x, y=y, step=step, labels=labels)
+        return Points(tile_ids=self.store.tile_ids.take(rows).to_pylist(), x=x, y=y, labels=labels)
 
     @cached_property
     def vocabularies(self) -> dict[str, tuple[Sequence[str], Floats64]]:

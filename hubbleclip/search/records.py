@@ -144,12 +144,11 @@ class NumberedLabels:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Points:
-    """Projection of every `step`-th tile of the index onto the first two principal components of the features."""
+    """Projection of evenly spaced tiles of the index onto the first two principal components of the features."""
 
     tile_ids: list[str]
     x: list[float]
     y: list[float]
-    step: int
     labels: dict[str, NumberedLabels]
 
 

@@ -8,6 +8,7 @@ from search_site import make_site, settings_of
 
 from hubbleclip.config.settings import Settings
 from hubbleclip.pipeline.index import index
+from hubbleclip.search.engine import Search
 
 
 @pytest.fixture(scope="session")
@@ -24,6 +25,11 @@ def site(made: Path, tmp_path_factory: pytest.TempPathFactory) -> Settings:
     data = shutil.copytree(made, tmp_path_factory.mktemp("search") / "data")
     index(settings_of(data))
     return settings_of(data)
+
+
+@pytest.fixture(scope="session")
+def search(site: Settings) -> Search:
+    return Search.open(site.root)
 
 
 @pytest.fixture

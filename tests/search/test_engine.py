@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
-from search_site import NUM_PROPOSALS, TILES_EACH, add_tiles, sky_of, tile_id_of
+from search_site import NUM_PROPOSALS, NUM_TILES, TILES_EACH, add_tiles, sky_of, tile_id_of
 
 from hubbleclip.catalog.tile_facts import FACTS
 from hubbleclip.catalog.working_copy import writing_catalog
@@ -20,13 +20,6 @@ from hubbleclip.pipeline.index import index
 from hubbleclip.search.engine import Search
 from hubbleclip.search.params import ParameterError, SearchParams
 from hubbleclip.search.records import Cone, Mode
-
-NUM_TILES = NUM_PROPOSALS * TILES_EACH
-
-
-@pytest.fixture(scope="module")
-def search(site: Settings) -> Search:
-    return Search.open(site.root)
 
 
 def ids(search: Search, **params: object) -> list[str]:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from commands import environment
-from search_site import NUM_PROPOSALS, TILES_EACH, add_tiles, settings_of
+from search_site import add_tiles, settings_of
 
 from hubbleclip.config.settings import Settings
 from hubbleclip.core.errors import SearchError
@@ -18,7 +18,6 @@ from hubbleclip.search.engine import Search
 from hubbleclip.search.open_index import open_current, read_current
 from hubbleclip.search.params import SearchParams
 
-NUM_TILES = NUM_PROPOSALS * TILES_EACH
 BATCHED = {"batch_size": 2, "append_rows": 4}
 QUERY = SearchParams(q="galaxy", k=5)
 # The audit event of `os.replace` comes before the file has its name, so the process ends at the same step each time.

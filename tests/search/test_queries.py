@@ -29,11 +29,6 @@ EVERY = {"k": len(PLACES), "group": GroupBy.NONE}
 TEXTS = ("galaxy dust", "spiral", "bright comet", "NGC 104", "qqqq", "study of a planetary nebula")
 
 
-@pytest.fixture(scope="module")
-def search(site: Settings) -> Search:
-    return Search.open(site.root)
-
-
 def words_of(one: Term) -> str | None:
     if one.kind is TermKind.PROPOSAL:
         return proposal_row(int(one.value.removeprefix("hst:"))).abstract

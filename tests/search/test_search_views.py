@@ -4,7 +4,7 @@ import numpy as np
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
-from search_site import INSTRUMENTS, NUM_PROPOSALS, TILES_EACH, add_tiles, tile_id_of
+from search_site import INSTRUMENTS, NUM_TILES, add_tiles, tile_id_of
 
 from hubbleclip.catalog.working_copy import writing_catalog
 from hubbleclip.config.settings import Settings
@@ -16,13 +16,6 @@ from hubbleclip.search.engine import Search
 from hubbleclip.search.open_index import number_labels
 from hubbleclip.search.params import SearchParams
 from hubbleclip.search.records import NUM_SQUARES, NumberedLabels
-
-NUM_TILES = NUM_PROPOSALS * TILES_EACH
-
-
-@pytest.fixture(scope="module")
-def search(site: Settings) -> Search:
-    return Search.open(site.root)
 
 
 def test_each_value_of_a_filter_admits_as_many_tiles_as_it_says(search: Search) -> None:

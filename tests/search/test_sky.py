@@ -4,7 +4,6 @@ import pytest
 from astropy.coordinates.name_resolve import sesame_url
 
 from hubbleclip.core.errors import SearchError
-from hubbleclip.fits.positions import sexagesimal
 from hubbleclip.search.records import Cone
 from hubbleclip.search.sky import RADIUS_DEG, ask_sesame, find_cone
 
@@ -76,8 +75,3 @@ def test_sesame_is_asked_only_where_a_caller_says_so_and_the_catalog_does_not_kn
 def test_sesame_that_cannot_be_reached_knows_nothing() -> None:
     with sesame_url.set(["http://127.0.0.1:9/"]):
         assert ask_sesame("Nowhere 7") is None
-
-
-def test_positions_are_printed_in_hours_and_degrees() -> None:
-    assert sexagesimal(83.82208, -5.39111) == ("05 35 17.30", "-05 23 28.0")
-    assert sexagesimal(359.99999999, -0.00001)[0] in ("00 00 00.00", "24 00 00.00")

@@ -19,7 +19,7 @@ from hubbleclip.evaluation.metrics.vocabulary import read_vocabulary
 from hubbleclip.fits.positions import sexagesimal
 from hubbleclip.missions.links import archive_links, sky_links
 from hubbleclip.search.export import FORMATS
-from hubbleclip.search.open_index import MAX_POINTS
+from hubbleclip.search.feature_map import MAX_MAPPED
 from hubbleclip.search.params import ParameterError, SearchParams
 from hubbleclip.search.records import NUM_SQUARES, GroupBy, Mode, TermKind, plain
 from hubbleclip.search.server.api import MEDIA_TYPES, NotFoundError, find_tile, upload_of
@@ -170,7 +170,7 @@ def _add_map_routes(router: APIRouter, service: SearchService) -> None:
 
     @router.get("/map")
     async def feature_map() -> Response:
-        return render("map", index=service.search.status, max_points=MAX_POINTS)
+        return render("map", index=service.search.status, max_points=MAX_MAPPED)
 
 
 def _text_of(params: SearchParams) -> str:
