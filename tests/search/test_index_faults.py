@@ -97,15 +97,15 @@ def test_a_damaged_index_is_one_line_and_the_old_one_answers_where_it_is_open(ow
     index(own_site)
     path = max(Layout(own_site.root).index.glob(pattern))  # of the segments, the new one
     content = path.read_bytes()
-    places = (-9, min(300, len(content) // 2))  # in the end of a file, and in ids, features or codes
-    for damaged in (*(flipped(content, place % len(content)) for place in places), content[:-9], b"", None):
+    places = (min(100, len(content) // 2), len(content) - 9)  # among ids, features or codes, and at the end
+    for damaged in (*(flipped(content, place) for place in places), content[:-9], b"", None):
         path.unlink(missing_ok=True)
         if damaged is not None:
             path.write_bytes(damaged)
         assert search.run(QUERY).hits == expected
         with pytest.raises(SearchError, match="hubbleclip index") as error:
             Search.open(own_site)
-        assert path.name in str(error.value)
+        assert damaged is None or path.name in str(error.value)
         assert "\n" not in str(error.value)
 
 

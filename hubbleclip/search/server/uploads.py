@@ -29,19 +29,12 @@ class UploadError(HubbleclipError):
 
 
 class UploadStore:
-    """Keeps the newest uploads in a temporary folder, by digest.
+    """Keeps the newest uploads in a temporary folder, by digest; older ones are deleted."""
 
-    Parameters
-    ----------
-    max_files
-        Number of uploads that are kept; older ones are deleted, also where all have more than `MAX_TOTAL_BYTES`.
-
-    """
-
-    def __init__(self, max_files: int = MAX_FILES) -> None:
+    def __init__(self) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="hubbleclip-uploads-")
         self._paths: OrderedDict[str, Path] = OrderedDict()
-        self._max_files, self._lock = max_files, threading.Lock()
+        self._lock = threading.Lock()
 
     def add(self, content: bytes) -> str:
         """Store an upload."""
@@ -51,13 +44,12 @@ class UploadStore:
             path = self._paths.setdefault(digest, Path(self._folder.name) / f"{digest}{suffix}")
             path.write_bytes(content)
             self._paths.move_to_end(digest)
-            while len(self._paths) > self._max_files or self._num_bytes() > MAX_TOTAL_BYTES:
+            while (
+                len(self._paths) > MAX_FILES
+                or sum(one.stat().st_size for one in self._paths.values()) > MAX_TOTAL_BYTES
+            ):
                 self._paths.popitem(last=False)[1].unlink(missing_ok=True)
         return digest
-
-    def _num_bytes(self) -> int:
-        """Return the size of all uploads."""
-        return sum(path.stat().st_size for path in self._paths.values())
 
     def path(self, digest: str) -> Path:
         """Find an upload."""
