@@ -78,13 +78,15 @@ status: setup  ## what exists and what is pending
 sql: setup  ## query the catalog: make sql Q="FROM coverage"
 	$(RUN) sql "$(Q)" $(FLAGS)
 
+test test-slow: export OMP_NUM_THREADS = 1  # three processes share the cores
+
 test: setup-dev  ## the quick tests
 	$(BIN)/pytest -m "not slow" $(SPREAD)
 
-test-slow: setup-dev  ## servers, whole pipelines, kills; three at once, since many of them wait
+test-slow: setup-dev  ## servers, whole pipelines, a kill of each kind; three at once, since many of them wait
 	$(BIN)/pytest -m "slow and not nightly" $(SPREAD) --timeout 1500
 
-nightly: setup-dev  ## storms, fuzzing, several hosts, browsers, all mutants, the other Python: two hours
+nightly: setup-dev  ## storms, fuzzing, most kills, clusters, several hosts, browsers, all mutants, the other Python: three hours
 	tools/nightly
 
 attack: setup-dev  ## attack the system from outside; a table of outcome, time and memory (ONLY=words in a test's name)

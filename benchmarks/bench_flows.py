@@ -64,8 +64,7 @@ def write_catalog(settings: Settings) -> None:
 @contextmanager
 def as_flow(folder: Path) -> Iterator[Callable[[], object]]:
     """Run the flow."""
-    from flows.pipeline import tiles
-    from flows.scheduled import without_heartbeat
+    from flows.pipeline import tiles, without_heartbeat
 
     settings = read_settings(PROFILE, overrides(folder))
     write_catalog(settings)

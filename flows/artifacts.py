@@ -7,6 +7,7 @@ import io
 import logging
 import re
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,16 +16,9 @@ from uuid import UUID
 
 import numpy as np
 from PIL import Image
-from prefect.artifacts import (
-    create_image_artifact,
-    create_link_artifact,
-    create_progress_artifact,
-    create_table_artifact,
-    update_progress_artifact,
-)
-from prefect.assets import add_asset_metadata
+from prefect import artifacts
+from prefect.assets import add_asset_metadata, materialize
 from prefect.context import FlowRunContext
-from prefect.tasks import MaterializingTask
 
 from hubbleclip.catalog.catalog import read_catalog
 from hubbleclip.core.layout import Layout
@@ -52,19 +46,15 @@ class ProgressArtifacts(logging.Handler):
         if context is None or context.flow_run is None:
             return
         name, done, total = (record.__dict__[key] for key in ("work", "done", "total"))
-        key, text = (context.flow_run.id, name), f"{name}: {record.getMessage()}"
+        key, text, percent = (context.flow_run.id, name), f"{name}: {record.getMessage()}", 100 * done / max(total, 1)
         if key not in self._shown:
-            made = create_progress_artifact(100 * done / max(total, 1), key=key_of(name), description=text)
+            valid = re.sub("[^a-z0-9]+", "-", name.lower()).strip("-")
+            made = artifacts.create_progress_artifact(percent, key=valid, description=text)
             self._shown[key] = cast("UUID", made), time.monotonic()
         artifact_id, shown_at = self._shown[key]
         if done >= total or time.monotonic() - shown_at > LOG_EVERY_S:
-            update_progress_artifact(artifact_id, 100 * done / max(total, 1), description=text)
+            artifacts.update_progress_artifact(artifact_id, percent, description=text)
             self._shown[key] = artifact_id, time.monotonic()
-
-
-def key_of(name: str) -> str:
-    """Turn a name into a valid Prefect artifact key."""
-    return re.sub("[^a-z0-9]+", "-", name.lower()).strip("-")
 
 
 @contextmanager
@@ -72,20 +62,17 @@ def counted(layout: Layout) -> Iterator[None]:
     """Show a table with the catalog's row counts before and after a `with` block."""
     before = counts(layout)
     yield
-    after = counts(layout)
-    rows = [
-        {"table": n, "before": before.get(n, 0), "after": num, "new": num - before.get(n, 0)}
-        for n, num in after.items()
-    ]
-    create_table_artifact(rows, key="counts", description="Rows in the catalog, before and after")
+    after = counts(layout).items()
+    rows = [{"table": name, "before": before[name], "after": num, "new": num - before[name]} for name, num in after]
+    artifacts.create_table_artifact(rows, key="counts", description="Rows in the catalog, before and after")
 
 
-def counts(layout: Layout) -> dict[str, int]:
+def counts(layout: Layout) -> Counter[str]:
     """Count the rows of each table of the published catalog."""
     if not layout.catalog.is_file():
-        return {}
+        return Counter()
     with read_catalog(layout) as catalog:
-        return catalog.counts()
+        return Counter(catalog.counts())
 
 
 def show_tiles(layout: Layout) -> None:
@@ -101,15 +88,19 @@ def show_tiles(layout: Layout) -> None:
         levels = [np.asarray(Image.open(layout.absolute(row["path"])).convert("L")) for row in rows]
     buffer = io.BytesIO()
     render_sheet(levels, [row["tile_id"] for row in rows], columns=6, cell_px=128).save(buffer, "JPEG", quality=80)
-    create_image_artifact(data_uri("image/jpeg", buffer.getvalue()), key="tiles", description="The newest tiles")
+    artifacts.create_image_artifact(
+        data_uri("image/jpeg", buffer.getvalue()), key="tiles", description="The newest tiles"
+    )
 
 
 def show_report(layout: Layout, report_dir: Path, figure: bytes) -> None:
     """Show the retrieval figure of a report, and the path of the report."""
     uri = data_uri("image/svg+xml", figure)
-    create_image_artifact(uri, key="retrieval", description="Retrieval on the test split, with 95 % intervals")
+    artifacts.create_image_artifact(
+        uri, key="retrieval", description="Retrieval on the test split, with 95 % intervals"
+    )
     link, text = report_link(layout, report_dir)
-    create_link_artifact(
+    artifacts.create_link_artifact(
         link,
         link_text=text,
         key="report",
@@ -133,12 +124,10 @@ def data_uri(kind: str, content: bytes) -> str:
 def record_asset(profile: str, name: str, made_from: str, facts: Mapping[str, Any]) -> None:
     """Record an asset of the profile on the Prefect server, and the asset from which it was made."""
     key = f"hubbleclip://{profile}/{name}"
-    task = MaterializingTask(
-        lambda: add_asset_metadata(key, dict(facts)),
-        name=f"record-{name}",
-        persist_result=False,
-        assets=[key],
-        asset_deps=[f"hubbleclip://{profile}/{made_from}"],
-        materialized_by="hubbleclip",
-    )
-    task()
+    source = f"hubbleclip://{profile}/{made_from}"
+
+    @materialize(key, by="hubbleclip", name=f"record-{name}", persist_result=False, asset_deps=[source])
+    def record() -> None:
+        add_asset_metadata(key, dict(facts))
+
+    record()

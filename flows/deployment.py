@@ -22,7 +22,6 @@ from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.actions import DeploymentUpdate, WorkPoolCreate
 from prefect.client.schemas.objects import StateType
 from prefect.events.actions import CallWebhook, CancelFlowRun, ChangeFlowRunState, RunDeployment
-from prefect.exceptions import ObjectNotFound
 from prefect.workers.process import ProcessWorker
 
 from flows.workers import POOLS, ZOMBIE_S
@@ -31,7 +30,6 @@ from hubbleclip.core.errors import HubbleclipError
 from hubbleclip.core.version import code_version
 
 DECLARED = Path(__file__).with_name("prefect.yaml")
-VERSION_VARIABLE = "CODE_VERSION"
 WEBHOOK_VARIABLE = "FAILURE_WEBHOOK_URL"
 OURS = "hubbleclip: "
 LONG = ("train", "pipeline")
@@ -51,18 +49,17 @@ def deploy(profile: str, overrides: dict[str, Any], settings: FlowSettings) -> l
     """
     with get_client(sync_client=True) as client:
         wait_for_server(client)
-        for pool in POOLS:
-            create_pool(client, pool)
+        create_pools(client)
         command = [sys.executable, "-m", "prefect", "deploy", "--all", "--prefect-file", str(DECLARED)]
-        variables = os.environ | {VERSION_VARIABLE: code_version()}
+        variables = os.environ | {"CODE_VERSION": code_version()}
         done = subprocess.run(command, capture_output=True, text=True, check=False, env=variables)
         if done.returncode:
             raise HubbleclipError(f"Prefect could not deploy {DECLARED}: {done.stderr.strip() or done.stdout.strip()}")
         declared = yaml.safe_load(DECLARED.read_text(encoding="utf-8"))["deployments"]
         names = [f"{one['entrypoint'].rpartition('.')[2]}/{one['name']}" for one in declared]
         ids = {name: client.read_deployment_by_name(name).id for name in names}
+        parameters = DeploymentUpdate(parameters={"profile": profile, "overrides": overrides})
         for deployment_id in ids.values():
-            parameters = DeploymentUpdate(parameters={"profile": profile, "overrides": overrides})
             client.update_deployment(deployment_id, parameters)
         replace_automations(client, automations(ids, settings))
     return names
@@ -77,14 +74,10 @@ def wait_for_server(client: SyncPrefectClient) -> None:
         time.sleep(1)
 
 
-def create_pool(client: SyncPrefectClient, name: str) -> None:
-    """Create a work pool that runs flows as processes; if this name is in use by a work pool of any
-    type, do nothing.
-    """
-    try:
-        client.read_work_pool(name)
-    except ObjectNotFound:
-        template = ProcessWorker.get_default_base_job_template()
+def create_pools(client: SyncPrefectClient) -> None:
+    """Create the work pools that run flows as processes; a work pool of such a name is left as it is, of any type."""
+    template = ProcessWorker.get_default_base_job_template()
+    for name in {*POOLS} - {pool.name for pool in client.read_work_pools()}:
         client.create_work_pool(WorkPoolCreate(name=name, type=ProcessWorker.type, base_job_template=template))
 
 

@@ -1,29 +1,24 @@
-"""The pipeline as Prefect flows: the stages, then the order of work.
+"""The pipeline as Prefect flows: what all flows share, the stages, then the order of work.
 
 Stages that need torch are imported when they run, because that import takes seconds.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
+from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import Any
 
-from prefect import Flow, flow
+from prefect import Flow, flow, runtime
 from prefect.artifacts import create_table_artifact
+from prefect.context import FlowRunContext
 from prefect.deployments import run_deployment
+from prefect.events import emit_event
+from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 
 from flows.artifacts import ProgressArtifacts, counted, record_asset, show_report, show_tiles
-from flows.scheduled import (
-    FINISHED,
-    GROWN,
-    PROMOTED,
-    UPDATED,
-    emit,
-    is_part,
-    is_scheduled,
-    run_name,
-    without_heartbeat,
-)
 from hubbleclip.config.settings import Settings, read_settings
 from hubbleclip.config.toml import Grid
 from hubbleclip.core.errors import TrainingError
@@ -41,6 +36,20 @@ RETRIED = ("ingest", "captions")
 RETRIES, RETRY_S = 2, 600
 """Number of these retries, and the wait in seconds before each: archives are often down for minutes."""
 live.addHandler(ProgressArtifacts())
+log = logging.getLogger("hubbleclip.flows")
+
+
+def run_name() -> str:
+    """Name the current flow run by its flow, its profile and its time."""
+    run = runtime.flow_run
+    given = run.parameters
+    profile = given["settings"].profile if "settings" in given else Path(given.get("profile", "demo")).stem
+    return f"{run.flow_name} {profile} {run.scheduled_start_time:%Y-%m-%d %H:%M}"
+
+
+def is_scheduled() -> bool:
+    """Return whether a deployment started the current flow run, or the flow run of which it is a part."""
+    return FlowRunContext.get() is not None and bool(runtime.deployment.id)
 
 
 def stage_flow(stage: Callable[..., Any], label: str = "") -> Flow[..., Any]:
@@ -61,6 +70,33 @@ def settings_of(profile: str, overrides: dict[str, Any] | None) -> Settings:
     settings = read_settings(profile, overrides or {})
     LOCK_WAIT_S.set(settings.flows.lock_wait_s if is_scheduled() else 0.0)
     return settings
+
+
+def parameters() -> dict[str, Any]:
+    """Return the parameters of the current flow run, for the next flow."""
+    given = runtime.flow_run.parameters
+    return {"profile": given["profile"], "overrides": given["overrides"] or {}}
+
+
+def emit(event: str, resource: str, **facts: Any) -> None:
+    """Emit an event, upon which a trigger in `prefect.yaml` starts the next flow with the same parameters.
+
+    The event is emitted only if a deployment started this flow directly. If this flow runs inside another flow, no
+    event is emitted, because the outer flow starts the next flow itself.
+    """
+    context = FlowRunContext.get()
+    if context is None or context.flow_run is None or context.flow_run.deployment_id is None:
+        return
+    emit_event(event, {"prefect.resource.id": f"hubbleclip.{resource}"}, payload={**facts, **parameters()})
+    log.info("emitted %s: %s", event, facts)
+
+
+def without_heartbeat() -> AbstractContextManager[Any]:
+    """Disable the heartbeat of flows that are run inside a `with` block.
+
+    The enclosing flow already sends a heartbeat, and every flow with a heartbeat takes one second longer to end.
+    """
+    return temporary_settings(updates={PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None})
 
 
 ingest = stage_flow(fetch_from_archive)
@@ -88,10 +124,9 @@ def dataset(profile: str = "demo", overrides: dict[str, Any] | None = None) -> N
     if growth:
         record_asset(settings.profile, "catalog", "archive", {})
         record_asset(settings.profile, "dataset", "catalog", facts)
-    parameters = {"profile": profile, "overrides": overrides or {}}
-    emit(UPDATED, f"profile.{settings.profile}", parameters, **facts)
+    emit("hubbleclip.dataset.updated", f"profile.{settings.profile}", **facts)
     if growth and growth.num_new >= settings.flows.train_min_new_samples:
-        emit(GROWN, f"dataset.{growth.digest}", parameters, **facts)
+        emit("hubbleclip.dataset.grown", f"dataset.{growth.digest}", **facts)
 
 
 @flow(name="train", flow_run_name=run_name)
@@ -109,7 +144,7 @@ def train(profile: str = "demo", overrides: dict[str, Any] | None = None) -> Non
     trained = train_models(settings)
     facts = {"run_id": trained.run_dir.name, "dataset_digest": trained.dataset_dir.name}
     record_asset(settings.profile, "run", "dataset", facts)
-    emit(FINISHED, f"run.{facts['run_id']}", {"profile": profile, "overrides": overrides or {}}, **facts)
+    emit("hubbleclip.run.finished", f"run.{facts['run_id']}", **facts)
 
 
 @flow(name="evaluate", flow_run_name=run_name)
@@ -134,7 +169,7 @@ def evaluate(profile: str = "demo", overrides: dict[str, Any] | None = None) -> 
     show_report(layout_of(settings), done.report_dir, figure_bytes(retrieval_figure(done.metrics), "svg"))
     if done.decision and done.decision.is_promoted:
         run_id = done.decision.run_id
-        emit(PROMOTED, f"run.{run_id}", {"profile": profile, "overrides": overrides or {}}, run_id=run_id)
+        emit("hubbleclip.run.promoted", f"run.{run_id}", run_id=run_id)
 
 
 @flow(name="index", flow_run_name=run_name)
@@ -151,7 +186,7 @@ def index(profile: str = "demo", overrides: dict[str, Any] | None = None) -> Non
     """
     from hubbleclip.pipeline import index as stage  # noqa: PLC0415 - torch takes seconds
 
-    run = stage.index_promoted if is_scheduled() or is_part() else stage.index
+    run = stage.index_promoted if is_scheduled() or runtime.flow_run.parent_flow_run_id else stage.index
     run(settings_of(profile, overrides))
 
 
@@ -171,16 +206,16 @@ def pipeline(profile: str = "demo", overrides: dict[str, Any] | None = None) -> 
     with without_heartbeat():
         dataset(profile, overrides)
         if deployment:
-            run_training(deployment, {"profile": profile, "overrides": overrides or {}})
+            run_training(deployment)
         else:
             train(profile, overrides)
         evaluate(profile, overrides)
         index(profile, overrides)
 
 
-def run_training(deployment: str, parameters: dict[str, Any]) -> None:
+def run_training(deployment: str) -> None:
     """Run a deployment that trains, and wait for its end."""
-    run = run_deployment(deployment, parameters=parameters)
+    run = run_deployment(deployment, parameters=parameters())
     if run.state is None or not run.state.is_completed():  # type: ignore[union-attr]
         raise TrainingError(f"the run of deployment {deployment} did not complete: see its page in the Prefect UI")
 

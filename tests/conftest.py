@@ -1,19 +1,23 @@
 """Tables that tests leave at the end of the run, by whichever of pytest's processes they were made; no test of drawn cases
 that fails since a machine is busy; and no test that writes caches to the folder of another.
+What takes long to make is made once.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
+from commands import SMALL, run, servers, until_ended
 from hypothesis import HealthCheck, settings
 from rich.console import Console
 from rich.table import Table
 
 from hubbleclip.cli.running import CACHE_FOLDERS
+from hubbleclip.core.io import locked
 
 settings.register_profile("unhurried", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("unhurried")
@@ -35,6 +39,36 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.get_closest_marker("nightly"):
             item.add_marker(pytest.mark.slow)
+
+
+@pytest.fixture(scope="session")
+def made_once(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """A function that makes a folder by name, once for all processes of pytest; such a folder is only copied."""
+    base = tmp_path_factory.getbasetemp()
+
+    def folder_of(name: str, make: Callable[[Path], object]) -> Path:
+        folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / name
+        with locked(folder):
+            if not (folder / "ended").exists():
+                make(folder / "data")
+                (folder / "ended").touch()
+        return folder / "data"
+
+    return folder_of
+
+
+@pytest.fixture(scope="session")
+def finished_demo(made_once: Callable[..., Path]) -> Path:
+    """Data folder of a whole pipeline with the settings `SMALL`."""
+
+    def make(data: Path) -> None:
+        before = servers()
+        outcome = run("pipeline", data=data, settings=SMALL)
+        assert outcome.code == 0, outcome.err
+        assert "Traceback" not in outcome.err + outcome.out
+        until_ended(before)
+
+    return made_once("finished-demo", make)
 
 
 def shown(table: Table) -> str:

@@ -59,9 +59,10 @@ class Recorder:
 
 
 @pytest.fixture(autouse=True)
-def quick_sync(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing waits for the disks of this machine."""
+def quick_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing waits for the disks of this machine, nor for the garbage of other tests."""
     monkeypatch.setattr(os, "sync", lambda: None)
+    monkeypatch.setattr("gc.collect", lambda: None)
 
 
 def test_runs_alternate_in_empty_folders_and_the_first_round_is_not_counted() -> None:

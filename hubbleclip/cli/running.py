@@ -62,9 +62,10 @@ def run_flow(name: str, options: Options, **arguments: Any) -> Any:
         stack.push(partial(check_disk_after, layout.home))
         wait_until_up = stack.enter_context(joined_server(settings.data))
         # The flow is imported while the server starts, because both take seconds.
-        flow = getattr(import_module("flows.pipeline"), name)
+        flows = import_module("flows.pipeline")
+        flow = getattr(flows, name)
         wait_until_up()
-        with import_module("flows.scheduled").without_heartbeat():
+        with flows.without_heartbeat():
             given = [settings] if "settings" in flow.parameters.properties else [options.profile, options.overrides()]
             return flow(*given, **arguments)
 

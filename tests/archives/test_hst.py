@@ -250,6 +250,7 @@ STRUCK = (
 )
 
 
+@pytest.mark.slow
 def test_passing_faults_of_every_kind_lose_nothing(archive: MastArchive, tmp_path: Path) -> None:
     """One try asks for the columns, then for the rows, and each may be struck twice: the fifth gets through."""
     patient = FETCH.model_copy(update={"attempts": 5})

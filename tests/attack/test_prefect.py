@@ -13,7 +13,8 @@ from pathlib import Path
 import psutil
 import pytest
 import requests
-from scheduled_site import Site, until
+from commands import until
+from scheduled_site import Site
 
 from hubbleclip.core.api_key import KEY_FILE
 from tests.attack.table import ROOT, Attacks
@@ -50,8 +51,8 @@ def refusals(url: str) -> str:
     return f"{posted.status_code} {read.status_code} {allowed}"
 
 
-def memory_mb(pids: list[int]) -> float:
-    return max(psutil.Process(pid).memory_info().rss for pid in pids) / 2**20
+def memory_mb(processes: list[psutil.Process]) -> float:
+    return max(process.memory_info().rss for process in processes) / 2**20
 
 
 def test_a_stranger_cannot_use_the_server(site: Site, attacks: Attacks) -> None:
@@ -88,7 +89,7 @@ def test_a_stranger_cannot_use_the_server_of_a_command(tmp_path: Path, attacks: 
     )
     with process:
         outcome = refusals(process.stdout.readline().strip())
-        peak = memory_mb([process.pid, *(child.pid for child in process.children())])
+        peak = memory_mb([process, *process.children()])
         process.stdin.close()
     attacks.report("the same at the server of a command", outcome, time.monotonic() - started, peak)
     assert outcome in {"403 403 no origin", "401 401 no origin"}
@@ -106,7 +107,7 @@ def test_a_worker_of_a_script_ends_by_sigterm_and_leaves_no_run(
     waiting = site.run(deployment, overrides={"data": str(site.data / "second")})
     started = time.monotonic()
     peak = memory_mb(site.processes("prefect|hubbleclip"))
-    (pid,) = [pid for pid in site.processes(r"hubbleclip.*worker") if pid != worker.pid]
+    (pid,) = [one.pid for one in site.processes(r"hubbleclip.*worker") if one.pid != worker.pid]
     for _ in range(num_signals):
         os.kill(pid, signal.SIGTERM)
         time.sleep(1)

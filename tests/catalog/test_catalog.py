@@ -219,6 +219,7 @@ except DiskFullError as error:
 """
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_one_line_and_what_was_written_before_is_kept(layout: Layout) -> None:
     arguments = [sys.executable, "-c", FILLS_THE_DISK, str(layout.root), MAKERS]
     run = subprocess.run(arguments, capture_output=True, text=True, timeout=120, check=False)

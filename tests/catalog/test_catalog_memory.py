@@ -63,6 +63,7 @@ def test_rows_stay_in_memory_only_until_their_log_has_a_few_mib(tmp_path: Path) 
     assert max(held[12:]) <= 1.5 * max(held[:12])
 
 
+@pytest.mark.slow
 def test_many_transactions_take_no_more_memory_than_some(tmp_path: Path) -> None:
     held: list[int] = []
     with writing_catalog(Layout(tmp_path)) as catalog:

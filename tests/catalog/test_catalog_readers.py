@@ -62,6 +62,7 @@ def layout(tmp_path: Path) -> Layout:
     return layout
 
 
+@pytest.mark.slow
 def test_a_reader_that_polls_while_a_flow_writes_sees_whole_states_that_grow(layout: Layout) -> None:
     seen = [0]
     with start(layout, 0.1, 25) as writer:
@@ -76,6 +77,7 @@ def test_a_reader_that_polls_while_a_flow_writes_sees_whole_states_that_grow(lay
     assert read_state(layout) == 25
 
 
+@pytest.mark.slow
 def test_killed_at_random_moments_no_told_batch_is_lost_and_none_is_torn(layout: Layout) -> None:
     rng = random.Random(3)
     reported = -1

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import small_dataset
-from commands import SMALL, Outcome, environment, run
+from commands import Outcome, environment, run
 
 from hubbleclip.catalog.working_copy import writing_catalog
 from hubbleclip.cli.options import complete_advice, given_flags
@@ -85,6 +85,7 @@ def test_a_local_profile_without_a_folder_is_refused_before_a_server_starts(tmp_
     assert not list(tmp_path.rglob("prefect*"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("url", ["s3://bucket/prefix", "hf://datasets/someone/something"])
 def test_a_place_that_cannot_be_published_to_is_named(url: str, tmp_path: Path) -> None:
     pytest.importorskip({"s3": "s3fs", "hf": "huggingface_hub"}[url.partition(":")[0]])  # without it, another message
@@ -158,7 +159,7 @@ def test_locked_catalog_names_its_holder(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_missing_folder_is_named(tmp_path: Path) -> None:
-    outcome = run("dataset", "--local", str(tmp_path / "nowhere"), data=tmp_path, profile="local")
+    outcome = run("dataset", "--no-server", "--local", str(tmp_path / "nowhere"), data=tmp_path, profile="local")
     assert_one_line(outcome, "nowhere")
 
 
@@ -177,20 +178,8 @@ def test_archive_that_cannot_be_reached_is_named_within_seconds(tmp_path: Path) 
 def test_training_without_a_dataset_names_the_command_to_run(tmp_path: Path) -> None:
     with writing_catalog(Layout(tmp_path / "demo")):
         pass
-    assert_one_line(run("train", data=tmp_path), "hubbleclip dataset")
-    assert_one_line(run("evaluate", data=tmp_path), "hubbleclip dataset")
-
-
-@pytest.mark.slow
-def test_the_demo_writes_to_a_folder_of_its_own(tmp_path: Path) -> None:
-    small = {f"HUBBLECLIP_{name.upper().replace('.', '__')}": json.dumps(value) for name, value in SMALL.items()}
-    command = [sys.executable, "-m", "hubbleclip.cli", "demo", "--no-server"]
-    done = subprocess.run(
-        command, cwd=tmp_path, env=environment() | small, capture_output=True, text=True, check=False, timeout=900
-    )
-    assert done.returncode == 0, done.stderr
-    assert list((tmp_path / "hubbleclip-demo/demo/reports").glob("*/index.html"))
-    assert {path.name for path in tmp_path.iterdir()} == {"hubbleclip-demo"}
+    for stage in ("train", "evaluate"):
+        assert_one_line(run(stage, "--no-server", data=tmp_path), "hubbleclip dataset")
 
 
 def test_agents_without_their_extra_are_one_line(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -183,6 +183,7 @@ def test_a_patch_of_a_contract_changes_nothing_that_is_derived_from_rows(monkeyp
     assert schema.compatible_version("shards") == "2.3.0"
 
 
+@pytest.mark.slow
 def test_the_command_counts_broken_rows_and_writes_all_contracts_as_one(tmp_path: Path) -> None:
     outcomes = []
     for number in ("1", "404"):

@@ -99,6 +99,7 @@ def test_each_setting_of_another_scheme_is_a_lineage_of_its_own():
     assert len({lineage(SETTINGS), *map(lineage, cycles)}) == 3
 
 
+@pytest.mark.slow
 def test_a_full_catalog_is_reported_within_the_wanted_shares():
     tiles = [tile(i, f"p{i // 2}", square(i % 360, i / 100, 20)) for i in range(4000)]
     proposals = {t.proposal_id: proposal(t.proposal_id) for t in tiles}

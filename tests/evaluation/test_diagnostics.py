@@ -58,6 +58,7 @@ def test_a_large_test_split_is_shown_in_part() -> None:
     assert diagnostics.plotted_tiles(1201) == list(range(0, 1201, 3))
 
 
+@pytest.mark.slow
 def test_an_untrained_model_classifies_photographs_and_digits_by_chance() -> None:
     estimates = forgetting_estimates(
         {"base": load_model(MODEL, 1)}, EvaluationSettings(bootstrap=200, precision="fp32")

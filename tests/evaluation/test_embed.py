@@ -64,6 +64,7 @@ def trained(tmp_path_factory):
     return read_dataset(dataset_dir), run_dir
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_parts_that_cross_to_other_processes_give_the_features_of_whole_splits(trained, precision):
     info, run_dir = trained

@@ -105,6 +105,7 @@ def test_no_query_is_a_phrase_from_which_the_simulator_makes_its_texts() -> None
     assert set(QUERIES) & set(OBJECT_KINDS) == set()
 
 
+@pytest.mark.slow
 def test_a_tile_is_judged_by_the_kind_and_variant_that_the_simulator_drew(simulated: Settings) -> None:
     with read_catalog(Layout(simulated.root)) as catalog:
         tiles = drawn_tiles(catalog, simulated.simulator)
@@ -124,6 +125,7 @@ def test_a_tile_is_judged_by_the_kind_and_variant_that_the_simulator_drew(simula
     assert (comet.gain({"comet": 1}), comet.gain({"planet": 3})) == (1, 0)
 
 
+@pytest.mark.slow
 def test_another_archive_is_refused(simulated: Settings, tmp_path: Path) -> None:
     other = simulated.simulator.model_copy(update={"seed": 1})
     with read_catalog(Layout(simulated.root)) as catalog, pytest.raises(HubbleclipError, match="simulated archive"):
@@ -142,6 +144,7 @@ def test_ndcg_of_graded_gains() -> None:
     assert report.ndcg([1] * 12, [1] * 30) == pytest.approx(1)
 
 
+@pytest.mark.slow
 def test_a_query_is_scored_by_the_first_ten_proposals_of_each_mode(simulated: Settings) -> None:
     results = report.measure(simulated)
     assert [one["text"] for one in results["queries"]] == list(QUERIES)

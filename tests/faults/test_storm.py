@@ -12,7 +12,6 @@ import pytest
 from rich.table import Table
 from storms import SKY, Rows, different_ids, overrides, requested_counts, short_storm, state, tally
 
-from flows.pipeline import run_stage
 from hubbleclip.config.settings import read_settings
 from hubbleclip.core.errors import HubbleclipError
 from hubbleclip.pipeline.ingest.run import ingest
@@ -46,6 +45,8 @@ class Outcome:
 
 def ingest_until_done(plan: FaultPlan | None, data: Path) -> Outcome:
     """Repeat the ingest until a run succeeds and leaves no item pending."""
+    from flows.pipeline import run_stage
+
     with running_archive(SKY, plan) as url:
         started = time.monotonic()
         for runs in range(1, MAX_RUNS + 1):

@@ -14,7 +14,6 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO
 
 from commands import Outcome
 
@@ -23,17 +22,7 @@ PREFIX = "hubbleclip"
 NETNS = Path("/etc/netns")
 """`ip netns exec NAME` shows a process the files of `/etc/netns/NAME` in place of those in `/etc`."""
 ON_HOST = 'mount --bind "$1" "$2" && hostname "$3" && cd "$2" && shift 3 && exec "$@"'
-CONNECT = """
-import socket, sys, time
-for _ in range(600):
-    try:
-        socket.create_connection((sys.argv[1], int(sys.argv[2])), 5).close()
-        break
-    except OSError:
-        time.sleep(0.1)
-else:
-    sys.exit(1)
-"""
+CONNECT = "for _ in $(seq 600); do (: < /dev/tcp/$0/$1) && exit; sleep 0.1; done; exit 1"
 
 
 def ip(*words: str) -> str:
@@ -64,19 +53,12 @@ class Host:
         for device in ("lo", "eth0"):
             ip("-n", self.namespace, "link", "set", device, "up")
 
-    def _words(self, words: tuple[str, ...]) -> list[str]:
-        on_host = ["unshare", "--uts", "sh", "-c", ON_HOST, "sh", str(self.own), str(self.disk), self.name]
-        return ["ip", "netns", "exec", self.namespace, *on_host, *words]
-
     def start(self, *words: str, log: str, **variables: str) -> subprocess.Popen:
         """Start a command, whose standard output and error go to files of the host."""
-
-        def opened(suffix: str) -> IO[bytes]:
-            return (self.own / f"{log}.{suffix}").open("wb")
-
-        with opened("out") as out, opened("err") as err:
+        on_host = ["unshare", "--uts", "sh", "-c", ON_HOST, "sh", str(self.own), str(self.disk), self.name]
+        with (self.own / f"{log}.out").open("wb") as out, (self.own / f"{log}.err").open("wb") as err:
             process = subprocess.Popen(
-                self._words(words),
+                ["ip", "netns", "exec", self.namespace, *on_host, *words],
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=err,
@@ -95,9 +77,9 @@ class Host:
     def run(self, *words: str, log: str = "command", **variables: str) -> Outcome:
         return self.outcome(self.start(*words, log=log, **variables), log)
 
-    def wait_for(self, python: str, other: Host, port: int) -> None:
+    def wait_for(self, other: Host, port: int) -> None:
         """Wait until another host accepts connections."""
-        assert self.run(python, "-c", CONNECT, other.address, str(port), log="connect").code == 0, (other.name, port)
+        assert self.run("bash", "-c", CONNECT, other.address, str(port), log="connect").code == 0, (other.name, port)
 
     def pids(self) -> list[int]:
         return [int(pid) for pid in ip("netns", "pids", self.namespace).split()]
@@ -113,20 +95,14 @@ class Host:
             process.wait()
         self.started.clear()
 
-    def cut(self) -> None:
-        """Pull the cable."""
-        ip("-n", self.switch, "link", "set", self.name, "down")
-
-    def restore(self) -> None:
-        ip("-n", self.switch, "link", "set", self.name, "up")
-
     @contextmanager
     def link_down(self) -> Iterator[None]:
-        self.cut()
+        """Pull the cable for the time of the block."""
+        ip("-n", self.switch, "link", "set", self.name, "down")
         try:
             yield
         finally:
-            self.restore()
+            ip("-n", self.switch, "link", "set", self.name, "up")
 
     def clear(self, *folders: str) -> None:
         """Empty the disk of some folders."""

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -11,25 +12,32 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import duckdb
+import psutil
+
+from hubbleclip.cli.options import Options
+from hubbleclip.config.settings import Settings, read_settings
+
 SMALL = {
     "archive.max_products_per_proposal": 6,
-    "simulator.num_proposals": 30,
+    "simulator.num_proposals": 20,
     "simulator.frame_px": 200,
     "tiles.size_px": 160,
     "tiles.min_side_px": 32,
     "flows.batch_size": 8,
     "splits.val_share": 0.2,
     "splits.test_share": 0.3,
-    "train.steps": 30,
+    "train.steps": 4,
     "train.batch_size": 12,
     "train.warmup_steps": 2,
-    "train.checkpoint_every": 5,
-    "train.validate_every": 10,
-    "train.log_every": 5,
-    "evaluation.shuffled_steps": 4,
-    "evaluation.bootstrap": 200,
+    "train.checkpoint_every": 2,
+    "train.validate_every": 2,
+    "train.log_every": 2,
+    "evaluation.batch_size": 8,
+    "evaluation.shuffled_steps": 0,
+    "evaluation.bootstrap": 100,
 }
-SERVERS = ("flows.server", "hubbleclip.simulator")
+SERVERS = r"flows\.server|hubbleclip\.simulator"
 
 
 @dataclass(frozen=True)
@@ -46,6 +54,12 @@ def command(
 ) -> list[str]:
     sets = [f"--set={name}={json.dumps(value)}" for name, value in (settings or {}).items()]
     return [sys.executable, "-m", module, *words, "--profile", profile, "--data", str(data), *sets]
+
+
+def settings_at(data: Path, **overrides: Any) -> Settings:
+    """The settings of a command with the settings `SMALL`; overrides are sections."""
+    sets = tuple(f"{name}={json.dumps(value)}" for name, value in SMALL.items())
+    return read_settings("demo", Options(data=data, set=sets).overrides(), overrides)
 
 
 def environment() -> dict[str, str]:
@@ -67,6 +81,62 @@ def run(*words: str, data: Path, timeout_s: float = 900, **named: Any) -> Outcom
     return Outcome(done.returncode, done.stdout, done.stderr)
 
 
+def go(*words: str, data: Path, settings: dict) -> Outcome:
+    """Run a stage to its good end, without a Prefect server."""
+    outcome = run(*words, "--no-server", data=data, settings=settings)
+    assert outcome.code == 0, outcome.err
+    return outcome
+
+
+def status(data: Path, settings: dict) -> dict:
+    return json.loads(run("status", "--json", data=data, settings=settings).out)
+
+
+def ask(data: Path, sql: str, profile: str = "demo") -> list[tuple]:
+    """Rows of the published catalog."""
+    with duckdb.connect(str(data / profile / "catalog.duckdb"), read_only=True) as catalog:
+        return catalog.execute(sql).fetchall()
+
+
+def until(
+    found: Callable[[], Any],
+    what: str,
+    timeout_s: float = 240,
+    *,
+    wait_s: float = 0.2,
+    process: subprocess.Popen | None = None,
+) -> Any:
+    """What `found` returns as soon as it is true, while a process runs."""
+    deadline = time.monotonic() + timeout_s
+    while not (value := found()):
+        assert process is None or process.poll() is None, f"the command ended before {what}"
+        assert time.monotonic() < deadline, f"it never came: {what}"
+        time.sleep(wait_s)
+    return value
+
+
+def processes(mark: str, pattern: str = "") -> list[psutil.Process]:
+    """Running processes with `mark`, NAME=VALUE, in their environment, by what their command line matches."""
+    name, _, value = mark.partition("=")
+    return [
+        process
+        for process in psutil.process_iter(["environ", "cmdline", "status"])
+        if (process.info["environ"] or {}).get(name) == value
+        and process.info["status"] != psutil.STATUS_ZOMBIE
+        and re.search(pattern, " ".join(process.info["cmdline"] or ()))
+    ]
+
+
+def servers() -> set[int]:
+    """Pids of the servers that this test run's commands have started."""
+    return {process.pid for process in processes(f"TESTED_BY={os.getpid()}", SERVERS)}
+
+
+def until_ended(before: set[int]) -> None:
+    """Wait until the servers of a command have ended, which they do some seconds after it."""
+    until(lambda: servers() <= before, "the end of the servers", 60)
+
+
 def kill_when(ready: Callable[[], bool], *words: str, data: Path, settings: dict, timeout_s: float = 600) -> None:
     """Start a command and send it SIGKILL at the first moment that `ready` holds."""
     with subprocess.Popen(
@@ -75,31 +145,10 @@ def kill_when(ready: Callable[[], bool], *words: str, data: Path, settings: dict
         stderr=subprocess.DEVNULL,
         env=environment(),
     ) as process:
-        deadline = time.monotonic() + timeout_s
-        while not ready():
-            assert process.poll() is None, "the command ended before the moment to kill it"
-            assert time.monotonic() < deadline, "the moment to kill it never came"
-            time.sleep(0.02)
+        until(ready, "the moment to kill it", timeout_s, wait_s=0.02, process=process)
         process.send_signal(signal.SIGKILL)
 
 
 def files_below(folder: Path) -> list[Path]:
     """Every file of a folder, in order."""
     return sorted(path for path in folder.rglob("*") if path.is_file())
-
-
-def servers() -> set[int]:
-    """Pids of the servers that this test run's commands have started."""
-    mark = f"TESTED_BY={os.getpid()}".encode()
-    found = set()
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            line, variables = (
-                (folder / "cmdline").read_bytes().decode(errors="replace"),
-                (folder / "environ").read_bytes(),
-            )
-        except OSError:
-            continue
-        if mark in variables.split(b"\0") and any(name in line for name in SERVERS):
-            found.add(int(folder.name))
-    return found

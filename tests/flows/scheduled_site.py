@@ -2,28 +2,24 @@
 
 import json
 import os
-import re
 import signal
 import socket
 import subprocess
 import sys
-import threading
-import time
-from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+import psutil
 import requests
-from commands import environment
+from commands import environment, processes, until
 from requests.adapters import HTTPAdapter
 from urllib3.util import Retry
 
-from flows.deployment import WEBHOOK_VARIABLE
 from hubbleclip.core.api_key import KEY_FILE
+from tests.bad_server import BadServer, give
 
 ROOT = Path(__file__).parents[2]
 SECRET = "ads-token-that-nobody-may-see"
@@ -46,15 +42,6 @@ QUICK = {
 DONE = {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}
 
 
-def until(found: Callable[[], Any], what: str, timeout_s: float = 240) -> Any:
-    """What `found` returns as soon as it is true."""
-    deadline = time.monotonic() + timeout_s
-    while not (value := found()):
-        assert time.monotonic() < deadline, f"it never came: {what}"
-        time.sleep(0.2)
-    return value
-
-
 class Site:
     cwd = ROOT
 
@@ -69,18 +56,13 @@ class Site:
         self.http = requests.Session()
         busy = Retry(total=8, status_forcelist=[503], allowed_methods=None, backoff_factor=0.5)
         self.http.mount("http://", HTTPAdapter(max_retries=busy))
-        self.told: list[dict] = []
-        told = self.told
+        self.listener = BadServer(give(b"")).__enter__()  # until the process of the tests ends
+        self.webhook = f"{self.listener.url}/{SECRET}"
 
-        class Listener(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                told.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
-                self.send_response(200)
-                self.end_headers()
-
-        listener = ThreadingHTTPServer(("127.0.0.1", 0), Listener)
-        threading.Thread(target=listener.serve_forever, daemon=True).start()
-        self.webhook = f"http://127.0.0.1:{listener.server_port}/{SECRET}"
+    @property
+    def told(self) -> list[dict]:
+        """Calls of the webhook."""
+        return [json.loads(call["body"]) for call in self.listener.seen]
 
     def words(self, command: str) -> list[str]:
         """A command of the README on this site's profile, folder and port."""
@@ -89,7 +71,7 @@ class Site:
 
     def start(self, command: str, **options: Any) -> subprocess.Popen:
         """Start a command in a process group of its own."""
-        variables = environment() | QUICK | {"SITE": str(self.port), WEBHOOK_VARIABLE: self.webhook}
+        variables = environment() | QUICK | {"SITE": str(self.port), "FAILURE_WEBHOOK_URL": self.webhook}
         with (self.folder / "commands.log").open("a") as log:
             started = subprocess.Popen(
                 self.words(command),
@@ -119,7 +101,7 @@ class Site:
     def log_in(self) -> None:
         """Give the key, and the token of the protection against other sites, with every request."""
         self.http.auth = tuple(self.key.split(":"))
-        token = self.http.get(f"{self.url}/api/csrf-token", params={"client": "site"}, timeout=60).json()["token"]
+        token = self.get("csrf-token", client="site")["token"]
         self.http.headers.update({"Prefect-Csrf-Client": "site", "Prefect-Csrf-Token": token})
 
     def stop(self, command: str) -> None:
@@ -128,23 +110,18 @@ class Site:
         os.killpg(stopped.pid, signal.SIGINT)
         stopped.wait(60)
 
-    def processes(self, pattern: str = ".") -> list[int]:
+    def processes(self, pattern: str = ".") -> list[psutil.Process]:
         """Those that this site has started, by what their command line matches."""
-        mark, found = f"SITE={self.port}".encode(), []
-        for folder in Path("/proc").glob("[0-9]*"):
-            try:
-                words = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
-                if re.search(pattern, words) and mark in (folder / "environ").read_bytes().split(b"\0"):
-                    found.append(int(folder.name))
-            except OSError:
-                continue
-        return found
+        return processes(f"SITE={self.port}", pattern)
 
     def kill(self, pattern: str = ".") -> None:
         """SIGKILL, as when the machine goes down."""
-        for pid in self.processes(pattern):
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+        for process in self.processes(pattern):
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
+
+    def get(self, path: str, **parameters: str) -> Any:
+        return self.http.get(f"{self.url}/api/{path}", params=parameters, timeout=60).json()
 
     def ask(self, path: str, **body: Any) -> Any:
         answer = self.http.post(f"{self.url}/api/{path}", json=body, timeout=60)
@@ -153,14 +130,14 @@ class Site:
 
     def run(self, deployment: str, **parameters: Any) -> str:
         """Start a deployment, as the page's button does; the run's id."""
-        found = self.http.get(f"{self.url}/api/deployments/name/{deployment}", timeout=60).json()
+        found = self.get(f"deployments/name/{deployment}")
         state = {"type": "SCHEDULED"}
         created = self.ask(f"deployments/{found['id']}/create_flow_run", parameters=parameters, state=state)
         return created["id"]
 
     def send_late_heartbeat(self, run_id: str) -> None:
         """A heartbeat that arrives after the run's end, as one that was under way may."""
-        run = self.http.get(f"{self.url}/api/flow_runs/{run_id}", timeout=60).json()
+        run = self.get(f"flow_runs/{run_id}")
         related = {
             "prefect.resource.id": f"prefect.deployment.{run['deployment_id']}",
             "prefect.resource.role": "deployment",
@@ -185,7 +162,7 @@ class Site:
         return [run for run in found if not run["auto_scheduled"]]
 
     def state(self, run_id: str) -> str:
-        return self.http.get(f"{self.url}/api/flow_runs/{run_id}", timeout=60).json()["state_type"]
+        return self.get(f"flow_runs/{run_id}")["state_type"]
 
     def end(self, run_id: str) -> str:
         """The state in which a run ends."""
@@ -199,8 +176,7 @@ class Site:
 
     def states(self, run_id: str) -> list[str]:
         """Names of the states that a run went through."""
-        found = self.http.get(f"{self.url}/api/flow_run_states/", params={"flow_run_id": run_id}, timeout=60).json()
-        return [state["name"] for state in found]
+        return [state["name"] for state in self.get("flow_run_states/", flow_run_id=run_id)]
 
     def lines(self, run_id: str) -> list[str]:
         """What a run logged on the server."""

@@ -4,7 +4,6 @@ from pathlib import Path
 
 import pytest
 
-from flows.artifacts import report_link
 from hubbleclip.core.layout import Layout
 
 
@@ -16,6 +15,8 @@ from hubbleclip.core.layout import Layout
     ],
 )
 def test_a_report_is_a_link_to_its_page(store: str, link: str, text: str) -> None:
+    from flows.artifacts import report_link
+
     layout = Layout(Path("/data/demo"), store)
     found, said = report_link(layout, layout.reports / "r1")
     assert found == link

@@ -11,11 +11,10 @@ import pytest
 import torch
 import two_processes
 from cluster_hosts import Host, reason_without_hosts, running_hosts
-from commands import Outcome, command, environment, files_below
-from scheduled_site import until
+from commands import SMALL, Outcome, command, environment, files_below, go, until
 from squares_dataset import MODEL, TRAIN, make_dataset
 from test_distributed import SCRIPT
-from test_runners import NIGHT, Night, go, rows_and_files
+from test_runners import Night, report_in, rows_and_files
 
 from hubbleclip.training.checkpoints import read_checkpoint
 from hubbleclip.training.loop import train
@@ -25,6 +24,12 @@ pytestmark = [pytest.mark.nightly, pytest.mark.timeout(1500)]
 PYTHON, TOOLS = sys.executable, Path(sys.executable).parent
 KEY = "hubbleclip:a-key-of-the-tests"
 BUCKET = "cluster"
+NIGHT = SMALL | {
+    "simulator.num_proposals": 10,
+    "flows.batch_size": 6,
+    "fetch.connections": 4,
+    "evaluation.batch_size": 4,
+}
 SLOWLY = {"fetch.requests_per_s": 3, "fetch.connections": 2}
 """So that a host or a link fails while files are fetched."""
 MAKE_BUCKET = f"import boto3; boto3.client('s3').create_bucket(Bucket='{BUCKET}')"
@@ -58,26 +63,17 @@ class Cluster:
     def start_servers(self) -> None:
         """Start what a person has before the first run."""
         self.storage.start(PYTHON, "-m", "moto.server", "-H", self.storage.address, "-p", "9000", log="s3")
-        self.prefect.start(
-            PYTHON,
-            "-m",
-            "prefect",
-            "server",
-            "start",
-            "--host",
-            self.prefect.address,
-            log="prefect",
-            PREFECT_SERVER_API_AUTH_STRING=KEY,
-        )
+        words = f"{PYTHON} -m prefect server start --host {self.prefect.address}".split()
+        self.prefect.start(*words, log="prefect", PREFECT_SERVER_API_AUTH_STRING=KEY)
         self.start_archive()
-        self.head.wait_for(PYTHON, self.storage, 9000)
+        self.head.wait_for(self.storage, 9000)
         assert self.head.run(PYTHON, "-c", MAKE_BUCKET).code == 0
-        self.head.wait_for(PYTHON, self.prefect, 4200)
+        self.head.wait_for(self.prefect, 4200)
 
     def start_archive(self) -> None:
         served = NIGHT | {"simulator.host": self.head.address, "simulator.port": 8000}
         self.head.start(*command("simulate", data=self.head.disk / "archive", settings=served), log="archive")
-        self.head.wait_for(PYTHON, self.head, 8000)
+        self.head.wait_for(self.head, 8000)
 
     def fresh(self, name: str) -> dict[str, object]:
         """Empty the disks; settings with an empty folder of the store."""
@@ -144,20 +140,16 @@ def as_on_hosts() -> Iterator[None]:
 def alone(as_on_hosts, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Night]:
     """What one machine builds by threads, and a run that is not evaluated."""
     data = tmp_path_factory.mktemp("alone") / "data"
-    go("dataset", "--no-server", data=data)
-    go("train", "--no-server", data=data, **EXACT)
+    go("dataset", data=data, settings=NIGHT)
+    go("train", data=data, settings=NIGHT | EXACT)
     return data, rows_and_files(data, data)
 
 
 @pytest.fixture(scope="module")
 def report_alone(alone) -> dict[str, bytes]:
     data = shutil.copytree(alone[0], alone[0].with_name("evaluated"))
-    go("evaluate", "--no-server", data=data, **EXACT)
+    go("evaluate", data=data, settings=NIGHT | EXACT)
     return report_in(data)
-
-
-def report_in(data: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in files_below(data / "demo/reports")}
 
 
 class Dask:
@@ -170,26 +162,12 @@ class Dask:
     def start_scheduler(self) -> None:
         head = self.cluster.head
         head.start(str(TOOLS / "dask"), "scheduler", "--host", head.address, "--no-dashboard", log="scheduler")
-        head.wait_for(PYTHON, head, 8786)
+        head.wait_for(head, 8786)
 
     def start_worker(self, host: Host) -> None:
-        host.start(
-            "sh",
-            "-c",
-            'while true; do "$@"; sleep 1; done',
-            "sh",
-            str(TOOLS / "dask"),
-            "worker",
-            self.address,
-            "--host",
-            host.address,
-            "--nthreads",
-            "1",
-            "--no-dashboard",
-            "--local-directory",
-            f"{host.disk}/dask",
-            log="worker",
-        )
+        options = f"--host {host.address} --nthreads 1 --no-dashboard --local-directory {host.disk}/dask"
+        worker = f"{TOOLS}/dask worker {self.address} {options}"
+        host.start("sh", "-c", f"while true; do {worker}; sleep 1; done", log="worker")
 
 
 @pytest.fixture(scope="module")
@@ -207,36 +185,13 @@ def dask(cluster: Cluster) -> Iterator[Dask]:
 def ray(cluster: Cluster) -> Iterator[dict[str, object]]:
     """Settings for a Ray cluster whose head does no work."""
     head = cluster.head
-    quiet = ("--block", "--disable-usage-stats", "--object-store-memory", "100000000")
-    head.start(
-        str(TOOLS / "ray"),
-        "start",
-        "--head",
-        "--node-ip-address",
-        head.address,
-        "--temp-dir",
-        f"{head.disk}/ray",
-        "--num-cpus",
-        "0",
-        "--include-dashboard",
-        "false",
-        *quiet,
-        log="ray",
-    )
-    head.wait_for(PYTHON, head, 10001)
+    started, quiet = f"{TOOLS}/ray start", "--block --disable-usage-stats --object-store-memory 100000000"
+    place = f"--node-ip-address {head.address} --temp-dir {head.disk}/ray"
+    head.start(*f"{started} --head {place} --num-cpus 0 --include-dashboard false {quiet}".split(), log="ray")
+    head.wait_for(head, 10001)
     for host in cluster.workers:
-        host.start(
-            str(TOOLS / "ray"),
-            "start",
-            "--address",
-            f"{head.address}:6379",
-            "--node-ip-address",
-            host.address,
-            "--num-cpus",
-            "1",
-            *quiet,
-            log="ray",
-        )
+        place = f"--address {head.address}:6379 --node-ip-address {host.address}"
+        host.start(*f"{started} {place} --num-cpus 1 {quiet}".split(), log="ray")
     yield {"flows.runner": "ray", "flows.ray_address": f"ray://{head.address}:10001"}
     for host in cluster.workers:
         host.kill()

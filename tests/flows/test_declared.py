@@ -1,4 +1,7 @@
-"""What the repository declares for Prefect and Docker is what they read."""
+"""What the repository declares for Prefect and Docker is what they read.
+
+Tests import Prefect where they need it, because each process of pytest reads every file and that import takes seconds.
+"""
 
 import fcntl
 import os
@@ -11,11 +14,8 @@ from uuid import uuid4
 
 import pytest
 import yaml
-from prefect.events import DeploymentTriggerTypes, Posture
 from pydantic import TypeAdapter
 
-import flows
-from flows.deployment import DECLARED, LOST, OURS, WEBHOOK_VARIABLE, automations
 from flows.server import (
     PORT_FILE,
     SETTINGS,
@@ -36,8 +36,10 @@ DEPLOYED = yaml.safe_load((ROOT / "flows/prefect.yaml").read_text(encoding="utf-
 
 
 def test_deployments_and_triggers_are_valid_and_use_the_pools_that_are_made() -> None:
+    from prefect.events import DeploymentTriggerTypes
+
     deployments = DEPLOYED["deployments"]
-    assert len(deployments) == 5
+    assert len({one["name"] for one in deployments}) == len(deployments) == 5
     assert {one["work_pool"]["name"] for one in deployments} == set(POOLS)
     trigger = TypeAdapter(DeploymentTriggerTypes)
     triggers = [trigger.validate_python(one) for deployment in deployments for one in deployment.get("triggers", ())]
@@ -45,31 +47,30 @@ def test_deployments_and_triggers_are_valid_and_use_the_pools_that_are_made() ->
 
 
 def test_automations_call_nobody_unless_an_address_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    from flows.deployment import OURS, WEBHOOK_VARIABLE, automations
+
     monkeypatch.delenv(WEBHOOK_VARIABLE, raising=False)
     made = automations({"dataset/dataset-nightly": uuid4()}, FlowSettings())
     assert all(one.name.startswith(OURS) for one in made)
-    assert {action.type for one in made for action in one.actions} == {
-        "change-flow-run-state",
-        "run-deployment",
-        "cancel-flow-run",
-    }
+    types = {action.type for one in made for action in one.actions}
+    assert types == {"change-flow-run-state", "run-deployment", "cancel-flow-run"}
 
 
 def test_a_run_is_started_again_by_the_state_lost_and_not_by_a_missing_heartbeat() -> None:
     """The last heartbeat of a run may arrive after its end, and then no other follows."""
+    from prefect.events import Posture
+
+    from flows.deployment import LOST, automations
+
     made = automations({"dataset/dataset-nightly": uuid4()}, FlowSettings())
     starting = [one.trigger for one in made if any(action.type == "run-deployment" for action in one.actions)]
     assert [(one.posture, one.expect) for one in starting] == [(Posture.Reactive, {f"prefect.flow-run.{LOST}"})]
 
 
-def test_deployments_have_distinct_names() -> None:
-    names = [one["name"] for one in DEPLOYED["deployments"]]
-    assert len(set(names)) == len(names)
-
-
 def test_what_is_deployed_is_in_the_package_and_imported_by_name() -> None:
     """A wheel has no repository: neither a file at its root nor a path of a source file may be needed."""
-    assert Path(flows.__file__).with_name("prefect.yaml") == DECLARED
+    declared = import_module("flows.deployment").DECLARED
+    assert declared == Path(import_module("flows").__file__).with_name("prefect.yaml")
     assert 'flows = ["*.yaml"]' in (ROOT / "pyproject.toml").read_text(encoding="utf-8")
     for one in DEPLOYED["deployments"]:
         module, _, function = one["entrypoint"].rpartition(".")
@@ -88,6 +89,8 @@ def test_the_server_and_its_clients_have_a_key_that_only_the_owner_can_read(
     home = tmp_path / ".prefect"
     home.mkdir(mode=0o755)
     made = prefect_environment(tmp_path, 4200)
+    assert (made["PREFECT_HOME"], made["PREFECT_API_URL"]) == (str(home), "http://127.0.0.1:4200/api")
+    assert made["PREFECT_SERVER_ANALYTICS_ENABLED"] == "false"
     assert stat.S_IMODE(home.stat().st_mode) == 0o700
     assert stat.S_IMODE((home / KEY_FILE).stat().st_mode) == 0o600
     assert made[KEY] == made["PREFECT_SERVER_API_AUTH_STRING"] == (home / KEY_FILE).read_text().strip()
@@ -109,6 +112,7 @@ def test_the_key_of_this_machine_is_not_sent_to_another(tmp_path: Path, monkeypa
     assert prefect_environment(tmp_path, 4200)[KEY] == "me:mine"
 
 
+@pytest.mark.slow
 def test_commands_on_a_data_root_share_one_server_with_its_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     without_prefect(monkeypatch)
     monkeypatch.setattr(os, "environ", dict(os.environ))
@@ -132,14 +136,6 @@ def test_commands_on_a_data_root_share_one_server_with_its_key(tmp_path: Path, m
     os.close(lock)
     assert running_port(home) is None
     assert stat.S_IMODE(home.stat().st_mode) == 0o700
-
-
-def test_nothing_is_sent_and_all_stands_below_the_data_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    without_prefect(monkeypatch)
-    made = prefect_environment(tmp_path, 4200)
-    assert made["PREFECT_SERVER_ANALYTICS_ENABLED"] == "false"
-    assert Path(made["PREFECT_HOME"]) == tmp_path / ".prefect"
-    assert made["PREFECT_API_URL"].startswith("http://127.0.0.1:")
 
 
 def test_compose_file_names_images_loopback_ports_and_services_that_exist() -> None:

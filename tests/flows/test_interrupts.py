@@ -16,63 +16,26 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from commands import SMALL, command, environment, run
+from commands import SMALL, command, environment, processes, until
 from rich.table import Table
 
 from hubbleclip.cli.app import RESUMED
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
-TINY = SMALL | {
-    "simulator.num_proposals": 16,
-    "train.steps": 4,
-    "train.validate_every": 4,
-    "train.checkpoint_every": 2,
-    "evaluation.shuffled_steps": 0,
-    "evaluation.bootstrap": 100,
-}
 WORK: dict[str, dict[str, object]] = {
     "ingest": {"simulator.num_proposals": 200},
+    "pipeline": {"simulator.num_proposals": 200},
     "tiles": {"tiles.white_quantile": 0.99, "flows.batch_size": 1},
     "shards": {"shards.max_mb": 1},
     "train": {"train.steps": 100_000},
     "evaluate": {"evaluation.bootstrap": 101},
     "index": {},
 }
-"""Settings that give a stage work on finished data, by stage; `ingest` begins without data, `index` without an index."""
+"""Settings that give a stage work on finished data, by stage; `ingest` and `pipeline` begin without data, `index` without an index."""
 ENDLESS_QUERY = "SELECT count(*) FROM range(100000000000) a, range(10) b"
-MARK = "HELD_BY"
 NIGHTLY = [pytest.mark.nightly]
 PATIENCE_S = 240  # a busy machine takes a minute to start a stage
-
-
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    data = tmp_path_factory.mktemp("finished") / "data"
-    outcome = run("pipeline", "--no-server", data=data, settings=TINY)
-    assert outcome.code == 0, outcome.err
-    return data
-
-
-def until(is_true: Callable[[], object], process: subprocess.Popen[bytes] | None = None) -> None:
-    deadline = time.monotonic() + PATIENCE_S
-    while not is_true():
-        assert process is None or process.poll() is None, "the command ended before Ctrl-C"
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-
-
-def processes(mark: str) -> list[Path]:
-    found = []
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            variables = (folder / "environ").read_bytes().split(b"\0")
-            is_zombie = ") Z" in (folder / "stat").read_text()
-        except OSError:
-            continue
-        if f"{MARK}={mark}".encode() in variables and not is_zombie:
-            found.append(folder)
-    return found
 
 
 def works(data: Path, stage: str, process: subprocess.Popen[bytes]) -> bool:
@@ -102,7 +65,7 @@ def press_ctrl_c(
         stdin=terminal,
         stdout=terminal,
         stderr=terminal,
-        env=environment() | {MARK: mark},
+        env=environment() | {"HELD_BY": mark},
         start_new_session=True,
         preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),  # noqa: PLW1509 - no thread of ours runs yet
     )
@@ -118,14 +81,14 @@ def press_ctrl_c(
 
     reader = threading.Thread(target=read, daemon=True)
     reader.start()
-    until(lambda: is_ready(process, screen), process)
+    until(lambda: is_ready(process, screen), "Ctrl-C", PATIENCE_S, wait_s=0.01, process=process)
     pressed = time.monotonic()
     for _ in range(presses):
         os.write(keyboard, b"\x03")
         time.sleep(0.1)
     code = process.wait(PATIENCE_S)
     took_s = time.monotonic() - pressed
-    until(lambda: not processes(mark))
+    until(lambda: not processes(f"HELD_BY={mark}"), "the end of the last process")
     reader.join(PATIENCE_S)
     os.close(keyboard)
     shown = re.sub(r"\x1b\[[\d?;]*[A-Za-z]", "", screen.decode(errors="replace"))  # colours and cursor
@@ -140,7 +103,7 @@ def press_ctrl_c(
 @pytest.mark.parametrize(
     ("stage", "presses"),
     [
-        pytest.param(stage, presses, marks=[] if (stage, presses) in (("tiles", 1), ("train", 3)) else NIGHTLY)
+        pytest.param(stage, presses, marks=[] if (stage, presses) in (("pipeline", 1), ("train", 3)) else NIGHTLY)
         for stage in WORK
         for presses in (1, 3)
     ],
@@ -149,10 +112,10 @@ def test_ctrl_c_ends_a_stage_with_one_line(
     stage: str, presses: int, request: pytest.FixtureRequest, tmp_path: Path, tables: list[Table]
 ) -> None:
     data = tmp_path / "data"
-    if stage != "ingest":
-        shutil.copytree(request.getfixturevalue("finished"), data)
+    if stage not in ("ingest", "pipeline"):
+        shutil.copytree(request.getfixturevalue("finished_demo"), data)
     shutil.rmtree(data / "demo" / {"train": "runs", "index": "index"}.get(stage, "nothing"), ignore_errors=True)
-    argv = command(stage, data=data, settings=TINY | WORK[stage])
+    argv = command(stage, data=data, settings=SMALL | WORK[stage])
     took_s = press_ctrl_c(argv, presses, lambda process, _: works(data, stage, process))
     tables.append(Table(title=f"{stage}, Ctrl-C {presses} times: {took_s:.1f} s"))
 
@@ -173,7 +136,7 @@ def is_served(screen: bytearray) -> bool:
     ids=lambda w: w[0],
 )
 def test_ctrl_c_ends_a_query_and_a_server_with_one_line(
-    words: tuple[str, ...], finished: Path, tables: list[Table]
+    words: tuple[str, ...], finished_demo: Path, tmp_path: Path, tables: list[Table]
 ) -> None:
     started = time.monotonic()
 
@@ -183,5 +146,5 @@ def test_ctrl_c_ends_a_query_and_a_server_with_one_line(
     if words[0] == "server":
         with socket.create_server(("127.0.0.1", 0)) as free:
             words = (*words, "--port", str(free.getsockname()[1]))
-    took_s = press_ctrl_c(command(*words, data=finished, settings={}), 1, is_ready)
+    took_s = press_ctrl_c(command(*words, data=shutil.copytree(finished_demo, tmp_path / "data")), 1, is_ready)
     tables.append(Table(title=f"{words[0]}, Ctrl-C: {took_s:.1f} s"))

@@ -38,6 +38,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with running_simulator(SKY) as url:
         outcome = run(
             "dataset",
+            "--no-server",
             data=data,
             profile="jwst",
             settings=SMALL | {"archive.mast_url": url, "archive.programs_url": url, "archive.check_first": False},

@@ -10,9 +10,8 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
-import duckdb
 import pytest
-from commands import SMALL, files_below, run
+from commands import SMALL, ask, files_below, go
 from stages import stage_at
 
 from hubbleclip.archives import open_archive
@@ -28,15 +27,6 @@ from hubbleclip.pipeline.remote_store import collect_from_store, push
 from hubbleclip.pipeline.shards.run import pack_shard, read_tile
 from tests.dataset.synthetic_samples import make_samples_with_pngs
 
-NIGHT = SMALL | {
-    "simulator.num_proposals": 10,
-    "flows.batch_size": 6,
-    "fetch.connections": 4,
-    "train.steps": 4,
-    "evaluation.batch_size": 4,
-    "evaluation.shuffled_steps": 0,
-    "evaluation.bootstrap": 100,
-}
 ROWS = {
     "product": "uri, sha256, path, version",
     "tile": "tile_id, png_sha256, path",
@@ -48,24 +38,15 @@ RAY = pytest.param("ray", marks=pytest.mark.nightly)
 Night = tuple[dict[str, list], dict[str, bytes]]
 
 
-def go(*words: str, data: Path, **settings: object) -> None:
-    outcome = run(*words, data=data, settings=NIGHT | settings)
-    assert outcome.code == 0, outcome.err
-
-
 def built(data: Path, kept: Path, **settings: object) -> Night:
     """Rows and files of a night; files are `kept` here or in a store."""
-    go("dataset", data=data, **settings)
+    go("dataset", data=data, settings=SMALL | settings)
     return rows_and_files(data, kept)
 
 
 def rows_and_files(data: Path, kept: Path) -> Night:
     """Rows of the catalog in `data`, but for times, and the files that are `kept` in a folder."""
-    with duckdb.connect(str(data / "demo/catalog.duckdb"), read_only=True) as catalog:
-        rows = {
-            name: catalog.execute(f"SELECT {columns} FROM {name} ORDER BY ALL").fetchall()
-            for name, columns in ROWS.items()
-        }
+    rows = {name: ask(data, f"SELECT {columns} FROM {name} ORDER BY ALL") for name, columns in ROWS.items()}
     files = [path for folder in ("products", "tiles") for path in files_below(kept / "demo" / folder)]
     files += [path for path in files_below(kept / "demo/datasets") if path.suffix == ".tar"]
     return rows, {str(path.relative_to(kept)): path.read_bytes() for path in files}
@@ -73,7 +54,11 @@ def rows_and_files(data: Path, kept: Path) -> Night:
 
 def report(data: Path, **settings: object) -> dict[str, bytes]:
     """The report of an evaluation."""
-    go("evaluate", data=data, **settings)
+    go("evaluate", data=data, settings=SMALL | settings)
+    return report_in(data)
+
+
+def report_in(data: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in files_below(data / "demo/reports")}
 
 
@@ -84,34 +69,33 @@ def of_runner(name: str) -> dict[str, object]:
 
 
 @pytest.fixture(scope="module")
-def first(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Night]:
-    data = tmp_path_factory.mktemp("threads")
-    night = built(data, data)
+def by_threads(finished_demo: Path) -> tuple[Night, dict[str, bytes]]:
+    """Rows and files of a night, and the report."""
+    night = rows_and_files(finished_demo, finished_demo)
     assert night[0]["tile"] and len(night[0]["dataset"]) == 1
-    return data, night
+    return night, report_in(finished_demo)
 
 
-@pytest.fixture(scope="module")
-def trained(first: tuple[Path, Night], tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, bytes]]:
-    """A run that is not evaluated, and the report that threads make of it."""
-    data = shutil.copytree(first[0], tmp_path_factory.mktemp("trained") / "run")
-    go("train", data=data)
-    return data, report(shutil.copytree(data, data.with_name("evaluated")))
+@pytest.fixture
+def trained(finished_demo: Path, tmp_path: Path) -> Path:
+    """A run that is not evaluated."""
+    data = shutil.copytree(finished_demo, tmp_path / "run")
+    shutil.rmtree(data / "demo/reports")
+    return data
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("runner", ["processes", "dask", RAY])
-def test_processes_of_their_own_build_what_threads_build(first, runner: str, tmp_path: Path) -> None:
-    assert built(tmp_path, tmp_path, **of_runner(runner)) == first[1]
+def test_processes_of_their_own_build_what_threads_build(by_threads, runner: str, tmp_path: Path) -> None:
+    assert built(tmp_path, tmp_path, **of_runner(runner)) == by_threads[0]
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("runner", ["processes", RAY])
-def test_processes_of_their_own_embed_what_one_does(trained, runner: str, tmp_path: Path) -> None:
-    data = shutil.copytree(trained[0], tmp_path / "run")
-    found = report(data, **of_runner(runner))
+def test_processes_of_their_own_embed_what_one_does(by_threads, trained: Path, runner: str) -> None:
+    found = report(trained, **of_runner(runner))
     assert set(found) == {"index.html", "metrics.json", "embeddings.npz"}
-    assert found == trained[1]
+    assert found == by_threads[1]
 
 
 @pytest.mark.slow
@@ -177,14 +161,13 @@ def elsewhere(tmp_path: Path) -> Iterator[dict[str, object]]:
 
 @pytest.mark.nightly
 @pytest.mark.timeout(600)
-def test_a_cluster_builds_and_embeds_through_the_store_alone(first, trained, elsewhere, tmp_path: Path) -> None:
+def test_a_cluster_builds_and_embeds_through_the_store_alone(by_threads, trained, elsewhere, tmp_path: Path) -> None:
     night, store = built(tmp_path / "night", tmp_path / "store", **elsewhere), tmp_path / "store/demo"
-    assert night == first[1]
+    assert night == by_threads[0]
     assert [path for path in files_below(store) if ".building" in str(path)] == []
     shutil.rmtree(store)
-    data = shutil.copytree(trained[0], tmp_path / "run")
-    go("shards", data=data, **elsewhere)
-    assert report(data, **elsewhere) == trained[1]
+    go("shards", data=trained, settings=SMALL | elsewhere)
+    assert report(trained, **elsewhere) == by_threads[1]
 
 
 def test_a_shard_written_elsewhere_comes_through_the_store_and_leaves_nothing_there(tmp_path: Path) -> None:
@@ -239,7 +222,7 @@ def test_an_error_that_ends_a_chunk_elsewhere_comes_back_with_what_was_done() ->
     assert str(found.error) == "down"
 
 
-@pytest.mark.parametrize("runner", ["threads", "processes"])
+@pytest.mark.parametrize("runner", ["threads", pytest.param("processes", marks=pytest.mark.slow)])
 def test_results_come_with_their_items_until_an_error_ends_the_work(runner: str, tmp_path: Path) -> None:
     with stage_at(tmp_path, {"flows": {"runner": runner, "workers": 2}}) as stage:
         assert {*map_unordered(stage, STEP, halve, [10, 2, 6], 2)} == {(10, 5), (2, 1), (6, 3)}

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from commands import SMALL, environment
-from scheduled_site import ROOT, Site, until
+from commands import SMALL, environment, until
+from scheduled_site import ROOT, Site
 
 pytestmark = pytest.mark.slow
 
@@ -39,17 +39,19 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return venv / "bin/hubbleclip"
 
 
-def test_a_wheel_makes_a_dataset_a_model_a_report_and_the_tiles_of_a_file(program: Path, tmp_path: Path) -> None:
-    sets = [f"--set={name}={json.dumps(value)}" for name, value in SMALL.items()]
+def test_the_demo_of_a_wheel_ends_with_a_report_and_a_file_gives_tiles(program: Path, tmp_path: Path) -> None:
+    settings = SMALL | {"simulator.num_proposals": 12, "evaluation.shuffled_steps": 2}
+    variables = {f"HUBBLECLIP_{name.upper().replace('.', '__')}": json.dumps(value) for name, value in settings.items()}
     done = subprocess.run(
-        [program, "pipeline", "--no-server", "--data=hubbleclip-demo", *sets],
+        [program, "demo", "--no-server"],
         cwd=tmp_path,
-        env=environment(),
+        env=environment() | variables,
         capture_output=True,
         text=True,
         check=False,
     )
     assert done.returncode == 0, done.stderr
+    assert {path.name for path in tmp_path.iterdir()} == {"hubbleclip-demo"}
     assert list(tmp_path.glob("hubbleclip-demo/demo/reports/*/index.html"))
     product = next(tmp_path.glob("hubbleclip-demo/demo/products/*/*"))
     words = [program, "tile", product, "--out", "tiles", "--set=tiles.size_px=160", "--set=tiles.min_side_px=32"]

@@ -77,7 +77,7 @@ def tile_digests(catalog: duckdb.DuckDBPyConnection, root: Path) -> dict[str, st
 @pytest.fixture(scope="module")
 def measured(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     data = tmp_path_factory.mktemp("golden")
-    made = run("dataset", data=data, settings=SMALL)
+    made = run("dataset", "--no-server", data=data, settings=SMALL)
     assert made.code == 0, made.err
     root = data / "demo"
     with duckdb.connect(str(root / "catalog.duckdb"), read_only=True) as catalog:

@@ -6,11 +6,11 @@ import re
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
 
 import pytest
+from commands import settings_at
 
-from hubbleclip.config.settings import Settings, read_settings
+from hubbleclip.config.settings import Settings
 from hubbleclip.core.errors import HubbleclipError
 from hubbleclip.core.layout import Layout
 from hubbleclip.dataset.verify import verify_dataset
@@ -25,16 +25,6 @@ from hubbleclip.training.checkpoints import best_weights
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
-TINY: dict[str, Any] = {
-    "archive": {"max_products_per_proposal": 2},
-    "simulator": {"num_proposals": 16, "frame_px": 96},
-    "fetch": {"min_free_gb": 0},
-    "tiles": {"size_px": 64, "min_side_px": 32},
-    "splits": {"val_share": 0.2, "test_share": 0.3},
-    "shards": {"max_mb": 1},
-    "train": {"steps": 4, "batch_size": 8, "warmup_steps": 1, "checkpoint_every": 2, "validate_every": 2},
-    "evaluation": {"shuffled_steps": 0, "bootstrap": 100},
-}
 QUERY = SearchParams(q="galaxy", k=3)
 
 
@@ -80,17 +70,6 @@ def follow(advice: str, settings: Settings) -> None:
     COMMANDS[found[1] or "dataset"](settings)
 
 
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    data = tmp_path_factory.mktemp("finished") / "data"
-    pipeline(settings_at(data))
-    return data
-
-
-def settings_at(data: Path) -> Settings:
-    return read_settings("demo", TINY | {"data": str(data)})
-
-
 def flip(path: Path) -> None:
     data = bytearray(path.read_bytes())
     data[len(data) // 2] ^= 255
@@ -131,8 +110,8 @@ EACH_CHANGE = {"dataset lost", "index flipped", "catalog flipped"}
 @pytest.mark.parametrize(
     "name", [pytest.param(name, marks=[] if name in EACH_CHANGE else pytest.mark.nightly) for name in ATTACKS]
 )
-def test_the_advice_works(name: str, finished: Path, tmp_path: Path) -> None:
-    settings = settings_at(shutil.copytree(finished, tmp_path / "data"))
+def test_the_advice_works(name: str, finished_demo: Path, tmp_path: Path) -> None:
+    settings = settings_at(shutil.copytree(finished_demo, tmp_path / "data"))
     attack, command = ATTACKS[name]
     attack(Layout(settings.root))
     with pytest.raises(HubbleclipError) as caught:
@@ -143,8 +122,8 @@ def test_the_advice_works(name: str, finished: Path, tmp_path: Path) -> None:
     verify_dataset(newest_dataset(Layout(settings.root)))
 
 
-def test_a_damaged_image_in_a_shard_is_advice_that_works(finished: Path, tmp_path: Path) -> None:
-    settings = settings_at(shutil.copytree(finished, tmp_path / "data"))
+def test_a_damaged_image_in_a_shard_is_advice_that_works(finished_demo: Path, tmp_path: Path) -> None:
+    settings = settings_at(shutil.copytree(finished_demo, tmp_path / "data"))
     layout = Layout(settings.root)
     shutil.rmtree(layout.runs)
     blank_images(layout)
@@ -154,8 +133,8 @@ def test_a_damaged_image_in_a_shard_is_advice_that_works(finished: Path, tmp_pat
     verify_dataset(newest_dataset(layout))
 
 
-def test_lost_reports_are_written_again(finished: Path, tmp_path: Path) -> None:
-    settings = settings_at(shutil.copytree(finished, tmp_path / "data"))
+def test_lost_reports_are_written_again(finished_demo: Path, tmp_path: Path) -> None:
+    settings = settings_at(shutil.copytree(finished_demo, tmp_path / "data"))
     layout = Layout(settings.root)
     before = {path.relative_to(layout.root): path.read_bytes() for path in layout.reports.rglob("*.*")}
     shutil.rmtree(layout.reports)
@@ -164,8 +143,10 @@ def test_lost_reports_are_written_again(finished: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.nightly
-def test_a_run_that_was_not_promoted_is_promoted_when_the_promoted_one_is_lost(finished: Path, tmp_path: Path) -> None:
-    settings = settings_at(shutil.copytree(finished, tmp_path / "data"))
+def test_a_run_that_was_not_promoted_is_promoted_when_the_promoted_one_is_lost(
+    finished_demo: Path, tmp_path: Path
+) -> None:
+    settings = settings_at(shutil.copytree(finished_demo, tmp_path / "data"))
     first = run_dir(Layout(settings.root))
     other = settings.model_copy(update={"train": settings.train.model_copy(update={"learning_rate": 1e-9})})
     for stage in (train, evaluate):

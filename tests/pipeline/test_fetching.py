@@ -252,6 +252,7 @@ class Watch(threading.Thread):
         self.join()
 
 
+@pytest.mark.slow
 def test_files_not_kept_never_exceed_the_connections_and_give_the_same_tiles(url: str, tmp_path: Path) -> None:
     with stage_at(tmp_path / "kept", QUICK) as stage:
         archive = archive_at(url, stage)

@@ -1,28 +1,30 @@
 """Splits of a catalog that goes on: a scheme on request beside the random split, and a test list that is out."""
 
 import json
+import shutil
 from pathlib import Path
 
 import duckdb
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
-from commands import SMALL, run
+from commands import SMALL, Outcome, run
 
 from hubbleclip.dataset.manifest import read_dataset
 from hubbleclip.dataset.verify import find_faults
 
 pytestmark = pytest.mark.slow
 
-FEW = SMALL | {"simulator.num_proposals": 12}
 BY_INSTRUMENT = {"splits.scheme": "instrument", "splits.test_instruments": ["WFC3*"]}
 
 
 @pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("splitting")
-    assert run("dataset", data=folder, settings=FEW).code == 0
-    return folder
+def data(finished_demo: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return shutil.copytree(finished_demo, tmp_path_factory.mktemp("splitting") / "data")
+
+
+def shards(data: Path, **settings: object) -> Outcome:
+    return run("shards", "--no-server", data=data, settings=SMALL | settings)
 
 
 def datasets(data: Path) -> set[Path]:
@@ -36,7 +38,7 @@ def split_table(data: Path) -> list[tuple]:
 
 def test_a_scheme_on_request_is_a_dataset_of_its_own_and_leaves_the_catalog_alone(data: Path) -> None:
     before, splits = datasets(data), split_table(data)
-    outcome = run("shards", data=data, settings=FEW | BY_INSTRUMENT)
+    outcome = shards(data, **BY_INSTRUMENT)
     assert outcome.code == 0, outcome.err
     assert split_table(data) == splits
     (made,) = datasets(data) - before
@@ -57,7 +59,7 @@ def test_abstracts_that_come_later_exclude_the_side_in_train(data: Path) -> None
         (num,) = catalog.execute(num_lost, [lost]).fetchone()
         text = " ".join(f"word{i}" for i in range(99))
         catalog.execute("UPDATE proposal SET abstract = ? WHERE proposal_id IN (?, ?)", [text, kept, lost])
-    outcome = run("shards", data=data, settings=FEW)
+    outcome = shards(data)
     assert outcome.code == 0, outcome.err
     assert f"{num} tiles are excluded from now on" in outcome.err
     (made,) = (path for path in datasets(data) if path.name not in before)
@@ -66,10 +68,10 @@ def test_abstracts_that_come_later_exclude_the_side_in_train(data: Path) -> None
     assert set(manifest.filter(pc.field("proposal_id") == kept)["split"].to_pylist()) == {"test"}
     assert json.loads((made / "dataset.json").read_text())["split_report"]["excluded"]["late_link"] == num
     assert pq.read_table(made / "excluded.parquet")["reason"].to_pylist().count("late_link") == num
-    said = " ".join(run("status", data=data, settings=FEW).out.split())
+    said = " ".join(run("status", data=data, settings=SMALL).out.split())
     assert f"{num} tiles: a proposal whose text now links it" in said, said
     assert list(find_faults(made)) == []
-    assert run("shards", data=data, settings=FEW).code == 0
+    assert shards(data).code == 0
     assert {path.name for path in datasets(data)} == {*before, made.name}
 
 
@@ -77,7 +79,7 @@ def test_a_catalog_whose_test_tiles_were_moved_builds_no_dataset(data: Path) -> 
     with duckdb.connect(str(data / "demo/catalog.writing.duckdb")) as catalog:
         catalog.execute("UPDATE split SET split = 'train' WHERE split = 'test'")
     before = datasets(data)
-    outcome = run("shards", data=data, settings=FEW)
+    outcome = shards(data)
     assert outcome.code != 0
     assert "are no longer in test" in outcome.err
     assert "Traceback" not in outcome.err

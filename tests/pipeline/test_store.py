@@ -21,9 +21,6 @@ from tests.archives.s3_servers import BUCKET, s3_of_the_environment
 
 NIGHT = SMALL | {
     "simulator.num_proposals": 14,
-    "train.steps": 6,
-    "evaluation.shuffled_steps": 0,
-    "evaluation.bootstrap": 100,
     "store": f"s3://{BUCKET}/copies",
     "keep_local": False,
 }
@@ -36,7 +33,7 @@ def s3():
 
 
 def go(*words: str, data: Path, settings: dict = NIGHT) -> Outcome:
-    outcome = run(*words, data=data, settings=settings)
+    outcome = run(*words, "--no-server", data=data, settings=settings)
     assert outcome.code == 0, outcome.err
     return outcome
 

@@ -1,5 +1,6 @@
 """A grid of settings: what is tried, what is refused, and the table at the end."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -53,15 +54,15 @@ def test_what_is_no_grid_is_refused(tmp_path, text, message) -> None:
 
 
 @pytest.mark.slow
-def test_a_sweep_ends_in_a_table_with_the_best_first_and_trains_nothing_twice(tmp_path) -> None:
-    settings = SMALL | {"train.steps": 4, "train.validate_every": 2}
-    assert run("dataset", data=tmp_path, settings=settings).code == 0
+def test_a_sweep_ends_in_a_table_with_the_best_first_and_trains_nothing_twice(finished_demo, tmp_path) -> None:
+    data = shutil.copytree(finished_demo, tmp_path / "data", ignore=shutil.ignore_patterns("runs"))
     grid = written(tmp_path, "[train]\nseed = [1, 2]\n")
-    first = run("train", "--sweep", str(grid), data=tmp_path, settings=settings)
+    words = ("train", "--sweep", str(grid), "--no-server")
+    first = run(*words, data=data, settings=SMALL)
     assert first.code == 0, first.err
     rows = [line.split("│")[1:-1] for line in first.out.splitlines() if line.startswith("│")]
     assert sorted(row[0].strip() for row in rows) == ["1", "2"]
     scores = [float(row[-1]) for row in rows]
     assert scores == sorted(scores, reverse=True)
-    again = run("train", "--sweep", str(grid), data=tmp_path, settings=settings)
-    assert again.out == first.out and len(list((tmp_path / "demo/runs").iterdir())) == 2
+    again = run(*words, data=data, settings=SMALL)
+    assert again.out == first.out and len(list((data / "demo/runs").iterdir())) == 2

@@ -20,7 +20,7 @@ MEMORY_GIB = 4
 
 
 def dataset(folder: str, data: Path, *more: str) -> Outcome:
-    return run("dataset", "--local", str(SHARED / folder), *more, data=data, profile="local")
+    return run("dataset", "--no-server", "--local", str(SHARED / folder), *more, data=data, profile="local")
 
 
 def rejected(data: Path) -> dict[str, str]:

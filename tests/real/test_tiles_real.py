@@ -34,6 +34,7 @@ TINY = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", GOOD, ids=lambda path: path.name[:30])
 def test_each_hubble_file_gives_tiles_unless_it_is_tiny(path):
     if path.name.removesuffix(".fits") in TINY:
@@ -85,6 +86,7 @@ def cut_all() -> list[tuple[Path, CutTile]]:
     return found
 
 
+@pytest.mark.slow
 def test_every_view_of_every_file_has_few_black_and_white_pixels_and_a_contact_sheet():
     tiles = cut_all()
     assert {tile.view for _, tile in tiles} == {"native", "overview", "aim"}

@@ -1,6 +1,7 @@
 """Profiles for the tests of index and search; making one takes a training, so it is made once and copied."""
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -12,19 +13,19 @@ from hubbleclip.search.engine import Search
 
 
 @pytest.fixture(scope="session")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Data folder of a profile that is not indexed; it is only copied."""
-    data = tmp_path_factory.mktemp("made")
-    make_site(data)
-    return data
+def made(made_once: Callable[..., Path]) -> Path:
+    """Data folder of a profile that is not indexed."""
+    return made_once("search-profile", make_site)
 
 
 @pytest.fixture(scope="session")
-def site(made: Path, tmp_path_factory: pytest.TempPathFactory) -> Settings:
+def site(made: Path, made_once: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Settings:
     """Settings of an indexed profile, which no test changes."""
-    data = shutil.copytree(made, tmp_path_factory.mktemp("search") / "data")
-    index(settings_of(data))
-    return settings_of(data)
+
+    def make(data: Path) -> None:
+        index(settings_of(shutil.copytree(made, data)))
+
+    return settings_of(shutil.copytree(made_once("indexed-profile", make), tmp_path_factory.mktemp("search") / "data"))
 
 
 @pytest.fixture(scope="session")

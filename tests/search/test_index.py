@@ -119,6 +119,7 @@ def test_damaged_tiles_are_not_indexed_and_their_products_are_pending_again(
     assert len(opened(own_site)[1].tile_ids) == 48
 
 
+@pytest.mark.slow
 def test_a_newly_promoted_model_gets_an_index_of_its_own(own_site: Settings, tmp_path: Path) -> None:
     stage.index(own_site)
     first, old = opened(own_site)

@@ -62,6 +62,7 @@ def test_the_notebook_on_search_shows_pictures(checkout: Path, monkeypatch: pyte
     assert "6 tiles within 0.10 deg of NGC-" in printed
 
 
+@pytest.mark.slow
 def test_the_notebook_on_the_dataset_reads_shards_and_tiles(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     outputs = run(checkout, "dataset", monkeypatch)
     assert any("image/png" in output.get("data", {}) for output in outputs)

@@ -241,6 +241,7 @@ def test_a_repeated_query_is_recognised_despite_its_cache_breaker(faulty: Callab
     assert statuses == [500, 200, 500, 200]
 
 
+@pytest.mark.slow
 def test_a_restarted_server_uses_the_same_port() -> None:
     statuses = Counter[int]()
     with restarting_archive(SKY, waits_s=(0.2, 0.2), down_s=0.3) as archive:

@@ -79,6 +79,7 @@ class Asker:
         self.wait_for(lambda: all((path, num_tiles) in self.answers for path in PATHS))
 
 
+@pytest.mark.slow
 def test_every_answer_is_of_the_old_or_of_the_new_index(
     own_site: Settings, start, monkeypatch: pytest.MonkeyPatch
 ) -> None:

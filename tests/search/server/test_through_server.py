@@ -108,6 +108,7 @@ def test_a_mistake_is_the_same_line(site: Settings, alone: Path, server) -> None
         assert through.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_a_killed_server_is_not_believed(site: Settings, server) -> None:
     _, process = server
     process.send_signal(signal.SIGKILL)

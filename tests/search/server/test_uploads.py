@@ -74,6 +74,7 @@ def test_everything_else_is_refused(content: bytes) -> None:
         check_upload(content)
 
 
+@pytest.mark.slow
 def test_a_file_that_expands_without_end_is_refused() -> None:
     bomb = gzip.compress(b"SIMPLE  =" + bytes(600 * 2**20), 9)
     assert len(bomb) < 2**20
