@@ -33,19 +33,17 @@ def make_samples(
     now = datetime.now(UTC)
 
     @cache
-    def captions_of(proposal_id: str, obs_id: str | None) -> dict[str, str]:
-        observation = material.observations[obs_id] if obs_id else None
+    def captions_of(proposal_id: str, obs_id: str) -> dict[str, str]:
+        proposal, observation = material.proposals[proposal_id], material.observations[obs_id]
         summaries = material.summaries.get(proposal_id, {})
-        return make_captions(material.proposals[proposal_id], settings.caption_kinds, summaries, observation)
+        return make_captions(proposal, settings.caption_kinds, summaries, observation)
 
     for tile in sorted(material.tiles, key=lambda t: t.tile_id):
         assignment = assignments[tile.tile_id]
         if assignment.split == EXCLUDED:  # needs no rejection, because the split table contains the reason
             continue
         proposal = material.proposals.get(tile.proposal_id)
-        # Only the captions of a proposal that was made from file headers depend on the observation.
-        of_observation = tile.obs_id if proposal and proposal.source == HEADER_SOURCE else None
-        if proposal and (captions := captions_of(tile.proposal_id, of_observation)):
+        if proposal and (captions := captions_of(tile.proposal_id, tile.obs_id)):
             samples.append(make_sample(tile, material.observations[tile.obs_id], proposal, assignment, captions))
         else:
             rejections.append(_rejection(tile, settings, now))

@@ -20,11 +20,18 @@ from hubbleclip.archives.mast.criteria import (
     separation_deg,
 )
 from hubbleclip.config.settings import ArchiveSettings, read_settings
+from hubbleclip.contracts.schema import read_contract
 from hubbleclip.core.errors import SettingsError
 from hubbleclip.missions.hst import HST
 from tests.archives.conftest import observation
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def test_each_column_that_the_contract_names_is_read() -> None:
+    (contract,) = (one for one in read_contract("catalog").schema_ if one.name == "observation")
+    sources = [source for field in contract.properties for source in field.transformSourceObjects or ()]
+    assert {source.removeprefix("CAOM ") for source in sources if source.startswith("CAOM ")} == COLUMNS.keys()
 
 
 def test_obsid_in_a_string_column_becomes_a_number_and_is_not_obs_id() -> None:

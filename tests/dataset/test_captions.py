@@ -6,6 +6,7 @@ import pytest
 import valid_catalog
 from hypothesis import given
 from hypothesis import strategies as st
+from sky_cases import observation
 
 from hubbleclip.core.errors import SettingsError
 from hubbleclip.core.records import Proposal
@@ -61,7 +62,7 @@ def test_an_unknown_kind_names_the_setting():
 
 @pytest.mark.parametrize("kind", sorted(CAPTION_KINDS))
 def test_every_kind_gives_a_text_for_a_full_proposal(kind):
-    assert len(make_captions(proposal(), [kind], {"": WRITTEN})) == 1
+    assert len(make_captions(proposal(), [kind], {"": WRITTEN}, observation("o", "hst:1", "M31"))) == 1
 
 
 @pytest.mark.parametrize(

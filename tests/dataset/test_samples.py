@@ -8,7 +8,7 @@ from sky_cases import material, observation, proposal, square, tile
 
 from hubbleclip.config.settings import ShardSettings
 from hubbleclip.core.records import SplitAssignment
-from hubbleclip.dataset.captions import make_captions
+from hubbleclip.dataset.captions import CAPTION_KINDS, make_captions
 from hubbleclip.dataset.samples import make_samples
 
 SETTINGS = ShardSettings()
@@ -53,6 +53,15 @@ def test_without_a_proposal_each_sample_has_the_title_of_its_own_file():
     samples, _ = make_samples(material(tiles, observations, {"p": made}), assigned(tiles), SETTINGS)
     found = {sample.obs_id: (sample.title, sample.captions, sample.caption_source) for sample in samples}
     assert found == {name: (title, [title], "header") for name, title in titles.items()}
+
+
+def test_a_caption_may_depend_on_the_observation(monkeypatch):
+    monkeypatch.setitem(CAPTION_KINDS, "target", lambda _proposal, observation, _written: observation.target_name)
+    tiles = [tile("a", "p", obs_id="o1"), tile("b", "p", obs_id="o2")]
+    observations = {name: observation(name, "p", target) for name, target in (("o1", "M31"), ("o2", "M33"))}
+    settings = ShardSettings(caption_kinds=("abstract", "target"))
+    samples, _ = make_samples(material(tiles, observations, {"p": proposal("p")}), assigned(tiles), settings)
+    assert {sample.obs_id: sample.captions[1] for sample in samples} == {"o1": "M31", "o2": "M33"}
 
 
 def test_a_sample_of_a_proposal_says_so_and_keeps_its_title():

@@ -79,16 +79,6 @@ def test_only_new_and_changed_rows_are_written(tmp_path: Path) -> None:
     ]
 
 
-@pytest.mark.parametrize(("exposure_s", "is_pending"), [(1.0, False), (2.0, True)])
-def test_a_new_fingerprint_alone_lists_nothing_again(exposure_s: float, is_pending: bool, tmp_path: Path) -> None:
-    with stage_at(tmp_path) as stage:
-        known = released("a", 60000.0)
-        stage.catalog.upsert({"observation": [known], "listing": [listing(stage.settings, known, datetime.now(UTC))]})
-        query_observations(stage, Paged([replace(known, fingerprint=F2, exposure_s=exposure_s)]))
-        assert [row["fingerprint"] for row in stage.catalog.rows("FROM observation")] == [F2]
-        assert bool(pending_products(stage.catalog, stage.settings.archive)) == is_pending
-
-
 def test_an_interrupted_query_keeps_its_pages_and_starts_again_from_the_old_mark(tmp_path: Path) -> None:
     broken = Paged([released("a", 60000.0)], PartialResultError("a row is missing"))
     with stage_at(tmp_path) as stage:

@@ -95,7 +95,6 @@ class ObservationWriter:
             names = changed["observation"]["obs_id"].to_pylist()
             with catalog.transaction():
                 catalog.run("clear_failures", entity="observation", stage="observations", ids=names)
-                catalog.run("carry_fingerprints", {"observation": changed["observation"]})
                 catalog.upsert(changed)
         dates = {item.obs_id: item.released_mjd for item in valid if item.released_mjd is not None}
         self.newest_mjd = max([self.newest_mjd, *dates.values()])
