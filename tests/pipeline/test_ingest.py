@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 import valid_catalog
-from stages import NOW, listing, observation, rejection, stage_at
+from stages import NOW, observation, rejection, stage_at
 
 from hubbleclip.archives.base import ObservationPage
-from hubbleclip.catalog.pending import pending_products, pending_proposals
+from hubbleclip.catalog.pending import pending_proposals
 from hubbleclip.core.errors import ArchiveError, PartialResultError, SettingsError
 from hubbleclip.core.records import Attempt, Observation, Proposal, Rejection
 from hubbleclip.pipeline.engine.attempts import Batch, Step, attempt
