@@ -316,6 +316,12 @@ def _without_zone(value: Any) -> Any:
     return value.astimezone(UTC).replace(tzinfo=None) if isinstance(value, datetime) and value.tzinfo else value
 
 
+def attach(connection: duckdb.DuckDBPyConnection, path: Path, options: str) -> None:
+    """Attach a file of the catalog to a connection under the name `catalog`."""
+    quoted = str(path).replace("'", "''")
+    connection.execute(f"ATTACH '{quoted}' AS catalog ({options})")
+
+
 def read_catalog(layout: Layout) -> closing[Catalog]:
     """Open the published snapshot read-only, and close it after the block; raises CatalogError as `open_catalog`."""
     return closing(open_catalog(layout.root))

@@ -17,7 +17,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from hubbleclip.catalog.catalog import read_catalog
+from hubbleclip.catalog.catalog import attach, read_catalog
 from hubbleclip.catalog.migrations import read_sql
 from hubbleclip.catalog.tile_facts import FACTS, INDEXED_FACTS
 from hubbleclip.catalog.tile_filters import FILTER_OF
@@ -106,9 +106,8 @@ class TileFacts:
         with read_catalog(layout):
             pass  # raises a clear error if the snapshot cannot be used
         self._database = duckdb.connect()
-        path = str(layout.catalog).replace("'", "''")
         try:
-            self._database.execute(f"ATTACH '{path}' AS {CATALOG} (READ_ONLY)")
+            attach(self._database, layout.catalog, "READ_ONLY")
             self._database.execute(f"ATTACH ':memory:' AS {IN_MEMORY}")
             self._database.execute(f"USE {IN_MEMORY}")
             indexed = pa.table({"row": np.arange(len(tile_ids)), "tile_id": tile_ids})

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import duckdb
 import pyarrow as pa
 
-from hubbleclip.catalog.catalog import read_catalog
+from hubbleclip.catalog.catalog import attach, read_catalog
 from hubbleclip.core.errors import CatalogError
 from hubbleclip.core.layout import Layout
 
@@ -51,16 +51,19 @@ def stream_user_sql(
 
     Raises CatalogError for another statement, an error of DuckDB, or a query that takes longer than `max_s` seconds.
     """
-    with _as_catalog_errors(max_s), _locked(layout) as connection:
-        statements = connection.extract_statements(sql)
-        if len(statements) != 1 or statements[0].type not in READING:
-            raise CatalogError("sql is read-only and takes one statement: SELECT, FROM, DESCRIBE, SHOW or EXPLAIN")
-        with _interrupting(connection, max_s):
-            query = connection.sql(sql)
-            reader = (query if max_rows is None else query.limit(max_rows + 1)).to_arrow_reader(BATCH_ROWS)
-            rows = UserRows(schema=reader.schema)
-            rows.batches = _limited(reader, rows, max_rows, max_s)
-            yield rows
+    try:
+        with _locked(layout) as connection:
+            statements = connection.extract_statements(sql)
+            if len(statements) != 1 or statements[0].type not in READING:
+                raise CatalogError("sql is read-only and takes one statement: SELECT, FROM, DESCRIBE, SHOW or EXPLAIN")
+            with _interrupting(connection, max_s):
+                query = connection.sql(sql)
+                reader = (query if max_rows is None else query.limit(max_rows + 1)).to_arrow_reader(BATCH_ROWS)
+                rows = UserRows(schema=reader.schema)
+                rows.batches = _limited(reader, rows, max_rows, max_s)
+                yield rows
+    except duckdb.Error as error:
+        raise _to_catalog_error(error, max_s) from error
 
 
 def _limited(
@@ -75,14 +78,6 @@ def _limited(
             if kept.num_rows:
                 yield kept
     except (OSError, pa.ArrowException) as error:  # the errors of DuckDB that occur in a stream
-        raise _to_catalog_error(error, max_s) from error
-
-
-@contextmanager
-def _as_catalog_errors(max_s: float) -> Iterator[None]:
-    try:
-        yield
-    except duckdb.Error as error:
         raise _to_catalog_error(error, max_s) from error
 
 
@@ -105,8 +100,7 @@ def _locked(layout: Layout) -> Iterator[duckdb.DuckDBPyConnection]:
         "temp_directory": "",
     }
     with closing(duckdb.connect(config=limits)) as connection:
-        path = str(layout.catalog).replace("'", "''")
-        connection.execute(f"ATTACH '{path}' AS catalog (READ_ONLY)")
+        attach(connection, layout.catalog, "READ_ONLY")
         connection.execute("USE catalog")
         for setting in LOCK:
             connection.execute(setting)

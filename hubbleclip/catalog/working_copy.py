@@ -12,7 +12,7 @@ from pathlib import Path
 
 import duckdb
 
-from hubbleclip.catalog.catalog import Catalog
+from hubbleclip.catalog.catalog import Catalog, attach
 from hubbleclip.catalog.duckdb_errors import typed_errors
 from hubbleclip.catalog.lock import catalog_lock
 from hubbleclip.catalog.migrations import migrate, pending_migrations, read_sql, schema_version
@@ -26,7 +26,6 @@ STORAGE_VERSION = "v1.2.0"
 """Version of the DuckDB file format. It is fixed, so that older DuckDB releases can read files that newer releases
 write.
 """
-ATTACH = "ATTACH '{path}' AS catalog (STORAGE_VERSION '{version}')"
 PUBLISH_EVERY_S = 300.0
 MEMORY_MB, THREADS = 1024, 1
 REOPEN_EVERY = 64
@@ -152,8 +151,7 @@ def _back_up(layout: Layout, version: int) -> None:
 
 def _attach(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
     """Open the file under the name `catalog` and make it the default database."""
-    quoted = str(path).replace("'", "''")
-    connection.execute(ATTACH.format(path=quoted, version=STORAGE_VERSION))
+    attach(connection, path, f"STORAGE_VERSION '{STORAGE_VERSION}'")
     connection.execute("USE catalog")
 
 

@@ -73,6 +73,8 @@ MB = 1_000_000
 CONCURRENT_SHARDS = 2
 """Number of shards that are written at once: while one shard is flushed to disk, another one is packed."""
 
+COUNTED = ("split", "count_all", "proposal_id_count_distinct", "group_id_count_distinct")
+
 Plan = dict[str, list[Sample]]
 """Samples of each shard, in the order of the tar, by shard name."""
 PackedShard = shard_writer.ShardFile | TileFileError
@@ -190,26 +192,26 @@ def find_parent(
     # With another format, contract version or settings, a build would write other bytes for the same samples.
     required = {"format": FORMAT, "contract_version": contract_version, "settings": settings.recorded()}
     candidates = [
-        (sum(shard["num_samples"] for shard in description["shards"]), path)
+        (num_samples, path)
         for path, description in finished_datasets(datasets_dir)
         if {name: description.get(name) for name in required} == required
+        and (num_samples := sum(shard["num_samples"] for shard in description["shards"])) < len(packable)
     ]
     if not candidates:
         return None
-    ours = sample_table(sorted(packable, key=lambda s: s.tile_id))
-    for num_samples, path in sorted(candidates, reverse=True):
-        if num_samples < len(packable):
-            try:
-                info = read_dataset(path)
-            except DatasetError as error:
-                log.warning("a damaged dataset is not used as parent: %s", error)
-                continue
-            theirs = info.manifest.select(ours.column_names)
-            # Both tables are sorted by tile id, so they are equal if and only if all samples of the candidate exist in
-            # the new dataset and are unchanged.
-            if ours.filter(pc.is_in(ours["tile_id"], theirs["tile_id"])).equals(theirs):
-                # The number of parents is limited, because the dataset can only be read if all their folders exist.
-                return info if info.description["num_parents"] < max_parents else None
+    ours = sample_table(sorted(packable, key=attrgetter("tile_id")))
+    for _, path in sorted(candidates, reverse=True):
+        try:
+            info = read_dataset(path)
+        except DatasetError as error:
+            log.warning("a damaged dataset is not used as parent: %s", error)
+            continue
+        theirs = info.manifest.select(ours.column_names)
+        # Both tables are sorted by tile id, so they are equal if and only if all samples of the candidate exist in the
+        # new dataset and are unchanged.
+        if ours.filter(pc.is_in(ours["tile_id"], theirs["tile_id"])).equals(theirs):
+            # The number of parents is limited, because the dataset can only be read if all their folders exist.
+            return info if info.description["num_parents"] < max_parents else None
     return None
 
 
@@ -357,10 +359,8 @@ def _manifest(plan: Plan, tars: Mapping[str, shard_writer.ShardFile], parent: Da
 
 def count_by_split(manifest: pa.Table) -> dict[str, dict[str, int]]:
     """Count the samples, proposals and groups of each split; empty splits are included."""
-    counts = {}
-    manifest = manifest.select(["split", "proposal_id", "group_id"])  # so that filtering does not copy the captions
-    for split in SPLITS:
-        mine = manifest.filter(pc.field("split") == split)
-        proposals, groups = (pc.count_distinct(mine[name]).as_py() for name in ("proposal_id", "group_id"))
-        counts[split] = {"samples": mine.num_rows, "proposals": proposals, "groups": groups}
-    return counts
+    distinct = [("proposal_id", "count_distinct"), ("group_id", "count_distinct")]
+    counted = manifest.group_by("split").aggregate([([], "count_all"), *distinct])
+    found = {row.pop("split"): row.values() for row in counted.select(COUNTED).to_pylist()}
+    names = ("samples", "proposals", "groups")
+    return {split: dict(zip(names, found.get(split, (0, 0, 0)), strict=True)) for split in SPLITS}

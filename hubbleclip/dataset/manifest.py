@@ -298,14 +298,11 @@ def read_manifest(place: str | Path) -> pa.Table:
 def _is_column_valid(name: str, values: pa.ChunkedArray) -> bool:
     """Return whether a required column has the type of the contract, no null and no empty list."""
     expected = manifest_schema().field(name).type
-    if values.null_count or (not pa.types.is_list(expected) and values.type != expected):
+    if values.null_count or not pa.types.is_list(expected):
+        return not values.null_count and values.type == expected
+    if not pa.types.is_list(values.type) or values.type.value_type != expected.value_type:
         return False
-    if not pa.types.is_list(expected):
-        return True
-    is_list_of_texts = pa.types.is_list(values.type) and values.type.value_type == expected.value_type
-    if not is_list_of_texts or pc.list_flatten(values).null_count:
-        return False
-    return not pc.any(pc.equal(pc.list_value_length(values), 0), min_count=0).as_py()
+    return not pc.list_flatten(values).null_count and pc.min(pc.list_value_length(values)).as_py() != 0
 
 
 def _is_inside(manifest: pa.Table, shards: Sequence[Row]) -> bool:
@@ -403,10 +400,8 @@ def finished_datasets(datasets_dir: Path) -> Iterator[tuple[Path, Row]]:
 
 def find_dataset(datasets_dir: Path, inputs_digest: str) -> Path | None:
     """Find the finished dataset that was built from the given inputs."""
-    for path, description in finished_datasets(datasets_dir):
-        if description["inputs_digest"] == inputs_digest:
-            return path
-    return None
+    finished = finished_datasets(datasets_dir)
+    return next((path for path, description in finished if description["inputs_digest"] == inputs_digest), None)
 
 
 def format_tile_list(tile_ids: Iterable[str]) -> bytes:

@@ -21,6 +21,13 @@ from hubbleclip.dataset.captions import make_captions, title
 from hubbleclip.dataset.splits.material import Material
 from hubbleclip.dataset.splits.sky_guard import EXCLUDED
 
+OF_TILE = (
+    *("tile_id", "obs_id", "product_uri", "product_sha256", "png_sha256", "view", "chip", "y0", "x0", "shrink"),
+    *("ra_deg", "dec_deg", "corners_deg", "pixel_scale_arcsec", "valid_share", "wcs"),
+    *("unit", "black", "white", "softening"),
+)
+"""Columns of a tile that its sample has too."""
+
 
 def make_samples(
     material: Material, assignments: Mapping[str, SplitAssignment], settings: ShardSettings
@@ -54,43 +61,19 @@ def make_sample(
     tile: Tile, observation: Observation, proposal: Proposal, assignment: SplitAssignment, captions: Mapping[str, str]
 ) -> Sample:
     """Make the sample of one tile."""
+    of_tile = {name: getattr(tile, name) for name in OF_TILE}
+    of_observation = {name: getattr(observation, name) for name in ("target_name", "target_class", "is_moving")}
+    of_proposal = {name: getattr(proposal, name) for name in ("proposal_id", "archive", "category", "pi", "cycle")}
     return Sample(
-        tile_id=tile.tile_id,
+        **{**of_tile, **of_observation, **of_proposal},
         split=assignment.split,
         group_id=assignment.group_id,
-        proposal_id=proposal.proposal_id,
-        archive=proposal.archive,
-        category=proposal.category,
         title=title(proposal, observation),
-        pi=proposal.pi,
-        cycle=proposal.cycle,
-        obs_id=observation.obs_id,
-        target_name=observation.target_name,
-        target_class=observation.target_class,
-        is_moving=observation.is_moving,
         # The tile's values come from the FITS header, which is more specific than the archive's list of observations.
         instrument=tile.instrument or observation.instrument,
         filter=tile.filter or observation.filters,
-        ra_deg=tile.ra_deg,
-        dec_deg=tile.dec_deg,
-        corners_deg=tile.corners_deg,
-        pixel_scale_arcsec=tile.pixel_scale_arcsec,
-        valid_share=tile.valid_share,
-        product_uri=tile.product_uri,
-        product_sha256=tile.product_sha256,
-        png_sha256=tile.png_sha256,
         caption_kinds=list(captions),
         captions=list(captions.values()),
-        view=tile.view,
-        chip=tile.chip,
-        y0=tile.y0,
-        x0=tile.x0,
-        shrink=tile.shrink,
-        wcs=tile.wcs,
-        unit=tile.unit,
-        black=tile.black,
-        white=tile.white,
-        softening=tile.softening,
         caption_source=HEADER_SOURCE if proposal.source == HEADER_SOURCE else PROPOSAL_SOURCE,
     )
 

@@ -123,24 +123,11 @@ def members(sample: Sample, image: bytes, row: bytes | None = None) -> tuple[tup
     return tuple((sample.tile_id + suffix, content) for suffix, content in contents.items())
 
 
-def member_info(name: str, size_bytes: int) -> tarfile.TarInfo:
-    """Make the header of a tar member. It contains no times, user names or other properties of the machine."""
-    info = tarfile.TarInfo(name)
-    # Constant values make the bytes of the tar the same on every machine.
-    info.size, info.mtime, info.mode, info.uid, info.gid = size_bytes, 0, 0o644, 0, 0
-    info.uname = info.gname = OWNER
-    return info
-
-
-def member_size_bytes(size_bytes: int) -> int:
-    """Compute the size of a member in a tar: one header block, and the content padded to whole blocks."""
-    return BLOCK_BYTES * (1 + math.ceil(size_bytes / BLOCK_BYTES))
-
-
 def member_bytes(name: str, content: bytes) -> bytes:
     """Return the bytes of a member in a tar: header, content, and zeros up to a whole block."""
-    header = member_info(name, len(content)).tobuf(tarfile.USTAR_FORMAT)
-    return b"".join((header, content, bytes(-len(content) % BLOCK_BYTES)))
+    info = tarfile.TarInfo(name)  # its other values are constant, so that the bytes are the same on every machine
+    info.size, info.uname, info.gname = len(content), OWNER, OWNER
+    return b"".join((info.tobuf(tarfile.USTAR_FORMAT), content, bytes(-len(content) % BLOCK_BYTES)))
 
 
 def trailer_size_bytes(size_bytes: int) -> int:
@@ -149,9 +136,9 @@ def trailer_size_bytes(size_bytes: int) -> int:
 
 
 def packed_size_bytes(sample: Sample, sidecar_bytes: int, png_bytes: int) -> int:
-    """Compute the size of a sample in a tar, which is the sum of its three members."""
+    """Compute the size of a sample in a tar: three members, each with a header block and padded to whole blocks."""
     lengths = (sidecar_bytes, png_bytes, len(sample.main_caption.encode("utf-8")))
-    return sum(map(member_size_bytes, lengths))
+    return sum(BLOCK_BYTES * (1 + math.ceil(length / BLOCK_BYTES)) for length in lengths)
 
 
 def read_intact_png(tile_id: str, png_sha256: str, read_png: ReadPng) -> bytes | None:
@@ -197,12 +184,7 @@ def write_tar(
 
 
 def read_shard_file(path: Path) -> ShardFile:
-    """Read the hash and the size of a shard, and the byte offsets of its images."""
-    return ShardFile(sha256=sha256_file(path), size_bytes=path.stat().st_size, extents=read_image_extents(path))
-
-
-def read_image_extents(path: Path) -> Extents:
-    """Read the positions of the images in a shard, in its order; raises DatasetError if the tar is not complete."""
+    """Read the properties of a shard; raises DatasetError if the tar is not complete."""
     try:
         with tarfile.open(path, "r:") as tar:
             images = [member for member in tar if member.name.endswith(IMAGE_SUFFIXES)]
@@ -210,7 +192,8 @@ def read_image_extents(path: Path) -> Extents:
         raise DatasetError(
             f"{path} is not a complete tar ({error}): delete its folder and run `hubbleclip shards` again"
         ) from error
-    return {member.name.partition(".")[0]: (member.offset_data, member.size) for member in images}
+    extents = {member.name.partition(".")[0]: (member.offset_data, member.size) for member in images}
+    return ShardFile(sha256=sha256_file(path), size_bytes=path.stat().st_size, extents=extents)
 
 
 def image_key(path: Path) -> str:

@@ -1,13 +1,12 @@
-"""Shards written where a flow has it done: the same bytes, and only those that are missing."""
+"""Shards written where a flow has it done have the same bytes."""
 
 import pickle
 from functools import partial
 
-import pytest
 from synthetic_samples import make_png, make_sample
 
 from hubbleclip.config.settings import ShardSettings
-from hubbleclip.dataset.build import PlannedShard, build_dataset
+from hubbleclip.dataset.build import build_dataset
 
 
 def read_from(pngs, tile_id):
@@ -39,21 +38,3 @@ def test_shards_written_elsewhere_are_those_written_here(tmp_path):
     here = build(tmp_path / "here")
     assert sum(name.endswith(".tar") for name in here) > 3
     assert build(tmp_path / "elsewhere", map_fn=elsewhere) == here
-
-
-def test_only_shards_that_a_killed_build_has_not_finished_are_written_again(tmp_path):
-    whole, rewritten = build(tmp_path / "whole"), []
-
-    def killed(work, shards):
-        list(map(work, shards[:2]))
-        raise KeyboardInterrupt
-
-    def count(work, shards):
-        rewritten.extend(shards)
-        return map(work, shards)
-
-    with pytest.raises(KeyboardInterrupt):
-        build(tmp_path / "killed", map_fn=killed)
-    assert build(tmp_path / "killed", map_fn=count) == whole
-    assert all(isinstance(shard, PlannedShard) for shard in rewritten)
-    assert len(rewritten) == sum(name.endswith(".tar") for name in whole) - 2

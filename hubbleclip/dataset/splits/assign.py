@@ -157,7 +157,7 @@ def _assignment(tile: Tile, of_proposal: ProposalSplit) -> SplitAssignment:
 
 def _excluded(plan: SplitAssignment, reason: str) -> SplitAssignment:
     """Copy an assignment and change its split to `excluded`, with the given reason."""
-    return SplitAssignment(tile_id=plan.tile_id, group_id=plan.group_id, split=EXCLUDED, reason=reason)
+    return replace(plan, split=EXCLUDED, reason=reason)
 
 
 def _capped(
@@ -200,7 +200,7 @@ def split_proposals(
     undecided = {split.group_id for split in splits.values() if split.split is None}
     drawn = draw_splits(undecided, split_of_group, settings)
     return {
-        proposal_id: split if split.split else ProposalSplit(group_id=split.group_id, split=drawn[split.group_id])
+        proposal_id: split if split.split else replace(split, split=drawn[split.group_id])
         for proposal_id, split in splits.items()
     }
 

@@ -97,22 +97,19 @@ def _strata(tiles: Sequence[Tile], plans: Sequence[SplitAssignment], values: Seq
     `values` contains the value of each tile, such as its instrument. `share` is the share of the value's tiles that
     are in the split.
     """
-    # Indices of the tiles, by value and by split.
-    members: dict[str, dict[str, list[int]]] = defaultdict(lambda: defaultdict(list))
+    members: dict[tuple[str, str], list[int]] = defaultdict(list)  # indices of the tiles, by value and split
     for index, (plan, value) in enumerate(zip(plans, values, strict=True)):
-        members[value][plan.split].append(index)
-    return {
-        value: {
-            split: {
-                "tiles": len(mine),
-                "proposals": len({tiles[index].proposal_id for index in mine}),
-                "groups": len({plans[index].group_id for index in mine}),
-                "share": round(len(mine) / sum(map(len, splits.values())), 4),
-            }
-            for split, mine in sorted(splits.items())
+        members[value, plan.split].append(index)
+    num_tiles = Counter(values)
+    strata: Strata = {value: {} for value in sorted(num_tiles)}
+    for (value, split), mine in sorted(members.items()):
+        strata[value][split] = {
+            "tiles": len(mine),
+            "proposals": len({tiles[index].proposal_id for index in mine}),
+            "groups": len({plans[index].group_id for index in mine}),
+            "share": round(len(mine) / num_tiles[value], 4),
         }
-        for value, splits in sorted(members.items())
-    }
+    return strata
 
 
 def _sorted_counts(reasons: Iterable[str]) -> dict[str, int]:
