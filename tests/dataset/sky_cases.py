@@ -2,12 +2,11 @@
 
 import hashlib
 import math
-from datetime import UTC, datetime
+
+from valid_catalog import make
 
 from hubbleclip.core.records import Observation, Proposal, Tile
 from hubbleclip.dataset.splits.material import Material
-
-MADE_AT = datetime(2024, 1, 1, tzinfo=UTC)
 
 
 def square(ra_deg, dec_deg, side_arcsec, roll_deg=0.0):
@@ -43,74 +42,24 @@ def stepped(ra_deg, dec_deg, east_arcsec, north_arcsec):
 
 
 def tile(name, proposal, corners=(), obs_id=None):
-    return Tile(
-        tile_id=hashlib.sha256(str(name).encode()).hexdigest()[:32],
-        product_uri="u",
-        product_sha256="0" * 64,
-        obs_id=obs_id or f"obs of {proposal}",
-        proposal_id=proposal,
-        path="p",
-        png_sha256="0" * 64,
-        chip=1,
-        y0=0,
-        x0=0,
-        size_px=64,
-        instrument=None,
-        filter="F606W",
-        unit=None,
-        ra_deg=None,
-        dec_deg=None,
-        corners_deg=list(corners),
-        pixel_scale_arcsec=None,
-        wcs=None,
-        valid_share=1.0,
-        sky=0.0,
-        noise=1.0,
-        black=0.0,
-        white=1.0,
-        softening=1.0,
-        settings_digest="d",
-        cut_at=MADE_AT,
-    )
+    """A tile whose place is known by its corners alone."""
+    unknown = dict.fromkeys(("instrument", "ra_deg", "dec_deg", "pixel_scale_arcsec", "wcs", "unit"))
+    tile_id = hashlib.sha256(str(name).encode()).hexdigest()[:32]
+    of = {"tile_id": tile_id, "proposal_id": proposal, "obs_id": obs_id or f"obs of {proposal}", "product_uri": "u"}
+    return make(Tile, corners_deg=list(corners), **of, **unknown)
 
 
 def observation(obs_id, proposal="p", target=None, is_moving=False):
-    return Observation(
-        obs_id=obs_id,
-        archive="hst",
-        obsid=1,
-        proposal_id=proposal,
-        instrument="WFC3/UVIS",
-        filters="F814W",
-        target_name=target,
-        target_class=None,
-        is_moving=is_moving,
-        ra_deg=None,
-        dec_deg=None,
-        footprint=None,
-        start_mjd=None,
-        exposure_s=None,
-        calib_level=None,
-        released_mjd=None,
-        title=None,
-        fetched_at=MADE_AT,
-    )
+    """An observation without a place."""
+    unknown = dict.fromkeys(("ra_deg", "dec_deg", "footprint", "target_class", "title"))
+    of = {"obs_id": obs_id, "proposal_id": proposal, "target_name": target, "is_moving": is_moving}
+    return make(Observation, **of, **unknown)
 
 
 def proposal(proposal_id, abstract=None):
-    return Proposal(
-        proposal_id=proposal_id,
-        archive="hst",
-        number=proposal_id,
-        cycle=None,
-        proposal_type=None,
-        category=None,
-        title=f"Title of {proposal_id}",
-        pi=None,
-        abstract=abstract or f"Abstract of {proposal_id}",
-        source="made",
-        fetched_at=MADE_AT,
-    )
+    texts = {"title": f"Title of {proposal_id}", "abstract": abstract or f"Abstract of {proposal_id}"}
+    unknown = dict.fromkeys(("cycle", "category", "pi"))
+    return make(Proposal, proposal_id=proposal_id, number=proposal_id, source="made", **texts, **unknown)
 
 
 def cross(a, b):

@@ -1,6 +1,5 @@
 import re
 from dataclasses import replace
-from datetime import UTC, datetime
 
 import pytest
 import valid_catalog
@@ -21,20 +20,8 @@ from hubbleclip.dataset.captions import (
 
 
 def proposal(**values):
-    base = {
-        "proposal_id": "hst:1",
-        "archive": "hst",
-        "number": "1",
-        "cycle": 1,
-        "proposal_type": "GO",
-        "category": "Stellar Populations",
-        "title": "Old\n  stars",
-        "pi": "A",
-        "abstract": " We look.\n\tAt stars. ",
-        "source": "made",
-        "fetched_at": datetime(2024, 1, 1, tzinfo=UTC),
-    }
-    return Proposal(**base | values)
+    texts = {"category": "Stellar Populations", "title": "Old\n  stars", "abstract": " We look.\n\tAt stars. "}
+    return valid_catalog.make(Proposal, **texts | values)
 
 
 def test_captions_come_clean_and_in_the_order_asked_for():

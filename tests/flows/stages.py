@@ -2,9 +2,11 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
+
+from valid_catalog import NOW, make
 
 from hubbleclip.catalog.working_copy import writing_catalog
 from hubbleclip.config.settings import Settings, read_settings
@@ -12,7 +14,6 @@ from hubbleclip.core.layout import Layout
 from hubbleclip.core.records import Listing, Observation, Product, Rejection
 from hubbleclip.pipeline.engine.stage import Stage
 
-NOW = datetime(2024, 1, 2, tzinfo=UTC)
 DAY = timedelta(days=1)
 
 
@@ -25,27 +26,9 @@ def stage_at(folder: Path, overrides: dict[str, Any] | None = None) -> Iterator[
 
 
 def observation(obs_id: str, proposal: str = "hst:1", fingerprint: str | None = "1" * 32) -> Observation:
-    return Observation(
-        obs_id=obs_id,
-        archive="hst",
-        obsid=1,
-        proposal_id=proposal,
-        instrument="WFC3/UVIS",
-        filters="F606W",
-        target_name=None,
-        target_class=None,
-        is_moving=False,
-        ra_deg=1.0,
-        dec_deg=None,
-        footprint=None,
-        start_mjd=1.0,
-        exposure_s=1.0,
-        calib_level=3,
-        released_mjd=60000.0,
-        title=None,
-        fetched_at=NOW,
-        fingerprint=fingerprint,
-    )
+    unknown = dict.fromkeys(("target_name", "target_class", "dec_deg", "footprint", "title", "visit", "query_digest"))
+    of = {"obs_id": obs_id, "proposal_id": proposal, "fingerprint": fingerprint, "released_mjd": 60000.0}
+    return make(Observation, **of, **unknown)
 
 
 def product(obs_id: str, archive_version: str | None = "v1", **more: Any) -> Product:
@@ -83,12 +66,5 @@ def listing(settings: Settings, item: Observation, listed_at: datetime = NOW) ->
 
 
 def rejection(entity: str, entity_id: str, stage: str, reason: str = "failed", digest: str = "d") -> Rejection:
-    return Rejection(
-        entity=entity,
-        entity_id=entity_id,
-        stage=stage,
-        reason=reason,
-        detail="why",
-        settings_digest=digest,
-        rejected_at=NOW,
-    )
+    of = {"entity": entity, "entity_id": entity_id, "stage": stage, "reason": reason, "settings_digest": digest}
+    return make(Rejection, **of, detail="why")
