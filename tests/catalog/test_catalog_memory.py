@@ -38,9 +38,11 @@ def heap_bytes() -> int:
     return int(library.mallinfo2().in_use)
 
 
-def test_a_writer_bounds_memory_and_threads(tmp_path: Path) -> None:
+def test_writers_and_readers_bound_memory_and_writers_threads(tmp_path: Path) -> None:
     with writing_catalog(Layout(tmp_path), memory_mb=256) as catalog:
         assert catalog.rows(BOUNDS) == [{"threads": 1, "memory": "256.0 MiB"}]
+    with read_catalog(Layout(tmp_path)) as catalog:
+        assert catalog.rows(BOUNDS)[0]["memory"] == "2.0 GiB"
 
 
 def test_what_does_not_fit_goes_through_files_of_the_profile_that_go_again(tmp_path: Path) -> None:
@@ -86,10 +88,3 @@ def test_the_catalog_is_opened_anew_with_its_rows_its_lock_and_those_who_read_be
         assert catalog.counts()["rejection"] == REOPEN_EVERY
         with pytest.raises(CatalogLockedError), catalog_lock(layout):
             pass
-
-
-def test_a_reader_takes_a_bounded_amount_of_memory(tmp_path: Path) -> None:
-    with writing_catalog(Layout(tmp_path)) as catalog:
-        catalog.upsert({"watermark": [mark("a")]})
-    with read_catalog(Layout(tmp_path)) as catalog:
-        assert catalog.rows(BOUNDS)[0]["memory"] == "2.0 GiB"

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import random
 import shutil
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -48,24 +50,24 @@ def work(layout: Layout) -> None:
         catalog.counts()
 
 
-def test_a_damaged_block_is_one_line_with_advice(whole: Path, tmp_path: Path) -> None:
-    layout = Layout(shutil.copytree(whole, tmp_path / "root"))
-    data = bytearray(layout.working_catalog.read_bytes())
+def with_damaged_block(data: bytearray) -> None:
     data[3 * 4096 :: 4096] = bytes(byte ^ 255 for byte in data[3 * 4096 :: 4096])
-    layout.working_catalog.write_bytes(data)
-    with pytest.raises(CatalogError, match=r"catalog\.writing\.duckdb .*move it away and run again"):
-        work(layout)
-    layout.working_catalog.unlink()
-    work(layout)
 
 
-@pytest.mark.parametrize("seed", [0, 3])  # noticed by a statement that writes, and by a query
-def test_a_flipped_bit_is_one_line_with_advice(seed: int, whole: Path, tmp_path: Path) -> None:
-    layout = Layout(shutil.copytree(whole, tmp_path / "root"))
+def with_flipped_bit(data: bytearray, seed: int) -> None:
     draw = random.Random(seed)
-    data = bytearray(layout.working_catalog.read_bytes())
     place = draw.randrange(len(data))
     data[place] ^= 1 << draw.randrange(8)
+
+
+# The first bit is noticed by a statement that writes, the second by a query.
+@pytest.mark.parametrize(
+    "damage", [with_damaged_block, partial(with_flipped_bit, seed=0), partial(with_flipped_bit, seed=3)]
+)
+def test_damage_is_one_line_with_advice(damage: Callable[[bytearray], None], whole: Path, tmp_path: Path) -> None:
+    layout = Layout(shutil.copytree(whole, tmp_path / "root"))
+    data = bytearray(layout.working_catalog.read_bytes())
+    damage(data)
     layout.working_catalog.write_bytes(data)
     with pytest.raises(CatalogError, match=r"catalog\.writing\.duckdb .*move it away and run again"):
         work(layout)

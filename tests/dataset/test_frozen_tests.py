@@ -100,17 +100,12 @@ def test_the_splits_of_a_dataset_are_read_back_with_excluded_tiles(released):
     assert {tile_id: plan.split for tile_id, plan in assignments.items()} == splits | {
         EXCLUDED_TILE.tile_id: "excluded"
     }
-    assert assignments[EXCLUDED_TILE.tile_id].reason == "sky_guard:overlap"
-
-
-def test_the_group_of_each_tile_is_read_back(released):
-    folder, splits, _ = released
-    assignments = released_splits(folder.parent, SETTINGS)
     groups = {row["tile_id"]: row["group_id"] for row in pq.read_table(folder / "manifest.parquet").to_pylist()}
     assert {tile_id: plan.group_id for tile_id, plan in assignments.items()} == groups | {
         EXCLUDED_TILE.tile_id: "g" * 16
     }
-    assert {assignments[tile_id].reason for tile_id in splits} == {None}
+    reasons = dict.fromkeys(splits) | {EXCLUDED_TILE.tile_id: "sky_guard:overlap"}
+    assert {tile_id: plan.reason for tile_id, plan in assignments.items()} == reasons
 
 
 def test_the_test_list_of_every_dataset_of_the_lineage_counts(tmp_path):

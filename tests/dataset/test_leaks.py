@@ -1,6 +1,7 @@
 """The search for leaks: every planted leak is named, sound splits have none, and a slow search finds the same."""
 
 import random
+import re
 from dataclasses import replace
 from itertools import combinations
 
@@ -141,59 +142,15 @@ def test_many_leaks_of_one_kind_are_counted():
 
 
 def test_a_slow_search_reduces_target_names_alike():
-    names = [
-        "67P",
-        "COMET-67P-CHURYUMOV",
-        "COMET67P",
-        "6P",
-        "JUPITER",
-        "Jupiter-South_Pole",
-        "IO-TORUS",
-        "KBO 12",
-        "kbo-12",
-        "KBO-13",
-        "",
-        "--",
-        "HAUMEA",
-        "136108-HAUMEA",
-        "2003-EL61",
-        "MAKEMAKE",
-        "C/2012-S1",
-        "COMET-ISON",
-        "C2012S1-ISON",
-        "P/2012-S2",
-        "TNO-123456",
-        "123456",
-        "1999-AB12",
-        "SHOEMAKER-LEVY-9",
-        "SL9",
-        "TEMPEL-TUTTLE",
-        "8P-TUTTLE",
-        "TUTTLE",
-        "624-HEKTOR",
-        "HEKTOR",
-        "ERIS",
-        "136199",
-        "TEMPEL 1",
-        "9P/TEMPEL",
-        "COMET",
-        "NUCLEUS-4",
-        "2I-BORISOV",
-        "C/2019 Q4",
-        "ASTEROID 21 LUTETIA",
-        "LUTETIA",
-        "2PALLAS",
-        "HARTLEY2",
-        "103P",
-        "SIDING-SPRING",
-        "C/2013-A1",
-        "COMET-PANSTARRS",
-        "73P-SW3-C",
-        "73P",
-        "HIIAKA",
-        "1P/1982 U1",
-        "Чурюмов",
-    ]
+    names = re.split(
+        ";",
+        "67P;COMET-67P-CHURYUMOV;COMET67P;6P;JUPITER;Jupiter-South_Pole;IO-TORUS;KBO 12;kbo-12;KBO-13;"
+        ";--;HAUMEA;136108-HAUMEA;2003-EL61;MAKEMAKE;C/2012-S1;COMET-ISON;C2012S1-ISON;P/2012-S2;"
+        "TNO-123456;123456;1999-AB12;SHOEMAKER-LEVY-9;SL9;TEMPEL-TUTTLE;8P-TUTTLE;TUTTLE;624-HEKTOR;"
+        "HEKTOR;ERIS;136199;TEMPEL 1;9P/TEMPEL;COMET;NUCLEUS-4;2I-BORISOV;C/2019 Q4;"
+        "ASTEROID 21 LUTETIA;LUTETIA;2PALLAS;HARTLEY2;103P;SIDING-SPRING;C/2013-A1;COMET-PANSTARRS;"
+        "73P-SW3-C;73P;HIIAKA;1P/1982 U1;Чурюмов",
+    )
     for one, other in combinations(names, 2):
         is_same = normalise_target_name(one) == normalise_target_name(other)
         assert (body_of(one) == body_of(other)) == is_same, (one, other)
@@ -314,21 +271,3 @@ def test_only_named_moving_targets_are_compared_by_name_and_only_others_by_posit
 def test_positions_are_compared_up_to_the_guard_distance(guard_arcsec, gap_arcsec, num_leaks):
     beside = {"corners_deg": square(200, 40 + (10 + gap_arcsec) / 3600, 10)}
     assert len(leaks_between(AT, beside, SplitSettings(guard_arcsec=guard_arcsec))) == num_leaks
-
-
-@pytest.mark.parametrize(("num_shared", "num_leaks"), [(69, 0), (70, 1)])
-def test_texts_are_compared_from_the_threshold_on(num_shared, num_leaks):
-    """Of the 100 shingles of the shorter text, the longer one has `num_shared`."""
-    one, other = words(WORDS[:104]), words(WORDS[: num_shared + 4], [f"other{i}" for i in range(90)])
-    assert len(leaks_between(one, other, SplitSettings(near_duplicate=0.7))) == num_leaks
-
-
-@pytest.mark.parametrize(("num_words", "num_leaks"), [(13, 0), (14, 1)])
-def test_a_text_of_ten_shingles_is_the_shortest_that_leaks_as_a_part_of_another(num_words, num_leaks):
-    assert len(leaks_between(words(WORDS[:num_words]), words(WORDS))) == num_leaks
-
-
-@pytest.mark.parametrize("num_words", [3, 150])
-def test_equal_texts_leak_at_the_largest_threshold(num_words):
-    text = words(WORDS[:num_words])
-    assert len(leaks_between(text, text, SplitSettings(near_duplicate=1.0))) == 1

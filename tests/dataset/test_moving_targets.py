@@ -31,19 +31,11 @@ def test_only_an_observation_that_follows_a_named_target_has_one(target, is_movi
         ("MINOR-PLANET-NUCLEUS-ABC", "ABC"),
         ("COMET", "COMET"),
         ("45-EUGENIA", "EUGENIA"),
-    ],
-)
-def test_a_name_is_reduced_to_its_designation(name, designation):
-    assert normalise_target_name(name) == designation
-
-
-def test_the_number_of_a_comet_comes_before_its_provisional_designation():
-    assert normalise_target_name("67P/1969-R1-CHURYUMOV") == normalise_target_name("1969-R1-67P") == "67P"
-
-
-@pytest.mark.parametrize(
-    ("name", "designation"),
-    [
+        ("Jupiter-North_Pole", "JUPITER"),
+        ("KBO 12", "KBO12"),
+        ("kbo-12", "KBO12"),
+        ("COMET-IO-1", "IO"),
+        ("--", ""),
         *(
             (f"{kind}{year}-K9", f"{year}K9")
             for kind in ("A", "C/", "D", "I", "P", "X", "")
@@ -62,16 +54,12 @@ def test_the_number_of_a_comet_comes_before_its_provisional_designation():
         ("9I", "9I"),
     ],
 )
-def test_each_kind_of_designation_and_each_generic_word_is_known(name, designation):
+def test_a_name_is_reduced_to_its_designation(name, designation):
     assert normalise_target_name(name) == designation
 
 
-@pytest.mark.parametrize(
-    ("name", "normal"),
-    [("Jupiter-North_Pole", "JUPITER"), ("KBO 12", "KBO12"), ("kbo-12", "KBO12"), ("COMET-IO-1", "IO"), ("--", "")],
-)
-def test_names_of_moving_targets(name, normal):
-    assert normalise_target_name(name) == normal
+def test_the_number_of_a_comet_comes_before_its_provisional_designation():
+    assert normalise_target_name("67P/1969-R1-CHURYUMOV") == normalise_target_name("1969-R1-67P") == "67P"
 
 
 @pytest.mark.parametrize(

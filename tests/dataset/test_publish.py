@@ -60,11 +60,14 @@ def front_matter(folder):
     return yaml.safe_load(head), text
 
 
-def test_the_card_names_whose_data_they_are(built):
+def test_the_card_names_whose_data_they_are_and_counts_them(built):
     _, text = front_matter(built)
     assert "**This sky is simulated.**" in text
     assert "CC0 1.0" in text
     assert "v1.2.3" in text
+    assert "10 proposals; the largest has 10.0% of the samples, the ten largest have 100.0%" in text
+    splits = Counter(read_dataset(built).manifest["split"].to_pylist())
+    assert f"{splits['train']} in train, {splits['val']} in val, {splits['test']} in test" in text
 
 
 def test_the_card_counts_captions_by_kind_and_says_which_were_not_written_by_the_proposers(built, tmp_path):
@@ -95,10 +98,6 @@ def test_the_card_says_what_the_captions_were_made_from(num_headers, stated, not
     folder = built_in(tmp_path, samples, PNGS)
     first = front_matter(folder)[1].strip().splitlines()[2]
     assert stated in first and not_stated not in first
-
-
-def test_the_card_names_the_share_of_the_largest_proposals(built):
-    assert "10 proposals; the largest has 10.0% of the samples, the ten largest have 100.0%" in front_matter(built)[1]
 
 
 def test_the_card_of_hubble_data_credits_nasa_esa_stsci_and_the_investigators(tmp_path):
@@ -256,9 +255,3 @@ def test_an_interrupted_publication_resumes_and_uploads_the_description_last(bui
     assert before.items() <= after.items()
     new = sorted(after.keys() - before.keys(), key=after.__getitem__)
     assert [path.name for path in new] == ["manifest.parquet", "dataset.json"]
-
-
-def test_counts_of_the_card_are_those_of_the_manifest(built):
-    _, text = front_matter(built)
-    splits = Counter(read_dataset(built).manifest["split"].to_pylist())
-    assert f"{splits['train']} in train, {splits['val']} in val, {splits['test']} in test" in text

@@ -49,11 +49,6 @@ def test_groups_that_do_not_fill_a_batch_show_their_tiles_equally_often(sizes, m
     assert max(shown) - min(shown) <= 1
 
 
-def test_every_tile_of_127_groups_of_two_is_seen_in_batches_of_128() -> None:
-    sampler = sampler_of([2] * 127, 128)
-    assert set(np.concatenate([sampler.rows(step) for step in range(2)])) == set(range(254))
-
-
 def test_the_batches_are_those_of_the_recorded_trainings() -> None:
     sampler = sampler_of([3, 1, 2, 2, 1, 2, 3], 3, seed=4)
     assert [sampler.rows(step).tolist() for step in range(6)] == [

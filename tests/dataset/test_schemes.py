@@ -49,12 +49,6 @@ def test_by_cycle_test_has_the_new_cycles_and_train_the_old():
     assert [plans[t.tile_id].split == "test" for t in tiles] == [i >= 10 for i in range(20)]
 
 
-def test_other_tiles_of_a_test_group_are_excluded():
-    tiles = [shot("a", "p", "WFPC2"), shot("b", "p", "ACS/WFC")]
-    plans = split(tiles, [], BY_INSTRUMENT)
-    assert [outcome(plans, one) for one in tiles] == [("test", None), ("excluded", MIXED_GROUP)]
-
-
 def test_an_old_proposal_with_a_new_continuation_is_excluded_from_train():
     text = " ".join(f"word{i}" for i in range(60))
     proposals = [of_cycle("old", 10, text), of_cycle("new", 25, f"{text} more")]
@@ -74,15 +68,6 @@ def test_the_sky_guard_applies_between_instruments():
     tiles = [shot("a", "p", "WFPC2", at), shot("b", "q", "ACS/WFC", at)]
     plans = split(tiles, [], BY_INSTRUMENT)
     assert [outcome(plans, one) for one in tiles] == [("test", None), ("excluded", "sky_guard:overlap")]
-
-
-def test_a_train_group_continued_in_a_test_cycle_keeps_its_tiles_and_adds_none_to_test():
-    text = " ".join(f"word{i}" for i in range(60))
-    wanted = BY_CYCLE.model_copy(update={"val_share": 0.0})
-    old, new = shot("a", "old"), shot("b", "new")
-    first = split([old], [of_cycle("old", 10, text)], wanted)
-    both = split([old, new], [of_cycle("old", 10, text), of_cycle("new", 25, text)], wanted, first)
-    assert [outcome(both, one) for one in (old, new)] == [("train", None), ("excluded", GROUP_CHANGED)]
 
 
 @settings(deadline=None, max_examples=40)

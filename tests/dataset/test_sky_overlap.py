@@ -33,20 +33,6 @@ def test_near_footprints_equal_those_of_comparing_all_pairs_on_the_sphere(field,
     assert is_near_any(footprints(mine), footprints(others), guard_arcsec).tolist() == slow
 
 
-@pytest.mark.parametrize("dec_deg", [0.0, 60.0, -89.999])
-def test_neighbours_across_ra_zero_touch(dec_deg):
-    one, other = square(359.9999, dec_deg, 20), square(0.0001, dec_deg, 20)
-    assert is_near_any(footprints([one]), footprints([other]), 0.0).all()
-
-
-def test_a_tile_on_the_pole_touches_one_on_the_other_side_of_it():
-    assert is_near_any(footprints([square(10, 89.9999, 40)]), footprints([square(190, 89.9999, 40)]), 0.0).all()
-
-
-def test_a_small_tile_inside_a_large_one_touches_though_no_edges_cross():
-    assert is_near_any(footprints([square(50, 20, 2)]), footprints([square(50, 20, 3000)]), 0.0).all()
-
-
 def test_the_guard_reaches_beyond_the_edges():
     one, other = footprints([square(50, 0, 20, 0)]), footprints([square(50, 25 / 3600, 20, 0)])
     assert [bool(is_near_any(one, other, guard)[0]) for guard in (0.0, 4.9, 5.1)] == [False, False, True]

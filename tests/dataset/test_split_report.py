@@ -2,11 +2,10 @@ import json
 from dataclasses import replace
 
 import pytest
-from sky_cases import material, observation, proposal, square, tile
+from sky_cases import material, observation, proposal, tile
 
 from hubbleclip.config.settings import SplitSettings
 from hubbleclip.core.records import SplitAssignment
-from hubbleclip.dataset.splits.assign import assign_splits
 from hubbleclip.dataset.splits.continuations import Link
 from hubbleclip.dataset.splits.report import EXCLUDED_TILES, LINKS, leak_summary, lineage, split_report, split_tables
 
@@ -84,30 +83,9 @@ def test_each_link_is_listed_with_its_reason():
     ]
 
 
-def test_the_leak_summary_is_one_line():
-    assert "80%" in leak_summary(LEAK)
-    assert "\n" not in leak_summary(LEAK)
-
-
 @pytest.mark.parametrize("change", [{"val_share": 0.2}, {"salt": "other"}, {"guard_arcsec": 9.0}])
 def test_random_splits_are_one_lineage(change):
     assert lineage(SETTINGS.model_copy(update=change)) == lineage(SETTINGS)
-
-
-def test_each_setting_of_another_scheme_is_a_lineage_of_its_own():
-    cycles = [SplitSettings(scheme="cycle", test_from_cycle=cycle) for cycle in (20, 21)]
-    assert len({lineage(SETTINGS), *map(lineage, cycles)}) == 3
-
-
-@pytest.mark.slow
-def test_a_full_catalog_is_reported_within_the_wanted_shares():
-    tiles = [tile(i, f"p{i // 2}", square(i % 360, i / 100, 20)) for i in range(4000)]
-    proposals = {t.proposal_id: proposal(t.proposal_id) for t in tiles}
-    given = material(tiles, {}, proposals)
-    plans = {p.tile_id: p for p in assign_splits(given, {}, SETTINGS)}
-    report = split_report(given, plans, links=[], leak=LEAK, settings=SETTINGS)
-    for split, wanted in report["wanted_share"].items():
-        assert report["total"][split]["share"] == pytest.approx(wanted, abs=0.02)
 
 
 def test_proposals_and_groups_of_a_split_are_counted_apart():

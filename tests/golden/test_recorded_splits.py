@@ -1,6 +1,7 @@
 """The split of every tile of a made archive over three nights, for each scheme, with the report and its tables."""
 
 import random
+import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
@@ -27,32 +28,11 @@ SCHEMES = {
     "cycle": {"scheme": "cycle", "test_from_cycle": 26},
     "benchmark": {"scheme": "benchmark"},
 }
-WORDS = [
-    "star",
-    "galaxy",
-    "dust",
-    "lens",
-    "nova",
-    "halo",
-    "disk",
-    "jet",
-    "arm",
-    "bulge",
-    "ring",
-    "shell",
-    "spectrum",
-    "image",
-    "field",
-    "cluster",
-    "survey",
-    "orbit",
-    "planet",
-    "comet",
-    "moon",
-    "core",
-    "wind",
-    "shock",
-]
+WORDS = re.findall(
+    r"\w+",
+    "star galaxy dust lens nova halo disk jet arm bulge ring shell spectrum image field cluster "
+    "survey orbit planet comet moon core wind shock",
+)
 PLACEHOLDERS = ("not available", "No abstract available.", "N/A", "TBD")
 BODIES = ("67P", "COMET-67P-CHURYUMOV", "HAUMEA", "136108-HAUMEA", "C/2012-S1", "COMET-ISON", "JUPITER-POLE", "JUPITER")
 INSTRUMENTS = ("WFC3/UVIS", "ACS/WFC", "WFPC2/WFC", "ACS/SBC", "WFC3/IR")
