@@ -27,7 +27,13 @@ def stage_at(folder: Path, overrides: dict[str, Any] | None = None) -> Iterator[
 
 def observation(obs_id: str, proposal: str = "hst:1", fingerprint: str | None = "1" * 32) -> Observation:
     unknown = dict.fromkeys(("target_name", "target_class", "dec_deg", "footprint", "title", "visit", "query_digest"))
-    of = {"obs_id": obs_id, "proposal_id": proposal, "fingerprint": fingerprint, "released_mjd": 60000.0}
+    of = {
+        "obs_id": obs_id,
+        "proposal_id": proposal,
+        "fingerprint": fingerprint,
+        "released_mjd": 60000.0,
+        "exposure_s": 1.0,
+    }
     return make(Observation, **of, **unknown)
 
 
