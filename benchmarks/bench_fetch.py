@@ -20,7 +20,6 @@ from hubbleclip.archives.base import Archive
 from hubbleclip.config.settings import ArchiveSettings, FetchSettings, SimulatorSettings
 from hubbleclip.core.layout import Layout
 from hubbleclip.core.records import Product
-from hubbleclip.simulator.server.launcher import simulated_addresses
 
 SKY = SimulatorSettings(num_proposals=12, frame_px=256)
 NUM_FILES = sized(20, 6)  # the simulator caches 24 rendered files
@@ -31,7 +30,7 @@ LATENCIES_S = {"loopback": 0.0, "50 ms away": 0.05}
 
 def open_at(url: str, root: Path) -> Archive:
     """Open the simulated archive at a URL."""
-    settings = ArchiveSettings.model_validate({"name": "simulated", **simulated_addresses(url)})
+    settings = ArchiveSettings.model_validate({"name": "simulated", "mast_url": url})
     return open_archive(settings, FETCH, Layout(root))
 
 

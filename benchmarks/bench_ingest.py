@@ -22,8 +22,7 @@ from urllib.parse import quote
 import requests
 
 from benchmarks.measure import Row, Seconds, each, progress, report, seconds_row, sized
-from hubbleclip.config.settings import SimulatorSettings
-from hubbleclip.simulator.server.launcher import simulated_addresses
+from hubbleclip.simulator.observations import SkySettings
 from tests.faulty_archive.archive import running_archive
 from tests.faulty_archive.plan import REQUESTS_PATH
 
@@ -91,7 +90,7 @@ def build_index(url: str) -> None:
 def ingest(url: str, data: Path) -> Run:
     """Run the command. Raises subprocess.CalledProcessError when it fails."""
     values = {
-        "archive": simulated_addresses(url) | {"page_size": 5000, "max_products_per_proposal": 20},
+        "archive": {"mast_url": url, "max_products_per_proposal": 20},
         "fetch": {"files": False},
     }
     sets = [
@@ -113,7 +112,7 @@ def ingest(url: str, data: Path) -> Run:
 def measure(num_observations: int) -> tuple[list[Run], list[Run]]:
     """Run first and second ingests, each pair in an empty folder; a single pair unless the size is the timed one."""
     num_proposals = num_observations // OBSERVATIONS_PER_PROPOSAL
-    sky = SimulatorSettings(num_proposals=num_proposals, observations_per_proposal=OBSERVATIONS_PER_PROPOSAL)
+    sky = SkySettings(num_proposals=num_proposals, observations_per_proposal=OBSERVATIONS_PER_PROPOSAL)
     pairs: list[tuple[Run, Run]] = []
     with running_archive(sky) as url:
         build_index(url)

@@ -18,6 +18,7 @@ import numpy as np
 
 from benchmarks.measure import QUICK, RESULTS, ROOT, progress, sized
 from benchmarks.synthetic_catalog import make_catalog_rows
+from hubbleclip.archives.http.client import LIMITS
 from hubbleclip.archives.mast.client import OBSIDS_PER_REQUEST
 from hubbleclip.catalog.working_copy import writing_catalog
 from hubbleclip.config.settings import ArchiveSettings, FetchSettings, ShardSettings, TileSettings
@@ -121,7 +122,7 @@ def num_tiles(archive: Archive) -> float:
 
 def _metadata_lines(costs: Costs, archive: Archive, bytes_per_observation: float) -> Iterator[Line]:
     num, rate = archive.num_observations, FetchSettings().requests_per_s
-    pages, lists = -(-num // ArchiveSettings().page_size), -(-num // OBSIDS_PER_REQUEST)
+    pages, lists = -(-num // LIMITS.page_rows), -(-num // OBSIDS_PER_REQUEST)
     requests, name = num + pages + lists, "ingest, 10,000 observations"
     each = f"{bytes_per_observation / 1e3:.1f} kB per observation with its tiles, measured on synthetic rows"
     words = f"{requests / 1e6:.2f} M: {pages:,} pages, {lists:,} lists, the files"

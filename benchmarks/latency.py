@@ -13,8 +13,8 @@ from multiprocessing.connection import Connection
 import uvicorn
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from hubbleclip.config.settings import SimulatorSettings
-from hubbleclip.simulator.server.app import make_app
+from hubbleclip.simulator.observations import SkySettings
+from hubbleclip.simulator.server.app import LOOPBACK, make_app
 from hubbleclip.simulator.server.product_store import ArchiveStore
 
 
@@ -32,7 +32,7 @@ class DelayedApp:
 
 
 @contextmanager
-def archive_with_latency(settings: SimulatorSettings, delay_s: float) -> Iterator[str]:
+def archive_with_latency(settings: SkySettings, delay_s: float) -> Iterator[str]:
     """Run the archive in a process of its own and yield its URL; it ends with the block, or with this process."""
     context = multiprocessing.get_context("spawn")
     here, there = context.Pipe()  # carries the URL; its end tells the child that the parent is gone
@@ -46,8 +46,12 @@ def archive_with_latency(settings: SimulatorSettings, delay_s: float) -> Iterato
         child.join()
 
 
-def _serve(settings: SimulatorSettings, delay_s: float, parent: Connection) -> None:
-    config = uvicorn.Config(DelayedApp(make_app(ArchiveStore(settings)), delay_s), log_level="critical", lifespan="off")
+def _serve(settings: SkySettings, delay_s: float, parent: Connection) -> None:
+    config = uvicorn.Config(
+        DelayedApp(make_app(ArchiveStore(SkySettings(**settings.model_dump()))), delay_s),
+        log_level="critical",
+        lifespan="off",
+    )
     server = uvicorn.Server(config)
 
     def stop_with_parent() -> None:
@@ -56,7 +60,7 @@ def _serve(settings: SimulatorSettings, delay_s: float, parent: Connection) -> N
         except EOFError:
             server.should_exit = True
 
-    with socket.create_server((settings.host, 0)) as listener:
-        parent.send(f"http://{settings.host}:{listener.getsockname()[1]}")
+    with socket.create_server((LOOPBACK, 0)) as listener:
+        parent.send(f"http://{LOOPBACK}:{listener.getsockname()[1]}")
         threading.Thread(target=stop_with_parent, daemon=True).start()
         server.run(sockets=[listener])

@@ -11,7 +11,7 @@ from dataclasses import replace
 from benchmarks.bench_scaling import PAGE
 from hubbleclip.archives.check.estimate import amount, duration, estimate, metadata_s
 from hubbleclip.archives.check.findings import Measured
-from hubbleclip.config.settings import ArchiveSettings, FetchSettings, read_settings
+from hubbleclip.config.settings import FetchSettings, read_settings
 from hubbleclip.missions import MISSIONS
 
 BEGIN, END = "<!-- real figures: python -m benchmarks.real_archive -->\n", "<!-- end of real figures -->\n"
@@ -70,8 +70,8 @@ def profile_table() -> str:
 
 def metadata_table() -> str:
     """Format the time of all metadata as a function of the seconds per request."""
-    archive, fetch = ArchiveSettings(), FetchSettings()
-    times = [metadata_s(NUM_OBSERVATIONS, archive.page_size, each, each, fetch) for each in SECONDS_PER_LIST]
+    fetch = FetchSettings()
+    times = [metadata_s(NUM_OBSERVATIONS, each, each, fetch) for each in SECONDS_PER_LIST]
     head = " | ".join(f"{each:g} s" for each in SECONDS_PER_LIST)
     return (
         f"| seconds per page and per list | {head} |\n|---|{'---:|' * len(times)}\n"

@@ -13,13 +13,13 @@ import pyarrow as pa
 from astropy.io import fits
 from astropy.wcs import WCS
 
-from hubbleclip.config.settings import SimulatorSettings, TileSettings
+from hubbleclip.config.settings import TileSettings
 from hubbleclip.contracts.schema import tables
 from hubbleclip.core.layout import Layout
 from hubbleclip.core.records import Product, Sample, to_row
 from hubbleclip.images.encode import encode_png
 from hubbleclip.images.tiling import tile_file, to_tile_record
-from hubbleclip.simulator.observations import make_proposals, observations_of, render_product
+from hubbleclip.simulator.observations import SkySettings, make_proposals, observations_of, render_product
 
 BORDER_PX = 20  # zero border that drizzling leaves
 STAMP_PX = 25  # side of a star's cut-out
@@ -94,7 +94,7 @@ def _add_cosmic_rays(data_yx: npt.NDArray[np.float32], rng: np.random.Generator)
 
 def write_simulated_drz(path: Path, frame_px: int) -> Path:
     """Write the first drizzled image of the simulated archive."""
-    sky = SimulatorSettings(num_proposals=8, frame_px=frame_px)
+    sky = SkySettings(num_proposals=8, frame_px=frame_px)
     observations = (one for proposal in make_proposals(sky) for one in observations_of(sky, proposal))
     observation, product = next((o, p) for o in observations for p in o.products if p.file_name.endswith("_drz.fits"))
     path.write_bytes(render_product(sky, observation, product))
@@ -112,7 +112,7 @@ def make_samples(pngs: Sequence[bytes], num: int, group_size: int) -> tuple[list
 
     Returns the samples, and their PNGs by tile id; the given PNGs are repeated in turn.
     """
-    proposals = make_proposals(SimulatorSettings(num_proposals=num // group_size + 2))
+    proposals = make_proposals(SkySettings(num_proposals=num // group_size + 2))
     splits = ["train"] * num + ["val"] * group_size + ["test"] * group_size
     hashes = [hashlib.sha256(png).hexdigest() for png in pngs]
     samples = []

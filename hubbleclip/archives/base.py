@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any, Protocol, Self
+from urllib.parse import urlsplit
 from uuid import uuid4
 
 from hubbleclip.core.errors import without_control
@@ -252,6 +253,14 @@ def _build(name: str, cls: type, args: tuple[Any, ...]) -> Any:
 def _build_once(name: str, cls: type, args: tuple[Any, ...]) -> Any:
     """Build an object; `name` keeps objects with equal arguments apart."""
     return cls(*args)
+
+
+def service_url(mast_url: str, public_url: str = "") -> str:
+    """Return the address of a service: `public_url`, or the same path at `mast_url` if that is no server of STScI."""
+    if (urlsplit(mast_url).hostname or "").endswith(".stsci.edu"):
+        return public_url
+    _, slash, path = public_url.removeprefix("https://").partition("/")
+    return f"{mast_url.rstrip('/')}{slash}{path}"
 
 
 def proposal_id_of(archive: str, number: str | None) -> str:

@@ -41,6 +41,7 @@ SKIPPED = "skipped"
 PROPOSALS_NAME = "proposals.jsonl"
 """Name of the proposals file that is read from the folder if `archive.proposals_file` is not set."""
 BYTES_PER_MB = 1_000_000
+OBSERVATIONS_PER_PAGE = 5000
 
 
 class LocalArchive(ProcessLocal):
@@ -104,8 +105,8 @@ class LocalArchive(ProcessLocal):
                 ]
             )
         observations = [self._observation(facts) for facts in self.facts.values()]
-        for start in range(0, len(observations), self.settings.page_size):
-            yield ObservationPage(observations=observations[start : start + self.settings.page_size])
+        for start in range(0, len(observations), OBSERVATIONS_PER_PAGE):
+            yield ObservationPage(observations=observations[start : start + OBSERVATIONS_PER_PAGE])
 
     def count_rows(self, since_mjd: float, until_mjd: float) -> int:
         """See `Archive.count_rows`. No page counts rows by day, so this is 0."""

@@ -340,7 +340,7 @@ class PublicBucket:
 class ProposalPages:
     """Addresses at which STScI publishes proposals. An empty text means that there is no such page.
 
-    Paths are relative to `archive.programs_url`, and `{}` in a path is replaced by the proposal number.
+    Paths are relative to STScI's server of programmes, and `{}` in a path is replaced by the proposal number.
 
     Attributes
     ----------

@@ -11,6 +11,7 @@ from typing import Any
 from hubbleclip.archives.check.estimate import Estimate, estimate
 from hubbleclip.archives.check.findings import CheckReport, Level
 from hubbleclip.archives.check.run import check_archive as run_checks
+from hubbleclip.archives.mast.archive import MastArchive
 from hubbleclip.config.settings import ArchiveSettings, Settings
 from hubbleclip.core.errors import ArchiveError, SettingsError
 from hubbleclip.core.layout import Layout
@@ -43,14 +44,10 @@ def check_served(
     settings: Settings, served: ArchiveSettings, pins: ArchivePins, keep: Path | None = None
 ) -> tuple[CheckReport, Estimate | None]:
     """Check an archive that is already served."""
-    fetch = settings.fetch
-    if served.mast_url != settings.archive.mast_url and not fetch.s3_endpoint:
-        # an archive that is served here has a public copy of its own
-        fetch = fetch.model_copy(update={"s3_endpoint": served.mast_url})
     archive = served.model_copy(update={"use_ads": False})
     with TemporaryDirectory(prefix="hubbleclip-check-") as folder:
-        report = run_checks(archive, fetch, Layout(Path(folder)), pins, keep)
-    return report, estimate(report.measured, pins.num_proposals, archive, fetch, settings.tiles)
+        report = run_checks(MastArchive(archive, settings.fetch, Layout(Path(folder))), pins, keep)
+    return report, estimate(report.measured, pins.num_proposals, archive, settings.fetch, settings.tiles)
 
 
 def check_before_first(stage: Stage, served: ArchiveSettings) -> None:

@@ -13,8 +13,8 @@ from collections.abc import Callable
 import uvicorn
 from starlette.types import ASGIApp
 
-from hubbleclip.config.settings import SimulatorSettings
 from hubbleclip.core.errors import HubbleclipError
+from hubbleclip.simulator.observations import SkySettings
 from hubbleclip.simulator.server.app import make_app, serve
 from hubbleclip.simulator.server.product_store import ArchiveStore
 
@@ -34,8 +34,8 @@ def report_address(url: str, server: uvicorn.Server) -> None:
 
 
 def main(
-    section: type[SimulatorSettings] = SimulatorSettings,
-    make: Callable[[SimulatorSettings], ASGIApp] = lambda settings: make_app(ArchiveStore(settings)),
+    section: type[SkySettings] = SkySettings,
+    make: Callable[[SkySettings], ASGIApp] = lambda settings: make_app(ArchiveStore(settings)),
 ) -> int:
     """Serve the simulated archive with the settings given on the command line."""
     parser = argparse.ArgumentParser(prog="hubbleclip.simulator", description="Serve the simulated archive.")

@@ -14,6 +14,7 @@ from hubbleclip.simulator.frames import Frame
 from hubbleclip.simulator.instruments import Camera, Filter
 from hubbleclip.simulator.plans import ObservingPlan, Target
 from hubbleclip.simulator.products import PRIMARY_BLOCKS, acs_filter_wheels
+from hubbleclip.simulator.random_draws import SEED
 
 if TYPE_CHECKING:
     from astropy.io import fits
@@ -43,14 +44,13 @@ class Exposure:
     exposure_s: float
     start_mjd: float
     obs_id: str
-    seed: int
     pi: str
     version: int = 0
     extra_blocks: int = 0
 
     @property
     def noise_key(self) -> str:
-        """Key that, together with the seed, determines the random noise."""
+        """Key that determines the random noise."""
         return f"{self.obs_id}:{self.version}" if self.version else self.obs_id
 
 
@@ -105,7 +105,7 @@ def end_header(header: fits.Header, exposure: Exposure, blocks: int) -> fits.Hea
         header["CAL_VER"] = (f"1.{exposure.version}", "version of the calibration software (simulated)")
     header["COMMENT"] = NOTICE
     header["HISTORY"] = NOTICE
-    header["HISTORY"] = f"seed {exposure.seed}, scene {exposure.target.scene_key}"
+    header["HISTORY"] = f"seed {SEED}, scene {exposure.target.scene_key}"
     return pad_header(header, blocks)
 
 

@@ -78,7 +78,7 @@ def deproject(ra_deg: float, dec_deg: float, east_arcsec: float, north_arcsec: f
 
 def combined_frame(settings: SimulatorSettings, plan: ObservingPlan, target: Target) -> Frame:
     """Make the combined (drizzled) frame of a target, which all filters share."""
-    rng = python_rng(settings.seed, "frame", plan.index, target.scene_key)
+    rng = python_rng("frame", plan.index, target.scene_key)
     # As in real data, the size of drizzled frames varies by a few percent.
     num_y, num_x = (round(settings.frame_px * rng.uniform(0.97, 1.04)) for _ in range(2))
     tilt_deg = round(rng.triangular(-14, 14, 0) / 2) * 2.0  # Steps of 2 degrees limit the number of PSFs to compute.

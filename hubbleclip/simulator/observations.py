@@ -7,6 +7,8 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
+from pydantic import Field
+
 from hubbleclip.config.settings import SimulatorSettings
 from hubbleclip.simulator import products
 from hubbleclip.simulator.frames import Frame, combined_frame, detector_frame
@@ -22,6 +24,19 @@ FIRST_RELEASE_MJD = 60000.0  # Start of night 0: 2023-02-25.
 FIRST_OBSID, OBSIDS_PER_PROPOSAL = 2_100_000_000, 16
 FIRST_HAP_OBSID, HAP_OBSIDS_PER_PROPOSAL = 2_110_000_000, 64
 SINGLE_EXPOSURE_FRACTION = 0.1
+
+
+class SkySettings(SimulatorSettings):
+    """Settings of the simulated archive, with those that only tests and benchmarks change."""
+
+    observations_per_proposal: int = Field(0, ge=0, le=OBSIDS_PER_PROPOSAL)
+    """Number of observations per proposal; 0 means that a small number is drawn for each proposal, as in the demo.
+    Hubble Advanced Products are not counted.
+    """
+    hap_share: float = Field(0.0, ge=0, le=1)
+    """Share of visits that the archive also lists as Hubble Advanced Products (single-filter and total)."""
+    late_share: float = Field(0.0, ge=0, le=1)
+    """Share of a night's observations that the archive lists one night after their release."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,7 +147,7 @@ class Visit:
     `is_single` is True if the visit has single exposures but no drizzled image.
     """
 
-    settings: SimulatorSettings
+    settings: SkySettings
     proposal: SimProposal
     plan: ObservingPlan
     visit_index: int
@@ -151,7 +166,7 @@ def make_proposals(settings: SimulatorSettings) -> list[SimProposal]:
 def proposal_at(settings: SimulatorSettings, index: int) -> SimProposal:
     """Make one proposal without making the others."""
     plan = plan_of(settings, index)
-    text: ProposalText = write_proposal(settings.seed, plan)
+    text: ProposalText = write_proposal(plan)
     return SimProposal(
         number=plan.number,
         cycle=plan.cycle,
@@ -166,7 +181,7 @@ def proposal_at(settings: SimulatorSettings, index: int) -> SimProposal:
     )
 
 
-def observations_of(settings: SimulatorSettings, proposal: SimProposal) -> tuple[SimObservation, ...]:
+def observations_of(settings: SkySettings, proposal: SimProposal) -> tuple[SimObservation, ...]:
     """List the observations of a proposal: one per visit and filter, followed by the HAP products."""
     plan = plan_of(settings, proposal_index(proposal.number))
     num_wanted = settings.observations_per_proposal
@@ -187,7 +202,7 @@ def observations_of(settings: SimulatorSettings, proposal: SimProposal) -> tuple
     )
 
 
-def _visit(settings: SimulatorSettings, proposal: SimProposal, plan: ObservingPlan, visit_index: int) -> Visit:
+def _visit(settings: SkySettings, proposal: SimProposal, plan: ObservingPlan, visit_index: int) -> Visit:
     """Make a visit: its target, frame and footprint."""
     target, camera = plan.targets[visit_index % len(plan.targets)], CAMERAS[plan.camera]
     frame, is_single = combined_frame(settings, plan, target), _is_single(settings, plan, visit_index)
@@ -242,7 +257,7 @@ def _observation(visit: Visit, filter_index: int) -> SimObservation:
     )
 
 
-def _obsid_offset(settings: SimulatorSettings, plan: ObservingPlan, visit_index: int, filter_index: int) -> int:
+def _obsid_offset(settings: SkySettings, plan: ObservingPlan, visit_index: int, filter_index: int) -> int:
     """Return the number of the observation within its proposal, from 0 to OBSIDS_PER_PROPOSAL - 1."""
     # If the number of observations is not fixed, there are at most two visits, and each has 8 numbers for its filters.
     return visit_index * (len(plan.filters) if settings.observations_per_proposal else 8) + filter_index
@@ -268,7 +283,7 @@ def _has_hap(visit: Visit) -> bool:
     """Decide whether the visit has Hubble Advanced Products; WFPC2 and moving targets never have such products."""
     has_hap = sim_mission(visit.settings).has_hap
     is_eligible = has_hap and not (visit.is_single or visit.plan.kind.is_moving or visit.camera.instrument == "WFPC2")
-    rng = python_rng(visit.settings.seed, "advanced", visit.plan.index, visit.visit_index)
+    rng = python_rng("advanced", visit.plan.index, visit.visit_index)
     return is_eligible and rng.random() < visit.settings.hap_share
 
 
@@ -298,17 +313,17 @@ def _hap_observations(visit: Visit, standard: Sequence[SimObservation]) -> Itera
     yield hap_observation(members[0], len(members), "total", **total_fields)
 
 
-def _is_listed_late(settings: SimulatorSettings, proposal: SimProposal, item: SimObservation) -> bool:
+def _is_listed_late(settings: SkySettings, proposal: SimProposal, item: SimObservation) -> bool:
     """Decide whether the archive would list the observation only in the night after the last simulated night."""
     # A late observation is listed one night late, so late observations of earlier nights are listed in the last night.
     is_newest = proposal.night == settings.nights - 1
-    return is_newest and python_rng(settings.seed, "late", item.obs_id).random() < settings.late_share
+    return is_newest and python_rng("late", item.obs_id).random() < settings.late_share
 
 
 def _newest_version(settings: SimulatorSettings, proposal: SimProposal, item: SimObservation) -> SimObservation:
     """Set the version, which is the number of reprocessings; as in MAST, the release date does not change."""
     nights = range(proposal.night + 1, settings.nights) if settings.reprocessed_share else ()
-    draws = (python_rng(settings.seed, "reprocessed", night, item.obs_id).random() for night in nights)
+    draws = (python_rng("reprocessed", night, item.obs_id).random() for night in nights)
     version = sum(draw < settings.reprocessed_share for draw in draws)
     return replace(item, version=version) if version else item
 
@@ -316,12 +331,12 @@ def _newest_version(settings: SimulatorSettings, proposal: SimProposal, item: Si
 def _is_single(settings: SimulatorSettings, plan: ObservingPlan, visit_index: int) -> bool:
     """Decide whether the visit has single exposures but no drizzled image."""
     fraction = SINGLE_EXPOSURE_FRACTION * (2 if plan.kind.is_moving else 1)
-    return plan.kind is CALIBRATION or python_rng(settings.seed, "single", plan.index, visit_index).random() < fraction
+    return plan.kind is CALIBRATION or python_rng("single", plan.index, visit_index).random() < fraction
 
 
 def _start_mjd(settings: SimulatorSettings, plan: ObservingPlan, visit_index: int, filter_index: int) -> float:
     """Draw the start time of the observation (MJD) within the year of the proposal's cycle."""
-    rng = python_rng(settings.seed, "start", plan.index, visit_index)
+    rng = python_rng("start", plan.index, visit_index)
     # Successive filters of a visit start 0.021 days (30 minutes) apart.
     schedule = SCHEDULES[settings.mission]
     cycle_mjd = schedule.first_mjd + 365.25 * (plan.cycle - schedule.first_cycle)
@@ -331,12 +346,12 @@ def _start_mjd(settings: SimulatorSettings, plan: ObservingPlan, visit_index: in
 def _exposure_s(settings: SimulatorSettings, plan: ObservingPlan, band: Filter) -> float:
     """Draw an exposure time in seconds, uniform in its logarithm; narrow filters get longer exposures."""
     low, high = plan.kind.exposure_s
-    rng = python_rng(settings.seed, "exposure", plan.index, band.name)
+    rng = python_rng("exposure", plan.index, band.name)
     factor = 1.8 if band.line else 1.0  # Narrow filters pass less light.
     return float(round(factor * low * (high / low) ** rng.random()))
 
 
-def _released_mjd(settings: SimulatorSettings, plan: ObservingPlan, visit_index: int, filter_index: int) -> float:
+def _released_mjd(settings: SkySettings, plan: ObservingPlan, visit_index: int, filter_index: int) -> float:
     """Compute the release date (MJD), which lies within the proposal's night and grows with the proposal number."""
     night, proposal_in_night = divmod(plan.index, settings.num_proposals)
     offset = (
@@ -365,8 +380,7 @@ def render_product(settings: SimulatorSettings, observation: SimObservation, pro
         exposure_s=observation.exposure_s,
         start_mjd=observation.start_mjd,
         obs_id=observation.obs_id,
-        seed=settings.seed,
-        pi=write_proposal(settings.seed, plan).pi,
+        pi=write_proposal(plan).pi,
         version=observation.version,
         extra_blocks=observation.extra_blocks,
     )

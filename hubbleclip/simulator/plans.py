@@ -97,21 +97,21 @@ def plan_of(settings: SimulatorSettings, index: int) -> ObservingPlan:
 
 def _parent_of(settings: SimulatorSettings, index: int) -> tuple[ObjectKind, int | None, bool]:
     """Return the kind of object, the index of the parent or None, and whether the proposal is a continuation."""
-    kind, draw, parent = _draw_parent(settings.seed, index)
+    kind, draw, parent = _draw_parent(index)
     # A parent has no parent itself, so that making a plan requires at most one other plan.
-    if parent is None or _draw_parent(settings.seed, parent)[2] is not None:
+    if parent is None or _draw_parent(parent)[2] is not None:
         return kind, None, False
     return kind, parent, draw < CONTINUATION_FRACTION
 
 
-def _draw_parent(seed: int, index: int) -> tuple[ObjectKind, float, int | None]:
+def _draw_parent(index: int) -> tuple[ObjectKind, float, int | None]:
     """Draw the kind of object, a number from 0 to 1, and the index of a possible parent or None.
 
     The number decides whether the proposal is a continuation.
     """
-    rng = python_rng(seed, "relation", index)
+    rng = python_rng("relation", index)
     block, position = divmod(index, len(OBJECT_KINDS))
-    name = _kind_order(seed, block)[position]
+    name = _kind_order(block)[position]
     if rng.random() < CALIBRATION_FRACTION:
         return CALIBRATION, 1.0, None
     kind, draw = OBJECT_KINDS[name], rng.random()
@@ -119,20 +119,20 @@ def _draw_parent(seed: int, index: int) -> tuple[ObjectKind, float, int | None]:
     if block == 0 or kind.is_moving or draw >= CONTINUATION_FRACTION + SAME_FIELD_FRACTION:
         return kind, draw, None
     earlier_block = rng.randrange(block)
-    parent = earlier_block * len(OBJECT_KINDS) + _kind_order(seed, earlier_block).index(name)
+    parent = earlier_block * len(OBJECT_KINDS) + _kind_order(earlier_block).index(name)
     # The first draw of the parent's generator tells whether the parent is a calibration proposal.
-    is_science = python_rng(seed, "relation", parent).random() >= CALIBRATION_FRACTION
+    is_science = python_rng("relation", parent).random() >= CALIBRATION_FRACTION
     return kind, draw, parent if is_science else None
 
 
 @lru_cache(maxsize=4096)
-def _kind_order(seed: int, block: int) -> tuple[str, ...]:
+def _kind_order(block: int) -> tuple[str, ...]:
     """Shuffle the kinds of object for one block of proposals.
 
     Each block has every kind once, so that all kinds are about equally frequent in any number of proposals.
     """
     names = list(OBJECT_KINDS)
-    python_rng(seed, "order", block).shuffle(names)
+    python_rng("order", block).shuffle(names)
     return tuple(names)
 
 
@@ -145,13 +145,13 @@ def _draw_cycle(settings: SimulatorSettings, index: int) -> int:
 
 def _new_plan(settings: SimulatorSettings, index: int, kind: ObjectKind, sibling_of: str = "") -> ObservingPlan:
     """Make a plan in which everything is newly drawn; `sibling_of` is the camera of the parent, if there is one."""
-    seed, cycle = settings.seed, _draw_cycle(settings, index)
-    rng = python_rng(seed, "plan", index)
+    cycle = _draw_cycle(settings, index)
+    rng = python_rng("plan", index)
     camera = _choose_camera(rng, settings.mission, cycle, sibling_of)
     filters = _choose_filters(rng, kind, camera)
     num_targets = 1 + (rng.random() < TWO_TARGETS_FRACTION)
     half_field = CAMERAS[camera].pixel_scale_arcsec * settings.frame_px / 2
-    targets = tuple(_target(rng, kind, hash_seed(seed, "scene", index, i), half_field) for i in range(num_targets))
+    targets = tuple(_target(rng, kind, hash_seed("scene", index, i), half_field) for i in range(num_targets))
     return ObservingPlan(
         index=index,
         kind=kind,

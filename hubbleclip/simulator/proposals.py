@@ -66,12 +66,12 @@ def _read_table(name: str) -> dict[str, Any]:
 
 
 @lru_cache(maxsize=4096)
-def write_proposal(seed: int, plan: ObservingPlan) -> ProposalText:
+def write_proposal(plan: ObservingPlan) -> ProposalText:
     """Write the text of a proposal.
 
     A continuation repeats the abstract of its parent and adds a sentence.
     """
-    rng = python_rng(seed, "text", plan.index)
+    rng = python_rng("text", plan.index)
     writer = SentenceWriter(rng, plan)
     if plan.kind is CALIBRATION:
         patterns: tuple[tuple[str, int], ...] = (
@@ -79,7 +79,7 @@ def write_proposal(seed: int, plan: ObservingPlan) -> ProposalText:
         )
         abstract = writer.write_sentence(*patterns[0])
     else:
-        patterns, abstract = _make_abstract(seed, plan, writer)
+        patterns, abstract = _make_abstract(plan, writer)
     people = _read_table("people")
     return ProposalText(
         proposal_type=_draw_type(rng, plan),
@@ -98,15 +98,15 @@ def _draw_type(rng: random.Random, plan: ObservingPlan) -> str:
     return rng.choices(list(TYPE_WEIGHTS), list(TYPE_WEIGHTS.values()))[0]
 
 
-def _make_abstract(seed: int, plan: ObservingPlan, writer: SentenceWriter) -> tuple[tuple[tuple[str, int], ...], str]:
+def _make_abstract(plan: ObservingPlan, writer: SentenceWriter) -> tuple[tuple[tuple[str, int], ...], str]:
     """Write the abstract of a science proposal. Return the sentence patterns that it uses, and its text."""
     if plan.is_continuation and plan.parent is not None:
         # The generator has the same seed as for the parent, so the same sentences are drawn.
-        rng = python_rng(seed, "abstract", plan.parent)
+        rng = python_rng("abstract", plan.parent)
         patterns, abstract = _compose_abstract(rng, SentenceWriter(rng, plan))
         added = writer.write_sentence("continuation", writer.rng.randrange(3))
         return (*patterns, ("continuation", 0)), f"{abstract} {added}"
-    rng = python_rng(seed, "abstract", plan.index)
+    rng = python_rng("abstract", plan.index)
     return _compose_abstract(rng, SentenceWriter(rng, plan))
 
 

@@ -1,4 +1,4 @@
-"""Random generators that are seeded by the simulator's seed and by keys.
+"""Random generators that are seeded by a constant and by keys.
 
 Because each item has a generator of its own, an item can be made without making the others first.
 """
@@ -10,19 +10,22 @@ import random
 
 import numpy as np
 
+SEED = 20240313
+"""Seed of the simulated sky and of its proposals."""
 
-def python_rng(seed: int, *keys: object) -> random.Random:
+
+def python_rng(*keys: object) -> random.Random:
     """Make a `random.Random` for words and metadata."""
-    return random.Random(":".join(map(str, (seed, *keys))))
+    return random.Random(":".join(map(str, (SEED, *keys))))
 
 
-def hash_seed(seed: int, *keys: object) -> int:
-    """Compute a 64-bit hash of a seed and keys."""
-    text = ":".join(map(str, (seed, *keys)))  # Python's hash() is not used, because it differs between processes.
+def hash_seed(*keys: object) -> int:
+    """Compute a 64-bit hash of the seed and of keys."""
+    text = ":".join(map(str, (SEED, *keys)))  # Python's hash() is not used, because it differs between processes.
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big")
 
 
-def numpy_rng(seed: int, *keys: object) -> np.random.Generator:
+def numpy_rng(*keys: object) -> np.random.Generator:
     """Make a numpy random generator for pixel values."""
     # PCG64 is named explicitly, because numpy may change the generator that `default_rng` uses.
-    return np.random.Generator(np.random.PCG64(hash_seed(seed, *keys)))
+    return np.random.Generator(np.random.PCG64(hash_seed(*keys)))

@@ -61,7 +61,7 @@ def scene_view(frame: Frame, target: Target, band: Filter, epoch: int) -> View:
     )
 
 
-def render_scene(view: View, plan: ObservingPlan, target: Target, seed: int) -> Image:
+def render_scene(view: View, plan: ObservingPlan, target: Target) -> Image:
     """Render the noise-free scene of a target in a frame.
 
     The object and its background depend only on the `scene_key` of the target, so all frames of a target show the same
@@ -71,7 +71,7 @@ def render_scene(view: View, plan: ObservingPlan, target: Target, seed: int) -> 
         return view.blank_image()
     image = OBJECT_RENDERERS[plan.kind.name](view, numpy_rng(target.scene_key, "object"), target.variant)
     # A moving target is in front of a different star field in each observation.
-    field_key = hash_seed(seed, "background", view.epoch) if plan.kind.is_moving else target.scene_key
+    field_key = hash_seed("background", view.epoch) if plan.kind.is_moving else target.scene_key
     add_background(view, image, numpy_rng(field_key, "field"), plan.kind.name)
     return np.asarray(image, np.float32)
 

@@ -79,13 +79,13 @@ def _observed_scene(exposure: Exposure, frame: Frame) -> Image:
     # The epoch identifies the observation.
     epoch = zlib.crc32(exposure.obs_id.encode())
     view = sky.scene_view(frame, exposure.target, exposure.band, epoch)
-    scene = sky.render_scene(view, exposure.plan, exposure.target, exposure.seed)
+    scene = sky.render_scene(view, exposure.plan, exposure.target)
     return convolve(scene, exposure.camera, exposure.band.wave_nm, frame.tilt_deg)
 
 
 def _combine(exposure: Exposure) -> tuple[Image, Image, npt.NDArray[np.int32]]:
     """Simulate a drizzled image; return science (electrons per second), weight (seconds) and context."""
-    rng = numpy_rng(exposure.seed, "noise", exposure.noise_key)
+    rng = numpy_rng("noise", exposure.noise_key)
     return simulate_combined(_observed_scene(exposure, exposure.frame), _depth(exposure), exposure.frame, rng)
 
 
@@ -158,9 +158,9 @@ def _raw_planes(settings: SimulatorSettings, exposure: Exposure) -> Iterator[Ima
 
 def _one_exposure(settings: SimulatorSettings, exposure: Exposure) -> tuple[Image, Image, npt.NDArray[np.int16]]:
     """Simulate one exposure; return image, error (both in electrons) and data-quality flags of the whole detector."""
-    rng = numpy_rng(exposure.seed, "noise", exposure.noise_key, "single")
+    rng = numpy_rng("noise", exposure.noise_key, "single")
     # This seed does not depend on the observation, because the defects of a camera are the same in every exposure.
-    chip_rng = numpy_rng(exposure.seed, "chip", exposure.camera.name)
+    chip_rng = numpy_rng("chip", exposure.camera.name)
     scene = _observed_scene(exposure, detector_frame(settings, exposure.frame))
     if exposure.plan.kind.name == "calibration":
         scene = _calibration_scene(exposure, scene)

@@ -4,33 +4,49 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from dataclasses import fields, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from hubbleclip.archives import open_archive
+from hubbleclip.archives.http.client import RequestLimits, Transport
 from hubbleclip.archives.mast.archive import MastArchive
 from hubbleclip.archives.mast.caom_rows import observation_from_row
-from hubbleclip.config.settings import ArchiveSettings, FetchSettings, SimulatorSettings
+from hubbleclip.config.settings import ArchiveSettings, FetchSettings
 from hubbleclip.core.layout import Layout
 from hubbleclip.core.records import Observation
 from hubbleclip.missions.hst import HST
-from hubbleclip.simulator.server.launcher import running_simulator, simulated_addresses
+from hubbleclip.simulator.observations import SkySettings
+from hubbleclip.simulator.server.launcher import running_simulator
 from tests.archives.mallory import Mallory
 from tests.bad_server import BadServer
 from tests.faulty_archive.archive import running_archive
 from tests.faulty_archive.plan import FaultPlan, FaultRule
 
-SKY = SimulatorSettings(num_proposals=12, frame_px=96)
-FETCH = FetchSettings(requests_per_s=1000, connections=4, backoff_s=0.01, attempts=4, timeout_s=20)
+SKY = SkySettings(num_proposals=12, frame_px=96)
+FETCH = FetchSettings(requests_per_s=1000, connections=4, timeout_s=20)
+LIMITS = RequestLimits(attempts=4, backoff_s=0.01)
 
 
-def archive_at(url: str, root: Path, fetch: FetchSettings = FETCH, **settings: object) -> MastArchive:
-    values = ArchiveSettings.model_validate({"name": "simulated", **simulated_addresses(url), **settings})
-    archive = open_archive(values, fetch, Layout(root))
-    assert isinstance(archive, MastArchive)
-    return archive
+def fetch_and_limits(changes: dict[str, Any]) -> tuple[FetchSettings, RequestLimits]:
+    """Take from the changes those of `fetch` and those of the limits."""
+    fetch = {name: changes.pop(name) for name in FetchSettings.model_fields if name in changes}
+    limits = {one.name: changes.pop(one.name) for one in fields(RequestLimits) if one.name in changes}
+    return FETCH.model_copy(update=fetch), replace(LIMITS, **limits)
+
+
+def make_transport(**changes: Any) -> Transport:
+    """A client with short waits."""
+    return Transport(*fetch_and_limits(changes))
+
+
+def archive_at(url: str, root: Path, **changes: Any) -> MastArchive:
+    """An archive with short waits; the changes are settings of `archive` or `fetch`, or limits."""
+    fetch, limits = fetch_and_limits(changes)
+    settings = ArchiveSettings.model_validate({"name": "simulated", "mast_url": url, **changes})
+    return MastArchive(settings, fetch, Layout(root), limits)
 
 
 def observation(**row: object) -> Observation:

@@ -11,11 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hubbleclip.archives.http.client import Transport
 from hubbleclip.archives.stsci.ads import AdsClient, ads_url, parse_ads
 from hubbleclip.core.errors import ArchiveError, SettingsError
 from hubbleclip.missions.hst import HST
-from tests.archives.conftest import FETCH
+from tests.archives.conftest import LIMITS, make_transport
 from tests.bad_server import BadServer, Respond, give
 
 TOKEN = "secret-ads-token-1234"
@@ -43,7 +42,7 @@ def ads(scripted) -> Callable[..., tuple[AdsClient, str, BadServer]]:
 
     def make(*responses: Respond) -> tuple[AdsClient, str, BadServer]:
         server = scripted(*responses)
-        return AdsClient(server.url, Transport(FETCH)), ads_url(server.url, HST.ads_bibstem, "15677"), server
+        return AdsClient(server.url, make_transport()), ads_url(server.url, HST.ads_bibstem, "15677"), server
 
     return make
 
@@ -117,14 +116,14 @@ def test_a_temporary_fault_is_retried_and_a_lasting_one_disables_only_ads(
     assert client.get(url)
     client, url, server = ads(give(b"", 500))
     assert [client.get(url), client.get(url)] == [None, None]
-    assert len(server.seen) == FETCH.attempts
+    assert len(server.seen) == LIMITS.attempts
     assert caplog.text.count("not queried again") == 1
 
 
 def test_the_token_goes_to_no_other_host_though_downloads_may_be_redirected_there(ads) -> None:
     _, _, other = ads(give(response_of(DOC)))
     _, url, server = ads(give(b"", 302, Location=other.url))
-    client = AdsClient(url, Transport(FETCH.model_copy(update={"redirect_hosts": (other.host,)})))
+    client = AdsClient(url, make_transport(redirect_hosts=(other.host,)))
     assert client.get(url) is None
     assert (len(server.seen), len(other.seen)) == (1, 0)
 
@@ -146,11 +145,11 @@ def test_the_token_is_in_no_message(ads, caplog: pytest.LogCaptureFixture) -> No
 def test_a_token_that_cannot_be_sent_is_an_error_of_one_line_without_the_token(value: str, monkeypatch) -> None:
     monkeypatch.setenv("ADS_API_TOKEN", value)
     with pytest.raises(SettingsError, match="ADS_API_TOKEN") as caught:
-        AdsClient("https://ads", Transport(FETCH))
+        AdsClient("https://ads", make_transport())
     assert "\n" not in str(caught.value)
     assert not value.strip() or value not in str(caught.value)
 
 
 def test_the_token_is_not_sent_unencrypted() -> None:
     with pytest.raises(SettingsError, match="https"):
-        AdsClient("http://api.example.org", Transport(FETCH))
+        AdsClient("http://api.example.org", make_transport())

@@ -9,22 +9,21 @@ from pathlib import Path
 import pytest
 
 from hubbleclip.archives.http.body_limits import PAGE_BYTES, check_json, parse_json
-from hubbleclip.archives.http.client import Transport
 from hubbleclip.archives.http.response_errors import RefusedError
 from hubbleclip.archives.mast.archive import MastArchive
 from hubbleclip.archives.stsci.bulk_list import index_bulk_list
 from hubbleclip.archives.stsci.parsers import MAX_RECORD_BYTES, split_abstracts_cat
 from hubbleclip.core.errors import ArchiveError, PartialResultError
-from tests.archives.conftest import FETCH, archive_at, observe
+from tests.archives.conftest import archive_at, make_transport, observe
 from tests.archives.mallory import Mallory, product_of
 from tests.bad_server import drip_trailers, give
 
-HASTY = FETCH.model_copy(update={"attempts": 2, "timeout_s": 0.3, "file_timeout_s": 0.3})
+HASTY = {"attempts": 2, "timeout_s": 0.3, "file_timeout_s": 0.3}
 LISTINGS = pytest.mark.parametrize("listing", ["caom", "missions"])
 
 
 def archive_of(mallory: Mallory, root: Path, listing: str = "caom", **settings: object) -> MastArchive:
-    return archive_at(mallory.url, root, HASTY, listing=listing, check_first=False, **settings)
+    return archive_at(mallory.url, root, **HASTY, listing=listing, check_first=False, **settings)
 
 
 @LISTINGS
@@ -52,7 +51,7 @@ def test_a_page_is_limited_by_the_rows_that_were_asked_for(listing: str, mallory
     rows = gzip.compress(json.dumps([{"obs_id": "x" * 1000, "obsid": "1"}] * 3000).encode())
     mallory.posted["query"] = give(rows, Content_Encoding="gzip")
     with pytest.raises(PartialResultError, match=r"more than 10\d\d000 bytes"):
-        observe(archive_of(mallory, tmp_path, listing, page_size=2))
+        observe(archive_of(mallory, tmp_path, listing, page_rows=2))
 
 
 @pytest.mark.parametrize("kind", ["columns", "query"])
@@ -70,13 +69,13 @@ def test_pages_that_always_announce_another_page_end(kind: str, mallory: Mallory
 @pytest.mark.timeout(15)
 def test_trailers_that_drip_end_at_the_time_limit(scripted) -> None:
     with pytest.raises(ArchiveError, match="did not end within"):
-        Transport(HASTY.model_copy(update={"attempts": 1})).get(scripted(drip_trailers(b"page")).url)
+        make_transport(**HASTY | {"attempts": 1}).get(scripted(drip_trailers(b"page")).url)
 
 
 def test_a_page_has_a_largest_size(scripted) -> None:
     bomb = gzip.compress(bytes(PAGE_BYTES + 1), 1)
     with pytest.raises(ArchiveError, match=f"more than {PAGE_BYTES} bytes"):
-        Transport(FETCH).get(scripted(give(bomb, Content_Encoding="gzip")).url)
+        make_transport().get(scripted(give(bomb, Content_Encoding="gzip")).url)
 
 
 @pytest.mark.parametrize("value", ["[]", "{}", "[[]]", '{"":[]}', "0", '"ab"'])

@@ -9,9 +9,8 @@ from hypothesis import strategies as st
 
 from hubbleclip.archives.stsci.bulk_list import BulkList, index_bulk_list
 from hubbleclip.archives.stsci.parsers import ProposalText, parse_abstracts_cat
-from hubbleclip.config.settings import SimulatorSettings
 from hubbleclip.core.text_cleaning import decode
-from hubbleclip.simulator.observations import make_proposals
+from hubbleclip.simulator.observations import SkySettings, make_proposals
 from hubbleclip.simulator.server.pages import abstracts_cat
 
 RULE = "-" * 79
@@ -35,7 +34,7 @@ def whole(data: bytes) -> dict[str, ProposalText]:
 
 
 def test_every_record_of_a_list_is_found_at_its_byte_range(tmp_path: Path) -> None:
-    data = abstracts_cat(make_proposals(SimulatorSettings(num_proposals=60))).encode()
+    data = abstracts_cat(make_proposals(SkySettings(num_proposals=60))).encode()
     bulk = bulk_of(data, tmp_path)
     assert by_number(bulk) == whole(data)
     assert len(bulk) == len(whole(data)) > 50

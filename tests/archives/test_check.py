@@ -17,18 +17,16 @@ from hubbleclip.archives.check.findings import CheckReport, Level, Measured
 from hubbleclip.archives.check.run import check_archive
 from hubbleclip.archives.mast.client import read_result
 from hubbleclip.archives.stsci.parsers import parse_abstracts_cat, parse_apt
-from hubbleclip.config.settings import ArchiveSettings, FetchSettings, SimulatorSettings, TileSettings
-from hubbleclip.core.layout import Layout
+from hubbleclip.config.settings import ArchiveSettings, FetchSettings, TileSettings
 from hubbleclip.missions import MISSIONS
 from hubbleclip.missions.pins import ArchivePins
-from hubbleclip.simulator.server.launcher import simulated_addresses
+from hubbleclip.simulator.observations import SkySettings
 from hubbleclip.simulator.server.pins import pins_of
-from tests.archives.conftest import SKY
+from tests.archives.conftest import SKY, archive_at
 from tests.faulty_archive.archive import make_faulty_app, with_faults
 from tests.faulty_archive.changes import ARCHIVE_CHANGES
 from tests.faulty_archive.plan import FaultPlan, FaultRule
 
-FETCH = FetchSettings(requests_per_s=1000, backoff_s=0.01, attempts=2, timeout_s=20)
 PINS = pins_of(SKY)
 QUERIES, DOWNLOADS = "/api/v0/invoke", "/api/v0.1/Download/"
 PLANTED = {
@@ -54,7 +52,7 @@ PLANTED = {
 
 
 @contextmanager
-def served(plan: FaultPlan = FaultPlan(), sky: SimulatorSettings = SKY) -> Iterator[str]:
+def served(plan: FaultPlan = FaultPlan(), sky: SkySettings = SKY) -> Iterator[str]:
     """Serve the simulated archive from a thread, and yield its address."""
     server = uvicorn.Server(
         uvicorn.Config(make_faulty_app(with_faults(sky, plan)), log_level="critical", lifespan="off")
@@ -72,10 +70,8 @@ def served(plan: FaultPlan = FaultPlan(), sky: SimulatorSettings = SKY) -> Itera
 def checked(
     url: str, root: Path, keep: Path | None = None, pins: ArchivePins = PINS, **settings: object
 ) -> CheckReport:
-    archive = ArchiveSettings.model_validate({"name": "simulated", **simulated_addresses(url), **settings})
-    root_url = "s3://stpubdata/jwst/public" if settings else FETCH.s3_root
-    fetch = FETCH.model_copy(update={"s3_endpoint": url, "s3_root": root_url})
-    return check_archive(archive, fetch, Layout(root), pins, keep)
+    root_url = "s3://stpubdata/jwst/public" if settings else FetchSettings().s3_root
+    return check_archive(archive_at(url, root, attempts=2, s3_root=root_url, **settings), pins, keep)
 
 
 def test_the_simulated_archive_passes(simulator: str, tmp_path: Path) -> None:
@@ -154,7 +150,7 @@ def test_time_files_tiles_and_disk_follow_from_the_measured_figures() -> None:
 
 
 def test_a_request_takes_no_less_than_the_rate_limit_allows() -> None:
-    assert metadata_s(1_000, 100, 0.0, 0.0, FetchSettings(requests_per_s=10)) == pytest.approx((10 + 10) / 10)
+    assert metadata_s(50_000, 0.0, 0.0, FetchSettings(requests_per_s=10)) == pytest.approx((10 + 500) / 10)
 
 
 def test_a_preview_of_the_size_of_the_recorded_one_has_81_tiles_in_its_grid() -> None:

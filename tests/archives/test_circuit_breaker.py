@@ -12,12 +12,12 @@ import pytest
 from hubbleclip.archives.http.circuit_breaker import CircuitBreaker
 from hubbleclip.archives.http.client import Transport
 from hubbleclip.archives.http.download import DownloadRequest, fetch_file
-from hubbleclip.config.settings import FetchSettings
 from hubbleclip.core.errors import ArchiveDownError, ArchiveError, DownloadError
 from hubbleclip.core.layout import Layout
+from tests.archives.conftest import make_transport
 from tests.bad_server import FITS, give
 
-FETCH = FetchSettings(requests_per_s=1000, backoff_s=0.01, attempts=3, timeout_s=10, breaker_failures=6, breaker_s=0)
+LIMITS = {"attempts": 3, "breaker_failures": 6, "breaker_s": 0}
 
 
 def fetch(transport: Transport, url: str, root: Path, uri: str = "mast:x") -> object:
@@ -56,7 +56,7 @@ def test_consecutive_failures_opens_it_once_it_has_lasted_long_enough() -> None:
 
 
 def test_a_burst_of_failures_over_all_connections_stops_no_run(scripted, tmp_path: Path) -> None:
-    transport = Transport(FetchSettings(requests_per_s=1000, backoff_s=0.01, attempts=10, breaker_failures=6))
+    transport = make_transport(attempts=10, breaker_failures=6)
     script = scripted(*[give(b"", 503)] * 8, give(FITS))
     with ThreadPoolExecutor(8) as pool:
         jobs = [pool.submit(fetch, transport, script.url, tmp_path, f"mast:{i}") for i in range(8)]
@@ -67,7 +67,7 @@ def test_a_burst_of_failures_over_all_connections_stops_no_run(scripted, tmp_pat
 def test_an_archive_that_fails_every_file_is_requested_until_the_breaker_opens(
     scripted, tmp_path: Path, response
 ) -> None:
-    script, transport = scripted(response), Transport(FETCH)
+    script, transport = scripted(response), make_transport(**LIMITS)
     errors = []
     for i in range(10):
         with pytest.raises(ArchiveError) as caught:
@@ -89,7 +89,7 @@ def test_an_archive_that_fails_every_file_is_requested_until_the_breaker_opens(
 def test_complete_responses_are_no_failures_of_the_archive_whatever_is_in_them(
     scripted, tmp_path: Path, response, reason: str
 ) -> None:
-    script, transport = scripted(response), Transport(FETCH.model_copy(update={"attempts": 8, "backoff_s": 0}))
+    script, transport = scripted(response), make_transport(**LIMITS | {"attempts": 8})
     for i in range(8):
         with pytest.raises(DownloadError) as caught:
             fetch(transport, script.url, tmp_path, f"mast:{i}")
@@ -98,7 +98,7 @@ def test_complete_responses_are_no_failures_of_the_archive_whatever_is_in_them(
 
 
 def test_missing_files_are_no_failures_of_the_archive(scripted, tmp_path: Path) -> None:
-    transport, script = Transport(FETCH), scripted(give(b"", 404))
+    transport, script = make_transport(**LIMITS), scripted(give(b"", 404))
     for i in range(10):
         with pytest.raises(DownloadError) as caught:
             fetch(transport, script.url, tmp_path, f"mast:{i}")
@@ -107,7 +107,7 @@ def test_missing_files_are_no_failures_of_the_archive(scripted, tmp_path: Path) 
 
 def test_waiting_threads_stop_at_once(scripted, tmp_path: Path) -> None:
     script = scripted(give(b"", 503, Retry_After="60"))
-    transport = Transport(FETCH)
+    transport = make_transport(**LIMITS)
     threading.Timer(
         0.5, lambda: [transport.breaker_of(script.host).record_failure("mast", "test") for _ in range(6)]
     ).start()
@@ -118,7 +118,7 @@ def test_waiting_threads_stop_at_once(scripted, tmp_path: Path) -> None:
 
 
 def test_a_complete_file_resets_the_count(scripted, tmp_path: Path) -> None:
-    transport = Transport(FETCH.model_copy(update={"attempts": 5}))
+    transport = make_transport(**LIMITS | {"attempts": 5})
     script = scripted(*[give(b"", 500)] * 4, give(FITS), *[give(b"", 500)] * 4, give(FITS))
     for i in range(2):
         fetch(transport, script.url, tmp_path, f"mast:{i}")

@@ -15,13 +15,10 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from hubbleclip.archives.http.client import Transport
 from hubbleclip.archives.mast.client import MastClient
-from hubbleclip.config.settings import FetchSettings
 from hubbleclip.core.errors import ArchiveUnreachableError
+from tests.archives.conftest import make_transport
 from tests.bad_server import give
-
-FETCH = FetchSettings(requests_per_s=1000, backoff_s=0, attempts=2, timeout_s=10)
 
 
 def write_certificate(path: Path) -> None:
@@ -61,9 +58,9 @@ def secure_url(tmp_path: Path) -> Iterator[str]:
 
 def test_a_certificate_that_cannot_be_verified_is_named(secure_url: str) -> None:
     with pytest.raises(ArchiveUnreachableError, match=r"certificate of localhost.*self.signed.*REQUESTS_CA_BUNDLE"):
-        Transport(FETCH).get(secure_url)
+        make_transport(attempts=2).get(secure_url)
     with pytest.raises(ArchiveUnreachableError, match="certificate of localhost"):
-        MastClient(secure_url, Transport(FETCH)).count({"obs_collection": ["HST"]})
+        MastClient(secure_url, make_transport(attempts=2)).count({"obs_collection": ["HST"]})
 
 
 @pytest.mark.parametrize("scheme", ["http", "https"])
@@ -71,11 +68,11 @@ def test_a_proxy_that_fails_is_named(scheme: str, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setenv(f"{scheme}_proxy", "http://127.0.0.1:9")
     monkeypatch.setenv("no_proxy", "")
     with pytest.raises(ArchiveUnreachableError, match=r"the proxy gives no connection to mast\.example.*HTTPS_PROXY"):
-        Transport(FETCH).get(f"{scheme}://mast.example/hst")
+        make_transport(attempts=2).get(f"{scheme}://mast.example/hst")
 
 
 def test_a_proxy_that_refuses_is_named_with_its_words(scripted, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("https_proxy", f"http://{scripted(give(b'')).host}")  # it does not know CONNECT
     monkeypatch.setenv("no_proxy", "")
     with pytest.raises(ArchiveUnreachableError, match=r"mast\.example \(Tunnel connection failed: 501"):
-        Transport(FETCH).get("https://mast.example/hst")
+        make_transport(attempts=2).get("https://mast.example/hst")

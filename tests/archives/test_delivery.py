@@ -12,14 +12,12 @@ from PIL import Image
 
 from hubbleclip.archives.http.content_store import SMALL_BYTES
 from hubbleclip.archives.mast.archive import MastArchive
-from hubbleclip.config.settings import FetchSettings
 from hubbleclip.core.errors import DownloadError
 from hubbleclip.core.io import sha256_bytes
 from hubbleclip.core.records import Product
 from tests.archives.conftest import archive_at
 from tests.bad_server import LARGE_FITS, BadServer, give, give_range, reset
 
-FETCH = FetchSettings(requests_per_s=1000, connections=4, timeout_s=1, stall_s=1, attempts=2, backoff_s=0.01)
 JPEG_HEAD = {"Content_Type": "image/jpeg"}
 
 
@@ -42,7 +40,7 @@ def preview(name: str = "a_drz.jpg", size_bytes: int | None = None) -> Product:
 
 
 def archive_of(script: BadServer, root: Path) -> MastArchive:
-    return archive_at(script.url, root, FETCH)
+    return archive_at(script.url, root, timeout_s=1, stall_s=1, attempts=2)
 
 
 def files_in(root: Path) -> list[Path]:

@@ -12,14 +12,13 @@ from pathlib import Path
 
 import pytest
 
-from hubbleclip.archives.http.client import Transport
 from hubbleclip.archives.http.content_store import FetchedFile
 from hubbleclip.archives.http.download import MAX_DAMAGED, DownloadRequest, fetch_file
 from hubbleclip.archives.mast.archive import MastArchive
-from hubbleclip.config.settings import FetchSettings
 from hubbleclip.core.errors import DiskFullError, DownloadError
 from hubbleclip.core.layout import Layout
 from hubbleclip.core.records import Product
+from tests.archives.conftest import make_transport
 from tests.bad_server import FITS, LARGE_FITS, BadServer, chunked, drip, drip_headers, give, give_range, reset, silence
 from tests.faulty_archive.plan import FaultRule
 
@@ -39,7 +38,6 @@ REASONS = {
     "server_error",
     "connection",
 }
-FETCH = FetchSettings(requests_per_s=1000, backoff_s=0.01, attempts=4, timeout_s=10)
 
 
 def fetch(
@@ -47,11 +45,11 @@ def fetch(
     root: Path,
     size_bytes: int | None = None,
     file_name: str = "a_drz.fits",
-    fetch_settings: FetchSettings = FETCH,
+    hasty: dict[str, object] | None = None,
     **more: object,
 ) -> FetchedFile:
     request = DownloadRequest(uri="mast:x", file_name=file_name, size_bytes=size_bytes, layout=Layout(root), **more)
-    return fetch_file(Transport(fetch_settings), script.url, request)
+    return fetch_file(make_transport(**hasty or {}), script.url, request)
 
 
 def reason_of(script: BadServer, root: Path, **more: object) -> str:
@@ -191,32 +189,32 @@ def test_a_body_that_ends_early_is_truncated(scripted, tmp_path: Path) -> None:
 
 
 def test_a_slow_drip_is_given_up_as_stalled_and_resumed(scripted, tmp_path: Path) -> None:
-    hasty = FETCH.model_copy(update={"stall_s": 0.3, "stall_bytes": 1000})
+    hasty = {"stall_s": 0.3, "stall_bytes": 1000}
     script = scripted(drip(FITS, 5000, ETag='"v1"'), give_range(FITS, ETag='"v1"'))
-    assert fetch(script, tmp_path, fetch_settings=hasty).path.read_bytes() == FITS
+    assert fetch(script, tmp_path, hasty=hasty).path.read_bytes() == FITS
     assert int(script.seen[1]["Range"][6:-1]) > 5000
 
 
 def test_only_drips_end_as_stalled(scripted, tmp_path: Path) -> None:
-    hasty = FETCH.model_copy(update={"stall_s": 0.2, "stall_bytes": 1000, "attempts": 1})
-    assert reason_of(scripted(drip(FITS, 5000)), tmp_path, fetch_settings=hasty) == "stalled"
+    hasty = {"stall_s": 0.2, "stall_bytes": 1000, "attempts": 1}
+    assert reason_of(scripted(drip(FITS, 5000)), tmp_path, hasty=hasty) == "stalled"
 
 
 def test_a_file_that_takes_too_long_is_given_up(scripted, tmp_path: Path) -> None:
-    hasty = FETCH.model_copy(update={"file_timeout_s": 0.3, "attempts": 1})
-    assert reason_of(scripted(drip(FITS, 5000)), tmp_path, fetch_settings=hasty) == "timeout"
+    hasty = {"file_timeout_s": 0.3, "attempts": 1}
+    assert reason_of(scripted(drip(FITS, 5000)), tmp_path, hasty=hasty) == "timeout"
     assert len(part_bytes(tmp_path)) >= 5000
 
 
 def test_headers_that_drip_are_given_up(scripted, tmp_path: Path) -> None:
-    hasty = FETCH.model_copy(update={"timeout_s": 0.5, "attempts": 1})
-    assert reason_of(scripted(drip_headers), tmp_path, fetch_settings=hasty) == "timeout"
+    hasty = {"timeout_s": 0.5, "attempts": 1}
+    assert reason_of(scripted(drip_headers), tmp_path, hasty=hasty) == "timeout"
 
 
 def test_silence_is_a_timeout(scripted, tmp_path: Path) -> None:
-    hasty = FETCH.model_copy(update={"timeout_s": 0.3, "attempts": 1})
+    hasty = {"timeout_s": 0.3, "attempts": 1}
     script = scripted(silence(2))
-    assert reason_of(script, tmp_path, fetch_settings=hasty) == "timeout"
+    assert reason_of(script, tmp_path, hasty=hasty) == "timeout"
 
 
 def test_a_file_above_the_limit_is_not_downloaded(scripted, tmp_path: Path) -> None:
@@ -243,7 +241,7 @@ def test_a_body_up_to_the_end_of_the_connection_is_read(scripted, tmp_path: Path
 
 
 def test_connections_are_kept(scripted, tmp_path: Path) -> None:
-    script, transport = scripted(give(FITS)), Transport(FETCH)
+    script, transport = scripted(give(FITS)), make_transport()
     for i in range(5):
         request = DownloadRequest(uri=f"mast:{i}", file_name="a.fits", size_bytes=None, layout=Layout(tmp_path))
         fetch_file(transport, script.url, request)
@@ -251,9 +249,9 @@ def test_connections_are_kept(scripted, tmp_path: Path) -> None:
 
 
 def test_too_little_space_is_noticed_before_the_body(scripted, tmp_path: Path) -> None:
-    greedy = FETCH.model_copy(update={"min_free_gb": 1e9})
+    greedy = {"min_free_gb": 1e9}
     with pytest.raises(DiskFullError):
-        fetch(scripted(give(FITS)), tmp_path, fetch_settings=greedy)
+        fetch(scripted(give(FITS)), tmp_path, hasty=greedy)
 
 
 HASH = hashlib.md5(FITS).hexdigest()
@@ -289,10 +287,12 @@ def test_an_etag_that_is_weak_or_no_hash_identifies_no_content(scripted, tmp_pat
 CHILD = """
 import sys
 from pathlib import Path
+from types import MappingProxyType
 from hubbleclip.archives.http.download import DownloadRequest, fetch_file
 from hubbleclip.archives.http.client import Transport
 from hubbleclip.core.layout import Layout
 from hubbleclip.config.settings import FetchSettings
+from tests.archives.conftest import make_transport
 layout = Layout(Path(sys.argv[2]))
 request = DownloadRequest(uri="mast:x", file_name="a.fits", size_bytes=None, layout=layout)
 fetch_file(Transport(FetchSettings()), sys.argv[1], request)

@@ -15,7 +15,7 @@ from hubbleclip.archives.mast.archive import MastArchive
 from hubbleclip.archives.stsci.parsers import parse_abstracts_cat
 from hubbleclip.core.errors import CONTROL, DownloadError
 from hubbleclip.core.records import to_row
-from tests.archives.conftest import FETCH, archive_at, observe
+from tests.archives.conftest import archive_at, observe
 from tests.archives.mallory import Mallory, product_of
 from tests.bad_server import give
 
@@ -40,7 +40,7 @@ hostile = pytest.mark.parametrize("text", TEXTS.values(), ids=TEXTS.keys())
 
 @pytest.fixture
 def archive(mallory: Mallory, tmp_path: Path) -> MastArchive:
-    return archive_at(mallory.url, tmp_path / "root", FETCH.model_copy(update={"attempts": 2}))
+    return archive_at(mallory.url, tmp_path / "root", attempts=2)
 
 
 @pytest.fixture(autouse=True)

@@ -9,14 +9,14 @@ import pytest
 
 from hubbleclip.archives.mast.archive import MastArchive
 from hubbleclip.core.errors import DownloadError, HubbleclipError
-from tests.archives.conftest import FETCH, archive_at
+from tests.archives.conftest import archive_at
 from tests.archives.mallory import Mallory, product_of
 from tests.bad_server import FITS, Respond, give
 
 
 @pytest.fixture
 def archive(mallory: Mallory, tmp_path: Path) -> MastArchive:
-    return archive_at(mallory.url, tmp_path / "root", FETCH.model_copy(update={"attempts": 2}))
+    return archive_at(mallory.url, tmp_path / "root", attempts=2)
 
 
 @pytest.mark.parametrize(

@@ -12,12 +12,11 @@ import pytest
 
 from hubbleclip.archives.base import STALE_NUMBER
 from hubbleclip.archives.mast.archive import MastArchive
-from hubbleclip.config.settings import FetchSettings
 from hubbleclip.core.errors import ArchiveUnreachableError, DownloadError
 from hubbleclip.simulator.observations import make_proposals, observations_of
 from hubbleclip.simulator.server.launcher import running_simulator
 from hubbleclip.simulator.server.pages import is_in_bulk_list
-from tests.archives.conftest import FETCH, SKY, archive_at, observe
+from tests.archives.conftest import SKY, archive_at, observe
 from tests.faulty_archive.archive import FaultySettings, OddStore, running_archive
 from tests.faulty_archive.plan import FaultPlan, FaultRule
 
@@ -25,7 +24,7 @@ EXPECTED = {item.obs_id: item for proposal in make_proposals(SKY) for item in ob
 
 
 def test_every_observation_arrives_once_over_small_windows(simulator: str, tmp_path: Path) -> None:
-    archive = archive_at(simulator, tmp_path, page_size=3)
+    archive = archive_at(simulator, tmp_path, page_rows=3)
     pages = list(archive.query_observations(0))
     assert max(len(page) for page in pages) <= 3
     assert sorted(item.obs_id for page in pages for item in page) == sorted(EXPECTED)
@@ -33,7 +32,7 @@ def test_every_observation_arrives_once_over_small_windows(simulator: str, tmp_p
 
 def test_page_size_does_not_change_the_observations(simulator: str, tmp_path: Path) -> None:
     small, large = (
-        [replace(item, fetched_at=None) for item in observe(archive_at(simulator, tmp_path, page_size=size))]
+        [replace(item, fetched_at=None) for item in observe(archive_at(simulator, tmp_path, page_rows=size))]
         for size in (4, 5000)
     )
     assert sorted(small, key=lambda item: item.obs_id) == sorted(large, key=lambda item: item.obs_id)
@@ -61,7 +60,7 @@ def test_only_what_was_released_since_is_asked_for(archive: MastArchive) -> None
 def test_ten_thousand_observations_arrive_once_each(tmp_path: Path) -> None:
     sky = SKY.model_copy(update={"num_proposals": 1000, "observations_per_proposal": 10})
     with running_simulator(sky) as url:
-        found = observe(archive_at(url, tmp_path, page_size=500))
+        found = observe(archive_at(url, tmp_path, page_rows=500))
     assert len(found) == len({item.obs_id for item in found}) == 10_000
 
 
@@ -219,14 +218,14 @@ def test_the_landed_bulk_list_is_read_before_the_network(archive: MastArchive, t
 
 
 def test_a_host_that_cannot_be_reached_is_named(tmp_path: Path) -> None:
-    archive = archive_at("http://127.0.0.1:1", tmp_path, FETCH.model_copy(update={"backoff_s": 0.05, "attempts": 5}))
+    archive = archive_at("http://127.0.0.1:1", tmp_path, backoff_s=0.05, attempts=5)
     for question in (lambda: observe(archive), lambda: archive.fetch_proposals(["1"])):
         with pytest.raises(ArchiveUnreachableError, match=r"cannot reach 127\.0\.0\.1:1: .*PROFILE=demo"):
             question()
 
 
 def test_an_unknown_host_is_unreachable_too(tmp_path: Path) -> None:
-    archive = archive_at("http://nowhere.invalid", tmp_path, FetchSettings(timeout_s=3))
+    archive = archive_at("http://nowhere.invalid", tmp_path, timeout_s=3)
     with pytest.raises(ArchiveUnreachableError, match=r"nowhere\.invalid"):
         observe(archive)
 
@@ -253,11 +252,10 @@ STRUCK = (
 @pytest.mark.slow
 def test_passing_faults_of_every_kind_lose_nothing(archive: MastArchive, tmp_path: Path) -> None:
     """One try asks for the columns, then for the rows, and each may be struck twice: the fifth gets through."""
-    patient = FETCH.model_copy(update={"attempts": 5})
     observations = sorted(observe(archive), key=lambda item: item.obs_id)
     rules = [FaultRule(kind=kind, path="/api/v0/invoke", share=0.1, times=1) for kind in STRUCK]
     with running_archive(SKY, FaultPlan(rules=tuple(rules), max_in_a_row=2)) as url:
-        struck = archive_at(url, tmp_path / "struck", patient, page_size=6)
+        struck = archive_at(url, tmp_path / "struck", attempts=5, page_rows=6)
         assert sorted(item.obs_id for item in observe(struck)) == sorted(EXPECTED)
         for start in range(0, len(observations), 6):
             some = observations[start : start + 6]

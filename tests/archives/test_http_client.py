@@ -14,7 +14,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from hubbleclip.archives.http.client import Transport
 from hubbleclip.archives.http.rate_limit import (
     MAX_RETRY_AFTER_S,
     RateLimiter,
@@ -25,9 +24,8 @@ from hubbleclip.archives.http.rate_limit import (
 from hubbleclip.archives.http.response_errors import DamagedError, RefusedError
 from hubbleclip.config.settings import FetchSettings
 from hubbleclip.core.errors import ArchiveBusyError, ArchiveDownError, ArchiveError, ArchiveTimeoutError
+from tests.archives.conftest import make_transport
 from tests.bad_server import Respond, drip, drip_headers, give, silence
-
-FETCH = FetchSettings(requests_per_s=1000, backoff_s=0.01, attempts=3, timeout_s=10)
 
 
 def test_the_rate_limit_holds_over_threads() -> None:
@@ -71,7 +69,7 @@ def test_all_threads_wait_while_the_host_is_paused(scripted, form: str) -> None:
 
     busy = give(b"", 503, Date=formatdate(now + skew_s, usegmt=True), Retry_After=text)
     script = scripted(busy, give(b"fine"))
-    transport = Transport(FETCH)
+    transport = make_transport()
     started = time.monotonic()
     first = threading.Thread(target=transport.get, args=(script.url,))
     first.start()
@@ -105,43 +103,43 @@ def test_no_retry_after_is_waited_for_too_long_or_fails(text: str, date: str) ->
 
 
 def test_a_page_that_drips_is_given_up(scripted) -> None:
-    hasty = FETCH.model_copy(update={"stall_s": 0.2, "stall_bytes": 1000, "attempts": 1})
-    with pytest.raises(ArchiveError, match="stall_bytes"):
-        Transport(hasty).get(scripted(drip(b"x" * 1000, 10)).url)
+    hasty = make_transport(stall_s=0.2, stall_bytes=1000, attempts=1)
+    with pytest.raises(ArchiveError, match="fewer than 1000 bytes"):
+        hasty.get(scripted(drip(b"x" * 1000, 10)).url)
 
 
 @pytest.mark.parametrize("answer", [drip(b"x" * 1000, 10), drip_headers], ids=["body", "head"])
 def test_a_request_of_a_library_is_given_up_when_it_drips(scripted, answer: Respond) -> None:
-    hasty = FETCH.model_copy(update={"stall_s": 0.2, "stall_bytes": 1000, "timeout_s": 0.5})
+    hasty = make_transport(stall_s=0.2, stall_bytes=1000, timeout_s=0.5)
     with pytest.raises((DamagedError, requests.ReadTimeout)):
-        Transport(hasty).session.get(scripted(answer).url)
+        hasty.session.get(scripted(answer).url)
 
 
 def test_headers_that_drip_end_at_the_time_limit_and_the_next_connection_works(scripted) -> None:
-    hasty = FETCH.model_copy(update={"timeout_s": 0.4, "attempts": 2})
+    hasty = make_transport(timeout_s=0.4, attempts=2)
     script = scripted(drip_headers, give(b"fine"))
-    assert Transport(hasty).get(script.url).text == "fine"
-    once = hasty.model_copy(update={"attempts": 1})
+    assert hasty.get(script.url).text == "fine"
+    once = make_transport(timeout_s=0.4, attempts=1)
     with pytest.raises(ArchiveTimeoutError):
-        Transport(once).get(scripted(drip_headers).url)
+        once.get(scripted(drip_headers).url)
 
 
 def test_the_session_keeps_cookies(scripted) -> None:
-    script, transport = scripted(give(b"page", Set_Cookie="place=3")), Transport(FETCH)
+    script, transport = scripted(give(b"page", Set_Cookie="place=3")), make_transport()
     for _ in range(2):
         transport.session.get(script.url)
     assert script.seen[1]["Cookie"] == "place=3"
 
 
 def test_the_proxies_of_a_site_are_read_once(scripted, monkeypatch) -> None:
-    script, transport = scripted(give(b"first"), give(b"second")), Transport(FETCH)
+    script, transport = scripted(give(b"first"), give(b"second")), make_transport()
     transport.get(script.url)
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
     assert transport.get(script.url).text == "second"
 
 
 def test_connections_are_reused(scripted) -> None:
-    script, transport = scripted(give(b"x")), Transport(FETCH)
+    script, transport = scripted(give(b"x")), make_transport()
     for _ in range(5):
         transport.get(script.url)
         transport.session.get(script.url)
@@ -149,7 +147,7 @@ def test_connections_are_reused(scripted) -> None:
 
 
 def test_a_host_that_is_down_does_not_affect_another(scripted) -> None:
-    transport = Transport(FETCH.model_copy(update={"attempts": 1, "breaker_failures": 1, "breaker_s": 0}))
+    transport = make_transport(attempts=1, breaker_failures=1, breaker_s=0)
     down, up = scripted(give(b"", 500)), scripted(give(b"fine"))
     with pytest.raises(ArchiveError):
         transport.get(down.url)
@@ -160,16 +158,16 @@ def test_a_host_that_is_down_does_not_affect_another(scripted) -> None:
 
 
 def test_a_compressed_page_is_decompressed(scripted) -> None:
-    script, transport = scripted(give(gzip.compress(b"page"), Content_Encoding="gzip")), Transport(FETCH)
+    script, transport = scripted(give(gzip.compress(b"page"), Content_Encoding="gzip")), make_transport()
     assert transport.get(script.url).content == transport.session.get(script.url).content == b"page"
 
 
 def test_errors_have_types(scripted) -> None:
-    once = FETCH.model_copy(update={"attempts": 1, "timeout_s": 0.3})
+    once = make_transport(timeout_s=0.3, attempts=1)
     with pytest.raises(ArchiveBusyError):
-        Transport(once).get(scripted(give(b"", 429)).url)
+        once.get(scripted(give(b"", 429)).url)
     with pytest.raises(ArchiveTimeoutError):
-        Transport(once).get(scripted(silence(1)).url)
+        once.get(scripted(silence(1)).url)
 
 
 @pytest.mark.parametrize(
@@ -231,20 +229,20 @@ def test_an_archive_in_a_private_network_may_point_within_such() -> None:
 def test_redirects_to_a_named_host_are_followed(scripted) -> None:
     other = scripted(give(b"there"))
     script = scripted(give(b"", 302, Location=other.url))
-    named = FETCH.model_copy(update={"redirect_hosts": (other.host,)})
-    assert Transport(named).get(script.url).text == "there"
+    named = make_transport(redirect_hosts=(other.host,))
+    assert named.get(script.url).text == "there"
     with pytest.raises(ArchiveError, match=r"fetch\.redirect_hosts"):
-        Transport(FETCH).get(script.url)
+        make_transport().get(script.url)
 
 
 def test_redirects_in_a_circle_end(scripted) -> None:
     with pytest.raises(ArchiveError, match="more than 5 redirects"):
-        Transport(FETCH).get(scripted(give(b"", 302, Location="/again")).url)
+        make_transport().get(scripted(give(b"", 302, Location="/again")).url)
 
 
 def test_the_user_agent_names_the_contact(scripted) -> None:
     script = scripted(give(b""))
-    Transport(FETCH.model_copy(update={"contact": "me@example.org"})).get(script.url)
+    make_transport(contact="me@example.org").get(script.url)
     assert script.seen[0]["User-Agent"].startswith("hubbleclip/")
     assert "(+me@example.org)" in script.seen[0]["User-Agent"]
 

@@ -8,10 +8,8 @@ from urllib.parse import parse_qs
 
 import pytest
 
-from hubbleclip.archives.http.client import Transport
 from hubbleclip.archives.http.response_errors import DamagedError
 from hubbleclip.archives.mast.client import MastClient, read_result
-from hubbleclip.config.settings import FetchSettings
 from hubbleclip.core.errors import (
     ArchiveBusyError,
     ArchiveError,
@@ -23,9 +21,10 @@ from hubbleclip.core.errors import (
     WebPageError,
 )
 from hubbleclip.simulator.server.mast_tables import columns_config
+from tests.archives.conftest import make_transport
 from tests.bad_server import BadServer, Respond, give, silence
 
-FETCH = FetchSettings(requests_per_s=1000, backoff_s=0, attempts=3, timeout_s=0.2)
+TIMEOUT_S, ATTEMPTS = 0.2, 3
 CRITERIA = {"obs_collection": ["HST"], "t_obs_release": [0, 1]}
 ROWS = [{"obs_id": f"ibol0{i}010", "obsid": str(i), "proposal_id": "1"} for i in range(4)]
 
@@ -48,7 +47,7 @@ def server(scripted) -> BadServer:
 
 @pytest.fixture
 def mast(server: BadServer) -> MastClient:
-    return MastClient(server.url, Transport(FETCH))
+    return MastClient(server.url, make_transport(timeout_s=TIMEOUT_S, attempts=ATTEMPTS, backoff_s=0))
 
 
 FAILURES: dict[str, tuple[type[ArchiveError], int, bytes | None]] = {
@@ -78,7 +77,7 @@ FAILURES: dict[str, tuple[type[ArchiveError], int, bytes | None]] = {
 
 
 def failure(status: int, body: bytes | None) -> Respond:
-    return silence(3 * FETCH.timeout_s) if body is None else give(body, status)
+    return silence(3 * TIMEOUT_S) if body is None else give(body, status)
 
 
 @pytest.mark.parametrize("name", FAILURES)
@@ -90,7 +89,7 @@ def test_each_way_to_fail_is_tried_again_and_then_a_typed_line(server: BadServer
     assert type(caught.value) is error
     assert "\n" not in str(caught.value)
     assert "127.0.0.1" in str(caught.value)
-    assert len(queries_of(server)) >= FETCH.attempts
+    assert len(queries_of(server)) >= ATTEMPTS
 
 
 @pytest.mark.parametrize("name", FAILURES)

@@ -11,15 +11,16 @@ from hubbleclip.archives.http.response_errors import DamagedError
 from hubbleclip.archives.mast.archive import MastArchive
 from hubbleclip.archives.mast.criteria import criteria_of
 from hubbleclip.archives.mast.missions_search import caom_row, conditions_of, mjd_of_date, number_of, read_search
-from hubbleclip.config.settings import ArchiveSettings, SimulatorSettings
+from hubbleclip.config.settings import ArchiveSettings
 from hubbleclip.core.errors import SettingsError
 from hubbleclip.core.records import Observation
 from hubbleclip.missions import MISSIONS
+from hubbleclip.simulator.observations import SkySettings
 from hubbleclip.simulator.server.launcher import running_simulator
 from tests.archives.conftest import SKY, archive_at, observe
 
 HST, JWST = MISSIONS["hst"], MISSIONS["jwst"]
-SKIES = {"hst": SKY, "jwst": SimulatorSettings(mission="jwst", num_proposals=12, frame_px=96)}
+SKIES = {"hst": SKY, "jwst": SkySettings(mission="jwst", num_proposals=12, frame_px=96)}
 COLLECTION = {"hst": {}, "jwst": {"collections": ["JWST"], "instruments": ["NIRCAM*", "MIRI*", "NIRISS*"]}}
 
 
@@ -70,7 +71,7 @@ def test_a_file_of_the_search_api_is_downloaded(both: list[MastArchive]) -> None
 
 def test_pages_and_windows_lose_no_row(simulator: str, tmp_path: Path) -> None:
     whole, paged = (
-        archive_at(simulator, tmp_path / str(size), listing="missions", page_size=size) for size in (5000, 7)
+        archive_at(simulator, tmp_path / str(size), listing="missions", page_rows=size) for size in (5000, 7)
     )
     assert set(observations_of(paged)) == set(observations_of(whole))
 

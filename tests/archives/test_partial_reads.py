@@ -11,18 +11,17 @@ import numpy as np
 import pytest
 from astropy.io import fits
 
-from hubbleclip.archives.http.client import Transport
 from hubbleclip.archives.http.content_store import FetchedFile
 from hubbleclip.archives.http.download import DownloadRequest, fetch_file
-from hubbleclip.config.settings import FetchSettings, TileSettings
+from hubbleclip.config.settings import TileSettings
 from hubbleclip.core.errors import DownloadError
 from hubbleclip.core.layout import Layout
 from hubbleclip.fits.sieve import FitsSieve, filtered
 from hubbleclip.images.tiling import tile_file
+from tests.archives.conftest import make_transport
 from tests.bad_server import BadServer, Respond, give, give_range, reset
 from tests.images.synthetic_fits import starry_sky, wcs_header
 
-FETCH = FetchSettings(requests_per_s=1000, backoff_s=0.01, attempts=4, timeout_s=10)
 SHAPE = 720, 740  # an extension of float32 has 2.1 MB
 IMAGE = starry_sky(SHAPE)
 TILES = TileSettings(size_px=256, views=("native", "overview"))
@@ -73,9 +72,9 @@ def give_part(
     return give_range(whole, sent, stop_after, ETag=etag)
 
 
-def fetch(script: BadServer, root: Path, whole: bytes, settings: FetchSettings = FETCH) -> FetchedFile:
+def fetch(script: BadServer, root: Path, whole: bytes, whole_files: bool = False) -> FetchedFile:
     request = DownloadRequest(uri="mast:x", file_name="a_drz.fits", size_bytes=len(whole), layout=Layout(root))
-    return fetch_file(Transport(settings), script.url, request)
+    return fetch_file(make_transport(whole_files=whole_files), script.url, request)
 
 
 @pytest.mark.parametrize("whole", [DRIZZLED, EXPOSURE], ids=["drizzled", "exposure"])
@@ -145,7 +144,7 @@ def test_without_a_version_the_whole_file_is_downloaded(scripted: Callable[..., 
 
 def test_the_setting_whole_files_sends_no_range(scripted: Callable[..., BadServer], tmp_path: Path) -> None:
     script = scripted(give_part(DRIZZLED))
-    stored = fetch(script, tmp_path, DRIZZLED, FETCH.model_copy(update={"whole_files": True}))
+    stored = fetch(script, tmp_path, DRIZZLED, whole_files=True)
     assert stored.path is not None
     assert stored.path.read_bytes() == DRIZZLED
     assert "Range" not in script.seen[0]
@@ -177,9 +176,9 @@ def test_a_file_whose_parts_cannot_be_told_apart_is_refused_for_the_same_reason_
     whole: bytes, scripted: Callable[..., BadServer], tmp_path: Path
 ) -> None:
     reasons = []
-    for name, settings in (("parts", FETCH), ("whole", FETCH.model_copy(update={"whole_files": True}))):
+    for name, whole_files in (("parts", False), ("whole", True)):
         with pytest.raises(DownloadError) as caught:
-            fetch(scripted(give_part(whole)), tmp_path / name, whole, settings)
+            fetch(scripted(give_part(whole)), tmp_path / name, whole, whole_files)
         reasons.append(caught.value.reason)
     assert reasons[0] == reasons[1]
 

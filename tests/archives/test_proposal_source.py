@@ -9,13 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from hubbleclip.archives.http.client import Transport
 from hubbleclip.archives.stsci.client import ProposalSource
 from hubbleclip.config.settings import ArchiveSettings
 from hubbleclip.core.errors import ArchiveError, SettingsError
 from hubbleclip.core.layout import Layout
 from hubbleclip.missions.hst import HST
-from tests.archives.conftest import FETCH
+from tests.archives.conftest import make_transport
 from tests.bad_server import BadServer, Respond, give
 
 RULE = "-" * 79
@@ -39,8 +38,8 @@ def apt(number: int, abstract: str, cycle: int = 20) -> Respond:
 
 LIST = bulk((1, "19", "First."), (2, "", ""), (3, "20", "Third."))
 PAGES = {
-    "/list.html": give(b'<a href="/abstracts.cat">all</a>'),
-    "/abstracts.cat": give(LIST, ETag='"1"'),
+    "/hst/proposal_abstracts.html": give(b'<a href="/hst/abstracts.cat">all</a>'),
+    "/hst/abstracts.cat": give(LIST, ETag='"1"'),
     f"{APT_PATH}2/": apt(2, "Second."),
     f"{APT_PATH}5/": apt(5, ""),
     f"{LIST_PATH}5/": give(f"Title\nFive\n{RULE}\nAbstract\nFifth.\n{RULE}\n".encode()),
@@ -54,8 +53,8 @@ PAGES = {
 
 
 def source_at(url: str, root: Path, **settings: object) -> ProposalSource:
-    values = {"proposals_url": f"{url}/list.html", "programs_url": url, "ads_url": url, **settings}
-    return ProposalSource(ArchiveSettings.model_validate(values), Transport(FETCH), Layout(root), HST)
+    values = {"mast_url": url, **settings}
+    return ProposalSource(ArchiveSettings.model_validate(values), make_transport(), Layout(root), HST, url)
 
 
 def test_proposals_that_the_bulk_list_has_whole_need_no_request_of_their_own(tmp_path: Path) -> None:
@@ -66,7 +65,7 @@ def test_proposals_that_the_bulk_list_has_whole_need_no_request_of_their_own(tmp
             ("1", "First.", "abstracts.cat"),
         ]
         assert not rejections
-        assert server.paths == ["/list.html", "/abstracts.cat"]
+        assert server.paths == ["/hst/proposal_abstracts.html", "/hst/abstracts.cat"]
 
 
 def test_a_single_request_fills_what_the_bulk_list_lacks_and_the_provenance_says_so(tmp_path: Path) -> None:
@@ -164,21 +163,28 @@ def test_a_stored_response_is_reused_until_it_is_old_and_a_404_is_not_stored(tmp
 
 def test_a_web_page_instead_of_a_list_or_a_file_is_requested_again(tmp_path: Path) -> None:
     html = give(b"<html>maintenance</html>")
-    responses = [html, PAGES["/list.html"], html, PAGES["/abstracts.cat"], html, PAGES[f"{APT_PATH}2/"]]
+    responses = [
+        html,
+        PAGES["/hst/proposal_abstracts.html"],
+        html,
+        PAGES["/hst/abstracts.cat"],
+        html,
+        PAGES[f"{APT_PATH}2/"],
+    ]
     with BadServer(*responses) as server:
         (found,), _ = source_at(server.url, tmp_path).fetch(["2"])
     assert found.abstract == "Second."
 
 
 def test_an_incomplete_list_is_requested_again(tmp_path: Path) -> None:
-    with BadServer(PAGES["/list.html"], give(LIST[:-20]), give(LIST)) as server:
+    with BadServer(PAGES["/hst/proposal_abstracts.html"], give(LIST[:-20]), give(LIST)) as server:
         assert len(source_at(server.url, tmp_path).fetch(["1", "3"])[0]) == 2
 
 
 def test_the_stored_list_is_used_while_the_server_fails(tmp_path: Path) -> None:
     with BadServer(table=PAGES) as server:
         source_at(server.url, tmp_path).fetch(["1"])
-    with BadServer(table={"/list.html": give(b"", 500), f"{APT_PATH}9/": apt(9, "Ninth.")}) as server:
+    with BadServer(table={"/hst/proposal_abstracts.html": give(b"", 500), f"{APT_PATH}9/": apt(9, "Ninth.")}) as server:
         found, _ = source_at(server.url, tmp_path).fetch(["1", "9"])
         assert [item.source for item in found] == ["abstracts.cat", "apt"]
         with pytest.raises(ArchiveError, match="500"):
@@ -189,7 +195,7 @@ def test_numbers_of_cycles_are_those_of_the_newest_list(tmp_path: Path) -> None:
     with BadServer(table=PAGES) as server:
         assert source_at(server.url, tmp_path).numbers_in_cycles((19, 20)) == ["1", "3"]
     newer = bulk((1, "19", "First."), (10, "20", "Tenth."), (9, "20", "Ninth."))
-    with BadServer(table=PAGES | {"/abstracts.cat": give(newer)}) as server:
+    with BadServer(table=PAGES | {"/hst/abstracts.cat": give(newer)}) as server:
         source = source_at(server.url, tmp_path)
         assert source.numbers_in_cycles([20]) == ["9", "10"]
         assert source.numbers_in_cycles([19]) == ["1"]

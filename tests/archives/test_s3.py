@@ -13,16 +13,15 @@ from pathlib import Path
 
 import pytest
 
-from hubbleclip.archives.http.client import Transport
 from hubbleclip.archives.mast.client import MastClient
 from hubbleclip.archives.mast.product_sources import FileSources
 from hubbleclip.archives.mast.public_bucket import object_url, public_path
-from hubbleclip.config.settings import FetchSettings
 from hubbleclip.core.errors import ArchiveUnreachableError, DownloadError
 from hubbleclip.core.io import sha256_bytes
 from hubbleclip.core.layout import Layout
 from hubbleclip.core.records import Product
 from hubbleclip.missions.hst import HST
+from tests.archives.conftest import make_transport
 from tests.archives.s3_servers import running_moto
 from tests.bad_server import FITS, BadServer, give
 
@@ -38,12 +37,6 @@ def cloud() -> Iterator[tuple[str, Callable[..., None]]]:
         yield found
 
 
-def fetch_settings(url: str, **values: object) -> FetchSettings:
-    return FetchSettings.model_validate(
-        {"requests_per_s": 1000, "backoff_s": 0.01, "attempts": 3, "timeout_s": 5, "s3_endpoint": url, **values}
-    )
-
-
 def product_of(name: str = NAME, size_bytes: int | None = None, uri: str | None = None) -> Product:
     return Product(
         uri=uri or f"mast:HST/product/{name}",
@@ -57,10 +50,11 @@ def product_of(name: str = NAME, size_bytes: int | None = None, uri: str | None 
 
 
 def source_at(url: str, root: Path, mast_url: str = "http://127.0.0.1:9", **values: object) -> FileSources:
-    transport = Transport(settings := fetch_settings(url, sources=["s3"], **values))
-    return FileSources(
-        settings, Layout(root), transport, MastClient(mast_url, transport), bucket=HST.bucket, max_bytes=10**7
-    )
+    client = make_transport(sources=["s3"], timeout_s=5, **values)
+    mast = MastClient(mast_url, client)
+    sources = FileSources(client.fetch, Layout(root), client, mast, bucket=HST.bucket, max_bytes=10**7)
+    sources.sources["s3"].url = object_url(client.fetch.s3_root, url)
+    return sources
 
 
 def fetch(url: str, root: Path, size_bytes: int | None = None, **values: object) -> Path:

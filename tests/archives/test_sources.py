@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from hubbleclip.archives.http.client import Transport
 from hubbleclip.archives.mast.client import MastClient
 from hubbleclip.archives.mast.product_sources import SOURCES, FileSources
+from hubbleclip.archives.mast.public_bucket import object_url
 from hubbleclip.config.settings import FetchSettings, TileSettings
 from hubbleclip.core.errors import ArchiveDownError, DownloadError
 from hubbleclip.core.layout import Layout
@@ -24,7 +24,7 @@ from hubbleclip.images.encode import decode_png
 from hubbleclip.images.tiling import tile_file
 from hubbleclip.missions.hst import HST
 from hubbleclip.simulator.observations import make_proposals, observations_of, render_product
-from tests.archives.conftest import FETCH, SKY, archive_at, observe
+from tests.archives.conftest import SKY, archive_at, make_transport, observe
 from tests.archives.s3_servers import running_moto
 from tests.bad_server import BadServer, give
 
@@ -38,11 +38,12 @@ def cloud() -> Iterator[tuple[str, Callable[..., None]]]:
 
 
 def sources_of(mast_url: str, s3_url: str, root: Path, *names: str, **values: object) -> FileSources:
-    fetch = FETCH.model_copy(update={"sources": names, "s3_endpoint": s3_url, "attempts": 2, **values})
-    transport = Transport(fetch)
-    return FileSources(
-        fetch, Layout(root), transport, MastClient(mast_url, transport), bucket=HST.bucket, max_bytes=10**8
-    )
+    client = make_transport(sources=names, attempts=2, **values)
+    mast = MastClient(mast_url, client)
+    sources = FileSources(client.fetch, Layout(root), client, mast, bucket=HST.bucket, max_bytes=10**8)
+    if "s3" in names:
+        sources.sources["s3"].url = object_url(client.fetch.s3_root, s3_url)
+    return sources
 
 
 def fetched(sources: FileSources, product: Product) -> Product:

@@ -16,9 +16,8 @@ from hubbleclip.archives.stsci.parsers import (
     parse_apt,
     parse_program_page,
 )
-from hubbleclip.config.settings import SimulatorSettings
 from hubbleclip.core.errors import ArchiveError
-from hubbleclip.simulator.observations import make_proposals
+from hubbleclip.simulator.observations import SkySettings, make_proposals
 from hubbleclip.simulator.server.pages import abstracts_cat, apt_xml, is_in_bulk_list, program_page
 
 RULE = "-" * 79
@@ -214,7 +213,7 @@ def test_the_whole_bulk_list_is_read_in_seconds() -> None:
 
 
 def test_simulated_proposals_come_back_from_each_of_their_forms() -> None:
-    proposals = make_proposals(SimulatorSettings(num_proposals=60))
+    proposals = make_proposals(SkySettings(num_proposals=60))
     bulk = {record.number: record for record in parse_abstracts_cat(abstracts_cat(proposals))}
     assert set(bulk) == {proposal.number for proposal in proposals if is_in_bulk_list(proposal)}
     for expected in proposals:

@@ -11,8 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from hubbleclip.simulator.server.launcher import simulated_addresses
-from tests.archives.conftest import FETCH, archive_at, observe
+from tests.archives.conftest import archive_at, observe
 from tests.archives.mallory import Mallory
 from tests.attack.table import Attacks
 from tests.bad_server import BadServer, Respond, drip_trailers, give
@@ -20,14 +19,12 @@ from tests.bad_server import BadServer, Respond, drip_trailers, give
 pytestmark = [pytest.mark.nightly, pytest.mark.attack]
 Make = Callable[[], Respond]
 PAGE_ROWS = 500
-SMALL = FETCH.model_copy(update={"attempts": 2})
 
 
 def ask(kind: str, url: str, folder: str, timeout_s: float) -> str:
     """List observations by the service `caom` or `missions`, or fetch a proposal, and describe the result."""
     listing = "caom" if kind == "proposal" else kind
-    fetch = SMALL.model_copy(update={"timeout_s": timeout_s})
-    archive = archive_at(url, Path(folder), fetch, listing=listing, page_size=PAGE_ROWS)
+    archive = archive_at(url, Path(folder), attempts=2, timeout_s=timeout_s, listing=listing, page_rows=PAGE_ROWS)
     if kind != "proposal":
         return f"{len(observe(archive))} observations"
     proposals, rejections = archive.fetch_proposals(["12345"])
@@ -120,9 +117,12 @@ def test_a_message_with_escapes(mallory: Mallory, tmp_path: Path, attacks: Attac
     message = "\x1b]0;owned\x07\x1b[2J\x9b31m"
     mallory.posted["query"] = give(json.dumps({"status": "ERROR", "msg": message}).encode())
     words = [sys.executable, "-m", "hubbleclip.cli.app", "ingest", "--no-server", "--data", str(tmp_path)]
-    sets = [f"--set=archive.{name}={json.dumps(url)}" for name, url in simulated_addresses(mallory.url).items()]
-    quick = ["--set=fetch.attempts=1", '--set=archive.name="hst"', "--set=archive.check_first=false"]
-    ending = attacks.run("a message of MAST with escapes", [*words, *sets, *quick], deadline_s=100)
+    quick = [
+        f"--set=archive.mast_url={json.dumps(mallory.url)}",
+        '--set=archive.name="hst"',
+        "--set=archive.check_first=false",
+    ]
+    ending = attacks.run("a message of MAST with escapes", [*words, *quick], deadline_s=100)
     assert ending.code == 2
     assert "owned" in ending.err
     assert not set("\x1b\x07\x9b") & set(ending.err + ending.out)

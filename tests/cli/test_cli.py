@@ -169,7 +169,7 @@ def test_archive_that_cannot_be_reached_is_named_within_seconds(tmp_path: Path) 
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{probe.getsockname()[1]}"
-    settings = {"archive.mast_url": url, "fetch.backoff_s": 0.1}
+    settings = {"archive.mast_url": url}
     outcome = run("dataset", data=tmp_path, profile="hubble", settings=settings)
     assert_one_line(outcome, "127.0.0.1")
 

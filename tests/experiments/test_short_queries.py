@@ -36,7 +36,7 @@ QUERIES = read_queries()
 def add_proposal(settings: Settings, number: int) -> None:
     """Write a proposal of the simulated archive with two tiles, whose pictures are simpler than the simulator's."""
     plan, layout = plan_of(settings.simulator, number), Layout(settings.root)
-    text = write_proposal(settings.simulator.seed, plan)
+    text = write_proposal(plan)
     proposal = replace(valid_catalog.proposal(plan.number), title=text.title, abstract=text.abstract, cycle=plan.cycle)
     with writing_catalog(layout) as catalog:
         catalog.upsert({"proposal": [proposal]})

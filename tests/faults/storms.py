@@ -15,28 +15,16 @@ import requests
 from commands import command, environment
 
 from flows.server import QUIET
-from hubbleclip.simulator.server.launcher import simulated_addresses
 from tests.faulty_archive.archive import FaultySettings
 from tests.faulty_archive.plan import REQUESTS_PATH, FaultPlan, storm_plan
 
 SKY = FaultySettings(num_proposals=14, frame_px=96, hap_share=0.3, previews=True, odd_share=0.2, odd_products=True)
 LIMITS = {
-    "archive": {"page_size": 16, "since": "2023-02-25", "until": "2023-02-25"},
-    "fetch": {
-        "requests_per_s": 10,
-        "connections": 4,
-        "timeout_s": 0.6,
-        "attempts": 4,
-        "backoff_s": 0.02,
-        "file_timeout_s": 5,
-        "stall_s": 0.4,
-        "retry_hours": 0,
-        "max_runs": 50,
-    },
+    "archive": {"since": "2023-02-25", "until": "2023-02-25"},
+    "fetch": {"requests_per_s": 10, "connections": 4, "timeout_s": 0.6, "retry_hours": 0},
     "flows": {"batch_size": 3},
 }
-"""Settings of every run here, with and without faults: time limits for an archive that responds in milliseconds, the
-default rate, and the day of the first night, so that every run sends the same queries.
+"""Settings of every run here, with and without faults, beside the limits `HASTY`: the default rate, and the day of the first night, so that every run sends the same queries.
 """
 NOT_COMPARED = {"migration"}
 Rows = dict[str, list[dict[str, Any]]]
@@ -44,7 +32,7 @@ Rows = dict[str, list[dict[str, Any]]]
 
 def overrides(url: str, data: Path, **fetch: object) -> dict[str, Any]:
     """Settings that point a run of the demo at this archive."""
-    archive = LIMITS["archive"] | simulated_addresses(url)
+    archive = LIMITS["archive"] | {"mast_url": url}
     return LIMITS | {"data": str(data), "archive": archive, "fetch": LIMITS["fetch"] | fetch}
 
 
@@ -57,7 +45,7 @@ def start(api: str, values: dict[str, Any]) -> subprocess.Popen[str]:
         for name, value in names.items()
     }
     return subprocess.Popen(
-        command("ingest", data=Path(values["data"]), settings=settings),
+        command("ingest", data=Path(values["data"]), settings=settings, module="tests.faults.hasty"),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,

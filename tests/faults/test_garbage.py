@@ -122,7 +122,7 @@ def test_garbage_is_a_one_line_error_and_the_next_run_gets_everything(
 ) -> None:
     serve, expected = GARBAGE[name]
     with serve() as url:
-        code, stderr = ingest(prefect, url, tmp_path, breaker_failures=8)
+        code, stderr = ingest(prefect, url, tmp_path)
     assert code == 2, stderr
     line = last_line(stderr)
     assert any(part in line for part in expected.split("|")), line

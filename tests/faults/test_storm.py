@@ -12,9 +12,11 @@ import pytest
 from rich.table import Table
 from storms import SKY, Rows, different_ids, overrides, requested_counts, short_storm, state, tally
 
+from hubbleclip.archives.http import client
 from hubbleclip.config.settings import read_settings
 from hubbleclip.core.errors import HubbleclipError
 from hubbleclip.pipeline.ingest.run import ingest
+from tests.faults.hasty import HASTY
 from tests.faulty_archive.archive import running_archive
 from tests.faulty_archive.faults import FAULT_INJECTORS
 from tests.faulty_archive.plan import FaultPlan
@@ -47,7 +49,8 @@ def ingest_until_done(plan: FaultPlan | None, data: Path) -> Outcome:
     """Repeat the ingest until a run succeeds and leaves no item pending."""
     from flows.pipeline import run_stage
 
-    with running_archive(SKY, plan) as url:
+    with running_archive(SKY, plan) as url, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(client, "LIMITS", HASTY)
         started = time.monotonic()
         for runs in range(1, MAX_RUNS + 1):
             try:

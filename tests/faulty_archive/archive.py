@@ -12,9 +12,8 @@ from urllib.parse import urlsplit
 from pydantic import Field
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from hubbleclip.config.settings import SimulatorSettings
 from hubbleclip.core.errors import ArchiveError
-from hubbleclip.simulator.observations import SimObservation, SimProposal
+from hubbleclip.simulator.observations import SimObservation, SimProposal, SkySettings
 from hubbleclip.simulator.server import launcher
 from hubbleclip.simulator.server.app import LabelMiddleware, make_app
 from hubbleclip.simulator.server.mast_tables import Row
@@ -26,7 +25,7 @@ from tests.faulty_archive.plan import FaultMiddleware, FaultPlan
 MODULE = "tests.faulty_archive"
 
 
-class FaultySettings(SimulatorSettings):
+class FaultySettings(SkySettings):
     """Settings of a simulated archive that does what a demo does not need."""
 
     changed_share: float = Field(0.0, ge=0, le=0.3)
@@ -71,7 +70,7 @@ class OddStore(ArchiveStore):
         )
 
 
-def make_faulty_app(settings: SimulatorSettings) -> ASGIApp:
+def make_faulty_app(settings: SkySettings) -> ASGIApp:
     """Make the application of the archive, with what the settings add to it if they are `FaultySettings`."""
     settings = FaultySettings.model_validate(settings.model_dump())
     app = LabelMiddleware(FaultMiddleware(make_app(OddStore(settings)), settings.faults))
@@ -84,11 +83,11 @@ def make_faulty_app(settings: SimulatorSettings) -> ASGIApp:
     return with_connection
 
 
-def with_faults(settings: SimulatorSettings, faults: FaultPlan) -> FaultySettings:
+def with_faults(settings: SkySettings, faults: FaultPlan) -> FaultySettings:
     return FaultySettings.model_validate({**settings.model_dump(), "faults": faults.model_dump()})
 
 
-def running_archive(settings: SimulatorSettings, faults: FaultPlan | None = None) -> AbstractContextManager[str]:
+def running_archive(settings: SkySettings, faults: FaultPlan | None = None) -> AbstractContextManager[str]:
     """Run the archive in a child process for the duration of a `with` block, and yield its URL."""
     return launcher.running_simulator(with_faults(settings, faults) if faults else settings, MODULE)
 
@@ -103,7 +102,7 @@ class RestartedArchive:
 
 @contextmanager
 def restarting_archive(
-    settings: SimulatorSettings, faults: FaultPlan | None = None, *, waits_s: Iterable[float], down_s: float = 0.2
+    settings: SkySettings, faults: FaultPlan | None = None, *, waits_s: Iterable[float], down_s: float = 0.2
 ) -> Iterator[RestartedArchive]:
     """Run an archive that is killed at given times, even during a response, and restarted on the same port."""
     settings = with_faults(settings, faults or FaultPlan())

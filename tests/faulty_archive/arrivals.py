@@ -39,13 +39,13 @@ def listed_observations(settings: FaultySettings, proposal: SimProposal) -> list
 
 def _has_late_hap(settings: FaultySettings, proposal: SimProposal, item: SimObservation) -> bool:
     """Decide whether the visit of a Hubble Advanced Product has received such products after its release."""
-    rng = python_rng(settings.seed, "late HAP", proposal.number, item.visit_index)
+    rng = python_rng("late HAP", proposal.number, item.visit_index)
     return item.is_hap and rng.random() < settings.changed_share and _is_past(settings, proposal, rng.random())
 
 
 def _changed(settings: FaultySettings, proposal: SimProposal, item: SimObservation) -> SimObservation | None:
     """Return the observation as it is listed on the last night; None if it is not listed yet or not any more."""
-    rng = python_rng(settings.seed, "change", item.obs_id)
+    rng = python_rng("change", item.obs_id)
     kind, is_past = rng.random() // max(settings.changed_share, 1e-9), _is_past(settings, proposal, rng.random())
     if kind == 0:
         return item if is_past else None  # listed late
@@ -73,7 +73,7 @@ def rows_of(settings: FaultySettings, observations: Iterable[SimObservation]) ->
             exposure_s = PLANE_EXPOSURE * item.exposure_s
             yield replace(item, plane=1, calib_level=item.calib_level - 1, exposure_s=exposure_s)
         if _is_odd(settings, item, "sky cell"):
-            number = hash_seed(settings.seed, "sky cell", item.obs_id) % SKY_CELLS
+            number = hash_seed("sky cell", item.obs_id) % SKY_CELLS
             name = (
                 f"hst_skycell-p{number // 10_000:04d}x{number // 100 % 100:02d}y{number % 100:02d}_{item.band.lower()}"
             )
@@ -84,4 +84,4 @@ def rows_of(settings: FaultySettings, observations: Iterable[SimObservation]) ->
 
 def _is_odd(settings: FaultySettings, item: SimObservation, kind: str) -> bool:
     """Decide whether an observation has an oddity of this kind."""
-    return bool(settings.odd_share) and python_rng(settings.seed, kind, item.obs_id).random() < settings.odd_share
+    return bool(settings.odd_share) and python_rng(kind, item.obs_id).random() < settings.odd_share

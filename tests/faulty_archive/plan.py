@@ -12,7 +12,6 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from hubbleclip.config.settings import Section
-from hubbleclip.simulator.random_draws import python_rng
 from tests.faulty_archive.changes import ARCHIVE_CHANGES
 from tests.faulty_archive.faults import FAULT_INJECTORS, Exchange
 
@@ -127,7 +126,9 @@ class FaultMiddleware:
 
     def draw_fault(self, path: str, key: str) -> tuple[str | None, random.Random]:
         """Draw the fault for the next request with a given key."""
-        rng = python_rng(self.plan.seed, key, self._num_requests[key])  # differs for each repetition of the request
+        rng = random.Random(
+            f"{self.plan.seed}:{key}:{self._num_requests[key]}"
+        )  # differs for each repetition of the request
         self._num_requests[key] += 1
         is_spared = 0 < self.plan.max_in_a_row <= self._in_a_row[key]  # 0 means no limit.
         for index, rule in enumerate(self.plan.rules if not is_spared else ()):

@@ -25,8 +25,8 @@ ROOT = Path(__file__).parents[2]
 SECRET = "ads-token-that-nobody-may-see"
 PROFILE = """
 flows = { batch_size = 4, train_min_new_samples = 5 }
-archive = { name = "simulated", page_size = 500, max_products_per_proposal = 6 }
-fetch = { requests_per_s = 1000, connections = 4, backoff_s = 0.1 }
+archive = { name = "simulated", max_products_per_proposal = 6 }
+fetch = { requests_per_s = 1000, connections = 4 }
 simulator = { num_proposals = 12, frame_px = 200 }
 tiles = { views = ["native"], size_px = 160, min_side_px = 32 }
 splits = { val_share = 0.3, test_share = 0.3 }

@@ -1,5 +1,6 @@
 """Stages on several machines: the same bytes, rows and digests as on one, also when hosts and their links fail."""
 
+import json
 import shutil
 import subprocess
 import sys
@@ -34,6 +35,12 @@ SLOWLY = {"fetch.requests_per_s": 3, "fetch.connections": 2}
 """So that a host or a link fails while files are fetched."""
 MAKE_BUCKET = f"import boto3; boto3.client('s3').create_bucket(Bucket='{BUCKET}')"
 COPY = "import fsspec, sys; fsspec.filesystem('s3').get(sys.argv[1], sys.argv[2], recursive=True)"
+SERVE = """
+import sys
+from hubbleclip.config.settings import SimulatorSettings
+from hubbleclip.simulator.server.app import serve
+serve(SimulatorSettings.model_validate_json(sys.argv[1]), host=sys.argv[2])
+"""
 OUTAGE_S = 60
 EXACT = {"train.precision": "fp32", "train.log_every": 1}
 """With bfloat16, losses differ by more than float32 does when the order of summation changes."""
@@ -56,8 +63,6 @@ class Cluster:
             "flows.workers": 2,
             "keep_local": False,
             "archive.mast_url": f"http://{self.head.address}:8000",
-            "archive.programs_url": f"http://{self.head.address}:8000",
-            "archive.proposals_url": f"http://{self.head.address}:8000/hst/proposal_abstracts.html",
         }
 
     def start_servers(self) -> None:
@@ -71,8 +76,8 @@ class Cluster:
         self.head.wait_for(self.prefect, 4200)
 
     def start_archive(self) -> None:
-        served = NIGHT | {"simulator.host": self.head.address, "simulator.port": 8000}
-        self.head.start(*command("simulate", data=self.head.disk / "archive", settings=served), log="archive")
+        sky = {name.partition(".")[2]: value for name, value in NIGHT.items() if name.startswith("simulator.")}
+        self.head.start(PYTHON, "-c", SERVE, json.dumps(sky | {"port": 8000}), self.head.address, log="archive")
         self.head.wait_for(self.head, 8000)
 
     def fresh(self, name: str) -> dict[str, object]:

@@ -20,7 +20,6 @@ pytestmark = pytest.mark.slow
 SKY = SimulatorSettings(mission="jwst", num_proposals=24, frame_px=200)
 SMALL = {
     "fetch.requests_per_s": 1000,
-    "fetch.backoff_s": 0.1,
     "tiles.size_px": 160,
     "tiles.min_side_px": 32,
     "tiles.views": ["native"],
@@ -41,7 +40,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
             "--no-server",
             data=data,
             profile="jwst",
-            settings=SMALL | {"archive.mast_url": url, "archive.programs_url": url, "archive.check_first": False},
+            settings=SMALL | {"archive.mast_url": url, "archive.check_first": False},
         )
     assert outcome.code == 0, outcome.err
     return data / "jwst"

@@ -1,36 +1,32 @@
 """Whole commands, night after night: what comes late, what is made anew, what fails for a while."""
 
-import shutil
 from pathlib import Path
 
 import pytest
 from commands import SMALL, ask, files_below, go, run, status
 
+from hubbleclip.catalog.working_copy import writing_catalog
 from hubbleclip.config.settings import SimulatorSettings
-from hubbleclip.simulator.server.launcher import running_simulator, simulated_addresses
-from tests.faulty_archive.archive import running_archive
+from hubbleclip.core.layout import Layout
+from hubbleclip.pipeline.engine.attempts import MAX_RUNS
+from hubbleclip.simulator.server.launcher import running_simulator
+from tests.faulty_archive.archive import FaultySettings, running_archive
 from tests.faulty_archive.plan import FaultPlan, FaultRule
 
 pytestmark = pytest.mark.slow
 
-FIRST_NIGHT = SMALL | {"simulator.num_proposals": 12, "simulator.late_share": 0.3, "fetch.connections": 3}
-SECOND_NIGHT = FIRST_NIGHT | {"simulator.nights": 2, "simulator.reprocessed_share": 0.5, "archive.relist_days": 1e-9}
+FIRST_NIGHT = SMALL | {"fetch.connections": 3}
+SECOND_NIGHT = FIRST_NIGHT | {"archive.relist_days": 1e-9}
 
 
-@pytest.fixture(scope="module")
-def first_night(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    data = tmp_path_factory.mktemp("first")
-    go("dataset", data=data, settings=FIRST_NIGHT)
-    return data
-
-
-def test_the_next_night_brings_late_ones_and_takes_the_place_of_what_was_made_anew(
-    first_night: Path, tmp_path: Path
-) -> None:
-    data = shutil.copytree(first_night, tmp_path / "second")
+def test_the_next_night_brings_late_ones_and_takes_the_place_of_what_was_made_anew(tmp_path: Path) -> None:
+    data, sky = tmp_path, FaultySettings(num_proposals=12, frame_px=200, late_share=0.3)
+    with running_archive(sky) as url:
+        go("dataset", data=data, settings=FIRST_NIGHT | {"archive.mast_url": url})
     before = dict(ask(data, "SELECT uri, sha256 FROM product"))
     numbers = {number for (number,) in ask(data, "SELECT number FROM proposal")}
-    go("dataset", data=data, settings=SECOND_NIGHT)
+    with running_archive(sky.model_copy(update={"nights": 2, "reprocessed_share": 0.5})) as url:
+        go("dataset", data=data, settings=SECOND_NIGHT | {"archive.mast_url": url})
 
     known = f"list_contains({sorted(numbers)}, number)"
     late = ask(data, f"SELECT o.obs_id FROM observation o JOIN proposal USING (proposal_id) WHERE {known}")
@@ -58,9 +54,9 @@ def test_the_next_night_brings_late_ones_and_takes_the_place_of_what_was_made_an
 def test_failing_files_wait_are_given_up_and_come_when_tried_anew(tmp_path: Path) -> None:
     sky = SimulatorSettings(num_proposals=6, frame_px=200)
     broken = FaultPlan(rules=(FaultRule(kind="html", path="/api/v0.1/Download/"),))
-    settings = SMALL | {"fetch.attempts": 1, "fetch.backoff_s": 0.01, "fetch.retry_hours": 0, "fetch.max_runs": 2}
+    settings = SMALL | {"fetch.retry_hours": 0}
     with running_archive(sky, broken) as url:
-        at = settings | {f"archive.{name}": value for name, value in simulated_addresses(url).items()}
+        at = settings | {"archive.mast_url": url}
         go("ingest", data=tmp_path, settings=at | {"fetch.retry_hours": 5})
         ((num, next_try),) = ask(tmp_path, "SELECT count(*), min(next_try_at) FROM attempt")
         told = status(tmp_path, at)
@@ -68,10 +64,12 @@ def test_failing_files_wait_are_given_up_and_come_when_tried_anew(tmp_path: Path
         assert told["waiting"] == {"num": num, "next_try_at": str(next_try)}
         assert told["pending"]["fetch"] == 0
         assert f"waiting  {num} failed items" in run("status", data=tmp_path, settings=at).out
-        go("ingest", "--retry", data=tmp_path, settings=at | {"fetch.max_runs": 1})
+        with writing_catalog(Layout(tmp_path / "demo")) as catalog:
+            catalog.connection.execute(f"UPDATE attempt SET attempts = {MAX_RUNS - 1}, next_try_at = last_at")
+        go("ingest", data=tmp_path, settings=at)
         assert ask(tmp_path, "SELECT reason, count(*) FROM rejection GROUP BY 1") == [("html", num)]
     with running_simulator(sky) as url:
-        at = settings | {f"archive.{name}": value for name, value in simulated_addresses(url).items()}
+        at = settings | {"archive.mast_url": url}
         go("ingest", "--retry", data=tmp_path, settings=at)
     assert ask(tmp_path, "SELECT count(sha256), (SELECT count(*) FROM rejection) FROM product") == [(num, 0)]
 

@@ -31,7 +31,6 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from hubbleclip.config.settings import read_settings
 from hubbleclip.pipeline.ingest.run import ingest
-from hubbleclip.simulator.server.launcher import simulated_addresses
 from tests.faulty_archive.archive import FaultySettings, make_faulty_app
 from tests.faulty_archive.plan import REQUESTS_PATH
 
@@ -99,10 +98,10 @@ def state(data: Path) -> dict[str, list[dict[str, Any]]]:
 
 
 def one_night(url: str, data: Path, night: int) -> None:
-    archive = simulated_addresses(url) | {
+    archive = {
+        "mast_url": url,
         "relist_days": RELIST_DAYS,
         "since": "2021-01-01",
-        "page_size": 100,
         "instruments": [],
         "max_products_per_proposal": 6,  # above what a proposal has: an early choice is never displaced by a later row
     }

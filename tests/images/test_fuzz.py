@@ -15,8 +15,7 @@ import pytest
 from astropy.io import fits
 from synthetic_fits import starry_sky, wcs_header, write_drz
 
-from hubbleclip.config.settings import SimulatorSettings
-from hubbleclip.simulator.observations import make_proposals, observations_of, render_product
+from hubbleclip.simulator.observations import SkySettings, make_proposals, observations_of, render_product
 
 NUM_CASES, NUM_WORKERS = 2000, 2
 PEAK_KB = 900_000
@@ -55,7 +54,7 @@ def sip(header):
 
 
 def write_simulated(folder: Path) -> None:
-    sky = SimulatorSettings(num_proposals=8, frame_px=64)
+    sky = SkySettings(num_proposals=8, frame_px=64)
     seen = (one for proposal in make_proposals(sky) for one in observations_of(sky, proposal))
     for kind in ("_drz.fits", "_flt.fits", "_c0m.fits", "_raw.fits"):
         found = next(((o, p) for o in seen for p in o.products if p.file_name.endswith(kind)), None)

@@ -14,6 +14,7 @@ from stages import fetched, listing, rejection, stage_at
 from test_fetching import archive_at, listed, url  # noqa: F401 - a fixture
 
 from hubbleclip.archives import Archive
+from hubbleclip.archives.http.client import RequestLimits
 from hubbleclip.config.settings import SimulatorSettings, read_settings
 from hubbleclip.core.errors import ArchiveError
 from hubbleclip.pipeline.ingest.query_observations import query_observations
@@ -64,7 +65,7 @@ def test_there_is_work_until_all_is_listed_and_every_proposal_is_in(url: str, tm
     with stage_at(tmp_path) as stage:
         archive = archive_at(url, stage)
     overrides = {"data": str(tmp_path), "fetch": {"files": False}}
-    served = {name: getattr(archive.settings, name) for name in ("mast_url", "proposals_url", "programs_url")}
+    served = {"mast_url": url}
     assert poll(read_settings("demo", overrides | {"archive": served}))
     with stage_at(tmp_path, {"archive": served}) as stage:
         observations, _ = listed(archive)
@@ -96,17 +97,16 @@ class Watched:
 
 @pytest.mark.slow
 def test_a_window_that_fails_for_good_costs_earlier_days_no_second_request(tmp_path: Path) -> None:
-    small = {"archive": {"overlap_days": 0}, "fetch": {"attempts": 2, "backoff_s": 0.01}}
     sky = SimulatorSettings(num_proposals=3, nights=4, frame_px=64)
-    with running_simulator(sky) as address, stage_at(tmp_path, small) as stage:
+    with running_simulator(sky) as address, stage_at(tmp_path) as stage:
         released = sorted(item.released_mjd for item in listed(archive_at(address, stage))[0])
-        failing = archive_at(address, stage, page_size=1)
+        failing = archive_at(address, stage, RequestLimits(attempts=2, backoff_s=0.01, page_rows=1))
         first = Watched(failing, lost_mjd=released[-1])
         with pytest.raises(ArchiveError):
             query_observations(stage, failing)
         ((mark,),) = [row.values() for row in stage.catalog.rows("SELECT released_mjd FROM watermark")]
         assert released[0] + 1 < mark < released[-1]
-        second = Watched(whole := archive_at(address, stage, page_size=1))
+        second = Watched(whole := archive_at(address, stage, RequestLimits(attempts=2, backoff_s=0.01, page_rows=1)))
         query_observations(stage, whole)
         assert min(low for low, _ in first.windows) < math.floor(mark) == min(low for low, _ in second.windows)
         assert stage.catalog.counts()["observation"] == len(released)

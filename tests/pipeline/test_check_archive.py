@@ -14,18 +14,18 @@ from hubbleclip.core.layout import Layout
 from hubbleclip.core.records import Watermark
 from hubbleclip.pipeline.check_archive import check_archive, check_before_first
 from hubbleclip.pipeline.engine.stage import Stage
-from hubbleclip.simulator.server.launcher import running_simulator, simulated_addresses
+from hubbleclip.simulator.server.launcher import running_simulator
 from tests.faulty_archive.archive import running_archive
 from tests.faulty_archive.plan import FaultPlan, FaultRule
 
 SKY = SimulatorSettings(num_proposals=12, frame_px=96)
-SMALL = ("--set=simulator.num_proposals=12", "--set=simulator.frame_px=96", "--set=fetch.backoff_s=0.01")
+SMALL = ("--set=simulator.num_proposals=12", "--set=simulator.frame_px=96")
 
 
 def settings_at(url: str, data: Path, **archive: object) -> Settings:
     """Settings of the profile hubble, whose archive is served at a URL."""
-    values = {"name": "hst", **simulated_addresses(url), **archive}
-    fetch = {"requests_per_s": 1000, "backoff_s": 0.01, "attempts": 2, "s3_endpoint": url}
+    values = {"name": "hst", "mast_url": url, **archive}
+    fetch = {"requests_per_s": 1000}
     return read_settings("hubble", {"data": str(data), "archive": values, "fetch": fetch})
 
 
@@ -69,8 +69,7 @@ def test_the_command_prints_a_table_and_an_estimate(tmp_path: Path, capsys: pyte
 def test_the_exit_code_is_1_if_the_archive_differs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     plan = FaultPlan(rules=(FaultRule(kind="preview_moved", path="/api/v0.1/Download/"),))
     with running_archive(SKY, plan) as url:
-        sets = [f"--set=archive.{name}={address}" for name, address in simulated_addresses(url).items()]
-        code, out = run_command("--json", f"--set=fetch.s3_endpoint={url}", *sets, data=tmp_path, capsys=capsys)
+        code, out = run_command("--json", f"--set=archive.mast_url={url}", data=tmp_path, capsys=capsys)
     report = json.loads(out)
     assert (code, report["level"]) == (1, "differs")
     assert [one["what"] for one in report["findings"] if one["level"] != "ok"] == ["preview"]

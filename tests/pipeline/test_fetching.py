@@ -11,7 +11,9 @@ from typing import Any
 import pytest
 from stages import fetched, product, rejection, stage_at
 
-from hubbleclip.archives import Archive, open_archive
+from hubbleclip.archives import Archive
+from hubbleclip.archives.http.client import RequestLimits
+from hubbleclip.archives.mast.archive import MastArchive
 from hubbleclip.catalog.pending import pending_fetch, pending_tiles, product_batches
 from hubbleclip.catalog.working_copy import writing_catalog
 from hubbleclip.config.settings import ArchiveSettings, SimulatorSettings
@@ -19,7 +21,7 @@ from hubbleclip.core.errors import ArchiveDownError, CatalogError, DiskFullError
 from hubbleclip.core.io import sha256_bytes, write_bytes
 from hubbleclip.core.layout import Layout
 from hubbleclip.core.records import Attempt, Observation, Product
-from hubbleclip.pipeline.engine.attempts import Batch, Step
+from hubbleclip.pipeline.engine.attempts import MAX_RUNS, Batch, Step
 from hubbleclip.pipeline.engine.batches import run_batches
 from hubbleclip.pipeline.engine.stage import Stage
 from hubbleclip.pipeline.ingest.fetch import (
@@ -29,11 +31,11 @@ from hubbleclip.pipeline.ingest.fetch import (
     remove_strays,
 )
 from hubbleclip.pipeline.tiles.run import cut_pending, fetch_and_cut
-from hubbleclip.simulator.server.launcher import running_simulator, simulated_addresses
+from hubbleclip.simulator.server.launcher import running_simulator
 
 SKY = SimulatorSettings(num_proposals=6, frame_px=96)
 QUICK = {
-    "fetch": {"attempts": 2, "backoff_s": 0.05, "timeout_s": 5, "connections": 2, "min_free_gb": 0},
+    "fetch": {"timeout_s": 5, "connections": 2, "min_free_gb": 0},
     "tiles": {"size_px": 64, "min_side_px": 32},
 }
 NOT_KEPT = QUICK | {"fetch": QUICK["fetch"] | {"keep_fits": False}}
@@ -124,13 +126,13 @@ def test_a_new_content_is_cut_although_the_old_one_gave_nothing(tmp_path: Path) 
 
 
 def test_a_failing_file_waits_is_given_up_and_comes_when_tried_anew(tmp_path: Path) -> None:
-    with stage_at(tmp_path, {"fetch": {"retry_hours": 0, "max_runs": 3}}) as stage:
+    with stage_at(tmp_path, {"fetch": {"retry_hours": 0}}) as stage:
         with_observations(stage, product("a"), product("b"))
         broken = Shelf(stage, {"mast:a": DownloadError("html", "a page"), "mast:b": "b"})
-        fetch_pending(stage, broken)
-        fetch_pending(stage, broken)
+        for _ in range(MAX_RUNS - 1):
+            fetch_pending(stage, broken)
         (waiting,) = [Attempt(**row) for row in stage.catalog.rows("FROM waiting_item")]
-        assert (waiting.entity_id, waiting.attempts, waiting.error) == ("mast:a", 2, "html")
+        assert (waiting.entity_id, waiting.attempts, waiting.error) == ("mast:a", MAX_RUNS - 1, "html")
         fetch_pending(stage, broken)
         assert [row["reason"] for row in stage.catalog.rows("FROM rejection")] == ["html"]
         assert pending_fetch(stage.catalog, stage.settings) == []
@@ -207,9 +209,9 @@ def url() -> Iterator[str]:
         yield address
 
 
-def archive_at(url: str, stage: Stage, **asked: Any) -> Archive:
-    served = ArchiveSettings(name="simulated", **simulated_addresses(url), **asked)
-    return open_archive(served, stage.settings.fetch, stage.layout)
+def archive_at(url: str, stage: Stage, limits: RequestLimits | None = None, **asked: Any) -> Archive:
+    served = ArchiveSettings(name="simulated", mast_url=url, **asked)
+    return MastArchive(served, stage.settings.fetch, stage.layout, limits)
 
 
 def listed(archive: Archive) -> tuple[list[Observation], list[Product]]:

@@ -13,7 +13,7 @@ from hubbleclip.archives.base import ObservationPage
 from hubbleclip.catalog.pending import pending_proposals
 from hubbleclip.core.errors import ArchiveError, PartialResultError, SettingsError
 from hubbleclip.core.records import Attempt, Observation, Proposal, Rejection
-from hubbleclip.pipeline.engine.attempts import Batch, Step, attempt
+from hubbleclip.pipeline.engine.attempts import MAX_RUNS, Batch, Step, attempt
 from hubbleclip.pipeline.engine.stage import Stage
 from hubbleclip.pipeline.ingest.run import fetch_proposals, query_observations, write_proposals
 
@@ -50,10 +50,10 @@ def mark(stage: Stage) -> list[float]:
 
 def test_the_next_query_begins_an_overlap_before_the_newest_release(tmp_path: Path) -> None:
     archive = Paged([released("a", 60000.0)], [released("b", 60010.0)])
-    with stage_at(tmp_path, {"archive": {"overlap_days": 3}}) as stage:
+    with stage_at(tmp_path) as stage:
         query_observations(stage, archive)
         query_observations(stage, archive)
-        assert archive.asked_since == [FIRST_MJD, 60007.0]
+        assert archive.asked_since == [FIRST_MJD, 60003.0]
         assert mark(stage) == [60010.0]
 
 
@@ -93,12 +93,12 @@ def test_an_interrupted_query_keeps_its_pages_and_starts_again_from_the_old_mark
 
 def test_an_empty_page_moves_the_mark_so_far(tmp_path: Path) -> None:
     broken = Paged([released("a", 60000.0)], [], [released("b", 60010.0)], PartialResultError("a row is missing"))
-    with stage_at(tmp_path, {"archive": {"overlap_days": 3}}) as stage:
+    with stage_at(tmp_path) as stage:
         with pytest.raises(PartialResultError):
             query_observations(stage, broken)
         assert mark(stage) == [60000.0]
         query_observations(stage, whole := Paged([released("b", 60010.0)]))
-        assert whole.asked_since == [59997.0]
+        assert whole.asked_since == [59993.0]
         assert mark(stage) == [60010.0]
 
 
@@ -173,9 +173,9 @@ def test_landed_proposals_are_read_again_and_those_not_landed_are_no_failures(tm
 
 
 def test_the_last_attempt_ends_in_a_rejection_and_all_may_be_tried_anew(tmp_path: Path) -> None:
-    with stage_at(tmp_path, {"fetch": {"max_runs": 2}}) as stage:
+    with stage_at(tmp_path) as stage:
         stage.catalog.upsert({"observation": [observation("a", "hst:1")]})
-        for _ in range(2):
+        for _ in range(MAX_RUNS):
             write_proposals(stage, fetch_proposals(["1"], Office(), STEP))
         assert (stage.catalog.counts()["attempt"], stage.catalog.counts()["rejection"]) == (0, 1)
         assert pending_proposals(stage.catalog, stage.settings.archive) == {}

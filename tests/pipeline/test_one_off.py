@@ -13,13 +13,13 @@ from astropy.wcs import WCS
 from PIL import Image
 from synthetic_fits import starry_sky, write_drz
 
-from hubbleclip.config.settings import SimulatorSettings, TileSettings
+from hubbleclip.config.settings import TileSettings
 from hubbleclip.core.errors import HubbleclipError
 from hubbleclip.images.encode import decode_png
 from hubbleclip.pipeline.tiles.tile_files import tile_files
-from hubbleclip.simulator.observations import make_proposals, observations_of, render_product
+from hubbleclip.simulator.observations import SkySettings, make_proposals, observations_of, render_product
 
-SKY = SimulatorSettings(num_proposals=2, frame_px=160)
+SKY = SkySettings(num_proposals=2, frame_px=160)
 TILES = TileSettings(size_px=128, min_side_px=32)
 
 

@@ -20,13 +20,13 @@ from hubbleclip.pipeline.ingest.run import ingest
 from hubbleclip.pipeline.shards.run import shards
 from hubbleclip.pipeline.tiles.run import tiles
 from hubbleclip.pipeline.train import newest_dataset
-from hubbleclip.simulator.server.launcher import running_simulator, simulated_addresses
+from hubbleclip.simulator.server.launcher import running_simulator
 
 pytestmark = pytest.mark.slow
 
 SKY = SimulatorSettings(num_proposals=12, frame_px=96)
 SMALL: dict[str, Any] = {
-    "fetch": {"requests_per_s": 1000, "attempts": 2, "backoff_s": 0.01, "min_free_gb": 0},
+    "fetch": {"requests_per_s": 1000, "min_free_gb": 0},
     "tiles": {"size_px": 64, "min_side_px": 32},
     "splits": {"val_share": 0.2, "test_share": 0.3},
     "flows": {"batch_size": 4},
@@ -34,7 +34,7 @@ SMALL: dict[str, Any] = {
 
 
 def settings_at(data: Path, url: str, **fetch: object) -> Settings:
-    values = {"data": str(data), "archive": simulated_addresses(url), "fetch": SMALL["fetch"] | fetch}
+    values = {"data": str(data), "archive": {"mast_url": url}, "fetch": SMALL["fetch"] | fetch}
     return read_settings("demo", SMALL | values)
 
 

@@ -18,12 +18,12 @@ from hubbleclip.archives.mast.client import read_result
 from hubbleclip.archives.mast.product_candidates import candidate_from_row
 from hubbleclip.archives.mast.product_selection import select_products
 from hubbleclip.archives.stsci.parsers import clean_text, parse_abstracts_cat, parse_apt
-from hubbleclip.config.settings import ArchiveSettings, FetchSettings, SimulatorSettings
+from hubbleclip.config.settings import ArchiveSettings, FetchSettings
 from hubbleclip.core.layout import Layout
 from hubbleclip.core.records import Observation
 from hubbleclip.dataset.captions import title as title_of
 from hubbleclip.missions.hst import HST
-from hubbleclip.simulator.observations import make_proposals, observations_of
+from hubbleclip.simulator.observations import SkySettings, make_proposals, observations_of
 from hubbleclip.simulator.server import mast_tables as tables
 
 DATA = Path(__file__).parents[2].parent / "shared/data"
@@ -105,7 +105,7 @@ def test_the_calibrated_exposure_is_chosen_of_a_recorded_product_list_of_wfpc2()
 
 
 def test_simulated_answers_have_the_recorded_columns_and_types() -> None:
-    settings = SimulatorSettings(num_proposals=4)
+    settings = SkySettings(num_proposals=4)
     proposal = make_proposals(settings)[0]
     observation = observations_of(settings, proposal)[0]
     for name, row, types in (

@@ -14,10 +14,10 @@ import pytest
 from astropy.io import fits
 from PIL import Image
 
-from hubbleclip.config.settings import SimulatorSettings
 from hubbleclip.simulator.observations import (
     SimObservation,
     SimProduct,
+    SkySettings,
     make_proposals,
     observations_of,
     render_product,
@@ -26,20 +26,20 @@ from hubbleclip.simulator.server.mast_tables import product_row
 from hubbleclip.simulator.server.product_store import ArchiveStore
 from tests.faulty_archive.archive import FaultySettings, OddStore
 
-SMALL = SimulatorSettings(num_proposals=60, frame_px=64)
+SMALL = SkySettings(num_proposals=60, frame_px=64)
 ADVANCED = re.compile(r"hst_(\d{5})_(\w\w)_(acs|wfc3)_(wfc|uvis|ir)_(total|f\w+)_([ij]\w{5})")
 
 
-def settings(**changes: object) -> SimulatorSettings:
-    return SimulatorSettings.model_validate(SMALL.model_dump() | changes)
+def settings(**changes: object) -> SkySettings:
+    return SkySettings.model_validate(SMALL.model_dump() | changes)
 
 
 @cache
-def observations(sky: SimulatorSettings) -> dict[str, SimObservation]:
+def observations(sky: SkySettings) -> dict[str, SimObservation]:
     return {item.obs_id: item for proposal in make_proposals(sky) for item in observations_of(sky, proposal)}
 
 
-def first(sky: SimulatorSettings, ending: str) -> tuple[SimObservation, SimProduct]:
+def first(sky: SkySettings, ending: str) -> tuple[SimObservation, SimProduct]:
     found = ((item, one) for item in observations(sky).values() for one in item.products)
     return next(pair for pair in found if pair[1].file_name.endswith(ending))
 
@@ -48,7 +48,7 @@ def test_the_contents_of_the_demo_do_not_change() -> None:
     facts = [
         [item.obs_id, item.obsid, item.filters, item.released_mjd, item.calib_level, item.exposure_s, item.target_name]
         + [(product.uri, product.kind, product.size_bytes) for product in item.products]
-        for item in observations(SimulatorSettings()).values()
+        for item in observations(SkySettings()).values()
     ]
     assert len(facts) == 847
     assert hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16] == "50ad4d674057a83b"

@@ -16,8 +16,7 @@ import pytest
 import requests
 import uvicorn
 
-from hubbleclip.config.settings import SimulatorSettings
-from hubbleclip.simulator.observations import make_proposals, observations_of
+from hubbleclip.simulator.observations import SkySettings, make_proposals, observations_of
 from hubbleclip.simulator.server.app import serve
 from tests.faulty_archive.archive import make_faulty_app, restarting_archive, with_faults
 from tests.faulty_archive.faults import FAULT_INJECTORS
@@ -29,7 +28,7 @@ from tests.faulty_archive.plan import (
     storm_plan,
 )
 
-SKY = SimulatorSettings(num_proposals=6, frame_px=64)
+SKY = SkySettings(num_proposals=6, frame_px=64)
 ABSTRACTS = "/hst/abstracts.cat"
 QUERY = {"service": "Mast.Caom.Filtered", "params": {"columns": "*", "filters": []}, "format": "json"}
 

@@ -10,16 +10,16 @@ import pytest
 from astropy.io import fits
 from astropy.wcs import WCS
 
-from hubbleclip.config.settings import SimulatorSettings
 from hubbleclip.simulator.observations import (
     SimObservation,
     SimProduct,
+    SkySettings,
     make_proposals,
     observations_of,
     render_product,
 )
 
-SETTINGS = SimulatorSettings(num_proposals=120, frame_px=96)
+SETTINGS = SkySettings(num_proposals=120, frame_px=96)
 Item = tuple[SimObservation, SimProduct]
 
 

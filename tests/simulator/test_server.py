@@ -14,15 +14,14 @@ from urllib.parse import quote
 import pytest
 import requests
 
-from hubbleclip.config.settings import SimulatorSettings
 from hubbleclip.core.errors import ArchiveError
-from hubbleclip.simulator.observations import make_proposals, observations_of, render_product
+from hubbleclip.simulator.observations import SkySettings, make_proposals, observations_of, render_product
 from hubbleclip.simulator.server.launcher import running_simulator
 from hubbleclip.simulator.server.mast_tables import OBSERVATION_FIELDS, row_filter
 from tests.faulty_archive.archive import running_archive
 from tests.faulty_archive.plan import FaultPlan, FaultRule
 
-SKY = SimulatorSettings(num_proposals=6, frame_px=96)
+SKY = SkySettings(num_proposals=6, frame_px=96)
 
 
 @pytest.fixture(scope="module")

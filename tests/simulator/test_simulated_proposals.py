@@ -16,7 +16,7 @@ NUM = 330
 def texts() -> list[tuple[ObservingPlan, ProposalText]]:
     settings = SimulatorSettings(num_proposals=NUM)
     plans = [plan_of(settings, index) for index in range(NUM)]
-    return [(plan, write_proposal(settings.seed, plan)) for plan in plans if plan.kind is not CALIBRATION]
+    return [(plan, write_proposal(plan)) for plan in plans if plan.kind is not CALIBRATION]
 
 
 def grams(text: str) -> frozenset[tuple[str, ...]]:

@@ -91,8 +91,7 @@ def test_the_background_changes_behind_a_moving_target_only() -> None:
         plan = plan_of(settings, int(proposal.number) - 10001)
         assert len(observations_of(settings, proposal)) >= 2
         frames = [
-            render_scene(View(**{**_fields(make_view()), "epoch": epoch}), plan, plan.targets[0], settings.seed)
-            for epoch in (1, 2)
+            render_scene(View(**{**_fields(make_view()), "epoch": epoch}), plan, plan.targets[0]) for epoch in (1, 2)
         ]
         assert np.allclose(frames[0], frames[1]) is not differs
 

@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 
 from hubbleclip.archives.check.findings import Measured
+from hubbleclip.archives.http.client import LIMITS
 from hubbleclip.archives.mast.client import OBSIDS_PER_REQUEST
 from hubbleclip.config.settings import ArchiveSettings, FetchSettings, TileSettings
 
@@ -54,15 +55,15 @@ def estimate(
         fetched_bytes=arriving,
         file_bytes=arriving if fetch.keep_fits else 0.0,
         tile_bytes=num_tiles * BYTES_PER_TILE * (tiles.size_px / 512) ** 2,
-        metadata_s=metadata_s(num_observations, archive.page_size, rows_s, list_s, fetch),
+        metadata_s=metadata_s(num_observations, rows_s, list_s, fetch),
         # as if each connection had the speed of the one that was measured
         files_s=max(arriving / (bytes_per_s * fetch.connections), num_files / fetch.requests_per_s),
     )
 
 
-def metadata_s(num_observations: float, page_size: int, rows_s: float, list_s: float, fetch: FetchSettings) -> float:
+def metadata_s(num_observations: float, rows_s: float, list_s: float, fetch: FetchSettings) -> float:
     """Compute the time (s) of all pages of observations, one after the other, and of all lists of products."""
-    pages, lists = math.ceil(num_observations / page_size), math.ceil(num_observations / OBSIDS_PER_REQUEST)
+    pages, lists = math.ceil(num_observations / LIMITS.page_rows), math.ceil(num_observations / OBSIDS_PER_REQUEST)
     shortest_s = 1 / fetch.requests_per_s
     return pages * max(rows_s, shortest_s) + lists * max(list_s / fetch.connections, shortest_s)
 

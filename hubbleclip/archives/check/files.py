@@ -8,11 +8,13 @@ from collections.abc import Callable, Iterator
 import requests
 from PIL import Image
 
+from hubbleclip.archives.base import service_url
 from hubbleclip.archives.check.findings import Finding, Level, compare
 from hubbleclip.archives.check.listing import pinned_product
 from hubbleclip.archives.check.probe import Probe, ProbeResponse, size_of
 from hubbleclip.archives.http.rate_limit import resolve_redirect
 from hubbleclip.archives.mast.public_bucket import S3Source
+from hubbleclip.archives.stsci.client import PROGRAMS_URL
 from hubbleclip.archives.stsci.parsers import (
     ProposalText,
     find_bulk_link,
@@ -102,9 +104,9 @@ def check_public_copy(probe: Probe) -> Iterator[Finding]:
 
 def check_bulk_list(probe: Probe) -> Iterator[Finding]:
     """Check the page that links to the bulk list, and the first records of the list."""
-    page_url = probe.settings.proposals_url or probe.mission.proposals.bulk_page
-    if not page_url:
+    if not probe.mission.proposals.bulk_page:
         return
+    page_url = service_url(probe.mast.url, probe.mission.proposals.bulk_page)
     url = resolve_redirect(page_url, find_bulk_link(probe.get("abstracts_page.html", page_url).body))
     yield compare("page of abstracts", "a link to abstracts.cat", url, True)
     answer = probe.get("abstracts.cat", url, {"Range": f"bytes=0-{LIST_BYTES - 1}"}, limit=LIST_BYTES)
@@ -128,6 +130,6 @@ def check_programme(probe: Probe) -> Iterator[Finding]:
         ("APT file", "programme.apt", pages.apt, parse_apt),
     ]
     for what, name, path, parse in documents:
-        url = f"{probe.settings.programs_url.rstrip('/')}/{path.format(number)}"
+        url = service_url(probe.mast.url, f"{PROGRAMS_URL}/{path.format(number)}")
         found = parse(probe.get(name, url).body, number).title
         yield compare(f"{what} of {number}", title, found or "no title", found == title)

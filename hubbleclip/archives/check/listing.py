@@ -110,7 +110,7 @@ def check_window(probe: Probe) -> Iterator[Finding]:
 
 def _first_page(probe: Probe, query: Criteria) -> ResultPage:
     """Request the first page of a query."""
-    return probe.mast.observations(query, page=1, page_size=probe.settings.page_size)
+    return probe.mast.observations(query, page=1, page_size=probe.transport.limits.page_rows)
 
 
 def _check_values(probe: Probe, rows: Sequence[CaomRow]) -> Iterator[Finding]:

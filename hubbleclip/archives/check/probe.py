@@ -14,9 +14,7 @@ import requests
 
 from hubbleclip.archives.check.findings import Measured
 from hubbleclip.archives.mast.archive import MastArchive
-from hubbleclip.config.settings import ArchiveSettings, FetchSettings
 from hubbleclip.core.io import write_bytes
-from hubbleclip.core.layout import Layout
 from hubbleclip.core.records import Observation
 from hubbleclip.missions.pins import ArchivePins
 
@@ -37,16 +35,11 @@ class ProbeResponse:
 class Probe:
     """Sender of the requests of one check, whose responses are compared with `pins`, and saved in `keep` if set."""
 
-    def __init__(
-        self, archive: ArchiveSettings, fetch: FetchSettings, layout: Layout, pins: ArchivePins, keep: Path | None
-    ) -> None:
-        self.archive = MastArchive(archive, fetch, layout)
-        self.settings = archive
-        self.fetch = fetch
+    def __init__(self, archive: MastArchive, pins: ArchivePins, keep: Path | None) -> None:
+        self.settings, self.mission = archive.settings, archive.mission
+        self.mast, self.transport = archive.mast, archive.transport
+        self.fetch = archive.transport.fetch
         self.pins = pins
-        self.mission = self.archive.mission
-        self.mast = self.archive.mast
-        self.transport = self.archive.transport
         self.measured = Measured()
         self.keep = keep
         self.name = ""  # of the responses that arrive now

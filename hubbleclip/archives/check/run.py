@@ -12,9 +12,8 @@ from hubbleclip.archives.check import files, listing
 from hubbleclip.archives.check.findings import CheckReport, Finding, Level
 from hubbleclip.archives.check.probe import Probe
 from hubbleclip.archives.http.response_errors import ResponseError
-from hubbleclip.config.settings import ArchiveSettings, FetchSettings
+from hubbleclip.archives.mast.archive import MastArchive
 from hubbleclip.core.errors import ArchiveDownError, ArchiveError
-from hubbleclip.core.layout import Layout
 from hubbleclip.fits.cards import UnsoundError
 from hubbleclip.missions.pins import ArchivePins
 
@@ -33,14 +32,12 @@ CHECKS: tuple[tuple[str, Callable[[Probe], Iterator[Finding]], Level], ...] = (
 """Name, function, and result if a request fails, of all checks in their order."""
 
 
-def check_archive(
-    archive: ArchiveSettings, fetch: FetchSettings, layout: Layout, pins: ArchivePins, keep: Path | None = None
-) -> CheckReport:
+def check_archive(archive: MastArchive, pins: ArchivePins, keep: Path | None = None) -> CheckReport:
     """Send some requests to an archive, and compare its responses with what the ingest needs and what is known.
 
     Raises ArchiveDownError if the archive cannot be reached.
     """
-    probe = Probe(archive, fetch, layout, pins, keep)
+    probe = Probe(archive, pins, keep)
     started = time.monotonic()
     findings = [finding for check in CHECKS for finding in _run(probe, *check)]
     probe.measured.total_s = time.monotonic() - started

@@ -8,6 +8,7 @@ import ssl
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import IO, Any
 from urllib.parse import urljoin, urlsplit
 
@@ -112,20 +113,45 @@ def to_archive_error(error: Exception, url: str) -> ArchiveError:
     return error_type(f"{host} gave no usable response ({' '.join(str(error).split())[:240]}): try again later")
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RequestLimits:
+    """Limits of an archive's requests: retries, time, and rows per page. Tests use lower ones.
+
+    `attempts` is the number of tries of a request. The wait before the second one is `backoff_s`, and doubles with each
+    further one, with jitter. A body may take `file_timeout_s`; one that receives fewer than `stall_bytes` in `stall_s`
+    is aborted and resumed later. A run stops after `breaker_failures` consecutive failed requests over all connections,
+    of which the first and the last are at least `breaker_s` apart, because a short outage may break all connections at
+    once. A page has at most `page_rows` observations: MAST truncates responses at 50,000 rows.
+    """
+
+    attempts: int = 5
+    backoff_s: float = 0.5
+    file_timeout_s: float = 3600.0
+    stall_s: float = 60.0
+    stall_bytes: int = 60_000
+    breaker_failures: int = 40
+    breaker_s: float = 60.0
+    page_rows: int = 5000
+
+
+LIMITS = RequestLimits()
+
+
 class Transport:
     """HTTP client that sends all requests of one archive object. Threads may share one client.
 
     All hosts together share the rate limit of the settings; each host has its own circuit breaker.
     """
 
-    def __init__(self, fetch: FetchSettings) -> None:
+    def __init__(self, fetch: FetchSettings, limits: RequestLimits | None = None) -> None:
         self.fetch = fetch
+        self.limits = limits = limits or LIMITS
         self.limiter = RateLimiter(fetch.requests_per_s)
         self._breakers: dict[str, CircuitBreaker] = {}
         self.timeout = min(CONNECT_TIMEOUT_S, fetch.timeout_s), fetch.timeout_s  # for connecting, and for each read
         # iter_chunks measures the rate only between two reads, so no read of a file may take longer than stall_s
-        stall_s = fetch.stall_s if fetch.stall_bytes else math.inf
-        self.file_timeout = self.timeout[0], min(fetch.timeout_s, stall_s, fetch.file_timeout_s)
+        stall_s = limits.stall_s if limits.stall_bytes else math.inf
+        self.file_timeout = self.timeout[0], min(fetch.timeout_s, stall_s, limits.file_timeout_s)
         self.reached_hosts: set[str] = set()
         self.session = QuerySession(fetch.redirect_hosts)
         contact = f" (+{fetch.contact})" if fetch.contact else ""
@@ -138,7 +164,7 @@ class Transport:
     def breaker_of(self, host: str) -> CircuitBreaker:
         """Return the circuit breaker of a host. A host that is down does not stop the others."""
         # setdefault is atomic, so two threads that both create a breaker get the same one
-        return self._breakers.setdefault(host, CircuitBreaker(self.fetch.breaker_failures, self.fetch.breaker_s))
+        return self._breakers.setdefault(host, CircuitBreaker(self.limits.breaker_failures, self.limits.breaker_s))
 
     def attempts(self, url: str, most_damaged: int | None = None) -> Iterable[Any]:
         """Iterate over the tries of a request, with exponential backoff between them.
@@ -160,11 +186,11 @@ class Transport:
 
         return stamina.retry_context(
             on=should_retry,
-            attempts=self.fetch.attempts,
+            attempts=self.limits.attempts,
             timeout=None,
-            wait_initial=self.fetch.backoff_s,
+            wait_initial=self.limits.backoff_s,
             wait_max=MAX_WAIT_S,
-            wait_jitter=self.fetch.backoff_s,
+            wait_jitter=self.limits.backoff_s,
         )
 
     @contextmanager
@@ -236,13 +262,13 @@ class Transport:
     def iter_chunks(
         self, response: requests.Response, limit_bytes: int, limit_s: float | None = None
     ) -> Iterator[bytes]:
-        """Yield the chunks of a body as they arrive; it may take `limit_s`, by default `fetch.file_timeout_s`.
+        """Yield the chunks of a body as they arrive; it may take `limit_s`, by default `RequestLimits.file_timeout_s`.
 
         Raises IncompleteError (`stalled`, `timeout`) or RefusedError (`too_large`).
         """
-        fetch, num_bytes, checkpoint_bytes = self.fetch, 0, 0
+        limits, num_bytes, checkpoint_bytes = self.limits, 0, 0
         checkpoint = time.monotonic()
-        limit_s = limit_s or fetch.file_timeout_s
+        limit_s = limit_s or limits.file_timeout_s
         deadline = checkpoint + limit_s
         if isinstance(response.raw.connection, TimedHttp):  # None: a body without bytes has ended already
             response.raw.connection.reader.deadline = deadline
@@ -255,9 +281,10 @@ class Transport:
                 yield data
                 now = time.monotonic()
                 # the rate is measured over intervals of at least stall_s, because single chunks arrive irregularly
-                if now - checkpoint > fetch.stall_s:
-                    if num_bytes - checkpoint_bytes < fetch.stall_bytes:
-                        raise IncompleteError(f"fewer than fetch.stall_bytes arrived in {fetch.stall_s:g} s", "stalled")
+                if now - checkpoint > limits.stall_s:
+                    if num_bytes - checkpoint_bytes < limits.stall_bytes:
+                        words = f"fewer than {limits.stall_bytes} bytes arrived in {limits.stall_s:g} s"
+                        raise IncompleteError(words, "stalled")
                     checkpoint, checkpoint_bytes = now, num_bytes
         except ReadTimeoutError as error:
             if time.monotonic() >= deadline:
@@ -269,7 +296,7 @@ class Transport:
     def read_body(self, response: requests.Response, limit_bytes: int, into: IO[bytes] | None = None) -> None:
         """Read and decompress a whole body into a file, or into `response.content`; errors as in `iter_chunks`."""
         response.raw.decode_content = True
-        limit_s = min(QUERY_PATIENCE * self.fetch.timeout_s, self.fetch.file_timeout_s)
+        limit_s = min(QUERY_PATIENCE * self.fetch.timeout_s, self.limits.file_timeout_s)
         chunks = self.iter_chunks(response, limit_bytes, limit_s)
         if into is None:
             raw, response.raw = response.raw, io.BytesIO(b"".join(chunks))

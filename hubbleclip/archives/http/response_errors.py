@@ -17,7 +17,7 @@ checksum
 too_large
     The file is larger than the settings allow, or larger than the size that the archive lists.
 stalled
-    Fewer than `fetch.stall_bytes` arrived within `fetch.stall_s` seconds.
+    Too few bytes arrived within a minute.
 timeout
     The response, or the whole file, did not arrive in time.
 redirect

@@ -18,7 +18,7 @@ from hubbleclip.archives.base import (
     proposal_id_of,
     reject,
 )
-from hubbleclip.archives.http.client import Transport
+from hubbleclip.archives.http.client import RequestLimits, Transport
 from hubbleclip.archives.mast.caom_rows import (
     CaomRow,
     fold_planes,
@@ -75,11 +75,13 @@ class MastArchive(ProcessLocal):
 
     is_local = False
 
-    def __init__(self, settings: ArchiveSettings, fetch: FetchSettings, layout: Layout) -> None:
+    def __init__(
+        self, settings: ArchiveSettings, fetch: FetchSettings, layout: Layout, limits: RequestLimits | None = None
+    ) -> None:
         self.settings = settings
         self.mission = MISSIONS.get(settings.name) or mission_of_collections(settings.collections)
         self.layout = layout
-        self.transport = Transport(fetch)
+        self.transport = Transport(fetch, limits)
         self.mast = LISTINGS[settings.listing](settings.mast_url, self.transport, self.mission)
         self.raw = RawResponses(layout)
         self.proposals = ProposalSource(settings, self.transport, layout, self.mission)
@@ -115,7 +117,7 @@ class MastArchive(ProcessLocal):
         # are requested. Other queries need no count, because their first page gives the number of rows.
         is_first = until_mjd is None and since_mjd <= mjd_of(settings.since)
         if is_first or whole.high - whole.low > LONG_DAYS:
-            todo = spans(whole, queries, PAGES_PER_SPAN * settings.page_size)
+            todo = spans(whole, queries, PAGES_PER_SPAN * self.transport.limits.page_rows)
         for span, counts in todo:
             for query, count in zip(queries, counts, strict=True):
                 for rows in query.pages(span, count):
@@ -132,7 +134,7 @@ class MastArchive(ProcessLocal):
 
     def _query(self, criteria: Criteria) -> WindowedQuery:
         """Make a query from criteria. The query can be run over any window of release dates."""
-        page_size = self.settings.page_size
+        page_size = self.transport.limits.page_rows
 
         def within(window: Window) -> Criteria:
             return {**criteria, "t_obs_release": [window.low, window.high]}

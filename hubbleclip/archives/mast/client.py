@@ -142,7 +142,7 @@ class MastClient:
         return self.retried(lambda: self._try(service, params, keys, {"page": page, "pagesize": pagesize}), tries)
 
     def retried(self, send: Callable[[], ResultPage], tries: int = 0) -> ResultPage:
-        """Send one query with retries. A timeout is tried `tries` times; 0 means `fetch.attempts`.
+        """Send one query with retries. A timeout is tried `tries` times; 0 means as often as other failures.
 
         `send` raises DamagedError for a response that is not valid. ArchiveError is raised if all tries failed.
         """
@@ -227,7 +227,7 @@ class MastClient:
         accepted only if another response has the same set of rows.
         """
         seen: list[set[str]] = []
-        for _ in range(self.transport.fetch.attempts + 1):
+        for _ in range(self.transport.limits.attempts + 1):
             rows = self._product_pages(obsids)
             distinct = {json.dumps(row, sort_keys=True) for row in rows}
             if len(distinct) == len(rows) or distinct in seen:

@@ -12,6 +12,7 @@ from urllib.parse import quote
 
 import requests
 
+from hubbleclip.archives.base import service_url
 from hubbleclip.archives.http.body_limits import parse_json
 from hubbleclip.archives.http.response_errors import ResponseError
 from hubbleclip.archives.mast.client import MastClient
@@ -62,7 +63,7 @@ class S3Source:
 
     def __init__(self, fetch: FetchSettings, mast: MastClient, bucket: PublicBucket) -> None:
         self.name = fetch.s3_root
-        self.url = object_url(fetch.s3_root, fetch.s3_endpoint)
+        self.url = object_url(fetch.s3_root, service_url(mast.url))
         self.mast = mast
         self.bucket = bucket
 

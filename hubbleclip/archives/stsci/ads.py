@@ -1,7 +1,7 @@
 """Client for NASA ADS, a source of proposal abstracts.
 
 ADS lists each accepted proposal under a bibcode `{year}{bibstem}{number}{initial}`. The API token is read from an
-environment variable, and is sent only to the host of `archive.ads_url`, in a request header. The API is documented at
+environment variable, and is sent only to its host, in a request header. The API is documented at
 https://ui.adsabs.harvard.edu/help/api/
 """
 
@@ -102,7 +102,7 @@ def _read_token(url: str) -> str:
         raise SettingsError(f"the variable {TOKEN_VARIABLE} holds spaces or odd characters: copy the token again")
     parts = urlsplit(url)
     if parts.scheme != "https" and parts.hostname not in LOOPBACK:
-        raise SettingsError(f"archive.ads_url {url} would send the token unencrypted: use https://")
+        raise SettingsError(f"{url} would send the token unencrypted: use https://")
     return token
 
 

@@ -23,7 +23,7 @@ from typing import IO, TypeVar
 
 import requests
 
-from hubbleclip.archives.base import proposal_id_of, reject
+from hubbleclip.archives.base import proposal_id_of, reject, service_url
 from hubbleclip.archives.http.client import Transport, to_archive_error
 from hubbleclip.archives.http.rate_limit import resolve_redirect
 from hubbleclip.archives.http.response_errors import RefusedError
@@ -41,6 +41,9 @@ from hubbleclip.core.text_cleaning import clean_number
 from hubbleclip.missions import Mission
 
 LOG = logging.getLogger(__name__)
+PROGRAMS_URL = "https://www.stsci.edu"
+"""Server of single-programme pages and APT files, used for proposals that the bulk list lacks."""
+ADS_URL = "https://api.adsabs.harvard.edu"
 DAMAGED_TRIES = 3
 """Maximum number of times that a response is requested if the responses cannot be parsed."""
 STAGE = "proposals"
@@ -72,19 +75,26 @@ class ProposalEndpoint:
 class ProposalSource:
     """Source of proposals that queries all services of a mission. Threads may share one object."""
 
-    def __init__(self, settings: ArchiveSettings, transport: Transport, layout: Layout, mission: Mission) -> None:
+    def __init__(
+        self,
+        settings: ArchiveSettings,
+        transport: Transport,
+        layout: Layout,
+        mission: Mission,
+        ads: str = ADS_URL,
+    ) -> None:
         self.settings = settings
         self.mission = mission
         self.transport = transport
         self.layout = layout
         self.bulk_path = layout.raw / "abstracts.cat"
         self.bulk_etag_path = layout.raw / "abstracts.cat.etag"
-        self.endpoints = self._list_endpoints()
+        self.endpoints = self._list_endpoints(ads)
         self._lock = threading.Lock()
         self._bulk: BulkList | None = None
         self._is_refreshed = settings.from_raw  # if True, the bulk list is not requested any more
 
-    def _list_endpoints(self) -> list[ProposalEndpoint]:
+    def _list_endpoints(self, ads: str) -> list[ProposalEndpoint]:
         """List the endpoints in the order in which they are queried.
 
         Raises SettingsError if ADS is used and there is no API token.
@@ -95,7 +105,7 @@ class ProposalSource:
             (LISTING, ".txt", BOTH, pages.listing, parse_listing),
             (PAGE, ".html", ("title",), pages.page, parse_program_page),
         ]
-        server = settings.programs_url.rstrip("/")
+        server = service_url(settings.mast_url, PROGRAMS_URL)
         # a mission may lack one of the pages: only Hubble's programmes, for example, have text listings
         endpoints = [
             ProposalEndpoint(name, suffix, provides, f"{server}/{path}".format, get, parse)
@@ -104,8 +114,8 @@ class ProposalSource:
         ]
         if settings.use_ads:
             # no token is needed if only stored responses are read
-            get_ads = get if settings.from_raw else AdsClient(settings.ads_url, self.transport).get
-            url = partial(ads_url, settings.ads_url, self.mission.ads_bibstem)
+            get_ads = get if settings.from_raw else AdsClient(ads, self.transport).get
+            url = partial(ads_url, ads, self.mission.ads_bibstem)
             endpoints.append(ProposalEndpoint(ADS, ".json", ("abstract",), url, get_ads, parse_ads))
         return endpoints
 
@@ -233,9 +243,9 @@ class ProposalSource:
         If the server has no bulk list, a warning is logged, and proposals are requested one by one. If the request
         fails, the stored list is used; ArchiveError is raised if there is no stored list.
         """
-        page_url = self.settings.proposals_url or self.mission.proposals.bulk_page
-        if not page_url:
+        if not self.mission.proposals.bulk_page:
             return
+        page_url = service_url(self.settings.mast_url, self.mission.proposals.bulk_page)
         try:
             result = _get_parsed(self._get, page_url, find_bulk_link)
             if result is None:

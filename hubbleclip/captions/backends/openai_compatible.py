@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 import requests
 
-from hubbleclip.archives.http.client import Transport, is_retryable, to_archive_error
+from hubbleclip.archives.http.client import RequestLimits, Transport, is_retryable, to_archive_error
 from hubbleclip.archives.http.response_errors import DamagedError
 from hubbleclip.captions.backends.base import Reply, SourceText
 from hubbleclip.captions.schema import answer_schema, parse_answer
@@ -82,9 +82,12 @@ class OpenAICompatible:
         self._url = f"{settings.base_url.rstrip('/')}/chat/completions"
         self._key = read_key(settings.base_url) if key is None else key
         # The connections bound the rate. An answer is at most a few kilobytes, so its body has no minimum rate.
-        limits = {"requests_per_s": math.inf, "attempts": attempts, "backoff_s": backoff_s, "stall_bytes": 0}
-        times = dict.fromkeys(("timeout_s", "file_timeout_s"), settings.timeout_s)
-        self._transport = Transport(FetchSettings.model_validate(limits | times))
+        self._transport = Transport(
+            FetchSettings(requests_per_s=math.inf, timeout_s=settings.timeout_s),
+            RequestLimits(
+                attempts=attempts, backoff_s=backoff_s, file_timeout_s=settings.timeout_s, stall_bytes=0
+            ),
+        )
 
     def prompt(self) -> str:
         """See `Backend`."""

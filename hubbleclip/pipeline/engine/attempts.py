@@ -30,6 +30,8 @@ Result = TypeVar("Result")
 Batch = dict[str, list[Any]]
 """Rows of each table, by table name; the key `failure` holds Rejections of items that a later run retries."""
 MAX_DETAIL = 500
+MAX_RUNS = 8
+"""Number of runs that try a failed item before it is rejected permanently."""
 LONGEST_WAIT_HOURS = 30 * 24.0
 MAX_DOUBLINGS = 60  # limits n so that 2**n fits a float; the wait reaches its maximum much earlier
 
@@ -128,7 +130,7 @@ def schedule_retry(
     The wait is `retry_hours` after the first failure and doubles with each further failure, up to 30 days.
     """
     attempts = (before.attempts if before else 0) + 1
-    if attempts >= fetch.max_runs:
+    if attempts >= MAX_RUNS:
         return failure
     wait_hours = min(fetch.retry_hours * 2 ** min(attempts - 1, MAX_DOUBLINGS), LONGEST_WAIT_HOURS)
     return Attempt(

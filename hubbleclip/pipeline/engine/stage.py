@@ -76,13 +76,13 @@ def locked_catalog(layout: Layout, settings: FlowSettings, wait_s: float) -> Ite
 def served_archive(settings: Settings) -> Iterator[ArchiveSettings]:
     """Serve the simulated archive on loopback during a `with` block; do nothing if it is served already, or is real.
 
-    The context manager yields the archive's settings with the addresses in use.
+    The context manager yields the archive's settings with the address in use.
     """
     archive = settings.archive
     if archive.name != "simulated" or archive.from_raw or archive.mast_url != ArchiveSettings().mast_url:
         yield archive
         return
-    from hubbleclip.simulator.server.launcher import running_simulator, simulated_addresses  # noqa: PLC0415 - slow to import, and only the simulated archive needs it
+    from hubbleclip.simulator.server.launcher import running_simulator  # noqa: PLC0415 - slow to import, and only the simulated archive needs it
 
     with running_simulator(settings.simulator) as url:
-        yield archive.model_copy(update=simulated_addresses(url))
+        yield archive.model_copy(update={"mast_url": url})

@@ -20,6 +20,8 @@ from hubbleclip.pipeline.engine.progress import LOG_EVERY_S
 from hubbleclip.pipeline.engine.stage import Stage
 
 log = logging.getLogger("hubbleclip.pipeline")
+OVERLAP_DAYS = 7.0
+"""Days before the newest known release that each run queries again, because some observations appear late."""
 
 
 def query_observations(stage: Stage, archive: Archive) -> int:
@@ -33,7 +35,7 @@ def query_observations(stage: Stage, archive: Archive) -> int:
     sql = "SELECT released_mjd FROM watermark WHERE archive = ? AND query_digest = ?"
     known = [row["released_mjd"] for row in stage.catalog.rows(sql, [archive.name, settings.digest()])]
     first_mjd = mjd_of(settings.since)
-    since_mjd = first_mjd if settings.from_raw else max([first_mjd, *(mark - settings.overlap_days for mark in known)])
+    since_mjd = first_mjd if settings.from_raw else max([first_mjd, *(mark - OVERLAP_DAYS for mark in known)])
     # Days are queried as a whole, because their rows are counted.
     first_day, end_day = math.floor(since_mjd), math.floor(mjd_now()) + 1
     writer, is_counted = ObservationWriter(stage, archive.name, first_day), has_counts(stage, archive)

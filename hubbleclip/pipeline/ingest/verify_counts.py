@@ -16,6 +16,7 @@ from itertools import accumulate, pairwise
 from typing import NamedTuple
 
 from hubbleclip.archives import Archive
+from hubbleclip.archives.http.client import LIMITS
 from hubbleclip.archives.mast.criteria import mjd_of
 from hubbleclip.core.errors import ArchiveDownError, ArchiveError
 from hubbleclip.pipeline.engine.stage import Stage
@@ -97,9 +98,9 @@ def verify_counts(stage: Stage, archive: Archive, end_day: int) -> None:
     for span in days.years():
         year = date_of(span.first).year
         try:
-            parts: Iterable[Days] = forgotten_parts(span, known, settings.page_size)
+            parts: Iterable[Days] = forgotten_parts(span, known, LIMITS.page_rows)
             if year not in current:
-                parts = changed_parts(span, count(span), known, count, settings.page_size)
+                parts = changed_parts(span, count(span), known, count, LIMITS.page_rows)
             for part in parts:
                 query_again(stage, archive, part)
             if year not in current:

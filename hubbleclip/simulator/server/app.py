@@ -28,7 +28,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from hubbleclip.config.settings import SimulatorSettings
 from hubbleclip.core.errors import SettingsError
-from hubbleclip.simulator.observations import FIRST_RELEASE_MJD, SimObservation, SimProposal
+from hubbleclip.simulator.observations import FIRST_RELEASE_MJD, SimObservation, SimProposal, SkySettings
 from hubbleclip.simulator.server import mast_tables as tables
 from hubbleclip.simulator.server import pages
 from hubbleclip.simulator.server.conditional_requests import versioned_response
@@ -41,6 +41,7 @@ HOME = """<!DOCTYPE html><html><head><title>Simulated archive (not real)</title>
 <a href="/hst/proposal_abstracts.html">Proposals</a></p></body></html>"""
 EXECUTING_EVERY = 5  # The client must poll for the result of one in EXECUTING_EVERY queries.
 MAX_ROWS = 50_000  # Maximum number of rows per response, as in MAST.
+LOOPBACK = "127.0.0.1"  # The archive is not real, so other machines cannot reach it.
 SHUTDOWN_S = 2  # On shutdown, open requests have this many seconds to finish.
 QueryResult = tuple[Sequence[Any], Callable[[Any], tables.Row], dict[str, str]]
 """Result of a query: the matching items, a function that converts one item to a row, and the type of each column."""
@@ -288,6 +289,7 @@ class NotifyingServer(uvicorn.Server):
 def serve(
     settings: SimulatorSettings,
     *,
+    host: str = LOOPBACK,
     app: ASGIApp | None = None,
     on_ready: Callable[[str, uvicorn.Server], None] = lambda url, _: LOG.info("simulated archive at %s", url),
 ) -> None:
@@ -295,15 +297,15 @@ def serve(
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # A restarted server can use the same port at once.
     try:
-        listener.bind((settings.host, settings.port))
+        listener.bind((host, settings.port))
     except OSError as error:
         listener.close()
         raise SettingsError(
-            f"cannot bind to {settings.host}:{settings.port} ({error.strerror}): set simulator.port to 0 or a free port"
+            f"cannot bind to {host}:{settings.port} ({error.strerror}): set simulator.port to 0 or a free port"
         ) from error
-    url = f"http://{settings.host}:{listener.getsockname()[1]}"
+    url = f"http://{host}:{listener.getsockname()[1]}"
     config = uvicorn.Config(
-        app or make_app(ArchiveStore(settings)),
+        app or make_app(ArchiveStore(SkySettings(**settings.model_dump()))),
         log_level="critical",
         access_log=False,
         lifespan="off",

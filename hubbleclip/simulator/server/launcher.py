@@ -31,11 +31,6 @@ def running_simulator(settings: SimulatorSettings, module: str = MODULE) -> Iter
         stop(child)
 
 
-def simulated_addresses(url: str) -> dict[str, str]:
-    """Return the archive settings that make the client use a simulated archive."""
-    return {"mast_url": url, "programs_url": url, "proposals_url": f"{url}/hst/proposal_abstracts.html"}
-
-
 def start(settings: SimulatorSettings, module: str = MODULE) -> tuple[subprocess.Popen[str], str]:
     """Start a server process and return it with its URL. Raises ArchiveError if it does not start in time."""
     with tempfile.TemporaryFile() as error_file:

@@ -10,6 +10,7 @@ from hubbleclip.simulator.observations import (
     FIRST_RELEASE_MJD,
     SimObservation,
     SimProduct,
+    SkySettings,
     make_proposals,
     observations_of,
 )
@@ -23,8 +24,9 @@ def pins_of(settings: SimulatorSettings) -> ArchivePins:
         released_mjd=(FIRST_RELEASE_MJD, FIRST_RELEASE_MJD + 0.5),
         num_proposals=settings.num_proposals * settings.nights,
     )
-    for proposal in make_proposals(settings):
-        observations = observations_of(settings, proposal)
+    sky = SkySettings(**settings.model_dump())
+    for proposal in make_proposals(sky):
+        observations = observations_of(sky, proposal)
         images = [_combined(item) for item in observations]
         preview = next((one for item in observations for one in item.products if one.file_name.endswith(".jpg")), None)
         if proposal.is_calibration or preview is None or any(item.is_hap or item.is_moving for item in observations):

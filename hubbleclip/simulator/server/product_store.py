@@ -13,15 +13,16 @@ from functools import cached_property
 from operator import attrgetter
 from typing import Any
 
-from hubbleclip.config.settings import SimulatorSettings
 from hubbleclip.simulator.observations import (
     SimObservation,
     SimProduct,
     SimProposal,
+    SkySettings,
     make_proposals,
     observations_of,
     render_product,
 )
+from hubbleclip.simulator.random_draws import SEED
 from hubbleclip.simulator.server import mast_tables as tables
 from hubbleclip.simulator.server import pages
 
@@ -33,7 +34,7 @@ MAX_CACHED_QUERIES = 8
 class ArchiveStore:
     """Contents of the simulated archive, held in memory and built on first use. All methods are thread-safe."""
 
-    def __init__(self, settings: SimulatorSettings) -> None:
+    def __init__(self, settings: SkySettings) -> None:
         self.settings = settings
         # The lock is reentrant, because one cached property uses another.
         self._lock = threading.RLock()
@@ -126,7 +127,7 @@ class ArchiveStore:
 
     def etag(self, observation: SimObservation, product: SimProduct) -> str:
         """Compute the ETag, in double quotes, of a file without rendering it."""
-        text = f"{self.settings.seed}:{self.settings.frame_px}:{product.uri}"
+        text = f"{SEED}:{self.settings.frame_px}:{product.uri}"
         # Version 0 is not added to the hashed text. ETags that clients stored before files had versions are therefore
         # still valid.
         if observation.version:
