@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any, Protocol, Self
 from urllib.parse import urlsplit
-from uuid import uuid4
 
 from hubbleclip.core.errors import without_control
 from hubbleclip.core.records import Observation, Product, Proposal, Rejection
@@ -17,12 +16,6 @@ from hubbleclip.core.records import Observation, Product, Proposal, Rejection
 NO_PROPOSAL = "unknown"
 STALE_NUMBER = "stale_number"
 """Reason of the rejection of an observation whose number the archive no longer has; see `Archive.list_products`."""
-Known = Callable[[str, int], str | None]
-"""Function that looks up a file that is already on disk.
-
-The arguments are the ETag (without quotes) and the size (bytes) from the server's response headers. The result is the
-file's SHA-256 in hex, or None if no such file is on disk. Several threads may call the function at the same time.
-"""
 BUILT_OBJECTS = 8
 """Largest number of archives that a worker process keeps; the least recently used one is dropped first."""
 _BUILD_LOCK = threading.Lock()
@@ -172,16 +165,6 @@ class Archive(Protocol):
 
         """
 
-    def set_file_lookup(self, known: Known) -> None:
-        """Set the function that looks up files on disk, so that a file that is on disk is not downloaded again.
-
-        Parameters
-        ----------
-        known
-            The lookup function, see `Known`. Several threads may call it at the same time.
-
-        """
-
     def fetch_product(self, product: Product) -> Product:
         """Fetch a file to disk and check its content.
 
@@ -230,28 +213,28 @@ class ProcessLocal:
     Only the arguments of the constructor are pickled, and each process builds its own object from them, once.
     """
 
-    _recipe: tuple[str, type, tuple[Any, ...]]
+    _args: tuple[Any, ...]
 
     def __new__(cls, *args: Any) -> Self:
-        """Create the object, and record a unique name, the class and the arguments, from which it is built again."""
+        """Create the object, and record the arguments, from which it is built again."""
         instance = super().__new__(cls)
-        instance._recipe = uuid4().hex, cls, args
+        instance._args = args
         return instance
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Pickle the recorded class and arguments instead of the object's state."""
-        return _build, self._recipe
+        """Pickle the class and the arguments instead of the object's state."""
+        return _build, (type(self), *self._args)
 
 
-def _build(name: str, cls: type, args: tuple[Any, ...]) -> Any:
+def _build(*recipe: Any) -> Any:
     """Build an object, or return the one that was built."""
     with _BUILD_LOCK:  # two threads that call `lru_cache` at once could build it twice
-        return _build_once(name, cls, args)
+        return _build_once(*recipe)
 
 
 @lru_cache(BUILT_OBJECTS)
-def _build_once(name: str, cls: type, args: tuple[Any, ...]) -> Any:
-    """Build an object; `name` keeps objects with equal arguments apart."""
+def _build_once(cls: type, *args: Any) -> Any:
+    """Build an object."""
     return cls(*args)
 
 

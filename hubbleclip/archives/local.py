@@ -16,7 +16,6 @@ from pathlib import Path
 
 from hubbleclip.archives.base import (
     Delivery,
-    Known,
     ObservationPage,
     ProcessLocal,
     proposal_id_of,
@@ -221,9 +220,6 @@ class LocalArchive(ProcessLocal):
         text = replace(text, title=text.title or facts.title, pi=text.pi or facts.pi)
         source = self.proposals_file.name if row and self.proposals_file else HEADER_SOURCE
         return text.to_proposal(proposal_id, self.name, source)
-
-    def set_file_lookup(self, known: Known) -> None:
-        """Do nothing, because files are read in place and never downloaded."""
 
     def fetch_product(self, product: Product) -> Product:
         """Hash a file without copying it. Its path is absolute, because it is outside of the profile's folder."""

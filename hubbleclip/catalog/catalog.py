@@ -137,34 +137,6 @@ class Catalog:
         """
         return self.rows(read_sql(name), parameters)
 
-    def thread_query(self, name: str, **parameters: Any) -> list[tuple[Any, ...]]:
-        """Run a query that is an SQL file of this package, from a thread other than the writing thread.
-
-        Parameters
-        ----------
-        name
-            File name without suffix: `sql/<name>.sql`.
-        **parameters
-            Parameter values by name.
-
-        Returns
-        -------
-        list of tuple
-            Rows of the result, as of the last committed transaction.
-
-        Raises
-        ------
-        CatalogError
-            The query fails; the message is the first line of DuckDB's message.
-
-        """
-        try:
-            # A cursor has its own connection, which is needed because DuckDB connections are not thread-safe.
-            with self.connection_lock, self.connection.cursor() as cursor:
-                return cursor.execute("USE catalog").execute(read_sql(name), _bound(parameters)).fetchall()
-        except duckdb.Error as error:
-            raise to_catalog_error(error, self.path) from error
-
     def upsert(self, batch: Mapping[str, Sequence[Record] | pa.Table]) -> None:
         """Insert or update the rows of several tables in one transaction.
 

@@ -21,11 +21,16 @@ def python_rng(*keys: object) -> random.Random:
 
 def hash_seed(*keys: object) -> int:
     """Compute a 64-bit hash of the seed and of keys."""
-    text = ":".join(map(str, (SEED, *keys)))  # Python's hash() is not used, because it differs between processes.
-    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big")
+    return _hash(SEED, *keys)
 
 
 def numpy_rng(*keys: object) -> np.random.Generator:
-    """Make a numpy random generator for pixel values."""
+    """Make a numpy random generator for pixel values from keys, of which the first is `SEED` or depends on it."""
     # PCG64 is named explicitly, because numpy may change the generator that `default_rng` uses.
-    return np.random.Generator(np.random.PCG64(hash_seed(*keys)))
+    return np.random.Generator(np.random.PCG64(_hash(*keys)))
+
+
+def _hash(*keys: object) -> int:
+    """Compute a 64-bit hash of keys."""
+    text = ":".join(map(str, keys))  # Python's hash() is not used, because it differs between processes.
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big")

@@ -30,7 +30,7 @@ from hubbleclip.simulator.products import (
     PRIMARY_BLOCKS,
     chip_bounds,
 )
-from hubbleclip.simulator.random_draws import numpy_rng
+from hubbleclip.simulator.random_draws import SEED, numpy_rng
 
 __all__ = ["Exposure", "render_file"]
 
@@ -85,7 +85,7 @@ def _observed_scene(exposure: Exposure, frame: Frame) -> Image:
 
 def _combine(exposure: Exposure) -> tuple[Image, Image, npt.NDArray[np.int32]]:
     """Simulate a drizzled image; return science (electrons per second), weight (seconds) and context."""
-    rng = numpy_rng("noise", exposure.noise_key)
+    rng = numpy_rng(SEED, "noise", exposure.noise_key)
     return simulate_combined(_observed_scene(exposure, exposure.frame), _depth(exposure), exposure.frame, rng)
 
 
@@ -158,9 +158,9 @@ def _raw_planes(settings: SimulatorSettings, exposure: Exposure) -> Iterator[Ima
 
 def _one_exposure(settings: SimulatorSettings, exposure: Exposure) -> tuple[Image, Image, npt.NDArray[np.int16]]:
     """Simulate one exposure; return image, error (both in electrons) and data-quality flags of the whole detector."""
-    rng = numpy_rng("noise", exposure.noise_key, "single")
+    rng = numpy_rng(SEED, "noise", exposure.noise_key, "single")
     # This seed does not depend on the observation, because the defects of a camera are the same in every exposure.
-    chip_rng = numpy_rng("chip", exposure.camera.name)
+    chip_rng = numpy_rng(SEED, "chip", exposure.camera.name)
     scene = _observed_scene(exposure, detector_frame(settings, exposure.frame))
     if exposure.plan.kind.name == "calibration":
         scene = _calibration_scene(exposure, scene)

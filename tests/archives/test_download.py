@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import signal
 import subprocess
@@ -254,45 +253,13 @@ def test_too_little_space_is_noticed_before_the_body(scripted, tmp_path: Path) -
         fetch(scripted(give(FITS)), tmp_path, hasty=greedy)
 
 
-HASH = hashlib.md5(FITS).hexdigest()
-
-
-def test_a_known_file_under_another_name_is_not_read_again(scripted, tmp_path: Path) -> None:
-    script = scripted(give(FITS, ETag=f'"{HASH}"'))
-    first = fetch(script, tmp_path)
-    lookups = []
-    script.responses[0] = give(b"", length=len(FITS), ETag=f'"{HASH}"')
-
-    def known(etag: str, size_bytes: int) -> str:
-        lookups.append((etag, size_bytes))
-        return first.sha256
-
-    assert fetch(script, tmp_path, known=known) == first
-    assert lookups == [(HASH, len(FITS))]
-
-
-def test_a_known_file_that_is_gone_is_fetched(scripted, tmp_path: Path) -> None:
-    script = scripted(give(FITS, ETag=f'"{HASH}"'))
-    sha256 = hashlib.sha256(FITS).hexdigest()
-    assert fetch(script, tmp_path, known=lambda *_: sha256).path.read_bytes() == FITS
-
-
-@pytest.mark.parametrize("etag", ['W/"v1"', f'W/"{HASH}"', '"v1"', '"65f1a2b3-6540"'])
-def test_an_etag_that_is_weak_or_no_hash_identifies_no_content(scripted, tmp_path: Path, etag: str) -> None:
-    lookups: list[tuple[str, int]] = []
-    file = fetch(scripted(give(FITS, ETag=etag)), tmp_path, known=lambda *key: lookups.append(key))
-    assert (lookups, file.etag) == ([], None if etag.startswith("W/") else etag.strip('"'))
-
-
 CHILD = """
 import sys
 from pathlib import Path
-from types import MappingProxyType
 from hubbleclip.archives.http.download import DownloadRequest, fetch_file
 from hubbleclip.archives.http.client import Transport
 from hubbleclip.core.layout import Layout
 from hubbleclip.config.settings import FetchSettings
-from tests.archives.conftest import make_transport
 layout = Layout(Path(sys.argv[2]))
 request = DownloadRequest(uri="mast:x", file_name="a.fits", size_bytes=None, layout=layout)
 fetch_file(Transport(FetchSettings()), sys.argv[1], request)

@@ -24,7 +24,7 @@ from hubbleclip.images.encode import decode_png
 from hubbleclip.images.tiling import tile_file
 from hubbleclip.missions.hst import HST
 from hubbleclip.simulator.observations import make_proposals, observations_of, render_product
-from tests.archives.conftest import SKY, archive_at, make_transport, observe
+from tests.archives.conftest import SKY, make_transport
 from tests.archives.s3_servers import running_moto
 from tests.bad_server import BadServer, give
 
@@ -164,16 +164,3 @@ def test_a_preview_goes_the_same_road_to_tiles_of_its_own_pixels(simulator: str,
 def test_every_source_of_the_settings_is_registered() -> None:
     (names, _) = FetchSettings.model_fields["sources"].annotation.__args__
     assert set(names.__args__) == set(SOURCES)
-
-
-def test_a_content_that_is_remembered_is_not_fetched_under_another_name(simulator: str, tmp_path: Path) -> None:
-    archive = archive_at(simulator, tmp_path)
-    products, _ = archive.list_products(observe(archive))
-    first = archive.fetch_product(products[0])
-    archive.set_file_lookup(lambda *told: {(first.etag, first.size_bytes): "0" * 64}.get(told))
-    assert archive.fetch_product(products[0]).sha256 == first.sha256, "a file that is gone is fetched"
-    path = Layout(tmp_path).product("1" * 64, first.file_name)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(bytes(first.size_bytes or 0))
-    archive.set_file_lookup(lambda *told: {(first.etag, first.size_bytes): "1" * 64}.get(told))
-    assert archive.fetch_product(products[0]).sha256 == "1" * 64

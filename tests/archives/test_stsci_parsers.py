@@ -12,11 +12,13 @@ from hypothesis import strategies as st
 from hubbleclip.archives.stsci.parsers import (
     ProposalText,
     find_bulk_link,
+    index_abstracts_cat,
     parse_abstracts_cat,
     parse_apt,
     parse_program_page,
 )
 from hubbleclip.core.errors import ArchiveError
+from hubbleclip.core.text_cleaning import decode
 from hubbleclip.simulator.observations import SkySettings, make_proposals
 from hubbleclip.simulator.server.pages import abstracts_cat, apt_xml, is_in_bulk_list, program_page
 
@@ -210,6 +212,33 @@ def test_the_whole_bulk_list_is_read_in_seconds() -> None:
         for number in range(1, 13135)
     )
     assert len(parse_abstracts_cat(text)) == 13134
+
+
+def by_parts(data: bytes) -> dict[str, ProposalText]:
+    """The records as they are found by the index of the list."""
+    parts = index_abstracts_cat(data.splitlines(keepends=True))
+    texts = {number: parse_abstracts_cat(decode(part)) for number, part in parts.items()}
+    return {number: next(one for one in found if one.number == number) for number, found in texts.items()}
+
+
+LINES = st.sampled_from(
+    ["-----", "Prop. Type: GO", "prop. type: SNAP", "ID: 07", "ID: 8", "Cycle: 3", "PI: A", "", " ", "Text.", "-- t"]
+)
+
+
+@given(st.lists(LINES, max_size=60))
+def test_whatever_the_lines_the_parts_of_the_list_give_the_same_records(lines: list[str]) -> None:
+    text = "\n".join(lines)
+    assert by_parts(text.encode()) == {record.number: record for record in parse_abstracts_cat(text)}
+
+
+def test_records_of_other_encodings_may_follow_each_other() -> None:
+    texts = [
+        f"{RULE}\nProp. Type: GO\nID: {n}\nTitle: B\xe9n\xe9\n".encode(code)
+        for n, code in enumerate(("utf-8", "cp1252"))
+    ]
+    found = by_parts(b"".join(texts))
+    assert [found["0"].title, found["1"].title] == ["B\xe9n\xe9", "B\xe9n\xe9"]
 
 
 def test_simulated_proposals_come_back_from_each_of_their_forms() -> None:

@@ -3,7 +3,6 @@
 import threading
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,11 +14,9 @@ from hubbleclip.archives import Archive
 from hubbleclip.archives.http.client import RequestLimits
 from hubbleclip.archives.mast.archive import MastArchive
 from hubbleclip.catalog.pending import pending_fetch, pending_tiles, product_batches
-from hubbleclip.catalog.working_copy import writing_catalog
 from hubbleclip.config.settings import ArchiveSettings, SimulatorSettings
-from hubbleclip.core.errors import ArchiveDownError, CatalogError, DiskFullError, DownloadError
+from hubbleclip.core.errors import ArchiveDownError, DiskFullError, DownloadError
 from hubbleclip.core.io import sha256_bytes, write_bytes
-from hubbleclip.core.layout import Layout
 from hubbleclip.core.records import Attempt, Observation, Product
 from hubbleclip.pipeline.engine.attempts import MAX_RUNS, Batch, Step
 from hubbleclip.pipeline.engine.batches import run_batches
@@ -27,7 +24,6 @@ from hubbleclip.pipeline.engine.stage import Stage
 from hubbleclip.pipeline.ingest.fetch import (
     dropped,
     fetch_pending,
-    known_content,
     remove_strays,
 )
 from hubbleclip.pipeline.tiles.run import cut_pending, fetch_and_cut
@@ -49,9 +45,6 @@ class Shelf:
     def __init__(self, stage: Stage, texts: dict[str, str | Exception]) -> None:
         self.layout = stage.layout
         self.texts = texts
-
-    def set_file_lookup(self, known: object) -> None:
-        """Every file is fetched."""
 
     def fetch_product(self, item: Product) -> Product:
         text = self.texts[item.uri]
@@ -351,24 +344,3 @@ def test_a_missing_file_is_left_and_the_others_come(url: str, tmp_path: Path) ->
         assert rows == [{"uri": products[1].uri}]
         rows = stage.catalog.rows("SELECT entity_id, stage FROM attempt")
         assert rows == [{"entity_id": missing.uri, "stage": "fetch"}]
-
-
-def test_a_content_on_the_disk_is_found_by_its_etag_and_size_from_any_thread(tmp_path: Path) -> None:
-    with stage_at(tmp_path) as stage, ThreadPoolExecutor(2) as pool:
-        with_observations(stage, fetched("a", etag="d" * 32), replace(fetched("c", etag="c" * 32), path=None))
-        questions = [("d" * 32, 10), ("d" * 32, 11), ("c" * 32, 10)]
-        with stage.catalog.transaction():
-            found = list(pool.map(lambda question: known_content(stage.catalog, *question), questions * 20))
-        assert found == ["a" * 64, None, None] * 20
-        catalog = stage.catalog
-    with pytest.raises(CatalogError):
-        known_content(catalog, "d" * 32, 10)
-
-
-def test_contents_are_found_while_the_catalog_is_published_again_and_again(tmp_path: Path) -> None:
-    with writing_catalog(Layout(tmp_path), publish_every_s=0) as catalog, ThreadPoolExecutor(2) as pool:
-        catalog.upsert({"product": [fetched("a", etag="d" * 32)]})
-        found = pool.map(lambda _: known_content(catalog, "d" * 32, 10), range(200))
-        for name in "bcdefgh":
-            catalog.upsert({"product": [product(name)]})
-        assert set(found) == {"a" * 64}

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 import scipy.ndimage
 
-from hubbleclip.config.settings import SimulatorSettings
 from hubbleclip.simulator.detector import NUM_COMBINED, ExposureDepth, draw_counts, saturate
 from hubbleclip.simulator.frames import Frame
 from hubbleclip.simulator.instruments import CAMERAS
@@ -12,7 +11,7 @@ from hubbleclip.simulator.object_kinds import OBJECT_KINDS
 from hubbleclip.simulator.objects.components import power_law_fluxes, sersic_profile
 from hubbleclip.simulator.objects.deep import Lens, source_plane
 from hubbleclip.simulator.objects.view import TEXTURE_PX, View, _sample_bilinear, fractal_tile
-from hubbleclip.simulator.observations import make_proposals, observations_of, plan_of
+from hubbleclip.simulator.observations import SkySettings, make_proposals, observations_of, plan_of
 from hubbleclip.simulator.optics import convolve, psf_image
 from hubbleclip.simulator.plans import Target
 from hubbleclip.simulator.sky import OBJECT_RENDERERS, render_scene, scene_view
@@ -85,7 +84,7 @@ def test_old_galaxies_are_red_and_nebulae_bright_in_emission_lines() -> None:
 
 
 def test_the_background_changes_behind_a_moving_target_only() -> None:
-    settings = SimulatorSettings(num_proposals=40, frame_px=96)
+    settings = SkySettings(num_proposals=40, frame_px=96)
     for name, differs in (("comet", True), ("spiral galaxy", False)):
         proposal = next(one for one in make_proposals(settings) if one.kind == name)
         plan = plan_of(settings, int(proposal.number) - 10001)

@@ -17,7 +17,7 @@ from hubbleclip.archives.http.response_errors import RefusedError
 PAGE_BYTES = 20_000_000
 """Largest web page, APT file, listing, or other response of one item."""
 LIST_BYTES = 100_000_000
-"""Largest list of proposals, which is stored in a file."""
+"""Largest list of proposals."""
 ROW_BYTES, ENVELOPE_BYTES, ROWS_BYTES = 16_000, 1_000_000, 128_000_000
 """Largest response to a query: bytes per requested row, plus bytes for the rest, but at most `ROWS_BYTES`."""
 VALUE_BYTES, CONTAINER_BYTES, PARSED_BYTES = 120, 240, 500_000_000

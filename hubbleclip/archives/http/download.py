@@ -16,7 +16,6 @@ from pathlib import Path
 
 import requests
 
-from hubbleclip.archives.base import Known
 from hubbleclip.archives.http.client import Transport, is_unreachable, to_archive_error
 from hubbleclip.archives.http.content_store import (
     SMALL_BYTES,
@@ -33,7 +32,7 @@ from hubbleclip.archives.http.partial_file import (
 )
 from hubbleclip.archives.http.response_errors import DamagedError, IncompleteError, RefusedError, ResponseError
 from hubbleclip.core.errors import DownloadError
-from hubbleclip.core.io import sha256_bytes, sha256_file, write_bytes
+from hubbleclip.core.io import sha256_bytes, write_bytes
 from hubbleclip.core.layout import Layout
 from hubbleclip.fits.cards import UnsoundError
 from hubbleclip.fits.sieve import MIN_SKIP_BYTES, FitsSieve
@@ -55,10 +54,6 @@ MAX_DAMAGED = 3
 NO_LIMIT_BYTES = 1 << 62
 SPACE_CHECK_BYTES = 1 << 26
 """Number of written bytes after which the free disk space is checked again."""
-HASH = re.compile(r"[0-9a-f]{32,}")
-"""Pattern of an ETag that is a hash of the content. Other ETags may be equal for different files: nginx, for example,
-makes ETags from the modification time and the size.
-"""
 CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,18})-[0-9]+/([0-9]{1,18})")
 
 
@@ -75,7 +70,6 @@ class DownloadRequest:
     size_bytes: int | None
     layout: Layout
     max_bytes: int = NO_LIMIT_BYTES
-    known: Known = lambda etag, size_bytes: None
     is_kept: bool = True
 
     @property
@@ -156,9 +150,7 @@ def _try(transport: Transport, url: str, request: DownloadRequest) -> FetchedFil
             start = _find_start(request, may_skip=may_skip)
             with transport.open(url, _headers(start)) as response:
                 info = _read_headers(response)
-                file = _find_known_file(info, request)
-                if file is None:
-                    file = _receive(transport, response, info, start=start, request=request)
+                file = _receive(transport, response, info, start=start, request=request)
             if file is not None:
                 return file
         except UnsoundError as error:
@@ -219,20 +211,6 @@ def _read_headers(response: requests.Response) -> BodyInfo:
     etag = "" if etag.startswith("W/") else etag  # a weak ETag does not identify the bytes (RFC 9110, section 8.8.1)
     version = etag or headers.get("Last-Modified", "")
     return BodyInfo(is_part=is_part, start=start, total=total, etag=etag.strip('"') or None, version=version)
-
-
-def _find_known_file(info: BodyInfo, request: DownloadRequest) -> FetchedFile | None:
-    """Return the file if it is already on disk, perhaps from a download under another name; otherwise None."""
-    sha256 = request.known(info.etag, info.total) if info.etag and HASH.fullmatch(info.etag) and info.total else None
-    path = request.layout.product(sha256, request.file_name) if sha256 else None
-    if path is None or sha256 is None or info.total is None or not path.is_file():
-        return None
-    size = path.stat().st_size
-    # a file of which some extensions were not downloaded is smaller
-    if size > info.total or (size < info.total and sha256_file(path) != sha256):
-        return None
-    delete_partial(request.part)
-    return FetchedFile(path=path, sha256=sha256, size_bytes=info.total, etag=info.etag)
 
 
 def _check_headers(transport: Transport, info: BodyInfo, start: Start, request: DownloadRequest) -> int:

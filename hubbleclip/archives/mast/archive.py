@@ -12,7 +12,6 @@ from itertools import chain
 from hubbleclip.archives.base import (
     STALE_NUMBER,
     Delivery,
-    Known,
     ObservationPage,
     ProcessLocal,
     proposal_id_of,
@@ -208,10 +207,6 @@ class MastArchive(ProcessLocal):
     def fetch_proposals(self, numbers: Sequence[str]) -> tuple[list[Proposal], list[Rejection]]:
         """See `Archive.fetch_proposals`."""
         return self.proposals.fetch(numbers)
-
-    def set_file_lookup(self, known: Known) -> None:
-        """See `Archive.set_file_lookup`."""
-        self.files.known = known
 
     def fetch_product(self, product: Product) -> Product:
         """See `Archive.fetch_product`."""

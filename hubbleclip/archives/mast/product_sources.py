@@ -9,7 +9,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Protocol
 
-from hubbleclip.archives.base import Delivery, Known
+from hubbleclip.archives.base import Delivery
 from hubbleclip.archives.http.client import Transport
 from hubbleclip.archives.http.content_store import FetchedFile
 from hubbleclip.archives.http.download import NO_LIMIT_BYTES, DownloadRequest, fetch_file
@@ -79,7 +79,6 @@ class FileSources:
         self.layout = layout
         self.transport = transport
         self.max_bytes = max_bytes
-        self.known: Known = lambda etag, size_bytes: None
         self.sources = {name: SOURCES[name](fetch, mast, bucket) for name in fetch.sources}
         self._down: dict[str, ArchiveDownError] = {}
         self._lock = threading.Lock()
@@ -96,7 +95,6 @@ class FileSources:
             size_bytes=product.size_bytes,
             layout=self.layout,
             max_bytes=self.max_bytes,
-            known=self.known,
             is_kept=is_kept,
         )
         failures: dict[str, ArchiveError] = dict(self._down)

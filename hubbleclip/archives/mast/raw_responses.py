@@ -17,10 +17,6 @@ from hubbleclip.core.layout import Layout
 OBSERVATIONS, PRODUCTS = "observations", "products"
 SUFFIX = ".json.gz"
 GZIP_LEVEL = 2
-GZIP_SYSTEM, UNIX = 9, 3
-"""Position and value of the gzip header byte that names the operating system. It is set here, because zlib's own value
-depends on the platform and on the version of zlib.
-"""
 HINT = "run without archive.from_raw to query the archive"
 
 
@@ -39,7 +35,8 @@ class RawResponses:
     def store(self, kind: str, obsids: Sequence[Any], rows: Sequence[CaomRow]) -> None:
         """Write the rows of one response."""
         about = json.dumps([str(obsid) for obsid in obsids])
-        write_bytes(self.layout.raw_response(kind, about, SUFFIX), _packed(about, rows))
+        packed = gzip.compress(f"{about}\n{json.dumps(rows)}\n".encode(), GZIP_LEVEL, mtime=0)
+        write_bytes(self.layout.raw_response(kind, about, SUFFIX), packed)
 
     def pages(self) -> Iterator[list[CaomRow]]:
         """Read all stored observations."""
@@ -69,13 +66,6 @@ class RawResponses:
         if not paths:
             raise ArchiveError(f"no {kind} are stored under {self._folder(kind)}: {HINT}")
         return paths
-
-
-def _packed(about: str, rows: Sequence[CaomRow]) -> bytes:
-    """Compress the two lines of a response file with gzip."""
-    packed = bytearray(gzip.compress(f"{about}\n{json.dumps(rows)}\n".encode(), GZIP_LEVEL, mtime=0))
-    packed[GZIP_SYSTEM] = UNIX
-    return bytes(packed)
 
 
 def _rows_of(path: Path, numbers: Collection[str]) -> list[CaomRow]:

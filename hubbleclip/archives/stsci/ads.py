@@ -26,12 +26,9 @@ LOG = logging.getLogger(__name__)
 TOKEN_VARIABLE = "ADS_API_TOKEN"  # noqa: S105 - the name of a variable, not a token
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 FIELDS = "bibcode,title,author,abstract,pub_raw"
-# the first pattern matches part of a bibcode, the others match parts of "HST Proposal. Cycle 26, ID. #15677"
 NUMBER_IN_BIBCODE = re.compile(r"[a-z]+\.+prop\.*([0-9]+)")
 NUMBER_IN_TEXT = re.compile(r"#([0-9]+)")
 CYCLE_IN_TEXT = re.compile(r"Cycle ([0-9]{1,3})")
-TAGS = {"R": "bibcode", "T": "title", "A": "author", "B": "abstract", "J": "pub_raw"}
-"""Name of the field in the JSON format, by its tag in the tagged format (such as `%T title`)."""
 
 
 class AdsClient:
@@ -115,49 +112,32 @@ def ads_url(base: str, bibstem: str, number: str) -> str:
 
 
 def parse_ads(data: bytes, number: str) -> ProposalText:
-    """Parse a response of ADS in any of its three formats, and use the record with the longest abstract."""
-    texts = [text for text in map(_to_text, _documents(decode(data).strip())) if text.number == number]
-    return max(texts, key=lambda text: len(text.abstract or ""), default=ProposalText(number=number))
-
-
-def _documents(text: str) -> list[dict[str, Any]]:
-    """Extract the records from a response in any of the three formats. Raises ArchiveError for another format."""
-    if text.startswith("%"):
-        return [_parse_tagged(part) for part in re.split(r"^(?=%R )", text, flags=re.MULTILINE)]
+    """Parse the response to a search, and use the record with the longest abstract."""
     try:
-        response = parse_json(text.encode())
-        docs = response["programs"] if "programs" in response else response["response"]["docs"]
+        docs = parse_json(decode(data).encode())["response"]["docs"]
+        texts = [_to_text(doc) for doc in docs if isinstance(doc, dict)]
     except (ValueError, LookupError, TypeError, RefusedError) as error:
         raise ArchiveError("the response of NASA ADS has an unknown format") from error
-    return [doc for doc in docs if isinstance(doc, dict)] if isinstance(docs, list) else []
-
-
-def _parse_tagged(text: str) -> dict[str, Any]:
-    """Parse a record that consists of lines such as `%T title`. A line without a tag continues the previous line."""
-    parts = re.split(r"^%([A-Z]) ", text, flags=re.MULTILINE)
-    # re.split returns the text before the first tag, then alternately a tag and its value
-    return {TAGS[tag]: value.strip() for tag, value in zip(parts[1::2], parts[2::2], strict=True) if tag in TAGS}
+    texts = [text for text in texts if text.number == number]
+    return max(texts, key=lambda text: len(text.abstract or ""), default=ProposalText(number=number))
 
 
 def _to_text(doc: dict[str, Any]) -> ProposalText:
     """Convert a record of ADS to a proposal text. The first author is taken as the PI."""
 
-    def first_text(*keys: str) -> str:
-        """Return the first text under `keys`, or "" if there is none. A list is replaced by its first element."""
-        values = (doc.get(key) for key in keys)
-        firsts = (value[0] if isinstance(value, list) and value else value for value in values)
-        return next((value for value in firsts if isinstance(value, str)), "")
+    def first_text(key: str) -> str:
+        value = doc.get(key)
+        value = value[0] if isinstance(value, list) and value else value
+        return value if isinstance(value, str) else ""
 
-    numbers = (
-        NUMBER_IN_BIBCODE.search(first_text("bibcode", "bibstem")),
-        NUMBER_IN_TEXT.search(first_text("comment")),
-        NUMBER_IN_TEXT.search(first_text("pub_raw")),
-    )
-    cycle = CYCLE_IN_TEXT.search(first_text("pub_raw", "journalCode"))
-    last_name, _, first_name = first_text("author", "authorNames").partition(";")[0].partition(",")
+    # "HST Proposal. Cycle 26, ID. #15677"
+    publication = first_text("pub_raw")
+    number = NUMBER_IN_BIBCODE.search(first_text("bibcode")) or NUMBER_IN_TEXT.search(publication)
+    cycle = CYCLE_IN_TEXT.search(publication)
+    last_name, _, first_name = first_text("author").partition(",")
     return clean_proposal_text(
         {
-            "number": clean_number(next((match[1] for match in numbers if match), "")),
+            "number": clean_number(number[1] if number else ""),
             "title": first_text("title"),
             "abstract": first_text("abstract"),
             "pi": f"{first_name} {last_name}",

@@ -9,35 +9,39 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import re
-import shutil
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
-from tempfile import TemporaryFile
-from typing import IO, TypeVar
+from typing import TypeVar
 
 import requests
 
 from hubbleclip.archives.base import proposal_id_of, reject, service_url
+from hubbleclip.archives.http.body_limits import LIST_BYTES
 from hubbleclip.archives.http.client import Transport, to_archive_error
 from hubbleclip.archives.http.rate_limit import resolve_redirect
 from hubbleclip.archives.http.response_errors import RefusedError
 from hubbleclip.archives.stsci.ads import AdsClient, ads_url, parse_ads
-from hubbleclip.archives.stsci.bulk_list import BulkList, index_bulk_list
 from hubbleclip.archives.stsci.merging import ADS, APT, BULK, LISTING, PAGE, merge
-from hubbleclip.archives.stsci.parsers import ProposalText, find_bulk_link, parse_apt, parse_program_page
+from hubbleclip.archives.stsci.parsers import (
+    ProposalText,
+    find_bulk_link,
+    index_abstracts_cat,
+    parse_abstracts_cat,
+    parse_apt,
+    parse_program_page,
+)
 from hubbleclip.archives.stsci.program_listing import parse_listing
 from hubbleclip.config.settings import ArchiveSettings
 from hubbleclip.core.errors import ArchiveDownError, ArchiveError, SettingsError
-from hubbleclip.core.io import atomic_write, write_bytes, write_text
+from hubbleclip.core.io import write_bytes, write_text
 from hubbleclip.core.layout import Layout
 from hubbleclip.core.records import Proposal, Rejection
-from hubbleclip.core.text_cleaning import clean_number
+from hubbleclip.core.text_cleaning import clean_number, decode
 from hubbleclip.missions import Mission
 
 LOG = logging.getLogger(__name__)
@@ -48,9 +52,7 @@ DAMAGED_TRIES = 3
 """Maximum number of times that a response is requested if the responses cannot be parsed."""
 STAGE = "proposals"
 """Name of the pipeline stage in rejections, and name of the folder in which raw responses are stored."""
-DASHES = re.compile(rb"-{5,}")
-TAIL_BYTES = 4096
-"""Number of bytes at the end of a bulk list that are read to check whether the list is complete."""
+DASHES = re.compile(rb"^-{5,}", re.MULTILINE)
 BOTH = ("title", "abstract")
 Parsed = TypeVar("Parsed")
 
@@ -91,7 +93,7 @@ class ProposalSource:
         self.bulk_etag_path = layout.raw / "abstracts.cat.etag"
         self.endpoints = self._list_endpoints(ads)
         self._lock = threading.Lock()
-        self._bulk: BulkList | None = None
+        self._bulk: dict[str, bytes] = {}
         self._is_refreshed = settings.from_raw  # if True, the bulk list is not requested any more
 
     def _list_endpoints(self, ads: str) -> list[ProposalEndpoint]:
@@ -123,7 +125,10 @@ class ProposalSource:
         """Fetch proposals; see `Archive.fetch_proposals`. A source that failed gives the reason `unanswered`."""
         proposals: list[Proposal] = []
         rejections: list[Rejection] = []
-        bulk = self._read_bulk([clean_number(number) for number in numbers])
+        digits = [clean_number(number) for number in numbers]
+        with self._lock:
+            parts = self._newest_bulk(digits)
+        bulk = dict(_read_bulk(parts, digits))
         for number in dict.fromkeys(numbers):
             try:
                 proposal = self._fetch_one(number, bulk.get(clean_number(number)))
@@ -143,7 +148,7 @@ class ProposalSource:
         """Find the proposals of some observing cycles in the newest bulk list, in ascending order."""
         with self._lock:
             bulk = self._newest_bulk(None)
-            cycle_by_number = {text.number: text.cycle for text in bulk.read(bulk.byte_ranges)} if bulk else {}
+        cycle_by_number = {number: text.cycle for number, text in _read_bulk(bulk, bulk)}
         if not cycle_by_number:
             raise ArchiveError(
                 "archive.cycles needs the bulk list of proposals, which could not be fetched: try again later"
@@ -216,23 +221,15 @@ class ProposalSource:
             LOG.info("%s", to_archive_error(error, url))
             return None
 
-    def _read_bulk(self, numbers: Sequence[str]) -> dict[str, ProposalText]:
-        """Read the texts of some proposals from the bulk list, and return them by proposal number."""
-        with self._lock:
-            bulk = self._newest_bulk(numbers)
-            return {text.number: text for text in bulk.read(numbers)} if bulk else {}
-
-    def _newest_bulk(self, numbers: Sequence[str] | None) -> BulkList | None:
-        """Return the bulk list; None if there is none.
+    def _newest_bulk(self, numbers: Sequence[str] | None) -> dict[str, bytes]:
+        """Return the parts of the bulk list by proposal number.
 
         If `numbers` is None, or one of them is not in the stored list, the list is refreshed first, but at most once
         in the life of this object.
         """
-        if self._bulk is None and self.bulk_path.is_file():
-            with self.bulk_path.open("rb") as lines:
-                self._bulk = index_bulk_list(self.bulk_path, lines)
-        is_missing = numbers is None or any(number not in (self._bulk or ()) for number in numbers)
-        if not self._is_refreshed and is_missing:
+        if not self._bulk and self.bulk_path.is_file():
+            self._bulk = index_abstracts_cat(self.bulk_path.read_bytes().splitlines(keepends=True))
+        if not self._is_refreshed and (numbers is None or any(number not in self._bulk for number in numbers)):
             self._refresh_bulk()
             self._is_refreshed = True
         return self._bulk
@@ -263,26 +260,27 @@ class ProposalSource:
         """Download the bulk list and store it, unless it has the same ETag as the stored list."""
         is_stored = self.bulk_etag_path.is_file() and self.bulk_path.is_file()
         etag = self.bulk_etag_path.read_text(encoding="utf-8") if is_stored else ""
-        self.bulk_path.parent.mkdir(parents=True, exist_ok=True)
-        # the download is held on disk and not in memory, because the list has tens of megabytes
-        with TemporaryFile(dir=self.bulk_path.parent) as body:
-            for _ in range(DAMAGED_TRIES):
-                response = self.transport.get(url, {"If-None-Match": etag} if etag else {}, into=body)
-                if response.status_code == requests.codes.not_modified:
-                    return
-                body.seek(0)
-                bulk = index_bulk_list(self.bulk_path, body)
-                if bulk and _is_complete(body):
-                    break
-            # after the last try, a list that has records is used even if it seems incomplete
-            if not bulk:
-                raise ArchiveError(f"no proposal was found in {url}: the layout of the file may have changed")
-            body.seek(0)
-            with atomic_write(self.bulk_path) as temporary, temporary.open("wb") as file:
-                shutil.copyfileobj(body, file)
+        for _ in range(DAMAGED_TRIES):
+            response = self.transport.get(url, {"If-None-Match": etag} if etag else {}, LIST_BYTES)
+            if response.status_code == requests.codes.not_modified:
+                return
+            bulk = index_abstracts_cat(response.content.splitlines(keepends=True))
+            if bulk and _is_complete(response.content):
+                break
+        # after the last try, a list that has records is used even if it seems incomplete
+        if not bulk:
+            raise ArchiveError(f"no proposal was found in {url}: the layout of the file may have changed")
+        write_bytes(self.bulk_path, response.content)
         write_text(self.bulk_etag_path, response.headers.get("ETag", ""))
         self._bulk = bulk
         LOG.info("stored %s with %d proposals", self.bulk_path.name, len(bulk))
+
+
+def _read_bulk(parts: Mapping[str, bytes], numbers: Iterable[str]) -> Iterator[tuple[str, ProposalText]]:
+    """Parse the records of those of the proposals that are in the bulk list."""
+    for number in numbers:
+        texts = parse_abstracts_cat(decode(parts.get(number, b"")))
+        yield from ((number, text) for text in texts if text.number == number)
 
 
 def _get_parsed(
@@ -315,9 +313,7 @@ def _is_fresh(about_path: Path, max_days: float) -> bool:
         return False
 
 
-def _is_complete(bulk: IO[bytes]) -> bool:
+def _is_complete(bulk: bytes) -> bool:
     """Check whether a bulk list is complete: its last line must be a dashed line as long as the first dashed line."""
-    bulk.seek(0)
-    dashed_line = next(filter(None, map(DASHES.match, bulk)), None)
-    bulk.seek(max(bulk.seek(0, os.SEEK_END) - TAIL_BYTES, 0))
-    return dashed_line is not None and bulk.read().rstrip().endswith(b"\n" + dashed_line[0])
+    dashed_line = DASHES.search(bulk)
+    return dashed_line is not None and bulk.rstrip().endswith(b"\n" + dashed_line[0])

@@ -168,10 +168,17 @@ def split_abstracts_cat(lines: Iterable[bytes]) -> Iterator[bytes]:
     yield b"".join(piece)
 
 
-def proposal_numbers(text: str) -> Iterator[str]:
-    """Find the proposal numbers in a piece of the bulk list, without cleaning the other fields."""
-    values = map(_parse_record, _records(text.splitlines()))
-    return filter(None, (clean_number(record.get("number")) for record in values))
+def index_abstracts_cat(lines: Iterable[bytes]) -> dict[str, bytes]:
+    """Find the part of the bulk list that has each proposal's records, by proposal number, without cleaning them.
+
+    A few proposals have more than one record, and a part may have records of other proposals too.
+    """
+    parts: dict[str, bytes] = {}
+    for piece in split_abstracts_cat(lines):
+        for record in map(_parse_record, _records(decode(piece).splitlines())):
+            if number := clean_number(record.get("number")):
+                parts[number] = parts.get(number, b"") + piece
+    return parts
 
 
 def _records(lines: Iterable[str]) -> Iterator[list[str]]:

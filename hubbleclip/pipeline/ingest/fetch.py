@@ -9,7 +9,6 @@ from itertools import chain
 
 from hubbleclip.archives import Archive
 from hubbleclip.archives.http.content_store import check_free_space
-from hubbleclip.catalog.catalog import Catalog
 from hubbleclip.catalog.pending import pending_fetch, product_batches
 from hubbleclip.config.settings import Settings
 from hubbleclip.core.io import has_sha256, sync_files
@@ -69,8 +68,6 @@ def next_version(before: Product, fetched: Product) -> tuple[Product, list[Produ
 def fetch_pending(stage: Stage, archive: Archive) -> None:
     """Fetch all pending files, then remove files that were replaced by newer versions."""
     pending, settings = pending_fetch(stage.catalog, stage.settings), stage.settings
-    if pending:
-        archive.set_file_lookup(partial(known_content, stage.catalog))
     step = fetch_step(settings, "fetch-products")
     work = partial(fetch_file, archive=archive, layout=stage.layout, settings=settings)
     run_batches(stage, step, work, products_of(stage, pending), total=len(pending), write=write_fetched)
@@ -80,14 +77,6 @@ def fetch_pending(stage: Stage, archive: Archive) -> None:
 def products_of(stage: Stage, uris: Sequence[str]) -> Iterator[Product]:
     """Read products lazily, one batch at a time."""
     yield from chain.from_iterable(product_batches(stage.catalog, uris, stage.settings.flows.batch_size))
-
-
-def known_content(catalog: Catalog, etag: str, size_bytes: int) -> str | None:
-    """Find the hash of a file on disk by the ETag of the server.
-
-    This function may be called from any thread.
-    """
-    return next((sha256 for (sha256,) in catalog.thread_query("known_content", etag=etag, size_bytes=size_bytes)), None)
 
 
 def write_fetched(stage: Stage, batch: Batch) -> None:
