@@ -7,11 +7,11 @@ import json
 from pathlib import Path
 
 import pytest
+from hubbleclip.archives.stsci.bulk_list import index_bulk_list
 
 from hubbleclip.archives.http.body_limits import PAGE_BYTES, check_json, parse_json
 from hubbleclip.archives.http.response_errors import RefusedError
 from hubbleclip.archives.mast.archive import MastArchive
-from hubbleclip.archives.stsci.bulk_list import index_bulk_list
 from hubbleclip.archives.stsci.parsers import MAX_RECORD_BYTES, split_abstracts_cat
 from hubbleclip.core.errors import ArchiveError, PartialResultError
 from tests.archives.conftest import archive_at, make_transport, observe

@@ -84,9 +84,7 @@ class OpenAICompatible:
         # The connections bound the rate. An answer is at most a few kilobytes, so its body has no minimum rate.
         self._transport = Transport(
             FetchSettings(requests_per_s=math.inf, timeout_s=settings.timeout_s),
-            RequestLimits(
-                attempts=attempts, backoff_s=backoff_s, file_timeout_s=settings.timeout_s, stall_bytes=0
-            ),
+            RequestLimits(attempts=attempts, backoff_s=backoff_s, file_timeout_s=settings.timeout_s, stall_bytes=0),
         )
 
     def prompt(self) -> str:
