@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from rich.filesize import decimal
+
 from benchmarks.bench_scaling import PAGE
-from hubbleclip.archives.check.estimate import amount, duration, estimate, metadata_s
-from hubbleclip.archives.check.findings import Measured
+from hubbleclip.archives.check.estimate import duration, estimate, metadata_s
+from hubbleclip.archives.check.probe import Measured
 from hubbleclip.config.settings import FetchSettings, read_settings
 from hubbleclip.missions import MISSIONS
 
@@ -62,8 +64,15 @@ def profile_table() -> str:
         )
         assert made is not None and whole is not None
         times = duration(made.files_s), duration(whole.files_s)
-        disk = amount(made.file_bytes), amount(made.tile_bytes)
-        cells = f"`{profile}`", f"{made.num_files:,}", amount(made.fetched_bytes), *times, f"{made.num_tiles:,}", *disk
+        disk = decimal(round(made.file_bytes)), decimal(round(made.tile_bytes))
+        cells = (
+            f"`{profile}`",
+            f"{made.num_files:,}",
+            decimal(round(made.fetched_bytes)),
+            *times,
+            f"{made.num_tiles:,}",
+            *disk,
+        )
         rows.append(f"| {' | '.join(cells)} |")
     return "\n".join(rows) + "\n"
 

@@ -24,7 +24,9 @@ def check_archive(
 
     The exit code is 0, 1 if the archive differs from what is known of it, or 2 if the ingest would stop.
     """
-    from hubbleclip.archives.check.estimate import amount, estimate_lines
+    from rich.filesize import decimal
+
+    from hubbleclip.archives.check.estimate import estimate_lines
     from hubbleclip.pipeline.check_archive import as_plain
     from hubbleclip.pipeline.check_archive import check_archive as check
 
@@ -42,7 +44,7 @@ def check_archive(
     )
     measured = report.measured
     if measured.bytes_per_s is not None:
-        print_line(f"measured: {amount(measured.bytes_per_s)} per second and connection")
+        print_line(f"measured: {decimal(round(measured.bytes_per_s))} per second and connection")
     for name, seconds in (("page of observations", measured.rows_s), ("product list", measured.list_s)):
         if seconds is not None:
             print_line(f"measured: {seconds:.2f} s per {name}")

@@ -9,7 +9,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from hubbleclip.archives.check.estimate import Estimate, estimate
-from hubbleclip.archives.check.findings import CheckReport, Level
+from hubbleclip.archives.check.probe import CheckReport, Level
 from hubbleclip.archives.check.run import check_archive as run_checks
 from hubbleclip.archives.mast.archive import MastArchive
 from hubbleclip.config.settings import ArchiveSettings, Settings

@@ -7,12 +7,11 @@ import json
 from pathlib import Path
 
 import pytest
-from hubbleclip.archives.stsci.bulk_list import index_bulk_list
 
 from hubbleclip.archives.http.body_limits import PAGE_BYTES, check_json, parse_json
 from hubbleclip.archives.http.response_errors import RefusedError
 from hubbleclip.archives.mast.archive import MastArchive
-from hubbleclip.archives.stsci.parsers import MAX_RECORD_BYTES, split_abstracts_cat
+from hubbleclip.archives.stsci.parsers import MAX_RECORD_BYTES, index_abstracts_cat, split_abstracts_cat
 from hubbleclip.core.errors import ArchiveError, PartialResultError
 from tests.archives.conftest import archive_at, make_transport, observe
 from tests.archives.mallory import Mallory, product_of
@@ -108,9 +107,9 @@ def test_json_that_is_deep_or_broken_is_a_value_error(text: str) -> None:
         parse_json(text.encode())
 
 
-def test_a_bulk_list_without_records_is_read_in_pieces(tmp_path: Path) -> None:
+def test_a_bulk_list_without_records_is_read_in_pieces() -> None:
     lines = [b"word\n"] * (MAX_RECORD_BYTES // 2)
     pieces = list(split_abstracts_cat(lines))
     assert max(map(len, pieces)) <= MAX_RECORD_BYTES + 5
     assert b"".join(pieces) == b"".join(lines)
-    assert len(index_bulk_list(tmp_path / "list", lines)) == 0
+    assert index_abstracts_cat(lines) == {}

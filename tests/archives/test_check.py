@@ -13,7 +13,7 @@ import pytest
 import uvicorn
 
 from hubbleclip.archives.check.estimate import estimate, metadata_s, tiles_per_file
-from hubbleclip.archives.check.findings import CheckReport, Level, Measured
+from hubbleclip.archives.check.probe import CheckReport, Level, Measured
 from hubbleclip.archives.check.run import check_archive
 from hubbleclip.archives.mast.client import read_result
 from hubbleclip.archives.stsci.parsers import parse_abstracts_cat, parse_apt
@@ -118,7 +118,7 @@ def test_kept_answers_are_read_by_the_parsers(simulator: str, tmp_path: Path) ->
     different = {(entry["url"], str(entry.get("request")).partition("cacheBreaker")[0]) for entry in answers}
     assert len(different) == 15  # and the window is requested twice
     bodies = {entry["file"].partition("_")[2]: (tmp_path / "kept" / entry["file"]).read_bytes() for entry in answers}
-    assert len(read_result([bodies["products.json"]], ("dataURI",)).rows) > 1
+    assert len(read_result(bodies["products.json"], ("dataURI",)).rows) > 1
     assert len(parse_abstracts_cat(bodies["abstracts.cat"].decode())) > 1
     assert PINS.title is not None
     assert parse_apt(bodies["programme.apt"], PINS.title[0]).title == PINS.title[1]

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from hubbleclip.archives.http.circuit_breaker import CircuitBreaker
 from hubbleclip.archives.http.client import Transport
 from hubbleclip.archives.http.download import DownloadRequest, fetch_file
+from hubbleclip.archives.http.rate_limit import CircuitBreaker
 from hubbleclip.core.errors import ArchiveDownError, ArchiveError, DownloadError
 from hubbleclip.core.layout import Layout
 from tests.archives.conftest import make_transport

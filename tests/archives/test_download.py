@@ -17,7 +17,7 @@ from hubbleclip.archives.mast.archive import MastArchive
 from hubbleclip.core.errors import DiskFullError, DownloadError
 from hubbleclip.core.layout import Layout
 from hubbleclip.core.records import Product
-from tests.archives.conftest import make_transport
+from tests.archives.conftest import LIMITS, make_transport
 from tests.bad_server import FITS, LARGE_FITS, BadServer, chunked, drip, drip_headers, give, give_range, reset, silence
 from tests.faulty_archive.plan import FaultRule
 
@@ -100,26 +100,9 @@ def test_a_web_page_with_status_200_is_refused(scripted, tmp_path: Path) -> None
     assert part_bytes(tmp_path) == b""
 
 
-def test_a_web_page_under_another_name_is_refused(scripted, tmp_path: Path) -> None:
-    with pytest.raises(DownloadError, match="web page"):
-        fetch(scripted(give(b"<!DOCTYPE html>", Content_Type="application/fits")), tmp_path)
-
-
-def test_a_size_other_than_listed_is_refused(scripted, tmp_path: Path) -> None:
-    with pytest.raises(DownloadError, match=r"the file has 28800 bytes, but the archive lists 9"):
-        fetch(scripted(give(FITS)), tmp_path, size_bytes=9)
-
-
 def test_a_file_that_ends_inside_a_fits_block_is_refused(scripted, tmp_path: Path) -> None:
     with pytest.raises(DownloadError, match="FITS file is cut"):
         fetch(scripted(give(FITS[:-1])), tmp_path)
-
-
-def test_a_missing_file_is_not_requested_again(scripted, tmp_path: Path) -> None:
-    script = scripted(give(b"", 404))
-    with pytest.raises(DownloadError, match="404"):
-        fetch(script, tmp_path)
-    assert len(script.seen) == 1
 
 
 def test_a_redirect_on_the_same_host_is_followed(scripted, tmp_path: Path) -> None:
@@ -166,7 +149,9 @@ def test_a_download_survives_temporary_faults_of_the_server(faulty, kind: str) -
     ],
 )
 def test_a_status_has_its_reason(scripted, tmp_path: Path, status: int, reason: str) -> None:
-    assert reason_of(scripted(give(b"", status)), tmp_path) == reason
+    script = scripted(give(b"", status))
+    assert reason_of(script, tmp_path) == reason
+    assert len(script.seen) == (LIMITS.attempts if reason in {"timeout", "busy", "server_error"} else 1)
 
 
 @pytest.mark.parametrize("body", [FITS, LARGE_FITS], ids=["small", "large"])
@@ -183,20 +168,11 @@ def test_a_part_of_another_version_is_not_appended(scripted, tmp_path: Path) -> 
     assert [seen.get("Range") for seen in script.seen] == [None, "bytes=5000-", None]
 
 
-def test_a_body_that_ends_early_is_truncated(scripted, tmp_path: Path) -> None:
-    assert reason_of(scripted(give(FITS[:5000], length=len(FITS))), tmp_path) == "truncated"
-
-
 def test_a_slow_drip_is_given_up_as_stalled_and_resumed(scripted, tmp_path: Path) -> None:
     hasty = {"stall_s": 0.3, "stall_bytes": 1000}
     script = scripted(drip(FITS, 5000, ETag='"v1"'), give_range(FITS, ETag='"v1"'))
     assert fetch(script, tmp_path, hasty=hasty).path.read_bytes() == FITS
     assert int(script.seen[1]["Range"][6:-1]) > 5000
-
-
-def test_only_drips_end_as_stalled(scripted, tmp_path: Path) -> None:
-    hasty = {"stall_s": 0.2, "stall_bytes": 1000, "attempts": 1}
-    assert reason_of(scripted(drip(FITS, 5000)), tmp_path, hasty=hasty) == "stalled"
 
 
 def test_a_file_that_takes_too_long_is_given_up(scripted, tmp_path: Path) -> None:

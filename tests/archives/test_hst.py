@@ -30,14 +30,6 @@ def test_every_observation_arrives_once_over_small_windows(simulator: str, tmp_p
     assert sorted(item.obs_id for page in pages for item in page) == sorted(EXPECTED)
 
 
-def test_page_size_does_not_change_the_observations(simulator: str, tmp_path: Path) -> None:
-    small, large = (
-        [replace(item, fetched_at=None) for item in observe(archive_at(simulator, tmp_path, page_rows=size))]
-        for size in (4, 5000)
-    )
-    assert sorted(small, key=lambda item: item.obs_id) == sorted(large, key=lambda item: item.obs_id)
-
-
 def test_an_observation_keeps_what_the_archive_said(archive: MastArchive) -> None:
     for found in observe(archive):
         told = EXPECTED[found.obs_id]
@@ -100,14 +92,6 @@ def test_instruments_without_and_with_a_wildcard_are_all_asked_for(simulator: st
     assert any(item.instrument == "WFC3/IR" for item in EXPECTED.values())
 
 
-def test_a_new_night_leaves_the_older_observations_as_they_were(archive: MastArchive, tmp_path: Path) -> None:
-    first = {item.obs_id: replace(item, fetched_at=None) for item in observe(archive)}
-    with running_simulator(SKY.model_copy(update={"nights": 2})) as url:
-        both = {item.obs_id: replace(item, fetched_at=None) for item in observe(archive_at(url, tmp_path))}
-    assert len(both) > len(first)
-    assert {name: both[name] for name in first} == first
-
-
 def test_two_servers_in_one_process_do_not_mix(simulator: str, tmp_path: Path) -> None:
     other_sky = SKY.model_copy(update={"num_proposals": 3})
     with running_simulator(other_sky) as url:
@@ -145,12 +129,6 @@ def test_foreign_files_and_grisms_of_the_lists_are_never_chosen(tmp_path: Path, 
     assert grisms and grisms == {item.entity_id for item in rejections if item.reason == "not_an_image"}
 
 
-def test_the_draw_does_not_depend_on_the_order_asked(simulator: str, tmp_path: Path) -> None:
-    archive = archive_at(simulator, tmp_path, max_products_per_proposal=1)
-    observations = observe(archive)
-    assert archive.list_products(observations)[0] == archive.list_products(observations[::-1])[0]
-
-
 def test_observations_without_a_usable_file_are_rejected_with_the_reason(archive: MastArchive) -> None:
     some = observe(archive)[:5]
     odd = [
@@ -163,18 +141,6 @@ def test_observations_without_a_usable_file_are_rejected_with_the_reason(archive
     assert not products
     assert {item.reason for item in rejections} == {"no_proposal", "no_obsid", "reprocessed", STALE_NUMBER}
     assert all(item.stage == "products" and item.settings_digest == archive.settings.digest() for item in rejections)
-
-
-def test_a_file_over_the_limit_of_size_is_rejected(archive: MastArchive) -> None:
-    archive.settings = archive.settings.model_copy(update={"max_product_mb": 0})
-    products, rejections = archive.list_products(observe(archive)[:3])
-    assert not products
-    assert {item.reason for item in rejections} == {"too_large"}
-
-
-def test_the_digest_does_not_know_the_servers_address(simulator: str, tmp_path: Path) -> None:
-    other = archive_at("http://127.0.0.1:1", tmp_path)
-    assert archive_at(simulator, tmp_path).settings.digest() == other.settings.digest()
 
 
 def test_fetched_bytes_are_the_servers_and_stand_under_their_hash(archive: MastArchive) -> None:
@@ -202,12 +168,6 @@ def test_every_simulated_proposal_arrives_whole(archive: MastArchive) -> None:
         assert (found.title, found.pi) == (told[found.number].title, told[found.number].pi)
         assert (found.abstract or "") == told[found.number].abstract
         assert found.proposal_type == told[found.number].proposal_type
-
-
-def test_a_proposal_that_no_source_has_is_rejected(archive: MastArchive) -> None:
-    proposals, rejections = archive.fetch_proposals(["999999"])
-    assert not proposals
-    assert (rejections[0].entity_id, rejections[0].reason) == ("simulated:999999", "not_found")
 
 
 def test_the_landed_bulk_list_is_read_before_the_network(archive: MastArchive, tmp_path: Path) -> None:
@@ -272,16 +232,6 @@ def test_a_missing_bulk_list_is_made_up_for_one_by_one(faulty) -> None:
     proposals, rejections = archive.fetch_proposals([make_proposals(SKY)[0].number])
     assert [item.source for item in proposals] == ["apt"]
     assert not rejections
-
-
-def test_a_programme_without_apt_file_gets_its_title_from_its_page(faulty) -> None:
-    archive = faulty(
-        FaultRule(kind="html", path="/hst/proposal_abstracts.html"),
-        FaultRule(kind="html", path="/hst-program-info/download"),
-    )
-    told = make_proposals(SKY)[1]
-    found = archive.fetch_proposals([told.number])[0][0]
-    assert (found.source, found.title, found.cycle, found.abstract) == ("program page", told.title, told.cycle, None)
 
 
 def test_an_observation_without_product_rows_is_looked_up_by_its_number(archive: MastArchive) -> None:

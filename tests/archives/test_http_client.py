@@ -131,13 +131,6 @@ def test_the_session_keeps_cookies(scripted) -> None:
     assert script.seen[1]["Cookie"] == "place=3"
 
 
-def test_the_proxies_of_a_site_are_read_once(scripted, monkeypatch) -> None:
-    script, transport = scripted(give(b"first"), give(b"second")), make_transport()
-    transport.get(script.url)
-    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
-    assert transport.get(script.url).text == "second"
-
-
 def test_connections_are_reused(scripted) -> None:
     script, transport = scripted(give(b"x")), make_transport()
     for _ in range(5):

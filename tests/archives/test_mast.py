@@ -182,6 +182,6 @@ def test_product_lists_that_never_agree_are_an_error(server: BadServer, mast: Ma
 @pytest.mark.parametrize(("page", "num_rows"), [(1, 10), (2, 10), (3, 4), (4, 0)])
 def test_each_page_has_the_rows_that_fall_to_it(page: int, num_rows: int) -> None:
     rows = [{"obsid": i} for i in range(num_rows)]
-    assert read_result([table(rows, 24)], ("obsid",), page=page, pagesize=10).total == 24
+    assert read_result(table(rows, 24), ("obsid",), page=page, pagesize=10).total == 24
     with pytest.raises(DamagedError):
-        read_result([table([*rows, {"obsid": 99}], 24)], ("obsid",), page=page, pagesize=10)
+        read_result(table([*rows, {"obsid": 99}], 24), ("obsid",), page=page, pagesize=10)

@@ -7,7 +7,7 @@ import json
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hubbleclip.archives.stsci.merging import ADS, APT, BULK, FIELD_SOURCES, LISTING, MAX_PROVENANCE_CHARS, PAGE, merge
+from hubbleclip.archives.stsci.client import ADS, APT, BULK, FIELD_SOURCES, LISTING, MAX_PROVENANCE_CHARS, PAGE, merge
 from hubbleclip.archives.stsci.parsers import ProposalText
 
 WORDS = st.none() | st.sampled_from(["a", "b", "long " * 60])

@@ -36,7 +36,7 @@ def recorded(name: str) -> dict[str, Any]:
 
 
 def rows_of(name: str, *keys: str) -> list[dict[str, Any]]:
-    return read_result([(DATA / "mast" / name).read_bytes()], keys).rows
+    return read_result((DATA / "mast" / name).read_bytes(), keys).rows
 
 
 @pytest.fixture(scope="module")

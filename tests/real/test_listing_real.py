@@ -21,7 +21,7 @@ PLANES, ROWS_OF_2026 = "astroquery_advSearchPos_galex.json", "ngc6543_observatio
 
 
 def rows_of(name: str) -> list[dict[str, Any]]:
-    return read_result([(DATA / name).read_bytes()], ("obs_id", "obsid")).rows
+    return read_result((DATA / name).read_bytes(), ("obs_id", "obsid")).rows
 
 
 def page_of(rows: list[dict[str, Any]], folder: Path) -> ObservationPage:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from hubbleclip.archives.check.findings import Measured
+from rich.filesize import decimal
+
+from hubbleclip.archives.check.probe import Measured
 from hubbleclip.archives.http.client import LIMITS
 from hubbleclip.archives.mast.client import OBSIDS_PER_REQUEST
 from hubbleclip.config.settings import ArchiveSettings, FetchSettings, TileSettings
@@ -79,19 +81,11 @@ def estimate_lines(estimated: Estimate) -> dict[str, str]:
     """Format an estimate."""
     return {
         "observations": f"{estimated.num_observations:,}",
-        "files": f"{estimated.num_files:,}, {amount(estimated.fetched_bytes)} to fetch",
+        "files": f"{estimated.num_files:,}, {decimal(round(estimated.fetched_bytes))} to fetch",
         "tiles": f"{estimated.num_tiles:,}",
         "time": f"{duration(estimated.metadata_s)} for metadata, {duration(estimated.files_s)} for files",
-        "disk": f"{amount(estimated.file_bytes)} of files and {amount(estimated.tile_bytes)} of tiles",
+        "disk": f"{decimal(round(estimated.file_bytes))} of files and {decimal(round(estimated.tile_bytes))} of tiles",
     }
-
-
-def amount(num_bytes: float) -> str:
-    """Format a number of bytes in MB, GB or TB (powers of 1,000)."""
-    for unit, size in (("TB", 1e12), ("GB", 1e9)):
-        if num_bytes >= size:
-            return f"{num_bytes / size:.1f} {unit}"
-    return f"{num_bytes / 1e6:.1f} MB"
 
 
 def duration(seconds: float) -> str:

@@ -9,9 +9,8 @@ import requests
 from PIL import Image
 
 from hubbleclip.archives.base import service_url
-from hubbleclip.archives.check.findings import Finding, Level, compare
 from hubbleclip.archives.check.listing import pinned_product
-from hubbleclip.archives.check.probe import Probe, ProbeResponse, size_of
+from hubbleclip.archives.check.probe import Finding, Level, Probe, ProbeResponse, compare, size_of
 from hubbleclip.archives.http.rate_limit import resolve_redirect
 from hubbleclip.archives.mast.public_bucket import S3Source
 from hubbleclip.archives.stsci.client import PROGRAMS_URL

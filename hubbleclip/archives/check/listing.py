@@ -10,8 +10,7 @@ from fnmatch import fnmatchcase
 
 import requests
 
-from hubbleclip.archives.check.findings import Finding, Level, compare, shortened
-from hubbleclip.archives.check.probe import Probe
+from hubbleclip.archives.check.probe import Finding, Level, Probe, compare, shortened
 from hubbleclip.archives.http.client import to_archive_error
 from hubbleclip.archives.mast.caom_rows import COLUMNS, CaomRow, observation_from_row, plane_key
 from hubbleclip.archives.mast.client import COLUMN_CONFIG, OBSIDS_PER_REQUEST, Criteria, ResultPage

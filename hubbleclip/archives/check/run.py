@@ -9,8 +9,7 @@ from pathlib import Path
 import requests
 
 from hubbleclip.archives.check import files, listing
-from hubbleclip.archives.check.findings import CheckReport, Finding, Level
-from hubbleclip.archives.check.probe import Probe
+from hubbleclip.archives.check.probe import CheckReport, Finding, Level, Probe
 from hubbleclip.archives.http.response_errors import ResponseError
 from hubbleclip.archives.mast.archive import MastArchive
 from hubbleclip.core.errors import ArchiveDownError, ArchiveError

@@ -19,8 +19,7 @@ from urllib3.exceptions import HTTPError as PoolError
 
 from hubbleclip import __version__
 from hubbleclip.archives.http.body_limits import PAGE_BYTES
-from hubbleclip.archives.http.circuit_breaker import CircuitBreaker
-from hubbleclip.archives.http.rate_limit import RateLimiter, resolve_redirect, retry_after_s
+from hubbleclip.archives.http.rate_limit import CircuitBreaker, RateLimiter, resolve_redirect, retry_after_s
 from hubbleclip.archives.http.response_errors import DamagedError, IncompleteError, RefusedError, ResponseError
 from hubbleclip.archives.http.session import MAX_REDIRECTS, QuerySession, RateLimitedAdapter, TimedHttp
 from hubbleclip.config.settings import FetchSettings

@@ -14,8 +14,8 @@ import json
 import math
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote, urlsplit
@@ -31,6 +31,7 @@ from hubbleclip.core.errors import (
     ArchiveError,
     ArchiveTimeoutError,
     BadJsonError,
+    DownloadError,
     EmptyResultError,
     NullColumnsError,
     PartialResultError,
@@ -150,7 +151,8 @@ class MastClient:
             for attempt in self.transport.attempts(self.url):
                 with attempt:
                     try:
-                        return send()
+                        with _typed_timeouts():
+                            return send()
                     except DamagedError as error:
                         if error.reason == "timeout" and attempt.num == tries:
                             raise self._archive_error(error) from error
@@ -177,19 +179,15 @@ class MastClient:
                 responses = portal.service_request_async(service, params, **page)
         except requests.exceptions.JSONDecodeError as error:
             raise _unreadable(error.doc) from error
-        except requests.HTTPError as error:
-            if error.response is not None and error.response.status_code in TIMEOUT_STATUS:
-                raise DamagedError(f"the server responded {error.response.status_code}", "timeout") from error
+        except requests.RequestException:
             raise
-        except requests.ReadTimeout as error:
-            raise DamagedError("the server did not respond within fetch.timeout_s", "timeout") from error
         except TimeoutError as error:
             raise DamagedError("the query is still executing", "busy") from error
         except (KeyError, TypeError, AttributeError, ValueError, RecursionError) as error:
             raise DamagedError(f"the response has no valid status ({error})", "bad_json") from error
         finally:
             self._polls.answers_left = math.inf
-        return read_result([response.content for response in responses], keys, **page)
+        return read_result(responses[0].content, keys, **page)
 
     def count(self, criteria: Criteria) -> int:
         """Count the observations that meet all criteria."""
@@ -249,10 +247,23 @@ class MastClient:
         return [row for page in (first, *pages) for row in page.rows]
 
     def download_url(self, uri: str) -> str:
-        """Build the download URL of a file."""
+        """Build the download URL of a file; DownloadError if its URI is none of MAST."""
         if not uri.startswith("mast:"):
-            raise ArchiveError(f"the data URI {uri[:80]!r} is not a MAST URI: it does not begin with mast:")
+            raise DownloadError("refused", f"the data URI {uri[:80]!r} does not begin with mast:")
         return f"{self.url}/api/v0.1/Download/file?uri={quote(uri, safe='')}"
+
+
+@contextmanager
+def _typed_timeouts() -> Iterator[None]:
+    """Convert the errors of a query that took too long to DamagedError."""
+    try:
+        yield
+    except requests.HTTPError as error:
+        if error.response is not None and error.response.status_code in TIMEOUT_STATUS:
+            raise DamagedError(f"the server responded {error.response.status_code}", "timeout") from error
+        raise
+    except requests.ReadTimeout as error:
+        raise DamagedError("the server did not respond within fetch.timeout_s", "timeout") from error
 
 
 def _batches(obsids: Sequence[int]) -> Iterator[Sequence[int]]:
@@ -295,23 +306,17 @@ def _is_pattern(text: str) -> bool:
     return "*" in text or "%" in text
 
 
-def read_result(bodies: Iterable[bytes], keys: Sequence[str] = (), page: int = 0, pagesize: int = 0) -> ResultPage:
-    """Read the rows of a query's responses.
+def read_result(body: bytes, keys: Sequence[str] = (), page: int = 1, pagesize: int = PRODUCT_PAGE_ROWS) -> ResultPage:
+    """Read the rows of a query's response.
 
-    Raises DamagedError if a response is not valid, its number of rows is not the one that it gives, a column of `keys`
-    is empty, or a plane of an observation is repeated.
+    Raises DamagedError if the response is not valid, its number of rows is not the one that it gives, a column of
+    `keys` is empty, or a plane of an observation is repeated.
     """
-    rows: list[CaomRow] = []
-    total = 0
-    for body in bodies:
-        table = _table(body)
-        rows += table["data"]
-        total = table["paging"]["rowsFiltered"]
-    expected = max(min(total - (page - 1) * pagesize, pagesize), 0) if page else total
-    if expected and not rows:
-        raise DamagedError(f"0 of {expected} rows came", "empty")
+    table = _table(body)
+    rows, total = table["data"], table["paging"]["rowsFiltered"]
+    expected = max(min(total - (page - 1) * pagesize, pagesize), 0)
     if len(rows) != expected:
-        raise DamagedError(f"{len(rows)} of {expected} rows came", "partial")
+        raise DamagedError(f"{len(rows)} of {expected} rows came", "partial" if rows else "empty")
     _check_columns(rows, keys)
     return ResultPage(rows=rows, total=total)
 

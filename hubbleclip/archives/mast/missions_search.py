@@ -14,13 +14,11 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, time, timedelta
 from typing import Any
 
-import requests
-
 from hubbleclip.archives.http.body_limits import expecting_rows, parse_json
 from hubbleclip.archives.http.client import Transport
 from hubbleclip.archives.http.response_errors import DamagedError
 from hubbleclip.archives.mast.caom_rows import CaomRow, whole_number
-from hubbleclip.archives.mast.client import CONTINUOUS, TIMEOUT_STATUS, Criteria, MastClient, ResultPage
+from hubbleclip.archives.mast.client import CONTINUOUS, Criteria, MastClient, ResultPage
 from hubbleclip.archives.mast.criteria import LAST_MJD, MJD_ZERO
 from hubbleclip.core.errors import SettingsError
 from hubbleclip.core.records import Observation
@@ -105,12 +103,6 @@ class MissionsClient(MastClient):
                 response = self.transport.session.post(f"{self.api}/{service}", json=params)
             response.raise_for_status()
             body = parse_json(response.content)
-        except requests.HTTPError as error:
-            if error.response is not None and error.response.status_code in TIMEOUT_STATUS:
-                raise DamagedError(f"the server responded {error.response.status_code}", "timeout") from error
-            raise
-        except requests.ReadTimeout as error:
-            raise DamagedError("the server did not respond within fetch.timeout_s", "timeout") from error
         except ValueError as error:
             is_page = response.content.lstrip()[:1] == b"<"
             raise DamagedError("the response is not JSON", "html" if is_page else "bad_json") from error

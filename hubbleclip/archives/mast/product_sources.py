@@ -47,10 +47,7 @@ class MastSource:
 
     def addresses(self, product: Product) -> Iterable[str]:
         """See `FileSource.addresses`. The only URL is the one at MAST."""
-        try:
-            return [self.mast.download_url(product.uri)]
-        except ArchiveError as error:
-            raise DownloadError("refused", str(error)) from error
+        return [self.mast.download_url(product.uri)]
 
 
 SOURCES: dict[str, Callable[[FetchSettings, MastClient, PublicBucket], FileSource]] = {
