@@ -51,14 +51,6 @@ def test_a_redirect_to_another_host_is_refused_and_never_followed(
     assert witness.seen == []
 
 
-def test_redirects_in_a_circle_end(mallory: Mallory, archive: MastArchive) -> None:
-    product = product_of(archive)
-    mallory.responses = [give(b"", 302, Location="/again")]
-    with pytest.raises(DownloadError):
-        archive.fetch_product(product)
-    assert len(mallory.paths) < 30
-
-
 def pour(num_sent: list[int], **headers: str) -> Respond:
     """A response without end, until the client hangs up."""
 

@@ -72,23 +72,24 @@ def give_part(
     return give_range(whole, sent, stop_after, ETag=etag)
 
 
-def fetch(script: BadServer, root: Path, whole: bytes, whole_files: bool = False) -> FetchedFile:
+def fetch(script: BadServer, root: Path, whole: bytes, whole_files: bool = False) -> tuple[FetchedFile, bytes]:
+    """The record and the content of the stored file."""
     request = DownloadRequest(uri="mast:x", file_name="a_drz.fits", size_bytes=len(whole), layout=Layout(root))
-    return fetch_file(make_transport(whole_files=whole_files), script.url, request)
+    stored = fetch_file(make_transport(whole_files=whole_files), script.url, request)
+    assert stored.path is not None
+    return stored, stored.path.read_bytes()
 
 
 @pytest.mark.parametrize("whole", [DRIZZLED, EXPOSURE], ids=["drizzled", "exposure"])
 def test_only_the_needed_extensions_are_stored_and_named_by_their_hash(
     whole: bytes, scripted: Callable[..., BadServer], tmp_path: Path
 ) -> None:
-    stored = fetch(scripted(give_part(whole)), tmp_path, whole)
-    assert stored.path is not None
-    content = stored.path.read_bytes()
+    stored, content = fetch(scripted(give_part(whole)), tmp_path, whole)
     assert content == filtered(whole)[0]
     assert len(content) < 0.72 * len(whole)
     assert stored.sha256 == hashlib.sha256(content).hexdigest()
     assert stored.size_bytes == len(whole)  # the size at the archive, which the product list gives
-    with fits.open(io.BytesIO(whole)) as before, fits.open(stored.path) as after:
+    with fits.open(io.BytesIO(whole)) as before, fits.open(io.BytesIO(content)) as after:
         assert [hdu.name for hdu in after] == [hdu.name for hdu in before]
         for old, new in zip(before, after, strict=True):
             assert new.data is None if old.name in {"PRIMARY", "CTX", "ERR"} else np.array_equal(new.data, old.data)
@@ -110,9 +111,7 @@ def test_an_interrupted_file_is_resumed_where_it_broke(
     share: float, scripted: Callable[..., BadServer], tmp_path: Path
 ) -> None:
     script = scripted(give_part(EXPOSURE, stop_after=int(share * len(EXPOSURE))), give_part(EXPOSURE))
-    stored = fetch(script, tmp_path, EXPOSURE)
-    assert stored.path is not None
-    assert stored.path.read_bytes() == filtered(EXPOSURE)[0]
+    assert fetch(script, tmp_path, EXPOSURE)[1] == filtered(EXPOSURE)[0]
     assert share < 0.01 or "bytes=0-" not in [request["Range"] for request in script.seen[1:]]
 
 
@@ -121,32 +120,24 @@ def test_another_run_resumes_the_partial_file(scripted: Callable[..., BadServer]
     with pytest.raises(DownloadError):
         fetch(broken, tmp_path, EXPOSURE)
     script = scripted(give_part(EXPOSURE))
-    stored = fetch(script, tmp_path, EXPOSURE)
-    assert stored.path is not None
-    assert stored.path.read_bytes() == filtered(EXPOSURE)[0]
+    assert fetch(script, tmp_path, EXPOSURE)[1] == filtered(EXPOSURE)[0]
     assert int(script.seen[0]["Range"].removeprefix("bytes=").rstrip("-")) > len(EXPOSURE) // 3
     assert [path for path in (tmp_path / "products" / ".part").rglob("*") if path.is_file()] == []
 
 
 def test_a_server_without_ranges_gives_the_whole_file(scripted: Callable[..., BadServer], tmp_path: Path) -> None:
     script = scripted(give(DRIZZLED, ETag='"v1"'))
-    stored = fetch(script, tmp_path, DRIZZLED)
-    assert stored.path is not None
-    assert stored.path.read_bytes() == DRIZZLED
+    assert fetch(script, tmp_path, DRIZZLED)[1] == DRIZZLED
     assert len(script.seen) == 1
 
 
 def test_without_a_version_the_whole_file_is_downloaded(scripted: Callable[..., BadServer], tmp_path: Path) -> None:
-    stored = fetch(scripted(give_part(DRIZZLED, etag="")), tmp_path, DRIZZLED)
-    assert stored.path is not None
-    assert stored.path.read_bytes() == DRIZZLED
+    assert fetch(scripted(give_part(DRIZZLED, etag="")), tmp_path, DRIZZLED)[1] == DRIZZLED
 
 
 def test_the_setting_whole_files_sends_no_range(scripted: Callable[..., BadServer], tmp_path: Path) -> None:
     script = scripted(give_part(DRIZZLED))
-    stored = fetch(script, tmp_path, DRIZZLED, whole_files=True)
-    assert stored.path is not None
-    assert stored.path.read_bytes() == DRIZZLED
+    assert fetch(script, tmp_path, DRIZZLED, whole_files=True)[1] == DRIZZLED
     assert "Range" not in script.seen[0]
 
 
@@ -158,9 +149,7 @@ def test_a_version_that_changes_between_two_parts_gives_the_new_file(
     )
     assert len(newer) == len(EXPOSURE)
     script = scripted(give_part(EXPOSURE), give(newer, ETag='"v2"'))
-    stored = fetch(script, tmp_path, newer)
-    assert stored.path is not None
-    assert stored.path.read_bytes() == newer
+    assert fetch(script, tmp_path, newer)[1] == newer
 
 
 def test_damaged_pixels_of_a_needed_extension_are_refused(scripted: Callable[..., BadServer], tmp_path: Path) -> None:

@@ -66,17 +66,6 @@ def test_of_two_records_of_one_number_the_longer_abstract_counts() -> None:
         assert (record.abstract or "").endswith("paragraph.")
 
 
-def test_a_record_without_abstract_keeps_its_title() -> None:
-    (record,) = parse_abstracts_cat(f"{RULE}\n{RECORD.partition('We use')[0]}{RULE}\n")
-    assert record.abstract is None
-    assert record.title
-
-
-def test_nothing_gives_no_records() -> None:
-    assert parse_abstracts_cat("") == []
-    assert parse_abstracts_cat(f"{RULE}\n{RULE}\n") == []
-
-
 @given(st.text(max_size=400))
 def test_no_text_breaks_the_parser(text: str) -> None:
     records = parse_abstracts_cat(f"{RULE}\n{text}\n{RULE}\n{RECORD}")

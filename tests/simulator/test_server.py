@@ -18,8 +18,6 @@ from hubbleclip.core.errors import ArchiveError
 from hubbleclip.simulator.observations import SkySettings, make_proposals, observations_of, render_product
 from hubbleclip.simulator.server.launcher import running_simulator
 from hubbleclip.simulator.server.mast_tables import OBSERVATION_FIELDS, row_filter
-from tests.faulty_archive.archive import running_archive
-from tests.faulty_archive.plan import FaultPlan, FaultRule
 
 SKY = SkySettings(num_proposals=6, frame_px=96)
 
@@ -76,12 +74,6 @@ def test_a_count_is_one_row_of_one_column(url: str) -> None:
     response = invoke(url, "Mast.Caom.Filtered", {"columns": "COUNT_BIG(*)", "filters": []})
     assert response["data"] == [{"Column1": len(find_observations(url)["data"])}]
     assert response["fields"][0] == {"name": "Column1", "type": "string"}
-
-
-def test_rows_have_the_columns_listed_in_fields(url: str) -> None:
-    response = find_observations(url)
-    for row in response["data"]:
-        assert set(row) == {field["name"] for field in response["fields"]}
 
 
 def test_some_requests_must_be_polled_exactly_once(url: str) -> None:
@@ -213,38 +205,10 @@ def test_a_cone_search_returns_the_observations_in_it_with_their_distance(url: s
     assert everything["paging"]["rowsTotal"] == find_observations(url)["paging"]["rowsTotal"]
 
 
-def test_unknown_files_and_programmes_are_404(url: str) -> None:
-    for path in ("/api/v0.1/Download/file?uri=mast:HST/product/x_drz.fits", "/hst-program-info/download/hst/apt/1/"):
-        assert requests.get(url + path, timeout=20).status_code == 404
-
-
-def test_an_unchanged_bulk_list_is_not_sent_again(url: str) -> None:
-    first = requests.get(f"{url}/hst/abstracts.cat", timeout=20)
-    again = requests.get(f"{url}/hst/abstracts.cat", headers={"If-None-Match": first.headers["ETag"]}, timeout=20)
-    assert (again.status_code, again.content) == (304, b"")
-
-
 def test_two_servers_of_one_seed_give_the_same_bytes(url: str) -> None:
     with running_simulator(SKY) as other:
         for path in ("/hst/abstracts.cat", first_product("")[1]):
             assert requests.get(url + path, timeout=20).content == requests.get(other + path, timeout=20).content
-
-
-def test_faults_follow_the_plan_and_then_stop() -> None:
-    plan = FaultPlan(rules=(FaultRule(kind="503", path="/hst", times=2), FaultRule(kind="429", path="/hst", times=1)))
-    with running_archive(SKY, plan) as address:
-        responses = [requests.get(f"{address}/hst/abstracts.cat", timeout=20) for _ in range(4)]
-        assert requests.get(address, timeout=20).status_code == 200
-    assert [response.status_code for response in responses] == [503, 503, 429, 200]
-    assert responses[2].headers["Retry-After"] == "1"
-
-
-@pytest.mark.parametrize("kind", ["truncated", "reset"])
-def test_connections_break_according_to_the_plan(kind: str) -> None:
-    with running_archive(SKY, FaultPlan(rules=(FaultRule(kind=kind, times=1),))) as address:
-        with pytest.raises(requests.RequestException):
-            requests.get(f"{address}/hst/abstracts.cat", timeout=20)
-        assert requests.get(f"{address}/hst/abstracts.cat", timeout=20).status_code == 200
 
 
 def test_a_port_in_use_is_a_one_line_error_that_names_the_setting(url: str) -> None:
