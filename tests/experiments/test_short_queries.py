@@ -127,7 +127,7 @@ def test_a_tile_is_judged_by_the_kind_and_variant_that_the_simulator_drew(simula
 
 @pytest.mark.slow
 def test_another_archive_is_refused(simulated: Settings, tmp_path: Path) -> None:
-    other = simulated.simulator.model_copy(update={"seed": 1})
+    other = simulated.simulator.model_copy(update={"mission": "jwst"})
     with read_catalog(Layout(simulated.root)) as catalog, pytest.raises(HubbleclipError, match="simulated archive"):
         drawn_tiles(catalog, other)
     with pytest.raises(HubbleclipError, match="simulated archive"):
