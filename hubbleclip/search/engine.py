@@ -166,7 +166,8 @@ class Search:
         opened = self._now()
         values = params.filter_values()
         if place := values.get("place"):
-            values["place"] = asdict(self._find_cone(opened, place, params.radius_deg))
+            cone = find_cone(place, params.radius_deg, opened.facts.target_cone, self._ask_elsewhere)
+            values["place"] = asdict(cone)
         mask_n = np.zeros(len(opened.store.tile_ids), np.bool_)
         mask_n[opened.facts.admitted(values)] = True
         ranker = Ranker(opened, params, mask_n)
@@ -290,10 +291,7 @@ class Search:
             If nothing has this name.
 
         """
-        return self._find_cone(self._now(), name, radius_deg)
-
-    def _find_cone(self, opened: OpenIndex, place: str, radius_deg: float | None) -> Cone:
-        return find_cone(place, radius_deg, opened.facts.target_cone, self._ask_elsewhere)
+        return find_cone(name, radius_deg, self._now().facts.target_cone, self._ask_elsewhere)
 
     def tile(self, tile_id: str) -> TileRecord:
         """Read everything known of a tile.

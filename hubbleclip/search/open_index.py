@@ -32,8 +32,6 @@ from hubbleclip.search.stores.embedded import EmbeddedStore
 
 Floats64 = npt.NDArray[np.float64]
 PHRASE_BATCH = 64
-NOT_WHOLE = "the search index has {} of {} tiles: run `hubbleclip index`, or wait until it ends"
-NO_INDEX = "there is no search index: run `hubbleclip index` first (after `hubbleclip pipeline`)"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,7 +62,9 @@ def read_current(layout: Layout) -> CurrentIndex:
         facts = json.loads(text)
         return CurrentIndex(**{one.name: facts[one.name] for one in fields(CurrentIndex)})
     except FileNotFoundError as error:
-        raise SearchError(NO_INDEX) from error
+        raise SearchError(
+            "there is no search index: run `hubbleclip index` first (after `hubbleclip pipeline`)"
+        ) from error
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise SearchError(f"{path} is damaged: delete it and run `hubbleclip index`") from error
 
@@ -87,16 +87,6 @@ STORE = "embedded"
 def open_store(layout: Layout, model_digest: str, name: str = STORE) -> VectorStore:
     """Open a vector store for reading and appending."""
     return STORES[name](layout.model_index(model_digest), model_digest)
-
-
-def open_current(layout: Layout, current: CurrentIndex) -> VectorStore:
-    """Open the vector store that answers searches."""
-    store = open_store(layout, current.model_digest, current.store)
-    num_tiles = len(store.tile_ids)
-    if num_tiles < max(1, current.num_tiles):
-        store.close()
-        raise SearchError(NOT_WHOLE.format(num_tiles, current.num_tiles))
-    return store
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -164,7 +154,13 @@ def open_index(layout: Layout, former: OpenIndex | None = None) -> OpenIndex:
     """Open index and catalog; a model that did not change stays loaded."""
     stamp = stamp_of(layout)
     current = read_current(layout)
-    store = open_current(layout, current)
+    store = open_store(layout, current.model_digest, current.store)
+    num_tiles = len(store.tile_ids)
+    if num_tiles < max(1, current.num_tiles):
+        store.close()
+        raise SearchError(
+            f"the search index has {num_tiles} of {current.num_tiles} tiles: run `hubbleclip index`, or wait for it"
+        )
     is_same = former is not None and former.current.model_digest == current.model_digest
     facts = TileFacts(layout, store.tile_ids)
     return OpenIndex(

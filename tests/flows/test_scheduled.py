@@ -17,7 +17,7 @@ from test_pipeline import rows
 from flows.workers import ZOMBIE_S
 from hubbleclip.catalog.working_copy import writing_catalog
 from hubbleclip.core.layout import Layout
-from hubbleclip.search.open_index import open_current, read_current
+from hubbleclip.search.open_index import open_index
 
 pytestmark = pytest.mark.slow
 
@@ -33,7 +33,7 @@ def tiles_under(data: Path) -> dict[str, int]:
 
 def indexed(data: Path) -> list[str]:
     layout = Layout(data / "tiny")
-    return open_current(layout, read_current(layout)).tile_ids.to_pylist()
+    return open_index(layout).store.tile_ids.to_pylist()
 
 
 @pytest.fixture(scope="module")

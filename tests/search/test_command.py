@@ -1,7 +1,5 @@
 """The command `search`: its options, its formats, and what it imports."""
 
-import csv
-import io
 import json
 import subprocess
 import sys
@@ -10,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from astropy.io.votable import parse_single_table
 from commands import Outcome, run
 from search_site import tile_id_of
 
@@ -32,22 +29,6 @@ def test_a_text_gives_a_table_whose_ids_are_whole_when_piped(search) -> None:
     found = search("planetary nebula", "--mode", "words", "-k", "2", "--group", "none")
     assert found.code == 0, found.err
     assert sum(tile_id_of(p, n) in found.out for p in (3, 7) for n in range(6)) == 2
-
-
-def test_json_has_scores_ranks_and_facts(search) -> None:
-    hits = json.loads(search("galaxy", "-k", "3", "--format", "json").out)
-    assert json.loads(search("galaxy", "-k", "3", "--json").out) == hits
-    assert [hit["score"] for hit in hits] == sorted((hit["score"] for hit in hits), reverse=True)
-    assert {"tile_id", "model_rank", "words_rank", "num_folded", "title", "ra_deg", "exposure_s"} <= set(hits[0])
-
-
-def test_csv_and_votable_are_read_by_other_tools(search) -> None:
-    options = ("--instrument", "ACS", "--proposal", "3", "--group", "none", "--mode", "words")
-    rows = list(csv.DictReader(io.StringIO(search("nebula", *options, "--format", "csv").out)))
-    assert {row["tile_id"] for row in rows} == {tile_id_of(3, 2), tile_id_of(3, 5)}
-    table = parse_single_table(io.BytesIO(search("nebula", *options, "--format", "votable").out.encode())).to_table()
-    assert list(table["tile_id"]) == [row["tile_id"] for row in rows]
-    assert str(table["ra_deg"].unit) == "deg"
 
 
 @pytest.mark.slow

@@ -15,7 +15,7 @@ from hubbleclip.core.errors import SearchError
 from hubbleclip.core.layout import Layout
 from hubbleclip.pipeline.index import index
 from hubbleclip.search.engine import Search
-from hubbleclip.search.open_index import open_current, read_current
+from hubbleclip.search.open_index import read_current
 from hubbleclip.search.params import SearchParams
 
 BATCHED = {"batch_size": 2, "append_rows": 4}
@@ -112,7 +112,6 @@ def test_a_damaged_index_is_one_line_and_the_old_one_answers_where_it_is_open(ow
 def test_an_index_without_its_folder_is_one_line(own_site: Settings) -> None:
     index(own_site)
     layout = Layout(own_site.root)
-    current = read_current(layout)
-    shutil.rmtree(layout.model_index(current.model_digest))
-    with pytest.raises(SearchError, match="hubbleclip index"):
-        open_current(layout, current)
+    shutil.rmtree(layout.model_index(read_current(layout).model_digest))
+    with pytest.raises(SearchError, match="0 of 48 tiles: run `hubbleclip index`"):
+        Search.open(own_site)

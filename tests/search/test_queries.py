@@ -1,9 +1,6 @@
 """Random queries against the obvious way: each kind of term, weights, ranks by model and words, groups and pages."""
 
-import threading
-from collections.abc import Iterator
 from functools import cache
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +20,7 @@ from hubbleclip.search import engine, ranking
 from hubbleclip.search.engine import Search
 from hubbleclip.search.params import SearchParams
 from hubbleclip.search.records import Cone, GroupBy, Mode, Term, TermKind
+from tests.bad_server import BadServer, give
 
 PLACES = [(proposal, number) for proposal in range(NUM_PROPOSALS) for number in range(TILES_EACH)]
 EVERY = {"k": len(PLACES), "group": GroupBy.NONE}
@@ -197,32 +195,11 @@ def test_a_fits_file_is_the_mean_of_its_tiles_by_the_settings_of_the_index(
     assert [hit.score for hit in hits] == pytest.approx(feat_nd @ (mean_d / np.linalg.norm(mean_d)), abs=1e-5)
 
 
-@pytest.fixture
-def sesame() -> Iterator[str]:
-    """URL of a server that knows one name, in Sesame's format."""
-
-    class Answer(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            is_known = self.path.endswith("Ring%20Nebula")
-            self.send_response(200)
-            self.end_headers()
-            self.wfile.write(b"%J 283.396 +33.029 = 18 53 35 +33 01 44\n" if is_known else b"#!SIMBAD: nothing\n")
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Answer)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}/"
-    server.shutdown()
-    thread.join(10)
-    server.server_close()
-
-
-def test_a_name_that_the_catalog_does_not_have_is_looked_up_by_sesame(search: Search, sesame: str) -> None:
-    with sesame_url.set([sesame]):
+def test_a_name_that_the_catalog_does_not_have_is_looked_up_by_sesame(search: Search) -> None:
+    known, nothing = give(b"%J 283.396 +33.029 = 18 53 35 +33 01 44\n"), give(b"#!SIMBAD: nothing\n")
+    with BadServer(known, nothing) as sesame, sesame_url.set([f"{sesame.url}/"]):
         cone = search.resolve_target("Ring Nebula")
         assert cone == Cone(ra_deg=pytest.approx(283.396), dec_deg=pytest.approx(33.029), radius_deg=0.1)
         with pytest.raises(SearchError, match="Sesame"):
             search.resolve_target("Nowhere 7")
+    assert [path.partition("?")[2] for path in sesame.paths] == ["Ring%20Nebula", "Nowhere%207"]

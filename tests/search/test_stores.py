@@ -182,17 +182,13 @@ def test_large_segments_are_never_rewritten() -> None:
     def sizes(num_appends: int, num_new: int, max_rows: int) -> list[int]:
         segments: list[int] = []
         for _ in range(num_appends):
-            facts = [embedded_facts(size) for size in segments]
+            facts = [SegmentFacts(start=0, stop=size, sha256={}) for size in segments]
             merged = merge_tail(facts, num_new, max_rows)
             segments = [*segments[: len(segments) - merged], num_new + sum(segments[len(segments) - merged :])]
         return segments
 
     assert max(sizes(500, 10, 640)) == 640
     assert len(sizes(500, 10, 640)) < 5000 / 640 + 7
-
-
-def embedded_facts(num_rows: int) -> SegmentFacts:
-    return SegmentFacts(start=0, stop=num_rows, sha256={})
 
 
 @pytest.mark.parametrize("num_dims", [8, 64, 512])

@@ -325,10 +325,10 @@ def test_the_map_shows_a_tile_under_the_cursor_and_by_keys(page: Page, search: S
     share_n2 = (pca_n2 - pca_n2.min(axis=0)) / np.ptp(pca_n2, axis=0) - 0.5
     dx, dy = share_n2[17] * (canvas.size["width"] - 2 * margin, 2 * margin - canvas.size["height"])
     ActionChains(page.chrome).move_to_element_with_offset(canvas, round(dx), round(dy)).perform()
-    page.until(lambda: IDS[17] in page.one("#hover img").get_attribute("src"), "the tile under the cursor")
+    page.until(lambda: points.tile_ids[17] in page.one("#hover img").get_attribute("src"), "the tile under the cursor")
     ActionChains(page.chrome).click().perform()
     page.one("#frame")
-    assert page.chrome.current_url.endswith(f"/tiles/{IDS[17]}")
+    assert page.chrome.current_url.endswith(f"/tiles/{points.tile_ids[17]}")
 
 
 @pytest.mark.parametrize("path", ["/", "/?q=galaxy&instrument=WFC3/IR", "/tiles/{}", "/sky", "/map"])

@@ -124,15 +124,6 @@ def rebuild(settings: Settings, folder: Path, asker: Asker, monkeypatch: pytest.
     stage.index(settings, batch_size=4, append_rows=8)
 
 
-def test_an_index_that_is_not_whole_is_refused_by_a_new_search(own_site: Settings) -> None:
-    stage.index(own_site)
-    layout = Layout(own_site.root)
-    for path in layout.index.glob("*/*"):
-        path.unlink()
-    with pytest.raises(engine.SearchError, match="0 of 48 tiles: run `hubbleclip index`"):
-        Search(layout)
-
-
 def test_a_damaged_index_is_not_read_again_for_every_request(
     own_site: Settings, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -6,9 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from urllib.request import urlopen
 
@@ -22,6 +20,7 @@ from hubbleclip.config.settings import Settings
 from hubbleclip.core.layout import Layout
 from hubbleclip.search.engine import Search
 from hubbleclip.search.server.running_server import RunningServer, ask, find_server, registered
+from tests.bad_server import BadServer, give
 
 SEARCHES = {
     "text": ["spiral galaxy"],
@@ -124,27 +123,12 @@ def registration(port: int, instance: str, token: str | None = None) -> RunningS
 
 
 def test_another_server_at_the_same_port_is_not_believed_and_gets_no_token(tmp_path: Path) -> None:
-    seen: list[str] = []
-
-    class Other(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            seen.append(f"{self.path} {self.headers}")
-            body = json.dumps({"status": "ok", "instance": "i" * 32, "proof": "i" * 32}).encode()
-            self.send_response(200)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, *_: object) -> None: ...
-
-    with HTTPServer(("127.0.0.1", 0), Other) as other:
-        threading.Thread(target=other.serve_forever, daemon=True).start()
-        with registered(tmp_path / "server.json", registration(other.server_port, "i" * 32, "s3cret")):
-            assert find_server(tmp_path / "server.json") is None
-        other.shutdown()
-    assert seen
-    assert "s3cret" not in "".join(seen)
-    assert "i" * 32 not in "".join(seen)
+    claim = json.dumps({"status": "ok", "instance": "i" * 32, "proof": "i" * 32}).encode()
+    path = tmp_path / "server.json"
+    with BadServer(give(claim)) as other, registered(path, registration(other.port, "i" * 32, "s3cret")):
+        assert find_server(path) is None
+    assert other.seen
+    assert not [text for text in ("s3cret", "i" * 32) if text in str(other.seen)]
 
 
 def test_a_server_is_known_by_its_secret_alone(start, search: Search, tmp_path: Path) -> None:
