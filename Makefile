@@ -78,7 +78,8 @@ status: setup  ## what exists and what is pending
 sql: setup  ## query the catalog: make sql Q="FROM coverage"
 	$(RUN) sql "$(Q)" $(FLAGS)
 
-test test-slow: export OMP_NUM_THREADS = 1  # three processes share the cores
+# Three processes share the cores.
+test test-slow: export OMP_NUM_THREADS = 1
 
 test: setup-dev  ## the quick tests
 	$(BIN)/pytest -m "not slow" $(SPREAD)
