@@ -32,6 +32,8 @@ REOPEN_EVERY = 64
 """Number of transactions after which the file is reopened. Until the file is closed, DuckDB keeps in memory the pages
 that it has read, and some KiB for each write.
 """
+END_LOG = "CREATE TABLE log_end (number INTEGER); DROP TABLE log_end"
+"""A write, after which DuckDB also merges the log of a killed process that has no whole transaction."""
 CHECKPOINT_AT = "4MiB"
 """Size of the write-ahead log at which DuckDB moves the log's rows to the database file. Until then, the rows are also
 in memory.
@@ -132,6 +134,8 @@ def _open_working(connection: duckdb.DuckDBPyConnection, layout: Layout) -> bool
             _attach(connection, path)
             steps = pending_migrations(connection)
             if steps and schema_version(connection):  # a new, empty file needs no backup
+                if _log_of(path).exists():
+                    connection.execute(END_LOG)
                 _detach(connection, path)
                 _back_up(layout, steps[0][0])
                 _attach(connection, path)

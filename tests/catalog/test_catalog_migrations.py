@@ -112,6 +112,19 @@ def test_a_catalog_of_a_newer_release_is_refused_and_left_alone(layout: Layout) 
     assert layout.working_catalog.read_bytes() == before
 
 
+def test_a_log_without_a_whole_transaction_does_not_hold_up_a_migration(layout: Layout, steps: Path) -> None:
+    before, closed = rows_of(layout.catalog), layout.working_catalog.read_bytes()
+    log = layout.working_catalog.with_name(f"{layout.working_catalog.name}.wal")
+    with duckdb.connect(str(layout.working_catalog)) as connection:
+        connection.execute("CREATE TABLE notes AS SELECT range FROM range(1000)")
+        torn = log.read_bytes()[:-9]
+    layout.working_catalog.write_bytes(closed)
+    log.write_bytes(torn)
+    with writing_catalog(layout):
+        pass
+    assert rows_of(layout.catalog) == migrated(before)
+
+
 OPENER = """
 import sys
 from pathlib import Path
