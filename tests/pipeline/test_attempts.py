@@ -10,7 +10,7 @@ from stages import NOW, fetched, product, rejection
 from hubbleclip.config.settings import FetchSettings
 from hubbleclip.core.records import Attempt, Rejection
 from hubbleclip.pipeline.engine.attempts import MAX_RUNS, schedule_retry
-from hubbleclip.pipeline.ingest.fetch import next_version
+from hubbleclip.pipeline.ingest.fetch import fetched_rows
 
 FAILURE = rejection("product", "p", "fetch")
 
@@ -50,11 +50,10 @@ def test_the_wait_never_exceeds_a_month(attempts: int, retry_hours: float) -> No
 
 
 def test_only_new_bytes_are_the_next_version() -> None:
-    listed = product("o")
-    first, (history,) = next_version(listed, fetched("o", "a" * 64))
+    (first,), (history,) = fetched_rows(product("o"), fetched("o", "a" * 64)).values()
     assert first.version == history.version == 1
     assert (history.uri, history.sha256, history.archive_version, history.source) == ("mast:o", "a" * 64, "v1", "mast")
-    second, (history,) = next_version(first, fetched("o", "b" * 64, "v2"))
+    (second,), (history,) = fetched_rows(first, fetched("o", "b" * 64, "v2")).values()
     assert (second.version, history.version, history.sha256, history.archive_version) == (2, 2, "b" * 64, "v2")
     again = fetched("o", "b" * 64, "v3")
-    assert next_version(second, again) == (replace(again, version=2), [])
+    assert fetched_rows(second, again) == {"product": [replace(again, version=2)], "product_version": []}

@@ -94,11 +94,6 @@ def test_a_tile_that_is_in_no_dataset_has_a_chain_all_the_same(stage: Stage) -> 
     assert chain["abstract"] == "Why"
 
 
-def test_unknown_tile_says_where_tiles_stand(stage: Stage) -> None:
-    with pytest.raises(HubbleclipError, match="FROM tile"):
-        explain_tile(stage.catalog, stage.layout, "nothing")
-
-
 def test_the_first_characters_of_an_id_are_enough_if_no_other_tile_has_them(stage: Stage) -> None:
     stage.catalog.upsert({"tile": synthetic_rows("tile", 2, tile_id=["a1", "a2"], product_uri="mast:o")})
     assert explain_tile(stage.catalog, stage.layout, "a1")["tile_id"] == "a1"

@@ -28,10 +28,22 @@ def fetch_file(product: Product, archive: Archive, layout: Layout, settings: Set
     return fetched_rows(product, fetched)
 
 
-def fetched_rows(product: Product, fetched: Product) -> Batch:
-    """Return the rows of a fetched file: the product with its version, and the version if its content is new."""
-    numbered, history = next_version(product, fetched)
-    return {"product": [numbered], "product_version": history}
+def fetched_rows(before: Product, fetched: Product) -> Batch:
+    """Return the rows of a fetched file; a new content is the next version, as of an exposure that was reprocessed."""
+    if fetched.sha256 == before.sha256:
+        return {"product": [replace(fetched, version=before.version)], "product_version": []}
+    if fetched.sha256 is None or fetched.size_bytes is None or fetched.source is None or fetched.fetched_at is None:
+        raise AssertionError("Archive.fetch_product did not set sha256, size, source or time")
+    history = ProductVersion(
+        uri=fetched.uri,
+        version=(before.version or 0) + 1,
+        sha256=fetched.sha256,
+        archive_version=fetched.fetched_version,
+        size_bytes=fetched.size_bytes,
+        source=fetched.source,
+        fetched_at=fetched.fetched_at,
+    )
+    return {"product": [replace(fetched, version=history.version)], "product_version": [history]}
 
 
 def fetch_step(settings: Settings, name: str) -> Step:
@@ -45,24 +57,6 @@ def fetch_step(settings: Settings, name: str) -> Step:
         is_retried=True,
         connections=settings.fetch.connections,
     )
-
-
-def next_version(before: Product, fetched: Product) -> tuple[Product, list[ProductVersion]]:
-    """Number the file that was just fetched: an archive may reprocess an exposure and publish its file again."""
-    if fetched.sha256 == before.sha256:
-        return replace(fetched, version=before.version), []
-    if fetched.sha256 is None or fetched.size_bytes is None or fetched.source is None or fetched.fetched_at is None:
-        raise AssertionError("Archive.fetch_product did not set sha256, size, source or time")
-    history = ProductVersion(
-        uri=fetched.uri,
-        version=(before.version or 0) + 1,
-        sha256=fetched.sha256,
-        archive_version=fetched.fetched_version,
-        size_bytes=fetched.size_bytes,
-        source=fetched.source,
-        fetched_at=fetched.fetched_at,
-    )
-    return replace(fetched, version=history.version), [history]
 
 
 def fetch_pending(stage: Stage, archive: Archive) -> None:
