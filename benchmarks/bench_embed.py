@@ -11,7 +11,7 @@ import torch
 
 from benchmarks.measure import Row, rate_row, report, sized, time_in_turn
 from hubbleclip.config.settings import ModelSettings
-from hubbleclip.evaluation.precision import prepare_for_embedding
+from hubbleclip.training.embeddings import prepare_for_embedding
 from hubbleclip.training.models.builder import LoadedModel, load_model
 
 MODEL = ModelSettings(name="ViT-B-16", pretrained="")

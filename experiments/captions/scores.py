@@ -17,10 +17,9 @@ from hubbleclip.evaluation.embed import ModelSource, embed_splits
 from hubbleclip.evaluation.metrics.bootstrap import draw_weights, resampled_means
 from hubbleclip.evaluation.metrics.protocols import FAIR, Estimate, Scores, fair_estimates
 from hubbleclip.evaluation.metrics.retrieval import Floats, cosine_scores
-from hubbleclip.evaluation.precision import resolve_precision
 from hubbleclip.evaluation.report.write import read_samples
 from hubbleclip.evaluation.test_set import TestSet, make_test_set
-from hubbleclip.training.embeddings import embed_texts
+from hubbleclip.training.embeddings import embed_texts, resolve_precision
 
 QUERIES = "short queries"
 Tiles = Mapping[str, DrawnTile]

@@ -12,10 +12,9 @@ from hubbleclip.evaluation.embed import EmbedMapFn, ModelSource, embed_splits
 from hubbleclip.evaluation.metrics.bootstrap import draw_weights
 from hubbleclip.evaluation.metrics.protocols import Estimate, Scores, difference, fair_estimates
 from hubbleclip.evaluation.names import HEADLINE
-from hubbleclip.evaluation.precision import resolve_precision
 from hubbleclip.evaluation.report.write import read_samples
 from hubbleclip.evaluation.test_set import make_test_set
-from hubbleclip.training.embeddings import embed_texts
+from hubbleclip.training.embeddings import embed_texts, resolve_precision
 
 PROMOTION_METRIC = HEADLINE
 """Metric that decides on promotion: image-to-text accuracy at the top 10 % of captions."""

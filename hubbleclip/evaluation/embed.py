@@ -1,4 +1,4 @@
-"""Embed whole tiles of splits, without augmentation, in this process or by a parallel map in other processes.
+"""Embed the captions, labels and phrases of an evaluation, and whole tiles of splits, here or in other processes.
 
 Each process loads a model once and embeds ranges of tiles, which consist of whole batches of a split. Every process
 uses as many torch threads as the process that planned the ranges. Therefore, on machines of the same type, the features
@@ -16,13 +16,16 @@ import numpy as np
 import pyarrow.compute as pc
 import torch
 
+from hubbleclip.core.errors import EvaluationError
 from hubbleclip.core.parallel import MapFn
-from hubbleclip.dataset.manifest import DatasetInfo, read_dataset
+from hubbleclip.dataset.manifest import REBUILD_HINT, DatasetInfo, read_dataset
 from hubbleclip.dataset.reader import SplitTiles, open_split
 from hubbleclip.evaluation.metrics.retrieval import Floats
-from hubbleclip.evaluation.precision import prepare_for_embedding
+from hubbleclip.evaluation.metrics.vocabulary import PROMPTS, Vocabulary, ensemble_prompts, fill_templates
+from hubbleclip.evaluation.metrics.zeroshot import Labels
+from hubbleclip.evaluation.test_set import TestSet
 from hubbleclip.training.checkpoints import load_run_model
-from hubbleclip.training.embeddings import embed_open_tiles
+from hubbleclip.training.embeddings import embed_open_tiles, embed_short_texts, embed_texts, prepare_for_embedding
 from hubbleclip.training.models.builder import LoadedModel, load_model
 from hubbleclip.training.runs import read_model_settings
 
@@ -77,7 +80,10 @@ def embed_splits(
     """Embed the tiles of each requested split by the requested model, in this process or by a parallel map."""
     if map_fn is None:
         return {key: embed_tiles(models[key[0]], info, key[1], batch_size) for key in dict.fromkeys(requests)}
-    tile_ids = {(model, split): split_ids(info, split) for model, split in requests}
+    tile_ids: dict[tuple[ModelSource, str], list[str]] = {
+        (model, split): info.manifest.filter(pc.field("split") == split)["tile_id"].to_pylist()
+        for model, split in requests
+    }
     # A range has whole batches only, because a matrix product of another shape may differ in its last bits.
     size = batch_size * BATCHES_PER_RANGE
     ranges = [
@@ -99,12 +105,6 @@ def embed_tiles(loaded: LoadedModel, info: DatasetInfo, split: str, batch_size: 
     return tiles.rows["tile_id"].to_pylist(), embed_open_tiles(loaded, tiles, batch_size)
 
 
-def split_ids(info: DatasetInfo, split: str) -> list[str]:
-    """List the tile ids of a split, in the order in which `embed_splits` returns the features."""
-    tile_ids: list[str] = info.manifest.filter(pc.field("split") == split)["tile_id"].to_pylist()
-    return tile_ids
-
-
 def embed_range(dataset_path: str, batch_size: int, threads: int, tile_range: TileRange) -> Floats:
     """Embed a range of tiles of one split by one model."""
     torch.set_num_threads(threads)  # the number of threads changes the order of sums, and thus the last bits
@@ -123,3 +123,46 @@ def _loaded(model: ModelSource) -> LoadedModel:
 def _opened(dataset_path: str, split: str) -> SplitTiles:
     """Open a split, or return it from the cache if this process has opened it before."""
     return open_split(read_dataset(dataset_path), split)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class ModelFeatures:
+    """One model's features of the test tiles (t, d), of the captions (c, d) and of each zero-shot task's labels (k, d).
+
+    Each row has length 1. `logit_scale` is the factor by which the model multiplies its similarities before a softmax.
+    """
+
+    tiles_td: Floats
+    captions_cd: Floats
+    labels_kd: Mapping[str, Floats]
+    logit_scale: float
+
+
+def embed_test_set(
+    loaded: LoadedModel, tiles: TileFeatures, test_set: TestSet, labels: Mapping[str, Labels], batch_size: int
+) -> ModelFeatures:
+    """Embed the captions and labels of a test set, and combine them with the given features of the tiles."""
+    tile_ids, tiles_td = tiles
+    if tile_ids != [sample.tile_id for sample in test_set.samples]:
+        raise EvaluationError(f"the dataset's manifest is not sorted by tile id: {REBUILD_HINT}")
+    return ModelFeatures(
+        tiles_td=tiles_td,
+        captions_cd=embed_texts(loaded, test_set.captions_c, batch_size),
+        labels_kd={
+            task: embed_phrases(loaded, of_task.phrases, of_task.prompts, batch_size)
+            for task, of_task in labels.items()
+        },
+        # The model's parameter is the logarithm of the scale.
+        logit_scale=float(loaded.model.logit_scale.detach().exp()),
+    )
+
+
+def embed_phrases(loaded: LoadedModel, phrases: tuple[str, ...], templates: tuple[str, ...], batch_size: int) -> Floats:
+    """Embed phrases; the feature of a phrase is the normalised mean of the features of its prompts."""
+    feat_pd = embed_short_texts(loaded, fill_templates(phrases, templates), batch_size)
+    return ensemble_prompts(feat_pd, len(templates))
+
+
+def embed_vocabulary(loaded: LoadedModel, vocabulary: Vocabulary, batch_size: int) -> dict[str, Floats]:
+    """Embed every phrase of the vocabulary."""
+    return {name: embed_phrases(loaded, phrases, PROMPTS[name], batch_size) for name, phrases in vocabulary.items()}

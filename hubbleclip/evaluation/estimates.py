@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 
 from hubbleclip.core.records import Metric
-from hubbleclip.evaluation.features import ModelFeatures
+from hubbleclip.evaluation.embed import ModelFeatures
 from hubbleclip.evaluation.forgetting import DIGITS, FORGETTING, PHOTOGRAPHS
 from hubbleclip.evaluation.metrics import zeroshot
 from hubbleclip.evaluation.metrics.baselines import bm25_scores, hybrid_scores, oracle_scores

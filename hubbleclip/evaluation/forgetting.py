@@ -19,7 +19,7 @@ import torch
 from PIL import Image
 
 from hubbleclip.config.settings import EvaluationSettings
-from hubbleclip.evaluation.features import embed_phrases
+from hubbleclip.evaluation.embed import embed_phrases
 from hubbleclip.evaluation.metrics.bootstrap import draw_weights
 from hubbleclip.evaluation.metrics.protocols import Estimate, Values, bootstrap_estimates
 from hubbleclip.evaluation.metrics.retrieval import Ints, cosine_scores, hit_probability, rank_best_positives

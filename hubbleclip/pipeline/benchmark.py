@@ -16,17 +16,16 @@ from hubbleclip.core.io import atomic_write, sha256_file
 from hubbleclip.core.records import Sample
 from hubbleclip.dataset.manifest import DatasetInfo, read_dataset
 from hubbleclip.dataset.reader import open_rows
-from hubbleclip.evaluation.benchmarks import catalogue, classes, frozen
-from hubbleclip.evaluation.features import embed_phrases
+from hubbleclip.evaluation.benchmarks import catalogue, frozen
+from hubbleclip.evaluation.embed import embed_phrases
 from hubbleclip.evaluation.metrics.baselines import bm25_scores, metadata_text
 from hubbleclip.evaluation.metrics.retrieval import Floats, cosine_scores
 from hubbleclip.evaluation.metrics.vocabulary import OBJECT_PROMPTS
-from hubbleclip.evaluation.precision import prepare_for_embedding
 from hubbleclip.evaluation.report.write import read_samples
 from hubbleclip.pipeline.engine.stage import layout_of
 from hubbleclip.pipeline.promotion import find_run, promoted
 from hubbleclip.pipeline.train import newest_dataset
-from hubbleclip.training.embeddings import embed_open_tiles, embed_texts
+from hubbleclip.training.embeddings import embed_open_tiles, embed_texts, prepare_for_embedding
 from hubbleclip.training.models.builder import OPEN_CLIP_CONFIG, LoadedModel, load_model
 from hubbleclip.training.models.trained_model import load_folder
 from hubbleclip.training.runs import RUN, read_facts, read_model_settings
@@ -102,7 +101,7 @@ def catalogue_benchmark(
     samples = read_samples(info)
     pairs = catalogue.match_objects(objects, samples)
     run_dir, batch_size = run_folder(model, settings), settings.evaluation.batch_size
-    object_set = classes.make_object_set(objects, samples, pairs, trained_proposals(run_dir, samples), num_others)
+    object_set = catalogue.make_object_set(objects, samples, pairs, trained_proposals(run_dir, samples), num_others)
     models = {"model": open_model(model, pretrained, settings)}
     if run_dir:
         base = load_model(read_model_settings(run_dir), read_facts(run_dir)["seed"])
@@ -117,7 +116,7 @@ def catalogue_benchmark(
     documents = [f"{metadata_text(sample)} {sample.main_caption}" for sample in object_set.samples]
     scores["bm25"] = bm25_scores(object_set.classes, documents)
     scores["random"] = np.zeros_like(scores["bm25"])  # all tied: exactly the expectation by chance
-    counts = classes.class_counts(objects, object_set)
+    counts = catalogue.class_counts(objects, object_set)
     return {
         "catalogue": path.name,
         "catalogue_sha256": sha256_file(path),
@@ -128,7 +127,7 @@ def catalogue_benchmark(
         "num_in_training": sum(row["num_in_training"] for row in counts) if run_dir else None,
         "num_tiles": len(object_set.samples),
         "classes": counts,
-        "metrics": classes.class_metrics(object_set, scores, settings.evaluation.bootstrap),
+        "metrics": catalogue.class_metrics(object_set, scores, settings.evaluation.bootstrap),
     }
 
 

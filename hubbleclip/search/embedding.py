@@ -52,8 +52,8 @@ class QueryModel:
         """Load the model unless it is loaded."""
         with self._lock:
             if self._loaded is None:
-                from hubbleclip.evaluation.precision import prepare_for_embedding  # noqa: PLC0415 - imports torch: seconds
                 from hubbleclip.training.checkpoints import load_run_model  # noqa: PLC0415
+                from hubbleclip.training.embeddings import prepare_for_embedding  # noqa: PLC0415 - imports torch: seconds
 
                 self._loaded = prepare_for_embedding(load_run_model(self.run_dir), self.precision)
             return self._loaded

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import pickle
-import struct
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,7 +14,7 @@ from hubbleclip.core.io import atomic_write, sha256_file, write_text
 from hubbleclip.core.layout import checkpoint_name
 from hubbleclip.core.records import Checkpoint
 from hubbleclip.training.finetuning import apply_mode
-from hubbleclip.training.models.builder import LoadedModel, rebuild_model
+from hubbleclip.training.models.builder import LOAD_ERRORS, LoadedModel, rebuild_model
 from hubbleclip.training.runs import FINISHED, damaged, read_facts, read_model_settings, read_train_settings
 
 log = logging.getLogger(__name__)
@@ -26,13 +24,8 @@ BEST = "best.json"
 KEPT_CHECKPOINTS = 2
 """Number of newest checkpoints that are kept: training resumes from the last one, or from the one before if the last is
 damaged."""
-UNREADABLE = (
-    *(OSError, RuntimeError, ValueError, LookupError, TypeError, AttributeError, EOFError, OverflowError),
-    *(MemoryError, struct.error, pickle.UnpicklingError),
-)
-"""Exceptions that torch and pickle raise for damaged files."""
 MIXTURE = "mixture.pt"
-"""File of the weights that are interpolated between the initial model and the best checkpoint (see `wise_ft`)."""
+"""File of weights between the initial model and the best checkpoint (see `loop.select_best_mixture`)."""
 
 
 def write_checkpoint(run_dir: Path, step: int, state: dict[str, Any]) -> None:
@@ -81,13 +74,13 @@ def _read_state(run_dir: Path, name: str, *, is_mapped: bool = False) -> dict[st
         state: dict[str, Any] = torch.load(
             run_dir / FOLDER / name, map_location="cpu", weights_only=True, mmap=is_mapped
         )
-    except UNREADABLE as error:
+    except LOAD_ERRORS as error:
         raise damaged(run_dir, f"{name} cannot be read") from error
     return state
 
 
 def write_mixture(run_dir: Path, state_dict: dict[str, Any]) -> None:
-    """Write the interpolated weights that have the highest accuracy on val (see `wise_ft`)."""
+    """Write the interpolated weights that have the highest accuracy on val (see `loop.select_best_mixture`)."""
     _write_state(run_dir / FOLDER / MIXTURE, {"state_dict": state_dict})
 
 
@@ -120,15 +113,11 @@ def prune_checkpoints(run_dir: Path, best_step: int) -> None:
 
 def read_checkpoint_records(run_dir: Path) -> list[Checkpoint]:
     """Describe each checkpoint for the catalog."""
-    names = [(step, checkpoint_name(step)) for step in list_steps(run_dir)]
+    profile_dir = run_dir.parent.parent
+    paths = {step: run_dir / FOLDER / checkpoint_name(step) for step in list_steps(run_dir)}
     return [
-        Checkpoint(
-            run_id=run_dir.name,
-            step=step,
-            path=f"{run_dir.parent.name}/{run_dir.name}/{FOLDER}/{name}",
-            sha256=sha256_file(run_dir / FOLDER / name),
-        )
-        for step, name in names
+        Checkpoint(run_id=run_dir.name, step=step, path=str(path.relative_to(profile_dir)), sha256=sha256_file(path))
+        for step, path in paths.items()
     ]
 
 

@@ -8,11 +8,12 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.distributed.nn.functional import all_gather
 from torch.nn.parallel import DistributedDataParallel
 
 from hubbleclip.training.batch_norms import share_statistics
@@ -41,7 +42,8 @@ class World:
         """
         if self.size == 1:
             return rows
-        gathered: Tensor = _Gather.apply(rows, self)  # type: ignore[no-untyped-call]
+        # row i of the batch is row i // size of process i % size
+        gathered: Tensor = torch.stack(all_gather(rows), dim=1).flatten(0, 1)  # type: ignore[no-untyped-call]
         return gathered
 
     def broadcast(self, value: T) -> T:
@@ -58,26 +60,6 @@ class World:
             return model
         model = share_statistics(model, self)
         return DistributedDataParallel(model, device_ids=[self.device] if self.device.type == "cuda" else None)
-
-
-class _Gather(torch.autograd.Function):
-    """Interleave the rows of all processes. The backward pass sums the gradients of a row over all processes."""
-
-    @staticmethod
-    def forward(ctx: Any, rows: Tensor, world: World) -> Tensor:
-        """Gather the rows of all processes."""
-        ctx.world = world
-        parts = [torch.empty_like(rows) for _ in range(world.size)]
-        dist.all_gather(parts, rows.contiguous())
-        return torch.stack(parts, dim=1).flatten(0, 1)  # row i of the batch is row i // size of process i % size
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
-        """Sum the gradients over all processes and return those of this process's rows."""
-        # every process computes the whole loss, so the gradient of a row is the sum over all processes
-        total = grad.clone(memory_format=torch.contiguous_format)
-        dist.all_reduce(total)
-        return total[ctx.world.rank :: ctx.world.size], None
 
 
 @contextmanager

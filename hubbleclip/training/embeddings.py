@@ -24,6 +24,7 @@ from hubbleclip.training.models.builder import LoadedModel
 if TYPE_CHECKING:
     from hubbleclip.dataset.loader import SplitTiles
 
+
 Floats = npt.NDArray[np.float64]
 MAX_NAME = 60
 """Number of characters of a text that an error message shows."""
@@ -85,3 +86,27 @@ def _finite_features(batches: Sequence[Tensor], names: Sequence[str]) -> Floats:
             "train.precision or evaluation.precision to 'fp32'"
         )
     return feat_nd
+
+
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
+
+
+def prepare_for_embedding(loaded: LoadedModel, precision: str) -> LoadedModel:
+    """Move a model to the GPU if there is one, and cast its weights to a precision; the model is changed in place.
+
+    Casting the weights once is faster than autocast, which casts the weights again for every batch.
+    """
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    loaded.model.to(device, DTYPES[resolve_precision(precision)])
+    return loaded
+
+
+def resolve_precision(precision: str) -> str:
+    """Replace `auto` by `bf16` if the device in use multiplies bfloat16 in hardware, and by `fp32` if not."""
+    if precision != "auto":
+        return precision
+    if torch.cuda.is_available():
+        is_native = torch.cuda.is_bf16_supported(including_emulation=False)
+    else:
+        is_native = any(torch.cpu.get_capabilities().get(name) for name in ("avx512_bf16", "amx_bf16"))
+    return "bf16" if is_native else "fp32"

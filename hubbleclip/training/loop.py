@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from hubbleclip.config.settings import ModelSettings, TrainSettings
 from hubbleclip.core.errors import TrainingError
@@ -25,7 +26,7 @@ from hubbleclip.training.models.builder import LoadedModel, load_model, set_init
 from hubbleclip.training.runs import find_run, finish_run, open_run, settings_digest
 from hubbleclip.training.tracking import Tracker
 from hubbleclip.training.trainer import Trainer, make_trainer
-from hubbleclip.training.wise_ft import select_best_mixture
+from hubbleclip.training.validation import validate
 
 log = logging.getLogger(__name__)
 
@@ -58,9 +59,8 @@ def train(
         batches = _open_batches(info, settings, loaded, world)
         run_dir = runs_dir  # placeholder; rank 0 broadcasts the actual run directory below
         if world.is_writer:
-            opened = open_run(
-                runs_dir, info.digest, model, settings, code_version=code_version, device=_device_name(world)
-            )
+            device = torch.cuda.get_device_name(world.device) if world.device.type == "cuda" else "cpu"
+            opened = open_run(runs_dir, info.digest, model, settings, code_version=code_version, device=device)
             run_dir = stack.enter_context(opened)
         trainer = make_trainer(
             loaded,
@@ -101,11 +101,6 @@ def _open_batches(info: DatasetInfo, settings: TrainSettings, loaded: LoadedMode
         rank=world.rank,
         world=world.size,
     )
-
-
-def _device_name(world: World) -> str:
-    """Return the model name of the GPU, or `cpu`."""
-    return torch.cuda.get_device_name(world.device) if world.device.type == "cuda" else "cpu"
 
 
 def _run_steps(trainer: Trainer, batches: TrainBatches, on_progress: OnProgress) -> None:
@@ -169,3 +164,34 @@ class _Reporter:
         self.since_s, self.since_step = now_s, trainer.step
         self.tracker.write(trainer.step, row)
         self.on_progress(trainer.step, row)
+
+
+log = logging.getLogger(__name__)
+
+
+def interpolate(initial: Mapping[str, Tensor], trained: Mapping[str, Tensor], alpha: float) -> dict[str, Tensor]:
+    """Interpolate weights by name: `(1 - alpha) * initial + alpha * trained`."""
+    return {
+        name: initial[name].lerp(weight, alpha) if weight.is_floating_point() else weight
+        for name, weight in trained.items()
+    }
+
+
+def select_best_mixture(trainer: Trainer, initial_model: LoadedModel) -> None:
+    """Score interpolations between the initial model and the best checkpoint on val, and write the best.
+
+    This keeps more of the initial model's zero-shot accuracy (WiSE-FT, arXiv 2109.01903).
+    """
+    # the weights are cloned, because load_state_dict below overwrites them in place
+    initial = {name: weight.clone() for name, weight in initial_model.model.state_dict().items()}
+    initial_model.model.to(trainer.world.device)
+    trained = checkpoints.read_checkpoint(trainer.run_dir, trainer.best_step)["state_dict"]
+    scores: dict[float, float] = {}
+    for alpha in sorted(trainer.settings.wise_alphas):
+        initial_model.model.load_state_dict(interpolate(initial, trained, alpha))
+        scores[alpha] = validate(initial_model, trainer.val, trainer.gradients.loss)["val_accuracy_10"]
+        log.info("WiSE-FT: alpha %.3g, val accuracy %.4g", alpha, scores[alpha])
+    # max returns the first of equal scores, which has the smallest alpha
+    best = max(scores, key=lambda alpha: scores[alpha])
+    checkpoints.write_mixture(trainer.run_dir, interpolate(initial, trained, best))
+    checkpoints.write_best(trainer.run_dir, trainer.best_step, scores[best], alpha_scores=scores, alpha=best)

@@ -8,7 +8,7 @@ from evaluation_samples import RUN, sample
 from PIL import Image
 
 from hubbleclip.core.vectors import unit
-from hubbleclip.evaluation.features import ModelFeatures
+from hubbleclip.evaluation.embed import ModelFeatures
 from hubbleclip.evaluation.names import SCORERS
 from hubbleclip.evaluation.report import model_card, page
 from hubbleclip.evaluation.report.tile_cards import Thumbnail, jpeg_uri

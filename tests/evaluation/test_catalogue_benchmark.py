@@ -13,13 +13,15 @@ from hubbleclip.config.settings import TileSettings
 from hubbleclip.core.errors import EvaluationError
 from hubbleclip.core.io import sha256_file
 from hubbleclip.core.records import Sample
-from hubbleclip.evaluation.benchmarks.catalogue import SkyObject, match_objects, read_catalogue
-from hubbleclip.evaluation.benchmarks.classes import (
+from hubbleclip.evaluation.benchmarks.catalogue import (
+    SkyObject,
     class_counts,
     class_estimates,
     class_metrics,
     make_object_set,
+    match_objects,
     mean_estimate,
+    read_catalogue,
 )
 from hubbleclip.evaluation.metrics.ranking import resampled_precision
 from hubbleclip.images.tiling import tile_file

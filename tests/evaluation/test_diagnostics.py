@@ -6,11 +6,9 @@ import torch
 from evaluation_samples import sample
 from small_dataset import MODEL, build
 
-from hubbleclip.config.settings import EvaluationSettings
 from hubbleclip.core.vectors import unit
 from hubbleclip.dataset.build import read_dataset
 from hubbleclip.dataset.loader import open_split
-from hubbleclip.evaluation.forgetting import forgetting_estimates
 from hubbleclip.evaluation.maps import principal_axes
 from hubbleclip.evaluation.report import diagnostics
 from hubbleclip.evaluation.test_set import make_test_set
@@ -56,20 +54,6 @@ def test_principal_axes_follow_the_largest_variance_and_keep_their_sign() -> Non
 def test_a_large_test_split_is_shown_in_part() -> None:
     assert diagnostics.plotted_tiles(600) == list(range(600))
     assert diagnostics.plotted_tiles(1201) == list(range(0, 1201, 3))
-
-
-@pytest.mark.slow
-def test_an_untrained_model_classifies_photographs_and_digits_by_chance() -> None:
-    estimates = forgetting_estimates(
-        {"base": load_model(MODEL, 1)}, EvaluationSettings(bootstrap=200, precision="fp32")
-    )
-    assert [(one.protocol, one.name, one.num_groups) for one in estimates] == [
-        ("forgetting", "photographs_top1", 18),
-        ("forgetting", "digits_top1", 500),
-    ]
-    for one in estimates:
-        low, high = one.interval()
-        assert one.value < 0.25 and low <= one.value <= high
 
 
 def test_of_tiles_of_equal_rank_the_first_is_shown() -> None:

@@ -12,8 +12,7 @@ from hubbleclip.config.settings import ModelSettings
 from hubbleclip.dataset.build import read_dataset
 from hubbleclip.evaluation import embed
 from hubbleclip.evaluation.embed import ModelSource, embed_splits
-from hubbleclip.evaluation.precision import native_precision, prepare_for_embedding
-from hubbleclip.training.embeddings import embed_texts
+from hubbleclip.training.embeddings import embed_texts, prepare_for_embedding, resolve_precision
 from hubbleclip.training.models.builder import load_model
 
 TEXTS = ["a spiral galaxy", "We propose to observe a comet. Its tail tells of its age."]
@@ -36,7 +35,7 @@ def test_rounded_weights_give_nearly_the_same_features(model) -> None:
 
 def test_automatic_precision_is_one_that_the_device_computes_in() -> None:
     loaded = prepare_for_embedding(load_model(MODEL, 1), "auto")
-    assert loaded.dtype == {"fp32": torch.float32, "bf16": torch.bfloat16}[native_precision(loaded.device.type)]
+    assert loaded.dtype == {"fp32": torch.float32, "bf16": torch.bfloat16}[resolve_precision("auto")]
 
 
 def test_short_texts_are_encoded_in_few_tokens() -> None:

@@ -5,7 +5,7 @@ from evaluation_samples import sample
 
 from hubbleclip.config.settings import ModelSettings
 from hubbleclip.core.vectors import unit
-from hubbleclip.evaluation.features import embed_test_set
+from hubbleclip.evaluation.embed import embed_test_set
 from hubbleclip.evaluation.metrics.zeroshot import TASKS, Labels
 from hubbleclip.evaluation.test_set import make_test_set
 from hubbleclip.training.embeddings import embed_texts

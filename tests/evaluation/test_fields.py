@@ -7,8 +7,16 @@ from evaluation_samples import sample
 
 from hubbleclip.cli import serving
 from hubbleclip.evaluation.metrics.vocabulary import read_vocabulary
-from hubbleclip.evaluation.report.fields import QUERY_CLASSES, field_card, fold_fields, is_same_field, mark_of
-from hubbleclip.evaluation.report.tile_cards import SEARCH_PAGE, Thumbnail, tile_card
+from hubbleclip.evaluation.report.tile_cards import (
+    QUERY_CLASSES,
+    SEARCH_PAGE,
+    Thumbnail,
+    field_card,
+    fold_fields,
+    is_same_field,
+    mark_of,
+    tile_card,
+)
 
 SIDE_DEG = 0.0025
 

@@ -13,7 +13,7 @@ from evaluation_samples import sample
 from hubbleclip.config.settings import EvaluationSettings
 from hubbleclip.core.errors import EvaluationError
 from hubbleclip.core.vectors import unit
-from hubbleclip.dataset.splits.schemes import is_benchmark_program, program_number
+from hubbleclip.dataset.splits.schemes import is_benchmark_program
 from hubbleclip.evaluation.benchmarks.frozen import (
     benchmark_set,
     caption_ids,
@@ -74,13 +74,6 @@ def test_the_programmes_of_the_protocol_are_those_of_the_rule():
     page = (Path(__file__).parents[2] / "hubbleclip/evaluation/benchmarks/README.md").read_text()
     assert (len(numbers), len(drawn)) == (10755, 1120)
     assert hashlib.sha256("\n".join(drawn).encode()).hexdigest() in page
-
-
-@pytest.mark.parametrize(
-    ("proposal_id", "number"), [("hst:5086", "5086"), ("mast:05086", "5086"), ("local:unknown", None), ("a:GO-5", None)]
-)
-def test_numbers_are_read_from_ids_of_proposals(proposal_id, number):
-    assert program_number(proposal_id) == number
 
 
 def test_the_test_set_has_all_tiles_of_drawn_programmes_of_any_split_and_no_other(test_set):

@@ -42,12 +42,6 @@ def test_simulated_chance_spreads_around_its_expectation():
         assert one.draws_b.mean() == pytest.approx(one.value, abs=0.02 if one.is_share else 0.2), one.name
 
 
-def test_chance_accuracy_is_above_the_share_of_tiles_because_any_tile_of_the_caption_is_a_hit():
-    chance = by_name(protocols.chance_estimates(*one_caption_per_group(GROUP_T, draw_weights(20, 500, 0)), 0))
-    assert chance["t2i_found_at_10pct"].value == pytest.approx(0.1)
-    assert chance["t2i_accuracy_at_10pct"].value > 0.15
-
-
 def test_paperclip_drops_a_last_batch_too_small_for_a_tenth():
     scores_tg = np.eye(105)
     scores_tg[100:] = -scores_tg[100:]

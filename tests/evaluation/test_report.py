@@ -18,17 +18,15 @@ from hubbleclip.dataset.build import read_dataset
 from hubbleclip.dataset.loader import open_split
 from hubbleclip.evaluation import forgetting
 from hubbleclip.evaluation.compare import val_estimate
-from hubbleclip.evaluation.embed import embed_tiles
+from hubbleclip.evaluation.embed import embed_test_set, embed_tiles
 from hubbleclip.evaluation.estimates import FINE_TUNED, all_scores
-from hubbleclip.evaluation.features import embed_test_set
 from hubbleclip.evaluation.metrics.baselines import bm25_scores, metadata_text
-from hubbleclip.evaluation.precision import prepare_for_embedding
 from hubbleclip.evaluation.report import diagnostics
 from hubbleclip.evaluation.report import write as report
 from hubbleclip.evaluation.report.write import read_samples
 from hubbleclip.evaluation.test_set import example_tiles, make_test_set
 from hubbleclip.training.checkpoints import load_run_model
-from hubbleclip.training.embeddings import embed_texts
+from hubbleclip.training.embeddings import embed_texts, prepare_for_embedding
 
 SETTINGS = EvaluationSettings(bootstrap=200)
 
@@ -109,11 +107,6 @@ def test_a_headline_with_a_wide_interval_is_warned_of(caplog, num_groups, spread
     report.warn_of_wide_interval([*others, headline])
     assert len(caplog.messages) == num_warnings
     assert all("i2t_accuracy_at_10pct is 6" in one and "54 proposal groups" in one for one in caplog.messages)
-
-
-def test_metrics_have_one_row_per_key(evaluation):
-    keys = [(m.run_id, m.protocol, m.split, m.model, m.name) for m in evaluation.metrics]
-    assert len(set(keys)) == len(keys)
 
 
 def test_training_shows_against_the_base_model(evaluation):

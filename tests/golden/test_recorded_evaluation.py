@@ -20,8 +20,8 @@ from hubbleclip.core.records import Run
 from hubbleclip.core.vectors import unit
 from hubbleclip.dataset.build import build_dataset, read_dataset
 from hubbleclip.evaluation.compare import decide
+from hubbleclip.evaluation.embed import ModelFeatures
 from hubbleclip.evaluation.estimates import all_estimates, as_metric
-from hubbleclip.evaluation.features import ModelFeatures
 from hubbleclip.evaluation.forgetting import DIGITS, FORGETTING, PHOTOGRAPHS
 from hubbleclip.evaluation.metrics.protocols import Estimate
 from hubbleclip.evaluation.metrics.vocabulary import read_vocabulary

@@ -10,18 +10,17 @@ from pathlib import Path
 import open_clip
 import pytest
 import torch
+from opened_trainers import ALONE
 from squares_dataset import TRAIN
 from torch import Tensor, nn
 
 from hubbleclip.config.settings import ModelSettings
-from hubbleclip.training.distributed import World
 from hubbleclip.training.finetuning import MODES, apply_mode, tower_of
 from hubbleclip.training.gradients import ContrastiveGradients
 from hubbleclip.training.losses import get_loss
 from hubbleclip.training.models.builder import LoadedModel, load_model, rebuild_model
 from hubbleclip.training.optimizer import make_optimizer
 
-ALONE = World(rank=0, size=1, device=torch.device("cpu"))
 META = torch.device("meta")
 TEXT = {"context_length": 16, "vocab_size": 49408, "width": 16, "heads": 2, "layers": 1}
 LAST = {"no_causal_mask": True, "pool_type": "last", "proj_bias": True}

@@ -1,27 +1,24 @@
 """Distillation from the base: each distance against its equation and against open_clip, and in training."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 from open_clip.loss import DistillClipLoss
-from squares_dataset import MODEL, TRAIN, make_dataset
+from opened_trainers import ALONE
+from squares_dataset import MODEL, TRAIN
 
 from hubbleclip.config.settings import ModelSettings
 from hubbleclip.core.errors import TrainingError
 from hubbleclip.dataset.loader import open_split
 from hubbleclip.dataset.manifest import read_dataset
 from hubbleclip.training.distillation import Features, feature_distance, logit_divergence, make_distillation
-from hubbleclip.training.distributed import World
 from hubbleclip.training.loop import _initial_model, _open_batches, train
 from hubbleclip.training.models.builder import load_model
 from hubbleclip.training.tracking import read_metrics
 from hubbleclip.training.trainer import make_trainer
 
 ROWS = 5
-ALONE = World(rank=0, size=1, device=torch.device("cpu"))
 
 
 def drawn_features(seed: int, scale: float) -> Features:
@@ -56,11 +53,6 @@ def test_the_divergence_of_logits_has_the_gradient_of_the_loss_of_open_clip() ->
     ours = torch.autograd.grad(logit_divergence(trained, base), trained[:2])
     theirs = torch.autograd.grad(DistillClipLoss()(*trained, *base)[1], trained[:2])
     assert all(torch.allclose(one, other, atol=1e-6) for one, other in zip(ours, theirs, strict=True))
-
-
-@pytest.fixture(scope="module")
-def dataset_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_dataset(tmp_path_factory.mktemp("datasets"))
 
 
 @pytest.fixture(scope="module")

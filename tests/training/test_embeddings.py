@@ -3,19 +3,13 @@
 import numpy as np
 import pytest
 import torch
-from squares_dataset import MODEL, make_dataset
+from squares_dataset import MODEL
 
 from hubbleclip.core.errors import TrainingError
 from hubbleclip.dataset.captions import split_to_fit
-from hubbleclip.dataset.loader import SplitTiles, open_split, token_counter
-from hubbleclip.dataset.manifest import read_dataset
+from hubbleclip.dataset.loader import token_counter
 from hubbleclip.training.embeddings import embed_open_tiles, embed_texts, fits_context, split_for
 from hubbleclip.training.models.builder import LoadedModel, load_model
-
-
-@pytest.fixture(scope="module")
-def tiles(tmp_path_factory: pytest.TempPathFactory) -> SplitTiles:
-    return open_split(read_dataset(make_dataset(tmp_path_factory.mktemp("datasets"), num_groups=20)), "val")
 
 
 @pytest.fixture

@@ -84,13 +84,6 @@ def test_open_clip_gives_the_same_features_of_tiles_and_texts(size_px, run_dir, 
     assert torch.allclose(texts, loaded.encode_texts(TEXTS), atol=1e-6)
 
 
-def test_an_oblong_picture_is_resized_as_in_training(folder):
-    tile = made_tile(40).crop((0, 0, 40, 20))  # one side is above the size of the input, the other below
-    pixels = preprocess.preprocess(tile, folder / "open_clip_config.json")
-    square = Image.fromarray(decode_resized(encoded(tile), 32))
-    assert np.array_equal(pixels, preprocess.preprocess(square, folder / "open_clip_config.json"))
-
-
 @pytest.mark.parametrize(("size_px", "is_equal"), [(32, True), (64, False)])
 def test_open_clip_s_own_transform_equals_ours_only_for_tiles_of_the_input_s_size(size_px, is_equal, folder):
     _, _, transform = open_clip.create_model_and_transforms(f"local-dir:{folder}")
@@ -270,8 +263,8 @@ def test_features_are_in_the_order_of_texts_and_pictures(folder):
     assert not np.allclose(one_by_one[0], one_by_one[1], atol=1e-3)
 
 
-@pytest.mark.parametrize(("width", "height"), [(64, 32), (32, 20), (32, 64)])
-def test_an_oblong_picture_with_a_side_of_the_input_is_resized_as_in_training(width, height, folder):
+@pytest.mark.parametrize(("width", "height"), [(64, 32), (32, 20), (32, 64), (40, 20)])
+def test_an_oblong_picture_is_resized_as_in_training(width, height, folder):
     tile = made_tile(64).crop((0, 0, width, height))
     pixels = preprocess.preprocess(tile, folder / "open_clip_config.json")
     square = Image.fromarray(decode_resized(encoded(tile), 32))

@@ -2,42 +2,27 @@ import re
 
 import pytest
 import torch
-from squares_dataset import MODEL, TRAIN, make_dataset
+from opened_trainers import opened
+from squares_dataset import MODEL, TRAIN
 
 from hubbleclip.config.settings import ModelSettings, TrainSettings
 from hubbleclip.core.errors import TrainingError
-from hubbleclip.dataset.loader import open_split
-from hubbleclip.dataset.manifest import read_dataset
 from hubbleclip.training.checkpoints import load_run_model
-from hubbleclip.training.distributed import World
 from hubbleclip.training.finetuning import MODES, LowRankUpdate, apply_mode, is_projection, tower_of
-from hubbleclip.training.loop import _initial_model, _open_batches, train
+from hubbleclip.training.loop import _initial_model, train
 from hubbleclip.training.models.builder import load_model
 from hubbleclip.training.optimizer import make_optimizer, rate_shares, set_learning_rate
-from hubbleclip.training.trainer import Trainer, make_trainer
 
-ALONE = World(rank=0, size=1, device=torch.device("cpu"))
 CONVOLUTIONS = ModelSettings(name="hubbleclip-tiny", pretrained="")
 PROJECTIONS = {"visual.proj", "text_projection", "logit_scale"}
-
-
-@pytest.fixture(scope="module")
-def info(tmp_path_factory: pytest.TempPathFactory):
-    return read_dataset(make_dataset(tmp_path_factory.mktemp("datasets")))
-
-
-def opened(info, settings: TrainSettings, model: ModelSettings = MODEL) -> tuple[Trainer, object]:
-    loaded = _initial_model(model, settings)
-    batches = _open_batches(info, settings, loaded, ALONE)
-    return make_trainer(loaded, settings, ALONE, val=open_split(info, "val"), run_dir=info.path), batches
 
 
 def weights(model: torch.nn.Module) -> dict[str, torch.Tensor]:
     return {name: weight.detach().clone() for name, weight in model.state_dict().items()}
 
 
-def changed_after_a_step(info, settings: TrainSettings) -> set[str]:
-    trainer, batches = opened(info, settings)
+def changed_after_a_step(dataset_dir, settings: TrainSettings) -> set[str]:
+    trainer, batches = opened(dataset_dir, **settings.model_dump())
     before = weights(trainer.loaded.model)
     for step in range(2):  # low-rank changes start at zero, so that one side of them waits for the other
         trainer.train_step(batches[step])
@@ -49,23 +34,23 @@ def in_mode(mode: str, **changes) -> TrainSettings:
     return TRAIN.model_copy(update={"mode": mode, "weight_decay": 0.0, **changes})
 
 
-def test_full_mode_changes_both_towers(info) -> None:
-    changed = changed_after_a_step(info, in_mode("full"))
+def test_full_mode_changes_both_towers(dataset_dir) -> None:
+    changed = changed_after_a_step(dataset_dir, in_mode("full"))
     assert changed >= PROJECTIONS and {tower_of(name) for name in changed} == {"image", "text", None}
 
 
-def test_linear_mode_changes_projections_only(info) -> None:
-    assert changed_after_a_step(info, in_mode("linear")) == PROJECTIONS
+def test_linear_mode_changes_projections_only(dataset_dir) -> None:
+    assert changed_after_a_step(dataset_dir, in_mode("linear")) == PROJECTIONS
 
 
 @pytest.mark.parametrize(("mode", "locked"), [("locked_image", "image"), ("locked_text", "text")])
-def test_a_locked_tower_changes_by_its_projection_only(info, mode, locked) -> None:
-    changed = changed_after_a_step(info, in_mode(mode))
+def test_a_locked_tower_changes_by_its_projection_only(dataset_dir, mode, locked) -> None:
+    changed = changed_after_a_step(dataset_dir, in_mode(mode))
     assert {tower_of(name) for name in changed if name not in PROJECTIONS} == {"image", "text"} - {locked}
 
 
-def test_head_mode_trains_the_heads_and_freezes_the_model(info) -> None:
-    changed = changed_after_a_step(info, in_mode("head"))
+def test_head_mode_trains_the_heads_and_freezes_the_model(dataset_dir) -> None:
+    changed = changed_after_a_step(dataset_dir, in_mode("head"))
     assert changed >= {"image_head.0.weight", "text_head.2.weight"}
     assert {name for name in changed if name.startswith("base.")} == {
         "base.visual.proj",
@@ -74,13 +59,13 @@ def test_head_mode_trains_the_heads_and_freezes_the_model(info) -> None:
     }
 
 
-def test_heads_are_those_of_the_paper(info) -> None:
+def test_heads_are_those_of_the_paper(dataset_dir) -> None:
     head = _initial_model(MODEL, in_mode("head")).model.image_head
     assert [type(part).__name__ for part in head] == ["Linear", "GELU", "Linear"]
     assert head[0].out_features == 1024
 
 
-def test_heads_on_aligned_towers_freeze_their_projections(info, tmp_path) -> None:
+def test_heads_on_aligned_towers_freeze_their_projections(dataset_dir, tmp_path) -> None:
     torch.save({"state_dict": load_model(MODEL, 1).model.state_dict()}, tmp_path / "pair.pt")
     pair = apply_mode(
         load_model(ModelSettings(name=MODEL.name, pretrained=str(tmp_path / "pair.pt")), 1), in_mode("head")
@@ -92,8 +77,8 @@ def test_heads_on_aligned_towers_freeze_their_projections(info, tmp_path) -> Non
 @pytest.mark.parametrize(
     ("mode", "towers"), [("lora", {"image", "text"}), ("lora_image", {"image"}), ("lora_text", {"text"})]
 )
-def test_low_rank_updates_apply_to_these_towers_only(info, mode, towers) -> None:
-    changed = changed_after_a_step(info, in_mode(mode))
+def test_low_rank_updates_apply_to_these_towers_only(dataset_dir, mode, towers) -> None:
+    changed = changed_after_a_step(dataset_dir, in_mode(mode))
     low_rank = {name for name in changed if name.endswith((".up", ".down"))}
     assert {tower_of(name) for name in low_rank} == towers
     assert changed - low_rank == PROJECTIONS
@@ -123,8 +108,8 @@ def test_a_low_rank_update_equals_that_of_peft() -> None:
 
 
 @pytest.mark.parametrize("mode", sorted(MODES))
-def test_a_run_of_every_mode_is_loaded_as_it_was_trained(info, tmp_path, mode) -> None:
-    run = train(info.path, tmp_path, MODEL, in_mode(mode, steps=2), code_version="test")
+def test_a_run_of_every_mode_is_loaded_as_it_was_trained(dataset_dir, tmp_path, mode) -> None:
+    run = train(dataset_dir, tmp_path, MODEL, in_mode(mode, steps=2), code_version="test")
     loaded = load_run_model(run)
     assert loaded.encode_texts(["a square"]).shape == (1, 32)
     state = torch.load(next((run / "checkpoints").glob("*.pt")), weights_only=True)["state_dict"]
@@ -136,8 +121,8 @@ def test_unknown_mode_names_the_setting() -> None:
         _initial_model(MODEL, in_mode("nothing"))
 
 
-def test_frozen_modules_stay_in_evaluation_mode_while_the_rest_trains(info) -> None:
-    trainer, batches = opened(info, in_mode("locked_image"), CONVOLUTIONS)
+def test_frozen_modules_stay_in_evaluation_mode_while_the_rest_trains(dataset_dir) -> None:
+    trainer, batches = opened(dataset_dir, CONVOLUTIONS, mode="locked_image")
     before = weights(trainer.loaded.model.visual.trunk)
     trainer.train_step(batches[0])
     assert all(torch.equal(before[name], weight) for name, weight in weights(trainer.loaded.model.visual.trunk).items())

@@ -1,26 +1,18 @@
-import itertools
 import json
-import math
 from pathlib import Path
 
 import pytest
 import torch
-from squares_dataset import MODEL, TRAIN, make_dataset
+from squares_dataset import MODEL, TRAIN
 
-from hubbleclip.config.settings import ModelSettings, TrainSettings
-from hubbleclip.core.errors import DatasetError, TrainingError
+from hubbleclip.config.settings import ModelSettings
+from hubbleclip.core.errors import TrainingError
 from hubbleclip.training import checkpoints
 from hubbleclip.training.checkpoints import load_run_model
 from hubbleclip.training.loop import train
-from hubbleclip.training.optimizer import learning_rate
 from hubbleclip.training.runs import find_run, read_facts, read_run, settings_digest
 from hubbleclip.training.tracking import read_metrics
 from hubbleclip.training.trainer import Trainer
-
-
-@pytest.fixture(scope="module")
-def dataset_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_dataset(tmp_path_factory.mktemp("datasets"))
 
 
 @pytest.fixture(scope="module")
@@ -132,38 +124,6 @@ def test_nothing_is_left_behind_when_a_training_cannot_start(dataset_dir, tmp_pa
     with pytest.raises(TrainingError):
         train(dataset_dir, tmp_path, MODEL, TRAIN.model_copy(update={"loss": "nothing"}), code_version="test")
     assert list(tmp_path.iterdir()) == []
-
-
-def test_one_group_cannot_be_trained_on(tmp_path) -> None:
-    dataset = make_dataset(tmp_path / "datasets", num_groups=1)
-    with pytest.raises(DatasetError, match="1 proposal group"):
-        train(dataset, tmp_path / "runs", MODEL, TRAIN, code_version="test")
-
-
-def test_without_a_val_split_the_last_checkpoint_is_the_best(tmp_path) -> None:
-    dataset = make_dataset(tmp_path / "datasets", without=("val", "test"))
-    run = train(dataset, tmp_path / "runs", MODEL, TRAIN.model_copy(update={"steps": 3}), code_version="test")
-    assert read_run(run).run.best_step == 3
-
-
-def test_learning_rate_warms_up_and_falls_to_zero() -> None:
-    settings = TrainSettings(steps=100, warmup_steps=10, learning_rate=2.0)
-    rates = [learning_rate(step, settings) for step in range(101)]
-    assert rates[0] == pytest.approx(0.2) and rates[9] == rates[10] == 2.0
-    assert rates[55] == pytest.approx(1.0) and rates[100] == pytest.approx(0, abs=1e-12)
-    assert all(later <= earlier for earlier, later in itertools.pairwise(rates[10:]))
-
-
-def test_learning_rate_is_finite_when_warmup_is_longer_than_training() -> None:
-    settings = TrainSettings(steps=5, warmup_steps=10, learning_rate=1.0)
-    assert all(math.isfinite(learning_rate(step, settings)) for step in range(6))
-
-
-@pytest.mark.parametrize("loss", ["info_nce", "siglip"])
-def test_every_loss_trains(dataset_dir, tmp_path, loss) -> None:
-    settings = TRAIN.model_copy(update={"loss": loss, "steps": 2})
-    run = train(dataset_dir, tmp_path, MODEL, settings, code_version="test")
-    assert load_run_model(run).encode_texts(["a square"]).shape == (1, 32)
 
 
 def test_a_checkpoint_is_written_after_the_metrics_of_its_step(dataset_dir, tmp_path, monkeypatch) -> None:

@@ -3,24 +3,18 @@
 import itertools
 import json
 import math
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
+from opened_trainers import opened
 from squares_dataset import MODEL, TRAIN, make_dataset
-from test_trainer import opened
 
 from hubbleclip.training import checkpoints
 from hubbleclip.training.loop import train
 from hubbleclip.training.optimizer import learning_rate
 from hubbleclip.training.runs import read_run
 from hubbleclip.training.tracking import read_metrics
-
-
-@pytest.fixture(scope="module")
-def dataset_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_dataset(tmp_path_factory.mktemp("datasets"))
 
 
 def test_an_action_is_due_at_multiples_of_its_period_and_at_the_last_step(dataset_dir) -> None:

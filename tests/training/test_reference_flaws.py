@@ -8,42 +8,27 @@ train.py:209-215.
 """
 
 import math
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from squares_dataset import MODEL, TRAIN, make_dataset
+from opened_trainers import opened
+from squares_dataset import MODEL, TRAIN
 
 from hubbleclip.config.settings import TrainSettings
-from hubbleclip.dataset.loader import TrainBatches, iterate_eval_images, open_split
+from hubbleclip.dataset.loader import iterate_eval_images, open_split
 from hubbleclip.dataset.manifest import read_dataset
 from hubbleclip.training import checkpoints
-from hubbleclip.training.distributed import World
-from hubbleclip.training.loop import _initial_model, _open_batches
+from hubbleclip.training.loop import _initial_model
 from hubbleclip.training.losses import LOSSES, pair_logits
-from hubbleclip.training.trainer import Trainer, make_trainer, render_views
+from hubbleclip.training.trainer import render_views
 from hubbleclip.training.validation import validate
-
-ALONE = World(rank=0, size=1, device=torch.device("cpu"))
-
-
-@pytest.fixture(scope="module")
-def dataset_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_dataset(tmp_path_factory.mktemp("datasets"))
-
-
-def opened(dataset_dir: Path, run_dir: Path, **changes) -> tuple[Trainer, TrainBatches]:
-    info, settings = read_dataset(dataset_dir), TRAIN.model_copy(update=changes)
-    loaded = _initial_model(MODEL, settings)
-    batches = _open_batches(info, settings, loaded, ALONE)
-    return make_trainer(loaded, settings, ALONE, val=open_split(info, "val"), run_dir=run_dir), batches
 
 
 def test_unexponentiated_scale(dataset_dir, tmp_path) -> None:
     """The loss of a step is the one at exp(logit_scale), as CLIP trains, and not at its logarithm."""
-    trainer, batches = opened(dataset_dir, tmp_path, loss="info_nce", ema=0.5)
+    trainer, batches = opened(dataset_dir, run_dir=tmp_path, loss="info_nce", ema=0.5)
     with torch.no_grad():
         trainer.loaded.model.logit_scale.fill_(math.log(100))
     model, batch = trainer.loaded.model, batches[0]
@@ -82,7 +67,7 @@ def test_dropped_last_batches(dataset_dir) -> None:
 
 def test_reshuffled_validation_and_augmentation_at_evaluation(dataset_dir, tmp_path) -> None:
     """Validation gives the same numbers each time, whatever was drawn before, and sees whole tiles."""
-    trainer, _ = opened(dataset_dir, tmp_path)
+    trainer, _ = opened(dataset_dir, run_dir=tmp_path)
     first = validate(trainer.loaded, trainer.val, trainer.gradients.loss)
     torch.manual_seed(99)
     np.random.seed(99)
@@ -93,7 +78,7 @@ def test_reshuffled_validation_and_augmentation_at_evaluation(dataset_dir, tmp_p
 
 def test_one_crop_for_a_whole_batch(dataset_dir, tmp_path) -> None:
     """Each image of a batch has a crop, a turn and a mirroring of its own, and some tiles are seen whole."""
-    _, batches = opened(dataset_dir, tmp_path, batch_size=6)
+    _, batches = opened(dataset_dir, run_dir=tmp_path, batch_size=6)
     theta = torch.cat([batches[step].theta_b23 for step in range(6)])
     assert all(len(np.unique(batches[step].theta_b23[:, :, 2], axis=0)) > 1 for step in range(6))
     turns = {tuple(map(round, (t[:, :2] / t[:, :2].abs().max()).flatten().tolist())) for t in theta}
@@ -104,14 +89,14 @@ def test_one_crop_for_a_whole_batch(dataset_dir, tmp_path) -> None:
 
 def test_most_of_the_tile_is_seen(dataset_dir, tmp_path) -> None:
     """A crop keeps at least the share of the area that the settings say; the reference saw 19 % of each image."""
-    _, batches = opened(dataset_dir, tmp_path)
+    _, batches = opened(dataset_dir, run_dir=tmp_path)
     share = torch.cat([batches[step].theta_b23[:, :, :2].abs().amax((1, 2)) ** 2 for step in range(6)])
     assert share.min() >= TRAIN.min_crop_share > 0.19
 
 
 def test_token_ids_cast_to_bf16(dataset_dir, tmp_path) -> None:
     """Under bf16 the model is given token ids as whole numbers: rounded to 8 bits they would name other words."""
-    trainer, batches = opened(dataset_dir, tmp_path, precision="bf16")
+    trainer, batches = opened(dataset_dir, run_dir=tmp_path, precision="bf16")
     seen = []
     trainer.loaded.model.token_embedding.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
     trainer.train_step(batches[0])
@@ -122,7 +107,7 @@ def test_token_ids_cast_to_bf16(dataset_dir, tmp_path) -> None:
 
 def test_white_fill(dataset_dir, tmp_path) -> None:
     """No view has a pixel that is brighter than its tile: nothing is filled with white, nor with anything."""
-    _, batches = opened(dataset_dir, tmp_path, batch_size=6)
+    _, batches = opened(dataset_dir, run_dir=tmp_path, batch_size=6)
     for step in range(6):
         tiles, theta, gain, *_ = batches[step]
         dark = torch.clamp(tiles, max=40)
@@ -132,7 +117,7 @@ def test_white_fill(dataset_dir, tmp_path) -> None:
 
 def test_words_counted_for_tokens(dataset_dir, tmp_path) -> None:
     """Chunks of sentences fit the model's context as its tokenizer counts: these few words are many tokens."""
-    _, batches = opened(dataset_dir, tmp_path, captions={"abstract_sentences": 1.0})
+    _, batches = opened(dataset_dir, run_dir=tmp_path, captions={"abstract_sentences": 1.0})
     loaded = _initial_model(MODEL, TRAIN)
     text = " ".join(f"RXJ185635.{n} at 4.{n}E-15 erg." for n in range(9))
     rng = np.random.default_rng(1)
@@ -143,7 +128,7 @@ def test_words_counted_for_tokens(dataset_dir, tmp_path) -> None:
 
 def test_checkpoint_taken_by_recency(dataset_dir, tmp_path) -> None:
     """The checkpoint with the best retrieval on val is kept while later ones come, also those of a lower loss."""
-    trainer, _ = opened(dataset_dir, tmp_path, validate_every=1)
+    trainer, _ = opened(dataset_dir, run_dir=tmp_path, validate_every=1)
     with torch.no_grad():
         trainer.loaded.model.logit_scale.fill_(math.log(100))
     seen = []
@@ -162,6 +147,6 @@ def test_seedless_training(dataset_dir, tmp_path) -> None:
     """The same seed gives the same batches and the same first loss, another one others."""
     losses = {}
     for seed in (1, 1, 2):
-        trainer, batches = opened(dataset_dir, tmp_path, seed=seed)
+        trainer, batches = opened(dataset_dir, run_dir=tmp_path, seed=seed)
         losses.setdefault(seed, []).append(trainer.train_step(batches[0])["loss"])
     assert losses[1][0] == losses[1][1] != losses[2][0]

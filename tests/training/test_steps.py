@@ -1,23 +1,16 @@
 """One training step: what it limits, and which dropout it draws."""
 
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import torch
 import torch.nn.functional as F
-from squares_dataset import make_dataset
 from test_trainer import ALONE, opened
 from torch import Tensor, nn
 
 from hubbleclip.training.gradients import ContrastiveGradients
 from hubbleclip.training.losses import get_loss
 from hubbleclip.training.trainer import Trainer
-
-
-@pytest.fixture(scope="module")
-def dataset_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_dataset(tmp_path_factory.mktemp("datasets"))
 
 
 def dropped_by(trainer: Trainer) -> list[Tensor]:

@@ -6,36 +6,19 @@ from pathlib import Path
 
 import pytest
 import torch
+from opened_trainers import opened
 from squares_dataset import MODEL, TRAIN, make_dataset
 
 from hubbleclip.config.settings import ModelSettings
 from hubbleclip.core.errors import DatasetError, TrainingError
 from hubbleclip.core.io import locked
-from hubbleclip.dataset.loader import open_split, open_train_batches
 from hubbleclip.dataset.manifest import read_dataset
 from hubbleclip.training import checkpoints
 from hubbleclip.training.checkpoints import load_run_model
-from hubbleclip.training.distributed import World
-from hubbleclip.training.loop import _initial_model, _open_batches, train
+from hubbleclip.training.loop import _initial_model, interpolate, select_best_mixture, train
 from hubbleclip.training.models.builder import load_model
 from hubbleclip.training.runs import open_run, read_run
 from hubbleclip.training.tracking import read_metrics
-from hubbleclip.training.trainer import Trainer, make_trainer
-from hubbleclip.training.wise_ft import interpolate, select_best_mixture
-
-ALONE = World(rank=0, size=1, device=torch.device("cpu"))
-
-
-@pytest.fixture(scope="module")
-def dataset_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_dataset(tmp_path_factory.mktemp("datasets"))
-
-
-def opened(dataset_dir: Path, model: ModelSettings = MODEL, **changes) -> tuple[Trainer, object]:
-    info, settings = read_dataset(dataset_dir), TRAIN.model_copy(update=changes)
-    loaded = _initial_model(model, settings)
-    batches = _open_batches(info, settings, loaded, ALONE)
-    return make_trainer(loaded, settings, ALONE, val=open_split(info, "val"), run_dir=dataset_dir), batches
 
 
 def gradients(dataset_dir: Path, **changes) -> dict[str, torch.Tensor]:
@@ -149,42 +132,11 @@ def test_two_trainings_of_the_same_settings_do_not_share_a_run(dataset_dir, tmp_
     assert train(dataset_dir, tmp_path, MODEL, TRAIN, code_version="test") == run_dir
 
 
-def test_a_dataset_of_another_contract_is_rejected(dataset_dir, tmp_path) -> None:
-    description = json.loads((dataset_dir / "dataset.json").read_text()) | {"contract_version": "99.0.0"}
-    other = tmp_path / "dataset"
-    other.mkdir()
-    for path in dataset_dir.iterdir():
-        (other / path.name).symlink_to(path)
-    (other / "dataset.json").unlink()
-    (other / "dataset.json").write_text(json.dumps(description))
-    with pytest.raises(DatasetError, match=r"version 99\.0\.0 .*install a newer hubbleclip"):
-        train(other, tmp_path / "runs", MODEL, TRAIN, code_version="test")
-
-
-def test_a_split_without_samples_is_rejected(dataset_dir) -> None:
-    loaded = load_model(MODEL, 1)
-    with pytest.raises(DatasetError, match="train has 0 proposal groups"):
-        open_train_batches(
-            open_split(read_dataset(dataset_dir), "no such split"),
-            TRAIN,
-            image_size=loaded.image_size,
-            tokenizer=loaded.tokenizer,
-            context_length=loaded.context_length,
-        )
-
-
 def test_a_training_that_is_rejected_leaves_nothing_behind(tmp_path) -> None:
     dataset = make_dataset(tmp_path / "datasets", num_groups=1)
     with pytest.raises(DatasetError, match="1 proposal group"):
         train(dataset, tmp_path / "runs", MODEL, TRAIN, code_version="test")
     assert not (tmp_path / "runs").exists()
-
-
-def test_a_batch_of_one_caption_is_rejected(dataset_dir) -> None:
-    _, batches = opened(dataset_dir)
-    batches.tiles.__dict__["captions"] = [["One text for all."]] * len(batches.tiles.rows)
-    with pytest.raises(DatasetError, match=r"all captions of batch 0 .*train\.batch_size"):
-        batches[0]
 
 
 def test_a_compiled_model_keeps_the_names_of_its_weights(dataset_dir) -> None:
@@ -276,16 +228,10 @@ def test_a_mixture_is_of_the_best_checkpoint_and_has_the_accuracy_of_its_own_wei
         seen.append(loaded.model.visual.proj[0, 0].item())
         return {"val_accuracy_10": 0.25}
 
-    monkeypatch.setattr("hubbleclip.training.wise_ft.validate", score)
+    monkeypatch.setattr("hubbleclip.training.loop.validate", score)
     select_best_mixture(trainer, initial)
     assert seen == [1.0, 1.5]  # half and three quarters of the weights of step 2
     best = checkpoints.read_best(tmp_path)
     assert (best["step"], best["score"], best["alpha"]) == (2, 0.25, 0.5)
     mixture = torch.load(tmp_path / "checkpoints" / checkpoints.MIXTURE, weights_only=True)["state_dict"]
     assert set(mixture["visual.proj"].flatten().tolist()) == {1.0}
-
-
-def test_micro_batches_are_allowed_where_all_batch_norms_are_frozen(dataset_dir) -> None:
-    model = ModelSettings(name="hubbleclip-tiny", pretrained="")
-    trainer, _ = opened(dataset_dir, model, micro_batch=2, mode="locked_image")
-    assert trainer.settings.micro_batch == 2

@@ -14,7 +14,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from hubbleclip.core.records import Metric
 from hubbleclip.dataset.build import DatasetInfo
-from hubbleclip.evaluation.features import ModelFeatures
+from hubbleclip.evaluation.embed import ModelFeatures
 from hubbleclip.evaluation.metrics.retrieval import Floats, cosine_scores, top_count
 from hubbleclip.evaluation.metrics.vocabulary import Vocabulary, find_nearest
 from hubbleclip.evaluation.names import HEADLINE_PERCENT, SCORERS
@@ -26,8 +26,18 @@ from hubbleclip.evaluation.report.diagnostics import (
     plotted_tiles,
     worst_ranked_tiles,
 )
-from hubbleclip.evaluation.report.fields import MAX_RANKED, Field, field_card, fold_fields, mark_of
-from hubbleclip.evaluation.report.tile_cards import Thumbnail, data_uri, read_thumbnails, thumbnail_levels, tile_card
+from hubbleclip.evaluation.report.tile_cards import (
+    MAX_RANKED,
+    Field,
+    Thumbnail,
+    data_uri,
+    field_card,
+    fold_fields,
+    mark_of,
+    read_thumbnails,
+    thumbnail_levels,
+    tile_card,
+)
 from hubbleclip.evaluation.test_set import TestSet, pair_similarities
 
 TEMPLATES_DIR = Path(__file__).parent / "templates"

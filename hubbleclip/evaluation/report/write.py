@@ -18,19 +18,25 @@ from hubbleclip.core.records import Metric, Run, Sample, to_row
 from hubbleclip.dataset.build import DatasetInfo, read_dataset
 from hubbleclip.dataset.manifest import sample_columns
 from hubbleclip.dataset.reader import open_split
-from hubbleclip.evaluation.embed import EmbedMapFn, ModelSource, embed_splits
+from hubbleclip.evaluation.embed import (
+    EmbedMapFn,
+    ModelFeatures,
+    ModelSource,
+    embed_splits,
+    embed_test_set,
+    embed_vocabulary,
+)
 from hubbleclip.evaluation.estimates import FINE_TUNED, all_estimates, as_metric
-from hubbleclip.evaluation.features import ModelFeatures, embed_test_set, embed_vocabulary
 from hubbleclip.evaluation.forgetting import forgetting_estimates
 from hubbleclip.evaluation.metrics.protocols import FAIR, Estimate
 from hubbleclip.evaluation.metrics.retrieval import Floats
 from hubbleclip.evaluation.metrics.vocabulary import read_vocabulary
 from hubbleclip.evaluation.metrics.zeroshot import make_labels
 from hubbleclip.evaluation.names import HEADLINE
-from hubbleclip.evaluation.precision import resolve_precision
 from hubbleclip.evaluation.report import page
 from hubbleclip.evaluation.report.diagnostics import occlusion_map
 from hubbleclip.evaluation.test_set import TestSet, example_tiles, make_test_set
+from hubbleclip.training.embeddings import resolve_precision
 from hubbleclip.training.models.builder import LoadedModel
 from hubbleclip.training.runs import read_run
 
@@ -149,16 +155,9 @@ def report_facts(
 
 def run_facts(run: Run) -> dict[str, Any]:
     """Collect the facts about a run."""
-    return {
-        "run_id": run.run_id,
-        "model": run.model,
-        "pretrained": run.pretrained,
-        "loss": run.loss,
-        "best_step": run.best_step,
-        "samples_seen": run.samples_seen,
-        "trained_on_digest": run.dataset_digest,
-        "training": json.loads(run.settings),
-    }
+    names = ("run_id", "model", "pretrained", "loss", "best_step", "samples_seen")
+    facts = {name: getattr(run, name) for name in names}
+    return facts | {"trained_on_digest": run.dataset_digest, "training": json.loads(run.settings)}
 
 
 def warn_of_wide_interval(estimates: Sequence[Estimate]) -> None:

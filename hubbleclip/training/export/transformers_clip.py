@@ -53,8 +53,7 @@ TOWERS = {
 
 def has_clip_layers(loaded: LoadedModel) -> bool:
     """Return whether a model has the layers and the tokenizer of a `CLIPModel`."""
-    model = loaded.model
-    is_plain = type(model) is open_clip.CLIP and model.logit_bias is None
+    is_plain = type(loaded.model) is open_clip.CLIP and loaded.model.logit_bias is None
     return is_plain and isinstance(loaded.tokenizer, SimpleTokenizer) and has_clip_config(architecture(loaded.settings))
 
 
@@ -70,9 +69,7 @@ def write_transformers(loaded: LoadedModel, folder: Path) -> None:
     try:
         from transformers import CLIPConfig, CLIPModel, CLIPTokenizer  # noqa: PLC0415 - takes seconds, and is optional
     except ImportError as error:
-        raise TrainingError(
-            "transformers is missing: pip install 'hubbleclip[export]', or --no-transformers"
-        ) from error
+        raise TrainingError("transformers needs pip install 'hubbleclip[export]', or give --no-transformers") from error
     model: Any = CLIPModel(CLIPConfig(**clip_config(loaded)))
     model.eval()
     model.load_state_dict(clip_state(loaded.model.state_dict()))
@@ -85,13 +82,10 @@ def write_transformers(loaded: LoadedModel, folder: Path) -> None:
     model.save_pretrained(folder)
     words = loaded.tokenizer
     vocabulary = {text: number for text, number in words.encoder.items() if number < words.sot_token_id}
-    vocabulary |= {
-        "<|startoftext|>": words.sot_token_id,
-        "<|endoftext|>": words.eot_token_id,
-    }  # open_clip's names differ
-    CLIPTokenizer(
-        vocab=vocabulary, merges=list(words.bpe_ranks), model_max_length=loaded.context_length
-    ).save_pretrained(folder)
+    # open_clip's names differ
+    vocabulary |= {"<|startoftext|>": words.sot_token_id, "<|endoftext|>": words.eot_token_id}
+    tokenizer = CLIPTokenizer(vocab=vocabulary, merges=list(words.bpe_ranks), model_max_length=loaded.context_length)
+    tokenizer.save_pretrained(folder)
     (folder / "preprocessor_config.json").write_text(json.dumps(processor_config(loaded), indent=2) + "\n", "utf-8")
 
 

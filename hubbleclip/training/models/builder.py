@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import pickle
+import struct
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -32,18 +33,10 @@ TEMPERATURE = 0.07  # CLIP's initial softmax temperature; logit_scale is log(1 /
 CPU_BATCH_PIXELS = 8 * 224**2  # pixels per forward pass on a CPU; each activation stays below `HEAP_BLOCK_BYTES`
 CPU_BATCH_TEXTS = 16
 LOAD_ERRORS = (
-    RuntimeError,
-    OSError,
-    ValueError,
-    KeyError,
-    TypeError,
-    AttributeError,
-    StopIteration,
-    ImportError,
-    pickle.UnpicklingError,
-    SafetensorError,
+    *(OSError, RuntimeError, ValueError, LookupError, TypeError, AttributeError, ImportError, StopIteration),
+    *(EOFError, OverflowError, MemoryError, struct.error, pickle.UnpicklingError, SafetensorError),
 )
-"""What open_clip and its libraries raise where files cannot be fetched, or hold something else than weights."""
+"""What torch, open_clip and its libraries raise where files cannot be fetched, or hold something else than weights."""
 LOCAL_DIR, OPEN_CLIP_CONFIG = "local-dir:", "open_clip_config.json"
 """open_clip's prefix of a model name that is a folder, and the name of the configuration in such a folder."""
 HEAP_BLOCK_BYTES = 2**25 - 2**16  # just below the largest block that glibc can be made to allocate from its heap
@@ -292,7 +285,9 @@ def _create(settings: ModelSettings, pretrained: str | None) -> Any:
     if settings.name in PACKAGED_MODELS:
         preprocess = PACKAGED_MODELS[settings.name].preprocess
     # the architecture has no logit bias, but the weights have one, because a sigmoid loss trained them
-    bias = {"init_logit_bias": 0.0} if pretrained and not tag and _has_bias(pretrained) else {}
+    is_file = pretrained and not tag and not pretrained.endswith((".npz", ".npy"))
+    has_bias = is_file and "logit_bias" in open_clip.factory.load_state_dict(pretrained)
+    bias = {"init_logit_bias": 0.0} if has_bias else {}
     # open_clip warns that weights are random, which is intended here; its errors, and those of the hub, are raised too.
     level = logging.root.manager.disable
     logging.disable(logging.ERROR)
@@ -308,11 +303,6 @@ def _create(settings: ModelSettings, pretrained: str | None) -> Any:
         )
     finally:
         logging.disable(level)
-
-
-def _has_bias(weights: str) -> bool:
-    """Return whether a checkpoint file of torch or safetensors holds a logit bias."""
-    return not weights.endswith((".npz", ".npy")) and "logit_bias" in open_clip.factory.load_state_dict(weights)
 
 
 def architecture(settings: ModelSettings) -> dict[str, Any]:
@@ -387,15 +377,10 @@ def _load_error_message(settings: ModelSettings, tag: dict[str, Any], error: Exc
     detail = _detail(error)
     if settings.name.startswith(LOCAL_DIR):
         return f"the model in {settings.name.removeprefix(LOCAL_DIR)} does not load ({detail}): export it again"
-    if not settings.pretrained:
+    if tag or not settings.pretrained:
         return (
-            f"{settings.name} cannot be built ({detail}): connect to the internet for the first run, or set another "
-            "model.name"
-        )
-    if tag:
-        return (
-            f"the weights {settings.pretrained!r} of {settings.name} cannot be fetched ({detail}): "
-            "connect to the internet for the first run, or set model.pretrained to a checkpoint file"
+            f"{settings.name} with the weights {settings.pretrained!r} cannot be fetched ({detail}): connect to the "
+            "internet for the first run, or set another model.name or a checkpoint file as model.pretrained"
         )
     weights = f"{settings.pretrained} does not load as {settings.name} ({detail})"
     return f"{weights}: set model.name to the architecture of the weights"

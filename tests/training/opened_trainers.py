@@ -1,0 +1,24 @@
+"""A trainer and its batches, opened without a run."""
+
+from pathlib import Path
+
+import torch
+from squares_dataset import MODEL, TRAIN
+
+from hubbleclip.config.settings import ModelSettings
+from hubbleclip.dataset.loader import TrainBatches, open_split
+from hubbleclip.dataset.manifest import read_dataset
+from hubbleclip.training.distributed import World
+from hubbleclip.training.loop import _initial_model, _open_batches
+from hubbleclip.training.trainer import Trainer, make_trainer
+
+ALONE = World(rank=0, size=1, device=torch.device("cpu"))
+
+
+def opened(
+    dataset_dir: Path, model: ModelSettings = MODEL, *, run_dir: Path | None = None, **changes
+) -> tuple[Trainer, TrainBatches]:
+    info, settings = read_dataset(dataset_dir), TRAIN.model_copy(update=changes)
+    loaded = _initial_model(model, settings)
+    batches = _open_batches(info, settings, loaded, ALONE)
+    return make_trainer(loaded, settings, ALONE, val=open_split(info, "val"), run_dir=run_dir or dataset_dir), batches
