@@ -1,10 +1,10 @@
 """Sample rows, runs, metrics and estimates for the tests of evaluation."""
 
 import hashlib
-from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
+from valid_catalog import make
 
 from hubbleclip.core.records import Metric, Run, Sample
 from hubbleclip.evaluation.metrics.protocols import Estimate
@@ -19,35 +19,25 @@ def abstract(group: int) -> str:
 
 
 def sample(index: int, group: int = 0, split: str = "test", **changes: Any) -> Sample:
-    tile_id = hashlib.sha256(f"{index}".encode()).hexdigest()[:32]
     values: dict[str, Any] = {
-        "tile_id": tile_id,
+        "tile_id": hashlib.sha256(f"{index}".encode()).hexdigest()[:32],
         "split": split,
         "group_id": f"group-{group}",
         "proposal_id": f"simulated:{group}",
         "archive": "simulated",
         "category": "Galaxies",
         "title": f"Study {group}",
-        "pi": "A. Nonymous",
-        "cycle": 20,
         "obs_id": f"obs{index}",
         "target_name": f"FIELD-{group}",
         "target_class": f"SIMULATED;{CLASSES[group % 4]}",
-        "is_moving": False,
-        "instrument": "WFC3/UVIS",
-        "filter": "F606W",
         "ra_deg": 10.0 + index,
         "dec_deg": -3.0,
         "corners_deg": [],
-        "pixel_scale_arcsec": 0.04,
-        "valid_share": 1.0,
         "product_uri": f"mast:HST/product/{index}",
-        "product_sha256": "0" * 64,
-        "png_sha256": "0" * 64,
         "caption_kinds": ["abstract", "title"],
         "captions": [abstract(group), f"Study {group}"],
     }
-    return Sample(**{**values, **changes})
+    return make(Sample, **values | changes)
 
 
 def drawn(caption_t: Any, group_c: Any, weights_bg: Any) -> tuple[TestSet, Any]:
@@ -73,22 +63,14 @@ def estimate(value: float = 0.5, **changes: Any) -> Estimate:
     return Estimate(**values, value=value)
 
 
-RUN = Run(
+RUN = make(
+    Run,
     run_id="20260101T000000-abcd",
     dataset_digest="d" * 32,
-    settings_digest="s",
-    path="runs/x",
     model="ViT-B-16",
     pretrained="openai",
     loss="multi_positive",
-    is_shuffled=False,
-    steps=900,
     samples_seen=115200,
-    seed=1,
-    device="cpu",
     best_step=600,
     settings='{"train": {"mode": "lora"}}',
-    code_version="1",
-    started_at=datetime(2026, 1, 1, tzinfo=UTC),
-    ended_at=datetime(2026, 1, 2, tzinfo=UTC),
 )

@@ -1,10 +1,10 @@
 """Press pictures that are related, and captions that say nothing."""
 
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from valid_catalog import proposal
 
 from experiments.pairs.press import (
     Folder,
@@ -15,7 +15,6 @@ from experiments.pairs.press import (
     uninformative_pictures,
 )
 from hubbleclip.config.settings import SplitSettings
-from hubbleclip.core.records import Proposal
 
 SPLITS = SplitSettings()
 
@@ -25,19 +24,7 @@ def folder(tmp_path: Path, *rows: dict) -> Folder:
     proposals, files = {}, {}
     for row in rows:
         key, caption = row["id"], row.get("caption", " ".join(f"{row['id']}word{i}" for i in range(30)))
-        proposals[key] = Proposal(
-            proposal_id=key,
-            archive="local",
-            number=key,
-            cycle=None,
-            proposal_type=None,
-            category=None,
-            title=f"Title {key}",
-            pi=None,
-            abstract=caption,
-            source="made",
-            fetched_at=datetime(2024, 1, 1, tzinfo=UTC),
-        )
+        proposals[key] = replace(proposal("1"), proposal_id=key, number=key, abstract=caption)
         files[key] = tmp_path / f"{key}.jpg"
         files[key].write_bytes(row.get("content", key).encode())
     return Folder(files=files, proposals=proposals, press={row["id"]: press_picture(row) for row in rows})
@@ -78,10 +65,8 @@ def test_related_pictures_are_one_group_and_are_found_between_folders(kind: str,
 
 def test_equal_files_are_found_between_folders_of_other_ids(tmp_path: Path) -> None:
     (tmp_path / "other").mkdir()
-    one, other = (
-        folder(tmp_path, {"id": "a1", "content": "x"}),
-        folder(tmp_path / "other", {"id": "b1", "content": "x"}),
-    )
+    one = folder(tmp_path, {"id": "a1", "content": "x"})
+    other = folder(tmp_path / "other", {"id": "b1", "content": "x"})
     (link,) = links_between(one, other, SPLITS)
     assert (link.one, link.other, link.reason) == ("a1", "b1", "picture")
 

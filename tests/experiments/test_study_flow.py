@@ -69,13 +69,8 @@ def test_a_study_compares_the_arms_and_reuses_finished_runs(tmp_path) -> None:
         assert other["value"] == pytest.approx(one["value"], abs=0.02)  # scores of untrained models are nearly ties
     assert {run_dir.name for run_dir in (tmp_path / "demo/study/runs").iterdir()} == runs
     sets = tuple(f"{name}={json.dumps(value)}" for name, value in settings.items())
-    result = measure(with_captions(Options(data=tmp_path, set=sets).settings(), steps=2), CAPTION_ARMS, num_seeds=1)
-    assert [row["name"] for row in result["rows"]] == [
-        "abstracts",
-        "summaries",
-        "summaries minus abstracts",
-        "both",
-        "both minus abstracts",
-    ]
+    result = measure(with_captions(Options(data=tmp_path, set=sets).settings(), steps=2), num_seeds=1)
+    names = [row["name"] for row in result["rows"]]
+    assert names == ["abstracts", "summaries", "summaries minus abstracts", "both", "both minus abstracts"]
     assert all(low <= value <= high for row in result["rows"] for value, low, high in (row[key] for key in COLUMNS))
     assert len(list((tmp_path / "demo/caption-study/runs").iterdir())) == len(CAPTION_ARMS)

@@ -73,16 +73,8 @@ def test_other_weights_in_the_same_file_make_another_run(tmp_path) -> None:
 def test_rows_have_the_metrics_that_a_reader_needs(run_dir) -> None:
     rows = read_metrics(run_dir)
     assert [row["step"] for row in rows] == list(range(1, 7))
-    needed = {
-        "loss",
-        "multi_positive_loss",
-        "learning_rate",
-        "logit_scale",
-        "grad_norm",
-        "samples_seen",
-        "samples_per_s",
-    }
-    assert all(needed <= row.keys() for row in rows)
+    needed = "loss multi_positive_loss learning_rate logit_scale grad_norm samples_seen samples_per_s"
+    assert all({*needed.split()} <= row.keys() for row in rows)
     assert [row["step"] for row in rows if "val_accuracy_10" in row] == [2, 4, 6]
     assert list((run_dir / "tensorboard").iterdir())
 
@@ -142,16 +134,8 @@ def test_a_checkpoint_is_written_after_the_metrics_of_its_step(dataset_dir, tmp_
 def test_a_run_that_was_killed_when_its_patience_had_ended_takes_no_further_step(
     dataset_dir, tmp_path, monkeypatch
 ) -> None:
-    patient = TRAIN.model_copy(
-        update={
-            "steps": 40,
-            "patience": 2,
-            "validate_every": 1,
-            "checkpoint_every": 1,
-            "log_every": 1,
-            "learning_rate": 1e-9,
-        }
-    )
+    periods = {"patience": 2, "validate_every": 1, "checkpoint_every": 1, "log_every": 1}
+    patient = TRAIN.model_copy(update={"steps": 40, "learning_rate": 1e-9, **periods})
 
     def killed(*_: object) -> None:
         raise KilledError

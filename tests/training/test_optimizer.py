@@ -59,56 +59,27 @@ def test_frozen_parameters_are_not_in_the_optimizer_and_count_as_layers() -> Non
     assert shares[id(model.visual.blocks[0].weight)] == pytest.approx(0.4)
 
 
-@pytest.mark.parametrize(
-    ("names", "expected"),
-    [
-        (
-            [
-                "visual.trunk.patch_embed.proj.weight",
-                "visual.trunk.blocks.0.a",
-                "visual.trunk.blocks.10.a",
-                "visual.trunk.blocks.2.a",
-                "visual.trunk.norm.weight",
-            ],
-            [0.0625, 0.125, 0.5, 0.25, 1],
-        ),
-        (
-            [
-                "visual.trunk.stem.0.weight",
-                "visual.trunk.stages.0.blocks.0.a",
-                "visual.trunk.stages.0.blocks.1.a",
-                "visual.trunk.stages.1.blocks.0.a",
-            ],
-            [0.25, 0.5, 0.5, 1],
-        ),
-        (
-            [
-                "text.transformer.embeddings.word_embeddings.weight",
-                "text.transformer.encoder.layer.0.a",
-                "text.transformer.encoder.layer.1.a",
-                "text.proj.weight",
-            ],
-            [0.25, 0.5, 1, 1],
-        ),
-    ],
-    ids=["timm", "ConvNeXt", "Hugging Face"],
-)
-def test_layers_of_every_library_are_counted_from_the_stem(names: list[str], expected: list[float]) -> None:
-    shares = rate_shares(names, TrainSettings(layer_decay=0.5))
-    assert [shares[name] for name in names] == pytest.approx(expected)
+TIMM = ("patch_embed.proj.weight", "blocks.0.a", "blocks.10.a", "blocks.2.a", "norm.weight")
+CONVNEXT = ("stem.0.weight", "stages.0.blocks.0.a", "stages.0.blocks.1.a", "stages.1.blocks.0.a")
+HUGGING_FACE = ("embeddings.word_embeddings.weight", "encoder.layer.0.a", "encoder.layer.1.a")
+LAYERS = {
+    "timm": ("visual.trunk.", TIMM, [0.0625, 0.125, 0.5, 0.25, 1]),
+    "ConvNeXt": ("visual.trunk.", CONVNEXT, [0.25, 0.5, 0.5, 1]),
+    "Hugging Face": ("text.transformer.", HUGGING_FACE, [0.25, 0.5, 1]),
+}
+
+
+@pytest.mark.parametrize("library", LAYERS)
+def test_layers_of_every_library_are_counted_from_the_stem(library: str) -> None:
+    tower, parts, expected = LAYERS[library]
+    shares = rate_shares([f"{tower}{part}" for part in parts], TrainSettings(layer_decay=0.5))
+    assert list(shares.values()) == pytest.approx(expected)
 
 
 def test_the_decay_of_a_tower_leaves_projections_heads_scale_and_bias_alone() -> None:
-    names = [
-        "visual.conv1.weight",
-        "visual.blocks.0.weight",
-        "visual.proj",
-        "image_head.0.weight",
-        "text_projection",
-        "logit_scale",
-        "logit_bias",
-    ]
-    assert list(rate_shares(names, TrainSettings(layer_decay=0.1)).values()) == pytest.approx([0.1, 1, 1, 1, 1, 1, 1])
+    free = ["visual.proj", "image_head.0.weight", "text_projection", "text.proj.weight", "logit_scale", "logit_bias"]
+    shares = rate_shares(["visual.conv1.weight", "visual.blocks.0.weight", *free], TrainSettings(layer_decay=0.1))
+    assert list(shares.values()) == pytest.approx([0.1] + [1] * 7)
 
 
 def test_the_rate_is_linear_up_to_the_peak_and_then_half_a_cosine() -> None:

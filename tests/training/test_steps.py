@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 import torch.nn.functional as F
-from test_trainer import ALONE, opened
+from opened_trainers import ALONE, opened
 from torch import Tensor, nn
 
 from hubbleclip.training.gradients import ContrastiveGradients
