@@ -18,10 +18,11 @@ import torch
 
 from hubbleclip.core.errors import EvaluationError
 from hubbleclip.core.parallel import MapFn
+from hubbleclip.core.vectors import unit
 from hubbleclip.dataset.manifest import REBUILD_HINT, DatasetInfo, read_dataset
 from hubbleclip.dataset.reader import SplitTiles, open_split
 from hubbleclip.evaluation.metrics.retrieval import Floats
-from hubbleclip.evaluation.metrics.vocabulary import PROMPTS, Vocabulary, ensemble_prompts, fill_templates
+from hubbleclip.evaluation.metrics.vocabulary import PROMPTS, Vocabulary
 from hubbleclip.evaluation.metrics.zeroshot import Labels
 from hubbleclip.evaluation.test_set import TestSet
 from hubbleclip.training.checkpoints import load_run_model
@@ -158,9 +159,13 @@ def embed_test_set(
 
 
 def embed_phrases(loaded: LoadedModel, phrases: tuple[str, ...], templates: tuple[str, ...], batch_size: int) -> Floats:
-    """Embed phrases; the feature of a phrase is the normalised mean of the features of its prompts."""
-    feat_pd = embed_short_texts(loaded, fill_templates(phrases, templates), batch_size)
-    return ensemble_prompts(feat_pd, len(templates))
+    """Embed phrases; the feature of a phrase is the normalised mean of the features of its prompts.
+
+    The method is the prompt ensemble of CLIP (arXiv 2103.00020, section 3.1.4).
+    """
+    prompts = [template.format(phrase) for phrase in phrases for template in templates]
+    feat_pd = embed_short_texts(loaded, prompts, batch_size)
+    return unit(feat_pd.reshape(len(phrases), len(templates), -1).mean(axis=1))
 
 
 def embed_vocabulary(loaded: LoadedModel, vocabulary: Vocabulary, batch_size: int) -> dict[str, Floats]:

@@ -25,7 +25,7 @@ from hubbleclip.evaluation.metrics.protocols import (
     fair_estimates,
     paperclip_estimates,
 )
-from hubbleclip.evaluation.metrics.retrieval import Floats, Ints, cosine_scores
+from hubbleclip.evaluation.metrics.retrieval import Ints, cosine_scores
 from hubbleclip.evaluation.metrics.zeroshot import IMAGES, ZERO_SHOT, Labels
 from hubbleclip.evaluation.test_set import TestSet
 
@@ -64,7 +64,10 @@ def all_estimates(
         estimates += equation_estimates(scores, test_set, weights_bg)
     estimates += chance_estimates(test_set, weights_bg)
     estimates += zero_shot_estimates(test_set, features, labels, weights_bg)
-    estimates += image_retrieval_by_model(test_set, features, weights_bg)
+    samples, group_t = test_set.samples, test_set.group_t
+    tied_t1 = np.zeros((len(samples), 1))  # all similarities are tied: the score of chance
+    for name, tiles_td in {**{name: one.tiles_td for name, one in features.items()}, "random": tied_t1}.items():
+        estimates += zeroshot.image_retrieval_estimates(name, tiles_td, samples, group_t, weights_bg)
     return [*estimates, *differences(estimates)]
 
 
@@ -108,21 +111,6 @@ def zero_shot_estimates(
         for name, scores_kt in by_scorer.items():
             estimates += zeroshot.phrase_retrieval_estimates(task, name, scores_kt, of_task, **resampling)
     return estimates
-
-
-def image_retrieval_by_model(
-    test_set: TestSet, features: Mapping[str, ModelFeatures], weights_bg: Ints
-) -> list[Estimate]:
-    """Estimate image-to-image retrieval for the models and for chance."""
-    tiles: dict[str, Floats] = {name: of_model.tiles_td for name, of_model in features.items()}
-    tiles["random"] = np.zeros((len(test_set.samples), 1))  # all similarities are tied: the score of chance
-    return [
-        estimate
-        for name, tiles_td in tiles.items()
-        for estimate in zeroshot.image_retrieval_estimates(
-            name, tiles_td, test_set.samples, test_set.group_t, weights_bg
-        )
-    ]
 
 
 def differences(estimates: Sequence[Estimate]) -> list[Estimate]:

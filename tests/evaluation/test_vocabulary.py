@@ -1,13 +1,7 @@
 import numpy as np
 import pytest
 
-from hubbleclip.evaluation.metrics.vocabulary import (
-    PROMPTS,
-    ensemble_prompts,
-    fill_templates,
-    find_nearest,
-    read_vocabulary,
-)
+from hubbleclip.evaluation.metrics.vocabulary import PROMPTS, find_nearest, read_vocabulary
 
 
 def test_the_vocabulary_is_large_and_without_repeats():
@@ -16,13 +10,6 @@ def test_the_vocabulary_is_large_and_without_repeats():
     assert sizes == {"object_classes": 80, "science_hypotheses": 60, "queries": 12} and sizes.keys() == PROMPTS.keys()
     for phrases in vocabulary.values():
         assert len(set(phrases)) == len(phrases)
-
-
-def test_prompts_and_their_features_stay_with_their_phrase():
-    assert fill_templates(("a", "b"), ("{}", "the {}")) == ["a", "the a", "b", "the b"]
-    feat_pd = np.array([[1.0, 0.0], [0.0, 1.0], [-1.0, 0.0], [-1.0, 0.0]])
-    mixed = ensemble_prompts(feat_pd, 2)
-    np.testing.assert_allclose(mixed, [[2**-0.5, 2**-0.5], [-1.0, 0.0]])
 
 
 def test_nearest_sorts_by_similarity_and_keeps_order_in_ties():

@@ -100,13 +100,9 @@ def score(
     scorers = (Scores.of_features("model", tiles_td, captions_cd), Scores.of_text_search(test_set))
     estimates = [estimate for one in scorers for estimate in fair_estimates(one, test_set, weights_bg)]
     estimates += chance_estimates(test_set, weights_bg)
-    metrics = [as_metric(estimate, "") for estimate in estimates]
-    return identity(test_set, samples) | {
-        "metrics": [
-            {"model": one.model, "name": one.name, "value": one.value, "low": one.low, "high": one.high}
-            for one in metrics
-        ]
-    }
+    rows = [as_metric(estimate, "") for estimate in estimates]
+    metrics = [{name: getattr(row, name) for name in ("model", "name", "value", "low", "high")} for row in rows]
+    return identity(test_set, samples) | {"metrics": metrics}
 
 
 def identity(test_set: TestSet, samples: Sequence[Sample]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Read a vocabulary of astronomical phrases, fill prompt templates, and find the nearest items by cosine similarity."""
+"""Read a vocabulary of astronomical phrases, and find the nearest items by cosine similarity."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 
-from hubbleclip.core.vectors import unit
 from hubbleclip.evaluation.metrics.retrieval import Floats, cosine_scores
 
 VOCABULARY_FILE = Path(__file__).parent / "vocabulary.json"
@@ -35,20 +34,6 @@ def read_vocabulary(path: Path = VOCABULARY_FILE) -> Vocabulary:
     """Read a vocabulary from a JSON file."""
     values = json.loads(path.read_text(encoding="utf-8"))
     return {name: tuple(phrases) for name, phrases in values.items()}
-
-
-def fill_templates(phrases: tuple[str, ...], templates: tuple[str, ...]) -> list[str]:
-    """Insert every phrase into every prompt template."""
-    return [template.format(phrase) for phrase in phrases for template in templates]
-
-
-def ensemble_prompts(feat_pd: Floats, num_templates: int) -> Floats:
-    """Average the features of the prompts of each phrase, and normalise the mean.
-
-    The method is the prompt ensemble of CLIP (arXiv 2103.00020, section 3.1.4).
-    """
-    mean_pd = feat_pd.reshape(-1, num_templates, feat_pd.shape[1]).mean(axis=1)
-    return unit(mean_pd)
 
 
 def find_nearest(feat_qd: Floats, feat_id: Floats, count: int) -> list[list[Match]]:
