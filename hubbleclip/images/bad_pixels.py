@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hubbleclip.images.kernels import F32, compiled
+from hubbleclip.images.kernels import F32, append_places, compiled, empty_flags
 
 REACH_PX = 2
 SIDE_PX = 2 * REACH_PX + 1
@@ -20,8 +20,6 @@ MIN_GOOD = 8
 """Minimum number of good pixels in the 5x5 neighbourhood of a bad pixel that is repaired."""
 BATCH_PIXELS = 64
 """Number of pixels whose neighbourhoods are sorted in parallel, one per vector lane."""
-PIXELS_PER_WORD = 8
-"""Number of flags, one byte each, that are tested for zero at once."""
 
 
 def repair_rows(
@@ -30,35 +28,27 @@ def repair_rows(
     """Copy a range of rows with isolated bad pixels repaired, and return the mask of good and repaired pixels too."""
     first, last = max(top - REACH_PX, 0), min(bottom + REACH_PX, len(data_yx))
     near_yx, near_good_yx = np.array(data_yx[first:last], np.float32, order="C"), good_yx[first:last]
-    rows, columns = _find_repairable(near_good_yx, top - first, bottom - first)
-    medians = _neighbour_medians(near_yx, near_good_yx, rows, columns)
-    near_yx[rows, columns] = medians
-    shown_yx = good_yx[top:bottom].copy()
-    shown_yx[rows - (top - first), columns] = True
-    return near_yx[top - first : bottom - first], shown_yx
+    places = _find_repairable(near_good_yx, top - first, bottom - first)
+    near_yx.reshape(-1)[places] = _neighbour_medians(near_yx, near_good_yx, places)
+    shown_yx = near_good_yx.copy()
+    shown_yx.reshape(-1)[places] = True
+    return near_yx[top - first : bottom - first], shown_yx[top - first : bottom - first]
 
 
 @compiled
 def _find_repairable(good_yx: Any, top: Any, bottom: Any) -> Any:
-    """Find the repairable pixels of a range of rows: bad pixels with enough good pixels in their 5x5 neighbourhood."""
+    """Find the repairable pixels of a range of rows: bad pixels with enough good pixels in their 5x5 neighbourhood.
+
+    Returned are their places in the flat array, int64 (n,).
+    """
     flags_yx, width, num = good_yx.view(np.uint8), good_yx.shape[1], 0
     # The counts, at most 25, are stored as uint8, because a vector register holds the most elements of that type.
-    counts = np.zeros(width + 2 * REACH_PX, np.uint8)
-    is_repairable = np.zeros(-(-width // PIXELS_PER_WORD) * PIXELS_PER_WORD, np.bool_)
-    words = is_repairable.view(np.uint64)  # eight pixels per word, because few pixels are bad
-    rows, columns = np.empty(width, np.int64), np.empty(width, np.int64)
+    counts, is_repairable = np.zeros(width + 2 * REACH_PX, np.uint8), empty_flags(width)
+    places = np.empty(is_repairable.size, np.int64)
     for y in range(top, bottom):
         _mark_repairable(flags_yx, y, counts, is_repairable)
-        if num + width > rows.size:  # makes room for a whole row, so that no check per pixel is needed
-            rows, columns = np.concatenate((rows, rows)), np.concatenate((columns, columns))
-        for k in range(words.size):
-            if words[k] == 0:
-                continue
-            for x in range(k * PIXELS_PER_WORD, (k + 1) * PIXELS_PER_WORD):
-                if is_repairable[x]:
-                    rows[num], columns[num] = y, x
-                    num += 1
-    return rows[:num], columns[:num]
+        places, num = append_places(is_repairable, y * width, places, num)
+    return places[:num]
 
 
 @compiled
@@ -76,24 +66,26 @@ def _mark_repairable(flags_yx: Any, y: Any, counts: Any, is_repairable: Any) -> 
 
 
 @compiled
-def _neighbour_medians(values_yx: Any, good_yx: Any, rows: Any, columns: Any) -> Any:
+def _neighbour_medians(values_yx: Any, good_yx: Any, places: Any) -> Any:
     """Compute the median of the good pixels in the 5x5 neighbourhood of each given pixel."""
     # `near` has one row per neighbour, so that neighbour k of all pixels of a batch is contiguous in memory. The
     # compiler can then vectorise the sort.
     height, width = values_yx.shape
-    num, medians, near = rows.size, np.empty(rows.size, F32), np.empty((AREA, BATCH_PIXELS), F32)
-    num_good = np.empty(BATCH_PIXELS, np.int64)
+    num, medians, near = places.size, np.empty(places.size, F32), np.empty((AREA, BATCH_PIXELS), F32)
+    num_good, near_x = np.empty(BATCH_PIXELS, np.int64), np.empty(SIDE_PX, np.int64)
     for first in range(0, num, BATCH_PIXELS):
         batch_size = min(BATCH_PIXELS, num - first)
         for lane in range(batch_size):
-            top, left, num_good[lane] = rows[first + lane] - REACH_PX, columns[first + lane] - REACH_PX, 0
+            top, left = places[first + lane] // width - REACH_PX, places[first + lane] % width - REACH_PX
+            num_good[lane] = 0
+            for dx in range(SIDE_PX):  # beyond the image, its outermost pixels are repeated
+                near_x[dx] = min(max(left + dx, 0), width - 1)
             for dy in range(SIDE_PX):
-                y = min(max(top + dy, 0), height - 1)  # beyond the image, its outermost pixels are repeated
-                values, good = values_yx[y], good_yx[y]
+                y = min(max(top + dy, 0), height - 1)
                 for dx in range(SIDE_PX):
-                    x = min(max(left + dx, 0), width - 1)
-                    near[SIDE_PX * dy + dx, lane] = values[x] if good[x] else F32(np.inf)
-                    num_good[lane] += good[x]
+                    good = good_yx[y, near_x[dx]]
+                    near[SIDE_PX * dy + dx, lane] = values_yx[y, near_x[dx]] if good else F32(np.inf)
+                    num_good[lane] += good
         _sort_lower_half(near)
         for lane in range(batch_size):  # bad pixels are sorted last, so the median is in the middle of the good ones
             low, high = (num_good[lane] - 1) // 2, num_good[lane] // 2

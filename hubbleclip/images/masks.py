@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from hubbleclip.images.kernels import F32, append_places, compiled, empty_flags, pixel_words, to_float32
+
 BORDER_MIN_SHARE = 0.0005
 """Minimum share of an image that a region of zeros must cover to be treated as unexposed."""
 MAX_ROWS_CHECKED = 200
 """Approximate maximum number of rows that are read to find whether all pixels of an image are integers."""
-BLOCK_ROWS = 64
-"""Number of rows that are converted to the machine's byte order at once; they fit into the processor's cache."""
 
 
 def find_finite(data_yx: NDArray[np.float32]) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
@@ -20,16 +20,29 @@ def find_finite(data_yx: NDArray[np.float32]) -> tuple[NDArray[np.bool_], NDArra
 
     The places count the pixels of the image row by row, with one more pixel per row, so that no run passes a row's end.
     """
+    valid_yx = np.empty(data_yx.shape, np.bool_)
+    return valid_yx, _mark_finite(pixel_words(data_yx), valid_yx).reshape(-1, 2)
+
+
+@compiled
+def _mark_finite(pixels: Any, valid_yx: Any) -> Any:
+    """Mark the finite pixels, and return the places at which runs of zeros begin and end, int64 (n,)."""
     # Both results are computed in one pass over the pixels, because reading the file's pages takes most of the time.
-    (height, width), edges = data_yx.shape, [np.empty(0, np.int64)]
-    valid_yx, is_zero_yx = np.empty((height, width), np.bool_), np.zeros((BLOCK_ROWS, width + 2), np.bool_)
-    for top in range(0, height, BLOCK_ROWS):
-        values_yx = data_yx[top : top + BLOCK_ROWS].astype(np.float32)
-        np.isfinite(values_yx, out=valid_yx[top : top + BLOCK_ROWS])
-        block_yx = is_zero_yx[: len(values_yx)]
-        if np.equal(values_yx, 0, out=block_yx[:, 1:-1]).any():
-            edges.append(np.flatnonzero(block_yx[:, 1:] != block_yx[:, :-1]) + top * (width + 1))
-    return valid_yx, np.concatenate(edges).reshape(-1, 2)
+    (words_yx, swapped), (height, width), num = pixels, valid_yx.shape, 0
+    is_zero, is_edge = np.zeros(width + 2, np.bool_), empty_flags(width + 1)
+    places = np.empty(is_edge.size, np.int64)
+    for y in range(height):
+        words, valid, has_zeros = words_yx[y], valid_yx[y], False
+        for x in range(width):
+            value = to_float32(words[x], swapped)
+            valid[x] = np.abs(value) < F32(np.inf)
+            is_zero[x + 1] = value == F32(0)
+            has_zeros |= is_zero[x + 1]
+        if has_zeros:
+            for x in range(width + 1):
+                is_edge[x] = is_zero[x] != is_zero[x + 1]
+            places, num = append_places(is_edge, y * (width + 1), places, num)
+    return places[:num]
 
 
 def mask_zero_border(data_yx: NDArray[np.float32], valid_yx: NDArray[np.bool_], zero_runs: NDArray[np.int64]) -> None:
@@ -44,9 +57,14 @@ def mask_zero_border(data_yx: NDArray[np.float32], valid_yx: NDArray[np.bool_], 
     row_places = data_yx.shape[1] + 1
     # The minimum area is at least 2 px, because 0.05 % of a small image is less than a pixel.
     large = zero_runs[_region_areas(zero_runs, row_places) >= max(min_area_px, 2)]
-    valid = valid_yx.reshape(-1)
-    for start, end in (large - large[:, :1] // row_places).tolist():
-        valid[start:end] = False
+    _clear_runs(valid_yx.reshape(-1), large - large[:, :1] // row_places)
+
+
+@compiled
+def _clear_runs(flags: Any, runs: Any) -> None:
+    """Clear flags (n,) between the start and the end of each run."""
+    for k in range(len(runs)):
+        flags[runs[k, 0] : runs[k, 1]] = False
 
 
 def _region_areas(runs: NDArray[np.int64], row_places: int) -> NDArray[np.float64]:
@@ -70,14 +88,27 @@ def _region_areas(runs: NDArray[np.int64], row_places: int) -> NDArray[np.float6
 
 def mask_unweighted(weight_yx: NDArray[Any], valid_yx: NDArray[np.bool_]) -> None:
     """Clear the mask where the weight is NaN, 0 or negative."""
-    valid_yx &= weight_yx > 0
+    is_single = weight_yx.dtype.str[1:] == "f4"
+    _clear_unweighted(pixel_words(weight_yx if is_single else weight_yx.astype(np.float32)), valid_yx)
+
+
+@compiled
+def _clear_unweighted(pixels: Any, valid_yx: Any) -> None:
+    """Clear the mask where a weight is not positive; numpy takes twice as long."""
+    words_yx, swapped = pixels
+    for y in range(words_yx.shape[0]):
+        words, valid = words_yx[y], valid_yx[y]
+        for x in range(words.size):
+            valid[x] &= to_float32(words[x], swapped) > F32(0)
 
 
 def mask_flagged(quality_yx: NDArray[Any], zero: int, bad_bits: int, valid_yx: NDArray[np.bool_]) -> None:
     """Clear the mask where the data-quality flags, `quality_yx + zero`, have any of the bad bits."""
     # Sixteen bits are enough, because data-quality flags are stored as 16-bit integers.
-    flags_yx = quality_yx.astype(np.uint16) + np.uint16(zero % (1 << 16))
-    valid_yx &= (flags_yx & np.uint16(bad_bits)) == 0
+    flags_yx = quality_yx.astype(np.uint16)
+    flags_yx += np.uint16(zero % (1 << 16))
+    flags_yx &= np.uint16(bad_bits)
+    valid_yx &= flags_yx == 0
 
 
 def _is_whole_numbers(data_yx: NDArray[np.float32]) -> bool:
