@@ -94,7 +94,7 @@ class Archive(Protocol):
         """
 
     def count_rows(self, since_mjd: float, until_mjd: float) -> int:
-        """Count the rows that `query_observations` counts in `ObservationPage.num_rows`.
+        """Count the archive's rows between two release dates, as `ObservationPage.num_rows` counts them.
 
         Parameters
         ----------
@@ -216,7 +216,7 @@ class ProcessLocal:
     _args: tuple[Any, ...]
 
     def __new__(cls, *args: Any) -> Self:
-        """Create the object, and record the arguments, from which it is built again."""
+        """Create the object, and keep the constructor's arguments, from which another process can build it."""
         instance = super().__new__(cls)
         instance._args = args
         return instance
@@ -227,7 +227,7 @@ class ProcessLocal:
 
 
 def _build(*recipe: Any) -> Any:
-    """Build an object, or return the one that was built."""
+    """Return the object that this process has built of the same class and arguments, or build it."""
     with _BUILD_LOCK:  # two threads that call `lru_cache` at once could build it twice
         return _build_once(*recipe)
 
@@ -239,7 +239,7 @@ def _build_once(cls: type, *args: Any) -> Any:
 
 
 def service_url(mast_url: str, public_url: str = "") -> str:
-    """Return the address of a service: `public_url`, or the same path at `mast_url` if that is no server of STScI."""
+    """Return a service's address: `public_url` if `mast_url` is at STScI, else the same path at `mast_url`."""
     if (urlsplit(mast_url).hostname or "").endswith(".stsci.edu"):
         return public_url
     _, slash, path = public_url.removeprefix("https://").partition("/")
@@ -247,7 +247,7 @@ def service_url(mast_url: str, public_url: str = "") -> str:
 
 
 def proposal_id_of(archive: str, number: str | None) -> str:
-    """Build a proposal's identifier from the archive's name and the number as the archive writes it, with zeros."""
+    """Build a proposal's identifier from the archive's name and the proposal's number, without leading zeros."""
     text = (number or "").strip()
     # Leading zeros are removed only if the text is all digits. Other texts, such as "GO-5", are unchanged.
     return f"{archive}:{text.lstrip('0') or NO_PROPOSAL}" if text.isdigit() else f"{archive}:{text or NO_PROPOSAL}"

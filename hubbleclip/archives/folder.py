@@ -1,4 +1,4 @@
-"""Find the files of a folder that can be read, and say of every other file why it cannot."""
+"""List the files of a folder that can be read, and explain for every other file why it cannot be read."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from hubbleclip.fits.integrity import content_name
 FITS = (".fits", ".fit", ".fits.gz", ".fit.gz")
 JPEG = (".jpg", ".jpeg")
 USABLE = {"a FITS file": FITS, "a JPEG file": JPEG}
-"""Suffixes of the files that can be used, by their content."""
+"""For each kind of content that can be read, the suffixes that its files may have."""
 UNPACKERS = {
     ".fz": "funpack",
     ".bz2": "bunzip2",
@@ -21,15 +21,15 @@ UNPACKERS = {
     ".tar.gz": "tar",
     ".tgz": "tar",
 }
-"""Programs that unpack files that are not read, by suffix."""
+"""Program that unpacks a packed file, by the suffix of the file. Such files are not read."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FolderFiles:
-    """Files of a folder, sorted by their path relative to it.
+    """Files of a folder, sorted by their relative path.
 
-    `paths` are those that are read. `skipped` says of every other file, by its relative path, what it is and what makes
-    it usable.
+    `paths` are the files that are read. `skipped` maps the relative path of every other file to a text that says what
+    the file is or how it can be made usable.
     """
 
     paths: list[Path]
@@ -37,7 +37,10 @@ class FolderFiles:
 
 
 def scan_folder(folder: Path, suffixes: tuple[str, ...], own_folder: Path) -> FolderFiles:
-    """List the files below a folder; those that end in one of `suffixes` (lower case, with the dot) are read."""
+    """List the files below a folder that are neither hidden nor in `own_folder`.
+
+    Files whose name ends in one of `suffixes` (lower case, with the dot) are read, the others are skipped.
+    """
     files = (path for path in folder.rglob("*") if path.is_file() and not path.is_relative_to(own_folder))
     by_name = {path.relative_to(folder).as_posix(): path for path in files}
     names = sorted(name for name in by_name if not any(part.startswith(".") for part in name.split("/")))
@@ -49,7 +52,7 @@ def scan_folder(folder: Path, suffixes: tuple[str, ...], own_folder: Path) -> Fo
 
 
 def _why(path: Path, suffixes: tuple[str, ...]) -> str:
-    """Explain why a file was skipped, and how it can be made usable; its name ends in none of `suffixes`."""
+    """Explain why a file whose name ends in none of `suffixes` is skipped, or how it can be made usable."""
     for suffix, program in UNPACKERS.items():
         if path.name.lower().endswith(suffix):
             return f"a packed file ({suffix}): unpack it with {program}"

@@ -20,7 +20,7 @@ from hubbleclip.core.text_cleaning import clean_number, without_zeros
 
 
 def read_proposal_rows(path: Path) -> dict[tuple[str, str], ProposalText]:
-    """Read the rows with a number of a JSON-lines file, by (mission, number); the first of equal keys is used.
+    """Read the rows of a JSON-lines file that have a number, by (mission, number); the first row of a key is used.
 
     The mission is "" in a row that names none. Raises SettingsError for a line that is not a JSON object.
     """
@@ -34,7 +34,7 @@ def read_proposal_rows(path: Path) -> dict[tuple[str, str], ProposalText]:
 def read_proposals_file(path: Path, archive: str) -> list[Proposal]:
     """Read the proposals of a JSON-lines file that have an abstract, whether or not there are observations of them.
 
-    A proposal without a number is named by a hash of its abstract, one without a title gets the abstract's first words.
+    A missing number is replaced by a hash of the abstract, and a missing title by the abstract's first words.
     """
     if not path.is_file():
         raise SettingsError(f"archive.proposals_file {path} is not a file: correct the path")
@@ -49,7 +49,7 @@ def read_proposals_file(path: Path, archive: str) -> list[Proposal]:
 
 
 def _read_rows(path: Path) -> Iterator[tuple[str, ProposalText]]:
-    """Yield the mission and the text of each row; SettingsError names a line that is not a JSON object."""
+    """Yield the mission and the proposal text of each row. A line that is not a JSON object raises SettingsError."""
     with path.open(encoding="utf-8", errors="replace") as lines:
         for line_number, line in enumerate(lines, start=1):
             if not line.strip():

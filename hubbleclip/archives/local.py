@@ -65,7 +65,7 @@ class LocalArchive(ProcessLocal):
         default = folder.resolve() / PROPOSALS_NAME
         self.settings = settings
         self.folder = folder.resolve()
-        self.own_folder = layout.root.resolve()  # it may be in the folder, and its files are ignored
+        self.own_folder = layout.root.resolve()  # ignored if it is in `folder`
         self.proposals_file = proposals_file.resolve() if proposals_file else default if default.is_file() else None
         self._lock = threading.Lock()
 
@@ -108,7 +108,7 @@ class LocalArchive(ProcessLocal):
             yield ObservationPage(observations=observations[start : start + OBSERVATIONS_PER_PAGE])
 
     def count_rows(self, since_mjd: float, until_mjd: float) -> int:
-        """See `Archive.count_rows`. No page counts rows by day, so this is 0."""
+        """Return 0, because `num_rows` is empty on every page of this archive; see `Archive.count_rows`."""
         return 0
 
     def _observation(self, facts: FileFacts) -> Observation:
@@ -146,7 +146,7 @@ class LocalArchive(ProcessLocal):
         num_used = {key: len(obs_ids - names) for key, obs_ids in (taken or {}).items()}
 
         def order(item: Observation) -> tuple[bool, str, str]:
-            # files that are in use come first; by name would be the order of date and visit, so it is that of a hash
+            # files that are in use come first; a hash orders the others, because names would order them by date
             return item.obs_id not in in_use, item.proposal_id, sha256_bytes(item.obs_id.encode())
 
         for observation in sorted(observations, key=order):
@@ -222,7 +222,7 @@ class LocalArchive(ProcessLocal):
         return text.to_proposal(proposal_id, self.name, source)
 
     def fetch_product(self, product: Product) -> Product:
-        """Hash a file without copying it. Its path is absolute, because it is outside of the profile's folder."""
+        """Hash a file without copying it. The path is absolute, because the file is outside of the profile's folder."""
         path = (self.folder / product.uri.removeprefix("local:")).resolve()
         try:
             sha256, size_bytes = sha256_file(path), path.stat().st_size
@@ -253,7 +253,7 @@ def _version_of(path: Path) -> str:
 
 
 def find_duplicates(folder: Path, names: Iterable[str]) -> dict[str, str]:
-    """Find files with equal content: the name of the original, by the name of the duplicate."""
+    """Find files of equal content, and map the name of each duplicate to that of the first file with its content."""
     by_size: dict[int, list[str]] = {}
     for name in names:
         by_size.setdefault((folder / name).stat().st_size, []).append(name)

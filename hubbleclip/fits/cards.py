@@ -18,7 +18,7 @@ CARD_BYTES = 80
 WIDTHS = frozenset({8, 16, 32, 64, -32, -64})
 MAX_AXES = 999
 MAX_HDUS = 2500
-"""Largest number of HDUs. astropy takes a millisecond for each; files of spectra of many slits have a thousand."""
+"""Maximum number of HDUs. astropy takes a millisecond per HDU; files of spectra of many slits have a thousand HDUs."""
 MAX_DATA_BYTES = 2**63
 
 
@@ -31,7 +31,7 @@ class ContentProblem:
 
 
 class UnsoundError(Exception):
-    """Fault of a file, raised and caught within this package only; `problem` describes the fault."""
+    """Fault of a file, described by `problem`."""
 
     def __init__(self, reason: Reason, words: str) -> None:
         super().__init__(words)
@@ -56,7 +56,7 @@ def value(cards: Cards, keyword: bytes) -> bytes:
 
 
 def integer(cards: Cards, keyword: bytes, default: int | None = None) -> int:
-    """Return the integer of a keyword."""
+    """Return the integer value of a keyword, or `default` if the keyword has no value."""
     text = value(cards, keyword)
     if not text and default is not None:
         return default

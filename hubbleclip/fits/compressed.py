@@ -1,6 +1,6 @@
 """Read compressed images in bands of rows, and check them before astropy unpacks them.
 
-The decoder does not check the parameters of the compression, and unpacks whatever a compression tile holds.
+astropy's decoder checks neither the parameters of the compression nor the unpacked size of a compression tile.
 """
 
 from __future__ import annotations
@@ -23,15 +23,13 @@ PARAMETERS = {"BLOCKSIZE": (16, 32), "BYTEPIX": (1, 2, 4, 8)}
 MAX_PIXEL_BYTES = 8
 PIECE_BYTES = 1 << 20
 GZIP_OR_ZLIB = 47
-"""Argument `wbits` of zlib that accepts both formats."""
+"""Value of zlib's argument `wbits` that accepts both formats."""
 BAND_BYTES_PER_PIXEL = 24
-"""Upper estimate of the memory of a band while it is unpacked: the band, and one compression tile in three forms."""
+"""Upper estimate of the memory for unpacking a band: for the band, and for one compression tile in three forms."""
 
 
 def check_compression(hdu: Any, file: IO[bytes]) -> None:
-    """Check the compression of an image: its parameters, and that no compression tile unpacks to more
-    than its pixels.
-    """
+    """Check the parameters of an image's compression, and that no compression tile unpacks to more than its pixels."""
     info = hdu.fileinfo()
     file.seek(info["hdrLoc"])
     # `hdu.header` describes the decompressed image. The parameters are in the header of the table that stores it.
@@ -83,7 +81,7 @@ def _tile_shape(hdu: Any) -> tuple[int, ...]:
 
 
 def band_rows(hdu: Any, num_rows: int) -> int:
-    """Choose the height of the bands in which a compressed image is read, so that no tile is unpacked twice."""
+    """Choose a height of at least `num_rows` for the bands of a compressed image, so that no tile is unpacked twice."""
     tile_rows = _tile_shape(hdu)[-2]
     return math.ceil(num_rows / tile_rows) * tile_rows
 
@@ -105,4 +103,4 @@ def iter_bands(hdu: Any, plane: int, num_rows: int) -> Iterator[tuple[slice, NDA
         try:
             yield rows, hdu.section[(*before, rows, slice(None))]
         except AssertionError as error:  # astropy asserts that a compressed image has certain columns
-            raise ImageError("unreadable", f"the compressed image has not the columns of one: {error}") from error
+            raise ImageError("unreadable", f"the compressed image lacks a required column: {error}") from error

@@ -66,8 +66,9 @@ class UnusedImage:
 def science_layers(hdus: pyfits.HDUList, stem: str, camera: Camera) -> tuple[list[Layer], tuple[UnusedImage, ...]]:
     """Find the images of the sky in a file, in file order, and those that are not read.
 
-    They are the extensions named SCI; without any, the primary image; without one, every image whose name marks no
-    weight, error or mask. Of an infrared ramp, only the last read (EXTVER 1) is an image. Raises ImageError.
+    The images of the sky are the extensions named SCI; without these, the primary image; without a primary image, every
+    image whose name marks no weight, error or mask. Of the reads of an infrared ramp, only the last (EXTVER 1) is used.
+    Raises ImageError.
     """
     if NOT_SCIENCE_FILE.search(stem.lower()):
         raise ImageError("not_an_image", "the file's name marks it as a file that accompanies an image, such as a mask")
@@ -93,7 +94,7 @@ def _unused(index: int, names: Sequence[str], extensions: Collection[int]) -> Un
     if index in extensions:
         return UnusedImage(index, "not_an_image", FOREIGN_CUBE)
     if names[index] == SCIENCE:
-        return UnusedImage(index, "not_chosen", "an earlier read of the ramp, of which the last one (EXTVER 1) is cut")
+        return UnusedImage(index, "not_chosen", "an earlier read of the ramp; only the last one (EXTVER 1) is cut")
     if SCIENCE in names:
         return UnusedImage(index, "not_chosen", "the file has extensions named SCI, and only these are cut")
     return UnusedImage(index, "not_chosen", "no extension is named SCI, so only the primary image is cut")

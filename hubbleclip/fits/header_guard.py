@@ -24,11 +24,11 @@ REPLACEMENT = b"\xef\xbf\xbd"
 """The character U+FFFD in UTF-8, which replaces each byte that is no text."""
 PIECE_BYTES = 1 << 20
 MAX_REPLACED_SHARE = 0.01
-"""Largest share of a file's bytes that may be U+FFFD; binary data contain it once in 16 million bytes."""
+"""Largest share of a file's bytes that may be U+FFFD; random binary data contain it once in 16 million bytes."""
 
 
 def check_header(file: IO[bytes], start: int = 0) -> bool:
-    """Check the FITS header that begins at byte `start` of a file. The file position is restored afterwards."""
+    """Check the FITS header at byte `start` of a file; return whether it has an END card. The file position is kept."""
     position = file.tell()
     file.seek(start)
     try:
@@ -64,7 +64,7 @@ def _reject_text(file: IO[bytes]) -> None:
     """Raise ImageError where many bytes of a file are U+FFFD, because it was decoded as text and encoded again."""
     size = file.seek(0, os.SEEK_END)
     file.seek(0)
-    if size % BLOCK_BYTES == 0:  # U+FFFD has three bytes in place of one, so that the last block is not complete
+    if size % BLOCK_BYTES == 0:  # U+FFFD has three bytes in place of one, which makes the last block incomplete
         return
     num_replaced = sum(piece.count(REPLACEMENT) for piece in iter(lambda: file.read(PIECE_BYTES), b""))
     if num_replaced * len(REPLACEMENT) > MAX_REPLACED_SHARE * size:

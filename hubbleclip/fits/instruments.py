@@ -23,7 +23,9 @@ FILTER_NAME = re.compile(r"F[QR]?(\d{3,4})(LP|[A-Z]2?)")
 The number in the name is a wavelength; `Camera.nm_per_number` gives its unit.
 """
 JY_PER_FLAM = 1e23 / 2.99792458e18
-"""Jy of a flux density of 1 erg / s / cm2 / Angstrom at a wavelength of 1 Angstrom: 1e23 / c in Angstrom / s."""
+"""Flux density in Jy that equals 1 erg / s / cm2 / Angstrom at a wavelength of 1 Angstrom: 1e23 / c, with c in
+Angstrom / s.
+"""
 CAMERAS: dict[str, Camera] = {name: camera for mission in MISSIONS.values() for name, camera in mission.cameras.items()}
 """Cameras of all missions, by name. No two missions share a camera name."""
 
@@ -34,7 +36,7 @@ def mission_of(look: Look) -> Mission:
 
 
 def camera_of(instrument: str | None) -> Camera:
-    """Find a camera by name; without it that of the instrument, or the default mission's unknown camera."""
+    """Find a camera by its full name, or else by the instrument; otherwise the default mission's unknown camera."""
     name = instrument or ""
     return CAMERAS.get(name) or CAMERAS.get(name.split("/")[0]) or DEFAULT.unknown_camera
 
@@ -103,7 +105,7 @@ def gain_of(look: Look, camera: Camera) -> float | None:
 
 
 def flux_density_of(look: Look) -> float | None:
-    """Read the flux density f_nu in Jy of a pixel value of 1 per second, from PHOTFLAM and PHOTPLAM."""
+    """Compute the flux density f_nu (Jy) that gives a pixel value of 1 per second, from PHOTFLAM and PHOTPLAM."""
     values = (look("PHOTFLAM"), look("PHOTPLAM"))
     flam, pivot = (float(one) if isinstance(one, (int, float)) and one > 0 else None for one in values)
     return flam * pivot**2 * JY_PER_FLAM if flam and pivot else None

@@ -78,12 +78,12 @@ class Source:
 
 
 def content_name(start: bytes) -> str | None:
-    """Name the format of a file by its first 512 bytes, such as `a JPEG file`."""
+    """Recognise the format of a file, such as `a JPEG file`, by the file's first 512 bytes; None if it is unknown."""
     return next((words for pattern, _, words in FOREIGN_STARTS if pattern.match(start)), None)
 
 
 def content_problem(content: Path | bytes, suffix: str, listed_bytes: int | None = None) -> ContentProblem | None:
-    """Find the first fault of a file of any content; `suffix` gives the format, as a partial file has another name."""
+    """Find the first fault of a file. `suffix` gives the expected format, because a partial file has another name."""
     size = len(content) if isinstance(content, bytes) else content.stat().st_size
     try:
         with io.BytesIO(content) if isinstance(content, bytes) else content.open("rb") as file:
@@ -227,7 +227,7 @@ def _check_jpeg(file: BinaryIO, size: int, is_size_listed: bool) -> None:
         raise UnsoundError("damaged", f"the JPEG file has no sound header: {error}") from error
     if max(width, height) > MAX_SIDE_PX:
         raise UnsoundError("damaged", f"the JPEG file declares an impossible size: {width} x {height} px")
-    # Pixels are not decoded, which would take as long as the cut of their tiles. They contain no end marker.
+    # Pixels are not decoded, because that would take as long as cutting tiles. Coded pixels contain no end marker.
     if not data.rstrip(b"\0").endswith(JPEG_END):
         if data.rfind(JPEG_END) > data.rfind(START_OF_SCAN):
             raise UnsoundError("damaged", "bytes follow the end of the JPEG file")

@@ -162,7 +162,7 @@ def title_of(stem: str, instrument: str | None, filters: tuple[str, ...], target
 
 
 def start_of(keywords: Keywords) -> float | None:
-    """Read the start of the exposure (MJD) from EXPSTART, or if that is absent from DATE-OBS in ISO form."""
+    """Read the start of the exposure (MJD) from EXPSTART or, without EXPSTART, from DATE-OBS in ISO format."""
     start_mjd = _number(keywords.get("EXPSTART"), 1, math.inf)
     if start_mjd is not None:
         return start_mjd

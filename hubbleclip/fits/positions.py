@@ -1,4 +1,4 @@
-"""Show positions and directions on the sky: sexagesimal text, an arrow to the north and east, and a scale bar."""
+"""Show positions and directions on the sky: sexagesimal text, arrows to the north and east, and a scale bar."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from hubbleclip.core.vectors import unit, unit_vectors
 
 BAR_SHARE = 0.3
-"""Longest scale bar, in sides of a picture."""
+"""Maximum length of a scale bar, as a fraction of the picture's side."""
 Vector = NDArray[np.float64]
 """A vector (3,) in the equatorial frame, in units of the celestial sphere's radius."""
 
@@ -22,7 +22,7 @@ class Compass:
     """Orientation and scale of a picture.
 
     `north_xy` and `east_xy` are directions in the picture, of length 1; x to the right, y downwards. `bar_share` is the
-    length of the scale bar in sides of the picture; `bar_label` is its length on the sky.
+    length of the scale bar as a fraction of the picture's side; `bar_label` is its length on the sky.
     """
 
     north_xy: tuple[float, float]
@@ -54,13 +54,13 @@ def compass_of_corners(corners_deg: Sequence[float], side_arcsec: float) -> Comp
 
 
 def _direction(target_3: Vector, basis: NDArray[np.float64]) -> tuple[float, float]:
-    """Return a direction on the sky as a direction in the picture, given the sky's change along each axis."""
+    """Convert a direction on the sky to one in the picture, whose axes are the columns of `basis` on the sky."""
     x, y = unit(np.linalg.lstsq(basis, target_3, rcond=None)[0])
     return round(float(x), 4), round(float(y), 4)
 
 
 def round_length(longest: float) -> float:
-    """Return the largest length of the form 1, 2 or 5 times a power of ten that is not above a length."""
+    """Return the largest number of the form 1, 2 or 5 times a power of ten that is at most `longest`."""
     power = 10.0 ** math.floor(math.log10(longest))
     return max(step * power for step in (1, 2, 5) if step * power <= longest * (1 + 1e-9))
 
@@ -71,7 +71,7 @@ def angle_label(arcsec: float) -> str:
 
 
 def sexagesimal(ra_deg: float, dec_deg: float) -> tuple[str, str]:
-    """Format a position in degrees as hours and degrees."""
+    """Format a position as sexagesimal text: right ascension in hours, declination in degrees."""
     from astropy.coordinates import Angle  # noqa: PLC0415 - a slow import
 
     ra = Angle(ra_deg, "deg").to_string(unit="hourangle", sep=" ", precision=2, pad=True)

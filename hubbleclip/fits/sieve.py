@@ -100,7 +100,7 @@ class FitsSieve:
                 raise UnsoundError("damaged", "a FITS header has no END card")
 
     def resume(self, file: BinaryIO, size: int) -> None:
-        """Restore the state after the start of a filtered file has been written."""
+        """Restore the state that the filter had when it had written the first `size` bytes of a filtered file."""
         while file.tell() < size:
             self.skip()
             while not self._header or end_of(bytes(self._header[-BLOCK_BYTES:])) is None:
@@ -148,7 +148,8 @@ def _without_data(header: bytes, num_skipped: int) -> bytes:
     """Return a header of the same length, for an extension without data, with the number of skipped bytes."""
     end = len(header) - BLOCK_BYTES + (end_of(header[-BLOCK_BYTES:]) or 0)
     cards = [header[start : start + CARD_BYTES] for start in range(0, end, CARD_BYTES)]
-    # a header with NAXIS > 0 loses at least one card, so that the card SKIPPED fits
+    # If NAXIS > 0, at least the card NAXIS1 is dropped here, which leaves room for the added card that gives the number
+    # of skipped bytes.
     kept = [card for card in cards if not LOST_CARDS.fullmatch(card[:8].rstrip())]
     place = next(place for place, card in enumerate(kept) if card[:8] == b"NAXIS   ")
     kept[place] = b"NAXIS   =                    0 / the data were not downloaded"

@@ -46,8 +46,8 @@ class Camera:
         Pivot wavelengths in nm, by filter name, of the filters whose names contain a number that is not their
         wavelength.
     star_contrast
-        Ratio of a star's peak to the median of its central 3x3 pixels that no star of the camera exceeds. A pixel of
-        higher contrast is a cosmic ray. The largest ratios of Tiny Tim's PSFs at five field positions and 25 sub-pixel
+        Upper limit for the ratio of a star's peak to the median of the star's central 3x3 pixels. A pixel of higher
+        contrast is a cosmic ray. The largest ratios of Tiny Tim's PSFs at five field positions and 25 sub-pixel
         phases are 4.6 (ACS/WFC), 3.6 (WFC3/UVIS) and 5.8 (WFPC2); a camera without PSFs has the limit of ACS/WFC.
 
     """
@@ -101,8 +101,8 @@ class HeaderConvention:
     detector_keyword
         Keyword that names the detector of most instruments; empty where the instrument's name is enough.
     detectors
-        For each instrument whose detector is named by another keyword: this keyword, and the prefix that is put before
-        its value.
+        For each instrument whose detector is named by another keyword: that keyword, and the prefix that is put before
+        the keyword's value.
     target_keywords
         Keywords of the target's name, in order of preference.
     aim_keywords
@@ -159,8 +159,8 @@ class NamePattern:
     Attributes
     ----------
     origin
-        What the data of such a file were made from, such as `exposure`; the first part of the keys of
-        `ProductRanking.order`.
+        What the data of files with this naming scheme were made from, such as `exposure`; the first part of the keys
+        of `ProductRanking.order`.
     pattern
         Pattern that matches the whole name. Its groups are inserted into `ProductRanking.visit_templates`.
 
@@ -191,7 +191,7 @@ class ProductRanking:
         Description of each kind of file by (origin, suffix), in order of preference. Files of other kinds are never
         chosen.
     single_cameras
-        Instruments whose detectors make one file together, although MAST's instrument name has a detector.
+        Instruments of which one file holds the images of all detectors, although MAST's instrument name has a detector.
     no_previews
         Suffixes of previews that are never chosen.
     tunable
@@ -325,9 +325,9 @@ class PublicBucket:
     path_prefix
         Path of the mission's folder within the bucket. Paths that MAST returns begin with it.
     paths
-        Patterns of `observation/file`, the names of a file and of the observation for which MAST lists it, each with
-        the `re.Match.expand` template of the file's path below `path_prefix`. The path of a file whose names match no
-        pattern is requested from MAST.
+        Pairs of a pattern and a template. The pattern matches `observation/file`: the name of the observation for which
+        MAST lists a file, and the file's name. The template (`re.Match.expand`) gives the file's path below
+        `path_prefix`. The path of a file whose names match no pattern is requested from MAST.
 
     """
 

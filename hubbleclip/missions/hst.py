@@ -234,7 +234,7 @@ SEARCH = SearchColumns(
 PINS = ArchivePins(
     released_mjd=(60_384.0, 60_387.0),  # three days of March 2024
     num_proposals=13_000,
-    # One file per visit and filter, of 30 observations and 142 files.
+    # The chosen files: one per visit and filter, out of 142 files of 30 observations.
     proposal="17301",
     file_names=frozenset(
         f"hst_17301_{visit}_wfc3_uvis_{band}_if3x{visit}_drc.fits"

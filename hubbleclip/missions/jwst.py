@@ -32,7 +32,7 @@ CAMERA = Camera(
     nm_per_number=10.0,
     pivots_nm={"F150W2": 1671.0, "F322W2": 3247.0},
 )
-"""Every JWST camera. All have the unit MJy/sr and extensions SCI, ERR, and DQ (_cal) or WHT (_i2d)."""
+"""Every JWST camera. All files have the unit MJy/sr, and extensions SCI, ERR, and DQ (_cal) or WHT (_i2d)."""
 CAMERAS = dict.fromkeys(("NIRCAM", "NIRCAM/SHORT", "NIRCAM/LONG", "MIRI", "NIRISS"), CAMERA)
 
 PRODUCTS = ProductRanking(

@@ -22,7 +22,7 @@ class Link:
 
 
 def sky_links(facts: Mapping[str, Any]) -> list[Link]:
-    """Return links to sky atlases at the tile's place."""
+    """Return links that open sky atlases at the tile's position."""
     if facts.get("ra_deg") is None or facts.get("dec_deg") is None:
         return []
     target = f"{facts['ra_deg']:.6f} {facts['dec_deg']:+.6f}"
@@ -36,7 +36,7 @@ def sky_links(facts: Mapping[str, Any]) -> list[Link]:
 
 
 def archive_links(facts: Mapping[str, Any]) -> list[Link]:
-    """Return links to the tile's observation, programme and file; none for an archive that MAST lacks."""
+    """Return links to the tile's observation, programme and file; none if the archive is not a mission's."""
     archive, _, number = str(facts.get("proposal_id") or "").partition(":")
     mission = MISSIONS.get(archive)
     if mission is None:

@@ -42,7 +42,7 @@ class ArchivePins:
     num_proposals
         Approximate number of proposals with images, for the estimate of an ingest.
     proposal, file_names
-        Number of a proposal, and the names of all files that are chosen of it with the default settings.
+        Number of a proposal, and the names of all its files that are chosen with the default settings.
     file
         A file of some megabytes.
     title

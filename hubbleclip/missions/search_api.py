@@ -26,10 +26,10 @@ class SearchColumns:
     levels
         Pattern of the values of the column for `calib_level`, by calibration level.
     level_values
-        All values of that column, by calibration level; empty if the column cannot be filtered by level.
+        All values of the column for `calib_level`, by calibration level; empty if it cannot be filtered by level.
     detector, detectors
-        Column whose value begins with the detector's name, and patterns of these names by instrument; none if the
-        column of instruments names the detector too.
+        Column whose value begins with the name of a detector, and for each instrument the pattern of these names;
+        both are empty if the detector is not taken from such a column.
     is_upper
         Whether the API takes names of datasets in upper case only.
     file_types

@@ -83,7 +83,7 @@ def add_cosmic_rays(image_yx: Image, rng: np.random.Generator, count: int) -> Ma
 
 
 def saturate(image_e_yx: Image, full_well_e: float, *, bleeds: bool) -> Mask:
-    """Clip an image in place at the full-well charge, let the surplus bleed along columns; return what was clipped."""
+    """Clip an image in place at the full-well charge, with bleeding along columns; return the saturated pixels."""
     full = image_e_yx > full_well_e
     if not full.any():
         return full
@@ -103,7 +103,7 @@ def saturate(image_e_yx: Image, full_well_e: float, *, bleeds: bool) -> Mask:
 
 
 def detector_defects(shape: tuple[int, int], camera: Camera, rng: np.random.Generator) -> Flags:
-    """Draw the DQ flags of a detector: BAD_COLUMN (only a CCD has any) and HOT."""
+    """Draw the DQ flags of a detector: HOT, and for a CCD also BAD_COLUMN."""
     flags = np.zeros(shape, np.int16)
     hot = rng.integers(0, flags.size, int(flags.size * 4e-4))  # 0.04 % of the pixels are hot.
     flags.reshape(-1)[hot] |= HOT

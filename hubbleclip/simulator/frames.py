@@ -110,7 +110,7 @@ def combined_frame(settings: SimulatorSettings, plan: ObservingPlan, target: Tar
 
 
 def detector_frame(settings: SimulatorSettings, frame: Frame) -> Frame:
-    """Make the frame of a single exposure. It has the pointing of the combined frame, and the detector fills it."""
+    """Make the frame of a single exposure, which the detector fills; its pointing is that of the combined `frame`."""
     side = settings.frame_px
     roll_deg = (frame.roll_deg + frame.tilt_deg + 180) % 360 - 180  # Wrapped to -180 to 180.
     return replace(frame, num_y=side, num_x=side, roll_deg=roll_deg, tilt_deg=0.0, half_px=side / 2)

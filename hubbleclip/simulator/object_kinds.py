@@ -12,10 +12,10 @@ from typing import Any
 class ObjectKind:
     """Kind of object, e.g. `spiral galaxy`.
 
-    `categories` are the scientific categories that a proposal about it may have. `variants` are subtypes that look
-    different. `filters` is a key of FILTER_PLANS. `names` are patterns of catalogue names. `exposure_s` is the range
-    of exposure times of an observation, in seconds. `may_be_off_centre` says whether an observation may be offset from
-    the centre of the object.
+    `categories` are the scientific categories that a proposal about such an object may have. `variants` are subtypes
+    that look different. `filters` is a key of FILTER_PLANS. `names` are patterns of catalogue names. `exposure_s` is
+    the range of exposure times of an observation, in seconds. `may_be_off_centre` says whether an observation may be
+    offset from the centre of the object.
     """
 
     name: str
@@ -29,7 +29,7 @@ class ObjectKind:
 
 
 def _tuples(values: dict[str, Any]) -> dict[str, Any]:
-    """Make tuples of the lists in a table of TOML."""
+    """Convert the lists in a TOML table to tuples."""
     return {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
 
 

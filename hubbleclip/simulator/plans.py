@@ -74,7 +74,7 @@ def proposal_index(number: str) -> int:
 
 
 def total_proposals(settings: SimulatorSettings) -> int:
-    """Count the proposals of all nights. Raises SettingsError for more than five-digit numbers."""
+    """Count the proposals of all nights. Raises SettingsError if there are too many for five-digit numbers."""
     total = settings.num_proposals * settings.nights
     if total > MAX_PROPOSALS:
         raise SettingsError(
@@ -85,7 +85,7 @@ def total_proposals(settings: SimulatorSettings) -> int:
 
 @lru_cache(maxsize=4096)
 def plan_of(settings: SimulatorSettings, index: int) -> ObservingPlan:
-    """Make the plan of one proposal, without making the plans of other proposals except its parent."""
+    """Make the plan of one proposal; of all other plans, only that of its parent is needed."""
     kind, parent, is_continuation = _parent_of(settings, index)
     if parent is None:
         return _new_plan(settings, index, kind)
@@ -96,7 +96,10 @@ def plan_of(settings: SimulatorSettings, index: int) -> ObservingPlan:
 
 
 def _parent_of(settings: SimulatorSettings, index: int) -> tuple[ObjectKind, int | None, bool]:
-    """Return the kind of object, the index of the parent or None, and whether the proposal is a continuation."""
+    """Return a proposal's kind of object, the index of its parent proposal, and whether it continues that parent.
+
+    The index is None if the proposal has no parent.
+    """
     kind, draw, parent = _draw_parent(index)
     # A parent has no parent itself, so that making a plan requires at most one other plan.
     if parent is None or _draw_parent(parent)[2] is not None:

@@ -105,7 +105,7 @@ def mast_filters(camera: Camera, band: Filter) -> str:
 
 
 def file_size(frame_px: int, camera: Camera, combined_yx: tuple[int, int], kind: str) -> int:
-    """Compute the exact bytes of the first version of a file without rendering it; later ones may have more blocks."""
+    """Compute the exact size (bytes) of a file's first version without rendering; later versions may be larger."""
     if kind in PREVIEW_KINDS:
         return PREVIEW_BYTES
     if kind in AUXILIARY_BLOCKS:

@@ -13,7 +13,7 @@ from hubbleclip.archives.mast.client import OBSIDS_PER_REQUEST
 from hubbleclip.config.settings import ArchiveSettings, FetchSettings, TileSettings
 
 KEPT_SHARE = 0.5
-"""Share of the tiles of a grid that are kept; a guess, because it depends on the fields."""
+"""Share of the tiles of a grid that are kept. It is a guess, because the share depends on the images."""
 BYTES_PER_TILE = 128_000
 """Bytes of a tile of 512 px with its row and its sample, as measured by `benchmarks/bench_shards.py`."""
 
@@ -22,8 +22,8 @@ BYTES_PER_TILE = 128_000
 class Estimate:
     """Estimate of the first ingest of a profile, and of its tiles.
 
-    `fetched_bytes` arrive, and `file_bytes` stay on the disk. `metadata_s` is the time of the tables of observations
-    and products, `files_s` that of the files.
+    `fetched_bytes` are downloaded, and `file_bytes` of these stay on the disk. `metadata_s` is the time to request the
+    tables of observations and products, `files_s` the time to download the files.
     """
 
     num_observations: int
@@ -64,14 +64,17 @@ def estimate(
 
 
 def metadata_s(num_observations: float, rows_s: float, list_s: float, fetch: FetchSettings) -> float:
-    """Compute the time (s) of all pages of observations, one after the other, and of all lists of products."""
+    """Compute the time (s) to request all pages of observations, one after the other, and all lists of products."""
     pages, lists = math.ceil(num_observations / LIMITS.page_rows), math.ceil(num_observations / OBSIDS_PER_REQUEST)
     shortest_s = 1 / fetch.requests_per_s
     return pages * max(rows_s, shortest_s) + lists * max(list_s / fetch.connections, shortest_s)
 
 
 def tiles_per_file(num_pixels: float, tiles: TileSettings) -> float:
-    """Estimate the number of tiles of a square image: the kept share of a grid, and one per further view."""
+    """Estimate the number of tiles of a square image.
+
+    It is `KEPT_SHARE` of the tiles of a grid for the view `native`, and one tile for each other view.
+    """
     grid = math.ceil(math.sqrt(num_pixels) / tiles.size_px) ** 2
     views = set(tiles.views)
     return (max(KEPT_SHARE * grid, 1.0) if "native" in views else 0.0) + len(views - {"native"})

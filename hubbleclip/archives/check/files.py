@@ -30,11 +30,11 @@ WHOLE = {"Accept-Encoding": "identity"}
 
 
 def check_file(probe: Probe) -> Iterator[Finding]:
-    """Check the headers and the content of the pinned file, requested as a range of all bytes, and the speed."""
+    """Check the headers and the content of the pinned file, requested as the range of all bytes; measure the speed."""
     file = probe.pins.file
     if file is None:
         return
-    # a file whose size differs from its list is never accepted, whatever the size was in the past
+    # a file whose size differs from the listed size is never accepted, even if it has the pinned size
     listed = probe.listed_bytes or file.size_bytes
     url, needed = probe.mast.download_url(file.uri), f"{listed:,} bytes"
     # One request for the range of all bytes gives what HEAD and a request without a range would give.

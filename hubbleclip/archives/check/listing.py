@@ -37,11 +37,11 @@ FILTERED = frozenset(
 LEVELS = frozenset({"1", "2", "3"})
 PRODUCT_TYPES = frozenset({"SCIENCE", "AUXILIARY", "PREVIEW", "CALIBRATION", "INFO", "THUMBNAIL"})
 SEARCHED = "obs_id", "proposal_id", "instrument_name", "t_obs_release", "s_ra", "filters"
-"""Columns that some datasets of the search API must have."""
+"""Columns of the search API. Each must have a value in at least one of the requested rows."""
 SEARCH_ROWS = 20
 MAX_COUNTS = 6
 WINDOW_ROWS = 200
-"""Approximate number of rows to which a window is shortened that has more rows than a page."""
+"""Approximate number of rows to which a window is shortened if it has more rows than one page."""
 
 
 def check_columns(probe: Probe) -> Iterator[Finding]:
@@ -66,7 +66,7 @@ def _request_columns(probe: Probe) -> bytes:
 
 
 def check_counts(probe: Probe) -> Iterator[Finding]:
-    """Count the observations of the profile, and those of one of its instruments without release dates."""
+    """Count the observations of the profile, and all observations of one of its instruments on any release date."""
     wide, pinned = _wide_query(probe), probe.pins.released_mjd
     queries = criteria_of(probe.settings, probe.mission, probe.settings.proposal_numbers)[:MAX_COUNTS]
     dates = release_window(probe.settings, mjd_of(probe.settings.since), mjd_of(str(datetime.now(UTC).date())))
@@ -74,7 +74,7 @@ def check_counts(probe: Probe) -> Iterator[Finding]:
     probe.measured.num_observations = sum(counts)
     found = f"{probe.measured.num_observations:,}"
     yield compare("observations of the profile", "some", found, probe.measured.num_observations > 0)
-    # dates around those of the window are as good as none
+    # a count whose dates include those of the window serves as well as one without dates
     is_counted = wide in queries and dates.low <= pinned[0] and pinned[1] <= dates.high
     probe.num_in_all = counts[queries.index(wide)] if is_counted else probe.mast.count(wide)
 
@@ -93,8 +93,8 @@ def check_window(probe: Probe) -> Iterator[Finding]:
     first, probe.measured.rows_s = _first_page(probe, query), time.monotonic() - started
     found = f"{first.total:,} of {probe.num_in_all:,} in the dates"
     is_ok = 0 < first.total < probe.num_in_all
-    yield compare("counts", "fewer in some dates than in all, and some", found, is_ok, Level.STOPS)
-    if first.total > len(first.rows):  # only a whole window has the same rows twice
+    yield compare("counts", "some, but fewer than on all dates", found, is_ok, Level.STOPS)
+    if first.total > len(first.rows):  # two requests give the same rows only if one page has them all
         query |= {"t_obs_release": [low, low + (high - low) * WINDOW_ROWS / first.total]}
         first = _first_page(probe, query)
     rows, again = first.rows, _first_page(probe, query).rows
@@ -150,7 +150,7 @@ def check_search_api(probe: Probe) -> Iterator[Finding]:
 
 
 def check_products(probe: Probe) -> Iterator[Finding]:
-    """List the products of the window's observations and of the pinned proposal, and choose the files of each."""
+    """List the products of the window's observations and of the pinned proposal, and choose files from both lists."""
     own, pinned = _pinned_observations(probe)
     sample = probe.sample[: OBSIDS_PER_REQUEST - len(own) - len(pinned)]
     started = time.monotonic()

@@ -1,4 +1,4 @@
-"""Findings of the check of an archive, and its client, which times requests of the ingest and keeps the answers."""
+"""Findings of the check of an archive, and the client that sends the check's requests and saves the responses."""
 
 from __future__ import annotations
 
@@ -47,8 +47,9 @@ class Measured:
     """Figures of the archive that the requests measured; None if a figure was not measured.
 
     `rows_s` and `list_s` are seconds per page of observations and per list of products, `bytes_per_s` is the speed of
-    one connection. Of a sample of `num_sampled` observations `num_files` were chosen, of `file_bytes` on average.
-    `bytes_per_pixel` is that of the pinned file. `read_share` is the share of a file that is fetched by ranges.
+    one connection. For a sample of `num_sampled` observations, `num_files` files were chosen, which have `file_bytes`
+    on average. `bytes_per_pixel` is the size of the pinned file, or of its preview, per pixel. `read_share` is the
+    share of the file's bytes that are fetched if extensions that no stage reads are skipped.
     """
 
     num_observations: int | None = None
@@ -78,7 +79,7 @@ class CheckReport:
 
 
 def compare(what: str, needed: str, found: str, is_ok: bool, otherwise: Level = Level.DIFFERS) -> Finding:
-    """Make a finding."""
+    """Make a finding; its level is `otherwise` unless `is_ok`."""
     return Finding(what, needed, found, Level.OK if is_ok else otherwise)
 
 
@@ -100,7 +101,7 @@ class ProbeResponse:
 
 
 class Probe:
-    """Sender of the requests of one check, whose responses are compared with `pins`, and saved in `keep` if set."""
+    """Client that sends the requests of one check. Responses are saved in the folder `keep` unless it is None."""
 
     def __init__(self, archive: MastArchive, pins: ArchivePins, keep: Path | None) -> None:
         self.settings, self.mission = archive.settings, archive.mission
@@ -109,8 +110,8 @@ class Probe:
         self.pins = pins
         self.measured = Measured()
         self.keep = keep
-        self.name = ""  # of the responses that arrive now
-        self.num_in_all = 0  # observations of the window's instrument, of all dates
+        self.name = ""  # name of the running check, for the saved responses
+        self.num_in_all = 0  # number of observations of the window's instrument on all dates
         self.sample: list[Observation] = []  # observations of the window
         self.columns = b""  # description of the columns, if astroquery has requested it
         self.listed_bytes: int | None = None  # size of the pinned file in its product list
@@ -144,7 +145,7 @@ class Probe:
         return answer
 
     def _on_response(self, response: requests.Response, **_: Any) -> None:
-        """Save a response that astroquery requested."""
+        """Save a response to a request through the session, such as one of astroquery."""
         if response.ok and response.url.endswith("/columnsconfig"):
             self.columns = response.content
         body = response.request.body
@@ -169,7 +170,7 @@ class Probe:
 
 
 def size_of(headers: Mapping[str, str], name: str = "Content-Length") -> int | None:
-    """Read a size (bytes) from a header, from `Content-Range` after the slash; None if there is no valid one."""
+    """Read a size (bytes) from a header; in `Content-Range` it follows the slash. None if there is no valid size."""
     with suppress(ValueError):
         return int(headers.get(name, "").rpartition("/")[2][:18])
     return None

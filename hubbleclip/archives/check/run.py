@@ -28,7 +28,7 @@ CHECKS: tuple[tuple[str, Callable[[Probe], Iterator[Finding]], Level], ...] = (
     ("programme", files.check_programme, Level.DIFFERS),
     ("search API", listing.check_search_api, Level.DIFFERS),
 )
-"""Name, function, and result if a request fails, of all checks in their order."""
+"""All checks in their order: name, function, and result if a request fails."""
 
 
 def check_archive(archive: MastArchive, pins: ArchivePins, keep: Path | None = None) -> CheckReport:

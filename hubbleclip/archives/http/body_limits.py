@@ -15,13 +15,13 @@ from typing import Any
 from hubbleclip.archives.http.response_errors import RefusedError
 
 PAGE_BYTES = 20_000_000
-"""Largest web page, APT file, listing, or other response of one item."""
+"""Maximum size of a web page, an APT file, a listing, or another response about one item."""
 LIST_BYTES = 100_000_000
-"""Largest list of proposals."""
+"""Maximum size of a list of proposals."""
 ROW_BYTES, ENVELOPE_BYTES, ROWS_BYTES = 16_000, 1_000_000, 128_000_000
-"""Largest response to a query: bytes per requested row, plus bytes for the rest, but at most `ROWS_BYTES`."""
+"""Maximum size of a response to a query: `ROW_BYTES` per row plus `ENVELOPE_BYTES`, but at most `ROWS_BYTES`."""
 VALUE_BYTES, CONTAINER_BYTES, PARSED_BYTES = 120, 240, 500_000_000
-"""Upper estimates of the memory of a parsed value, and of a list or object; and the most memory that is allowed."""
+"""Upper estimates of the memory of a parsed value and of a parsed list or object; and the limit of their sum."""
 _limit_bytes: ContextVar[int] = ContextVar("limit_bytes", default=PAGE_BYTES)
 
 
@@ -36,12 +36,12 @@ def expecting_rows(num_rows: int) -> Iterator[None]:
 
 
 def limit_bytes() -> int:
-    """Return the size (bytes, unpacked) of the largest response to a query that is sent now."""
+    """Return the maximum size (bytes, unpacked) of the response to a query, as set by `expecting_rows`."""
     return _limit_bytes.get()
 
 
 def check_json(body: bytes) -> None:
-    """Refuse a JSON text, which need not be valid, that takes more than `PARSED_BYTES` when it is parsed."""
+    """Raise RefusedError if a text, valid JSON or not, may take more than `PARSED_BYTES` when it is parsed."""
     num_containers = body.count(b"[") + body.count(b"{")
     needed = len(body) + VALUE_BYTES * body.count(b",") + CONTAINER_BYTES * num_containers
     if needed > PARSED_BYTES:

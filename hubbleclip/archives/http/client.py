@@ -65,7 +65,7 @@ def certificate_problem(error: BaseException) -> str:
 
 
 def _pool_error(error: BaseException) -> object:
-    """Return urllib3's error inside an error of requests, without the MaxRetryError that may be around it."""
+    """Return the urllib3 error that an error of requests contains, without the MaxRetryError that may wrap it."""
     cause = error.args[0] if isinstance(error, requests.ConnectionError) and error.args else None
     return cause.reason if isinstance(cause, MaxRetryError) else cause
 
@@ -84,7 +84,7 @@ def is_retryable(error: Exception) -> bool:
 
 
 def is_host_failure(error: Exception) -> bool:
-    """Check whether a failed request shows that the host does not work; whole responses with bad content do not."""
+    """Check whether a request failed because of the host. A complete but damaged response is no such failure."""
     return isinstance(error, IncompleteError) or (is_retryable(error) and not isinstance(error, DamagedError))
 
 
@@ -116,11 +116,12 @@ def to_archive_error(error: Exception, url: str) -> ArchiveError:
 class RequestLimits:
     """Limits of an archive's requests: retries, time, and rows per page. Tests use lower ones.
 
-    `attempts` is the number of tries of a request. The wait before the second one is `backoff_s`, and doubles with each
-    further one, with jitter. A body may take `file_timeout_s`; one that receives fewer than `stall_bytes` in `stall_s`
-    is aborted and resumed later. A run stops after `breaker_failures` consecutive failed requests over all connections,
-    of which the first and the last are at least `breaker_s` apart, because a short outage may break all connections at
-    once. A page has at most `page_rows` observations: MAST truncates responses at 50,000 rows.
+    `attempts` is the maximum number of tries of a request. The wait before the second try is `backoff_s`, and doubles
+    before each further try; jitter is added. A file must arrive within `file_timeout_s`. A download that receives fewer
+    than `stall_bytes` in `stall_s` is aborted, and the next try resumes it. A run stops after `breaker_failures`
+    consecutive failed requests over all connections to a host, if the first and the last are at least `breaker_s`
+    apart, because a short outage may break all connections at once. A page has at most `page_rows` observations: MAST
+    truncates responses at 50,000 rows.
     """
 
     attempts: int = 5
@@ -167,8 +168,8 @@ class Transport:
     def attempts(self, url: str, most_damaged: int | None = None) -> Iterable[Any]:
         """Iterate over the tries of a request, with exponential backoff between them.
 
-        After `most_damaged` complete but damaged responses no try follows. A host that has never responded is retried
-        for `FIRST_CONTACT_S`.
+        No try follows after `most_damaged` responses that were complete but damaged. A host that has never responded is
+        retried for `FIRST_CONTACT_S`.
         """
         started, host, num_damaged = time.monotonic(), urlsplit(url).netloc, 0
 
@@ -230,8 +231,8 @@ class Transport:
     ) -> Iterator[requests.Response]:
         """Send one request without retries, and yield the response before its body is read.
 
-        Raises requests.RequestException, also for an error status, and RefusedError for a redirect to a host that
-        neither `fetch.redirect_hosts` nor `redirect_hosts` allows.
+        Raises requests.RequestException, also for an error status, and RefusedError for a redirect to another host that
+        `redirect_hosts` (by default `fetch.redirect_hosts`) does not allow.
         """
         hosts = self.fetch.redirect_hosts if redirect_hosts is None else redirect_hosts
         for _ in range(MAX_REDIRECTS + 1):
@@ -254,15 +255,15 @@ class Transport:
     def iter_chunks(
         self, response: requests.Response, limit_bytes: int, limit_s: float | None = None
     ) -> Iterator[bytes]:
-        """Yield the chunks of a body as they arrive; it may take `limit_s`, by default `RequestLimits.file_timeout_s`.
+        """Yield the chunks of a body as they arrive; the body must end within `limit_s`, by default `file_timeout_s`.
 
-        Raises IncompleteError (`stalled`, `timeout`) or RefusedError (`too_large`).
+        Raises IncompleteError (reason `stalled` or `timeout`) or RefusedError (reason `too_large`).
         """
         limits, num_bytes, checkpoint_bytes = self.limits, 0, 0
         checkpoint = time.monotonic()
         limit_s = limit_s or limits.file_timeout_s
         deadline = checkpoint + limit_s
-        if isinstance(response.raw.connection, TimedHttp):  # None: a body without bytes has ended already
+        if isinstance(response.raw.connection, TimedHttp):  # it is None if an empty body has ended
             response.raw.connection.reader.deadline = deadline
         try:
             # requests' own functions would wait for a whole chunk, without limit on a very slow server
@@ -297,7 +298,7 @@ class Transport:
     def get(
         self, url: str, headers: Mapping[str, str] | None = None, limit_bytes: int = PAGE_BYTES
     ) -> requests.Response:
-        """Send a GET with retries, and read the whole response, of success or 304.
+        """Send a GET request with retries, and read the whole response, whose status is a success or 304.
 
         Raises ArchiveError if all tries failed, and HTTPError for a status that a retry would not change, such as 404.
         """

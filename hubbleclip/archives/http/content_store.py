@@ -44,7 +44,7 @@ def check_free_space(layout: Layout, needed_bytes: int, min_free_gb: float) -> N
 
 
 def check_content(content: Path | bytes, file_name: str, size_bytes: int | None) -> None:
-    """Check that a file has the size that the archive lists, and the type of its name; DamagedError otherwise."""
+    """Check that a file has the size that the archive lists and the type that its name implies; DamagedError if not."""
     problem = content_problem(content, product_suffix(file_name), size_bytes)
     if problem is not None:
         raise DamagedError(problem.words, problem.reason)

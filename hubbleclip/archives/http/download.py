@@ -103,7 +103,7 @@ class BodyInfo:
 def fetch_file(transport: Transport, url: str, request: DownloadRequest) -> FetchedFile:
     """Download a file to its content-addressed path. A partial file is resumed if the server supports it.
 
-    Raises DownloadError for this file, and ArchiveDownError or DiskFullError for all files.
+    Raises DownloadError if this file cannot be fetched, and ArchiveDownError or DiskFullError if no file can.
     """
     try:
         for attempt in transport.attempts(url, MAX_DAMAGED):
@@ -177,7 +177,7 @@ def _headers(start: Start) -> dict[str, str]:
 
 
 def _find_start(request: DownloadRequest, *, may_skip: bool) -> Start:
-    """Find where the download continues: after the partial file of the same kind, if there is one."""
+    """Find where the download continues: after the partial file, if there is one with the same `may_skip`."""
     version = stored_version(request.part, is_filtered=may_skip)
     size = request.part.stat().st_size if version else 0
     if not may_skip:
@@ -219,7 +219,7 @@ def _check_headers(transport: Transport, info: BodyInfo, start: Start, request: 
     Raises RefusedError, DamagedError or DiskFullError.
     """
     total = info.total
-    # some servers give a part no version; the extensions of a file of unknown version cannot be skipped
+    # some servers send a part without a version; extensions of a file of unknown version cannot be skipped
     versions = {start.version} if start.sieve else {"", start.version}
     if info.start and (info.start != start.offset or info.version not in versions):
         delete_partial(request.part)
@@ -235,7 +235,7 @@ def _check_headers(transport: Transport, info: BodyInfo, start: Start, request: 
 def _receive(
     transport: Transport, response: requests.Response, info: BodyInfo, *, start: Start, request: DownloadRequest
 ) -> FetchedFile | None:
-    """Receive the body of a response, and check and store the file. Returns None at an extension to be skipped."""
+    """Receive the body of a response, and check and store the file; None if an extension is to be skipped first."""
     limit = _check_headers(transport, info, start, request)
     # the length is checked below, and only a body that is not decoded can be resumed at a byte offset
     response.raw.enforce_content_length = response.raw.decode_content = False
@@ -273,7 +273,7 @@ def _receive(
 
 
 def _finish(offset: int, info: BodyInfo, sieve: FitsSieve | None, request: DownloadRequest) -> FetchedFile | None:
-    """Check and store the partial file whose body ended at an offset. Returns None at an extension to be skipped."""
+    """Check and store the partial file after a body that ended at `offset`; None if an extension is to be skipped."""
     size_bytes = request.size_bytes
     if sieve:
         is_at_skip = sieve.must_skip
@@ -281,7 +281,7 @@ def _finish(offset: int, info: BodyInfo, sieve: FitsSieve | None, request: Downl
         offset = sieve.offset
         if is_at_skip and offset < (info.total or 0):
             return None
-        size_bytes = request.part.stat().st_size  # the archive's size was compared with the response's headers
+        size_bytes = request.part.stat().st_size  # the listed size was compared with that of the response
     if info.total not in {None, offset}:
         raise IncompleteError(f"{offset} of {info.total} bytes arrived")
     if sieve and not sieve.is_complete:

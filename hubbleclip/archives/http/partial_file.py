@@ -15,12 +15,12 @@ from hubbleclip.core.io import writing
 
 def version_path(part: Path, *, is_filtered: bool) -> Path:
     """Return the path of the file that stores a partial file's version, which is an ETag or a date."""
-    # a file without the extensions that are not read (`is_filtered`) is continued at another offset
+    # a filtered file lacks the extensions that are not read, so its download continues at another offset
     return part.with_suffix(".filtered" if is_filtered else ".etag")
 
 
 def stored_version(part: Path, *, is_filtered: bool) -> str:
-    """Read the version of a partial file; "" if there is no partial file of this kind."""
+    """Read the version of a partial file; "" if there is no partial file with this `is_filtered`."""
     path = version_path(part, is_filtered=is_filtered)
     return path.read_text(encoding="latin-1") if path.exists() and part.exists() else ""
 
@@ -39,7 +39,7 @@ def delete_versions(part: Path) -> None:
 
 @contextmanager
 def open_partial(part: Path, size: int, version: str, *, is_filtered: bool) -> Iterator[BinaryIO]:
-    """Open a partial file of `size` bytes for appending, and lock it; RefusedError if another run has it."""
+    """Open a partial file of `size` bytes for appending, and lock it; RefusedError if another run uses it."""
     part.parent.mkdir(parents=True, exist_ok=True)
     with writing(part), part.open("ab") as file:
         try:
@@ -54,6 +54,6 @@ def open_partial(part: Path, size: int, version: str, *, is_filtered: bool) -> I
             delete_versions(part)
             if opened_status.st_size:
                 file.truncate(0)
-        if version:  # before the body, because a partial file without a version cannot be resumed
+        if version:  # written first, because a partial file without a version cannot be resumed
             version_path(part, is_filtered=is_filtered).write_text(version, encoding="latin-1")
         yield file

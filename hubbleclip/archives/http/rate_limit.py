@@ -66,7 +66,7 @@ class CircuitBreaker:
     def __init__(self, max_failures: int, min_s: float) -> None:
         self.is_open = threading.Event()
         self._max_failures = max_failures
-        self._min_s = min_s  # from the first failure to the last: a brief outage can break many connections at once
+        self._min_s = min_s  # least time from first to last failure: a brief outage can break many connections
         self._num_failures = 0
         self._first_failure_at = 0.0  # value of time.monotonic(), in seconds
         self._message = ""
@@ -100,7 +100,7 @@ class CircuitBreaker:
 def retry_after_s(headers: Mapping[str, str]) -> float | None:
     """Parse the Retry-After header (RFC 9110, section 10.2.3) to a pause (s) of at most `MAX_RETRY_AFTER_S`.
 
-    A date is compared with the `Date` header of the same response, because the clocks may differ.
+    A date is compared with the `Date` header of the same response, because the server's clock may be wrong.
     """
     text = headers.get("Retry-After", "").strip()
     if text.isdecimal():

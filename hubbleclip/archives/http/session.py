@@ -68,7 +68,7 @@ class RateLimitedAdapter(HTTPAdapter):
 
 
 class TimedReader(io.RawIOBase):
-    """Reader of a response that ends at `deadline`, a value of `time.monotonic()`.
+    """Reader of a response whose reads fail after `deadline`, a value of `time.monotonic()`.
 
     A socket's own timeout starts again with every byte. A server that sends its headers or its trailers one byte at a
     time could therefore block a connection without end.
@@ -77,10 +77,10 @@ class TimedReader(io.RawIOBase):
     def __init__(self, sock: socket.socket) -> None:
         self._sock, self._raw = sock, sock.makefile("rb", buffering=0)
         self._timeout_s = sock.gettimeout() or math.inf
-        self.deadline = time.monotonic() + self._timeout_s  # of the headers
+        self.deadline = time.monotonic() + self._timeout_s  # for the headers; `iter_chunks` sets that for the body
 
     def makefile(self, _: str) -> io.BufferedReader:
-        """Open the reader as `http.client` opens a socket."""
+        """Return a buffered reader; `http.client` calls this method as it would that of a socket."""
         return io.BufferedReader(self)
 
     def readable(self) -> bool:
@@ -107,13 +107,13 @@ class TimedHttp(HTTPConnection):
     reader: TimedReader
 
     def response_class(self, sock: socket.socket, *args: Any, **options: Any) -> HTTPResponse:  # type: ignore[override]
-        """Make the response that `http.client` reads."""
+        """Make the response, which reads from a `TimedReader`."""
         self.reader = TimedReader(sock)
         return HTTPResponse(self.reader, *args, **options)  # type: ignore[arg-type]
 
 
 class TimedHttps(TimedHttp, HTTPSConnection):
-    """An HTTPS connection with the same limits."""
+    """An HTTPS connection with the limits of `TimedHttp`."""
 
 
 class TimedHttpPool(HTTPConnectionPool):

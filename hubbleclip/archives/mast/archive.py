@@ -156,7 +156,7 @@ class MastArchive(ProcessLocal):
         return ObservationPage(observations=observations, rejections=rejections, num_rows=rows_by_day(chain(*groups)))
 
     def _observation(self, rows: Sequence[CaomRow]) -> Observation | Rejection:
-        """Make an observation from all its rows. A row without a name, or without a proposal, is rejected."""
+        """Make an observation from all its rows, or a rejection if it has no name or no proposal."""
         fetched_at, ranking = datetime.now(UTC), self.mission.products
         planes = [observation_from_row(row, self.name, fetched_at, ranking) for row in rows]
         observation = fold_planes([plane for plane in planes if plane is not None])
@@ -184,7 +184,7 @@ class MastArchive(ProcessLocal):
         return products, rejections
 
     def _with_stale_number(self, observations: Sequence[Observation], rows: Sequence[CaomRow]) -> list[Observation]:
-        """Find observations without any product row whose number (`obsid`) is unknown to the archive."""
+        """Find the observations that have no product row, and whose number (`obsid`) the archive does not know."""
         listed = {str(row.get(name)) for row in rows for name in ("parent_obsid", "obsID")}
         unlisted = {item.obsid for item in observations if item.obsid is not None and str(item.obsid) not in listed}
         if not unlisted or self.settings.from_raw:
@@ -193,7 +193,7 @@ class MastArchive(ProcessLocal):
         return [item for item in observations if str(item.obsid) in unknown]
 
     def _reject(self, name: str, stage: str, reason: str, detail: str) -> Rejection:
-        """Reject an observation."""
+        """Create the rejection of an observation."""
         digest = self.settings.digest()
         return reject("observation", name, stage, reason=reason, detail=detail, settings_digest=digest)
 

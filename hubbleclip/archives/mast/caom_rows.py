@@ -33,7 +33,7 @@ MOVING_CLASS = re.compile(
 
 
 def plain_row(row: CaomRow) -> CaomRow:
-    """Normalise the values of a row, by column; columns without a value are dropped."""
+    """Normalise the values of a row, and drop the columns that have no value."""
     plain = ((name, plain_value(value)) for name, value in row.items())
     return {name: value for name, value in plain if value is not None}
 
@@ -54,7 +54,7 @@ def plain_value(value: Any) -> Any:
 
 
 def whole_number(value: Any) -> int | None:
-    """Convert a number of rows or bytes of at most 18 digits to int; None for anything else, also True and -1."""
+    """Convert a count (of rows or bytes) of at most 18 digits to int; None for anything else, such as True and -1."""
     text = str(value).strip()
     return int(text) if re.fullmatch(r"[0-9]{1,18}", text) else None
 
@@ -78,7 +78,7 @@ def observation_from_row(
     values = {field: convert(plain.get(column)) for column, (field, convert) in COLUMNS.items()}
     if values["obs_id"] is None:
         return None
-    # Old rows have no mtFlag. Such a target is moving if it is in the solar system and has no footprint.
+    # Old rows have no mtFlag. Their targets count as moving if they are of a moving class and have no footprint.
     is_moving = values["is_moving"] or (not values["footprint"] and is_moving_class(values["target_class"]))
     derived = {
         "archive": archive,
@@ -157,11 +157,14 @@ COLUMNS: dict[str, tuple[str, Callable[[Any], Any]]] = {
     "t_obs_release": ("released_mjd", finite_float),
     "obs_title": ("title", _text),
 }
-"""Columns that are read: the field of `Observation`, and its conversion. `check-archive` looks for these columns."""
+"""For each column that is read: the field of `Observation`, and the function that converts a value.
+
+`check-archive` looks for these columns.
+"""
 
 
 def rows_by_observation(rows: Iterable[CaomRow]) -> list[list[CaomRow]]:
-    """Group rows by observation, sorted by number; a row without an `obs_id` is a group of its own."""
+    """Group rows by `obs_id`, and sort each group by `plane_key`; a row without an `obs_id` is a group of its own."""
     groups: dict[object, list[CaomRow]] = {}
     for row in rows:
         groups.setdefault(plain_value(row.get("obs_id")) or plane_key(row), []).append(row)
@@ -175,7 +178,7 @@ def rows_by_day(rows: Iterable[CaomRow]) -> Counter[int]:
 
 
 def fold_planes(planes: Sequence[Observation]) -> Observation | None:
-    """Fold the planes of an observation into the record of the one with the highest calibration level."""
+    """Merge the planes of an observation into the record of the plane with the highest calibration level."""
     if len(planes) < 2:
         return next(iter(planes), None)
     main = max(planes, key=lambda item: (item.calib_level or 0, item.exposure_s or 0.0, item.obsid or 0))

@@ -114,7 +114,7 @@ class MastClient:
     def _pause(self, response: requests.Response, **_: Any) -> None:
         """Pause if the query is still executing, because astroquery polls without a pause. Pauses double in length.
 
-        Raises DamagedError if a query gets too many answers: astroquery follows the pages of its table without end.
+        Raises DamagedError if a query gets too many responses, because astroquery would request pages without end.
         """
         if b"EXECUTING" in response.content[:200]:
             time.sleep(self._polls.wait_s)
@@ -138,12 +138,12 @@ class MastClient:
         """Send one query with retries, and return one page of its result. Every failure becomes an ArchiveError.
 
         `keys` are columns that every result must have, and `tries` is as in `retried`. The page is always given,
-        because astroquery would follow the pages of a hostile server without end.
+        because without one astroquery would request pages as long as a hostile server announces more.
         """
         return self.retried(lambda: self._try(service, params, keys, {"page": page, "pagesize": pagesize}), tries)
 
     def retried(self, send: Callable[[], ResultPage], tries: int = 0) -> ResultPage:
-        """Send one query with retries. A timeout is tried `tries` times; 0 means as often as other failures.
+        """Send one query with retries. If it times out, it is sent at most `tries` times (0: as after other failures).
 
         `send` raises DamagedError for a response that is not valid. ArchiveError is raised if all tries failed.
         """
@@ -208,7 +208,7 @@ class MastClient:
         return self.products(sorted({item.obsid for item in observations if item.obsid is not None}))
 
     def known_numbers(self, obsids: Sequence[int]) -> set[str]:
-        """Find out which numbers of observations (`obsid`) the archive has."""
+        """Return the numbers of observations in `obsids` that the archive has."""
         pages = (
             self.observations({"obsid": list(batch)}, page=1, page_size=PRODUCT_PAGE_ROWS) for batch in _batches(obsids)
         )
@@ -236,7 +236,7 @@ class MastClient:
         )
 
     def _product_pages(self, obsids: str) -> list[CaomRow]:
-        """Request all pages of a list of products. Raises PartialResultError if there are too many."""
+        """Request all pages of a list of products. Raises PartialResultError if there are too many pages."""
         first = self._query(PRODUCTS, {"obsid": obsids}, keys=("obsID", "dataURI"))
         num_pages = math.ceil(first.total / PRODUCT_PAGE_ROWS)
         if num_pages > MAX_PRODUCT_PAGES:
@@ -247,7 +247,7 @@ class MastClient:
         return [row for page in (first, *pages) for row in page.rows]
 
     def download_url(self, uri: str) -> str:
-        """Build the download URL of a file; DownloadError if its URI is none of MAST."""
+        """Build the download URL of a file; DownloadError if the URI does not begin with `mast:`."""
         if not uri.startswith("mast:"):
             raise DownloadError("refused", f"the data URI {uri[:80]!r} does not begin with mast:")
         return f"{self.url}/api/v0.1/Download/file?uri={quote(uri, safe='')}"
@@ -255,7 +255,7 @@ class MastClient:
 
 @contextmanager
 def _typed_timeouts() -> Iterator[None]:
-    """Convert the errors of a query that took too long to DamagedError."""
+    """Convert the errors of a query that timed out into DamagedError."""
     try:
         yield
     except requests.HTTPError as error:
@@ -309,8 +309,8 @@ def _is_pattern(text: str) -> bool:
 def read_result(body: bytes, keys: Sequence[str] = (), page: int = 1, pagesize: int = PRODUCT_PAGE_ROWS) -> ResultPage:
     """Read the rows of a query's response.
 
-    Raises DamagedError if the response is not valid, its number of rows is not the one that it gives, a column of
-    `keys` is empty, or a plane of an observation is repeated.
+    Raises DamagedError if the response is not valid or has another number of rows than it announces, if a column of
+    `keys` is null in every row, or if a plane of an observation is repeated.
     """
     table = _table(body)
     rows, total = table["data"], table["paging"]["rowsFiltered"]

@@ -51,7 +51,7 @@ def release_window(settings: ArchiveSettings, since_mjd: float, now_mjd: float) 
 def criteria_of(settings: ArchiveSettings, mission: Mission, numbers: Sequence[str] = ()) -> list[Criteria]:
     """Convert the settings to the criteria of queries that together return all observations of any release date.
 
-    `numbers` are proposals; none means all.
+    `numbers` are proposal numbers; an empty sequence means all proposals.
     """
     base: Criteria = {"obs_collection": collections_of(settings, mission), "dataproduct_type": "image"}
     if settings.intent != "any":
@@ -74,13 +74,16 @@ def criteria_of(settings: ArchiveSettings, mission: Mission, numbers: Sequence[s
 
 
 def collections_of(settings: ArchiveSettings, mission: Mission) -> list[str]:
-    """Choose the collections of the settings that belong to no other mission, or the mission's main one."""
+    """Choose the collections of the settings that belong to no other mission; without any, the mission's main one."""
     foreign = {name for other in MISSIONS.values() if other is not mission for name in other.collections}
     return [name for name in settings.collections if name not in foreign] or [mission.collections[0]]
 
 
 def instruments_of(settings: ArchiveSettings, mission: Mission) -> tuple[str, ...]:
-    """Choose the instruments of the settings that belong to no other mission, or all of the mission; none means all."""
+    """Choose the instruments of the settings that belong to no other mission; if none are left, those of the mission.
+
+    If the settings name no instrument, the result is empty, which means all.
+    """
     foreign = {_family(name) for other in MISSIONS.values() if other is not mission for name in other.instruments}
     own = tuple(name for name in settings.instruments if _family(name) not in foreign)
     return own if own or not settings.instruments else mission.instruments
@@ -92,7 +95,7 @@ def _family(instrument: str) -> str:
 
 
 def proposal_numbers(settings: ArchiveSettings, in_cycles: Sequence[str]) -> tuple[str, ...]:
-    """Choose the proposals that meet `archive.proposal_numbers` and `archive.cycles`; none means all."""
+    """Choose the proposals that meet `archive.proposal_numbers` and `archive.cycles`; an empty result means all."""
     if not settings.cycles or not settings.proposal_numbers:
         return tuple(in_cycles) or settings.proposal_numbers
     numbers = tuple(number for number in settings.proposal_numbers if number in set(in_cycles))
@@ -102,7 +105,7 @@ def proposal_numbers(settings: ArchiveSettings, in_cycles: Sequence[str]) -> tup
 
 
 def one_wildcard_each(names: Sequence[str]) -> list[list[str]]:
-    """Group names so that each pattern with a wildcard is alone, without the names that another pattern covers."""
+    """Group names so that each pattern with a wildcard has its own group; drop names that another pattern covers."""
     patterns = [name.replace("%", "*") for name in names if "*" in name or "%" in name]
 
     def is_covered(name: str) -> bool:

@@ -25,8 +25,8 @@ requested without counting their rows first, because each half probably fits int
 MAX_DENSE_PAGES = 1000
 """Largest number of pages of a window that cannot be halved."""
 MAX_ROUNDS = 5
-"""Maximum number of rounds in which the pages of a window that cannot be halved are requested. The rounds end as soon
-as no row is missing.
+"""Maximum number of times that all pages of a window are requested, if the window cannot be halved. The requests end
+as soon as no row is missing.
 """
 
 
@@ -63,7 +63,7 @@ class WindowedQuery:
         self.num_rows = 0
 
     def pages(self, whole: Window, promised: int | None = None) -> Iterator[list[CaomRow]]:
-        """Request all rows of the query, each of them once.
+        """Yield the rows of the window `whole`, each row once. `promised` is the number of rows, if it is known.
 
         Raises PartialResultError if another number of rows arrives than the archive counts.
         """
@@ -148,7 +148,7 @@ class WindowedQuery:
 
 
 def spans(whole: Window, queries: Sequence[WindowedQuery], max_rows: int) -> Iterator[tuple[Window, list[int]]]:
-    """Split a window into parts of at most `max_rows` rows, in order of date, with the number of rows per query."""
+    """Split a window into parts of at most `max_rows` rows; yield each, in order of date, with its rows per query."""
     todo = [whole]
     while todo:
         window = todo.pop()

@@ -1,4 +1,4 @@
-"""Client of MAST's search API, with which `astroquery.mast.MastMissions` lists the datasets of one mission.
+"""Client of MAST's search API, which lists the datasets of one mission, as `astroquery.mast.MastMissions` does.
 
 It is another source of the two tables that `MastClient` requests by CAOM queries, for `archive.listing = "missions"`. A
 row of the search API is a dataset. The client converts it to a row with CAOM's columns, so that everything after the
@@ -30,7 +30,7 @@ DATES = frozenset({"t_min", "t_obs_release"})
 """Columns that hold a date in the search API, and an MJD in CAOM."""
 DATASETS_PER_REQUEST = 100
 MAX_PRODUCTS = 8_000
-"""Number of products of these datasets by which the size of a response is limited."""
+"""Number of products that a response for `DATASETS_PER_REQUEST` datasets may list; it limits the response's size."""
 NUMBER_DIGITS = 17
 """Number of decimal digits of an observation's number; numbers of this size fit into 64 bits."""
 CAOM_ONLY = frozenset({"obs_collection"})
@@ -75,7 +75,7 @@ class MissionsClient(MastClient):
         return rows
 
     def known_numbers(self, obsids: Sequence[int]) -> set[str]:
-        """See `MastClient.known_numbers`. A number is made from the name, so that it stays the same."""
+        """See `MastClient.known_numbers`. All numbers are known, because each is made from a name and never changes."""
         return set(map(str, obsids))
 
     def _search(self, params: dict[str, Any], tries: int = 0) -> ResultPage:
@@ -93,7 +93,7 @@ class MissionsClient(MastClient):
         return ResultPage(rows=products, total=len(products))
 
     def _dataset(self, obs_id: str) -> str:
-        """Return the name of the dataset of an observation, in the case of the mission's names."""
+        """Return the name of an observation's dataset, in upper case if the mission's names are."""
         return obs_id.upper() if self.mission.search.is_upper else obs_id
 
     def _post(self, service: str, params: dict[str, Any]) -> dict[str, Any]:
@@ -112,7 +112,7 @@ class MissionsClient(MastClient):
 
 
 def read_search(body: Mapping[str, Any], params: Mapping[str, Any]) -> ResultPage:
-    """Read the response to a search; DamagedError if it is not valid, or has not the number of rows that it gives."""
+    """Read the response to a search; DamagedError if it is not valid, or has more or fewer rows than it announces."""
     total, rows = body.get("totalResults"), body.get("results")
     if (
         not isinstance(total, int)
@@ -130,7 +130,7 @@ def read_search(body: Mapping[str, Any], params: Mapping[str, Any]) -> ResultPag
 
 
 def conditions_of(criteria: Criteria, columns: SearchColumns) -> list[dict[str, str]]:
-    """Convert criteria of CAOM's columns to one condition per column: a range `low..high`, or values with commas."""
+    """Convert criteria of CAOM's columns to conditions: a range `low..high` or comma-separated values per column."""
     conditions: dict[str, str] = {}
     for name, given in criteria.items():
         values = given if isinstance(given, list) else [given]
@@ -152,7 +152,7 @@ def conditions_of(criteria: Criteria, columns: SearchColumns) -> list[dict[str, 
 
 
 def _level_condition(levels: Sequence[int], columns: SearchColumns) -> dict[str, str]:
-    """Make the condition of calibration levels; none if all levels are wanted. Raises SettingsError."""
+    """Make the condition for calibration levels, if not all are wanted; SettingsError if levels cannot be searched."""
     if set(levels) >= set(columns.levels):
         return {}
     if not columns.level_values:

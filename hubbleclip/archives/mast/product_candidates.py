@@ -13,7 +13,7 @@ from hubbleclip.missions.base import Mission, ProductRanking
 
 COLOUR = re.compile(r"_?colou?r", re.IGNORECASE)
 THUMBNAIL = re.compile(r"thumb", re.IGNORECASE)
-"""Patterns in the names and descriptions of previews in colour, and of thumbnails, which are never chosen."""
+"""`COLOUR` matches names and descriptions of previews in colour, `THUMBNAIL` those of thumbnails."""
 SUFFIX = re.compile(r"_([a-z0-9]{3})\.(?:fits?|jpe?g)(?:\.gz)?$")
 
 
@@ -60,7 +60,7 @@ def preview_from_row(row: CaomRow, ranking: ProductRanking) -> Candidate | None:
 
 
 def total_preview_from_row(row: CaomRow, ranking: ProductRanking) -> Candidate | None:
-    """Make a candidate from the row of a JPEG preview, grey or in colour, of all filters of a visit together."""
+    """Make a candidate from the row of a JPEG preview, grey or in colour, that combines all filters of a visit."""
     found = _preview_from_row(row, ranking)
     if found is None:
         return None
@@ -86,7 +86,7 @@ def _preview_from_row(row: CaomRow, ranking: ProductRanking) -> Candidate | None
 
 
 def refusal(candidate: Candidate, observation: Observation, mission: Mission, collections: Collection[str]) -> str:
-    """Explain why a file of an observation's product list must not be chosen for it; "" for a file that may be."""
+    """Explain why a file in an observation's product list must not be chosen for the observation; "" if it may be."""
     # Hubble's lists have rows of the Hubble Legacy Archive, and of sky cells, which combine many proposals' exposures
     if candidate.collection and candidate.collection not in collections:
         return f"is in the collection {candidate.collection}, which archive.collections does not name"
@@ -142,6 +142,6 @@ def _file_name(plain: CaomRow) -> str:
 
 
 def _suffix(file_name: str) -> str:
-    """Return the kind of file at the end of a file's name, such as `drz`, `flt` or `i2d`; "" if there is none."""
+    """Return the suffix that gives the kind of a file, such as `drz`, `flt` or `i2d`; "" if the name has none."""
     match = SUFFIX.search(file_name.lower())
     return match[1] if match else ""

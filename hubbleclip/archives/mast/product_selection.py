@@ -140,7 +140,7 @@ def group_files(
 ) -> list[Group]:
     """Group observations and their files by visit, camera, filter and target; the best file of a group is first.
 
-    A file belongs to the observation of its owner's name, or else to the one for which it was listed.
+    A file belongs to the observation that its `owner` names, or else to the observation for which it was listed.
     """
     by_name = {item.obs_id.casefold(): item for item in observations}
     by_number = {item.obsid: item for item in observations}
@@ -202,7 +202,7 @@ def _preference(pair: tuple[Candidate, Observation]) -> tuple[bool, int, float, 
 
 
 def _choose_file(group: Group, settings: ArchiveSettings) -> None:
-    """Choose the best candidate of a group that is not too large, and set the group's product and rejection."""
+    """Choose the best candidate file that is not too large, and set the group's product and rejection."""
     max_bytes = settings.max_product_mb * BYTES_PER_MB
     fitting = [item for item in group.candidates if (item[0].size_bytes or 0) <= max_bytes]
     if not fitting:
@@ -259,9 +259,8 @@ def _draw(groups: Sequence[Group], taken: frozenset[str], limit: int) -> None:
 def _in_order_of_draw(groups: Sequence[Group], taken: frozenset[str]) -> list[Group]:
     """Sort the groups of a proposal that have a file by the order in which they are drawn.
 
-    Groups that already have a file (`taken`) come first. Then come new pointings, then new bands of the pointings, then
-    repeat visits: of each pointing its second band before the third band of any. Equal groups are in the order of their
-    `draw`.
+    Groups that already have a file (`taken`) come first. Then come the first bands of all pointings, then their second
+    bands and so on, and last the repeat visits in a band. Groups of equal rank are in the order of their `draw`.
     """
     is_new = {group.draw: taken.isdisjoint(item.obs_id for item in group.observations) for group in groups}
     chosen = sorted((group for group in groups if group.product), key=lambda group: (is_new[group.draw], group.draw))
@@ -278,9 +277,9 @@ def _in_order_of_draw(groups: Sequence[Group], taken: frozenset[str]) -> list[Gr
 
 
 def pointings_of(observations: Iterable[Observation]) -> list[int | str]:
-    """Find the pointing of each observation of a proposal; a moving target is a pointing by its name.
+    """Label the pointing of each observation of a proposal: a field's number, or the name of a moving target.
 
-    The first observation of a field is its centre, so that later observations change no pointing of earlier ones.
+    The centre of a field is that of its first observation, so that later observations do not change earlier labels.
     """
     nearest = math.cos(math.radians(POINTING_ARCSEC / 3600))
     centres = np.empty((0, 3))

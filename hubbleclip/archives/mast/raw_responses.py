@@ -57,7 +57,7 @@ class RawResponses:
         return [row for path, numbers in wanted.items() for row in _rows_of(path, numbers)]
 
     def _folder(self, kind: str) -> Path:
-        """Return the folder in which responses of a kind are stored."""
+        """Return the folder of the stored responses of a kind, `OBSERVATIONS` or `PRODUCTS`."""
         return self.layout.raw_response(kind, "", "").parent
 
     def _files(self, kind: str) -> list[Path]:

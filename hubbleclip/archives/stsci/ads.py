@@ -1,7 +1,7 @@
 """Client for NASA ADS, a source of proposal abstracts.
 
 ADS lists each accepted proposal under a bibcode `{year}{bibstem}{number}{initial}`. The API token is read from an
-environment variable, and is sent only to its host, in a request header. The API is documented at
+environment variable, and is sent only to the host of ADS, in a request header. The API is documented at
 https://ui.adsabs.harvard.edu/help/api/
 """
 
@@ -44,7 +44,7 @@ class AdsClient:
         self._is_stopped = False
 
     def get(self, url: str) -> bytes | None:
-        """Send one query, and return the body; None, without a request, after the first failure."""
+        """Send one query, and return the body; None if it fails. No query is sent after the first failure."""
         if self._is_stopped:
             return None
         try:

@@ -107,7 +107,7 @@ class MergedProposal:
 
 
 def merge(number: str, texts: Mapping[str, ProposalText]) -> MergedProposal:
-    """Merge the texts of one proposal, by source, field by field; a field that no source has is None."""
+    """Merge the texts of one proposal: each field is that of the most trusted source that has it, or None."""
     values: dict[str, str | int] = {}
     provenance: dict[str, dict[str, object]] = {}
     for field, sources in FIELD_SOURCES.items():
@@ -179,7 +179,7 @@ class ProposalSource:
         return endpoints
 
     def fetch(self, numbers: Sequence[str]) -> tuple[list[Proposal], list[Rejection]]:
-        """Fetch proposals; see `Archive.fetch_proposals`. A source that failed gives the reason `unanswered`."""
+        """Fetch proposals; see `Archive.fetch_proposals`. A proposal is rejected as `unanswered` if a source fails."""
         proposals: list[Proposal] = []
         rejections: list[Rejection] = []
         digits = [clean_number(number) for number in numbers]
@@ -334,7 +334,7 @@ class ProposalSource:
 
 
 def _read_bulk(parts: Mapping[str, bytes], numbers: Iterable[str]) -> Iterator[tuple[str, ProposalText]]:
-    """Parse the records of those of the proposals that are in the bulk list."""
+    """Yield the number and the parsed record of each proposal in `numbers` that is in the bulk list."""
     for number in numbers:
         texts = parse_abstracts_cat(decode(parts.get(number, b"")))
         yield from ((number, text) for text in texts if text.number == number)

@@ -96,7 +96,7 @@ class ProposalText:
 
 
 def clean_proposal_text(values: Mapping[str, str]) -> ProposalText:
-    """Clean the raw texts of a proposal's fields, by name; a missing or empty one becomes None."""
+    """Clean the raw texts of a proposal, given by field; a missing or empty text becomes None."""
     return ProposalText(
         number=clean_number(values.get("number")),
         cycle=clean_cycle(values.get("cycle")),
@@ -169,7 +169,7 @@ def split_abstracts_cat(lines: Iterable[bytes]) -> Iterator[bytes]:
 
 
 def index_abstracts_cat(lines: Iterable[bytes]) -> dict[str, bytes]:
-    """Find the part of the bulk list that has each proposal's records, by proposal number, without cleaning them.
+    """Map each proposal number to the part of the bulk list that has the proposal's records, which stay as they are.
 
     A few proposals have more than one record, and a part may have records of other proposals too.
     """
@@ -223,7 +223,7 @@ def _parse_record(lines: list[str]) -> dict[str, str]:
 
 
 def parse_apt(data: bytes, number: str) -> ProposalText:
-    """Parse a programme's APT file of any year; ArchiveError if it is none, or that of another programme."""
+    """Parse a programme's APT file of any year; ArchiveError if it is no APT file, or that of another programme."""
     root = _read_xml(_apt_xml(data, number), number)
     for element in root.iter():  # the namespace in JWST's files is removed; Hubble's files have no namespace
         element.tag = str(element.tag).rpartition("}")[2]
@@ -292,7 +292,7 @@ def _content(info: ET.Element, name: str) -> str:
 
 
 def parse_program_page(data: bytes, number: str) -> ProposalText:
-    """Parse a programme's web page, which has labels in bold, each before its value; ArchiveError without a title."""
+    """Parse a programme's web page, on which each value follows its label in bold; ArchiveError if it has no title."""
     texts: dict[str, list[str]] = {"number": [number]}
     field: str | None = None
     for node in _read_html(data, f"proposal {number}").descendants:

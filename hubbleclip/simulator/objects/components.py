@@ -77,7 +77,7 @@ class SmallGalaxy:
 def add_small_galaxies(
     view: View, image_yx: Image, rng: np.random.Generator, count: int, *, largest: float = 0.05, peak: float = 9.0
 ) -> None:
-    """Add `count` small discs and spheroids between -1.7 and 1.7 scene units; `largest` is an effective radius."""
+    """Add `count` small discs and spheroids between -1.7 and 1.7 scene units, of effective radius at most `largest`."""
     x, y = rng.uniform(-1.7, 1.7, (2, count))
     size = power_law_fluxes(rng, count, largest / 9, 1.6, largest)
     brightness = peak * 10 ** rng.normal(-0.35, 0.33, count) * continuum_fluxes(view, rng.normal(0.4, 0.6, count))

@@ -126,7 +126,7 @@ def _add_members(view: View, rng: np.random.Generator, light: Image, centres: li
 
 def _cluster_mass(rng: np.random.Generator, centres: list[tuple[float, float]], angle: float) -> list[Lens]:
     """Make the lenses of a cluster: a halo at each centre, and a few galaxies that make the arcs asymmetric."""
-    einstein_radius = rng.uniform(0.3, 0.45) / len(centres)  # all halos together have that of the cluster
+    einstein_radius = rng.uniform(0.3, 0.45) / len(centres)  # the radii of all halos add up to that of the cluster
     halo = Lens(einstein_radius=einstein_radius, axis_ratio=1.0, angle=angle, core_radius=0.04)
     halos = [replace(halo, axis_ratio=rng.uniform(0.72, 0.88), x=x, y=y) for x, y in centres]
     clump = Lens(einstein_radius=0.0, axis_ratio=0.95, angle=0.0, core_radius=0.01)

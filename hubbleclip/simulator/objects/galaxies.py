@@ -191,7 +191,7 @@ def _tail(view: View, rng: np.random.Generator, start: tuple[float, float], star
 
 
 def dwarf_galaxy(view: View, rng: np.random.Generator, variant: str) -> Image:
-    """Draw resolved stars on a faint exponential body, in an irregular galaxy with clumps of blue stars and gas."""
+    """Draw resolved stars on a faint exponential body; an irregular galaxy also has clumps of blue stars and gas."""
     scale, axis_ratio, angle = rng.uniform(0.26, 0.42), rng.uniform(0.4, 0.7), rng.uniform(0, np.pi)
     count, is_irregular = int(rng.integers(2500, 6000)), variant == "irregular"
     radius = scale * rng.gamma(2.0, 0.85, count)

@@ -67,7 +67,10 @@ class View:
     def polar_coordinates(
         self, x0: float, y0: float, axis_ratio: float = 1.0, angle: float = 0.0
     ) -> tuple[Image, Image]:
-        """Compute elliptical radius, along the major axis, and azimuth in radians; `angle` is from +x to +y."""
+        """Compute the elliptical radius and the azimuth (radians) around a point.
+
+        On the major axis, whose direction is `angle` (radians from +x to +y), the radius is the distance to the point.
+        """
         u, v = self.rotated_coordinates(x0, y0, angle)
         v /= np.float32(axis_ratio)
         return np.hypot(u, v), np.arctan2(v, u)
@@ -78,7 +81,7 @@ class View:
         return np.asarray(np.hypot(u, v / np.float32(axis_ratio)), np.float32)
 
     def rotated_coordinates(self, x0: float, y0: float, angle: float) -> tuple[Image, Image]:
-        """Compute coordinates along a direction, in radians from +x to +y, and perpendicular to it."""
+        """Compute coordinates around a point, along and across the direction `angle` (radians from +x to +y)."""
         cosine, sine = np.float32(np.cos(angle)), np.float32(np.sin(angle))
         dx, dy = self.x_yx - np.float32(x0), self.y_yx - np.float32(y0)
         return cosine * dx + sine * dy, cosine * dy - sine * dx
@@ -92,7 +95,7 @@ class View:
         return rows, cosine * dx + sine * dy + (self.shape[1] - 1) / 2
 
     def add_points(self, image_yx: Image, x: Vector, y: Vector, flux: Vector) -> None:
-        """Add point sources in place, each bilinearly to its four nearest pixels; the frame cuts off others."""
+        """Add point sources in place, each spread bilinearly over four pixels; those outside the frame are dropped."""
         rows, columns = self.to_pixels(np.asarray(x), np.asarray(y))
         row0, column0 = np.floor(rows).astype(np.int64), np.floor(columns).astype(np.int64)
         # All four nearest pixels must lie in the frame.
@@ -107,7 +110,7 @@ class View:
                 np.add.at(flat, place, (flux_inside * weight).astype(np.float32))
 
     def cutout(self, x0: float, y0: float, half_size: float) -> tuple[tuple[slice, slice], View] | None:
-        """Cut out a square of the frame around a point; None if it lies outside the frame."""
+        """Cut out a square of the frame around a point; None if the whole square lies outside the frame."""
         rows, columns = self.to_pixels(np.asarray(x0), np.asarray(y0))
         half_px = half_size / self.pixel_size + 1  # Half the side in pixels, rounded up.
         top, bottom = max(0, int(rows - half_px)), min(self.shape[0], int(rows + half_px) + 1)

@@ -125,7 +125,7 @@ class MashupService:
         return self.store.product_rows(numbers), dict, tables.PRODUCT_FIELDS
 
     def _must_poll(self, request: dict[str, Any]) -> bool:
-        """Return True if the client must poll: on the first request of one query in EXECUTING_EVERY.
+        """Decide whether the client must poll: it must after the first request of one in EXECUTING_EVERY queries.
 
         MAST does the same for a query that takes longer than one request may last.
         """
@@ -231,9 +231,7 @@ class Endpoints:
         )
 
     async def abstracts(self, request: Request) -> Response:
-        """Send the bulk list of proposals, with an ETag so that a client can avoid downloading an
-        unchanged list again.
-        """
+        """Send the bulk list of proposals, with an ETag by which a client can avoid downloading an unchanged list."""
         data = await asyncio.to_thread(lambda: self.store.abstracts_cat)
 
         async def read() -> bytes:
@@ -261,7 +259,7 @@ class Endpoints:
         return self._proposal_file(request.query_params.get("program", ""), pages.program_page, "text/html")
 
     def _proposal_file(self, number: str, write: Callable[[SimProposal], str | bytes], media_type: str) -> Response:
-        """Send what is written about a proposal."""
+        """Send the document that `write` makes for a proposal; 404 if there is no such proposal."""
         proposal = self.store.proposals.get(number)
         if proposal is None:
             return HTMLResponse("<title>Simulated: no such programme</title>", status_code=404)
@@ -293,7 +291,7 @@ def serve(
     app: ASGIApp | None = None,
     on_ready: Callable[[str, uvicorn.Server], None] = lambda url, _: LOG.info("simulated archive at %s", url),
 ) -> None:
-    """Serve the archive until interrupted. Raises SettingsError if the port is in use or the host is not here."""
+    """Serve the archive until interrupted. Raises SettingsError if the port is in use or `host` is not this machine."""
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # A restarted server can use the same port at once.
     try:

@@ -104,7 +104,7 @@ def table_fields(types: dict[str, str]) -> list[dict[str, str]]:
 
 
 def observation_row(observation: SimObservation, proposal: SimProposal | None) -> Row:
-    """Make the row of one plane of an observation in MAST's CAOM table; the proposal is None for a sky cell."""
+    """Make the row of one plane of an observation in MAST's CAOM table; `proposal` may be None."""
     # As in MAST, `dataURL` is the URI of the first science file.
     best = next((item for item in observation.products if item.product_type == "SCIENCE"), None)
     preview = next((item for item in observation.products if item.file_name.endswith((".jpg", ".jpeg"))), None)
@@ -206,7 +206,7 @@ class Cone:
 
 
 def release_range(filters: Sequence[dict[str, Any]]) -> tuple[float, float]:
-    """Compute the range of release dates (MJD) that filters allow; infinite without such a filter."""
+    """Compute the range of release dates (MJD) that filters allow; it is infinite if no filter limits the dates."""
     low, high = -math.inf, math.inf
     for item in filters:
         ranges = [value for value in item.get("values", []) if isinstance(value, dict)]

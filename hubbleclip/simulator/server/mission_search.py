@@ -129,5 +129,5 @@ def _matcher(text: str) -> Callable[[Any], bool]:
 
 
 def _as_key(bound: Any, value: Any) -> Any:
-    """Convert an end of a range to the type of the compared value: a number, or a date as text."""
+    """Convert `bound` to a type that can be compared: to a number if `value` is one, otherwise to a date."""
     return float(bound) if isinstance(value, int | float) else datetime.fromisoformat(str(bound))

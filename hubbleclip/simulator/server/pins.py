@@ -1,4 +1,4 @@
-"""Pinned facts of a simulated archive, which `hubbleclip check-archive` compares with its answers."""
+"""Pinned facts of a simulated archive, which `hubbleclip check-archive` compares with the archive's answers."""
 
 from __future__ import annotations
 
@@ -19,7 +19,10 @@ COMBINED = ("DRW", "DRC", "DRZ", "I2D")  # Kinds of combined images, the preferr
 
 
 def pins_of(settings: SimulatorSettings) -> ArchivePins:
-    """Collect the pinned facts of the first proposal whose observations all have a combined image and a preview."""
+    """Collect the pinned facts of the archive and of its first suitable proposal.
+
+    Each observation of this proposal has a combined image, and one has a preview.
+    """
     common = ArchivePins(
         released_mjd=(FIRST_RELEASE_MJD, FIRST_RELEASE_MJD + 0.5),
         num_proposals=settings.num_proposals * settings.nights,

@@ -60,7 +60,7 @@ class ArchiveStore:
         return observations_of(self.settings, proposal)
 
     def observation_rows(self) -> Iterable[SimObservation]:
-        """Make one item per row of the observation table."""
+        """Return one observation per row of the observation table."""
         return self.observations.values()
 
     @cached_property
@@ -118,7 +118,7 @@ class ArchiveStore:
         return (observation, product) if observation and product else None
 
     def is_public_folder(self, folder: str, file_name: str) -> bool:
-        """Decide whether a file of the public copy is in a folder."""
+        """Decide whether the public copy has a file in this folder."""
         observation = self.observations.get(file_name.rpartition("_")[0].lower())
         if observation is None:
             return False
