@@ -30,10 +30,10 @@ NEWEST_TILES = "SELECT path, tile_id FROM tile ORDER BY cut_at DESC, tile_id LIM
 
 
 class ProgressArtifacts(logging.Handler):
-    """Shows the progress of each kind of work on the page of its flow run, from the records that move a terminal bar.
+    """Shows the progress of each kind of work on the page of its flow run; the records also move the terminal's bars.
 
-    `_shown` holds the artifact of each kind of work, and the time at which it was changed, in seconds of the monotonic
-    clock.
+    `_shown` holds the artifact of each kind of work in each flow run, and the time of its last change, in seconds of
+    the monotonic clock.
     """
 
     def __init__(self) -> None:
@@ -104,7 +104,7 @@ def show_report(layout: Layout, report_dir: Path, figure: bytes) -> None:
         link,
         link_text=text,
         key="report",
-        description=f"{text}. A browser that opens no files from a page opens the copied address.",
+        description=f"{text}. If the browser does not open the link, copy its address into the address bar.",
     )
 
 

@@ -75,7 +75,7 @@ def wait_for_server(client: SyncPrefectClient) -> None:
 
 
 def create_pools(client: SyncPrefectClient) -> None:
-    """Create the work pools that run flows as processes; a work pool of such a name is left as it is, of any type."""
+    """Create the missing work pools, which run flows as processes; existing pools of any type are not changed."""
     template = ProcessWorker.get_default_base_job_template()
     for name in {*POOLS} - {pool.name for pool in client.read_work_pools()}:
         client.create_work_pool(WorkPoolCreate(name=name, type=ProcessWorker.type, base_job_template=template))
@@ -121,7 +121,7 @@ def deployment_automations(name: str, deployment_id: UUID, settings: FlowSetting
 def run_trigger(
     events: set[str], related: dict[str, str], *, after: Set[str] = frozenset(), within_s: float = 0.0
 ) -> EventTrigger:
-    """Make a trigger on events of flow runs."""
+    """Make a trigger on `events` of flow runs or, if `after` is given, on their absence after an event of `after`."""
     return EventTrigger(
         after=set(after),
         expect=events,

@@ -34,7 +34,7 @@ from hubbleclip.pipeline.tiles.run import tiles as cut_tiles
 RETRIED = ("ingest", "captions")
 """Stages that use the network; a scheduled run retries these when they fail."""
 RETRIES, RETRY_S = 2, 600
-"""Number of these retries, and the wait in seconds before each: archives are often down for minutes."""
+"""Maximum number of retries of a stage, and seconds to wait before each: archives are often down for minutes."""
 live.addHandler(ProgressArtifacts())
 log = logging.getLogger("hubbleclip.flows")
 
@@ -174,10 +174,10 @@ def evaluate(profile: str = "demo", overrides: dict[str, Any] | None = None) -> 
 
 @flow(name="index", flow_run_name=run_name)
 def index(profile: str = "demo", overrides: dict[str, Any] | None = None) -> None:
-    """Embed every tile that the promoted model has not seen, and add it to the search index.
+    """Embed the tiles that the promoted model has not embedded yet, and add them to the search index.
 
-    If no run is promoted, a command fails. A scheduled run ends without an error, because the next promotion starts
-    another one.
+    If no run is promoted, the command `index` fails, but a scheduled run ends without an error, because the next
+    promotion starts another scheduled run.
 
     Args:
         profile: Name of a profile, such as demo, hubble, local or paper, or the path of a TOML file with settings.
@@ -192,7 +192,7 @@ def index(profile: str = "demo", overrides: dict[str, Any] | None = None) -> Non
 
 @flow(name="pipeline", flow_run_name=run_name)
 def pipeline(profile: str = "demo", overrides: dict[str, Any] | None = None) -> None:
-    """Build the dataset, train the model, evaluate the run and index all tiles by the promoted model.
+    """Build the dataset, train the model, evaluate the run and index all tiles with the promoted model.
 
     If `flows.train_deployment` names a deployment, that deployment runs the training; otherwise the training runs in
     the current process.

@@ -35,9 +35,9 @@ from hubbleclip.core.io import locked, write_text
 HOST = "127.0.0.1"
 START_TIMEOUT_S = 120.0
 LINGER_S = 5.0
-"""Time (s) that a server waits for another command after its last one, because the start of a server takes as long."""
+"""Time (s) for which an unused server waits for another command; a new server would take about as long to start."""
 PORT_FILE, SERVER_LOCK, USERS_LOCK, LOG_FILE = "server-port", "server.lock", "users.lock", "server.log"
-"""Files in the home: the port of the running server; the lock that it holds; the lock that each command shares."""
+"""Files in the home: the server's port, the lock that the server holds, the lock that all commands share, the log."""
 SETTINGS = {
     "DO_NOT_TRACK": "1",
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
@@ -51,7 +51,7 @@ SETTINGS = {
 }
 """Environment variables of the server, the workers and the commands."""
 QUIET = {"PREFECT_SERVER_LOGGING_LEVEL": "CRITICAL", "PREFECT_LOGGING_LEVEL": "CRITICAL"}
-"""Further ones of commands, whose own log says what happens."""
+"""Further environment variables of commands, whose own log says what happens."""
 
 
 def prefect_environment(data: Path, port: int) -> dict[str, str]:
@@ -101,7 +101,7 @@ def joined_server(data: Path) -> Iterator[Callable[[], None]]:
 
 
 def running_port(home: Path) -> int | None:
-    """Return the port of the server that runs on a home; None if none runs."""
+    """Return the port of the running server of a Prefect home; None if no server runs."""
     descriptor = lock_server(home)
     if descriptor is None:
         return int((home / PORT_FILE).read_text(encoding="utf-8"))
@@ -110,7 +110,7 @@ def running_port(home: Path) -> int | None:
 
 
 def lock_server(home: Path) -> int | None:
-    """Take the lock of the server of a home, as a file descriptor; None if a server holds it."""
+    """Take the server's lock of a Prefect home, and return its file descriptor; None if a server holds the lock."""
     descriptor = os.open(home / SERVER_LOCK, os.O_RDWR | os.O_CREAT, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -121,7 +121,7 @@ def lock_server(home: Path) -> int | None:
 
 
 def start(data: Path) -> tuple[dict[str, str], subprocess.Popen[bytes]]:
-    """Start a server that ends when no command uses it; the result has the environment variables of its clients."""
+    """Start a server that ends when no command uses it; return its clients' environment variables and its process."""
     home = prefect_home(data)
     lock = lock_server(home)
     if lock is None:
@@ -161,7 +161,8 @@ def wait_until_up(url: str, process: subprocess.Popen[bytes] | None, home: Path)
 def serve(data: Path, port: int, environment: Mapping[str, str]) -> None:
     """Run the server of a data root until Ctrl-C or SIGTERM, after which it ends within seconds.
 
-    Prefect's own command waits for its services, which takes up to 12 s. They keep their state in the database.
+    Prefect's own command would wait up to 12 s for its services to end. This function does not wait, because the
+    services keep their state in the database.
     """
     home = prefect_home(data)
     deadline = time.monotonic() + 2 * LINGER_S
@@ -170,7 +171,7 @@ def serve(data: Path, port: int, environment: Mapping[str, str]) -> None:
             there = f"http://{HOST}:{running_port(home)}"
             raise HubbleclipError(f"a server of {data} runs at {there}: open its pages there, or wait until it ends")
         time.sleep(0.5)
-    try:  # and closed again, so that clients are refused until the server is ready
+    try:  # only a test: the socket is closed, so that clients are refused until the server is ready
         socket.create_server((HOST, port)).close()
     except OSError as error:
         raise HubbleclipError(f"cannot listen on port {port} ({error.strerror}): choose another --port") from error
@@ -210,10 +211,10 @@ def main() -> None:
                 else:
                     fcntl.flock(users, fcntl.LOCK_UN)
             fcntl.flock(users, fcntl.LOCK_EX)  # held until the end, so that no further command joins
-            os.close(lock)  # before the users' lock, or the next command takes this server for a running one
+            os.close(lock)  # before the users' lock; otherwise the next command would join this server
             server.should_exit = True
             time.sleep(1)
-            # Without waiting for the services, which keep their state in the database.
+            # Prefect's services need not end first, because they keep their state in the database.
             os.kill(os.getpid(), signal.SIGKILL)
 
     threading.Thread(target=watch, daemon=True).start()

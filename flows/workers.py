@@ -25,15 +25,15 @@ ZOMBIE_S = 120.0
 def work(environment: Mapping[str, str], pools: Sequence[str]) -> None:
     """Run one worker per work pool until Ctrl-C or SIGTERM, or until one of the workers ends.
 
-    All workers and their flow runs are then stopped, and further signals do not disturb this. The server starts these
+    All workers and their flow runs are then stopped, whatever further signals arrive. The server starts the stopped
     runs again.
     """
     stopped: list[int] = []
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda number, _: stopped.append(number))
     command = [sys.executable, "-m", "prefect", "worker", "start", "--type", "process", "--pool"]
-    # A session of its own keeps the terminal's Ctrl-C from a worker, which ends at once at its second signal and then
-    # leaves its flow runs alone.
+    # A session of its own keeps the terminal's Ctrl-C from a worker, which would end at once at its second signal and
+    # leave its flow runs running.
     workers = [psutil.Popen([*command, pool], env=dict(environment), start_new_session=True) for pool in pools]
     try:
         while not stopped and all(worker.poll() is None for worker in workers):

@@ -1,7 +1,7 @@
-"""Count our functions that are nested when a file is requested, a tile is written and a search reads or scans.
+"""Count the nested calls of our functions when a file is requested, a tile is written and a search reads or scans.
 
-Functions of `hubbleclip` and `flows` count, from the command or the HTTP route to the call, summed over the threads
-that the work passes. Give a folder in which `hubbleclip demo` has run, because a search needs an index:
+The functions are those of `hubbleclip` and `flows`, from the command or the HTTP route to the call, in all threads
+through which the work passes. Give a folder in which `hubbleclip demo` has run, because a search needs an index:
 `python -m tools.call_depth FOLDER`.
 """
 
@@ -34,7 +34,8 @@ ENDS = {
 }
 """For each measure a function that is on the stack, and the calls at which the stack is counted.
 
-DuckDB's own calls cannot be seen, so those of the functions that run a query are taken."""
+DuckDB's own calls cannot be seen, so the stack is counted at the functions that run a query.
+"""
 
 
 class Depths:
@@ -80,7 +81,7 @@ def measure(data: Path) -> dict[str, list[str]]:
             ["tiles", "--no-server", "--data", empty, *SMALL],
             ["search", "a galaxy", "--data", str(data)],
         ]
-        # The model is loaded before: measured, that takes longer than a request may take.
+        # The model is loaded before, because loading it under the profiler would exceed the time limit of a request.
         searched = Search(Layout(data / "demo"))
         searched.load_model()
         service = SearchService(search=searched, explain=lambda tile_id: {"tile_id": tile_id})

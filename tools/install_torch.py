@@ -31,7 +31,7 @@ class Plan(NamedTuple):
     extra_index: str | None
     """Index of packages besides pip's own."""
     note: str
-    """One line that is printed before, or nothing."""
+    """Line that is printed before the installation, or empty."""
 
 
 class SetupError(Exception):

@@ -70,7 +70,7 @@ def read_mutants(root: Path, names: Sequence[str]) -> list[Mutant]:
 
 
 def changed_since(root: Path, ref: str, mutants: Sequence[Mutant]) -> list[Mutant]:
-    """Choose mutants of which a patched file, the patch or a test changed since the merge base; all if HEAD is it."""
+    """Choose the mutants whose patch, patched files or tests changed since the merge base; all if HEAD is that base."""
     git = ["git", "-C", str(root)]
     base = subprocess.run([*git, "merge-base", ref, "HEAD"], capture_output=True, text=True, check=False).stdout.strip()
     head = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
@@ -124,7 +124,7 @@ def run_tests(tests: Sequence[str], patch: Path | None, root: Path) -> Trial:
 def _try(tests: Sequence[str], patch: Path | None, root: Path, copy: Path) -> tuple[str, str]:
     copy_code(root, copy)
     if patch is not None:
-        # git must not take the copy for a part of a repository around it, of which it would patch nothing
+        # git must not take the copy for a part of a repository around it, because it would then patch nothing
         env = {**os.environ, "GIT_CEILING_DIRECTORIES": str(copy.parent)}
         command = ["git", "apply", *APPLY, str(patch)]
         applied = subprocess.run(command, cwd=copy, env=env, capture_output=True, text=True, check=False)
@@ -148,7 +148,7 @@ def _try(tests: Sequence[str], patch: Path | None, root: Path, copy: Path) -> tu
 
 
 def _run_pytest(copy: Path, tests: Sequence[str], sender: Connection) -> None:
-    """Run tests in this process, which was made for it, and send pytest's exit status and the first failure."""
+    """Run tests in this process, which does nothing else, and send pytest's exit status and the first failure."""
     os.chdir(copy)
     sys.path.insert(0, str(copy))
     os.environ["PYTHONPATH"] = str(copy)
@@ -162,7 +162,7 @@ def _run_pytest(copy: Path, tests: Sequence[str], sender: Connection) -> None:
 
 
 def main(names: Sequence[str], root: Path = ROOT, since: str = "") -> int:
-    """Try the mutants of these names, or all (that changed `since`), print a table, and return the exit status."""
+    """Try the named mutants or all, if `since` is given only changed ones; print a table; return the exit status."""
     mutants, started_s = read_mutants(root, names), time.monotonic()
     mutants = changed_since(root, since, mutants) if since else mutants
     problems, noticing = [], set()

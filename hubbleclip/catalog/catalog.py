@@ -295,7 +295,7 @@ def attach(connection: duckdb.DuckDBPyConnection, path: Path, options: str) -> N
 
 
 def read_catalog(layout: Layout) -> closing[Catalog]:
-    """Open the published snapshot read-only, and close it after the block; raises CatalogError as `open_catalog`."""
+    """Open the published snapshot read-only for a `with` block; raises CatalogError like `open_catalog`."""
     return closing(open_catalog(layout.root))
 
 
@@ -310,7 +310,7 @@ def open_catalog(place: str | Path) -> Catalog:
     Returns
     -------
     Catalog
-        The catalog. It shows the state of now, also while a flow writes. `close` closes it.
+        The catalog as it was published last; a flow that writes does not change it. `close` closes it.
 
     Raises
     ------

@@ -14,7 +14,7 @@ from hubbleclip.core.errors import DISK_FULL_ERRNOS, CatalogError, DamagedCatalo
 DAMAGE = duckdb.IOException, duckdb.FatalException, duckdb.InternalException, duckdb.SerializationException
 """Errors of DuckDB for a file whose content is damaged."""
 DAMAGE_TEXT = "Corrupt database file"
-"""Text of an error without a class of its own, for a block whose checksum differs."""
+"""Text of DuckDB's error for a block with a wrong checksum, which has no class of its own."""
 
 
 @contextmanager

@@ -23,7 +23,7 @@ def to_records(record: Callable[..., object], rows: Sequence[Mapping[str, Any]])
 
 
 def pending_products(catalog: Catalog, settings: ArchiveSettings) -> list[dict[str, Any]]:
-    """List the proposals whose product lists must be queried, with `num` pending and `num_known` observations."""
+    """List the proposals whose products must be listed, with their numbers of pending and of all observations."""
     return catalog.rows(*_products_query(settings))
 
 
@@ -33,7 +33,7 @@ def _products_query(settings: ArchiveSettings) -> Pending:
 
 
 def pending_proposals(catalog: Catalog, settings: ArchiveSettings, *, again: bool = False) -> dict[str, bool]:
-    """List the proposals that must be fetched; True for known ones that had no abstract and are asked for again."""
+    """Return the proposals that must be fetched; True means again, because the known proposal has no abstract."""
     return {row["proposal_id"]: row["is_stale"] for row in catalog.rows(*_proposals_query(settings, again=again))}
 
 
@@ -80,7 +80,7 @@ def _uris(catalog: Catalog, query: Pending) -> list[str]:
 
 
 def count_pending(catalog: Catalog, settings: Settings) -> dict[str, int]:
-    """Count the pending items of the stages until `tiles`. DuckDB counts them: there may be millions."""
+    """Count the pending items of the stages up to `tiles`, in DuckDB, because there may be millions."""
     fetch, tiles = _fetch_query(settings), _tiles_query(settings)
     if _fetches_files(settings) and not settings.fetch.keep_fits:
         tiles = f"({fetch[0]}) UNION ({tiles[0]})", fetch[1] | tiles[1]

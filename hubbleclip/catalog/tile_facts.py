@@ -13,7 +13,8 @@ TEXT, REAL, INTEGER = pa.string(), pa.float64(), pa.int64()
 class Column:
     """A column of a table of tiles: its type, meaning, UCD and unit, and how the catalog computes it.
 
-    `sql` may name columns of tile `t`, observation `o`, proposal `p` and split `s`; empty: not from the catalog.
+    `sql` may name columns of tile `t`, observation `o`, proposal `p` and split `s`; it is empty if the value is not
+    from the catalog.
     """
 
     name: str
@@ -33,7 +34,7 @@ FACTS = (
     Column("dec_deg", REAL, "Declination of the centre, ICRS", "pos.eq.dec;meta.main", "deg", "t.dec_deg"),
     Column("pixel_scale_arcsec", REAL, "Side of a pixel of the tile", "instr.scale", "arcsec", "t.pixel_scale_arcsec"),
     Column("size_px", INTEGER, "Side of the tile", "meta.number", "pixel", "t.size_px"),
-    Column("view", TEXT, "How the tile was cut: native, overview, object or colour", "meta.code", sql="t.view"),
+    Column("view", TEXT, "How the tile was cut: native, overview, aim or colour", "meta.code", sql="t.view"),
     Column("target_name", TEXT, "Target as the observer named it", "meta.id;src", sql="o.target_name"),
     Column("target_class", TEXT, "Keywords of the target", "meta.note;src", sql="o.target_class"),
     Column("instrument", TEXT, "Instrument and channel", "meta.id;instr", sql=INSTRUMENT),
@@ -61,7 +62,7 @@ SELECT i.row, {SELECTED}, coalesce(o.is_moving, false) AS is_moving,
   dense_rank() OVER (ORDER BY t.proposal_id) - 1 AS proposal_group
 FROM indexed i JOIN catalog.tile t USING (tile_id) {JOINED.format("catalog.")} ORDER BY i.row
 """  # noqa: S608 - constants
-"""Makes the table that searches filter and group by, in the order of the index's rows; `indexed` holds the tile ids."""
+"""Makes the table by which searches filter and group tiles, in the order of the index; `indexed` has the tile ids."""
 TILE_DETAILS = f"""
 SELECT {SELECTED}, t.chip, t.y0, t.x0, t.corners_deg, t.wcs, t.unit, o.is_moving, p.abstract
 FROM tile t {JOINED.format("")} WHERE t.tile_id = $tile_id

@@ -15,7 +15,7 @@ WITH tile_band AS (SELECT DISTINCT row, unnest(regexp_extract_all(upper(filter),
 SELECT value, count(*) AS num FROM tile_band
 WHERE length(value) > 1 AND NOT starts_with(value, 'CLEAR') GROUP BY ALL ORDER BY num DESC, value
 """
-# The catalog's search `cone` explains the bounds.
+# The comments of `sql/searches.sql` explain the bounds.
 IN_CONE = """
 dec_deg BETWEEN $dec_deg - $radius_deg - 1e-6 AND $dec_deg + $radius_deg + 1e-6
 AND (half_width_deg($dec_deg, $radius_deg) >= 180
@@ -30,7 +30,7 @@ dec_deg BETWEEN $dec_min AND $dec_max AND ($ra_max - $ra_min >= 360 - 1e-9 OR in
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """Which tiles may be hits; a filter that is not given admits every tile.
+    """A condition that a tile must meet to be a hit; a filter that is not given admits every tile.
 
     Attributes
     ----------
@@ -39,7 +39,7 @@ class Filter:
     kind
         Type of a value: str, int, float, bool or date.
     sql
-        Condition on `tile_fact`, in which `$name` is the value, or the list of values in capitals.
+        Condition on `tile_fact`; `$name` is the value or, if `is_list`, the list of values in upper case.
     label
         Name on the page; that of a range ends in its limit, such as `exposure ≥`.
     meaning
@@ -69,7 +69,7 @@ class Filter:
 
 
 def _one_of(name: str, label: str, meaning: str, sql: str = "", counts: str = "") -> Filter:
-    """Make a filter that admits tiles whose fact is one of several texts, in capitals or not."""
+    """Make a filter that admits tiles whose fact is one of several texts; case does not matter."""
     return Filter(name, str, sql or f"upper({name}) IN ${name}", label, meaning, is_list=True, counts=counts)
 
 
@@ -142,7 +142,7 @@ FILTERS = (
         bool,
         "is_moving = $moving",
         "moving target",
-        "Whether the target moves, such as one of the solar system.",
+        "Whether the target moves on the sky, as planets do.",
     ),
     Filter("box", str, IN_BOX, "box", "ra_min,ra_max,dec_min,dec_max in degrees, such as 350,10,-5,5, across RA 0."),
 )

@@ -34,7 +34,7 @@ NUMBERS = """
 SELECT f.row, f.proposal_group, coalesce(n.number, -1) AS target FROM tile_fact f
 LEFT JOIN target_number n ON concat_ws(' ', f.target_name, f.target_class) = n.proposal_id ORDER BY f.row
 """
-"""Numbers of each row's proposal and target."""
+"""Query for the numbers of each row's proposal and target."""
 PROPOSAL_TEXT = """
 SELECT coalesce(abstract, title) AS text FROM proposal WHERE proposal_id = ? OR number = ? ORDER BY proposal_id LIMIT 1
 """
@@ -49,7 +49,7 @@ WITH seen AS (
 SELECT c.ra_deg, c.dec_deg, max(separation_deg(c.ra_deg, c.dec_deg, s.ra_deg, s.dec_deg)) AS radius_deg
 FROM centre c, seen s GROUP BY ALL
 """
-"""Position of a target, and the largest distance of an observation with this target's name from it."""
+"""Query for the position of a target, and for the distance to the farthest observation of a target of this name."""
 
 LABELS = {
     "instrument": "SELECT row, instrument AS label FROM tile_fact WHERE instrument IS NOT NULL",
@@ -61,7 +61,7 @@ LABELS = {
 
 
 class Postings:
-    """What each word adds to the scores by words; of the documents (proposals and targets) only the numbers are known.
+    """What each word adds to the scores of the documents (proposals and targets), which are given by their numbers.
 
     A search by words in DuckDB takes 10 ms per million words; this one takes microseconds.
 
@@ -160,9 +160,7 @@ class TileFacts:
         return row_n
 
     def word_scores(self, texts: Iterable[tuple[str, float]]) -> npt.NDArray[np.float64]:
-        """Score all tiles by the words of their proposal's title and abstract and of their target's name
-        and keywords.
-        """
+        """Score all tiles by the words that weighted texts share with the tiles' proposals and targets."""
         scores = np.zeros(self._num_documents + 1)  # the last one is that of the number -1
         for text, weight in texts:
             (row,) = self._rows(IN_MEMORY, WORDS_OF, [text])
@@ -178,7 +176,7 @@ class TileFacts:
         return [found[row] for row in rows]
 
     def positions(self) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-        """Read the positions of all tiles."""
+        """Read right ascension, declination and side of all tiles, in degrees."""
         sql = "SELECT row, ra_deg, dec_deg, pixel_scale_arcsec * size_px / 3600 AS side_deg FROM tile_fact"
         found = self._fetch(IN_MEMORY, sql)
         columns = np.full((3, len(self.proposal_group_n)), np.nan)
@@ -191,18 +189,18 @@ class TileFacts:
         return [(row["value"], row["num"]) for row in self._rows(IN_MEMORY, FILTER_OF[name].counts)]
 
     def labels(self, column: str) -> npt.NDArray[np.object_]:
-        """Read a fact of all tiles."""
+        """Read the fact of each row by which a map is coloured (`LABELS`)."""
         found = self._fetch(IN_MEMORY, LABELS[column])
         label_n = np.full(len(self.proposal_group_n), None, object)
         label_n[found["row"]] = found["label"]
         return label_n
 
     def proposal_text(self, number: str) -> str | None:
-        """Read title and abstract of a proposal."""
+        """Read the abstract of a proposal, or its title if it has none; None if the proposal is unknown."""
         found = self._rows(CATALOG, PROPOSAL_TEXT, [number, number])
         return str(found[0]["text"]) if found else None
 
     def target_cone(self, name: str) -> tuple[float, float, float] | None:
-        """Find a target on the sky by its name; case, spaces and punctuation do not matter."""
+        """Find position and radius of a target, in degrees, by name; case, spaces and punctuation do not matter."""
         found = self._rows(CATALOG, NEAREST_OF_TARGET, [name])
         return (found[0]["ra_deg"], found[0]["dec_deg"], found[0]["radius_deg"]) if found else None

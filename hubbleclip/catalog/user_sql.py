@@ -38,7 +38,7 @@ class UserRows:
 
 
 def run_user_sql(layout: Layout, sql: str, *, max_rows: int = MAX_ROWS, max_s: float = MAX_S) -> tuple[pa.Table, bool]:
-    """Run one reading statement; return its rows, and whether it has more rows than the limit."""
+    """Run one read-only statement; return its rows, and whether it has more rows than the limit."""
     with stream_user_sql(layout, sql, max_rows=max_rows, max_s=max_s) as rows:
         return pa.Table.from_batches(rows.batches, rows.schema), rows.is_cut
 
@@ -47,7 +47,7 @@ def run_user_sql(layout: Layout, sql: str, *, max_rows: int = MAX_ROWS, max_s: f
 def stream_user_sql(
     layout: Layout, sql: str, *, max_rows: int | None = MAX_ROWS, max_s: float = MAX_S
 ) -> Iterator[UserRows]:
-    """Run one reading statement on the published catalog; `max_rows=None` means no limit.
+    """Run one read-only statement on the published catalog; `max_rows=None` means no limit.
 
     Raises CatalogError for another statement, an error of DuckDB, or a query that takes longer than `max_s` seconds.
     """

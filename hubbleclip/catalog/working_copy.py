@@ -1,4 +1,4 @@
-"""The working copy of the catalog: the file that one process writes and publishes as the snapshot of the readers."""
+"""The working copy of the catalog: the file that one process writes and publishes as the snapshot that readers open."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ REOPEN_EVERY = 64
 that it has read, and some KiB for each write.
 """
 END_LOG = "CREATE TABLE log_end (number INTEGER); DROP TABLE log_end"
-"""A write, after which DuckDB also merges the log of a killed process that has no whole transaction."""
+"""A write, after which DuckDB merges the log of a killed process even if the log has no complete transaction."""
 CHECKPOINT_AT = "4MiB"
 """Size of the write-ahead log at which DuckDB moves the log's rows to the database file. Until then, the rows are also
 in memory.
@@ -64,7 +64,7 @@ def writing_catalog(
         try:
             yield catalog
         except DamagedCatalogError:
-            is_damaged = True  # the snapshot is what the next run begins with
+            is_damaged = True  # not published, so that the next run can begin with the intact snapshot
             raise
         finally:
             is_due = (catalog.changed or is_new) and not is_damaged
@@ -77,7 +77,7 @@ def writing_catalog(
 
 
 def is_unpublished(layout: Layout) -> bool:
-    """Return whether there is no snapshot, or the working copy has rows that it lacks, as after a kill."""
+    """Return whether there is no snapshot, or the working copy has rows that the snapshot lacks, as after a kill."""
     working, published = layout.working_catalog, layout.catalog
     if not published.exists() or _log_of(working).exists():
         return True

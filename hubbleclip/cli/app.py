@@ -109,14 +109,14 @@ def train(
 
 @app.command
 def evaluate(options: Options = Options(), *, server: Server = True) -> None:
-    """Evaluate the run on the newest dataset and write its report."""
+    """Evaluate the run that was trained on the newest dataset, and write its report."""
     run_stage("evaluate", options, server)
     print_summary(options)
 
 
 @app.command
 def index(options: Options = Options(), *, server: Server = True) -> None:
-    """Add the tiles that the promoted model has not seen to the search index."""
+    """Embed new tiles with the promoted model, and add them to the search index."""
     run_stage("index", options, server)
 
 

@@ -20,9 +20,10 @@ def check_archive(
     json: Json = False,
     keep: Annotated[Path | None, Parameter(help="Folder in which all answers are saved, such as answers.")] = None,
 ) -> None:
-    """Check with a few requests whether an archive answers as the ingest needs, and estimate the ingest.
+    """Check with a few requests whether an archive answers as the ingest needs, and estimate its size and duration.
 
-    The exit code is 0, 1 if the archive differs from what is known of it, or 2 if the ingest would stop.
+    The exit code is 0 if all is as recorded, 1 if an answer differs from the recorded one, and 2 if the ingest would
+    stop.
     """
     from rich.filesize import decimal
 
@@ -49,7 +50,9 @@ def check_archive(
         if seconds is not None:
             print_line(f"measured: {seconds:.2f} s per {name}")
     print_line(f"{measured.num_requests} requests in {measured.total_s:.1f} s; estimate for {options.profile}:")
-    print_facts(estimate_lines(estimated) if estimated else {"estimate": "a figure is missing"})
+    print_facts(
+        estimate_lines(estimated) if estimated else {"estimate": "not possible, because a measurement is missing"}
+    )
     sys.exit(report.level)
 
 
@@ -58,7 +61,9 @@ def contracts(
     *,
     joined: Annotated[
         Path | None,
-        Parameter(help="File to write instead, for datacontract-cli: all contracts as one, such as joined.odcs.yaml."),
+        Parameter(
+            help="Write all contracts to one file for datacontract-cli, such as joined.odcs.yaml; nothing is checked."
+        ),
     ] = None,
 ) -> None:
     """Check the catalog against every rule of the data contracts. The exit code is 1 if a row breaks a rule."""
@@ -117,7 +122,7 @@ def publish(
 
 
 def find_dataset(text: str, options: Options) -> str:
-    """Find the dataset that a person means."""
+    """Return the path or URL of a dataset, which is given by path, URL or first characters of its digest."""
     if "/" in text or Path(text).exists():
         return text
     folder = options.layout().datasets

@@ -36,7 +36,7 @@ def status(options: Options = Options(), *, json: Json = False) -> None:
 
 
 def runs(options: Options = Options(), *, json: Json = False) -> None:
-    """List all runs with their dates, their state and the headline on the test split."""
+    """List all runs with their dates, their state and the headline metric on the test split."""
     from hubbleclip.pipeline.history import list_runs
 
     show(list_runs, options, json=json, hint="there is no run yet: run `hubbleclip train`")
@@ -50,7 +50,7 @@ def datasets(options: Options = Options(), *, json: Json = False) -> None:
 
 
 def reports(options: Options = Options(), *, json: Json = False) -> None:
-    """List all reports with their dates, the headline on the test split, and the page to open in a browser."""
+    """List all reports with their dates, the headline metric on the test split, and the page to open in a browser."""
     from hubbleclip.pipeline.history import list_reports
 
     show(list_reports, options, json=json, hint="there is no report yet: run `hubbleclip evaluate`")
@@ -103,7 +103,7 @@ def print_summary(options: Options) -> None:
 
 
 def summary_lines(result: dict[str, str], options: Options) -> list[str]:
-    """Write the lines of the box."""
+    """Format a result and the commands to run next as lines."""
     flags = options.flags()
     return [
         f"result   {result['headline']} of the test images have their own abstract among the nearest 10 %, "

@@ -20,8 +20,8 @@ TIME = "%H:%M:%S"
 class PrintableFormatter(logging.Formatter):
     """Formatter whose lines have no control characters, because messages quote texts from outside.
 
-    Records of Prefect have no traceback: the command reports the error in one line, and Prefect's server stores the
-    traceback.
+    Records of Prefect are shown without their traceback: the command reports the error in one line, and Prefect's
+    server stores the traceback.
     """
 
     def format(self, record: logging.LogRecord) -> str:
@@ -57,7 +57,7 @@ class TerminalHandler(logging.Handler):
             self.console.print(self.format(record), markup=False, highlight=False, soft_wrap=True)
 
     def _move(self, work: str, record: logging.LogRecord) -> None:
-        """Move the bar of a work; it disappears at the end of the work."""
+        """Move the bar of one kind of work, and remove it when the work ends."""
         done, total = record.__dict__["done"], record.__dict__["total"]
         bars = self._opened()
         if work not in self._tasks:
@@ -70,7 +70,7 @@ class TerminalHandler(logging.Handler):
             self.close()
 
     def _opened(self) -> Progress:
-        """Open the bars."""
+        """Return the bars; the first call shows them."""
         if self._bars is None:
             from rich.progress import BarColumn, Progress, TextColumn
 

@@ -61,13 +61,14 @@ class BenchmarkOptions:
         str, Parameter(help="With open_clip's name: tag of the weights, such as openai, or a file.")
     ] = ""
     embeddings: Annotated[
-        Path | None, Parameter(help="With --frozen: file of (id, vector), such as vectors.parquet, for a model.")
+        Path | None,
+        Parameter(help="With --frozen: file of (id, vector) to score instead of a model, such as vectors.parquet."),
     ] = None
     items: Annotated[
         Path | None, Parameter(help="With --frozen: write what must be embedded to a file, such as items.parquet.")
     ] = None
     dataset: Annotated[str, Parameter(help="Folder or URL of a dataset, such as data/d1; by default the newest.")] = ""
-    others: Annotated[int, Parameter(help="Tiles without an object that are ranked too, such as 1000.")] = 1000
+    others: Annotated[int, Parameter(help="Number of further tiles without an object to rank, such as 1000.")] = 1000
     out: Annotated[Path | None, Parameter(help="Write all metrics to a JSON file, such as metrics.json.")] = None
 
 
@@ -131,7 +132,7 @@ def score_catalogue(path: Path, settings: Settings, wanted: BenchmarkOptions) ->
     seen = result["num_in_training"]
     print_line(
         f"{result['num_in_tiles']} of {result['num_objects']} objects are in tiles; {result['num_tiles']} tiles are"
-        f" ranked; the proposals of {'an unknown number' if seen is None else seen} were in training"
+        f" ranked; the proposals of {'an unknown number of' if seen is None else seen} objects were in training"
     )
     return result
 

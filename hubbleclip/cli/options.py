@@ -1,4 +1,4 @@
-"""Options that several commands share, and the options of the commands that messages advise."""
+"""Options that several commands share, and the options that are added to commands in messages."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 ADVISED = re.compile(r"`(hubbleclip [^`]*)`")
-"""A command in a message."""
+"""Matches a command in a message."""
 CARRIED = ("--profile", "--data")
 """Options that an advised command needs as well."""
 

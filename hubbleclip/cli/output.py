@@ -15,7 +15,7 @@ from rich.text import Text
 from hubbleclip.core.errors import without_control
 
 PIPED_WIDTH = 100_000
-"""Largest width of a table that is not printed to a terminal: an id that is cut or wrapped cannot be used."""
+"""Width of tables that are not printed to a terminal; it is large, so that no id is cut or wrapped."""
 LABEL = 9
 """Width of the labels of `print_wrapped`, with the space after them."""
 console = Console(width=None if sys.stdout.isatty() else PIPED_WIDTH)
@@ -65,7 +65,7 @@ def print_json(value: Any) -> None:
 
 
 def print_bytes(content: bytes) -> None:
-    """Write a file on standard output: as it is to a pipe, and without control characters to a terminal."""
+    """Write bytes to standard output: unchanged to a pipe, and without control characters to a terminal."""
     sys.stdout.flush()
     if sys.stdout.isatty():
         content = without_control(content.decode()).encode()

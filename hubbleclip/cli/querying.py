@@ -127,7 +127,7 @@ def _write_csv(rows: UserRows, write: Write) -> None:
     import pyarrow as pa
     from pyarrow import csv
 
-    # an empty table comes first, so that the header is written for no rows too
+    # an empty table comes first, so that the header is written even if there are no rows
     tables = chain([rows.schema.empty_table()], (pa.Table.from_batches([batch]) for batch in rows.batches))
     for number, table in enumerate(tables):
         content = io.BytesIO()

@@ -34,13 +34,13 @@ CACHE_FOLDERS = {
     "XDG_CONFIG_HOME": "config",
     "HF_HOME": "huggingface",
 }
-"""Folder of the caches of libraries, below `Layout.home`, by the environment variable that names it."""
+"""Folder of a library's cache, below `Layout.home`, by the environment variable that sets the folder."""
 
 
 def run_flow(name: str, options: Options, **arguments: Any) -> Any:
     """Check the settings, and run a Prefect flow if the command has something to do.
 
-    Under torchrun the first process is the flow run, and the others train without one.
+    Under torchrun, the first process runs the flow, and the other processes train without Prefect.
     """
     settings = options.settings()
     layout = Layout(settings.root)

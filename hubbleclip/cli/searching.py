@@ -1,4 +1,4 @@
-"""The command `search`: make a search of its options, and print the hits as a table, JSON, CSV or VOTable."""
+"""The command `search`: make a search from its options, and print the hits as a table, JSON, CSV or VOTable."""
 
 from __future__ import annotations
 
@@ -30,15 +30,15 @@ class Format(StrEnum):
 
 
 PAGE_HITS = 100
-"""How many hits the server is asked for at once."""
+"""Number of hits per request to the server."""
 NOT_FACTS = ("page", "picture")
-"""What the server says of a hit beyond the row of `hit_row`."""
+"""Fields of a hit in the server's answer that are not printed."""
 SHOWN = ("tile_id", "instrument", "filter", "target_name", "title")
 """Columns of a printed table after the score."""
 MEANING = "score: higher is better, comparable within one search only"
 MORE = "; more: further tiles of the same {}, which --group none shows"
 FOLDED = {GroupBy.PROPOSAL: "proposal", GroupBy.SKY: "field"}
-"""What the column `more` counts tiles of."""
+"""What the tiles that the column `more` counts have in common."""
 
 
 def _option(one: Filter) -> tuple[str, Any, Any]:
@@ -82,7 +82,7 @@ class SearchOptions(FilterOptions):  # type: ignore[misc]
     json: Annotated[bool, Parameter(negative=(), help="The same as --format json.")] = False
 
     def params(self, text: str) -> SearchParams:
-        """Make the search, unless neither a term nor a filter is given."""
+        """Make the search; SearchError if neither a term nor a filter is given."""
         from hubbleclip.search.params import SearchParams, as_written, checked
 
         own = {"q": as_written(text.strip()), "image": as_written(str(self.image or ""))}
@@ -93,7 +93,7 @@ class SearchOptions(FilterOptions):  # type: ignore[misc]
 
 
 def find_rows(layout: Layout, text: str, wanted: SearchOptions) -> list[dict[str, Any]]:
-    """Search by the running server of the profile, which has its model loaded; without one, in this process.
+    """Search with the profile's running server, which has already loaded the model, or else in this process.
 
     A picture is searched for in this process, because the server has no access to it.
     """

@@ -1,4 +1,4 @@
-"""Base class of the settings sections, and one line that says what to change where a setting is wrong."""
+"""Base class of the sections of settings, and one-line messages that tell the user how to correct a setting."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Section(BaseModel):
     not_in_digest: ClassVar[frozenset[str]] = frozenset()
     """Names of settings that do not influence the result of a stage. Stored rows stay valid when they change."""
     fixed: ClassVar[Mapping[str, Any]] = MappingProxyType({})
-    """Constants of the code that decide results: a new value makes a new digest, as that of a setting does."""
+    """Constants of the code that decide results. A new value changes the digest, like a new value of a setting."""
     added_later: ClassVar[frozenset[str]] = frozenset()
     """Names of settings that are part of the digest only if they differ from their default. They were added in later
     releases; this rule keeps the digests of earlier releases valid.

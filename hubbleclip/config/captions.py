@@ -12,9 +12,9 @@ from hubbleclip.config.base import Section
 WRITTEN_KINDS = ("summary", "phrases", "objects")
 """Kinds of captions that this stage writes."""
 TEMPERATURE = 0.0
-"""Temperature of the model's sampling: its likeliest answer; `captions.seed` is what varies an answer."""
+"""Sampling temperature of a first request; at 0 the model returns its likeliest answer."""
 MAX_ANSWER_TOKENS = 800
-"""Maximum number of tokens of an answer, which the schema bounds to fewer."""
+"""Maximum number of tokens of an answer; every answer that the schema permits is shorter."""
 
 
 class CaptionSettings(Section):
@@ -28,7 +28,7 @@ class CaptionSettings(Section):
     }
 
     backend: str = ""
-    """Name in the registry: `rules`, which needs no model; `openai`, a server with the OpenAI-compatible API, such as
+    """Name of the backend: `rules`, which needs no model; `openai`, a server with the OpenAI-compatible API, such as
     vLLM, SGLang, llama.cpp or Ollama; `embedded`, a small model on this machine. Empty leaves the stage out of
     `dataset`.
     """
@@ -39,7 +39,7 @@ class CaptionSettings(Section):
     base_url: str = Field("http://127.0.0.1:8000/v1", pattern=r"^https?://\S+$")
     """With `openai`: address of the API, up to and including `/v1`."""
     seed: int = Field(1, ge=0)
-    """Seed of the model's sampling; another seed is another caption kind."""
+    """Seed of the model's sampling; captions of another seed are of another kind."""
     connections: int = Field(8, ge=1, le=64)
     """Maximum number of simultaneous requests."""
     timeout_s: float = Field(120.0, gt=0)

@@ -28,12 +28,12 @@ class ArchiveSettings(Section):
     name: str = "hst"
     """Name of the archive in the registry: a mission such as `hst` or `jwst`, or `simulated`, or `local`."""
     mast_url: str = "https://mast.stsci.edu"
-    """URL of the MAST server for observation queries, product queries and downloads. The pages of proposals and the
-    public copy are requested from it too, if it is not a server of STScI.
+    """URL of the MAST server for observation queries, product queries and downloads. If it is not a server of STScI,
+    the pages of proposals and the public copy are also requested from it.
     """
     listing: Literal["caom", "missions"] = "caom"
-    """Service that lists observations and products: `caom` is MAST's CAOM query service, `missions` the search API of
-    the mission (`astroquery.mast.MastMissions`), which lists the datasets of the calibration pipeline, but no Hubble
+    """Service that lists observations and products: `caom` is MAST's CAOM query service, `missions` is the search API
+    of the mission (`astroquery.mast.MastMissions`), which lists the datasets of the calibration pipeline, but no Hubble
     Advanced Products.
     """
     collections: tuple[str, ...] = ("HST",)
@@ -73,9 +73,9 @@ class ArchiveSettings(Section):
     `total_preview` means JPEG previews of all filters of a visit together, in grey and in colour (as in the paper).
     """
     relist_days: float = Field(30.0, ge=0)
-    """Each product list is queried again once in this number of days, to detect reprocessed files; so is a proposal
-    without an abstract. In the same time, the rows of each year of release are counted once, and queried again where
-    the archive has other rows than the catalog. All of it is spread evenly over the nights. 0 means never.
+    """Number of days after which each product list (to detect reprocessed files) and each proposal without an abstract
+    is queried again. In the same period, the rows of each year of release are counted once, and queried again where the
+    archive's count differs from the catalog's. The work is spread evenly over the nights. 0 means never.
     """
     from_raw: bool = False
     """Read the responses stored under `raw/` instead of querying the archive."""
@@ -101,7 +101,7 @@ class ArchiveSettings(Section):
 class FetchSettings(Section):
     """How files are downloaded: connections, rate limit, sources and disk use."""
 
-    # Former settings, by which digests stay equal; the constants in use stand beside their use.
+    # Values of former settings, kept so that digests do not change; the constants are defined where they are used.
     added_later: ClassVar[frozenset[str]] = frozenset({"whole_files"})
     fixed: ClassVar[Mapping[str, Any]] = MappingProxyType(
         {"attempts": 5, "backoff_s": 0.5, "file_timeout_s": 3600.0, "stall_s": 60.0, "stall_bytes": 60_000}
@@ -115,7 +115,7 @@ class FetchSettings(Section):
     timeout_s: float = Field(60.0, gt=0)
     """Maximum wait for a connection or for the next bytes, in seconds."""
     retry_hours: float = Field(6.0, ge=0)
-    """Hours until a later run retries a failed item; the wait doubles with each failure, and the eighth is final."""
+    """Hours until a later run retries a failed item. The wait doubles each time; the eighth failure is final."""
     min_free_gb: float = Field(1.0, ge=0)
     """Minimum free disk space in GB; downloads stop before it is reached."""
     files: bool = True

@@ -63,8 +63,9 @@ class TrainSettings(Section):
     distillation_weight: float = Field(0.0, ge=0)
     """Weight of a loss term that keeps the model near its base, the weights before training. 0 means no such term."""
     distillation: Literal["features", "logits"] = "features"
-    """What the loss term compares: `features` of each tile and text (squared distance), or `logits`, the ranking of the
-    batch's texts for each tile and of its tiles for each text (Kullback-Leibler divergence).
+    """What the distillation term compares: `features` of each tile and text (squared distance), or `logits`, which
+    give the probabilities of the batch's texts for each tile and of its tiles for each text (Kullback-Leibler
+    divergence).
     """
     wise_alphas: tuple[float, ...] = ()
     """WiSE-FT (arXiv 2109.01903): after training, the trained weights are averaged with the initial weights, once per
@@ -76,14 +77,15 @@ class TrainSettings(Section):
     min_crop_share: float = Field(0.35, gt=0, le=1)
     """Minimum share of a tile's area that a random crop keeps."""
     captions: dict[str, Annotated[float, Field(gt=0)]] = Field({})
-    """Share of each kind of caption in the tokens of the training texts, such as `{abstract_sentences = 2, summary = 1,
+    """Share of each kind of caption in the training texts, in tokens, such as `{abstract_sentences = 2, summary = 1,
     phrases = 1}`; shares are relative. `abstract` is the whole main caption, `abstract_sentences` are consecutive
     sentences of it, and the others are kinds of the dataset; of `phrases`, one phrase is drawn. Empty means that a text
     is the whole main caption with probability 0.2, one of the other captions with 0.1, and sentences with 0.7.
     """
     hard_negatives: float = Field(0.0, ge=0, le=1)
-    """Share of each batch that is filled with proposals of the same category and instrument, as far as possible. They
-    are hard negatives of each other. No effect where a batch has more rows than half the number of proposal groups.
+    """Share of each batch that is filled, as far as possible, with tiles of proposals of the same category and
+    instrument, which are hard negatives of each other. Without effect if a batch has more rows than half the number of
+    proposal groups.
     """
     micro_batch: int = Field(0, ge=0)
     """Rows per forward pass and process; the loss still uses the whole batch. 0 means all rows."""

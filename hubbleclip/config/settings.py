@@ -54,7 +54,7 @@ class SplitSettings(Section):
     """How tiles are split into train, val and test without leakage."""
 
     added_later: ClassVar[frozenset[str]] = frozenset({"max_tiles_per_proposal", "max_tiles_per_patch"})
-    fixed: ClassVar[Mapping[str, Any]] = {"continuations": True, "field_share": FIELD_SHARE}  # proposals are linked
+    fixed: ClassVar[Mapping[str, Any]] = {"continuations": True, "field_share": FIELD_SHARE}  # links of proposals
     val_share: float = Field(0.05, gt=0, lt=0.5)
     """Share of proposal groups for validation."""
     test_share: float = Field(0.05, gt=0, lt=0.5)

@@ -13,7 +13,7 @@ from hubbleclip.config.base import Section
 RECIPE = 7
 """Version of the algorithm that turns FITS files into tiles; a change of the algorithm gives tiles new ids."""
 MIN_SIGNAL_SHARE = 0.0005
-"""Minimum share of a tile's valid pixels that exceed `signal_sigma` after smoothing; other tiles are empty sky."""
+"""Minimum share of valid pixels that exceed `signal_sigma` after smoothing; a tile with fewer is empty sky."""
 FLUX_BLACK, FLUX_WHITE, FLUX_SOFTENING = -0.05, 500.0, 0.5
 """Stretch with `limits = "flux"`, in e-/s/arcsec2 above the sky: from empty sky to the core of a bright galaxy."""
 

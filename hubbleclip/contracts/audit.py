@@ -1,4 +1,4 @@
-"""Check a whole catalog against every rule of the contracts, and join the contracts for another checker."""
+"""Check a whole catalog against every rule of the contracts, and join the contracts for datacontract-cli."""
 
 from __future__ import annotations
 

@@ -127,7 +127,7 @@ class _Partition:
                         yield _row_key(name, row), Violation(rule, f"{reference.to_table} {value} was rejected")
 
     def _emptied_parents(self) -> Iterator[tuple[RowKey, Violation]]:
-        """Yield the items and rows whose dependent rows are all rejected, with the violation of the first of these."""
+        """Yield the items and rows whose dependent rows are all rejected, with the violation of the first such row."""
         for name, rows in self.rows.items():
             origin = next(iter(tables()[name].references), None)
             if origin is None or origin.to_table not in {self.item, *self.rows}:

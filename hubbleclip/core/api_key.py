@@ -1,4 +1,4 @@
-"""Protect the API of a Prefect server: who can create a deployment can run any command as the user of the worker.
+"""Protect the API of a Prefect server: its users can run any command on the worker, by creating a deployment.
 
 The key is a password of HTTP basic authentication. Requests of web pages on other sites are refused too, by CORS and by
 CSRF protection.
@@ -36,7 +36,7 @@ def new_key() -> str:
 
 
 def stored_key(home: Path) -> str:
-    """Read the key of a server, which only the owner of its file can read; make it if there is none."""
+    """Read the key of a server from a file that only its owner can read; if there is none, make the key."""
     path = home / KEY_FILE
     with locked(home):  # the server and the worker may start at the same time
         if not path.is_file():
@@ -46,7 +46,7 @@ def stored_key(home: Path) -> str:
 
 
 def protection(key: str, port: int) -> dict[str, str]:
-    """Make the environment variables that protect a server on loopback, and with which its clients use it."""
+    """Make the environment variables that protect a server on loopback and let its clients use it."""
     return {
         KEY: key,
         SERVER_KEY: key,
@@ -56,7 +56,7 @@ def protection(key: str, port: int) -> dict[str, str]:
 
 
 def client_key(home: Path, environment: Mapping[str, str]) -> dict[str, str]:
-    """Find the variable with the key of the server that `PREFECT_API_URL` names, unless it is set already."""
+    """Return the variable with the stored key if `PREFECT_API_URL` names a local server and the variable is not set."""
     # the key of this machine is not sent to other machines
     is_local = urlsplit(environment.get("PREFECT_API_URL", "")).hostname in LOOPBACK
     if KEY in environment or not is_local or not (home / KEY_FILE).is_file():

@@ -14,7 +14,7 @@ SYSTEM_ERRNOS = DISK_FULL_ERRNOS | EXHAUSTED_ERRNOS | {errno.EIO, errno.ESTALE}
 """Values of `OSError.errno` for failures of the system, and not of the file that was read or written."""
 
 NO_ACCESS_ERRNOS = frozenset({errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST})
-"""Error numbers for a file or folder that this user may not use, or whose folder is not a folder."""
+"""Error numbers for a file or folder that this user may not use, or whose parent is not a folder."""
 
 CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 """Control characters except tab and line feed, and marks that change the direction of the text."""

@@ -11,7 +11,7 @@ MAX_SHOWN = 4
 
 
 def find_id(start: str, known: Collection[str], *, kind: str, listed_by: str) -> str:
-    """Find the only id that begins with some characters, or is equal to them; HubbleclipError otherwise."""
+    """Find the id that is equal to `start`, or else the only one that begins with it; HubbleclipError otherwise."""
     found = [start] if start in known else sorted(one for one in known if start and one.startswith(start))
     if len(found) == 1:
         return found[0]

@@ -156,7 +156,7 @@ def write_text(path: Path, text: str) -> None:
 
 
 def check_writable(folder: Path) -> None:
-    """Write a file of `PROBE_BYTES` and delete it, because libraries report a full disk in ways that do not show it."""
+    """Write and delete a file of `PROBE_BYTES`; DiskFullError if the disk is full, which libraries may not report."""
     probe = folder / f"probe-{os.getpid()}"
     write_bytes(probe, bytes(PROBE_BYTES))
     probe.unlink()

@@ -32,7 +32,7 @@ LETTERS = {"aa": "å", "AA": "Å", "o": "ø", "O": "Ø", "l": "ł", "L": "Ł", "
 }
 # Old LaTeX commands that switch the font, as in `{\it text}`.
 FONTS = ("it", "bf", "em", "rm", "sl", "tt", "sc")
-# Replacements of the commands that are one symbol: spaces, line breaks, hyphenation hints and formula brackets.
+# Replacements of commands whose name is a symbol: spaces, line breaks, hyphenation hints and formula brackets.
 SPACES = {",": " ", ";": " ", ":": " ", " ": " ", "\n": " ", "\\": " ", "-": "", "/": "", "(": "", ")": ""}
 # Combining character of Unicode for each LaTeX accent command.
 COMBINING = {

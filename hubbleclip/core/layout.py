@@ -17,16 +17,16 @@ NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9_-]+")
 MAX_STEM = 150
 """Largest number of characters of `tile_file_stem`; file systems allow names of 255 bytes."""
 BESIDE = "-beside-"
-"""What is between two ids of runs in the name of a folder."""
+"""Separator of the two run ids in the folder name of a comparison."""
 SUFFIXES = (".fits.gz", ".fits", ".fit.gz", ".fit", ".jpg", ".jpeg")
 
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """Folders and files of one profile, `root` = `data/<profile>`; paths in the catalog are relative to it.
+    """Folders and files of one profile.
 
-    `store` is the URL of the remote copy of the large files, or empty. Unless `keep_local`, some products and tiles
-    exist only there.
+    `root` is `data/<profile>`; paths in the catalog are relative to it. `store` is the URL of the remote copy of the
+    large files, or empty. If `keep_local` is false, some products and tiles exist only in the store.
     """
 
     root: Path
@@ -109,7 +109,7 @@ class Layout:
         return self.reports / f"{run_id}{BESIDE}{other_id}"
 
     def comparisons(self) -> list[tuple[str, Path]]:
-        """List the reports that compare two runs."""
+        """List the folders of the reports that compare two runs, each with the id of the first run."""
         return [(path.name.partition(BESIDE)[0], path) for path in sorted(self.reports.glob(f"[!.]*{BESIDE}*"))]
 
     @property
@@ -128,11 +128,11 @@ class Layout:
         return self.index / "current.json"
 
     def feature_map(self, digest: str) -> Path:
-        """Path of the map of the features of an index."""
+        """Path of the feature map of an index, by the digest of the map."""
         return self.index / f"map-{parse_digest(digest)}.parquet"
 
     def model_index(self, model_digest: str) -> Path:
-        """Folder of the features by one model."""
+        """Folder of the tile features that one model has computed."""
         return self.index / parse_digest(model_digest)
 
     @property
@@ -185,7 +185,7 @@ def tile_file_stem(file_name: str) -> str:
 
 
 def tile_file_name(stem: str, chip: int, place: str, suffix: str) -> str:
-    """Build the file name of a tile that `hubbleclip tile` cuts at a place, or of a view, of an extension."""
+    """Build the file name of a tile that `hubbleclip tile` cuts; `place` is a position in the image, or a view."""
     return f"{stem}_ext{chip}_{place}{suffix}"
 
 
@@ -222,6 +222,6 @@ def checkpoint_name(step: int) -> str:
 def tile_id(product_sha256: str, chip: int, y0: int, x0: int, settings_digest: str, *, view: str = "native") -> str:
     """Compute the id of a tile: 32 hex digits of a hash of everything that determines the tile's pixels."""
     # An id has no dot, because WebDataset ends the key of a sample at the first dot.
-    # the text of a native tile has no view
+    # the hashed text of a native tile names no view
     other = "" if view == "native" else f":{view}"
     return _digest(f"{product_sha256}:{chip}:{y0}:{x0}:{settings_digest}{other}")

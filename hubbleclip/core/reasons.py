@@ -1,4 +1,4 @@
-"""The words for the codes by which rejected items and excluded tiles are stored."""
+"""Words for the stored codes that say why items are rejected and why tiles are in no split."""
 
 from __future__ import annotations
 
@@ -94,6 +94,6 @@ def reason_words(reason: str, splits: Mapping[str, object] | None = None) -> str
     """Say in words why an item is rejected, or why a tile is in no split."""
     code, _, detail = reason.partition(":")
     words = REASON_WORDS.get(reason) or REASON_WORDS.get(code)
-    if words is None:  # of a catalog by another version; it may contain braces
+    if words is None:  # a code of another version of hubbleclip, which may contain braces
         return reason.replace("_", " ").replace(":", " ")
     return words.format_map(_Numbers(splits or {}, detail=detail))

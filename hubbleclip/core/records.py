@@ -289,7 +289,7 @@ class Sample:
 
     @property
     def caption_key(self) -> str:
-        """What samples with the same main caption have in common, except where captions come from file headers."""
+        """Id that samples with the same main caption share, unless captions come from file headers."""
         return self.proposal_id
 
 
@@ -369,7 +369,7 @@ class Watermark:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DayCount:
-    """Number of rows that an archive query returned of one day of release; None if the day must be queried again."""
+    """Number of rows that an archive query returned for one day of release; None if the day must be queried again."""
 
     archive: str
     query_digest: str

@@ -29,7 +29,7 @@ TAG = re.compile(
 NO_LINK = r"(?!(?:and|or|to|vs|versus|nor)\b)"
 BROKEN_AT_HYPHEN = re.compile(rf"-(?<=[\w-]-)[ \t]*\r?\n[ \t]*(?=\w){NO_LINK}")
 SPACED_HYPHEN = re.compile(rf"- (?<=[a-z]- )(?=[a-z]){NO_LINK}")
-# Matches a punctuation mark after two lower-case letters and before a capitalised word: the space between was lost.
+# Matches a punctuation mark that lost its space: it is between two lower-case letters and a capitalised word.
 JOINED_SENTENCES = re.compile(r"([.?!;,])(?=[A-Z][a-z])(?<=[a-z)][a-z)].)")
 HONORIFIC = re.compile(r"^(?:(?:Dr|Prof|Mr|Mrs|Ms|Miss|Sir)\.?\s+)+", re.IGNORECASE)
 

@@ -1,4 +1,4 @@
-"""Take times that follow each other in the order of the events, even if the clock of a machine was once ahead."""
+"""Give successive events increasing times, even if the clock of a machine was once ahead."""
 
 from __future__ import annotations
 

@@ -32,12 +32,12 @@ from hubbleclip.training.runs import RUN, read_facts, read_model_settings
 
 
 def open_dataset(place: str, settings: Settings) -> DatasetInfo:
-    """Open the dataset that is scored."""
+    """Open the dataset that has the benchmark's tiles: the one at `place`, or else the newest."""
     return read_dataset(place or newest_dataset(layout_of(settings)))
 
 
 def run_folder(name: str, settings: Settings) -> Path | None:
-    """Find the folder of a run by its name, or of the promoted run if `name` is empty; None if it is no run."""
+    """Find the folder of the run `name`, or of the promoted run if `name` is empty; None if there is no such run."""
     layout = layout_of(settings)
     if name:
         known = [path.parent.name for path in layout.runs.glob(f"*/{RUN}")]
@@ -85,7 +85,7 @@ def frozen_benchmark(
 
 
 def write_items(path: Path, settings: Settings, place: str = "") -> int:
-    """Write the list of what must be embedded for the frozen benchmark."""
+    """Write the list of the tiles and captions that a model must embed for the frozen benchmark."""
     table = frozen.items_table(frozen.benchmark_set(read_samples(open_dataset(place, settings))))
     with atomic_write(path) as temporary:
         pq.write_table(table, temporary)
@@ -115,7 +115,7 @@ def catalogue_benchmark(
     }
     documents = [f"{metadata_text(sample)} {sample.main_caption}" for sample in object_set.samples]
     scores["bm25"] = bm25_scores(object_set.classes, documents)
-    scores["random"] = np.zeros_like(scores["bm25"])  # all tied: exactly the expectation by chance
+    scores["random"] = np.zeros_like(scores["bm25"])  # equal scores give each metric its expectation by chance
     counts = catalogue.class_counts(objects, object_set)
     return {
         "catalogue": path.name,

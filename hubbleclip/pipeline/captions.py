@@ -1,4 +1,4 @@
-"""The stage captions: write a summary and search phrases about each distinct abstract."""
+"""The stage `captions`: write a summary and search phrases about each distinct abstract."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def captions(settings: Settings) -> None:
 
 
 def read_proposals(stage: Stage) -> None:
-    """Read the proposals of `archive.proposals_file` if no folder is set, so that captions can be written for them."""
+    """Read the proposals of `archive.proposals_file` if `archive.folder` is not set, so that they can get captions."""
     archive = stage.settings.archive
     if archive.proposals_file is not None and archive.folder is None:
         stage.catalog.upsert({"proposal": read_proposals_file(archive.proposals_file, archive.name)})
@@ -56,7 +56,7 @@ def read_proposals(stage: Stage) -> None:
 def write_about(source: SourceText, backend: Backend, settings: Settings, layout: Layout) -> Batch:
     """Make the summary and the search phrases of one abstract; AnswerError if the abstract is only a placeholder."""
     if is_placeholder(source.abstract):
-        raise AnswerError("no_text", "the abstract only says that there is none")
+        raise AnswerError("no_text", "the text is only a placeholder for an abstract")
     return {"abstract_summary": [write_summary(source, backend, settings.captions.seed, layout)]}
 
 

@@ -23,18 +23,18 @@ log = logging.getLogger("hubbleclip.pipeline")
 
 
 def pins_of(settings: Settings) -> ArchivePins:
-    """Return the pinned facts of an archive: known answers, which a check compares with its current ones."""
+    """Return the recorded answers of an archive, with which a check compares the archive's current answers."""
     if settings.archive.name in MISSIONS:
         return MISSIONS[settings.archive.name].pins
     if settings.archive.name == "simulated":
         from hubbleclip.simulator.server.pins import pins_of as simulated_pins  # noqa: PLC0415 - slow to import
 
         return simulated_pins(settings.simulator)
-    raise SettingsError(f"archive.name = {settings.archive.name!r} answers no requests, so there is nothing to check")
+    raise SettingsError(f"archive.name = {settings.archive.name!r} has no server, so there is nothing to check")
 
 
 def check_archive(settings: Settings, keep: Path | None = None) -> tuple[CheckReport, Estimate | None]:
-    """Check the archive of a profile, and estimate the profile's ingest."""
+    """Check the archive of a profile, and estimate the size and duration of the first ingest."""
     pins = pins_of(settings)
     with served_archive(settings) as served:
         return check_served(settings, served, pins, keep)
@@ -51,7 +51,7 @@ def check_served(
 
 
 def check_before_first(stage: Stage, served: ArchiveSettings) -> None:
-    """Check a mission's archive if no query of it has been completed yet, which a missing watermark shows."""
+    """Check a mission's archive before the first ingest, that is, while the catalog has no watermark of the archive."""
     settings = stage.settings
     is_real = settings.archive.name in MISSIONS and not settings.archive.from_raw and settings.archive.check_first
     if not is_real or stage.catalog.rows("SELECT 1 FROM watermark WHERE archive = ?", [settings.archive.name]):

@@ -26,11 +26,11 @@ log = logging.getLogger("hubbleclip.pipeline")
 
 
 RunStage = Callable[..., Any]
-"""Runs a stage, a function of the settings, as a part of a larger run; a third argument names the part."""
+"""Function that runs a stage as a part of a larger run; its arguments are the stage, the settings and a label."""
 
 
 def run_here(stage: Callable[[Settings], Any], settings: Settings, label: str = "", /) -> Any:
-    """Run a stage in this process; only the catalog and the log record it."""
+    """Run a stage in this process, without Prefect."""
     return stage(settings)
 
 
@@ -58,7 +58,7 @@ def dataset(settings: Settings, run: RunStage = run_here) -> None:
         except DatasetError as error:
             if failed is None:
                 raise
-            # probably without any sample, because the archive failed
+            # The dataset probably has no sample, because the archive failed.
             log.warning("%s failed: %s", stage.__name__, error)
     if failed is not None:
         raise failed

@@ -142,7 +142,7 @@ def write_decision(stage: Stage, decision: Promotion) -> Promotion | None:
 
 
 def finished_runs(layout: Layout, dataset_dir: Path, settings: Settings) -> tuple[Path, Path | None]:
-    """Find the finished run of these settings on a dataset, and the run of its shuffled-pairs baseline."""
+    """Find the finished run with these settings on a dataset, and the shuffled-pairs baseline if it is wanted."""
     run_dir, *baseline = find_runs(layout, read_dataset(dataset_dir).digest, settings)
     if run_dir is None or None in baseline:
         raise EvaluationError("there is no finished run on the newest dataset: run `hubbleclip train` first")
@@ -155,7 +155,7 @@ def readable_path(stage: Stage, folder: Path) -> Path | str:
 
 
 def embedding_map(stage: Stage) -> EmbedMapFn | None:
-    """Make a parallel `map` that embeds tiles on the workers of a stage."""
+    """Make a parallel `map` that embeds tiles on the workers of a stage; None if the workers are threads."""
     if not runner_of(stage.settings).is_separate:
         return None
 

@@ -51,7 +51,9 @@ def export(run: str, out_dir: Path, settings: Settings, *, transformers: bool = 
             description=find_description(run_dir),
         )
         write_text(building / CARD, model_card(facts))
-        for path in filter(Path.is_file, building.rglob("*")):  # safetensors permits its owner alone to read a file
+        for path in filter(
+            Path.is_file, building.rglob("*")
+        ):  # safetensors writes files that only their owner can read
             path.chmod((building / CARD).stat().st_mode)
         shutil.rmtree(out_dir, ignore_errors=True)
         building.rename(out_dir)
@@ -62,7 +64,7 @@ def export(run: str, out_dir: Path, settings: Settings, *, transformers: bool = 
 
 
 def write_formats(loaded: LoadedModel, folder: Path, *, transformers: bool, onnx: bool) -> list[str]:
-    """Write a model in each format."""
+    """Write a model in each wanted format, and list the formats besides that of open_clip."""
     write_open_clip(loaded, folder)
     formats = []
     if transformers and has_clip_layers(loaded):

@@ -1,4 +1,4 @@
-"""List the datasets, runs and reports of a profile, newest first, with their dates and headlines."""
+"""List the datasets, runs and reports of a profile, newest first, with their dates and headline metrics."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def list_reports(layout: Layout) -> list[Row]:
 
 
 def newest_result(layout: Layout) -> dict[str, str] | None:
-    """Read the headline of the newest report."""
+    """Read the headline metric of the newest report, and its expectation by chance."""
     with read_catalog(layout) as catalog:
         reports = catalog.rows(f"{REPORTS} ORDER BY made_at DESC LIMIT 1")
         rows = catalog.rows(HEADLINES, [HEADLINE, "fine_tuned"]), catalog.rows(HEADLINES, [HEADLINE, "random"])
@@ -90,13 +90,13 @@ def newest_result(layout: Layout) -> dict[str, str] | None:
 
 
 def headline_text(value: float, low: float | None, high: float | None) -> str:
-    """Format a headline with its 95 % interval."""
+    """Format the headline metric with its 95 % interval."""
     interval = "" if low is None or high is None else f" ({100 * low:.1f}-{100 * high:.1f})"
     return f"{100 * value:.1f} %{interval}"
 
 
 def _headlines(rows: Iterable[Row]) -> dict[str, str]:
-    """Return the headline of each run, by run id."""
+    """Return the headline metric of each run as text, by run id."""
     return {row["run_id"]: headline_text(row["value"], row["low"], row["high"]) for row in rows}
 
 

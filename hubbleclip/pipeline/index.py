@@ -1,4 +1,4 @@
-"""The stage index, which embeds every tile that the promoted model has not seen and adds it to the search index."""
+"""The stage `index`: embed the tiles that the promoted model has not embedded yet, and add them to the search index."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ log = logging.getLogger("hubbleclip.pipeline")
 BATCH_SIZE = 64
 """Tiles per embedding batch: enough for a GPU, and little memory for a worker without one."""
 APPEND_ROWS = 2048
-"""Number of tiles after which features are written; a killed run embeds at most this number again."""
+"""Number of tiles whose features are written together, and which must be embedded again after a kill."""
 MODEL_LOCK = threading.Lock()
 NO_RUN = "no run is promoted yet: run `hubbleclip pipeline` first"
 
 
 class StoredTile(NamedTuple):
-    """Id of a tile, path of its image in the form in which the catalog stores it, and hash of the image."""
+    """Id of a tile, path of its image as the catalog stores it, and hash of the image."""
 
     tile_id: str
     path: str
@@ -55,10 +55,10 @@ class EmbeddedTiles(NamedTuple):
 
 
 def index(settings: Settings, *, batch_size: int = BATCH_SIZE, append_rows: int = APPEND_ROWS) -> None:
-    """Embed every current tile that the promoted model has not seen, and let this model answer searches.
+    """Embed every current tile that the promoted model has not embedded yet, and use this model for searches.
 
-    A killed run keeps the features of all batches but the last ones, and the next run embeds only the other tiles.
-    Until the stage ends, searches are answered by the former model, or by the tiles that this model has seen before.
+    The features of all but the last batches survive a kill, and the next run embeds only the remaining tiles. Until the
+    stage ends, searches use the index as it was before.
     """
     with open_stage("index", settings) as stage:
         run = promoted(stage.catalog, stage.layout)

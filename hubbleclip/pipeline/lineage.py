@@ -32,7 +32,7 @@ def explain_tile(catalog: Catalog, layout: Layout, tile_id: str) -> dict[str, An
         splits = newest[0].get(REPORT, {}).get("settings") if newest else None
         lineage["split_reason"] = reason_words(lineage["split_reason"], splits)
     product = layout.absolute(lineage["product_path"]) if lineage["product_path"] else None
-    # the hash is that of the bytes on the disk, which may lack extensions that are not read
+    # product_sha256 is the hash of the bytes on the disk, which may lack extensions that no stage reads
     lineage["product_bytes_on_disk"] = product.stat().st_size if product and product.is_file() else None
     return lineage | {
         f"dataset_{name}": described.get(name) for name in ("code_version", "settings_digests", "settings")

@@ -1,7 +1,7 @@
 """Test whether a command has work to do, without importing Prefect and torch, which takes seconds.
 
-The published catalog is read. If it may be out of date, the answer is yes, and the stage itself finds out. Each test
-imports what it needs, because a command tests only its own stages.
+The tests read the published catalog. If it may be out of date, the answer is yes, and the stage itself finds out
+whether it has work. Each test imports what it needs, because a command tests only its own stages.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from hubbleclip.training.runs import find_run, settings_digest
 
 
 def has_work(command: str, settings: Settings) -> bool:
-    """Return whether a command has something to do; `ingest` queries the archive for that."""
+    """Return whether a command has something to do; for the stage `ingest`, the archive is queried."""
     layout = layout_of(settings)
     if settings.store or command not in PARTS or is_unpublished(layout):
         return True
@@ -44,7 +44,7 @@ def has_work(command: str, settings: Settings) -> bool:
 
 
 def has_tiles(stage: Stage) -> bool:
-    """Return whether a product or a visit is to be cut."""
+    """Return whether tiles of a product, or colour tiles of a visit, are pending."""
     if count_pending(stage.catalog, stage.settings)["tiles"]:
         return True
     if not stage.settings.tiles.colour:
@@ -66,7 +66,7 @@ def has_captions(stage: Stage) -> bool:
 
 
 def has_samples(stage: Stage) -> bool:
-    """Return whether a tile is to be assigned to a split, or the newest dataset has other samples than the current."""
+    """Return whether a tile has no up-to-date split, or the newest dataset was not built from the current samples."""
     from hubbleclip.dataset.build import inputs_digest
     from hubbleclip.dataset.manifest import DESCRIPTION
     from hubbleclip.dataset.samples import make_samples
@@ -98,7 +98,7 @@ def newest_runs(stage: Stage) -> list[Path | None]:
 
 
 def find_runs(layout: Layout, dataset_digest: str, settings: Settings) -> list[Path | None]:
-    """Find the finished run of each training of a profile on a dataset."""
+    """Find the finished run of each training of a profile on a dataset; None for a training that is not finished."""
     wanted = [settings_digest(settings.model, one) for one in trainings(settings)]
     return [find_run(layout.runs, dataset_digest, digest) for digest in wanted]
 
@@ -130,7 +130,7 @@ def report_id(run_dir: Path, shuffled_dir: Path | None, settings: Settings) -> s
 
 
 def has_index(stage: Stage) -> bool:
-    """Return whether the index lacks a tile or its map, is damaged, or belongs to a run other than the promoted one."""
+    """Return whether the index is incomplete or damaged, or was made of another run or with other tile settings."""
     from hubbleclip.search.open_index import STORE, open_store, read_current
 
     layout, run = stage.layout, promoted(stage.catalog, stage.layout)
@@ -171,4 +171,4 @@ PARTS = {
     "dataset": DATASET,
     "pipeline": (*DATASET, "train", "evaluate", "index"),
 }
-"""Stages of which a command consists."""
+"""Stages of each command."""

@@ -10,7 +10,7 @@ empty disk can continue from the store: the machine fetches the catalog first, t
 Finished files are never removed from the store.
 
 Only one machine at a time may write the catalog. The store has no locks. A stage checks when it begins, and again
-before it sends the catalog, whether another machine has written the catalog in the meantime; this is an error.
+before it sends the catalog, that no other machine has written the catalog in the meantime; otherwise it fails.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def push(layout: Layout, stored: Iterable[str]) -> None:
 
 
 def push_folder(layout: Layout, folder: Path) -> None:
-    """Send those files of a folder that the store does not have with the same content.
+    """Send the files of a folder that are missing in the store, or differ from the store's copy.
 
     JSON files are sent last, because the JSON description of a folder tells a reader that all other files exist.
     """
@@ -64,7 +64,7 @@ def push_folder(layout: Layout, folder: Path) -> None:
 
 
 def pull(layout: Layout, stored: Iterable[str]) -> list[Path]:
-    """Fetch those files that are not on the local disk from the store."""
+    """Fetch from the store those files that the local disk does not have, and return their paths."""
     if not layout.store:
         return []
     paths = dict.fromkeys(map(layout.absolute, stored))
@@ -94,9 +94,7 @@ def local_files(layout: Layout, stored: Iterable[str]) -> Iterator[None]:
 
 
 def send_to_store(layout: Layout, path: Path) -> None:
-    """Send a file to the store, from which another machine collects it (`collect_from_store`); delete
-    the local copy.
-    """
+    """Send a file to the store for another machine, which calls `collect_from_store`, and delete the local copy."""
     _put(layout, [path])
     path.unlink()
 
@@ -240,10 +238,10 @@ def _get(layout: Layout, paths: Sequence[Path]) -> None:
 
 
 def _is_sent(layout: Layout, path: Path, there: dict[str, Any] | None) -> bool:
-    """Whether a file of the store has the content of a local file; to send a file twice is harmless.
+    """Return whether the store's copy has the content of a local file; a wrong False only sends the file again.
 
-    On S3, the ETag is compared: the MD5 digest of the file, or, if the file was sent in parts, the digest of their
-    digests. In other stores the file is read.
+    On S3, the ETag is compared: the MD5 digest of the file, or, for a file that was sent in parts, the digest of the
+    digests of the parts. In other stores, the contents are compared.
     """
     if there is None or there["size"] != path.stat().st_size:
         return False
@@ -262,7 +260,7 @@ def _digest_of_parts(file: BinaryIO) -> str:
 
 
 def _listed(layout: Layout, folder: Path) -> dict[str, dict[str, Any]]:
-    """Return what the store says of each file below one of its folders, by the path that the catalog uses."""
+    """Return size, ETag and the like of each file below a folder of the store, by path as in the catalog."""
     files, root = _files(layout), _address(layout, folder)
     with service_errors(root):
         found = files.find(root, detail=True)

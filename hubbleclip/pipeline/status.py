@@ -19,7 +19,7 @@ from hubbleclip.training.runs import find_run, settings_digest
 
 NEWEST_DATASET = "SELECT digest, path FROM dataset ORDER BY built_at DESC, digest LIMIT 1"
 NUM_LARGEST = 10
-"""Number of largest proposals whose share is shown."""
+"""Number of proposals, the largest ones, whose share of the samples is shown."""
 SUPERSEDED_FILES = """
 SELECT count(*) AS num_files, coalesce(sum(size_bytes), 0)::BIGINT AS size_bytes
 FROM (SELECT any_value(size_bytes) AS size_bytes FROM product WHERE path IS NOT NULL
@@ -157,9 +157,7 @@ def pending(
 
 
 def read_caption_status(catalog: Catalog, settings: CaptionSettings, writer: str) -> dict[str, Any]:
-    """Count the abstracts that a writer has written about, the failed and pending ones, phrases,
-    requests and tokens.
-    """
+    """Count a writer's finished, failed and pending abstracts, and its phrases, requests and tokens."""
     if not writer:
         return {}
     return catalog.named_query(

@@ -81,12 +81,12 @@ class StepReport:
             log.info("%s: %s, %s", self.title, steps, figures, extra={"is_step": step < self.total})
 
     def end(self) -> None:
-        """Report the end, also of a training that ended before its last step or was finished before."""
+        """Report the end, even if the training stopped early or was already finished."""
         report_live(self.title, self.total, self.total, "finished")
 
 
 def title_of(settings: TrainSettings) -> str:
-    """Name a training for people."""
+    """Name a training in the log and beside its progress bar."""
     return "train: control (shuffled pairs)" if settings.shuffled else "train"
 
 

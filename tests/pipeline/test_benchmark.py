@@ -110,7 +110,9 @@ def test_objects_of_a_catalogue_are_scored_by_class_beside_baselines_and_their_l
     assert ("all", "model", None, "ap_minus_base") in found
     means = {row["model"]: row["value"] for row in result["metrics"] if row["class"] is None and row["name"] == "ap"}
     assert means["bm25"] > means["random"] + 0.2  # the caption of each tile names the place
-    assert "square at the left" in printed and "the proposals of 8 were in training" in " ".join(printed.split())
+    assert "square at the left" in printed and "the proposals of 8 objects were in training" in " ".join(
+        printed.split()
+    )
 
 
 def test_objects_in_no_tile_are_one_line(profile, tmp_path):

@@ -1,4 +1,4 @@
-"""The stage index embeds what the promoted model has not seen, and nothing else."""
+"""The stage `index` embeds what the promoted model has not embedded yet, and nothing else."""
 
 from collections.abc import Sequence
 from datetime import timedelta
@@ -113,7 +113,7 @@ def test_damaged_tiles_are_not_indexed_and_their_products_are_pending_again(
     assert len(opened(own_site)[1].tile_ids) == 45
     with read_catalog(layout) as catalog:
         assert sorted(pending_tiles(catalog, own_site)) == ["mast:0-0", "mast:0-1", "mast:0-2"]
-    assert "3 tiles are rejected" in caplog.text
+    assert "3 tiles are not used" in caplog.text
     add_tiles(own_site, range(1), range(3))  # cut again
     stage.index(own_site)
     assert len(opened(own_site)[1].tile_ids) == 48

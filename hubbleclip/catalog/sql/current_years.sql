@@ -1,4 +1,5 @@
--- Years of release whose rows were counted in the present slot of the year. The entry of the first day says when.
+-- Years of release whose rows have been counted in their present slot (see schedule.sql). The time of the count is in the row of the
+-- year's first day.
 SELECT year(DATE '1858-11-17' + day_mjd::INTEGER) AS year FROM day_count
 WHERE archive = $archive AND query_digest = $query_digest AND day_mjd < $end
 GROUP BY year

@@ -1,6 +1,6 @@
 -- Add the words of every proposal that is not in the word index yet; `search_abstracts` reads the index. A word consists of the
--- characters a to z and 0 to 9; upper case is converted to lower case. The newest summary of an abstract and its search phrases belong
--- to the words of the proposal.
+-- characters a to z and 0 to 9; upper case is converted to lower case. The words of a proposal include those of the newest summary of its
+-- abstract, and of the search phrases.
 INSERT INTO abstract_word
 WITH written AS (
   SELECT abstract_sha256, arg_max(summary || ' ' || array_to_string(search_phrases, ' '), (answered_at, writer)) AS "text"

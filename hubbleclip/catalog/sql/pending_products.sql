@@ -1,5 +1,5 @@
 -- Proposals with observations whose products must be listed: the products were never listed, or were listed under other settings,
--- before a change of the observation, or in an earlier slot of the proposal. $again makes all proposals pending. num counts these
+-- before a change of the observation, or in an earlier slot (see schedule.sql). $again makes all proposals pending. num counts these
 -- observations. num_known counts all observations of the proposal, because products are selected among all of them.
 SELECT o.proposal_id, count(*) AS num_known,
        count(*) FILTER ($again OR l.obs_id IS NULL OR l.settings_digest <> $settings_digest

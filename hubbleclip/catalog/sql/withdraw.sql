@@ -1,4 +1,4 @@
--- Mark observations that the archive lists no more, and their products. The other products of their proposals are selected again.
+-- Mark observations that the archive no longer lists, and their products. The other products of their proposals are selected again.
 -- An observation without a fingerprint counts as changed when the archive lists it again.
 UPDATE observation SET withdrawn_at = $now, fingerprint = NULL WHERE list_contains($ids, obs_id);
 UPDATE product SET superseded_at = $now WHERE superseded_at IS NULL AND list_contains($ids, obs_id);

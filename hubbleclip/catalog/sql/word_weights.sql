@@ -1,5 +1,5 @@
--- What a word adds to the BM25 score of a proposal or a target: the terms of the sum in `search_abstracts`, computed once, since
--- to join them for each text would take most of the time of a search.
+-- What a word adds to the BM25 score of a proposal or a target: the terms of the sum in `search_abstracts`, computed once, because
+-- computing them for each text would take most of the time of a search.
 WITH posting AS (
   SELECT false AS is_target, word, proposal_id, num FROM catalog.abstract_word
   UNION ALL SELECT true, word, proposal_id, num FROM abstract_word),

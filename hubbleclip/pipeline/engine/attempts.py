@@ -33,7 +33,7 @@ MAX_DETAIL = 500
 MAX_RUNS = 8
 """Number of runs that try a failed item before it is rejected permanently."""
 LONGEST_WAIT_HOURS = 30 * 24.0
-MAX_DOUBLINGS = 60  # limits n so that 2**n fits a float; the wait reaches its maximum much earlier
+MAX_DOUBLINGS = 60  # keeps the power of 2 within the range of a float; the wait reaches its maximum earlier
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,16 +48,17 @@ class Step:
     digest: str
     """Digest of the settings on which the work depends."""
     key: str = ""
-    """Attribute of an item that is its id, by which an item that fails is rejected; empty: each error stops the stage.
+    """Name of the attribute that holds an item's id, under which a failed item is rejected. If the name is empty, every
+    error stops the stage.
     """
     is_retried: bool = False
-    """A later run retries an item that failed."""
+    """Whether a later run retries failed items."""
     final_reasons: frozenset[str] = frozenset()
     """Reasons for which a failed item is not retried."""
     connections: int = 0
-    """Maximum number of items at a time, over all workers together; 0 means one per worker."""
+    """Maximum number of items that all workers together process at a time; 0 means one per worker."""
     is_local: bool = False
-    """The work consists of requests alone, so threads of this process do it whatever the runner is."""
+    """Whether threads of this process do the work with every runner, because the work only sends requests."""
 
 
 def attempt(step: Step, entity_id: str, work: Callable[[], Result]) -> Result | Rejection:
@@ -78,7 +79,7 @@ def reject_item(step: Step, item: Any, error: BaseException) -> Batch:
 
 
 def rejection_of(step: Step, entity_id: str, error: Exception) -> Rejection:
-    """Convert an error to a Rejection; raise it if the machine, the settings or the whole archive caused it."""
+    """Convert an error to a Rejection; raise the error if the machine, the settings or the whole archive caused it."""
     if isinstance(error, ArchiveDownError | DiskFullError | SettingsError):
         raise error
     if isinstance(error, OSError) and error.errno in DISK_FULL_ERRNOS:

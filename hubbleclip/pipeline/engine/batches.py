@@ -39,8 +39,9 @@ def map_unordered(
 ) -> Iterator[tuple[Item, Result]]:
     """Call `work` for each item on the workers of a stage, and yield each item and its result in order of completion.
 
-    A thread gets one item at a time, and a worker in another process `size` items. About `size` items wait for a free
-    worker, which limits the memory and keeps the workers busy. The result of a failed item is that of `reject_item`.
+    A thread gets one item at a time; a worker in another process gets `size` items at a time. About `size` items wait
+    for a free worker, which limits the memory and keeps the workers busy. A failed item yields what `reject_item`
+    returns.
     After an error that stops the stage, no further item is started; the items already started are yielded, and then the
     error is raised.
     """
@@ -87,7 +88,7 @@ def map_ordered(
     """Call `work` for each item on the workers of a stage, show the progress, and yield the results in order."""
     progress = Progress(name=f"{stage.name}: {step.name}", total=sum(map(weigh, items)))
     number_of = {id(item): number for number, item in enumerate(items)}
-    waiting: dict[int, Result] = {}  # results that came before that of an earlier item
+    waiting: dict[int, Result] = {}  # results that must wait for the result of an earlier item
     num_yielded = 0
     for item, result in map_unordered(stage, step, work, items):
         waiting[number_of[id(item)]] = result
@@ -106,7 +107,7 @@ def work_on(step: Step, work: Callable[[Item], Result], items: Sequence[Item], n
 
 
 def outcomes(step: Step, items: Sequence[Item], futures: dict[Future[Any], int]) -> ChunkResult:
-    """Collect the results of items; after an error that stops the stage, the items that are not begun are cancelled."""
+    """Collect the results of items; after an error that stops the stage, items that have not started are cancelled."""
     numbered, stopped = [], None
     for future in as_completed(futures):
         number = futures[future]
@@ -141,7 +142,8 @@ def run_batches(
 ) -> None:
     """Call `work` for each item on a worker, and write the rows of each `flows.batch_size` items in one transaction.
 
-    If the items are batches themselves, `weigh` counts the members of one, and each is written in its own transaction.
+    If every item is itself a batch, `weigh` returns the number of members of an item, and the rows of each item are
+    written in a transaction of their own.
     After an error that stops the stage, the finished items are written before the error is raised.
     """
     if not total:

@@ -9,11 +9,11 @@ from dataclasses import dataclass, field
 
 log = logging.getLogger("hubbleclip.pipeline")
 live = logging.getLogger("hubbleclip.live")
-"""Logger of every change of a progress. Only a terminal listens to it, and shows a bar."""
+"""Logger of every change of progress, for bars on a terminal and on Prefect pages. Its records are in no log."""
 live.propagate = False
 LOG_EVERY_S = 10.0
 WINDOW_S = 60.0
-"""Time over which the rate is measured; an earlier pause, such as a compilation, does not change it."""
+"""Time over which the rate is measured; an earlier pause, such as a compilation, does not change the rate."""
 MIN_POINTS = 3
 
 
@@ -21,7 +21,7 @@ MIN_POINTS = 3
 class Pace:
     """Rate of finished items over the last minute, and the estimated remaining time.
 
-    `points` are pairs of time, in seconds of the monotonic clock, and number of finished items.
+    `points` are pairs of a time, in seconds of the monotonic clock, and the number of items finished by then.
     """
 
     total: int
@@ -77,7 +77,7 @@ class Progress:
     pace: Pace = field(init=False)
 
     def __post_init__(self) -> None:
-        """Begin to measure the rate, and show a bar without progress."""
+        """Begin to measure the rate, and show an empty bar."""
         self.pace = Pace(total=self.total)
         self.pace.add(0)
         report_live(self.name, 0, self.total, "begun")
@@ -100,5 +100,5 @@ class Progress:
 
     def log(self) -> None:
         """Log the counts, the rate and the estimated remaining time."""
-        # A terminal that shows a bar needs no line before the last one.
+        # A terminal that shows a bar prints the last line only.
         log.info("%s: %s", self.name, self.text, extra={"is_step": self.done < self.total})

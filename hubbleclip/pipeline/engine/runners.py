@@ -18,21 +18,22 @@ from hubbleclip.core.errors import ClusterError, SettingsError
 
 log = logging.getLogger("hubbleclip.pipeline")
 Submit = Callable[..., Any]
-"""`submit(work, *args)` starts `work(*args)` on a worker and returns a future, which has `result`, `add_done_callback`.
+"""`submit(work, *args)` starts `work(*args)` on a worker and returns a future with `result` and `add_done_callback`.
 
-Outside threads `work` is a module-level function or a `partial` of one, because it and `args` are pickled.
+For a worker outside this process, `work` must be a module-level function or a `partial` of one, because `work` and
+`args` are pickled.
 """
 DASK_CONFIG = {
     f"distributed.nanny.pre-spawn-environ.{library}_NUM_THREADS": None for library in ("OMP", "MKL", "OPENBLAS")
 }
-"""Dask would set these variables to 1 in this process too, and a later training would then use only one thread."""
+"""Keeps Dask from setting these environment variables to 1, by which a later training would use only one thread."""
 CLUSTER_ERRORS = {
     "distributed.scheduler": "KilledWorker",
     "distributed.client": "FutureCancelledError",
     "distributed.comm.core": "CommClosedError",
     "ray.exceptions": "RayError",
 }
-"""Errors by which a cluster reports that it is lost, or that several workers died of the same batch, by module."""
+"""Errors, by module, with which a cluster reports that it is lost or that the same batch killed several workers."""
 
 
 class Runner(NamedTuple):
@@ -50,7 +51,7 @@ class Runner(NamedTuple):
 
 @contextmanager
 def _threads(settings: FlowSettings, num: int) -> Iterator[Submit]:
-    # The threads get the context of this one, by which Prefect knows to which flow run a log line belongs.
+    # The threads get the context variables of this thread, which tell Prefect the flow run of a log line.
     with ThreadPoolExecutor(num, initializer=_set_context, initargs=(copy_context(),)) as pool:
         yield pool.submit
 
@@ -62,7 +63,7 @@ def _set_context(context: Context) -> None:
 
 @contextmanager
 def _processes(settings: FlowSettings, num: int) -> Iterator[Submit]:
-    # Ctrl-C reaches the workers too, but the parent ends them.
+    # The workers ignore Ctrl-C, because this process ends them.
     ignored = (signal.SIGINT, signal.SIG_IGN)
     with ProcessPoolExecutor(num, get_context("spawn"), initializer=signal.signal, initargs=ignored) as pool:
         yield pool.submit
@@ -75,7 +76,7 @@ def _dask(settings: FlowSettings, num: int) -> Iterator[Submit]:
         from distributed import Client  # noqa: PLC0415 - an optional dependency
     except ImportError as error:
         raise SettingsError('flows.runner = "dask" needs pip install "hubbleclip[dask]"') from error
-    logging.getLogger("distributed").setLevel(logging.CRITICAL)  # a batch raises the errors that it logs
+    logging.getLogger("distributed").setLevel(logging.CRITICAL)  # Dask also raises the errors that it logs
     dask.config.set(DASK_CONFIG)
     local = {"n_workers": num, "threads_per_worker": 1, "processes": True, "dashboard_address": "127.0.0.1:0"}
     place: dict[str, Any] = {"address": settings.dask_address} if settings.dask_address else local
@@ -126,7 +127,7 @@ def open_workers(runner: Runner, settings: FlowSettings, num: int) -> Iterator[S
     try:
         with runner.open(settings, num) as submit:
             yield submit
-    except _cluster_errors() as error:  # evaluated when an error was raised, so after the imports
+    except _cluster_errors() as error:  # evaluated only after an error, when the modules are loaded
         raise ClusterError(
             f"the {settings.runner} cluster lost a batch ({error}): check its scheduler and the memory of its workers, "
             "then run the same command again to resume"

@@ -74,7 +74,7 @@ def locked_catalog(layout: Layout, settings: FlowSettings, wait_s: float) -> Ite
 
 @contextmanager
 def served_archive(settings: Settings) -> Iterator[ArchiveSettings]:
-    """Serve the simulated archive on loopback during a `with` block; do nothing if it is served already, or is real.
+    """Serve the simulated archive on loopback during a `with` block, unless it is served already or not needed.
 
     The context manager yields the archive's settings with the address in use.
     """

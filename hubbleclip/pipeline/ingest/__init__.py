@@ -1,1 +1,1 @@
-"""The stage ingest, which queries the archive and fetches files to the disk."""
+"""The stage `ingest`, which queries the archive and fetches files to the disk."""

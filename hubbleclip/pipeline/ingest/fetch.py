@@ -29,7 +29,7 @@ def fetch_file(product: Product, archive: Archive, layout: Layout, settings: Set
 
 
 def fetched_rows(before: Product, fetched: Product) -> Batch:
-    """Return the rows of a fetched file; a new content is the next version, as of an exposure that was reprocessed."""
+    """Return the rows of a fetched file; new content, such as after reprocessing, becomes the next version."""
     if fetched.sha256 == before.sha256:
         return {"product": [replace(fetched, version=before.version)], "product_version": []}
     if fetched.sha256 is None or fetched.size_bytes is None or fetched.source is None or fetched.fetched_at is None:
@@ -74,7 +74,7 @@ def products_of(stage: Stage, uris: Sequence[str]) -> Iterator[Product]:
 
 
 def write_fetched(stage: Stage, batch: Batch) -> None:
-    """Write the rows of fetched products and of their tiles, after the files have been synchronised to the disk.
+    """Synchronise the files of fetched products and of their tiles to the disk, then write their rows.
 
     When a product has new content, the record of an earlier failure to cut tiles from the product is deleted, so that
     the product is cut again.

@@ -1,4 +1,8 @@
-"""Query new and changed observations, and write them; for complete days of release, also row counts and withdrawals."""
+"""Query new and changed observations, and write them to the catalog.
+
+For each day of release of which all rows have been received, the number of rows is recorded, and observations that the
+archive no longer lists are marked as withdrawn.
+"""
 
 from __future__ import annotations
 
@@ -62,7 +66,7 @@ def query_observations(stage: Stage, archive: Archive) -> int:
 
 
 def has_counts(stage: Stage, archive: Archive) -> bool:
-    """Return whether the rows of an archive are counted: not those of files, and not those of stored responses."""
+    """Return whether rows are counted by day of release; the rows of local files and stored responses are not."""
     return not (stage.settings.archive.from_raw or archive.is_local)
 
 
@@ -84,7 +88,7 @@ class ObservationWriter:
         self._logged = time.monotonic()
 
     def write(self, page: ObservationPage) -> None:
-        """Write the new and changed observations of a page, and the rejections of its other rows."""
+        """Write the new and changed observations of a page, and its new rejections."""
         catalog, digest = self.stage.catalog, self.query["query_digest"]
         own = [replace(item, query_digest=digest) for item in page]
         batch = reject_broken_rows({"observation": own}, "observations", "observation", digest)
@@ -111,7 +115,7 @@ class ObservationWriter:
             )
 
     def complete(self, end_day: int) -> None:
-        """Record that all rows of the days before a day have been received."""
+        """Record that all rows of the days before `end_day` have been received."""
         if end_day <= self.first_day:
             return
         catalog, now = self.stage.catalog, datetime.now(UTC)

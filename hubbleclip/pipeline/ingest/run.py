@@ -1,4 +1,4 @@
-"""The stage ingest: query the observations, list their products, fetch their proposals, then fetch the files."""
+"""The stage `ingest`: query the observations, list their products, fetch their proposals, then fetch the files."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def ingest(settings: Settings, *, retry: bool = False) -> None:
 
 
 def poll(settings: Settings) -> bool:
-    """Write new and changed observations to the catalog, and return whether the stage has further work to do."""
+    """Write new and changed observations to the catalog, and return whether the ingest has further work to do."""
     with open_stage("poll", settings) as stage, served_archive(settings) as served:
         archive = open_archive(served, settings.fetch, stage.layout)
         check_before_first(stage, served)
@@ -89,7 +89,7 @@ def fetch_pending_proposals(stage: Stage, archive: Archive) -> None:
 
 
 def write_proposals(stage: Stage, batch: Batch, dated: Collection[str] = ()) -> None:
-    """Write new and changed proposals, and schedule the retry of proposals that failed."""
+    """Write the proposals that are new, changed or named in `dated`, and schedule the retry of failed ones."""
     found = batch.get("proposal", [])
     changed = {*stage.catalog.changed_rows("proposal", found)["proposal_id"].to_pylist(), *dated}
     rows = [proposal for proposal in found if proposal.proposal_id in changed]

@@ -1,8 +1,8 @@
 """Compare the archive's counts of rows with the rows that were received, and query again where they differ.
 
 An archive adds rows to old days of release, withdraws rows and renumbers them. A query for what was released lately
-does not see this. Each year of release is therefore counted once in `archive.relist_days`, in a night of its own. Where
-the count differs, halves of the year are counted until one request can return the rows of a half.
+does not see this. Each year of release is therefore counted once every `archive.relist_days` days, in a night of its
+own. Where the count differs, the year is halved again and again until one request can return the rows of a part.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def changed_parts(
         yield span
         return
     left, right = span.halves(known)
-    num_left = min(count(left), num)  # the rows of the other part follow
+    num_left = min(count(left), num)  # the other part has the rest of the rows
     yield from changed_parts(left, num_left, known, count, max_rows)
     yield from changed_parts(right, num - num_left, known, count, max_rows)
 
@@ -78,7 +78,7 @@ def forgotten_parts(span: Days, known: Mapping[int, int | None], max_rows: int) 
 
 
 def verify_counts(stage: Stage, archive: Archive, end_day: int) -> None:
-    """Count the rows of the years before a day (MJD) that are due, and query the days again whose counts differ.
+    """Count the rows of each year of release before `end_day` (MJD) that is due; query again the days that differ.
 
     A year that the archive cannot count or return is logged and counted again in the next run.
     """

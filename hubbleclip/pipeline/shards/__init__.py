@@ -1,1 +1,1 @@
-"""The stage shards, which builds a dataset from the tiles."""
+"""The stage `shards`, which builds a dataset from the tiles."""

@@ -1,4 +1,4 @@
-"""The stage shards: assign tiles to splits, make samples, and pack the samples into an immutable dataset."""
+"""The stage `shards`: assign tiles to splits, make samples, and pack the samples into an immutable dataset."""
 
 from __future__ import annotations
 
@@ -75,8 +75,8 @@ def newest_release(material: Material, samples: Iterable[Sample]) -> date | None
 def shards(settings: Settings) -> None:
     """Assign every new tile to a split and build a dataset, unless a dataset of the same samples exists.
 
-    Models are trained on datasets of the random split scheme, and only these are recorded in the catalog. A dataset of
-    another split scheme exists only as a folder.
+    Only datasets of the random split scheme are recorded in the catalog and used for training. A dataset of another
+    scheme exists only as a folder.
     """
     with open_stage("shards", settings) as stage:
         newest = stage.catalog.rows(NEWEST_DATASET)
@@ -141,7 +141,7 @@ def reuse_dataset(stage: Stage, inputs_digest: str) -> Dataset | None:
 
 
 def next_build_time(stage: Stage) -> datetime:
-    """Return the time that makes a dataset the newest one, also if the clock was once ahead."""
+    """Return the time that makes a dataset the newest one, even if the clock was once ahead."""
     return next_time(stage.catalog.rows("SELECT max(built_at) AS at FROM dataset")[0]["at"], "dataset")
 
 

@@ -54,7 +54,7 @@ def read_material(stage: Stage) -> Material:
 
 
 def read_summaries(stage: Stage) -> dict[str, dict[str, AbstractSummary]]:
-    """Read what was written about the abstracts of proposals."""
+    """Read the summaries of abstracts by proposal and writer; the key `""` has that of the selected writer."""
     selected = writer_of(stage.settings.captions)
     found: dict[str, dict[str, AbstractSummary]] = {}
     for row in stage.catalog.rows(SUMMARIES):
@@ -93,7 +93,7 @@ def plan_splits(stage: Stage, material: Material) -> tuple[dict[str, SplitAssign
 
 
 def write_splits(stage: Stage, new: Sequence[SplitAssignment]) -> set[str]:
-    """Write new split assignments to the catalog."""
+    """Write new split assignments to the catalog, and return the ids of the tiles whose assignments are rejected."""
     rows = reject_broken_rows({"split": new}, "shards", "tile", stage.settings.splits.digest())
     stage.catalog.upsert(rows)
     stage.rejected += len(rows.get("rejection", ()))
@@ -103,7 +103,7 @@ def write_splits(stage: Stage, new: Sequence[SplitAssignment]) -> set[str]:
 def report_splits(
     material: Material, assignments: Mapping[str, SplitAssignment], settings: SplitSettings
 ) -> tuple[dict[str, Any], dict[str, pa.Table]]:
-    """Make the report on the splits and its tables; the report also counts the leaks that a random split would have."""
+    """Make the report on the splits and its tables; it also counts the leaks of a random split of single tiles."""
     by_text = text_links(material.proposals, settings)
     leak = leak_report(material, by_text, settings)
     log.info("splits: %s", leak_summary(leak))

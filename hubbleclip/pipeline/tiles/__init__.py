@@ -1,1 +1,1 @@
-"""The stage tiles, which cuts files into tiles."""
+"""The stage `tiles`, which cuts files into tiles."""

@@ -37,8 +37,8 @@ class Visit(NamedTuple):
 def pending_visits(catalog: Catalog, settings: TileSettings) -> list[Visit]:
     """List the visits whose colour tiles are pending.
 
-    A visit is pending when it has products in at least three filters, and one of the three chosen products was fetched
-    after the visit was last cut or rejected.
+    A visit is pending when it has products in at least three filters and was never cut or rejected, or when one of the
+    three chosen products was fetched after the visit was last cut or rejected.
     """
     rows = catalog.named_query("colour_parts", settings_digest=settings.digest())
     visits = []

@@ -1,4 +1,4 @@
-"""The stage tiles, which cuts every fetched product into tiles."""
+"""The stage `tiles`, which cuts every fetched product into tiles."""
 
 from __future__ import annotations
 

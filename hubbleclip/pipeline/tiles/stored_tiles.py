@@ -1,4 +1,4 @@
-"""Write tiles, their files first and then their rows; read their images, and forget those that a disk has lost."""
+"""Write the files and then the rows of tiles, read images of tiles, and delete the rows of damaged tiles."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def store_tiles(
     cut_at: datetime,
     part_uris: list[str] | None = None,
 ) -> Batch:
-    """Write the files of the tiles of one item, and make the rows of its tiles and of its rejected tiles."""
+    """Write the tile files of one product or visit, and make the rows of its tiles and rejected tiles."""
     if not cut.tiles:
         counted = Counter(rejection.reason for rejection in cut.rejections)
         reason = counted.most_common(1)[0][0] if counted else "no_image"
@@ -66,4 +66,4 @@ def forget_damaged(stage: Stage, tile_ids: Collection[str]) -> None:
     """Delete the rows of damaged tiles, so that their products are pending again."""
     stage.catalog.run("forget_tiles", tile_ids=sorted(tile_ids))
     told = "their images are missing or damaged: the next `hubbleclip dataset` cuts their products again"
-    log.warning("%s: %d tiles are rejected, because %s", stage.name, len(tile_ids), told)
+    log.warning("%s: %d tiles are not used, because %s", stage.name, len(tile_ids), told)

@@ -34,7 +34,7 @@ Row = dict[str, Any]
 
 ECSV, JSON = "index.ecsv", "index.json"
 OWN_COLUMNS = (
-    Column("picture", pa.string(), "File of the tile in this folder; none for what was rejected"),
+    Column("picture", pa.string(), "File of the tile in this folder; empty for a rejection"),
     Column("file", pa.string(), "File that was cut"),
     Column("extension", pa.int64(), "FITS extension of the image, plus 1000 per plane of a cube; 0 in a JPEG file"),
     Column("reason", pa.string(), "Code of the reason of a rejection"),
@@ -49,7 +49,7 @@ CONTRACT_COLUMNS = (
 
 @dataclass(frozen=True, slots=True)
 class GivenFile:
-    """A file to cut: its path, its name for people, and the first part of the file names of its tiles."""
+    """A file to cut: its path, its name in messages, and the stem of the file names of its tiles."""
 
     path: Path
     name: str
@@ -96,7 +96,10 @@ def rejection_words(rejections: Sequence[TileRejection]) -> Iterator[str]:
 
 
 def given_files(paths: Sequence[Path], out_dir: Path) -> tuple[list[GivenFile], dict[str, str]]:
-    """List files, and the files of folders. Equal stems are numbered."""
+    """List the given files and the files of given folders, and the reason for each skipped file.
+
+    Equal stems are made unique by numbers.
+    """
     named: list[tuple[Path, str]] = []
     skipped: dict[str, str] = {}
     for path in paths:

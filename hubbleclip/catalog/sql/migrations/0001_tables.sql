@@ -329,11 +329,11 @@ CREATE TABLE "promotion" (
   PRIMARY KEY ("run_id")
 );
 
--- The words of proposals, for `search_abstracts`: no facts, so no part of the contract.
+-- The words of proposals, for `search_abstracts`. They are derived from other tables, so they are not part of the contract.
 CREATE TABLE "abstract_word" ("word" VARCHAR NOT NULL, "proposal_id" VARCHAR NOT NULL, "num" BIGINT NOT NULL);
 CREATE TABLE "abstract_length" ("proposal_id" VARCHAR NOT NULL, "num_words" BIGINT NOT NULL);
-COMMENT ON TABLE "abstract_word" IS 'How often a word stands in the title and abstract of a proposal; made from proposal';
-COMMENT ON TABLE "abstract_length" IS 'Number of words of the title and abstract of a proposal; made from proposal';
+COMMENT ON TABLE "abstract_word" IS 'Number of times that a word occurs in the title, abstract and newest summary of a proposal; derived from these';
+COMMENT ON TABLE "abstract_length" IS 'Number of words of the title, abstract and newest summary of a proposal; derived from these';
 
 -- Counts that `hubbleclip status` reads, derived from other tables whenever the catalog is published; no part of the contract.
 CREATE TABLE "tile_count" (
