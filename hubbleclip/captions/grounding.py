@@ -10,9 +10,9 @@ from hubbleclip.captions.vocabulary import normal_form, plain_form
 
 
 class Grounded(NamedTuple):
-    """An answer without the phrases that are not in the text, these phrases, and the number of phrases checked.
+    """A grounded answer, the objects and targets that were dropped from it, and the number of those that were checked.
 
-    Lists of `answer` may be shorter than the schema demands.
+    The lists of `answer` may be shorter than the schema demands.
     """
 
     answer: Answer
@@ -26,7 +26,7 @@ def is_grounded(phrase: str, text: str) -> bool:
 
 
 def ground(answer: Answer, text: str) -> Grounded:
-    """Drop objects and targets that do not occur in the text, and search phrases that contain proper names."""
+    """Drop, from an answer, objects and targets that are not in the text, and search phrases with proper names."""
     named = [*answer.objects, *answer.target_names]
     dropped = [phrase for phrase in named if not is_grounded(phrase, text)]
     kept = answer.model_copy(

@@ -10,8 +10,8 @@ from hubbleclip.config.settings import CaptionSettings
 from hubbleclip.core.errors import SettingsError
 
 BACKENDS = {"embedded": "embedded:Embedded", "openai": "openai_compatible:OpenAICompatible", "rules": "rules:Rules"}
-"""Module and class of each backend, by `captions.backend`. The module is imported when the backend is opened, so that
-`status` does not wait for the HTTP client. Opening a backend sends no request and loads no model.
+"""Module and class of each backend, by its name in `captions.backend`. The module is imported when the backend is
+opened, so that `hubbleclip status` does not wait for the HTTP client. Opening sends no request and loads no model.
 """
 
 
@@ -26,11 +26,11 @@ def open_backend(settings: CaptionSettings) -> Backend:
 
 
 def writer_name(backend: Backend, seed: int) -> str:
-    """Name the writer of a backend's texts: model, version of prompt or rules, version of the schema, and seed."""
+    """Name the writer of a backend's texts: model, versions of prompt or rules and of the schema, seed of a model."""
     name = f"{backend.model}-{backend.version}.{SCHEMA_VERSION}"
     return f"{name}.{seed}" if backend.is_model else name
 
 
 def writer_of(settings: CaptionSettings) -> str:
-    """Name the writer that the settings select."""
+    """Name the writer that the settings select; "" if they select no backend."""
     return writer_name(open_backend(settings), settings.seed) if settings.backend else ""

@@ -32,14 +32,14 @@ WORD = r'[^ "\\\n\r\t]{1,24}'
 
 
 def _bounded_words(most: int) -> tuple[AfterValidator, WithJsonSchema]:
-    """Refuse a text that has more than a number of words, in the validation and in the JSON schema."""
+    """Limit the number of words of a text, both in the validation and in the JSON schema."""
 
     def check(text: str) -> str:
         if len(text.split()) > most:
             raise ValueError(f"has {len(text.split())} words, at most {most} are allowed")
         return text
 
-    # Without bounds of characters, because some servers follow these and ignore the pattern.
+    # The schema does not limit the number of characters, because some servers check only that and not the pattern.
     return AfterValidator(check), WithJsonSchema({"type": "string", "pattern": f"^{WORD}( {WORD}){{0,{most - 1}}}$"})
 
 
@@ -77,7 +77,7 @@ def answer_schema() -> dict[str, Any]:
 
 
 def parse_answer(text: str) -> Answer:
-    """Parse and validate an answer, whether or not the server has constrained it."""
+    """Parse and validate an answer, because not every server enforces the schema."""
     body = text.strip().removeprefix("```json").removeprefix("```").removesuffix("```")
     try:
         return Answer.model_validate(json.loads(body))

@@ -16,7 +16,7 @@ COORDINATES = r"\bJ\d{4,}(?:\.\d+)?[+−–-]\d{4,}(?:\.\d+)?"
 
 @cache
 def _patterns() -> tuple[re.Pattern[str], ...]:
-    """Compile the patterns: names, then designations by their prefix, then comets, asteroids and coordinates."""
+    """Compile the patterns of comets, designations with a known prefix, known names, asteroids, and coordinates."""
     found = read_vocabulary()
     names = "|".join(re.escape(name) for name in sorted(found.target_names, key=len, reverse=True))
     prefixes = "|".join(re.escape(name) for name in sorted(found.target_prefixes, key=len, reverse=True))
@@ -32,7 +32,7 @@ def _patterns() -> tuple[re.Pattern[str], ...]:
 
 
 def find_targets(text: str) -> list[str]:
-    """Find the proper names and designations of objects, as in the text and each once."""
+    """Find the proper names and designations of objects in a text, each once and spelled as in the text."""
     spans = sorted(match.span() for pattern in _patterns() for match in pattern.finditer(text))
     names: dict[str, None] = {}
     end = 0

@@ -15,7 +15,7 @@ WORD = re.compile(r"[^\W_]+(?:[-'/+][^\W_]+)*[*+]?")
 
 
 class Term(NamedTuple):
-    """A term of the field: the name in use, and the science category to which it points."""
+    """A term of the field: the name that answers use for it, and the science category that it suggests."""
 
     name: str
     category: str
@@ -23,7 +23,7 @@ class Term(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Vocabulary:
-    """The content of `vocabulary.toml`. `objects` and `phenomena` are terms by their spellings in normal form."""
+    """The content of `vocabulary.toml`. `objects` and `phenomena` map each singular, lower-case spelling to a term."""
 
     objects: Mapping[str, Term]
     phenomena: Mapping[str, Term]
@@ -90,7 +90,7 @@ def normal_words(text: str) -> list[str]:
 
 @cache
 def _synonyms() -> tuple[re.Pattern[str], dict[str, str]]:
-    """Compile a pattern of all synonyms in normal form, and map each synonym to the first member of its family."""
+    """Compile a pattern of all synonyms in plain form, and map each synonym to the first member of its family."""
     first: dict[str, str] = {}
     for family in _file()["synonyms"]["families"]:
         members = [plain_form(member) for member in family]
@@ -102,7 +102,7 @@ def _synonyms() -> tuple[re.Pattern[str], dict[str, str]]:
 
 @lru_cache(64)  # a text is compared with many phrases
 def plain_form(text: str) -> str:
-    """Return a text in the singular and in lower case, with one space between words and none of the hyphens."""
+    """Return the words of a text, and the parts of hyphenated words, in singular and lower case, joined by spaces."""
     return " ".join(singular(part) for word in normal_words(text) for part in word.split("-"))
 
 

@@ -54,7 +54,7 @@ def write_summary(source: SourceText, backend: Backend, seed: int, layout: Layou
         duration_s=took_s,
         answered_at=datetime.now(UTC),
     )
-    # Without a model, an answer costs less than a file. `dump_json` writes what `read_stored` reads.
+    # An answer without a model is not stored, because it is made faster than a file is written.
     if backend.is_model:
         write_bytes(path, STORED.dump_json(summary))
     return summary
@@ -69,7 +69,7 @@ def read_stored(path: Path) -> AbstractSummary | None:
 
 
 def count_call(path: Path) -> int:
-    """Count a request by one byte in a file, before the request is sent, so that a killed run is counted too."""
+    """Add one byte per request to a file before the request is sent, and return the number of earlier requests."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("ab") as file:
         num_before = file.tell()

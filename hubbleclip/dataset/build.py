@@ -78,7 +78,7 @@ COUNTED = ("split", "count_all", "proposal_id_count_distinct", "group_id_count_d
 Plan = dict[str, list[Sample]]
 """Samples of each shard, in the order of the tar, by shard name."""
 PackedShard = shard_writer.ShardFile | TileFileError
-"""A written shard, or the tiles because of which it was not written."""
+"""Properties of a written shard, or the error that names the damaged tiles because of which it was not written."""
 Sizes = Mapping[str, int]
 """Size in bytes of each sample in a tar, by tile id."""
 Sidecars = Mapping[str, bytes]
@@ -103,7 +103,7 @@ def map_in_two_threads(work: Callable[[Item], Result], items: Sequence[Item]) ->
 
 
 def inputs_digest(samples: Sequence[Sample], settings: ShardSettings) -> str:
-    """Compute a digest of everything that determines a dataset, from the samples in a split and without an image."""
+    """Compute a digest of all that determines a dataset, without reading images; excluded samples are ignored."""
     return _digest_inputs(_packable(samples), settings)[0]
 
 
@@ -188,7 +188,10 @@ def _packable(samples: Sequence[Sample]) -> list[Sample]:
 def find_parent(
     datasets_dir: Path, packable: Sequence[Sample], settings: ShardSettings, contract_version: str, max_parents: int
 ) -> DatasetInfo | None:
-    """Find the largest dataset of which all samples are samples of the new one and unchanged; None if there is none."""
+    """Find the largest existing dataset whose samples are all in the new dataset too, and unchanged.
+
+    None is returned if there is none, or if it has `max_parents` parents already.
+    """
     # With another format, contract version or settings, a build would write other bytes for the same samples.
     required = {"format": FORMAT, "contract_version": contract_version, "settings": settings.recorded()}
     candidates = [
@@ -275,7 +278,10 @@ def _write_shards(
 
 
 def write_shard(read_png: shard_writer.ReadPng, shard: PlannedShard) -> PackedShard:
-    """Write one shard atomically. An error is returned, so that one build finds the damaged tiles of all shards."""
+    """Write one shard atomically.
+
+    A TileFileError is returned instead of raised, so that one build finds the damaged tiles of all shards.
+    """
     try:
         tar = shard_writer.write_tar(shard.path, shard.samples, read_png, shard.sidecars)
     except TileFileError as error:

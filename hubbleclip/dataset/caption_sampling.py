@@ -12,7 +12,7 @@ from hubbleclip.core.errors import SettingsError
 from hubbleclip.dataset.captions import PHRASE_BREAK, PHRASES, split_sentences
 
 MAIN, SENTENCES = "abstract", "abstract_sentences"
-"""Names in `train.captions` of the whole main caption, and of consecutive sentences of it."""
+"""Names that `train.captions` uses for the whole main caption, and for a few consecutive sentences of it."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -34,8 +34,8 @@ class CaptionSampler:
     count_tokens
         Function that takes a text and returns its number of tokens, without the start token and the end token.
     weights
-        Relative probability of each kind of text. Not empty, it replaces `full_share` and `other_share`. A kind that a
-        sample lacks is not drawn; without any of the kinds, sentences are drawn.
+        Relative probability of each kind of text. If not empty, it replaces `full_share` and `other_share`. A kind that
+        a sample lacks is not drawn for this sample; if the sample lacks all kinds, sentences are drawn.
 
     """
 
@@ -48,7 +48,7 @@ class CaptionSampler:
     def with_token_shares(
         self, shares: Mapping[str, float], samples: Iterable[tuple[Sequence[str], Sequence[str]]]
     ) -> CaptionSampler:
-        """Return a sampler whose kinds of text have given relative shares of all tokens, on average over samples."""
+        """Return a sampler that gives each kind of text its relative share of all drawn tokens, on average."""
         if not shares:
             return self
         distinct = {(tuple(captions), tuple(kinds)) for captions, kinds in samples}
@@ -89,16 +89,16 @@ class CaptionSampler:
         return names[int(np.searchsorted(cumulative, number * cumulative[-1], side="right"))]
 
     def _phrase(self, text: str, kind: str, number: float) -> str:
-        """Return one phrase of a caption of the kind `phrases`, and the whole caption of another kind."""
+        """Choose a phrase of a caption by a random number in [0, 1); captions of other kinds are returned whole."""
         phrases = text.split(PHRASE_BREAK) if kind == PHRASES else [text]
         return phrases[int(number * len(phrases))]
 
     def _num_fitting(self, sentences: Sequence[tuple[str, int]]) -> int:
-        """Return how many of the first sentences fit the context; at least one."""
+        """Return how many sentences, from the first one on, fit into the context together; at least one."""
         return max(1, int((np.cumsum([count for _, count in sentences]) <= self.max_tokens).sum()))
 
     def _mean_tokens(self, kind: str, captions: Sequence[str], kinds: Sequence[str]) -> float:
-        """Return the expected number of tokens of a draw of one kind that the model sees; 0 if the sample lacks it."""
+        """Return the mean number of tokens that the model sees of a text of a kind; 0 if the sample lacks the kind."""
         if kind == SENTENCES:
             sentences = self._sentences_of(captions[0])
             means = []

@@ -15,7 +15,10 @@ PHRASES = "phrases"
 PHRASE_BREAK = "; "
 """Text between the phrases of a caption of the kind `phrases`; a training draws one of them."""
 CaptionKind = Callable[[Proposal, Observation | None, AbstractSummary | None], str | None]
-"""Function of a proposal, an observation and what was written about the abstract; None or "" if there is no text."""
+"""Function that makes a caption; it returns None or "" if there is no text.
+
+It takes a proposal, an observation, and the texts that were written about the proposal's abstract.
+"""
 
 MIN_WORDS = 3
 """Minimum number of words of a sentence. A shorter one describes no image and is joined to a neighbour."""
@@ -30,7 +33,7 @@ PLACEHOLDER_WORDS = frozenset(
         "title to unavailable undefined unknown was will withheld yet",
     )
 )
-"""Words of which texts such as "Abstract not available" and "To be supplied" consist, in lower case."""
+"""Words, in lower case, of which placeholders such as "Abstract not available" and "To be supplied" consist."""
 WORD = re.compile(r"[^\W_]+")
 
 ABBREVIATIONS = frozenset(
@@ -43,7 +46,7 @@ ABBREVIATIONS = frozenset(
 """Abbreviations whose full stop does not end a sentence, in lower case and without the last full stop."""
 
 # Matches the white space between two sentences, with any quotation marks or brackets that close the first sentence.
-# Before it must be one of `.`, `!` and `?`; after it a capital letter or a digit, possibly after opening brackets.
+# The match must follow `.`, `!` or `?`, and a capital letter or a digit must follow the match, possibly in brackets.
 SENTENCE_BREAK = re.compile(r"(?<=[.!?])([\"'”’)\]}]*)\s+(?=[\"'“‘(\[{]*[A-Z0-9])")
 LAST_WORD = re.compile(r"(\S+?)\.$")
 INITIAL = re.compile(r"(?:[A-Z]\.-?)*[A-Z]")  # matches the `J` of "J. Smith" and the `J.-P` of "J.-P. Luminet"
@@ -55,7 +58,7 @@ def clean(text: str) -> str:
 
 
 def is_placeholder(text: str) -> bool:
-    """Determine whether a text has no word but `PLACEHOLDER_WORDS`, such as "not available", "N/A" or "---"."""
+    """Determine whether all words of a text are `PLACEHOLDER_WORDS`, as in "not available", "N/A" or "---"."""
     return PLACEHOLDER_WORDS.issuperset(WORD.findall(text.lower()))
 
 
@@ -65,10 +68,10 @@ def abstract(proposal: Proposal, *_: object) -> str | None:
 
 
 def title(proposal: Proposal, observation: Observation | None = None, *_: object) -> str:
-    """Return the title of a proposal; it exists without an abstract too.
+    """Return the title of a proposal, which exists even if the abstract is missing.
 
     A proposal that was made from file headers has the title of one of these files, which names the target and the
-    filter of that file alone. Then the title of the observation is returned, if there is one.
+    filter of that file alone. For such a proposal the title of the observation is returned, if there is one.
     """
     own = observation.title if observation and proposal.source == HEADER_SOURCE else None
     return own or proposal.title
@@ -101,8 +104,8 @@ def make_captions(
 ) -> dict[str, str]:
     """Make the captions of a proposal, or of one of its observations, by kind; kinds without a text are skipped.
 
-    `summaries` holds what was written about the abstract by writer (`""` is the selected one). The recorded kind of
-    such a text has the form `summary@writer`, where the writer is the rules or the model.
+    `summaries` holds the texts that each writer wrote about the abstract, by the name of the writer (`""` is the writer
+    that the settings select). The kind of such a text is recorded as `summary@writer`, for example.
     """
     captions = {}
     for kind in kinds:
@@ -119,7 +122,7 @@ def make_captions(
 
 
 def split_sentences(text: str) -> list[str]:
-    """Split a scientific text into sentences, which joined by spaces give the clean text.
+    """Split a scientific text into sentences; joined by spaces, they give the result of `clean`.
 
     A full stop ends a sentence only if white space and then a capital letter or a digit follow it. A full stop that
     belongs to an abbreviation ("et al.", "i.e.", "Fig.") or to an initial ("J. Smith") does not end a sentence. A
@@ -155,7 +158,7 @@ def split_to_fit(text: str, fits: Callable[[str], bool]) -> list[str]:
 
 
 def _split_words(sentence: str, fits: Callable[[str], bool]) -> list[str]:
-    """Split a sentence between words into the longest parts that fit, or into single words that do not."""
+    """Split a sentence between words into the longest parts that fit; a word that does not fit is a part of its own."""
     words, parts = sentence.split(), []
     while words:
         # The number of words that fit is found by bisection; it is at least one.
@@ -166,7 +169,7 @@ def _split_words(sentence: str, fits: Callable[[str], bool]) -> list[str]:
 
 
 def _ends_sentence(before: str) -> bool:
-    """Return whether the text before a possible break ends a sentence: not after an abbreviation or an initial."""
+    """Return whether a sentence ends where a text ends; it does not end after an abbreviation or an initial."""
     match = LAST_WORD.search(before)
     if match is None:  # the text ends in ! or ?
         return True

@@ -40,7 +40,7 @@ def notices(archives: Iterable[str]) -> dict[str, dict[str, str]]:
 
 
 def notice_lines(of_archives: Mapping[str, Mapping[str, str]]) -> str:
-    """Write the result of `notices` as the lines of a list."""
+    """Format the result of `notices` as a Markdown list."""
     return "\n".join(
         f"- `{archive}`: {notice['attribution']} Licence: {notice['licence']}."
         for archive, notice in of_archives.items()
@@ -48,7 +48,7 @@ def notice_lines(of_archives: Mapping[str, Mapping[str, str]]) -> str:
 
 
 def with_front_matter(fields: Mapping[str, Any], text: str) -> str:
-    """Put the YAML front matter that the Hugging Face hub reads before the text of a card."""
+    """Prepend YAML front matter, which the Hugging Face hub reads, to the text of a card."""
     return f"---\n{yaml.safe_dump(dict(fields), sort_keys=False, allow_unicode=True, width=120)}---\n{text}"
 
 
@@ -76,7 +76,7 @@ def dataset_card(description: Row, manifest: pa.Table, image_key: str) -> str:
 
 
 def caption_line(manifest: pa.Table) -> str:
-    """Say how many samples have captions of which kind, and who wrote them, by the column `caption_kinds`."""
+    """State how many captions of each kind there are and who wrote them, from the column `caption_kinds`."""
     counted = Counter(kind for kinds in manifest["caption_kinds"].to_pylist() for kind in kinds)
     text = f"Captions by kind: {', '.join(f'{num:,} `{kind}`' for kind, num in sorted(counted.items()))}."
     writers = sorted({kind.partition("@")[2] for kind in counted if "@" in kind})
@@ -111,7 +111,7 @@ def _texts(manifest: pa.Table) -> str:
 
 
 def _largest_proposals(manifest: pa.Table) -> str:
-    """Write the shares of the proposals with the most samples."""
+    """State the number of proposals, and the shares of the samples that the largest and the ten largest have."""
     nums = sorted(manifest["proposal_id"].value_counts().field("counts").to_pylist(), reverse=True)
     one, ten = (sum(nums[:limit]) / max(sum(nums), 1) for limit in (1, 10))
     return f"{len(nums):,} proposals; the largest has {one:.1%} of the samples, the ten largest have {ten:.1%}"

@@ -29,7 +29,7 @@ TYPES = {  # Croissant type of each Arrow type that occurs in the data contract
     pa.bool_(): "sc:Boolean",
 }
 FIXED: dict[str, Node] = json.loads(Path(__file__).with_name("croissant.json").read_text(encoding="utf-8"))
-"""Parts that are the same for all datasets.
+"""Parts of the description that are the same for all datasets.
 
 `context` is the JSON-LD context that the Croissant specification requires. `pictures` is the RecordSet of the images,
 which refers to the manifest's rows by tile id; its regular expression extracts the tile id from an image's file name.

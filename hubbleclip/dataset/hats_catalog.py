@@ -22,7 +22,11 @@ ORDER = 29  # the highest order whose pixel numbers fit in a signed 64-bit integ
 COLUMN = f"_healpix_{ORDER}"
 COLUMNS = ("tile_id", "split", "proposal_id", "target_name", "instrument", "filter", "shard", "offset", "length")
 MAX_ROWS = 1_000_000
-"""Maximum number of rows of a Parquet file, unless the tiles of one pixel of `MAX_PARTITION_ORDER` are more."""
+"""Maximum number of rows of a Parquet file.
+
+A file has more only if a single HEALPix pixel of order `MAX_PARTITION_ORDER`, which is not split further, contains more
+tiles.
+"""
 MAX_PARTITION_ORDER = 10
 PIXELS_PER_DIR = 10_000
 BASE_PIXELS = 12
@@ -30,7 +34,7 @@ VERSION = "v1.0"
 
 
 def sky_index(manifest: pa.Table) -> pa.Table:
-    """Index the tiles that have a position by it; sorted by HEALPix pixel, then by tile id."""
+    """Make a table of the tiles that have a position, with the HEALPix pixel of each, sorted by pixel and tile id."""
     columns = manifest.select(["ra_deg", "dec_deg", *COLUMNS])
     index = columns.filter(pc.field("ra_deg").is_valid() & pc.field("dec_deg").is_valid())
     ra_deg, dec_deg = (index[name].to_numpy() for name in ("ra_deg", "dec_deg"))
@@ -75,12 +79,12 @@ def write_hats_catalog(folder: Path, index: pa.Table, name: str) -> None:
 
 
 def _at_order(pixels_n: np.ndarray, order: int) -> np.ndarray:
-    """Return the pixels of a lower order that contain pixels of `ORDER`."""
+    """Return, for each pixel of `ORDER`, the pixel of a lower order that contains it."""
     return pixels_n >> 2 * (ORDER - order)
 
 
 def _partition_order(pixels_n: np.ndarray) -> int:
-    """Return the lowest order of which no pixel contains more than `MAX_ROWS` rows."""
+    """Return the lowest order at which no pixel contains more than `MAX_ROWS` rows; at most `MAX_PARTITION_ORDER`."""
     orders = range(MAX_PARTITION_ORDER)
     is_fine = (np.unique(_at_order(pixels_n, order), return_counts=True)[1].max() <= MAX_ROWS for order in orders)
     return next((order for order, fine in zip(orders, is_fine, strict=True) if fine), MAX_PARTITION_ORDER)

@@ -1,7 +1,7 @@
 """Search a built dataset for leaks between its splits, from the rows of its manifest alone.
 
-The functions are those by which the splits were made. What the manifest does not hold cannot be checked: the position
-of a tile without corners (a preview), and continuations that are known by title or programme number only.
+The search uses the functions that also assigned the splits. It does not check tiles without corners (previews), whose
+positions the manifest lacks, or proposals that continue each other by title or programme number (`continuations`).
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from hubbleclip.dataset.splits.sky_guard import SkyPositions, find_conflicts, is
 MAX_NAMED = 10
 """Number of leaks of each kind that are named; the others are counted."""
 SHARED = {"proposal": "proposal_id", "group": "group_id", "image": "png_sha256"}
-"""Columns whose values must each be in one split only, by what a message calls them."""
+"""Columns of which no value may occur in two splits, by the name that a message uses for the value."""
 COMPARED = (("test", ("train", "val")), ("val", ("train",)))
-"""Each pair of splits once: a split, and the splits with which it is compared."""
+"""Comparisons that cover each pair of splits once: a split, and the splits with which it is compared."""
 
 Splits = npt.NDArray[np.object_]
 
@@ -31,7 +31,8 @@ Splits = npt.NDArray[np.object_]
 def find_leaks(manifest: pa.Table, settings: SplitSettings) -> Iterator[str]:
     """Find the proposals, texts, moving targets, pieces of sky and images that several splits share.
 
-    Yields one line per leak with the ids of two tiles. `near_duplicate` and `guard_arcsec` of the settings are used.
+    Yields at most `MAX_NAMED` lines per kind of leak, each with the ids of two tiles, then the number of the others. Of
+    the settings, only `near_duplicate` and `guard_arcsec` are used.
     """
     splits: Splits = np.array(manifest["split"].to_pylist(), dtype=object)
     tiles = zip(splits, *(manifest[name].to_pylist() for name in ("tile_id", "proposal_id")), strict=True)
@@ -44,14 +45,14 @@ def find_leaks(manifest: pa.Table, settings: SplitSettings) -> Iterator[str]:
 
 
 def _few(lines: Iterator[str], num: int) -> Iterator[str]:
-    """Return the first of `num` lines of one kind, and the number of the others."""
+    """Yield the first `MAX_NAMED` of `num` lines about one kind of leak, then the number of the others."""
     yield from (f"leak: {line}" for line in islice(lines, MAX_NAMED))
     if num > MAX_NAMED:
         yield f"leak: {num - MAX_NAMED} more like the last one"
 
 
 def _shared(values: Sequence[str], splits: Splits) -> list[tuple[int, int]]:
-    """Find the values that occur in several splits; a row of the first and of the second split are returned."""
+    """Find the values that occur in several splits, and return for each value a row in one split and one in another."""
     first: dict[str, dict[str, int]] = {}
     for row, (value, split) in enumerate(zip(values, splits, strict=True)):
         first.setdefault(value, {}).setdefault(split, row)
@@ -96,6 +97,6 @@ def _sky_leaks(positions: SkyPositions, splits: Splits, names: Sequence[str], gu
         conflicts = find_conflicts(positions, mine, theirs, guard_arcsec)
         for cause, what in shown.items():
             rows = [row for row, found in conflicts.items() if found == cause]
-            # The guard tells which tiles conflict with any other; the other of a pair is looked up to name it.
+            # The guard finds only the tiles that conflict. The tile with which one conflicts is looked up to name it.
             pairs = ((min(find_conflicts(positions, theirs, np.array([row]), guard_arcsec)), row) for row in rows)
             yield from _few((f"{names[other]} and {names[row]} {what(row)}" for other, row in pairs), len(rows))

@@ -48,7 +48,8 @@ CACHE_BYTES = 2 << 30
 SPECIAL_TOKENS = 2
 """Number of tokens that a CLIP tokenizer adds to every text: one start token and one end token."""
 FULL_SHARE, OTHER_SHARE = 0.2, 0.1
-"""Probabilities that a text is the whole main caption, or another caption such as the title, without `train.captions`.
+"""Probabilities, used if `train.captions` is empty: that a text is the whole main caption, and that it is another
+caption such as the title.
 """
 WHOLE_SHARE = 0.1
 """Probability that a tile is not cropped."""
@@ -269,8 +270,8 @@ def token_counter(tokenizer: Any) -> Callable[[str], int]:
     """Make a function that counts the tokens of a text, without the start token and the end token."""
     if hasattr(tokenizer, "encode"):
         return lambda text: len(tokenizer.encode(text))
-    # The tokens of the empty text end with padding. Padding is not counted, nor the other tokens of the empty text: the
-    # start token and the end token, but neither of them if padding is the end token.
+    # The empty text consists of special tokens, such as the start token and the end token, and of padding; neither is
+    # counted. An end token that is also used as padding counts as padding.
     empty_l = tokenizer([""])[0]
     padding, num_special = empty_l[-1], int((empty_l != empty_l[-1]).sum())
     return lambda text: int((tokenizer([text])[0] != padding).sum()) - num_special

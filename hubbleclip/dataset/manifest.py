@@ -55,8 +55,8 @@ FILE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.=-]*(/[A-Za-z0-9_][A-Za-z0-9_.=
 SHA256 = re.compile(r"[0-9a-f]{64}")
 MAX_DESCRIPTION_BYTES = 16_000_000
 MIN_ROW_BYTES, MAX_RATIO = 32, 200
-"""Least number of bytes of a manifest per row, whose hash cannot be compressed; and the largest ratio of the unpacked
-size to the size of the file.
+"""Minimum number of bytes per row of a manifest, because each row has a hash that cannot be compressed; and maximum
+ratio of the manifest's unpacked size to its file size.
 """
 ROW_GROUP_SIZE = 65_536
 """Rows per row group of the Parquet files. Another value would change the bytes of the files."""
@@ -175,7 +175,7 @@ def write_table(path: Path, table: pa.Table) -> None:
 
 
 def with_astropy_header(table: pa.Table) -> pa.Table:
-    """Add the metadata with which astropy reads a Parquet file that has null or nested texts, with units."""
+    """Add the metadata that astropy needs to read the units, and the texts that are null or in lists, from Parquet."""
     metadata = {f"table::len::{field.name}": str(_max_characters(table[field.name])) for field in table.schema}
     columns = []
     for field in table.schema:
@@ -185,7 +185,7 @@ def with_astropy_header(table: pa.Table) -> pa.Table:
 
 
 def _max_characters(column: pa.ChunkedArray) -> int:
-    """Return the length of the longest text of a column, which is at least that of `None`, astropy's null."""
+    """Return the length of the longest text of a column; at least 4, because astropy represents a null by `None`."""
     if pa.types.is_list(column.type):
         column = pc.list_flatten(column)
     longest = pc.max(pc.utf8_length(column)).as_py() if pa.types.is_string(column.type) else None
@@ -220,7 +220,7 @@ def _no_dataset(place: str | Path) -> str:
 
 
 def read_description(place: str | Path) -> Row:
-    """Read and check `dataset.json`. No name in it reaches the disk unchecked."""
+    """Read `dataset.json` and check it, so that no unchecked name in it becomes part of a path."""
     address = f"{place}/{DESCRIPTION}"
     try:
         description = json.loads(open_storage(place).read(address, MAX_DESCRIPTION_BYTES))
@@ -316,7 +316,7 @@ def _is_inside(manifest: pa.Table, shards: Sequence[Row]) -> bool:
 
 
 def _check_unpacked_size(metadata: pq.FileMetaData, num_bytes: int) -> None:
-    """Raise OSError if a Parquet file unpacks to more than a manifest of its size can."""
+    """Raise OSError if a Parquet file claims more rows or unpacked bytes than a manifest of its size can have."""
     groups = (metadata.row_group(number).total_byte_size for number in range(metadata.num_row_groups))
     if metadata.num_rows * MIN_ROW_BYTES > num_bytes or sum(groups) > num_bytes * MAX_RATIO:
         raise OSError(f"it claims {metadata.num_rows} rows in {num_bytes} bytes")
@@ -392,7 +392,7 @@ def read_dataset(place: str | Path) -> DatasetInfo:
 
 
 def finished_datasets(datasets_dir: Path) -> Iterator[tuple[Path, Row]]:
-    """Iterate over the finished datasets of a folder, which need not exist, in the order of their digests."""
+    """Iterate over the finished datasets of a folder, in the order of their digests; the folder may be missing."""
     # The folder names of unfinished builds start with a dot.
     for path in sorted(datasets_dir.glob(f"[!.]*/{DESCRIPTION}")):
         yield path.parent, read_description(path.parent)

@@ -106,7 +106,7 @@ class SplitTiles:
             return decode_resized(encoded, size_px)
         except (OSError, SyntaxError, ValueError) as error:
             shard = self.spans[index][0]
-            # the shard may be in the folder of an older dataset, whose other shards must not be reused with it
+            # the shard may be in the folder of an older dataset: both are named, so that no build reuses the shard
             folders = " and ".join(dict.fromkeys((shard.rpartition("/")[0], self.place)))
             raise DatasetError(
                 f"tile {self.rows['tile_id'][index]} in {shard} is damaged: "
@@ -141,7 +141,7 @@ def _decode_with_pillow(encoded: bytes) -> Image.Image:
 
 
 def resized(image: Image.Image, size_px: int) -> GreyLevels:
-    """Resize an image to (size_px, size_px): by averaging over areas to downsample, bicubic to upsample."""
+    """Resize an image to (size_px, size_px): larger images by area averages, smaller ones by bicubic interpolation."""
     if image.size == (size_px, size_px):
         return np.asarray(image)
     is_downsampled = min(image.size) >= size_px
@@ -155,6 +155,6 @@ def open_split(info: DatasetInfo, split: str) -> SplitTiles:
 
 
 def open_rows(info: DatasetInfo, table: pa.Table) -> SplitTiles:
-    """Open some samples of a dataset, of any splits."""
+    """Open the samples in the given rows of a dataset's manifest, which may be from several splits."""
     _, group_n = np.unique(np.asarray(table["group_id"].to_pylist(), dtype=str), return_inverse=True)
     return SplitTiles(place=info.path, rows=table, spans=info.image_spans(table), group_n=group_n.astype(np.int64))

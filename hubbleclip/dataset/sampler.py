@@ -25,9 +25,9 @@ ORDER_STREAM, CLASS_STREAM = 5, 6
 class GroupBatchSampler:
     """Sampler that chooses a proposal group and one of the group's tiles for each row of a batch.
 
-    The groups take turns in random order: in a batch, the numbers of rows of any two groups differ by at most 1, and
-    after any number of batches as well. A group that is chosen uses its next tile. Its tiles take turns in random
-    order, too, and no tile follows itself unless it is the group's only one.
+    The groups take turns in random order: the numbers of rows that any two groups have had differ by at most 1, both
+    within a batch and in total after any number of batches. A group that is chosen uses its next tile. The tiles of a
+    group take turns in random order too, and no tile follows itself unless it is the group's only one.
 
     Attributes
     ----------
@@ -38,11 +38,12 @@ class GroupBatchSampler:
     seed
         Random seed of the run.
     class_of_group
-        For each group, the number of its class, such as a category and an instrument; groups of a class are hard
+        For each group, the number of its class, such as a pair of category and instrument; groups of one class are hard
         negatives of each other.
     hard_share
-        Share of the rows of a batch that groups of one class fill, as far as possible. No effect where a batch has more
-        rows than half the number of groups.
+        Share of each batch's rows that is drawn from one class if possible, or else from few classes. It concerns only
+        the rows that remain after every group had equally many rows of the batch, and has no effect if these rows are
+        more than half the number of groups.
 
     """
 
@@ -57,7 +58,7 @@ class GroupBatchSampler:
         return self._slots(step)[0]
 
     def rows(self, step: int) -> Ints:
-        """Choose the row numbers (batch_size,) of the tiles of a step, one for each of its groups."""
+        """Choose a tile of each group of a step, and return the row numbers (batch_size,) of the tiles."""
         return np.array([self._row(int(group), int(visit)) for group, visit in zip(*self._slots(step), strict=True)])
 
     def _slots(self, step: int) -> tuple[Ints, Ints]:
@@ -74,9 +75,9 @@ class GroupBatchSampler:
         return group_b[order_b], visit_b[order_b]
 
     def _by_class(self, num: int, group_n: Ints, cycle: int) -> Ints:
-        """Arrange the groups of whole batches of `num` rows, so that a share of each batch has groups of few classes.
+        """Order the groups of whole batches of `num` rows so that few classes fill a share `hard_share` of a batch.
 
-        Which groups fill that share is random, and so is the order of the classes.
+        Which groups fill this share is random, and so is the order of the classes.
         """
         if self.class_of_group is None:
             return group_n
@@ -88,7 +89,7 @@ class GroupBatchSampler:
         return np.hstack([hard.reshape(num_batches, -1), others.reshape(num_batches, -1)]).ravel()
 
     def _row(self, group: int, visit: int) -> int:
-        """Return the row number of the tile that a group uses after the group was used `visit` times."""
+        """Return the row number of the tile that a group uses when it has been used `visit` times before."""
         rows = self.rows_of_group[group]
         cycle, position = divmod(visit, len(rows))
         # the tiles at the end of a cycle and those at the start of the next one may be in the same batch or in
@@ -104,11 +105,11 @@ def _in_turn(
 ) -> tuple[Ints, Ints]:
     """Choose distinct numbers below `num` at each step, so that all numbers are chosen equally often.
 
-    Returns the numbers (num_chosen,) of a step, and how often each was chosen before (num,); any two of these counts
-    differ by at most 1. `arrange` may change the order of the
-    numbers that whole steps take from a cycle; it takes them and the number of the cycle.
+    Returns the numbers (num_chosen,) of a step, and how often each number below `num` was chosen before (num,); any two
+    of these counts differ by at most 1. A cycle is a random order of all numbers. `arrange` takes the numbers of those
+    steps that lie entirely in one cycle, and the index of the cycle, and returns the numbers in another order.
     """
-    if num_chosen > num // 2:  # the others are chosen instead, because `_cycle_order` needs room to keep numbers apart
+    if num_chosen > num // 2:  # the numbers not to use are drawn, as `_cycle_order` needs room to keep numbers apart
         others, times = _in_turn(num, num - num_chosen, step, *seed)
         return np.delete(np.arange(num), others), step - times
     if not num_chosen:
@@ -148,7 +149,7 @@ def _cycle_order(num: int, begin: int, end: int, begin_next: int, *seed: int) ->
 
 
 def derangement(num_groups: int, seed: int) -> Ints:
-    """Draw for each group the other group whose texts it gets when pairs are shuffled, (num_groups,)."""
+    """Draw, for each group, the other group from which it gets its texts when pairs are shuffled, (num_groups,)."""
     if num_groups < 2:
         raise DatasetError(
             "shuffled pairs need at least 2 proposal groups in train: add proposals or set train.shuffled = false"
@@ -160,10 +161,10 @@ def derangement(num_groups: int, seed: int) -> Ints:
 
 
 def positive_ids(group_b: Sequence[int], text_b: Sequence[str]) -> Ints:
-    """Number groups and texts, (b, 2): two rows are a positive pair if either of their ids is equal.
+    """Return the group id and the text id of each row, (b, 2); two rows are positives if either id is equal.
 
-    The relation is deliberately not transitive. If several groups share one sentence, only the rows with this sentence
-    are positives of each other; the other rows of these groups are not.
+    This relation is deliberately not transitive. If several groups share one sentence, only the rows with this sentence
+    are positives across the groups; their other rows are not.
     """
     text_ids: dict[str, int] = {}
     text_id_b = [text_ids.setdefault(text, len(text_ids)) for text in text_b]

@@ -61,7 +61,7 @@ class ShardFile:
 def canonical_json(value: object) -> bytes:
     """Serialise a value to canonical JSON, so that equal values have equal bytes.
 
-    Keys are sorted, tokens are not spaced, and floats are written as by `repr`. Raises ValueError for NaN and infinity.
+    Keys are sorted, no spaces separate tokens, floats are written as by `repr`. Raises ValueError for NaN and infinity.
     """
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
     return text.encode("utf-8")
@@ -87,10 +87,11 @@ def interleave(samples: Sequence[Sample]) -> list[Sample]:
 
 
 def partition_evenly(sizes_bytes: Sequence[int], max_bytes: int) -> list[int]:
-    """Divide a sequence into the fewest parts of limited size, the largest as small as possible; return their ends.
+    """Divide a sequence into the fewest parts of at most `max_bytes`, with the largest part as small as possible.
 
-    This is the linear partition problem: greedy filling gives the fewest parts, and bisection the smallest limit with
-    that number. An item above `max_bytes` is a part of its own.
+    Returns the end index of each part. This is the linear partition problem: greedy filling gives the fewest parts, and
+    bisection gives the smallest limit with that number of parts. An item above `max_bytes` raises the limit to its
+    size.
     """
     if not sizes_bytes:
         return []
@@ -104,7 +105,7 @@ def partition_evenly(sizes_bytes: Sequence[int], max_bytes: int) -> list[int]:
 
 
 def _fill(cumulative: npt.NDArray[np.int64], limit: int) -> list[int]:
-    """Fill parts greedily up to a limit; `cumulative` (n + 1,) has the sums of the sizes, from 0 on."""
+    """Fill parts greedily up to a limit and return their ends; `cumulative` (n + 1,) has the running sums, first 0."""
     ends = [0]
     while ends[-1] < len(cumulative) - 1:
         ends.append(int(np.searchsorted(cumulative, cumulative[ends[-1]] + limit, side="right")) - 1)
@@ -156,7 +157,7 @@ def write_tar(
     path: Path, samples: Sequence[Sample], read_png: ReadPng, sidecars: Mapping[str, bytes] = {}
 ) -> ShardFile:
     """Write one shard atomically; raises TileFileError with all tiles whose images are missing or damaged."""
-    # The bytes are those of `tarfile`, which takes twice as long and cannot hash what it writes.
+    # The bytes equal those that `tarfile` would write, but `tarfile` takes twice as long and cannot hash them.
     digest, size_bytes, extents = hashlib.sha256(), 0, {}
     damaged = []
 

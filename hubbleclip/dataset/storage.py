@@ -26,13 +26,13 @@ MAX_OPEN_FILES = 128
 MAX_BYTES = 2_000_000_000
 """Largest size of a file that is read whole."""
 PIP_EXTRAS = {"s3": "cloud"}
-"""Name of this package's pip extra that installs the library for a URL protocol, by protocol."""
+"""Pip extra of this package that installs the library for a URL protocol, by protocol."""
 FILESYSTEM_OPTIONS = {"file": {"auto_mkdir": True}}
 """Options of fsspec by protocol. Only `file://` needs the option to create folders; object stores have no folders."""
 
 LIBRARY_ERRORS = {"botocore.exceptions": "BotoCoreError", "httpx": "HTTPError", "httpx2": "HTTPError"}
-"""Base class of the errors that a library of a service raises beside OSError, by module. s3:// uses botocore, and hf://
-uses httpx or httpx2.
+"""Base class of the errors, other than OSError, that the library of a storage service raises; by the module that
+defines the class. s3:// uses botocore, and hf:// uses httpx or httpx2.
 """
 
 
@@ -99,9 +99,9 @@ def _checked_path(address: str) -> Path:
 
 
 def _is_cached(path: Path) -> bool:
-    """Return whether a file is in a cache of the Hugging Face hub: a link to its `blobs`.
+    """Return whether a file is a link to a file in the folder `blobs` of a Hugging Face hub cache.
 
-    The path of the target has no links, so neither a link in `blobs` nor a `blobs` that is a link leads elsewhere.
+    All links are resolved before the comparison, so neither a link in `blobs` nor a linked `blobs` can lead elsewhere.
     """
     snapshots = (folder for folder in path.parent.resolve().parents if folder.name == "snapshots")
     return path.resolve().parent in [folder.with_name("blobs") for folder in snapshots]
@@ -118,7 +118,7 @@ def _check_size(address: str, size_bytes: int, max_bytes: int) -> None:
 
 
 def file_address(place: str | Path, name: str) -> str:
-    """Make the address of a file of a dataset; raises DatasetError if a link leads out of its folder or hub cache."""
+    """Make the address of a file of a dataset; raises DatasetError if a link leads elsewhere."""
     address = f"{place}/{name}"
     path = Path(address)
     if (
@@ -196,7 +196,7 @@ def service_errors(address: str) -> Iterator[None]:
         yield
     except FileNotFoundError:  # this subclass of OSError is handled by the callers
         raise
-    except _error_classes() as error:  # evaluated when an error was raised, so after the imports
+    except _error_classes() as error:  # called only after an error, when the library is imported
         raise DatasetError(f"{address} cannot be reached ({error}): check the URL and the credentials") from error
 
 

@@ -43,7 +43,7 @@ from hubbleclip.dataset.storage import file_address, open_storage
 
 
 def verify_dataset(place: str | Path) -> DatasetInfo:
-    """Open a dataset of which every byte was verified; raises DatasetError with the first fault."""
+    """Verify every byte of a dataset and open the dataset; raises DatasetError with the first fault."""
     for fault in find_faults(place):
         raise DatasetError(fault)
     return read_dataset(place)
@@ -92,7 +92,7 @@ def _damaged_files(place: str | Path) -> Iterator[str]:
 
 
 def _broken_rows(info: DatasetInfo) -> Iterator[str]:
-    """Find violations of the data contract in the manifest. An older version may lack columns that can be null."""
+    """Find violations of the data contract in the manifest; nullable columns may be missing, as in older versions."""
     manifest = info.manifest
     lacking = [field for field in manifest_schema() if field.nullable and field.name not in manifest.column_names]
     # `equals` also compares the order and the types of the columns.
@@ -146,7 +146,7 @@ def _shard_faults(info: DatasetInfo, shard: Row) -> Iterator[str]:
 
 
 def _sample_faults(data: memoryview, rows: pa.Table, split: str) -> Iterator[str]:
-    """Find samples whose bytes in the tar differ from the expected bytes, and bytes after the samples that are not 0.
+    """Find samples whose bytes in the tar differ from the expected bytes, and nonzero bytes after the last sample.
 
     The expected bytes are generated from the manifest's rows.
     """

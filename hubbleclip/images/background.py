@@ -11,21 +11,24 @@ from hubbleclip.images.kernels import F32, compiled
 
 BLOCK_PX = 16
 STEP_PX = 2
-"""Distance of the sampled pixels, and of the pixels whose second differences give the noise.
+"""Distance in pixels between the sampled pixels, whose second differences along rows give the noise.
 
-Second differences are used, so that a gradient is no noise. At a distance of 1, the noise is correlated by drizzling.
+Second differences are used, so that a gradient does not count as noise. The noise of pixels at a distance of 1 is
+correlated by drizzling.
 """
 PER_SIDE = BLOCK_PX // STEP_PX
 MIN_SAMPLES = 12
 """Minimum number of valid samples of a block; the values of a neighbour are used for a block with fewer."""
 MIDMEAN_TO_SIGMA = 1 / (0.6934 * 1.5**0.5)
-"""Sigma of a normal distribution, divided by the midmean of absolute values of v[x] - (v[x - step] + v[x + step]) / 2.
+"""Ratio of the sigma of normal noise to the midmean of |v[x] - (v[x - step] + v[x + step]) / 2|.
+
+The midmean is the mean of the middle half of the values.
 """
 STRIP_ROWS = 16 * BLOCK_PX
 """Number of rows that are sampled at once, which limits the memory."""
 
 Background = tuple[NDArray[np.float32], NDArray[np.float32]]
-"""Level and noise of each block, float32 (h / 16, w / 16) each, rounded up; NaN where no block of the image has any."""
+"""Level and noise of each block, two float32 arrays (h / 16, w / 16), rounded up; all NaN if no block has a value."""
 
 
 def block_background(data_yx: NDArray[np.float32], valid_yx: NDArray[np.bool_]) -> Background:
@@ -35,9 +38,10 @@ def block_background(data_yx: NDArray[np.float32], valid_yx: NDArray[np.bool_]) 
         for top in range(0, len(data_yx), STRIP_ROWS)
     ]
     levels_yx, noises_yx = (np.concatenate(parts) for parts in zip(*strips, strict=True))
-    # A noise of 0 is that of single photons. As NaN, it is not used, and no pixel exceeds a threshold of NaN.
+    # In an image of single photons, the noise of a block may be 0. As NaN, it is replaced by the noise of other blocks;
+    # if all blocks are NaN, no pixel exceeds the threshold, which is NaN too.
     noises_yx = np.where(noises_yx > 0, noises_yx * F32(MIDMEAN_TO_SIGMA), F32(np.nan))
-    # along rows first, then along columns for rows of blocks without any value
+    # gaps are filled along rows, and then along columns for rows of blocks that have no value
     levels_yx, noises_yx = (
         np.ascontiguousarray(_fill_gaps(_fill_gaps(blocks_yx).T).T) for blocks_yx in (levels_yx, noises_yx)
     )
@@ -55,7 +59,7 @@ def lowest_thresholds(background: Background, sigma: np.float32) -> NDArray[np.f
 
 
 def _sample_strip(data_yx: NDArray[np.float32], valid_yx: NDArray[np.bool_]) -> Background:
-    """Return the midmeans of the sampled pixels and of their second differences, in the blocks of some rows."""
+    """Return the midmeans of the sampled pixels and of their second differences, in each block of a range of rows."""
     sampled = np.s_[::STEP_PX, ::STEP_PX]
     values_yx = data_yx[sampled].astype(np.float32)
     values_yx[~valid_yx[sampled]] = np.inf
@@ -90,7 +94,7 @@ def _means_of_middle(ordered: Any) -> Any:
 
 
 def _around(blocks_yx: NDArray[np.float32], mode: Any) -> list[NDArray[np.float32]]:
-    """Return the nine neighbours of each block; beyond the image, 0 or the outermost block."""
+    """Return each block and its eight neighbours as nine arrays; beyond the image, 0 or the outermost block."""
     (num_y, num_x), padded_yx = blocks_yx.shape, np.pad(blocks_yx, 1, mode)
     return [padded_yx[y : y + num_y, x : x + num_x] for y in range(3) for x in range(3)]
 
@@ -117,7 +121,7 @@ def background_at(background: Any, y: Any, x: Any) -> Any:
 
 @compiled
 def _bilinear(blocks_yx: Any, rows: Any, columns: Any, shares: Any) -> Any:
-    """Interpolate between four blocks, at these shares of the way to the second row and the second column."""
+    """Interpolate between four blocks; `shares` are the distances from the first row and column, in blocks."""
     (top, below), (left, right), (share_y, share_x) = rows, columns, shares
     upper = blocks_yx[top, left] + share_x * (blocks_yx[top, right] - blocks_yx[top, left])
     lower = blocks_yx[below, left] + share_x * (blocks_yx[below, right] - blocks_yx[below, left])

@@ -25,7 +25,7 @@ BATCH_PIXELS = 64
 def repair_rows(
     data_yx: NDArray[np.float32], good_yx: NDArray[np.bool_], top: int, bottom: int
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    """Copy a range of rows with isolated bad pixels repaired, and return the mask of good and repaired pixels too."""
+    """Copy a range of rows, repair its isolated bad pixels, and return it with the mask of good and repaired pixels."""
     first, last = max(top - REACH_PX, 0), min(bottom + REACH_PX, len(data_yx))
     near_yx, near_good_yx = np.array(data_yx[first:last], np.float32, order="C"), good_yx[first:last]
     places = _find_repairable(near_good_yx, top - first, bottom - first)
@@ -39,7 +39,7 @@ def repair_rows(
 def _find_repairable(good_yx: Any, top: Any, bottom: Any) -> Any:
     """Find the repairable pixels of a range of rows: bad pixels with enough good pixels in their 5x5 neighbourhood.
 
-    Returned are their places in the flat array, int64 (n,).
+    Returns the indices of these pixels in the flat array, int64 (n,).
     """
     flags_yx, width, num = good_yx.view(np.uint8), good_yx.shape[1], 0
     # The counts, at most 25, are stored as uint8, because a vector register holds the most elements of that type.

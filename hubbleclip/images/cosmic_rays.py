@@ -2,9 +2,10 @@
 
 A cosmic ray is sharper than any star, because the telescope's point-spread function blurs every star. L.A.Cosmic (van
 Dokkum 2001, PASP 113, 1420) uses the same fact, but also rejects the cores of HST's undersampled stars. Here the
-contrast of a pixel is compared with the largest contrast of a star of the camera.
+contrast of a pixel, the ratio of its height to the height of its neighbours, is compared with the largest contrast that
+a star of the camera can have.
 
-The height of a pixel is its value minus the local background, in the image's unit. That of an invalid pixel is
+The height of a pixel is its value minus the local background, in the image's unit. The height of an invalid pixel is
 +infinity, so that no pixel is judged sharp because of an invalid neighbour.
 """
 
@@ -26,16 +27,19 @@ from hubbleclip.images.kernels import F32, compiled, pixel_words, to_float32
 
 SIGNIFICANCE_SIGMA = F32(6)  # minimum height of a seed, in sigmas of the local noise
 TOLERANCE_SIGMA = F32(1)
-"""Value added to the height of a neighbour, in sigmas: of several noisy pixels, some are lower than the true level."""
+"""Value added to the height of a neighbour, in sigmas, because noise may make a neighbour lower than it truly is."""
 PEAK_FACTOR = F32(2.5)
 """A peak whose ratio to the lowest of its four side neighbours exceeds `PEAK_FACTOR * contrast` is no star."""
 WING = (F32(4), F32(2.5))
 ROUNDS = (*[(F32(6), F32(4))] * 11, WING)
-"""Limits of a pixel next to a ray in each round: height in sigmas, and ratio to its lowest side neighbour outside rays.
+"""Limits that a pixel next to a ray must exceed to be added to the ray, one pair per round.
+
+The first limit is that of the pixel's height in sigmas, the second that of the ratio of its height to the height of its
+lowest side neighbour outside rays.
 
 The limits of the last round are for diffused charge. With them in every round, a ray would grow over stars.
 """
-MAX_SHARE = 0.15  # of an image that rays may cover
+MAX_SHARE = 0.15  # largest share of an image that rays may cover; otherwise none is rejected
 VALID, RAY, GROWN = 1, 2, 3  # values of the mask during the detection; `GROWN` was found in the current round
 RayPixels = tuple[NDArray[np.int32], NDArray[np.int32]]
 """Rows and columns, int32 (n,) each, of the pixels hit by cosmic rays, in order of rows, then columns."""
@@ -46,9 +50,9 @@ def reject_cosmic_rays(data_yx: NDArray[np.float32], valid_yx: NDArray[np.bool_]
     """Find the pixels that cosmic rays have hit, and clear the mask there.
 
     Background and noise are local; see `background.block_background`. A seed is a pixel more than 6 noise sigmas above
-    the background that passes one of two tests. Either it exceeds the median of its 3x3 by the contrast, or it is the
-    peak of its 3x3 and exceeds its lowest side neighbour by 2.5 times the contrast. A ray then grows from its seed over
-    touching pixels above 6 sigmas that exceed 4 times their lowest side neighbour outside the ray. This growth follows
+    the background that passes one of two tests. Either it exceeds `contrast` times the median of its 3x3 pixels, or
+    it is their peak and exceeds 2.5 * `contrast` times its lowest side neighbour. A ray then grows from its seed over
+    touching pixels above 6 sigmas that exceed 4 times their lowest side neighbour outside rays. This growth follows
     tracks that are up to two pixels wide. A last round with lower limits adds the pixels to which charge has diffused.
     """
     pixels, mask_yx, background = pixel_words(data_yx), valid_yx.view(np.uint8), block_background(data_yx, valid_yx)
@@ -118,7 +122,7 @@ def _is_seed(near_yx: Any, background: Any, contrast: Any) -> Any:
 
 @compiled
 def _grow(pixels: Any, mask_yx: Any, background: Any, limits: Any, touched: Any) -> Any:
-    """Return the places of the pixels that touch given ones and belong to the ray; set the mask to `GROWN` there."""
+    """Find pixels that touch given pixels of rays and belong to the rays; mark them `GROWN` and return their places."""
     grown, num, (height, width) = np.empty(8 * touched.size, np.int64), 0, mask_yx.shape
     for place in touched:
         y0, x0 = place // width, place % width
@@ -133,7 +137,7 @@ def _grow(pixels: Any, mask_yx: Any, background: Any, limits: Any, touched: Any)
 
 @compiled
 def _is_growth(pixels: Any, mask_yx: Any, background: Any, limits: Any, where_yx: Any) -> Any:
-    """Return whether a valid pixel next to a ray belongs to the ray; a pixel surrounded by rays does."""
+    """Return whether a valid pixel next to a ray belongs to the ray; a bright pixel surrounded by rays does."""
     (words_yx, swapped), (y, x), (level, noise) = pixels, where_yx, background_at(background, *where_yx)
     height, lowest = to_float32(words_yx[y, x], swapped) - level, F32(np.inf)
     if height <= limits[0] * noise:  # most pixels

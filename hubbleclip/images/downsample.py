@@ -18,11 +18,11 @@ MIN_COVERAGE = 0.25
 """Minimum share of an overview pixel's area that good pixels must cover."""
 BLOCK_ROWS = 16
 ROUNDING = 1e-4
-"""Tolerance for rounding errors, in overview pixels. A narrower last row or column is not created."""
+"""Tolerance for rounding errors, in overview pixels: a last row or column that is narrower is not created."""
 
 
 def overview_shrink(shape_yx: tuple[int, int], size_px: int) -> float:
-    """Compute the factor that fits an image into a tile, at least 1."""
+    """Compute the downsampling factor by which an image fits into a tile; at least 1."""
     return max(1.0, max(shape_yx) / size_px)
 
 

@@ -2,7 +2,7 @@
 
 The loops compute in IEEE 754 float32 without fused multiply-add, so that every machine gives the same levels. Each
 count has the narrowest sufficient integer type, because LLVM can then use vector instructions. A loop is compiled again
-in each compiled function that calls it, so that few call others. `tests/images/numpy_twins.py` contains a slow NumPy
+in each compiled function that calls it, so few loops call others. `tests/images/numpy_twins.py` contains a slow NumPy
 reference of each loop.
 """
 
@@ -26,7 +26,7 @@ after an installation or a change of the source takes some ten seconds, in which
 """
 
 FLAGS_PER_WORD = 8
-"""Number of flags, one byte each, in a word."""
+"""Number of flags, of one byte each, in a 64-bit word."""
 F32, U32, I32 = np.float32, np.uint32, np.int32
 
 Pixels = tuple[NDArray[np.uint32], bool]
@@ -72,15 +72,16 @@ def to_float32(bits: Any, swapped: Any) -> Any:
 
 @compiled
 def empty_flags(num: Any) -> Any:
-    """Make `num` flags or a few more, which are false, for `append_places`."""
+    """Make at least `num` false flags, as many as fill whole words for `append_places`."""
     return np.zeros(-(-num // FLAGS_PER_WORD) * FLAGS_PER_WORD, np.bool_)
 
 
 @compiled
 def append_places(flags: Any, first: Any, places: Any, num: Any) -> Any:
-    """Append `first` plus the index of each true flag to the first `num` places; return places and their number.
+    """Append the index of each true flag, plus `first`, to the `num` used elements of `places`.
 
-    Most flags are false, so that eight of them are tested at once.
+    Returns the array, which may be a larger copy, and its new number of used elements. Eight flags are tested at once,
+    because most are false.
     """
     words = flags.view(np.uint64)
     if num + flags.size > places.size:  # makes room for all flags, so that no check per flag is needed

@@ -18,7 +18,7 @@ MAX_ROWS_CHECKED = 200
 def find_finite(data_yx: NDArray[np.float32]) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
     """Find the finite pixels, and the places, int64 (n, 2), at which runs of zeros begin and end.
 
-    The places count the pixels of the image row by row, with one more pixel per row, so that no run passes a row's end.
+    A place is the index of a pixel, counted row by row as if each row had one more pixel, so runs end with their row.
     """
     valid_yx = np.empty(data_yx.shape, np.bool_)
     return valid_yx, _mark_finite(pixel_words(data_yx), valid_yx).reshape(-1, 2)
@@ -68,14 +68,14 @@ def _clear_runs(flags: Any, runs: Any) -> None:
 
 
 def _region_areas(runs: NDArray[np.int64], row_places: int) -> NDArray[np.float64]:
-    """Return for each run of zeros the number of pixels of its region, the runs that touch along rows and columns.
+    """Return, for each run of zeros, the number of pixels of the 4-connected region to which it belongs.
 
     `scipy.ndimage.label` takes ten times as long, because it visits all pixels of the image.
     """
     from scipy.sparse import csr_array  # noqa: PLC0415 - the import takes 0.1 s, and many images have no zero border
     from scipy.sparse.csgraph import connected_components  # noqa: PLC0415
 
-    # The runs of the next row that share a column with a run follow each other, as all runs are in order.
+    # The runs are in order, so those of the next row that share a column with a run are consecutive: first to end - 1.
     first = np.searchsorted(runs[:, 1], runs[:, 0] + row_places, "right")
     end = np.maximum(np.searchsorted(runs[:, 0], runs[:, 1] + row_places), first)
     pointers = np.concatenate(([0], np.cumsum(end - first)))

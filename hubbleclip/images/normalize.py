@@ -1,4 +1,4 @@
-"""Preparation of an image for display: reject cosmic rays, fit the stretch, render levels, and judge tiles."""
+"""Preparation of an image for display: reject cosmic rays, fit the stretch, read rows of tiles, and judge tiles."""
 
 from __future__ import annotations
 
@@ -22,18 +22,19 @@ ARCSEC2_PER_DEG2 = 3600.0**2
 COUNTS = ("COUNTS", "COUNT", "DN", "ADU", "CTS")
 ELECTRONS = ("ELECTRONS", "ELECTRON", "E-")
 MAX_OBJECT_SHARE = 0.2
-"""Share of a tile's area that a small object does not fill; see `small_object`."""
+"""Share of a tile's area below which the extent of an object counts as small; see `small_object`."""
 OBJECT_QUANTILES = (0.05, 0.95)
-"""Quantiles of the rows and of the columns of bright pixels of an object's extent; few far pixels do not count."""
+"""Quantiles of the bright pixels' rows and columns that bound an object, so that few distant pixels do not count."""
 OBJECT_MARGIN = 1.5
-"""Side of the tile around a small object, in units of the longer extent; a disc is 1.2 times as large as its extent."""
+"""Side of the tile around a small object, in units of its longer extent; a disc is 1.2 times as wide as this extent."""
 
 
 @dataclass(frozen=True, slots=True)
 class PreparedImage:
     """An image that is ready to be rendered.
 
-    `good_yx`, bool (h, w), is the mask of the valid pixels that no cosmic ray has hit; `rays` are the others.
+    `good_yx`, bool (h, w), is the mask of the valid pixels that no cosmic ray has hit; `rays` are the pixels that were
+    hit.
     """
 
     image: ScienceImage
@@ -65,7 +66,7 @@ def fit_image(
 
 def apply_flux_limits(stretch: Stretch, image: ScienceImage) -> Stretch:
     """Replace the limits of a stretch by fixed fluxes above the sky, which are the same for all images."""
-    unit = 1 / flux_per_unit(image)  # value in the image's unit of 1 electron / s / arcsec2
+    unit = 1 / flux_per_unit(image)  # 1 electron / s / arcsec2, converted to the image's unit
     return replace(
         stretch,
         black=stretch.sky + FLUX_BLACK * unit,
@@ -94,10 +95,11 @@ def flux_per_unit(image: ScienceImage) -> float:
 
 @dataclass(frozen=True, slots=True)
 class TileRows:
-    """The pixel rows of a row of tiles, (size_px, w) each, over the whole width of the image and all its tiles.
+    """The pixels of a row of tiles, as arrays (size_px, w) that span the image and any tiles that extend beyond it.
 
-    `values_yx` are the pixel values with isolated bad pixels repaired, `shown_yx` the mask of the good and the repaired
-    pixels, and `valid_yx` that of the valid ones. `left` is the image's column of the first column here, at most 0.
+    `values_yx` are the pixel values with isolated bad pixels repaired, `shown_yx` is the mask of the good and the
+    repaired pixels, and `valid_yx` is the mask of the valid pixels. `left` is the column of the image at which the
+    arrays begin; it is at most 0.
     """
 
     values_yx: NDArray[np.float32]

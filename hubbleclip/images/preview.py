@@ -26,8 +26,8 @@ MIN_WHITE_SHARE = 0.001
 JPEG_BYTES = 1_000_000_000
 """Largest memory of a preview while it is decoded and cut."""
 BYTES_PER_PIXEL, BYTES_PER_COEFFICIENT = 16, 2
-"""Upper estimate of the memory per decoded pixel, and per pixel and colour of the full size: a decoder may hold all
-coefficients of a file.
+"""Upper estimates of the memory per decoded pixel, and per pixel and colour of the file, because a decoder may hold the
+coefficients of the whole file.
 """
 NOISE_LEVELS = 1.0
 """Assumed noise of a preview in levels: the step between two levels."""
@@ -63,7 +63,7 @@ def read_previews(
 def read_luminance(
     content: Path | bytes, max_pixels: int, enough_px: int | None = None
 ) -> tuple[NDArray[np.uint8], float]:
-    """Read the luminance (ITU-R BT.601) of a JPEG file, top row first, and its pixels' side in pixels of the file.
+    """Read the luminance (ITU-R BT.601) of a JPEG file, top row first, and the side of its pixels in file pixels.
 
     With `enough_px`, the decoder may shrink the image by up to 8, if both sides keep at least that length.
     """
@@ -102,7 +102,7 @@ def _open_jpeg(content: Path | bytes, max_pixels: int) -> Iterator[JpegImageFile
 
 
 def _check_memory(image: JpegImageFile, full_px: int) -> None:
-    """Check the memory that decoding takes. Raises ImageError `too_large`. `full_px` are the pixels in the file."""
+    """Raise ImageError `too_large` if decoding takes too much memory; `full_px` is the number of pixels in the file."""
     needed = BYTES_PER_PIXEL * image.width * image.height + BYTES_PER_COEFFICIENT * image.layers * full_px
     if needed > JPEG_BYTES:
         raise ImageError("too_large", f"the preview needs {needed / 1e9:.1f} GB of memory")
@@ -119,7 +119,8 @@ def _decode(image: Image.Image, mode: str) -> NDArray[np.uint8]:
 def white_border(levels_yx: NDArray[np.uint8]) -> NDArray[np.bool_]:
     """Find the white areas that touch the border, such as the corners outside a rotated detector.
 
-    Smaller areas may be stars. None is found if no pixel would be left.
+    Areas below a share `MIN_WHITE_SHARE` of the image may be stars and are ignored. The result is empty if it would
+    cover the whole image.
     """
     from scipy import ndimage  # noqa: PLC0415 - the import takes 0.1 s, and few settings need it
 

@@ -38,7 +38,7 @@ log = logging.getLogger(__name__)
 
 COPY_BYTES = 1 << 20
 UNKNOWN_CAMERA = "unknown camera: cosmic rays are not rejected, and the wavelength is unknown"
-"""Note on an image whose camera is not registered, because the header lacks INSTRUME or DETECTOR, for example."""
+"""Note on an image whose camera is not registered, for example because the header lacks INSTRUME or DETECTOR."""
 MAX_UNPACKED_RATIO, ALWAYS_UNPACKED_BYTES = 100, 32 << 20
 """Limits on the unpacked size of a gzip file: the ratio to its packed size, and a size that is always allowed.
 
@@ -51,7 +51,7 @@ An image with its error and quality arrays has 10 bytes per pixel.
 """
 BLOCK_ROWS = 64
 IMAGE_BYTES, BYTES_PER_PIXEL = 1_000_000_000, 5
-"""Largest memory of an image that is not mapped from its file, and what each pixel takes: a float32 and the mask."""
+"""Maximum memory of an image that is not mapped from its file, and memory per pixel: a float32 value and its mask."""
 CHIP = re.compile(r"\[sci,\d+\]$|_sci\d+(?=\.fits$)", re.IGNORECASE)
 """Matches the part of a drizzle input's name that gives the chip. The rest of the name gives the exposure."""
 DAMAGE = (
@@ -283,7 +283,7 @@ def _check_layer(hdus: pyfits.HDUList, layer: Layer, max_pixels: int, file: IO[b
 
 
 def _is_cut_short(hdus: pyfits.HDUList, index: int) -> bool:
-    """Return whether the file ends before the data of an extension end."""
+    """Return whether the file ends before the end of an extension's data."""
     if not hasattr(hdus[index], "fileinfo"):  # astropy's HDU class for headers that it cannot parse
         return False
     info = hdus[index].fileinfo()
@@ -353,7 +353,7 @@ def _is_combined(look: Look) -> bool:
 
 
 def _stored_pixels(hdu: Any, layer: Layer, file: IO[bytes]) -> tuple[mmap.mmap | None, NDArray[np.float32]]:
-    """Return the memory map, or None, and the pixels as float32, scaled by BSCALE and BZERO.
+    """Return the memory map (None without one) and the pixels, which are float32 and scaled by BSCALE and BZERO.
 
     Unscaled float32 pixels are mapped from the file without a copy. Other pixels are converted in blocks of rows.
     """

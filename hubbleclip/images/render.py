@@ -11,9 +11,9 @@ from hubbleclip.images.kernels import F32, I32, compiled
 
 @compiled
 def to_levels(values_yx: Any, shown_yx: Any, curve: Any) -> Any:
-    """Convert pixel values, float32 (h, w), to display levels, uint8 (h, w); pixels that are not shown get the sky.
+    """Convert pixel values, float32 (h, w), to display levels, uint8 (h, w); pixels not shown get the sky's level.
 
-    `curve` is the result of `stretch.curve_parameters`.
+    `curve` holds the parameters that `stretch.apply_stretch` computes.
     """
     black, span, sky_height, per_softening, scale, is_asinh = curve
     levels_yx = np.empty(values_yx.shape, np.uint8)
@@ -50,17 +50,17 @@ def natural_log(value: Any) -> Any:
 
 @compiled
 def count_bright(values_yx: Any, valid_yx: Any, x0: Any, limits: Any, enough: Any) -> Any:
-    """Count the valid pixels of a tile whose 3x3 mean is above the threshold; the count may stop at `enough`.
+    """Count the valid pixels of a tile whose 3x3 mean height is above a threshold; the count may stop at `enough`.
 
-    The pixels are those of a row of tiles, (side, w), and `x0` is the first column of the tile. `limits` are the sky,
-    and the largest height above the sky and the threshold of the mean, float32 in the image's unit. The height of a
-    pixel that is not valid is 0.
+    The arrays contain a row of tiles, (side, w), and `x0` is the first column of the tile. `limits`, float32 in the
+    image's unit, are the sky, the value to which heights above the sky are limited, and the threshold of the mean
+    height. The height of a pixel that is not valid is 0.
     """
     side, (sky, ceiling, threshold) = len(values_yx), limits
     heights_yx, sums = np.empty((side, side), F32), np.empty(side + 2, F32)
     num_read = num_bright = 0
     for y in range(side):
-        while num_read < min(y + 2, side):  # few rows of most tiles are read, because these are bright enough
+        while num_read < min(y + 2, side):  # read as needed, because most tiles are bright enough in few rows
             values, valid, heights = values_yx[num_read, x0:], valid_yx[num_read, x0:], heights_yx[num_read]
             for x in range(side):
                 heights[x] = min(F32(values[x] - sky), ceiling) if valid[x] else F32(0)

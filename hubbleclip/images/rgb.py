@@ -111,7 +111,7 @@ def _common_scale(bands: Sequence[PreparedImage], settings: TileSettings) -> Col
 def _flux_per_unit(shown: PreparedImage) -> float:
     """Return f_nu in Jy / arcsec2 that a pixel value of 1 means.
 
-    Without a calibration, or for a unit of surface brightness, it is the pixel value itself.
+    It is 1 if the header has no flux calibration, as in images of surface brightness, or if the image has no WCS.
     """
     image = shown.image
     if image.flux_density is None or image.wcs is None:
@@ -139,8 +139,8 @@ def _align(sources: Sequence[PreparedImage], target: PreparedImage) -> NDArray[n
     aligned_yx: NDArray[np.float32] = np.full(target.good_yx.shape, np.nan, np.float32)
     for source in sources:
         flux_yx, wcs = _above_sky(source), source.image.wcs
-        # Bicubic, because bilinear interpolation lowers the peaks of stars. It would spread NaN, so the mask is
-        # resampled separately.
+        # Bicubic, because bilinear interpolation lowers the peaks of stars. Bicubic would spread NaN, so the mask
+        # is resampled separately.
         laid_yx = reproject_interp((np.nan_to_num(flux_yx), wcs), **place, order="bicubic")
         seen_yx = reproject_interp((np.isfinite(flux_yx).astype(np.float32), wcs), **place, order="nearest-neighbor")
         # Each pixel is taken from the first source that covers it, because the chips of a camera hardly overlap.
@@ -188,7 +188,7 @@ def _cut_image(
 
 
 def _grey_where_missing(heights_yxc: NDArray[np.float32], sky: np.float32) -> NDArray[np.float32]:
-    """Give pixels that lack a colour the mean of their other colours in all three; the sky if they have none."""
+    """Set all colours of a pixel that lacks a colour to the mean of its known ones, or to the sky if it has none."""
     is_known = np.isfinite(heights_yxc)
     num_known = is_known.sum(axis=-1, keepdims=True)
     means_yxc = np.where(is_known, heights_yxc, 0).sum(axis=-1, keepdims=True) / np.maximum(num_known, 1)

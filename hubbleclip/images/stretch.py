@@ -25,17 +25,17 @@ FLAT_SOFTENING = 0.5
 SKY_DEPTH = 0.2
 """Minimum difference between sky and black, in units of the softening."""
 FILLED_RATIOS = (1.5, 20.0)
-"""Ratios of the noise by sigma clipping to the noise between pixels at which an object begins to fill the frame, and
-fills it. Between them, the limits change in proportion to the logarithm of the ratio; see `_filled_share`.
+"""Two ratios of the noise from sigma clipping to the noise between pixels. At the first, an object begins to fill the
+frame; at the second, it fills the frame. In between, the filled share is linear in the logarithm of the ratio.
 """
 EDGE_SHARE = 0.04
 """Width of the edge from which the sky is estimated too, as a share of the image's sides."""
 MIN_EDGE_SHARE = 0.3
 """Minimum share of valid pixels in the edge; otherwise the edge is that of a rotated frame and is not used."""
 MAX_TIED_SHARE = 0.5
-"""If more of the values are equal, the image consists of single photons, and its quantiles are not interpolated."""
+"""Share of equal values above which an image consists of single photons; its quantiles are not interpolated then."""
 FILLED_SKY_RATE = 2.0
-"""Rate at which the sky changes to the quantile, relative to the other values."""
+"""Factor by which the sky changes faster than noise and softening with the share of the frame that an object fills."""
 FILLED_SKY_QUANTILE = 0.05
 """Quantile of the pixel values that is used as the sky level if an object fills the frame."""
 LAG_PX = 4
@@ -197,7 +197,7 @@ def apply_stretch(values_yx: NDArray[np.float32], shown_yx: NDArray[np.bool_], s
 
 
 def clipped_sky(ordered: NDArray[np.float32]) -> tuple[float, float]:
-    """Estimate sky and noise by sigma clipping of ascending values: median, half the width of the central 68 %."""
+    """Estimate the sky, a median, and the noise, half the central 68 % range, by sigma clipping of ascending values."""
     low, high = 0, len(ordered)  # the values are sorted, so clipping only moves the two ends
     for _ in range(CLIP_ROUNDS):
         clipped = ordered[low:high]
@@ -223,7 +223,7 @@ def _get_kind(name: str) -> StretchKind:
 
 
 def _sorted_sample(data_yx: NDArray[np.float32], valid_yx: NDArray[np.bool_]) -> NDArray[np.float32]:
-    """Return the valid pixels of a regular sample in ascending order, or if it has none, all valid pixels.
+    """Return, in ascending order, the valid pixels of a regular sample, or all valid pixels if the sample has none.
 
     Raises ImageError `all_invalid` if no pixel of the image is valid.
     """
@@ -251,9 +251,9 @@ def _quantile(ordered: NDArray[np.float32], share: float) -> float:
 
 
 def _spread_quantile(ordered: NDArray[np.float32], share: float) -> float:
-    """Return the quantile `share`, with equal values spread evenly between the middles to the next other values.
+    """Return the quantile `share`, with equal values spread evenly over the interval up to halfway to the next values.
 
-    Without it, the quantiles of whole numbers are whole numbers, and the noise of 0.8 counts would be measured as 0.5.
+    Otherwise the quantiles of whole numbers would be whole numbers, and a noise of 0.8 counts would be measured as 0.5.
     """
     value = _quantile(ordered, share)
     first, end = bisect_left(ordered, value), bisect_right(ordered, value)

@@ -118,9 +118,9 @@ CUT_COLUMNS = (
     *("settings_digest", "view", "shrink"),
 )
 STRETCH_COLUMNS = ("sky", "noise", "black", "white", "softening")
-"""Columns of the catalog that have the names and the values of the fields of a `CutTile` and of its stretch."""
+"""Columns of the catalog that are copied from fields of the same names: of a `CutTile`, and of its stretch."""
 NO_GEOMETRY: dict[str, Any] = {**dict.fromkeys(field.name for field in fields(TileGeometry)), "corners_deg": []}
-"""Columns of a tile without WCS."""
+"""Values of the position columns of a tile without WCS."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -213,7 +213,7 @@ def plan_grid(shape_yx: tuple[int, int], size_px: int, overlap_px: int, stride_p
     """Plan a grid with the fewest tiles that cover an image, except for at most an eighth of a tile at each edge.
 
     Tiles overlap by at least `overlap_px`, or start exactly `stride_px` apart if that is not 0. The starts (y0, x0) are
-    row by row; along an axis that is shorter than a tile there is one tile, whose start is negative.
+    returned row by row. Along an axis that is shorter than a tile there is one tile, whose start is negative.
     """
     starts_y, starts_x = (
         _step_axis(length, size_px, stride_px) if stride_px else _plan_axis(length, size_px, overlap_px)
@@ -352,7 +352,7 @@ def build_tile(
 
 
 View = Callable[[PreparedImage, TileSettings], tuple[PreparedImage, list[TilePlacement]]]
-"""Function of a view.
+"""Function that places the tiles of a view.
 
 It takes the prepared image and the tile settings, and returns the image to render and the positions of its tiles, row
 by row. It raises ImageError if the view cannot be made.

@@ -28,7 +28,7 @@ LOOKUP_CARD = re.compile(r"(CPDIS|DP\d|D2IM|CPERR|AXISCORR)")
 PLANE_COLUMNS = ("CRVAL1", "CRVAL2", "CRPIX1", "CRPIX2", "CD1_1", "CD1_2", "CD2_1", "CD2_2")
 """Columns of the table in a WFPC2 file that gives the WCS of each plane of the cube."""
 PROBES = np.linspace(0.1, 0.9, 5)
-"""Positions along each side of a tile, in sides of the tile, at which the shift by the lookup tables is evaluated."""
+"""Positions along a tile's sides, as fractions of the side, at which the shift by the lookup tables is evaluated."""
 CORNERS_AND_CENTRE = ((0, 0), (0, 1), (1, 1), (1, 0), (0.5, 0.5))
 """Positions (y, x) of a tile's corners and centre, in sides of the tile from the outer corner of its first pixel."""
 SIP_TERM = re.compile(r"[AB]P?_(\d)_(\d)$")
@@ -196,8 +196,8 @@ def _to_icrs(wcs: WCS, points_xy: NDArray[np.float64]) -> NDArray[np.float64]:
 def _header_texts(wcs: WCS, starts_yx: Sequence[tuple[int, int]], size_px: int) -> list[str]:
     """Return the header text of each tile's WCS, one card per line.
 
-    The WCS has TAN or SIP terms only. The mean shift of the tile's pixels by the lookup tables is added to CRPIX. All
-    other cards are the same for all tiles of an image, so they are formatted once.
+    The header has no lookup tables; instead, their mean shift of the tile's pixels is added to CRPIX. All other cards
+    are the same for all tiles of an image, so they are formatted once.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

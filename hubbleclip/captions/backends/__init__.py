@@ -1,1 +1,1 @@
-"""Backends, which turn the abstract of a proposal into an answer under the schema."""
+"""Backends, which turn the abstract of a proposal into an answer that follows the schema."""

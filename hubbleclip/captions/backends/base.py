@@ -1,4 +1,4 @@
-"""What a backend of the captions is: a source text in, an answer under the schema out."""
+"""Interface of a caption backend: it takes a source text and returns an answer that follows the schema."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class SourceText:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reply:
-    """An answer, and the numbers of tokens of the prompt and of the answer; None for a backend without a model."""
+    """An answer, and the numbers of tokens of prompt and answer, which are None for a backend without a model."""
 
     answer: Answer
     prompt_tokens: int | None = None
@@ -47,7 +47,7 @@ class Backend(Protocol):
     """Version of the prompt or of the rules; another version is another caption kind."""
 
     def prompt(self) -> str:
-        """Return all that determines the answers apart from the source text, for the recorded digest.
+        """Return the text that determines the answers in addition to the source text; its digest is recorded.
 
         Returns
         -------

@@ -39,9 +39,9 @@ server = xllamacpp.Server(params)
 print(server.listening_address, flush=True)
 sys.stdin.read()  # ends when the process that started this one ends, even if it is killed
 """
-"""Program that serves a model on loopback: file and number of threads in, address out.
+"""Program that serves a model on loopback: it takes the model's file and the number of threads, and prints its address.
 
-It is a process of its own, because the compiled module of `xllamacpp` cannot be loaded beside some others.
+It runs in a process of its own, because the compiled module of `xllamacpp` cannot be loaded beside some others.
 """
 
 
@@ -90,7 +90,7 @@ def find_model(name: str) -> Path:
         if not path.is_file():
             raise SettingsError(f"captions.model {name} is not a file: set it to a GGUF file, or leave it empty")
         return path
-    spec = find_spec(MODEL_PACKAGE)  # the package is not imported, because that needs packages of its own
+    spec = find_spec(MODEL_PACKAGE)  # not imported, because its import needs more packages
     folders = map(Path, (spec.submodule_search_locations if spec else None) or [])
     found = sorted(path for folder in folders for path in folder.glob("*.gguf"))
     if not found:

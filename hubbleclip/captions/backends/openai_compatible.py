@@ -20,8 +20,8 @@ from hubbleclip.config.settings import CaptionSettings, FetchSettings
 from hubbleclip.core.errors import AnswerError, ArchiveDownError, SettingsError
 
 PROMPT_VERSION = 3
-"""Version of the prompt and of the schema that is sent with it. A test holds their digest. There is no example,
-because small models copy the objects of an example into their answers.
+"""Version of the prompt and of the schema that is sent with it, whose digest a test compares with a recorded one. The
+prompt has no example, because small models copy the objects of an example into their answers.
 """
 
 INSTRUCTIONS = """\
@@ -36,10 +36,10 @@ search_phrases: 3 to 8 queries of at most 10 words that a person could type to f
 Use only what the text says. Name no object and no target that it does not name."""
 
 WRONG_ADDRESS = {401, 403, 404, 405}
-"""Statuses that every request would get: the key, the address or the name of the model is wrong."""
+"""HTTP statuses that every request would get, because the key, the address or the name of the model is wrong."""
 RETRY_TEMPERATURE = 0.4
 ATTEMPTS = 4
-"""Number of requests about an abstract in one run."""
+"""Maximum number of requests about an abstract in one run."""
 BACKOFF_S = 0.5
 """Wait before the second request; the wait doubles with each further one."""
 KEY_VARIABLE = "OPENAI_API_KEY"
@@ -81,7 +81,7 @@ class OpenAICompatible:
         self.model = re.sub(r"[^\w.-]+", "-", settings.model)
         self._url = f"{settings.base_url.rstrip('/')}/chat/completions"
         self._key = read_key(settings.base_url) if key is None else key
-        # The connections bound the rate. An answer is at most a few kilobytes, so its body has no minimum rate.
+        # Only the number of connections limits the request rate. An answer is short, so no minimum speed is required.
         self._transport = Transport(
             FetchSettings(requests_per_s=math.inf, timeout_s=settings.timeout_s),
             RequestLimits(attempts=attempts, backoff_s=backoff_s, file_timeout_s=settings.timeout_s, stall_bytes=0),

@@ -37,9 +37,9 @@ HINTS = {
     "Stars": "stellar physics|stars|stellar|star formation",
     "Galaxies": "galax",
 }
-"""Patterns in the category that an archive gives, tried in this order."""
+"""For each science category, a pattern to find in the archive's category or the title; the first match counts."""
 HINT_WEIGHT = 8
-"""Votes of the category (or, without one, of the title) for the science category whose pattern it matches."""
+"""Number of votes for the science category whose pattern matches the archive's category, or without one the title."""
 
 AIM_VERBS = (
     "address|assess|calibrate|catalog|characterize|characterise|check|compare|confirm|constrain|"
@@ -52,7 +52,7 @@ AIM = re.compile(rf"\b(?:to|will|and|we|shall|by|for)\s+((?:{AIM_VERBS})\b[^.;:?
 NOT_AN_AIM = re.compile(r"\b(?:able|used|difficult|impossible|failed|unable|known|thought|expected|hard)\s+to\s*$")
 CLAUSE_END = re.compile(r",|\b(?:which|that|because|while|whereas|so|thus|thereby|in order|using|with|as well as)\b")
 LAST_WORDS = re.compile(r"a|an|and|any|at|both|by|for|from|in|into|its|of|on|or|over|the|their|this|to|with|within")
-"""Words that no aim ends with."""
+"""Matches the words that are removed from the end of an aim."""
 
 GENERIC = {
     "Solar System": ("solar system object", "planetary surface", "small body"),
@@ -65,7 +65,7 @@ GENERIC = {
     "Large Scale Structure": ("distant galaxies", "galaxy cluster field", "deep extragalactic field"),
     "Calibration": ("calibration exposure", "detector test image", "instrument calibration"),
 }
-"""Search phrases for texts in which fewer than three were found."""
+"""Search phrases by science category, which are added if fewer than three were found in a text."""
 
 
 class Found(NamedTuple):
@@ -186,7 +186,7 @@ def search_phrases(objects: list[str], phenomena: list[str], category: str) -> l
 
 
 def title_phrase(title: str) -> str:
-    """Return at most 8 words of a title, which names the object where the vocabulary does not."""
+    """Return the first words of a title, at most 8, for use as an object if the vocabulary finds none."""
     return " ".join(re.split(r"[:;,.?!()]", title.strip())[0].split()[:8])[:80].strip()
 
 

@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 GROUP_CONFLICT = "group_conflict"
 """Exclusion reason of a new proposal that is linked by its text to existing proposals in different splits."""
 LATE_LINK = "late_link"
-"""Exclusion reason of a tile whose proposal is linked by text, since its assignment, to one in another split."""
+"""Exclusion reason of a tile whose proposal was linked by text, after its assignment, to one in another split."""
 PERMANENT = frozenset({GROUP_CONFLICT, LATE_LINK})
 """Exclusion reasons that hold for a whole proposal, and for every tile that it gets later."""
 RANKS = {"test": 0, "val": 1, "train": 2}
@@ -57,9 +57,10 @@ def assign_splits(
     does not depend on the machine or on chance. Other schemes choose the test tiles by a property such as the
     instrument. Finally the sky guard excludes tiles that conflict with tiles in other splits.
 
-    Existing assignments change in one case only: if the texts of proposals in different splits are linked since their
-    assignment, or the names of moving targets in different splits are now known to mean one body, the tiles on the side
-    of train are excluded (see `late_linked`). Test tiles never change.
+    Existing assignments change in two cases only. Tiles that exceeded a cap are assigned again. If proposals in
+    different splits were linked by text after their assignment, or if moving targets in different splits are now known
+    to be one body, only the tiles in the split of the lowest rank are kept; the others are excluded. Test tiles never
+    change.
     """
     by_text = text_links(material.proposals, settings)
     known = known_splits(material, existing, former or {})
@@ -93,11 +94,11 @@ def assign_splits(
 
 
 def late_linked(split_of: Mapping[str, str], links: Sequence[Link]) -> set[str]:
-    """Find the assigned proposals that must be excluded, because they are linked by text to one in another split.
+    """Find the assigned proposals that must be excluded, because a text links them to one in a split of lower rank.
 
     The abstracts of two proposals may arrive after both were assigned by their titles, to different splits.
     """
-    # Proposals outside the splits put no tile into one, so a chain of links through them joins nothing.
+    # A proposal without a split has no tile in any split, so links to it and through it are ignored.
     rank_of = {proposal_id: RANKS[split] for proposal_id, split in split_of.items() if split in RANKS}
     root_of = group_proposals(rank_of, [link for link in links if link.one in rank_of and link.other in rank_of])
     best: dict[str, int] = {}
@@ -210,7 +211,7 @@ def known_splits(
 ) -> dict[str, ProposalSplit]:
     """Determine the group and the split of every proposal that has, or had, an assigned tile."""
     split_of_group = _splits_of_groups(existing)
-    # The last tile of a proposal decides. If one was excluded for a permanent reason, that is the last one.
+    # The last tile of a proposal decides. Tiles that were excluded for a permanent reason are sorted last.
     order = sorted(
         (existing[tile.tile_id].reason in PERMANENT, tile.tile_id, tile.proposal_id)
         for tile in material.tiles
@@ -254,7 +255,7 @@ class LinkedGroups:
             self.groups[roots[proposal_id]].add(plan.group_id)
 
     def existing_groups(self, proposal_id: str) -> tuple[set[str], set[str]]:
-        """Find the existing groups of the proposals that are linked to a proposal."""
+        """Find the existing groups of the proposals that are linked to a proposal, and the splits of these groups."""
         root = self.roots[proposal_id]
         # The group that is named after the root may have a split even if no tile of the root proposal exists any more.
         groups = self.groups.get(root, set()) | ({group_id(root)} & self.split_of_group.keys())

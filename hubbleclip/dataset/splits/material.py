@@ -13,8 +13,8 @@ class Material:
     """Tiles, observations by observation id, and proposals by proposal id.
 
     The observation or the proposal of a tile may be missing. There may be observations and proposals without tiles.
-    `summaries` holds what was written about the abstract of a proposal, by proposal id and by writer; the key `""` is
-    the writer that the settings select.
+    `summaries` holds, by proposal id and then by writer, the texts that the writer wrote about the proposal's abstract;
+    the key `""` is the writer that the settings select.
     """
 
     tiles: Sequence[Tile]

@@ -17,7 +17,7 @@ from hubbleclip.dataset.splits.continuations import Link, continuation_links
 
 SHINGLE_WORDS = 5
 MIN_CONTAINED = 10
-"""Smallest number of shingles (14 words) of a text that may be a near-duplicate because a longer text contains it.
+"""Minimum number of shingles (10 in 14 words) of a text that counts as a near-duplicate if a longer one contains it.
 
 Shorter texts consist of phrases that unrelated proposals share, such as "will be used to subtract the background".
 """
@@ -32,7 +32,7 @@ def shingles(text: str) -> Shingles:
 
     A text with fewer words is one shingle; a text without words has none.
     """
-    words = WORD.findall(unicodedata.normalize("NFC", text).lower())  # "e" and an accent are one letter
+    words = WORD.findall(unicodedata.normalize("NFC", text).lower())  # "e" with a combining accent becomes one letter
     if not words:
         return frozenset()
     return frozenset(" ".join(words[i : i + SHINGLE_WORDS]) for i in range(max(1, len(words) - SHINGLE_WORDS + 1)))
@@ -53,8 +53,8 @@ def containment(a: Shingles, b: Shingles) -> float:
 def similarity(a: Shingles, b: Shingles) -> float:
     """Compute the similarity of two texts: the larger of Jaccard similarity and containment.
 
-    The Jaccard similarity alone misses an abstract that was extended (it holds the other one and 60 % more: 0.62), and
-    one in which single words were replaced (6 of 150 words: 0.66).
+    The Jaccard similarity alone misses an abstract that was extended by 60 % (similarity 0.62), and one in which 6 of
+    150 words were replaced (similarity 0.66).
     """
     return max(jaccard(a, b), containment(a, b))
 
@@ -94,7 +94,7 @@ def text_links(proposals: Mapping[str, Proposal], settings: SplitSettings) -> li
 
 
 def near_duplicate_links(proposals: Mapping[str, Proposal], min_similarity: float) -> list[Link]:
-    """Link proposals whose abstracts, or titles without one, are near-duplicates."""
+    """Link proposals with near-duplicate texts: the abstract of each proposal, or its title if it has no abstract."""
     texts = {key: abstract(proposal) or proposal.title for key, proposal in proposals.items()}
     sets = {key: shingles(text) for key, text in texts.items() if not is_placeholder(text)}
     return [
@@ -110,7 +110,7 @@ def _evidence(one: Shingles, other: Shingles, min_similarity: float) -> str:
 
 
 def group_proposals(proposal_ids: Iterable[str], links: Sequence[Link]) -> dict[str, str]:
-    """Find the connected components of linked proposals: the smallest id of its component for each proposal."""
+    """Find the connected components of linked proposals; return the smallest id in the component of each proposal."""
     ends = (proposal_id for link in links for proposal_id in (link.one, link.other))
     components = DisjointSet((*proposal_ids, *ends))
     for link in links:
