@@ -42,7 +42,7 @@ COMPARED_METRICS = {
     (FORGETTING, PHOTOGRAPHS): "photographs of things on Earth, zero-shot",
     (FORGETTING, DIGITS): "handwritten digits, zero-shot",
 }
-"""Tasks by protocol and metric on which the fine-tuned model is compared with the other scorers."""
+"""Tasks on which the fine-tuned model is compared with the other scorers, by protocol and metric."""
 
 
 def all_estimates(

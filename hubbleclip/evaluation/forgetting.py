@@ -60,7 +60,7 @@ CROP = 2 / 3
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class ImageSet:
-    """Grey images (t, 1, y, x) of levels 0 to 255, the class of each, and the phrase and prompts of the classes.
+    """Grey images (t, 1, y, x) of levels 0 to 255, their classes, the phrase of each class, and the prompt templates.
 
     `group_t` has the group of each image; groups are independent of each other, and the bootstrap resamples them.
     """

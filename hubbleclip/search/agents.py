@@ -33,7 +33,7 @@ Explain = Callable[[str], Mapping[str, Any]]
 
 
 RENAMED = {"text": "q", "radius_arcmin": "radius"}
-"""Parameters that have another name for agents."""
+"""Parameters that have another name for agents: their name, and the name in `SearchParams`."""
 
 
 def search_signature() -> Signature:
@@ -62,7 +62,7 @@ def saying_errors() -> Iterator[None]:
 
 def make_agent_server(open_search: Callable[[], Search], layout: Layout, explain: Explain) -> MCPServer:
     """Make the server of the tools."""
-    opened = cache(open_search)  # at the first call, since loading a model takes seconds
+    opened = cache(open_search)  # opened at the first call, because that takes seconds
     server = MCPServer("hubbleclip", instructions=INSTRUCTIONS, version=__version__, log_level="ERROR")
 
     def search(**parameters: Any) -> dict[str, Any]:
@@ -92,7 +92,7 @@ def make_agent_server(open_search: Callable[[], Search], layout: Layout, explain
 
     @server.tool(annotations=READ_ONLY)
     def sql(query: str) -> dict[str, Any]:
-        """Run one reading statement on the DuckDB catalog; `SHOW TABLES` and `DESCRIBE tile` list what there is."""
+        """Run one SQL statement that reads the DuckDB catalog; `SHOW TABLES` and `DESCRIBE tile` show its schema."""
         with saying_errors():
             table, is_cut = run_user_sql(layout, query, max_rows=MAX_ROWS, max_s=MAX_S)
             if table.nbytes > MAX_BYTES:

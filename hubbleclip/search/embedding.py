@@ -63,7 +63,7 @@ class QueryModel:
         self._ahead = ahead
 
     def _embed_text(self, text: str) -> Floats:
-        """Embed a text of any length; `embed_text` keeps the newest features."""
+        """Embed a text of any length; `embed_text` is this method with a cache."""
         if self._ahead and text in (known := self._ahead.features):
             return known[text]
         from hubbleclip.training.embeddings import embed_texts  # noqa: PLC0415 - imports torch: seconds
@@ -88,7 +88,7 @@ class QueryModel:
         return features
 
     def embed_file(self, path: Path, settings: TileSettings) -> Floats:
-        """Embed a picture, or a FITS file by its tiles."""
+        """Embed a picture, or a FITS file as the normalised mean of the features of its tiles."""
         try:
             images = [self.decode(encoded) for encoded in _pictures(path, settings)]
         except ImageError as error:

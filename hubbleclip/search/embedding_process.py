@@ -1,7 +1,7 @@
 """Embed the texts of one command in a process of its own, while the command opens index and catalog.
 
-To import torch and open_clip takes most of the time of a search without a server, and another process can do it
-meanwhile on another core. As this process loads one model and nothing else, it imports less, too.
+Importing torch and open_clip takes most of the time of a search without a server; the new process does it at the same
+time on another core. It also imports less than the command would, because all that it does is to load one model.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class TextsAhead:
 
     @cached_property
     def features(self) -> dict[str, Floats]:
-        """Feature (d,) of each text, for which this waits; empty if the process failed."""
+        """Feature (d,) of each text; waits for the end of the process, and is empty if the process failed."""
         import numpy as np  # noqa: PLC0415 - the process starts before this one imports anything slow
 
         written, _ = self.process.communicate()
@@ -41,7 +41,7 @@ class TextsAhead:
 
 
 def embed_ahead(layout: Layout, texts: Sequence[str]) -> TextsAhead | None:
-    """Start to embed texts with the model that answers searches."""
+    """Start a process that embeds texts with the model of the index; None without texts or without an index."""
     try:
         run = json.loads(layout.current_index.read_bytes())["run"]
     except (OSError, ValueError, KeyError):
@@ -59,7 +59,7 @@ def embed_ahead(layout: Layout, texts: Sequence[str]) -> TextsAhead | None:
 
 def main() -> None:
     """Embed the texts on standard input, and write their features to standard output."""
-    gc.disable()  # the objects of libraries stay until the process ends; looking at them takes 0.7 s
+    gc.disable()  # a collection takes 0.7 s and frees nothing: the objects are those of the libraries
     texts = json.load(sys.stdin)
     import numpy as np  # noqa: PLC0415
 
@@ -71,7 +71,7 @@ def main() -> None:
     hide_unused_libraries(read_model_settings(run_dir))
     model = QueryModel(run_dir)
     np.save(sys.stdout.buffer, np.stack([model.embed_text(text) for text in texts]))
-    gc.freeze()  # the end of the process, for which the command waits, looks at none of them either
+    gc.freeze()  # so that the collection at the end of the process, for which the command waits, is quick
 
 
 if __name__ == "__main__":

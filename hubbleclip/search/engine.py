@@ -137,7 +137,7 @@ class Search:
         Parameters
         ----------
         ahead
-            Texts that it embeds.
+            Texts that the other process embeds.
 
         """
         opened = self._now()
@@ -251,8 +251,8 @@ class Search:
         Parameters
         ----------
         **parameters
-            Those of the page of the search, such as `q`, `not`, `like`, `k`, `page` and all filters. One value of a
-            list may be given alone. All tiles are shown, unless `group` is given.
+            Parameters of the search page, such as `q`, `not`, `like`, `k`, `page` and all filters. A list of one value
+            may be given as the value. Tiles are not folded into groups unless `group` is given.
 
         Returns
         -------
@@ -329,7 +329,7 @@ class Search:
         Returns
         -------
         dict
-            Values and their numbers of tiles, the most frequent first, by filter.
+            For each filter, its values with their numbers of tiles, the most frequent first.
 
         """
         return self._now().facets
@@ -414,11 +414,11 @@ class Search:
 def _fold(
     opened: OpenIndex, ranking: Ranking, group_n: npt.NDArray[np.int64], num_wanted: int, *, is_listed: bool
 ) -> list[int]:
-    """Return the positions in a ranking that remain, at most `num_wanted`.
+    """Return the positions in a ranking that are shown, at most `num_wanted`.
 
-    They are the first of each group without near-duplicates of earlier ones; a list of what the filters admit, such as
-    that of a cone search, keeps near-duplicates. Only as many positions are compared as are needed, and always from the
-    first one, so that every page gives the same answer.
+    Only the first item of each group is shown, and no near-duplicate of an earlier item. If `is_listed`, the search has
+    filters only (such as a cone search), and near-duplicates are shown too. The comparison always starts at the first
+    position, so that all pages agree, and ends when enough positions are found.
     """
     first_n = first_of_groups(group_n[ranking.row_n])
     if is_listed:

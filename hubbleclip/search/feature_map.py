@@ -1,4 +1,4 @@
-"""The map of the features: evenly spaced tiles by their first two principal components, made by the stage `index`."""
+"""The map of the features, made by the stage `index`: every n-th tile at its first two principal components."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from hubbleclip.search.stores.base import VectorStore
 
 log = logging.getLogger(__name__)
 MAX_MAPPED, MAX_FITTED, CHUNK_ROWS = 50_000, 5_000, 4_096
-"""Tiles that are mapped, tiles from which the components are computed, and rows that are read at once."""
+"""Maximum numbers of tiles on the map, of tiles that give the principal components, and of rows read at once."""
 DECIMALS = 6
 """Decimals of a coordinate."""
 DIGEST_LENGTH = 32
@@ -40,7 +40,7 @@ def make_map(store: VectorStore) -> pa.Table:
 
 
 def write_map(layout: Layout, table: pa.Table) -> str:
-    """Write a map under the name of its digest. It counts once the file `current.json` names it."""
+    """Write a map to a file that is named by the returned digest; the map is used once `current.json` names it."""
     written = io.BytesIO()
     pq.write_table(table, written, compression="zstd")
     content = written.getvalue()
@@ -57,7 +57,7 @@ def read_map(layout: Layout, digest: str, store: VectorStore) -> npt.NDArray[np.
     content = path.read_bytes() if path.is_file() else b""
     is_intact = sha256_bytes(content)[:DIGEST_LENGTH] == digest
     if not is_intact:
-        log.warning("the map of the features is damaged and made again: run `hubbleclip index`")
+        log.warning("the map of the features is missing or damaged and is computed again: run `hubbleclip index`")
     table = pq.read_table(pa.BufferReader(content)) if is_intact else make_map(store)
     xy_n2 = np.full((len(store.tile_ids), 2), np.nan)
     xy_n2[table["row"].to_numpy()] = np.stack([table["x"].to_numpy(), table["y"].to_numpy()], axis=1)

@@ -1,4 +1,4 @@
-"""What answers searches: the file that names the model, its run and the vector store; and these, opened."""
+"""The index that answers searches: `current.json`, which names model, run and vector store, and the open index."""
 
 from __future__ import annotations
 
@@ -36,10 +36,10 @@ PHRASE_BATCH = 64
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CurrentIndex:
-    """What answers searches.
+    """Content of `current.json`: what answers searches.
 
     `run` is the path of the run in the form in which the catalog stores paths. `store` names the vector store. `tiles`
-    holds the settings of the tiles, so that a FITS file is cut as the archive's files are.
+    has the tile settings of the index, by which a FITS file that somebody searches with is cut.
     `num_tiles` is the number of tiles in the finished index: a store with fewer is being rebuilt. `map_digest` names
     the map of the features.
     """
@@ -53,7 +53,7 @@ class CurrentIndex:
 
 
 def read_current(layout: Layout) -> CurrentIndex:
-    """Read what answers searches."""
+    """Read `current.json`."""
     path = layout.current_index
     try:
         text = path.read_bytes()
@@ -70,7 +70,7 @@ def read_current(layout: Layout) -> CurrentIndex:
 
 
 def write_current(layout: Layout, current: CurrentIndex) -> None:
-    """Replace the file atomically, if it changes, and delete what a killed run has left of it."""
+    """Replace `current.json` atomically if it changes, and delete the temporary files of killed processes."""
     for leftover in layout.current_index.parent.glob(f".{layout.current_index.name}.*.tmp"):
         leftover.unlink()
     text = description_bytes(asdict(current))
@@ -91,7 +91,7 @@ def open_store(layout: Layout, model_digest: str, name: str = STORE) -> VectorSt
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class OpenIndex:
-    """One state of index and catalog, which does not change; `stamp` differs once either is replaced."""
+    """One state of index and catalog, which does not change; `stamp` is the value of `stamp_of` for this state."""
 
     layout: Layout
     stamp: object
@@ -128,12 +128,12 @@ class OpenIndex:
 
     @cached_property
     def facets(self) -> dict[str, list[tuple[Any, int]]]:
-        """Values that a filter can have, each with its number of tiles, for the filters whose values are listed."""
+        """For each filter whose values are listed: its values, each with its number of tiles."""
         return {one.name: self.facts.value_counts(one.name) for one in FILTERS if one.counts}
 
     @cached_property
     def points(self) -> Points:
-        """The map of the features, with what each point is coloured by."""
+        """The map of the features, with the labels by which its points are coloured."""
         xy_n2 = read_map(self.layout, self.current.map_digest, self.store)
         rows = np.flatnonzero(np.isfinite(xy_n2).all(axis=1))  # JSON has no NaN
         x, y = xy_n2[rows].round(4).T.tolist()
@@ -180,7 +180,7 @@ def stamp_of(layout: Layout) -> object:
 
 
 def _read_status(layout: Layout, current: CurrentIndex, num_tiles: int) -> IndexStatus:
-    """Read which model answers, as the catalog that was just opened says."""
+    """Make the status of an index, with what the catalog says about its model."""
     run_id = layout.absolute(current.run).name
     with read_catalog(layout) as catalog:
         (row,) = catalog.named_query("index_status", run_id=run_id)
@@ -194,7 +194,7 @@ def _read_status(layout: Layout, current: CurrentIndex, num_tiles: int) -> Index
 
 
 def number_labels(labels: Sequence[str | None]) -> NumberedLabels:
-    """Number the values of a fact."""
+    """Number the distinct labels, the most frequent first; a missing label has the number -1."""
     values = [value for value, _ in Counter(filter(None, labels)).most_common()]
     number_of = {value: number for number, value in enumerate(values)} | {None: -1}
     return NumberedLabels(values=values, numbers=[number_of[label] for label in labels])

@@ -25,7 +25,7 @@ from hubbleclip.search.records import GroupBy, Mode, Term, TermKind
 from hubbleclip.search.sky import RADIUS_DEG
 
 MAX_DEPTH, MAX_TERMS, MAX_VALUES = 10_000, 16, 100
-"""Largest number of hits that are seen, which bounds time and memory; of terms; and of values of one filter."""
+"""Maximum numbers of hits on all pages together, of terms, and of values of one filter; they limit time and memory."""
 WEIGHTED = re.compile(r"(.*\S)\s*\^\s*(-?\d+(?:\.\d+)?)", re.DOTALL)
 """Matches a text with its weight, such as `spiral galaxy^2` or `bar^-0.5`."""
 RADIUS_ARCMIN = 60 * RADIUS_DEG
@@ -80,12 +80,12 @@ LISTS = {
 
 
 class SearchParams(_WithFilters):
-    """A search: terms (none: every tile that the filters admit, in a fixed order), filters and the page wanted."""
+    """A search: terms, filters and a page. Without terms, it finds all tiles that the filters admit, in fixed order."""
 
     @model_validator(mode="before")
     @classmethod
     def _without_blanks(cls, values: Any) -> Any:
-        """Drop what a form sends for a field that nobody filled in, and take one value as a list of one."""
+        """Drop the empty fields of a form, and make a list of a single value of a parameter that can be repeated."""
         if not isinstance(values, dict):
             return values
         kept = {}
@@ -97,7 +97,7 @@ class SearchParams(_WithFilters):
     @field_validator("box")
     @classmethod
     def _is_box(cls, text: str) -> str:
-        """Refuse a box that has not four numbers."""
+        """Refuse a box that does not consist of four valid numbers."""
         if text:
             _parse_box(text)
         return text
@@ -135,11 +135,11 @@ class SearchParams(_WithFilters):
 
     @property
     def radius_deg(self) -> float | None:
-        """Radius around the place; None where nobody stated it."""
+        """Radius around the place; None if it is the default, which grows with the extent of a target."""
         return None if self.radius == RADIUS_ARCMIN else self.radius / 60
 
     def filter_values(self) -> dict[str, Any]:
-        """Return the values of the filters that are set, as `TileFacts.admitted` takes them but for the place."""
+        """Return the values of the filters that are set, as `TileFacts.admitted` takes them; a place is still text."""
         values = {one.name: value for one in FILTERS if (value := getattr(self, one.name)) not in ("", [], None)}
         for one in FILTERS:
             if one.name in values and one.is_list and one.kind is str:
@@ -158,12 +158,12 @@ class SearchParams(_WithFilters):
         ]
 
     def url(self, path: str = "/", /, **changes: Any) -> str:
-        """Return the URL of this search, or of one that differs from it."""
+        """Return the URL of this search with the given changes; the page is 1 unless `page` is given."""
         text = urlencode(self.model_copy(update={"page": 1} | changes).pairs())
         return f"{path}?{text}" if text else path
 
     def removals(self) -> Iterator[tuple[str, str, str]]:
-        """List what the search is made of: name, value, and the URL of the search without it."""
+        """List the terms and filters of this search: name, value, and the URL of the search without this value."""
         for field, info in type(self).model_fields.items():
             value = getattr(self, field)
             if field in ("mode", "group", "k", "page", "radius") or value in (info.default, []):
@@ -180,7 +180,7 @@ Model = TypeVar("Model", bound=BaseModel)
 
 
 class ExactParams(SearchParams):
-    """A search of a caller whose mistakes in names are no parameters of another program."""
+    """A search in which an unknown parameter is an error; in a URL it is ignored."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -207,7 +207,7 @@ def split_weight(text: str) -> tuple[str, float]:
 
 
 def as_written(text: str) -> str:
-    """Return a text as a parameter in which `10^5` at the end is no weight."""
+    """Return a text as a parameter; the weight 1 is added if its end, such as `10^5`, would be read as a weight."""
     return f"{text}^1" if WEIGHTED.fullmatch(text) else text
 
 
@@ -219,7 +219,7 @@ def _text(value: Any) -> str:
 
 
 def _parse_box(text: str) -> dict[str, float]:
-    """Parse four numbers: the values that the filter `box` binds."""
+    """Parse a box, which is four numbers, into the values that the SQL of the filter `box` needs."""
     parts = [float(part) for part in text.split(",")]
     if len(parts) != 4 or not all(map(math.isfinite, parts)) or not (-90 <= parts[2] <= parts[3] <= 90):
         raise ValueError("a box is ra_min,ra_max,dec_min,dec_max in degrees")

@@ -21,14 +21,14 @@ from hubbleclip.search.records import Mode, Term, TermKind
 from hubbleclip.search.stores.base import Floats, Mask, RowNumbers, Scored, best_rows, rows_of
 
 FUSED_DEPTH = 1000
-"""Number of tiles by the model, and of tiles by words, that the model scores for a fusion; constant, so that pages do
-not overlap."""
+"""Number of best tiles by the model, and of best tiles by words, that get a fused score; constant, so that pages do not
+overlap."""
 SORTED_DEPTH = 4096
-"""Smallest number of rows that are sorted where all rows have their scores already; sorting them takes 1 ms."""
+"""Minimum number of rows that are sorted if the scores of all rows are known already; sorting them takes 1 ms."""
 WORD_DECIMALS = 6
-"""Decimals of a sum of scores by words; beyond them, the order of the sum would decide between equal tiles."""
+"""Decimals to which a sum of BM25 scores is rounded, so that rounding errors of the sum do not rank equal tiles."""
 NUM_MEANT = 10
-"""Number of tiles that are looked at when an id is given by its first characters."""
+"""Maximum number of matching tiles that are considered if an id is given by its first characters."""
 NEAR_DUPLICATE = 0.97
 """Cosine similarity from which two tiles of the same piece of sky count as near-duplicates."""
 SAME_SKY_SHARE = 0.25
@@ -37,7 +37,7 @@ SAME_SKY_SHARE = 0.25
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Ranking:
-    """Rows, best first, with their scores, and their ranks by model and by words; None or 0 means no rank.
+    """Rows, best first, with their scores, and with their ranks by model and by words, where None or 0 is no rank.
 
     `is_complete` is False if further rows follow that were not ranked.
     """
@@ -50,15 +50,15 @@ class Ranking:
 
 
 def dense_ranks(score_n: Floats64, wanted_n: Floats64) -> npt.NDArray[np.int64]:
-    """Rank scores from 1, the highest first; equal scores have the same rank, and the next score has the next rank."""
+    """Rank scores `wanted_n` among `score_n`, from 1 for the highest; equal scores share a rank; none is skipped."""
     distinct = np.unique(-score_n[score_n >= wanted_n.min(initial=np.inf)])  # lower scores change no rank
     return np.searchsorted(distinct, -wanted_n) + 1
 
 
 def fuse(words: Scored, model_row_n: RowNumbers, compared_n: RowNumbers, fused_n: Floats64, depth: int) -> Ranking:
-    """Rank the rows with a fused score by it, beside the other rows with a score by words."""
+    """Rank rows together: those of `compared_n` by their fused scores, and all others by their scores by words."""
     size = int(max(words.row_n.max(initial=-1), compared_n.max(initial=-1))) + 1
-    by_words_n, model_rank_n = np.zeros(size), np.zeros(size, np.int64)  # by row of the index: faster than searches
+    by_words_n, model_rank_n = np.zeros(size), np.zeros(size, np.int64)  # indexed by row, which is fast
     by_words_n[words.row_n] = words.score_n
     model_rank_n[model_row_n] = np.arange(1, len(model_row_n) + 1)
     score_n = by_words_n.copy()
@@ -82,7 +82,7 @@ def first_of_groups(group_n: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
 
 
 def fold_near_duplicates(feat_nd: Floats, xyz_n3: Floats64, side_rad_n: Floats64) -> list[int | None]:
-    """Find the near-duplicates among ranked tiles: nearly equal pictures of nearly the same piece of sky."""
+    """Find, for each ranked tile, the position of an earlier, nearly equal picture of nearly the same sky, or None."""
     kept: list[int] = []
     folded: list[int | None] = []
     for position in range(len(feat_nd)):
@@ -98,7 +98,7 @@ def fold_near_duplicates(feat_nd: Floats, xyz_n3: Floats64, side_rad_n: Floats64
 class Ranker:
     """Ranks the admitted rows of one state of the index by the terms of a search.
 
-    What no depth changes is computed at once: the scores by words, and those by words and model together.
+    The scores by words and the fused scores do not depend on the depth, so the constructor computes them once.
 
     Parameters
     ----------
@@ -141,7 +141,7 @@ class Ranker:
 
     @cached_property
     def _query_d(self) -> Floats:
-        """Feature of the query: those of all terms, added by their weights."""
+        """Feature of the query: the weighted sum of the features of all terms."""
         model, features = self.opened.model, []
         for term, text in self.terms:
             if text is not None:
@@ -168,13 +168,15 @@ class Ranker:
         return None
 
     def _row_of(self, start: str) -> int:
-        """Return the row of the indexed tile whose id is or begins with a text."""
+        """Return the row of the indexed tile whose id is `start`, or begins with it."""
         ids = self.opened.store.tile_ids
         (row,) = rows_of(ids, [start])
         if row is None:
             meant = ids.filter(pc.starts_with(ids, start)).slice(0, NUM_MEANT).to_pylist() if start else []
             if not meant:
-                raise SearchError(f"no indexed tile begins with {start!r}: `hubbleclip explain` finds the others")
+                raise SearchError(
+                    f"no indexed tile begins with {start!r}: `hubbleclip explain` finds tiles that are not indexed"
+                )
             row = ids.index(find_id(start, meant, kind="tile", listed_by="hubbleclip search")).as_py()
         return row
 

@@ -15,9 +15,10 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
 OWN_FACTS = ("tile_id", "score", "model_rank", "words_rank", "num_folded")
-"""What a search itself says of a hit."""
+"""Values of a hit that come from the search and not from the catalog."""
 NUM_SQUARES = 7
-"""Squares along each side of a tile. Those of 224 px are 32 px wide: whole patches of a ViT-B/16 or ViT-B/32."""
+"""Number of squares along each side of a tile. In a tile of 224 px, each is 32 px wide: whole patches of a ViT-B/16 or
+ViT-B/32."""
 
 
 class Mode(StrEnum):
@@ -90,7 +91,7 @@ class Hit:
     facts: dict[str, Any]
 
     def row(self) -> dict[str, Any]:
-        """Return the hit as one flat row of values that JSON has.
+        """Return the hit as one flat row of values that JSON can represent.
 
         Returns
         -------
@@ -136,7 +137,7 @@ class TileRecord:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NumberedLabels:
-    """A fact of each point: the number of its value among `values`, the most frequent first; -1 where unknown."""
+    """A fact of each point, as the index of its value in `values` (the most frequent first); -1 where unknown."""
 
     values: list[str]
     numbers: list[int]
@@ -153,7 +154,7 @@ class Points:
 
 
 def plain(value: Any) -> Any:
-    """Return a value that JSON has."""
+    """Return a value as JSON can represent it: a time as text, and NaN or infinity as None."""
     if isinstance(value, datetime):
         return value.isoformat(timespec="seconds")
     return None if isinstance(value, float) and not math.isfinite(value) else value
@@ -168,8 +169,8 @@ class Occlusion:
     similarity
         Cosine similarity of the whole tile.
     drop_yx
-        By how much it falls when a square is covered, (`NUM_SQUARES`, `NUM_SQUARES`) from the top left of the picture;
-        negative where it rises.
+        How much the similarity falls if each square is covered, (`NUM_SQUARES`, `NUM_SQUARES`), from the top left of
+        the picture; negative where it rises.
 
     """
 

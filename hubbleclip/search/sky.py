@@ -1,7 +1,7 @@
-"""Positions on the sky for the search: of tiles, of patches, as people type them and as they are printed.
+"""Positions on the sky for the search: patches of sky, and places as people type them.
 
-A place is three numbers, a position, or a name. A name is looked up in the catalog. Sesame is asked only where a caller
-says so, and only for a name that the catalog does not have.
+A place is a position, a position with a radius, or a name. A name is looked up in the catalog. Sesame is asked only
+where a caller says so, and only for a name that the catalog does not have.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from hubbleclip.search.records import Cone
 PATCH_NSIDE = 1024
 """HEALPix resolution of a patch of sky; its side is 3.4 arcmin, about the field of a camera of Hubble."""
 RADIUS_DEG = 0.1
-"""Radius of a cone whose radius nobody stated; the tiles of an observation may lie beside its position."""
+"""Default radius of a cone; it is above 0, because the tiles of an observation may lie beside its position."""
 MAX_TARGET_DEG = 2.0
-"""Largest distance of observations of one target; names such as `ANY` cover the whole sky."""
+"""Maximum extent of the observations of a target name; those of names such as `ANY` are all over the sky."""
 SESAME_S = 5.0
 """Time limit of a request to a server of Sesame in seconds."""
 NUMBER = r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?"
@@ -33,7 +33,7 @@ Position = tuple[float, float]
 
 
 def patch_numbers(ra_deg: npt.NDArray[np.float64], dec_deg: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
-    """Number the patches of sky that positions lie in."""
+    """Return the number of the patch of sky of each position; -1 for an unknown position."""
     from astropy.units import deg  # noqa: PLC0415
     from astropy_healpix import lonlat_to_healpix  # noqa: PLC0415 - imports astropy, which few searches need
 
@@ -91,7 +91,7 @@ def parse_sexagesimal(text: str) -> Position | None:
 
 
 def ask_sesame(name: str) -> Position | None:
-    """Ask the name resolver of the CDS, on the internet, for a position."""
+    """Ask Sesame, the name resolver of the CDS on the internet, for the position of a name."""
     from astropy.coordinates import SkyCoord  # noqa: PLC0415 - a slow import
     from astropy.coordinates.name_resolve import NameResolveError  # noqa: PLC0415
     from astropy.utils.data import conf  # noqa: PLC0415

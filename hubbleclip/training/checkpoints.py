@@ -25,7 +25,8 @@ KEPT_CHECKPOINTS = 2
 """Number of newest checkpoints that are kept: training resumes from the last one, or from the one before if the last is
 damaged."""
 MIXTURE = "mixture.pt"
-"""File of weights between the initial model and the best checkpoint (see `loop.select_best_mixture`)."""
+"""File of the weights that are interpolated between the initial model and the best checkpoint (see
+`loop.select_best_mixture`)."""
 
 
 def write_checkpoint(run_dir: Path, step: int, state: dict[str, Any]) -> None:
@@ -67,7 +68,7 @@ def read_checkpoint(run_dir: Path, step: int) -> dict[str, Any]:
 def _read_state(run_dir: Path, name: str, *, is_mapped: bool = False) -> dict[str, Any]:
     """Load a file of tensors and plain values. Raises TrainingError if the file is missing or damaged.
 
-    Of a file that is mapped into memory, only the tensors that are used are read.
+    If `is_mapped`, the file is mapped into memory, and only the tensors that are used later are read.
     """
     try:
         # weights_only=True, because loading a checkpoint from an untrusted source must not execute code
@@ -156,7 +157,7 @@ def load_run_model(run_dir: Path) -> LoadedModel:
 
     The weights are the interpolated ones if the run has them, otherwise those of the best checkpoint.
     """
-    # the optimizer's state, twice the weights, is not used
+    # the file is mapped, because the optimizer's state, which is twice as large as the weights, is not needed
     state = _read_state(run_dir, best_weights(run_dir).name, is_mapped=True)
     settings = read_train_settings(run_dir)
     return rebuild_model(read_model_settings(run_dir), state["state_dict"], lambda loaded: apply_mode(loaded, settings))

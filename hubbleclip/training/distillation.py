@@ -44,7 +44,7 @@ def feature_distance(trained: Features, base: Features) -> Tensor:
 
 
 def logit_divergence(trained: Features, base: Features) -> Tensor:
-    """Kullback-Leibler divergence of the trained model's softmax over a batch from that of its base.
+    """Kullback-Leibler divergence D(base || trained) of the softmax over a batch, averaged over both directions.
 
     Contrastive relational distillation of CLIP-KD, arXiv 2307.12732, section 3.2.
     """
@@ -63,14 +63,14 @@ DISTANCES = {"features": feature_distance, "logits": logit_divergence}
 
 
 def make_distillation(settings: TrainSettings, load_base: Callable[[], LoadedModel]) -> Distillation | None:
-    """Prepare the distillation that the settings ask for."""
+    """Prepare the distillation that the settings ask for; None if its weight is 0."""
     if not settings.distillation_weight:
         return None
     base = load_base()
     if not base.has_aligned_towers:
         raise TrainingError(
             "train.distillation_weight needs a base whose towers were trained together: set model.pretrained to the "
-            "weights of such a model, or the weight to 0"
+            "weights of such a model, or train.distillation_weight to 0"
         )
     distance = DISTANCES[settings.distillation]
     return Distillation(

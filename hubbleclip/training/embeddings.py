@@ -68,8 +68,8 @@ def split_for(tokenizer: Any, context_length: int, text: str) -> tuple[str, ...]
 
 def fits_context(tokenizer: Any, context_length: int, text: str) -> bool:
     """Return whether a text fits a context without losing a token."""
-    # A text fits if twice the context gives it no other tokens. Padding does not count; for SigLIP it is the end token.
-    # The empty text shows the padding, next to last, because some tokenizers end every text with a class token.
+    # A text fits if twice the context gives the same tokens; padding (for SigLIP, the end token) is not compared.
+    # The padding token is the next to last token of the empty text: the last one is a class token in some tokenizers.
     tokens_2l, empty_2l = tokenizer([text, ""], context_length=2 * context_length)
     (tokens_l,) = tokenizer([text], context_length=context_length)
     padding = empty_2l[-2]

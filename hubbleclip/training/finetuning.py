@@ -32,7 +32,7 @@ PROJECTION = re.compile(
     r"visual\.(proj$|head\.|attnpool\.c_proj|trunk\.(head|fc|classifier)\.(fc\.|(weight|bias)?$))|"
     r"(text\.)?text_projection|text\.proj\.|(image|text)_head\."
 )
-"""Matches the names of projections. The projection of a timm tower without `visual.head` is its classifier."""
+"""Matches the names of projections. In a timm tower without `visual.head`, the classifier is the projection."""
 
 Mode = Callable[[LoadedModel, TrainSettings], Any]
 """Function that returns the model to train, with `requires_grad` False on every frozen parameter."""

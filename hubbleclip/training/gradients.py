@@ -53,8 +53,8 @@ class ContrastiveGradients:
         self, micro_batches: Sequence[tuple[Tensor, Tensor]], group_ids: Tensor, seed: Seed
     ) -> dict[str, Tensor]:
         """Backpropagate one micro-batch at a time, from feature gradients that are computed first (GradCache)."""
-        # 1. compute the features of all rows; each graph is discarded, so that only one micro-batch is in memory at a
-        # time, but it is made, because a compiled model may draw other dropout without a graph
+        # 1. compute the features of all rows; the graph of each micro-batch is discarded, to save memory. It is made
+        # nevertheless: without a graph, a compiled model may draw other dropout than in step 3
         with self._no_sync():
             parts = [
                 tuple(part.detach() for part in self._features(*inputs, (*seed, k)))
@@ -93,8 +93,8 @@ class ContrastiveGradients:
 
     def _features(self, images: Tensor, tokens: Tensor, seed: Seed) -> Features:
         """Compute the features of rows in float32; dropout is drawn from `seed`."""
-        # both passes over a micro-batch must draw the same dropout, and every other micro-batch its own; a hash keeps
-        # the seeds apart, as a sum would not
+        # both passes over a micro-batch must draw the same dropout, and different micro-batches different dropout; the
+        # seed is a hash, because a sum may be the same for different numbers
         torch.manual_seed(int(np.random.SeedSequence(seed).generate_state(1, np.uint64)[0]))
         with torch.autocast(images.device.type, torch.bfloat16, enabled=self.is_bf16):
             features = self.wrapped(images, tokens)
@@ -102,14 +102,14 @@ class ContrastiveGradients:
 
     @torch.no_grad()
     def _base_features(self, images: Tensor, tokens: Tensor) -> Features:
-        """Compute the features of rows by the model before training; empty without distillation."""
+        """Compute the features of rows by the base model; empty without distillation."""
         if self.distillation is None:
             return ()
         with torch.autocast(images.device.type, torch.bfloat16, enabled=self.is_bf16):
             return tuple(part.float() for part in self.distillation.base(images, tokens))
 
     def _gathered(self, features: Features) -> Features:
-        """Gather the rows of features of all processes."""
+        """Gather the image and text features of all processes; scale and bias are returned unchanged."""
         return *(self.world.gather(part) for part in features[:2]), *features[2:]
 
     def _no_sync(self) -> AbstractContextManager[None]:

@@ -178,9 +178,9 @@ def interpolate(initial: Mapping[str, Tensor], trained: Mapping[str, Tensor], al
 
 
 def select_best_mixture(trainer: Trainer, initial_model: LoadedModel) -> None:
-    """Score interpolations between the initial model and the best checkpoint on val, and write the best.
+    """Interpolate between the initial model and the best checkpoint, and write the mixture that is best on val.
 
-    This keeps more of the initial model's zero-shot accuracy (WiSE-FT, arXiv 2109.01903).
+    A mixture keeps more of the initial model's zero-shot accuracy than the checkpoint (WiSE-FT, arXiv 2109.01903).
     """
     # the weights are cloned, because load_state_dict below overwrites them in place
     initial = {name: weight.clone() for name, weight in initial_model.model.state_dict().items()}

@@ -1,4 +1,4 @@
-"""Write the metrics of a run as JSON lines and, if TensorBoard is installed, as its scalars."""
+"""Write the metrics of a run as JSON lines, and as TensorBoard scalars if TensorBoard is installed."""
 
 from __future__ import annotations
 

@@ -131,9 +131,9 @@ class Trainer:
         return self.step % every == 0 or self.step == self.settings.steps
 
     def validate_if_due(self) -> dict[str, float]:
-        """Validate the model if that is due, and update the best step, which is the earliest of equal scores.
+        """Validate the model if that is due, and update the best step: the earliest step with the highest score.
 
-        Returns {} if no validation is due, or if val cannot rank models; then the newest step is the best.
+        Returns {} if no validation is made. If val cannot rank models, none is due, and the newest step is the best.
         """
         if not self.has_informative_val:
             self.best_step = self.step
@@ -193,7 +193,7 @@ class Trainer:
 
 
 def render_views(tiles_b1ss: Tensor, theta_b23: Tensor, gain_b: Tensor, size_px: int) -> Tensor:
-    """Render augmented views (b, 1, size_px, size_px): grey tiles through affine maps, with a gain each."""
+    """Render augmented views (b, 1, size_px, size_px): transform each grey tile by its affine map and its gain."""
     # The side s is at most twice `size_px`, so that bilinear sampling skips no pixel.
     levels = tiles_b1ss.float() / 255
     # align_corners=False puts -1 and 1 at the outer pixel edges, so that a change of scale does not shift the image
@@ -203,9 +203,9 @@ def render_views(tiles_b1ss: Tensor, theta_b23: Tensor, gain_b: Tensor, size_px:
 
 
 def _average(limit: float, averaged: Sequence[Tensor], current: Sequence[Tensor], num_averaged: Tensor) -> None:
-    """Update a moving average of weights in place, after `num_averaged` updates.
+    """Update a moving average of weights in place; `num_averaged` is the number of earlier updates.
 
-    The decay grows from 2 / 11 to its limit, so that the random or initial weights are forgotten soon (`num_updates` of
+    The decay grows from 2 / 11 to `limit`, so that the initial weights are soon forgotten (as by `num_updates` of
     TensorFlow's `ExponentialMovingAverage`).
     """
     num = int(num_averaged)

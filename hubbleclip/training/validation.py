@@ -52,7 +52,7 @@ def validate(loaded: LoadedModel, tiles: SplitTiles, loss: Loss) -> dict[str, fl
 
 
 def top_share_matches(scores_nc: Tensor, own_nc: Tensor) -> Tensor:
-    """Test whether the best correct column of each row (n,) is among the top 10 % of columns, at least one."""
+    """Test, for each row (n,), whether a correct column is among the top 10 % of columns (at least one column)."""
     num_top = max(1, int(TOP_SHARE * scores_nc.shape[1]))
     best_n = scores_nc.masked_fill(~own_nc, -torch.inf).amax(dim=1, keepdim=True)
     # >= counts a tie as a miss, so that a model with constant scores has accuracy 0

@@ -70,7 +70,7 @@ def test_the_map_is_made_by_the_index_and_a_damaged_one_again(
     table = pq.read_table(path)
     pq.write_table(table.set_column(1, "x", pc.negate(table["x"])), path)
     assert Search.open(own_site).points() == expected
-    assert "the map of the features is damaged" in caplog.text
+    assert "the map of the features is missing or damaged" in caplog.text
     path.unlink()
     assert Search.open(own_site).points() == expected
     caplog.clear()

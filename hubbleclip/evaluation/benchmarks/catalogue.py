@@ -77,12 +77,12 @@ def _object(path: Path, line: int, row: dict[str, str | None]) -> SkyObject:
         raise EvaluationError(f"{path}, line {line}: {error}: give positions and radius as numbers") from error
     name = " ".join((row["class"] or "").replace("_", " ").split()).lower()
     if not (0 <= ra <= 360 and -90 <= dec <= 90 and 0 <= radius < math.inf and name):
-        raise EvaluationError(f"{path}, line {line}: give 0 to 360, -90 to 90, a class, and a radius of at least 0")
+        raise EvaluationError(f"{path}, line {line}: give ra_deg 0 to 360, dec_deg -90 to 90, class, radius at least 0")
     return SkyObject(ra_deg=ra % 360, dec_deg=dec, class_name=name, radius_arcsec=radius)
 
 
 def match_objects(objects: Sequence[SkyObject], samples: Sequence[Sample]) -> list[tuple[int, int]]:
-    """Find the tiles that show each object, by the WCS of the tiles."""
+    """Find the tiles that show each object, by the WCS of the tiles; returns index pairs (object, tile)."""
     placed = [index for index, one in enumerate(samples) if one.ra_deg is not None and one.corners_deg and one.wcs]
     if not placed:
         return []
@@ -114,7 +114,7 @@ def shows(sample: Sample, objects: Sequence[SkyObject]) -> list[bool]:
     # The pixel coordinates of the corners are the edges of the tile, whatever its rotation on the sky.
     outside_xy = np.maximum(np.maximum(corners_xy.min(axis=0) - at_xy, at_xy - corners_xy.max(axis=0)), 0)
     radius_px = np.array([one.radius_arcsec for one in objects]) / (sample.pixel_scale_arcsec or math.inf)
-    is_shown = np.hypot(*outside_xy.T) <= radius_px + EDGE_PX  # NaN, far outside of a distorted image, compares false
+    is_shown = np.hypot(*outside_xy.T) <= radius_px + EDGE_PX  # false for NaN, far outside of a distorted image
     return [bool(one) for one in is_shown]
 
 
@@ -125,10 +125,10 @@ def _pixels(wcs: WCS, sky_n2: Floats) -> Floats:
 
 PROTOCOL = "objects"
 TOPS = (1, 5, 10)
-"""Numbers of first tiles whose precision is measured."""
+"""Numbers of first tiles of a ranking among which the precision is measured."""
 NAMES = ("ap", "ndcg_at_10", *(f"precision_at_{top}" for top in TOPS))
 COMPARED = ("base", "bm25")
-"""Scorers from which the model is subtracted, in the mean over the classes."""
+"""Scorers whose mean average precision over the classes is subtracted from that of the model."""
 ALL, UNSEEN = "all", "unseen"
 """Scopes: all candidates, and those whose proposals have no tile in train."""
 
@@ -139,7 +139,8 @@ class ObjectSet:
 
     `is_positive_kt` is true where a tile shows an object of a class. `group_t` has the group of each tile: a connected
     component of tiles that share objects, so a tile without an object is its own group. `is_seen_t` is true where the
-    tile's proposal has a tile in train. `object_of_pair` and `tile_of_pair` are the matches.
+    tile's proposal has a tile in train. `object_of_pair` and `tile_of_pair` have the indices of
+    each pair of an object and a tile that shows it.
     """
 
     samples: tuple[Sample, ...]
@@ -201,7 +202,7 @@ def class_metrics(object_set: ObjectSet, scores: Mapping[str, Floats], num_resam
         kept_k: Bools = np.asarray(positive_kt.any(axis=1))
         _, group_t = np.unique(object_set.group_t[is_in_t], return_inverse=True)
         if len(np.unique(group_t[positive_kt.any(axis=0)])) < 2:
-            continue  # one object gives no interval
+            continue  # one group gives no interval
         weights_bt = draw_weights(int(group_t.max()) + 1, num_resamples)[:, group_t]
         names = [name for name, is_kept in zip(object_set.classes, kept_k, strict=True) if is_kept]
         means: dict[tuple[str, str], Estimate] = {}
@@ -225,7 +226,7 @@ def class_metrics(object_set: ObjectSet, scores: Mapping[str, Floats], num_resam
 def class_estimates(
     scorer: str, scores_t: Floats, positive_t: Bools, group_t: Ints, weights_bt: Ints
 ) -> list[Estimate]:
-    """Estimate the metrics of one class; only the groups with an object of it count."""
+    """Estimate the metrics of one class; only groups that show an object of the class count."""
     _, sizes_g = np.unique(group_t[positive_t], return_counts=True)
     once_1t = np.ones((1, len(scores_t)), dtype=np.int64)
 
@@ -235,7 +236,7 @@ def class_estimates(
 
     estimates = []
     for name, exact_1, draws_b in zip(NAMES, values(once_1t), values(weights_bt), strict=True):
-        # a resample without an object of the class, which is NaN, gets the mean of the others
+        # a resample without an object of the class, whose value is NaN, gets the mean of the other resamples
         known_b = np.where(np.isfinite(draws_b), draws_b, np.nanmean(draws_b))
         estimates.append(recentred(PROTOCOL, scorer, name, float(exact_1[0]), draws_b=known_b, sizes_g=sizes_g))
     return estimates
@@ -264,7 +265,7 @@ def _row(scope: str, class_name: str | None, one: Estimate) -> dict[str, Any]:
 
 
 def class_counts(objects: Sequence[SkyObject], object_set: ObjectSet) -> list[dict[str, Any]]:
-    """Count the objects of each class: all, those in a tile, and those whose proposals were in training."""
+    """Count, for each class, all objects, those in tiles, those in tiles whose proposal is in train, and the tiles."""
     in_tiles = set(object_set.object_of_pair.tolist())
     is_seen_p = object_set.is_seen_t[object_set.tile_of_pair]
     seen = set(object_set.object_of_pair[is_seen_p].tolist())

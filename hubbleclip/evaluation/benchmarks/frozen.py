@@ -1,7 +1,7 @@
 """The frozen image-text benchmark: its test set, embeddings that others made of it, and their scores.
 
-`README.md` in this folder is the protocol. The test set consists of all tiles of a dataset whose programmes the rule
-draws, whatever their split.
+`README.md` in this folder is the protocol. The test set consists of all tiles of a dataset whose programmes belong to
+the benchmark, in any split.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def is_drawn(sample: Sample) -> bool:
 
 
 def caption_ids(test_set: TestSet) -> list[str]:
-    """List the ids of the captions."""
+    """Make the id of each caption: the first `caption_key`, in alphabetical order, of its tiles."""
     first: dict[int, str] = {}
     for caption, sample in zip(test_set.caption_t.tolist(), test_set.samples, strict=True):
         first[caption] = min(sample.caption_key, first.get(caption, sample.caption_key))
@@ -68,7 +68,7 @@ def items_table(test_set: TestSet) -> pa.Table:
 
 
 def read_embeddings(path: Path, test_set: TestSet) -> tuple[Floats, Floats]:
-    """Read the unit features of all items from a Parquet file of `id` and `vector`; other ids are ignored."""
+    """Read the vectors of all items from a Parquet file, and scale them to length 1; other ids are ignored."""
     try:
         table = pq.read_table(path, columns=["id", "vector"])
         ids = [str(name) for name in table["id"].to_pylist()]
@@ -76,7 +76,7 @@ def read_embeddings(path: Path, test_set: TestSet) -> tuple[Floats, Floats]:
     except (OSError, pa.ArrowException, ValueError, TypeError, KeyError) as error:
         detail = str(error).partition("\n")[0]
         raise EvaluationError(
-            f"{path} cannot be read ({detail}): write Parquet with `id` and `vector`, whose lists have one length"
+            f"{path} cannot be read ({detail}): write Parquet with `id` and `vector`, lists of one common length"
         ) from error
     row_of = {name: row for row, name in enumerate(ids)}
     wanted = [[sample.tile_id for sample in test_set.samples], caption_ids(test_set)]

@@ -1,4 +1,4 @@
-"""Baselines for models: chance, text search (BM25), the fusion with it, and an oracle of the classes of objects."""
+"""Baselines for models: chance, text search (BM25), its fusion with a model, and an oracle that knows the classes."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from hubbleclip.evaluation.metrics.retrieval import Floats, Ints, TiedRanks, hit
 BM25_K1 = 1.2
 BM25_B = 0.75
 MODEL_WEIGHT = 2.0
-"""Weight of a similarity, which is at most 2, against a score by words (BM25); see `NUM_EXAMPLES`."""
+"""Factor by which a similarity of the model (at most 2) is multiplied before BM25 is added; see `NUM_EXAMPLES`."""
 NUM_EXAMPLES = 3
-"""Number of best items by words whose features show the model what is sought (pseudo-relevance feedback). This and
-`MODEL_WEIGHT` were chosen by `experiments/short_queries`."""
+"""Number of items with the best BM25 scores whose features are added to the query (pseudo-relevance feedback). This
+number and `MODEL_WEIGHT` were chosen by `experiments/short_queries`."""
 SCORE_DECIMALS = 9
-"""Decimals of a fused score; beyond them, the order of a sum would decide between equal items."""
+"""Decimals to which a fused score is rounded, so that rounding errors of sums do not rank equal items."""
 WORD = re.compile(r"[a-z0-9]+")
 
 
@@ -65,7 +65,7 @@ def fused_scores(words_i: Floats, query_d: Floats, feat_id: npt.NDArray[np.float
 
 
 def hybrid_scores(words_qi: Floats, query_qd: Floats, feat_id: Floats) -> Floats:
-    """Score every item for every query as the search does."""
+    """Score every item for every query by `fused_scores`, as the search does."""
     return np.array(
         [fused_scores(words_i, query_d, feat_id) for words_i, query_d in zip(words_qi, query_qd, strict=True)]
     )

@@ -1,4 +1,4 @@
-"""Compute metrics on resamples of whole proposal groups (cluster bootstrap); `intervals` makes intervals of them.
+"""Compute metrics on resamples of whole proposal groups (cluster bootstrap), from which `intervals` makes intervals.
 
 Tiles of one group share a caption and often a field of view, so these tiles are not independent. Resampling single
 tiles would give intervals that are too narrow. Every scorer gets the same resamples, so that differences between
@@ -68,7 +68,7 @@ def resampled_retrieval(
     """Compute hits and ranks on resamples of the groups, with their queries and their items.
 
     A group that a resample has twice is twice among the queries, and each of its items is twice among the items that
-    are ranked. The interval therefore includes the chance that other items would have been in the test set.
+    are ranked. The interval therefore also covers the random choice of the items of the test set.
     """
     best_q1 = best_positive_scores(scores_qi, positive_qi)[:, None]
     is_tied_qi = scores_qi == best_q1

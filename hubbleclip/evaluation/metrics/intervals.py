@@ -22,7 +22,7 @@ PSEUDO_GROUPS = NORMAL_QUANTILE**2 / 2
 PSEUDO_DIFFERENCES = 0.5
 """Number of groups that are added to each of the four outcomes of a pair of scorers (Agresti & Min 2005)."""
 PRIOR_CORRELATION = 0.5
-"""Correlation, within the pseudo-groups, of the values of a group."""
+"""Assumed correlation between the values of one pseudo-group."""
 
 
 def variance_of(draws_b: Floats, num_groups: int) -> float:
@@ -31,14 +31,14 @@ def variance_of(draws_b: Floats, num_groups: int) -> float:
 
 
 def design_ratio(value: float, variance: float, sizes_g: Ints) -> float:
-    """Compute the design effect of a share: its variance, divided by that if each group were one independent value.
+    """Compute the ratio of a share's variance to the variance that it would have if each group were a single value.
 
-    `PSEUDO_GROUPS` groups of hits and as many groups of misses are added to both variances. Their own design effect is
-    that of groups of the mean size, whose values have the correlation `PRIOR_CORRELATION`. The pseudo-groups
+    `PSEUDO_GROUPS` groups of hits and as many groups of misses are added to both variances. The values of these groups
+    have the correlation `PRIOR_CORRELATION`, and their size is that of the group of a random value. The pseudo-groups
     hardly change the ratio if there are many hits and misses, and dominate it if there are too few to estimate it.
 
-    The estimated variance is multiplied by the square of the ratio of Student's t for groups and for values, as Korn &
-    Graubard do with the sample size (see `share_interval`).
+    The estimated variance is multiplied by (t(g - 1) / t(n - 1))^2, with quantiles of Student's t for g groups and n
+    values; Korn & Graubard divide the number of trials by this factor (see `share_interval`).
     """
     num_groups, num_values = len(sizes_g), int(sizes_g.sum())
     padded = (num_groups * value + PSEUDO_GROUPS) / (num_groups + 2 * PSEUDO_GROUPS)
@@ -55,9 +55,9 @@ def share_interval(value: float, variance: float, sizes_g: Ints) -> tuple[float,
 
     The interval is the exact one of Clopper & Pearson 1934 for `num_groups / design_ratio` trials: the interval of
     Korn & Graubard 1998 (Survey Methodology 24, p. 193), which the National Center for Health Statistics prescribes for
-    shares from clusters (Parker et al. 2017, Vital and Health Statistics 2(175)). Theirs takes n p (1 - p) / variance
-    trials, times the square of t(n - 1) / t(g - 1) for n values in g groups. It is undefined if all values are equal,
-    and too narrow if few differ, since it trusts the variance of these few.
+    shares from clusters (Parker et al. 2017, Vital and Health Statistics 2(175)). Korn & Graubard take
+    p (1 - p) / variance trials, times (t(n - 1) / t(g - 1))^2 for n values in g groups. Their interval is undefined if
+    all values are equal, and too narrow if few values differ, because it trusts a variance estimated from these few.
     """
     num_trials = len(sizes_g) / design_ratio(value, variance, sizes_g)
     num_hits = num_trials * value
@@ -70,8 +70,9 @@ def difference_interval(value: float, variance: float, num_groups: int, ratio: f
     """Compute the 95 % interval of the paired difference of two shares; it has a width even if the two never differ.
 
     This is the adjusted Wald interval of Agresti & Min 2005 (Statistics in Medicine 24, p. 729): half a group is added
-    to each of the four outcomes (both scorers hit, neither, only the first, only the second). The variance of these
-    groups is multiplied by `ratio`, because the two scorers seldom differ on all values of a group.
+    to each of the four outcomes (both scorers hit, neither, only the first, only the second). The variance
+    that these half-groups contribute is multiplied by `ratio`. Otherwise they would count as if the scorers differed on
+    all values of a group, which is rare.
     """
     padded_groups = num_groups + 4 * PSEUDO_DIFFERENCES
     centre = value * num_groups / padded_groups

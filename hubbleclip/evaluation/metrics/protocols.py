@@ -328,12 +328,11 @@ def diagonal_hits(scores_bb: Floats) -> Floats:
 
 
 def paperclip_estimates(scores: Scores, test_set: TestSet, weights_bg: Ints) -> list[Estimate]:
-    """Estimate the accuracies of the reference's code, which ranks within batches of 100 tiles and their captions.
+    """Estimate the accuracies by the code of PAPERCLIP, which ranks within batches of 100 tiles and their captions.
 
-    The tiles are divided into batches in order of tile id. Equal captions in a batch compete with each other, as in the
-    reference's code. A last batch of fewer than ten tiles is dropped.
-
-    The reference is arXiv 2403.08851, and its code is models/eval_utils.py in the paper's repository.
+    The paper is arXiv 2403.08851, and the code is models/eval_utils.py in its repository. The tiles are divided into
+    batches in order of tile id. Equal captions in a batch compete with each other, as in that code. A last batch of
+    fewer than ten tiles is dropped.
     """
     tiles = np.arange(len(test_set.caption_t))
     batches = [tiles[start : start + PAPERCLIP_BATCH_SIZE] for start in range(0, len(tiles), PAPERCLIP_BATCH_SIZE)]
@@ -355,7 +354,7 @@ def paperclip_estimates(scores: Scores, test_set: TestSet, weights_bg: Ints) -> 
 
 
 def equation_estimates(scores: Scores, test_set: TestSet, weights_bg: Ints) -> list[Estimate]:
-    """Estimate the accuracies of the reference's equation, which ranks the captions of all tiles for each tile.
+    """Estimate the accuracies by the equation of PAPERCLIP, which ranks the captions of all tiles for each tile.
 
     The equation is in section 4.1 of arXiv 2403.08851. A caption counts as one item for each tile that has it. All
     copies of a caption have the same score, and only one copy is the right answer.
@@ -377,7 +376,7 @@ def equation_estimates(scores: Scores, test_set: TestSet, weights_bg: Ints) -> l
 
 
 def difference(ours: Estimate, other: Estimate) -> Difference:
-    """Subtract the estimate of one scorer from that of another, resample by resample."""
+    """Subtract the estimate `other` from the estimate `ours`, resample by resample."""
     return Difference(
         protocol=ours.protocol,
         scorer=ours.scorer,

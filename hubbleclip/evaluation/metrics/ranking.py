@@ -65,8 +65,8 @@ def resampled_precision(scores_i: Floats, positive_i: Bools, weights_bi: Ints, n
 def _tied_blocks(scores_i: Floats, positive_i: Bools, weights_bi: Ints) -> tuple[Ints, Ints, Ints, Ints]:
     """Find the blocks of tied items that contain a positive, on each resample, best first.
 
-    Returns, for each block (b, k), the number of items before it, the same at its end, and the number of positives
-    before it and in it.
+    Returns four counts for each block (b, k): items before the block, items up to its end, positives before it, and
+    positives in it.
     """
     order_i = np.argsort(-scores_i, kind="stable")
     sorted_i, is_positive_i = scores_i[order_i], positive_i[order_i]

@@ -56,7 +56,7 @@ def own_ranks(test_set: TestSet, scores_tc: Floats) -> Floats:
 
 
 def worst_ranked_tiles(test_set: TestSet, scores_tc: Floats, count: int) -> list[tuple[int, int, float]]:
-    """Find, in each proposal group, the tile whose own caption ranks worst."""
+    """Find the tiles whose own caption ranks worst, one per proposal group: tile, top-ranked caption, own rank."""
     rank_t = own_ranks(test_set, scores_tc)
     worst: dict[int, int] = {}
     for tile in np.argsort(-rank_t, kind="stable"):
@@ -81,7 +81,7 @@ def feature_map(test_set: TestSet, feat_td: Floats, pictures: Mapping[str, str])
     coordinates_nk = (feat_td - mean_d) @ axes_2d.T
     low_k, high_k = coordinates_nk.min(axis=0), coordinates_nk.max(axis=0)
     inner_k = np.array(PLOT_SIZE_PX) - 2 * MARGIN_PX
-    # Both axes have one scale, so that distances on the map are distances in the plane of the components.
+    # Both axes have the same scale, so that distances on the map are distances in the plane of the components.
     pixel_nk = (coordinates_nk - low_k) * (inner_k / np.maximum(high_k - low_k, 1e-12)).min()
     width, height = (np.ceil(pixel_nk.max(axis=0)) + 2 * MARGIN_PX).astype(int).tolist()
     categories = [(category_terms(sample) or ["unknown"])[0] for sample in test_set.samples]

@@ -21,9 +21,9 @@ COLUMNS = {
     "i2t_recall_at_1": "image to text, R@1",
     "i2t_median_rank": "median rank",
 }
-NOT_EVALUATED = "This run was not evaluated: `hubbleclip evaluate`, then export it again.\n"
+NOT_EVALUATED = "This run was not evaluated: run `hubbleclip evaluate`, then export it again.\n"
 FORGOTTEN = {PHOTOGRAPHS: "photographs of things on Earth", DIGITS: "handwritten digits of 8 x 8 pixels"}
-"""What the card says of each metric of forgetting."""
+"""What the card calls the images of each metric of forgetting."""
 OTHERS = {
     "transformers": '`transformers.CLIPModel.from_pretrained("DIR")` loads the same model. Prepare pictures by'
     ' `preprocess.py`, or by `AutoImageProcessor.from_pretrained("DIR", backend="pil")`; its other backend cannot'
@@ -31,12 +31,12 @@ OTHERS = {
     "onnx": "`image_tower.onnx` (`pixel_values`, from `preprocess.py`) and `text_tower.onnx` (`input_ids`, int64,"
     " padded to the context) give features of length 1 in any ONNX runtime.",
 }
-"""What the card says of each further format."""
+"""What the card says about each exported format other than that of open_clip."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CardFacts:
-    """Facts on a model card that the run itself does not contain.
+    """What a model card says about a model: the run, and facts that the run does not contain.
 
     `report` is the content of a report's `metrics.json`, `description` that of the training dataset's `dataset.json`;
     None if they do not exist. `formats` are keys of `OTHERS`.

@@ -61,7 +61,7 @@ def table(metrics: Sequence[Metric], protocol: str, rows: Sequence[tuple[str, st
 
 
 def equal_rows(num_items: int) -> str:
-    """Name the recall that equals the accuracy at the top 10 %, because both have the same cutoff; empty if none."""
+    """Say which recall has the same cutoff as the accuracy at the top 10 %, and so equals it; empty if none has."""
     num_top = top_count(HEADLINE_PERCENT, num_items)
     if num_top not in RECALLS:
         return ""
@@ -101,7 +101,7 @@ def chance_text(num_tiles: int, num_captions: int) -> str:
 
 
 class Difference(NamedTuple):
-    """One value that differs; each text is empty if the run has no such value."""
+    """A value that differs between two runs, as text; the text is empty for a run without this value."""
 
     name: str
     this: str

@@ -91,7 +91,7 @@ QUERY_CLASSES = {
     "a comet with its coma and tail": r"comet",
     "a deep field of faint distant galaxies": r"deep field|blank (sky|field)|high[- ]redshift",
 }
-"""Pattern of the archive's class of object that answers each example query of the vocabulary."""
+"""For each example query of the vocabulary, the pattern of the target classes that are right answers."""
 SAME_FIELD_SHARE = 0.5
 """Largest distance of the centres of tiles of one field, as a share of the side of a tile."""
 MAX_RANKED = 200

@@ -44,7 +44,7 @@ log = logging.getLogger(__name__)
 
 SPLITS = ("train", "val", "test")
 MAX_HALF_WIDTH = 0.1
-"""Half the width of the headline's 95 % interval above which an evaluation warns."""
+"""An evaluation logs a warning if half the width of the headline's 95 % interval is above this value."""
 
 
 def evaluate(
@@ -61,8 +61,8 @@ def evaluate(
     """Evaluate a run and its baselines on the test split, and write a report.
 
     The report consists of `index.html`, `metrics.json` and `embeddings.npz`. The bytes of these files depend only on
-    the dataset, the runs, the settings and the code. With another run, the page shows it beside the evaluated run in
-    place of the base model. TrainingError if a folder is not a finished run.
+    the dataset, the runs, the settings and the code. The page shows the run `other_run_dir`, or else the base model,
+    beside the evaluated run. Raises TrainingError if a folder is not a finished run.
     """
     info = read_dataset(dataset_dir)
     run = read_run(run_dir).run
@@ -74,7 +74,7 @@ def evaluate(
     shown = ("fine_tuned", "other" if other_run_dir else "base")  # the page shows these two models side by side
     labels = make_labels(test_set.samples, test_set.group_t)
     tuned = sources["fine_tuned"]
-    # The run's model embeds all splits, because the search needs all tiles. The other models embed only the test split.
+    # The run's model embeds all splits, for `embeddings.npz`. The other models embed only the test split.
     requests = [(tuned, split) for split in SPLITS if info.shards[split]]
     requests += [(source, "test") for source in sources.values()]
     tiles = embed_splits({sources[name]: models[name] for name in models}, requests, info, settings.batch_size, map_fn)
@@ -184,7 +184,7 @@ def metrics_json(metrics: Sequence[Metric], facts: Mapping[str, Any]) -> bytes:
 
 
 def embeddings_npz(tile_features: Mapping[str, tuple[list[str], Floats]], info: DatasetInfo, run: Run) -> bytes:
-    """Encode the content of `embeddings.npz`, which the text search reads."""
+    """Encode the content of `embeddings.npz`: the features of the tiles of all splits by the evaluated model."""
     tile_ids = [tile_id for ids, _ in tile_features.values() for tile_id in ids]
     feat_nd = np.concatenate([feat for _, feat in tile_features.values()])
     buffer = io.BytesIO()

@@ -34,7 +34,7 @@ class ApiParams(WebParams):
 
 
 class TermBody(BaseModel):
-    """One part of a search."""
+    """One term of a search, with its weight."""
 
     kind: Literal[TermKind.TEXT, TermKind.TILE, TermKind.PROPOSAL] = TermKind.TEXT
     value: Text = Field(min_length=1)
@@ -42,7 +42,7 @@ class TermBody(BaseModel):
 
 
 PARAMETER_OF = {TermKind.TEXT: "q", TermKind.TILE: "like", TermKind.PROPOSAL: "abstract_of"}
-"""Parameter that takes the terms of a kind."""
+"""Name of the URL parameter that carries the search terms of each kind."""
 
 
 class SearchBody(ApiParams):
@@ -51,7 +51,7 @@ class SearchBody(ApiParams):
     terms_: list[TermBody] = Field([], alias="terms", max_length=MAX_TERMS)
 
     def with_terms(self) -> SearchBody:
-        """Return the search with its terms among the parameters of a URL."""
+        """Return the search with its terms converted to parameters of a URL."""
         lists: dict[str, list[str]] = {}
         for term in self.terms_:
             name = PARAMETER_OF[term.kind]
@@ -79,7 +79,7 @@ class SearchResult(BaseModel):
 
 
 class ErrorBody(BaseModel):
-    """What to change."""
+    """An error: `detail` says what is wrong and what to change."""
 
     detail: Short
 
@@ -109,7 +109,7 @@ async def upload_of(request: Request, service: SearchService) -> WebParams:
             picture = form.get("picture")
             if not isinstance(picture, UploadFile):
                 raise ParameterError("the form has no file `picture`")
-            # A large file is on disk so far; it is read in the queue, which bounds how many are in memory.
+            # A large file is still on disk; reading it in the queue limits how many files are in memory at once.
             digest = await service.queue.run(lambda: service.uploads.add(picture.file.read()))
             return params_of(form).model_copy(update={"image": [digest]})
 
@@ -162,7 +162,7 @@ def api_routes(service: SearchService) -> APIRouter:
         picture = (await find_tile(tile_id, service)).picture
         if not picture.is_file():
             raise NotFoundError("the tile's picture is not on this machine")
-        # A tile's id is a hash of its pixels' origin, so that a browser may keep the picture.
+        # A browser may keep the picture: the id is a hash of where the pixels come from, so the picture never changes.
         return FileResponse(
             picture,
             media_type=MEDIA_TYPES[picture.suffix],

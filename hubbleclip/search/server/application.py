@@ -1,4 +1,4 @@
-"""The application: routes, errors and middleware put together, and its numbers in the text format of Prometheus."""
+"""The application: routes, error handlers and middleware, and metrics in the text format of Prometheus."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ STATUS = {BusyError: 503, CatalogError: 503, NotFoundError: 404, UploadError: 42
 
 
 class Metrics:
-    """Numbers of one server."""
+    """Metrics of one server, for Prometheus."""
 
     def __init__(self, service: SearchService) -> None:
         self.registry = CollectorRegistry()
@@ -55,7 +55,7 @@ class Metrics:
 
 
 class MetricsMiddleware:
-    """Counts and times the requests by route, never by the path itself, of which there are endlessly many."""
+    """Counts and times the requests by route, not by path, because the number of different paths has no limit."""
 
     def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
         self.app, self.metrics = app, metrics

@@ -1,6 +1,6 @@
 """Simple Cone Search 1.03 of the Virtual Observatory (IVOA Recommendation 2008-02-22): tiles around a position.
 
-TOPCAT, Aladin and pyvo read it. As the standard requires, columns have UCDs of the first kind, and an error is a
+TOPCAT, Aladin and pyvo read it. As the standard requires, columns have UCDs of version 1, and an error is a
 VOTable with an INFO element named Error.
 """
 
@@ -39,7 +39,7 @@ Degrees = Annotated[float, Field(allow_inf_nan=False)]
 
 
 class Cone(BaseModel):
-    """Parameters of the standard, in degrees, and how many columns are wanted."""
+    """Parameters of the standard: position and radius in degrees, and the verbosity, which selects the columns."""
 
     RA: Degrees = Field(ge=0, le=360)
     DEC: Degrees = Field(ge=-90, le=90)

@@ -27,7 +27,7 @@ ANY = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104
 MAX_CONNECTIONS = 512
 """Largest number of open connections; each has a file descriptor, of which a process often has 1,024."""
 HEADERS_S, EXCHANGE_S = 10.0, 90.0
-"""Time limits of the first request's headers, and of a request with its response or the wait for the next one."""
+"""Time limits: of the first request's headers, and of each response and each wait for the next request's headers."""
 FULL = (
     f"HTTP/1.1 503 Service Unavailable\r\nRetry-After: {RETRY_AFTER_S}\r\n"
     "Content-Length: 0\r\nConnection: close\r\n\r\n"
@@ -77,7 +77,7 @@ class BoundedProtocol(H11Protocol):
 def listen(host: str, port: int) -> socket.socket:
     """Open the server's socket."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    # asyncio sets TCP_NODELAY only where the protocol is stated; without it, each response would wait 40 ms for an ACK.
+    # asyncio sets TCP_NODELAY only if IPPROTO_TCP is given here; without it, each response would wait 40 ms for an ACK.
     opened = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -102,7 +102,7 @@ def configure(app: FastAPI) -> uvicorn.Config:
 
 
 def run_server(service: SearchService, access: Access, port: int, server_file: Path) -> None:
-    """Serve until Ctrl-C; the port 0 takes any free one."""
+    """Serve until Ctrl-C; port 0 means any free port."""
     opened = listen(access.host, port)
     instance, port = secrets.token_hex(16), opened.getsockname()[1]
     found = RunningServer(

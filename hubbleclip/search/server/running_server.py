@@ -1,4 +1,4 @@
-"""The server of a data folder that runs: the file by which commands find it, and the client that asks it."""
+"""The running server of a data folder: the file by which commands find it, and the client that sends it requests."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ CONNECT_S, ANSWER_S = 1.0, 60.0
 class RunningServer:
     """Where the server of a data folder listens.
 
-    `instance` is a secret of server and file. It tells the server from another that got the same port, which might be
-    that of another user, who waits for the token.
+    `instance` is a secret that only the server and its file contain. The server must prove that it knows this secret
+    before it gets the token, because the port may meanwhile belong to a server of another user.
     """
 
     host: str
@@ -34,13 +34,13 @@ class RunningServer:
 
 
 def proof_of(instance: str, challenge: str) -> str:
-    """Compute what a server answers to a challenge, by which it shows that it knows its own secret."""
+    """Compute the answer to a challenge by which a server proves that it knows the secret `instance`."""
     return hmac.new(instance.encode(), challenge.encode(), "sha256").hexdigest()
 
 
 @contextmanager
 def registered(path: Path, server: RunningServer) -> Iterator[None]:
-    """Keep a file that says where a server listens, which only its owner can read, while the block runs."""
+    """While the block runs, keep a file that says where a server listens; only the file's owner can read it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.{os.getpid()}")
     with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
@@ -67,7 +67,7 @@ def find_server(path: Path) -> RunningServer | None:
 
 
 def ask(server: RunningServer, url: str) -> Any:
-    """Ask a server."""
+    """Send a request to a server and return its answer, decoded from JSON."""
     try:
         status, answer = _send(server, url, ANSWER_S)
     except (OSError, ValueError, http.client.HTTPException) as error:

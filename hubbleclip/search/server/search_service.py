@@ -1,6 +1,6 @@
 """What all routes of the server share: the search, the uploads, and the bounded queue before both.
 
-The queue gives a request an answer in time, or an error at once.
+The queue answers a request within a time limit, or refuses it.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class BusyError(HubbleclipError):
 
 
 class WorkQueue:
-    """Runs functions in a few threads; at most `max_waiting` calls wait.
+    """Runs functions in a few threads, with limits of the number and of the time of calls.
 
     Parameters
     ----------
@@ -43,7 +43,7 @@ class WorkQueue:
     max_waiting
         Largest number of calls that wait or run.
     max_s
-        Longest time of a call in seconds, from its arrival.
+        Maximum time of a call in seconds, including its wait.
 
     Attributes
     ----------
@@ -73,7 +73,7 @@ class WorkQueue:
         return result.result()
 
     def _end(self, _: Future[Any]) -> None:
-        """Count a call as ended: in its thread, or where it was cancelled before it began."""
+        """Count a call as ended, whether it ran or was cancelled before it began."""
         with self._lock:
             self.num_open -= 1
 
@@ -91,12 +91,12 @@ class WebParams(SearchParams):
 
 @dataclass(slots=True, kw_only=True)
 class SearchService:
-    """The search and what stands before it.
+    """The search, and the queue and the uploads that the routes use with it.
 
     Attributes
     ----------
     search
-        The search, which follows the index.
+        The search, which opens a new index after the index is replaced.
     explain
         Function that returns the lineage of a tile.
     queue
@@ -115,7 +115,7 @@ class SearchService:
     num_receiving: int = 0
 
     def answer(self, params: SearchParams, finish: Callable[[Hits], Result]) -> Result:
-        """Run a search in a thread of the queue, and make there what a route returns of the hits."""
+        """Run a search and return `finish` of its hits; a route calls this in a thread of the queue."""
         paths = []  # of uploads, which are given by their digests; no other path can reach the search
         for text in params.image:
             digest, weight = split_weight(text)

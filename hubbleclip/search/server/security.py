@@ -20,7 +20,7 @@ from hubbleclip.core.errors import HubbleclipError
 HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^:\[\]]*)(?::\d+)?")
 COOKIE = "hubbleclip_token"
 MAX_UPLOAD_BYTES, MAX_JSON_BYTES, MAX_BODY_S = 64 * 2**20, 2**20, 30.0
-"""Limits of a request's body: of a form with a file, which goes to disk, and of all others, which stay in memory."""
+"""Limits of a request's body: size of a form, whose files go to disk, size of any other body, and time in seconds."""
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; connect-src 'self'; "
     "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
@@ -45,7 +45,7 @@ class Access:
     host
         Address on which the server listens.
     token
-        Token that each request needs; None on loopback and with `--public`.
+        Token that each request needs; None with `--public`, or on loopback if no token is set.
 
     """
 
@@ -70,7 +70,7 @@ def check_access(host: str, token: str | None, is_public: bool) -> Access:
 
 
 class SecurityMiddleware:
-    """Refuses requests that the access does not allow, and adds the headers that bind a browser."""
+    """Refuses requests that the access does not allow, and adds headers that restrict what a browser may do."""
 
     def __init__(self, app: ASGIApp, access: Access) -> None:
         self.app, self.access = app, access
@@ -110,7 +110,10 @@ class SecurityMiddleware:
         return self._without_token(scope, headers, self.access.token)
 
     def _without_token(self, scope: Scope, headers: Headers, token: str) -> Response | None:
-        """Check the token: in a header, in a cookie, or in the URL, from which it moves to a cookie."""
+        """Return None if a header or a cookie has the token.
+
+        If the URL has it, return a redirect that moves the token to a cookie; otherwise return a refusal.
+        """
         cookie = cookie_parser(headers.get("cookie", "")).get(COOKIE, "")
         given = headers.get("authorization", "").removeprefix("Bearer ")
         if any(hmac.compare_digest(text.encode(), token.encode()) for text in (given, cookie)):
@@ -139,7 +142,7 @@ def _is_from_another_site(headers: Headers, method: str) -> bool:
     Without this check, any page that is open in the browser could upload files here, or keep the model and Sesame busy.
     """
     site = headers.get("sec-fetch-site")
-    if site is None:  # a program, or a browser from before 2023, which still says where a form is from
+    if site is None:  # a program, or a browser from before 2023, whose forms have an Origin
         origin = headers.get("origin")
         return method not in READING and origin is not None and urlsplit(origin).netloc != headers.get("host")
     is_link = method in READING and headers.get("sec-fetch-dest") == "document"
@@ -160,7 +163,7 @@ def _bounded(receive: Receive, max_bytes: int) -> Receive:
         nonlocal num_bytes, deadline
         now = asyncio.get_running_loop().time()
         deadline = deadline or now + MAX_BODY_S
-        if num_bytes < 0:  # the body is complete; what follows is the news that the client has gone
+        if num_bytes < 0:  # the body is complete; the next message is that the client has disconnected
             return await receive()
         try:
             async with asyncio.timeout_at(deadline):

@@ -33,7 +33,7 @@ class VectorStore(Protocol):
     """Features of tiles by one model, in rows that are numbered from 0 in the order of their addition.
 
     A store object shows the rows that existed when it was opened, and those that it appended itself. Another process
-    may append rows meanwhile; `is_current` shows that. All methods except `append` may be called by many threads.
+    may append rows meanwhile; then `is_current` is False. All methods except `append` may be called by many threads.
 
     Attributes
     ----------
@@ -117,8 +117,8 @@ class VectorStore(Protocol):
 
 
 def rows_of(tile_ids: pa.Array, wanted: Sequence[str]) -> list[int | None]:
-    """Find the rows of tiles."""
-    # The wanted ids, which are few, make the hash table; the many ids of the store only look into it.
+    """Find the row of each wanted tile; None for a tile that the store lacks."""
+    # The hash table has the wanted ids, which are few; the many ids of the store are looked up in it.
     position_n = pc.index_in(tile_ids, value_set=pa.array(wanted, ID_TYPE))
     row_n = np.flatnonzero(position_n.is_valid().to_numpy(zero_copy_only=False))
     found = dict(zip(position_n.drop_null().to_pylist(), row_n.tolist(), strict=True))
@@ -127,7 +127,7 @@ def rows_of(tile_ids: pa.Array, wanted: Sequence[str]) -> list[int | None]:
 
 def best_rows(row_n: RowNumbers, score_n: npt.NDArray[np.float64], k: int) -> Scored:
     """Find the best rows, sorted by their scores."""
-    if k < len(row_n):  # only those that can be among them are sorted
+    if k < len(row_n):  # only rows that can be among the best k are sorted
         is_high_n = score_n >= np.partition(score_n, -k)[-k]
         row_n, score_n = row_n[is_high_n], score_n[is_high_n]
     best = np.lexsort((row_n, -score_n))[:k]
@@ -157,7 +157,7 @@ def check_new_rows(known: pa.Array, tile_ids: Sequence[str], feat_nd: npt.NDArra
 
 
 def file_stamp(path: Path) -> tuple[int, int, int] | None:
-    """Return a value that changes when a file is replaced; None if there is none."""
+    """Return a value that changes when a file is replaced; None if there is no file."""
     try:
         found = path.stat()
     except FileNotFoundError:

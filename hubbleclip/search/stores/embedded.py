@@ -2,8 +2,8 @@
 
 The scan computes the similarity of every admitted row from its codes, together with a bound of the error. The k rows
 with the largest upper bounds are scored again from their float16 features. A row whose upper bound is below the k-th of
-these scores cannot be among the best k; all others are scored again, too. The result is therefore the exact one,
-whatever the filter, and pages of a result never overlap.
+these scores cannot be among the best k; every row that can be is scored again, too. The result is therefore the exact
+one, whatever the filter, and pages of a result never overlap.
 """
 
 from __future__ import annotations
@@ -53,13 +53,13 @@ MAX_SEGMENT_ROWS = 131_072
 BLOCK_ROWS = 65_536
 """Rows that one thread scans at once; their scores stay in the processor's cache."""
 EXACT_ROWS = 2048
-"""Number of admitted rows up to which all of them are scored exactly at once."""
+"""If at most this number of rows is admitted, all of them are scored exactly, without a scan of the codes."""
 GATHER_SHARE = 1 / 8
-"""Share of admitted rows in a block below which only their codes are read."""
+"""If a smaller share of the rows of a block is admitted, only the codes of the admitted rows are read."""
 RESCORE_ROWS = 4096
 """Rows that one thread scores exactly at once, which bounds the memory."""
 SCORE_DECIMALS = 9
-"""Decimals of a score; beyond them, the order of a sum would decide between equal features."""
+"""Decimals to which a score is rounded, so that rounding errors of sums do not rank equal features."""
 NUM_TRIES = 5
 
 
@@ -90,7 +90,7 @@ class EmbeddedStore:
     def _load(self) -> None:
         """Open the segments of the manifest that are not open yet.
 
-        An append of another process may replace the manifest meanwhile and delete files, which is then no damage.
+        A missing file is no damage if another process has replaced the manifest meanwhile; then all is read again.
         """
         for _ in range(NUM_TRIES):
             self._stamp = file_stamp(self.folder / MANIFEST)
@@ -107,7 +107,7 @@ class EmbeddedStore:
         else:
             raise SearchError(f"{self.folder} is written too often to be read: try again later")
         self._tile_ids = pa.concat_arrays([pa.array([], ID_TYPE), *(s.tile_ids for s in self._segments.values())])
-        self._segments = {  # the ids are in memory once
+        self._segments = {  # slices of one array, which has all ids in memory once
             key: replace(segment, tile_ids=self._tile_ids.slice(segment.start, segment.num_rows))
             for key, segment in self._segments.items()
         }

@@ -126,14 +126,14 @@ class Segment:
         return len(self.tile_ids)
 
     def check_codes(self) -> None:
-        """Refuse codes whose file was truncated meanwhile: to read the mapped pages would kill the process (SIGBUS)."""
+        """Raise SearchError if the file of codes was truncated: reading its pages would kill the process (SIGBUS)."""
         if self.coded.size() < len(self.coded):
             path = Path(self.floats.name).with_suffix(CODES)
             raise SearchError(f"{path} is damaged: {rebuild_hint(path.parent)}")
 
     def read(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.float16]:
         """Read features."""
-        # Scattered rows of a mapped file would take seven times as long and map at least 64 KiB for each row.
+        # Reading scattered rows from a mapped file would take seven times as long and map at least 64 KiB per row.
         num_dims = self.codes.codes_nd.shape[1]
         size, descriptor = num_dims * np.dtype(np.float16).itemsize, self.floats.fileno()
         content = b"".join([os.pread(descriptor, size, size * row) for row in rows.tolist()])
@@ -207,7 +207,7 @@ def write_segment(
 def open_segments(
     folder: Path, manifest: Manifest, opened: Mapping[str, Segment], pool: Executor
 ) -> dict[str, Segment]:
-    """Check and open the segments of an index."""
+    """Check and open the segments of an index that are not in `opened`; return all of its segments."""
     new = {
         facts.key: pool.submit(_open_segment, folder, facts, manifest.num_dims)
         for facts in manifest.segments
@@ -219,7 +219,7 @@ def open_segments(
 
 
 def _open_segment(folder: Path, facts: SegmentFacts, num_dims: int) -> Segment:
-    """Hash and open the files. The pages of the Parquet file that are read have checksums of their own."""
+    """Open the files of a segment; the Parquet file is checked by page checksums, the others by their hashes."""
     paths = {suffix: facts.path(folder, suffix) for suffix in facts.sha256}
     try:
         for suffix in (FLOATS, CODES):

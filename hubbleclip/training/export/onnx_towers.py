@@ -41,7 +41,9 @@ def write_onnx(loaded: LoadedModel, folder: Path) -> None:
         import onnxruntime  # noqa: PLC0415 - optional
         import onnxscript  # noqa: F401, PLC0415 - used by torch.onnx
     except ImportError as error:
-        raise TrainingError("ONNX needs pip install 'hubbleclip[export]', or give --no-onnx") from error
+        raise TrainingError(
+            "the export to ONNX needs an extra: run pip install 'hubbleclip[export]', or give --no-onnx"
+        ) from error
     images, tokens = probe_inputs(loaded)
     _write_tower(Tower(loaded.model, "encode_image"), images[:2], folder / IMAGE_FILE, "pixel_values", "image_features")
     _write_tower(Tower(loaded.model, "encode_text"), tokens[:2], folder / TEXT_FILE, "input_ids", "text_features")

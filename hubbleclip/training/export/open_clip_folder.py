@@ -18,7 +18,7 @@ from hubbleclip.training.models.builder import OPEN_CLIP_CONFIG, LoadedModel, ar
 from hubbleclip.training.models.pretrained import HUB_NAMES
 
 WEIGHTS = "open_clip_model.safetensors"
-"""Name of the weights that open_clip prefers over all others in a folder."""
+"""Name of the weight file; open_clip prefers this file to all other weight files in a folder."""
 PREPROCESS, CARD = "preprocess.py", "README.md"
 
 
@@ -37,7 +37,7 @@ def merged(loaded: LoadedModel) -> LoadedModel:
 
 
 def write_open_clip(loaded: LoadedModel, folder: Path) -> None:
-    """Write configuration, weights, preprocessing and, if open_clip has none for the model, the tokenizer."""
+    """Write configuration, weights and preprocessing, and the tokenizer unless it is a part of open_clip."""
     config = open_clip_config(loaded)
     (folder / OPEN_CLIP_CONFIG).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
     save_file({name: weight.contiguous() for name, weight in loaded.model.state_dict().items()}, folder / WEIGHTS)
@@ -46,7 +46,7 @@ def write_open_clip(loaded: LoadedModel, folder: Path) -> None:
     text = getattr(loaded.model, "text", None)
     if isinstance(text, HFTextEncoder):
         text.config.save_pretrained(folder)
-    if hasattr(loaded.tokenizer, "save_pretrained"):  # that of CLIP is a part of open_clip
+    if hasattr(loaded.tokenizer, "save_pretrained"):  # CLIP's tokenizer cannot be saved, as it is a part of open_clip
         loaded.tokenizer.save_pretrained(folder)
 
 

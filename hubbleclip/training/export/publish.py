@@ -27,7 +27,7 @@ def publish_model(folder: Path, url: str) -> str:
         return _publish_to_hub(folder, url)
     storage, address = open_storage(url), url.rstrip("/")
     files = sorted(path for path in folder.iterdir() if path.is_file() and path.name != OPEN_CLIP_CONFIG)
-    for path in (*files, folder / OPEN_CLIP_CONFIG):  # readers accept the folder once it has the configuration
+    for path in (*files, folder / OPEN_CLIP_CONFIG):  # last, because readers accept a folder that has it
         storage.upload(path, f"{address}/{path.name}")
     log.info("published %s: %d files were uploaded", address, len(files) + 1)
     return address

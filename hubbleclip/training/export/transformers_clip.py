@@ -1,6 +1,7 @@
 """Write a model as a `CLIPModel` of transformers, with its tokenizer and its image processor.
 
-This is possible for the vision transformers of OpenAI, of any size. A model with other layers has no `CLIPModel`.
+This is possible for models of any size whose layers are those of OpenAI's CLIP with a vision transformer; a `CLIPModel`
+has no other layers.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from hubbleclip.training.models.builder import LoadedModel, architecture
 
 VISION_KEYS = frozenset({"image_size", "layers", "width", "patch_size", "head_width", "mlp_ratio"})
 TEXT_KEYS = frozenset({"context_length", "vocab_size", "width", "heads", "layers", "mlp_ratio"})
-"""Keys of a configuration that a `CLIPModel` has too; any other key changes a layer."""
+"""Keys of open_clip's configuration that `CLIPModel` supports; any other key means a layer that `CLIPModel` lacks."""
 HEAD_WIDTH, MLP_RATIO = 64, 4.0
 """open_clip's defaults."""
 LAYER_NAMES = {
@@ -58,7 +59,7 @@ def has_clip_layers(loaded: LoadedModel) -> bool:
 
 
 def has_clip_config(config: Mapping[str, Any]) -> bool:
-    """Return whether a configuration has no layer that a `CLIPModel` lacks."""
+    """Return whether `CLIPModel` supports all layers of a configuration."""
     vision, text = config["vision_cfg"], config["text_cfg"]
     is_transformer = isinstance(vision.get("layers"), int)  # a ResNet has a list
     return is_transformer and vision.keys() <= VISION_KEYS and text.keys() <= TEXT_KEYS
@@ -69,7 +70,9 @@ def write_transformers(loaded: LoadedModel, folder: Path) -> None:
     try:
         from transformers import CLIPConfig, CLIPModel, CLIPTokenizer  # noqa: PLC0415 - takes seconds, and is optional
     except ImportError as error:
-        raise TrainingError("transformers needs pip install 'hubbleclip[export]', or give --no-transformers") from error
+        raise TrainingError(
+            "the export to transformers needs an extra: run pip install 'hubbleclip[export]', or give --no-transformers"
+        ) from error
     model: Any = CLIPModel(CLIPConfig(**clip_config(loaded)))
     model.eval()
     model.load_state_dict(clip_state(loaded.model.state_dict()))
@@ -82,7 +85,7 @@ def write_transformers(loaded: LoadedModel, folder: Path) -> None:
     model.save_pretrained(folder)
     words = loaded.tokenizer
     vocabulary = {text: number for text, number in words.encoder.items() if number < words.sot_token_id}
-    # open_clip's names differ
+    # open_clip has other names for these two tokens
     vocabulary |= {"<|startoftext|>": words.sot_token_id, "<|endoftext|>": words.eot_token_id}
     tokenizer = CLIPTokenizer(vocab=vocabulary, merges=list(words.bpe_ranks), model_max_length=loaded.context_length)
     tokenizer.save_pretrained(folder)
@@ -90,7 +93,7 @@ def write_transformers(loaded: LoadedModel, folder: Path) -> None:
 
 
 def clip_config(loaded: LoadedModel) -> dict[str, Any]:
-    """Describe a model as transformers does."""
+    """Make the configuration of the `CLIPModel` that has the architecture of a model."""
     config = architecture(loaded.settings)
     vision, text = config["vision_cfg"], config["text_cfg"]
     common = {"hidden_act": "quick_gelu" if config.get("quick_gelu") else "gelu", "projection_dim": config["embed_dim"]}
@@ -122,7 +125,7 @@ def clip_config(loaded: LoadedModel) -> dict[str, Any]:
 
 
 def clip_state(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Rename the weights of an open_clip model to those of a `CLIPModel`."""
+    """Convert the names of the weights from those of open_clip to those of a `CLIPModel`."""
     renamed: dict[str, Tensor] = {}
     for name, weight in state.items():
         module, _, kind = name.rpartition(".")
@@ -140,7 +143,7 @@ def clip_state(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _layer_state(prefix: str, layer: str, weight: Tensor) -> dict[str, Tensor]:
-    """Rename one weight of a transformer layer."""
+    """Rename one weight of a transformer layer; the joint weight of query, key and value is split into three."""
     if layer.startswith("attn.in_proj_"):
         kind = layer.removeprefix("attn.in_proj_")
         parts = zip("qkv", torch.chunk(weight, 3), strict=True)
@@ -150,7 +153,7 @@ def _layer_state(prefix: str, layer: str, weight: Tensor) -> dict[str, Tensor]:
 
 
 def processor_config(loaded: LoadedModel) -> dict[str, Any]:
-    """Describe the preprocessing of pictures as transformers does."""
+    """Make the configuration of the image processor of transformers."""
     size = {"height": loaded.image_size, "width": loaded.image_size}
     return {
         "image_processor_type": "CLIPImageProcessorPil",

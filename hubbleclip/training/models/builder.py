@@ -36,9 +36,9 @@ LOAD_ERRORS = (
     *(OSError, RuntimeError, ValueError, LookupError, TypeError, AttributeError, ImportError, StopIteration),
     *(EOFError, OverflowError, MemoryError, struct.error, pickle.UnpicklingError, SafetensorError),
 )
-"""What torch, open_clip and its libraries raise where files cannot be fetched, or hold something else than weights."""
+"""Errors of torch, open_clip and its libraries if files cannot be fetched or do not contain weights."""
 LOCAL_DIR, OPEN_CLIP_CONFIG = "local-dir:", "open_clip_config.json"
-"""open_clip's prefix of a model name that is a folder, and the name of the configuration in such a folder."""
+"""Prefix by which open_clip knows that a model name is a folder, and the configuration file in such a folder."""
 HEAP_BLOCK_BYTES = 2**25 - 2**16  # just below the largest block that glibc can be made to allocate from its heap
 
 
@@ -241,7 +241,7 @@ def _register_own_models() -> None:
 
 
 def _pretrained_tag(settings: ModelSettings) -> dict[str, Any]:
-    """Return open_clip's description of the weights that `settings.pretrained` names; empty if it is not a tag.
+    """Return open_clip's description of the weights that `settings.pretrained` names; {} if that is no tag.
 
     Raises TrainingError if the model or the weights are unknown.
     """
@@ -250,7 +250,7 @@ def _pretrained_tag(settings: ModelSettings) -> dict[str, Any]:
         register_packaged_model(settings.name)
     try:
         config = open_clip.get_model_config(settings.name)
-    except (OSError, ValueError) as error:  # of a folder, or of a model hub
+    except (OSError, ValueError) as error:  # raised for the name of a folder or of a hub's model
         raise TrainingError(_load_error_message(settings, {}, error)) from error
     if config is not None and "multimodal_cfg" in config:
         raise TrainingError(
@@ -284,11 +284,11 @@ def _create(settings: ModelSettings, pretrained: str | None) -> Any:
     preprocess: Mapping[str, Any] = {key: tag[key] for key in ("mean", "std") if key in tag}
     if settings.name in PACKAGED_MODELS:
         preprocess = PACKAGED_MODELS[settings.name].preprocess
-    # the architecture has no logit bias, but the weights have one, because a sigmoid loss trained them
+    # weights that were trained with a sigmoid loss have a logit bias, even if the architecture has none
     is_file = pretrained and not tag and not pretrained.endswith((".npz", ".npy"))
     has_bias = is_file and "logit_bias" in open_clip.factory.load_state_dict(pretrained)
     bias = {"init_logit_bias": 0.0} if has_bias else {}
-    # open_clip warns that weights are random, which is intended here; its errors, and those of the hub, are raised too.
+    # Not logged: open_clip's warning that weights are random, as intended here, and errors, which are raised anyway.
     level = logging.root.manager.disable
     logging.disable(logging.ERROR)
     try:
@@ -317,9 +317,9 @@ def architecture(settings: ModelSettings) -> dict[str, Any]:
 
 
 def _own_text_tower(settings: ModelSettings) -> dict[str, Any]:
-    """Return the text configuration that reads a transformers text tower from the exported folder; {} if it has none.
+    """Return options by which open_clip reads a transformers text tower from the exported folder; {} if that has none.
 
-    Without it, open_clip would fetch the configuration of the text tower from the model hub.
+    Without these options, open_clip would fetch the configuration of the text tower from the model hub.
     """
     folder = Path(settings.name.removeprefix(LOCAL_DIR))
     if not settings.name.startswith(LOCAL_DIR) or not (folder / "config.json").is_file():
@@ -331,9 +331,9 @@ def _own_text_tower(settings: ModelSettings) -> dict[str, Any]:
 
 @cache
 def _open_tokenizer(name: str, context_length: int) -> Any:
-    """Open the tokenizer of an architecture once; models that share a tokenizer also share the texts split for it.
+    """Open the tokenizer of an architecture once, so that models that share it also share the cache of `split_for`.
 
-    Raises TrainingError if it cannot be loaded.
+    Raises TrainingError if the tokenizer cannot be loaded.
     """
     try:
         return open_clip.get_tokenizer(name, context_length=context_length or None)
@@ -368,7 +368,7 @@ def _with_preprocessing(model: Any, settings: ModelSettings) -> LoadedModel:
 def _detail(error: Exception) -> str:
     """Shorten an error of a library to one line."""
     if isinstance(error, pickle.UnpicklingError):
-        return "the file holds no tensors, or other objects beside them"
+        return "the file contains objects that are not tensors"
     return shorten(str(error), 200, placeholder=" ...") or type(error).__name__
 
 

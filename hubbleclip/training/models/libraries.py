@@ -9,14 +9,14 @@ from pathlib import Path
 from hubbleclip.config.model import ModelSettings
 
 USED_BY = {"timm": '"timm_', "transformers": '"hf_', "huggingface_hub": '"hf_'}
-"""Start of the keys of a model's configuration that need a library, by library."""
+"""For each library, the start of those keys of a model's configuration that need it."""
 
 
 def hide_unused_libraries(settings: ModelSettings) -> None:
     """Make this process, from now on, unable to import those libraries of `USED_BY` that a model does not use.
 
-    open_clip imports them where they are installed, which takes 1.2 s. It is made to work without them. The hub is not
-    needed because the weights are those of a run.
+    open_clip imports these libraries if they are installed, which takes 1.2 s, and works without them. The model hub is
+    not needed, because the weights are those of a run.
     """
     open_clip = importlib.util.find_spec("open_clip")
     folders = [Path(one) / "model_configs" for one in (open_clip and open_clip.submodule_search_locations) or ()]

@@ -1,4 +1,4 @@
-"""Texts of other lengths than the context of a text tower: longer contexts, and short texts without padding."""
+"""Give a text tower a longer context, and encode short texts without padding."""
 
 from __future__ import annotations
 

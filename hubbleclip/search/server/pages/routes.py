@@ -77,7 +77,7 @@ ENVIRONMENT.globals.update(
 
 
 def wants_page(request: Request) -> bool:
-    """Return whether an answer is for a person."""
+    """Return whether the answer to a request is a page for a person, and not data for a program."""
     return not request.url.path.startswith(("/api/", "/scs", "/metrics", "/healthz"))
 
 
@@ -103,7 +103,7 @@ def page_routes(service: SearchService) -> APIRouter:
     async def search(request: Request) -> Response:
         params = params_of(request.query_params)
         is_partial = "hx-request" in request.headers
-        # The form sends every field. The address keeps those that say something, so that it can be sent to a colleague.
+        # The form sends every field. Without the empty ones, the address is short enough to be sent to a colleague.
         if not is_partial and any(value == "" for _, value in parse_qsl(request.url.query, keep_blank_values=True)):
             return RedirectResponse(params.url(page=params.page), status_code=303)
         return await _search_page(params, service, is_partial)
@@ -179,7 +179,7 @@ def _text_of(params: SearchParams) -> str:
 
 
 async def _search_page(params: SearchParams, service: SearchService, is_partial: bool) -> Response:
-    """Render the search page. For a partial update only the results, whose address is that of the whole page."""
+    """Render the search page, or its results alone for a partial update; the browser shows the same URL for both."""
     fault, hits = "", None
     try:
         hits = await service.queue.run(service.answer, params, lambda hits: hits)

@@ -48,7 +48,7 @@ def sky_view(wcs_text: str, size_px: int) -> SkyView | None:
             wcs = WCS(fits.Header.fromstring(wcs_text, sep="\n"), naxis=2)
             steps = np.linspace(0, size_px, NUM_GRID)
             x, y = np.meshgrid(steps, steps)
-            # The first row of the header is the last row of the picture; FITS pixel centres are at whole numbers.
+            # The WCS counts rows from the bottom of the picture; its pixel centres are at whole numbers.
             sky = wcs.pixel_to_world(x.ravel() - 0.5, size_px - 0.5 - y.ravel()).icrs
     except (ValueError, KeyError, TypeError, AttributeError):
         return None
