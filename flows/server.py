@@ -57,7 +57,7 @@ QUIET = {"PREFECT_SERVER_LOGGING_LEVEL": "CRITICAL", "PREFECT_LOGGING_LEVEL": "C
 def prefect_environment(data: Path, port: int) -> dict[str, str]:
     """Make the environment variables for the server, the workers and their clients.
 
-    Variables that the user has set are kept. The key is made once; it is not given to a server on another machine.
+    Variables that the user has set are kept. The API key is made once; it is not given to a server on another machine.
     """
     home = prefect_home(data)
     make_private(home)

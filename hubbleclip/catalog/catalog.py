@@ -28,7 +28,7 @@ from hubbleclip.core.records import Record
 WORD_SOURCES = {"proposal": "forget_abstracts", "abstract_summary": "forget_summaries"}
 """Tables whose texts are in the word index, and the script that removes the words of changed rows from the index."""
 READER_LIMITS: dict[str, str | bool | int | float | list[str]] = {"memory_limit": "2GiB"}
-"""Memory limit of readers; DuckDB spills what exceeds it to disk. All readers of a process need the same limit."""
+"""Memory limit of readers; DuckDB spills larger data to disk, and needs one limit for all readers of a process."""
 VIEWS = "SELECT view_name AS name, comment FROM duckdb_views() WHERE NOT internal"
 # Parametrised searches are table macros, such as `search_abstracts(text)`.
 SEARCHES = """

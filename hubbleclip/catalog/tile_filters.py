@@ -74,7 +74,7 @@ def _one_of(name: str, label: str, meaning: str, sql: str = "", counts: str = ""
 
 
 def _limits(name: str, fact: str, label: str, unit: str, *, example: str) -> tuple[Filter, Filter]:
-    """Make the two filters of a number that lies in a range."""
+    """Make the two filters that limit a number to a range."""
     low, high = f"{name}_min", f"{name}_max"
     return (
         Filter(

@@ -57,7 +57,7 @@ LABELS = {
         SELECT row, max(category) OVER (PARTITION BY upper(category)) AS label FROM tile_fact WHERE category IS NOT NULL
     """,
 }
-"""Facts by which a map colours its points."""
+"""Queries for the facts by which a map colours its points."""
 
 
 class Postings:

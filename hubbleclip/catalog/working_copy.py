@@ -96,7 +96,7 @@ class _WorkingCopy:
     num_written: int = 0
 
     def connect(self) -> duckdb.DuckDBPyConnection:
-        """Open an in-memory database, to which the working copy is attached, so that the file can be closed."""
+        """Open an in-memory database; the working copy is attached to it, so that detaching can close the file."""
         limits: dict[str, str | bool | int | float | list[str]] = {
             "memory_limit": f"{self.memory_mb}MiB",
             "threads": self.threads,

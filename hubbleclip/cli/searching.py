@@ -38,7 +38,7 @@ SHOWN = ("tile_id", "instrument", "filter", "target_name", "title")
 MEANING = "score: higher is better, comparable within one search only"
 MORE = "; more: further tiles of the same {}, which --group none shows"
 FOLDED = {GroupBy.PROPOSAL: "proposal", GroupBy.SKY: "field"}
-"""What the tiles that the column `more` counts have in common."""
+"""Word for what a hit shares with the tiles that its column `more` counts."""
 
 
 def _option(one: Filter) -> tuple[str, Any, Any]:

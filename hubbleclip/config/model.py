@@ -61,7 +61,7 @@ class TrainSettings(Section):
     means no average.
     """
     distillation_weight: float = Field(0.0, ge=0)
-    """Weight of a loss term that keeps the model near its base, the weights before training. 0 means no such term."""
+    """Weight of the distillation loss term, which keeps the model near its initial weights. 0 means no such term."""
     distillation: Literal["features", "logits"] = "features"
     """What the distillation term compares: `features` of each tile and text (squared distance), or `logits`, which
     give the probabilities of the batch's texts for each tile and of its tiles for each text (Kullback-Leibler

@@ -45,7 +45,7 @@ PROFILES_DIR = Path(__file__).parent / "profiles"
 SITE_FILE = Path("hubbleclip.toml")
 """File of settings for all profiles, in the working directory."""
 FIELD_SHARE = 0.5
-"""Two proposals that each have at least this share of their observations in the other's field are in one split."""
+"""Two proposals that each have at least this share of their observations in the other's field are in the same split."""
 MAX_PARENTS = 30
 """Maximum number of consecutive datasets that reuse shards of an older one; the next one packs all samples again."""
 

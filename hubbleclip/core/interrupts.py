@@ -52,7 +52,7 @@ def end_soon(exit_code: int = INTERRUPTED) -> None:
 
 def write_stopped(*, can_resume: bool = False) -> None:
     """Write to standard error that the command was stopped."""
-    is_terminal = os.isatty(STDERR)  # which shows ^C on the same line, and whose cursor a live bar may hide
+    is_terminal = os.isatty(STDERR)  # a terminal shows ^C on the same line, and a live bar may hide its cursor
     os.write(STDERR, (b"\n" + SHOW_CURSOR) * is_terminal + (RESUMABLE if can_resume else STOPPED))
 
 

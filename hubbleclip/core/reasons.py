@@ -79,7 +79,7 @@ REASON_WORDS: dict[str, str] = {
 
 
 class _Numbers(dict[str, object]):
-    """Values by name; a setting whose value is unknown is given by its name."""
+    """Values by name; a setting whose value is unknown is replaced by its name."""
 
     def __missing__(self, name: str) -> str:
         return f"splits.{name}"

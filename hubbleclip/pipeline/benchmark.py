@@ -1,4 +1,4 @@
-"""Score a model, or features that others made, on the frozen benchmark or on a catalogue of objects."""
+"""Score a model, or features that another program computed, on the frozen benchmark or on a catalogue of objects."""
 
 from __future__ import annotations
 

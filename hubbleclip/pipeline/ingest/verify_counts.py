@@ -53,7 +53,7 @@ class Days(NamedTuple):
 def changed_parts(
     span: Days, num: int, known: Mapping[int, int | None], count: Callable[[Days], int], max_rows: int
 ) -> Iterator[Days]:
-    """Find the parts of a range where the archive's count differs from the known one, by bisection."""
+    """Find, by bisection, the parts of a range in which the archive's count of rows differs from the known count."""
     rows = [known.get(day, 0) for day in range(*span)]
     if None not in rows and num == sum(filter(None, rows)):
         return
