@@ -49,6 +49,7 @@ def made_sample(group: int, view: int, split: str, png: bytes) -> Sample:
         split=split,
         group_id=f"group-{group:03d}",
         proposal_id=f"made:{group}",
+        archive="simulated",
         obs_id=f"o{group}-{view}",
         png_sha256=hashlib.sha256(png).hexdigest(),
         caption_kinds=["abstract", "title"],
