@@ -13,7 +13,7 @@ from experiments.short_queries.report import ndcg
 from experiments.study.comparisons import METRICS
 from hubbleclip.config.settings import EvaluationSettings
 from hubbleclip.dataset.manifest import DatasetInfo
-from hubbleclip.evaluation.embed import ModelSource, embed_splits
+from hubbleclip.evaluation.embed import ModelSource, embed_split
 from hubbleclip.evaluation.metrics.bootstrap import draw_weights, resampled_means
 from hubbleclip.evaluation.metrics.protocols import FAIR, Estimate, Scores, fair_estimates
 from hubbleclip.evaluation.metrics.retrieval import Floats, cosine_scores
@@ -31,7 +31,7 @@ def score(info: DatasetInfo, run_dir: Path, settings: EvaluationSettings, tiles:
     test_set = make_test_set(read_samples(info))
     source = ModelSource(run_dir=run_dir, precision=resolve_precision(settings.precision))
     loaded = source.load()
-    ((_, tiles_td),) = embed_splits({source: loaded}, [(source, "test")], info, settings.batch_size).values()
+    ((_, tiles_td),) = embed_split({source: loaded}, "test", info, settings.batch_size).values()
     weights_bg = draw_weights(test_set.num_groups, settings.bootstrap)
     estimates = []
     for name, texts in {"abstract": test_set, "summary": with_summaries(test_set)}.items():

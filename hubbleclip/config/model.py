@@ -77,10 +77,11 @@ class TrainSettings(Section):
     min_crop_share: float = Field(0.35, gt=0, le=1)
     """Minimum share of a tile's area that a random crop keeps."""
     captions: dict[str, Annotated[float, Field(gt=0)]] = Field({})
-    """Share of each kind of caption in the training texts, in tokens, such as `{abstract_sentences = 2, summary = 1,
-    phrases = 1}`; shares are relative. `abstract` is the whole main caption, `abstract_sentences` are consecutive
-    sentences of it, and the others are kinds of the dataset; of `phrases`, one phrase is drawn. Empty means that a text
-    is the whole main caption with probability 0.2, one of the other captions with 0.1, and sentences with 0.7.
+    """Relative share of each kind of caption among the tokens of the training texts, such as `{abstract_sentences = 2,
+    summary = 1}`. `abstract` is the whole main caption, `abstract_sentences` are consecutive sentences of it, and every
+    other name is a kind of `shards.caption_kinds`; of `phrases`, one phrase is drawn. If it is empty, a text is the
+    whole main caption with probability 0.2, another caption with 0.1, and consecutive sentences of the main one with
+    0.7.
     """
     hard_negatives: float = Field(0.0, ge=0, le=1)
     """Share of each batch that is filled, as far as possible, with tiles of proposals of the same category and

@@ -141,9 +141,10 @@ class TrainBatches:
         return self.settings.steps
 
     def __getitem__(self, step: int) -> TrainBatch:
-        """Load this process's rows of the batch of a step, counted from 0.
+        """Load this process's rows of the batch of a step; steps are counted from 0.
 
-        Every process draws the texts of the whole batch, because two rows with equal texts are a positive pair.
+        Every process draws the texts of the whole batch, because two rows with equal texts are a positive pair even if
+        different processes load them.
         """
         # The random generator is seeded with the step, so that a resumed run draws the same numbers.
         rng = np.random.default_rng([self.settings.seed, AUGMENTATION_STREAM, step])

@@ -8,7 +8,7 @@ from pathlib import Path
 from hubbleclip.config.settings import EvaluationSettings
 from hubbleclip.core.records import Promotion
 from hubbleclip.dataset.build import DatasetInfo
-from hubbleclip.evaluation.embed import EmbedMapFn, ModelSource, embed_splits
+from hubbleclip.evaluation.embed import EmbedMapFn, ModelSource, embed_split
 from hubbleclip.evaluation.metrics.bootstrap import draw_weights
 from hubbleclip.evaluation.metrics.protocols import Estimate, Scores, difference, fair_estimates
 from hubbleclip.evaluation.names import HEADLINE
@@ -27,7 +27,7 @@ def split_estimates(
     test_set = make_test_set(read_samples(info), split)
     source = ModelSource(run_dir=run_dir, precision=resolve_precision(settings.precision))
     loaded = source.load()
-    ((_, tiles_td),) = embed_splits({source: loaded}, [(source, split)], info, settings.batch_size, map_fn).values()
+    ((_, tiles_td),) = embed_split({source: loaded}, split, info, settings.batch_size, map_fn).values()
     captions_cd = embed_texts(loaded, test_set.captions_c, settings.batch_size)
     scores = Scores.of_features(run_dir.name, tiles_td, captions_cd)  # the name of a run's folder is its id
     return fair_estimates(scores, test_set, draw_weights(test_set.num_groups, settings.bootstrap))

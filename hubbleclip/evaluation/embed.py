@@ -7,7 +7,7 @@ equal those of `embed_tiles` bit by bit.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from pathlib import Path
@@ -71,33 +71,30 @@ class TileRange:
     stop: int
 
 
-def embed_splits(
+def embed_split(
     models: Mapping[ModelSource, LoadedModel],
-    requests: Iterable[tuple[ModelSource, str]],
+    split: str,
     info: DatasetInfo,
     batch_size: int,
     map_fn: EmbedMapFn | None = None,
-) -> dict[tuple[ModelSource, str], TileFeatures]:
-    """Embed the tiles of each requested split by the requested model, in this process or by a parallel map."""
+) -> dict[ModelSource, TileFeatures]:
+    """Embed the tiles of a split by each model, in this process or by a parallel map."""
     if map_fn is None:
-        return {key: embed_tiles(models[key[0]], info, key[1], batch_size) for key in dict.fromkeys(requests)}
-    tile_ids: dict[tuple[ModelSource, str], list[str]] = {
-        (model, split): info.manifest.filter(pc.field("split") == split)["tile_id"].to_pylist()
-        for model, split in requests
-    }
+        return {source: embed_tiles(loaded, info, split, batch_size) for source, loaded in models.items()}
+    tile_ids = info.manifest.filter(pc.field("split") == split)["tile_id"].to_pylist()
     # A range has whole batches only, because a matrix product of another shape may differ in its last bits.
     size = batch_size * BATCHES_PER_RANGE
     ranges = [
-        TileRange(model=model, split=split, start=start, stop=min(start + size, len(ids)))
-        for (model, split), ids in tile_ids.items()
-        for start in range(0, len(ids), size)
+        TileRange(model=model, split=split, start=start, stop=min(start + size, len(tile_ids)))
+        for model in models
+        for start in range(0, len(tile_ids), size)
     ]
     # The function is a partial, and not a lambda, because it is pickled and sent to other processes.
     work = partial(embed_range, info.path, batch_size, torch.get_num_threads())
-    features: dict[tuple[ModelSource, str], list[Floats]] = {key: [] for key in tile_ids}
+    features: dict[ModelSource, list[Floats]] = {model: [] for model in models}
     for tile_range, feat_nd in zip(ranges, map_fn(work, ranges), strict=True):
-        features[tile_range.model, tile_range.split].append(feat_nd)
-    return {key: (ids, np.concatenate(features[key])) for key, ids in tile_ids.items()}
+        features[tile_range.model].append(feat_nd)
+    return {model: (tile_ids, np.concatenate(parts)) for model, parts in features.items()}
 
 
 def embed_tiles(loaded: LoadedModel, info: DatasetInfo, split: str, batch_size: int) -> TileFeatures:

@@ -33,20 +33,20 @@ class PinnedFile:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ArchivePins:
-    """Facts of an archive that do not change. What is None is not compared.
+    """Facts of an archive that do not change. `check-archive` compares with them, but not with None.
 
     Attributes
     ----------
     released_mjd
         Range of release dates (MJD) in which the archive has some hundreds of observations of an instrument.
     num_proposals
-        Approximate number of proposals with images, for the estimate of an ingest.
+        Approximate number of proposals with images, from which the size and duration of a full ingest are estimated.
     proposal, file_names
         Number of a proposal, and the names of all its files that are chosen with the default settings.
     file
-        A file of some megabytes.
+        A file of a few megabytes, which the check downloads.
     title
-        Number and title of a proposal.
+        Number of a proposal, which need not be `proposal`, and its title.
 
     """
 

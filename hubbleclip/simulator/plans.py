@@ -147,7 +147,7 @@ def _draw_cycle(settings: SimulatorSettings, index: int) -> int:
 
 
 def _new_plan(settings: SimulatorSettings, index: int, kind: ObjectKind, sibling_of: str = "") -> ObservingPlan:
-    """Make a plan in which everything is newly drawn; `sibling_of` is the camera of the parent, if there is one."""
+    """Draw a plan; its camera suits `sibling_of`, the camera of the parent proposal, unless that is empty."""
     cycle = _draw_cycle(settings, index)
     rng = python_rng("plan", index)
     camera = _choose_camera(rng, settings.mission, cycle, sibling_of)

@@ -25,7 +25,7 @@ def hash_seed(*keys: object) -> int:
 
 
 def numpy_rng(*keys: object) -> np.random.Generator:
-    """Make a numpy random generator for pixel values. It is seeded by the keys alone, to which `SEED` is not added."""
+    """Make a numpy random generator for pixel values. Its seed depends on the keys, but not on `SEED`."""
     # PCG64 is named explicitly, because numpy may change the generator that `default_rng` uses.
     return np.random.Generator(np.random.PCG64(_hash(*keys)))
 

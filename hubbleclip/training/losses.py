@@ -43,8 +43,8 @@ def pair_logits(image_bd: Tensor, text_bd: Tensor, scale: Tensor, bias: Tensor |
 def info_nce(logits_bb: Tensor, group_ids: Tensor) -> dict[str, Tensor]:
     """Symmetric InfoNCE loss, in which only an image and its own text (the diagonal) are a positive pair.
 
-    The formula is that of CLIP, arXiv 2103.00020, figure 3. As in CLIP, different rows of one group count as negatives;
-    `multi_positive` counts them as positives.
+    The formula is that of CLIP, arXiv 2103.00020, figure 3. An image and the text of another row of its group count as
+    negatives, as in CLIP; `multi_positive` counts them as positives.
     """
     return {"info_nce_loss": _symmetric_cross_entropy(logits_bb)}
 
@@ -58,8 +58,8 @@ def info_nce_masked(logits_bb: Tensor, group_ids: Tensor) -> dict[str, Tensor]:
 def siglip(logits_bb: Tensor, group_ids: Tensor) -> dict[str, Tensor]:
     """Pairwise sigmoid loss: each image-text pair of the batch is a binary classification.
 
-    The formula is that of SigLIP, arXiv 2303.15343, algorithm 1. Different rows of one group count as negatives;
-    `siglip_masked` ignores them.
+    The formula is that of SigLIP, arXiv 2303.15343, algorithm 1. An image and the text of another row of its
+    group count as negatives; `siglip_masked` ignores such pairs.
     """
     return {"siglip_loss": _pairwise_sigmoid_loss(logits_bb).sum() / len(logits_bb)}
 

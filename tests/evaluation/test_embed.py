@@ -11,7 +11,7 @@ from small_dataset import MODEL
 from hubbleclip.config.settings import ModelSettings
 from hubbleclip.dataset.build import read_dataset
 from hubbleclip.evaluation import embed
-from hubbleclip.evaluation.embed import ModelSource, embed_splits
+from hubbleclip.evaluation.embed import ModelSource, embed_split
 from hubbleclip.training.embeddings import embed_texts, prepare_for_embedding, resolve_precision
 from hubbleclip.training.models.builder import load_model
 
@@ -65,31 +65,31 @@ def trained(tmp_path_factory):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
-def test_parts_that_cross_to_other_processes_give_the_features_of_whole_splits(trained, precision):
+def test_parts_that_cross_to_other_processes_give_the_features_of_a_whole_split(trained, precision):
     info, run_dir = trained
     best, start = (ModelSource(run_dir=run_dir, base_model_seed=seed, precision=precision) for seed in (None, 3))
-    requests = [(best, "test"), (best, "train"), (start, "test"), (best, "test")]
     models, ranges = {one: one.load() for one in (best, start)}, []
 
     def fake_map(work, items):
         ranges.extend(items)
         return [pickled(pickled(work)(pickled(item))) for item in items]
 
-    serial = embed_splits(models, requests, info, BATCH_SIZE)
-    parallel = embed_splits(models, requests, info, BATCH_SIZE, fake_map)
-    assert list(parallel) == list(serial) == requests[:3]
+    serial = embed_split(models, "test", info, BATCH_SIZE)
+    parallel = embed_split(models, "test", info, BATCH_SIZE, fake_map)
+    assert list(parallel) == list(serial) == [best, start]
     for key, (tile_ids, features) in serial.items():
         assert parallel[key][0] == tile_ids
         np.testing.assert_array_equal(parallel[key][1], features)
-    assert not np.array_equal(serial[best, "test"][1], serial[start, "test"][1])
-    assert [(one.start, one.stop) for one in ranges if (one.model, one.split) == requests[0]] == [(0, 12), (12, 16)]
+    assert not np.array_equal(serial[best][1], serial[start][1])
+    assert [(one.start, one.stop) for one in ranges if one.model == best] == [(0, 12), (12, 16)]
 
 
 def test_a_process_loads_a_model_once_for_any_number_of_ranges(trained):
     info, run_dir = trained
     model = ModelSource(run_dir=run_dir, precision="fp32")
     before = embed._loaded.cache_info()
-    embed_splits({}, [(model, split) for split in ("train", "val", "test")], info, 1, lambda *args: [*map(*args)])
+    for split in ("train", "val", "test"):
+        embed_split({model: None}, split, info, 1, lambda *args: [*map(*args)])
     after = embed._loaded.cache_info()
     assert after.misses - before.misses <= 1
     assert after.hits - before.hits > 5

@@ -118,7 +118,7 @@ def test_metrics_json_equals_the_returned_metrics_and_a_repeat_gives_the_same_by
     root, dataset_dir, run_dir, shuffled_dir = trained
     again = root / "reports/b"
     report.evaluate(dataset_dir, run_dir, shuffled_dir, again, SETTINGS, code_version="1.2.3+gabc")
-    names = ("metrics.json", "index.html", "embeddings.npz")
+    names = ("metrics.json", "index.html")
     assert all((evaluation.path / name).read_bytes() == (again / name).read_bytes() for name in names)
     written = json.loads((evaluation.path / "metrics.json").read_text())
     assert [row["value"] for row in written["metrics"]] == [metric.value for metric in evaluation.metrics]
@@ -160,7 +160,7 @@ def test_a_report_replaces_an_older_one_and_leaves_no_other_folder(trained, eval
     out_dir.mkdir(parents=True)
     (out_dir / "stale.txt").write_text("old")
     done = report.evaluate(dataset_dir, run_dir, None, out_dir, SETTINGS, code_version="1")
-    assert {path.name for path in out_dir.iterdir()} == {"index.html", "metrics.json", "embeddings.npz"}
+    assert {path.name for path in out_dir.iterdir()} == {"index.html", "metrics.json"}
     assert [path.name for path in out_dir.parent.iterdir()] == ["c"]
     assert "shuffled" not in {metric.model for metric in done}
     assert "shuffled pairs" not in (out_dir / "index.html").read_text()
@@ -220,18 +220,6 @@ def test_a_model_from_scratch_has_nothing_to_forget_and_no_views_are_estimated_u
     assert protocols == {"fair", "paperclip", "paperclip_equation", "zero_shot", "image_to_image"}
     facts = json.loads((evaluation.path / "metrics.json").read_text())
     assert facts["other_run"] is None and facts["other_run_id"] is None
-
-
-def test_the_search_gets_the_features_of_all_tiles_by_the_model_of_the_run(trained, evaluation, embedded):
-    archive = np.load(evaluation.path / "embeddings.npz")
-    samples = read_samples(read_dataset(trained[1]))
-    assert sorted(archive["tile_id"].tolist()) == sorted(one.tile_id for one in samples)
-    place = {tile_id: row for row, tile_id in enumerate(archive["tile_id"].tolist())}
-    test_set, _, features = embedded
-    rows = [place[one.tile_id] for one in test_set.samples]
-    cosines_t = (archive["feat_nd"][rows].astype(float) * features.tiles_td).sum(axis=1)
-    assert cosines_t.min() > 0.999
-    assert archive["run_id"].item() == trained[2].name
 
 
 def test_occlusion_maps_are_those_of_the_examples_for_their_own_captions(trained, embedded):

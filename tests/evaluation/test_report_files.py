@@ -1,11 +1,9 @@
-"""The files of a report: what `metrics.json` and `embeddings.npz` hold, and from which models the numbers come."""
+"""The files of a report: what `metrics.json` holds, and from which models the numbers come."""
 
-import io
 import json
 from pathlib import Path
 from types import SimpleNamespace
 
-import numpy as np
 import pytest
 from evaluation_samples import RUN, metric, sample
 
@@ -28,19 +26,6 @@ def test_an_end_of_an_interval_that_is_unknown_is_null_in_the_file() -> None:
     (row,) = json.loads(write.metrics_json([metric("i2t_map", 0.5, 0.4, None)], {}))["metrics"]
     names = {"protocol": "fair", "split": "test", "model": "fine_tuned", "name": "i2t_map"}
     assert row == names | {"value": 0.5, "low": 0.4, "high": None}
-
-
-def test_embeddings_keep_the_tile_of_each_feature_and_name_data_run_and_step() -> None:
-    features = {"train": (["b", "a"], np.array([[0.1, 0.2], [0.3, 0.4]])), "test": (["c"], np.array([[0.5, -0.6]]))}
-    archive = np.load(io.BytesIO(write.embeddings_npz(features, INFO, RUN)))
-    assert archive["tile_id"].tolist() == ["b", "a", "c"]
-    np.testing.assert_allclose(archive["feat_nd"], [[0.1, 0.2], [0.3, 0.4], [0.5, -0.6]], atol=1e-3)
-    assert archive["feat_nd"].dtype == np.float16
-    assert (archive["dataset_digest"].item(), archive["run_id"].item(), archive["step"].item()) == (
-        "evaluated-on",
-        RUN.run_id,
-        600,
-    )
 
 
 def test_the_base_model_is_that_of_the_run_and_its_seed_and_other_runs_are_their_checkpoints() -> None:

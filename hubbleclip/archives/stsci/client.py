@@ -56,7 +56,7 @@ BOTH = ("title", "abstract")
 APT, BULK, LISTING, PAGE, ADS = "apt", "abstracts.cat", "listing", "program page", "ads"
 """Names of the sources in the provenance."""
 MAX_PROVENANCE_CHARS = 120
-"""Number of characters to which the provenance truncates a value that was not used."""
+"""Maximum length, in the provenance, of a value of another source than the chosen one; a longer one is truncated."""
 
 
 # The APT file has the proposers' own text. The bulk list and the listing have broken its lines and lost characters. The

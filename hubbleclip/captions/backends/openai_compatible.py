@@ -39,7 +39,7 @@ WRONG_ADDRESS = {401, 403, 404, 405}
 """HTTP statuses that every request would get, because the key, the address or the name of the model is wrong."""
 RETRY_TEMPERATURE = 0.4
 ATTEMPTS = 4
-"""Maximum number of requests about an abstract in one run."""
+"""Maximum number of requests for each abstract in one run."""
 BACKOFF_S = 0.5
 """Wait before the second request; the wait doubles with each further one."""
 KEY_VARIABLE = "OPENAI_API_KEY"

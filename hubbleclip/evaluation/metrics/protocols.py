@@ -131,7 +131,7 @@ class Estimate:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Difference(Estimate):
-    """The paired difference of a share between two scorers; `ratio` is the larger `design_ratio` of the two shares."""
+    """The share of one scorer minus that of another; `ratio` is the larger `design_ratio` of the two shares."""
 
     ratio: float
 

@@ -111,7 +111,7 @@ def results(report: Mapping[str, Any]) -> str:
 
 
 def score_table(metrics: Iterable[Mapping[str, Any]]) -> str:
-    """Write the main metrics as a Markdown table, with a row per scorer and intervals."""
+    """Write the main metrics and their intervals as a Markdown table with one row per scorer."""
     cells = {(one["model"], one["name"]): cell(one) for one in metrics if one["protocol"] == FAIR}
     lines = [f"| | {' | '.join(COLUMNS.values())} |", f"|---|{'---|' * len(COLUMNS)}"]
     for scorer, (name, _) in SCORERS.items():

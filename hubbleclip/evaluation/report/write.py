@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import io
 import json
 import logging
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from hubbleclip.config.settings import EvaluationSettings
 from hubbleclip.core import io as files
@@ -22,7 +19,7 @@ from hubbleclip.evaluation.embed import (
     EmbedMapFn,
     ModelFeatures,
     ModelSource,
-    embed_splits,
+    embed_split,
     embed_test_set,
     embed_vocabulary,
 )
@@ -42,7 +39,6 @@ from hubbleclip.training.runs import read_run
 
 log = logging.getLogger(__name__)
 
-SPLITS = ("train", "val", "test")
 MAX_HALF_WIDTH = 0.1
 """An evaluation logs a warning if half the width of the headline's 95 % interval is above this value."""
 
@@ -60,8 +56,8 @@ def evaluate(
 ) -> list[Metric]:
     """Evaluate a run and its baselines on the test split, and write a report.
 
-    The report consists of `index.html`, `metrics.json` and `embeddings.npz`. The bytes of these files depend only on
-    the dataset, the runs, the settings and the code. The page shows the run `other_run_dir`, or else the base model,
+    The report consists of `index.html` and `metrics.json`. The bytes of these files depend only on the dataset, the
+    runs, the settings and the code. The page shows the run `other_run_dir`, or else the base model,
     beside the evaluated run. Raises TrainingError if a folder is not a finished run.
     """
     info = read_dataset(dataset_dir)
@@ -73,17 +69,12 @@ def evaluate(
     models = {name: source.load() for name, source in sources.items()}
     shown = ("fine_tuned", "other" if other_run_dir else "base")  # the page shows these two models side by side
     labels = make_labels(test_set.samples, test_set.group_t)
-    tuned = sources["fine_tuned"]
-    # The run's model embeds all splits, for `embeddings.npz`. The other models embed only the test split.
-    requests = [(tuned, split) for split in SPLITS if info.shards[split]]
-    requests += [(source, "test") for source in sources.values()]
-    tiles = embed_splits({sources[name]: models[name] for name in models}, requests, info, settings.batch_size, map_fn)
+    tiles = embed_split({sources[name]: models[name] for name in models}, "test", info, settings.batch_size, map_fn)
     features = {
-        name: embed_test_set(models[name], tiles[source, "test"], test_set, labels, settings.batch_size)
+        name: embed_test_set(models[name], tiles[source], test_set, labels, settings.batch_size)
         for name, source in sources.items()
     }
     phrases = {name: embed_vocabulary(models[name], vocabulary, settings.batch_size) for name in shown}
-    tile_features = {split: tiles[tuned, split] for split in SPLITS if (tuned, split) in tiles}
     # Forgetting is measured only for pretrained models: a model trained from scratch has nothing to forget.
     forgetting = forgetting_estimates(models, settings) if run.pretrained else []
     estimates = all_estimates(test_set, features, labels, settings.bootstrap, forgetting)
@@ -104,7 +95,6 @@ def evaluate(
     content = {
         "index.html": page.render(info, results).encode("utf-8"),
         "metrics.json": metrics_json(metrics, facts),
-        "embeddings.npz": embeddings_npz(tile_features, info, run),
     }
     write_report(out_dir, content)
     return metrics
@@ -181,22 +171,6 @@ def metrics_json(metrics: Sequence[Metric], facts: Mapping[str, Any]) -> bytes:
     """Encode the content of `metrics.json`; the same metrics and facts always give the same bytes."""
     rows = [{key: value for key, value in to_row(metric).items() if key != "run_id"} for metric in metrics]
     return (json.dumps({**facts, "metrics": rows}, indent=1, sort_keys=True) + "\n").encode("utf-8")
-
-
-def embeddings_npz(tile_features: Mapping[str, tuple[list[str], Floats]], info: DatasetInfo, run: Run) -> bytes:
-    """Encode the content of `embeddings.npz`: the features of the tiles of all splits by the evaluated model."""
-    tile_ids = [tile_id for ids, _ in tile_features.values() for tile_id in ids]
-    feat_nd = np.concatenate([feat for _, feat in tile_features.values()])
-    buffer = io.BytesIO()
-    np.savez(
-        buffer,
-        tile_id=np.array(tile_ids),
-        feat_nd=feat_nd.astype(np.float16),
-        dataset_digest=np.array(info.digest),
-        run_id=np.array(run.run_id),
-        step=np.array(run.best_step),
-    )
-    return buffer.getvalue()
 
 
 def write_report(out_dir: Path, content: Mapping[str, bytes]) -> None:
