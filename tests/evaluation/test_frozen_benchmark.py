@@ -144,7 +144,7 @@ def test_a_file_that_cannot_be_scored_says_what_is_wrong(test_set, tmp_path):
     write(path, ids, [*vectors[:-1], np.full(16, np.nan)])
     assert f"vector of {ids[-1]}" in problem()
     write(path, ids, [*vectors[:-1], np.ones(3)])
-    assert "one length" in problem()
+    assert "one common length" in problem()
     pq.write_table(pa.table({"id": ids, "feature": [0] * len(ids)}), path)
     assert "`id` and `vector`" in problem()
 
