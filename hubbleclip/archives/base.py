@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any, Protocol, Self
 from urllib.parse import urlsplit
+from uuid import uuid4
 
 from hubbleclip.core.errors import without_control
 from hubbleclip.core.records import Observation, Product, Proposal, Rejection
@@ -213,27 +214,28 @@ class ProcessLocal:
     Only the arguments of the constructor are pickled, and each process builds its own object from them, once.
     """
 
-    _args: tuple[Any, ...]
+    _recipe: tuple[str, type, tuple[Any, ...]]
 
     def __new__(cls, *args: Any) -> Self:
-        """Create the object, and keep the constructor's arguments, from which another process can build it."""
+        """Create the object, and keep a unique name, the class and the arguments, from which it is built again."""
         instance = super().__new__(cls)
-        instance._args = args
+        # The name keeps equal archives apart: a worker outlives a run, and an open circuit breaker never closes.
+        instance._recipe = uuid4().hex, cls, args
         return instance
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Pickle the class and the arguments instead of the object's state."""
-        return _build, (type(self), *self._args)
+        """Pickle the recipe instead of the object's state."""
+        return _build, self._recipe
 
 
 def _build(*recipe: Any) -> Any:
-    """Return the object that this process has built of the same class and arguments, or build it."""
+    """Return the object that this process has built of the same recipe, or build it."""
     with _BUILD_LOCK:  # two threads that call `lru_cache` at once could build it twice
         return _build_once(*recipe)
 
 
 @lru_cache(BUILT_OBJECTS)
-def _build_once(cls: type, *args: Any) -> Any:
+def _build_once(name: str, cls: type, args: tuple[Any, ...]) -> Any:
     """Build an object."""
     return cls(*args)
 

@@ -193,10 +193,11 @@ def sent(thing):
 
 def test_a_process_makes_one_archive_of_what_is_sent_to_it_again_and_again(tmp_path: Path) -> None:
     settings = read_settings("hubble", {"data": str(tmp_path)})
-    archive = open_archive(settings.archive, settings.fetch, Layout(settings.root))
+    archive, other = (open_archive(settings.archive, settings.fetch, Layout(settings.root)) for _ in range(2))
     there = sent(archive)
     assert there is sent(archive)
     assert there is not archive
+    assert there is not sent(other)
 
 
 def test_an_archive_crosses_to_another_process_with_its_settings(tmp_path: Path) -> None:
