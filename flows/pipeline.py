@@ -75,7 +75,7 @@ def settings_of(profile: str, overrides: dict[str, Any] | None) -> Settings:
 def parameters() -> dict[str, Any]:
     """Return the parameters of the current flow run, for the next flow."""
     given = runtime.flow_run.parameters
-    return {"profile": given["profile"], "overrides": given["overrides"] or {}}
+    return {"profile": given.get("profile", "demo"), "overrides": given.get("overrides") or {}}
 
 
 def emit(event: str, resource: str, **facts: Any) -> None:

@@ -142,7 +142,7 @@ FILTERS = (
         bool,
         "is_moving = $moving",
         "moving target",
-        "Whether the target moves on the sky, as planets do.",
+        "Whether the target moves on the sky, such as a planet.",
     ),
     Filter("box", str, IN_BOX, "box", "ra_min,ra_max,dec_min,dec_max in degrees, such as 350,10,-5,5, across RA 0."),
 )

@@ -32,7 +32,7 @@ REOPEN_EVERY = 64
 """Number of transactions after which the file is reopened. Until the file is closed, DuckDB keeps in memory the pages
 that it has read, and some KiB for each write.
 """
-END_LOG = "CREATE TABLE log_end (number INTEGER); DROP TABLE log_end"
+END_LOG = "CREATE OR REPLACE TABLE log_end (number INTEGER); DROP TABLE log_end"
 """A write, after which DuckDB merges the log of a killed process even if the log has no complete transaction."""
 CHECKPOINT_AT = "4MiB"
 """Size of the write-ahead log at which DuckDB moves the log's rows to the database file. Until then, the rows are also

@@ -2,11 +2,27 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
 from hubbleclip.config.base import Section
+
+TEMPERATURE = 0.07
+"""CLIP's initial softmax temperature; logit_scale is log(1 / TEMPERATURE)."""
+FULL_SHARE, OTHER_SHARE = 0.2, 0.1
+"""Probabilities, used if `train.captions` is empty: that a text is the whole main caption, and that it is another
+caption such as the title.
+"""
+WHOLE_SHARE = 0.1
+"""Probability that a tile is not cropped."""
+GAIN_JITTER = 0.2
+"""Brightness is multiplied by a random factor between exp(-GAIN_JITTER) and exp(GAIN_JITTER)."""
+BOOTSTRAP_SEED = 7
+"""Seed of the resamples and of the random baseline, the same in every evaluation, so that differences are paired."""
+NUM_EXAMPLE_TILES = 6
+"""Number of test tiles that the report shows with their nearest phrases."""
 
 
 class ModelSettings(Section):
@@ -30,6 +46,13 @@ class TrainSettings(Section):
     """How to train."""
 
     not_in_digest: ClassVar[frozenset[str]] = frozenset({"workers"})
+    fixed: ClassVar[Mapping[str, Any]] = {
+        "temperature": TEMPERATURE,
+        "full_abstract_share": FULL_SHARE,
+        "other_caption_share": OTHER_SHARE,
+        "whole_share": WHOLE_SHARE,
+        "gain_jitter": GAIN_JITTER,
+    }
 
     loss: str = "multi_positive"
     """Name of the loss in the registry: `multi_positive` counts tiles and texts of the same proposal as positives;
@@ -110,6 +133,8 @@ class TrainSettings(Section):
 
 class EvaluationSettings(Section):
     """How to evaluate."""
+
+    fixed: ClassVar[Mapping[str, Any]] = {"seed": BOOTSTRAP_SEED, "num_example_tiles": NUM_EXAMPLE_TILES}
 
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     """Precision of the weights for embedding; `auto` means `bf16` on devices with fast bfloat16 multiplication, else

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
@@ -115,7 +116,8 @@ def make_captions(
             known = ", ".join(CAPTION_KINDS)
             raise SettingsError(f"setting shards.caption_kinds: unknown kind {kind!r}: use {known}")
         summary = summaries.get(writer) if is_written else None
-        text = clean(CAPTION_KINDS[name](proposal, observation, summary) or "")
+        # All samples of a proposal share one copy of its texts in memory.
+        text = sys.intern(clean(CAPTION_KINDS[name](proposal, observation, summary) or ""))
         if text:
             captions[f"{name}@{summary.writer}" if summary else name] = text
     return captions

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from hubbleclip.config.model import FULL_SHARE, GAIN_JITTER, OTHER_SHARE, WHOLE_SHARE
 from hubbleclip.config.settings import TrainSettings
 from hubbleclip.core.errors import DatasetError
 from hubbleclip.core.parallel import ahead
@@ -47,14 +48,6 @@ CACHE_BYTES = 2 << 30
 """A split is kept in memory if its resized uint8 pixels take at most this number of bytes (2 GiB)."""
 SPECIAL_TOKENS = 2
 """Number of tokens that a CLIP tokenizer adds to every text: one start token and one end token."""
-FULL_SHARE, OTHER_SHARE = 0.2, 0.1
-"""Probabilities, used if `train.captions` is empty: that a text is the whole main caption, and that it is another
-caption such as the title.
-"""
-WHOLE_SHARE = 0.1
-"""Probability that a tile is not cropped."""
-GAIN_JITTER = 0.2
-"""Brightness is multiplied by a random factor between exp(-GAIN_JITTER) and exp(GAIN_JITTER)."""
 BATCHES_PER_WORKER = 2
 """Number of batches that are prefetched per loader thread."""
 

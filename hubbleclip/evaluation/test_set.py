@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from hubbleclip.config.model import BOOTSTRAP_SEED, NUM_EXAMPLE_TILES
 from hubbleclip.core.errors import EvaluationError
 from hubbleclip.core.records import Sample
 from hubbleclip.dataset.captions import clean
 from hubbleclip.dataset.splits.continuations import Link
 from hubbleclip.dataset.splits.near_duplicates import group_proposals, near_duplicates, shingles
-from hubbleclip.evaluation.metrics.bootstrap import SEED
 from hubbleclip.evaluation.metrics.retrieval import Floats, Ints
 
 SAME_CAPTION_SIMILARITY = 0.7
@@ -20,8 +20,6 @@ SAME_CAPTION_SIMILARITY = 0.7
 
 The value is the same as the default of the setting `splits.near_duplicate`.
 """
-NUM_EXAMPLE_TILES = 6
-"""Number of test tiles that the report shows with their nearest phrases."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -105,7 +103,7 @@ def caption_representatives(texts: Mapping[str, str], group_of: Mapping[str, str
     return group_proposals(texts, links)
 
 
-def shuffled_captions(caption_t: Ints, seed: int = SEED) -> Ints:
+def shuffled_captions(caption_t: Ints, seed: int = BOOTSTRAP_SEED) -> Ints:
     """Draw a wrong caption for each tile at random."""
     num_captions = int(caption_t.max()) + 1
     step_t = np.random.default_rng(seed).integers(1, num_captions, size=len(caption_t))
@@ -113,7 +111,7 @@ def shuffled_captions(caption_t: Ints, seed: int = SEED) -> Ints:
     return other_t
 
 
-def pair_similarities(scores_tc: Floats, caption_t: Ints, seed: int = SEED) -> tuple[Floats, Floats]:
+def pair_similarities(scores_tc: Floats, caption_t: Ints, seed: int = BOOTSTRAP_SEED) -> tuple[Floats, Floats]:
     """Select each tile's similarity with its own caption (true pair) and with a random wrong caption
     (shuffled pair).
     """

@@ -86,6 +86,8 @@ STORE = "embedded"
 
 def open_store(layout: Layout, model_digest: str, name: str = STORE) -> VectorStore:
     """Open a vector store for reading and appending."""
+    if name not in STORES:
+        raise SearchError(f"this version has no store {name!r}, in which the index is: run `hubbleclip index`")
     return STORES[name](layout.model_index(model_digest), model_digest)
 
 
@@ -195,6 +197,6 @@ def _read_status(layout: Layout, current: CurrentIndex, num_tiles: int) -> Index
 
 def number_labels(labels: Sequence[str | None]) -> NumberedLabels:
     """Number the distinct labels, the most frequent first; a missing label has the number -1."""
-    values = [value for value, _ in Counter(filter(None, labels)).most_common()]
+    values = [value for value, _ in Counter(label for label in labels if label is not None).most_common()]
     number_of = {value: number for number, value in enumerate(values)} | {None: -1}
     return NumberedLabels(values=values, numbers=[number_of[label] for label in labels])

@@ -126,7 +126,7 @@ class Ranker:
                 "the mode `words` needs a text or a proposal: use the mode `model` for pictures and tiles"
             )
         self.mode = params.mode if texts else Mode.MODEL
-        if self.mode is Mode.MODEL:
+        if self.mode is Mode.MODEL or not self.num_admitted:
             return
         sum_n = opened.facts.word_scores(texts).round(WORD_DECIMALS)
         row_n = np.flatnonzero((sum_n > 0) & mask_n)
@@ -182,7 +182,7 @@ class Ranker:
 
     def best(self, depth: int) -> Ranking:
         """Rank at least the best `depth` rows, or all."""
-        if not self.terms:
+        if not self.terms or not self.num_admitted:  # without loading the model
             row_n = np.flatnonzero(self.mask_n)[:depth]
             return Ranking(row_n=row_n, score_n=np.zeros(len(row_n)), is_complete=depth >= self.num_admitted)
         if self.mode is Mode.MODEL:

@@ -75,7 +75,10 @@ class ContrastiveGradients:
                 # the gradients of scale and bias already cover the whole batch, so they are added only once, here with
                 # the last micro-batch
                 own_grads = [*row_grads, *(grads[2:] if is_last else [])]
-                torch.autograd.backward(outputs[: len(own_grads)], own_grads)
+                pairs = zip(outputs, own_grads, strict=False)
+                # a frozen tower without a projection, such as that of SigLIP, has features without a graph
+                trained = [(output, grad) for output, grad in pairs if output.requires_grad]
+                torch.autograd.backward([output for output, _ in trained], [grad for _, grad in trained])
         return entries
 
     def _backward(self, features: Features, group_ids: Tensor, base: Features) -> dict[str, Tensor]:

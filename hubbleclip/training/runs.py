@@ -9,14 +9,16 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+from hubbleclip.config.base import Section
 from hubbleclip.config.model import ModelSettings, TrainSettings
 from hubbleclip.core.errors import TrainingError
 from hubbleclip.core.io import locked, sha256_file, write_text, writing
 from hubbleclip.core.records import Checkpoint, Run, to_row
 from hubbleclip.core.timestamps import next_time
 
+S = TypeVar("S", bound=Section)
 RUN = "run.json"
 RUNNING, FINISHED = "running", "finished"
 REQUIRED_FACTS = {
@@ -99,7 +101,7 @@ def _create_run(runs_dir: Path, model: ModelSettings, settings: TrainSettings, *
     started = next_time(before and datetime.fromisoformat(before), "run", timedelta(seconds=1))
     suffix = hashlib.sha256(f"{names['dataset_digest']} {names['settings_digest']}".encode()).hexdigest()[:8]
     run_dir = runs_dir / f"{started:%Y%m%dT%H%M%S}-{suffix}"
-    sections = {"model": model.model_dump(mode="json"), "train": settings.model_dump(mode="json")}
+    sections = {"model": model.recorded(), "train": settings.recorded()}
     facts: dict[str, Any] = {
         "run_id": run_dir.name,
         **names,
@@ -161,17 +163,18 @@ def read_run(run_dir: Path) -> FinishedRun:
 
 def read_model_settings(run_dir: Path) -> ModelSettings:
     """Read the model settings of a run."""
-    return ModelSettings(**_read_settings(run_dir, "model"))
+    return _read_settings(run_dir, "model", ModelSettings)
 
 
 def read_train_settings(run_dir: Path) -> TrainSettings:
     """Read the training settings of a run."""
-    return TrainSettings(**_read_settings(run_dir, "train"))
+    return _read_settings(run_dir, "train", TrainSettings)
 
 
-def _read_settings(run_dir: Path, section: str) -> dict[str, Any]:
-    """Read a section of a run's settings. Raises TrainingError if `run.json` is damaged."""
+def _read_settings(run_dir: Path, section: str, kind: type[S]) -> S:
+    """Read a section of a run's settings, without its constants. Raises TrainingError if `run.json` is damaged."""
     try:
-        return dict(json.loads(read_facts(run_dir)["settings"])[section])
+        values = json.loads(read_facts(run_dir)["settings"])[section]
+        return kind(**{name: values[name] for name in kind.model_fields if name in values})
     except (KeyError, TypeError, ValueError) as error:
         raise damaged(run_dir, f"{RUN} has no settings of {section}") from error

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from hubbleclip.archives.stsci.ads import parse_ads
 from hubbleclip.archives.stsci.parsers import ProposalText, parse_abstracts_cat, parse_apt
 from hubbleclip.archives.stsci.program_listing import parse_listing
 from hubbleclip.core.text_cleaning import clean_text, decode
@@ -235,16 +234,6 @@ def test_every_layout_is_read(
     assert (record.title, record.pi, record.cycle, record.proposal_type, record.category) == head
     assert (record.abstract or "").startswith(words[0])
     assert (record.abstract or "").endswith(words[1])
-
-
-@pytest.mark.parametrize(
-    "name", ["hstprop.json", "hstprop_misaligned_arrays.json", "hstprop_missing_field.json", "hstprop.tag"]
-)
-def test_every_recorded_answer_of_ads_is_read(name: str) -> None:
-    record = parse_ads((DATA / "mast/ads" / name).read_bytes(), "15677")
-    assert record.title == (None if "missing" in name else CRAB)
-    assert (record.number, record.cycle, record.pi) == ("15677", 26, "Max Mutchler")
-    assert record.abstract == sample()["15677"].abstract
 
 
 def test_every_real_title_stays_as_it_is_but_for_spaces_braces_and_hyphens() -> None:

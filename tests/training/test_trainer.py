@@ -43,6 +43,14 @@ def test_micro_batches_work_with_a_locked_tower(dataset_dir) -> None:
     assert all(torch.allclose(whole[name], pieces[name], atol=1e-5) for name in whole)
 
 
+def test_micro_batches_work_with_a_frozen_tower_that_has_no_projection(dataset_dir) -> None:
+    trainer, batches = opened(dataset_dir, mode="locked_image", micro_batch=2)
+    trainer.loaded.model.visual.requires_grad_(requires_grad=False)  # as an image tower of SigLIP
+    before = trainer.loaded.model.text_projection.detach().clone()
+    trainer.train_step(batches[0])
+    assert not torch.equal(trainer.loaded.model.text_projection, before)
+
+
 def test_micro_batches_are_rejected_where_batch_norms_would_see_them(dataset_dir) -> None:
     with pytest.raises(TrainingError, match=r"train\.micro_batch"):
         opened(dataset_dir, ModelSettings(name="hubbleclip-tiny", pretrained=""), micro_batch=2)

@@ -11,6 +11,7 @@ import re
 import xml.etree.ElementTree as ET
 import zipfile
 import zlib
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from datetime import UTC, datetime
@@ -173,12 +174,12 @@ def index_abstracts_cat(lines: Iterable[bytes]) -> dict[str, bytes]:
 
     A few proposals have more than one record, and a part may have records of other proposals too.
     """
-    parts: dict[str, bytes] = {}
+    parts: defaultdict[str, list[bytes]] = defaultdict(list)
     for piece in split_abstracts_cat(lines):
         for record in map(_parse_record, _records(decode(piece).splitlines())):
             if number := clean_number(record.get("number")):
-                parts[number] = parts.get(number, b"") + piece
-    return parts
+                parts[number].append(piece)
+    return {number: b"".join(pieces) for number, pieces in parts.items()}
 
 
 def _records(lines: Iterable[str]) -> Iterator[list[str]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import re
 from collections.abc import Callable
@@ -42,6 +41,8 @@ ATTEMPTS = 4
 """Maximum number of requests for each abstract in one run."""
 BACKOFF_S = 0.5
 """Wait before the second request; the wait doubles with each further one."""
+REQUESTS_PER_S = 20.0
+"""Limit of the request rate over all connections."""
 KEY_VARIABLE = "OPENAI_API_KEY"
 """Environment variable of the API key, which other clients of this API read too."""
 LOCAL_HOSTS = {"127.0.0.1", "localhost", "::1"}
@@ -81,9 +82,11 @@ class OpenAICompatible:
         self.model = re.sub(r"[^\w.-]+", "-", settings.model)
         self._url = f"{settings.base_url.rstrip('/')}/chat/completions"
         self._key = read_key(settings.base_url) if key is None else key
-        # Only the number of connections limits the request rate. An answer is short, so no minimum speed is required.
+        # An answer is short, so no minimum speed is required.
         self._transport = Transport(
-            FetchSettings(requests_per_s=math.inf, timeout_s=settings.timeout_s),
+            FetchSettings(
+                connections=settings.connections, requests_per_s=REQUESTS_PER_S, timeout_s=settings.timeout_s
+            ),
             RequestLimits(attempts=attempts, backoff_s=backoff_s, file_timeout_s=settings.timeout_s, stall_bytes=0),
         )
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from hubbleclip.config.model import BOOTSTRAP_SEED
 from hubbleclip.evaluation.metrics.retrieval import (
     Bools,
     Floats,
@@ -22,13 +23,11 @@ from hubbleclip.evaluation.metrics.retrieval import (
 
 TAIL = 0.025
 """Probability that a 95 % interval excludes at each of its two ends."""
-SEED = 7
-"""Seed of the resamples and of the random baseline, the same in every evaluation, so that differences are paired."""
 RESAMPLES_PER_BLOCK = 100
 """Number of resamples whose ranks are in memory at once."""
 
 
-def draw_weights(num_groups: int, num_resamples: int, seed: int = SEED) -> Ints:
+def draw_weights(num_groups: int, num_resamples: int, seed: int = BOOTSTRAP_SEED) -> Ints:
     """Draw bootstrap resamples of the groups; a resample is described by the number of copies of each group."""
     rng = np.random.default_rng(seed)
     weights_bg: Ints = rng.multinomial(num_groups, np.full(num_groups, 1 / num_groups), size=num_resamples)

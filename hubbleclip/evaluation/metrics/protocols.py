@@ -23,10 +23,11 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from hubbleclip.config.model import BOOTSTRAP_SEED
 from hubbleclip.core.errors import EvaluationError
 from hubbleclip.core.vectors import first_non_finite_row
 from hubbleclip.evaluation.metrics.baselines import bm25_scores, chance_ranks, metadata_text, simulated_chance_ranks
-from hubbleclip.evaluation.metrics.bootstrap import SEED, TAIL, resampled_means, resampled_retrieval
+from hubbleclip.evaluation.metrics.bootstrap import TAIL, resampled_means, resampled_retrieval
 from hubbleclip.evaluation.metrics.intervals import (
     design_ratio,
     difference_interval,
@@ -245,7 +246,7 @@ def fair_estimates(scores: Scores, test_set: TestSet, weights_bg: Ints) -> list[
     ]
 
 
-def chance_estimates(test_set: TestSet, weights_bg: Ints, seed: int = SEED) -> list[Estimate]:
+def chance_estimates(test_set: TestSet, weights_bg: Ints, seed: int = BOOTSTRAP_SEED) -> list[Estimate]:
     """Estimate the metrics of a random order of the items (scorer `random`) under the protocol `fair`.
 
     The values are exact expectations, except for the median rank, which is simulated. The resampled values are

@@ -139,7 +139,7 @@ def report_facts(
         "num_captions": len(test_set.captions_c),
         "num_groups": test_set.num_groups,
         "counts": info.description["counts"],
-        "settings": settings.model_dump(mode="json"),
+        "settings": settings.recorded(),
     }
 
 

@@ -86,6 +86,8 @@ def map_ordered(
     weigh: Callable[[Item], int] = lambda item: 1,
 ) -> Iterator[Result]:
     """Call `work` for each item on the workers of a stage, show the progress, and yield the results in order."""
+    if not items:
+        return  # without starting workers
     progress = Progress(name=f"{stage.name}: {step.name}", total=sum(map(weigh, items)))
     number_of = {id(item): number for number, item in enumerate(items)}
     waiting: dict[int, Result] = {}  # results that must wait for the result of an earlier item
@@ -96,8 +98,7 @@ def map_ordered(
         while num_yielded in waiting:
             yield waiting.pop(num_yielded)
             num_yielded += 1
-    if items:
-        progress.log()
+    progress.log()
 
 
 def work_on(step: Step, work: Callable[[Item], Result], items: Sequence[Item], num: int) -> ChunkResult:

@@ -173,7 +173,7 @@ def write_index(folder: Path, rows: Sequence[Row], settings: TileSettings) -> No
     """Write `index.ecsv`, which astropy reads with units, and `index.json`, which also has the WCS of each tile."""
     contract = tables()["tile"].schema()
     columns = (*OWN_COLUMNS, *(_column(contract.field(name)) for name in CONTRACT_COLUMNS))
-    used = settings.model_dump(mode="json")
+    used = settings.recorded()
     table = as_astropy(list(rows), columns)
     table.meta = {"settings": used}
     lines = io.StringIO()

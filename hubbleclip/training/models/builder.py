@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
-from hubbleclip.config.model import ModelSettings
+from hubbleclip.config.model import TEMPERATURE, ModelSettings
 from hubbleclip.core.errors import TrainingError
 from hubbleclip.training.losses import Loss
 from hubbleclip.training.models.pretrained import PACKAGED_MODELS, PACKAGES, register_packaged_model
@@ -29,7 +29,6 @@ log = logging.getLogger(__name__)
 
 MODELS_DIR = Path(__file__).parent
 MAX_LOG_SCALE = 4.60517  # just below log(100), because CLIP limits the scale to 100
-TEMPERATURE = 0.07  # CLIP's initial softmax temperature; logit_scale is log(1 / TEMPERATURE)
 CPU_BATCH_PIXELS = 8 * 224**2  # pixels per forward pass on a CPU; each activation stays below `HEAP_BLOCK_BYTES`
 CPU_BATCH_TEXTS = 16
 LOAD_ERRORS = (
@@ -378,8 +377,9 @@ def _load_error_message(settings: ModelSettings, tag: dict[str, Any], error: Exc
     if settings.name.startswith(LOCAL_DIR):
         return f"the model in {settings.name.removeprefix(LOCAL_DIR)} does not load ({detail}): export it again"
     if tag or not settings.pretrained:
+        named = f" with the weights {settings.pretrained!r}" if settings.pretrained else ""
         return (
-            f"{settings.name} with the weights {settings.pretrained!r} cannot be fetched ({detail}): connect to the "
+            f"{settings.name}{named} cannot be fetched ({detail}): connect to the "
             "internet for the first run, or set another model.name or a checkpoint file as model.pretrained"
         )
     weights = f"{settings.pretrained} does not load as {settings.name} ({detail})"
