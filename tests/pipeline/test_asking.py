@@ -96,7 +96,10 @@ class Watched:
 
 
 @pytest.mark.slow
-def test_a_window_that_fails_for_good_costs_earlier_days_no_second_request(tmp_path: Path) -> None:
+def test_a_window_that_fails_for_good_costs_earlier_days_no_second_request(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hubbleclip.pipeline.ingest.query_observations.OVERLAP_DAYS", 0.0)
     sky = SimulatorSettings(num_proposals=3, nights=4, frame_px=64)
     with running_simulator(sky) as address, stage_at(tmp_path) as stage:
         released = sorted(item.released_mjd for item in listed(archive_at(address, stage))[0])
