@@ -223,6 +223,7 @@ def drawn_filters(draw: st.DrawFn) -> SearchParams:
 
 @given(filters=drawn_filters())
 @example(filters=SearchParams())
+@example(filters=SearchParams(observed_to="2017-09-04"))
 def test_filters_admit_what_the_obvious_comparison_admits(tile_facts: TileFacts, filters: SearchParams) -> None:
     if filters.place:  # at the rim, rounding decides
         cone = cone_of(filters)
