@@ -166,9 +166,6 @@ class _Reporter:
         self.on_progress(trainer.step, row)
 
 
-log = logging.getLogger(__name__)
-
-
 def interpolate(initial: Mapping[str, Tensor], trained: Mapping[str, Tensor], alpha: float) -> dict[str, Tensor]:
     """Interpolate weights by name: `(1 - alpha) * initial + alpha * trained`."""
     return {

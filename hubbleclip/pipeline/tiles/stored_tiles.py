@@ -65,5 +65,5 @@ def read_tile(layout: Layout, tile_id: str) -> bytes:
 def forget_damaged(stage: Stage, tile_ids: Collection[str]) -> None:
     """Delete the rows of damaged tiles, so that their products are pending again."""
     stage.catalog.run("forget_tiles", tile_ids=sorted(tile_ids))
-    told = "their images are missing or damaged: the next `hubbleclip dataset` cuts their products again"
-    log.warning("%s: %d tiles are not used, because %s", stage.name, len(tile_ids), told)
+    reason = "their images are missing or damaged: the next `hubbleclip dataset` cuts their products again"
+    log.warning("%s: %d tiles are not used, because %s", stage.name, len(tile_ids), reason)
