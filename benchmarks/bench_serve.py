@@ -1,4 +1,4 @@
-"""The search server: time of a request, load of 50 and 200 clients, memory, and the command with and without it.
+"""The search server: time of a request, pages with pictures, load of 50 and 200 clients, and the command.
 
 The index is synthetic: 260,000 tiles, and the text tower of a ViT-B/16 with random weights on the CPU. Each text is new
 to the server unless a row says otherwise, so that it must be embedded. The clients share the machine with the server.
@@ -6,10 +6,12 @@ to the server unless a row says otherwise, so that it must be embedded. The clie
 
 from __future__ import annotations
 
+import gzip
 import http.client
 import itertools
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -24,6 +26,7 @@ from pathlib import Path
 from urllib.parse import urlencode
 
 import numpy as np
+from PIL import Image
 
 from benchmarks.bench_search import value_row
 from benchmarks.measure import ROOT, Row, progress, report, sized
@@ -37,6 +40,8 @@ NUM_TILES, NUM_ALONE = sized(260_000, 5_000), 930  # the demo has 930 tiles
 MODEL = sized(ModelSettings(name="ViT-B-16", pretrained=""), ModelSettings(name="hubbleclip-tiny", pretrained=""))
 NUM_REQUESTS = sized(200, 20)
 LOAD_S, NUM_CLIENTS, NUM_AT_ONCE = sized(60.0, 3.0), 50, 200
+NUM_BROWSERS, BROWSER_CONNECTIONS, NUM_BURSTS = sized(20, 2), 6, sized(5, 1)
+PICTURE_PX, GZIP = 512, b"\x1f\x8b"
 NUM_COMMANDS = sized(3, 1)
 TIMEOUT_S = 60
 START_S = 120
@@ -175,6 +180,65 @@ def measure_load(server: RunningServer, pid: int) -> Iterator[Row]:
     yield figure(f"{name}: longest", "s", max(answer.seconds for answer in found))
 
 
+def fetch(connection: http.client.HTTPConnection, url: str) -> tuple[Answer, bytes]:
+    """Fetch an address as a browser does."""
+    started = time.perf_counter()
+    connection.request("GET", url, headers={"Accept-Encoding": "gzip"})
+    response = connection.getresponse()
+    content = response.read()
+    return Answer(status=response.status, seconds=time.perf_counter() - started), content
+
+
+def page_of(server: RunningServer, layout: Layout, text: str) -> tuple[int, list[str]]:
+    """Open a page of hits, draw the pictures of its tiles, and return its bytes and the addresses of the pictures."""
+    connection = connect(server)
+    _, content = fetch(connection, f"/?{urlencode({'q': text, 'group': 'none'})}")
+    html = gzip.decompress(content) if content.startswith(GZIP) else content
+    urls = re.findall(r'<img src="(/api/v1/tiles/[^"]+)"', html.decode())
+    for url in urls:
+        path = layout.tile(url.split("/")[4])
+        path.parent.mkdir(parents=True, exist_ok=True)
+        noise_yx = np.random.default_rng(len(path.name)).normal(40, 12, (PICTURE_PX, PICTURE_PX))
+        Image.fromarray(noise_yx.clip(0, 255).astype(np.uint8)).save(path)
+    return len(content), urls
+
+
+def measure_pictures(server: RunningServer, layout: Layout) -> Iterator[Row]:
+    """Measure pages with pictures: one client, then many at one time with six connections each, beside searches."""
+    wanted, source = texts(11), texts(12)
+    num_bytes, urls = page_of(server, layout, next(wanted))
+    connection = connect(server)
+    found = [fetch(connection, url) for url in urls]
+    yield figure("1 client, a new picture: p50", "ms", percentile([answer for answer, _ in found], 50), len(urls))
+    yield figure("a page of hits with its pictures", "kB", (num_bytes + sum(len(c) for _, c in found)) / 1000)
+    alone = [ask(connection, q=next(source)) for _ in range(NUM_REQUESTS // 4)]
+    pictures: list[Answer] = []
+    searches: list[Answer] = []
+    for _ in range(NUM_BURSTS):
+        pages = [page_of(server, layout, next(wanted))[1] for _ in range(NUM_BROWSERS)]
+        shares = [urls[first::BROWSER_CONNECTIONS] for urls in pages for first in range(BROWSER_CONNECTIONS)]
+        gate, connection = threading.Barrier(len(shares)), connect(server)
+
+        def load_share(urls: list[str], gate: threading.Barrier = gate) -> list[Answer]:
+            connection = connect(server)
+            gate.wait()
+            return [fetch(connection, url)[0] for url in urls]
+
+        with ThreadPoolExecutor(len(shares)) as threads:
+            loading = [threads.submit(load_share, urls) for urls in shares]
+            while not all(one.done() for one in loading):
+                searches.append(ask(connection, q=next(source)))
+        pictures += [answer for one in loading for answer in one.result()]
+    name = f"{NUM_BROWSERS} clients x {BROWSER_CONNECTIONS} connections"
+    answered = sum(answer.status == 200 for answer in pictures)
+    yield figure(f"{name}: pictures that came", "%", 100 * answered / len(pictures), len(pictures))
+    yield figure(f"{name}: new picture p50", "ms", percentile(pictures, 50), len(pictures))
+    refused = sum(answer.status != 200 for answer in searches)
+    yield figure(f"{name}: searches refused meanwhile", "requests", refused, len(searches))
+    yield figure("searches without pictures: p95", "ms", percentile(alone, 95), len(alone))
+    yield figure(f"{name}: searches meanwhile p95", "ms", percentile(searches, 95), len(searches))
+
+
 def command_row(name: str, data: Path) -> Row:
     """Time the command as a person waits for it."""
     seconds = []
@@ -199,6 +263,8 @@ def measure(folder: Path) -> Iterator[Row]:
     with served(large) as (server, pid):
         progress("one client")
         yield from measure_one(server)
+        progress("pages with pictures")
+        yield from measure_pictures(server, Layout(large / "demo"))
         progress(f"{NUM_CLIENTS} clients")
         yield from measure_load(server, pid)
         yield command_row(f"hubbleclip search through the server, {NUM_TILES:,} tiles", large)

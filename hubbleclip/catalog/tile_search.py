@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 
 from hubbleclip.catalog.catalog import attach, read_catalog
 from hubbleclip.catalog.migrations import read_sql
-from hubbleclip.catalog.tile_facts import FACTS, INDEXED_FACTS
+from hubbleclip.catalog.tile_facts import FACTS, INDEXED_FACTS, TILE_DETAILS
 from hubbleclip.catalog.tile_filters import FILTER_OF
 from hubbleclip.core.errors import CatalogError
 from hubbleclip.core.layout import Layout
@@ -194,6 +194,14 @@ class TileFacts:
         label_n = np.full(len(self.proposal_group_n), None, object)
         label_n[found["row"]] = found["label"]
         return label_n
+
+    def details(self, tile_id: str) -> dict[str, Any] | None:
+        """Read everything known of a tile, indexed or not; None if there is no such tile."""
+        return next(iter(self._rows(CATALOG, TILE_DETAILS, {"tile_id": tile_id})), None)
+
+    def has(self, tile_id: str) -> bool:
+        """Whether the catalog has a tile."""
+        return bool(self._rows(CATALOG, "SELECT 1 FROM tile WHERE tile_id = ?", [tile_id]))
 
     def proposal_text(self, number: str) -> str | None:
         """Read the abstract of a proposal, or its title if it has none; None if the proposal is unknown."""

@@ -6,7 +6,7 @@ from dataclasses import asdict
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Request, Response
-from fastapi.responses import FileResponse, JSONResponse
+from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field, ValidationError, WithJsonSchema
 from pydantic_core import to_jsonable_python
 from starlette.datastructures import UploadFile
@@ -20,7 +20,6 @@ from hubbleclip.search.server.search_service import SearchService, WebParams, pa
 
 Format = Literal["json", "csv", "votable", "ecsv", "parquet"]
 MAX_FIELD_BYTES = 64 * 2**10
-MEDIA_TYPES = {".png": "image/png", ".jpg": "image/jpeg"}
 
 
 class NotFoundError(HubbleclipError):
@@ -156,18 +155,6 @@ def api_routes(service: SearchService) -> APIRouter:
         record = await find_tile(tile_id, service)
         facts = {name: plain(value) for name, value in record.facts.items()}
         return {"tile_id": record.tile_id} | facts | {"picture": f"/api/v1/tiles/{record.tile_id}/image.png"}
-
-    @router.get("/tiles/{tile_id}/image.png", response_class=FileResponse, summary="Picture of a tile, PNG or JPEG")
-    async def image(tile_id: str) -> FileResponse:
-        picture = (await find_tile(tile_id, service)).picture
-        if not picture.is_file():
-            raise NotFoundError("the tile's picture is not on this machine")
-        # A browser may keep the picture: the id is a hash of where the pixels come from, so the picture never changes.
-        return FileResponse(
-            picture,
-            media_type=MEDIA_TYPES[picture.suffix],
-            headers={"Cache-Control": "private, max-age=31536000, immutable"},
-        )
 
     @router.get("/points", summary="First two principal components of the tiles' features, for a map")
     async def points() -> Points:

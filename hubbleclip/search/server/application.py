@@ -21,6 +21,7 @@ from hubbleclip.search.params import ParameterError, Short, first_fault
 from hubbleclip.search.server.api import NotFoundError, add_posted_schema, api_routes
 from hubbleclip.search.server.cone_search import cone_routes
 from hubbleclip.search.server.pages.routes import error_page, page_routes, wants_page
+from hubbleclip.search.server.pictures import picture_routes
 from hubbleclip.search.server.running_server import proof_of
 from hubbleclip.search.server.search_service import RETRY_AFTER_S, BusyError, SearchService
 from hubbleclip.search.server.security import Access, SecurityMiddleware
@@ -102,6 +103,7 @@ def create_app(service: SearchService, access: Access, instance: str = "") -> Fa
     app.add_middleware(SecurityMiddleware, access=access)
     app.add_middleware(MetricsMiddleware, metrics=metrics)
     app.include_router(api_routes(service))
+    app.include_router(picture_routes(service))
     app.include_router(cone_routes(service))
     app.include_router(page_routes(service))
     app.mount("/static", StaticFiles(directory=STATIC), name="static")

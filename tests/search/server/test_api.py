@@ -104,8 +104,9 @@ def test_a_tile_has_all_its_facts_and_an_unknown_one_is_404(client: TestClient, 
     assert facts["abstract"].startswith("We observe")
     assert "CRVAL1" in facts["wcs"]
     assert client.get("/api/v1/tiles/unknown").status_code == 404
-    assert client.get("/api/v1/tiles/unknown/image.png").status_code == 404
-    assert client.get("/api/v1/tiles/..%2F..%2Fetc%2Fpasswd/image.png").status_code == 404
+    for name in ("image.png", "thumbnail.jpg"):
+        assert client.get(f"/api/v1/tiles/unknown/{name}").status_code == 404
+        assert client.get(f"/api/v1/tiles/..%2F..%2Fetc%2Fpasswd/{name}").status_code == 404
 
 
 def export(client: TestClient, form: str) -> bytes:

@@ -22,10 +22,11 @@ from hubbleclip.search.export import FORMATS
 from hubbleclip.search.feature_map import MAX_MAPPED
 from hubbleclip.search.params import ParameterError, SearchParams
 from hubbleclip.search.records import NUM_SQUARES, GroupBy, Mode, TermKind, plain
-from hubbleclip.search.server.api import MEDIA_TYPES, NotFoundError, find_tile, upload_of
+from hubbleclip.search.server.api import NotFoundError, find_tile, upload_of
 from hubbleclip.search.server.pages import tile_view
 from hubbleclip.search.server.pages.sky_map import CELL_RADIUS_ARCMIN, draw_sky, write_moc
 from hubbleclip.search.server.search_service import BusyError, SearchService, params_of
+from hubbleclip.search.server.uploads import PICTURES
 
 NUM_EXAMPLES = 8
 MODES = {Mode.BOTH: "model and words", Mode.MODEL: "model", Mode.WORDS: "words"}
@@ -115,9 +116,9 @@ def page_routes(service: SearchService) -> APIRouter:
     @router.get("/uploads/{digest}")
     async def uploaded(digest: str) -> Response:
         path = service.uploads.path(digest)
-        if path.suffix not in MEDIA_TYPES:
+        if path.suffix not in PICTURES:
             raise NotFoundError("a FITS file has no picture here")
-        return FileResponse(path, media_type=MEDIA_TYPES[path.suffix])
+        return FileResponse(path)
 
     _add_tile_routes(router, service)
     _add_map_routes(router, service)

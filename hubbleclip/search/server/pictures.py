@@ -1,0 +1,67 @@
+"""Pictures of tiles: whole files, and thumbnails for pages of hits. They take no place in the queue of the searches."""
+
+from __future__ import annotations
+
+import io
+import threading
+from functools import lru_cache
+from pathlib import Path
+
+from fastapi import APIRouter, Request, Response
+from fastapi.responses import FileResponse
+from PIL import Image
+from starlette.staticfiles import NotModifiedResponse, StaticFiles
+
+from hubbleclip.core.errors import SearchError
+from hubbleclip.search.server.api import ErrorBody, NotFoundError
+from hubbleclip.search.server.search_service import SearchService
+
+THUMBNAIL_PX, QUALITY, NUM_CACHED = 224, 80, 4096
+"""Side and quality of a thumbnail, and number of thumbnails in memory, each of about 10 kB."""
+FILES = StaticFiles()
+ONE_AT_A_TIME = threading.Lock()
+"""Held while a thumbnail is made, so that a page of them leaves the other cores to the searches."""
+
+
+def kept_by_browsers(response: Response, request: Request) -> Response:
+    """Let a browser keep a picture: the id is a hash of where the pixels come from, so the picture never changes."""
+    if FILES.is_not_modified(response.headers, request.headers):
+        response = NotModifiedResponse(response.headers)
+    response.headers["Cache-Control"] = "private, max-age=31536000, immutable"
+    return response
+
+
+@lru_cache(NUM_CACHED)
+def thumbnail(path: Path) -> bytes:
+    """Make the thumbnail of a picture, as JPEG."""
+    content = io.BytesIO()
+    with ONE_AT_A_TIME, Image.open(path) as picture:
+        picture.thumbnail((THUMBNAIL_PX, THUMBNAIL_PX))
+        picture.save(content, "JPEG", quality=QUALITY)
+    return content.getvalue()
+
+
+def picture_routes(service: SearchService) -> APIRouter:
+    """Make the routes of the pictures, whose functions FastAPI calls in threads of its own."""
+    router = APIRouter(prefix="/api/v1/tiles/{tile_id}", responses={404: {"model": ErrorBody}})
+
+    def find(tile_id: str) -> Path:
+        try:
+            path = service.search.picture(tile_id)
+        except SearchError as error:
+            raise NotFoundError(f"there is no tile {tile_id[:64]!r}") from error
+        if not path.is_file():
+            raise NotFoundError("the tile's picture is not on this machine")
+        return path
+
+    @router.get("/image.png", response_class=FileResponse, summary="Picture of a tile, PNG or JPEG")
+    def image(tile_id: str, request: Request) -> Response:
+        path = find(tile_id)
+        return kept_by_browsers(FileResponse(path, stat_result=path.stat()), request)
+
+    @router.get("/thumbnail.jpg", response_class=Response, summary="Small picture of a tile, JPEG")
+    def small(tile_id: str, request: Request) -> Response:
+        content = thumbnail(find(tile_id))
+        return kept_by_browsers(Response(content, headers={"ETag": f'"{tile_id}"'}, media_type="image/jpeg"), request)
+
+    return router

@@ -1,0 +1,50 @@
+"""Pictures of tiles: outside the queue of the searches, small where a page shows many, and kept by the browser."""
+
+import io
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from bs4 import BeautifulSoup
+from PIL import Image
+from search_site import IDS, NUM_TILES
+from starlette.testclient import TestClient
+from web_search import service_of
+
+from hubbleclip.search.engine import Search
+from hubbleclip.search.server.application import create_app
+from hubbleclip.search.server.pictures import thumbnail
+from hubbleclip.search.server.search_service import WorkQueue
+from hubbleclip.search.server.security import Access
+
+NAMES = ("image.png", "thumbnail.jpg")
+
+
+def test_pictures_come_while_the_queue_is_full(search: Search) -> None:
+    app = create_app(service_of(search, queue=WorkQueue(max_waiting=0)), Access())
+    with TestClient(app, base_url="http://localhost:8765") as client, ThreadPoolExecutor(16) as threads:
+        assert client.get("/api/v1/search").status_code == 503
+        urls = [f"/api/v1/tiles/{tile_id}/{name}" for tile_id in IDS for name in NAMES]
+        assert [answer.status_code for answer in threads.map(client.get, urls)] == [200] * 2 * NUM_TILES
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_picture_is_not_sent_twice(name: str, client: TestClient) -> None:
+    url = f"/api/v1/tiles/{IDS[0]}/{name}"
+    first = client.get(url)
+    assert "immutable" in first.headers["cache-control"]
+    again = client.get(url, headers={"If-None-Match": first.headers["etag"]})
+    assert (again.status_code, again.content, again.headers["etag"]) == (304, b"", first.headers["etag"])
+    assert client.get(url.replace(IDS[0], IDS[1]), headers={"If-None-Match": first.headers["etag"]}).status_code == 200
+
+
+def test_a_page_of_hits_has_thumbnails(client: TestClient) -> None:
+    page = BeautifulSoup(client.get("/?group=none").text, "html.parser")
+    urls = [picture["src"] for picture in page.select(".picture img")]
+    assert len(urls) == 24
+    assert all(url.endswith(".jpg") for url in urls)
+    assert Image.open(io.BytesIO(client.get(urls[0]).content)).format == "JPEG"
+
+
+def test_a_thumbnail_of_a_large_tile_is_small(tmp_path) -> None:
+    Image.linear_gradient("L").resize((1024, 1024)).save(tmp_path / "a.png")
+    assert Image.open(io.BytesIO(thumbnail(tmp_path / "a.png"))).size == (224, 224)
