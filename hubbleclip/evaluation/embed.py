@@ -25,10 +25,9 @@ from hubbleclip.evaluation.metrics.retrieval import Floats
 from hubbleclip.evaluation.metrics.vocabulary import PROMPTS, Vocabulary
 from hubbleclip.evaluation.metrics.zeroshot import Labels
 from hubbleclip.evaluation.test_set import TestSet
-from hubbleclip.training.checkpoints import load_run_model
+from hubbleclip.training.checkpoints import load_base_model, load_run_model
 from hubbleclip.training.embeddings import embed_open_tiles, embed_short_texts, embed_texts, prepare_for_embedding
-from hubbleclip.training.models.builder import LoadedModel, load_model
-from hubbleclip.training.runs import read_model_settings
+from hubbleclip.training.models.builder import LoadedModel
 
 BATCHES_PER_RANGE = 4
 """Number of batches in a range; more than one, so that the next batch is read while the current one is embedded."""
@@ -43,22 +42,16 @@ TileFeatures = tuple[list[str], Floats]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelSource:
-    """The source of a model: the best checkpoint of a finished run, or the base model from which the run started.
-
-    `base_model_seed` is None for the checkpoint. For the base model, it is the seed of the base model's random weights.
-    """
+    """The source of a model: the best checkpoint of a finished run, or the base model from which the run started."""
 
     run_dir: Path
-    base_model_seed: int | None = None
+    is_base: bool = False
     precision: str
 
     def load(self) -> LoadedModel:
         """Load the model and prepare it for embedding."""
-        if self.base_model_seed is None:
-            loaded = load_run_model(self.run_dir)
-        else:
-            loaded = load_model(read_model_settings(self.run_dir), self.base_model_seed)
-        return prepare_for_embedding(loaded, self.precision)
+        load = load_base_model if self.is_base else load_run_model
+        return prepare_for_embedding(load(self.run_dir), self.precision)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

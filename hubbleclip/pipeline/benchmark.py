@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from hubbleclip.catalog.catalog import read_catalog
+from hubbleclip.config.model import OPEN_CLIP_CONFIG
 from hubbleclip.config.settings import ModelSettings, Settings
 from hubbleclip.core.errors import EvaluationError
 from hubbleclip.core.io import atomic_write, sha256_file
@@ -25,10 +26,11 @@ from hubbleclip.evaluation.report.write import read_samples
 from hubbleclip.pipeline.engine.stage import layout_of
 from hubbleclip.pipeline.promotion import find_run, promoted
 from hubbleclip.pipeline.train import newest_dataset
+from hubbleclip.training.checkpoints import load_base_model
 from hubbleclip.training.embeddings import embed_open_tiles, embed_texts, prepare_for_embedding
-from hubbleclip.training.models.builder import OPEN_CLIP_CONFIG, LoadedModel, load_model
+from hubbleclip.training.models.builder import LoadedModel, load_model
 from hubbleclip.training.models.trained_model import load_folder
-from hubbleclip.training.runs import RUN, read_facts, read_model_settings
+from hubbleclip.training.runs import RUN, read_facts
 
 
 def open_dataset(place: str, settings: Settings) -> DatasetInfo:
@@ -104,8 +106,7 @@ def catalogue_benchmark(
     object_set = catalogue.make_object_set(objects, samples, pairs, trained_proposals(run_dir, samples), num_others)
     models = {"model": open_model(model, pretrained, settings)}
     if run_dir:
-        base = load_model(read_model_settings(run_dir), read_facts(run_dir)["seed"])
-        models["base"] = prepare_for_embedding(base, settings.evaluation.precision)
+        models["base"] = prepare_for_embedding(load_base_model(run_dir), settings.evaluation.precision)
     scores = {
         name: cosine_scores(
             embed_phrases(loaded, object_set.classes, OBJECT_PROMPTS, batch_size),

@@ -65,10 +65,9 @@ def main() -> None:
 
     from hubbleclip.search.embedding import QueryModel  # noqa: PLC0415
     from hubbleclip.training.models.libraries import hide_unused_libraries  # noqa: PLC0415
-    from hubbleclip.training.runs import read_model_settings  # noqa: PLC0415
 
     run_dir = Path(sys.argv[1])
-    hide_unused_libraries(read_model_settings(run_dir))
+    hide_unused_libraries(run_dir)
     model = QueryModel(run_dir)
     np.save(sys.stdout.buffer, np.stack([model.embed_text(text) for text in texts]))
     gc.freeze()  # so that the collection at the end of the process, for which the command waits, is quick

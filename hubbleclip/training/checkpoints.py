@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import json
 import logging
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 
+from hubbleclip.config.model import LOCAL_DIR, OPEN_CLIP_CONFIG, ModelSettings
 from hubbleclip.core.errors import TrainingError
-from hubbleclip.core.io import atomic_write, sha256_file, write_text
+from hubbleclip.core.io import atomic_write, sha256_file, sync_folder, write_text
 from hubbleclip.core.layout import checkpoint_name
 from hubbleclip.core.records import Checkpoint
+from hubbleclip.training.export.open_clip_folder import write_open_clip
 from hubbleclip.training.finetuning import apply_mode
-from hubbleclip.training.models.builder import LOAD_ERRORS, LoadedModel, rebuild_model
-from hubbleclip.training.runs import FINISHED, damaged, read_facts, read_model_settings, read_train_settings
+from hubbleclip.training.models.builder import LOAD_ERRORS, LoadedModel, load_model, rebuild_model
+from hubbleclip.training.runs import BASE, FINISHED, damaged, read_facts, read_model_settings, read_train_settings
 
 log = logging.getLogger(__name__)
 
@@ -160,4 +164,27 @@ def load_run_model(run_dir: Path) -> LoadedModel:
     # the file is mapped, because the optimizer's state, which is twice as large as the weights, is not needed
     state = _read_state(run_dir, best_weights(run_dir).name, is_mapped=True)
     settings = read_train_settings(run_dir)
-    return rebuild_model(read_model_settings(run_dir), state["state_dict"], lambda loaded: apply_mode(loaded, settings))
+    return rebuild_model(_base(run_dir), state["state_dict"], lambda loaded: apply_mode(loaded, settings))
+
+
+def write_base(run_dir: Path, load_base: Callable[[], LoadedModel]) -> None:
+    """Write the model from which a run starts, unless the run has it: configuration, weights and tokenizer."""
+    if (run_dir / BASE).is_dir():
+        return
+    building = run_dir / f".{BASE}.building"
+    shutil.rmtree(building, ignore_errors=True)
+    building.mkdir()
+    write_open_clip(load_base(), building)
+    building.rename(run_dir / BASE)
+    sync_folder(run_dir)
+
+
+def load_base_model(run_dir: Path) -> LoadedModel:
+    """Load the model from which a run started, on the CPU, without network access."""
+    return load_model(_base(run_dir), read_facts(run_dir)["seed"])
+
+
+def _base(run_dir: Path) -> ModelSettings:
+    """Name the model from which a run started: its folder in the run, or what the settings name if it has none."""
+    has_folder = (run_dir / BASE / OPEN_CLIP_CONFIG).is_file()
+    return ModelSettings(name=f"{LOCAL_DIR}{run_dir / BASE}") if has_folder else read_model_settings(run_dir)

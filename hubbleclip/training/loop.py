@@ -53,15 +53,16 @@ def train(
         return finished
     with ExitStack() as stack:
         world = stack.enter_context(process_group())
-        make_initial = partial(_initial_model, model, settings)
+        make_initial, load_base = partial(_initial_model, model, settings), partial(load_model, model, settings.seed)
         loaded = make_initial()
-        distillation = make_distillation(settings, partial(load_model, model, settings.seed))
+        distillation = make_distillation(settings, load_base)
         batches = _open_batches(info, settings, loaded, world)
         run_dir = runs_dir  # placeholder; rank 0 broadcasts the actual run directory below
         if world.is_writer:
             device = torch.cuda.get_device_name(world.device) if world.device.type == "cuda" else "cpu"
             opened = open_run(runs_dir, info.digest, model, settings, code_version=code_version, device=device)
             run_dir = stack.enter_context(opened)
+            checkpoints.write_base(run_dir, load_base)
         trainer = make_trainer(
             loaded,
             settings,

@@ -20,6 +20,8 @@ from hubbleclip.core.timestamps import next_time
 
 S = TypeVar("S", bound=Section)
 RUN = "run.json"
+BASE = "base"
+"""Folder of the initial model, in the layout of open_clip, so that a run is opened without network access."""
 RUNNING, FINISHED = "running", "finished"
 REQUIRED_FACTS = {
     *("run_id", "dataset_digest", "settings_digest", "is_shuffled", "settings", "started_at", "status", "checkpoints"),
@@ -107,7 +109,7 @@ def _create_run(runs_dir: Path, model: ModelSettings, settings: TrainSettings, *
         **names,
         "path": f"{runs_dir.name}/{run_dir.name}",
         "model": model.name,
-        "pretrained": model.pretrained,
+        "pretrained": model.weights,
         "loss": settings.loss,
         "is_shuffled": settings.shuffled,
         "steps": settings.steps,

@@ -67,7 +67,7 @@ def trained(tmp_path_factory):
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_parts_that_cross_to_other_processes_give_the_features_of_a_whole_split(trained, precision):
     info, run_dir = trained
-    best, start = (ModelSource(run_dir=run_dir, base_model_seed=seed, precision=precision) for seed in (None, 3))
+    best, start = (ModelSource(run_dir=run_dir, is_base=is_base, precision=precision) for is_base in (False, True))
     models, ranges = {one: one.load() for one in (best, start)}, []
 
     def fake_map(work, items):

@@ -166,20 +166,6 @@ def test_a_report_replaces_an_older_one_and_leaves_no_other_folder(trained, eval
     assert "shuffled pairs" not in (out_dir / "index.html").read_text()
 
 
-def test_the_base_model_has_the_random_weights_of_the_run(trained, monkeypatch):
-    root, dataset_dir, run_dir, _ = trained
-    seeds = []
-
-    def stop(_run_dir, seed, *_):
-        seeds.append(seed)
-        raise EvaluationError("stopped")
-
-    monkeypatch.setattr(report, "model_sources", stop)
-    with pytest.raises(EvaluationError, match="stopped"):
-        report.evaluate(dataset_dir, run_dir, None, root / "seeds/a", SETTINGS, code_version="1")
-    assert seeds == [3]
-
-
 def test_two_runs_are_shown_side_by_side_with_their_difference(trained):
     root, dataset_dir, run_dir, shuffled_dir = trained
     out_dir = root / "replaced/pair"

@@ -28,13 +28,13 @@ def test_an_end_of_an_interval_that_is_unknown_is_null_in_the_file() -> None:
     assert row == names | {"value": 0.5, "low": 0.4, "high": None}
 
 
-def test_the_base_model_is_that_of_the_run_and_its_seed_and_other_runs_are_their_checkpoints() -> None:
+def test_the_base_model_is_that_of_the_run_and_other_runs_are_their_checkpoints() -> None:
     here, there = Path("runs/a"), Path("runs/b")
-    sources = write.model_sources(here, 17, {"shuffled": None, "other": there}, "bf16")
-    assert {name: (one.run_dir, one.base_model_seed) for name, one in sources.items()} == {
-        "fine_tuned": (here, None),
-        "other": (there, None),
-        "base": (here, 17),
+    sources = write.model_sources(here, {"shuffled": None, "other": there}, "bf16")
+    assert {name: (one.run_dir, one.is_base) for name, one in sources.items()} == {
+        "fine_tuned": (here, False),
+        "other": (there, False),
+        "base": (here, True),
     }
     assert {one.precision for one in sources.values()} == {"bf16"}
 

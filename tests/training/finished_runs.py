@@ -1,5 +1,6 @@
 """Finished runs without a training: a model with random weights, in the folders of a profile; and commands on them."""
 
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,7 @@ def made_run(
         for weight in loaded.model.parameters():
             weight.add_(0.02 * torch.randn(weight.shape, generator=draw))
     with open_run(root / "runs", digest, model, settings, code_version="test", device="cpu") as run_dir:
+        checkpoints.write_base(run_dir, partial(load_model, model, seed))
         checkpoints.write_checkpoint(run_dir, 4, {"state_dict": loaded.model.state_dict()})
         checkpoints.write_best(run_dir, 4, 0.5)
         finish_run(run_dir, 64, 4, checkpoints.read_checkpoint_records(run_dir))

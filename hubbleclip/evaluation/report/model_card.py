@@ -54,14 +54,14 @@ class CardFacts:
 def model_card(facts: CardFacts) -> str:
     """Write the card of an exported model."""
     run, description = facts.run, facts.description or {"notices": {}, "counts": {}}
-    base = f"The weights derive from `{run.model}`, `{run.pretrained}`, and are subject to its licence."
+    names = ", ".join(f"`{name}`" for name in dict.fromkeys((run.model, run.pretrained)))
+    base = f"The weights derive from {names}, and are subject to its licence."
     counts = ", ".join(f"{of_split['samples']:,} tiles in {split}" for split, of_split in description["counts"].items())
     notices = description["notices"]
     text = TEXT.read_text(encoding="utf-8").format(
         name=f"hubbleclip {run.run_id}",
         simulated=f"{SIMULATED}\n" if "simulated" in notices else "",
-        model=run.model,
-        start=f"started from `{run.pretrained}`" if run.pretrained else "trained from scratch",
+        start=f"started from {names}" if run.pretrained else f"`{run.model}`, trained from scratch",
         code_version=facts.code_version,
         run_id=run.run_id,
         best_step=run.best_step,

@@ -65,7 +65,7 @@ def evaluate(
     test_set = make_test_set(read_samples(info))
     vocabulary = read_vocabulary()
     others = {"shuffled": shuffled_run_dir, "other": other_run_dir}
-    sources = model_sources(run_dir, run.seed, others, settings.precision)
+    sources = model_sources(run_dir, others, settings.precision)
     models = {name: source.load() for name, source in sources.items()}
     shown = ("fine_tuned", "other" if other_run_dir else "base")  # the page shows these two models side by side
     labels = make_labels(test_set.samples, test_set.group_t)
@@ -105,15 +105,13 @@ def read_samples(info: DatasetInfo) -> list[Sample]:
     return [Sample(**row) for row in info.manifest.select(sample_columns(info.manifest)).to_pylist()]
 
 
-def model_sources(
-    run_dir: Path, seed: int, others: Mapping[str, Path | None], precision: str
-) -> dict[str, ModelSource]:
+def model_sources(run_dir: Path, others: Mapping[str, Path | None], precision: str) -> dict[str, ModelSource]:
     """List the sources of the models that an evaluation compares."""
     precision = resolve_precision(precision)
     return {
         "fine_tuned": ModelSource(run_dir=run_dir, precision=precision),
         **{name: ModelSource(run_dir=path, precision=precision) for name, path in others.items() if path is not None},
-        "base": ModelSource(run_dir=run_dir, base_model_seed=seed, precision=precision),
+        "base": ModelSource(run_dir=run_dir, is_base=True, precision=precision),
     }
 
 

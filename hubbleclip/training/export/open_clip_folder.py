@@ -11,10 +11,11 @@ from open_clip.hf_model import HFTextEncoder
 from safetensors.torch import save_file
 from torch.nn.utils.parametrize import is_parametrized, remove_parametrizations
 
+from hubbleclip.config.model import OPEN_CLIP_CONFIG
 from hubbleclip.core.errors import TrainingError
 from hubbleclip.training.export import preprocess
 from hubbleclip.training.finetuning import ModelWithHeads
-from hubbleclip.training.models.builder import OPEN_CLIP_CONFIG, LoadedModel, architecture
+from hubbleclip.training.models.builder import LoadedModel, architecture
 from hubbleclip.training.models.pretrained import HUB_NAMES
 
 WEIGHTS = "open_clip_model.safetensors"

@@ -6,9 +6,9 @@ import logging
 import os
 from pathlib import Path
 
+from hubbleclip.config.model import OPEN_CLIP_CONFIG
 from hubbleclip.core.errors import TrainingError
 from hubbleclip.dataset.storage import open_storage, service_errors
-from hubbleclip.training.models.builder import OPEN_CLIP_CONFIG
 from hubbleclip.training.models.trained_model import load_folder
 
 log = logging.getLogger(__name__)

@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
-from hubbleclip.config.model import TEMPERATURE, ModelSettings
+from hubbleclip.config.model import HUB, LOCAL_DIR, TEMPERATURE, ModelSettings
 from hubbleclip.core.errors import TrainingError
 from hubbleclip.training.losses import Loss
 from hubbleclip.training.models.pretrained import PACKAGED_MODELS, PACKAGES, register_packaged_model
@@ -36,8 +36,6 @@ LOAD_ERRORS = (
     *(EOFError, OverflowError, MemoryError, struct.error, pickle.UnpicklingError, SafetensorError),
 )
 """Errors of torch, open_clip and its libraries if files cannot be fetched or do not contain weights."""
-LOCAL_DIR, OPEN_CLIP_CONFIG = "local-dir:", "open_clip_config.json"
-"""Prefix by which open_clip knows that a model name is a folder, and the configuration file in such a folder."""
 HEAP_BLOCK_BYTES = 2**25 - 2**16  # just below the largest block that glibc can be made to allocate from its heap
 
 
@@ -61,8 +59,7 @@ class LoadedModel:
     @property
     def has_aligned_towers(self) -> bool:
         """Whether the initial weights of both towers were trained together."""
-        is_trained = bool(self.settings.pretrained) or self.settings.name.startswith(LOCAL_DIR)
-        return is_trained and not _is_packaged(self.settings)
+        return bool(self.settings.weights) and not _is_packaged(self.settings)
 
     @property
     def device(self) -> torch.device:
@@ -202,7 +199,7 @@ def rebuild_model(
 ) -> LoadedModel:
     """Rebuild a trained model from a checkpoint's weights, without network access."""
     _pretrained_tag(settings)
-    model = _create(settings, None)
+    model = _create(settings, None, load_weights=False)
     # the architecture has no logit bias, but training with a sigmoid loss added one
     if model.logit_bias is None and any(name.endswith("logit_bias") for name in state):
         model.logit_bias = nn.Parameter(torch.zeros_like(model.logit_scale))
@@ -258,8 +255,8 @@ def _pretrained_tag(settings: ModelSettings) -> dict[str, Any]:
         )
     if config is None:
         raise TrainingError(
-            f"unknown model {settings.name!r}: set model.name to hubbleclip-tiny, {', '.join(PACKAGED_MODELS)} "
-            "or one of open_clip.list_models()"
+            f"unknown model {settings.name!r}: set model.name to hubbleclip-tiny, {', '.join(PACKAGED_MODELS)}, "
+            f"one of open_clip.list_models(), {HUB}OWNER/NAME or {LOCAL_DIR}FOLDER"
         )
     tag: dict[str, Any] = open_clip.pretrained.get_pretrained_cfg(settings.name, settings.pretrained) or {}
     if settings.pretrained and not (tag or _is_packaged(settings) or Path(settings.pretrained).is_file()):
@@ -277,7 +274,7 @@ def _is_packaged(settings: ModelSettings) -> bool:
     return settings.name in PACKAGED_MODELS and settings.pretrained == PACKAGES
 
 
-def _create(settings: ModelSettings, pretrained: str | None) -> Any:
+def _create(settings: ModelSettings, pretrained: str | None, *, load_weights: bool = True) -> Any:
     """Build the model. Its activation function is the one that the weights were trained with, such as QuickGELU."""
     tag = open_clip.pretrained.get_pretrained_cfg(settings.name, settings.pretrained) or {}
     preprocess: Mapping[str, Any] = {key: tag[key] for key in ("mean", "std") if key in tag}
@@ -294,6 +291,8 @@ def _create(settings: ModelSettings, pretrained: str | None) -> Any:
         return open_clip.create_model(
             settings.name,
             pretrained=pretrained,
+            load_weights=load_weights,
+            require_pretrained=load_weights and settings.name.startswith((HUB, LOCAL_DIR)),
             pretrained_text=False,
             force_quick_gelu=bool(tag.get("quick_gelu", False)),
             force_preprocess_cfg=preprocess,

@@ -10,13 +10,13 @@ import numpy.typing as npt
 import torch
 from PIL import Image
 
-from hubbleclip.config.settings import ModelSettings
+from hubbleclip.config.model import LOCAL_DIR, OPEN_CLIP_CONFIG, ModelSettings
 from hubbleclip.core.errors import TrainingError
 from hubbleclip.dataset.reader import GreyLevels, decode_resized, resized
 from hubbleclip.training.checkpoints import load_run_model
 from hubbleclip.training.embeddings import embed_texts
 from hubbleclip.training.models import builder
-from hubbleclip.training.models.builder import LOCAL_DIR, LoadedModel
+from hubbleclip.training.models.builder import LoadedModel
 from hubbleclip.training.runs import RUN
 
 Item = str | Path | Image.Image | npt.NDArray[np.uint8]
@@ -130,6 +130,6 @@ def load_folder(folder: Path) -> LoadedModel:
     """Load the model of a folder on the CPU; see `load_model`."""
     if (folder / RUN).is_file():
         return load_run_model(folder)
-    if (folder / builder.OPEN_CLIP_CONFIG).is_file():
-        return builder.load_model(ModelSettings(name=f"{LOCAL_DIR}{folder}", pretrained=""), seed=0)
+    if (folder / OPEN_CLIP_CONFIG).is_file():
+        return builder.load_model(ModelSettings(name=f"{LOCAL_DIR}{folder}"), seed=0)
     raise TrainingError(f"{folder} has no model: give a folder that hubbleclip export wrote, or the folder of a run")
