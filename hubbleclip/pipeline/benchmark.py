@@ -57,6 +57,8 @@ def open_model(name: str, pretrained: str, settings: Settings) -> LoadedModel:
     run_dir = run_folder(name, settings)
     folder = run_dir or (Path(name) if (Path(name) / OPEN_CLIP_CONFIG).is_file() else None)
     loaded = load_folder(folder) if folder else load_model(ModelSettings(name=name, pretrained=pretrained), seed=0)
+    if not (folder or loaded.settings.weights):
+        raise EvaluationError(f"{name} has random weights: give --pretrained, a tag of open_clip or a file")
     return prepare_for_embedding(loaded, settings.evaluation.precision)
 
 

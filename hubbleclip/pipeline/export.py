@@ -71,7 +71,7 @@ def write_formats(loaded: LoadedModel, folder: Path, *, transformers: bool, onnx
         write_transformers(loaded, folder)
         formats.append("transformers")
     elif transformers:
-        log.info("export: no CLIPModel, because the architecture %s is not one of OpenAI's", loaded.settings.name)
+        log.info("export: no CLIPModel, because the architecture is not one of OpenAI's")
     if onnx:
         write_onnx(loaded, folder)
         formats.append("onnx")

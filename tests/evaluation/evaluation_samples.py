@@ -82,5 +82,5 @@ RUN = make(
     loss="multi_positive",
     samples_seen=115200,
     best_step=600,
-    settings='{"train": {"mode": "lora"}}',
+    settings='{"train": {"mode": "lora", "batch_size": 128}}',
 )

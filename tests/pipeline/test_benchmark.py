@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 from astropy.wcs import WCS
 from finished_runs import made_run, run_command
-from squares_dataset import PLACES, made_png, made_sample, make_dataset
+from squares_dataset import MODEL, PLACES, made_png, made_sample, make_dataset
 
 from hubbleclip.cli.app import main
 from hubbleclip.config.settings import ShardSettings, read_settings
@@ -72,6 +72,25 @@ def test_names_of_models_are_runs_folders_or_architectures(profile, tmp_path):
     settings, _, run_dir = profile
     assert run_folder(run_dir.name[:20], settings) == run_folder(str(run_dir), settings) == run_dir
     assert run_folder("ViT-B-16", settings) is None
+
+
+def test_a_model_without_weights_is_refused(profile, capsys):
+    settings, dataset_dir, _ = profile
+    with pytest.raises(SystemExit) as ended:
+        main(
+            [
+                "benchmark",
+                "--frozen",
+                "--model",
+                MODEL.name,
+                "--dataset",
+                str(dataset_dir),
+                "--data",
+                str(settings.data),
+            ]
+        )
+    assert ended.value.code
+    assert "squares-vit has random weights: give --pretrained" in " ".join(capsys.readouterr().err.split())
 
 
 def placed_dataset(folder):

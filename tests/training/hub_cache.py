@@ -42,7 +42,9 @@ def write_base(folder: Path, loaded: LoadedModel, tokenizer: str = "") -> None:
     config = {**SQUARES, "text_cfg": {**SQUARES["text_cfg"], "context_length": 24}}
     if tokenizer:
         config["text_cfg"] |= {"hf_tokenizer_name": tokenizer, "tokenizer_kwargs": {"clean": "canonicalize"}}
-    (folder / "open_clip_config.json").write_text(json.dumps({"model_cfg": config, "preprocess_cfg": {"mean": [0.5] * 3}}))
+    (folder / "open_clip_config.json").write_text(
+        json.dumps({"model_cfg": config, "preprocess_cfg": {"mean": [0.5] * 3}})
+    )
     state = loaded.model.state_dict() | {"logit_scale": torch.tensor(100.0).log()}
     save_file({name: weight.contiguous() for name, weight in state.items()}, folder / "open_clip_model.safetensors")
 

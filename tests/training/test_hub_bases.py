@@ -93,4 +93,6 @@ def test_the_base_of_a_run_from_scratch_has_the_weights_of_its_seed(has_folder, 
     if not has_folder:
         shutil.rmtree(run_dir / "base")
     state = load_base_model(run_dir).model.state_dict()
-    assert all(torch.equal(state[name], weight) for name, weight in load_model(MODEL, TRAIN.seed).model.state_dict().items())
+    assert all(
+        torch.equal(state[name], weight) for name, weight in load_model(MODEL, TRAIN.seed).model.state_dict().items()
+    )

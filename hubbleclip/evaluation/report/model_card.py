@@ -25,11 +25,34 @@ NOT_EVALUATED = "This run was not evaluated: run `hubbleclip evaluate`, then exp
 FORGOTTEN = {PHOTOGRAPHS: "photographs of things on Earth", DIGITS: "handwritten digits of 8 x 8 pixels"}
 """What the card calls the images of each metric of forgetting."""
 OTHERS = {
-    "transformers": '`transformers.CLIPModel.from_pretrained("DIR")` loads the same model. Prepare pictures by'
-    ' `preprocess.py`, or by `AutoImageProcessor.from_pretrained("DIR", backend="pil")`; its other backend cannot'
-    " average over areas.",
-    "onnx": "`image_tower.onnx` (`pixel_values`, from `preprocess.py`) and `text_tower.onnx` (`input_ids`, int64,"
-    " padded to the context) give features of length 1 in any ONNX runtime.",
+    "transformers": """With transformers 4.57 or 5; `use_fast=False, resample=4` averages over areas, and the default does not:
+
+```python
+import torch
+from PIL import Image
+from transformers import AutoImageProcessor, AutoTokenizer, CLIPModel
+
+processor = AutoImageProcessor.from_pretrained("DIR", use_fast=False, resample=4)
+pixels = processor(Image.open("tile.png"), return_tensors="pt")["pixel_values"]
+words = AutoTokenizer.from_pretrained("DIR")(
+    ["a spiral galaxy"], padding="max_length", truncation=True, return_tensors="pt"
+)["input_ids"]
+with torch.no_grad():
+    found = CLIPModel.from_pretrained("DIR").eval()(pixel_values=pixels, input_ids=words)
+similarity = found.image_embeds @ found.text_embeds.T
+```""",
+    "onnx": """Without torch, in any ONNX runtime; `tokenizer` is that of the first example, and features have length 1:
+
+```python
+from onnxruntime import InferenceSession
+
+pixels = preprocess(Image.open("tile.png"))[None]
+(image_features,) = InferenceSession("DIR/image_tower.onnx").run(None, {"pixel_values": pixels})
+(text_features,) = InferenceSession("DIR/text_tower.onnx").run(
+    None, {"input_ids": tokenizer(["a spiral galaxy"]).numpy()}
+)
+similarity = image_features @ text_features.T
+```""",
 }
 """What the card says about each exported format other than that of open_clip."""
 
@@ -56,6 +79,7 @@ def model_card(facts: CardFacts) -> str:
     run, description = facts.run, facts.description or {"notices": {}, "counts": {}}
     names = ", ".join(f"`{name}`" for name in dict.fromkeys((run.model, run.pretrained)))
     base = f"The weights derive from {names}, and are subject to its licence."
+    train = json.loads(run.settings)["train"]
     counts = ", ".join(f"{of_split['samples']:,} tiles in {split}" for split, of_split in description["counts"].items())
     notices = description["notices"]
     text = TEXT.read_text(encoding="utf-8").format(
@@ -65,9 +89,9 @@ def model_card(facts: CardFacts) -> str:
         code_version=facts.code_version,
         run_id=run.run_id,
         best_step=run.best_step,
-        samples_seen=run.samples_seen,
+        samples_seen=run.best_step * train["batch_size"],
         loss=run.loss,
-        mode=json.loads(run.settings)["train"]["mode"],
+        mode=train["mode"],
         size=facts.image_size,
         context_length=facts.context_length,
         others="".join(f"{OTHERS[name]}\n\n" for name in facts.formats),

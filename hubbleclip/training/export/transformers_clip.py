@@ -156,11 +156,11 @@ def processor_config(loaded: LoadedModel) -> dict[str, Any]:
     """Make the configuration of the image processor of transformers."""
     size = {"height": loaded.image_size, "width": loaded.image_size}
     return {
-        "image_processor_type": "CLIPImageProcessorPil",
+        "image_processor_type": "CLIPImageProcessor",
         "do_convert_rgb": True,
         "do_resize": True,
         "size": size,
-        "resample": 4,  # Pillow's number of the box filter
+        "resample": 3,  # bicubic, as torchvision, unlike Pillow, has no box filter (4), which the card asks Pillow for
         "do_center_crop": False,
         "do_rescale": True,
         "rescale_factor": 1 / 255,
