@@ -26,7 +26,7 @@ NUM_EXAMPLE_TILES = 6
 
 
 HUB, LOCAL_DIR = "hf-hub:", "local-dir:"
-"""Beginnings of a model's name by which open_clip reads architecture and weights from the Hugging Face hub or a folder."""
+"""Beginnings of a model's name by which open_clip reads architecture and weights from the hub or a folder."""
 OPEN_CLIP_CONFIG = "open_clip_config.json"
 """Configuration file of such a folder."""
 
@@ -57,7 +57,7 @@ class ModelSettings(Section):
 
     @property
     def weights(self) -> str:
-        """What the initial weights are: `pretrained`, or the name if that includes weights; empty if they are random."""
+        """Source of the initial weights: `pretrained`, or the name if that includes them; empty if they are random."""
         return self.pretrained or (self.name if self.name.startswith((HUB, LOCAL_DIR)) else "")
 
 

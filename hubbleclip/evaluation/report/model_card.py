@@ -25,7 +25,7 @@ NOT_EVALUATED = "This run was not evaluated: run `hubbleclip evaluate`, then exp
 FORGOTTEN = {PHOTOGRAPHS: "photographs of things on Earth", DIGITS: "handwritten digits of 8 x 8 pixels"}
 """What the card calls the images of each metric of forgetting."""
 OTHERS = {
-    "transformers": """With transformers 4.57 or 5; `use_fast=False, resample=4` averages over areas, and the default does not:
+    "transformers": """With transformers 4.57 or 5, where `use_fast=False, resample=4` averages over areas:
 
 ```python
 import torch
