@@ -9,7 +9,12 @@ from safetensors.torch import save_file
 from hubbleclip.training.models.builder import LoadedModel
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
-WORDS = ["<pad>", "</s>", "<unk>", *["a", "the", "of", "we", "saw", "spiral", "galaxy", "comet", "square", "top", "bottom", "left", "right", "shines"]]
+WORDS = [
+    "<pad>",
+    "</s>",
+    "<unk>",
+    *["a", "the", "of", "we", "saw", "spiral", "galaxy", "comet", "square", "top", "bottom", "left", "right", "shines"],
+]
 
 
 def snapshot(cache: Path, name: str) -> Path:
