@@ -33,7 +33,6 @@ REASON_WORDS: dict[str, str] = {
     "busy": "a busy archive, or a file that another run is fetching",
     "server_error": "a failure of the archive",
     "connection": "a broken connection",
-    "gone": "deleted after another product with the same content was cut",
     "not_fetched": "not fetched yet",
     "no_file": "no file on the disk",
     "unreadable": "not a readable file",

@@ -26,6 +26,7 @@ from hubbleclip.pipeline.ingest.fetch import (
     fetch_pending,
     remove_strays,
 )
+from hubbleclip.pipeline.shards.splitting import read_material
 from hubbleclip.pipeline.tiles.run import cut_pending, fetch_and_cut
 from hubbleclip.simulator.server.launcher import running_simulator
 
@@ -288,6 +289,45 @@ def test_other_tile_settings_fetch_dropped_files_again_as_the_same_version(url: 
             assert len(pending_tiles(stage.catalog, stage.settings)) == 3
             cut(stage, archive)
             assert stage.catalog.counts()["product_version"] == 3
+
+
+class Twins:
+    """An archive that gives the file of one product for every URI."""
+
+    name = "hst"
+
+    def __init__(self, archive: Archive, original: Product) -> None:
+        self.archive, self.original = archive, original
+
+    def fetch_product(self, item: Product) -> Product:
+        found = self.archive.fetch_product(self.original)
+        return replace(found, **{name: getattr(item, name) for name in ("uri", "obs_id", "proposal_id")})
+
+
+@pytest.mark.parametrize("nights", [[["hst:1", "hst:2"]], [["hst:2"], ["hst:1"]], [["hst:1", "hst:1"]]], ids=str)
+@pytest.mark.parametrize("overrides", [QUICK, NOT_KEPT], ids=["kept", "not kept"])
+def test_of_equal_files_the_first_is_cut_and_keeps_its_tiles(
+    url: str, tmp_path: Path, overrides: dict[str, Any], nights: list[list[str]]
+) -> None:
+    first = nights[0][0]
+    with stage_at(tmp_path, overrides) as stage:
+        archive = archive_at(url, stage)
+        twins = Twins(archive, listed(archive)[1][0])
+        for night, proposals in enumerate(nights):
+            with_observations(stage, *(product(f"{night}{n}", proposal=of) for n, of in enumerate(proposals)))
+            for _ in range(2):
+                tiles = cut(stage, twins)
+                assert {row["proposal_id"] for row in stage.catalog.rows("FROM tile")} == {first}
+                assert (stage.catalog.counts()["tile"], stage.catalog.counts()["attempt"]) == (len(tiles), 0)
+        rows = stage.catalog.rows("SELECT reason, detail FROM rejection WHERE entity = 'product'")
+        assert [tuple(row.values()) for row in rows] == [("repeated", "equal to mast:00")]
+        linked = [(link.one, link.other) for link in read_material(stage).same_files]
+        assert linked == ([("hst:1", "hst:2")] if "hst:2" in sum(nights, []) else [])
+        kept = known(stage, "mast:00")
+        stage.catalog.upsert({"product": [replace(kept, superseded_at=kept.fetched_at)]})
+        stage.catalog.run("release_repeated")
+        assert cut(stage, twins) == tiles
+        assert {row["product_uri"] for row in stage.catalog.rows("FROM tile")}.isdisjoint({"mast:00"})
 
 
 def test_what_waits_is_read_in_order_a_few_runs_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

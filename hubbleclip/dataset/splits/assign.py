@@ -62,7 +62,7 @@ def assign_splits(
     to be one body, only the tiles in the split of the lowest rank are kept; the others are excluded. Test tiles never
     change.
     """
-    by_text = text_links(material.proposals, settings)
+    by_text = [*text_links(material.proposals, settings), *material.same_files]
     known = known_splits(material, existing, former or {})
     late = late_linked({key: plan.split for key, plan in known.items() if plan.split}, by_text)
     changed = _exclude_proposals(material, existing, late)

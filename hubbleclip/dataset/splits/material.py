@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from hubbleclip.core.records import AbstractSummary, Observation, Proposal, Tile
+from hubbleclip.dataset.splits.continuations import Link
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -14,13 +15,14 @@ class Material:
 
     The observation or the proposal of a tile may be missing. There may be observations and proposals without tiles.
     `summaries` holds, by proposal id and then by writer, the texts that the writer wrote about the proposal's abstract;
-    the key `""` is the writer that the settings select.
+    the key `""` is the writer that the settings select. `same_files` links proposals of which a file is equal.
     """
 
     tiles: Sequence[Tile]
     observations: Mapping[str, Observation]
     proposals: Mapping[str, Proposal]
     summaries: Mapping[str, Mapping[str, AbstractSummary]] = field(default_factory=dict)
+    same_files: Sequence[Link] = ()
 
     def instrument_of(self, tile: Tile) -> str | None:
         """Find the instrument of a tile: the one in its FITS header, or else the one in the archive's observation."""

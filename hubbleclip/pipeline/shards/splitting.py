@@ -14,6 +14,7 @@ from hubbleclip.config.settings import SplitSettings
 from hubbleclip.contracts.validation import reject_broken_rows
 from hubbleclip.core.records import AbstractSummary, Observation, Proposal, SplitAssignment, Tile
 from hubbleclip.dataset.splits.assign import PERMANENT, assign_splits, leak_report
+from hubbleclip.dataset.splits.continuations import Link
 from hubbleclip.dataset.splits.frozen_tests import check_test_lists, released_splits
 from hubbleclip.dataset.splits.material import Material
 from hubbleclip.dataset.splits.near_duplicates import text_links
@@ -42,6 +43,13 @@ ORDER BY ALL
 """
 
 
+SAME_FILES = """
+SELECT one, proposal_id AS other, min(uri) AS detail
+FROM (SELECT *, min(proposal_id) OVER (PARTITION BY sha256) AS one FROM product WHERE sha256 IS NOT NULL)
+WHERE one <> proposal_id GROUP BY ALL ORDER BY ALL
+"""
+
+
 def read_material(stage: Stage) -> Material:
     """Read all current tiles with their observations and proposals from the catalog."""
     catalog = stage.catalog
@@ -50,6 +58,7 @@ def read_material(stage: Stage) -> Material:
         observations={o.obs_id: o for o in to_records(Observation, catalog.rows("FROM observation"))},
         proposals={p.proposal_id: p for p in to_records(Proposal, catalog.rows("FROM proposal"))},
         summaries=read_summaries(stage),
+        same_files=[Link(**row, reason="file") for row in catalog.rows(SAME_FILES)],
     )
 
 
@@ -104,7 +113,7 @@ def report_splits(
     material: Material, assignments: Mapping[str, SplitAssignment], settings: SplitSettings
 ) -> tuple[dict[str, Any], dict[str, pa.Table]]:
     """Make the report on the splits and its tables; it also counts the leaks of a random split of single tiles."""
-    by_text = text_links(material.proposals, settings)
+    by_text = [*text_links(material.proposals, settings), *material.same_files]
     leak = leak_report(material, by_text, settings)
     log.info("splits: %s", leak_summary(leak))
     links = [*by_text, *field_links(material.observations.values())]

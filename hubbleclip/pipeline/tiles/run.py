@@ -11,7 +11,6 @@ from pathlib import Path
 from hubbleclip.archives import Archive, open_archive
 from hubbleclip.catalog.pending import pending_tiles
 from hubbleclip.config.settings import Settings, TileSettings
-from hubbleclip.core.errors import ItemError
 from hubbleclip.core.layout import Layout, product_suffix
 from hubbleclip.core.records import Product, Rejection
 from hubbleclip.images.tiling import IN_MEMORY_SUFFIXES, tile_file
@@ -33,7 +32,7 @@ from hubbleclip.pipeline.ingest.fetch import (
 )
 from hubbleclip.pipeline.remote_store import local_files
 from hubbleclip.pipeline.tiles.rgb_visits import colour_pending
-from hubbleclip.pipeline.tiles.stored_tiles import store_tiles, write_cut
+from hubbleclip.pipeline.tiles.stored_tiles import store_tiles, without_repeated, write_cut
 
 log = logging.getLogger("hubbleclip.pipeline")
 
@@ -64,6 +63,7 @@ def fetch_cut_drop(product: Product, archive: Archive, layout: Layout, settings:
     A small preview is fetched to memory only.
     """
     rows: Batch = {}
+    cut: Batch | Rejection = {}
     content: Path | bytes | None = None
     try:
         if not is_on_disk(product, layout):
@@ -73,12 +73,11 @@ def fetch_cut_drop(product: Product, archive: Archive, layout: Layout, settings:
             else:
                 rows = fetch_file(product, archive, layout, settings)
             (product,) = rows["product"]
-        if content is None:
-            content = layout.absolute(product.path or "")
-            if not content.is_file():
-                raise ItemError("gone", "the file was deleted after another product with the same content had been cut")
-        work = partial(cut_content, product, content, layout, settings.tiles)
-        cut = attempt(cutting(settings.tiles), product.uri, work)
+        content = content or layout.absolute(product.path or "")
+        # a product with equal content may have been cut, and their common file deleted; see `without_repeated`
+        if isinstance(content, bytes) or content.is_file():
+            work = partial(cut_content, product, content, layout, settings.tiles)
+            cut = attempt(cutting(settings.tiles), product.uri, work)
     finally:
         left = dropped(product, layout)
     return rows | ({"rejection": [cut]} if isinstance(cut, Rejection) else cut) | {"product": [left]}
@@ -94,6 +93,8 @@ def tiles(settings: Settings) -> None:
     are cut again.
     """
     with open_stage("tiles", settings) as stage:
+        if stage.catalog.rows("SELECT 1 FROM rejection WHERE entity = 'product' AND reason = 'repeated' LIMIT 1"):
+            stage.catalog.run("release_repeated")
         if settings.fetch.keep_fits:
             cut_pending(stage)
         else:
@@ -116,4 +117,8 @@ def fetch_and_cut(stage: Stage, archive: Archive, pending: Sequence[str]) -> Non
     """Fetch files, cut each file, and delete each file after it is cut."""
     work = partial(fetch_cut_drop, archive=archive, layout=stage.layout, settings=stage.settings)
     step = fetch_step(stage.settings, "fetch-and-cut")
-    run_batches(stage, step, work, products_of(stage, pending), total=len(pending), write=write_fetched)
+
+    def write(stage: Stage, batch: Batch) -> None:
+        write_fetched(stage, without_repeated(stage, batch))
+
+    run_batches(stage, step, work, products_of(stage, pending), total=len(pending), write=write)

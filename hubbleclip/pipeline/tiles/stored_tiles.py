@@ -48,11 +48,36 @@ def store_tiles(
     return {"tile": records, "rejection": rejections}
 
 
+def without_repeated(stage: Stage, batch: Batch) -> Batch:
+    """Reject all but one of the products with equal content, because their tiles would have the same ids.
+
+    The product that was cut before is kept, or else the first one by proposal and URI.
+    """
+    tiles, digest = batch.get("tile", []), stage.settings.tiles.digest()
+    contents = {product.uri: product.sha256 for product in batch.get("product", []) if product.sha256}
+    contents |= {tile.product_uri: tile.product_sha256 for tile in tiles}
+    sql = {"uris": list(contents), "contents": list(contents.values()), "settings_digest": digest}
+    first = {row["sha256"]: row["uri"] for row in stage.catalog.named_query("cut_contents", **sql)}
+    for _, uri in sorted({(tile.proposal_id, tile.product_uri) for tile in tiles}):
+        first.setdefault(contents[uri], uri)
+    repeated = {uri: first[content] for uri, content in contents.items() if first.get(content, uri) != uri}
+    if not repeated:
+        return batch
+    new = [
+        reject("product", uri, "tiles", reason="repeated", detail=f"equal to {other}", settings_digest=digest)
+        for uri, other in repeated.items()
+    ]
+    rejections = {(row.entity, row.entity_id): row for row in [*batch.get("rejection", []), *new]}
+    kept = [tile for tile in tiles if tile.product_uri not in repeated]
+    return batch | {"tile": kept, "rejection": list(rejections.values())}
+
+
 def write_cut(stage: Stage, batch: Batch) -> None:
     """Synchronise the files of tiles to the disk, then write their rows to the catalog."""
     if batch.get("product"):
         num = len(batch["product"])
         log.warning("%s: %d files are missing or changed: the next ingest fetches them again", stage.name, num)
+    batch = without_repeated(stage, batch)
     sync_files(stage.layout.absolute(tile.path) for tile in batch.get("tile", ()))
     write_rows(stage, batch)
 
