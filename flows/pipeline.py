@@ -202,7 +202,12 @@ def pipeline(profile: str = "demo", overrides: dict[str, Any] | None = None) -> 
         overrides: Settings to change, section by section, such as {"train": {"steps": 1000}}.
 
     """
-    deployment = settings_of(profile, overrides).flows.train_deployment
+    from hubbleclip.pipeline.train import check_training  # noqa: PLC0415 - torch takes seconds
+
+    settings = settings_of(profile, overrides)
+    deployment = settings.flows.train_deployment
+    if not deployment:
+        check_training(settings)
     with without_heartbeat():
         dataset(profile, overrides)
         if deployment:

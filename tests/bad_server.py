@@ -30,6 +30,9 @@ class BadServer:
             body = ""
 
             def do_GET(self) -> None:
+                if running.is_down:
+                    self.close_connection = True
+                    return
                 self.body = self.rfile.read(int(self.headers.get("Content-Length", 0))).decode()
                 about = {"method": self.command, "path": self.path, "body": self.body}
                 about["port"] = str(self.client_address[1])
@@ -44,10 +47,10 @@ class BadServer:
             def log_message(self, *_: object) -> None:
                 pass
 
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.server.daemon_threads = True
-        self.server.handle_error = lambda *_: None  # type: ignore[method-assign] - the client ends connections
-        self.port = self.server.server_port
+        self.handler = Handler
+        self.is_down = False
+        self.port = 0
+        self.listen()
         self.host = f"127.0.0.1:{self.port}"
         self.url = f"http://{self.host}"
 
@@ -62,6 +65,25 @@ class BadServer:
         if respond is None:
             respond = self.responses.pop(0) if len(self.responses) > 1 else self.responses[0]
         respond(handler)
+
+    def listen(self) -> None:
+        """Open the socket, at the same port if the server listened before."""
+        self.server = ThreadingHTTPServer(("127.0.0.1", self.port), self.handler)
+        self.port = self.server.server_port
+        self.server.daemon_threads = True
+        self.server.handle_error = lambda *_: None  # type: ignore[method-assign] - the client ends connections
+
+    def begin_outage(self, seconds: float) -> None:
+        """Refuse connections, and break those that are open, for some time."""
+        self.is_down = True
+        self.__exit__()
+
+        def end() -> None:
+            self.listen()
+            self.is_down = False
+            self.__enter__()
+
+        threading.Timer(seconds, end).start()
 
     def __enter__(self) -> Self:
         threading.Thread(target=self.server.serve_forever, args=(0.01,), daemon=True).start()

@@ -28,7 +28,7 @@ def check_archive(
     from rich.filesize import decimal
 
     from hubbleclip.archives.check.estimate import estimate_lines
-    from hubbleclip.pipeline.check_archive import as_plain
+    from hubbleclip.pipeline.check_archive import as_plain, disk_line
     from hubbleclip.pipeline.check_archive import check_archive as check
 
     settings = options.settings()
@@ -50,9 +50,10 @@ def check_archive(
         if seconds is not None:
             print_line(f"measured: {seconds:.2f} s per {name}")
     print_line(f"{measured.num_requests} requests in {measured.total_s:.1f} s; estimate for {options.profile}:")
-    print_facts(
-        estimate_lines(estimated) if estimated else {"estimate": "not possible, because a measurement is missing"}
-    )
+    if estimated:
+        print_facts(estimate_lines(estimated) | {"disk": disk_line(estimated, settings)[1]})
+    else:
+        print_facts({"estimate": "not possible, because a measurement is missing"})
     sys.exit(report.level)
 
 

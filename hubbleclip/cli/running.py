@@ -25,7 +25,7 @@ STAGES = {
     "tiles": ("tiles.run:tiles",),
     "shards": ("shards.run:shards",),
     **{name: (f"{name}:{name}",) for name in ("captions", "dataset", "train", "evaluate", "index")},
-    "pipeline": ("dataset:dataset", "train:train", "evaluate:evaluate", "index:index_promoted"),
+    "pipeline": ("train:check_training", "dataset:dataset", "train:train", "evaluate:evaluate", "index:index_promoted"),
 }
 """Stages of each command, as `module:function` below `hubbleclip.pipeline`."""
 CACHE_FOLDERS = {

@@ -64,7 +64,7 @@ class ModelSettings(Section):
 class TrainSettings(Section):
     """How to train."""
 
-    not_in_digest: ClassVar[frozenset[str]] = frozenset({"workers"})
+    not_in_digest: ClassVar[frozenset[str]] = frozenset({"workers", "allow_cpu"})
     fixed: ClassVar[Mapping[str, Any]] = {
         "temperature": TEMPERATURE,
         "full_abstract_share": FULL_SHARE,
@@ -136,6 +136,8 @@ class TrainSettings(Section):
     """Compile the model with torch.compile; needs a C++ compiler on the CPU."""
     workers: int = Field(4, ge=0)
     """Number of loader threads; 0 means that the training thread loads the data."""
+    allow_cpu: bool = False
+    """Train without a GPU. A ViT-B/16 takes weeks; `hubbleclip-tiny` and `towers` are always trained."""
     seed: int = Field(1, ge=0, lt=2**63)
     """Seed of initial weights, sample order, crops and captions."""
     shuffled: bool = False

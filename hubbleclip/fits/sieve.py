@@ -34,6 +34,11 @@ LOST_CARDS = re.compile(rb"NAXIS\d+|CHECKSUM|DATASUM|" + SKIPPED)
 """Keywords that are not true of an extension without its data."""
 
 
+def is_sieved(file_name: str, size_bytes: int | None) -> bool:
+    """Check whether a file may have extensions that are skipped: a FITS file of sufficient size, not compressed."""
+    return file_name.lower().endswith(".fits") and (size_bytes or 0) >= 2 * MIN_SKIP_BYTES
+
+
 class FitsSieve:
     """Filter of the bytes of a FITS file, which are fed in order.
 

@@ -196,6 +196,8 @@ class ProductRanking:
         Suffixes of previews that are never chosen.
     tunable
         Pattern of the names of filters whose wavelength is set for each exposure.
+    read_shares
+        Share of a file's bytes that is fetched, by suffix, where extensions that no stage reads are skipped.
 
     """
 
@@ -208,6 +210,7 @@ class ProductRanking:
     single_cameras: frozenset[str] = frozenset()
     no_previews: frozenset[str] = frozenset()
     tunable: re.Pattern[str] = NOTHING
+    read_shares: Mapping[str, float] = field(default_factory=dict)
 
     def parse(self, name: str) -> tuple[str, re.Match[str]] | None:
         """Parse the name of an observation or file, in upper or lower case.
@@ -378,6 +381,8 @@ class Mission:
         MAST's `obs_collection` values of the mission, the main one first.
     instruments
         Patterns of MAST's `instrument_name` that match the instruments with imaging cameras; each ends with a wildcard.
+    other_modes
+        Pattern of the values of `instrument_name` (upper case) for modes of these instruments that take no images.
     products
         Naming schemes of files, and the order of preference among the files of a visit.
     cameras
@@ -422,3 +427,4 @@ class Mission:
     observation_page: str
     search: SearchColumns
     pins: ArchivePins
+    other_modes: re.Pattern[str] = NOTHING

@@ -180,6 +180,8 @@ PRODUCTS = ProductRanking(
         ("legacy total", "drz"): "all filters of the visit together, legacy product",
         ("calibrated", "jpg"): "image of no stated kind",
     },
+    # SCI and WHT without CTX; SCI and DQ without ERR.
+    read_shares={"drz": 2 / 3, "drc": 2 / 3, "drw": 2 / 3, "flt": 0.6, "flc": 0.6},
 )
 
 HEADER = HeaderConvention(

@@ -63,6 +63,8 @@ PRODUCTS = ProductRanking(
         ("exposure", "cal"): "level 2b: one calibrated exposure",
         ("other", "jpg"): "image of no stated kind",
     },
+    # SCI and WHT, or SCI and DQ, of seven planes of four bytes per pixel.
+    read_shares={"i2d": 2 / 7, "cal": 2 / 7},
 )
 
 HEADER = HeaderConvention(
@@ -148,5 +150,6 @@ JWST = Mission(
     homepage="https://archive.stsci.edu/jwst/",
     observation_page="https://mast.stsci.edu/portal/Mashup/Clients/Mast/Portal.html?searchQuery={0}",
     search=SEARCH,
+    other_modes=re.compile(r".*/(CORON|AMI|TARGACQ|TACQ|TACONFIRM)"),
     pins=ArchivePins(released_mjd=(60_004.0, 60_014.0), num_proposals=1_500),
 )

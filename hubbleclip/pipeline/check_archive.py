@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import logging
+import shutil
 from dataclasses import asdict
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
+
+from rich.filesize import decimal
 
 from hubbleclip.archives.check.estimate import Estimate, estimate
 from hubbleclip.archives.check.probe import CheckReport, Level
@@ -50,19 +53,36 @@ def check_served(
     return report, estimate(report.measured, pins.num_proposals, archive, settings.fetch, settings.tiles)
 
 
+def disk_line(estimated: Estimate, settings: Settings) -> tuple[bool, str]:
+    """Compare an estimate with the free disk; returns whether it fits, and a line that says what to change if not."""
+    place = next(path for path in (settings.root, *settings.root.absolute().parents) if path.exists())
+    free = shutil.disk_usage(place).free
+    needed = estimated.file_bytes + estimated.tile_bytes
+    advice = ""
+    if needed > free and estimated.file_bytes and estimated.tile_bytes <= free:
+        advice = ": set fetch.keep_fits = false, so that each file is deleted after it is cut"
+    elif needed > free:
+        advice = ": set --data to a larger disk, or take a part of the archive by archive.since or archive.cycles"
+    files, tiles = decimal(round(estimated.file_bytes)), decimal(round(estimated.tile_bytes))
+    return needed <= free, f"{files} of files and {tiles} of tiles, {decimal(free)} are free at {place}{advice}"
+
+
 def check_before_first(stage: Stage, served: ArchiveSettings) -> None:
     """Check a mission's archive before the first ingest, that is, while the catalog has no watermark of the archive."""
     settings = stage.settings
     is_real = settings.archive.name in MISSIONS and not settings.archive.from_raw and settings.archive.check_first
     if not is_real or stage.catalog.rows("SELECT 1 FROM watermark WHERE archive = ?", [settings.archive.name]):
         return
-    report, _ = check_served(settings, served, pins_of(settings))
+    report, estimated = check_served(settings, served, pins_of(settings))
     wrong = [finding for finding in report.findings if finding.level > Level.OK]
     for one in wrong:
         level = one.level.name.lower()
         log.warning("check-archive: %s %s: needed %s, found %s", one.what, level, one.needed, one.found)
     num, took_s = len(report.findings), report.measured.total_s
     log.info("check-archive: %d of %d comparisons are as expected, in %.1f s", num - len(wrong), num, took_s)
+    if estimated is not None:
+        fits, line = disk_line(estimated, settings)
+        log.log(logging.INFO if fits else logging.WARNING, "the first ingest needs about %s", line)
     if report.level is Level.STOPS:
         names = ", ".join(finding.what for finding in wrong if finding.level is Level.STOPS)
         raise ArchiveError(

@@ -29,7 +29,9 @@ from hubbleclip.pipeline.pending_work import trainings
 from hubbleclip.pipeline.remote_store import pull_catalog, pull_datasets, pull_runs, push_folder
 from hubbleclip.pipeline.status import NEWEST_DATASET
 from hubbleclip.training.checkpoints import read_best
+from hubbleclip.training.distributed import check_device
 from hubbleclip.training.loop import train as train_model
+from hubbleclip.training.models.builder import load_model
 from hubbleclip.training.runs import find_run, settings_digest
 
 log = logging.getLogger("hubbleclip.pipeline")
@@ -90,8 +92,16 @@ def title_of(settings: TrainSettings) -> str:
     return "train: control (shuffled pairs)" if settings.shuffled else "train"
 
 
+def check_training(settings: Settings) -> None:
+    """Look for a GPU and load the pre-trained weights, because the first ingest takes days; raises TrainingError."""
+    check_device(settings.model, settings.train)
+    if settings.model.pretrained:
+        load_model(settings.model, settings.train.seed)
+
+
 def train(settings: Settings) -> Trained:
     """Train the model on the newest dataset, and also the shuffled-pairs baseline if the evaluation needs one."""
+    check_device(settings.model, settings.train)
     layout = layout_of(settings)
     pull_catalog(layout)
     dataset_dir = newest_dataset(layout)

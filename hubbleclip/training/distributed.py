@@ -16,9 +16,13 @@ from torch import Tensor, nn
 from torch.distributed.nn.functional import all_gather
 from torch.nn.parallel import DistributedDataParallel
 
+from hubbleclip.config.settings import ModelSettings, TrainSettings
+from hubbleclip.core.errors import TrainingError
 from hubbleclip.training.batch_norms import share_statistics
 
 T = TypeVar("T")
+SMALL_MODELS = frozenset({"hubbleclip-tiny", "towers"})
+"""Models that are trained on a CPU in minutes or hours."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,6 +64,15 @@ class World:
             return model
         model = share_statistics(model, self)
         return DistributedDataParallel(model, device_ids=[self.device] if self.device.type == "cuda" else None)
+
+
+def check_device(model: ModelSettings, train: TrainSettings) -> None:
+    """Raise TrainingError if a large model would be trained without a GPU."""
+    if not (model.name in SMALL_MODELS or train.allow_cpu or torch.cuda.is_available()):
+        raise TrainingError(
+            f"there is no GPU to train {model.name}: run `hubbleclip dataset` here and train on a machine with one,"
+            " or set train.allow_cpu = true"
+        )
 
 
 @contextmanager

@@ -27,7 +27,7 @@ from tests.faulty_archive.plan import FaultPlan, FaultRule
 
 SKY = SkySettings(num_proposals=12, frame_px=96)
 FETCH = FetchSettings(requests_per_s=1000, connections=4, timeout_s=20)
-LIMITS = RequestLimits(attempts=4, backoff_s=0.01)
+LIMITS = RequestLimits(attempts=4, backoff_s=0.01, outage_s=0.0)
 
 
 def fetch_and_limits(changes: dict[str, Any]) -> tuple[FetchSettings, RequestLimits]:

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+import requests
 
 from hubbleclip.archives.http.client import Transport
 from hubbleclip.archives.http.download import DownloadRequest, fetch_file
@@ -95,6 +96,30 @@ def test_complete_responses_are_no_failures_of_the_archive_whatever_is_in_them(
             fetch(transport, script.url, tmp_path, f"mast:{i}")
         assert caught.value.reason == reason
     assert len(script.seen) == 8 * 3
+
+
+@pytest.mark.parametrize("fails", ["connection", "503"])
+def test_a_host_that_answered_before_is_waited_for(scripted, caplog: pytest.LogCaptureFixture, fails: str) -> None:
+    transport = make_transport(**LIMITS | {"attempts": 9, "breaker_s": 0.2, "outage_s": 60.0})
+    script = scripted(give(b"before"), *[give(b"", 503)] * (0 if fails == "connection" else 30), give(b"after"))
+    assert transport.get(script.url).text == "before"
+    if fails == "connection":
+        script.begin_outage(0.9)
+    with ThreadPoolExecutor(4) as pool:
+        assert {answer.text for answer in pool.map(transport.get, [script.url] * 4)} == {"after"}
+    assert f"waiting for {script.host}, which failed for 0 of at most 1 min" in caplog.text
+
+
+def test_an_outage_that_lasts_too_long_ends_the_run_and_an_optional_host_is_not_waited_for(scripted) -> None:
+    for outage_s, is_waited_for in ((0.5, True), (60.0, False)):
+        transport = make_transport(**LIMITS | {"outage_s": outage_s})
+        script = scripted(give(b"before"))
+        transport.get(script.url)
+        script.begin_outage(3.0)
+        with pytest.raises((ArchiveDownError, requests.ConnectionError)):
+            for attempt in transport.attempts(script.url, is_waited_for=is_waited_for):
+                with attempt, transport.open(script.url):
+                    pass
 
 
 def test_missing_files_are_no_failures_of_the_archive(scripted, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from hubbleclip.archives.stsci.client import ProposalSource
 from hubbleclip.config.settings import ArchiveSettings
-from hubbleclip.core.errors import ArchiveError, SettingsError
+from hubbleclip.core.errors import ArchiveDownError, ArchiveError, SettingsError
 from hubbleclip.core.layout import Layout
 from hubbleclip.missions.hst import HST
 from tests.archives.conftest import make_transport
@@ -113,6 +113,18 @@ def test_a_source_that_fails_for_now_leaves_the_proposal_for_a_later_run(tmp_pat
         found, rejections = source_at(server.url, tmp_path).fetch(["2", "1"])
     assert [item.number for item in found] == ["1"]
     assert [item.reason for item in rejections] == ["unanswered"]
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_a_server_that_denies_access_says_nothing_about_proposals_and_soon_counts_as_down(
+    tmp_path: Path, status: int
+) -> None:
+    with BadServer(table={"/hst-program-info/": give(b"", status), **PAGES}) as server:
+        source = source_at(server.url, tmp_path)
+        found, rejections = source.fetch(["1", "81", "82", "83", "84"])
+        assert ([item.number for item in found], {item.reason for item in rejections}) == (["1"], {"unanswered"})
+        with pytest.raises(ArchiveDownError, match=f"responded with {status}"):
+            source.fetch(["85"])
 
 
 def test_stored_responses_give_the_same_records_without_the_network(tmp_path: Path, monkeypatch) -> None:

@@ -1,6 +1,7 @@
 """The check of an archive before the first ingest of a profile, and as a command."""
 
 import json
+from collections import namedtuple
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,8 @@ from hubbleclip.core.records import Watermark
 from hubbleclip.pipeline.check_archive import check_archive, check_before_first
 from hubbleclip.pipeline.engine.stage import Stage
 from hubbleclip.simulator.server.launcher import running_simulator
+from hubbleclip.simulator.server.pins import pins_of as simulated_pins
+from tests.bad_server import BadServer
 from tests.faulty_archive.archive import running_archive
 from tests.faulty_archive.plan import FaultPlan, FaultRule
 
@@ -22,10 +25,10 @@ SKY = SimulatorSettings(num_proposals=12, frame_px=96)
 SMALL = ("--set=simulator.num_proposals=12", "--set=simulator.frame_px=96")
 
 
-def settings_at(url: str, data: Path, **archive: object) -> Settings:
+def settings_at(url: str, data: Path, keep_fits: bool = False, **archive: object) -> Settings:
     """Settings of the profile hubble, whose archive is served at a URL."""
     values = {"name": "hst", "mast_url": url, **archive}
-    fetch = {"requests_per_s": 1000}
+    fetch = {"requests_per_s": 1000, "keep_fits": keep_fits}
     return read_settings("hubble", {"data": str(data), "archive": values, "fetch": fetch})
 
 
@@ -51,6 +54,32 @@ def test_the_first_ingest_of_a_mission_ends_at_an_archive_that_does_not_answer_a
 def test_a_local_archive_has_nothing_to_check(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="nothing to check"):
         check_archive(read_settings("local", {"data": str(tmp_path), "archive": {"folder": str(tmp_path)}}))
+
+
+def test_the_first_ingest_compares_its_estimate_with_the_disk_in_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    monkeypatch.setattr("hubbleclip.pipeline.check_archive.pins_of", lambda _: simulated_pins(SKY))
+    monkeypatch.setattr("shutil.disk_usage", lambda _: namedtuple("Usage", "free")(9_000_000))
+    with running_simulator(SKY) as url:
+        for keep_fits, advice in ((True, "set fetch.keep_fits = false"), (False, "9.0 MB are free at ")):
+            caplog.clear()
+            check_first(settings_at(url, tmp_path / str(keep_fits), keep_fits=keep_fits))
+            (line,) = [record.message for record in caplog.records if "first ingest needs" in record.message]
+            assert advice in line
+
+
+@pytest.mark.slow
+def test_a_large_model_without_a_gpu_ends_the_pipeline_before_the_ingest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    with BadServer() as server, pytest.raises(SystemExit) as ended:
+        main(["pipeline", "--no-server", "--profile=hubble", f"--data={tmp_path}", f"--set=archive.mast_url={server.url}"])
+    assert ended.value.code == 2
+    assert "no GPU to train ViT-B-16" in capsys.readouterr().err
+    assert not server.seen
 
 
 def run_command(*words: str, data: Path, capsys: pytest.CaptureFixture[str]) -> tuple[int, str]:

@@ -87,7 +87,6 @@ def estimate_lines(estimated: Estimate) -> dict[str, str]:
         "files": f"{estimated.num_files:,}, {decimal(round(estimated.fetched_bytes))} to fetch",
         "tiles": f"{estimated.num_tiles:,}",
         "time": f"{duration(estimated.metadata_s)} for metadata, {duration(estimated.files_s)} for files",
-        "disk": f"{decimal(round(estimated.file_bytes))} of files and {decimal(round(estimated.tile_bytes))} of tiles",
     }
 
 

@@ -118,9 +118,10 @@ class RequestLimits:
 
     `attempts` is the maximum number of tries of a request. The wait before the second try is `backoff_s`, and doubles
     before each further try; jitter is added. A file must arrive within `file_timeout_s`. A download that receives fewer
-    than `stall_bytes` in `stall_s` is aborted, and the next try resumes it. A run stops after `breaker_failures`
-    consecutive failed requests over all connections to a host, if the first and the last are at least `breaker_s`
-    apart, because a short outage may break all connections at once. A page has at most `page_rows` observations: MAST
+    than `stall_bytes` in `stall_s` is aborted, and the next try resumes it. A host is down after `breaker_failures`
+    consecutive failed requests over all connections, if the first and the last are at least `breaker_s` apart, because
+    a short outage may break all connections at once. A host that is down, or that has responded and can no longer be
+    reached, is waited for, at most `outage_s`; then the run stops. A page has at most `page_rows` observations: MAST
     truncates responses at 50,000 rows.
     """
 
@@ -131,6 +132,7 @@ class RequestLimits:
     stall_bytes: int = 60_000
     breaker_failures: int = 40
     breaker_s: float = 60.0
+    outage_s: float = 3600.0
     page_rows: int = 5000
 
 
@@ -163,29 +165,37 @@ class Transport:
     def breaker_of(self, host: str) -> CircuitBreaker:
         """Return the circuit breaker of a host. A host that is down does not stop the others."""
         # setdefault is atomic, so two threads that both create a breaker get the same one
-        return self._breakers.setdefault(host, CircuitBreaker(self.limits.breaker_failures, self.limits.breaker_s))
+        limits = self.limits
+        breaker = CircuitBreaker(limits.breaker_failures, limits.breaker_s, limits.outage_s)
+        return self._breakers.setdefault(host, breaker)
 
-    def attempts(self, url: str, most_damaged: int | None = None) -> Iterable[Any]:
+    def attempts(
+        self, url: str, most_damaged: int | None = None, *, is_waited_for: bool = True
+    ) -> Iterable[Any]:
         """Iterate over the tries of a request, with exponential backoff between them.
 
         No try follows after `most_damaged` responses that were complete but damaged. A host that has never responded is
-        retried for `FIRST_CONTACT_S`.
+        retried for `FIRST_CONTACT_S`. Tries during an outage of the host do not count if it is waited for.
         """
-        started, host, num_damaged = time.monotonic(), urlsplit(url).netloc, 0
+        started, host, num_damaged, num_tries = time.monotonic(), urlsplit(url).netloc, 0, 0
 
         def should_retry(error: Exception) -> bool:
-            nonlocal num_damaged
-            self.breaker_of(host).check()  # an open breaker raises here, which ends the retries
+            nonlocal num_damaged, num_tries
+            breaker = self.breaker_of(host)
+            breaker.check(is_waited_for=is_waited_for)  # an open breaker raises here, which ends the retries
             if is_unreachable(error) and host not in self.reached_hosts:
                 return time.monotonic() - started < FIRST_CONTACT_S
+            if is_waited_for and (is_unreachable(error) or (breaker.is_down() and is_host_failure(error))):
+                return True
+            num_tries += 1
             num_damaged += isinstance(error, DamagedError) and not is_host_failure(error)
-            if most_damaged is not None and num_damaged >= most_damaged:
+            if num_tries >= self.limits.attempts or (most_damaged is not None and num_damaged >= most_damaged):
                 return False
             return is_retryable(error)
 
         return stamina.retry_context(
             on=should_retry,
-            attempts=self.limits.attempts,
+            attempts=None,
             timeout=None,
             wait_initial=self.limits.backoff_s,
             wait_max=MAX_WAIT_S,

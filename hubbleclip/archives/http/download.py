@@ -35,7 +35,7 @@ from hubbleclip.core.errors import DownloadError
 from hubbleclip.core.io import sha256_bytes, write_bytes
 from hubbleclip.core.layout import Layout
 from hubbleclip.fits.cards import UnsoundError
-from hubbleclip.fits.sieve import MIN_SKIP_BYTES, FitsSieve
+from hubbleclip.fits.sieve import FitsSieve, is_sieved
 
 LOG = logging.getLogger(__name__)
 
@@ -62,7 +62,8 @@ class DownloadRequest:
     """A file to download and where to store it.
 
     The partial file is named by the archive's `uri`; only the suffix of `file_name` is used. `size_bytes` is the size
-    that the archive lists, if it lists one. Unless `is_kept`, a file of at most `SMALL_BYTES` may stay in memory.
+    that the archive lists, if it lists one. At most `max_bytes` are stored. Unless `is_kept`, a file of at most `SMALL_BYTES` may stay in memory.
+    `is_waited_for` is as in `Transport.attempts`.
     """
 
     uri: str
@@ -71,11 +72,7 @@ class DownloadRequest:
     layout: Layout
     max_bytes: int = NO_LIMIT_BYTES
     is_kept: bool = True
-
-    @property
-    def may_skip(self) -> bool:
-        """Whether the file may have extensions that are skipped: a FITS file of sufficient size, not compressed."""
-        return self.file_name.lower().endswith(".fits") and (self.size_bytes or 0) >= 2 * MIN_SKIP_BYTES
+    is_waited_for: bool = True
 
     @property
     def part(self) -> Path:
@@ -106,7 +103,7 @@ def fetch_file(transport: Transport, url: str, request: DownloadRequest) -> Fetc
     Raises DownloadError if this file cannot be fetched, and ArchiveDownError or DiskFullError if no file can.
     """
     try:
-        for attempt in transport.attempts(url, MAX_DAMAGED):
+        for attempt in transport.attempts(url, MAX_DAMAGED, is_waited_for=request.is_waited_for):
             with attempt:
                 return _try(transport, url, request)
     except (requests.RequestException, ResponseError) as error:
@@ -144,7 +141,7 @@ def _try(transport: Transport, url: str, request: DownloadRequest) -> FetchedFil
 
     Each FITS extension that is skipped costs one more request, which starts after the extension.
     """
-    may_skip = request.may_skip and not transport.fetch.whole_files
+    may_skip = is_sieved(request.file_name, request.size_bytes) and not transport.fetch.whole_files
     while True:
         try:
             start = _find_start(request, may_skip=may_skip)
@@ -224,11 +221,12 @@ def _check_headers(transport: Transport, info: BodyInfo, start: Start, request: 
     if info.start and (info.start != start.offset or info.version not in versions):
         delete_partial(request.part)
         raise DamagedError(f"the response does not continue from byte {start.offset} of version {start.version}")
-    if total is not None and total > request.max_bytes:
+    is_partial = info.is_part and start.sieve is not None  # its stored part is compared with the limit in `_receive`
+    if total is not None and total > request.max_bytes and not is_partial:
         raise RefusedError(f"the file has {total} bytes, but only {request.max_bytes} are allowed", "too_large")
     if total is not None and request.size_bytes not in {None, total}:
         raise DamagedError(f"the file has {total} bytes, but the archive lists {request.size_bytes}")
-    check_free_space(request.layout, (total or 0) - info.start, transport.fetch.min_free_gb)
+    check_free_space(request.layout, min((total or 0) - info.start, request.max_bytes), transport.fetch.min_free_gb)
     return min(request.max_bytes, request.size_bytes or request.max_bytes) if total is None else total
 
 
@@ -260,6 +258,8 @@ def _receive(
             for chunk in chunks:
                 file.writelines(sieve.feed(chunk) if sieve else [chunk])
                 offset += len(chunk)
+                if file.tell() > request.max_bytes:
+                    raise RefusedError(f"more than {request.max_bytes} bytes of the file are needed", "too_large")
                 if sieve and sieve.must_skip:
                     break
                 if offset - checked_bytes > SPACE_CHECK_BYTES:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import logging
 import socket
 import threading
 import time
@@ -14,8 +15,11 @@ from urllib.parse import urljoin, urlsplit
 from hubbleclip.archives.http.response_errors import RefusedError
 from hubbleclip.core.errors import ArchiveDownError
 
-MAX_RETRY_AFTER_S = 120.0
+LOG = logging.getLogger(__name__)
+MAX_RETRY_AFTER_S = 3600.0
 """Longest pause (s) that is made for a Retry-After header. A longer pause is shortened to this value."""
+LOGGED_PAUSE_S = 60.0
+"""A longer pause (s) is logged."""
 HTTP_PORT = 80
 HTTP_SCHEMES = frozenset({"http", "https"})
 
@@ -46,6 +50,8 @@ class RateLimiter:
 
     def pause_host(self, host: str, seconds: float) -> None:
         """Stop all threads from sending requests to a host for some time."""
+        if seconds > LOGGED_PAUSE_S:
+            LOG.warning("%s asks for a pause of %.0f s", host, seconds)
         with self._lock:
             self._paused_until[host] = max(self._paused_until.get(host, 0.0), time.monotonic() + seconds)
 
@@ -58,17 +64,20 @@ def _sleep(until: float, stop: threading.Event) -> None:
 
 
 class CircuitBreaker:
-    """Circuit breaker that counts consecutive failed requests over all threads, and opens when there are too many.
+    """Circuit breaker that counts consecutive failed requests over all threads.
 
-    An open breaker never closes again. The event `is_open` wakes the threads that wait to send a request.
+    After `max_failures` in at least `min_s`, the host is down: its requests are repeated, with a line in the log every
+    `min_s`, until one succeeds. After `outage_s` the breaker opens, and never closes again. The event `is_open` wakes
+    the threads that wait to send a request.
     """
 
-    def __init__(self, max_failures: int, min_s: float) -> None:
+    def __init__(self, max_failures: int, min_s: float, outage_s: float = 0.0) -> None:
         self.is_open = threading.Event()
         self._max_failures = max_failures
-        self._min_s = min_s  # least time from first to last failure: a brief outage can break many connections
+        self._min_s = min_s  # a brief outage can break many connections
+        self._outage_s = outage_s
         self._num_failures = 0
-        self._first_failure_at = 0.0  # value of time.monotonic(), in seconds
+        self._first_failure_at = self._logged_at = 0.0  # values of time.monotonic(), in seconds
         self._message = ""
         self._lock = threading.Lock()
 
@@ -81,19 +90,27 @@ class CircuitBreaker:
         with self._lock:
             now = time.monotonic()
             if not self._num_failures:
-                self._first_failure_at = now
+                self._first_failure_at = self._logged_at = now
             self._num_failures += 1
-            is_down = self._num_failures >= self._max_failures and now - self._first_failure_at >= self._min_s
-            if is_down and not self.is_open.is_set():
-                self._message = (
-                    f"{host} is down: {self._num_failures} consecutive requests failed, the last with: {reason}."
-                    " Run the same command again later; it resumes where it stopped"
-                )
+            self._message = (
+                f"{host} is down: {self._num_failures} consecutive requests failed, the last with: {reason}."
+                " Run the same command again later; it resumes where it stopped"
+            )
+            if self.is_down(self._outage_s):
                 self.is_open.set()
+            elif now - self._logged_at >= self._min_s:
+                self._logged_at = now
+                minutes = (now - self._first_failure_at) / 60, self._outage_s / 60
+                LOG.warning("waiting for %s, which failed for %.0f of at most %.0f min: %s", host, *minutes, reason)
 
-    def check(self) -> None:
-        """Raise ArchiveDownError if the breaker is open."""
-        if self.is_open.is_set():
+    def is_down(self, outage_s: float = 0.0) -> bool:
+        """Return whether enough requests have failed, for at least `outage_s`."""
+        lasted_s = time.monotonic() - self._first_failure_at
+        return self._num_failures >= self._max_failures and lasted_s >= max(self._min_s, outage_s)
+
+    def check(self, *, is_waited_for: bool = True) -> None:
+        """Raise ArchiveDownError if the breaker is open, or if the host is down and is not waited for."""
+        if self.is_open.is_set() or (not is_waited_for and self.is_down()):
             raise ArchiveDownError(self._message)
 
 

@@ -6,6 +6,7 @@ The simulated archive has the same HTTP API, so this module is its client too.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import chain
 
@@ -78,7 +79,9 @@ class MastArchive(ProcessLocal):
         self, settings: ArchiveSettings, fetch: FetchSettings, layout: Layout, limits: RequestLimits | None = None
     ) -> None:
         self.settings = settings
-        self.mission = MISSIONS.get(settings.name) or mission_of_collections(settings.collections)
+        mission = MISSIONS.get(settings.name) or mission_of_collections(settings.collections)
+        whole = replace(mission, products=replace(mission.products, read_shares={}))
+        self.mission = whole if fetch.whole_files else mission
         self.layout = layout
         self.transport = Transport(fetch, limits)
         self.mast = LISTINGS[settings.listing](settings.mast_url, self.transport, self.mission)

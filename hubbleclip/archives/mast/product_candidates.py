@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from hubbleclip.archives.base import proposal_id_of
 from hubbleclip.archives.mast.caom_rows import CaomRow, plain_row, whole_number
 from hubbleclip.core.records import Observation
+from hubbleclip.fits.sieve import is_sieved
 from hubbleclip.missions.base import Mission, ProductRanking
 
 COLOUR = re.compile(r"_?colou?r", re.IGNORECASE)
@@ -23,8 +24,9 @@ class Candidate:
 
     `owner` is the name of the exposure or association from which the file was made. `rank` is the file's position in
     the mission's product ranking, where 0 is the best, and `why` is the ranking's text that explains this position.
-    `is_colour` is True for a preview in colour, `is_mosaic` for a combination of several visits. `collection`,
-    `proposal_number` and `filters` are empty if the row does not have them.
+    `is_colour` is True for a preview in colour, `is_mosaic` for a combination of several visits.
+    `fetched_bytes` is the size of the part that is fetched. `collection`, `proposal_number` and `filters` are empty if
+    the row does not have them.
     """
 
     obsid: int | None
@@ -35,6 +37,7 @@ class Candidate:
     rank: int
     why: str
     size_bytes: int | None
+    fetched_bytes: int
     archive_version: str
     is_colour: bool
     is_mosaic: bool
@@ -127,6 +130,7 @@ def _candidate(plain: CaomRow, name: str, origin: str, kind: str, ranking: Produ
         rank=list(ranking.order).index((origin, kind)),
         why=ranking.order[origin, kind],
         size_bytes=size,
+        fetched_bytes=round((size or 0) * (ranking.read_shares.get(kind, 1.0) if is_sieved(name, size) else 1.0)),
         archive_version=f"{plain.get('prvversion', '-')}, {'-' if size is None else size} bytes",
         is_colour=COLOUR.search(f"{name} {plain.get('description')}") is not None,
         is_mosaic=ranking.is_mosaic(stem),

@@ -57,7 +57,8 @@ class Group:
 
     `refused` has the files of the product lists that must not be chosen, each with the reason.
     `product` is the file that is chosen for the group, or None. `rejection` is the reason for which the observations
-    without a chosen file are rejected.
+    without a chosen file are rejected, `too_large` that of observations whose own file would be chosen if it were
+    smaller.
     """
 
     key: Key
@@ -65,6 +66,7 @@ class Group:
     candidates: list[tuple[Candidate, Observation]] = field(default_factory=list)
     refused: dict[str, str] = field(default_factory=dict)
     product: Product | None = None
+    too_large: dict[str, Reason] = field(default_factory=dict)
     rejection: Reason = ("no_science_image", "no usable image is listed")
 
     @property
@@ -107,7 +109,8 @@ def select_products(
         _draw(proposal, taken.get(proposal[0].proposal_id, frozenset()), settings.max_products_per_proposal)
     groups.sort(key=lambda group: (group.proposal_id, group.draw))
     reasons = {name: reason for name, reason in rejected.items() if reason is not None}
-    reasons |= {item.obs_id: group.rejection for group in groups for item in group.observations}
+    for group in groups:
+        reasons |= dict.fromkeys((item.obs_id for item in group.observations), group.rejection) | group.too_large
     products = [group.product for group in groups if group.product is not None]
     for product in products:
         reasons.pop(product.obs_id, None)
@@ -125,6 +128,8 @@ def rejection_reason(observation: Observation, mission: Mission) -> Reason | Non
         return "no_proposal", "the observation names no proposal, so it has no caption"
     if mission.products.is_mosaic(observation.obs_id):
         return "reprocessed", "the observation is a mosaic of visits whose exposures are listed separately"
+    if mission.other_modes.fullmatch(observation.instrument.upper()):
+        return "not_an_image", f"the mode {observation.instrument} takes no images"
     if element := disperser(observation.filters, mission):
         return "not_an_image", f"seen through {element}, which disperses light"
     if observation.obsid is None:
@@ -204,12 +209,16 @@ def _preference(pair: tuple[Candidate, Observation]) -> tuple[bool, int, float, 
 def _choose_file(group: Group, settings: ArchiveSettings) -> None:
     """Choose the best candidate file that is not too large, and set the group's product and rejection."""
     max_bytes = settings.max_product_mb * BYTES_PER_MB
-    fitting = [item for item in group.candidates if (item[0].size_bytes or 0) <= max_bytes]
+    fitting = [item for item in group.candidates if item[0].fetched_bytes <= max_bytes]
+    num, too_large = len(group.candidates), len(group.candidates) - len(fitting)
+    for candidate, owner in reversed(group.candidates[: group.candidates.index(fitting[0]) if fitting else num]):
+        megabytes = candidate.fetched_bytes / BYTES_PER_MB
+        detail = f"{candidate.file_name}: {megabytes:,.0f} MB would be fetched: raise archive.max_product_mb"
+        group.too_large[owner.obs_id] = "too_large", detail
     if not fitting:
         group.rejection = _rejection_without_file(group)
         return
     best, owner = fitting[0]
-    num, too_large = len(group.candidates), len([item for item in group.candidates if item not in fitting])
     kinds = ", ".join(dict.fromkeys(item.kind for item, _ in group.candidates))
     group.product = Product(
         uri=best.uri,
@@ -229,8 +238,7 @@ def _rejection_without_file(group: Group) -> Reason:
     """Return the reason for which no file of a group can be chosen, with the first file that was refused."""
     refused = next((f"{name} {problem}" for name, problem in sorted(group.refused.items())), "")
     if group.candidates:
-        best = group.candidates[0][0]
-        reason, detail = "too_large", f"{best.file_name} has {best.size_bytes} bytes: raise archive.max_product_mb"
+        reason, detail = group.too_large[group.candidates[0][1].obs_id]
         return reason, f"{detail}; {refused}" if refused else detail
     if not refused:
         return group.rejection

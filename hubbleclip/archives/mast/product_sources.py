@@ -99,7 +99,9 @@ class FileSources:
             try:
                 for url in source.addresses(product) if name not in failures else ():
                     try:
-                        file = fetch_file(self.transport, url, request)
+                        # the last source that is left is waited for
+                        is_last = name == [other for other in self.sources if other not in self._down][-1]
+                        file = fetch_file(self.transport, url, replace(request, is_waited_for=is_last))
                         return Delivery(_arrived(product, name, file, self.layout), file.data)
                     except DownloadError as error:
                         if error.reason not in source.absent:

@@ -48,7 +48,7 @@ class AdsClient:
         if self._is_stopped:
             return None
         try:
-            for attempt in self.transport.attempts(url):
+            for attempt in self.transport.attempts(url, is_waited_for=False):
                 with attempt:
                     return self._try(url)
         except ArchiveError as error:

@@ -47,6 +47,9 @@ LOG = logging.getLogger(__name__)
 PROGRAMS_URL = "https://www.stsci.edu"
 """Server of single-programme pages and APT files, used for proposals that the bulk list lacks."""
 ADS_URL = "https://api.adsabs.harvard.edu"
+DENIED_STATUS = frozenset({401, 403})
+MAX_DENIED = 5
+"""Number of consecutive requests for pages that the server denies, after which it counts as down."""
 DAMAGED_TRIES = 3
 """Maximum number of times that a response is requested if the responses cannot be parsed."""
 STAGE = "proposals"
@@ -149,6 +152,7 @@ class ProposalSource:
         self.bulk_path = layout.raw / "abstracts.cat"
         self.bulk_etag_path = layout.raw / "abstracts.cat.etag"
         self.endpoints = self._list_endpoints(ads)
+        self._num_denied = 0
         self._lock = threading.Lock()
         self._bulk: dict[str, bytes] = {}
         self._is_refreshed = settings.from_raw  # if True, the bulk list is not requested any more
@@ -158,7 +162,7 @@ class ProposalSource:
 
         Raises SettingsError if ADS is used and there is no API token.
         """
-        settings, pages, get = self.settings, self.mission.proposals, self._get
+        settings, pages, get = self.settings, self.mission.proposals, self._get_page
         listed = [
             (APT, ".apt", BOTH, pages.apt, parse_apt),
             (LISTING, ".txt", BOTH, pages.listing, parse_listing),
@@ -277,6 +281,20 @@ class ProposalSource:
         except requests.HTTPError as error:
             LOG.info("%s", to_archive_error(error, url))
             return None
+
+    def _get_page(self, url: str) -> bytes | None:
+        """Send a GET like `_get`, but raise ArchiveError if access is denied, which says nothing about the proposal."""
+        try:
+            found = self.transport.get(url).content
+        except requests.HTTPError as error:
+            if error.response is not None and error.response.status_code in DENIED_STATUS:
+                self._num_denied += 1
+                error_type = ArchiveDownError if self._num_denied >= MAX_DENIED else ArchiveError
+                raise error_type(f"{to_archive_error(error, url)}") from error
+            LOG.info("%s", to_archive_error(error, url))
+            found = None
+        self._num_denied = 0
+        return found
 
     def _newest_bulk(self, numbers: Sequence[str] | None) -> dict[str, bytes]:
         """Return the parts of the bulk list by proposal number.

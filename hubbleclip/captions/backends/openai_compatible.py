@@ -97,7 +97,7 @@ class OpenAICompatible:
     def ask(self, source: SourceText, count_call: Callable[[], int]) -> Reply:
         """See `Backend`. An invalid answer, a status such as 429 or 500, and a broken response are retried."""
         try:
-            for attempt in self._transport.attempts(self._url):
+            for attempt in self._transport.attempts(self._url, is_waited_for=False):
                 with attempt:
                     return self._send(source, count_call())
         except DamagedError as error:

@@ -32,6 +32,8 @@ Batch = dict[str, list[Any]]
 MAX_DETAIL = 500
 MAX_RUNS = 8
 """Number of runs that try a failed item before it is rejected permanently."""
+UNANSWERED = "unanswered"
+"""Reason of a failure that says nothing about the item, which is therefore tried without end."""
 LONGEST_WAIT_HOURS = 30 * 24.0
 MAX_DOUBLINGS = 60  # keeps the power of 2 within the range of a float; the wait reaches its maximum earlier
 
@@ -131,7 +133,7 @@ def schedule_retry(
     The wait is `retry_hours` after the first failure and doubles with each further failure, up to 30 days.
     """
     attempts = (before.attempts if before else 0) + 1
-    if attempts >= MAX_RUNS:
+    if attempts >= MAX_RUNS and failure.reason != UNANSWERED:
         return failure
     wait_hours = min(fetch.retry_hours * 2 ** min(attempts - 1, MAX_DOUBLINGS), LONGEST_WAIT_HOURS)
     return Attempt(

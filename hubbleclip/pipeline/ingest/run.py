@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 from functools import partial
@@ -10,9 +11,10 @@ from hubbleclip.archives import Archive, open_archive
 from hubbleclip.archives.base import proposal_id_of
 from hubbleclip.catalog.pending import pending_fetch, pending_products, pending_proposals
 from hubbleclip.config.settings import Settings
+from hubbleclip.core.errors import ArchiveDownError
 from hubbleclip.core.records import Rejection
 from hubbleclip.pipeline.check_archive import check_before_first
-from hubbleclip.pipeline.engine.attempts import Batch, Step, attempt, write_with_retries
+from hubbleclip.pipeline.engine.attempts import UNANSWERED, Batch, Step, attempt, write_with_retries
 from hubbleclip.pipeline.engine.batches import batches, run_batches
 from hubbleclip.pipeline.engine.runners import fetch_share
 from hubbleclip.pipeline.engine.stage import Stage, open_stage, served_archive
@@ -21,12 +23,15 @@ from hubbleclip.pipeline.ingest.list_products import list_pending
 from hubbleclip.pipeline.ingest.query_observations import query_observations
 from hubbleclip.pipeline.ingest.verify_counts import verify_counts
 
+log = logging.getLogger("hubbleclip.pipeline")
+
 
 def fetch_proposals(numbers: Sequence[str], archive: Archive, step: Step) -> Batch:
     """Fetch proposals; a proposal that fails is retried by a later run."""
     found = attempt(step, "", lambda: archive.fetch_proposals(numbers))
     if isinstance(found, Rejection):
-        return {"failure": [replace(found, entity_id=proposal_id_of(archive.name, number)) for number in numbers]}
+        names = (proposal_id_of(archive.name, number) for number in numbers)
+        return {"failure": [replace(found, entity_id=name, reason=UNANSWERED) for name in names]}
     return {"proposal": found[0], "failure": found[1]}
 
 
@@ -77,15 +82,18 @@ def fetch_pending_proposals(stage: Stage, archive: Archive) -> None:
         connections=settings.fetch.connections,
         is_local=True,
     )
-    run_batches(
-        stage,
-        step,
-        partial(fetch_proposals, archive=archive, step=step),
-        batches((proposal_id.split(":", 1)[1] for proposal_id in pending), settings.flows.batch_size * 2),
-        total=len(pending),
-        write=partial(write_proposals, dated={name for name, is_stale in pending.items() if is_stale}),
-        weigh=len,
-    )
+    try:
+        run_batches(
+            stage,
+            step,
+            partial(fetch_proposals, archive=archive, step=step),
+            batches((proposal_id.split(":", 1)[1] for proposal_id in pending), settings.flows.batch_size * 2),
+            total=len(pending),
+            write=partial(write_proposals, dated={name for name, is_stale in pending.items() if is_stale}),
+            weigh=len,
+        )
+    except ArchiveDownError as error:  # the files come from another server
+        log.warning("ingest: the other proposals wait for the next run: %s", error)
 
 
 def write_proposals(stage: Stage, batch: Batch, dated: Collection[str] = ()) -> None:
