@@ -46,10 +46,8 @@ def check_archive(
     measured = report.measured
     if measured.bytes_per_s is not None:
         print_line(f"measured: {decimal(round(measured.bytes_per_s))} per second and connection")
-    for name, seconds in (("page of observations", measured.rows_s), ("product list", measured.list_s)):
-        if seconds is not None:
-            print_line(f"measured: {seconds:.2f} s per {name}")
-    print_line(f"{measured.num_requests} requests in {measured.total_s:.1f} s; estimate for {options.profile}:")
+    num, took_s = measured.num_requests, measured.total_s
+    print_line(f"{num} requests in {took_s:.1f} s; estimate for {options.profile}, within a factor of two:")
     if estimated:
         print_facts(estimate_lines(estimated) | {"disk": disk_line(estimated, settings)[1]})
     else:

@@ -235,7 +235,6 @@ SEARCH = SearchColumns(
 
 PINS = ArchivePins(
     released_mjd=(60_384.0, 60_387.0),  # three days of March 2024
-    num_proposals=13_000,
     # The chosen files: one per visit and filter, out of 142 files of 30 observations.
     proposal="17301",
     file_names=frozenset(

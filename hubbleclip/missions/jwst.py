@@ -151,5 +151,5 @@ JWST = Mission(
     observation_page="https://mast.stsci.edu/portal/Mashup/Clients/Mast/Portal.html?searchQuery={0}",
     search=SEARCH,
     other_modes=re.compile(r".*/(CORON|AMI|TARGACQ|TACQ|TACONFIRM)"),
-    pins=ArchivePins(released_mjd=(60_004.0, 60_014.0), num_proposals=1_500),
+    pins=ArchivePins(released_mjd=(60_004.0, 60_014.0)),
 )

@@ -39,8 +39,6 @@ class ArchivePins:
     ----------
     released_mjd
         Range of release dates (MJD) in which the archive has some hundreds of observations of an instrument.
-    num_proposals
-        Approximate number of proposals with images, from which the size and duration of a full ingest are estimated.
     proposal, file_names
         Number of a proposal, and the names of all its files that are chosen with the default settings.
     file
@@ -51,7 +49,6 @@ class ArchivePins:
     """
 
     released_mjd: tuple[float, float]
-    num_proposals: int
     proposal: str | None = None
     file_names: frozenset[str] = frozenset()
     file: PinnedFile | None = None

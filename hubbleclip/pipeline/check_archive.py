@@ -50,7 +50,7 @@ def check_served(
     archive = served.model_copy(update={"use_ads": False})
     with TemporaryDirectory(prefix="hubbleclip-check-") as folder:
         report = run_checks(MastArchive(archive, settings.fetch, Layout(Path(folder))), pins, keep)
-    return report, estimate(report.measured, pins.num_proposals, archive, settings.fetch, settings.tiles)
+    return report, estimate(report.measured, settings.fetch, settings.tiles)
 
 
 def disk_line(estimated: Estimate, settings: Settings) -> tuple[bool, str]:

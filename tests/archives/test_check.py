@@ -17,7 +17,7 @@ from hubbleclip.archives.check.probe import CheckReport, Level, Measured
 from hubbleclip.archives.check.run import check_archive
 from hubbleclip.archives.mast.client import read_result
 from hubbleclip.archives.stsci.parsers import parse_abstracts_cat, parse_apt
-from hubbleclip.config.settings import ArchiveSettings, FetchSettings, TileSettings
+from hubbleclip.config.settings import FetchSettings, TileSettings
 from hubbleclip.missions import MISSIONS
 from hubbleclip.missions.pins import ArchivePins
 from hubbleclip.simulator.observations import SkySettings
@@ -43,7 +43,7 @@ PLANTED = {
     "preview_moved": (DOWNLOADS, Level.DIFFERS, "preview"),
     "bucket_moved": ("/stpubdata/", Level.DIFFERS, "public copy"),
     "link_lost": ("/hst/proposal_abstracts.html", Level.DIFFERS, "abstracts"),
-    "list_changed": ("/hst/abstracts.cat", Level.STOPS, "abstracts.cat"),
+    "list_changed": ("/hst/abstracts.cat", Level.DIFFERS, "abstracts.cat"),
     "title_changed": ("/hst-program-info/program/", Level.DIFFERS, f"programme page of {PINS.proposal}"),
     "search_changed": ("/search/", Level.DIFFERS, "search API"),
     "html": (QUERIES, Level.STOPS, "counts"),
@@ -105,7 +105,6 @@ def test_each_change_of_the_simulator_is_planted() -> None:
 
 def test_previews_are_estimated_by_the_pinned_preview(simulator: str, tmp_path: Path) -> None:
     measured = checked(simulator, tmp_path, products="preview").measured
-    assert measured.read_share == 1.0
     assert measured.bytes_per_pixel is not None
     assert measured.bytes_per_pixel < 2
     assert measured.file_bytes
@@ -116,7 +115,7 @@ def test_kept_answers_are_read_by_the_parsers(simulator: str, tmp_path: Path) ->
     answers = json.loads((tmp_path / "kept" / "answers.json").read_text())
     assert report.measured.num_requests == len(answers)
     different = {(entry["url"], str(entry.get("request")).partition("cacheBreaker")[0]) for entry in answers}
-    assert len(different) == 15  # and the window is requested twice
+    assert len(different) == 25  # and the window is requested twice
     bodies = {entry["file"].partition("_")[2]: (tmp_path / "kept" / entry["file"]).read_bytes() for entry in answers}
     assert len(read_result(bodies["products.json"], ("dataURI",)).rows) > 1
     assert len(parse_abstracts_cat(bodies["abstracts.cat"].decode())) > 1
@@ -129,24 +128,26 @@ def test_kept_answers_are_read_by_the_parsers(simulator: str, tmp_path: Path) ->
 def test_time_files_tiles_and_disk_follow_from_the_measured_figures() -> None:
     measured = Measured(
         num_observations=100_000,
-        rows_s=10.0,
+        page=(500, 1.9),
+        latency_s=1.0,
         list_s=2.0,
         bytes_per_s=2e6,
-        num_sampled=100,
-        num_files=50,
+        copy_bytes_per_s=2e7,
+        files_each=0.2,
+        bytes_each=20e6,
         file_bytes=200e6,
         bytes_per_pixel=12.0,
-        read_share=0.5,
     )
-    archive, fetch, tiles = ArchiveSettings(), FetchSettings(connections=8), TileSettings()
-    made = estimate(measured, 1_000, archive, fetch, tiles)
+    fetch, tiles = FetchSettings(connections=8), TileSettings()
+    made = estimate(measured, fetch, tiles)
     assert made is not None
-    assert made.num_files == 1_000 * 20  # the limit per proposal, since the sample would give 50,000
+    assert made.num_files == 20_000
+    assert made.copy_s == pytest.approx(made.files_s / 10)
     assert made.fetched_bytes == 20_000 * 100e6
     assert made.files_s == pytest.approx(20_000 * 100e6 / (8 * 2e6))
     assert made.metadata_s == 20 * 10.0 + 1_000 * 2.0 / 8
     assert made.num_tiles == 20_000 * (8**2 / 2 + 1)  # a grid of 8 by 8, half of it kept, and one overview
-    assert estimate(Measured(), 1_000, archive, fetch, tiles) is None
+    assert estimate(Measured(), fetch, tiles) is None
 
 
 def test_a_request_takes_no_less_than_the_rate_limit_allows() -> None:

@@ -76,7 +76,15 @@ def test_a_large_model_without_a_gpu_ends_the_pipeline_before_the_ingest(
 ) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     with BadServer() as server, pytest.raises(SystemExit) as ended:
-        main(["pipeline", "--no-server", "--profile=hubble", f"--data={tmp_path}", f"--set=archive.mast_url={server.url}"])
+        main(
+            [
+                "pipeline",
+                "--no-server",
+                "--profile=hubble",
+                f"--data={tmp_path}",
+                f"--set=archive.mast_url={server.url}",
+            ]
+        )
     assert ended.value.code == 2
     assert "no GPU to train ViT-B-16" in capsys.readouterr().err
     assert not server.seen

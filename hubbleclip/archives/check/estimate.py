@@ -10,7 +10,7 @@ from rich.filesize import decimal
 from hubbleclip.archives.check.probe import Measured
 from hubbleclip.archives.http.client import LIMITS
 from hubbleclip.archives.mast.client import OBSIDS_PER_REQUEST
-from hubbleclip.config.settings import ArchiveSettings, FetchSettings, TileSettings
+from hubbleclip.config.settings import FetchSettings, TileSettings
 
 KEPT_SHARE = 0.5
 """Share of the tiles of a grid that are kept. It is a guess, because the share depends on the images."""
@@ -23,7 +23,8 @@ class Estimate:
     """Estimate of the first ingest of a profile, and of its tiles.
 
     `fetched_bytes` are downloaded, and `file_bytes` of these stay on the disk. `metadata_s` is the time to request the
-    tables of observations and products, `files_s` the time to download the files.
+    tables of observations and products, `files_s` and `copy_s` the times to download the files from the archive and
+    from its public copy.
     """
 
     num_observations: int
@@ -34,22 +35,18 @@ class Estimate:
     tile_bytes: float
     metadata_s: float
     files_s: float
+    copy_s: float | None = None
 
 
-def estimate(
-    measured: Measured, num_proposals: int, archive: ArchiveSettings, fetch: FetchSettings, tiles: TileSettings
-) -> Estimate | None:
-    """Estimate the first ingest of a profile; None if a figure is missing."""
-    needed = measured.num_observations, measured.file_bytes, measured.bytes_per_pixel
-    times = measured.rows_s, measured.list_s, measured.bytes_per_s
-    if None in (*needed, *times) or not measured.num_sampled:
+def estimate(measured: Measured, fetch: FetchSettings, tiles: TileSettings) -> Estimate | None:
+    """Estimate the first ingest of a profile, within a factor of two; None if a figure is missing."""
+    figures = measured.num_observations, measured.files_each, measured.file_bytes, measured.bytes_per_pixel
+    times = measured.page, measured.latency_s, measured.list_s, measured.bytes_per_s
+    if None in figures or None in times:
         return None
-    num_observations, file_bytes, bytes_per_pixel = (float(figure or 0) for figure in needed)
-    rows_s, list_s, bytes_per_s = (float(figure or 0) for figure in times)
-    share = measured.num_files / measured.num_sampled  # files per observation of the sample
-    num_files = min(num_observations * share, num_proposals * archive.max_products_per_proposal)
+    num_observations, files_each, file_bytes, bytes_per_pixel = (float(figure or 0) for figure in figures)
+    num_files, arriving = num_observations * files_each, num_observations * measured.bytes_each
     num_tiles = num_files * tiles_per_file(file_bytes / bytes_per_pixel, tiles)
-    arriving = num_files * file_bytes * (1.0 if fetch.whole_files else measured.read_share)
     return Estimate(
         num_observations=round(num_observations),
         num_files=round(num_files),
@@ -57,10 +54,22 @@ def estimate(
         fetched_bytes=arriving,
         file_bytes=arriving if fetch.keep_fits else 0.0,
         tile_bytes=num_tiles * BYTES_PER_TILE * (tiles.size_px / 512) ** 2,
-        metadata_s=metadata_s(num_observations, rows_s, list_s, fetch),
-        # as if each connection had the speed of the one that was measured
-        files_s=max(arriving / (bytes_per_s * fetch.connections), num_files / fetch.requests_per_s),
+        metadata_s=metadata_s(num_observations, page_s(measured), measured.list_s or 0.0, fetch),
+        files_s=files_s(arriving, num_files, measured.bytes_per_s, fetch),
+        copy_s=files_s(arriving, num_files, measured.copy_bytes_per_s, fetch) if measured.copy_bytes_per_s else None,
     )
+
+
+def files_s(num_bytes: float, num_files: float, bytes_per_s: float | None, fetch: FetchSettings) -> float:
+    """Compute the time (s) to fetch files, as if each connection had the speed of the one that was measured."""
+    return max(num_bytes / ((bytes_per_s or 1.0) * fetch.connections), num_files / fetch.requests_per_s)
+
+
+def page_s(measured: Measured) -> float:
+    """Estimate the time (s) of a full page from the time per row of the measured page."""
+    num_rows, rows_s = measured.page or (0, 0.0)
+    latency_s = min(measured.latency_s or 0.0, rows_s)
+    return latency_s + (rows_s - latency_s) * LIMITS.page_rows / max(num_rows, 1)
 
 
 def metadata_s(num_observations: float, rows_s: float, list_s: float, fetch: FetchSettings) -> float:
@@ -82,11 +91,12 @@ def tiles_per_file(num_pixels: float, tiles: TileSettings) -> float:
 
 def estimate_lines(estimated: Estimate) -> dict[str, str]:
     """Format an estimate."""
+    copy = f', or {duration(estimated.copy_s)} with fetch.sources = ["s3", "mast"]' if estimated.copy_s else ""
     return {
         "observations": f"{estimated.num_observations:,}",
         "files": f"{estimated.num_files:,}, {decimal(round(estimated.fetched_bytes))} to fetch",
         "tiles": f"{estimated.num_tiles:,}",
-        "time": f"{duration(estimated.metadata_s)} for metadata, {duration(estimated.files_s)} for files",
+        "time": f"{duration(estimated.metadata_s)} for metadata, {duration(estimated.files_s)} for files{copy}",
     }
 
 

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Iterator
+from functools import partial
 
 import requests
 from PIL import Image
 
-from hubbleclip.archives.base import service_url
-from hubbleclip.archives.check.listing import pinned_product
-from hubbleclip.archives.check.probe import Finding, Level, Probe, ProbeResponse, compare, size_of
+from hubbleclip.archives.base import proposal_id_of, service_url
+from hubbleclip.archives.check.probe import Finding, Level, Probe, compare, shortened, size_of
 from hubbleclip.archives.http.rate_limit import resolve_redirect
+from hubbleclip.archives.mast.product_selection import BYTES_PER_MB
 from hubbleclip.archives.mast.public_bucket import S3Source
 from hubbleclip.archives.stsci.client import PROGRAMS_URL
 from hubbleclip.archives.stsci.parsers import (
@@ -21,84 +22,102 @@ from hubbleclip.archives.stsci.parsers import (
     parse_apt,
     parse_program_page,
 )
+from hubbleclip.archives.stsci.program_listing import parse_listing
+from hubbleclip.core.records import Product
 from hubbleclip.core.text_cleaning import decode
 from hubbleclip.fits.integrity import content_problem
 from hubbleclip.fits.sieve import filtered
+from hubbleclip.missions.base import ProposalPages
+from hubbleclip.missions.pins import PinnedFile
 
 LIST_BYTES = 1 << 16
+FILE_BYTES = 32_000_000
+"""Largest number of bytes that are read of a file."""
 WHOLE = {"Accept-Encoding": "identity"}
 
 
-def check_file(probe: Probe) -> Iterator[Finding]:
-    """Check the headers and the content of the pinned file, requested as the range of all bytes; measure the speed."""
-    file = probe.pins.file
-    if file is None:
-        return
+def check_files(probe: Probe) -> Iterator[Finding]:
+    """Check the headers and the content of files, requested as the range of all bytes; measure the speed."""
+    for kind, file in probe.files.items():
+        yield from _check_file(probe, kind if kind == "file" else f"{kind} file", file)
+
+
+def _check_file(probe: Probe, what: str, file: PinnedFile) -> Iterator[Finding]:
+    """Check one file. Of a large one, the beginning is read."""
     # a file whose size differs from the listed size is never accepted, even if it has the pinned size
-    listed = probe.listed_bytes or file.size_bytes
+    listed = file.size_bytes
     url, needed = probe.mast.download_url(file.uri), f"{listed:,} bytes"
     # One request for the range of all bytes gives what HEAD and a request without a range would give.
-    answer = probe.get("file.fits", url, {**WHOLE, "Range": "bytes=0-"}, limit=2 * listed)
-    is_range = answer.status == requests.codes.partial_content
-    total = size_of(answer.headers, "Content-Range" if is_range else "Content-Length")
-    yield compare("file, size", needed, f"{total} bytes", total == listed, Level.STOPS)
+    answer = probe.get("file.fits", url, {**WHOLE, "Range": "bytes=0-"}, limit=min(2 * listed, FILE_BYTES))
+    is_range, total = answer.status == requests.codes.partial_content, answer.total
+    otherwise = Level.DIFFERS if total is None else Level.STOPS
+    yield compare(
+        f"{what}, size", needed, "not stated" if total is None else f"{total} bytes", total == listed, otherwise
+    )
     found = f"status {answer.status}, {answer.headers.get('Content-Range', 'no Content-Range')}"
-    yield compare("file, Range", "status 206 and the size", found, is_range)
+    is_too_large = listed > probe.settings.max_product_mb * BYTES_PER_MB
+    otherwise = Level.STOPS if is_too_large else Level.DIFFERS
+    yield compare(f"{what}, Range", "status 206 and the size", found, is_range, otherwise)
     length = size_of(answer.headers)
-    yield compare("file, length", f"Content-Length {listed}", f"Content-Length {length}", length == listed)
+    yield compare(f"{what}, length", f"Content-Length {listed}", f"Content-Length {length}", length == listed)
     versions = {name: answer.headers.get(name, "") for name in ("ETag", "Last-Modified")}
     found = ", ".join(f"{name} {value or 'missing'}" for name, value in versions.items())
-    yield compare("file, version", "ETag or Last-Modified", found, any(versions.values()))
-    problem = content_problem(answer.body, ".fits", listed)
-    found = problem.words if problem else f"{len(answer.body):,} bytes, intact"
-    yield compare("file, content", f"{needed}, valid FITS", found, problem is None, Level.STOPS)
-    if problem is None:
-        _measure(probe, answer)
-
-
-def _measure(probe: Probe, whole: ProbeResponse) -> None:
-    """Measure the speed of a connection, and the size of the file relative to its image."""
-    sieve = filtered(whole.body)[1]
-    probe.measured.bytes_per_s = len(whole.body) / max(whole.seconds, 1e-6)
-    probe.measured.read_share = 1 - sieve.num_skipped / len(whole.body)
-    probe.measured.bytes_per_pixel = len(whole.body) / sieve.num_pixels if sieve.num_pixels else None
+    yield compare(f"{what}, version", "ETag or Last-Modified", found, any(versions.values()))
+    problem = content_problem(answer.body, ".fits", listed) if listed <= FILE_BYTES else None
+    is_intact = problem is None and answer.body.startswith(b"SIMPLE  =")
+    found = problem.words if problem else f"{len(answer.body):,} bytes read"
+    yield compare(f"{what}, content", f"{needed}, valid FITS", found, is_intact, Level.STOPS)
+    if is_intact:
+        num_pixels = filtered(answer.body)[1].num_pixels if problem is None else 0
+        probe.measured.bytes_per_s = len(answer.body) / max(answer.seconds, 1e-6)
+        probe.measured.bytes_per_pixel = listed / num_pixels if num_pixels else None
 
 
 def check_preview(probe: Probe) -> Iterator[Finding]:
-    """Check that the preview of the pinned file is a valid JPEG file."""
-    file = probe.pins.file
-    if file is None:
+    """Check that a preview is a valid JPEG file."""
+    uri = next((file.preview_uri for file in probe.files.values() if file.preview_uri), None)
+    if uri is None:
         return
-    answer = probe.get("preview.jpg", probe.mast.download_url(file.preview_uri), WHOLE)
+    answer = probe.get("preview.jpg", probe.mast.download_url(uri), WHOLE)
     problem = content_problem(answer.body, ".jpg")
     found = problem.words if problem else f"{len(answer.body):,} bytes, intact"
-    yield compare("preview", "a JPEG file", found, problem is None)
-    if problem is None and probe.settings.products != "science":
+    needed = probe.settings.products != "science"
+    yield compare("preview", "a JPEG file", found, problem is None, Level.STOPS if needed else Level.DIFFERS)
+    if problem is None and needed:
         width, height = Image.open(io.BytesIO(answer.body)).size
         measured = probe.measured
-        measured.bytes_per_pixel, measured.read_share = len(answer.body) / (width * height), 1.0
+        measured.bytes_per_pixel = len(answer.body) / (width * height)
         # some lists have no sizes of previews
         measured.file_bytes = measured.file_bytes or float(len(answer.body))
+        measured.bytes_each = measured.bytes_each or measured.file_bytes * (measured.files_each or 0.0)
 
 
 def check_public_copy(probe: Probe) -> Iterator[Finding]:
-    """Check that the public bucket holds the pinned file, with the listed size, at the path derived from its name."""
-    product = pinned_product(probe)
-    if product is None:
-        return
-    listed = probe.listed_bytes or product.size_bytes
+    """Check that the public bucket holds the files, with the listed sizes, at the paths derived from their names."""
     otherwise = Level.STOPS if probe.fetch.sources == ("s3",) else Level.DIFFERS
-    url = next(iter(S3Source(probe.fetch, probe.mast, probe.mission.bucket).addresses(product)), None)
-    if url is None:
-        yield compare("public copy", "a path", "no path follows from the name", False, otherwise)
-        return
-    try:
-        size = size_of(probe.get("public_copy.txt", url, WHOLE, method="HEAD").headers)
-        found, is_ok = f"{size} bytes at {url}", size == listed
-    except requests.HTTPError as error:
-        status = error.response.status_code if error.response is not None else "no response"
-        found, is_ok = f"status {status} at {url}", False
-    yield compare("public copy", f"{listed:,} bytes", found, is_ok, otherwise)
+    for kind, file in probe.files.items():
+        what = "public copy" if kind == "file" else f"public copy of {kind} file"
+        product = Product(
+            uri=file.uri,
+            obs_id=file.obs_id,
+            proposal_id=proposal_id_of(probe.settings.name, file.proposal),
+            file_name=file.uri.rpartition("/")[2],
+            kind="",
+            size_bytes=file.size_bytes,
+            choice="",
+        )
+        url = next(iter(S3Source(probe.fetch, probe.mast, probe.mission.bucket).addresses(product)), None)
+        if url is None:
+            yield compare(what, "a path", "no path follows from the name", False, otherwise)
+            continue
+        try:
+            answer = probe.get("public_copy.fits", url, {**WHOLE, "Range": "bytes=0-"}, limit=FILE_BYTES)
+            found, is_ok = f"{answer.total} bytes at {url}", answer.total == file.size_bytes
+            probe.measured.copy_bytes_per_s = len(answer.body) / max(answer.seconds, 1e-6)
+        except requests.HTTPError as error:
+            status = error.response.status_code if error.response is not None else "no response"
+            found, is_ok = f"status {status} at {url}", False
+        yield compare(what, f"{file.size_bytes:,} bytes", found, is_ok, otherwise)
 
 
 def check_bulk_list(probe: Probe) -> Iterator[Finding]:
@@ -113,22 +132,43 @@ def check_bulk_list(probe: Probe) -> Iterator[Finding]:
     texts = parse_abstracts_cat(decode(answer.body))[:-1] or parse_abstracts_cat(decode(answer.body))
     complete = [text for text in texts if text.title and text.abstract]
     found = f"{len(complete)} of {len(texts)} complete"
-    yield compare("abstracts.cat", "records with title and abstract", found, bool(complete), Level.STOPS)
-    if texts and len(complete) < len(texts) / 2:
-        yield compare("abstracts.cat, fields", "most records complete", found, False)
+    is_ok = len(complete) > len(texts) / 2
+    yield compare("abstracts.cat", "most records with title and abstract", found, is_ok)
+    if complete:
+        probe.abstract_sources.append("abstracts.cat")
 
 
-def check_programme(probe: Probe) -> Iterator[Finding]:
-    """Compare the title on the page of the pinned programme, and in its APT file, with the known title."""
-    if probe.pins.title is None:
+def check_document(
+    what: str,
+    name: str,
+    path_of: Callable[[ProposalPages], str],
+    parse: Callable[[bytes, str], ProposalText],
+    probe: Probe,
+) -> Iterator[Finding]:
+    """Compare the title in a document of a programme with the known title, if one is pinned."""
+    path = path_of(probe.mission.proposals)
+    numbers = (file.proposal for file in probe.files.values())
+    number, title = probe.pins.title or (next(numbers, ""), None)
+    if not (path and number):
         return
-    number, title = probe.pins.title
-    pages = probe.mission.proposals
-    documents: list[tuple[str, str, str, Callable[[bytes, str], ProposalText]]] = [
-        ("programme page", "programme.html", pages.page, parse_program_page),
-        ("APT file", "programme.apt", pages.apt, parse_apt),
-    ]
-    for what, name, path, parse in documents:
-        url = service_url(probe.mast.url, f"{PROGRAMS_URL}/{path.format(number)}")
-        found = parse(probe.get(name, url).body, number).title
-        yield compare(f"{what} of {number}", title, found or "no title", found == title)
+    text = parse(probe.get(name, service_url(probe.mast.url, f"{PROGRAMS_URL}/{path.format(number)}")).body, number)
+    is_ok = text.title == title if title else text.title is not None
+    yield compare(f"{what} of {number}", title or "a title", text.title or "no title", is_ok)
+    if text.abstract:
+        probe.abstract_sources.append(what)
+
+
+def check_listing(probe: Probe) -> Iterator[Finding]:
+    """Check the text listing of a programme, which the ingest reads if no other source has an abstract."""
+    if not probe.abstract_sources:
+        yield from check_document("listing", "programme.txt", lambda pages: pages.listing, parse_listing, probe)
+
+
+check_page = partial(check_document, "programme page", "programme.html", lambda pages: pages.page, parse_program_page)
+check_apt = partial(check_document, "APT file", "programme.apt", lambda pages: pages.apt, parse_apt)
+
+
+def check_abstracts(probe: Probe) -> Iterator[Finding]:
+    """Check that a source of abstracts is left, because the tiles would have no captions without one."""
+    found = shortened(probe.abstract_sources)
+    yield compare("sources of abstracts", "at least one", found, bool(probe.abstract_sources), Level.STOPS)

@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator, Sequence, Set
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence, Set
+from dataclasses import replace
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
 
 import requests
 
+from hubbleclip.archives.base import proposal_id_of
 from hubbleclip.archives.check.probe import Finding, Level, Probe, compare, shortened
 from hubbleclip.archives.http.client import to_archive_error
 from hubbleclip.archives.mast.caom_rows import COLUMNS, CaomRow, observation_from_row, plane_key
 from hubbleclip.archives.mast.client import COLUMN_CONFIG, OBSIDS_PER_REQUEST, Criteria, ResultPage
 from hubbleclip.archives.mast.criteria import collections_of, criteria_of, mjd_of, release_window
 from hubbleclip.archives.mast.missions_search import MissionsClient
-from hubbleclip.archives.mast.product_selection import select_products
+from hubbleclip.archives.mast.product_candidates import candidate_from_row, preview_from_row
+from hubbleclip.archives.mast.product_selection import READERS, select_products
 from hubbleclip.config.settings import ArchiveSettings
-from hubbleclip.core.records import Observation, Product
+from hubbleclip.core.records import Observation
+from hubbleclip.missions.pins import PinnedFile
 
 FILTERED = frozenset(
     {
@@ -40,6 +45,10 @@ SEARCHED = "obs_id", "proposal_id", "instrument_name", "t_obs_release", "s_ra", 
 """Columns of the search API. Each must have a value in at least one of the requested rows."""
 SEARCH_ROWS = 20
 MAX_COUNTS = 6
+MAX_SAMPLED, SAMPLE_DAYS, SAMPLE_ROWS, DRAWN = 3, 10.0, 200, 2
+"""Queries, days and rows per window from which proposals are drawn for the estimate, and proposals per window."""
+MAX_OTHERS = 0.1
+"""Largest share of rows of other instruments than the requested one."""
 WINDOW_ROWS = 200
 """Approximate number of rows to which a window is shortened if it has more rows than one page."""
 
@@ -67,16 +76,17 @@ def _request_columns(probe: Probe) -> bytes:
 
 def check_counts(probe: Probe) -> Iterator[Finding]:
     """Count the observations of the profile, and all observations of one of its instruments on any release date."""
-    wide, pinned = _wide_query(probe), probe.pins.released_mjd
-    queries = criteria_of(probe.settings, probe.mission, probe.settings.proposal_numbers)[:MAX_COUNTS]
+    wide, (low, high) = _wide_query(probe), probe.pins.released_mjd
     dates = release_window(probe.settings, mjd_of(probe.settings.since), mjd_of(str(datetime.now(UTC).date())))
-    counts = [probe.mast.count(query | {"t_obs_release": [dates.low, dates.high]}) for query in queries]
-    probe.measured.num_observations = sum(counts)
+    within = {"t_obs_release": [dates.low, dates.high]}
+    queries = criteria_of(probe.settings, probe.mission, probe.settings.proposal_numbers)[:MAX_COUNTS]
+    probe.counted = [(query, probe.mast.count(query | within)) for query in queries]
+    probe.measured.num_observations = sum(num for _, num in probe.counted)
     found = f"{probe.measured.num_observations:,}"
     yield compare("observations of the profile", "some", found, probe.measured.num_observations > 0)
     # a count whose dates include those of the window serves as well as one without dates
-    is_counted = wide in queries and dates.low <= pinned[0] and pinned[1] <= dates.high
-    probe.num_in_all = counts[queries.index(wide)] if is_counted else probe.mast.count(wide)
+    known = [num for query, num in probe.counted if query == wide and dates.low <= low and high <= dates.high]
+    probe.num_in_all = known[0] if known else probe.mast.count(wide)
 
 
 def _wide_query(probe: Probe) -> Criteria:
@@ -87,13 +97,16 @@ def _wide_query(probe: Probe) -> Criteria:
 
 
 def check_window(probe: Probe) -> Iterator[Finding]:
-    """Request the rows of a window of release dates twice, and compare them."""
+    """Request the rows of a window of release dates twice, and compare them with each other and with a count."""
     low, high = probe.pins.released_mjd
     query, started = _wide_query(probe) | {"t_obs_release": [low, high]}, time.monotonic()
-    first, probe.measured.rows_s = _first_page(probe, query), time.monotonic() - started
+    first = _first_page(probe, query)
+    probe.measured.page = len(first.rows), time.monotonic() - started
     found = f"{first.total:,} of {probe.num_in_all:,} in the dates"
     is_ok = 0 < first.total < probe.num_in_all
     yield compare("counts", "some, but fewer than on all dates", found, is_ok, Level.STOPS)
+    num = probe.mast.count(query)
+    yield compare("count and rows", f"{first.total:,}, as rows came", f"{num:,}", num == first.total, Level.STOPS)
     if first.total > len(first.rows):  # two requests give the same rows only if one page has them all
         query |= {"t_obs_release": [low, low + (high - low) * WINDOW_ROWS / first.total]}
         first = _first_page(probe, query)
@@ -103,8 +116,21 @@ def check_window(probe: Probe) -> Iterator[Finding]:
     yield compare("one window twice", "the same rows", f"{len(rows)} and {len(again)} rows", is_same, Level.STOPS)
     found = f"{len(set(keys))} planes of {num_numbers} observations in {len(rows)} rows"
     yield compare("rows", "no row twice", found, len(set(keys)) == len(rows), Level.STOPS)
+    yield from _check_filter(rows, query)
     yield from _check_values(probe, rows)
-    probe.sample = _observations(probe, rows)
+
+
+def _check_filter(rows: Sequence[CaomRow], query: Criteria) -> Iterator[Finding]:
+    """Check that the rows are of the requested instrument and have dates, without which no watermark is set."""
+    num = sum(row.get("t_obs_release") is None for row in rows)
+    otherwise = Level.STOPS if num == len(rows) else Level.DIFFERS
+    yield compare("release dates", "a date in each row", f"{num} of {len(rows)} without", not num, otherwise)
+    patterns = [name.lower() for name in query.get("instrument_name", ["*"])]
+    names = [str(row.get("instrument_name")) for row in rows]
+    others = [name for name in names if not any(fnmatchcase(name.lower(), pattern) for pattern in patterns)]
+    found = f"{len(others)} of {len(rows)} rows of others: {shortened(set(others), 3)}"
+    is_ok = len(others) <= max(MAX_OTHERS * len(rows), 1)
+    yield compare("filter by instrument", f"rows of {shortened(patterns)}", found, is_ok, Level.STOPS)
 
 
 def _first_page(probe: Probe, query: Criteria) -> ResultPage:
@@ -150,15 +176,45 @@ def check_search_api(probe: Probe) -> Iterator[Finding]:
 
 
 def check_products(probe: Probe) -> Iterator[Finding]:
-    """List the products of the window's observations and of the pinned proposal, and choose files from both lists."""
+    """List the products of some proposals, and of the pinned one, and choose files from both lists."""
     own, pinned = _pinned_observations(probe)
-    sample = probe.sample[: OBSIDS_PER_REQUEST - len(own) - len(pinned)]
-    started = time.monotonic()
-    listed = probe.mast.products_of([*sample, *own, *pinned])
-    probe.measured.list_s = time.monotonic() - started
-    yield from _check_sample(probe, sample, listed)
+    weights = _sampled_proposals(probe)
+    sample = [item for query, _ in probe.counted for item in _observations_of(probe, query, sorted(weights))]
+    numbered, started = {item.obsid: item for item in (*sample, *own, *pinned)}, time.monotonic()
+    listed = probe.mast.products_of(list(numbered.values()))
+    probe.measured.list_s = (time.monotonic() - started) / max(len(numbered), 1) * OBSIDS_PER_REQUEST
+    yield from _check_sample(probe, sample, weights, listed)
     if own or pinned:
         yield from _check_proposal(probe, own, listed)
+    elif sample:
+        _find_files(probe, sample, listed)
+
+
+def _sampled_proposals(probe: Probe) -> Counter[str]:
+    """Draw the proposals of some observations per instrument and part of the dates, each with its weight.
+
+    The weight is the number of observations that a drawn one stands for.
+    """
+    low, high = probe.pins.released_mjd
+    middle = (mjd_of(probe.settings.since) + high) / 2
+    weights: Counter[str] = Counter()
+    for query, num in probe.counted[:MAX_SAMPLED]:
+        numbers: list[str] = []
+        for dates in ([low, high], [middle, middle + SAMPLE_DAYS]):
+            started = time.monotonic()
+            rows = probe.mast.observations(query | {"t_obs_release": dates}, page=1, page_size=SAMPLE_ROWS).rows
+            latency_s = time.monotonic() - started
+            probe.measured.latency_s = min(probe.measured.latency_s or latency_s, latency_s)
+            own = [str(row["proposal_id"]) for row in rows if row.get("proposal_id")]
+            numbers += own[:: max(len(own) // DRAWN, 1)][:DRAWN]
+        for number in numbers:
+            weights[number] += num // len(numbers)
+    return weights
+
+
+def _observations_of(probe: Probe, query: Criteria, numbers: Sequence[str]) -> list[Observation]:
+    """Request the observations of proposals that a query finds."""
+    return _observations(probe, _first_page(probe, query | {"proposal_id": list(numbers)}).rows) if numbers else []
 
 
 def _pinned_observations(probe: Probe) -> tuple[list[Observation], list[Observation]]:
@@ -166,27 +222,55 @@ def _pinned_observations(probe: Probe) -> tuple[list[Observation], list[Observat
     pins, file = probe.pins, probe.pins.file
     if pins.proposal is None:
         return [], []
-    query: Criteria = {
-        "obs_collection": collections_of(probe.settings, probe.mission),
-        "dataproduct_type": "image",
-        "proposal_id": sorted({pins.proposal, file.proposal if file else pins.proposal}),
-    }
-    rows = _first_page(probe, query).rows
-    own = _observations(probe, [row for row in rows if str(row.get("proposal_id")) == pins.proposal])
-    return own, _observations(probe, [row for row in rows if file and row.get("obs_id") == file.obs_id])
+    query: Criteria = {"obs_collection": collections_of(probe.settings, probe.mission), "dataproduct_type": "image"}
+    found = _observations_of(probe, query, sorted({pins.proposal, file.proposal if file else pins.proposal}))
+    own = [item for item in found if item.proposal_id == proposal_id_of(probe.settings.name, pins.proposal)]
+    return own, [item for item in found if file and item.obs_id == file.obs_id]
 
 
-def _check_sample(probe: Probe, sample: Sequence[Observation], listed: Sequence[CaomRow]) -> Iterator[Finding]:
+def _check_sample(
+    probe: Probe, sample: Sequence[Observation], weights: Mapping[str, int], listed: Sequence[CaomRow]
+) -> Iterator[Finding]:
     """Choose the files of a sample by the settings of the profile, for the estimate."""
     measured = probe.measured
-    chosen = select_products(sample, listed, probe.settings, probe.mission, {})[0]
+    chosen, rejections = select_products(sample, listed, probe.settings, probe.mission, {})
     sizes = [product.size_bytes for product in chosen if product.size_bytes is not None]
-    measured.num_sampled, measured.num_files = len(sample), len(chosen)
     measured.file_bytes = sum(sizes) / len(sizes) if sizes else None
+    read = (READERS[probe.settings.products](row, probe.mission.products) for row in listed)
+    fetched = {one.uri: one.fetched_bytes for one in read if one is not None}
+    # A proposal is drawn with a probability in proportion to its observations (Hansen-Hurwitz estimator).
+    num_of = Counter(item.proposal_id for item in sample)
+    share_of = {
+        proposal_id_of(probe.settings.name, number): weight / sum(weights.values())
+        for number, weight in weights.items()
+    }
+    shares = [(share_of.get(one.proposal_id, 0.0) / num_of[one.proposal_id], fetched[one.uri]) for one in chosen]
+    measured.files_each = sum(share for share, _ in shares) or None
+    measured.bytes_each = sum(share * size for share, size in shares)
     found = f"{len(chosen)} files of {len(sample)} observations, of {len(listed)} products"
     yield compare("product list", "files of the profile", found, bool(chosen), Level.STOPS)
+    large = [item.detail for item in rejections if item.reason == "too_large"]
+    yield compare("sizes of files", "as archive.max_product_mb allows", shortened(large, 1), not large)
     unseen = _values(listed, "productType") - PRODUCT_TYPES
     yield compare("unseen product types", "none", shortened(unseen), not unseen)
+
+
+def _find_files(probe: Probe, sample: Sequence[Observation], listed: Sequence[CaomRow]) -> None:
+    """Find the smallest file of each origin in a list of products, and a preview, for the checks of downloads."""
+    ranking, by_number = probe.mission.products, {item.obsid: item for item in sample}
+    found = [
+        one for row in listed if (one := candidate_from_row(row, ranking)) and one.size_bytes and one.obsid in by_number
+    ]
+    for one in sorted(found, key=lambda one: (one.size_bytes, one.uri)):
+        owner = by_number[one.obsid]
+        file = PinnedFile(
+            proposal=owner.proposal_id.partition(":")[2],
+            obs_id=owner.obs_id,
+            uri=one.uri,
+            size_bytes=one.size_bytes or 0,
+            preview_uri=next((row["dataURI"] for row in listed if preview_from_row(row, ranking)), ""),
+        )
+        probe.files.setdefault(ranking.origin(one.file_name), file)
 
 
 def _check_proposal(probe: Probe, own: Sequence[Observation], listed: Sequence[CaomRow]) -> Iterator[Finding]:
@@ -199,7 +283,8 @@ def _check_proposal(probe: Probe, own: Sequence[Observation], listed: Sequence[C
     yield compare(f"proposal {pins.proposal}", f"{len(pins.file_names)} known files", found, not (lost or more))
     if file:
         sizes = {row.get("size") for row in listed if row.get("dataURI") == file.uri}
-        probe.listed_bytes = next((size for size in sizes if isinstance(size, int)), None)
+        listed_bytes = next((size for size in sizes if isinstance(size, int)), file.size_bytes)
+        probe.files["file"] = replace(file, size_bytes=listed_bytes)
         yield compare("listed size", f"{file.size_bytes:,} bytes", shortened(sizes), sizes == {file.size_bytes})
 
 
@@ -207,19 +292,3 @@ def _observations(probe: Probe, rows: Sequence[CaomRow]) -> list[Observation]:
     """Convert rows to observations; one plane of each observation is used."""
     made = (observation_from_row(row, probe.settings.name, datetime.now(UTC), probe.mission.products) for row in rows)
     return list({one.obs_id: one for one in made if one is not None}.values())
-
-
-def pinned_product(probe: Probe) -> Product | None:
-    """Make the record of the pinned file; None if no file is pinned."""
-    file = probe.pins.file
-    if file is None:
-        return None
-    return Product(
-        uri=file.uri,
-        obs_id=file.obs_id,
-        proposal_id=f"{probe.settings.name}:{file.proposal}",
-        file_name=file.uri.rpartition("/")[2],
-        kind="",
-        size_bytes=file.size_bytes,
-        choice="pinned",
-    )

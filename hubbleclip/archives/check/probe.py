@@ -14,9 +14,9 @@ from typing import Any
 import requests
 
 from hubbleclip.archives.mast.archive import MastArchive
+from hubbleclip.archives.mast.client import Criteria
 from hubbleclip.core.io import write_bytes
-from hubbleclip.core.records import Observation
-from hubbleclip.missions.pins import ArchivePins
+from hubbleclip.missions.pins import ArchivePins, PinnedFile
 
 MAX_BODY_BYTES = 100_000_000
 INDEX = "answers.json"
@@ -46,21 +46,23 @@ class Finding:
 class Measured:
     """Figures of the archive that the requests measured; None if a figure was not measured.
 
-    `rows_s` and `list_s` are seconds per page of observations and per list of products, `bytes_per_s` is the speed of
-    one connection. For a sample of `num_sampled` observations, `num_files` files were chosen, which have `file_bytes`
-    on average. `bytes_per_pixel` is the size of the pinned file, or of its preview, per pixel. `read_share` is the
-    share of the file's bytes that are fetched if extensions that no stage reads are skipped.
+    `page` is the rows and the seconds of a page of observations, `latency_s` the seconds of the shortest one. `list_s`
+    is seconds per list of products of `OBSIDS_PER_REQUEST` observations. `bytes_per_s` and `copy_bytes_per_s` are the
+    speeds of one connection to the archive and to its public copy. `files_each` and `bytes_each` are the files and
+    fetched bytes per observation, and `file_bytes` is the mean size of a file. `bytes_per_pixel` is the size of a
+    fetched file, or of a preview, per pixel.
     """
 
     num_observations: int | None = None
-    rows_s: float | None = None
+    page: tuple[int, float] | None = None
+    latency_s: float | None = None
     list_s: float | None = None
     bytes_per_s: float | None = None
-    num_sampled: int = 0
-    num_files: int = 0
+    copy_bytes_per_s: float | None = None
+    files_each: float | None = None
+    bytes_each: float = 0.0
     file_bytes: float | None = None
     bytes_per_pixel: float | None = None
-    read_share: float = 1.0
     num_requests: int = 0
     total_s: float = 0.0
 
@@ -99,6 +101,12 @@ class ProbeResponse:
     body: bytes
     seconds: float
 
+    @property
+    def total(self) -> int | None:
+        """Size of the whole file, as the headers state it."""
+        is_range = self.status == requests.codes.partial_content
+        return size_of(self.headers, "Content-Range" if is_range else "Content-Length")
+
 
 class Probe:
     """Client that sends the requests of one check. Responses are saved in the folder `keep` unless it is None."""
@@ -112,9 +120,10 @@ class Probe:
         self.keep = keep
         self.name = ""  # name of the running check, for the saved responses
         self.num_in_all = 0  # number of observations of the window's instrument on all dates
-        self.sample: list[Observation] = []  # observations of the window
+        self.counted: list[tuple[Criteria, int]] = []  # queries of the profile, and the rows of each
+        self.files: dict[str, PinnedFile] = {}  # files to download, by kind
+        self.abstract_sources: list[str] = []  # sources in which an abstract was found
         self.columns = b""  # description of the columns, if astroquery has requested it
-        self.listed_bytes: int | None = None  # size of the pinned file in its product list
         self._kept: list[dict[str, Any]] = []
         self.transport.session.hooks["response"].append(self._on_response)
 

@@ -21,11 +21,14 @@ CHECKS: tuple[tuple[str, Callable[[Probe], Iterator[Finding]], Level], ...] = (
     ("columns", listing.check_columns, Level.STOPS),  # after a query, for which astroquery requests the columns
     ("window", listing.check_window, Level.STOPS),
     ("products", listing.check_products, Level.STOPS),
-    ("file", files.check_file, Level.STOPS),
+    ("file", files.check_files, Level.STOPS),
     ("preview", files.check_preview, Level.DIFFERS),
     ("public copy", files.check_public_copy, Level.DIFFERS),
     ("abstracts", files.check_bulk_list, Level.DIFFERS),
-    ("programme", files.check_programme, Level.DIFFERS),
+    ("programme page", files.check_page, Level.DIFFERS),
+    ("APT file", files.check_apt, Level.DIFFERS),
+    ("listing", files.check_listing, Level.DIFFERS),
+    ("sources of abstracts", files.check_abstracts, Level.STOPS),
     ("search API", listing.check_search_api, Level.DIFFERS),
 )
 """All checks in their order: name, function, and result if a request fails."""

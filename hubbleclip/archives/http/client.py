@@ -169,9 +169,7 @@ class Transport:
         breaker = CircuitBreaker(limits.breaker_failures, limits.breaker_s, limits.outage_s)
         return self._breakers.setdefault(host, breaker)
 
-    def attempts(
-        self, url: str, most_damaged: int | None = None, *, is_waited_for: bool = True
-    ) -> Iterable[Any]:
+    def attempts(self, url: str, most_damaged: int | None = None, *, is_waited_for: bool = True) -> Iterable[Any]:
         """Iterate over the tries of a request, with exponential backoff between them.
 
         No try follows after `most_damaged` responses that were complete but damaged. A host that has never responded is

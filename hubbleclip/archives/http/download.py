@@ -13,6 +13,7 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import BinaryIO
 
 import requests
 
@@ -62,8 +63,8 @@ class DownloadRequest:
     """A file to download and where to store it.
 
     The partial file is named by the archive's `uri`; only the suffix of `file_name` is used. `size_bytes` is the size
-    that the archive lists, if it lists one. At most `max_bytes` are stored. Unless `is_kept`, a file of at most `SMALL_BYTES` may stay in memory.
-    `is_waited_for` is as in `Transport.attempts`.
+    that the archive lists, if it lists one. At most `max_bytes` are stored. Unless `is_kept`, a file of at most
+    `SMALL_BYTES` may stay in memory. `is_waited_for` is as in `Transport.attempts`.
     """
 
     uri: str
@@ -221,8 +222,8 @@ def _check_headers(transport: Transport, info: BodyInfo, start: Start, request: 
     if info.start and (info.start != start.offset or info.version not in versions):
         delete_partial(request.part)
         raise DamagedError(f"the response does not continue from byte {start.offset} of version {start.version}")
-    is_partial = info.is_part and start.sieve is not None  # its stored part is compared with the limit in `_receive`
-    if total is not None and total > request.max_bytes and not is_partial:
+    is_sieved_here = info.is_part and info.version and start.sieve  # what is stored of it is limited in `_write`
+    if total is not None and total > request.max_bytes and not is_sieved_here:
         raise RefusedError(f"the file has {total} bytes, but only {request.max_bytes} are allowed", "too_large")
     if total is not None and request.size_bytes not in {None, total}:
         raise DamagedError(f"the file has {total} bytes, but the archive lists {request.size_bytes}")
@@ -251,25 +252,33 @@ def _receive(
             if info.total in {None, len(body)}:
                 return _store_small(bytes(body), info, request)
             chunks = [bytes(body)]
-    offset = checked_bytes = info.start
     part_bytes = start.part_bytes if info.start else 0
     with open_partial(request.part, part_bytes, info.version, is_filtered=sieve is not None) as file:
         try:
-            for chunk in chunks:
-                file.writelines(sieve.feed(chunk) if sieve else [chunk])
-                offset += len(chunk)
-                if file.tell() > request.max_bytes:
-                    raise RefusedError(f"more than {request.max_bytes} bytes of the file are needed", "too_large")
-                if sieve and sieve.must_skip:
-                    break
-                if offset - checked_bytes > SPACE_CHECK_BYTES:
-                    check_free_space(request.layout, 0, transport.fetch.min_free_gb)
-                    checked_bytes = offset
+            num_bytes = _write(file, chunks, sieve, request, transport.fetch.min_free_gb)
         except RefusedError:
             delete_partial(request.part)
             raise
-        file.flush()
-        return _finish(offset, info, sieve, request)
+        return _finish(info.start + num_bytes, info, sieve, request)
+
+
+def _write(
+    file: BinaryIO, chunks: Iterable[bytes], sieve: FitsSieve | None, request: DownloadRequest, min_free_gb: float
+) -> int:
+    """Write chunks to a partial file, up to an extension that is to be skipped; returns the number of bytes read."""
+    num_bytes = checked_bytes = 0
+    for chunk in chunks:
+        file.writelines(sieve.feed(chunk) if sieve else [chunk])
+        num_bytes += len(chunk)
+        if file.tell() > request.max_bytes:
+            raise RefusedError(f"more than {request.max_bytes} bytes of the file are needed", "too_large")
+        if sieve and sieve.must_skip:
+            break
+        if num_bytes - checked_bytes > SPACE_CHECK_BYTES:
+            check_free_space(request.layout, 0, min_free_gb)
+            checked_bytes = num_bytes
+    file.flush()
+    return num_bytes
 
 
 def _finish(offset: int, info: BodyInfo, sieve: FitsSieve | None, request: DownloadRequest) -> FetchedFile | None:

@@ -110,7 +110,8 @@ def select_products(
     groups.sort(key=lambda group: (group.proposal_id, group.draw))
     reasons = {name: reason for name, reason in rejected.items() if reason is not None}
     for group in groups:
-        reasons |= dict.fromkeys((item.obs_id for item in group.observations), group.rejection) | group.too_large
+        own = group.too_large if group.product else {}
+        reasons |= dict.fromkeys((item.obs_id for item in group.observations), group.rejection) | own
     products = [group.product for group in groups if group.product is not None]
     for product in products:
         reasons.pop(product.obs_id, None)

@@ -153,6 +153,7 @@ class ProposalSource:
         self.bulk_etag_path = layout.raw / "abstracts.cat.etag"
         self.endpoints = self._list_endpoints(ads)
         self._num_denied = 0
+        self._bulk_problem = ""  # why the bulk list could not be refreshed
         self._lock = threading.Lock()
         self._bulk: dict[str, bytes] = {}
         self._is_refreshed = settings.from_raw  # if True, the bulk list is not requested any more
@@ -162,7 +163,7 @@ class ProposalSource:
 
         Raises SettingsError if ADS is used and there is no API token.
         """
-        settings, pages, get = self.settings, self.mission.proposals, self._get_page
+        settings, pages, get = self.settings, self.mission.proposals, self._get
         listed = [
             (APT, ".apt", BOTH, pages.apt, parse_apt),
             (LISTING, ".txt", BOTH, pages.listing, parse_listing),
@@ -198,7 +199,9 @@ class ProposalSource:
             except ArchiveError as error:
                 rejections.append(self._rejection(number, "unanswered", str(error)))
                 continue
-            if proposal is None:
+            if proposal is None and self._bulk_problem:
+                rejections.append(self._rejection(number, "unanswered", self._bulk_problem))
+            elif proposal is None:
                 where = "in the stored raw responses" if self.settings.from_raw else "in any source"
                 rejections.append(self._rejection(number, "not_found", f"proposal {number} has no title {where}"))
             else:
@@ -275,15 +278,10 @@ class ProposalSource:
         return result[1]
 
     def _get(self, url: str) -> bytes | None:
-        """Send a GET, and return the body; None if there is no such page. Raises ArchiveError for other failures."""
-        try:
-            return self.transport.get(url).content
-        except requests.HTTPError as error:
-            LOG.info("%s", to_archive_error(error, url))
-            return None
+        """Send a GET, and return the body; None if there is no such page.
 
-    def _get_page(self, url: str) -> bytes | None:
-        """Send a GET like `_get`, but raise ArchiveError if access is denied, which says nothing about the proposal."""
+        Raises ArchiveError for other failures, also if access is denied, which says nothing about the proposal.
+        """
         try:
             found = self.transport.get(url).content
         except requests.HTTPError as error:
@@ -312,8 +310,8 @@ class ProposalSource:
     def _refresh_bulk(self) -> None:
         """Download the bulk list from the server and store it, unless the stored list is up to date.
 
-        If the server has no bulk list, a warning is logged, and proposals are requested one by one. If the request
-        fails, the stored list is used; ArchiveError is raised if there is no stored list.
+        If the server has no bulk list, or the request fails, a warning is logged, and the stored list is used, or
+        proposals are requested one by one.
         """
         if not self.mission.proposals.bulk_page:
             return
@@ -324,12 +322,13 @@ class ProposalSource:
                 LOG.warning("%s has no link to abstracts.cat; proposals are requested one by one", page_url)
             else:
                 self._fetch_bulk(resolve_redirect(page_url, result[1]))
-        except (requests.HTTPError, RefusedError) as error:
-            LOG.warning("the bulk list was not refreshed (%s)", to_archive_error(error, page_url))
-        except ArchiveError as error:
-            if isinstance(error, ArchiveDownError) or not self._bulk:
-                raise
-            LOG.warning("the bulk list was not refreshed (%s); the stored one is used", error)
+        except ArchiveDownError:
+            raise
+        except (requests.HTTPError, RefusedError, ArchiveError) as error:
+            problem = error if isinstance(error, ArchiveError) else to_archive_error(error, page_url)
+            self._bulk_problem = f"the bulk list was not refreshed ({problem})"
+            instead = "the stored one is used" if self._bulk else "proposals are requested one by one"
+            LOG.warning("%s; %s", self._bulk_problem, instead)
 
     def _fetch_bulk(self, url: str) -> None:
         """Download the bulk list and store it, unless it has the same ETag as the stored list."""

@@ -23,10 +23,7 @@ def pins_of(settings: SimulatorSettings) -> ArchivePins:
 
     Each observation of this proposal has a combined image, and one has a preview.
     """
-    common = ArchivePins(
-        released_mjd=(FIRST_RELEASE_MJD, FIRST_RELEASE_MJD + 0.5),
-        num_proposals=settings.num_proposals * settings.nights,
-    )
+    common = ArchivePins(released_mjd=(FIRST_RELEASE_MJD, FIRST_RELEASE_MJD + 0.5))
     sky = SkySettings(**settings.model_dump())
     for proposal in make_proposals(sky):
         observations = observations_of(sky, proposal)

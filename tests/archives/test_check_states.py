@@ -1,0 +1,292 @@
+"""The verdict of the check on healthy and sick archives, each of which the ingest that follows proves."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hubbleclip.archives.check.listing import FILTERED
+from hubbleclip.archives.check.probe import Level
+from hubbleclip.archives.check.run import check_archive
+from hubbleclip.archives.http.client import RequestLimits
+from hubbleclip.archives.mast.archive import MastArchive
+from hubbleclip.catalog.working_copy import writing_catalog
+from hubbleclip.config.settings import read_settings
+from hubbleclip.core.errors import HubbleclipError
+from hubbleclip.core.layout import Layout
+from hubbleclip.missions.pins import ArchivePins, PinnedFile
+from hubbleclip.pipeline.engine.stage import Stage
+from hubbleclip.pipeline.ingest.fetch import fetch_pending
+from hubbleclip.pipeline.ingest.list_products import list_pending
+from hubbleclip.pipeline.ingest.run import fetch_pending_proposals, update_observations
+from tests.archives.made_archive import FIRST_MJD, MadeArchive, Row, hst_archive
+from tests.bad_server import Respond, give
+
+LIMITS = RequestLimits(attempts=3, backoff_s=0.01, breaker_failures=200, outage_s=0.0, page_rows=5)
+Change = Callable[[MadeArchive], Any]
+TABLE, FILES, COPIES = "/api/v0/invoke", "/api/v0.1/Download/", "/stpubdata/"
+ABSTRACTS, APT, LISTING, PAGE = (
+    "/hst/abstracts.cat",
+    "/hst-program-info/download/hst/apt/",
+    "/hst-program-info/download/hst/list/",
+    "/hst-program-info/program/",
+)
+
+
+def gives(path: str, response: Respond) -> Change:
+    """All paths with this beginning get one response."""
+
+    def change(world: MadeArchive) -> None:
+        world.table = {path: response, **{one: found for one, found in world.table.items() if not one.startswith(path)}}
+
+    return change
+
+
+def all_of(*changes: Change) -> Change:
+    return lambda world: [change(world) for change in changes]
+
+
+def edits(change: Callable[[Row, Row], Any], service: str = "Mast.Caom.Filtered", counts: bool = False) -> Change:
+    """Edit the tables of a service: those of rows, or those of counts."""
+
+    def edit(table: Row, query: Row) -> Row | None:
+        is_count = query["params"].get("columns", "").startswith("COUNT")
+        return change(table, query) if query["service"] == service and is_count == counts else None
+
+    return lambda world: world.edits.append(edit)
+
+
+def each_row(**values: Any) -> Callable[[Row, Row], None]:
+    return lambda table, _: [row.update(values) for row in table["data"]]
+
+
+def first_row(**values: Any) -> Callable[[Row, Row], None]:
+    return lambda table, _: [row.update(values) for row in table["data"][:1]]
+
+
+def resized(num: int) -> Callable[[Row, Row], None]:
+    """Repeat the first rows, or drop the last ones, of a table whose announced number of rows stays or follows."""
+
+    def change(table: Row, _: Row) -> None:
+        table["data"] = [*table["data"], *table["data"][:num]] if num > 0 else table["data"][:num]
+
+    return change
+
+
+def without_filter(name: str) -> Change:
+    """Ignore a filter of the portal."""
+
+    def change(world: MadeArchive) -> None:
+        answer = world.answer
+
+        def ignoring(query: Row) -> Row:
+            params = query["params"]
+            kept = [item for item in params.get("filters", []) if item["paramName"] != name]
+            return answer(query | {"params": params | ({"filters": kept} if "filters" in params else {})})
+
+        world.answer = ignoring  # type: ignore[method-assign]
+
+    return change
+
+
+def with_spectra(world: MadeArchive) -> None:
+    """Add as many observations of a spectrograph as there are others."""
+    for number, row in enumerate(list(world.rows), 100):
+        about = {"obsid": number, "objID": number, "obs_id": f"l{row['obs_id'][1:]}", "instrument_name": "COS/FUV"}
+        world.rows.append(row | about)
+
+
+def without(*headers: str) -> Change:
+    return lambda world: [world.file_headers.pop(name, None) for name in headers]
+
+
+def files(body: Callable[[bytes], bytes], status: int = 200) -> Change:
+    """Files are sent as a whole, changed, without their length."""
+
+    def change(world: MadeArchive) -> None:
+        file = next(iter(world.files.values()))
+        data = body(file.read(0, file.size))
+
+        def respond(handler: Any) -> None:
+            handler.send_response_only(status)
+            handler.end_headers()
+            handler.wfile.write(data)
+            handler.close_connection = True
+
+        world.table[FILES] = respond
+
+    return change
+
+
+def once(response: Respond) -> Change:
+    """The first query gets this response."""
+
+    def change(world: MadeArchive) -> None:
+        left = [response]
+        respond = world.respond
+
+        def flaky(handler: Any) -> None:
+            (left.pop() if left and handler.path.startswith(TABLE) else respond)(handler)
+
+        world.respond = flaky  # type: ignore[method-assign]
+
+    return change
+
+
+HTML, GONE, DENIED, BROKEN = (
+    give(b"<html>moved</html>", Content_Type="text/html"),
+    give(b"", 404),
+    give(b"", 403),
+    give(b"", 500),
+)
+PRODUCTS = "Mast.Caom.Products"
+HEALTHY: dict[str, Change] = {
+    "healthy": lambda world: None,
+    "no length, range or ETag": files(lambda data: data),
+    "no ETag": without("ETag"),
+    "no ETag and no date": without("ETag", "Last-Modified"),
+    "weak ETag": lambda world: world.file_headers.update(ETag='W/"1"'),
+    "bucket gone": gives(COPIES, GONE),
+    "bucket denied": gives(COPIES, DENIED),
+    "page of abstracts gone": gives("/hst/proposal_abstracts.html", GONE),
+    "page of abstracts without link": gives("/hst/proposal_abstracts.html", HTML),
+    "bulk list gone": gives(ABSTRACTS, GONE),
+    "bulk list denied": gives(ABSTRACTS, DENIED),
+    "bulk list broken": gives(ABSTRACTS, BROKEN),
+    "bulk list of another layout": gives(ABSTRACTS, give(b"Number: 1\n")),
+    "APT files gone": gives(APT, GONE),
+    "APT files broken": gives(APT, BROKEN),
+    "APT files of HTML": gives(APT, HTML),
+    "pages gone": gives(PAGE, GONE),
+    "pages of HTML": gives(PAGE, HTML),
+    "listings gone": gives(LISTING, GONE),
+    "only APT files": all_of(gives(ABSTRACTS, GONE), gives(LISTING, GONE), gives(PAGE, GONE)),
+    "only the bulk list": all_of(gives(APT, GONE), gives(LISTING, GONE), gives(PAGE, GONE)),
+    "only listings": all_of(gives(APT, GONE), gives(ABSTRACTS, GONE), gives(PAGE, GONE)),
+    "a new instrument": edits(first_row(obs_title="x", instrument_name="WFC3/NEW")),
+    "a row without proposal": lambda world: world.rows[0].update(proposal_id=None),
+    "a new level": edits(first_row(calib_level=4)),
+    "a new type of product": edits(first_row(productType="NEW"), PRODUCTS),
+    "a lost column of titles": gives("/portal/", give(json.dumps({name: {} for name in FILTERED}).encode())),
+    "sizes unknown": edits(each_row(size=None), PRODUCTS),
+    "product rows repeated": edits(
+        lambda table, _: table["data"].extend(table["data"]) or table["paging"].update(rowsFiltered=len(table["data"])),
+        PRODUCTS,
+    ),
+    "one answer of 503": once(give(b"", 503)),
+    "one answer of HTML": once(HTML),
+    "one empty answer": once(give(b"")),
+    "search API gone": gives("/search/", GONE),
+}
+SICK: dict[str, Change] = {
+    "count differs from the rows": edits(
+        lambda table, _: table["data"][0].update(Column1=table["data"][0]["Column1"] + 1), counts=True
+    ),
+    "no dates": edits(each_row(t_obs_release=None)),
+    "filter by instrument ignored": all_of(with_spectra, without_filter("instrument_name")),
+    "filter by date ignored": without_filter("t_obs_release"),
+    "all abstracts gone": all_of(gives(APT, GONE), gives(LISTING, GONE), gives(ABSTRACTS, GONE)),
+    "all abstracts denied": all_of(gives("/hst-program-info/", DENIED), gives(ABSTRACTS, DENIED)),
+    "all abstracts broken": all_of(gives("/hst-program-info/", BROKEN), gives(ABSTRACTS, BROKEN)),
+    "rows repeated": edits(
+        lambda table, _: table["data"].extend(table["data"]) or table["paging"].update(rowsFiltered=len(table["data"]))
+    ),
+    "rows lost": edits(resized(-1)),
+    "no names": edits(each_row(obs_id=None)),
+    "no numbers": edits(each_row(obsid=None)),
+    "queries of HTML": gives(TABLE, HTML),
+    "queries not JSON": gives(TABLE, give(b"{")),
+    "queries broken": gives(TABLE, BROKEN),
+    "queries denied": gives(TABLE, DENIED),
+    "queries in error": edits(lambda *_: {"status": "ERROR", "msg": "no"}),
+    "no paging": edits(lambda table, _: table.pop("paging") and table),
+    "no observations": lambda world: world.rows.clear(),
+    "no products": lambda world: world.products.clear(),
+    "products of no kind": edits(each_row(productType="INFO"), PRODUCTS),
+    "products of others": edits(each_row(obs_collection="HLA"), PRODUCTS),
+    "files gone": gives(FILES, GONE),
+    "files denied": gives(FILES, DENIED),
+    "files of HTML": gives(FILES, HTML),
+    "files broken": gives(FILES, BROKEN),
+    "files cut": files(lambda data: data[:-2880]),
+    "files longer": files(lambda data: data + bytes(2880)),
+    "files damaged": files(lambda data: bytes(len(data))),
+    "sizes wrong": lambda world: [row.update(size=row["size"] + 2880) for row in world.products],
+}
+QUICK = (
+    "healthy",
+    "no length, range or ETag",
+    "bulk list of another layout",
+    "only listings",
+    "sizes unknown",
+    "no dates",
+    "count differs from the rows",
+    "filter by instrument ignored",
+    "all abstracts denied",
+    "files cut",
+)
+
+
+def pins_of(world: MadeArchive) -> ArchivePins:
+    row = world.products[0]
+    return ArchivePins(
+        released_mjd=(FIRST_MJD, FIRST_MJD + 3),
+        proposal=row["proposal_id"],
+        file_names=frozenset(
+            one["productFilename"] for one in world.products if one["proposal_id"] == row["proposal_id"]
+        ),
+        file=PinnedFile(
+            proposal=row["proposal_id"],
+            obs_id=row["obs_id"],
+            uri=row["dataURI"],
+            size_bytes=row["size"],
+            preview_uri="",
+        ),
+        title=(row["proposal_id"], f"Title of {row['proposal_id']}"),
+    )
+
+
+def state_of(world: MadeArchive, root: Path) -> str:
+    """Ingest the archive; "sound", or what the run lacks."""
+    overrides = {
+        "data": str(root),
+        "archive": {"mast_url": world.url},
+        "fetch": {"requests_per_s": 1000, "timeout_s": 5, "keep_fits": True},
+    }
+    settings = read_settings("hubble", overrides)
+    layout = Layout(settings.root)
+    archive = MastArchive(settings.archive, settings.fetch, layout, LIMITS)
+    with writing_catalog(layout) as catalog:
+        stage = Stage(name="ingest", settings=settings, layout=layout, catalog=catalog)
+        try:
+            for step in (update_observations, list_pending, fetch_pending_proposals, fetch_pending):
+                step(stage, archive)
+        except HubbleclipError as error:
+            return f"stops: {error}"
+        lacks = {
+            "a watermark": "SELECT 1 FROM watermark WHERE released_mjd >= 60000",
+            "an abstract": "SELECT 1 FROM proposal WHERE abstract IS NOT NULL",
+            "files": "SELECT 1 FROM product HAVING count(sha256) > 0 AND count(sha256) = count(*)",
+            "only its instruments": "SELECT 1 FROM observation HAVING NOT bool_or(instrument LIKE 'COS%')",
+        }
+        return ", ".join(name for name, sql in lacks.items() if not catalog.rows(sql)) or "sound"
+
+
+@pytest.mark.parametrize(
+    "name",
+    [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in (*HEALTHY, *SICK)],
+)
+def test_the_verdict_is_what_the_ingest_that_follows_proves(name: str, tmp_path: Path) -> None:
+    with hst_archive() as world:
+        pins = pins_of(world)
+        (HEALTHY | SICK)[name](world)
+        overrides = {"archive": {"mast_url": world.url}, "fetch": {"requests_per_s": 1000, "timeout_s": 5}}
+        settings = read_settings("hubble", overrides)
+        report = check_archive(MastArchive(settings.archive, settings.fetch, Layout(tmp_path), LIMITS), pins)
+        wrong = [one for one in report.findings if one.level is Level.STOPS]
+        state = state_of(world, tmp_path / "data")
+    assert (state == "sound", report.level < Level.STOPS) == ((name in HEALTHY,) * 2), (state, wrong)
