@@ -69,9 +69,8 @@ class WindowedQuery:
         """
         self.num_rows = 0
         todo: list[tuple[Window, int | None]] = [(whole, promised)]
-        while todo:
-            if promised is not None and self.num_rows > promised:
-                break  # the archive ignores the dates, or has changed
+        # too many rows mean that the archive ignores the dates, or has changed
+        while todo and (promised is None or self.num_rows <= promised):
             window, expected = todo.pop()
             if expected is not None and expected > self.page_size and window.is_divisible:
                 todo += self._split(window, expected)
