@@ -148,19 +148,23 @@ def train(profile: str = "demo", overrides: dict[str, Any] | None = None) -> Non
 
 
 @flow(name="evaluate", flow_run_name=run_name)
-def evaluate(profile: str = "demo", overrides: dict[str, Any] | None = None) -> None:
-    """Report on the run trained on the newest dataset, and promote it if it is better on val than the promoted run.
+def evaluate(
+    profile: str = "demo", overrides: dict[str, Any] | None = None, run: str = "", is_own: bool = False
+) -> None:
+    """Report on a run, and promote it if it is better on val than the promoted run.
 
     Args:
         profile: Name of a profile, such as demo, hubble, local or paper, or the path of a TOML file with settings.
         overrides: Settings to change, section by section, such as {"evaluation": {"bootstrap": 500}}.
+        run: Id of the run; without it, the newest one on the newest dataset.
+        is_own: Without an id, take the run with these settings.
 
     """
     from hubbleclip.evaluation.report.figures import figure_bytes, retrieval_figure  # noqa: PLC0415 - matplotlib
     from hubbleclip.pipeline.evaluate import evaluate as report_on_run  # noqa: PLC0415 - torch takes seconds
 
     settings = settings_of(profile, overrides)
-    done = report_on_run(settings)
+    done = report_on_run(settings, run, is_own=is_own)
     if done.decision:
         row = {name: value for name, value in to_row(done.decision).items() if name != "decided_at"}
         create_table_artifact(
@@ -214,7 +218,7 @@ def pipeline(profile: str = "demo", overrides: dict[str, Any] | None = None) -> 
             run_training(deployment)
         else:
             train(profile, overrides)
-        evaluate(profile, overrides)
+        evaluate(profile, overrides, is_own=True)
         index(profile, overrides)
 
 

@@ -108,10 +108,15 @@ def train(
 
 
 @app.command
-def evaluate(options: Options = Options(), *, server: Server = True) -> None:
-    """Evaluate the run that was trained on the newest dataset, and write its report."""
-    run_stage("evaluate", options, server)
-    print_summary(options)
+def evaluate(
+    run: Annotated[str, Parameter(help="Id of a run or its first characters, such as 20261127; see `runs`.")] = "",
+    options: Options = Options(),
+    *,
+    server: Server = True,
+) -> None:
+    """Evaluate a run, by default the newest on the newest dataset, and write its report."""
+    run_stage("evaluate", options, server, run=run)
+    print_summary(options, run)
 
 
 @app.command
@@ -125,7 +130,7 @@ def pipeline(options: Options = Options(), *, server: Server = True) -> None:
     """Run everything: dataset, training, evaluation and search index."""
     run_stage("pipeline", options, server)
     status(options)
-    print_summary(options)
+    print_summary(options, is_own=True)
 
 
 @app.command

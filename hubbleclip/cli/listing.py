@@ -16,7 +16,6 @@ from rich.text import Text
 
 from hubbleclip.cli.options import Json, Options, TileId, complete_advice
 from hubbleclip.cli.output import LABEL, console, print_facts, print_json, print_line, print_rows, print_wrapped
-from hubbleclip.core.errors import HubbleclipError
 from hubbleclip.core.layout import Layout
 
 OPENERS = ("xdg-open", "open")
@@ -71,10 +70,7 @@ def promoted(options: Options = Options(), *, json: Json = False) -> None:
     """Show the run that is best on val so far, and the comparison by which it was promoted."""
     from hubbleclip.pipeline.promotion import read_promoted
 
-    decision = read_promoted(options.layout())
-    if decision is None:
-        raise HubbleclipError("no run is promoted yet: run `hubbleclip pipeline` first")
-    (print_json if json else print_facts)(decision)
+    (print_json if json else print_facts)(read_promoted(options.layout()))
 
 
 def explain(tile_id: TileId, options: Options = Options(), *, json: Json = False) -> None:
@@ -84,11 +80,11 @@ def explain(tile_id: TileId, options: Options = Options(), *, json: Json = False
     (print_json if json else print_facts)(explain_tile(options.layout(), tile_id))
 
 
-def print_summary(options: Options) -> None:
-    """Print the newest result of a profile in a box, or as plain lines if standard output is no terminal."""
+def print_summary(options: Options, run: str = "", *, is_own: bool = False) -> None:
+    """Print the result of the evaluated run in a box, or as plain lines if standard output is no terminal."""
     from hubbleclip.pipeline.history import newest_result
 
-    result = newest_result(options.layout())
+    result = newest_result(options.settings(), run, is_own=is_own)
     if result is None:
         return
     lines = summary_lines(result, options)
@@ -105,13 +101,14 @@ def print_summary(options: Options) -> None:
 def summary_lines(result: dict[str, str], options: Options) -> list[str]:
     """Format a result and the commands to run next as lines."""
     flags = options.flags()
+    searches = [f'next     hubbleclip search "spiral galaxy"{flags}', f"         hubbleclip serve{flags}"]
     return [
+        f"run      {result['run']}",
         f"result   {result['headline']} of the test images have their own abstract among the nearest 10 %, "
         f"with the 95 % interval; chance is {result['chance']}",
         f"report   {result['page']}",
         f"open it  {open_command(Path(result['page']))}",
-        f'next     hubbleclip search "spiral galaxy"{flags}',
-        f"         hubbleclip serve{flags}",
+        *([f"next     {complete_advice(result['problem'], flags.strip())}"] if result["problem"] else searches),
         f"         hubbleclip runs{flags}",
     ]
 

@@ -25,7 +25,7 @@ STAGES = {
     "tiles": ("tiles.run:tiles",),
     "shards": ("shards.run:shards",),
     **{name: (f"{name}:{name}",) for name in ("captions", "dataset", "train", "evaluate", "index")},
-    "pipeline": ("train:check_training", "dataset:dataset", "train:train", "evaluate:evaluate", "index:index_promoted"),
+    "pipeline": ("train:check_training", "dataset:dataset", "train:train", "evaluate:evaluate_own", "index:index_promoted"),
 }
 """Stages of each command, as `module:function` below `hubbleclip.pipeline`."""
 CACHE_FOLDERS = {
@@ -53,7 +53,7 @@ def run_flow(name: str, options: Options, **arguments: Any) -> Any:
         return run_stage(name, options, server=False, **arguments)
     from hubbleclip.pipeline.pending_work import has_work
 
-    if not arguments.get("retry") and not has_work(name, settings):
+    if not any(arguments.values()) and not has_work(name, settings):
         log.info("%s: nothing to do", name)
         return None
     from flows.server import joined_server

@@ -27,7 +27,7 @@ from hubbleclip.pipeline.engine.attempts import Step
 from hubbleclip.pipeline.engine.batches import map_ordered
 from hubbleclip.pipeline.engine.runners import is_remote, runner_of
 from hubbleclip.pipeline.engine.stage import Stage, layout_of, open_stage
-from hubbleclip.pipeline.pending_work import find_runs, report_id
+from hubbleclip.pipeline.pending_work import chosen_run, control_run, report_id
 from hubbleclip.pipeline.promotion import find_run, promoted
 from hubbleclip.pipeline.remote_store import pull_catalog, pull_folder, pull_runs, push_folder
 from hubbleclip.pipeline.train import newest_dataset
@@ -54,13 +54,21 @@ def compare_on_val(stage: Stage, dataset_dir: Path, run_dirs: Sequence[Path]) ->
     return decide(candidate, others[0] if others else None, datetime.now(UTC))
 
 
-def evaluate(settings: Settings) -> Evaluated:
-    """Report on the run trained on the newest dataset, and promote the run if it beats the promoted run on val."""
+def evaluate(settings: Settings, run: str = "", *, is_own: bool = False) -> Evaluated:
+    """Report on a run, and promote the run if it beats the promoted run on val.
+
+    Without an id, the run is the newest one on the newest dataset, or the one with these settings if `is_own`.
+    """
     layout = layout_of(settings)
     pull_catalog(layout)
     dataset_dir = newest_dataset(layout)
     pull_runs(layout)
-    run_dir, shuffled_dir = finished_runs(layout, dataset_dir, settings)
+    digest = read_dataset(dataset_dir).digest
+    run_dir = chosen_run(layout, digest, settings, run, is_own=is_own)
+    if run_dir is None:
+        raise EvaluationError("there is no finished run on the newest dataset: run `hubbleclip train` first")
+    shuffled_dir = control_run(layout, digest, settings)
+    log.info("evaluate: the run is %s%s", run_dir.name, "" if shuffled_dir else ", without a control")
     pull_runs(layout, run_dir, shuffled_dir)
     report_dir = layout.reports / report_id(run_dir, shuffled_dir, settings)
     with open_stage("evaluate", settings) as stage:
@@ -74,6 +82,9 @@ def evaluate(settings: Settings) -> Evaluated:
         decision = promote(stage, dataset_dir, run_dir)
         metrics = stage.catalog.rows("FROM metric WHERE run_id = ?", [run_dir.name])
     return Evaluated(report_dir, to_records(Metric, metrics), decision)
+
+
+evaluate_own = partial(evaluate, is_own=True)
 
 
 def write_evaluation(
@@ -139,14 +150,6 @@ def write_decision(stage: Stage, decision: Promotion) -> Promotion | None:
     verdict = "promoted" if decision.is_promoted else "not promoted"
     log.info("evaluate: %s is %s, %s on val %.4f", decision.run_id, verdict, decision.metric, decision.value)
     return decision
-
-
-def finished_runs(layout: Layout, dataset_dir: Path, settings: Settings) -> tuple[Path, Path | None]:
-    """Find the finished run with these settings on a dataset, and the shuffled-pairs baseline if it is wanted."""
-    run_dir, *baseline = find_runs(layout, read_dataset(dataset_dir).digest, settings)
-    if run_dir is None or None in baseline:
-        raise EvaluationError("there is no finished run on the newest dataset: run `hubbleclip train` first")
-    return run_dir, baseline[0] if baseline else None
 
 
 def readable_path(stage: Stage, folder: Path) -> Path | str:

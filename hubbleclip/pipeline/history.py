@@ -7,9 +7,13 @@ from datetime import UTC, datetime
 from typing import Any
 
 from hubbleclip.catalog.catalog import read_catalog
+from hubbleclip.config.settings import Settings
 from hubbleclip.core.layout import Layout
 from hubbleclip.evaluation.names import HEADLINE
-from hubbleclip.pipeline.promotion import promoted
+from hubbleclip.pipeline.engine.stage import layout_of
+from hubbleclip.pipeline.pending_work import chosen_run
+from hubbleclip.pipeline.promotion import not_promoted, promoted
+from hubbleclip.pipeline.status import NEWEST_DATASET
 from hubbleclip.training.runs import RUN, read_facts
 
 Row = dict[str, Any]
@@ -73,16 +77,25 @@ def list_reports(layout: Layout) -> list[Row]:
     ]
 
 
-def newest_result(layout: Layout) -> dict[str, str] | None:
-    """Read the headline metric of the newest report, and its expectation by chance."""
+def newest_result(settings: Settings, run: str = "", *, is_own: bool = False) -> dict[str, str] | None:
+    """Read the headline metric of the run that was just evaluated, its expectation by chance, and its newest report.
+
+    `problem` says why no run is promoted; it is empty if one is.
+    """
+    layout = layout_of(settings)
     with read_catalog(layout) as catalog:
-        reports = catalog.rows(f"{REPORTS} ORDER BY made_at DESC LIMIT 1")
+        dataset = next((row["digest"] for row in catalog.rows(NEWEST_DATASET)), "")
+        run_dir = chosen_run(layout, dataset, settings, run, is_own=is_own)
+        run_id = run_dir.name if run_dir else ""
+        reports = catalog.rows(f"{REPORTS} WHERE run_id = ? ORDER BY made_at DESC LIMIT 1", [run_id])
         rows = catalog.rows(HEADLINES, [HEADLINE, "fine_tuned"]), catalog.rows(HEADLINES, [HEADLINE, "random"])
+        problem = "" if promoted(catalog, layout) else str(not_promoted(catalog))
     headline, chance = map(_headlines, rows)
-    run_id = reports[0]["run_id"] if reports else ""
-    if run_id not in headline:
+    if not reports or run_id not in headline:
         return None
     return {
+        "run": run_id,
+        "problem": problem,
         "headline": headline[run_id],
         "chance": chance[run_id].partition(" (")[0],
         "page": str((layout.absolute(reports[0]["path"]) / PAGE).absolute()),

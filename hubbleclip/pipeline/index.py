@@ -20,7 +20,7 @@ from hubbleclip.pipeline.engine.attempts import Step
 from hubbleclip.pipeline.engine.batches import batches, map_ordered
 from hubbleclip.pipeline.engine.stage import Stage, layout_of, open_stage
 from hubbleclip.pipeline.pending_work import tiles_to_index
-from hubbleclip.pipeline.promotion import promoted, read_promoted
+from hubbleclip.pipeline.promotion import not_promoted, promoted, read_promoted
 from hubbleclip.pipeline.remote_store import local_files, pull_folder, push_folder
 from hubbleclip.pipeline.tiles.stored_tiles import forget_damaged, read_tile
 from hubbleclip.search.embedding import QueryModel
@@ -35,7 +35,6 @@ BATCH_SIZE = 64
 APPEND_ROWS = 2048
 """Number of tiles whose features are written together, and which must be embedded again after a kill."""
 MODEL_LOCK = threading.Lock()
-NO_RUN = "no run is promoted yet: run `hubbleclip pipeline` first"
 
 
 class StoredTile(NamedTuple):
@@ -63,7 +62,7 @@ def index(settings: Settings, *, batch_size: int = BATCH_SIZE, append_rows: int 
     with open_stage("index", settings) as stage:
         run = promoted(stage.catalog, stage.layout)
         if run is None:
-            raise EvaluationError(NO_RUN)
+            raise not_promoted(stage.catalog)
         run_dir = Path(run["path"])
         digest = model_digest(run_dir)
         pull_folder(stage.layout, stage.layout.model_index(digest))
@@ -89,8 +88,10 @@ def index(settings: Settings, *, batch_size: int = BATCH_SIZE, append_rows: int 
 
 def index_promoted(settings: Settings) -> None:
     """Run the stage index after an evaluation, unless no run is promoted."""
-    if read_promoted(layout_of(settings)) is None:
-        log.warning("index: nothing is indexed: %s", NO_RUN)
+    try:
+        read_promoted(layout_of(settings))
+    except EvaluationError as error:
+        log.warning("index: nothing is indexed: %s", error)
         return
     index(settings)
 

@@ -21,9 +21,10 @@ from hubbleclip.config.settings import Settings, TrainSettings
 from hubbleclip.core.errors import SearchError
 from hubbleclip.core.layout import Layout
 from hubbleclip.pipeline.engine.stage import Stage, layout_of
+from hubbleclip.pipeline.promotion import find_run as find_run_by_id
 from hubbleclip.pipeline.promotion import promoted
 from hubbleclip.pipeline.status import NEWEST_DATASET
-from hubbleclip.training.runs import find_run, settings_digest
+from hubbleclip.training.runs import FINISHED, RUN, find_run, read_facts, settings_digest
 
 
 def has_work(command: str, settings: Settings) -> bool:
@@ -88,19 +89,44 @@ def has_samples(stage: Stage) -> bool:
 
 def has_training(stage: Stage) -> bool:
     """Return whether the newest dataset is missing, or a training on it is not finished."""
-    return None in newest_runs(stage)
+    wanted = [settings_digest(stage.settings.model, one) for one in trainings(stage.settings)]
+    return any(find_run(stage.layout.runs, newest_digest(stage), digest) is None for digest in wanted)
 
 
-def newest_runs(stage: Stage) -> list[Path | None]:
-    """Find the finished run of each training on the newest dataset."""
-    digests = [row["digest"] for row in stage.catalog.rows(NEWEST_DATASET)]
-    return find_runs(stage.layout, digests[0] if digests else "", stage.settings)
+def chosen_run(
+    layout: Layout, dataset_digest: str, settings: Settings, run: str = "", *, is_own: bool = False
+) -> Path | None:
+    """Find the run to evaluate: by its id, or the newest one on a dataset, with these settings if `is_own`."""
+    if run:
+        return find_run_by_id(layout, run)
+    if is_own:
+        return find_run(layout.runs, dataset_digest, settings_digest(settings.model, settings.train))
+    return newest_run(layout, dataset_digest)
 
 
-def find_runs(layout: Layout, dataset_digest: str, settings: Settings) -> list[Path | None]:
-    """Find the finished run of each training of a profile on a dataset; None for a training that is not finished."""
-    wanted = [settings_digest(settings.model, one) for one in trainings(settings)]
-    return [find_run(layout.runs, dataset_digest, digest) for digest in wanted]
+def newest_digest(stage: Stage) -> str:
+    """Return the digest of the newest dataset; empty if there is none."""
+    return next((str(row["digest"]) for row in stage.catalog.rows(NEWEST_DATASET)), "")
+
+
+def newest_run(layout: Layout, dataset_digest: str, *, is_shuffled: bool = False) -> Path | None:
+    """Find the newest finished run on a dataset, or the newest shuffled-pairs baseline, whatever its settings."""
+    key = (dataset_digest, FINISHED, is_shuffled)
+    for path in sorted(layout.runs.glob(f"[!.]*/{RUN}"), reverse=True):
+        facts = read_facts(path.parent)
+        if (facts["dataset_digest"], facts["status"], facts["is_shuffled"]) == key:
+            return path.parent
+    return None
+
+
+def control_run(layout: Layout, dataset_digest: str, settings: Settings) -> Path | None:
+    """Find the finished shuffled-pairs baseline of these settings on a dataset, or else the newest one.
+
+    None if there is none, or if none is wanted.
+    """
+    controls = trainings(settings)[1:]
+    found = [find_run(layout.runs, dataset_digest, settings_digest(settings.model, one)) for one in controls]
+    return (found[0] or newest_run(layout, dataset_digest, is_shuffled=True)) if found else None
 
 
 def trainings(settings: Settings) -> list[TrainSettings]:
@@ -113,10 +139,11 @@ def trainings(settings: Settings) -> list[TrainSettings]:
 
 def has_evaluation(stage: Stage) -> bool:
     """Return whether the report on the newest run, or the decision on its promotion, is missing."""
-    run_dir, *baseline = newest_runs(stage)
-    if run_dir is None or None in baseline:
+    digest = newest_digest(stage)
+    run_dir = chosen_run(stage.layout, digest, stage.settings, is_own=stage.name == "pipeline")
+    if run_dir is None:
         return True
-    name = report_id(run_dir, baseline[0] if baseline else None, stage.settings)
+    name = report_id(run_dir, control_run(stage.layout, digest, stage.settings), stage.settings)
     is_written = (stage.layout.reports / name / "index.html").is_file()
     known = stage.catalog.rows("SELECT report_id FROM report WHERE report_id = ?", [name])
     decided = stage.catalog.rows("SELECT run_id FROM promotion WHERE run_id = ?", [run_dir.name])

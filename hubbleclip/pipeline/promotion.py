@@ -21,10 +21,12 @@ ORDER BY decided_at DESC, run_id DESC LIMIT 1
 """
 
 
-def read_promoted(layout: Layout) -> dict[str, Any] | None:
-    """Read the promoted run from the published catalog."""
+def read_promoted(layout: Layout) -> dict[str, Any]:
+    """Read the promoted run from the published catalog. Raises EvaluationError if there is none."""
     with read_catalog(layout) as catalog:
-        return promoted(catalog, layout)
+        if found := promoted(catalog, layout):
+            return found
+        raise not_promoted(catalog)
 
 
 def promoted(catalog: Catalog, layout: Layout) -> dict[str, Any] | None:
@@ -33,6 +35,16 @@ def promoted(catalog: Catalog, layout: Layout) -> dict[str, Any] | None:
     if found:
         pull_folder(layout, Path(found[0]["path"]))
     return found[0] if found and Path(found[0]["path"]).is_dir() else None
+
+
+def not_promoted(catalog: Catalog) -> EvaluationError:
+    """Make the error that says why no run is promoted, and what to change."""
+    if catalog.rows("SELECT run_id FROM report LIMIT 1") and not catalog.rows("SELECT run_id FROM promotion LIMIT 1"):
+        return EvaluationError(
+            "no run is promoted, because the val split has too few proposals to score one: add proposals or raise "
+            "splits.val_share, then run `hubbleclip pipeline`"
+        )
+    return EvaluationError("no run is promoted yet: run `hubbleclip pipeline` first")
 
 
 def find_run(layout: Layout, name: str) -> Path:

@@ -58,25 +58,37 @@ def test_a_terminal_shows_a_bar_and_only_the_last_line_of_the_counts(screen: io.
     assert screen.getvalue().rstrip().count("\x1b[?25h") >= 1  # the cursor is shown again
 
 
-RESULT = {"headline": "81.6 % (65.1-92.5)", "chance": "9.9 %", "page": "/data/demo/reports/r 1/index.html"}
+RESULT = {
+    "run": "20260101T000000-1",
+    "problem": "",
+    "headline": "81.6 % (65.1-92.5)",
+    "chance": "9.9 %",
+    "page": "/data/demo/reports/r 1/index.html",
+}
 
 
 def test_the_end_says_the_result_how_to_open_it_and_what_to_try(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(listing, "OPENERS", ())
     lines = listing.summary_lines(RESULT, Options(profile="my.toml", data=Path("/big disk")))
-    assert lines[0].startswith("result   81.6 % (65.1-92.5) of the test images")
-    assert lines[0].endswith("chance is 9.9 %")
-    assert lines[1] == "report   /data/demo/reports/r 1/index.html"
-    assert lines[2] == f"open it  {sys.executable} -m webbrowser file:///data/demo/reports/r%201/index.html"
-    assert lines[3] == "next     hubbleclip search \"spiral galaxy\" --profile my.toml --data '/big disk'"
+    assert lines[1].startswith("result   81.6 % (65.1-92.5) of the test images")
+    assert lines[1].endswith("chance is 9.9 %")
+    assert lines[2] == "report   /data/demo/reports/r 1/index.html"
+    assert lines[3] == f"open it  {sys.executable} -m webbrowser file:///data/demo/reports/r%201/index.html"
+    assert lines[4] == "next     hubbleclip search \"spiral galaxy\" --profile my.toml --data '/big disk'"
+
+
+def test_the_end_without_a_promoted_run_says_why_instead_of_a_search() -> None:
+    lines = listing.summary_lines(RESULT | {"problem": "no run, run `hubbleclip pipeline`"}, Options(data=Path("d")))
+    assert lines[4] == "next     no run, run `hubbleclip pipeline --data d`"
+    assert not any("search" in line for line in lines)
 
 
 def test_the_end_is_a_box_on_a_terminal_and_lines_elsewhere(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("hubbleclip.pipeline.history.newest_result", lambda layout: RESULT)
+    monkeypatch.setattr("hubbleclip.pipeline.history.newest_result", lambda *_, **__: RESULT)
     listing.print_summary(Options(data=tmp_path))
-    assert capsys.readouterr().out.splitlines()[1] == "report   /data/demo/reports/r 1/index.html"
+    assert capsys.readouterr().out.splitlines()[2] == "report   /data/demo/reports/r 1/index.html"
     screen = io.StringIO()
     monkeypatch.setattr(listing, "console", Console(file=screen, force_terminal=True, width=80))
     listing.print_summary(Options(data=tmp_path))
@@ -85,4 +97,4 @@ def test_the_end_is_a_box_on_a_terminal_and_lines_elsewhere(
     assert "hubbleclip, profile demo" in shown[0]
     assert shown[-1].startswith("╰")
     texts = [line[2:11] for line in shown[1:-1]]
-    assert texts[:3] == ["result   ", "         ", "report   "]  # a long line continues in its column
+    assert texts[1:4] == ["result   ", "         ", "report   "]  # a long line continues in its column

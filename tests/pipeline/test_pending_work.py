@@ -19,7 +19,7 @@ from hubbleclip.core.layout import Layout
 from hubbleclip.core.records import Report, Run
 from hubbleclip.pipeline.captions import captions
 from hubbleclip.pipeline.index import index
-from hubbleclip.pipeline.pending_work import has_work, report_id
+from hubbleclip.pipeline.pending_work import chosen_run, control_run, has_work, report_id
 from hubbleclip.pipeline.shards.run import shards
 from hubbleclip.pipeline.train import newest_dataset
 from hubbleclip.training.runs import read_run
@@ -81,7 +81,6 @@ def test_without_a_change_there_is_no_work(command: str, done: Path) -> None:
         ("train", "train", {"steps": 7}),
         ("train", "model", {"context_length": 20}),
         ("train", "evaluation", {"shuffled_steps": 3}),
-        ("evaluate", "train", {"steps": 7}),
         ("evaluate", "evaluation", {"bootstrap": 101}),
         ("index", "tiles", {"size_px": 96}),
     ],
@@ -90,6 +89,20 @@ def test_another_setting_is_work(command: str, section: str, changes: dict[str, 
     changed = settings_of(done, **GIVEN | {section: GIVEN.get(section, {}) | changes})
     assert has_work(command, changed)
     assert has_work("pipeline", changed)
+
+
+def test_the_newest_run_is_evaluated_and_by_the_pipeline_that_of_its_settings(done: Path, tmp_path: Path) -> None:
+    settings = settings_of(shutil.copytree(done, tmp_path / "data"), **GIVEN)
+    layout = Layout(settings.root)
+    (first,) = layout.runs.glob("[!.]*")
+    digest = newest_dataset(layout).name
+    newest = made_run(layout.root, digest, settings.model, settings.train.model_copy(update={"steps": 2}))
+    control = made_run(layout.root, digest, settings.model, settings.train.model_copy(update={"shuffled": True}))
+    wants_control = settings_of(settings.data, **GIVEN | {"evaluation": {"shuffled_steps": 9}})
+    assert chosen_run(layout, digest, settings) == newest
+    assert chosen_run(layout, digest, settings, first.name) == chosen_run(layout, digest, settings, is_own=True) == first
+    assert has_work("evaluate", settings)
+    assert control_run(layout, digest, wants_control) == control  # of another length, so that a report has one
 
 
 def of_run(catalog: Catalog, layout: Layout) -> Path:

@@ -10,14 +10,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from stages import stage_at
+from valid_catalog import make
 
 from hubbleclip.catalog.working_copy import writing_catalog
 from hubbleclip.core.layout import Layout
-from hubbleclip.core.records import Promotion, Run
+from hubbleclip.core.records import Promotion, Report, Run
 from hubbleclip.evaluation.compare import PROMOTION_METRIC, decide
 from hubbleclip.evaluation.metrics.protocols import FAIR, Estimate
 from hubbleclip.pipeline.evaluate import write_decision
-from hubbleclip.pipeline.promotion import promoted
+from hubbleclip.pipeline.promotion import not_promoted, promoted
 
 NOW = datetime(2024, 1, 2, tzinfo=UTC)
 
@@ -112,6 +113,13 @@ def test_the_pointer_is_the_last_promoted_run_whose_folder_stands(layout: Layout
         found = promoted(catalog, layout)
     assert found is not None
     assert (found["run_id"], found["path"]) == ("b", str(layout.runs / "b"))
+
+
+def test_a_run_that_val_is_too_small_to_score_has_the_reason_why_none_is_promoted(layout: Layout) -> None:
+    with writing_catalog(layout) as catalog:
+        assert "run `hubbleclip pipeline` first" in str(not_promoted(catalog))
+        catalog.upsert({"run": [run("a")], "report": [make(Report, run_id="a")]})
+        assert "splits.val_share" in str(not_promoted(catalog))
 
 
 def test_after_a_clock_that_was_ahead_the_next_promoted_run_is_the_newest(tmp_path: Path) -> None:
