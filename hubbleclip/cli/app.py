@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import shlex
 import sys
 from collections.abc import Sequence
@@ -36,7 +37,7 @@ app = App(
     suppress_keyboard_interrupt=False,
 )
 STAGES = ("ingest", "tiles", "captions", "shards", "dataset", "train", "evaluate", "index", "pipeline", "demo")
-POOLS = ("cpu", "gpu")
+NOT_WRITTEN = re.compile(r"(make room|check its permissions,) or set --data")
 DEMO_DATA = Path("hubbleclip-demo")
 RESUMED = frozenset((*STAGES, "publish"))
 """Commands that continue where they were stopped."""
@@ -181,8 +182,8 @@ def worker(
     options: Options = Options(),
     *,
     pool: Annotated[
-        tuple[str, ...], Parameter(negative=(), help="Work pool to serve, cpu or gpu; can be repeated.")
-    ] = POOLS,
+        tuple[Literal["cpu", "gpu"], ...], Parameter(negative=(), help="Work pool to serve; can be repeated.")
+    ] = ("cpu", "gpu"),
     port: Port = 4200,
 ) -> None:
     """Execute scheduled runs of a server's work pools until Ctrl-C, which also stops active runs."""
@@ -195,7 +196,7 @@ def worker(
 
 @app.command
 def search(
-    text: Annotated[str, Parameter(help="What the hits show, such as 'spiral galaxy'.")] = "",
+    text: Annotated[tuple[str, ...], Parameter(negative=(), help="What the hits show, such as: spiral galaxy.")] = (),
     options: Options = Options(),
     *,
     wanted: SearchOptions = SearchOptions(),
@@ -205,7 +206,7 @@ def search(
 
     layout = options.existing_layout()
     redirect_caches(layout)
-    print_hits(find_rows(layout, text, wanted), Format.JSON if wanted.json else wanted.format, wanted.group)
+    print_hits(find_rows(layout, " ".join(text), wanted), Format.JSON if wanted.json else wanted.format, wanted.group)
 
 
 @app.command
@@ -264,13 +265,21 @@ def main(arguments: Sequence[str] | None = None) -> None:
         with ending_on_interrupt(can_resume=bool(words) and words[0] in RESUMED), closing(handler):
             app(words, exit_on_error=False, print_error=False)
     except (HubbleclipError, CycloptsError) as error:
-        fail(complete_advice(str(error), shlex.join(given_flags(words))))
+        fail(elsewhere(complete_advice(str(error), shlex.join(given_flags(words))), words))
     except OSError as error:
         if error.errno in DISK_FULL_ERRNOS:
-            fail(f"{error.filename or 'a file'} cannot be written ({error.strerror}): make room or set --data")
+            place = error.filename or "a file"
+            fail(elsewhere(f"{place} cannot be written ({error.strerror}): make room or set --data", words))
         if error.errno not in NO_ACCESS_ERRNOS or not error.filename:
             raise
-        fail(f"{error.filename} cannot be used ({error.strerror}): check its permissions, or set --data")
+        advice = f"{error.filename} cannot be used ({error.strerror}): check its permissions, or set --data"
+        fail(elsewhere(advice, words))
+
+
+def elsewhere(message: str, words: Sequence[str]) -> str:
+    """Advise another `--out` instead of `--data` where the file that cannot be written is that of `--out`."""
+    has_out = any(word.partition("=")[0] == "--out" for word in words)
+    return NOT_WRITTEN.sub(r"\1 or give another --out", message) if has_out else message
 
 
 def fail(message: str) -> NoReturn:

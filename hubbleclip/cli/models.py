@@ -11,7 +11,7 @@ from cyclopts import Parameter
 
 from hubbleclip.cli.options import Options, RunId
 from hubbleclip.cli.output import print_line, print_rows
-from hubbleclip.cli.running import redirect_caches
+from hubbleclip.cli.running import check_runs, redirect_caches
 from hubbleclip.core.errors import EvaluationError
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ SHOWN = (
 def compare(run: RunId, other: RunId, options: Options = Options()) -> None:
     """Compare two runs on one report page, with their paired differences."""
     redirect_caches(options.existing_layout())
+    check_runs(options.settings(), run, other)
     from hubbleclip.pipeline.evaluate import compare as compare_runs
 
     page = compare_runs(run, other, options.settings())
@@ -46,6 +47,7 @@ def export(
     onnx: Annotated[bool, Parameter(help="Write ONNX files of both towers too.")] = True,
 ) -> None:
     """Export the model of a run (id or folder) to a new folder for open_clip, transformers and ONNX, with a card."""
+    check_runs(options.settings(), run)
     from hubbleclip.pipeline.export import export as export_run
 
     print_line(str(export_run(run, directory, options.settings(), transformers=transformers, onnx=onnx)))
@@ -84,6 +86,8 @@ def benchmark(
     """Score a model on the objects of a CSV file (ra_deg, dec_deg, class), or on the frozen image-text benchmark."""
     if frozen == (catalogue is not None):
         raise EvaluationError("give the CSV file of a catalogue, or --frozen")
+    if catalogue and not catalogue.is_file():
+        raise EvaluationError(f"there is no file {catalogue}: give a CSV file")
     settings = options.settings()
     result = score_frozen(settings, wanted) if catalogue is None else score_catalogue(catalogue, settings, wanted)
     if wanted.out and result:

@@ -42,6 +42,11 @@ def print_wrapped(text: str) -> None:
         print_line(line)
 
 
+def print_cut(text: str) -> None:
+    """Print one line, which ends at the width of the terminal."""
+    console.print(Text(without_control(text)), no_wrap=True, overflow="ellipsis")
+
+
 def print_rows(rows: Sequence[Mapping[str, Any]]) -> None:
     """Print rows as a table."""
     # An id is not broken, so that it can be copied; other columns become narrower.

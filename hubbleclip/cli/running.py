@@ -10,16 +10,20 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hubbleclip.catalog.lock import catalog_lock
 from hubbleclip.core.errors import DiskFullError
 from hubbleclip.core.io import check_writable, make_folder
 from hubbleclip.core.layout import Layout
 
 if TYPE_CHECKING:
     from hubbleclip.cli.options import Options
+    from hubbleclip.config.settings import Settings
 
 log = logging.getLogger("hubbleclip.cli")
 ARCHIVE_FLOWS = ("ingest", "dataset", "pipeline")
 """Flows that open the archive."""
+NEEDS_DATA = ("train", "sweep", "evaluate", "index")
+"""Flows that need a dataset or a run."""
 STAGES = {
     "ingest": ("ingest.run:ingest",),
     "tiles": ("tiles.run:tiles",),
@@ -37,6 +41,35 @@ CACHE_FOLDERS = {
 """Folder of a library's cache, below `Layout.home`, by the environment variable that sets the folder."""
 
 
+def check_first(name: str, settings: Settings, run: str = "") -> None:
+    """Check what is cheap to check before a server starts and torch is imported, which takes seconds.
+
+    Raises CatalogLockedError if another process writes the catalog. What a remote store has is not known here.
+    """
+    layout = Layout(settings.root)
+    if name not in ("train", "sweep"):
+        with catalog_lock(layout):
+            pass
+    if settings.store or name not in NEEDS_DATA:
+        return
+    from hubbleclip.pipeline.pending_work import newest_dataset
+    from hubbleclip.pipeline.promotion import read_promoted
+
+    if name == "index":
+        read_promoted(layout)
+    else:
+        newest_dataset(layout)
+    check_runs(settings, run)
+
+
+def check_runs(settings: Settings, *runs: str) -> None:
+    """Check that runs are finished, before torch is imported; what a remote store has is not known here."""
+    from hubbleclip.pipeline.promotion import find_run
+
+    for run in filter(None, runs if not settings.store else ()):
+        find_run(Layout(settings.root), run)
+
+
 def run_flow(name: str, options: Options, **arguments: Any) -> Any:
     """Check the settings, and run a Prefect flow if the command has something to do.
 
@@ -49,6 +82,7 @@ def run_flow(name: str, options: Options, **arguments: Any) -> Any:
 
         open_archive(settings.archive, settings.fetch, layout)
     redirect_caches(layout)
+    check_first(name, settings, arguments.get("run", ""))
     if int(os.environ.get("RANK", "0")):
         return run_stage(name, options, server=False, **arguments)
     from hubbleclip.pipeline.pending_work import has_work
@@ -86,6 +120,7 @@ def run_stage(name: str, options: Options, server: bool, **arguments: Any) -> No
         return
     settings = options.settings()
     redirect_caches(Layout(settings.root))
+    check_first(name, settings, arguments.get("run", ""))
     for stage in STAGES[name]:
         module, _, function = stage.partition(":")
         getattr(import_module(f"hubbleclip.pipeline.{module}"), function)(settings, **arguments)

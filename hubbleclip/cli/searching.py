@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, make_dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter
 
 from hubbleclip.catalog.tile_filters import FILTERS, Filter
-from hubbleclip.cli.output import console, print_bytes, print_json, print_line, print_rows
+from hubbleclip.cli.output import console, print_bytes, print_cut, print_json, print_line, print_rows, print_wrapped
 from hubbleclip.core.errors import SearchError
 from hubbleclip.search.records import GroupBy, Mode
 
@@ -35,8 +36,10 @@ NOT_FACTS = ("page", "picture")
 """Fields of a hit in the server's answer that are not printed."""
 SHOWN = ("tile_id", "instrument", "filter", "target_name", "title")
 """Columns of a printed table after the score."""
+SHORT_ID = 8
+"""Number of characters of a tile's id on a terminal; other commands take such a beginning of an id."""
 MEANING = "score: higher is better, comparable within one search only"
-MORE = "; more: further tiles of the same {}, which --group none shows"
+MORE = "; +N: further tiles of the same {}, which --group none shows"
 FOLDED = {GroupBy.PROPOSAL: "proposal", GroupBy.SKY: "field"}
 """Word for what a hit shares with the tiles that its column `more` counts."""
 
@@ -137,14 +140,26 @@ def print_hits(rows: list[dict[str, Any]], shown_as: Format, group: GroupBy) -> 
 
         _, _, write = FORMATS[shown_as]
         print_bytes(write(rows, {}))
-    elif rows:
+    elif not rows:
+        print_line("no tile was found")
+    elif console.is_terminal:
+        for row in rows:
+            print_cut("  ".join(short_facts(row)))
+            print_cut(f"       {row.get('title') or ''}")
+        print_wrapped(MEANING + (MORE.format(FOLDED[group]) if group in FOLDED else ""))
+    else:
         print_rows(
             [
                 {"score": f"{row['score']:.3f}"} | {name: row.get(name) for name in SHOWN} | {"more": row["num_folded"]}
                 for row in rows
             ]
         )
-        if console.is_terminal:
-            print_line(MEANING + (MORE.format(FOLDED[group]) if group in FOLDED else ""))
-    else:
-        print_line("no tile was found")
+
+
+def short_facts(row: dict[str, Any]) -> Iterator[str]:
+    """Yield the facts of a hit's first line on a terminal."""
+    yield f"{row['score']:.3f}"
+    yield row["tile_id"][:SHORT_ID]
+    yield from (str(row[name]) for name in ("instrument", "filter", "target_name") if row.get(name))
+    if row["num_folded"]:
+        yield f"+{row['num_folded']}"

@@ -24,8 +24,8 @@ from hubbleclip.evaluation.metrics.retrieval import Floats, cosine_scores
 from hubbleclip.evaluation.metrics.vocabulary import OBJECT_PROMPTS
 from hubbleclip.evaluation.report.write import read_samples
 from hubbleclip.pipeline.engine.stage import layout_of
+from hubbleclip.pipeline.pending_work import newest_dataset
 from hubbleclip.pipeline.promotion import find_run, promoted
-from hubbleclip.pipeline.train import newest_dataset
 from hubbleclip.training.checkpoints import load_base_model
 from hubbleclip.training.embeddings import embed_open_tiles, embed_texts, prepare_for_embedding
 from hubbleclip.training.models.builder import LoadedModel, load_model

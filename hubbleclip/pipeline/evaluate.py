@@ -27,10 +27,9 @@ from hubbleclip.pipeline.engine.attempts import Step
 from hubbleclip.pipeline.engine.batches import map_ordered
 from hubbleclip.pipeline.engine.runners import is_remote, runner_of
 from hubbleclip.pipeline.engine.stage import Stage, layout_of, open_stage
-from hubbleclip.pipeline.pending_work import chosen_run, control_run, report_id
+from hubbleclip.pipeline.pending_work import chosen_run, control_run, newest_dataset, report_id
 from hubbleclip.pipeline.promotion import find_run, promoted
 from hubbleclip.pipeline.remote_store import pull_catalog, pull_folder, pull_runs, push_folder
-from hubbleclip.pipeline.train import newest_dataset
 from hubbleclip.training.runs import read_run
 
 log = logging.getLogger("hubbleclip.pipeline")

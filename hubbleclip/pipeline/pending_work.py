@@ -18,11 +18,12 @@ from hubbleclip.catalog.migrations import read_sql
 from hubbleclip.catalog.pending import count_pending, pending_captions
 from hubbleclip.catalog.working_copy import is_unpublished
 from hubbleclip.config.settings import Settings, TrainSettings
-from hubbleclip.core.errors import SearchError
+from hubbleclip.core.errors import DatasetError, SearchError
 from hubbleclip.core.layout import Layout
 from hubbleclip.pipeline.engine.stage import Stage, layout_of
 from hubbleclip.pipeline.promotion import find_run as find_run_by_id
 from hubbleclip.pipeline.promotion import promoted
+from hubbleclip.pipeline.remote_store import pull_datasets
 from hubbleclip.pipeline.status import NEWEST_DATASET
 from hubbleclip.training.runs import FINISHED, RUN, find_run, read_facts, settings_digest
 
@@ -91,6 +92,16 @@ def has_training(stage: Stage) -> bool:
     """Return whether the newest dataset is missing, or a training on it is not finished."""
     wanted = [settings_digest(stage.settings.model, one) for one in trainings(stage.settings)]
     return any(find_run(stage.layout.runs, newest_digest(stage), digest) is None for digest in wanted)
+
+
+def newest_dataset(layout: Layout) -> Path:
+    """Find the folder of the dataset that was built last."""
+    with read_catalog(layout) as catalog:
+        rows = catalog.rows(NEWEST_DATASET)
+    pull_datasets(layout, layout.absolute(rows[0]["path"]) if rows else None)
+    if not rows or not layout.absolute(rows[0]["path"]).is_dir():
+        raise DatasetError("there is no dataset yet: run `hubbleclip dataset` first")
+    return layout.absolute(rows[0]["path"])
 
 
 def chosen_run(

@@ -20,9 +20,13 @@ SELECT promotion.*, run.path FROM promotion JOIN run USING (run_id) WHERE is_pro
 ORDER BY decided_at DESC, run_id DESC LIMIT 1
 """
 
+NO_RUN = "no run is promoted yet: run `hubbleclip pipeline` first"
+
 
 def read_promoted(layout: Layout) -> dict[str, Any]:
     """Read the promoted run from the published catalog. Raises EvaluationError if there is none."""
+    if not layout.catalog.is_file():
+        raise EvaluationError(NO_RUN)
     with read_catalog(layout) as catalog:
         if found := promoted(catalog, layout):
             return found
@@ -44,7 +48,7 @@ def not_promoted(catalog: Catalog) -> EvaluationError:
             "no run is promoted, because the val split has too few proposals to score one: add proposals or raise "
             "splits.val_share, then run `hubbleclip pipeline`"
         )
-    return EvaluationError("no run is promoted yet: run `hubbleclip pipeline` first")
+    return EvaluationError(NO_RUN)
 
 
 def find_run(layout: Layout, name: str) -> Path:

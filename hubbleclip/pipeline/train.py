@@ -15,19 +15,17 @@ from itertools import product
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from hubbleclip.catalog.catalog import read_catalog
 from hubbleclip.config.settings import Settings, TrainSettings, read_settings
 from hubbleclip.config.toml import Grid
-from hubbleclip.core.errors import DatasetError, TrainingError
+from hubbleclip.core.errors import TrainingError
 from hubbleclip.core.layout import Layout
 from hubbleclip.core.version import code_version
 from hubbleclip.dataset.manifest import read_dataset
 from hubbleclip.pipeline.dataset import RunStage, run_here
 from hubbleclip.pipeline.engine.progress import LOG_EVERY_S, Pace, report_live
 from hubbleclip.pipeline.engine.stage import layout_of
-from hubbleclip.pipeline.pending_work import trainings
-from hubbleclip.pipeline.remote_store import pull_catalog, pull_datasets, pull_runs, push_folder
-from hubbleclip.pipeline.status import NEWEST_DATASET
+from hubbleclip.pipeline.pending_work import newest_dataset, trainings
+from hubbleclip.pipeline.remote_store import pull_catalog, pull_runs, push_folder
 from hubbleclip.training.checkpoints import read_best
 from hubbleclip.training.distributed import check_device
 from hubbleclip.training.loop import train as train_model
@@ -114,16 +112,6 @@ def train(settings: Settings) -> Trained:
             push_folder(layout, run_dirs[-1])
         log.info("%s: %s is ready", title, run_dirs[-1])
     return Trained(run_dirs[0], dataset_dir)
-
-
-def newest_dataset(layout: Layout) -> Path:
-    """Find the folder of the dataset that was built last."""
-    with read_catalog(layout) as catalog:
-        rows = catalog.rows(NEWEST_DATASET)
-    pull_datasets(layout, layout.absolute(rows[0]["path"]) if rows else None)
-    if not rows or not layout.absolute(rows[0]["path"]).is_dir():
-        raise DatasetError("there is no dataset yet: run `hubbleclip dataset` first")
-    return layout.absolute(rows[0]["path"])
 
 
 def combinations(grid: Grid) -> Iterator[dict[str, Any]]:

@@ -14,7 +14,7 @@ from hubbleclip.dataset.verify import verify_dataset
 from hubbleclip.pipeline.dataset import dataset
 from hubbleclip.pipeline.engine.stage import layout_of
 from hubbleclip.pipeline.ingest.run import ingest
-from hubbleclip.pipeline.train import newest_dataset
+from hubbleclip.pipeline.pending_work import newest_dataset
 from hubbleclip.simulator.server.launcher import running_simulator
 from tests.attack.table import Attacks
 from tests.pipeline.test_repairs import SKY, flip, newest_inputs, settings_at

@@ -10,9 +10,10 @@ import pytest
 
 from hubbleclip.archives.base import reject
 from hubbleclip.archives.http.response_errors import DamagedError
-from hubbleclip.cli import output
+from hubbleclip.cli import output, searching
 from hubbleclip.cli.live import PrintableFormatter
 from hubbleclip.core.errors import ArchiveError, ImageError
+from hubbleclip.search.records import GroupBy
 
 
 def test_brackets_in_a_text_are_no_markup(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
@@ -29,6 +30,19 @@ def test_an_id_is_whole_on_a_narrow_terminal(
     row = {"tile_id": "7" * 32, "instrument": "WFC3/UVIS", "target_name": "ABELL-2744", "title": "A long title " * 5}
     output.print_rows([row])
     assert row["tile_id"] in capsys.readouterr().out
+
+
+def test_a_hit_takes_two_lines_of_a_narrow_terminal(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for module in (output, searching):
+        monkeypatch.setattr(module, "console", output.Console(width=60, force_terminal=True, color_system=None))
+    row = {"tile_id": "7" * 32, "score": 0.5, "instrument": "WFC3/UVIS", "filter": None, "target_name": "A\x1b[2J" * 20}
+    searching.print_hits([row | {"title": "A long title " * 9, "num_folded": 3}], searching.Format.TABLE, GroupBy.NONE)
+    first, second, *_ = capsys.readouterr().out.splitlines()
+    assert first.startswith(f"0.500  {'7' * 8}  WFC3/UVIS  A\ufffd")
+    assert second.startswith("       A long title")
+    assert max(map(len, (first, second))) <= 60
 
 
 def test_a_text_from_outside_cannot_command_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:

@@ -27,6 +27,15 @@ def test_a_model_is_called_better_only_if_the_interval_excludes_zero(low, high, 
     assert (verdict["rival"], verdict["task"], verdict["difference"]) == ("base model", "image to text", "+10.0")
 
 
+@pytest.mark.parametrize(
+    ("low", "high", "verdict"), [(0.05, 0.12, "not shown to differ"), (0.11, 0.2, "above"), (0.01, 0.09, "below")]
+)
+def test_what_is_said_of_the_control_is_what_its_interval_says(low, high, verdict):
+    control, chance = (metric("i2t_accuracy_at_10pct", 0.1, low, high, model=name) for name in ("shuffled", "random"))
+    assert f"chance is 10.0 %: {verdict}." in tables.control_text([control, chance])
+    assert tables.control_text([chance]) == ""
+
+
 def test_shares_are_shown_in_per_cent_and_ranks_as_they_are():
     assert tables.cell(metric("i2t_accuracy_at_10pct", 0.7512, 0.601, 0.9)) == {
         "value": "75.1 %",

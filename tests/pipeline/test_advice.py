@@ -17,8 +17,9 @@ from hubbleclip.dataset.verify import verify_dataset
 from hubbleclip.pipeline.dataset import dataset
 from hubbleclip.pipeline.evaluate import evaluate
 from hubbleclip.pipeline.index import index, index_promoted
+from hubbleclip.pipeline.pending_work import newest_dataset
 from hubbleclip.pipeline.shards.run import shards
-from hubbleclip.pipeline.train import newest_dataset, train
+from hubbleclip.pipeline.train import train
 from hubbleclip.search.engine import Search
 from hubbleclip.search.params import SearchParams
 from hubbleclip.training.checkpoints import best_weights

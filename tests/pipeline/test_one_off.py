@@ -140,6 +140,16 @@ def test_a_folder_is_cut_and_each_skipped_file_is_named(image: Path, tmp_path: P
     assert len(again) == 5 and len(list(out.glob("*_ext*.png"))) == num_tiles
 
 
+def test_a_packed_file_is_cut_in_a_folder_as_if_it_were_named(tmp_path: Path) -> None:
+    pixels = np.random.default_rng(1).normal(100, 5, (128, 128)).astype(np.float32)
+    pixels[40:60, 40:60] += 500
+    images = fits.HDUList([fits.PrimaryHDU(), fits.CompImageHDU(pixels, name="SCI")])
+    (tmp_path / "given").mkdir()
+    images.writeto(tmp_path / "given/x.fits.fz")
+    for number, place in enumerate((tmp_path / "given", tmp_path / "given/x.fits.fz")):
+        assert "1 tile" in list(tile_files([place], tmp_path / f"tiles{number}", TILES))[-1]
+
+
 def test_a_file_that_gives_nothing_is_told_and_the_rest_goes_on(image: Path, tmp_path: Path) -> None:
     broken = tmp_path / "broken.fits"
     broken.write_bytes(b"SIMPLE  =                    T" + b" " * 100)

@@ -19,9 +19,8 @@ from hubbleclip.core.layout import Layout
 from hubbleclip.core.records import Report, Run
 from hubbleclip.pipeline.captions import captions
 from hubbleclip.pipeline.index import index
-from hubbleclip.pipeline.pending_work import chosen_run, control_run, has_work, report_id
+from hubbleclip.pipeline.pending_work import chosen_run, control_run, has_work, newest_dataset, report_id
 from hubbleclip.pipeline.shards.run import shards
-from hubbleclip.pipeline.train import newest_dataset
 from hubbleclip.training.runs import read_run
 
 GIVEN: dict[str, Any] = {
@@ -100,7 +99,9 @@ def test_the_newest_run_is_evaluated_and_by_the_pipeline_that_of_its_settings(do
     control = made_run(layout.root, digest, settings.model, settings.train.model_copy(update={"shuffled": True}))
     wants_control = settings_of(settings.data, **GIVEN | {"evaluation": {"shuffled_steps": 9}})
     assert chosen_run(layout, digest, settings) == newest
-    assert chosen_run(layout, digest, settings, first.name) == chosen_run(layout, digest, settings, is_own=True) == first
+    assert (
+        chosen_run(layout, digest, settings, first.name) == chosen_run(layout, digest, settings, is_own=True) == first
+    )
     assert has_work("evaluate", settings)
     assert control_run(layout, digest, wants_control) == control  # of another length, so that a report has one
 

@@ -17,9 +17,9 @@ from hubbleclip.dataset.verify import verify_dataset
 from hubbleclip.pipeline.dataset import dataset
 from hubbleclip.pipeline.engine.stage import layout_of
 from hubbleclip.pipeline.ingest.run import ingest
+from hubbleclip.pipeline.pending_work import newest_dataset
 from hubbleclip.pipeline.shards.run import shards
 from hubbleclip.pipeline.tiles.run import tiles
-from hubbleclip.pipeline.train import newest_dataset
 from hubbleclip.simulator.server.launcher import running_simulator
 
 pytestmark = pytest.mark.slow

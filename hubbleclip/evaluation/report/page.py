@@ -86,6 +86,7 @@ def render(info: DatasetInfo, results: Results) -> str:
             facts=facts,
             settings_json=json.dumps({"evaluation": facts["settings"], **facts["training"]}, indent=2, sort_keys=True),
             scorers=SCORERS,
+            control_text=tables.control_text(metrics),
             chance_text=tables.chance_text(facts["num_tiles"], facts["num_captions"]),
             differences=tables.run_differences(facts, facts["other_run"]) if facts["other_run"] else [],
             shown=results.shown,

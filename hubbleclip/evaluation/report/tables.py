@@ -60,6 +60,21 @@ def table(metrics: Sequence[Metric], protocol: str, rows: Sequence[tuple[str, st
     return {"columns": columns, "rows": body}
 
 
+def control_text(metrics: Sequence[Metric]) -> str:
+    """Say whether the control is shown to differ from chance, and what that means; empty without a control."""
+    by_scorer = {metric.model: metric for metric in metrics if metric.protocol == "fair" and metric.name == HEADLINE}
+    control, chance = by_scorer.get("shuffled"), by_scorer["random"]
+    if control is None or control.low is None or control.high is None:
+        return ""
+    state = "above" if control.low > chance.value else "below" if control.high < chance.value else "not shown to differ"
+    return (
+        f"The control reaches {value_text(control)} ({interval_text(control)}) from image to text, where chance is "
+        f"{value_text(chance)}: {state}. It is one training on one shuffle, which by luck pairs some tiles with texts "
+        "of their own class, so it may be above or below chance by more than its interval, which holds the training "
+        "fixed. A leak would lift it towards this model; the verdicts compare the two, pair by pair."
+    )
+
+
 def equal_rows(num_items: int) -> str:
     """Say which recall has the same cutoff as the accuracy at the top 10 %, and so equals it; empty if none has."""
     num_top = top_count(HEADLINE_PERCENT, num_items)

@@ -1,3 +1,16 @@
+if (matchMedia("(max-width: 760px)").matches) {  // a phone shows the titles of the sections, each of which opens
+  for (const title of document.querySelectorAll("h2")) {
+    const section = document.createElement("details"), summary = document.createElement("summary");
+    title.before(section);
+    section.append(summary);
+    summary.append(title);
+    while (section.nextElementSibling && section.nextElementSibling.tagName !== "H2") section.append(section.nextElementSibling);
+  }
+  document.querySelector("details").open = true;
+  for (const link of document.querySelectorAll("nav a")) link.addEventListener("click", () => {
+    document.querySelector(link.hash).closest("details").open = true;
+  });
+}
 const box = document.querySelector(".map .hover");
 for (const point of document.querySelectorAll(".map circle")) {
   const show = () => {
