@@ -1,4 +1,4 @@
-"""Commands that check an archive, the catalog and datasets; and `publish`, which checks first."""
+"""Commands that check an archive, the catalog and datasets; `publish`, which checks first; and `clean`."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from cyclopts import Parameter
 from hubbleclip.cli.options import DatasetPlace, Json, Options
 from hubbleclip.cli.output import print_facts, print_json, print_line, print_rows
 from hubbleclip.cli.running import redirect_caches
+from hubbleclip.core.errors import HubbleclipError
 from hubbleclip.core.id_prefixes import find_id
 
 
@@ -118,6 +119,27 @@ def publish(
     place = find_dataset(folder, options)
     verify_dataset(place)
     print_line(publish_dataset(Path(place), url))
+
+
+def clean(
+    options: Options = Options(),
+    *,
+    runs: Annotated[
+        bool, Parameter(negative=(), help="Delete the checkpoints of finished runs, except the best and the last.")
+    ] = False,
+) -> None:
+    """Delete files that no command needs any more; the files in a remote store are kept."""
+    if not runs:
+        raise HubbleclipError("nothing to delete: write `hubbleclip clean --runs`")
+    from rich.filesize import decimal
+
+    from hubbleclip.training.checkpoints import prune_checkpoints, read_best
+    from hubbleclip.training.runs import FINISHED, RUN, read_facts
+
+    folders = [path.parent for path in options.existing_layout().runs.glob(f"[!.]*/{RUN}")]
+    finished = [folder for folder in folders if read_facts(folder)["status"] == FINISHED]
+    sizes = [size for folder in finished for size in prune_checkpoints(folder, read_best(folder)["step"], 1)]
+    print_line(f"deleted {len(sizes)} checkpoints of {len(finished)} finished runs, {decimal(sum(sizes))}")
 
 
 def find_dataset(text: str, options: Options) -> str:

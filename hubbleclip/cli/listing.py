@@ -32,6 +32,10 @@ def status(options: Options = Options(), *, json: Json = False) -> None:
         return
     for line in status_lines(found):
         print_wrapped(line)
+    if found.catalog is None:
+        print_line(
+            complete_advice("next     run `hubbleclip pipeline`, or `hubbleclip dataset` first", options.flags()[1:])
+        )
 
 
 def runs(options: Options = Options(), *, json: Json = False) -> None:

@@ -109,11 +109,14 @@ def read_best(run_dir: Path) -> dict[str, Any]:
     return best
 
 
-def prune_checkpoints(run_dir: Path, best_step: int) -> None:
-    """Delete all checkpoints except the newest `KEPT_CHECKPOINTS` and the best."""
-    for step in list_steps(run_dir)[:-KEPT_CHECKPOINTS]:
-        if step != best_step:
-            (run_dir / FOLDER / checkpoint_name(step)).unlink()
+def prune_checkpoints(run_dir: Path, best_step: int, num_newest: int = KEPT_CHECKPOINTS) -> list[int]:
+    """Delete all checkpoints except the newest ones and the best, and return the sizes of the deleted files."""
+    steps = [step for step in list_steps(run_dir)[:-num_newest] if step != best_step]
+    paths = [run_dir / FOLDER / checkpoint_name(step) for step in steps]
+    sizes = [path.stat().st_size for path in paths]
+    for path in paths:
+        path.unlink()
+    return sizes
 
 
 def read_checkpoint_records(run_dir: Path) -> list[Checkpoint]:

@@ -1,6 +1,7 @@
 """Every failure is one line that says what to change, exit code 2, no traceback."""
 
 import json
+import shutil
 import socket
 import subprocess
 import sys
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 import small_dataset
 from commands import Outcome, environment, run
+from finished_runs import made_run
 
 from hubbleclip.catalog.working_copy import writing_catalog
 from hubbleclip.cli.options import complete_advice, given_flags
@@ -106,6 +108,16 @@ def test_status_before_the_first_run_is_empty(tmp_path: Path) -> None:
     assert status["profile"] == "demo"
     assert status["catalog"] is status["report"] is None
     assert not (tmp_path / "demo").exists()
+    assert f"run `hubbleclip pipeline --data {tmp_path}`" in run("status", data=tmp_path).out
+
+
+def test_the_checkpoints_that_are_deleted_are_neither_the_best_nor_the_last(tmp_path: Path) -> None:
+    run_dir = made_run(tmp_path / "demo")  # the best checkpoint is that of step 4
+    for step in (2, 6, 8):
+        shutil.copy(run_dir / "checkpoints/step-00000004.pt", run_dir / f"checkpoints/step-{step:08d}.pt")
+    assert_one_line(run("clean", data=tmp_path), "clean --runs")
+    assert "deleted 2 checkpoints of 1 finished runs" in run("clean", "--runs", data=tmp_path).out
+    assert {path.name for path in run_dir.glob("checkpoints/*")} == {"step-00000004.pt", "step-00000008.pt"}
 
 
 def test_sql_reads_the_published_catalog_and_cannot_write(tmp_path: Path) -> None:

@@ -24,13 +24,14 @@ def compare_recorded() -> Callable[..., None]:
             lines = (f" {json.dumps(name)}: {json.dumps(found[name])}" for name in sorted(found))
             path.write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
         recorded = json.loads(path.read_text(encoding="utf-8"))
-        assert sorted(found) == sorted(recorded)
+        advice = f"{file_name} differs: if that is meant, `make golden UPDATE=1` records it; say so in CHANGELOG.md"
+        assert sorted(found) == sorted(recorded), advice
         plain = json.loads(json.dumps(dict(found)))
         changed = {
             name: {"recorded": old, "found": plain[name]}
             for name, old in recorded.items()
             if plain[name] != (pytest.approx(old, rel=tolerance, abs=tolerance) if tolerance else old)
         }
-        assert not changed
+        assert not changed, advice
 
     return compare

@@ -102,4 +102,5 @@ def test_what_users_hold_is_unchanged(measured: dict[str, Any]) -> None:
     if os.environ.get("UPDATE"):
         FILE.write_text(json.dumps(measured, indent=2) + "\n", encoding="utf-8")
     assert len(measured["tiles"]) == NUM_FILES
-    assert measured == json.loads(FILE.read_text(encoding="utf-8"))
+    recorded = json.loads(FILE.read_text(encoding="utf-8"))
+    assert measured == recorded, "if the difference is meant, `make golden UPDATE=1` records it; say so in CHANGELOG.md"
