@@ -131,7 +131,7 @@ bench: setup-dev  ## every benchmark (one alone: bench-ingest, -fetch, -partial,
 bench-%: setup-dev
 	QUICK=$(QUICK) $(BIN)/python -m benchmarks.bench_$*
 
-pictures: setup  ## the README's pictures, from the demo's report
+pictures: setup  ## pictures and tables of README and quickstart, from the demo's report
 	$(BIN)/python -m experiments.readme_figures docs/demo $(FLAGS)
 
 study: setup  ## measure the clean split and the loss (20 minutes after make demo)
@@ -140,7 +140,7 @@ study: setup  ## measure the clean split and the loss (20 minutes after make dem
 recipe-study: setup  ## measure settings of training (45 minutes after make demo)
 	$(BIN)/python -m experiments.study.recipe docs/demo $(FLAGS)
 
-caption-study: setup  ## abstracts, summaries and both in training, for README and docs/captions.md (20 minutes after make demo)
+caption-study: setup  ## abstracts, summaries and both in training, for docs/captions.md (20 minutes after make demo)
 	$(BIN)/python -m experiments.captions.report docs/demo $(FLAGS)
 
 coverage: setup  ## measure how often the 95 % intervals hold (5 minutes)

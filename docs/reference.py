@@ -22,6 +22,7 @@ PUBLIC = {
         "hubbleclip.training.models.trained_model.load_model",
         "hubbleclip.training.models.trained_model.TrainedModel",
         "hubbleclip.images.tiling.tile_file",
+        "hubbleclip.simulator.observations.example_file",
         "hubbleclip.images.tiling.CutResult",
         "hubbleclip.images.tiling.CutTile",
         "hubbleclip.images.tiling.TileRejection",

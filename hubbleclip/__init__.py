@@ -11,14 +11,16 @@ if TYPE_CHECKING:
     from hubbleclip.dataset.manifest import read_dataset
     from hubbleclip.images.tiling import tile_file
     from hubbleclip.search.engine import Search
+    from hubbleclip.simulator.observations import example_file
     from hubbleclip.training.models.trained_model import load_model
 
-__all__ = ["Search", "__version__", "load_model", "open_catalog", "read_dataset", "tile_file"]
+__all__ = ["Search", "__version__", "example_file", "load_model", "open_catalog", "read_dataset", "tile_file"]
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 MODULES = {
     "Search": "hubbleclip.search.engine",
+    "example_file": "hubbleclip.simulator.observations",
     "load_model": "hubbleclip.training.models.trained_model",
     "open_catalog": "hubbleclip.catalog.catalog",
     "read_dataset": "hubbleclip.dataset.manifest",

@@ -4,17 +4,23 @@ import json
 import re
 from pathlib import Path
 
+import pytest
+
+from experiments.readme_figures import NUMBERS, SHORT
 from experiments.running import replace_tables
 from hubbleclip.cli.app import app
 from hubbleclip.evaluation.report.model_card import score_table
+from tools.try_package import first_example
 
+FORGE = "../../"
+"""Beginning of links to pages of the site that hosts the repository, which are relative to a file's page there."""
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 GUIDES = {
     path: path.read_text(encoding="utf-8")
     for path in (*sorted(ROOT.glob("*.md")), ROOT / "data_contracts/README.md", *sorted((ROOT / "docs").glob("*.md")))
 }
-MAX_LINES = 130
+MAX_WORDS = 700
 TOLD = json.loads((ROOT / "docs/demo/metrics.json").read_text(encoding="utf-8"))
 
 
@@ -24,11 +30,20 @@ def value(model: str, name: str) -> dict:
 
 
 def test_the_readme_is_short() -> None:
-    assert len(README.splitlines()) <= MAX_LINES
+    assert len(README.split()) <= MAX_WORDS
 
 
 def test_numbers_are_those_of_the_demos_metrics() -> None:
-    assert replace_tables(README, {"demo numbers": score_table(TOLD["metrics"])}) == README
+    short = [one for one in TOLD["metrics"] if one["model"] in SHORT]
+    for page, metrics in (("README.md", short), ("docs/quickstart.md", TOLD["metrics"])):
+        text = GUIDES[ROOT / page]
+        assert replace_tables(text, {NUMBERS: score_table(metrics)}) == text
+
+
+def test_the_first_python_example_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    exec(first_example())
+    assert (tmp_path / "example.fits").stat().st_size > 1_000_000
 
 
 def test_demo_reaches_its_bar_and_the_shuffled_baseline_chance() -> None:
@@ -62,14 +77,18 @@ def test_every_test_that_is_named_exists() -> None:
 
 
 def test_pictures_of_the_readme_exist() -> None:
-    pictures = re.findall(r"!\[[^]]*\]\(([^)]+)\)", README)
-    assert len(pictures) == 3
+    pictures = [one for one in re.findall(r"!\[[^]]*\]\(([^)]+)\)", README) if not one.startswith(FORGE)]
+    assert len(pictures) == 2
     assert all((ROOT / picture).is_file() for picture in pictures)
 
 
 def test_links_lead_somewhere() -> None:
     links = [(path, link) for path, text in GUIDES.items() for link in re.findall(r"(?<!!)\[[^]]*\]\(([^)]+)\)", text)]
-    ours = [(path.parent / link.partition("#")[0], link.partition("#")[2]) for path, link in links if "://" not in link]
+    ours = [
+        (path.parent / link.partition("#")[0], link.partition("#")[2])
+        for path, link in links
+        if "://" not in link and not link.startswith(FORGE)
+    ]
     assert len(ours) > 5
     assert [str(to) for to, _ in ours if not to.is_file()] == []
     assert [part for to, part in ours if part and part not in headings(to)] == []

@@ -36,7 +36,7 @@ from hubbleclip.training.loop import train
 
 app = App()
 FILE = "captions.json"
-NAME = "caption study"
+NAME, PAGE = "caption study", "docs/captions.md"
 KINDS = ("abstract", "title", "summary", "phrases")
 ABSTRACTS = {"abstract": 1.0, "abstract_sentences": 4.0}
 ARMS: dict[str, dict[str, Any]] = {
@@ -124,32 +124,12 @@ def cell(row: Mapping[str, Any], column: str) -> str:
     return show(*(scale * number for number in row[column]), digits=digits)
 
 
-def two_lines(result: Mapping[str, Any]) -> str:
-    """Summarise the result in two lines for the README."""
-    rows = {row["name"]: row for row in result["rows"]}
-
-    def sides(column: str) -> str:
-        return ", ".join(f"{name} {cell(rows[name], column)}" for name in ("abstracts", "summaries", "both"))
-
-    return (
-        f"[Trained on](docs/captions.md#what-the-captions-are-worth) {sides(QUERIES)}: nDCG@10 of "
-        f"{result['num_queries']} short queries.\n"
-        f"By the whole abstract, image to text, top 10 %, in percent: {sides('abstract: i2t_accuracy_at_10pct')}."
-    )
-
-
-def update_pages(result: Mapping[str, Any], root: Path) -> None:
-    """Write the table into docs/captions.md and the two lines into the README."""
-    update_page(root / "docs/captions.md", {NAME: table(result)})
-    update_page(root / "README.md", {NAME: two_lines(result)})
-
-
 @app.default
 def main(out_dir: Path, options: Options = Options(), *, steps: int = 100, num_seeds: int = 3) -> None:
-    """Measure, write the results to `out_dir`, and update README and docs/captions.md."""
+    """Measure, write the results to `out_dir`, and update docs/captions.md."""
     result = measure(with_captions(options.settings(), steps), num_seeds)
     write_results(out_dir / FILE, result)
-    update_pages(result, ROOT)
+    update_page(ROOT / PAGE, {NAME: table(result)})
 
 
 if __name__ == "__main__":

@@ -39,6 +39,11 @@ app = App(
 STAGES = ("ingest", "tiles", "captions", "shards", "dataset", "train", "evaluate", "index", "pipeline", "demo")
 NOT_WRITTEN = re.compile(r"(make room|check its permissions,) or set --data")
 DEMO_DATA = Path("hubbleclip-demo")
+SMALL_DEMO = (
+    *("simulator.num_proposals=100", "simulator.frame_px=280", "tiles.size_px=256", "train.steps=60"),
+    *("train.warmup_steps=10", "train.batch_size=48", "train.validate_every=20", "evaluation.shuffled_steps=0"),
+)
+"""Settings of a demo for a workshop: small frames, few proposals, a short training, no control."""
 RESUMED = frozenset((*STAGES, "publish"))
 """Commands that continue where they were stopped."""
 
@@ -138,10 +143,13 @@ def pipeline(options: Options = Options(), *, server: Server = True) -> None:
 def demo(
     *,
     data: Annotated[Path, Parameter(help="Folder of everything that is written, such as hubbleclip-demo.")] = DEMO_DATA,
+    small: Annotated[
+        bool, Parameter(negative=(), help="A demo of a minute and 0.3 GB, whose figures say little.")
+    ] = False,
     server: Server = True,
 ) -> None:
     """Run the whole pipeline on the simulated archive, in four to twelve minutes on two cores."""
-    pipeline(Options(data=data), server=server)
+    pipeline(Options(data=data / "small" if small else data, set=SMALL_DEMO if small else ()), server=server)
 
 
 @app.command(name="server")

@@ -7,6 +7,7 @@ the aim point. This module places the tiles of each view and makes the catalog r
 from __future__ import annotations
 
 import hashlib
+import io
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, fields
@@ -17,6 +18,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from hubbleclip.config.tiles import TileSettings
 from hubbleclip.core import layout as paths
@@ -106,6 +108,11 @@ class CutTile:
     shrink: float
     suffix: str
     note: str | None = None
+
+    @property
+    def picture(self) -> Image.Image:
+        """The tile as a Pillow image."""
+        return Image.open(io.BytesIO(self.encoded))
 
     @property
     def png_sha256(self) -> str:

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 from pydantic import Field
 
 from hubbleclip.config.settings import SimulatorSettings
+from hubbleclip.core.io import write_bytes
 from hubbleclip.simulator import products
 from hubbleclip.simulator.frames import Frame, combined_frame, detector_frame
 from hubbleclip.simulator.instruments import CAMERAS, SCHEDULES, Camera, Filter
@@ -24,6 +26,8 @@ FIRST_RELEASE_MJD = 60000.0  # Start of night 0: 2023-02-25.
 FIRST_OBSID, OBSIDS_PER_PROPOSAL = 2_100_000_000, 16
 FIRST_HAP_OBSID, HAP_OBSIDS_PER_PROPOSAL = 2_110_000_000, 64
 SINGLE_EXPOSURE_FRACTION = 0.1
+EXAMPLE_PROPOSAL = 5
+"""Index of the proposal whose first file is the example: a spiral galaxy."""
 
 
 class SkySettings(SimulatorSettings):
@@ -363,6 +367,25 @@ def _released_mjd(settings: SkySettings, plan: ObservingPlan, visit_index: int, 
     return round(
         FIRST_RELEASE_MJD + night + 0.9 * (proposal_in_night + offset / OBSIDS_PER_PROPOSAL) / settings.num_proposals, 6
     )
+
+
+def example_file(path: str | Path = "example.fits") -> Path:
+    """Write a FITS file of the simulated sky, a spiral galaxy in ACS/WFC, to try what works on any file.
+
+    Parameters
+    ----------
+    path : str or Path
+        File to write.
+
+    Returns
+    -------
+    path : Path
+        The file. Equal versions of hubbleclip write equal bytes.
+    """
+    settings = SkySettings()
+    observation = observations_of(settings, proposal_at(settings, EXAMPLE_PROPOSAL))[0]
+    write_bytes(Path(path), render_product(settings, observation, observation.products[0]))
+    return Path(path)
 
 
 def render_product(settings: SimulatorSettings, observation: SimObservation, product: SimProduct) -> bytes:
