@@ -34,7 +34,7 @@ WHERE split = 'test' AND sample.instrument NOT LIKE 'WFPC2%' GROUP BY target_cla
 
 @app.default
 def pictures(out_dir: Path, options: Options = Options()) -> None:
-    """Write the tile sheet, the retrieval curve and the metrics to `out_dir`, and the tables of README and quickstart."""
+    """Write tile sheet, retrieval curve and metrics to `out_dir`, and the tables of README and quickstart."""
     settings = options.settings()
     status = read_status(settings)
     if not status.report:
