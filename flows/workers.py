@@ -46,7 +46,9 @@ def work(environment: Mapping[str, str], pools: Sequence[str]) -> None:
             ZOMBIE_S,
         )
     if not stopped:
-        raise HubbleclipError("a worker ended unexpectedly: check that `hubbleclip server` is running and run `hubbleclip deploy`")
+        raise HubbleclipError(
+            "a worker ended unexpectedly: check that `hubbleclip server` is running and run `hubbleclip deploy`"
+        )
     sys.exit(INTERRUPTED if stopped[0] == signal.SIGINT else 0)
 
 

@@ -122,7 +122,10 @@ class FlowSettings(Section):
     cluster, `dask` or `ray`.
     """
     dask_address: str = ""
-    """Scheduler of a Dask cluster whose workers share the data root; empty starts `workers` local processes."""
+    """Scheduler of a Dask cluster whose workers share the data root, such as `tcp://host:8786`; or the class of a
+    cluster to start, such as `dask_jobqueue.SLURMCluster`, whose jobs Dask's own configuration describes. Empty starts
+    `workers` local processes.
+    """
     ray_address: str = ""
     """Address of a Ray cluster, `auto` or `ray://host:10001`; empty starts local processes."""
     max_rejected_share: float = Field(1.0, gt=0, le=1)

@@ -99,10 +99,11 @@ def test_processes_of_their_own_embed_what_one_does(by_threads, trained: Path, r
 
 
 @pytest.mark.slow
-def test_a_dask_cluster_leaves_the_flow_its_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("address", ["", "distributed.LocalCluster"])
+def test_a_dask_cluster_leaves_the_flow_its_threads(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("distributed")
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    with opened_cluster("") as submit:
+    with opened_cluster(address) as submit:
         assert submit(os.getpid).result() != os.getpid()
         assert "OMP_NUM_THREADS" not in os.environ
 
@@ -112,6 +113,15 @@ def opened_cluster(address: str) -> Iterator[Submit]:
     settings = read_settings("demo", {"flows": {"runner": "dask", "dask_address": address}})
     with open_workers(RUNNERS["dask"], settings.flows, 1) as submit:
         yield submit
+
+
+def test_a_cluster_whose_class_does_not_exist_is_reported_in_one_line() -> None:
+    pytest.importorskip("dask")
+    with (
+        pytest.raises(SettingsError, match=r"no cluster dask_jobqueue\.Slurm .*: correct flows"),
+        opened_cluster("dask_jobqueue.Slurm"),
+    ):
+        pass
 
 
 def test_a_cluster_that_does_not_answer_is_reported_in_one_line() -> None:

@@ -7,9 +7,10 @@ import signal
 import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from contextvars import Context, copy_context
 from functools import partial
+from importlib import import_module
 from multiprocessing import get_context
 from typing import Any, NamedTuple
 
@@ -80,10 +81,24 @@ def _dask(settings: FlowSettings, num: int) -> Iterator[Submit]:
     dask.config.set(DASK_CONFIG)
     local = {"n_workers": num, "threads_per_worker": 1, "processes": True, "dashboard_address": "127.0.0.1:0"}
     place: dict[str, Any] = {"address": settings.dask_address} if settings.dask_address else local
-    with Client(**place) as client:  # type: ignore[no-untyped-call]
+    with ExitStack() as stack:
+        if settings.dask_address and ":" not in settings.dask_address:
+            cluster = stack.enter_context(_cluster_class(settings.dask_address)())
+            cluster.scale(num)
+            place = {"address": cluster}
+        client = stack.enter_context(Client(**place))  # type: ignore[no-untyped-call]
         if not client.nthreads():
             log.warning("no worker is connected to the Dask scheduler: the batches wait for one")
         yield partial(client.submit, pure=False)
+
+
+def _cluster_class(path: str) -> Any:
+    """Find the class of a Dask cluster, such as `dask_jobqueue.SLURMCluster`."""
+    module, _, name = path.rpartition(".")
+    try:
+        return getattr(import_module(module), name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise SettingsError(f"there is no cluster {path} ({error}): correct flows.dask_address") from error
 
 
 @contextmanager
