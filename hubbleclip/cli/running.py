@@ -29,7 +29,13 @@ STAGES = {
     "tiles": ("tiles.run:tiles",),
     "shards": ("shards.run:shards",),
     **{name: (f"{name}:{name}",) for name in ("captions", "dataset", "train", "evaluate", "index")},
-    "pipeline": ("train:check_training", "dataset:dataset", "train:train", "evaluate:evaluate_own", "index:index_promoted"),
+    "pipeline": (
+        "train:check_training",
+        "dataset:dataset",
+        "train:train",
+        "evaluate:evaluate_own",
+        "index:index_promoted",
+    ),
 }
 """Stages of each command, as `module:function` below `hubbleclip.pipeline`."""
 CACHE_FOLDERS = {
