@@ -14,7 +14,7 @@ from hubbleclip.config.tiles import TileSettings
 from hubbleclip.core.errors import SearchError
 from hubbleclip.core.id_prefixes import find_id
 from hubbleclip.core.vectors import unit
-from hubbleclip.evaluation.metrics.baselines import fused_scores
+from hubbleclip.evaluation.metrics.baselines import MODEL_WEIGHT, fused_scores
 from hubbleclip.search.open_index import Floats64, OpenIndex
 from hubbleclip.search.params import SearchParams
 from hubbleclip.search.records import Mode, Term, TermKind
@@ -55,13 +55,15 @@ def dense_ranks(score_n: Floats64, wanted_n: Floats64) -> npt.NDArray[np.int64]:
     return np.searchsorted(distinct, -wanted_n) + 1
 
 
-def fuse(words: Scored, model_row_n: RowNumbers, compared_n: RowNumbers, fused_n: Floats64, depth: int) -> Ranking:
-    """Rank rows together: those of `compared_n` by their fused scores, and all others by their scores by words."""
+def fuse(
+    words: Scored, model_row_n: RowNumbers, compared_n: RowNumbers, fused_n: Floats64, depth: int, others: float = 0.0
+) -> Ranking:
+    """Rank rows together: those of `compared_n` by fused scores, all others by their scores by words plus `others`."""
     size = int(max(words.row_n.max(initial=-1), compared_n.max(initial=-1))) + 1
     by_words_n, model_rank_n = np.zeros(size), np.zeros(size, np.int64)  # indexed by row, which is fast
     by_words_n[words.row_n] = words.score_n
     model_rank_n[model_row_n] = np.arange(1, len(model_row_n) + 1)
-    score_n = by_words_n.copy()
+    score_n = by_words_n + others
     score_n[compared_n] = fused_n
     row_n = np.flatnonzero((by_words_n > 0) | (model_rank_n > 0))
     best = best_rows(row_n, score_n[row_n], depth)
@@ -132,12 +134,18 @@ class Ranker:
         row_n = np.flatnonzero((sum_n > 0) & mask_n)
         self.words = Scored(row_n, sum_n[row_n])
         if self.mode is Mode.BOTH:
-            model_row_n = opened.store.scan(self._query_d, FUSED_DEPTH, mask_n).row_n
-            compared_n = np.union1d(model_row_n, best_rows(*self.words, FUSED_DEPTH).row_n)
+            query_d = self._query_d.astype(np.float64)
+            by_model = opened.store.scan(query_d, FUSED_DEPTH, mask_n)
+            compared_n = np.union1d(by_model.row_n, best_rows(*self.words, FUSED_DEPTH).row_n)
             fused_n = fused_scores(
-                np.maximum(sum_n[compared_n], 0), self._query_d.astype(np.float64), opened.store.features(compared_n)
+                np.maximum(sum_n[compared_n], 0),
+                query_d,
+                opened.store.features(compared_n),
+                sum(max(weight, 0.0) for _, weight in texts),
             )
-            self.fused = model_row_n, compared_n, fused_n
+            # No other row is more similar than the last one of the scan.
+            self.others = min(0.0, MODEL_WEIGHT * float(np.linalg.norm(query_d) * by_model.score_n[-1]))
+            self.fused = by_model.row_n, compared_n, fused_n
 
     @cached_property
     def _query_d(self) -> Floats:
@@ -192,7 +200,7 @@ class Ranker:
             return Ranking(row_n=found.row_n, score_n=found.score_n, model_rank_n=rank_n, is_complete=is_complete)
         depth = max(depth, SORTED_DEPTH)
         if self.mode is Mode.BOTH:
-            return fuse(self.words, *self.fused, depth)
+            return fuse(self.words, *self.fused, depth, self.others)
         best = best_rows(*self.words, depth)
         rank_n = dense_ranks(self.words.score_n, best.score_n)
         is_complete = depth >= len(self.words.row_n)

@@ -133,9 +133,9 @@ def test_fusion_adds_words_and_the_similarity_to_the_query_and_to_the_best_three
     words_i, feat_id = np.array([0.0, 3.0, 1.0, 0.5, 0.5]), np.eye(5)
     examples_d = np.array([0, 3, 1, 0.5, 0]) / np.sqrt(9 + 1 + 0.25)  # of equal scores, the first is an example
     query_d = np.array([0, 0, 0, 0, 7.0])
-    expected = words_i + 2 * (examples_d + query_d / 7)
-    np.testing.assert_allclose(fused_scores(words_i, query_d, feat_id), expected, atol=1e-9)
-    np.testing.assert_allclose(fused_scores(0 * words_i, query_d, feat_id), 2 * query_d / 7, atol=1e-9)
+    expected = words_i + 2 * (0.5 * examples_d + query_d)
+    np.testing.assert_allclose(fused_scores(words_i, query_d, feat_id, text_weight=0.5), expected, atol=1e-9)
+    np.testing.assert_allclose(fused_scores(0 * words_i, query_d, feat_id), 2 * query_d, atol=1e-9)
 
 
 def test_classes_of_all_tiles_and_the_mark_of_simulated_ones_are_no_phrases() -> None:

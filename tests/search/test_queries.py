@@ -61,19 +61,21 @@ def admitted_places(params: SearchParams) -> list[int]:
     ]
 
 
-def model_scores(search: Search, terms: tuple[Term, ...]) -> np.ndarray:
-    """Cosine similarity of each of `PLACES` to the weighted sum of the terms."""
-    query_d = sum(one.weight * (f := feature(search, one).astype(np.float64)) / np.linalg.norm(f) for one in terms)
+def query_feature(search: Search, terms: tuple[Term, ...]) -> np.ndarray:
+    """Weighted sum of the unit features of the terms."""
+    return sum(one.weight * (f := feature(search, one).astype(np.float64)) / np.linalg.norm(f) for one in terms)
+
+
+def features_of_places(search: Search) -> np.ndarray:
     tile_ids = search._opened.store.tile_ids.to_pylist()
-    feat_nd = search._opened.store.features([tile_ids.index(tile_id_of(*place)) for place in PLACES])
-    return feat_nd @ (query_d / np.linalg.norm(query_d))
+    return search._opened.store.features([tile_ids.index(tile_id_of(*place)) for place in PLACES])
 
 
 def look_alikes(search: Search, by_words: np.ndarray, admitted: list[int]) -> np.ndarray:
     """Cosine similarity of each of `PLACES` to the weighted sum of the three best tiles by words."""
     tile_ids = search._opened.store.tile_ids.to_pylist()
     rows = [tile_ids.index(tile_id_of(*place)) for place in PLACES]
-    feat_nd = search._opened.store.features(rows)
+    feat_nd = features_of_places(search)
     found = [at for at in admitted if by_words[at] > 5e-7]
     best = sorted(found, key=lambda at: (-round(by_words[at], 6), rows[at]))[:3]
     examples_d = sum((by_words[at] * feat_nd[at] for at in best), np.zeros(feat_nd.shape[1]))
@@ -114,7 +116,9 @@ def test_ranks_and_scores_are_those_of_the_obvious_way(search: Search, query: Se
     page = search.run(query.model_copy(update=EVERY))
     admitted, terms = admitted_places(query), tuple(query.terms())
     assert page.num_admitted == len(admitted)
-    by_model, by_words = model_scores(search, terms), word_scores(terms)
+    length = np.linalg.norm(query_d := query_feature(search, terms))
+    by_model, by_words = features_of_places(search) @ (query_d / length), word_scores(terms)
+    texts_weight = sum(max(one.weight, 0) for one in terms if words_of(one))
     has_words = not np.isscalar(by_words)
     likeness = look_alikes(search, by_words, admitted) if has_words else None
     for hit in page.hits:
@@ -137,13 +141,28 @@ def test_ranks_and_scores_are_those_of_the_obvious_way(search: Search, query: Se
             assert hit.score == pytest.approx(by_model[at], abs=1e-5)
         else:
             assert hit.words_rank == words_rank
-            assert hit.score == pytest.approx(by_words[at].clip(0) + 2 * (by_model[at] + likeness[at]), abs=1e-4)
+            model_part = length * by_model[at] + texts_weight * likeness[at]
+            assert hit.score == pytest.approx(by_words[at].clip(0) + 2 * model_part, abs=1e-4)
     scores = [hit.score for hit in page.hits]
     assert scores == sorted(scores, reverse=True)
     if query.mode is Mode.WORDS:
         assert {hit.facts["proposal_id"] for hit in page.hits} == {
             f"hst:{PLACES[at][0]}" for at in admitted if by_words[at] > 5e-7
         }
+
+
+def test_a_tile_has_its_weight_beside_a_text(search: Search) -> None:
+    comet, others = tile_id_of(2, 1), {"q": "spiral galaxy", "k": 10, "group": GroupBy.NONE}
+    texts, mixed, alone = (
+        [hit.tile_id for hit in search.run(SearchParams(**terms)).hits]
+        for terms in (others, others | {"like": comet}, others | {"q": [], "like": comet})
+    )
+    heavy, unlike = (
+        search.run(SearchParams(**others | {name: f"{comet}^100000"})).hits for name in ("like", "unlike")
+    )
+    assert texts != mixed
+    assert [hit.tile_id for hit in heavy] == alone
+    assert [hit.model_rank for hit in unlike] == list(range(1, 11))
 
 
 @pytest.mark.parametrize("mode", list(Mode))

@@ -53,13 +53,16 @@ def bm25_scores(queries: Sequence[str], documents: Sequence[str]) -> Floats:
     return np.round(scores_qi, 9)  # rounded, so that documents with the same words have equal scores
 
 
-def fused_scores(words_i: Floats, query_d: Floats, feat_id: npt.NDArray[np.floating]) -> Floats:
+def fused_scores(
+    words_i: Floats, query_d: Floats, feat_id: npt.NDArray[np.floating], text_weight: float = 1.0
+) -> Floats:
     """Score items for a query by words and by a model, as the search ranks tiles.
 
-    `words_i` has the scores by words (BM25), and `feat_id` the features of the items.
+    `words_i` has the scores by words (BM25), `query_d` is the weighted sum of the unit features of all terms, `feat_id`
+    has the features of the items, and `text_weight` is the sum of the positive weights of texts.
     """
     best = np.argsort(-words_i, kind="stable")[:NUM_EXAMPLES]
-    sought_d = unit(query_d) + unit(words_i[best] @ feat_id[best])
+    sought_d = query_d + text_weight * unit(words_i[best] @ feat_id[best])
     scores_i: Floats = np.round(words_i + MODEL_WEIGHT * (feat_id @ sought_d), SCORE_DECIMALS)
     return scores_i
 
@@ -67,7 +70,7 @@ def fused_scores(words_i: Floats, query_d: Floats, feat_id: npt.NDArray[np.float
 def hybrid_scores(words_qi: Floats, query_qd: Floats, feat_id: Floats) -> Floats:
     """Score every item for every query by `fused_scores`, as the search does."""
     return np.array(
-        [fused_scores(words_i, query_d, feat_id) for words_i, query_d in zip(words_qi, query_qd, strict=True)]
+        [fused_scores(words_i, unit(query_d), feat_id) for words_i, query_d in zip(words_qi, query_qd, strict=True)]
     )
 
 
