@@ -6,14 +6,15 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Any
 
-COUNTED = """
-SELECT max({0}) AS value, count(*) AS num FROM tile_fact WHERE {0} IS NOT NULL GROUP BY {1} ORDER BY num DESC, value
+VALUES = "SELECT row, {0} AS value FROM tile_fact WHERE {0} IS NOT NULL ORDER BY row"
+# Some proposals have their category in capitals.
+CATEGORIES = """
+SELECT row, max(category) OVER (PARTITION BY upper(category)) AS value FROM tile_fact WHERE category IS NOT NULL
 """
 # Clear positions of a filter wheel and `N/A` are no filters.
-BANDS_COUNTED = """
+BANDS = """
 WITH tile_band AS (SELECT DISTINCT row, unnest(regexp_extract_all(upper(filter), '[A-Z0-9]+')) AS value FROM tile_fact)
-SELECT value, count(*) AS num FROM tile_band
-WHERE length(value) > 1 AND NOT starts_with(value, 'CLEAR') GROUP BY ALL ORDER BY num DESC, value
+SELECT row, value FROM tile_band WHERE length(value) > 1 AND NOT starts_with(value, 'CLEAR')
 """
 # The comments of `sql/searches.sql` explain the bounds.
 IN_CONE = """
@@ -48,8 +49,8 @@ class Filter:
         Whether several values may be given, of which one must fit.
     unit
         Unit of a number. All numbers are 0 or more.
-    counts
-        SQL that counts the tiles by value, for a filter whose values the page lists.
+    values
+        SQL that lists the values of each tile, for a filter whose values the page lists.
 
     """
 
@@ -60,7 +61,7 @@ class Filter:
     meaning: str
     is_list: bool = False
     unit: str = ""
-    counts: str = ""
+    values: str = ""
 
     @property
     def default(self) -> Any:
@@ -68,9 +69,9 @@ class Filter:
         return [] if self.is_list else "" if self.kind is str else None
 
 
-def _one_of(name: str, label: str, meaning: str, sql: str = "", counts: str = "") -> Filter:
+def _one_of(name: str, label: str, meaning: str, sql: str = "", values: str = "") -> Filter:
     """Make a filter that admits tiles whose fact is one of several texts; case does not matter."""
-    return Filter(name, str, sql or f"upper({name}) IN ${name}", label, meaning, is_list=True, counts=counts)
+    return Filter(name, str, sql or f"upper({name}) IN ${name}", label, meaning, is_list=True, values=values)
 
 
 def _limits(name: str, fact: str, label: str, unit: str, *, example: str) -> tuple[Filter, Filter]:
@@ -93,7 +94,7 @@ FILTERS = (
         "instrument",
         "Instrument and channel, such as WFC3/UVIS, or instrument, such as WFC3.",
         "upper(instrument) IN $instrument OR upper(split_part(instrument, '/', 1)) IN $instrument",
-        COUNTED.format("instrument", "instrument"),
+        VALUES.format("instrument"),
     ),
     _one_of("detector", "detector", "Detector, such as UVIS."),
     _one_of(
@@ -101,15 +102,9 @@ FILTERS = (
         "filter",
         "Filter, such as F814W.",
         "list_has_any(regexp_extract_all(upper(filter), '[A-Z0-9]+'), $band)",
-        BANDS_COUNTED,
+        BANDS,
     ),
-    # Some proposals have their category in capitals.
-    _one_of(
-        "category",
-        "category",
-        "Science category, such as GALAXIES.",
-        counts=COUNTED.format("category", "upper(category)"),
-    ),
+    _one_of("category", "category", "Science category, such as GALAXIES.", values=CATEGORIES),
     Filter(
         "cycle",
         int,
@@ -117,9 +112,9 @@ FILTERS = (
         "cycle",
         "Observing cycle, such as 20.",
         is_list=True,
-        counts=COUNTED.format("cycle", "cycle"),
+        values=VALUES.format("cycle"),
     ),
-    _one_of("split", "split", "Split of the dataset, such as test.", counts=COUNTED.format("split", "split")),
+    _one_of("split", "split", "Split of the dataset, such as test.", values=VALUES.format("split")),
     Filter("observed_from", date, "observed_at >= $observed_from", "observed from", "First day, such as 2009-05-24."),
     Filter(
         "observed_to",

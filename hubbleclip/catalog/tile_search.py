@@ -7,7 +7,7 @@ so that any number of threads may search.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, KeysView, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -38,8 +38,8 @@ LEFT JOIN target_number n ON concat_ws(' ', f.target_name, f.target_class) = n.p
 PROPOSAL_TEXT = """
 SELECT coalesce(abstract, title) AS text FROM proposal WHERE proposal_id = ? OR number = ? ORDER BY proposal_id LIMIT 1
 """
-NAMES = ", ".join(f'"{one.name}"' for one in FACTS)
-FACTS_OF = f"SELECT row, {NAMES} FROM facts.tile_fact WHERE row IN (SELECT unnest(?))"  # noqa: S608 - names of columns
+FACT_NAMES = ", ".join(f'"{one.name}"' for one in FACTS)
+FACTS_OF = f"SELECT row, {FACT_NAMES} FROM facts.tile_fact WHERE row IN (SELECT unnest(?))"  # noqa: S608 - names of columns
 NEAREST_OF_TARGET = """
 WITH seen AS (
   SELECT obs_id, ra_deg, dec_deg FROM observation
@@ -51,13 +51,24 @@ FROM centre c, seen s GROUP BY ALL
 """
 """Query for the position of a target, and for the distance to the farthest observation of a target of this name."""
 
-LABELS = {
-    "instrument": "SELECT row, instrument AS label FROM tile_fact WHERE instrument IS NOT NULL",
-    "category": """
-        SELECT row, max(category) OVER (PARTITION BY upper(category)) AS label FROM tile_fact WHERE category IS NOT NULL
-    """,
-}
-"""Queries for the facts by which a map colours its points."""
+NAMES = """
+SELECT list(DISTINCT split_part(proposal_id, ':', 2)) AS proposals,
+  list(DISTINCT pi) FILTER (pi IS NOT NULL) AS investigators,
+  list(DISTINCT instrument) FILTER (instrument IS NOT NULL) AS instruments,
+  list(DISTINCT regexp_replace(lower(target_name), '[^a-z0-9]', '', 'g'))
+    FILTER (target_name IS NOT NULL AND NOT is_moving) AS targets
+FROM tile_fact
+"""
+"""Query for the names by which queries are understood."""
+NEAREST_WORD = """
+WITH near AS (
+  SELECT word, damerau_levenshtein(word, $word) AS distance
+  FROM (SELECT word FROM catalog.abstract_word UNION ALL SELECT word FROM abstract_word)
+  WHERE abs(length(word) - length($word)) <= 2)
+SELECT word FROM near WHERE distance <= least(2, length($word) // 4)
+GROUP BY word, distance ORDER BY distance, count(*) DESC, word LIMIT 1
+"""
+"""Query for the word of an abstract or a target that is most like another word; the most frequent one of several."""
 
 
 class Postings:
@@ -78,6 +89,11 @@ class Postings:
         self._slices = dict(zip(word.values.to_pylist(), map(slice, [0, *stops], stops), strict=False))
         self._document_n: npt.NDArray[np.int32] = words["document"].to_numpy().astype(np.int32)
         self._weight_n: npt.NDArray[np.float64] = words["weight"].to_numpy()
+
+    @property
+    def words(self) -> KeysView[str]:
+        """All words."""
+        return self._slices.keys()
 
     def of(self, word: str) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.float64]]:
         """Find the documents that have a word."""
@@ -116,7 +132,7 @@ class TileFacts:
             for name in OPEN:
                 self._database.execute(read_sql(name))
             self._database.unregister("indexed")
-            self._postings = Postings(self._database.sql(read_sql("word_weights")).to_arrow_table())
+            self.words = Postings(self._database.sql(read_sql("word_weights")).to_arrow_table())
         except duckdb.Error as error:
             self.close()
             raise CatalogError(f"{layout.catalog} cannot be searched ({str(error).splitlines()[0]})") from error
@@ -165,10 +181,16 @@ class TileFacts:
         for text, weight in texts:
             (row,) = self._rows(IN_MEMORY, WORDS_OF, [text])
             for word in dict.fromkeys(row["words"]):
-                document_n, weight_n = self._postings.of(word)
+                document_n, weight_n = self.words.of(word)
                 scores[document_n] += weight * weight_n
         score_n: npt.NDArray[np.float64] = scores[self.proposal_group_n] + scores[self._target_n]
         return score_n
+
+    def order(self, column: str) -> npt.NDArray[np.int64]:
+        """Return all rows in descending order of a column of the facts; those without a value come last."""
+        sql = f"SELECT row FROM tile_fact ORDER BY {column} DESC NULLS LAST, row"  # noqa: S608 - a constant
+        row_n: npt.NDArray[np.int64] = self._fetch(IN_MEMORY, sql)["row"]
+        return row_n
 
     def facts(self, rows: Sequence[int]) -> list[dict[str, Any]]:
         """Read what is known of tiles."""
@@ -184,16 +206,10 @@ class TileFacts:
             column[found["row"]] = np.ma.filled(np.ma.asarray(found[name], np.float64), np.nan)
         return columns[0], columns[1], columns[2]
 
-    def value_counts(self, name: str) -> list[tuple[Any, int]]:
-        """Count the tiles by the values of a filter, the most frequent first."""
-        return [(row["value"], row["num"]) for row in self._rows(IN_MEMORY, FILTER_OF[name].counts)]
-
-    def labels(self, column: str) -> npt.NDArray[np.object_]:
-        """Read the fact of each row by which a map is coloured (`LABELS`)."""
-        found = self._fetch(IN_MEMORY, LABELS[column])
-        label_n = np.full(len(self.proposal_group_n), None, object)
-        label_n[found["row"]] = found["label"]
-        return label_n
+    def values(self, name: str) -> tuple[npt.NDArray[np.int64], npt.NDArray[Any]]:
+        """List the values of a filter, each with its row; a row may have several."""
+        found = self._fetch(IN_MEMORY, FILTER_OF[name].values)
+        return found["row"], np.asarray(found["value"])
 
     def details(self, tile_id: str) -> dict[str, Any] | None:
         """Read everything known of a tile, indexed or not; None if there is no such tile."""
@@ -207,6 +223,16 @@ class TileFacts:
         """Read the abstract of a proposal, or its title if it has none; None if the proposal is unknown."""
         found = self._rows(CATALOG, PROPOSAL_TEXT, [number, number])
         return str(found[0]["text"]) if found else None
+
+    def names(self) -> dict[str, frozenset[str]]:
+        """Read the programmes, investigators, instruments and targets of all tiles."""
+        (row,) = self._rows(IN_MEMORY, NAMES)
+        return {name: frozenset(values or ()) for name, values in row.items()}
+
+    def nearest_word(self, word: str) -> str | None:
+        """Find the word of an abstract or a target that differs from a word in one or two letters."""
+        found = self._rows(IN_MEMORY, NEAREST_WORD, {"word": word})
+        return str(found[0]["word"]) if found else None
 
     def target_cone(self, name: str) -> tuple[float, float, float] | None:
         """Find position and radius of a target, in degrees, by name; case, spaces and punctuation do not matter."""

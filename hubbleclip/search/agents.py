@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import asdict
 from functools import cache
 from inspect import Parameter, Signature
 from typing import Annotated, Any
@@ -72,7 +73,9 @@ def make_agent_server(open_search: Callable[[], Search], layout: Layout, explain
             hits = opened().run(checked(SearchParams, {"k": DEFAULT_HITS} | named))
             rows = [{name: value for name, value in hit.row().items() if value is not None} for hit in hits.hits]
             index = infos_of(hits.index)
-            return {"hits": rows, "num_admitted": hits.num_admitted, "has_more": hits.has_more, "index": index}
+            answer = {"hits": rows, "num_hits": hits.num_hits, "num_admitted": hits.num_admitted}
+            about = {"understood": hits.params.lists(), "notes": [asdict(note) for note in hits.notes], "index": index}
+            return answer | {"has_more": hits.has_more} | about
 
     search.__signature__ = search_signature()  # type: ignore[attr-defined]
     server.tool(annotations=READ_ONLY)(search)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from dataclasses import asdict
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,11 +18,20 @@ import numpy.typing as npt
 
 from hubbleclip.core.errors import HubbleclipError, SearchError
 from hubbleclip.core.layout import Layout
+from hubbleclip.core.vectors import unit_vectors
 from hubbleclip.evaluation.maps import cover_squares, similarity_drops
 from hubbleclip.evaluation.metrics.vocabulary import find_nearest
+from hubbleclip.search.advice import notes_on
 from hubbleclip.search.open_index import CurrentIndex, Floats64, OpenIndex, open_index
 from hubbleclip.search.params import ExactParams, SearchParams, as_written, checked
-from hubbleclip.search.ranking import Ranker, Ranking, first_of_groups, fold_near_duplicates
+from hubbleclip.search.ranking import (
+    FUSED_DEPTH,
+    WORD_DECIMALS,
+    Ranker,
+    Ranking,
+    first_of_groups,
+    fold_near_duplicates,
+)
 from hubbleclip.search.records import (
     NUM_SQUARES,
     Cone,
@@ -33,10 +42,13 @@ from hubbleclip.search.records import (
     Mode,
     Occlusion,
     Points,
+    Sort,
+    TermKind,
     TileRecord,
 )
-from hubbleclip.search.sky import ask_sesame, find_cone
+from hubbleclip.search.sky import Position, ask_sesame, find_cone
 from hubbleclip.search.stores.base import Mask, rows_of
+from hubbleclip.search.typed_queries import Known, understand
 
 if TYPE_CHECKING:
     from hubbleclip.config.settings import Settings
@@ -48,6 +60,8 @@ MIN_DEPTH = 200
 """Smallest number of tiles that are ranked by the model for a page."""
 DEPTH_FACTOR = 4
 """Factor by which more tiles are ranked when groups leave too few hits for a page."""
+COUNTED = 2_000
+"""Number of hits up to which the hits on all pages are counted; near-duplicates among more would take too long."""
 RETRY_S = 5.0
 """Seconds after which a new index that could not be opened is tried again; reading a large one takes seconds."""
 NUM_PHRASES = 5
@@ -67,7 +81,8 @@ class Search:
 
     def __init__(self, layout: Layout, *, asks_sesame: bool = True) -> None:
         self._layout = layout
-        self._ask_elsewhere = ask_sesame if asks_sesame else None
+        self._ask_elsewhere = self._ask if asks_sesame else None
+        self._answered: dict[str, Position] = {}
         self._refreshing = threading.Lock()
         self._retry_at = 0.0
         self._opened = open_index(layout)
@@ -162,28 +177,82 @@ class Search:
 
         """
         opened = self._now()
+        params = self._understand(opened, params)
+        cone = self._cone(opened, params)
+        mask_n = self._admitted(opened, params)
+        end = params.offset + params.k
+        wanted = max(COUNTED, end + 1)
+        ranker = Ranker(opened, params, mask_n)
+        ranking, kept = _ranked(ranker, params, cone, wanted)
+        hits = _hits(opened, ranking, kept[params.offset : end], opened.groups(params.group), mask_n)
+        return Hits(
+            hits=hits,
+            num_hits=len(kept),
+            is_counted=len(kept) < wanted,
+            num_admitted=ranker.num_admitted,
+            has_more=len(kept) > end,
+            params=params,
+            notes=tuple(notes_on(opened, params, cone, mask_n, hits)),
+            index=opened.status,
+        )
+
+    def around(self, params: SearchParams, tile_id: str) -> tuple[str | None, str | None]:
+        """Find the hits before and after a hit.
+
+        Parameters
+        ----------
+        params
+            A search.
+        tile_id
+            Id of one of its hits.
+
+        Returns
+        -------
+        tuple
+            Tile ids; None at the ends, and for a tile that is no hit.
+
+        """
+        opened = self._now()
+        params = self._understand(opened, params)
+        ranker = Ranker(opened, params, self._admitted(opened, params))
+        ranking, kept = _ranked(ranker, params, self._cone(opened, params), COUNTED)
+        ids = opened.store.tile_ids.take(ranking.row_n[kept]).to_pylist()
+        if tile_id not in ids:
+            return None, None
+        at = ids.index(tile_id)
+        return ids[at - 1] if at else None, ids[at + 1] if at + 1 < len(ids) else None
+
+    def _understand(self, opened: OpenIndex, params: SearchParams) -> SearchParams:
+        """Turn what is recognised in the texts of a search into parameters."""
+
+        def has_place(name: str) -> bool:
+            try:
+                return bool(find_cone(name, None, opened.facts.target_cone, self._ask_elsewhere))
+            except SearchError:
+                return False
+
+        return understand(params, Known(words=opened.facts.words.words, has_place=has_place, **opened.names))
+
+    def _ask(self, name: str) -> Position | None:
+        """Ask Sesame for a name, once if it answers."""
+        if name not in self._answered and (position := ask_sesame(name)):
+            self._answered[name] = position
+        return self._answered.get(name)
+
+    def _cone(self, opened: OpenIndex, params: SearchParams) -> Cone | None:
+        """Return the cone around the place of a search."""
+        if not params.place:
+            return None
+        return find_cone(params.place, params.radius_deg, opened.facts.target_cone, self._ask_elsewhere)
+
+    def _admitted(self, opened: OpenIndex, params: SearchParams) -> Mask:
+        """Return which rows the filters of a search admit."""
         values = params.filter_values()
-        if place := values.get("place"):
-            cone = find_cone(place, params.radius_deg, opened.facts.target_cone, self._ask_elsewhere)
+        if cone := self._cone(opened, params):
             values["place"] = asdict(cone)
         mask_n = np.zeros(len(opened.store.tile_ids), np.bool_)
         mask_n[opened.facts.admitted(values)] = True
-        ranker = Ranker(opened, params, mask_n)
-        group_n = opened.groups(params.group)
-        end = params.offset + params.k
-        depth = max(MIN_DEPTH, DEPTH_FACTOR * end)
-        while True:
-            ranking = ranker.best(depth)
-            kept = _fold(opened, ranking, group_n, end + 1, is_listed=not ranker.terms)
-            if len(kept) > end or ranking.is_complete:
-                break
-            depth *= DEPTH_FACTOR
-        return Hits(
-            hits=_hits(opened, ranking, kept[params.offset : end], group_n, mask_n),
-            num_admitted=ranker.num_admitted,
-            has_more=len(kept) > end,
-            index=opened.status,
-        )
+        return mask_n
 
     def text(self, text: str, k: int = 20, *, mode: Mode | str = Mode.BOTH, **filters: Any) -> HitTable:
         """Find tiles by a text.
@@ -343,19 +412,47 @@ class Search:
         """Which index and model answer; no new index is opened, which would take seconds."""
         return self._opened.status
 
-    def facets(self) -> dict[str, list[tuple[Any, int]]]:
+    def facets(self, params: SearchParams | None = None) -> dict[str, list[tuple[Any, int]]]:
         """List the values that filters can have.
+
+        Parameters
+        ----------
+        params
+            A search; by default, all tiles.
 
         Returns
         -------
         dict
-            For each filter, its values with their numbers of tiles, the most frequent first.
+            For each filter, its values with the numbers of tiles that the search admits with this value in place of
+            those that it has, the most frequent first.
 
         """
-        return self._now().facets
+        opened = self._now()
+        params = self._understand(opened, params or SearchParams())
+        whole_n, found = self._found(opened, params), {}
+        for name, (row_k, number_k, values) in opened.values.items():
+            chosen = getattr(params, name)
+            mask_n = self._found(opened, params.model_copy(update={name: []})) if chosen else whole_n
+            num_v = np.bincount(number_k[mask_n[row_k]], minlength=len(values))
+            shown = [(value, int(num)) for value, num in zip(values, num_v, strict=True) if num or value in chosen]
+            found[name] = sorted(shown, key=lambda one: -one[1])
+        return found
 
-    def positions(self) -> tuple[Floats64, Floats64]:
-        """Return where all tiles are.
+    def _found(self, opened: OpenIndex, params: SearchParams) -> Mask:
+        """Return which rows a search admits, by its filters and, in the mode `words`, by having a word."""
+        texts = [(term.value, term.weight) for term in params.terms() if term.kind is TermKind.TEXT]
+        mask_n = self._admitted(opened, params)
+        if params.mode is Mode.WORDS and texts:
+            mask_n &= opened.facts.word_scores(texts).round(WORD_DECIMALS) > 0
+        return mask_n
+
+    def positions(self, params: SearchParams | None = None) -> tuple[Floats64, Floats64]:
+        """Return where the tiles are that a search admits.
+
+        Parameters
+        ----------
+        params
+            A search; by default, all tiles.
 
         Returns
         -------
@@ -363,10 +460,18 @@ class Search:
             Right ascension (n,) and declination (n,), ICRS, in degrees; NaN where unknown.
 
         """
-        return self._now().positions[:2]
+        opened = self._now()
+        rows = np.flatnonzero(self._found(opened, self._understand(opened, params or SearchParams())))
+        ra_n, dec_n, _ = opened.positions
+        return ra_n[rows], dec_n[rows]
 
-    def points(self) -> Points:
-        """Return the map of the features.
+    def points(self, params: SearchParams | None = None) -> Points:
+        """Return the map of the features of the tiles that a search admits.
+
+        Parameters
+        ----------
+        params
+            A search; by default, all tiles.
 
         Returns
         -------
@@ -374,7 +479,8 @@ class Search:
             At most 50,000 tiles at the first two principal components of their features.
 
         """
-        return self._now().points
+        opened = self._now()
+        return opened.points(self._found(opened, self._understand(opened, params or SearchParams())))
 
     def occlusion(self, tile_id: str, text: str) -> Occlusion:
         """Find the parts of a tile that make it similar to a text.
@@ -429,6 +535,37 @@ class Search:
             matches = find_nearest(feat_1d, feat_pd, NUM_PHRASES)[0]
             found[name] = [(texts[match.index], match.score) for match in matches]
         return found
+
+
+def _ranked(ranker: Ranker, params: SearchParams, cone: Cone | None, num_wanted: int) -> tuple[Ranking, list[int]]:
+    """Rank and sort the tiles of a search; return them with the positions that are shown, at most `num_wanted`."""
+    opened, depth = ranker.opened, max(MIN_DEPTH, DEPTH_FACTOR * num_wanted)
+    if params.sort is not Sort.SCORE:
+        depth = FUSED_DEPTH if ranker.terms else len(ranker.mask_n)
+    while True:
+        ranking = ranker.best(depth)
+        if params.sort is not Sort.SCORE:
+            ranking = _sorted(opened, ranking, depth, params, cone)
+        kept = _fold(opened, ranking, opened.groups(params.group), num_wanted, is_listed=not ranker.terms)
+        if len(kept) >= num_wanted or ranking.is_complete:
+            return ranking, kept
+        depth *= DEPTH_FACTOR
+
+
+def _sorted(opened: OpenIndex, ranking: Ranking, depth: int, params: SearchParams, cone: Cone | None) -> Ranking:
+    """Sort the best `depth` tiles of a ranking by something else than their scores."""
+    if params.sort is Sort.RANDOM:
+        key_n = np.random.default_rng(params.seed).random(len(opened.xyz_n3))
+    elif params.sort is Sort.DISTANCE:
+        if cone is None:
+            raise SearchError("the order `distance` needs a place")
+        key_n = np.linalg.norm(opened.xyz_n3 - unit_vectors(cone.ra_deg, cone.dec_deg), axis=1)
+    else:
+        key_n = opened.orders[params.sort]
+    order_n = np.argsort(key_n[ranking.row_n[:depth]], kind="stable")
+    sorted_ = {one.name: getattr(ranking, one.name) for one in fields(ranking)}
+    changed = {name: values[order_n] for name, values in sorted_.items() if isinstance(values, np.ndarray)}
+    return replace(ranking, **changed, is_complete=True)
 
 
 def _fold(

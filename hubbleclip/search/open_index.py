@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from hubbleclip.catalog.catalog import read_catalog
 from hubbleclip.catalog.tile_filters import FILTERS
-from hubbleclip.catalog.tile_search import LABELS, TileFacts
+from hubbleclip.catalog.tile_search import TileFacts
 from hubbleclip.core.errors import SearchError
 from hubbleclip.core.io import write_bytes
 from hubbleclip.core.layout import Layout
@@ -25,13 +25,15 @@ from hubbleclip.dataset.manifest import description_bytes, is_intact
 from hubbleclip.evaluation.metrics.vocabulary import read_vocabulary
 from hubbleclip.search.embedding import QueryModel
 from hubbleclip.search.feature_map import read_map
-from hubbleclip.search.records import GroupBy, IndexStatus, NumberedLabels, Points
+from hubbleclip.search.records import GroupBy, IndexStatus, NumberedLabels, Points, Sort
 from hubbleclip.search.sky import patch_numbers
-from hubbleclip.search.stores.base import VectorStore, file_stamp
+from hubbleclip.search.stores.base import Mask, VectorStore, file_stamp
 from hubbleclip.search.stores.embedded import EmbeddedStore
 
 Floats64 = npt.NDArray[np.float64]
 PHRASE_BATCH = 64
+LABELS = ("instrument", "category")
+"""Filters by whose values the map colours its points."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,6 +124,20 @@ class OpenIndex:
         """Number of each row's patch of sky; -1 for a tile without a position."""
         return patch_numbers(*self.positions[:2])
 
+    @cached_property
+    def names(self) -> dict[str, frozenset[str]]:
+        """Programmes, investigators, instruments and targets, by which queries are understood."""
+        return self.facts.names()
+
+    @cached_property
+    def orders(self) -> dict[Sort, npt.NDArray[np.int64]]:
+        """Place of each row when sorted by date, and by exposure time."""
+        columns = {Sort.DATE: "observed_at", Sort.EXPOSURE: "exposure_s"}
+        places = {sort: np.zeros(len(self.store.tile_ids), np.int64) for sort in columns}
+        for sort, column in columns.items():
+            places[sort][self.facts.order(column)] = np.arange(len(self.facts.row_n))
+        return places
+
     def groups(self, group_by: GroupBy) -> npt.NDArray[np.int64]:
         """Return the group of each row; -1 where it belongs to none."""
         if group_by is GroupBy.NONE:
@@ -129,18 +145,30 @@ class OpenIndex:
         return self.facts.proposal_group_n if group_by is GroupBy.PROPOSAL else self.patch_n
 
     @cached_property
-    def facets(self) -> dict[str, list[tuple[Any, int]]]:
-        """For each filter whose values are listed: its values, each with its number of tiles."""
-        return {one.name: self.facts.value_counts(one.name) for one in FILTERS if one.counts}
+    def values(self) -> dict[str, tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], list[Any]]]:
+        """For each filter whose values are listed: rows, the number of a value of each, and the distinct values."""
+        found = {one.name: self.facts.values(one.name) for one in FILTERS if one.values}
+        numbered = {name: (row_k, *np.unique(value_k, return_inverse=True)) for name, (row_k, value_k) in found.items()}
+        return {name: (row_k, number_k, values.tolist()) for name, (row_k, values, number_k) in numbered.items()}
 
     @cached_property
-    def points(self) -> Points:
-        """The map of the features, with the labels by which its points are coloured."""
-        xy_n2 = read_map(self.layout, self.current.map_digest, self.store)
-        rows = np.flatnonzero(np.isfinite(xy_n2).all(axis=1))  # JSON has no NaN
-        x, y = xy_n2[rows].round(4).T.tolist()
-        labels = {name: number_labels(self.facts.labels(name)[rows].tolist()) for name in LABELS}
+    def _map_n2(self) -> Floats64:
+        """Position of each row on the map of the features; NaN if it is not on the map."""
+        return read_map(self.layout, self.current.map_digest, self.store)
+
+    def points(self, mask_n: Mask) -> Points:
+        """Return the rows of a mask on the map, with the labels by which points are coloured."""
+        rows = np.flatnonzero(np.isfinite(self._map_n2).all(axis=1) & mask_n)  # JSON has no NaN
+        x, y = self._map_n2[rows].round(4).T.tolist()
+        labels = {name: number_labels(self._labels(name)[rows].tolist()) for name in LABELS}
         return Points(tile_ids=self.store.tile_ids.take(rows).to_pylist(), x=x, y=y, labels=labels)
+
+    def _labels(self, name: str) -> npt.NDArray[np.object_]:
+        """Return the value of a filter of each row; None where it is unknown."""
+        row_k, number_k, values = self.values[name]
+        label_n = np.full(len(self.store.tile_ids), None, object)
+        label_n[row_k] = np.array(values, object)[number_k]
+        return label_n
 
     @cached_property
     def vocabularies(self) -> dict[str, tuple[Sequence[str], Floats64]]:

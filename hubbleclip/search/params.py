@@ -21,7 +21,7 @@ from pydantic import (
 
 from hubbleclip.catalog.tile_filters import FILTERS, Filter
 from hubbleclip.core.errors import HubbleclipError
-from hubbleclip.search.records import GroupBy, Mode, Term, TermKind
+from hubbleclip.search.records import GroupBy, Mode, Sort, Term, TermKind
 from hubbleclip.search.sky import RADIUS_DEG
 
 MAX_DEPTH, MAX_TERMS, MAX_VALUES = 10_000, 16, 100
@@ -53,6 +53,8 @@ class SearchTerms(BaseModel):
     image: list[str] = Field([], description="PNG, JPEG or FITS file that hits resemble.")
     mode: Mode = Field(Mode.BOTH, description="Rank by the model, by words (BM25), or by both.")
     group: GroupBy = Field(GroupBy.PROPOSAL, description="Fold hits of one proposal, or of one patch of sky.")
+    sort: Sort = Field(Sort.SCORE, description="Order; with a text, picture or tile, of the best 1,000 tiles.")
+    seed: int = Field(0, ge=0, le=2**31, description="Seed of the order `random`.")
     k: int = Field(24, ge=1, le=MAX_DEPTH, description="Hits per page.")
     page: int = Field(1, ge=1, description="Number of the page, from 1.")
     radius: Number = Field(
@@ -157,6 +159,13 @@ class SearchParams(_WithFilters):
             for one in (value if isinstance(value, list) else [value])
         ]
 
+    def lists(self) -> dict[str, list[str]]:
+        """Return the parameters that differ from their defaults, each with its values."""
+        found: dict[str, list[str]] = {}
+        for name, value in self.pairs():
+            found.setdefault(name, []).append(value)
+        return found
+
     def url(self, path: str = "/", /, **changes: Any) -> str:
         """Return the URL of this search with the given changes; the page is 1 unless `page` is given."""
         text = urlencode(self.model_copy(update={"page": 1} | changes).pairs())
@@ -166,7 +175,7 @@ class SearchParams(_WithFilters):
         """List the terms and filters of this search: name, value, and the URL of the search without this value."""
         for field, info in type(self).model_fields.items():
             value = getattr(self, field)
-            if field in ("mode", "group", "k", "page", "radius") or value in (info.default, []):
+            if field in ("mode", "group", "sort", "seed", "k", "page", "radius") or value in (info.default, []):
                 continue
             name = info.alias or field
             if isinstance(value, list):

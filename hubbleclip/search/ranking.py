@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pyarrow.compute as pc
+from scipy.spatial import cKDTree
 
 from hubbleclip.config.tiles import TileSettings
 from hubbleclip.core.errors import SearchError
@@ -56,16 +57,16 @@ def dense_ranks(score_n: Floats64, wanted_n: Floats64) -> npt.NDArray[np.int64]:
 
 
 def fuse(
-    words: Scored, model_row_n: RowNumbers, compared_n: RowNumbers, fused_n: Floats64, depth: int, others: float = 0.0
+    words: Scored, model_row_n: RowNumbers, compared: Scored, mask_n: Mask, depth: int, *, others: float
 ) -> Ranking:
-    """Rank rows together: those of `compared_n` by fused scores, all others by their scores by words plus `others`."""
-    size = int(max(words.row_n.max(initial=-1), compared_n.max(initial=-1))) + 1
+    """Rank the rows of a mask: those compared by their fused scores, others by their scores by words plus `others`."""
+    size = len(mask_n)
     by_words_n, model_rank_n = np.zeros(size), np.zeros(size, np.int64)  # indexed by row, which is fast
     by_words_n[words.row_n] = words.score_n
     model_rank_n[model_row_n] = np.arange(1, len(model_row_n) + 1)
     score_n = by_words_n + others
-    score_n[compared_n] = fused_n
-    row_n = np.flatnonzero((by_words_n > 0) | (model_rank_n > 0))
+    score_n[compared.row_n] = compared.score_n
+    row_n = np.flatnonzero(mask_n)
     best = best_rows(row_n, score_n[row_n], depth)
     best_by_words_n = by_words_n[best.row_n]
     return Ranking(
@@ -86,12 +87,15 @@ def first_of_groups(group_n: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
 def fold_near_duplicates(feat_nd: Floats, xyz_n3: Floats64, side_rad_n: Floats64) -> list[int | None]:
     """Find, for each ranked tile, the position of an earlier, nearly equal picture of nearly the same sky, or None."""
     kept: list[int] = []
-    folded: list[int | None] = []
-    for position in range(len(feat_nd)):
+    folded: list[int | None] = [None] * len(feat_nd)
+    placed = np.flatnonzero(np.isfinite(xyz_n3).all(axis=1) & np.isfinite(side_rad_n))
+    reach = SAME_SKY_SHARE * side_rad_n[placed].max(initial=0.0)
+    nearest_n = cKDTree(xyz_n3[placed]).query(xyz_n3[placed], 2, distance_upper_bound=reach)[0][:, 1]
+    for position in placed[np.isfinite(nearest_n)].tolist():  # no other tile has one nearby
         distance_k = np.linalg.norm(xyz_n3[kept] - xyz_n3[position], axis=1)
         near = np.flatnonzero(distance_k <= SAME_SKY_SHARE * side_rad_n[position])  # a comparison with NaN is false
         similar = [kept[i] for i in near if feat_nd[kept[i]] @ feat_nd[position] >= NEAR_DUPLICATE]
-        folded.append(similar[0] if similar else None)
+        folded[position] = similar[0] if similar else None
         if not similar:
             kept.append(position)
     return folded
@@ -133,6 +137,8 @@ class Ranker:
         sum_n = opened.facts.word_scores(texts).round(WORD_DECIMALS)
         row_n = np.flatnonzero((sum_n > 0) & mask_n)
         self.words = Scored(row_n, sum_n[row_n])
+        if self.mode is Mode.WORDS:
+            self.num_admitted = len(row_n)
         if self.mode is Mode.BOTH:
             query_d = self._query_d.astype(np.float64)
             by_model = opened.store.scan(query_d, FUSED_DEPTH, mask_n)
@@ -145,7 +151,7 @@ class Ranker:
             )
             # No other row is more similar than the last one of the scan.
             self.others = min(0.0, MODEL_WEIGHT * float(np.linalg.norm(query_d) * by_model.score_n[-1]))
-            self.fused = by_model.row_n, compared_n, fused_n
+            self.fused = by_model.row_n, Scored(compared_n, fused_n), mask_n
 
     @cached_property
     def _query_d(self) -> Floats:
@@ -167,7 +173,7 @@ class Ranker:
         if term.kind is TermKind.TEXT:
             if not term.value.strip():
                 raise SearchError("a text of the query is empty")
-            return term.value
+            return term.value.replace('"', " ").strip() or term.value  # quotes only keep a text from being understood
         if term.kind is TermKind.PROPOSAL:
             text = self.opened.facts.proposal_text(term.value)
             if text is None:
@@ -191,7 +197,7 @@ class Ranker:
     def best(self, depth: int) -> Ranking:
         """Rank at least the best `depth` rows, or all."""
         if not self.terms or not self.num_admitted:  # without loading the model
-            row_n = np.flatnonzero(self.mask_n)[:depth]
+            row_n = np.flatnonzero(self.mask_n)[: depth if self.num_admitted else 0]
             return Ranking(row_n=row_n, score_n=np.zeros(len(row_n)), is_complete=depth >= self.num_admitted)
         if self.mode is Mode.MODEL:
             found = self.opened.store.scan(self._query_d, depth, self.mask_n)
@@ -200,7 +206,7 @@ class Ranker:
             return Ranking(row_n=found.row_n, score_n=found.score_n, model_rank_n=rank_n, is_complete=is_complete)
         depth = max(depth, SORTED_DEPTH)
         if self.mode is Mode.BOTH:
-            return fuse(self.words, *self.fused, depth, self.others)
+            return fuse(self.words, *self.fused, depth, others=self.others)
         best = best_rows(*self.words, depth)
         rank_n = dense_ranks(self.words.score_n, best.score_n)
         is_complete = depth >= len(self.words.row_n)

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
+    from hubbleclip.search.params import SearchParams
+
 OWN_FACTS = ("tile_id", "score", "model_rank", "words_rank", "num_folded")
 """Values of a hit that come from the search and not from the catalog."""
 NUM_SQUARES = 7
@@ -44,6 +46,16 @@ class GroupBy(StrEnum):
     NONE = "none"
     PROPOSAL = "proposal"
     SKY = "sky"
+
+
+class Sort(StrEnum):
+    """Order of hits: best first, newest first, longest exposure first, nearest to the place first, or by chance."""
+
+    SCORE = "score"
+    DATE = "date"
+    EXPOSURE = "exposure"
+    DISTANCE = "distance"
+    RANDOM = "random"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,12 +129,43 @@ class IndexStatus:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Note:
+    """A remark on a search, with the text that may have been meant; empty where none is proposed."""
+
+    text: str
+    meant: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Hits:
-    """A page of hits, best first, the number of tiles that the filters admit, and the index that answered."""
+    """A page of hits, best first.
+
+    Attributes
+    ----------
+    hits
+        Hits of the page.
+    num_hits
+        Number of hits on all pages, or a lower bound if not `is_counted`.
+    num_admitted
+        Number of tiles that the search admits: by its filters and, in the mode `words`, by having a word.
+    has_more
+        Whether another page follows.
+    params
+        The search, with what was recognised in its texts.
+    notes
+        Remarks on the search.
+    index
+        The index that answered.
+
+    """
 
     hits: tuple[Hit, ...]
+    num_hits: int
+    is_counted: bool
     num_admitted: int
     has_more: bool
+    params: SearchParams
+    notes: tuple[Note, ...]
     index: IndexStatus
 
 

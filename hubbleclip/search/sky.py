@@ -25,8 +25,21 @@ MAX_TARGET_DEG = 2.0
 SESAME_S = 5.0
 """Time limit of a request to a server of Sesame in seconds."""
 NUMBER = r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?"
-DECIMAL = re.compile(rf"\s*({NUMBER})(?:\s*,\s*|\s+)({NUMBER})(?:(?:\s*,\s*|\s+)({NUMBER}))?\s*")
-SEXAGESIMAL = re.compile(r"\s*\d{1,2}[\sh:]\s*\d{1,2}[\sm:].*[+-]?\d{1,2}[\sd°:]\s*\d{1,2}.*")
+DECIMAL = re.compile(rf"\s*({NUMBER})d?(?:\s*,\s*|\s+)({NUMBER})d?(?:(?:\s*,\s*|\s+)({NUMBER})d?)?\s*")
+SECONDS = r"\d{1,2}(?:\.\d*)?"
+SEXAGESIMAL = (
+    rf"\d{{1,2}}(?:\s*[h:]\s*|\s+)\d{{1,2}}(?:\s*[m:]\s*|\s+){SECONDS}\s*s?(?:\s*,\s*|\s+|(?=[+-]))"
+    rf"[+-]?\s?\d{{1,2}}(?:\s*[d:]\s*|\s+)\d{{1,2}}(?:\s*[m:]\s*|\s+){SECONDS}\s*s?"
+)
+IN_NAME = r"J(\d\d)(\d\d)(\d\d)(\d*\.?\d*)([+-]\d\d)(\d\d)(\d\d)(\d*\.?\d*)"
+LABELLED = rf"RA\s*[=:]?\s*{NUMBER}d?[\s,]*Dec?\s*[=:]?\s*{NUMBER}d?"
+GALACTIC = rf"(?:l\s*=\s*{NUMBER}[\s,]+b\s*=\s*{NUMBER}|gal(?:actic)?\s+{NUMBER}[\s,]+{NUMBER})"
+DECIMAL_PAIR = r"\d{1,3}\.\d+d?(?:\s*,\s*|\s+)[+-]?\d{1,2}\.\d+d?"
+POSITION = re.compile(
+    rf"(?<![\w.+-])(?:{SEXAGESIMAL}|{IN_NAME}|{LABELLED}|{GALACTIC}|{DECIMAL_PAIR})(?![\w.])", re.IGNORECASE
+)
+"""Matches a position in a text whose signs are translated by `SIGNS`."""
+SIGNS = str.maketrans({"\u2212": "-", "\u2013": "-", "\u00b0": "d", "\u2032": "m", "\u2033": "s"})
 CatalogTarget = Callable[[str], tuple[float, float, float] | None]
 """Function that finds a target in the catalog: right ascension, declination and extent in degrees, or None."""
 Position = tuple[float, float]
@@ -51,7 +64,7 @@ def find_cone(
     elsewhere: Callable[[str], Position | None] | None = None,
 ) -> Cone:
     """Turn a place, as people type it, into a cone."""
-    if numbers := DECIMAL.fullmatch(place):
+    if numbers := DECIMAL.fullmatch(place.translate(SIGNS)):
         ra_deg, dec_deg = float(numbers[1]), float(numbers[2])
         if abs(ra_deg) > 360 or abs(dec_deg) > 90:
             raise SearchError(f"{place.strip()!r} is no position: give RA (0 to 360) and Dec (-90 to 90) in degrees")
@@ -59,7 +72,7 @@ def find_cone(
         if radius_deg is not None and not 0 <= radius_deg <= 180:
             raise SearchError(f"a cone has a radius of 0 to 180 degrees, not {radius_deg:g}")
         return Cone(ra_deg=ra_deg % 360, dec_deg=dec_deg, radius_deg=RADIUS_DEG if radius_deg is None else radius_deg)
-    position = parse_sexagesimal(place)
+    position = parse_position(place)
     extent_deg = 0.0
     if position is None and (found := in_catalog(place)) and found[2] <= MAX_TARGET_DEG:
         position, extent_deg = found[:2], found[2]
@@ -75,16 +88,25 @@ def find_cone(
     return Cone(ra_deg=position[0], dec_deg=position[1], radius_deg=radius_deg)
 
 
-def parse_sexagesimal(text: str) -> Position | None:
-    """Parse a position in hours and degrees, ICRS."""
-    if not SEXAGESIMAL.fullmatch(text):
+def parse_position(text: str) -> Position | None:
+    """Parse a position: sexagesimal, in a name such as `J053517.3-052328`, labelled `RA` and `Dec`, or galactic."""
+    text = text.translate(SIGNS).strip()
+    if not POSITION.fullmatch(text):
         return None
     from astropy.coordinates import SkyCoord  # noqa: PLC0415 - a slow import
 
+    numbers = [float(number) for number in re.findall(NUMBER, text)]
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            position = SkyCoord(text, unit=("hourangle", "deg"))
+            if re.fullmatch(GALACTIC, text, re.IGNORECASE):
+                position = SkyCoord(*numbers, unit="deg", frame="galactic").icrs
+            elif re.fullmatch(LABELLED, text, re.IGNORECASE):
+                position = SkyCoord(*numbers, unit="deg")
+            else:
+                if parts := re.fullmatch(IN_NAME, text, re.IGNORECASE):
+                    text = "{} {} {}.{} {} {} {}.{}".format(*(part.strip(".") for part in parts.groups()))
+                position = SkyCoord(text.replace(",", " "), unit=("hourangle", "deg"))
     except (ValueError, TypeError):
         return None
     return float(position.ra.deg), float(position.dec.deg)

@@ -21,9 +21,11 @@ def test_fast_functions_equal_the_obvious_ones(num: int) -> None:
         compared_n = np.union1d(model_n, words_n[: num // 3])
         fused_n = rng.integers(-4, 9, len(compared_n)) / 8
         by_words, by_both = (dict(zip(*pair, strict=True)) for pair in (scored, (compared_n, fused_n)))
-        sums = {row: by_both.get(row, by_words.get(row, 0) - 2) for row in {*words_n, *model_n}}
+        admitted = {*words_n, *model_n, *range(900, 905)}
+        sums = {row: by_both.get(row, by_words.get(row, 0) - 2) for row in admitted}
         depth = rng.integers(1, max(2, 2 * len(sums)))
-        fused = fuse(scored, model_n, compared_n, fused_n, depth, -2.0)
+        mask_n = np.isin(np.arange(910), [*admitted])
+        fused = fuse(scored, model_n, Scored(compared_n, fused_n), mask_n, depth, others=-2.0)
         assert fused.row_n.tolist() == sorted(sums, key=lambda row: (-sums[row], row))[:depth]
         assert fused.is_complete == (depth >= len(sums))
         assert fused.score_n.tolist() == [sums[row] for row in fused.row_n]

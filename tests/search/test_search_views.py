@@ -4,7 +4,7 @@ import numpy as np
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
-from search_site import INSTRUMENTS, NUM_TILES, add_tiles, tile_id_of
+from search_site import INSTRUMENTS, NUM_TILES, TILES_EACH, add_tiles, sky_of, tile_id_of
 
 from hubbleclip.catalog.working_copy import writing_catalog
 from hubbleclip.config.settings import Settings
@@ -18,13 +18,44 @@ from hubbleclip.search.params import SearchParams
 from hubbleclip.search.records import NUM_SQUARES, NumberedLabels
 
 
-def test_each_value_of_a_filter_admits_as_many_tiles_as_it_says(search: Search) -> None:
-    facets = search.facets()
+@pytest.mark.parametrize(
+    "query", [{}, {"q": "dust", "instrument": "WFC3/IR"}, {"q": "comet", "mode": "words", "exposure_max": 300}]
+)
+def test_each_value_of_a_filter_admits_as_many_tiles_as_it_says(search: Search, query: dict) -> None:
+    facets = search.facets(SearchParams(**query))
     assert set(facets) == {"instrument", "band", "category", "cycle", "split"}
+    assert len(facets["instrument"]) == 3  # also those that the search has not
     for name, values in facets.items():
         for value, num in values:
-            found = search.run(SearchParams(**{name: value}))
+            found = search.run(SearchParams(**query | {name: value}))
             assert found.num_admitted == num > 0, (name, value)
+
+
+@pytest.mark.parametrize("query", [{}, {"q": "galaxy"}])
+def test_hits_are_sorted_by_date_exposure_distance_and_chance(search: Search, query: dict) -> None:
+    def facts(sort: str, **params: object) -> list[dict]:
+        found = search.run(SearchParams(**query, sort=sort, group="none", k=NUM_TILES, **params)).hits
+        return [hit.facts | {"tile_id": hit.tile_id} for hit in found]
+
+    assert facts("date") == sorted(facts("date"), key=lambda one: one["observed_at"], reverse=True)
+    assert facts("exposure") == sorted(facts("exposure"), key=lambda one: one["exposure_s"], reverse=True)
+    near = [one["dec_deg"] for one in facts("distance", place=f"{sky_of(3, 0)[0]} -30 1")]
+    assert near == sorted(near)
+    assert len(near) == TILES_EACH
+    orders = [[one["tile_id"] for one in facts("random", seed=seed)] for seed in (1, 1, 2)]
+    assert orders[0] == orders[1] != orders[2]
+    assert sorted(orders[0]) == sorted(orders[2])
+    with pytest.raises(SearchError, match="needs a place"):
+        facts("distance")
+
+
+def test_the_hits_around_a_hit_are_those_of_the_list(search: Search) -> None:
+    params = SearchParams(q="galaxy", k=NUM_TILES)
+    ids = [hit.tile_id for hit in search.run(params).hits]
+    assert [search.around(params, tile_id) for tile_id in ids] == list(
+        zip([None, *ids], [*ids[1:], None], strict=False)
+    )
+    assert search.around(params, "f" * 32) == (None, None)
 
 
 def test_bands_are_filters_and_not_clear_positions_of_a_wheel(search: Search) -> None:

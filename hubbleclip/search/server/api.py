@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Request, Response
@@ -14,8 +14,8 @@ from starlette.datastructures import UploadFile
 from hubbleclip.catalog.tile_facts import TEXT
 from hubbleclip.core.errors import HubbleclipError, SearchError
 from hubbleclip.search.export import COLUMNS, FORMATS
-from hubbleclip.search.params import MAX_TERMS, ParameterError, Short, Text, first_fault
-from hubbleclip.search.records import Hits, IndexStatus, Points, TermKind, TileRecord, plain
+from hubbleclip.search.params import MAX_DEPTH, MAX_TERMS, ParameterError, Short, Text, first_fault
+from hubbleclip.search.records import Hits, IndexStatus, Note, Points, TermKind, TileRecord, plain
 from hubbleclip.search.server.search_service import SearchService, WebParams, params_of, weighted
 
 Format = Literal["json", "csv", "votable", "ecsv", "parquet"]
@@ -30,6 +30,7 @@ class ApiParams(WebParams):
     """Parameters of a search, and the format of its result."""
 
     format: Format = Field("json", description="Format of the result.")
+    k: int = Field(24, ge=1, le=MAX_DEPTH, description="Hits per page.")
 
 
 class TermBody(BaseModel):
@@ -69,11 +70,15 @@ HIT_SCHEMA = {
 
 
 class SearchResult(BaseModel):
-    """One page of hits, best first."""
+    """One page of hits, best first; `understood` has the parameters with what was recognised in the texts."""
 
     hits: list[Annotated[dict[str, Any], WithJsonSchema(HIT_SCHEMA)]]
+    num_hits: int = Field(description="Hits on all pages, or at least so many if not `is_counted`.")
+    is_counted: bool
     num_admitted: int
     has_more: bool
+    understood: dict[str, list[str]]
+    notes: list[Note]
     index: IndexStatus
 
 
@@ -94,8 +99,8 @@ def respond(hits: Hits, form: Format) -> Response:
     if form == "json":
         for row in rows:
             row |= {"page": f"/tiles/{row['tile_id']}", "picture": f"/api/v1/tiles/{row['tile_id']}/image.png"}
-        result = SearchResult(hits=rows, num_admitted=hits.num_admitted, has_more=hits.has_more, index=hits.index)
-        return JSONResponse(to_jsonable_python(result))
+        result = {one.name: getattr(hits, one.name) for one in fields(Hits) if one.name != "params"}
+        return JSONResponse(to_jsonable_python(result | {"hits": rows, "understood": hits.params.lists()}))
     media_type, suffix, write = FORMATS[form]
     headers = {"Content-Disposition": f'attachment; filename="hubbleclip.{suffix}"'}
     return Response(write(rows, infos_of(hits.index)), media_type=media_type, headers=headers)
@@ -157,8 +162,8 @@ def api_routes(service: SearchService) -> APIRouter:
         return {"tile_id": record.tile_id} | facts | {"picture": f"/api/v1/tiles/{record.tile_id}/image.png"}
 
     @router.get("/points", summary="First two principal components of the tiles' features, for a map")
-    async def points() -> Points:
-        return await service.queue.run(service.search.points)
+    async def points(params: Annotated[WebParams, Query()]) -> Points:
+        return await service.queue.run(lambda: service.search.points(service.with_paths(params)))
 
     return router
 

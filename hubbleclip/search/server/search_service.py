@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 import numpy as np
@@ -116,11 +116,16 @@ class SearchService:
 
     def answer(self, params: SearchParams, finish: Callable[[Hits], Result]) -> Result:
         """Run a search and return `finish` of its hits; a route calls this in a thread of the queue."""
-        paths = []  # of uploads, which are given by their digests; no other path can reach the search
+        hits = self.search.run(self.with_paths(params))
+        return finish(replace(hits, params=hits.params.model_copy(update={"image": params.image})))
+
+    def with_paths(self, params: SearchParams) -> SearchParams:
+        """Replace the digests of uploads by their paths; no other path can reach the search."""
+        paths = []
         for text in params.image:
             digest, weight = split_weight(text)
             paths.append(weighted(str(self.uploads.path(digest)), weight))
-        return finish(self.search.run(params.model_copy(update={"image": paths})))
+        return params.model_copy(update={"image": paths})
 
     @contextmanager
     def receiving(self) -> Iterator[None]:

@@ -61,9 +61,14 @@ def test_the_coverage_contains_every_tile(client: TestClient, search: Search, tm
     assert not moc.contains_lonlat([200.0] * u.deg, [-5.0] * u.deg).any()
 
 
-def test_the_page_links_each_cell_to_a_cone_that_has_its_tiles(client: TestClient) -> None:
-    links = re.findall(r'<a href="(/\?place=[^"]+)"', client.get("/sky").text)
-    assert links
-    for link in links[:5]:
-        found = client.get("/api/v1/search" + link[1:].replace("&amp;", "&"))
-        assert found.json()["num_admitted"] >= 1
+@pytest.mark.parametrize("query", ["", "q=galaxy&band=F606W&exposure_max=300", "q=comet&mode=words"])
+def test_each_cell_of_a_search_leads_to_as_many_tiles_as_it_states(query: str, client: TestClient) -> None:
+    page = client.get(f"/sky?{query}").text
+    cells = re.findall(r'<a href="(/\?[^"]+box=[^"]+)" aria-label="(\d+) tile', page)
+    assert len(cells) >= 2
+    for link, num in cells:
+        found = client.get("/api/v1/search" + link[1:].replace("&amp;", "&")).json()
+        assert found["num_admitted"] == int(num)
+    whole = client.get(f"/api/v1/search?{query}").json()
+    assert sum(int(num) for _, num in cells) == whole["num_admitted"]
+    assert ('class="mark"' in page) == ("q=" in query)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import secrets
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import parse_qsl
@@ -11,6 +12,7 @@ from urllib.parse import parse_qsl
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import FileResponse, HTMLResponse, PlainTextResponse, RedirectResponse
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+from starlette.datastructures import QueryParams
 
 from hubbleclip import __version__
 from hubbleclip.catalog.tile_filters import FILTERS
@@ -20,17 +22,29 @@ from hubbleclip.fits.positions import sexagesimal
 from hubbleclip.missions.links import archive_links, sky_links
 from hubbleclip.search.export import FORMATS
 from hubbleclip.search.feature_map import MAX_MAPPED
-from hubbleclip.search.params import ParameterError, SearchParams
-from hubbleclip.search.records import NUM_SQUARES, GroupBy, Mode, TermKind, plain
+from hubbleclip.search.params import MAX_DEPTH, ParameterError, SearchParams
+from hubbleclip.search.records import NUM_SQUARES, GroupBy, Hit, Hits, Mode, Sort, TermKind, plain
 from hubbleclip.search.server.api import NotFoundError, find_tile, upload_of
 from hubbleclip.search.server.pages import tile_view
-from hubbleclip.search.server.pages.sky_map import CELL_RADIUS_ARCMIN, draw_sky, write_moc
-from hubbleclip.search.server.search_service import BusyError, SearchService, params_of
+from hubbleclip.search.server.pages.sky_map import SkyMap, draw_sky, hammer, write_moc
+from hubbleclip.search.server.search_service import BusyError, SearchService, WebParams, params_of
 from hubbleclip.search.server.uploads import PICTURES
 
 NUM_EXAMPLES = 8
 MODES = {Mode.BOTH: "model and words", Mode.MODEL: "model", Mode.WORDS: "words"}
 GROUPS = {GroupBy.PROPOSAL: "one per programme", GroupBy.SKY: "one per patch of sky", GroupBy.NONE: "all"}
+COUNTED = {GroupBy.PROPOSAL: "programme", GroupBy.SKY: "patch", GroupBy.NONE: "tile"}
+"""What a hit stands for, by group."""
+SORTS = {
+    Sort.SCORE: "best first",
+    Sort.DATE: "newest first",
+    Sort.EXPOSURE: "longest exposure first",
+    Sort.DISTANCE: "nearest to the place first",
+    Sort.RANDOM: "by chance",
+}
+MAX_DRAWN = 100
+"""Number of hits that are marked on the sky and on the map of the features."""
+MAX_SEED = 10**6
 CHIP_NAMES = {"q": "", "like": "like tile", "unlike": "unlike tile", "abstract_of": "abstract of", "image": "picture"}
 CHIP_NAMES |= {one.name: one.label for one in FILTERS}
 """What a part of a search is called on the page."""
@@ -71,6 +85,8 @@ ENVIRONMENT.globals.update(
     chip_values=CHIP_VALUES,
     modes=MODES,
     groups=GROUPS,
+    counted=COUNTED,
+    sorts=SORTS,
     filters=FILTERS,
     ungrouped=GroupBy.NONE,
     num_squares=NUM_SQUARES,
@@ -90,8 +106,8 @@ def render(name: str, status: int = 200, headers: Mapping[str, str] | None = Non
 
 def error_page(request: Request, message: str, status: int, headers: Mapping[str, str]) -> HTMLResponse:
     """Render an error."""
-    if "hx-request" in request.headers:
-        return render("fault" if request.url.path.startswith("/tiles/") else "results", status, headers, fault=message)
+    if "hx-request" in request.headers and request.url.path.startswith("/tiles/"):
+        return render("fault", status, headers, fault=message)
     text = request.query_params.get("q", "")[:200]
     return render("error", status, headers, message=message, code=status, index=None, text=text)
 
@@ -107,7 +123,7 @@ def page_routes(service: SearchService) -> APIRouter:
         # The form sends every field. Without the empty ones, the address is short enough to be sent to a colleague.
         if not is_partial and any(value == "" for _, value in parse_qsl(request.url.query, keep_blank_values=True)):
             return RedirectResponse(params.url(page=params.page), status_code=303)
-        return await _search_page(params, service, is_partial)
+        return await _search_page(params, service)
 
     @router.post("/")
     async def upload(request: Request) -> Response:
@@ -131,7 +147,7 @@ def _add_tile_routes(router: APIRouter, service: SearchService) -> None:
 
     @router.get("/tiles/{tile_id}")
     async def tile(request: Request, tile_id: str) -> Response:
-        return await _tile_page(tile_id, _text_of(params_of(request.query_params)), service)
+        return await _tile_page(tile_id, params_of(request.query_params), service)
 
     @router.get("/tiles/{tile_id}/occlusion")
     async def occlusion(request: Request, tile_id: str) -> Response:
@@ -159,9 +175,16 @@ def _add_map_routes(router: APIRouter, service: SearchService) -> None:
     """Add the sky map, the map of the features, and their data."""
 
     @router.get("/sky")
-    async def sky() -> Response:
-        drawn = await service.queue.run(lambda: draw_sky(*service.search.positions()))
-        return render("sky", sky=drawn, radius=CELL_RADIUS_ARCMIN, index=service.search.status)
+    async def sky(request: Request) -> Response:
+        def draw(hits: Hits) -> tuple[Hits, SkyMap, list[tuple[Hit, float, float]]]:
+            facts = [(hit, hit.facts["ra_deg"], hit.facts["dec_deg"]) for hit in hits.hits if any(hits.params.terms())]
+            marks = [(hit, *hammer(ra_deg, dec_deg)) for hit, ra_deg, dec_deg in facts if ra_deg is not None]
+            return hits, draw_sky(*service.search.positions(hits.params)), marks
+
+        params = params_of(request.query_params).model_copy(update={"k": MAX_DRAWN})
+        hits, drawn, marks = await service.queue.run(service.answer, params, draw)
+        shown = hits.params.model_copy(update={"k": WebParams.model_fields["k"].default})
+        return render("sky", sky=drawn, marks=marks, params=shown, index=service.search.status)
 
     @router.get("/moc.fits")
     async def coverage() -> Response:
@@ -170,8 +193,9 @@ def _add_map_routes(router: APIRouter, service: SearchService) -> None:
         return Response(content, media_type="application/fits", headers=headers)
 
     @router.get("/map")
-    async def feature_map() -> Response:
-        return render("map", index=service.search.status, max_points=MAX_MAPPED)
+    async def feature_map(request: Request) -> Response:
+        params = params_of(QueryParams([pair for pair in request.query_params.multi_items() if pair[0] != "colour"]))
+        return render("map", params=params, num=MAX_DRAWN, index=service.search.status, max_points=MAX_MAPPED)
 
 
 def _text_of(params: SearchParams) -> str:
@@ -179,20 +203,22 @@ def _text_of(params: SearchParams) -> str:
     return next((term.value for term in params.terms() if term.kind is TermKind.TEXT and term.weight > 0), "")
 
 
-async def _search_page(params: SearchParams, service: SearchService, is_partial: bool) -> Response:
-    """Render the search page, or its results alone for a partial update; the browser shows the same URL for both."""
-    fault, hits = "", None
+async def _search_page(params: SearchParams, service: SearchService) -> Response:
+    """Render the search page; the address has what was recognised in the texts."""
+    fault, hits, facets = "", None, {}
     try:
-        hits = await service.queue.run(service.answer, params, lambda hits: hits)
+        hits, facets = await service.queue.run(
+            service.answer, params, lambda hits: (hits, service.search.facets(hits.params))
+        )
+        params = hits.params
     except BusyError:
         raise
     except HubbleclipError as error:
-        fault = str(error)
-    facets = await service.queue.run(service.search.facets)
-    export = params.url("/api/v1/search", page=params.page)
+        fault, facets = str(error), await service.queue.run(service.search.facets)
+    export = params.url("/api/v1/search", k=MAX_DEPTH)
     export += "&" if "?" in export else "?"
     return render(
-        "results" if is_partial else "search",
+        "search",
         400 if fault else 200,
         {"HX-Push-Url": params.url(page=params.page), "Vary": "HX-Request"},
         params=params,
@@ -202,24 +228,25 @@ async def _search_page(params: SearchParams, service: SearchService, is_partial:
         facets=facets,
         is_empty=not params.pairs(),
         first=(params.page - 1) * params.k + 1,
-        text=_text_of(params),
+        seed=secrets.randbelow(MAX_SEED),
         examples=read_vocabulary()["queries"][:NUM_EXAMPLES],
         exports=[(form, f"{export}format={form}") for form in FORMATS],
     )
 
 
-async def _tile_page(tile_id: str, text: str, service: SearchService) -> Response:
-    """Render the page of a tile that was found by a text, which may be empty."""
+async def _tile_page(tile_id: str, params: SearchParams, service: SearchService) -> Response:
+    """Render the page of a tile that a search found."""
     record = await find_tile(tile_id, service)
-    facts = record.facts
+    facts, text = record.facts, _text_of(params)
 
-    def more() -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+    def more() -> tuple[Mapping[str, Any], Mapping[str, Any], tuple[str | None, str | None]]:
         try:
-            return service.search.phrases(tile_id), service.explain(tile_id)
+            beside = service.search.around(service.with_paths(params), tile_id) if params.pairs() else (None, None)
+            return service.search.phrases(tile_id), service.explain(tile_id), beside
         except HubbleclipError:  # a tile of the index may be unknown to a catalog that was replaced meanwhile
-            return {}, {}
+            return {}, {}, (None, None)
 
-    phrases, lineage = await service.queue.run(more)
+    phrases, lineage, beside = await service.queue.run(more)
     size_px = facts.get("size_px") or 224
     ra_deg, dec_deg = facts.get("ra_deg"), facts.get("dec_deg")
     nearest = next((found[0][0] for found in phrases.values() if found), "")
@@ -227,6 +254,8 @@ async def _tile_page(tile_id: str, text: str, service: SearchService) -> Respons
         "tile",
         tile=record,
         text=text or nearest,
+        params=params,
+        beside=beside,
         facts=facts,
         index=service.search.status,
         size_px=size_px,

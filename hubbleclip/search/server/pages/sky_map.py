@@ -1,4 +1,4 @@
-"""The all-sky map: density of tiles per HEALPix cell in Hammer's equal-area projection, as SVG."""
+"""The all-sky map: density of tiles per cell in Hammer's equal-area projection, as SVG."""
 
 from __future__ import annotations
 
@@ -9,27 +9,25 @@ import astropy.units as u
 import numpy as np
 import numpy.typing as npt
 from astropy.coordinates import SkyCoord
-from astropy_healpix import HEALPix
 from mocpy import MOC
 
 Floats = npt.NDArray[np.float64]
 
-NSIDE, MOC_ORDER = 16, 11
+NUM_BANDS, MOC_ORDER = 49, 11
+"""Number of bands of declination; no edge is at a declination that people choose, such as -30."""
 SCALE = 100
 """Length of the projection's unit in the drawing: the map is 400 sqrt(2) wide and 200 sqrt(2) high."""
 NUM_SHADES = 6
-CELL_RADIUS_ARCMIN = 160.0
-"""Radius of a cone that contains a cell, whose sides are 3.7 degrees long."""
+EDGE_DECIMALS = 6
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cell:
-    """A cell of the sky with tiles: its outline in the drawing, shade from 1 to `NUM_SHADES`, centre and number."""
+    """A cell of the sky with tiles: outline in the drawing, shade from 1 to `NUM_SHADES`, value of the filter `box`."""
 
     path: str
     shade: int
-    ra_deg: float
-    dec_deg: float
+    box: str
     num_tiles: int
 
 
@@ -58,24 +56,18 @@ def hammer(ra_deg: npt.ArrayLike, dec_deg: npt.ArrayLike) -> tuple[Floats, Float
 def draw_sky(ra: Floats, dec: Floats) -> SkyMap:
     """Draw the density of tiles (n,) on the sky; positions in degrees, NaN where unknown."""
     is_placed = np.isfinite(ra) & np.isfinite(dec)
-    healpix = HEALPix(NSIDE, order="nested")
-    found = healpix.lonlat_to_healpix(ra[is_placed] * u.deg, dec[is_placed] * u.deg)
-    cells, nums = np.unique(found, return_counts=True)
+    edges = np.linspace(-90, 90, NUM_BANDS + 1).round(EDGE_DECIMALS)
+    band_n = np.clip(np.searchsorted(edges, dec[is_placed], side="right") - 1, 0, NUM_BANDS - 1)
+    per_band = np.maximum(1, np.round(2 * NUM_BANDS * np.cos(np.radians((edges[:-1] + edges[1:]) / 2)))).astype(int)
+    step_n = ra[is_placed] % 360 * per_band[band_n] // 360
+    cells, nums = np.unique(np.stack([band_n, step_n.astype(int)], axis=1), axis=0, return_counts=True)
     shades = np.ceil(np.log1p(nums) / np.log1p(nums.max(initial=1)) * NUM_SHADES).astype(int)
-    lon, lat = healpix.healpix_to_lonlat(cells)
-    edges_lon, edges_lat = healpix.boundaries_lonlat(cells, step=3)
-    drawn = [
-        Cell(
-            path=_outline(edge_ra, edge_dec, centre_ra),
-            shade=int(shade),
-            ra_deg=round(float(centre_ra), 4),
-            dec_deg=round(float(centre_dec), 4),
-            num_tiles=int(num),
-        )
-        for edge_ra, edge_dec, centre_ra, centre_dec, shade, num in zip(
-            edges_lon.deg, edges_lat.deg, lon.deg, lat.deg, shades, nums, strict=True
-        )
-    ]
+    drawn = []
+    for (band, step), num, shade in zip(cells.tolist(), nums.tolist(), shades.tolist(), strict=True):
+        west, east = (round(360 * side / int(per_band[band]), EDGE_DECIMALS) for side in (step, step + 1))
+        south, north = edges[band], edges[band + 1]
+        box = ",".join(f"{edge:.{EDGE_DECIMALS}f}" for edge in (west, east, south, north))
+        drawn.append(Cell(path=_outline(west, east, south, north), shade=shade, box=box, num_tiles=num))
     turn = np.linspace(0, 360, 181)
     galactic = SkyCoord(l=turn * u.deg, b=np.zeros_like(turn) * u.deg, frame="galactic").icrs
     ecliptic = SkyCoord(lon=turn * u.deg, lat=np.zeros_like(turn) * u.deg, frame="barycentrictrueecliptic").icrs
@@ -88,11 +80,13 @@ def draw_sky(ra: Floats, dec: Floats) -> SkyMap:
     )
 
 
-def _outline(ra_deg: Floats, dec_deg: Floats, centre_ra_deg: float) -> str:
+def _outline(west: float, east: float, south: float, north: float) -> str:
     """Return the outline of a cell; one that crosses the edge of the map is cut there."""
-    offset = (ra_deg - centre_ra_deg + 180) % 360 - 180
-    centre = (centre_ra_deg + 180) % 360 - 180
-    x, y = hammer(np.clip(centre + offset, -179.999, 179.999), dec_deg)
+    along, up = np.linspace(0, 1, 5), np.zeros(5)
+    ra_deg = west + (east - west) * np.concatenate([along, up + 1, along[::-1], up])
+    dec_deg = south + (north - south) * np.concatenate([up, along, up + 1, along[::-1]])
+    centre = ((west + east) / 2 + 180) % 360 - 180
+    x, y = hammer(np.clip(ra_deg - (west + east) / 2 + centre, -179.999, 179.999), dec_deg)
     return "M" + "L".join(f"{a:.1f},{b:.1f}" for a, b in zip(x, y, strict=True)) + "Z"
 
 

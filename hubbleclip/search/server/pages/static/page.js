@@ -5,6 +5,23 @@ document.addEventListener("change", (event) => {
   if (field.matches("[data-submits]")) field.form.requestSubmit();
   if (field.matches("[data-uploads]") && field.files.length) field.form.submit();
 });
+function upload(files) {
+  const field = document.getElementById("picture");
+  if (!field || !files?.length) return false;
+  field.files = files;
+  field.form.submit();
+  return true;
+}
+for (const type of ["dragover", "drop"]) {
+  document.addEventListener(type, (event) => {
+    if (!event.dataTransfer.types.includes("Files")) return;
+    event.preventDefault();
+    if (type === "drop") upload(event.dataTransfer.files);
+  });
+}
+document.addEventListener("paste", (event) => { if (upload(event.clipboardData.files)) event.preventDefault(); });
+// The page says what was understood, also in the fields that a person has changed.
+document.addEventListener("htmx:after:swap", () => document.getElementById("search")?.reset());
 document.addEventListener("keydown", (event) => {
   if (event.ctrlKey || event.metaKey || event.altKey) return;
   const isTyping = event.target.matches("input, select, textarea");
@@ -26,6 +43,4 @@ document.addEventListener("keydown", (event) => {
 if (window.matchMedia("(max-width: 900px)").matches) {
   document.addEventListener("DOMContentLoaded", () => document.querySelector("details.filters")?.removeAttribute("open"));
 }
-document.addEventListener("click", (event) => {
-  for (const open of document.querySelectorAll("details.exports[open]")) if (!open.contains(event.target)) open.removeAttribute("open");
-});
+document.addEventListener("click", (event) => { if (event.target.matches("[data-picks]")) document.getElementById("picture").click(); });

@@ -1,0 +1,71 @@
+"""Remarks on a search: the nearest tile where a place has none, words that no abstract has, texts that fit no tile."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from hubbleclip.core.vectors import unit_vectors
+from hubbleclip.search.open_index import OpenIndex
+from hubbleclip.search.params import SearchParams, split_weight
+from hubbleclip.search.records import Cone, Hit, Note
+from hubbleclip.search.stores.base import Mask
+from hubbleclip.search.typed_queries import DESIGNATION, MAX_WORDS
+
+MIN_LETTERS = 4
+"""Length from which another word is proposed for a word that no abstract has."""
+FOREIGN = re.compile(
+    r"der|das|und|mit|ohne|eine|les|des|une|avec|sans|dans|los|las|gli|senza|uma|het|een|zonder|och"
+    r"|\w+[^\x00-\x7f]\w*|[^\x00-\x7f]\w+"
+)
+"""Matches frequent words of other languages than English, and words with letters that English does not have."""
+
+
+def notes_on(
+    opened: OpenIndex, params: SearchParams, cone: Cone | None, mask_n: Mask, hits: Sequence[Hit]
+) -> Iterator[Note]:
+    """Remark on a search, of which `mask_n` has the rows that the filters admit, and `hits` is a page."""
+    if cone and not mask_n.any():
+        yield from _on_place(opened, params.place, cone)
+    for written in params.q:
+        text, weight = split_weight(written)
+        if weight > 0 and len(text.split()) <= MAX_WORDS:
+            yield from _on_text(opened, text)
+
+
+def _on_place(opened: OpenIndex, place: str, cone: Cone) -> Iterator[Note]:
+    """Name the nearest tile, unless one lies in the cone and only other filters refuse it."""
+    away_n = np.linalg.norm(opened.xyz_n3 - unit_vectors(cone.ra_deg, cone.dec_deg), axis=1)
+    if not np.isfinite(away_n).any():
+        return
+    row = int(np.nanargmin(away_n))
+    away_deg = math.degrees(2 * math.asin(min(1.0, away_n[row] / 2)))
+    if away_deg > cone.radius_deg:
+        name = opened.facts.facts([row])[0]["target_name"] or "a tile without a name"
+        text = f"No tile within {angle(cone.radius_deg)} of {place}; the nearest, {name}, is {angle(away_deg)} away."
+        yield Note(text=text)
+
+
+def _on_text(opened: OpenIndex, text: str) -> Iterator[Note]:
+    """Remark on words that the abstracts do not have, and on texts that are not English."""
+    if '"' not in text:
+        for match in re.finditer(rf"(?<![\w.+-])(?:{DESIGNATION})(?![\w.])", text, re.IGNORECASE):
+            yield Note(text=f"No position of {match[0]} is known, so its name is searched for as a text.")
+    known, changes = opened.facts.words.words, {}
+    unknown = [word for word in re.findall(r"[^\W\d_]+", text.lower()) if word not in known]
+    for word in unknown:
+        if len(word) >= MIN_LETTERS and word.isascii() and (nearest := opened.facts.nearest_word(word)):
+            changes[word] = nearest
+    if any(map(FOREIGN.fullmatch, unknown)):
+        yield Note(text="The texts of the archive and the model are English; other languages find little.")
+    elif changes:
+        meant = re.sub(r"[^\W\d_]+", lambda match: changes.get(match[0].lower(), match[0]), text)
+        yield Note(text=f"No abstract has {', '.join(map(repr, changes))}.", meant=meant)
+
+
+def angle(degrees: float) -> str:
+    """Format an angle."""
+    return f"{degrees:.1f}°" if degrees >= 1 else f"{degrees * 60:.2g}′"

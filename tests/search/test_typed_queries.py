@@ -1,0 +1,129 @@
+"""Queries as astronomers type them, each with the search that it means."""
+
+from datetime import date
+
+import pytest
+
+from hubbleclip.search.params import SearchParams
+from hubbleclip.search.typed_queries import Known, understand
+
+WORDS = """a age accretion active arm arms and bar barred bright cepheid cepheids cluster clusters comet core dark deep
+disk disks dust dwarf early edge elliptical field galactic galaxies galaxy globular green hh host hot infrared jet jets
+jupiter lane lanes lens luminous merger moon nearby nebula of old on open planetary planets quasar remnant rings saturn
+spiral star stars supernova the tail tails tidal type ultraluminous with young"""
+KNOWN = Known(
+    words=frozenset(WORDS.split()),
+    proposals=frozenset(("10003", "10465", "11360", "12345")),
+    investigators=(
+        "Freedman, Wendy L.",
+        "Riess, Adam G.",
+        "Macri, Lucas",
+        "Green, Joel",
+        "de Marchi, Guido",
+        "Li, Min",
+    ),
+    targets=frozenset(("ngc1374", "ngc4258", "m101", "hudf", "orionnebula", "abell2744", "47tuc", "star", "hh30")),
+    instruments=("WFC3/UVIS", "WFC3/IR", "ACS/WFC", "NICMOS"),
+    has_place=lambda name: name.lower().replace(" ", "") != "ngc9999",
+)
+INFRARED = ["NICMOS", "WFC3/IR"]
+
+
+def year(first: str, last: str) -> dict:
+    return {"observed_from": date.fromisoformat(first), "observed_to": date.fromisoformat(last)}
+
+
+QUERIES = {
+    "10465": {"proposal": ["10465"], "group": "none"},
+    "GO 10465": {"proposal": ["10465"], "group": "none"},
+    "GO-17301": {"proposal": ["17301"], "group": "none"},
+    "go10465": {"proposal": ["10465"], "group": "none"},
+    "SNAP 11360 F814W": {"proposal": ["11360"], "band": ["F814W"], "group": "none"},
+    "programme 10003 spiral galaxy": {"proposal": ["10003"], "q": ["spiral galaxy"], "group": "none"},
+    "Proposal ID: 12345": {"proposal": ["12345"], "group": "none"},
+    "hst:10003": {"proposal": ["10003"], "group": "none"},
+    "Freedman": {"pi": "Freedman"},
+    "PI Riess": {"pi": "Riess"},
+    "PI: Green": {"pi": "Green"},
+    "Wendy Freedman cepheids": {"pi": "Freedman", "q": ["cepheids"]},
+    "riess F160W": {"pi": "riess", "band": ["F160W"]},
+    "green galaxy": {"q": ["green galaxy"]},
+    "ngc1374": {"place": "ngc1374"},
+    "NGC 1374": {"place": "NGC 1374"},
+    "NGC-1374 F606W": {"place": "NGC-1374", "band": ["F606W"]},
+    "NGC 9999": {"q": ["NGC 9999"]},
+    "M51": {"place": "M51"},
+    "spiral arms of M 101": {"place": "M 101", "q": ["spiral arms"]},
+    "Messier 83 in F814W": {"place": "Messier 83", "band": ["F814W"]},
+    "Abell 2744": {"place": "Abell 2744"},
+    "HUDF": {"place": "HUDF"},
+    "Orion Nebula": {"place": "Orion Nebula"},
+    "47 Tuc core": {"place": "47 Tuc", "q": ["core"]},
+    "SN 1987A": {"place": "SN 1987A"},
+    "SN2011fe host galaxy": {"place": "SN2011fe", "q": ["host galaxy"]},
+    "HH 30": {"place": "HH 30"},
+    "HH jet": {"q": ["HH jet"]},
+    "3C 273": {"place": "3C 273"},
+    "M5 dwarf": {"q": ["M5 dwarf"]},
+    "star": {"q": ["star"]},
+    "M51 within 5 arcmin": {"place": "M51", "radius": 5.0},
+    "F814W": {"band": ["F814W"]},
+    "f814w spiral galaxy": {"band": ["F814W"], "q": ["spiral galaxy"]},
+    "WFC3/IR": {"instrument": ["WFC3/IR"]},
+    "planetary nebula with WFC3 IR": {"instrument": ["WFC3/IR"], "q": ["planetary nebula"]},
+    "acs jupiter": {"instrument": ["ACS"], "q": ["jupiter"]},
+    "infrared": {"instrument": INFRARED},
+    "globular cluster in the infrared": {"instrument": INFRARED, "q": ["globular cluster"]},
+    "ultraluminous infrared galaxy": {"q": ["ultraluminous infrared galaxy"]},
+    "83.82 -5.39": {"place": "83.82 -5.39"},
+    "83.8221, −5.3911 r=2'": {"place": "83.8221 -5.3911", "radius": 2.0},
+    "05:35:17.3 -05:23:28": {"place": "05:35:17.3 -05:23:28"},
+    "05 35 17 -05 23 28": {"place": "05 35 17 -05 23 28"},
+    "5h35m17.3s, -5d23m28s": {"place": "5h35m17.3s -5d23m28s"},
+    "05h35m17.3s −05°23′28″ F814W": {"place": "05h35m17.3s -05d23m28s", "band": ["F814W"]},
+    "J053517.3-052328": {"place": "J053517.3-052328"},
+    "RA 83.82 Dec -5.39": {"place": "RA 83.82 Dec -5.39"},
+    "l=209.01 b=-19.38": {"place": "l=209.01 b=-19.38"},
+    "spiral galaxy near 150.1163 +2.2009": {"place": "150.1163 +2.2009", "q": ["spiral galaxy"]},
+    "cycle 20": {"cycle": [20]},
+    "supernova remnant cycles 15-17": {"cycle": [15, 16, 17], "q": ["supernova remnant"]},
+    "2009": year("2009-01-01", "2009-12-31"),
+    "comet 2005-2010": year("2005-01-01", "2010-12-31") | {"q": ["comet"]},
+    "saturn since May 2009": {"observed_from": date(2009, 5, 1), "q": ["saturn"]},
+    "before 2000-03-01": {"observed_to": date(2000, 2, 29)},
+    "spiral galaxy NOT bar": {"q": ["spiral galaxy"], "without": ["bar"]},
+    "elliptical galaxy -dust": {"q": ["elliptical galaxy"], "without": ["dust"]},
+    "early-type galaxy without dust lanes": {"q": ["early-type galaxy"], "without": ["dust lanes"]},
+}
+MUST_BE_RIGHT = 57
+
+
+def test_typed_queries_mean_what_an_astronomer_means() -> None:
+    wrong = {}
+    for text, expected in QUERIES.items():
+        found = understand(SearchParams(q=text), KNOWN)
+        if found != SearchParams(**expected):
+            wrong[text] = found.pairs()
+    assert len(QUERIES) == 60
+    assert len(QUERIES) - len(wrong) >= MUST_BE_RIGHT, wrong
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '"M51" spiral',
+        "galaxy and its F814W image of NGC 1374 " + "in many words " * 9,
+        "z~2 galaxies",
+        "edge-on galaxy",
+        "",
+    ],
+)
+def test_quoted_and_long_texts_stay_texts(text: str) -> None:
+    params = SearchParams(q=text)
+    assert understand(params, KNOWN) == params
+
+
+def test_what_is_understood_stays_as_it_is_and_has_its_weight() -> None:
+    once = understand(SearchParams(q=["spiral F814W^2", "M51"], band="F606W", **{"not": "bar"}), KNOWN)
+    expected = SearchParams(q="spiral^2", band=["F606W", "F814W"], place="M51", **{"not": "bar"})
+    assert once == understand(once, KNOWN) == expected
