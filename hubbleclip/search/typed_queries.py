@@ -24,7 +24,7 @@ from hubbleclip.search.sky import DECIMAL, NUMBER, POSITION, SIGNS
 MAX_WORDS, MAX_NAME_WORDS = 16, 4
 """Maximum numbers of words of a text in which anything is recognised, and of the name of a target."""
 TAKEN, QUOTE = "\ue000", "\ue001"
-"""Stand in a text for what was recognised there, and around the number of a quoted phrase."""
+"""Replace in a text what was recognised there, and mark the number of a quoted phrase."""
 Change = dict[str, Any]
 """Values of parameters; those of a list are appended."""
 

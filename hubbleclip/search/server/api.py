@@ -73,7 +73,7 @@ class SearchResult(BaseModel):
     """One page of hits, best first; `understood` has the parameters with what was recognised in the texts."""
 
     hits: list[Annotated[dict[str, Any], WithJsonSchema(HIT_SCHEMA)]]
-    num_hits: int = Field(description="Hits on all pages, or at least so many if not `is_counted`.")
+    num_hits: int = Field(description="Hits on all pages, or a lower bound if not `is_counted`.")
     is_counted: bool
     num_admitted: int
     has_more: bool
