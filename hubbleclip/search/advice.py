@@ -29,7 +29,7 @@ def notes_on(
 ) -> Iterator[Note]:
     """Remark on a search, of which `mask_n` has the rows that the filters admit, and `hits` is a page."""
     if cone and not mask_n.any():
-        yield from _on_place(opened, params.place, cone)
+        yield from _on_place(opened, params.filter_values()["place"], cone)
     for written in params.q:
         text, weight = split_weight(written)
         if weight > 0 and len(text.split()) <= MAX_WORDS:

@@ -241,9 +241,8 @@ class Search:
 
     def _cone(self, opened: OpenIndex, params: SearchParams) -> Cone | None:
         """Return the cone around the place of a search."""
-        if not params.place:
-            return None
-        return find_cone(params.place, params.radius_deg, opened.facts.target_cone, self._ask_elsewhere)
+        place = params.filter_values().get("place")
+        return place and find_cone(place, params.radius_deg, opened.facts.target_cone, self._ask_elsewhere)
 
     def _admitted(self, opened: OpenIndex, params: SearchParams) -> Mask:
         """Return which rows the filters of a search admit."""
@@ -554,6 +553,7 @@ def _ranked(ranker: Ranker, params: SearchParams, cone: Cone | None, num_wanted:
 
 def _sorted(opened: OpenIndex, ranking: Ranking, depth: int, params: SearchParams, cone: Cone | None) -> Ranking:
     """Sort the best `depth` tiles of a ranking by something else than their scores."""
+    key_n: npt.NDArray[np.float64 | np.int64]
     if params.sort is Sort.RANDOM:
         key_n = np.random.default_rng(params.seed).random(len(opened.xyz_n3))
     elif params.sort is Sort.DISTANCE:

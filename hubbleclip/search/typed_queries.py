@@ -70,6 +70,7 @@ def understand(params: SearchParams, known: Known) -> SearchParams:
 def _read(text: str, known: Known, changes: Change) -> tuple[str, list[str]]:
     """Add what is recognised in a text to `changes`; return the other words, and the texts to avoid."""
     quoted: list[str] = []
+    avoided: list[str] = []
 
     def hide(match: re.Match[str]) -> str:
         quoted.append(match[0])
@@ -83,7 +84,7 @@ def _read(text: str, known: Known, changes: Change) -> tuple[str, list[str]]:
         part = re.sub(f"{QUOTE}(\\d+){QUOTE}", lambda match: quoted[int(match[1])], part.replace(TAKEN, " "))
         return " ".join(LONELY.sub("", part).split()).strip(",; ")
 
-    rest, avoided = re.sub('"[^"]*"', hide, text), []
+    rest = re.sub('"[^"]*"', hide, text)
     for pattern, read in RULES:
         start = 0
         while match := pattern.search(rest, start):

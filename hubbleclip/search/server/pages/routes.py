@@ -23,7 +23,7 @@ from hubbleclip.missions.links import archive_links, sky_links
 from hubbleclip.search.export import FORMATS
 from hubbleclip.search.feature_map import MAX_MAPPED
 from hubbleclip.search.params import MAX_DEPTH, ParameterError, SearchParams
-from hubbleclip.search.records import NUM_SQUARES, GroupBy, Hit, Hits, Mode, Sort, TermKind, plain
+from hubbleclip.search.records import NUM_SQUARES, GroupBy, Hits, Mode, Sort, TermKind, plain
 from hubbleclip.search.server.api import NotFoundError, find_tile, upload_of
 from hubbleclip.search.server.pages import tile_view
 from hubbleclip.search.server.pages.sky_map import SkyMap, draw_sky, hammer, write_moc
@@ -176,7 +176,7 @@ def _add_map_routes(router: APIRouter, service: SearchService) -> None:
 
     @router.get("/sky")
     async def sky(request: Request) -> Response:
-        def draw(hits: Hits) -> tuple[Hits, SkyMap, list[tuple[Hit, float, float]]]:
+        def draw(hits: Hits) -> tuple[Hits, SkyMap, list[tuple[Any, ...]]]:
             facts = [(hit, hit.facts["ra_deg"], hit.facts["dec_deg"]) for hit in hits.hits if any(hits.params.terms())]
             marks = [(hit, *hammer(ra_deg, dec_deg)) for hit, ra_deg, dec_deg in facts if ra_deg is not None]
             return hits, draw_sky(*service.search.positions(hits.params)), marks
