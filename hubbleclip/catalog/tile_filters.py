@@ -74,9 +74,9 @@ def _one_of(name: str, label: str, meaning: str, sql: str = "", values: str = ""
     return Filter(name, str, sql or f"upper({name}) IN ${name}", label, meaning, is_list=True, values=values)
 
 
-def _limits(name: str, fact: str, label: str, unit: str, *, example: str) -> tuple[Filter, Filter]:
+def _limits(fact: str, label: str, unit: str, *, example: str) -> tuple[Filter, Filter]:
     """Make the two filters that limit a number to a range."""
-    low, high = f"{name}_min", f"{name}_max"
+    low, high = f"{fact}_min", f"{fact}_max"
     return (
         Filter(
             low, float, f"{fact} >= ${low}", f"{label} ≥", f"Smallest {label} in {unit}, such as {example}.", unit=unit
@@ -98,10 +98,10 @@ FILTERS = (
     ),
     _one_of("detector", "detector", "Detector, such as UVIS."),
     _one_of(
-        "band",
+        "filter",
         "filter",
         "Filter, such as F814W.",
-        "list_has_any(regexp_extract_all(upper(filter), '[A-Z0-9]+'), $band)",
+        "list_has_any(regexp_extract_all(upper(filter), '[A-Z0-9]+'), $filter)",
         BANDS,
     ),
     _one_of("category", "category", "Science category, such as GALAXIES.", values=CATEGORIES),
@@ -123,8 +123,8 @@ FILTERS = (
         "observed until",
         "Last day, such as 2009-05-24.",
     ),
-    *_limits("exposure", "exposure_s", "exposure time", "s", example="100"),
-    *_limits("scale", "pixel_scale_arcsec", "pixel scale", "arcsec", example="0.05"),
+    *_limits("exposure_s", "exposure time", "s", example="100"),
+    *_limits("pixel_scale_arcsec", "pixel scale", "arcsec", example="0.05"),
     _one_of(
         "proposal",
         "proposal",

@@ -89,7 +89,7 @@ class SearchOptions(FilterOptions):  # type: ignore[misc]
         from hubbleclip.search.params import SearchParams, as_written, checked
 
         own = {"q": as_written(text.strip()), "image": as_written(str(self.image or ""))}
-        params = checked(SearchParams, asdict(self) | own)
+        params = checked(SearchParams, {n: v for n, v in asdict(self).items() if n in SearchParams.model_fields} | own)
         if not params.model_copy(update={"k": 24, "mode": Mode.BOTH, "group": GroupBy.PROPOSAL}).pairs():
             raise SearchError('nothing to search for: write `hubbleclip search "spiral galaxy"`, or see --help')
         return params

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
+from difflib import get_close_matches
 from functools import cache
 from inspect import Parameter, Signature
 from typing import Annotated, Any
 
 from mcp.server import MCPServer
+from mcp.server.mcpserver import Context
 from mcp.server.mcpserver.exceptions import ToolError
 from mcp_types import ToolAnnotations
 from pydantic import Field
@@ -61,10 +63,23 @@ def saying_errors() -> Iterator[None]:
         raise ToolError(str(error)) from error
 
 
+class ExactServer(MCPServer):
+    """Server of tools that refuses arguments which a tool does not have; the base class ignores them."""
+
+    async def call_tool(self, name: str, arguments: dict[str, Any], context: Context | None = None) -> Any:
+        """See `MCPServer`."""
+        for tool in await self.list_tools():
+            known = tool.input_schema["properties"]
+            for unknown in sorted(arguments.keys() - known) if tool.name == name else ():
+                nearest = get_close_matches(unknown, known, n=1, cutoff=0.4)
+                raise ToolError(f"{unknown}: there is no such argument; the nearest is `{(nearest or list(known))[0]}`")
+        return await super().call_tool(name, arguments, context)
+
+
 def make_agent_server(open_search: Callable[[], Search], layout: Layout, explain: Explain) -> MCPServer:
     """Make the server of the tools."""
     opened = cache(open_search)  # opened at the first call, because that takes seconds
-    server = MCPServer("hubbleclip", instructions=INSTRUCTIONS, version=__version__, log_level="ERROR")
+    server = ExactServer("hubbleclip", instructions=INSTRUCTIONS, version=__version__, log_level="ERROR")
 
     def search(**parameters: Any) -> dict[str, Any]:
         """Find tiles of Hubble images by words, by likeness to other tiles, and by facts such as place; best first."""

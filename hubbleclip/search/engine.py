@@ -23,7 +23,7 @@ from hubbleclip.evaluation.maps import cover_squares, similarity_drops
 from hubbleclip.evaluation.metrics.vocabulary import find_nearest
 from hubbleclip.search.advice import notes_on
 from hubbleclip.search.open_index import CurrentIndex, Floats64, OpenIndex, open_index
-from hubbleclip.search.params import ExactParams, SearchParams, as_written, checked
+from hubbleclip.search.params import SearchParams, as_written, checked
 from hubbleclip.search.ranking import (
     FUSED_DEPTH,
     WORD_DECIMALS,
@@ -109,7 +109,10 @@ class Search:
             If there is no catalog.
 
         """
-        return cls(Layout(Path(place) if isinstance(place, str | Path) else place.root))
+        root = Path(place) if isinstance(place, str | Path) else getattr(place, "root", None)
+        if root is None:
+            raise SearchError(f"open a folder or settings, not {type(place).__name__}")
+        return cls(Layout(root))
 
     def _now(self) -> OpenIndex:
         """Return the newest state of index and catalog.
@@ -176,6 +179,8 @@ class Search:
             If a term is unknown or unreadable, or the search is not possible.
 
         """
+        if not isinstance(params, SearchParams):
+            raise SearchError("run takes SearchParams: `text`, `like` and `find` take plain values")
         opened = self._now()
         params = self._understand(opened, params)
         cone = self._cone(opened, params)
@@ -265,7 +270,7 @@ class Search:
         mode
             `model`, `words` or `both`.
         **filters
-            Filters by name, such as `instrument="WFC3"` or `exposure_min=100`; docs/search.md lists them.
+            Filters by name, such as `instrument="WFC3"` or `exposure_s_min=100`; docs/search.md lists them.
 
         Returns
         -------
@@ -333,7 +338,7 @@ class Search:
         """
         from hubbleclip.search.export import hit_table  # noqa: PLC0415 - imports astropy, which others need not
 
-        return hit_table(self.run(checked(ExactParams, {"group": GroupBy.NONE} | parameters)), self._layout)
+        return hit_table(self.run(checked(SearchParams, {"group": GroupBy.NONE} | parameters)), self._layout)
 
     def resolve_target(self, name: str, radius_deg: float | None = None) -> Cone:
         """Find a place on the sky by its position or name.
@@ -357,7 +362,7 @@ class Search:
             If nothing has this name.
 
         """
-        return find_cone(name, radius_deg, self._now().facts.target_cone, self._ask_elsewhere)
+        return find_cone(str(name), radius_deg, self._now().facts.target_cone, self._ask_elsewhere)
 
     def tile(self, tile_id: str) -> TileRecord:
         """Read everything known of a tile.
@@ -378,7 +383,7 @@ class Search:
             If there is no such tile.
 
         """
-        facts = self._now().facts.details(tile_id)
+        facts = self._now().facts.details(str(tile_id))
         if facts is None:
             raise SearchError(f"there is no tile {tile_id!r}")
         return TileRecord(tile_id=tile_id, facts=facts, picture=self._layout.existing_tile(tile_id))
@@ -402,7 +407,7 @@ class Search:
             If there is no such tile.
 
         """
-        if not self._now().facts.has(tile_id):
+        if not self._now().facts.has(str(tile_id)):
             raise SearchError(f"there is no tile {tile_id!r}")
         return self._layout.existing_tile(tile_id)
 
@@ -525,7 +530,7 @@ class Search:
 
         """
         opened = self._now()
-        (row,) = rows_of(opened.store.tile_ids, [tile_id])
+        (row,) = rows_of(opened.store.tile_ids, [str(tile_id)])
         if row is None:
             return {}
         feat_1d = opened.store.features([row]).astype(np.float64)

@@ -5,11 +5,14 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import date
+from difflib import get_close_matches
 from typing import Annotated, Any, TypeVar
 from urllib.parse import urlencode
 
 from pydantic import (
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     StringConstraints,
@@ -28,12 +31,27 @@ MAX_DEPTH, MAX_TERMS, MAX_VALUES = 10_000, 16, 100
 """Maximum numbers of hits on all pages together, of terms, and of values of one filter; they limit time and memory."""
 WEIGHTED = re.compile(r"(.*\S)\s*\^\s*(-?\d+(?:\.\d+)?)", re.DOTALL)
 """Matches a text with its weight, such as `spiral galaxy^2` or `bar^-0.5`."""
+MAX_WEIGHT = 100.0
 RADIUS_ARCMIN = 60 * RADIUS_DEG
+
+
+def _day(value: Any) -> Any:
+    """Refuse texts that pydantic would read as seconds since 1970, such as a year."""
+    if isinstance(value, str) and not re.fullmatch(r"\s*\d{4}-\d\d-\d\d\s*", value):
+        raise ValueError("write a day as 2009-05-24")
+    return value
+
+
 Short = Annotated[str, StringConstraints(strip_whitespace=True, max_length=200)]
 Text = Annotated[str, StringConstraints(strip_whitespace=True, max_length=4000)]
 TileId = Annotated[str, StringConstraints(pattern=r"^[0-9A-Za-z_-]{1,64}(\^-?\d+(\.\d+)?)?$")]
 Number = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-TYPES: dict[type, Any] = {str: Short, int: Annotated[int, Field(ge=0, le=10_000)], float: Number}
+TYPES: dict[type, Any] = {
+    str: Short,
+    int: Annotated[int, Field(ge=0, le=10_000)],
+    float: Number,
+    date: Annotated[date, BeforeValidator(_day)],
+}
 
 
 class ParameterError(HubbleclipError):
@@ -43,7 +61,7 @@ class ParameterError(HubbleclipError):
 class SearchTerms(BaseModel):
     """What is searched for, and which page is shown. Parameters that can be repeated are lists."""
 
-    model_config = ConfigDict(frozen=True, populate_by_name=True)
+    model_config = ConfigDict(frozen=True, populate_by_name=True, extra="forbid")
 
     q: list[Text] = Field([], description="Text to look for; `text^2` gives it the weight 2.")
     without: list[Text] = Field([], alias="not", description="Text to avoid.")
@@ -81,6 +99,10 @@ LISTS = {
 """Names of the parameters that can be repeated."""
 
 
+NAMES = sorted({info.alias or field for field, info in _WithFilters.model_fields.items()} | {"format", "terms"})
+"""Names of the parameters, of which an error names the nearest."""
+
+
 class SearchParams(_WithFilters):
     """A search: terms, filters and a page. Without terms, it finds all tiles that the filters admit, in fixed order."""
 
@@ -109,8 +131,13 @@ class SearchParams(_WithFilters):
         """Refuse a page too deep, too many terms, and too many values of one filter."""
         if self.page * self.k > MAX_DEPTH:
             raise ValueError(f"only the first {MAX_DEPTH:,} hits can be seen: narrow the search")
-        if len(list(self.terms())) > MAX_TERMS:
+        terms = list(self.terms())
+        if len(terms) > MAX_TERMS:
             raise ValueError(f"a search has at most {MAX_TERMS} terms")
+        if any(abs(term.weight) > MAX_WEIGHT for term in terms):
+            raise ValueError(
+                f"a weight is from -{MAX_WEIGHT:g} to {MAX_WEIGHT:g}: write text^2, or text^1 for a text that ends so"
+            )
         if any(isinstance(values, list) and len(values) > MAX_VALUES for _, values in self):
             raise ValueError(f"a filter has at most {MAX_VALUES} values")
         return self
@@ -188,12 +215,6 @@ class SearchParams(_WithFilters):
 Model = TypeVar("Model", bound=BaseModel)
 
 
-class ExactParams(SearchParams):
-    """A search in which an unknown parameter is an error; in a URL it is ignored."""
-
-    model_config = ConfigDict(extra="forbid")
-
-
 def checked(kind: type[Model], values: Mapping[str, Any]) -> Model:
     """Check parameters; an error is one line that says which is wrong."""
     try:
@@ -204,8 +225,11 @@ def checked(kind: type[Model], values: Mapping[str, Any]) -> Model:
 
 def first_fault(faults: Sequence[Any]) -> str:
     """Describe the first fault of a validation in one line."""
-    name = ".".join(str(part) for part in faults[0]["loc"] if part not in ("query", "body"))
-    message = str(faults[0]["msg"]).removeprefix("Value error, ")
+    path = [str(part) for part in faults[0]["loc"] if part not in ("query", "body")]
+    name, message = ".".join(path), str(faults[0]["msg"]).removeprefix("Value error, ")
+    if faults[0]["type"] == "extra_forbidden":
+        nearest = get_close_matches(path[-1], NAMES, n=1, cutoff=0.4)
+        message = "there is no such parameter" + (f": do you mean `{nearest[0]}`?" if nearest else "")
     return f"{name}: {message}" if name else message
 
 
@@ -217,7 +241,7 @@ def split_weight(text: str) -> tuple[str, float]:
 
 def as_written(text: str) -> str:
     """Return a text as a parameter; the weight 1 is added if its end, such as `10^5`, would be read as a weight."""
-    return f"{text}^1" if WEIGHTED.fullmatch(text) else text
+    return f"{text}^1" if isinstance(text, str) and WEIGHTED.fullmatch(text) else text
 
 
 def _text(value: Any) -> str:
@@ -229,7 +253,10 @@ def _text(value: Any) -> str:
 
 def _parse_box(text: str) -> dict[str, float]:
     """Parse a box, which is four numbers, into the values that the SQL of the filter `box` needs."""
-    parts = [float(part) for part in text.split(",")]
+    try:
+        parts = [float(part) for part in text.split(",")]
+    except ValueError:
+        parts = []
     if len(parts) != 4 or not all(map(math.isfinite, parts)) or not (-90 <= parts[2] <= parts[3] <= 90):
         raise ValueError("a box is ra_min,ra_max,dec_min,dec_max in degrees")
     ra_max = parts[1] if parts[1] == 360 else parts[1] % 360

@@ -104,7 +104,7 @@ def _read(text: str, known: Known, changes: Change) -> tuple[str, list[str]]:
 
 
 def _field(match: re.Match[str], _: Known) -> Change | None:
-    """Read a filter that is named, such as `band:F814W`."""
+    """Read a filter that is named, such as `filter:F814W`."""
     name = match[1].lower()
     return {name: [match[2]] if name in LISTS else match[2]} if name in FILTER_OF else None
 
@@ -141,7 +141,7 @@ def _target(match: re.Match[str], known: Known) -> Change | None:
 
 
 def _band(match: re.Match[str], _: Known) -> Change:
-    return {"band": [match[0].upper()]}
+    return {"filter": [match[0].upper()]}
 
 
 def _camera(match: re.Match[str], _: Known) -> Change:

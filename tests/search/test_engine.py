@@ -14,7 +14,7 @@ from search_site import NUM_PROPOSALS, NUM_TILES, TILES_EACH, add_tiles, sky_of,
 from hubbleclip.catalog.tile_facts import FACTS
 from hubbleclip.catalog.working_copy import writing_catalog
 from hubbleclip.config.settings import Settings
-from hubbleclip.core.errors import CatalogError, SearchError
+from hubbleclip.core.errors import CatalogError, HubbleclipError, SearchError
 from hubbleclip.core.layout import Layout
 from hubbleclip.pipeline.index import index
 from hubbleclip.search.engine import Search
@@ -109,12 +109,12 @@ def test_an_impossible_search_is_one_clear_line(search: Search, params: dict, wo
 def test_texts_from_outside_are_values_and_never_sql(search: Search) -> None:
     for text in ("'; DROP TABLE tile_fact; --", "%' OR 1=1", '"', "\0"):
         ids(search, q=text)
-        assert every(search, pi=text, proposal=text, band=text) == []
+        assert every(search, pi=text, proposal=text, filter=text) == []
     assert search.num_tiles == NUM_TILES
 
 
 def test_facts_are_those_of_the_catalog(search: Search) -> None:
-    (hit,) = search.run(SearchParams(proposal="3", exposure_max=100)).hits
+    (hit,) = search.run(SearchParams(proposal="3", exposure_s_max=100)).hits
     ra_deg, dec_deg = sky_of(3, 0)
     assert hit.row() == {
         "tile_id": tile_id_of(3, 0),
@@ -211,5 +211,14 @@ def test_tables_have_units_pictures_and_escaped_texts(search: Search) -> None:
     assert set(search.find(cycle=[21, 22], moving=False)["cycle"]) == {21}
     with pytest.raises(ParameterError, match="colour"):
         search.text("galaxy", colour="red")
-    with pytest.raises(ParameterError, match="exposure_min"):
-        search.text("galaxy", exposure_min=-1)
+    with pytest.raises(ParameterError, match="exposure_s_min"):
+        search.text("galaxy", exposure_s_min=-1)
+
+
+@pytest.mark.parametrize("method", ["open", "run", "text", "like", "tile", "resolve_target", "phrases"])
+@pytest.mark.parametrize("value", [5, None, b"galaxy", ["galaxy", 1]])
+def test_a_value_of_a_wrong_type_is_refused_in_one_line(method: str, value: object, search: Search) -> None:
+    try:
+        assert not getattr(search, method)(value)
+    except HubbleclipError as error:
+        assert "\n" not in str(error)

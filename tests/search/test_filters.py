@@ -137,7 +137,7 @@ def in_range(value: Any, low: Any, high: Any) -> bool:
 def admits(filters: SearchParams, fact: Fact) -> bool:
     """The obvious way."""
     camera, _, detector = fact.instrument.partition("/")
-    upper = {name: [value.upper() for value in getattr(filters, name)] for name in ("instrument", "detector", "band")}
+    upper = {name: [value.upper() for value in getattr(filters, name)] for name in ("instrument", "detector", "filter")}
     taken = None if fact.start_mjd is None else datetime(1858, 11, 17) + timedelta(days=fact.start_mjd)
     after_last = filters.observed_to and datetime.combine(filters.observed_to, datetime.min.time()) + timedelta(days=1)
     first = filters.observed_from and datetime.combine(filters.observed_from, datetime.min.time())
@@ -145,14 +145,14 @@ def admits(filters: SearchParams, fact: Fact) -> bool:
         (
             not upper["instrument"] or bool({fact.instrument, camera} & set(upper["instrument"])),
             not upper["detector"] or detector in upper["detector"],
-            not upper["band"] or bool(set(re.split(r"\W", (fact.band or "").upper())) & set(upper["band"])),
+            not upper["filter"] or bool(set(re.split(r"\W", (fact.band or "").upper())) & set(upper["filter"])),
             not filters.proposal or bool({fact.proposal_id, fact.proposal_id[4:]} & set(filters.proposal)),
             not filters.split or fact.split in filters.split,
             not filters.category or (fact.category or "").upper() in [name.upper() for name in filters.category],
             not filters.cycle or fact.cycle in filters.cycle,
             not filters.pi or filters.pi.lower() in (fact.pi or "").lower(),
-            in_range(fact.exposure_s, filters.exposure_min, filters.exposure_max),
-            in_range(fact.pixel_scale_arcsec, filters.scale_min, filters.scale_max),
+            in_range(fact.exposure_s, filters.exposure_s_min, filters.exposure_s_max),
+            in_range(fact.pixel_scale_arcsec, filters.pixel_scale_arcsec_min, filters.pixel_scale_arcsec_max),
             first is None or (taken is not None and taken >= first),
             after_last is None or (taken is not None and taken < after_last),
             filters.moving is None or fact.is_moving == filters.moving,
@@ -191,7 +191,7 @@ DAYS = one_of(date(2017, 9, 2), date(2017, 9, 3), date(2017, 9, 4), date(2017, 9
 VALUES: dict[str, st.SearchStrategy[Any]] = {
     "instrument": some("wfc3", "WFC3/uvis", "ACS", "NICMOS", "WFC3/", "none"),
     "detector": some("uvis", "WFC", "none"),
-    "band": some("F606W", "clear2l", "F435W", "F160W", "F8", "none"),
+    "filter": some("F606W", "clear2l", "F435W", "F160W", "F8", "none"),
     "proposal": some("1", "hst:3", "jwst:3", "9", "hst"),
     "split": some("train", "val", "test", "none"),
     "category": some("GALAXIES", "STARS", "stars"),
@@ -199,10 +199,10 @@ VALUES: dict[str, st.SearchStrategy[Any]] = {
     "pi": one_of("nova", "ADA", "100%", "o'neil_", "%", "z"),
     "observed_from": DAYS,
     "observed_to": DAYS,
-    "exposure_min": one_of(*EXPOSURES_S, 0.0, 99.0),
-    "exposure_max": one_of(*EXPOSURES_S, 9.0),
-    "scale_min": one_of(*SCALES_ARCSEC, 0.06),
-    "scale_max": one_of(*SCALES_ARCSEC, 0.06),
+    "exposure_s_min": one_of(*EXPOSURES_S, 0.0, 99.0),
+    "exposure_s_max": one_of(*EXPOSURES_S, 9.0),
+    "pixel_scale_arcsec_min": one_of(*SCALES_ARCSEC, 0.06),
+    "pixel_scale_arcsec_max": one_of(*SCALES_ARCSEC, 0.06),
     "moving": st.booleans(),
     "place": CONES,
     "box": BOXES,

@@ -34,6 +34,7 @@ def test_the_package_imports_nothing_heavy_until_search_is_used() -> None:
 
 def test_the_package_offers_what_the_page_lists_and_no_other_name() -> None:
     assert hubbleclip.Search is Search
+    assert set(dir(hubbleclip)) == set(hubbleclip.__all__)
     listed = set(re.findall(r"^\| `(\w+)", PAGE, re.MULTILINE))
     assert listed | {"__version__"} == set(hubbleclip.__all__) == set(hubbleclip.MODULES) | {"__version__"}
     assert all(getattr(hubbleclip, name).__name__ == name for name in listed)

@@ -55,9 +55,9 @@ def admitted_places(params: SearchParams) -> list[int]:
     return [
         i
         for i, (proposal, number) in enumerate(PLACES)
-        if (not params.band or number % 2 == 1)
+        if (not params.filter or number % 2 == 1)
         and (not params.split or proposal % 3 == 0)
-        and (params.exposure_max is None or number < 3)
+        and (params.exposure_s_max is None or number < 3)
     ]
 
 
@@ -94,9 +94,9 @@ TERMS = st.one_of(
 """Name, value and weight of a term."""
 FILTERS = st.fixed_dictionaries(
     {
-        "band": st.sampled_from([(), ("F814W",)]),
+        "filter": st.sampled_from([(), ("F814W",)]),
         "split": st.sampled_from([(), ("train",)]),
-        "exposure_max": st.sampled_from([None, 300.0]),
+        "exposure_s_max": st.sampled_from([None, 300.0]),
     }
 )
 

@@ -19,11 +19,11 @@ from hubbleclip.search.records import NUM_SQUARES, NumberedLabels
 
 
 @pytest.mark.parametrize(
-    "query", [{}, {"q": "dust", "instrument": "WFC3/IR"}, {"q": "comet", "mode": "words", "exposure_max": 300}]
+    "query", [{}, {"q": "dust", "instrument": "WFC3/IR"}, {"q": "comet", "mode": "words", "exposure_s_max": 300}]
 )
 def test_each_value_of_a_filter_admits_as_many_tiles_as_it_says(search: Search, query: dict) -> None:
     facets = search.facets(SearchParams(**query))
-    assert set(facets) == {"instrument", "band", "category", "cycle", "split"}
+    assert set(facets) == {"instrument", "filter", "category", "cycle", "split"}
     assert len(facets["instrument"]) == 3  # also those that the search has not
     for name, values in facets.items():
         for value, num in values:
@@ -59,7 +59,7 @@ def test_the_hits_around_a_hit_are_those_of_the_list(search: Search) -> None:
 
 
 def test_bands_are_filters_and_not_clear_positions_of_a_wheel(search: Search) -> None:
-    assert search.facets()["band"] == [("F606W", NUM_TILES // 2), ("F814W", NUM_TILES // 2)]
+    assert search.facets()["filter"] == [("F606W", NUM_TILES // 2), ("F814W", NUM_TILES // 2)]
 
 
 def test_a_category_in_capitals_is_the_same_category(own_site: Settings) -> None:

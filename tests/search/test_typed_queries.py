@@ -38,7 +38,7 @@ QUERIES = {
     "GO 10465": {"proposal": ["10465"], "group": "none"},
     "GO-17301": {"proposal": ["17301"], "group": "none"},
     "go10465": {"proposal": ["10465"], "group": "none"},
-    "SNAP 11360 F814W": {"proposal": ["11360"], "band": ["F814W"], "group": "none"},
+    "SNAP 11360 F814W": {"proposal": ["11360"], "filter": ["F814W"], "group": "none"},
     "programme 10003 spiral galaxy": {"proposal": ["10003"], "q": ["spiral galaxy"], "group": "none"},
     "Proposal ID: 12345": {"proposal": ["12345"], "group": "none"},
     "hst:10003": {"proposal": ["10003"], "group": "none"},
@@ -46,15 +46,15 @@ QUERIES = {
     "PI Riess": {"pi": "Riess"},
     "PI: Green": {"pi": "Green"},
     "Wendy Freedman cepheids": {"pi": "Freedman", "q": ["cepheids"]},
-    "riess F160W": {"pi": "riess", "band": ["F160W"]},
+    "riess F160W": {"pi": "riess", "filter": ["F160W"]},
     "green galaxy": {"q": ["green galaxy"]},
     "ngc1374": {"place": "ngc1374"},
     "NGC 1374": {"place": "NGC 1374"},
-    "NGC-1374 F606W": {"place": "NGC-1374", "band": ["F606W"]},
+    "NGC-1374 F606W": {"place": "NGC-1374", "filter": ["F606W"]},
     "NGC 9999": {"q": ["NGC 9999"]},
     "M51": {"place": "M51"},
     "spiral arms of M 101": {"place": "M 101", "q": ["spiral arms"]},
-    "Messier 83 in F814W": {"place": "Messier 83", "band": ["F814W"]},
+    "Messier 83 in F814W": {"place": "Messier 83", "filter": ["F814W"]},
     "Abell 2744": {"place": "Abell 2744"},
     "HUDF": {"place": "HUDF"},
     "Orion Nebula": {"place": "Orion Nebula"},
@@ -67,8 +67,8 @@ QUERIES = {
     "M5 dwarf": {"q": ["M5 dwarf"]},
     "star": {"q": ["star"]},
     "M51 within 5 arcmin": {"place": "M51", "radius": 5.0},
-    "F814W": {"band": ["F814W"]},
-    "f814w spiral galaxy": {"band": ["F814W"], "q": ["spiral galaxy"]},
+    "F814W": {"filter": ["F814W"]},
+    "f814w spiral galaxy": {"filter": ["F814W"], "q": ["spiral galaxy"]},
     "WFC3/IR": {"instrument": ["WFC3/IR"]},
     "planetary nebula with WFC3 IR": {"instrument": ["WFC3/IR"], "q": ["planetary nebula"]},
     "acs jupiter": {"instrument": ["ACS"], "q": ["jupiter"]},
@@ -80,7 +80,7 @@ QUERIES = {
     "05:35:17.3 -05:23:28": {"place": "05:35:17.3 -05:23:28"},
     "05 35 17 -05 23 28": {"place": "05 35 17 -05 23 28"},
     "5h35m17.3s, -5d23m28s": {"place": "5h35m17.3s -5d23m28s"},
-    "05h35m17.3s −05°23′28″ F814W": {"place": "05h35m17.3s -05d23m28s", "band": ["F814W"]},
+    "05h35m17.3s −05°23′28″ F814W": {"place": "05h35m17.3s -05d23m28s", "filter": ["F814W"]},
     "J053517.3-052328": {"place": "J053517.3-052328"},
     "RA 83.82 Dec -5.39": {"place": "RA 83.82 Dec -5.39"},
     "l=209.01 b=-19.38": {"place": "l=209.01 b=-19.38"},
@@ -124,6 +124,6 @@ def test_quoted_and_long_texts_stay_texts(text: str) -> None:
 
 
 def test_what_is_understood_stays_as_it_is_and_has_its_weight() -> None:
-    once = understand(SearchParams(q=["spiral F814W^2", "M51"], band="F606W", **{"not": "bar"}), KNOWN)
-    expected = SearchParams(q="spiral^2", band=["F606W", "F814W"], place="M51", **{"not": "bar"})
+    once = understand(SearchParams(q=["spiral F814W^2", "M51"], filter="F606W", **{"not": "bar"}), KNOWN)
+    expected = SearchParams(q="spiral^2", filter=["F606W", "F814W"], place="M51", **{"not": "bar"})
     assert once == understand(once, KNOWN) == expected

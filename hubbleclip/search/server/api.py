@@ -7,14 +7,14 @@ from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import JSONResponse
-from pydantic import BaseModel, Field, ValidationError, WithJsonSchema
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, WithJsonSchema
 from pydantic_core import to_jsonable_python
-from starlette.datastructures import UploadFile
+from starlette.datastructures import FormData, UploadFile
 
 from hubbleclip.catalog.tile_facts import TEXT
 from hubbleclip.core.errors import HubbleclipError, SearchError
 from hubbleclip.search.export import COLUMNS, FORMATS
-from hubbleclip.search.params import MAX_DEPTH, MAX_TERMS, ParameterError, Short, Text, first_fault
+from hubbleclip.search.params import MAX_DEPTH, MAX_TERMS, MAX_WEIGHT, ParameterError, Short, Text, first_fault
 from hubbleclip.search.records import Hits, IndexStatus, Note, Points, TermKind, TileRecord, plain
 from hubbleclip.search.server.search_service import SearchService, WebParams, params_of, weighted
 
@@ -36,9 +36,11 @@ class ApiParams(WebParams):
 class TermBody(BaseModel):
     """One term of a search, with its weight."""
 
+    model_config = ConfigDict(extra="forbid")
+
     kind: Literal[TermKind.TEXT, TermKind.TILE, TermKind.PROPOSAL] = TermKind.TEXT
     value: Text = Field(min_length=1)
-    weight: float = Field(1.0, ge=-100, le=100, description="Negative weights push tiles away.")
+    weight: float = Field(1.0, ge=-MAX_WEIGHT, le=MAX_WEIGHT, description="Negative weights push tiles away.")
 
 
 PARAMETER_OF = {TermKind.TEXT: "q", TermKind.TILE: "like", TermKind.PROPOSAL: "abstract_of"}
@@ -115,7 +117,8 @@ async def upload_of(request: Request, service: SearchService) -> WebParams:
                 raise ParameterError("the form has no file `picture`")
             # A large file is still on disk; reading it in the queue limits how many files are in memory at once.
             digest = await service.queue.run(lambda: service.uploads.add(picture.file.read()))
-            return params_of(form).model_copy(update={"image": [digest]})
+            fields = FormData([(name, value) for name, value in form.multi_items() if name != "picture"])
+            return params_of(fields).model_copy(update={"image": [digest]})
 
 
 ERRORS: dict[int | str, dict[str, Any]] = {

@@ -75,6 +75,8 @@ def test_sql_reads_and_is_cut(call) -> None:
         ("search", {"text": ["a"], "place": "nowhere at all"}, "nowhere"),
         ("search", {"like": ["unknown"]}, "unknown"),
         ("search", {"k": 1000}, "k"),
+        ("search", {"filters": ["F814W"]}, "`filter`"),
+        ("sql", {"query": "SELECT 1", "max_row": 5}, "max_row"),
         ("tile", {"tile_id": "unknown"}, "unknown"),
         ("explain", {"tile_id": "unknown"}, "unknown"),
     ],

@@ -78,7 +78,7 @@ def test_a_posted_term_cannot_name_a_file(client: TestClient) -> None:
         ({"place": "nowhere at all"}, "nowhere"),
         ({"like": "no such"}, "like"),
         ({"observed_from": "yesterday"}, "observed_from"),
-        ({"exposure_min": "nan"}, "exposure_min"),
+        ({"exposure_s_min": "nan"}, "exposure_s_min"),
         ({"q": ["a"] * 17}, "16"),
         ({"like": "abc"}, "abc"),
         ({"radius": "0", "place": "1 1"}, "radius"),
@@ -87,9 +87,14 @@ def test_a_posted_term_cannot_name_a_file(client: TestClient) -> None:
         ({"page": "9" * 30}, "10,000"),
         ({"instrument": ["x"] * 101}, "100"),
         ({"q": "x" * 4001}, "q"),
-        ({"exposure_min": "1e400"}, "exposure_min"),
+        ({"exposure_s_min": "1e400"}, "exposure_s_min"),
         ({"observed_from": "9" * 40}, "observed_from"),
         ({"box": "nan,1,2"}, "box"),
+        ({"box": "a,b,c,d"}, "ra_min"),
+        ({"observed_from": "2013"}, "2009-05-24"),
+        ({"q": "a^999"}, "-100 to 100"),
+        ({"filters": "F814W"}, "`filter`"),
+        ({"exposure_min": "1"}, "`exposure_s_min`"),
     ],
 )
 def test_a_wrong_parameter_is_named_in_one_line(parameters: dict, word: str, client: TestClient) -> None:
@@ -97,6 +102,15 @@ def test_a_wrong_parameter_is_named_in_one_line(parameters: dict, word: str, cli
     assert response.status_code in (400, 422)
     assert word in response.json()["detail"]
     assert "\n" not in response.json()["detail"]
+
+
+@pytest.mark.parametrize(
+    "body", [{"filters": ["F814W"]}, {"terms": [{"values": "galaxy"}]}, {"terms": [{"value": "a", "weigth": 1}]}]
+)
+def test_an_unknown_name_in_a_body_is_refused(body: dict, client: TestClient) -> None:
+    response = client.post("/api/v1/search", json=body)
+    assert response.status_code == 422
+    assert "there is no such parameter" in response.json()["detail"] or "value" in response.json()["detail"]
 
 
 def test_a_tile_has_all_its_facts_and_an_unknown_one_is_404(client: TestClient, search: Search) -> None:

@@ -141,8 +141,8 @@ def test_an_example_filters_and_modes_change_address_and_hits(page: Page, search
     page.chrome.execute_script("document.querySelector('input[name=mode][value=words]').click()")
     page.until(lambda: page.parameters().get("mode") == ["words"], "the mode")
     page.until(lambda: "model" not in page.one(".ranks").text.replace("more like this", ""), "ranks by words alone")
-    page.one("[name=exposure_min]").send_keys("350\n")
-    page.until(lambda: page.parameters().get("exposure_min") == ["350"], "the range")
+    page.one("[name=exposure_s_min]").send_keys("350\n")
+    page.until(lambda: page.parameters().get("exposure_s_min") == ["350"], "the range")
     num = len(page.all(".chips a"))
     page.all(".chips a")[-1].click()
     page.until(lambda: len(page.all(".chips a")) == num - 1, "one chip fewer")
@@ -399,7 +399,7 @@ def serious_findings(page: Page, axe: str) -> list[str]:
         "/tiles/{}",
         "/sky",
         "/map",
-        "/?exposure_min=1e9",
+        "/?exposure_s_min=1e9",
     ],
 )
 def test_pages_are_accessible(path: str, is_dark: bool, page: Page, search: Search, axe: str) -> None:

@@ -31,9 +31,9 @@ def soup(client: TestClient, url: str, status: int = 200, **headers: str) -> Bea
 
 URLS = (
     "q=spiral+galaxy%5E2&not=dust&like=abc&mode=model&group=none&k=12&page=3",
-    "instrument=WFC3%2FUVIS&instrument=ACS%2FWFC&cycle=12&observed_from=2009-05-24&exposure_min=0.5&moving=true&place=M+31&radius=3",
+    "instrument=WFC3%2FUVIS&instrument=ACS%2FWFC&cycle=12&observed_from=2009-05-24&exposure_s_min=0.5&moving=true&place=M+31&radius=3",
     "box=350%2C10%2C-5%2C5&split=test",
-    "exposure_min=1234567.5&exposure_max=100000000&scale_max=0.1",
+    "exposure_s_min=1234567.5&exposure_s_max=100000000&pixel_scale_arcsec_max=0.1",
     "",
 )
 
@@ -63,7 +63,7 @@ def test_another_search_begins_at_its_first_page() -> None:
 
 
 def test_a_form_field_that_is_blank_counts_as_absent() -> None:
-    assert params_of(QueryParams("q=a&exposure_min=&place=&cycle=&moving=")).pairs() == [("q", "a")]
+    assert params_of(QueryParams("q=a&exposure_s_min=&place=&cycle=&moving=")).pairs() == [("q", "a")]
     with pytest.raises(ParameterError, match="k:"):
         params_of(QueryParams("k=many"))
 
@@ -129,7 +129,7 @@ def test_each_kind_of_query_shows_tiles_and_its_parts(query: str, client: TestCl
 
 
 def test_the_hits_of_all_pages_are_exported(client: TestClient) -> None:
-    page = soup(client, "/?q=galaxy&band=F606W&k=5&page=2&group=none")
+    page = soup(client, "/?q=galaxy&filter=F606W&k=5&page=2&group=none")
     exports = {link.text: link["href"] for link in page.select("#results [download]")}
     assert list(exports) == ["CSV", "VOTable", "ECSV", "Parquet"]
     shown = [link["href"].partition("?")[0].rpartition("/")[2] for link in page.select(".tile .picture")]
@@ -140,12 +140,12 @@ def test_the_hits_of_all_pages_are_exported(client: TestClient) -> None:
 
 
 def test_a_tile_is_added_to_a_search_or_pushed_away(client: TestClient, search: Search) -> None:
-    page = soup(client, "/?q=galaxy&band=F606W&group=none")
+    page = soup(client, "/?q=galaxy&filter=F606W&group=none")
     wanted, unwanted = (page.select_one(f".tile .{name}")["href"] for name in ("like", "unlike"))
     tile_id = parse_qs(urlsplit(wanted).query)["like"][0]
     assert parse_qs(urlsplit(wanted).query) == {
         "q": ["galaxy"],
-        "band": ["F606W"],
+        "filter": ["F606W"],
         "group": ["none"],
         "like": [tile_id],
     }
@@ -167,7 +167,7 @@ def test_a_hit_passes_the_text_of_the_search_to_its_page(client: TestClient) -> 
 def test_a_search_without_a_reload_has_its_address_and_what_was_understood(client: TestClient) -> None:
     response = client.get("/?q=ngc103+F814W+dust&place=&mode=words", headers={"hx-request": "true"})
     assert response.status_code == 200
-    assert response.headers["hx-push-url"] == "/?q=dust&mode=words&place=ngc103&band=F814W"
+    assert response.headers["hx-push-url"] == "/?q=dust&mode=words&place=ngc103&filter=F814W"
     page = BeautifulSoup(response.text, "html.parser")
     assert page.select_one("#q")["value"] == "dust"
     chips = [" ".join(chip.text.split()) for chip in page.select(".chips a")]
@@ -185,7 +185,7 @@ def test_paging_keeps_the_search_and_counts(client: TestClient) -> None:
 
 
 def test_no_hit_and_a_fault_are_said_plainly(client: TestClient) -> None:
-    assert "No tile fits this search" in " ".join(soup(client, "/?exposure_min=1e9").select_one(".count").text.split())
+    assert "No tile fits this search" in " ".join(soup(client, "/?exposure_s_min=1e9").select_one(".count").text.split())
     page = soup(client, "/?place=nowhere+at+all", 400)
     assert "the catalog has no target" in page.select_one(".fault").text
     assert page.select_one("[name=place]")["value"] == "nowhere at all"

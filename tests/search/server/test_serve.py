@@ -66,7 +66,7 @@ def test_agents_ask_over_standard_input(own: Settings) -> None:
 
     async def talk() -> None:
         async with Client(parameters) as client:
-            found = await client.call_tool("search", {"text": ["spiral galaxy"], "exposure_min": 150, "k": 2})
+            found = await client.call_tool("search", {"text": ["spiral galaxy"], "exposure_s_min": 150, "k": 2})
             hits = found.structured_content["hits"]
             assert [hit["exposure_s"] >= 150 for hit in hits] == [True, True], found
             tile_id = hits[0]["tile_id"]

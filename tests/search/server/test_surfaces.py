@@ -1,6 +1,7 @@
 """Every filter is on every surface: page, chips, API, command, agents, Python and docs."""
 
 import asyncio
+import re
 from dataclasses import fields
 from datetime import date
 from pathlib import Path
@@ -15,6 +16,7 @@ from hubbleclip.cli.searching import SearchOptions
 from hubbleclip.core.layout import Layout
 from hubbleclip.search.agents import make_agent_server
 from hubbleclip.search.engine import Search
+from hubbleclip.search.export import COLUMNS
 from hubbleclip.search.params import SearchParams
 
 NAMES = [one.name for one in FILTERS]
@@ -47,6 +49,18 @@ def test_every_surface_has_every_filter(client: TestClient, search: Search) -> N
         "Python": set(SearchParams.model_fields),
     }
     assert {surface: set(NAMES) - found for surface, found in surfaces.items() if set(NAMES) - found} == {}
+
+
+def test_a_filter_of_a_field_has_the_name_of_the_field() -> None:
+    fields = {re.sub("_(min|max)$", "", name) for name in NAMES}
+    assert fields - {column.name for column in COLUMNS} == {
+        "place",
+        "box",
+        "moving",
+        "proposal",  # a number or an id
+        "observed_from",
+        "observed_to",
+    }
 
 
 def test_the_docs_list_every_filter_with_its_meaning() -> None:

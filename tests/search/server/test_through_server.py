@@ -34,7 +34,7 @@ SEARCHES = {
     "cone about a target": ["--cone", "ngc 105", "--group", "none"],
     "instrument": ["nebula", "--instrument", "ACS"],
     "proposals": ["--proposal", "3", "--proposal", "hst:5", "--group", "none"],
-    "filters": ["--exposure-min", "150", "--observed-to", "2017-09-08", "--no-moving", "--band", "F814W"],
+    "filters": ["--exposure-s-min", "150", "--observed-to", "2017-09-08", "--no-moving", "--filter", "F814W"],
     "text to avoid": ["galaxy", "--not", "spiral"],
     "model": ["spiral galaxy", "--mode", "model"],
     "words": ["spiral galaxy", "--mode", "words"],
