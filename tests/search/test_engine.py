@@ -215,10 +215,9 @@ def test_tables_have_units_pictures_and_escaped_texts(search: Search) -> None:
         search.text("galaxy", exposure_s_min=-1)
 
 
-@pytest.mark.parametrize("method", ["open", "run", "text", "like", "tile", "resolve_target", "phrases"])
-@pytest.mark.parametrize("value", [5, None, b"galaxy", ["galaxy", 1]])
+@pytest.mark.parametrize("value", [5, ["galaxy", 1]])
+@pytest.mark.parametrize("method", ["open", "run", "text", "like", "tile", "resolve_target"])
 def test_a_value_of_a_wrong_type_is_refused_in_one_line(method: str, value: object, search: Search) -> None:
-    try:
-        assert not getattr(search, method)(value)
-    except HubbleclipError as error:
-        assert "\n" not in str(error)
+    with pytest.raises(HubbleclipError) as caught:
+        getattr(search, method)(value)
+    assert "\n" not in str(caught.value)
