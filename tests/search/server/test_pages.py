@@ -185,7 +185,9 @@ def test_paging_keeps_the_search_and_counts(client: TestClient) -> None:
 
 
 def test_no_hit_and_a_fault_are_said_plainly(client: TestClient) -> None:
-    assert "No tile fits this search" in " ".join(soup(client, "/?exposure_s_min=1e9").select_one(".count").text.split())
+    assert "No tile fits this search" in " ".join(
+        soup(client, "/?exposure_s_min=1e9").select_one(".count").text.split()
+    )
     page = soup(client, "/?place=nowhere+at+all", 400)
     assert "the catalog has no target" in page.select_one(".fault").text
     assert page.select_one("[name=place]")["value"] == "nowhere at all"
