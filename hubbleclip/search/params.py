@@ -61,7 +61,7 @@ class ParameterError(HubbleclipError):
 class SearchTerms(BaseModel):
     """What is searched for, and which page is shown. Parameters that can be repeated are lists."""
 
-    model_config = ConfigDict(frozen=True, populate_by_name=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, populate_by_name=True)
 
     q: list[Text] = Field([], description="Text to look for; `text^2` gives it the weight 2.")
     without: list[Text] = Field([], alias="not", description="Text to avoid.")
@@ -90,7 +90,12 @@ def _field(one: Filter) -> Any:
     return list[kind] if one.is_list else kind | None if unset else kind, Field(one.default, description=one.meaning)
 
 
-_WithFilters: Any = create_model("_WithFilters", __base__=SearchTerms, **{one.name: _field(one) for one in FILTERS})
+_WithFilters: Any = create_model(
+    "_WithFilters",
+    __base__=SearchTerms,
+    __cls_kwargs__={"extra": "forbid"},
+    **{one.name: _field(one) for one in FILTERS},
+)
 
 
 LISTS = {
