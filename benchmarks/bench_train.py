@@ -33,7 +33,6 @@ from hubbleclip.dataset.loader import (
 from hubbleclip.dataset.manifest import read_dataset
 from hubbleclip.training.distributed import World, process_group
 from hubbleclip.training.models.builder import MODELS_DIR, LoadedModel, load_model
-from hubbleclip.training.optimizer import BETAS
 from hubbleclip.training.trainer import make_trainer
 
 MODEL = ModelSettings(name="hubbleclip-tiny", pretrained="")
@@ -110,8 +109,6 @@ class Bench:
             "logs": folder,
             "name": "peer",
             "lr": SETTINGS.learning_rate,
-            "beta1": BETAS[0],
-            "beta2": BETAS[1],
             "wd": SETTINGS.weight_decay,
             "warmup": SETTINGS.warmup_steps,
             "grad-clip-norm": SETTINGS.grad_clip,

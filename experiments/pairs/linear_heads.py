@@ -48,7 +48,7 @@ def train_heads(pairs: Pairs, settings: TrainSettings) -> LinearHeads:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)
         heads = LinearHeads(views_nvd.shape[-1], pairs.caption_ne.shape[1])
-        optimizer = make_optimizer(heads, settings)
+        optimizer = make_optimizer(heads, settings.model_copy(update={"beta2": 0.98}))
         alone = World(rank=0, size=1, device=torch.device("cpu"))
         gradients = ContrastiveGradients(wrapped=heads, loss=get_loss(settings.loss), world=alone, is_bf16=False)
         for step in range(settings.steps):

@@ -58,7 +58,7 @@ def fine_tuned(context_length: int = 0, **changes: Any) -> Arm:
 
 ARMS = {
     "as it is": Arm(),
-    "half of each batch hard negatives": Arm(changes={"hard_negatives": 0.5}),
+    "half of each batch hard negatives": Arm(changes={"hard_share": 0.5}),
     "sigmoid loss": Arm(changes={"loss": "siglip_masked"}),
     "the base": Arm(dataset=FIRST),
     "fine-tuned": fine_tuned(),

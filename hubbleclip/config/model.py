@@ -90,6 +90,12 @@ class TrainSettings(Section):
     """Samples per step, over all processes."""
     learning_rate: float = Field(1e-5, gt=0)
     """Peak learning rate of AdamW."""
+    beta1: float = Field(0.9, ge=0, lt=1)
+    """Decay of AdamW's first moment."""
+    beta2: float | None = Field(None, ge=0, lt=1)
+    """Decay of AdamW's second moment; by default that of open_clip: 0.98 for names with "vit", else 0.999."""
+    eps: float | None = Field(None, gt=0)
+    """Term that AdamW adds to the denominator; by default that of open_clip: 1e-6 for names with "vit", else 1e-8."""
     layer_decay: float = Field(1.0, gt=0, le=1)
     """Layer-wise decay: learning rate of each layer of a tower, relative to the layer above it."""
     warmup_steps: int = Field(2000, ge=0)
@@ -125,8 +131,8 @@ class TrainSettings(Section):
     whole main caption with probability 0.2, another caption with 0.1, and consecutive sentences of the main one with
     0.7.
     """
-    hard_negatives: float = Field(0.0, ge=0, le=1)
-    """Share of each batch that is filled, as far as possible, with tiles of proposals of the same category and
+    hard_share: float = Field(0.0, ge=0, le=1)
+    """Share of each batch that the sampler fills, as far as possible, with tiles of proposals of the same category and
     instrument, which are hard negatives of each other. Without effect if a batch has more rows than half the number of
     proposal groups.
     """

@@ -130,6 +130,11 @@ class LowRankUpdate(nn.Module):
         return weight + LORA_SCALE * (self.up @ self.down).view_as(weight)
 
 
+def is_down_factor(name: str) -> bool:
+    """Test whether a weight is the factor of a `LowRankUpdate` that is not initially zero."""
+    return ".parametrizations." in name and name.endswith(".down")
+
+
 def _add_lora(loaded: LoadedModel, settings: TrainSettings, *, towers: tuple[str, ...]) -> Any:
     """Add low-rank updates to the given towers' linear layers, pointwise convolutions and attention.
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from hubbleclip.training.distillation import Distillation, Features
 from hubbleclip.training.distributed import World
-from hubbleclip.training.losses import Loss, pair_logits
+from hubbleclip.training.losses import Loss, Pairs
 
 Seed = tuple[int, ...]
 """Non-negative numbers that identify a training, a step and a process."""
@@ -87,8 +87,8 @@ class ContrastiveGradients:
         The gradients accumulate in the parameters, or in `features` if these are detached from the parameters.
         """
         image_bd, text_bd, scale, *bias = features = self._gathered(features)
-        logits_bb = pair_logits(image_bd, text_bd, scale, bias[0] if bias else None)
-        entries = self.loss.compute(logits_bb, self.world.gather(group_ids))
+        pairs = Pairs.of_features(image_bd, text_bd, scale, bias[0] if bias else None, self.world.gather(group_ids))
+        entries = self.loss.compute(pairs)
         if self.distillation is not None:
             entries["distillation_loss"] = self.distillation.term(features, self._gathered(base))
         torch.stack(list(entries.values())).sum().backward()  # type: ignore[no-untyped-call]

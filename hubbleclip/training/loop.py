@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
-from typing import Any
+from statistics import fmean
 
 import torch
 from torch import Tensor
@@ -20,7 +20,7 @@ from hubbleclip.dataset.manifest import DatasetInfo, read_dataset
 from hubbleclip.training import checkpoints
 from hubbleclip.training.distillation import make_distillation
 from hubbleclip.training.distributed import World, process_group
-from hubbleclip.training.finetuning import apply_mode
+from hubbleclip.training.finetuning import apply_mode, is_down_factor
 from hubbleclip.training.losses import get_loss
 from hubbleclip.training.models.builder import LoadedModel, load_model, set_initial_scale
 from hubbleclip.training.runs import find_run, finish_run, open_run, settings_digest
@@ -116,14 +116,18 @@ def _run_steps(trainer: Trainer, batches: TrainBatches, on_progress: OnProgress)
     try:
         if world.broadcast(trainer.is_done):
             return
+        began_s = time.perf_counter()
         for batch in iterate_batches(batches, trainer.step, pin=world.device.type == "cuda"):
+            times = {"loader_s": time.perf_counter() - began_s}
             metrics = trainer.train_step(batch)
+            times["step_s"] = time.perf_counter() - began_s
             if reporter is not None:
-                reporter.after_step(metrics)
+                reporter.after_step(metrics | times)
             # only rank 0 validates, so only rank 0 knows whether training is done; it broadcasts this, so that all
             # processes stop at the same step
             if trainer.is_due(trainer.settings.validate_every) and world.broadcast(trainer.is_done):
                 return
+            began_s = time.perf_counter()  # validations and checkpoints are no part of a step
     finally:
         if reporter is not None:
             reporter.tracker.close()
@@ -143,34 +147,41 @@ class _Reporter:
     def __init__(self, trainer: Trainer, on_progress: OnProgress) -> None:
         self.trainer, self.on_progress = trainer, on_progress
         self.tracker = Tracker(trainer.run_dir, trainer.step)
-        self.since_s, self.since_step = time.perf_counter(), trainer.step
+        self.steps: list[dict[str, float]] = []  # metrics of the steps since the last row
 
     def after_step(self, metrics: dict[str, float]) -> None:
         """Validate, log the metrics and save a checkpoint, each if it is due."""
         trainer = self.trainer
+        self.steps.append(metrics)
         best_before = trainer.best_step
         val_metrics = trainer.validate_if_due()
         # metrics are written before the checkpoint, so that a run that resumes from the checkpoint has all of them
-        if val_metrics or trainer.is_due(trainer.settings.log_every):
-            self._track(metrics | val_metrics)
+        periods = (trainer.settings.log_every, trainer.settings.checkpoint_every)
+        if val_metrics or any(map(trainer.is_due, periods)):
+            self._track(val_metrics)
         is_better = bool(val_metrics) and trainer.best_step != best_before
         if is_better or trainer.is_due(trainer.settings.checkpoint_every):
             trainer.save()
 
-    def _track(self, metrics: dict[str, float]) -> None:
-        """Write a row of metrics with the training speed since the previous row."""
-        trainer, now_s = self.trainer, time.perf_counter()
-        samples = (trainer.step - self.since_step) * trainer.settings.batch_size
-        row: dict[str, Any] = metrics | {"samples_per_s": samples / (now_s - self.since_s)}
-        self.since_s, self.since_step = now_s, trainer.step
-        self.tracker.write(trainer.step, row)
-        self.on_progress(trainer.step, row)
+    def _track(self, val_metrics: dict[str, float]) -> None:
+        """Write a row of metrics; losses and times are means over the steps since the previous row."""
+        last, step = self.steps[-1], self.trainer.step
+        means = {name: fmean(one[name] for one in self.steps) for name in last if name.endswith(("loss", "_s"))}
+        means["samples_per_s"] = self.trainer.settings.batch_size / means.pop("step_s")
+        row = {name: value for name, value in last.items() if name != "step_s"} | means | val_metrics
+        self.steps.clear()
+        self.tracker.write(step, row)
+        self.on_progress(step, row)
 
 
 def interpolate(initial: Mapping[str, Tensor], trained: Mapping[str, Tensor], alpha: float) -> dict[str, Tensor]:
-    """Interpolate weights by name: `(1 - alpha) * initial + alpha * trained`."""
+    """Interpolate weights by name: `(1 - alpha) * initial + alpha * trained`.
+
+    Of the two factors of a low-rank update, only the one that is initially zero is interpolated, so that their product
+    is the interpolated update.
+    """
     return {
-        name: initial[name].lerp(weight, alpha) if weight.is_floating_point() else weight
+        name: initial[name].lerp(weight, alpha) if weight.is_floating_point() and not is_down_factor(name) else weight
         for name, weight in trained.items()
     }
 

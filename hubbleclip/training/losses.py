@@ -17,8 +17,34 @@ from torch import Tensor
 
 from hubbleclip.core.errors import TrainingError
 
-Compute = Callable[[Tensor, Tensor], dict[str, Tensor]]
-"""Function of the logits (b, b) and the group ids of a batch; it returns the loss terms by name."""
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Pairs:
+    """All image-text pairs of a batch: cosine similarities (b, b), exp(logit_scale), logit bias and group ids."""
+
+    similarity_bb: Tensor
+    scale: Tensor
+    bias: Tensor | None
+    group_ids: Tensor
+
+    @classmethod
+    def of_features(
+        cls, image_bd: Tensor, text_bd: Tensor, scale: Tensor, bias: Tensor | None, group_ids: Tensor
+    ) -> Pairs:
+        """Compute the similarities of L2-normalised features."""
+        # in float32 even under autocast, because bfloat16 logits near 100 are 0.5 apart
+        similarity_bb = image_bd.float() @ text_bd.float().T
+        return cls(similarity_bb=similarity_bb, scale=scale, bias=bias, group_ids=group_ids)
+
+    @property
+    def logits_bb(self) -> Tensor:
+        """The scaled similarities plus the bias."""
+        logits_bb = self.scale * self.similarity_bb
+        return logits_bb if self.bias is None else logits_bb + self.bias
+
+
+Compute = Callable[[Pairs], dict[str, Tensor]]
+"""Function that returns the loss terms of a batch by name."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,50 +59,47 @@ class Loss:
     initial_scale_and_bias: Callable[[int], tuple[float, float]] | None = None
 
 
-def pair_logits(image_bd: Tensor, text_bd: Tensor, scale: Tensor, bias: Tensor | None) -> Tensor:
-    """Compute the logit of every image-text pair: the scaled cosine similarity plus the bias."""
-    # computed in float32 even under autocast, because bfloat16 values near 100 are 0.5 apart
-    logits_bb = scale * image_bd.float() @ text_bd.float().T
-    return logits_bb if bias is None else logits_bb + bias
-
-
-def info_nce(logits_bb: Tensor, group_ids: Tensor) -> dict[str, Tensor]:
+def info_nce(pairs: Pairs) -> dict[str, Tensor]:
     """Symmetric InfoNCE loss, in which only an image and its own text (the diagonal) are a positive pair.
 
     The formula is that of CLIP, arXiv 2103.00020, figure 3. An image and the text of another row of its group count as
     negatives, as in CLIP; `multi_positive` counts them as positives.
     """
-    return {"info_nce_loss": _symmetric_cross_entropy(logits_bb)}
+    return {"info_nce_loss": _symmetric_cross_entropy(pairs.logits_bb)}
 
 
-def info_nce_masked(logits_bb: Tensor, group_ids: Tensor) -> dict[str, Tensor]:
+def info_nce_masked(pairs: Pairs) -> dict[str, Tensor]:
     """InfoNCE loss that ignores different rows of one group: they are neither positives nor negatives."""
-    logits_bb = logits_bb.masked_fill(_other_rows_of_group(group_ids), -torch.inf)  # exp(-inf) = 0 in the softmax
+    logits_bb = pairs.logits_bb.masked_fill(
+        _other_rows_of_group(pairs.group_ids), -torch.inf
+    )  # exp(-inf) = 0 in the softmax
     return {"info_nce_masked_loss": _symmetric_cross_entropy(logits_bb)}
 
 
-def siglip(logits_bb: Tensor, group_ids: Tensor) -> dict[str, Tensor]:
+def siglip(pairs: Pairs) -> dict[str, Tensor]:
     """Pairwise sigmoid loss: each image-text pair of the batch is a binary classification.
 
     The formula is that of SigLIP, arXiv 2303.15343, algorithm 1. An image and the text of another row of its
     group count as negatives; `siglip_masked` ignores such pairs.
     """
-    return {"siglip_loss": _pairwise_sigmoid_loss(logits_bb).sum() / len(logits_bb)}
+    loss_bb = _pairwise_sigmoid_loss(pairs.logits_bb)
+    return {"siglip_loss": loss_bb.sum() / len(loss_bb)}
 
 
-def siglip_masked(logits_bb: Tensor, group_ids: Tensor) -> dict[str, Tensor]:
+def siglip_masked(pairs: Pairs) -> dict[str, Tensor]:
     """SigLIP loss that ignores different rows of one group: they are neither positives nor negatives."""
-    loss_bb = _pairwise_sigmoid_loss(logits_bb)
-    return {"siglip_masked_loss": loss_bb.masked_fill(_other_rows_of_group(group_ids), 0.0).sum() / len(loss_bb)}
+    loss_bb = _pairwise_sigmoid_loss(pairs.logits_bb)
+    return {"siglip_masked_loss": loss_bb.masked_fill(_other_rows_of_group(pairs.group_ids), 0.0).sum() / len(loss_bb)}
 
 
-def multi_positive(logits_bb: Tensor, group_ids: Tensor) -> dict[str, Tensor]:
+def multi_positive(pairs: Pairs) -> dict[str, Tensor]:
     """Symmetric cross-entropy loss whose targets give equal probability to all rows of a group.
 
     The formula is that of SupCon, arXiv 2004.11362, equation 2. With one row per group the loss equals
     InfoNCE; with n rows per group its minimum is log(n).
     """
-    same_bb = _same_group(group_ids).to(logits_bb.dtype)
+    logits_bb = pairs.logits_bb
+    same_bb = _same_group(pairs.group_ids).to(logits_bb.dtype)
     target_bb = same_bb / same_bb.sum(dim=1, keepdim=True)  # each row sums to 1; the diagonal is never 0
     to_text, to_image = F.cross_entropy(logits_bb, target_bb), F.cross_entropy(logits_bb.T, target_bb)
     return {"multi_positive_loss": (to_text + to_image) / 2}

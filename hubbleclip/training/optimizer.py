@@ -13,13 +13,12 @@ from torch import nn
 from hubbleclip.config.settings import TrainSettings
 from hubbleclip.training.finetuning import BOTH, is_projection, tower_of
 
-BETAS = (0.9, 0.98)  # CLIP, arXiv 2103.00020, table 18
 LAYER = re.compile(r"(?:resblocks|blocks|layers?|stages)\.?(\d+)\.")
 """Matches the names of numbered layers in open_clip, timm and Hugging Face."""
 
 
-def make_optimizer(model: nn.Module, settings: TrainSettings) -> torch.optim.AdamW:
-    """Create AdamW over the trained parameters.
+def make_optimizer(model: nn.Module, settings: TrainSettings, model_name: str = "") -> torch.optim.AdamW:
+    """Create AdamW over the trained parameters, with open_clip's moments for the family of a model's name.
 
     Weight decay applies to matrices only, not to biases, norms, logit scale and logit bias.
     """
@@ -32,7 +31,14 @@ def make_optimizer(model: nn.Module, settings: TrainSettings) -> torch.optim.Ada
         {"params": group, "rate_share": share, "weight_decay": settings.weight_decay if is_matrix else 0.0}
         for (share, is_matrix), group in groups.items()
     ]
-    return torch.optim.AdamW(options, lr=settings.learning_rate, betas=BETAS, fused=True)
+    beta2, eps = (0.98, 1e-6) if "vit" in model_name.lower() else (0.999, 1e-8)  # `default_params` of open_clip_train
+    return torch.optim.AdamW(
+        options,
+        lr=settings.learning_rate,
+        betas=(settings.beta1, beta2 if settings.beta2 is None else settings.beta2),
+        eps=settings.eps or eps,
+        fused=True,
+    )
 
 
 def rate_shares(names: Iterable[str], settings: TrainSettings) -> dict[str, float]:

@@ -243,7 +243,7 @@ def make_trainer(
         settings=settings,
         loaded=loaded,
         gradients=gradients,
-        optimizer=make_optimizer(loaded.model, settings),
+        optimizer=make_optimizer(loaded.model, settings, loaded.settings.name),
         average=average,
         val=val,
         run_dir=run_dir,

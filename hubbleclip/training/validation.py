@@ -8,7 +8,7 @@ from torch import Tensor
 
 from hubbleclip.dataset.loader import SplitTiles
 from hubbleclip.training.embeddings import embed_open_tiles, embed_texts
-from hubbleclip.training.losses import Loss, pair_logits
+from hubbleclip.training.losses import Loss, Pairs
 from hubbleclip.training.models.builder import LoadedModel
 
 BATCH = 256
@@ -38,8 +38,8 @@ def validate(loaded: LoadedModel, tiles: SplitTiles, loss: Loss) -> dict[str, fl
     scale = model.logit_scale.detach().exp().cpu()
     # the memory of the loss is quadratic in the rows, so at most MAX_ROWS evenly spaced rows are used
     row_k = np.linspace(0, len(caption_n) - 1, min(len(caption_n), MAX_ROWS)).astype(np.int64)
-    logits_kk = pair_logits(image_nd[row_k], text_cd[caption_n[row_k]], scale, bias)
-    entries = loss.compute(logits_kk, group_n[row_k])
+    pairs = Pairs.of_features(image_nd[row_k], text_cd[caption_n[row_k]], scale, bias, group_n[row_k])
+    entries = loss.compute(pairs)
     own_gc = torch.zeros(tiles.num_groups, len(caption_c), dtype=torch.bool)
     own_gc[group_n, caption_n] = True  # captions of each group; two groups may have the same caption
     matches_n = torch.cat(

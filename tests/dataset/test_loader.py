@@ -76,7 +76,7 @@ def test_hard_negatives_have_the_most_frequent_category_and_instrument_of_a_grou
     ]
     samples = [replace(one, instrument="WFC3/IR") if k == 20 else one for k, one in enumerate(samples)]
     built = build(samples, pngs, tmp_path)
-    batches = open_batches(tmp_path / built.dataset.digest, SETTINGS.model_copy(update={"hard_negatives": 0.5}))
+    batches = open_batches(tmp_path / built.dataset.digest, SETTINGS.model_copy(update={"hard_share": 0.5}))
     classes = batches.sampler.class_of_group.tolist()
     infrared, _, stars, *others = classes
     assert batches.sampler.hard_share == 0.5

@@ -37,7 +37,7 @@ RECIPES = {
     "distillation of logits": {"distillation_weight": 0.5, "distillation": "logits"},
     "mixtures": {"wise_alphas": (0.0, 0.3, 1.0)},
     "captions": {"captions": {"abstract": 1, "abstract_sentences": 2, "title": 0.5}},
-    "hard negatives": {"hard_negatives": 0.5},
+    "hard negatives": {"hard_share": 0.5},
     "clipped": {"grad_clip": 0.05},
     "rates": {"layer_decay": 0.7, "weight_decay": 0.2},
     "crops": {"min_crop_share": 0.9},
@@ -89,7 +89,7 @@ def figures(dataset: Path, runs: Path, recipe: str) -> dict[str, float]:
     run_dir = train(dataset, runs, model, settings, code_version="test")
     found = {f"{recipe} {row['step']} {name}": value for row in rows_of(run_dir) for name, value in row.items()}
     best = {f"{recipe} best {name}": value for name, value in read_best(run_dir).items() if name != "sha256"}
-    return {name: value for name, value in found.items() if not name.endswith((" step", "samples_per_s"))} | best
+    return {name: value for name, value in found.items() if not name.endswith((" step", "_s"))} | best
 
 
 def test_first_steps_are_those_recorded(dataset: Path, tmp_path: Path, compare_recorded) -> None:

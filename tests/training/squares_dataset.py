@@ -20,6 +20,7 @@ TRAIN = TrainSettings(
     steps=6,
     batch_size=4,
     learning_rate=1e-3,
+    eps=1e-8,
     warmup_steps=2,
     log_every=1,
     validate_every=2,

@@ -9,11 +9,10 @@ from hubbleclip.config import model as config
 from hubbleclip.config.settings import SplitSettings
 from hubbleclip.evaluation import names, test_set
 from hubbleclip.evaluation.metrics import baselines, bootstrap, protocols, ranking, retrieval, vocabulary, zeroshot
-from hubbleclip.training import finetuning, optimizer, validation
+from hubbleclip.training import finetuning, validation
 from hubbleclip.training.models import builder, text_context
 
 CONSTANTS = [
-    (optimizer.BETAS, (0.9, 0.98)),
     ((builder.MAX_LOG_SCALE, config.TEMPERATURE), (4.60517, 0.07)),
     (text_context.KEPT_POSITIONS, 20),
     ((finetuning.LORA_SCALE, finetuning.HEAD_WIDTH), (2.0, 1024)),

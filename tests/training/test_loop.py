@@ -73,7 +73,7 @@ def test_other_weights_in_the_same_file_make_another_run(tmp_path) -> None:
 def test_rows_have_the_metrics_that_a_reader_needs(run_dir) -> None:
     rows = read_metrics(run_dir)
     assert [row["step"] for row in rows] == list(range(1, 7))
-    needed = "loss multi_positive_loss learning_rate logit_scale grad_norm samples_seen samples_per_s"
+    needed = "loss multi_positive_loss learning_rate logit_scale grad_norm samples_seen samples_per_s loader_s"
     assert all({*needed.split()} <= row.keys() for row in rows)
     assert [row["step"] for row in rows if "val_accuracy_10" in row] == [2, 4, 6]
     assert list((run_dir / "tensorboard").iterdir())

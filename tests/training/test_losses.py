@@ -9,11 +9,11 @@ from open_clip.loss import SigLipLoss
 from hubbleclip.core.errors import TrainingError
 from hubbleclip.training.losses import (
     LOSSES,
+    Pairs,
     get_loss,
     info_nce,
     info_nce_masked,
     multi_positive,
-    pair_logits,
     siglip,
     siglip_masked,
 )
@@ -31,7 +31,7 @@ def features(num: int = 6, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
 @pytest.mark.parametrize("compute", [info_nce, info_nce_masked, multi_positive])
 def test_softmax_losses_equal_open_clip_when_each_row_is_its_own_group(compute) -> None:
     image, text = features()
-    (ours,) = compute(pair_logits(image, text, SCALE, None), torch.arange(6)).values()
+    (ours,) = compute(Pairs.of_features(image, text, SCALE, None, torch.arange(6))).values()
     theirs = open_clip.ClipLoss()(image, text, SCALE)
     assert ours.item() == pytest.approx(theirs.item(), abs=1e-6)
 
@@ -39,7 +39,7 @@ def test_softmax_losses_equal_open_clip_when_each_row_is_its_own_group(compute) 
 @pytest.mark.parametrize("compute", [siglip, siglip_masked])
 def test_siglip_equals_open_clip_when_each_row_is_its_own_group(compute) -> None:
     image, text = features()
-    (ours,) = compute(pair_logits(image, text, SCALE, BIAS), torch.arange(6)).values()
+    (ours,) = compute(Pairs.of_features(image, text, SCALE, BIAS, torch.arange(6))).values()
     theirs = SigLipLoss()(image, text, SCALE, BIAS)
     assert ours.item() == pytest.approx(theirs.item(), abs=1e-6)
 
@@ -59,7 +59,7 @@ def naive_multi_positive(image, text, scale, groups) -> float:
 def test_multi_positive_equals_the_naive_loop(groups) -> None:
     image, text = features()
     groups = torch.tensor(groups)
-    (ours,) = multi_positive(pair_logits(image, text, SCALE, None), groups).values()
+    (ours,) = multi_positive(Pairs.of_features(image, text, SCALE, None, groups)).values()
     assert ours.item() == pytest.approx(naive_multi_positive(image, text, SCALE, groups), abs=1e-5)
 
 
@@ -67,7 +67,7 @@ def test_multi_positive_equals_the_naive_loop(groups) -> None:
 def test_plain_losses_equal_open_clip_whatever_the_groups(compute) -> None:
     image, text = features()
     one_group, apart = (
-        compute(pair_logits(image, text, SCALE, BIAS), groups) for groups in (torch.zeros(6), torch.arange(6))
+        compute(Pairs.of_features(image, text, SCALE, BIAS, groups)) for groups in (torch.zeros(6), torch.arange(6))
     )
     assert one_group == apart
 
@@ -87,7 +87,7 @@ def test_another_row_of_the_group_is_not_pushed_away(name: str) -> None:
 
     def pull(column: int) -> float:
         scores = torch.zeros(len(image), len(text), requires_grad=True)
-        (loss,) = LOSSES[name].compute(pair_logits(scores, torch.eye(len(text)), SCALE, BIAS), groups).values()
+        (loss,) = LOSSES[name].compute(Pairs.of_features(scores, torch.eye(len(text)), SCALE, BIAS, groups)).values()
         loss.backward()
         return float(scores.grad[0, column])
 
@@ -101,7 +101,7 @@ def test_rows_are_of_a_group_where_any_of_their_ids_is_equal_and_not_through_oth
 
     def pull(row: int, column: int) -> float:
         scores = torch.zeros(3, 3, requires_grad=True)
-        (loss,) = LOSSES[name].compute(pair_logits(scores, torch.eye(3), SCALE, BIAS), ids).values()
+        (loss,) = LOSSES[name].compute(Pairs.of_features(scores, torch.eye(3), SCALE, BIAS, ids)).values()
         loss.backward()
         return float(scores.grad[row, column])
 
@@ -113,14 +113,16 @@ def test_rows_are_of_a_group_where_any_of_their_ids_is_equal_and_not_through_oth
 def test_loss_falls_when_pairs_agree(name: str) -> None:
     image, text = features()
     groups = torch.arange(6)
-    apart, together = (LOSSES[name].compute(pair_logits(image, other, SCALE, BIAS), groups) for other in (text, image))
+    apart, together = (
+        LOSSES[name].compute(Pairs.of_features(image, other, SCALE, BIAS, groups)) for other in (text, image)
+    )
     assert sum(together.values()) < sum(apart.values())
 
 
 @pytest.mark.parametrize("name", sorted(LOSSES))
 def test_entries_are_named_as_losses_and_finite_in_a_batch_of_one_group(name: str) -> None:
     image, text = features()
-    entries = LOSSES[name].compute(pair_logits(image, text, SCALE, BIAS), torch.zeros(6, dtype=torch.long))
+    entries = LOSSES[name].compute(Pairs.of_features(image, text, SCALE, BIAS, torch.zeros(6, dtype=torch.long)))
     assert all(key.endswith("_loss") and torch.isfinite(value) for key, value in entries.items())
 
 
@@ -134,8 +136,8 @@ MIXED_GROUPS = torch.tensor([[4, 4], [1, 2], [4, 4], [2, 2], [5, 4], [6, 6]])
 
 def test_masked_siglip_is_the_sum_over_the_pairs_that_remain_divided_by_the_rows() -> None:
     image, text = features()
-    logits_bb = pair_logits(image, text, SCALE, BIAS)
-    (loss,) = siglip_masked(logits_bb, MIXED_GROUPS).values()
+    pairs = Pairs.of_features(image, text, SCALE, BIAS, MIXED_GROUPS)
+    (loss,), logits_bb = siglip_masked(pairs).values(), pairs.logits_bb
     total = 0.0
     for i in range(6):
         for j in range(6):
@@ -146,8 +148,8 @@ def test_masked_siglip_is_the_sum_over_the_pairs_that_remain_divided_by_the_rows
 
 def test_masked_info_nce_leaves_other_rows_of_the_group_out_of_both_softmaxes() -> None:
     image, text = features()
-    logits_bb = pair_logits(image, text, SCALE, None)
-    (loss,) = info_nce_masked(logits_bb, MIXED_GROUPS).values()
+    pairs = Pairs.of_features(image, text, SCALE, None, MIXED_GROUPS)
+    (loss,), logits_bb = info_nce_masked(pairs).values(), pairs.logits_bb
     total = 0.0
     for i in range(6):
         kept = [j for j in range(6) if i == j or not set(MIXED_GROUPS[i].tolist()) & set(MIXED_GROUPS[j].tolist())]

@@ -23,7 +23,7 @@ class Small(nn.Module):
 
 
 def test_three_steps_are_those_of_decoupled_weight_decay_with_the_rate_of_each_group() -> None:
-    settings = TrainSettings(weight_decay=0.3, layer_decay=0.4)
+    settings = TrainSettings(weight_decay=0.3, layer_decay=0.4, beta2=0.98, eps=1e-8)
     model, draw = Small(), torch.Generator().manual_seed(1)
     optimizer = make_optimizer(model, settings)
     share = {"visual.blocks.0": 0.4, "visual.blocks.1": 1.0, "text_projection": 1.0, "logit_scale": 1.0}
@@ -46,6 +46,20 @@ def test_three_steps_are_those_of_decoupled_weight_decay_with_the_rate_of_each_g
         optimizer.step()
     for name, weight in model.named_parameters():
         assert torch.allclose(weight.double(), expected[name][0], atol=1e-5), name
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "expected"),
+    [
+        ("ViT-B-16", {}, ((0.9, 0.98), 1e-6)),
+        ("hf-hub:timm/vit_base", {}, ((0.9, 0.98), 1e-6)),
+        ("RN50", {}, ((0.9, 0.999), 1e-8)),
+        ("ViT-B-16", {"beta1": 0.8, "beta2": 0.0, "eps": 1e-5}, ((0.8, 0.0), 1e-5)),
+    ],
+)
+def test_moments_are_those_of_open_clip_for_the_family_unless_they_are_set(name, changes, expected) -> None:
+    optimizer = make_optimizer(Small(), TrainSettings(**changes), name)
+    assert (optimizer.defaults["betas"], optimizer.defaults["eps"]) == expected
 
 
 def test_frozen_parameters_are_not_in_the_optimizer_and_count_as_layers() -> None:

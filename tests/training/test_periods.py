@@ -126,12 +126,24 @@ def test_a_resumed_run_records_the_best_checkpoint_again_and_deletes_old_ones(da
     assert checkpoints.list_steps(tmp_path) == [2, 6, 8]
 
 
-def test_the_speed_of_a_row_is_that_since_the_row_before(dataset_dir, tmp_path, monkeypatch) -> None:
-    clock = itertools.count(0, 2)  # two seconds from row to row
+def test_times_of_a_row_are_those_of_its_steps_without_validation(dataset_dir, tmp_path, monkeypatch) -> None:
+    clock = itertools.count(0, 2)  # a batch takes two seconds, and a step two more
+    monkeypatch.setattr("hubbleclip.training.trainer.Trainer.validate_if_due", lambda _: dict.fromkeys([], next(clock)))
     monkeypatch.setattr("hubbleclip.training.loop.time", SimpleNamespace(perf_counter=lambda: next(clock)))
     settings = TRAIN.model_copy(update={"steps": 5, "log_every": 2, "validate_every": 9, "checkpoint_every": 9})
     rows = read_metrics(train(dataset_dir, tmp_path, MODEL, settings, code_version="test"))
-    assert [(row["step"], row["samples_per_s"]) for row in rows] == [(2, 4.0), (4, 4.0), (5, 2.0)]
+    assert [(row["step"], row["samples_per_s"], row["loader_s"]) for row in rows] == [(n, 1.0, 2.0) for n in (2, 4, 5)]
+
+
+def test_the_losses_of_a_row_are_means_since_the_row_before(dataset_dir, tmp_path) -> None:
+    rows = {}
+    for every in (1, 2):
+        settings = TRAIN.model_copy(update={"steps": 5, "log_every": every, "validate_every": 9, "checkpoint_every": 9})
+        rows[every] = read_metrics(train(dataset_dir, tmp_path, MODEL, settings, code_version="test"))
+    losses = [row["loss"] for row in rows[1]]
+    means = [(losses[0] + losses[1]) / 2, (losses[2] + losses[3]) / 2, losses[4]]
+    assert [row["loss"] for row in rows[2]] == pytest.approx(means, rel=1e-6)
+    assert [row["step"] for row in rows[2]] == [2, 4, 5]
 
 
 def test_a_val_that_ranks_nothing_does_not_cause_checkpoints_between_the_periods(tmp_path) -> None:

@@ -21,7 +21,7 @@ from hubbleclip.dataset.loader import iterate_eval_images, open_split
 from hubbleclip.dataset.manifest import read_dataset
 from hubbleclip.training import checkpoints
 from hubbleclip.training.loop import _initial_model
-from hubbleclip.training.losses import LOSSES, pair_logits
+from hubbleclip.training.losses import LOSSES, Pairs
 from hubbleclip.training.trainer import render_views
 from hubbleclip.training.validation import validate
 
@@ -52,9 +52,9 @@ def test_single_positive_for_equal_captions() -> None:
     """Two images of one proposal and their common caption: the loss that is the default is at its floor, log 2."""
     pair = torch.eye(4)[[0, 0, 1, 1]]
     compute, scale = LOSSES[TrainSettings().loss].compute, torch.tensor(100.0)
-    (loss,) = compute(pair_logits(pair, pair, scale, None), torch.tensor([0, 0, 1, 1])).values()
+    (loss,) = compute(Pairs.of_features(pair, pair, scale, None, torch.tensor([0, 0, 1, 1]))).values()
     assert loss.item() == pytest.approx(math.log(2), abs=1e-6)
-    (alone,) = compute(pair_logits(pair[::2], pair[::2], scale, None), torch.arange(2)).values()
+    (alone,) = compute(Pairs.of_features(pair[::2], pair[::2], scale, None, torch.arange(2))).values()
     assert alone.item() == pytest.approx(0, abs=1e-6)
 
 

@@ -95,7 +95,7 @@ def test_the_newest_of_the_runs_with_the_same_data_settings_and_status_is_found(
         ({"name": "RN50"}, {}),
         ({"context_length": 80}, {}),
         ({}, {"learning_rate": 2e-3}),
-        ({}, {"hard_negatives": 0.5}),
+        ({}, {"hard_share": 0.5}),
         ({}, {"captions": {"summary": 1.0}}),
         ({}, {"distillation_weight": 1.0}),
         ({}, {"shuffled": True}),

@@ -130,6 +130,19 @@ def test_the_run_holds_the_interpolation_that_is_best_on_val(dataset_dir, tmp_pa
     assert all(torch.equal(kept[name], weight) for name, weight in interpolate(start, trained, best["alpha"]).items())
 
 
+def test_a_mixture_of_low_rank_updates_is_that_of_the_merged_weights() -> None:
+    lora = TRAIN.model_copy(update={"mode": "lora"})
+    initial, trained = (_initial_model(MODEL, lora).model for _ in range(2))
+    with torch.no_grad():
+        for number, weight in enumerate(trained.parameters()):
+            weight.add_(torch.randn(weight.shape, generator=torch.Generator().manual_seed(number)))
+    name = "visual.transformer.resblocks.0.mlp.c_fc.weight"
+    one, two = (model.get_submodule(name.removesuffix(".weight")).weight.detach() for model in (initial, trained))
+    mixed = _initial_model(MODEL, lora).model
+    mixed.load_state_dict(interpolate(initial.state_dict(), trained.state_dict(), 0.5))
+    assert torch.allclose(mixed.get_submodule(name.removesuffix(".weight")).weight, (one + two) / 2, atol=1e-5)
+
+
 def test_two_trainings_of_the_same_settings_do_not_share_a_run(dataset_dir, tmp_path) -> None:
     names = {"code_version": "test", "device": "cpu"}
     with open_run(tmp_path, read_dataset(dataset_dir).digest, MODEL, TRAIN, **names) as run_dir:

@@ -20,9 +20,9 @@ def test_a_large_val_is_compared_in_parts_of_bounded_size(tiles, monkeypatch) ->
     loaded, groups = load_model(MODEL, 1), []
     loss = get_loss(TRAIN.loss)
 
-    def seen(logits, group_ids):
-        groups.append(group_ids.tolist())
-        return loss.compute(logits, group_ids)
+    def seen(pairs):
+        groups.append(pairs.group_ids.tolist())
+        return loss.compute(pairs)
 
     whole = validate(loaded, tiles, validation.Loss(compute=seen))
     monkeypatch.setattr(validation, "MAX_ROWS", 3)
