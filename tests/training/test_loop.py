@@ -21,7 +21,7 @@ def run_dir(dataset_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
 
 
 def rows_without_times(run_dir: Path) -> list[dict[str, float]]:
-    return [{k: v for k, v in row.items() if not k.endswith("_per_s")} for row in read_metrics(run_dir)]
+    return [{k: v for k, v in row.items() if not k.endswith("_s")} for row in read_metrics(run_dir)]
 
 
 class KilledError(Exception):

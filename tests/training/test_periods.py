@@ -50,7 +50,7 @@ def test_rows_and_checkpoints_are_written_in_their_own_periods_and_whenever_val_
     )
     rows = read_metrics(run)
     assert rows == seen
-    assert [row["step"] for row in rows] == [3, 4, 6, 7]
+    assert [row["step"] for row in rows] == [3, 4, 5, 6, 7]
     assert [row["step"] for row in rows if "val_loss" in row] == [3, 6, 7]
     assert [row["samples_seen"] for row in rows] == [4 * row["step"] for row in rows]
     improved, best = set(), -1.0

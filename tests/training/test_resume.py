@@ -47,7 +47,7 @@ def train_until(step: int, dataset: Path, runs_dir: Path, workers: int) -> int:
 
 
 def curve(run: Path) -> list[dict[str, float]]:
-    return [{name: value for name, value in row.items() if not name.endswith("_per_s")} for row in read_metrics(run)]
+    return [{name: value for name, value in row.items() if not name.endswith("_s")} for row in read_metrics(run)]
 
 
 @pytest.mark.slow
