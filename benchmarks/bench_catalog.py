@@ -33,9 +33,9 @@ from benchmarks.peers import catalog as peer
 from benchmarks.synthetic_catalog import make_catalog_rows, synthetic_rows
 from benchmarks.synthetic_data import make_tile_rows
 from hubbleclip.catalog.catalog import Catalog, read_catalog
+from hubbleclip.catalog.migrations import migrate
 from hubbleclip.catalog.working_copy import writing_catalog
 from hubbleclip.config.settings import Settings, read_settings
-from hubbleclip.contracts.schema import tables
 from hubbleclip.core.layout import Layout
 from hubbleclip.pipeline.status import read_status
 
@@ -70,7 +70,7 @@ def writes(rows: pa.Table, table: str) -> tuple[Contender, Contender]:
     @contextmanager
     def insert(folder: Path) -> Iterator[Callable[[], object]]:
         with duckdb.connect(str(folder / "peer.duckdb")) as connection:
-            connection.execute(tables()[table].ddl())
+            migrate(connection)
             yield lambda: peer.insert(connection, table, rows)
 
     return upsert, insert

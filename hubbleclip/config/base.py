@@ -6,7 +6,6 @@ import hashlib
 import json
 from collections.abc import Mapping
 from difflib import get_close_matches
-from types import MappingProxyType
 from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict
@@ -22,7 +21,7 @@ class Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
     not_in_digest: ClassVar[frozenset[str]] = frozenset()
     """Names of settings that do not influence the result of a stage. Stored rows stay valid when they change."""
-    fixed: ClassVar[Mapping[str, Any]] = MappingProxyType({})
+    fixed: ClassVar[Mapping[str, Any]] = {}
     """Constants of the code that decide results. A new value changes the digest, like a new value of a setting."""
     added_later: ClassVar[frozenset[str]] = frozenset()
     """Names of settings that are part of the digest only if they differ from their default. They were added in later

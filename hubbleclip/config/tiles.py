@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from types import MappingProxyType
 from typing import Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
@@ -22,15 +21,13 @@ class TileSettings(Section):
     """How an image is cut into tiles."""
 
     added_later: ClassVar[frozenset[str]] = frozenset({"mask_white_border"})
-    fixed: ClassVar[Mapping[str, Any]] = MappingProxyType(
-        {
-            "recipe": RECIPE,
-            "min_signal_share": MIN_SIGNAL_SHARE,
-            "flux_black": FLUX_BLACK,
-            "flux_white": FLUX_WHITE,
-            "flux_softening": FLUX_SOFTENING,
-        }
-    )
+    fixed: ClassVar[Mapping[str, Any]] = {
+        "recipe": RECIPE,
+        "min_signal_share": MIN_SIGNAL_SHARE,
+        "flux_black": FLUX_BLACK,
+        "flux_white": FLUX_WHITE,
+        "flux_softening": FLUX_SOFTENING,
+    }
 
     size_px: int = Field(512, ge=32, le=4096)
     """Side of a tile in pixels."""

@@ -47,11 +47,6 @@ def check_columns(table: Table, read: Callable[[str], pa.ChunkedArray]) -> Itera
                 yield RuleResult(table.name, name, len(values), len(rule.broken_rows(values)))
 
 
-def broken_rules(query: Query) -> list[RuleResult]:
-    """List the rules that at least one row breaks."""
-    return [result for result in check_rules(query) if result.num_broken]
-
-
 def joined_contract(catalog: Path) -> str:
     """Join all contracts to one YAML text whose server is a catalog.
 

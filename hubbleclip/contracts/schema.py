@@ -1,7 +1,7 @@
 """Read tables, columns, keys and rules from `data_contracts/*.odcs.yaml`, which is their only definition.
 
-A contract determines the Arrow schema (with units and descriptions as field metadata), the DuckDB DDL and the checks of
-rows before they are written. Its format is the Open Data Contract Standard 3.1,
+A contract determines the Arrow schema (with units and descriptions as field metadata) and the checks of rows before
+they are written. Its format is the Open Data Contract Standard 3.1,
 https://bitol-io.github.io/open-data-contract-standard/.
 """
 
@@ -94,14 +94,6 @@ class Table:
     def schema(self) -> pa.Schema:
         """Derive the Arrow schema."""
         return pa.schema([_field(column) for column in self.columns])
-
-    def ddl(self) -> str:
-        """Derive the `CREATE TABLE` statement."""
-        # No foreign keys: with them, DuckDB refuses upserts of list columns.
-        lines = [f'  "{c.name}" {c.sql_type}{" NOT NULL" if c.required else ""}' for c in self.columns]
-        keys = ", ".join(f'"{key}"' for key in self.keys)
-        lines.append(f"  PRIMARY KEY ({keys})")
-        return f'CREATE TABLE "{self.name}" (\n' + ",\n".join(lines) + "\n);\n"
 
 
 def _field(column: Column) -> pa.Field:

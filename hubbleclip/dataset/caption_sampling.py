@@ -8,11 +8,15 @@ from functools import cached_property, lru_cache
 
 import numpy as np
 
+from hubbleclip.config.model import FULL_SHARE, OTHER_SHARE
 from hubbleclip.core.errors import SettingsError
 from hubbleclip.dataset.captions import PHRASE_BREAK, PHRASES, split_sentences
 
 MAIN, SENTENCES = "abstract", "abstract_sentences"
 """Names that `train.captions` uses for the whole main caption, and for a few consecutive sentences of it."""
+OTHERS = "others"
+"""Name of all captions but the main one together."""
+DEFAULT_WEIGHTS = {MAIN: FULL_SHARE, OTHERS: OTHER_SHARE, SENTENCES: 1 - FULL_SHARE - OTHER_SHARE}
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -23,27 +27,20 @@ class CaptionSampler:
 
     Attributes
     ----------
-    full_share
-        Probability that the text is the whole main caption, in [0, 1].
-    other_share
-        Probability that the text is one of the other captions, in [0, 1]. If the sample has no other captions,
-        sentences of the main caption are drawn instead.
     max_tokens
         Largest number of tokens of consecutive sentences. If the first sentence alone has more tokens, it is used
         alone.
     count_tokens
         Function that takes a text and returns its number of tokens, without the start token and the end token.
     weights
-        Relative probability of each kind of text. If not empty, it replaces `full_share` and `other_share`. A kind that
-        a sample lacks is not drawn for this sample; if the sample lacks all kinds, sentences are drawn.
+        Relative probability of each kind of text. A kind that a sample lacks is not drawn for this sample; if the
+        sample lacks all kinds, sentences are drawn. They are also drawn in place of `others` if it has none.
 
     """
 
-    full_share: float
-    other_share: float
     max_tokens: int
     count_tokens: Callable[[str], int]
-    weights: Mapping[str, float] = field(default_factory=dict)
+    weights: Mapping[str, float] = field(default_factory=lambda: DEFAULT_WEIGHTS)
 
     def with_token_shares(
         self, shares: Mapping[str, float], samples: Iterable[tuple[Sequence[str], Sequence[str]]]
@@ -66,17 +63,14 @@ class CaptionSampler:
         # Always draw four numbers, so that the random numbers of the next sample do not depend on the branch taken.
         kind, first, length, other = rng.random(4)
         main, others = captions[0], captions[1:]
-        if self.weights:
-            source = self._source(kind, kinds)
-            if source not in {MAIN, SENTENCES}:
-                return self._phrase(captions[list(kinds).index(source)], source, first)
-            is_full = source == MAIN
-        else:
-            is_full = kind < self.full_share
-            if not is_full and others and kind < self.full_share + self.other_share:
-                return others[int(other * len(others))]
-        if is_full:
+        source = self._source(kind, kinds)
+        if source == MAIN:
             return main
+        if source == OTHERS and others:
+            return others[int(other * len(others))]
+        if source not in {OTHERS, SENTENCES}:
+            phrases = _phrases(captions[list(kinds).index(source)], source)
+            return phrases[int(first * len(phrases))]
         sentences = self._sentences_of(main)
         start = int(first * len(sentences))
         num_fitting = self._num_fitting(sentences[start:])
@@ -84,14 +78,9 @@ class CaptionSampler:
 
     def _source(self, number: float, kinds: Sequence[str]) -> str:
         """Choose a kind of text among those that the sample has, by a random number in [0, 1)."""
-        own = {kind: weight for kind, weight in self.weights.items() if kind in {MAIN, SENTENCES, *kinds}}
+        own = {kind: weight for kind, weight in self.weights.items() if kind in {MAIN, OTHERS, SENTENCES, *kinds}}
         names, cumulative = list(own) or [SENTENCES], np.cumsum(list(own.values()) or [1.0])
         return names[int(np.searchsorted(cumulative, number * cumulative[-1], side="right"))]
-
-    def _phrase(self, text: str, kind: str, number: float) -> str:
-        """Choose a phrase of a caption by a random number in [0, 1); captions of other kinds are returned whole."""
-        phrases = text.split(PHRASE_BREAK) if kind == PHRASES else [text]
-        return phrases[int(number * len(phrases))]
 
     def _num_fitting(self, sentences: Sequence[tuple[str, int]]) -> int:
         """Return how many sentences, from the first one on, fit into the context together; at least one."""
@@ -109,11 +98,15 @@ class CaptionSampler:
         if kind != MAIN and kind not in kinds:
             return 0.0
         text = captions[0] if kind == MAIN else captions[list(kinds).index(kind)]
-        parts = text.split(PHRASE_BREAK) if kind == PHRASES else [text]
-        return float(np.mean([min(self.count_tokens(part), self.max_tokens) for part in parts]))
+        return float(np.mean([min(self.count_tokens(part), self.max_tokens) for part in _phrases(text, kind)]))
 
     @cached_property
     def _sentences_of(self) -> Callable[[str], list[tuple[str, int]]]:
         """Function that splits a text into sentences and counts their tokens; cached, because tokenizing is slow."""
         # A text that contains only white space has no sentences and is returned unchanged.
         return lru_cache(1 << 16)(lambda text: [(s, self.count_tokens(s)) for s in split_sentences(text) or [text]])
+
+
+def _phrases(text: str, kind: str) -> list[str]:
+    """Split a caption of the kind `phrases` into its phrases; captions of other kinds stay whole."""
+    return text.split(PHRASE_BREAK) if kind == PHRASES else [text]

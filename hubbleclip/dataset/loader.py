@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hubbleclip.config.model import FULL_SHARE, GAIN_JITTER, OTHER_SHARE, WHOLE_SHARE
+from hubbleclip.config.model import GAIN_JITTER, WHOLE_SHARE
 from hubbleclip.config.settings import TrainSettings
 from hubbleclip.core.errors import DatasetError
 from hubbleclip.core.parallel import ahead
@@ -199,8 +199,6 @@ def open_train_batches(
         store_px=store_px,
         tokenize=cached_tokenizer(tokenizer),
         caption_sampler=CaptionSampler(
-            full_share=FULL_SHARE,
-            other_share=OTHER_SHARE,
             max_tokens=context_length - SPECIAL_TOKENS,
             count_tokens=token_counter(tokenizer),
         ).with_token_shares(settings.captions, zip(tiles.captions, tiles.caption_kinds, strict=True)),

@@ -87,11 +87,6 @@ class SplitTiles:
             for kinds in chunk.to_pylist()
         ]
 
-    def read_one_tile(self, index: int, size_px: int) -> GreyLevels:
-        """Read one tile and resize it to (size_px, size_px)."""
-        image_yx: GreyLevels = self.read_tiles([index], size_px)[0]
-        return image_yx
-
     def read_tiles(self, indices: Sequence[int] | Ints, size_px: int, out: GreyLevels | None = None) -> GreyLevels:
         """Read tiles and resize them to (n, size_px, size_px), into `out` if it is given."""
         out = np.empty((len(indices), size_px, size_px), np.uint8) if out is None else out

@@ -44,6 +44,7 @@ def test_writers_and_readers_bound_memory_and_writers_threads(tmp_path: Path) ->
         assert catalog.rows(BOUNDS)[0]["memory"] == "2.0 GiB"
 
 
+@pytest.mark.slow
 def test_what_does_not_fit_goes_through_files_of_the_profile_that_go_again(tmp_path: Path) -> None:
     layout = Layout(tmp_path)
     with writing_catalog(layout, memory_mb=128) as catalog:
@@ -54,6 +55,7 @@ def test_what_does_not_fit_goes_through_files_of_the_profile_that_go_again(tmp_p
     assert not list(layout.spill.glob("*"))
 
 
+@pytest.mark.slow
 def test_rows_stay_in_memory_only_until_their_log_has_a_few_mib(tmp_path: Path) -> None:
     with writing_catalog(Layout(tmp_path)) as catalog:
         held: list[int] = []

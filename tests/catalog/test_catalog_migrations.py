@@ -11,13 +11,12 @@ from typing import Any
 
 import duckdb
 import pytest
-from valid_catalog import valid_rows
+from valid_catalog import broken_rules, valid_rows
 
 from hubbleclip.catalog import migrations
 from hubbleclip.catalog.catalog import read_catalog
 from hubbleclip.catalog.migrations import read_migrations
 from hubbleclip.catalog.working_copy import writing_catalog
-from hubbleclip.contracts.audit import broken_rules
 from hubbleclip.contracts.schema import tables
 from hubbleclip.core.errors import CatalogError
 from hubbleclip.core.layout import Layout
@@ -139,6 +138,7 @@ with writing_catalog(Layout(Path(sys.argv[1]))):
 """
 
 
+@pytest.mark.slow
 def test_a_migration_that_is_killed_leaves_the_old_rows_or_the_new_ones(layout: Layout, steps: Path) -> None:
     before, rng = rows_of(layout.catalog), random.Random(1)
     old = layout.working_catalog.read_bytes()

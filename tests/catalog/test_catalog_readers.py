@@ -11,10 +11,10 @@ from pathlib import Path
 import duckdb
 import pytest
 from test_catalog import MAKERS
+from valid_catalog import broken_rules
 
 from hubbleclip.catalog.catalog import read_catalog
 from hubbleclip.catalog.working_copy import writing_catalog
-from hubbleclip.contracts.audit import broken_rules
 from hubbleclip.core.layout import Layout
 
 WRITER = """
@@ -105,12 +105,3 @@ def test_a_log_that_a_killed_session_left_beside_the_snapshot_does_not_spoil_the
     with start(layout, 300, 3) as writer:
         writer.communicate()
     assert read_state(layout) == 3
-
-
-def test_a_published_snapshot_is_a_single_file(layout: Layout, tmp_path: Path) -> None:
-    with start(layout, 300, 3) as writer:
-        writer.communicate()
-    elsewhere = Layout(tmp_path / "elsewhere")
-    elsewhere.root.mkdir()
-    shutil.copyfile(layout.catalog, elsewhere.catalog)
-    assert read_state(elsewhere) == 3

@@ -82,10 +82,11 @@ def test_nothing_else_runs(sql: str, layout: Layout, tmp_path: Path) -> None:
     assert len(run_user_sql(layout, "FROM watermark")[0]) == 5
 
 
-def test_rows_are_limited(layout: Layout) -> None:
-    for num, is_more in ((1_000_000_000, True), (3, False)):
-        table, is_cut = run_user_sql(layout, f"FROM range({num})", max_rows=3)
-        assert (table.num_rows, is_cut) == (3, is_more)
+@pytest.mark.parametrize("max_rows", [3, BATCH_ROWS + 3])
+def test_rows_are_limited(max_rows: int, layout: Layout) -> None:
+    for num, is_more in ((1_000_000_000, True), (max_rows, False)):
+        table, is_cut = run_user_sql(layout, f"FROM range({num})", max_rows=max_rows)
+        assert (table.num_rows, is_cut) == (max_rows, is_more)
 
 
 def test_time_is_limited(layout: Layout) -> None:
@@ -110,6 +111,7 @@ def test_the_time_limit_holds_while_rows_are_read(layout: Layout) -> None:
             pass
 
 
+@pytest.mark.slow
 def test_memory_is_limited(layout: Layout) -> None:
     with pytest.raises(CatalogError, match="(?i)memory"):
         run_user_sql(

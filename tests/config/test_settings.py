@@ -61,6 +61,7 @@ def test_layers_win_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
         ({"steps": 3}, r"no setting steps: did you mean train.steps\?"),
         ({"train.steps": 3}, r'"train.steps" is quoted: write steps below \[train\]'),
         ({"quux": 3}, r"no setting quux \(`hubbleclip settings` lists all"),
+        ({"quux": {}}, "no setting quux "),
         ({"tiles": 3}, "tiles is a section of settings: write --set tiles.NAME=VALUE"),
         ({"tiles": {"views": "native"}}, r"""tiles.views takes a list: write --set 'tiles.views=\["native"\]'"""),
         ({"tiles": {"views": "[native, aim]"}}, r"""--set 'tiles.views=\["native", "aim"\]'"""),

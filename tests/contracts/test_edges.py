@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from valid_catalog import (
     assignment,
+    broken_rules,
     hex_of,
     observation,
     product,
@@ -19,7 +20,6 @@ from valid_catalog import (
 
 from hubbleclip.catalog.pending import pending_fetch, pending_tiles
 from hubbleclip.config.settings import Settings, read_settings
-from hubbleclip.contracts.audit import broken_rules
 from hubbleclip.contracts.validation import reject_broken_rows, whole
 from hubbleclip.core.errors import ContractError, HubbleclipError
 from hubbleclip.core.records import Listing, Record
@@ -60,10 +60,12 @@ def test_each_bad_row_becomes_a_rejection_with_its_rule_and_value() -> None:
     assert {(row.stage, row.settings_digest) for row in batch["rejection"]} == {("tiles", DIGEST)}
 
 
-def test_what_the_stage_rejected_itself_stays() -> None:
+def test_what_the_stage_rejected_itself_stays_but_of_one_item_the_broken_rule_counts() -> None:
     known = valid_rows()["rejection"]
-    batch = validated({"tile": [tile("1"), tile("2", ra_deg=-1.0)], "rejection": known})
+    same = replace(known[0], entity="tile", entity_id=hex_of("2", 32), stage="tiles", reason="small")
+    batch = validated({"tile": [tile("1"), tile("2", ra_deg=-1.0)], "rejection": [*known, same]})
     assert len(batch["rejection"]) == len(known) + 1
+    assert reasons(batch)["tile", same.entity_id] == "contract:tile.ra_deg.minimum"
 
 
 def test_rows_that_refer_to_a_rejected_row_are_rejected() -> None:
@@ -83,9 +85,6 @@ def test_an_item_without_a_valid_row_is_rejected_too() -> None:
     batch = validated({"tile": [tile("1"), tile("2", product_uri="mast:p2", noise=-1.0)]})
     assert reasons(batch)["product", "mast:p2"] == "contract:tile.noise.minimum"
     assert ("product", "mast:p1") not in reasons(batch)
-
-
-def test_an_item_with_a_valid_row_stays() -> None:
     assert set(reasons(validated({"tile": [tile("1"), tile("2", noise=-1.0)]}))) == {("tile", hex_of("2", 32))}
 
 

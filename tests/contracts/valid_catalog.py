@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from functools import cache
 from typing import Any
 
+from hubbleclip.contracts.audit import RuleResult, check_rules
 from hubbleclip.core import records
 from hubbleclip.core.records import Record
 
@@ -107,6 +108,11 @@ OF_COLUMN: dict[str, Any] = {
     "x0": 0,
     "y0": 0,
 }
+
+
+def broken_rules(query: Any) -> list[RuleResult]:
+    """The rules that at least one row of a catalog breaks."""
+    return [result for result in check_rules(query) if result.num_broken]
 
 
 @cache

@@ -5,8 +5,13 @@ import math
 
 from valid_catalog import make
 
-from hubbleclip.core.records import Observation, Proposal, Tile
+from hubbleclip.core.records import Observation, Proposal, SplitAssignment, Tile
 from hubbleclip.dataset.splits.material import Material
+
+WORDS = [f"word{i}" for i in range(60)]
+TEXT = " ".join(WORDS)
+LIKE_C = {"a": TEXT, "b": " ".join([*WORDS[16:], *(f"b{i}" for i in range(16))]), "c": " ".join(WORDS[8:])}
+"""Texts of three proposals: those of `a` and `b` are similar to that of `c`, and not to each other."""
 
 
 def square(ra_deg, dec_deg, side_arcsec, roll_deg=0.0):
@@ -47,6 +52,11 @@ def tile(name, proposal, corners=(), obs_id=None):
     tile_id = hashlib.sha256(str(name).encode()).hexdigest()[:32]
     of = {"tile_id": tile_id, "proposal_id": proposal, "obs_id": obs_id or f"obs of {proposal}", "product_uri": "u"}
     return make(Tile, corners_deg=list(corners), **of, **unknown)
+
+
+def plan_of(one, split, group="g" * 16, reason=None):
+    """The assignment of a tile, by its id."""
+    return {one.tile_id: SplitAssignment(tile_id=one.tile_id, group_id=group, split=split, reason=reason)}
 
 
 def observation(obs_id, proposal="p", target=None, is_moving=False):

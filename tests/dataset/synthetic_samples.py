@@ -59,6 +59,11 @@ def make_samples_with_pngs(num_samples: int = 40, num_groups: int = 10) -> tuple
     return samples, {sample.tile_id: png for sample, png in zip(samples, pngs, strict=True)}
 
 
+def contents(folder: Path) -> dict[str, bytes]:
+    """Content of each file below a folder."""
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
 def moved(sample: Sample, split: str) -> Sample:
     return replace(sample, split=split)
 

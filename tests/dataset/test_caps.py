@@ -4,6 +4,7 @@ import hashlib
 from collections import Counter
 from dataclasses import replace
 
+import pytest
 from astropy.coordinates import Angle
 from astropy_healpix import HEALPix
 from sky_cases import material, square, tile
@@ -69,22 +70,16 @@ def test_new_tiles_never_displace_admitted_ones_and_nothing_changes_without_new_
     assert {one.tile_id for one in admitted(early, first)} == {one.tile_id for one in admitted(late, both)}
 
 
-def test_a_raised_cap_admits_more_tiles_and_a_lowered_one_removes_none():
-    tiles = tiles_of("p", 2, 10)
-    first = plans_of(tiles, BY_PROPOSAL)
-    raised = plans_of(tiles, BY_PROPOSAL.model_copy(update={"max_tiles_per_proposal": 12}), first)
-    before, after = ({one.tile_id for one in admitted(tiles, plans)} for plans in (first, raised))
-    assert (len(before), len(after)) == (6, 12) and before < after
-    lowered = plans_of(tiles, BY_PROPOSAL, raised)
-    assert {one.tile_id for one in admitted(tiles, lowered)} == after
-
-
-def test_a_raised_cap_of_a_sky_patch_admits_more_tiles():
-    tiles = tiles_of("p", 1, 10, 10.0)
-    first = plans_of(tiles, BY_PATCH)
-    raised = plans_of(tiles, BY_PATCH.model_copy(update={"max_tiles_per_patch": 7}), first)
+@pytest.mark.parametrize("cap", ["max_tiles_per_proposal", "max_tiles_per_patch"])
+def test_a_raised_cap_of_a_sky_patch_admits_more_tiles(cap):
+    """So does one of a proposal; a cap that is lowered again removes none."""
+    tiles = tiles_of("p", 2, 10, 10.0)
+    low, high = (SplitSettings(**{cap: num}) for num in (5, 7))
+    first = plans_of(tiles, low)
+    raised = plans_of(tiles, high, first)
     before, after = ({one.tile_id for one in admitted(tiles, plans)} for plans in (first, raised))
     assert (len(before), len(after)) == (5, 7) and before < after
+    assert {one.tile_id for one in admitted(tiles, plans_of(tiles, low, raised))} == after
 
 
 def test_tiles_that_are_excluded_for_another_reason_take_no_place():

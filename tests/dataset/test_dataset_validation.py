@@ -73,18 +73,10 @@ def test_a_manifest_without_a_column_that_readers_need_is_refused(built, name):
         read_dataset(built)
 
 
-def test_a_manifest_that_points_elsewhere_is_refused(built):
-    manifest = read_manifest(built)
-    index = manifest.schema.get_field_index("shard")
-    names = pa.array(["../../other.tar", *manifest["shard"].to_pylist()[1:]])
-    write_table(built / "manifest.parquet", manifest.set_column(index, manifest.schema.field(index), names))
-    with pytest.raises(DatasetError, match="unknown shard"):
-        read_dataset(built)
-
-
-def test_a_shard_of_another_size_is_named(built):
+@pytest.mark.parametrize("change", [lambda data: data[:-512], lambda data: data + bytes(512)])
+def test_a_shard_of_another_size_is_named(built, change):
     shard = built / "val-000000.tar"
-    shard.write_bytes(shard.read_bytes()[:-512])
+    shard.write_bytes(change(shard.read_bytes()))
     with pytest.raises(DatasetError, match=r"val-000000\.tar has .* bytes instead of"):
         read_dataset(built)
 
@@ -95,34 +87,35 @@ def test_a_description_of_great_depth_is_one_line(built):
         read_dataset(built)
 
 
+@pytest.mark.parametrize(
+    ("column", "last", "message"),
+    [
+        ("shard", "../../other.tar", "names the unknown shard"),
+        *(
+            (column, value, "places an image outside of its shard")
+            for column in ("offset", "length")
+            for value in (-1, 2**40, 2**63 - 1, -(2**63))
+        ),
+        *((column, None, "has nulls or another type in") for column in ("tile_id", "split", "group_id", "offset")),
+        *(("captions", value, "has nulls or another type in captions") for value in (None, [], [None])),
+    ],
+)
+def test_a_manifest_with_a_wrong_value_is_one_line(built, column, last, message):
+    with_column(built, column, [*read_manifest(built)[column].to_pylist()[:-1], last])
+    with pytest.raises(DatasetError, match=f"{message}.*again$"):
+        read_dataset(built)
+
+
 def with_column(built, name, values):
     manifest = read_manifest(built)
     index = manifest.column_names.index(name)
     write_table(built / "manifest.parquet", manifest.set_column(index, name, pa.array(values)))
 
 
-@pytest.mark.parametrize("column", ["offset", "length"])
-@pytest.mark.parametrize("value", [-1, 2**40, 2**63 - 1, -(2**63)])
-def test_an_image_outside_of_its_shard_is_one_line(built, column, value):
-    values = read_manifest(built)[column].to_pylist()
-    with_column(built, column, [*values[:-1], value])
-    with pytest.raises(DatasetError, match="places an image outside of its shard.*again$"):
-        read_dataset(built)
-
-
-@pytest.mark.parametrize("value", [None, [], [None], "a text", [5]])
+@pytest.mark.parametrize("value", ["a text", [5]])
 def test_captions_that_are_no_texts_are_one_line(built, value):
-    captions = read_manifest(built)["captions"].to_pylist()
-    with_column(built, "captions", [value] * len(captions) if value in ("a text", [5]) else [*captions[:-1], value])
+    with_column(built, "captions", [value] * read_manifest(built).num_rows)
     with pytest.raises(DatasetError, match="has nulls or another type in captions.*again$"):
-        read_dataset(built)
-
-
-@pytest.mark.parametrize("column", ["tile_id", "split", "group_id", "offset"])
-def test_a_null_in_a_required_column_is_one_line(built, column):
-    values = read_manifest(built)[column].to_pylist()
-    with_column(built, column, [*values[:-1], None])
-    with pytest.raises(DatasetError, match=f"has nulls or another type in {column}.*again$"):
         read_dataset(built)
 
 
@@ -215,8 +208,8 @@ def test_a_file_that_is_too_large_is_refused_before_it_is_read(built):
 
 def test_a_manifest_that_claims_more_rows_than_its_bytes_can_hold_is_refused(built):
     manifest = read_manifest(built)
-    zeros = np.zeros(600_000, np.int64)
+    zeros = np.zeros(60_000, np.int64)
     pq.write_table(manifest.take(zeros), built / "manifest.parquet", compression="zstd")
-    assert (built / "manifest.parquet").stat().st_size < 3_000_000
-    with pytest.raises(DatasetError, match="claims 600000 rows"):
+    assert (built / "manifest.parquet").stat().st_size < 1_900_000
+    with pytest.raises(DatasetError, match="claims 60000 rows"):
         read_dataset(built)

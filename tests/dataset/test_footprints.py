@@ -38,6 +38,12 @@ def covers(quads, ra_deg, dec_deg):
     return False
 
 
+def footprints_of(**observed):
+    """Footprints of a tile without corners whose observation has these values."""
+    seen = replace(observation("o"), **observed)
+    return locate_tiles(material([tile("a", "p", obs_id="o")], {"o": seen}, {})).footprints
+
+
 def polygon(corners_deg):
     return "POLYGON ICRS " + " ".join(f"{number:.10f}" for number in corners_deg)
 
@@ -164,23 +170,20 @@ def test_numbers_of_a_region_may_have_signs_and_exponents():
 
 @pytest.mark.parametrize(("ra_deg", "dec_deg"), [(0.0, 0.0), (200.0, 89.9), (33.0, -45.0)])
 def test_the_guarded_field_without_a_footprint_has_half_the_diagonal_of_the_widest_camera_as_radius(ra_deg, dec_deg):
-    seen = replace(observation("o"), ra_deg=ra_deg, dec_deg=dec_deg)
-    found = locate_tiles(material([tile("a", "p", obs_id="o")], {"o": seen}, {})).footprints
+    found = footprints_of(ra_deg=ra_deg, dec_deg=dec_deg)
     to_corner = math.atan(math.sqrt(2) * math.tan(math.radians(143 / 3600)))
     assert found.radius_rad.tolist() == pytest.approx([to_corner], rel=1e-6)
     assert found.centre[0].tolist() == pytest.approx(vectors([ra_deg, dec_deg])[0], abs=1e-9)
 
 
 def test_a_footprint_counts_before_the_field_around_the_position():
-    seen = replace(observation("o"), ra_deg=10.0, dec_deg=20.0, footprint=polygon(square(10.0, 20.0, 30)))
-    found = locate_tiles(material([tile("a", "p", obs_id="o")], {"o": seen}, {})).footprints
+    found = footprints_of(ra_deg=10.0, dec_deg=20.0, footprint=polygon(square(10.0, 20.0, 30)))
     assert found.radius_rad.tolist() == pytest.approx([math.radians(15 * math.sqrt(2) / 3600)], rel=1e-3)
 
 
 @pytest.mark.parametrize(("ra_deg", "dec_deg"), [(None, 20.0), (10.0, None), (None, None)])
 def test_an_observation_with_half_a_position_is_nowhere(ra_deg, dec_deg):
-    seen = replace(observation("o"), ra_deg=ra_deg, dec_deg=dec_deg)
-    assert len(locate_tiles(material([tile("a", "p", obs_id="o")], {"o": seen}, {})).footprints) == 0
+    assert len(footprints_of(ra_deg=ra_deg, dec_deg=dec_deg)) == 0
 
 
 @pytest.mark.parametrize("radius_deg", [1.0, 10.0, 28.6])

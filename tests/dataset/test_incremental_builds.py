@@ -8,11 +8,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from PIL import Image
-from synthetic_samples import make_png, make_samples_with_pngs
+from synthetic_samples import build, contents, make_png, make_samples_with_pngs
 
 from hubbleclip.config.settings import ShardSettings
 from hubbleclip.core.errors import DatasetError
-from hubbleclip.dataset.build import build_dataset
 from hubbleclip.dataset.loader import open_split
 from hubbleclip.dataset.manifest import read_dataset
 from hubbleclip.dataset.verify import find_faults
@@ -21,18 +20,9 @@ SAMPLES, PNGS = make_samples_with_pngs(60, 10)
 NIGHTS = (30, 50, 60)
 
 
-def build(num, folder, settings=ShardSettings(), samples=SAMPLES, pngs=PNGS, **facts):
-    facts = {"contract_version": "1.0.0", "code_version": "test"} | facts
-    return build_dataset(samples[:num], pngs.__getitem__, folder, settings, **facts)
-
-
 @pytest.fixture
 def nights(tmp_path):
-    return tmp_path, [build(num, tmp_path) for num in NIGHTS]
-
-
-def contents(folder):
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    return tmp_path, [build(SAMPLES[:num], PNGS, tmp_path) for num in NIGHTS]
 
 
 def test_a_night_packs_only_what_is_new(nights):
@@ -44,25 +34,17 @@ def test_a_night_packs_only_what_is_new(nights):
     assert built[2].dataset.num_samples == len({place.tile_id for place in built[2].placements}) == 60
 
 
-def test_shards_are_listed_with_the_folder_that_holds_them(nights):
-    root, built = nights
-    homes = {shard.home_digest for shard in built[2].shards}
-    assert homes == {built[0].dataset.digest, built[1].dataset.digest, None}
-    assert len({shard.shard for shard in built[2].shards}) == len(built[2].shards)
-    assert all((root / (s.home_digest or built[2].dataset.digest) / s.shard).is_file() for s in built[2].shards)
-
-
 def test_nothing_old_is_rewritten(tmp_path):
-    build(30, tmp_path)
+    build(SAMPLES[:30], PNGS, tmp_path)
     before = contents(tmp_path)
-    build(50, tmp_path)
+    build(SAMPLES[:50], PNGS, tmp_path)
     assert before.items() <= contents(tmp_path).items()
 
 
 def test_the_same_nights_give_the_same_bytes(nights, tmp_path_factory):
     again = tmp_path_factory.mktemp("again")
     for num in NIGHTS:
-        build(num, again)
+        build(SAMPLES[:num], PNGS, again)
     assert contents(again) == contents(nights[0])
 
 
@@ -79,7 +61,7 @@ def test_every_tile_of_every_night_is_read(nights):
 
 @pytest.mark.parametrize("change", ["gone", "changed", "moved"])
 def test_a_removed_or_changed_sample_forces_a_full_build(tmp_path, change):
-    build(30, tmp_path)
+    build(SAMPLES[:30], PNGS, tmp_path)
     png = make_png(999)
     first = {
         "gone": [],
@@ -88,27 +70,22 @@ def test_a_removed_or_changed_sample_forces_a_full_build(tmp_path, change):
     }[change]
     samples = [*first, *SAMPLES[1:]]
     pngs = PNGS | ({SAMPLES[0].tile_id: png} if change == "changed" else {})
-    built = build(60, tmp_path, samples=samples, pngs=pngs)
+    built = build(samples, pngs, tmp_path)
     assert (built.dataset.parent_digest, built.dataset.num_new_samples) == (None, None)
     assert {shard.home_digest for shard in built.shards} == {None}
 
 
 @pytest.mark.parametrize(("most", "parents"), [(0, [None, None, None]), (1, [None, 0, None])])
 def test_after_max_parents_nights_a_full_build_follows(tmp_path, most, parents):
-    built = [build(num, tmp_path, max_parents=most) for num in NIGHTS]
+    built = [build(SAMPLES[:num], PNGS, tmp_path, max_parents=most) for num in NIGHTS]
     found = [one.dataset.parent_digest for one in built]
     assert found == [None if parent is None else built[parent].dataset.digest for parent in parents]
 
 
-def test_other_settings_force_a_full_build(tmp_path):
-    build(30, tmp_path)
-    assert build(60, tmp_path, ShardSettings(max_mb=1)).dataset.parent_digest is None
-
-
-def test_a_damaged_dataset_is_no_parent(tmp_path):
-    first = build(30, tmp_path)
-    (tmp_path / first.dataset.digest / "train-000000.tar").unlink()
-    assert build(60, tmp_path).dataset.parent_digest is None
+@pytest.mark.parametrize("change", [{"settings": ShardSettings(max_mb=1)}, {"contract_version": "1.0.1"}])
+def test_other_settings_and_another_version_of_the_contract_force_a_full_build(tmp_path, change):
+    build(SAMPLES[:30], PNGS, tmp_path)
+    assert build(SAMPLES, PNGS, tmp_path, **change).dataset.parent_digest is None
 
 
 def test_a_dataset_is_found_from_within_its_folder(nights, monkeypatch):
@@ -124,15 +101,7 @@ def test_a_lost_parent_is_named(nights):
         read_dataset(root / built[2].dataset.digest)
 
 
-def test_another_version_of_the_contract_forces_a_full_build(tmp_path):
-    build(30, tmp_path)
-    built = build_dataset(
-        SAMPLES, PNGS.__getitem__, tmp_path, ShardSettings(), contract_version="1.0.1", code_version="test"
-    )
-    assert built.dataset.parent_digest is None
-
-
 def test_a_smaller_dataset_is_the_parent_if_the_largest_is_damaged(tmp_path):
-    first, second = (build(num, tmp_path) for num in NIGHTS[:2])
+    first, second = (build(SAMPLES[:num], PNGS, tmp_path) for num in NIGHTS[:2])
     (tmp_path / second.dataset.digest / "manifest.parquet").unlink()
-    assert build(60, tmp_path).dataset.parent_digest == first.dataset.digest
+    assert build(SAMPLES[:60], PNGS, tmp_path).dataset.parent_digest == first.dataset.digest

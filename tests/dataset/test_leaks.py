@@ -36,51 +36,39 @@ def moving(name):
     return {"is_moving": True, "target_name": name}
 
 
+def at(*place):
+    """The corners of a square by right ascension, declination, side and angle."""
+    return {"corners_deg": square(*place)}
+
+
 NEAR, NORTH = stepped(200, 40, 10.5, 0), stepped(200, 40, 0, 1500)
+AT, NAMELESS = at(200, 40, 10), moving(None) | at(200, 40, 10)
+MORE = [f"more{i}" for i in range(90)]
+ACCENTED = [
+    {"captions": [text]}
+    for text in ("Cafe\u0301 Études of Five Galaxies near us", "CAFÉ études, of (five) galaxies near us!")
+]
+TEXTS, SKY, BODY = "near-duplicate captions", "overlap on the sky", "the same moving target"
 PLANTED = {
     "proposal": ({}, {"proposal_id": None}, "the same proposal"),
     "group": ({}, {"group_id": None}, "the same group"),
     "image": ({}, {"png_sha256": None}, "the same image"),
-    "abstract": (words(WORDS), words(WORDS), "near-duplicate captions"),
-    "changed words": (words(WORDS), words(CHANGED), "near-duplicate captions"),
-    "extended abstract": (words(WORDS), words(WORDS, [f"more{i}" for i in range(90)]), "near-duplicate captions"),
-    "case and accents": (
-        {"captions": ["Cafe\u0301 Études of Five Galaxies near us"]},
-        {"captions": ["CAFÉ études, of (five) galaxies near us!"]},
-        "near-duplicate captions",
-    ),
-    "same sky": ({"corners_deg": square(200, 40, 10)}, {"corners_deg": square(200, 40, 10)}, "overlap on the sky"),
-    "inside": ({"corners_deg": square(200, 40, 40)}, {"corners_deg": square(200, 40, 4, 20)}, "overlap on the sky"),
-    "in the north of a larger one": (
-        {"corners_deg": square(200, 40, 4000)},
-        {"corners_deg": square(*NORTH, 4)},
-        "overlap on the sky",
-    ),
-    "larger, with it in the north": (
-        {"corners_deg": square(*NORTH, 4)},
-        {"corners_deg": square(200, 40, 4000)},
-        "overlap on the sky",
-    ),
-    "across RA 0": (
-        {"corners_deg": square(359.999, 0, 10)},
-        {"corners_deg": square(0.001, 0, 10, 30)},
-        "overlap on the sky",
-    ),
-    "pole": ({"corners_deg": square(10, 89.9995, 10)}, {"corners_deg": square(190, 89.9995, 10)}, "overlap on the sky"),
-    "nearer than the guard": (
-        {"corners_deg": square(200, 40, 10)},
-        {"corners_deg": square(*NEAR, 10)},
-        "nearer than 1 arcsec",
-    ),
-    "moving targets without a name": (
-        moving(None) | {"corners_deg": square(200, 40, 10)},
-        moving(None) | {"corners_deg": square(200, 40, 10)},
-        "overlap on the sky",
-    ),
-    "planet": (moving("JUPITER"), moving("Jupiter-North_Pole"), "the same moving target JUPITER"),
-    "comet": (moving("67P"), moving("COMET-67P-CHURYUMOV"), "the same moving target 67P"),
-    "dwarf planet": (moving("HAUMEA"), moving("136108-HAUMEA"), "the same moving target HAUMEA"),
-    "comet by name": (moving("C/2012-S1"), moving("COMET-ISON"), "the same moving target 2012S1"),
+    "abstract": (words(WORDS), words(WORDS), TEXTS),
+    "changed words": (words(WORDS), words(CHANGED), TEXTS),
+    "extended abstract": (words(WORDS), words(WORDS, MORE), TEXTS),
+    "case and accents": (*ACCENTED, TEXTS),
+    "same sky": (AT, AT, SKY),
+    "inside": (at(200, 40, 40), at(200, 40, 4, 20), SKY),
+    "in the north of a larger one": (at(200, 40, 4000), at(*NORTH, 4), SKY),
+    "larger, with it in the north": (at(*NORTH, 4), at(200, 40, 4000), SKY),
+    "across RA 0": (at(359.999, 0, 10), at(0.001, 0, 10, 30), SKY),
+    "pole": (at(10, 89.9995, 10), at(190, 89.9995, 10), SKY),
+    "nearer than the guard": (AT, at(*NEAR, 10), "nearer than 1 arcsec"),
+    "moving targets without a name": (NAMELESS, NAMELESS, SKY),
+    "planet": (moving("JUPITER"), moving("Jupiter-North_Pole"), f"{BODY} JUPITER"),
+    "comet": (moving("67P"), moving("COMET-67P-CHURYUMOV"), f"{BODY} 67P"),
+    "dwarf planet": (moving("HAUMEA"), moving("136108-HAUMEA"), f"{BODY} HAUMEA"),
+    "comet by name": (moving("C/2012-S1"), moving("COMET-ISON"), f"{BODY} 2012S1"),
 }
 
 
@@ -245,9 +233,6 @@ def leaks_between(one, other, wanted=None):
     return list(find_leaks(sample_table(samples), wanted or SplitSettings()))
 
 
-AT = {"corners_deg": square(200, 40, 10)}
-
-
 @pytest.mark.parametrize(
     ("one", "other"),
     [
@@ -269,5 +254,5 @@ def test_only_named_moving_targets_are_compared_by_name_and_only_others_by_posit
     [(2.0, -0.02, 1), (2.0, 0.02, 1), (2.0, 1.99, 1), (2.0, 2.01, 0), (0.0, -0.02, 1), (0.0, 0.02, 0)],
 )
 def test_positions_are_compared_up_to_the_guard_distance(guard_arcsec, gap_arcsec, num_leaks):
-    beside = {"corners_deg": square(200, 40 + (10 + gap_arcsec) / 3600, 10)}
+    beside = at(200, 40 + (10 + gap_arcsec) / 3600, 10)
     assert len(leaks_between(AT, beside, SplitSettings(guard_arcsec=guard_arcsec))) == num_leaks

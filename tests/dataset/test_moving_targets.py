@@ -50,7 +50,7 @@ def test_only_an_observation_that_follows_a_named_target_has_one(target, is_movi
         ("123456-NAME", "NAME"),
         ("1234567-NAME", "1234567NAME"),
         ("12-AB", "12AB"),
-        ("999P", "999P"),
+        ("COMET-447P-SHEPPARD-THOLEN", "447P"),
         ("9I", "9I"),
     ],
 )

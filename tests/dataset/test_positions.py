@@ -78,6 +78,7 @@ def published(tmp_path_factory):
     return address, {uri: fits.getdata(path, "SCI", header=True) for uri, path in places.items()}
 
 
+@pytest.mark.slow
 def test_every_pixel_has_its_position_within_a_milliarcsecond(published):
     address, images = published
     rows = pq.read_table(f"{address}/manifest.parquet").to_pylist()
@@ -96,6 +97,7 @@ def test_every_pixel_has_its_position_within_a_milliarcsecond(published):
         assert found.separation(expected).max() < 1 * u.mas
 
 
+@pytest.mark.slow
 def test_grey_levels_follow_the_limits_of_the_stretch(published):
     """Pixels between black and white; bad ones are repaired, so a few may differ."""
     address, images = published

@@ -20,7 +20,7 @@ from astropy.table import Table
 from astropy_healpix import HEALPix
 from datasets import Features, load_dataset
 from PIL import Image
-from synthetic_samples import built_in, make_samples_with_pngs
+from synthetic_samples import built_in, contents, make_samples_with_pngs
 
 from hubbleclip.core.records import to_row
 from hubbleclip.dataset.build import read_dataset
@@ -133,6 +133,7 @@ def test_the_sky_catalogue_has_every_tile_in_order_of_its_pixel(built):
     assert np.allclose(dec_deg.deg, index["dec_deg"], atol=1e-6)
 
 
+@pytest.mark.slow
 def test_croissant_s_own_reader_finds_no_fault_and_loads_every_record(built, tmp_path):
     # In a process of its own: it keeps what it unpacks in a folder that it settles at import, by relative names.
     environment = {"HOME": str(tmp_path), "PATH": "/usr/bin:/bin", "TMPDIR": str(tmp_path)}
@@ -237,11 +238,6 @@ def test_a_published_dataset_is_whole_and_equal(built, tmp_path):
     assert place == f"{tmp_path}/{built.name}"
     assert list(find_faults(place)) == []
     assert contents(tmp_path / built.name) == contents(built)
-
-
-def contents(folder):
-    files = (path for path in folder.rglob("*") if path.is_file())
-    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
 
 
 def test_an_interrupted_publication_resumes_and_uploads_the_description_last(built, tmp_path):

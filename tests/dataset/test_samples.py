@@ -4,55 +4,39 @@ from itertools import product
 
 import pytest
 import valid_catalog
-from sky_cases import material, observation, proposal, square, tile
+from sky_cases import material, observation, plan_of, proposal, square, tile
 
 from hubbleclip.config.settings import ShardSettings
-from hubbleclip.core.records import SplitAssignment
-from hubbleclip.dataset.captions import CAPTION_KINDS, make_captions
+from hubbleclip.dataset.captions import CAPTION_KINDS
 from hubbleclip.dataset.samples import make_samples
 
 SETTINGS = ShardSettings()
 
 
-def assigned(tiles, split="train"):
-    return {t.tile_id: SplitAssignment(tile_id=t.tile_id, group_id="g", split=split, reason=None) for t in tiles}
+def samples_of(tiles, proposals, *, split="train", observations=None, settings=SETTINGS, **texts):
+    """Samples and rejections of tiles; an observation that is not given is one of NGC 1275."""
+    seen = {t.obs_id: observation(t.obs_id, t.proposal_id, "NGC1275") for t in tiles} | (observations or {})
+    plans = {t.tile_id: plan_of(t, split, "g")[t.tile_id] for t in tiles}
+    return make_samples(replace(material(tiles, seen, proposals), **texts), plans, settings)
 
 
-def make(tiles, proposals, assignments, settings=SETTINGS):
-    observations = {t.obs_id: observation(t.obs_id, t.proposal_id, "NGC1275") for t in tiles}
-    return make_samples(material(tiles, observations, proposals), assignments, settings)
-
-
-def test_a_sample_joins_tile_observation_proposal_and_split():
-    one = tile("a", "p", square(5, 5, 20))
-    (sample,), rejections = make([one], {"p": proposal("p")}, assigned([one], "val"))
-    assert (sample.tile_id, sample.split, sample.group_id, sample.proposal_id) == (one.tile_id, "val", "g", "p")
-    assert (sample.target_name, sample.filter, sample.instrument) == ("NGC1275", "F606W", "WFC3/UVIS")
-    assert (sample.corners_deg, sample.png_sha256) == (one.corners_deg, one.png_sha256)
-    assert (sample.caption_kinds, sample.captions) == (["abstract", "title"], ["Abstract of p", "Title of p"])
+@pytest.mark.parametrize(
+    ("texts", "of_file", "title", "captions"),
+    [
+        ({}, None, "Title of p", {"abstract": "Abstract of p", "title": "Title of p"}),
+        ({}, "Another", "Title of p", {"abstract": "Abstract of p", "title": "Title of p"}),
+        ({"abstract": None}, None, "Title of p", {"title": "Title of p"}),
+        ({"abstract": None, "source": "header"}, None, "Title of p", {"title": "Title of p"}),
+        ({"abstract": None, "source": "header"}, "M31 in F606W", "M31 in F606W", {"title": "M31 in F606W"}),
+    ],
+)
+def test_texts_are_those_of_the_proposal_or_if_it_was_made_from_headers_of_the_file(texts, of_file, title, captions):
+    one, of = tile("a", "p"), replace(proposal("p"), **texts)
+    seen = {one.obs_id: replace(observation(one.obs_id, "p"), title=of_file)}
+    ((sample,), rejections) = samples_of([one], {"p": of}, observations=seen)
+    assert dict(zip(sample.caption_kinds, sample.captions, strict=True)) == captions
+    assert (sample.title, sample.caption_source) == (title, "header" if "source" in texts else "proposal")
     assert rejections == []
-
-
-def test_captions_are_those_of_the_catalog():
-    one = tile("a", "p")
-    (sample,), _ = make([one], {"p": proposal("p")}, assigned([one]))
-    assert sample.captions == list(make_captions(proposal("p"), SETTINGS.caption_kinds).values())
-
-
-def test_without_an_abstract_the_title_is_the_main_caption():
-    one = tile("a", "p")
-    (sample,), _ = make([one], {"p": replace(proposal("p"), abstract=None)}, assigned([one]))
-    assert (sample.caption_kinds, sample.captions) == (["title"], ["Title of p"])
-
-
-def test_without_a_proposal_each_sample_has_the_title_of_its_own_file():
-    tiles = [tile("a", "p", obs_id="o1"), tile("b", "p", obs_id="o2")]
-    titles = {"o1": "M31 in F606W", "o2": "M33 in F814W"}
-    observations = {name: replace(observation(name, "p"), title=title) for name, title in titles.items()}
-    made = replace(proposal("p"), abstract=None, title=titles["o1"], source="header")
-    samples, _ = make_samples(material(tiles, observations, {"p": made}), assigned(tiles), SETTINGS)
-    found = {sample.obs_id: (sample.title, sample.captions, sample.caption_source) for sample in samples}
-    assert found == {name: (title, [title], "header") for name, title in titles.items()}
 
 
 def test_a_caption_may_depend_on_the_observation(monkeypatch):
@@ -60,25 +44,15 @@ def test_a_caption_may_depend_on_the_observation(monkeypatch):
     tiles = [tile("a", "p", obs_id="o1"), tile("b", "p", obs_id="o2")]
     observations = {name: observation(name, "p", target) for name, target in (("o1", "M31"), ("o2", "M33"))}
     settings = ShardSettings(caption_kinds=("abstract", "target"))
-    samples, _ = make_samples(material(tiles, observations, {"p": proposal("p")}), assigned(tiles), settings)
+    samples, _ = samples_of(tiles, {"p": proposal("p")}, observations=observations, settings=settings)
     assert {sample.obs_id: sample.captions[1] for sample in samples} == {"o1": "M31", "o2": "M33"}
-
-
-def test_a_sample_of_a_proposal_says_so_and_keeps_its_title():
-    one = tile("a", "p", obs_id="o1")
-    (sample,), _ = make_samples(
-        material([one], {"o1": replace(observation("o1", "p"), title="Another")}, {"p": proposal("p")}),
-        assigned([one]),
-        SETTINGS,
-    )
-    assert (sample.title, sample.caption_source) == ("Title of p", "proposal")
 
 
 def test_tiles_without_a_caption_are_rejected():
     tiles = [tile("a", "p"), tile("b", "unknown")]
     proposals = {"p": replace(proposal("p"), abstract=None)}
     settings = ShardSettings(caption_kinds=("abstract",))
-    samples, rejections = make(tiles, proposals, assigned(tiles), settings)
+    samples, rejections = samples_of(tiles, proposals, settings=settings)
     assert samples == []
     assert {(r.entity, r.entity_id, r.stage, r.reason) for r in rejections} == {
         ("tile", t.tile_id, "shards", "no_caption") for t in tiles
@@ -88,12 +62,12 @@ def test_tiles_without_a_caption_are_rejected():
 
 def test_excluded_tiles_are_neither_samples_nor_rejections():
     one = tile("a", "p")
-    assert make([one], {"p": proposal("p")}, assigned([one], "excluded")) == ([], [])
+    assert samples_of([one], {"p": proposal("p")}, split="excluded") == ([], [])
 
 
 def test_samples_are_sorted_by_tile():
     tiles = [tile(i, "p") for i in range(9)]
-    samples, _ = make(tiles, {"p": proposal("p")}, assigned(tiles))
+    samples, _ = samples_of(tiles, {"p": proposal("p")})
     assert [s.tile_id for s in samples] == sorted(t.tile_id for t in tiles)
 
 
@@ -101,7 +75,7 @@ def test_samples_are_sorted_by_tile():
 def test_instrument_and_filter_are_those_of_the_tile_and_else_of_the_archive(of_tile, of_archive):
     one = replace(tile("a", "p"), instrument=of_tile, filter=of_tile)
     seen = replace(observation(one.obs_id, "p"), instrument=of_archive, filters=of_archive)
-    (sample,), _ = make_samples(material([one], {one.obs_id: seen}, {"p": proposal("p")}), assigned([one]), SETTINGS)
+    (sample,), _ = samples_of([one], {"p": proposal("p")}, observations={one.obs_id: seen})
     assert (sample.instrument, sample.filter) == (of_tile or of_archive,) * 2
 
 
@@ -132,8 +106,8 @@ def test_each_field_of_a_sample_has_the_value_of_its_source():
         observation(one.obs_id, "p", "M1", is_moving=True), target_class="NEBULA", instrument="x", filters="y"
     )
     of = replace(proposal("p"), archive="jwst", category="STARS", pi="A. Able", cycle=7, title="Crabs")
-    plan = replace(assigned([one], "val")[one.tile_id], group_id="h")
-    (sample,), _ = make_samples(material([one], {one.obs_id: seen}, {"p": of}), {one.tile_id: plan}, SETTINGS)
+    plans = plan_of(one, "val", "h")
+    (sample,), _ = make_samples(material([one], {one.obs_id: seen}, {"p": of}), plans, SETTINGS)
     sources = [
         (
             one,
@@ -145,28 +119,17 @@ def test_each_field_of_a_sample_has_the_value_of_its_source():
         ),
         (seen, ("obs_id", "target_name", "target_class", "is_moving")),
         (of, ("proposal_id", "archive", "category", "title", "pi", "cycle")),
-        (plan, ("split", "group_id")),
+        (plans[one.tile_id], ("split", "group_id")),
     ]
     for source, names in sources:
         assert {name: getattr(sample, name) for name in names} == {name: getattr(source, name) for name in names}
 
 
-def test_a_file_without_a_title_has_that_of_the_proposal_from_headers():
-    one = tile("a", "p", obs_id="o1")
-    made = replace(proposal("p"), abstract=None, title="M31 in F606W", source="header")
-    (sample,), _ = make_samples(material([one], {"o1": observation("o1", "p")}, {"p": made}), assigned([one]), SETTINGS)
-    assert (sample.title, sample.captions) == ("M31 in F606W", ["M31 in F606W"])
-
-
 def test_samples_have_what_was_written_about_the_abstract_of_their_own_proposal():
     tiles = [tile("a", "p"), tile("b", "q")]
     about = {who: valid_catalog.summary("a", summary=f"About {who}", writer="w") for who in "pq"}
-    given = replace(
-        material(
-            tiles, {t.obs_id: observation(t.obs_id, t.proposal_id) for t in tiles}, {p: proposal(p) for p in "pq"}
-        ),
-        summaries={who: {"": written} for who, written in about.items()},
-    )
-    samples, _ = make_samples(given, assigned(tiles), ShardSettings(caption_kinds=("abstract", "summary")))
+    settings = ShardSettings(caption_kinds=("abstract", "summary"))
+    summaries = {who: {"": written} for who, written in about.items()}
+    samples, _ = samples_of(tiles, {p: proposal(p) for p in "pq"}, settings=settings, summaries=summaries)
     found = {sample.proposal_id: (sample.caption_kinds, sample.captions) for sample in samples}
     assert found == {who: (["abstract", "summary@w"], [f"Abstract of {who}", f"About {who}"]) for who in "pq"}

@@ -4,11 +4,10 @@ from dataclasses import replace
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sky_cases import material, observation, proposal, square, tile
+from sky_cases import TEXT, material, observation, plan_of, proposal, square, tile
 
 from hubbleclip.config.settings import SplitSettings, read_settings
 from hubbleclip.core.errors import SettingsError
-from hubbleclip.core.records import SplitAssignment
 from hubbleclip.dataset.splits.assign import assign_splits
 from hubbleclip.dataset.splits.schemes import GROUP_CHANGED, MIXED_GROUP, SCHEMES, UNKNOWN, program_number
 
@@ -50,17 +49,17 @@ def test_by_cycle_test_has_the_new_cycles_and_train_the_old():
 
 
 def test_an_old_proposal_with_a_new_continuation_is_excluded_from_train():
-    text = " ".join(f"word{i}" for i in range(60))
-    proposals = [of_cycle("old", 10, text), of_cycle("new", 25, f"{text} more")]
+    proposals = [of_cycle("old", 10, TEXT), of_cycle("new", 25, f"{TEXT} more")]
     tiles = [shot("a", "old"), shot("b", "new")]
     plans = split(tiles, proposals, BY_CYCLE)
     assert [outcome(plans, one) for one in tiles] == [("excluded", MIXED_GROUP), ("test", None)]
 
 
 @pytest.mark.parametrize("wanted", [BY_INSTRUMENT, BY_CYCLE])
-def test_a_tile_without_instrument_or_cycle_is_excluded(wanted):
+@pytest.mark.parametrize("proposals", [[of_cycle("p", None)], []])
+def test_a_tile_without_instrument_proposal_or_cycle_is_excluded(wanted, proposals):
     one = shot("a", "p")
-    assert outcome(split([one], [of_cycle("p", None)], wanted), one) == ("excluded", UNKNOWN)
+    assert outcome(split([one], proposals, wanted), one) == ("excluded", UNKNOWN)
 
 
 def test_the_sky_guard_applies_between_instruments():
@@ -97,11 +96,12 @@ def test_a_scheme_without_its_setting_is_refused(scheme, missing):
 
 
 def test_patterns_of_instruments_ignore_case_and_the_observation_names_the_instrument_where_the_tile_does_not():
-    wanted = BY_INSTRUMENT.model_copy(update={"test_instruments": ("wfc3/uv*",)})
-    tiles = [shot("a", "p", "Wfc3/UVIS"), shot("b", "q"), shot("c", "r", "WFC3/IR")]
+    wanted = BY_INSTRUMENT.model_copy(update={"test_instruments": ("wfc3/uv*", "ACS/SBC", "NIC?")})
+    names = ("Wfc3/UVIS", None, "ACS/SBC", "NIC3", "WFC3/IR", "ACS/WFC")
+    tiles = [shot(str(name), str(name), name) for name in names]
     observations = {one.obs_id: observation(one.obs_id) for one in tiles}  # of WFC3/UVIS
     plans = assign_splits(material(tiles, observations, {}), {}, wanted)
-    assert {one.tile_id for one in plans if one.split == "test"} == {tiles[0].tile_id, tiles[1].tile_id}
+    assert {one.tile_id for one in plans if one.split == "test"} == {one.tile_id for one in tiles[:4]}
 
 
 def test_val_is_drawn_by_a_hash_of_its_own_from_groups_without_held_out_tiles():
@@ -125,21 +125,6 @@ def test_an_excluded_tile_gives_its_group_no_split():
     assert split([old, new], [], BY_INSTRUMENT, excluded)[new.tile_id].split == first[old.tile_id].split
 
 
-def test_each_pattern_of_instruments_is_held_out():
-    wanted = BY_INSTRUMENT.model_copy(update={"test_instruments": ("WFPC2*", "ACS/SBC", "NIC?")})
-    names = ("WFPC2/PC", "ACS/SBC", "NIC3", "ACS/WFC", "WFC3/IR")
-    tiles = [shot(name, name, name) for name in names]
-    plans = split(tiles, [], wanted)
-    assert {name for name, one in zip(names, tiles, strict=True) if plans[one.tile_id].split == "test"} == set(
-        names[:3]
-    )
-
-
-def test_a_tile_without_a_proposal_is_of_unknown_cycle():
-    one = shot("a", "p")
-    assert outcome(split([one], [], BY_CYCLE), one) == ("excluded", UNKNOWN)
-
-
 def test_by_benchmark_test_has_the_drawn_programmes_and_no_other():
     numbers = range(5086, 5267)
     tiles = [shot(number, f"hst:{number}") for number in numbers]
@@ -157,10 +142,9 @@ def test_a_new_tile_whose_group_is_elsewhere_is_excluded_for_every_pair_of_split
     wanted = BY_INSTRUMENT.model_copy(update={"val_share": float(planned == "val")})
     new = shot("new", "p", "WFPC2" if planned == "test" else "ACS/WFC")
     tiles = [shot(f"old{i}", "p", "ACS/WFC") for i in range(len(old_splits))]
-    old = {
-        one.tile_id: SplitAssignment(tile_id=one.tile_id, group_id="g", split=split, reason=None)
-        for one, split in zip(tiles, old_splits, strict=True)
-    }
+    old = {}
+    for one, old_split in zip(tiles, old_splits, strict=True):
+        old |= plan_of(one, old_split)
     expected = (planned, None) if set(old_splits) == {planned} else ("excluded", GROUP_CHANGED)
     assert outcome(split([*tiles, new], [], wanted, old), new) == expected
 
@@ -185,10 +169,7 @@ def test_the_kind_of_a_new_tile_comes_before_the_split_of_its_group_as_the_reaso
     old, unknown, aside, held_out = (
         shot(name, "p", instrument) for name, instrument in (("o", "ACS"), ("u", None), ("a", "ACS"), ("h", "WFPC2"))
     )
-    existing = {
-        old.tile_id: SplitAssignment(tile_id=old.tile_id, group_id="g", split="train", reason=None),
-    }
-    plans = split([old, unknown, aside, held_out], [], BY_INSTRUMENT, existing)
+    plans = split([old, unknown, aside, held_out], [], BY_INSTRUMENT, plan_of(old, "train"))
     assert [outcome(plans, one) for one in (unknown, aside, held_out)] == [
         ("excluded", UNKNOWN),
         ("excluded", MIXED_GROUP),
@@ -201,9 +182,7 @@ def test_an_old_tile_guards_the_sky_for_its_own_split_and_not_for_the_planned_on
     at = square(5, 5, 20)
     old, new = shot("old", "p", "ACS/WFC", at), shot("new", "q", "WFPC2", at)
     reason = "sky_guard:overlap" if old_split == "excluded" else None
-    existing = {
-        old.tile_id: SplitAssignment(tile_id=old.tile_id, group_id="g", split=old_split, reason=reason),
-    }
+    existing = plan_of(old, old_split, reason=reason)
     wanted = BY_INSTRUMENT.model_copy(update={"val_share": 0.0})
     expected = ("excluded", f"sky_guard:old_{old_split}") if old_split in {"train", "val"} else ("test", None)
     assert outcome(split([old, new], [], wanted, existing), new) == expected

@@ -124,12 +124,6 @@ def test_a_deep_field_of_forty_proposals_is_kept():
     assert min(splits["val"], splits["test"]) > 0
 
 
-def test_the_guard_alone_would_exclude_most_of_every_deep_field():
-    tiles, _, proposals, _ = build_sky(deep_fields())
-    splits = Counter(plan.split for plan in split(tiles, {}, proposals, {}).values())
-    assert splits["excluded"] > 0.4 * len(tiles)
-
-
 def linked(looks):
     _, observations, _, _ = build_sky(looks)
     return {(link.one, link.other) for link in field_links(observations.values())}
@@ -154,24 +148,6 @@ def test_a_survey_that_passes_over_a_field_does_not_join_it(survey_number):
 def test_many_observations_of_one_field_do_not_join_the_survey_that_passes_over_it():
     survey = [(0, (10.0 * step, 20.0), 0, 0, 0, False, None) for step in range(10)]
     assert linked([*survey, *[(1, (10.0, 20.0), 0, 0, 0, False, None)] * 10]) == set()
-
-
-def test_a_new_proposal_joins_the_group_of_its_field():
-    tiles, observations, proposals, _ = build_sky([(n, FIELDS[2], 0, 0, 0, False, None) for n in (5, 6, 1)])
-    old = split(tiles[:2], observations, proposals, {})
-    new = split(tiles, observations, proposals, old)
-    assert len({(plan.group_id, plan.split) for plan in new.values()}) == 1
-
-
-def test_a_new_proposal_in_a_field_of_two_splits_is_judged_tile_by_tile():
-    looks = [(5, FIELDS[2], -50, 0, 0, False, None), (6, FIELDS[2], 50, 0, 0, False, None)]
-    tiles, observations, proposals, _ = build_sky([*looks, (1, FIELDS[2], 0, 0, 0, False, None)])
-    first = split(tiles[:2], {}, proposals, {})
-    old = {
-        t.tile_id: replace(first[t.tile_id], group_id=kind * 4, split=kind)
-        for t, kind in zip(tiles, ("train", "test"), strict=False)
-    }
-    assert split(tiles, observations, proposals, old)[tiles[2].tile_id].split != "excluded"
 
 
 @pytest.mark.parametrize(("apart_arcsec", "is_near"), [(115, True), (420, False)])

@@ -5,7 +5,7 @@ from dataclasses import replace
 from itertools import combinations
 
 import pytest
-from sky_cases import material, observation, proposal, slow_gap_arcsec, square, tile
+from sky_cases import LIKE_C, TEXT, material, observation, plan_of, proposal, slow_gap_arcsec, square, tile
 
 from hubbleclip.config.settings import SplitSettings
 from hubbleclip.core.records import SplitAssignment
@@ -14,16 +14,11 @@ from hubbleclip.dataset.splits.continuations import Link
 from hubbleclip.dataset.splits.near_duplicates import group_id
 
 SETTINGS = SplitSettings(val_share=0.2, test_share=0.1, salt="s", guard_arcsec=2.0)
-TEXT = [f"word{i}" for i in range(60)]
 
 
 def draw_of(text):
     """Number in [0, 1) from the first 48 bits of SHA-256."""
     return int(hashlib.sha256(text.encode()).hexdigest()[:12], 16) / 2**48
-
-
-def plan(one, split, group="g" * 16, reason=None):
-    return {one.tile_id: SplitAssignment(tile_id=one.tile_id, group_id=group, split=split, reason=reason)}
 
 
 def new_plans(tiles, existing, *, observations=None, texts=None, wanted=SETTINGS, former=None):
@@ -46,32 +41,29 @@ def test_a_group_is_drawn_by_the_salted_hash_of_its_name_for_test_then_val_then_
     assert draw_splits(wanted, {}, SETTINGS) == wanted
 
 
-def test_groups_with_a_split_count_towards_the_three_that_are_needed():
-    in_test = names_by_draw("s")[0]
-    assert draw_splits({in_test}, {"a": "train", "b": "val"}, SETTINGS) == {in_test: "test"}
-    assert draw_splits({in_test}, {"a": "train"}, SETTINGS) == {in_test: "train"}
+BY_DRAW = names_by_draw("s")
+IN_TEST, LOW, MID, HIGH = BY_DRAW[0], BY_DRAW[200], *BY_DRAW[-2:]
+*_, LAST_OF_TEST = (name for name in BY_DRAW if draw_of(f"s:{name}") < 0.499)
+NEAR_END = BY_DRAW[-40:-37]
 
 
-def test_an_empty_split_gets_the_group_nearest_to_its_range():
-    low, *_, mid, high = names_by_draw("s")[200:]
-    tiny = SETTINGS.model_copy(update={"val_share": 0.01, "test_share": 0.01})
-    assert draw_splits({low, mid, high}, {}, tiny) == {low: "test", mid: "val", high: "train"}
-    nearly_all = SETTINGS.model_copy(update={"val_share": 0.499, "test_share": 0.499})
-    *_, last_of_test = (name for name in names_by_draw("s") if draw_of(f"s:{name}") < 0.499)
-    first, second, third = names_by_draw("s")[-40:-37]
-    drawn = draw_splits({last_of_test, first, second, third}, {}, nearly_all)
-    assert drawn == {last_of_test: "test", first: "val", second: "val", third: "train"}
-
-
-def test_a_split_that_old_groups_fill_takes_no_new_group():
-    names = names_by_draw("s")[-3:]
-    existing = {"a": "test", "b": "val"}
-    assert set(draw_splits(names, existing, SETTINGS).values()) == {"train"}
-
-
-def test_the_last_group_of_a_split_is_not_moved_to_an_empty_one():
-    (name,) = names_by_draw("s")[-1:]
-    assert draw_splits({name}, {"a": "test", "b": "test"}, SETTINGS) == {name: "train"}
+@pytest.mark.parametrize(
+    ("drawn", "existing", "shares"),
+    [
+        # groups with a split count towards the three that are needed
+        ({IN_TEST: "test"}, {"a": "train", "b": "val"}, (0.1, 0.2)),
+        ({IN_TEST: "train"}, {"a": "train"}, (0.1, 0.2)),
+        # an empty split gets the group nearest to its range
+        ({LOW: "test", MID: "val", HIGH: "train"}, {}, (0.01, 0.01)),
+        ({LAST_OF_TEST: "test", **dict(zip(NEAR_END, ("val", "val", "train"), strict=True))}, {}, (0.499, 0.499)),
+        # a split that old groups fill takes no new group, and one does not lose its only group
+        (dict.fromkeys(BY_DRAW[-3:], "train"), {"a": "test", "b": "val"}, (0.1, 0.2)),
+        ({IN_TEST: "test"}, {"a": "train", "b": "train"}, (0.1, 0.2)),
+    ],
+)
+def test_a_split_that_is_empty_and_no_other_gets_a_group_that_was_drawn_for_another(drawn, existing, shares):
+    wanted = SETTINGS.model_copy(update={"test_share": shares[0], "val_share": shares[1]})
+    assert draw_splits(drawn, existing, wanted) == drawn
 
 
 def test_the_leak_of_a_random_split_of_tiles_is_that_of_comparing_all_pairs():
@@ -108,15 +100,10 @@ def test_the_leak_of_a_random_split_of_tiles_is_that_of_comparing_all_pairs():
 
 
 def test_a_proposal_between_two_groups_of_one_split_joins_the_group_with_the_smallest_id():
-    texts = {
-        "a": " ".join(TEXT),
-        "b": " ".join([*TEXT[16:], *(f"b{i}" for i in range(16))]),
-        "c": " ".join(TEXT[8:]),
-    }
     a, b, c = tile("a", "a"), tile("b", "b"), tile("c", "c")
-    old = plan(a, "train", "b" * 16) | plan(b, "train", "a" * 16)
+    old = plan_of(a, "train", "b" * 16) | plan_of(b, "train", "a" * 16)
     wanted = SETTINGS.model_copy(update={"near_duplicate": 0.75})
-    (found,) = new_plans([a, b, c], old, texts=texts, wanted=wanted).values()
+    (found,) = new_plans([a, b, c], old, texts=LIKE_C, wanted=wanted).values()
     assert (found.split, found.reason, found.group_id) == ("train", None, "a" * 16)
 
 
@@ -127,8 +114,8 @@ def field_of(one, ra_deg):
 def test_a_link_by_text_has_priority_over_one_by_a_shared_field():
     by_text, by_field, new = tile("t", "a"), tile("f", "b"), tile("n", "c")
     observations = {one.obs_id: field_of(one, ra) for one, ra in ((by_text, 9.0), (by_field, 50.0), (new, 50.0))}
-    old = plan(by_text, "val", "b" * 16) | plan(by_field, "val", "a" * 16)
-    texts = {"a": " ".join(TEXT), "c": " ".join(TEXT)}
+    old = plan_of(by_text, "val", "b" * 16) | plan_of(by_field, "val", "a" * 16)
+    texts = {"a": TEXT, "c": TEXT}
     found = new_plans([by_text, by_field, new], old, observations=observations, texts=texts)
     assert found[new.tile_id].group_id == "b" * 16
 
@@ -136,7 +123,7 @@ def test_a_link_by_text_has_priority_over_one_by_a_shared_field():
 def test_a_proposal_in_a_field_of_two_splits_forms_a_group_of_its_own():
     one, other, new = tile("t", "a"), tile("f", "b"), tile("n", "c")
     observations = {each.obs_id: field_of(each, 50.0) for each in (one, other, new)}
-    old = plan(one, "train", "a" * 16) | plan(other, "test", "b" * 16)
+    old = plan_of(one, "train", "a" * 16) | plan_of(other, "test", "b" * 16)
     wanted = SETTINGS.model_copy(update={"guard_arcsec": 0.0})
     found = new_plans([one, other, new], old, observations=observations, wanted=wanted)[new.tile_id]
     assert found.group_id == group_id("c")
@@ -145,7 +132,7 @@ def test_a_proposal_in_a_field_of_two_splits_forms_a_group_of_its_own():
 def test_a_proposal_excluded_as_a_whole_stays_so_though_the_guard_excluded_other_tiles_of_it():
     first, second = sorted((tile("x", "p"), tile("y", "p")), key=lambda one: one.tile_id)
     new = tile("new", "p")
-    old = plan(first, "excluded", reason=GROUP_CONFLICT) | plan(second, "excluded", reason="sky_guard:overlap")
+    old = plan_of(first, "excluded", reason=GROUP_CONFLICT) | plan_of(second, "excluded", reason="sky_guard:overlap")
     (found,) = new_plans([first, second, new], old).values()
     assert (found.split, found.reason) == ("excluded", GROUP_CONFLICT)
 
@@ -153,23 +140,23 @@ def test_a_proposal_excluded_as_a_whole_stays_so_though_the_guard_excluded_other
 def test_the_group_of_an_existing_tile_counts_before_that_of_a_tile_that_no_longer_exists():
     now, new = tile("now", "p"), tile("new", "p")
     gone = SplitAssignment(tile_id="gone", group_id="z" * 16, split="test", reason=None)
-    (found,) = new_plans([now, new], plan(now, "val", "a" * 16), former={"p": gone}).values()
+    (found,) = new_plans([now, new], plan_of(now, "val", "a" * 16), former={"p": gone}).values()
     assert (found.group_id, found.split) == ("a" * 16, "val")
 
 
 def test_a_late_link_leaves_the_reason_of_tiles_that_are_excluded_already():
     kept, lost, guarded = tile("kept", "a"), tile("lost", "b"), tile("guarded", "b")
-    old = plan(kept, "test", "a" * 16) | plan(lost, "train", "b" * 16)
-    old |= plan(guarded, "excluded", "b" * 16, "sky_guard:overlap")
-    found = new_plans([kept, lost, guarded], old, texts={"a": " ".join(TEXT), "b": " ".join(TEXT)})
+    old = plan_of(kept, "test", "a" * 16) | plan_of(lost, "train", "b" * 16)
+    old |= plan_of(guarded, "excluded", "b" * 16, "sky_guard:overlap")
+    found = new_plans([kept, lost, guarded], old, texts={"a": TEXT, "b": TEXT})
     assert {key: one.reason for key, one in found.items()} == {lost.tile_id: LATE_LINK}
 
 
 def test_a_tile_that_a_late_link_excludes_keeps_no_moving_target_for_its_split():
     kept, lost, free = tile("kept", "a", (), "o1"), tile("lost", "b", (), "o2"), tile("free", "c", (), "o3")
     observations = {f"o{i}": observation(f"o{i}", target="67P", is_moving=i > 1) for i in (1, 2, 3)}
-    old = plan(kept, "test", "a" * 16) | plan(lost, "val", "b" * 16) | plan(free, "train", "c" * 16)
-    texts = {"a": " ".join(TEXT), "b": " ".join(TEXT)}
+    old = plan_of(kept, "test", "a" * 16) | plan_of(lost, "val", "b" * 16) | plan_of(free, "train", "c" * 16)
+    texts = {"a": TEXT, "b": TEXT}
     found = new_plans([kept, lost, free], old, observations=observations, texts=texts)
     assert {key: one.reason for key, one in found.items()} == {lost.tile_id: LATE_LINK}
 
@@ -179,7 +166,7 @@ def test_new_tiles_that_the_guard_excludes_take_no_place_of_the_cap():
     guarded = [tile(f"guarded{i}", "p", square(5, 5, 20)) for i in range(4)]
     free = [tile(f"free{i}", "p", square(9, 1 + i, 20)) for i in range(6)]
     anchor = tile("anchor", "p", square(30, 1, 20))
-    old = plan(held_out, "test", "a" * 16) | plan(anchor, "train", "b" * 16)
+    old = plan_of(held_out, "test", "a" * 16) | plan_of(anchor, "train", "b" * 16)
     wanted = SETTINGS.model_copy(update={"max_tiles_per_proposal": 7})
     found = new_plans([held_out, anchor, *guarded, *free], old, wanted=wanted)
     assert {found[one.tile_id].split for one in free} == {"train"}
@@ -187,7 +174,6 @@ def test_new_tiles_that_the_guard_excludes_take_no_place_of_the_cap():
 
 
 def test_a_proposal_that_continues_an_excluded_one_does_not_join_the_group_of_its_field():
-    words = " ".join(TEXT)
     corners = square(10.0, 5.0, 20.0)
     footprint = "POLYGON ICRS " + " ".join(f"{number:.9f}" for number in corners)
     seen = {
@@ -195,11 +181,11 @@ def test_a_proposal_that_continues_an_excluded_one_does_not_join_the_group_of_it
         for name in ("new", "field")
     }
     first, field, new = tile("a", "excluded"), tile("b", "field", corners), tile("c", "new", corners)
-    texts = {"excluded": words, "new": words, "field": "Other words about other things altogether."}
-    existing = plan(first, "excluded", "x" * 16, GROUP_CONFLICT) | plan(field, "train", "f" * 16)
+    texts = {"excluded": TEXT, "new": TEXT, "field": "Other words about other things altogether."}
+    existing = plan_of(first, "excluded", "x" * 16, GROUP_CONFLICT) | plan_of(field, "train", "f" * 16)
     plans = new_plans([first, field, new], existing, observations=seen, texts=texts)
     assert plans[new.tile_id].group_id == "x" * 16
-    alone = new_plans([field, new], plan(field, "train", "f" * 16), observations=seen, texts=texts)
+    alone = new_plans([field, new], plan_of(field, "train", "f" * 16), observations=seen, texts=texts)
     assert alone[new.tile_id].group_id == "f" * 16
 
 
@@ -223,10 +209,10 @@ def test_tiles_that_a_late_link_excludes_take_no_place_of_the_cap():
         replace(tile(name, who, square(ra, 5.0, 2.0)), ra_deg=ra, dec_deg=5.0)
         for name, who, ra in (("lost", "b", 10.0), ("new", "c", 10.0), ("kept", "a", 80.0))
     )
-    old = plan(kept, "test", "a" * 16) | plan(lost, "train", "b" * 16)
+    old = plan_of(kept, "test", "a" * 16) | plan_of(lost, "train", "b" * 16)
     old |= {"d": SplitAssignment(tile_id="d", group_id="c" * 16, split="val", reason=None)}
     wanted = SETTINGS.model_copy(update={"max_tiles_per_patch": 1, "guard_arcsec": 0.0})
-    texts = {"a": " ".join(TEXT), "b": " ".join(TEXT)}
+    texts = {"a": TEXT, "b": TEXT}
     found = new_plans([kept, lost, new], old, texts=texts, wanted=wanted)
     assert found[lost.tile_id].reason == LATE_LINK
     assert found[new.tile_id].split != "excluded"
@@ -234,17 +220,6 @@ def test_tiles_that_a_late_link_excludes_take_no_place_of_the_cap():
 
 def test_the_id_of_a_group_is_a_hash_of_its_smallest_proposal():
     assert group_id("hst:1") == hashlib.sha256(b"group:hst:1").hexdigest()[:16]
-
-
-def test_a_group_for_an_empty_test_split_is_the_one_with_the_smallest_draw():
-    near, far = (next(name for name in names_by_draw("s") if draw_of(f"s:{name}") > least) for least in (0.35, 0.6))
-    drawn = draw_splits({near, far}, {"a": "val", "b": "train"}, SETTINGS)
-    assert drawn == {near: "test", far: "train"}
-
-
-def test_the_only_group_of_test_is_not_moved_to_an_empty_val():
-    in_test = names_by_draw("s")[0]
-    assert draw_splits({in_test}, {"a": "train", "b": "train"}, SETTINGS) == {in_test: "test"}
 
 
 def proposal_drawn_for(split):
@@ -255,8 +230,8 @@ def proposal_drawn_for(split):
 
 def test_groups_with_a_split_are_not_drawn_again_when_an_empty_split_is_filled():
     tiles = {split: tile(split, proposal_drawn_for(split)) for split in ("test", "val", "train")}
-    old = plan(tiles["test"], "train", group_id(tiles["test"].proposal_id))
-    old |= plan(tiles["val"], "train", group_id(tiles["val"].proposal_id))
+    old = plan_of(tiles["test"], "train", group_id(tiles["test"].proposal_id))
+    old |= plan_of(tiles["val"], "train", group_id(tiles["val"].proposal_id))
     (found,) = new_plans(list(tiles.values()), old).values()
     assert (found.tile_id, found.split) == (tiles["train"].tile_id, "test")
 
@@ -264,7 +239,7 @@ def test_groups_with_a_split_are_not_drawn_again_when_an_empty_split_is_filled()
 def test_an_old_tile_that_is_excluded_guards_no_sky_for_the_split_of_its_group():
     at = square(5, 5, 20)
     kept, guarded, new = tile("kept", "p"), tile("guarded", "p", at), tile("new", "q", at)
-    old = plan(kept, "train", "a" * 16) | plan(guarded, "excluded", "a" * 16, "sky_guard:overlap")
+    old = plan_of(kept, "train", "a" * 16) | plan_of(guarded, "excluded", "a" * 16, "sky_guard:overlap")
     former = {"q": SplitAssignment(tile_id="gone", group_id="b" * 16, split="test", reason=None)}
     found = new_plans([kept, guarded, new], old | {"gone": former["q"]}, former=former)[new.tile_id]
     assert (found.split, found.reason) == ("test", None)
@@ -279,9 +254,9 @@ def test_a_proposal_of_which_nothing_is_left_but_its_split_changes_no_other():
 
 def test_tiles_that_a_late_link_excludes_are_listed_by_tile_when_none_is_new():
     kept, *lost = tile("kept", "a"), *(tile(f"lost{i}", "b") for i in range(6))
-    old = plan(kept, "test", "a" * 16)
+    old = plan_of(kept, "test", "a" * 16)
     for one in lost:
-        old |= plan(one, "train", "b" * 16)
+        old |= plan_of(one, "train", "b" * 16)
     for order in (1, -1):
-        found = new_plans([kept, *lost][::order], old, texts={"a": " ".join(TEXT), "b": " ".join(TEXT)})
+        found = new_plans([kept, *lost][::order], old, texts={"a": TEXT, "b": TEXT})
         assert list(found) == sorted(one.tile_id for one in lost)

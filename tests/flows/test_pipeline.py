@@ -8,9 +8,9 @@ from pathlib import Path
 import duckdb
 import pytest
 from commands import SMALL, Outcome, kill_when, run, servers, status, until_ended
+from valid_catalog import broken_rules
 
 from hubbleclip.catalog.catalog import read_catalog
-from hubbleclip.contracts.audit import broken_rules
 from hubbleclip.core.layout import Layout
 from hubbleclip.pipeline.lineage import explain_tile
 

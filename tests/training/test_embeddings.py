@@ -120,7 +120,7 @@ def test_tiles_are_embedded_in_the_order_of_the_split_in_every_batch_size(loaded
     whole = embed_open_tiles(loaded, tiles, 100)
     np.testing.assert_allclose(embed_open_tiles(loaded, tiles, 3), whole, atol=1e-6)
     for index in (0, 3, len(whole) - 1):
-        levels = torch.from_numpy(tiles.read_one_tile(index, loaded.image_size).copy())[None, None]
+        levels = torch.from_numpy(tiles.read_tiles([index], loaded.image_size)[0])[None, None]
         np.testing.assert_allclose(loaded.encode_images(levels)[0].numpy(), whole[index], atol=1e-6)
     assert np.abs(whole[0] - whole[-1]).max() > 1e-3
 

@@ -72,7 +72,7 @@ def test_reshuffled_validation_and_augmentation_at_evaluation(dataset_dir, tmp_p
     torch.manual_seed(99)
     np.random.seed(99)
     assert validate(trainer.loaded, trainer.val, trainer.gradients.loss) == first
-    whole = trainer.val.read_one_tile(0, trainer.loaded.image_size)
+    whole = trainer.val.read_tiles([0], trainer.loaded.image_size)[0]
     assert np.array_equal(next(iterate_eval_images(trainer.val, trainer.loaded.image_size, 1))[0, 0], whole)
 
 

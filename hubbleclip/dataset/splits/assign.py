@@ -6,6 +6,7 @@ import logging
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import numpy as np
 
@@ -33,6 +34,7 @@ RANKS = {"test": 0, "val": 1, "train": 2}
 """Ranks of the splits: in a set of linked proposals, those of the split with the lowest rank are kept."""
 MIN_GROUPS = 3
 """Minimum number of groups that is needed to have val and test. With fewer groups all groups are assigned to train."""
+Member = TypeVar("Member")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,12 +101,17 @@ def late_linked(split_of: Mapping[str, str], links: Sequence[Link]) -> set[str]:
     The abstracts of two proposals may arrive after both were assigned by their titles, to different splits.
     """
     # A proposal without a split has no tile in any split, so links to it and through it are ignored.
-    rank_of = {proposal_id: RANKS[split] for proposal_id, split in split_of.items() if split in RANKS}
-    root_of = group_proposals(rank_of, [link for link in links if link.one in rank_of and link.other in rank_of])
+    known = {proposal_id: split for proposal_id, split in split_of.items() if split in RANKS}
+    root_of = group_proposals(known, [link for link in links if link.one in known and link.other in known])
+    return set(_outranked([(root, known[proposal_id], proposal_id) for proposal_id, root in root_of.items()]))
+
+
+def _outranked(members: Sequence[tuple[str, str, Member]]) -> list[Member]:
+    """Find the members, given with their set and split, of which the same set has one in a split of lower rank."""
     best: dict[str, int] = {}
-    for proposal_id, root in root_of.items():
-        best[root] = min(rank_of[proposal_id], best.get(root, rank_of[proposal_id]))
-    return {proposal_id for proposal_id, root in root_of.items() if rank_of[proposal_id] > best[root]}
+    for key, split, _ in members:
+        best[key] = min(RANKS[split], best.get(key, RANKS[split]))
+    return [member for key, split, member in members if RANKS[split] > best[key]]
 
 
 def _exclude_proposals(
@@ -130,20 +137,13 @@ def _exclude_bodies(material: Material, existing: Mapping[str, SplitAssignment])
     """Return changed assignments, by tile id, of tiles whose moving target is also shown in a split of lower rank."""
     body_of = {key: moving_target(observation) for key, observation in material.observations.items()}
     shown = [
-        (body, existing[tile.tile_id])
+        (body, plan.split, plan)
         for tile in material.tiles
-        if tile.tile_id in existing
+        if (plan := existing.get(tile.tile_id))
         and (body := body_of.get(tile.obs_id)) is not None
-        and existing[tile.tile_id].split != EXCLUDED
+        and plan.split != EXCLUDED
     ]
-    best: dict[str, int] = {}
-    for body, plan in shown:
-        best[body] = min(RANKS[plan.split], best.get(body, RANKS[plan.split]))
-    return {
-        plan.tile_id: _excluded(plan, "sky_guard:moving_target")
-        for body, plan in shown
-        if RANKS[plan.split] > best[body]
-    }
+    return {plan.tile_id: _excluded(plan, "sky_guard:moving_target") for plan in _outranked(shown)}
 
 
 def _assignment(tile: Tile, of_proposal: ProposalSplit) -> SplitAssignment:

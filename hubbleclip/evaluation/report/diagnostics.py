@@ -31,7 +31,7 @@ MARGIN_PX = 12
 
 def occlusion_map(loaded: LoadedModel, tiles: SplitTiles, index: int, caption_d: Floats) -> Floats:
     """Compute how much the similarity of a tile and a caption falls when each square of the tile is covered."""
-    images_nyx = cover_squares(tiles.read_one_tile(index, loaded.image_size), NUM_SQUARES)
+    images_nyx = cover_squares(tiles.read_tiles([index], loaded.image_size)[0], NUM_SQUARES)
     features_nd = loaded.encode_images(torch.from_numpy(images_nyx)[:, None]).double().numpy()
     return similarity_drops(features_nd @ caption_d)
 
