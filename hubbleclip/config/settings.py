@@ -218,11 +218,11 @@ def profile_file(profile: str) -> Path:
 
 
 def read_toml(path: Path) -> dict[str, Any]:
-    """Read a settings file, which is not validated yet; raises SettingsError if it is not TOML."""
+    """Read a settings file, which is not validated yet; raises SettingsError if it is absent or not TOML."""
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise SettingsError(f"{path} is not valid TOML: {error}") from error
+    except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{path} cannot be read as TOML: {error}") from error
 
 
 def _merge_tables(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from hubbleclip.config.settings import Section, Settings
+from hubbleclip.config.settings import Section, Settings, read_toml
 from hubbleclip.core.errors import SettingsError
 
 HEADER = """\
@@ -62,10 +62,7 @@ def set_path(values: dict[str, Any], path: str, value: Any) -> None:
 
 def read_grid(path: Path) -> Grid:
     """Read a grid from a TOML file of settings whose values are lists."""
-    try:
-        sections = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, tomllib.TOMLDecodeError) as error:
-        raise SettingsError(f"the grid {path} cannot be read ({error})") from error
+    sections = read_toml(path)
     names = {f"{section}.{name}": values for section in sections for name, values in dict(sections[section]).items()}
     wrong = [name for name, values in names.items() if not (isinstance(values, list) and values)]
     if wrong or not names:

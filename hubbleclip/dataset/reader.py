@@ -127,12 +127,10 @@ def decode_resized(encoded: bytes, size_px: int) -> GreyLevels:
     image_yx = decode_own_png(encoded)  # fast decoder; None if this project's encoder did not write the file
     if image_yx is not None and image_yx.shape == (size_px, size_px):
         return image_yx
-    return resized(Image.fromarray(image_yx) if image_yx is not None else _decode_with_pillow(encoded), size_px)
-
-
-def _decode_with_pillow(encoded: bytes) -> Image.Image:
-    """Decode a PNG or JPEG file; other formats are rejected, because the shards contain only these two."""
-    return Image.open(io.BytesIO(encoded), formats=["PNG", "JPEG"]).convert("L")
+    if image_yx is not None:
+        return resized(Image.fromarray(image_yx), size_px)
+    # Other formats are rejected, because the shards contain only these two.
+    return resized(Image.open(io.BytesIO(encoded), formats=["PNG", "JPEG"]).convert("L"), size_px)
 
 
 def resized(image: Image.Image, size_px: int) -> GreyLevels:

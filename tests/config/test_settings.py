@@ -92,7 +92,7 @@ def test_unknown_profile_lists_the_known() -> None:
 
 def test_broken_toml_is_one_line() -> None:
     module.SITE_FILE.write_text("[train\n")
-    with pytest.raises(SettingsError, match="not valid TOML"):
+    with pytest.raises(SettingsError, match="cannot be read as TOML"):
         read_settings("demo")
 
 

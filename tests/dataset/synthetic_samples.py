@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 from sky_cases import square
+from valid_catalog import make
 
 from hubbleclip.config.settings import ShardSettings
 from hubbleclip.core.records import Sample
@@ -24,27 +25,21 @@ def make_png(seed: int, size_px: int = 16) -> bytes:
 
 
 def make_sample(index: int, group: int, png: bytes) -> Sample:
-    return Sample(
+    unknown = dict.fromkeys(
+        ("category", "pi", "cycle", "target_name", "wcs", "y0", "unit", "black", "white", "softening")
+    )
+    place = {"ra_deg": 10.0 + index / 3, "dec_deg": -5.0, "corners_deg": square(10.0 + index / 3, -5.0, 3.0)}
+    return make(
+        Sample,
+        **unknown | place,
         tile_id=hashlib.sha256(f"tile {index}".encode()).hexdigest()[:32],
         split=SPLIT_OF_GROUP[group % 5],
         group_id=f"{group:016x}",
         proposal_id=f"made:{group}",
         archive="simulated",
-        category=None,
         title=f"Title {group}",
-        pi=None,
-        cycle=None,
         obs_id=f"o{index}",
-        target_name=None,
         target_class="SIMULATED;SPIRAL GALAXY",
-        is_moving=False,
-        instrument="WFC3/UVIS",
-        filter="F606W",
-        ra_deg=10.0 + index / 3,
-        dec_deg=-5.0,
-        corners_deg=square(10.0 + index / 3, -5.0, 3.0),
-        pixel_scale_arcsec=0.04,
-        valid_share=1.0,
         product_uri=f"made:o{index}",
         product_sha256="0" * 64,
         png_sha256=hashlib.sha256(png).hexdigest(),

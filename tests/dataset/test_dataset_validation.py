@@ -81,9 +81,13 @@ def test_a_shard_of_another_size_is_named(built, change):
         read_dataset(built)
 
 
-def test_a_description_of_great_depth_is_one_line(built):
-    (built / "dataset.json").write_text("[" * 200_000)
-    with pytest.raises(DatasetError, match=r"dataset\.json cannot be read"):
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [("[" * 200_000, "cannot be read"), ('{"digest": "', "cannot be read"), ("[]", "does not describe a dataset")],
+)
+def test_a_description_that_cannot_be_read_is_one_line(built, text, message):
+    (built / "dataset.json").write_text(text)
+    with pytest.raises(DatasetError, match=rf"dataset\.json {message}.*`hubbleclip shards` again$"):
         read_dataset(built)
 
 

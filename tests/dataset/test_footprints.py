@@ -53,10 +53,6 @@ def test_a_closed_quadrangle_of_mast_is_one_quadrangle():
     assert sorted(round(ra, 8) for ra in quad[::2]) == [23.06645518, 23.08684334, 23.15424076, 23.17474785]
 
 
-def test_two_chips_are_two_quadrangles():
-    assert len(region_quads(f"{polygon(square(5, 5, 80))} {polygon(square(5.1, 5, 80))}")) == 2
-
-
 @pytest.mark.parametrize("dec_deg", [0.0, 89.99, -60.0])
 def test_a_circle_is_covered_by_its_square(dec_deg):
     (quad,) = region_quads(f"CIRCLE ICRS 0.001 {dec_deg} 0.02")

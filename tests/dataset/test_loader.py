@@ -139,12 +139,6 @@ def test_ranks_share_one_batch(built) -> None:
         assert torch.equal(both, getattr(whole, part))
 
 
-def test_tiles_read_from_the_shard_equal_the_cached(built) -> None:
-    batches = open_batches(built[0])
-    rows = np.array([0, 3, 1])
-    assert np.array_equal(batches.cached[rows], np.stack([batches.tiles.read_tiles([r], 16)[0] for r in rows]))
-
-
 def words(batches, step: int) -> list[str]:
     return [TOKENIZER.decode(row[row > 0].tolist()) for row in batches[step].tokens_bl]
 

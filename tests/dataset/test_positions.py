@@ -16,6 +16,7 @@ from astropy.wcs import WCS
 from PIL import Image
 from sky_cases import observation, proposal
 from synthetic_fits import starry_sky, write_drz
+from valid_catalog import make
 
 from hubbleclip.config.settings import ShardSettings, TileSettings
 from hubbleclip.core.layout import Layout
@@ -35,16 +36,7 @@ SPLITS = ("train", "val", "test")
 def samples_of(path: Path, name: str):
     """The samples of a FITS file, with their pictures."""
     sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
-    product = Product(
-        uri=f"made:{name}",
-        obs_id=name,
-        proposal_id="made:1",
-        file_name=path.name,
-        kind="DRZ",
-        size_bytes=1,
-        choice="best",
-        sha256=sha256,
-    )
+    product = make(Product, uri=f"made:{name}", obs_id=name, proposal_id="made:1", sha256=sha256)
     settings = TileSettings(size_px=SIZE_PX, min_side_px=32, views=("native", "overview"))
     for index, cut in enumerate(tile_file(path, sha256, settings).tiles):
         tile = to_tile_record(cut, product, Layout(path.parent), datetime.now(UTC))

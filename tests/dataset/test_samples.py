@@ -79,47 +79,33 @@ def test_instrument_and_filter_are_those_of_the_tile_and_else_of_the_archive(of_
     assert (sample.instrument, sample.filter) == (of_tile or of_archive,) * 2
 
 
+def distinct(record, number, *names):
+    """The record with values of their own in some columns."""
+    kinds = {float: lambda i: number + i / 100, int: lambda i: number * 100 + i}
+    old = {name: getattr(record, name) for name in names}
+    return replace(
+        record, **{name: kinds.get(type(old[name]), lambda i: f"text {number} {i}")(i) for i, name in enumerate(names)}
+    )
+
+
+OF_TILE = (
+    "product_uri;product_sha256;png_sha256;chip;y0;x0;ra_deg;dec_deg;pixel_scale_arcsec;valid_share;unit;black;white;"
+    "softening;view;shrink;wcs;instrument;filter"
+)
+
+
 def test_each_field_of_a_sample_has_the_value_of_its_source():
-    one = replace(
-        tile("a", "p", square(5, 6, 20)),
-        product_uri="uri",
-        product_sha256="1" * 64,
-        png_sha256="2" * 64,
-        chip=3,
-        y0=4,
-        x0=5,
-        ra_deg=6.5,
-        dec_deg=7.5,
-        pixel_scale_arcsec=0.8,
-        valid_share=0.9,
-        unit="MJy",
-        black=1.5,
-        white=2.5,
-        softening=3.5,
-        view="aim",
-        shrink=4.5,
-        wcs="WCSAXES",
-        instrument="ACS/WFC",
-        filter="F814W",
-    )
-    seen = replace(
-        observation(one.obs_id, "p", "M1", is_moving=True), target_class="NEBULA", instrument="x", filters="y"
-    )
-    of = replace(proposal("p"), archive="jwst", category="STARS", pi="A. Able", cycle=7, title="Crabs")
+    names_of_tile = re.findall(r"[^;]+", OF_TILE)
+    one = distinct(replace(tile("a", "p", square(5, 6, 20)), ra_deg=1.0, dec_deg=1.0), 2, *names_of_tile)
+    seen = distinct(observation(one.obs_id, "p", "M1", is_moving=True), 3, "target_class", "instrument", "filters")
+    of = distinct(replace(proposal("p"), cycle=7), 4, "archive", "category", "pi", "cycle", "title")
     plans = plan_of(one, "val", "h")
     (sample,), _ = make_samples(material([one], {one.obs_id: seen}, {"p": of}), plans, SETTINGS)
     sources = [
-        (
-            one,
-            re.findall(
-                r"[^;]+",
-                "tile_id;product_uri;product_sha256;png_sha256;chip;y0;x0;ra_deg;dec_deg;corners_deg;"
-                "pixel_scale_arcsec;valid_share;unit;black;white;softening;view;shrink;wcs;instrument;filter",
-            ),
-        ),
-        (seen, ("obs_id", "target_name", "target_class", "is_moving")),
-        (of, ("proposal_id", "archive", "category", "title", "pi", "cycle")),
-        (plans[one.tile_id], ("split", "group_id")),
+        (one, ["tile_id", "corners_deg", *names_of_tile]),
+        (seen, ["obs_id", "target_name", "target_class", "is_moving"]),
+        (of, ["proposal_id", "archive", "category", "title", "pi", "cycle"]),
+        (plans[one.tile_id], ["split", "group_id"]),
     ]
     for source, names in sources:
         assert {name: getattr(sample, name) for name in names} == {name: getattr(source, name) for name in names}

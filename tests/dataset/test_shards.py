@@ -11,7 +11,7 @@ from datetime import date
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from synthetic_samples import build, contents, make_png, make_sample, make_samples_with_pngs, moved
+from synthetic_samples import build, contents, make_png, make_sample, make_samples_with_pngs
 
 from hubbleclip.config.settings import ShardSettings
 from hubbleclip.core.errors import DatasetError, TileFileError
@@ -194,13 +194,6 @@ def test_small_proposals_are_spread_among_the_tiles_of_a_large_one():
     assert min(small) >= 8
 
 
-def test_an_excluded_tile_is_not_packed(tmp_path):
-    samples, pngs = make_samples_with_pngs()
-    built = build([moved(samples[0], "excluded"), *samples[1:]], pngs, tmp_path)
-    assert built.dataset.num_samples == 39
-    assert samples[0].tile_id not in {p.tile_id for p in built.placements}
-
-
 def test_an_empty_split_is_allowed_and_logged(tmp_path, caplog):
     samples, pngs = make_samples_with_pngs()
     with caplog.at_level(logging.WARNING):
@@ -247,17 +240,6 @@ def test_an_error_of_the_machine_is_none_of_a_tile(tmp_path):
     samples, pngs = make_samples_with_pngs(3, 3)
     with pytest.raises(OSError, match="Cannot allocate"):
         build_with_errors(samples, pngs, tmp_path, {samples[1].tile_id: OSError(errno.ENOMEM, "Cannot allocate")})
-
-
-@pytest.mark.parametrize("spoil", ["gone", "cut", "not a dataset"])
-def test_a_spoilt_description_says_what_to_do(built, spoil):
-    path = built[2] / "dataset.json"
-    text = path.read_text()
-    path.unlink()
-    if spoil != "gone":
-        path.write_text(text[:50] if spoil == "cut" else "[]")
-    with pytest.raises(DatasetError, match="hubbleclip shards"):
-        read_dataset(built[2])
 
 
 def test_a_folder_that_lost_its_description_is_rebuilt(built, tmp_path):

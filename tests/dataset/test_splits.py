@@ -96,11 +96,6 @@ def test_only_conflicting_tiles_are_excluded(drawn):
             assert any(slow_clash(t, b, observations) for b in held_out)
 
 
-def test_nothing_new_gives_nothing():
-    one = tile("a", "p")
-    assert assign_splits(material([one], {}, proposals_of([one])), plan_of(one, "train"), SETTINGS) == []
-
-
 def conflict(one, other, observations):
     """The cause for which a tile conflicts with another."""
     positions = locate_tiles(material([one, other], observations, {}))

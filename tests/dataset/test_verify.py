@@ -1,7 +1,6 @@
 import hashlib
 import json
 import tarfile
-from dataclasses import replace
 
 import pyarrow as pa
 import pytest
@@ -9,7 +8,6 @@ from synthetic_samples import build, make_samples_with_pngs
 
 from hubbleclip.cli.app import main
 from hubbleclip.dataset import manifest as directory
-from hubbleclip.dataset.shard_writer import write_tar
 from hubbleclip.dataset.verify import find_faults
 
 
@@ -129,14 +127,6 @@ def test_a_manifest_row_that_its_sample_contradicts_names_the_sample(built):
     directory.write_table(built / "manifest.parquet", changed)
     resealed(built)
     assert any(f"{manifest['tile_id'][3]}" in fault and "json" in fault for fault in find_faults(built))
-
-
-def test_a_shard_of_other_samples_is_found(built):
-    samples, pngs = make_samples_with_pngs()
-    others = [replace(one, title="Forged") for one in samples[30:] if one.split == "train"]
-    write_tar(built / "train-000001.tar", others, pngs.__getitem__)
-    resealed(built)
-    assert sum("train-000001.tar is damaged in sample" in fault for fault in find_faults(built)) >= len(others)
 
 
 def test_the_command_prints_one_line_a_fault_and_ends_with_2(built, capfd):
