@@ -11,7 +11,7 @@ from PIL import Image
 from synthetic_samples import build, contents, make_png, make_samples_with_pngs
 
 from hubbleclip.config.settings import ShardSettings
-from hubbleclip.core.errors import DatasetError
+from hubbleclip.core.errors import DatasetError, TileFileError
 from hubbleclip.dataset.loader import open_split
 from hubbleclip.dataset.manifest import read_dataset
 from hubbleclip.dataset.verify import find_faults
@@ -86,6 +86,16 @@ def test_after_max_parents_nights_a_full_build_follows(tmp_path, most, parents):
 def test_other_settings_and_another_version_of_the_contract_force_a_full_build(tmp_path, change):
     build(SAMPLES[:30], PNGS, tmp_path)
     assert build(SAMPLES, PNGS, tmp_path, **change).dataset.parent_digest is None
+
+
+def test_an_interrupted_build_leaves_nothing_to_one_with_another_parent(tmp_path):
+    first = build(SAMPLES[:30], PNGS, tmp_path / "here").dataset.digest
+    broken = next(one.tile_id for one in SAMPLES[30:] if one.split == "train")
+    with pytest.raises(TileFileError):
+        build(SAMPLES, PNGS | {broken: b""}, tmp_path / "here")
+    shutil.rmtree(tmp_path / "here" / first)
+    again, fresh = (build(SAMPLES, PNGS, tmp_path / name).dataset.digest for name in ("here", "elsewhere"))
+    assert contents(tmp_path / "here" / again) == contents(tmp_path / "elsewhere" / fresh)
 
 
 def test_a_dataset_is_found_from_within_its_folder(nights, monkeypatch):
