@@ -26,8 +26,9 @@ from benchmarks.measure import QUICK, Row, each, figure_row, read_machine, repor
 from benchmarks.synthetic_data import make_pngs, make_samples
 from hubbleclip.config.settings import ModelSettings, ShardSettings, TrainSettings
 from hubbleclip.dataset.build import build_dataset
-from hubbleclip.dataset.loader import TrainBatch, TrainBatches, iterate_batches, open_split, open_train_batches
+from hubbleclip.dataset.loader import TrainBatch, TrainBatches, iterate_batches, open_train_batches
 from hubbleclip.dataset.manifest import DatasetInfo, read_dataset
+from hubbleclip.dataset.reader import open_split
 from hubbleclip.training.distributed import World, process_group
 from hubbleclip.training.models.builder import load_model
 from hubbleclip.training.trainer import make_trainer

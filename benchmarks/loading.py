@@ -19,8 +19,9 @@ from benchmarks.measure import Row, Seconds, each, progress, rate_row, sized
 from benchmarks.synthetic_data import make_pngs, make_samples
 from hubbleclip.config.settings import ShardSettings, TrainSettings
 from hubbleclip.dataset.build import build_dataset
-from hubbleclip.dataset.loader import TrainBatches, iterate_batches, open_split, open_train_batches
+from hubbleclip.dataset.loader import TrainBatches, iterate_batches, open_train_batches
 from hubbleclip.dataset.manifest import DatasetInfo, read_dataset
+from hubbleclip.dataset.reader import open_split
 
 NUM, GROUP_SIZE, NUM_PICTURES, SIDE_PX = sized(3840, 640), 10, 24, 512
 BATCH, WORKERS, RUNS = 64, 2, sized(3, 1)  # a batch has one tile of each of 64 groups: NUM is at least 640

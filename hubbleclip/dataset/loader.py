@@ -22,7 +22,7 @@ from hubbleclip.config.settings import TrainSettings
 from hubbleclip.core.errors import DatasetError
 from hubbleclip.core.parallel import ahead
 from hubbleclip.dataset.caption_sampling import CaptionSampler
-from hubbleclip.dataset.reader import GreyLevels, SplitTiles, open_split
+from hubbleclip.dataset.reader import GreyLevels, SplitTiles
 from hubbleclip.dataset.sampler import (
     AUGMENTATION_STREAM,
     GroupBatchSampler,
@@ -31,16 +31,6 @@ from hubbleclip.dataset.sampler import (
     draw_views,
     positive_ids,
 )
-
-__all__ = [
-    "SplitTiles",
-    "TrainBatch",
-    "TrainBatches",
-    "iterate_batches",
-    "iterate_eval_images",
-    "open_split",
-    "open_train_batches",
-]
 
 log = logging.getLogger(__name__)
 

@@ -22,7 +22,7 @@ from hubbleclip.dataset.captions import split_to_fit
 from hubbleclip.training.models.builder import LoadedModel
 
 if TYPE_CHECKING:
-    from hubbleclip.dataset.loader import SplitTiles
+    from hubbleclip.dataset.reader import SplitTiles
 
 
 Floats = npt.NDArray[np.float64]

@@ -15,8 +15,9 @@ from torch import Tensor
 
 from hubbleclip.config.settings import ModelSettings, TrainSettings
 from hubbleclip.core.errors import TrainingError
-from hubbleclip.dataset.loader import TrainBatches, iterate_batches, open_split, open_train_batches
+from hubbleclip.dataset.loader import TrainBatches, iterate_batches, open_train_batches
 from hubbleclip.dataset.manifest import DatasetInfo, read_dataset
+from hubbleclip.dataset.reader import open_split
 from hubbleclip.training import checkpoints
 from hubbleclip.training.distillation import make_distillation
 from hubbleclip.training.distributed import World, process_group

@@ -22,7 +22,8 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from hubbleclip.config.settings import TrainSettings
 from hubbleclip.core.errors import TrainingError
-from hubbleclip.dataset.loader import SplitTiles, TrainBatch
+from hubbleclip.dataset.loader import TrainBatch
+from hubbleclip.dataset.reader import SplitTiles
 from hubbleclip.training import checkpoints
 from hubbleclip.training.distillation import Distillation
 from hubbleclip.training.distributed import World

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hubbleclip.dataset.loader import SplitTiles
+from hubbleclip.dataset.reader import SplitTiles
 from hubbleclip.training.embeddings import embed_open_tiles, embed_texts
 from hubbleclip.training.losses import Loss, Pairs
 from hubbleclip.training.models.builder import LoadedModel

@@ -12,8 +12,8 @@ from synthetic_samples import build, contents, make_png, make_samples_with_pngs
 
 from hubbleclip.config.settings import ShardSettings
 from hubbleclip.core.errors import DatasetError, TileFileError
-from hubbleclip.dataset.loader import open_split
 from hubbleclip.dataset.manifest import read_dataset
+from hubbleclip.dataset.reader import open_split
 from hubbleclip.dataset.verify import find_faults
 
 SAMPLES, PNGS = make_samples_with_pngs(60, 10)

@@ -20,11 +20,10 @@ from hubbleclip.dataset.loader import (
     TrainBatch,
     iterate_batches,
     iterate_eval_images,
-    open_split,
     open_train_batches,
     token_counter,
 )
-from hubbleclip.dataset.reader import resized
+from hubbleclip.dataset.reader import open_split, resized
 from hubbleclip.dataset.sampler import draw_views
 
 SETTINGS = TrainSettings(steps=6, batch_size=4, workers=0, seed=5)

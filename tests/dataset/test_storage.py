@@ -13,8 +13,9 @@ from synthetic_samples import build, make_samples_with_pngs
 from hubbleclip.config.settings import TrainSettings
 from hubbleclip.core.errors import DatasetError
 from hubbleclip.dataset.build import read_dataset
-from hubbleclip.dataset.loader import iterate_batches, iterate_eval_images, open_split, open_train_batches
+from hubbleclip.dataset.loader import iterate_batches, iterate_eval_images, open_train_batches
 from hubbleclip.dataset.publish import publish
+from hubbleclip.dataset.reader import open_split
 from hubbleclip.dataset.storage import open_storage
 from hubbleclip.dataset.verify import find_faults
 from hubbleclip.training.loop import train

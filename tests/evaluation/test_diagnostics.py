@@ -8,7 +8,7 @@ from small_dataset import MODEL, build
 
 from hubbleclip.core.vectors import unit
 from hubbleclip.dataset.build import read_dataset
-from hubbleclip.dataset.loader import open_split
+from hubbleclip.dataset.reader import open_split
 from hubbleclip.evaluation.maps import principal_axes
 from hubbleclip.evaluation.report import diagnostics
 from hubbleclip.evaluation.test_set import make_test_set

@@ -9,7 +9,8 @@ from small_dataset import MODEL, build
 from hubbleclip.config.settings import SplitSettings
 from hubbleclip.core.errors import EvaluationError
 from hubbleclip.dataset.build import read_dataset
-from hubbleclip.dataset.loader import iterate_eval_images, open_split
+from hubbleclip.dataset.loader import iterate_eval_images
+from hubbleclip.dataset.reader import open_split
 from hubbleclip.dataset.splits import assign as splits
 from hubbleclip.evaluation.embed import embed_tiles
 from hubbleclip.evaluation.metrics import protocols

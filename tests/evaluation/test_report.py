@@ -15,7 +15,7 @@ from PIL import Image
 from hubbleclip.config.settings import EvaluationSettings
 from hubbleclip.core.errors import EvaluationError, TrainingError
 from hubbleclip.dataset.build import read_dataset
-from hubbleclip.dataset.loader import open_split
+from hubbleclip.dataset.reader import open_split
 from hubbleclip.evaluation import forgetting
 from hubbleclip.evaluation.compare import val_estimate
 from hubbleclip.evaluation.embed import embed_test_set, embed_tiles

@@ -17,7 +17,7 @@ from hubbleclip.core.errors import ImageError
 from hubbleclip.core.io import sha256_bytes
 from hubbleclip.core.layout import Layout
 from hubbleclip.core.records import Product, Sample
-from hubbleclip.dataset.loader import SplitTiles
+from hubbleclip.dataset.reader import SplitTiles
 from hubbleclip.dataset.shard_writer import write_tar
 from hubbleclip.images.encode import decode_tile, encode_jpeg
 from hubbleclip.images.tiling import tile_file, to_tile_record

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 from squares_dataset import make_dataset
 
-from hubbleclip.dataset.loader import SplitTiles, open_split
 from hubbleclip.dataset.manifest import read_dataset
+from hubbleclip.dataset.reader import SplitTiles, open_split
 
 
 @pytest.fixture(scope="module")

@@ -6,8 +6,9 @@ import torch
 from squares_dataset import MODEL, TRAIN
 
 from hubbleclip.config.settings import ModelSettings
-from hubbleclip.dataset.loader import TrainBatches, open_split
+from hubbleclip.dataset.loader import TrainBatches
 from hubbleclip.dataset.manifest import read_dataset
+from hubbleclip.dataset.reader import open_split
 from hubbleclip.training.distributed import World
 from hubbleclip.training.loop import _initial_model, _open_batches
 from hubbleclip.training.trainer import Trainer, make_trainer

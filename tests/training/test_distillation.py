@@ -10,8 +10,8 @@ from squares_dataset import MODEL, TRAIN
 
 from hubbleclip.config.settings import ModelSettings
 from hubbleclip.core.errors import TrainingError
-from hubbleclip.dataset.loader import open_split
 from hubbleclip.dataset.manifest import read_dataset
+from hubbleclip.dataset.reader import open_split
 from hubbleclip.training.distillation import Features, feature_distance, logit_divergence, make_distillation
 from hubbleclip.training.loop import _initial_model, _open_batches, train
 from hubbleclip.training.models.builder import load_model

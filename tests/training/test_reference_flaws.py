@@ -17,8 +17,9 @@ from opened_trainers import opened
 from squares_dataset import MODEL, TRAIN
 
 from hubbleclip.config.settings import TrainSettings
-from hubbleclip.dataset.loader import iterate_eval_images, open_split
+from hubbleclip.dataset.loader import iterate_eval_images
 from hubbleclip.dataset.manifest import read_dataset
+from hubbleclip.dataset.reader import open_split
 from hubbleclip.training import checkpoints
 from hubbleclip.training.loop import _initial_model
 from hubbleclip.training.losses import LOSSES, Pairs

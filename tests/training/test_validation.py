@@ -4,7 +4,7 @@ import torch
 from squares_dataset import MODEL, TRAIN
 
 from hubbleclip.core.errors import TrainingError
-from hubbleclip.dataset.loader import SplitTiles
+from hubbleclip.dataset.reader import SplitTiles
 from hubbleclip.training import validation
 from hubbleclip.training.embeddings import embed_open_tiles, embed_texts
 from hubbleclip.training.losses import get_loss
