@@ -10,7 +10,6 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from hubbleclip.catalog.catalog import read_catalog
-from hubbleclip.config.model import OPEN_CLIP_CONFIG
 from hubbleclip.config.settings import ModelSettings, Settings
 from hubbleclip.core.errors import EvaluationError
 from hubbleclip.core.io import atomic_write, sha256_file
@@ -55,7 +54,7 @@ def run_folder(name: str, settings: Settings) -> Path | None:
 def open_model(name: str, pretrained: str, settings: Settings) -> LoadedModel:
     """Load a model for embedding."""
     run_dir = run_folder(name, settings)
-    folder = run_dir or (Path(name) if (Path(name) / OPEN_CLIP_CONFIG).is_file() else None)
+    folder = run_dir or (Path(name) if name and Path(name).is_dir() else None)
     loaded = load_folder(folder) if folder else load_model(ModelSettings(name=name, pretrained=pretrained), seed=0)
     if not (folder or loaded.settings.weights):
         raise EvaluationError(f"{name} has random weights: give --pretrained, a tag of open_clip or a file")

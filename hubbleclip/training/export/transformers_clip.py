@@ -19,37 +19,13 @@ from torch import Tensor
 from hubbleclip.core.errors import TrainingError
 from hubbleclip.training.export.probes import require_equal
 from hubbleclip.training.models.builder import LoadedModel, architecture
+from hubbleclip.training.models.transformers_folder import LAYER_NAMES, NAMES, NORMS, PROJECTIONS, TOWERS
 
 VISION_KEYS = frozenset({"image_size", "layers", "width", "patch_size", "head_width", "mlp_ratio"})
 TEXT_KEYS = frozenset({"context_length", "vocab_size", "width", "heads", "layers", "mlp_ratio"})
 """Keys of open_clip's configuration that `CLIPModel` supports; any other key means a layer that `CLIPModel` lacks."""
 HEAD_WIDTH, MLP_RATIO = 64, 4.0
 """open_clip's defaults."""
-LAYER_NAMES = {
-    "ln_1": "layer_norm1",
-    "ln_2": "layer_norm2",
-    "mlp.c_fc": "mlp.fc1",
-    "mlp.c_proj": "mlp.fc2",
-    "attn.out_proj": "self_attn.out_proj",
-}
-NAMES = {
-    "logit_scale": "logit_scale",
-    "visual.class_embedding": "vision_model.embeddings.class_embedding",
-    "visual.positional_embedding": "vision_model.embeddings.position_embedding.weight",
-    "visual.conv1.weight": "vision_model.embeddings.patch_embedding.weight",
-    "token_embedding.weight": "text_model.embeddings.token_embedding.weight",
-    "positional_embedding": "text_model.embeddings.position_embedding.weight",
-}
-NORMS = {
-    "visual.ln_pre": "vision_model.pre_layrnorm",
-    "visual.ln_post": "vision_model.post_layernorm",
-    "ln_final": "text_model.final_layer_norm",
-}
-PROJECTIONS = {"visual.proj": "visual_projection.weight", "text_projection": "text_projection.weight"}
-TOWERS = {
-    "visual.transformer.resblocks.": "vision_model.encoder.layers.",
-    "transformer.resblocks.": "text_model.encoder.layers.",
-}
 
 
 def has_clip_layers(loaded: LoadedModel) -> bool:

@@ -24,6 +24,7 @@ from hubbleclip.core.errors import TrainingError
 from hubbleclip.training.losses import Loss
 from hubbleclip.training.models.pretrained import PACKAGED_MODELS, PACKAGES, register_packaged_model
 from hubbleclip.training.models.text_context import encode_short_text, padding_id, stretch_context
+from hubbleclip.training.models.transformers_folder import converted, is_transformers_folder
 
 log = logging.getLogger(__name__)
 
@@ -180,6 +181,9 @@ def _l2_normalised(parts_pd: Sequence[Tensor]) -> Tensor:
 
 def load_model(settings: ModelSettings, seed: int) -> LoadedModel:
     """Load the model that the settings name, with its weights."""
+    folder = Path(settings.name.removeprefix(LOCAL_DIR))
+    if settings.name.startswith(LOCAL_DIR) and is_transformers_folder(folder):
+        settings = settings.model_copy(update={"name": f"{LOCAL_DIR}{converted(folder).name}"})
     tag = _pretrained_tag(settings)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

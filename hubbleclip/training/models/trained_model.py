@@ -17,6 +17,7 @@ from hubbleclip.training.checkpoints import load_run_model
 from hubbleclip.training.embeddings import embed_texts
 from hubbleclip.training.models import builder
 from hubbleclip.training.models.builder import LoadedModel
+from hubbleclip.training.models.transformers_folder import CONFIG
 from hubbleclip.training.runs import RUN
 
 Item = str | Path | Image.Image | npt.NDArray[np.uint8]
@@ -108,7 +109,8 @@ def load_model(folder: str | Path) -> TrainedModel:
     ----------
     folder
         A folder that `hubbleclip export` wrote, any other folder in the layout of open_clip (`open_clip_config.json`
-        and weights), or the folder of a run.
+        and weights), a CLIP, SigLIP or SigLIP 2 model of transformers (`config.json` and `model.safetensors`), or the
+        folder of a run.
 
     Returns
     -------
@@ -130,6 +132,6 @@ def load_folder(folder: Path) -> LoadedModel:
     """Load the model of a folder on the CPU; see `load_model`."""
     if (folder / RUN).is_file():
         return load_run_model(folder)
-    if (folder / OPEN_CLIP_CONFIG).is_file():
+    if any((folder / name).is_file() for name in (OPEN_CLIP_CONFIG, CONFIG)):
         return builder.load_model(ModelSettings(name=f"{LOCAL_DIR}{folder}"), seed=0)
     raise TrainingError(f"{folder} has no model: give a folder that hubbleclip export wrote, or the folder of a run")

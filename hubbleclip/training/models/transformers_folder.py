@@ -1,0 +1,214 @@
+"""Read a folder of transformers (CLIP, SigLIP, SigLIP 2) by converting it to a folder of open_clip.
+
+The names of the weights of a `CLIPModel` are here in both directions; `export.transformers_clip` writes such a folder.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from hubbleclip.config.model import OPEN_CLIP_CONFIG
+from hubbleclip.core.errors import TrainingError
+
+CONFIG, PROCESSOR = "config.json", "preprocessor_config.json"
+LAYER_NAMES = {
+    "ln_1": "layer_norm1",
+    "ln_2": "layer_norm2",
+    "mlp.c_fc": "mlp.fc1",
+    "mlp.c_proj": "mlp.fc2",
+    "attn.out_proj": "self_attn.out_proj",
+}
+NAMES = {
+    "logit_scale": "logit_scale",
+    "visual.class_embedding": "vision_model.embeddings.class_embedding",
+    "visual.positional_embedding": "vision_model.embeddings.position_embedding.weight",
+    "visual.conv1.weight": "vision_model.embeddings.patch_embedding.weight",
+    "token_embedding.weight": "text_model.embeddings.token_embedding.weight",
+    "positional_embedding": "text_model.embeddings.position_embedding.weight",
+}
+NORMS = {
+    "visual.ln_pre": "vision_model.pre_layrnorm",
+    "visual.ln_post": "vision_model.post_layernorm",
+    "ln_final": "text_model.final_layer_norm",
+}
+PROJECTIONS = {"visual.proj": "visual_projection.weight", "text_projection": "text_projection.weight"}
+TOWERS = {
+    "visual.transformer.resblocks.": "vision_model.encoder.layers.",
+    "transformer.resblocks.": "text_model.encoder.layers.",
+}
+TIMM_LAYER_NAMES = {
+    "norm1": "layer_norm1",
+    "norm2": "layer_norm2",
+    "mlp.fc1": "mlp.fc1",
+    "mlp.fc2": "mlp.fc2",
+    "attn.proj": "self_attn.out_proj",
+}
+SIGLIP_NAMES = {
+    "logit_scale": "logit_scale",
+    "logit_bias": "logit_bias",
+    "visual.trunk.patch_embed.proj": "vision_model.embeddings.patch_embedding",
+    "visual.trunk.pos_embed": "vision_model.embeddings.position_embedding.weight",
+    "visual.trunk.norm": "vision_model.post_layernorm",
+    "visual.trunk.attn_pool.latent": "vision_model.head.probe",
+    "visual.trunk.attn_pool.proj": "vision_model.head.attention.out_proj",
+    "visual.trunk.attn_pool.norm": "vision_model.head.layernorm",
+    "visual.trunk.attn_pool.mlp.fc1": "vision_model.head.mlp.fc1",
+    "visual.trunk.attn_pool.mlp.fc2": "vision_model.head.mlp.fc2",
+    "text.token_embedding.weight": "text_model.embeddings.token_embedding.weight",
+    "text.positional_embedding": "text_model.embeddings.position_embedding.weight",
+    "text.ln_final": "text_model.final_layer_norm",
+    "text.text_projection": "text_model.head",
+}
+POOL = "vision_model.head.attention.in_proj_"
+SIGLIP_TOWERS = {768: "base", 1024: "large", 1152: "so400m", 1536: "giantopt"}
+"""timm's names of SigLIP's image towers, by width."""
+
+
+def is_transformers_folder(folder: Path) -> bool:
+    """Test whether a folder has a model of transformers and none of open_clip."""
+    return (folder / CONFIG).is_file() and not (folder / OPEN_CLIP_CONFIG).is_file()
+
+
+@cache
+def converted(folder: Path) -> TemporaryDirectory[str]:
+    """Convert a folder of transformers to one of open_clip, which exists until the process ends."""
+    try:
+        from transformers import AutoConfig, AutoTokenizer  # noqa: PLC0415 - takes seconds, and is optional
+    except ImportError as error:
+        raise TrainingError(f"{folder} needs an extra: run pip install 'hubbleclip[export]'") from error
+    config = AutoConfig.from_pretrained(folder)
+    if config.model_type not in {"clip", "siglip"}:
+        raise TrainingError(
+            f"{folder} has a model of the kind {config.model_type}: give one of the kind clip or siglip"
+        )
+    state: dict[str, Tensor] = {}
+    for path in sorted(folder.glob("model*.safetensors")):
+        state |= load_file(path)
+    made, is_clip = TemporaryDirectory(), config.model_type == "clip"
+    save_file((clip_weights if is_clip else siglip_weights)(state), Path(made.name, "open_clip_model.safetensors"))
+    if not is_clip:
+        AutoTokenizer.from_pretrained(folder).save_pretrained(made.name)
+    path = folder / PROCESSOR
+    processor = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    preprocess = {name: processor[f"image_{name}"] for name in ("mean", "std") if f"image_{name}" in processor}
+    model = (clip_model if is_clip else siglip_model)(config.vision_config, config.text_config, config)
+    content = json.dumps({"model_cfg": model, "preprocess_cfg": preprocess})
+    Path(made.name, OPEN_CLIP_CONFIG).write_text(content, encoding="utf-8")
+    return made
+
+
+def clip_model(vision: Any, text: Any, both: Any) -> dict[str, Any]:
+    """Describe a `CLIPModel` in open_clip's format."""
+    return {
+        "embed_dim": both.projection_dim,
+        "quick_gelu": vision.hidden_act == "quick_gelu",
+        "vision_cfg": {
+            "image_size": vision.image_size,
+            "patch_size": vision.patch_size,
+            "width": vision.hidden_size,
+            "layers": vision.num_hidden_layers,
+            "head_width": vision.hidden_size // vision.num_attention_heads,
+            "mlp_ratio": vision.intermediate_size / vision.hidden_size,
+        },
+        "text_cfg": _text_tower(text),
+    }
+
+
+def siglip_model(vision: Any, text: Any, _: Any) -> dict[str, Any]:
+    """Describe a `SiglipModel` in open_clip's format."""
+    size = SIGLIP_TOWERS.get(vision.hidden_size, vision.hidden_size)
+    activation = {"act_kwargs": {"approximate": "tanh"}} if text.hidden_act == "gelu_pytorch_tanh" else {}
+    return {
+        "embed_dim": text.projection_size,
+        "init_logit_bias": 0.0,
+        "custom_text": True,
+        "vision_cfg": {
+            "image_size": vision.image_size,
+            "timm_model_name": f"vit_{size}_patch{vision.patch_size}_siglip_{vision.image_size}",
+            "timm_model_pretrained": False,
+            "timm_pool": "map",
+            "timm_proj": "none",
+        },
+        "text_cfg": _text_tower(text)
+        | {
+            "hf_tokenizer_name": "tokenizer",
+            "tokenizer_kwargs": {"clean": "canonicalize"},
+            "no_causal_mask": True,
+            "proj_bias": True,
+            "pool_type": "last",
+            "norm_kwargs": {"eps": text.layer_norm_eps},
+        }
+        | activation,
+    }
+
+
+def _text_tower(text: Any) -> dict[str, Any]:
+    """Describe the sizes of a text tower."""
+    return {
+        "context_length": text.max_position_embeddings,
+        "vocab_size": text.vocab_size,
+        "width": text.hidden_size,
+        "heads": text.num_attention_heads,
+        "layers": text.num_hidden_layers,
+        "mlp_ratio": text.intermediate_size / text.hidden_size,
+    }
+
+
+def clip_weights(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Convert the weights of a `CLIPModel` to those of open_clip."""
+    found = {ours: state[theirs] for ours, theirs in NAMES.items()}
+    found |= {ours: state[theirs].T.contiguous() for ours, theirs in PROJECTIONS.items()}
+    found |= _modules(state, NORMS)
+    for ours, theirs in TOWERS.items():
+        found |= _layers(state, theirs, ours, LAYER_NAMES, "attn.in_proj_")
+    return found
+
+
+def siglip_weights(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Convert the weights of a `SiglipModel` to those of open_clip."""
+    found = {ours: state[theirs] for ours, theirs in SIGLIP_NAMES.items() if theirs in state}
+    found |= _modules(state, SIGLIP_NAMES)
+    found |= {name: found[name].reshape(()) for name in ("logit_scale", "logit_bias")}
+    found["visual.trunk.pos_embed"] = found["visual.trunk.pos_embed"][None]
+    for kind in ("weight", "bias"):
+        query, *rest = torch.chunk(state[f"{POOL}{kind}"], 3)
+        found[f"visual.trunk.attn_pool.q.{kind}"] = query.contiguous()
+        found[f"visual.trunk.attn_pool.kv.{kind}"] = torch.cat(rest)
+    found |= _layers(state, "vision_model.encoder.layers.", "visual.trunk.blocks.", TIMM_LAYER_NAMES, "attn.qkv.")
+    return found | _layers(
+        state, "text_model.encoder.layers.", "text.transformer.resblocks.", LAYER_NAMES, "attn.in_proj_"
+    )
+
+
+def _modules(state: Mapping[str, Tensor], names: Mapping[str, str]) -> dict[str, Tensor]:
+    """Rename the weights and biases of modules."""
+    kinds = ("weight", "bias")
+    return {
+        f"{ours}.{kind}": state[f"{theirs}.{kind}"]
+        for ours, theirs in names.items()
+        for kind in kinds
+        if f"{theirs}.{kind}" in state
+    }
+
+
+def _layers(
+    state: Mapping[str, Tensor], theirs: str, ours: str, names: Mapping[str, str], joint: str
+) -> dict[str, Tensor]:
+    """Rename the weights of a tower's layers, and join those of query, key and value."""
+    found: dict[str, Tensor] = {}
+    for number in sorted({name.removeprefix(theirs).partition(".")[0] for name in state if name.startswith(theirs)}):
+        layer = {f"{ours}{number}.{one}": f"{theirs}{number}.{two}" for one, two in names.items()}
+        found |= _modules(state, layer)
+        for kind in ("weight", "bias"):
+            parts = [state[f"{theirs}{number}.self_attn.{name}_proj.{kind}"] for name in "qkv"]
+            found[f"{ours}{number}.{joint}{kind}"] = torch.cat(parts)
+    return found

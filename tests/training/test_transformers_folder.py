@@ -1,0 +1,84 @@
+"""Folders of transformers as bases: the features are those of transformers, and training starts from them."""
+
+import json
+
+import pytest
+import timm
+import torch
+from hub_cache import WORDS, write_tokenizer
+from squares_dataset import MODEL, TRAIN
+
+from hubbleclip.config.settings import ModelSettings
+from hubbleclip.core.errors import TrainingError
+from hubbleclip.training.checkpoints import load_base_model
+from hubbleclip.training.export.transformers_clip import write_transformers
+from hubbleclip.training.loop import train
+from hubbleclip.training.models.builder import load_model
+from hubbleclip.training.models.trained_model import load_folder
+from hubbleclip.training.tracking import read_metrics
+
+TEXTS = ["we saw a spiral galaxy", "the comet shines", ""]
+
+
+@timm.models.register_model
+def vit_32_patch8_siglip_32(pretrained=False, **changes):
+    """The image tower of a made SigLIP."""
+    sizes = {"img_size": 32, "patch_size": 8, "embed_dim": 32, "depth": 2, "num_heads": 2, "mlp_ratio": 2}
+    named = {name: changes[name] for name in ("num_classes", "global_pool")}
+    return timm.models.VisionTransformer(**sizes, class_token=False, **named)
+
+
+@pytest.fixture(scope="module")
+def siglip(tmp_path_factory):
+    """A folder and the model of transformers that it has."""
+    from transformers import SiglipConfig, SiglipModel
+
+    folder = tmp_path_factory.mktemp("siglip")
+    sizes = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
+    vision = sizes | {"image_size": 32, "patch_size": 8, "hidden_act": "gelu"}
+    text = sizes | {"vocab_size": len(WORDS), "max_position_embeddings": 12, "projection_size": 32}
+    torch.manual_seed(3)
+    model = SiglipModel(SiglipConfig(vision_config=vision, text_config=text)).eval()
+    with torch.no_grad():
+        for weight in model.parameters():  # norms and biases too, so that each has to be in its place
+            weight.add_(0.1 * torch.randn_like(weight))
+        model.logit_scale.fill_(4.0)
+    model.save_pretrained(folder)
+    write_tokenizer(folder)
+    (folder / "preprocessor_config.json").write_text(json.dumps({"image_mean": [0.5] * 3, "image_std": [0.25] * 3}))
+    return folder, model
+
+
+def test_a_siglip_has_the_features_of_transformers(siglip):
+    folder, model = siglip
+    loaded = load_folder(folder)
+    tiles = torch.randint(0, 256, (3, 1, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        image = model.get_image_features(pixel_values=(tiles.expand(-1, 3, -1, -1) / 255 - 0.5) / 0.25).pooler_output
+        text = model.get_text_features(input_ids=loaded.tokenizer(TEXTS)).pooler_output
+    for ours, theirs in ((loaded.encode_images(tiles), image), (loaded.encode_texts(TEXTS), text)):
+        assert torch.allclose(ours, torch.nn.functional.normalize(theirs, dim=-1), atol=1e-5)
+    assert (loaded.model.logit_scale.item(), loaded.context_length) == (4.0, 12)
+
+
+def test_a_clip_has_the_features_of_its_export(tmp_path):
+    loaded = load_model(MODEL, 5)
+    write_transformers(loaded, tmp_path)
+    again = load_folder(tmp_path)
+    tiles = torch.arange(2 * 32 * 32).remainder(251).to(torch.uint8).view(2, 1, 32, 32)
+    assert torch.allclose(again.encode_images(tiles), loaded.encode_images(tiles), atol=1e-6)
+    assert torch.allclose(again.encode_texts(TEXTS), loaded.encode_texts(TEXTS), atol=1e-6)
+
+
+def test_training_starts_from_a_folder_of_transformers_and_the_run_keeps_it(siglip, dataset_dir, tmp_path):
+    folder, _ = siglip
+    settings = TRAIN.model_copy(update={"loss": "siglip", "steps": 1})
+    run_dir = train(dataset_dir, tmp_path, ModelSettings(name=f"local-dir:{folder}"), settings, code_version="test")
+    assert read_metrics(run_dir)[0]["logit_scale"] == pytest.approx(torch.tensor(4.0).exp().item())
+    assert torch.equal(load_base_model(run_dir).encode_texts(TEXTS), load_folder(folder).encode_texts(TEXTS))
+
+
+def test_another_kind_of_model_is_one_line(tmp_path):
+    (tmp_path / "config.json").write_text('{"model_type": "bert"}')
+    with pytest.raises(TrainingError, match="kind bert: give one of the kind clip or siglip"):
+        load_folder(tmp_path)
