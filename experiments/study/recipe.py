@@ -110,7 +110,7 @@ def score(arm: Arm, seed: int, datasets: Mapping[str, DatasetInfo], settings: Se
     start = settings.model.pretrained
     if arm.has_base:
         base = trained(ARMS["the base"], start)
-        start = str(base / checkpoints.FOLDER / checkpoints.best_weights(base).name)
+        start = str(base / checkpoints.CHECKPOINTS / checkpoints.best_weights(base).name)
     return split_estimates(datasets[WHOLE], trained(arm, start), settings.evaluation, "test")
 
 

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError, WithJsonSchema
 
-from hubbleclip.core.errors import AnswerError
+from hubbleclip.core.errors import CONTROL, AnswerError
 
 SCHEMA_VERSION = 1
 """Version of the schema. Raise it with any change of the fields or of their bounds."""
 MAX_SUMMARY_WORDS = 40
+MARKUP = re.compile(r"</?[a-zA-Z!][^<>]*>|\b(?:https?://|www\.)\S+|\S+@\S+\.\S+")
+"""Matches tags and addresses, which no answer needs and which a page or a terminal could act on."""
 
 Category = Literal[
     "Solar System",
@@ -76,11 +79,22 @@ def answer_schema() -> dict[str, Any]:
     return Answer.model_json_schema()
 
 
+def _plain(value: Any) -> Any:
+    """Take control characters, markup and addresses out of the texts of nested lists and objects."""
+    if isinstance(value, str):
+        return " ".join(MARKUP.sub(" ", CONTROL.sub(" ", value)).split())
+    if isinstance(value, dict):
+        return {key: _plain(one) for key, one in value.items()}
+    return [_plain(one) for one in value] if isinstance(value, list) else value
+
+
 def parse_answer(text: str) -> Answer:
     """Parse and validate an answer, because not every server enforces the schema."""
     body = text.strip().removeprefix("```json").removeprefix("```").removesuffix("```")
     try:
-        return Answer.model_validate(json.loads(body))
+        return Answer.model_validate(_plain(json.loads(body)))
+    except RecursionError as error:
+        raise AnswerError("invalid_json", "the answer is nested too deeply") from error
     except json.JSONDecodeError as error:
         raise AnswerError("invalid_json", f"the answer is not JSON: {error.msg} at character {error.pos}") from error
     except ValidationError as error:

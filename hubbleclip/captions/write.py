@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from datetime import UTC, datetime
 from pathlib import Path
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 
 from hubbleclip.captions.backends.base import Backend, SourceText
 from hubbleclip.captions.grounding import ground
 from hubbleclip.captions.registry import writer_name
 from hubbleclip.captions.schema import SCHEMA_VERSION
-from hubbleclip.core.io import sha256_bytes, write_bytes
+from hubbleclip.contracts.validation import contract_violations
+from hubbleclip.core.errors import AnswerError, ContractError
+from hubbleclip.core.io import read_bounded, sha256_bytes, write_bytes
 from hubbleclip.core.layout import Layout
 from hubbleclip.core.records import AbstractSummary
 
+log = logging.getLogger(__name__)
 STORED = TypeAdapter(AbstractSummary)
+MAX_STORED_BYTES = 1 << 20
 
 
 def write_summary(source: SourceText, backend: Backend, seed: int, layout: Layout) -> AbstractSummary:
@@ -54,6 +59,8 @@ def write_summary(source: SourceText, backend: Backend, seed: int, layout: Layou
         duration_s=took_s,
         answered_at=datetime.now(UTC),
     )
+    if fault := broken_rule(summary):
+        raise AnswerError("invalid_answer", f"the answer breaks the data contract: {fault}")
     # An answer without a model is not stored, because it is made faster than a file is written.
     if backend.is_model:
         write_bytes(path, STORED.dump_json(summary))
@@ -61,11 +68,28 @@ def write_summary(source: SourceText, backend: Backend, seed: int, layout: Layou
 
 
 def read_stored(path: Path) -> AbstractSummary | None:
-    """Read a stored answer; None where there is none or it is damaged."""
+    """Read a stored answer; None where there is none. One that cannot be used is set aside and asked for again."""
     try:
-        return STORED.validate_json(path.read_bytes())
-    except (FileNotFoundError, ValidationError):
+        summary = STORED.validate_json(read_bounded(path, MAX_STORED_BYTES))
+        fault = broken_rule(summary)
+    except FileNotFoundError:
         return None
+    except ValueError as error:
+        fault = str(error)
+    if not fault:
+        return summary
+    path.replace(path.with_suffix(".refused"))
+    log.warning("captions: the stored answer %s is set aside and asked for again: %s", path, " ".join(fault.split()))
+    return None
+
+
+def broken_rule(summary: AbstractSummary) -> str:
+    """Describe how a summary breaks the data contract; "" if it does not."""
+    try:
+        violations = contract_violations("abstract_summary", [summary])
+    except ContractError as error:
+        return str(error)
+    return next((violation.detail for violation in violations.values()), "")
 
 
 def count_call(path: Path) -> int:

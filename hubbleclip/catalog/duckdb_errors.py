@@ -9,7 +9,7 @@ from pathlib import Path
 
 import duckdb
 
-from hubbleclip.core.errors import DISK_FULL_ERRNOS, CatalogError, DamagedCatalogError, DiskFullError
+from hubbleclip.core.errors import SYSTEM_ERRNOS, CatalogError, DamagedCatalogError, failed_call
 
 DAMAGE = duckdb.IOException, duckdb.FatalException, duckdb.InternalException, duckdb.SerializationException
 """Errors of DuckDB for a file whose content is damaged."""
@@ -19,15 +19,14 @@ DAMAGE_TEXT = "Corrupt database file"
 
 @contextmanager
 def typed_errors(path: Path) -> Iterator[None]:
-    """Raise DuckDB's errors in the block as DiskFullError or DamagedCatalogError; others are not changed."""
+    """Raise DuckDB's errors in the block as MachineError or DamagedCatalogError; others are not changed."""
     try:
         yield
     except duckdb.Error as error:
-        # A full disk is recognised by the operating system's text in the message.
-        reason = next((text for text in map(os.strerror, DISK_FULL_ERRNOS) if text in str(error)), None)
-        if reason is not None:
-            message = f"{path} cannot be written ({reason}): make room and run again; rows written earlier are kept"
-            raise DiskFullError(message) from error
+        # A failure of the machine is recognised by the operating system's text in the message.
+        for number in SYSTEM_ERRNOS:
+            if os.strerror(number) in str(error):
+                raise failed_call(OSError(number, os.strerror(number), str(path))) from error
         if _is_damage(error):
             raise to_catalog_error(error, path) from error
         raise

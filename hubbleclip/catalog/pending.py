@@ -71,7 +71,7 @@ def pending_tiles(catalog: Catalog, settings: Settings) -> list[str]:
 
 
 def _tiles_query(settings: Settings) -> Pending:
-    return read_sql("pending_tiles"), {"settings_digest": settings.tiles.digest()}
+    return read_sql("pending_tiles"), {"settings_digest": settings.tiles.digest(), "now": datetime.now(UTC)}
 
 
 def _uris(catalog: Catalog, query: Pending) -> list[str]:

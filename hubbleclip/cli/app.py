@@ -26,8 +26,9 @@ from hubbleclip.cli.options import Options, Port, Server, complete_advice, given
 from hubbleclip.cli.output import print_line, print_rows
 from hubbleclip.cli.running import redirect_caches, run_flow, run_stage
 from hubbleclip.cli.searching import SearchOptions
-from hubbleclip.core.errors import DISK_FULL_ERRNOS, NO_ACCESS_ERRNOS, HubbleclipError, without_control
+from hubbleclip.core.errors import NO_ACCESS_ERRNOS, HubbleclipError, machine_error, without_control
 from hubbleclip.core.interrupts import ending_on_interrupt
+from hubbleclip.core.reasons import count_of
 
 log = logging.getLogger("hubbleclip.cli")
 app = App(
@@ -62,6 +63,19 @@ def ingest(
     """Query the archive for new observations and fetch their files."""
     changes = ["fetch.files=false"] * (not files) + ["archive.from_raw=true"] * from_raw
     run_stage("ingest", replace(options, set=(*options.set, *changes)), server, retry=retry)
+
+
+@app.command
+def retry(
+    reasons: Annotated[
+        list[str], Parameter(help="Codes of reasons, such as unexpected: see `hubbleclip status --json`.")
+    ],
+    options: Options = Options(),
+) -> None:
+    """Take rejections back, by their reasons, so that the next run tries the items again."""
+    from hubbleclip.pipeline.engine.attempts import retry as take_back
+
+    print_line(f"{count_of(take_back(options.settings(), reasons), 'item')} are tried again by the next run")
 
 
 @app.command
@@ -273,12 +287,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
         with ending_on_interrupt(can_resume=bool(words) and words[0] in RESUMED), closing(handler):
             app(words, exit_on_error=False, print_error=False)
     except (HubbleclipError, CycloptsError) as error:
-        fail(elsewhere(complete_advice(str(error), shlex.join(given_flags(words))), words))
-    except OSError as error:
-        if error.errno in DISK_FULL_ERRNOS:
-            place = error.filename or "a file"
-            fail(elsewhere(f"{place} cannot be written ({error.strerror}): make room or set --data", words))
-        if error.errno not in NO_ACCESS_ERRNOS or not error.filename:
+        advice = complete_advice(str(machine_error(error) or error), shlex.join(given_flags(words)))
+        fail(elsewhere(advice, words))
+    except Exception as error:
+        if failure := machine_error(error):
+            fail(elsewhere(str(failure), words))
+        if not isinstance(error, OSError) or error.errno not in NO_ACCESS_ERRNOS or not error.filename:
             raise
         advice = f"{error.filename} cannot be used ({error.strerror}): check its permissions, or set --data"
         fail(elsewhere(advice, words))

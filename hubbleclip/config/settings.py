@@ -7,9 +7,11 @@ functions take its sections as arguments.
 
 from __future__ import annotations
 
+import logging
 import tomllib
 from collections.abc import Mapping
 from difflib import get_close_matches
+from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -44,6 +46,9 @@ __all__ = [
 PROFILES_DIR = Path(__file__).parent / "profiles"
 SITE_FILE = Path("hubbleclip.toml")
 """File of settings for all profiles, in the working directory."""
+UNCONFIRMED: set[str] = set()
+"""Addresses of `captions.base_url` that only a file names, so that no key is sent there without a question."""
+log = logging.getLogger(__name__)
 FIELD_SHARE = 0.5
 """Two proposals that each have at least this share of their observations in the other's field are in the same split."""
 MAX_PARENTS = 30
@@ -236,13 +241,36 @@ def _merge_tables(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
 
 def read_settings(profile: str, *overrides: dict[str, Any]) -> Settings:
     """Read the settings of a profile, with all layers merged in the precedence that the module docstring lists."""
-    values = read_toml(SITE_FILE) if SITE_FILE.is_file() else {}
+    site = read_toml(SITE_FILE) if SITE_FILE.is_file() else {}
+    _name_site_file(site)
     file = profile_file(profile)
     # The profile is named after its file, so that two profiles never share an output folder.
-    for layer in (read_toml(file), EnvSettingsSource(Settings)(), {"profile": file.stem}, *overrides):
-        values = _merge_tables(values, layer)
+    given: dict[str, Any] = {}
+    for layer in (EnvSettingsSource(Settings)(), {"profile": file.stem}, *overrides):
+        given = _merge_tables(given, layer)
     try:
-        return Settings(**values)
+        settings = Settings(**_merge_tables(_merge_tables(site, read_toml(file)), given))
     except ValidationError as error:
         # Only the first error is reported, because a message is one line.
         raise SettingsError(explain_error(error.errors()[0], Settings)) from error
+    if settings.captions.base_url != given.get("captions", {}).get("base_url"):
+        UNCONFIRMED.add(settings.captions.base_url)
+    return settings
+
+
+def _name_site_file(site: dict[str, Any]) -> None:
+    """Log which settings the file of the working directory changes, once per set of them."""
+    usual = _paths(Settings().model_dump(mode="json"))
+    if changed := [name for name, value in _paths(site).items() if usual.get(name) != value]:
+        _log_site_file(", ".join(sorted(changed)))
+
+
+def _paths(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings of nested tables by `section.name`."""
+    tables = {name: value if isinstance(value, dict) else {"": value} for name, value in values.items()}
+    return {f"{name}.{key}".strip("."): one for name, table in tables.items() for key, one in table.items()}
+
+
+@cache
+def _log_site_file(names: str) -> None:
+    log.info("%s sets %s", SITE_FILE.absolute(), names)

@@ -6,13 +6,15 @@ import ctypes
 import errno
 import fcntl
 import hashlib
+import math
 import os
+import stat
 import threading
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from hubbleclip.core.errors import DISK_FULL_ERRNOS, DiskFullError, HubbleclipError
+from hubbleclip.core.errors import HubbleclipError, machine_error
 
 PROBE_BYTES = 1 << 20
 SYNCFS_MIN_FILES = 8
@@ -28,6 +30,22 @@ def make_folder(folder: Path) -> None:
         raise HubbleclipError(
             f"{folder} cannot be used ({error.strerror}): check its permissions, or set --data"
         ) from error
+
+
+def check_bounded(path: Path, max_bytes: float = math.inf) -> None:
+    """Check that a path is a regular file of at most `max_bytes`; ValueError if it is not."""
+    status = path.stat()
+    if not stat.S_ISREG(status.st_mode):
+        raise ValueError(f"{path.name} is not a file")
+    if status.st_size > max_bytes:
+        raise ValueError(f"{path.name} has {status.st_size:,} bytes, more than the limit of {max_bytes:,.0f}")
+
+
+def read_bounded(path: Path, max_bytes: int) -> bytes:
+    """Read a whole regular file; ValueError if it is larger than `max_bytes`."""
+    check_bounded(path, max_bytes)
+    with path.open("rb") as file:
+        return file.read(max_bytes)
 
 
 def sha256_file(path: Path) -> str:
@@ -80,15 +98,31 @@ def sync_files(paths: Iterable[Path]) -> None:
 def locked(folder: Path, *, wait: bool = True) -> Iterator[None]:
     """Hold an exclusive advisory lock on a folder inside a `with` block.
 
-    The folder itself is locked, so there is no lock file. The kernel releases the lock when the process ends.
+    A file beside the folder is locked, because NFS locks files for all hosts, but folders for one host only. The kernel
+    releases the lock when the process ends.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(folder, os.O_RDONLY)
+    descriptor = os.open(lock_file(folder), os.O_RDWR | os.O_CREAT, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         yield
     finally:
         os.close(descriptor)  # closing the descriptor also releases the lock
+
+
+def lock_file(folder: Path) -> Path:
+    """Return the file whose lock is that of a folder; see `locked`."""
+    return folder.with_name(f".{folder.name}.lock")
+
+
+def is_locked(folder: Path) -> bool:
+    """Return whether a process holds the lock of a folder."""
+    try:
+        with lock_file(folder).open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except (FileNotFoundError, BlockingIOError) as error:
+        return isinstance(error, BlockingIOError)
+    return False
 
 
 def _sync_file_systems(paths: Iterable[Path]) -> bool:
@@ -111,15 +145,14 @@ def _sync_file_systems(paths: Iterable[Path]) -> bool:
 
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """Convert an OSError that is caused by a full disk to a DiskFullError."""
+    """Convert an OSError that the machine caused, such as a full disk, to a MachineError that names a path."""
     try:
         yield
     except OSError as error:
-        if error.errno not in DISK_FULL_ERRNOS:
-            raise
-        raise DiskFullError(
-            f"cannot write to {path.parent} ({error.strerror}): make room or set --data, then run the command again"
-        ) from error
+        error.filename = error.filename or str(path.parent)
+        if failure := machine_error(error):
+            raise failure from error
+        raise
 
 
 @contextmanager

@@ -60,6 +60,7 @@ REASON_WORDS: dict[str, str] = {
     "server_failure": "a failure of the model's server",
     # any item
     "contract": "breaks the data contract by the rule {detail}",
+    "machine": "a failure of the disk or the memory at this item alone",
     "unexpected": "an unexpected failure, which the log describes",
     # tiles that are in no split
     "sky_guard:overlap": "at most {guard_arcsec} arcsec from a tile of val or test",

@@ -283,6 +283,7 @@ def read_manifest(place: str | Path) -> pa.Table:
     try:
         content = open_storage(place).read(address)
         _check_unpacked_size(pq.read_metadata(pa.BufferReader(content)), len(content))
+        _check_text_size(content)
         manifest = pq.read_table(pa.BufferReader(content))
     except (OSError, pa.ArrowException) as error:
         raise DatasetError(f"{address} cannot be read ({error}): {REBUILD_HINT}") from error
@@ -320,6 +321,21 @@ def _check_unpacked_size(metadata: pq.FileMetaData, num_bytes: int) -> None:
     groups = (metadata.row_group(number).total_byte_size for number in range(metadata.num_row_groups))
     if metadata.num_rows * MIN_ROW_BYTES > num_bytes or sum(groups) > num_bytes * MAX_RATIO:
         raise OSError(f"it claims {metadata.num_rows} rows in {num_bytes} bytes")
+
+
+def _check_text_size(content: bytes) -> None:
+    """Raise OSError if texts unpack to more than a manifest of its size can have, since rows may share a large text."""
+    fields = pq.read_schema(pa.BufferReader(content))
+    names = [f"{one.name}.list.element" if pa.types.is_list(one.type) else one.name for one in fields]
+    size = 0
+    for batch in pq.ParquetFile(pa.BufferReader(content), read_dictionary=names).iter_batches():
+        for column in batch.columns:
+            values = column.flatten() if pa.types.is_list(column.type) else column
+            if pa.types.is_dictionary(values.type):
+                lengths = pc.binary_length(values.dictionary).take(values.indices)
+                size += pc.sum(lengths.cast(pa.int64())).as_py() or 0
+        if size > len(content) * MAX_RATIO:
+            raise OSError(f"its texts unpack to more than {MAX_RATIO} times its size")
 
 
 def shard_addresses(place: str | Path, description: Row) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import math
@@ -17,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from hubbleclip.core.errors import EXHAUSTED_ERRNOS, DatasetError, TileFileError
+from hubbleclip.core.errors import SYSTEM_ERRNOS, DatasetError, TileFileError
 from hubbleclip.core.io import atomic_write, sha256_bytes, sha256_file
 from hubbleclip.core.parallel import ahead
 from hubbleclip.core.records import Sample, to_row
@@ -147,7 +148,7 @@ def read_intact_png(tile_id: str, png_sha256: str, read_png: ReadPng) -> bytes |
     try:
         png = read_png(tile_id)
     except OSError as error:
-        if error.errno in EXHAUSTED_ERRNOS:
+        if error.errno in SYSTEM_ERRNOS - {errno.EIO}:  # the tile of an unreadable file is cut again
             raise
         return None
     return png if sha256_bytes(png) == png_sha256 else None

@@ -25,9 +25,11 @@ MAX_OPEN_FILES = 128
 """Largest number of shards that a process keeps open; the least recently used shard is closed first."""
 MAX_BYTES = 2_000_000_000
 """Largest size of a file that is read whole."""
+REQUEST_S = 60.0
+"""Longest time of an HTTP request in seconds, so that a server cannot drip bytes without end."""
 PIP_EXTRAS = {"s3": "cloud"}
 """Pip extra of this package that installs the library for a URL protocol, by protocol."""
-FILESYSTEM_OPTIONS = {"file": {"auto_mkdir": True}}
+FILESYSTEM_OPTIONS: dict[str, dict[str, Any]] = {"file": {"auto_mkdir": True}}
 """Options of fsspec by protocol. Only `file://` needs the option to create folders; object stores have no folders."""
 
 LIBRARY_ERRORS = {"botocore.exceptions": "BotoCoreError", "httpx": "HTTPError", "httpx2": "HTTPError"}
@@ -144,8 +146,13 @@ class RemoteStorage(Storage):
         """The fsspec file system of the protocol; fsspec caches one instance per process."""
         import fsspec  # noqa: PLC0415 - imported here because only URLs need it
 
+        options: dict[str, Any] = FILESYSTEM_OPTIONS.get(self.protocol, {}).copy()
         try:
-            return fsspec.filesystem(self.protocol, **FILESYSTEM_OPTIONS.get(self.protocol, {}))
+            if self.protocol in {"http", "https"}:
+                from aiohttp import ClientTimeout  # noqa: PLC0415 - an optional dependency
+
+                options["client_kwargs"] = {"timeout": ClientTimeout(total=REQUEST_S)}
+            return fsspec.filesystem(self.protocol, **options)
         except (ImportError, ValueError) as error:
             extra = PIP_EXTRAS.get(self.protocol)
             advice = f"pip install 'hubbleclip[{extra}]'" if extra else "use a folder or an s3:// URL"
@@ -153,9 +160,10 @@ class RemoteStorage(Storage):
 
     def read(self, address: str, max_bytes: int = MAX_BYTES) -> bytes:
         """See `Storage`."""
-        _check_size(address, self.size_bytes(address), max_bytes)
-        with service_errors(address):
-            return bytes(self.filesystem.cat_file(address))
+        size_bytes = self.size_bytes(address)
+        _check_size(address, size_bytes, max_bytes)
+        with service_errors(address), self.filesystem.open(address, "rb") as file:
+            return bytes(file.read(size_bytes))  # a server could send more than it announces
 
     def read_spans(self, spans: Sequence[Span]) -> list[bytes]:
         """See `Storage`."""

@@ -14,7 +14,7 @@ from hubbleclip.pipeline.engine.stage import layout_of
 from hubbleclip.pipeline.pending_work import chosen_run
 from hubbleclip.pipeline.promotion import not_promoted, promoted
 from hubbleclip.pipeline.status import NEWEST_DATASET
-from hubbleclip.training.runs import RUN, read_facts
+from hubbleclip.training.runs import RUN, read_facts, state_of
 
 Row = dict[str, Any]
 HEADLINES = """
@@ -32,6 +32,7 @@ PAGE = "index.html"
 def list_runs(layout: Layout) -> list[Row]:
     """List all runs, also those that are not finished or not evaluated."""
     facts = [read_facts(path.parent) for path in sorted(layout.runs.glob(f"[!.]*/{RUN}"), reverse=True)]
+    states = {one["run_id"]: state_of(layout.runs / one["run_id"], one["status"]) for one in facts}
     headlines, best = {}, None
     if layout.catalog.is_file():
         with read_catalog(layout) as catalog:
@@ -41,7 +42,7 @@ def list_runs(layout: Layout) -> list[Row]:
         {
             "run_id": one["run_id"],
             "started_at": _minute(one["started_at"]),
-            "state": "promoted" if best and best["run_id"] == one["run_id"] else one["status"],
+            "state": "promoted" if best and best["run_id"] == one["run_id"] else states[one["run_id"]],
             "training": f"control: {one['model']} on shuffled pairs" if one["is_shuffled"] else one["model"],
             "steps": one["steps"],
             "dataset": one["dataset_digest"],

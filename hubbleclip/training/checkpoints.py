@@ -7,23 +7,32 @@ import logging
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from textwrap import shorten
 from typing import Any, NamedTuple
 
 import torch
 
 from hubbleclip.config.model import LOCAL_DIR, OPEN_CLIP_CONFIG, ModelSettings
-from hubbleclip.core.errors import TrainingError
+from hubbleclip.core.errors import TrainingError, machine_error
 from hubbleclip.core.io import atomic_write, sha256_file, sync_folder, write_text
 from hubbleclip.core.layout import checkpoint_name
 from hubbleclip.core.records import Checkpoint
 from hubbleclip.training.export.open_clip_folder import write_open_clip
 from hubbleclip.training.finetuning import apply_mode
 from hubbleclip.training.models.builder import LOAD_ERRORS, LoadedModel, load_model, rebuild_model
-from hubbleclip.training.runs import BASE, FINISHED, damaged, read_facts, read_model_settings, read_train_settings
+from hubbleclip.training.models.model_folder import check_weights
+from hubbleclip.training.runs import (
+    BASE,
+    CHECKPOINTS,
+    FINISHED,
+    damaged,
+    read_facts,
+    read_model_settings,
+    read_train_settings,
+)
 
 log = logging.getLogger(__name__)
 
-FOLDER = "checkpoints"
 BEST = "best.json"
 KEPT_CHECKPOINTS = 2
 """Number of newest checkpoints that are kept: training resumes from the last one, or from the one before if the last is
@@ -35,7 +44,7 @@ MIXTURE = "mixture.pt"
 
 def write_checkpoint(run_dir: Path, step: int, state: dict[str, Any]) -> None:
     """Write the training state to a checkpoint."""
-    _write_state(run_dir / FOLDER / checkpoint_name(step), state)
+    _write_state(run_dir / CHECKPOINTS / checkpoint_name(step), state)
 
 
 def _write_state(path: Path, state: dict[str, Any]) -> None:
@@ -51,7 +60,7 @@ def _write_state(path: Path, state: dict[str, Any]) -> None:
 
 def list_steps(run_dir: Path) -> list[int]:
     """List the steps that have a checkpoint."""
-    return sorted(int(path.stem.removeprefix("step-")) for path in (run_dir / FOLDER).glob("step-*.pt"))
+    return sorted(int(path.stem.removeprefix("step-")) for path in (run_dir / CHECKPOINTS).glob("step-*.pt"))
 
 
 def read_newest(run_dir: Path) -> dict[str, Any] | None:
@@ -74,25 +83,25 @@ def _read_state(run_dir: Path, name: str, *, is_mapped: bool = False) -> dict[st
 
     If `is_mapped`, the file is mapped into memory, and only the tensors that are used later are read.
     """
+    path = run_dir / CHECKPOINTS / name
     try:
+        check_weights(path)
         # weights_only=True, because loading a checkpoint from an untrusted source must not execute code
-        state: dict[str, Any] = torch.load(
-            run_dir / FOLDER / name, map_location="cpu", weights_only=True, mmap=is_mapped
-        )
+        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True, mmap=is_mapped)
     except LOAD_ERRORS as error:
-        raise damaged(run_dir, f"{name} cannot be read") from error
+        raise machine_error(error) or damaged(run_dir, f"{name} cannot be read") from error
     return state
 
 
 def write_mixture(run_dir: Path, state_dict: dict[str, Any]) -> None:
     """Write the interpolated weights that have the highest accuracy on val (see `loop.select_best_mixture`)."""
-    _write_state(run_dir / FOLDER / MIXTURE, {"state_dict": state_dict})
+    _write_state(run_dir / CHECKPOINTS / MIXTURE, {"state_dict": state_dict})
 
 
 def write_best(run_dir: Path, step: int, score: float | None, **mixture: Any) -> None:
     """Record which checkpoint is the best, by its accuracy on val; `score` is None if val cannot rank models."""
     if mixture:
-        mixture["sha256"] = sha256_file(run_dir / FOLDER / MIXTURE)
+        mixture["sha256"] = sha256_file(run_dir / CHECKPOINTS / MIXTURE)
     write_text(run_dir / BEST, json.dumps({"step": step, "score": score, **mixture}) + "\n")
 
 
@@ -112,7 +121,7 @@ def read_best(run_dir: Path) -> dict[str, Any]:
 def prune_checkpoints(run_dir: Path, best_step: int, num_newest: int = KEPT_CHECKPOINTS) -> list[int]:
     """Delete all checkpoints except the newest ones and the best, and return the sizes of the deleted files."""
     steps = [step for step in list_steps(run_dir)[:-num_newest] if step != best_step]
-    paths = [run_dir / FOLDER / checkpoint_name(step) for step in steps]
+    paths = [run_dir / CHECKPOINTS / checkpoint_name(step) for step in steps]
     sizes = [path.stat().st_size for path in paths]
     for path in paths:
         path.unlink()
@@ -122,7 +131,7 @@ def prune_checkpoints(run_dir: Path, best_step: int, num_newest: int = KEPT_CHEC
 def read_checkpoint_records(run_dir: Path) -> list[Checkpoint]:
     """Describe each checkpoint for the catalog."""
     profile_dir = run_dir.parent.parent
-    paths = {step: run_dir / FOLDER / checkpoint_name(step) for step in list_steps(run_dir)}
+    paths = {step: run_dir / CHECKPOINTS / checkpoint_name(step) for step in list_steps(run_dir)}
     return [
         Checkpoint(run_id=run_dir.name, step=step, path=str(path.relative_to(profile_dir)), sha256=sha256_file(path))
         for step, path in paths.items()
@@ -146,7 +155,7 @@ def best_weights(run_dir: Path) -> BestWeights:
         rows = read_facts(run_dir)["checkpoints"]  # empty until the run is finished
         recorded = next((row["sha256"] for row in rows if row["step"] == best["step"]), None)
     try:
-        sha256 = sha256_file(run_dir / FOLDER / name)
+        sha256 = sha256_file(run_dir / CHECKPOINTS / name)
     except OSError as error:
         raise damaged(run_dir, f"{name} cannot be read") from error
     if recorded not in {None, sha256}:
@@ -167,7 +176,11 @@ def load_run_model(run_dir: Path) -> LoadedModel:
     # the file is mapped, because the optimizer's state, which is twice as large as the weights, is not needed
     state = _read_state(run_dir, best_weights(run_dir).name, is_mapped=True)
     settings = read_train_settings(run_dir)
-    return rebuild_model(_base(run_dir), state["state_dict"], lambda loaded: apply_mode(loaded, settings))
+    try:
+        return rebuild_model(_base(run_dir), state["state_dict"], lambda loaded: apply_mode(loaded, settings))
+    except LOAD_ERRORS as error:
+        problem = shorten(str(error), 200, placeholder=" ...")
+        raise machine_error(error) or damaged(run_dir, f"its weights do not fit its model: {problem}") from error
 
 
 def write_base(run_dir: Path, load_base: Callable[[], LoadedModel]) -> None:

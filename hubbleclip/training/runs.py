@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -13,16 +13,18 @@ from typing import Any, TypeVar
 
 from hubbleclip.config.base import Section
 from hubbleclip.config.model import ModelSettings, TrainSettings
-from hubbleclip.core.errors import TrainingError
-from hubbleclip.core.io import locked, sha256_file, write_text, writing
+from hubbleclip.core.errors import HubbleclipError, TrainingError
+from hubbleclip.core.io import is_locked, locked, sha256_file, write_text, writing
 from hubbleclip.core.records import Checkpoint, Run, to_row
 from hubbleclip.core.timestamps import next_time
 
 S = TypeVar("S", bound=Section)
-RUN = "run.json"
+RUN, CHECKPOINTS = "run.json", "checkpoints"
 BASE = "base"
 """Folder of the initial model, in the layout of open_clip, so that a run is opened without network access."""
-RUNNING, FINISHED = "running", "finished"
+RUNNING, STOPPED, FINISHED = "running", "stopped", "finished"
+KILLED = "killed"
+"""State of a run whose process has ended without recording it."""
 REQUIRED_FACTS = {
     *("run_id", "dataset_digest", "settings_digest", "is_shuffled", "settings", "started_at", "status", "checkpoints"),
 }
@@ -51,13 +53,13 @@ def settings_digest(model: ModelSettings, settings: TrainSettings) -> str:
     return hashlib.sha256(" ".join(digests).encode()).hexdigest()[:16]
 
 
-def find_run(runs_dir: Path, dataset_digest: str, settings_digest: str, status: str = FINISHED) -> Path | None:
-    """Find the newest run that has the given dataset, settings and status; None if there is none."""
-    key = (dataset_digest, settings_digest, status)
+def find_run(runs_dir: Path, dataset_digest: str, settings_digest: str, *, is_finished: bool = True) -> Path | None:
+    """Find the newest run that has the given dataset and settings and is finished or not; None if there is none."""
+    key = (dataset_digest, settings_digest, is_finished)
     # names begin with the start time, so the last name is the newest run; hidden folders are not runs
     for path in sorted(runs_dir.glob(f"[!.]*/{RUN}"), reverse=True):
         facts = read_facts(path.parent)
-        if (facts["dataset_digest"], facts["settings_digest"], facts["status"]) == key:
+        if (facts["dataset_digest"], facts["settings_digest"], facts["status"] == FINISHED) == key:
             return path.parent
     return None
 
@@ -76,7 +78,7 @@ def open_run(
     digest = settings_digest(model, settings)
     with ExitStack() as stack:
         with locked(runs_dir):  # only one process at a time may choose or create a run
-            run_dir = find_run(runs_dir, dataset_digest, digest, RUNNING) or _create_run(
+            run_dir = find_run(runs_dir, dataset_digest, digest, is_finished=False) or _create_run(
                 runs_dir,
                 model,
                 settings,
@@ -86,15 +88,33 @@ def open_run(
                 device=device,
             )
             try:
-                stack.enter_context(locked(run_dir, wait=False))
+                stack.enter_context(locked(run_dir / CHECKPOINTS, wait=False))
             except BlockingIOError as error:
                 raise TrainingError(
                     f"another process trains the run {run_dir.name}: wait for it or stop it, or change a setting"
                 ) from error
         for leftover in [*run_dir.glob(".*.tmp"), *run_dir.glob("*/.*.tmp")]:  # of a process that was killed
             leftover.unlink()
-        with writing(run_dir / RUN):  # TensorBoard and the file of metrics raise the system's errors
-            yield run_dir
+        _set_status(run_dir, RUNNING)
+        try:
+            with writing(run_dir / RUN):  # TensorBoard and the file of metrics raise the system's errors
+                yield run_dir
+        except BaseException:
+            with suppress(OSError, HubbleclipError):  # of a disk that fails
+                _set_status(run_dir, STOPPED)
+            raise
+
+
+def _set_status(run_dir: Path, status: str) -> None:
+    """Record whether a process trains an unfinished run."""
+    facts = read_facts(run_dir)
+    if facts["status"] not in {FINISHED, status}:
+        write_facts(run_dir, facts | {"status": status})
+
+
+def state_of(run_dir: Path, status: str) -> str:
+    """Return the state of a run: its status, or "killed" if it should be running but no process has its lock."""
+    return KILLED if status == RUNNING and not is_locked(run_dir / CHECKPOINTS) else status
 
 
 def _create_run(runs_dir: Path, model: ModelSettings, settings: TrainSettings, **names: str) -> Path:

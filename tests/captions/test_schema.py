@@ -62,3 +62,10 @@ def test_the_schema_bounds_the_words_of_each_text() -> None:
         assert re.match(text["pattern"], " ".join(["é,"] * most))
         assert not re.match(text["pattern"], " ".join(["word"] * (most + 1)))
         assert not re.match(text["pattern"], "1-" * 13)
+
+
+def test_control_characters_markup_and_addresses_are_taken_out_of_an_answer() -> None:
+    said = "A \x1b[31mspiral</b> <script src=x>galaxy at z < 1 and > 0.5, see https://evil.example/a or me@evil.example"
+    assert parse_answer(json.dumps(GOOD | {"summary": said})).summary == (
+        "A [31mspiral galaxy at z < 1 and > 0.5, see or"
+    )

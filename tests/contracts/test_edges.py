@@ -23,8 +23,8 @@ from hubbleclip.config.settings import Settings, read_settings
 from hubbleclip.contracts.validation import reject_broken_rows, whole
 from hubbleclip.core.errors import ContractError, HubbleclipError
 from hubbleclip.core.records import Listing, Record
-from hubbleclip.pipeline.engine.attempts import Batch
-from hubbleclip.pipeline.engine.batches import run_batches, write_rows
+from hubbleclip.pipeline.engine.attempts import Batch, write_with_retries
+from hubbleclip.pipeline.engine.batches import run_batches
 from hubbleclip.pipeline.engine.stage import Stage, open_stage
 from hubbleclip.pipeline.evaluate import write_decision
 from hubbleclip.pipeline.ingest.fetch import write_fetched
@@ -113,7 +113,7 @@ def settings(tmp_path: Path) -> Settings:
     return read_settings("demo", {"data": str(tmp_path)})
 
 
-def write(stage: Stage, name: str, batch: Batch, writer: Callable[[Stage, Batch], None] = write_rows) -> None:
+def write(stage: Stage, name: str, batch: Batch, writer: Callable[[Stage, Batch], None] = write_with_retries) -> None:
     """Write a batch as the step of that name does."""
     step, section, item = {
         "fetch-products": ("fetch", "archive", "product"),

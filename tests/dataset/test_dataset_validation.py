@@ -217,3 +217,16 @@ def test_a_manifest_that_claims_more_rows_than_its_bytes_can_hold_is_refused(bui
     assert (built / "manifest.parquet").stat().st_size < 1_900_000
     with pytest.raises(DatasetError, match="claims 60000 rows"):
         read_dataset(built)
+
+
+@pytest.mark.parametrize("is_list", [False, True])
+def test_a_large_text_that_all_rows_share_is_refused_before_it_is_unpacked(is_list, tmp_path):
+    num = 10_000
+    shared = pa.DictionaryArray.from_arrays(pa.array(np.zeros(num, np.int32)), ["x" * 100_000])
+    texts = pa.ListArray.from_arrays(np.arange(num + 1, dtype=np.int32), shared) if is_list else shared
+    pq.write_table(
+        pa.table({"tile_id": [os.urandom(16).hex() for _ in range(num)], "captions": texts}),
+        tmp_path / "manifest.parquet",
+    )
+    with pytest.raises(DatasetError, match="texts unpack to more than"):
+        read_manifest(tmp_path)

@@ -50,7 +50,7 @@ def layout(tmp_path: Path) -> Layout:
 
 def test_runs_are_listed_with_state_control_and_headline(layout: Layout) -> None:
     newest, oldest = list_runs(layout)
-    assert (newest["run_id"], newest["state"], newest["headline"]) == ("2", "running", None)
+    assert (newest["run_id"], newest["state"], newest["headline"]) == ("2", "killed", None)
     assert newest["training"] == "control: tiny on shuffled pairs"
     assert (oldest["started_at"], oldest["training"], oldest["headline"]) == (
         "2026-11-27 13:40",

@@ -13,7 +13,7 @@ import pytest
 import torch
 from squares_dataset import MODEL, TRAIN
 
-from hubbleclip.core.errors import DiskFullError, TrainingError
+from hubbleclip.core.errors import DiskFullError, MachineError, TrainingError
 from hubbleclip.core.io import sha256_file
 from hubbleclip.core.layout import checkpoint_name
 from hubbleclip.training import checkpoints, runs
@@ -179,7 +179,7 @@ def test_weights_of_a_running_training_whose_hash_is_not_recorded_yet_are_used_a
     ("first", "raised"),
     [
         (OSError(28, "No space left on device"), DiskFullError),
-        (OSError(5, "Input/output error"), OSError),
+        (OSError(5, "Input/output error"), MachineError),
         (ValueError("odd"), RuntimeError),
     ],
 )

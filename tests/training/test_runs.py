@@ -11,7 +11,6 @@ from hubbleclip.config.settings import ModelSettings, TrainSettings
 from hubbleclip.core.records import Run
 from hubbleclip.training import checkpoints
 from hubbleclip.training.runs import (
-    FINISHED,
     RUNNING,
     find_run,
     finish_run,
@@ -84,8 +83,8 @@ def test_the_newest_of_the_runs_with_the_same_data_settings_and_status_is_found(
     hidden = tmp_path / "hidden"
     finished(hidden).rename(hidden / ".copy")
     assert first.name < second.name < running.name
-    assert find_run(tmp_path, "data", digest) == find_run(tmp_path, "data", digest, FINISHED) == second
-    assert find_run(tmp_path, "data", digest, RUNNING) == running
+    assert find_run(tmp_path, "data", digest) == second
+    assert find_run(tmp_path, "data", digest, is_finished=False) == running
     assert find_run(tmp_path, "other data", digest) is find_run(hidden, "data", digest) is None
 
 

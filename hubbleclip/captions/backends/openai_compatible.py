@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 from collections.abc import Callable
+from threading import Lock
 from typing import Any
 from urllib.parse import urlsplit
 
 import requests
 
 from hubbleclip.archives.http.client import RequestLimits, Transport, is_retryable, to_archive_error
-from hubbleclip.archives.http.response_errors import DamagedError
+from hubbleclip.archives.http.response_errors import DamagedError, ResponseError
 from hubbleclip.captions.backends.base import Reply, SourceText
 from hubbleclip.captions.schema import answer_schema, parse_answer
 from hubbleclip.config.captions import MAX_ANSWER_TOKENS, TEMPERATURE
-from hubbleclip.config.settings import CaptionSettings, FetchSettings
+from hubbleclip.config.settings import UNCONFIRMED, CaptionSettings, FetchSettings
 from hubbleclip.core.errors import AnswerError, ArchiveDownError, SettingsError
 
 PROMPT_VERSION = 3
@@ -45,6 +47,9 @@ REQUESTS_PER_S = 20.0
 """Limit of the request rate over all connections."""
 KEY_VARIABLE = "OPENAI_API_KEY"
 """Environment variable of the API key, which other clients of this API read too."""
+MAX_TOKENS = 10**9
+ASKING = Lock()
+"""Held while a person is asked, because several threads send requests."""
 LOCAL_HOSTS = {"127.0.0.1", "localhost", "::1"}
 
 
@@ -100,7 +105,7 @@ class OpenAICompatible:
             for attempt in self._transport.attempts(self._url, is_waited_for=False):
                 with attempt:
                     return self._send(source, count_call())
-        except DamagedError as error:
+        except ResponseError as error:
             raise AnswerError(error.reason, str(error)) from error
         except requests.RequestException as error:
             raise self._explained(error) from None  # the original error could show the request with its key
@@ -108,6 +113,8 @@ class OpenAICompatible:
 
     def _send(self, source: SourceText, num_before: int) -> Reply:
         """Send one request and validate the answer; DamagedError is raised for an answer that a retry may correct."""
+        if self._key:
+            confirm_address(self.settings.base_url)
         headers = {"Authorization": f"Bearer {self._key}"} if self._key else {}
         response = self._transport.session.post(
             self._url, json=self._body(source, num_before), headers=headers, allow_redirects=False
@@ -117,14 +124,13 @@ class OpenAICompatible:
             answered = response.json()
             content = answered["choices"][0]["message"]["content"]
             usage = answered.get("usage") or {}
+            tokens = [number_of(usage.get(name)) for name in ("prompt_tokens", "completion_tokens")]
             answer = parse_answer(str(content))
         except AnswerError as error:
             raise DamagedError(error.detail, error.reason) from error
-        except (ValueError, LookupError, TypeError, AttributeError) as error:
+        except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
             raise DamagedError("the response is no chat completion", "bad_response") from error
-        return Reply(
-            answer=answer, prompt_tokens=usage.get("prompt_tokens"), answer_tokens=usage.get("completion_tokens")
-        )
+        return Reply(answer=answer, prompt_tokens=tokens[0], answer_tokens=tokens[1])
 
     def _body(self, source: SourceText, num_before: int) -> dict[str, Any]:
         """Compose the body of a request. A retry has another seed, because the same answer would fail again."""
@@ -161,6 +167,27 @@ class OpenAICompatible:
                 f"cannot reach {urlsplit(self._url).netloc}: start the model's server, or set captions.base_url"
             )
         return AnswerError("server_failure", str(failure).replace("fetch.timeout_s", "captions.timeout_s"))
+
+
+def number_of(value: object) -> int | None:
+    """Return a number of tokens; None for any other value, since servers differ in what they count."""
+    return value if isinstance(value, int) and 0 < value <= MAX_TOKENS else None
+
+
+def confirm_address(base_url: str) -> None:
+    """Ask whether the key may be sent to an address that only a file of settings names; SettingsError if it may not."""
+    if urlsplit(base_url).hostname in LOCAL_HOSTS:
+        return
+    with ASKING:
+        if base_url not in UNCONFIRMED:
+            return
+        question = f"Send the key in {KEY_VARIABLE} to {base_url}, which a file of settings names? [y/N] "
+        if not (sys.stdin.isatty() and input(question).strip().lower() in {"y", "yes"}):
+            raise SettingsError(
+                f"the key in {KEY_VARIABLE} is not sent to {base_url}, which only a file names: give it by --set or by "
+                "HUBBLECLIP_CAPTIONS__BASE_URL, or unset the key"
+            )
+        UNCONFIRMED.discard(base_url)
 
 
 def read_key(base_url: str) -> str:

@@ -17,4 +17,6 @@ LEFT JOIN part ON part.uri = p.uri
 LEFT JOIN rejection r ON r.entity = 'visit' AND r.entity_id = visited.visit AND r.stage = 'colour'
   AND r.settings_digest = $settings_digest
 WHERE p.path IS NOT NULL AND p.superseded_at IS NULL
+  AND NOT EXISTS (SELECT 1 FROM attempt a WHERE a.entity = 'visit' AND a.stage = 'colour' AND a.entity_id = visited.visit
+                  AND a.next_try_at > $now)
 ORDER BY visited.visit, p.uri

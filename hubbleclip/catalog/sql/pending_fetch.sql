@@ -10,7 +10,7 @@ SELECT uri FROM wanted w
 WHERE (is_new OR (NOT EXISTS (SELECT 1 FROM cut WHERE cut.uri = w.uri)
                   AND NOT EXISTS (SELECT 1 FROM rejection r WHERE r.entity = 'product' AND r.stage = 'tiles'
                                   AND r.entity_id = w.uri AND r.settings_digest = $tile_settings)))
-  AND NOT EXISTS (SELECT 1 FROM attempt a WHERE a.entity = 'product' AND a.stage = 'fetch' AND a.entity_id = w.uri
+  AND NOT EXISTS (SELECT 1 FROM attempt a WHERE a.entity = 'product' AND a.stage IN ('fetch', 'tiles') AND a.entity_id = w.uri
                   AND a.next_try_at > $now)
   AND NOT EXISTS (SELECT 1 FROM rejection r WHERE r.entity = 'product' AND r.stage = 'fetch' AND r.entity_id = w.uri)
 ORDER BY proposal_id, uri

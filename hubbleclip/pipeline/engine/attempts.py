@@ -12,23 +12,28 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
 from hubbleclip.catalog.pending import to_records
-from hubbleclip.config.settings import FetchSettings
+from hubbleclip.config.settings import FetchSettings, Settings
 from hubbleclip.core.errors import (
-    DISK_FULL_ERRNOS,
-    EXHAUSTED_ERRNOS,
     ArchiveDownError,
-    DiskFullError,
     HubbleclipError,
     ItemError,
+    MachineError,
     SettingsError,
+    machine_error,
 )
 from hubbleclip.core.records import Attempt, Rejection
-from hubbleclip.pipeline.engine.stage import Stage
+from hubbleclip.pipeline.engine.stage import Stage, open_stage
 
 log = logging.getLogger("hubbleclip.pipeline")
 Result = TypeVar("Result")
 Batch = dict[str, list[Any]]
 """Rows of each table, by table name; the key `failure` holds Rejections of items that a later run retries."""
+MACHINE, UNEXPECTED = "machine", "unexpected"
+"""Reasons that are never final: a failure of the machine at this item alone, in two runs, and a fault of this code."""
+FAILED = """
+SELECT reason, count(*) AS num FROM (SELECT reason FROM rejection UNION ALL SELECT error FROM attempt)
+GROUP BY reason ORDER BY reason
+"""
 MAX_DETAIL = 500
 MAX_RUNS = 8
 """Number of runs that try a failed item before it is rejected permanently."""
@@ -61,6 +66,8 @@ class Step:
     """Maximum number of items that all workers together process at a time; 0 means one per worker."""
     is_local: bool = False
     """Whether threads of this process do the work with every runner, because the work only sends requests."""
+    suspects: frozenset[str] = frozenset()
+    """Ids of the items at which the machine failed in an earlier run; if it fails there again, the others go on."""
 
 
 def attempt(step: Step, entity_id: str, work: Callable[[], Result]) -> Result | Rejection:
@@ -74,28 +81,32 @@ def attempt(step: Step, entity_id: str, work: Callable[[], Result]) -> Result | 
 def reject_item(step: Step, item: Any, error: BaseException) -> Batch:
     """Convert an item's error to a row that records the failure; raise an error that the item did not cause."""
     if not step.key or not isinstance(error, Exception):
-        raise error
-    row = rejection_of(step, getattr(item, step.key), error)
+        raise machine_error(error) or error
+    entity_id = getattr(item, step.key)
+    try:
+        row = rejection_of(step, entity_id, error)
+    except MachineError as failure:
+        row = rejection_of(step, entity_id, ItemError(MACHINE, str(failure)))
+        if entity_id not in step.suspects:
+            failure.suspect = row
+            raise
     is_retried = step.is_retried and row.reason not in step.final_reasons
-    return {"failure" if is_retried else "rejection": [row]}
+    return {"failure" if is_retried or row.reason in {MACHINE, UNEXPECTED} else "rejection": [row]}
 
 
 def rejection_of(step: Step, entity_id: str, error: Exception) -> Rejection:
     """Convert an error to a Rejection; raise the error if the machine, the settings or the whole archive caused it."""
-    if isinstance(error, ArchiveDownError | DiskFullError | SettingsError):
+    if isinstance(error, ArchiveDownError | SettingsError):
         raise error
-    if isinstance(error, OSError) and error.errno in DISK_FULL_ERRNOS:
-        raise DiskFullError(f"the disk cannot be written ({error.strerror}): make room or set --data") from error
-    if isinstance(error, OSError) and error.errno in EXHAUSTED_ERRNOS:
-        advice = "lower flows.workers, or raise the limit (`ulimit -a` lists the limits)"
-        raise HubbleclipError(f"a limit of the system is reached ({error.strerror}): {advice}") from error
+    if failure := machine_error(error):
+        raise failure from error
     if isinstance(error, ItemError):
         reason, detail = error.reason, error.detail
     elif isinstance(error, HubbleclipError):
         reason, detail = type(error).__name__.removesuffix("Error").lower(), str(error)
     else:
         log.error("%s %s: unexpected failure in %s", step.entity, entity_id, step.stage, exc_info=error)
-        reason, detail = "unexpected", f"{type(error).__name__}: {error}"
+        reason, detail = UNEXPECTED, f"{type(error).__name__}: {error}"
     return Rejection(
         entity=step.entity,
         entity_id=entity_id,
@@ -107,21 +118,26 @@ def rejection_of(step: Step, entity_id: str, error: Exception) -> Rejection:
     )
 
 
-def write_with_retries(stage: Stage, batch: Batch, *, entity: str, work: str, done: Sequence[str]) -> None:
-    """Write the rows of a batch, and schedule its failed items to be retried by later runs."""
+def write_with_retries(
+    stage: Stage, batch: Batch, *, entity: str = "", work: str = "", done: Sequence[str] = ()
+) -> None:
+    """Write the rows of a batch, schedule its failed items to be retried by later runs, and clear those of `done`."""
     failures: list[Rejection] = batch.pop("failure", [])
     if stage.settings.archive.from_raw:
         failures = []
-    sql = "FROM attempt WHERE entity = ? AND stage = ? AND list_contains(?, entity_id)"
-    found = stage.catalog.rows(sql, [entity, work, [failure.entity_id for failure in failures]])
-    before = {row.entity_id: row for row in to_records(Attempt, found)}
+    found = stage.catalog.rows("FROM attempt WHERE list_contains(?, entity_id)", [[one.entity_id for one in failures]])
+    before = {(row.entity, row.entity_id, row.stage): row for row in to_records(Attempt, found)}
     now = datetime.now(UTC)
-    tried = [schedule_retry(item, before.get(item.entity_id), stage.settings.fetch, now) for item in failures]
+    tried = [
+        schedule_retry(one, before.get((one.entity, one.entity_id, one.stage)), stage.settings.fetch, now)
+        for one in failures
+    ]
     exhausted = [item for item in tried if isinstance(item, Rejection)]
     waiting = [item for item in tried if isinstance(item, Attempt)]
     with stage.catalog.transaction():
         ended = [*done, *(item.entity_id for item in exhausted)]
-        stage.catalog.run("clear_failures", entity=entity, stage=work, ids=ended)
+        if ended:
+            stage.catalog.run("clear_failures", entity=entity, stage=work, ids=ended)
         stage.catalog.upsert(batch | {"attempt": waiting, "rejection": [*batch.get("rejection", []), *exhausted]})
 
 
@@ -130,12 +146,15 @@ def schedule_retry(
 ) -> Attempt | Rejection:
     """Schedule the next attempt at a failed item; the last permitted failure becomes the item's Rejection.
 
-    The wait is `retry_hours` after the first failure and doubles with each further failure, up to 30 days.
+    The wait is `retry_hours` after the first failure and doubles with each further failure, up to 30 days. After the
+    first failure of the machine there is none.
     """
     attempts = (before.attempts if before else 0) + 1
-    if attempts >= MAX_RUNS and failure.reason != UNANSWERED:
+    if attempts >= MAX_RUNS and failure.reason not in {MACHINE, UNANSWERED, UNEXPECTED}:
         return failure
     wait_hours = min(fetch.retry_hours * 2 ** min(attempts - 1, MAX_DOUBLINGS), LONGEST_WAIT_HOURS)
+    if failure.reason == MACHINE and attempts == 1:
+        wait_hours = 0
     return Attempt(
         entity=failure.entity,
         entity_id=failure.entity_id,
@@ -147,3 +166,13 @@ def schedule_retry(
         last_at=now,
         next_try_at=now + timedelta(hours=wait_hours),
     )
+
+
+def retry(settings: Settings, reasons: Sequence[str]) -> int:
+    """Take back what was rejected, or waits, for one of some reasons, and return the number of items."""
+    with open_stage("retry", settings) as stage:
+        counts = {row["reason"]: row["num"] for row in stage.catalog.rows(FAILED)}
+        if unknown := [reason for reason in reasons if reason not in counts]:
+            raise SettingsError(f"nothing was rejected for {unknown[0]!r}: give one of {', '.join(counts) or 'none'}")
+        stage.catalog.run("take_back", reasons=list(reasons))
+    return sum(counts[reason] for reason in {*reasons})

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from dataclasses import replace
 from itertools import islice
 from queue import SimpleQueue
 from typing import Any, NamedTuple, TypeVar
 
 from hubbleclip.contracts.validation import reject_broken_rows
-from hubbleclip.core.errors import HubbleclipError, RejectedShareError
+from hubbleclip.core.errors import HubbleclipError, MachineError, RejectedShareError
 from hubbleclip.core.records import Rejection
-from hubbleclip.pipeline.engine.attempts import Batch, Step, reject_item
+from hubbleclip.pipeline.engine.attempts import MACHINE, Batch, Step, reject_item, write_with_retries
 from hubbleclip.pipeline.engine.progress import Progress
 from hubbleclip.pipeline.engine.runners import RUNNERS, fetch_share, open_workers, runner_of
 from hubbleclip.pipeline.engine.stage import Stage
 
+FAILED_BEFORE = "SELECT entity_id, error FROM attempt WHERE entity = ? AND stage = ?"
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
@@ -126,9 +128,50 @@ def outcomes(step: Step, items: Sequence[Item], futures: dict[Future[Any], int])
     return ChunkResult(numbered, stopped)
 
 
-def write_rows(stage: Stage, batch: Batch) -> None:
-    """Write the rows of a batch to the catalog."""
-    stage.catalog.upsert(batch)
+class _Results:
+    """Results of items that are not written yet, and those that depend on the results of later items."""
+
+    def __init__(self, stage: Stage, step: Step, write: Callable[[Stage, Batch], None], progress: Progress) -> None:
+        before = stage.catalog.rows(FAILED_BEFORE, [step.entity, step.stage])
+        self.tried = {row["entity_id"] for row in before} if step.key else set()
+        suspects = frozenset(row["entity_id"] for row in before if row["error"] == MACHINE)
+        self.stage, self.step, self.write, self.progress = stage, replace(step, suspects=suspects), write, progress
+        self.rows: Batch = {}
+        self.done: list[str] = []  # items that failed in earlier runs and no longer do
+        self.alone: list[Rejection] = []  # at which the machine failed again
+
+    def add(self, item: Any, rows: Batch) -> None:
+        """Add the rows of an item."""
+        failures = rows.get("failure", [])
+        if any(row.reason == MACHINE for row in failures):
+            self.alone += failures
+            return
+        if self.tried and not failures:
+            self.done.append(getattr(item, self.step.key))
+        for name, some in rows.items():
+            self.rows.setdefault(name, []).extend(some)
+
+    def flush(self) -> None:
+        """Write the rows that were added since the last call."""
+        step = self.step
+        checked = reject_broken_rows(self.rows, step.stage, step.entity, step.digest)
+        self.rows.clear()
+        rejections = [*checked.get("rejection", ()), *checked.get("failure", ())]
+        self.write(self.stage, checked)
+        if self.done:
+            self.stage.catalog.run("clear_attempts", entity=step.entity, stage=step.stage, ids=self.done)
+            self.done.clear()
+        self.stage.rejected += len(rejections)
+        self.progress.add(0, num_counted(rejections))
+
+    def end(self, stopped: HubbleclipError | None) -> None:
+        """Write what is left. Items at which the machine failed again wait only if it failed nowhere else."""
+        if isinstance(stopped, MachineError):
+            self.alone = [stopped.suspect] if stopped.suspect else []
+        if self.alone:
+            self.rows.setdefault("failure", []).extend(self.alone)
+        if self.rows or self.done:
+            self.flush()
 
 
 def run_batches(
@@ -138,7 +181,7 @@ def run_batches(
     items: Iterable[Item],
     *,
     total: int,
-    write: Callable[[Stage, Batch], None] = write_rows,
+    write: Callable[[Stage, Batch], None] = write_with_retries,
     weigh: Callable[[Item], int] | None = None,
 ) -> None:
     """Call `work` for each item on a worker, and write the rows of each `flows.batch_size` items in one transaction.
@@ -151,30 +194,19 @@ def run_batches(
         return
     size = stage.settings.flows.batch_size
     progress = Progress(name=f"{stage.name}: {step.name}", total=total)
-    gathered: Batch = {}
+    results = _Results(stage, step, write, progress)
     num_done = 0
     stopped: HubbleclipError | None = None
-
-    def flush() -> None:
-        checked = reject_broken_rows(gathered, step.stage, step.entity, step.digest)
-        gathered.clear()
-        rejections = [*checked.get("rejection", ()), *checked.get("failure", ())]
-        write(stage, checked)
-        stage.rejected += len(rejections)
-        progress.add(0, num_counted(rejections))
-
     try:
-        for item, rows in map_unordered(stage, step, work, items, 1 if weigh else size):
-            for name, some in rows.items():
-                gathered.setdefault(name, []).extend(some)
+        for item, rows in map_unordered(stage, results.step, work, items, 1 if weigh else size):
+            results.add(item, rows)
             num_done += 1
             progress.add(weigh(item) if weigh else 1, 0)
             if weigh or num_done % size == 0:
-                flush()
+                results.flush()
     except HubbleclipError as error:
         stopped = error
-    if gathered:
-        flush()
+    results.end(stopped)
     if stopped:
         raise stopped
     progress.log()

@@ -40,7 +40,7 @@ def pending_visits(catalog: Catalog, settings: TileSettings) -> list[Visit]:
     A visit is pending when it has products in at least three filters and was never cut or rejected, or when one of the
     three chosen products was fetched after the visit was last cut or rejected.
     """
-    rows = catalog.named_query("colour_parts", settings_digest=settings.digest())
+    rows = catalog.named_query("colour_parts", settings_digest=settings.digest(), now=datetime.now(UTC))
     visits = []
     for name, group in groupby(rows, itemgetter("visit")):
         chosen = _pick(list(group))

@@ -14,7 +14,7 @@ from hubbleclip.config.settings import Settings, TileSettings
 from hubbleclip.core.layout import Layout, product_suffix
 from hubbleclip.core.records import Product, Rejection
 from hubbleclip.images.tiling import IN_MEMORY_SUFFIXES, tile_file
-from hubbleclip.pipeline.engine.attempts import Batch, Step, attempt
+from hubbleclip.pipeline.engine.attempts import UNEXPECTED, Batch, Step, attempt
 from hubbleclip.pipeline.engine.batches import run_batches
 from hubbleclip.pipeline.engine.runners import fetch_share
 from hubbleclip.pipeline.engine.stage import Stage, open_stage, served_archive
@@ -80,7 +80,9 @@ def fetch_cut_drop(product: Product, archive: Archive, layout: Layout, settings:
             cut = attempt(cutting(settings.tiles), product.uri, work)
     finally:
         left = dropped(product, layout)
-    return rows | ({"rejection": [cut]} if isinstance(cut, Rejection) else cut) | {"product": [left]}
+    if isinstance(cut, Rejection):
+        cut = {"failure" if cut.reason == UNEXPECTED else "rejection": [cut]}
+    return rows | cut | {"product": [left]}
 
 
 def tiles(settings: Settings) -> None:

@@ -14,8 +14,7 @@ from hubbleclip.core.layout import Layout
 from hubbleclip.core.reasons import reason_words
 from hubbleclip.core.records import Product
 from hubbleclip.images.tiling import CutResult, to_tile_record
-from hubbleclip.pipeline.engine.attempts import Batch
-from hubbleclip.pipeline.engine.batches import write_rows
+from hubbleclip.pipeline.engine.attempts import Batch, write_with_retries
 from hubbleclip.pipeline.engine.stage import Stage
 from hubbleclip.pipeline.remote_store import push
 
@@ -79,7 +78,7 @@ def write_cut(stage: Stage, batch: Batch) -> None:
         log.warning("%s: %d files are missing or changed: the next ingest fetches them again", stage.name, num)
     batch = without_repeated(stage, batch)
     sync_files(stage.layout.absolute(tile.path) for tile in batch.get("tile", ()))
-    write_rows(stage, batch)
+    write_with_retries(stage, batch)
 
 
 def read_tile(layout: Layout, tile_id: str) -> bytes:

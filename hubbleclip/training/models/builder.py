@@ -20,8 +20,9 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from hubbleclip.config.model import HUB, LOCAL_DIR, TEMPERATURE, ModelSettings
-from hubbleclip.core.errors import TrainingError
+from hubbleclip.core.errors import HubbleclipError, TrainingError, machine_error
 from hubbleclip.training.losses import Loss
+from hubbleclip.training.models.model_folder import check_size, checked_name, weight_files
 from hubbleclip.training.models.pretrained import PACKAGED_MODELS, PACKAGES, register_packaged_model
 from hubbleclip.training.models.text_context import encode_short_text, padding_id, stretch_context
 from hubbleclip.training.models.transformers_folder import converted, is_transformers_folder
@@ -34,7 +35,8 @@ CPU_BATCH_PIXELS = 8 * 224**2  # pixels per forward pass on a CPU; each activati
 CPU_BATCH_TEXTS = 16
 LOAD_ERRORS = (
     *(OSError, RuntimeError, ValueError, LookupError, TypeError, AttributeError, ImportError, StopIteration),
-    *(EOFError, OverflowError, MemoryError, struct.error, pickle.UnpicklingError, SafetensorError),
+    *(EOFError, ArithmeticError, AssertionError, MemoryError),
+    *(struct.error, pickle.UnpicklingError, SafetensorError),
 )
 """Errors of torch, open_clip and its libraries if files cannot be fetched or do not contain weights."""
 HEAP_BLOCK_BYTES = 2**25 - 2**16  # just below the largest block that glibc can be made to allocate from its heap
@@ -191,9 +193,9 @@ def load_model(settings: ModelSettings, seed: int) -> LoadedModel:
             model = _create(settings, None if _is_packaged(settings) else settings.pretrained or None)
             if _is_packaged(settings):
                 PACKAGED_MODELS[settings.name].load(model)
+            return _with_preprocessing(model, settings)
         except LOAD_ERRORS as error:
-            raise TrainingError(_load_error_message(settings, tag, error)) from error
-    return _with_preprocessing(model, settings)
+            raise _load_error(settings, tag, error) from error
 
 
 def rebuild_model(
@@ -203,7 +205,7 @@ def rebuild_model(
 ) -> LoadedModel:
     """Rebuild a trained model from a checkpoint's weights, without network access."""
     _pretrained_tag(settings)
-    model = _create(settings, None, load_weights=False)
+    model = _create(settings, None, state_bytes=sum(one.numel() * one.element_size() for one in state.values()))
     # the architecture has no logit bias, but training with a sigmoid loss added one
     if model.logit_bias is None and any(name.endswith("logit_bias") for name in state):
         model.logit_bias = nn.Parameter(torch.zeros_like(model.logit_scale))
@@ -249,9 +251,9 @@ def _pretrained_tag(settings: ModelSettings) -> dict[str, Any]:
     if settings.name in PACKAGED_MODELS:
         register_packaged_model(settings.name)
     try:
-        config = open_clip.get_model_config(settings.name)
+        config = open_clip.get_model_config(checked_name(settings.name))
     except (OSError, ValueError) as error:  # raised for the name of a folder or of a hub's model
-        raise TrainingError(_load_error_message(settings, {}, error)) from error
+        raise _load_error(settings, {}, error) from error
     if config is not None and "multimodal_cfg" in config:
         raise TrainingError(
             f"{settings.name} is a CoCa model, which also writes captions, and is not supported: set model.name to a "
@@ -278,8 +280,13 @@ def _is_packaged(settings: ModelSettings) -> bool:
     return settings.name in PACKAGED_MODELS and settings.pretrained == PACKAGES
 
 
-def _create(settings: ModelSettings, pretrained: str | None, *, load_weights: bool = True) -> Any:
-    """Build the model. Its activation function is the one that the weights were trained with, such as QuickGELU."""
+def _create(settings: ModelSettings, pretrained: str | None, state_bytes: int = 0) -> Any:
+    """Build the model. Its activation function is the one that the weights were trained with, such as QuickGELU.
+
+    `state_bytes` is the size of weights that the caller will load, so that none are loaded here. Raises ValueError if
+    the model is much larger than the weights of the caller or of its folder.
+    """
+    name = checked_name(settings.name)
     tag = open_clip.pretrained.get_pretrained_cfg(settings.name, settings.pretrained) or {}
     preprocess: Mapping[str, Any] = {key: tag[key] for key in ("mean", "std") if key in tag}
     if settings.name in PACKAGED_MODELS:
@@ -289,19 +296,22 @@ def _create(settings: ModelSettings, pretrained: str | None, *, load_weights: bo
     has_bias = is_file and "logit_bias" in open_clip.factory.load_state_dict(pretrained)
     bias = {"init_logit_bias": 0.0} if has_bias else {}
     # Not logged: open_clip's warning that weights are random, as intended here, and errors, which are raised anyway.
+    options = {"force_quick_gelu": bool(tag.get("quick_gelu", False)), **bias, **_own_text_tower(name)}
+    weight_bytes = state_bytes
+    if name.startswith(LOCAL_DIR) and not state_bytes:
+        weight_bytes = max(path.stat().st_size for path in weight_files(Path(name.removeprefix(LOCAL_DIR))))
     level = logging.root.manager.disable
     logging.disable(logging.ERROR)
     try:
+        if weight_bytes:
+            check_size(name, weight_bytes, **options)
         return open_clip.create_model(
-            settings.name,
+            name,
             pretrained=pretrained,
-            load_weights=load_weights,
-            require_pretrained=load_weights and settings.name.startswith((HUB, LOCAL_DIR)),
+            load_weights=not state_bytes,
             pretrained_text=False,
-            force_quick_gelu=bool(tag.get("quick_gelu", False)),
             force_preprocess_cfg=preprocess,
-            **bias,
-            **_own_text_tower(settings),
+            **options,
         )
     finally:
         logging.disable(level)
@@ -310,7 +320,7 @@ def _create(settings: ModelSettings, pretrained: str | None, *, load_weights: bo
 def architecture(settings: ModelSettings) -> dict[str, Any]:
     """Return a copy of open_clip's configuration of a model, with the changes that its weights and settings require."""
     tag = _pretrained_tag(settings)
-    config: dict[str, Any] = open_clip.get_model_config(settings.name)
+    config: dict[str, Any] = open_clip.get_model_config(checked_name(settings.name))
     if tag.get("quick_gelu"):
         config["quick_gelu"] = True
     if settings.context_length:
@@ -318,17 +328,15 @@ def architecture(settings: ModelSettings) -> dict[str, Any]:
     return config
 
 
-def _own_text_tower(settings: ModelSettings) -> dict[str, Any]:
-    """Return options by which open_clip reads a transformers text tower from the exported folder; {} if that has none.
+def _own_text_tower(name: str) -> dict[str, Any]:
+    """Return options by which open_clip reads a transformers text tower from the folder `name`; {} if that has none.
 
     Without these options, open_clip would fetch the configuration of the text tower from the model hub.
     """
-    folder = Path(settings.name.removeprefix(LOCAL_DIR))
-    if not settings.name.startswith(LOCAL_DIR) or not (folder / "config.json").is_file():
+    text = open_clip.get_model_config(name)["text_cfg"]
+    if not name.startswith(LOCAL_DIR) or not text.get("hf_model_name"):
         return {}
-    text = open_clip.get_model_config(settings.name)["text_cfg"]
-    is_hf = "hf_model_name" in text
-    return {"text_cfg": {**text, "hf_model_name": str(folder), "hf_model_pretrained": False}} if is_hf else {}
+    return {"text_cfg": {**text, "hf_model_name": name.removeprefix(LOCAL_DIR), "hf_model_pretrained": False}}
 
 
 @cache
@@ -338,9 +346,11 @@ def _open_tokenizer(name: str, context_length: int) -> Any:
     Raises TrainingError if the tokenizer cannot be loaded.
     """
     try:
-        return open_clip.get_tokenizer(name, context_length=context_length or None)
+        is_hf = bool(open_clip.get_model_config(name)["text_cfg"].get("hf_tokenizer_name"))
+        options = {"trust_remote_code": False} if is_hf else {}
+        return open_clip.get_tokenizer(name, context_length=context_length or None, **options)
     except LOAD_ERRORS as error:
-        raise TrainingError(
+        raise machine_error(error) or TrainingError(
             f"the tokenizer of {name} cannot be loaded ({_detail(error)}): run pip install "
             "'hubbleclip[offline]', and connect to the internet for the first run, or set another model.name"
         ) from error
@@ -354,17 +364,23 @@ def _with_preprocessing(model: Any, settings: ModelSettings) -> LoadedModel:
         model.encode_text = MethodType(encode_short_text, model)
     preprocess = open_clip.get_model_preprocess_cfg(model)
     size = preprocess["size"]
-    tokenizer = _open_tokenizer(settings.name, settings.context_length)
+    tokenizer = _open_tokenizer(checked_name(settings.name), settings.context_length)
     return LoadedModel(
         model=model,
         tokenizer=tokenizer,
         image_size=size if isinstance(size, int) else size[0],
-        mean=tuple(preprocess["mean"]),
-        std=tuple(preprocess["std"]),
+        mean=_channels(preprocess["mean"]),
+        std=_channels(preprocess["std"]),
         context_length=tokenizer.context_length,
         padding_id=padding_id(model),
         settings=settings,
     )
+
+
+def _channels(values: Sequence[float]) -> tuple[float, float, float]:
+    """Return a value per channel; ValueError if these are not three numbers."""
+    red, green, blue = map(float, values)
+    return red, green, blue
 
 
 def _detail(error: Exception) -> str:
@@ -374,9 +390,13 @@ def _detail(error: Exception) -> str:
     return shorten(str(error), 200, placeholder=" ...") or type(error).__name__
 
 
-def _load_error_message(settings: ModelSettings, tag: dict[str, Any], error: Exception) -> str:
-    """Make the error message that says why weights do not load and what to change."""
-    detail = _detail(error)
+def _load_error(settings: ModelSettings, tag: dict[str, Any], error: Exception) -> HubbleclipError:
+    """Make the error that says why weights do not load and what to change."""
+    return machine_error(error) or TrainingError(_load_problem(settings, tag, _detail(error)))
+
+
+def _load_problem(settings: ModelSettings, tag: dict[str, Any], detail: str) -> str:
+    """Say why weights do not load and what to change."""
     if settings.name.startswith(LOCAL_DIR):
         return f"the model in {settings.name.removeprefix(LOCAL_DIR)} does not load ({detail}): export it again"
     if tag or not settings.pretrained:

@@ -1,0 +1,223 @@
+"""Check the folder of a model before a library opens it: known keys, known files, bounded sizes, and no code.
+
+A folder may come from a stranger. open_clip and transformers would run Python files that a configuration names, ask a
+hub for files, and allocate what a configuration demands.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import zipfile
+from collections.abc import Collection, Iterator
+from dataclasses import fields
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import open_clip
+import torch
+from open_clip.hf_configs import arch_dict
+from open_clip.model import CLIPTextCfg, CLIPVisionCfg
+from open_clip.transform import PreprocessCfg
+
+from hubbleclip.config.model import HUB, LOCAL_DIR, OPEN_CLIP_CONFIG
+from hubbleclip.core.errors import HubbleclipError, TrainingError, machine_error
+from hubbleclip.core.io import check_bounded, read_bounded
+
+CONFIG, TOKENIZER_CONFIG = "config.json", "tokenizer_config.json"
+MAX_CONFIG_BYTES, MAX_TOKENIZER_BYTES = 1 << 20, 1 << 26
+MAX_NUMBER, MAX_LAYERS = 1 << 20, 256
+"""Largest number in the configuration of a model, and the largest number of layers."""
+SPARE_BYTES = 1 << 26
+"""Memory that a model may need besides twice the size of its weight file, whose weights may have half precision."""
+WEIGHT_SUFFIXES = frozenset({".safetensors", ".bin", ".pth", ".pt"})
+SMALL_FILES = ["*.json", "*.txt", "*.model"]
+TOKENIZER_FILES = frozenset({"tokenizer.json", "merges.txt", "spiece.model", "sentencepiece.bpe.model", "vocab.txt"})
+"""Files of which a tokenizer of transformers needs one."""
+TOKENIZERS = re.compile(
+    "(Bert|CLIP|Gemma|GPT2|M2M100|MPNet|Nllb|PreTrained|Roberta|Siglip2?|T5|XLMRoberta)Tokenizer(Fast)?"
+    "|TokenizersBackend"
+)
+MODEL_KEYS = frozenset(
+    {
+        *("embed_dim", "vision_cfg", "text_cfg", "quick_gelu", "custom_text"),
+        *("init_logit_scale", "init_logit_bias", "nonscalar_logit_scale"),
+    }
+)
+KNOWN_KEYS = {
+    "": frozenset({"model_cfg", "preprocess_cfg"}),
+    "model_cfg": MODEL_KEYS,
+    "preprocess_cfg": frozenset(one.name for one in fields(PreprocessCfg)),
+    "vision_cfg": frozenset(one.name for one in fields(CLIPVisionCfg)),
+    "text_cfg": frozenset(one.name for one in fields(CLIPTextCfg)),
+    "tokenizer_kwargs": frozenset({"clean", "strip_sep_token", "language"}),
+    "act_kwargs": frozenset({"approximate"}),
+    "norm_kwargs": frozenset({"eps"}),
+}
+"""Keys that open_clip knows, by the key of the object that holds them."""
+TEXT_KEYS = frozenset(
+    {
+        *("torch_dtype", "position_embedding_type", "tokenizer_class", "name_or_path", "padding_side", "backend"),
+        *("truncation_side", "special_tokens_map_file", "errors", "src_lang", "tgt_lang", "model_input_names"),
+        *("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token"),
+        *("additional_special_tokens", "extra_special_tokens", "added_tokens_decoder", "chat_template"),
+    }
+)
+"""Keys of configurations of transformers, besides those of a model's class, whose values may contain texts. A text in
+another key could name code, or a place to fetch from.
+"""
+CODE_KEYS = frozenset({"auto_map", "trust_remote_code", "custom_pipelines", "quantization_config"})
+"""Keys that are refused wherever they are."""
+
+
+def checked_name(name: str) -> str:
+    """Return the name of a model as open_clip opens it, once the folder to which it refers, if any, is checked.
+
+    A repository of the hub becomes the folder of its files in the hub's cache. Raises TrainingError for a refused
+    folder, OSError or ValueError if the hub has no such files.
+    """
+    folder = Path(name.removeprefix(LOCAL_DIR))
+    if name.startswith(HUB):
+        folder = _fetch(name.removeprefix(HUB))
+    elif not name.startswith(LOCAL_DIR):
+        return name
+    try:
+        check_open_clip(folder)
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError, OSError) as error:
+        raise refused(folder, error) from error
+    return f"{LOCAL_DIR}{folder}"
+
+
+@cache
+def _fetch(repository: str) -> Path:
+    """Fetch the files of a repository of the hub, unless they are in the hub's cache, and return their folder."""
+    from huggingface_hub import snapshot_download  # noqa: PLC0415 - takes a second, and only the hub needs it
+
+    folder = Path(snapshot_download(repository, allow_patterns=SMALL_FILES))
+    open_clip.download_pretrained_from_hf(repository)
+    return folder
+
+
+def refused(folder: Path, error: Exception) -> HubbleclipError:
+    """Make the error for a folder whose model is not loaded."""
+    return machine_error(error) or TrainingError(f"the model in {folder} does not load ({error}): export it again")
+
+
+def check_open_clip(folder: Path) -> None:
+    """Check a folder in the layout of open_clip. Raises ValueError, or an error of a wrong type, if it is refused."""
+    config = read_json(folder / OPEN_CLIP_CONFIG)
+    model = config["model_cfg"]
+    _check_keys(config)
+    _check_numbers(config)
+    if not re.fullmatch(r"[\w.]+", model["vision_cfg"].get("timm_model_name") or "none"):
+        raise ValueError("timm_model_name is not the name of an architecture")
+    if model["text_cfg"].get("hf_model_name"):
+        check_transformers(folder, arch_dict)
+    if model["text_cfg"].get("hf_tokenizer_name"):
+        check_tokenizer(folder)
+    if not weight_files(folder):
+        raise ValueError("it has no file of weights")
+    for path in weight_files(folder):
+        check_weights(path)
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """List the files of weights in a folder."""
+    return [path for path in folder.glob("*") if path.suffix in WEIGHT_SUFFIXES]
+
+
+def check_transformers(folder: Path, kinds: Collection[str]) -> None:
+    """Check the configuration of a model of transformers, whose type must be one of `kinds`."""
+    from transformers import CONFIG_MAPPING  # noqa: PLC0415 - takes a second, and only such models need it
+
+    config = read_json(folder / CONFIG)
+    if config["model_type"] not in kinds:
+        raise ValueError(f"{CONFIG} has the unknown model_type {config['model_type']!r}")
+    _check_texts(CONFIG, config, CONFIG_MAPPING[config["model_type"]])
+    _check_numbers(config)
+
+
+def check_tokenizer(folder: Path) -> None:
+    """Check the files of a tokenizer of transformers."""
+    names = {path.name for path in folder.iterdir()}
+    if not names & TOKENIZER_FILES:
+        raise ValueError(f"it has no tokenizer, which is one of {', '.join(sorted(TOKENIZER_FILES))}")
+    for name in names:
+        path = folder / name
+        if f"*{path.suffix}" in SMALL_FILES:
+            check_bounded(path, MAX_TOKENIZER_BYTES)
+    config = read_json(folder / TOKENIZER_CONFIG)
+    if not TOKENIZERS.fullmatch(config["tokenizer_class"]):
+        raise ValueError(f"{TOKENIZER_CONFIG} has the unknown tokenizer_class {config['tokenizer_class']!r}")
+    _check_texts(TOKENIZER_CONFIG, config)
+
+
+def check_weights(path: Path) -> None:
+    """Check that a file of weights takes no more memory than its size. Raises ValueError if it may."""
+    check_bounded(path)
+    if path.suffix == ".safetensors":  # never compressed
+        return
+    try:
+        with zipfile.ZipFile(path) as archive:
+            members = archive.infolist()
+    except zipfile.BadZipFile as error:
+        raise ValueError(f"{path.name} is neither safetensors nor a file of torch.save") from error
+    is_stored = all(member.compress_type == zipfile.ZIP_STORED for member in members)
+    if not is_stored or sum(member.file_size for member in members) > path.stat().st_size:
+        raise ValueError(f"{path.name} is compressed, which torch.save never does")
+
+
+def check_size(name: str, weight_bytes: int, **options: Any) -> None:
+    """Build a model without memory, and raise ValueError if it would take much more memory than its weights."""
+    with torch.device("meta"):
+        model = open_clip.create_model(name, load_weights=False, device="meta", pretrained_text=False, **options)
+    size = sum(one.numel() * one.element_size() for one in (*model.parameters(), *model.buffers()))
+    if size > 2 * weight_bytes + SPARE_BYTES:
+        raise ValueError(f"it would take {size >> 20} MB of memory, but its weights are {weight_bytes >> 20} MB")
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a configuration. Raises ValueError if it is too large, not JSON or no object."""
+    values = json.loads(read_bounded(path, MAX_CONFIG_BYTES))
+    if not isinstance(values, dict):
+        raise ValueError(f"{path.name} is no object")
+    return values
+
+
+def _check_keys(values: Any, parent: str = "") -> None:
+    """Check that open_clip knows all keys of a configuration."""
+    for key, value in values.items():
+        if key not in KNOWN_KEYS[parent]:
+            raise ValueError(f"{OPEN_CLIP_CONFIG} has the unknown key {key!r}")
+        if isinstance(value, dict):
+            _check_keys(value, key)
+
+
+def _check_texts(name: str, values: dict[str, Any], kind: Any = None) -> None:
+    """Check that texts are only in keys that the class `kind` of a configuration, or `TEXT_KEYS`, has."""
+    known = TEXT_KEYS | (kind().to_dict().keys() if kind else frozenset())
+    for key, value in values.items():
+        if isinstance(value, dict) and key in getattr(kind, "sub_configs", {}):
+            _check_texts(name, value, kind.sub_configs[key])
+        elif key in CODE_KEYS or (key not in known and any(isinstance(one, str) for _, one in _leaves(value))):
+            raise ValueError(f"{name} has the unknown key {key!r}")
+
+
+def _check_numbers(config: dict[str, Any]) -> None:
+    """Check that all numbers are finite and of a usual size."""
+    for key, value in _leaves(config):
+        if isinstance(value, int | float) and not abs(value) <= (MAX_LAYERS if "layers" in key else MAX_NUMBER):
+            raise ValueError(f"{key} is {value}, which no model has")
+
+
+def _leaves(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:
+    """List the values that are neither objects nor lists, each with the key of the object that holds it."""
+    if isinstance(value, dict):
+        for name, one in value.items():
+            yield from _leaves(one, name)
+    elif isinstance(value, list):
+        for one in value:
+            yield from _leaves(one, key)
+    else:
+        yield key, value
