@@ -31,6 +31,7 @@ from hubbleclip.evaluation.compare import split_estimates
 from hubbleclip.evaluation.metrics.protocols import Estimate
 from hubbleclip.training import checkpoints
 from hubbleclip.training.loop import train
+from hubbleclip.training.runs import CHECKPOINTS
 
 app = App()
 FILE, NAME = "recipe.json", "recipe"
@@ -110,7 +111,7 @@ def score(arm: Arm, seed: int, datasets: Mapping[str, DatasetInfo], settings: Se
     start = settings.model.pretrained
     if arm.has_base:
         base = trained(ARMS["the base"], start)
-        start = str(base / checkpoints.CHECKPOINTS / checkpoints.best_weights(base).name)
+        start = str(base / CHECKPOINTS / checkpoints.best_weights(base).name)
     return split_estimates(datasets[WHOLE], trained(arm, start), settings.evaluation, "test")
 
 
