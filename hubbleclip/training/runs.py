@@ -99,10 +99,9 @@ def open_run(
         try:
             with writing(run_dir / RUN):  # TensorBoard and the file of metrics raise the system's errors
                 yield run_dir
-        except BaseException:
+        finally:  # a finished run stays finished
             with suppress(OSError, HubbleclipError):  # of a disk that fails
                 _set_status(run_dir, STOPPED)
-            raise
 
 
 def _set_status(run_dir: Path, status: str) -> None:
