@@ -67,7 +67,7 @@ class Step:
     is_local: bool = False
     """Whether threads of this process do the work with every runner, because the work only sends requests."""
     suspects: frozenset[str] = frozenset()
-    """Ids of the items at which the machine failed in an earlier run; if it fails there again, the others go on."""
+    """Ids of the items at which the machine failed in an earlier run; if it fails there again, the others continue."""
 
 
 def attempt(step: Step, entity_id: str, work: Callable[[], Result]) -> Result | Rejection:

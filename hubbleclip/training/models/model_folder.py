@@ -92,7 +92,7 @@ def checked_name(name: str) -> str:
 @cache
 def _fetch(repository: str) -> Path:
     """Fetch the files of a repository of the hub, unless they are in the hub's cache, and return their folder."""
-    from huggingface_hub import snapshot_download  # noqa: PLC0415 - takes a second, and only the hub needs it
+    from huggingface_hub import snapshot_download  # noqa: PLC0415 - takes 1 s, and only the hub needs it
 
     folder = Path(snapshot_download(repository, allow_patterns=SMALL_FILES))
     open_clip.download_pretrained_from_hf(repository)
@@ -129,7 +129,7 @@ def weight_files(folder: Path) -> list[Path]:
 
 def check_transformers(folder: Path, kinds: Collection[str]) -> None:
     """Check the configuration of a model of transformers, whose type must be one of `kinds`."""
-    from transformers import CONFIG_MAPPING  # noqa: PLC0415 - takes a second, and only such models need it
+    from transformers import CONFIG_MAPPING  # noqa: PLC0415 - takes 1 s, and only such models need it
 
     config = read_json(folder / CONFIG)
     if config["model_type"] not in kinds:
