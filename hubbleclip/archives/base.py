@@ -144,6 +144,21 @@ class Archive(Protocol):
 
         """
 
+    def renewed_files(self, products: Sequence[Product]) -> list[str]:
+        """Find the files whose content has changed although the list of products has not.
+
+        Parameters
+        ----------
+        products
+            Fetched files.
+
+        Returns
+        -------
+        list of str
+            URIs of the files whose ETag differs from that of the fetched content.
+
+        """
+
     def fetch_proposals(self, numbers: Sequence[str]) -> tuple[list[Proposal], list[Rejection]]:
         """Fetch the texts of proposals.
 

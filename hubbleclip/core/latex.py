@@ -20,6 +20,14 @@ SYMBOLS = (
     | {"geq": ">=", "leq": "<=", "ge": ">=", "le": "<=", "gtrsim": ">~", "lesssim": "<~", "gg": ">>", "ll": "<<"}
     | {"lt": "<", "gt": ">", "neq": "!=", "infty": "infinity", "rightarrow": "->", "to": "->"}
     | {"ldots": "...", "dots": "...", "left": "", "right": "", "quad": " ", "displaystyle": "", "ensuremath": ""}
+    | {
+        "arcdeg": "°",
+        "arcmin": "'",
+        "arcsec": '"',
+        "fdg": "°.",
+        "farcm": "'.",
+        "farcs": '".',
+    }
     | {"circ": "°", "degr": "°", "deg": "°", "degree": "°", "prime": "'", "odot": "sun", "oplus": "earth", "star": "*"}
 )
 LETTERS = {"aa": "å", "AA": "Å", "o": "ø", "O": "Ø", "l": "ł", "L": "Ł", "ss": "ß"} | {
@@ -59,13 +67,19 @@ MATH = re.compile(r"(?<!\\)\$([^$]{1,100})(?<!\\)\$")
 COMMAND = re.compile(r"\\(?:([A-Za-z]+)(\{\}| ?)|(.))", re.DOTALL)
 # Matches a subscript or superscript in braces, such as `^{-1}`.
 SCRIPT = re.compile(r"([\^_])\{([^{}\s]*)\}")
+# Matches AASTeX's names of ions, such as `\ion{C}{4}`, and brackets in braces, as in `{[}O III{]}`.
+ION = re.compile(r"\\ion\{([A-Z][a-z]?)\}\{([0-9]{1,2}|[a-zA-Z]+)\}")
+BRACKET = re.compile(r"\{([\[\]])\}")
+ROMAN = ("", "I", "II", "III", "IV", "V", "VI", "VII", "VIII", "IX")
 # Matches the `^` of `30^\circ`, which is removed, because the degree sign is already a raised character.
 RAISED_SIGN = re.compile(r"\^(?=[°'\"])")
 
 
 def latex_to_text(text: str) -> str:
     r"""Replace LaTeX commands by Unicode characters."""
+    text = BRACKET.sub(r"\1", text)
     if "\\" in text:
+        text = ION.sub(_ion, text)
         # The order is fonts, accents, letters: each step removes braces that would keep the next pattern from matching.
         text = DOLLAR_OF_COMMAND.sub(r"\1 ", DOUBLED.sub(r"\\", text))
         text = STYLED.sub(r"\1", FONT_GROUP.sub(lambda match: match[1].lstrip(), text))
@@ -75,6 +89,12 @@ def latex_to_text(text: str) -> str:
     if "\\" in text:
         text = COMMAND.sub(_command, text)
     return RAISED_SIGN.sub("", SCRIPT.sub(r"\1\2", text))
+
+
+def _ion(match: re.Match[str]) -> str:
+    r"""Write an ion, such as `\ion{C}{4}`, with a Roman numeral."""
+    stage, ten = (int(match[2]) % 10, int(match[2]) // 10) if match[2].isdigit() else (0, 0)
+    return f"{match[1]} {'X' * ten}{ROMAN[stage]}" if match[2].isdigit() else f"{match[1]} {match[2].upper()}"
 
 
 def _composed(mark: str, letter: str) -> str | None:

@@ -331,12 +331,15 @@ class PublicBucket:
         Pairs of a pattern and a template. The pattern matches `observation/file`: the name of the observation for which
         MAST lists a file, and the file's name. The template (`re.Match.expand`) gives the file's path below
         `path_prefix`. The path of a file whose names match no pattern is requested from MAST.
+    region
+        Region of the bucket at Amazon, in which reading it is fast and free.
 
     """
 
     uri_prefix: str
     path_prefix: str
     paths: tuple[tuple[re.Pattern[str], str], ...]
+    region: str = "us-east-1"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -353,6 +356,8 @@ class ProposalPages:
         Path of a proposal's APT file.
     listing
         Path of a proposal's text listing.
+    apt_copy, listing_copy
+        Second paths of the two files, which are requested if the first ones have no abstract.
     page
         Path of a proposal's web page.
 
@@ -362,6 +367,8 @@ class ProposalPages:
     apt: str
     listing: str
     page: str
+    apt_copy: str = ""
+    listing_copy: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

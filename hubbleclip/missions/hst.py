@@ -165,6 +165,7 @@ PRODUCTS = ProductRanking(
         ("exposure", "flt"): "one exposure, aligned",
         ("calibrated", "mos"): "mosaic of exposures (NICMOS)",
         ("calibrated", "cal"): "one exposure (NICMOS)",
+        ("wfpc2", "flt"): "one exposure (WFPC2), newest format",
         ("wfpc2", "c0m"): "one exposure (WFPC2)",
         ("wfpc2", "c0f"): "one exposure (WFPC2), older format",
         ("calibrated", "c0m"): "one exposure (WF/PC)",
@@ -203,7 +204,12 @@ HEADER = HeaderConvention(
     disperser=re.compile(r"(G\d{3}[A-Z]?|PR\d{3}[A-Z]?|GRISM\w*|PRISM\w*)$"),
     element_keywords=("OPT_ELEM",),
     spectrographs=frozenset({"HRS", "GHRS", "FOS", "HSP", "FGS"}),
-    image_values={"OBSTYPE": re.compile(r"(?!SPECTR).*"), "FILETYPE": re.compile(r"SCI")},
+    # SCAN_TYP is C or D for a spatial scan, which draws stars as lines.
+    image_values={
+        "OBSTYPE": re.compile(r"(?!SPECTR).*"),
+        "FILETYPE": re.compile(r"SCI"),
+        "SCAN_TYP": re.compile(r"(?![CD]$).*"),
+    },
     calibration_keywords=("IMAGETYP", "TARGNAME"),
     calibration_values=frozenset({"BIAS", "DARK", "FLAT", "ZERO", "WAVECAL", "GAIN", "LINEARITY"}),
 )
@@ -287,6 +293,8 @@ HST = Mission(
         apt="hst-program-info/download/hst/apt/{}/",
         listing="hst-program-info/download/hst/list/{}/",
         page="hst-program-info/program/?program={}",
+        apt_copy="hst/phase2-public/{}.apt",
+        listing_copy="hst/phase2-public/{}.pro",
     ),
     ads_bibstem="hst..prop",
     licence="NASA and STScI: public domain; ESA: CC BY 4.0",

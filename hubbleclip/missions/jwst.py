@@ -142,6 +142,7 @@ JWST = Mission(
         apt="jwst-program-info/download/jwst/apt/{}/",
         listing="",
         page="jwst-program-info/program/?program={}",
+        apt_copy="jwst/phase2-public/{}.aptx",
     ),
     ads_bibstem="jwst.prop",
     licence="NASA and STScI: public domain; ESA: CC BY 4.0",

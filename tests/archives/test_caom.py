@@ -58,6 +58,7 @@ def test_numbers_that_are_none_and_texts_that_are_numbers_are_put_right() -> Non
 def test_positions_off_the_sky_are_dropped() -> None:
     found = observation(s_ra=361.0, s_dec=-91.0)
     assert (found.ra_deg, found.dec_deg) == (None, None)
+    assert observation(s_ra=-90.0).ra_deg == 270.0
 
 
 @pytest.mark.parametrize(

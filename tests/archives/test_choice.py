@@ -209,6 +209,7 @@ def test_a_legacy_image_of_all_filters_is_worse_than_that_of_the_current_calibra
         ({"productFilename": "hst_9026_02_wfc3_uvis_f606w_ibol02_drz.fits"}, "belongs to the proposal 9026"),
         ({"proposal_id": "09026"}, "belongs to the proposal 09026"),
         ({"filters": "G102"}, "shows spectra, because G102 disperses light"),
+        ({"dataRights": "EXCLUSIVE_ACCESS"}, "is not public (EXCLUSIVE_ACCESS): set MAST_API_TOKEN"),
     ],
 )
 def test_a_foreign_file_in_the_list_is_refused_and_the_rejection_says_so(row: dict[str, str], why: str) -> None:
@@ -291,6 +292,11 @@ def test_a_file_that_is_too_large_gives_way_to_the_next_one() -> None:
     assert (found.file_name, found.obs_id) == ("ibol02010_drz.fits", "ibol02010")
     assert found.choice.endswith("best of 2 (drc, drz), 1 of them larger than archive.max_product_mb")
     assert chosen([own, advanced], rows[:1], settings) == ([], {own.obs_id: "too_large", VISIT: "too_large"})
+
+
+def test_the_newest_format_of_wfpc2_is_chosen() -> None:
+    own = observation("u2440101t", instrument_name="WFPC2/PC")
+    assert chosen([own], [file_of(own, "c0m"), file_of(own, "flt")])[0] == ["u2440101t_flt.fits"]
 
 
 def test_what_cannot_be_used_has_its_reason() -> None:

@@ -56,6 +56,8 @@ def test_words_are_mended_across_lines_only_where_it_is_sure(raw: str, clean: st
         (r"about $\sim$10$^{4}$ K, $10^{-1}$, R^{1/4}, CO$_2$", "about ~10^4 K, 10^-1, R^1/4, CO_2"),
         (r"M$_{\odot}$ at 30$^\circ$, 1\,Gyr, 5\% \& more\!", "M_sun at 30°, 1 Gyr, 5% & more!"),
         (r"11.6\pm1.4 $le$0.5 10\micron{} long", "11.6+/-1.4 <=0.5 10micron long"),
+        (r"0\farcs05, 3\arcsec\ and 2\arcmin{}, \ion{C}{4} and \ion{Fe}{ii}", '0".05, 3" and 2\', C IV and Fe II'),
+        ("{[}O III{]} and \\ion{Fe}{14}", "[O III] and Fe XIV"),
         (r"\\sim\$1\,Gyr", "~ 1 Gyr"),
         ("H$_\x07lpha$ emission", "H_α emission"),
         ("costs $5M-$10M or $5 and $10", "costs $5M-$10M or $5 and $10"),

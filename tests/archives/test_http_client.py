@@ -22,6 +22,7 @@ from hubbleclip.archives.http.rate_limit import (
     retry_after_s,
 )
 from hubbleclip.archives.http.response_errors import DamagedError, RefusedError
+from hubbleclip.archives.mast.client import MastClient
 from hubbleclip.config.settings import FetchSettings
 from hubbleclip.core.errors import ArchiveBusyError, ArchiveDownError, ArchiveError, ArchiveTimeoutError
 from tests.archives.conftest import make_transport
@@ -129,6 +130,20 @@ def test_the_session_keeps_cookies(scripted) -> None:
     for _ in range(2):
         transport.session.get(script.url)
     assert script.seen[1]["Cookie"] == "place=3"
+
+
+def test_the_token_of_mast_is_sent_to_mast_alone(
+    scripted, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("MAST_API_TOKEN", "secret-token")
+    caplog.set_level("DEBUG")
+    other = scripted(give(b"file"))
+    script = scripted(give(b"", 302, Location=other.url), give(b"page"))
+    transport = make_transport(redirect_hosts=(other.host,))
+    MastClient(script.url, transport)
+    assert (transport.get(script.url).text, transport.session.get(script.url).text) == ("file", "page")
+    assert [seen.get("Authorization") for seen in (*script.seen, *other.seen)] == ["token secret-token"] * 2 + [None]
+    assert "secret-token" not in caplog.text
 
 
 def test_connections_are_reused(scripted) -> None:

@@ -14,6 +14,7 @@ from hubbleclip.config.settings import ArchiveSettings
 from hubbleclip.core.errors import ArchiveDownError, ArchiveError, SettingsError
 from hubbleclip.core.layout import Layout
 from hubbleclip.missions.hst import HST
+from hubbleclip.missions.jwst import JWST
 from tests.archives.conftest import make_transport
 from tests.bad_server import BadServer, Respond, give
 
@@ -90,11 +91,23 @@ def test_listing_and_page_follow_where_the_apt_file_is_not_enough(tmp_path: Path
             "/download/hst/list/5/",
             "/download/hst/apt/6/",
             "/download/hst/list/6/",
+            "/hst/phase2-public/6.apt",
+            "/hst/phase2-public/6.pro",
             "/program/?program=6",
         ]
     assert (five.title, five.abstract) == ("T 5 of APT", "Fifth.")
     assert (six.title, six.abstract, six.source) == ("Six", None, "program page")
     assert not rejections
+
+
+def test_the_second_addresses_follow_and_a_mission_without_a_list_has_no_cycles(tmp_path: Path) -> None:
+    pages = {"/hst/phase2-public/7.apt": apt(7, "Seventh."), "/hst/phase2-public/8.pro": PAGES[f"{LIST_PATH}5/"]}
+    with BadServer(table=PAGES | pages) as server:
+        found, _ = source_at(server.url, tmp_path).fetch(["7", "8"])
+        assert [(item.abstract, item.source) for item in found] == [("Seventh.", "apt"), ("Fifth.", "listing")]
+    source = ProposalSource(ArchiveSettings(name="jwst"), make_transport(), Layout(tmp_path), JWST)
+    with pytest.raises(SettingsError, match=r"publishes no list .* of JWST by cycle: set archive\.proposal_numbers"):
+        source.numbers_in_cycles([1])
 
 
 def test_a_proposal_that_no_source_has_is_not_found(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import logging
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -164,3 +165,16 @@ def test_a_preview_goes_the_same_road_to_tiles_of_its_own_pixels(simulator: str,
 def test_every_source_of_the_settings_is_registered() -> None:
     (names, _) = FetchSettings.model_fields["sources"].annotation.__args__
     assert set(names.__args__) == set(SOURCES)
+
+
+@pytest.mark.parametrize(
+    ("region", "chosen", "names"),
+    [("us-east-1", {}, ["s3", "mast"]), ("eu-west-1", {}, ["mast"]), ("us-east-1", {"sources": ("mast",)}, ["mast"])],
+)
+def test_the_bucket_comes_first_in_its_own_region_unless_sources_are_set(
+    region: str, chosen: dict[str, Any], names: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_REGION", region)
+    transport, fetch = make_transport(), FetchSettings(**chosen)
+    mast = MastClient(NOWHERE, transport)
+    assert list(FileSources(fetch, Layout(tmp_path), transport, mast, bucket=HST.bucket).sources) == names

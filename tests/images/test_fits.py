@@ -184,6 +184,7 @@ def test_the_filter_is_the_one_in_the_beam(tmp_path, sky, primary, expected):
         ({"FILTER": "PR200L"}, "not_an_image"),
         ({"IMAGETYP": "DARK"}, "calibration"),
         ({"FILETYPE": "ERR"}, "not_an_image"),
+        ({"SCAN_TYP": "C"}, "not_an_image"),
     ],
 )
 def test_what_is_no_picture_of_the_sky_is_refused(tmp_path, sky, primary, reason):

@@ -5,10 +5,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 import time_machine
 from stages import DAY, NOW, fetched, listing, observation, product, rejection, stage_at
+from test_fetching import archive_at
 
 from hubbleclip.archives.base import STALE_NUMBER
 from hubbleclip.catalog.pending import pending_fetch, pending_products
@@ -20,10 +22,11 @@ from hubbleclip.pipeline.ingest.list_products import (
     ProposalGroup,
     list_pending,
     list_products,
-    obs_ids_in_use,
+    products_in_use,
     proposal_groups,
     write_listing,
 )
+from tests.bad_server import BadServer, give
 
 A, B, OTHER = observation("a"), observation("b"), observation("c", "hst:2")
 
@@ -94,6 +97,9 @@ class Lists:
         self.failing, self.error, self.stale = failing, error, stale
         self.barrier = threading.Barrier(1)
         self.threads: set[int] = set()
+
+    def renewed_files(self, products: Sequence[Product]) -> list[str]:
+        return []
 
     def list_products(
         self, observations: Sequence[Observation], taken: Mapping[str, frozenset[str]] | None = None
@@ -178,7 +184,8 @@ def test_a_file_chosen_no_more_is_superseded_and_comes_back_when_chosen_again(tm
         stage.catalog.upsert({"observation": [A, B, OTHER], "product": [fetched("a"), product("c", proposal="hst:2")]})
         write_listing(stage, batch(stage, product("b"), left=["a"]))
         assert {uri for uri, item in products(stage).items() if item.superseded_at} == {"mast:a"}
-        assert obs_ids_in_use(stage.catalog, ["hst:1", "hst:2"]) == {"hst:1": {"b"}, "hst:2": {"c"}}
+        in_use = products_in_use(stage.catalog, ["hst:1", "hst:2"])
+        assert ProposalGroup([], in_use).taken == {"hst:1": {"b"}, "hst:2": {"c"}}
         write_listing(stage, batch(stage, product("a"), left=["b"]))
         assert {uri for uri, item in products(stage).items() if item.superseded_at} == {"mast:b"}
 
@@ -214,7 +221,7 @@ def test_a_proposal_that_fails_holds_up_no_other_and_waits(tmp_path: Path) -> No
     with stage_at(tmp_path) as stage:
         stage.catalog.upsert({"observation": [A, B, OTHER]})
         write_listing(
-            stage, list_products(ProposalGroup([A, B, OTHER], {}), Lists("hst:1"), stage.settings.archive.digest())
+            stage, list_products(ProposalGroup([A, B, OTHER], []), Lists("hst:1"), stage.settings.archive.digest())
         )
         assert list(products(stage)) == ["mast:c"]
         (waiting,) = [Attempt(**row) for row in stage.catalog.rows("FROM attempt")]
@@ -222,14 +229,32 @@ def test_a_proposal_that_fails_holds_up_no_other_and_waits(tmp_path: Path) -> No
         assert pending(stage) == {}
         stage.catalog.run("clear_all_failures")
         assert pending(stage) == {"hst:1": (2, 2)}
-        write_listing(stage, list_products(ProposalGroup([A, B], {}), Lists(), stage.settings.archive.digest()))
+        write_listing(stage, list_products(ProposalGroup([A, B], []), Lists(), stage.settings.archive.digest()))
         assert len(products(stage)) == 3
         assert stage.catalog.counts()["attempt"] == 0
 
 
+def test_a_file_whose_etag_alone_has_changed_is_fetched_again(tmp_path: Path) -> None:
+    etags = iter(['"new"', '"new"', '"e1"', '"1"', '"2"'])
+
+    def respond(handler: Any) -> None:
+        give(b"x", 206, ETag=next(etags), Content_Range="bytes 0-0/9")(handler)
+
+    with BadServer(respond) as server, stage_at(tmp_path) as stage:
+        archive = archive_at(server.url, stage)
+        lists = Lists()
+        lists.renewed_files = archive.renewed_files
+        in_use = [fetched("a"), fetched("b"), fetched("c")]  # c has another ETag in each response
+        stage.catalog.upsert({"observation": [A, B], "product": in_use})
+        three = [A, B, observation("c")]
+        write_listing(stage, list_products(ProposalGroup(three, in_use), lists, stage.settings.archive.digest()))
+        assert pending_fetch(stage.catalog, stage.settings) == ["mast:a"]
+        assert {seen["Range"] for seen in server.seen} == {"bytes=0-0"}
+
+
 def test_an_archive_that_is_down_ends_the_listing(tmp_path: Path) -> None:
     with pytest.raises(ArchiveDownError):
-        list_products(ProposalGroup([A, OTHER], {}), Lists("hst:1", error=ArchiveDownError), "d")
+        list_products(ProposalGroup([A, OTHER], []), Lists("hst:1", error=ArchiveDownError), "d")
 
 
 def test_as_many_lists_are_requested_at_once_as_there_are_connections(tmp_path: Path) -> None:

@@ -31,6 +31,8 @@ from hubbleclip.core.errors import (
     WebPageError,
 )
 
+LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
+"""Hosts to which a token may be sent unencrypted."""
 CONNECT_TIMEOUT_S = 5.0
 FIRST_CONTACT_S = 2.0
 """Time (s) for which a host that has never responded is retried. The time is short, because such a failure probably

@@ -32,7 +32,7 @@ from hubbleclip.archives.http.partial_file import (
     stored_version,
 )
 from hubbleclip.archives.http.response_errors import DamagedError, IncompleteError, RefusedError, ResponseError
-from hubbleclip.core.errors import DownloadError
+from hubbleclip.core.errors import ArchiveError, DownloadError
 from hubbleclip.core.io import sha256_bytes, write_bytes
 from hubbleclip.core.layout import Layout
 from hubbleclip.fits.cards import UnsoundError
@@ -112,6 +112,17 @@ def fetch_file(transport: Transport, url: str, request: DownloadRequest) -> Fetc
             raise to_archive_error(error, url) from error
         raise DownloadError(failure_reason(error), f"{request.uri}: {to_archive_error(error, url)}") from error
     raise AssertionError("internal error: the retry loop ended with neither a response nor an exception")
+
+
+def request_etag(transport: Transport, url: str) -> str | None:
+    """Request the first byte of a file, and return the file's ETag; None without one, or if the request fails."""
+    try:
+        for attempt in transport.attempts(url, is_waited_for=False):
+            with attempt, transport.open(url, {"Accept-Encoding": "identity", "Range": "bytes=0-0"}) as response:
+                return _read_headers(response).etag
+    except (requests.RequestException, ResponseError, ArchiveError) as error:
+        LOG.info("%s: no ETag (%s)", url, error)
+    return None
 
 
 def failure_reason(error: Exception) -> str:

@@ -52,12 +52,15 @@ class RateLimitedAdapter(HTTPAdapter):
         super().__init__(pool_connections=4, pool_maxsize=max(transport.fetch.connections, 4))
         self.poolmanager.pool_classes_by_scheme = {"http": TimedHttpPool, "https": TimedHttpsPool}
         self.transport = transport
+        self.tokens: dict[str, str] = {}  # by host; a token is added here, so that no redirect takes it elsewhere
 
     def send(self, request: requests.PreparedRequest, *args: Any, **kwargs: Any) -> requests.Response:
         """Send a request when the rate limit allows it, and read the whole response unless it is streamed."""
+        host = urlsplit(request.url or "").netloc
+        if host in self.tokens:
+            request.headers["Authorization"] = f"token {self.tokens[host]}"
         if kwargs.get("stream"):
             return super().send(request, *args, **kwargs)
-        host = urlsplit(request.url or "").netloc
         kwargs["timeout"] = kwargs.get("timeout") or self.transport.timeout
         with self.transport.monitored(host):
             response = super().send(request, *args, **kwargs)

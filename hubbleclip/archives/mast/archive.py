@@ -211,6 +211,13 @@ class MastArchive(ProcessLocal):
         """See `Archive.fetch_proposals`."""
         return self.proposals.fetch(numbers)
 
+    def renewed_files(self, products: Sequence[Product]) -> list[str]:
+        """See `Archive.renewed_files`."""
+        known = [product for product in products if product.etag and not self.settings.from_raw]
+        found = ((item, self.files.etag_of(item)) for item in known)
+        # a server whose ETag differs in each response says nothing
+        return [item.uri for item, etag in found if etag not in {None, item.etag} and etag == self.files.etag_of(item)]
+
     def fetch_product(self, product: Product) -> Product:
         """See `Archive.fetch_product`."""
         return self.files.deliver(product, is_kept=True).product

@@ -124,8 +124,8 @@ def _in_range(value: Any, low: float, high: float) -> float | None:
 
 
 def _ra_deg(value: Any) -> float | None:
-    """Convert a right ascension in [0, 360] degrees to float, with 360 as 0; return None for anything else."""
-    number = _in_range(value, 0, 360)
+    """Convert a right ascension in [-180, 360] degrees to one in [0, 360); return None for anything else."""
+    number = _in_range(value, -180, 360)
     return None if number is None else number % 360
 
 

@@ -12,6 +12,8 @@ from __future__ import annotations
 
 import json
 import math
+import os
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -23,7 +25,7 @@ from urllib.parse import quote, urlsplit
 import requests
 
 from hubbleclip.archives.http.body_limits import expecting_rows
-from hubbleclip.archives.http.client import Transport, to_archive_error
+from hubbleclip.archives.http.client import LOOPBACK, Transport, to_archive_error
 from hubbleclip.archives.http.response_errors import DamagedError, ResponseError
 from hubbleclip.archives.mast.caom_rows import CaomRow, plane_key, whole_number
 from hubbleclip.core.errors import (
@@ -42,6 +44,7 @@ from hubbleclip.core.records import Observation
 Criteria = dict[str, Any]
 """Accepted values of an observation by column name; for a column of `CONTINUOUS`, the range [low, high]."""
 
+TOKEN_VARIABLE = "MAST_API_TOKEN"  # noqa: S105 - the name of a variable, as in astroquery, not a token
 OBSERVATIONS, PRODUCTS, COLUMN_CONFIG = "Mast.Caom.Filtered", "Mast.Caom.Products", "Mast.Caom.Cone"
 ERRORS: dict[str, type[ArchiveError]] = {
     "busy": ArchiveBusyError,
@@ -92,6 +95,9 @@ class MastClient:
     def __init__(self, url: str, transport: Transport) -> None:
         self.url = url.rstrip("/")
         self.transport = transport
+        parts, token = urlsplit(self.url), os.environ.get(TOKEN_VARIABLE, "").strip()
+        if token and re.fullmatch(r"[!-~]+", token) and (parts.scheme == "https" or parts.hostname in LOOPBACK):
+            transport.adapter.tokens[parts.netloc] = token
         self._lock = threading.Lock()
         self._polls = Polls()
         self._portal: Any = None

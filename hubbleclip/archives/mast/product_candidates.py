@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Collection
 from dataclasses import dataclass
 
 from hubbleclip.archives.base import proposal_id_of
 from hubbleclip.archives.mast.caom_rows import CaomRow, plain_row, whole_number
+from hubbleclip.archives.mast.client import TOKEN_VARIABLE
 from hubbleclip.core.records import Observation
 from hubbleclip.fits.sieve import is_sieved
 from hubbleclip.missions.base import Mission, ProductRanking
@@ -26,7 +28,7 @@ class Candidate:
     the mission's product ranking, where 0 is the best, and `why` is the ranking's text that explains this position.
     `is_colour` is True for a preview in colour, `is_mosaic` for a combination of several visits.
     `fetched_bytes` is the size of the part that is fetched. `collection`, `proposal_number` and `filters` are empty if
-    the row does not have them.
+    the row does not have them. `rights` says whether the file is public.
     """
 
     obsid: int | None
@@ -44,6 +46,7 @@ class Candidate:
     collection: str
     proposal_number: str
     filters: str
+    rights: str
 
 
 def candidate_from_row(row: CaomRow, ranking: ProductRanking) -> Candidate | None:
@@ -95,6 +98,8 @@ def refusal(candidate: Candidate, observation: Observation, mission: Mission, co
         return f"is in the collection {candidate.collection}, which archive.collections does not name"
     if candidate.is_mosaic:
         return "is a mosaic of several visits"
+    if candidate.rights != "PUBLIC" and not os.environ.get(TOKEN_VARIABLE):
+        return f"is not public ({candidate.rights}): set {TOKEN_VARIABLE} if your account has access"
     number = candidate.proposal_number
     if number and proposal_id_of(observation.archive, number) != observation.proposal_id:
         return f"belongs to the proposal {number}"
@@ -137,6 +142,7 @@ def _candidate(plain: CaomRow, name: str, origin: str, kind: str, ranking: Produ
         collection=str(plain.get("obs_collection", "")).upper(),
         proposal_number=str(number),
         filters=str(plain.get("filters", "")),
+        rights=str(plain.get("dataRights", "PUBLIC")).upper(),
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
@@ -12,7 +13,7 @@ from typing import Protocol
 from hubbleclip.archives.base import Delivery
 from hubbleclip.archives.http.client import Transport
 from hubbleclip.archives.http.content_store import FetchedFile
-from hubbleclip.archives.http.download import NO_LIMIT_BYTES, DownloadRequest, fetch_file
+from hubbleclip.archives.http.download import NO_LIMIT_BYTES, DownloadRequest, fetch_file, request_etag
 from hubbleclip.archives.mast.client import MastClient
 from hubbleclip.archives.mast.public_bucket import S3Source
 from hubbleclip.config.settings import FetchSettings
@@ -60,7 +61,8 @@ SOURCES: dict[str, Callable[[FetchSettings, MastClient, PublicBucket], FileSourc
 class FileSources:
     """The file sources in `fetch.sources`, in the order in which they are tried. Threads may share one object.
 
-    `bucket` is the mission's folder in the public copy of the archive.
+    `bucket` is the mission's folder in the public copy of the archive. If no sources are set, and the variable
+    AWS_REGION names the bucket's region, the bucket comes first.
     """
 
     def __init__(
@@ -76,7 +78,9 @@ class FileSources:
         self.layout = layout
         self.transport = transport
         self.max_bytes = max_bytes
-        self.sources = {name: SOURCES[name](fetch, mast, bucket) for name in fetch.sources}
+        is_near = os.environ.get("AWS_REGION") == bucket.region and "sources" not in fetch.model_fields_set
+        names = ("s3", *fetch.sources) if is_near else fetch.sources
+        self.sources = {name: SOURCES[name](fetch, mast, bucket) for name in names}
         self._down: dict[str, ArchiveDownError] = {}
         self._lock = threading.Lock()
 
@@ -113,6 +117,12 @@ class FileSources:
                 failures[name] = error
             failures.setdefault(name, DownloadError("missing", f"{product.uri} is not in {source.name}"))
         raise _joined(failures)
+
+    def etag_of(self, product: Product) -> str | None:
+        """Request the ETag of a file at the source from which it was fetched; None if it cannot be had."""
+        source = next((one for name, one in self.sources.items() if name == product.source), None)
+        url = next(iter(source.addresses(product)), None) if source else None
+        return request_etag(self.transport, url) if url else None
 
     def _skip_source(self, name: str, error: ArchiveDownError) -> None:
         """Exclude a source that is down from later calls. Raises `error` if no other source works."""

@@ -16,7 +16,7 @@ from urllib.parse import urlencode, urlsplit
 import requests
 
 from hubbleclip.archives.http.body_limits import PAGE_BYTES, parse_json
-from hubbleclip.archives.http.client import Transport, to_archive_error
+from hubbleclip.archives.http.client import LOOPBACK, Transport, to_archive_error
 from hubbleclip.archives.http.response_errors import RefusedError, ResponseError
 from hubbleclip.archives.stsci.parsers import ProposalText, clean_proposal_text
 from hubbleclip.core.errors import ArchiveError, SettingsError
@@ -24,7 +24,6 @@ from hubbleclip.core.text_cleaning import clean_number, decode
 
 LOG = logging.getLogger(__name__)
 TOKEN_VARIABLE = "ADS_API_TOKEN"  # noqa: S105 - the name of a variable, not a token
-LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 FIELDS = "bibcode,title,author,abstract,pub_raw"
 NUMBER_IN_BIBCODE = re.compile(r"[a-z]+\.+prop\.*([0-9]+)")
 NUMBER_IN_TEXT = re.compile(r"#([0-9]+)")

@@ -167,6 +167,8 @@ class ProposalSource:
         listed = [
             (APT, ".apt", BOTH, pages.apt, parse_apt),
             (LISTING, ".txt", BOTH, pages.listing, parse_listing),
+            (APT, ".apt", BOTH, pages.apt_copy, parse_apt),
+            (LISTING, ".txt", BOTH, pages.listing_copy, parse_listing),
             (PAGE, ".html", ("title",), pages.page, parse_program_page),
         ]
         server = service_url(settings.mast_url, PROGRAMS_URL)
@@ -210,6 +212,11 @@ class ProposalSource:
 
     def numbers_in_cycles(self, cycles: Sequence[int]) -> list[str]:
         """Find the proposals of some observing cycles in the newest bulk list, in ascending order."""
+        if not self.mission.proposals.bulk_page:
+            raise SettingsError(
+                f"archive.cycles: STScI publishes no list of the proposals of {self.mission.telescope} by cycle: set"
+                " archive.proposal_numbers, archive.observed_from and archive.observed_to instead"
+            )
         with self._lock:
             bulk = self._newest_bulk(None)
         cycle_by_number = {number: text.cycle for number, text in _read_bulk(bulk, bulk)}

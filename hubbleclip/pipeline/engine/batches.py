@@ -156,13 +156,13 @@ class _Results:
         step = self.step
         checked = reject_broken_rows(self.rows, step.stage, step.entity, step.digest)
         self.rows.clear()
-        rejections = [*checked.get("rejection", ()), *checked.get("failure", ())]
+        rejections, failures = checked.get("rejection", []), checked.get("failure", [])
         self.write(self.stage, checked)
         if self.done:
             self.stage.catalog.run("clear_attempts", entity=step.entity, stage=step.stage, ids=self.done)
             self.done.clear()
-        self.stage.rejected += len(rejections)
-        self.progress.add(0, num_counted(rejections))
+        self.stage.rejected += len(rejections) + len(failures)
+        self.progress.add(0, num_counted(rejections), len(failures))
 
     def end(self, stopped: HubbleclipError | None) -> None:
         """Write what is left. Items at which the machine failed again wait only if it failed nowhere else."""
@@ -210,9 +210,10 @@ def run_batches(
     if stopped:
         raise stopped
     progress.log()
-    if progress.rejected / progress.total > stage.settings.flows.max_rejected_share:
+    num_failed = progress.rejected + progress.waiting
+    if num_failed / progress.total > stage.settings.flows.max_rejected_share:
         raise RejectedShareError(
-            f"{progress.name}: {progress.rejected} of {progress.total} items were rejected, more than "
+            f"{progress.name}: {num_failed} of {progress.total} items were rejected, more than "
             'flows.max_rejected_share: see `hubbleclip sql "FROM rejection_count"`'
         )
 

@@ -64,7 +64,7 @@ def report_live(name: str, done: int, total: int, text: str) -> None:
 
 @dataclass(slots=True, kw_only=True)
 class Progress:
-    """Counts of finished and rejected items.
+    """Counts of finished items, and of those that were rejected or wait for a later run.
 
     `logged` is the time of the last log line, in seconds of the monotonic clock.
     """
@@ -73,6 +73,7 @@ class Progress:
     total: int
     done: int = 0
     rejected: int = 0
+    waiting: int = 0
     logged: float = field(default_factory=time.monotonic)
     pace: Pace = field(init=False)
 
@@ -82,10 +83,11 @@ class Progress:
         self.pace.add(0)
         report_live(self.name, 0, self.total, "begun")
 
-    def add(self, num_done: int, num_rejected: int) -> None:
+    def add(self, num_done: int, num_rejected: int, num_waiting: int = 0) -> None:
         """Add the items of one batch to the counts, and log the progress if the last log line is old enough."""
         self.done += num_done
         self.rejected += num_rejected
+        self.waiting += num_waiting
         self.pace.add(self.done)
         report_live(self.name, self.done, self.total, self.text)
         if time.monotonic() - self.logged > LOG_EVERY_S:
@@ -96,7 +98,9 @@ class Progress:
     def text(self) -> str:
         """The counts, the rate and the estimated remaining time."""
         left = f", {self.pace.left}" if self.pace.left else ""
-        return f"{self.done} of {self.total} done, {self.rejected} rejected, {self.pace.rate:.1f} per second{left}"
+        waiting = f", {self.waiting} wait for a later run" if self.waiting else ""
+        counts = f"{self.done} of {self.total} done, {self.rejected} rejected{waiting}"
+        return f"{counts}, {self.pace.rate:.1f} per second{left}"
 
     def log(self) -> None:
         """Log the counts, the rate and the estimated remaining time."""

@@ -16,7 +16,7 @@ from hubbleclip.archives import Archive
 from hubbleclip.archives.base import STALE_NUMBER
 from hubbleclip.catalog.catalog import Catalog
 from hubbleclip.catalog.pending import pending_products, to_records
-from hubbleclip.core.records import Listing, Observation, Rejection
+from hubbleclip.core.records import Listing, Observation, Product, Rejection
 from hubbleclip.pipeline.engine.attempts import Batch, Step, attempt, write_with_retries
 from hubbleclip.pipeline.engine.batches import run_batches
 from hubbleclip.pipeline.engine.stage import Stage
@@ -27,13 +27,18 @@ OBSERVATIONS_PER_BATCH = 4
 
 
 class ProposalGroup(NamedTuple):
-    """All known observations of some proposals.
-
-    `taken` maps the id of a proposal to the ids of its observations that have a product in use.
-    """
+    """All known observations of some proposals, and their products in use."""
 
     observations: list[Observation]
-    taken: dict[str, frozenset[str]]
+    in_use: list[Product]
+
+    @property
+    def taken(self) -> dict[str, frozenset[str]]:
+        """The ids of the observations that have a product in use, by proposal id."""
+        names: dict[str, set[str]] = {}
+        for product in self.in_use:
+            names.setdefault(product.proposal_id, set()).add(product.obs_id)
+        return {proposal_id: frozenset(found) for proposal_id, found in names.items()}
 
 
 def list_products(group: ProposalGroup, archive: Archive, digest: str) -> Batch:
@@ -42,15 +47,18 @@ def list_products(group: ProposalGroup, archive: Archive, digest: str) -> Batch:
     If a request for several proposals fails, each proposal is requested separately, so that one failing proposal does
     not affect the others.
     """
-    observations, taken = group
+    observations = group.observations
     step = Step(name="list-products", stage="products", entity="proposal", digest=digest)
-    listed = attempt(step, observations[0].proposal_id, lambda: archive.list_products(observations, taken))
+    listed = attempt(step, observations[0].proposal_id, lambda: archive.list_products(observations, group.taken))
     if isinstance(listed, Rejection):
         proposals = [list(some) for _, some in groupby(observations, key=lambda one: one.proposal_id)]
         if len(proposals) == 1:
             return {"failure": [listed]}
-        return merged(list_products(ProposalGroup(some, taken), archive, digest) for some in proposals)
+        return merged(list_products(ProposalGroup(some, group.in_use), archive, digest) for some in proposals)
     products, rejections = listed
+    versions = {product.uri: product.archive_version for product in products}
+    same = [item for item in group.in_use if item.sha256 and versions.get(item.uri) == item.fetched_version]
+    renewed = attempt(step, observations[0].proposal_id, lambda: archive.renewed_files(same))
     now = datetime.now(UTC)
     proposal_ids = {item.obs_id: item.proposal_id for item in observations}
     stale = [item for item in rejections if item.reason == STALE_NUMBER]
@@ -66,6 +74,7 @@ def list_products(group: ProposalGroup, archive: Archive, digest: str) -> Batch:
         "rejection": [item for item in rejections if item not in stale],
         "failure": [replace(item, entity="proposal", entity_id=name) for name, item in failed.items()],
         "stale": [item.entity_id for item in stale],
+        "renewed": [] if isinstance(renewed, Rejection) else renewed,
     }
 
 
@@ -110,17 +119,14 @@ def proposal_groups(stage: Stage, pending: Sequence[Mapping[str, Any]]) -> Itera
         num += row["num_known"]
         if num >= most or place == len(pending):
             rows = stage.catalog.named_query("known_observations", proposal_ids=proposal_ids)
-            yield ProposalGroup(to_records(Observation, rows), obs_ids_in_use(stage.catalog, proposal_ids))
+            yield ProposalGroup(to_records(Observation, rows), products_in_use(stage.catalog, proposal_ids))
             proposal_ids, num = [], 0
 
 
-def obs_ids_in_use(catalog: Catalog, proposal_ids: Sequence[str]) -> dict[str, frozenset[str]]:
-    """Find the observations of some proposals that have a product in use, which is a product that is not superseded."""
-    sql = (
-        "SELECT proposal_id, list(obs_id) AS names FROM product "
-        "WHERE superseded_at IS NULL AND list_contains(?, proposal_id) GROUP BY proposal_id"
-    )
-    return {row["proposal_id"]: frozenset(row["names"]) for row in catalog.rows(sql, [proposal_ids])}
+def products_in_use(catalog: Catalog, proposal_ids: Sequence[str]) -> list[Product]:
+    """Read the products of some proposals that are not superseded."""
+    sql = "FROM product WHERE superseded_at IS NULL AND list_contains(?, proposal_id)"
+    return to_records(Product, catalog.rows(sql, [proposal_ids]))
 
 
 def write_listing(stage: Stage, batch: Batch) -> None:
@@ -128,12 +134,14 @@ def write_listing(stage: Stage, batch: Batch) -> None:
 
     Products that are no longer selected are marked as superseded. A superseded file that was already fetched is kept.
     """
-    products, stale = batch.pop("product", []), batch.pop("stale", [])
+    products, stale, renewed = (batch.pop(name, []) for name in ("product", "stale", "renewed"))
     if stage.settings.archive.from_raw:
         batch["listing"] = with_known_dates(stage.catalog, batch.get("listing", []))
     with stage.catalog.transaction():
         incoming = {"product": products, "listing": batch.get("listing", []), "rejection": batch.get("rejection", [])}
         stage.catalog.run("write_listing", incoming, now=datetime.now(UTC))
+        if renewed:
+            stage.catalog.run("forget_versions", uris=renewed)
         if stale:
             stage.catalog.run("forget_days", ids=stale)
         write_with_retries(stage, batch, entity="proposal", work="products", done=[])
