@@ -275,6 +275,7 @@ for command in (
     *(listing.status, listing.runs, listing.datasets, listing.reports, listing.promoted, listing.explain),
     *(models.compare, models.benchmark, models.export, querying.sql, serving.serve, serving.mcp),
     *(checking.verify, checking.publish, checking.clean, checking.check_archive, checking.contracts),
+    checking.drop,
 ):
     app.command(command)
 

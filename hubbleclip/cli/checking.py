@@ -11,7 +11,7 @@ from cyclopts import Parameter
 from hubbleclip.cli.options import DatasetPlace, Json, Options
 from hubbleclip.cli.output import print_facts, print_json, print_line, print_rows
 from hubbleclip.cli.running import redirect_caches
-from hubbleclip.core.errors import HubbleclipError
+from hubbleclip.core.errors import HubbleclipError, SettingsError
 from hubbleclip.core.id_prefixes import find_id
 
 
@@ -54,6 +54,27 @@ def check_archive(
     else:
         print_facts({"estimate": "not possible, because a measurement is missing"})
     sys.exit(report.level)
+
+
+def drop(
+    name: Annotated[str, Parameter(help="Data URI of a product, or number of a proposal, such as 17301.")],
+    options: Options = Options(),
+    *,
+    yes: Annotated[bool, Parameter(negative=(), help="Do not ask.")] = False,
+) -> None:
+    """Drop a product or a proposal, its tiles and their place in the index, for good; asks before it does.
+
+    Datasets and runs that hold the tiles are listed and not changed.
+    """
+    from hubbleclip.pipeline.drop import drop as drop_lineage
+
+    def confirm(summary: str) -> bool:
+        if not yes and not sys.stdin.isatty():
+            raise SettingsError(f"{summary} would be dropped: add --yes")
+        return yes or input(f"drop {summary}? [y/N] ").strip().lower() == "y"
+
+    redirect_caches(options.layout())
+    print_line(drop_lineage(options.settings(), name, confirm))
 
 
 def contracts(

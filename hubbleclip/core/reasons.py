@@ -16,6 +16,7 @@ REASON_WORDS: dict[str, str] = {
     "covered": "another file of the same visit is chosen",
     "over_limit": "more files of the proposal than archive.max_products_per_proposal",
     "repeated": "the same bytes as another file",
+    "dropped": "removed by hubbleclip drop",
     "skipped": "not a file that can be cut",
     "not_found": "no such proposal in the archive",
     "unanswered": "no answer about the proposal",

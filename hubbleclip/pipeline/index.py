@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
+import shutil
 import threading
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import NamedTuple
@@ -25,7 +26,7 @@ from hubbleclip.pipeline.remote_store import local_files, pull_folder, push_fold
 from hubbleclip.pipeline.tiles.stored_tiles import forget_damaged, read_tile
 from hubbleclip.search.embedding import QueryModel
 from hubbleclip.search.feature_map import make_map, remove_other_maps, write_map
-from hubbleclip.search.open_index import STORE, CurrentIndex, open_store, write_current
+from hubbleclip.search.open_index import STORE, STORES, CurrentIndex, open_store, write_current
 from hubbleclip.search.stores.base import VectorStore
 from hubbleclip.training.checkpoints import model_digest
 
@@ -34,6 +35,8 @@ BATCH_SIZE = 64
 """Tiles per embedding batch: enough for a GPU, and little memory for a worker without one."""
 APPEND_ROWS = 2048
 """Number of tiles whose features are written together, and which must be embedded again after a kill."""
+REWRITE_ROWS = 100_000
+"""Number of tiles whose features are in memory together when an index is written again."""
 MODEL_LOCK = threading.Lock()
 
 
@@ -94,6 +97,30 @@ def index_promoted(settings: Settings) -> None:
         log.warning("index: nothing is indexed: %s", error)
         return
     index(settings)
+
+
+def remove_from_index(layout: Layout, tile_ids: Collection[str]) -> bool:
+    """Write the features of each model again without these tiles; returns whether there were any."""
+    is_changed = False
+    for folder in sorted(layout.index.glob("[!.]*/")):
+        store = open_store(layout, folder.name)
+        names = store.tile_ids.to_pylist()
+        rows = [row for row, name in enumerate(names) if name not in tile_ids]
+        if len(rows) == len(names):
+            store.close()
+            continue
+        is_changed = True
+        part = folder.with_name(f".{folder.name}")
+        shutil.rmtree(part, ignore_errors=True)
+        new = STORES[STORE](part, folder.name)
+        for some in batches(rows, REWRITE_ROWS):
+            new.append([names[row] for row in some], store.features(some))
+        new.close()
+        store.close()
+        shutil.rmtree(folder)
+        if part.exists():
+            part.rename(folder)
+    return is_changed
 
 
 def embed_pending(stage: Stage, store: VectorStore, run_dir: Path, batch_size: int, append_rows: int) -> None:

@@ -7,11 +7,15 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from hubbleclip.catalog.catalog import read_catalog
+from hubbleclip.cli.app import main
 from hubbleclip.config.settings import Settings, SimulatorSettings, read_settings
+from hubbleclip.contracts.audit import check_rules
 from hubbleclip.core.errors import ArchiveUnreachableError
+from hubbleclip.core.layout import Layout
 from hubbleclip.dataset.manifest import read_dataset
 from hubbleclip.dataset.verify import verify_dataset
 from hubbleclip.pipeline.dataset import dataset
@@ -20,6 +24,7 @@ from hubbleclip.pipeline.ingest.run import ingest
 from hubbleclip.pipeline.pending_work import newest_dataset
 from hubbleclip.pipeline.shards.run import shards
 from hubbleclip.pipeline.tiles.run import tiles
+from hubbleclip.search.open_index import open_store
 from hubbleclip.simulator.server.launcher import running_simulator
 
 pytestmark = pytest.mark.slow
@@ -50,6 +55,43 @@ def fetched(url: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     data = tmp_path_factory.mktemp("fetched") / "data"
     ingest(settings_at(data, url))
     return data
+
+
+@pytest.mark.parametrize("kind", ["product", "proposal"])
+def test_what_is_dropped_goes_with_all_that_came_of_it_and_does_not_come_back(
+    kind: str, cut: Path, url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = settings_at(shutil.copytree(cut, tmp_path / "data"), url)
+    shards(settings)
+    layout = layout_of(settings)
+    with read_catalog(layout) as catalog:
+        (row,) = catalog.rows("SELECT product_uri, proposal_id, tile_id, path FROM tile ORDER BY tile_id LIMIT 1")
+        before = catalog.counts()
+    name = row["product_uri"] if kind == "product" else row["proposal_id"]
+    kept = tile_ids_of(layout, f"proposal_id <> '{name}' AND product_uri <> '{name}'")
+    store = open_store(layout, "a" * 32)
+    store.append([*kept, row["tile_id"]], np.eye(len(kept) + 1, 8, dtype=np.float32) + 0.1)
+    store.close()
+    place = [f"--data={settings.data}", f"--set=archive.mast_url={url}"]
+    with pytest.raises(SystemExit):
+        main(["drop", name, *place])
+    assert "would be dropped: add --yes" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main(["drop", name, "--yes", *place])
+    assert f"these keep copies: dataset {newest_dataset(layout).name}" in capsys.readouterr().out.replace("\n", " ")
+    assert open_store(layout, "a" * 32).tile_ids.to_pylist() == kept
+    assert not layout.absolute(row["path"]).exists()
+    ingest(settings, retry=True)
+    tiles(settings)
+    assert tile_ids_of(layout) == kept
+    with read_catalog(layout) as catalog:
+        assert catalog.counts()["proposal"] == before["proposal"] - (kind == "proposal")
+        assert [result for result in check_rules(catalog.query) if result.num_broken] == []
+
+
+def tile_ids_of(layout: Layout, where: str = "true") -> list[str]:
+    with read_catalog(layout) as catalog:
+        return [row["tile_id"] for row in catalog.rows(f"SELECT tile_id FROM tile WHERE {where} ORDER BY tile_id")]
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,7 @@
 -- A file with a new version in the archive is retried, however often it failed before.
 DELETE FROM attempt WHERE entity = 'product' AND stage = 'fetch' AND entity_id IN (
     SELECT uri FROM product p JOIN new_product n USING (uri) WHERE p.archive_version IS DISTINCT FROM n.archive_version);
-DELETE FROM rejection WHERE entity = 'product' AND stage = 'fetch' AND entity_id IN (
+DELETE FROM rejection WHERE entity = 'product' AND stage = 'fetch' AND reason <> 'dropped' AND entity_id IN (
     SELECT uri FROM product p JOIN new_product n USING (uri) WHERE p.archive_version IS DISTINCT FROM n.archive_version);
 
 -- Columns that describe the fetched content are kept. Content that was fetched before versions were recorded is taken to be of the

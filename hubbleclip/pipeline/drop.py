@@ -1,0 +1,95 @@
+"""Drop a product or a proposal, with the rows and files that came of it; it is not fetched again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from hubbleclip.archives.base import proposal_id_of, reject
+from hubbleclip.config.settings import Settings
+from hubbleclip.core.errors import HubbleclipError
+from hubbleclip.pipeline.engine.stage import Stage, open_stage
+from hubbleclip.pipeline.index import index_promoted, remove_from_index
+
+PRODUCTS = "FROM product WHERE uri = $name OR proposal_id = $name ORDER BY uri"
+TILES = """
+SELECT tile_id, path FROM tile
+WHERE list_contains($uris, product_uri) OR list_has_any(coalesce(part_uris, []), $uris) ORDER BY tile_id
+"""
+HOLDERS = """
+WITH held AS (SELECT DISTINCT dataset_digest FROM placement WHERE list_contains($tile_ids, tile_id))
+SELECT 'dataset ' || dataset_digest AS name FROM held
+UNION ALL SELECT 'run ' || run_id FROM run SEMI JOIN held USING (dataset_digest) ORDER BY name
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lineage:
+    """What came of a product or of a proposal; `holders` are the datasets and runs, which are not changed."""
+
+    products: Sequence[dict[str, Any]]
+    proposal_ids: Sequence[str]
+    tiles: Sequence[dict[str, Any]]
+    holders: Sequence[str]
+
+    @property
+    def summary(self) -> str:
+        """What is dropped, in one line."""
+        texts = f"{len(self.proposal_ids)} proposal, " if self.proposal_ids else ""
+        held = f"; these keep copies: {', '.join(self.holders)}" if self.holders else ""
+        return f"{texts}{len(self.products)} products and {len(self.tiles)} tiles{held}"
+
+
+def drop(settings: Settings, name: str, confirm: Callable[[str], bool]) -> str:
+    """Drop the product of a URI or the proposal of a number, if `confirm` agrees to the summary, which is returned."""
+    with open_stage("drop", settings) as stage:
+        found = find_lineage(stage, name)
+        if not confirm(found.summary):
+            return "nothing was dropped"
+        write_drop(stage, found)
+        remove_files(stage, found)
+        is_indexed = remove_from_index(stage.layout, {row["tile_id"] for row in found.tiles})
+    if is_indexed:
+        index_promoted(settings)
+    return f"dropped {found.summary}"
+
+
+def find_lineage(stage: Stage, name: str) -> Lineage:
+    """Find what came of a product or of a proposal. Raises HubbleclipError for a name that the catalog lacks."""
+    catalog = stage.catalog
+    proposal_id = name if ":" in name else proposal_id_of(stage.settings.archive.name, name)
+    products = catalog.rows(PRODUCTS, {"name": proposal_id})
+    proposals = catalog.rows("SELECT proposal_id FROM observation WHERE proposal_id = ? LIMIT 1", [proposal_id])
+    if not (products or proposals):
+        raise HubbleclipError(f'the catalog has no product or proposal {name}: see `hubbleclip sql "FROM product"`')
+    tiles = catalog.rows(TILES, {"uris": [row["uri"] for row in products]})
+    holders = catalog.rows(HOLDERS, {"tile_ids": [row["tile_id"] for row in tiles]})
+    return Lineage(
+        products=products,
+        proposal_ids=[row["proposal_id"] for row in proposals],
+        tiles=tiles,
+        holders=[row["name"] for row in holders],
+    )
+
+
+def write_drop(stage: Stage, found: Lineage) -> None:
+    """Remove the rows, and reject the product or the proposal for good."""
+    uris = [row["uri"] for row in found.products]
+    names = [("product", uri, "fetch") for uri in uris]
+    names += [("proposal", name, work) for name in found.proposal_ids for work in ("products", "proposals")]
+    digest = stage.settings.archive.digest()
+    new = [reject(*one, reason="dropped", detail="by hubbleclip drop", settings_digest=digest) for one in names]
+    with stage.catalog.transaction():
+        tile_ids = [row["tile_id"] for row in found.tiles]
+        stage.catalog.run("drop", uris=uris, proposal_ids=list(found.proposal_ids), tile_ids=tile_ids)
+        stage.catalog.upsert({"rejection": new})
+
+
+def remove_files(stage: Stage, found: Lineage) -> None:
+    """Remove the files of products and tiles to which no row refers any more."""
+    used = {row["path"] for row in stage.catalog.rows("SELECT path FROM product WHERE path IS NOT NULL")}
+    paths = {row["path"] for row in (*found.products, *found.tiles) if row["path"]}
+    for file in map(stage.layout.absolute, paths - used):
+        if file.is_relative_to(stage.layout.root):  # the archive `local` has files elsewhere
+            file.unlink(missing_ok=True)
