@@ -1,9 +1,9 @@
 -- Remove what came of the products $uris and of the proposals $proposal_ids. Their own rows of observations and products stay,
 -- because the archive lists them; rejections keep them from being fetched again.
-DELETE FROM tile WHERE list_contains($tile_ids, tile_id);
-DELETE FROM split WHERE list_contains($tile_ids, tile_id);
--- A sample of a dataset stays, because datasets are not changed.
+-- What a dataset holds stays recorded, because datasets are not changed; its tiles are current no more.
 DELETE FROM sample WHERE list_contains($tile_ids, tile_id) AND tile_id NOT IN (SELECT tile_id FROM placement);
+DELETE FROM split WHERE list_contains($tile_ids, tile_id) AND tile_id NOT IN (SELECT tile_id FROM placement);
+DELETE FROM tile WHERE list_contains($tile_ids, tile_id) AND tile_id NOT IN (SELECT tile_id FROM placement);
 DELETE FROM product_version WHERE list_contains($uris, uri);
 UPDATE product SET sha256 = NULL, path = NULL, etag = NULL, source = NULL, version = NULL, fetched_at = NULL, fetched_version = NULL
 WHERE list_contains($uris, uri);
@@ -13,4 +13,5 @@ DELETE FROM abstract_summary WHERE abstract_sha256 IN (
     SELECT sha256(abstract) FROM proposal GROUP BY abstract HAVING bool_and(list_contains($proposal_ids, proposal_id)));
 DELETE FROM abstract_word WHERE list_contains($proposal_ids, proposal_id);
 DELETE FROM abstract_length WHERE list_contains($proposal_ids, proposal_id);
-DELETE FROM proposal WHERE list_contains($proposal_ids, proposal_id);
+DELETE FROM proposal WHERE list_contains($proposal_ids, proposal_id) AND proposal_id NOT IN (SELECT proposal_id FROM sample);
+UPDATE proposal SET title = '(dropped)', abstract = NULL WHERE list_contains($proposal_ids, proposal_id);
