@@ -15,7 +15,6 @@ from hubbleclip.cli.app import main
 from hubbleclip.config.settings import Settings, SimulatorSettings, read_settings
 from hubbleclip.contracts.audit import check_rules
 from hubbleclip.core.errors import ArchiveUnreachableError
-from hubbleclip.core.layout import Layout
 from hubbleclip.dataset.manifest import read_dataset
 from hubbleclip.dataset.verify import verify_dataset
 from hubbleclip.pipeline.dataset import dataset
