@@ -67,11 +67,6 @@ def test_without_any_of_its_kinds_a_sample_draws_sentences() -> None:
     assert all(of.draw(rng, CAPTIONS, KINDS[:2]) in ABSTRACT.replace(". ", ".|").split("|") for _ in range(20))
 
 
-def test_no_shares_leave_the_sampler_as_it_is() -> None:
-    of = caption_sampler()
-    assert of.with_token_shares({}, [(FOUR, KINDS)]) is of
-
-
 SENTENCES = ["Alpha beta gamma delta.", "Epsilon zeta eta.", "Theta iota kappa lambda.", "Mu nu xi omicron pi."]
 
 

@@ -175,6 +175,15 @@ def test_a_sentence_that_all_proposals_share_leaves_their_other_texts_apart(buil
     assert not positive.all()
 
 
+def test_sentences_are_drawn_together_only_if_the_model_sees_them_whole(built) -> None:
+    """Two sentences of 8 and 7 tokens do not fit into 16, of which two are those of start and end."""
+    batches = open_batches(built[0], SETTINGS.model_copy(update={"captions": {"abstract_sentences": 1.0}}))
+    captions = [[f"We look at old red stars {n}. All of them are near {n}."] for n in batches.tiles.group_n]
+    batches.tiles.__dict__["captions"] = captions
+    texts = [text for step in range(6) for text in words(batches, step)]
+    assert {text.count("look") + text.count("near") for text in texts} == {1}
+
+
 def test_one_group_is_refused(tmp_path) -> None:
     samples, pngs = make_samples_with_pngs(4, 1)
     result = build(samples, pngs, tmp_path)

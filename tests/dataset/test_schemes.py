@@ -113,11 +113,6 @@ def test_val_is_drawn_by_a_hash_of_its_own_from_groups_without_held_out_tiles():
         assert one.split == ("val" if draw < 0.3 else "train")
 
 
-def test_a_tile_of_unknown_instrument_in_a_test_group_is_excluded_as_unknown():
-    tiles = [shot("a", "p", "WFPC2"), shot("b", "p")]
-    assert outcome(split(tiles, [], BY_INSTRUMENT), tiles[1]) == ("excluded", UNKNOWN)
-
-
 def test_an_excluded_tile_gives_its_group_no_split():
     old, new = shot("old", "p", "ACS/WFC"), shot("new", "p", "ACS/WFC")
     first = split([old], [], BY_INSTRUMENT)

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sky_cases import LIKE_C, TEXT, material, observation, plan_of, proposal, slow_gap_arcsec, square, tile
+from sky_cases import LIKE_C, TEXT, material, observation, plan_of, proposal, square, tile
 
 from hubbleclip.config.settings import SplitSettings
 from hubbleclip.core.records import SplitAssignment
@@ -38,62 +38,6 @@ def drawn_home(split, taken=()):
         if name not in taken and draw_splits({group_id(name), "a", "b", "c"}, {}, SETTINGS)[group_id(name)] == split:
             return name
     raise AssertionError
-
-
-CROWDED = st.lists(
-    st.tuples(
-        st.integers(0, 11),
-        st.sampled_from([0, 1]),
-        st.floats(-90, 90),
-        st.floats(-90, 90),
-        st.floats(0, 90),
-        st.sampled_from([None, None, None, "IO", "Jupiter", "JUPITER-POLE"]),
-    ),
-    min_size=1,
-    max_size=40,
-)
-
-
-def crowded_sky(drawn):
-    """Tiles of 12 proposals crowded into two fields, one at the pole, some of moving targets."""
-    tiles, observations = [], {}
-    for i, (number, field, east, north, roll, moving) in enumerate(drawn):
-        corners = (
-            square((30 + east / 3600) % 360, north / 3600, 20, roll)
-            if field
-            else square((east * 4) % 360, 89.97 + north / 3600, 20, roll)
-        )
-        tiles.append(tile(i, f"p{number}", corners, f"o{i}"))
-        observations[f"o{i}"] = observation(f"o{i}", f"p{number}", moving or "FIELD", moving is not None)
-    return tiles, observations
-
-
-def slow_clash(a, b, observations):
-    """Obvious rule for one pair of tiles: the same body, or less than the guard apart."""
-    bodies = [observations[t.obs_id].target_name if observations[t.obs_id].is_moving else None for t in (a, b)]
-    if any(bodies):
-        return all(bodies) and bodies[0].upper()[:2] == bodies[1].upper()[:2]
-    return slow_gap_arcsec(a.corners_deg, b.corners_deg) < SETTINGS.guard_arcsec
-
-
-@settings(deadline=None, max_examples=30)
-@given(CROWDED, st.randoms())
-def test_the_order_of_the_tiles_plays_no_part(drawn, rng):
-    tiles, observations = crowded_sky(drawn)
-    plans = assign_splits(material(tiles, observations, proposals_of(tiles)), {}, SETTINGS)
-    rng.shuffle(tiles)
-    assert assign_splits(material(tiles, observations, proposals_of(tiles)), {}, SETTINGS) == plans
-
-
-@settings(deadline=None, max_examples=40)
-@given(CROWDED)
-def test_only_conflicting_tiles_are_excluded(drawn):
-    tiles, observations = crowded_sky(drawn)
-    plans = by_tile(assign_splits(material(tiles, observations, proposals_of(tiles)), {}, SETTINGS))
-    for t in tiles:
-        if plans[t.tile_id].split == "excluded":
-            held_out = [b for b in tiles if plans[b.tile_id].split in ("val", "test")]
-            assert any(slow_clash(t, b, observations) for b in held_out)
 
 
 def conflict(one, other, observations):
