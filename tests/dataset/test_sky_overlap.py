@@ -39,6 +39,14 @@ def test_the_largest_of_its_kind_is_found_from_its_corner():
     assert is_near_any(footprints([square(*corner, 2)]), others, 0.0).all()
 
 
+def test_a_footprint_reaches_as_far_as_its_farthest_corner():
+    steps = [(-10, -10), (10, -10), (10, 10), (0, 400)]
+    kite = [number for step in steps for number in stepped(50, 20, *step)]
+    tip = square(*stepped(50, 20, 0, 399), 1)
+    for one, other in ((kite, tip), (tip, kite)):
+        assert is_near_any(footprints([one]), footprints([other]), 0.0).all()
+
+
 def test_nothing_touches_nothing():
     assert is_near_any(footprints([square(50, 0, 20)]), footprints([]), 1.0).tolist() == [False]
     assert is_near_any(footprints([]), footprints([square(50, 0, 20)]), 1.0).tolist() == []
