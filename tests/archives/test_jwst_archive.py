@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from hubbleclip.archives.mast.archive import MastArchive
+from hubbleclip.catalog.catalog import read_catalog
 from hubbleclip.cli.app import main
 from hubbleclip.config.settings import read_settings
 from hubbleclip.core.layout import Layout
+from hubbleclip.pipeline.engine.stage import layout_of
+from hubbleclip.pipeline.ingest.run import ingest
 from tests.archives.conftest import LIMITS, observe
-from tests.archives.made_archive import MadeArchive, jwst_archive
+from tests.bad_server import give
+from tests.made_archive import MadeArchive, jwst_archive
 
 
 def archive_of(world: MadeArchive, root: Path, max_product_mb: int) -> MastArchive:
@@ -61,3 +67,38 @@ def test_a_mosaic_that_is_too_large_is_told_and_other_modes_are_refused_before_a
     )
     assert told["jw01001-o009_t001_nircam_maskrnd-f210m"][0] == "not_an_image"
     assert all("%223" not in body and "3%2C" not in body for body in asked)
+
+
+@pytest.mark.slow
+def test_an_ingest_ends_with_all_the_rest_done_and_nothing_wrong_recorded(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Six mosaics of equal bytes; connections refused amid the files, and 403 for each page after the check."""
+    num_files, num_pages = itertools.count(1), itertools.count(1)
+    with jwst_archive(750, num=6) as world:
+        respond, apt = world.respond, "/jwst-program-info/"
+
+        def failing(handler: Any) -> None:
+            if handler.path.startswith("/api/v0.1/Download/") and next(num_files) == 5:
+                world.begin_outage(3.0)
+                handler.close_connection = True
+            elif handler.path.startswith(apt) and next(num_pages) > 2:
+                give(b"", 403)(handler)
+            else:
+                respond(handler)
+
+        world.respond = failing  # type: ignore[method-assign]
+        asked = {"mast_url": world.url, "max_product_mb": 5}
+        fetch = {"min_free_gb": 0, "keep_fits": True, "requests_per_s": 1000, "connections": 2}
+        settings = read_settings("jwst", {"data": str(tmp_path), "archive": asked, "fetch": fetch})
+        ingest(settings)
+    with read_catalog(layout_of(settings)) as catalog:
+        fetched = catalog.rows("SELECT file_name, sha256 FROM product ORDER BY file_name")
+        failures = catalog.rows("SELECT entity, error FROM attempt")
+        rejected = catalog.rows("SELECT DISTINCT entity, reason FROM rejection ORDER BY ALL")
+    assert (len(fetched), all(row["sha256"] for row in fetched)) == (7, True)
+    assert len({row["sha256"] for row in fetched if "o001" in row["file_name"]}) == 2
+    assert {tuple(row.values()) for row in failures} <= {("proposal", "unanswered")}
+    assert [tuple(row.values()) for row in rejected] == [("observation", "covered"), ("observation", "not_an_image")]
+    assert "the other proposals wait for the next run" in caplog.text
+    assert next(num_files) > 9, "files were requested again after the outage"

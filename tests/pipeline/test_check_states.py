@@ -23,8 +23,8 @@ from hubbleclip.pipeline.engine.stage import Stage
 from hubbleclip.pipeline.ingest.fetch import fetch_pending
 from hubbleclip.pipeline.ingest.list_products import list_pending
 from hubbleclip.pipeline.ingest.run import fetch_pending_proposals, update_observations
-from tests.archives.made_archive import FIRST_MJD, MadeArchive, Row, hst_archive
 from tests.bad_server import Respond, give
+from tests.made_archive import FIRST_MJD, MadeArchive, Row, hst_archive
 
 LIMITS = RequestLimits(attempts=3, backoff_s=0.01, breaker_failures=200, outage_s=0.0, page_rows=5)
 Change = Callable[[MadeArchive], Any]
