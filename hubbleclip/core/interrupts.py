@@ -62,3 +62,17 @@ def _end_after_grace(exit_code: int) -> None:
     for worker in sys.modules["multiprocessing"].active_children() if "multiprocessing" in sys.modules else ():
         worker.kill()
     os._exit(exit_code)
+
+
+def end_with_parent() -> None:
+    """Ignore Ctrl-C in this worker process, because its parent ends it, and end it if the parent was killed."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_await_parent, name="end-with-parent", daemon=True).start()
+
+
+def _await_parent() -> None:
+    from multiprocessing import parent_process  # noqa: PLC0415 - loaded in a worker, but not needed by each command
+
+    if parent := parent_process():
+        parent.join()
+        os._exit(INTERRUPTED)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 import shutil
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,9 @@ from hubbleclip.config.settings import ModelSettings
 from hubbleclip.core.errors import HubbleclipError
 from hubbleclip.training.export.open_clip_folder import merged, write_open_clip
 from hubbleclip.training.models.builder import load_model
-from tests.training.finished_runs import made_run
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "training"))
+from finished_runs import made_run
 
 EVIL = "from pathlib import Path\nPath({marker!r}).touch()\nclass Evil:\n    pass\n"
 VALUES: list[Any] = [

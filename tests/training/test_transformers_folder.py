@@ -80,5 +80,5 @@ def test_training_starts_from_a_folder_of_transformers_and_the_run_keeps_it(sigl
 
 def test_another_kind_of_model_is_one_line(tmp_path):
     (tmp_path / "config.json").write_text('{"model_type": "bert"}')
-    with pytest.raises(TrainingError, match="kind bert: give one of the kind clip or siglip"):
+    with pytest.raises(TrainingError, match="kind bert, and not clip or siglip"):
         load_folder(tmp_path)

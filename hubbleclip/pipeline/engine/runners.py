@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import logging
-import os
 import resource
-import signal
 import sys
-import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import BrokenExecutor, ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from contextvars import Context, copy_context
 from functools import partial
 from importlib import import_module
-from multiprocessing import get_context, parent_process
+from multiprocessing import get_context
 from typing import Any, NamedTuple
 
 from hubbleclip.config.settings import FetchSettings, FlowSettings, Settings
 from hubbleclip.core.errors import ClusterError, MachineError, SettingsError
+from hubbleclip.core.interrupts import end_with_parent
 
 log = logging.getLogger("hubbleclip.pipeline")
 Submit = Callable[..., Any]
@@ -68,7 +66,7 @@ def _set_context(context: Context) -> None:
 @contextmanager
 def _processes(settings: FlowSettings, num: int) -> Iterator[Submit]:
     try:
-        with ProcessPoolExecutor(num, get_context("spawn"), initializer=_end_with_parent) as pool:
+        with ProcessPoolExecutor(num, get_context("spawn"), initializer=end_with_parent) as pool:
             yield pool.submit
     except BrokenExecutor as error:
         used_mb = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss // 1024
@@ -76,18 +74,6 @@ def _processes(settings: FlowSettings, num: int) -> Iterator[Submit]:
             f"a worker process was killed, perhaps for its memory (the largest had {used_mb} MB): lower flows.workers "
             "or add memory, then run again, which resumes"
         ) from error
-
-
-def _end_with_parent() -> None:
-    """Ignore Ctrl-C in this worker, because the parent process ends it, and end when the parent was killed."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_await_parent, name="end-with-parent", daemon=True).start()
-
-
-def _await_parent() -> None:
-    if parent := parent_process():
-        parent.join()
-        os.kill(os.getpid(), signal.SIGKILL)  # whatever its other threads are doing
 
 
 @contextmanager

@@ -10,6 +10,7 @@ import json
 import re
 import zipfile
 from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from dataclasses import fields
 from functools import cache
 from pathlib import Path
@@ -22,7 +23,7 @@ from open_clip.model import CLIPTextCfg, CLIPVisionCfg
 from open_clip.transform import PreprocessCfg
 
 from hubbleclip.config.model import HUB, LOCAL_DIR, OPEN_CLIP_CONFIG
-from hubbleclip.core.errors import HubbleclipError, TrainingError, machine_error
+from hubbleclip.core.errors import TrainingError, machine_error
 from hubbleclip.core.io import check_bounded, read_bounded
 
 CONFIG, TOKENIZER_CONFIG = "config.json", "tokenizer_config.json"
@@ -82,10 +83,8 @@ def checked_name(name: str) -> str:
         folder = _fetch(name.removeprefix(HUB))
     elif not name.startswith(LOCAL_DIR):
         return name
-    try:
+    with checking(folder):
         check_open_clip(folder)
-    except (ValueError, LookupError, TypeError, AttributeError, RecursionError, OSError) as error:
-        raise refused(folder, error) from error
     return f"{LOCAL_DIR}{folder}"
 
 
@@ -99,9 +98,14 @@ def _fetch(repository: str) -> Path:
     return folder
 
 
-def refused(folder: Path, error: Exception) -> HubbleclipError:
-    """Make the error for a folder whose model is not loaded."""
-    return machine_error(error) or TrainingError(f"the model in {folder} does not load ({error}): export it again")
+@contextmanager
+def checking(folder: Path) -> Iterator[None]:
+    """Turn what a check in a `with` block finds, also values of wrong types, into a TrainingError of one line."""
+    try:
+        yield
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError, OSError) as error:
+        advice = f"the model in {folder} does not load ({error}): export it again"
+        raise machine_error(error) or TrainingError(advice) from error
 
 
 def check_open_clip(folder: Path) -> None:
@@ -127,15 +131,16 @@ def weight_files(folder: Path) -> list[Path]:
     return [path for path in folder.glob("*") if path.suffix in WEIGHT_SUFFIXES]
 
 
-def check_transformers(folder: Path, kinds: Collection[str]) -> None:
-    """Check the configuration of a model of transformers, whose type must be one of `kinds`."""
+def check_transformers(folder: Path, kinds: Collection[str]) -> str:
+    """Check the configuration of a model of transformers, whose kind must be one of `kinds`, and return the kind."""
     from transformers import CONFIG_MAPPING  # noqa: PLC0415 - takes 1 s, and only such models need it
 
     config = read_json(folder / CONFIG)
     if config["model_type"] not in kinds:
-        raise ValueError(f"{CONFIG} has the unknown model_type {config['model_type']!r}")
+        raise ValueError(f"it has the kind {config['model_type']}, and not {' or '.join(kinds)}")
     _check_texts(CONFIG, config, CONFIG_MAPPING[config["model_type"]])
     _check_numbers(config)
+    return str(config["model_type"])
 
 
 def check_tokenizer(folder: Path) -> None:
@@ -198,8 +203,9 @@ def _check_texts(name: str, values: dict[str, Any], kind: Any = None) -> None:
     """Check that texts are only in keys that the class `kind` of a configuration, or `TEXT_KEYS`, has."""
     known = TEXT_KEYS | (kind().to_dict().keys() if kind else frozenset())
     for key, value in values.items():
-        if isinstance(value, dict) and key in getattr(kind, "sub_configs", {}):
-            _check_texts(name, value, kind.sub_configs[key])
+        part = getattr(kind, "sub_configs", {}).get(key.removesuffix("_dict"))
+        if part and isinstance(value, dict):
+            _check_texts(name, value, part)
         elif key in CODE_KEYS or (key not in known and any(isinstance(one, str) for _, one in _leaves(value))):
             raise ValueError(f"{name} has the unknown key {key!r}")
 

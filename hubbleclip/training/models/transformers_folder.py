@@ -18,6 +18,7 @@ from torch import Tensor
 
 from hubbleclip.config.model import OPEN_CLIP_CONFIG
 from hubbleclip.core.errors import TrainingError
+from hubbleclip.training.models.model_folder import check_tokenizer, check_transformers, checking
 
 CONFIG, PROCESSOR = "config.json", "preprocessor_config.json"
 LAYER_NAMES = {
@@ -85,11 +86,10 @@ def converted(folder: Path) -> TemporaryDirectory[str]:
         from transformers import AutoConfig, AutoTokenizer  # noqa: PLC0415 - takes seconds, and is optional
     except ImportError as error:
         raise TrainingError(f"{folder} needs an extra: run pip install 'hubbleclip[export]'") from error
+    with checking(folder):
+        if check_transformers(folder, ("clip", "siglip")) == "siglip":
+            check_tokenizer(folder)
     config = AutoConfig.from_pretrained(folder)
-    if config.model_type not in {"clip", "siglip"}:
-        raise TrainingError(
-            f"{folder} has a model of the kind {config.model_type}: give one of the kind clip or siglip"
-        )
     state: dict[str, Tensor] = {}
     for path in sorted(folder.glob("model*.safetensors")):
         state |= load_file(path)

@@ -1,0 +1,91 @@
+"""Kills of a run with worker processes: no process is left, and the next run ends as an undisturbed one."""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+from commands import SMALL, command, environment
+from storms import Rows, read_rows
+
+from hubbleclip.config.settings import SimulatorSettings
+from hubbleclip.simulator.server.launcher import running_simulator
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(7200)]
+SETTINGS = SMALL | {
+    "tiles.size_px": 96,
+    "flows.runner": "processes",
+    "flows.workers": 2,
+    "flows.batch_size": 2,
+    "fetch.min_free_gb": 0,
+}
+LEFT_S = 5.0
+"""Time in seconds after which no process may be left."""
+
+
+def tiles(data: Path) -> list[str]:
+    return command("tiles", "--no-server", data=data, settings=SETTINGS)
+
+
+@pytest.fixture(scope="module")
+def fetched(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A profile with products, and no tiles yet."""
+    data = tmp_path_factory.mktemp("fetched") / "data"
+    with running_simulator(SimulatorSettings(num_proposals=8, frame_px=128)) as url:
+        words = command(
+            "ingest",
+            "--no-server",
+            data=data,
+            settings=SETTINGS | {"archive.mast_url": url, "fetch.requests_per_s": 1000},
+        )
+        subprocess.run(words, env=environment(), check=True)
+    return data
+
+
+@pytest.fixture(scope="module")
+def calm(fetched: Path, tmp_path_factory: pytest.TempPathFactory) -> Rows:
+    data = shutil.copytree(fetched, tmp_path_factory.mktemp("calm") / "data")
+    subprocess.run(tiles(data), env=environment(), check=True)
+    return read_rows(data / "demo")
+
+
+def workers_of(parent: psutil.Process) -> list[psutil.Process]:
+    return [one for one in parent.children(recursive=True) if "spawn_main" in " ".join(one.cmdline())]
+
+
+@pytest.mark.parametrize("num", [10, pytest.param(40, marks=pytest.mark.nightly)])
+def test_a_kill_leaves_no_process_and_changes_nothing(num: int, fetched: Path, calm: Rows, tmp_path: Path) -> None:
+    draw, num_early = random.Random(num), 0
+    for number in range(num):
+        data = shutil.copytree(fetched, tmp_path / "data")
+        with (tmp_path / "log").open("w") as log:
+            process = subprocess.Popen(tiles(data), env=environment(), stderr=log)
+        parent = psutil.Process(process.pid)
+        while process.poll() is None and not (found := workers_of(parent)):
+            time.sleep(0.02)
+        time.sleep(draw.uniform(0, 4))
+        is_alive = process.poll() is None
+        everyone = [parent, *parent.children(recursive=True)] if is_alive else []
+        victim = parent if number % 2 else draw.choice(found)
+        if is_alive and victim.is_running():
+            os.kill(victim.pid, signal.SIGTERM if number % 4 == 3 else signal.SIGKILL)
+        else:
+            num_early += 1
+        process.wait(LEFT_S + 60 * (victim is not parent))
+        left = psutil.wait_procs(everyone, timeout=LEFT_S)[1]
+        assert not left, [one.cmdline() for one in left]
+        said = (tmp_path / "log").read_text()
+        assert "Traceback" not in said, said
+        if victim is not parent and process.returncode:
+            assert (process.returncode, "a worker process was killed" in said) == (2, True), said
+        subprocess.run(tiles(data), env=environment(), check=True, capture_output=True)
+        assert read_rows(data / "demo") == calm
+        shutil.rmtree(data)
+    assert num_early < num / 2
