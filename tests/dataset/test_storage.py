@@ -142,6 +142,8 @@ def test_an_unknown_kind_of_url_is_refused():
 def test_any_fsspec_url_serves(local):
     there = read_dataset(f"file://{local}")
     assert open_split(there, "test").read_all_tiles(16).shape == (8, 16, 16)
+    with pytest.raises(FileNotFoundError):
+        open_storage(there.path).read_spans([(f"{there.path}/gone.tar", 0, 5)])
 
 
 def test_an_old_and_a_new_folder_are_streamed_by_their_addresses(local):
