@@ -96,6 +96,7 @@ def test_killed_at_random_moments_no_told_batch_is_lost_and_none_is_torn(layout:
     assert not list(layout.root.glob(".catalog*.tmp"))
 
 
+@pytest.mark.slow
 def test_a_log_that_a_killed_session_left_beside_the_snapshot_does_not_spoil_the_next_one(layout: Layout) -> None:
     beside = layout.catalog.with_name("catalog.duckdb.wal")
     with duckdb.connect(str(layout.catalog)) as session:

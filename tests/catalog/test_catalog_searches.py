@@ -44,7 +44,7 @@ near_a_tile = st.tuples(st.integers(0, len(RA) - 1), st.floats(-1, 1), st.floats
 radii_deg = st.floats(np.log10(0.1 / 3600), np.log10(180)).map(lambda power: 10**power)
 
 
-@settings(deadline=None, max_examples=80)
+@settings(deadline=None, max_examples=50)
 @given(place=places | near_a_tile, radius_deg=radii_deg)
 def test_cone_finds_what_astropy_finds(sky: Catalog, place: tuple[float, ...], radius_deg: float) -> None:
     if len(place) == 3:  # beside a tile, where tiles are dense
