@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cache
 
@@ -20,6 +21,7 @@ from hubbleclip.core.records import (
 from hubbleclip.dataset.captions import make_captions, title
 from hubbleclip.dataset.splits.material import Material
 from hubbleclip.dataset.splits.sky_guard import EXCLUDED
+from hubbleclip.missions.base import PARALLEL
 
 OF_TILE = (
     *("tile_id", "obs_id", "product_uri", "product_sha256", "png_sha256", "view", "chip", "y0", "x0", "shrink"),
@@ -62,6 +64,8 @@ def make_sample(
 ) -> Sample:
     """Make the sample of one tile."""
     of_tile = {name: getattr(tile, name) for name in OF_TILE}
+    if tile.note == PARALLEL:
+        observation = replace(observation, target_name=None, target_class=None)
     of_observation = {name: getattr(observation, name) for name in ("target_name", "target_class", "is_moving")}
     of_proposal = {name: getattr(proposal, name) for name in ("proposal_id", "archive", "category", "pi", "cycle")}
     return Sample(

@@ -135,6 +135,13 @@ def not_sky_reason(look: Look) -> tuple[str, str] | None:
     return ("calibration", f"the header marks a {lamp.lower()} image, not an image of the sky") if lamp else None
 
 
+def is_parallel(look: Look) -> bool:
+    """Check whether the telescope was pointed for another instrument."""
+    keyword = mission_of(look).header.prime_keyword
+    prime = _text(look(keyword)).upper() if keyword else ""
+    return bool(prime) and prime != _text(look("INSTRUME")).upper()
+
+
 def _elements(look: Look) -> list[str]:
     """Return the names of all optical elements in the beam: filters, dispersers and others."""
     header, camera = mission_of(look).header, camera_of(instrument_name(look))

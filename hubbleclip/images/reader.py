@@ -32,7 +32,7 @@ from hubbleclip.images import masks
 from hubbleclip.images.stretch import Stretch
 from hubbleclip.images.wcs import read_wcs
 from hubbleclip.missions import Camera
-from hubbleclip.missions.base import STAR_CONTRAST
+from hubbleclip.missions.base import PARALLEL, STAR_CONTRAST
 
 log = logging.getLogger(__name__)
 
@@ -95,7 +95,7 @@ class ScienceImage:
     shrink : float
         Side of a pixel of this image in pixels of the file.
     note : str or None
-        What a user of the image must know: `UNKNOWN_CAMERA`, or None.
+        What a user of the image must know: `UNKNOWN_CAMERA`, `PARALLEL`, or None.
     pages : mmap or None
         Memory map of the file that contains `data_yx`; None if the pixels are not mapped.
     unused : tuple of UnusedImage
@@ -331,7 +331,7 @@ def _read_image(hdus: pyfits.HDUList, layer: Layer, file: IO[bytes]) -> ScienceI
         aims_deg=aims_of(look),
         gain=cameras.gain_of(look, camera),
         flux_density=cameras.flux_density_of(look),
-        note=None if camera.kind else UNKNOWN_CAMERA,
+        note=PARALLEL if cameras.is_parallel(look) else None if camera.kind else UNKNOWN_CAMERA,
         pages=pages,
     )
 

@@ -11,6 +11,8 @@ from hubbleclip.missions.search_api import SearchColumns
 
 CCD, COUNTER, RAMP = "CCD", "photon counter", "infrared array read in ramps"
 """Kinds of detector, for `Camera.kind`."""
+PARALLEL = "parallel exposure: the named target is that of another instrument"
+"""Note on a tile of an exposure that was taken beside that of the prime instrument."""
 NOTHING = re.compile(r"(?!)")
 """Pattern that matches no text."""
 STAR_CONTRAST = 5.5
@@ -126,6 +128,8 @@ class HeaderConvention:
     image_values
         Patterns by keyword. In the header of an image of the sky, the keyword's value (upper case) must match the
         pattern, or the keyword must be absent.
+    prime_keyword
+        Keyword of the instrument that the telescope was pointed for; empty if there is none.
     calibration_keywords, calibration_values
         Keywords and their values (upper case) that mark a calibration image, for example of a lamp or a dark.
 
@@ -146,6 +150,7 @@ class HeaderConvention:
     gain_keywords: tuple[str, ...] = ()
     element_keywords: tuple[str, ...] = ()
     spectrographs: frozenset[str] = frozenset()
+    prime_keyword: str = ""
     calibration_keywords: tuple[str, ...] = ()
     calibration_values: frozenset[str] = frozenset()
 

@@ -210,6 +210,7 @@ HEADER = HeaderConvention(
         "FILETYPE": re.compile(r"SCI"),
         "SCAN_TYP": re.compile(r"(?![CD]$).*"),
     },
+    prime_keyword="PRIMESI",
     calibration_keywords=("IMAGETYP", "TARGNAME"),
     calibration_values=frozenset({"BIAS", "DARK", "FLAT", "ZERO", "WAVECAL", "GAIN", "LINEARITY"}),
 )

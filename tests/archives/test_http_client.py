@@ -142,7 +142,7 @@ def test_the_token_of_mast_is_sent_to_mast_alone(
     transport = make_transport(redirect_hosts=(other.host,))
     MastClient(script.url, transport)
     assert (transport.get(script.url).text, transport.session.get(script.url).text) == ("file", "page")
-    assert [seen.get("Authorization") for seen in (*script.seen, *other.seen)] == ["token secret-token"] * 2 + [None]
+    assert [seen.get("Cookie") for seen in (*script.seen, *other.seen)] == ["mast_token=secret-token"] * 2 + [None]
     assert "secret-token" not in caplog.text
 
 

@@ -9,6 +9,7 @@ from sky_cases import material, observation, plan_of, proposal, square, tile
 from hubbleclip.config.settings import ShardSettings
 from hubbleclip.dataset.captions import CAPTION_KINDS
 from hubbleclip.dataset.samples import make_samples
+from hubbleclip.missions.base import PARALLEL
 
 SETTINGS = ShardSettings()
 
@@ -37,6 +38,11 @@ def test_texts_are_those_of_the_proposal_or_if_it_was_made_from_headers_of_the_f
     assert dict(zip(sample.caption_kinds, sample.captions, strict=True)) == captions
     assert (sample.title, sample.caption_source) == (title, "header" if "source" in texts else "proposal")
     assert rejections == []
+
+
+def test_a_parallel_exposure_does_not_have_the_target_of_the_prime_instrument():
+    ((sample,), _) = samples_of([replace(tile("a", "p"), note=PARALLEL)], {"p": proposal("p")})
+    assert sample.target_name is None
 
 
 def test_a_caption_may_depend_on_the_observation(monkeypatch):

@@ -20,6 +20,7 @@ from hubbleclip.images import reader
 from hubbleclip.images.reader import read_science_images
 from hubbleclip.images.tiling import tile_file
 from hubbleclip.images.wcs import tile_geometries
+from hubbleclip.missions.base import PARALLEL
 
 LIMIT = 10_000_000
 WFC3 = fits.Header({"TELESCOP": "HST", "INSTRUME": "WFC3", "DETECTOR": "UVIS"})
@@ -189,6 +190,11 @@ def test_the_filter_is_the_one_in_the_beam(tmp_path, sky, primary, expected):
 )
 def test_what_is_no_picture_of_the_sky_is_refused(tmp_path, sky, primary, reason):
     assert reason_of(write_drz(tmp_path / "a.fits", sky, primary=primary)) == reason
+
+
+@pytest.mark.parametrize(("prime", "note"), [("WFC3", None), ("COS", PARALLEL)])
+def test_an_exposure_beside_another_instrument_is_noted(tmp_path, sky, prime, note):
+    assert read_one(write_drz(tmp_path / "a.fits", sky, primary={"INSTRUME": "WFC3", "PRIMESI": prime})).note == note
 
 
 def test_a_weight_map_is_recognised_by_the_archives_name(tmp_path, sky):

@@ -58,7 +58,8 @@ class RateLimitedAdapter(HTTPAdapter):
         """Send a request when the rate limit allows it, and read the whole response unless it is streamed."""
         host = urlsplit(request.url or "").netloc
         if host in self.tokens:
-            request.headers["Authorization"] = f"token {self.tokens[host]}"
+            cookies = request.headers.get("Cookie"), f"mast_token={self.tokens[host]}"  # as astroquery's MastAuth
+            request.headers["Cookie"] = "; ".join(filter(None, cookies))
         if kwargs.get("stream"):
             return super().send(request, *args, **kwargs)
         kwargs["timeout"] = kwargs.get("timeout") or self.transport.timeout

@@ -37,6 +37,7 @@ from hubbleclip.core.errors import (
     EmptyResultError,
     NullColumnsError,
     PartialResultError,
+    SettingsError,
     WebPageError,
 )
 from hubbleclip.core.records import Observation
@@ -96,7 +97,9 @@ class MastClient:
         self.url = url.rstrip("/")
         self.transport = transport
         parts, token = urlsplit(self.url), os.environ.get(TOKEN_VARIABLE, "").strip()
-        if token and re.fullmatch(r"[!-~]+", token) and (parts.scheme == "https" or parts.hostname in LOOPBACK):
+        if not re.fullmatch(r"[A-Za-z0-9._~+/=-]*", token):
+            raise SettingsError(f"the variable {TOKEN_VARIABLE} holds odd characters: copy the token again")
+        if token and (parts.scheme == "https" or parts.hostname in LOOPBACK):
             transport.adapter.tokens[parts.netloc] = token
         self._lock = threading.Lock()
         self._polls = Polls()
