@@ -65,7 +65,7 @@ WITH near AS (
   SELECT word, damerau_levenshtein(word, $word) AS distance
   FROM (SELECT word FROM catalog.abstract_word UNION ALL SELECT word FROM abstract_word)
   WHERE abs(length(word) - length($word)) <= 2)
-SELECT word FROM near WHERE distance <= least(2, length($word) // 4)
+SELECT word FROM near WHERE distance <= least(2, length($word) // 5)
 GROUP BY word, distance ORDER BY distance, count(*) DESC, word LIMIT 1
 """
 """Query for the word of an abstract or a target that is most like another word; the most frequent one of several."""

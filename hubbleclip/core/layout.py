@@ -127,6 +127,16 @@ class Layout:
         """Path of the file that names the model, the run and the vector store that answer searches."""
         return self.index / "current.json"
 
+    @property
+    def selections(self) -> Path:
+        """File of the selections that people made in the search."""
+        return self.index / "selections.json"
+
+    @property
+    def subsets(self) -> Path:
+        """Folder of datasets that were made of parts of other datasets."""
+        return self.root / "subsets"
+
     def feature_map(self, digest: str) -> Path:
         """Path of the feature map of an index, by the digest of the map."""
         return self.index / f"map-{parse_digest(digest)}.parquet"

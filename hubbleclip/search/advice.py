@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import numpy as np
 
 from hubbleclip.core.vectors import unit_vectors
+from hubbleclip.evaluation.metrics.baselines import WORD
 from hubbleclip.search.open_index import OpenIndex
 from hubbleclip.search.params import SearchParams, split_weight
-from hubbleclip.search.records import Cone, Hit, Note
+from hubbleclip.search.records import Cone, Mode, Note
 from hubbleclip.search.stores.base import Mask
 from hubbleclip.search.typed_queries import DESIGNATION, MAX_WORDS
 
-MIN_LETTERS = 4
+NUM_SHUFFLED, CHANCE_PERCENTILE = 64, 5
+"""Number of random texts, and percentile of the scores of their best tiles; a text below it fits no tile."""
+MIN_LETTERS = 5
 """Length from which another word is proposed for a word that no abstract has."""
 FOREIGN = re.compile(
     r"der|das|und|mit|ohne|eine|les|des|une|avec|sans|dans|los|las|gli|senza|uma|het|een|zonder|och"
@@ -24,16 +27,17 @@ FOREIGN = re.compile(
 """Matches frequent words of other languages than English, and words with letters that English does not have."""
 
 
-def notes_on(
-    opened: OpenIndex, params: SearchParams, cone: Cone | None, mask_n: Mask, hits: Sequence[Hit]
-) -> Iterator[Note]:
-    """Remark on a search, of which `mask_n` has the rows that the filters admit, and `hits` is a page."""
+def notes_on(opened: OpenIndex, params: SearchParams, cone: Cone | None, mask_n: Mask) -> Iterator[Note]:
+    """Remark on a search, of which `mask_n` has the rows that the filters admit."""
     if cone and not mask_n.any():
         yield from _on_place(opened, params.filter_values()["place"], cone)
     for written in params.q:
         text, weight = split_weight(written)
         if weight > 0 and len(text.split()) <= MAX_WORDS:
-            yield from _on_text(opened, text)
+            notes = list(_on_text(opened, text))
+            if not notes and params.mode is not Mode.MODEL and _is_chance(opened, text):
+                notes = [Note(text="No tile fits well by words; the order is mainly that of the model.")]
+            yield from notes
 
 
 def _on_place(opened: OpenIndex, place: str, cone: Cone) -> Iterator[Note]:
@@ -64,6 +68,17 @@ def _on_text(opened: OpenIndex, text: str) -> Iterator[Note]:
     elif changes:
         meant = re.sub(r"[^\W\d_]+", lambda match: changes.get(match[0].lower(), match[0]), text)
         yield Note(text=f"No abstract has {', '.join(map(repr, changes))}.", meant=meant)
+
+
+def _is_chance(opened: OpenIndex, text: str) -> bool:
+    """Whether no tile fits a text better by words than the best tile of a text of random words of the abstracts."""
+    num = len(WORD.findall(text.lower()))
+    if num not in opened.chance:
+        rng, words = np.random.default_rng(num), sorted(opened.facts.words.words)
+        texts = [" ".join(rng.choice(words, num)) for _ in range(NUM_SHUFFLED)]
+        best = [opened.facts.word_scores([(one, 1.0)]).max(initial=0) for one in texts]
+        opened.chance[num] = float(np.percentile(best, CHANCE_PERCENTILE))
+    return bool(opened.facts.word_scores([(text, 1.0)]).max(initial=0) < opened.chance[num])
 
 
 def angle(degrees: float) -> str:

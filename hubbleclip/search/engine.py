@@ -46,6 +46,7 @@ from hubbleclip.search.records import (
     TermKind,
     TileRecord,
 )
+from hubbleclip.search.selections import read_selection
 from hubbleclip.search.sky import Position, ask_sesame, find_cone
 from hubbleclip.search.stores.base import Mask, rows_of
 from hubbleclip.search.typed_queries import Known, understand
@@ -189,15 +190,14 @@ class Search:
         wanted = max(COUNTED, end + 1)
         ranker = Ranker(opened, params, mask_n)
         ranking, kept = _ranked(ranker, params, cone, wanted)
-        hits = _hits(opened, ranking, kept[params.offset : end], opened.groups(params.group), mask_n)
         return Hits(
-            hits=hits,
+            hits=_hits(opened, ranking, kept[params.offset : end], opened.groups(params.group), mask_n),
             num_hits=len(kept),
             is_counted=len(kept) < wanted,
             num_admitted=ranker.num_admitted,
             has_more=len(kept) > end,
             params=params,
-            notes=tuple(notes_on(opened, params, cone, mask_n, hits)),
+            notes=tuple(notes_on(opened, params, cone, mask_n)),
             index=opened.status,
         )
 
@@ -256,6 +256,11 @@ class Search:
             values["place"] = asdict(cone)
         mask_n = np.zeros(len(opened.store.tile_ids), np.bool_)
         mask_n[opened.facts.admitted(values)] = True
+        if params.selection:
+            selected = read_selection(self._layout.selections, params.selection)
+            mask_n &= np.isin(
+                np.arange(len(mask_n)), [r for r in rows_of(opened.store.tile_ids, selected.tile_ids) if r is not None]
+            )
         return mask_n
 
     def text(self, text: str, k: int = 20, *, mode: Mode | str = Mode.BOTH, **filters: Any) -> HitTable:

@@ -130,6 +130,11 @@ class OpenIndex:
         return self.facts.names()
 
     @cached_property
+    def chance(self) -> dict[int, float]:
+        """Score by words of the best tile of random texts, by their number of words; filled when it is needed."""
+        return {}
+
+    @cached_property
     def orders(self) -> dict[Sort, npt.NDArray[np.int64]]:
         """Place of each row when sorted by date, and by exposure time."""
         columns = {Sort.DATE: "observed_at", Sort.EXPOSURE: "exposure_s"}

@@ -69,6 +69,7 @@ class SearchTerms(BaseModel):
     unlike: list[TileId] = Field([], description="Id of a tile that hits do not resemble.")
     abstract_of: list[Short] = Field([], description="Proposal whose abstract is the query.")
     image: list[str] = Field([], description="PNG, JPEG or FITS file that hits resemble.")
+    selection: Short = Field("", description="Name of a selection, whose tiles alone are found.")
     mode: Mode = Field(Mode.BOTH, description="Rank by the model, by words (BM25), or by both.")
     group: GroupBy = Field(GroupBy.PROPOSAL, description="Fold hits of one proposal, or of one patch of sky.")
     sort: Sort = Field(Sort.SCORE, description="Order; with a text, picture or tile, of the best 1,000 tiles.")

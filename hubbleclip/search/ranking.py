@@ -28,6 +28,8 @@ SORTED_DEPTH = 4096
 """Minimum number of rows that are sorted if the scores of all rows are known already; sorting them takes 1 ms."""
 WORD_DECIMALS = 6
 """Decimals to which a sum of BM25 scores is rounded, so that rounding errors of the sum do not rank equal tiles."""
+TILE_WEIGHT = 10.0
+"""Factor of the weight of a tile or picture beside a text: similarities to it differ by 0.5, scores by words by 10."""
 NUM_MEANT = 10
 """Maximum number of matching tiles that are considered if an id is given by its first characters."""
 NEAR_DUPLICATE = 0.97
@@ -164,7 +166,8 @@ class Ranker:
                 feature_d = model.embed_file(Path(term.value), TileSettings(**self.opened.current.tiles))
             else:
                 feature_d = self.opened.store.features([self._row_of(term.value)])[0]
-            features.append(term.weight * unit(feature_d.astype(np.float64)))
+            factor = TILE_WEIGHT if text is None and self.mode is Mode.BOTH else 1.0
+            features.append(factor * term.weight * unit(feature_d.astype(np.float64)))
         sum_d: Floats = np.sum(features, axis=0).astype(np.float32)
         return sum_d
 

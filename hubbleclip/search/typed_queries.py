@@ -163,7 +163,7 @@ def _investigator(match: re.Match[str], known: Known) -> Change | None:
     found = next((name for name, parts in names.items() if set(words) <= set(parts)), None)
     if found is None:
         return None
-    family = re.findall(r"[^\W\d_]+", found.split(",")[0].lower())
+    family = names[found][: found.split(",")[0].count(" ") + 1] if "," in found else names[found][-1:]
     return {"pi": next((word for word in match[0].split() if word.lower() in family), match[0].split()[-1])}
 
 

@@ -61,9 +61,11 @@ def admitted_places(params: SearchParams) -> list[int]:
     ]
 
 
-def query_feature(search: Search, terms: tuple[Term, ...]) -> np.ndarray:
+def query_feature(search: Search, terms: tuple[Term, ...], tile_weight: float) -> np.ndarray:
     """Weighted sum of the unit features of the terms."""
-    return sum(one.weight * (f := feature(search, one).astype(np.float64)) / np.linalg.norm(f) for one in terms)
+    factors = [one.weight * (tile_weight if one.kind is TermKind.TILE else 1) for one in terms]
+    features = [feature(search, one).astype(np.float64) for one in terms]
+    return sum(factor * one / np.linalg.norm(one) for factor, one in zip(factors, features, strict=True))
 
 
 def features_of_places(search: Search) -> np.ndarray:
@@ -115,7 +117,8 @@ def queries(draw: st.DrawFn, min_terms: int = 1) -> SearchParams:
 def test_ranks_and_scores_are_those_of_the_obvious_way(search: Search, query: SearchParams) -> None:
     page = search.run(query.model_copy(update=EVERY))
     admitted, terms = admitted_places(query), tuple(query.terms())
-    length = np.linalg.norm(query_d := query_feature(search, terms))
+    is_fused = query.mode is Mode.BOTH and any(words_of(one) for one in terms)
+    length = np.linalg.norm(query_d := query_feature(search, terms, ranking.TILE_WEIGHT if is_fused else 1))
     by_model, by_words = features_of_places(search) @ (query_d / length), word_scores(terms)
     texts_weight = sum(max(one.weight, 0) for one in terms if words_of(one))
     has_words = not np.isscalar(by_words)

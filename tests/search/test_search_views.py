@@ -58,6 +58,28 @@ def test_the_hits_around_a_hit_are_those_of_the_list(search: Search) -> None:
     assert search.around(params, "f" * 32) == (None, None)
 
 
+@pytest.mark.parametrize(
+    ("query", "words", "meant"),
+    [
+        ({"q": "10 10 1"}, "No tile within 1.0° of 10 10 1; the nearest, NGC-104, is 40.0° away", ""),
+        ({"place": "NGC 103", "exposure_min": 1e6}, None, ""),
+        ({"q": "sipral galaxy"}, "No abstract has 'sipral'", "spiral galaxy"),
+        ({"q": "NGC 9999"}, "No position of NGC 9999 is known", ""),
+        ({"q": "galaxie mit Staub"}, "are English", ""),
+        ({"q": "étoile"}, "are English", ""),
+        ({"q": "red car"}, "No tile fits well by words", ""),
+        ({"q": "red car", "mode": "model"}, None, ""),
+        ({"q": "spiral galaxy"}, None, ""),
+    ],
+)
+def test_notes_say_what_is_far_unknown_foreign_or_no_better_than_chance(
+    search: Search, query: dict, words: str | None, meant: str
+) -> None:
+    notes = Search(search._layout, asks_sesame=False).run(SearchParams(**query)).notes
+    assert [note.meant for note in notes] == ([meant] if words else [])
+    assert all(words in note.text for note in notes)
+
+
 def test_bands_are_filters_and_not_clear_positions_of_a_wheel(search: Search) -> None:
     assert search.facets()["filter"] == [("F606W", NUM_TILES // 2), ("F814W", NUM_TILES // 2)]
 
