@@ -274,7 +274,7 @@ def completion(
 for command in (
     *(listing.status, listing.runs, listing.datasets, listing.reports, listing.promoted, listing.explain),
     *(models.compare, models.benchmark, models.export, querying.sql, serving.serve, serving.mcp),
-    *(checking.verify, checking.publish, checking.clean, checking.check_archive, checking.contracts),
+    *(checking.verify, checking.publish, checking.subset, checking.clean, checking.check_archive, checking.contracts),
     checking.drop,
 ):
     app.command(command)

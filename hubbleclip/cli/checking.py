@@ -1,4 +1,4 @@
-"""Commands that check an archive, the catalog and datasets; `publish`, which checks first; and `clean`."""
+"""Commands that check an archive, the catalog and datasets; `publish`, which checks first; `subset` and `clean`."""
 
 from __future__ import annotations
 
@@ -161,6 +161,40 @@ def clean(
     finished = [folder for folder in folders if read_facts(folder)["status"] == FINISHED]
     sizes = [size for folder in finished for size in prune_checkpoints(folder, read_best(folder)["step"], 1)]
     print_line(f"deleted {len(sizes)} checkpoints of {len(finished)} finished runs, {decimal(sum(sizes))}")
+
+
+def subset(
+    dataset: DatasetPlace,
+    options: Options = Options(),
+    *,
+    selection: Annotated[str, Parameter(help="Selection of the search whose tiles are taken, such as arcs.")] = "",
+    ids: Annotated[Path | None, Parameter(help="File whose lines begin with a tile id, such as tiles.csv.")] = None,
+    query: Annotated[
+        str, Parameter(help="Search as on the page whose hits are taken, such as 'spiral galaxy F814W'.")
+    ] = "",
+    most: Annotated[int, Parameter(help="Maximum number of hits of --query, such as 500.")] = 1000,
+    to: Annotated[Path | None, Parameter(help="Folder of subsets, such as subsets; by default the profile's.")] = None,
+) -> None:
+    """Make a dataset of some tiles of a dataset, with a digest of its own and the same splits."""
+    from hubbleclip.dataset.subset import make_subset
+
+    if sum(map(bool, (selection, ids, query))) != 1:
+        raise HubbleclipError("give one of --selection, --ids and --query")
+    if ids:
+        tile_ids = [line.split(",")[0].strip() for line in ids.read_text(encoding="utf-8").splitlines()]
+    elif selection:
+        from hubbleclip.search.selections import read_selection
+
+        tile_ids = list(read_selection(options.layout().selections, selection).tile_ids)
+    else:
+        from hubbleclip.search.engine import Search
+        from hubbleclip.search.params import SearchParams, checked
+
+        params = checked(SearchParams, {"q": query, "k": most, "group": "none"})
+        tile_ids = [hit.tile_id for hit in Search(options.layout()).run(params).hits]
+    folder = to or options.layout().subsets
+    made = make_subset(find_dataset(dataset, options), tile_ids, folder).dataset
+    print_line(f"{folder / made.digest}: {made.num_samples} of {len(set(tile_ids))} tiles")
 
 
 def find_dataset(text: str, options: Options) -> str:

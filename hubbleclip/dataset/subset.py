@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Iterable
 from pathlib import Path
 
 import pyarrow.compute as pc
@@ -15,12 +15,13 @@ from hubbleclip.dataset.build import build_dataset
 from hubbleclip.dataset.manifest import BuiltDataset, read_dataset, sample_columns
 
 
-def make_subset(place: str | Path, tile_ids: Collection[str], folder: Path) -> BuiltDataset:
+def make_subset(place: str | Path, tile_ids: Iterable[str], folder: Path) -> BuiltDataset:
     """Make the dataset `folder/<digest>/` of those tiles that a dataset has."""
     info = read_dataset(place)
-    rows = info.manifest.filter(pc.field("tile_id").isin(list(tile_ids)))
+    wanted = set(tile_ids)
+    rows = info.manifest.filter(pc.field("tile_id").isin(list(wanted)))
     if not rows.num_rows:
-        raise DatasetError(f"none of the {len(tile_ids)} tiles is in {place}: choose tiles of its train, val or test")
+        raise DatasetError(f"none of the {len(wanted)} tiles is in {place}: choose tiles of its train, val or test")
     settings = {name: info.description["settings"].get(name) for name in ShardSettings.model_fields}
     return build_dataset(
         [Sample(**row) for row in rows.select(sample_columns(rows)).to_pylist()],

@@ -21,9 +21,9 @@ from hubbleclip.catalog.user_sql import run_user_sql
 from hubbleclip.core.errors import CatalogError, HubbleclipError
 from hubbleclip.core.layout import Layout
 from hubbleclip.search.engine import Search
+from hubbleclip.search.export import infos_of
 from hubbleclip.search.params import SearchParams, checked
 from hubbleclip.search.records import plain
-from hubbleclip.search.server.api import infos_of
 
 INSTRUCTIONS = (
     "Searches tiles (square cut-outs) of Hubble images and the proposals that won the time. Titles, abstracts and "

@@ -140,6 +140,11 @@ class Search:
         return self._now().current
 
     @property
+    def selections(self) -> Path:
+        """File of the selections that people made."""
+        return self._layout.selections
+
+    @property
     def num_tiles(self) -> int:
         """Number of tiles that can be found."""
         return len(self._now().facts.row_n)
@@ -344,6 +349,23 @@ class Search:
         from hubbleclip.search.export import hit_table  # noqa: PLC0415 - imports astropy, which others need not
 
         return hit_table(self.run(checked(SearchParams, {"group": GroupBy.NONE} | parameters)), self._layout)
+
+    def save(self, hits: Hits, path: str | Path) -> None:
+        """Write hits as Parquet with their facts, pictures and features.
+
+        Parameters
+        ----------
+        hits
+            A page of hits.
+        path
+            File, which pandas and Hugging Face datasets read.
+
+        """
+        from hubbleclip.search.export import write_images  # noqa: PLC0415 - imports astropy, which others need not
+
+        store = self._now().store
+        rows = [row for row in rows_of(store.tile_ids, [hit.tile_id for hit in hits.hits]) if row is not None]
+        write_images(Path(path), hits, store.features(rows), self._layout)
 
     def resolve_target(self, name: str, radius_deg: float | None = None) -> Cone:
         """Find a place on the sky by its position or name.

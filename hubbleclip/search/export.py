@@ -5,8 +5,10 @@ from __future__ import annotations
 import base64
 import html
 import io
+import json
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +22,8 @@ from pyarrow import csv, parquet
 
 from hubbleclip.catalog.tile_facts import FACTS, INTEGER, REAL, TEXT, Column
 from hubbleclip.core.layout import Layout
-from hubbleclip.search.records import Hits
+from hubbleclip.search.records import Hits, IndexStatus
+from hubbleclip.search.stores.base import Floats
 
 HitRow = dict[str, Any]
 """A hit as `Hit.row` gives it."""
@@ -35,6 +38,7 @@ SCORES = (
 COLUMNS = (FACTS[0], *SCORES, *FACTS[1:])
 """Columns of exported hits."""
 PICTURE = "picture"
+IMAGES_PER_GROUP = 100
 THUMBNAIL_PX = 128
 
 
@@ -108,6 +112,11 @@ def _votable(rows: Sequence[HitRow], infos: Mapping[str, str]) -> bytes:
     return as_votable(as_astropy(rows), infos, "Tiles that a search found")
 
 
+def infos_of(status: IndexStatus) -> dict[str, str]:
+    """Return the status of the index as texts, for the header of a table."""
+    return {name: str(value) for name, value in asdict(status).items() if value is not None}
+
+
 Writer = Callable[[Sequence[HitRow], Mapping[str, str]], bytes]
 FORMATS: Mapping[str, tuple[str, str, Writer]] = {
     "csv": ("text/csv; charset=utf-8", "csv", _csv),
@@ -116,6 +125,29 @@ FORMATS: Mapping[str, tuple[str, str, Writer]] = {
     "parquet": ("application/vnd.apache.parquet", "parquet", _parquet),
 }
 """Media type, suffix and writer by format."""
+
+
+def write_images(path: Path, hits: Hits, feat_nd: Floats, layout: Layout) -> None:
+    """Write hits as Parquet with their pictures and features, as pandas and Hugging Face datasets read them."""
+    values: dict[str, Any] = {
+        name: {"dtype": str(SCHEMA.field(name).type).replace("double", "float64"), "_type": "Value"}
+        for name in SCHEMA.names
+    }
+    values |= {
+        "image": {"_type": "Image"},
+        "feature": {"feature": {"dtype": "float32", "_type": "Value"}, "_type": "List"},
+    }
+    image = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+    schema = pa.schema([*SCHEMA, pa.field("image", image), pa.field("feature", pa.list_(pa.float32()))])
+    about = infos_of(hits.index) | {"huggingface": json.dumps({"info": {"features": values}})}
+    with parquet.ParquetWriter(path, schema.with_metadata(about)) as file:
+        for start in range(0, len(hits.hits), IMAGES_PER_GROUP):
+            rows = [hit.row() for hit in hits.hits[start : start + IMAGES_PER_GROUP]]
+            for row, feat_d in zip(rows, feat_nd[start : start + IMAGES_PER_GROUP], strict=True):
+                picture = layout.existing_tile(row["tile_id"])
+                row["image"] = {"bytes": picture.read_bytes() if picture.is_file() else None, "path": picture.name}
+                row["feature"] = feat_d
+            file.write_table(pa.Table.from_pylist(rows, schema=schema))
 
 
 class HitTable(Table):  # type: ignore[misc]

@@ -161,7 +161,7 @@ def test_a_tile_has_its_weight_beside_a_text(search: Search) -> None:
         [hit.tile_id for hit in search.run(SearchParams(**terms)).hits]
         for terms in (others, others | {"like": comet}, others | {"q": [], "like": comet})
     )
-    heavy, unlike = (search.run(SearchParams(**others | {name: f"{comet}^100000"})).hits for name in ("like", "unlike"))
+    heavy, unlike = (search.run(SearchParams(**others | {name: f"{comet}^100"})).hits for name in ("like", "unlike"))
     assert texts != mixed
     assert [hit.tile_id for hit in heavy] == alone
     assert [hit.model_rank for hit in unlike] == list(range(1, 11))

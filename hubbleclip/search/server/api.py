@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, fields
+import tempfile
+from dataclasses import fields
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Request, Response
-from fastapi.responses import JSONResponse
+from fastapi.responses import FileResponse, JSONResponse
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, WithJsonSchema
 from pydantic_core import to_jsonable_python
+from starlette.background import BackgroundTask
 from starlette.datastructures import FormData, UploadFile
 
 from hubbleclip.catalog.tile_facts import TEXT
 from hubbleclip.core.errors import HubbleclipError, SearchError
-from hubbleclip.search.export import COLUMNS, FORMATS
+from hubbleclip.search.export import COLUMNS, FORMATS, infos_of
 from hubbleclip.search.params import MAX_DEPTH, MAX_TERMS, MAX_WEIGHT, ParameterError, Short, Text, first_fault
 from hubbleclip.search.records import Hits, IndexStatus, Note, Points, TermKind, TileRecord, plain
 from hubbleclip.search.server.search_service import SearchService, WebParams, params_of, weighted
 
-Format = Literal["json", "csv", "votable", "ecsv", "parquet"]
+Format = Literal["json", "csv", "votable", "ecsv", "parquet", "images"]
 MAX_FIELD_BYTES = 64 * 2**10
 
 
@@ -90,11 +93,6 @@ class ErrorBody(BaseModel):
     detail: Short
 
 
-def infos_of(status: IndexStatus) -> dict[str, str]:
-    """Return the status of the index as texts, for the header of a table."""
-    return {name: str(value) for name, value in asdict(status).items() if value is not None}
-
-
 def respond(hits: Hits, form: Format) -> Response:
     """Write hits in a format."""
     rows = [hit.row() for hit in hits.hits]
@@ -106,6 +104,18 @@ def respond(hits: Hits, form: Format) -> Response:
     media_type, suffix, write = FORMATS[form]
     headers = {"Content-Disposition": f'attachment; filename="hubbleclip.{suffix}"'}
     return Response(write(rows, infos_of(hits.index)), media_type=media_type, headers=headers)
+
+
+async def _images(params: ApiParams, service: SearchService) -> Response:
+    """Write hits with pictures and features to a temporary file, and send it."""
+    path = Path(tempfile.mkstemp(suffix=".parquet")[1])
+    removal = BackgroundTask(path.unlink, missing_ok=True)
+    try:
+        await service.queue.run(service.answer, params, lambda hits: service.search.save(hits, path))
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise
+    return FileResponse(path, filename="hubbleclip-images.parquet", background=removal)
 
 
 async def upload_of(request: Request, service: SearchService) -> WebParams:
@@ -139,6 +149,8 @@ def api_routes(service: SearchService) -> APIRouter:
 
     @router.get("/search", response_model=SearchResult, summary="Search by the parameters of the URL")
     async def search(params: Annotated[ApiParams, Query()]) -> Response:
+        if params.format == "images":
+            return await _images(params, service)
         return await service.queue.run(service.answer, params, lambda hits: respond(hits, params.format))
 
     @router.post(
@@ -156,6 +168,8 @@ def api_routes(service: SearchService) -> APIRouter:
             body = SearchBody.model_validate_json(await request.body())
         except ValidationError as error:
             raise ParameterError(first_fault(error.errors())) from error
+        if body.format == "images":
+            return await _images(body.with_terms(), service)
         return await service.queue.run(service.answer, body.with_terms(), lambda hits: respond(hits, body.format))
 
     @router.get("/tiles/{tile_id}", summary="Everything known of a tile")

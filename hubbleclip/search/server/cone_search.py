@@ -15,10 +15,9 @@ from pydantic import BaseModel, Field
 
 from hubbleclip.catalog.tile_facts import FACTS, Column
 from hubbleclip.core.errors import HubbleclipError
-from hubbleclip.search.export import as_astropy, as_votable, votable_bytes
+from hubbleclip.search.export import as_astropy, as_votable, infos_of, votable_bytes
 from hubbleclip.search.params import MAX_DEPTH, SearchParams, checked
 from hubbleclip.search.records import GroupBy, Hits
-from hubbleclip.search.server.api import infos_of
 from hubbleclip.search.server.search_service import BusyError, SearchService
 
 MEDIA_TYPE = "text/xml; content=x-votable"

@@ -131,7 +131,7 @@ def test_each_kind_of_query_shows_tiles_and_its_parts(query: str, client: TestCl
 def test_the_hits_of_all_pages_are_exported(client: TestClient) -> None:
     page = soup(client, "/?q=galaxy&filter=F606W&k=5&page=2&group=none")
     exports = {link.text: link["href"] for link in page.select("#results [download]")}
-    assert list(exports) == ["CSV", "VOTable", "ECSV", "Parquet"]
+    assert list(exports) == ["CSV", "VOTable", "ECSV", "Parquet", "Parquet with pictures"]
     shown = [link["href"].partition("?")[0].rpartition("/")[2] for link in page.select(".tile .picture")]
     rows = csv.DictReader(io.StringIO(client.get(exports["CSV"]).text))
     tile_ids = [row["tile_id"] for row in rows]

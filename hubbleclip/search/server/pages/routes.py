@@ -20,10 +20,11 @@ from hubbleclip.core.errors import HubbleclipError
 from hubbleclip.evaluation.metrics.vocabulary import read_vocabulary
 from hubbleclip.fits.positions import sexagesimal
 from hubbleclip.missions.links import archive_links, sky_links
-from hubbleclip.search.export import FORMATS
+from hubbleclip.search.export import COLUMNS, FORMATS
 from hubbleclip.search.feature_map import MAX_MAPPED
 from hubbleclip.search.params import MAX_DEPTH, ParameterError, SearchParams
 from hubbleclip.search.records import NUM_SQUARES, GroupBy, Hits, Mode, Sort, TermKind, plain
+from hubbleclip.search.selections import change_selection, delete_selection, read_selections
 from hubbleclip.search.server.api import NotFoundError, find_tile, upload_of
 from hubbleclip.search.server.pages import tile_view
 from hubbleclip.search.server.pages.sky_map import SkyMap, draw_sky, hammer, write_moc
@@ -44,7 +45,10 @@ SORTS = {
 }
 MAX_DRAWN = 100
 """Number of hits that are marked on the sky and on the map of the features."""
-MAX_SEED = 10**6
+MAX_IMAGES = 1000
+"""Number of hits that the page exports with pictures."""
+MAX_SEED, MAX_SELECTED, MAX_COMPARED = 10**6, 250, 4
+"""Limits of a random seed, of the fields of a form that changes a selection, and of the tiles that are compared."""
 CHIP_NAMES = {"q": "", "like": "like tile", "unlike": "unlike tile", "abstract_of": "abstract of", "image": "picture"}
 CHIP_NAMES |= {one.name: one.label for one in FILTERS}
 """What a part of a search is called on the page."""
@@ -138,6 +142,7 @@ def page_routes(service: SearchService) -> APIRouter:
 
     _add_tile_routes(router, service)
     _add_map_routes(router, service)
+    _add_selection_routes(router, service)
     return router
 
 
@@ -198,6 +203,42 @@ def _add_map_routes(router: APIRouter, service: SearchService) -> None:
         return render("map", params=params, num=MAX_DRAWN, index=service.search.status, max_points=MAX_MAPPED)
 
 
+def _add_selection_routes(router: APIRouter, service: SearchService) -> None:
+    """Add the list of selections, the form that changes them, and the comparison of tiles."""
+
+    @router.get("/selections")
+    async def selections() -> Response:
+        found = read_selections(service.search.selections)
+        return render("selections", selections=found, index=service.search.status)
+
+    @router.post("/selections")
+    async def change(request: Request) -> Response:
+        async with request.form(max_files=0, max_fields=MAX_SELECTED) as form:
+            name, action, note = (str(form.get(field, "")).strip() for field in ("name", "action", "note"))
+            tile_ids = [str(tile_id) for tile_id in form.getlist("tile")]
+        path = service.search.selections
+        if action == "delete":
+            delete_selection(path, name)
+            return RedirectResponse("/selections", status_code=303)
+        if action == "note":
+            change_selection(path, name, note=note)
+            return RedirectResponse("/selections", status_code=303)
+        for tile_id in tile_ids:
+            await find_tile(tile_id, service)
+        is_less = action == "remove"
+        change_selection(path, name, add=() if is_less else tile_ids, remove=tile_ids if is_less else ())
+        shown = SearchParams(selection=name, group=GroupBy.NONE)
+        return RedirectResponse(shown.url(), status_code=303)
+
+    @router.get("/compare")
+    async def compare(request: Request) -> Response:
+        tile_ids = request.query_params.getlist("tile")
+        if not 2 <= len(tile_ids) <= MAX_COMPARED:
+            raise ParameterError(f"choose 2 to {MAX_COMPARED} tiles to compare, not {len(tile_ids)}")
+        tiles = [await find_tile(tile_id, service) for tile_id in tile_ids]
+        return render("compare", tiles=tiles, columns=COLUMNS, index=service.search.status)
+
+
 def _text_of(params: SearchParams) -> str:
     """Return the first text that a search looks for; empty if there is none."""
     return next((term.value for term in params.terms() if term.kind is TermKind.TEXT and term.weight > 0), "")
@@ -230,7 +271,8 @@ async def _search_page(params: SearchParams, service: SearchService) -> Response
         first=(params.page - 1) * params.k + 1,
         seed=secrets.randbelow(MAX_SEED),
         examples=read_vocabulary()["queries"][:NUM_EXAMPLES],
-        exports=[(form, f"{export}format={form}") for form in FORMATS],
+        exports=[(form, f"{export}format={form}") for form in FORMATS]
+        + [("images", params.url("/api/v1/search", k=MAX_IMAGES) + "&format=images")],
     )
 
 
@@ -239,14 +281,15 @@ async def _tile_page(tile_id: str, params: SearchParams, service: SearchService)
     record = await find_tile(tile_id, service)
     facts, text = record.facts, _text_of(params)
 
-    def more() -> tuple[Mapping[str, Any], Mapping[str, Any], tuple[str | None, str | None]]:
+    def more() -> tuple[Mapping[str, Any], Mapping[str, Any], tuple[str | None, str | None], Mapping[str, str]]:
         try:
             beside = service.search.around(service.with_paths(params), tile_id) if params.pairs() else (None, None)
-            return service.search.phrases(tile_id), service.explain(tile_id), beside
+            others = tile_view.other_filters(service.search, facts)
+            return service.search.phrases(tile_id), service.explain(tile_id), beside, others
         except HubbleclipError:  # a tile of the index may be unknown to a catalog that was replaced meanwhile
-            return {}, {}, (None, None)
+            return {}, {}, (None, None), {}
 
-    phrases, lineage, beside = await service.queue.run(more)
+    phrases, lineage, beside, others = await service.queue.run(more)
     size_px = facts.get("size_px") or 224
     ra_deg, dec_deg = facts.get("ra_deg"), facts.get("dec_deg")
     nearest = next((found[0][0] for found in phrases.values() if found), "")
@@ -256,6 +299,7 @@ async def _tile_page(tile_id: str, params: SearchParams, service: SearchService)
         text=text or nearest,
         params=params,
         beside=beside,
+        others={facts.get("filter") or "": tile_id} | others if others else {},
         facts=facts,
         index=service.search.status,
         size_px=size_px,

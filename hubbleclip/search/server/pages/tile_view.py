@@ -16,9 +16,14 @@ from astropy.wcs import WCS
 from hubbleclip.core.vectors import unit_vectors
 from hubbleclip.fits.positions import Compass, make_compass
 from hubbleclip.missions.links import archive_links
+from hubbleclip.search.engine import Search
+from hubbleclip.search.params import SearchParams
+from hubbleclip.search.records import GroupBy, Sort
 
 NUM_GRID = 17
 """Points of the sky grid along each side of a tile. Between them the page interpolates unit vectors."""
+MAX_NEAR, MAX_BLINKED = 200, 7
+"""Maximum numbers of tiles nearby of which the filters are listed, and of other filters."""
 SAFE_URI = re.compile(r"[a-z][a-z0-9]*:[\w./+-]+", re.ASCII)
 
 
@@ -62,6 +67,20 @@ def sky_view(wcs_text: str, size_px: int) -> SkyView | None:
     side_arcsec = math.degrees(math.sqrt(np.linalg.norm(np.cross(right, down)))) * 3600 * size_px
     grid = np.round(np.stack([sky.ra.deg, sky.dec.deg], axis=-1), 8).tolist()
     return SkyView(grid=grid, compass=make_compass(points[middle, middle], right, down, side_arcsec))
+
+
+def other_filters(search: Search, facts: Mapping[str, Any]) -> dict[str, str]:
+    """Find the tile nearest to a tile in each other filter, by filter, if it covers the centre of the tile."""
+    ra_deg, dec_deg, scale_arcsec = (facts.get(name) for name in ("ra_deg", "dec_deg", "pixel_scale_arcsec"))
+    if ra_deg is None or dec_deg is None or not scale_arcsec or facts.get("is_moving"):
+        return {}
+    radius_deg = scale_arcsec * (facts.get("size_px") or 0) / 2 / 3600
+    place = f"{ra_deg:.7f} {dec_deg:.7f} {radius_deg:.7f}"
+    found: dict[str, str] = {}
+    for hit in search.run(SearchParams(place=place, group=GroupBy.NONE, sort=Sort.DISTANCE, k=MAX_NEAR)).hits:
+        if (name := hit.facts.get("filter")) and name != facts.get("filter"):
+            found.setdefault(name, hit.tile_id)
+    return dict(sorted(found.items())[:MAX_BLINKED])
 
 
 def download_command(facts: Mapping[str, Any]) -> str | None:

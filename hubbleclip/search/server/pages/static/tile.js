@@ -11,6 +11,9 @@
     return [Math.cos(d) * Math.cos(a), Math.cos(d) * Math.sin(a), Math.sin(d)];
   });
   const side = grid ? Math.round(Math.sqrt(grid.length)) : 0;
+  const views = [...document.querySelectorAll("[data-picture]")], box = document.getElementById("part");
+  const press = (name, is) => document.querySelector(`[data-do=${name}]`).setAttribute("aria-pressed", String(is));
+  let blinking = 0, isPicking = false, corner = null; // corner: where a part of the picture begins
   let zoom = 1, left = 0, top = 0; // the visible part begins at (left, top), in sides of the picture
 
   function show() {
@@ -70,7 +73,40 @@
     cursor.dataset.ra = ra;
     cursor.dataset.dec = dec;
   }
+  function view(number) { // the picture in another filter
+    picture.src = views[number].dataset.picture;
+    views.forEach((one, i) => one.setAttribute("aria-pressed", String(i === number)));
+  }
+  function within(event) { // from the top left corner of the picture, in sides of it
+    const { left: x, top: y, width } = frame.getBoundingClientRect();
+    return [left + (event.clientX - x) / width / zoom, top + (event.clientY - y) / width / zoom].map((a) => Math.min(Math.max(a, 0), 1));
+  }
+  function part(event) { // corner and side of the square from where the drag began
+    const [x, y] = within(event), size = Math.max(Math.abs(x - corner[0]), Math.abs(y - corner[1]));
+    return [x < corner[0] ? corner[0] - size : corner[0], y < corner[1] ? corner[1] - size : corner[1], size];
+  }
+  function drawPart([x, y, size]) {
+    box.hidden = false;
+    [box.style.left, box.style.top, box.style.width, box.style.height] = [x - left, y - top, size, size].map((a) => `${100 * a * zoom}%`);
+  }
+  function searchPart([x, y, size]) {
+    const canvas = document.createElement("canvas"), side = picture.naturalWidth;
+    canvas.width = canvas.height = Math.max(Math.round(size * side), 1);
+    canvas.getContext("2d").drawImage(picture, -x * side, -y * side);
+    canvas.toBlob((blob) => {
+      const files = new DataTransfer();
+      files.items.add(new File([blob], "part.png", { type: "image/png" }));
+      upload(files.files);
+    });
+  }
   const acts = {
+    part: () => { isPicking = !isPicking; press("part", isPicking); box.hidden = true; },
+    blink: () => {
+      clearInterval(blinking);
+      const next = () => view((views.findIndex((one) => one.getAttribute("aria-pressed") === "true") + 1) % views.length);
+      blinking = blinking ? 0 : setInterval(next, 700);
+      press("blink", blinking > 0);
+    },
     in: () => zoomBy(1.5), out: () => zoomBy(1 / 1.5),
     reset: () => {
       zoom = 1;
@@ -83,7 +119,10 @@
     uncover: () => { overlay.replaceChildren(); document.getElementById("occlusion").replaceChildren(); },
   };
   const keys = { "+": "in", "=": "in", "-": "out", "0": "reset", i: "invert" };
-  document.addEventListener("click", (event) => acts[event.target.dataset.do]?.());
+  document.addEventListener("click", (event) => {
+    acts[event.target.dataset.do]?.();
+    if (event.target.dataset.picture) view(views.indexOf(event.target));
+  });
   stretch.addEventListener("change", level);
   [black, white].forEach((one) => one.addEventListener("input", level));
   document.addEventListener("keydown", (event) => {
@@ -104,7 +143,8 @@
     zoomBy(event.deltaY < 0 ? 1.2 : 1 / 1.2, (event.clientX - box.left) / box.width, (event.clientY - box.top) / box.height);
   }, { passive: false });
   frame.addEventListener("pointermove", (event) => {
-    if (event.buttons) {
+    if (event.buttons && corner) drawPart(part(event));
+    else if (event.buttons) {
       const box = frame.getBoundingClientRect();
       left -= event.movementX / box.width / zoom;
       top -= event.movementY / box.height / zoom;
@@ -112,6 +152,13 @@
     }
     tell(event);
   });
-  frame.addEventListener("pointerdown", (event) => frame.setPointerCapture(event.pointerId));
+  frame.addEventListener("pointerdown", (event) => {
+    frame.setPointerCapture(event.pointerId);
+    corner = isPicking ? within(event) : null;
+  });
+  frame.addEventListener("pointerup", (event) => {
+    if (corner && part(event)[2] > 0.05) searchPart(part(event));
+    corner = null;
+  });
   show();
 })();

@@ -1,0 +1,34 @@
+"""A subset has the tiles that are asked for, each in its split and with its bytes, and a digest of its own."""
+
+from pathlib import Path
+
+import pytest
+from small_dataset import build
+
+from hubbleclip.core.errors import DatasetError
+from hubbleclip.dataset.manifest import read_dataset
+from hubbleclip.dataset.subset import make_subset
+from hubbleclip.dataset.verify import find_faults
+
+
+def test_a_subset_has_its_tiles_their_splits_and_a_digest_of_its_own(tmp_path: Path) -> None:
+    whole = read_dataset(build(tmp_path / "whole", num_groups=4, num_test_groups=2))
+    ids = whole.manifest["tile_id"].to_pylist()
+    made = make_subset(whole.path, [*ids[::2], "f" * 32], tmp_path / "subsets").dataset
+    part = read_dataset(tmp_path / "subsets" / made.digest)
+    assert part.manifest["tile_id"].to_pylist() == ids[::2]
+    splits = dict(zip(ids, whole.manifest["split"].to_pylist(), strict=True))
+    assert part.manifest["split"].to_pylist() == [splits[tile_id] for tile_id in ids[::2]]
+    assert part.read_tile_images(ids[::2]) == whole.read_tile_images(ids[::2])
+    assert part.description["split_report"] == {"subset_of": whole.digest}
+    assert list(find_faults(part.path)) == []
+    again = make_subset(whole.path, reversed(ids[::2]), tmp_path / "again").dataset
+    other = make_subset(whole.path, ids[1::2], tmp_path / "subsets").dataset
+    assert len({whole.digest, made.digest, other.digest}) == 3
+    assert again.digest == made.digest
+
+
+def test_a_subset_of_no_tile_is_refused(tmp_path: Path) -> None:
+    whole = build(tmp_path / "whole", num_groups=2)
+    with pytest.raises(DatasetError, match="none of the 1 tiles"):
+        make_subset(whole, ["f" * 32], tmp_path / "subsets")

@@ -1,0 +1,100 @@
+"""From chosen tiles to a selection, a comparison, and a Parquet file with pictures."""
+
+import io
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from bs4 import BeautifulSoup
+from search_site import IDS
+from starlette.testclient import TestClient
+
+from hubbleclip.search.engine import Search
+from hubbleclip.search.params import SearchParams
+
+
+@pytest.fixture
+def selected(client: TestClient, search: Search) -> Iterator[Path]:
+    """The file of the selections, which has one of three tiles."""
+    response = client.post("/selections", data={"name": "arcs", "tile": IDS[3:6], "action": "add"})
+    assert (response.status_code, response.headers["location"]) == (303, "/?selection=arcs&group=none")
+    yield search.selections
+    search.selections.unlink()
+
+
+def names(client: TestClient, url: str) -> list[str]:
+    page = BeautifulSoup(client.get(url).text, "html.parser")
+    return sorted(box["value"] for box in page.select(".tile [name=tile]"))
+
+
+def test_a_selection_is_a_filter_that_grows_shrinks_has_a_note_and_ends(client: TestClient, selected: Path) -> None:
+    assert names(client, "/?selection=arcs&group=none") == sorted(IDS[3:6])
+    found = client.get("/api/v1/search?selection=arcs&group=none&q=galaxy").json()
+    assert found["num_admitted"] == 3
+    for data in (
+        {"tile": [IDS[3], IDS[9]], "action": "add"},
+        {"tile": IDS[4], "action": "remove"},
+        {"note": " to be <observed> again ", "action": "note"},
+    ):
+        assert client.post("/selections", data={"name": "arcs"} | data).status_code == 303
+    expected = {"tile_ids": [IDS[3], IDS[5], IDS[9]], "note": "to be <observed> again"}
+    assert json.loads(selected.read_text()) == {"arcs": expected}
+    page = BeautifulSoup(client.get("/selections").text, "html.parser")
+    assert page.select_one("h2").text.split() == ["arcs", "3", "tiles"]
+    assert page.select_one("textarea").text == "to be <observed> again"
+    client.post("/selections", data={"name": "arcs", "action": "delete"})
+    assert json.loads(selected.read_text()) == {}
+    assert "no selection 'arcs'" in client.get("/api/v1/search?selection=arcs").json()["detail"]
+
+
+@pytest.mark.parametrize(
+    ("data", "status"),
+    [
+        ({"name": "../x", "tile": IDS[0]}, 400),
+        ({"name": "", "tile": IDS[0]}, 400),
+        ({"name": "a" * 65, "tile": IDS[0]}, 400),
+        ({"name": "arcs", "tile": "f" * 32}, 404),
+        ({"name": "arcs", "note": "x" * 4001, "action": "note"}, 400),
+    ],
+)
+def test_a_selection_that_cannot_be_is_refused(
+    client: TestClient, selected: Path, data: dict[str, str], status: int
+) -> None:
+    before = selected.read_bytes()
+    assert client.post("/selections", data=data).status_code == status
+    assert selected.read_bytes() == before
+
+
+def test_two_to_four_tiles_are_compared(client: TestClient, search: Search) -> None:
+    page = BeautifulSoup(client.get("/compare", params={"tile": IDS[5:8]}).text, "html.parser")
+    assert [link["href"] for link in page.select("thead a")] == [f"/tiles/{tile_id}" for tile_id in IDS[5:8]]
+    rows = {row.th.text: [cell.text for cell in row.select("td")] for row in page.select("tbody tr")}
+    assert rows["filter"] == [search.tile(tile_id).facts["filter"] for tile_id in IDS[5:8]]
+    assert {row.th.text for row in page.select("tr.differs")} >= {"filter", "instrument", "proposal id"}
+    for wrong in (IDS[:1], IDS[:5]):
+        assert client.get("/compare", params={"tile": wrong}).status_code == 422
+
+
+@pytest.mark.parametrize("query", ["selection=arcs&group=none", "q=galaxy&k=5&mode=model"])
+def test_hits_with_pictures_are_read_by_pandas_and_hugging_face_datasets(
+    query: str, client: TestClient, search: Search, selected: Path, tmp_path: Path
+) -> None:
+    import datasets
+
+    content = client.get(f"/api/v1/search?{query}&format=images").content
+    path = tmp_path / "hits.parquet"
+    path.write_bytes(content)
+    rows = pd.read_parquet(io.BytesIO(content))
+    hits = client.get(f"/api/v1/search?{query}").json()["hits"]
+    assert list(rows["tile_id"]) == [hit["tile_id"] for hit in hits]
+    assert list(rows["target_name"]) == [hit["target_name"] for hit in hits]
+    for row in rows.itertuples():
+        assert row.image["bytes"] == search.tile(row.tile_id).picture.read_bytes()
+        (own,) = search.run(SearchParams(like=row.tile_id, k=1)).hits
+        assert (own.tile_id, np.linalg.norm(row.feature)) == (row.tile_id, pytest.approx(1, abs=1e-3))
+    read = datasets.Dataset.from_parquet(str(path), cache_dir=str(tmp_path / "cache"))
+    assert read[0]["image"].size == (96, 96)
+    assert read.features["ra_deg"].dtype == "float64"
