@@ -189,6 +189,7 @@ class SearchParams(_WithFilters):
         return [
             (name, _text(one))
             for name, value in values.items()
+            if name != "seed" or self.sort is Sort.RANDOM
             for one in (value if isinstance(value, list) else [value])
         ]
 

@@ -281,7 +281,7 @@ async def _tile_page(tile_id: str, params: SearchParams, service: SearchService)
     record = await find_tile(tile_id, service)
     facts, text = record.facts, _text_of(params)
 
-    def more() -> tuple[Mapping[str, Any], Mapping[str, Any], tuple[str | None, str | None], Mapping[str, str]]:
+    def more() -> tuple[Mapping[str, Any], Mapping[str, Any], tuple[str | None, str | None], dict[str, str]]:
         try:
             beside = service.search.around(service.with_paths(params), tile_id) if params.pairs() else (None, None)
             others = tile_view.other_filters(service.search, facts)

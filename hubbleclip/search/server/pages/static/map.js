@@ -172,7 +172,9 @@
     URL.revokeObjectURL(link.href);
   });
   colour.addEventListener("change", () => {
-    history.replaceState(null, "", `?colour=${colour.value}`);
+    const query = new URLSearchParams(location.search);
+    query.set("colour", colour.value);
+    history.replaceState(null, "", `?${query}`);
     listColours();
     paint();
   });
