@@ -176,7 +176,7 @@ def subset(
     to: Annotated[Path | None, Parameter(help="Folder of subsets, such as subsets; by default the profile's.")] = None,
 ) -> None:
     """Make a dataset of some tiles of a dataset, with a digest of its own and the same splits."""
-    from hubbleclip.dataset.subset import make_subset
+    from hubbleclip.dataset.build import make_subset
 
     if sum(map(bool, (selection, ids, query))) != 1:
         raise HubbleclipError("give one of --selection, --ids and --query")

@@ -36,6 +36,7 @@ from hubbleclip.core.io import sha256_file, sync_files, sync_folder, write_bytes
 from hubbleclip.core.layout import parse_shard_name, shard_name
 from hubbleclip.core.parallel import MapFn
 from hubbleclip.core.records import Sample
+from hubbleclip.core.version import code_version
 from hubbleclip.dataset import shard_writer
 from hubbleclip.dataset.card import notices
 from hubbleclip.dataset.manifest import (
@@ -54,6 +55,7 @@ from hubbleclip.dataset.manifest import (
     manifest_schema,
     read_catalog_rows,
     read_dataset,
+    sample_columns,
     sample_table,
     with_astropy_header,
     write_table,
@@ -173,6 +175,26 @@ def build_dataset(
         "num_new_samples": None if parent is None else len(new),
     }
     return read_catalog_rows(_finish(building, plan, tars, parent, facts))
+
+
+def make_subset(place: str | Path, tile_ids: Iterable[str], folder: Path) -> BuiltDataset:
+    """Build the dataset `folder/<digest>/` of those tiles that a dataset has, in the same splits."""
+    info, wanted = read_dataset(place), set(tile_ids)
+    rows = info.manifest.filter(pc.field("tile_id").isin(list(wanted)))
+    if not rows.num_rows:
+        raise DatasetError(f"none of the {len(wanted)} tiles is in {place}: choose tiles of its train, val or test")
+    settings = {name: info.description["settings"].get(name) for name in ShardSettings.model_fields}
+    return build_dataset(
+        [Sample(**row) for row in rows.select(sample_columns(rows)).to_pylist()],
+        lambda tile_id: info.read_tile_images([tile_id])[0],
+        folder,
+        ShardSettings(**{name: value for name, value in settings.items() if value is not None}),
+        contract_version=info.contract_version,
+        code_version=code_version(),
+        max_parents=0,
+        settings_digests=info.description.get("settings_digests", {}),
+        split_report={"subset_of": info.digest},
+    )
 
 
 def _packable(samples: Sequence[Sample]) -> list[Sample]:

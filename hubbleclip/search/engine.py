@@ -11,7 +11,7 @@ import threading
 import time
 from dataclasses import asdict, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -350,22 +350,22 @@ class Search:
 
         return hit_table(self.run(checked(SearchParams, {"group": GroupBy.NONE} | parameters)), self._layout)
 
-    def save(self, hits: Hits, path: str | Path) -> None:
+    def save(self, hits: Hits, file: str | Path | IO[bytes]) -> None:
         """Write hits as Parquet with their facts, pictures and features.
 
         Parameters
         ----------
         hits
             A page of hits.
-        path
-            File, which pandas and Hugging Face datasets read.
+        file
+            Path or open file, which pandas and Hugging Face datasets read.
 
         """
         from hubbleclip.search.export import write_images  # noqa: PLC0415 - imports astropy, which others need not
 
         store = self._now().store
         rows = [row for row in rows_of(store.tile_ids, [hit.tile_id for hit in hits.hits]) if row is not None]
-        write_images(Path(path), hits, store.features(rows), self._layout)
+        write_images(file, hits, store.features(rows), self._layout)
 
     def resolve_target(self, name: str, radius_deg: float | None = None) -> Cone:
         """Find a place on the sky by its position or name.

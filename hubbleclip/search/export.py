@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import pyarrow as pa
 from astropy import units
@@ -127,7 +127,7 @@ FORMATS: Mapping[str, tuple[str, str, Writer]] = {
 """Media type, suffix and writer by format."""
 
 
-def write_images(path: Path, hits: Hits, feat_nd: Floats, layout: Layout) -> None:
+def write_images(file: str | Path | IO[bytes], hits: Hits, feat_nd: Floats, layout: Layout) -> None:
     """Write hits as Parquet with their pictures and features, as pandas and Hugging Face datasets read them."""
     values: dict[str, Any] = {
         name: {"dtype": str(SCHEMA.field(name).type).replace("double", "float64"), "_type": "Value"}
@@ -140,14 +140,14 @@ def write_images(path: Path, hits: Hits, feat_nd: Floats, layout: Layout) -> Non
     image = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
     schema = pa.schema([*SCHEMA, pa.field("image", image), pa.field("feature", pa.list_(pa.float32()))])
     about = infos_of(hits.index) | {"huggingface": json.dumps({"info": {"features": values}})}
-    with parquet.ParquetWriter(path, schema.with_metadata(about)) as file:
+    with parquet.ParquetWriter(file, schema.with_metadata(about)) as writer:
         for start in range(0, len(hits.hits), IMAGES_PER_GROUP):
             rows = [hit.row() for hit in hits.hits[start : start + IMAGES_PER_GROUP]]
             for row, feat_d in zip(rows, feat_nd[start : start + IMAGES_PER_GROUP], strict=True):
                 picture = layout.existing_tile(row["tile_id"])
                 row["image"] = {"bytes": picture.read_bytes() if picture.is_file() else None, "path": picture.name}
                 row["feature"] = feat_d
-            file.write_table(pa.Table.from_pylist(rows, schema=schema))
+            writer.write_table(pa.Table.from_pylist(rows, schema=schema))
 
 
 class HitTable(Table):  # type: ignore[misc]

@@ -6,8 +6,8 @@ import pytest
 from small_dataset import build
 
 from hubbleclip.core.errors import DatasetError
+from hubbleclip.dataset.build import make_subset
 from hubbleclip.dataset.manifest import read_dataset
-from hubbleclip.dataset.subset import make_subset
 from hubbleclip.dataset.verify import find_faults
 
 

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import tempfile
 from dataclasses import fields
-from pathlib import Path
+from functools import partial
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Request, Response
-from fastapi.responses import FileResponse, JSONResponse
+from fastapi.responses import JSONResponse, StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, WithJsonSchema
 from pydantic_core import to_jsonable_python
-from starlette.background import BackgroundTask
 from starlette.datastructures import FormData, UploadFile
 
 from hubbleclip.catalog.tile_facts import TEXT
@@ -22,7 +21,7 @@ from hubbleclip.search.records import Hits, IndexStatus, Note, Points, TermKind,
 from hubbleclip.search.server.search_service import SearchService, WebParams, params_of, weighted
 
 Format = Literal["json", "csv", "votable", "ecsv", "parquet", "images"]
-MAX_FIELD_BYTES = 64 * 2**10
+MAX_FIELD_BYTES, CHUNK_BYTES = 64 * 2**10, 2**18
 
 
 class NotFoundError(HubbleclipError):
@@ -107,15 +106,13 @@ def respond(hits: Hits, form: Format) -> Response:
 
 
 async def _images(params: ApiParams, service: SearchService) -> Response:
-    """Write hits with pictures and features to a temporary file, and send it."""
-    path = Path(tempfile.mkstemp(suffix=".parquet")[1])
-    removal = BackgroundTask(path.unlink, missing_ok=True)
-    try:
-        await service.queue.run(service.answer, params, lambda hits: service.search.save(hits, path))
-    except BaseException:
-        path.unlink(missing_ok=True)
-        raise
-    return FileResponse(path, filename="hubbleclip-images.parquet", background=removal)
+    """Write hits with pictures and features to a file without a name, which ends with the answer, and send it."""
+    file = tempfile.TemporaryFile()  # noqa: SIM115 - sent after this function has returned
+    await service.queue.run(service.answer, params, lambda hits: service.search.save(hits, file))
+    file.seek(0)
+    headers = {"Content-Disposition": 'attachment; filename="hubbleclip-images.parquet"'}
+    chunks = iter(partial(file.read, CHUNK_BYTES), b"")
+    return StreamingResponse(chunks, media_type=FORMATS["parquet"][0], headers=headers)
 
 
 async def upload_of(request: Request, service: SearchService) -> WebParams:
