@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -31,10 +32,12 @@ from hubbleclip.evaluation.metrics.intervals import percentile_interval
 from hubbleclip.evaluation.metrics.ranking import NUM_TOP
 from hubbleclip.search.engine import Search
 from hubbleclip.search.params import SearchParams, as_written
-from hubbleclip.search.records import Mode
+from hubbleclip.search.records import GroupBy, Mode
 
 app = App()
 FILE = "short_queries.json"
+NUM_LIKED, LIKE_DEPTH = 80, 60
+"""Number of test tiles to which like ones are searched, and of hits among which those of other proposals are found."""
 Floats = npt.NDArray[np.float64]
 COLUMNS = {
     "model": (Mode.MODEL,),
@@ -78,6 +81,17 @@ def score_query(
     return scores
 
 
+def like_precision(search: Search, tiles: Mapping[str, DrawnTile]) -> float:
+    """Average, over seeded test tiles, the share of the same kind among the first 10 hits of other proposals."""
+    test = sorted(tile_id for tile_id, tile in tiles.items() if tile.split == "test")
+    shares = []
+    for tile_id in random.Random(0).sample(test, min(NUM_LIKED, len(test))):
+        found = search.run(SearchParams(like=tile_id, k=LIKE_DEPTH, group=GroupBy.NONE)).hits
+        others = [one for hit in found if (one := tiles[hit.tile_id]).proposal_id != tiles[tile_id].proposal_id]
+        shares.append(np.mean([one.kind == tiles[tile_id].kind for one in others[:NUM_TOP]]))
+    return round(float(np.mean(shares)), 6)
+
+
 def shares_a_word(text: str, gains: Gains) -> bool:
     """Whether a query has a word of the name of a kind that it asks for."""
     wanted = " ".join(name for name, gain in gains.items() if gain == max(gains.values()))
@@ -99,6 +113,7 @@ def measure(settings: Settings) -> dict[str, Any]:
     return {
         "queries": scored,
         "rows": summarise(scored, settings.evaluation.bootstrap),
+        "like_precision": like_precision(search, tiles),
         "num_tiles": len(tiles),
         "num_proposals": len({tile.proposal_id for tile in tiles.values()}),
         "run": Path(search.current.run).name,
