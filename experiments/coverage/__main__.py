@@ -36,6 +36,7 @@ NUM_RETRIEVALS = {15: 400, 30: 400, 54: 400, 150: 300}
 """Number of simulated rankings by number of groups; these take the most time."""
 LABELS = {
     "accuracy_at_10pct": "top 10 %",
+    "recall_at_1": "R@1",
     "recall_at_5": "R@5",
     "median_rank": "median rank",
     "kind_map": "mean average precision",
@@ -151,8 +152,14 @@ def metric_table(
         found = [results[*key[:-1], size, key[-1]] for key in columns.values()]
         for name in found[0]:
             short = LABELS[name.removeprefix("i2t_").removeprefix("t2i_")]
-            rows.append([str(size), short, *(f"{truth(name, one[name])}: {percent(one[name].share)}" for one in found)])
+            rows.append([str(size), short, *(retrieval_cell(name, one[name]) for one in found)])
     return markdown(["groups", "metric", *(f"{label} {name}" for name in columns)], rows)
+
+
+def retrieval_cell(name: str, one: Coverage) -> str:
+    """Format true value and coverage, and of the recall at 1 the width relative to the ideal one."""
+    covered = with_ratio(one) if name.endswith("recall_at_1") else percent(one.share)
+    return f"{truth(name, one)}: {covered}"
 
 
 def truth(name: str, one: Coverage) -> str:

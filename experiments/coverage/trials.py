@@ -8,13 +8,15 @@ import numpy as np
 
 from experiments.coverage.candidates import CANDIDATES, Interval, Sample, korn_graubard
 from experiments.coverage.populations import Similarities, draw_hits, draw_similarities
-from hubbleclip.evaluation.metrics.bootstrap import draw_weights, resampled_retrieval
+from hubbleclip.evaluation.metrics.bootstrap import draw_weights, resampled_means, resampled_retrieval
+from hubbleclip.evaluation.metrics.intervals import NORMAL_QUANTILE
 from hubbleclip.evaluation.metrics.protocols import Estimate, difference
 from hubbleclip.evaluation.metrics.retrieval import (
     Bools,
     Floats,
     Ints,
     expected_rank,
+    hit_probability,
     rank_best_positives,
     top_count,
 )
@@ -30,7 +32,7 @@ Side = tuple[Floats, Bools, Ints, Ints]
 class Coverage:
     """Share of the intervals that contain the true value, and their mean width.
 
-    `ratio` is their mean width divided by that of the interval of Korn & Graubard; None if it is not defined.
+    `ratio` is their mean width divided by that of a reference; None if it is not defined.
     """
 
     truth: float
@@ -135,14 +137,17 @@ def retrieval_coverage(
     rng = np.random.default_rng([SEED, num_groups])
     tests = [draw_similarities(rng, num_groups, max_tiles=max_tiles) for _ in range(num_trials)]
     quality = quality_of(direction, tests, accuracy)
-    names = [f"{direction}_{name}" for name in ("accuracy_at_10pct", "recall_at_5", "median_rank")]
+    names = [f"{direction}_{name}" for name in ("accuracy_at_10pct", "recall_at_1", "recall_at_5", "median_rank")]
     estimates: dict[str, list[Estimate]] = {name: [] for name in names}
     ranks = []
     weights_bg = draw_weights(num_groups, NUM_RESAMPLES, SEED)
     for test in tests:
         side = side_of(direction, test, quality)
-        ranks.append(expected_rank(rank_best_positives(*side[:2])))
+        found = rank_best_positives(*side[:2])
+        ranks.append(expected_rank(found))
         draws = resampled_retrieval(direction, *side, weights_bg=weights_bg)
+        # of the recall at 1, the candidates are held fixed
+        draws[names[1]] = resampled_means(hit_probability(found, 1)[:, None], side[2], weights_bg)[:, 0]
         exact = resampled_retrieval(direction, *side, weights_bg=np.ones_like(weights_bg[:1]))
         sizes_g = np.bincount(side[2])
         for name in names:
@@ -158,8 +163,8 @@ def retrieval_coverage(
                 )
             )
     # the median of a test set is a whole number, so its expectation is no value that an interval could aim at
-    truths = {name: float(np.mean([one.value for one in estimates[name]])) for name in names[:2]}
-    truths[names[2]] = float(np.median(np.concatenate(ranks)))
+    truths = {name: float(np.mean([one.value for one in estimates[name]])) for name in names[:-1]}
+    truths[names[-1]] = float(np.median(np.concatenate(ranks)))
     return {name: _coverage(estimates[name], truths[name]) for name in names}
 
 
@@ -186,4 +191,5 @@ def zero_shot_coverage(num_groups: int, quality: float, max_tiles: int, num_tria
 def _coverage(estimates: list[Estimate], truth: float) -> Coverage:
     """Measure the intervals of one metric on all test sets."""
     low_p, high_p = np.array([one.interval() for one in estimates]).T
-    return measure((low_p, high_p), truth)
+    ideal_p = 2 * NORMAL_QUANTILE * np.std([one.value for one in estimates])  # the width if the variance were known
+    return measure((low_p, high_p), truth, (np.zeros(1), np.array([max(ideal_p, 1e-9)])))

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 SHOWN = (
     "i2t_accuracy_at_10pct",
+    "i2t_accuracy_at_10pct_by_proposal",
     "t2i_accuracy_at_10pct",
     "i2t_recall_at_1",
     "t2i_recall_at_1",

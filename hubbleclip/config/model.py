@@ -45,8 +45,8 @@ class ModelSettings(Section):
     model or of a folder.
     """
     context_length: int = Field(0, ge=0, le=1024)
-    """Number of tokens of a text, for CLIP text towers: positional embeddings beyond the first 20 are interpolated, as
-    in Long-CLIP (arXiv 2403.15378). 0 means the model's own context, 77 tokens for CLIP.
+    """Number of tokens of a text, for text towers such as those of CLIP and PE: positional embeddings beyond the first
+    20 are interpolated, as in Long-CLIP (arXiv 2403.15378). 0 means the model's own context, 77 tokens for CLIP.
     """
 
     @model_validator(mode="before")

@@ -1,10 +1,15 @@
 """A stretched context keeps the features of short texts and reads longer ones."""
 
+import json
+from pathlib import Path
+
+import open_clip
 import pytest
 import torch
 
 from hubbleclip.config.settings import ModelSettings
 from hubbleclip.core.errors import TrainingError
+from hubbleclip.training.export.open_clip_folder import write_open_clip
 from hubbleclip.training.models.builder import load_model, rebuild_model
 from hubbleclip.training.models.text_context import KEPT_POSITIONS, stretch_positions
 
@@ -26,6 +31,35 @@ def test_texts_of_at_most_20_tokens_have_equal_features() -> None:
     plain, stretched = load_model(TINY, 1), load_model(LONG, 1)
     assert (plain.context_length, stretched.context_length) == (77, 248)
     assert torch.allclose(plain.encode_texts(SHORT_TEXTS), stretched.encode_texts(SHORT_TEXTS), atol=1e-6)
+
+
+@pytest.fixture
+def custom(tmp_path):
+    """Settings of a model with a text tower of its own, by whether each token attends to earlier ones only."""
+    config = json.loads((Path(__file__).parent / "models" / "squares-vit.json").read_text()) | {"custom_text": True}
+    config["text_cfg"]["context_length"] = 32
+    for name, is_causal in (("made-pe", True), ("made-mobileclip", False)):
+        config["text_cfg"]["no_causal_mask"] = not is_causal
+        (tmp_path / f"{name}.json").write_text(json.dumps(config))
+    open_clip.add_model_config(tmp_path)
+    return ModelSettings(name="made-pe", pretrained=""), ModelSettings(name="made-mobileclip", pretrained="")
+
+
+def test_a_causal_text_tower_of_its_own_is_stretched_to_400_and_exported(custom, tmp_path) -> None:
+    plain, stretched = (load_model(custom[0].model_copy(update={"context_length": size}), 1) for size in (0, 400))
+    texts = [*SHORT_TEXTS, "galaxy " * 300 + "pulsar", "galaxy " * 300]
+    feat_nd = stretched.encode_texts(texts)
+    assert torch.allclose(plain.encode_texts(SHORT_TEXTS), feat_nd[:2], atol=1e-6)
+    assert not torch.allclose(feat_nd[2], feat_nd[3], atol=1e-6)
+    (tmp_path / "exported").mkdir()
+    write_open_clip(stretched, tmp_path / "exported")
+    again = load_model(ModelSettings(name=f"local-dir:{tmp_path / 'exported'}"), 1)
+    assert torch.allclose(again.encode_texts(texts), feat_nd, atol=1e-6)
+
+
+def test_a_text_tower_that_reads_the_padding_is_not_stretched(custom) -> None:
+    with pytest.raises(TrainingError, match="causal text towers only"):
+        load_model(custom[1].model_copy(update={"context_length": 400}), 1)
 
 
 def test_words_behind_the_old_context_change_the_features() -> None:

@@ -57,7 +57,7 @@ from hubbleclip.evaluation.metrics.retrieval import (
     rank_best_positives,
     top_count,
 )
-from hubbleclip.evaluation.names import HEADLINE_PERCENT
+from hubbleclip.evaluation.names import HEADLINE, HEADLINE_PERCENT
 from hubbleclip.evaluation.test_set import TestSet
 
 FAIR, PAPERCLIP, EQUATION = "fair", "paperclip", "paperclip_equation"
@@ -219,8 +219,11 @@ def fair_estimates(scores: Scores, test_set: TestSet, weights_bg: Ints) -> list[
     `t2i_found_at_10pct` is the share of a caption's own tiles that are among the top 10 % of tiles.
     `t2i_diversity_at_10` is the number of distinct proposal groups among the ten nearest tiles, divided by ten.
 
-    The bootstrap resamples queries and candidates together, except for `map`, `ndcg`, `found` and `diversity`, for
-    which the candidates are held fixed.
+    `i2t_accuracy_at_10pct_by_proposal` is the mean over proposals of the accuracy of their tiles;
+    proposals with the same caption count as one.
+
+    The bootstrap resamples queries and candidates together, except for `recall_at_1`, `by_proposal`, `map`, `ndcg`,
+    `found` and `diversity`, for which the candidates are held fixed.
     """
     require_finite(scores, test_set)
     caption_t, group_t, group_c = test_set.caption_t, test_set.group_t, test_set.group_c
@@ -230,9 +233,11 @@ def fair_estimates(scores: Scores, test_set: TestSet, weights_bg: Ints) -> list[
         "t2i": (scores.t2i_ct, positive_ct, group_c, group_t),
     }
     parts = [
-        replace(values_of(direction, *side[:3]), draws=resampled_retrieval(direction, *side, weights_bg=weights_bg))
+        replace(values_of(direction, *side[:3]), draws=joint_draws(direction, side, weights_bg))
         for direction, side in sides.items()
     ]
+    hits_c = np.bincount(caption_t, parts[0].means[HEADLINE]) / np.bincount(caption_t)
+    by_proposal = Values(means={f"{HEADLINE}_by_proposal": hits_c}, group_q=group_c)
     recall_c = expected_recall(scores.t2i_ct, positive_ct, top_count(HEADLINE_PERCENT, len(caption_t)))
     # These metrics of text to image need all tiles of a caption, not only its best-ranked tile.
     text_to_all_tiles = Values(
@@ -241,9 +246,18 @@ def fair_estimates(scores: Scores, test_set: TestSet, weights_bg: Ints) -> list[
     )
     return [
         estimate
-        for values in (*parts, text_to_all_tiles)
+        for values in (*parts, by_proposal, text_to_all_tiles)
         for estimate in bootstrap_estimates(FAIR, scores.scorer, values, weights_bg)
     ]
+
+
+def joint_draws(direction: str, side: tuple[Floats, Bools, Ints, Ints], weights_bg: Ints) -> dict[str, Floats]:
+    """Resample queries and candidates together, except for the recall at 1.
+
+    A resample has only 63 % of the competitors; for a single place this makes the interval too wide.
+    """
+    draws = resampled_retrieval(direction, *side, weights_bg=weights_bg)
+    return {name: draws_b for name, draws_b in draws.items() if name != f"{direction}_recall_at_1"}
 
 
 def chance_estimates(test_set: TestSet, weights_bg: Ints, seed: int = BOOTSTRAP_SEED) -> list[Estimate]:

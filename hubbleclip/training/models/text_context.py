@@ -8,7 +8,7 @@ import open_clip
 import torch
 import torch.nn.functional as F
 from open_clip.hf_model import HFTextEncoder
-from open_clip.transformer import text_global_pool
+from open_clip.transformer import TextTransformer, text_global_pool
 from torch import Tensor, nn
 
 from hubbleclip.core.errors import TrainingError
@@ -29,17 +29,21 @@ def stretch_positions(embedding_ld: Tensor, length: int) -> Tensor:
 
 def stretch_context(model: Any, length: int) -> None:
     """Give a model a longer text context, in place."""
-    if type(model) is not open_clip.CLIP:
-        raise TrainingError("model.context_length stretches CLIP text towers only: leave it 0 for this model")
+    text = getattr(model, "text", model)
+    is_causal = isinstance(text, open_clip.CLIP | TextTransformer) and text.attn_mask is not None
+    if not is_causal:
+        raise TrainingError(
+            "model.context_length stretches causal text towers only, such as those of CLIP and PE: leave it 0 for this "
+            "model, whose training texts are sentences that fit its context"
+        )
     if length < model.context_length:
         raise TrainingError(
             f"model.context_length = {length} is less than the model's {model.context_length}: raise it"
         )
     with torch.no_grad():
-        model.positional_embedding = nn.Parameter(stretch_positions(model.positional_embedding, length))
-    if model.attn_mask is not None:
-        model.attn_mask = torch.full((length, length), float("-inf")).triu_(1)  # each token attends to earlier ones
-    model.context_length = length
+        text.positional_embedding = nn.Parameter(stretch_positions(text.positional_embedding, length))
+    text.attn_mask = torch.full((length, length), float("-inf")).triu_(1)  # each token attends to earlier ones
+    text.context_length = model.context_length = length
 
 
 def padding_id(model: Any) -> int | None:
