@@ -65,6 +65,7 @@ class TrainSettings(Section):
     """How to train."""
 
     not_in_digest: ClassVar[frozenset[str]] = frozenset({"workers", "allow_cpu"})
+    added_later: ClassVar[frozenset[str]] = frozenset({"lr_scheduler", "cooldown_steps", "grad_checkpointing"})
     fixed: ClassVar[Mapping[str, Any]] = {
         "temperature": TEMPERATURE,
         "full_abstract_share": FULL_SHARE,
@@ -99,7 +100,11 @@ class TrainSettings(Section):
     layer_decay: float = Field(1.0, gt=0, le=1)
     """Layer-wise decay: learning rate of each layer of a tower, relative to the layer above it."""
     warmup_steps: int = Field(2000, ge=0)
-    """Steps of linear warm-up; a cosine decay to zero follows."""
+    """Steps of linear warm-up."""
+    lr_scheduler: Literal["cosine", "const", "const-cooldown"] = "cosine"
+    """Learning rate after the warm-up: cosine decay to zero, constant, or constant up to a linear decay to zero."""
+    cooldown_steps: int = Field(0, ge=0)
+    """Steps of the linear decay at the end with `lr_scheduler = "const-cooldown"`."""
     weight_decay: float = Field(1e-3, ge=0)
     """Decoupled weight decay, on matrices only."""
     grad_clip: float = Field(1.0, gt=0)
@@ -138,6 +143,8 @@ class TrainSettings(Section):
     """
     micro_batch: int = Field(0, ge=0)
     """Rows per forward pass and process; the loss still uses the whole batch. 0 means all rows."""
+    grad_checkpointing: bool = False
+    """Compute activations again in the backward pass, which saves memory and takes time."""
     compile: bool = False
     """Compile the model with torch.compile; needs a C++ compiler on the CPU."""
     workers: int = Field(4, ge=0)

@@ -72,10 +72,14 @@ def _layers(names: Sequence[str]) -> dict[str, int]:
 
 
 def learning_rate(step: int, settings: TrainSettings) -> float:
-    """Compute the rate after `step` finished steps: linear warm-up to the peak, then cosine decay towards zero."""
+    """Compute the rate after `step` finished steps: linear warm-up to the peak, then the schedule of the settings."""
     warmup = min(settings.warmup_steps, settings.steps)
     if step < warmup:
         return settings.learning_rate * (step + 1) / warmup  # step + 1, so that the rate of step 0 is not 0
+    if settings.lr_scheduler != "cosine":
+        left = settings.steps - step
+        is_cooling = settings.lr_scheduler == "const-cooldown" and left < settings.cooldown_steps
+        return settings.learning_rate * (left / settings.cooldown_steps if is_cooling else 1)
     progress = (step - warmup) / max(1, settings.steps - warmup)
     return settings.learning_rate * (1 + math.cos(math.pi * progress)) / 2
 

@@ -229,6 +229,8 @@ def make_trainer(
             "set train.micro_batch = 0"
         )
     loaded.model.to(world.device, memory_format=torch.channels_last)
+    if settings.grad_checkpointing:
+        getattr(loaded.model, "base", loaded.model).set_grad_checkpointing()
     if distillation is not None:
         distillation.base.to(world.device, memory_format=torch.channels_last)
     wrapped = world.wrap(loaded.model)

@@ -103,6 +103,12 @@ def test_the_rate_is_linear_up_to_the_peak_and_then_half_a_cosine() -> None:
     assert [learning_rate(step, settings) for step in range(21)] == pytest.approx(expected)
 
 
+@pytest.mark.parametrize(("scheduler", "expected"), [("const", [3] * 4), ("const-cooldown", [3, 3, 2.25, 0.75])])
+def test_a_constant_rate_may_end_in_a_linear_decay(scheduler, expected) -> None:
+    settings = TrainSettings(steps=20, warmup_steps=4, learning_rate=3.0, lr_scheduler=scheduler, cooldown_steps=4)
+    assert [learning_rate(step, settings) for step in (4, 16, 17, 19)] == pytest.approx(expected)
+
+
 def test_a_warm_up_longer_than_the_training_ends_with_it_at_the_peak() -> None:
     settings = TrainSettings(steps=5, warmup_steps=50, learning_rate=1.0)
     assert [learning_rate(step, settings) for step in range(5)] == pytest.approx([0.2, 0.4, 0.6, 0.8, 1.0])

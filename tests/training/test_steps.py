@@ -37,6 +37,18 @@ def test_the_gradient_is_clipped(dataset_dir) -> None:
     assert metrics["grad_norm"] > 1e-2
 
 
+@pytest.mark.parametrize("mode", ["full", "head", "lora"])
+def test_gradients_with_checkpointing_are_those_without(mode, dataset_dir) -> None:
+    found = []
+    for is_checkpointed in (False, True):
+        trainer, batches = opened(dataset_dir, mode=mode, grad_checkpointing=is_checkpointed)
+        trainer._backward(batches[0])
+        model = getattr(trainer.loaded.model, "base", trainer.loaded.model)
+        assert model.visual.transformer.grad_checkpointing == is_checkpointed
+        found.append([one.grad for one in trainer.loaded.model.parameters() if one.grad is not None])
+    assert all(torch.allclose(one, other, atol=1e-6) for one, other in zip(*found, strict=True))
+
+
 def test_each_step_draws_its_own_dropout_and_a_repeated_step_the_same(dataset_dir) -> None:
     trainer, batches = opened(dataset_dir)
     dropped = dropped_by(trainer)
