@@ -67,6 +67,10 @@ class BenchmarkOptions:
         Path | None,
         Parameter(help="With --frozen: file of (id, vector) to score instead of a model, such as vectors.parquet."),
     ] = None
+    scores: Annotated[
+        Path | None,
+        Parameter(help="With --frozen: file of (image, text, score) to score instead of a model, such as s.parquet."),
+    ] = None
     items: Annotated[
         Path | None, Parameter(help="With --frozen: write what must be embedded to a file, such as items.parquet.")
     ] = None
@@ -105,7 +109,12 @@ def score_frozen(settings: Settings, wanted: BenchmarkOptions) -> dict[str, Any]
         print_line(f"{write_items(wanted.items, settings, wanted.dataset)} items are in {wanted.items}")
         return {}
     result = frozen_benchmark(
-        settings, place=wanted.dataset, model=wanted.model, pretrained=wanted.pretrained, embeddings=wanted.embeddings
+        settings,
+        place=wanted.dataset,
+        model=wanted.model,
+        pretrained=wanted.pretrained,
+        embeddings=wanted.embeddings,
+        scores=wanted.scores,
     )
     cells = {(row["model"], row["name"]): cell(row) for row in result["metrics"]}
     print_rows([{"metric": name, **{one: cells[one, name] for one in ("model", "bm25", "random")}} for name in SHOWN])

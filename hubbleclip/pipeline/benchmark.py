@@ -19,6 +19,7 @@ from hubbleclip.dataset.reader import open_rows
 from hubbleclip.evaluation.benchmarks import catalogue, frozen
 from hubbleclip.evaluation.embed import embed_phrases
 from hubbleclip.evaluation.metrics.baselines import bm25_scores, metadata_text
+from hubbleclip.evaluation.metrics.protocols import Scores
 from hubbleclip.evaluation.metrics.retrieval import Floats, cosine_scores
 from hubbleclip.evaluation.metrics.vocabulary import OBJECT_PROMPTS
 from hubbleclip.evaluation.report.write import read_samples
@@ -69,21 +70,32 @@ def embed_samples(loaded: LoadedModel, info: DatasetInfo, samples: tuple[Sample,
 
 
 def frozen_benchmark(
-    settings: Settings, *, place: str = "", model: str = "", pretrained: str = "", embeddings: Path | None = None
+    settings: Settings,
+    *,
+    place: str = "",
+    model: str = "",
+    pretrained: str = "",
+    embeddings: Path | None = None,
+    scores: Path | None = None,
 ) -> dict[str, Any]:
-    """Score a model or a file of features on the frozen benchmark."""
+    """Score a model, or a file of features or of scores, on the frozen benchmark."""
     info = open_dataset(place, settings)
     samples = read_samples(info)
     test_set = frozen.benchmark_set(samples)
-    if embeddings:
-        tiles_td, captions_cd = frozen.read_embeddings(embeddings, test_set)
-        name = f"{embeddings.name} ({sha256_file(embeddings)[:16]})"
+    if file := scores or embeddings:
+        found = (
+            frozen.read_scores(file, test_set)
+            if scores
+            else Scores.of_features("model", *frozen.read_embeddings(file, test_set))
+        )
+        name = f"{file.name} ({sha256_file(file)[:16]})"
     else:
         loaded, batch_size = open_model(model, pretrained, settings), settings.evaluation.batch_size
         tiles_td = embed_samples(loaded, info, test_set.samples, batch_size)
         captions_cd = embed_texts(loaded, test_set.captions_c, batch_size)
+        found = Scores.of_features("model", tiles_td, captions_cd)
         name = " ".join(filter(None, (model or "promoted run", pretrained)))
-    scored = frozen.score(test_set, tiles_td, captions_cd, settings.evaluation, samples)
+    scored = frozen.score(test_set, found, settings.evaluation, samples)
     return {"model": name, "dataset_digest": info.digest, **scored}
 
 

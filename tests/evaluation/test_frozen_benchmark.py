@@ -108,7 +108,8 @@ def test_features_of_a_file_are_scored_in_both_directions_beside_baselines(test_
     ids, vectors = made_features(test_set)
     order = np.random.default_rng(1).permutation(len(ids))
     path = write(tmp_path / "f.parquet", [*(ids[i] for i in order), "other"], [*vectors[order], np.ones(16)])
-    result = score(test_set, *read_embeddings(path, test_set), SETTINGS, made_samples())
+    scores = Scores.of_features("model", *read_embeddings(path, test_set))
+    result = score(test_set, scores, SETTINGS, made_samples())
     values = {(row["model"], row["name"]): row for row in result["metrics"]}
     assert values["model", "i2t_recall_at_1"]["value"] == values["model", "t2i_recall_at_1"]["value"] == 1
     assert values["model", "i2t_recall_at_1"]["low"] < 1 == values["model", "i2t_recall_at_1"]["high"]
@@ -191,7 +192,7 @@ def test_each_scorer_has_intervals_by_the_resamples_of_the_settings(test_set):
     features = unit(vectors)
     parts = features[: len(test_set.samples)], features[len(test_set.samples) :]
     few, again, other = (
-        score(test_set, *parts, settings, [])["metrics"]
+        score(test_set, Scores.of_features("model", *parts), settings, [])["metrics"]
         for settings in (SETTINGS, SETTINGS, EvaluationSettings(bootstrap=101))
     )
     assert len(ids) == len(vectors)

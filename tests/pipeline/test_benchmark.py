@@ -2,7 +2,9 @@
 
 import json
 from dataclasses import replace
+from importlib.resources import files
 from itertools import product
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -58,6 +60,27 @@ def test_a_run_and_features_of_it_in_a_file_have_the_same_score(profile, tmp_pat
         "items_sha256": ours["items_sha256"],
         "num_tiles": len(names),
     }
+
+
+def test_the_script_of_the_docs_enters_scores(profile, tmp_path, monkeypatch):
+    settings, dataset_dir, _ = profile
+    monkeypatch.chdir(tmp_path)
+    common = f"benchmark --frozen --dataset {dataset_dir} --data {settings.data} --set evaluation.bootstrap=100".split()
+    run_command(*common, "--items", "items.parquet")
+    page = files("hubbleclip.evaluation.benchmarks").joinpath("README.md").read_text()
+    exec(page.partition("by `--scores`:")[2].split("```")[1].removeprefix("python"), {})
+    run_command(*common, "--scores", "scores.parquet", "--out", "result.json")
+    rows = {(row["model"], row["name"]): row["value"] for row in json.loads(Path("result.json").read_text())["metrics"]}
+    texts = [row["text"] for row in pq.read_table("items.parquet").to_pylist() if row["kind"] == "text"]
+    tied = sum(len(text) == min(map(len, texts)) for text in texts)
+    own = read_dataset(dataset_dir).manifest.to_pylist()
+    drawn = [row["captions"][0] for row in own if row["captions"][0] in texts]
+    expected = sum((len(text) == min(map(len, texts))) / tied for text in drawn) / len(drawn)
+    assert rows["model", "i2t_recall_at_1"] == pytest.approx(expected, abs=1e-5)
+    table = pq.read_table("scores.parquet")
+    pq.write_table(table.slice(1), "scores.parquet")
+    with pytest.raises(EvaluationError, match=f"lacks 1 of {len(table)} scores"):
+        frozen_benchmark(settings, place=str(dataset_dir), scores=Path("scores.parquet"))
 
 
 def test_an_exported_folder_has_the_score_of_its_run(profile, tmp_path):

@@ -92,12 +92,35 @@ def read_embeddings(path: Path, test_set: TestSet) -> tuple[Floats, Floats]:
     return tiles_td, captions_cd
 
 
-def score(
-    test_set: TestSet, tiles_td: Floats, captions_cd: Floats, settings: EvaluationSettings, samples: Sequence[Sample]
-) -> dict[str, Any]:
-    """Score features in both directions, beside text search and chance."""
+def read_scores(path: Path, test_set: TestSet) -> Scores:
+    """Read the score of each image and text from a Parquet file; pairs of other ids are ignored."""
+    try:
+        table = pq.read_table(path, columns=["image", "text", "score"])
+        images, texts = ([str(name) for name in table[column].to_pylist()] for column in ("image", "text"))
+        score_n = table["score"].to_numpy().astype(np.float64)
+    except (OSError, pa.ArrowException, ValueError, TypeError, KeyError) as error:
+        detail = str(error).partition("\n")[0]
+        raise EvaluationError(
+            f"{path} cannot be read ({detail}): write Parquet with `image`, `text` and `score`"
+        ) from error
+    tile_of = {sample.tile_id: tile for tile, sample in enumerate(test_set.samples)}
+    caption_of = {name: caption for caption, name in enumerate(caption_ids(test_set))}
+    scores_tc = np.full((len(tile_of), len(caption_of)), np.nan)
+    for image, text, score in zip(images, texts, score_n, strict=True):
+        if image in tile_of and text in caption_of:
+            scores_tc[tile_of[image], caption_of[text]] = score
+    if num_missing := int((~np.isfinite(scores_tc)).sum()):
+        raise EvaluationError(
+            f"{path} lacks {num_missing} of {scores_tc.size} scores: give one for each image and text that "
+            "`hubbleclip benchmark --frozen --items FILE` lists"
+        )
+    return Scores(scorer="model", i2t_tc=scores_tc, t2i_ct=scores_tc.T)
+
+
+def score(test_set: TestSet, scores: Scores, settings: EvaluationSettings, samples: Sequence[Sample]) -> dict[str, Any]:
+    """Estimate the metrics of a model's scores in both directions, beside text search and chance."""
     weights_bg = draw_weights(test_set.num_groups, settings.bootstrap)
-    scorers = (Scores.of_features("model", tiles_td, captions_cd), Scores.of_text_search(test_set))
+    scorers = (scores, Scores.of_text_search(test_set))
     estimates = [estimate for one in scorers for estimate in fair_estimates(one, test_set, weights_bg)]
     estimates += chance_estimates(test_set, weights_bg)
     rows = [as_metric(estimate, "") for estimate in estimates]
