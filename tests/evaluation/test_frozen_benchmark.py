@@ -22,6 +22,7 @@ from hubbleclip.evaluation.benchmarks.frozen import (
     read_embeddings,
     score,
 )
+from hubbleclip.evaluation.metrics.protocols import Scores
 
 TITLES = Path(__file__).parents[3] / "shared/data/proposals/titles.tsv"
 DRAWN = (5086, 5121, 5122, 5147, 5154, 5161, 5182, 5215, 5217, 5266)
