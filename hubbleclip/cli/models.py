@@ -117,7 +117,9 @@ def score_frozen(settings: Settings, wanted: BenchmarkOptions) -> dict[str, Any]
         scores=wanted.scores,
     )
     cells = {(row["model"], row["name"]): cell(row) for row in result["metrics"]}
-    print_rows([{"metric": name, **{one: cells[one, name] for one in ("model", "bm25", "random")}} for name in SHOWN])
+    print_rows(
+        [{"metric": name, **{one: cells.get((one, name), "") for one in ("model", "bm25", "random")}} for name in SHOWN]
+    )
     print_line(
         f"{result['benchmark']}: {result['model']}, {result['num_tiles']} tiles and {result['num_captions']} captions"
         f" of {result['num_programs']} programmes, {result['num_programs_in_train']} of them in train, items"
