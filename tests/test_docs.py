@@ -10,6 +10,8 @@ from xml.etree import ElementTree
 import pytest
 import yaml
 
+import hubbleclip
+
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
 TEXTS = [
@@ -109,6 +111,30 @@ def test_the_drawing_is_whole_and_needs_no_other_file() -> None:
     assert not re.search(r"(href|src)=|@import|url\((?!#)", drawing)
     assert names >= {"Archive", "Observations", "Proposals", "Products", "Tiles", "Catalog", "Samples", "Shards"}
     assert names >= {"Run", "Report", "Search"}
+
+
+def test_a_release_has_one_version_and_one_placeholder() -> None:
+    project = tomllib.loads(text_of("pyproject.toml"))["project"]
+    assert project["version"] == hubbleclip.__version__ == yaml.safe_load(text_of("CITATION.cff"))["version"]
+    assert {author["name"] for author in project["authors"]} <= set(re.findall(r"name: (.+)", text_of("CITATION.cff")))
+    assert "github.com/OWNER" in text_of("docs/owner.md") and "github.com/OWNER/" in project["urls"]["Repository"]
+
+
+def test_the_image_copies_what_exists_and_asks_an_address_that_the_search_has() -> None:
+    image = text_of("Dockerfile")
+    copied = [name for line in re.findall(r"^COPY (.+) \S+$", image, re.MULTILINE) for name in line.split()]
+    assert len(copied) > 5
+    assert [name for name in copied if not (ROOT / name).exists()] == []
+    (asked,) = re.findall(r"127\.0\.0\.1:8765(/\w+)", image)
+    assert f'"{asked}"' in text_of("hubbleclip/search/server/application.py")
+
+
+def test_workflows_run_what_exists() -> None:
+    texts = [path.read_text(encoding="utf-8") for path in (ROOT / ".github/workflows").glob("*.yml")]
+    targets = {word for text in texts for word in re.findall(r"run: make ([a-z-]+)", text)}
+    modules = {word for text in texts for word in re.findall(r"python -m (tools\.\w+)", text)}
+    assert targets <= set(re.findall(r"^([a-z-]+):", text_of("Makefile"), re.MULTILINE)), targets
+    assert modules and all(importlib.util.find_spec(name) for name in modules)
 
 
 @pytest.mark.parametrize("path", TEXTS, ids=lambda path: path.name)

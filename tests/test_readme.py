@@ -78,7 +78,7 @@ def test_every_test_that_is_named_exists() -> None:
 
 def test_pictures_of_the_readme_exist() -> None:
     pictures = [one for one in re.findall(r"!\[[^]]*\]\(([^)]+)\)", README) if not one.startswith(FORGE)]
-    assert pictures
+    assert len(pictures) == 2
     assert all((ROOT / picture).is_file() for picture in pictures)
 
 

@@ -10,8 +10,9 @@ import tempfile
 import tomllib
 from pathlib import Path
 
+from tools.install_torch import CPU_INDEX, answers
+
 ROOT = Path(__file__).parents[1]
-CPU_INDEX = "https://download.pytorch.org/whl/cpu"
 LOWEST = (
     *("astropy", "astroquery", "duckdb", "fastapi", "numba", "numpy", "open_clip_torch", "prefect", "pyarrow"),
     *("pydantic", "torch", "webdataset"),
@@ -45,7 +46,8 @@ def main() -> None:
         (folder / "constraints.txt").write_text("\n".join(lowest_versions() if given.versions == "lowest" else ()))
         subprocess.run([sys.executable, "-m", "venv", folder / "venv"], check=True)
         python, command = folder / "venv/bin/python", folder / "venv/bin/hubbleclip"
-        pip = [python, "-m", "pip", "install", "--quiet", "--extra-index-url", CPU_INDEX]
+        index = ["--extra-index-url", CPU_INDEX] if answers(f"{CPU_INDEX}/torch/") else []
+        pip = [python, "-m", "pip", "install", "--quiet", *index]
         steps = [
             [*pip, "--constraint", folder / "constraints.txt", given.file.resolve()],
             [command, "--help"],

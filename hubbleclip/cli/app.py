@@ -288,25 +288,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
         with ending_on_interrupt(can_resume=bool(words) and words[0] in RESUMED), closing(handler):
             app(words, exit_on_error=False, print_error=False)
     except (HubbleclipError, CycloptsError) as error:
-        advice = complete_advice(str(machine_error(error) or error), shlex.join(given_flags(words)))
-        fail(elsewhere(advice, words))
+        fail(complete_advice(str(machine_error(error) or error), shlex.join(given_flags(words))), words)
     except (OSError, MemoryError, RuntimeError) as error:
         if failure := machine_error(error):
-            fail(elsewhere(str(failure), words))
+            fail(str(failure), words)
         if not isinstance(error, OSError) or error.errno not in NO_ACCESS_ERRNOS or not error.filename:
             raise
-        advice = f"{error.filename} cannot be used ({error.strerror}): check its permissions, or set --data"
-        fail(elsewhere(advice, words))
+        fail(f"{error.filename} cannot be used ({error.strerror}): check its permissions, or set --data", words)
 
 
-def elsewhere(message: str, words: Sequence[str]) -> str:
-    """Advise another `--out` instead of `--data` where the file that cannot be written is that of `--out`."""
-    has_out = any(word.partition("=")[0] == "--out" for word in words)
-    return NOT_WRITTEN.sub(r"\1 or give another --out", message) if has_out else message
-
-
-def fail(message: str) -> NoReturn:
-    """Print an error as one line and exit."""
+def fail(message: str, words: Sequence[str]) -> NoReturn:
+    """Print an error as one line and exit; with `--out`, another one is advised instead of another `--data`."""
+    if any(word.partition("=")[0] == "--out" for word in words):
+        message = NOT_WRITTEN.sub(r"\1 or give another --out", message)
     sys.stderr.write(f"hubbleclip: {without_control(' '.join(message.split()))}\n")
     sys.exit(2)
 

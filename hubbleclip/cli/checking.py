@@ -157,8 +157,8 @@ def clean(
     from hubbleclip.training.checkpoints import prune_checkpoints, read_best
     from hubbleclip.training.runs import FINISHED, RUN, read_facts
 
-    folders = [path.parent for path in options.existing_layout().runs.glob(f"[!.]*/{RUN}")]
-    finished = [folder for folder in folders if read_facts(folder)["status"] == FINISHED]
+    paths = options.existing_layout().runs.glob(f"[!.]*/{RUN}")
+    finished = [path.parent for path in paths if read_facts(path.parent)["status"] == FINISHED]
     sizes = [size for folder in finished for size in prune_checkpoints(folder, read_best(folder)["step"], 1)]
     print_line(f"deleted {len(sizes)} checkpoints of {len(finished)} finished runs, {decimal(sum(sizes))}")
 

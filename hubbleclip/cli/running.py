@@ -61,10 +61,7 @@ def check_first(name: str, settings: Settings, run: str = "") -> None:
     from hubbleclip.pipeline.pending_work import newest_dataset
     from hubbleclip.pipeline.promotion import read_promoted
 
-    if name == "index":
-        read_promoted(layout)
-    else:
-        newest_dataset(layout)
+    (read_promoted if name == "index" else newest_dataset)(layout)
     check_runs(settings, run)
 
 

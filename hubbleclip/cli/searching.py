@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass, make_dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -144,7 +143,9 @@ def print_hits(rows: list[dict[str, Any]], shown_as: Format, group: GroupBy) -> 
         print_line("no tile was found")
     elif console.is_terminal:
         for row in rows:
-            print_cut("  ".join(short_facts(row)))
+            facts = (row.get(name) for name in ("instrument", "filter", "target_name"))
+            more = f"+{row['num_folded']}" if row["num_folded"] else ""
+            print_cut("  ".join(filter(None, (f"{row['score']:.3f}", row["tile_id"][:SHORT_ID], *facts, more))))
             print_cut(f"       {row.get('title') or ''}")
         print_wrapped(MEANING + (MORE.format(FOLDED[group]) if group in FOLDED else ""))
     else:
@@ -154,12 +155,3 @@ def print_hits(rows: list[dict[str, Any]], shown_as: Format, group: GroupBy) -> 
                 for row in rows
             ]
         )
-
-
-def short_facts(row: dict[str, Any]) -> Iterator[str]:
-    """Yield the facts of a hit's first line on a terminal."""
-    yield f"{row['score']:.3f}"
-    yield row["tile_id"][:SHORT_ID]
-    yield from (str(row[name]) for name in ("instrument", "filter", "target_name") if row.get(name))
-    if row["num_folded"]:
-        yield f"+{row['num_folded']}"

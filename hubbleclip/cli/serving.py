@@ -12,7 +12,6 @@ from cyclopts import Parameter
 from hubbleclip.cli.options import Options
 from hubbleclip.cli.running import redirect_caches
 from hubbleclip.core.errors import SettingsError
-from hubbleclip.core.layout import Layout
 
 LOOPBACK, PORT = "127.0.0.1", 8765
 TOKEN = "HUBBLECLIP_TOKEN"  # noqa: S105
@@ -36,7 +35,7 @@ def serve(
     from hubbleclip.search.server.security import check_access, is_loopback
 
     access = check_access(host, os.environ.get(TOKEN), public)
-    layout = Layout(options.settings().root)
+    layout = options.layout()
     redirect_caches(layout)
     # Names are looked up on the internet for the person at this machine, but not for strangers.
     search = Search(layout, asks_sesame=is_loopback(access.host) and not public)
@@ -55,6 +54,6 @@ def mcp(options: Options = Options()) -> None:
         from hubbleclip.search.agents import make_agent_server
     except ModuleNotFoundError as error:
         raise SettingsError("tools for agents need pip install 'hubbleclip[agents]'") from error
-    layout = Layout(options.settings().root)
+    layout = options.layout()
     redirect_caches(layout)
     make_agent_server(lambda: Search(layout, asks_sesame=False), layout, partial(explain, layout)).run()

@@ -63,9 +63,8 @@ def explain_error(error: Mapping[str, Any], settings: type[BaseModel]) -> str:
     """Write one line about an invalid setting."""
     name, value = ".".join(str(part) for part in error["loc"]), error.get("input")
     if error["type"] == UNKNOWN:
-        section, _, key = name.partition(".")
         if name in setting_names(settings):  # a table of TOML has the whole name as its key
-            return f'the name "{name}" is quoted: write {key} below [{section}], without quotes'
+            return f'the name "{name}" is quoted: write it without quotes, or below its section'
         if isinstance(value, dict) and value:  # a whole section is unknown
             name = f"{name}.{next(iter(value))}"
         meant = " or ".join(closest(name, setting_names(settings)))

@@ -47,6 +47,9 @@ def end_soon(exit_code: int = INTERRUPTED) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     with Path(os.devnull).open("wb") as nowhere:
         os.dup2(nowhere.fileno(), STDERR)  # libraries that are interrupted print tracebacks
+    # The kernel ends the process if a library keeps the interpreter's lock, so that the thread below cannot run.
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    signal.setitimer(signal.ITIMER_REAL, GRACE_S + 0.5)
     threading.Thread(target=_end_after_grace, args=[exit_code], name="end-after-interrupt", daemon=True).start()
 
 

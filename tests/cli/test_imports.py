@@ -22,6 +22,7 @@ STAGES = {"torch", "prefect", "astropy", "scipy", "matplotlib", "fsspec"}
         (["evaluate", "nope"], "hubbleclip dataset"),
         (["train", "--sweep", "missing.toml"], "missing.toml"),
         (["index"], "hubbleclip pipeline"),
+        (["train"], "hubbleclip dataset"),
         (["worker", "--pool", "nope"], "nope"),
     ],
     ids=lambda case: case[0] if isinstance(case, list) else "",

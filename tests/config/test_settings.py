@@ -59,7 +59,7 @@ def test_layers_win_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
         ({"train": {"stepps": 3}}, r"no setting train.stepps: did you mean train.steps\?"),
         ({"tile": {"size_px": 3}}, r"no setting tile.size_px: did you mean tiles.size_px\?"),
         ({"steps": 3}, r"no setting steps: did you mean train.steps\?"),
-        ({"train.steps": 3}, r'"train.steps" is quoted: write steps below \[train\]'),
+        ({"train.steps": 3}, '"train.steps" is quoted: write it without quotes'),
         ({"quux": 3}, r"no setting quux \(`hubbleclip settings` lists all"),
         ({"quux": {}}, "no setting quux "),
         ({"tiles": 3}, "tiles is a section of settings: write --set tiles.NAME=VALUE"),

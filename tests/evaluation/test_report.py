@@ -3,6 +3,7 @@ import io
 import json
 import math
 import re
+import shutil
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -63,6 +64,25 @@ def embedded(trained):
     info, loaded = read_dataset(trained[1]), load_run_model(trained[2])
     test_set = make_test_set(read_samples(info))
     return test_set, loaded, embed_test_set(loaded, embed_tiles(loaded, info, "test", 8), test_set, {}, 8)
+
+
+@pytest.mark.nightly
+def test_a_phone_shows_the_titles_of_the_sections_and_a_link_opens_one(evaluation):
+    webdriver = pytest.importorskip("selenium.webdriver")
+    if not shutil.which("chromedriver"):
+        pytest.skip("chromium and chromedriver are not installed")
+    options = webdriver.ChromeOptions()
+    for argument in ("--headless=new", "--no-sandbox"):
+        options.add_argument(argument)
+    with webdriver.Chrome(options=options, service=webdriver.ChromeService(shutil.which("chromedriver"))) as browser:
+        size = {"width": 400, "height": 900, "deviceScaleFactor": 1, "mobile": True}
+        browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+        browser.get((evaluation.path / "index.html").as_uri())
+        assert browser.execute_script("return document.documentElement.scrollHeight") < 4000
+        assert browser.execute_script("return document.documentElement.scrollWidth") == 400
+        browser.execute_script("document.querySelector('nav a[href=\"#accuracy\"]').click()")
+        (opened,) = browser.find_elements("css selector", "details[open]")
+        assert "Recall at 5" in opened.text
 
 
 def test_the_scale_of_the_logits_is_the_exponential_of_the_parameter(embedded):

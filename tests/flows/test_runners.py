@@ -117,10 +117,8 @@ def opened_cluster(address: str) -> Iterator[Submit]:
 
 def test_a_cluster_whose_class_does_not_exist_is_reported_in_one_line() -> None:
     pytest.importorskip("dask")
-    with (
-        pytest.raises(SettingsError, match=r"no cluster dask_jobqueue\.Slurm .*: correct flows"),
-        opened_cluster("dask_jobqueue.Slurm"),
-    ):
+    refusal = pytest.raises(SettingsError, match=r"no class dask_jobqueue\.Slurm: correct flows")
+    with refusal, opened_cluster("dask_jobqueue.Slurm"):
         pass
 
 

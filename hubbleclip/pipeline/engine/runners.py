@@ -10,8 +10,8 @@ from concurrent.futures import BrokenExecutor, ProcessPoolExecutor, ThreadPoolEx
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from contextvars import Context, copy_context
 from functools import partial
-from importlib import import_module
 from multiprocessing import get_context
+from pydoc import locate
 from typing import Any, NamedTuple
 
 from hubbleclip.config.settings import FetchSettings, FlowSettings, Settings
@@ -89,22 +89,16 @@ def _dask(settings: FlowSettings, num: int) -> Iterator[Submit]:
     place: dict[str, Any] = {"address": settings.dask_address} if settings.dask_address else local
     with ExitStack() as stack:
         if settings.dask_address and ":" not in settings.dask_address:
-            cluster = stack.enter_context(_cluster_class(settings.dask_address)())
+            cluster_class: Any = locate(settings.dask_address)
+            if cluster_class is None:
+                raise SettingsError(f"there is no class {settings.dask_address}: correct flows.dask_address")
+            cluster = stack.enter_context(cluster_class())
             cluster.scale(num)
             place = {"address": cluster}
         client = stack.enter_context(Client(**place))  # type: ignore[no-untyped-call]
         if not client.nthreads():
             log.warning("no worker is connected to the Dask scheduler: the batches wait for one")
         yield partial(client.submit, pure=False)
-
-
-def _cluster_class(path: str) -> Any:
-    """Find the class of a Dask cluster, such as `dask_jobqueue.SLURMCluster`."""
-    module, _, name = path.rpartition(".")
-    try:
-        return getattr(import_module(module), name)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise SettingsError(f"there is no cluster {path} ({error}): correct flows.dask_address") from error
 
 
 @contextmanager

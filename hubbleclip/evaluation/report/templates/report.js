@@ -6,7 +6,6 @@ if (matchMedia("(max-width: 760px)").matches) {  // a phone shows the titles of 
     summary.append(title);
     while (section.nextElementSibling && section.nextElementSibling.tagName !== "H2") section.append(section.nextElementSibling);
   }
-  document.querySelector("details").open = true;
   for (const link of document.querySelectorAll("nav a")) link.addEventListener("click", () => {
     document.querySelector(link.hash).closest("details").open = true;
   });
