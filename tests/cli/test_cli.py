@@ -157,10 +157,10 @@ def test_assignments_are_toml_values() -> None:
         parse_assignment("train.steps")
 
 
-@pytest.mark.slow
-def test_locked_catalog_names_its_holder(tmp_path: Path) -> None:
+def test_locked_catalog_names_its_holder_before_a_server_starts(tmp_path: Path) -> None:
     with writing_catalog(Layout(tmp_path / "demo")):
         assert_one_line(run("tiles", data=tmp_path), "is being written by process")
+    assert not (tmp_path / ".prefect").exists()
 
 
 @pytest.mark.slow
