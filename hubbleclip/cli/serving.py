@@ -38,10 +38,10 @@ def serve(
     layout = options.layout()
     redirect_caches(layout)
     # Names are looked up on the internet for the person at this machine, but not for strangers.
-    search = Search(layout, asks_sesame=is_loopback(access.host) and not public)
-    # The model is loaded while the server starts, so that the first search need not wait for it.
-    threading.Thread(target=search.load_model, name="load-model", daemon=True).start()
+    search = Search(layout, asks_sesame=is_loopback(access.host) and not public, is_asked_ahead=True)
     service = SearchService(search=search, explain=partial(explain, layout))
+    # The model is loaded while the server starts, so that the first search need not wait for it.
+    threading.Thread(target=service.load_model, name="load-model", daemon=True).start()
     run_server(service, access, port, layout.search_server)
 
 

@@ -195,3 +195,7 @@ class EvaluationError(HubbleclipError):
 
 class SearchError(HubbleclipError):
     """The search index is missing or damaged, or a query is invalid."""
+
+
+class DamagedIndexError(SearchError):
+    """A file of the search index was damaged after it was opened."""

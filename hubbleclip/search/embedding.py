@@ -110,4 +110,8 @@ def _pictures(path: Path, settings: TileSettings) -> list[bytes]:
 
     suffix = ".fits.gz" if start.startswith(GZIP_START) else ".fits"
     name = path.name if product_suffix(path.name) in FITS_SUFFIXES else f"{path.name}{suffix}"
-    return [tile.encoded for tile in tile_file(path, settings=settings, file_name=name).tiles]
+    found = tile_file(path, settings=settings, file_name=name)
+    if not found.tiles:
+        reasons = ", ".join(dict.fromkeys(one.reason for one in found.rejections))
+        raise SearchError(f"{path.name} gives no tile: {reasons or 'it has no image'}")
+    return [tile.encoded for tile in found.tiles]

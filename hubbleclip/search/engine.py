@@ -47,7 +47,7 @@ from hubbleclip.search.records import (
     TileRecord,
 )
 from hubbleclip.search.selections import read_selection
-from hubbleclip.search.sky import Position, ask_sesame, find_cone
+from hubbleclip.search.sky import Sesame, find_cone
 from hubbleclip.search.stores.base import Mask, rows_of
 from hubbleclip.search.typed_queries import Known, understand
 
@@ -77,13 +77,15 @@ class Search:
         Paths of the profile.
     asks_sesame
         Whether Sesame, on the internet, is asked for the name of a place that the catalog does not have.
+    is_asked_ahead
+        Whether the caller asks it, where a search raises UnaskedNameError.
 
     """
 
-    def __init__(self, layout: Layout, *, asks_sesame: bool = True) -> None:
+    def __init__(self, layout: Layout, *, asks_sesame: bool = True, is_asked_ahead: bool = False) -> None:
         self._layout = layout
-        self._ask_elsewhere = self._ask if asks_sesame else None
-        self._answered: dict[str, Position] = {}
+        self.sesame = Sesame(is_asked_ahead=is_asked_ahead)
+        self._ask_elsewhere = self.sesame.find if asks_sesame else None
         self._refreshing = threading.Lock()
         self._retry_at = 0.0
         self._opened = open_index(layout)
@@ -242,12 +244,6 @@ class Search:
                 return False
 
         return understand(params, Known(words=opened.facts.words.words, has_place=has_place, **opened.names))
-
-    def _ask(self, name: str) -> Position | None:
-        """Ask Sesame for a name, once if it answers."""
-        if name not in self._answered and (position := ask_sesame(name)):
-            self._answered[name] = position
-        return self._answered.get(name)
 
     def _cone(self, opened: OpenIndex, params: SearchParams) -> Cone | None:
         """Return the cone around the place of a search."""

@@ -29,6 +29,8 @@ HitRow = dict[str, Any]
 """A hit as `Hit.row` gives it."""
 NOT_XML = re.compile(r"[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 """Control characters that XML cannot hold."""
+FORMULA = re.compile(r"(?=[=+@\t\r-])\A")
+"""Matches the start of a text that a spreadsheet would run as a formula."""
 SCORES = (
     Column("score", REAL, "Score of the search, higher is better", "stat.fit.goodness"),
     Column("model_rank", INTEGER, "Rank by the model, from 1", "meta.number"),
@@ -89,7 +91,8 @@ def votable_bytes(file: VOTableFile) -> bytes:
 
 def _csv(rows: Sequence[HitRow], _: Mapping[str, str]) -> bytes:
     content = io.BytesIO()
-    csv.write_csv(pa.Table.from_pylist(rows, schema=SCHEMA), content)
+    texts = [{n: FORMULA.sub("'", v) if isinstance(v, str) else v for n, v in row.items()} for row in rows]
+    csv.write_csv(pa.Table.from_pylist(texts, schema=SCHEMA), content)
     return content.getvalue()
 
 

@@ -7,13 +7,14 @@ where a caller says so, and only for a name that the catalog does not have.
 from __future__ import annotations
 
 import re
+import time
 import warnings
 from collections.abc import Callable
 
 import numpy as np
 import numpy.typing as npt
 
-from hubbleclip.core.errors import SearchError
+from hubbleclip.core.errors import HubbleclipError, SearchError
 from hubbleclip.search.records import Cone
 
 PATCH_NSIDE = 1024
@@ -40,9 +41,49 @@ POSITION = re.compile(
 )
 """Matches a position in a text whose signs are translated by `SIGNS`."""
 SIGNS = str.maketrans({"\u2212": "-", "\u2013": "-", "\u00b0": "d", "\u2032": "m", "\u2033": "s"})
+UNKNOWN_S = 60.0
+"""Seconds after which Sesame is asked again for a name that it did not know."""
 CatalogTarget = Callable[[str], tuple[float, float, float] | None]
 """Function that finds a target in the catalog: right ascension, declination and extent in degrees, or None."""
 Position = tuple[float, float]
+
+
+class UnaskedNameError(HubbleclipError):
+    """A search needs the position of a name for which Sesame is to be asked first, which takes seconds."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"Sesame was not asked for {name!r} yet")
+        self.name = name
+
+
+class Sesame:
+    """Answers of Sesame, which are kept.
+
+    Parameters
+    ----------
+    is_asked_ahead
+        Whether a name that was not asked for raises UnaskedNameError, so that no search waits for the internet.
+
+    """
+
+    def __init__(self, *, is_asked_ahead: bool) -> None:
+        self.is_asked_ahead = is_asked_ahead
+        self._answers: dict[str, tuple[Position | None, float]] = {}
+
+    def find(self, name: str) -> Position | None:
+        """Return the position of a name."""
+        position, until_s = self._answers.get(name, (None, 0.0))
+        if position is None and time.monotonic() >= until_s:
+            if self.is_asked_ahead:
+                raise UnaskedNameError(name)
+            position = self.ask(name)
+        return position
+
+    def ask(self, name: str) -> Position | None:
+        """Ask for a name."""
+        position = ask_sesame(name)
+        self._answers[name] = position, time.monotonic() + UNKNOWN_S
+        return position
 
 
 def patch_numbers(ra_deg: npt.NDArray[np.float64], dec_deg: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:

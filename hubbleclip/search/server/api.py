@@ -108,7 +108,7 @@ def respond(hits: Hits, form: Format) -> Response:
 async def _images(params: ApiParams, service: SearchService) -> Response:
     """Write hits with pictures and features to a file without a name, which ends with the answer, and send it."""
     file = tempfile.TemporaryFile()  # noqa: SIM115 - sent after this function has returned
-    await service.queue.run(service.answer, params, lambda hits: service.search.save(hits, file))
+    await service.run(service.answer, params, lambda hits: service.search.save(hits, file))
     file.seek(0)
     headers = {"Content-Disposition": 'attachment; filename="hubbleclip-images.parquet"'}
     chunks = iter(partial(file.read, CHUNK_BYTES), b"")
@@ -123,7 +123,7 @@ async def upload_of(request: Request, service: SearchService) -> WebParams:
             if not isinstance(picture, UploadFile):
                 raise ParameterError("the form has no file `picture`")
             # A large file is still on disk; reading it in the queue limits how many files are in memory at once.
-            digest = await service.queue.run(lambda: service.uploads.add(picture.file.read()))
+            digest = await service.run(lambda: service.uploads.add(picture.file.read()))
             fields = FormData([(name, value) for name, value in form.multi_items() if name != "picture"])
             return params_of(fields).model_copy(update={"image": [digest]})
 
@@ -148,7 +148,8 @@ def api_routes(service: SearchService) -> APIRouter:
     async def search(params: Annotated[ApiParams, Query()]) -> Response:
         if params.format == "images":
             return await _images(params, service)
-        return await service.queue.run(service.answer, params, lambda hits: respond(hits, params.format))
+        queue = service.queue if params.format == "json" else service.tables
+        return await service.run(service.answer, params, lambda hits: respond(hits, params.format), queue=queue)
 
     @router.post(
         "/search",
@@ -158,7 +159,7 @@ def api_routes(service: SearchService) -> APIRouter:
     )
     async def search_posted(request: Request) -> Response:
         if request.headers.get("content-type", "").startswith("multipart/form-data"):
-            return await service.queue.run(
+            return await service.run(
                 service.answer, await upload_of(request, service), lambda hits: respond(hits, "json")
             )
         try:
@@ -167,7 +168,7 @@ def api_routes(service: SearchService) -> APIRouter:
             raise ParameterError(first_fault(error.errors())) from error
         if body.format == "images":
             return await _images(body.with_terms(), service)
-        return await service.queue.run(service.answer, body.with_terms(), lambda hits: respond(hits, body.format))
+        return await service.run(service.answer, body.with_terms(), lambda hits: respond(hits, body.format))
 
     @router.get("/tiles/{tile_id}", summary="Everything known of a tile")
     async def tile(tile_id: str) -> dict[str, Any]:
@@ -177,7 +178,7 @@ def api_routes(service: SearchService) -> APIRouter:
 
     @router.get("/points", summary="First two principal components of the tiles' features, for a map")
     async def points(params: Annotated[WebParams, Query()]) -> Points:
-        return await service.queue.run(lambda: service.search.points(service.with_paths(params)))
+        return await service.run(lambda: service.search.points(service.with_paths(params)))
 
     return router
 
@@ -192,6 +193,6 @@ def add_posted_schema(schema: dict[str, Any]) -> dict[str, Any]:
 async def find_tile(tile_id: str, service: SearchService) -> TileRecord:
     """Return what is known of a tile."""
     try:
-        return await service.queue.run(service.search.tile, tile_id)
+        return await service.run(service.search.tile, tile_id)
     except SearchError as error:
         raise NotFoundError(f"there is no tile {tile_id[:64]!r}") from error

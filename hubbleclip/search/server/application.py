@@ -13,10 +13,11 @@ from fastapi.responses import JSONResponse
 from fastapi.staticfiles import StaticFiles
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from starlette.exceptions import HTTPException
+from starlette.middleware.gzip import GZipMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from hubbleclip import __version__
-from hubbleclip.core.errors import CatalogError, HubbleclipError
+from hubbleclip.core.errors import CatalogError, DamagedIndexError, HubbleclipError
 from hubbleclip.search.params import ParameterError, Short, first_fault
 from hubbleclip.search.server.api import NotFoundError, add_posted_schema, api_routes
 from hubbleclip.search.server.cone_search import cone_routes
@@ -28,7 +29,14 @@ from hubbleclip.search.server.security import Access, SecurityMiddleware
 from hubbleclip.search.server.uploads import UploadError
 
 STATIC = Path(__file__).parent / "pages/static"
-STATUS = {BusyError: 503, CatalogError: 503, NotFoundError: 404, UploadError: 422, ParameterError: 422}
+STATUS = {
+    BusyError: 503,
+    CatalogError: 503,
+    DamagedIndexError: 503,
+    NotFoundError: 404,
+    UploadError: 422,
+    ParameterError: 422,
+}
 """HTTP status by type of error; 400 for all others."""
 
 
@@ -100,6 +108,7 @@ def create_app(service: SearchService, access: Access, instance: str = "") -> Fa
         description="Search the tiles of Hubble images by text, picture, tile, position and facts.",
     )
     metrics = Metrics(service)
+    app.add_middleware(GZipMiddleware)
     app.add_middleware(SecurityMiddleware, access=access)
     app.add_middleware(MetricsMiddleware, metrics=metrics)
     app.include_router(api_routes(service))
@@ -110,7 +119,7 @@ def create_app(service: SearchService, access: Access, instance: str = "") -> Fa
 
     @app.get("/healthz", summary="Whether the server answers")
     async def health(challenge: Short = "") -> dict[str, str]:
-        return {"status": "ok", "proof": proof_of(instance, challenge)}
+        return {"status": "ok" if service.is_ready else "loading the model", "proof": proof_of(instance, challenge)}
 
     @app.get("/metrics", summary="Numbers for Prometheus")
     async def numbers() -> Response:

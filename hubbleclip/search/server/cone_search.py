@@ -71,7 +71,7 @@ def cone_routes(service: SearchService) -> APIRouter:
             params = SearchParams(place=f"{cone.RA!r} {cone.DEC!r} {cone.SR!r}", group=GroupBy.NONE, k=MAX_DEPTH)
             columns = columns_for(cone.VERB)
             # A radius of 0 asks for the columns alone.
-            content = await service.queue.run(
+            content = await service.tables.run(
                 service.answer, params, lambda hits: write_cone(hits, columns, is_filled=cone.SR > 0)
             )
         except BusyError:

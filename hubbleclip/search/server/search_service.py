@@ -6,6 +6,7 @@ The queue answers a request within a time limit, or refuses it.
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -22,9 +23,13 @@ from hubbleclip.search.engine import Search
 from hubbleclip.search.params import LISTS, SearchParams, TileId, checked, split_weight
 from hubbleclip.search.records import Hits
 from hubbleclip.search.server.uploads import UploadStore
+from hubbleclip.search.sky import UnaskedNameError
 
+log = logging.getLogger(__name__)
 Result = TypeVar("Result")
 NUM_WORKERS, MAX_WAITING, MAX_S, RETRY_AFTER_S = 2, 64, 20.0, 2
+START_S = 85.0
+"""Maximum time of a call while the model is loaded, which takes seconds, and longer on a machine with other work."""
 MAX_K, MAX_RECEIVING = 200, 8
 """Largest number of hits per page, and of uploads that are being received at one time."""
 
@@ -49,12 +54,15 @@ class WorkQueue:
     ----------
     num_open : int
         Number of calls that wait or run now.
+    max_s : float
+        See `max_s` above.
 
     """
 
     def __init__(self, num_workers: int = NUM_WORKERS, max_waiting: int = MAX_WAITING, max_s: float = MAX_S) -> None:
         self.num_open = 0
-        self._max_waiting, self._max_s, self._lock = max_waiting, max_s, threading.Lock()
+        self.max_s = max_s
+        self._max_waiting, self._lock = max_waiting, threading.Lock()
         self._threads = ThreadPoolExecutor(num_workers, thread_name_prefix="search")
 
     async def run(self, function: Callable[..., Result], *arguments: Any) -> Result:
@@ -66,10 +74,10 @@ class WorkQueue:
         work = self._threads.submit(function, *arguments)
         work.add_done_callback(self._end)
         result = asyncio.wrap_future(work)
-        done, _ = await asyncio.wait({result}, timeout=self._max_s)
+        done, _ = await asyncio.wait({result}, timeout=self.max_s)
         if not done:
             result.cancel()
-            raise BusyError(f"the search took longer than {self._max_s:g} s: try again")
+            raise BusyError(f"the search took longer than {self.max_s:g} s: try again")
         return result.result()
 
     def _end(self, _: Future[Any]) -> None:
@@ -101,6 +109,12 @@ class SearchService:
         Function that returns the lineage of a tile.
     queue
         Queue through which every use of the search goes.
+    tables
+        Queue of the long tables, such as a cone of the whole sky.
+    names
+        Queue of the names for which Sesame is asked.
+    is_ready
+        Whether the model is loaded, if it is to be.
     uploads
         Uploaded pictures.
     num_receiving
@@ -111,8 +125,28 @@ class SearchService:
     search: Search
     explain: Callable[[str], Mapping[str, Any]]
     queue: WorkQueue = field(default_factory=WorkQueue)
+    tables: WorkQueue = field(default_factory=lambda: WorkQueue(num_workers=1, max_waiting=16))
+    names: WorkQueue = field(default_factory=lambda: WorkQueue(max_waiting=8))
+    is_ready: bool = True
     uploads: UploadStore = field(default_factory=UploadStore)
     num_receiving: int = 0
+
+    async def run(self, function: Callable[..., Result], *arguments: Any, queue: WorkQueue | None = None) -> Result:
+        """Run a function in a queue, and again after Sesame was asked for a name that it needs."""
+        while True:
+            try:
+                return await (queue or self.queue).run(function, *arguments)
+            except UnaskedNameError as error:
+                await self.names.run(self.search.sesame.ask, error.name)
+
+    def load_model(self) -> None:
+        """Load the model; until then, calls may wait longer."""
+        self.is_ready, self.queue.max_s = False, START_S
+        try:
+            self.search.load_model()
+            log.info("search: the model is loaded")
+        finally:
+            self.is_ready, self.queue.max_s = True, MAX_S
 
     def answer(self, params: SearchParams, finish: Callable[[Hits], Result]) -> Result:
         """Run a search and return `finish` of its hits; a route calls this in a thread of the queue."""
@@ -140,7 +174,8 @@ class SearchService:
 
     def close(self) -> None:
         """Stop the queue and delete the uploads."""
-        self.queue.close()
+        for queue in (self.queue, self.tables, self.names):
+            queue.close()
         self.uploads.close()
 
 

@@ -89,6 +89,8 @@ class SecurityMiddleware:
             await send(message)
 
         refusal = self._refusal(scope)
+        if scope["method"] == "HEAD":  # answered as GET; the protocol leaves the body out
+            scope = dict(scope, method="GET")
         if refusal is None:
             await self.app(scope, _bounded(receive, _max_bytes(Headers(scope=scope))), protect)
         else:
@@ -145,7 +147,7 @@ def _is_from_another_site(headers: Headers, method: str) -> bool:
     if site is None:  # a program, or a browser from before 2023, whose forms have an Origin
         origin = headers.get("origin")
         return method not in READING and origin is not None and urlsplit(origin).netloc != headers.get("host")
-    is_link = method in READING and headers.get("sec-fetch-dest") == "document"
+    is_link = method in READING and headers.get("sec-fetch-dest") == "document" and "sec-fetch-user" in headers
     return site not in ("none", "same-origin") and not is_link
 
 

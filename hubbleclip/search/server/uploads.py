@@ -5,23 +5,28 @@ from __future__ import annotations
 import gzip
 import hashlib
 import io
+import os
+import shutil
 import tempfile
 import threading
 import zlib
 from collections import OrderedDict
 from pathlib import Path
 
+import psutil
 from PIL import Image, UnidentifiedImageError
 
 from hubbleclip.core.errors import HubbleclipError
 
 MAX_FILES, MAX_TOTAL_BYTES = 64, 512 * 2**20
 """Limits of the files that are kept."""
-MAX_PIXELS, MAX_UNPACKED_BYTES = 40_000_000, 512 * 2**20
+MAX_PIXELS, MAX_SIDE_PX, MAX_UNPACKED_BYTES = 40_000_000, 20_000, 512 * 2**20
 SIGNATURES = {b"\x89PNG\r\n\x1a\n": ".png", b"\xff\xd8\xff": ".jpg", b"SIMPLE  =": ".fits", b"\x1f\x8b": ".fits.gz"}
 """First bytes of the accepted files, and the suffix under which each is stored."""
 PICTURES = {".png": "PNG", ".jpg": "JPEG"}
 CHUNK_BYTES = 2**20
+PREFIX = "hubbleclip-uploads-"
+"""First part of the name of a folder of uploads, before the id of the server's process."""
 
 
 class UploadError(HubbleclipError):
@@ -32,7 +37,10 @@ class UploadStore:
     """Keeps the newest uploads in a temporary folder, by digest; older ones are deleted."""
 
     def __init__(self) -> None:
-        self._folder = tempfile.TemporaryDirectory(prefix="hubbleclip-uploads-")
+        for left in Path(tempfile.gettempdir()).glob(f"{PREFIX}[0-9]*-*"):
+            if not psutil.pid_exists(int(left.name.removeprefix(PREFIX).split("-")[0])):
+                shutil.rmtree(left, ignore_errors=True)  # of a server that was killed
+        self._folder = tempfile.TemporaryDirectory(prefix=f"{PREFIX}{os.getpid()}-")
         self._paths: OrderedDict[str, Path] = OrderedDict()
         self._lock = threading.Lock()
 
@@ -80,11 +88,13 @@ def _check_picture(content: bytes, form: str) -> None:
     """Refuse a picture that is damaged or has too many pixels; only its header is read."""
     try:
         with Image.open(io.BytesIO(content), formats=[form]) as picture:
-            num_pixels = picture.width * picture.height
+            num_pixels, side_px = picture.width * picture.height, max(picture.size)
     except Image.DecompressionBombError as error:
         raise UploadError(f"a picture has at most {MAX_PIXELS // 1_000_000} megapixels") from error
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
         raise UploadError("the picture is damaged") from error
+    if side_px > MAX_SIDE_PX:
+        raise UploadError(f"a side of a picture has at most {MAX_SIDE_PX:,} pixels")
     if num_pixels > MAX_PIXELS:
         raise UploadError(f"a picture has at most {MAX_PIXELS // 1_000_000} megapixels")
 

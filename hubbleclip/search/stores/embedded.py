@@ -119,7 +119,8 @@ class EmbeddedStore:
 
     def is_current(self) -> bool:
         """See `VectorStore`."""
-        return file_stamp(self.folder / MANIFEST) == self._stamp
+        # A segment that was damaged is opened again, because the file may be restored under its name.
+        return file_stamp(self.folder / MANIFEST) == self._stamp and all(s.is_whole() for s in self._segments.values())
 
     def close(self) -> None:
         """See `VectorStore`."""

@@ -28,7 +28,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from scipy.fft import dct
 
-from hubbleclip.core.errors import SearchError
+from hubbleclip.core.errors import DamagedIndexError, SearchError
 from hubbleclip.core.io import atomic_write, sha256_file, sync_files, write_bytes
 from hubbleclip.core.layout import segment_name
 from hubbleclip.dataset.manifest import description_bytes, is_intact
@@ -125,11 +125,16 @@ class Segment:
         """Number of rows."""
         return len(self.tile_ids)
 
+    def is_whole(self) -> bool:
+        """Whether neither file was truncated since it was opened."""
+        size = self.codes.codes_nd.size * np.dtype(np.float16).itemsize
+        return os.fstat(self.floats.fileno()).st_size >= size and self.coded.size() >= len(self.coded)
+
     def check_codes(self) -> None:
-        """Raise SearchError if the file of codes was truncated: reading its pages would kill the process (SIGBUS)."""
+        """Raise DamagedIndexError if the file of codes was truncated: reading it would kill the process (SIGBUS)."""
         if self.coded.size() < len(self.coded):
             path = Path(self.floats.name).with_suffix(CODES)
-            raise SearchError(f"{path} is damaged: {rebuild_hint(path.parent)}")
+            raise DamagedIndexError(f"{path} is damaged: {rebuild_hint(path.parent)}")
 
     def read(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.float16]:
         """Read features."""
@@ -138,7 +143,7 @@ class Segment:
         size, descriptor = num_dims * np.dtype(np.float16).itemsize, self.floats.fileno()
         content = b"".join([os.pread(descriptor, size, size * row) for row in rows.tolist()])
         if len(content) != len(rows) * size:
-            raise SearchError(f"{self.floats.name} is damaged: {rebuild_hint(Path(self.floats.name).parent)}")
+            raise DamagedIndexError(f"{self.floats.name} is damaged: {rebuild_hint(Path(self.floats.name).parent)}")
         return np.frombuffer(content, np.float16).reshape(len(rows), num_dims)
 
 

@@ -14,7 +14,7 @@ from search_site import IDS
 from starlette.testclient import TestClient
 
 from hubbleclip.search.engine import Search
-from hubbleclip.search.export import COLUMNS
+from hubbleclip.search.export import COLUMNS, FORMATS
 
 MODEL = "hubbleclip-tiny"
 
@@ -185,6 +185,22 @@ def test_openapi_describes_every_route(client: TestClient) -> None:
     assert set(content) == {"application/json", "multipart/form-data"}
     reference = content["application/json"]["schema"]["$ref"].rpartition("/")[2]
     assert "terms" in described["components"]["schemas"][reference]["properties"]
+
+
+def test_each_address_answers_head_as_get_without_a_body(client: TestClient) -> None:
+    for url in ("/", "/api/v1/search?k=1", f"/api/v1/tiles/{IDS[0]}/image.png", "/healthz", "/scs?RA=1&DEC=1&SR=1"):
+        assert client.head(url).status_code == client.get(url).status_code == 200
+
+
+def test_texts_are_compressed_and_pictures_are_not(client: TestClient) -> None:
+    assert client.get("/api/v1/search?k=24").headers["content-encoding"] == "gzip"
+    assert "content-encoding" not in client.get(f"/api/v1/tiles/{IDS[0]}/image.png").headers
+
+
+def test_a_text_that_begins_as_a_formula_is_text_in_csv() -> None:
+    _, _, write = FORMATS["csv"]
+    table = pd.read_csv(io.BytesIO(write([{"title": '=HYPERLINK("x")', "target_name": "-M 31", "ra_deg": -1.0}], {})))
+    assert (table["title"][0], table["target_name"][0], table["ra_deg"][0]) == ('\'=HYPERLINK("x")', "'-M 31", -1.0)
 
 
 def test_metrics_count_by_route(client: TestClient, search: Search) -> None:

@@ -62,6 +62,7 @@ def test_pictures_and_fits_are_known_by_their_content(content: bytes, suffix: st
         b"\xff\xd8\xff",
         picture("BMP"),
         png_of(60_000, 60_000, 0, zlib.compress(b"")),
+        png_of(40_000_000, 1, 0, zlib.compress(b"")),
         gzip.compress(b"no fits", mtime=0),
         gzip.compress(fits_file(), mtime=0)[:-9],
         b"\x1f\x8bnonsense",
@@ -136,3 +137,16 @@ def test_a_file_too_many_is_asked_to_retry(client: TestClient, monkeypatch: pyte
         response = client.post(path, files={"picture": picture("PNG")})
         assert response.status_code == 503
         assert int(response.headers["retry-after"]) > 0
+
+
+def test_the_uploads_of_a_killed_server_are_deleted_and_those_of_a_running_one_are_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(uploads.tempfile, "tempdir", str(tmp_path))
+    running = UploadStore()
+    killed = tmp_path / f"{uploads.PREFIX}99999999-x"
+    killed.mkdir()
+    UploadStore().close()
+    assert not killed.exists()
+    assert running.path(running.add(picture("PNG"))).is_file()
+    running.close()

@@ -2,10 +2,13 @@
 
 import asyncio
 import threading
+from types import SimpleNamespace
 
 import pytest
 
-from hubbleclip.search.server.search_service import BusyError, WorkQueue
+from hubbleclip.search import sky
+from hubbleclip.search.server.search_service import MAX_S, BusyError, SearchService, WorkQueue
+from hubbleclip.search.sky import Sesame
 
 
 def test_results_and_errors_come_back() -> None:
@@ -64,3 +67,35 @@ def test_a_late_result_is_given_up_and_a_waiting_call_leaves_the_queue() -> None
         assert await queue.run(lambda: 1) == 1
 
     asyncio.run(check())
+
+
+def test_a_name_is_looked_up_outside_the_queue_of_the_searches(monkeypatch: pytest.MonkeyPatch) -> None:
+    release, asked = threading.Event(), []
+
+    def ask(name: str) -> tuple[float, float] | None:
+        asked.append(name)
+        release.wait(30)
+        return (1.0, 2.0) if name == "M 51" else None
+
+    monkeypatch.setattr(sky, "ask_sesame", ask)
+    service = SearchService(search=SimpleNamespace(sesame=Sesame(is_asked_ahead=True)), explain=dict)
+
+    async def check() -> None:
+        slow = [asyncio.create_task(service.run(service.search.sesame.find, name)) for name in ("M 51", "nothing")]
+        await asyncio.sleep(0.05)
+        assert [await service.run(lambda: 1) for _ in range(8)] == [1] * 8
+        release.set()
+        assert await asyncio.gather(*slow) == [(1.0, 2.0), None]
+        assert await service.run(service.search.sesame.find, "nothing") is None
+        assert sorted(asked) == ["M 51", "nothing"]
+
+    asyncio.run(check())
+
+
+def test_calls_may_wait_while_the_model_is_loaded() -> None:
+    seen = []
+    search = SimpleNamespace(load_model=lambda: seen.append((service.is_ready, service.queue.max_s > MAX_S)))
+    service = SearchService(search=search, explain=dict)
+    service.load_model()
+    assert seen == [(False, True)]
+    assert (service.is_ready, service.queue.max_s) == (True, MAX_S)

@@ -163,7 +163,7 @@ def _add_tile_routes(router: APIRouter, service: SearchService) -> None:
             raise BusyError("another occlusion map is being computed: try again in some seconds")
         async with mapping:
             await find_tile(tile_id, service)
-            found = await service.queue.run(service.search.occlusion, tile_id, text)
+            found = await service.run(service.search.occlusion, tile_id, text)
         return render("occlusion", text=text, occlusion=found)
 
     @router.get("/tiles/{tile_id}/footprint.reg")
@@ -187,13 +187,13 @@ def _add_map_routes(router: APIRouter, service: SearchService) -> None:
             return hits, draw_sky(*service.search.positions(hits.params)), marks
 
         params = params_of(request.query_params).model_copy(update={"k": MAX_DRAWN})
-        hits, drawn, marks = await service.queue.run(service.answer, params, draw)
+        hits, drawn, marks = await service.run(service.answer, params, draw)
         shown = hits.params.model_copy(update={"k": WebParams.model_fields["k"].default})
         return render("sky", sky=drawn, marks=marks, params=shown, index=service.search.status)
 
     @router.get("/moc.fits")
     async def coverage() -> Response:
-        content = await service.queue.run(lambda: write_moc(*service.search.positions()))
+        content = await service.run(lambda: write_moc(*service.search.positions()))
         headers = {"Content-Disposition": 'attachment; filename="hubbleclip-moc.fits"'}
         return Response(content, media_type="application/fits", headers=headers)
 
@@ -248,14 +248,14 @@ async def _search_page(params: SearchParams, service: SearchService) -> Response
     """Render the search page; the address has what was recognised in the texts."""
     fault, hits, facets = "", None, {}
     try:
-        hits, facets = await service.queue.run(
+        hits, facets = await service.run(
             service.answer, params, lambda hits: (hits, service.search.facets(hits.params))
         )
         params = hits.params
     except BusyError:
         raise
     except HubbleclipError as error:
-        fault, facets = str(error), await service.queue.run(service.search.facets)
+        fault, facets = str(error), await service.run(service.search.facets)
     export = params.url("/api/v1/search", k=MAX_DEPTH)
     export += "&" if "?" in export else "?"
     return render(
@@ -289,7 +289,7 @@ async def _tile_page(tile_id: str, params: SearchParams, service: SearchService)
         except HubbleclipError:  # a tile of the index may be unknown to a catalog that was replaced meanwhile
             return {}, {}, (None, None), {}
 
-    phrases, lineage, beside, others = await service.queue.run(more)
+    phrases, lineage, beside, others = await service.run(more)
     size_px = facts.get("size_px") or 224
     ra_deg, dec_deg = facts.get("ra_deg"), facts.get("dec_deg")
     nearest = next((found[0][0] for found in phrases.values() if found), "")
