@@ -218,7 +218,7 @@ def test_paging_reaches_the_end_and_returns(page: Page) -> None:
 def test_a_picture_is_uploaded_and_a_place_is_found(page: Page, search: Search) -> None:
     page.open("/?mode=model")
     page.chrome.execute_script("document.getElementById('upload').classList.remove('hidden')")
-    page.one("#picture").send_keys(str(search.tile(IDS[7]).picture))
+    page.one("#file").send_keys(str(search.tile(IDS[7]).picture))
     page.until(lambda: "image" in page.parameters(), "the upload")
     page.one(".asked")
     page.one("[name=mode] option[value=model]").click()

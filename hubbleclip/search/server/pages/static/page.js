@@ -6,7 +6,7 @@ document.addEventListener("change", (event) => {
   if (field.matches("[data-uploads]") && field.files.length) field.form.submit();
 });
 function upload(files) {
-  const field = document.getElementById("picture");
+  const field = document.getElementById("file");
   if (!field || !files?.length) return false;
   field.files = files;
   field.form.submit();
@@ -43,4 +43,4 @@ document.addEventListener("keydown", (event) => {
 if (window.matchMedia("(max-width: 900px)").matches) {
   document.addEventListener("DOMContentLoaded", () => document.querySelector("details.filters")?.removeAttribute("open"));
 }
-document.addEventListener("click", (event) => { if (event.target.matches("[data-picks]")) document.getElementById("picture").click(); });
+document.addEventListener("click", (event) => { if (event.target.matches("[data-picks]")) document.getElementById("file").click(); });
