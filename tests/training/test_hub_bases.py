@@ -24,10 +24,11 @@ BASE = ModelSettings(name="hf-hub:made/squares")
 
 @pytest.fixture(scope="module")
 def made_cache(tmp_path_factory):
-    """A cache with the model `made/squares`, whose tokenizer is in the repository `made/words`."""
+    """A cache with the model `made/squares` and its tokenizer."""
     cache = tmp_path_factory.mktemp("hub")
-    write_base(snapshot(cache, "made/squares"), load_model(MODEL, 7), tokenizer="made/words")
-    write_tokenizer(snapshot(cache, "made/words"))
+    folder = snapshot(cache, "made/squares")
+    write_base(folder, load_model(MODEL, 7), tokenizer="made/squares")
+    write_tokenizer(folder)
     return cache
 
 
@@ -43,7 +44,6 @@ def cache(made_cache, tmp_path, monkeypatch):
 
 def test_a_base_of_the_hub_is_trained_as_the_folder_with_the_same_files(dataset_dir, cache, tmp_path):
     folder = next((cache / "models--made--squares" / "snapshots").iterdir())
-    write_tokenizer(folder)
     rows = []
     for number, name in enumerate((BASE.name, f"local-dir:{folder}")):
         run_dir = train(dataset_dir, tmp_path / str(number), ModelSettings(name=name), TRAIN, code_version="test")

@@ -12,7 +12,6 @@ import zipfile
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import fields
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +59,15 @@ KNOWN_KEYS = {
 TEXT_KEYS = frozenset(
     {
         *("torch_dtype", "position_embedding_type", "tokenizer_class", "name_or_path", "padding_side", "backend"),
-        *("truncation_side", "special_tokens_map_file", "errors", "src_lang", "tgt_lang", "model_input_names"),
+        *(
+            "truncation_side",
+            "truncation_strategy",
+            "special_tokens_map_file",
+            "errors",
+            "src_lang",
+            "tgt_lang",
+            "model_input_names",
+        ),
         *("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token"),
         *("additional_special_tokens", "extra_special_tokens", "added_tokens_decoder", "chat_template"),
     }
@@ -88,13 +95,12 @@ def checked_name(name: str) -> str:
     return f"{LOCAL_DIR}{folder}"
 
 
-@cache
 def _fetch(repository: str) -> Path:
     """Fetch the files of a repository of the hub, unless they are in the hub's cache, and return their folder."""
     from huggingface_hub import snapshot_download  # noqa: PLC0415 - takes 1 s, and only the hub needs it
 
     folder = Path(snapshot_download(repository, allow_patterns=SMALL_FILES))
-    open_clip.download_pretrained_from_hf(repository)
+    open_clip.pretrained.download_pretrained_from_hf(repository)
     return folder
 
 
