@@ -82,6 +82,7 @@ class Page:
 
     def grey(self, css: str) -> np.ndarray:
         """What an element looks like now."""
+        self.chrome.execute_script("window.scrollTo(0, 0)")
         return np.asarray(Image.open(io.BytesIO(self.one(css).screenshot_as_png)).convert("L"), float)
 
     def pictures_are_loaded(self) -> bool:
