@@ -1,8 +1,9 @@
 """Cosmic-ray rejection on simulated exposures, by camera, beside astroscrappy: rays found, stars harmed, time.
 
 The PSFs are Tiny Tim's where they are present; see `simulated_rays`. A ray pixel has a charge above 6 sigma of the
-local noise. A star is harmed if the rejection and the repair of bad pixels lower its peak by more than 20 %. Stars are
-counted by S/N, with 0, 1 and 2 % of the pixels flagged as bad. False pixels are counted on scenes without stars.
+local noise. A star is harmed if the rejection and the repair of bad pixels lower its peak by more than 20 %; it has a
+hole if they lower its central pixel below the median of the eight around it. Stars with a ray in their 7x7 pixels, but
+none on the inner 3x3, are counted in exposures with rays. False pixels are counted in exposures without stars and rays.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,17 +19,18 @@ from numpy.typing import NDArray
 from benchmarks import simulated_rays as simulated
 from benchmarks.measure import Row, each, progress, report, sized
 from benchmarks.simulated_rays import CAMERAS, SimulatedCamera
-from hubbleclip.fits.instruments import camera_of
+from hubbleclip.fits.instruments import star_contrast
 from hubbleclip.images.bad_pixels import repair_rows
 from hubbleclip.images.cosmic_rays import reject_cosmic_rays
 
-PEER = "astroscrappy 1.3 (sigclip 4.5, sigfrac 0.3, objlim 5, 4 iterations)"
-SIDE_PX, NUM_STARS = sized((1024, 1000), (300, 60))
+PEER = "astroscrappy 1.3 (sigclip 4.5, sigfrac 0.3, objlim 5, 4 iterations, sepmed={})"
+SIDE_PX, NUM_STARS = sized((512, 225), (200, 36))
 GALAXIES_PER_MPIX = 30
 """250 galaxies in a frame of ACS/WFC."""
-STAR_CLASSES = {"S/N 10 to 30": (10, 30), "S/N 30 to 100": (30, 100), "S/N above 100": (100, 1000)}
-FLAGGED_SHARES = (0.0, 0.01, 0.02)
-RAY_SIGMA = 6
+FAINT, BRIGHT = (10.0, 30.0), (30.0, 1000.0)
+"""Ranges of the S/N of stars."""
+RAY_SIGMA, TOUCHED_SIGMA = 6, 1
+"""Charges in sigmas of the local noise: of a pixel that counts as a ray pixel, and of one that a ray has touched."""
 HARMED_BELOW = 0.8
 
 Find = Callable[[NDArray[np.float32], NDArray[np.bool_], SimulatedCamera], NDArray[np.bool_]]
@@ -36,16 +39,19 @@ Build = Callable[[NDArray[np.float64], SimulatedCamera, np.random.Generator], ob
 
 
 def find_ours(data_yx: NDArray[np.float32], valid_yx: NDArray[np.bool_], camera: SimulatedCamera) -> NDArray[np.bool_]:
-    """Find rays with the limit of the camera."""
+    """Find rays with the limit of the camera and filter."""
     good_yx = valid_yx.copy()
-    reject_cosmic_rays(data_yx, good_yx, camera_of(camera.instrument).star_contrast)
+    reject_cosmic_rays(data_yx, good_yx, star_contrast(camera.filter, camera.instrument))
     return valid_yx & ~good_yx
 
 
 def find_with_astroscrappy(
-    data_yx: NDArray[np.float32], valid_yx: NDArray[np.bool_], camera: SimulatedCamera
+    data_yx: NDArray[np.float32], valid_yx: NDArray[np.bool_], camera: SimulatedCamera, *, sepmed: bool
 ) -> NDArray[np.bool_]:
-    """Find rays with L.A.Cosmic as in astroscrappy, which gets the gain and the read noise."""
+    """Find rays with L.A.Cosmic as in astroscrappy, which gets the gain and the read noise.
+
+    With `sepmed`, its default, astroscrappy replaces the median filters of L.A.Cosmic by separable ones.
+    """
     import astroscrappy
 
     rays_yx, _ = astroscrappy.detect_cosmics(
@@ -59,6 +65,7 @@ def find_with_astroscrappy(
         satlevel=camera.full_well_e,
         niter=4,
         cleantype="medmask",
+        sepmed=sepmed,
     )
     return np.asarray(rays_yx & valid_yx)
 
@@ -67,12 +74,21 @@ def _galaxies(light_yx: NDArray[np.float64], camera: SimulatedCamera, rng: np.ra
     simulated.add_galaxies(light_yx, camera, int(GALAXIES_PER_MPIX * light_yx.size / 1e6), rng)
 
 
+FINE = {
+    f"nebula of {mean_e:,} e with fine structure of {share:.0%}": (mean_e, share)
+    for mean_e in (300, 1000)
+    for share in (0.25, 0.5)
+}
 SCENES: dict[str, Build] = {
     "empty sky": lambda *_: None,
     "250 galaxies in an ACS frame": _galaxies,
     "nebula of 300 e": lambda light_yx, _, rng: simulated.add_nebula(light_yx, 300, rng),
     "nebula of 1,500 e": lambda light_yx, _, rng: simulated.add_nebula(light_yx, 1500, rng),
     "core of a galaxy": lambda light_yx, *_: simulated.add_core(light_yx, 6000, 40),
+    **{
+        name: lambda light_yx, _, rng, fine=fine: simulated.add_fine_nebula(light_yx, *fine, rng)
+        for name, fine in FINE.items()
+    },
 }
 
 
@@ -103,55 +119,100 @@ def score_scene(camera: SimulatedCamera, name: str, find: Find, side_px: int = S
     )
 
 
-def harmed_stars(
-    camera: SimulatedCamera, limits: tuple[float, float], flagged: float, find: Find, num_stars: int = NUM_STARS
-) -> float:
-    """Return the share of the stars of a range of S/N that a finder harms, with a share of the pixels flagged."""
+@dataclass(frozen=True, slots=True)
+class Harm:
+    """Shares of the stars that are harmed and that have a hole."""
+
+    harmed: float
+    holes: float
+
+
+def harm_stars(
+    camera: SimulatedCamera,
+    limits: tuple[float, float],
+    find: Find,
+    *,
+    with_rays: bool = False,
+    flagged: float = 0.0,
+    scene: str = "empty sky",
+    num_stars: int = NUM_STARS,
+) -> Harm:
+    """Count the stars of a range of S/N that a finder harms, with a share of the pixels flagged.
+
+    With rays, only the stars with a ray beside them are counted.
+    """
     rng, light_yx = np.random.default_rng(1), np.zeros((SIDE_PX, SIDE_PX))
-    ratios = np.geomspace(*limits, num_stars)
-    fluxes_e = np.array([simulated.star_flux_e(camera, ratio) for ratio in ratios])
+    SCENES[scene](light_yx, camera, rng)
+    noises_yx = simulated.noise_map(light_yx, camera)
+    nebula_e = FINE.get(scene, (0, 0))[0]
+    fluxes_e = np.geomspace(*(simulated.star_flux_e(camera, limit, nebula_e) for limit in limits), num_stars)
+    backdrop_yx = light_yx / camera.gain
     peaks = simulated.add_stars(light_yx, camera, fluxes_e, rng)
-    data_yx = simulated.expose(light_yx, 0.0, camera, rng)
+    rays_yx = simulated.draw_rays(light_yx.shape, rng) if with_rays else np.zeros_like(light_yx)
+    data_yx = simulated.expose(light_yx, rays_yx, camera, rng)
     valid_yx = rng.random(light_yx.shape) >= flagged
-    rays_yx = find(data_yx, valid_yx, camera)
-    before, after = (_peak_heights(data_yx, mask_yx, peaks, camera) for mask_yx in (valid_yx, valid_yx & ~rays_yx))
-    return float(np.mean(after < HARMED_BELOW * before))
-
-
-def _peak_heights(
-    data_yx: NDArray[np.float32], good_yx: NDArray[np.bool_], peaks: NDArray[np.int64], camera: SimulatedCamera
-) -> NDArray[np.float64]:
-    """Return the highest repaired pixel of each star's central 3x3, above the sky."""
-    repaired_yx, _ = repair_rows(data_yx, good_yx, 0, len(data_yx))
-    offsets = [(dy, dx) for dy in (-1, 0, 1) for dx in (-1, 0, 1)]
-    return np.max([repaired_yx[peaks[:, 0] + dy, peaks[:, 1] + dx] for dy, dx in offsets], axis=0) - (
-        camera.sky_e / camera.gain
+    found_yx = find(data_yx, valid_yx, camera)
+    before_nyx, after_nyx = (
+        _around(repair_rows(data_yx, mask_yx, 0, SIDE_PX)[0] - backdrop_yx, peaks, 1) - camera.sky_e / camera.gain
+        for mask_yx in (valid_yx, valid_yx & ~found_yx)
     )
+    is_harmed = after_nyx.max(axis=0) < HARMED_BELOW * before_nyx.max(axis=0)
+    was_hole, is_hole = (core_nyx[4] < np.median(core_nyx, axis=0) for core_nyx in (before_nyx, after_nyx))
+    touched_yx = rays_yx / noises_yx
+    is_beside = (_around(touched_yx, peaks, 3).max(axis=0) > RAY_SIGMA) & (
+        _around(touched_yx, peaks, 1).max(axis=0) <= TOUCHED_SIGMA
+    )
+    counted = is_beside if with_rays else np.ones(len(peaks), np.bool_)
+    return Harm(float(np.mean(is_harmed[counted])), float(np.mean((is_hole & ~was_hole)[counted])))
+
+
+def _around(values_yx: NDArray[np.float64], peaks: NDArray[np.int64], reach_px: int) -> NDArray[np.float64]:
+    """Return the pixels around each star, (pixels, stars)."""
+    reach = range(-reach_px, reach_px + 1)
+    return np.array([values_yx[peaks[:, 0] + dy, peaks[:, 1] + dx] for dy in reach for dx in reach])
+
+
+PEERS: dict[str, Find] = {
+    PEER.format(sepmed): partial(find_with_astroscrappy, sepmed=sepmed) for sepmed in (False, True)
+}
 
 
 def camera_rows(camera: SimulatedCamera) -> Iterator[Row]:
-    """Measure both finders on all scenes and stars of one camera."""
-    peers = (find_ours, find_with_astroscrappy)
-    scores = {name: [score_scene(camera, name, find) for find in peers] for name in SCENES}
-    for name, sides in scores.items():
-        yield _row(camera, f"{name}: ray pixels found", "%", [100 * side.pixels for side in sides])
-        yield _row(camera, f"{name}: charge of rays found", "%", [100 * side.charge for side in sides])
-        yield _row(camera, f"{name}: false pixels", "per Mpix", [side.false_per_mpix for side in sides])
-    for name, limits in STAR_CLASSES.items():
-        for flagged in FLAGGED_SHARES:
-            shares = [100 * harmed_stars(camera, limits, flagged, find) for find in peers]
-            yield _row(camera, f"{name}: stars harmed, {flagged:.0%} flagged", "%", shares)
-    megapixels = SIDE_PX**2 / 1e6
-    seconds = [np.median([sides[k].seconds for sides in scores.values()]) for k in range(2)]
-    yield _row(camera, "time", "ms/Mpix", [1e3 * one / megapixels for one in seconds], seconds[1] / seconds[0])
+    """Measure our finder and both peers on the scenes and stars of one camera."""
+    finders = {"": find_ours, **PEERS}
 
+    def rows(name: str, unit: str, values: list[float], faster: bool = False) -> Iterator[Row]:
+        ours, *others = (float(f"{value:.4g}") for value in values)
+        for peer_name, peer in zip(PEERS, others, strict=True):
+            ratio = float(f"{peer / ours:.4g}") if faster else None
+            yield Row(
+                name=f"{camera.name}, {name}",
+                unit=unit,
+                ours=ours,
+                peer=peer,
+                peer_name=peer_name,
+                ratio=ratio,
+                runs=1,
+                spread=0,
+            )
 
-def _row(camera: SimulatedCamera, name: str, unit: str, sides: list[float], ratio: float | None = None) -> Row:
-    ours, peer = (float(f"{side:.4g}") for side in sides)
-    faster = None if ratio is None else float(f"{ratio:.4g}")
-    return Row(
-        name=f"{camera.name}, {name}", unit=unit, ours=ours, peer=peer, peer_name=PEER, ratio=faster, runs=1, spread=0
-    )
+    scenes = SCENES if camera.has_scenes else {"empty sky": SCENES["empty sky"]}
+    for scene in scenes:
+        scores = [score_scene(camera, scene, find) for find in finders.values()]
+        yield from rows(f"{scene}: ray pixels found", "%", [100 * score.pixels for score in scores])
+        yield from rows(f"{scene}: charge of rays found", "%", [100 * score.charge for score in scores])
+        yield from rows(f"{scene}: false pixels", "per Mpix", [score.false_per_mpix for score in scores])
+        if scene == "empty sky":
+            seconds = [1e9 * score.seconds / SIDE_PX**2 for score in scores]
+            yield from rows("time", "ms/Mpix", seconds, faster=True)
+        for with_rays in (True, False) if scene in FINE or scene == "empty sky" else ():
+            harms = [harm_stars(camera, BRIGHT, find, with_rays=with_rays, scene=scene) for find in finders.values()]
+            label = f"{scene}: stars of S/N above 30{', with a ray beside them' if with_rays else ''}"
+            yield from rows(f"{label}, harmed", "%", [100 * harm.harmed for harm in harms])
+            yield from rows(f"{label}, with a hole", "%", [100 * harm.holes for harm in harms])
+    for name, limits in (("S/N 10 to 30", FAINT), ("S/N above 30", BRIGHT)):
+        harms = [harm_stars(camera, limits, find, flagged=0.02) for find in finders.values()]
+        yield from rows(f"{name}: stars harmed, 2% flagged", "%", [100 * harm.harmed for harm in harms])
 
 
 def main() -> None:

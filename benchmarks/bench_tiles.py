@@ -185,7 +185,7 @@ def read_bytes(path: Path, num_bytes: int, folder: Path) -> None:
 def detect_cosmic_rays(images: Sequence[ScienceImage], folder: Path) -> None:
     """Detect cosmic rays in all images, in copies of their masks."""
     for image in images:
-        reject_cosmic_rays(image.data_yx, image.valid_yx.copy(), image.star_contrast)
+        reject_cosmic_rays(image.data_yx, image.valid_yx.copy(), image.star_contrast, image.saturated)
 
 
 def stretch_all(images: Sequence[ScienceImage], folder: Path) -> None:

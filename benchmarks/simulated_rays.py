@@ -28,7 +28,10 @@ STRAGGLING = 0.2
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SimulatedCamera:
-    """A CCD camera: its PSF file, noise, full well and usual sky in electrons, gain, and FWHM of its analytic PSF."""
+    """A CCD camera: its PSF file, noise, full well and usual sky in electrons, gain, and FWHM of its analytic PSF.
+
+    `has_scenes` says whether it is measured on scenes other than empty sky too.
+    """
 
     name: str
     instrument: str
@@ -39,16 +42,28 @@ class SimulatedCamera:
     gain: float = 1.0
     is_whole_dn: bool = False
     fwhm_px: float = 1.7
+    has_scenes: bool = False
+
+    @property
+    def filter(self) -> str:
+        """Name of the filter."""
+        return self.name.split()[-1]
 
 
 ACS = {"instrument": "ACS/WFC", "read_noise_e": 4.5, "full_well_e": 84_700}
+HRC = {"instrument": "ACS/HRC", "read_noise_e": 4.7, "full_well_e": 155_000, "fwhm_px": 2.2}
 UVIS = {"instrument": "WFC3/UVIS", "read_noise_e": 3.1, "full_well_e": 63_000}
 WFPC2 = {"instrument": "WFPC2", "read_noise_e": 5.2, "full_well_e": 27_500, "gain": 7, "is_whole_dn": True}
 CAMERAS = (
-    SimulatedCamera(name="ACS/WFC F606W", psf="acs_f606w", sky_e=60, **ACS),
+    SimulatedCamera(name="ACS/WFC F606W", has_scenes=True, psf="acs_f606w", sky_e=60, **ACS),
+    SimulatedCamera(name="ACS/WFC F475W", psf="acs_f475w", sky_e=40, **ACS),
     SimulatedCamera(name="ACS/WFC F814W", psf="acs_f814w", sky_e=50, **ACS),
+    SimulatedCamera(name="ACS/HRC F435W", psf="hrc_f435w", sky_e=8, **HRC),
+    SimulatedCamera(name="WFC3/UVIS F336W", psf="uvis_f336w", sky_e=15, **UVIS),
     SimulatedCamera(name="WFC3/UVIS F606W", psf="uvis_f606w", sky_e=30, **UVIS),
+    SimulatedCamera(name="WFPC2 PC F439W", psf="pc_f439w", sky_e=4, **WFPC2),
     SimulatedCamera(name="WFPC2 PC F606W", psf="pc_f606w", sky_e=8, **WFPC2),
+    SimulatedCamera(name="WFPC2 WF3 F439W", psf="wf3_f439w", sky_e=8, fwhm_px=1.4, **WFPC2),
     SimulatedCamera(name="WFPC2 WF3 F606W", psf="wf3_f606w", sky_e=40, fwhm_px=1.4, **WFPC2),
 )
 
@@ -128,6 +143,15 @@ def add_nebula(light_yx: NDArray[np.float64], mean_e: float, rng: np.random.Gene
     field_yx = np.fft.irfft2(waves[0] + 1j * waves[1], light_yx.shape)
     field_yx = ndimage.gaussian_filter(0.5 * field_yx / field_yx.std(), 1)
     light_yx += mean_e * np.exp(field_yx) / np.exp(field_yx).mean()
+
+
+def add_fine_nebula(light_yx: NDArray[np.float64], mean_e: float, share: float, rng: np.random.Generator) -> None:
+    """Add a nebula with structure of 40 and of 3 pixels; `share` is the standard deviation of the log of the latter."""
+    coarse_yx, fine_yx = (
+        field_yx / field_yx.std()
+        for field_yx in (ndimage.gaussian_filter(rng.normal(size=light_yx.shape), sigma) for sigma in (40, 3))
+    )
+    light_yx += mean_e * np.exp(0.4 * coarse_yx + share * fine_yx)
 
 
 def add_core(light_yx: NDArray[np.float64], peak_e: float, radius_px: float) -> None:

@@ -6,6 +6,8 @@ import re
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
 from hubbleclip.missions import MISSIONS, Camera, Mission, mission_of_telescope
 from hubbleclip.missions.registry import DEFAULT
 
@@ -82,6 +84,12 @@ def wavelength_nm(filter_label: str | None, instrument: str | None) -> float | N
     return camera.pivots_nm.get(match[0], camera.nm_per_number * float(match[1]))
 
 
+def star_contrast(filter_label: str | None, instrument: str | None) -> float:
+    """Interpolate a camera's `star_contrasts` at the wavelength of a filter; the largest if that is unknown."""
+    limits, nm = camera_of(instrument).star_contrasts, wavelength_nm(filter_label, instrument)
+    return max(limits.values()) if nm is None else float(np.interp(nm, list(limits), list(limits.values())))
+
+
 def blind_parts(look: Look, camera: Camera, shape_yx: tuple[int, ...]) -> list[tuple[slice, slice]]:
     """Find the parts of an uncalibrated full frame that receive no light: overscan, virtual rows, reference pixels."""
     if camera.raw_yx != shape_yx or camera.light_yx is None:
@@ -122,7 +130,7 @@ def not_sky_reason(look: Look) -> tuple[str, str] | None:
     header = mission_of(look).header
     instrument = _text(look("INSTRUME")).upper()
     if instrument in header.spectrographs:
-        return "not_an_image", f"{instrument} takes no pictures"
+        return "not_an_image", f"files of {instrument} are not used"
     for keyword, pattern in header.image_values.items():
         value = _text(look(keyword)).upper()
         if value and not pattern.fullmatch(value):

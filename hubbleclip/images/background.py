@@ -11,11 +11,7 @@ from hubbleclip.images.kernels import F32, compiled
 
 BLOCK_PX = 16
 STEP_PX = 2
-"""Distance in pixels between the sampled pixels, whose second differences along rows give the noise.
-
-Second differences are used, so that a gradient does not count as noise. The noise of pixels at a distance of 1 is
-correlated by drizzling.
-"""
+"""Distance in pixels between the sampled pixels; noise of drizzled pixels is not correlated at this distance."""
 PER_SIDE = BLOCK_PX // STEP_PX
 MIN_SAMPLES = 12
 """Minimum number of valid samples of a block; the values of a neighbour are used for a block with fewer."""
@@ -31,10 +27,13 @@ Background = tuple[NDArray[np.float32], NDArray[np.float32]]
 """Level and noise of each block, two float32 arrays (h / 16, w / 16), rounded up; all NaN if no block has a value."""
 
 
-def block_background(data_yx: NDArray[np.float32], valid_yx: NDArray[np.bool_]) -> Background:
-    """Estimate level and noise of the background in each block."""
+def block_background(data_yx: NDArray[np.float32], valid_yx: NDArray[np.bool_], lag_px: int = 1) -> Background:
+    """Estimate level and noise of the background in each block.
+
+    The noise is that of second differences along rows of pixels `lag_px` apart, in which a gradient does not count.
+    """
     strips = [
-        _sample_strip(data_yx[top : top + STRIP_ROWS], valid_yx[top : top + STRIP_ROWS])
+        _sample_strip(data_yx[top : top + STRIP_ROWS], valid_yx[top : top + STRIP_ROWS], lag_px)
         for top in range(0, len(data_yx), STRIP_ROWS)
     ]
     levels_yx, noises_yx = (np.concatenate(parts) for parts in zip(*strips, strict=True))
@@ -52,20 +51,20 @@ def block_background(data_yx: NDArray[np.float32], valid_yx: NDArray[np.bool_]) 
     return levels_yx, (sums_yx / counts_yx.astype(np.float64)).astype(np.float32)
 
 
-def lowest_thresholds(background: Background, sigma: np.float32) -> NDArray[np.float32]:
-    """Compute a lower limit of level + sigma * noise in each block, for a fast search of bright pixels."""
-    lowest_yx: NDArray[np.float32] = np.minimum.reduce(_around(background[0] + sigma * background[1], "edge"))
+def lowest_around(blocks_yx: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Compute the lowest value of each block and its eight neighbours, which `background_at` does not fall below."""
+    lowest_yx: NDArray[np.float32] = np.minimum.reduce(_around(blocks_yx, "edge"))
     return lowest_yx
 
 
-def _sample_strip(data_yx: NDArray[np.float32], valid_yx: NDArray[np.bool_]) -> Background:
+def _sample_strip(data_yx: NDArray[np.float32], valid_yx: NDArray[np.bool_], lag_px: int) -> Background:
     """Return the midmeans of the sampled pixels and of their second differences, in each block of a range of rows."""
-    sampled = np.s_[::STEP_PX, ::STEP_PX]
-    values_yx = data_yx[sampled].astype(np.float32)
-    values_yx[~valid_yx[sampled]] = np.inf
-    differences_yx = np.full_like(values_yx, np.inf)
+    rows_yx = np.where(valid_yx[::STEP_PX], data_yx[::STEP_PX], F32(np.inf)).astype(np.float32, copy=False)
+    padded_yx = np.pad(rows_yx, ((0, 0), (lag_px, lag_px)), constant_values=np.inf)
+    values_yx, width = rows_yx[:, ::STEP_PX], rows_yx.shape[1]
     with np.errstate(invalid="ignore", over="ignore"):
-        differences_yx[:, 1:-1] = np.abs(values_yx[:, 1:-1] - F32(0.5) * (values_yx[:, :-2] + values_yx[:, 2:]))
+        sides_yx = padded_yx[:, :width:STEP_PX] + padded_yx[:, 2 * lag_px :: STEP_PX]
+        differences_yx = np.abs(values_yx - F32(0.5) * sides_yx)
     return _midmeans(values_yx), _midmeans(differences_yx)
 
 

@@ -1,9 +1,9 @@
 """Rejection of cosmic rays and hot pixels in a single CCD exposure, by their sharpness.
 
 A cosmic ray is sharper than any star, because the telescope's point-spread function blurs every star. L.A.Cosmic (van
-Dokkum 2001, PASP 113, 1420) uses the same fact, but also rejects the cores of HST's undersampled stars. Here the
-contrast of a pixel, the ratio of its height to the height of its neighbours, is compared with the largest contrast that
-a star of the camera can have.
+Dokkum 2001, PASP 113, 1420) uses the same fact, with one limit for all cameras. Here the contrast of a pixel, the ratio
+of its height to the height of its neighbours, is compared with the largest contrast that a star can have in the camera
+and filter.
 
 The height of a pixel is its value minus the local background, in the image's unit. The height of an invalid pixel is
 +infinity, so that no pixel is judged sharp because of an invalid neighbour.
@@ -18,10 +18,9 @@ from numpy.typing import NDArray
 
 from hubbleclip.images.background import (
     BLOCK_PX,
-    Background,
     background_at,
     block_background,
-    lowest_thresholds,
+    lowest_around,
 )
 from hubbleclip.images.kernels import F32, compiled, pixel_words, to_float32
 
@@ -37,83 +36,151 @@ ROUNDS = (*[(F32(6), F32(4))] * 11, WING)
 The first limit is that of the pixel's height in sigmas, the second that of the ratio of its height to the height of its
 lowest side neighbour outside rays.
 
-The limits of the last round are for diffused charge. With them in every round, a ray would grow over stars.
+The limits of the last round are for diffused charge.
+"""
+MAX_RISE = F32(3)
+"""Largest ratio of a neighbour's height to that of a pixel that is added to a ray. The wing of a star rises by more
+towards the star's core, so a ray does not grow from the wing over the core.
+"""
+LOCAL_FACTOR, LOCAL_TOLERANCE = F32(1.1), F32(0.5)
+"""Limits for heights above the local level, which follows the structure of a nebula; see `_local_level`.
+
+The contrast is `LOCAL_FACTOR` times larger, because the local level contains the wing of a star. `LOCAL_TOLERANCE`
+times the height of that level above the background is added to the height of a neighbour. With both, no pixel of a star
+of Tiny Tim is a seed.
 """
 MAX_SHARE = 0.15  # largest share of an image that rays may cover; otherwise none is rejected
-VALID, RAY, GROWN = 1, 2, 3  # values of the mask during the detection; `GROWN` was found in the current round
+VALID, RAY, GROWN, TESTED, SATURATED = 1, 2, 3, 5, 7
+"""Values of the mask during the detection; `GROWN` and `TESTED` are the results of the current round.
+
+The values of valid pixels outside rays are odd.
+"""
+SIDES_YX = ((-1, 0), (1, 0), (0, -1), (0, 1))
 RayPixels = tuple[NDArray[np.int32], NDArray[np.int32]]
 """Rows and columns, int32 (n,) each, of the pixels hit by cosmic rays, in order of rows, then columns."""
 NO_RAYS: RayPixels = (np.empty(0, np.int32), np.empty(0, np.int32))
+Blocks = tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]
+"""Level and noise of each block, and the lowest noise of the block and those around it."""
+NO_PLACES = np.empty(0, np.int64)
 
 
-def reject_cosmic_rays(data_yx: NDArray[np.float32], valid_yx: NDArray[np.bool_], contrast: float) -> RayPixels:
+def reject_cosmic_rays(
+    data_yx: NDArray[np.float32],
+    valid_yx: NDArray[np.bool_],
+    contrast: float,
+    saturated: NDArray[np.int64] = NO_PLACES,
+    lag_px: int = 1,
+) -> RayPixels:
     """Find the pixels that cosmic rays have hit, and clear the mask there.
 
     Background and noise are local; see `background.block_background`. A seed is a pixel more than 6 noise sigmas above
-    the background that passes one of two tests. Either it exceeds `contrast` times the median of its 3x3 pixels, or
-    it is their peak and exceeds 2.5 * `contrast` times its lowest side neighbour. A ray then grows from its seed over
-    touching pixels above 6 sigmas that exceed 4 times their lowest side neighbour outside rays. This growth follows
-    tracks that are up to two pixels wide. A last round with lower limits adds the pixels to which charge has diffused.
+    the background, or above the level of the 5x5 pixels around it, that passes one of two tests. Either it exceeds
+    `contrast` times the median of its 3x3 pixels, or it is their peak and exceeds 2.5 * `contrast` times its lowest
+    side neighbour. A ray then grows from its seed over touching pixels above 6 sigmas that exceed 4 times their lowest
+    side neighbour outside rays. This growth follows tracks that are up to two pixels wide. A last round with lower
+    limits adds the pixels to which charge has diffused. The pixels at the places `saturated` are no rays.
     """
-    pixels, mask_yx, background = pixel_words(data_yx), valid_yx.view(np.uint8), block_background(data_yx, valid_yx)
-    found = [_find_seeds(data_yx, valid_yx, background, F32(contrast))]
+    pixels, mask_yx = pixel_words(data_yx), valid_yx.view(np.uint8)
+    levels_yx, noises_yx = block_background(data_yx, valid_yx, lag_px)
+    background = levels_yx, noises_yx, lowest_around(noises_yx)
+    seeds = _find_seeds(data_yx, valid_yx, background, F32(contrast))
+    saturated = saturated[valid_yx.flat[saturated]]
+    mask_yx.flat[saturated] = SATURATED
+    found = [seeds[mask_yx.flat[seeds] == VALID]]
     for limits in ROUNDS:
         mask_yx.flat[found[-1]] = RAY  # marked after the round, so that the result is independent of the order
         touched = np.concatenate(found) if limits == WING else found[-1]
         found.append(_grow(pixels, mask_yx, background, limits, touched))
     places = np.sort(np.concatenate(found))
     are_rays = places.size <= MAX_SHARE * data_yx.size
+    mask_yx.flat[saturated] = VALID
     mask_yx.flat[places] = 0 if are_rays else VALID  # only 0 and 1 remain, as in a bool array
     rows, columns = (part.astype(np.int32) for part in np.divmod(places, data_yx.shape[1]))
     return (rows, columns) if are_rays else NO_RAYS
 
 
 def _find_seeds(
-    data_yx: NDArray[np.float32], valid_yx: NDArray[np.bool_], background: Background, contrast: np.float32
+    data_yx: NDArray[np.float32], valid_yx: NDArray[np.bool_], background: Blocks, contrast: np.float32
 ) -> NDArray[np.int64]:
     """Return the places of the seeds in the flat array, int64 (n,)."""
     (height, width), places = data_yx.shape, []
-    limits_yx = np.repeat(lowest_thresholds(background, SIGNIFICANCE_SIGMA), BLOCK_PX, axis=1)[:, :width]
+    steepness = _least_steepness(SIGNIFICANCE_SIGMA, contrast)
+    limits_yx = np.repeat(steepness * background[2], BLOCK_PX, axis=1)[:, :width]
     for top in range(0, height, BLOCK_PX):
-        # the rows of a block with a margin of one pixel
-        first, last = max(top - 1, 0), min(top + BLOCK_PX + 1, height)
-        values_yx = np.full((BLOCK_PX + 2, width + 2), np.inf, np.float32)
-        inside_yx = values_yx[first - top + 1 : last - top + 1, 1:-1]
+        # the rows of a block with a margin of two pixels
+        first, last = max(top - 2, 0), min(top + BLOCK_PX + 2, height)
+        values_yx = np.full((BLOCK_PX + 4, width + 4), np.inf, np.float32)
+        inside_yx = values_yx[first - top + 2 : last - top + 2, 2:-2]
         np.copyto(inside_yx, data_yx[first:last], where=valid_yx[first:last])
         places.append(_seeds_of_block(values_yx, top, background, limits_yx[top // BLOCK_PX], contrast))
     return np.concatenate(places)
 
 
 @compiled
+def _least_steepness(sigma: Any, ratio: Any) -> Any:
+    """Return the least difference, in sigmas, to the lowest side neighbour of a pixel that exceeds both limits."""
+    return sigma * (F32(1) - F32(1) / ratio) + TOLERANCE_SIGMA
+
+
+@compiled
 def _seeds_of_block(values_yx: Any, top: Any, background: Any, limits: Any, contrast: Any) -> Any:
-    """Return the places of the seeds in a block of rows, which have a margin of one pixel; `top` is the first row."""
+    """Return the places of the seeds in a block of rows, which have a margin of two pixels; `top` is the first row."""
     places, num, width = np.empty(limits.size * BLOCK_PX, np.int64), 0, limits.size
-    is_bright = np.empty(width, np.bool_)
+    is_steep = np.empty(width, np.bool_)
     for y in range(BLOCK_PX):
-        middle = values_yx[y + 1, 1:]
+        above, middle, below = values_yx[y + 1, 2:], values_yx[y + 2, 2:], values_yx[y + 3, 2:]
+        left, right = values_yx[y + 2, 1:], values_yx[y + 2, 3:]
         for x in range(width):  # a loop of its own, because it is vectorised
-            is_bright[x] = (middle[x] > limits[x]) & (middle[x] < F32(np.inf))
+            floor = middle[x] - limits[x]
+            is_low = (above[x] < floor) | (below[x] < floor) | (left[x] < floor) | (right[x] < floor)
+            is_steep[x] = is_low & (middle[x] < F32(np.inf))
         for x in range(width):
-            if is_bright[x] and _is_seed(
-                values_yx[y : y + 3, x : x + 3], background_at(background, top + y, x), contrast
-            ):
+            if is_steep[x] and _is_seed(values_yx, (y, x), top, background, (limits[x], contrast)):
                 places[num] = (top + y) * width + x
                 num += 1
     return places[:num]
 
 
 @compiled
-def _is_seed(near_yx: Any, background: Any, contrast: Any) -> Any:
-    """Return whether the middle of 3x3 pixels is bright and passes one of the two tests in `reject_cosmic_rays`."""
-    level, noise = background
-    height, tolerance = near_yx[1, 1] - level, TOLERANCE_SIGMA * noise
-    lowest = max(min(near_yx[0, 1], near_yx[2, 1], near_yx[1, 0], near_yx[1, 2]) - level, F32(0))
+def _is_seed(values_yx: Any, where_yx: Any, top: Any, background: Any, limits: Any) -> Any:
+    """Return whether a pixel of a block is a seed above the background or above the local level."""
+    (y, x), (steepness, contrast) = where_yx, limits
+    near_yx = values_yx[y : y + 5, x : x + 5]
+    num_low, is_peak = 0, True
+    for dy in range(1, 4):
+        for dx in range(1, 4):
+            num_low += near_yx[2, 2] - near_yx[dy, dx] > steepness
+            is_peak &= near_yx[dy, dx] <= near_yx[2, 2]
+    if num_low < 5 and not is_peak:  # most pixels in the wings of stars
+        return False
+    (level, noise), local = background_at(background, top + y, x), _local_level(near_yx)
+    tolerance = TOLERANCE_SIGMA * noise
+    if _is_sharp(near_yx, min(level, local), noise, tolerance, contrast):
+        return True
+    tolerance += LOCAL_TOLERANCE * max(local - level, F32(0))
+    return local < F32(np.inf) and _is_sharp(near_yx, local, noise, tolerance, LOCAL_FACTOR * contrast)
+
+
+@compiled
+def _local_level(near_yx: Any) -> Any:
+    """Return the median of the means of the two ends of the four lines through the middle of 5x5 pixels."""
+    one, two = near_yx[2, 0] + near_yx[2, 4], near_yx[0, 2] + near_yx[4, 2]
+    three, four = near_yx[0, 0] + near_yx[4, 4], near_yx[0, 4] + near_yx[4, 0]
+    low, high = max(min(one, two), min(three, four)), min(max(one, two), max(three, four))
+    return F32(0.25) * (low + high)
+
+
+@compiled
+def _is_sharp(near_yx: Any, level: Any, noise: Any, tolerance: Any, contrast: Any) -> Any:
+    """Return whether the middle of 5x5 pixels is bright and passes one of the two tests in `reject_cosmic_rays`."""
+    height = near_yx[2, 2] - level
+    lowest = max(min(near_yx[1, 2], near_yx[3, 2], near_yx[2, 1], near_yx[2, 3]) - level, F32(0))
     # Most pixels fail here: both tests need a low side neighbour.
     if height <= SIGNIFICANCE_SIGMA * noise or height <= contrast * (lowest + tolerance):
         return False
     highest, num_low = F32(0), 0
-    for y in range(3):
-        for x in range(3):
+    for y in range(1, 4):
+        for x in range(1, 4):
             highest = max(highest, near_yx[y, x] - level)
             num_low += height > contrast * (max(near_yx[y, x] - level, F32(0)) + tolerance)
     # The median of nine values is low enough exactly if at least five of them are, so no median is computed.
@@ -123,28 +190,56 @@ def _is_seed(near_yx: Any, background: Any, contrast: Any) -> Any:
 @compiled
 def _grow(pixels: Any, mask_yx: Any, background: Any, limits: Any, touched: Any) -> Any:
     """Find pixels that touch given pixels of rays and belong to the rays; mark them `GROWN` and return their places."""
-    grown, num, (height, width) = np.empty(8 * touched.size, np.int64), 0, mask_yx.shape
+    (words_yx, swapped), (height, width), num_grown, num_tested = pixels, mask_yx.shape, 0, 0
+    grown, tested = np.empty(8 * touched.size, np.int64), np.empty(8 * touched.size, np.int64)
+    lowest_noises_yx, least, near_yx = background[2], _least_steepness(*limits), np.empty((5, 5), F32)
     for place in touched:
         y0, x0 = place // width, place % width
         for y in range(max(y0 - 1, 0), min(y0 + 2, height)):
             for x in range(max(x0 - 1, 0), min(x0 + 2, width)):
-                if mask_yx[y, x] == VALID and _is_growth(pixels, mask_yx, background, limits, (y, x)):
+                if mask_yx[y, x] != VALID:
+                    continue
+                floor = to_float32(words_yx[y, x], swapped) - least * lowest_noises_yx[y // BLOCK_PX, x // BLOCK_PX]
+                num_low = num_sides = 0
+                for k in range(4):
+                    near_y, near_x = y + SIDES_YX[k][0], x + SIDES_YX[k][1]
+                    if 0 <= near_y < height and 0 <= near_x < width and mask_yx[near_y, near_x] & 1:
+                        num_sides += 1
+                        num_low += to_float32(words_yx[near_y, near_x], swapped) < floor
+                if (num_low or not num_sides) and _is_growth(pixels, mask_yx, background, limits, (y, x, near_yx)):
                     mask_yx[y, x] = GROWN
-                    grown[num] = y * width + x
-                    num += 1
-    return grown[:num]
+                    grown[num_grown] = y * width + x
+                    num_grown += 1
+                else:
+                    mask_yx[y, x] = TESTED
+                    tested[num_tested] = y * width + x
+                    num_tested += 1
+    for place in tested[:num_tested]:
+        mask_yx[place // width, place % width] = VALID
+    return grown[:num_grown]
 
 
 @compiled
-def _is_growth(pixels: Any, mask_yx: Any, background: Any, limits: Any, where_yx: Any) -> Any:
-    """Return whether a valid pixel next to a ray belongs to the ray; a bright pixel surrounded by rays does."""
-    (words_yx, swapped), (y, x), (level, noise) = pixels, where_yx, background_at(background, *where_yx)
-    height, lowest = to_float32(words_yx[y, x], swapped) - level, F32(np.inf)
-    if height <= limits[0] * noise:  # most pixels
-        return False
-    for near_y, near_x in ((y - 1, x), (y + 1, x), (y, x - 1), (y, x + 1)):
-        is_inside = 0 <= near_y < mask_yx.shape[0] and 0 <= near_x < mask_yx.shape[1]
-        if is_inside and mask_yx[near_y, near_x] in (VALID, GROWN):
-            lowest = min(lowest, max(to_float32(words_yx[near_y, near_x], swapped) - level, F32(0)))
-    floor = F32(0) if np.isinf(lowest) else lowest + TOLERANCE_SIGMA * noise
-    return height > limits[1] * floor
+def _is_growth(pixels: Any, mask_yx: Any, background: Any, limits: Any, where: Any) -> Any:
+    """Return whether a valid pixel next to a ray belongs to the ray; a bright pixel surrounded by rays does.
+
+    `where` is its row, its column and an array for the 5x5 pixels around it, infinite at rays and invalid pixels.
+    """
+    (words_yx, swapped), (y0, x0, near_yx) = pixels, where
+    level, noise = background_at(background, y0, x0)
+    lowest, highest = F32(np.inf), F32(-np.inf)
+    near_yx[:] = np.inf
+    for y in range(max(y0 - 2, 0), min(y0 + 3, mask_yx.shape[0])):
+        for x in range(max(x0 - 2, 0), min(x0 + 3, mask_yx.shape[1])):
+            if mask_yx[y, x] & 1:
+                near = near_yx[y - y0 + 2, x - x0 + 2] = to_float32(words_yx[y, x], swapped)
+                distance = abs(y - y0) + abs(x - x0)
+                lowest = min(lowest, near) if distance == 1 else lowest
+                highest = max(highest, near) if abs(y - y0) <= 1 and abs(x - x0) <= 1 else highest
+    value, local = near_yx[2, 2], _local_level(near_yx)
+    for base in (min(level, local), local):
+        height, tolerance = value - base, TOLERANCE_SIGMA * noise + LOCAL_TOLERANCE * max(base - level, F32(0))
+        floor = F32(0) if np.isinf(lowest) else max(lowest - base, F32(0)) + tolerance
+        if height > limits[0] * noise and height > limits[1] * floor and highest - base <= MAX_RISE * height:
+            return True
+    return False

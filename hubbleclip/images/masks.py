@@ -11,6 +11,7 @@ from hubbleclip.images.kernels import F32, append_places, compiled, empty_flags,
 
 BORDER_MIN_SHARE = 0.0005
 """Minimum share of an image that a region of zeros must cover to be treated as unexposed."""
+STRIP_ROWS = 64
 MAX_ROWS_CHECKED = 200
 """Approximate maximum number of rows that are read to find whether all pixels of an image are integers."""
 
@@ -56,7 +57,9 @@ def mask_zero_border(data_yx: NDArray[np.float32], valid_yx: NDArray[np.bool_], 
         return
     row_places = data_yx.shape[1] + 1
     # The minimum area is at least 2 px, because 0.05 % of a small image is less than a pixel.
-    large = zero_runs[_region_areas(zero_runs, row_places) >= max(min_area_px, 2)]
+    regions = region_labels(zero_runs, row_places)
+    areas = np.bincount(regions, np.diff(zero_runs)[:, 0])
+    large = zero_runs[areas[regions] >= max(min_area_px, 2)]
     _clear_runs(valid_yx.reshape(-1), large - large[:, :1] // row_places)
 
 
@@ -67,8 +70,19 @@ def _clear_runs(flags: Any, runs: Any) -> None:
         flags[runs[k, 0] : runs[k, 1]] = False
 
 
-def _region_areas(runs: NDArray[np.int64], row_places: int) -> NDArray[np.float64]:
-    """Return, for each run of zeros, the number of pixels of the 4-connected region to which it belongs.
+def invalid_runs(valid_yx: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """Find the places at which runs of invalid pixels begin and end, as `find_finite` does for zeros."""
+    places = []
+    for top in range(0, len(valid_yx), STRIP_ROWS):
+        strip_yx = valid_yx[top : top + STRIP_ROWS]
+        if not strip_yx.all():
+            padded_yx = np.pad(strip_yx, ((0, 0), (1, 1)), constant_values=True)
+            places.append(np.flatnonzero(padded_yx[:, 1:] != padded_yx[:, :-1]) + top * (valid_yx.shape[1] + 1))
+    return np.concatenate([np.empty(0, np.int64), *places]).reshape(-1, 2)
+
+
+def region_labels(runs: NDArray[np.int64], row_places: int) -> NDArray[np.int32]:
+    """Return for each run the number of the 4-connected region of runs to which it belongs.
 
     `scipy.ndimage.label` takes ten times as long, because it visits all pixels of the image.
     """
@@ -81,9 +95,8 @@ def _region_areas(runs: NDArray[np.int64], row_places: int) -> NDArray[np.float6
     pointers = np.concatenate(([0], np.cumsum(end - first)))
     indices = np.arange(pointers[-1]) + np.repeat(first - pointers[:-1], end - first)
     graph = csr_array((np.ones(len(indices), np.bool_), indices, pointers), shape=(len(runs), len(runs)))
-    _, regions = connected_components(graph, directed=False)
-    areas: NDArray[np.float64] = np.bincount(regions, np.diff(runs)[:, 0])[regions]
-    return areas
+    regions: NDArray[np.int32] = connected_components(graph, directed=False)[1]
+    return regions
 
 
 def mask_unweighted(weight_yx: NDArray[Any], valid_yx: NDArray[np.bool_]) -> None:
@@ -102,13 +115,12 @@ def _clear_unweighted(pixels: Any, valid_yx: Any) -> None:
             valid[x] &= to_float32(words[x], swapped) > F32(0)
 
 
-def mask_flagged(quality_yx: NDArray[Any], zero: int, bad_bits: int, valid_yx: NDArray[np.bool_]) -> None:
-    """Clear the mask where the data-quality flags, `quality_yx + zero`, have any of the bad bits."""
+def quality_flags(quality_yx: NDArray[Any], zero: int) -> NDArray[np.uint16]:
+    """Return the data-quality flags, the stored values plus `zero`."""
     # Sixteen bits are enough, because data-quality flags are stored as 16-bit integers.
     flags_yx = quality_yx.astype(np.uint16)
     flags_yx += np.uint16(zero % (1 << 16))
-    flags_yx &= np.uint16(bad_bits)
-    valid_yx &= flags_yx == 0
+    return flags_yx
 
 
 def _is_whole_numbers(data_yx: NDArray[np.float32]) -> bool:

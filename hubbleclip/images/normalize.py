@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from hubbleclip.config.tiles import FLUX_BLACK, FLUX_SOFTENING, FLUX_WHITE, MIN_SIGNAL_SHARE, TileSettings
 from hubbleclip.core.errors import ImageError
 from hubbleclip.fits.pointing import aim_start
-from hubbleclip.images.bad_pixels import repair_rows
+from hubbleclip.images.background import STEP_PX
+from hubbleclip.images.bad_pixels import NO_CORES, FilledPixels, fill_cores, repair_rows
 from hubbleclip.images.cosmic_rays import NO_RAYS, RayPixels, reject_cosmic_rays
 from hubbleclip.images.reader import ScienceImage
 from hubbleclip.images.render import count_bright
@@ -34,24 +35,30 @@ class PreparedImage:
     """An image that is ready to be rendered.
 
     `good_yx`, bool (h, w), is the mask of the valid pixels that no cosmic ray has hit; `rays` are the pixels that were
-    hit.
+    hit. `cores` are the pixels of saturated cores without data; they are displayed, but are neither valid nor signal.
     """
 
     image: ScienceImage
     good_yx: NDArray[np.bool_]
     stretch: Stretch
     rays: RayPixels = NO_RAYS
+    cores: FilledPixels = NO_CORES
 
 
 def prepare_image(image: ScienceImage, settings: TileSettings) -> PreparedImage:
-    """Reject the cosmic rays of a single exposure and fit the stretch.
+    """Reject the cosmic rays of a single exposure, fit the stretch and fill the saturated cores without data.
 
     Cosmic rays are rejected before the fit, because their high values would determine the white level.
     """
     rays = NO_RAYS
     if image.may_have_cosmic_rays:
-        rays = reject_cosmic_rays(image.data_yx, image.valid_yx, image.star_contrast)
-    return fit_image(image, image.valid_yx, settings, rays)
+        lag_px = STEP_PX if image.is_drizzled else 1
+        rays = reject_cosmic_rays(image.data_yx, image.valid_yx, image.star_contrast, image.saturated, lag_px)
+    prepared = fit_image(image, image.valid_yx, settings, rays)
+    if image.may_have_cosmic_rays or image.stretch is not None:  # a saturated pixel of a single CCD exposure is valid
+        return prepared
+    stretch = prepared.stretch
+    return replace(prepared, cores=fill_cores(image.data_yx, image.valid_yx, stretch.sky, stretch.noise))
 
 
 def fit_image(
@@ -113,6 +120,10 @@ def read_rows(prepared: PreparedImage, starts_yx: Sequence[tuple[int, int]], siz
     (height, width), (y0, first), (_, last) = prepared.good_yx.shape, starts_yx[0], starts_yx[-1]
     top, bottom = max(y0, 0), min(y0 + size_px, height)
     values_yx, shown_yx = repair_rows(prepared.image.data_yx, prepared.good_yx, top, bottom)
+    core_rows, core_columns, core_values = prepared.cores
+    inside = slice(*np.searchsorted(core_rows, (top, bottom)))
+    values_yx[core_rows[inside] - top, core_columns[inside]] = core_values[inside]
+    shown_yx[core_rows[inside] - top, core_columns[inside]] = True
     valid_yx, (ray_rows, ray_columns) = prepared.good_yx[top:bottom], prepared.rays
     if ray_rows.size:
         valid_yx, hit = valid_yx.copy(), slice(*np.searchsorted(ray_rows, (top, bottom)))  # rays are sorted by row

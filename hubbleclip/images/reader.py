@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import logging
+import math
 import mmap
 import re
 import tempfile
@@ -11,7 +12,7 @@ import warnings
 import zlib
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO, Any
 
@@ -32,7 +33,7 @@ from hubbleclip.images import masks
 from hubbleclip.images.stretch import Stretch
 from hubbleclip.images.wcs import read_wcs
 from hubbleclip.missions import Camera
-from hubbleclip.missions.base import PARALLEL, STAR_CONTRAST
+from hubbleclip.missions.base import PARALLEL
 
 log = logging.getLogger(__name__)
 
@@ -83,7 +84,11 @@ class ScienceImage:
     may_have_cosmic_rays : bool
         Whether the image is from a known CCD camera and its header does not show that cosmic rays were rejected.
     star_contrast : float
-        Contrast that no star of the camera exceeds; see `Camera.star_contrast`.
+        Contrast that no star of the camera and filter exceeds; see `Camera.star_contrasts`.
+    saturated : int64 (n,)
+        Places of the saturated pixels in the flat image of a camera that may have cosmic rays.
+    is_drizzled : bool
+        Whether the image was resampled, so that the noise of neighbouring pixels is correlated.
     stretch : Stretch or None
         Stretch of an image whose pixels are display levels already; None if the stretch must be fitted.
     aims_deg : tuple of (ra, dec)
@@ -112,7 +117,9 @@ class ScienceImage:
     target: str | None
     exposure_s: float | None
     may_have_cosmic_rays: bool = False
-    star_contrast: float = STAR_CONTRAST
+    star_contrast: float = math.inf
+    saturated: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
+    is_drizzled: bool = False
     stretch: Stretch | None = None
     aims_deg: tuple[tuple[float, float], ...] = ()
     gain: float | None = None
@@ -310,12 +317,13 @@ def _read_image(hdus: pyfits.HDUList, layer: Layer, file: IO[bytes]) -> ScienceI
     if "BLANK" in header and header["BITPIX"] > 0:
         for rows, stored in _stored_rows(hdus[layer.extension], layer, file):
             valid_yx[rows] &= stored != header["BLANK"]
-    _mask(hdus, layer, camera, file, valid_yx)
+    saturated = _mask(hdus, layer, camera, file, valid_yx)
     for blind in cameras.blind_parts(look, camera, valid_yx.shape):
         valid_yx[blind] = False
     if not camera.counts_photons:  # in a photon counter a zero is a measurement
         masks.mask_zero_border(data_yx, valid_yx, zero_runs)
     target = look(cameras.mission_of(look).header.target_keywords[0])
+    filter_label = cameras.filter_name(look, camera)
     return ScienceImage(
         data_yx=data_yx,
         valid_yx=valid_yx,
@@ -323,11 +331,13 @@ def _read_image(hdus: pyfits.HDUList, layer: Layer, file: IO[bytes]) -> ScienceI
         chip=layer.chip,
         unit=look("BUNIT") if isinstance(look("BUNIT"), str) else None,
         instrument=instrument,
-        filter=cameras.filter_name(look, camera),
+        filter=filter_label,
         target=str(target) if target is not None else None,
         exposure_s=cameras.exposure_of(look),
         may_have_cosmic_rays=camera.has_cosmic_rays and not _is_combined(look),
-        star_contrast=camera.star_contrast,
+        star_contrast=cameras.star_contrast(filter_label, instrument),
+        saturated=saturated,
+        is_drizzled=layer.weight is not None or bool(look("NDRIZIM")),
         aims_deg=aims_of(look),
         gain=cameras.gain_of(look, camera),
         flux_density=cameras.flux_density_of(look),
@@ -414,12 +424,20 @@ def _stored_rows(hdu: Any, layer: Layer, file: IO[bytes]) -> Iterator[tuple[slic
         released_bytes = read_bytes
 
 
-def _mask(hdus: pyfits.HDUList, layer: Layer, camera: Camera, file: IO[bytes], valid_yx: NDArray[np.bool_]) -> None:
-    """Clear the mask where the weight is not positive, or the data quality has a flag that is bad for the camera."""
+def _mask(
+    hdus: pyfits.HDUList, layer: Layer, camera: Camera, file: IO[bytes], valid_yx: NDArray[np.bool_]
+) -> NDArray[np.int64]:
+    """Clear the mask where the weight is not positive or the data quality is bad, and find the saturated pixels."""
+    saturated = [np.empty(0, np.int64)]
     if layer.weight is not None:
         for rows, weight in _stored_rows(hdus[layer.weight], layer, file):
             masks.mask_unweighted(weight, valid_yx[rows])
     if layer.quality is not None:
         zero = int(hdus[layer.quality].header.get("BZERO", 0))
         for rows, quality in _stored_rows(hdus[layer.quality], layer, file):
-            masks.mask_flagged(quality, zero, camera.bad_mask, valid_yx[rows])
+            flags_yx = masks.quality_flags(quality, zero)
+            valid_yx[rows] &= flags_yx & np.uint16(camera.bad_mask) == 0
+            if camera.saturated_flags:
+                found = np.flatnonzero(flags_yx & np.uint16(camera.saturated_flags))
+                saturated.append(found + rows.start * valid_yx.shape[1])
+    return np.concatenate(saturated)

@@ -10,7 +10,7 @@ import hashlib
 import io
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from datetime import datetime
 from itertools import groupby
 from pathlib import Path
@@ -120,6 +120,8 @@ class CutTile:
         return hashlib.sha256(self.encoded).hexdigest()
 
 
+SATURATED_CORE = "saturated cores have no data and are filled with the highest value beside them"
+"""Note on a tile that shows such a core."""
 CUT_COLUMNS = (
     *("tile_id", "png_sha256", "chip", "y0", "x0", "size_px", "instrument", "filter", "unit", "valid_share"),
     *("settings_digest", "view", "shrink"),
@@ -354,8 +356,15 @@ def build_tile(
         view=placement.view,
         shrink=placement.shrink,
         suffix=file[1],
-        note=image.note,
+        note="; ".join(filter(None, (image.note, SATURATED_CORE if _has_core(shown, placement) else None))) or None,
     )
+
+
+def _has_core(shown: PreparedImage, placement: TilePlacement) -> bool:
+    """Return whether a tile shows pixels of a filled core."""
+    (y0, x0), (rows, columns, _) = placement.start_yx, shown.cores
+    inside = (rows >= y0) & (rows < y0 + placement.size_px) & (columns >= x0) & (columns < x0 + placement.size_px)
+    return bool(inside.any())
 
 
 View = Callable[[PreparedImage, TileSettings], tuple[PreparedImage, list[TilePlacement]]]
@@ -390,7 +399,11 @@ def _overview(prepared: PreparedImage, settings: TileSettings) -> tuple[Prepared
     small = prepared
     if shrink > 1:
         downsampled = downsample_image(image, prepared.good_yx, shrink)
-        small = fit_image(downsampled, downsampled.valid_yx, settings)
+        rows, columns, values = prepared.cores
+        places = (rows / shrink).astype(np.intp), (columns / shrink).astype(np.intp)
+        is_hole = ~downsampled.valid_yx[places]
+        cores = places[0][is_hole], places[1][is_hole], values[is_hole]
+        small = replace(fit_image(downsampled, downsampled.valid_yx, settings), cores=cores)
     height, width = small.good_yx.shape
     # centred; a negative start means padding
     start_yx = (height - settings.size_px) // 2, (width - settings.size_px) // 2

@@ -15,8 +15,8 @@ PARALLEL = "parallel exposure: the named target is that of another instrument"
 """Note on a tile of an exposure that was taken beside that of the prime instrument."""
 NOTHING = re.compile(r"(?!)")
 """Pattern that matches no text."""
-STAR_CONTRAST = 5.5
-"""Default of `Camera.star_contrast`, from the PSFs of ACS/WFC."""
+STAR_CONTRASTS = {475: 4.5, 606: 5.5}
+"""Default of `Camera.star_contrasts`, from the PSFs of ACS/WFC in F475W, F606W and F814W."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,10 +47,11 @@ class Camera:
     pivots_nm
         Pivot wavelengths in nm, by filter name, of the filters whose names contain a number that is not their
         wavelength.
-    star_contrast
-        Upper limit for the ratio of a star's peak to the median of the star's central 3x3 pixels. A pixel of higher
-        contrast is a cosmic ray. The largest ratios of Tiny Tim's PSFs at five field positions and 25 sub-pixel
-        phases are 4.6 (ACS/WFC), 3.6 (WFC3/UVIS) and 5.8 (WFPC2); a camera without PSFs has the limit of ACS/WFC.
+    star_contrasts
+        Upper limit for the ratio of a star's pixel to the median of its 3x3 pixels, by wavelength in nm; linear in
+        between, constant beyond. A pixel of higher contrast is a cosmic ray. docs/tiles.md says how limits are derived.
+    saturated_flags
+        DQ bits of saturated pixels, as one integer mask. A saturated pixel is never taken for a cosmic ray.
 
     """
 
@@ -63,7 +64,8 @@ class Camera:
     filter_keywords: tuple[tuple[str, ...], ...] = ()
     nm_per_number: float = 1.0
     pivots_nm: Mapping[str, float] = field(default_factory=dict)
-    star_contrast: float = STAR_CONTRAST
+    star_contrasts: Mapping[int, float] = field(default_factory=lambda: STAR_CONTRASTS)
+    saturated_flags: int = 0
 
     @property
     def has_cosmic_rays(self) -> bool:

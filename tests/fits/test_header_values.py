@@ -189,8 +189,8 @@ def test_the_exposure_time_is_the_first_number_of_its_keywords(cards, exposure_s
     [
         ({}, None, ""),
         ({"INSTRUME": "ACS", "FILTER1": "F606W", "OBSTYPE": "IMAGING", "FILETYPE": "sci"}, None, ""),
-        ({"INSTRUME": " hrs"}, "not_an_image", "HRS takes no pictures"),
-        ({"INSTRUME": "FGS"}, "not_an_image", "FGS takes no pictures"),
+        ({"INSTRUME": " hrs"}, "not_an_image", "files of HRS are not used"),
+        ({"INSTRUME": "FGS"}, "not_an_image", "files of FGS are not used"),
         ({"OBSTYPE": "Spectroscopic"}, "not_an_image", "OBSTYPE is spectroscopic"),
         ({"FILETYPE": "WHT"}, "not_an_image", "FILETYPE is wht"),
         ({"FILETYPE": "SCIX"}, "not_an_image", "FILETYPE is scix"),

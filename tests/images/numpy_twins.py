@@ -8,6 +8,9 @@ from scipy import ndimage
 from hubbleclip.images.background import MIDMEAN_TO_SIGMA, background_at
 from hubbleclip.images.bad_pixels import MIN_GOOD
 from hubbleclip.images.cosmic_rays import (
+    LOCAL_FACTOR,
+    LOCAL_TOLERANCE,
+    MAX_RISE,
     MAX_SHARE,
     PEAK_FACTOR,
     ROUNDS,
@@ -19,9 +22,8 @@ from hubbleclip.images.masks import BORDER_MIN_SHARE
 
 REPAIR_REACH_PX = 2
 REPAIR_BLOCK = 1 << 16
-OFFSETS = np.array([(-1, -1), (-1, 0), (-1, 1), (0, -1), (0, 0), (0, 1), (1, -1), (1, 0), (1, 1)])
+OFFSETS = [(dy, dx) for dy in (-1, 0, 1) for dx in (-1, 0, 1)]
 CROSS = [1, 3, 5, 7]
-MIDDLE = 4
 
 
 def zero_border(data_yx):
@@ -72,9 +74,9 @@ def block_background(data_yx, valid_yx):
     shape_yx = [-(-side // 16) for side in data_yx.shape]
     levels_yx, noises_yx = np.full(shape_yx, np.nan, np.float32), np.full(shape_yx, np.nan, np.float32)
     known_yx = np.where(valid_yx, data_yx, np.float32(np.inf))
-    padded_yx = np.pad(known_yx, ((0, 0), (2, 2)), constant_values=np.inf)
+    padded_yx = np.pad(known_yx, ((0, 0), (1, 1)), constant_values=np.inf)
     with np.errstate(invalid="ignore"):
-        second_yx = np.abs(known_yx - np.float32(0.5) * (padded_yx[:, :-4] + padded_yx[:, 4:]))
+        second_yx = np.abs(known_yx - np.float32(0.5) * (padded_yx[:, :-2] + padded_yx[:, 2:]))
     for row, column in np.ndindex(*shape_yx):
         block = slice(row * 16, row * 16 + 16, 2), slice(column * 16, column * 16 + 16, 2)
         levels_yx[row, column] = _midmean(known_yx[block])
@@ -109,36 +111,66 @@ def find_cosmic_rays(data_yx, valid_yx, contrast):
     level_yx, noise_yx = np.array(
         [[background_at(background, y, x) for x in range(width)] for y in range(height)]
     ).transpose(2, 0, 1)
-    value_yx = np.pad(np.where(valid_yx, data_yx, np.float32(np.inf)), 1, constant_values=np.inf)
-    near_nyx = np.array(
-        [np.maximum(value_yx[1 + dy : 1 + dy + height, 1 + dx : 1 + dx + width] - level_yx, 0) for dy, dx in OFFSETS]
+    contrasts = np.float32(contrast), LOCAL_FACTOR * np.float32(contrast)
+    rays_yx = np.zeros_like(valid_yx)
+    fresh_yx = np.any(
+        [
+            _are_sharp(data_yx, valid_yx, base, noise_yx, limit)
+            for base, limit in zip(_bases(data_yx, valid_yx, level_yx, noise_yx), contrasts, strict=True)
+        ],
+        axis=0,
     )
-    height_yx = np.where(valid_yx, data_yx - level_yx, 0)
-    is_bright = height_yx > SIGNIFICANCE_SIGMA * noise_yx
-    tolerance_yx = TOLERANCE_SIGMA * noise_yx
-    limit_nyx = np.float32(contrast) * (near_nyx + tolerance_yx)
-    is_sharp = np.count_nonzero(height_yx > limit_nyx, axis=0) >= 5
-    lowest_yx = near_nyx[[*CROSS, MIDDLE]].min(axis=0)
-    is_peak = (height_yx == near_nyx.max(axis=0)) & (
-        height_yx > PEAK_FACTOR * np.float32(contrast) * (lowest_yx + tolerance_yx)
-    )
-    fresh_yx, rays_yx = valid_yx & is_bright & (is_sharp | is_peak), np.zeros_like(valid_yx)
-    for sigma, growth in (*ROUNDS, (np.inf, np.inf)):
+    for limits in (*ROUNDS, (np.inf, np.inf)):
         rays_yx |= fresh_yx
-        near_yx = rays_yx if (sigma, growth) == WING else fresh_yx
-        touching_yx = ndimage.binary_dilation(near_yx, np.ones((3, 3))) & ~rays_yx & valid_yx
-        sides_nyx = np.array([_shifted(rays_yx, *OFFSETS[k]) for k in CROSS])
-        floor_yx = np.where(sides_nyx, np.float32(np.inf), near_nyx[CROSS]).min(axis=0)
-        floor_yx = np.where(np.isinf(floor_yx), np.float32(0), floor_yx + tolerance_yx)
-        with np.errstate(invalid="ignore"):
-            fresh_yx = touching_yx & (height_yx > np.maximum(sigma * noise_yx, growth * floor_yx))
+        near_yx = rays_yx if limits == WING else fresh_yx
+        free_yx = valid_yx & ~rays_yx
+        touching_yx = ndimage.binary_dilation(near_yx, np.ones((3, 3))) & free_yx
+        bases = _bases(data_yx, free_yx, level_yx, noise_yx)
+        fresh_yx = touching_yx & np.any(
+            [_are_growth(data_yx, free_yx, base, noise_yx, limits) for base in bases], axis=0
+        )
     return rays_yx if np.count_nonzero(rays_yx) <= MAX_SHARE * data_yx.size else np.zeros_like(rays_yx)
 
 
-def _shifted(mask_yx, dy, dx):
-    """The mask of the neighbours in one direction; False beyond the image."""
-    padded_yx = np.pad(mask_yx, 1)
-    return padded_yx[1 + dy : 1 + dy + mask_yx.shape[0], 1 + dx : 1 + dx + mask_yx.shape[1]]
+def _bases(data_yx, known_yx, level_yx, noise_yx):
+    """The two levels above which a pixel is judged, each with the tolerance of a neighbour's height."""
+    values_yx, beyond = np.where(known_yx, data_yx, np.float32(np.inf)), np.float32(np.inf)
+    lines = [_near(values_yx, ((2 * dy, 2 * dx), (-2 * dy, -2 * dx)), beyond).sum(axis=0) for dy, dx in OFFSETS[:4]]
+    around_yx = np.float32(0.25) * np.sum(np.sort(lines, axis=0)[1:3], axis=0)
+    tolerance_yx = TOLERANCE_SIGMA * noise_yx
+    excess_yx = LOCAL_TOLERANCE * np.maximum(around_yx - level_yx, np.float32(0))
+    return (np.minimum(level_yx, around_yx), tolerance_yx), (around_yx, tolerance_yx + excess_yx)
+
+
+def _near(values_yx, offsets, beyond):
+    """The values at each offset from a pixel, (n, h, w)."""
+    padded_yx, (height, width) = np.pad(values_yx, 2, constant_values=beyond), values_yx.shape
+    return np.array([padded_yx[2 + dy : 2 + dy + height, 2 + dx : 2 + dx + width] for dy, dx in offsets])
+
+
+def _are_sharp(data_yx, valid_yx, base, noise_yx, contrast):
+    base_yx, tolerance_yx = base
+    with np.errstate(invalid="ignore"):
+        height_yx = np.where(valid_yx & np.isfinite(base_yx), data_yx - base_yx, 0)
+        known_yx = np.where(valid_yx, data_yx, np.float32(np.inf))
+        near_nyx = np.maximum(_near(known_yx, OFFSETS, np.float32(np.inf)) - base_yx, 0)
+        is_sharp = np.count_nonzero(height_yx > contrast * (near_nyx + tolerance_yx), axis=0) >= 5
+        limit_yx = PEAK_FACTOR * contrast * (near_nyx[CROSS].min(axis=0) + tolerance_yx)
+        is_peak = (height_yx == near_nyx.max(axis=0)) & (height_yx > limit_yx)
+        return valid_yx & (height_yx > SIGNIFICANCE_SIGMA * noise_yx) & (is_sharp | is_peak)
+
+
+def _are_growth(data_yx, free_yx, base, noise_yx, limits):
+    base_yx, tolerance_yx = base
+    sigma, ratio = limits
+    near_nyx = _near(np.where(free_yx, data_yx, np.float32(np.nan)), OFFSETS, np.float32(np.nan))
+    height_yx = data_yx - base_yx
+    with np.errstate(invalid="ignore"):
+        highest_yx = np.fmax.reduce(near_nyx)
+        lowest_yx = np.fmin.reduce(near_nyx[CROSS])
+        floor_yx = np.where(np.isnan(lowest_yx), 0, np.maximum(lowest_yx - base_yx, np.float32(0)) + tolerance_yx)
+        is_downhill = highest_yx - base_yx <= MAX_RISE * height_yx
+        return (height_yx > sigma * noise_yx) & (height_yx > ratio * floor_yx) & is_downhill
 
 
 def apply_stretch(data_yx, valid_yx, stretch):

@@ -9,15 +9,17 @@ from synthetic_fits import starry_sky, write_drz
 
 from benchmarks import simulated_rays as simulated
 from hubbleclip.config.tiles import TileSettings
-from hubbleclip.images.background import background_at, block_background, lowest_thresholds
+from hubbleclip.fits.instruments import star_contrast
+from hubbleclip.images.background import background_at, block_background, lowest_around
 from hubbleclip.images.cosmic_rays import reject_cosmic_rays
 from hubbleclip.images.encode import decode_png
+from hubbleclip.images.normalize import prepare_image
+from hubbleclip.images.reader import read_science_images
 from hubbleclip.images.tiling import tile_file
-from hubbleclip.missions.hst import CAMERAS
 
 ACS = simulated.CAMERAS[0]
 NATIVE = TileSettings(views=("native",))
-CONTRAST = CAMERAS["ACS/WFC"].star_contrast
+CONTRAST = star_contrast("F606W", "ACS/WFC")
 
 
 def rays_of(data, valid=None, contrast=CONTRAST):
@@ -80,7 +82,7 @@ def test_stars_beside_flagged_pixels_keep_their_cores_in_a_tile(tmp_path):
         decode_png(tile_file(write_exposure(tmp_path, data, quality), "0" * 64, NATIVE).tiles[0].encoded)[::-1]
         for quality in (np.zeros_like(flags), flags)
     )
-    assert np.mean(seen[tuple(peaks.T)] < 0.8 * truth[tuple(peaks.T)]) <= 0.005
+    assert np.mean(seen[tuple(peaks.T)] < 0.8 * truth[tuple(peaks.T)]) <= 0.02
 
 
 def write_exposure(folder, data, quality):
@@ -119,8 +121,51 @@ def test_stars_in_a_nebula_keep_their_peaks():
     assert rays[tuple(peaks.T)].mean() <= 0.005
 
 
-def test_sharper_cameras_have_a_higher_limit():
-    assert CAMERAS["WFPC2"].star_contrast > CAMERAS["ACS/WFC"].star_contrast > CAMERAS["WFC3/UVIS"].star_contrast
+@pytest.mark.parametrize(
+    ("band", "camera", "limit"),
+    [
+        ("F606W", "ACS/WFC", 5.5),
+        ("F814W", "ACS/WFC", 5.5),
+        ("F300W", "WFPC2", 8.2),
+        ("F555W", "WFPC2", pytest.approx(6.78, abs=0.01)),
+        (None, "WFPC2", 8.2),
+        ("F336W", "WFC3/UVIS", 5.0),
+        ("F606W", "STIS/CCD", 5.5),
+    ],
+)
+def test_the_limit_is_that_of_the_camera_at_the_wavelength_of_the_filter(band, camera, limit):
+    assert star_contrast(band, camera) == limit
+
+
+def test_a_ray_in_the_wing_of_a_star_does_not_grow_over_its_core():
+    data = np.random.default_rng(0).normal(0, 1, (64, 64))
+    dy, dx = np.mgrid[-32:32, -32:32]
+    data += 1000 * np.exp(-(dy**2 + dx**2) / 2)
+    data[32, 35:37] += 300
+    rays = rays_of(data.astype(np.float32))
+    assert rays[32, 35:37].all() and not rays[30:35, 30:35].any()
+
+
+@pytest.mark.parametrize(("mean_e", "share", "least"), [(300, 0.25, 0.8), (300, 0.5, 0.75), (1000, 0.25, 0.65)])
+def test_cosmic_rays_are_found_in_a_nebula_of_fine_structure(mean_e, share, least):
+    rng = np.random.default_rng(5)
+    light = np.zeros((300, 300))
+    simulated.add_fine_nebula(light, mean_e, share, rng)
+    tracks = simulated.draw_rays(light.shape, rng)
+    rays = rays_of(simulated.expose(light, tracks, ACS, rng))
+    assert rays[tracks > 6 * simulated.noise_map(light, ACS)].mean() >= least
+    assert not rays_of(simulated.expose(light, 0.0, ACS, rng)).any()
+
+
+@pytest.mark.parametrize("bit", [256, 2048])
+def test_pixels_that_are_flagged_as_saturated_are_not_cosmic_rays(tmp_path, bit):
+    data, flags = starry_sky((128, 128), num_stars=20), np.zeros((128, 128), int)
+    data[20:100, 64], flags[20:100, 64] = 80_000, bit  # a bleed trail
+    data[60:64, 30] += 500
+    image = read_science_images(write_exposure(tmp_path, data, flags), 10**6)[0]
+    rays = prepare_image(image, NATIVE).rays
+    found = set(zip(*(part.tolist() for part in rays), strict=True))
+    assert found >= {(y, 30) for y in range(60, 64)} and not found & {(y, 64) for y in range(20, 100)}
 
 
 def test_level_and_noise_of_whole_numbers_are_not_rounded():
@@ -151,11 +196,9 @@ def test_a_blurred_star_beside_an_invalid_pixel_keeps_its_peak():
         assert not rays_of(data, valid)[tuple(peaks.T)].any()
 
 
-def test_the_lowest_threshold_of_a_block_is_that_of_the_blocks_around_it():
-    rng = np.random.default_rng(0)
-    levels, noises = rng.normal(5, 1, (7, 6)).astype(np.float32), rng.uniform(1, 2, (7, 6)).astype(np.float32)
-    found = lowest_thresholds((levels, noises), np.float32(3))
-    np.testing.assert_array_equal(found, ndimage.minimum_filter(levels + np.float32(3) * noises, 3, mode="nearest"))
+def test_the_lowest_value_around_a_block_is_that_of_nine_blocks():
+    values = np.random.default_rng(0).uniform(1, 2, (7, 6)).astype(np.float32)
+    np.testing.assert_array_equal(lowest_around(values), ndimage.minimum_filter(values, 3, mode="nearest"))
 
 
 @pytest.mark.parametrize(("num_rows", "are_rays"), [(59, True), (61, False)])

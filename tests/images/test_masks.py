@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from numpy_twins import zero_border
 
-from hubbleclip.images.bad_pixels import repair_rows
-from hubbleclip.images.masks import find_finite, mask_flagged, mask_unweighted, mask_zero_border
+from hubbleclip.images.bad_pixels import fill_cores, repair_rows
+from hubbleclip.images.masks import find_finite, mask_unweighted, mask_zero_border, quality_flags
 
 RNG = np.random.default_rng(2)
 
@@ -88,16 +88,10 @@ def test_only_a_positive_weight_is_valid(dtype):
 
 @pytest.mark.parametrize("dtype", ["<i2", ">i2", ">i4", "u1", "<f4"])
 @pytest.mark.parametrize("zero", [0, 32768, -128, 1])
-@pytest.mark.parametrize("bad_bits", [4 | 32, 8191, 1 << 14])
-def test_flags_are_those_of_the_value_plus_zero(dtype, zero, bad_bits):
+def test_flags_are_the_values_plus_zero_modulo_sixteen_bits(dtype, zero):
     quality = np.random.default_rng(3).integers(0, 256, (30, 40)).astype(dtype)
-    quality[:10] *= 0
-    valid = np.random.default_rng(4).random(quality.shape) < 0.9
-    expected = [
-        [bool(valid[y, x]) and not (int(quality[y, x]) + zero) & bad_bits for x in range(40)] for y in range(30)
-    ]
-    mask_flagged(quality, zero, bad_bits, valid)
-    assert valid.tolist() == expected
+    expected = [[(int(value) + zero) % (1 << 16) for value in row] for row in quality]
+    assert quality_flags(quality, zero).tolist() == expected
 
 
 def test_a_repair_leaves_its_input_as_it_is():
@@ -108,3 +102,14 @@ def test_a_repair_leaves_its_input_as_it_is():
     assert repaired.dtype == np.float32 and shown.all() and not valid[5, 5]
     np.testing.assert_array_equal(data, before)
     assert repaired[1, 5] == np.median(np.delete(data[3:8, 3:8].ravel(), 12))
+
+
+@pytest.mark.parametrize("radius", range(1, 7))
+def test_the_core_of_a_saturated_star_is_filled_with_the_highest_value_beside_it(radius):
+    dy, dx = np.mgrid[-60:61, -70:71]
+    data = (20 + RNG.normal(0, 1, dy.shape) + 3e5 / (1 + np.hypot(dy, dx) ** 3)).astype(np.float32)
+    hole = np.hypot(dy, dx) <= radius
+    data[hole], data[:10], data[20:23, 20:23] = np.nan, np.nan, np.nan  # a border and dead pixels on the sky stay
+    rows, columns, values = fill_cores(data, np.isfinite(data), 20.0, 1.0)
+    assert set(zip(rows.tolist(), columns.tolist(), strict=True)) == set(map(tuple, np.argwhere(hole).tolist()))
+    assert set(values) == {np.nanmax(data)}

@@ -209,3 +209,19 @@ def test_the_record_has_the_product_the_view_and_the_size_of_the_file(tmp_path):
     assert record.pixel_scale_arcsec == pytest.approx(0.05 * 300 / 128, rel=1e-3)
     with pytest.raises(ImageError, match="not_fetched"):
         to_tile_record(tile, replace(product, sha256=None), Layout(tmp_path), datetime(2026, 1, 1, tzinfo=UTC))
+
+
+def test_a_saturated_core_without_data_looks_saturated_and_is_named_in_the_note(tmp_path):
+    dy, dx = np.mgrid[-60:196, -60:196]
+    data = (starry_sky((256, 256), num_stars=0) + 3e5 / (1 + np.hypot(dy, dx) ** 3)).astype(np.float32)
+    data[np.hypot(dy, dx) <= 5] = np.nan
+    tiles = tile_file(
+        write_drz(tmp_path / "a.fits", data), SHA, TileSettings(size_px=128, views=("native", "overview"))
+    )
+    for tile in tiles.tiles:
+        levels = decode_png(tile.encoded)[::-1]
+        y, x = (round((at - start) / tile.shrink) for at, start in ((60, tile.y0), (60, tile.x0)))
+        has_core = 4 < y < 124 and 4 < x < 124
+        assert bool(tile.note) == has_core
+        assert not has_core or levels[y, x] >= levels[y - 8 : y + 9, x - 8 : x + 9].max()
+    assert sum(bool(tile.note) for tile in tiles.tiles) >= 1 and min(tile.valid_share for tile in tiles.tiles) < 1
