@@ -157,7 +157,7 @@ def _fill_core(
         core_yx[row - top, first - left : end - left] = True
     near_yx = binary_dilation(core_yx, np.ones((3, 3)))
     rim_yx, outer_yx = near_yx & known_yx, binary_dilation(near_yx, np.ones((3, 3))) & ~near_yx & known_yx
-    num_open = np.count_nonzero(near_yx & ~core_yx & ~known_yx)  # a gap between chips goes on beyond a star
+    num_open = np.count_nonzero(near_yx & ~core_yx & ~known_yx)  # a gap between chips extends beyond a star
     if not outer_yx.any() or num_open > MAX_OPEN_SHARE * np.count_nonzero(near_yx & ~core_yx):
         return NO_CORES
     rim, outer = np.median(values_yx[rim_yx]), np.median(values_yx[outer_yx])
