@@ -163,7 +163,7 @@ def load_inflated(root: str) -> str:
         members = {one.filename: archive.read(one) for one in archive.infolist()}
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, content in members.items():
-            with archive.open(name, "w") as file:
+            with archive.open(name, "w", force_zip64=True) as file:
                 file.write(content)
                 for _ in range(80 if "data/0" in name else 0):
                     file.write(bytes(100_000_000))
