@@ -158,7 +158,7 @@ def demo(
     *,
     data: Annotated[Path, Parameter(help="Folder of everything that is written, such as hubbleclip-demo.")] = DEMO_DATA,
     small: Annotated[
-        bool, Parameter(negative=(), help="A demo of a minute and 0.3 GB, whose figures say little.")
+        bool, Parameter(negative=(), help="A demo of 0.6 GB for a workshop, whose figures say little.")
     ] = False,
     server: Server = True,
 ) -> None:
