@@ -10,6 +10,7 @@ import math
 import os
 import stat
 import threading
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -102,9 +103,16 @@ def locked(folder: Path, *, wait: bool = True) -> Iterator[None]:
     releases the lock when the process ends.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(lock_file(folder), os.O_RDWR | os.O_CREAT, 0o600)
+    descriptor = os.open(lock_file(folder), os.O_RDWR | os.O_CREAT, 0o666)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        for is_last in (False, False, True):
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+                break
+            except BlockingIOError:  # perhaps a process in `is_locked`, which holds the lock for an instant
+                if is_last:
+                    raise
+                time.sleep(0.2)
         yield
     finally:
         os.close(descriptor)  # closing the descriptor also releases the lock
@@ -120,8 +128,10 @@ def is_locked(folder: Path) -> bool:
     try:
         with lock_file(folder).open("rb") as file:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except (FileNotFoundError, BlockingIOError) as error:
-        return isinstance(error, BlockingIOError)
+    except FileNotFoundError:
+        return False
+    except (BlockingIOError, PermissionError):  # a lock of another user may be held
+        return True
     return False
 
 

@@ -64,7 +64,7 @@ def make_sample(
 ) -> Sample:
     """Make the sample of one tile."""
     of_tile = {name: getattr(tile, name) for name in OF_TILE}
-    if tile.note == PARALLEL:
+    if PARALLEL in (tile.note or "").split("; "):
         observation = replace(observation, target_name=None, target_class=None)
     of_observation = {name: getattr(observation, name) for name in ("target_name", "target_class", "is_moving")}
     of_proposal = {name: getattr(proposal, name) for name in ("proposal_id", "archive", "category", "pi", "cycle")}

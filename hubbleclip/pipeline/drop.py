@@ -9,7 +9,7 @@ from typing import Any
 from hubbleclip.archives.base import proposal_id_of, reject
 from hubbleclip.config.settings import Settings
 from hubbleclip.core.errors import HubbleclipError
-from hubbleclip.pipeline.engine.stage import Stage, open_stage
+from hubbleclip.pipeline.engine.stage import Stage, layout_of, open_stage
 from hubbleclip.pipeline.index import index_promoted, remove_from_index
 
 PRODUCTS = "FROM product WHERE uri = $name OR proposal_id = $name ORDER BY uri"
@@ -47,10 +47,11 @@ def drop(settings: Settings, name: str, confirm: Callable[[str], bool]) -> str:
         found = find_lineage(stage, name)
         if not confirm(found.summary):
             return "nothing was dropped"
-        write_drop(stage, found)
+        # the rows go last, so that a second drop finds what an interrupted one has left
+        remove_from_index(stage.layout, {row["tile_id"] for row in found.tiles})
         remove_files(stage, found)
-        is_indexed = remove_from_index(stage.layout, {row["tile_id"] for row in found.tiles})
-    if is_indexed:
+        write_drop(stage, found)
+    if layout_of(settings).current_index.is_file():
         index_promoted(settings)
     return f"dropped {found.summary}"
 
@@ -87,8 +88,9 @@ def write_drop(stage: Stage, found: Lineage) -> None:
 
 
 def remove_files(stage: Stage, found: Lineage) -> None:
-    """Remove the files of products and tiles to which no row refers any more."""
-    used = {row["path"] for row in stage.catalog.rows("SELECT path FROM product WHERE path IS NOT NULL")}
+    """Remove the files of products and tiles to which no other row refers."""
+    others = "SELECT path FROM product WHERE path IS NOT NULL AND NOT list_contains(?, uri)"
+    used = {row["path"] for row in stage.catalog.rows(others, [[row["uri"] for row in found.products]])}
     paths = {row["path"] for row in (*found.products, *found.tiles) if row["path"]}
     for file in map(stage.layout.absolute, paths - used):
         if file.is_relative_to(stage.layout.root):  # the archive `local` has files elsewhere

@@ -30,7 +30,7 @@ from hubbleclip.pipeline.engine.stage import Stage, layout_of, open_stage
 from hubbleclip.pipeline.pending_work import chosen_run, control_run, newest_dataset, report_id
 from hubbleclip.pipeline.promotion import find_run, promoted
 from hubbleclip.pipeline.remote_store import pull_catalog, pull_folder, pull_runs, push_folder
-from hubbleclip.training.runs import read_run
+from hubbleclip.training.runs import read_facts, read_run
 
 log = logging.getLogger("hubbleclip.pipeline")
 
@@ -66,10 +66,12 @@ def evaluate(settings: Settings, run: str = "", *, is_own: bool = False) -> Eval
     run_dir = chosen_run(layout, digest, settings, run, is_own=is_own)
     if run_dir is None:
         raise EvaluationError("there is no finished run on the newest dataset: run `hubbleclip train` first")
+    if read_facts(run_dir)["is_shuffled"]:
+        raise EvaluationError(f"the run {run_dir.name} is a control with shuffled pairs: give another run")
     shuffled_dir = control_run(layout, digest, settings)
     log.info("evaluate: the run is %s%s", run_dir.name, "" if shuffled_dir else ", without a control")
     pull_runs(layout, run_dir, shuffled_dir)
-    report_dir = layout.reports / report_id(run_dir, shuffled_dir, settings)
+    report_dir = layout.reports / report_id(run_dir, digest, shuffled_dir, settings)
     with open_stage("evaluate", settings) as stage:
         is_known = bool(stage.catalog.rows("SELECT path FROM report WHERE report_id = ?", [report_dir.name]))
         if is_known:

@@ -154,16 +154,16 @@ def has_evaluation(stage: Stage) -> bool:
     run_dir = chosen_run(stage.layout, digest, stage.settings, is_own=stage.name == "pipeline")
     if run_dir is None:
         return True
-    name = report_id(run_dir, control_run(stage.layout, digest, stage.settings), stage.settings)
+    name = report_id(run_dir, digest, control_run(stage.layout, digest, stage.settings), stage.settings)
     is_written = (stage.layout.reports / name / "index.html").is_file()
     known = stage.catalog.rows("SELECT report_id FROM report WHERE report_id = ?", [name])
     decided = stage.catalog.rows("SELECT run_id FROM promotion WHERE run_id = ?", [run_dir.name])
     return not (is_written and known and decided and promoted(stage.catalog, stage.layout))
 
 
-def report_id(run_dir: Path, shuffled_dir: Path | None, settings: Settings) -> str:
-    """Return the id of a report: the run's id, and a digest of the baseline's id and the evaluation settings."""
-    rest = f"{shuffled_dir.name if shuffled_dir else ''}:{settings.evaluation.digest()}"
+def report_id(run_dir: Path, dataset_digest: str, shuffled_dir: Path | None, settings: Settings) -> str:
+    """Return the id of a report: the run's id, and a digest of dataset, baseline and evaluation settings."""
+    rest = f"{dataset_digest}:{shuffled_dir.name if shuffled_dir else ''}:{settings.evaluation.digest()}"
     return f"{run_dir.name}-{hashlib.sha256(rest.encode()).hexdigest()[:8]}"
 
 

@@ -1,12 +1,25 @@
 """Files are written whole or not at all."""
 
+import fcntl
 import hashlib
+import os
+import threading
 from pathlib import Path
 
 import pytest
 
 from hubbleclip.core.errors import HubbleclipError
-from hubbleclip.core.io import SYNCFS_MIN_FILES, atomic_write, make_folder, sha256_file, sync_files, write_bytes
+from hubbleclip.core.io import (
+    SYNCFS_MIN_FILES,
+    atomic_write,
+    is_locked,
+    lock_file,
+    locked,
+    make_folder,
+    sha256_file,
+    sync_files,
+    write_bytes,
+)
 
 
 @pytest.mark.parametrize("is_synced", [True, False])
@@ -51,3 +64,30 @@ def test_a_folder_that_cannot_be_made_is_one_line(tmp_path: Path, place: str) ->
     (tmp_path / "taken").touch()
     with pytest.raises(HubbleclipError, match=r"taken.* cannot be used \(.+\): check its permissions, or set --data"):
         make_folder(tmp_path / place)
+
+
+def test_users_of_a_group_share_a_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = os.umask(0o002)
+    try:
+        with locked(tmp_path / "runs"):
+            assert is_locked(tmp_path / "runs")
+    finally:
+        os.umask(before)
+    assert lock_file(tmp_path / "runs").stat().st_mode & 0o777 == 0o664
+    assert not is_locked(tmp_path / "runs")
+
+    def denied(*_: object) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr(Path, "open", denied)  # the file of a user of another group
+    assert is_locked(tmp_path / "runs")
+
+
+def test_a_look_at_a_lock_does_not_keep_another_process_from_it(tmp_path: Path) -> None:
+    folder = tmp_path / "runs"
+    lock_file(folder).touch()
+    with lock_file(folder).open("rb") as file:
+        fcntl.flock(file, fcntl.LOCK_SH)  # as `is_locked`
+        threading.Timer(0.1, fcntl.flock, (file, fcntl.LOCK_UN)).start()
+        with locked(folder, wait=False):
+            assert is_locked(folder)

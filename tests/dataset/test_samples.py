@@ -9,6 +9,7 @@ from sky_cases import material, observation, plan_of, proposal, square, tile
 from hubbleclip.config.settings import ShardSettings
 from hubbleclip.dataset.captions import CAPTION_KINDS
 from hubbleclip.dataset.samples import make_samples
+from hubbleclip.images.tiling import SATURATED_CORE
 from hubbleclip.missions.base import PARALLEL
 
 SETTINGS = ShardSettings()
@@ -40,8 +41,9 @@ def test_texts_are_those_of_the_proposal_or_if_it_was_made_from_headers_of_the_f
     assert rejections == []
 
 
-def test_a_parallel_exposure_does_not_have_the_target_of_the_prime_instrument():
-    ((sample,), _) = samples_of([replace(tile("a", "p"), note=PARALLEL)], {"p": proposal("p")})
+@pytest.mark.parametrize("note", [PARALLEL, f"{PARALLEL}; {SATURATED_CORE}"])
+def test_a_parallel_exposure_does_not_have_the_target_of_the_prime_instrument(note):
+    ((sample,), _) = samples_of([replace(tile("a", "p"), note=note)], {"p": proposal("p")})
     assert sample.target_name is None
 
 

@@ -77,16 +77,18 @@ def test_an_unexpected_failure_is_never_final(tmp_path: Path) -> None:
 
 def test_rejections_are_taken_back_by_their_reason(tmp_path: Path) -> None:
     with stage_at(tmp_path) as stage:
-        rows = [
-            rejection("product", name, "tiles", reason) for name, reason in {"a": "unreadable", "b": "empty"}.items()
-        ]
-        stage.catalog.upsert({"rejection": rows})
+        rows = [("product", "a", "tiles", "unreadable"), ("product", "b", "tiles", "empty")]
+        # a tile of a product with other tiles, and an observation that was listed, never become pending
+        rows += [("tile", "b:1", "tiles", "empty"), ("observation", "c", "products", "covered")]
+        stage.catalog.upsert({"rejection": [rejection(*row) for row in rows]})
     settings = read_settings("demo", {"data": str(tmp_path)})
-    with pytest.raises(SettingsError, match="give one of empty, unreadable"):
-        retry(settings, ["other"])
+    for reason in ("other", "covered"):
+        with pytest.raises(SettingsError, match="give one of empty, unreadable"):
+            retry(settings, [reason])
     assert retry(settings, ["empty"]) == 1
     with read_catalog(Layout(tmp_path / "demo")) as catalog:
-        assert [row["reason"] for row in catalog.rows("FROM rejection")] == ["unreadable"]
+        left = [row["entity_id"] for row in catalog.rows("FROM rejection ORDER BY entity_id")]
+        assert left == ["a", "b:1", "c"]
 
 
 def test_the_cause_of_an_error_says_whether_the_machine_failed() -> None:

@@ -15,9 +15,11 @@ from search_site import add_tiles, proposal_row, settings_of
 from hubbleclip.catalog.catalog import Catalog
 from hubbleclip.catalog.working_copy import writing_catalog
 from hubbleclip.config.settings import Settings
+from hubbleclip.core.errors import EvaluationError
 from hubbleclip.core.layout import Layout
 from hubbleclip.core.records import Report, Run
 from hubbleclip.pipeline.captions import captions
+from hubbleclip.pipeline.evaluate import evaluate
 from hubbleclip.pipeline.index import index
 from hubbleclip.pipeline.pending_work import chosen_run, control_run, has_work, newest_dataset, report_id
 from hubbleclip.pipeline.shards.run import shards
@@ -46,7 +48,7 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> Path:
     captions(settings)
     shards(settings)
     run_dir = made_run(layout.root, newest_dataset(layout).name, settings.model, settings.train)
-    report = report_id(run_dir, None, settings)
+    report = report_id(run_dir, newest_dataset(layout).name, None, settings)
     write(layout.reports / report / "index.html")
     with writing_catalog(layout) as catalog:
         decided = valid_catalog.promotion(run_dir.name, None, None)
@@ -104,6 +106,9 @@ def test_the_newest_run_is_evaluated_and_by_the_pipeline_that_of_its_settings(do
     )
     assert has_work("evaluate", settings)
     assert control_run(layout, digest, wants_control) == control  # of another length, so that a report has one
+    with pytest.raises(EvaluationError, match="control with shuffled pairs"):
+        evaluate(settings, control.name)
+    assert report_id(first, digest, None, settings) != report_id(first, "of a new dataset", None, settings)
 
 
 def of_run(catalog: Catalog, layout: Layout) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,10 +15,11 @@ from hubbleclip.catalog.catalog import read_catalog
 from hubbleclip.cli.app import main
 from hubbleclip.config.settings import Settings, SimulatorSettings, read_settings
 from hubbleclip.contracts.audit import check_rules
-from hubbleclip.core.errors import ArchiveUnreachableError
+from hubbleclip.core.errors import ArchiveUnreachableError, MachineError
 from hubbleclip.dataset.manifest import read_dataset
 from hubbleclip.dataset.verify import verify_dataset
 from hubbleclip.pipeline.dataset import dataset
+from hubbleclip.pipeline.drop import drop
 from hubbleclip.pipeline.engine.stage import layout_of
 from hubbleclip.pipeline.ingest.run import ingest
 from hubbleclip.pipeline.pending_work import newest_dataset
@@ -86,6 +88,29 @@ def test_what_is_dropped_goes_with_all_that_came_of_it_and_does_not_come_back(
         texts = catalog.rows("SELECT proposal_id FROM proposal WHERE abstract IS NOT NULL")
         assert (row["proposal_id"] in [text["proposal_id"] for text in texts]) == (kind == "product")
         assert [result for result in check_rules(catalog.query) if result.num_broken] == []
+
+
+@pytest.mark.parametrize("step", ["remove_from_index", "remove_files", "write_drop"])
+def test_a_second_drop_finishes_an_interrupted_one(
+    step: str, cut: Path, url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = settings_at(shutil.copytree(cut, tmp_path / "data"), url)
+    layout = layout_of(settings)
+    (row,) = rows(settings, "SELECT product_uri, tile_id, path FROM tile ORDER BY tile_id LIMIT 1")
+    store = open_store(layout, "a" * 32)
+    store.append([row["tile_id"]], np.ones((1, 8), np.float32))
+    store.close()
+
+    def fail(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch, pytest.raises(MachineError):
+        patch.setattr(f"hubbleclip.pipeline.drop.{step}", fail)
+        drop(settings, row["product_uri"], lambda _: True)
+    drop(settings, row["product_uri"], lambda _: True)
+    assert not layout.absolute(row["path"]).exists()
+    assert open_store(layout, "a" * 32).tile_ids.to_pylist() == []
+    assert rows(settings, "SELECT reason FROM rejection WHERE reason = 'dropped'")
 
 
 def current_tiles(settings: Settings, *names: str) -> list[str]:

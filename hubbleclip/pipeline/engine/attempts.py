@@ -30,8 +30,14 @@ Batch = dict[str, list[Any]]
 """Rows of each table, by table name; the key `failure` holds Rejections of items that a later run retries."""
 MACHINE, UNEXPECTED = "machine", "unexpected"
 """Reasons that are never final: a failure of the machine at this item alone, in two runs, and a fault of this code."""
+RETRIED = (
+    *("product/fetch", "product/tiles", "proposal/products", "proposal/proposals"),
+    *("visit/colour", "abstract_summary/captions"),
+)
+"""Entity and stage of the rejections without which an item is pending again."""
 FAILED = """
-SELECT reason, count(*) AS num FROM (SELECT reason FROM rejection UNION ALL SELECT error FROM attempt)
+SELECT reason, count(*) AS num
+FROM (SELECT reason FROM rejection WHERE list_contains(?, entity || '/' || stage) UNION ALL SELECT error FROM attempt)
 GROUP BY reason ORDER BY reason
 """
 MAX_DETAIL = 500
@@ -171,8 +177,9 @@ def schedule_retry(
 def retry(settings: Settings, reasons: Sequence[str]) -> int:
     """Take back what was rejected, or waits, for one of some reasons, and return the number of items."""
     with open_stage("retry", settings) as stage:
-        counts = {row["reason"]: row["num"] for row in stage.catalog.rows(FAILED)}
+        counts = {row["reason"]: row["num"] for row in stage.catalog.rows(FAILED, [RETRIED])}
         if unknown := [reason for reason in reasons if reason not in counts]:
-            raise SettingsError(f"nothing was rejected for {unknown[0]!r}: give one of {', '.join(counts) or 'none'}")
-        stage.catalog.run("take_back", reasons=list(reasons))
+            known = ", ".join(counts) or "none"
+            raise SettingsError(f"nothing that a run can try again was rejected for {unknown[0]!r}: give one of {known}")
+        stage.catalog.run("take_back", reasons=list(reasons), works=RETRIED)
     return sum(counts[reason] for reason in {*reasons})
