@@ -180,6 +180,8 @@ def retry(settings: Settings, reasons: Sequence[str]) -> int:
         counts = {row["reason"]: row["num"] for row in stage.catalog.rows(FAILED, [RETRIED])}
         if unknown := [reason for reason in reasons if reason not in counts]:
             known = ", ".join(counts) or "none"
-            raise SettingsError(f"nothing that a run can try again was rejected for {unknown[0]!r}: give one of {known}")
+            raise SettingsError(
+                f"nothing that a run can try again was rejected for {unknown[0]!r}: give one of {known}"
+            )
         stage.catalog.run("take_back", reasons=list(reasons), works=RETRIED)
     return sum(counts[reason] for reason in {*reasons})
