@@ -13,40 +13,44 @@ from rich.filesize import decimal
 from benchmarks.bench_scaling import PAGE
 from hubbleclip.archives.check.estimate import duration, estimate, metadata_s
 from hubbleclip.archives.check.probe import Measured
+from hubbleclip.archives.http.client import LIMITS
 from hubbleclip.config.settings import FetchSettings, read_settings
-from hubbleclip.missions import MISSIONS
 
 BEGIN, END = "<!-- real figures: python -m benchmarks.real_archive -->\n", "<!-- end of real figures -->\n"
 BYTES_PER_S = 46.0e9 / 19_032
 """Speed of one connection: 46.0 GB in 19,032 s, in December 2025."""
 DRIZZLED_BYTES = (214_300_800, 214_352_640, 214_404_480, 214_352_640, 214_300_800, 214_352_640, *[15_963_840] * 6)
 """Sizes in a product list of NGC 6543: drizzled images of ACS/WFC and ACS/HRC."""
+FILE_BYTES = sum(DRIZZLED_BYTES) / len(DRIZZLED_BYTES)
 PREVIEW_BYTES, PREVIEW_PIXELS = 2_305_486, 4543 * 4423
 """Preview of visit 01 of GO-15354, all filters."""
 NUM_OBSERVATIONS = 1_700_000
-NUM_PREVIEWS, NUM_PREVIEW_PROPOSALS = 31_859, 4_438
+NUM_PREVIEWS = 31_859
 """Size of the reference's dataset (arXiv 2403.08851)."""
+NUM_FILES = 20 * 13_000
+"""Upper bound: 20 files of each of 13,000 proposals."""
 SECONDS_PER_LIST = (0.5, 2.0, 10.0, 30.0, 60.0)
 HUBBLE = Measured(
     num_observations=NUM_OBSERVATIONS,
-    rows_s=0.0,
+    page=(LIMITS.page_rows, 0.0),
+    latency_s=0.0,
     list_s=0.0,
     bytes_per_s=BYTES_PER_S,
-    num_sampled=30,
-    num_files=12,  # observations of GO-17301, and the files that are chosen of them
-    file_bytes=sum(DRIZZLED_BYTES) / len(DRIZZLED_BYTES),
+    files_each=NUM_FILES / NUM_OBSERVATIONS,
+    file_bytes=FILE_BYTES,
+    bytes_each=NUM_FILES / NUM_OBSERVATIONS * FILE_BYTES * 2 / 3,
     bytes_per_pixel=12.0,
-    read_share=2 / 3,
 )
 """A drizzled image has SCI, WHT and CTX of four bytes per pixel each, and CTX is not fetched."""
 PAPER = Measured(
     num_observations=NUM_PREVIEWS,
-    rows_s=0.0,
+    page=(LIMITS.page_rows, 0.0),
+    latency_s=0.0,
     list_s=0.0,
     bytes_per_s=BYTES_PER_S,
-    num_sampled=1,
-    num_files=1,
+    files_each=1,
     file_bytes=PREVIEW_BYTES,
+    bytes_each=PREVIEW_BYTES,
     bytes_per_pixel=PREVIEW_BYTES / PREVIEW_PIXELS,
 )
 
@@ -55,12 +59,11 @@ def profile_table() -> str:
     """Format the table of the profiles."""
     names = "profile", "files", "to fetch", "8 connections", "whole files", "tiles", "disk of files", "disk of tiles"
     rows = [f"| {' | '.join(names)} |", f"|---|{'---:|' * (len(names) - 1)}"]
-    proposals = {"hubble": MISSIONS["hst"].pins.num_proposals, "paper": NUM_PREVIEW_PROPOSALS}
     for profile, measured in (("hubble", HUBBLE), ("paper", PAPER)):
         settings = read_settings(profile)
         made, whole = (
-            estimate(one, proposals[profile], settings.archive, settings.fetch, settings.tiles)
-            for one in (measured, replace(measured, read_share=1.0))
+            estimate(replace(measured, bytes_each=bytes_each), settings.fetch, settings.tiles)
+            for bytes_each in (measured.bytes_each, (measured.files_each or 0) * (measured.file_bytes or 0))
         )
         assert made is not None and whole is not None
         times = duration(made.files_s), duration(whole.files_s)

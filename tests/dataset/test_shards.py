@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from synthetic_samples import build, contents, make_png, make_sample, make_samples_with_pngs
 
 from hubbleclip.config.settings import ShardSettings
-from hubbleclip.core.errors import DatasetError, TileFileError
+from hubbleclip.core.errors import DatasetError, MachineError, TileFileError
 from hubbleclip.core.records import to_row
 from hubbleclip.dataset.build import build_dataset, plan_shards, read_dataset
 from hubbleclip.dataset.manifest import SPLITS
@@ -238,7 +238,7 @@ def test_changed_and_missing_pngs_name_the_tiles_of_all_shards(tmp_path):
 
 def test_an_error_of_the_machine_is_none_of_a_tile(tmp_path):
     samples, pngs = make_samples_with_pngs(3, 3)
-    with pytest.raises(OSError, match="Cannot allocate"):
+    with pytest.raises(MachineError, match="Cannot allocate"):
         build_with_errors(samples, pngs, tmp_path, {samples[1].tile_id: OSError(errno.ENOMEM, "Cannot allocate")})
 
 

@@ -279,7 +279,12 @@ def chance_estimates(test_set: TestSet, weights_bg: Ints, seed: int = BOOTSTRAP_
         ("t2i_found_at_10pct", num_top / num_tiles, (drawn_bc / tiles_c).mean(axis=1)),
         ("t2i_diversity_at_10", float(diversity(np.zeros((1, num_tiles)), group_t)[0]), distinct_b),
     ]
-    metrics += chance_metrics("i2t", np.ones(num_tiles, dtype=np.int64), num_captions, num_draws, seed)
+    one_t = np.ones(num_tiles, dtype=np.int64)
+    num_best = top_count(HEADLINE_PERCENT, num_captions)
+    hits_bt = simulated_chance_ranks(one_t, num_captions, num_draws, seed) <= num_best
+    by_proposal_b = (hits_bt / tiles_c[test_set.caption_t]).sum(axis=1) / num_captions
+    metrics.append((f"{HEADLINE}_by_proposal", num_best / num_captions, by_proposal_b))
+    metrics += chance_metrics("i2t", one_t, num_captions, num_draws, seed)
     metrics += chance_metrics("t2i", tiles_c, num_tiles, num_draws, seed)
     return [
         Chance(protocol=FAIR, scorer="random", name=name, value=value, draws_b=draws_b, num_groups=num_groups)

@@ -44,7 +44,7 @@ ORDER BY ALL
 
 
 SAME_FILES = """
-SELECT one, proposal_id AS other, min(uri) AS detail
+SELECT one, proposal_id AS other, 'file' AS reason, min(uri) AS detail
 FROM (SELECT *, min(proposal_id) OVER (PARTITION BY sha256) AS one FROM product WHERE sha256 IS NOT NULL)
 WHERE one <> proposal_id GROUP BY ALL ORDER BY ALL
 """
@@ -58,7 +58,7 @@ def read_material(stage: Stage) -> Material:
         observations={o.obs_id: o for o in to_records(Observation, catalog.rows("FROM observation"))},
         proposals={p.proposal_id: p for p in to_records(Proposal, catalog.rows("FROM proposal"))},
         summaries=read_summaries(stage),
-        same_files=[Link(**row, reason="file") for row in catalog.rows(SAME_FILES)],
+        same_files=[Link(**row) for row in catalog.rows(SAME_FILES)],
     )
 
 
