@@ -80,6 +80,15 @@ def test_the_simulated_archive_passes(simulator: str, tmp_path: Path) -> None:
     assert not (tmp_path / "data").exists()
 
 
+@pytest.mark.parametrize("part", [{"proposal_numbers": ["10012"]}, {"targets": ["NONE"]}, {"since": "2100-01-01"}])
+def test_the_archive_passes_with_a_profile_of_few_observations_or_none_yet(
+    part: dict[str, object], simulator: str, tmp_path: Path
+) -> None:
+    report = checked(simulator, tmp_path, **part)
+    assert report.level < Level.STOPS, report.findings
+    assert report.measured.files_each
+
+
 @pytest.mark.parametrize("kind", PLANTED)
 def test_a_planted_change_is_noticed(kind: str, tmp_path: Path) -> None:
     path, level, what = PLANTED[kind]

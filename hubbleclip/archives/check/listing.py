@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -47,6 +47,8 @@ SEARCH_ROWS = 20
 MAX_COUNTS = 6
 MAX_SAMPLED, SAMPLE_DAYS, SAMPLE_ROWS, DRAWN = 3, 10.0, 200, 2
 """Queries, days and rows per window from which proposals are drawn for the estimate, and proposals per window."""
+MIN_WEIGHT = 1e-9
+"""Smallest weight of a drawn proposal, which keeps the sum of weights above 0 if the profile has no observation yet."""
 MAX_OTHERS = 0.1
 """Largest share of rows of other instruments than the requested one."""
 WINDOW_ROWS = 200
@@ -77,16 +79,22 @@ def _request_columns(probe: Probe) -> bytes:
 def check_counts(probe: Probe) -> Iterator[Finding]:
     """Count the observations of the profile, and all observations of one of its instruments on any release date."""
     wide, (low, high) = _wide_query(probe), probe.pins.released_mjd
-    dates = release_window(probe.settings, mjd_of(probe.settings.since), mjd_of(str(datetime.now(UTC).date())))
-    within = {"t_obs_release": [dates.low, dates.high]}
+    first, last = _dates(probe.settings)
+    within = {"t_obs_release": [first, last]}
     queries = criteria_of(probe.settings, probe.mission, probe.settings.proposal_numbers)[:MAX_COUNTS]
     probe.counted = [(query, probe.mast.count(query | within)) for query in queries]
     probe.measured.num_observations = sum(num for _, num in probe.counted)
     found = f"{probe.measured.num_observations:,}"
     yield compare("observations of the profile", "some", found, probe.measured.num_observations > 0)
     # a count whose dates include those of the window serves as well as one without dates
-    known = [num for query, num in probe.counted if query == wide and dates.low <= low and high <= dates.high]
+    known = [num for query, num in probe.counted if query == wide and first <= low and high <= last]
     probe.num_in_all = known[0] if known else probe.mast.count(wide)
+
+
+def _dates(settings: ArchiveSettings) -> list[float]:
+    """Return the range of release dates of a profile, up to the beginning of today."""
+    window = release_window(settings, mjd_of(settings.since), mjd_of(str(datetime.now(UTC).date())))
+    return [window.low, window.high]
 
 
 def _wide_query(probe: Probe) -> Criteria:
@@ -178,8 +186,8 @@ def check_search_api(probe: Probe) -> Iterator[Finding]:
 def check_products(probe: Probe) -> Iterator[Finding]:
     """List the products of some proposals, and of the pinned one, and choose files from both lists."""
     own, pinned = _pinned_observations(probe)
-    weights = _sampled_proposals(probe)
-    sample = [item for query, _ in probe.counted for item in _observations_of(probe, query, sorted(weights))]
+    queries, weights = _sampled_proposals(probe)
+    sample = [item for query in queries for item in _observations_of(probe, query, sorted(weights))]
     numbered, started = {item.obsid: item for item in (*sample, *own, *pinned)}, time.monotonic()
     listed = probe.mast.products_of(list(numbered.values()))
     probe.measured.list_s = (time.monotonic() - started) / max(len(numbered), 1) * OBSIDS_PER_REQUEST
@@ -190,26 +198,35 @@ def check_products(probe: Probe) -> Iterator[Finding]:
         _find_files(probe, sample, listed)
 
 
-def _sampled_proposals(probe: Probe) -> Counter[str]:
-    """Draw the proposals of some observations per instrument and part of the dates, each with its weight.
+def _sampled_proposals(probe: Probe) -> tuple[list[Criteria], dict[str, float]]:
+    """Draw proposals from parts of the dates, or else from all dates of the profile or from all of one instrument.
 
-    The weight is the number of observations that a drawn one stands for.
+    Returns the queries that find them, and the weight of each proposal: the number of observations that a drawn one
+    stands for.
     """
     low, high = probe.pins.released_mjd
     middle = (mjd_of(probe.settings.since) + high) / 2
-    weights: Counter[str] = Counter()
-    for query, num in probe.counted[:MAX_SAMPLED]:
-        numbers: list[str] = []
-        for dates in ([low, high], [middle, middle + SAMPLE_DAYS]):
-            started = time.monotonic()
-            rows = probe.mast.observations(query | {"t_obs_release": dates}, page=1, page_size=SAMPLE_ROWS).rows
-            latency_s = time.monotonic() - started
-            probe.measured.latency_s = min(probe.measured.latency_s or latency_s, latency_s)
-            own = [str(row["proposal_id"]) for row in rows if row.get("proposal_id")]
-            numbers += own[:: max(len(own) // DRAWN, 1)][:DRAWN]
-        for number in numbers:
-            weights[number] += num // len(numbers)
-    return weights
+    parts = [[low, high], [middle, middle + SAMPLE_DAYS]]
+    wide = [(_wide_query(probe), probe.num_in_all)]
+    for queries, windows in ((probe.counted, parts), (probe.counted, [_dates(probe.settings)]), (wide, parts)):
+        weights: dict[str, float] = defaultdict(float)
+        for query, num in queries[:MAX_SAMPLED]:
+            numbers = [name for dates in windows for name in _drawn(probe, query | {"t_obs_release": dates})]
+            for number in numbers:
+                weights[number] += max(num / len(numbers), MIN_WEIGHT)
+        if weights:
+            return [query for query, _ in queries], weights
+    return [], {}
+
+
+def _drawn(probe: Probe, query: Criteria) -> list[str]:
+    """Draw the proposals of some observations that a query finds."""
+    started = time.monotonic()
+    rows = probe.mast.observations(query, page=1, page_size=SAMPLE_ROWS).rows
+    latency_s = time.monotonic() - started
+    probe.measured.latency_s = min(probe.measured.latency_s or latency_s, latency_s)
+    own = [str(row["proposal_id"]) for row in rows if row.get("proposal_id")]
+    return own[:: max(len(own) // DRAWN, 1)][:DRAWN]
 
 
 def _observations_of(probe: Probe, query: Criteria, numbers: Sequence[str]) -> list[Observation]:
@@ -229,7 +246,7 @@ def _pinned_observations(probe: Probe) -> tuple[list[Observation], list[Observat
 
 
 def _check_sample(
-    probe: Probe, sample: Sequence[Observation], weights: Mapping[str, int], listed: Sequence[CaomRow]
+    probe: Probe, sample: Sequence[Observation], weights: Mapping[str, float], listed: Sequence[CaomRow]
 ) -> Iterator[Finding]:
     """Choose the files of a sample by the settings of the profile, for the estimate."""
     measured = probe.measured
@@ -248,7 +265,7 @@ def _check_sample(
     measured.files_each = sum(share for share, _ in shares) or None
     measured.bytes_each = sum(share * size for share, size in shares)
     found = f"{len(chosen)} files of {len(sample)} observations, of {len(listed)} products"
-    yield compare("product list", "files of the profile", found, bool(chosen), Level.STOPS)
+    yield compare("product list", "files of the profile", found, bool(chosen), Level.STOPS if sample else Level.DIFFERS)
     large = [item.detail for item in rejections if item.reason == "too_large"]
     yield compare("sizes of files", "as archive.max_product_mb allows", shortened(large, 1), not large)
     unseen = _values(listed, "productType") - PRODUCT_TYPES
