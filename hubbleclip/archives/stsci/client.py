@@ -49,7 +49,7 @@ PROGRAMS_URL = "https://www.stsci.edu"
 ADS_URL = "https://api.adsabs.harvard.edu"
 DENIED_STATUS = frozenset({401, 403})
 MAX_DENIED = 5
-"""Number of consecutive requests for pages that the server denies, after which it counts as down."""
+"""Number of consecutive proposals whose pages the server denies, after which it counts as down."""
 DAMAGED_TRIES = 3
 """Maximum number of times that a response is requested if the responses cannot be parsed."""
 STAGE = "proposals"
@@ -77,6 +77,10 @@ FIELD_SOURCES = {
 }
 """Sources of each field, the most trusted first."""
 Parsed = TypeVar("Parsed")
+
+
+class DeniedError(ArchiveError):
+    """The server denies access to a page, which says nothing about the proposal."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,18 +190,25 @@ class ProposalSource:
         return endpoints
 
     def fetch(self, numbers: Sequence[str]) -> tuple[list[Proposal], list[Rejection]]:
-        """Fetch proposals; see `Archive.fetch_proposals`. A proposal is rejected as `unanswered` if a source fails."""
+        """Fetch proposals; see `Archive.fetch_proposals`. A proposal is rejected as `unanswered` if a source fails.
+
+        Raises ArchiveDownError if the host is down before any proposal is fetched or rejected.
+        """
         proposals: list[Proposal] = []
         rejections: list[Rejection] = []
         digits = [clean_number(number) for number in numbers]
         with self._lock:
             parts = self._newest_bulk(digits)
         bulk = dict(_read_bulk(parts, digits))
-        for number in dict.fromkeys(numbers):
+        ordered = list(dict.fromkeys(numbers))
+        for place, number in enumerate(ordered):
             try:
                 proposal = self._fetch_one(number, bulk.get(clean_number(number)))
-            except ArchiveDownError:  # the host is down, so the requests for the other proposals would fail too
-                raise
+            except ArchiveDownError as error:  # the requests for the other proposals would fail too
+                if not proposals and not rejections:
+                    raise
+                rejections += [self._rejection(one, "unanswered", str(error)) for one in ordered[place:]]
+                break
             except ArchiveError as error:
                 rejections.append(self._rejection(number, "unanswered", str(error)))
                 continue
@@ -234,18 +245,30 @@ class ProposalSource:
         return numbers
 
     def _fetch_one(self, number: str, bulk: ProposalText | None) -> Proposal | None:
-        """Query the endpoints until no field is missing, and merge the texts. Returns None if no source has a title."""
+        """Query the endpoints until no field is missing, and merge the texts. Returns None if no source has a title.
+
+        Raises DeniedError if there is no title and the server denied access to a page.
+        """
         digits = clean_number(number)
         texts = {} if bulk is None else {BULK: bulk}
+        denied: DeniedError | None = None
         # if the number is invalid, no endpoint is queried, because the number would become part of a URL
         for endpoint in self.endpoints if digits else ():
             if all(any(getattr(text, field) for text in texts.values()) for field in endpoint.provides):
                 continue
-            text = self._query_endpoint(endpoint, digits)
+            try:
+                text = self._query_endpoint(endpoint, digits)
+            except DeniedError as error:
+                denied = error
+                continue
             if text is not None:
                 texts[endpoint.name] = text
+        if denied or texts.keys() - {BULK}:
+            self._num_denied = self._num_denied + 1 if denied else 0
         merged = merge(digits, texts)
         text = merged.text
+        if text.title is None and denied:
+            raise denied
         if text.title is None:
             return None
         proposal_id = proposal_id_of(self.settings.name, number)
@@ -287,19 +310,16 @@ class ProposalSource:
     def _get(self, url: str) -> bytes | None:
         """Send a GET, and return the body; None if there is no such page.
 
-        Raises ArchiveError for other failures, also if access is denied, which says nothing about the proposal.
+        Raises DeniedError if access is denied, and another ArchiveError for other failures.
         """
         try:
-            found = self.transport.get(url).content
+            return self.transport.get(url).content
         except requests.HTTPError as error:
             if error.response is not None and error.response.status_code in DENIED_STATUS:
-                self._num_denied += 1
-                error_type = ArchiveDownError if self._num_denied >= MAX_DENIED else ArchiveError
+                error_type = ArchiveDownError if self._num_denied >= MAX_DENIED else DeniedError
                 raise error_type(f"{to_archive_error(error, url)}") from error
             LOG.info("%s", to_archive_error(error, url))
-            found = None
-        self._num_denied = 0
-        return found
+            return None
 
     def _newest_bulk(self, numbers: Sequence[str] | None) -> dict[str, bytes]:
         """Return the parts of the bulk list by proposal number.
