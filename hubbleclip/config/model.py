@@ -53,7 +53,8 @@ class ModelSettings(Section):
     @classmethod
     def _drop_unused_tag(cls, values: dict[str, Any]) -> dict[str, Any]:
         """Empty `pretrained`, which profiles set, if the name includes weights."""
-        return values | {"pretrained": ""} if str(values.get("name")).startswith((HUB, LOCAL_DIR)) else values
+        is_whole = isinstance(values, dict) and str(values.get("name")).startswith((HUB, LOCAL_DIR))
+        return values | {"pretrained": ""} if is_whole else values
 
     @property
     def weights(self) -> str:

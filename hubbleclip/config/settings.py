@@ -197,6 +197,13 @@ class Settings(BaseSettings):
             raise ValueError(f"shards.caption_kinds has {written[0]!r}: set captions.backend, such as 'rules'")
         return self
 
+    @model_validator(mode="after")
+    def _keeps_files_of_visits(self) -> Settings:
+        """Refuse colour tiles if each file is deleted before the other files of its visit are fetched."""
+        if self.tiles.colour and not self.fetch.keep_fits:
+            raise ValueError("tiles.colour needs the files of a whole visit: set fetch.keep_fits = true")
+        return self
+
     @classmethod
     def settings_customise_sources(  # type: ignore[override]
         cls, settings_cls: type[BaseSettings], init_settings: PydanticBaseSettingsSource, **_: Any

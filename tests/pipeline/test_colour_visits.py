@@ -10,7 +10,6 @@ from astropy.io import fits
 from stages import fetched, observation, rejection, stage_at
 
 from hubbleclip.catalog.pending import pending_fetch
-from hubbleclip.core.errors import SettingsError
 from hubbleclip.core.io import sha256_file
 from hubbleclip.core.records import Product
 from hubbleclip.pipeline.engine.stage import Stage
@@ -115,11 +114,3 @@ def test_a_visit_left_out_for_want_of_a_package_is_tried_again_on_request(tmp_pa
         stage.catalog.upsert({"rejection": [lacking, empty]})
         stage.catalog.run("clear_all_failures")
         assert [row["reason"] for row in stage.catalog.rows("FROM rejection")] == ["no_signal"]
-
-
-def test_files_that_are_not_kept_cannot_be_coloured(tmp_path: Path) -> None:
-    with (
-        stage_at(tmp_path, TILES | {"fetch": {"keep_fits": False}}) as stage,
-        pytest.raises(SettingsError, match="keep_fits"),
-    ):
-        colour_pending(stage)

@@ -11,7 +11,6 @@ from typing import Any, NamedTuple
 
 from hubbleclip.catalog.catalog import Catalog
 from hubbleclip.config.settings import TileSettings
-from hubbleclip.core.errors import SettingsError
 from hubbleclip.core.layout import Layout
 from hubbleclip.core.records import Product
 from hubbleclip.fits.instruments import wavelength_nm
@@ -74,8 +73,6 @@ def colour_visit(visit: Visit, layout: Layout, settings: TileSettings) -> Batch:
 def colour_pending(stage: Stage) -> None:
     """Cut the colour tiles of all pending visits."""
     settings = stage.settings
-    if not settings.fetch.keep_fits:
-        raise SettingsError("tiles.colour needs the files of a whole visit: set fetch.keep_fits = true")
     pending = pending_visits(stage.catalog, settings.tiles)
     step = Step(name="colour-visits", stage="colour", entity="visit", digest=settings.tiles.digest(), key="name")
     work = partial(colour_visit, layout=stage.layout, settings=settings.tiles)
