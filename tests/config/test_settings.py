@@ -64,7 +64,10 @@ def test_layers_win_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
         ({"quux": {}}, "no setting quux "),
         ({"tiles": 3}, "tiles is a section of settings: write --set tiles.NAME=VALUE"),
         ({"model": "ViT-B-32"}, "model is a section of settings: write --set model.NAME=VALUE"),
-        ({"tiles": {"colour": True}, "fetch": {"keep_fits": False}}, "tiles.colour needs .*: set fetch.keep_fits = true"),
+        (
+            {"tiles": {"colour": True}, "fetch": {"keep_fits": False}},
+            "tiles.colour needs .*: set fetch.keep_fits = true",
+        ),
         ({"tiles": {"views": "native"}}, r"""tiles.views takes a list: write --set 'tiles.views=\["native"\]'"""),
         ({"tiles": {"views": "[native, aim]"}}, r"""--set 'tiles.views=\["native", "aim"\]'"""),
         ({"train": {"steps": 0}}, "setting train.steps: .*greater than or equal to 1"),
