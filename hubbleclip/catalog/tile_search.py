@@ -62,11 +62,10 @@ FROM tile_fact
 """Query for the names by which queries are understood."""
 NEAREST_WORD = """
 WITH near AS (
-  SELECT word, damerau_levenshtein(word, $word) AS distance
-  FROM (SELECT word FROM catalog.abstract_word UNION ALL SELECT word FROM abstract_word)
-  WHERE abs(length(word) - length($word)) <= 2)
-SELECT word FROM near WHERE distance <= least(2, length($word) // 5)
-GROUP BY word, distance ORDER BY distance, count(*) DESC, word LIMIT 1
+  SELECT word, count(*) AS num FROM (SELECT word FROM catalog.abstract_word UNION ALL SELECT word FROM abstract_word)
+  WHERE abs(length(word) - length($word)) <= 2 GROUP BY word
+), compared AS (SELECT word, num, damerau_levenshtein(word, $word) AS distance FROM near)
+SELECT word FROM compared WHERE distance <= least(2, length($word) // 5) ORDER BY distance, num DESC, word LIMIT 1
 """
 """Query for the word of an abstract or a target that is most like another word; the most frequent one of several."""
 

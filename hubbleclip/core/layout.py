@@ -130,7 +130,7 @@ class Layout:
     @property
     def selections(self) -> Path:
         """File of the selections that people made in the search."""
-        return self.index / "selections.json"
+        return self.root / "selections.json"
 
     @property
     def subsets(self) -> Path:

@@ -20,6 +20,8 @@ NUM_SHUFFLED, CHANCE_PERCENTILE = 64, 5
 """Number of random texts, and percentile of the scores of their best tiles; a text below it fits no tile."""
 MIN_LETTERS = 5
 """Length from which another word is proposed for a word that no abstract has."""
+MAX_PROPOSED = 3
+"""Number of words of a text for which others are proposed, each of which takes a scan of all words."""
 FOREIGN = re.compile(
     r"der|das|und|mit|ohne|eine|les|des|une|avec|sans|dans|los|las|gli|senza|uma|het|een|zonder|och"
     r"|\w+[^\x00-\x7f]\w*|[^\x00-\x7f]\w+"
@@ -59,13 +61,14 @@ def _on_text(opened: OpenIndex, text: str) -> Iterator[Note]:
         for match in re.finditer(rf"(?<![\w.+-])(?:{DESIGNATION})(?![\w.])", text, re.IGNORECASE):
             yield Note(text=f"No position of {match[0]} is known, so its name is searched for as a text.")
     known, changes = opened.facts.words.words, {}
-    unknown = [word for word in re.findall(r"[^\W\d_]+", text.lower()) if word not in known]
-    for word in unknown:
-        if len(word) >= MIN_LETTERS and word.isascii() and (nearest := opened.facts.nearest_word(word)):
-            changes[word] = nearest
+    unknown = [word for word in dict.fromkeys(re.findall(r"[^\W\d_]+", text.lower())) if word not in known]
     if any(map(FOREIGN.fullmatch, unknown)):
         yield Note(text="The texts of the archive and the model are English; other languages find little.")
-    elif changes:
+        return
+    for word in [one for one in unknown if len(one) >= MIN_LETTERS and one.isascii()][:MAX_PROPOSED]:
+        if nearest := opened.facts.nearest_word(word):
+            changes[word] = nearest
+    if changes:
         meant = re.sub(r"[^\W\d_]+", lambda match: changes.get(match[0].lower(), match[0]), text)
         yield Note(text=f"No abstract has {', '.join(map(repr, changes))}.", meant=meant)
 

@@ -197,10 +197,11 @@ class Search:
         wanted = max(COUNTED, end + 1)
         ranker = Ranker(opened, params, mask_n)
         ranking, kept = _ranked(ranker, params, cone, wanted)
+        is_cut = params.sort is not Sort.SCORE and bool(ranker.terms) and ranker.num_admitted > FUSED_DEPTH
         return Hits(
             hits=_hits(opened, ranking, kept[params.offset : end], opened.groups(params.group), mask_n),
             num_hits=len(kept),
-            is_counted=len(kept) < wanted,
+            is_counted=len(kept) < wanted and not is_cut,
             num_admitted=ranker.num_admitted,
             has_more=len(kept) > end,
             params=params,
@@ -361,6 +362,8 @@ class Search:
 
         store = self._now().store
         rows = [row for row in rows_of(store.tile_ids, [hit.tile_id for hit in hits.hits]) if row is not None]
+        if len(rows) < len(hits.hits):
+            raise SearchError("a new index lacks some of the hits: search again")
         write_images(file, hits, store.features(rows), self._layout)
 
     def resolve_target(self, name: str, radius_deg: float | None = None) -> Cone:

@@ -1,4 +1,4 @@
-"""Named selections of tiles, each with a note, in one JSON file beside the index."""
+"""Named selections of tiles, each with a note, in one JSON file of the profile."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import re
 import threading
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 
 from hubbleclip.core.errors import SearchError
@@ -27,9 +28,19 @@ class Selection:
 
 
 def read_selections(path: Path) -> dict[str, Selection]:
-    """Read all selections, by name."""
+    """Read all selections, by name; the file is parsed again only after it is replaced."""
     try:
-        found = json.loads(path.read_bytes()) if path.is_file() else {}
+        stamp = path.stat()
+    except FileNotFoundError:
+        return {}
+    return dict(_parse(path, (stamp.st_ino, stamp.st_mtime_ns, stamp.st_size)))
+
+
+@lru_cache(1)
+def _parse(path: Path, _: tuple[int, ...]) -> dict[str, Selection]:
+    """Parse the file of the selections with a stamp."""
+    try:
+        found = json.loads(path.read_bytes())
         return {name: Selection(tile_ids=tuple(one["tile_ids"]), note=one["note"]) for name, one in found.items()}
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise SearchError(f"{path} is damaged: mend or delete it") from error
@@ -50,7 +61,9 @@ def change_selection(
     if not NAME.fullmatch(name):
         raise SearchError("the name of a selection has at most 64 letters, digits, spaces, and - + . _")
     with _lock:
-        found = read_selections(path)
+        found, add = read_selections(path), list(add)
+        if not add and name not in found:
+            raise SearchError(f"there is no selection {name!r}: choose tiles to make it")
         before = found.get(name, Selection())
         tile_ids = [one for one in dict.fromkeys([*before.tile_ids, *add]) if one not in set(remove)]
         found[name] = replace(before, tile_ids=tuple(tile_ids), note=before.note if note is None else note.strip())

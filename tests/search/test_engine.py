@@ -4,6 +4,7 @@ import base64
 import io
 import re
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 
@@ -182,6 +183,22 @@ def test_without_an_index_or_catalog_the_error_says_what_to_run(own_site: Settin
     Layout(own_site.root).catalog.unlink()
     with pytest.raises(CatalogError, match="no catalog"):
         Search.open(own_site)
+
+
+def test_hits_of_which_only_the_best_are_sorted_are_not_counted(
+    search: Search, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hubbleclip.search.engine.FUSED_DEPTH", 10)
+    for params, is_counted in (({"q": "galaxy"}, False), ({"q": "galaxy", "proposal": "3"}, True), ({}, True)):
+        hits = search.run(SearchParams(sort="date", group="none", **params))
+        assert hits.is_counted is is_counted
+
+
+def test_hits_that_a_new_index_lacks_are_not_saved(search: Search) -> None:
+    hits = search.run(SearchParams(q="galaxy", k=2))
+    changed = replace(hits, hits=(hits.hits[0], replace(hits.hits[1], tile_id="f" * 32)))
+    with pytest.raises(SearchError, match="search again"):
+        search.save(changed, io.BytesIO())
 
 
 def test_a_search_writes_nothing(site: Settings) -> None:

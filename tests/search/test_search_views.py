@@ -64,6 +64,11 @@ def test_the_hits_around_a_hit_are_those_of_the_list(search: Search) -> None:
         ({"q": "10 10 1"}, "No tile within 1.0° of 10 10 1; the nearest, NGC-104, is 40.0° away", ""),
         ({"place": "NGC 103", "exposure_s_min": 1e6}, None, ""),
         ({"q": "sipral galaxy"}, "No abstract has 'sipral'", "spiral galaxy"),
+        (
+            {"q": "sipral galaxyy clustre nebulla"},
+            "No abstract has 'sipral', 'galaxyy', 'clustre'.",
+            "spiral galaxy cluster nebulla",
+        ),
         ({"q": "NGC 9999"}, "No position of NGC 9999 is known", ""),
         ({"q": "galaxie mit Staub"}, "are English", ""),
         ({"q": "étoile"}, "are English", ""),

@@ -18,10 +18,12 @@ from hubbleclip.core.errors import HubbleclipError, SearchError
 from hubbleclip.search.export import COLUMNS, FORMATS, infos_of
 from hubbleclip.search.params import MAX_DEPTH, MAX_TERMS, MAX_WEIGHT, ParameterError, Short, Text, first_fault
 from hubbleclip.search.records import Hits, IndexStatus, Note, Points, TermKind, TileRecord, plain
-from hubbleclip.search.server.search_service import SearchService, WebParams, params_of, weighted
+from hubbleclip.search.server.search_service import MAX_K, SearchService, WebParams, params_of, weighted
 
 Format = Literal["json", "csv", "votable", "ecsv", "parquet", "images"]
 MAX_FIELD_BYTES, CHUNK_BYTES = 64 * 2**10, 2**18
+MAX_IMAGES = 1000
+"""Largest number of hits that are exported with pictures."""
 
 
 class NotFoundError(HubbleclipError):
@@ -107,12 +109,22 @@ def respond(hits: Hits, form: Format) -> Response:
 
 async def _images(params: ApiParams, service: SearchService) -> Response:
     """Write hits with pictures and features to a file without a name, which ends with the answer, and send it."""
+    if params.k > MAX_IMAGES:
+        raise ParameterError(f"k: at most {MAX_IMAGES:,} hits are exported with pictures")
     file = tempfile.TemporaryFile()  # noqa: SIM115 - sent after this function has returned
-    await service.run(service.answer, params, lambda hits: service.search.save(hits, file))
+    await service.run(service.answer, params, lambda hits: service.search.save(hits, file), queue=service.tables)
     file.seek(0)
     headers = {"Content-Disposition": 'attachment; filename="hubbleclip-images.parquet"'}
     chunks = iter(partial(file.read, CHUNK_BYTES), b"")
     return StreamingResponse(chunks, media_type=FORMATS["parquet"][0], headers=headers)
+
+
+async def _answer(params: ApiParams, service: SearchService) -> Response:
+    """Answer a search; long answers leave the queue to the others."""
+    if params.format == "images":
+        return await _images(params, service)
+    queue = service.queue if params.format == "json" and params.k <= MAX_K else service.tables
+    return await service.run(service.answer, params, lambda hits: respond(hits, params.format), queue=queue)
 
 
 async def upload_of(request: Request, service: SearchService) -> WebParams:
@@ -146,10 +158,7 @@ def api_routes(service: SearchService) -> APIRouter:
 
     @router.get("/search", response_model=SearchResult, summary="Search by the parameters of the URL")
     async def search(params: Annotated[ApiParams, Query()]) -> Response:
-        if params.format == "images":
-            return await _images(params, service)
-        queue = service.queue if params.format == "json" else service.tables
-        return await service.run(service.answer, params, lambda hits: respond(hits, params.format), queue=queue)
+        return await _answer(params, service)
 
     @router.post(
         "/search",
@@ -166,9 +175,7 @@ def api_routes(service: SearchService) -> APIRouter:
             body = SearchBody.model_validate_json(await request.body())
         except ValidationError as error:
             raise ParameterError(first_fault(error.errors())) from error
-        if body.format == "images":
-            return await _images(body.with_terms(), service)
-        return await service.run(service.answer, body.with_terms(), lambda hits: respond(hits, body.format))
+        return await _answer(body.with_terms(), service)
 
     @router.get("/tiles/{tile_id}", summary="Everything known of a tile")
     async def tile(tile_id: str) -> dict[str, Any]:

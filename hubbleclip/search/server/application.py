@@ -114,7 +114,7 @@ def create_app(service: SearchService, access: Access, instance: str = "") -> Fa
     app.include_router(api_routes(service))
     app.include_router(picture_routes(service))
     app.include_router(cone_routes(service))
-    app.include_router(page_routes(service))
+    app.include_router(page_routes(service, access))
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
 
     @app.get("/healthz", summary="Whether the server answers")

@@ -144,9 +144,10 @@ class SearchService:
         self.is_ready, self.queue.max_s = False, START_S
         try:
             self.search.load_model()
+            self.is_ready = True
             log.info("search: the model is loaded")
         finally:
-            self.is_ready, self.queue.max_s = True, MAX_S
+            self.queue.max_s = MAX_S
 
     def answer(self, params: SearchParams, finish: Callable[[Hits], Result]) -> Result:
         """Run a search and return `finish` of its hits; a route calls this in a thread of the queue."""

@@ -46,11 +46,14 @@ class Access:
         Address on which the server listens.
     token
         Token that each request needs; None with `--public`, or on loopback if no token is set.
+    is_public
+        Whether everybody may search, but not change the selections.
 
     """
 
     host: str = "127.0.0.1"
     token: str | None = None
+    is_public: bool = False
 
 
 def is_loopback(host: str) -> bool:
@@ -66,7 +69,7 @@ def check_access(host: str, token: str | None, is_public: bool) -> Access:
     if not is_loopback(host) and not token and not is_public:
         message = "other machines can reach {}: set HUBBLECLIP_TOKEN, or pass --public to let everybody search"
         raise HubbleclipError(message.format(host))
-    return Access(host=host, token=None if is_public else token)
+    return Access(host=host, token=None if is_public else token, is_public=is_public)
 
 
 class SecurityMiddleware:

@@ -12,9 +12,13 @@ from astropy.io.votable.ucd import check_ucd
 from astropy.table import Table
 from search_site import IDS
 from starlette.testclient import TestClient
+from web_search import service_of
 
 from hubbleclip.search.engine import Search
 from hubbleclip.search.export import COLUMNS, FORMATS
+from hubbleclip.search.server.application import create_app
+from hubbleclip.search.server.search_service import WorkQueue
+from hubbleclip.search.server.security import Access
 
 MODEL = "hubbleclip-tiny"
 
@@ -72,6 +76,7 @@ def test_a_posted_term_cannot_name_a_file(client: TestClient) -> None:
     [
         ({"k": "0"}, "k"),
         ({"k": "10001"}, "k"),
+        ({"k": "1001", "format": "images"}, "k"),
         ({"mode": "magic"}, "mode"),
         ({"page": "500", "k": "200"}, "10,000"),
         ({"box": "1,2"}, "box"),
@@ -111,6 +116,15 @@ def test_an_unknown_name_in_a_body_is_refused(body: dict, client: TestClient) ->
     response = client.post("/api/v1/search", json=body)
     assert response.status_code == 422
     assert "there is no such parameter" in response.json()["detail"] or "value" in response.json()["detail"]
+
+
+@pytest.mark.parametrize("parameters", [{"format": "csv"}, {"format": "images"}, {"k": 201}])
+def test_a_long_answer_leaves_the_queue_to_the_searches(parameters: dict, search: Search) -> None:
+    app = create_app(service_of(search, queue=WorkQueue(max_waiting=0)), Access())
+    with TestClient(app, base_url="http://localhost") as client:
+        assert client.get("/api/v1/search", params=parameters).status_code == 200
+        assert client.post("/api/v1/search", json=parameters).status_code == 200
+        assert client.get("/api/v1/search").status_code == 503
 
 
 def test_a_tile_has_all_its_facts_and_an_unknown_one_is_404(client: TestClient, search: Search) -> None:

@@ -15,6 +15,7 @@ from web_search import service_of
 
 from hubbleclip.config.settings import Settings
 from hubbleclip.core.layout import Layout
+from hubbleclip.search import sky
 from hubbleclip.search.engine import Search
 from hubbleclip.search.params import ParameterError, SearchParams
 from hubbleclip.search.records import NUM_SQUARES, Mode, Occlusion, TermKind
@@ -104,6 +105,13 @@ def test_filters_are_checked_listed_and_removable(client: TestClient) -> None:
         {"q", "instrument"},
     ]
     assert page.select_one("[name=observed_from]")["value"] == "2008-01-01"
+
+
+def test_a_chosen_value_that_no_tile_has_stays_in_the_form(client: TestClient) -> None:
+    page = soup(client, "/?q=survey&instrument=ACS&instrument=WFC3/IR&filter=f814w&cycle=99")
+    kept = [(one["name"], one["value"]) for one in page.select("details.filters input[type=hidden]")]
+    assert {("instrument", "ACS"), ("filter", "f814w"), ("cycle", "99")} <= set(kept)
+    assert ("instrument", "WFC3/IR") not in kept
 
 
 def test_each_filter_with_a_list_has_its_values_on_the_page(client: TestClient, search: Search) -> None:
@@ -218,6 +226,23 @@ def test_a_tile_page_has_what_an_astronomer_needs(client: TestClient, search: Se
     assert soup(client, links["Its neighbours"]).select(".tile")
     assert soup(client, links["Its programme"]).select(".tile")
     assert client.get(f"/tiles/{IDS[9]}/footprint.reg").text.startswith("# Region")
+
+
+@pytest.mark.parametrize("query", ["image=" + "0" * 32, "selection=lost", "sort=distance"])
+def test_a_search_that_is_no_longer_possible_leaves_the_page_of_a_tile(
+    query: str, client: TestClient, search: Search
+) -> None:
+    page = soup(client, f"/tiles/{IDS[9]}?{query}")
+    assert page.select_one(".occlude input")["value"] == search.phrases(IDS[9])["objects"][0][0]
+
+
+def test_sesame_is_asked_for_the_place_of_a_tiles_search(site: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr(sky, "ask_sesame", asked.append)
+    search = Search(Layout(site.root), is_asked_ahead=True)
+    with TestClient(create_app(service_of(search), Access()), base_url="http://localhost") as client:
+        assert client.get(f"/tiles/{IDS[0]}?place=Elsewhere").status_code == 200
+    assert asked == ["Elsewhere"]
 
 
 def test_an_occlusion_map_has_a_square_for_each_that_was_covered(client: TestClient, search: Search) -> None:

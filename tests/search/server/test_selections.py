@@ -11,9 +11,13 @@ import pytest
 from bs4 import BeautifulSoup
 from search_site import IDS
 from starlette.testclient import TestClient
+from web_search import service_of
 
 from hubbleclip.search.engine import Search
 from hubbleclip.search.params import SearchParams
+from hubbleclip.search.selections import read_selections
+from hubbleclip.search.server.application import create_app
+from hubbleclip.search.server.security import check_access
 
 
 @pytest.fixture
@@ -31,6 +35,7 @@ def names(client: TestClient, url: str) -> list[str]:
 
 
 def test_a_selection_is_a_filter_that_grows_shrinks_has_a_note_and_ends(client: TestClient, selected: Path) -> None:
+    assert selected.parent.joinpath("index").is_dir()  # the index may be deleted, and the selections stay
     assert names(client, "/?selection=arcs&group=none") == sorted(IDS[3:6])
     found = client.get("/api/v1/search?selection=arcs&group=none&q=galaxy").json()
     assert found["num_admitted"] == 3
@@ -53,11 +58,15 @@ def test_a_selection_is_a_filter_that_grows_shrinks_has_a_note_and_ends(client: 
 @pytest.mark.parametrize(
     ("data", "status"),
     [
-        ({"name": "../x", "tile": IDS[0]}, 400),
-        ({"name": "", "tile": IDS[0]}, 400),
-        ({"name": "a" * 65, "tile": IDS[0]}, 400),
-        ({"name": "arcs", "tile": "f" * 32}, 404),
+        ({"name": "../x", "tile": IDS[0], "action": "add"}, 400),
+        ({"name": "", "tile": IDS[0], "action": "add"}, 400),
+        ({"name": "a" * 65, "tile": IDS[0], "action": "add"}, 400),
+        ({"name": "arcs", "tile": "f" * 32, "action": "add"}, 400),
         ({"name": "arcs", "note": "x" * 4001, "action": "note"}, 400),
+        ({"name": "arcs", "tile": IDS[0], "action": "join"}, 422),
+        ({"name": "new", "action": "add"}, 400),
+        ({"name": "new", "tile": IDS[0], "action": "remove"}, 400),
+        ({"name": "new", "note": "x", "action": "note"}, 400),
     ],
 )
 def test_a_selection_that_cannot_be_is_refused(
@@ -66,6 +75,24 @@ def test_a_selection_that_cannot_be_is_refused(
     before = selected.read_bytes()
     assert client.post("/selections", data=data).status_code == status
     assert selected.read_bytes() == before
+
+
+def test_a_public_server_shows_selections_and_refuses_changes(search: Search, selected: Path) -> None:
+    before, app = selected.read_bytes(), create_app(service_of(search), check_access("0.0.0.0", None, True))
+    with TestClient(app, base_url="http://search.example") as client:
+        assert "arcs" in client.get("/selections").text
+        for action in ("add", "remove", "note", "delete"):
+            refused = client.post("/selections", data={"name": "arcs", "tile": IDS[3], "action": action})
+            assert refused.status_code == 403
+    assert selected.read_bytes() == before
+
+
+def test_the_file_is_parsed_once_until_it_is_replaced(client: TestClient, selected: Path) -> None:
+    first = read_selections(selected)
+    assert read_selections(selected)["arcs"] is first["arcs"]
+    client.post("/selections", data={"name": "arcs", "note": "x", "action": "note"})
+    assert read_selections(selected)["arcs"].note == "x"
+    assert first["arcs"].note == ""
 
 
 def test_two_to_four_tiles_are_compared(client: TestClient, search: Search) -> None:

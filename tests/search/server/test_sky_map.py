@@ -61,6 +61,11 @@ def test_the_coverage_contains_every_tile(client: TestClient, search: Search, tm
     assert not moc.contains_lonlat([200.0] * u.deg, [-5.0] * u.deg).any()
 
 
+def test_the_marks_are_the_best_hits_whatever_the_page(client: TestClient) -> None:
+    first, later = (client.get(f"/sky?q=galaxy&group=none&k=1&page={page}").text for page in (1, 10_000))
+    assert first.count('class="mark"') == later.count('class="mark"') == 48
+
+
 @pytest.mark.parametrize("query", ["", "q=galaxy&filter=F606W&exposure_s_max=300", "q=comet&mode=words"])
 def test_each_cell_of_a_search_leads_to_as_many_tiles_as_it_states(query: str, client: TestClient) -> None:
     page = client.get(f"/sky?{query}").text

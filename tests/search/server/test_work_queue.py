@@ -99,3 +99,13 @@ def test_calls_may_wait_while_the_model_is_loaded() -> None:
     service.load_model()
     assert seen == [(False, True)]
     assert (service.is_ready, service.queue.max_s) == (True, MAX_S)
+
+
+def test_a_model_that_cannot_be_loaded_is_not_reported_as_ready() -> None:
+    def fail() -> None:
+        raise OSError("no weights")
+
+    service = SearchService(search=SimpleNamespace(load_model=fail), explain=dict)
+    with pytest.raises(OSError, match="no weights"):
+        service.load_model()
+    assert (service.is_ready, service.queue.max_s) == (False, MAX_S)

@@ -5,14 +5,15 @@ from __future__ import annotations
 import asyncio
 import math
 import secrets
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
 from urllib.parse import parse_qsl
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import FileResponse, HTMLResponse, PlainTextResponse, RedirectResponse
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 from starlette.datastructures import QueryParams
+from starlette.exceptions import HTTPException
 
 from hubbleclip import __version__
 from hubbleclip.catalog.tile_filters import FILTERS
@@ -20,17 +21,21 @@ from hubbleclip.core.errors import HubbleclipError
 from hubbleclip.evaluation.metrics.vocabulary import read_vocabulary
 from hubbleclip.fits.positions import sexagesimal
 from hubbleclip.missions.links import archive_links, sky_links
+from hubbleclip.search.engine import Search
 from hubbleclip.search.export import COLUMNS, FORMATS
 from hubbleclip.search.feature_map import MAX_MAPPED
 from hubbleclip.search.params import MAX_DEPTH, ParameterError, SearchParams
 from hubbleclip.search.records import NUM_SQUARES, GroupBy, Hits, Mode, Sort, TermKind, plain
 from hubbleclip.search.selections import change_selection, delete_selection, read_selections
-from hubbleclip.search.server.api import NotFoundError, find_tile, upload_of
+from hubbleclip.search.server.api import MAX_IMAGES, NotFoundError, find_tile, upload_of
 from hubbleclip.search.server.pages import tile_view
 from hubbleclip.search.server.pages.sky_map import SkyMap, draw_sky, hammer, write_moc
 from hubbleclip.search.server.search_service import BusyError, SearchService, WebParams, params_of
+from hubbleclip.search.server.security import Access
 from hubbleclip.search.server.uploads import PICTURES
+from hubbleclip.search.sky import UnaskedNameError
 
+Part = TypeVar("Part")
 NUM_EXAMPLES = 8
 MODES = {Mode.BOTH: "model and words", Mode.MODEL: "model", Mode.WORDS: "words"}
 GROUPS = {GroupBy.PROPOSAL: "one per programme", GroupBy.SKY: "one per patch of sky", GroupBy.NONE: "all"}
@@ -45,8 +50,6 @@ SORTS = {
 }
 MAX_DRAWN = 100
 """Number of hits that are marked on the sky and on the map of the features."""
-MAX_IMAGES = 1000
-"""Number of hits that the page exports with pictures."""
 MAX_SEED, MAX_SELECTED, MAX_COMPARED = 10**6, 250, 4
 """Limits of a random seed, of the fields of a form that changes a selection, and of the tiles that are compared."""
 CHIP_NAMES = {"q": "", "like": "like tile", "unlike": "unlike tile", "abstract_of": "abstract of", "image": "picture"}
@@ -116,7 +119,7 @@ def error_page(request: Request, message: str, status: int, headers: Mapping[str
     return render("error", status, headers, message=message, code=status, index=None, text=text)
 
 
-def page_routes(service: SearchService) -> APIRouter:
+def page_routes(service: SearchService, access: Access) -> APIRouter:
     """Make the routes of the pages."""
     router = APIRouter(include_in_schema=False)
 
@@ -142,7 +145,7 @@ def page_routes(service: SearchService) -> APIRouter:
 
     _add_tile_routes(router, service)
     _add_map_routes(router, service)
-    _add_selection_routes(router, service)
+    _add_selection_routes(router, service, access)
     return router
 
 
@@ -186,7 +189,7 @@ def _add_map_routes(router: APIRouter, service: SearchService) -> None:
             marks = [(hit, *hammer(ra_deg, dec_deg)) for hit, ra_deg, dec_deg in facts if ra_deg is not None]
             return hits, draw_sky(*service.search.positions(hits.params)), marks
 
-        params = params_of(request.query_params).model_copy(update={"k": MAX_DRAWN})
+        params = params_of(request.query_params).model_copy(update={"k": MAX_DRAWN, "page": 1})
         hits, drawn, marks = await service.run(service.answer, params, draw)
         shown = hits.params.model_copy(update={"k": WebParams.model_fields["k"].default})
         return render("sky", sky=drawn, marks=marks, params=shown, index=service.search.status)
@@ -203,32 +206,22 @@ def _add_map_routes(router: APIRouter, service: SearchService) -> None:
         return render("map", params=params, num=MAX_DRAWN, index=service.search.status, max_points=MAX_MAPPED)
 
 
-def _add_selection_routes(router: APIRouter, service: SearchService) -> None:
+def _add_selection_routes(router: APIRouter, service: SearchService, access: Access) -> None:
     """Add the list of selections, the form that changes them, and the comparison of tiles."""
 
     @router.get("/selections")
     async def selections() -> Response:
-        found = read_selections(service.search.selections)
+        found = await service.run(read_selections, service.search.selections)
         return render("selections", selections=found, index=service.search.status)
 
     @router.post("/selections")
     async def change(request: Request) -> Response:
+        if access.is_public:
+            raise HTTPException(403, "with --public, selections cannot be changed: serve with HUBBLECLIP_TOKEN")
         async with request.form(max_files=0, max_fields=MAX_SELECTED) as form:
             name, action, note = (str(form.get(field, "")).strip() for field in ("name", "action", "note"))
             tile_ids = [str(tile_id) for tile_id in form.getlist("tile")]
-        path = service.search.selections
-        if action == "delete":
-            delete_selection(path, name)
-            return RedirectResponse("/selections", status_code=303)
-        if action == "note":
-            change_selection(path, name, note=note)
-            return RedirectResponse("/selections", status_code=303)
-        for tile_id in tile_ids:
-            await find_tile(tile_id, service)
-        is_less = action == "remove"
-        change_selection(path, name, add=() if is_less else tile_ids, remove=tile_ids if is_less else ())
-        shown = SearchParams(selection=name, group=GroupBy.NONE)
-        return RedirectResponse(shown.url(), status_code=303)
+        return RedirectResponse(await service.run(_change, service.search, name, action, note, tile_ids), 303)
 
     @router.get("/compare")
     async def compare(request: Request) -> Response:
@@ -237,6 +230,26 @@ def _add_selection_routes(router: APIRouter, service: SearchService) -> None:
             raise ParameterError(f"choose 2 to {MAX_COMPARED} tiles to compare, not {len(tile_ids)}")
         tiles = [await find_tile(tile_id, service) for tile_id in tile_ids]
         return render("compare", tiles=tiles, columns=COLUMNS, index=service.search.status)
+
+
+def _change(search: Search, name: str, action: str, note: str, tile_ids: list[str]) -> str:
+    """Change a selection as a form says, and return the address of the page that shows it."""
+    path = search.selections
+    if action == "delete":
+        delete_selection(path, name)
+        return "/selections"
+    if action == "note":
+        change_selection(path, name, note=note)
+        return "/selections"
+    if action == "add":
+        for tile_id in tile_ids:
+            search.picture(tile_id)
+        change_selection(path, name, add=tile_ids)
+    elif action == "remove":
+        change_selection(path, name, remove=tile_ids)
+    else:
+        raise ParameterError(f"action: add, remove, note or delete, not {action[:64]!r}")
+    return SearchParams(selection=name, group=GroupBy.NONE).url()
 
 
 def _text_of(params: SearchParams) -> str:
@@ -281,13 +294,25 @@ async def _tile_page(tile_id: str, params: SearchParams, service: SearchService)
     record = await find_tile(tile_id, service)
     facts, text = record.facts, _text_of(params)
 
-    def more() -> tuple[Mapping[str, Any], Mapping[str, Any], tuple[str | None, str | None], dict[str, str]]:
+    def tried(part: Callable[[], Part], without: Part) -> Part:
         try:
-            beside = service.search.around(service.with_paths(params), tile_id) if params.pairs() else (None, None)
-            others = tile_view.other_filters(service.search, facts)
-            return service.search.phrases(tile_id), service.explain(tile_id), beside, others
-        except HubbleclipError:  # a tile of the index may be unknown to a catalog that was replaced meanwhile
-            return {}, {}, (None, None), {}
+            return part()
+        except UnaskedNameError:
+            raise
+        except HubbleclipError:  # such as an upload that has expired, or a catalog that was replaced meanwhile
+            return without
+
+    def more() -> tuple[Mapping[str, Any], Mapping[str, Any], tuple[str | None, str | None], dict[str, str]]:
+        nothing: dict[str, Any] = {}
+        beside: tuple[str | None, str | None] = (None, None)
+        if params.pairs():
+            beside = tried(lambda: service.search.around(service.with_paths(params), tile_id), beside)
+        return (
+            tried(lambda: service.search.phrases(tile_id), nothing),
+            tried(lambda: service.explain(tile_id), nothing),
+            beside,
+            tried(lambda: tile_view.other_filters(service.search, facts), nothing),
+        )
 
     phrases, lineage, beside, others = await service.run(more)
     size_px = facts.get("size_px") or 224
