@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -95,9 +95,11 @@ class TrainSettings(Section):
     beta1: float = Field(0.9, ge=0, lt=1)
     """Decay of AdamW's first moment."""
     beta2: float | None = Field(None, ge=0, lt=1)
-    """Decay of AdamW's second moment; by default that of open_clip: 0.98 for names with "vit", else 0.999."""
+    """Decay of AdamW's second moment; by default that of open_clip: 0.98 for vision transformers, else 0.999."""
     eps: float | None = Field(None, gt=0)
-    """Term that AdamW adds to the denominator; by default that of open_clip: 1e-6 for names with "vit", else 1e-8."""
+    """Term that AdamW adds to the denominator; by default that of open_clip: 1e-6 for vision transformers, else
+    1e-8.
+    """
     layer_decay: float = Field(1.0, gt=0, le=1)
     """Layer-wise decay: learning rate of each layer of a tower, relative to the layer above it."""
     warmup_steps: int = Field(2000, ge=0)
@@ -105,7 +107,7 @@ class TrainSettings(Section):
     lr_scheduler: Literal["cosine", "const", "const-cooldown"] = "cosine"
     """Learning rate after the warm-up: cosine decay to zero, constant, or constant up to a linear decay to zero."""
     cooldown_steps: int = Field(0, ge=0)
-    """Steps of the linear decay at the end with `lr_scheduler = "const-cooldown"`."""
+    """Steps of the linear decay at the end; given with `lr_scheduler = "const-cooldown"`, and only with it."""
     weight_decay: float = Field(1e-3, ge=0)
     """Decoupled weight decay, on matrices only."""
     grad_clip: float = Field(1.0, gt=0)
@@ -145,7 +147,9 @@ class TrainSettings(Section):
     micro_batch: int = Field(0, ge=0)
     """Rows per forward pass and process; the loss still uses the whole batch. 0 means all rows."""
     grad_checkpointing: bool = False
-    """Compute activations again in the backward pass, which saves memory and takes time."""
+    """Compute activations again in the backward pass, which saves memory and takes time. It has no effect on the image
+    towers of `RN50` and its like, and of models of timm without it.
+    """
     compile: bool = False
     """Compile the model with torch.compile; needs a C++ compiler on the CPU."""
     workers: int = Field(4, ge=0)
@@ -164,6 +168,13 @@ class TrainSettings(Section):
     """Number of validations without improvement after which training stops; 0 means never."""
     checkpoint_every: int = Field(1000, ge=1)
     """Steps between checkpoints."""
+
+    @model_validator(mode="after")
+    def _check_cooldown(self) -> Self:
+        """Refuse a cooldown without steps, and steps without a cooldown."""
+        if (self.lr_scheduler == "const-cooldown") != bool(self.cooldown_steps):
+            raise ValueError('train.lr_scheduler = "const-cooldown" and train.cooldown_steps need each other: set both')
+        return self
 
 
 class EvaluationSettings(Section):

@@ -93,7 +93,7 @@ def title_of(settings: TrainSettings) -> str:
 def check_training(settings: Settings) -> None:
     """Look for a GPU and load the pre-trained weights, because the first ingest takes days; raises TrainingError."""
     check_device(settings.model, settings.train)
-    if settings.model.pretrained:
+    if settings.model.weights:
         load_model(settings.model, settings.train.seed)
 
 

@@ -14,13 +14,13 @@ import torch
 
 from hubbleclip.config.model import LOCAL_DIR, OPEN_CLIP_CONFIG, ModelSettings
 from hubbleclip.core.errors import TrainingError, machine_error
-from hubbleclip.core.io import atomic_write, sha256_file, sync_folder, write_text
+from hubbleclip.core.io import atomic_write, sha256_file, sync_files, sync_folder, write_text
 from hubbleclip.core.layout import checkpoint_name
 from hubbleclip.core.records import Checkpoint
 from hubbleclip.training.export.open_clip_folder import write_open_clip
 from hubbleclip.training.finetuning import apply_mode
 from hubbleclip.training.models.builder import LOAD_ERRORS, LoadedModel, load_model, rebuild_model
-from hubbleclip.training.models.model_folder import check_weights
+from hubbleclip.training.models.model_folder import check_open_clip, check_weights, checking
 from hubbleclip.training.runs import (
     BASE,
     CHECKPOINTS,
@@ -191,6 +191,9 @@ def write_base(run_dir: Path, load_base: Callable[[], LoadedModel]) -> None:
     shutil.rmtree(building, ignore_errors=True)
     building.mkdir()
     write_open_clip(load_base(), building)
+    with checking(building):  # a folder that the end of the training would refuse
+        check_open_clip(building)
+    sync_files(building.iterdir())
     building.rename(run_dir / BASE)
     sync_folder(run_dir)
 

@@ -8,6 +8,9 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
 import torch
+from open_clip.transformer import VisionTransformer
+from timm.models import vision_transformer, vision_transformer_relpos
+from timm.models.eva import Eva
 from torch import nn
 
 from hubbleclip.config.settings import TrainSettings
@@ -15,10 +18,14 @@ from hubbleclip.training.finetuning import BOTH, is_projection, tower_of
 
 LAYER = re.compile(r"(?:resblocks|blocks|layers?|stages)\.?(\d+)\.")
 """Matches the names of numbered layers in open_clip, timm and Hugging Face."""
+TRANSFORMERS = (
+    *(VisionTransformer, vision_transformer.VisionTransformer, vision_transformer_relpos.VisionTransformerRelPos, Eva),
+)
+"""Classes of image towers that are vision transformers."""
 
 
-def make_optimizer(model: nn.Module, settings: TrainSettings, model_name: str = "") -> torch.optim.AdamW:
-    """Create AdamW over the trained parameters, with open_clip's moments for the family of a model's name.
+def make_optimizer(model: nn.Module, settings: TrainSettings) -> torch.optim.AdamW:
+    """Create AdamW over the trained parameters, with open_clip's moments for the family of the image tower.
 
     Weight decay applies to matrices only, not to biases, norms, logit scale and logit bias.
     """
@@ -31,7 +38,9 @@ def make_optimizer(model: nn.Module, settings: TrainSettings, model_name: str = 
         {"params": group, "rate_share": share, "weight_decay": settings.weight_decay if is_matrix else 0.0}
         for (share, is_matrix), group in groups.items()
     ]
-    beta2, eps = (0.98, 1e-6) if "vit" in model_name.lower() else (0.999, 1e-8)  # `default_params` of open_clip_train
+    tower = getattr(getattr(model, "base", model), "visual", None)
+    is_vit = isinstance(getattr(tower, "trunk", tower), TRANSFORMERS)
+    beta2, eps = (0.98, 1e-6) if is_vit else (0.999, 1e-8)  # `get_default_params` of open_clip_train
     return torch.optim.AdamW(
         options,
         lr=settings.learning_rate,

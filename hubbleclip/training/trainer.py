@@ -246,7 +246,7 @@ def make_trainer(
         settings=settings,
         loaded=loaded,
         gradients=gradients,
-        optimizer=make_optimizer(loaded.model, settings, loaded.settings.name),
+        optimizer=make_optimizer(loaded.model, settings),
         average=average,
         val=val,
         run_dir=run_dir,

@@ -18,7 +18,9 @@ import hubbleclip
 from hubbleclip.config.settings import ModelSettings
 from hubbleclip.core.errors import HubbleclipError
 from hubbleclip.training.export.open_clip_folder import merged, write_open_clip
+from hubbleclip.training.export.transformers_clip import write_transformers
 from hubbleclip.training.models.builder import load_model
+from hubbleclip.training.models.transformers_folder import converted
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "training"))
 from finished_runs import made_run
@@ -70,6 +72,13 @@ def make_text_tower(folder: Path) -> Path:
     return folder
 
 
+def make_transformers(folder: Path) -> Path:
+    """Write a small CLIP model of transformers as `export` does."""
+    folder.mkdir(parents=True)
+    write_transformers(load_model(ModelSettings(name="squares-vit", pretrained=""), 1), folder)
+    return folder
+
+
 def make_run(folder: Path) -> Path:
     """Make the folder of a finished run."""
     return made_run(folder)
@@ -79,6 +88,8 @@ MAKERS: dict[str, tuple[Callable[[Path], Path], str]] = {
     "open_clip_config.json": (make_clip, "open_clip_config.json"),
     "open_clip_config.json of a text tower": (make_text_tower, "open_clip_config.json"),
     "config.json": (make_text_tower, "config.json"),
+    "config.json of transformers": (make_transformers, "config.json"),
+    "preprocessor_config.json": (make_transformers, "preprocessor_config.json"),
     "tokenizer_config.json": (make_text_tower, "tokenizer_config.json"),
     "run.json": (make_run, "run.json"),
 }
@@ -121,6 +132,7 @@ def load_mutations(name: str, root: str, num: int, seed: int) -> str:
     original, draw, counts = (folder / file).read_text(), random.Random(seed), {"models": 0, "lines": 0}
     for _ in range(num):
         (folder / file).write_text(mutated(original, draw))
+        converted.cache_clear()
         try:
             hubbleclip.load_model(folder)
             counts["models"] += 1

@@ -30,16 +30,16 @@ def snapshot(cache: Path, name: str) -> Path:
 
 
 def write_tokenizer(folder: Path) -> None:
-    """Write a tokenizer of words, padded at the end of a text like that of SigLIP 2."""
+    """Write a processor with a tokenizer of words, padded at the end of a text like that of SigLIP 2."""
     from tokenizers import Tokenizer, models, pre_tokenizers, processors
-    from transformers import PreTrainedTokenizerFast
+    from transformers import PreTrainedTokenizerFast, SiglipImageProcessor, SiglipProcessor
 
     words = Tokenizer(models.WordLevel({word: number for number, word in enumerate(WORDS)}, unk_token="<unk>"))
     words.pre_tokenizer = pre_tokenizers.Whitespace()
     words.post_processor = processors.TemplateProcessing(single="$A </s>", special_tokens=[("</s>", 1)])
-    PreTrainedTokenizerFast(
-        tokenizer_object=words, pad_token="<pad>", eos_token="</s>", unk_token="<unk>"
-    ).save_pretrained(folder)
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=words, pad_token="<pad>", eos_token="</s>", unk_token="<unk>")
+    images = SiglipImageProcessor(image_mean=[0.5] * 3, image_std=[0.25] * 3)
+    SiglipProcessor(image_processor=images, tokenizer=tokenizer).save_pretrained(folder)
 
 
 def write_base(folder: Path, loaded: LoadedModel, tokenizer: str = "") -> None:

@@ -1,14 +1,19 @@
 """Bases of the Hugging Face hub, from a cache made here: they count as trained, and finished runs need no hub."""
 
+import json
 import shutil
+from pathlib import Path
 
 import pytest
 import torch
 from hub_cache import snapshot, write_base, write_tokenizer
+from huggingface_hub import snapshot_download as fetch
 from squares_dataset import MODEL, TRAIN
 
 from hubbleclip.config.settings import ModelSettings, Settings
 from hubbleclip.core.errors import TrainingError
+from hubbleclip.pipeline.train import check_training
+from hubbleclip.training import checkpoints
 from hubbleclip.training.checkpoints import load_base_model, load_run_model
 from hubbleclip.training.distillation import make_distillation
 from hubbleclip.training.export.open_clip_folder import merged, write_open_clip
@@ -17,6 +22,7 @@ from hubbleclip.training.loop import train
 from hubbleclip.training.models.builder import load_model
 from hubbleclip.training.runs import read_run
 from hubbleclip.training.tracking import read_metrics
+from tests.attack.model_folders import make_text_tower
 
 TEXTS = ["we saw a spiral galaxy", "the comet"]
 BASE = ModelSettings(name="hf-hub:made/squares")
@@ -79,6 +85,55 @@ def test_a_repository_without_weights_is_refused_and_not_trained_from_random_one
     next((cache / "models--made--squares").glob("snapshots/*/*.safetensors")).unlink()
     with pytest.raises(TrainingError, match="hf-hub:made/squares"):
         load_model(BASE, 1)
+
+
+def test_a_text_tower_of_transformers_may_have_its_configuration_and_tokenizer_in_another_repository(cache):
+    folder, other = make_text_tower(cache / "made"), snapshot(cache, "made/bert")
+    config = json.loads((folder / "open_clip_config.json").read_text())
+    config["model_cfg"]["text_cfg"] |= {"hf_model_name": "made/bert", "hf_tokenizer_name": "made/bert"}
+    expected = load_model(ModelSettings(name=f"local-dir:{folder}"), 1).encode_texts(TEXTS)
+    named = snapshot(cache, "made/text")
+    (named / "open_clip_config.json").write_text(json.dumps(config))
+    (folder / "open_clip_model.safetensors").rename(named / "open_clip_model.safetensors")
+    (folder / "open_clip_config.json").unlink()
+    shutil.copytree(folder, other, dirs_exist_ok=True)
+    assert torch.equal(load_model(ModelSettings(name="hf-hub:made/text"), 1).encode_texts(TEXTS), expected)
+
+
+def test_the_hub_is_asked_once_per_load(cache, monkeypatch):
+    asked = []
+    monkeypatch.setattr("huggingface_hub.snapshot_download", lambda *a, **o: asked.append(a) or fetch(*a, **o))
+    load_model(BASE, 1)
+    assert asked == [("made/squares",)]
+
+
+def test_a_repository_of_transformers_is_downloaded_as_a_folder(cache):
+    (snapshot(cache, "made/siglip") / "config.json").write_text('{"model_type": "siglip"}')
+    with pytest.raises(TrainingError, match="hf download made/siglip --local-dir FOLDER"):
+        load_model(ModelSettings(name="hf-hub:made/siglip"), 1)
+
+
+def test_a_tokenizer_that_the_end_of_the_training_would_refuse_is_refused_at_its_beginning(cache, tmp_path):
+    loaded = load_model(BASE, 1)
+    loaded.tokenizer.tokenizer.init_kwargs["made_by"] = "another version"
+    with pytest.raises(TrainingError, match="unknown key 'made_by'"):
+        checkpoints.write_base(tmp_path, lambda: loaded)
+    assert not (tmp_path / "base").exists()
+
+
+def test_the_files_of_a_base_are_on_disk_before_it_has_its_name(tmp_path, monkeypatch):
+    synced = []
+    monkeypatch.setattr(checkpoints, "sync_files", lambda paths: synced.extend(path.name for path in paths))
+    monkeypatch.setattr(Path, "rename", lambda *_: synced.append("renamed"))
+    checkpoints.write_base(tmp_path, lambda: load_model(MODEL, 1))
+    assert {*synced[:-1]} == {"open_clip_config.json", "open_clip_model.safetensors", "preprocess.py"}
+    assert synced[-1] == "renamed"
+
+
+def test_a_base_that_does_not_load_is_found_before_the_first_ingest(cache):
+    next((cache / "models--made--squares").glob("snapshots/*/*.safetensors")).write_bytes(b"none")
+    with pytest.raises(TrainingError, match="hf-hub:made/squares"):
+        check_training(Settings(model=BASE, train={"allow_cpu": True}))
 
 
 def test_the_tag_of_a_profile_has_no_effect_on_a_name_that_includes_weights():

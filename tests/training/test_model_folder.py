@@ -3,11 +3,13 @@
 import json
 import zipfile
 
+import open_clip
 import pytest
+import torch
 
 import hubbleclip
 from hubbleclip.core.errors import TrainingError
-from hubbleclip.training.models.model_folder import check_weights
+from hubbleclip.training.models.model_folder import check_weights, weight_file
 from tests.attack.model_folders import make_clip
 
 
@@ -23,6 +25,7 @@ def folder(tmp_path_factory):
         ("model_cfg", {"auto_map": {}}, "unknown key 'auto_map'"),
         ("text_cfg", {"hf_model_name": "evil/evil"}, r"No such file .*config\.json"),
         ("text_cfg", {"hf_tokenizer_name": "evil/evil"}, "no tokenizer"),
+        ("model_cfg", {"multimodal_cfg": {}}, r"is a CoCa model.*set model\.name"),
         ("vision_cfg", {"timm_model_name": "hf-hub:evil/evil"}, "timm_model_name"),
         ("vision_cfg", {"layers": 10**6}, "layers is 1000000"),
         ("vision_cfg", {"width": 10**6}, "MB of memory"),
@@ -43,10 +46,27 @@ def test_a_configuration_with_an_unknown_key_or_an_odd_size_is_refused(place, ch
     assert "\n" not in str(caught.value)
 
 
-def test_a_folder_without_weights_is_refused(folder, tmp_path):
+def test_a_folder_without_weights_that_open_clip_reads_is_refused(folder, tmp_path):
     (tmp_path / "open_clip_config.json").write_bytes((folder / "open_clip_config.json").read_bytes())
+    torch.save({}, tmp_path / "model.pt")
     with pytest.raises(TrainingError, match="no file of weights"):
         hubbleclip.load_model(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("training_args.bin", "open_clip_model.safetensors"),
+        ("a.safetensors", "open_clip_pytorch_model.bin", "model.pt"),
+        ("model.pth", "pytorch_model.bin", "model.safetensors"),
+        ("b.bin", "a.pth", "c.pth"),
+        ("a.bin", "c.safetensors", "b.safetensors"),
+    ],
+)
+def test_the_file_that_is_checked_is_the_one_that_open_clip_reads(names, tmp_path):
+    for name in names:
+        (tmp_path / name).touch()
+    assert str(weight_file(tmp_path)) == open_clip.factory._find_checkpoint_in_dir(tmp_path)
 
 
 def test_compressed_weights_are_refused(tmp_path):

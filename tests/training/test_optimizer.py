@@ -4,9 +4,15 @@ import math
 
 import pytest
 import torch
+from open_clip.modified_resnet import ModifiedResNet
+from pydantic import ValidationError
+from squares_dataset import MODEL
+from timm.models.eva import Eva
+from timm.models.vision_transformer import VisionTransformer
 from torch import nn
 
 from hubbleclip.config.settings import TrainSettings
+from hubbleclip.training.models.builder import load_model
 from hubbleclip.training.optimizer import learning_rate, make_optimizer, rate_shares, set_learning_rate
 
 
@@ -48,17 +54,29 @@ def test_three_steps_are_those_of_decoupled_weight_decay_with_the_rate_of_each_g
         assert torch.allclose(weight.double(), expected[name][0], atol=1e-5), name
 
 
+def timm_tower(kind: type[nn.Module]) -> nn.Module:
+    tower = nn.Module()
+    tower.trunk = kind(img_size=16, patch_size=8, embed_dim=8, depth=1, num_heads=2)
+    return tower
+
+
+OPEN_CLIP_VIT = load_model(MODEL, 1).model.visual
+
+
 @pytest.mark.parametrize(
-    ("name", "changes", "expected"),
+    ("tower", "changes", "expected"),
     [
-        ("ViT-B-16", {}, ((0.9, 0.98), 1e-6)),
-        ("hf-hub:timm/vit_base", {}, ((0.9, 0.98), 1e-6)),
-        ("RN50", {}, ((0.9, 0.999), 1e-8)),
-        ("ViT-B-16", {"beta1": 0.8, "beta2": 0.0, "eps": 1e-5}, ((0.8, 0.0), 1e-5)),
+        (OPEN_CLIP_VIT, {}, ((0.9, 0.98), 1e-6)),
+        (timm_tower(VisionTransformer), {}, ((0.9, 0.98), 1e-6)),
+        (timm_tower(Eva), {}, ((0.9, 0.98), 1e-6)),
+        (ModifiedResNet([1] * 4, 8, 2, 32, 4), {}, ((0.9, 0.999), 1e-8)),
+        (OPEN_CLIP_VIT, {"beta1": 0.8, "beta2": 0.0, "eps": 1e-5}, ((0.8, 0.0), 1e-5)),
     ],
 )
-def test_moments_are_those_of_open_clip_for_the_family_unless_they_are_set(name, changes, expected) -> None:
-    optimizer = make_optimizer(Small(), TrainSettings(**changes), name)
+def test_moments_are_those_of_open_clip_for_the_family_unless_they_are_set(tower, changes, expected) -> None:
+    model = Small()
+    model.visual = tower
+    optimizer = make_optimizer(model, TrainSettings(**changes))
     assert (optimizer.defaults["betas"], optimizer.defaults["eps"]) == expected
 
 
@@ -103,10 +121,20 @@ def test_the_rate_is_linear_up_to_the_peak_and_then_half_a_cosine() -> None:
     assert [learning_rate(step, settings) for step in range(21)] == pytest.approx(expected)
 
 
-@pytest.mark.parametrize(("scheduler", "expected"), [("const", [3] * 4), ("const-cooldown", [3, 3, 2.25, 0.75])])
-def test_a_constant_rate_may_end_in_a_linear_decay(scheduler, expected) -> None:
-    settings = TrainSettings(steps=20, warmup_steps=4, learning_rate=3.0, lr_scheduler=scheduler, cooldown_steps=4)
+@pytest.mark.parametrize(
+    ("scheduler", "cooldown", "expected"), [("const", 0, [3] * 4), ("const-cooldown", 4, [3, 3, 2.25, 0.75])]
+)
+def test_a_constant_rate_may_end_in_a_linear_decay(scheduler, cooldown, expected) -> None:
+    settings = TrainSettings(
+        steps=20, warmup_steps=4, learning_rate=3.0, lr_scheduler=scheduler, cooldown_steps=cooldown
+    )
     assert [learning_rate(step, settings) for step in (4, 16, 17, 19)] == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(("scheduler", "cooldown"), [("const-cooldown", 0), ("const", 4), ("cosine", 4)])
+def test_a_cooldown_needs_its_steps_and_its_scheduler(scheduler, cooldown) -> None:
+    with pytest.raises(ValidationError, match="need each other"):
+        TrainSettings(lr_scheduler=scheduler, cooldown_steps=cooldown)
 
 
 def test_a_warm_up_longer_than_the_training_ends_with_it_at_the_peak() -> None:

@@ -45,7 +45,6 @@ def siglip(tmp_path_factory):
         model.logit_scale.fill_(4.0)
     model.save_pretrained(folder)
     write_tokenizer(folder)
-    (folder / "preprocessor_config.json").write_text(json.dumps({"image_mean": [0.5] * 3, "image_std": [0.25] * 3}))
     return folder, model
 
 
@@ -78,7 +77,50 @@ def test_training_starts_from_a_folder_of_transformers_and_the_run_keeps_it(sigl
     assert torch.equal(load_base_model(run_dir).encode_texts(TEXTS), load_folder(folder).encode_texts(TEXTS))
 
 
-def test_another_kind_of_model_is_one_line(tmp_path):
-    (tmp_path / "config.json").write_text('{"model_type": "bert"}')
-    with pytest.raises(TrainingError, match="kind bert, and not clip or siglip"):
+def another_kind(folder):
+    (folder / "config.json").write_text('{"model_type": "bert"}')
+
+
+def no_safetensors(folder):
+    (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
+
+
+def half_of_the_weights(folder):
+    path = folder / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:2000])
+
+
+def a_large_processor(folder):
+    (folder / "preprocessor_config.json").write_bytes(b" " * (1 << 20) + b"{}")
+
+
+def no_activation(folder):
+    config = json.loads((folder / "config.json").read_text())
+    config["vision_config"]["hidden_act"] = 0
+    (folder / "config.json").write_text(json.dumps(config))
+
+
+def another_vocabulary(folder):
+    config = json.loads((folder / "config.json").read_text())
+    config["text_config"]["vocab_size"] = 50_000
+    (folder / "config.json").write_text(json.dumps(config))
+
+
+@pytest.mark.parametrize(
+    ("damage", "problem"),
+    [
+        (another_kind, "kind bert, and not clip or siglip"),
+        (no_safetensors, r"no weights in model\*\.safetensors"),
+        (half_of_the_weights, "does not load .*: export it again"),
+        (a_large_processor, "more than the limit"),
+        (no_activation, "hidden_act"),
+        (another_vocabulary, "50000 tokens instead of 49408"),
+    ],
+)
+def test_a_folder_that_cannot_be_read_is_one_line(damage, problem, tmp_path):
+    write_transformers(load_model(MODEL, 5), tmp_path)
+    damage(tmp_path)
+    with pytest.raises(TrainingError, match=problem) as caught:
         load_folder(tmp_path)
+    assert "\n" not in str(caught.value)
+    assert str(tmp_path) in str(caught.value)

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from hubbleclip.config.model import HUB, LOCAL_DIR, TEMPERATURE, ModelSettings
 from hubbleclip.core.errors import HubbleclipError, TrainingError, machine_error
 from hubbleclip.training.losses import Loss
-from hubbleclip.training.models.model_folder import check_size, checked_name, weight_files
+from hubbleclip.training.models.model_folder import check_size, check_towers, checked_name, weight_file
 from hubbleclip.training.models.pretrained import PACKAGED_MODELS, PACKAGES, register_packaged_model
 from hubbleclip.training.models.text_context import encode_short_text, padding_id, stretch_context
 from hubbleclip.training.models.transformers_folder import converted, is_transformers_folder
@@ -183,9 +183,7 @@ def _l2_normalised(parts_pd: Sequence[Tensor]) -> Tensor:
 
 def load_model(settings: ModelSettings, seed: int) -> LoadedModel:
     """Load the model that the settings name, with its weights."""
-    folder = Path(settings.name.removeprefix(LOCAL_DIR))
-    if settings.name.startswith(LOCAL_DIR) and is_transformers_folder(folder):
-        settings = settings.model_copy(update={"name": f"{LOCAL_DIR}{converted(folder).name}"})
+    named, settings = settings, _checked(settings)
     tag = _pretrained_tag(settings)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -195,7 +193,18 @@ def load_model(settings: ModelSettings, seed: int) -> LoadedModel:
                 PACKAGED_MODELS[settings.name].load(model)
             return _with_preprocessing(model, settings)
         except LOAD_ERRORS as error:
-            raise _load_error(settings, tag, error) from error
+            raise _load_error(named, tag, error) from error
+
+
+def _checked(settings: ModelSettings) -> ModelSettings:
+    """Check the folder of a model of the hub, of transformers or of open_clip, and name it as open_clip opens it."""
+    name, folder = settings.name, Path(settings.name.removeprefix(LOCAL_DIR))
+    try:
+        if name.startswith(LOCAL_DIR) and is_transformers_folder(folder):
+            name = f"{LOCAL_DIR}{converted(folder).name}"
+        return settings.model_copy(update={"name": checked_name(name)})
+    except LOAD_ERRORS as error:
+        raise _load_error(settings, {}, error) from error
 
 
 def rebuild_model(
@@ -204,6 +213,7 @@ def rebuild_model(
     prepare: Callable[[LoadedModel], LoadedModel] = lambda loaded: loaded,
 ) -> LoadedModel:
     """Rebuild a trained model from a checkpoint's weights, without network access."""
+    settings = _checked(settings)
     _pretrained_tag(settings)
     model = _create(settings, None, state_bytes=sum(one.numel() * one.element_size() for one in state.values()))
     # the architecture has no logit bias, but training with a sigmoid loss added one
@@ -250,20 +260,13 @@ def _pretrained_tag(settings: ModelSettings) -> dict[str, Any]:
     _register_own_models()
     if settings.name in PACKAGED_MODELS:
         register_packaged_model(settings.name)
-    try:
-        config = open_clip.get_model_config(checked_name(settings.name))
-    except (OSError, ValueError) as error:  # raised for the name of a folder or of a hub's model
-        raise _load_error(settings, {}, error) from error
-    if config is not None and "multimodal_cfg" in config:
-        raise TrainingError(
-            f"{settings.name} is a CoCa model, which also writes captions, and is not supported: set model.name to a "
-            "model of two towers, such as ViT-B-16"
-        )
+    config = open_clip.get_model_config(settings.name)
     if config is None:
         raise TrainingError(
             f"unknown model {settings.name!r}: set model.name to hubbleclip-tiny, {', '.join(PACKAGED_MODELS)}, "
             f"one of open_clip.list_models(), {HUB}OWNER/NAME or {LOCAL_DIR}FOLDER"
         )
+    check_towers(settings.name, config)
     tag: dict[str, Any] = open_clip.pretrained.get_pretrained_cfg(settings.name, settings.pretrained) or {}
     if settings.pretrained and not (tag or _is_packaged(settings) or Path(settings.pretrained).is_file()):
         packaged = [PACKAGES] if settings.name in PACKAGED_MODELS else []
@@ -286,7 +289,7 @@ def _create(settings: ModelSettings, pretrained: str | None, state_bytes: int = 
     `state_bytes` is the size of weights that the caller will load, so that none are loaded here. Raises ValueError if
     the model is much larger than the weights of the caller or of its folder.
     """
-    name = checked_name(settings.name)
+    name = settings.name
     tag = open_clip.pretrained.get_pretrained_cfg(settings.name, settings.pretrained) or {}
     preprocess: Mapping[str, Any] = {key: tag[key] for key in ("mean", "std") if key in tag}
     if settings.name in PACKAGED_MODELS:
@@ -299,7 +302,7 @@ def _create(settings: ModelSettings, pretrained: str | None, state_bytes: int = 
     options = {"force_quick_gelu": bool(tag.get("quick_gelu", False)), **bias, **_own_text_tower(name)}
     weight_bytes = state_bytes
     if name.startswith(LOCAL_DIR) and not state_bytes:
-        weight_bytes = max(path.stat().st_size for path in weight_files(Path(name.removeprefix(LOCAL_DIR))))
+        weight_bytes = weight_file(Path(name.removeprefix(LOCAL_DIR))).stat().st_size
     level = logging.root.manager.disable
     logging.disable(logging.ERROR)
     try:
@@ -320,7 +323,7 @@ def _create(settings: ModelSettings, pretrained: str | None, state_bytes: int = 
 def architecture(settings: ModelSettings) -> dict[str, Any]:
     """Return a copy of open_clip's configuration of a model, with the changes that its weights and settings require."""
     tag = _pretrained_tag(settings)
-    config: dict[str, Any] = open_clip.get_model_config(checked_name(settings.name))
+    config: dict[str, Any] = open_clip.get_model_config(settings.name)
     if tag.get("quick_gelu"):
         config["quick_gelu"] = True
     if settings.context_length:
@@ -364,7 +367,7 @@ def _with_preprocessing(model: Any, settings: ModelSettings) -> LoadedModel:
         model.encode_text = MethodType(encode_short_text, model)
     preprocess = open_clip.get_model_preprocess_cfg(model)
     size = preprocess["size"]
-    tokenizer = _open_tokenizer(checked_name(settings.name), settings.context_length)
+    tokenizer = _open_tokenizer(settings.name, settings.context_length)
     return LoadedModel(
         model=model,
         tokenizer=tokenizer,

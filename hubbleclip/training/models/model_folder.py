@@ -9,10 +9,12 @@ from __future__ import annotations
 import json
 import re
 import zipfile
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import fields
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import open_clip
@@ -31,7 +33,11 @@ MAX_NUMBER, MAX_LAYERS = 1 << 20, 256
 """Largest number in the configuration of a model, and the largest number of layers."""
 SPARE_BYTES = 1 << 26
 """Memory that a model may need besides twice the size of its weight file, whose weights may have half precision."""
-WEIGHT_SUFFIXES = frozenset({".safetensors", ".bin", ".pth", ".pt"})
+PREFERRED_WEIGHTS = (
+    *("open_clip_model.safetensors", "open_clip_pytorch_model.safetensors", "open_clip_pytorch_model.bin"),
+    *("open_clip_pytorch_model.pth", "model.safetensors", "pytorch_model.bin", "pytorch_model.pth", "model.pth"),
+)
+"""Names of files of weights, in the order in which open_clip looks for them in a folder."""
 SMALL_FILES = ["*.json", "*.txt", "*.model"]
 TOKENIZER_FILES = frozenset({"tokenizer.json", "merges.txt", "spiece.model", "sentencepiece.bpe.model", "vocab.txt"})
 """Files of which a tokenizer of transformers needs one."""
@@ -59,6 +65,7 @@ KNOWN_KEYS = {
 TEXT_KEYS = frozenset(
     {
         *("torch_dtype", "position_embedding_type", "tokenizer_class", "name_or_path", "padding_side", "backend"),
+        *("processor_class", "tokenizer_file", "vocab_file", "language_codes"),
         *(
             "truncation_side",
             "truncation_strategy",
@@ -96,12 +103,39 @@ def checked_name(name: str) -> str:
 
 
 def _fetch(repository: str) -> Path:
-    """Fetch the files of a repository of the hub, unless they are in the hub's cache, and return their folder."""
+    """Fetch the files of a repository of the hub, unless they are in the hub's cache, and return their folder.
+
+    A text tower of transformers may have its configuration and its tokenizer in repositories of their own.
+    """
     from huggingface_hub import snapshot_download  # noqa: PLC0415 - takes 1 s, and only the hub needs it
 
     folder = Path(snapshot_download(repository, allow_patterns=SMALL_FILES))
+    names = {path.name for path in folder.iterdir()}
+    if CONFIG in names and OPEN_CLIP_CONFIG not in names:
+        raise TrainingError(
+            f"{HUB}{repository} is a model of transformers: run hf download {repository} --local-dir FOLDER, and set "
+            f"model.name to {LOCAL_DIR}FOLDER"
+        )
     open_clip.pretrained.download_pretrained_from_hf(repository)
-    return folder
+    with checking(folder):
+        text = read_json(folder / OPEN_CLIP_CONFIG)["model_cfg"]["text_cfg"]
+        tower = None if CONFIG in names else text.get("hf_model_name")
+        tokenizer = None if names & TOKENIZER_FILES else text.get("hf_tokenizer_name")
+    parts = [snapshot_download(tower, allow_patterns=[CONFIG])] if tower else []
+    parts += [snapshot_download(tokenizer, allow_patterns=SMALL_FILES)] if tokenizer else []
+    return Path(_joined(folder, *map(Path, parts)).name) if parts else folder
+
+
+@cache
+def _joined(folder: Path, *parts: Path) -> TemporaryDirectory[str]:
+    """Link the files of a folder, and configurations of others, in a folder that exists until the process ends."""
+    joined = TemporaryDirectory()
+    small = [path for part in parts for kind in SMALL_FILES for path in part.glob(kind)]
+    for path in (*folder.iterdir(), *small):
+        link = Path(joined.name, path.name)
+        if not link.exists():
+            link.symlink_to(path.absolute())
+    return joined
 
 
 @contextmanager
@@ -118,6 +152,7 @@ def check_open_clip(folder: Path) -> None:
     """Check a folder in the layout of open_clip. Raises ValueError, or an error of a wrong type, if it is refused."""
     config = read_json(folder / OPEN_CLIP_CONFIG)
     model = config["model_cfg"]
+    check_towers(str(folder), model)
     _check_keys(config)
     _check_numbers(config)
     if not re.fullmatch(r"[\w.]+", model["vision_cfg"].get("timm_model_name") or "none"):
@@ -126,19 +161,30 @@ def check_open_clip(folder: Path) -> None:
         check_transformers(folder, arch_dict)
     if model["text_cfg"].get("hf_tokenizer_name"):
         check_tokenizer(folder)
-    if not weight_files(folder):
-        raise ValueError("it has no file of weights")
-    for path in weight_files(folder):
-        check_weights(path)
+    check_weights(weight_file(folder))
 
 
-def weight_files(folder: Path) -> list[Path]:
-    """List the files of weights in a folder."""
-    return [path for path in folder.glob("*") if path.suffix in WEIGHT_SUFFIXES]
+def weight_file(folder: Path) -> Path:
+    """Find the file of weights that open_clip reads. Raises ValueError if a folder has none."""
+    found = [path for kind in ("safetensors", "bin", "pth") for path in folder.glob(f"*.{kind}")]
+    if not found:
+        raise ValueError("it has no file of weights, *.safetensors, *.bin or *.pth")
+    preferred = [folder / name for name in PREFERRED_WEIGHTS if folder / name in found]
+    return (preferred or sorted(found, key=lambda path: (path.suffix != ".safetensors", path)))[0]
+
+
+def check_towers(name: str, config: Mapping[str, Any]) -> None:
+    """Raise TrainingError if a configuration of open_clip is that of a CoCa model."""
+    if "multimodal_cfg" in config:
+        raise TrainingError(
+            f"{name} is a CoCa model, which also writes captions, and is not supported: set model.name to a model of "
+            "two towers, such as ViT-B-16"
+        )
 
 
 def check_transformers(folder: Path, kinds: Collection[str]) -> str:
     """Check the configuration of a model of transformers, whose kind must be one of `kinds`, and return the kind."""
+    from huggingface_hub.errors import StrictDataclassError  # noqa: PLC0415 - only new versions have it
     from transformers import CONFIG_MAPPING  # noqa: PLC0415 - takes 1 s, and only such models need it
 
     config = read_json(folder / CONFIG)
@@ -146,6 +192,10 @@ def check_transformers(folder: Path, kinds: Collection[str]) -> str:
         raise ValueError(f"it has the kind {config['model_type']}, and not {' or '.join(kinds)}")
     _check_texts(CONFIG, config, CONFIG_MAPPING[config["model_type"]])
     _check_numbers(config)
+    try:
+        CONFIG_MAPPING[config["model_type"]].from_dict(config)
+    except StrictDataclassError as error:
+        raise ValueError(" ".join(str(error).split())) from error
     return str(config["model_type"])
 
 
@@ -159,8 +209,8 @@ def check_tokenizer(folder: Path) -> None:
         if f"*{path.suffix}" in SMALL_FILES:
             check_bounded(path, MAX_TOKENIZER_BYTES)
     config = read_json(folder / TOKENIZER_CONFIG)
-    if not TOKENIZERS.fullmatch(config["tokenizer_class"]):
-        raise ValueError(f"{TOKENIZER_CONFIG} has the unknown tokenizer_class {config['tokenizer_class']!r}")
+    if not TOKENIZERS.fullmatch(str(config.get("tokenizer_class"))):
+        raise ValueError(f"{TOKENIZER_CONFIG} has the unknown tokenizer_class {config.get('tokenizer_class')!r}")
     _check_texts(TOKENIZER_CONFIG, config)
 
 

@@ -17,7 +17,7 @@ from hubbleclip.training.checkpoints import load_run_model
 from hubbleclip.training.embeddings import embed_texts
 from hubbleclip.training.models import builder
 from hubbleclip.training.models.builder import LoadedModel
-from hubbleclip.training.models.transformers_folder import CONFIG
+from hubbleclip.training.models.model_folder import CONFIG
 from hubbleclip.training.runs import RUN
 
 Item = str | Path | Image.Image | npt.NDArray[np.uint8]

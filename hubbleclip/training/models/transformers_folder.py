@@ -18,9 +18,17 @@ from torch import Tensor
 
 from hubbleclip.config.model import OPEN_CLIP_CONFIG
 from hubbleclip.core.errors import TrainingError
-from hubbleclip.training.models.model_folder import check_tokenizer, check_transformers, checking
+from hubbleclip.training.models.model_folder import (
+    CONFIG,
+    check_tokenizer,
+    check_transformers,
+    check_weights,
+    checking,
+    read_json,
+)
 
-CONFIG, PROCESSOR = "config.json", "preprocessor_config.json"
+PROCESSORS = ("preprocessor_config.json", "processor_config.json")
+"""Files of the image processor; transformers 5 writes it as a part of the second."""
 LAYER_NAMES = {
     "ln_1": "layer_norm1",
     "ln_2": "layer_norm2",
@@ -70,6 +78,8 @@ SIGLIP_NAMES = {
     "text.text_projection": "text_model.head",
 }
 POOL = "vision_model.head.attention.in_proj_"
+CLIP_WORDS = 49408
+"""Number of tokens of CLIP's tokenizer, which open_clip uses for each `CLIPModel`."""
 SIGLIP_TOWERS = {768: "base", 1024: "large", 1152: "so400m", 1536: "giantopt"}
 """timm's names of SigLIP's image towers, by width."""
 
@@ -92,13 +102,22 @@ def converted(folder: Path) -> TemporaryDirectory[str]:
     config = AutoConfig.from_pretrained(folder)
     state: dict[str, Tensor] = {}
     for path in sorted(folder.glob("model*.safetensors")):
+        check_weights(path)
         state |= load_file(path)
+    if not state:
+        raise ValueError("it has no weights in model*.safetensors")
     made, is_clip = TemporaryDirectory(), config.model_type == "clip"
+    if is_clip and config.text_config.vocab_size != CLIP_WORDS:
+        words = f"{config.text_config.vocab_size} tokens instead of {CLIP_WORDS}"
+        raise ValueError(f"its vocabulary is not that of CLIP: it has {words}")
     save_file((clip_weights if is_clip else siglip_weights)(state), Path(made.name, "open_clip_model.safetensors"))
     if not is_clip:
         AutoTokenizer.from_pretrained(folder).save_pretrained(made.name)
-    path = folder / PROCESSOR
-    processor = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    processor: dict[str, Any] = {}
+    for name in PROCESSORS:
+        if (folder / name).is_file():
+            values = read_json(folder / name)
+            processor |= values.get("image_processor", values)
     preprocess = {name: processor[f"image_{name}"] for name in ("mean", "std") if f"image_{name}" in processor}
     model = (clip_model if is_clip else siglip_model)(config.vision_config, config.text_config, config)
     content = json.dumps({"model_cfg": model, "preprocess_cfg": preprocess})
