@@ -14,7 +14,7 @@ from hubbleclip.search.open_index import OpenIndex
 from hubbleclip.search.params import SearchParams, split_weight
 from hubbleclip.search.records import Cone, Mode, Note
 from hubbleclip.search.stores.base import Mask
-from hubbleclip.search.typed_queries import DESIGNATION, MAX_WORDS
+from hubbleclip.search.typed_queries import DESIGNATION, stays_text
 
 NUM_SHUFFLED, CHANCE_PERCENTILE = 64, 5
 """Number of random texts, and percentile of the scores of their best tiles; a text below it fits no tile."""
@@ -35,7 +35,7 @@ def notes_on(opened: OpenIndex, params: SearchParams, cone: Cone | None, mask_n:
         yield from _on_place(opened, params.filter_values()["place"], cone)
     for written in params.q:
         text, weight = split_weight(written)
-        if weight > 0 and len(text.split()) <= MAX_WORDS:
+        if weight > 0 and not stays_text(text):
             notes = list(_on_text(opened, text))
             if not notes and params.mode is not Mode.MODEL and _is_chance(opened, text):
                 notes = [Note(text="No tile fits well by words; the order is mainly that of the model.")]

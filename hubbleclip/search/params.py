@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import date
 from difflib import get_close_matches
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, ClassVar, TypeVar
 from urllib.parse import urlencode
 
 from pydantic import (
@@ -62,6 +62,8 @@ class SearchTerms(BaseModel):
     """What is searched for, and which page is shown. Parameters that can be repeated are lists."""
 
     model_config = ConfigDict(frozen=True, populate_by_name=True)
+    prefers_text: ClassVar[bool] = False
+    """Whether what is recognised in a text replaces the value of a parameter that can have only one."""
 
     q: list[Text] = Field([], description="Text to look for; `text^2` gives it the weight 2.")
     without: list[Text] = Field([], alias="not", description="Text to avoid.")
@@ -216,7 +218,8 @@ class SearchParams(_WithFilters):
                 for one in value:
                     yield name, _text(one), self.url(**{field: [other for other in value if other != one]})
             else:
-                yield name, _text(value), self.url(**{field: info.default})
+                order = Sort.SCORE if field == "place" and self.sort is Sort.DISTANCE else self.sort
+                yield name, _text(value), self.url(**{field: info.default, "sort": order})
 
 
 Model = TypeVar("Model", bound=BaseModel)

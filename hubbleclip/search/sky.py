@@ -35,9 +35,10 @@ SEXAGESIMAL = (
 IN_NAME = r"J(\d\d)(\d\d)(\d\d)(\d*\.?\d*)([+-]\d\d)(\d\d)(\d\d)(\d*\.?\d*)"
 LABELLED = rf"RA\s*[=:]?\s*{NUMBER}d?[\s,]*Dec?\s*[=:]?\s*{NUMBER}d?"
 GALACTIC = rf"(?:l\s*=\s*{NUMBER}[\s,]+b\s*=\s*{NUMBER}|gal(?:actic)?\s+{NUMBER}[\s,]+{NUMBER})"
-DECIMAL_PAIR = r"\d{1,3}\.\d+d?(?:\s*,\s*|\s+)[+-]?\d{1,2}\.\d+d?"
+UNSIGNED_PAIR = r"\d{1,3}\.\d+d?(?:\s*,\s*|\s+)\d{1,2}\.\d+d?"
+SIGNED_PAIR = r"\d{1,3}\.\d+d?(?:\s*,\s*|\s+)[+-]\d{1,2}\.\d+d?"
 POSITION = re.compile(
-    rf"(?<![\w.+-])(?:{SEXAGESIMAL}|{IN_NAME}|{LABELLED}|{GALACTIC}|{DECIMAL_PAIR})(?![\w.])", re.IGNORECASE
+    rf"(?<![\w.+-])(?:{SEXAGESIMAL}|{IN_NAME}|{LABELLED}|{GALACTIC}|{SIGNED_PAIR})(?![\w.])", re.IGNORECASE
 )
 """Matches a position in a text whose signs are translated by `SIGNS`."""
 SIGNS = str.maketrans({"\u2212": "-", "\u2013": "-", "\u00b0": "d", "\u2032": "m", "\u2033": "s"})

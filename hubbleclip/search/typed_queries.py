@@ -1,7 +1,7 @@
 """Understand what astronomers type into one field: programmes, names, places, filters, dates, and what to avoid.
 
-What is recognised becomes a parameter of the search; the rest stays text. A text in double quotes, or of more than
-`MAX_WORDS` words, stays as it is.
+What is recognised becomes a parameter of the search; the rest stays text. A text in double quotes, or a long
+one, stays as it is.
 """
 
 from __future__ import annotations
@@ -9,22 +9,23 @@ from __future__ import annotations
 import calendar
 import re
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, timedelta
 from functools import cache
 from typing import Any
 
 from hubbleclip.catalog.tile_filters import FILTER_OF
+from hubbleclip.core.errors import SearchError
 from hubbleclip.evaluation.metrics.vocabulary import read_vocabulary
 from hubbleclip.fits.instruments import CAMERAS, FILTER_NAME, camera_of
-from hubbleclip.search.params import LISTS, SearchParams, checked, split_weight
+from hubbleclip.search.params import LISTS, ParameterError, SearchParams, as_written, checked, split_weight
 from hubbleclip.search.records import GroupBy
-from hubbleclip.search.sky import DECIMAL, NUMBER, POSITION, SIGNS
+from hubbleclip.search.sky import DECIMAL, NUMBER, POSITION, SIGNS, UNSIGNED_PAIR, find_cone
 
-MAX_WORDS, MAX_NAME_WORDS = 16, 4
-"""Maximum numbers of words of a text in which anything is recognised, and of the name of a target."""
+MAX_WORDS, MAX_LETTERS, MAX_NAME_WORDS = 16, 300, 4
+"""Maximum numbers of words and letters of a text in which anything is recognised, and of words of a target's name."""
 TAKEN, QUOTE = "\ue000", "\ue001"
-"""Replace in a text what was recognised there, and mark the number of a quoted phrase."""
+"""Replace in a text what was recognised there, and mark the number of a part that stays text."""
 Change = dict[str, Any]
 """Values of parameters; those of a list are appended."""
 
@@ -47,97 +48,119 @@ class Known:
 
 def understand(params: SearchParams, known: Known) -> SearchParams:
     """Turn what is recognised in the texts of a search into parameters; understanding the result changes nothing."""
-    changes: Change = {"q": [], "not": list(params.without)}
-    for written in params.q:
-        text, weight = split_weight(written)
-        if weight <= 0 or len(text.split()) > MAX_WORDS:
-            changes["q"].append(written)
-            continue
-        rest, avoided = _read(text, known, changes)
-        changes["not"] += avoided
-        changes["q"] += [rest + written.removeprefix(text)] if rest else []
-    if changes == {"q": params.q, "not": params.without}:
+    values = params.model_dump(by_alias=True, exclude_defaults=True, include=set(SearchParams.model_fields))
+    reader = _Reader(known=known, values=values, kept=set() if params.prefers_text else set(values))
+    before, texts = None, params.q
+    while texts != before:  # more may be recognised in what is left
+        before, texts = texts, [rest for text in texts if (rest := reader.read(text))]
+    if texts == params.q:
         return params
-    if "proposal" in changes and params.group is GroupBy.PROPOSAL:
-        changes["group"] = GroupBy.NONE  # all tiles of the programme, not its best one
-    before = params.model_dump(by_alias=True, exclude_defaults=True)
-    for name, value in changes.items():
-        is_more = name in LISTS and name not in ("q", "not")
-        before[name] = list(dict.fromkeys([*before.get(name, []), *value])) if is_more else value
-    return checked(type(params), before)
+    if reader.values.get("proposal") != values.get("proposal") and params.group is GroupBy.PROPOSAL:
+        reader.values["group"] = GroupBy.NONE  # all tiles of the programme, not its best one
+    found = checked(SearchParams, reader.values | {"q": texts})
+    return params.model_copy(update={name: getattr(found, name) for name in SearchParams.model_fields})
 
 
-def _read(text: str, known: Known, changes: Change) -> tuple[str, list[str]]:
-    """Add what is recognised in a text to `changes`; return the other words, and the texts to avoid."""
-    quoted: list[str] = []
-    avoided: list[str] = []
+def stays_text(text: str) -> bool:
+    """Return whether nothing is to be recognised in a text, because it is long or has the marks that are used here."""
+    return len(text) > MAX_LETTERS or len(text.split()) > MAX_WORDS or TAKEN in text or QUOTE in text
 
-    def hide(match: re.Match[str]) -> str:
-        quoted.append(match[0])
-        return f"{QUOTE}{len(quoted) - 1}{QUOTE}"
 
-    def avoid(match: re.Match[str]) -> str:
-        avoided.append(shown(match["phrase"] or match["word"]).replace('"', ""))
+@dataclass(slots=True, kw_only=True)
+class _Reader:
+    """Reads texts into the values of parameters; those in `kept` keep their value."""
+
+    known: Known
+    values: Change
+    kept: set[str]
+    hidden: list[str] = field(default_factory=list)
+
+    def read(self, written: str) -> str:
+        """Add what is recognised in a text to the values; return the rest of the text with its weight."""
+        text, weight = split_weight(written)
+        if weight <= 0 or stays_text(text):
+            return written
+        rest = re.sub('"[^"]*"', lambda match: self._hide(match[0]), text)
+        for pattern, read in RULES:
+            start = 0
+            while match := pattern.search(rest.translate(SIGNS), start):
+                start, end = match.span()
+                if (change := read(match, self.known)) is not None:
+                    is_text = not change or AVOIDING.search(rest, 0, start)
+                    mark = self._hide(rest[start:end]) if is_text else self._take(change, rest[start:end])
+                    rest = rest[:start] + mark + rest[end:]
+                start += 1
+        rest = AVOIDED.sub(self._avoid, rest)
+        rest = self._plain(BESIDE.sub("", rest)) if TAKEN in rest else self._shown(rest)
+        return rest + written.removeprefix(text) if rest and written != text else as_written(rest)
+
+    def _take(self, change: Change, part: str) -> str:
+        """Change the values; return what replaces the part of the text that says so, which is itself if it is wrong."""
+        if any(name in self.kept - LISTS and self.values[name] != value for name, value in change.items()):
+            return self._hide('"{}"'.format(part.strip().replace('"', "″")))
+        added = {name: list(dict.fromkeys([*self.values.get(name, []), *change[name]])) for name in LISTS & set(change)}
+        values = self.values | change | added
+        try:
+            checked(SearchParams, values)
+        except ParameterError:
+            return part
+        if "radius" in change and "place" not in values:
+            return part
+        self.values, self.kept = values, self.kept | set(change)
         return TAKEN
 
-    def shown(part: str) -> str:
-        part = re.sub(f"{QUOTE}(\\d+){QUOTE}", lambda match: quoted[int(match[1])], part.replace(TAKEN, " "))
-        return " ".join(LONELY.sub("", part).split()).strip(",; ")
+    def _avoid(self, match: re.Match[str]) -> str:
+        phrase = self._plain(match["phrase"] or match["word"]).replace('"', "")
+        return self._take({"not": [as_written(phrase)]}, match[0]) if phrase else match[0]
 
-    rest = re.sub('"[^"]*"', hide, text)
-    for pattern, read in RULES:
-        start = 0
-        while match := pattern.search(rest, start):
-            start = match.start() + 1
-            change = None if AVOIDING.search(rest, 0, match.start()) else read(match, known)
-            if change is None or any(name in changes and name not in LISTS for name in change):
-                continue
-            rest = rest[: match.start()] + TAKEN + rest[match.end() :]
-            for name, value in change.items():
-                changes[name] = [*changes.get(name, []), *value] if name in LISTS else value
-        if pattern is RADIUS:  # the signs of an angle are also those of a position
-            rest = rest.translate(SIGNS)
-    rest = AVOIDED.sub(avoid, rest)
-    if TAKEN not in rest:
-        return text, []
-    return shown(BESIDE.sub("", rest)), [one for one in avoided if one]
+    def _hide(self, part: str) -> str:
+        """Return what stands for a part of a text in which nothing more is recognised."""
+        self.hidden.append(part)
+        return f"{QUOTE}{len(self.hidden) - 1}{QUOTE}"
+
+    def _shown(self, part: str) -> str:
+        return re.sub(f"{QUOTE}(\\d+){QUOTE}", lambda match: self.hidden[int(match[1])], part)
+
+    def _plain(self, part: str) -> str:
+        return self._shown(" ".join(LONELY.sub("", part.replace(TAKEN, " ")).split()).strip(",; "))
 
 
-def _field(match: re.Match[str], _: Known) -> Change | None:
+def _named(match: re.Match[str], _: Known) -> Change | None:
     """Read a filter that is named, such as `filter:F814W`."""
     name = match[1].lower()
     return {name: [match[2]] if name in LISTS else match[2]} if name in FILTER_OF else None
 
 
 def _radius(match: re.Match[str], _: Known) -> Change:
-    arcmin = {"d": 60, "°": 60, '"': 1 / 60, "″": 1 / 60, "arcs": 1 / 60}
-    scale = next((value for unit, value in arcmin.items() if match["unit"].startswith(unit)), 1)
-    return {"radius": float(match["size"]) * scale}
+    unit = match["unit"].lower()
+    is_arcsec = unit.startswith(("arcs", '"', "s"))
+    return {"radius": float(match["size"]) * (60 if unit.startswith("d") else 1 / 60 if is_arcsec else 1)}
 
 
-def _position(match: re.Match[str], _: Known) -> Change:
-    return {"place": re.sub(r"\s*,\s*", " ", match[0]).strip()}
+def _position(match: re.Match[str], _: Known) -> Change | None:
+    place = re.sub(r"\s*,\s*", " ", match[0]).strip()
+    try:
+        find_cone(place, None, lambda _: None)
+    except SearchError:
+        return None
+    return {"place": place}
 
 
-def _decimal(match: re.Match[str], known: Known) -> Change | None:
-    is_position = abs(float(match[1])) <= 360 and abs(float(match[2])) <= 90
-    return _position(match, known) if is_position else None
+def _cycles(match: re.Match[str], _: Known) -> Change | None:
+    found = list(range(int(match[1]), int(match[2] or match[1]) + 1))
+    return {"cycle": found} if found else None
 
 
-def _cycles(match: re.Match[str], _: Known) -> Change:
-    return {"cycle": list(range(int(match[1]), int(match[2] or match[1]) + 1))}
-
-
-def _designation(match: re.Match[str], known: Known) -> Change | None:
-    return {"place": match[0]} if known.has_place(match[0]) else None
+def _designation(match: re.Match[str], known: Known) -> Change:
+    return {"place": match[0]} if known.has_place(match[0]) else {}
 
 
 def _target(match: re.Match[str], known: Known) -> Change | None:
-    """Read the name of a target, unless all its words are general ones, such as `star cluster`."""
-    name = re.sub("[^a-z0-9]", "", match[0].lower())
-    if name not in known.targets or _general_words().issuperset(re.findall("[a-z0-9]+", match[0].lower())):
+    """Read the name of a target, but no general words, such as `star cluster`, and no word such as `halo`."""
+    text = match[0].lower()
+    if re.sub("[^a-z0-9]", "", text) not in known.targets or (text.isalpha() and not match[0].isupper()):
         return None
-    return _designation(match, known)
+    return None if _general_words().issuperset(re.findall("[a-z0-9]+", text)) else _designation(match, known) or None
 
 
 def _band(match: re.Match[str], _: Known) -> Change:
@@ -180,7 +203,7 @@ def _dates(match: re.Match[str], _: Known) -> Change | None:
     """Read a day, month or year, or a range of them."""
     try:
         first, last = _days(match["first"])[0], _days(match["last"] or match["first"])[1]
-    except ValueError:  # such as 2009-13
+    except (KeyError, ValueError):  # such as 2009-13
         return None
     change = {"observed_from": first, "observed_to": last}
     side = (match["side"] or "").lower()
@@ -234,25 +257,37 @@ NAME_WORD = rf"[^\s,;{TAKEN}{QUOTE}]+"
 MONTHS = {name[:size].lower(): number for number, name in enumerate(calendar.month_name) if name for size in (3, 20)}
 DAY = rf"(?:(?:19|20)\d\d(?:-\d\d(?:-\d\d)?)?|(?:{'|'.join(sorted(MONTHS, reverse=True))})\s+(?:19|20)\d\d)"
 DATES = (
-    rf"(?:(?P<side>since|after|before|until|till|up to|from|between|in|[<>]=?)\s*)?(?P<first>{DAY})"
-    rf"(?:\s*(?:\.\.|-|to|and|until)\s*(?P<last>{DAY}))?"
+    rf"(?:(?P<both>between)\s+|(?P<side>since|after|before|until|till|up to|from|in|[<>]=?)\s*)?(?P<first>{DAY})"
+    rf"(?:\s*(?(both)(?:and|to|-)|(?:\.\.|-|to|until))\s*(?P<last>{DAY}))?"
 )
 RADIUS = _pattern(
-    rf"(?P<lead>within|r(?:adius)?\s*=?)?\s*(?P<size>{NUMBER})\s*(?P<unit>arcmin\w*|arcsec\w*|deg\w*|['\"′″°])"
-    r"(?(lead)(?:\s+(?:of|around|from))?|\s+(?:of|around|from))"
+    rf"(?:(?:\A|(?<={TAKEN}))[\s,]*(?P<lead>within|r(?:adius)?\s*[=:]?)|within)?\s*(?P<size>{NUMBER})\s*"
+    rf"(?P<unit>arcmin\w*|arcsec\w*|deg\w*|['\"dms])(?(lead)(?!\s+(?:of|around|from)\s)|\s+(?:of|around|from)\s+(?={TAKEN}))"
+)
+"""Matches a radius beside a place; `SIGNS` has made letters of the signs of its unit."""
+BARE_POSITION = re.compile(
+    rf"(?:(?<=near )|(?<=at )|(?<=around )|\A(?=[^a-z]*(?:within|r(?:adius)?\s*[=:]))){UNSIGNED_PAIR}(?![\w.])",
+    re.IGNORECASE,
 )
 RULES: tuple[tuple[re.Pattern[str], Callable[[re.Match[str], Known], Change | None]], ...] = (
-    (re.compile(r"(?<!\S)(\w+)[:=](\S+)"), _field),
-    (RADIUS, _radius),
-    (re.compile(rf"\A{DECIMAL.pattern}\Z"), _decimal),
+    (re.compile(rf"(?<!\S)(?!pi=\d)(\w+)[:=]([^\s{TAKEN}{QUOTE}]+)"), _named),
+    (re.compile(rf"\A{DECIMAL.pattern}\Z"), _position),
     (POSITION, _position),
+    (BARE_POSITION, _position),
     (
         _pattern(r"(?:(?:HST|JWST|GO|GTO|SNAP|DD|AR|ERS|PID|ID|prop(?:osal)?|program(?:me)?)[\s:#/-]*){1,3}(\d{4,5})"),
         _programme,
     ),
-    (_pattern(r"cycles?\s*:?\s*(\d{1,2})(?:\s*(?:-|to)\s*(\d{1,2}))?"), _cycles),
+    (
+        _pattern(
+            r"(?<!solar )(?<!duty )(?<!activity )(?<!magnetic )"
+            r"cycles?\s*:?\s*(\d{1,2})(?:\s*(?:-|to)\s*(\d{1,2}))?"
+        ),
+        _cycles,
+    ),
     (_pattern(DESIGNATION), _designation),
     *((_pattern(rf"{NAME_WORD}(?:\s+{NAME_WORD}){{{num - 1}}}"), _target) for num in range(MAX_NAME_WORDS, 0, -1)),
+    (RADIUS, _radius),
     (_pattern(FILTER_NAME.pattern), _band),
     (_pattern(CAMERA), _camera),
     (
@@ -264,19 +299,23 @@ RULES: tuple[tuple[re.Pattern[str], Callable[[re.Match[str], Known], Change | No
         _infrared,
     ),
     (
-        _pattern(r"(?:PI|P\.I\.)\s*:?\s+((?:(?:de|van|von|di)\s+)?[\w'-]+)", is_exact=True),
+        _pattern(r"(?:PI|P\.I\.)\s*:?\s+((?:(?:de|van|von|di)\s+)?(?![a-z])[^\W\d][\w'-]+)", is_exact=True),
         lambda match, _: {"pi": match[1]},
     ),
     *((_pattern(rf"[^\W\d_]+(?:\s+[^\W\d_]+){{{num}}}"), _investigator) for num in (1, 0)),
     (_pattern(DATES), _dates),
     (_pattern(r"\d{4,5}"), _bare_programme),
 )
-"""What is recognised, in this order: a pattern, and a function that reads its match."""
+"""What is recognised, in this order: a pattern, and a function that reads its match.
+
+The function returns None for a match that means something else, and nothing to change for a name that stays text.
+"""
 AVOIDING = re.compile(r"(?:\bNOT|\b(?i:without)(?:\s+an?)?|(?:^|\s)-)\s*\Z")
 """Matches the end of a text after which something is to be avoided."""
 AVOIDED = re.compile(
     rf"(?<!\S)(?:(?:(?i:but\s+)?(?:NOT|(?i:without))|(?i:but\s+not)|(?<=,\ )not)\s+(?:(?i:an?|the|any)\s+)?"
-    rf"(?P<phrase>[^{TAKEN},;]+?)(?=\s+(?:NOT|(?i:without))\s|\s+-[^\W\d]|[{TAKEN},;]|\Z)"
+    rf"(?P<phrase>[^{TAKEN},;]+?)(?:\s+(?i:but)(?=\s)|(?:\s+(?i:and))?(?=\s+(?:NOT|(?i:without|with|in|that|which))\s)|"
+    rf"(?=\s+-[^\W\d]|[{TAKEN},;]|\Z))"
     rf"|-(?P<word>{QUOTE}\d+{QUOTE}|[^\W\d_][\w-]*))"
 )
 BESIDE = re.compile(
@@ -286,4 +325,4 @@ BESIDE = re.compile(
     re.IGNORECASE,
 )
 """Matches words that belong to what was recognised, such as `images of` and `in the`."""
-LONELY = re.compile(r"\A\s*(?:and|or|&|/)\s*\Z|\s+(?:and|or|but)\s*\Z", re.IGNORECASE)
+LONELY = re.compile(r"\A\s*(?:and|or|&|/)(?=\s|\Z)|\s+(?:and|or|but)\s*\Z", re.IGNORECASE)

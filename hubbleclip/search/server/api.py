@@ -62,7 +62,7 @@ class SearchBody(ApiParams):
         for term in self.terms_:
             name = PARAMETER_OF[term.kind]
             lists.setdefault(name, list(getattr(self, name))).append(weighted(term.value, term.weight))
-        return self.model_copy(update=lists)
+        return self.model_copy(update=lists | {"terms_": []})
 
 
 HIT_SCHEMA = {
@@ -137,7 +137,7 @@ async def upload_of(request: Request, service: SearchService) -> WebParams:
             # A large file is still on disk; reading it in the queue limits how many files are in memory at once.
             digest = await service.run(lambda: service.uploads.add(picture.file.read()))
             fields = FormData([(name, value) for name, value in form.multi_items() if name != "picture"])
-            return params_of(fields).model_copy(update={"image": [digest]})
+            return params_of(fields, WebParams).model_copy(update={"image": [digest]})
 
 
 ERRORS: dict[int | str, dict[str, Any]] = {

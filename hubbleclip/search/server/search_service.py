@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 import numpy as np
-from pydantic import Field
+from pydantic import ConfigDict, Field
 from starlette.datastructures import FormData, QueryParams
 
 from hubbleclip.core.errors import HubbleclipError
@@ -95,6 +95,13 @@ class WebParams(SearchParams):
 
     image: list[TileId] = Field([], description="Digest of an uploaded picture.")
     k: int = Field(24, ge=1, le=MAX_K, description="Hits per page.")
+
+
+class PageParams(WebParams):
+    """A search in the address of a page, where others add names, and where a text is newer than the filters."""
+
+    model_config = ConfigDict(extra="ignore")
+    prefers_text = True
 
 
 @dataclass(slots=True, kw_only=True)
@@ -180,9 +187,9 @@ class SearchService:
         self.uploads.close()
 
 
-def params_of(values: QueryParams | FormData) -> WebParams:
+def params_of(values: QueryParams | FormData, kind: type[WebParams] = PageParams) -> WebParams:
     """Check the parameters of a URL or a form."""
-    return checked(WebParams, {n: values.getlist(n) if n in LISTS else values[n] for n in values})
+    return checked(kind, {n: values.getlist(n) if n in LISTS else values[n] for n in values})
 
 
 def weighted(text: str, weight: float) -> str:

@@ -110,29 +110,29 @@ class SecurityMiddleware:
         length, max_bytes = headers.get("content-length", ""), _max_bytes(headers)
         if length.isdecimal() and int(length) > max_bytes:
             return PlainTextResponse(f"at most {max_bytes >> 20} MiB are accepted", status_code=413)
-        if self.access.token is None or scope["path"] in OPEN_PATHS:
-            return None
-        return self._without_token(scope, headers, self.access.token)
+        return None if scope["path"] in OPEN_PATHS else self._without_token(scope, headers)
 
-    def _without_token(self, scope: Scope, headers: Headers, token: str) -> Response | None:
-        """Return None if a header or a cookie has the token.
-
-        If the URL has it, return a redirect that moves the token to a cookie; otherwise return a refusal.
-        """
+    def _without_token(self, scope: Scope, headers: Headers) -> Response | None:
+        """Return None if the request may pass, a redirect without the token if the URL has one, or a refusal."""
         cookie = cookie_parser(headers.get("cookie", "")).get(COOKIE, "")
         given = headers.get("authorization", "").removeprefix("Bearer ")
-        if any(hmac.compare_digest(text.encode(), token.encode()) for text in (given, cookie)):
-            return None
         pairs = parse_qsl(scope["query_string"].decode("latin-1"))
         in_url = dict(pairs).get("token", "")
-        if not hmac.compare_digest(in_url.encode(), token.encode()):
+        if not any(map(self._is_token, (given, cookie, in_url))):
             return PlainTextResponse(
                 "a token is needed: open /?token=...", status_code=401, headers={"WWW-Authenticate": "Bearer"}
             )
+        if not in_url:
+            return None
         rest = urlencode([pair for pair in pairs if pair[0] != "token"])
         response = RedirectResponse(f"/{'?' + rest if rest else ''}", status_code=303)
-        response.set_cookie(COOKIE, token, httponly=True, samesite="strict")
+        if self.access.token and self._is_token(in_url):
+            response.set_cookie(COOKIE, self.access.token, httponly=True, samesite="strict")
         return response
+
+    def _is_token(self, text: str) -> bool:
+        """Return whether a text is the token, or none is needed."""
+        return self.access.token is None or hmac.compare_digest(text.encode(), self.access.token.encode())
 
 
 def _host_of(header: str) -> str:

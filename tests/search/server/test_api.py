@@ -46,6 +46,7 @@ def test_a_text_search_gives_hits_with_score_ranks_and_facts(client: TestClient)
 def test_a_picture_finds_its_tile(client: TestClient, search: Search, png: bytes) -> None:
     response = client.post("/api/v1/search", files={"picture": png}, data={"mode": "model", "k": "3"})
     assert ids_of(response)[0] == IDS[0]
+    assert client.post("/api/v1/search", files={"picture": png}, data={"kk": "3"}).status_code == 422
 
 
 def test_terms_with_weights_are_posted_as_json(client: TestClient, search: Search) -> None:
@@ -59,6 +60,7 @@ def test_terms_with_weights_are_posted_as_json(client: TestClient, search: Searc
     found = client.post("/api/v1/search", json=body)
     assert len(ids_of(found)) == 5
     assert {hit["instrument"] for hit in found.json()["hits"]} == {"WFC3/UVIS"}
+    assert "terms" not in found.json()["understood"]
     alone = client.post("/api/v1/search", json=body | {"terms": body["terms"][:1]})
     assert found.json()["hits"][0]["score"] < alone.json()["hits"][0]["score"]
 

@@ -60,6 +60,8 @@ def test_another_search_begins_at_its_first_page() -> None:
     params = SearchParams(q=["a"], page=4, k=10)
     assert params.url(mode=Mode.WORDS) == "/?q=a&mode=words&k=10"
     assert {name: url for name, _, url in params.removals()} == {"q": "/?k=10"}
+    nearest = SearchParams(place="M51", sort="distance", cycle=[20])
+    assert [url for _, _, url in nearest.removals()] == ["/?cycle=20", "/?sort=distance&place=M51"]
     assert params.offset == 30
 
 
@@ -69,7 +71,8 @@ def test_a_form_field_that_is_blank_counts_as_absent() -> None:
         params_of(QueryParams("k=many"))
 
 
-def test_the_forms_long_address_is_shortened(client: TestClient) -> None:
+def test_the_forms_long_address_is_shortened_and_names_of_others_do_no_harm(client: TestClient) -> None:
+    assert client.get("/?q=galaxy&utm_source=mail&band=F814W").status_code == 200
     response = client.get("/?q=galaxy&not=&mode=both&group=proposal&place=&radius=6&moving=")
     assert (response.status_code, response.headers["location"]) == (303, "/?q=galaxy")
 
@@ -327,6 +330,9 @@ def test_an_uploaded_picture_is_searched_with_and_shown(client: TestClient, sear
     first = soup(client, location + "&mode=model").select_one(".tile a")["href"]
     assert urlsplit(first).path == f"/tiles/{IDS[0]}"
     assert soup(client, first).select_one("[rel=next]")
+    named = soup(client, location + "&q=galaxy+F814W")
+    assert "filter F814W" in named.select_one(".chips").text
+    assert client.get(named.select_one(".asked")["src"]).content == png
     assert soup(client, "/?image=" + "0" * 32, 400).select_one(".fault")
 
 

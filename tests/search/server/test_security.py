@@ -88,6 +88,11 @@ def test_a_token_is_taken_from_header_cookie_or_url(search: Search) -> None:
         assert "httponly" in moved.headers["set-cookie"].lower()
         assert "samesite=strict" in moved.headers["set-cookie"].lower()
         assert client.get("/?q=galaxy").status_code == 200
+        again = client.get("/?q=galaxy&token=s3cret")
+        assert (again.status_code, again.headers["location"]) == (303, "/?q=galaxy")
+
+    with TestClient(create_app(service_of(search), Access()), base_url="http://localhost") as client:
+        assert client.get("/?q=galaxy&token=old").url.query == b"q=galaxy"
 
 
 @pytest.mark.parametrize(

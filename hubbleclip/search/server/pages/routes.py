@@ -12,7 +12,6 @@ from urllib.parse import parse_qsl
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import FileResponse, HTMLResponse, PlainTextResponse, RedirectResponse
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
-from starlette.datastructures import QueryParams
 from starlette.exceptions import HTTPException
 
 from hubbleclip import __version__
@@ -202,8 +201,13 @@ def _add_map_routes(router: APIRouter, service: SearchService) -> None:
 
     @router.get("/map")
     async def feature_map(request: Request) -> Response:
-        params = params_of(QueryParams([pair for pair in request.query_params.multi_items() if pair[0] != "colour"]))
-        return render("map", params=params, num=MAX_DRAWN, index=service.search.status, max_points=MAX_MAPPED)
+        return render(
+            "map",
+            params=params_of(request.query_params),
+            num=MAX_DRAWN,
+            index=service.search.status,
+            max_points=MAX_MAPPED,
+        )
 
 
 def _add_selection_routes(router: APIRouter, service: SearchService, access: Access) -> None:
