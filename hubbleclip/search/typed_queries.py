@@ -98,7 +98,11 @@ class _Reader:
         """Change the values; return what replaces the part of the text that says so, which is itself if it is wrong."""
         if any(name in self.kept - LISTS and self.values[name] != value for name, value in change.items()):
             return self._hide('"{}"'.format(part.strip().replace('"', "″")))
-        added = {name: list(dict.fromkeys([*self.values.get(name, []), *change[name]])) for name in LISTS & set(change)}
+        added = {
+            name: list(dict.fromkeys([*self.values.get(name, []), *more]))
+            for name, more in change.items()
+            if name in LISTS
+        }
         values = self.values | change | added
         try:
             checked(SearchParams, values)
