@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import json
 import resource
-import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import duckdb
@@ -69,18 +69,26 @@ def stream_user_sql(
     line = [sys.executable, "-P", "-m", "hubbleclip.catalog.user_sql", str(layout.root)]
     with subprocess.Popen(line, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         assert process.stdin and process.stdout  # noqa: S101 - pipes
-        timer = threading.Timer(max_s, process.kill)
+        is_late = threading.Event()
+
+        def stop() -> None:
+            is_late.set()
+            process.kill()
+
+        timer = threading.Timer(max_s, stop)
+        fault = partial(_fault_of, process, max_s, is_late)
         try:
-            process.stdin.write(json.dumps([sql, max_rows]).encode())
-            process.stdin.close()
+            with suppress(BrokenPipeError):  # the process has ended, and its status is reported below
+                process.stdin.write(json.dumps([sql, max_rows]).encode())
+                process.stdin.close()
             process.stdout.read(len(READY))  # the time of the imports is not the query's
             timer.start()
             try:
                 reader = pa.ipc.open_stream(process.stdout)
             except (OSError, pa.ArrowException) as error:
-                raise _fault_of(process, max_s) from error
+                raise fault() from error
             rows = UserRows(schema=reader.schema)
-            rows.batches = _limited(reader, rows, max_rows, process, max_s)
+            rows.batches = _limited(reader, rows, max_rows, process, fault)
             yield rows
         finally:
             timer.cancel()
@@ -88,7 +96,11 @@ def stream_user_sql(
 
 
 def _limited(
-    reader: pa.RecordBatchReader, rows: UserRows, max_rows: int | None, process: subprocess.Popen[bytes], max_s: float
+    reader: pa.RecordBatchReader,
+    rows: UserRows,
+    max_rows: int | None,
+    process: subprocess.Popen[bytes],
+    fault: Callable[[], CatalogError],
 ) -> Iterator[pa.RecordBatch]:
     """Yield the first `max_rows` rows that a process writes, and count them in `rows`."""
     try:
@@ -99,19 +111,22 @@ def _limited(
             if kept.num_rows:
                 yield kept
     except (OSError, pa.ArrowException) as error:
-        raise _fault_of(process, max_s) from error
+        raise fault() from error
     if process.wait():  # a stream that is cut between two batches looks complete
-        raise _fault_of(process, max_s)
+        raise fault()
 
 
-def _fault_of(process: subprocess.Popen[bytes], max_s: float) -> CatalogError:
+def _fault_of(process: subprocess.Popen[bytes], max_s: float, is_late: threading.Event) -> CatalogError:
     """Say why a process has not written all rows."""
-    message = process.stderr.read() if process.stderr else b""
-    if process.wait() == -signal.SIGKILL:
+    message = (process.stderr.read() if process.stderr else b"").decode(errors="replace").strip()
+    code = process.wait()
+    if is_late.is_set():
         return CatalogError(f"the query was stopped after {max_s:g} s: ask for less, or raise --max-s")
-    if process.returncode == REFUSED:
-        return CatalogError(message.decode().strip())
-    return CatalogError(f"the query needs more than {DATA_MB} MiB of memory: ask for less")
+    if code == REFUSED:
+        return CatalogError(message)
+    if code < 0:  # by the limit of memory, or by the system for a lack of memory
+        return CatalogError(f"the query was killed, perhaps for more than {DATA_MB} MiB of memory: ask for less")
+    return CatalogError(f"the process of the query failed: {message.rpartition(chr(10))[2] or code}")
 
 
 @contextmanager

@@ -180,8 +180,12 @@ def subset(
 
     if sum(map(bool, (selection, ids, query))) != 1:
         raise HubbleclipError("give one of --selection, --ids and --query")
+    redirect_caches(options.layout())
     if ids:
-        tile_ids = [line.split(",")[0].strip() for line in ids.read_text(encoding="utf-8").splitlines()]
+        if not ids.is_file():
+            raise HubbleclipError(f"there is no file {ids}: give a file whose lines begin with a tile id")
+        lines = ids.read_text(encoding="utf-8", errors="replace").splitlines()
+        tile_ids = [name for line in lines if (name := line.split(",")[0].strip()) not in ("", "tile_id")]
     elif selection:
         from hubbleclip.search.selections import read_selection
 

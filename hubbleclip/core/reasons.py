@@ -59,9 +59,11 @@ REASON_WORDS: dict[str, str] = {
     "invalid_answer": "an answer of the model that breaks the schema",
     "bad_response": "an answer that is not a chat completion",
     "server_failure": "a failure of the model's server",
+    # runs
+    "not_scored": "a run that val cannot score",
     # any item
     "contract": "breaks the data contract by the rule {detail}",
-    "machine": "a failure of the disk or the memory at this item alone",
+    "machine": "a failure of the disk or the memory at this item",
     "unexpected": "an unexpected failure, which the log describes",
     # tiles that are in no split
     "sky_guard:overlap": "at most {guard_arcsec} arcsec from a tile of val or test",

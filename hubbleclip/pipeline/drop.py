@@ -8,7 +8,7 @@ from typing import Any
 
 from hubbleclip.archives.base import proposal_id_of, reject
 from hubbleclip.config.settings import Settings
-from hubbleclip.core.errors import HubbleclipError
+from hubbleclip.core.errors import HubbleclipError, SettingsError
 from hubbleclip.pipeline.engine.stage import Stage, layout_of, open_stage
 from hubbleclip.pipeline.index import index_promoted, remove_from_index
 
@@ -43,6 +43,8 @@ class Lineage:
 
 def drop(settings: Settings, name: str, confirm: Callable[[str], bool]) -> str:
     """Drop the product of a URI or the proposal of a number, if `confirm` agrees to the summary, which is returned."""
+    if settings.store:
+        raise SettingsError(f"drop deletes no file of {settings.store}: files of a remote store can only be kept")
     with open_stage("drop", settings) as stage:
         found = find_lineage(stage, name)
         if not confirm(found.summary):

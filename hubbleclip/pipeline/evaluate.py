@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
+from hubbleclip.archives.base import reject
 from hubbleclip.catalog.pending import to_records
 from hubbleclip.config.settings import Settings
 from hubbleclip.contracts.validation import Rows, reject_broken_rows
@@ -133,7 +134,10 @@ def promote(stage: Stage, dataset_dir: Path, run_dir: Path) -> Promotion | None:
         decision = compare_on_val(stage, dataset_dir, [run_dir, *([Path(before["path"])] if before else [])])
     except EvaluationError as error:
         log.warning("evaluate: no run is promoted: %s", error)
+        about = {"reason": "not_scored", "detail": str(error), "settings_digest": stage.settings.evaluation.digest()}
+        stage.catalog.upsert({"rejection": [reject("promotion", run_dir.name, "evaluate", **about)]})
         return None
+    stage.catalog.run("clear_failures", entity="promotion", stage="evaluate", ids=[run_dir.name])
     return write_decision(stage, decision)
 
 

@@ -99,9 +99,14 @@ def index_promoted(settings: Settings) -> None:
     index(settings)
 
 
-def remove_from_index(layout: Layout, tile_ids: Collection[str]) -> bool:
-    """Write the features of each model again without these tiles; returns whether there were any."""
-    is_changed = False
+def remove_from_index(layout: Layout, tile_ids: Collection[str]) -> None:
+    """Write the features of each model again without these tiles."""
+    for old in layout.index.glob(".*.old"):  # of an interrupted call
+        folder = old.with_name(old.stem[1:])
+        if folder.exists():
+            shutil.rmtree(old)
+        else:
+            old.rename(folder)
     for folder in sorted(layout.index.glob("[!.]*/")):
         store = open_store(layout, folder.name)
         names = store.tile_ids.to_pylist()
@@ -109,7 +114,6 @@ def remove_from_index(layout: Layout, tile_ids: Collection[str]) -> bool:
         if len(rows) == len(names):
             store.close()
             continue
-        is_changed = True
         part = folder.with_name(f".{folder.name}")
         shutil.rmtree(part, ignore_errors=True)
         new = STORES[STORE](part, folder.name)
@@ -117,10 +121,10 @@ def remove_from_index(layout: Layout, tile_ids: Collection[str]) -> bool:
             new.append([names[row] for row in some], store.features(some))
         new.close()
         store.close()
-        shutil.rmtree(folder)
+        folder.rename(old := folder.with_name(f".{folder.name}.old"))
         if part.exists():
             part.rename(folder)
-    return is_changed
+        shutil.rmtree(old)
 
 
 def embed_pending(stage: Stage, store: VectorStore, run_dir: Path, batch_size: int, append_rows: int) -> None:

@@ -43,11 +43,12 @@ def promoted(catalog: Catalog, layout: Layout) -> dict[str, Any] | None:
 
 def not_promoted(catalog: Catalog) -> EvaluationError:
     """Make the error that says why no run is promoted, and what to change."""
-    if catalog.rows("SELECT run_id FROM report LIMIT 1") and not catalog.rows("SELECT run_id FROM promotion LIMIT 1"):
-        return EvaluationError(
-            "no run is promoted, because the val split has too few proposals to score one: add proposals or raise "
-            "splits.val_share, then run `hubbleclip pipeline`"
-        )
+    if catalog.rows("SELECT run_id FROM promotion LIMIT 1"):
+        return EvaluationError(NO_RUN)
+    for row in catalog.rows("FROM rejection WHERE entity = 'promotion' ORDER BY rejected_at DESC LIMIT 1"):
+        return EvaluationError(f"no run is promoted: {row['detail']}, then run `hubbleclip pipeline`")
+    if catalog.rows("SELECT run_id FROM report LIMIT 1"):
+        return EvaluationError("no run is promoted, because an evaluation was stopped: run `hubbleclip evaluate`")
     return EvaluationError(NO_RUN)
 
 

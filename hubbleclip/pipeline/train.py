@@ -24,7 +24,7 @@ from hubbleclip.dataset.manifest import read_dataset
 from hubbleclip.pipeline.dataset import RunStage, run_here
 from hubbleclip.pipeline.engine.progress import LOG_EVERY_S, Pace, report_live
 from hubbleclip.pipeline.engine.stage import layout_of
-from hubbleclip.pipeline.pending_work import newest_dataset, trainings
+from hubbleclip.pipeline.pending_work import has_work, newest_dataset, trainings
 from hubbleclip.pipeline.remote_store import pull_catalog, pull_runs, push_folder
 from hubbleclip.training.checkpoints import read_best
 from hubbleclip.training.distributed import check_device
@@ -91,7 +91,12 @@ def title_of(settings: TrainSettings) -> str:
 
 
 def check_training(settings: Settings) -> None:
-    """Look for a GPU and load the pre-trained weights, because the first ingest takes days; raises TrainingError."""
+    """Look for a GPU and load the pre-trained weights, because the first ingest takes days; raises TrainingError.
+
+    Nothing is checked if the training is finished and no file or tile is new.
+    """
+    if not any(has_work(stage, settings) for stage in ("train", "tiles", "shards")):
+        return
     check_device(settings.model, settings.train)
     if settings.model.weights:
         load_model(settings.model, settings.train.seed)

@@ -137,3 +137,18 @@ def test_one_long_value_keeps_the_limits_of_time_and_memory(length: int, layout:
     with pytest.raises(CatalogError, match="(?i)stopped after|memory"):
         run_user_sql(layout, f"SELECT repeat('x', {length}) AS a, length(a || 'y')", max_s=1)
     assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss < 1.5e9 / 1024
+
+
+@pytest.mark.parametrize(
+    ("end", "message"),
+    [("echo 'ImportError: no duckdb' >&2; exit 1", "ImportError: no duckdb"), ("kill -9 $$", "memory")],
+)
+def test_the_end_of_the_process_is_told_as_it_was(
+    end: str, message: str, layout: Layout, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = tmp_path / "python"
+    program.write_text(f"#!/bin/sh\n{end}\n")
+    program.chmod(0o755)
+    monkeypatch.setattr("sys.executable", str(program))
+    with pytest.raises(CatalogError, match=message):
+        run_user_sql(layout, f"SELECT '{'x' * 1_000_000}'")  # more than a pipe holds

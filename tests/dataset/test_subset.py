@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from small_dataset import build
 
+from hubbleclip.cli.app import main
 from hubbleclip.core.errors import DatasetError
 from hubbleclip.dataset.build import make_subset
 from hubbleclip.dataset.manifest import read_dataset
@@ -32,3 +33,16 @@ def test_a_subset_of_no_tile_is_refused(tmp_path: Path) -> None:
     whole = build(tmp_path / "whole", num_groups=2)
     with pytest.raises(DatasetError, match="none of the 1 tiles"):
         make_subset(whole, ["f" * 32], tmp_path / "subsets")
+
+
+def test_a_file_of_ids_may_have_a_header_and_empty_lines(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    whole = read_dataset(build(tmp_path / "whole", num_groups=2))
+    first = whole.manifest["tile_id"].to_pylist()[0]
+    (tmp_path / "ids.csv").write_text(f"tile_id,note\n{first},arc\n\n{'f' * 32},\n")
+    words = ["subset", str(whole.path), f"--data={tmp_path}", f"--to={tmp_path / 'subsets'}"]
+    with pytest.raises(SystemExit):
+        main([*words, f"--ids={tmp_path / 'ids.csv'}"])
+    assert "1 of 2 tiles" in " ".join(capsys.readouterr().out.split())
+    with pytest.raises(SystemExit):
+        main([*words, f"--ids={tmp_path / 'other.csv'}"])
+    assert "there is no file" in capsys.readouterr().err

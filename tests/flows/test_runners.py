@@ -108,6 +108,16 @@ def test_a_dask_cluster_leaves_the_flow_its_threads(address: str, monkeypatch: p
         assert "OMP_NUM_THREADS" not in os.environ
 
 
+@pytest.mark.slow
+def test_the_steps_of_a_process_share_the_cluster_of_a_class() -> None:
+    pytest.importorskip("distributed")
+    addresses = set()
+    for _ in range(2):
+        with opened_cluster("distributed.LocalCluster") as submit:
+            addresses.add(submit.func.__self__.scheduler.address)
+    assert len(addresses) == 1
+
+
 @contextmanager
 def opened_cluster(address: str) -> Iterator[Submit]:
     settings = read_settings("demo", {"flows": {"runner": "dask", "dask_address": address}})

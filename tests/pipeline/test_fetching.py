@@ -224,6 +224,24 @@ def cut(stage: Stage, archive: Archive) -> set[tuple[str, str]]:
     return {(row["tile_id"], row["png_sha256"]) for row in stage.catalog.rows("FROM tile")}
 
 
+@pytest.mark.slow
+def test_a_file_that_is_cut_at_last_no_longer_waits(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise ZeroDivisionError
+
+    with stage_at(tmp_path, NOT_KEPT | {"flows": {"max_rejected_share": 1}}) as stage:
+        archive = archive_at(url, stage)
+        observations, products = listed(archive)
+        stage.catalog.upsert({"observation": observations, "product": products[:1]})
+        with monkeypatch.context() as patch:
+            patch.setattr("hubbleclip.pipeline.tiles.run.cut_content", fail)
+            cut(stage, archive)
+        assert [row["error"] for row in stage.catalog.rows("FROM attempt")] == ["unexpected"]
+        stage.catalog.connection.execute("UPDATE attempt SET next_try_at = last_at")
+        assert cut(stage, archive)
+        assert stage.catalog.rows("FROM attempt") == []
+
+
 def files_in(folder: Path) -> list[Path]:
     return [path for path in folder.rglob("*") if path.suffix in {".fits", ".part"} and path.is_file()]
 

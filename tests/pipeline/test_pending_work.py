@@ -15,7 +15,7 @@ from search_site import add_tiles, proposal_row, settings_of
 from hubbleclip.catalog.catalog import Catalog
 from hubbleclip.catalog.working_copy import writing_catalog
 from hubbleclip.config.settings import Settings
-from hubbleclip.core.errors import EvaluationError
+from hubbleclip.core.errors import EvaluationError, TrainingError
 from hubbleclip.core.layout import Layout
 from hubbleclip.core.records import Report, Run
 from hubbleclip.pipeline.captions import captions
@@ -23,6 +23,7 @@ from hubbleclip.pipeline.evaluate import evaluate
 from hubbleclip.pipeline.index import index
 from hubbleclip.pipeline.pending_work import chosen_run, control_run, has_work, newest_dataset, report_id
 from hubbleclip.pipeline.shards.run import shards
+from hubbleclip.pipeline.train import check_training
 from hubbleclip.training.runs import read_run
 
 GIVEN: dict[str, Any] = {
@@ -109,6 +110,19 @@ def test_the_newest_run_is_evaluated_and_by_the_pipeline_that_of_its_settings(do
     with pytest.raises(EvaluationError, match="control with shuffled pairs"):
         evaluate(settings, control.name)
     assert report_id(first, digest, None, settings) != report_id(first, "of a new dataset", None, settings)
+
+
+def test_the_device_and_the_weights_are_checked_only_before_a_training(
+    done: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise TrainingError("no GPU")
+
+    monkeypatch.setattr("hubbleclip.pipeline.train.check_device", fail)
+    check_training(settings_of(done, **GIVEN))
+    for section, changes in {"train": {"steps": 7}, "tiles": {"size_px": 96}}.items():
+        with pytest.raises(TrainingError, match="no GPU"):
+            check_training(settings_of(done, **GIVEN | {section: changes}))
 
 
 def of_run(catalog: Catalog, layout: Layout) -> Path:

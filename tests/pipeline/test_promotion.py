@@ -13,11 +13,12 @@ from stages import stage_at
 from valid_catalog import make
 
 from hubbleclip.catalog.working_copy import writing_catalog
+from hubbleclip.core.errors import EvaluationError
 from hubbleclip.core.layout import Layout
 from hubbleclip.core.records import Promotion, Report, Run
 from hubbleclip.evaluation.compare import PROMOTION_METRIC, decide
 from hubbleclip.evaluation.metrics.protocols import FAIR, Estimate
-from hubbleclip.pipeline.evaluate import write_decision
+from hubbleclip.pipeline.evaluate import promote, write_decision
 from hubbleclip.pipeline.promotion import not_promoted, promoted
 
 NOW = datetime(2024, 1, 2, tzinfo=UTC)
@@ -115,11 +116,24 @@ def test_the_pointer_is_the_last_promoted_run_whose_folder_stands(layout: Layout
     assert (found["run_id"], found["path"]) == ("b", str(layout.runs / "b"))
 
 
-def test_a_run_that_val_is_too_small_to_score_has_the_reason_why_none_is_promoted(layout: Layout) -> None:
-    with writing_catalog(layout) as catalog:
-        assert "run `hubbleclip pipeline` first" in str(not_promoted(catalog))
-        catalog.upsert({"run": [run("a")], "report": [make(Report, run_id="a")]})
-        assert "splits.val_share" in str(not_promoted(catalog))
+def test_the_reason_why_none_is_promoted_is_that_of_the_last_evaluation(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> Promotion:
+        raise EvaluationError("the split has 1 proposal: raise splits.val_share")
+
+    monkeypatch.setattr("hubbleclip.pipeline.evaluate.compare_on_val", fail)
+    with stage_at(tmp_path) as stage:
+        assert "run `hubbleclip pipeline` first" in str(not_promoted(stage.catalog))
+        stage.catalog.upsert({"run": [run("a")], "report": [make(Report, run_id="a")]})
+        assert "an evaluation was stopped" in str(not_promoted(stage.catalog))
+        assert promote(stage, tmp_path, stage.layout.runs / "a") is None
+        assert "the split has 1 proposal: raise splits.val_share, then" in str(not_promoted(stage.catalog))
+        monkeypatch.setattr(
+            "hubbleclip.pipeline.evaluate.compare_on_val", lambda *_: decision("a", 1, is_promoted=True)
+        )
+        assert promote(stage, tmp_path, stage.layout.runs / "a")
+        assert stage.catalog.rows("FROM rejection") == []
 
 
 def test_after_a_clock_that_was_ahead_the_next_promoted_run_is_the_newest(tmp_path: Path) -> None:

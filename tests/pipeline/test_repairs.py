@@ -15,12 +15,14 @@ from hubbleclip.catalog.catalog import read_catalog
 from hubbleclip.cli.app import main
 from hubbleclip.config.settings import Settings, SimulatorSettings, read_settings
 from hubbleclip.contracts.audit import check_rules
-from hubbleclip.core.errors import ArchiveUnreachableError, MachineError
+from hubbleclip.core.errors import ArchiveUnreachableError, MachineError, SettingsError
+from hubbleclip.core.layout import Layout
 from hubbleclip.dataset.manifest import read_dataset
 from hubbleclip.dataset.verify import verify_dataset
 from hubbleclip.pipeline.dataset import dataset
 from hubbleclip.pipeline.drop import drop
 from hubbleclip.pipeline.engine.stage import layout_of
+from hubbleclip.pipeline.index import remove_from_index
 from hubbleclip.pipeline.ingest.run import ingest
 from hubbleclip.pipeline.pending_work import newest_dataset
 from hubbleclip.pipeline.shards.run import shards
@@ -111,6 +113,35 @@ def test_a_second_drop_finishes_an_interrupted_one(
     assert not layout.absolute(row["path"]).exists()
     assert open_store(layout, "a" * 32).tile_ids.to_pylist() == []
     assert rows(settings, "SELECT reason FROM rejection WHERE reason = 'dropped'")
+
+
+def test_a_drop_beside_a_remote_store_is_refused(tmp_path: Path) -> None:
+    stored = settings_at(tmp_path, "http://127.0.0.1:9").model_copy(update={"store": "file:///mnt/shared"})
+    with pytest.raises(SettingsError, match="file:///mnt/shared"):
+        drop(stored, "1", lambda _: True)
+
+
+@pytest.mark.parametrize("num_renames", [0, 1])
+def test_features_outlive_an_interrupted_removal(
+    num_renames: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    layout = Layout(tmp_path)
+    store = open_store(layout, "a" * 32)
+    store.append(["b" * 32, "c" * 32], np.eye(2, 8, dtype=np.float32))
+    store.close()
+    rename, left = Path.rename, iter(range(num_renames))
+
+    def interrupted(path: Path, target: Path) -> Path:
+        if next(left, None) is None:
+            raise KeyboardInterrupt
+        return rename(path, target)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Path, "rename", interrupted)
+        remove_from_index(layout, {"b" * 32})
+    remove_from_index(layout, {"b" * 32})
+    assert open_store(layout, "a" * 32).tile_ids.to_pylist() == ["c" * 32]
+    assert list(layout.index.glob(".*.old")) == []
 
 
 def current_tiles(settings: Settings, *names: str) -> list[str]:

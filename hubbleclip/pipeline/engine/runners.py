@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import atexit
 import logging
 import resource
 import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import BrokenExecutor, ProcessPoolExecutor, ThreadPoolExecutor
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from contextvars import Context, copy_context
 from functools import partial
 from multiprocessing import get_context
@@ -29,6 +30,8 @@ DASK_CONFIG = {
     f"distributed.nanny.pre-spawn-environ.{library}_NUM_THREADS": None for library in ("OMP", "MKL", "OPENBLAS")
 }
 """Keeps Dask from setting these environment variables to 1, by which a later training would use only one thread."""
+CLUSTERS: dict[str, Any] = {}
+"""Dask clusters that this process has started, by the names of their classes; they end with the process."""
 CLUSTER_ERRORS = {
     "distributed.scheduler": "KilledWorker",
     "distributed.client": "FutureCancelledError",
@@ -87,18 +90,25 @@ def _dask(settings: FlowSettings, num: int) -> Iterator[Submit]:
     dask.config.set(DASK_CONFIG)
     local = {"n_workers": num, "threads_per_worker": 1, "processes": True, "dashboard_address": "127.0.0.1:0"}
     place: dict[str, Any] = {"address": settings.dask_address} if settings.dask_address else local
-    with ExitStack() as stack:
-        if settings.dask_address and ":" not in settings.dask_address:
-            cluster_class: Any = locate(settings.dask_address)
-            if cluster_class is None:
-                raise SettingsError(f"there is no class {settings.dask_address}: correct flows.dask_address")
-            cluster = stack.enter_context(cluster_class())
-            cluster.scale(num)
-            place = {"address": cluster}
-        client = stack.enter_context(Client(**place))  # type: ignore[no-untyped-call]
+    if settings.dask_address and ":" not in settings.dask_address:
+        cluster = _cluster(settings.dask_address)
+        cluster.scale(num)
+        place = {"address": cluster}
+    with Client(**place) as client:  # type: ignore[no-untyped-call]
         if not client.nthreads():
             log.warning("no worker is connected to the Dask scheduler: the batches wait for one")
         yield partial(client.submit, pure=False)
+
+
+def _cluster(name: str) -> Any:
+    """Start the cluster of a class for all steps of this process, because each start may wait in a batch queue."""
+    if name not in CLUSTERS or CLUSTERS[name].status.name != "running":
+        cluster_class: Any = locate(name)
+        if cluster_class is None:
+            raise SettingsError(f"there is no class {name}: correct flows.dask_address")
+        CLUSTERS[name] = cluster_class()
+        atexit.register(CLUSTERS[name].close)
+    return CLUSTERS[name]
 
 
 @contextmanager

@@ -121,6 +121,9 @@ def fetch_and_cut(stage: Stage, archive: Archive, pending: Sequence[str]) -> Non
     step = fetch_step(stage.settings, "fetch-and-cut")
 
     def write(stage: Stage, batch: Batch) -> None:
+        failed = {failure.entity_id for failure in batch.get("failure", ())}
+        cut = [product.uri for product in batch.get("product", ()) if product.uri not in failed]
         write_fetched(stage, without_repeated(stage, batch))
+        stage.catalog.run("clear_attempts", entity="product", stage="tiles", ids=cut)
 
     run_batches(stage, step, work, products_of(stage, pending), total=len(pending), write=write)
