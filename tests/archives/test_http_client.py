@@ -61,6 +61,17 @@ def test_waiting_ends_when_the_run_stops() -> None:
     assert stop.is_set()
 
 
+@pytest.mark.timeout(30)
+@pytest.mark.parametrize("is_streamed", [True, False])
+def test_a_long_pause_of_a_host_that_is_not_waited_for_ends_the_tries(scripted, is_streamed: bool) -> None:
+    script, transport = scripted(give(b"", 503, Retry_After="600")), make_transport()
+    with pytest.raises(ArchiveDownError, match="asks for a pause of 600 s"):
+        for attempt in transport.attempts(script.url, is_waited_for=False):
+            with attempt, transport.open(script.url) if is_streamed else transport.session.get(script.url):
+                pass
+    assert len(script.seen) == 1
+
+
 @pytest.mark.timeout(60)
 @pytest.mark.parametrize("form", ["seconds", "date"])
 def test_all_threads_wait_while_the_host_is_paused(scripted, form: str) -> None:

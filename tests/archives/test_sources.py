@@ -7,6 +7,7 @@ import io
 import logging
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -130,6 +131,14 @@ def test_a_source_that_fails_too_often_is_left_out_and_the_other_goes_on(simulat
         both = sources_of(simulator, server.url, tmp_path, "s3", "mast", breaker_failures=3, breaker_s=0)
         found = [fetched(both, product) for product, _ in files]
     assert ([item.source for item in found], len(server.seen)) == (["mast"] * 3, 3)
+
+
+def test_a_source_that_asks_for_a_long_pause_is_left_out(simulator: str, files, tmp_path: Path) -> None:
+    with BadServer(give(b"", 503, Retry_After="3600")) as server:
+        both = sources_of(simulator, server.url, tmp_path, "s3", "mast")
+        with ThreadPoolExecutor(3) as pool:
+            found = list(pool.map(lambda file: fetched(both, file[0]), files))
+    assert [item.source for item in found] == ["mast"] * 3
 
 
 def test_the_last_source_that_is_down_means_that_the_archive_is(files, tmp_path: Path) -> None:

@@ -183,6 +183,8 @@ class Transport:
             nonlocal num_damaged, num_tries
             breaker = self.breaker_of(host)
             breaker.check(is_waited_for=is_waited_for)  # an open breaker raises here, which ends the retries
+            if not is_waited_for:
+                self.limiter.check_pause(host)
             if is_unreachable(error) and host not in self.reached_hosts:
                 return time.monotonic() - started < FIRST_CONTACT_S
             if is_waited_for and (is_unreachable(error) or (breaker.is_down() and is_host_failure(error))):
@@ -203,13 +205,13 @@ class Transport:
         )
 
     @contextmanager
-    def monitored(self, host: str) -> Iterator[None]:
+    def monitored(self, host: str, *, is_waited_for: bool = True) -> Iterator[None]:
         """Wait for the rate limit before a request, and record its outcome in the host's breaker.
 
-        Raises ArchiveDownError if the breaker is open.
+        Raises ArchiveDownError if the breaker is open, or if a host that is not waited for asked for a long pause.
         """
         breaker = self.breaker_of(host)
-        self.limiter.wait(host, breaker.is_open)
+        self.limiter.wait(host, breaker.is_open, is_waited_for=is_waited_for)
         breaker.check()
         try:
             yield
@@ -238,6 +240,7 @@ class Transport:
         *,
         redirect_hosts: Sequence[str] | None = None,
         method: str = "GET",
+        is_waited_for: bool = True,
     ) -> Iterator[requests.Response]:
         """Send one request without retries, and yield the response before its body is read.
 
@@ -251,7 +254,7 @@ class Transport:
             options = self.session.merge_environment_settings(url, {}, True, None, None)
             # not `Session.send`, which would read the whole body of a redirect, without limits
             with (
-                self.monitored(host),
+                self.monitored(host, is_waited_for=is_waited_for),
                 self.adapter.send(request, timeout=self.file_timeout, **options) as response,
             ):
                 if response.status_code not in REDIRECT_STATUS:

@@ -118,7 +118,8 @@ def request_etag(transport: Transport, url: str) -> str | None:
     """Request the first byte of a file, and return the file's ETag; None without one, or if the request fails."""
     try:
         for attempt in transport.attempts(url, is_waited_for=False):
-            with attempt, transport.open(url, {"Accept-Encoding": "identity", "Range": "bytes=0-0"}) as response:
+            headers = {"Accept-Encoding": "identity", "Range": "bytes=0-0"}
+            with attempt, transport.open(url, headers, is_waited_for=False) as response:
                 return _read_headers(response).etag
     except (requests.RequestException, ResponseError, ArchiveError) as error:
         LOG.info("%s: no ETag (%s)", url, error)
@@ -157,7 +158,7 @@ def _try(transport: Transport, url: str, request: DownloadRequest) -> FetchedFil
     while True:
         try:
             start = _find_start(request, may_skip=may_skip)
-            with transport.open(url, _headers(start)) as response:
+            with transport.open(url, _headers(start), is_waited_for=request.is_waited_for) as response:
                 info = _read_headers(response)
                 file = _receive(transport, response, info, start=start, request=request)
             if file is not None:

@@ -18,6 +18,8 @@ from hubbleclip.core.errors import ArchiveDownError
 LOG = logging.getLogger(__name__)
 MAX_RETRY_AFTER_S = 3600.0
 """Longest pause (s) that is made for a Retry-After header. A longer pause is shortened to this value."""
+LONGEST_PAUSE_S = 120.0
+"""A host that asks for a longer pause (s) counts as down if it is not waited for."""
 LOGGED_PAUSE_S = 60.0
 """A longer pause (s) is logged."""
 HTTP_PORT = 80
@@ -34,10 +36,12 @@ class RateLimiter:
         self._paused_until: dict[str, float] = {}
         self._lock = threading.Lock()
 
-    def wait(self, host: str = "", stop: threading.Event | None = None) -> None:
+    def wait(self, host: str = "", stop: threading.Event | None = None, *, is_waited_for: bool = True) -> None:
         """Block until the caller may send a request."""
         stop = stop or threading.Event()
         while not stop.is_set():
+            if not is_waited_for:
+                self.check_pause(host)
             _sleep(self._paused_until.get(host, 0.0), stop)
             # the thread sleeps after it has released the lock, so that other threads can reserve the next turns
             with self._lock:
@@ -47,6 +51,12 @@ class RateLimiter:
             # another thread may have paused the host while this thread slept
             if self._paused_until.get(host, 0.0) <= time.monotonic():
                 return
+
+    def check_pause(self, host: str) -> None:
+        """Raise ArchiveDownError if a host has asked for a long pause."""
+        seconds = self._paused_until.get(host, 0.0) - time.monotonic()
+        if seconds > LONGEST_PAUSE_S:
+            raise ArchiveDownError(f"{host} asks for a pause of {seconds:.0f} s: run the same command again later")
 
     def pause_host(self, host: str, seconds: float) -> None:
         """Stop all threads from sending requests to a host for some time."""

@@ -60,7 +60,7 @@ class AdsClient:
         """Send one request. If the token's quota is exhausted, RefusedError is raised, which is not retried."""
         try:
             # redirects to other hosts are not followed, because the token must not reach another host
-            with self.transport.open(url, self._headers, redirect_hosts=()) as response:
+            with self.transport.open(url, self._headers, redirect_hosts=(), is_waited_for=False) as response:
                 self.transport.read_body(response, PAGE_BYTES)
                 content = response.content
         except requests.HTTPError as error:
