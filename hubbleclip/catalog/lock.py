@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import socket
@@ -12,7 +11,7 @@ from datetime import UTC, datetime
 from typing import IO
 
 from hubbleclip.core.errors import CatalogError, CatalogLockedError
-from hubbleclip.core.io import make_folder, writing
+from hubbleclip.core.io import lock_at_once, make_folder, writing
 from hubbleclip.core.layout import Layout
 
 
@@ -28,7 +27,7 @@ def catalog_lock(layout: Layout) -> Iterator[None]:
         make_folder(path.parent)
         file = closing.enter_context(path.open("a+", encoding="utf-8"))
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            lock_at_once(file.fileno())
         except BlockingIOError as error:
             message = f"the catalog is being written by {_holder(file)}: wait for it or stop it"
             raise CatalogLockedError(message) from error

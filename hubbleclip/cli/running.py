@@ -50,12 +50,9 @@ CACHE_FOLDERS = {
 def check_first(name: str, settings: Settings, run: str = "") -> None:
     """Check what is cheap to check before a server starts and torch is imported, which takes seconds.
 
-    Raises CatalogLockedError if another process writes the catalog. What a remote store has is not known here.
+    What a remote store has is not known here.
     """
     layout = Layout(settings.root)
-    if name not in ("train", "sweep"):
-        with catalog_lock(layout):
-            pass
     if settings.store or name not in NEEDS_DATA:
         return
     from hubbleclip.pipeline.pending_work import newest_dataset
@@ -63,6 +60,13 @@ def check_first(name: str, settings: Settings, run: str = "") -> None:
 
     (read_promoted if name == "index" else newest_dataset)(layout)
     check_runs(settings, run)
+
+
+def check_unlocked(name: str, layout: Layout) -> None:
+    """Raise CatalogLockedError if a command writes the catalog and another process does so now."""
+    if name not in ("train", "sweep"):
+        with catalog_lock(layout):
+            pass
 
 
 def check_runs(settings: Settings, *runs: str) -> None:
@@ -93,6 +97,7 @@ def run_flow(name: str, options: Options, **arguments: Any) -> Any:
     if not any(arguments.values()) and not has_work(name, settings):
         log.info("%s: nothing to do", name)
         return None
+    check_unlocked(name, layout)
     from flows.server import joined_server
 
     with ExitStack() as stack:
@@ -122,7 +127,9 @@ def run_stage(name: str, options: Options, server: bool, **arguments: Any) -> No
         run_flow(name, options, **arguments)
         return
     settings = options.settings()
-    redirect_caches(Layout(settings.root))
+    layout = Layout(settings.root)
+    redirect_caches(layout)
+    check_unlocked(name, layout)
     check_first(name, settings, arguments.get("run", ""))
     for stage in STAGES[name]:
         module, _, function = stage.partition(":")

@@ -105,17 +105,28 @@ def locked(folder: Path, *, wait: bool = True) -> Iterator[None]:
     folder.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(lock_file(folder), os.O_RDWR | os.O_CREAT, 0o666)
     try:
-        for is_last in (False, False, True):
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-                break
-            except BlockingIOError:  # perhaps a process in `is_locked`, which holds the lock for an instant
-                if is_last:
-                    raise
-                time.sleep(0.2)
+        if wait:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        else:
+            lock_at_once(descriptor)
         yield
     finally:
         os.close(descriptor)  # closing the descriptor also releases the lock
+
+
+def lock_at_once(descriptor: int) -> None:
+    """Lock an open file, and wait only for a process that tests the lock, which holds it for an instant.
+
+    Raises BlockingIOError if another process holds the lock.
+    """
+    for is_last in (False, False, True):
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        except BlockingIOError:
+            if is_last:
+                raise
+            time.sleep(0.2)
 
 
 def lock_file(folder: Path) -> Path:

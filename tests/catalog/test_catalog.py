@@ -3,7 +3,9 @@
 import os
 import subprocess
 import sys
+import threading
 import time
+from contextlib import ExitStack
 from dataclasses import replace
 from datetime import timedelta, timezone
 from pathlib import Path
@@ -15,6 +17,7 @@ from valid_catalog import NOW, make
 
 from benchmarks.synthetic_catalog import synthetic_rows
 from hubbleclip.catalog.catalog import read_catalog
+from hubbleclip.catalog.lock import catalog_lock
 from hubbleclip.catalog.working_copy import writing_catalog
 from hubbleclip.core.errors import CatalogError, CatalogLockedError, ContractError
 from hubbleclip.core.layout import Layout
@@ -143,6 +146,14 @@ def test_second_writer_is_told_who_holds_the_lock(layout: Layout) -> None:
     with writing_catalog(layout), pytest.raises(CatalogLockedError, match=f"process {os.getpid()} on "):  # noqa: SIM117
         with writing_catalog(layout):
             pass
+
+
+def test_a_writer_waits_for_a_command_that_only_tests_the_lock(layout: Layout) -> None:
+    test = ExitStack()
+    test.enter_context(catalog_lock(layout))
+    threading.Timer(0.1, test.close).start()
+    with writing_catalog(layout):
+        pass
 
 
 def test_a_missing_catalog_or_garbage_in_its_place_is_one_clear_line(layout: Layout) -> None:

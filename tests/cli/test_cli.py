@@ -5,6 +5,7 @@ import shutil
 import socket
 import subprocess
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -12,12 +13,15 @@ import small_dataset
 from commands import Outcome, environment, run
 from finished_runs import made_run
 
+from hubbleclip.catalog.lock import catalog_lock
 from hubbleclip.catalog.working_copy import writing_catalog
-from hubbleclip.cli.options import complete_advice, given_flags
+from hubbleclip.cli import running
+from hubbleclip.cli.options import Options, complete_advice, given_flags
 from hubbleclip.cli.serving import mcp
 from hubbleclip.config.toml import parse_assignment
-from hubbleclip.core.errors import SettingsError
+from hubbleclip.core.errors import CatalogLockedError, SettingsError
 from hubbleclip.core.layout import Layout
+from hubbleclip.pipeline import pending_work
 
 
 def assert_one_line(outcome: Outcome, *words: str) -> None:
@@ -45,6 +49,19 @@ def assert_one_line(outcome: Outcome, *words: str) -> None:
 )
 def test_mistakes_are_reported_in_one_line(arguments: list[str], settings: dict, word: str, tmp_path: Path) -> None:
     assert_one_line(run(*arguments, data=tmp_path, settings=settings), word)
+
+
+@pytest.mark.parametrize("has_work", [False, True])
+def test_only_a_command_with_work_needs_the_lock(
+    has_work: bool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(running, "redirect_caches", lambda _: None)
+    monkeypatch.setattr(pending_work, "has_work", lambda *_: has_work)
+    with (
+        catalog_lock(Layout(tmp_path / "demo")),
+        pytest.raises(CatalogLockedError) if has_work else nullcontext(),
+    ):
+        running.run_flow("tiles", Options(data=tmp_path))
 
 
 @pytest.mark.parametrize(
