@@ -6,8 +6,8 @@ import hashlib
 import io
 import logging
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
