@@ -184,6 +184,7 @@ def make_subset(place: str | Path, tile_ids: Iterable[str], folder: Path) -> Bui
     if not rows.num_rows:
         raise DatasetError(f"none of the {len(wanted)} tiles is in {place}: choose tiles of its train, val or test")
     settings = {name: info.description["settings"].get(name) for name in ShardSettings.model_fields}
+    released = info.description.get("released_on")
     return build_dataset(
         [Sample(**row) for row in rows.select(sample_columns(rows)).to_pylist()],
         lambda tile_id: info.read_tile_images([tile_id])[0],
@@ -194,6 +195,7 @@ def make_subset(place: str | Path, tile_ids: Iterable[str], folder: Path) -> Bui
         max_parents=0,
         settings_digests=info.description.get("settings_digests", {}),
         split_report={"subset_of": info.digest},
+        released_on=released and date.fromisoformat(released),
     )
 
 

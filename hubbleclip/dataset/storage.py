@@ -25,8 +25,9 @@ MAX_OPEN_FILES = 128
 """Largest number of shards that a process keeps open; the least recently used shard is closed first."""
 MAX_BYTES = 2_000_000_000
 """Largest size of a file that is read whole."""
-REQUEST_S = 60.0
-"""Longest time of an HTTP request in seconds, so that a server cannot drip bytes without end."""
+REQUEST_S, MIN_BYTES_PER_S = 60.0, 250_000
+"""Longest pause of an HTTP response in seconds; the whole may take as long, plus its bytes at this rate, so that no
+server can drip bytes without end."""
 PIP_EXTRAS = {"s3": "cloud"}
 """Pip extra of this package that installs the library for a URL protocol, by protocol."""
 FILESYSTEM_OPTIONS: dict[str, dict[str, Any]] = {"file": {"auto_mkdir": True}}
@@ -141,9 +142,8 @@ class RemoteStorage(Storage):
     def __init__(self, protocol: str) -> None:
         self.protocol = protocol
 
-    @property
-    def filesystem(self) -> Any:
-        """The fsspec file system of the protocol; fsspec caches one instance per process."""
+    def filesystem(self, num_bytes: int = 0) -> Any:
+        """Return the fsspec file system of the protocol, which fsspec caches, for requests of so many bytes at most."""
         import fsspec  # noqa: PLC0415 - imported here because only URLs need it
 
         options: dict[str, Any] = FILESYSTEM_OPTIONS.get(self.protocol, {}).copy()
@@ -151,7 +151,9 @@ class RemoteStorage(Storage):
             if self.protocol in {"http", "https"}:
                 from aiohttp import ClientTimeout  # noqa: PLC0415 - an optional dependency
 
-                options["client_kwargs"] = {"timeout": ClientTimeout(total=REQUEST_S)}
+                # A limit is one of a session, so sizes are rounded up to powers of two, which are few.
+                total_s = REQUEST_S + (1 << num_bytes.bit_length()) / MIN_BYTES_PER_S
+                options["client_kwargs"] = {"timeout": ClientTimeout(total=total_s, sock_read=REQUEST_S)}
             return fsspec.filesystem(self.protocol, **options)
         except (ImportError, ValueError) as error:
             extra = PIP_EXTRAS.get(self.protocol)
@@ -162,7 +164,7 @@ class RemoteStorage(Storage):
         """See `Storage`."""
         size_bytes = self.size_bytes(address)
         _check_size(address, size_bytes, max_bytes)
-        with service_errors(address), self.filesystem.open(address, "rb") as file:
+        with service_errors(address), self.filesystem(size_bytes).open(address, "rb") as file:
             return bytes(file.read(size_bytes))  # a server could send more than it announces
 
     def read_spans(self, spans: Sequence[Span]) -> list[bytes]:
@@ -173,19 +175,19 @@ class RemoteStorage(Storage):
         ends = [offset + length for offset, length in zip(offsets, lengths, strict=True)]
         with service_errors(addresses[0]):
             # fsspec requests the ranges concurrently if the protocol supports it.
-            parts = self.filesystem.cat_ranges(list(addresses), list(offsets), ends)
+            parts = self.filesystem(sum(lengths)).cat_ranges(list(addresses), list(offsets), ends)
             return [_checked(part) for part in parts]
 
     def size_bytes(self, address: str) -> int:
         """See `Storage`."""
         with service_errors(address):
-            return int(self.filesystem.size(address))
+            return int(self.filesystem().size(address))
 
     def upload(self, source: Path, address: str) -> None:
         """See `Storage`."""
         try:
             with service_errors(address):
-                self.filesystem.put_file(str(source), address)
+                self.filesystem().put_file(str(source), address)
         except FileNotFoundError as error:
             raise DatasetError(f"{address} cannot be written ({error}): create the bucket first") from error
 

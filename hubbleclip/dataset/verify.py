@@ -63,11 +63,10 @@ def find_faults(place: str | Path) -> Iterator[str]:
     broken = list(_broken_rows(info))
     yield from broken
     yield from _wrong_facts(info)
-    if broken:  # the search for leaks and the comparison with the shards need every column
-        return
-    yield from _leaks(info)
+    if not broken:  # the search for leaks needs every column
+        yield from _leaks(info)
     for shard in info.description["shards"]:
-        yield from _shard_faults(info, shard)
+        yield from _shard_faults(info, shard, has_rows=not broken)
 
 
 def _damaged_files(place: str | Path) -> Iterator[str]:
@@ -130,16 +129,18 @@ def _leaks(info: DatasetInfo) -> Iterator[str]:
     yield from (f"{info.path}: {leak}" for leak in find_leaks(info.manifest, SplitSettings(**thresholds)))
 
 
-def _shard_faults(info: DatasetInfo, shard: Row) -> Iterator[str]:
-    """Find the faults of a shard: those of single samples, or of the whole file if all samples are intact."""
+def _shard_faults(info: DatasetInfo, shard: Row, *, has_rows: bool) -> Iterator[str]:
+    """Find the faults of a shard: those of samples if the manifest has sound rows, or else of the whole file."""
     address = info.addresses[shard["shard"]]
     data = memoryview(open_storage(address).read(address))
-    rows = info.manifest.filter(pc.field("shard") == shard["shard"]).sort_by("offset")
-    faults = list(_sample_faults(data, rows, shard["split"]))
-    if rows.num_rows != shard["num_samples"]:
-        faults.append(
-            f"has {shard['num_samples']} samples according to {DESCRIPTION}, but {rows.num_rows} in the manifest"
-        )
+    faults: list[str] = []
+    if has_rows:
+        rows = info.manifest.filter(pc.field("shard") == shard["shard"]).sort_by("offset")
+        faults = list(_sample_faults(data, rows, shard["split"]))
+        if rows.num_rows != shard["num_samples"]:
+            faults.append(
+                f"has {shard['num_samples']} samples according to {DESCRIPTION}, but {rows.num_rows} in the manifest"
+            )
     # The hash of the whole shard is checked only if no other fault was found, because the others are more specific.
     if not faults and sha256_bytes(data) != shard["sha256"]:
         faults.append(f"is damaged: its hash is not the one in {DESCRIPTION}")

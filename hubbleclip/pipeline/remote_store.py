@@ -203,7 +203,7 @@ def _is_ours(layout: Layout, path: Path) -> bool:
 
 
 def _files(layout: Layout) -> Any:
-    files = RemoteStorage(layout.store.partition("://")[0]).filesystem
+    files = RemoteStorage(layout.store.partition("://")[0]).filesystem()
     files.invalidate_cache()
     return files
 

@@ -20,6 +20,7 @@ from hubbleclip.dataset.storage import open_storage
 from hubbleclip.dataset.verify import find_faults
 from hubbleclip.training.loop import train
 from tests.archives.s3_servers import BUCKET, s3_of_the_environment
+from tests.bad_server import BadServer, drip
 from tests.training import squares_dataset
 
 SETTINGS = TrainSettings(steps=4, batch_size=4, workers=0, seed=5)
@@ -132,6 +133,19 @@ def test_s3_without_its_library_says_what_to_install(monkeypatch):
     monkeypatch.setattr("fsspec.filesystem", refuse)
     with pytest.raises(DatasetError, match=r"pip install 'hubbleclip\[cloud\]'"):
         open_storage("s3://bucket/x").read("s3://bucket/x/dataset.json")
+
+
+@pytest.mark.parametrize("bytes_per_s", [1, 1_000])
+def test_a_slow_download_is_given_time_by_its_size(monkeypatch, bytes_per_s):
+    monkeypatch.setattr("hubbleclip.dataset.storage.REQUEST_S", 0.2)
+    monkeypatch.setattr("hubbleclip.dataset.storage.MIN_BYTES_PER_S", bytes_per_s)
+    with BadServer(drip(b"0123456789", 0)) as server:
+        span = (f"{server.url}/shard.tar", 0, 10)
+        if bytes_per_s == 1:
+            assert open_storage(server.url).read_spans([span]) == [b"0123456789"]
+        else:
+            with pytest.raises(DatasetError):
+                open_storage(server.url).read_spans([span])
 
 
 def test_an_unknown_kind_of_url_is_refused():

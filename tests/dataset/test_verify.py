@@ -117,6 +117,14 @@ def test_a_forged_dataset_whose_parts_contradict_each_other_is_found(built, forg
     assert all(any(fault in line for line in found) for fault in faults)
 
 
+def test_a_damaged_shard_is_found_although_the_manifest_has_a_fault(built):
+    resealed(built, without_title)
+    flip(built / "train-000001.tar", 2000)
+    columns, shard = find_faults(built)
+    assert "does not have the columns" in columns
+    assert "train-000001.tar is damaged" in shard
+
+
 def test_a_manifest_row_that_its_sample_contradicts_names_the_sample(built):
     manifest = directory.read_manifest(built)
     titles = manifest["title"].to_pylist()

@@ -4,7 +4,11 @@
   const canvas = document.getElementById("map"), pen = canvas.getContext("2d"), hover = document.getElementById("hover");
   const [num, shown, save, clear, list, colour, legend] = ["num", "shown", "export", "clear", "chosen", "colour", "legend"]
     .map((name) => document.getElementById(name));
-  const points = await (await fetch(`/api/v1/points${document.getElementById("map").dataset.query}`)).json(), ids = points.tile_ids;
+  const answer = await fetch(`/api/v1/points${canvas.dataset.query}`), points = await answer.json(), ids = points.tile_ids;
+  if (!answer.ok) {
+    canvas.replaceWith(Object.assign(document.createElement("p"), { className: "fault", textContent: points.detail }));
+    return;
+  }
   const NUM_COLOURS = 7, MARGIN = 24, MAX_LISTED = 60; // the last colour is for all other values and for unknown ones
   const radius = ids.length > 5000 ? 1.5 : 3;
   const base = document.createElement("canvas"); // the points; the loop and the marked point are drawn over a copy of it

@@ -19,7 +19,10 @@ for (const type of ["dragover", "drop"]) {
     if (type === "drop") upload(event.dataTransfer.files);
   });
 }
-document.addEventListener("paste", (event) => { if (upload(event.clipboardData.files)) event.preventDefault(); });
+document.addEventListener("paste", (event) => { // office programs add a picture of the text that is pasted
+  const { types, files } = event.clipboardData;
+  if (!types.includes("text/plain") && upload(files)) event.preventDefault();
+});
 // The page says what was understood, also in the fields that a person has changed.
 document.addEventListener("htmx:after:swap", () => document.getElementById("search")?.reset());
 document.addEventListener("keydown", (event) => {

@@ -5,6 +5,7 @@
   const cursor = document.getElementById("cursor"), bar = document.getElementById("bar");
   const [stretch, black, white] = ["stretch", "black", "white"].map((name) => document.getElementById(name));
   const CURVES = { linear: (v) => v, sqrt: Math.sqrt, log: (v) => Math.log1p(1000 * v) / Math.log1p(1000), squared: (v) => v * v };
+  const own = picture.getAttribute("src"), hint = cursor.textContent; // positions are those of the tile's own picture
   const invert = document.querySelector("[data-do=invert]");
   const grid = frame.dataset.grid && JSON.parse(frame.dataset.grid).map(([ra, dec]) => {
     const [a, d] = [ra, dec].map((angle) => angle * Math.PI / 180);
@@ -64,7 +65,7 @@
     return `${String(whole).padStart(2, "0")} ${String(Math.floor(rest / (60 * unit))).padStart(2, "0")} ${seconds}`;
   }
   function tell(event) {
-    if (!grid) return;
+    if (!grid || frame.classList.contains("other")) return;
     const box = frame.getBoundingClientRect();
     const x = left + (event.clientX - box.left) / box.width / zoom, y = top + (event.clientY - box.top) / box.height / zoom;
     if (x < 0 || y < 0 || x > 1 || y > 1) return;
@@ -75,6 +76,8 @@
   }
   function view(number) { // the picture in another filter
     picture.src = views[number].dataset.picture;
+    const isOther = frame.classList.toggle("other", views[number].dataset.picture !== own);
+    cursor.textContent = isOther ? "Another tile: its own page has its positions" : hint;
     views.forEach((one, i) => one.setAttribute("aria-pressed", String(i === number)));
   }
   function within(event) { // from the top left corner of the picture, in sides of it
