@@ -143,7 +143,7 @@ class RemoteStorage(Storage):
         self.protocol = protocol
 
     def filesystem(self, num_bytes: int = 0) -> Any:
-        """Return the fsspec file system of the protocol, which fsspec caches, for requests of so many bytes at most."""
+        """Return the fsspec file system of the protocol, which fsspec caches, for requests of at most `num_bytes`."""
         import fsspec  # noqa: PLC0415 - imported here because only URLs need it
 
         options: dict[str, Any] = FILESYSTEM_OPTIONS.get(self.protocol, {}).copy()
