@@ -24,9 +24,11 @@ MAX_PROPOSED = 3
 """Number of words of a text for which others are proposed, each of which takes a scan of all words."""
 FOREIGN = re.compile(
     r"der|das|und|mit|ohne|eine|les|des|une|avec|sans|dans|los|las|gli|senza|uma|het|een|zonder|och"
-    r"|\w+[^\x00-\x7f]\w*|[^\x00-\x7f]\w+"
+    r"|.*[\u0400-\u1dff\u3040-\ud7ff].*"
 )
-"""Matches frequent words of other languages than English, and words with letters that English does not have."""
+"""Matches frequent words of other languages than English, and words in other letters than Latin and Greek ones."""
+ACCENTED = re.compile(r".*[\u00c0-\u024f].*")
+"""Matches words with accents, of which an English text has one at most, such as a name."""
 
 
 def notes_on(opened: OpenIndex, params: SearchParams, cone: Cone | None, mask_n: Mask) -> Iterator[Note]:
@@ -62,7 +64,7 @@ def _on_text(opened: OpenIndex, text: str) -> Iterator[Note]:
             yield Note(text=f"No position of {match[0]} is known, so its name is searched for as a text.")
     known, changes = opened.facts.words.words, {}
     unknown = [word for word in dict.fromkeys(re.findall(r"[^\W\d_]+", text.lower())) if word not in known]
-    if any(map(FOREIGN.fullmatch, unknown)):
+    if any(map(FOREIGN.fullmatch, unknown)) or len(list(filter(ACCENTED.fullmatch, unknown))) > 1:
         yield Note(text="The texts of the archive and the model are English; other languages find little.")
         return
     for word in [one for one in unknown if len(one) >= MIN_LETTERS and one.isascii()][:MAX_PROPOSED]:
@@ -70,7 +72,7 @@ def _on_text(opened: OpenIndex, text: str) -> Iterator[Note]:
             changes[word] = nearest
     if changes:
         meant = re.sub(r"[^\W\d_]+", lambda match: changes.get(match[0].lower(), match[0]), text)
-        yield Note(text=f"No abstract has {', '.join(map(repr, changes))}.", meant=meant)
+        yield Note(text=f"No abstract has {', '.join(map(repr, changes))}.", asked=text, meant=meant)
 
 
 def _is_chance(opened: OpenIndex, text: str) -> bool:

@@ -101,8 +101,11 @@ _WithFilters: Any = create_model(
 )
 
 
-LISTS = {
-    name for field, info in _WithFilters.model_fields.items() if info.default == [] for name in (field, info.alias)
+LISTS: set[str] = {
+    name
+    for field, info in _WithFilters.model_fields.items()
+    if info.default == []
+    for name in (field, info.alias or field)
 }
 """Names of the parameters that can be repeated."""
 

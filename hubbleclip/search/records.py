@@ -130,9 +130,10 @@ class IndexStatus:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Note:
-    """A remark on a search, with the text that may have been meant; empty where none is proposed."""
+    """A remark on a search; where another text may have been meant, with the text that was asked for and that one."""
 
     text: str
+    asked: str = ""
     meant: str = ""
 
 

@@ -96,19 +96,16 @@ class _Reader:
 
     def _take(self, change: Change, part: str) -> str:
         """Change the values; return what replaces the part of the text that says so, which is itself if it is wrong."""
+        if "radius" in change and "place" not in self.values:
+            return part
         if any(name in self.kept - LISTS and self.values[name] != value for name, value in change.items()):
             return self._hide('"{}"'.format(part.strip().replace('"', "″")))
-        added = {
-            name: list(dict.fromkeys([*self.values.get(name, []), *more]))
-            for name, more in change.items()
-            if name in LISTS
-        }
-        values = self.values | change | added
+        values = self.values | change
+        for name in LISTS.intersection(change):
+            values[name] = list(dict.fromkeys([*self.values.get(name, []), *change[name]]))
         try:
             checked(SearchParams, values)
         except ParameterError:
-            return part
-        if "radius" in change and "place" not in values:
             return part
         self.values, self.kept = values, self.kept | set(change)
         return TAKEN
@@ -282,13 +279,7 @@ RULES: tuple[tuple[re.Pattern[str], Callable[[re.Match[str], Known], Change | No
         _pattern(r"(?:(?:HST|JWST|GO|GTO|SNAP|DD|AR|ERS|PID|ID|prop(?:osal)?|program(?:me)?)[\s:#/-]*){1,3}(\d{4,5})"),
         _programme,
     ),
-    (
-        _pattern(
-            r"(?<!solar )(?<!duty )(?<!activity )(?<!magnetic )"
-            r"cycles?\s*:?\s*(\d{1,2})(?:\s*(?:-|to)\s*(\d{1,2}))?"
-        ),
-        _cycles,
-    ),
+    (_pattern(r"(?<!solar )(?<!duty )cycles?\s*:?\s*(\d{1,2})(?:\s*(?:-|to)\s*(\d{1,2}))?"), _cycles),
     (_pattern(DESIGNATION), _designation),
     *((_pattern(rf"{NAME_WORD}(?:\s+{NAME_WORD}){{{num - 1}}}"), _target) for num in range(MAX_NAME_WORDS, 0, -1)),
     (RADIUS, _radius),

@@ -195,6 +195,11 @@ def test_paging_keeps_the_search_and_counts(client: TestClient) -> None:
     assert page.select_one("ol.grid")["start"] == "21"
 
 
+def test_a_proposed_text_keeps_its_weight_and_the_other_texts(client: TestClient) -> None:
+    link = soup(client, "/?q=disk&q=sipral+galaxy^2").select_one(".note a")
+    assert (link.text, parse_qs(urlsplit(link["href"]).query)["q"]) == ("spiral galaxy", ["disk", "spiral galaxy^2"])
+
+
 def test_no_hit_and_a_fault_are_said_plainly(client: TestClient) -> None:
     assert "No tile fits this search" in " ".join(
         soup(client, "/?exposure_s_min=1e9").select_one(".count").text.split()
