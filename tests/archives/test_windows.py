@@ -129,14 +129,15 @@ def test_a_count_that_lies_is_an_error_after_every_row_has_come(lie: int) -> Non
         Server([50000.0 + i for i in range(45)], lie=lie).all_rows()
 
 
-def test_a_count_that_has_changed_since_is_no_error() -> None:
-    server = Server([50000.0 + i for i in range(45)], page_size=100)
+@pytest.mark.parametrize(("page_size", "change"), [(100, 1), (10, -20)])
+def test_a_count_that_has_changed_since_is_no_error(page_size: int, change: int) -> None:
+    server = Server([50000.0 + i for i in range(45)], page_size=page_size)
     first = server.count
 
-    def one_more_at_first(window: Window) -> int:
-        return first(window) + (len(server.counts) == 1)
+    def other_at_first(window: Window) -> int:
+        return first(window) + change * (len(server.counts) == 1)
 
-    query = WindowedQuery(one_more_at_first, server.ask, 100)
+    query = WindowedQuery(other_at_first, server.ask, page_size)
     assert sum(len(page) for page in query.pages(SPAN, query.num_in(SPAN))) == 45
 
 

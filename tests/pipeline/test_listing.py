@@ -241,7 +241,7 @@ def test_a_file_whose_etag_alone_has_changed_is_fetched_again(tmp_path: Path) ->
         give(b"x", 206, ETag=next(etags), Content_Range="bytes 0-0/9")(handler)
 
     with BadServer(respond) as server, stage_at(tmp_path) as stage:
-        archive = archive_at(server.url, stage)
+        archive = archive_at(server.url, stage, relist_days=365)
         lists = Lists()
         lists.renewed_files = archive.renewed_files
         in_use = [fetched("a"), fetched("b"), fetched("c")]  # c has another ETag in each response
@@ -250,6 +250,18 @@ def test_a_file_whose_etag_alone_has_changed_is_fetched_again(tmp_path: Path) ->
         write_listing(stage, list_products(ProposalGroup(three, in_use), lists, stage.settings.archive.digest()))
         assert pending_fetch(stage.catalog, stage.settings) == ["mast:a"]
         assert {seen["Range"] for seen in server.seen} == {"bytes=0-0"}
+
+
+def test_the_etag_of_each_file_is_requested_once_a_year(tmp_path: Path) -> None:
+    requests: list[str] = []
+    with stage_at(tmp_path) as stage:
+        archive = archive_at("http://127.0.0.1:9", stage, relist_days=30)
+        archive.files.etag_of = lambda item: requests.append(item.uri)
+        in_use = [fetched(f"o{number}") for number in range(60)]
+        for slot in range(12):
+            with time_machine.travel(NOW + 30 * slot * DAY):
+                archive.renewed_files(in_use)
+    assert sorted(requests) == sorted(item.uri for item in in_use)
 
 
 def test_an_archive_that_is_down_ends_the_listing(tmp_path: Path) -> None:
