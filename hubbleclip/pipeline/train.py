@@ -104,7 +104,6 @@ def check_training(settings: Settings) -> None:
 
 def train(settings: Settings) -> Trained:
     """Train the model on the newest dataset, and also the shuffled-pairs baseline if the evaluation needs one."""
-    check_device(settings.model, settings.train)
     layout = layout_of(settings)
     pull_catalog(layout)
     dataset_dir = newest_dataset(layout)
@@ -112,6 +111,8 @@ def train(settings: Settings) -> Trained:
     run_dirs = []
     for train_settings in trainings(settings):
         title = title_of(train_settings)
+        if find_run(layout.runs, dataset_dir.name, settings_digest(settings.model, train_settings)) is None:
+            check_device(settings.model, train_settings)
         run_dirs.append(train_run(dataset_dir, settings, train_settings))
         if os.environ.get("RANK", "0") == "0":
             push_folder(layout, run_dirs[-1])

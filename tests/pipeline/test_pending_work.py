@@ -18,6 +18,7 @@ from hubbleclip.config.settings import Settings
 from hubbleclip.core.errors import EvaluationError, TrainingError
 from hubbleclip.core.layout import Layout
 from hubbleclip.core.records import Report, Run
+from hubbleclip.pipeline import train as training
 from hubbleclip.pipeline.captions import captions
 from hubbleclip.pipeline.evaluate import evaluate
 from hubbleclip.pipeline.index import index
@@ -62,6 +63,16 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def write(path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("damaged")
+
+
+def test_only_a_training_that_is_not_finished_needs_a_gpu(done: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise TrainingError("no GPU")
+
+    monkeypatch.setattr(training, "check_device", refuse)
+    training.train(settings_of(done, **GIVEN))
+    with pytest.raises(TrainingError, match="no GPU"):
+        training.train(settings_of(done, **GIVEN, train={"seed": 2}))
 
 
 @pytest.mark.parametrize("command", COMMANDS)
