@@ -9,7 +9,7 @@ COPY flows flows
 COPY data_contracts data_contracts
 COPY tools/install_torch.py tools/
 RUN python tools/install_torch.py cpu \
-    && pip install --no-cache-dir --constraint constraints.txt '.[agents,cloud,dask]' \
+    && pip install --no-cache-dir --constraint constraints.txt '.[agents,cloud,dask,offline]' \
     && useradd --create-home --uid 1000 hubbleclip \
     && install --directory --owner hubbleclip /data
 

@@ -124,9 +124,19 @@ def test_the_image_copies_what_exists_and_asks_an_address_that_the_search_has() 
     image = text_of("Dockerfile")
     copied = [name for line in re.findall(r"^COPY (.+) \S+$", image, re.MULTILINE) for name in line.split()]
     assert len(copied) > 5
+    assert "offline" in re.findall(r"\.\[(.+)\]", image)[0].split(",")  # its profile `siglip2` needs transformers
     assert [name for name in copied if not (ROOT / name).exists()] == []
     (asked,) = re.findall(r"127\.0\.0\.1:8765(/\w+)", image)
     assert f'"{asked}"' in text_of("hubbleclip/search/server/application.py")
+
+
+def test_a_release_is_installed_with_the_lowest_and_the_newest_versions() -> None:
+    """An entry of `include` changes the combinations that have its values, and overwrites the entry before it."""
+    jobs = yaml.safe_load(text_of(".github/workflows/release.yml"))["jobs"]
+    matrix = jobs["install"]["strategy"]["matrix"]
+    included = {one["versions"]: one["python"] for one in matrix["include"]}
+    assert matrix["versions"] == list(included) == ["lowest", "newest"]
+    assert included["lowest"] == tomllib.loads(text_of("pyproject.toml"))["project"]["requires-python"].lstrip(">=")
 
 
 def test_workflows_run_what_exists() -> None:

@@ -28,9 +28,14 @@ from hubbleclip.training.export.publish import publish_model
 TEXTS = ["a spiral galaxy"]
 PRINT = """
 import json
+tile = Image.open("tile.png")
+bicubic = AutoImageProcessor.from_pretrained("DIR")(tile, return_tensors="pt")["pixel_values"]
+resized = open_clip.create_model_and_transforms("local-dir:DIR")[2](tile)[None]
+others = [CLIPModel.from_pretrained("DIR").eval()(pixel_values=one, input_ids=words) for one in (bicubic, resized)]
+cosines = [(found.image_embeds @ one.image_embeds.T).item() for one in others]
 features = [found.image_embeds, found.text_embeds, image_features, text_features]
 ours = [name for name in sys.modules if name.startswith("hubbleclip")]
-print(json.dumps({"features": [image.tolist(), text.tolist(), *(one.tolist() for one in features)], "ours": ours}))
+print(json.dumps({"features": [image.tolist(), text.tolist(), *(one.tolist() for one in features)], "ours": ours, "cosines": cosines}))
 from transformers import AutoProcessor, pipeline
 AutoProcessor.from_pretrained("DIR")(images=Image.open("tile.png"), text=["a comet"])
 assert len(pipeline("zero-shot-image-classification", model="DIR")("tile.png", candidate_labels=["a", "b"])) == 2
@@ -113,6 +118,9 @@ def test_the_code_of_the_card_gives_the_features_of_the_run(kind, profile, tmp_p
     expected = [loaded.encode_images(levels).numpy(), loaded.encode_texts(TEXTS).numpy()]
     for ours, theirs in zip(3 * expected, found["features"], strict=True):
         assert np.abs(ours - np.array(theirs)).max() < 3e-7
+    deviations = 1 - np.array(found["cosines"])  # of the bicubic inputs of transformers and open_clip
+    assert deviations.min() > 1e-6
+    assert np.ptp(deviations) < deviations.min() / 2
 
 
 def test_the_card_names_data_metrics_licence_and_limits(profile, exported):

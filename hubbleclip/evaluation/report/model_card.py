@@ -26,7 +26,8 @@ NOT_EVALUATED = "This run was not evaluated: run `hubbleclip evaluate`, then exp
 FORGOTTEN = {PHOTOGRAPHS: "photographs of things on Earth", DIGITS: "handwritten digits of 8 x 8 pixels"}
 """What the card calls the images of each metric of forgetting."""
 OTHERS = {
-    "transformers": """With transformers 4.57 or 5, where `use_fast=False, resample=4` averages over areas:
+    "transformers": """With transformers 4.57 or 5, where `use_fast=False, resample=4` averages over areas. The default
+processor, which `pipeline` uses, is bicubic: image features of tiles of 512 px had a cosine down to 0.917 with these:
 
 ```python
 import torch
