@@ -35,7 +35,8 @@ others = [CLIPModel.from_pretrained("DIR").eval()(pixel_values=one, input_ids=wo
 cosines = [(found.image_embeds @ one.image_embeds.T).item() for one in others]
 features = [found.image_embeds, found.text_embeds, image_features, text_features]
 ours = [name for name in sys.modules if name.startswith("hubbleclip")]
-print(json.dumps({"features": [image.tolist(), text.tolist(), *(one.tolist() for one in features)], "ours": ours, "cosines": cosines}))
+rows = [one.tolist() for one in (image, text, *features)]
+print(json.dumps({"features": rows, "ours": ours, "cosines": cosines}))
 from transformers import AutoProcessor, pipeline
 AutoProcessor.from_pretrained("DIR")(images=Image.open("tile.png"), text=["a comet"])
 assert len(pipeline("zero-shot-image-classification", model="DIR")("tile.png", candidate_labels=["a", "b"])) == 2
