@@ -49,7 +49,7 @@ def end_soon(exit_code: int = INTERRUPTED) -> None:
         os.dup2(nowhere.fileno(), STDERR)  # libraries that are interrupted print tracebacks
     # The kernel ends the process if a library keeps the interpreter's lock, so that the thread below cannot run.
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
-    signal.setitimer(signal.ITIMER_REAL, GRACE_S + 0.5)
+    signal.setitimer(signal.ITIMER_REAL, GRACE_S + 1.0)
     threading.Thread(target=_end_after_grace, args=[exit_code], name="end-after-interrupt", daemon=True).start()
 
 

@@ -357,6 +357,11 @@ class Search:
         file
             Path or open file, which pandas and Hugging Face datasets read.
 
+        Raises
+        ------
+        SearchError
+            If the index has been made again, and lacks some of the hits.
+
         """
         from hubbleclip.search.export import write_images  # noqa: PLC0415 - imports astropy, which others need not
 

@@ -24,6 +24,7 @@ SMALL = {
     "tiles.min_side_px": 32,
     "tiles.views": ["native"],
     "tiles.colour": True,
+    "fetch.keep_fits": True,
     "splits.val_share": 0.2,
     "splits.test_share": 0.3,
     "shards.max_mb": 1,
