@@ -65,9 +65,10 @@ class Site:
         return [json.loads(call["body"]) for call in self.listener.seen]
 
     def words(self, command: str) -> list[str]:
-        """A command of the README on this site's profile, folder and port."""
-        made_for = [f"VENV={sys.prefix}", f"PROFILE={self.profile}", f"DATA={self.data}", f"PORT={self.port}"]
-        return [*command.split(), f"--old-file={sys.prefix}/.installed", *made_for]
+        """A command of the docs on this site's profile, folder and port."""
+        program, *rest = command.split()
+        made_for = ["--profile", str(self.profile), "--data", str(self.data), "--port", str(self.port)]
+        return [str(Path(sys.prefix, "bin", program)), *rest, *made_for]
 
     def start(self, command: str, **options: Any) -> subprocess.Popen:
         """Start a command in a process group of its own."""
