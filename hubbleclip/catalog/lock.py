@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import socket
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, datetime
 from typing import IO
 
@@ -29,8 +30,7 @@ def catalog_lock(layout: Layout) -> Iterator[None]:
         try:
             lock_at_once(file.fileno())
         except BlockingIOError as error:
-            message = f"the catalog is being written by {_holder(file)}: wait for it or stop it"
-            raise CatalogLockedError(message) from error
+            raise _locked_by(file) from error
         except OSError as error:
             message = f"the file system of {path} does not support locks ({error.strerror}): set --data to a local disk"
             raise CatalogError(message) from error
@@ -40,6 +40,20 @@ def catalog_lock(layout: Layout) -> Iterator[None]:
         json.dump({"pid": os.getpid(), "host": socket.gethostname(), "started_at": started}, file)
         file.flush()
         yield
+
+
+def check_unlocked(layout: Layout) -> None:
+    """Raise CatalogLockedError, which names the holder, if another process writes the catalog now."""
+    with suppress(FileNotFoundError), layout.lock.open(encoding="utf-8") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)  # shared, so that the entry of a holder stays
+        except BlockingIOError as error:
+            raise _locked_by(file) from error
+
+
+def _locked_by(file: IO[str]) -> CatalogLockedError:
+    """Make the error that names the holder of the lock."""
+    return CatalogLockedError(f"the catalog is being written by {_holder(file)}: wait for it or stop it")
 
 
 def _holder(file: IO[str]) -> str:

@@ -10,7 +10,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hubbleclip.catalog.lock import catalog_lock
+from hubbleclip.catalog.lock import check_unlocked
 from hubbleclip.core.errors import DiskFullError
 from hubbleclip.core.io import check_writable, make_folder
 from hubbleclip.core.layout import Layout
@@ -62,13 +62,6 @@ def check_first(name: str, settings: Settings, run: str = "") -> None:
     check_runs(settings, run)
 
 
-def check_unlocked(name: str, layout: Layout) -> None:
-    """Raise CatalogLockedError if a command writes the catalog and another process does so now."""
-    if name not in ("train", "sweep"):
-        with catalog_lock(layout):
-            pass
-
-
 def check_runs(settings: Settings, *runs: str) -> None:
     """Check that runs are finished, before torch is imported; what a remote store has is not known here."""
     from hubbleclip.pipeline.promotion import find_run
@@ -97,7 +90,8 @@ def run_flow(name: str, options: Options, **arguments: Any) -> Any:
     if not any(arguments.values()) and not has_work(name, settings):
         log.info("%s: nothing to do", name)
         return None
-    check_unlocked(name, layout)
+    if name not in ("train", "sweep"):  # these do not write the catalog
+        check_unlocked(layout)
     from flows.server import joined_server
 
     with ExitStack() as stack:
@@ -129,7 +123,8 @@ def run_stage(name: str, options: Options, server: bool, **arguments: Any) -> No
     settings = options.settings()
     layout = Layout(settings.root)
     redirect_caches(layout)
-    check_unlocked(name, layout)
+    if name not in ("train", "sweep"):  # these do not write the catalog
+        check_unlocked(layout)
     check_first(name, settings, arguments.get("run", ""))
     for stage in STAGES[name]:
         module, _, function = stage.partition(":")
