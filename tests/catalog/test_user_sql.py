@@ -90,7 +90,6 @@ def test_nothing_else_runs(sql: str, layout: Layout, tmp_path: Path) -> None:
     assert sorted(tmp_path.rglob("*")) == before
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("max_rows", [3, BATCH_ROWS + 3])
 def test_rows_are_limited(max_rows: int, layout: Layout) -> None:
     for num, is_more in ((1_000_000_000, True), (max_rows, False)):
