@@ -32,7 +32,7 @@ class SparseFile:
             self.size += 2880 + -(-4 * side**2 // 2880) * 2880
 
     def read(self, start: int, stop: int) -> bytes:
-        """Read a piece."""
+        """Read the next bytes of the body."""
         piece = bytearray(stop - start)
         for place, part in self.parts:
             low, high = max(start, place), min(stop, place + len(part))

@@ -152,8 +152,10 @@ def test_a_writer_waits_for_a_command_that_only_tests_the_lock(layout: Layout) -
     test = ExitStack()
     test.enter_context(catalog_lock(layout))
     threading.Timer(0.1, test.close).start()
-    with writing_catalog(layout):
-        pass
+    with writing_catalog(layout) as catalog:
+        catalog.upsert({"watermark": [mark("a")]})
+    with read_catalog(layout) as catalog:
+        assert len(catalog.rows("FROM watermark")) == 1
 
 
 def test_a_missing_catalog_or_garbage_in_its_place_is_one_clear_line(layout: Layout) -> None:

@@ -171,7 +171,7 @@ def siglip_model(vision: Any, text: Any, _: Any) -> dict[str, Any]:
 
 
 def _text_tower(text: Any) -> dict[str, Any]:
-    """Describe the sizes of a text tower."""
+    """Convert the sizes of a text tower of transformers to those of open_clip's configuration."""
     return {
         "context_length": text.max_position_embeddings,
         "vocab_size": text.vocab_size,

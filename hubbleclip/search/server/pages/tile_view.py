@@ -23,7 +23,7 @@ from hubbleclip.search.records import GroupBy, Sort
 NUM_GRID = 17
 """Points of the sky grid along each side of a tile. Between them the page interpolates unit vectors."""
 MAX_NEAR, MAX_BLINKED = 200, 7
-"""Maximum numbers of tiles nearby of which the filters are listed, and of other filters."""
+"""Maximum numbers of neighbouring tiles that are searched for other filters, and of filters that are listed."""
 SAFE_URI = re.compile(r"[a-z][a-z0-9]*:[\w./+-]+", re.ASCII)
 
 
