@@ -73,9 +73,9 @@ def test_a_mosaic_that_is_too_large_is_told_and_other_modes_are_refused_before_a
 def test_an_ingest_ends_with_all_the_rest_done_and_nothing_wrong_recorded(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Six mosaics of equal bytes; connections refused amid the files, and 403 for each page after the check."""
+    """Nine mosaics of equal bytes; connections refused amid the files, and 403 for each page after the check."""
     num_files, num_pages = itertools.count(1), itertools.count(1)
-    with jwst_archive(750, num=6) as world:
+    with jwst_archive(750, num=9) as world:
         respond, apt = world.respond, "/jwst-program-info/"
 
         def failing(handler: Any) -> None:
@@ -90,13 +90,14 @@ def test_an_ingest_ends_with_all_the_rest_done_and_nothing_wrong_recorded(
         world.respond = failing  # type: ignore[method-assign]
         asked = {"mast_url": world.url, "max_product_mb": 5}
         fetch = {"min_free_gb": 0, "keep_fits": True, "requests_per_s": 1000, "connections": 2}
-        settings = read_settings("jwst", {"data": str(tmp_path), "archive": asked, "fetch": fetch})
+        made = {"data": str(tmp_path), "archive": asked, "fetch": fetch, "flows": {"batch_size": 1}}
+        settings = read_settings("jwst", made)
         ingest(settings)
     with read_catalog(layout_of(settings)) as catalog:
         fetched = catalog.rows("SELECT file_name, sha256 FROM product ORDER BY file_name")
         failures = catalog.rows("SELECT entity, error FROM attempt")
         rejected = catalog.rows("SELECT DISTINCT entity, reason FROM rejection ORDER BY ALL")
-    assert (len(fetched), all(row["sha256"] for row in fetched)) == (7, True)
+    assert (len(fetched), all(row["sha256"] for row in fetched)) == (10, True)
     assert len({row["sha256"] for row in fetched if "o001" in row["file_name"]}) == 2
     assert {tuple(row.values()) for row in failures} <= {("proposal", "unanswered")}
     assert [tuple(row.values()) for row in rejected] == [("observation", "covered"), ("observation", "not_an_image")]
