@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
+from posixpath import normpath
 from typing import Any
 
 import pyarrow as pa
@@ -39,6 +41,13 @@ def notices(archives: Iterable[str]) -> dict[str, dict[str, str]]:
     return {name: NOTICES.get(name, UNKNOWN) for name in sorted(set(archives))}
 
 
+LICENCE_FILE = "LICENSE.md"
+LICENCE_IDS = {"CC0 1.0": "cc0-1.0", "unknown": "unknown"}
+"""Name on the Hugging Face hub of each licence that has one there."""
+SIZES = {10**3: "1K", 10**4: "10K", 10**5: "100K", 10**6: "1M", 10**7: "10M", 10**8: "100M"}
+"""Limits of the hub's categories of sizes."""
+
+
 def notice_lines(of_archives: Mapping[str, Mapping[str, str]]) -> str:
     """Format the result of `notices` as a Markdown list."""
     return "\n".join(
@@ -52,10 +61,10 @@ def with_front_matter(fields: Mapping[str, Any], text: str) -> str:
     return f"---\n{yaml.safe_dump(dict(fields), sort_keys=False, allow_unicode=True, width=120)}---\n{text}"
 
 
-def dataset_card(description: Row, manifest: pa.Table, image_key: str) -> str:
-    """Write the card of a dataset."""
+def dataset_card(description: Row, manifest: pa.Table, image_key: str, folder: str = "") -> str:
+    """Write the card of a dataset; `folder` is that of the dataset, relative to the card."""
     counts = description["counts"]
-    files = shard_paths(description)
+    files = {split: [normpath(folder + path) for path in paths] for split, paths in shard_paths(description).items()}
     values: dict[str, Any] = {
         "name": f"hubbleclip {description['digest'][:12]}",
         "digest": description["digest"],
@@ -68,6 +77,7 @@ def dataset_card(description: Row, manifest: pa.Table, image_key: str) -> str:
         "data_files": ", ".join(f'"{HUB_NAMES[split]}": {paths}' for split, paths in files.items()),
         "notices": notice_lines(description["notices"]),
         "image_key": image_key,
+        "folder": folder,
         "location_columns": ", ".join(map(repr, LOCATION_COLUMNS)),
         "code_version": description["code_version"],
     }
@@ -123,8 +133,9 @@ def _hub_fields(description: Row, files: Mapping[str, list[str]], image_key: str
     row = [_feature(field) for field in tables()["sample"].schema()]
     return {
         "pretty_name": f"hubbleclip {description['digest'][:12]}",
-        "license": "other",
-        "license_name": "; ".join(sorted({notice["licence"] for notice in description["notices"].values()})),
+        **licence_fields({notice["licence"] for notice in description["notices"].values()}),
+        "language": ["en"],
+        "size_categories": [size_category(sum(one["samples"] for one in description["counts"].values()))],
         "task_categories": ["zero-shot-image-classification", "image-to-text"],
         "tags": ["astronomy", "hubble", "webdataset", "croissant"],
         "configs": [
@@ -136,6 +147,22 @@ def _hub_fields(description: Row, files: Mapping[str, list[str]], image_key: str
         # listed, because a reader would infer the features from the first samples, where a column may be null
         "dataset_info": {"features": [*texts, {"name": "json", "struct": row}, {"name": image_key, "dtype": "image"}]},
     }
+
+
+def licence_fields(licences: Collection[str]) -> dict[str, str]:
+    """Name licences as the hub does: by its identifier, or as `other` with a name and the file of the notices."""
+    known = {LICENCE_IDS.get(one) for one in licences}
+    if len(known) == 1 and (name := known.pop()):
+        return {"license": name}
+    name = re.sub("[^a-z0-9.]+", "-", " ".join(sorted(licences)).lower())
+    return {"license": "other", "license_name": name, "license_link": LICENCE_FILE}
+
+
+def size_category(num: int) -> str:
+    """Return the hub's category of a number of samples, such as `1K<n<10K`."""
+    lower = [name for limit, name in SIZES.items() if num >= limit]
+    upper = [name for limit, name in SIZES.items() if num < limit]
+    return "<".join([*lower[-1:], "n", *upper[:1]])
 
 
 def _feature(field: pa.Field) -> dict[str, str]:

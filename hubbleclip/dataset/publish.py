@@ -8,16 +8,18 @@ from pathlib import Path
 import pyarrow as pa
 
 from hubbleclip.core.io import sha256_file, write_bytes
-from hubbleclip.dataset.card import dataset_card, shard_paths
+from hubbleclip.dataset.card import LICENCE_FILE, dataset_card, notice_lines, shard_paths
 from hubbleclip.dataset.croissant import croissant_metadata
 from hubbleclip.dataset.hats_catalog import sky_index, write_hats_catalog
+from hubbleclip.dataset.hub import DATASETS, commit_to_hub
 from hubbleclip.dataset.manifest import DESCRIPTION, MANIFEST, Row, read_dataset
 from hubbleclip.dataset.shard_writer import canonical_json, image_key
 from hubbleclip.dataset.storage import Storage, file_address, open_storage
 
 log = logging.getLogger(__name__)
 
-CARD, CROISSANT, SKY_CATALOG, INVESTIGATORS = "README.md", "croissant.json", "sky", "investigators.txt"
+CARD, INVESTIGATORS = "README.md", "investigators.txt"
+CROISSANT, SKY_CATALOG = "croissant.json", "sky"
 
 
 def write_metadata(folder: Path, description: Row, manifest: pa.Table) -> None:
@@ -25,9 +27,8 @@ def write_metadata(folder: Path, description: Row, manifest: pa.Table) -> None:
 
     The files are durable only after the caller has synced them with `sync_files`.
     """
-    (first, *_), *_ = shard_paths(description).values()
-    card = dataset_card(description, manifest, image_key(folder / first))
-    write_bytes(folder / CARD, card.encode(), is_synced=False)
+    write_bytes(folder / CARD, _card(description, manifest, folder), is_synced=False)
+    write_bytes(folder / LICENCE_FILE, _licence(description), is_synced=False)
     names = sorted(manifest["pi"].drop_null().unique().to_pylist())
     write_bytes(folder / INVESTIGATORS, "".join(f"{name}\n" for name in names).encode(), is_synced=False)
     metadata = croissant_metadata(description, sha256_file(folder / MANIFEST))
@@ -36,24 +37,42 @@ def write_metadata(folder: Path, description: Row, manifest: pa.Table) -> None:
         write_hats_catalog(folder / SKY_CATALOG, index, f"hubbleclip-{description['digest'][:12]}")
 
 
+def _card(description: Row, manifest: pa.Table, place: Path, folder: str = "") -> bytes:
+    """Write the card of a dataset at `place`; `folder` is that of the dataset, relative to the card."""
+    (first, *_), *_ = shard_paths(description).values()
+    return dataset_card(description, manifest, image_key(place / first), folder).encode()
+
+
+def _licence(description: Row) -> bytes:
+    """Write the licences and attributions of a dataset."""
+    return f"{notice_lines(description['notices'])}\n".encode()
+
+
 def publish(dataset_dir: Path, url: str) -> str:
     """Upload a dataset to `<url>/<digest>/`, and the shards that it reuses to `<url>/<digest of the older dataset>/`.
 
     The description is uploaded last, so that readers do not accept an incomplete upload as a dataset. Files that were
-    uploaded before are skipped, so that an interrupted publication can be resumed. This function does not verify the
-    dataset; the caller must do so first.
+    uploaded before are skipped, so that an interrupted publication can be resumed. A repository of the Hugging Face hub
+    gets all files in one commit, and a card of its own. This function does not verify the dataset; the caller must do
+    so first.
     """
-    info, storage, root = read_dataset(dataset_dir), open_storage(url), url.rstrip("/")
-    address = f"{root}/{info.digest}"
-    num_sent = 0
-    for shard in info.description["shards"]:
-        # Use the layout of the local folder, so that the relative paths to the parents' shards stay valid.
-        target = f"{root}/{shard['home_digest'] or info.digest}/{shard['shard']}"
-        num_sent += _send(storage, Path(info.addresses[shard["shard"]]), target)
+    info, root = read_dataset(dataset_dir), url.rstrip("/")
+    # The layout is that of the local folder, so that the relative paths to the parents' shards stay valid.
+    files = {
+        f"{shard['home_digest'] or info.digest}/{shard['shard']}": Path(info.addresses[shard["shard"]])
+        for shard in info.description["shards"]
+    }
     for name in (*info.description["files"], DESCRIPTION):  # the description is last and marks the dataset as complete
-        num_sent += _send(storage, Path(file_address(info.path, name)), f"{address}/{name}")
-    log.info("published %s: %d files were uploaded", address, num_sent)
-    return address
+        files[f"{info.digest}/{name}"] = Path(file_address(info.path, name))
+    if root.startswith(DATASETS):
+        card = _card(info.description, info.manifest, Path(info.path), folder=f"{info.digest}/")
+        licence = _licence(info.description)
+        commit_to_hub(root, {**files, CARD: card, LICENCE_FILE: licence}, f"Dataset {info.digest}")
+    else:
+        storage = open_storage(root)
+        num_sent = sum(_send(storage, source, f"{root}/{name}") for name, source in files.items())
+        log.info("published %s/%s: %d files were uploaded", root, info.digest, num_sent)
+    return f"{root}/{info.digest}"
 
 
 def _send(storage: Storage, source: Path, target: str) -> bool:

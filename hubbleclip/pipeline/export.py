@@ -12,6 +12,7 @@ from hubbleclip.config.settings import Settings
 from hubbleclip.core.errors import DatasetError, TrainingError
 from hubbleclip.core.io import write_text
 from hubbleclip.core.version import code_version
+from hubbleclip.dataset.card import LICENCE_FILE
 from hubbleclip.dataset.manifest import read_description
 from hubbleclip.evaluation.report.model_card import CardFacts, model_card
 from hubbleclip.pipeline.engine.stage import layout_of
@@ -50,7 +51,9 @@ def export(run: str, out_dir: Path, settings: Settings, *, transformers: bool = 
             report=find_report(run_dir),
             description=find_description(run_dir),
         )
-        write_text(building / CARD, model_card(facts))
+        card = model_card(facts)
+        write_text(building / CARD, card)
+        write_text(building / LICENCE_FILE, card[card.index("## Licence") + 1 :])
         for path in filter(
             Path.is_file, building.rglob("*")
         ):  # safetensors writes files that only their owner can read

@@ -19,11 +19,14 @@ import yaml
 from astropy.table import Table
 from astropy_healpix import HEALPix
 from datasets import Features, load_dataset
+from finished_runs import run_command
+from model_hub import model_hub
 from PIL import Image
 from synthetic_samples import built_in, contents, make_samples_with_pngs
 
 from hubbleclip.core.records import to_row
 from hubbleclip.dataset.build import read_dataset
+from hubbleclip.dataset.card import size_category
 from hubbleclip.dataset.hats_catalog import sky_index, write_hats_catalog
 from hubbleclip.dataset.manifest import SPLITS
 from hubbleclip.dataset.publish import publish
@@ -58,6 +61,11 @@ def built(tmp_path_factory):
 def front_matter(folder):
     _, head, text = (folder / "README.md").read_text().split("---\n", 2)
     return yaml.safe_load(head), text
+
+
+@pytest.mark.parametrize(("num", "category"), [(999, "n<1K"), (1000, "1K<n<10K"), (2_500_000, "1M<n<10M")])
+def test_the_size_of_a_dataset_has_the_name_of_the_hub(num, category):
+    assert size_category(num) == category
 
 
 def test_the_card_names_whose_data_they_are_and_counts_them(built):
@@ -178,6 +186,26 @@ def test_hugging_face_datasets_reads_the_features_of_the_front_matter(built, tmp
     (config,) = head["configs"]
     files = {one["split"]: [str(built / path) for path in one["path"]] for one in config["data_files"]}
     assert_all_samples(load_dataset("webdataset", data_files=files, features=features, cache_dir=str(tmp_path)))
+
+
+@pytest.mark.parametrize("archive", ["simulated", "hst"])
+def test_a_dataset_is_one_commit_on_a_hub_whose_card_loads_every_sample(archive, built, tmp_path, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_DISABLE_XET", True)
+    folder = (
+        built if archive == "simulated" else built_in(tmp_path, [replace(o, archive=archive) for o in SAMPLES], PNGS)
+    )
+    monkeypatch.setenv("HF_TOKEN", "secret")
+    with model_hub("secret") as hub:
+        monkeypatch.setenv("HF_ENDPOINT", hub.endpoint)
+        run_command("publish", folder, "hf://datasets/me/data")
+    assert hub.commits == ["datasets/me/data"]
+    for name, content in hub.stored["datasets/me/data"].items():
+        path = tmp_path / "clone" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+    assert list(find_faults(tmp_path / "clone" / folder.name)) == []
+    if archive == "simulated":  # with shards of an older dataset
+        assert_all_samples(load_dataset(str(tmp_path / "clone"), cache_dir=str(tmp_path / "cache")))
 
 
 def test_astropy_reads_the_manifest_with_units(built):

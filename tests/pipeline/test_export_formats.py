@@ -129,7 +129,8 @@ def test_the_card_names_data_metrics_licence_and_limits(profile, exported):
     _, head, text = (exported / "README.md").read_text().split("---\n", 2)
     front = yaml.safe_load(head)
     assert front["library_name"] == "open_clip"
-    assert (front["license"], front["license_link"]) == ("other", "README.md")
+    assert (front["license"], front["license_link"]) == ("other", "LICENSE.md")
+    assert text.endswith((exported / "LICENSE.md").read_text().removeprefix("#"))
     for said in (
         run_dir.name,
         dataset_dir.name,
@@ -190,28 +191,29 @@ def test_a_model_is_published_to_s3(exported):
 
 def test_a_model_is_published_to_a_hub_with_the_token_of_the_environment(exported, monkeypatch):
     monkeypatch.setenv("HF_TOKEN", "secret")
-    with model_hub("secret") as (endpoint, stored):
-        monkeypatch.setenv("HF_ENDPOINT", endpoint)
+    with model_hub("secret") as hub:
+        monkeypatch.setenv("HF_ENDPOINT", hub.endpoint)
         address = publish_model(exported, "hf://me/model")
     assert address.endswith("/me/model")
-    assert stored == {"me/model": files_of(exported)}
+    assert hub.stored == {"me/model": files_of(exported)}
 
 
 def test_a_hub_that_refuses_the_token_is_one_line_without_it(exported, monkeypatch):
     monkeypatch.setenv("HF_TOKEN", "wrong-token")
-    with model_hub("secret") as (endpoint, stored), pytest.raises(DatasetError, match="credentials") as caught:
-        monkeypatch.setenv("HF_ENDPOINT", endpoint)
+    with model_hub("secret") as hub, pytest.raises(DatasetError, match="credentials") as caught:
+        monkeypatch.setenv("HF_ENDPOINT", hub.endpoint)
         publish_model(exported, "hf://me/model")
     assert "wrong-token" not in str(caught.value)
-    assert stored == {}
+    assert hub.stored == {}
 
 
 def test_a_hub_needs_a_token_and_a_folder_needs_a_model(exported, tmp_path, monkeypatch):
     monkeypatch.delenv("HF_TOKEN", raising=False)
-    with pytest.raises(TrainingError, match="HF_TOKEN"):
+    monkeypatch.setattr("huggingface_hub.get_token", lambda: None)
+    with pytest.raises(DatasetError, match="HF_TOKEN"):
         publish_model(exported, "hf://me/model")
     with pytest.raises(TrainingError, match="hubbleclip export"):
         publish_model(tmp_path, str(tmp_path / "there"))
     monkeypatch.setenv("HF_TOKEN", "secret")
-    with pytest.raises(TrainingError, match="hf://owner/name"):
+    with pytest.raises(DatasetError, match="hf://owner/name"):
         publish_model(exported, "hf://me/model/too/long")

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from hubbleclip.core.records import Run
-from hubbleclip.dataset.card import SIMULATED, notice_lines, with_front_matter
+from hubbleclip.dataset.card import LICENCE_FILE, SIMULATED, notice_lines, with_front_matter
 from hubbleclip.evaluation.forgetting import DIGITS, FORGETTING, PHOTOGRAPHS
 from hubbleclip.evaluation.metrics.protocols import FAIR
 from hubbleclip.evaluation.names import SCORERS
@@ -109,7 +109,8 @@ def model_card(facts: CardFacts) -> str:
         "pipeline_tag": "zero-shot-image-classification",
         "license": "other",
         "license_name": "base-weights-and-data",
-        "license_link": "README.md",
+        "license_link": LICENCE_FILE,
+        "language": ["en"],
         "tags": ["clip", "astronomy", "hubble"],
     }
     return with_front_matter(head, text)
