@@ -121,7 +121,9 @@ def publish(
         str,
         Parameter(help="Folder of a dataset or of an exported model, or first characters of a digest, such as 022de0."),
     ],
-    url: Annotated[str, Parameter(help="Where readers find it, such as s3://bucket/prefix, hf://datasets/owner/name or a folder.")],
+    url: Annotated[
+        str, Parameter(help="Where readers find it, such as s3://bucket/prefix, hf://datasets/owner/name or a folder.")
+    ],
     options: Options = Options(),
     *,
     model: Annotated[

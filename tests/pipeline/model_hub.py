@@ -53,10 +53,9 @@ class Hub(ThreadingHTTPServer):
             sent = [{**one, "actions": {"upload": {"href": href + one["oid"]}}} for one in values[0]["objects"]]
             return {"objects": [one for one in sent if one["oid"] not in self.large]}
         if "/preupload/" in path:
-            modes = {True: "lfs", False: "regular"}
             names = [one["path"] for one in values[0]["files"]]
-            kinds = [modes[name.endswith((".tar", ".parquet"))] for name in names]
-            rows = [{"path": name, "uploadMode": kind, "shouldIgnore": False} for name, kind in zip(names, kinds)]
+            modes = {name: "lfs" if name.endswith((".tar", ".parquet")) else "regular" for name in names}
+            rows = [{"path": name, "uploadMode": mode, "shouldIgnore": False} for name, mode in modes.items()]
             return {"files": rows}
         repository = repository_of(path)
         for line in values:
