@@ -11,10 +11,9 @@ from hubbleclip.core.io import sha256_file, write_bytes
 from hubbleclip.dataset.card import LICENCE_FILE, dataset_card, notice_lines, shard_paths
 from hubbleclip.dataset.croissant import croissant_metadata
 from hubbleclip.dataset.hats_catalog import sky_index, write_hats_catalog
-from hubbleclip.dataset.hub import DATASETS, commit_to_hub
 from hubbleclip.dataset.manifest import DESCRIPTION, MANIFEST, Row, read_dataset
 from hubbleclip.dataset.shard_writer import canonical_json, image_key
-from hubbleclip.dataset.storage import Storage, file_address, open_storage
+from hubbleclip.dataset.storage import DATASETS, Storage, commit_to_hub, file_address, open_storage
 
 log = logging.getLogger(__name__)
 

@@ -7,10 +7,11 @@ variables `AWS_*`.
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
@@ -18,6 +19,8 @@ from typing import Any, BinaryIO
 
 from hubbleclip.core.errors import DatasetError
 from hubbleclip.core.io import atomic_write
+
+log = logging.getLogger(__name__)
 
 Span = tuple[str, int, int]
 """A byte range of a file: address of the file, offset in bytes and length in bytes."""
@@ -33,6 +36,9 @@ PIP_EXTRAS = {"s3": "cloud"}
 FILESYSTEM_OPTIONS: dict[str, dict[str, Any]] = {"file": {"auto_mkdir": True}}
 """Options of fsspec by protocol. Only `file://` needs the option to create folders; object stores have no folders."""
 
+HUB, DATASETS = "hf://", "hf://datasets/"
+TOKEN, ENDPOINT = "HF_TOKEN", "HF_ENDPOINT"
+"""Environment variables of huggingface_hub: an access token, and the address of another hub."""
 LIBRARY_ERRORS = {"botocore.exceptions": "BotoCoreError", "httpx": "HTTPError", "httpx2": "HTTPError"}
 """Base class of the errors, other than OSError, that the library of a storage service raises; by the module that
 defines the class. s3:// uses botocore, and hf:// uses httpx or httpx2.
@@ -208,6 +214,31 @@ def service_errors(address: str) -> Iterator[None]:
         raise
     except _error_classes() as error:  # called only after an error, when the library is imported
         raise DatasetError(f"{address} cannot be reached ({error}): check the URL and the credentials") from error
+
+
+def commit_to_hub(url: str, files: Mapping[str, Path | bytes], message: str) -> str:
+    """Send files, by name, in one commit to `hf://datasets/owner/name`, or to the models' `hf://owner/name`.
+
+    A repository that does not exist is created. Large files that a failed commit has sent are not sent again.
+    """
+    from huggingface_hub import CommitOperationAdd, HfApi, get_token  # noqa: PLC0415 - takes 1 s
+    from huggingface_hub.errors import HFValidationError  # noqa: PLC0415
+
+    token = os.environ.get(TOKEN) or get_token()
+    if not token:
+        raise DatasetError(f"{url} needs an access token of the hub: set {TOKEN}, or run hf auth login")
+    kind, prefix = ("dataset", DATASETS) if url.startswith(DATASETS) else ("model", HUB)
+    hub, name = HfApi(endpoint=os.environ.get(ENDPOINT), token=token), url.removeprefix(prefix)
+    added = [CommitOperationAdd(path, source) for path, source in files.items()]
+    try:
+        with service_errors(url):
+            if not hub.repo_exists(name, repo_type=kind):
+                hub.create_repo(name, repo_type=kind)
+            done = hub.create_commit(name, added, commit_message=message, repo_type=kind)
+    except HFValidationError as error:
+        raise DatasetError(f"{url} is no address of a repository ({error}): write {prefix}owner/name") from error
+    log.info("published %s: %s", url, done.commit_url)
+    return str(done.repo_url)
 
 
 def _error_classes() -> tuple[type[Exception], ...]:

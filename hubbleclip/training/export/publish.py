@@ -7,8 +7,7 @@ from pathlib import Path
 
 from hubbleclip.config.model import OPEN_CLIP_CONFIG
 from hubbleclip.core.errors import TrainingError
-from hubbleclip.dataset.hub import HUB, commit_to_hub
-from hubbleclip.dataset.storage import open_storage
+from hubbleclip.dataset.storage import HUB, commit_to_hub, open_storage
 from hubbleclip.training.models.trained_model import load_folder
 
 log = logging.getLogger(__name__)
