@@ -64,9 +64,9 @@ def publish(dataset_dir: Path, url: str) -> str:
     for name in (*info.description["files"], DESCRIPTION):  # the description is last and marks the dataset as complete
         files[f"{info.digest}/{name}"] = Path(file_address(info.path, name))
     if root.startswith(DATASETS):
-        card = _card(info.description, info.manifest, Path(info.path), folder=f"{info.digest}/")
-        licence = _licence(info.description)
-        commit_to_hub(root, {**files, CARD: card, LICENCE_FILE: licence}, f"Dataset {info.digest}")
+        description = dict(info.description)
+        card = _card(description, info.manifest, Path(info.path), folder=f"{info.digest}/")
+        commit_to_hub(root, {**files, CARD: card, LICENCE_FILE: _licence(description)}, f"Dataset {info.digest}")
     else:
         storage = open_storage(root)
         num_sent = sum(_send(storage, source, f"{root}/{name}") for name, source in files.items())
