@@ -3,12 +3,15 @@
 import importlib
 import importlib.util
 import re
+import shlex
 import tomllib
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
 import yaml
+from cyclopts.exceptions import MissingArgumentError
 
 import hubbleclip
 
@@ -154,3 +157,17 @@ def test_paths_of_code_exist(path: Path) -> None:
         path.read_text(encoding="utf-8"),
     )
     assert [name for name in found if not (ROOT / name).exists()] == []
+
+
+@pytest.mark.parametrize("path", [*TEXTS, ROOT / "SECURITY.md"], ids=lambda path: path.name)
+def test_documented_commands_are_those_of_the_command_line(path: Path) -> None:
+    """The line of each command is parsed; a name alone may lack the arguments of its command."""
+    app = importlib.import_module("hubbleclip.cli.app").app
+    text = re.sub(r"\\\n\s*", "", path.read_text(encoding="utf-8"))
+    code = re.findall(r"^```\w*\n(.*?)^```|`(hubbleclip [^`]+)`", text, re.MULTILINE | re.DOTALL)
+    for line in re.findall(
+        r"^ *(?:.*&& |\.venv/bin/)?hubbleclip ([^#\n]+)", "\n".join(map("".join, code)), re.MULTILINE
+    ):
+        words = shlex.split(re.split(r" (?:&&|\||;|>|2>)", line)[0].replace("[", "").replace("]", ""))
+        with suppress(MissingArgumentError) if len(words) == 1 else nullcontext():
+            app.parse_args([word for word in words if word != "COMMAND"], exit_on_error=False, print_error=False)
