@@ -13,6 +13,7 @@ from hubbleclip.cli.options import Options, RunId
 from hubbleclip.cli.output import print_line, print_rows
 from hubbleclip.cli.running import check_runs, redirect_caches
 from hubbleclip.core.errors import EvaluationError
+from hubbleclip.core.io import check_new
 
 if TYPE_CHECKING:
     from hubbleclip.config.settings import Settings
@@ -48,6 +49,7 @@ def export(
     onnx: Annotated[bool, Parameter(help="Write ONNX files of both towers too.")] = True,
 ) -> None:
     """Export the model of a run (id or folder) to a new folder for open_clip, transformers and ONNX, with a card."""
+    check_new(directory)
     check_runs(options.settings(), run)
     from hubbleclip.pipeline.export import export as export_run
 

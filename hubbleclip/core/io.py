@@ -33,6 +33,12 @@ def make_folder(folder: Path) -> None:
         ) from error
 
 
+def check_new(folder: Path) -> None:
+    """Check that a folder that is to be created does not exist or is empty; HubbleclipError if it has files."""
+    if folder.exists() and any(folder.iterdir()):
+        raise HubbleclipError(f"{folder} is not empty: give a folder that does not exist")
+
+
 def check_bounded(path: Path, max_bytes: float = math.inf) -> None:
     """Check that a path is a regular file of at most `max_bytes`; ValueError if it is not."""
     status = path.stat()

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from hubbleclip.config.settings import Settings
-from hubbleclip.core.errors import DatasetError, TrainingError
-from hubbleclip.core.io import write_text
+from hubbleclip.core.errors import DatasetError
+from hubbleclip.core.io import check_new, write_text
 from hubbleclip.core.version import code_version
 from hubbleclip.dataset.card import LICENCE_FILE
 from hubbleclip.dataset.manifest import read_description
@@ -30,8 +30,7 @@ log = logging.getLogger("hubbleclip.pipeline")
 
 def export(run: str, out_dir: Path, settings: Settings, *, transformers: bool = True, onnx: bool = True) -> Path:
     """Export the model of a run."""
-    if out_dir.exists() and any(out_dir.iterdir()):
-        raise TrainingError(f"{out_dir} is not empty: give a folder that does not exist")
+    check_new(out_dir)
     layout = layout_of(settings)
     pull_runs(layout)
     run_dir = find_run(layout, run)

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -17,6 +18,7 @@ STAGES = {"torch", "prefect", "astropy", "scipy", "matplotlib", "fsspec"}
     ("command", "said"),
     [
         (["export", "nope", "x"], "no finished run"),
+        (["export", "nope", str(Path(__file__).parent)], "give a folder that does not exist"),
         (["compare", "a", "b"], "no finished run"),
         (["benchmark", "missing.csv"], "missing.csv"),
         (["evaluate", "nope"], "hubbleclip dataset"),

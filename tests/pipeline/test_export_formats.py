@@ -18,7 +18,7 @@ from model_hub import model_hub
 from squares_dataset import make_dataset
 
 from hubbleclip.config.settings import read_settings
-from hubbleclip.core.errors import DatasetError, TrainingError
+from hubbleclip.core.errors import DatasetError, HubbleclipError, TrainingError
 from hubbleclip.dataset.manifest import read_dataset
 from hubbleclip.dataset.reader import decode_resized, open_split
 from hubbleclip.pipeline.export import export
@@ -155,7 +155,7 @@ def test_all_files_have_the_permissions_of_a_new_file(exported, tmp_path):
 
 def test_an_export_never_replaces_a_folder(profile, exported):
     root, _, run_dir = profile
-    with pytest.raises(TrainingError, match="does not exist"):
+    with pytest.raises(HubbleclipError, match="does not exist"):
         export(run_dir.name, exported, read_settings("demo", {"data": str(root.parent)}))
 
 
