@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import signal
 import sys
@@ -32,11 +33,16 @@ def ending_on_interrupt(*, can_resume: bool) -> Iterator[None]:
         end_soon()
         raise KeyboardInterrupt
 
+    # The first function that is registered runs last, after which Python would take seconds to delete its modules.
+    exit_codes: list[int] = []
+    atexit.register(lambda: exit_codes and os._exit(exit_codes[0]))
     before = signal.signal(signal.SIGINT, interrupt)
     try:
         yield
     finally:
         if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # interrupted; some libraries raise errors of their own
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            exit_codes.append(INTERRUPTED)
             sys.exit(INTERRUPTED)
         if signal.getsignal(signal.SIGINT) is interrupt:
             signal.signal(signal.SIGINT, before)

@@ -105,11 +105,11 @@ class Site:
         token = self.get("csrf-token", client="site")["token"]
         self.http.headers.update({"Prefect-Csrf-Client": "site", "Prefect-Csrf-Token": token})
 
-    def stop(self, command: str) -> None:
-        """Press Ctrl-C."""
+    def stop(self, command: str) -> int:
+        """Press Ctrl-C, and return the exit status."""
         stopped = self.running.pop(command)
         os.killpg(stopped.pid, signal.SIGINT)
-        stopped.wait(60)
+        return stopped.wait(60)
 
     def processes(self, pattern: str = ".") -> list[psutil.Process]:
         """Those that this site has started, by what their command line matches."""
