@@ -10,6 +10,9 @@ from fnmatch import fnmatchcase
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
+import numpy as np
+import scipy.ndimage
+
 from hubbleclip.archives.check.listing import FILTERED
 from hubbleclip.archives.mast.caom_rows import COLUMNS
 from tests.bad_server import BadServer, Respond, give
@@ -19,16 +22,20 @@ RULE = "-" * 79
 FIRST_MJD = 60_004.0
 """Release date of the first observation; the others follow one hour apart."""
 PIECE_BYTES = 1 << 20
+LARGEST_SIDE = 1000
+"""Largest side of an image that has pixels."""
 
 
 class SparseFile:
-    """A FITS file of zeros with the headers of its extensions, of any size, which is never in memory as a whole."""
+    """A FITS file of any size, which is never in memory as a whole: headers, and stars and weights; the rest is zero."""
 
     def __init__(self, sides: Mapping[str, int]) -> None:
         self.parts = [(0, header(None, 0))]
         self.size = len(self.parts[0][1])
         for name, side in sides.items():
             self.parts.append((self.size, header(name, side)))
+            if name in {"SCI", "WHT"} and side <= LARGEST_SIDE:
+                self.parts.append((self.size + 2880, pixels(name, side).astype(">f4").tobytes()))
             self.size += 2880 + -(-4 * side**2 // 2880) * 2880
 
     def read(self, start: int, stop: int) -> bytes:
@@ -39,6 +46,15 @@ class SparseFile:
             if low < high:
                 piece[low - start : high - start] = part[low - place : high - place]
         return bytes(piece)
+
+
+def pixels(name: str, side: int) -> np.ndarray:
+    """Stars on a noisy sky, or weights."""
+    if name == "WHT":
+        return np.ones((side, side))
+    sky = np.random.default_rng(side).normal(100.0, 5.0, (side, side))
+    sky[::20, ::20] += 900.0
+    return scipy.ndimage.gaussian_filter(sky, 2.0)
 
 
 def header(name: str | None, side: int) -> bytes:
@@ -173,10 +189,13 @@ def matches(row: Row, item: Row) -> bool:
     )
 
 
-def jwst_archive(mosaic_side: int = 600, num: int = 2) -> MadeArchive:
-    """Programmes with a mosaic, an exposure and a coronagraphic observation each."""
-    read, unread = ("SCI", "WHT"), ("ERR", "CON", "VAR_POISSON", "VAR_RNOISE", "VAR_FLAT")
-    mosaic = SparseFile(dict.fromkeys((read[0], *unread, read[1]), mosaic_side))
+def jwst_archive(mosaic_side: int = 600, num: int = 2, unread_side: int = 0) -> MadeArchive:
+    """Programmes with a mosaic, an exposure and a coronagraphic observation each.
+
+    `unread_side` is the side of the extensions of a mosaic that no stage reads, if it is not that of the others.
+    """
+    unread = dict.fromkeys(("ERR", "CON", "VAR_POISSON", "VAR_RNOISE", "VAR_FLAT"), unread_side or mosaic_side)
+    mosaic = SparseFile({"SCI": mosaic_side, **unread, "WHT": mosaic_side})
     exposure = SparseFile(dict.fromkeys(("SCI", "ERR", "DQ"), 300))
     made = []
     for number in range(1001, 1001 + num):

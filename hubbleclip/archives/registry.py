@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from hubbleclip.archives.base import Archive
+from hubbleclip.archives.cadc import CadcArchive
 from hubbleclip.archives.mast.archive import MastArchive
 from hubbleclip.config.settings import ArchiveSettings, FetchSettings
 from hubbleclip.core.errors import SettingsError
@@ -21,7 +22,11 @@ def _open_local(settings: ArchiveSettings, fetch: FetchSettings, layout: Layout)
     return LocalArchive(settings, fetch, layout)
 
 
-ARCHIVES: dict[str, Opener] = {**dict.fromkeys(MISSIONS, MastArchive), "simulated": MastArchive, "local": _open_local}
+ARCHIVES: dict[str, Opener] = {
+    **dict.fromkeys((*MISSIONS, "simulated"), MastArchive),
+    "cadc": CadcArchive,
+    "local": _open_local,
+}
 """Constructor of each archive, by `archive.name`.
 
 The simulated archive is queried by the same code as MAST; only the URLs differ.

@@ -26,10 +26,12 @@ class ArchiveSettings(Section):
     )
     added_later: ClassVar[frozenset[str]] = frozenset({"listing"})
     name: str = "hst"
-    """Name of the archive in the registry: a mission such as `hst` or `jwst`, or `simulated`, or `local`."""
+    """Name of the archive in the registry: a mission such as `hst` or `jwst`, whose archive is MAST; `cadc`, the Canadian
+    Astronomy Data Centre, which has the same files; `simulated`; or `local`.
+    """
     mast_url: str = "https://mast.stsci.edu"
     """URL of the MAST server for observation queries, product queries and downloads. If it is not a server of STScI,
-    the pages of proposals and the public copy are also requested from it.
+    the pages of proposals, the public copy and the tables of `cadc` are also requested from it.
     """
     listing: Literal["caom", "missions"] = "caom"
     """Service that lists observations and products: `caom` is MAST's CAOM query service, `missions` is the search API

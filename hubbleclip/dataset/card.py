@@ -25,6 +25,12 @@ TEXT = Path(__file__).with_name("card.md")  # a template for `str.format`
 NOTICES = {
     name: {"licence": mission.licence, "attribution": mission.attribution} for name, mission in MISSIONS.items()
 } | {
+    "cadc": {
+        "licence": MISSIONS["hst"].licence,
+        "attribution": "Based on observations made with the NASA/ESA Hubble Space Telescope, and obtained from the"
+        " Canadian Astronomy Data Centre, operated by the National Research Council of Canada with the support of the"
+        " Canadian Space Agency.",
+    },
     "simulated": {
         "licence": "CC0 1.0",
         "attribution": "Simulated by hubbleclip. These are not observations of the sky.",

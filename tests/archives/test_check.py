@@ -5,9 +5,13 @@ from __future__ import annotations
 import json
 import socket
 import threading
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import uvicorn
@@ -15,17 +19,22 @@ import uvicorn
 from hubbleclip.archives.check.estimate import estimate, metadata_s, tiles_per_file
 from hubbleclip.archives.check.probe import CheckReport, Level, Measured
 from hubbleclip.archives.check.run import check_archive
+from hubbleclip.archives.mast.archive import MastArchive
 from hubbleclip.archives.mast.client import read_result
+from hubbleclip.archives.mast.criteria import mjd_of
 from hubbleclip.archives.stsci.parsers import parse_abstracts_cat, parse_apt
-from hubbleclip.config.settings import FetchSettings, TileSettings
+from hubbleclip.config.settings import ArchiveSettings, FetchSettings, TileSettings
+from hubbleclip.core.layout import Layout
 from hubbleclip.missions import MISSIONS
 from hubbleclip.missions.pins import ArchivePins
 from hubbleclip.simulator.observations import SkySettings
 from hubbleclip.simulator.server.pins import pins_of
-from tests.archives.conftest import SKY, archive_at, observe
+from tests.archives.conftest import LIMITS, SKY, archive_at, observe
+from tests.bad_server import Respond
 from tests.faulty_archive.archive import make_faulty_app, with_faults
 from tests.faulty_archive.changes import ARCHIVE_CHANGES
 from tests.faulty_archive.plan import FaultPlan, FaultRule
+from tests.made_archive import FIRST_MJD, MadeArchive, SparseFile, observation
 
 PINS = pins_of(SKY)
 QUERIES, DOWNLOADS = "/api/v0/invoke", "/api/v0.1/Download/"
@@ -165,6 +174,48 @@ def test_files_and_bytes_are_estimated_within_a_factor_of_two(num_proposals: int
         (made.fetched_bytes, sum(product.size_bytes or 0 for product in products)),
     ):
         assert true / 2 <= estimated <= true * 2
+
+
+@pytest.mark.slow
+def test_the_time_is_estimated_within_a_factor_of_two(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each page, list and file takes a time in proportion to its size, so that the machine's own speed is negligible."""
+    limits = replace(LIMITS, page_rows=30)
+    monkeypatch.setattr("hubbleclip.archives.check.estimate.LIMITS", limits)
+    file = SparseFile(dict.fromkeys(("SCI", "WHT"), 160))
+    made = [
+        (observation(f"i{number:03d}{visit}010", str(1000 + number), "WFC3/UVIS", "F606W", 3), {"drz.fits": file})
+        for number in range(60)
+        for visit in ("01", "02", "03")
+    ]
+    with MadeArchive("HST", made) as world:
+        answer, give_file = world.answer, world.give_file
+
+        def slow_answer(query: dict[str, Any]) -> dict[str, Any]:
+            table = answer(query)
+            time.sleep(0.1 + 0.002 * len(table["data"]))
+            return table
+
+        def slow_file(name: str) -> Respond:
+            return lambda handler: (time.sleep(0.2), give_file(name)(handler))
+
+        monkeypatch.setattr(world, "answer", slow_answer)
+        monkeypatch.setattr(world, "give_file", slow_file)
+        fetch = FetchSettings(connections=4, requests_per_s=1000)
+        settings = ArchiveSettings(mast_url=world.url, instruments=("WFC3*",))
+        archive = MastArchive(settings, fetch, Layout(tmp_path), limits)
+        pins = ArchivePins(released_mjd=(FIRST_MJD, FIRST_MJD + 2))
+        estimated = estimate(check_archive(archive, pins).measured, fetch, TileSettings())
+        started = time.monotonic()
+        observations = observe(archive, mjd_of(settings.since))
+        with ThreadPoolExecutor(fetch.connections) as pool:
+            by_batch = [observations[start : start + 60] for start in range(0, 180, 60)]
+            products = [one for found, _ in pool.map(archive.list_products, by_batch) for one in found]
+            metadata_s = time.monotonic() - started
+            list(pool.map(archive.fetch_product, products))
+        files_s = time.monotonic() - started - metadata_s
+    assert estimated is not None
+    assert estimated.metadata_s / 2 <= metadata_s <= estimated.metadata_s * 2
+    assert estimated.files_s / 2 <= files_s <= estimated.files_s * 2
 
 
 def test_a_request_takes_no_less_than_the_rate_limit_allows() -> None:

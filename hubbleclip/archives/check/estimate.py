@@ -55,14 +55,19 @@ def estimate(measured: Measured, fetch: FetchSettings, tiles: TileSettings) -> E
         file_bytes=arriving if fetch.keep_fits else 0.0,
         tile_bytes=num_tiles * BYTES_PER_TILE * (tiles.size_px / 512) ** 2,
         metadata_s=metadata_s(num_observations, page_s(measured), measured.list_s or 0.0, fetch),
-        files_s=files_s(arriving, num_files, measured.bytes_per_s, fetch),
-        copy_s=files_s(arriving, num_files, measured.copy_bytes_per_s, fetch) if measured.copy_bytes_per_s else None,
+        files_s=files_s(arriving, num_files, measured.bytes_per_s, measured.wait_s, fetch),
+        copy_s=files_s(arriving, num_files, copy, measured.wait_s, fetch)
+        if (copy := measured.copy_bytes_per_s)
+        else None,
     )
 
 
-def files_s(num_bytes: float, num_files: float, bytes_per_s: float | None, fetch: FetchSettings) -> float:
-    """Compute the time (s) to fetch files, as if each connection had the speed of the one that was measured."""
-    return max(num_bytes / ((bytes_per_s or 1.0) * fetch.connections), num_files / fetch.requests_per_s)
+def files_s(
+    num_bytes: float, num_files: float, bytes_per_s: float | None, wait_s: float, fetch: FetchSettings
+) -> float:
+    """Compute the time (s) to fetch files, as if each connection were as fast as the one that was measured."""
+    busy_s = num_bytes / (bytes_per_s or 1.0) + num_files * wait_s
+    return max(busy_s / fetch.connections, num_files / fetch.requests_per_s)
 
 
 def page_s(measured: Measured) -> float:

@@ -69,7 +69,7 @@ def _check_file(probe: Probe, what: str, file: PinnedFile) -> Iterator[Finding]:
     yield compare(f"{what}, content", f"{needed}, valid FITS", found, is_intact, Level.STOPS)
     if is_intact:
         num_pixels = filtered(answer.body)[1].num_pixels if problem is None else 0
-        probe.measured.bytes_per_s = len(answer.body) / max(answer.seconds, 1e-6)
+        probe.measured.bytes_per_s, probe.measured.wait_s = len(answer.body) / max(answer.seconds, 1e-6), answer.wait_s
         probe.measured.bytes_per_pixel = listed / num_pixels if num_pixels else None
 
 

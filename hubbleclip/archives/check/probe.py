@@ -48,7 +48,8 @@ class Measured:
 
     `page` is the rows and the seconds of a page of observations, `latency_s` the seconds of the shortest one. `list_s`
     is seconds per list of products of `OBSIDS_PER_REQUEST` observations. `bytes_per_s` and `copy_bytes_per_s` are the
-    speeds of one connection to the archive and to its public copy. `files_each` and `bytes_each` are the files and
+    speeds of one connection to the archive and to its public copy, and `wait_s` is the time until a file begins to
+    arrive. `files_each` and `bytes_each` are the files and
     fetched bytes per observation, and `file_bytes` is the mean size of a file. `bytes_per_pixel` is the size of a
     fetched file, or of a preview, per pixel.
     """
@@ -59,6 +60,7 @@ class Measured:
     list_s: float | None = None
     bytes_per_s: float | None = None
     copy_bytes_per_s: float | None = None
+    wait_s: float = 0.0
     files_each: float | None = None
     bytes_each: float = 0.0
     file_bytes: float | None = None
@@ -94,11 +96,12 @@ def shortened(names: Iterable[object], limit: int = 6) -> str:
 
 @dataclass(frozen=True, slots=True)
 class ProbeResponse:
-    """One response: status, headers, body, and the seconds that the body took."""
+    """One response: status, headers, body, and the seconds until the body began and those that it took."""
 
     status: int
     headers: Mapping[str, str]
     body: bytes
+    wait_s: float
     seconds: float
 
     @property
@@ -133,24 +136,22 @@ class Probe:
         url: str,
         headers: Mapping[str, str] | None = None,
         *,
-        method: str = "GET",
         limit: int = MAX_BODY_BYTES,
     ) -> ProbeResponse:
         """Send one request with retries, and read at most `limit` bytes of the body."""
         for attempt in self.transport.attempts(url):
-            with attempt, self.transport.open(url, headers, method=method) as response:
+            asked = time.monotonic()
+            with attempt, self.transport.open(url, headers) as response:
                 started = time.monotonic()
                 body = bytearray()
-                for chunk in self.transport.iter_chunks(response, 1 << 62) if method == "GET" else ():
+                for chunk in self.transport.iter_chunks(response, 1 << 62):
                     body += chunk
                     if len(body) >= limit:
                         break
-                answer = ProbeResponse(
-                    response.status_code, response.headers, bytes(body[:limit]), time.monotonic() - started
-                )
-        self._save(
-            name, answer.body, {"method": method, "url": url, "status": answer.status, "headers": dict(answer.headers)}
-        )
+                times = started - asked, time.monotonic() - started
+                answer = ProbeResponse(response.status_code, response.headers, bytes(body[:limit]), *times)
+        about = {"method": "GET", "url": url, "status": answer.status, "headers": dict(answer.headers)}
+        self._save(name, answer.body, about)
         return answer
 
     def _on_response(self, response: requests.Response, **_: Any) -> None:

@@ -87,7 +87,7 @@ class MastArchive(ProcessLocal):
         self.mission = whole if fetch.whole_files else mission
         self.layout = layout
         self.transport = Transport(fetch, limits)
-        self.mast = LISTINGS[settings.listing](settings.mast_url, self.transport, self.mission)
+        self.mast = self.open_client()
         self.raw = RawResponses(layout)
         self.proposals = ProposalSource(settings, self.transport, layout, self.mission)
         max_bytes = settings.max_product_mb * BYTES_PER_MB
@@ -95,9 +95,13 @@ class MastArchive(ProcessLocal):
             fetch, layout, self.transport, self.mast, bucket=self.mission.bucket, max_bytes=max_bytes
         )
 
+    def open_client(self) -> MastClient:
+        """Make the client that lists observations and products."""
+        return LISTINGS[self.settings.listing](self.settings.mast_url, self.transport, self.mission)
+
     @property
     def name(self) -> str:
-        """Name of the archive in the settings: the name of a mission, or `simulated`."""
+        """Name of the archive in the settings, such as the name of a mission."""
         return self.settings.name
 
     def query_observations(self, since_mjd: float, until_mjd: float | None = None) -> Iterator[ObservationPage]:

@@ -19,7 +19,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 from urllib.parse import quote, urlsplit
 
 import requests
@@ -93,10 +93,13 @@ class Polls(threading.local):
 class MastClient:
     """Client of one MAST server. Threads may share one client."""
 
+    token_variable: ClassVar[str] = TOKEN_VARIABLE
+    """Environment variable of the token that is sent to the server."""
+
     def __init__(self, url: str, transport: Transport) -> None:
         self.url = url.rstrip("/")
         self.transport = transport
-        parts, token = urlsplit(self.url), os.environ.get(TOKEN_VARIABLE, "").strip()
+        parts, token = urlsplit(self.url), os.environ.get(self.token_variable, "").strip()
         if not re.fullmatch(r"[A-Za-z0-9._~+/=-]*", token):
             raise SettingsError(f"the variable {TOKEN_VARIABLE} holds odd characters: copy the token again")
         if token and (parts.scheme == "https" or parts.hostname in LOOPBACK):

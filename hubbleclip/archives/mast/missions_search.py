@@ -166,8 +166,11 @@ def _level_condition(levels: Sequence[int], columns: SearchColumns) -> dict[str,
 
 def _bound(name: str, value: float) -> str:
     """Format an end of a range: as a date for the columns `DATES`, otherwise as a number."""
-    if name not in DATES:
-        return repr(float(value))
+    return date_of_mjd(value) if name in DATES else repr(float(value))
+
+
+def date_of_mjd(value: float) -> str:
+    """Convert an MJD to a date and time (UTC)."""
     date = MJD_EPOCH + timedelta(days=min(value, LAST_MJD))
     return date.replace(tzinfo=None).isoformat(sep=" ", timespec="microseconds")
 

@@ -1,0 +1,177 @@
+"""CADC: the queries run in DuckDB, on made rows of CAOM 2; the answers are VOTables, the files follow a redirect."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs
+
+import duckdb
+import pytest
+from astropy.table import MaskedColumn, Table
+
+from hubbleclip.archives.cadc import CadcArchive, read_votable
+from hubbleclip.archives.http.response_errors import DamagedError
+from hubbleclip.archives.mast.client import TOKEN_VARIABLE
+from hubbleclip.archives.registry import open_archive
+from hubbleclip.config.settings import ArchiveSettings, FetchSettings
+from hubbleclip.core.errors import ArchiveError, DownloadError
+from hubbleclip.core.layout import Layout
+from tests.archives.conftest import LIMITS, observe
+from tests.bad_server import FITS, BadServer, give
+
+NUM = 30
+SCHEMA = f"""
+CREATE SCHEMA caom2;
+CREATE MACRO centroid(bounds) AS bounds; CREATE MACRO coord1(bounds) AS bounds[1]; CREATE MACRO coord2(bounds) AS bounds[2];
+CREATE TABLE caom2.Observation AS SELECT
+    n AS obsID, CASE WHEN n % 10 = 9 THEN 'JWST' ELSE 'HST' END AS collection, format('j8ck{{:02d}}010', n) AS observationID,
+    CAST(9000 + n % 7 AS VARCHAR) AS proposal_id, 'Bob''s stars' AS proposal_title, 'science' AS intent,
+    CASE WHEN n % 5 = 4 THEN 'COS/FUV' ELSE 'ACS/WFC' END AS instrument_name, format('NGC{{}}', n) AS target_name,
+    CASE WHEN n = 1 THEN 1 END AS target_moving FROM range({NUM}) made(n);
+CREATE TABLE caom2.Plane AS SELECT
+    n AS obsID, n * 10 + level AS planeID, 'image' AS dataProductType, level AS calibrationLevel,
+    TIMESTAMP '2010-01-01 00:00:00' + INTERVAL (n) DAY AS dataRelease, 'F606W;CLEAR2L' AS energy_bandpassName,
+    55000e0 + n AS time_bounds_lower, 500e0 AS time_exposure, [10e0 + n, 5e0, 10.1e0 + n, 5e0, 10e0 + n, 5.1e0] AS position_bounds
+    FROM range({NUM}) made(n), (VALUES (1), (3)) levels(level);
+CREATE TABLE caom2.Artifact AS SELECT
+    planeID, format('mast:HST/product/j8ck{{:02d}}010_{{}}.{{}}', obsID, kind, suffix) AS uri, type AS productType,
+    CASE WHEN suffix = 'fits' THEN {len(FITS)} END AS contentLength, format('md5:{{}}', obsID) AS contentChecksum
+    FROM caom2.Plane JOIN (VALUES (1, 'raw', 'fits', 'science'), (3, 'drz', 'fits', 'science'), (3, 'drz', 'jpg', 'preview'))
+    files(level, kind, suffix, type) ON level = calibrationLevel;
+"""
+ERROR = b"""<VOTABLE version="1.3"><RESOURCE type="results"><INFO name="QUERY_STATUS" value="ERROR">no such column</INFO>
+</RESOURCE></VOTABLE>"""
+
+
+def votable(rows: list[tuple[Any, ...]], names: list[str], status: str) -> bytes:
+    table = Table()
+    for place, name in enumerate(names):
+        values = [row[place] for row in rows]
+        is_number = any(isinstance(value, int | float | list) for value in values)
+        missing = [value is None for value in values]
+        table[name] = (
+            MaskedColumn([value or 0 for value in values], mask=missing if any(missing) else False)
+            if is_number
+            else [str(value or "") for value in values]
+        )
+    packed = io.BytesIO()
+    table.write(packed, format="votable")
+    info = f'<INFO name="QUERY_STATUS" value="{status}"/>'.encode()
+    return packed.getvalue().replace(b"<TABLE", info + b"<TABLE", 1)
+
+
+class Cadc(BadServer):
+    """A TAP service, and a file service that redirects to a storage server."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.database = duckdb.connect()
+        self.database.execute(SCHEMA)
+        self.queries: list[str] = []
+        self.table["/storage/"] = give(FITS)
+
+    def respond(self, handler: Any) -> None:
+        if handler.path == "/argus/sync" and "/argus/" not in self.table:
+            asked = {name: values[0] for name, values in parse_qs(handler.body).items()}
+            self.queries.append(asked["QUERY"])
+            found = self.database.cursor().execute(asked["QUERY"])
+            names, rows = [column[0] for column in found.description], found.fetchall()
+            most = int(asked["MAXREC"])
+            body = votable(rows[:most], names, "OVERFLOW" if len(rows) > most else "OK")
+            give(body, Content_Type="application/x-votable+xml")(handler)
+        elif handler.path.startswith("/raven/files/mast:HST/product/"):
+            give(b"", 303, Location=f"{self.url}/storage{handler.path}")(handler)
+        else:
+            super().respond(handler)
+
+
+@pytest.fixture
+def cadc() -> Iterator[Cadc]:
+    with Cadc() as server:
+        yield server
+
+
+def archive_at(url: str, root: Path, page_rows: int = 12, **settings: object) -> CadcArchive:
+    asked = ArchiveSettings.model_validate({"name": "cadc", "mast_url": url, "calib_levels": [3], **settings})
+    return CadcArchive(asked, FetchSettings(requests_per_s=1000), Layout(root), replace(LIMITS, page_rows=page_rows))
+
+
+def expected(*, low: int = 0, high: int = NUM) -> set[str]:
+    return {f"j8ck{n:02d}010" for n in range(low, high) if n % 10 != 9 and n % 5 != 4}
+
+
+def test_the_pages_of_a_query_sum_up_to_the_count_of_the_archive(cadc: Cadc, tmp_path: Path) -> None:
+    archive = archive_at(cadc.url, tmp_path)
+    found = observe(archive)
+    assert {item.obs_id for item in found} == expected()
+    assert archive.count_rows(0.0, 90_000.0) == len(found)
+    pages = [archive.mast.observations({"calib_level": 3}, page=page, page_size=25) for page in (1, 2)]
+    assert [(len(page.rows), page.total) for page in pages] == [(25, NUM), (NUM - 25, NUM)]
+    assert len({row["obs_id"] for page in pages for row in page.rows}) == NUM
+    one = next(item for item in found if item.obs_id == "j8ck01010")
+    assert (one.proposal_id, one.instrument, one.filters) == ("cadc:9001", "ACS/WFC", "F606W;CLEAR2L")
+    assert (one.ra_deg, one.dec_deg, one.released_mjd, one.start_mjd) == (11.0, 5.0, 55198.0, 55001.0)
+    assert (one.is_moving, one.calib_level, one.title) == (True, 3, "Bob's stars")
+    assert (one.footprint or "").startswith("POLYGON")
+
+
+@pytest.mark.parametrize(
+    ("part", "names"),
+    [
+        ({"proposal_numbers": ["9003"]}, {f"j8ck{n:02d}010" for n in range(3, NUM, 7)} & expected()),
+        ({"targets": ["NGC1*"]}, {f"j8ck{n:02d}010" for n in (1, *range(10, 20))} & expected()),
+        ({"until": "2010-01-05"}, expected(high=5)),
+        ({"cone_deg": [20.0, 5.0, 1.5]}, expected(low=9, high=12)),
+        ({"targets": ["O'Neil"]}, set()),
+    ],
+    ids=lambda value: str(next(iter(value), "")),
+)
+def test_the_settings_choose_the_rows(part: dict[str, Any], names: set[str], cadc: Cadc, tmp_path: Path) -> None:
+    assert {item.obs_id for item in observe(archive_at(cadc.url, tmp_path, **part))} == names
+
+
+def test_each_observation_has_a_file_or_a_reason_and_the_file_comes_by_a_redirect(cadc: Cadc, tmp_path: Path) -> None:
+    archive = archive_at(cadc.url, tmp_path)
+    observations = observe(archive)
+    products, rejections = archive.list_products(observations)
+    assert {one.obs_id for one in products} | {one.entity_id for one in rejections} == expected()
+    first = min(products, key=lambda one: one.uri)
+    assert (first.uri, first.size_bytes) == ("mast:HST/product/j8ck00010_drz.fits", len(FITS))
+    assert first.archive_version == f"md5:0, {len(FITS)} bytes"
+    fetched = archive.fetch_product(first)
+    assert (fetched.source, archive.layout.absolute(fetched.path or "").read_bytes()) == ("cadc", FITS)
+    cadc.table["/storage/"] = give(FITS[:-2880])
+    with pytest.raises(DownloadError, match="damaged|truncated"):
+        archive.fetch_product(products[-1])
+
+
+def test_the_token_of_mast_is_not_sent_to_another_archive(
+    cadc: Cadc, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(TOKEN_VARIABLE, "secret")
+    archive_at(cadc.url, tmp_path).count_rows(0.0, 90_000.0)
+    assert cadc.seen and "secret" not in str(cadc.seen)
+
+
+@pytest.mark.parametrize(
+    ("body", "reason"), [(ERROR, "error"), (b"<html></html>", "html"), (b"{}", "bad_json"), (b"<VOTABLE/>", "bad_json")]
+)
+def test_an_answer_that_is_no_table_is_an_error(body: bytes, reason: str) -> None:
+    with pytest.raises(DamagedError) as caught:
+        read_votable(body)
+    assert caught.value.reason == reason
+
+
+def test_the_archive_is_registered_and_a_failure_is_typed(cadc: Cadc, tmp_path: Path) -> None:
+    cadc.table["/argus/"] = give(b"", 503)
+    settings = ArchiveSettings.model_validate({"name": "cadc"})
+    assert (
+        open_archive(settings, FetchSettings(), Layout(tmp_path)).mast.url
+        == "https://ws.cadc-ccda.hia-iha.nrc-cnrc.gc.ca"
+    )
+    with pytest.raises(ArchiveError):
+        observe(archive_at(cadc.url, tmp_path))
