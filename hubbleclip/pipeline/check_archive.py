@@ -33,7 +33,9 @@ def pins_of(settings: Settings) -> ArchivePins:
         from hubbleclip.simulator.server.pins import pins_of as simulated_pins  # noqa: PLC0415 - slow to import
 
         return simulated_pins(settings.simulator)
-    raise SettingsError(f"archive.name = {settings.archive.name!r} has no recorded answers, so there is nothing to check")
+    raise SettingsError(
+        f"archive.name = {settings.archive.name!r} has no recorded answers, so there is nothing to check"
+    )
 
 
 def check_archive(settings: Settings, keep: Path | None = None) -> tuple[CheckReport, Estimate | None]:
