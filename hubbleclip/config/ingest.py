@@ -26,8 +26,8 @@ class ArchiveSettings(Section):
     )
     added_later: ClassVar[frozenset[str]] = frozenset({"listing"})
     name: str = "hst"
-    """Name of the archive in the registry: `hst` or `jwst` at MAST; `cadc`, Hubble's files at the Canadian Astronomy Data
-    Centre; `simulated`; or `local`.
+    """Name of the archive in the registry: `hst` or `jwst` at MAST; `cadc`, Hubble's files at the Canadian Astronomy
+    Data Centre; `simulated`; or `local`.
     """
     mast_url: str = "https://mast.stsci.edu"
     """URL of the MAST server for observation queries, product queries and downloads. If it is not a server of STScI,
