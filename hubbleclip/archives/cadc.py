@@ -84,12 +84,12 @@ class CadcClient(MissionsClient):
     def count(self, criteria: Criteria) -> int:
         """See `MastClient.count`."""
         query = f"{select({'num': 'COUNT(*)'})} FROM {PLANES} WHERE {where(criteria)}"
-        return int(self._query(query, 1).rows[0]["num"])
+        return int(self._ask(query, 1).rows[0]["num"])
 
     def observations(self, criteria: Criteria, *, page: int, page_size: int, tries: int = 0) -> ResultPage:
         """See `MastClient.observations`. TAP has no pages, so that the earlier pages are requested too."""
         query = f"{select(COLUMNS)} FROM {PLANES} WHERE {where(criteria)} ORDER BY o.observationID, p.planeID"
-        found = self._query(query, page * page_size, tries)
+        found = self._ask(query, page * page_size, tries)
         total = self.count(criteria) if found.total > len(found.rows) else found.total
         return ResultPage(rows=[caom_row(row) for row in found.rows[(page - 1) * page_size :]], total=total)
 
@@ -101,7 +101,7 @@ class CadcClient(MissionsClient):
                 "obs_collection": list(self.mission.collections),
                 "obs_id": names[start : start + DATASETS_PER_REQUEST],
             }
-            rows += self._query(f"{select(PRODUCT_COLUMNS)} FROM {ARTIFACTS} WHERE {where(wanted)}", MAX_PRODUCTS).rows
+            rows += self._ask(f"{select(PRODUCT_COLUMNS)} FROM {ARTIFACTS} WHERE {where(wanted)}", MAX_PRODUCTS).rows
         return [self._product_row(row) for row in rows]
 
     def _product_row(self, row: CaomRow) -> CaomRow:
@@ -115,11 +115,11 @@ class CadcClient(MissionsClient):
             raise DownloadError("refused", f"the data URI {uri[:80]!r} begins with neither mast: nor cadc:")
         return f"{self.url}/raven/files/{quote(uri, safe=':/')}"
 
-    def _query(self, adql: str, max_rows: int, tries: int = 0) -> ResultPage:
+    def _ask(self, adql: str, max_rows: int, tries: int = 0) -> ResultPage:
         """Send a query with retries. If more than `max_rows` rows meet it, `total` is larger than their number."""
-        return self.retried(lambda: self._try_query(adql, max_rows), tries)
+        return self.retried(lambda: self._try_ask(adql, max_rows), tries)
 
-    def _try_query(self, adql: str, max_rows: int) -> ResultPage:
+    def _try_ask(self, adql: str, max_rows: int) -> ResultPage:
         """Send a query once. pyvo's own requests would not be limited in rate and size."""
         with expecting_rows(max_rows):
             asked = {"LANG": "ADQL", "QUERY": adql, "MAXREC": max_rows}

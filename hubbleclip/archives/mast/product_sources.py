@@ -80,7 +80,7 @@ class FileSources:
         self.max_bytes = max_bytes
         is_near = os.environ.get("AWS_REGION") == bucket.region and "sources" not in fetch.model_fields_set
         names = ("s3", *fetch.sources) if is_near else fetch.sources
-        self.sources = {name: SOURCES[name](fetch, mast, bucket) for name in names}
+        self.sources: dict[str, FileSource] = {name: SOURCES[name](fetch, mast, bucket) for name in names}
         self._down: dict[str, ArchiveDownError] = {}
         self._lock = threading.Lock()
 
