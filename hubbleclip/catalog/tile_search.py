@@ -210,9 +210,9 @@ class TileFacts:
         found = self._fetch(IN_MEMORY, FILTER_OF[name].values)
         return found["row"], np.asarray(found["value"])
 
-    def details(self, tile_id: str) -> dict[str, Any] | None:
-        """Read everything known of a tile, indexed or not; None if there is no such tile."""
-        return next(iter(self._rows(CATALOG, TILE_DETAILS, {"tile_id": tile_id})), None)
+    def details(self, start: str) -> list[dict[str, Any]]:
+        """Read everything known of a tile, indexed or not, whose id begins so; of two tiles if there are several."""
+        return self._rows(CATALOG, TILE_DETAILS, {"start": start})
 
     def has(self, tile_id: str) -> bool:
         """Whether the catalog has a tile."""

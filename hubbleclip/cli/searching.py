@@ -12,7 +12,7 @@ from cyclopts import Parameter
 from hubbleclip.catalog.tile_filters import FILTERS, Filter
 from hubbleclip.cli.output import console, print_bytes, print_cut, print_json, print_line, print_rows, print_wrapped
 from hubbleclip.core.errors import SearchError
-from hubbleclip.search.records import GroupBy, Mode
+from hubbleclip.search.records import GroupBy, Mode, Sort
 
 if TYPE_CHECKING:
     from hubbleclip.core.layout import Layout
@@ -77,6 +77,11 @@ class SearchOptions(FilterOptions):  # type: ignore[misc]
             help="Radius of --cone in arcmin, such as 30; by default 6, or as far as the target's observations reach."
         ),
     ] = 6.0
+    selection: Annotated[str, Parameter(help="Name of a selection, whose tiles alone are found, such as arcs.")] = ""
+    sort: Annotated[
+        Sort, Parameter(help="Order; with a text, tile or picture, of the best 1,000 tiles.")
+    ] = Sort.SCORE
+    seed: Annotated[int, Parameter(help="Seed of --sort random, such as 7.")] = 0
     mode: Annotated[Mode, Parameter(help="Rank by model, words or both.")] = Mode.BOTH
     group: Annotated[GroupBy, Parameter(help="Show one tile per proposal or patch of sky, or all.")] = GroupBy.PROPOSAL
     k: Annotated[int, Parameter(name=("-k", "--k"), help="Maximum number of hits, such as 10.")] = 10

@@ -59,11 +59,13 @@ def encode_png(levels_yx: NDArray[np.uint8]) -> bytes:
     return b"".join((PNG_SIGNATURE, *_chunk(b"IHDR", header), *image, END_CHUNK))
 
 
-def with_texts(png: bytes, texts: Mapping[str, str]) -> bytes:
-    """Add text chunks to a PNG of `encode_png`; the rest of the file stays the same."""
-    chunks = (
+def with_texts(png: bytes, texts: Mapping[str, str], xmp: str = "") -> bytes:
+    """Add text chunks and an XMP packet to a PNG; the rest of the file stays the same."""
+    chunks = [
         _chunk(b"tEXt", key.encode("ascii"), b"\0", text.encode("ascii", "replace")) for key, text in texts.items()
-    )
+    ]
+    if xmp:  # uncompressed, without language and translated keyword
+        chunks.append(_chunk(b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0", xmp.encode()))
     return b"".join((png.removesuffix(END_CHUNK), *chain.from_iterable(chunks), END_CHUNK))
 
 

@@ -88,6 +88,17 @@ def read_wcs(hdus: pyfits.HDUList, extension: int, plane: int) -> WCS | None:
     return None
 
 
+def parse_wcs(text: str | None) -> WCS | None:
+    """Read the WCS of a tile from its header text; None if the tile has none, or an unusable one."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            wcs = WCS(pyfits.Header.fromstring(text or "", sep="\n"), naxis=2)
+    except BAD_WCS:
+        return None
+    return wcs if _is_usable(wcs) else None
+
+
 def _plane_header(hdus: pyfits.HDUList, header: pyfits.Header, plane: int) -> pyfits.Header:
     """Return a copy of the header with the WCS of a plane of a WFPC2 cube, from the file's table.
 

@@ -100,7 +100,7 @@ def make_agent_server(open_search: Callable[[], Search], layout: Layout, explain
         """Return all facts of a tile, with the abstract of its proposal and the header of its WCS."""
         with saying_errors():
             record = opened().tile(tile_id)
-            return {"tile_id": tile_id} | {name: plain(value) for name, value in record.facts.items()}
+            return {name: plain(value) for name, value in record.facts.items()}
 
     @server.tool(name="explain", annotations=READ_ONLY)
     def explain_tile(tile_id: str) -> dict[str, Any]:

@@ -58,6 +58,11 @@ class QueryModel:
                 self._loaded = prepare_for_embedding(load_run_model(self.run_dir), self.precision)
             return self._loaded
 
+    @property
+    def is_loaded(self) -> bool:
+        """Whether the model is loaded."""
+        return self._loaded is not None
+
     def expect(self, ahead: TextsAhead) -> None:
         """Take the features of texts from another process."""
         self._ahead = ahead

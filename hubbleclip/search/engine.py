@@ -155,6 +155,16 @@ class Search:
         """Load the model now, so that the first query need not wait."""
         self._now().model.load()
 
+    @property
+    def has_model(self) -> bool:
+        """Whether the model is loaded."""
+        return self._opened.model.is_loaded
+
+    @property
+    def is_damaged(self) -> bool:
+        """Whether a file of the index was truncated since it was opened, and cannot be opened again."""
+        return not (self._opened.store.is_whole() or self._now().store.is_whole())
+
     def expect(self, ahead: TextsAhead) -> None:
         """Take the features of texts from another process, if it has the model that answers.
 
@@ -401,7 +411,7 @@ class Search:
         Parameters
         ----------
         tile_id
-            Id of a tile, indexed or not.
+            Id of a tile, indexed or not, or its first characters.
 
         Returns
         -------
@@ -411,12 +421,16 @@ class Search:
         Raises
         ------
         SearchError
-            If there is no such tile.
+            If there is no such tile, or several ids begin so.
 
         """
-        facts = self._now().facts.details(str(tile_id))
-        if facts is None:
-            raise SearchError(f"there is no tile {tile_id!r}")
+        found = self._now().facts.details(str(tile_id))
+        if len(found) > 1:
+            raise SearchError(f"several tiles begin with {tile_id!r}: give more characters")
+        if not found:
+            raise SearchError(f"there is no tile {str(tile_id)[:64]!r}")
+        (facts,) = found
+        tile_id = facts["tile_id"]
         return TileRecord(tile_id=tile_id, facts=facts, picture=self._layout.existing_tile(tile_id))
 
     def picture(self, tile_id: str) -> Path:

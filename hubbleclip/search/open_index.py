@@ -219,12 +219,13 @@ def _read_status(layout: Layout, current: CurrentIndex, num_tiles: int) -> Index
     run_id = layout.absolute(current.run).name
     with read_catalog(layout) as catalog:
         (row,) = catalog.named_query("index_status", run_id=run_id)
+    promoted_at = row["promoted_at"] and row["promoted_at"].replace(tzinfo=UTC)
     return IndexStatus(
         num_tiles=num_tiles,
         run_id=run_id,
         model_digest=current.model_digest,
         indexed_at=datetime.fromtimestamp(layout.current_index.stat().st_mtime, UTC),
-        **(row | {"model": row["model"] or "unknown model"}),
+        **(row | {"model": row["model"] or "unknown model", "promoted_at": promoted_at}),
     )
 
 

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import json
 import re
-import threading
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
 from hubbleclip.core.errors import SearchError
-from hubbleclip.core.io import write_bytes
+from hubbleclip.core.io import locked, write_bytes
 
 NAME = re.compile(r"[\w+.-][\w +.-]{0,63}")
 MAX_SELECTIONS, MAX_TILES, MAX_NOTE = 200, 10_000, 4_000
 """Maximum numbers of selections, of tiles of one, and of characters of a note."""
-_lock = threading.Lock()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,7 +58,7 @@ def change_selection(
     """Add tiles to a selection, which is made if it is new, remove tiles from it, and change its note."""
     if not NAME.fullmatch(name):
         raise SearchError("the name of a selection has at most 64 letters, digits, spaces, and - + . _")
-    with _lock:
+    with locked(path.parent):
         found, add = read_selections(path), list(add)
         if not add and name not in found:
             raise SearchError(f"there is no selection {name!r}: choose tiles to make it")
@@ -76,7 +74,7 @@ def change_selection(
 
 def delete_selection(path: Path, name: str) -> None:
     """Delete a selection."""
-    with _lock:
+    with locked(path.parent):
         _write(path, {one: value for one, value in read_selections(path).items() if one != name})
 
 

@@ -24,6 +24,7 @@ from hubbleclip.core.layout import tile_file_name, tile_file_stem
 from hubbleclip.core.reasons import count_of, reason_words
 from hubbleclip.core.records import Rejection
 from hubbleclip.images.contact_sheet import write_sheet
+from hubbleclip.images.avm import with_avm
 from hubbleclip.images.encode import decode_tile, with_texts
 from hubbleclip.images.tiling import READERS, CutResult, CutTile, TileRejection, tile_file
 from hubbleclip.pipeline.engine.attempts import Step, attempt
@@ -163,10 +164,11 @@ def rejection_row(rejection: TileRejection, file: str) -> Row:
 
 
 def picture_bytes(tile: CutTile, row: Row) -> bytes:
-    """Return the content of a tile's file; a PNG has the known values of its row as text chunks."""
+    """Return the content of a tile's file, with its position; a PNG has the known values of its row as text chunks."""
+    picture = with_avm(tile.encoded, row)
     if tile.suffix != ".png":
-        return tile.encoded
-    return with_texts(tile.encoded, {name: str(value) for name, value in row.items() if value is not None})
+        return picture
+    return with_texts(picture, {name: str(value) for name, value in row.items() if value is not None})
 
 
 def write_index(folder: Path, rows: Sequence[Row], settings: TileSettings) -> None:

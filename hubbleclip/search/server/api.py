@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Iterable
 from dataclasses import fields
 from functools import partial
 from typing import Annotated, Any, Literal
@@ -13,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, WithJsonSche
 from pydantic_core import to_jsonable_python
 from starlette.datastructures import FormData, UploadFile
 
-from hubbleclip.catalog.tile_facts import TEXT
+from hubbleclip.catalog.tile_facts import FACTS, INTEGER, REAL, TEXT, Column
 from hubbleclip.core.errors import HubbleclipError, SearchError
 from hubbleclip.search.export import COLUMNS, FORMATS, infos_of
 from hubbleclip.search.params import MAX_DEPTH, MAX_TERMS, MAX_WEIGHT, ParameterError, Short, Text, first_fault
@@ -65,20 +66,24 @@ class SearchBody(ApiParams):
         return self.model_copy(update=lists | {"terms_": []})
 
 
-HIT_SCHEMA = {
-    "type": "object",
-    "properties": {
-        one.name: {"type": "string" if one.kind == TEXT else "number", "description": one.description}
-        for one in COLUMNS
+def schema_of(columns: Iterable[Column], *links: str) -> dict[str, Any]:
+    """Describe a record of facts, each of which may be unknown, with addresses."""
+    types = {TEXT: "string", REAL: "number", INTEGER: "integer"}
+    facts = {one.name: {"type": [types[one.kind], "null"], "description": one.description} for one in columns}
+    return {
+        "type": "object",
+        "properties": facts | {one: {"type": "string", "description": f"Address of the {one}"} for one in links},
     }
-    | {name: {"type": "string", "description": f"Address of the {name}"} for name in ("page", "picture")},
-}
+
+
+HitBody = Annotated[dict[str, Any], WithJsonSchema(schema_of(COLUMNS, "page", "picture"))]
+TileBody = Annotated[dict[str, Any], WithJsonSchema(schema_of(FACTS, "picture"))]
 
 
 class SearchResult(BaseModel):
     """One page of hits, best first; `understood` has the parameters with what was recognised in the texts."""
 
-    hits: list[Annotated[dict[str, Any], WithJsonSchema(HIT_SCHEMA)]]
+    hits: list[HitBody]
     num_hits: int = Field(description="Hits on all pages, or a lower bound if not `is_counted`.")
     is_counted: bool
     num_admitted: int
@@ -91,7 +96,7 @@ class SearchResult(BaseModel):
 class ErrorBody(BaseModel):
     """An error: `detail` says what is wrong and what to change."""
 
-    detail: Short
+    detail: str
 
 
 def respond(hits: Hits, form: Format) -> Response:
@@ -140,10 +145,22 @@ async def upload_of(request: Request, service: SearchService) -> WebParams:
             return params_of(fields, WebParams).model_copy(update={"image": [digest]})
 
 
-ERRORS: dict[int | str, dict[str, Any]] = {
-    400: {"model": ErrorBody},
-    503: {"model": ErrorBody, "description": "Busy: see Retry-After"},
+MEANINGS = {
+    400: "The search is not possible",
+    401: "A token is needed",
+    403: "The request is from a page of another site",
+    408: "The body came too slowly",
+    413: "The body is too large",
+    421: "The server answers to localhost only",
+    422: "A parameter is wrong",
+    503: "Busy: see Retry-After; or the index or the catalog is damaged",
 }
+ERRORS: dict[int | str, dict[str, Any]] = {
+    status: {"model": ErrorBody, "description": meaning} for status, meaning in MEANINGS.items()
+}
+"""Responses of all routes."""
+NOT_FOUND: dict[int | str, dict[str, Any]] = {404: {"model": ErrorBody, "description": "There is no such tile"}}
+EXPORTS: dict[int | str, dict[str, Any]] = {200: {"content": {media_type: {} for media_type, *_ in FORMATS.values()}}}
 POSTED = {
     "multipart/form-data": {
         "schema": {"type": "object", "properties": {"picture": {"type": "string", "format": "binary"}}}
@@ -154,15 +171,16 @@ POSTED = {
 
 def api_routes(service: SearchService) -> APIRouter:
     """Make the routes of the API."""
-    router = APIRouter(prefix="/api/v1", responses=ERRORS)
+    router = APIRouter(prefix="/api/v1")
 
-    @router.get("/search", response_model=SearchResult, summary="Search by the parameters of the URL")
+    @router.get("/search", response_model=SearchResult, responses=EXPORTS, summary="Search by the parameters of the URL")
     async def search(params: Annotated[ApiParams, Query()]) -> Response:
         return await _answer(params, service)
 
     @router.post(
         "/search",
         response_model=SearchResult,
+        responses=EXPORTS,
         summary="Search by a picture, or by terms with weights",
         openapi_extra={"requestBody": {"content": POSTED}},
     )
@@ -177,11 +195,11 @@ def api_routes(service: SearchService) -> APIRouter:
             raise ParameterError(first_fault(error.errors())) from error
         return await _answer(body.with_terms(), service)
 
-    @router.get("/tiles/{tile_id}", summary="Everything known of a tile")
-    async def tile(tile_id: str) -> dict[str, Any]:
+    @router.get("/tiles/{tile_id}", responses=NOT_FOUND, summary="Everything known of a tile, or of a start of its id")
+    async def tile(tile_id: str) -> TileBody:
         record = await find_tile(tile_id, service)
         facts = {name: plain(value) for name, value in record.facts.items()}
-        return {"tile_id": record.tile_id} | facts | {"picture": f"/api/v1/tiles/{record.tile_id}/image.png"}
+        return facts | {"picture": f"/api/v1/tiles/{record.tile_id}/image.png"}
 
     @router.get("/points", summary="First two principal components of the tiles' features, for a map")
     async def points(params: Annotated[WebParams, Query()]) -> Points:
@@ -202,4 +220,4 @@ async def find_tile(tile_id: str, service: SearchService) -> TileRecord:
     try:
         return await service.run(service.search.tile, tile_id)
     except SearchError as error:
-        raise NotFoundError(f"there is no tile {tile_id[:64]!r}") from error
+        raise NotFoundError(str(error)) from error

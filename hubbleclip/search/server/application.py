@@ -9,9 +9,10 @@ from pathlib import Path
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
+from fastapi.responses import JSONResponse, PlainTextResponse
 from fastapi.staticfiles import StaticFiles
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -19,12 +20,12 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from hubbleclip import __version__
 from hubbleclip.core.errors import CatalogError, DamagedIndexError, HubbleclipError
 from hubbleclip.search.params import ParameterError, Short, first_fault
-from hubbleclip.search.server.api import NotFoundError, add_posted_schema, api_routes
+from hubbleclip.search.server.api import ERRORS, NotFoundError, add_posted_schema, api_routes
 from hubbleclip.search.server.cone_search import cone_routes
 from hubbleclip.search.server.pages.routes import error_page, page_routes, wants_page
 from hubbleclip.search.server.pictures import picture_routes
 from hubbleclip.search.server.running_server import proof_of
-from hubbleclip.search.server.search_service import RETRY_AFTER_S, BusyError, SearchService
+from hubbleclip.search.server.search_service import LOADING, OK, RETRY_AFTER_S, BusyError, SearchService
 from hubbleclip.search.server.security import Access, SecurityMiddleware
 from hubbleclip.search.server.uploads import UploadError
 
@@ -38,6 +39,13 @@ STATUS = {
     ParameterError: 422,
 }
 """HTTP status by type of error; 400 for all others."""
+
+
+class Health(BaseModel):
+    """Whether searches are answered, and the proof that the server is the registered one."""
+
+    status: str
+    proof: str
 
 
 class Metrics:
@@ -106,6 +114,7 @@ def create_app(service: SearchService, access: Access, instance: str = "") -> Fa
         redoc_url=None,
         openapi_url="/api/v1/openapi.json",
         description="Search the tiles of Hubble images by text, picture, tile, position and facts.",
+        responses=ERRORS,
     )
     metrics = Metrics(service)
     app.add_middleware(GZipMiddleware)
@@ -117,11 +126,13 @@ def create_app(service: SearchService, access: Access, instance: str = "") -> Fa
     app.include_router(page_routes(service, access))
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
 
-    @app.get("/healthz", summary="Whether the server answers")
-    async def health(challenge: Short = "") -> dict[str, str]:
-        return {"status": "ok" if service.is_ready else "loading the model", "proof": proof_of(instance, challenge)}
+    @app.get("/healthz", summary="Whether searches are answered", responses={503: {"model": Health}})
+    def health(response: Response, challenge: Short = "") -> Health:
+        status = service.health()
+        response.status_code = 200 if status in (OK, LOADING) else 503
+        return Health(status=status, proof=proof_of(instance, challenge))
 
-    @app.get("/metrics", summary="Numbers for Prometheus")
+    @app.get("/metrics", response_class=PlainTextResponse, summary="Numbers for Prometheus")
     async def numbers() -> Response:
         return Response(generate_latest(metrics.registry), media_type="text/plain; version=0.0.4; charset=utf-8")
 

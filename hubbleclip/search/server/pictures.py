@@ -6,6 +6,7 @@ import io
 import threading
 from functools import lru_cache
 from pathlib import Path
+from typing import Any, Literal
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import FileResponse
@@ -13,11 +14,15 @@ from PIL import Image
 from starlette.staticfiles import NotModifiedResponse, StaticFiles
 
 from hubbleclip.core.errors import SearchError
-from hubbleclip.search.server.api import ErrorBody, NotFoundError
+from hubbleclip.images.avm import with_avm
+from hubbleclip.search.server.api import NOT_FOUND, NotFoundError
 from hubbleclip.search.server.search_service import SearchService
 
 THUMBNAIL_PX, QUALITY, NUM_CACHED = 224, 80, 4096
 """Side and quality of a thumbnail, and number of thumbnails in memory, each of about 10 kB."""
+Picture = Literal["png", "jpg"]
+MEDIA_TYPES = {"png": "image/png", "jpg": "image/jpeg"}
+PICTURES: dict[int | str, dict[str, Any]] = {200: {"content": {one: {} for one in MEDIA_TYPES.values()}}}
 FILES = StaticFiles()
 ONE_AT_A_TIME = threading.Lock()
 """Held while a thumbnail is made, so that a page of them leaves the other cores to the searches."""
@@ -43,7 +48,7 @@ def thumbnail(path: Path) -> bytes:
 
 def picture_routes(service: SearchService) -> APIRouter:
     """Make the routes of the pictures, whose functions FastAPI calls in threads of its own."""
-    router = APIRouter(prefix="/api/v1/tiles/{tile_id}", responses={404: {"model": ErrorBody}})
+    router = APIRouter(prefix="/api/v1/tiles/{tile_id}", responses=NOT_FOUND)
 
     def find(tile_id: str) -> Path:
         try:
@@ -54,12 +59,18 @@ def picture_routes(service: SearchService) -> APIRouter:
             raise NotFoundError("the tile's picture is not on this machine")
         return path
 
-    @router.get("/image.png", response_class=FileResponse, summary="Picture of a tile, PNG or JPEG")
-    def image(tile_id: str, request: Request) -> Response:
+    @router.get(
+        "/image.png", response_class=Response, responses=PICTURES, summary="Picture of a tile; as stored, or with AVM"
+    )
+    def image(tile_id: str, request: Request, format: Picture | None = None) -> Response:
         path = find(tile_id)
+        if format:
+            content = with_avm(path.read_bytes(), service.search.tile(tile_id).facts, format)
+            headers = {"Content-Disposition": f'attachment; filename="{tile_id}.{format}"'}
+            return Response(content, headers=headers, media_type=MEDIA_TYPES[format])
         return kept_by_browsers(FileResponse(path, stat_result=path.stat()), request)
 
-    @router.get("/thumbnail.jpg", response_class=Response, summary="Small picture of a tile, JPEG")
+    @router.get("/thumbnail.jpg", response_class=Response, responses=PICTURES, summary="Small picture of a tile, JPEG")
     def small(tile_id: str, request: Request) -> Response:
         content = thumbnail(find(tile_id))
         return kept_by_browsers(Response(content, headers={"ETag": f'"{tile_id}"'}, media_type="image/jpeg"), request)

@@ -56,6 +56,13 @@ class BoundedProtocol(H11Protocol):
         if self.cycle is not former:
             self._restart(EXCHANGE_S)
 
+    def eof_received(self) -> bool:  # type: ignore[override]
+        """Answer a client that has closed its half of the connection after a whole request."""
+        is_waiting = bool(self.cycle and not self.cycle.more_body and not self.cycle.response_complete)
+        if is_waiting:
+            self.cycle.keep_alive = False
+        return is_waiting
+
     def on_response_complete(self) -> None:
         """See `H11Protocol`; the client may still be reading the response."""
         self._restart(EXCHANGE_S)

@@ -30,6 +30,7 @@ Result = TypeVar("Result")
 NUM_WORKERS, MAX_WAITING, MAX_S, RETRY_AFTER_S = 2, 64, 20.0, 2
 START_S = 85.0
 """Maximum time of a call while the model is loaded, which takes seconds, and longer on a machine with other work."""
+OK, LOADING = "ok", "loading the model"
 MAX_K, MAX_RECEIVING = 200, 8
 """Largest number of hits per page, and of uploads that are being received at one time."""
 
@@ -120,8 +121,8 @@ class SearchService:
         Queue of the long tables, such as a cone of the whole sky.
     names
         Queue of the names for which Sesame is asked.
-    is_ready
-        Whether the model is loaded, if it is to be.
+    model_state
+        What `health` says until the model is loaded.
     uploads
         Uploaded pictures.
     num_receiving
@@ -134,7 +135,7 @@ class SearchService:
     queue: WorkQueue = field(default_factory=WorkQueue)
     tables: WorkQueue = field(default_factory=lambda: WorkQueue(num_workers=1, max_waiting=16))
     names: WorkQueue = field(default_factory=lambda: WorkQueue(max_waiting=8))
-    is_ready: bool = True
+    model_state: str = OK
     uploads: UploadStore = field(default_factory=UploadStore)
     num_receiving: int = 0
 
@@ -148,13 +149,20 @@ class SearchService:
 
     def load_model(self) -> None:
         """Load the model; until then, calls may wait longer."""
-        self.is_ready, self.queue.max_s = False, START_S
+        self.model_state, self.queue.max_s = LOADING, START_S
         try:
             self.search.load_model()
-            self.is_ready = True
             log.info("search: the model is loaded")
+        except (HubbleclipError, OSError, RuntimeError) as error:
+            log.error("search: the model cannot be loaded: %s", error)
         finally:
-            self.queue.max_s = MAX_S
+            self.model_state, self.queue.max_s = "the model cannot be loaded", MAX_S
+
+    def health(self) -> str:
+        """Return `OK`, `LOADING`, or why searches fail; a damaged index is opened again."""
+        if self.search.is_damaged:
+            return "a file of the index is damaged"
+        return OK if self.search.has_model else self.model_state
 
     def answer(self, params: SearchParams, finish: Callable[[Hits], Result]) -> Result:
         """Run a search and return `finish` of its hits; a route calls this in a thread of the queue."""

@@ -12,7 +12,7 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.requests import cookie_parser
-from starlette.responses import PlainTextResponse, RedirectResponse, Response
+from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from hubbleclip.core.errors import HubbleclipError
@@ -104,12 +104,12 @@ class SecurityMiddleware:
         headers = Headers(scope=scope)
         # Without this check, a web page of another site could read the answers by DNS rebinding.
         if is_loopback(self.access.host) and not is_loopback(_host_of(headers.get("host", ""))):
-            return PlainTextResponse("this server answers to localhost only", status_code=421)
+            return JSONResponse({"detail": "this server answers to localhost only"}, 421)
         if _is_from_another_site(headers, scope["method"]):
-            return PlainTextResponse("requests from other sites are refused", status_code=403)
+            return JSONResponse({"detail": "requests from other sites are refused"}, 403)
         length, max_bytes = headers.get("content-length", ""), _max_bytes(headers)
         if length.isdecimal() and int(length) > max_bytes:
-            return PlainTextResponse(f"at most {max_bytes >> 20} MiB are accepted", status_code=413)
+            return JSONResponse({"detail": f"at most {max_bytes >> 20} MiB are accepted"}, 413)
         return None if scope["path"] in OPEN_PATHS else self._without_token(scope, headers)
 
     def _without_token(self, scope: Scope, headers: Headers) -> Response | None:
@@ -119,8 +119,8 @@ class SecurityMiddleware:
         pairs = parse_qsl(scope["query_string"].decode("latin-1"))
         in_url = dict(pairs).get("token", "")
         if not any(map(self._is_token, (given, cookie, in_url))):
-            return PlainTextResponse(
-                "a token is needed: open /?token=...", status_code=401, headers={"WWW-Authenticate": "Bearer"}
+            return JSONResponse(
+                {"detail": "a token is needed: open /?token=..."}, 401, headers={"WWW-Authenticate": "Bearer"}
             )
         if not in_url:
             return None

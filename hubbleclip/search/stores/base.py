@@ -112,6 +112,16 @@ class VectorStore(Protocol):
 
         """
 
+    def is_whole(self) -> bool:
+        """Whether no open file was truncated.
+
+        Returns
+        -------
+        bool
+            False if searches fail until the store is opened again.
+
+        """
+
     def close(self) -> None:
         """Release files and memory; the store must not be used afterwards."""
 

@@ -120,7 +120,11 @@ class EmbeddedStore:
     def is_current(self) -> bool:
         """See `VectorStore`."""
         # A segment that was damaged is opened again, because the file may be restored under its name.
-        return file_stamp(self.folder / MANIFEST) == self._stamp and all(s.is_whole() for s in self._segments.values())
+        return file_stamp(self.folder / MANIFEST) == self._stamp and self.is_whole()
+
+    def is_whole(self) -> bool:
+        """See `VectorStore`."""
+        return all(segment.is_whole() for segment in self._segments.values())
 
     def close(self) -> None:
         """See `VectorStore`."""
@@ -158,8 +162,6 @@ class EmbeddedStore:
         if (num_rows if mask_n is None else np.count_nonzero(mask_n)) <= max(EXACT_ROWS, k):
             row_n = np.arange(num_rows) if mask_n is None else np.flatnonzero(mask_n)
             return best_rows(row_n, self._scores(row_n, query_d), k)
-        for segment in self._segments.values():
-            segment.check_codes()
         query = quantise(query_d[None])
         jobs = [
             self._pool.submit(_bounds, segment, slice(first, first + BLOCK_ROWS), query, k, mask_n)
@@ -213,6 +215,7 @@ class _Block(NamedTuple):
 
 def _bounds(segment: Segment, rows: slice, query: Codes, k: int, mask_n: Mask | None) -> _Block:
     """Bound the similarities of the admitted rows of a block."""
+    segment.check_codes()
     start = segment.start + rows.start
     codes = segment.codes
     codes_nd, scale_n, error_n = codes.codes_nd[rows], codes.scale_n[rows], codes.error_n[rows]

@@ -39,6 +39,7 @@ def test_a_text_search_gives_hits_with_score_ranks_and_facts(client: TestClient)
     assert found["num_admitted"] == 48
     assert found["index"]["is_simulated"] is True
     assert found["index"]["model"] == MODEL
+    assert found["index"]["promoted_at"] == "2024-01-02T00:00:00Z"
     assert client.get(first["picture"]).headers["content-type"] == "image/png"
     assert client.get(first["page"]).status_code == 200
 
@@ -133,6 +134,8 @@ def test_a_tile_has_all_its_facts_and_an_unknown_one_is_404(client: TestClient, 
     facts = client.get(f"/api/v1/tiles/{IDS[1]}").json()
     assert facts["abstract"].startswith("We observe")
     assert "CRVAL1" in facts["wcs"]
+    assert client.get(f"/api/v1/tiles/{IDS[1][:12]}").json() == facts
+    assert "several tiles begin with '0'" in client.get("/api/v1/tiles/0").json()["detail"]
     assert client.get("/api/v1/tiles/unknown").status_code == 404
     for name in ("image.png", "thumbnail.jpg"):
         assert client.get(f"/api/v1/tiles/unknown/{name}").status_code == 404

@@ -49,6 +49,15 @@ def test_headers_that_never_end_are_cut_off(start, search: Search, monkeypatch: 
         assert is_ended(silent)
 
 
+def test_a_client_that_closes_its_half_is_answered(start, search: Search) -> None:
+    with connected(start(service_of(search))) as client:
+        client.sendall(b"GET /api/v1/search?q=galaxy HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        client.shutdown(socket.SHUT_WR)
+        answer = b"".join(iter(lambda: client.recv(2**16), b""))
+    assert answer.startswith(b"HTTP/1.1 200 ")
+    assert b'"hits"' in answer
+
+
 def test_a_client_that_does_not_read_is_cut_off(start, search: Search, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(run_server, "EXCHANGE_S", 0.5)
     with connected(start(service_of(search))) as client:

@@ -1,6 +1,7 @@
 """A new index, a damaged one and one that is being rebuilt under a server that is asked all the time."""
 
 import json
+import os
 import threading
 import time
 from collections import defaultdict
@@ -11,6 +12,7 @@ from urllib.request import urlopen
 
 import pytest
 from search_site import add_tiles, tile_id_of
+from starlette.testclient import TestClient
 from web_search import service_of
 
 from hubbleclip.config.settings import Settings
@@ -20,6 +22,8 @@ from hubbleclip.pipeline import index as stage
 from hubbleclip.search import engine
 from hubbleclip.search.engine import Search
 from hubbleclip.search.params import SearchParams
+from hubbleclip.search.server.application import create_app
+from hubbleclip.search.server.security import Access
 
 PATHS = (
     "/api/v1/search?q=spiral+galaxy&k=8",
@@ -134,6 +138,32 @@ def test_a_damaged_index_is_not_read_again_for_every_request(
         write_bytes(path, b"damage")
     assert {search.num_tiles for _ in range(20)} == {48}
     assert caplog.text.count("cannot be opened") == 1
+
+
+def test_health_tells_a_damaged_index_and_a_missing_model_until_they_are_restored(own_site: Settings) -> None:
+    stage.index(own_site)
+    layout = Layout(own_site.root)
+    service = service_of(Search(layout))
+    with TestClient(create_app(service, Access()), base_url="http://localhost") as client:
+
+        def health() -> tuple[int, str]:
+            answer = client.get("/healthz")
+            return answer.status_code, answer.json()["status"]
+
+        (run,) = layout.runs.glob("*-*")
+        run.rename(layout.root / "moved")
+        service.load_model()
+        assert health() == (503, "the model cannot be loaded")
+        (layout.root / "moved").rename(run)
+        assert client.get("/api/v1/search?q=galaxy").status_code == 200
+        for path in (*layout.index.glob("*/*.f16"), *layout.index.glob("*/*.i8")):
+            content = path.read_bytes()
+            os.truncate(path, 100)
+            assert health() == (503, "a file of the index is damaged")
+            path.with_suffix(".whole").write_bytes(content)
+            path.with_suffix(".whole").rename(path)
+            service.search._retry_at = 0
+            assert health() == (200, "ok")
 
 
 def test_a_status_is_that_of_the_index_that_answers(own_site: Settings) -> None:

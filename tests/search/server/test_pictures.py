@@ -3,13 +3,16 @@
 import io
 from concurrent.futures import ThreadPoolExecutor
 
+import numpy as np
 import pytest
 from bs4 import BeautifulSoup
 from PIL import Image
-from search_site import IDS, NUM_TILES
+from pyavm import AVM
+from search_site import IDS, NUM_TILES, SIZE_PX
 from starlette.testclient import TestClient
 from web_search import service_of
 
+from hubbleclip.images.wcs import parse_wcs
 from hubbleclip.search.engine import Search
 from hubbleclip.search.server.application import create_app
 from hubbleclip.search.server.pictures import thumbnail
@@ -35,6 +38,20 @@ def test_a_picture_is_not_sent_twice(name: str, client: TestClient) -> None:
     again = client.get(url, headers={"If-None-Match": first.headers["etag"]})
     assert (again.status_code, again.content, again.headers["etag"]) == (304, b"", first.headers["etag"])
     assert client.get(url.replace(IDS[0], IDS[1]), headers={"If-None-Match": first.headers["etag"]}).status_code == 200
+
+
+@pytest.mark.parametrize("form", ["png", "jpg"])
+def test_a_picture_that_leaves_knows_its_position(form: str, client: TestClient, search: Search, tmp_path) -> None:
+    for tile_id in IDS[:6]:  # each is turned by another angle
+        answer = client.get(f"/api/v1/tiles/{tile_id}/image.png?format={form}")
+        assert f"{tile_id}.{form}" in answer.headers["content-disposition"]
+        path = tmp_path / f"tile.{form}"
+        path.write_bytes(answer.content)
+        found, expected = AVM.from_image(path).to_wcs(), parse_wcs(search.tile(tile_id).facts["wcs"])
+        sides = [0, 0, SIZE_PX, SIZE_PX], [0, SIZE_PX, 0, SIZE_PX]
+        assert found.pixel_to_world(*sides).separation(expected.pixel_to_world(*sides)).arcsec.max() < 1e-3
+        with Image.open(path) as picture, Image.open(search.picture(tile_id)) as stored:
+            assert np.abs(np.asarray(picture, float) - np.asarray(stored, float)).mean() < (3 if form == "jpg" else 1e-9)
 
 
 def test_a_page_of_hits_has_thumbnails(client: TestClient) -> None:

