@@ -115,9 +115,9 @@ def give_range(whole: bytes, sent: list[int] | None = None, stop_after: int | No
 
     def respond(handler: Any) -> None:
         wanted = handler.headers["Range"]
-        start = int(wanted.removeprefix("bytes=").rstrip("-")) if wanted else 0
-        span = {"Content_Range": f"bytes {start}-{len(whole) - 1}/{len(whole)}"} if wanted else {}
-        body = whole[start:]
+        start, last = (wanted or "bytes=0-").removeprefix("bytes=").split("-")
+        body = whole[int(start) :][: int(last) - int(start) + 1 if last else None]
+        span = {"Content_Range": f"bytes {start}-{int(start) + len(body) - 1}/{len(whole)}"} if wanted else {}
         give(b"", 206 if wanted else 200, len(body), **headers, **span)(handler)
         for place in range(0, len(body[:stop_after]), 1 << 16):
             handler.wfile.write(body[place : min(place + (1 << 16), stop_after or len(body))])

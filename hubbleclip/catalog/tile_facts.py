@@ -64,7 +64,8 @@ FROM indexed i JOIN catalog.tile t USING (tile_id) {JOINED.format("catalog.")} O
 """  # noqa: S608 - constants
 """Makes the table by which searches filter and group tiles, in the order of the index; `indexed` has the tile ids."""
 TILE_DETAILS = f"""
-SELECT {SELECTED}, t.chip, t.y0, t.x0, t.corners_deg, t.wcs, t.unit, o.is_moving, p.abstract
+SELECT {SELECTED}, t.chip, t.y0, t.x0, t.shrink, t.corners_deg, t.wcs, t.unit, o.is_moving, p.abstract,
+  (SELECT path FROM product f WHERE f.uri = t.product_uri AND f.sha256 = t.product_sha256) AS product_path
 FROM tile t {JOINED.format("")} WHERE starts_with(t.tile_id, $start) ORDER BY t.tile_id LIMIT 2
 """  # noqa: S608 - constants
 """What the page of a tile shows: the facts of a hit, and more; of two tiles, if two ids begin so."""

@@ -14,6 +14,8 @@ from hubbleclip.cli.running import redirect_caches
 from hubbleclip.core.errors import SettingsError
 
 LOOPBACK, PORT = "127.0.0.1", 8765
+MAX_CUTOUT_BYTES = 8 * 2**20
+"""Most bytes that are read of a FITS file in the archive for one cut-out."""
 TOKEN = "HUBBLECLIP_TOKEN"  # noqa: S105
 """Environment variable of the token; an option would be visible in the list of processes."""
 
@@ -28,6 +30,7 @@ def serve(
     public: Annotated[bool, Parameter(negative=(), help="Let everybody who can connect search.")] = False,
 ) -> None:
     """Serve the search: pages, HTTP API and cone search, until Ctrl-C."""
+    from hubbleclip.archives.mast.remote_file import open_remote
     from hubbleclip.pipeline.lineage import explain
     from hubbleclip.search.engine import Search
     from hubbleclip.search.server.run_server import run_server
@@ -37,9 +40,12 @@ def serve(
     access = check_access(host, os.environ.get(TOKEN), public)
     layout = options.layout()
     redirect_caches(layout)
-    # Names are looked up on the internet for the person at this machine, but not for strangers.
-    search = Search(layout, asks_sesame=is_loopback(access.host) and not public, is_asked_ahead=True)
-    service = SearchService(search=search, explain=partial(explain, layout))
+    # The internet is asked for the person at this machine, but not for strangers.
+    asks = is_loopback(access.host) and not public
+    search = Search(layout, asks_sesame=asks, is_asked_ahead=True)
+    settings = options.settings()
+    remote = partial(open_remote, settings.fetch, settings.archive.mast_url, max_bytes=MAX_CUTOUT_BYTES)
+    service = SearchService(search=search, explain=partial(explain, layout), open_remote=remote if asks else None)
     # The model is loaded while the server starts, so that the first search need not wait for it.
     threading.Thread(target=service.load_model, name="load-model", daemon=True).start()
     run_server(service, access, port, layout.search_server)

@@ -430,8 +430,13 @@ class Search:
         if not found:
             raise SearchError(f"there is no tile {str(tile_id)[:64]!r}")
         (facts,) = found
-        tile_id = facts["tile_id"]
-        return TileRecord(tile_id=tile_id, facts=facts, picture=self._layout.existing_tile(tile_id))
+        path, tile_id = facts.pop("product_path"), facts["tile_id"]
+        return TileRecord(
+            tile_id=tile_id,
+            facts=facts,
+            picture=self._layout.existing_tile(tile_id),
+            product=self._layout.absolute(path) if path else None,
+        )
 
     def picture(self, tile_id: str) -> Path:
         """Find the picture of a tile, which takes less time than `tile`.

@@ -172,11 +172,12 @@ class Hits:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TileRecord:
-    """Everything known of one tile: the facts of a `Hit` and of `TILE_DETAILS`, and its PNG or JPEG file."""
+    """Everything known of one tile: the facts of a `Hit` and of `TILE_DETAILS`, its picture, and its FITS file."""
 
     tile_id: str
     facts: Mapping[str, Any]
     picture: Path
+    product: Path | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,6 +15,7 @@ from hubbleclip.config.settings import Settings
 from hubbleclip.core.layout import Layout
 from hubbleclip.search.embedding_process import embed_ahead
 from hubbleclip.search.engine import Search
+from hubbleclip.search.selections import change_selection
 
 
 @pytest.fixture
@@ -29,6 +30,15 @@ def test_a_text_gives_a_table_whose_ids_are_whole_when_piped(search) -> None:
     found = search("planetary", "nebula", "--mode", "words", "-k", "2", "--group", "none")
     assert found.code == 0, found.err
     assert sum(tile_id_of(p, n) in found.out for p in (3, 7) for n in range(6)) == 2
+
+
+def test_hits_are_sorted_and_of_a_selection(search, site: Settings) -> None:
+    chosen = [tile_id_of(1, number) for number in (2, 4, 3)]
+    path = Layout(site.root).selections
+    change_selection(path, "arcs", add=chosen)
+    found = json.loads(search("--selection", "arcs", "--sort", "exposure", "--group", "none", "--json").out)
+    path.unlink()
+    assert [hit["tile_id"] for hit in found] == [tile_id_of(1, number) for number in (4, 3, 2)]
 
 
 @pytest.mark.slow

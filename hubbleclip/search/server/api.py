@@ -15,20 +15,23 @@ from pydantic_core import to_jsonable_python
 from starlette.datastructures import FormData, UploadFile
 
 from hubbleclip.catalog.tile_facts import FACTS, INTEGER, REAL, TEXT, Column
-from hubbleclip.core.errors import HubbleclipError, SearchError
+from hubbleclip.core.errors import SearchError
 from hubbleclip.search.export import COLUMNS, FORMATS, infos_of
 from hubbleclip.search.params import MAX_DEPTH, MAX_TERMS, MAX_WEIGHT, ParameterError, Short, Text, first_fault
 from hubbleclip.search.records import Hits, IndexStatus, Note, Points, TermKind, TileRecord, plain
-from hubbleclip.search.server.search_service import MAX_K, SearchService, WebParams, params_of, weighted
+from hubbleclip.search.server.search_service import (
+    MAX_K,
+    NotFoundError,
+    SearchService,
+    WebParams,
+    params_of,
+    weighted,
+)
 
 Format = Literal["json", "csv", "votable", "ecsv", "parquet", "images"]
 MAX_FIELD_BYTES, CHUNK_BYTES = 64 * 2**10, 2**18
 MAX_IMAGES = 1000
 """Largest number of hits that are exported with pictures."""
-
-
-class NotFoundError(HubbleclipError):
-    """What a URL names does not exist."""
 
 
 class ApiParams(WebParams):

@@ -20,12 +20,12 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from hubbleclip import __version__
 from hubbleclip.core.errors import CatalogError, DamagedIndexError, HubbleclipError
 from hubbleclip.search.params import ParameterError, Short, first_fault
-from hubbleclip.search.server.api import ERRORS, NotFoundError, add_posted_schema, api_routes
+from hubbleclip.search.server.api import ERRORS, add_posted_schema, api_routes
 from hubbleclip.search.server.cone_search import cone_routes
 from hubbleclip.search.server.pages.routes import error_page, page_routes, wants_page
 from hubbleclip.search.server.pictures import picture_routes
 from hubbleclip.search.server.running_server import proof_of
-from hubbleclip.search.server.search_service import LOADING, OK, RETRY_AFTER_S, BusyError, SearchService
+from hubbleclip.search.server.search_service import LOADING, OK, RETRY_AFTER_S, BusyError, NotFoundError, SearchService
 from hubbleclip.search.server.security import Access, SecurityMiddleware
 from hubbleclip.search.server.uploads import UploadError
 

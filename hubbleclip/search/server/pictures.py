@@ -15,14 +15,16 @@ from starlette.staticfiles import NotModifiedResponse, StaticFiles
 
 from hubbleclip.core.errors import SearchError
 from hubbleclip.images.avm import with_avm
-from hubbleclip.search.server.api import NOT_FOUND, NotFoundError
-from hubbleclip.search.server.search_service import SearchService
+from hubbleclip.search.server.api import NOT_FOUND, find_tile
+from hubbleclip.search.server.search_service import NotFoundError, SearchService
 
 THUMBNAIL_PX, QUALITY, NUM_CACHED = 224, 80, 4096
 """Side and quality of a thumbnail, and number of thumbnails in memory, each of about 10 kB."""
 Picture = Literal["png", "jpg"]
 MEDIA_TYPES = {"png": "image/png", "jpg": "image/jpeg"}
 PICTURES: dict[int | str, dict[str, Any]] = {200: {"content": {one: {} for one in MEDIA_TYPES.values()}}}
+FITS_TYPE = "application/fits"
+FITS: dict[int | str, dict[str, Any]] = {200: {"content": {FITS_TYPE: {}}}}
 FILES = StaticFiles()
 ONE_AT_A_TIME = threading.Lock()
 """Held while a thumbnail is made, so that a page of them leaves the other cores to the searches."""
@@ -69,6 +71,13 @@ def picture_routes(service: SearchService) -> APIRouter:
             headers = {"Content-Disposition": f'attachment; filename="{tile_id}.{format}"'}
             return Response(content, headers=headers, media_type=MEDIA_TYPES[format])
         return kept_by_browsers(FileResponse(path, stat_result=path.stat()), request)
+
+    @router.get("/cutout.fits", response_class=Response, responses=FITS, summary="Pixels of a tile in the archive")
+    async def cutout(tile_id: str) -> Response:
+        record = await find_tile(tile_id, service)
+        content = await service.run(service.cut_out, record, queue=service.names)
+        headers = {"Content-Disposition": f'attachment; filename="{record.tile_id}.fits"'}
+        return Response(content, headers=headers, media_type=FITS_TYPE)
 
     @router.get("/thumbnail.jpg", response_class=Response, responses=PICTURES, summary="Small picture of a tile, JPEG")
     def small(tile_id: str, request: Request) -> Response:

@@ -12,16 +12,18 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import Any, TypeVar
+from typing import Any, BinaryIO, TypeVar
 
 import numpy as np
 from pydantic import ConfigDict, Field
 from starlette.datastructures import FormData, QueryParams
 
 from hubbleclip.core.errors import HubbleclipError
+from hubbleclip.images.cutout import cut_out
+from hubbleclip.missions.links import DOWNLOAD, archive_links
 from hubbleclip.search.engine import Search
 from hubbleclip.search.params import LISTS, SearchParams, TileId, checked, split_weight
-from hubbleclip.search.records import Hits
+from hubbleclip.search.records import Hits, TileRecord
 from hubbleclip.search.server.uploads import UploadStore
 from hubbleclip.search.sky import UnaskedNameError
 
@@ -37,6 +39,10 @@ MAX_K, MAX_RECEIVING = 200, 8
 
 class BusyError(HubbleclipError):
     """The server has more work than it can do in time."""
+
+
+class NotFoundError(HubbleclipError):
+    """What a URL names does not exist."""
 
 
 class WorkQueue:
@@ -123,6 +129,8 @@ class SearchService:
         Queue of the names for which Sesame is asked.
     model_state
         What `health` says until the model is loaded.
+    open_remote
+        Function that opens a FITS file in the archive, by its URI; None if the archive is not asked.
     uploads
         Uploaded pictures.
     num_receiving
@@ -136,6 +144,7 @@ class SearchService:
     tables: WorkQueue = field(default_factory=lambda: WorkQueue(num_workers=1, max_waiting=16))
     names: WorkQueue = field(default_factory=lambda: WorkQueue(max_waiting=8))
     model_state: str = OK
+    open_remote: Callable[[str], BinaryIO] | None = None
     uploads: UploadStore = field(default_factory=UploadStore)
     num_receiving: int = 0
 
@@ -146,6 +155,20 @@ class SearchService:
                 return await (queue or self.queue).run(function, *arguments)
             except UnaskedNameError as error:
                 await self.names.run(self.search.sesame.ask, error.name)
+
+    def cut_out(self, record: TileRecord) -> bytes:
+        """Cut the pixels of a tile out of its FITS file."""
+        uri = str(record.facts["product_uri"])
+        try:
+            if record.product and record.product.is_file():
+                return cut_out(record.product, record.facts)
+            if self.open_remote:
+                return cut_out(self.open_remote(uri), record.facts)
+            reason = "the FITS file is not on this machine"
+        except (HubbleclipError, OSError, ValueError, TypeError, LookupError) as error:
+            reason = f"the FITS file cannot be cut ({error})"
+        links = [link.url for link in archive_links(record.facts) if link.url.startswith(DOWNLOAD)]
+        raise NotFoundError(f"{reason}: see {links[0] if links else uri}")
 
     def load_model(self) -> None:
         """Load the model; until then, calls may wait longer."""

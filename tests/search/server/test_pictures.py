@@ -5,6 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+from astropy.io import fits
 from bs4 import BeautifulSoup
 from PIL import Image
 from pyavm import AVM
@@ -52,6 +53,29 @@ def test_a_picture_that_leaves_knows_its_position(form: str, client: TestClient,
         assert found.pixel_to_world(*sides).separation(expected.pixel_to_world(*sides)).arcsec.max() < 1e-3
         with Image.open(path) as picture, Image.open(search.picture(tile_id)) as stored:
             assert np.abs(np.asarray(picture, float) - np.asarray(stored, float)).mean() < (3 if form == "jpg" else 1e-9)
+
+
+def test_a_cutout_is_of_the_archive_where_it_may_be_asked_or_else_its_address(client: TestClient, search: Search) -> None:
+    url = f"/api/v1/tiles/{IDS[0]}/cutout.fits"
+    refused = client.get(url)
+    assert refused.status_code == 404
+    assert "https://mast.stsci.edu/api/v0.1/Download/file?uri=" in refused.json()["detail"]
+    data_yx, asked = np.random.default_rng(1).random((SIZE_PX * 2, SIZE_PX * 2)), []
+
+    def open_remote(uri: str) -> io.BytesIO:
+        asked.append(uri)
+        content = io.BytesIO()
+        fits.HDUList([fits.PrimaryHDU(), fits.ImageHDU(data_yx, name="SCI")]).writeto(content)
+        content.seek(0)
+        return content
+
+    app = create_app(service_of(search, open_remote=open_remote), Access())
+    with TestClient(app, base_url="http://localhost") as other:
+        answer = other.get(url)
+    (cut,) = fits.open(io.BytesIO(answer.content))
+    assert cut.shape == (SIZE_PX, SIZE_PX)
+    assert np.isin(cut.data[np.isfinite(cut.data)], data_yx).all()
+    assert asked == [search.tile(IDS[0]).facts["product_uri"]]
 
 
 def test_a_page_of_hits_has_thumbnails(client: TestClient) -> None:

@@ -26,10 +26,10 @@ from hubbleclip.search.feature_map import MAX_MAPPED
 from hubbleclip.search.params import MAX_DEPTH, ParameterError, SearchParams
 from hubbleclip.search.records import NUM_SQUARES, GroupBy, Hits, Mode, Sort, TermKind, plain
 from hubbleclip.search.selections import change_selection, delete_selection, read_selections
-from hubbleclip.search.server.api import MAX_IMAGES, NotFoundError, find_tile, upload_of
+from hubbleclip.search.server.api import MAX_IMAGES, find_tile, upload_of
 from hubbleclip.search.server.pages import tile_view
 from hubbleclip.search.server.pages.sky_map import SkyMap, draw_sky, hammer, write_moc
-from hubbleclip.search.server.search_service import BusyError, SearchService, WebParams, params_of
+from hubbleclip.search.server.search_service import BusyError, NotFoundError, SearchService, WebParams, params_of
 from hubbleclip.search.server.security import Access
 from hubbleclip.search.server.uploads import PICTURES
 from hubbleclip.search.sky import UnaskedNameError
