@@ -78,9 +78,7 @@ class SearchOptions(FilterOptions):  # type: ignore[misc]
         ),
     ] = 6.0
     selection: Annotated[str, Parameter(help="Name of a selection, whose tiles alone are found, such as arcs.")] = ""
-    sort: Annotated[
-        Sort, Parameter(help="Order; with a text, tile or picture, of the best 1,000 tiles.")
-    ] = Sort.SCORE
+    sort: Annotated[Sort, Parameter(help="Order; with a text, tile or picture, of the best 1,000 tiles.")] = Sort.SCORE
     seed: Annotated[int, Parameter(help="Seed of --sort random, such as 7.")] = 0
     mode: Annotated[Mode, Parameter(help="Rank by model, words or both.")] = Mode.BOTH
     group: Annotated[GroupBy, Parameter(help="Show one tile per proposal or patch of sky, or all.")] = GroupBy.PROPOSAL

@@ -17,7 +17,7 @@ from starlette.datastructures import FormData, UploadFile
 from hubbleclip.catalog.tile_facts import FACTS, INTEGER, REAL, TEXT, Column
 from hubbleclip.core.errors import SearchError
 from hubbleclip.search.export import COLUMNS, FORMATS, infos_of
-from hubbleclip.search.params import MAX_DEPTH, MAX_TERMS, MAX_WEIGHT, ParameterError, Short, Text, first_fault
+from hubbleclip.search.params import MAX_DEPTH, MAX_TERMS, MAX_WEIGHT, ParameterError, Text, first_fault
 from hubbleclip.search.records import Hits, IndexStatus, Note, Points, TermKind, TileRecord, plain
 from hubbleclip.search.server.search_service import (
     MAX_K,
@@ -176,7 +176,9 @@ def api_routes(service: SearchService) -> APIRouter:
     """Make the routes of the API."""
     router = APIRouter(prefix="/api/v1")
 
-    @router.get("/search", response_model=SearchResult, responses=EXPORTS, summary="Search by the parameters of the URL")
+    @router.get(
+        "/search", response_model=SearchResult, responses=EXPORTS, summary="Search by the parameters of the URL"
+    )
     async def search(params: Annotated[ApiParams, Query()]) -> Response:
         return await _answer(params, service)
 

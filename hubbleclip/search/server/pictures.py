@@ -6,9 +6,9 @@ import io
 import threading
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import FileResponse
 from PIL import Image
 from starlette.staticfiles import NotModifiedResponse, StaticFiles
@@ -20,7 +20,7 @@ from hubbleclip.search.server.search_service import NotFoundError, SearchService
 
 THUMBNAIL_PX, QUALITY, NUM_CACHED = 224, 80, 4096
 """Side and quality of a thumbnail, and number of thumbnails in memory, each of about 10 kB."""
-Picture = Literal["png", "jpg"]
+Form = Annotated[Literal["png", "jpg"] | None, Query(alias="format")]
 MEDIA_TYPES = {"png": "image/png", "jpg": "image/jpeg"}
 PICTURES: dict[int | str, dict[str, Any]] = {200: {"content": {one: {} for one in MEDIA_TYPES.values()}}}
 FITS_TYPE = "application/fits"
@@ -64,12 +64,12 @@ def picture_routes(service: SearchService) -> APIRouter:
     @router.get(
         "/image.png", response_class=Response, responses=PICTURES, summary="Picture of a tile; as stored, or with AVM"
     )
-    def image(tile_id: str, request: Request, format: Picture | None = None) -> Response:
+    def image(tile_id: str, request: Request, form: Form = None) -> Response:
         path = find(tile_id)
-        if format:
-            content = with_avm(path.read_bytes(), service.search.tile(tile_id).facts, format)
-            headers = {"Content-Disposition": f'attachment; filename="{tile_id}.{format}"'}
-            return Response(content, headers=headers, media_type=MEDIA_TYPES[format])
+        if form:
+            content = with_avm(path.read_bytes(), service.search.tile(tile_id).facts, form)
+            headers = {"Content-Disposition": f'attachment; filename="{tile_id}.{form}"'}
+            return Response(content, headers=headers, media_type=MEDIA_TYPES[form])
         return kept_by_browsers(FileResponse(path, stat_result=path.stat()), request)
 
     @router.get("/cutout.fits", response_class=Response, responses=FITS, summary="Pixels of a tile in the archive")

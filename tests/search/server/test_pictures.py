@@ -52,10 +52,14 @@ def test_a_picture_that_leaves_knows_its_position(form: str, client: TestClient,
         sides = [0, 0, SIZE_PX, SIZE_PX], [0, SIZE_PX, 0, SIZE_PX]
         assert found.pixel_to_world(*sides).separation(expected.pixel_to_world(*sides)).arcsec.max() < 1e-3
         with Image.open(path) as picture, Image.open(search.picture(tile_id)) as stored:
-            assert np.abs(np.asarray(picture, float) - np.asarray(stored, float)).mean() < (3 if form == "jpg" else 1e-9)
+            assert np.abs(np.asarray(picture, float) - np.asarray(stored, float)).mean() < (
+                3 if form == "jpg" else 1e-9
+            )
 
 
-def test_a_cutout_is_of_the_archive_where_it_may_be_asked_or_else_its_address(client: TestClient, search: Search) -> None:
+def test_a_cutout_is_of_the_archive_where_it_may_be_asked_or_else_its_address(
+    client: TestClient, search: Search
+) -> None:
     url = f"/api/v1/tiles/{IDS[0]}/cutout.fits"
     refused = client.get(url)
     assert refused.status_code == 404
