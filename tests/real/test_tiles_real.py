@@ -13,7 +13,7 @@ from scipy.stats import entropy
 
 from hubbleclip.config.settings import TileSettings
 from hubbleclip.core.errors import ImageError
-from hubbleclip.images.contact_sheet import write_sheet
+from hubbleclip.pipeline.tiles.contact_sheet import write_sheet
 from hubbleclip.images.encode import decode_png
 from hubbleclip.images.reader import read_science_images
 from hubbleclip.images.tiling import CutTile, tile_file

@@ -19,7 +19,7 @@ from pydantic import ConfigDict, Field
 from starlette.datastructures import FormData, QueryParams
 
 from hubbleclip.core.errors import HubbleclipError
-from hubbleclip.images.cutout import cut_out
+from hubbleclip.search.cutout import cut_out
 from hubbleclip.missions.links import DOWNLOAD, archive_links
 from hubbleclip.search.engine import Search
 from hubbleclip.search.params import LISTS, SearchParams, TileId, checked, split_weight

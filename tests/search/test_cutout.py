@@ -12,7 +12,7 @@ from astropy.wcs import WCS
 from hubbleclip.archives.mast.remote_file import BLOCK_BYTES, open_remote
 from hubbleclip.config.settings import FetchSettings
 from hubbleclip.core.errors import DownloadError, ImageError
-from hubbleclip.images.cutout import cut_out
+from hubbleclip.search.cutout import cut_out
 from tests.bad_server import BadServer, give, give_range
 
 URI = "mast:HST/product/a_drz.fits"
