@@ -15,8 +15,8 @@ from PIL import Image
 
 from hubbleclip.core.errors import ImageError
 from hubbleclip.images import encode
-from hubbleclip.pipeline.tiles.contact_sheet import render_sheet, write_sheet
 from hubbleclip.images.encode import decode_png, encode_png, with_texts
+from hubbleclip.pipeline.tiles.contact_sheet import render_sheet, write_sheet
 
 
 def noisy_levels(seed, shape_yx):

@@ -13,10 +13,10 @@ from scipy.stats import entropy
 
 from hubbleclip.config.settings import TileSettings
 from hubbleclip.core.errors import ImageError
-from hubbleclip.pipeline.tiles.contact_sheet import write_sheet
 from hubbleclip.images.encode import decode_png
 from hubbleclip.images.reader import read_science_images
 from hubbleclip.images.tiling import CutTile, tile_file
+from hubbleclip.pipeline.tiles.contact_sheet import write_sheet
 
 DATA = Path(__file__).parents[2].parent / "shared/data"
 pytestmark = [pytest.mark.real, pytest.mark.skipif(not DATA.is_dir(), reason=f"no real files at {DATA}")]

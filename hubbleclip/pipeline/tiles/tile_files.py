@@ -24,10 +24,10 @@ from hubbleclip.core.layout import tile_file_name, tile_file_stem
 from hubbleclip.core.reasons import count_of, reason_words
 from hubbleclip.core.records import Rejection
 from hubbleclip.images.avm import with_avm
-from hubbleclip.pipeline.tiles.contact_sheet import write_sheet
 from hubbleclip.images.encode import decode_tile, with_texts
 from hubbleclip.images.tiling import READERS, CutResult, CutTile, TileRejection, tile_file
 from hubbleclip.pipeline.engine.attempts import Step, attempt
+from hubbleclip.pipeline.tiles.contact_sheet import write_sheet
 from hubbleclip.search.export import as_astropy
 
 Row = dict[str, Any]

@@ -19,8 +19,8 @@ from pydantic import ConfigDict, Field
 from starlette.datastructures import FormData, QueryParams
 
 from hubbleclip.core.errors import HubbleclipError
-from hubbleclip.search.cutout import cut_out
 from hubbleclip.missions.links import DOWNLOAD, archive_links
+from hubbleclip.search.cutout import cut_out
 from hubbleclip.search.engine import Search
 from hubbleclip.search.params import LISTS, SearchParams, TileId, checked, split_weight
 from hubbleclip.search.records import Hits, TileRecord
