@@ -22,7 +22,7 @@ from prefect.context import FlowRunContext
 
 from hubbleclip.catalog.catalog import read_catalog
 from hubbleclip.core.layout import Layout
-from hubbleclip.images.contact_sheet import render_sheet
+from hubbleclip.pipeline.tiles.contact_sheet import render_sheet
 from hubbleclip.pipeline.engine.progress import LOG_EVERY_S
 from hubbleclip.pipeline.remote_store import local_files
 
