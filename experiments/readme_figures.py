@@ -18,9 +18,9 @@ from hubbleclip.core.layout import Layout
 from hubbleclip.core.records import Metric
 from hubbleclip.evaluation.report.figures import figure_bytes, retrieval_figure
 from hubbleclip.evaluation.report.model_card import score_table
-from hubbleclip.pipeline.tiles.contact_sheet import render_sheet
 from hubbleclip.images.encode import decode_png
 from hubbleclip.pipeline.status import read_status
+from hubbleclip.pipeline.tiles.contact_sheet import render_sheet
 
 app = App()
 NUMBERS = "demo numbers"

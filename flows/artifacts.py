@@ -22,9 +22,9 @@ from prefect.context import FlowRunContext
 
 from hubbleclip.catalog.catalog import read_catalog
 from hubbleclip.core.layout import Layout
-from hubbleclip.pipeline.tiles.contact_sheet import render_sheet
 from hubbleclip.pipeline.engine.progress import LOG_EVERY_S
 from hubbleclip.pipeline.remote_store import local_files
+from hubbleclip.pipeline.tiles.contact_sheet import render_sheet
 
 NEWEST_TILES = "SELECT path, tile_id FROM tile ORDER BY cut_at DESC, tile_id LIMIT 12"
 
