@@ -6,7 +6,8 @@ from typing import NamedTuple
 
 from hubbleclip.captions.schema import Answer
 from hubbleclip.captions.targets import find_targets
-from hubbleclip.captions.vocabulary import normal_form, plain_form
+from hubbleclip.captions.vocabulary import find_terms, normal_form, plain_form, read_vocabulary
+from hubbleclip.core.errors import AnswerError
 
 
 class Grounded(NamedTuple):
@@ -25,18 +26,31 @@ def is_grounded(phrase: str, text: str) -> bool:
     return any(bool(form(phrase)) and f" {form(phrase)} " in f" {form(text)} " for form in (plain_form, normal_form))
 
 
-def ground(answer: Answer, text: str) -> Grounded:
-    """Drop, from an answer, objects and targets that are not in the text, and search phrases with proper names."""
+def ground(answer: Answer, text: str, *, is_model: bool = True) -> Grounded:
+    """Drop, from an answer, objects and targets that are not in the text, and search phrases with proper names.
+
+    The phenomena, the phrases and the summary of a model name no others either: such phrases are dropped, and such a
+    summary becomes the list of the objects and targets that are left. Raises AnswerError if none is left.
+    """
     named = [*answer.objects, *answer.target_names]
     dropped = [phrase for phrase in named if not is_grounded(phrase, text)]
-    kept = answer.model_copy(
-        update={
-            "objects": [phrase for phrase in answer.objects if phrase not in dropped],
-            "target_names": [phrase for phrase in answer.target_names if phrase not in dropped],
-            "search_phrases": [phrase for phrase in answer.search_phrases if not has_name(phrase, answer.target_names)],
-        }
-    )
-    return Grounded(kept, dropped, len(named))
+    objects, targets = ([one for one in found if one not in dropped] for found in (answer.objects, answer.target_names))
+    phenomena, summary = answer.phenomena, answer.summary
+    phrases = [phrase for phrase in answer.search_phrases if not has_name(phrase, answer.target_names)]
+    if is_model:
+        phenomena, phrases = ([one for one in found if names_only(one, text)] for found in (phenomena, phrases))
+        summary = summary if names_only(summary, text) else ", ".join([*objects, *targets])
+    if not summary:
+        raise AnswerError("invalid_answer", "the answer names nothing that is in the title or the abstract")
+    kept = {"objects": objects, "target_names": targets, "phenomena": phenomena}
+    kept |= {"search_phrases": phrases, "summary": summary}
+    return Grounded(answer.model_copy(update=kept), dropped, len(named))
+
+
+def names_only(phrase: str, text: str) -> bool:
+    """Test whether the text has all objects of the vocabulary, and all targets, that a phrase names."""
+    terms = [found.name for found in find_terms(phrase, read_vocabulary().objects)]
+    return all(is_grounded(name, text) for name in [*terms, *find_targets(phrase)])
 
 
 def has_name(phrase: str, target_names: list[str]) -> bool:

@@ -12,6 +12,10 @@ from typing import NamedTuple
 
 VOCABULARY_FILE = Path(__file__).with_name("vocabulary.toml")
 WORD = re.compile(r"[^\W_]+(?:[-'/+][^\W_]+)*[*+]?")
+MAX_TERM_WORDS = 4
+MAX_MODIFIERS = 3
+TYPE = re.compile(r"I{1,3}[abcnLP/]*$|I?V$")
+"""The type of a supernova, or a luminosity class."""
 
 
 class Term(NamedTuple):
@@ -111,3 +115,40 @@ def normal_form(text: str) -> str:
     """Return the form in which phrases and texts are compared: each synonym is replaced by the first of its family."""
     pattern, first = _synonyms()
     return pattern.sub(lambda match: first[match[0]], plain_form(text))
+
+
+class Found(NamedTuple):
+    """A term in a text: its name in the singular with its modifiers, and its category."""
+
+    name: str
+    category: str
+
+
+def find_terms(text: str, terms: Mapping[str, Term], modifiers: frozenset[str] = frozenset()) -> list[Found]:
+    """Find the longest terms of a vocabulary in each clause of a text, each with the modifiers before it."""
+    found = []
+    for clause in re.split(r"[.,;:?!()\[\]\n]+(?=\s|$)", text):
+        words = WORD.findall(clause)
+        lower = [word.lower() for word in words]
+        single = [singular(word) for word in lower]
+        start = place = 0
+        while place < len(words):
+            longest = min(MAX_TERM_WORDS, len(words) - place)
+            length = next((n for n in range(longest, 0, -1) if " ".join(single[place : place + n]) in terms), 0)
+            if not length:
+                place += 1
+                continue
+            first = place
+            while first > max(start, place - MAX_MODIFIERS) and lower[first - 1] in modifiers:
+                first -= 1
+            while first < place and TYPE.match(words[first]):  # "Ia" belongs to the name only after "type"
+                first += 1
+            term = terms[" ".join(single[place : place + length])]
+            found.append(Found(" ".join([*map(_shown, words[first:place]), term.name]), term.category))
+            start = place = place + length
+    return found
+
+
+def _shown(word: str) -> str:
+    """Return a modifier in lower case, unless it is an acronym or the type of a supernova."""
+    return word if sum(map(str.isupper, word)) > 1 or TYPE.match(word) else word.lower()

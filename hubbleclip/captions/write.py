@@ -40,7 +40,7 @@ def write_summary(source: SourceText, backend: Backend, seed: int, layout: Layou
 
     reply = backend.ask(source, before_call)
     took_s = round(time.monotonic() - call_times[0], 3) if call_times else 0.0
-    grounded = ground(reply.answer, source.text)
+    grounded = ground(reply.answer, source.text, is_model=backend.is_model)
     summary = AbstractSummary(
         abstract_sha256=source.abstract_sha256,
         writer=writer,

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import duckdb
 
-from hubbleclip.core.errors import SYSTEM_ERRNOS, CatalogError, DamagedCatalogError, failed_call
+from hubbleclip.core.errors import CatalogError, DamagedCatalogError, machine_error
 
 DAMAGE = duckdb.IOException, duckdb.FatalException, duckdb.InternalException, duckdb.SerializationException
 """Errors of DuckDB for a file whose content is damaged."""
@@ -23,10 +22,8 @@ def typed_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except duckdb.Error as error:
-        # A failure of the machine is recognised by the operating system's text in the message.
-        for number in SYSTEM_ERRNOS:
-            if os.strerror(number) in str(error):
-                raise failed_call(OSError(number, os.strerror(number), str(path))) from error
+        if failure := machine_error(error, path):
+            raise failure from error
         if _is_damage(error):
             raise to_catalog_error(error, path) from error
         raise

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import re
 from collections.abc import Sequence
 from typing import Any
@@ -12,10 +13,9 @@ DISK_FULL_ERRNOS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFB
 EXHAUSTED_ERRNOS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
 """Error numbers for a lack of file descriptors or memory."""
 SYSTEM_ERRNOS = DISK_FULL_ERRNOS | EXHAUSTED_ERRNOS | {errno.EIO, errno.ESTALE}
-"""Values of `OSError.errno` for failures of the machine, and not of the file that was read or written."""
+"""Error numbers for failures of the machine, and not of the file that was read or written."""
 NO_MEMORY_TEXT = "can't allocate memory"
 """Text of torch's RuntimeError for a lack of memory."""
-
 NO_ACCESS_ERRNOS = frozenset({errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST})
 """Error numbers for a file or folder that this user may not use, or whose parent is not a folder."""
 
@@ -122,25 +122,31 @@ class DiskFullError(MachineError):
     """The disk does not have enough free space, so the run stops."""
 
 
-def machine_error(error: BaseException | None) -> MachineError | None:
-    """Return the failure of the machine that is an error or its cause, as one line; None if there is none."""
+def machine_error(error: BaseException | None, place: object = "a file") -> MachineError | None:
+    """Return the failure of the machine that is an error or its cause, as one line; None if there is none.
+
+    Libraries in other languages give the system's text for an error number within theirs.
+    """
     while error is not None:
         if isinstance(error, MachineError):
             return error
-        if isinstance(error, OSError) and error.errno in SYSTEM_ERRNOS:
-            return failed_call(error)
         if isinstance(error, MemoryError) or NO_MEMORY_TEXT in str(error):
             return MachineError("the memory does not suffice: lower flows.workers or the batch size, or add memory")
+        numbers = [number for number in SYSTEM_ERRNOS if os.strerror(number) in str(error)]
+        if isinstance(error, OSError):
+            place, numbers = error.filename or place, [error.errno] if error.errno in SYSTEM_ERRNOS else []
+        if numbers and not isinstance(error, HubbleclipError):
+            return _failed_call(numbers[0], place)
         error = error.__cause__
     return None
 
 
-def failed_call(error: OSError) -> MachineError:
+def _failed_call(number: int, place: object) -> MachineError:
     """Describe a system call that failed, and say what to change."""
-    place, reason = error.filename or "a file", error.strerror
-    if error.errno in DISK_FULL_ERRNOS:
+    reason = os.strerror(number)
+    if number in DISK_FULL_ERRNOS:
         return DiskFullError(f"{place} cannot be written ({reason}): make room or set --data, then run again")
-    if error.errno in EXHAUSTED_ERRNOS:
+    if number in EXHAUSTED_ERRNOS:
         advice = "lower flows.workers, or raise the limit (`ulimit -a` lists the limits)"
         return MachineError(f"a limit of the system is reached ({reason}): {advice}")
     return MachineError(f"{place} cannot be read or written ({reason}): check the disk, then run again, which resumes")

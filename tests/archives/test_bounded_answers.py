@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import gzip
 import json
+import re
 from pathlib import Path
 
 import pytest
 
+from hubbleclip.archives.http import session
 from hubbleclip.archives.http.body_limits import PAGE_BYTES, check_json, parse_json
 from hubbleclip.archives.http.response_errors import RefusedError
 from hubbleclip.archives.mast.archive import MastArchive
@@ -66,9 +68,13 @@ def test_pages_that_always_announce_another_page_end(kind: str, mallory: Mallory
 
 
 @pytest.mark.timeout(15)
-def test_trailers_that_drip_end_at_the_time_limit(scripted) -> None:
+def test_trailers_that_drip_are_logged_each_minute_and_end_at_the_time_limit(
+    scripted, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(session, "LOGGED_S", 0.1)
     with pytest.raises(ArchiveError, match="did not end within"):
         make_transport(**HASTY | {"attempts": 1}).get(scripted(drip_trailers(b"page")).url)
+    assert len(re.findall(r"127\.0\.0\.1 has been sending a response for \d s, slowly", caplog.text)) > 1
 
 
 def test_a_page_has_a_largest_size(scripted) -> None:

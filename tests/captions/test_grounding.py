@@ -4,6 +4,7 @@ import pytest
 
 from hubbleclip.captions.grounding import ground, is_grounded
 from hubbleclip.captions.schema import Answer
+from hubbleclip.core.errors import AnswerError
 
 TEXT = (
     "We image dusty spiral galaxies and a QSO in the Large Magellanic Cloud; SNe Ia and T-Tauri stars are there, too."
@@ -32,19 +33,28 @@ def test_ungrounded(phrase: str) -> None:
     assert not is_grounded(phrase, TEXT)
 
 
+ANSWER = {
+    "objects": ["spiral galaxy", "pulsar"],
+    "phenomena": ["accretion", "wind of a pulsar"],
+    "science_aims": ["see"],
+    "target_names": ["LMC", "M 31"],
+    "category": "Galaxies",
+    "summary": "Dusty galaxies in the LMC.",
+    "search_phrases": ["spiral galaxy", "galaxies in the LMC", "M 31 halo", "globular cluster"],
+}
+
+
 def test_ungrounded_names_are_dropped_and_counted_and_search_phrases_have_no_names() -> None:
-    answer = Answer(
-        objects=["spiral galaxy", "pulsar"],
-        phenomena=["accretion"],
-        science_aims=["see"],
-        target_names=["LMC", "M 31"],
-        category="Galaxies",
-        summary="Galaxies.",
-        search_phrases=["spiral galaxy", "galaxies in the LMC", "M 31 halo"],
-    )
-    grounded = ground(answer, TEXT)
-    assert grounded.dropped == ["pulsar", "M 31"]
-    assert grounded.num_checked == 4
-    assert grounded.answer.objects == ["spiral galaxy"]
-    assert grounded.answer.target_names == ["LMC"]
-    assert grounded.answer.search_phrases == ["spiral galaxy"]
+    grounded = ground(Answer(**ANSWER), TEXT)
+    assert (grounded.dropped, grounded.num_checked) == (["pulsar", "M 31"], 4)
+    kept = {"objects": ["spiral galaxy"], "target_names": ["LMC"], "phenomena": ["accretion"]}
+    assert grounded.answer.model_dump() == ANSWER | kept | {"search_phrases": ["spiral galaxy"]}
+
+
+@pytest.mark.parametrize("summary", ["A black hole in a spiral galaxy.", "Galaxies near NGC 1300."])
+def test_a_summary_of_a_model_that_names_what_the_text_lacks_is_replaced(summary: str) -> None:
+    answer = Answer(**ANSWER | {"summary": summary})
+    assert ground(answer, TEXT).answer.summary == "spiral galaxy, LMC"
+    assert ground(answer, TEXT, is_model=False).answer.summary == summary
+    with pytest.raises(AnswerError, match="names nothing that is in the title or the abstract"):
+        ground(answer, "We ask for time.")

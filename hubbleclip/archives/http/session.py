@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 import math
 import socket
 import time
@@ -22,7 +23,10 @@ from hubbleclip.archives.http.rate_limit import resolve_redirect
 if TYPE_CHECKING:
     from hubbleclip.archives.http.client import Transport
 
+LOG = logging.getLogger(__name__)
 MAX_REDIRECTS = 5
+LOGGED_S, SLOW_BYTES = 60.0, 60_000
+"""A response of which fewer bytes than these arrive in this time (s) is logged, each time."""
 
 
 class QuerySession(requests.Session):
@@ -78,10 +82,12 @@ class TimedReader(io.RawIOBase):
     time could therefore block a connection without end.
     """
 
-    def __init__(self, sock: socket.socket) -> None:
-        self._sock, self._raw = sock, sock.makefile("rb", buffering=0)
+    def __init__(self, sock: socket.socket, host: str) -> None:
+        self._sock, self._raw, self._host = sock, sock.makefile("rb", buffering=0), host
         self._timeout_s = sock.gettimeout() or math.inf
-        self.deadline = time.monotonic() + self._timeout_s  # for the headers; `iter_chunks` sets that for the body
+        self._started = self._logged = time.monotonic()
+        self._num_bytes = 0  # since the time `_logged`
+        self.deadline = self._started + self._timeout_s  # for the headers; `iter_chunks` sets that for the body
 
     def makefile(self, _: str) -> io.BufferedReader:
         """Return a buffered reader; `http.client` calls this method as it would that of a socket."""
@@ -93,11 +99,17 @@ class TimedReader(io.RawIOBase):
 
     def readinto(self, buffer: Any) -> int | None:
         """Read the bytes that have arrived; TimeoutError at the deadline."""
-        left_s = self.deadline - time.monotonic()
-        if left_s <= 0:
+        now = time.monotonic()
+        if now >= self.deadline:
             raise TimeoutError("the response did not arrive in time")
-        self._sock.settimeout(min(left_s, self._timeout_s))
-        return self._raw.readinto(buffer)
+        if now - self._logged >= LOGGED_S:
+            if self._num_bytes < SLOW_BYTES:
+                LOG.warning("%s has been sending a response for %.0f s, slowly", self._host, now - self._started)
+            self._logged, self._num_bytes = now, 0
+        self._sock.settimeout(min(self.deadline - now, self._timeout_s))
+        num_bytes = self._raw.readinto(buffer)
+        self._num_bytes += num_bytes or 0
+        return num_bytes
 
     def close(self) -> None:
         """Close the reader; the connection closes its socket."""
@@ -112,7 +124,7 @@ class TimedHttp(HTTPConnection):
 
     def response_class(self, sock: socket.socket, *args: Any, **options: Any) -> HTTPResponse:  # type: ignore[override]
         """Make the response, which reads from a `TimedReader`."""
-        self.reader = TimedReader(sock)
+        self.reader = TimedReader(sock, self.host)
         return HTTPResponse(self.reader, *args, **options)  # type: ignore[arg-type]
 
 

@@ -4,25 +4,21 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from functools import cache
-from typing import NamedTuple, get_args
+from typing import get_args
 
 from hubbleclip.captions.backends.base import Reply, SourceText
 from hubbleclip.captions.schema import MAX_SUMMARY_WORDS, Answer, Category
 from hubbleclip.captions.targets import find_targets
-from hubbleclip.captions.vocabulary import VOCABULARY_FILE, WORD, Term, read_vocabulary, singular
+from hubbleclip.captions.vocabulary import VOCABULARY_FILE, Found, find_terms, read_vocabulary
 from hubbleclip.config.settings import CaptionSettings
 from hubbleclip.core.errors import AnswerError
 
 RULES_VERSION = 1
 """Version of these rules and of the vocabulary. Raise it whenever the texts of existing abstracts would change."""
 TITLE_WEIGHT = 3
-MAX_TERM_WORDS = 4
-MAX_MODIFIERS = 3
 MAX_AIM_WORDS = 20
-TYPE = re.compile(r"I{1,3}[abcnLP/]*$|I?V$")
-"""The type of a supernova, or a luminosity class."""
 CATEGORIES: tuple[str, ...] = get_args(Category)
 CALIBRATION = CATEGORIES[-1]
 
@@ -66,43 +62,6 @@ GENERIC = {
     "Calibration": ("calibration exposure", "detector test image", "instrument calibration"),
 }
 """Search phrases by science category, which are added if fewer than three were found in a text."""
-
-
-class Found(NamedTuple):
-    """A term in a text: its name in the singular with its modifiers, and its category."""
-
-    name: str
-    category: str
-
-
-def find_terms(text: str, terms: Mapping[str, Term], modifiers: frozenset[str] = frozenset()) -> list[Found]:
-    """Find the longest terms of a vocabulary in each clause of a text, each with the modifiers before it."""
-    found = []
-    for clause in re.split(r"[.,;:?!()\[\]\n]+(?=\s|$)", text):
-        words = WORD.findall(clause)
-        lower = [word.lower() for word in words]
-        single = [singular(word) for word in lower]
-        start = place = 0
-        while place < len(words):
-            longest = min(MAX_TERM_WORDS, len(words) - place)
-            length = next((n for n in range(longest, 0, -1) if " ".join(single[place : place + n]) in terms), 0)
-            if not length:
-                place += 1
-                continue
-            first = place
-            while first > max(start, place - MAX_MODIFIERS) and lower[first - 1] in modifiers:
-                first -= 1
-            while first < place and TYPE.match(words[first]):  # "Ia" belongs to the name only after "type"
-                first += 1
-            term = terms[" ".join(single[place : place + length])]
-            found.append(Found(" ".join([*map(_shown, words[first:place]), term.name]), term.category))
-            start = place = place + length
-    return found
-
-
-def _shown(word: str) -> str:
-    """Return a modifier in lower case, unless it is an acronym or the type of a supernova."""
-    return word if sum(map(str.isupper, word)) > 1 or TYPE.match(word) else word.lower()
 
 
 def rank(title: Iterable[Found], abstract: Iterable[Found]) -> list[Found]:
