@@ -6,20 +6,28 @@ import ctypes
 import errno
 import fcntl
 import hashlib
+import json
 import math
 import os
 import stat
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import IO, Any
 
 from hubbleclip.core.errors import HubbleclipError, machine_error
 
-PROBE_BYTES = 1 << 20
+PROBE_BYTES, CHUNK_BYTES = 1 << 20, 1 << 18
+MAX_JSON_BYTES = 1 << 20
+"""Maximum size of a configuration or a description of a run."""
 SYNCFS_MIN_FILES = 8
 """Minimum number of files for which one `syncfs` call per file system is made instead of one `fsync` call per file."""
+
+
+class TooLargeError(ValueError):
+    """A file or a stream has more bytes than may be read."""
 
 
 def make_folder(folder: Path) -> None:
@@ -44,15 +52,45 @@ def check_bounded(path: Path, max_bytes: float = math.inf) -> None:
     status = path.stat()
     if not stat.S_ISREG(status.st_mode):
         raise ValueError(f"{path.name} is not a file")
-    if status.st_size > max_bytes:
-        raise ValueError(f"{path.name} has {status.st_size:,} bytes, more than the limit of {max_bytes:,.0f}")
+    check_num_bytes(path.name, status.st_size, max_bytes)
 
 
-def read_bounded(path: Path, max_bytes: int) -> bytes:
-    """Read a whole regular file; ValueError if it is larger than `max_bytes`."""
-    check_bounded(path, max_bytes)
-    with path.open("rb") as file:
+def check_num_bytes(name: str, num_bytes: int, max_bytes: float) -> None:
+    """Check the size of what is read; TooLargeError if it is more than `max_bytes`."""
+    if num_bytes > max_bytes:
+        raise TooLargeError(f"{name} has {num_bytes} bytes, more than {max_bytes:.0f}")
+
+
+def read_bounded(source: Path | IO[bytes], max_bytes: int, max_s: float = math.inf) -> bytes:
+    """Read a whole regular file, or a stream; errors as those of `check_bounded` and `chunks`."""
+    if not isinstance(source, Path):
+        return b"".join(chunks(source.read, max_bytes, max_s))
+    check_bounded(source, max_bytes)
+    with source.open("rb") as file:
         return file.read(max_bytes)
+
+
+def chunks(read: Callable[[int], bytes], max_bytes: int, max_s: float) -> Iterator[bytes]:
+    """Yield a stream as it arrives; TooLargeError after `max_bytes`, TimeoutError if it takes more than `max_s`."""
+    num_bytes, deadline = 0, time.monotonic() + max_s
+    while data := read(CHUNK_BYTES):
+        num_bytes += len(data)
+        if num_bytes > max_bytes:
+            raise TooLargeError(f"the response has more than {max_bytes} bytes")
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"the response did not end within {max_s:g} s")
+        yield data
+
+
+def read_json(path: Path, max_bytes: int = MAX_JSON_BYTES) -> dict[str, Any]:
+    """Read an object. Raises ValueError if the file is too large, not JSON, nested too deeply or no object."""
+    try:
+        values = json.loads(read_bounded(path, max_bytes))
+    except RecursionError as error:
+        raise ValueError(f"{path.name} is nested too deeply") from error
+    if not isinstance(values, dict):
+        raise ValueError(f"{path.name} is no object")
+    return values
 
 
 def sha256_file(path: Path) -> str:

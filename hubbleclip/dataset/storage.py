@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from hubbleclip.core.errors import DatasetError
-from hubbleclip.core.io import atomic_write
+from hubbleclip.core.io import TooLargeError, atomic_write, check_num_bytes, read_bounded
 
 log = logging.getLogger(__name__)
 
@@ -63,8 +63,8 @@ class Storage:
 
     def read(self, address: str, max_bytes: int = MAX_BYTES) -> bytes:
         """Read a whole file. DatasetError is raised before reading if the file is too large."""
-        _check_size(address, self.size_bytes(address), max_bytes)
-        return Path(address).read_bytes()
+        with _bounded(address):
+            return read_bounded(_checked_path(address), max_bytes)
 
     def read_spans(self, spans: Sequence[Span]) -> list[bytes]:
         """Read byte ranges of files; a range beyond the end of its file gives fewer bytes."""
@@ -120,10 +120,13 @@ def _link_error(address: str) -> DatasetError:
     return DatasetError(f"{address} is a link to another folder: copy the file here")
 
 
-def _check_size(address: str, size_bytes: int, max_bytes: int) -> None:
-    """Raise DatasetError if a file is too large to be read into memory."""
-    if size_bytes > max_bytes:
-        raise DatasetError(f"{address} has {size_bytes} bytes, more than {max_bytes}: it is not a file of a dataset")
+@contextmanager
+def _bounded(address: str) -> Iterator[None]:
+    """Convert the error for a file that is too large to be read into memory."""
+    try:
+        yield
+    except TooLargeError as error:
+        raise DatasetError(f"{address}: {error}: it is not a file of a dataset") from error
 
 
 def file_address(place: str | Path, name: str) -> str:
@@ -158,7 +161,7 @@ class RemoteStorage(Storage):
                 from aiohttp import ClientTimeout  # noqa: PLC0415 - an optional dependency
 
                 # A limit is one of a session, so sizes are rounded up to powers of two, which are few.
-                total_s = REQUEST_S + (1 << num_bytes.bit_length()) / MIN_BYTES_PER_S
+                total_s = _longest_s(1 << num_bytes.bit_length())
                 options["client_kwargs"] = {"timeout": ClientTimeout(total=total_s, sock_read=REQUEST_S)}
             return fsspec.filesystem(self.protocol, **options)
         except (ImportError, ValueError) as error:
@@ -168,10 +171,11 @@ class RemoteStorage(Storage):
 
     def read(self, address: str, max_bytes: int = MAX_BYTES) -> bytes:
         """See `Storage`."""
-        size_bytes = self.size_bytes(address)
-        _check_size(address, size_bytes, max_bytes)
-        with service_errors(address), self.filesystem(size_bytes).open(address, "rb") as file:
-            return bytes(file.read(size_bytes))  # a server could send more than it announces
+        num_bytes = self.size_bytes(address)
+        with _bounded(address):
+            check_num_bytes(address, num_bytes, max_bytes)
+            with service_errors(address), self.filesystem(num_bytes).open(address, "rb") as file:
+                return read_bounded(file, num_bytes, _longest_s(num_bytes))
 
     def read_spans(self, spans: Sequence[Span]) -> list[bytes]:
         """See `Storage`."""
@@ -196,6 +200,11 @@ class RemoteStorage(Storage):
                 self.filesystem().put_file(str(source), address)
         except FileNotFoundError as error:
             raise DatasetError(f"{address} cannot be written ({error}): create the bucket first") from error
+
+
+def _longest_s(num_bytes: int) -> float:
+    """Return the longest time in which a response of some bytes must arrive."""
+    return REQUEST_S + num_bytes / MIN_BYTES_PER_S
 
 
 def _checked(part: bytes | Exception) -> bytes:

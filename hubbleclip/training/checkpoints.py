@@ -14,7 +14,7 @@ import torch
 
 from hubbleclip.config.model import LOCAL_DIR, OPEN_CLIP_CONFIG, ModelSettings
 from hubbleclip.core.errors import TrainingError, machine_error
-from hubbleclip.core.io import atomic_write, sha256_file, sync_files, sync_folder, write_text
+from hubbleclip.core.io import atomic_write, read_json, sha256_file, sync_files, sync_folder, write_text
 from hubbleclip.core.layout import checkpoint_name
 from hubbleclip.core.records import Checkpoint
 from hubbleclip.training.export.open_clip_folder import write_open_clip
@@ -110,11 +110,11 @@ def read_best(run_dir: Path) -> dict[str, Any]:
     if not (run_dir / BEST).exists() and read_facts(run_dir)["status"] != FINISHED:
         raise TrainingError(f"the run {run_dir} has no checkpoint yet: run `hubbleclip train` again, which resumes it")
     try:
-        best: dict[str, Any] = json.loads((run_dir / BEST).read_text(encoding="utf-8"))
+        best = read_json(run_dir / BEST)
         if not isinstance(best["step"], int) or not isinstance(best["score"], float | int | None):
             raise TypeError(f"step {best['step']!r}, score {best['score']!r}")
-    except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
-        raise damaged(run_dir, f"{BEST} does not name a checkpoint") from error
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise machine_error(error) or damaged(run_dir, f"{BEST} does not name a checkpoint") from error
     return best
 
 
@@ -157,7 +157,7 @@ def best_weights(run_dir: Path) -> BestWeights:
     try:
         sha256 = sha256_file(run_dir / CHECKPOINTS / name)
     except OSError as error:
-        raise damaged(run_dir, f"{name} cannot be read") from error
+        raise machine_error(error) or damaged(run_dir, f"{name} cannot be read") from error
     if recorded not in {None, sha256}:
         raise damaged(run_dir, f"{name} has changed since it was written")
     return BestWeights(name, sha256)

@@ -13,8 +13,8 @@ from typing import Any, TypeVar
 
 from hubbleclip.config.base import Section
 from hubbleclip.config.model import ModelSettings, TrainSettings
-from hubbleclip.core.errors import HubbleclipError, TrainingError
-from hubbleclip.core.io import is_locked, locked, sha256_file, write_text, writing
+from hubbleclip.core.errors import HubbleclipError, TrainingError, machine_error
+from hubbleclip.core.io import is_locked, locked, read_json, sha256_file, write_text, writing
 from hubbleclip.core.records import Checkpoint, Run, to_row
 from hubbleclip.core.timestamps import next_time
 
@@ -156,10 +156,10 @@ def finish_run(run_dir: Path, samples_seen: int, best_step: int, checkpoints: li
 def read_facts(run_dir: Path) -> dict[str, Any]:
     """Read `run.json`."""
     try:
-        facts: dict[str, Any] = json.loads((run_dir / RUN).read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise damaged(run_dir, error) from error
-    if not isinstance(facts, dict) or not facts.keys() >= REQUIRED_FACTS:
+        facts = read_json(run_dir / RUN)
+    except (OSError, ValueError) as error:
+        raise machine_error(error) or damaged(run_dir, error) from error
+    if not facts.keys() >= REQUIRED_FACTS:
         raise damaged(run_dir, f"{RUN} does not describe a run")
     return facts
 

@@ -77,4 +77,5 @@ if __name__ == "__main__":
         import_module(f"hubbleclip.{module}")
     import_module("pandas")
     for line in sys.stdin:
-        print(run_forked(*json.loads(line)), flush=True)
+        sys.stdout.write(f"{run_forked(*json.loads(line))}\n")
+        sys.stdout.flush()

@@ -122,7 +122,7 @@ def another_vocabulary(folder):
         (another_kind, "kind bert, and not clip or siglip"),
         (no_safetensors, r"no weights in model\*\.safetensors"),
         (half_of_the_weights, "does not load .*: export it again"),
-        (a_large_processor, "more than the limit"),
+        (a_large_processor, "more than 1048576"),
         (no_activation, "hidden_act"),
         (another_vocabulary, "50000 tokens instead of 49408"),
     ],

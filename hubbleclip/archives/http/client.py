@@ -30,6 +30,7 @@ from hubbleclip.core.errors import (
     ArchiveUnreachableError,
     WebPageError,
 )
+from hubbleclip.core.io import TooLargeError, chunks
 
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 """Hosts to which a token may be sent unencrypted."""
@@ -42,7 +43,6 @@ MAX_WAIT_S = 30.0
 """Longest pause (s) between two tries, without the random jitter that is added to the pause."""
 QUERY_PATIENCE = 5
 """Longest time from the first to the last byte of a page or a query's response, as a multiple of `fetch.timeout_s`."""
-CHUNK_BYTES = 1 << 18
 BUSY_STATUS = frozenset({429, 503})
 RETRIED_STATUS = frozenset({408, 425, 429})
 """Client errors (4xx) after which a retry may succeed. All server errors (5xx) are retried too."""
@@ -272,7 +272,7 @@ class Transport:
 
         Raises IncompleteError (reason `stalled` or `timeout`) or RefusedError (reason `too_large`).
         """
-        limits, num_bytes, checkpoint_bytes = self.limits, 0, 0
+        limits, num_bytes = self.limits, 0
         checkpoint = time.monotonic()
         limit_s = limit_s or limits.file_timeout_s
         deadline = checkpoint + limit_s
@@ -280,19 +280,19 @@ class Transport:
             response.raw.connection.reader.deadline = deadline
         try:
             # requests' own functions would wait for a whole chunk, without limit on a very slow server
-            while data := response.raw.read1(CHUNK_BYTES):
+            for data in chunks(response.raw.read1, limit_bytes, limit_s):
                 num_bytes += len(data)
-                if num_bytes > limit_bytes:
-                    raise RefusedError(f"the response has more than {limit_bytes} bytes", "too_large")
                 yield data
                 now = time.monotonic()
                 # the rate is measured over intervals of at least stall_s, because single chunks arrive irregularly
                 if now - checkpoint > limits.stall_s:
-                    if num_bytes - checkpoint_bytes < limits.stall_bytes:
+                    if num_bytes < limits.stall_bytes:
                         words = f"fewer than {limits.stall_bytes} bytes arrived in {limits.stall_s:g} s"
                         raise IncompleteError(words, "stalled")
-                    checkpoint, checkpoint_bytes = now, num_bytes
-        except ReadTimeoutError as error:
+                    checkpoint, num_bytes = now, 0
+        except TooLargeError as error:
+            raise RefusedError(str(error), "too_large") from error
+        except (ReadTimeoutError, TimeoutError) as error:
             if time.monotonic() >= deadline:
                 raise IncompleteError(f"the response did not end within {limit_s:g} s", "timeout") from error
             raise requests.ReadTimeout(error) from error

@@ -6,7 +6,6 @@ hub for files, and allocate what a configuration demands.
 
 from __future__ import annotations
 
-import json
 import re
 import zipfile
 from collections.abc import Collection, Iterator, Mapping
@@ -25,10 +24,10 @@ from open_clip.transform import PreprocessCfg
 
 from hubbleclip.config.model import HUB, LOCAL_DIR, OPEN_CLIP_CONFIG
 from hubbleclip.core.errors import TrainingError, machine_error
-from hubbleclip.core.io import check_bounded, read_bounded
+from hubbleclip.core.io import check_bounded, read_json
 
 CONFIG, TOKENIZER_CONFIG = "config.json", "tokenizer_config.json"
-MAX_CONFIG_BYTES, MAX_TOKENIZER_BYTES = 1 << 20, 1 << 26
+MAX_TOKENIZER_BYTES = 1 << 26
 MAX_NUMBER, MAX_LAYERS = 1 << 20, 256
 """Largest number in the configuration of a model, and the largest number of layers."""
 SPARE_BYTES = 1 << 26
@@ -236,14 +235,6 @@ def check_size(name: str, weight_bytes: int, **options: Any) -> None:
     size = sum(one.numel() * one.element_size() for one in (*model.parameters(), *model.buffers()))
     if size > 2 * weight_bytes + SPARE_BYTES:
         raise ValueError(f"it would take {size >> 20} MB of memory, but its weights are {weight_bytes >> 20} MB")
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """Read a configuration. Raises ValueError if it is too large, not JSON or no object."""
-    values = json.loads(read_bounded(path, MAX_CONFIG_BYTES))
-    if not isinstance(values, dict):
-        raise ValueError(f"{path.name} is no object")
-    return values
 
 
 def _check_keys(values: Any, parent: str = "") -> None:

@@ -18,13 +18,13 @@ from torch import Tensor
 
 from hubbleclip.config.model import OPEN_CLIP_CONFIG
 from hubbleclip.core.errors import TrainingError
+from hubbleclip.core.io import read_json
 from hubbleclip.training.models.model_folder import (
     CONFIG,
     check_tokenizer,
     check_transformers,
     check_weights,
     checking,
-    read_json,
 )
 
 PROCESSORS = ("preprocessor_config.json", "processor_config.json")
