@@ -289,7 +289,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             app(words, exit_on_error=False, print_error=False)
     except (HubbleclipError, CycloptsError) as error:
         fail(complete_advice(str(machine_error(error) or error), shlex.join(given_flags(words))), words)
-    except Exception as error:
+    except (OSError, MemoryError, RuntimeError) as error:
         if failure := machine_error(error):
             fail(str(failure), words)
         if not isinstance(error, OSError) or error.errno not in NO_ACCESS_ERRNOS or not error.filename:

@@ -8,11 +8,12 @@ from typing import Any
 
 import torch
 from open_clip.hf_model import HFTextEncoder
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch.nn.utils.parametrize import is_parametrized, remove_parametrizations
 
 from hubbleclip.config.model import OPEN_CLIP_CONFIG
-from hubbleclip.core.errors import TrainingError
+from hubbleclip.core.errors import TrainingError, machine_error
 from hubbleclip.training.export import preprocess
 from hubbleclip.training.finetuning import ModelWithHeads
 from hubbleclip.training.models.builder import LoadedModel, architecture
@@ -41,7 +42,11 @@ def write_open_clip(loaded: LoadedModel, folder: Path) -> None:
     """Write configuration, weights and preprocessing, and the tokenizer unless it is a part of open_clip."""
     config = open_clip_config(loaded)
     (folder / OPEN_CLIP_CONFIG).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
-    save_file({name: weight.contiguous() for name, weight in loaded.model.state_dict().items()}, folder / WEIGHTS)
+    state = {name: weight.contiguous() for name, weight in loaded.model.state_dict().items()}
+    try:
+        save_file(state, folder / WEIGHTS)
+    except SafetensorError as error:
+        raise machine_error(error, folder / WEIGHTS) or error
     source = Path(preprocess.__file__).read_text(encoding="utf-8")
     (folder / PREPROCESS).write_text(source, encoding="utf-8")
     text = getattr(loaded.model, "text", None)
