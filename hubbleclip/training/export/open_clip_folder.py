@@ -46,7 +46,9 @@ def write_open_clip(loaded: LoadedModel, folder: Path) -> None:
     try:
         save_file(state, folder / WEIGHTS)
     except SafetensorError as error:
-        raise machine_error(error, folder / WEIGHTS) or error
+        raise machine_error(error, folder) or TrainingError(
+            f"{folder / WEIGHTS} cannot be written ({error})"
+        ) from error
     source = Path(preprocess.__file__).read_text(encoding="utf-8")
     (folder / PREPROCESS).write_text(source, encoding="utf-8")
     text = getattr(loaded.model, "text", None)
