@@ -42,7 +42,7 @@ def ground(answer: Answer, text: str, *, is_model: bool = True) -> Grounded:
         summary = summary if names_only(summary, text) else ", ".join([*objects, *targets])
     if not summary:
         raise AnswerError("invalid_answer", "the answer names nothing that is in the title or the abstract")
-    kept = {"objects": objects, "target_names": targets, "phenomena": phenomena}
+    kept: dict[str, object] = {"objects": objects, "target_names": targets, "phenomena": phenomena}
     kept |= {"search_phrases": phrases, "summary": summary}
     return Grounded(answer.model_copy(update=kept), dropped, len(named))
 
