@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import errno
+import os
 import shutil
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from stages import product
 
 from hubbleclip.catalog.catalog import read_catalog
 from hubbleclip.cli.app import main
 from hubbleclip.config.settings import Settings, SimulatorSettings, read_settings
 from hubbleclip.contracts.audit import check_rules
 from hubbleclip.core.errors import ArchiveUnreachableError, MachineError, SettingsError
+from hubbleclip.core.io import sha256_bytes
 from hubbleclip.core.layout import Layout
 from hubbleclip.dataset.manifest import read_dataset
 from hubbleclip.dataset.verify import verify_dataset
@@ -23,6 +27,7 @@ from hubbleclip.pipeline.dataset import dataset
 from hubbleclip.pipeline.drop import drop
 from hubbleclip.pipeline.engine.stage import layout_of
 from hubbleclip.pipeline.index import remove_from_index
+from hubbleclip.pipeline.ingest.fetch import is_intact
 from hubbleclip.pipeline.ingest.run import ingest
 from hubbleclip.pipeline.pending_work import newest_dataset
 from hubbleclip.pipeline.shards.run import shards
@@ -221,6 +226,20 @@ def test_a_damaged_product_is_fetched_again(
     dataset(settings)
     assert newest_inputs(settings) == inputs
     assert rows(settings, "SELECT max(version) AS version FROM product") == [{"version": 1}]
+
+
+@pytest.mark.parametrize(
+    ("written_s", "content", "expected"), [(-1, b"new", True), (1, b"new", False), (1, b"old", True), (0, None, False)]
+)
+def test_a_file_is_hashed_again_only_if_it_was_written_since_it_was_fetched(
+    written_s: int, content: bytes | None, expected: bool, tmp_path: Path
+) -> None:
+    path, fetched_at = tmp_path / "a.fits", datetime.now(UTC)
+    if content is not None:
+        path.write_bytes(content)
+        os.utime(path, (fetched_at.timestamp() + written_s,) * 2)
+    one = product("a", path=str(path), fetched_at=fetched_at, sha256=sha256_bytes(b"old"))
+    assert is_intact(one, Layout(tmp_path)) is expected
 
 
 def test_what_was_fetched_is_cut_and_packed_while_the_archive_is_down(tmp_path: Path) -> None:

@@ -107,8 +107,15 @@ def remove_strays(stage: Stage) -> None:
 
 
 def is_intact(product: Product, layout: Layout) -> bool:
-    """Return whether the disk has a product's file with the content that was fetched."""
-    return product.path is not None and has_sha256(layout.absolute(product.path), product.sha256)
+    """Return whether the disk has a product's file with the content that was fetched.
+
+    Fetching has hashed the file, so it is hashed again only if it was written since.
+    """
+    if product.path is None or product.fetched_at is None:
+        return False
+    path = layout.absolute(product.path)
+    is_unchanged = path.is_file() and path.stat().st_mtime <= product.fetched_at.timestamp()
+    return is_unchanged or has_sha256(path, product.sha256)
 
 
 def forgotten(product: Product, layout: Layout) -> Product:
