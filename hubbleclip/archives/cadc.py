@@ -66,11 +66,13 @@ PRODUCT_COLUMNS = {
     "dataset": "o.observationID",
     "proposal_id": "o.proposal_id",
     "filters": "p.energy_bandpassName",
-    "uri": "a.uri",
+    "dataURI": "a.uri",
+    "filename": "a.uri",
     "type": "a.productType",
     "size": "a.contentLength",
-    "checksum": "a.contentChecksum",
+    "prvversion": "a.contentChecksum",
 }
+"""Column of CADC's tables, by the name that `product_row` reads, or by MAST's column."""
 
 
 class CadcClient(MissionsClient):
@@ -102,12 +104,7 @@ class CadcClient(MissionsClient):
                 "obs_id": names[start : start + DATASETS_PER_REQUEST],
             }
             rows += self._ask(f"{select(PRODUCT_COLUMNS)} FROM {ARTIFACTS} WHERE {where(wanted)}", MAX_PRODUCTS).rows
-        return [self._product_row(row) for row in rows]
-
-    def _product_row(self, row: CaomRow) -> CaomRow:
-        """Convert an artifact to a product row with MAST's columns."""
-        made = product_row(row | {"filename": str(row["uri"]).rpartition("/")[2]}, self.mission)
-        return made | {"dataURI": row["uri"], "prvversion": row.get("checksum"), "proposal_id": row.get("proposal_id")}
+        return [product_row(row, self.mission) | row for row in rows]
 
     def download_url(self, uri: str) -> str:
         """Build the URL of a file at CADC's file service; DownloadError if the URI is of another scheme."""

@@ -39,8 +39,9 @@ class ArchiveSettings(Section):
     Advanced Products.
     """
     collections: tuple[str, ...] = ("HST",)
-    """MAST collections to query: `HST` includes the Hubble Advanced Products; `HLA` is the Hubble Legacy Archive.
-    Collections of another mission than the archive's are ignored.
+    """MAST collections to query: `HST` includes the Hubble Advanced Products; `HLA` is the Hubble Legacy Archive;
+    `OPO` has images of press releases, for captions of the kind `press`. Collections of another mission than the
+    archive's are ignored.
     """
     instruments: tuple[str, ...] = ("WFC3*", "ACS*", "WFPC2*")
     """Instruments to query; `*` matches any ending. Instruments of another mission than the archive's are ignored."""

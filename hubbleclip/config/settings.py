@@ -111,7 +111,8 @@ class ShardSettings(Section):
     """Maximum size of a shard, in MB."""
     caption_kinds: tuple[str, ...] = ("abstract", "title")
     """Kinds of captions of a sample, by their names in the registry, with the main caption first. Kinds of the stage
-    `captions` are `summary`, `phrases` and `objects`; `summary@WRITER` selects one of several writers.
+    `captions` are `summary`, `phrases` and `objects`; `summary@WRITER` selects one of several writers. `press` is the
+    title of a press image (`archive.collections` with `OPO`).
     """
 
 

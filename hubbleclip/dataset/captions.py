@@ -15,10 +15,11 @@ from hubbleclip.core.records import HEADER_SOURCE, AbstractSummary, Observation,
 PHRASES = "phrases"
 PHRASE_BREAK = "; "
 """Text between the phrases of a caption of the kind `phrases`; a training draws one of them."""
-CaptionKind = Callable[[Proposal, Observation | None, AbstractSummary | None], str | None]
+CaptionKind = Callable[[Proposal, Observation | None, AbstractSummary | None, Observation | None], str | None]
 """Function that makes a caption; it returns None or "" if there is no text.
 
-It takes a proposal, an observation, and the texts that were written about the proposal's abstract.
+It takes a proposal, an observation, the texts that were written about the proposal's abstract, and the image of a press
+release that shows the observation.
 """
 
 MIN_WORDS = 3
@@ -88,9 +89,12 @@ CAPTION_KINDS: dict[str, CaptionKind] = {
     "abstract": abstract,
     "title": title,
     "category_title": category_title,
-    "summary": lambda _proposal, _observation, written: written.summary if written else None,
-    PHRASES: lambda _proposal, _observation, written: PHRASE_BREAK.join(written.search_phrases) if written else None,
-    "objects": lambda _proposal, _observation, written: (
+    "press": lambda _proposal, _observation, _written, press: press.title if press else None,
+    "summary": lambda _proposal, _observation, written, _press: written.summary if written else None,
+    PHRASES: lambda _proposal, _observation, written, _press: (
+        PHRASE_BREAK.join(written.search_phrases) if written else None
+    ),
+    "objects": lambda _proposal, _observation, written, _press: (
         ", ".join([*written.objects, *written.phenomena]) if written else None
     ),
 }
@@ -102,6 +106,7 @@ def make_captions(
     kinds: Iterable[str],
     summaries: Mapping[str, AbstractSummary] = MappingProxyType({}),
     observation: Observation | None = None,
+    press: Observation | None = None,
 ) -> dict[str, str]:
     """Make the captions of a proposal, or of one of its observations, by kind; kinds without a text are skipped.
 
@@ -117,7 +122,7 @@ def make_captions(
             raise SettingsError(f"setting shards.caption_kinds: unknown kind {kind!r}: use {known}")
         summary = summaries.get(writer) if is_written else None
         # All samples of a proposal share one copy of its texts in memory.
-        text = sys.intern(clean(CAPTION_KINDS[name](proposal, observation, summary) or ""))
+        text = sys.intern(clean(CAPTION_KINDS[name](proposal, observation, summary, press) or ""))
         if text:
             captions[f"{name}@{summary.writer}" if summary else name] = text
     return captions

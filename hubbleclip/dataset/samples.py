@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cache
+from typing import Any
 
 from hubbleclip.config.settings import ShardSettings
 from hubbleclip.core.records import (
@@ -18,10 +22,11 @@ from hubbleclip.core.records import (
     SplitAssignment,
     Tile,
 )
+from hubbleclip.core.vectors import unit_vectors
 from hubbleclip.dataset.captions import make_captions, title
 from hubbleclip.dataset.splits.material import Material
 from hubbleclip.dataset.splits.sky_guard import EXCLUDED
-from hubbleclip.missions.base import PARALLEL
+from hubbleclip.missions.base import PARALLEL, PRESS
 
 OF_TILE = (
     *("tile_id", "obs_id", "product_uri", "product_sha256", "png_sha256", "view", "chip", "y0", "x0", "shrink"),
@@ -29,6 +34,10 @@ OF_TILE = (
     *("unit", "black", "white", "softening"),
 )
 """Columns of a tile that its sample has too."""
+PRESS_RAD = math.radians(3 / 60)
+"""Largest distance of a press image from an observation that it shows; fields have 2 to 3 arcminutes."""
+RELEASE = re.compile(r"(.*[0-9])-?[a-z]+")
+"""Matches the name of a press image: that of its release, and the letters of the image."""
 
 
 def make_samples(
@@ -41,22 +50,52 @@ def make_samples(
     samples, rejections = [], []
     now = datetime.now(UTC)
 
+    images = press_images(material.observations.values())
+    splits_of: dict[str, set[str]] = defaultdict(set)
+    for tile in material.tiles:
+        if image := images.get(tile.obs_id):
+            splits_of[release_of(image)].add(assignments[tile.tile_id].split)
+
     @cache
-    def captions_of(proposal_id: str, obs_id: str) -> dict[str, str]:
+    def captions_of(proposal_id: str, obs_id: str, split: str) -> dict[str, str]:
         proposal, observation = material.proposals[proposal_id], material.observations[obs_id]
-        summaries = material.summaries.get(proposal_id, {})
-        return make_captions(proposal, settings.caption_kinds, summaries, observation)
+        summaries, image = material.summaries.get(proposal_id, {}), images.get(obs_id)
+        # the text of a release is in val or test only if all tiles that the release shows are
+        is_own = image and (split == "train" or splits_of[release_of(image)] <= {split, EXCLUDED})
+        return make_captions(proposal, settings.caption_kinds, summaries, observation, image if is_own else None)
 
     for tile in sorted(material.tiles, key=lambda t: t.tile_id):
         assignment = assignments[tile.tile_id]
         if assignment.split == EXCLUDED:  # needs no rejection, because the split table contains the reason
             continue
         proposal = material.proposals.get(tile.proposal_id)
-        if proposal and (captions := captions_of(tile.proposal_id, tile.obs_id)):
+        if proposal and (captions := captions_of(tile.proposal_id, tile.obs_id, assignment.split)):
             samples.append(make_sample(tile, material.observations[tile.obs_id], proposal, assignment, captions))
         else:
             rejections.append(_rejection(tile, settings, now))
     return samples, rejections
+
+
+def press_images(observations: Iterable[Observation]) -> dict[str, Observation]:
+    """Find the nearest press image of each observation, by observation id; both are of one proposal and not moving."""
+    placed: dict[str, list[tuple[Observation, Any]]] = defaultdict(list)
+    for item in observations:
+        if item.ra_deg is not None and item.dec_deg is not None and not item.is_moving:
+            placed[item.proposal_id].append((item, unit_vectors(item.ra_deg, item.dec_deg)))
+    found = {}
+    for items in placed.values():
+        images = [(image, place) for image, place in items if image.instrument == PRESS]
+        for item, place in items if images else ():
+            image, at = max(images, key=lambda one: (float(one[1] @ place), one[0].obs_id))
+            if float(at @ place) >= math.cos(PRESS_RAD):
+                found[item.obs_id] = image
+    return found
+
+
+def release_of(image: Observation) -> str:
+    """Return the name of the press release of an image."""
+    match = RELEASE.fullmatch(image.obs_id.lower())
+    return match[1] if match else image.obs_id
 
 
 def make_sample(

@@ -13,6 +13,8 @@ CCD, COUNTER, RAMP = "CCD", "photon counter", "infrared array read in ramps"
 """Kinds of detector, for `Camera.kind`."""
 PARALLEL = "parallel exposure: the named target is that of another instrument"
 """Note on a tile of an exposure that was taken beside that of the prime instrument."""
+PRESS = "PRESS"
+"""Instrument of an observation that is an image of a press release."""
 NOTHING = re.compile(r"(?!)")
 """Pattern that matches no text."""
 STAR_CONTRASTS = {475: 4.5, 606: 5.5}
@@ -421,6 +423,8 @@ class Mission:
         Columns of the mission's table in MAST's search API.
     pins
         Facts of the mission's archive, with which `hubbleclip check-archive` compares the archive's answers.
+    press_collection
+        MAST's `obs_collection` of the images of press releases; empty if there is none.
 
     """
 
@@ -442,3 +446,4 @@ class Mission:
     search: SearchColumns
     pins: ArchivePins
     other_modes: re.Pattern[str] = NOTHING
+    press_collection: str = ""

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+from functools import partial
 
 from hubbleclip.missions.base import (
     CCD,
     COUNTER,
+    PRESS,
     RAMP,
     Camera,
     HeaderConvention,
@@ -63,33 +65,26 @@ NICMOS_BAD = {1: "Reed-Solomon error", 16: "grot", 32: "defective", 128: "missin
 FULL = 256 | 2048  # full well and A/D converter saturated, in ACS and WFC3/UVIS
 WFPC2_CONTRASTS = {300: 8.2, 439: 7.2, 606: 6.6}
 
+CAMERA = partial(Camera, pivots_nm=LONG_PASS_NM)
+WFPC2 = CAMERA(kind=CCD, bad_flags=WFPC2_BAD, planes=4, star_contrasts=WFPC2_CONTRASTS, saturated_flags=8)
 CAMERAS = {
     # ACS Data Handbook 10, sections 2.2 and 3.4.3 (table 3.4 of DQ bits). Filters: FILTER1 and FILTER2, one of which
     # is CLEAR. Unit: ELECTRONS; ELECTRONS/S for _drc and _drz. Each of the two chips has a SCI; _drc and _drz have one.
-    "ACS/WFC": Camera(
+    "ACS/WFC": CAMERA(kind=CCD, bad_flags=ACS_BAD, raw_yx=(2068, 4144), light_yx=(2048, 4096), saturated_flags=FULL),
+    "ACS/HRC": CAMERA(
         kind=CCD,
         bad_flags=ACS_BAD,
-        pivots_nm=LONG_PASS_NM,
-        raw_yx=(2068, 4144),
-        light_yx=(2048, 4096),
-        saturated_flags=FULL,
-    ),
-    "ACS/HRC": Camera(
-        kind=CCD,
-        bad_flags=ACS_BAD,
-        pivots_nm=LONG_PASS_NM,
         raw_yx=(1044, 1062),
         light_yx=(1024, 1024),
         saturated_flags=FULL,
         star_contrasts={435: 5.0},
     ),
-    "ACS/SBC": Camera(kind=COUNTER, bad_flags=COUNTER_BAD, pivots_nm=LONG_PASS_NM),
+    "ACS/SBC": CAMERA(kind=COUNTER, bad_flags=COUNTER_BAD),
     # WFC3 Data Handbook 5, sections 2.2, 3.2 and table 3.3 of DQ bits. Filter: FILTER. Unit: ELECTRONS for UVIS;
     # ELECTRONS/S for IR, _drc and _drz. Each of the two UVIS chips has a SCI; _drc and _drz have one SCI.
-    "WFC3/UVIS": Camera(
+    "WFC3/UVIS": CAMERA(
         kind=CCD,
         bad_flags=UVIS_BAD,
-        pivots_nm=LONG_PASS_NM,
         raw_yx=(2070, 4206),
         light_yx=(2051, 4156),
         gap=(2073, 2133),
@@ -100,43 +95,17 @@ CAMERAS = {
     "WFC3/IR": Camera(kind=RAMP, bad_flags=IR_BAD, nm_per_number=10.0, raw_yx=(1024, 1024), light_yx=(1014, 1014)),
     # WFPC2 Data Handbook 4, sections 2.2, 3.3 (table 3.5 of DQ bits). Filters: FILTNAM1 and FILTNAM2; FILTER1 is a
     # number. Unit: COUNTS. A _c0m file has four SCI, a _c0f file has four planes. DQ files (_c1m, _c1f) are not read.
-    "WFPC2": Camera(
-        kind=CCD,
-        bad_flags=WFPC2_BAD,
-        planes=4,
-        pivots_nm=LONG_PASS_NM,
-        star_contrasts=WFPC2_CONTRASTS,
-        saturated_flags=8,
-    ),
+    "WFPC2": WFPC2,
     # HST Data Handbook 3 (1997), part WF/PC. The DQ bits are assumed to be those of WFPC2. A _c0f file of each of the
     # two cameras has four planes, one per chip.
-    "WFPC": Camera(
-        kind=CCD,
-        bad_flags=WFPC2_BAD,
-        planes=4,
-        pivots_nm=LONG_PASS_NM,
-        star_contrasts=WFPC2_CONTRASTS,
-        saturated_flags=8,
-    ),
+    "WFPC": WFPC2,
     # STIS Data Handbook 7, sections 2.2, 2.5 (table 2.8 of DQ bits) and 3.4.2. Filter of the CCD: FILTER, because
     # OPT_ELEM names the mirror (MIRVIS). Unit: COUNTS.
-    "STIS/CCD": Camera(
-        kind=CCD,
-        bad_flags=STIS_BAD,
-        pivots_nm=LONG_PASS_NM,
-        raw_yx=(1044, 1062),
-        light_yx=(1024, 1024),
-        saturated_flags=256,
-    ),
-    "STIS/FUV-MAMA": Camera(kind=COUNTER, bad_flags=COUNTER_BAD, pivots_nm=LONG_PASS_NM),
-    "STIS/NUV-MAMA": Camera(kind=COUNTER, bad_flags=COUNTER_BAD, pivots_nm=LONG_PASS_NM),
+    "STIS/CCD": CAMERA(kind=CCD, bad_flags=STIS_BAD, raw_yx=(1044, 1062), light_yx=(1024, 1024), saturated_flags=256),
+    "STIS/FUV-MAMA": CAMERA(kind=COUNTER, bad_flags=COUNTER_BAD),
+    "STIS/NUV-MAMA": CAMERA(kind=COUNTER, bad_flags=COUNTER_BAD),
     # HST Data Handbook 3 (1997), part FOC. Unit: COUNTS, in the primary HDU.
-    "FOC": Camera(
-        kind=COUNTER,
-        bad_flags={1: "lost?", 2: "filled?", 4: "bad?"},
-        filter_keywords=FOC_FILTERS,
-        pivots_nm=LONG_PASS_NM,
-    ),
+    "FOC": CAMERA(kind=COUNTER, bad_flags={1: "lost?", 2: "filled?", 4: "bad?"}, filter_keywords=FOC_FILTERS),
     # NICMOS Data Handbook 8, sections 2.2 (table 2.2 of DQ bits). Unit: COUNTS/S. The image is the SCI with EXTVER 1.
     "NICMOS": Camera(kind=RAMP, bad_flags=NICMOS_BAD, nm_per_number=10.0),
 }
@@ -304,7 +273,7 @@ HST = Mission(
     instruments=("WFC3*", "ACS*", "WFPC2*", "NICMOS*", "STIS*", "FOC*", "WFPC*"),
     products=PRODUCTS,
     cameras=CAMERAS,
-    unknown_camera=Camera(kind="", bad_flags={1: "lost, in every HST camera"}, pivots_nm=LONG_PASS_NM),
+    unknown_camera=CAMERA(kind="", bad_flags={1: "lost, in every HST camera"}),
     header=HEADER,
     bucket=PublicBucket(
         uri_prefix="mast:hst/product/",
@@ -343,4 +312,6 @@ HST = Mission(
     observation_page="https://archive.stsci.edu/cgi-bin/mastpreview?mission=hst&dataid={1}",
     search=SEARCH,
     pins=PINS,
+    other_modes=re.compile(PRESS),
+    press_collection="OPO",
 )

@@ -128,7 +128,7 @@ def test_the_pages_of_a_query_sum_up_to_the_count_of_the_archive(cadc: Cadc, tmp
         ({"cone_deg": [20.0, 5.0, 1.5]}, expected(low=9, high=12)),
         ({"targets": ["O'Neil"]}, set()),
     ],
-    ids=lambda value: str(next(iter(value), "")),
+    ids=["numbers", "pattern", "until", "cone", "quote"],
 )
 def test_the_settings_choose_the_rows(part: dict[str, Any], names: set[str], cadc: Cadc, tmp_path: Path) -> None:
     assert {item.obs_id for item in observe(archive_at(cadc.url, tmp_path, **part))} == names

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -23,7 +24,8 @@ from hubbleclip.config.settings import ArchiveSettings, read_settings
 from hubbleclip.contracts.schema import read_contract
 from hubbleclip.core.errors import SettingsError
 from hubbleclip.missions.hst import HST
-from tests.archives.conftest import observation
+from tests.archives.conftest import archive_at, observation, observe
+from tests.made_archive import MadeArchive
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -162,6 +164,27 @@ def test_many_proposals_are_asked_for_in_chunks() -> None:
     criteria = criteria_of(ArchiveSettings(instruments=()), HST, list(map(str, range(450))))
     assert [len(item["proposal_id"]) for item in criteria] == [200, 200, 50]
     assert "instrument_name" not in criteria[0]
+
+
+def test_press_images_are_asked_for_without_the_other_settings_and_are_no_images_to_cut(tmp_path: Path) -> None:
+    settings = ArchiveSettings(collections=("HST", "OPO"), instruments=("ACS*",))
+    images, press = criteria_of(settings, HST)
+    assert (images["obs_collection"], press) == (["HST"], {"obs_collection": ["OPO"]})
+    assert len(criteria_of(settings.model_copy(update={"listing": "missions"}), HST)) == 1
+    row = {
+        "obs_id": "hs-2004-32-a",
+        "obsid": 7,
+        "proposal_id": "10246",
+        "obs_title": "A cloud",
+        "obs_collection": "OPO",
+    }
+    with MadeArchive("HST", [(row, {})]) as world:
+        world.rows[0]["obs_collection"] = "OPO"
+        archive = archive_at(world.url, tmp_path, name="hst", collections=["HST", "OPO"])
+        (found,) = observe(archive)
+        assert (found.instrument, found.title, found.proposal_id) == ("PRESS", "A cloud", "hst:10246")
+        _, (rejection,) = archive.list_products([found])
+        assert (rejection.reason, rejection.detail) == ("not_an_image", "the mode PRESS takes no images")
 
 
 def test_the_other_settings_become_criteria() -> None:

@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 import json
-import socket
-import threading
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-import uvicorn
 
 from hubbleclip.archives.check.estimate import estimate, metadata_s, tiles_per_file
 from hubbleclip.archives.check.probe import CheckReport, Level, Measured
@@ -27,53 +22,15 @@ from hubbleclip.config.settings import ArchiveSettings, FetchSettings, TileSetti
 from hubbleclip.core.layout import Layout
 from hubbleclip.missions import MISSIONS
 from hubbleclip.missions.pins import ArchivePins
-from hubbleclip.simulator.observations import SkySettings
+from hubbleclip.simulator.server.launcher import running_simulator
 from hubbleclip.simulator.server.pins import pins_of
 from tests.archives.conftest import LIMITS, SKY, archive_at, observe
 from tests.bad_server import Respond
-from tests.faulty_archive.archive import make_faulty_app, with_faults
-from tests.faulty_archive.changes import ARCHIVE_CHANGES
-from tests.faulty_archive.plan import FaultPlan, FaultRule
 from tests.made_archive import FIRST_MJD, MadeArchive, SparseFile, observation
 
 PINS = pins_of(SKY)
 QUERIES, DOWNLOADS = "/api/v0/invoke", "/api/v0.1/Download/"
-PLANTED = {
-    "column_lost": ("/portal/", Level.STOPS, "columns of queries"),
-    "dates_ignored": (QUERIES, Level.STOPS, "counts"),
-    "rows_unstable": (QUERIES, Level.STOPS, "one window twice"),
-    "row_twice": (QUERIES, Level.STOPS, "window"),
-    "names_null": (QUERIES, Level.DIFFERS, "nulls"),
-    "new_instrument": (QUERIES, Level.DIFFERS, "unseen values"),
-    "file_lost": (QUERIES, Level.DIFFERS, f"proposal {PINS.proposal}"),
-    "sizes_changed": (QUERIES, Level.STOPS, "file, size"),
-    "no_ranges": (DOWNLOADS, Level.DIFFERS, "file, Range"),
-    "no_version": (DOWNLOADS, Level.DIFFERS, "file, version"),
-    "preview_moved": (DOWNLOADS, Level.DIFFERS, "preview"),
-    "bucket_moved": ("/stpubdata/", Level.DIFFERS, "public copy"),
-    "link_lost": ("/hst/proposal_abstracts.html", Level.DIFFERS, "abstracts"),
-    "list_changed": ("/hst/abstracts.cat", Level.DIFFERS, "abstracts.cat"),
-    "title_changed": ("/hst-program-info/program/", Level.DIFFERS, f"programme page of {PINS.proposal}"),
-    "search_changed": ("/search/", Level.DIFFERS, "search API"),
-    "html": (QUERIES, Level.STOPS, "counts"),
-}
 """Path, result and finding of each planted change."""
-
-
-@contextmanager
-def served(plan: FaultPlan = FaultPlan(), sky: SkySettings = SKY) -> Iterator[str]:
-    """Serve the simulated archive from a thread, and yield its address."""
-    server = uvicorn.Server(
-        uvicorn.Config(make_faulty_app(with_faults(sky, plan)), log_level="critical", lifespan="off")
-    )
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{listener.getsockname()[1]}"
-        finally:
-            server.should_exit = True
-            thread.join()
 
 
 def checked(
@@ -96,20 +53,6 @@ def test_the_archive_passes_with_a_profile_of_few_observations_or_none_yet(
     report = checked(simulator, tmp_path, **part)
     assert report.level < Level.STOPS, report.findings
     assert report.measured.files_each
-
-
-@pytest.mark.parametrize("kind", PLANTED)
-def test_a_planted_change_is_noticed(kind: str, tmp_path: Path) -> None:
-    path, level, what = PLANTED[kind]
-    with served(FaultPlan(rules=(FaultRule(kind=kind, path=path),))) as url:
-        report = checked(url, tmp_path)
-    assert report.level is level
-    found = {finding.what: finding.level for finding in report.findings}
-    assert found.get(what) is level, report.findings
-
-
-def test_each_change_of_the_simulator_is_planted() -> None:
-    assert set(ARCHIVE_CHANGES) <= set(PLANTED)
 
 
 def test_previews_are_estimated_by_the_pinned_preview(simulator: str, tmp_path: Path) -> None:
@@ -163,7 +106,7 @@ def test_time_files_tiles_and_disk_follow_from_the_measured_figures() -> None:
 @pytest.mark.parametrize("num_proposals", [12, 60])
 def test_files_and_bytes_are_estimated_within_a_factor_of_two(num_proposals: int, tmp_path: Path) -> None:
     sky = SKY.model_copy(update={"num_proposals": num_proposals})
-    with served(sky=sky) as url:
+    with running_simulator(sky) as url:
         report = checked(url, tmp_path, pins=pins_of(sky))
         archive = archive_at(url, tmp_path)
         products, _ = archive.list_products(observe(archive))

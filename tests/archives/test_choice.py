@@ -188,19 +188,6 @@ def test_a_legacy_product_belongs_to_its_visit() -> None:
     assert (names, reasons) == (["hst_12675_cs_wfpc2_f814w_wf_drz.fits"], {"U27XCS01T": "covered"})
 
 
-def test_a_legacy_file_never_wins_against_the_current_calibration() -> None:
-    own, legacy = observation(), observation(LEGACY)
-    for kind in ("drc", "drz", "crj", "flc", "flt"):
-        assert chosen([own, legacy], [file_of(own, kind), file_of(legacy, "drz")])[0] == [f"ibol02010_{kind}.fits"]
-    advanced = observation(VISIT)
-    assert chosen([advanced, legacy], [file_of(advanced, "drz"), file_of(legacy, "drz")])[0] == [f"{VISIT}_drz.fits"]
-
-
-def test_a_legacy_image_of_all_filters_is_worse_than_that_of_the_current_calibration() -> None:
-    total, legacy = observation(TOTAL), observation(LEGACY.replace("f606w", "total"))
-    assert chosen([total, legacy], [file_of(total, "drz"), file_of(legacy, "drz")])[0] == [f"{TOTAL}_drz.fits"]
-
-
 @pytest.mark.parametrize(
     ("row", "why"),
     [
@@ -292,26 +279,6 @@ def test_a_file_that_is_too_large_gives_way_to_the_next_one() -> None:
     assert (found.file_name, found.obs_id) == ("ibol02010_drz.fits", "ibol02010")
     assert found.choice.endswith("best of 2 (drc, drz), 1 of them larger than archive.max_product_mb")
     assert chosen([own, advanced], rows[:1], settings) == ([], {own.obs_id: "too_large", VISIT: "too_large"})
-
-
-def test_the_newest_format_of_wfpc2_is_chosen() -> None:
-    own = observation("u2440101t", instrument_name="WFPC2/PC")
-    assert chosen([own], [file_of(own, "c0m"), file_of(own, "flt")])[0] == ["u2440101t_flt.fits"]
-
-
-def test_what_cannot_be_used_has_its_reason() -> None:
-    odd = [
-        observation("ibol03010", obsid=None),
-        observation("hst_skycell-p1_wfc3_uvis_f606w_all"),
-        observation("ibol04010"),
-    ]
-    _, reasons = chosen(odd, [])
-    assert sorted(reasons.values()) == ["no_obsid", "no_science_image", "reprocessed"]
-
-
-def test_an_observation_without_proposal_is_left_out() -> None:
-    own = observation(proposal_id=None)
-    assert chosen([own], [file_of(own, "drz")]) == ([], {"ibol02010": "no_proposal"})
 
 
 def visits(num: int) -> tuple[list[Observation], list[dict[str, Any]]]:

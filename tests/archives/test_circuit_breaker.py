@@ -140,12 +140,3 @@ def test_waiting_threads_stop_at_once(scripted, tmp_path: Path) -> None:
         jobs = [pool.submit(fetch, transport, script.url, tmp_path, f"mast:{i}") for i in range(8)]
     assert {type(job.exception()) for job in jobs} == {ArchiveDownError}
     assert len(script.seen) <= 8, "no thread retries after its pause"
-
-
-def test_a_complete_file_resets_the_count(scripted, tmp_path: Path) -> None:
-    transport = make_transport(**LIMITS | {"attempts": 5})
-    script = scripted(*[give(b"", 500)] * 4, give(FITS), *[give(b"", 500)] * 4, give(FITS))
-    for i in range(2):
-        fetch(transport, script.url, tmp_path, f"mast:{i}")
-    assert len(script.seen) == 10
-    assert not transport.breaker_of(script.host).is_open.is_set()

@@ -9,8 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from hubbleclip.archives.http.content_store import FetchedFile, check_content, check_free_space, store_file
-from hubbleclip.archives.http.response_errors import DamagedError
+from hubbleclip.archives.http.content_store import FetchedFile, check_free_space, store_file
 from hubbleclip.core.errors import DiskFullError
 from hubbleclip.core.layout import Layout
 from tests.bad_server import FITS, LARGE_FITS, fits_file, give
@@ -41,16 +40,6 @@ def test_too_little_space_is_reported_in_one_line(tmp_path: Path) -> None:
     assert "\n" not in str(caught.value)
 
 
-def test_enough_space_is_no_error(tmp_path: Path) -> None:
-    check_free_space(Layout(tmp_path / "new"), 1, 0.0)
-    assert list((tmp_path / "new").iterdir()) == []
-
-
-def test_the_needed_space_counts_in_addition_to_what_must_stay_free(tmp_path: Path) -> None:
-    with pytest.raises(DiskFullError):
-        check_free_space(Layout(tmp_path), 10**18, 0.0)
-
-
 @pytest.mark.parametrize(("body", "kept"), [(fits_file(50), []), (LARGE_FITS, [100_000])], ids=["small", "large"])
 def test_a_full_disk_ends_the_run_and_keeps_the_bytes_that_arrived(
     scripted, tmp_path: Path, body: bytes, kept: list[int]
@@ -64,14 +53,6 @@ def test_a_full_disk_ends_the_run_and_keeps_the_bytes_that_arrived(
     found = [path for path in (tmp_path / "products").rglob("*") if path.is_file() and path.suffix != ".etag"]
     assert [path.stat().st_size for path in found] == kept
     assert len(script.seen) == 1
-
-
-def test_damaged_content_is_rejected_with_its_code(tmp_path: Path) -> None:
-    part = tmp_path / "x"
-    part.write_bytes(b"<html>")
-    with pytest.raises(DamagedError) as caught:
-        check_content(part, "a_drz.fits", None)
-    assert caught.value.reason == "html"
 
 
 def test_a_file_is_stored_under_its_hash(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from hubbleclip.core.errors import DownloadError
 from hubbleclip.core.io import sha256_bytes
 from hubbleclip.core.records import Product
 from tests.archives.conftest import archive_at
-from tests.bad_server import LARGE_FITS, BadServer, give, give_range, reset
+from tests.bad_server import LARGE_FITS, BadServer, give
 
 JPEG_HEAD = {"Content_Type": "image/jpeg"}
 
@@ -75,12 +75,3 @@ def test_a_large_file_is_delivered_on_the_disk(scripted, tmp_path: Path) -> None
     delivery = archive.deliver_product(preview("a_drz.fits"))
     assert delivery.data is None
     assert archive.layout.absolute(delivery.product.path or "").read_bytes() == LARGE_FITS
-
-
-def test_a_small_file_that_breaks_off_is_continued(scripted, tmp_path: Path) -> None:
-    data = jpeg(256)
-    script = scripted(reset(data[:1000], ETag='"abc"'), give_range(data, ETag='"abc"'))
-    archive = archive_of(script, tmp_path)
-    delivery = archive.deliver_product(preview())
-    assert script.seen[1]["Range"] == "bytes=1000-"
-    assert archive.layout.absolute(delivery.product.path or "").read_bytes() == data

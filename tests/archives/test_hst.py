@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from dataclasses import replace
 from datetime import date, timedelta
@@ -12,13 +11,13 @@ import pytest
 
 from hubbleclip.archives.base import STALE_NUMBER
 from hubbleclip.archives.mast.archive import MastArchive
-from hubbleclip.core.errors import ArchiveUnreachableError, DownloadError
+from hubbleclip.core.errors import ArchiveUnreachableError
 from hubbleclip.simulator.observations import make_proposals, observations_of
 from hubbleclip.simulator.server.launcher import running_simulator
 from hubbleclip.simulator.server.pages import is_in_bulk_list
 from tests.archives.conftest import SKY, archive_at, observe
 from tests.faulty_archive.archive import FaultySettings, OddStore, running_archive
-from tests.faulty_archive.plan import FaultPlan, FaultRule
+from tests.faulty_archive.plan import FaultRule
 
 EXPECTED = {item.obs_id: item for proposal in make_proposals(SKY) for item in observations_of(SKY, proposal)}
 
@@ -48,14 +47,6 @@ def test_only_what_was_released_since_is_asked_for(archive: MastArchive) -> None
     }
 
 
-@pytest.mark.nightly
-def test_ten_thousand_observations_arrive_once_each(tmp_path: Path) -> None:
-    sky = SKY.model_copy(update={"num_proposals": 1000, "observations_per_proposal": 10})
-    with running_simulator(sky) as url:
-        found = observe(archive_at(url, tmp_path, page_rows=500))
-    assert len(found) == len({item.obs_id for item in found}) == 10_000
-
-
 def test_nothing_new_costs_at_most_one_request_an_instrument(archive: MastArchive) -> None:
     asked: list[str] = []
     observe(archive)
@@ -83,13 +74,6 @@ def test_settings_narrow_what_is_asked_for(simulator: str, tmp_path: Path) -> No
         (set(), {"until": "2020-01-01"}),
     ):
         assert {item.obs_id for item in observe(archive_at(simulator, tmp_path, **settings))} == wanted, settings
-
-
-def test_instruments_without_and_with_a_wildcard_are_all_asked_for(simulator: str, tmp_path: Path) -> None:
-    archive = archive_at(simulator, tmp_path, instruments=["WFC3/UVIS", "ACS*", "WFPC2*", "ACS/WFC"])
-    found = {item.obs_id for item in observe(archive)}
-    assert found == {name for name, item in EXPECTED.items() if item.instrument != "WFC3/IR"}
-    assert any(item.instrument == "WFC3/IR" for item in EXPECTED.values())
 
 
 def test_two_servers_in_one_process_do_not_mix(simulator: str, tmp_path: Path) -> None:
@@ -143,40 +127,6 @@ def test_observations_without_a_usable_file_are_rejected_with_the_reason(archive
     assert all(item.stage == "products" and item.settings_digest == archive.settings.digest() for item in rejections)
 
 
-def test_fetched_bytes_are_the_servers_and_stand_under_their_hash(archive: MastArchive) -> None:
-    products, _ = archive.list_products(observe(archive)[:6])
-    for product in map(archive.fetch_product, products):
-        data = archive.layout.absolute(product.path or "").read_bytes()
-        assert hashlib.sha256(data).hexdigest() == product.sha256
-        assert len(data) == product.size_bytes
-        assert product.sha256 in (product.path or "")
-
-
-@pytest.mark.parametrize("uri", ["mast:HST/product/none_drz.fits", "https://example.org/x.fits"])
-def test_a_file_that_cannot_be_had_is_a_download_error(archive: MastArchive, uri: str) -> None:
-    products, _ = archive.list_products(observe(archive)[:2])
-    with pytest.raises(DownloadError, match=re.escape(uri)):
-        archive.fetch_product(replace(products[0], uri=uri))
-
-
-def test_every_simulated_proposal_arrives_whole(archive: MastArchive) -> None:
-    told = {proposal.number: proposal for proposal in make_proposals(SKY)}
-    proposals, rejections = archive.fetch_proposals(list(told))
-    assert not rejections
-    assert [item.number for item in proposals] == list(told)
-    for found in proposals:
-        assert (found.title, found.pi) == (told[found.number].title, told[found.number].pi)
-        assert (found.abstract or "") == told[found.number].abstract
-        assert found.proposal_type == told[found.number].proposal_type
-
-
-def test_the_landed_bulk_list_is_read_before_the_network(archive: MastArchive, tmp_path: Path) -> None:
-    numbers = [item.number for item in archive.fetch_proposals([p.number for p in make_proposals(SKY)])[0]]
-    is_in_bulk_list = [item.number for item in archive.fetch_proposals(numbers)[0] if item.source == "abstracts.cat"]
-    offline = archive_at("http://127.0.0.1:1", tmp_path)
-    assert len(offline.fetch_proposals(is_in_bulk_list)[0]) == len(is_in_bulk_list) > 0
-
-
 def test_a_host_that_cannot_be_reached_is_named(tmp_path: Path) -> None:
     archive = archive_at("http://127.0.0.1:1", tmp_path, backoff_s=0.05, attempts=5)
     for question in (lambda: observe(archive), lambda: archive.fetch_proposals(["1"])):
@@ -184,54 +134,9 @@ def test_a_host_that_cannot_be_reached_is_named(tmp_path: Path) -> None:
             question()
 
 
-def test_an_unknown_host_is_unreachable_too(tmp_path: Path) -> None:
-    archive = archive_at("http://nowhere.invalid", tmp_path, timeout_s=3)
-    with pytest.raises(ArchiveUnreachableError, match=r"nowhere\.invalid"):
-        observe(archive)
-
-
-STRUCK = (
-    "500",
-    "503",
-    "504",
-    "429",
-    "reset",
-    "truncated",
-    "corrupted",
-    "html",
-    "empty",
-    "busy",
-    "bad_json",
-    "duplicated_page",
-    "missing_page",
-    "null_columns",
-    "shuffled",
-)
-
-
-@pytest.mark.slow
-def test_passing_faults_of_every_kind_lose_nothing(archive: MastArchive, tmp_path: Path) -> None:
-    """One try asks for the columns, then for the rows, and each may be struck twice: the fifth gets through."""
-    observations = sorted(observe(archive), key=lambda item: item.obs_id)
-    rules = [FaultRule(kind=kind, path="/api/v0/invoke", share=0.1, times=1) for kind in STRUCK]
-    with running_archive(SKY, FaultPlan(rules=tuple(rules), max_in_a_row=2)) as url:
-        struck = archive_at(url, tmp_path / "struck", attempts=5, page_rows=6)
-        assert sorted(item.obs_id for item in observe(struck)) == sorted(EXPECTED)
-        for start in range(0, len(observations), 6):
-            some = observations[start : start + 6]
-            assert struck.list_products(some) == archive.list_products(some)
-
-
 def test_a_query_survives_a_fault_of_the_column_service(faulty) -> None:
     archive = faulty(FaultRule(kind="html", path="/portal", times=1), FaultRule(kind="503", path="/portal", times=1))
     assert len(observe(archive)) == len(EXPECTED)
-
-
-def test_a_missing_bulk_list_is_made_up_for_one_by_one(faulty) -> None:
-    archive = faulty(FaultRule(kind="html", path="/hst/proposal_abstracts.html"))
-    proposals, rejections = archive.fetch_proposals([make_proposals(SKY)[0].number])
-    assert [item.source for item in proposals] == ["apt"]
-    assert not rejections
 
 
 def test_an_observation_without_product_rows_is_looked_up_by_its_number(archive: MastArchive) -> None:

@@ -20,8 +20,6 @@ from hubbleclip.core.errors import DownloadError, SettingsError
 from hubbleclip.core.io import sha256_file
 from hubbleclip.core.layout import Layout
 from hubbleclip.core.records import Observation, Product
-from hubbleclip.fits.instruments import camera_of, filter_names, instrument_name
-from hubbleclip.fits.keywords import start_of, title_of
 
 
 def local(folder: Path, **settings: object) -> LocalArchive:
@@ -226,36 +224,6 @@ def test_a_proposals_file_that_is_not_json_names_the_line(tmp_path: Path) -> Non
 def test_an_unknown_archive_lists_the_known_ones(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="hst, jwst, local, simulated"):
         open_archive(ArchiveSettings(name="nasa"), FetchSettings(), Layout(tmp_path))
-
-
-@pytest.mark.parametrize(
-    ("keywords", "instrument", "filters"),
-    [
-        ({"INSTRUME": "ACS", "DETECTOR": "WFC", "FILTER1": "CLEAR1L", "FILTER2": "F814W"}, "ACS/WFC", ("F814W",)),
-        (
-            {"INSTRUME": "WFPC2", "DETECTOR": 3, "FILTER1": 26, "FILTER2": 0, "FILTNAM1": "F656N", "FILTNAM2": ""},
-            "WFPC2",
-            ("F656N",),
-        ),
-        ({"INSTRUME": "NICMOS", "CAMERA": 2, "FILTER": "F222M"}, "NICMOS/NIC2", ("F222M",)),
-        ({"INSTRUME": "WFC3/UVIS", "DETECTOR": "UVIS", "FILTER": "F606W; CLEAR2L"}, "WFC3/UVIS", ("F606W",)),
-        ({}, None, ()),
-    ],
-)
-def test_instrument_and_filters_of_every_camera(keywords: dict, instrument: str | None, filters: tuple) -> None:
-    assert instrument_name(keywords.get) == instrument
-    assert filter_names(keywords.get, camera_of(instrument)) == filters
-
-
-def test_titles_say_only_what_is_known() -> None:
-    assert title_of("a_b", None, (), None) == "a b"
-    assert title_of("a_b", None, ("F1", "F2"), "M 1") == "M 1 in F1 and F2"
-
-
-def test_dates_of_the_old_form_are_ignored() -> None:
-    assert start_of({"DATE-OBS": "19/05/94"}) is None
-    assert start_of({"DATE-OBS": "2000-01-01"}) == 51544.0
-    assert start_of({"EXPSTART": 50000.25, "DATE-OBS": "2000-01-01"}) == 50000.25
 
 
 def test_a_picture_finds_its_caption_by_its_name(tmp_path: Path) -> None:

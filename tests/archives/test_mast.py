@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from importlib.metadata import version
+from importlib.resources import files
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -25,6 +27,29 @@ from tests.archives.conftest import make_transport
 from tests.bad_server import BadServer, Respond, give, silence
 
 TIMEOUT_S, ATTEMPTS = 0.2, 3
+KNOWN = {
+    "mast/discovery_portal.py": {
+        120: "/api/v0/invoke",
+        121: "/portal/Mashup/Mashup.asmx/columnsconfig",
+        122: "/api/v0.1/Download/file",
+        456: "paramName",
+        464: "freeText",
+    },
+    "mast/observations.py": {49: "Mast.Caom.Cone", 51: "Mast.Caom.Filtered", 52: "Mast.Caom.Products"},
+    "mast/utils.py": {386: "/api/v0.1/path_lookup/"},
+    "mast/missions.py": {
+        43: "post_list_products",
+        81: "search/",
+        189: "conditions",
+        264: "select_cols",
+        445: "dataset_ids",
+    },
+    "mast/services.py": {121: "/api/v0.1/"},
+    "mast/auth.py": {62: "MAST_API_TOKEN", 78: "mast_token"},
+    "cadc/__init__.py": {15: "/argus"},
+    "cadc/core.py": {282: "caom2.Observation o join caom2.Plane", 716: "o.obsID=p.obsID"},
+}
+"""Names and addresses that the clients use, in the code of astroquery 0.4.11, by file and line."""
 CRITERIA = {"obs_collection": ["HST"], "t_obs_release": [0, 1]}
 ROWS = [{"obs_id": f"ibol0{i}010", "obsid": str(i), "proposal_id": "1"} for i in range(4)]
 
@@ -48,6 +73,14 @@ def server(scripted) -> BadServer:
 @pytest.fixture
 def mast(server: BadServer) -> MastClient:
     return MastClient(server.url, make_transport(timeout_s=TIMEOUT_S, attempts=ATTEMPTS, backoff_s=0))
+
+
+@pytest.mark.parametrize("name", KNOWN)
+def test_names_and_addresses_are_those_of_astroquery(name: str) -> None:
+    lines = files("astroquery").joinpath(name).read_text().splitlines()
+    is_pinned = version("astroquery") == "0.4.11"
+    for number, text in KNOWN[name].items():
+        assert text in (lines[number - 1] if is_pinned else "\n".join(lines)), number
 
 
 FAILURES: dict[str, tuple[type[ArchiveError], int, bytes | None]] = {

@@ -63,12 +63,6 @@ def test_both_services_lead_to_the_same_files(both: list[MastArchive]) -> None:
     assert listed[1] == listed[0]
 
 
-def test_a_file_of_the_search_api_is_downloaded(both: list[MastArchive]) -> None:
-    archive = both[1]
-    products, _ = archive.list_products(list(observations_of(archive).values()))
-    assert archive.fetch_product(products[0]).sha256
-
-
 def test_pages_and_windows_lose_no_row(simulator: str, tmp_path: Path) -> None:
     whole, paged = (
         archive_at(simulator, tmp_path / str(size), listing="missions", page_rows=size) for size in (5000, 7)

@@ -16,7 +16,7 @@ from hubbleclip.archives.http.download import DownloadRequest, fetch_file
 from hubbleclip.config.settings import TileSettings
 from hubbleclip.core.errors import DownloadError
 from hubbleclip.core.layout import Layout
-from hubbleclip.fits.sieve import FitsSieve, filtered
+from hubbleclip.fits.sieve import filtered
 from hubbleclip.images.tiling import tile_file
 from tests.archives.conftest import make_transport
 from tests.bad_server import BadServer, Respond, give, give_range, reset
@@ -180,39 +180,6 @@ def test_tiles_of_a_partial_file_are_equal_to_those_of_the_whole_file(whole: byt
     assert len(first.tiles) > 4
     assert [tile.encoded for tile in first.tiles] == [tile.encoded for tile in second.tiles]
     assert [(tile.chip, tile.geometry) for tile in first.tiles] == [(tile.chip, tile.geometry) for tile in second.tiles]
-
-
-@pytest.mark.parametrize("step", [1_000, 2_880, 100_001])
-def test_the_pieces_in_which_bytes_arrive_do_not_matter(step: int) -> None:
-    expected, passed = filtered(EXPOSURE)[0], FitsSieve()
-    written = b""
-    while passed.offset < len(EXPOSURE):
-        written += b"".join(passed.feed(EXPOSURE[passed.offset : passed.offset + step]))
-        passed.skip()
-    assert written == expected
-    assert passed.num_skipped == len(EXPOSURE) - len(expected)
-    assert passed.num_pixels == 2 * SHAPE[0] * SHAPE[1]
-
-
-@pytest.mark.parametrize("share", [0.0, 0.01, 0.3, 0.5, 0.51, 0.8, 0.999])
-def test_a_sieve_is_restored_from_what_it_has_written(share: float, tmp_path: Path) -> None:
-    first, written = FitsSieve(), b""
-    while first.offset < share * len(EXPOSURE):
-        written += b"".join(first.feed(EXPOSURE[first.offset : first.offset + 50_000]))
-        first.skip()
-    restored = FitsSieve()
-    restored.resume(io.BytesIO(written), len(written))
-    restored.skip()
-    while restored.offset < len(EXPOSURE):
-        written += b"".join(restored.feed(EXPOSURE[restored.offset :]))
-        restored.skip()
-    assert written == filtered(EXPOSURE)[0]
-
-
-def test_small_extensions_are_not_skipped() -> None:
-    pixels = np.ones((100, 100), np.float32)
-    whole = fits_bytes(("SCI", pixels), ("WHT", pixels), ("CTX", pixels.astype(np.int32)))
-    assert filtered(whole)[0] == whole
 
 
 def test_bytes_that_are_skipped_are_not_sent(scripted: Callable[..., BadServer], tmp_path: Path) -> None:

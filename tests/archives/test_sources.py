@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import logging
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -11,19 +10,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-from PIL import Image
 
 from hubbleclip.archives.mast.client import MastClient
 from hubbleclip.archives.mast.product_sources import SOURCES, FileSources
 from hubbleclip.archives.mast.public_bucket import object_url
-from hubbleclip.config.settings import FetchSettings, TileSettings
+from hubbleclip.config.settings import FetchSettings
 from hubbleclip.core.errors import ArchiveDownError, DownloadError
 from hubbleclip.core.layout import Layout
 from hubbleclip.core.records import Product
-from hubbleclip.images.encode import decode_png
-from hubbleclip.images.tiling import tile_file
 from hubbleclip.missions.hst import HST
 from hubbleclip.simulator.observations import make_proposals, observations_of, render_product
 from tests.archives.conftest import SKY, make_transport
@@ -94,13 +89,6 @@ def test_the_first_source_that_has_a_file_delivers_it(cloud, simulator: str, fil
     assert found[0].etag == hashlib.md5(body).hexdigest() and found[0].fetched_version == "v1"
 
 
-def test_both_sources_settle_a_file_at_the_same_place(cloud, simulator: str, files, tmp_path: Path) -> None:
-    product, body = files[0]
-    put_copy(cloud, product, body)
-    one, two = (fetched(sources_of(simulator, cloud[0], tmp_path, name), product) for name in ("s3", "mast"))
-    assert (one.path, one.sha256, one.size_bytes) == (two.path, two.sha256, two.size_bytes)
-
-
 def test_a_damaged_copy_is_fetched_from_the_archive(cloud, simulator: str, files, tmp_path: Path) -> None:
     product, body = files[2]
     put_copy(cloud, product, body[:-2880])
@@ -154,21 +142,6 @@ def test_a_single_source_that_comes_back_is_asked_again(simulator: str, files, t
         fetched(alone, files[0][0])
     alone.sources["mast"].mast.url = simulator
     assert fetched(alone, files[0][0]).source == "mast"
-
-
-def test_a_preview_goes_the_same_road_to_tiles_of_its_own_pixels(simulator: str, tmp_path: Path) -> None:
-    listed_product, body = listed("_drz.jpg")[0]
-    sources = sources_of(simulator, NOWHERE, tmp_path, "mast")
-    product = fetched(sources, listed_product)
-    path = sources.layout.absolute(product.path or "")
-    with Image.open(io.BytesIO(body)) as image:
-        truth = np.array(image.convert("L"))
-    tiles = tile_file(path, product.sha256 or "", TileSettings(size_px=128, views=("native",)), product.file_name).tiles
-    assert path.suffix == ".jpg" and tiles
-    for tile in tiles:
-        top = truth.shape[0] - tile.y0 - 128
-        own = truth[top : top + 128, tile.x0 : tile.x0 + 128]
-        np.testing.assert_array_equal(decode_png(tile.encoded), own)
 
 
 def test_every_source_of_the_settings_is_registered() -> None:

@@ -192,17 +192,6 @@ def test_an_abstract_may_follow_its_keys_without_an_empty_line() -> None:
     assert (record.pi, record.abstract) == ("A. Sea", "The text: it goes on.")
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(60)
-def test_the_whole_bulk_list_is_read_in_seconds() -> None:
-    words = "We propose to observe the self-\nconsistent {deep} sample of galaxies; the stars of NGC 1 are old.\n"
-    text = f"{RULE}\n" + "".join(
-        RECORD.replace("05054", str(number)).partition("We use")[0] + words * 14 + f"\n{RULE}\n"
-        for number in range(1, 13135)
-    )
-    assert len(parse_abstracts_cat(text)) == 13134
-
-
 def by_parts(data: bytes) -> dict[str, ProposalText]:
     """The records as they are found by the index of the list."""
     parts = index_abstracts_cat(data.splitlines(keepends=True))

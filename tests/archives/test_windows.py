@@ -105,12 +105,6 @@ def test_a_narrow_window_that_fits_costs_one_request_and_no_count() -> None:
     assert (len(server.asked), len(server.counts)) == (1, 0)
 
 
-def test_a_window_that_times_out_is_halved_until_it_is_answered() -> None:
-    server = Server([48000.0 + 13 * i for i in range(1000)], page_size=1000, slow_rows=50)
-    assert sorted(server.all_rows(is_wide=False)) == list(range(1000))
-    assert len({window for window, _ in server.asked}) == len(server.asked)
-
-
 def test_a_window_that_always_times_out_ends_at_the_least_width() -> None:
     server = Server([50000.0] * 20)
 

@@ -49,7 +49,8 @@ def test_an_unknown_kind_names_the_setting():
 
 @pytest.mark.parametrize("kind", sorted(CAPTION_KINDS))
 def test_every_kind_gives_a_text_for_a_full_proposal(kind):
-    assert len(make_captions(proposal(), [kind], {"": WRITTEN}, observation("o", "hst:1", "M31"))) == 1
+    press = replace(observation("hs-2004-32-a"), title="A cloud of stars")
+    assert len(make_captions(proposal(), [kind], {"": WRITTEN}, observation("o", "hst:1", "M31"), press)) == 1
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from hubbleclip.config.settings import ShardSettings
 from hubbleclip.dataset.captions import CAPTION_KINDS
 from hubbleclip.dataset.samples import make_samples
 from hubbleclip.images.tiling import SATURATED_CORE
-from hubbleclip.missions.base import PARALLEL
+from hubbleclip.missions.base import PARALLEL, PRESS
 
 SETTINGS = ShardSettings()
 
@@ -48,12 +48,46 @@ def test_a_parallel_exposure_does_not_have_the_target_of_the_prime_instrument(no
 
 
 def test_a_caption_may_depend_on_the_observation(monkeypatch):
-    monkeypatch.setitem(CAPTION_KINDS, "target", lambda _proposal, observation, _written: observation.target_name)
+    monkeypatch.setitem(CAPTION_KINDS, "target", lambda _proposal, observation, *_: observation.target_name)
     tiles = [tile("a", "p", obs_id="o1"), tile("b", "p", obs_id="o2")]
     observations = {name: observation(name, "p", target) for name, target in (("o1", "M31"), ("o2", "M33"))}
     settings = ShardSettings(caption_kinds=("abstract", "target"))
     samples, _ = samples_of(tiles, {"p": proposal("p")}, observations=observations, settings=settings)
     assert {sample.obs_id: sample.captions[1] for sample in samples} == {"o1": "M31", "o2": "M33"}
+
+
+@pytest.mark.parametrize(
+    ("splits", "own"),
+    [
+        (("train", "test"), "a"),
+        (("test", "test"), "ab"),
+        (("test", "excluded"), "a"),
+        (("test", "val"), ""),
+        (("train", "train"), "ab"),
+    ],
+)
+def test_the_text_of_a_press_release_is_in_test_only_if_all_that_it_shows_is(splits, own):
+    """Two images of one release, 1 arcminute from an observation of their programmes; a third programme is elsewhere."""
+    places = {"o1": ("p1", 10.0), "o2": ("p2", 50.0), "o3": ("p2", 52.0)}
+    images = {
+        "hs-2004-32-a": ("p1", 10.0 + 1 / 60),
+        "hs-2004-32-bc": ("p2", 50.0 + 1 / 60),
+        "hs-2004-33-a": ("p3", 10.0),
+    }
+    seen = {
+        name: replace(observation(name, of), ra_deg=ra, dec_deg=0.0, title=f"Press {name}", instrument=instrument)
+        for some, instrument in ((places, "ACS/WFC"), (images, PRESS))
+        for name, (of, ra) in some.items()
+    }
+    tiles = [tile(name, of, obs_id=name) for name, (of, _) in places.items()]
+    plans = {t.tile_id: plan_of(t, split)[t.tile_id] for t, split in zip(tiles, (*splits, "train"), strict=True)}
+    proposals = {name: proposal(name) for name in ("p1", "p2")}
+    samples, _ = make_samples(
+        material(tiles, seen, proposals), plans, ShardSettings(caption_kinds=("abstract", "press"))
+    )
+    found = {sample.obs_id: sample.captions[1] for sample in samples if len(sample.captions) > 1}
+    expected = {"a": ("o1", "Press hs-2004-32-a"), "b": ("o2", "Press hs-2004-32-bc")}
+    assert found == dict(expected[letter] for letter in own)
 
 
 def test_tiles_without_a_caption_are_rejected():

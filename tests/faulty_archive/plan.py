@@ -12,10 +12,8 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from hubbleclip.config.settings import Section
-from tests.faulty_archive.changes import ARCHIVE_CHANGES
 from tests.faulty_archive.faults import FAULT_INJECTORS, Exchange
 
-INJECTORS = FAULT_INJECTORS | ARCHIVE_CHANGES
 COUNTS_PATH, REQUESTS_PATH = "/faults", "/requests"  # The middleware serves both paths without faults.
 STORM_FRACTION = 0.38  # Fraction of the requests that get a fault; see `storm_plan`.
 ANY_RESPONSE = ("500", "502", "503", "504", "429", "429_date", "429_clock_skew", "clock_skew", "reset", "hang")
@@ -39,7 +37,7 @@ class FaultRule(Section):
     """Rule of a fault plan: one kind of fault, and the requests into which it is injected."""
 
     kind: str
-    """Kind of fault, a key of `INJECTORS`."""
+    """Kind of fault, a key of `FAULT_INJECTORS`."""
     path: str = "/"
     """Path prefix: the rule applies to requests whose path starts with this text."""
     times: int = Field(0, ge=0)
@@ -50,8 +48,8 @@ class FaultRule(Section):
     @field_validator("kind")
     @classmethod
     def _is_known(cls, kind: str) -> str:
-        if kind not in INJECTORS:
-            raise ValueError(f"unknown kind of fault: choose one of {', '.join(INJECTORS)}")
+        if kind not in FAULT_INJECTORS:
+            raise ValueError(f"unknown kind of fault: choose one of {', '.join(FAULT_INJECTORS)}")
         return kind
 
 
@@ -119,7 +117,7 @@ class FaultMiddleware:
             app=self.app, scope=scope, receive=replay, send=send, rng=rng, longest_s=self.plan.longest_s
         )
         # The injector returns False if the response had nothing to damage, such as a table without rows.
-        if not await INJECTORS[kind](exchange):
+        if not await FAULT_INJECTORS[kind](exchange):
             self.injected[kind] -= 1
             self.requested[key, kind] -= 1
             self.requested[key, ""] += 1

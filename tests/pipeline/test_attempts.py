@@ -5,12 +5,11 @@ from datetime import timedelta
 
 from hypothesis import given
 from hypothesis import strategies as st
-from stages import NOW, fetched, product, rejection
+from stages import NOW, rejection
 
 from hubbleclip.config.settings import FetchSettings
 from hubbleclip.core.records import Attempt, Rejection
 from hubbleclip.pipeline.engine.attempts import MAX_RUNS, schedule_retry
-from hubbleclip.pipeline.ingest.fetch import fetched_rows
 
 FAILURE = rejection("product", "p", "fetch")
 
@@ -47,13 +46,3 @@ def test_the_wait_never_exceeds_a_month(attempts: int, retry_hours: float) -> No
     outcome = schedule_retry(FAILURE, replace(first, attempts=attempts), fetch, NOW)
     assert isinstance(outcome, Attempt)
     assert NOW <= outcome.next_try_at <= NOW + timedelta(days=30)
-
-
-def test_only_new_bytes_are_the_next_version() -> None:
-    (first,), (history,) = fetched_rows(product("o"), fetched("o", "a" * 64)).values()
-    assert first.version == history.version == 1
-    assert (history.uri, history.sha256, history.archive_version, history.source) == ("mast:o", "a" * 64, "v1", "mast")
-    (second,), (history,) = fetched_rows(first, fetched("o", "b" * 64, "v2")).values()
-    assert (second.version, history.version, history.sha256, history.archive_version) == (2, 2, "b" * 64, "v2")
-    again = fetched("o", "b" * 64, "v3")
-    assert fetched_rows(second, again) == {"product": [replace(again, version=2)], "product_version": []}

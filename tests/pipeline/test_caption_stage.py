@@ -15,7 +15,6 @@ from hubbleclip.config.settings import Settings, read_settings
 from hubbleclip.core.errors import SettingsError
 from hubbleclip.core.layout import Layout
 from hubbleclip.core.records import AbstractSummary, Proposal
-from hubbleclip.dataset.captions import make_captions
 from hubbleclip.pipeline.captions import captions
 from hubbleclip.pipeline.status import read_status, status_lines
 
@@ -70,16 +69,6 @@ def test_a_second_run_finds_nothing_to_do_and_a_changed_abstract_is_written_abou
     assert rows(layout, "SELECT count(*) AS num FROM abstract_summary")[0]["num"] == 3
 
 
-def test_rules_give_equal_rows_again(layout: Layout, settings: Settings) -> None:
-    captions(settings)
-    query = "SELECT * EXCLUDE (answered_at) FROM abstract_summary ORDER BY ALL"
-    first = rows(layout, query)
-    with writing_catalog(layout) as catalog:
-        catalog.connection.execute("DELETE FROM abstract_summary")
-    captions(settings)
-    assert rows(layout, query) == first
-
-
 def test_another_writer_writes_beside_the_first(layout: Layout, settings: Settings) -> None:
     captions(settings)
     with writing_catalog(layout) as catalog:
@@ -129,20 +118,6 @@ def test_a_missing_or_unknown_backend_is_named(settings: Settings) -> None:
         changed = settings.model_copy(update={"captions": settings.captions.model_copy(update={"backend": name})})
         with pytest.raises(SettingsError, match=r"set captions\.backend to one of .*rules"):
             captions(changed)
-
-
-def test_kinds_of_a_sample_name_the_writer(layout: Layout, settings: Settings) -> None:
-    captions(settings)
-    (row,) = rows(layout, "FROM abstract_summary WHERE summary LIKE 'Nebula%'")
-    written = {"": AbstractSummary(**row), "old-1.1.1": replace(AbstractSummary(**row), writer="old-1.1.1")}
-    made = make_captions(proposal(2, "A nebula."), ["abstract", "summary", "phrases", "objects@old-1.1.1"], written)
-    assert list(made) == [
-        "abstract",
-        "summary@rules-1.1",
-        "phrases@rules-1.1",
-        "objects@old-1.1.1",
-    ]
-    assert list(make_captions(proposal(2, "A nebula."), ["abstract", "summary"])) == ["abstract"]
 
 
 @pytest.mark.parametrize(

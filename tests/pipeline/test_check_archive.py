@@ -104,10 +104,10 @@ def test_the_command_prints_a_table_and_an_estimate(tmp_path: Path, capsys: pyte
 
 
 def test_the_exit_code_is_1_if_the_archive_differs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    plan = FaultPlan(rules=(FaultRule(kind="preview_moved", path="/api/v0.1/Download/"),))
+    plan = FaultPlan(rules=(FaultRule(kind="html", path="/search/"),))
     with running_archive(SKY, plan) as url:
         code, out = run_command("--json", f"--set=archive.mast_url={url}", data=tmp_path, capsys=capsys)
     report = json.loads(out)
     assert (code, report["level"]) == (1, "differs")
-    assert [one["what"] for one in report["findings"] if one["level"] != "ok"] == ["preview"]
+    assert [one["what"] for one in report["findings"] if one["level"] != "ok"] == ["search API"]
     assert report["estimate"]["num_files"] > 0

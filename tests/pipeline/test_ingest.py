@@ -11,9 +11,9 @@ from stages import NOW, observation, rejection, stage_at
 
 from hubbleclip.archives.base import ObservationPage
 from hubbleclip.catalog.pending import pending_proposals
-from hubbleclip.core.errors import ArchiveError, PartialResultError, SettingsError
+from hubbleclip.core.errors import ArchiveError, PartialResultError
 from hubbleclip.core.records import Attempt, Observation, Proposal, Rejection
-from hubbleclip.pipeline.engine.attempts import MAX_RUNS, Batch, Step, attempt
+from hubbleclip.pipeline.engine.attempts import MAX_RUNS, Step
 from hubbleclip.pipeline.engine.stage import Stage
 from hubbleclip.pipeline.ingest.run import fetch_proposals, query_observations, write_proposals
 
@@ -173,17 +173,6 @@ def test_landed_proposals_are_read_again_and_those_not_landed_are_no_failures(tm
         assert stage.catalog.counts()["attempt"] == 0
 
 
-def test_the_last_attempt_ends_in_a_rejection_and_all_may_be_tried_anew(tmp_path: Path) -> None:
-    with stage_at(tmp_path) as stage:
-        stage.catalog.upsert({"observation": [observation("a", "hst:1")]})
-        for _ in range(MAX_RUNS):
-            write_proposals(stage, fetch_proposals(["1"], Office(), STEP))
-        assert (stage.catalog.counts()["attempt"], stage.catalog.counts()["rejection"]) == (0, 1)
-        assert pending_proposals(stage.catalog, stage.settings.archive) == {}
-        stage.catalog.run("clear_all_failures")
-        assert list(pending_proposals(stage.catalog, stage.settings.archive)) == ["hst:1"]
-
-
 def test_a_proposal_without_an_abstract_is_asked_for_again_once_in_a_while(tmp_path: Path) -> None:
     bare = replace(proposal("1"), abstract=None)
     with stage_at(tmp_path, {"archive": {"relist_days": 30}}) as stage:
@@ -193,11 +182,3 @@ def test_a_proposal_without_an_abstract_is_asked_for_again_once_in_a_while(tmp_p
         assert list(pending_proposals(stage.catalog, stage.settings.archive, again=True)) == ["hst:1", "hst:2"]
         write_proposals(stage, {"proposal": [replace(bare, fetched_at=datetime.now(UTC))]}, dated={"hst:1"})
         assert pending_proposals(stage.catalog, stage.settings.archive) == {}
-
-
-def test_a_wrong_setting_ends_the_run_and_leaves_nothing_out() -> None:
-    def read() -> Batch:
-        raise SettingsError("proposals.jsonl, line 3: not JSON")
-
-    with pytest.raises(SettingsError, match="line 3"):
-        attempt(STEP, "hst:1", read)

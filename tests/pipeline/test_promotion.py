@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from stages import stage_at
-from valid_catalog import make
+from valid_catalog import make, promotion
 
 from hubbleclip.catalog.working_copy import writing_catalog
 from hubbleclip.core.errors import EvaluationError
@@ -56,48 +56,16 @@ def test_what_moves_both_alike_does_not_blur_the_comparison() -> None:
     assert decide(better, other, NOW).is_promoted
 
 
-@pytest.fixture
-def layout(tmp_path: Path) -> Layout:
-    return Layout(tmp_path)
-
-
 def run(run_id: str) -> Run:
-    return Run(
-        run_id=run_id,
-        dataset_digest="d",
-        settings_digest="s",
-        path=f"runs/{run_id}",
-        model="m",
-        pretrained="",
-        loss="l",
-        is_shuffled=False,
-        steps=1,
-        samples_seen=1,
-        seed=1,
-        device="cpu",
-        best_step=1,
-        settings="{}",
-        code_version="0",
-        started_at=NOW,
-        ended_at=NOW,
-    )
+    return replace(make(Run, run_id=run_id), path=f"runs/{run_id}")
 
 
 def decision(run_id: str, day: int, *, is_promoted: bool) -> Promotion:
-    return Promotion(
-        run_id=run_id,
-        previous_run_id=None,
-        is_promoted=is_promoted,
-        metric=PROMOTION_METRIC,
-        value=0.5,
-        difference=None,
-        low=None,
-        high=None,
-        decided_at=NOW.replace(day=day),
-    )
+    return replace(promotion(run_id, None, None), is_promoted=is_promoted, decided_at=NOW.replace(day=day))
 
 
-def test_the_pointer_is_the_last_promoted_run_whose_folder_stands(layout: Layout) -> None:
+def test_the_pointer_is_the_last_promoted_run_whose_folder_stands(tmp_path: Path) -> None:
+    layout = Layout(tmp_path)
     with writing_catalog(layout) as catalog:
         catalog.upsert({"run": [run(name) for name in "abc"]})
         catalog.upsert(

@@ -7,7 +7,7 @@ from threading import Event
 import pytest
 from stages import rejection, stage_at
 
-from hubbleclip.core.errors import ArchiveUnreachableError, DownloadError, HubbleclipError, ImageError
+from hubbleclip.core.errors import ArchiveUnreachableError, DownloadError, HubbleclipError, ImageError, SettingsError
 from hubbleclip.core.records import Rejection
 from hubbleclip.pipeline.engine.attempts import Step, attempt
 from hubbleclip.pipeline.engine.batches import batches, map_ordered, num_counted
@@ -35,19 +35,18 @@ def test_an_item_that_fails_becomes_a_rejection(error: Exception, reason: str, d
     assert (found.entity_id, found.stage, found.reason, found.detail) == ("p", "tiles", reason, detail)
 
 
-def test_an_unreachable_archive_stops_the_run() -> None:
-    with pytest.raises(ArchiveUnreachableError):
-        failing(ArchiveUnreachableError("no host"))
-
-
-def test_a_full_disk_stops_the_run_and_says_so() -> None:
-    with pytest.raises(HubbleclipError, match="make room or set --data"):
-        failing(OSError(errno.ENOSPC, "No space left on device"))
-
-
-def test_a_system_without_free_files_stops_the_run_rather_than_blaming_the_item() -> None:
-    with pytest.raises(HubbleclipError, match=r"Too many open files.*flows\.workers"):
-        failing(OSError(errno.EMFILE, "Too many open files"))
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (ArchiveUnreachableError("no host"), "no host"),
+        (SettingsError("proposals.jsonl, line 3: not JSON"), "line 3"),
+        (OSError(errno.ENOSPC, "No space left on device"), "make room or set --data"),
+        (OSError(errno.EMFILE, "Too many open files"), r"Too many open files.*flows\.workers"),
+    ],
+)
+def test_what_would_stop_every_item_stops_the_run_and_says_so(error: Exception, message: str) -> None:
+    with pytest.raises(HubbleclipError, match=message):
+        failing(error)
 
 
 def test_tiles_that_are_left_out_are_no_items_of_their_stage() -> None:

@@ -15,8 +15,6 @@ from hubbleclip.dataset.verify import find_faults
 
 pytestmark = pytest.mark.slow
 
-BY_INSTRUMENT = {"splits.scheme": "instrument", "splits.test_instruments": ["WFC3*"]}
-
 
 @pytest.fixture(scope="module")
 def data(finished_demo: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -29,24 +27,6 @@ def shards(data: Path, **settings: object) -> Outcome:
 
 def datasets(data: Path) -> set[Path]:
     return {path.parent for path in data.glob("demo/datasets/*/dataset.json")}
-
-
-def split_table(data: Path) -> list[tuple]:
-    with duckdb.connect(str(data / "demo/catalog.duckdb"), read_only=True) as catalog:
-        return catalog.execute("SELECT tile_id, split, group_id FROM split ORDER BY ALL").fetchall()
-
-
-def test_a_scheme_on_request_is_a_dataset_of_its_own_and_leaves_the_catalog_alone(data: Path) -> None:
-    before, splits = datasets(data), split_table(data)
-    outcome = shards(data, **BY_INSTRUMENT)
-    assert outcome.code == 0, outcome.err
-    assert split_table(data) == splits
-    (made,) = datasets(data) - before
-    tested = read_dataset(made).manifest.filter(pc.field("split") == "test")["instrument"].to_pylist()
-    assert {instrument.partition("/")[0] for instrument in tested} == {"WFC3"}
-    report = json.loads((made / "dataset.json").read_text())["split_report"]
-    assert report["settings"]["scheme"] == "instrument"
-    assert "a random split of tiles would leak" in outcome.err
 
 
 def test_abstracts_that_come_later_exclude_the_side_in_train(data: Path) -> None:
@@ -73,14 +53,3 @@ def test_abstracts_that_come_later_exclude_the_side_in_train(data: Path) -> None
     assert list(find_faults(made)) == []
     assert shards(data).code == 0
     assert {path.name for path in datasets(data)} == {*before, made.name}
-
-
-def test_a_catalog_whose_test_tiles_were_moved_builds_no_dataset(data: Path) -> None:
-    with duckdb.connect(str(data / "demo/catalog.writing.duckdb")) as catalog:
-        catalog.execute("UPDATE split SET split = 'train' WHERE split = 'test'")
-    before = datasets(data)
-    outcome = shards(data)
-    assert outcome.code != 0
-    assert "are no longer in test" in outcome.err
-    assert "Traceback" not in outcome.err
-    assert datasets(data) == before

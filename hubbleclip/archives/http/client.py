@@ -239,7 +239,6 @@ class Transport:
         headers: Mapping[str, str] | None = None,
         *,
         redirect_hosts: Sequence[str] | None = None,
-        method: str = "GET",
         is_waited_for: bool = True,
     ) -> Iterator[requests.Response]:
         """Send one request without retries, and yield the response before its body is read.
@@ -250,7 +249,7 @@ class Transport:
         hosts = self.fetch.redirect_hosts if redirect_hosts is None else redirect_hosts
         for _ in range(MAX_REDIRECTS + 1):
             host = urlsplit(url).netloc
-            request = self.session.prepare_request(requests.Request(method, url, headers))
+            request = self.session.prepare_request(requests.Request("GET", url, headers))
             options = self.session.merge_environment_settings(url, {}, True, None, None)
             # not `Session.send`, which would read the whole body of a redirect, without limits
             with (

@@ -46,6 +46,7 @@ from hubbleclip.config.settings import ArchiveSettings, FetchSettings
 from hubbleclip.core.layout import Layout
 from hubbleclip.core.records import Observation, Product, Proposal, Rejection
 from hubbleclip.missions import MISSIONS, Mission, mission_of_collections
+from hubbleclip.missions.base import PRESS
 
 ETAG_DAYS = 365.0
 """Days in which the ETag of each fetched file is requested about once."""
@@ -170,6 +171,8 @@ class MastArchive(ProcessLocal):
         fetched_at, ranking = datetime.now(UTC), self.mission.products
         planes = [observation_from_row(row, self.name, fetched_at, ranking) for row in rows]
         observation = fold_planes([plane for plane in planes if plane is not None])
+        if observation is not None and rows[0].get("obs_collection") == self.mission.press_collection:
+            observation = replace(observation, instrument=PRESS)
         name, reason = f"obsid {rows[0].get('obsid')}", ("no_name", "the archive's row has no obs_id")
         if observation is not None and observation.proposal_id != proposal_id_of(self.name, None):
             return observation

@@ -53,7 +53,9 @@ def criteria_of(settings: ArchiveSettings, mission: Mission, numbers: Sequence[s
 
     `numbers` are proposal numbers; an empty sequence means all proposals.
     """
-    base: Criteria = {"obs_collection": collections_of(settings, mission), "dataproduct_type": "image"}
+    press = mission.press_collection
+    collections = [name for name in collections_of(settings, mission) if name != press]
+    base: Criteria = {"obs_collection": collections, "dataproduct_type": "image"}
     if settings.intent != "any":
         base["intentType"] = settings.intent
     if settings.calib_levels:
@@ -70,7 +72,10 @@ def criteria_of(settings: ArchiveSettings, mission: Mission, numbers: Sequence[s
         [{"proposal_id": chunk} if chunk else {} for chunk in chunks],
         [{}] if settings.cone_deg is None else boxes_around(*settings.cone_deg),
     ]
-    return [{**base, **one, **two, **three, **four} for one, two, three, four in product(*parts)]
+    found = [{**base, **one, **two, **three, **four} for one, two, three, four in product(*parts)]
+    # images of press releases have no instrument, level or intent of the mission, and are not in the search API
+    has_press = press in settings.collections and settings.listing == "caom"
+    return [*found, {"obs_collection": [press]}] if has_press else found
 
 
 def collections_of(settings: ArchiveSettings, mission: Mission) -> list[str]:

@@ -224,7 +224,7 @@ def _instrument(row: CaomRow, instrument: object, columns: SearchColumns) -> obj
 
 def product_row(row: CaomRow, mission: Mission) -> CaomRow:
     """Convert a file of a dataset to a product row with CAOM's columns."""
-    dataset, name = str(row.get("dataset") or "").strip(), str(row["filename"])
+    dataset, name = str(row.get("dataset") or "").strip(), str(row["filename"]).rpartition("/")[2]
     collection = mission.collections[0]
     is_preview = name.lower().endswith((".jpg", ".jpeg"))
     kind = "preview" if is_preview else str(row.get("type") or "").lower()
