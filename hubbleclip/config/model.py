@@ -34,6 +34,8 @@ OPEN_CLIP_CONFIG = "open_clip_config.json"
 class ModelSettings(Section):
     """The model to start from."""
 
+    added_later: ClassVar[frozenset[str]] = frozenset({"force_patch_dropout"})
+
     name: str = "ViT-B-16"
     """Name of an open_clip model; or `hf-hub:OWNER/NAME` or `local-dir:FOLDER` (of open_clip, or a CLIP or SigLIP of
     transformers), whose weights are used; or `hubbleclip-tiny`, the demo's small model; or `towers`, an ImageNet image
@@ -47,6 +49,11 @@ class ModelSettings(Section):
     context_length: int = Field(0, ge=0, le=1024)
     """Number of tokens of a text, for text towers such as those of CLIP and PE: positional embeddings beyond the first
     20 are interpolated, as in Long-CLIP (arXiv 2403.15378). 0 means the model's own context, 77 tokens for CLIP.
+    """
+
+    force_patch_dropout: float = Field(0.0, ge=0, lt=1)
+    """Share of the patches of a tile that a vision transformer leaves out in each training step, which saves time
+    (FLIP, arXiv 2212.00794).
     """
 
     @model_validator(mode="before")
@@ -65,8 +72,13 @@ class ModelSettings(Section):
 class TrainSettings(Section):
     """How to train."""
 
-    not_in_digest: ClassVar[frozenset[str]] = frozenset({"workers", "allow_cpu"})
-    added_later: ClassVar[frozenset[str]] = frozenset({"lr_scheduler", "cooldown_steps", "grad_checkpointing"})
+    not_in_digest: ClassVar[frozenset[str]] = frozenset({"workers", "allow_cpu", "report_to"})
+    added_later: ClassVar[frozenset[str]] = frozenset(
+        {
+            *("lr_scheduler", "cooldown_steps", "grad_checkpointing", "local_loss", "resume"),
+            *("lock_image_unlocked_groups", "lock_text_unlocked_layers"),
+        }
+    )
     fixed: ClassVar[Mapping[str, Any]] = {
         "temperature": TEMPERATURE,
         "full_abstract_share": FULL_SHARE,
@@ -84,10 +96,18 @@ class TrainSettings(Section):
     all weights except those of the named tower. `lora`, `lora_image` and `lora_text` train low-rank adapters of frozen
     towers.
     """
+    lock_image_unlocked_groups: int = Field(0, ge=0)
+    """Top layers of a frozen image tower that are trained nevertheless, and its final norm with them."""
+    lock_text_unlocked_layers: int = Field(0, ge=0)
+    """Top layers of a frozen text tower that are trained nevertheless, and its final norm with them."""
     lora_rank: int = Field(8, ge=1)
     """Rank of the low-rank adapters."""
     steps: int = Field(20_000, ge=1)
     """Optimizer steps."""
+    resume: str = ""
+    """Id of a run whose last checkpoint a new run continues, up to more `steps`. With the scheduler `const`, the result
+    is that of a training with so many steps.
+    """
     batch_size: int = Field(128, ge=2)
     """Samples per step, over all processes."""
     learning_rate: float = Field(1e-5, gt=0)
@@ -146,6 +166,10 @@ class TrainSettings(Section):
     """
     micro_batch: int = Field(0, ge=0)
     """Rows per forward pass and process; the loss still uses the whole batch. 0 means all rows."""
+    local_loss: bool = False
+    """With several processes: each computes the loss of its own rows against all, which saves memory; the gradients are
+    the same.
+    """
     grad_checkpointing: bool = False
     """Compute activations again in the backward pass, which saves memory and takes time. It has no effect on the image
     towers of `RN50` and its like, and of models of timm without it.
@@ -160,6 +184,8 @@ class TrainSettings(Section):
     """Seed of initial weights, sample order, crops and captions."""
     shuffled: bool = False
     """Pair every tile with the caption of another proposal group: a baseline that cannot learn which texts match."""
+    report_to: tuple[Literal["tensorboard", "wandb"], ...] = ("tensorboard",)
+    """Where metrics go besides `metrics.jsonl`, if the extra of that name is installed."""
     log_every: int = Field(20, ge=1)
     """Steps between rows of training metrics."""
     validate_every: int = Field(1000, ge=1)
@@ -170,10 +196,14 @@ class TrainSettings(Section):
     """Steps between checkpoints."""
 
     @model_validator(mode="after")
-    def _check_cooldown(self) -> Self:
-        """Refuse a cooldown without steps, and steps without a cooldown."""
+    def _check_partners(self) -> Self:
+        """Refuse settings that have no effect without another one."""
         if (self.lr_scheduler == "const-cooldown") != bool(self.cooldown_steps):
             raise ValueError('train.lr_scheduler = "const-cooldown" and train.cooldown_steps need each other: set both')
+        for name in ("image", "text"):
+            unlocked = self.lock_image_unlocked_groups if name == "image" else self.lock_text_unlocked_layers
+            if unlocked and self.mode not in {f"locked_{name}", "linear"}:
+                raise ValueError(f'unlocked layers of the {name} tower need train.mode = "locked_{name}" or "linear"')
         return self
 
 

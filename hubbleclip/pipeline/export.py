@@ -20,7 +20,7 @@ from hubbleclip.pipeline.promotion import find_run
 from hubbleclip.pipeline.remote_store import pull_runs
 from hubbleclip.training.checkpoints import load_run_model
 from hubbleclip.training.export.onnx_towers import write_onnx
-from hubbleclip.training.export.open_clip_folder import CARD, merged, write_open_clip
+from hubbleclip.training.export.open_clip_folder import CARD, is_longer_than_open_clip, merged, write_open_clip
 from hubbleclip.training.export.transformers_clip import has_clip_layers, write_transformers
 from hubbleclip.training.models.builder import LoadedModel
 from hubbleclip.training.runs import read_run
@@ -61,14 +61,14 @@ def export(run: str, out_dir: Path, settings: Settings, *, transformers: bool = 
         building.rename(out_dir)
     finally:
         shutil.rmtree(building, ignore_errors=True)
-    log.info("export: %s has %s", out_dir, ", ".join(["open_clip", *formats]))
+    log.info("export: %s has %s", out_dir, ", ".join(formats))
     return out_dir
 
 
 def write_formats(loaded: LoadedModel, folder: Path, *, transformers: bool, onnx: bool) -> list[str]:
-    """Write a model in each wanted format, and list the formats besides that of open_clip."""
+    """Write a model in each wanted format, and list the formats that other programs can read."""
     write_open_clip(loaded, folder)
-    formats = []
+    formats = [] if is_longer_than_open_clip(loaded) else ["open_clip"]
     if transformers and has_clip_layers(loaded):
         write_transformers(loaded, folder)
         formats.append("transformers")

@@ -144,7 +144,8 @@ def trainings(settings: Settings) -> list[TrainSettings]:
     """Return the settings of the trainings of a profile: the model, then the shuffled-pairs baseline if wanted."""
     wanted = [settings.train]
     if settings.evaluation.shuffled_steps:
-        wanted.append(settings.train.model_copy(update={"shuffled": True, "steps": settings.evaluation.shuffled_steps}))
+        control = {"shuffled": True, "steps": settings.evaluation.shuffled_steps, "resume": ""}
+        wanted.append(settings.train.model_copy(update=control))
     return wanted
 
 

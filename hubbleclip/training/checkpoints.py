@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from hubbleclip.config.model import LOCAL_DIR, OPEN_CLIP_CONFIG, ModelSettings
+from hubbleclip.config.model import LOCAL_DIR, OPEN_CLIP_CONFIG, ModelSettings, TrainSettings
 from hubbleclip.core.errors import TrainingError, machine_error
 from hubbleclip.core.io import atomic_write, read_json, sha256_file, sync_files, sync_folder, write_text
 from hubbleclip.core.layout import checkpoint_name
@@ -25,11 +25,13 @@ from hubbleclip.training.runs import (
     BASE,
     CHECKPOINTS,
     FINISHED,
+    RUN,
     damaged,
     read_facts,
     read_model_settings,
     read_train_settings,
 )
+from hubbleclip.training.tracking import METRICS
 
 log = logging.getLogger(__name__)
 
@@ -37,6 +39,8 @@ BEST = "best.json"
 KEPT_CHECKPOINTS = 2
 """Number of newest checkpoints that are kept: training resumes from the last one, or from the one before if the last is
 damaged."""
+RESUMED = ("mode", "lora_rank", "loss", "ema")
+"""Settings that a run must share with the one whose progress it takes over."""
 MIXTURE = "mixture.pt"
 """File of the weights that are interpolated between the initial model and the best checkpoint (see
 `loop.select_best_mixture`)."""
@@ -91,6 +95,24 @@ def _read_state(run_dir: Path, name: str, *, is_mapped: bool = False) -> dict[st
     except LOAD_ERRORS as error:
         raise machine_error(error) or damaged(run_dir, f"{name} cannot be read") from error
     return state
+
+
+def copy_progress(from_dir: Path, run_dir: Path, settings: TrainSettings) -> None:
+    """Begin a new run with the checkpoints and the metrics of another one, unless it has newer checkpoints itself."""
+    if not (from_dir / RUN).is_file():
+        raise TrainingError(f"train.resume: there is no run {from_dir.name} (`hubbleclip runs` lists them)")
+    before, last = read_train_settings(from_dir), list_steps(from_dir)[-1]
+    changed = [name for name in RESUMED if getattr(before, name) != getattr(settings, name)]
+    if changed or read_model_settings(run_dir) != read_model_settings(from_dir):
+        raise TrainingError(f"train.resume: the run has another {', '.join(changed) or 'model'}: set the same")
+    if last >= settings.steps:
+        raise TrainingError(f"train.resume: the run has {last} steps: set train.steps to more")
+    if list_steps(run_dir)[-1:] < [last]:
+        shutil.copyfile(from_dir / METRICS, run_dir / METRICS)
+        for step in (read_best(from_dir)["step"], last):  # the last one marks the copy as complete
+            name = checkpoint_name(step)
+            with atomic_write(run_dir / CHECKPOINTS / name) as temporary:
+                shutil.copyfile(from_dir / CHECKPOINTS / name, temporary)
 
 
 def write_mixture(run_dir: Path, state_dict: dict[str, Any]) -> None:

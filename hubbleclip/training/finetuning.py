@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -33,6 +33,8 @@ PROJECTION = re.compile(
     r"(text\.)?text_projection|text\.proj\.|(image|text)_head\."
 )
 """Matches the names of projections. In a timm tower without `visual.head`, the classifier is the projection."""
+LAYER = re.compile(r"(?:resblocks|blocks|layers?|stages)\.?(\d+)\.")
+"""Matches the names of numbered layers in open_clip, timm and Hugging Face."""
 
 Mode = Callable[[LoadedModel, TrainSettings], Any]
 """Function that returns the model to train, with `requires_grad` False on every frozen parameter."""
@@ -49,6 +51,22 @@ def tower_of(name: str) -> str | None:
 def is_projection(name: str) -> bool:
     """Test whether a parameter maps a tower's features into the common embedding space."""
     return PROJECTION.match(name.removeprefix("base.")) is not None
+
+
+def layer_depths(names: Sequence[str]) -> dict[str, int]:
+    """Return the depth of each parameter: 0 for stem and embeddings, and 1, 2, ... for the layers in order.
+
+    Modules after the last layer are one deeper than that layer.
+    """
+    numbers = {name: int(match[1]) for name in names if (match := LAYER.search(name))}
+    depths = {number: depth for depth, number in enumerate(sorted(set(numbers.values())), 1)}  # ResNets count from 1
+    layers = {name: depths[number] for name, number in numbers.items()}
+    first = next((i for i, name in enumerate(names) if name in layers), 0)
+    top = max(layers.values(), default=0) + 1
+    # a parameter outside the layers has the depth of the stem if it precedes the layers or is an embedding, else the
+    # depth of the final norm or pooling
+    rest = {name: top if i > first and "emb" not in name else 0 for i, name in enumerate(names) if name not in layers}
+    return layers | rest
 
 
 class ModelWithHeads(nn.Module):
@@ -93,11 +111,16 @@ class ModelWithHeads(nn.Module):
         return (*features, self.logit_scale.exp(), *bias)
 
 
-def _freeze_towers(loaded: LoadedModel, _: TrainSettings, *, towers: tuple[str, ...]) -> Any:
-    """Freeze the given towers except for their projections, as in LiT (arXiv 2111.07991)."""
-    for name, parameter in loaded.model.named_parameters():
-        if tower_of(name) in towers and not is_projection(name):
-            parameter.requires_grad_(False)
+def _freeze_towers(loaded: LoadedModel, settings: TrainSettings, *, towers: tuple[str, ...]) -> Any:
+    """Freeze the given towers except for their projections, as in LiT (arXiv 2111.07991), and for unlocked layers."""
+    unlocked = {IMAGE: settings.lock_image_unlocked_groups, TEXT: settings.lock_text_unlocked_layers}
+    parameters = dict(loaded.model.named_parameters())
+    for tower in towers:
+        depths = layer_depths([name for name in parameters if tower_of(name) == tower and not is_projection(name)])
+        top = max((depth for name, depth in depths.items() if LAYER.search(name)), default=0)
+        for name, depth in depths.items():
+            if not unlocked[tower] or depth <= top - unlocked[tower]:
+                parameters[name].requires_grad_(False)
     return loaded.model
 
 

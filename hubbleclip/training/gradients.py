@@ -24,13 +24,15 @@ class ContrastiveGradients:
     """Computes the loss of a batch and accumulates its gradients in `grad` of the parameters.
 
     `wrapped` is the model, wrapped for data-parallel training if there are several processes, and compiled if the
-    settings require it.
+    settings require it. If `is_local`, each process computes the loss of its own rows only, against all rows; the mean
+    of the processes' gradients is the same.
     """
 
     wrapped: Any
     loss: Loss
     world: World
     is_bf16: bool
+    is_local: bool = False
     distillation: Distillation | None = None
 
     def backward(
@@ -87,11 +89,21 @@ class ContrastiveGradients:
         The gradients accumulate in the parameters, or in `features` if these are detached from the parameters.
         """
         image_bd, text_bd, scale, *bias = features = self._gathered(features)
-        pairs = Pairs.of_features(image_bd, text_bd, scale, bias[0] if bias else None, self.world.gather(group_ids))
+        rows = torch.arange(self.world.rank, len(image_bd), self.world.size, device=image_bd.device)
+        pairs = Pairs.of_features(
+            image_bd,
+            text_bd,
+            scale,
+            bias[0] if bias else None,
+            self.world.gather(group_ids),
+            row_r=rows if self.is_local else None,
+        )
         entries = self.loss.compute(pairs)
         if self.distillation is not None:
             entries["distillation_loss"] = self.distillation.term(features, self._gathered(base))
         torch.stack(list(entries.values())).sum().backward()  # type: ignore[no-untyped-call]
+        if self.is_local:
+            return {name: self.world.gather(value.detach()[None]).mean() for name, value in entries.items()}
         return entries
 
     def _features(self, images: Tensor, tokens: Tensor, seed: Seed) -> Features:

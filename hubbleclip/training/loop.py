@@ -64,6 +64,8 @@ def train(
             opened = open_run(runs_dir, info.digest, model, settings, code_version=code_version, device=device)
             run_dir = stack.enter_context(opened)
             checkpoints.write_base(run_dir, load_base)
+            if settings.resume:
+                checkpoints.copy_progress(runs_dir / settings.resume, run_dir, settings)
         trainer = make_trainer(
             loaded,
             settings,
@@ -147,7 +149,7 @@ class _Reporter:
 
     def __init__(self, trainer: Trainer, on_progress: OnProgress) -> None:
         self.trainer, self.on_progress = trainer, on_progress
-        self.tracker = Tracker(trainer.run_dir, trainer.step)
+        self.tracker = Tracker(trainer.run_dir, trainer.step, trainer.settings.report_to)
         self.steps: list[dict[str, float]] = []  # metrics of the steps since the last row
 
     def after_step(self, metrics: dict[str, float]) -> None:

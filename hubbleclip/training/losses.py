@@ -8,7 +8,7 @@ function and one entry of `LOSSES`.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -20,27 +20,60 @@ from hubbleclip.core.errors import TrainingError
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Pairs:
-    """All image-text pairs of a batch: cosine similarities (b, b), exp(logit_scale), logit bias and group ids."""
+    """Rows `row_r` of a batch, against all its rows, with exp(logit_scale), logit bias and the group ids of all rows.
 
-    similarity_bb: Tensor
+    The cosine similarities (r, b) are those of the rows' images to all texts, and of their texts to all images. All
+    rows are one process's, or those of the whole batch; the loss is the mean over the rows.
+    """
+
+    similarities_rb: tuple[Tensor, Tensor]
     scale: Tensor
     bias: Tensor | None
     group_ids: Tensor
+    row_r: Tensor
 
     @classmethod
     def of_features(
-        cls, image_bd: Tensor, text_bd: Tensor, scale: Tensor, bias: Tensor | None, group_ids: Tensor
+        cls,
+        image_bd: Tensor,
+        text_bd: Tensor,
+        scale: Tensor,
+        bias: Tensor | None,
+        group_ids: Tensor,
+        *,
+        row_r: Tensor | None = None,
     ) -> Pairs:
-        """Compute the similarities of L2-normalised features."""
+        """Compute the similarities of L2-normalised features; all rows are used if `row_r` is None."""
         # in float32 even under autocast, because bfloat16 logits near 100 are 0.5 apart
-        similarity_bb = image_bd.float() @ text_bd.float().T
-        return cls(similarity_bb=similarity_bb, scale=scale, bias=bias, group_ids=group_ids)
+        image_bd, text_bd = image_bd.float(), text_bd.float()
+        if row_r is None:
+            to_text_bb = image_bd @ text_bd.T
+            both, row_r = (to_text_bb, to_text_bb.T), torch.arange(len(image_bd), device=image_bd.device)
+        else:
+            both = image_bd[row_r] @ text_bd.T, text_bd[row_r] @ image_bd.T
+        return cls(similarities_rb=both, scale=scale, bias=bias, group_ids=group_ids, row_r=row_r)
 
     @property
-    def logits_bb(self) -> Tensor:
+    def logits_rb(self) -> tuple[Tensor, Tensor]:
         """The scaled similarities plus the bias."""
-        logits_bb = self.scale * self.similarity_bb
-        return logits_bb if self.bias is None else logits_bb + self.bias
+        bias = 0.0 if self.bias is None else self.bias
+        to_text_rb, to_image_rb = self.similarities_rb
+        return self.scale * to_text_rb + bias, self.scale * to_image_rb + bias
+
+    @property
+    def is_own_rb(self) -> Tensor:
+        """Whether a column is the row itself."""
+        return self.row_r[:, None] == torch.arange(len(self.group_ids), device=self.row_r.device)
+
+    @property
+    def is_same_group_rb(self) -> Tensor:
+        """Whether a column is of the group of a row."""
+        ids_bk = self.group_ids.reshape(len(self.group_ids), -1)  # (b,) becomes (b, 1)
+        return (ids_bk[self.row_r][:, None] == ids_bk[None, :]).any(dim=2)
+
+    def without_group(self, logits_rb: Tensor, value: float) -> Tensor:
+        """Replace what belongs to other rows of a row's group by a value."""
+        return logits_rb.masked_fill(self.is_same_group_rb & ~self.is_own_rb, value)
 
 
 Compute = Callable[[Pairs], dict[str, Tensor]]
@@ -60,20 +93,18 @@ class Loss:
 
 
 def info_nce(pairs: Pairs) -> dict[str, Tensor]:
-    """Symmetric InfoNCE loss, in which only an image and its own text (the diagonal) are a positive pair.
+    """Symmetric InfoNCE loss, in which only an image and its own text are a positive pair.
 
     The formula is that of CLIP, arXiv 2103.00020, figure 3. An image and the text of another row of its group count as
     negatives, as in CLIP; `multi_positive` counts them as positives.
     """
-    return {"info_nce_loss": _symmetric_cross_entropy(pairs.logits_bb)}
+    return {"info_nce_loss": _symmetric_cross_entropy(pairs.logits_rb, pairs.row_r)}
 
 
 def info_nce_masked(pairs: Pairs) -> dict[str, Tensor]:
     """InfoNCE loss that ignores different rows of one group: they are neither positives nor negatives."""
-    logits_bb = pairs.logits_bb.masked_fill(
-        _other_rows_of_group(pairs.group_ids), -torch.inf
-    )  # exp(-inf) = 0 in the softmax
-    return {"info_nce_masked_loss": _symmetric_cross_entropy(logits_bb)}
+    logits_rb = [pairs.without_group(one, -torch.inf) for one in pairs.logits_rb]  # exp(-inf) = 0 in the softmax
+    return {"info_nce_masked_loss": _symmetric_cross_entropy(logits_rb, pairs.row_r)}
 
 
 def siglip(pairs: Pairs) -> dict[str, Tensor]:
@@ -82,14 +113,14 @@ def siglip(pairs: Pairs) -> dict[str, Tensor]:
     The formula is that of SigLIP, arXiv 2303.15343, algorithm 1. An image and the text of another row of its
     group count as negatives; `siglip_masked` ignores such pairs.
     """
-    loss_bb = _pairwise_sigmoid_loss(pairs.logits_bb)
-    return {"siglip_loss": loss_bb.sum() / len(loss_bb)}
+    loss_rb = _pairwise_sigmoid_loss(pairs)
+    return {"siglip_loss": loss_rb.sum() / len(loss_rb)}
 
 
 def siglip_masked(pairs: Pairs) -> dict[str, Tensor]:
     """SigLIP loss that ignores different rows of one group: they are neither positives nor negatives."""
-    loss_bb = _pairwise_sigmoid_loss(pairs.logits_bb)
-    return {"siglip_masked_loss": loss_bb.masked_fill(_other_rows_of_group(pairs.group_ids), 0.0).sum() / len(loss_bb)}
+    loss_rb = _pairwise_sigmoid_loss(pairs)
+    return {"siglip_masked_loss": pairs.without_group(loss_rb, 0.0).sum() / len(loss_rb)}
 
 
 def multi_positive(pairs: Pairs) -> dict[str, Tensor]:
@@ -98,11 +129,9 @@ def multi_positive(pairs: Pairs) -> dict[str, Tensor]:
     The formula is that of SupCon, arXiv 2004.11362, equation 2. With one row per group the loss equals
     InfoNCE; with n rows per group its minimum is log(n).
     """
-    logits_bb = pairs.logits_bb
-    same_bb = _same_group(pairs.group_ids).to(logits_bb.dtype)
-    target_bb = same_bb / same_bb.sum(dim=1, keepdim=True)  # each row sums to 1; the diagonal is never 0
-    to_text, to_image = F.cross_entropy(logits_bb, target_bb), F.cross_entropy(logits_bb.T, target_bb)
-    return {"multi_positive_loss": (to_text + to_image) / 2}
+    same_rb = pairs.is_same_group_rb.to(pairs.logits_rb[0].dtype)
+    target_rb = same_rb / same_rb.sum(dim=1, keepdim=True)  # each row sums to 1; that of the row itself is never 0
+    return {"multi_positive_loss": _symmetric_cross_entropy(pairs.logits_rb, target_rb)}
 
 
 def sigmoid_start(batch_size: int) -> tuple[float, float]:
@@ -126,24 +155,13 @@ def get_loss(name: str) -> Loss:
     return LOSSES[name]
 
 
-def _symmetric_cross_entropy(logits_bb: Tensor) -> Tensor:
-    """Compute the mean of the image-to-text and text-to-image cross-entropies, with the diagonal as target."""
-    target_b = torch.arange(len(logits_bb), device=logits_bb.device)
-    return (F.cross_entropy(logits_bb, target_b) + F.cross_entropy(logits_bb.T, target_b)) / 2
+def _symmetric_cross_entropy(logits_rb: Sequence[Tensor], target: Tensor) -> Tensor:
+    """Compute the mean of the image-to-text and text-to-image cross-entropies; targets are columns or probabilities."""
+    to_text, to_image = (F.cross_entropy(one, target) for one in logits_rb)
+    return (to_text + to_image) / 2
 
 
-def _pairwise_sigmoid_loss(logits_bb: Tensor) -> Tensor:
-    """Compute the negative log-likelihood (b, b) of each pair; the diagonal pairs are positive, all others negative."""
-    sign_bb = 2 * torch.eye(len(logits_bb), device=logits_bb.device) - 1  # +1 on the diagonal, -1 elsewhere
-    return -F.logsigmoid(sign_bb * logits_bb)
-
-
-def _same_group(group_ids: Tensor) -> Tensor:
-    """Return a boolean matrix (b, b): whether two rows belong to the same group."""
-    ids_bk = group_ids.reshape(len(group_ids), -1)  # (b,) becomes (b, 1)
-    return (ids_bk[:, None] == ids_bk[None, :]).any(dim=2)
-
-
-def _other_rows_of_group(group_ids: Tensor) -> Tensor:
-    """Return a boolean matrix (b, b): whether two different rows belong to the same group."""
-    return _same_group(group_ids).fill_diagonal_(False)
+def _pairwise_sigmoid_loss(pairs: Pairs) -> Tensor:
+    """Compute the negative log-likelihood (r, b) of each pair; only a row's own pair is positive."""
+    sign_rb = 2.0 * pairs.is_own_rb - 1
+    return -F.logsigmoid(sign_rb * pairs.logits_rb[0])

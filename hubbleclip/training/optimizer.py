@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import math
-import re
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 import torch
 from open_clip.transformer import VisionTransformer
@@ -14,10 +13,8 @@ from timm.models.eva import Eva
 from torch import nn
 
 from hubbleclip.config.settings import TrainSettings
-from hubbleclip.training.finetuning import BOTH, is_projection, tower_of
+from hubbleclip.training.finetuning import BOTH, is_projection, layer_depths, tower_of
 
-LAYER = re.compile(r"(?:resblocks|blocks|layers?|stages)\.?(\d+)\.")
-"""Matches the names of numbered layers in open_clip, timm and Hugging Face."""
 TRANSFORMERS = (
     *(VisionTransformer, vision_transformer.VisionTransformer, vision_transformer_relpos.VisionTransformerRelPos, Eva),
 )
@@ -58,26 +55,10 @@ def rate_shares(names: Iterable[str], settings: TrainSettings) -> dict[str, floa
     shares = dict.fromkeys(names, 1.0)
     tower_names = [name for name in shares if tower_of(name) and not is_projection(name)]
     for tower in BOTH:
-        layers = _layers([name for name in tower_names if tower_of(name) == tower])
+        layers = layer_depths([name for name in tower_names if tower_of(name) == tower])
         top = max(layers.values(), default=0)
         shares |= {n: settings.layer_decay ** (top - layer) for n, layer in layers.items()}
     return shares
-
-
-def _layers(names: Sequence[str]) -> dict[str, int]:
-    """Return the depth of each parameter: 0 for stem and embeddings, and 1, 2, ... for the layers in order.
-
-    Modules after the last layer are one deeper than that layer.
-    """
-    numbers = {name: int(match[1]) for name in names if (match := LAYER.search(name))}
-    depths = {number: depth for depth, number in enumerate(sorted(set(numbers.values())), 1)}  # ResNets count from 1
-    layers = {name: depths[number] for name, number in numbers.items()}
-    first = next((i for i, name in enumerate(names) if name in layers), 0)
-    top = max(layers.values(), default=0) + 1
-    # a parameter outside the layers has the depth of the stem if it precedes the layers or is an embedding, else the
-    # depth of the final norm or pooling
-    rest = {name: top if i > first and "emb" not in name else 0 for i, name in enumerate(names) if name not in layers}
-    return layers | rest
 
 
 def learning_rate(step: int, settings: TrainSettings) -> float:

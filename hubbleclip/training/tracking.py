@@ -1,16 +1,74 @@
-"""Write the metrics of a run as JSON lines, and as TensorBoard scalars if TensorBoard is installed."""
+"""Write the metrics of a run as JSON lines, and to the trackers of experiments that the settings name.
+
+A new tracker is one class and one entry of `TRACKERS`.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Protocol
 
+from hubbleclip.core.errors import TrainingError
 from hubbleclip.core.io import write_text
+from hubbleclip.training.runs import read_facts
 
 METRICS = "metrics.jsonl"
 TENSORBOARD = "tensorboard"
+
+
+class Board(Protocol):
+    """What a tracker does; `step` is that of the checkpoint from which a run resumes."""
+
+    def __init__(self, run_dir: Path, step: int) -> None: ...
+
+    def write(self, step: int, metrics: Mapping[str, float]) -> None:
+        """Record the metrics of a step."""
+
+    def close(self) -> None:
+        """Send or write what is left."""
+
+
+class TensorBoard:
+    """Writes event files into the run's folder."""
+
+    def __init__(self, run_dir: Path, step: int) -> None:
+        from torch.utils.tensorboard import SummaryWriter  # noqa: PLC0415 - an extra
+
+        # purge_step makes TensorBoard ignore the scalars that a killed process wrote for later steps
+        self._writer = SummaryWriter(str(run_dir / TENSORBOARD), purge_step=step + 1 if step else None)
+
+    def write(self, step: int, metrics: Mapping[str, float]) -> None:
+        """See `Board`."""
+        for name, value in metrics.items():
+            self._writer.add_scalar(name, value, step)
+
+    def close(self) -> None:
+        """See `Board`."""
+        self._writer.close()
+
+
+class WandB:
+    """Sends metrics to Weights & Biases, or keeps them in the run's folder if WANDB_MODE is offline."""
+
+    def __init__(self, run_dir: Path, step: int) -> None:
+        import wandb  # noqa: PLC0415 - an extra
+
+        settings = json.loads(read_facts(run_dir)["settings"])
+        name = run_dir.name
+        self._run = wandb.init(project="hubbleclip", id=name, name=name, dir=run_dir, config=settings, resume="allow")
+
+    def write(self, step: int, metrics: Mapping[str, float]) -> None:
+        """See `Board`."""
+        self._run.log(dict(metrics), step=step)
+
+    def close(self) -> None:
+        """See `Board`."""
+        self._run.finish()
+
+
+TRACKERS: dict[str, type[Board]] = {"tensorboard": TensorBoard, "wandb": WandB}
 
 
 class Tracker:
@@ -20,29 +78,29 @@ class Tracker:
     these rows.
     """
 
-    def __init__(self, run_dir: Path, step: int) -> None:
+    def __init__(self, run_dir: Path, step: int, names: Sequence[str]) -> None:
         truncate_metrics(run_dir / METRICS, step)
+        self._boards = []
+        for name in names:
+            try:
+                self._boards.append(TRACKERS[name](run_dir, step))
+            except ModuleNotFoundError as error:
+                if name != TENSORBOARD:  # named by default
+                    raise TrainingError(f"train.report_to: run pip install 'hubbleclip[{name}]'") from error
         self._file = (run_dir / METRICS).open("a", encoding="utf-8")
-        self._board = None
-        with suppress(ModuleNotFoundError):
-            from torch.utils.tensorboard import SummaryWriter  # noqa: PLC0415 - an extra
-
-            # purge_step makes TensorBoard ignore the scalars that a killed process wrote for later steps
-            self._board = SummaryWriter(str(run_dir / TENSORBOARD), purge_step=step + 1 if step else None)
 
     def write(self, step: int, metrics: Mapping[str, float]) -> None:
         """Append one row and flush it to the operating system."""
         self._file.write(json.dumps({"step": step, **metrics}) + "\n")
         self._file.flush()
-        if self._board:
-            for name, value in metrics.items():
-                self._board.add_scalar(name, value, step)
+        for board in self._boards:
+            board.write(step, metrics)
 
     def close(self) -> None:
-        """Flush and close both files."""
+        """Flush and close all files."""
         self._file.close()
-        if self._board:
-            self._board.close()
+        for board in self._boards:
+            board.close()
 
 
 def read_metrics(run_dir: Path) -> list[dict[str, float]]:

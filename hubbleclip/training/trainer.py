@@ -240,6 +240,7 @@ def make_trainer(
         world=world,
         loss=get_loss(settings.loss),
         is_bf16=settings.precision == "bf16",
+        is_local=settings.local_loss,
         distillation=distillation,
     )
     return Trainer(

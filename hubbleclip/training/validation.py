@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -14,6 +16,7 @@ from hubbleclip.training.models.builder import LoadedModel
 BATCH = 256
 TOP_SHARE = 0.1
 """A query counts as correct if its caption is in this top share of the ranking."""
+RECALLS = (1, 5, 10)
 MAX_ROWS = 1024
 """Maximum number of rows that are compared at once with each other or with all captions, which limits the memory."""
 
@@ -27,7 +30,8 @@ def validate(loaded: LoadedModel, tiles: SplitTiles, loss: Loss) -> dict[str, fl
     """Compute the loss and accuracy of a model on a split, from whole tiles and their main captions.
 
     `val_accuracy_10` is the share of tiles for which a caption of their group is in the top 10 % of all captions;
-    `val_loss` is that of one batch of at most `MAX_ROWS` tiles.
+    `val_i2t_recall_at_5` that for which one is in the top 5, and `val_t2i_recall_at_5` the share of captions for which
+    a tile of their group is in the top 5 of all tiles. `val_loss` is that of one batch of at most `MAX_ROWS` tiles.
     """
     image_nd = torch.from_numpy(embed_open_tiles(loaded, tiles, BATCH)).float()
     caption_c, caption_n = np.unique(tiles.main_captions, return_inverse=True)
@@ -42,19 +46,32 @@ def validate(loaded: LoadedModel, tiles: SplitTiles, loss: Loss) -> dict[str, fl
     entries = loss.compute(pairs)
     own_gc = torch.zeros(tiles.num_groups, len(caption_c), dtype=torch.bool)
     own_gc[group_n, caption_n] = True  # captions of each group; two groups may have the same caption
-    matches_n = torch.cat(
-        [
-            top_share_matches(image_rd @ text_cd.T, own_gc[group_r])
-            for image_rd, group_r in zip(*(torch.split(part, MAX_ROWS) for part in (image_nd, group_n)), strict=True)
-        ]
-    )
-    return {"val_loss": float(sum(entries.values())), "val_accuracy_10": float(matches_n.double().mean())}
+    ahead = {
+        "i2t": _num_ahead_in_parts(image_nd, text_cd, lambda rows: own_gc[group_n[rows]]),
+        "t2i": _num_ahead_in_parts(text_cd, image_nd, lambda rows: own_gc[:, rows][group_n].T),
+    }
+    recalls = {f"val_{name}_recall_at_{k}": _share(ahead_q < k) for name, ahead_q in ahead.items() for k in RECALLS}
+    accuracy = _share(ahead["i2t"] < top_size(len(caption_c)))
+    return {"val_loss": float(sum(entries.values())), "val_accuracy_10": accuracy, **recalls}
 
 
-def top_share_matches(scores_nc: Tensor, own_nc: Tensor) -> Tensor:
-    """Test, for each row (n,), whether a correct column is among the top 10 % of columns (at least one column)."""
-    num_top = max(1, int(TOP_SHARE * scores_nc.shape[1]))
+def _num_ahead_in_parts(query_qd: Tensor, item_id: Tensor, is_own: Callable[[Tensor], Tensor]) -> Tensor:
+    """Count the wrong items before the first correct one, for each query (q,)."""
+    parts = torch.arange(len(query_qd)).split(MAX_ROWS)
+    return torch.cat([num_ahead(query_qd[rows] @ item_id.T, is_own(rows)) for rows in parts])
+
+
+def _share(is_true_q: Tensor) -> float:
+    return float(is_true_q.double().mean())
+
+
+def top_size(num_items: int) -> int:
+    """Return the number of items that are the top 10 %, at least one."""
+    return max(1, int(TOP_SHARE * num_items))
+
+
+def num_ahead(scores_nc: Tensor, own_nc: Tensor) -> Tensor:
+    """Count, for each row (n,), the wrong columns that score as high as the best correct column."""
     best_n = scores_nc.masked_fill(~own_nc, -torch.inf).amax(dim=1, keepdim=True)
-    # >= counts a tie as a miss, so that a model with constant scores has accuracy 0
-    ahead_n = ((scores_nc >= best_n) & ~own_nc).sum(dim=1)
-    return ahead_n < num_top
+    # >= counts a tie as ahead, so that a model with constant scores has accuracy 0
+    return ((scores_nc >= best_n) & ~own_nc).sum(dim=1)

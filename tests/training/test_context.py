@@ -11,7 +11,8 @@ from hubbleclip.config.settings import ModelSettings
 from hubbleclip.core.errors import TrainingError
 from hubbleclip.training.export.open_clip_folder import write_open_clip
 from hubbleclip.training.models.builder import load_model, rebuild_model
-from hubbleclip.training.models.text_context import KEPT_POSITIONS, stretch_positions
+from hubbleclip.training.models.text_context import KEPT_POSITIONS, insert_positions, stretch_positions
+from tests.attack.model_folders import make_text_tower
 
 TINY = ModelSettings(name="hubbleclip-tiny", pretrained="")
 LONG = TINY.model_copy(update={"context_length": 248})
@@ -33,33 +34,57 @@ def test_texts_of_at_most_20_tokens_have_equal_features() -> None:
     assert torch.allclose(plain.encode_texts(SHORT_TEXTS), stretched.encode_texts(SHORT_TEXTS), atol=1e-6)
 
 
+KINDS = {
+    "made-pe": {},
+    "made-mobileclip2": {"no_causal_mask": True},
+    "made-last": {"no_causal_mask": True, "pool_type": "last", "proj_bias": True},
+}
+
+
 @pytest.fixture
-def custom(tmp_path):
-    """Settings of a model with a text tower of its own, by whether each token attends to earlier ones only."""
+def named(tmp_path):
+    """The settings of models with a text tower of its own: name -> settings."""
     config = json.loads((Path(__file__).parent / "models" / "squares-vit.json").read_text()) | {"custom_text": True}
-    config["text_cfg"]["context_length"] = 32
-    for name, is_causal in (("made-pe", True), ("made-mobileclip", False)):
-        config["text_cfg"]["no_causal_mask"] = not is_causal
+    for name, changes in KINDS.items():
+        config["text_cfg"] = config["text_cfg"] | {"context_length": 32} | changes
         (tmp_path / f"{name}.json").write_text(json.dumps(config))
     open_clip.add_model_config(tmp_path)
-    return ModelSettings(name="made-pe", pretrained=""), ModelSettings(name="made-mobileclip", pretrained="")
+    return {name: ModelSettings(name=name, pretrained="") for name in KINDS}
 
 
-def test_a_causal_text_tower_of_its_own_is_stretched_to_400_and_exported(custom, tmp_path) -> None:
-    plain, stretched = (load_model(custom[0].model_copy(update={"context_length": size}), 1) for size in (0, 400))
-    texts = [*SHORT_TEXTS, "galaxy " * 300 + "pulsar", "galaxy " * 300]
+@pytest.mark.parametrize("name", KINDS)
+def test_a_text_tower_of_its_own_is_stretched_to_400_and_exported(name, named, tmp_path) -> None:
+    plain, stretched = (load_model(named[name].model_copy(update={"context_length": size}), 1) for size in (0, 400))
+    assert stretched.context_length == 400
+    texts = [*SHORT_TEXTS, "", "galaxy " * 300 + "pulsar", "galaxy " * 300]
     feat_nd = stretched.encode_texts(texts)
-    assert torch.allclose(plain.encode_texts(SHORT_TEXTS), feat_nd[:2], atol=1e-6)
-    assert not torch.allclose(feat_nd[2], feat_nd[3], atol=1e-6)
+    assert torch.allclose(plain.encode_texts(texts[:3]), feat_nd[:3], atol=1e-6)
+    assert not torch.allclose(feat_nd[3], feat_nd[4], atol=1e-6)
+    alone = torch.cat([stretched.encode_texts([text]) for text in texts])  # with less padding
+    assert torch.allclose(alone, feat_nd, atol=1e-6)
+    padded = stretched.model.eval().encode_text(stretched.tokenizer(texts), normalize=True)
+    assert torch.allclose(padded, feat_nd, atol=1e-6)
     (tmp_path / "exported").mkdir()
     write_open_clip(stretched, tmp_path / "exported")
-    again = load_model(ModelSettings(name=f"local-dir:{tmp_path / 'exported'}"), 1)
-    assert torch.allclose(again.encode_texts(texts), feat_nd, atol=1e-6)
+    exported = f"local-dir:{tmp_path / 'exported'}"
+    assert torch.allclose(load_model(ModelSettings(name=exported), 1).encode_texts(texts), feat_nd, atol=1e-6)
+    if name != "made-pe":  # open_clip would read 400 tokens of padding
+        with pytest.raises(TypeError, match="own_context_length"):
+            open_clip.create_model(exported)
 
 
-def test_a_text_tower_that_reads_the_padding_is_not_stretched(custom) -> None:
-    with pytest.raises(TrainingError, match="causal text towers only"):
-        load_model(custom[1].model_copy(update={"context_length": 400}), 1)
+def test_each_position_of_a_stretched_tower_that_reads_padding_is_one_that_was_trained() -> None:
+    old_ld = torch.arange(64.0)[:, None] * torch.ones(1, 3)
+    new_ld = insert_positions(old_ld, 400)
+    assert torch.equal(torch.cat([new_ld[:63], new_ld[-1:]]), old_ld)
+    assert new_ld[63:-1, 0].tolist() == pytest.approx(torch.linspace(KEPT_POSITIONS, 62, 336).tolist(), abs=1e-4)
+    assert torch.equal(insert_positions(old_ld, 64), old_ld)
+
+
+def test_a_text_tower_of_transformers_is_not_stretched(tmp_path) -> None:
+    folder = make_text_tower(tmp_path / "made")
+    with pytest.raises(TrainingError, match="text towers of open_clip only"):
+        load_model(ModelSettings(name=f"local-dir:{folder}", context_length=400), 1)
 
 
 def test_words_behind_the_old_context_change_the_features() -> None:

@@ -1,5 +1,6 @@
 """Two processes on the CPU against one: the same whole batch, the same loss, the same weights."""
 
+import json
 import os
 import signal
 import subprocess
@@ -28,25 +29,25 @@ from hubbleclip.training.runs import read_facts
 from hubbleclip.training.tracking import read_metrics
 
 SCRIPT = """
-import sys
+import json, sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[3])
 from squares_dataset import MODEL, TRAIN
 from hubbleclip.training.loop import train
-settings = TRAIN.model_copy(update={"micro_batch": int(sys.argv[4])})
+settings = TRAIN.model_copy(update=json.loads(sys.argv[4]))
 train(Path(sys.argv[1]), Path(sys.argv[2]), MODEL, settings, code_version="test")
 """
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("micro_batch", [0, 1])
-def test_two_processes_train_as_one(tmp_path, micro_batch) -> None:
+@pytest.mark.parametrize("changes", [{}, {"micro_batch": 1, "local_loss": True}], ids=["whole", "parts of own rows"])
+def test_two_processes_train_as_one(tmp_path, changes) -> None:
     dataset = make_dataset(tmp_path / "datasets")
     alone = train(dataset, tmp_path / "alone", MODEL, TRAIN, code_version="test")
     script = tmp_path / "script.py"
     script.write_text(SCRIPT)
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--standalone"]
-    arguments = [str(script), str(dataset), str(tmp_path / "two"), str(Path(__file__).parent), str(micro_batch)]
+    arguments = [str(script), str(dataset), str(tmp_path / "two"), str(Path(__file__).parent), json.dumps(changes)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
     with subprocess.Popen([*torchrun, *arguments], env=environment, start_new_session=True) as running:
         try:

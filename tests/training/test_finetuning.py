@@ -41,10 +41,27 @@ def test_linear_mode_changes_projections_only(dataset_dir) -> None:
     assert changed_after_a_step(dataset_dir, in_mode("linear")) == PROJECTIONS
 
 
-@pytest.mark.parametrize(("mode", "locked"), [("locked_image", "image"), ("locked_text", "text")])
-def test_a_locked_tower_changes_by_its_projection_only(dataset_dir, mode, locked) -> None:
-    changed = changed_after_a_step(dataset_dir, in_mode(mode))
-    assert {tower_of(name) for name in changed if name not in PROJECTIONS} == {"image", "text"} - {locked}
+@pytest.mark.parametrize(
+    ("changes", "locked", "trained"),
+    [
+        ({"mode": "locked_image"}, "image", ()),
+        ({"mode": "locked_text"}, "text", ()),
+        (
+            {"mode": "locked_image", "lock_image_unlocked_groups": 1},
+            "image",
+            ("visual.transformer.resblocks.0.", "visual.ln_post."),
+        ),
+        ({"mode": "linear", "lock_text_unlocked_layers": 1}, "text", ("transformer.resblocks.0.", "ln_final.")),
+    ],
+    ids=["image", "text", "lower image", "lower text"],
+)
+def test_a_locked_tower_changes_by_its_projection_and_its_unlocked_layers_only(
+    dataset_dir, changes, locked, trained
+) -> None:
+    changed = changed_after_a_step(dataset_dir, in_mode(**changes)) - PROJECTIONS
+    in_tower = {name for name in changed if tower_of(name) == locked}
+    assert {next(one for one in trained if name.startswith(one)) for name in in_tower} == set(trained)
+    assert (changed > in_tower) == (changes["mode"] != "linear")
 
 
 def test_head_mode_trains_the_heads_and_freezes_the_model(dataset_dir) -> None:

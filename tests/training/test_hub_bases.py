@@ -17,6 +17,7 @@ from hubbleclip.training import checkpoints
 from hubbleclip.training.checkpoints import load_base_model, load_run_model
 from hubbleclip.training.distillation import make_distillation
 from hubbleclip.training.export.open_clip_folder import merged, write_open_clip
+from hubbleclip.training.export.transformers_clip import write_transformers
 from hubbleclip.training.finetuning import apply_mode
 from hubbleclip.training.loop import train
 from hubbleclip.training.models.builder import load_model
@@ -107,10 +108,12 @@ def test_the_hub_is_asked_once_per_load(cache, monkeypatch):
     assert asked == [("made/squares",)]
 
 
-def test_a_repository_of_transformers_is_downloaded_as_a_folder(cache):
-    (snapshot(cache, "made/siglip") / "config.json").write_text('{"model_type": "siglip"}')
-    with pytest.raises(TrainingError, match="hf download made/siglip --local-dir FOLDER"):
-        load_model(ModelSettings(name="hf-hub:made/siglip"), 1)
+def test_a_repository_of_transformers_is_a_base(cache):
+    loaded = load_model(MODEL, 5)
+    write_transformers(loaded, snapshot(cache, "made/clip"))
+    again = load_model(ModelSettings(name="hf-hub:made/clip"), 1)
+    assert torch.allclose(again.encode_texts(TEXTS), loaded.encode_texts(TEXTS), atol=1e-6)
+    assert again.has_aligned_towers
 
 
 def test_a_tokenizer_that_the_end_of_the_training_would_refuse_is_refused_at_its_beginning(cache, tmp_path):

@@ -137,7 +137,7 @@ MIXED_GROUPS = torch.tensor([[4, 4], [1, 2], [4, 4], [2, 2], [5, 4], [6, 6]])
 def test_masked_siglip_is_the_sum_over_the_pairs_that_remain_divided_by_the_rows() -> None:
     image, text = features()
     pairs = Pairs.of_features(image, text, SCALE, BIAS, MIXED_GROUPS)
-    (loss,), logits_bb = siglip_masked(pairs).values(), pairs.logits_bb
+    (loss,), logits_bb = siglip_masked(pairs).values(), pairs.logits_rb[0]
     total = 0.0
     for i in range(6):
         for j in range(6):
@@ -149,10 +149,20 @@ def test_masked_siglip_is_the_sum_over_the_pairs_that_remain_divided_by_the_rows
 def test_masked_info_nce_leaves_other_rows_of_the_group_out_of_both_softmaxes() -> None:
     image, text = features()
     pairs = Pairs.of_features(image, text, SCALE, None, MIXED_GROUPS)
-    (loss,), logits_bb = info_nce_masked(pairs).values(), pairs.logits_bb
+    (loss,), logits_bb = info_nce_masked(pairs).values(), pairs.logits_rb[0]
     total = 0.0
     for i in range(6):
         kept = [j for j in range(6) if i == j or not set(MIXED_GROUPS[i].tolist()) & set(MIXED_GROUPS[j].tolist())]
         for logits_b in (logits_bb[i], logits_bb[:, i]):
             total += math.log(sum(math.exp(logits_b[j].item()) for j in kept)) - logits_b[i].item()
     assert loss.item() == pytest.approx(total / 12, rel=1e-5)
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_the_mean_loss_of_the_rows_of_two_processes_is_that_of_the_whole_batch(name) -> None:
+    image, text = features()
+    whole, *parts = (
+        sum(LOSSES[name].compute(Pairs.of_features(image, text, SCALE, BIAS, MIXED_GROUPS, row_r=rows)).values())
+        for rows in (None, torch.arange(0, 6, 2), torch.arange(1, 6, 2))
+    )
+    assert sum(parts).item() / 2 == pytest.approx(whole.item(), rel=1e-5)

@@ -283,3 +283,15 @@ def test_the_bias_of_a_model_with_heads_survives_a_checkpoint() -> None:
     state = apply_mode(loaded, head).model.state_dict()
     rebuilt = rebuild_model(TINY, state, lambda one: apply_mode(one, head))
     assert rebuilt.model.logit_bias.item() == pytest.approx(-math.log(8))
+
+
+def test_patch_dropout_is_of_training_alone_and_of_vision_transformers() -> None:
+    plain, dropping = (load_model(TINY.model_copy(update={"force_patch_dropout": share}), 1) for share in (0, 0.5))
+    tiles = torch.randint(0, 256, (2, 1, 32, 32), dtype=torch.uint8)
+    assert torch.equal(plain.encode_images(tiles), dropping.encode_images(tiles))
+    dropping.model.train()
+    torch.manual_seed(0)
+    one, other = (dropping.model.encode_image(dropping.normalise(tiles)) for _ in range(2))
+    assert not torch.allclose(one, other)
+    with pytest.raises(TrainingError, match=r"no vision transformer: set model\.force_patch_dropout to 0"):
+        load_model(ModelSettings(name="hubbleclip-tiny", pretrained="", force_patch_dropout=0.5), 1)

@@ -4,9 +4,12 @@ import sys
 from pathlib import Path
 
 import pytest
+from finished_runs import made_run
+from squares_dataset import TRAIN
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from hubbleclip.training.tracking import METRICS, TENSORBOARD, Tracker, read_metrics
+from hubbleclip.core.errors import TrainingError
+from hubbleclip.training.tracking import METRICS, TENSORBOARD, TRACKERS, Tracker, read_metrics
 
 
 def rows(first: int, last: int, offset: float = 0.0) -> list[tuple[int, dict[str, float]]]:
@@ -14,7 +17,7 @@ def rows(first: int, last: int, offset: float = 0.0) -> list[tuple[int, dict[str
 
 
 def write(run_dir: Path, resumed_after: int, made: list[tuple[int, dict[str, float]]]) -> None:
-    tracker = Tracker(run_dir, resumed_after)
+    tracker = Tracker(run_dir, resumed_after, ["tensorboard"])
     for step, metrics in made:
         tracker.write(step, metrics)
     tracker.close()
@@ -39,8 +42,46 @@ def test_rows_after_the_checkpoint_of_a_resumed_run_are_replaced(tmp_path: Path)
 
 def test_a_run_that_begins_again_has_no_rows_of_the_first_attempt(tmp_path: Path) -> None:
     write(tmp_path, 0, rows(1, 3))
-    Tracker(tmp_path, 0).close()
+    Tracker(tmp_path, 0, []).close()
     assert read_metrics(tmp_path) == []
+
+
+class Recorder:
+    def __init__(self, run_dir: Path, step: int) -> None:
+        self.seen: list[object] = [step]
+
+    def write(self, step: int, metrics: dict[str, float]) -> None:
+        self.seen.append((step, metrics))
+
+    def close(self) -> None:
+        self.seen.append("closed")
+
+
+def test_a_tracker_is_one_class_and_one_entry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[Recorder] = []
+    monkeypatch.setitem(TRACKERS, "mine", lambda *given: made.append(Recorder(*given)) or made[-1])
+    tracker = Tracker(tmp_path, 2, ["mine"])
+    tracker.write(3, {"loss": 0.5})
+    tracker.close()
+    assert made[0].seen == [2, (3, {"loss": 0.5}), "closed"]
+
+
+@pytest.mark.slow
+def test_wandb_has_the_metrics_and_the_settings_of_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    wandb = pytest.importorskip("wandb")
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    run_dir = made_run(tmp_path)
+    tracker = Tracker(run_dir, 0, ["wandb"])
+    tracker.write(1, {"loss": 0.5})
+    assert (wandb.run.summary["loss"], wandb.run.config["train"]["steps"]) == (0.5, TRAIN.steps)
+    tracker.close()
+    assert list(run_dir.glob("wandb/offline-run-*/run-*.wandb"))
+
+
+def test_wandb_that_is_not_installed_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "wandb", None)
+    with pytest.raises(TrainingError, match=r"hubbleclip\[wandb\]"):
+        Tracker(tmp_path, 0, ["wandb"])
 
 
 def test_a_run_without_metrics_has_no_rows(tmp_path: Path) -> None:

@@ -256,3 +256,24 @@ def test_a_mixture_is_of_the_best_checkpoint_and_has_the_accuracy_of_its_own_wei
     assert (best["step"], best["score"], best["alpha"]) == (2, 0.25, 0.5)
     mixture = torch.load(tmp_path / "checkpoints" / checkpoints.MIXTURE, weights_only=True)["state_dict"]
     assert set(mixture["visual.proj"].flatten().tolist()) == {1.0}
+
+
+def test_a_run_that_continues_another_equals_one_of_so_many_steps(dataset_dir, tmp_path) -> None:
+    constant = TRAIN.model_copy(update={"lr_scheduler": "const", "steps": 8, "ema": 0.5})
+    whole = train(dataset_dir, tmp_path / "whole", MODEL, constant, code_version="test")
+    short = train(dataset_dir, tmp_path, MODEL, constant.model_copy(update={"steps": 4}), code_version="test")
+    more = constant.model_copy(update={"resume": short.name})
+    run_dir = train(dataset_dir, tmp_path, MODEL, more, code_version="test")
+    assert run_dir not in (whole, short)
+    rows = [[(one["step"], one["loss"], one.get("val_loss")) for one in read_metrics(run)] for run in (whole, run_dir)]
+    assert rows[0] == rows[1]
+    states = [checkpoints.read_checkpoint(run, 8)["trained"] for run in (whole, run_dir)]
+    assert all(torch.equal(weight, states[1][name]) for name, weight in states[0].items())
+    assert checkpoints.read_best(run_dir) == checkpoints.read_best(whole)
+    for changes, message in (
+        ({"resume": "none"}, "no run none"),
+        ({"mode": "linear"}, "another mode"),
+        ({"steps": 4}, "set train.steps to more"),
+    ):
+        with pytest.raises(TrainingError, match=message):
+            train(dataset_dir, tmp_path, MODEL, more.model_copy(update=changes), code_version="test")

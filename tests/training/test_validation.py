@@ -9,11 +9,11 @@ from hubbleclip.training import validation
 from hubbleclip.training.embeddings import embed_open_tiles, embed_texts
 from hubbleclip.training.losses import get_loss
 from hubbleclip.training.models.builder import load_model, set_initial_scale
-from hubbleclip.training.validation import is_informative, top_share_matches, validate
+from hubbleclip.training.validation import is_informative, num_ahead, top_size, validate
 
 
 def test_equal_scores_earn_nothing() -> None:
-    assert not top_share_matches(torch.zeros(20, 20), torch.eye(20, dtype=torch.bool)).any()
+    assert (num_ahead(torch.zeros(20, 20), torch.eye(20, dtype=torch.bool)) == 19).all()
 
 
 def test_a_large_val_is_compared_in_parts_of_bounded_size(tiles, monkeypatch) -> None:
@@ -58,7 +58,8 @@ def test_captions_are_read_whole_as_in_the_evaluation(tiles) -> None:
     caption_c, caption_n = np.unique(texts, return_inverse=True)
     scores_nc = embed_open_tiles(loaded, tiles, 64) @ embed_texts(loaded, caption_c.tolist(), 64).T
     own_nc = caption_n[:, None] == np.arange(len(caption_c))
-    expected = top_share_matches(torch.from_numpy(scores_nc).float(), torch.from_numpy(own_nc)).double().mean()
+    ahead_n = num_ahead(torch.from_numpy(scores_nc).float(), torch.from_numpy(own_nc))
+    expected = (ahead_n < top_size(len(caption_c))).double().mean()
     assert 0 < expected == pytest.approx(validate(loaded, long, get_loss(TRAIN.loss))["val_accuracy_10"])
 
 
@@ -111,18 +112,33 @@ def test_the_loss_on_val_is_that_of_training_at_the_scale_and_bias_of_the_model(
 
 @pytest.mark.parametrize(("num_columns", "num_top"), [(5, 1), (19, 1), (20, 2), (29, 2), (30, 3)])
 def test_the_top_tenth_is_rounded_down_and_never_empty(num_columns: int, num_top: int) -> None:
-    scores = -torch.arange(float(num_columns)).expand(num_columns, -1)  # the first column is the best for every row
-    found = top_share_matches(scores, torch.eye(num_columns, dtype=torch.bool))
-    assert found.tolist() == [rank < num_top for rank in range(num_columns)]
+    assert top_size(num_columns) == num_top
 
 
 def test_the_best_of_several_right_columns_counts_and_they_do_not_compete() -> None:
     scores = torch.tensor([[0.9, 0.8, 0.7, *[0.1] * 17], [0.9, 0.8, 0.7, *[0.1] * 17]])
     own = torch.zeros(2, 20, dtype=torch.bool)
     own[0, [1, 2]], own[1, [0, 2, 3]] = True, True
-    assert top_share_matches(scores, own).tolist() == [True, True]
+    assert num_ahead(scores, own).tolist() == [1, 0]
     own[0, 1] = False
-    assert top_share_matches(scores, own).tolist() == [False, True]
+    assert num_ahead(scores, own).tolist() == [2, 0]
+
+
+def test_recalls_count_the_captions_of_tiles_and_the_tiles_of_captions(tiles, monkeypatch) -> None:
+    """The k-th tile is nearest to the k-th of the captions that are sorted by name, and each tile has its own group."""
+    num = len(tiles.rows)
+    mixed = SplitTiles(place=tiles.place, rows=tiles.rows, spans=tiles.spans, group_n=np.arange(num))
+    own_n = np.arange(num) * 3 % num  # the caption of each tile
+    mixed.__dict__["captions"] = [[f"caption {own:03}"] for own in own_n.tolist()]
+    near_nc = -np.abs(np.arange(num)[:, None] - np.arange(num) + 0.1)
+    monkeypatch.setattr(validation, "embed_open_tiles", lambda *_: near_nc)
+    monkeypatch.setattr(validation, "embed_texts", lambda *_: np.eye(num))
+    found = validate(load_model(MODEL, 1), mixed, get_loss(TRAIN.loss))
+    ranks = {"i2t": near_nc.argsort(1)[:, ::-1].argsort(1)[np.arange(num), own_n]}
+    ranks["t2i"] = near_nc.argsort(0)[::-1].argsort(0)[np.arange(num), own_n]
+    expected = {f"val_{name}_recall_at_{k}": (of < k).mean() for name, of in ranks.items() for k in (1, 5, 10)}
+    assert {name: found[name] for name in expected} == pytest.approx(expected)
+    assert 0 < expected["val_i2t_recall_at_1"] < expected["val_t2i_recall_at_5"] < 1
 
 
 def test_only_the_main_captions_make_a_val_informative(tiles) -> None:

@@ -25,7 +25,24 @@ COLUMNS = {
 NOT_EVALUATED = "This run was not evaluated: run `hubbleclip evaluate`, then export it again.\n"
 FORGOTTEN = {PHOTOGRAPHS: "photographs of things on Earth", DIGITS: "handwritten digits of 8 x 8 pixels"}
 """What the card calls the images of each metric of forgetting."""
+NO_OPEN_CLIP = "open_clip refuses this folder, because it cannot compute the long context of the text tower."
 OTHERS = {
+    "open_clip": """```python
+import sys
+
+import open_clip, torch
+from PIL import Image
+
+sys.path.insert(0, "DIR")
+from preprocess import preprocess
+
+model, _, _ = open_clip.create_model_and_transforms("local-dir:DIR")
+tokenizer = open_clip.get_tokenizer("local-dir:DIR")
+with torch.no_grad():
+    image = model.eval().encode_image(torch.from_numpy(preprocess(Image.open("tile.png")))[None], normalize=True)
+    text = model.encode_text(tokenizer(["a spiral galaxy"]), normalize=True)
+similarity = image @ text.T
+```""",
     "transformers": """With transformers 4.57 or 5, where `use_fast=False, resample=4` averages over areas. The default
 processor, which `pipeline` uses, is bicubic: image features of tiles of 512 px had a cosine down to 0.917 with these:
 
@@ -43,11 +60,19 @@ with torch.no_grad():
     found = CLIPModel.from_pretrained("DIR").eval()(pixel_values=pixels, input_ids=words)
 similarity = found.image_embeds @ found.text_embeds.T
 ```""",
-    "onnx": """Without torch, in any ONNX runtime; `tokenizer` is that of the first example, and features have length 1:
+    "onnx": """In any ONNX runtime; features have length 1:
 
 ```python
-from onnxruntime import InferenceSession
+import sys
 
+import open_clip
+from onnxruntime import InferenceSession
+from PIL import Image
+
+sys.path.insert(0, "DIR")
+from preprocess import preprocess
+
+tokenizer = open_clip.get_tokenizer("local-dir:DIR")
 pixels = preprocess(Image.open("tile.png"))[None]
 (image_features,) = InferenceSession("DIR/image_tower.onnx").run(None, {"pixel_values": pixels})
 (text_features,) = InferenceSession("DIR/text_tower.onnx").run(
@@ -56,7 +81,7 @@ pixels = preprocess(Image.open("tile.png"))[None]
 similarity = image_features @ text_features.T
 ```""",
 }
-"""What the card says about each exported format other than that of open_clip."""
+"""What the card says about each exported format."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,7 +121,8 @@ def model_card(facts: CardFacts) -> str:
         mode=train["mode"],
         size=facts.image_size,
         context_length=facts.context_length,
-        others="".join(f"{OTHERS[name]}\n\n" for name in facts.formats),
+        open_clip=OTHERS["open_clip"] if "open_clip" in facts.formats else NO_OPEN_CLIP,
+        others="".join(f"{OTHERS[name]}\n\n" for name in facts.formats if name != "open_clip"),
         dataset_digest=run.dataset_digest,
         counts=counts or "its folder was not found when this card was written",
         results=results(facts.report) if facts.report else NOT_EVALUATED,

@@ -18,6 +18,7 @@ from hubbleclip.training.export import preprocess
 from hubbleclip.training.finetuning import ModelWithHeads
 from hubbleclip.training.models.builder import LoadedModel, architecture
 from hubbleclip.training.models.pretrained import HUB_NAMES
+from hubbleclip.training.models.text_context import OWN_LENGTH
 
 WEIGHTS = "open_clip_model.safetensors"
 """Name of the weight file; open_clip prefers this file to all other weight files in a folder."""
@@ -58,12 +59,19 @@ def write_open_clip(loaded: LoadedModel, folder: Path) -> None:
         loaded.tokenizer.save_pretrained(folder)
 
 
+def is_longer_than_open_clip(loaded: LoadedModel) -> bool:
+    """Test whether a text tower was stretched in a way that open_clip cannot compute, so that it refuses the folder."""
+    return hasattr(getattr(loaded.model, "text", None), "own_length")
+
+
 def open_clip_config(loaded: LoadedModel) -> dict[str, Any]:
     """Describe a model and its preprocessing in open_clip's format."""
     model_config = architecture(loaded.settings)
     if loaded.model.logit_bias is not None:
         model_config.setdefault("init_logit_bias", 0.0)
     text = model_config["text_cfg"]
+    if is_longer_than_open_clip(loaded):
+        text[OWN_LENGTH] = loaded.model.text.own_length
     if loaded.settings.name in HUB_NAMES:
         text["hf_model_name"] = text["hf_tokenizer_name"] = HUB_NAMES[loaded.settings.name]
     return {

@@ -22,13 +22,28 @@ from torch import Tensor, nn
 from hubbleclip.config.model import HUB, LOCAL_DIR, TEMPERATURE, ModelSettings
 from hubbleclip.core.errors import HubbleclipError, TrainingError, machine_error
 from hubbleclip.training.losses import Loss
-from hubbleclip.training.models.model_folder import check_size, check_towers, checked_name, weight_file
+from hubbleclip.training.models.model_folder import (
+    check_open_clip,
+    check_size,
+    check_towers,
+    checking,
+    fetch,
+    weight_file,
+)
 from hubbleclip.training.models.pretrained import PACKAGED_MODELS, PACKAGES, register_packaged_model
-from hubbleclip.training.models.text_context import encode_short_text, padding_id, stretch_context
+from hubbleclip.training.models.text_context import (
+    OWN_LENGTH,
+    encode_short_text,
+    is_stretchable,
+    padding_id,
+    read_as_padded,
+    stretch_context,
+)
 from hubbleclip.training.models.transformers_folder import converted, is_transformers_folder
 
 log = logging.getLogger(__name__)
 
+PATCH_DROPOUTS = {"PatchDropout", "PatchDropoutWithIndices"}
 MODELS_DIR = Path(__file__).parent
 MAX_LOG_SCALE = 4.60517  # just below log(100), because CLIP limits the scale to 100
 CPU_BATCH_PIXELS = 8 * 224**2  # pixels per forward pass on a CPU; each activation stays below `HEAP_BLOCK_BYTES`
@@ -191,6 +206,9 @@ def load_model(settings: ModelSettings, seed: int) -> LoadedModel:
             model = _create(settings, None if _is_packaged(settings) else settings.pretrained or None)
             if _is_packaged(settings):
                 PACKAGED_MODELS[settings.name].load(model)
+            kinds = {type(module).__name__ for module in model.modules()}
+            if settings.force_patch_dropout and not kinds & PATCH_DROPOUTS:
+                raise ValueError("no patch_dropout")
             return _with_preprocessing(model, settings)
         except LOAD_ERRORS as error:
             raise _load_error(named, tag, error) from error
@@ -198,11 +216,18 @@ def load_model(settings: ModelSettings, seed: int) -> LoadedModel:
 
 def _checked(settings: ModelSettings) -> ModelSettings:
     """Check the folder of a model of the hub, of transformers or of open_clip, and name it as open_clip opens it."""
-    name, folder = settings.name, Path(settings.name.removeprefix(LOCAL_DIR))
+    name = settings.name
     try:
+        if name.startswith(HUB):
+            name = f"{LOCAL_DIR}{fetch(name.removeprefix(HUB))}"
+        folder = Path(name.removeprefix(LOCAL_DIR))
         if name.startswith(LOCAL_DIR) and is_transformers_folder(folder):
-            name = f"{LOCAL_DIR}{converted(folder).name}"
-        return settings.model_copy(update={"name": checked_name(name)})
+            folder = Path(converted(folder).name)
+        if name.startswith(LOCAL_DIR):
+            name = f"{LOCAL_DIR}{folder}"
+            with checking(folder):
+                check_open_clip(folder)
+        return settings.model_copy(update={"name": name})
     except LOAD_ERRORS as error:
         raise _load_error(settings, {}, error) from error
 
@@ -299,7 +324,7 @@ def _create(settings: ModelSettings, pretrained: str | None, state_bytes: int = 
     has_bias = is_file and "logit_bias" in open_clip.factory.load_state_dict(pretrained)
     bias = {"init_logit_bias": 0.0} if has_bias else {}
     # Not logged: open_clip's warning that weights are random, as intended here, and errors, which are raised anyway.
-    options = {"force_quick_gelu": bool(tag.get("quick_gelu", False)), **bias, **_own_text_tower(name)}
+    options = {"force_quick_gelu": bool(tag.get("quick_gelu", False)), **bias, **_text_options(name)}
     weight_bytes = state_bytes
     if name.startswith(LOCAL_DIR) and not state_bytes:
         weight_bytes = weight_file(Path(name.removeprefix(LOCAL_DIR))).stat().st_size
@@ -313,6 +338,7 @@ def _create(settings: ModelSettings, pretrained: str | None, state_bytes: int = 
             pretrained=pretrained,
             load_weights=not state_bytes,
             pretrained_text=False,
+            force_patch_dropout=settings.force_patch_dropout or None,
             force_preprocess_cfg=preprocess,
             **options,
         )
@@ -331,15 +357,18 @@ def architecture(settings: ModelSettings) -> dict[str, Any]:
     return config
 
 
-def _own_text_tower(name: str) -> dict[str, Any]:
-    """Return options by which open_clip reads a transformers text tower from the folder `name`; {} if that has none.
+def _text_options(name: str) -> dict[str, Any]:
+    """Return options by which open_clip opens a text tower that it does not open by the folder `name` alone.
 
-    Without these options, open_clip would fetch the configuration of the text tower from the model hub.
+    The configuration of a tower of transformers is read from the folder instead of the hub. A stretched tower has a key
+    that open_clip does not know.
     """
     text = open_clip.get_model_config(name)["text_cfg"]
-    if not name.startswith(LOCAL_DIR) or not text.get("hf_model_name"):
+    if not name.startswith(LOCAL_DIR) or not (text.get("hf_model_name") or OWN_LENGTH in text):
         return {}
-    return {"text_cfg": {**text, "hf_model_name": name.removeprefix(LOCAL_DIR), "hf_model_pretrained": False}}
+    own = {"hf_model_name": name.removeprefix(LOCAL_DIR), "hf_model_pretrained": False}
+    known = {key: value for key, value in text.items() if key != OWN_LENGTH}
+    return {"text_cfg": known | (own if text.get("hf_model_name") else {})}
 
 
 @cache
@@ -361,13 +390,24 @@ def _open_tokenizer(name: str, context_length: int) -> Any:
 
 def _with_preprocessing(model: Any, settings: ModelSettings) -> LoadedModel:
     """Add tokenizer, image size and normalisation to a model."""
+    config = open_clip.get_model_config(settings.name)
+    tokenizer = _open_tokenizer(settings.name, settings.context_length)
+    own_length = config["text_cfg"].get(OWN_LENGTH)
     if settings.context_length:
+        if not is_stretchable(config):
+            raise TrainingError(
+                "model.context_length stretches text towers of open_clip only, such as those of CLIP, PE and SigLIP 2: "
+                "leave it 0 for this model, whose training texts are sentences that fit its context"
+            )
+        if config["text_cfg"].get("no_causal_mask"):
+            own_length = own_length or model.context_length
         stretch_context(model, settings.context_length)
+    if own_length:
+        read_as_padded(model, own_length, padding=int(tokenizer([""])[0, -1]))
     if type(model) is open_clip.CLIP:
         model.encode_text = MethodType(encode_short_text, model)
     preprocess = open_clip.get_model_preprocess_cfg(model)
     size = preprocess["size"]
-    tokenizer = _open_tokenizer(settings.name, settings.context_length)
     return LoadedModel(
         model=model,
         tokenizer=tokenizer,
@@ -400,6 +440,8 @@ def _load_error(settings: ModelSettings, tag: dict[str, Any], error: Exception) 
 
 def _load_problem(settings: ModelSettings, tag: dict[str, Any], detail: str) -> str:
     """Say why weights do not load and what to change."""
+    if "patch_drop" in detail:
+        return f"the image tower of {settings.name} is no vision transformer: set model.force_patch_dropout to 0"
     if settings.name.startswith(LOCAL_DIR):
         return f"the model in {settings.name.removeprefix(LOCAL_DIR)} does not load ({detail}): export it again"
     if tag or not settings.pretrained:

@@ -22,9 +22,10 @@ from open_clip.hf_configs import arch_dict
 from open_clip.model import CLIPTextCfg, CLIPVisionCfg
 from open_clip.transform import PreprocessCfg
 
-from hubbleclip.config.model import HUB, LOCAL_DIR, OPEN_CLIP_CONFIG
+from hubbleclip.config.model import OPEN_CLIP_CONFIG
 from hubbleclip.core.errors import TrainingError, machine_error
 from hubbleclip.core.io import check_bounded, read_json
+from hubbleclip.training.models.text_context import OWN_LENGTH
 
 CONFIG, TOKENIZER_CONFIG = "config.json", "tokenizer_config.json"
 MAX_TOKENIZER_BYTES = 1 << 26
@@ -55,12 +56,12 @@ KNOWN_KEYS = {
     "model_cfg": MODEL_KEYS,
     "preprocess_cfg": frozenset(one.name for one in fields(PreprocessCfg)),
     "vision_cfg": frozenset(one.name for one in fields(CLIPVisionCfg)),
-    "text_cfg": frozenset(one.name for one in fields(CLIPTextCfg)),
+    "text_cfg": frozenset({OWN_LENGTH, *(one.name for one in fields(CLIPTextCfg))}),
     "tokenizer_kwargs": frozenset({"clean", "strip_sep_token", "language"}),
     "act_kwargs": frozenset({"approximate"}),
     "norm_kwargs": frozenset({"eps"}),
 }
-"""Keys that open_clip knows, by the key of the object that holds them."""
+"""Keys that open_clip knows, and one of ours, by the key of the object that holds them."""
 TEXT_KEYS = frozenset(
     {
         *("torch_dtype", "position_embedding_type", "tokenizer_class", "name_or_path", "padding_side", "backend"),
@@ -85,36 +86,18 @@ CODE_KEYS = frozenset({"auto_map", "trust_remote_code", "custom_pipelines", "qua
 """Keys that are refused wherever they are."""
 
 
-def checked_name(name: str) -> str:
-    """Return the name of a model as open_clip opens it, once the folder to which it refers, if any, is checked.
-
-    A repository of the hub becomes the folder of its files in the hub's cache. Raises TrainingError for a refused
-    folder, OSError or ValueError if the hub has no such files.
-    """
-    folder = Path(name.removeprefix(LOCAL_DIR))
-    if name.startswith(HUB):
-        folder = _fetch(name.removeprefix(HUB))
-    elif not name.startswith(LOCAL_DIR):
-        return name
-    with checking(folder):
-        check_open_clip(folder)
-    return f"{LOCAL_DIR}{folder}"
-
-
-def _fetch(repository: str) -> Path:
+def fetch(repository: str) -> Path:
     """Fetch the files of a repository of the hub, unless they are in the hub's cache, and return their folder.
 
-    A text tower of transformers may have its configuration and its tokenizer in repositories of their own.
+    A text tower of transformers may have its configuration and its tokenizer in repositories of their own. Raises
+    OSError or ValueError if the hub has no such files.
     """
     from huggingface_hub import snapshot_download  # noqa: PLC0415 - takes 1 s, and only the hub needs it
 
     folder = Path(snapshot_download(repository, allow_patterns=SMALL_FILES))
     names = {path.name for path in folder.iterdir()}
     if CONFIG in names and OPEN_CLIP_CONFIG not in names:
-        raise TrainingError(
-            f"{HUB}{repository} is a model of transformers: run hf download {repository} --local-dir FOLDER, and set "
-            f"model.name to {LOCAL_DIR}FOLDER"
-        )
+        return Path(snapshot_download(repository, allow_patterns=[*SMALL_FILES, "model*.safetensors"]))
     open_clip.pretrained.download_pretrained_from_hf(repository)
     with checking(folder):
         text = read_json(folder / OPEN_CLIP_CONFIG)["model_cfg"]["text_cfg"]

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from types import MethodType
+from typing import Any, cast
 
-import open_clip
 import torch
 import torch.nn.functional as F
 from open_clip.hf_model import HFTextEncoder
-from open_clip.transformer import TextTransformer, text_global_pool
+from open_clip.transformer import text_global_pool
 from torch import Tensor, nn
 
 from hubbleclip.core.errors import TrainingError
 
+OWN_LENGTH = "own_context_length"
+"""Key of the configuration of a tower that `encode_padded` reads; open_clip, which cannot, refuses it."""
 KEPT_POSITIONS = 20
 """Positions that keep their embeddings; the later ones are hardly trained, because most captions are short."""
 
@@ -27,23 +30,77 @@ def stretch_positions(embedding_ld: Tensor, length: int) -> Tensor:
     return torch.cat([kept_kd, stretched_1ds[0].T])
 
 
+def insert_positions(embedding_ld: Tensor, length: int) -> Tensor:
+    """Insert positions before the last one, interpolated from those behind the first 20 (or the first half)."""
+    old_ld = embedding_ld[min(KEPT_POSITIONS, len(embedding_ld) // 2) : -1]
+    num = length - len(embedding_ld)
+    new_1ds = F.interpolate(old_ld.T[None], size=max(num, 1), mode="linear", align_corners=True)
+    return torch.cat([embedding_ld[:-1], new_1ds[0].T[:num], embedding_ld[-1:]])
+
+
+def is_stretchable(config: Mapping[str, Any]) -> bool:
+    """Test whether the text tower of an open_clip configuration can be given a longer context."""
+    text = config["text_cfg"]
+    return not text.get("hf_model_name") and bool(config.get("custom_text") or not text.get("no_causal_mask"))
+
+
 def stretch_context(model: Any, length: int) -> None:
-    """Give a model a longer text context, in place."""
-    text = getattr(model, "text", model)
-    is_causal = isinstance(text, open_clip.CLIP | TextTransformer) and text.attn_mask is not None
-    if not is_causal:
-        raise TrainingError(
-            "model.context_length stretches causal text towers only, such as those of CLIP and PE: leave it 0 for this "
-            "model, whose training texts are sentences that fit its context"
-        )
+    """Give a model a longer text context, in place; short texts keep their features.
+
+    A tower whose tokens attend to all others, such as that of SigLIP 2, also reads padding; see `encode_padded`.
+    """
     if length < model.context_length:
         raise TrainingError(
             f"model.context_length = {length} is less than the model's {model.context_length}: raise it"
         )
+    text = getattr(model, "text", model)
     with torch.no_grad():
-        text.positional_embedding = nn.Parameter(stretch_positions(text.positional_embedding, length))
-    text.attn_mask = torch.full((length, length), float("-inf")).triu_(1)  # each token attends to earlier ones
+        stretch = insert_positions if text.attn_mask is None else stretch_positions
+        text.positional_embedding = nn.Parameter(stretch(text.positional_embedding, length))
+    if text.attn_mask is not None:
+        text.attn_mask = torch.full((length, length), float("-inf")).triu_(1)  # each token attends to earlier ones
     text.context_length = model.context_length = length
+
+
+def read_as_padded(model: Any, own_length: int, padding: int) -> None:
+    """Make a stretched tower without a causal mask read its texts by `encode_padded`, in place."""
+    if not 0 < own_length <= model.context_length:
+        raise ValueError(f"{OWN_LENGTH} is {own_length}")
+    model.text.own_length, model.text.padding = own_length, padding
+    model.text.forward = MethodType(encode_padded, model.text)
+
+
+def encode_padded(text: Any, tokens_bl: Tensor) -> Tensor:
+    """Encode tokens by a stretched tower that was trained on texts with padding up to `own_length` tokens.
+
+    A text of so many tokens is read with that padding, so that its feature is that of the tower before it was
+    stretched. A longer text is read with one token of padding. The last token that is read has the last position.
+    """
+    length = len(text.positional_embedding)
+    missing = max(text.own_length - tokens_bl.shape[1], min(1, length - tokens_bl.shape[1]))
+    tokens_bl = F.pad(tokens_bl, (0, missing), value=text.padding)
+    place_l = torch.arange(tokens_bl.shape[1], device=tokens_bl.device)
+    last_b1 = ((tokens_bl != text.padding) * place_l).amax(1, keepdim=True) + 1
+    last_b1 = last_b1.clamp(text.own_length - 1, len(place_l) - 1)
+    positions_bl = torch.where(place_l == last_b1, length - 1, place_l)
+    x = text.token_embedding(tokens_bl) + text.positional_embedding[positions_bl]
+    mask = None
+    if len(place_l) > text.own_length:
+        mask_bl = torch.zeros_like(x[..., 0]).masked_fill(place_l > last_b1, float("-inf"))
+        mask = mask_bl[:, None].expand(-1, len(place_l), -1).repeat_interleave(text.heads, 0)
+    x = text.ln_final(text.transformer(x, attn_mask=mask))
+    if text.pool_type == "last":
+        x = x.gather(1, last_b1[..., None].expand(-1, -1, x.shape[-1]))[:, 0]
+    else:
+        x = text_global_pool(x, tokens_bl, text.pool_type, eos_token_id=text.eos_id)
+    return _projected(x, text.text_projection)
+
+
+def _projected(x_bd: Tensor, projection: Any) -> Tensor:
+    """Apply the projection of a text tower, which is a layer, a matrix or None."""
+    if isinstance(projection, nn.Linear):
+        return cast("Tensor", projection(x_bd))
+    return x_bd if projection is None else x_bd @ projection
 
 
 def padding_id(model: Any) -> int | None:
@@ -54,6 +111,8 @@ def padding_id(model: Any) -> int | None:
     text = getattr(model, "text", model)
     if isinstance(text, HFTextEncoder):
         return int(text.config.pad_token_id)
+    if hasattr(text, "own_length"):
+        return int(text.padding)
     is_trimmed = text is model and model.attn_mask is not None and model.text_pool_type in ("argmax", "eos")
     return 0 if is_trimmed else None
 
@@ -68,8 +127,5 @@ def encode_short_text(model: Any, text: Tensor, normalize: bool = False) -> Tens
     x = model.token_embedding(text).to(dtype) + model.positional_embedding[:length].to(dtype)
     x = model.ln_final(model.transformer(x, attn_mask=mask))
     x = text_global_pool(x, text, model.text_pool_type, eos_token_id=model.text_eos_id)
-    if isinstance(model.text_projection, nn.Linear):
-        x = model.text_projection(x)
-    elif model.text_projection is not None:
-        x = x @ model.text_projection
+    x = _projected(x, model.text_projection)
     return F.normalize(x, dim=-1) if normalize else x
