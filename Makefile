@@ -13,7 +13,7 @@ FLAGS := --profile $(PROFILE) $(if $(DATA),--data $(DATA)) $(LOCAL_FLAGS)
 PREFECT_FLAGS = $(FLAGS) $(if $(PORT),--port $(PORT))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev demo dataset captions train evaluate index pipeline server deploy worker serve status sql check-archive test test-slow nightly attack mutants golden lint settings commands contracts bench pictures study recipe-study caption-study coverage figures search-quality docs docs-serve clean
+.PHONY: help setup setup-dev demo dataset captions train evaluate index pipeline server deploy worker serve status sql check-archive test test-slow nightly attack mutants golden lint settings commands bases contracts bench pictures study recipe-study caption-study coverage figures search-quality docs docs-serve clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
@@ -110,6 +110,9 @@ settings: setup  ## write hubbleclip.toml and the table of docs/settings.md, aft
 
 commands: setup  ## write the tables of docs/commands.md, after a change of a command or an option
 	$(BIN)/python -m tools.write_commands
+
+bases: setup  ## write the table of docs/bases.md, after a change of open_clip
+	$(BIN)/python -m tools.write_bases
 
 $(CHECKER)/.installed: data_contracts/requirements.txt
 	$(PYTHON) -m venv $(CHECKER)

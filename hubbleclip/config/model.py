@@ -47,10 +47,10 @@ class ModelSettings(Section):
     model or of a folder.
     """
     context_length: int = Field(0, ge=0, le=1024)
-    """Number of tokens of a text, for text towers such as those of CLIP and PE: positional embeddings beyond the first
-    20 are interpolated, as in Long-CLIP (arXiv 2403.15378). 0 means the model's own context, 77 tokens for CLIP.
+    """Number of tokens of a text, for text towers of open_clip such as those of CLIP, PE and SigLIP 2. Positions behind
+    the first 20 are interpolated, as in Long-CLIP (arXiv 2403.15378); in a tower that reads padding, new ones are
+    inserted. 0 means the model's own context, 77 tokens for CLIP.
     """
-
     force_patch_dropout: float = Field(0.0, ge=0, lt=1)
     """Share of the patches of a tile that a vision transformer leaves out in each training step, which saves time
     (FLIP, arXiv 2212.00794).

@@ -12,6 +12,7 @@ from hubbleclip.core.errors import TrainingError
 from hubbleclip.training.losses import LOSSES
 from hubbleclip.training.models.builder import LoadedModel, load_model, rebuild_model, set_initial_scale
 from hubbleclip.training.models.pretrained import _load_towers, _packaged
+from tools import write_bases
 
 TOWERS = ModelSettings(name="towers", pretrained="packages")
 MILITARY_UNIFORM = 652  # of ImageNet's classes
@@ -83,3 +84,7 @@ def test_texts_cut_to_the_longest_have_the_same_features(towers) -> None:
     towers.model.eval()
     with torch.no_grad():
         assert torch.allclose(towers.model.text(short), towers.model.text(whole), atol=1e-5)
+
+
+def test_the_table_of_bases_is_that_of_open_clip() -> None:
+    assert write_bases.PAGE.read_text(encoding="utf-8") == write_bases.page(), "run `make bases`"
