@@ -1,15 +1,16 @@
-"""Reader of JSON-lines files in which the user provides proposals, or captions of pictures.
+"""Reader of files in which the user provides proposals, or captions of pictures.
 
-Such a file has one JSON object per line. Any key of an object may be missing or null.
+Such a file has one JSON object per line, whose keys may be missing or null, or is a CSV file of open_clip.
 """
 
 from __future__ import annotations
 
+import csv
 import json
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from hubbleclip.archives.base import proposal_id_of
 from hubbleclip.archives.stsci.parsers import ProposalText, clean_proposal_text
@@ -50,17 +51,33 @@ def read_proposals_file(path: Path, archive: str) -> list[Proposal]:
 
 def _read_rows(path: Path) -> Iterator[tuple[str, ProposalText]]:
     """Yield the mission and the proposal text of each row. A line that is not a JSON object raises SettingsError."""
-    with path.open(encoding="utf-8", errors="replace") as lines:
-        for line_number, line in enumerate(lines, start=1):
-            if not line.strip():
-                continue
+    with path.open(encoding="utf-8", errors="replace", newline="") as lines:
+        try:
+            for row in _read_csv(lines) if path.suffix in {".csv", ".tsv"} else _read_json(lines):
+                yield _text(row, "mission").upper(), _proposal_of(row)
+        except (ValueError, csv.Error) as error:
+            raise SettingsError(f"{path}, {error}") from error
+
+
+def _read_csv(lines: TextIO) -> Iterator[dict[str, Any]]:
+    """Yield the rows of a table of open_clip: `filepath` and `title`, the caption, behind a line with their names."""
+    delimiter = "\t" if "\t" in lines.readline() else ","
+    lines.seek(0)
+    for row in csv.DictReader(lines, delimiter=delimiter):
+        yield {"id": Path(row.get("filepath") or "").stem, "caption": row.get("title"), **row}
+
+
+def _read_json(lines: TextIO) -> Iterator[dict[str, Any]]:
+    """Yield the objects of JSON lines; raises ValueError for a line that is none."""
+    for line_number, line in enumerate(lines, start=1):
+        if line.strip():
             try:
                 row = json.loads(line)
             except json.JSONDecodeError as error:
-                raise SettingsError(f"{path}, line {line_number}: not JSON ({error.msg})") from error
+                raise ValueError(f"line {line_number}: not JSON ({error.msg})") from error
             if not isinstance(row, dict):
-                raise SettingsError(f"{path}, line {line_number}: not a JSON object")
-            yield _text(row, "mission").upper(), _proposal_of(row)
+                raise ValueError(f"line {line_number}: not a JSON object")
+            yield row
 
 
 def _text(row: dict[str, Any], *keys: str) -> str:

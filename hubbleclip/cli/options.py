@@ -44,7 +44,7 @@ class Options:
     ] = None
     proposals: Annotated[
         Path | None,
-        Parameter(help="JSON-lines file of proposals, for the profile local, such as proposals.jsonl."),
+        Parameter(help="JSON-lines or CSV file of proposals, for the profile local, such as proposals.jsonl."),
     ] = None
     set: Annotated[
         tuple[str, ...],

@@ -98,8 +98,8 @@ class ArchiveSettings(Section):
     folder: Path | None = None
     """For the archive `local`: the folder of FITS files."""
     proposals_file: Path | None = None
-    """For the archive `local`: a JSON-lines file of proposals. If it is not set, `proposals.jsonl` in the folder is
-    read; if that file does not exist, proposals are read from the FITS headers.
+    """For the archive `local`: a JSON-lines file of proposals, or a CSV file of pictures with captions. If it is not
+    set, `proposals.jsonl` in the folder is read; if that file does not exist, proposals are read from the FITS headers.
     """
 
 

@@ -226,17 +226,24 @@ def test_an_unknown_archive_lists_the_known_ones(tmp_path: Path) -> None:
         open_archive(ArchiveSettings(name="nasa"), FetchSettings(), Layout(tmp_path))
 
 
-def test_a_picture_finds_its_caption_by_its_name(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("captions.jsonl", '{"id": "heic0004a", "title": "A dying star.", "caption": "A dying star."}'),
+        ("captions.csv", "filepath\ttitle\nimages/heic0004a.jpg\tA dying star.\n"),  # the separator of open_clip
+        ("captions.csv", 'title,filepath\n"A dying star.",heic0004a.jpg\n'),
+    ],
+)
+def test_a_picture_finds_its_caption_by_its_name(name: str, text: str, tmp_path: Path) -> None:
     (tmp_path / "images").mkdir()
     (tmp_path / "images/heic0004a.jpg").write_bytes(b"any")
     write_fits(tmp_path / "not_a_picture.fits")
-    captions = tmp_path / "captions.jsonl"
-    captions.write_text(json.dumps({"id": "heic0004a", "title": "Stellar cocoon", "caption": "A dying star."}))
-    archive = local(tmp_path, products="preview", proposals_file=captions)
+    (tmp_path / name).write_text(text)
+    archive = local(tmp_path, products="preview", proposals_file=tmp_path / name)
     (found,) = observations_of(archive)
     (proposal,), _ = archive.fetch_proposals(["heic0004a"])
     assert (found.obs_id, found.proposal_id) == ("images/heic0004a.jpg", "local:heic0004a")
-    assert (proposal.title, proposal.abstract) == ("Stellar cocoon", "A dying star.")
+    assert (proposal.title, proposal.abstract) == ("A dying star.", "A dying star.")
 
 
 def test_pictures_with_odd_numbers_as_names_find_their_own_captions(tmp_path: Path) -> None:
