@@ -52,8 +52,8 @@ class ModelSettings(Section):
     inserted. 0 means the model's own context, 77 tokens for CLIP.
     """
     force_patch_dropout: float = Field(0.0, ge=0, lt=1)
-    """Share of the patches of a tile that a vision transformer leaves out in each training step, which saves time
-    (FLIP, arXiv 2212.00794).
+    """Share of the patches of a tile that a vision transformer omits in each training step, which saves time (FLIP,
+    arXiv 2212.00794).
     """
 
     @model_validator(mode="before")
@@ -106,7 +106,7 @@ class TrainSettings(Section):
     """Optimizer steps."""
     resume: str = ""
     """Id of a run whose last checkpoint a new run continues, up to more `steps`. With the scheduler `const`, the result
-    is that of a training with so many steps.
+    is that of one training with these steps.
     """
     batch_size: int = Field(128, ge=2)
     """Samples per step, over all processes."""

@@ -73,7 +73,7 @@ def read_as_padded(model: Any, own_length: int, padding: int) -> None:
 def encode_padded(text: Any, tokens_bl: Tensor) -> Tensor:
     """Encode tokens by a stretched tower that was trained on texts with padding up to `own_length` tokens.
 
-    A text of so many tokens is read with that padding, so that its feature is that of the tower before it was
+    A text that fits them is read with that padding, so that its feature is that of the tower before it was
     stretched. A longer text is read with one token of padding. The last token that is read has the last position.
     """
     length = len(text.positional_embedding)
