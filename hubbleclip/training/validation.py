@@ -57,7 +57,7 @@ def validate(loaded: LoadedModel, tiles: SplitTiles, loss: Loss) -> dict[str, fl
 
 def _num_ahead_in_parts(query_qd: Tensor, item_id: Tensor, is_own: Callable[[Tensor], Tensor]) -> Tensor:
     """Count the wrong items before the first correct one, for each query (q,)."""
-    parts = torch.arange(len(query_qd)).split(MAX_ROWS)
+    parts = torch.split(torch.arange(len(query_qd)), MAX_ROWS)
     return torch.cat([num_ahead(query_qd[rows] @ item_id.T, is_own(rows)) for rows in parts])
 
 
