@@ -214,6 +214,13 @@ class TileFacts:
         """Read everything known of a tile, indexed or not, whose id begins so; of two tiles if there are several."""
         return self._rows(CATALOG, TILE_DETAILS, {"start": start})
 
+    def corners(self, tile_ids: Sequence[str]) -> dict[str, list[float]]:
+        """Read right ascension and declination of the corners of tiles, by tile."""
+        found = self._fetch(
+            CATALOG, "SELECT tile_id, corners_deg FROM tile WHERE tile_id IN (SELECT unnest(?))", [list(tile_ids)]
+        )
+        return {tile_id: list(corners) for tile_id, corners in zip(found["tile_id"], found["corners_deg"], strict=True)}
+
     def has(self, tile_id: str) -> bool:
         """Whether the catalog has a tile."""
         return bool(self._rows(CATALOG, "SELECT 1 FROM tile WHERE tile_id = ?", [tile_id]))

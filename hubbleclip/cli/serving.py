@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+from contextlib import suppress
 from functools import partial
 from typing import Annotated
 
@@ -29,7 +30,9 @@ def serve(
     port: Annotated[int, Parameter(help="Port, such as 8765; 0 takes any free one.")] = PORT,
     public: Annotated[bool, Parameter(negative=(), help="Let everybody who can connect search.")] = False,
 ) -> None:
-    """Serve the search: pages, HTTP API and cone search, until Ctrl-C."""
+    """Serve the search: pages, HTTP API, tools for agents, cone search and image access, until Ctrl-C."""
+    from anyio import from_thread
+
     from hubbleclip.archives.mast.remote_file import open_remote
     from hubbleclip.pipeline.lineage import explain
     from hubbleclip.search.engine import Search
@@ -48,7 +51,14 @@ def serve(
     service = SearchService(search=search, explain=partial(explain, layout), open_remote=remote if asks else None)
     # The model is loaded while the server starts, so that the first search need not wait for it.
     threading.Thread(target=service.load_model, name="load-model", daemon=True).start()
-    run_server(service, access, port, layout.search_server)
+    agents = None
+    if not public:  # the tool `sql` is not for strangers
+        with suppress(ModuleNotFoundError):  # the extra `agents` is not installed
+            from hubbleclip.search.agents import make_agent_server
+
+            run, run_sql = (partial(from_thread.run, partial(service.run, queue=q)) for q in (None, service.tables))
+            agents = make_agent_server(lambda: search, layout, service.explain, run=run, run_sql=run_sql)
+    run_server(service, access, port, layout.search_server, agents)
 
 
 def mcp(options: Options = Options()) -> None:

@@ -6,15 +6,17 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
 from difflib import get_close_matches
-from functools import cache
+from functools import cache, partial
 from inspect import Parameter, Signature
 from typing import Annotated, Any
 
 from mcp.server import MCPServer
 from mcp.server.mcpserver import Context
 from mcp.server.mcpserver.exceptions import ToolError
+from mcp.server.transport_security import TransportSecuritySettings
 from mcp_types import ToolAnnotations
 from pydantic import Field
+from starlette.routing import BaseRoute
 
 from hubbleclip import __version__
 from hubbleclip.catalog.user_sql import run_user_sql
@@ -33,6 +35,7 @@ INSTRUCTIONS = (
 DEFAULT_HITS, MAX_HITS, MAX_ROWS, MAX_S, MAX_BYTES = 10, 50, 200, 20.0, 2**20
 READ_ONLY = ToolAnnotations(read_only_hint=True, open_world_hint=False)
 Explain = Callable[[str], Mapping[str, Any]]
+Run = Callable[..., Any]
 
 
 RENAMED = {"text": "q", "radius_arcmin": "radius"}
@@ -76,8 +79,15 @@ class ExactServer(MCPServer):
         return await super().call_tool(name, arguments, context)
 
 
-def make_agent_server(open_search: Callable[[], Search], layout: Layout, explain: Explain) -> MCPServer:
-    """Make the server of the tools."""
+def call(function: Callable[..., Any], *arguments: Any) -> Any:
+    """Call a function at once."""
+    return function(*arguments)
+
+
+def make_agent_server(
+    open_search: Callable[[], Search], layout: Layout, explain: Explain, *, run: Run = call, run_sql: Run = call
+) -> MCPServer:
+    """Make the server of the tools; `run` and `run_sql` call functions, such as in a queue."""
     opened = cache(open_search)  # opened at the first call, because that takes seconds
     server = ExactServer("hubbleclip", instructions=INSTRUCTIONS, version=__version__, log_level="ERROR")
 
@@ -85,7 +95,7 @@ def make_agent_server(open_search: Callable[[], Search], layout: Layout, explain
         """Find tiles of Hubble images by words, by likeness to other tiles, and by facts such as place; best first."""
         with saying_errors():
             named = {RENAMED.get(name, name): value for name, value in parameters.items()}
-            hits = opened().run(checked(SearchParams, {"k": DEFAULT_HITS} | named))
+            hits = run(opened().run, checked(SearchParams, {"k": DEFAULT_HITS} | named))
             rows = [{name: value for name, value in hit.row().items() if value is not None} for hit in hits.hits]
             index = infos_of(hits.index)
             answer = {"hits": rows, "num_hits": hits.num_hits, "num_admitted": hits.num_admitted}
@@ -99,23 +109,30 @@ def make_agent_server(open_search: Callable[[], Search], layout: Layout, explain
     def tile(tile_id: str) -> dict[str, Any]:
         """Return all facts of a tile, with the abstract of its proposal and the header of its WCS."""
         with saying_errors():
-            record = opened().tile(tile_id)
+            record = run(opened().tile, tile_id)
             return {name: plain(value) for name, value in record.facts.items()}
 
     @server.tool(name="explain", annotations=READ_ONLY)
     def explain_tile(tile_id: str) -> dict[str, Any]:
         """Return the lineage of a tile: shard, product, observation, proposal."""
         with saying_errors():
-            return {name: plain(value) for name, value in explain(tile_id).items()}
+            return {name: plain(value) for name, value in run(explain, tile_id).items()}
 
     @server.tool(annotations=READ_ONLY)
     def sql(query: str) -> dict[str, Any]:
         """Run one SQL statement that reads the DuckDB catalog; `SHOW TABLES` and `DESCRIBE tile` show its schema."""
         with saying_errors():
-            table, is_cut = run_user_sql(layout, query, max_rows=MAX_ROWS, max_s=MAX_S)
+            table, is_cut = run_sql(partial(run_user_sql, layout, query, max_rows=MAX_ROWS, max_s=MAX_S))
             if table.nbytes > MAX_BYTES:
                 raise CatalogError(f"the rows have more than {MAX_BYTES >> 20} MiB: select less, or shorter texts")
             rows = [{name: plain(value) for name, value in row.items()} for row in table.to_pylist()]
             return {"rows": rows, "is_cut": is_cut}
 
     return server
+
+
+def http_routes(server: MCPServer) -> list[BaseRoute]:
+    """Make the route `/mcp`, whose requests have passed `SecurityMiddleware`, which checks the name of the host too."""
+    checked_before = TransportSecuritySettings(enable_dns_rebinding_protection=False)
+    app = server.streamable_http_app(json_response=True, stateless_http=True, transport_security=checked_before)
+    return app.routes

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -518,6 +519,23 @@ class Search:
         rows = np.flatnonzero(self._found(opened, self._understand(opened, params or SearchParams())))
         ra_n, dec_n, _ = opened.positions
         return ra_n[rows], dec_n[rows]
+
+    def corners(self, tile_ids: Sequence[str]) -> dict[str, list[float]]:
+        """Find the corners of tiles on the sky.
+
+        Parameters
+        ----------
+        tile_ids
+            Ids of tiles.
+
+        Returns
+        -------
+        dict
+            Right ascension and declination of the four outer corners in turn, ICRS, in degrees, by tile; empty where
+            unknown.
+
+        """
+        return self._now().facts.corners(tile_ids)
 
     def points(self, params: SearchParams | None = None) -> Points:
         """Return the map of the features of the tiles that a search admits.

@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from types import MappingProxyType
 from typing import IO, Any
 
 import pyarrow as pa
@@ -70,14 +71,16 @@ def as_astropy(rows: Sequence[HitRow], columns: Iterable[Column] = COLUMNS) -> T
     return table
 
 
-def as_votable(table: Table, infos: Mapping[str, str], description: str) -> bytes:
-    """Write an astropy table as a VOTable 1.4."""
+def as_votable(
+    table: Table, infos: Mapping[str, str], description: str, utypes: Mapping[str, str] = MappingProxyType({})
+) -> bytes:
+    """Write an astropy table as a VOTable 1.4, with the utypes of columns."""
     file = from_table(table)
     file.version = "1.4"
     resource = file.resources[0]
     resource.description, resource.type = description, "results"
     for field in resource.tables[0].fields:
-        field.ucd = table[field.name].meta.get("ucd") or None
+        field.ucd, field.utype = table[field.name].meta.get("ucd") or None, utypes.get(field.name)
     resource.infos.extend(Info(name=name, value=value) for name, value in infos.items())
     return votable_bytes(file)
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
@@ -22,12 +23,16 @@ from hubbleclip.core.errors import CatalogError, DamagedIndexError, HubbleclipEr
 from hubbleclip.search.params import ParameterError, Short, first_fault
 from hubbleclip.search.server.api import ERRORS, add_posted_schema, api_routes
 from hubbleclip.search.server.cone_search import cone_routes
+from hubbleclip.search.server.image_access import image_routes
 from hubbleclip.search.server.pages.routes import error_page, page_routes, wants_page
 from hubbleclip.search.server.pictures import picture_routes
 from hubbleclip.search.server.running_server import proof_of
 from hubbleclip.search.server.search_service import LOADING, OK, RETRY_AFTER_S, BusyError, NotFoundError, SearchService
 from hubbleclip.search.server.security import Access, SecurityMiddleware
 from hubbleclip.search.server.uploads import UploadError
+
+if TYPE_CHECKING:
+    from mcp.server import MCPServer
 
 STATIC = Path(__file__).parent / "pages/static"
 STATUS = {
@@ -98,12 +103,13 @@ class MetricsMiddleware:
             self.metrics.seconds.labels(route).observe(time.perf_counter() - started)
 
 
-def create_app(service: SearchService, access: Access, instance: str = "") -> FastAPI:
-    """Make the application."""
+def create_app(service: SearchService, access: Access, instance: str = "", agents: MCPServer | None = None) -> FastAPI:
+    """Make the application; `agents` has the tools that are served at `/mcp`."""
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        yield
+        async with agents.session_manager.run() if agents else nullcontext():
+            yield
         service.close()
 
     app = FastAPI(
@@ -123,7 +129,12 @@ def create_app(service: SearchService, access: Access, instance: str = "") -> Fa
     app.include_router(api_routes(service))
     app.include_router(picture_routes(service))
     app.include_router(cone_routes(service))
+    app.include_router(image_routes(service))
     app.include_router(page_routes(service, access))
+    if agents:
+        from hubbleclip.search.agents import http_routes  # noqa: PLC0415 - needs an extra
+
+        app.router.routes.extend(http_routes(agents))
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
 
     @app.get("/healthz", summary="Whether searches are answered", responses={503: {"model": Health}})

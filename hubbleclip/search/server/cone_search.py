@@ -56,7 +56,10 @@ def error_table(message: str) -> bytes:
     """Write an error as the standard wants it."""
     file = VOTableFile(version="1.4")
     file.infos.append(Info(ID="Error", name="Error", value=message))
-    file.resources.append(Resource(type="results"))
+    resource = Resource(type="results")
+    resource.infos.append(Info(name="QUERY_STATUS", value="ERROR"))
+    resource.infos[0].content = message  # as DALI 1.1 wants it
+    file.resources.append(resource)
     return votable_bytes(file)
 
 

@@ -8,7 +8,7 @@ import os
 import secrets
 import socket
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import uvicorn
 from fastapi import FastAPI
@@ -19,6 +19,9 @@ from hubbleclip.search.server.application import create_app
 from hubbleclip.search.server.running_server import RunningServer, registered
 from hubbleclip.search.server.search_service import RETRY_AFTER_S, SearchService
 from hubbleclip.search.server.security import Access
+
+if TYPE_CHECKING:
+    from mcp.server import MCPServer
 
 log = logging.getLogger(__name__)
 SHUTDOWN_S, BACKLOG = 1, 1024
@@ -108,7 +111,9 @@ def configure(app: FastAPI) -> uvicorn.Config:
     )
 
 
-def run_server(service: SearchService, access: Access, port: int, server_file: Path) -> None:
+def run_server(
+    service: SearchService, access: Access, port: int, server_file: Path, agents: MCPServer | None = None
+) -> None:
     """Serve until Ctrl-C; port 0 means any free port."""
     opened = listen(access.host, port)
     instance, port = secrets.token_hex(16), opened.getsockname()[1]
@@ -118,4 +123,4 @@ def run_server(service: SearchService, access: Access, port: int, server_file: P
     shown = f"[{access.host}]" if ":" in access.host else access.host
     with registered(server_file, found):
         log.info("search: http://%s:%d/%s, until Ctrl-C", shown, port, "?token=..." if access.token else "")
-        uvicorn.Server(configure(create_app(service, access, instance))).run(sockets=[opened])
+        uvicorn.Server(configure(create_app(service, access, instance, agents))).run(sockets=[opened])

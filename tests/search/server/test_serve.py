@@ -1,4 +1,4 @@
-"""The commands `serve` and `mcp` on a small index: Ctrl-C, a token, a taken port, agents over standard input."""
+"""The commands `serve` and `mcp` on a small index: Ctrl-C, a token, a taken port, agents over standard input and HTTP."""
 
 import asyncio
 import json
@@ -7,11 +7,15 @@ import shutil
 import signal
 import urllib.error
 import urllib.request
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 
+import httpx2
 import pytest
 from commands import command, environment, run
 from mcp import Client, StdioServerParameters
+from mcp.client.streamable_http import streamable_http_client
 from real_server import served
 from search_site import settings_of
 
@@ -58,14 +62,34 @@ def test_a_taken_port_is_one_line(own: Settings) -> None:
         assert find_server(Layout(own.root).search_server) == server
 
 
-def test_agents_ask_over_standard_input(own: Settings) -> None:
+@asynccontextmanager
+async def standard_input(own: Settings) -> AsyncIterator[Client]:
     line = command("mcp", data=own.data)
     parameters = StdioServerParameters(
         command=line[0], args=line[1:], env=environment() | {"PYTHONPATH": os.environ.get("PYTHONPATH", "")}
     )
+    async with Client(parameters) as client:
+        yield client
 
+
+@asynccontextmanager
+async def http(own: Settings) -> AsyncIterator[Client]:
+    with served(own, "--host", "0.0.0.0", HUBBLECLIP_TOKEN="s3cret") as (server, _):
+        url = f"http://127.0.0.1:{server.port}/mcp"
+        async with httpx2.AsyncClient() as refused:
+            assert (await refused.post(url, json={})).status_code == 401
+        headers = {"Authorization": "Bearer s3cret"}
+        async with (
+            httpx2.AsyncClient(headers=headers, timeout=60) as web,
+            Client(streamable_http_client(url, http_client=web)) as client,
+        ):
+            yield client
+
+
+@pytest.mark.parametrize("connect", [standard_input, http])
+def test_agents_ask(own: Settings, connect: Callable[[Settings], AbstractAsyncContextManager[Client]]) -> None:
     async def talk() -> None:
-        async with Client(parameters) as client:
+        async with connect(own) as client:
             found = await client.call_tool("search", {"text": ["spiral galaxy"], "exposure_s_min": 150, "k": 2})
             hits = found.structured_content["hits"]
             assert [hit["exposure_s"] >= 150 for hit in hits] == [True, True], found

@@ -101,7 +101,7 @@ ENVIRONMENT.globals.update(
 
 def wants_page(request: Request) -> bool:
     """Return whether the answer to a request is a page for a person, and not data for a program."""
-    return not request.url.path.startswith(("/api/", "/scs", "/metrics", "/healthz"))
+    return not request.url.path.startswith(("/api/", "/scs", "/sia2", "/mcp", "/metrics", "/healthz"))
 
 
 def render(name: str, status: int = 200, headers: Mapping[str, str] | None = None, **values: Any) -> HTMLResponse:
