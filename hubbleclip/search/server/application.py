@@ -147,6 +147,15 @@ def create_app(service: SearchService, access: Access, instance: str = "", agent
     async def numbers() -> Response:
         return Response(generate_latest(metrics.registry), media_type="text/plain; version=0.0.4; charset=utf-8")
 
+    _explain_errors(app)
+    make_schema = app.openapi
+    app.openapi = lambda: app.openapi_schema or add_posted_schema(make_schema())  # type: ignore[method-assign]
+    return app
+
+
+def _explain_errors(app: FastAPI) -> None:
+    """Answer errors as pages to people, and as JSON to programs."""
+
     @app.exception_handler(HubbleclipError)
     async def explain_error(request: Request, error: HubbleclipError) -> Response:
         status = STATUS.get(type(error), 400)
@@ -165,7 +174,3 @@ def create_app(service: SearchService, access: Access, instance: str = "", agent
     @app.exception_handler(RequestValidationError)
     async def explain_fault(_: Request, error: RequestValidationError) -> Response:
         return JSONResponse({"detail": first_fault(error.errors())}, status_code=422)
-
-    make_schema = app.openapi
-    app.openapi = lambda: app.openapi_schema or add_posted_schema(make_schema())  # type: ignore[method-assign]
-    return app
