@@ -64,6 +64,8 @@ class SearchTerms(BaseModel):
     model_config = ConfigDict(frozen=True, populate_by_name=True)
     prefers_text: ClassVar[bool] = False
     """Whether what is recognised in a text replaces the value of a parameter that can have only one."""
+    is_strict: ClassVar[bool] = False
+    """Whether only texts may be empty; otherwise any empty value means that the parameter is not given."""
 
     q: list[Text] = Field([], description="Text to look for; `text^2` gives it the weight 2.")
     without: list[Text] = Field([], alias="not", description="Text to avoid.")
@@ -110,6 +112,8 @@ LISTS: set[str] = {
 """Names of the parameters that can be repeated."""
 
 
+TEXTS = {"q", "not", "without", "abstract_of", "selection"} | {one.name for one in FILTERS if one.kind is str}
+"""Names of the parameters that may be empty everywhere."""
 NAMES = sorted({info.alias or field for field, info in _WithFilters.model_fields.items()} | {"format", "terms"})
 """Names of the parameters, of which an error names the nearest."""
 
@@ -123,11 +127,15 @@ class SearchParams(_WithFilters):
         """Drop the empty fields of a form, and make a list of a single value of a parameter that can be repeated."""
         if not isinstance(values, dict):
             return values
+
+        def is_given(name: str, value: Any) -> bool:
+            return value not in ("", None) or (cls.is_strict and (value is None or name not in TEXTS))
+
         kept = {}
         for name, value in values.items():
             several = value if isinstance(value, list | tuple) else [value]
-            kept[name] = [one for one in several if one not in ("", None)] if name in LISTS else value
-        return {name: value for name, value in kept.items() if value not in ("", [], None)}
+            kept[name] = [one for one in several if is_given(name, one)] if name in LISTS else value
+        return {name: value for name, value in kept.items() if value != [] and is_given(name, value)}
 
     @field_validator("box")
     @classmethod

@@ -37,6 +37,7 @@ MAX_IMAGES = 1000
 class ApiParams(WebParams):
     """Parameters of a search, and the format of its result."""
 
+    is_strict = True
     format: Format = Field("json", description="Format of the result.")
     k: int = Field(24, ge=1, le=MAX_DEPTH, description="Hits per page.")
 

@@ -7,7 +7,7 @@ VOTable with an INFO element named Error.
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from astropy.io.votable.tree import Info, Resource, VOTableFile
 from fastapi import APIRouter, Request, Response
@@ -21,6 +21,7 @@ from hubbleclip.search.records import GroupBy, Hits
 from hubbleclip.search.server.search_service import BusyError, SearchService
 
 MEDIA_TYPE = "text/xml; content=x-votable"
+VOTABLES: dict[int | str, dict[str, Any]] = {200: {"content": {MEDIA_TYPE: {}}}}
 UCD1 = {"tile_id": "ID_MAIN", "ra_deg": "POS_EQ_RA_MAIN", "dec_deg": "POS_EQ_DEC_MAIN"}
 BRIEF = {"tile_id", "ra_deg", "dec_deg"}
 USUAL = BRIEF | {
@@ -46,6 +47,16 @@ class Cone(BaseModel):
     VERB: Literal["1", "2", "3"] = "2"
 
 
+def query_parameters(kind: type[BaseModel]) -> list[dict[str, Any]]:
+    """Describe the parameters of a query for OpenAPI."""
+    schema = kind.model_json_schema()
+    required = schema.get("required", [])
+    return [
+        {"name": name, "in": "query", "required": name in required, "schema": one}
+        for name, one in schema["properties"].items()
+    ]
+
+
 def columns_for(verbosity: str) -> tuple[Column, ...]:
     """Choose the columns of the answer."""
     names = {"1": BRIEF, "2": USUAL}.get(verbosity, {column.name for column in FACTS})
@@ -67,7 +78,13 @@ def cone_routes(service: SearchService) -> APIRouter:
     """Make the route of the cone search."""
     router = APIRouter()
 
-    @router.get("/scs", summary="Simple Cone Search: RA, DEC, SR in degrees, VERB")
+    @router.get(
+        "/scs",
+        summary="Simple Cone Search: RA, DEC, SR in degrees, VERB; an error is a VOTable, with the status 200",
+        response_class=Response,
+        responses=VOTABLES,
+        openapi_extra={"parameters": query_parameters(Cone)},
+    )
     async def cone_search(request: Request) -> Response:
         try:
             cone = checked(Cone, {name.upper(): value for name, value in request.query_params.items()})

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 from xml.sax.saxutils import quoteattr
 
@@ -24,7 +25,7 @@ from hubbleclip.missions.links import DOWNLOAD, archive_links
 from hubbleclip.search.export import as_astropy, as_votable, infos_of
 from hubbleclip.search.params import MAX_DEPTH, ParameterError, SearchParams, checked
 from hubbleclip.search.records import GroupBy
-from hubbleclip.search.server.cone_search import MEDIA_TYPE, error_table
+from hubbleclip.search.server.cone_search import MEDIA_TYPE, VOTABLES, error_table
 from hubbleclip.search.server.search_service import BusyError, SearchService
 
 Row = dict[str, Any]
@@ -87,6 +88,7 @@ VALUES = {
     "ID": "obs_publisher_did",
 }
 """Columns that must have one of the given values; of an instrument, the part before the slash is enough."""
+OTHERS = ("POS", "MAXREC", "RESPONSEFORMAT")
 WIDTHS = {"N": 0.02, "M": 0.1, "W": 0.25, "X": 0.5, "LP": 0.5}
 """Widths of the bands as shares of their wavelengths, by the last letters of a filter's name, as they usually are."""
 CAPABILITIES = """<?xml version="1.0" encoding="UTF-8"?>
@@ -107,7 +109,16 @@ def image_routes(service: SearchService) -> APIRouter:
     """Make the routes of the image access."""
     router = APIRouter(prefix="/sia2")
 
-    @router.get("/query", summary="Simple Image Access 2: POS, BAND, TIME, INSTRUMENT, MAXREC and others")
+    names = sorted({*RANGES, *VALUES, *OTHERS})
+    several = {"type": "array", "items": {"type": "string"}}
+
+    @router.get(
+        "/query",
+        summary="Simple Image Access 2: POS, BAND, TIME, INSTRUMENT, MAXREC and others",
+        response_class=Response,
+        responses=VOTABLES | {400: {"content": {MEDIA_TYPE: {}}, "model": None}},
+        openapi_extra={"parameters": [{"name": name, "in": "query", "schema": several} for name in names]},
+    )
     async def query(request: Request) -> Response:
         try:
             given: dict[str, list[str]] = {}
@@ -120,7 +131,12 @@ def image_routes(service: SearchService) -> APIRouter:
             return Response(error_table(str(error)), 400, headers={"Content-Type": MEDIA_TYPE})
         return Response(content, headers={"Content-Type": MEDIA_TYPE})
 
-    @router.get("/capabilities", summary="What the image access can do (VOSI 1.1)")
+    @router.get(
+        "/capabilities",
+        summary="What the image access can do (VOSI 1.1)",
+        response_class=Response,
+        responses={200: {"content": {"text/xml": {}}}},
+    )
     async def capabilities(request: Request) -> Response:
         base = quoteattr(str(request.base_url))[1:-1]
         return Response(CAPABILITIES.format(base), media_type="text/xml")
@@ -130,13 +146,14 @@ def image_routes(service: SearchService) -> APIRouter:
 
 def _find(service: SearchService, given: Mapping[str, list[str]], base_url: str) -> bytes:
     """Find the rows that a query admits, and write them as VOTable."""
-    known = {*RANGES, *VALUES, "POS", "MAXREC", "RESPONSEFORMAT"}
+    known = {*RANGES, *VALUES, *OTHERS}
     if unknown := sorted(given.keys() - known):
         raise ParameterError(f"{unknown[0]}: not supported; known are {', '.join(sorted(known))}")
     max_rows = int(_numbers("MAXREC", given["MAXREC"][0], 1)[0]) if "MAXREC" in given else MAX_DEPTH
     if max_rows < 0:
         raise ParameterError("MAXREC: 0 or more")
-    tests, rows = list(_tests(given)), {}
+    tests = list(_tests(given))
+    rows: dict[str, Row] = {}
     is_cut, status = False, service.search.status
     for region, is_inside in map(_region, given.get("POS", [""])):
         hits = service.search.run(checked(SearchParams, region | {"group": GroupBy.NONE, "k": MAX_DEPTH}))
@@ -189,23 +206,22 @@ def _tests(given: Mapping[str, list[str]]) -> Iterator[Test]:
     """Yield the conditions that a row must meet, by ranges and by values."""
     for name, (low, high) in RANGES.items():
         if name in given:
-            limits = [
-                (numbers[0], numbers[-1])
-                for numbers in (_numbers(name, text, 2 if " " in text.strip() else 1) for text in given[name])
-            ]
-            yield (
-                lambda row, low=low, high=high, limits=limits: (
-                    row[low] is not None and any(row[low] <= most and row[high] >= least for least, most in limits)
-                )
-            )
+            limits = [_numbers(name, text, len(text.split()[:2])) for text in given[name]]
+            yield partial(_overlaps, low, high, limits)
     for name, column in VALUES.items():
         if name in given:
-            wanted = {text.strip().upper() for text in given[name]}
-            yield (
-                lambda row, column=column, wanted=wanted: (
-                    not wanted.isdisjoint({str(row[column]).upper(), str(row[column]).upper().partition("/")[0]})
-                )
-            )
+            yield partial(_is_one_of, column, {text.strip().upper() for text in given[name]})
+
+
+def _overlaps(low: str, high: str, limits: list[list[float]], row: Row) -> bool:
+    """Return whether a row overlaps one of several ranges; a range may be one number."""
+    return row[low] is not None and any(row[low] <= one[-1] and row[high] >= one[0] for one in limits)
+
+
+def _is_one_of(column: str, wanted: set[str], row: Row) -> bool:
+    """Return whether a row has one of several values."""
+    value = str(row[column]).upper()
+    return value in wanted or value.partition("/")[0] in wanted
 
 
 def _rows(facts: Row, corners_deg: list[float], base_url: str) -> Iterator[Row]:
@@ -237,8 +253,8 @@ def _rows(facts: Row, corners_deg: list[float], base_url: str) -> Iterator[Row]:
         "obs_publisher_did": f"ivo://hubbleclip/tile?{facts['tile_id']}",
     }
     if facts["observed_at"]:
-        row["t_min"] = (datetime.fromisoformat(facts["observed_at"]) - MJD_EPOCH) / timedelta(days=1)
-        row["t_max"] = row["t_min"] + (facts["exposure_s"] or 0) / 86_400
+        start = (datetime.fromisoformat(facts["observed_at"]) - MJD_EPOCH) / timedelta(days=1)
+        row |= {"t_min": start, "t_max": start + (facts["exposure_s"] or 0) / 86_400}
     if nm := wavelength_nm(facts["filter"], facts["instrument"]):
         width = next((share for end, share in WIDTHS.items() if str(facts["filter"]).upper().endswith(end)), 0.25)
         row |= {"em_min": nm * (1 - width / 2) * 1e-9, "em_max": nm * (1 + width / 2) * 1e-9}
