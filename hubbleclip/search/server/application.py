@@ -168,7 +168,7 @@ def _explain_errors(app: FastAPI) -> None:
     @app.exception_handler(HTTPException)
     async def explain_address(request: Request, error: HTTPException) -> Response:
         if error.status_code == 405:  # the error names the methods of one of several routes
-            routes = [
+            found = [
                 one for one in app.routes if isinstance(one, Route) and one.matches(request.scope)[0] != Match.NONE
             ]
             error.headers = {"Allow": ", ".join(sorted({method for one in found for method in one.methods or ()}))}
