@@ -8,7 +8,7 @@ code. Proposals come from STScI. The archive is tested with made answers only.
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 from urllib.parse import quote
 from xml.parsers.expat import ExpatError
@@ -18,7 +18,7 @@ from hubbleclip.archives.http.body_limits import expecting_rows
 from hubbleclip.archives.http.client import RequestLimits, Transport
 from hubbleclip.archives.http.response_errors import DamagedError
 from hubbleclip.archives.mast.archive import MastArchive
-from hubbleclip.archives.mast.caom_rows import CaomRow, plain_row
+from hubbleclip.archives.mast.caom_rows import CaomRow, plain_row, whole_number
 from hubbleclip.archives.mast.client import CONTINUOUS, Criteria, MastClient, ResultPage
 from hubbleclip.archives.mast.missions_search import (
     DATASETS_PER_REQUEST,
@@ -31,7 +31,7 @@ from hubbleclip.archives.mast.missions_search import (
 )
 from hubbleclip.archives.mast.product_sources import MastSource
 from hubbleclip.config.settings import ArchiveSettings, FetchSettings
-from hubbleclip.core.errors import DownloadError
+from hubbleclip.core.errors import BadJsonError, DownloadError, PartialResultError
 from hubbleclip.core.layout import Layout
 from hubbleclip.core.records import Observation
 from hubbleclip.missions import Mission
@@ -85,26 +85,33 @@ class CadcClient(MissionsClient):
 
     def count(self, criteria: Criteria) -> int:
         """See `MastClient.count`."""
-        query = f"{select({'num': 'COUNT(*)'})} FROM {PLANES} WHERE {where(criteria)}"
-        return int(self._ask(query, 1).rows[0]["num"])
+        rows = self._ask({"num": "COUNT(*)"}, PLANES, criteria, 1).rows
+        num = whole_number(rows[0].get("num")) if rows else None
+        if num is None:
+            raise BadJsonError(f"{self.url}: the response to a count is not a number: try again later")
+        return num
 
     def observations(self, criteria: Criteria, *, page: int, page_size: int, tries: int = 0) -> ResultPage:
         """See `MastClient.observations`. TAP has no pages, so that the earlier pages are requested too."""
-        query = f"{select(COLUMNS)} FROM {PLANES} WHERE {where(criteria)} ORDER BY o.observationID, p.planeID"
-        found = self._ask(query, page * page_size, tries)
+        found = self._ask(COLUMNS, PLANES, criteria, page * page_size, tries)
         total = self.count(criteria) if found.total > len(found.rows) else found.total
         return ResultPage(rows=[caom_row(row) for row in found.rows[(page - 1) * page_size :]], total=total)
 
     def products_of(self, observations: Sequence[Observation]) -> list[CaomRow]:
         """See `MastClient.products_of`."""
         names, rows = sorted({item.obs_id for item in observations}), []
-        for start in range(0, len(names), DATASETS_PER_REQUEST):
-            wanted = {
-                "obs_collection": list(self.mission.collections),
-                "obs_id": names[start : start + DATASETS_PER_REQUEST],
-            }
-            rows += self._ask(f"{select(PRODUCT_COLUMNS)} FROM {ARTIFACTS} WHERE {where(wanted)}", MAX_PRODUCTS).rows
-        return [product_row(row, self.mission) | row for row in rows]
+        todo = [names[start : start + DATASETS_PER_REQUEST] for start in range(0, len(names), DATASETS_PER_REQUEST)]
+        while todo:
+            batch = todo.pop()
+            wanted = {"obs_collection": list(self.mission.collections), "obs_id": batch}
+            found = self._ask(PRODUCT_COLUMNS, ARTIFACTS, wanted, MAX_PRODUCTS)
+            if found.total == len(found.rows):
+                rows += [product_row(row, self.mission) | row for row in found.rows]
+            elif len(batch) > 1:
+                todo += [batch[: len(batch) // 2], batch[len(batch) // 2 :]]
+            else:
+                raise PartialResultError(f"{self.url}: {batch[0]} has more than {MAX_PRODUCTS} files: try again later")
+        return rows
 
     def download_url(self, uri: str) -> str:
         """Build the URL of a file at CADC's file service; DownloadError if the URI is of another scheme."""
@@ -112,17 +119,22 @@ class CadcClient(MissionsClient):
             raise DownloadError("refused", f"the data URI {uri[:80]!r} begins with neither mast: nor cadc:")
         return f"{self.url}/raven/files/{quote(uri, safe=':/')}"
 
-    def _ask(self, adql: str, max_rows: int, tries: int = 0) -> ResultPage:
+    def _ask(
+        self, columns: dict[str, str], tables: str, criteria: Criteria, max_rows: int, tries: int = 0
+    ) -> ResultPage:
         """Send a query with retries. If more than `max_rows` rows meet it, `total` is larger than their number."""
-        return self.retried(lambda: self._try_ask(adql, max_rows), tries)
+        selected = ", ".join(f"{column} AS {alias}" for alias, column in columns.items())
+        order = ("ORDER BY", columns["objID"]) if "objID" in columns else ()
+        adql = " ".join(("SELECT", selected, "FROM", tables, "WHERE", where(criteria), *order))
+        asked = {"LANG": "ADQL", "MAXREC": max_rows, "QUERY": adql}
 
-    def _try_ask(self, adql: str, max_rows: int) -> ResultPage:
-        """Send a query once. pyvo's own requests would not be limited in rate and size."""
-        with expecting_rows(max_rows):
-            asked = {"LANG": "ADQL", "QUERY": adql, "MAXREC": max_rows}
-            response = self.transport.session.post(f"{self.url}/argus/sync", data=asked)
-        response.raise_for_status()
-        return read_votable(response.content)
+        def send() -> ResultPage:
+            with expecting_rows(max_rows):  # pyvo's own requests would not be limited in rate and size
+                response = self.transport.session.post(f"{self.url}/argus/sync", data=asked)
+            response.raise_for_status()
+            return read_votable(response.content, columns)
+
+        return self.retried(send, tries)
 
 
 class CadcArchive(MastArchive):
@@ -138,11 +150,6 @@ class CadcArchive(MastArchive):
     def open_client(self) -> MastClient:
         """See `MastArchive.open_client`."""
         return CadcClient(self.settings.mast_url, self.transport, self.mission)
-
-
-def select(columns: dict[str, str]) -> str:
-    """Make the beginning of a query, with the columns by alias."""
-    return "SELECT " + ", ".join(f"{column} AS {alias}" for alias, column in columns.items())
 
 
 def where(criteria: Criteria) -> str:
@@ -165,8 +172,8 @@ def literal(value: str | float) -> str:
     return repr(value) if isinstance(value, int | float) else "'{}'".format(value.replace("'", "''"))
 
 
-def read_votable(body: bytes) -> ResultPage:
-    """Read the response to a TAP query; DamagedError if it is not valid, or says that the query failed."""
+def read_votable(body: bytes, columns: Collection[str]) -> ResultPage:
+    """Read the response to a TAP query; DamagedError if it is not valid, lacks a column, or says that it failed."""
     from astropy.io.votable import parse  # noqa: PLC0415 - slow; other archives never need it
     from pyvo.dal import DALAccessError, DALQueryError, TAPResults  # noqa: PLC0415 - as above
 
@@ -174,10 +181,15 @@ def read_votable(body: bytes) -> ResultPage:
         found = TAPResults(parse(io.BytesIO(body)))
         table = found.to_table()
     except DALQueryError as error:
-        raise DamagedError(f"{error.reason}", "timeout" if "time" in str(error.reason).lower() else "error") from error
+        words = str(error.reason)
+        raise DamagedError(
+            words, "timeout" if "time" in words.lower() and "out" in words.lower() else "error"
+        ) from error
     except (DALAccessError, ExpatError, ValueError, LookupError, SyntaxError) as error:
         is_page = body.lstrip()[:5].lower() in {b"<html", b"<!doc"}
         raise DamagedError(f"the response is no VOTable ({error})", "html" if is_page else "bad_json") from error
+    if lost := set(columns) - set(table.colnames):
+        raise DamagedError(f"the response lacks the columns {sorted(lost)}", "bad_json")
     rows = [plain_row(dict(zip(table.colnames, row, strict=True))) for row in table.iterrows()]
     return ResultPage(rows=rows, total=len(rows) + (str(found.query_status).upper() == "OVERFLOW"))
 

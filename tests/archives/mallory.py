@@ -75,14 +75,8 @@ class Mallory(BadServer):
         rows: list[dict[str, Any]] = [self.product if is_products else self.observation] if matches else []
         if "COUNT_BIG" in str(query["params"].get("columns", "")):
             rows, types = [{"Column1": len(rows)}], {"Column1": "string"}
-        paging = {
-            "page": 1,
-            "pageSize": 50_000,
-            "pagesFiltered": 1,
-            "rows": len(rows),
-            "rowsFiltered": len(rows),
-            "rowsTotal": len(rows),
-        }
+        paging = {"page": 1, "pageSize": 50_000, "pagesFiltered": 1}
+        paging |= dict.fromkeys(("rows", "rowsFiltered", "rowsTotal"), len(rows))
         return {"status": "COMPLETE", "msg": "", "data": rows, "fields": tables.table_fields(types), "paging": paging}
 
 

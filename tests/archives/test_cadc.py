@@ -18,7 +18,7 @@ from hubbleclip.archives.http.response_errors import DamagedError
 from hubbleclip.archives.mast.client import TOKEN_VARIABLE
 from hubbleclip.archives.registry import open_archive
 from hubbleclip.config.settings import ArchiveSettings, FetchSettings
-from hubbleclip.core.errors import ArchiveError, DownloadError
+from hubbleclip.core.errors import ArchiveError, DownloadError, PartialResultError
 from hubbleclip.core.layout import Layout
 from tests.archives.conftest import LIMITS, observe
 from tests.bad_server import FITS, BadServer, give
@@ -149,6 +149,19 @@ def test_each_observation_has_a_file_or_a_reason_and_the_file_comes_by_a_redirec
         archive.fetch_product(products[-1])
 
 
+def test_more_files_than_a_response_may_list_are_asked_for_in_halves(
+    cadc: Cadc, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    archive = archive_at(cadc.url, tmp_path)
+    observations = observe(archive)
+    expected = archive.list_products(observations)[0]
+    monkeypatch.setattr("hubbleclip.archives.cadc.MAX_PRODUCTS", 7)
+    assert {one.uri for one in archive.list_products(observations)[0]} == {one.uri for one in expected}
+    monkeypatch.setattr("hubbleclip.archives.cadc.MAX_PRODUCTS", 2)
+    with pytest.raises(PartialResultError, match="more than 2 files"):
+        archive.list_products(observations)
+
+
 def test_the_token_of_mast_is_not_sent_to_another_archive(
     cadc: Cadc, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -158,11 +171,19 @@ def test_the_token_of_mast_is_not_sent_to_another_archive(
 
 
 @pytest.mark.parametrize(
-    ("body", "reason"), [(ERROR, "error"), (b"<html></html>", "html"), (b"{}", "bad_json"), (b"<VOTABLE/>", "bad_json")]
+    ("body", "reason"),
+    [
+        (ERROR, "error"),
+        (b"<html></html>", "html"),
+        (b"{}", "bad_json"),
+        (b"<VOTABLE/>", "bad_json"),
+        (votable([(1,)], ["other"], "OK"), "bad_json"),
+    ],
+    ids=["error", "page", "json", "empty", "other column"],
 )
 def test_an_answer_that_is_no_table_is_an_error(body: bytes, reason: str) -> None:
     with pytest.raises(DamagedError) as caught:
-        read_votable(body)
+        read_votable(body, ["num"])
     assert caught.value.reason == reason
 
 

@@ -399,13 +399,6 @@ def test_a_preview_stands_for_its_visit_and_filter_by_the_same_order() -> None:
     assert (found.kind, found.file_name) == ("preview", f"{VISIT}_drc.jpg")
 
 
-def test_a_preview_of_all_filters_stands_for_a_visit_that_has_no_other() -> None:
-    total, own = observation(TOTAL, filters="DETECTION"), observation()
-    assert product([total], [preview_of(total, "drc.jpg")], PREVIEWS).file_name == f"{TOTAL}_drc.jpg"
-    both = [preview_of(total, "drc.jpg"), preview_of(own, "drz.jpg"), preview_of(own, "flt.jpg")]
-    assert product([total, own], both, PREVIEWS).file_name == "ibol02010_drz.jpg"
-
-
 def test_of_total_previews_one_in_grey_and_one_in_colour_are_chosen_of_each_visit() -> None:
     total, own = observation(TOTAL, filters="DETECTION"), observation()
     settings = SETTINGS.model_copy(update={"products": "total_preview"})

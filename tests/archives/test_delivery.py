@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from stages import product
 
 from hubbleclip.archives.http.content_store import SMALL_BYTES
 from hubbleclip.archives.mast.archive import MastArchive
@@ -28,15 +29,7 @@ def jpeg(side_px: int = 32) -> bytes:
 
 
 def preview(name: str = "a_drz.jpg", size_bytes: int | None = None) -> Product:
-    return Product(
-        uri=f"mast:HST/product/{name}",
-        obs_id=name,
-        proposal_id="hst:1",
-        file_name=name,
-        kind="preview",
-        size_bytes=size_bytes,
-        choice="the only one",
-    )
+    return product(name, uri=f"mast:HST/product/{name}", file_name=name, size_bytes=size_bytes)
 
 
 def archive_of(script: BadServer, root: Path) -> MastArchive:

@@ -18,7 +18,7 @@ from hubbleclip.core.errors import DiskFullError, DownloadError
 from hubbleclip.core.layout import Layout
 from hubbleclip.core.records import Product
 from tests.archives.conftest import LIMITS, make_transport
-from tests.bad_server import FITS, LARGE_FITS, BadServer, chunked, drip, give, give_range, reset, silence
+from tests.bad_server import FITS, LARGE_FITS, BadServer, chunked, drip, fits_file, give, give_range, reset, silence
 from tests.faulty_archive.plan import FaultRule
 
 
@@ -214,21 +214,41 @@ def test_another_stated_size_than_listed_is_refused_before_the_body(scripted, tm
 
 
 CHILD = """
-import sys
+import resource, sys
 from pathlib import Path
 from hubbleclip.archives.http.download import DownloadRequest, fetch_file
 from hubbleclip.archives.http.client import Transport
+from hubbleclip.core.errors import DiskFullError
 from hubbleclip.core.layout import Layout
 from hubbleclip.config.settings import FetchSettings
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[3]), resource.RLIM_INFINITY))
 layout = Layout(Path(sys.argv[2]))
 request = DownloadRequest(uri="mast:x", file_name="a.fits", size_bytes=None, layout=layout)
-fetch_file(Transport(FetchSettings()), sys.argv[1], request)
+try:
+    fetch_file(Transport(FetchSettings()), sys.argv[1], request)
+except DiskFullError as error:
+    print(error)
 """
+
+
+@pytest.mark.parametrize(("body", "kept"), [(fits_file(50), []), (LARGE_FITS, [100_000])], ids=["small", "large"])
+def test_a_full_disk_ends_the_run_and_keeps_the_bytes_that_arrived(
+    scripted, tmp_path: Path, body: bytes, kept: list[int]
+) -> None:
+    script = scripted(give(body, ETag='"v1"'))
+    done = subprocess.run(
+        [sys.executable, "-c", CHILD, script.url, str(tmp_path), "100000"], capture_output=True, text=True, check=False
+    )
+    assert "cannot be written (File too large): make room" in done.stdout, done.stderr
+    assert done.returncode == 0
+    found = [path for path in (tmp_path / "products").rglob("*") if path.is_file() and path.suffix != ".etag"]
+    assert [path.stat().st_size for path in found] == kept
+    assert len(script.seen) == 1
 
 
 def test_a_killed_download_is_resumed_and_a_second_run_does_not_interfere(scripted, tmp_path: Path) -> None:
     script = scripted(drip(LARGE_FITS, 2_000_000, ETag='"v1"'), give_range(LARGE_FITS, ETag='"v1"'))
-    with subprocess.Popen([sys.executable, "-c", CHILD, script.url, str(tmp_path)]) as child:
+    with subprocess.Popen([sys.executable, "-c", CHILD, script.url, str(tmp_path), str(10**9)]) as child:
         until = time.monotonic() + 20
         while len(part_bytes(tmp_path)) < 1_900_000 and time.monotonic() < until:
             time.sleep(0.05)

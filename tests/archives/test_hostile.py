@@ -12,8 +12,7 @@ import pyarrow as pa
 import pytest
 
 from hubbleclip.archives.mast.archive import MastArchive
-from hubbleclip.archives.stsci.parsers import parse_abstracts_cat
-from hubbleclip.core.errors import CONTROL, DownloadError
+from hubbleclip.core.errors import DownloadError
 from hubbleclip.core.records import to_row
 from tests.archives.conftest import archive_at, observe
 from tests.archives.mallory import Mallory, product_of
@@ -151,12 +150,3 @@ def test_a_proposal_number_from_outside_reaches_no_other_address(
     assert proposals == []
     store(*rejections)
     assert all(re.fullmatch(r"/hst[A-Za-z0-9/._?=-]*", path) and ".." not in path for path in mallory.paths)
-
-
-@hostile
-@pytest.mark.timeout(20)
-def test_a_bulk_list_with_a_hostile_abstract_keeps_its_other_records(text: str) -> None:
-    record = "Prop. Type: GO\nCategory: X\nID: {}\nCycle: 1\nTitle: T\nPI: P\n\n{}\n-----\n"
-    found = parse_abstracts_cat("-----\n" + record.format(1, text) + record.format(2, "Fine."))
-    assert (found[-1].number, found[-1].abstract) == ("2", "Fine.")
-    assert all(not CONTROL.search(item.abstract or "") for item in found)

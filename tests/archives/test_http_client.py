@@ -24,9 +24,9 @@ from hubbleclip.archives.http.rate_limit import (
 from hubbleclip.archives.http.response_errors import DamagedError, RefusedError
 from hubbleclip.archives.mast.client import MastClient
 from hubbleclip.config.settings import FetchSettings
-from hubbleclip.core.errors import ArchiveBusyError, ArchiveDownError, ArchiveError, ArchiveTimeoutError
+from hubbleclip.core.errors import ArchiveDownError, ArchiveError, ArchiveTimeoutError
 from tests.archives.conftest import make_transport
-from tests.bad_server import Respond, drip, drip_headers, give, silence
+from tests.bad_server import Respond, drip, drip_headers, give
 
 
 def test_the_rate_limit_holds_over_threads() -> None:
@@ -136,13 +136,6 @@ def test_headers_that_drip_end_at_the_time_limit_and_the_next_connection_works(s
         once.get(scripted(drip_headers).url)
 
 
-def test_the_session_keeps_cookies(scripted) -> None:
-    script, transport = scripted(give(b"page", Set_Cookie="place=3")), make_transport()
-    for _ in range(2):
-        transport.session.get(script.url)
-    assert script.seen[1]["Cookie"] == "place=3"
-
-
 def test_the_token_of_mast_is_sent_to_mast_alone(
     scripted, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -179,14 +172,6 @@ def test_a_host_that_is_down_does_not_affect_another(scripted) -> None:
 def test_a_compressed_page_is_decompressed(scripted) -> None:
     script, transport = scripted(give(gzip.compress(b"page"), Content_Encoding="gzip")), make_transport()
     assert transport.get(script.url).content == transport.session.get(script.url).content == b"page"
-
-
-def test_errors_have_types(scripted) -> None:
-    once = make_transport(timeout_s=0.3, attempts=1)
-    with pytest.raises(ArchiveBusyError):
-        once.get(scripted(give(b"", 429)).url)
-    with pytest.raises(ArchiveTimeoutError):
-        once.get(scripted(silence(1)).url)
 
 
 PAGE = "https://here/hst/a.html"

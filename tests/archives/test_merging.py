@@ -36,20 +36,9 @@ def test_each_field_comes_from_the_first_source_of_its_priority() -> None:
     }
 
 
-def test_the_provenance_is_compact_and_sorted() -> None:
-    assert merge("1", {PAGE: ProposalText(number="1", title="T", cycle=2)}).provenance == (
-        '{"cycle":{"from":"program page"},"title":{"from":"program page"}}'
-    )
-
-
 def test_a_long_value_that_was_not_used_is_truncated_in_the_provenance() -> None:
     texts = {APT: ProposalText(number="1", abstract="x"), BULK: ProposalText(number="1", abstract="y" * 500)}
     assert json.loads(merge("1", texts).provenance)["abstract"]["other"][BULK] == "y" * MAX_PROVENANCE_CHARS + "…"
-
-
-def test_no_texts_merge_to_an_empty_text() -> None:
-    merged = merge("1", {})
-    assert (merged.text, merged.source, merged.provenance) == (ProposalText(number="1"), "", "{}")
 
 
 def test_every_field_has_every_source() -> None:

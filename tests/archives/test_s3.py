@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from stages import product
 
 from hubbleclip.archives.mast.client import MastClient
 from hubbleclip.archives.mast.product_sources import FileSources
@@ -35,15 +36,7 @@ def cloud() -> Iterator[tuple[str, Callable[..., None]]]:
 
 
 def product_of(name: str = NAME, size_bytes: int | None = None, uri: str | None = None) -> Product:
-    return Product(
-        uri=uri or f"mast:HST/product/{name}",
-        obs_id="o",
-        proposal_id="hst:1",
-        file_name=name,
-        kind="DRC",
-        size_bytes=size_bytes,
-        choice="",
-    )
+    return product("o", uri=uri or f"mast:HST/product/{name}", file_name=name, size_bytes=size_bytes)
 
 
 def source_at(url: str, root: Path, mast_url: str = "http://127.0.0.1:9", **values: object) -> FileSources:

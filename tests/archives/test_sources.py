@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from stages import product
 
 from hubbleclip.archives.mast.client import MastClient
 from hubbleclip.archives.mast.product_sources import SOURCES, FileSources
@@ -47,31 +48,18 @@ def fetched(sources: FileSources, product: Product) -> Product:
     return sources.deliver(product, is_kept=True).product
 
 
-def listed(suffix: str) -> list[tuple[Product, bytes]]:
-    """Simulated files whose names end so, and what they hold."""
-    observations = [item for proposal in make_proposals(SKY) for item in observations_of(SKY, proposal)]
-    found = {file.uri: (item, file) for item in observations for file in item.products if file.uri.endswith(suffix)}
-    return [
-        (
-            Product(
-                uri=file.uri,
-                obs_id=item.obs_id,
-                proposal_id="simulated:1",
-                file_name=file.file_name,
-                kind=file.kind,
-                size_bytes=file.size_bytes,
-                choice="",
-                archive_version="v1",
-            ),
-            render_product(SKY, item, file),
-        )
-        for item, file in list(found.values())[:3]
-    ]
-
-
 @pytest.fixture(scope="module")
 def files() -> list[tuple[Product, bytes]]:
-    return listed("_drz.fits")
+    """Simulated files, and what they hold."""
+    observations = [item for proposal in make_proposals(SKY) for item in observations_of(SKY, proposal)]
+    found = {one.uri: (item, one) for item in observations for one in item.products if one.uri.endswith("_drz.fits")}
+    return [
+        (
+            product(item.obs_id, uri=one.uri, file_name=one.file_name, size_bytes=one.size_bytes),
+            render_product(SKY, item, one),
+        )
+        for item, one in list(found.values())[:3]
+    ]
 
 
 def put_copy(cloud: tuple[str, Callable[..., None]], product: Product, body: bytes) -> None:
