@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from functools import partial
 
 import numpy as np
@@ -24,7 +24,8 @@ from hubbleclip.images.bad_pixels import repair_rows
 from hubbleclip.images.cosmic_rays import reject_cosmic_rays
 
 PEER = "astroscrappy 1.3 (sigclip 4.5, sigfrac 0.3, objlim 5, 4 iterations, sepmed={})"
-SIDE_PX, NUM_STARS = sized((512, 225), (200, 36))
+SIDE_PX, NUM_STARS, NUM_FRAMES = sized((512, 225, 3), (200, 36, 1))
+"""Side of a frame, its number of stars, and number of frames per measurement."""
 GALAXIES_PER_MPIX = 30
 """250 galaxies in a frame of ACS/WFC."""
 FAINT, BRIGHT = (10.0, 30.0), (30.0, 1000.0)
@@ -102,6 +103,12 @@ class Score:
     seconds: float
 
 
+def score_frames(camera: SimulatedCamera, name: str, find: Find) -> Score:
+    """Return the mean result of several exposures."""
+    scores = [astuple(score_scene(camera, name, find, seed=seed)) for seed in range(NUM_FRAMES)]
+    return Score(*np.mean(scores, axis=0).tolist())
+
+
 def score_scene(camera: SimulatedCamera, name: str, find: Find, side_px: int = SIDE_PX, seed: int = 0) -> Score:
     """Measure a finder on an exposure with rays; false pixels are those found in an exposure without rays."""
     rng, light_yx = np.random.default_rng(seed), np.zeros((side_px, side_px))
@@ -141,7 +148,23 @@ def harm_stars(
 
     With rays, only the stars with a ray beside them are counted.
     """
-    rng, light_yx = np.random.default_rng(1), np.zeros((SIDE_PX, SIDE_PX))
+    exposure = partial(_harm_frame, camera, limits, find, with_rays, flagged, scene, num_stars)
+    harmed, holes = np.concatenate([exposure(seed) for seed in range(1, NUM_FRAMES + 1)], axis=1).mean(axis=1)
+    return Harm(float(harmed), float(holes))
+
+
+def _harm_frame(
+    camera: SimulatedCamera,
+    limits: tuple[float, float],
+    find: Find,
+    with_rays: bool,
+    flagged: float,
+    scene: str,
+    num_stars: int,
+    seed: int,
+) -> NDArray[np.bool_]:
+    """Return which of the stars of one exposure that count are harmed, and which have a hole, (2, stars)."""
+    rng, light_yx = np.random.default_rng(seed), np.zeros((SIDE_PX, SIDE_PX))
     SCENES[scene](light_yx, camera, rng)
     noises_yx = simulated.noise_map(light_yx, camera)
     nebula_e = FINE.get(scene, (0, 0))[0]
@@ -152,9 +175,12 @@ def harm_stars(
     data_yx = simulated.expose(light_yx, rays_yx, camera, rng)
     valid_yx = rng.random(light_yx.shape) >= flagged
     found_yx = find(data_yx, valid_yx, camera)
+    sky_yx = backdrop_yx + camera.sky_e / camera.gain
     before_nyx, after_nyx = (
-        _around(repair_rows(data_yx, mask_yx, 0, SIDE_PX)[0] - backdrop_yx, peaks, 1) - camera.sky_e / camera.gain
-        for mask_yx in (valid_yx, valid_yx & ~found_yx)
+        _around(np.where(shown_yx, values_yx - sky_yx, 0), peaks, 1)
+        for values_yx, shown_yx in (
+            repair_rows(data_yx, mask_yx, 0, SIDE_PX) for mask_yx in (valid_yx, valid_yx & ~found_yx)
+        )
     )
     is_harmed = after_nyx.max(axis=0) < HARMED_BELOW * before_nyx.max(axis=0)
     was_hole, is_hole = (core_nyx[4] < np.median(core_nyx, axis=0) for core_nyx in (before_nyx, after_nyx))
@@ -162,8 +188,7 @@ def harm_stars(
     is_beside = (_around(touched_yx, peaks, 3).max(axis=0) > RAY_SIGMA) & (
         _around(touched_yx, peaks, 1).max(axis=0) <= TOUCHED_SIGMA
     )
-    counted = is_beside if with_rays else np.ones(len(peaks), np.bool_)
-    return Harm(float(np.mean(is_harmed[counted])), float(np.mean((is_hole & ~was_hole)[counted])))
+    return np.stack([is_harmed, is_hole & ~was_hole])[:, is_beside if with_rays else slice(None)]
 
 
 def _around(values_yx: NDArray[np.float64], peaks: NDArray[np.int64], reach_px: int) -> NDArray[np.float64]:
@@ -192,13 +217,13 @@ def camera_rows(camera: SimulatedCamera) -> Iterator[Row]:
                 peer=peer,
                 peer_name=peer_name,
                 ratio=ratio,
-                runs=1,
+                runs=NUM_FRAMES,
                 spread=0,
             )
 
     scenes = SCENES if camera.has_scenes else {"empty sky": SCENES["empty sky"]}
     for scene in scenes:
-        scores = [score_scene(camera, scene, find) for find in finders.values()]
+        scores = [score_frames(camera, scene, find) for find in finders.values()]
         yield from rows(f"{scene}: ray pixels found", "%", [100 * score.pixels for score in scores])
         yield from rows(f"{scene}: charge of rays found", "%", [100 * score.charge for score in scores])
         yield from rows(f"{scene}: false pixels", "per Mpix", [score.false_per_mpix for score in scores])

@@ -25,7 +25,7 @@ from hubbleclip.images.background import (
 from hubbleclip.images.kernels import F32, compiled, pixel_words, to_float32
 
 SIGNIFICANCE_SIGMA = F32(6)  # minimum height of a seed, in sigmas of the local noise
-TOLERANCE_SIGMA = F32(1)
+TOLERANCE_SIGMA = F32(0.9)
 """Value added to the height of a neighbour, in sigmas, because noise may make a neighbour lower than it truly is."""
 PEAK_FACTOR = F32(2.5)
 """A peak whose ratio to the lowest of its four side neighbours exceeds `PEAK_FACTOR * contrast` is no star."""
@@ -38,9 +38,9 @@ lowest side neighbour outside rays.
 
 The limits of the last round are for diffused charge.
 """
-MAX_RISE = F32(3)
-"""Largest ratio of a neighbour's height to that of a pixel that is added to a ray. The wing of a star rises by more
-towards the star's core, so a ray does not grow from the wing over the core.
+MAX_RISE = F32(1.7)
+"""Largest ratio of the height of a pixel that is added to a ray to that of the ray's pixels beside it. The wing of a star
+rises by more towards the core, so a ray does not grow from the wing over the core.
 """
 LOCAL_FACTOR, LOCAL_TOLERANCE = F32(1.1), F32(0.5)
 """Limits for heights above the local level, which follows the structure of a nebula; see `_local_level`.
@@ -75,10 +75,11 @@ def reject_cosmic_rays(
 
     Background and noise are local; see `background.block_background`. A seed is a pixel more than 6 noise sigmas above
     the background, or above the level of the 5x5 pixels around it, that passes one of two tests. Either it exceeds
-    `contrast` times the median of its 3x3 pixels, or it is their peak and exceeds 2.5 * `contrast` times its lowest
-    side neighbour. A ray then grows from its seed over touching pixels above 6 sigmas that exceed 4 times their lowest
-    side neighbour outside rays. This growth follows tracks that are up to two pixels wide. A last round with lower
-    limits adds the pixels to which charge has diffused. The pixels at the places `saturated` are no rays.
+    `contrast` times the median of its 3x3 pixels, or it is higher than the others and exceeds 2.5 * `contrast` times
+    its lowest side neighbour. A ray then grows from its seed over touching pixels above 6 sigmas that exceed 4 times
+    their lowest side neighbour outside rays, and are at most 1.7 times as high as the ray beside them. This growth
+    follows tracks that are up to two pixels wide. A last round with lower limits adds the pixels to which charge has
+    diffused. The pixels at the places `saturated` are no rays.
     """
     pixels, mask_yx = pixel_words(data_yx), valid_yx.view(np.uint8)
     levels_yx, noises_yx = block_background(data_yx, valid_yx, lag_px)
@@ -178,13 +179,14 @@ def _is_sharp(near_yx: Any, level: Any, noise: Any, tolerance: Any, contrast: An
     # Most pixels fail here: both tests need a low side neighbour.
     if height <= SIGNIFICANCE_SIGMA * noise or height <= contrast * (lowest + tolerance):
         return False
-    highest, num_low = F32(0), 0
+    num_high = num_low = 0
     for y in range(1, 4):
         for x in range(1, 4):
-            highest = max(highest, near_yx[y, x] - level)
+            num_high += near_yx[y, x] >= near_yx[2, 2]
             num_low += height > contrast * (max(near_yx[y, x] - level, F32(0)) + tolerance)
-    # The median of nine values is low enough exactly if at least five of them are, so no median is computed.
-    return num_low >= 5 or (height == highest and height > PEAK_FACTOR * contrast * (lowest + tolerance))
+    # The median of nine values is low enough exactly if at least five of them are, so no median is computed. In the core
+    # of a saturated star, several pixels are equally high.
+    return num_low >= 5 or (num_high == 1 and height > PEAK_FACTOR * contrast * (lowest + tolerance))
 
 
 @compiled
@@ -227,19 +229,20 @@ def _is_growth(pixels: Any, mask_yx: Any, background: Any, limits: Any, where: A
     """
     (words_yx, swapped), (y0, x0, near_yx) = pixels, where
     level, noise = background_at(background, y0, x0)
-    lowest, highest = F32(np.inf), F32(-np.inf)
+    lowest, ray = F32(np.inf), F32(-np.inf)
     near_yx[:] = np.inf
     for y in range(max(y0 - 2, 0), min(y0 + 3, mask_yx.shape[0])):
         for x in range(max(x0 - 2, 0), min(x0 + 3, mask_yx.shape[1])):
+            value = to_float32(words_yx[y, x], swapped)
             if mask_yx[y, x] & 1:
-                near = near_yx[y - y0 + 2, x - x0 + 2] = to_float32(words_yx[y, x], swapped)
-                distance = abs(y - y0) + abs(x - x0)
-                lowest = min(lowest, near) if distance == 1 else lowest
-                highest = max(highest, near) if abs(y - y0) <= 1 and abs(x - x0) <= 1 else highest
-    value, local = near_yx[2, 2], _local_level(near_yx)
+                near_yx[y - y0 + 2, x - x0 + 2] = value
+                lowest = min(lowest, value) if abs(y - y0) + abs(x - x0) == 1 else lowest
+            elif mask_yx[y, x] == RAY and abs(y - y0) <= 1 and abs(x - x0) <= 1:
+                ray = max(ray, value)
+    local, tolerance = _local_level(near_yx), TOLERANCE_SIGMA * noise
     for base in (min(level, local), local):
-        height, tolerance = value - base, TOLERANCE_SIGMA * noise + LOCAL_TOLERANCE * max(base - level, F32(0))
+        height = near_yx[2, 2] - base
         floor = F32(0) if np.isinf(lowest) else max(lowest - base, F32(0)) + tolerance
-        if height > limits[0] * noise and height > limits[1] * floor and highest - base <= MAX_RISE * height:
+        if height > limits[0] * noise and height > limits[1] * floor and height <= MAX_RISE * (ray - base):
             return True
     return False

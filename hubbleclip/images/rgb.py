@@ -19,7 +19,6 @@ from PIL import Image
 
 from hubbleclip.config.tiles import TileSettings
 from hubbleclip.core.errors import ImageError, SettingsError
-from hubbleclip.images.bad_pixels import repair_rows
 from hubbleclip.images.normalize import ARCSEC2_PER_DEG2, PreparedImage, assess_tiles, prepare_image, read_rows
 from hubbleclip.images.reader import ScienceImage
 from hubbleclip.images.tiling import (
@@ -122,11 +121,12 @@ def _flux_per_unit(shown: PreparedImage) -> float:
 
 
 def _above_sky(shown: PreparedImage) -> NDArray[np.float32]:
-    """Return the pixel values above the sky in Jy / arcsec2; NaN where a pixel is bad and not repaired."""
-    data_yx, shown_yx = repair_rows(shown.image.data_yx, shown.good_yx, 0, len(shown.good_yx))
-    flux_yx = (data_yx - np.float32(shown.stretch.sky)) * np.float32(_flux_per_unit(shown))
-    flux_yx[~shown_yx] = np.nan
-    return flux_yx
+    """Return the displayed pixel values above the sky in Jy / arcsec2; NaN where a pixel is not displayed."""
+    height, width = shown.good_yx.shape
+    rows = read_rows(shown, [(0, 0)], height)
+    flux_yx = (rows.values_yx - np.float32(shown.stretch.sky)) * np.float32(_flux_per_unit(shown))
+    flux_yx[~rows.shown_yx] = np.nan
+    return flux_yx[:, :width]
 
 
 def _align(sources: Sequence[PreparedImage], target: PreparedImage) -> NDArray[np.float32]:
@@ -160,6 +160,7 @@ def _cut_image(
     span = scale.white - scale.black
     sky, softening = np.float32(-scale.black / span), scale.softening / span
     seen_yx: NDArray[np.bool_] = np.asarray(np.isfinite(heights_yxc).all(axis=-1))
+    seen_yx[shown.cores[:2]] = False
     heights_yxc = _grey_where_missing(heights_yxc, sky)
     # A pixel is valid if all three colours are valid, but the signal of a tile is judged in green alone.
     common = PreparedImage(replace(image, valid_yx=seen_yx), seen_yx, shown.stretch)

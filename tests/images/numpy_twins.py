@@ -125,9 +125,10 @@ def find_cosmic_rays(data_yx, valid_yx, contrast):
         near_yx = rays_yx if limits == WING else fresh_yx
         free_yx = valid_yx & ~rays_yx
         touching_yx = ndimage.binary_dilation(near_yx, np.ones((3, 3))) & free_yx
+        ray_yx = _near(np.where(rays_yx, data_yx, -np.inf), OFFSETS, -np.inf).max(axis=0)
         bases = _bases(data_yx, free_yx, level_yx, noise_yx)
         fresh_yx = touching_yx & np.any(
-            [_are_growth(data_yx, free_yx, base, noise_yx, limits) for base in bases], axis=0
+            [_are_growth(data_yx, free_yx, base_yx, noise_yx, ray_yx, limits) for base_yx, _ in bases], axis=0
         )
     return rays_yx if np.count_nonzero(rays_yx) <= MAX_SHARE * data_yx.size else np.zeros_like(rays_yx)
 
@@ -156,20 +157,19 @@ def _are_sharp(data_yx, valid_yx, base, noise_yx, contrast):
         near_nyx = np.maximum(_near(known_yx, OFFSETS, np.float32(np.inf)) - base_yx, 0)
         is_sharp = np.count_nonzero(height_yx > contrast * (near_nyx + tolerance_yx), axis=0) >= 5
         limit_yx = PEAK_FACTOR * contrast * (near_nyx[CROSS].min(axis=0) + tolerance_yx)
-        is_peak = (height_yx == near_nyx.max(axis=0)) & (height_yx > limit_yx)
+        num_high = np.count_nonzero(_near(known_yx, OFFSETS, np.float32(np.inf)) >= data_yx, axis=0)
+        is_peak = (num_high == 1) & (height_yx > limit_yx)
         return valid_yx & (height_yx > SIGNIFICANCE_SIGMA * noise_yx) & (is_sharp | is_peak)
 
 
-def _are_growth(data_yx, free_yx, base, noise_yx, limits):
-    base_yx, tolerance_yx = base
-    sigma, ratio = limits
+def _are_growth(data_yx, free_yx, base_yx, noise_yx, ray_yx, limits):
+    (sigma, ratio), tolerance_yx = limits, TOLERANCE_SIGMA * noise_yx
     near_nyx = _near(np.where(free_yx, data_yx, np.float32(np.nan)), OFFSETS, np.float32(np.nan))
     height_yx = data_yx - base_yx
     with np.errstate(invalid="ignore"):
-        highest_yx = np.fmax.reduce(near_nyx)
         lowest_yx = np.fmin.reduce(near_nyx[CROSS])
         floor_yx = np.where(np.isnan(lowest_yx), 0, np.maximum(lowest_yx - base_yx, np.float32(0)) + tolerance_yx)
-        is_downhill = highest_yx - base_yx <= MAX_RISE * height_yx
+        is_downhill = height_yx <= MAX_RISE * (ray_yx.astype(np.float32) - base_yx)
         return (height_yx > sigma * noise_yx) & (height_yx > ratio * floor_yx) & is_downhill
 
 

@@ -72,7 +72,7 @@ def test_green_is_the_middle_in_logarithmic_wavelength():
     assert pick_parts({"F225W": 225, "F606W": 606, "F814W": 814, "F160W": 1600}) == ("F160W", "F606W", "F225W")
 
 
-def write(path, roll_deg, stars, scale_arcsec=0.05, shape_yx=(200, 220), hole=False):
+def write(path, roll_deg, stars, scale_arcsec=0.05, shape_yx=(200, 220), hole=False, full_well=np.inf):
     """Stars of a height each at the same places of the sky, whatever the roll and scale."""
     from astropy.wcs import WCS
 
@@ -84,6 +84,7 @@ def write(path, roll_deg, stars, scale_arcsec=0.05, shape_yx=(200, 220), hole=Fa
         data += np.float32(height) * np.exp(
             -((x - at_x) ** 2 + (y - at_y) ** 2) / (2 * (0.15 / scale_arcsec) ** 2)
         ).astype(np.float32)
+    data[data > full_well] = np.nan
     if hole:
         data[:, : shape_yx[1] // 2] = np.nan
     header["BUNIT"] = "ELECTRONS/S"
@@ -115,6 +116,15 @@ def test_stars_have_their_colours_where_the_middle_image_has_them(parts):
     assert colour_at["red"][0] > colour_at["red"][1] > colour_at["red"][2]
     assert colour_at["blue"][2] > colour_at["blue"][1] > colour_at["blue"][0]
     assert np.ptp(colour_at["white"]) < 80 and min(colour_at["white"]) > 160
+
+
+def test_a_saturated_core_without_data_looks_saturated_and_is_not_valid(tmp_path):
+    places = [(tmp_path / f"{roll_deg}.fits", roll_deg, {(110, 100): 900}) for roll_deg in (75.0, 30.0, 10.0)]
+    (whole,) = cut_colour([write(*place) for place in places], SHAS, SETTINGS).tiles
+    (tile,) = cut_colour([write(*place, full_well=500) for place in places], SHAS, SETTINGS).tiles
+    levels = rgb_of(tile)[100 - tile.y0 - 8 :, 110 - tile.x0 - 8 :][:17, :17].astype(int)
+    assert levels[8, 8].min() >= levels.max() - 5
+    assert "saturated" in tile.note and tile.valid_share < whole.valid_share
 
 
 def test_it_has_the_place_of_the_middle_native_tile_and_an_identity_of_all_three(parts, tmp_path):

