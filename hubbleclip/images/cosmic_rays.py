@@ -39,8 +39,9 @@ lowest side neighbour outside rays.
 The limits of the last round are for diffused charge.
 """
 MAX_RISE = F32(1.7)
-"""Largest ratio of the height of a pixel that is added to a ray to that of the ray's pixels beside it. The wing of a star
-rises by more towards the core, so a ray does not grow from the wing over the core.
+"""Largest ratio of the height of a pixel that is added to a ray to that of the ray's pixels beside it.
+
+The wing of a star rises by more towards the core, so a ray does not grow from the wing over the core.
 """
 LOCAL_FACTOR, LOCAL_TOLERANCE = F32(1.1), F32(0.5)
 """Limits for heights above the local level, which follows the structure of a nebula; see `_local_level`.
@@ -184,8 +185,8 @@ def _is_sharp(near_yx: Any, level: Any, noise: Any, tolerance: Any, contrast: An
         for x in range(1, 4):
             num_high += near_yx[y, x] >= near_yx[2, 2]
             num_low += height > contrast * (max(near_yx[y, x] - level, F32(0)) + tolerance)
-    # The median of nine values is low enough exactly if at least five of them are, so no median is computed. In the core
-    # of a saturated star, several pixels are equally high.
+    # The median of nine values is low enough exactly if at least five of them are, so no median is computed.
+    # In the core of a saturated star, several pixels are equally high.
     return num_low >= 5 or (num_high == 1 and height > PEAK_FACTOR * contrast * (lowest + tolerance))
 
 
