@@ -63,7 +63,7 @@ def as_astropy(rows: Sequence[HitRow], columns: Iterable[Column] = COLUMNS) -> T
             name=column.name,
             mask=[value is None for value in values],
             description=column.description,
-            dtype=str if column.kind == TEXT else column.kind.to_pandas_dtype(),
+            dtype=str if column.kind == TEXT else pa.array([], column.kind).to_numpy(zero_copy_only=False).dtype,
             unit=units.Unit(column.unit) if column.unit else None,
             meta={"ucd": column.ucd},
         )
