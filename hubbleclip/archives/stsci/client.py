@@ -192,7 +192,7 @@ class ProposalSource:
     def fetch(self, numbers: Sequence[str]) -> tuple[list[Proposal], list[Rejection]]:
         """Fetch proposals; see `Archive.fetch_proposals`. A proposal is rejected as `unanswered` if a source fails.
 
-        Raises ArchiveDownError if the host is down before any proposal is fetched or rejected.
+        If the host is down, the proposals that were not requested are in no list. Raises ArchiveDownError if none was.
         """
         proposals: list[Proposal] = []
         rejections: list[Rejection] = []
@@ -200,14 +200,13 @@ class ProposalSource:
         with self._lock:
             parts = self._newest_bulk(digits)
         bulk = dict(_read_bulk(parts, digits))
-        ordered = list(dict.fromkeys(numbers))
-        for place, number in enumerate(ordered):
+        for number in dict.fromkeys(numbers):
             try:
                 proposal = self._fetch_one(number, bulk.get(clean_number(number)))
             except ArchiveDownError as error:  # the requests for the other proposals would fail too
                 if not proposals and not rejections:
                     raise
-                rejections += [self._rejection(one, "unanswered", str(error)) for one in ordered[place:]]
+                LOG.warning("the other proposals wait for the next run: %s", error)
                 break
             except ArchiveError as error:
                 rejections.append(self._rejection(number, "unanswered", str(error)))
@@ -247,7 +246,8 @@ class ProposalSource:
     def _fetch_one(self, number: str, bulk: ProposalText | None) -> Proposal | None:
         """Query the endpoints until no field is missing, and merge the texts. Returns None if no source has a title.
 
-        Raises DeniedError if there is no title and the server denied access to a page.
+        Raises DeniedError if title or abstract is missing and the server denied access to a page, and ArchiveDownError
+        if this was so for more than `MAX_DENIED` proposals one after another.
         """
         digits = clean_number(number)
         texts = {} if bulk is None else {BULK: bulk}
@@ -263,12 +263,13 @@ class ProposalSource:
                 continue
             if text is not None:
                 texts[endpoint.name] = text
-        if denied or texts.keys() - {BULK}:
-            self._num_denied = self._num_denied + 1 if denied else 0
         merged = merge(digits, texts)
         text = merged.text
-        if text.title is None and denied:
-            raise denied
+        if denied and (text.title is None or text.abstract is None):
+            self._num_denied += 1
+            raise ArchiveDownError(str(denied)) if self._num_denied > MAX_DENIED else denied
+        if texts.keys() - {BULK}:
+            self._num_denied = 0
         if text.title is None:
             return None
         proposal_id = proposal_id_of(self.settings.name, number)
@@ -316,8 +317,7 @@ class ProposalSource:
             return self.transport.get(url).content
         except requests.HTTPError as error:
             if error.response is not None and error.response.status_code in DENIED_STATUS:
-                error_type = ArchiveDownError if self._num_denied >= MAX_DENIED else DeniedError
-                raise error_type(f"{to_archive_error(error, url)}") from error
+                raise DeniedError(f"{to_archive_error(error, url)}") from error
             LOG.info("%s", to_archive_error(error, url))
             return None
 
