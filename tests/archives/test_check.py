@@ -97,7 +97,7 @@ def test_time_files_tiles_and_disk_follow_from_the_measured_figures() -> None:
     assert made.copy_s == pytest.approx(made.files_s / 10)
     assert made.fetched_bytes == 20_000 * 100e6
     assert made.files_s == pytest.approx(20_000 * 100e6 / (8 * 2e6))
-    assert made.metadata_s == 20 * 10.0 + 1_000 * 2.0 / 8
+    assert made.metadata_s == 20 * (2.5 + 9.0) + 1_000 * 2.0 / 8
     assert made.num_tiles == 20_000 * (8**2 / 2 + 1)  # a grid of 8 by 8, half of it kept, and one overview
     assert estimate(Measured(), fetch, tiles) is None
 

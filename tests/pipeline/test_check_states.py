@@ -175,7 +175,7 @@ HEALTHY: dict[str, Change] = {
     "only APT files": all_of(gives(ABSTRACTS, GONE), gives(LISTING, GONE), gives(PAGE, GONE)),
     "only the bulk list": all_of(gives(APT, GONE), gives(LISTING, GONE), gives(PAGE, GONE)),
     "only listings": all_of(gives(APT, GONE), gives(ABSTRACTS, GONE), gives(PAGE, GONE)),
-    "a new instrument": edits(first_row(obs_title="x", instrument_name="WFC3/NEW")),
+    "a new instrument": edits(first_row(obs_title="x", instrument_name="WFC4/NEW")),
     "a row without proposal": lambda world: world.rows[0].update(proposal_id=None),
     "a new level": edits(first_row(calib_level=4)),
     "a new type of product": edits(first_row(productType="NEW"), PRODUCTS),

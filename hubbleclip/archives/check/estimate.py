@@ -14,6 +14,8 @@ from hubbleclip.config.settings import FetchSettings, TileSettings
 
 KEPT_SHARE = 0.5
 """Share of the tiles of a grid that are kept. It is a guess, because the share depends on the images."""
+REQUESTS_PER_PAGE = 2.5
+"""Requests for the rows of a full page: windows of dates are halved until a page has their rows, and are counted."""
 BYTES_PER_TILE = 128_000
 """Bytes of a tile of 512 px with its row and its sample, as measured by `benchmarks/bench_shards.py`."""
 
@@ -71,10 +73,10 @@ def files_s(
 
 
 def page_s(measured: Measured) -> float:
-    """Estimate the time (s) of a full page from the time per row of the measured page."""
+    """Estimate the time (s) of the rows of a full page, with the requests that they take, from the measured page."""
     num_rows, rows_s = measured.page or (0, 0.0)
     latency_s = min(measured.latency_s or 0.0, rows_s)
-    return latency_s + (rows_s - latency_s) * LIMITS.page_rows / max(num_rows, 1)
+    return REQUESTS_PER_PAGE * latency_s + (rows_s - latency_s) * LIMITS.page_rows / max(num_rows, 1)
 
 
 def metadata_s(num_observations: float, rows_s: float, list_s: float, fetch: FetchSettings) -> float:
