@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Protocol
 
 from hubbleclip.core.errors import TrainingError
 from hubbleclip.core.io import write_text
@@ -16,18 +15,6 @@ from hubbleclip.training.runs import read_facts
 
 METRICS = "metrics.jsonl"
 TENSORBOARD = "tensorboard"
-
-
-class Board(Protocol):
-    """What a tracker does; `step` is that of the checkpoint from which a run resumes."""
-
-    def __init__(self, run_dir: Path, step: int) -> None: ...
-
-    def write(self, step: int, metrics: Mapping[str, float]) -> None:
-        """Record the metrics of a step."""
-
-    def close(self) -> None:
-        """Send or write what is left."""
 
 
 class TensorBoard:
@@ -40,12 +27,12 @@ class TensorBoard:
         self._writer = SummaryWriter(str(run_dir / TENSORBOARD), purge_step=step + 1 if step else None)
 
     def write(self, step: int, metrics: Mapping[str, float]) -> None:
-        """See `Board`."""
+        """Record the metrics of a step."""
         for name, value in metrics.items():
             self._writer.add_scalar(name, value, step)
 
     def close(self) -> None:
-        """See `Board`."""
+        """Write what is left."""
         self._writer.close()
 
 
@@ -60,15 +47,16 @@ class WandB:
         self._run = wandb.init(project="hubbleclip", id=name, name=name, dir=run_dir, config=settings, resume="allow")
 
     def write(self, step: int, metrics: Mapping[str, float]) -> None:
-        """See `Board`."""
+        """Record the metrics of a step."""
         self._run.log(dict(metrics), step=step)
 
     def close(self) -> None:
-        """See `Board`."""
+        """Send what is left."""
         self._run.finish()
 
 
-TRACKERS: dict[str, type[Board]] = {"tensorboard": TensorBoard, "wandb": WandB}
+TRACKERS: dict[str, type[TensorBoard | WandB]] = {"tensorboard": TensorBoard, "wandb": WandB}
+"""Each takes the run's folder and the step of the checkpoint from which the run resumes."""
 
 
 class Tracker:

@@ -162,10 +162,6 @@ def test_the_loss_of_each_process_is_that_of_the_whole_batch() -> None:
     assert min(whole.values()) > 0.1
 
 
-def test_only_the_first_process_writes() -> None:
-    assert [World(rank=rank, size=3, device=torch.device("cpu")).is_writer for rank in range(3)] == [True, False, False]
-
-
 def test_batch_norms_of_two_processes_on_the_cpu_equal_that_of_one(processes, tmp_path) -> None:
     alone, grads, statistics = trained_norm(0, 1, tmp_path / "one")
     first, other = processes.map(partial(trained_norm, size=2, store=tmp_path / "two"), range(2))

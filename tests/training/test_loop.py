@@ -10,7 +10,7 @@ from hubbleclip.core.errors import TrainingError
 from hubbleclip.training import checkpoints
 from hubbleclip.training.checkpoints import load_run_model
 from hubbleclip.training.loop import train
-from hubbleclip.training.runs import find_run, read_facts, read_run, settings_digest
+from hubbleclip.training.runs import read_run, settings_digest
 from hubbleclip.training.tracking import read_metrics
 from hubbleclip.training.trainer import Trainer
 
@@ -52,13 +52,6 @@ def test_finished_run_is_returned_at_once(dataset_dir, run_dir) -> None:
         dataset_dir, run_dir.parent, MODEL, TRAIN, code_version="later", on_progress=lambda s, m: seen.append(s)
     )
     assert (again, seen) == (run_dir, [])
-
-
-def test_other_settings_make_another_run(dataset_dir, run_dir) -> None:
-    digest = read_facts(run_dir)["dataset_digest"]
-    assert find_run(run_dir.parent, digest, settings_digest(MODEL, TRAIN)) == run_dir
-    assert find_run(run_dir.parent, digest, settings_digest(MODEL, TRAIN.model_copy(update={"seed": 9}))) is None
-    assert find_run(run_dir.parent, "another", settings_digest(MODEL, TRAIN)) is None
 
 
 def test_other_weights_in_the_same_file_make_another_run(tmp_path) -> None:

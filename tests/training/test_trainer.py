@@ -17,7 +17,7 @@ from hubbleclip.training import checkpoints
 from hubbleclip.training.checkpoints import load_run_model
 from hubbleclip.training.loop import _initial_model, interpolate, select_best_mixture, train
 from hubbleclip.training.models.builder import load_model
-from hubbleclip.training.runs import open_run, read_run
+from hubbleclip.training.runs import open_run
 from hubbleclip.training.tracking import read_metrics
 
 
@@ -89,13 +89,6 @@ def test_weights_that_are_not_finite_are_never_the_best_nor_saved(dataset_dir, m
     with pytest.raises(TrainingError, match="visual.proj are not finite at step 1"):
         trainer.save()
     assert trainer.best_score is None
-
-
-def test_training_stops_when_val_has_not_improved_and_keeps_the_best(dataset_dir, tmp_path) -> None:
-    patient = TRAIN.model_copy(update={"steps": 40, "patience": 2, "validate_every": 1, "learning_rate": 1e-9})
-    run = train(dataset_dir, tmp_path, MODEL, patient, code_version="test")
-    assert [row["step"] for row in read_metrics(run)] == [1, 2, 3]
-    assert (read_run(run).run.best_step, read_run(run).run.samples_seen) == (1, 3 * TRAIN.batch_size)
 
 
 def test_a_val_of_one_group_does_not_stop_training_and_the_last_checkpoint_counts(tmp_path, caplog) -> None:
@@ -209,14 +202,6 @@ def test_the_first_of_several_scores_of_zero_is_the_best(dataset_dir, monkeypatc
     for trainer.step in (2, 4):
         assert trainer.validate_if_due() == {"val_accuracy_10": 0.0}
     assert (trainer.best_step, trainer.best_score) == (2, 0.0)
-
-
-def test_every_step_is_the_best_so_far_where_val_ranks_nothing(dataset_dir) -> None:
-    trainer, _ = opened(dataset_dir)
-    trainer.__dict__["has_informative_val"] = False
-    for trainer.step in (1, 2, 3):
-        assert trainer.validate_if_due() == {}
-        assert (trainer.best_step, trainer.best_score) == (trainer.step, None)
 
 
 def test_weights_of_the_average_and_buffers_are_checked_before_they_are_saved(dataset_dir, tmp_path) -> None:
