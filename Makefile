@@ -13,7 +13,7 @@ FLAGS := --profile $(PROFILE) $(if $(DATA),--data $(DATA)) $(LOCAL_FLAGS)
 PREFECT_FLAGS = $(FLAGS) $(if $(PORT),--port $(PORT))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev demo dataset captions train evaluate index pipeline server deploy worker serve status sql check-archive test test-slow nightly attack mutants golden lint settings commands bases contracts bench pictures study recipe-study caption-study coverage figures search-quality docs docs-serve clean
+.PHONY: help setup setup-dev demo dataset captions train evaluate index pipeline server deploy worker serve status sql check-archive test test-slow nightly attack mutants golden lint settings commands bases hashes contracts bench pictures study recipe-study caption-study coverage figures search-quality docs docs-serve clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
@@ -113,6 +113,10 @@ commands: setup  ## write the tables of docs/commands.md, after a change of a co
 
 bases: setup  ## write the table of docs/bases.md, after a change of open_clip
 	$(BIN)/python -m tools.write_bases
+
+hashes: setup  ## write constraints-hashed.txt, the dependencies of the package with the hashes of their files, after a change of constraints.txt
+	$(PIP) uv
+	$(BIN)/uv pip compile --quiet pyproject.toml --constraint constraints.txt --universal --python-version 3.11.9 --generate-hashes --no-header --no-annotate --output-file constraints-hashed.txt
 
 $(CHECKER)/.installed: data_contracts/requirements.txt
 	$(PYTHON) -m venv $(CHECKER)

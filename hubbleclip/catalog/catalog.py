@@ -8,6 +8,7 @@ stay intact if the flow is killed.
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
@@ -29,6 +30,8 @@ WORD_SOURCES = {"proposal": "forget_abstracts", "abstract_summary": "forget_summ
 """Tables whose texts are in the word index, and the script that removes the words of changed rows from the index."""
 READER_LIMITS: dict[str, str | bool | int | float | list[str]] = {"memory_limit": "2GiB"}
 """Memory limit of readers; DuckDB spills larger data to disk, and needs one limit for all readers of a process."""
+READER_S = 120.0
+"""Longest query of a reader (s), since a file of another person may have a view that never ends."""
 VIEWS = "SELECT view_name AS name, comment FROM duckdb_views() WHERE NOT internal"
 # Parametrised searches are table macros, such as `search_abstracts(text)`.
 SEARCHES = """
@@ -48,6 +51,8 @@ class Catalog:
         File of the catalog, which messages name.
     after_write
         Function that is called with the catalog after every transaction, and that may replace the connection.
+    max_s
+        Time after which a query is interrupted, in seconds.
 
     Attributes
     ----------
@@ -63,8 +68,10 @@ class Catalog:
         connection: duckdb.DuckDBPyConnection,
         path: Path,
         after_write: Callable[[Catalog], None] = lambda _: None,
+        max_s: float = math.inf,
     ) -> None:
         self.connection = connection
+        self.max_s = max_s
         self.path = path
         self.changed = False
         self.connection_lock = threading.Lock()
@@ -96,11 +103,19 @@ class Catalog:
             The query fails; the message is the first line of DuckDB's message.
 
         """
+        timer = threading.Timer(self.max_s, self.connection.interrupt)
         try:
+            if self.max_s < math.inf:
+                timer.start()
             relation = self.connection.sql(sql, params=_bound(parameters) or None)
             return pa.table({}) if relation is None else relation.to_arrow_table()
+        except duckdb.InterruptException as error:
+            advice = "move the file away if another program changed its views"
+            raise CatalogError(f"a query of {self.path} took more than {self.max_s:g} s: {advice}") from error
         except duckdb.Error as error:
             raise to_catalog_error(error, self.path) from error
+        finally:
+            timer.cancel()
 
     def rows(self, sql: str, parameters: Sequence[Any] | Mapping[str, Any] = ()) -> list[dict[str, Any]]:
         """Run a query and convert its rows to dicts.
@@ -335,4 +350,4 @@ def open_catalog(place: str | Path) -> Catalog:
                 f"{layout.catalog} was written by an older hubbleclip: run `hubbleclip tiles`, which migrates it"
             )
         after_error.pop_all()
-    return Catalog(connection, layout.catalog)
+    return Catalog(connection, layout.catalog, max_s=READER_S)

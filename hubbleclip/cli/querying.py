@@ -122,17 +122,14 @@ def _write_json(rows: UserRows, write: Write) -> None:
 
 def _write_csv(rows: UserRows, write: Write) -> None:
     """Write the rows as CSV. CSV has no lists and structs, so these are written as JSON."""
-    import io
-
     import pyarrow as pa
-    from pyarrow import csv
+
+    from hubbleclip.core.csv_tables import csv_bytes
 
     # an empty table comes first, so that the header is written even if there are no rows
     tables = chain([rows.schema.empty_table()], (pa.Table.from_batches([batch]) for batch in rows.batches))
     for number, table in enumerate(tables):
-        content = io.BytesIO()
-        csv.write_csv(_flat(table), content, csv.WriteOptions(include_header=not number))
-        write(content.getvalue())
+        write(csv_bytes(_flat(table), has_header=not number))
 
 
 def _flat(table: pa.Table) -> pa.Table:

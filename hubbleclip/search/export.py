@@ -19,9 +19,10 @@ from astropy.io.votable import from_table
 from astropy.io.votable.tree import Info, VOTableFile
 from astropy.table import MaskedColumn, Table
 from PIL import Image
-from pyarrow import csv, parquet
+from pyarrow import parquet
 
 from hubbleclip.catalog.tile_facts import FACTS, INTEGER, REAL, TEXT, Column
+from hubbleclip.core.csv_tables import csv_bytes
 from hubbleclip.core.layout import Layout
 from hubbleclip.search.records import Hits, IndexStatus
 from hubbleclip.search.stores.base import Floats
@@ -30,8 +31,6 @@ HitRow = dict[str, Any]
 """A hit as `Hit.row` gives it."""
 NOT_XML = re.compile(r"[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 """Control characters that XML cannot hold."""
-FORMULA = re.compile(r"(?=[=+@\t\r-])\A")
-"""Matches the start of a text that a spreadsheet would run as a formula."""
 SCORES = (
     Column("score", REAL, "Score of the search, higher is better", "stat.fit.goodness"),
     Column("model_rank", INTEGER, "Rank by the model, from 1", "meta.number"),
@@ -93,10 +92,7 @@ def votable_bytes(file: VOTableFile) -> bytes:
 
 
 def _csv(rows: Sequence[HitRow], _: Mapping[str, str]) -> bytes:
-    content = io.BytesIO()
-    texts = [{n: FORMULA.sub("'", v) if isinstance(v, str) else v for n, v in row.items()} for row in rows]
-    csv.write_csv(pa.Table.from_pylist(texts, schema=SCHEMA), content)
-    return content.getvalue()
+    return csv_bytes(pa.Table.from_pylist(rows, schema=SCHEMA))
 
 
 def _parquet(rows: Sequence[HitRow], infos: Mapping[str, str]) -> bytes:

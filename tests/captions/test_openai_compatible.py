@@ -1,17 +1,21 @@
 """The client of OpenAI-compatible servers validates each answer, retries what may pass, and keeps the key secret."""
 
 import logging
+from contextlib import nullcontext
 from itertools import count
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from stub_server import FAULTS, StubServer
 
+from hubbleclip.captions.backends import openai_compatible
 from hubbleclip.captions.backends.base import Reply, SourceText
-from hubbleclip.captions.backends.openai_compatible import PROMPT_VERSION, OpenAICompatible
+from hubbleclip.captions.backends.openai_compatible import PROMPT_VERSION, OpenAICompatible, confirm_address
 from hubbleclip.captions.registry import writer_of
 from hubbleclip.captions.schema import SCHEMA_VERSION, answer_schema
-from hubbleclip.config.settings import CaptionSettings
+from hubbleclip.config.settings import CaptionSettings, read_settings
 from hubbleclip.core.errors import AnswerError, ArchiveDownError, HubbleclipError, SettingsError
 from hubbleclip.core.io import sha256_bytes
 
@@ -98,6 +102,36 @@ def test_the_key_is_not_sent_unencrypted_to_another_machine(monkeypatch: pytest.
     monkeypatch.setenv("OPENAI_API_KEY", "sk-secret")
     with pytest.raises(HubbleclipError, match="unencrypted"):
         OpenAICompatible(settings(base_url="http://example.org/v1"))
+
+
+@pytest.mark.parametrize(
+    ("given_by", "answer", "is_confirmed"),
+    [("--set", "", True), ("environment", "", True), ("file", "", False), ("file", "n", False), ("file", "y", True)],
+)
+def test_the_key_goes_to_an_address_that_a_person_gave_or_confirmed(
+    given_by: str, answer: str, is_confirmed: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without a terminal, here an empty answer, no question is asked."""
+    monkeypatch.setattr("sys.stdin", SimpleNamespace(isatty=lambda: bool(answer)))
+    monkeypatch.setattr("builtins.input", lambda question: answer)
+    url, file = f"https://{given_by}{answer}.example/v1", tmp_path / "mine.toml"
+    file.write_text(f'[captions]\nbase_url = "{url if given_by == "file" else "https://other.example/v1"}"\n')
+    if given_by == "environment":
+        monkeypatch.setenv("HUBBLECLIP_CAPTIONS__BASE_URL", url)
+    found = read_settings(str(file), {"captions": {"base_url": url}} if given_by == "--set" else {})
+    assert found.captions.base_url == url
+    with nullcontext() if is_confirmed else pytest.raises(SettingsError, match=f"is not sent to {url}"):
+        confirm_address(url)
+
+
+def test_no_request_is_sent_with_a_key_to_an_unconfirmed_address(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(openai_compatible, "LOCAL_HOSTS", frozenset())
+    with StubServer() as stub:
+        monkeypatch.setattr(openai_compatible, "UNCONFIRMED", {stub.url})
+        client = OpenAICompatible(settings(base_url=stub.url), key="sk-secret")
+        with pytest.raises(SettingsError, match="is not sent to"):
+            client.ask(SOURCE, lambda: 0)
+    assert not stub.requests
 
 
 def test_a_model_must_be_named() -> None:

@@ -1,0 +1,25 @@
+"""Write tables as CSV whose texts a spreadsheet does not run and a terminal does not obey."""
+
+from __future__ import annotations
+
+import io
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from pyarrow import csv
+
+from hubbleclip.core.errors import CONTROL
+
+FORMULA = r"^([=+@\t-])"
+"""Matches the start of a text that a spreadsheet would run as a formula."""
+
+
+def csv_bytes(table: pa.Table, *, has_header: bool = True) -> bytes:
+    """Write a table as CSV; control characters are replaced, and an apostrophe precedes a formula."""
+    for index, field in enumerate(table.schema):
+        if pa.types.is_string(field.type):
+            plain = pc.replace_substring_regex(table[index], CONTROL.pattern, "\ufffd")
+            table = table.set_column(index, field, pc.replace_substring_regex(plain, FORMULA, r"'\1"))
+    content = io.BytesIO()
+    csv.write_csv(table, content, csv.WriteOptions(include_header=has_header))
+    return content.getvalue()
