@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
-import threading
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import count
+from typing import Any
+
+from tests.bad_server import BadServer, Respond, give, silence
 
 FAULTS = ("not json", "bad schema", "429", "500", "half", "hang")
 
@@ -25,79 +27,44 @@ def answer_about(text: str) -> dict[str, object]:
     }
 
 
-def abstract_of(request: dict) -> str:
-    return request["messages"][-1]["content"].partition("Abstract: ")[2]
+def completion(content: str, **changes: Any) -> bytes:
+    """The body of a response."""
+    usage = {"prompt_tokens": 400, "completion_tokens": 100}
+    return json.dumps({"choices": [{"message": {"content": content}}], "usage": usage} | changes).encode()
 
 
-class StubServer:
+def responses_about(abstract: str) -> dict[str, Respond]:
+    """The responses by fault; the valid one has the name ''."""
+    content = json.dumps(answer_about(abstract))
+    body = completion(content)
+    return {
+        "": give(body),
+        "not json": give(completion(content[:-9])),
+        "bad schema": give(completion(content.replace("Stars", "Sorcery"))),
+        "half": give(body[: len(body) // 2], length=len(body)),
+        "hang": silence(3),
+        **{status: give(b'{"error": "no"}', int(status), Retry_After="0") for status in ("400", "401", "429", "500")},
+    }
+
+
+class StubServer(BadServer):
     """Answers validly after the faults that `faults_of` gives for an abstract; records every request."""
 
     def __init__(self, faults_of: Callable[[str], Sequence[str]] = lambda abstract: ()) -> None:
-        self.requests: list[dict] = []
-        self.headers: list[dict[str, str]] = []
+        super().__init__()
+        self.url += "/v1"
+        self.faults_of, self.numbers = faults_of, count(1)
         self.calls: dict[str, int] = defaultdict(int)
         self.on_call: Callable[[int], None] = lambda number: None
-        self.released = threading.Event()
-        lock = threading.Lock()
-        stub = self
 
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
+    @property
+    def requests(self) -> list[dict[str, Any]]:
+        """The bodies of all requests."""
+        return [json.loads(one["body"]) for one in self.seen]
 
-            def do_POST(self) -> None:
-                request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-                abstract = abstract_of(request)
-                with lock:
-                    faults = list(faults_of(abstract))
-                    done = stub.calls[abstract]
-                    stub.calls[abstract] += 1
-                    stub.requests.append(request)
-                    stub.headers.append(dict(self.headers))
-                    number = len(stub.requests)
-                stub.on_call(number)
-                try:
-                    self.answer(abstract, faults[done] if done < len(faults) else "")
-                except OSError:
-                    self.close_connection = True
-
-            def answer(self, abstract: str, fault: str) -> None:
-                content = json.dumps(answer_about(abstract))
-                if fault == "hang":
-                    stub.released.wait(30)
-                    self.close_connection = True
-                    return
-                if fault in {"429", "500", "400", "401"}:
-                    self.give(int(fault), b'{"error": "no"}')
-                    return
-                content = {"not json": content[:-9], "bad schema": content.replace("Stars", "Sorcery")}.get(
-                    fault, content
-                )
-                usage = {"prompt_tokens": 400, "completion_tokens": 100}
-                body = json.dumps({"choices": [{"message": {"content": content}}], "usage": usage}).encode()
-                self.give(200, body, len(body) // 2 if fault == "half" else len(body))
-
-            def give(self, status: int, body: bytes, sent: int | None = None) -> None:
-                self.send_response(status)
-                self.send_header("Content-Length", str(len(body)))
-                if status == 429:
-                    self.send_header("Retry-After", "0")
-                self.end_headers()
-                self.wfile.write(body[:sent])
-                self.wfile.flush()
-                self.close_connection = sent is not None and sent < len(body)
-
-            def log_message(self, *_: object) -> None:
-                pass
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.server.daemon_threads = True
-        self.url = f"http://127.0.0.1:{self.server.server_port}/v1"
-        threading.Thread(target=self.server.serve_forever, args=(0.01,), daemon=True).start()
-
-    def __enter__(self) -> StubServer:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.released.set()
-        self.server.shutdown()
-        self.server.server_close()
+    def respond(self, handler: Any) -> None:
+        abstract = json.loads(handler.body)["messages"][-1]["content"].partition("Abstract: ")[2]
+        faults = [*self.faults_of(abstract)][self.calls[abstract] :]
+        self.calls[abstract] += 1
+        self.on_call(next(self.numbers))
+        responses_about(abstract)[faults[0] if faults else ""](handler)

@@ -92,7 +92,7 @@ def test_the_key_is_sent_and_never_shown(monkeypatch: pytest.MonkeyPatch, caplog
     monkeypatch.setenv("OPENAI_API_KEY", "sk-secret")
     with StubServer(lambda abstract: ["500", "401"]) as stub, pytest.raises(SettingsError) as caught:
         ask(stub)
-    assert stub.headers[0]["Authorization"] == "Bearer sk-secret"
+    assert stub.seen[0]["Authorization"] == "Bearer sk-secret"
     shown = f"{caught.value!r} {caught.value.__cause__!r} {caplog.text} {settings()!r}"
     assert "sk-secret" not in shown
     assert "check captions.base_url, captions.model and the key in OPENAI_API_KEY" in str(caught.value)

@@ -1,8 +1,6 @@
 """The catalog: one writer, any number of readers, nothing lost by a kill."""
 
 import os
-import subprocess
-import sys
 import threading
 import time
 from contextlib import ExitStack
@@ -177,38 +175,11 @@ def test_publishing_a_second_time_without_change_leaves_the_file_alone(layout: L
     assert layout.catalog.stat().st_mtime_ns == before
 
 
-FILLS_THE_DISK = """
-import resource, sys
-from dataclasses import replace
-from pathlib import Path
-from hubbleclip.catalog.working_copy import writing_catalog
-from hubbleclip.core.errors import DiskFullError
-from hubbleclip.core.layout import Layout
-from hubbleclip.core.records import Rejection
-
-sys.path.insert(0, sys.argv[2])
-from valid_catalog import make
-
-resource.setrlimit(resource.RLIMIT_FSIZE, (9 << 20, 9 << 20))
-written = 0
-try:
-    with writing_catalog(Layout(Path(sys.argv[1]))) as catalog:
-        for batch in range(200):
-            one = make(Rejection)
-            ids = [f"{batch}-{k}-{hash((batch, k)) % 10**18}" for k in range(2000)]
-            catalog.upsert({"rejection": [replace(one, entity_id=name) for name in ids]})
-            written += 2000
-except DiskFullError as error:
-    print(written, error)
-"""
-
-
-@pytest.mark.slow
-def test_a_full_disk_is_one_line_and_what_was_written_before_is_kept(layout: Layout) -> None:
-    arguments = [sys.executable, "-c", FILLS_THE_DISK, str(layout.root), MAKERS]
-    run = subprocess.run(arguments, capture_output=True, text=True, timeout=120, check=False)
-    written, _, line = run.stdout.partition(" ")
-    assert "make room" in line, run.stdout + run.stderr
-    assert int(written) > 0
-    with writing_catalog(layout) as catalog:
-        assert catalog.counts()["rejection"] >= int(written)
+def test_a_reader_stops_a_query_without_end(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
+    with writing_catalog(layout):
+        pass
+    monkeypatch.setattr("hubbleclip.catalog.catalog.READER_S", 0.2)
+    with read_catalog(layout) as catalog:
+        with pytest.raises(CatalogError, match=r"took more than 0\.2 s: move the file away"):
+            catalog.query("SELECT count(*) FROM range(10_000_000) a, range(10_000_000) b")
+        assert catalog.counts()["watermark"] == 0

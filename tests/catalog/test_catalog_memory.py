@@ -1,11 +1,10 @@
 """What the catalog may take of the memory while it is written, and what it keeps there until it is in the file."""
 
-import ctypes
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from test_catalog import mark, rejection
+from test_catalog import rejection
 
 from hubbleclip.catalog.catalog import Catalog, read_catalog
 from hubbleclip.catalog.lock import catalog_lock
@@ -13,28 +12,12 @@ from hubbleclip.catalog.working_copy import REOPEN_EVERY, writing_catalog
 from hubbleclip.core.errors import CatalogLockedError
 from hubbleclip.core.layout import Layout
 
-MIB = 1 << 20
 BOUNDS = "SELECT current_setting('threads') AS threads, current_setting('memory_limit') AS memory"
 
 
 def in_memory_bytes(catalog: Catalog) -> int:
     rows = catalog.rows("SELECT memory_usage_bytes AS num FROM duckdb_memory() WHERE tag = 'IN_MEMORY_TABLE'")
     return int(rows[0]["num"])
-
-
-class MallInfo(ctypes.Structure):
-    """Bytes in use on the C library's heap: the eighth of the ten numbers of mallinfo."""
-
-    _fields_ = (("before", ctypes.c_size_t * 7), ("in_use", ctypes.c_size_t), ("after", ctypes.c_size_t * 2))
-
-
-def heap_bytes() -> int:
-    """Bytes in use on the heap of the C library, where DuckDB keeps all but the rows themselves."""
-    library = ctypes.CDLL(None)
-    if not hasattr(library, "mallinfo2"):
-        pytest.skip("this system's C library has no mallinfo")
-    library.mallinfo2.restype = MallInfo
-    return int(library.mallinfo2().in_use)
 
 
 def test_writers_and_readers_bound_memory_and_writers_threads(tmp_path: Path) -> None:
@@ -64,17 +47,6 @@ def test_rows_stay_in_memory_only_until_their_log_has_a_few_mib(tmp_path: Path) 
             catalog.upsert({"rejection": rows})
             held.append(in_memory_bytes(catalog))
     assert max(held[12:]) <= 1.5 * max(held[:12])
-
-
-@pytest.mark.slow
-def test_many_transactions_take_no_more_memory_than_some(tmp_path: Path) -> None:
-    held: list[int] = []
-    with writing_catalog(Layout(tmp_path)) as catalog:
-        for number in range(12 * REOPEN_EVERY):
-            catalog.upsert({"rejection": [rejection("a"), rejection("b")], "watermark": [mark("a")]})
-            if number % REOPEN_EVERY == REOPEN_EVERY - 1:
-                held.append(heap_bytes())
-    assert held[-1] - held[1] < MIB // 4
 
 
 def test_the_catalog_is_opened_anew_with_its_rows_and_its_lock(tmp_path: Path) -> None:

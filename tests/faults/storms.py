@@ -85,31 +85,14 @@ def state(data: Path) -> tuple[Rows, dict[str, str]]:
     return read_rows(data / "demo"), read_files(data / "demo")
 
 
-def different_ids(calm: tuple[Rows, dict[str, str]], other: tuple[Rows, dict[str, str]]) -> set[str]:
-    """Return the identifiers (URIs, obsids, numbers) of items that are missing, added or different."""
-    ids: set[str] = set()
-    for table in calm[0]:
-        rows = [row for row in calm[0][table] + other[0][table] if (row in calm[0][table]) != (row in other[0][table])]
-        ids |= {str(row[name]) for row in rows for name in ("uri", "obsid", "number", "obs_id") if row.get(name)}
-    paths = {path for path, _ in calm[1].items() ^ other[1].items()}
-    return ids | {row["uri"] for row in calm[0]["product"] if row["path"] in paths}
-
-
 def requested_counts(url: str) -> list[tuple[str, str, int]]:
     """Return the requests that the archive received: request, kind of fault or '', count."""
     return [(unquote(key), kind, times) for key, kind, times in requests.get(url + REQUESTS_PATH, timeout=10).json()]
 
 
-def tally(requests_made: Sequence[tuple[str, str, int]], lost_ids: set[str]) -> tuple[Counter[str], Counter[str]]:
-    """Count faults by kind, and those that cost an item.
-
-    A fault costs an item if its request names one of `lost_ids`, or queries all observations or proposals while any
-    item is lost.
-    """
-    injected, lost = Counter[str](), Counter[str]()
-    for key, kind, times in requests_made:
-        names_items = "Download" in key or '"obsid"' in key or "program" in key
-        is_lost = any(one in key for one in lost_ids) if names_items else bool(lost_ids)
+def tally(requests_made: Sequence[tuple[str, str, int]]) -> Counter[str]:
+    """Count requests by the kind of their fault, or ''."""
+    injected = Counter[str]()
+    for _, kind, times in requests_made:
         injected[kind] += times
-        lost[kind] += times * is_lost
-    return injected, lost
+    return injected

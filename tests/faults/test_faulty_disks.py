@@ -7,7 +7,6 @@ import hashlib
 import json
 import random
 import shutil
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ from storms import read_rows
 
 from hubbleclip.config.settings import SimulatorSettings
 from hubbleclip.simulator.server.launcher import running_simulator
-from tests.faults.warm import Ended, Warm, warm
+from tests.faults.warm import Ended, Warm, build_library, warm
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(14_400)]
 STAGES = ("ingest", "tiles", "captions", "shards", "train", "evaluate", "index", "publish")
@@ -40,14 +39,9 @@ COMPARED = {"search": "*", "published": "*", "runs": "checkpoints/*.pt"}
 
 @pytest.fixture(scope="module")
 def process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Warm]:
-    """A process with the library that makes calls fail; skipped without a C compiler."""
-    compiler = next(filter(None, map(shutil.which, ("gcc", "cc", "clang"))), None)
-    if compiler is None:
-        pytest.skip("no C compiler (gcc, cc or clang) is installed to build the library of disk faults")
+    """A process with the library that makes calls fail."""
     folder = tmp_path_factory.mktemp("library")
-    source, path = Path(__file__).with_name("faulty_disk.c"), folder / "faulty_disk.so"
-    subprocess.run([compiler, "-shared", "-fPIC", "-O2", "-o", str(path), str(source), "-ldl"], check=True)
-    with warm(folder / "log", LD_PRELOAD=str(path)) as process:
+    with warm(folder / "log", LD_PRELOAD=str(build_library(folder))) as process:
         yield process
 
 

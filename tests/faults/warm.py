@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -15,10 +16,21 @@ from importlib import import_module
 from pathlib import Path
 from typing import NamedTuple
 
+import pytest
 from commands import environment
 
 from hubbleclip.cli.app import main
 from hubbleclip.cli.running import STAGES
+
+
+def build_library(folder: Path) -> Path:
+    """Build the library that makes calls fail; skipped without a C compiler."""
+    compiler = next(filter(None, map(shutil.which, ("gcc", "cc", "clang"))), None)
+    if compiler is None:
+        pytest.skip("no C compiler (gcc, cc or clang) is installed to build the library of disk faults")
+    source, path = Path(__file__).with_name("faulty_disk.c"), folder / "faulty_disk.so"
+    subprocess.run([compiler, "-shared", "-fPIC", "-O2", "-o", str(path), str(source), "-ldl"], check=True)
+    return path
 
 
 class Ended(NamedTuple):

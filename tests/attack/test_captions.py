@@ -1,0 +1,61 @@
+"""Attacks by a server of captions, and by a file of settings that sends the key elsewhere."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+from stub_server import answer_about, completion
+
+from tests.attack.table import Attacks
+from tests.bad_server import BadServer, Respond, drip_trailers, give
+
+pytestmark = [pytest.mark.nightly, pytest.mark.attack]
+ABSTRACT = "We image nebula 7."
+
+
+GOOD = json.dumps(answer_about(ABSTRACT))
+DEEP = "[" * 100_000 + "]" * 100_000
+ANSWERS: dict[str, Respond] = {
+    "that counts 10^19 tokens": give(completion(GOOD, usage={"prompt_tokens": 10**19})),
+    "that lists its tokens": give(completion(GOOD, usage=[[1], {}])),
+    "whose JSON is 100,000 deep": give(DEEP.encode()),
+    "whose answer is 100,000 deep": give(completion(DEEP)),
+    "that answers 30 MB": give(b" " * 30_000_000 + completion(GOOD)),
+    "that redirects to another host": give(b"", 307, Location="http://localhost:9/"),
+    "whose trailers drip": drip_trailers(completion(GOOD)),
+}
+
+
+def captions(folder: Path, url: str, *sets: str) -> list[str]:
+    (folder / "proposals.jsonl").write_text(json.dumps({"number": 7, "title": "Gas", "abstract": ABSTRACT}))
+    values = {"captions.backend": "openai", "captions.model": "any", "captions.timeout_s": 0.5}
+    values |= {"archive.proposals_file": str(folder / "proposals.jsonl"), "flows.max_rejected_share": 1}
+    words = [f"--set={name}={json.dumps(value)}" for name, value in values.items()]
+    command = [sys.executable, "-m", "hubbleclip.cli.app", "captions", "--no-server", "--data", str(folder / "data")]
+    return [
+        *command,
+        "--profile",
+        str(folder / "mine.toml"),
+        *words,
+        *sets,
+        *([f"--set=captions.base_url={url}"] * bool(url)),
+    ]
+
+
+@pytest.mark.parametrize("name", ANSWERS)
+def test_an_answer_of_a_hostile_server(name: str, tmp_path: Path, attacks: Attacks) -> None:
+    (tmp_path / "mine.toml").write_text("")
+    with BadServer(ANSWERS[name]) as server:
+        ending = attacks.run(f"a caption server {name}", captions(tmp_path, server.url), deadline_s=120)
+    assert ending.code in {0, 2}
+    assert "tokens" not in name or ending.code == 0
+
+
+def test_a_file_of_settings_that_sends_the_key_elsewhere(tmp_path: Path, attacks: Attacks) -> None:
+    (tmp_path / "mine.toml").write_text('[captions]\nbase_url = "https://evil.invalid/v1"\n')
+    key = {"OPENAI_API_KEY": "sk-secret"}
+    ending = attacks.run("a profile sends the key elsewhere", captions(tmp_path, ""), deadline_s=120, env=key)
+    assert (ending.code, "is not sent to https://evil.invalid/v1" in ending.err) == (2, True)
