@@ -13,7 +13,7 @@ from hubbleclip.simulator.server.launcher import running_simulator
 from tests.attack.table import Attacks
 from tests.faults.warm import build_library
 
-pytestmark = [pytest.mark.nightly, pytest.mark.attack]
+pytestmark = [pytest.mark.nightly, pytest.mark.attack, pytest.mark.timeout(1800)]
 STAGES = ("ingest", "tiles", "shards", "train", "evaluate", "index")
 
 
