@@ -49,46 +49,19 @@ MODEL_KEYS = "embed_dim|(vision|text)_cfg|quick_gelu|custom_text|init_logit_(sca
 KNOWN_KEYS = {
     "": "model_cfg|preprocess_cfg",
     "model_cfg": MODEL_KEYS,
-<<<<<<< HEAD
-    "preprocess_cfg": frozenset(one.name for one in fields(PreprocessCfg)),
-    "vision_cfg": frozenset(one.name for one in fields(CLIPVisionCfg)),
-    "text_cfg": frozenset({OWN_LENGTH, *(one.name for one in fields(CLIPTextCfg))}),
-    "tokenizer_kwargs": frozenset({"clean", "strip_sep_token", "language"}),
-    "act_kwargs": frozenset({"approximate"}),
-    "norm_kwargs": frozenset({"eps"}),
-}
-"""Keys that open_clip knows, and one of ours, by the key of the object that holds them."""
-TEXT_KEYS = frozenset(
-    {
-        *("torch_dtype", "position_embedding_type", "tokenizer_class", "name_or_path", "padding_side", "backend"),
-        *("processor_class", "tokenizer_file", "vocab_file", "language_codes"),
-        *(
-            "truncation_side",
-            "truncation_strategy",
-            "special_tokens_map_file",
-            "errors",
-            "src_lang",
-            "tgt_lang",
-            "model_input_names",
-        ),
-        *("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token"),
-        *("additional_special_tokens", "extra_special_tokens", "added_tokens_decoder", "chat_template"),
-    }
-=======
     "preprocess_cfg": "|".join(one.name for one in fields(PreprocessCfg)),
     "vision_cfg": "|".join(one.name for one in fields(CLIPVisionCfg)),
-    "text_cfg": "|".join(one.name for one in fields(CLIPTextCfg)),
+    "text_cfg": "|".join([OWN_LENGTH, *(one.name for one in fields(CLIPTextCfg))]),
     "tokenizer_kwargs": "clean|strip_sep_token|language",
     "act_kwargs": "approximate",
     "norm_kwargs": "eps",
 }
-"""Keys that open_clip knows, by the key of the object that holds them."""
+"""Keys that open_clip knows, and one of ours, by the key of the object that holds them."""
 TEXT_KEYS = re.compile(
     "torch_dtype|position_embedding_type|tokenizer_class|name_or_path|padding_side|backend|processor_class"
     "|(tokenizer|vocab)_file|language_codes|truncation_(side|strategy)|special_tokens_map_file|errors|(src|tgt)_lang"
     "|model_input_names|(bos|eos|unk|sep|pad|cls|mask)_token|(additional|extra)_special_tokens|added_tokens_decoder"
     "|chat_template"
->>>>>>> de796453 (Rows of attacks for captions, keys, processes, locks, views and disks; near-equal tests of catalog, storms and garbage are gone)
 )
 """Keys of configurations of transformers, besides those of a model's class, whose values may contain texts. A text in
 another key could name code, or a place to fetch from.
