@@ -6,7 +6,6 @@ import math
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cache
 from typing import Any
@@ -25,8 +24,9 @@ from hubbleclip.core.records import (
 from hubbleclip.core.vectors import unit_vectors
 from hubbleclip.dataset.captions import make_captions, title
 from hubbleclip.dataset.splits.material import Material
+from hubbleclip.dataset.splits.moving_targets import as_shown
 from hubbleclip.dataset.splits.sky_guard import EXCLUDED
-from hubbleclip.missions.base import PARALLEL, PRESS
+from hubbleclip.missions.base import PRESS
 
 OF_TILE = (
     *("tile_id", "obs_id", "product_uri", "product_sha256", "png_sha256", "view", "chip", "y0", "x0", "shrink"),
@@ -103,8 +103,7 @@ def make_sample(
 ) -> Sample:
     """Make the sample of one tile."""
     of_tile = {name: getattr(tile, name) for name in OF_TILE}
-    if PARALLEL in (tile.note or "").split("; "):
-        observation = replace(observation, target_name=None, target_class=None)
+    observation = as_shown(observation, tile)
     of_observation = {name: getattr(observation, name) for name in ("target_name", "target_class", "is_moving")}
     of_proposal = {name: getattr(proposal, name) for name in ("proposal_id", "archive", "category", "pi", "cycle")}
     return Sample(

@@ -14,7 +14,6 @@ from hubbleclip.dataset.splits.moving_targets import moving_target, normalise_ta
 )
 def test_only_an_observation_that_follows_a_named_target_has_one(target, is_moving, expected):
     assert moving_target(observation("o", target=target, is_moving=is_moving)) == expected
-    assert moving_target(None) is None
 
 
 @pytest.mark.parametrize(

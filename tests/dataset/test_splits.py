@@ -19,6 +19,7 @@ from hubbleclip.dataset.splits.assign import (
 from hubbleclip.dataset.splits.continuations import Link
 from hubbleclip.dataset.splits.near_duplicates import group_id
 from hubbleclip.dataset.splits.sky_guard import find_conflicts, guard_sky, locate_tiles
+from hubbleclip.missions.base import PARALLEL
 
 SETTINGS = SplitSettings(val_share=0.2, test_share=0.2, guard_arcsec=2.0)
 
@@ -197,6 +198,18 @@ def test_of_two_old_tiles_of_one_body_the_one_of_the_lower_split_is_excluded(one
     lower = max((0, 1), key=lambda index: HELD_OUT_FIRST.index((one, other)[index]))
     lost = {tiles[lower].tile_id} if one != other else set()
     assert {key: plan.reason for key, plan in plans.items()} == dict.fromkeys(lost, "sky_guard:moving_target")
+
+
+@pytest.mark.parametrize("note", [None, PARALLEL])
+def test_a_parallel_exposure_shows_the_sky_beside_a_moving_target(note):
+    seen = {name: observation(name, name, "JUPITER", is_moving=name != "field") for name in ("near", "field", "body")}
+    near, field, body = (tile(name, name, square(5, 5, 20), name) for name in seen)
+    near = replace(near, note=note)
+    assert conflict(near, field, seen) == (note and "overlap")
+    assert conflict(near, body, seen) == (None if note else "moving_target")
+    old = plan_of(near, "train", "a" * 16) | plan_of(body, "test", "b" * 16)
+    tiles = [near, body]
+    assert bool(assign_splits(material(tiles, seen, proposals_of(tiles)), old, SETTINGS)) == (note is None)
 
 
 @pytest.mark.parametrize("place", range(8))

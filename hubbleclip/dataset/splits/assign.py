@@ -16,7 +16,6 @@ from hubbleclip.dataset.shard_writer import unit_hash
 from hubbleclip.dataset.splits.caps import CAPS, exceeding
 from hubbleclip.dataset.splits.continuations import Link
 from hubbleclip.dataset.splits.material import Material
-from hubbleclip.dataset.splits.moving_targets import moving_target
 from hubbleclip.dataset.splits.near_duplicates import group_id, group_proposals, text_links
 from hubbleclip.dataset.splits.schemes import RANDOM, plan_scheme
 from hubbleclip.dataset.splits.shared_fields import field_links
@@ -135,13 +134,12 @@ def _exclude_proposals(
 
 def _exclude_bodies(material: Material, existing: Mapping[str, SplitAssignment]) -> dict[str, SplitAssignment]:
     """Return changed assignments, by tile id, of tiles whose moving target is also shown in a split of lower rank."""
-    body_of = {key: moving_target(observation) for key, observation in material.observations.items()}
     shown = [
         (body, plan.split, plan)
         for tile in material.tiles
         if (plan := existing.get(tile.tile_id))
-        and (body := body_of.get(tile.obs_id)) is not None
         and plan.split != EXCLUDED
+        and (body := material.body_of(tile))
     ]
     return {plan.tile_id: _excluded(plan, "sky_guard:moving_target") for plan in _outranked(shown)}
 

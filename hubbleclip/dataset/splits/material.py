@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from hubbleclip.core.records import AbstractSummary, Observation, Proposal, Tile
 from hubbleclip.dataset.splits.continuations import Link
+from hubbleclip.dataset.splits.moving_targets import as_shown, moving_target
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,3 +29,8 @@ class Material:
         """Find the instrument of a tile: the one in its FITS header, or else the one in the archive's observation."""
         observation = self.observations.get(tile.obs_id)
         return tile.instrument or (observation.instrument if observation else None)
+
+    def body_of(self, tile: Tile) -> str | None:
+        """Determine the designation of the moving target that a tile shows; None for a fixed or an unknown target."""
+        observation = self.observations.get(tile.obs_id)
+        return moving_target(as_shown(observation, tile)) if observation else None

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import re
 import tomllib
+from dataclasses import replace
 from functools import cache
 from importlib.resources import files
 
-from hubbleclip.core.records import Observation
+from hubbleclip.core.records import Observation, Tile
+from hubbleclip.missions.base import PARALLEL
 
 COMET_NUMBER = re.compile(r"\b(?:COMET)?0*(\d{1,3}[PDI])\b")
 """Matches the number of a periodic comet or of an interstellar object: `67P`, `2I`."""
@@ -52,9 +54,15 @@ def normalise_target_name(name: str) -> str:
     return (specific or text).replace(" ", "")
 
 
-def moving_target(observation: Observation | None) -> str | None:
+def as_shown(observation: Observation, tile: Tile) -> Observation:
+    """Return the observation of a tile, without its target if the tile is that of a parallel exposure."""
+    is_parallel = PARALLEL in (tile.note or "").split("; ")
+    return replace(observation, target_name=None, target_class=None) if is_parallel else observation
+
+
+def moving_target(observation: Observation) -> str | None:
     """Determine the designation of an observation's moving target; None for a fixed or an unknown target."""
-    return designation(observation.target_name, is_moving=observation.is_moving) if observation else None
+    return designation(observation.target_name, is_moving=observation.is_moving)
 
 
 def designation(target_name: str | None, *, is_moving: bool) -> str | None:

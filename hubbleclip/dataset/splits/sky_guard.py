@@ -16,7 +16,6 @@ import numpy.typing as npt
 from hubbleclip.core.records import Observation
 from hubbleclip.dataset.splits.footprints import Quad, circle_quads, region_quads
 from hubbleclip.dataset.splits.material import Material
-from hubbleclip.dataset.splits.moving_targets import moving_target
 from hubbleclip.dataset.splits.sky_overlap import Bools, Footprints, Ints, footprints, is_near_any
 
 EXCLUDED = "excluded"
@@ -55,7 +54,7 @@ class SkyPositions:
 
 def locate_tiles(material: Material) -> SkyPositions:
     """Determine the positions of tiles on the sky, in the order of the material's tiles."""
-    targets = [moving_target(material.observations.get(tile.obs_id)) for tile in material.tiles]
+    targets = [material.body_of(tile) for tile in material.tiles]
     # The footprints are cached, because many tiles have the same observation.
     quads_of = cache(lambda obs_id: _observation_quads(material.observations.get(obs_id)))
     quads = [[tile.corners_deg] if is_quad(tile.corners_deg) else quads_of(tile.obs_id) for tile in material.tiles]
