@@ -137,9 +137,7 @@ def _exclude_bodies(material: Material, existing: Mapping[str, SplitAssignment])
     shown = [
         (body, plan.split, plan)
         for tile in material.tiles
-        if (plan := existing.get(tile.tile_id))
-        and plan.split != EXCLUDED
-        and (body := material.body_of(tile))
+        if (plan := existing.get(tile.tile_id)) and plan.split != EXCLUDED and (body := material.body_of(tile))
     ]
     return {plan.tile_id: _excluded(plan, "sky_guard:moving_target") for plan in _outranked(shown)}
 
