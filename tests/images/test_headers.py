@@ -178,15 +178,6 @@ def test_a_gzip_file_may_unpack_to_the_ratio_or_to_what_is_always_allowed(tmp_pa
                 read(tmp_path / "b.fits.gz")
 
 
-def test_the_memory_of_an_image_may_reach_its_limit(tmp_path, monkeypatch):
-    fits.PrimaryHDU(np.ones((100, 90), np.int16)).writeto(tmp_path / "a.fits")
-    monkeypatch.setattr(reader, "IMAGE_BYTES", 100 * 90 * 5)
-    assert read(tmp_path / "a.fits").data_yx.shape == (100, 90)
-    monkeypatch.setattr(reader, "IMAGE_BYTES", 100 * 90 * 5 - 1)
-    with pytest.raises(ImageError, match="too_large: the image needs"):
-        read(tmp_path / "a.fits")
-
-
 @pytest.mark.parametrize(("num_bytes_more", "is_read"), [(0, True), (-1, False)])
 def test_the_memory_of_a_compressed_image_includes_its_bands(tmp_path, monkeypatch, num_bytes_more, is_read):
     image = fits.CompImageHDU(np.ones((100, 90), np.int16), name="SCI", tile_shape=(10, 90))

@@ -50,4 +50,4 @@ def test_few_stars_are_harmed_and_none_has_a_hole(camera, limits, allowed, flagg
 @by_camera
 def test_few_stars_with_a_ray_beside_them_are_harmed(camera):
     harm = harm_stars(camera, BRIGHT, find_ours, with_rays=True)
-    assert harm.harmed <= 0.03 and not harm.holes  # one of about 40 stars
+    assert harm.harmed <= 0.01 and not harm.holes  # one of about 120 stars
