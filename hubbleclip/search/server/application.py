@@ -16,7 +16,6 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 from starlette.middleware.gzip import GZipMiddleware
-from starlette.routing import Match, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from hubbleclip import __version__
@@ -167,11 +166,9 @@ def _explain_errors(app: FastAPI) -> None:
 
     @app.exception_handler(HTTPException)
     async def explain_address(request: Request, error: HTTPException) -> Response:
-        if error.status_code == 405:  # the error names the methods of one of several routes
-            found = [
-                one for one in app.routes if isinstance(one, Route) and one.matches(request.scope)[0] != Match.NONE
-            ]
-            error.headers = {"Allow": ", ".join(sorted({method for one in found for method in one.methods or ()}))}
+        path = getattr(request.scope.get("route"), "path", None)
+        if error.status_code == 405 and (methods := app.openapi()["paths"].get(path)):  # of all routes, not of one
+            error.headers = {"Allow": ", ".join(map(str.upper, methods))}
         if wants_page(request):
             message = "there is no page at this address" if error.status_code == 404 else str(error.detail)
             return error_page(request, message, error.status_code, error.headers or {})

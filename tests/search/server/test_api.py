@@ -102,6 +102,7 @@ def test_a_posted_term_cannot_name_a_file(client: TestClient) -> None:
         ({"observed_from": "2013"}, "2009-05-24"),
         ({"q": "a^999"}, "-100 to 100"),
         ({"filters": "F814W"}, "`filter`"),
+        ({"exposure_s_max": ""}, "exposure_s_max"),
         ({"exposure_min": "1"}, "`exposure_s_min`"),
     ],
 )
@@ -209,6 +210,11 @@ def test_openapi_describes_every_route(client: TestClient) -> None:
 def test_each_address_answers_head_as_get_without_a_body(client: TestClient) -> None:
     for url in ("/", "/api/v1/search?k=1", f"/api/v1/tiles/{IDS[0]}/image.png", "/healthz", "/scs?RA=1&DEC=1&SR=1"):
         assert client.head(url).status_code == client.get(url).status_code == 200
+
+
+def test_a_wrong_method_is_told_the_right_ones(client: TestClient) -> None:
+    answer = client.options("/api/v1/search")
+    assert (answer.status_code, set(answer.headers["allow"].split(", "))) == (405, {"GET", "POST"})
 
 
 def test_texts_are_compressed_and_pictures_are_not(client: TestClient) -> None:
