@@ -129,6 +129,9 @@ def publish(
     model: Annotated[
         bool, Parameter(negative=(), help="Publish an exported model; URL may be hf://owner/name.")
     ] = False,
+    pictures: Annotated[
+        bool, Parameter(negative=(), help="Publish the catalogue of the sky with the pictures too, for LSDB.")
+    ] = False,
 ) -> None:
     """Verify a dataset's folder, then copy it below a URL for other readers."""
     if model:
@@ -141,7 +144,7 @@ def publish(
 
     place = find_dataset(folder, options)
     verify_dataset(place)
-    print_line(publish_dataset(Path(place), url))
+    print_line(publish_dataset(Path(place), url, has_pictures=pictures))
 
 
 def clean(

@@ -6,17 +6,21 @@ HATS (https://www.ivoa.net/documents/Notes/HATS/) is a folder of Parquet files, 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import astropy.units as u
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from astropy_healpix import HEALPix
 
+from hubbleclip.core.errors import DatasetError
 from hubbleclip.core.io import write_bytes
-from hubbleclip.dataset.manifest import write_table
+from hubbleclip.dataset.manifest import DatasetInfo, write_table
+from hubbleclip.dataset.storage import open_storage
 
 ORDER = 29  # the highest order whose pixel numbers fit in a signed 64-bit integer; a pixel is 0.4 milliarcseconds wide
 COLUMN = f"_healpix_{ORDER}"
@@ -27,7 +31,9 @@ MAX_ROWS = 1_000_000
 A file has more only if a single HEALPix pixel of order `MAX_PARTITION_ORDER`, which is not split further, contains more
 tiles.
 """
-MAX_PARTITION_ORDER = 10
+MAX_PARTITION_ORDER = 14
+PICTURES_BYTES = 256 * 2**20
+Complete = Callable[[pa.Table], pa.Table]
 PIXELS_PER_DIR = 10_000
 BASE_PIXELS = 12
 VERSION = "v1.0"
@@ -43,21 +49,30 @@ def sky_index(manifest: pa.Table) -> pa.Table:
     return index.replace_schema_metadata(None).sort_by([(COLUMN, "ascending"), ("tile_id", "ascending")])
 
 
-def write_hats_catalog(folder: Path, index: pa.Table, name: str) -> None:
-    """Write an index as a HATS catalogue. The files are durable only after `sync_files` was called for them."""
+def write_hats_catalog(
+    folder: Path, index: pa.Table, name: str, *, max_rows: int = MAX_ROWS, complete: Complete | None = None
+) -> None:
+    """Write an index as a HATS catalogue; `complete` adds columns to the rows of a file.
+
+    The files are durable only after `sync_files` was called for them.
+    """
+    complete = complete or (lambda rows: rows)
+    schema = complete(index.slice(0, 0)).schema
     pixels_n = index[COLUMN].to_numpy()
-    order = _partition_order(pixels_n)
-    npix, first = np.unique(_at_order(pixels_n, order), return_index=True)
+    orders_n = _partition_orders(pixels_n, max_rows)
+    partitions_n2 = np.stack([orders_n, pixels_n >> 2 * (ORDER - orders_n)], axis=1)
+    first = np.flatnonzero(np.diff(partitions_n2, axis=0, prepend=-1).any(axis=1))
+    partitions = partitions_n2[first].tolist()
     written: list[pq.FileMetaData] = []
-    for pixel, start, end in zip(npix.tolist(), first, [*first[1:], len(pixels_n)], strict=True):
+    for (order, pixel), start, end in zip(partitions, first, [*first[1:], len(pixels_n)], strict=True):
         path = f"Norder={order}/Dir={pixel // PIXELS_PER_DIR * PIXELS_PER_DIR}/Npix={pixel}.parquet"
-        write_table(folder / "dataset" / path, index.slice(start, end - start))
+        write_table(folder / "dataset" / path, complete(index.slice(start, end - start)))
         metadata = pq.read_metadata(folder / "dataset" / path)
         metadata.set_file_path(path)
         written.append(metadata)
-    pq.write_metadata(index.schema, folder / "dataset/_common_metadata")
-    pq.write_metadata(index.schema, folder / "dataset/_metadata", metadata_collector=written)
-    lines = ["Norder,Npix", *(f"{order},{pixel}" for pixel in npix)]
+    pq.write_metadata(schema, folder / "dataset/_common_metadata")
+    pq.write_metadata(schema, folder / "dataset/_metadata", metadata_collector=written)
+    lines = ["Norder,Npix", *(f"{order},{pixel}" for order, pixel in partitions)]
     properties = {
         "obs_collection": name,
         "dataproduct_type": "object",
@@ -67,9 +82,9 @@ def write_hats_catalog(folder: Path, index: pa.Table, name: str) -> None:
         "hats_col_healpix": COLUMN,
         "hats_col_healpix_order": ORDER,
         "hats_npix_suffix": ".parquet",
-        "hats_order": order,
+        "hats_order": int(orders_n.max()),
         "hats_version": VERSION,
-        "moc_sky_fraction": len(npix) / (BASE_PIXELS * 4**order),
+        "moc_sky_fraction": sum(1 / (BASE_PIXELS * 4**order) for order, _ in partitions),
     }
     for file, content in (
         ("partition_info.csv", lines),
@@ -78,13 +93,27 @@ def write_hats_catalog(folder: Path, index: pa.Table, name: str) -> None:
         write_bytes(folder / file, "".join(f"{line}\n" for line in content).encode(), is_synced=False)
 
 
-def _at_order(pixels_n: np.ndarray, order: int) -> np.ndarray:
-    """Return, for each pixel of `ORDER`, the pixel of a lower order that contains it."""
-    return pixels_n >> 2 * (ORDER - order)
+def write_pictures(folder: Path, info: DatasetInfo, name: str) -> None:
+    """Write the HATS catalogue of a dataset with a column `picture`, in files of at most `PICTURES_BYTES`."""
+    index, storage = sky_index(info.manifest), open_storage(info.path)
+
+    def complete(rows: pa.Table) -> pa.Table:
+        places = zip(*(rows[one].to_pylist() for one in ("shard", "offset", "length")), strict=True)
+        pictures = storage.read_spans([(info.addresses[shard], offset, length) for shard, offset, length in places])
+        return rows.append_column("picture", pa.array(pictures, pa.binary()))
+
+    if not index.num_rows:
+        raise DatasetError(f"no tile of {info.path} has a position: publish it without --pictures")
+    max_rows = max(1, PICTURES_BYTES // pc.max(index["length"]).as_py())
+    write_hats_catalog(folder, index, name, max_rows=max_rows, complete=complete)
 
 
-def _partition_order(pixels_n: np.ndarray) -> int:
-    """Return the lowest order at which no pixel contains more than `MAX_ROWS` rows; at most `MAX_PARTITION_ORDER`."""
-    orders = range(MAX_PARTITION_ORDER)
-    is_fine = (np.unique(_at_order(pixels_n, order), return_counts=True)[1].max() <= MAX_ROWS for order in orders)
-    return next((order for order, fine in zip(orders, is_fine, strict=True) if fine), MAX_PARTITION_ORDER)
+def _partition_orders(pixels_n: npt.NDArray[np.int64], max_rows: int) -> npt.NDArray[np.int64]:
+    """Return the order of each row's file: the lowest at which its pixel has at most `max_rows` rows."""
+    orders_n, is_left_n = np.full(len(pixels_n), MAX_PARTITION_ORDER), np.ones(len(pixels_n), np.bool_)
+    for order in range(MAX_PARTITION_ORDER):
+        _, number_n, num = np.unique(pixels_n >> 2 * (ORDER - order), return_inverse=True, return_counts=True)
+        is_now_n = is_left_n & (num[number_n] <= max_rows)
+        orders_n[is_now_n] = order
+        is_left_n &= ~is_now_n
+    return orders_n

@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pyarrow as pa
 
 from hubbleclip.core.io import sha256_file, write_bytes
 from hubbleclip.dataset.card import LICENCE_FILE, dataset_card, notice_lines, shard_paths
 from hubbleclip.dataset.croissant import croissant_metadata
-from hubbleclip.dataset.hats_catalog import sky_index, write_hats_catalog
-from hubbleclip.dataset.manifest import DESCRIPTION, MANIFEST, Row, read_dataset
+from hubbleclip.dataset.hats_catalog import sky_index, write_hats_catalog, write_pictures
+from hubbleclip.dataset.manifest import DESCRIPTION, MANIFEST, DatasetInfo, Row, read_dataset
 from hubbleclip.dataset.shard_writer import canonical_json, image_key
 from hubbleclip.dataset.storage import DATASETS, Storage, commit_to_hub, file_address, open_storage
 
 log = logging.getLogger(__name__)
 
 CARD, INVESTIGATORS = "README.md", "investigators.txt"
-CROISSANT, SKY_CATALOG = "croissant.json", "sky"
+CROISSANT, SKY_CATALOG, SKY_PICTURES = "croissant.json", "sky", "sky-pictures"
 
 
 def write_metadata(folder: Path, description: Row, manifest: pa.Table) -> None:
@@ -33,7 +35,7 @@ def write_metadata(folder: Path, description: Row, manifest: pa.Table) -> None:
     metadata = croissant_metadata(description, sha256_file(folder / MANIFEST))
     write_bytes(folder / CROISSANT, canonical_json(metadata) + b"\n", is_synced=False)
     if (index := sky_index(manifest)).num_rows:
-        write_hats_catalog(folder / SKY_CATALOG, index, f"hubbleclip-{description['digest'][:12]}")
+        write_hats_catalog(folder / SKY_CATALOG, index, _sky_name(description["digest"]))
 
 
 def _card(description: Row, manifest: pa.Table, place: Path, folder: str = "") -> bytes:
@@ -47,9 +49,10 @@ def _licence(description: Row) -> bytes:
     return f"{notice_lines(description['notices'])}\n".encode()
 
 
-def publish(dataset_dir: Path, url: str) -> str:
+def publish(dataset_dir: Path, url: str, *, has_pictures: bool = False) -> str:
     """Upload a dataset to `<url>/<digest>/`, and the shards that it reuses to `<url>/<digest of the older dataset>/`.
 
+    If `has_pictures`, a HATS catalogue with pictures is uploaded too; until then, it takes as much disk as the shards.
     The description is uploaded last, so that readers do not accept an incomplete upload as a dataset. Files that were
     uploaded before are skipped, so that an interrupted publication can be resumed. A repository of the Hugging Face hub
     gets all files in one commit, and a card of its own. This function does not verify the dataset; the caller must do
@@ -61,17 +64,32 @@ def publish(dataset_dir: Path, url: str) -> str:
         f"{shard['home_digest'] or info.digest}/{shard['shard']}": Path(info.addresses[shard["shard"]])
         for shard in info.description["shards"]
     }
-    for name in (*info.description["files"], DESCRIPTION):  # the description is last and marks the dataset as complete
-        files[f"{info.digest}/{name}"] = Path(file_address(info.path, name))
+    with TemporaryDirectory(prefix=".sky-", dir=dataset_dir.parent) as folder:
+        if has_pictures:
+            write_pictures(Path(folder), info, f"{_sky_name(info.digest)}-pictures")
+            written = sorted(path for path in Path(folder).rglob("*") if path.is_file())
+            files |= {f"{info.digest}/{SKY_PICTURES}/{path.relative_to(folder).as_posix()}": path for path in written}
+        for name in (*info.description["files"], DESCRIPTION):  # the last marks the dataset as complete
+            files[f"{info.digest}/{name}"] = Path(file_address(info.path, name))
+        _upload(files, info, root)
+    return f"{root}/{info.digest}"
+
+
+def _upload(files: Mapping[str, Path], info: DatasetInfo, root: str) -> None:
+    """Send files of a dataset, by name, to a URL."""
     if root.startswith(DATASETS):
         description = dict(info.description)
         card = _card(description, info.manifest, Path(info.path), folder=f"{info.digest}/")
         commit_to_hub(root, {**files, CARD: card, LICENCE_FILE: _licence(description)}, f"Dataset {info.digest}")
-    else:
-        storage = open_storage(root)
-        num_sent = sum(_send(storage, source, f"{root}/{name}") for name, source in files.items())
-        log.info("published %s/%s: %d files were uploaded", root, info.digest, num_sent)
-    return f"{root}/{info.digest}"
+        return
+    storage = open_storage(root)
+    num_sent = sum(_send(storage, source, f"{root}/{name}") for name, source in files.items())
+    log.info("published %s/%s: %d files were uploaded", root, info.digest, num_sent)
+
+
+def _sky_name(digest: str) -> str:
+    """Name the HATS catalogue of a dataset."""
+    return f"hubbleclip-{digest[:12]}"
 
 
 def _send(storage: Storage, source: Path, target: str) -> bool:

@@ -42,6 +42,13 @@ def _day(value: Any) -> Any:
     return value
 
 
+def _flag(value: Any) -> Any:
+    """Refuse numbers in place of true and false."""
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        raise ValueError("write true or false")
+    return value
+
+
 Short = Annotated[str, StringConstraints(strip_whitespace=True, max_length=200)]
 Text = Annotated[str, StringConstraints(strip_whitespace=True, max_length=4000)]
 TileId = Annotated[str, StringConstraints(pattern=r"^[0-9A-Za-z_-]{1,64}(\^-?\d+(\.\d+)?)?$")]
@@ -50,6 +57,7 @@ TYPES: dict[type, Any] = {
     str: Short,
     int: Annotated[int, Field(ge=0, le=10_000)],
     float: Number,
+    bool: Annotated[bool, BeforeValidator(_flag)],
     date: Annotated[date, BeforeValidator(_day)],
 }
 

@@ -245,10 +245,26 @@ def test_lsdb_opens_the_published_sky_catalogue_and_matches_it_with_another(buil
     assert len(ours.cone_search(SAMPLES[0].ra_deg, SAMPLES[0].dec_deg, 0.5).compute()) == 1
 
 
-def test_a_large_sky_catalogue_has_a_file_per_pixel_and_one_without_positions_is_absent(built, tmp_path, monkeypatch):
-    monkeypatch.setattr("hubbleclip.dataset.hats_catalog.MAX_ROWS", 2)
+@pytest.mark.nightly
+def test_lsdb_reads_the_pictures_of_a_published_sky_catalogue(built, tmp_path, monkeypatch):
+    import lsdb
+
+    monkeypatch.setattr("hubbleclip.dataset.hats_catalog.PICTURES_BYTES", 3 * max(map(len, PNGS)))
+    run_command("publish", built, str(tmp_path), "--pictures")
+    (published,) = tmp_path.glob("*/sky-pictures")
+    files = partitions_of(published)
+    assert len(files) > len(SAMPLES) / 4
+    assert max(pq.read_metadata(path).num_rows for path in files.values()) <= 3
+    found = lsdb.open_catalog(str(published)).compute()
+    assert dict(zip(found["tile_id"], found["picture"], strict=True)) == {
+        one.tile_id: png for one, png in zip(SAMPLES, PNGS, strict=True)
+    }
+    assert list(find_faults(published.parent)) == []
+
+
+def test_a_large_sky_catalogue_has_a_file_per_pixel_and_one_without_positions_is_absent(built, tmp_path):
     index = sky_index(read_dataset(built).manifest)
-    write_hats_catalog(tmp_path, index, "many")
+    write_hats_catalog(tmp_path, index, "many", max_rows=2)
     files = partitions_of(tmp_path)
     assert len(files) > len(SAMPLES) / 4
     for (order, npix), path in files.items():

@@ -34,10 +34,15 @@ MAX_IMAGES = 1000
 """Largest number of hits that are exported with pictures."""
 
 
-class ApiParams(WebParams):
-    """Parameters of a search, and the format of its result."""
+class StrictParams(WebParams):
+    """A search by a program, which leaves out what it does not ask for."""
 
     is_strict = True
+
+
+class ApiParams(StrictParams):
+    """Parameters of a search, and the format of its result."""
+
     format: Format = Field("json", description="Format of the result.")
     k: int = Field(24, ge=1, le=MAX_DEPTH, description="Hits per page.")
 
@@ -208,7 +213,7 @@ def api_routes(service: SearchService) -> APIRouter:
         return facts | {"picture": f"/api/v1/tiles/{record.tile_id}/image.png"}
 
     @router.get("/points", summary="First two principal components of the tiles' features, for a map")
-    async def points(params: Annotated[WebParams, Query()]) -> Points:
+    async def points(params: Annotated[StrictParams, Query()]) -> Points:
         return await service.run(lambda: service.search.points(service.with_paths(params)))
 
     return router

@@ -206,7 +206,7 @@ def _tests(given: Mapping[str, list[str]]) -> Iterator[Test]:
     """Yield the conditions that a row must meet, by ranges and by values."""
     for name, (low, high) in RANGES.items():
         if name in given:
-            limits = [_numbers(name, text, len(text.split()[:2])) for text in given[name]]
+            limits = [_numbers(name, text, 2 if len(text.split()) > 1 else 1) for text in given[name]]
             yield partial(_overlaps, low, high, limits)
     for name, column in VALUES.items():
         if name in given:

@@ -88,6 +88,7 @@ def test_rows_beyond_the_limit_are_told(client: TestClient) -> None:
         ("POS", "CIRCLE 1 2"),
         ("POS", "CIRCLE 1 2 x"),
         ("TIME", "a"),
+        ("BAND", ""),
         ("MAXREC", "-1"),
         ("COLOUR", "1"),
     ],
