@@ -35,7 +35,7 @@ MAX_IMAGES = 1000
 
 
 class StrictParams(WebParams):
-    """A search by a program, which leaves out what it does not ask for."""
+    """A search by a program, which omits what it does not ask for."""
 
     is_strict = True
 
