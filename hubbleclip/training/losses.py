@@ -76,19 +76,15 @@ class Pairs:
         return logits_rb.masked_fill(self.is_same_group_rb & ~self.is_own_rb, value)
 
 
-Compute = Callable[[Pairs], dict[str, Tensor]]
-"""Function that returns the loss terms of a batch by name."""
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Loss:
     """A registered loss.
 
-    `compute` returns the loss terms of a batch. `initial_scale_and_bias` is None for a loss that needs no logit bias.
-    Otherwise it maps a batch size to the initial exp(logit_scale) and logit bias of a model that has no bias yet.
+    `compute` returns the loss terms of a batch by name. `initial_scale_and_bias` is None for a loss that needs no logit
+    bias. Otherwise it maps a batch size to the initial exp(logit_scale) and logit bias of a model that has no bias yet.
     """
 
-    compute: Compute
+    compute: Callable[[Pairs], dict[str, Tensor]]
     initial_scale_and_bias: Callable[[int], tuple[float, float]] | None = None
 
 
