@@ -9,8 +9,12 @@ from functools import partial
 from itertools import product
 from pathlib import Path
 
+import numpy as np
+
 from experiments.coverage.candidates import CANDIDATES
 from experiments.coverage.trials import (
+    JACKKNIFE,
+    RESAMPLED,
     Coverage,
     cluster_coverage,
     difference_coverage,
@@ -28,8 +32,12 @@ PAIRS = ((0.5, 0.45), (0.82, 0.8), (0.97, 0.97), (0.97, 0.92), (0.99, 0.97))
 AGREEMENT = 0.9
 QUALITIES = (1.0, 2.0, 3.0)
 MAX_TILES = 20
-SHAPES = ((0.5, MAX_TILES), (0.5, 1), (0.2, MAX_TILES), (0.9, MAX_TILES))
+SHAPES = ((0.5, MAX_TILES), (0.5, 1), (0.2, MAX_TILES), (0.9, MAX_TILES), (0.02, MAX_TILES))
 """Intra-class correlations and largest numbers of tiles of a group."""
+ENOUGH = 0.93
+"""Coverage that an interval must have."""
+OTHERS = ("Korn-Graubard", "Wilson, effective size")
+"""Candidates with which the width of the chosen interval is compared."""
 MAX_TILES_OF_RETRIEVAL = 5
 NUM_TRIALS = 2000
 NUM_RETRIEVALS = {15: 400, 30: 400, 54: 400, 150: 300}
@@ -98,18 +106,23 @@ def with_ratio(one: Coverage) -> str:
     return f"{percent(one.share)}, {one.ratio:.2f}"
 
 
-def beside_reference(found: Mapping[str, Coverage]) -> str:
-    """Format coverage and relative width of the chosen interval, beside the coverage of the reference."""
-    return f"{with_ratio(found['chosen'])} ({percent(found['Korn-Graubard'].share)})"
+def beside_others(found: Mapping[str, Coverage]) -> str:
+    """Format coverage and relative width of the chosen interval, beside the coverage of Korn and Graubard's.
+
+    The width is divided by that of the narrower one of the others that cover enough; a dash if neither does.
+    """
+    others = [found[name].width for name in OTHERS if found[name].share >= ENOUGH]
+    width = f"{found['chosen'].width / min(others):.2f}" if others else "–"
+    return f"{percent(found['chosen'].share)}, {width} ({percent(found['Korn-Graubard'].share)})"
 
 
 def tables(results: Mapping[tuple[object, ...], Mapping[str, Coverage]]) -> dict[str, str]:
     """Make the tables of the page."""
     header = ["groups", *(f"true {100 * accuracy:.0f} %" for accuracy in ACCURACIES)]
-    made = {"candidates": candidates_table(results)}
-    for name, shape in zip(("images", "texts", "low", "high"), SHAPES, strict=True):
+    made = {"candidates": candidates_table(results), "recall": recall_table(results)}
+    for name, shape in zip(("images", "texts", "low", "high", "independent"), SHAPES, strict=True):
         rows = [
-            [str(size), *(beside_reference(results["clusters", size, accuracy, *shape]) for accuracy in ACCURACIES)]
+            [str(size), *(beside_others(results["clusters", size, accuracy, *shape]) for accuracy in ACCURACIES)]
             for size in GROUPS
         ]
         made[name] = markdown(header, rows)
@@ -136,11 +149,28 @@ def candidates_table(results: Mapping[tuple[object, ...], Mapping[str, Coverage]
     rows = []
     for name in CANDIDATES:
         shares, ratios = ([getattr(found[name], part) for found in cells] for part in ("share", "ratio"))
-        num_low = sum(share < 0.93 for share in shares)
+        num_low = sum(share < ENOUGH for share in shares)
         rows.append(
             [name, percent(min(shares)), f"{num_low} of {len(cells)}", f"{min(ratios):.2f} to {max(ratios):.2f}"]
         )
     return markdown(["interval", "lowest coverage, %", "cells below 93 %", "mean width / Korn-Graubard's"], rows)
+
+
+def recall_table(results: Mapping[tuple[object, ...], Mapping[str, Coverage]]) -> str:
+    """List the lowest coverage of each interval of the recall at 1, and its widths between 10 and 90 %."""
+    rows = []
+    for name, metric in (("candidates fixed (chosen)", None), (RESAMPLED, RESAMPLED), (JACKKNIFE, JACKKNIFE)):
+        cells = [
+            found[metric or f"{direction}_recall_at_1"]
+            for direction, size, accuracy in product(("i2t", "t2i"), NUM_RETRIEVALS, ACCURACIES)
+            for found in [results["retrieval", direction, size, accuracy]]
+        ]
+        num_low = sum(one.share < ENOUGH for one in cells)
+        ratios = [one.ratio or 0.0 for one in cells if 0.1 <= one.truth <= 0.9]
+        widths = f"{np.mean(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
+        lowest = percent(min(one.share for one in cells))
+        rows.append([name, lowest, f"{num_low} of {len(cells)}", widths])
+    return markdown(["interval of R@1", "lowest coverage, %", "cells below 93 %", "mean width / ideal"], rows)
 
 
 def metric_table(
@@ -150,7 +180,7 @@ def metric_table(
     rows = []
     for size in NUM_RETRIEVALS:
         found = [results[*key[:-1], size, key[-1]] for key in columns.values()]
-        for name in found[0]:
+        for name in filter(lambda name: name not in {RESAMPLED, JACKKNIFE}, found[0]):
             short = LABELS[name.removeprefix("i2t_").removeprefix("t2i_")]
             rows.append([str(size), short, *(retrieval_cell(name, one[name]) for one in found)])
     return markdown(["groups", "metric", *(f"{label} {name}" for name in columns)], rows)

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections import defaultdict
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from experiments.coverage.candidates import CANDIDATES, Interval, Sample, korn_graubard
 from experiments.coverage.populations import Similarities, draw_hits, draw_similarities
-from hubbleclip.evaluation.metrics.bootstrap import draw_weights, resampled_means, resampled_retrieval
+from hubbleclip.evaluation.metrics.bootstrap import draw_weights, resampled_retrieval
 from hubbleclip.evaluation.metrics.intervals import NORMAL_QUANTILE
-from hubbleclip.evaluation.metrics.protocols import Estimate, difference
+from hubbleclip.evaluation.metrics.protocols import Estimate, Values, bootstrap_estimates, difference
 from hubbleclip.evaluation.metrics.retrieval import (
     Bools,
     Floats,
     Ints,
     expected_rank,
+    hit_cutoffs,
     hit_probability,
     rank_best_positives,
     top_count,
@@ -24,6 +26,8 @@ from hubbleclip.evaluation.metrics.zeroshot import Labels, classification_estima
 
 NUM_RESAMPLES = 400
 SEED = 20
+RESAMPLED, JACKKNIFE = "candidates resampled", "jackknife of queries and candidates"
+"""Other intervals of the recall at 1 than the chosen one, which holds the candidates fixed."""
 Side = tuple[Floats, Bools, Ints, Ints]
 """Scores (q, i), right answers (q, i), group of each query and group of each item."""
 
@@ -71,7 +75,7 @@ def difference_coverage(
     hits = draw_hits(rng, shape, accuracies, 0.5, max_tiles=max_tiles, agreement=agreement)
     weights_bg = draw_weights(num_groups, NUM_RESAMPLES, SEED)
     samples = [Sample(tiles_pg=hits.tiles_pg, hits_pg=hits_pg, weights_bg=weights_bg) for hits_pg in hits.hits_spg]
-    draws = [sample.draws_pb for sample in samples]
+    draws, spreads = [sample.draws_pb for sample in samples], [sample.spread_p for sample in samples]
     ends = []
     for row in range(num_trials):
         ours, other = (
@@ -83,8 +87,9 @@ def difference_coverage(
                 draws_b=draws_pb[row],
                 num_groups=num_groups,
                 sizes_g=hits.tiles_pg[row],
+                spread=spread_p[row],
             )
-            for sample, draws_pb in zip(samples, draws, strict=True)
+            for sample, draws_pb, spread_p in zip(samples, draws, spreads, strict=True)
         )
         ends.append(difference(ours, other).interval())
     low_p, high_p = np.array(ends).T
@@ -95,12 +100,12 @@ def mover(ours: Sample, other: Sample) -> Interval:
     """Combine the intervals of Korn & Graubard of two scorers to one of their difference (Zou & Donner 2008)."""
     covariance_p = (ours.residuals_pg * other.residuals_pg).sum(axis=1)
     scale_p = np.sqrt((ours.residuals_pg**2).sum(axis=1) * (other.residuals_pg**2).sum(axis=1))
-    correlation_p = np.divide(covariance_p, scale_p, out=np.zeros_like(scale_p), where=scale_p > 0)
+    spread_p = np.divide(covariance_p, scale_p, out=np.zeros_like(scale_p), where=scale_p > 0)
     (low_p, high_p), (other_low_p, other_high_p) = korn_graubard(ours), korn_graubard(other)
     value_p = ours.value_p - other.value_p
 
     def reach(one_p: Floats, two_p: Floats) -> Floats:
-        squares_p = one_p**2 + two_p**2 - 2 * correlation_p * one_p * two_p
+        squares_p = one_p**2 + two_p**2 - 2 * spread_p * one_p * two_p
         reach_p: Floats = np.sqrt(np.maximum(squares_p, 0))
         return reach_p
 
@@ -138,34 +143,35 @@ def retrieval_coverage(
     tests = [draw_similarities(rng, num_groups, max_tiles=max_tiles) for _ in range(num_trials)]
     quality = quality_of(direction, tests, accuracy)
     names = [f"{direction}_{name}" for name in ("accuracy_at_10pct", "recall_at_1", "recall_at_5", "median_rank")]
-    estimates: dict[str, list[Estimate]] = {name: [] for name in names}
-    ranks = []
+    estimates: dict[str, list[Estimate]] = defaultdict(list)
+    ranks_of = []
     weights_bg = draw_weights(num_groups, NUM_RESAMPLES, SEED)
     for test in tests:
         side = side_of(direction, test, quality)
-        found = rank_best_positives(*side[:2])
-        ranks.append(expected_rank(found))
+        ranks = rank_best_positives(*side[:2])
+        cutoffs = hit_cutoffs(direction, ranks.num_items)
         draws = resampled_retrieval(direction, *side, weights_bg=weights_bg)
-        # of the recall at 1, the candidates are held fixed
-        draws[names[1]] = resampled_means(hit_probability(found, 1)[:, None], side[2], weights_bg)[:, 0]
-        exact = resampled_retrieval(direction, *side, weights_bg=np.ones_like(weights_bg[:1]))
-        sizes_g = np.bincount(side[2])
-        for name in names:
-            estimates[name].append(
-                Estimate(
-                    protocol="",
-                    scorer="",
-                    name=name,
-                    value=float(exact[name][0]),
-                    draws_b=draws[name],
-                    num_groups=num_groups,
-                    sizes_g=sizes_g,
-                )
-            )
+        resampled_b = draws.pop(names[1])  # of the recall at 1, the candidates are held fixed
+        ranks_of.append(expected_rank(ranks))
+        values = Values(
+            means={name: hit_probability(ranks, cutoffs[name]) for name in names[:-1]},
+            medians={names[-1]: ranks_of[-1]},
+            group_q=side[2],
+            draws=draws,
+        )
+        for one in bootstrap_estimates("", "", values, weights_bg):
+            estimates[one.name].append(one)
+        recall, ones_gg = estimates[names[1]][-1], np.ones((num_groups, num_groups), dtype=np.int64)
+        without_g = resampled_retrieval(direction, *side, weights_bg=ones_gg - np.eye(num_groups, dtype=np.int64))[
+            names[1]
+        ]
+        estimates[RESAMPLED].append(replace(recall, draws_b=resampled_b))
+        # scaled so that the variance of the estimate is that of the jackknife
+        estimates[JACKKNIFE].append(replace(recall, draws_b=without_g * (num_groups - 1) / np.sqrt(num_groups)))
     # the median of a test set is a whole number, so its expectation is no value that an interval could aim at
-    truths = {name: float(np.mean([one.value for one in estimates[name]])) for name in names[:-1]}
-    truths[names[-1]] = float(np.median(np.concatenate(ranks)))
-    return {name: _coverage(estimates[name], truths[name]) for name in names}
+    truths = {name: float(np.mean([one.value for one in of_name])) for name, of_name in estimates.items()}
+    truths[names[-1]] = float(np.median(np.concatenate(ranks_of)))
+    return {name: _coverage(estimates[name], truths[name]) for name in (*names, RESAMPLED, JACKKNIFE)}
 
 
 def zero_shot_coverage(num_groups: int, quality: float, max_tiles: int, num_trials: int) -> dict[str, Coverage]:

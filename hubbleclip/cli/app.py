@@ -224,11 +224,15 @@ def search(
     wanted: SearchOptions = SearchOptions(),
 ) -> None:
     """Search tiles by a text, a tile, a picture or FITS file, or a proposal, with the promoted model."""
-    from hubbleclip.cli.searching import Format, find_rows, print_hits
+    from hubbleclip.cli.searching import Format, find_rows, print_hits, reranked_rows
 
     layout = options.existing_layout()
     redirect_caches(layout)
-    print_hits(find_rows(layout, " ".join(text), wanted), Format.JSON if wanted.json else wanted.format, wanted.group)
+    if wanted.rerank:
+        rows = reranked_rows(layout, " ".join(text), wanted, options.settings().captions)
+    else:
+        rows = find_rows(layout, " ".join(text), wanted)
+    print_hits(rows, Format.JSON if wanted.json else wanted.format, wanted.group)
 
 
 @app.command

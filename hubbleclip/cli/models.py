@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 from cyclopts import Parameter
 
@@ -14,9 +15,6 @@ from hubbleclip.cli.output import print_line, print_rows
 from hubbleclip.cli.running import check_runs, redirect_caches
 from hubbleclip.core.errors import EvaluationError
 from hubbleclip.core.io import check_new
-
-if TYPE_CHECKING:
-    from hubbleclip.config.settings import Settings
 
 SHOWN = (
     "i2t_accuracy_at_10pct",
@@ -61,20 +59,33 @@ def export(
 class BenchmarkOptions:
     """What is scored, and on which tiles."""
 
-    model: Annotated[str, Parameter(help="Run, exported folder, or open_clip's name such as ViT-B-16.")] = ""
+    model: Annotated[
+        str,
+        Parameter(help="Run, exported folder, or open_clip's name such as ViT-B-16; or the name of a file's model."),
+    ] = ""
     pretrained: Annotated[
         str, Parameter(help="With open_clip's name: tag of the weights, such as openai, or a file.")
     ] = ""
     embeddings: Annotated[
-        Path | None,
-        Parameter(help="With --frozen: file of (id, vector) to score instead of a model, such as vectors.parquet."),
+        Path | None, Parameter(help="File of (id, vector) to score instead of a model, such as vectors.parquet.")
     ] = None
     scores: Annotated[
-        Path | None,
-        Parameter(help="With --frozen: file of (image, text, score) to score instead of a model, such as s.parquet."),
+        Path | None, Parameter(help="File of (image, text, score) to score instead of a model, such as s.parquet.")
     ] = None
-    items: Annotated[
-        Path | None, Parameter(help="With --frozen: write what must be embedded to a file, such as items.parquet.")
+    rerank: Annotated[
+        bool,
+        Parameter(
+            negative=(), help="Also rank each text's best 50 images by captions.model, which must read pictures."
+        ),
+    ] = False
+    freeze: Annotated[
+        Path | None,
+        Parameter(
+            help="Write the items (ids, hashes, texts, grades) to a file, such as set.parquet, and score nothing."
+        ),
+    ] = None
+    leaderboard: Annotated[
+        Path | None, Parameter(help="Append the result to a file, such as board.jsonl, and write its page beside it.")
     ] = None
     dataset: Annotated[str, Parameter(help="Folder or URL of a dataset, such as data/d1; by default the newest.")] = ""
     others: Annotated[int, Parameter(help="Number of further tiles without an object to rank, such as 1000.")] = 1000
@@ -82,77 +93,81 @@ class BenchmarkOptions:
 
 
 def benchmark(
-    catalogue: Annotated[
-        Path | None, Parameter(help="CSV file of objects with ra_deg, dec_deg and class, such as objects.csv.")
+    items: Annotated[
+        Path | None, Parameter(help="CSV file of objects with ra_deg, dec_deg and class, or a frozen file (.parquet).")
     ] = None,
     options: Options = Options(),
     *,
     frozen: Annotated[bool, Parameter(negative=(), help="Score the frozen image-text benchmark.")] = False,
     wanted: BenchmarkOptions = BenchmarkOptions(),
 ) -> None:
-    """Score a model on the objects of a CSV file (ra_deg, dec_deg, class), or on the frozen image-text benchmark."""
-    if frozen == (catalogue is not None):
-        raise EvaluationError("give the CSV file of a catalogue, or --frozen")
-    if catalogue and not catalogue.is_file():
-        raise EvaluationError(f"there is no file {catalogue}: give a CSV file")
+    """Score a model on the objects of a CSV file, on the frozen image-text benchmark, or on a frozen file of items."""
+    if frozen == (items is not None):
+        raise EvaluationError("give the CSV file of a catalogue or a frozen file, or --frozen")
+    if items and not items.is_file():
+        raise EvaluationError(f"there is no file {items}: give a CSV file, or what --freeze wrote")
     settings = options.settings()
-    result = score_frozen(settings, wanted) if catalogue is None else score_catalogue(catalogue, settings, wanted)
-    if wanted.out and result:
-        from hubbleclip.core.io import write_text
+    from hubbleclip.evaluation.benchmarks.items import write_items
+    from hubbleclip.pipeline.benchmark import Entry, open_items
+    from hubbleclip.pipeline.benchmark import benchmark as score
 
-        write_text(wanted.out, json.dumps(result, indent=1) + "\n")
-
-
-def score_frozen(settings: Settings, wanted: BenchmarkOptions) -> dict[str, Any]:
-    """Score the frozen benchmark and print the main metrics, or write the list of its items."""
-    from hubbleclip.pipeline.benchmark import frozen_benchmark, write_items
-
-    if wanted.items:
-        print_line(f"{write_items(wanted.items, settings, wanted.dataset)} items are in {wanted.items}")
-        return {}
-    result = frozen_benchmark(
-        settings,
+    if wanted.freeze:
+        made, _ = open_items(items, settings, wanted.dataset, num_others=wanted.others)
+        write_items(wanted.freeze, made)
+        print_line(f"{len(made.samples)} images and {len(made.texts)} texts are in {wanted.freeze}: {made.digest[:16]}")
+        return
+    entry = Entry(
         place=wanted.dataset,
         model=wanted.model,
         pretrained=wanted.pretrained,
         embeddings=wanted.embeddings,
         scores=wanted.scores,
+        rerank=wanted.rerank,
     )
+    result = score(items, settings, entry, num_others=wanted.others)
+    (print_objects if "classes" in result else print_captions)(result)
+    if wanted.out:
+        from hubbleclip.core.io import write_text
+
+        write_text(wanted.out, json.dumps(result, indent=1) + "\n")
+    if wanted.leaderboard:
+        from hubbleclip.evaluation.benchmarks.leaderboard import append_result
+
+        print_line(f"leaderboard: {append_result(wanted.leaderboard, result, datetime.now(UTC).date())}")
+
+
+def print_captions(result: dict[str, Any]) -> None:
+    """Print the main metrics of the frozen image-text benchmark."""
     cells = {(row["model"], row["name"]): cell(row) for row in result["metrics"]}
-    print_rows(
-        [{"metric": name, **{one: cells.get((one, name), "") for one in ("model", "bm25", "random")}} for name in SHOWN]
-    )
+    scorers = list(dict.fromkeys(row["model"] for row in result["metrics"]))
+    print_rows([{"metric": name, **{one: cells.get((one, name), "") for one in scorers}} for name in SHOWN])
     print_line(
         f"{result['benchmark']}: {result['model']}, {result['num_tiles']} tiles and {result['num_captions']} captions"
         f" of {result['num_programs']} programmes, {result['num_programs_in_train']} of them in train, items"
         f" {result['items_sha256'][:16]}"
     )
-    return result
 
 
-def score_catalogue(path: Path, settings: Settings, wanted: BenchmarkOptions) -> dict[str, Any]:
-    """Score the objects of a catalogue and print the metrics of each class and their means."""
-    from hubbleclip.pipeline.benchmark import catalogue_benchmark
-
-    result = catalogue_benchmark(
-        path, settings, place=wanted.dataset, model=wanted.model, pretrained=wanted.pretrained, num_others=wanted.others
-    )
+def print_objects(result: dict[str, Any]) -> None:
+    """Print the metrics of each class of objects and their means."""
     cells = {(row["scope"], row["class"], row["model"], row["name"]): cell(row) for row in result["metrics"]}
     scorers = list(dict.fromkeys(row["model"] for row in result["metrics"]))
     for scope in dict.fromkeys(row["scope"] for row in result["metrics"]):
-        print_line(f"average precision, {scope} tiles")
-        print_rows(
-            [
-                {"class": name or "mean", **{one: cells.get((scope, name, one, "ap"), "") for one in scorers}}
-                for name in (*(row["class"] for row in result["classes"]), None)
-            ]
-        )
+        for metric, title in (("ap", "average precision"), ("ndcg_at_10", "nDCG at 10")):
+            print_line(f"{title}, {scope} tiles")
+            print_rows(
+                [
+                    {"class": name or "mean", **{one: cells.get((scope, name, one, metric), "") for one in scorers}}
+                    for name in (*(row["class"] for row in result["classes"]), None)
+                ]
+            )
     seen = result["num_in_training"]
+    if result["num_objects"]:
+        print_line(f"{result['num_in_tiles']} of {result['num_objects']} objects are in tiles")
     print_line(
-        f"{result['num_in_tiles']} of {result['num_objects']} objects are in tiles; {result['num_tiles']} tiles are"
-        f" ranked; the proposals of {'an unknown number of' if seen is None else seen} objects were in training"
+        f"{result['num_tiles']} tiles are ranked; the proposals of"
+        f" {'an unknown number of' if seen is None else seen} objects were in training"
     )
-    return result
 
 
 def cell(row: dict[str, Any]) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, make_dataclass
+from dataclasses import asdict, dataclass, make_dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -15,6 +15,7 @@ from hubbleclip.core.errors import SearchError
 from hubbleclip.search.records import GroupBy, Mode, Sort
 
 if TYPE_CHECKING:
+    from hubbleclip.config.settings import CaptionSettings
     from hubbleclip.core.layout import Layout
     from hubbleclip.search.params import SearchParams
     from hubbleclip.search.server.running_server import RunningServer
@@ -82,6 +83,10 @@ class SearchOptions(FilterOptions):  # type: ignore[misc]
     seed: Annotated[int, Parameter(help="Seed of --sort random, such as 7.")] = 0
     mode: Annotated[Mode, Parameter(help="Rank by model, words or both.")] = Mode.BOTH
     group: Annotated[GroupBy, Parameter(help="Show one tile per proposal or patch of sky, or all.")] = GroupBy.PROPOSAL
+    rerank: Annotated[
+        bool,
+        Parameter(negative=(), help="Rank the best 50 again by captions.model, which must read pictures."),
+    ] = False
     k: Annotated[int, Parameter(name=("-k", "--k"), help="Maximum number of hits, such as 10.")] = 10
     format: Annotated[Format, Parameter(help="How the hits are printed.")] = Format.TABLE
     json: Annotated[bool, Parameter(negative=(), help="The same as --format json.")] = False
@@ -117,6 +122,18 @@ def find_rows(layout: Layout, text: str, wanted: SearchOptions) -> list[dict[str
     if ahead:
         search.expect(ahead)
     return [hit.row() for hit in search.run(wanted.params(text)).hits]
+
+
+def reranked_rows(layout: Layout, text: str, wanted: SearchOptions, settings: CaptionSettings) -> list[dict[str, Any]]:
+    """Search, and rank the best hits again by a model that reads pictures."""
+    from hubbleclip.captions.rerank import NUM_RANKED, reranked
+
+    if not text.strip():
+        raise SearchError("--rerank needs a text, with which the pictures are compared")
+    rows = find_rows(layout, text, replace(wanted, k=max(wanted.k, NUM_RANKED)))
+    pictures = [layout.existing_tile(row["tile_id"]).read_bytes() for row in rows[:NUM_RANKED]]
+    best = [rows[position] for position in reranked(text, pictures, settings)]
+    return [*best, *rows[NUM_RANKED:]][: wanted.k]
 
 
 def ask_for_rows(server: RunningServer, params: SearchParams) -> list[dict[str, Any]]:

@@ -1,25 +1,28 @@
-"""Score a model, or features that another program computed, on the frozen benchmark or on a catalogue of objects."""
+"""Score a model, or features or scores of another program, on a benchmark of images and texts."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
+from hubbleclip.captions.rerank import NUM_RANKED, reranked
 from hubbleclip.catalog.catalog import read_catalog
-from hubbleclip.config.settings import ModelSettings, Settings
+from hubbleclip.config.settings import CaptionSettings, ModelSettings, Settings
 from hubbleclip.core.errors import EvaluationError
-from hubbleclip.core.io import atomic_write, sha256_file
+from hubbleclip.core.io import sha256_file
 from hubbleclip.core.records import Sample
 from hubbleclip.dataset.manifest import DatasetInfo, read_dataset
 from hubbleclip.dataset.reader import open_rows
 from hubbleclip.evaluation.benchmarks import catalogue, frozen
+from hubbleclip.evaluation.benchmarks.catalogue import PROTOCOL as OBJECTS
+from hubbleclip.evaluation.benchmarks.items import ItemSet, read_embeddings, read_items, read_scores
 from hubbleclip.evaluation.embed import embed_phrases
 from hubbleclip.evaluation.metrics.baselines import bm25_scores, metadata_text
-from hubbleclip.evaluation.metrics.protocols import Scores
 from hubbleclip.evaluation.metrics.retrieval import Floats, cosine_scores
 from hubbleclip.evaluation.metrics.vocabulary import OBJECT_PROMPTS
 from hubbleclip.evaluation.report.write import read_samples
@@ -62,90 +65,135 @@ def open_model(name: str, pretrained: str, settings: Settings) -> LoadedModel:
     return prepare_for_embedding(loaded, settings.evaluation.precision)
 
 
-def embed_samples(loaded: LoadedModel, info: DatasetInfo, samples: tuple[Sample, ...], batch_size: int) -> Floats:
-    """Embed some tiles of a dataset."""
-    wanted = [sample.tile_id for sample in samples]
-    rows = info.manifest.filter(pc.field("tile_id").isin(wanted)).sort_by("tile_id")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """What is scored, on the tiles of the dataset at `place`: a model, or a file of features or of scores."""
+
+    place: str = ""
+    model: str = ""
+    pretrained: str = ""
+    embeddings: Path | None = None
+    scores: Path | None = None
+    rerank: bool = False
+
+    @property
+    def name(self) -> str:
+        """Name of what is scored; that of a file is `model` or the file's name, with its digest."""
+        if file := self.scores or self.embeddings:
+            return f"{self.model or file.name} ({sha256_file(file)[:16]})"
+        return " ".join(filter(None, (self.model or "promoted run", self.pretrained)))
+
+
+def embed_samples(loaded: LoadedModel, info: DatasetInfo, samples: Sequence[Sample], batch_size: int) -> Floats:
+    """Embed some tiles of a dataset, in order of tile id; their pictures must be those of the samples."""
+    wanted = {sample.tile_id: sample.png_sha256 for sample in samples}
+    rows = info.manifest.filter(pc.field("tile_id").isin(list(wanted))).sort_by("tile_id")
+    found = dict(zip(rows["tile_id"].to_pylist(), rows["png_sha256"].to_pylist(), strict=True))
+    if found != wanted:
+        missing = [name for name, sha256 in wanted.items() if found.get(name) != sha256]
+        raise EvaluationError(
+            f"the dataset {info.digest} lacks the pictures of {len(missing)} tiles, such as {missing[0]}:"
+            " give the dataset of which the items were made, or --embeddings or --scores"
+        )
     return embed_open_tiles(loaded, open_rows(info, rows), batch_size)
 
 
-def frozen_benchmark(
-    settings: Settings,
-    *,
-    place: str = "",
-    model: str = "",
-    pretrained: str = "",
-    embeddings: Path | None = None,
-    scores: Path | None = None,
-) -> dict[str, Any]:
-    """Score a model, or a file of features or of scores, on the frozen benchmark."""
-    info = open_dataset(place, settings)
-    samples = read_samples(info)
-    test_set = frozen.benchmark_set(samples)
-    if file := scores or embeddings:
-        found = (
-            frozen.read_scores(file, test_set)
-            if scores
-            else Scores.of_features("model", *frozen.read_embeddings(file, test_set))
-        )
-        name = f"{file.name} ({sha256_file(file)[:16]})"
+def scores_of(items: ItemSet, entry: Entry, settings: Settings) -> dict[str, Floats]:
+    """Score each image and text (t, k) by the entry, the `model`.
+
+    If classes are ranked, its base model is scored too; and if the entry says so, the order after re-ranking.
+    """
+    if entry.scores:
+        scores = {"model": read_scores(entry.scores, items)}
+    elif entry.embeddings:
+        scores = {"model": cosine_scores(*read_embeddings(entry.embeddings, items))}
     else:
-        loaded, batch_size = open_model(model, pretrained, settings), settings.evaluation.batch_size
-        tiles_td = embed_samples(loaded, info, test_set.samples, batch_size)
-        captions_cd = embed_texts(loaded, test_set.captions_c, batch_size)
-        found = Scores.of_features("model", tiles_td, captions_cd)
-        name = " ".join(filter(None, (model or "promoted run", pretrained)))
-    scored = frozen.score(test_set, found, settings.evaluation, samples)
-    return {"model": name, "dataset_digest": info.digest, **scored}
+        scores = model_scores(items, entry, settings)
+    if entry.rerank:
+        pictures = open_dataset(entry.place, settings).read_tile_images(items.image_ids)
+        scores["reranked"] = reranked_scores(scores["model"], items.texts, pictures, settings.captions)
+    return scores
 
 
-def write_items(path: Path, settings: Settings, place: str = "") -> int:
-    """Write the list of the tiles and captions that a model must embed for the frozen benchmark."""
-    table = frozen.items_table(frozen.benchmark_set(read_samples(open_dataset(place, settings))))
-    with atomic_write(path) as temporary:
-        pq.write_table(table, temporary)
-    return int(table.num_rows)
+def reranked_scores(
+    scores_tk: Floats, texts: Sequence[str], pictures: Sequence[bytes], settings: CaptionSettings
+) -> Floats:
+    """Put the best images of each text into the order that a model which reads pictures gives them."""
+    found_tk = scores_tk.copy()
+    for column_t, text in zip(found_tk.T, texts, strict=True):
+        best = np.argsort(-column_t, kind="stable")[:NUM_RANKED]
+        order = reranked(text, [pictures[image] for image in best], settings)
+        column_t[best[order]] = column_t.max() + np.arange(len(best), 0, -1)
+    return found_tk
 
 
-def catalogue_benchmark(
-    path: Path, settings: Settings, *, place: str = "", model: str = "", pretrained: str = "", num_others: int = 1000
-) -> dict[str, Any]:
-    """Score a model on the objects of a catalogue."""
-    objects = catalogue.read_catalogue(path)
-    info = open_dataset(place, settings)
-    samples = read_samples(info)
-    pairs = catalogue.match_objects(objects, samples)
-    run_dir, batch_size = run_folder(model, settings), settings.evaluation.batch_size
-    object_set = catalogue.make_object_set(objects, samples, pairs, trained_proposals(run_dir, samples), num_others)
-    models = {"model": open_model(model, pretrained, settings)}
+def model_scores(items: ItemSet, entry: Entry, settings: Settings) -> dict[str, Floats]:
+    """Score each image and text (t, k) by a model, and by its base model if classes are ranked."""
+    info, batch_size = open_dataset(entry.place, settings), settings.evaluation.batch_size
+    models, is_classes = {"model": open_model(entry.model, entry.pretrained, settings)}, items.benchmark == OBJECTS
+    run_dir = run_folder(entry.model, settings) if is_classes else None
     if run_dir:
         models["base"] = prepare_for_embedding(load_base_model(run_dir), settings.evaluation.precision)
-    scores = {
+    return {
         name: cosine_scores(
-            embed_phrases(loaded, object_set.classes, OBJECT_PROMPTS, batch_size),
-            embed_samples(loaded, info, object_set.samples, batch_size),
+            embed_samples(loaded, info, items.samples, batch_size),
+            embed_phrases(loaded, items.texts, OBJECT_PROMPTS, batch_size)
+            if is_classes
+            else embed_texts(loaded, items.texts, batch_size),
         )
         for name, loaded in models.items()
     }
-    documents = [f"{metadata_text(sample)} {sample.main_caption}" for sample in object_set.samples]
-    scores["bm25"] = bm25_scores(object_set.classes, documents)
+
+
+def open_items(
+    path: Path | None, settings: Settings, place: str = "", *, run_dir: Path | None = None, num_others: int = 1000
+) -> tuple[ItemSet, list[catalogue.SkyObject]]:
+    """Read frozen items, or make those of a catalogue (CSV) or, without a path, those that the rule draws.
+
+    The second value has the objects of a catalogue. The proposals of `run_dir` count as seen in training.
+    """
+    if path and path.suffix == ".parquet":
+        items = read_items(path)
+        seen = trained_proposals(run_dir, items.samples)
+        return (catalogue.object_set_of(items, seen) if items.benchmark == OBJECTS else items), []
+    info = open_dataset(place, settings)
+    samples = read_samples(info)
+    if path is None:
+        return replace(frozen.benchmark_items(samples), dataset_digest=info.digest), []
+    objects = catalogue.read_catalogue(path)
+    pairs, seen = catalogue.match_objects(objects, samples), trained_proposals(run_dir, samples)
+    object_set = catalogue.make_object_set(objects, samples, pairs, seen, num_others)
+    return replace(object_set, dataset_digest=info.digest), objects
+
+
+def benchmark(
+    path: Path | None, settings: Settings, entry: Entry = Entry(), *, num_others: int = 1000
+) -> dict[str, Any]:
+    """Score an entry on the items of a file (see `open_items`), or on the frozen image-text benchmark."""
+    is_trained_here = path and not (entry.scores or entry.embeddings)
+    run_dir = run_folder(entry.model, settings) if is_trained_here else None
+    items, objects = open_items(path, settings, entry.place, run_dir=run_dir, num_others=num_others)
+    scores = scores_of(items, entry, settings)
+    common = {"model": entry.name, **frozen.identity(items)}
+    if not isinstance(items, catalogue.ObjectSet):
+        return common | {"metrics": frozen.score(items, scores, settings.evaluation)}
+    scores = {name: scores_tk.T for name, scores_tk in scores.items()}
+    documents = [f"{metadata_text(sample)} {sample.main_caption}" for sample in items.samples]
+    scores["bm25"] = bm25_scores(items.texts, documents)
     scores["random"] = np.zeros_like(scores["bm25"])  # equal scores give each metric its expectation by chance
-    counts = catalogue.class_counts(objects, object_set)
-    return {
-        "catalogue": path.name,
-        "catalogue_sha256": sha256_file(path),
-        "dataset_digest": info.digest,
-        "model": " ".join(filter(None, (model or "promoted run", pretrained))),
+    counts = catalogue.class_counts(objects, items)
+    return common | {
+        "catalogue": path and path.name,
+        "catalogue_sha256": path and sha256_file(path),
         "num_objects": len(objects),
-        "num_in_tiles": sum(row["num_in_tiles"] for row in counts),
-        "num_in_training": sum(row["num_in_training"] for row in counts) if run_dir else None,
-        "num_tiles": len(object_set.samples),
+        "num_in_tiles": sum(row.get("num_in_tiles", 0) for row in counts),
+        "num_in_training": sum(row.get("num_in_training", 0) for row in counts) if run_dir and objects else None,
         "classes": counts,
-        "metrics": catalogue.class_metrics(object_set, scores, settings.evaluation.bootstrap),
+        "metrics": catalogue.class_metrics(items, scores, settings.evaluation.bootstrap),
     }
 
 
-def trained_proposals(run_dir: Path | None, samples: list[Sample]) -> frozenset[str]:
+def trained_proposals(run_dir: Path | None, samples: Sequence[Sample]) -> frozenset[str]:
     """List the proposals that a run was trained on."""
     if run_dir is None:
         return frozenset()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from collections import defaultdict
 from collections.abc import Callable, Sequence
@@ -55,6 +56,7 @@ class StubServer(BadServer):
         self.url += "/v1"
         self.faults_of, self.numbers = faults_of, count(1)
         self.calls: dict[str, int] = defaultdict(int)
+        self.grade_of: Callable[[str, bytes], int] = lambda text, picture: 5
         self.on_call: Callable[[int], None] = lambda number: None
 
     @property
@@ -63,7 +65,13 @@ class StubServer(BadServer):
         return [json.loads(one["body"]) for one in self.seen]
 
     def respond(self, handler: Any) -> None:
-        abstract = json.loads(handler.body)["messages"][-1]["content"].partition("Abstract: ")[2]
+        content = json.loads(handler.body)["messages"][-1]["content"]
+        if not isinstance(content, str):  # a text and a picture
+            picture = base64.b64decode(content[1]["image_url"]["url"].partition(",")[2])
+            grade = self.grade_of(content[0]["text"].removeprefix("Text: "), picture)
+            give(completion(json.dumps({"grade": grade})))(handler)
+            return
+        abstract = content.partition("Abstract: ")[2]
         faults = [*self.faults_of(abstract)][self.calls[abstract] :]
         self.calls[abstract] += 1
         self.on_call(next(self.numbers))

@@ -147,3 +147,12 @@ def test_a_changed_prompt_has_a_new_version() -> None:
     """If this fails, raise PROMPT_VERSION or SCHEMA_VERSION, and write the new digest here."""
     text = OpenAICompatible(settings()).prompt() + repr(answer_schema())
     assert (PROMPT_VERSION, SCHEMA_VERSION, sha256_bytes(text.encode())[:16]) == (3, 1, "d95ea13b0f23036e")
+
+
+def test_a_picture_is_graded_and_a_bad_grade_is_asked_for_again() -> None:
+    with StubServer() as stub:
+        grades = iter((11, 7))
+        stub.grade_of = lambda text, picture: next(grades) if (text, picture) == ("a comet", b"\x89PNG pixels") else 0
+        backend = OpenAICompatible(settings(base_url=stub.url), backoff_s=0.01)
+        assert backend.judge("a comet", b"\x89PNG pixels") == 7
+    assert len(stub.requests) == 2

@@ -54,10 +54,3 @@ def test_principal_axes_follow_the_largest_variance_and_keep_their_sign() -> Non
 def test_a_large_test_split_is_shown_in_part() -> None:
     assert diagnostics.plotted_tiles(600) == list(range(600))
     assert diagnostics.plotted_tiles(1201) == list(range(0, 1201, 3))
-
-
-def test_of_tiles_of_equal_rank_the_first_is_shown() -> None:
-    test_set = make_test_set([sample(number, number // 2) for number in range(8)])
-    found = diagnostics.worst_ranked_tiles(test_set, np.zeros((8, 4)), 3)
-    first = {int(group): tile for tile, group in reversed(list(enumerate(test_set.group_t)))}
-    assert found == [(tile, 0, 2.5) for tile in sorted(first.values())[:3]]

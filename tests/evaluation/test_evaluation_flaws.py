@@ -49,13 +49,6 @@ def test_dropped_last_batches(info, loaded) -> None:
     assert len(tile_ids) == len(tiles_td) == info.description["counts"]["test"]["samples"] == 18
 
 
-def test_reshuffled_validation(info, loaded) -> None:
-    """The order is that of the tile ids, each time."""
-    first, again = (embed_tiles(loaded, info, "test", 7) for _ in range(2))
-    assert first[0] == again[0] == sorted(first[0])
-    np.testing.assert_array_equal(first[1], again[1])
-
-
 def test_augmentation_at_evaluation(info, loaded) -> None:
     """A tile's feature is that of the whole tile, unturned, whatever the state of the random numbers."""
     tile_ids, tiles_td = embed_tiles(loaded, info, "test", 7)

@@ -94,16 +94,6 @@ def test_a_thumbnail_is_small_and_knows_the_side_of_its_tile() -> None:
     )
 
 
-def test_a_map_that_is_as_high_as_wide_fits_in_the_height_of_the_plot() -> None:
-    test_set = make_test_set([sample(tile, tile) for tile in range(4)])
-    feat_td = np.array([[1.01, 0.0], [-1.01, 0.0], [0.0, 1.0], [0.0, -1.0]])
-    variables = diagnostics.feature_map(test_set, feat_td, {one.tile_id: "" for one in test_set.samples})
-    y = [point["y"] for point in variables["points"]]
-    assert variables["height"] == 520
-    assert (min(y), max(y)) == (12, 508)
-    assert variables["width"] == pytest.approx(2 * 12 + 1.01 * 496, abs=1)
-
-
 def test_a_map_in_part_has_the_axes_of_all_tiles_and_the_colours_of_those_shown(monkeypatch) -> None:
     categories = ["Stars", "Comets", "Galaxies", "Comets", "Stars", "Comets"]
     rows = sorted((sample(tile, tile) for tile in range(6)), key=lambda one: one.tile_id)

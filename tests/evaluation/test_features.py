@@ -35,14 +35,3 @@ def test_texts_and_labels_are_embedded_with_their_own_prompts() -> None:
     assert {task: prompts for task, (_, prompts) in TASKS.items()} == {
         task: one.prompts for task, one in labels.items()
     }
-
-
-def test_captions_of_a_test_set_are_embedded_whole() -> None:
-    loaded = load_model(ModelSettings(name="hubbleclip-tiny", pretrained=""), 1)
-    same = "The first sentences of both captions fill the context of the model. " * 12
-    rows = [sample(i, i, captions=[f"{same}The last one is about {name}."]) for i, name in enumerate(("stars", "gas"))]
-    test_set = make_test_set(rows)
-    tile_ids = [one.tile_id for one in test_set.samples]
-    captions_cd = embed_test_set(loaded, (tile_ids, np.eye(2)), test_set, {}, 8).captions_cd
-    np.testing.assert_allclose(captions_cd, embed_texts(loaded, test_set.captions_c, 8), atol=1e-6)
-    assert not np.allclose(captions_cd[0], captions_cd[1], atol=1e-4)

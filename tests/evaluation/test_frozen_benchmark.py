@@ -14,15 +14,9 @@ from hubbleclip.config.settings import EvaluationSettings
 from hubbleclip.core.errors import EvaluationError
 from hubbleclip.core.vectors import unit
 from hubbleclip.dataset.splits.schemes import is_benchmark_program
-from hubbleclip.evaluation.benchmarks.frozen import (
-    benchmark_set,
-    caption_ids,
-    identity,
-    items_table,
-    read_embeddings,
-    score,
-)
-from hubbleclip.evaluation.metrics.protocols import Scores
+from hubbleclip.evaluation.benchmarks.frozen import benchmark_items, identity, score
+from hubbleclip.evaluation.benchmarks.items import read_embeddings, read_items, write_items
+from hubbleclip.evaluation.metrics.retrieval import cosine_scores
 
 TITLES = Path(__file__).parents[3] / "shared/data/proposals/titles.tsv"
 DRAWN = (5086, 5121, 5122, 5147, 5154, 5161, 5182, 5215, 5217, 5266)
@@ -41,8 +35,8 @@ def made_samples(tiles_each=2):
 
 
 @pytest.fixture(scope="module")
-def test_set():
-    return benchmark_set(made_samples())
+def items():
+    return benchmark_items(made_samples())
 
 
 def write(path, ids, vectors):
@@ -50,13 +44,12 @@ def write(path, ids, vectors):
     return path
 
 
-def made_features(test_set, seed=0):
+def made_features(items, seed=0):
     """Ids of all items, and vectors that are near for a tile and its own caption."""
     rng = np.random.default_rng(seed)
-    captions = rng.normal(size=(len(test_set.captions_c), 16))
-    tiles = captions[test_set.caption_t] + 0.1 * rng.normal(size=(len(test_set.samples), 16))
-    ids = [*(one.tile_id for one in test_set.samples), *caption_ids(test_set)]
-    return ids, np.concatenate([tiles, captions])
+    captions = rng.normal(size=(len(items.texts), 16))
+    tiles = captions[items.grades_tk.argmax(axis=1)] + 0.1 * rng.normal(size=(len(items.samples), 16))
+    return [*items.image_ids, *items.text_ids], np.concatenate([tiles, captions])
 
 
 def test_the_rule_is_the_hash_of_the_protocol():
@@ -77,62 +70,82 @@ def test_the_programmes_of_the_protocol_are_those_of_the_rule():
     assert hashlib.sha256("\n".join(drawn).encode()).hexdigest() in page
 
 
-def test_the_test_set_has_all_tiles_of_drawn_programmes_of_any_split_and_no_other(test_set):
-    assert {one.proposal_id for one in test_set.samples} == {f"hst:{number}" for number in DRAWN}
-    assert len(test_set.samples) == 2 * len(DRAWN)
-    assert identity(test_set, made_samples())["num_programs_in_train"] == 5
+def test_the_items_are_all_tiles_of_drawn_programmes_of_any_split_and_no_other(items):
+    assert {one.proposal_id for one in items.samples} == {f"hst:{number}" for number in DRAWN}
+    assert len(items.samples) == 2 * len(DRAWN)
+    assert identity(items)["num_programs_in_train"] == 5
 
 
-def test_items_have_each_caption_once_and_no_answer(test_set):
-    rows = items_table(test_set).to_pylist()
-    assert {row["id"] for row in rows if row["kind"] == "text"} == {f"hst:{number}" for number in DRAWN}
-    assert all((row["text"] is None) == (row["kind"] == "image") for row in rows)
-    assert set(items_table(test_set).column_names) == {"id", "kind", "text"}
+def test_frozen_items_have_ids_hashes_texts_and_grades_and_are_read_back(items, tmp_path):
+    write_items(tmp_path / "set.parquet", items)
+    rows = pq.read_table(tmp_path / "set.parquet").to_pylist()
+    texts = {row["id"]: row for row in rows if row["kind"] == "text"}
+    assert texts.keys() == {f"hst:{number}" for number in DRAWN}
+    assert all(hashlib.sha256(row["text"].encode()).hexdigest() == row["sha256"] for row in texts.values())
+    for row, one in zip(rows, items.samples, strict=False):
+        assert (row["id"], row["sha256"], row["text"]) == (one.tile_id, one.png_sha256, None)
+        assert row["grades"] == [{"text": one.proposal_id, "grade": 1}]
+    again = read_items(tmp_path / "set.parquet")
+    assert identity(again) == identity(items)
+    scores_tk = np.random.default_rng(0).random(items.grades_tk.shape)
+    assert score(again, {"model": scores_tk}, SETTINGS) == score(items, {"model": scores_tk}, SETTINGS)
 
 
-def test_the_hash_of_the_items_changes_with_a_caption_or_a_pair(test_set):
+def test_frozen_items_that_were_changed_are_refused(items, tmp_path):
+    write_items(tmp_path / "set.parquet", items)
+    table = pq.read_table(tmp_path / "set.parquet")
+    pq.write_table(table.slice(1), tmp_path / "set.parquet")
+    with pytest.raises(EvaluationError, match="was changed after it was frozen"):
+        read_items(tmp_path / "set.parquet")
+    pq.write_table(table.replace_schema_metadata(None), tmp_path / "set.parquet")
+    with pytest.raises(EvaluationError, match="benchmark --freeze"):
+        read_items(tmp_path / "set.parquet")
+
+
+def test_the_digest_of_the_items_changes_with_a_caption_a_pair_a_picture_or_a_grade(items):
     samples = made_samples()
-    same = identity(benchmark_set(samples[::-1]), samples)["items_sha256"]
     changed = [replace(samples[0], captions=["Another text of the proposal.", "b"]), *samples[1:]]
     changed[1] = replace(changed[1], captions=changed[0].captions)
-    assert identity(test_set, samples)["items_sha256"] == same
-    assert identity(benchmark_set(changed), samples)["items_sha256"] != same
-    assert identity(benchmark_set(samples[1:]), samples)["items_sha256"] != same
+    assert benchmark_items(samples[::-1]).digest == items.digest
+    repainted = [replace(samples[0], png_sha256="1" * 64), *samples[1:]]
+    others = [benchmark_items(one) for one in (changed, samples[1:], repainted)]
+    assert (
+        len({items.digest, replace(items, grades_tk=items.grades_tk / 2).digest, *(one.digest for one in others)}) == 5
+    )
 
 
 def test_a_dataset_without_such_programmes_says_so():
     with pytest.raises(EvaluationError, match="more programmes"):
-        benchmark_set([replace(one, proposal_id="hst:5054") for one in made_samples()])
+        benchmark_items([replace(one, proposal_id="hst:5054") for one in made_samples()])
 
 
-def test_features_of_a_file_are_scored_in_both_directions_beside_baselines(test_set, tmp_path):
-    ids, vectors = made_features(test_set)
+def test_features_of_a_file_are_scored_in_both_directions_beside_baselines(items, tmp_path):
+    ids, vectors = made_features(items)
     order = np.random.default_rng(1).permutation(len(ids))
     path = write(tmp_path / "f.parquet", [*(ids[i] for i in order), "other"], [*vectors[order], np.ones(16)])
-    scores = Scores.of_features("model", *read_embeddings(path, test_set))
-    result = score(test_set, scores, SETTINGS, made_samples())
-    values = {(row["model"], row["name"]): row for row in result["metrics"]}
+    scores_tk = cosine_scores(*read_embeddings(path, items))
+    values = {(row["model"], row["name"]): row for row in score(items, {"model": scores_tk}, SETTINGS)}
     assert values["model", "i2t_recall_at_1"]["value"] == values["model", "t2i_recall_at_1"]["value"] == 1
     assert values["model", "i2t_recall_at_1"]["low"] < 1 == values["model", "i2t_recall_at_1"]["high"]
     assert values["random", "i2t_recall_at_1"]["value"] == pytest.approx(1 / len(DRAWN))
     assert ("bm25", "t2i_median_rank") in values
 
 
-def test_vectors_of_any_length_and_width_give_directions(test_set, tmp_path):
-    ids, vectors = made_features(test_set)
+def test_vectors_of_any_length_and_width_give_directions(items, tmp_path):
+    ids, vectors = made_features(items)
     table = pa.table({"id": ids, "vector": pa.FixedSizeListArray.from_arrays((3 * vectors).astype("f4").ravel(), 16)})
     pq.write_table(table, tmp_path / "f.parquet")
-    tiles_td, captions_cd = read_embeddings(tmp_path / "f.parquet", test_set)
+    tiles_td, captions_cd = read_embeddings(tmp_path / "f.parquet", items)
     assert np.allclose(np.concatenate([tiles_td, captions_cd]), unit(vectors), atol=1e-6)
 
 
-def test_a_file_that_cannot_be_scored_says_what_is_wrong(test_set, tmp_path):
-    ids, vectors = made_features(test_set)
+def test_a_file_that_cannot_be_scored_says_what_is_wrong(items, tmp_path):
+    ids, vectors = made_features(items)
     path = tmp_path / "f.parquet"
 
     def problem() -> str:
         with pytest.raises(EvaluationError) as caught:
-            read_embeddings(path, test_set)
+            read_embeddings(path, items)
         assert "\n" not in str(caught.value)
         return str(caught.value)
 
@@ -165,7 +178,7 @@ def test_the_description_counts_tiles_captions_programmes_and_groups():
         )
     ]
     other = replace(sample(9, 3), proposal_id="hst:5054", split="train")
-    found = identity(benchmark_set([*rows, other]), [*rows, other])
+    found = identity(benchmark_items([*rows, other]))
     assert {name: found[name] for name in found if name.startswith("num_")} == {
         "num_tiles": 5,
         "num_captions": 3,
@@ -183,17 +196,18 @@ def test_the_id_of_a_shared_caption_is_that_of_the_smallest_of_its_programmes():
             [(5121, 1, "One text of both."), (5086, 1, "One text of both."), (5147, 2, "Another text.")]
         )
     ]
-    test_set = benchmark_set(rows)
-    ids = dict(zip(test_set.captions_c, caption_ids(test_set), strict=True))
+    items = benchmark_items(rows)
+    ids = dict(zip(items.texts, items.text_ids, strict=True))
     assert ids == {"One text of both.": "hst:5086", "Another text.": "hst:5147"}
 
 
-def test_each_scorer_has_intervals_by_the_resamples_of_the_settings(test_set):
-    ids, vectors = made_features(test_set)
+def test_each_scorer_has_intervals_by_the_resamples_of_the_settings(items):
+    ids, vectors = made_features(items)
     features = unit(vectors)
-    parts = features[: len(test_set.samples)], features[len(test_set.samples) :]
+    scores_tk = cosine_scores(features[: len(items.samples)], features[len(items.samples) :])
+    scores_tk += np.random.default_rng(2).normal(size=scores_tk.shape)
     few, again, other = (
-        score(test_set, Scores.of_features("model", *parts), settings, [])["metrics"]
+        score(items, {"model": scores_tk}, settings)
         for settings in (SETTINGS, SETTINGS, EvaluationSettings(bootstrap=101))
     )
     assert len(ids) == len(vectors)
@@ -209,10 +223,10 @@ def test_each_scorer_has_intervals_by_the_resamples_of_the_settings(test_set):
 def test_programmes_of_one_group_are_too_few_as_well():
     rows = [one for one in made_samples() if one.proposal_id in {"hst:5086", "hst:5121"}]
     with pytest.raises(EvaluationError, match=r"has 2 programmes .* in fewer than 2 groups.*more programmes"):
-        benchmark_set([replace(one, group_id="group-0") for one in rows])
+        benchmark_items([replace(one, group_id="group-0") for one in rows])
 
 
-def test_a_proposal_without_a_number_is_not_of_the_benchmark(test_set):
+def test_a_proposal_without_a_number_is_not_of_the_benchmark(items):
     unknown = replace(sample(999, 99), proposal_id="local:unknown")
-    found = benchmark_set([*made_samples(), unknown])
-    assert [one.tile_id for one in found.samples] == [one.tile_id for one in test_set.samples]
+    found = benchmark_items([*made_samples(), unknown])
+    assert found.image_ids == items.image_ids

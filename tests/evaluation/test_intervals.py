@@ -15,7 +15,8 @@ def estimate_of(hits_g, tiles_g, num_resamples=300, name="i2t_accuracy_at_10pct"
     group_q = np.repeat(np.arange(len(tiles_g)), tiles_g)
     weights_bg = bootstrap.draw_weights(len(tiles_g), num_resamples, 0)
     draws_b = bootstrap.resampled_means(hit_q[:, None], group_q, weights_bg)[:, 0]
-    return estimate(hit_q.mean(), name=name, draws_b=draws_b, num_groups=len(tiles_g), sizes_g=tiles_g)
+    spread = intervals.spread_of(hits_g, hits_g.sum(), tiles_g)
+    return estimate(hit_q.mean(), name=name, draws_b=draws_b, num_groups=len(tiles_g), sizes_g=tiles_g, spread=spread)
 
 
 def test_resampling_tiles_instead_of_groups_would_be_too_narrow():
@@ -28,7 +29,8 @@ def test_resampling_tiles_instead_of_groups_would_be_too_narrow():
 
 def test_one_caption_per_group_gives_the_exact_interval_of_clopper_and_pearson():
     hits_g = np.r_[np.ones(48, dtype=int), np.zeros(6, dtype=int)]
-    low, high = intervals.share_interval(48 / 54, (48 / 54) * (6 / 54) / 54, np.ones(54, dtype=int))
+    ones, variance = np.ones(54, dtype=int), (48 / 54) * (6 / 54)
+    low, high = intervals.share_interval(48 / 54, variance / 54, ones, intervals.Spread(variance, 1.0))
     assert (low, high) == (pytest.approx(0.7737, abs=1e-4), pytest.approx(0.9581, abs=1e-4))
     assert estimate_of(hits_g, np.ones(54, dtype=int), 4000).interval() == pytest.approx((low, high), abs=0.01)
 
@@ -41,7 +43,7 @@ def test_the_variance_over_few_groups_is_that_of_their_mean():
 
 def test_groups_of_unequal_sizes_count_by_the_group_of_a_random_value():
     """Without any miss, only the sizes are known: a random one of these 4 values is in a group of 2.5 on average."""
-    assert intervals.design_ratio(1.0, 0.0, np.array([1, 3])) == pytest.approx((1 + (2.5 - 1) / 2) * 2 / 4)
+    assert intervals.design_ratio(1.0, 0.0, np.array([1, 3])) == pytest.approx((1 + (2.5 - 1) * 0.4) * 2 / 4)
 
 
 def test_agreement_of_all_groups_is_not_taken_for_certainty():
@@ -53,16 +55,15 @@ def test_agreement_of_all_groups_is_not_taken_for_certainty():
 
 @pytest.mark.parametrize("size", [1, 3, 10])
 def test_more_misses_never_raise_an_end_of_the_interval(size):
-    """The first misses are single tiles of different groups, which the interval took for near certainty."""
+    """Single tiles of different groups are missed. The first may, since it shows that tiles of a group differ."""
     tiles_g, hits_g = np.full(54, size), np.full(54, size)
     ends = []
     for miss in range(54 * size):
         ends.append(estimate_of(hits_g, tiles_g).interval())
         hits_g[miss % 54] -= 1
     low, high = np.array(ends).T
-    assert (np.diff(low) <= 1e-3).all()
+    assert (np.diff(low)[1 if size > 1 else 0 :] <= 1e-3).all()
     assert (np.diff(high) <= 1e-3).all()
-    assert low[0] >= low[1]
 
 
 def test_scorers_that_never_differ_are_not_known_to_be_equal():
@@ -121,7 +122,9 @@ def test_a_difference_is_as_wide_as_the_less_certain_of_its_two_shares_makes_it(
     whole_groups, single_tiles = (
         estimate_of(hits_g, np.full(12, 6)) for hits_g in (6 * (np.arange(12) % 3 > 0), np.r_[6, np.full(11, 4)])
     )
-    ratios = [intervals.design_ratio(one.value, one.variance, one.sizes) for one in (whole_groups, single_tiles)]
+    ratios = [
+        intervals.design_ratio(one.value, one.variance, one.sizes, one.spread) for one in (whole_groups, single_tiles)
+    ]
     assert ratios[0] > 1.5 * ratios[1]
     for pair in ((whole_groups, single_tiles), (single_tiles, whole_groups)):
         found = difference(*pair)
@@ -137,17 +140,29 @@ def test_percentiles_are_expanded_by_students_t_and_the_correction_of_the_varian
     assert (low, high) == (pytest.approx(tail, abs=2e-5), pytest.approx(1 - tail, abs=2e-5))
 
 
-def test_the_ratio_of_graded_groups_mixes_their_variance_with_that_of_the_pseudo_groups():
+@pytest.mark.parametrize(
+    ("spread", "weight", "graded", "students"), [((0.2, 0.9), 16, 0.2 / 0.1875, 1), (None, 0.5, 1, 3.182446 / 1.959964)]
+)
+def test_the_ratio_mixes_the_variance_with_that_of_sizes_and_correlation(spread, weight, graded, students):
     """Sizes 1, 2, 3 and 6 and a share of 0.75, with a variance of 0.02, worked out by hand."""
-    added_groups = 1.959964**2  # half of them hits, half of them misses
-    padded = (4 * 0.75 + added_groups / 2) / (4 + added_groups)
     seen = 4 * 0.75 * 0.25
-    added = (4 + added_groups) * padded * (1 - padded) - seen
+    misses = seen**2 / (16 * 0.02 * students**2)
+    correlation = (0.9 * misses + 0.8 * 0.4) / (misses + 0.8) if spread else 0.4
     size_of_mean_value = (1 + 4 + 9 + 36) / 12
-    prior = (1 + 0.5 * (size_of_mean_value - 1)) / 3  # 3 values per group
-    students = 3.182446 / 2.200985  # t(0.975) for 3 and for 11 degrees of freedom
-    expected = (16 * 0.02 * students**2 + prior * added) / (seen + added)
-    assert intervals.design_ratio(0.75, 0.02, np.array([1, 2, 3, 6])) == pytest.approx(expected, rel=1e-5)
+    modelled = graded * (1 + correlation * (size_of_mean_value - 1)) / 3  # 3 values per group
+    expected = (seen + weight * modelled) / (misses + weight)
+    for known in [intervals.Spread(*spread)] if spread else [None, intervals.Spread(0.1, 0.9)]:  # graded values
+        assert intervals.design_ratio(0.75, 0.02, np.array([1, 2, 3, 6]), known) == pytest.approx(expected, rel=1e-5)
+
+
+def test_the_correlation_of_groups_is_that_of_their_values():
+    sizes_g = np.full(400, 5)
+    alone = np.random.default_rng(0).random((400, 5)) < 0.8
+    found = intervals.spread_of(alone.sum(axis=1), alone.sum(), sizes_g)
+    assert found == (pytest.approx(alone.var(ddof=1)), pytest.approx(0, abs=0.03))
+    whole_g = 5 * alone[:, 0]
+    assert intervals.spread_of(whole_g, whole_g.sum(), sizes_g).correlation == 1
+    assert intervals.spread_of(sizes_g, sizes_g.sum(), sizes_g) == (0, 0)
 
 
 def test_the_ends_of_a_normalised_rank_are_shares_and_not_whole_ranks():

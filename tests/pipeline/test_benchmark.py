@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from datetime import date
 from importlib.resources import files
 from itertools import product
 from pathlib import Path
@@ -13,14 +14,17 @@ import pytest
 from astropy.wcs import WCS
 from finished_runs import made_run, run_command
 from squares_dataset import MODEL, PLACES, made_png, made_sample, make_dataset
+from stub_server import StubServer
 
 from hubbleclip.cli.app import main
-from hubbleclip.config.settings import ShardSettings, read_settings
+from hubbleclip.config.settings import CaptionSettings, ShardSettings, read_settings
 from hubbleclip.core.errors import EvaluationError
 from hubbleclip.dataset.build import build_dataset
 from hubbleclip.dataset.manifest import read_dataset
+from hubbleclip.evaluation.benchmarks.items import write_items
+from hubbleclip.evaluation.benchmarks.leaderboard import append_result
 from hubbleclip.images.wcs import tile_geometries
-from hubbleclip.pipeline.benchmark import catalogue_benchmark, frozen_benchmark, run_folder
+from hubbleclip.pipeline.benchmark import Entry, benchmark, open_items, run_folder
 from hubbleclip.training.checkpoints import load_run_model
 from hubbleclip.training.export.open_clip_folder import merged, write_open_clip
 from hubbleclip.training.models.trained_model import load_model
@@ -41,7 +45,7 @@ def profile(tmp_path_factory):
 def test_a_run_and_features_of_it_in_a_file_have_the_same_score(profile, tmp_path, capsys):
     settings, dataset_dir, run_dir = profile
     common = f"benchmark --frozen --dataset {dataset_dir} --data {settings.data} --set evaluation.bootstrap=100".split()
-    run_command(*common, "--items", tmp_path / "items.parquet")
+    run_command(*common, "--freeze", tmp_path / "items.parquet")
     rows = pq.read_table(tmp_path / "items.parquet").to_pylist()
     model, info = load_model(run_dir), read_dataset(dataset_dir)
     names = [row["id"] for row in rows if row["kind"] == "image"]
@@ -52,7 +56,7 @@ def test_a_run_and_features_of_it_in_a_file_have_the_same_score(profile, tmp_pat
     pq.write_table(table, tmp_path / "features.parquet")
     run_command(*common, "--embeddings", tmp_path / "features.parquet", "--out", tmp_path / "scores.json")
     assert "hubble-image-text-1" in capsys.readouterr().out
-    ours = frozen_benchmark(settings, place=str(dataset_dir), model=str(run_dir))
+    ours = benchmark(None, settings, Entry(place=str(dataset_dir), model=str(run_dir)))
     theirs = json.loads((tmp_path / "scores.json").read_text())
     assert theirs["metrics"] == ours["metrics"]
     assert {name: theirs[name] for name in ("dataset_digest", "items_sha256", "num_tiles")} == {
@@ -62,31 +66,78 @@ def test_a_run_and_features_of_it_in_a_file_have_the_same_score(profile, tmp_pat
     }
 
 
-def test_the_script_of_the_docs_enters_scores(profile, tmp_path, monkeypatch):
+def test_the_script_of_the_docs_enters_scores_of_a_frozen_file_into_a_leaderboard(profile, tmp_path, monkeypatch):
     settings, dataset_dir, _ = profile
     monkeypatch.chdir(tmp_path)
-    common = f"benchmark --frozen --dataset {dataset_dir} --data {settings.data} --set evaluation.bootstrap=100".split()
-    run_command(*common, "--items", "items.parquet")
+    common = f"--data {settings.data} --set evaluation.bootstrap=100".split()
+    run_command("benchmark", "--frozen", "--freeze", "set.parquet", "--dataset", dataset_dir, *common)
     page = files("hubbleclip.evaluation.benchmarks").joinpath("README.md").read_text()
-    exec(page.partition("by `--scores`:")[2].split("```")[1].removeprefix("python"), {})
-    run_command(*common, "--scores", "scores.parquet", "--out", "result.json")
+    script, entering = page.partition("**Entering scores.**")[2].split("```")[1:4:2]
+    exec(script.removeprefix("python"), {})
+    monkeypatch.setattr("hubbleclip.cli.models.print_rows", lambda rows: None)
+    run_command(*entering.split()[1:], *common, "--out", "result.json")
     rows = {(row["model"], row["name"]): row["value"] for row in json.loads(Path("result.json").read_text())["metrics"]}
-    texts = [row["text"] for row in pq.read_table("items.parquet").to_pylist() if row["kind"] == "text"]
+    texts = [row["text"] for row in pq.read_table("set.parquet").to_pylist() if row["kind"] == "text"]
     tied = sum(len(text) == min(map(len, texts)) for text in texts)
     own = read_dataset(dataset_dir).manifest.to_pylist()
     drawn = [row["captions"][0] for row in own if row["captions"][0] in texts]
     expected = sum((len(text) == min(map(len, texts))) / tied for text in drawn) / len(drawn)
     assert rows["model", "i2t_recall_at_1"] == pytest.approx(expected, abs=1e-5)
+    (line,) = map(json.loads, Path("board.jsonl").read_text().splitlines())
+    assert line["model"].startswith("shortest-text (")
+    assert line["metrics"]["i2t_recall_at_1"][0] == rows["model", "i2t_recall_at_1"]
     table = pq.read_table("scores.parquet")
     pq.write_table(table.slice(1), "scores.parquet")
     with pytest.raises(EvaluationError, match=f"lacks 1 of {len(table)} scores"):
-        frozen_benchmark(settings, place=str(dataset_dir), scores=Path("scores.parquet"))
+        benchmark(Path("set.parquet"), settings, Entry(scores=Path("scores.parquet")))
+
+
+def test_the_best_images_are_ranked_again_by_a_model_that_reads_pictures(profile):
+    settings, dataset_dir, run_dir = profile
+    (items, _), info = open_items(None, settings, str(dataset_dir)), read_dataset(dataset_dir)
+    captions = {
+        png: one.main_caption for png, one in zip(info.read_tile_images(items.image_ids), items.samples, strict=True)
+    }
+    with StubServer() as stub:
+        stub.grade_of = lambda text, picture: 10 if captions[picture] == text else 0
+        asked = settings.model_copy(update={"captions": CaptionSettings(model="made", base_url=stub.url)})
+        result = benchmark(None, asked, Entry(place=str(dataset_dir), model=str(run_dir), rerank=True))
+    values = {(row["model"], row["name"]): row["value"] for row in result["metrics"]}
+    assert values["reranked", "t2i_recall_at_1"] == 1 > values["model", "t2i_recall_at_1"]
+    assert values["reranked", "i2t_recall_at_1"] == values["model", "i2t_recall_at_1"]
+
+
+def test_a_leaderboard_keeps_its_lines_and_its_page_has_a_table_per_digest_and_escapes_names(tmp_path):
+    metrics = [{"model": "model", "name": "i2t_recall_at_1", "value": 0.5, "low": 0.4, "high": 0.6}]
+    result = {"benchmark": "b", "items_sha256": "1" * 64, "dataset_digest": "d", "num_tiles": 9, "metrics": metrics}
+    better = [metrics[0] | {"value": 0.75}]
+    for changes in (
+        {"model": "<b>first"},
+        {"model": "second", "metrics": better},
+        {"model": "z", "items_sha256": "2" * 64},
+    ):
+        page = append_result(tmp_path / "board.jsonl", result | changes, date(2026, 1, 2)).read_text()
+    assert len((tmp_path / "board.jsonl").read_text().splitlines()) == 3
+    assert page.count("<table ") == 2 and "&lt;b&gt;first" in page and "<b>first" not in page
+    assert page.index("<td>second") < page.index("<td>&lt;b&gt;first")
+    (tmp_path / "board.jsonl").write_text("no line\n")
+    with pytest.raises(EvaluationError, match="is no leaderboard"):
+        append_result(tmp_path / "board.jsonl", result | {"model": "m"}, date(2026, 1, 2))
+
+
+def test_pictures_of_a_frozen_file_must_be_those_of_the_dataset(profile, tmp_path):
+    settings, dataset_dir, run_dir = profile
+    items, _ = open_items(None, settings, str(dataset_dir))
+    changed = [replace(items.samples[0], png_sha256="0" * 64), *items.samples[1:]]
+    write_items(tmp_path / "set.parquet", replace(items, samples=tuple(changed)))
+    with pytest.raises(EvaluationError, match="lacks the pictures of 1 tiles"):
+        benchmark(tmp_path / "set.parquet", settings, Entry(place=str(dataset_dir), model=str(run_dir)))
 
 
 def test_an_exported_folder_has_the_score_of_its_run(profile, tmp_path):
     settings, dataset_dir, run_dir = profile
     write_open_clip(merged(load_run_model(run_dir)), tmp_path)
-    scores = [frozen_benchmark(settings, place=str(dataset_dir), model=str(one)) for one in (run_dir, tmp_path)]
+    scores = [benchmark(None, settings, Entry(place=str(dataset_dir), model=str(one))) for one in (run_dir, tmp_path)]
     values = [[row["value"] for row in one["metrics"]] for one in scores]
     assert np.allclose(*values, atol=1e-6)
 
@@ -152,6 +203,10 @@ def test_objects_of_a_catalogue_are_scored_by_class_beside_baselines_and_their_l
     assert ("all", "model", None, "ap_minus_base") in found
     means = {row["model"]: row["value"] for row in result["metrics"] if row["class"] is None and row["name"] == "ap"}
     assert means["bm25"] > means["random"] + 0.2  # the caption of each tile names the place
+    run_command("benchmark", catalogue, "--freeze", tmp_path / "objects.parquet", *places.split(), "--others", 3)
+    run_command("benchmark", tmp_path / "objects.parquet", *places.split(), *wanted.split())
+    again = json.loads((tmp_path / "scores.json").read_text())
+    assert (again["metrics"], again["items_sha256"]) == (result["metrics"], result["items_sha256"])
     assert "square at the left" in printed and "the proposals of 8 objects were in training" in " ".join(
         printed.split()
     )
@@ -161,7 +216,7 @@ def test_objects_in_no_tile_are_one_line(profile, tmp_path):
     settings, dataset_dir, run_dir = profile
     (tmp_path / "c.csv").write_text("ra_deg,dec_deg,class\n10,20,lens\n")
     with pytest.raises(EvaluationError, match="0 of 1 objects"):
-        catalogue_benchmark(tmp_path / "c.csv", settings, place=str(dataset_dir), model=str(run_dir))
+        benchmark(tmp_path / "c.csv", settings, Entry(place=str(dataset_dir), model=str(run_dir)))
 
 
 @pytest.mark.parametrize("arguments", [[], ["c.csv", "--frozen"]])

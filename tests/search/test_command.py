@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from commands import Outcome, run
 from search_site import tile_id_of
+from stub_server import StubServer
 
 from hubbleclip.config.settings import Settings
 from hubbleclip.core.layout import Layout
@@ -49,9 +50,23 @@ def test_a_picture_is_searched_for_and_an_empty_cone_is_said(search, site: Setti
     assert search("--cone", "200 80 0.1").out == "no tile was found\n"
 
 
+def test_hits_are_ranked_again_by_the_grades_of_a_model_that_reads_pictures(search, site: Settings) -> None:
+    words = ("planetary", "nebula", "--mode", "words", "--group", "none", "--json", "-k")
+    ids = [row["tile_id"] for row in json.loads(search(*words, "50").out)]
+    digests = {Layout(site.root).tile(tile_id).read_bytes(): number for number, tile_id in enumerate(ids)}
+    with StubServer() as stub:
+        stub.grade_of = lambda text, picture: 9 if digests[picture] == 2 else 3
+        server = ("--set", f"captions.base_url={stub.url}", "--set", "captions.model=made")
+        found = search(*words, "3", "--rerank", *server)
+    assert [row["tile_id"] for row in json.loads(found.out)] == [ids[2], ids[0], ids[1]], found.err
+    assert len(stub.requests) == len(ids)
+
+
 @pytest.mark.parametrize(
     ("arguments", "word"),
     [
+        (("--like", "0" * 32, "--rerank"), "--rerank needs a text"),
+        (("x", "--rerank"), "captions.model is empty"),
         ((), "nothing to search for"),
         (("--like", "0" * 32), "no indexed tile begins with"),
         (("--image", "missing.png"), "missing.png"),

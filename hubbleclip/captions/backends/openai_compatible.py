@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import base64
+import itertools
+import json
 import os
 import re
 import sys
 from collections.abc import Callable
+from functools import partial
 from threading import Lock
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 import requests
@@ -35,6 +39,17 @@ category: the science category
 summary: what is observed and why, at most 40 words
 search_phrases: 3 to 8 queries of at most 10 words that a person could type to find these images, without names
 Use only what the text says. Name no object and no target that it does not name."""
+
+JUDGEMENT = """\
+You see a picture that a space telescope took, and a text. Say how well the picture shows what the text describes, as
+one JSON object: grade, a whole number from 0 (not at all) to 10 (fully)."""
+GRADE_SCHEMA: dict[str, Any] = {
+    "type": "object",
+    "properties": {"grade": {"type": "integer", "minimum": 0, "maximum": 10}},
+    "required": ["grade"],
+    "additionalProperties": False,
+}
+Answered = TypeVar("Answered")
 
 WRONG_ADDRESS = {401, 403, 404, 405}
 """HTTP statuses that every request would get, because the key, the address or the name of the model is wrong."""
@@ -101,53 +116,101 @@ class OpenAICompatible:
 
     def ask(self, source: SourceText, count_call: Callable[[], int]) -> Reply:
         """See `Backend`. An invalid answer, a status such as 429 or 500, and a broken response are retried."""
+        answer, tokens = self._complete(partial(self._body, source), parse_answer, count_call)
+        return Reply(answer=answer, prompt_tokens=tokens[0], answer_tokens=tokens[1])
+
+    def judge(self, text: str, picture: bytes) -> int:
+        """Ask how well a picture shows what a text describes.
+
+        Parameters
+        ----------
+        text
+            Text of a search, or a caption.
+        picture
+            PNG or JPEG file.
+
+        Returns
+        -------
+        int
+            Grade from 0 (not at all) to 10.
+
+        Raises
+        ------
+        AnswerError
+            If there is no valid answer, for instance because the model reads no pictures.
+        ArchiveDownError
+            If the server is down.
+
+        """
+        kind = "png" if picture.startswith(b"\x89PNG") else "jpeg"
+        url = f"data:image/{kind};base64,{base64.b64encode(picture).decode()}"
+        content = [{"type": "text", "text": f"Text: {text}"}, {"type": "image_url", "image_url": {"url": url}}]
+        messages: list[dict[str, Any]] = [
+            {"role": "system", "content": JUDGEMENT},
+            {"role": "user", "content": content},
+        ]
+        grade, _ = self._complete(
+            lambda num_before: self._request(messages, "grade", GRADE_SCHEMA, num_before),
+            parse_grade,
+            itertools.count().__next__,
+        )
+        return grade
+
+    def _complete(
+        self, body_of: Callable[[int], dict[str, Any]], parse: Callable[[str], Answered], count_call: Callable[[], int]
+    ) -> tuple[Answered, list[int | None]]:
+        """Send requests until one has a valid answer; return it with the numbers of tokens of prompt and answer."""
         try:
             for attempt in self._transport.attempts(self._url, is_waited_for=False):
                 with attempt:
-                    return self._send(source, count_call())
+                    return self._send(body_of(count_call()), parse)
         except ResponseError as error:
             raise AnswerError(error.reason, str(error)) from error
         except requests.RequestException as error:
             raise self._explained(error) from None  # the original error could show the request with its key
         raise AssertionError("internal error: the retry loop ended with neither an answer nor an exception")
 
-    def _send(self, source: SourceText, num_before: int) -> Reply:
+    def _send(self, body: dict[str, Any], parse: Callable[[str], Answered]) -> tuple[Answered, list[int | None]]:
         """Send one request and validate the answer; DamagedError is raised for an answer that a retry may correct."""
         if self._key:
             confirm_address(self.settings.base_url)
         headers = {"Authorization": f"Bearer {self._key}"} if self._key else {}
-        response = self._transport.session.post(
-            self._url, json=self._body(source, num_before), headers=headers, allow_redirects=False
-        )
+        response = self._transport.session.post(self._url, json=body, headers=headers, allow_redirects=False)
         response.raise_for_status()
         try:
             answered = response.json()
             content = answered["choices"][0]["message"]["content"]
             usage = answered.get("usage") or {}
             tokens = [number_of(usage.get(name)) for name in ("prompt_tokens", "completion_tokens")]
-            answer = parse_answer(str(content))
+            return parse(str(content)), tokens
         except AnswerError as error:
             raise DamagedError(error.detail, error.reason) from error
         except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
             raise DamagedError("the response is no chat completion", "bad_response") from error
-        return Reply(answer=answer, prompt_tokens=tokens[0], answer_tokens=tokens[1])
 
     def _body(self, source: SourceText, num_before: int) -> dict[str, Any]:
-        """Compose the body of a request. A retry has another seed, because the same answer would fail again."""
-        settings = self.settings
+        """Compose the body of a request about an abstract."""
         title = f"Title: {source.title}\n" if source.title else ""
         messages = [
             {"role": "system", "content": INSTRUCTIONS},
             {"role": "user", "content": f"{title}Abstract: {source.abstract}"},
         ]
-        schema = {"name": "caption", "schema": answer_schema(), "strict": True}
+        return self._request(messages, "caption", answer_schema(), num_before)
+
+    def _request(
+        self, messages: list[dict[str, Any]], name: str, schema: dict[str, Any], num_before: int
+    ) -> dict[str, Any]:
+        """Compose the body of a request. A retry has another seed, because the same answer would fail again."""
         return {
-            "model": settings.model,
+            "model": self.settings.model,
             "messages": messages,
             "temperature": RETRY_TEMPERATURE if num_before else TEMPERATURE,
-            "seed": settings.seed + num_before,
+            "seed": self.settings.seed + num_before,
             "max_tokens": MAX_ANSWER_TOKENS,
-            "response_format": {"type": "json_schema", "json_schema": schema},
+            "response_format": {
+                "type": "json_schema",
+                "json_schema": {"name": name, "schema": schema, "strict": True},
+            },
         }
 
     def _explained(self, error: requests.RequestException) -> Exception:
@@ -167,6 +230,14 @@ class OpenAICompatible:
                 f"cannot reach {urlsplit(self._url).netloc}: start the model's server, or set captions.base_url"
             )
         return AnswerError("server_failure", str(failure).replace("fetch.timeout_s", "captions.timeout_s"))
+
+
+def parse_grade(text: str) -> int:
+    """Parse a grade; ValueError if it is none."""
+    grade = json.loads(text)["grade"]
+    if not isinstance(grade, int) or not 0 <= grade <= 10:
+        raise ValueError(f"{grade!r} is no grade from 0 to 10")
+    return grade
 
 
 def number_of(value: object) -> int | None:

@@ -11,7 +11,7 @@ import math
 import warnings
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,30 +27,34 @@ from hubbleclip.core.errors import EvaluationError
 from hubbleclip.core.records import Sample
 from hubbleclip.core.vectors import unit_vectors
 from hubbleclip.dataset.shard_writer import unit_hash
+from hubbleclip.evaluation.benchmarks.items import ItemSet
 from hubbleclip.evaluation.metrics.bootstrap import draw_weights
 from hubbleclip.evaluation.metrics.protocols import Estimate, difference
-from hubbleclip.evaluation.metrics.ranking import resampled_precision, resampled_ranking_metrics
+from hubbleclip.evaluation.metrics.ranking import resampled_ndcg, resampled_precision, resampled_ranking_metrics
 from hubbleclip.evaluation.metrics.retrieval import Bools, Floats, Ints
 from hubbleclip.evaluation.metrics.zeroshot import recentred
 
 REQUIRED = ("ra_deg", "dec_deg", "class")
-RADIUS = "radius_arcsec"
+RADIUS, VOTES = "radius_arcsec", "votes"
+MAJORITY = 0.5
+"""Share of the votes from which an object counts as one of its class; fewer votes are a gain of nDCG alone."""
 EDGE_PX = 1e-6
 """Pixels by which rounding may move a position on the edge of a tile."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SkyObject:
-    """An object of a catalogue: its position (ICRS), its class in plain words, and its radius or 0."""
+    """An object of a catalogue: position (ICRS), class in plain words, radius or 0, share of votes for the class."""
 
     ra_deg: float
     dec_deg: float
     class_name: str
     radius_arcsec: float = 0.0
+    votes: float = 1.0
 
 
 def read_catalogue(path: Path) -> list[SkyObject]:
-    """Read a CSV file with the columns ra_deg, dec_deg, class and, optionally, radius_arcsec; others are ignored."""
+    """Read a CSV file with ra_deg, dec_deg, class and, optionally, radius_arcsec and votes; others are ignored."""
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             rows = csv.DictReader(file)
@@ -58,7 +62,7 @@ def read_catalogue(path: Path) -> list[SkyObject]:
             missing = [name for name in REQUIRED if name not in names]
             if missing:
                 raise EvaluationError(
-                    f"{path} has no column {missing[0]}: give ra_deg, dec_deg, class[, radius_arcsec]"
+                    f"{path} has no column {missing[0]}: give ra_deg, dec_deg, class[, radius_arcsec, votes]"
                 )
             objects = [_object(path, rows.line_num, {key: row[name] for key, name in names.items()}) for row in rows]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
@@ -72,13 +76,15 @@ def _object(path: Path, line: int, row: dict[str, str | None]) -> SkyObject:
     """Make an object of a row. Raises EvaluationError if a value is missing or out of range."""
     try:
         ra, dec = float(row["ra_deg"] or ""), float(row["dec_deg"] or "")
-        radius = float((row.get(RADIUS) or "").strip() or 0)
+        radius, votes = (float((row.get(name) or "").strip() or empty) for name, empty in ((RADIUS, 0), (VOTES, 1)))
     except ValueError as error:
-        raise EvaluationError(f"{path}, line {line}: {error}: give positions and radius as numbers") from error
+        raise EvaluationError(f"{path}, line {line}: {error}: give numbers") from error
     name = " ".join((row["class"] or "").replace("_", " ").split()).lower()
-    if not (0 <= ra <= 360 and -90 <= dec <= 90 and 0 <= radius < math.inf and name):
-        raise EvaluationError(f"{path}, line {line}: give ra_deg 0 to 360, dec_deg -90 to 90, class, radius at least 0")
-    return SkyObject(ra_deg=ra % 360, dec_deg=dec, class_name=name, radius_arcsec=radius)
+    if not (0 <= ra <= 360 and -90 <= dec <= 90 and 0 <= radius < math.inf and 0 <= votes <= 1 and name):
+        raise EvaluationError(
+            f"{path}, line {line}: give ra_deg 0 to 360, dec_deg -90 to 90, class, radius at least 0, votes 0 to 1"
+        )
+    return SkyObject(ra_deg=ra % 360, dec_deg=dec, class_name=name, radius_arcsec=radius, votes=votes)
 
 
 def match_objects(objects: Sequence[SkyObject], samples: Sequence[Sample]) -> list[tuple[int, int]]:
@@ -134,22 +140,23 @@ ALL, UNSEEN = "all", "unseen"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class ObjectSet:
-    """Candidate tiles in order of tile id, and the classes of the objects that they show.
+class ObjectSet(ItemSet):
+    """Candidate tiles in order of tile id, and as texts the classes of the objects that they show.
 
-    `is_positive_kt` is true where a tile shows an object of a class. `group_t` has the group of each tile: a connected
-    component of tiles that share objects, so a tile without an object is its own group. `is_seen_t` is true where the
-    tile's proposal has a tile in train. `object_of_pair` and `tile_of_pair` have the indices of
-    each pair of an object and a tile that shows it.
+    The grade of a tile is the largest share of votes for a class among its objects; from `MAJORITY` it is a positive. A
+    group is a connected component of tiles that share objects, so a tile without an object is its own group.
+    `is_seen_t` is true where the tile's proposal has a tile in train. `object_of_pair` and `tile_of_pair` have the
+    indices of each pair of an object and a tile that shows it; frozen items do not have them.
     """
 
-    samples: tuple[Sample, ...]
-    classes: tuple[str, ...]
-    is_positive_kt: Bools
-    group_t: Ints
     is_seen_t: Bools
     object_of_pair: Ints
     tile_of_pair: Ints
+
+    @property
+    def is_positive_kt(self) -> Bools:
+        """Which tiles show an object of each class."""
+        return np.asarray(self.grades_tk.T >= MAJORITY)
 
 
 def make_object_set(
@@ -172,19 +179,31 @@ def make_object_set(
     object_p, tile_p = np.array([(number, place[index]) for number, index in pairs], dtype=np.int64).T
     classes = tuple(sorted({objects[number].class_name for number in object_p}))
     class_p = np.array([classes.index(objects[number].class_name) for number in object_p])
-    is_positive_kt = np.zeros((len(classes), len(chosen)), dtype=np.bool_)
-    is_positive_kt[class_p, tile_p] = True
+    grades_tk = np.zeros((len(chosen), len(classes)))
+    np.maximum.at(grades_tk, (tile_p, class_p), [objects[number].votes for number in object_p])
     nodes = len(chosen) + len(objects)  # a graph of tiles and objects, whose components are the groups
     links = coo_array((np.ones(len(pairs)), (tile_p, len(chosen) + object_p)), shape=(nodes, nodes))
     _, group_t = np.unique(connected_components(links, directed=False)[1][: len(chosen)], return_inverse=True)
     return ObjectSet(
+        benchmark=PROTOCOL,
         samples=tuple(samples[index] for index in chosen),
-        classes=classes,
-        is_positive_kt=is_positive_kt,
+        text_ids=classes,
+        texts=classes,
+        grades_tk=grades_tk,
         group_t=group_t.astype(np.int64),
         object_of_pair=object_p,
         tile_of_pair=tile_p,
         is_seen_t=np.array([samples[index].proposal_id in seen_proposals for index in chosen]),
+    )
+
+
+def object_set_of(items: ItemSet, seen_proposals: frozenset[str]) -> ObjectSet:
+    """Make the set of objects of frozen items."""
+    return ObjectSet(
+        **{one.name: getattr(items, one.name) for one in fields(items)},
+        is_seen_t=np.array([sample.proposal_id in seen_proposals for sample in items.samples]),
+        object_of_pair=np.empty(0, dtype=np.int64),
+        tile_of_pair=np.empty(0, dtype=np.int64),
     )
 
 
@@ -204,12 +223,12 @@ def class_metrics(object_set: ObjectSet, scores: Mapping[str, Floats], num_resam
         if len(np.unique(group_t[positive_kt.any(axis=0)])) < 2:
             continue  # one group gives no interval
         weights_bt = draw_weights(int(group_t.max()) + 1, num_resamples)[:, group_t]
-        names = [name for name, is_kept in zip(object_set.classes, kept_k, strict=True) if is_kept]
+        names = [name for name, is_kept in zip(object_set.texts, kept_k, strict=True) if is_kept]
         means: dict[tuple[str, str], Estimate] = {}
         for scorer, scores_kt in scores.items():
             by_class = [
-                class_estimates(scorer, scores_t[is_in_t], positive_t, group_t, weights_bt)
-                for scores_t, positive_t in zip(scores_kt[kept_k], positive_kt[kept_k], strict=True)
+                class_estimates(scorer, scores_t[is_in_t], grade_t, group_t, weights_bt)
+                for scores_t, grade_t in zip(scores_kt[kept_k], object_set.grades_tk.T[kept_k][:, is_in_t], strict=True)
             ]
             for name, estimates in zip(names, by_class, strict=True):
                 rows += [_row(scope, name, one) for one in estimates]
@@ -223,16 +242,19 @@ def class_metrics(object_set: ObjectSet, scores: Mapping[str, Floats], num_resam
     return rows
 
 
-def class_estimates(
-    scorer: str, scores_t: Floats, positive_t: Bools, group_t: Ints, weights_bt: Ints
-) -> list[Estimate]:
-    """Estimate the metrics of one class; only groups that show an object of the class count."""
+def class_estimates(scorer: str, scores_t: Floats, grade_t: Floats, group_t: Ints, weights_bt: Ints) -> list[Estimate]:
+    """Estimate the metrics of one class; only groups that show an object of the class count.
+
+    Average precision and precisions are those of the positives; the gains of nDCG are the grades.
+    """
+    positive_t = np.asarray(grade_t >= MAJORITY)
     _, sizes_g = np.unique(group_t[positive_t], return_counts=True)
     once_1t = np.ones((1, len(scores_t)), dtype=np.int64)
 
     def values(weights: Ints) -> list[Floats]:
         of_tops = [resampled_precision(scores_t, positive_t, weights, top) for top in TOPS]
-        return [*resampled_ranking_metrics(scores_t, positive_t, weights), *of_tops]
+        precision_b, _ = resampled_ranking_metrics(scores_t, positive_t, weights)
+        return [precision_b, resampled_ndcg(scores_t, grade_t, weights), *of_tops]
 
     estimates = []
     for name, exact_1, draws_b in zip(NAMES, values(once_1t), values(weights_bt), strict=True):
@@ -265,11 +287,15 @@ def _row(scope: str, class_name: str | None, one: Estimate) -> dict[str, Any]:
 
 
 def class_counts(objects: Sequence[SkyObject], object_set: ObjectSet) -> list[dict[str, Any]]:
-    """Count, for each class, all objects, those in tiles, those in tiles whose proposal is in train, and the tiles."""
+    """Count, for each class, all objects, those in tiles, those in tiles whose proposal is in train, and the tiles.
+
+    Of frozen items, which have no objects, only the tiles are counted.
+    """
+    tiles = dict(zip(object_set.texts, object_set.is_positive_kt.sum(axis=1).tolist(), strict=True))
+    if not objects:
+        return [{"class": name, "num_tiles": count} for name, count in tiles.items()]
     in_tiles = set(object_set.object_of_pair.tolist())
-    is_seen_p = object_set.is_seen_t[object_set.tile_of_pair]
-    seen = set(object_set.object_of_pair[is_seen_p].tolist())
-    tiles = dict(zip(object_set.classes, object_set.is_positive_kt.sum(axis=1).tolist(), strict=True))
+    seen = set(object_set.object_of_pair[object_set.is_seen_t[object_set.tile_of_pair]].tolist())
     rows = []
     for name in sorted({one.class_name for one in objects}):
         numbers = {number for number, one in enumerate(objects) if one.class_name == name}

@@ -1,28 +1,39 @@
 """Compute 95 % confidence intervals of shares and of paired differences, from their variance over proposal groups.
 
 The variance is that of bootstrap resamples of whole groups. Near 0 and 100 % few groups differ from the others, and
-their variance says little. Both intervals therefore add a few pseudo-groups to the variance, and none to the value. The
-methods were chosen by their simulated coverage: see `experiments/coverage/README.md`, which `make coverage` writes.
+their variance says little. It is therefore averaged with the variance that follows from the sizes of the groups and the
+correlation of the values within a group. The methods were chosen by their simulated coverage and width: see
+`experiments/coverage/README.md`, which `make coverage` writes.
 """
 
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import numpy as np
 from scipy import special
 
 from hubbleclip.evaluation.metrics.bootstrap import TAIL
-from hubbleclip.evaluation.metrics.retrieval import Floats, Ints
+from hubbleclip.evaluation.metrics.retrieval import Counts, Floats, Ints
 
 NORMAL_QUANTILE = 1.959964
-PSEUDO_GROUPS = NORMAL_QUANTILE**2 / 2
-"""Number of groups of hits, and of groups of misses, that are added to the variance of a share (Agresti & Coull 1998).
-"""
+MODEL_WEIGHT = 16.0
+"""Weight of the variance that follows from sizes and correlation. The weight of the resampled variance is the number of
+misses in units of independent values."""
+UNKNOWN_WEIGHT = 0.5
+"""The same weight for a metric whose correlation is not estimated; its variance gets a factor of Student's t."""
+PRIOR_CORRELATION = 0.4
+"""Assumed correlation of the values of a group, where the values do not tell."""
+PRIOR_WEIGHT = 0.8
+"""Weight of `PRIOR_CORRELATION`. The weight of the estimated correlation is the number of misses, as above."""
+HITS = 0.9
+"""Variance of values, in units of that of hits and misses, below which they are graded. Their correlation is not used,
+since it was not simulated."""
+MIN_VARIANCE = 1e-6
+"""Variance of values below which they count as equal, which says nothing about their spread."""
 PSEUDO_DIFFERENCES = 0.5
 """Number of groups that are added to each of the four outcomes of a pair of scorers (Agresti & Min 2005)."""
-PRIOR_CORRELATION = 0.5
-"""Assumed correlation between the values of one pseudo-group."""
 
 
 def variance_of(draws_b: Floats, num_groups: int) -> float:
@@ -30,36 +41,59 @@ def variance_of(draws_b: Floats, num_groups: int) -> float:
     return float(draws_b.var()) * num_groups / (num_groups - 1)
 
 
-def design_ratio(value: float, variance: float, sizes_g: Ints) -> float:
+class Spread(NamedTuple):
+    """How the values of a metric spread: their variance, and the correlation of the values of a group."""
+
+    variance: float
+    correlation: float
+
+
+def spread_of(sums_g: Counts, squares: float, sizes_g: Ints) -> Spread:
+    """Estimate the spread of values from their sum in each group, and from the sum of the squares of all values.
+
+    The correlation is 1 minus the ratio of the variance within groups to that of all values. Both are 0 if all values
+    are equal.
+    """
+    num_values = int(sizes_g.sum())
+    total = float(squares - sums_g.sum() ** 2 / num_values) / (num_values - 1)
+    within = float(squares - (sums_g**2 / sizes_g).sum()) / max(num_values - len(sizes_g), 1)
+    return Spread(total, min(max(1 - within / total, 0.0), 1.0)) if total > MIN_VARIANCE else Spread(0.0, 0.0)
+
+
+def design_ratio(value: float, variance: float, sizes_g: Ints, spread: Spread | None = None) -> float:
     """Compute the ratio of a share's variance to the variance that it would have if each group were a single value.
 
-    `PSEUDO_GROUPS` groups of hits and as many groups of misses are added to both variances. The values of these groups
-    have the correlation `PRIOR_CORRELATION`, and their size is that of the group of a random value. The pseudo-groups
-    hardly change the ratio if there are many hits and misses, and dominate it if there are too few to estimate it.
-
-    The estimated variance is multiplied by (t(g - 1) / t(n - 1))^2, with quantiles of Student's t for g groups and n
-    values; Korn & Graubard divide the number of trials by this factor (see `share_interval`).
+    The ratio is the weighted mean of two: that of `variance`, and a modelled one, which is proportional to
+    1 + (m - 1) r, where m is the size of the group of a random value and r the correlation (Kish 1965). The weights
+    depend on the number of misses (or hits) in units of independent values: where it is small, neither the variance nor
+    the correlation can be estimated. Values of a group are not assumed to differ more than independent ones.
     """
     num_groups, num_values = len(sizes_g), int(sizes_g.sum())
-    padded = (num_groups * value + PSEUDO_GROUPS) / (num_groups + 2 * PSEUDO_GROUPS)
     seen = num_groups * value * (1 - value)
-    added = (num_groups + 2 * PSEUDO_GROUPS) * padded * (1 - padded) - seen
+    if spread is None or spread.variance < HITS * value * (1 - value):
+        spread, weight = Spread(value * (1 - value), PRIOR_CORRELATION), UNKNOWN_WEIGHT
+        variance *= (special.stdtrit(num_groups - 1, 1 - TAIL) / NORMAL_QUANTILE) ** 2  # few groups estimate it
+    else:
+        weight, variance = MODEL_WEIGHT, max(variance, spread.variance / num_values)
+    misses = seen**2 / (num_groups**2 * variance) if variance * num_values > MIN_VARIANCE else 0.0
+    correlation = (misses * spread.correlation + PRIOR_WEIGHT * PRIOR_CORRELATION) / (misses + PRIOR_WEIGHT)
     mean_group_of_value = float((sizes_g**2).sum()) / num_values  # the size of the group of a random value
-    prior = (1 + (mean_group_of_value - 1) * PRIOR_CORRELATION) * num_groups / num_values
-    t_of_groups, t_of_values = special.stdtrit([num_groups - 1, num_values - 1], 1 - TAIL)
-    return float((num_groups**2 * variance * (t_of_groups / t_of_values) ** 2 + prior * added) / (seen + added))
+    modelled = (1 + (mean_group_of_value - 1) * correlation) * num_groups / num_values
+    if seen > 0:
+        modelled *= spread.variance * num_groups / seen
+    return float((seen + weight * modelled) / (misses + weight))
 
 
-def share_interval(value: float, variance: float, sizes_g: Ints) -> tuple[float, float]:
+def share_interval(value: float, variance: float, sizes_g: Ints, spread: Spread | None = None) -> tuple[float, float]:
     """Compute the 95 % interval of a share; it has a width even if every value is a hit, or every value a miss.
 
-    The interval is the exact one of Clopper & Pearson 1934 for `num_groups / design_ratio` trials: the interval of
-    Korn & Graubard 1998 (Survey Methodology 24, p. 193), which the National Center for Health Statistics prescribes for
-    shares from clusters (Parker et al. 2017, Vital and Health Statistics 2(175)). Korn & Graubard take
-    p (1 - p) / variance trials, times (t(n - 1) / t(g - 1))^2 for n values in g groups. Their interval is undefined if
-    all values are equal, and too narrow if few values differ, because it trusts a variance estimated from these few.
+    The interval is the exact one of Clopper & Pearson 1934 for `num_groups / design_ratio` trials. That of Korn &
+    Graubard 1998 (Survey Methodology 24, p. 193), which the National Center for Health Statistics prescribes for shares
+    from clusters (Parker et al. 2017, Vital and Health Statistics 2(175)), takes p (1 - p) / variance trials, times a
+    factor of Student's t. It is undefined if all values are equal, and too narrow if few values differ, because it
+    trusts a variance estimated from these few.
     """
-    num_trials = len(sizes_g) / design_ratio(value, variance, sizes_g)
+    num_trials = len(sizes_g) / design_ratio(value, variance, sizes_g, spread)
     num_hits = num_trials * value
     low = special.betaincinv(num_hits, num_trials - num_hits + 1, TAIL) if value > 0 else 0.0
     high = special.betaincinv(num_hits + 1, num_trials - num_hits, 1 - TAIL) if value < 1 else 1.0

@@ -29,10 +29,12 @@ from hubbleclip.core.vectors import first_non_finite_row
 from hubbleclip.evaluation.metrics.baselines import bm25_scores, chance_ranks, metadata_text, simulated_chance_ranks
 from hubbleclip.evaluation.metrics.bootstrap import TAIL, resampled_means, resampled_retrieval
 from hubbleclip.evaluation.metrics.intervals import (
+    Spread,
     design_ratio,
     difference_interval,
     percentile_interval,
     share_interval,
+    spread_of,
     variance_of,
 )
 from hubbleclip.evaluation.metrics.ranking import (
@@ -93,7 +95,8 @@ class Estimate:
     """The value of a metric, and its values `draws_b` on the bootstrap resamples of the groups.
 
     The resampled values give the interval of the metric, and the intervals of paired differences between scorers.
-    `sizes_g` is the number of queries of each group that has queries; None if each group has one.
+    `sizes_g` is the number of queries of each group that has queries; None if each group has one. `spread` is that
+    of the values of the queries; None if they have no values of their own.
     """
 
     protocol: str
@@ -103,6 +106,7 @@ class Estimate:
     draws_b: Floats
     num_groups: int
     sizes_g: Ints | None = None
+    spread: Spread | None = None
 
     @property
     def is_share(self) -> bool:
@@ -122,7 +126,7 @@ class Estimate:
     def interval(self) -> tuple[float, float]:
         """Compute the 95 % interval of the metric."""
         if self.is_share:
-            return share_interval(self.value, self.variance, self.sizes)
+            return share_interval(self.value, self.variance, self.sizes, self.spread)
         low, high = percentile_interval(self.draws_b, self.num_groups)
         if self.name.endswith("median_rank"):
             low, high = math.floor(low), math.ceil(high)  # the true median is a whole rank
@@ -192,11 +196,12 @@ def values_of(direction: str, scores_qi: Floats, positive_qi: Bools, group_q: In
 
 def bootstrap_estimates(protocol: str, scorer: str, values: Values, weights_bg: Ints) -> list[Estimate]:
     """Compute each metric of one direction over all queries, and over the queries of each bootstrap resample."""
-    _, sizes_g = np.unique(values.group_q, return_counts=True)  # groups without queries add no information
+    # groups without queries add no information
+    _, group_q, sizes_g = np.unique(values.group_q, return_inverse=True, return_counts=True)
     means_bm = resampled_means(np.stack(list(values.means.values()), axis=1), values.group_q, weights_bg)
     draws = {**dict(zip(values.means, means_bm.T, strict=True)), **values.draws}
-    results = {name: values_q.mean() for name, values_q in values.means.items()}
-    results |= {name: np.median(values_q) for name, values_q in values.medians.items()}
+    results = {name: (values_q.mean(), values_q) for name, values_q in values.means.items()}
+    results |= {name: (np.median(values_q), values_q) for name, values_q in values.medians.items()}
     return [
         Estimate(
             protocol=protocol,
@@ -206,8 +211,9 @@ def bootstrap_estimates(protocol: str, scorer: str, values: Values, weights_bg: 
             draws_b=draws[name],
             num_groups=len(sizes_g),
             sizes_g=sizes_g,
+            spread=spread_of(np.bincount(group_q, values_q), float(values_q @ values_q), sizes_g),
         )
-        for name, value in results.items()
+        for name, (value, values_q) in results.items()
     ]
 
 
@@ -404,5 +410,5 @@ def difference(ours: Estimate, other: Estimate) -> Difference:
         value=ours.value - other.value,
         draws_b=ours.draws_b - other.draws_b,
         num_groups=ours.num_groups,
-        ratio=max(design_ratio(one.value, one.variance, one.sizes) for one in (ours, other)),
+        ratio=max(design_ratio(one.value, one.variance, one.sizes, one.spread) for one in (ours, other)),
     )

@@ -6,6 +6,8 @@ expectation over these orders.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from scipy.special import digamma
 
@@ -13,6 +15,8 @@ from hubbleclip.evaluation.metrics.retrieval import Bools, Floats, Ints, TiedRan
 
 NUM_TOP = 10
 """Number of top-ranked items that nDCG and diversity are computed from."""
+DISCOUNT = np.r_[0, np.cumsum(1 / np.log2(np.arange(2, NUM_TOP + 2)))]
+"""Sum of the discounts of nDCG over the first n ranks."""
 NUM_CHANCE = 2000
 """Number of random orders that are simulated for each number of positives."""
 
@@ -46,10 +50,25 @@ def resampled_ranking_metrics(scores_i: Floats, positive_i: Bools, weights_bi: I
     slope_bk = np.maximum(positives_bk - 1, 0) / np.maximum(size_bk - 1, 1)  # r
     harmonic_bk = digamma(end_bk + 1) - digamma(start_bk + 1)  # H(n + e) - H(n)
     sums_bk = share_bk * (slope_bk * size_bk + (before_bk + 1 - slope_bk * (start_bk + 1)) * harmonic_bk)
-    discount = np.r_[0, np.cumsum(1 / np.log2(np.arange(2, NUM_TOP + 2)))]  # entry n is the sum over the first n ranks
-    gain_bk = share_bk * (discount[np.minimum(end_bk, NUM_TOP)] - discount[np.minimum(start_bk, NUM_TOP)])
+    gain_bk = share_bk * (DISCOUNT[np.minimum(end_bk, NUM_TOP)] - DISCOUNT[np.minimum(start_bk, NUM_TOP)])
     with np.errstate(invalid="ignore"):
-        return sums_bk.sum(axis=1) / total_b, gain_bk.sum(axis=1) / discount[np.minimum(total_b, NUM_TOP)]
+        return sums_bk.sum(axis=1) / total_b, gain_bk.sum(axis=1) / DISCOUNT[np.minimum(total_b, NUM_TOP)]
+
+
+def resampled_ndcg(scores_i: Floats, gains_i: Floats, weights_bi: Ints) -> Floats:
+    """Compute nDCG at `NUM_TOP` of one query, whose items have gains, on resamples; NaN without gains.
+
+    The best possible order is that of the gains.
+    """
+
+    def discounted(scores_i: Floats) -> Floats:
+        start_bk, end_bk, _, gains_bk = _tied_blocks(scores_i, gains_i, weights_bi)
+        discount_bk = DISCOUNT[np.minimum(end_bk, NUM_TOP)] - DISCOUNT[np.minimum(start_bk, NUM_TOP)]
+        found_b: Floats = (gains_bk / np.maximum(end_bk - start_bk, 1) * discount_bk).sum(axis=1)
+        return found_b
+
+    with np.errstate(invalid="ignore"):
+        return np.asarray(discounted(scores_i) / discounted(gains_i))
 
 
 def resampled_precision(scores_i: Floats, positive_i: Bools, weights_bi: Ints, num_top: int) -> Floats:
@@ -62,14 +81,14 @@ def resampled_precision(scores_i: Floats, positive_i: Bools, weights_bi: Ints, n
     return precision_b
 
 
-def _tied_blocks(scores_i: Floats, positive_i: Bools, weights_bi: Ints) -> tuple[Ints, Ints, Ints, Ints]:
+def _tied_blocks(scores_i: Floats, gain_i: Bools | Floats, weights_bi: Ints) -> tuple[Ints, Ints, Any, Any]:
     """Find the blocks of tied items that contain a positive, on each resample, best first.
 
-    Returns four counts for each block (b, k): items before the block, items up to its end, positives before it, and
-    positives in it.
+    Returns four numbers for each block (b, k): items before the block, items up to its end, positives before it, and
+    positives in it; of gains, which are positive above 0, the sums in place of the numbers of positives.
     """
     order_i = np.argsort(-scores_i, kind="stable")
-    sorted_i, is_positive_i = scores_i[order_i], positive_i[order_i]
+    sorted_i, is_positive_i = scores_i[order_i], gain_i[order_i] > 0
     block_i = np.cumsum(np.r_[False, sorted_i[1:] != sorted_i[:-1]])  # a block begins where the sorted score changes
     # Only blocks of tied items that contain a positive (axis k) contribute to a metric. Copies are counted in these
     # blocks and in the segments between them (axis s), because counting in every block would be slower.
@@ -79,7 +98,8 @@ def _tied_blocks(scores_i: Floats, positive_i: Bools, weights_bi: Ints) -> tuple
     size_bs, k_in_s = np.add.reduceat(weights_bi[:, order_i], starts_s, axis=1), np.searchsorted(starts_s, starts_k)
     size_bk, end_bk = size_bs[:, k_in_s], np.cumsum(size_bs, axis=1)[:, k_in_s]
     # The memory order of an array decides the last bits of sums over it; here it is that of `size_bk`.
-    positives_bk = np.asfortranarray(np.add.reduceat(weights_bi[:, order_i[is_positive_i]], first_k, axis=1))
+    positive_p = order_i[is_positive_i]
+    positives_bk = np.asfortranarray(np.add.reduceat(weights_bi[:, positive_p] * gain_i[positive_p], first_k, axis=1))
     start_bk, before_bk = end_bk - size_bk, np.cumsum(positives_bk, axis=1) - positives_bk
     return start_bk, end_bk, before_bk, positives_bk
 

@@ -1,0 +1,163 @@
+"""The items of a benchmark: images, texts and the grade of each pair, frozen to a Parquet file or read from one."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from hubbleclip.core.errors import EvaluationError
+from hubbleclip.core.io import atomic_write, sha256_bytes
+from hubbleclip.core.records import Sample
+from hubbleclip.core.vectors import first_non_finite_row, unit
+from hubbleclip.evaluation.metrics.retrieval import Floats, Ints
+
+NUM_NAMED = 3
+"""Number of missing ids that a message names."""
+GRADES = pa.list_(pa.struct([("text", pa.string()), ("grade", pa.float64())]))
+COLUMNS = {"kind": pa.string(), "id": pa.string(), "sha256": pa.string(), "text": pa.string()}
+COLUMNS |= {"group": pa.string(), "grades": GRADES, "sample": pa.string()}
+HASHED = ("kind", "id", "sha256", "text", "group", "grades")
+"""Columns of which the digest is made."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class ItemSet:
+    """Images and texts, the grade (t, k), from 0 to 1, of each text for each image, and the group (t,) of each image.
+
+    A text has an id, and a group is what the bootstrap resamples. `dataset_digest` is that of the images' dataset.
+    """
+
+    benchmark: str
+    dataset_digest: str = ""
+    samples: tuple[Sample, ...]
+    text_ids: tuple[str, ...]
+    texts: tuple[str, ...]
+    group_t: Ints
+    grades_tk: Floats
+
+    @property
+    def image_ids(self) -> list[str]:
+        """Ids of the images."""
+        return [sample.tile_id for sample in self.samples]
+
+    @property
+    def digest(self) -> str:
+        """Hash of ids, pictures, texts, groups and grades; scores are comparable only on items of one digest."""
+        return digest_of(self.to_table())
+
+    def to_table(self) -> pa.Table:
+        """List the images, with the grades above 0, and the texts."""
+        rows = [
+            {
+                "kind": "image",
+                "id": sample.tile_id,
+                "sha256": sample.png_sha256,
+                "group": str(group),
+                "grades": [{"text": self.text_ids[k], "grade": float(grade_k[k])} for k in np.flatnonzero(grade_k)],
+                "sample": json.dumps(asdict(sample)),
+            }
+            for sample, group, grade_k in zip(self.samples, self.group_t, self.grades_tk, strict=True)
+        ]
+        rows += [
+            {"kind": "text", "id": name, "sha256": sha256_bytes(text.encode()), "text": text}
+            for name, text in zip(self.text_ids, self.texts, strict=True)
+        ]
+        return pa.Table.from_pylist(rows, schema=pa.schema(COLUMNS.items()))
+
+
+def digest_of(table: pa.Table) -> str:
+    """Compute the digest of items."""
+    return sha256_bytes(json.dumps(table.select(HASHED).to_pylist(), sort_keys=True).encode())
+
+
+def write_items(path: Path, items: ItemSet) -> None:
+    """Freeze items to a Parquet file."""
+    table = items.to_table()
+    facts = {"benchmark": items.benchmark, "dataset_digest": items.dataset_digest, "items_sha256": digest_of(table)}
+    table = table.replace_schema_metadata(facts)
+    with atomic_write(path) as temporary:
+        pq.write_table(table, temporary)
+
+
+def read_items(path: Path) -> ItemSet:
+    """Read frozen items, and check them by their digest."""
+    try:
+        table = pq.read_table(path)
+        facts = {key.decode(): value.decode() for key, value in table.schema.metadata.items()}
+        is_whole = digest_of(table) == facts["items_sha256"]
+        images = table.filter(pa.compute.equal(table["kind"], "image")).to_pylist()
+        texts = table.filter(pa.compute.equal(table["kind"], "text")).to_pylist()
+        column_of = {row["id"]: column for column, row in enumerate(texts)}
+        grades_tk = np.zeros((len(images), len(texts)))
+        for row, image in zip(grades_tk, images, strict=True):
+            for one in image["grades"]:
+                row[column_of[one["text"]]] = one["grade"]
+        items = ItemSet(
+            benchmark=facts["benchmark"],
+            dataset_digest=facts["dataset_digest"],
+            samples=tuple(Sample(**json.loads(image["sample"])) for image in images),
+            text_ids=tuple(column_of),
+            texts=tuple(row["text"] for row in texts),
+            group_t=np.array([int(image["group"]) for image in images], dtype=np.int64),
+            grades_tk=grades_tk,
+        )
+    except (OSError, pa.ArrowException, ValueError, TypeError, KeyError, AttributeError) as error:
+        raise unreadable(path, error, "give a file that `hubbleclip benchmark --freeze` wrote") from error
+    if not is_whole:
+        raise EvaluationError(f"{path} was changed after it was frozen: get it again")
+    return items
+
+
+def unreadable(path: Path, error: Exception, hint: str) -> EvaluationError:
+    """Make the error of a file that cannot be read."""
+    return EvaluationError(f"{path} cannot be read ({str(error).partition(chr(10))[0]}): {hint}")
+
+
+def read_embeddings(path: Path, items: ItemSet) -> tuple[Floats, Floats]:
+    """Read the vectors of all items from a Parquet file, and scale them to length 1; other ids are ignored."""
+    try:
+        table = pq.read_table(path, columns=["id", "vector"])
+        ids = [str(name) for name in table["id"].to_pylist()]
+        vectors_nd = np.array(table["vector"].to_pylist(), dtype=np.float64)
+    except (OSError, pa.ArrowException, ValueError, TypeError, KeyError) as error:
+        raise unreadable(path, error, "write Parquet with `id` and `vector`, lists of one common length") from error
+    row_of = {name: row for row, name in enumerate(ids)}
+    wanted: Sequence[Sequence[str]] = (items.image_ids, items.text_ids)
+    missing = [name for names in wanted for name in names if name not in row_of]
+    if missing or len(row_of) < len(ids):
+        problem = f"lacks {len(missing)} ids, such as {', '.join(missing[:NUM_NAMED])}" if missing else "repeats an id"
+        raise EvaluationError(f"{path} {problem}: `hubbleclip benchmark --freeze FILE` lists what is needed")
+    feat_nd = unit(vectors_nd.reshape(len(ids), -1))
+    bad = first_non_finite_row(np.where((feat_nd**2).sum(axis=1, keepdims=True) > 0, feat_nd, np.nan))
+    if bad is not None:
+        raise EvaluationError(f"the vector of {ids[bad]} in {path} is zero or not finite: embed it again")
+    images_td, texts_kd = (feat_nd[[row_of[name] for name in names]] for names in wanted)
+    return images_td, texts_kd
+
+
+def read_scores(path: Path, items: ItemSet) -> Floats:
+    """Read the score (t, k) of each image and text from a Parquet file; pairs of other ids are ignored."""
+    try:
+        table = pq.read_table(path, columns=["image", "text", "score"])
+        images, texts = ([str(name) for name in table[column].to_pylist()] for column in ("image", "text"))
+        score_n = table["score"].to_numpy().astype(np.float64)
+    except (OSError, pa.ArrowException, ValueError, TypeError, KeyError) as error:
+        raise unreadable(path, error, "write Parquet with `image`, `text` and `score`") from error
+    row_of = {name: row for row, name in enumerate(items.image_ids)}
+    column_of = {name: column for column, name in enumerate(items.text_ids)}
+    scores_tk = np.full((len(row_of), len(column_of)), np.nan)
+    for image, text, score in zip(images, texts, score_n, strict=True):
+        if image in row_of and text in column_of:
+            scores_tk[row_of[image], column_of[text]] = score
+    if num_missing := int((~np.isfinite(scores_tk)).sum()):
+        raise EvaluationError(
+            f"{path} lacks {num_missing} of {scores_tk.size} scores: give one for each image and text that "
+            "`hubbleclip benchmark --freeze FILE` lists"
+        )
+    return scores_tk

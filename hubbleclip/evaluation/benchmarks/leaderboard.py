@@ -1,0 +1,68 @@
+"""A leaderboard: a file of results, one JSON object per line, to which scores are appended, and its page."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+from hubbleclip.core.errors import EvaluationError
+from hubbleclip.core.io import write_text
+from hubbleclip.evaluation.names import HEADLINE
+from hubbleclip.evaluation.report.page import environment
+
+FACTS = ("model", "benchmark", "items_sha256", "dataset_digest", "num_tiles")
+MAIN = {
+    HEADLINE: "image to text, top 10 %",
+    f"{HEADLINE}_by_proposal": "the same, mean over proposals",
+    "t2i_accuracy_at_10pct": "text to image, top 10 %",
+    "i2t_recall_at_1": "image to text, R@1",
+    "t2i_recall_at_1": "text to image, R@1",
+    "ap": "mean average precision",
+    "ndcg_at_10": "nDCG at 10",
+}
+"""Metrics of a line, the first of which orders the lines; those of objects are means over the classes."""
+
+
+def append_result(path: Path, result: Mapping[str, Any], day: date) -> Path:
+    """Append the line of a result, write the page `path` with the ending `.html`, and return the page's path."""
+    metrics = {
+        row["name"]: [row[part] for part in ("value", "low", "high")]
+        for row in result["metrics"]
+        if row["model"] == "model" and row["name"] in MAIN and row.get("class") is None and row.get("scope") != "unseen"
+    }
+    line = {name: result[name] for name in FACTS} | {"date": day.isoformat(), "metrics": metrics}
+    page = render([*read_lines(path), line])
+    with path.open("a", encoding="utf-8") as file:
+        file.write(json.dumps(line) + "\n")
+    write_text(path.with_suffix(".html"), page)
+    return path.with_suffix(".html")
+
+
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    """Read the lines of a leaderboard; none if there is no file."""
+    try:
+        lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
+        for line in lines:
+            is_line = {*FACTS, "date"} <= line.keys() and all(len(ends) == 3 for ends in line["metrics"].values())
+            if not (is_line and line["metrics"].keys() & MAIN.keys()):
+                raise ValueError("a line lacks a fact or a metric")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise EvaluationError(f"{path} is no leaderboard ({error}): give another file, or mend its lines") from error
+    return lines
+
+
+def render(lines: Sequence[dict[str, Any]]) -> str:
+    """Render the page: a table for each digest of items, the best line first."""
+    boards: dict[str, list[dict[str, Any]]] = {}
+    for line in sorted(lines, key=first_value, reverse=True):
+        boards.setdefault(line["items_sha256"], []).append(line)
+    names = {digest: [name for name in MAIN if name in board[0]["metrics"]] for digest, board in boards.items()}
+    return environment().get_template("leaderboard.html").render(boards=boards, names=names, labels=MAIN)
+
+
+def first_value(line: Mapping[str, Any]) -> float:
+    """Return the value by which lines are ordered."""
+    return float(next(line["metrics"][name][0] for name in MAIN if name in line["metrics"]))
