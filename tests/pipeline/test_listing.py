@@ -1,6 +1,7 @@
 """Which observations are listed, and what becomes of products that were known before."""
 
 import threading
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -241,27 +242,34 @@ def test_a_file_whose_etag_alone_has_changed_is_fetched_again(tmp_path: Path) ->
         give(b"x", 206, ETag=next(etags), Content_Range="bytes 0-0/9")(handler)
 
     with BadServer(respond) as server, stage_at(tmp_path) as stage:
-        archive = archive_at(server.url, stage, relist_days=365)
+        archive = archive_at(server.url, stage)
         lists = Lists()
         lists.renewed_files = archive.renewed_files
         in_use = [fetched("a"), fetched("b"), fetched("c")]  # c has another ETag in each response
         stage.catalog.upsert({"observation": [A, B], "product": in_use})
         three = [A, B, observation("c")]
-        write_listing(stage, list_products(ProposalGroup(three, in_use), lists, stage.settings.archive.digest()))
+        group = ProposalGroup(three, in_use, frozenset(item.uri for item in in_use))
+        write_listing(stage, list_products(group, lists, stage.settings.archive.digest()))
         assert pending_fetch(stage.catalog, stage.settings) == ["mast:a"]
         assert {seen["Range"] for seen in server.seen} == {"bytes=0-0"}
 
 
-def test_the_etag_of_each_file_is_requested_once_a_year(tmp_path: Path) -> None:
+@pytest.mark.parametrize("days", [30, 91, 365])
+def test_the_etag_of_each_file_is_requested_once_a_year_however_often_it_is_listed(days: int, tmp_path: Path) -> None:
     requests: list[str] = []
+    lists = Lists()
+    lists.renewed_files = lambda found: requests.extend(item.uri for item in found) or []
     with stage_at(tmp_path) as stage:
-        archive = archive_at("http://127.0.0.1:9", stage, relist_days=30)
-        archive.files.etag_of = lambda item: requests.append(item.uri)
-        in_use = [fetched(f"o{number}") for number in range(60)]
-        for slot in range(12):
-            with time_machine.travel(NOW + 30 * slot * DAY):
-                archive.renewed_files(in_use)
-    assert sorted(requests) == sorted(item.uri for item in in_use)
+        items = [observation(f"o{number}") for number in range(60)]
+        in_use = [replace(fetched(item.obs_id), fetched_at=NOW) for item in items]
+        known = [listing(stage.settings, item, NOW) for item in items]
+        stage.catalog.upsert({"observation": items, "product": in_use, "listing": known})
+        for run in range(1, 3 * 365 // days + 1):
+            with time_machine.travel(NOW + run * days * DAY):
+                (group,) = proposal_groups(stage, [{"proposal_id": "hst:1", "num_known": 60}])
+                write_listing(stage, list_products(group, lists, stage.settings.archive.digest()))
+    times = Counter(requests)
+    assert len(times) == 60 and set(times.values()) <= {2, 3}
 
 
 def test_an_archive_that_is_down_ends_the_listing(tmp_path: Path) -> None:

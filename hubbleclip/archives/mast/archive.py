@@ -5,7 +5,6 @@ The simulated archive has the same HTTP API, so this module is its client too.
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -48,8 +47,6 @@ from hubbleclip.core.records import Observation, Product, Proposal, Rejection
 from hubbleclip.missions import MISSIONS, Mission, mission_of_collections
 from hubbleclip.missions.base import PRESS
 
-ETAG_DAYS = 365.0
-"""Days in which the ETag of each fetched file is requested about once."""
 LONG_DAYS = 5 * 365.0
 """Length (days) of the longest range of release dates that is requested without counting its rows first.
 
@@ -223,8 +220,7 @@ class MastArchive(ProcessLocal):
 
     def renewed_files(self, products: Sequence[Product]) -> list[str]:
         """See `Archive.renewed_files`."""
-        days = self.settings.relist_days
-        known = [item for item in products if item.etag and not self.settings.from_raw and _is_in_turn(item.uri, days)]
+        known = [item for item in products if item.etag and not self.settings.from_raw]
         found = ((item, self.files.etag_of(item)) for item in known)
         # a server whose ETag differs in each response says nothing
         return [item.uri for item, etag in found if etag not in {None, item.etag} and etag == self.files.etag_of(item)]
@@ -236,13 +232,6 @@ class MastArchive(ProcessLocal):
     def deliver_product(self, product: Product) -> Delivery:
         """See `Archive.deliver_product`."""
         return self.files.deliver(product)
-
-
-def _is_in_turn(uri: str, relist_days: float) -> bool:
-    """Return whether the present slot of `relist_days` is the one of a year in which a file's ETag is requested."""
-    days = relist_days or ETAG_DAYS
-    num_slots = max(round(ETAG_DAYS / days), 1)
-    return zlib.crc32(uri.encode()) % num_slots == int(mjd_now() // days) % num_slots
 
 
 def _is_within(observation: Observation, cone_deg: tuple[float, float, float]) -> bool:

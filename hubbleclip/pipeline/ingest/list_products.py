@@ -26,11 +26,21 @@ OBSERVATIONS_PER_BATCH = 4
 """
 
 
+UNCHECKED = """
+SELECT p.uri FROM product p JOIN listing l USING (obs_id)
+WHERE p.superseded_at IS NULL AND list_contains($proposal_ids, p.proposal_id)
+  AND slot_of(p.uri, greatest(l.listed_at, p.fetched_at), 365) < slot_of(p.uri, $now::TIMESTAMP, 365)
+"""
+"""Query for the files whose ETag is requested with the next list, because a year of the file has begun since the last.
+"""
+
+
 class ProposalGroup(NamedTuple):
-    """All known observations of some proposals, and their products in use."""
+    """All known observations of some proposals, their products in use, and the files whose ETag is to be requested."""
 
     observations: list[Observation]
     in_use: list[Product]
+    unchecked: frozenset[str] = frozenset()
 
     @property
     def taken(self) -> dict[str, frozenset[str]]:
@@ -54,10 +64,11 @@ def list_products(group: ProposalGroup, archive: Archive, digest: str) -> Batch:
         proposals = [list(some) for _, some in groupby(observations, key=lambda one: one.proposal_id)]
         if len(proposals) == 1:
             return {"failure": [listed]}
-        return merged(list_products(ProposalGroup(some, group.in_use), archive, digest) for some in proposals)
+        return merged(list_products(group._replace(observations=some), archive, digest) for some in proposals)
     products, rejections = listed
     versions = {product.uri: product.archive_version for product in products}
-    same = [item for item in group.in_use if item.sha256 and versions.get(item.uri) == item.fetched_version]
+    old = [item for item in group.in_use if item.sha256 and item.uri in group.unchecked]
+    same = [item for item in old if versions.get(item.uri) == item.fetched_version]
     renewed = attempt(step, observations[0].proposal_id, lambda: archive.renewed_files(same))
     now = datetime.now(UTC)
     proposal_ids = {item.obs_id: item.proposal_id for item in observations}
@@ -119,7 +130,9 @@ def proposal_groups(stage: Stage, pending: Sequence[Mapping[str, Any]]) -> Itera
         num += row["num_known"]
         if num >= most or place == len(pending):
             rows = stage.catalog.named_query("known_observations", proposal_ids=proposal_ids)
-            yield ProposalGroup(to_records(Observation, rows), products_in_use(stage.catalog, proposal_ids))
+            now = {"proposal_ids": proposal_ids, "now": datetime.now(UTC)}
+            unchecked = frozenset(row["uri"] for row in stage.catalog.rows(UNCHECKED, now))
+            yield ProposalGroup(to_records(Observation, rows), products_in_use(stage.catalog, proposal_ids), unchecked)
             proposal_ids, num = [], 0
 
 
