@@ -28,10 +28,14 @@ from hubbleclip.pipeline.status import NEWEST_DATASET
 from hubbleclip.training.runs import FINISHED, RUN, find_run, read_facts, settings_digest
 
 
-def has_work(command: str, settings: Settings) -> bool:
-    """Return whether a command has something to do; for the stage `ingest`, the archive is queried."""
+def has_work(command: str, settings: Settings, *, of_snapshot: bool = False) -> bool:
+    """Return whether a command has something to do; for the stage `ingest`, the archive is queried.
+
+    With `of_snapshot`, the answer is that of the published catalog, even if this may be out of date.
+    """
     layout = layout_of(settings)
-    if settings.store or command not in PARTS or is_unpublished(layout):
+    is_unknown = not layout.catalog.exists() if of_snapshot else settings.store or is_unpublished(layout)
+    if is_unknown or command not in PARTS:
         return True
     with read_catalog(layout) as catalog:
         stage = Stage(name=command, settings=settings, layout=layout, catalog=catalog)

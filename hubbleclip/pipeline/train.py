@@ -93,9 +93,12 @@ def title_of(settings: TrainSettings) -> str:
 def check_training(settings: Settings) -> None:
     """Look for a GPU and load the pre-trained weights, because the first ingest takes days; raises TrainingError.
 
-    Nothing is checked if the training is finished and no file or tile is new.
+    Nothing is checked if the training is finished and the published catalog has no new file or tile.
     """
-    if not any(has_work(stage, settings) for stage in ("train", "tiles", "shards")):
+    layout = layout_of(settings)
+    pull_catalog(layout)
+    pull_runs(layout)
+    if not any(has_work(stage, settings, of_snapshot=True) for stage in ("train", "tiles", "shards")):
         return
     check_device(settings.model, settings.train)
     if settings.model.weights:
