@@ -9,6 +9,7 @@ from typing import Any
 from hubbleclip.archives.base import proposal_id_of, reject
 from hubbleclip.config.settings import Settings
 from hubbleclip.core.errors import HubbleclipError, SettingsError
+from hubbleclip.core.records import Rejection
 from hubbleclip.pipeline.engine.stage import Stage, layout_of, open_stage
 from hubbleclip.pipeline.index import index_promoted, remove_from_index
 
@@ -49,7 +50,8 @@ def drop(settings: Settings, name: str, confirm: Callable[[str], bool]) -> str:
         found = find_lineage(stage, name)
         if not confirm(found.summary):
             return "nothing was dropped"
-        # the rows go last, so that a second drop finds what an interrupted one has left
+        # first of all nothing may come back; the rows go last, so that a second drop finds what an interrupted one left
+        stage.catalog.upsert({"rejection": rejections_of(stage, found)})
         remove_from_index(stage.layout, {row["tile_id"] for row in found.tiles})
         remove_files(stage, found)
         write_drop(stage, found)
@@ -76,17 +78,20 @@ def find_lineage(stage: Stage, name: str) -> Lineage:
     )
 
 
-def write_drop(stage: Stage, found: Lineage) -> None:
-    """Remove the rows, and reject the product or the proposal for good."""
-    uris = [row["uri"] for row in found.products]
-    names = [("product", uri, "fetch") for uri in uris]
+def rejections_of(stage: Stage, found: Lineage) -> list[Rejection]:
+    """Make the rejections of the products and of the proposal, which are for good."""
+    names = [("product", row["uri"], "fetch") for row in found.products]
     names += [("proposal", name, work) for name in found.proposal_ids for work in ("products", "proposals")]
     digest = stage.settings.archive.digest()
-    new = [reject(*one, reason="dropped", detail="by hubbleclip drop", settings_digest=digest) for one in names]
+    return [reject(*one, reason="dropped", detail="by hubbleclip drop", settings_digest=digest) for one in names]
+
+
+def write_drop(stage: Stage, found: Lineage) -> None:
+    """Remove the rows, and write the rejections again."""
+    uris, tile_ids = [row["uri"] for row in found.products], [row["tile_id"] for row in found.tiles]
     with stage.catalog.transaction():
-        tile_ids = [row["tile_id"] for row in found.tiles]
         stage.catalog.run("drop", uris=uris, proposal_ids=list(found.proposal_ids), tile_ids=tile_ids)
-        stage.catalog.upsert({"rejection": new})
+        stage.catalog.upsert({"rejection": rejections_of(stage, found)})
 
 
 def remove_files(stage: Stage, found: Lineage) -> None:

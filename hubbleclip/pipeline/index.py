@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hubbleclip.config.settings import Settings
-from hubbleclip.core.errors import EvaluationError
+from hubbleclip.core.errors import EvaluationError, SearchError
 from hubbleclip.core.layout import Layout
 from hubbleclip.dataset.shard_writer import read_intact_png
 from hubbleclip.pipeline.engine.attempts import Step
@@ -69,6 +69,7 @@ def index(settings: Settings, *, batch_size: int = BATCH_SIZE, append_rows: int 
         run_dir = Path(run["path"])
         digest = model_digest(run_dir)
         pull_folder(stage.layout, stage.layout.model_index(digest))
+        restore_index(stage.layout)
         store = open_store(stage.layout, digest)
         try:
             embed_pending(stage, store, run_dir, batch_size, append_rows)
@@ -99,16 +100,26 @@ def index_promoted(settings: Settings) -> None:
     index(settings)
 
 
-def remove_from_index(layout: Layout, tile_ids: Collection[str]) -> None:
-    """Write the features of each model again without these tiles."""
-    for old in layout.index.glob(".*.old"):  # of an interrupted call
+def restore_index(layout: Layout) -> None:
+    """Put back the features that an interrupted `remove_from_index` had set aside, unless it had replaced them."""
+    for old in layout.index.glob(".*.old"):
         folder = old.with_name(old.stem[1:])
         if folder.exists():
             shutil.rmtree(old)
         else:
             old.rename(folder)
+
+
+def remove_from_index(layout: Layout, tile_ids: Collection[str]) -> None:
+    """Write the features of each model again without these tiles; those that cannot be read are deleted."""
+    restore_index(layout)
     for folder in sorted(layout.index.glob("[!.]*/")):
-        store = open_store(layout, folder.name)
+        try:
+            store = open_store(layout, folder.name)
+        except SearchError as error:
+            log.warning("index: %s is deleted, and made again when it is needed: %s", folder, error)
+            shutil.rmtree(folder)
+            continue
         names = store.tile_ids.to_pylist()
         rows = [row for row, name in enumerate(names) if name not in tile_ids]
         if len(rows) == len(names):

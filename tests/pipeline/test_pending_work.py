@@ -1,5 +1,6 @@
 """A command finds work after each change of a setting, of a file or of the catalog, and none without a change."""
 
+import os
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -124,16 +125,33 @@ def test_the_newest_run_is_evaluated_and_by_the_pipeline_that_of_its_settings(do
 
 
 def test_the_device_and_the_weights_are_checked_only_before_a_training(
-    done: Path, monkeypatch: pytest.MonkeyPatch
+    done: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_: object) -> None:
         raise TrainingError("no GPU")
 
     monkeypatch.setattr("hubbleclip.pipeline.train.check_device", fail)
-    check_training(settings_of(done, **GIVEN))
+    settings = settings_of(shutil.copytree(done, tmp_path / "data"), **GIVEN)
+    check_training(settings)
+    os.utime(Layout(settings.root).working_catalog)  # as after a kill
+    assert has_work("train", settings)
+    check_training(settings)
     for section, changes in {"train": {"steps": 7}, "tiles": {"size_px": 96}}.items():
         with pytest.raises(TrainingError, match="no GPU"):
-            check_training(settings_of(done, **GIVEN | {section: changes}))
+            check_training(settings_of(settings.data, **GIVEN | {section: changes}))
+
+
+def test_features_that_an_interrupted_drop_has_set_aside_are_not_embedded_again(
+    done: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings = settings_of(shutil.copytree(done, tmp_path / "data"), **GIVEN)
+    caplog.set_level("INFO")
+    (folder,) = Layout(settings.root).index.glob("[!.]*/")
+    folder.rename(folder.with_name(f".{folder.name}.old"))
+    assert has_work("index", settings)
+    index(settings)
+    assert ", 0 are to be embedded" in caplog.text
+    assert not has_work("index", settings)
 
 
 def of_run(catalog: Catalog, layout: Layout) -> Path:

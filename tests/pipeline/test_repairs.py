@@ -114,6 +114,7 @@ def test_a_second_drop_finishes_an_interrupted_one(
     with monkeypatch.context() as patch, pytest.raises(MachineError):
         patch.setattr(f"hubbleclip.pipeline.drop.{step}", fail)
         drop(settings, row["product_uri"], lambda _: True)
+    assert rows(settings, "SELECT entity_id FROM rejection WHERE reason = 'dropped'")  # it is not fetched again
     drop(settings, row["product_uri"], lambda _: True)
     assert not layout.absolute(row["path"]).exists()
     assert open_store(layout, "a" * 32).tile_ids.to_pylist() == []
@@ -144,8 +145,12 @@ def test_features_outlive_an_interrupted_removal(
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(Path, "rename", interrupted)
         remove_from_index(layout, {"b" * 32})
+    damaged = layout.model_index("d" * 32)
+    damaged.mkdir()
+    (damaged / "index.json").write_text("{}")
     remove_from_index(layout, {"b" * 32})
     assert open_store(layout, "a" * 32).tile_ids.to_pylist() == ["c" * 32]
+    assert not damaged.exists()
     assert list(layout.index.glob(".*.old")) == []
 
 
