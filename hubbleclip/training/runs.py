@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from hubbleclip.config.base import Section
-from hubbleclip.config.model import ModelSettings, TrainSettings
+from hubbleclip.config.model import LOCAL_DIR, ModelSettings, TrainSettings
 from hubbleclip.core.errors import HubbleclipError, TrainingError, machine_error
 from hubbleclip.core.io import is_locked, locked, read_json, sha256_file, write_text, writing
 from hubbleclip.core.records import Checkpoint, Run, to_row
@@ -47,9 +47,10 @@ def damaged(run_dir: Path, problem: object) -> TrainingError:
 
 
 def settings_digest(model: ModelSettings, settings: TrainSettings) -> str:
-    """Compute the digest of the settings that determine a run, and of the file of initial weights, if there is one."""
-    weights = Path(model.pretrained)
-    digests = [model.digest(), settings.digest(), *([sha256_file(weights)] if weights.is_file() else [])]
+    """Compute the digest of the settings that determine a run, and of the files of initial weights, if there are any."""
+    weights = Path(model.weights.removeprefix(LOCAL_DIR))
+    files = sorted(weights.iterdir()) if model.name.startswith(LOCAL_DIR) and weights.is_dir() else [weights]
+    digests = [model.digest(), settings.digest(), *(sha256_file(path) for path in files if path.is_file())]
     return hashlib.sha256(" ".join(digests).encode()).hexdigest()[:16]
 
 

@@ -54,12 +54,13 @@ def test_finished_run_is_returned_at_once(dataset_dir, run_dir) -> None:
     assert (again, seen) == (run_dir, [])
 
 
-def test_other_weights_in_the_same_file_make_another_run(tmp_path) -> None:
-    weights = tmp_path / "weights.pt"
+@pytest.mark.parametrize("names", [{"name": "x", "pretrained": "{}/weights.pt"}, {"name": "local-dir:{}"}])
+def test_other_weights_in_the_same_file_make_another_run(names, tmp_path) -> None:
     digests = set()
     for content in (b"one", b"two"):
-        weights.write_bytes(content)
-        digests.add(settings_digest(ModelSettings(name="x", pretrained=str(weights)), TRAIN))
+        (tmp_path / "weights.pt").write_bytes(content)
+        model = ModelSettings(**{key: value.format(tmp_path) for key, value in names.items()})
+        digests.add(settings_digest(model, TRAIN))
     assert len(digests) == 2
 
 
