@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
+from hubbleclip.missions.base import PARALLEL
+
 TEXT, REAL, INTEGER = pa.string(), pa.float64(), pa.int64()
 
 
@@ -26,6 +28,8 @@ class Column:
 
 
 INSTRUMENT = "coalesce(t.instrument, o.instrument)"
+OF_TARGET = f"CASE WHEN NOT coalesce(list_contains(string_split(t.note, '; '), '{PARALLEL}'), false) THEN o.{{}} END"
+"""What the observation says of its target, which is that of another instrument if the exposure is a parallel one."""
 # MJD 40587 is 1970-01-01.
 START = "to_timestamp((o.start_mjd - 40587) * 86400) AT TIME ZONE 'UTC'"
 FACTS = (
@@ -35,8 +39,8 @@ FACTS = (
     Column("pixel_scale_arcsec", REAL, "Side of a pixel of the tile", "instr.scale", "arcsec", "t.pixel_scale_arcsec"),
     Column("size_px", INTEGER, "Side of the tile", "meta.number", "pixel", "t.size_px"),
     Column("view", TEXT, "How the tile was cut: native, overview, aim or colour", "meta.code", sql="t.view"),
-    Column("target_name", TEXT, "Target as the observer named it", "meta.id;src", sql="o.target_name"),
-    Column("target_class", TEXT, "Keywords of the target", "meta.note;src", sql="o.target_class"),
+    Column("target_name", TEXT, "Target as the observer named it", "meta.id;src", sql=OF_TARGET.format("target_name")),
+    Column("target_class", TEXT, "Keywords of the target", "meta.note;src", sql=OF_TARGET.format("target_class")),
     Column("instrument", TEXT, "Instrument and channel", "meta.id;instr", sql=INSTRUMENT),
     Column("detector", TEXT, "Detector", "instr", sql=f"split_part({INSTRUMENT}, '/', 2)"),
     Column("filter", TEXT, "Filter", "meta.id;instr.filter", sql="coalesce(t.filter, o.filters)"),

@@ -45,11 +45,15 @@ WITH seen AS (
   SELECT obs_id, ra_deg, dec_deg FROM observation
   WHERE NOT is_moving AND ra_deg IS NOT NULL
     AND regexp_replace(lower(target_name), '[^a-z0-9]', '', 'g') = regexp_replace(lower(?), '[^a-z0-9]', '', 'g')
+    AND obs_id NOT IN (SELECT obs_id FROM facts.tile_fact WHERE target_name IS NULL)
 ), centre AS (FROM seen ORDER BY obs_id LIMIT 1)
 SELECT c.ra_deg, c.dec_deg, max(separation_deg(c.ra_deg, c.dec_deg, s.ra_deg, s.dec_deg)) AS radius_deg
 FROM centre c, seen s GROUP BY ALL
 """
-"""Query for the position of a target, and for the distance to the farthest observation of a target of this name."""
+"""Query for the position of a target, and for the distance to the farthest observation of a target of this name.
+
+An observation with a target of whose tiles the target is unknown is a parallel exposure.
+"""
 
 NAMES = """
 SELECT list(DISTINCT split_part(proposal_id, ':', 2)) AS proposals,

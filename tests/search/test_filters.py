@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import asdict, replace
 from datetime import date, datetime, timedelta
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -19,6 +20,7 @@ from hubbleclip.catalog.tile_search import TileFacts
 from hubbleclip.catalog.working_copy import writing_catalog
 from hubbleclip.core.layout import Layout
 from hubbleclip.core.records import SplitAssignment
+from hubbleclip.missions.base import PARALLEL
 from hubbleclip.search.params import SearchParams
 from hubbleclip.search.records import Cone
 from hubbleclip.search.sky import find_cone
@@ -105,6 +107,20 @@ def tile_facts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TileFacts]:
             catalog.upsert(rows | ({"split": [split]} if fact.split else {}))
     facts = TileFacts(layout, pa.array([*(f"{n:032x}" for n in range(NUM_TILES)), NO_TILE]))
     yield facts
+    facts.close()
+
+
+def test_a_parallel_exposure_has_neither_the_name_nor_the_place_of_the_target(tmp_path: Path) -> None:
+    layout = Layout(tmp_path)
+    with writing_catalog(layout) as catalog:
+        for number, note in enumerate([f"a; {PARALLEL}", None, "a"]):
+            seen = replace(valid_catalog.observation(f"o{number}"), target_name="M31", ra_deg=10.0 + number, dec_deg=0.0)
+            tile = valid_catalog.tile("a", tile_id=f"{number:032x}", obs_id=seen.obs_id, note=note)
+            catalog.upsert({"observation": [replace(seen, is_moving=False)], "tile": [tile]})
+    facts = TileFacts(layout, pa.array([f"{number:032x}" for number in range(3)]))
+    assert [row["target_name"] for row in facts.facts(range(3))] == [None, "M31", "M31"]
+    assert facts.target_cone("m 31") == pytest.approx((11, 0, 1))
+    assert (facts.word_scores([("M31", 1)]) > 0).tolist() == [False, True, True]
     facts.close()
 
 
