@@ -77,4 +77,6 @@ def explain_error(error: Mapping[str, Any], settings: type[BaseModel]) -> str:
         return f"setting {name} takes a list: write --set '{name}={example}' (got {value!r})"
     if error["type"] in TABLE_ERRORS:
         return f"{name} is a section of settings: write --set {name}.NAME=VALUE (`hubbleclip settings` lists all)"
+    if isinstance(value, Mapping | BaseModel):  # a rule for several settings, whose message names them
+        return str(error["msg"]).removeprefix("Value error, ")
     return f"setting {name}: {error['msg']} (got {value!r})"

@@ -127,7 +127,7 @@ class TrainSettings(Section):
     lr_scheduler: Literal["cosine", "const", "const-cooldown"] = "cosine"
     """Learning rate after the warm-up: cosine decay to zero, constant, or constant up to a linear decay to zero."""
     cooldown_steps: int = Field(0, ge=0)
-    """Steps of the linear decay at the end; given with `lr_scheduler = "const-cooldown"`, and only with it."""
+    """Steps of the linear decay at the end; `lr_scheduler = "const-cooldown"` needs them, and others ignore them."""
     weight_decay: float = Field(1e-3, ge=0)
     """Decoupled weight decay, on matrices only."""
     grad_clip: float = Field(1.0, gt=0)
@@ -198,8 +198,8 @@ class TrainSettings(Section):
     @model_validator(mode="after")
     def _check_partners(self) -> Self:
         """Refuse settings that have no effect without another one."""
-        if (self.lr_scheduler == "const-cooldown") != bool(self.cooldown_steps):
-            raise ValueError('train.lr_scheduler = "const-cooldown" and train.cooldown_steps need each other: set both')
+        if self.lr_scheduler == "const-cooldown" and not self.cooldown_steps:
+            raise ValueError('train.lr_scheduler = "const-cooldown" needs train.cooldown_steps: set both')
         for name in ("image", "text"):
             unlocked = self.lock_image_unlocked_groups if name == "image" else self.lock_text_unlocked_layers
             if unlocked and self.mode not in {f"locked_{name}", "linear"}:

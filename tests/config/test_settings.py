@@ -66,8 +66,9 @@ def test_layers_win_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
         ({"model": "ViT-B-32"}, "model is a section of settings: write --set model.NAME=VALUE"),
         (
             {"tiles": {"colour": True}, "fetch": {"keep_fits": False}},
-            "tiles.colour needs .*: set fetch.keep_fits = true",
+            "^tiles.colour needs .*: set fetch.keep_fits = true$",
         ),
+        ({"train": {"lr_scheduler": "const-cooldown"}}, "^train.lr_scheduler = .*: set both$"),
         ({"tiles": {"views": "native"}}, r"""tiles.views takes a list: write --set 'tiles.views=\["native"\]'"""),
         ({"tiles": {"views": "[native, aim]"}}, r"""--set 'tiles.views=\["native", "aim"\]'"""),
         ({"train": {"steps": 0}}, "setting train.steps: .*greater than or equal to 1"),
