@@ -27,13 +27,8 @@ def catalog_lock(layout: Layout) -> Iterator[None]:
     with writing(path), ExitStack() as closing:
         make_folder(path.parent)
         file = closing.enter_context(path.open("a+", encoding="utf-8"))
-        try:
+        with _locking(file):
             lock_at_once(file.fileno())
-        except BlockingIOError as error:
-            raise _locked_by(file) from error
-        except OSError as error:
-            message = f"the file system of {path} does not support locks ({error.strerror}): set --data to a local disk"
-            raise CatalogError(message) from error
         file.seek(0)
         file.truncate()
         started = datetime.now(UTC).isoformat(timespec="seconds")
@@ -45,15 +40,20 @@ def catalog_lock(layout: Layout) -> Iterator[None]:
 def check_unlocked(layout: Layout) -> None:
     """Raise CatalogLockedError, which names the holder, if another process writes the catalog now."""
     with suppress(FileNotFoundError), layout.lock.open(encoding="utf-8") as file:
-        try:
+        with _locking(file):
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)  # shared, so that the entry of a holder stays
-        except BlockingIOError as error:
-            raise _locked_by(file) from error
 
 
-def _locked_by(file: IO[str]) -> CatalogLockedError:
-    """Make the error that names the holder of the lock."""
-    return CatalogLockedError(f"the catalog is being written by {_holder(file)}: wait for it or stop it")
+@contextmanager
+def _locking(file: IO[str]) -> Iterator[None]:
+    """Turn the errors of a lock into one that names the holder, or one that says what to change."""
+    try:
+        yield
+    except BlockingIOError as error:
+        raise CatalogLockedError(f"the catalog is being written by {_holder(file)}: wait for it or stop it") from error
+    except OSError as error:
+        message = f"the file system of {file.name} does not support locks ({error.strerror}): set --data to a local disk"
+        raise CatalogError(message) from error
 
 
 def _holder(file: IO[str]) -> str:

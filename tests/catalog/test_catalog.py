@@ -1,8 +1,11 @@
 """The catalog: one writer, any number of readers, nothing lost by a kill."""
 
+import errno
+import fcntl
 import os
 import threading
 import time
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import replace
 from datetime import timedelta, timezone
@@ -15,7 +18,7 @@ from valid_catalog import NOW, make
 
 from benchmarks.synthetic_catalog import synthetic_rows
 from hubbleclip.catalog.catalog import read_catalog
-from hubbleclip.catalog.lock import catalog_lock
+from hubbleclip.catalog.lock import catalog_lock, check_unlocked
 from hubbleclip.catalog.working_copy import writing_catalog
 from hubbleclip.core.errors import CatalogError, CatalogLockedError, ContractError
 from hubbleclip.core.layout import Layout
@@ -144,6 +147,20 @@ def test_second_writer_is_told_who_holds_the_lock(layout: Layout) -> None:
     with writing_catalog(layout), pytest.raises(CatalogLockedError, match=f"process {os.getpid()} on "):  # noqa: SIM117
         with writing_catalog(layout):
             pass
+
+
+@pytest.mark.parametrize("use", [lambda layout: catalog_lock(layout).__enter__(), check_unlocked])
+def test_a_file_system_without_locks_is_one_line(
+    use: Callable[[Layout], object], layout: Layout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    layout.root.mkdir(parents=True)
+    layout.lock.touch()
+    monkeypatch.setattr(fcntl, "flock", fail)
+    with pytest.raises(CatalogError, match=r"does not support locks \(No locks available\): set --data"):
+        use(layout)
 
 
 def test_a_writer_waits_for_a_command_that_only_tests_the_lock(layout: Layout) -> None:
