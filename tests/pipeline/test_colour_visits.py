@@ -76,6 +76,9 @@ def test_a_renewed_file_is_coloured_again(tmp_path: Path) -> None:
         digest = stage.settings.tiles.digest()
         current = {tile["tile_id"] for tile in stage.catalog.named_query("current_tiles", settings_digest=digest)}
         assert before["tile_id"] not in current and len(current) == 3 + 1
+        dropped = replace(products[0], sha256=None, path=None, fetched_at=None, version=None, source=None)
+        stage.catalog.upsert({"product": [dropped]})
+        assert {row["view"] for row in stage.catalog.named_query("current_tiles", settings_digest=digest)} == {"native"}
 
 
 def test_two_filters_give_none(tmp_path: Path) -> None:
