@@ -194,7 +194,7 @@ def make_subset(place: str | Path, tile_ids: Iterable[str], folder: Path) -> Bui
         code_version=code_version(),
         max_parents=0,
         settings_digests=info.description.get("settings_digests", {}),
-        split_report={"subset_of": info.digest},
+        split_report={"subset_of": info.digest, "settings": info.description["split_report"].get("settings", {})},
         released_on=released and date.fromisoformat(released),
     )
 

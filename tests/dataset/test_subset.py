@@ -13,11 +13,13 @@ from hubbleclip.dataset.build import build_dataset, make_subset
 from hubbleclip.dataset.manifest import read_dataset
 from hubbleclip.dataset.verify import find_faults
 
+REPORT = {"settings": {"guard_arcsec": 0.5, "near_duplicate": 0.9}}
+
 
 def test_a_subset_has_its_tiles_their_splits_and_a_digest_of_its_own(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("small_dataset.build_dataset", partial(build_dataset, released_on=date(2024, 2, 3)))
+    monkeypatch.setattr("small_dataset.build_dataset", partial(build_dataset, released_on=date(2024, 2, 3), split_report=REPORT))
     whole = read_dataset(build(tmp_path / "whole", num_groups=4, num_test_groups=2))
     ids = whole.manifest["tile_id"].to_pylist()
     made = make_subset(whole.path, [*ids[::2], "f" * 32], tmp_path / "subsets").dataset
@@ -27,7 +29,7 @@ def test_a_subset_has_its_tiles_their_splits_and_a_digest_of_its_own(
     assert part.manifest["split"].to_pylist() == [splits[tile_id] for tile_id in ids[::2]]
     assert part.read_tile_images(ids[::2]) == whole.read_tile_images(ids[::2])
     assert part.description["released_on"] == "2024-02-03"
-    assert part.description["split_report"] == {"subset_of": whole.digest}
+    assert part.description["split_report"] == {"subset_of": whole.digest, **REPORT}
     assert list(find_faults(part.path)) == []
     again = make_subset(whole.path, reversed(ids[::2]), tmp_path / "again").dataset
     other = make_subset(whole.path, ids[1::2], tmp_path / "subsets").dataset
