@@ -101,11 +101,11 @@ def converted(folder: Path) -> TemporaryDirectory[str]:
             check_tokenizer(folder)
     config = AutoConfig.from_pretrained(folder)
     state: dict[str, Tensor] = {}
-    for path in sorted(folder.glob("model*.safetensors")):
+    for path in _weight_files(folder):
         check_weights(path)
         state |= load_file(path)
     if not state:
-        raise ValueError("it has no weights in model*.safetensors")
+        raise ValueError("it has no weights in model.safetensors or the files of its index")
     made, is_clip = TemporaryDirectory(), config.model_type == "clip"
     if is_clip and config.text_config.vocab_size != CLIP_WORDS:
         words = f"{config.text_config.vocab_size} tokens instead of {CLIP_WORDS}"
@@ -123,6 +123,14 @@ def converted(folder: Path) -> TemporaryDirectory[str]:
     content = json.dumps({"model_cfg": model, "preprocess_cfg": preprocess})
     Path(made.name, OPEN_CLIP_CONFIG).write_text(content, encoding="utf-8")
     return made
+
+
+def _weight_files(folder: Path) -> list[Path]:
+    """List the files of weights that transformers reads: `model.safetensors`, or those of its index."""
+    index = folder / "model.safetensors.index.json"
+    if not (folder / "model.safetensors").is_file() and index.is_file():
+        return sorted({folder / Path(name).name for name in read_json(index)["weight_map"].values()})
+    return [path for path in [folder / "model.safetensors"] if path.is_file()]
 
 
 def clip_model(vision: Any, text: Any, both: Any) -> dict[str, Any]:
