@@ -58,7 +58,7 @@ def change_selection(
     """Add tiles to a selection, which is made if it is new, remove tiles from it, and change its note."""
     if not NAME.fullmatch(name):
         raise SearchError("the name of a selection has at most 64 letters, digits, spaces, and - + . _")
-    with locked(path.parent):
+    with locked(path.with_suffix("")):
         found, add = read_selections(path), list(add)
         if not add and name not in found:
             raise SearchError(f"there is no selection {name!r}: choose tiles to make it")
@@ -74,7 +74,7 @@ def change_selection(
 
 def delete_selection(path: Path, name: str) -> None:
     """Delete a selection."""
-    with locked(path.parent):
+    with locked(path.with_suffix("")):
         _write(path, {one: value for one, value in read_selections(path).items() if one != name})
 
 

@@ -36,6 +36,7 @@ def names(client: TestClient, url: str) -> list[str]:
 
 def test_a_selection_is_a_filter_that_grows_shrinks_has_a_note_and_ends(client: TestClient, selected: Path) -> None:
     assert selected.parent.joinpath("index").is_dir()  # the index may be deleted, and the selections stay
+    assert selected.with_name(".selections.lock").is_file()  # only the folder of the profile need be writable
     assert names(client, "/?selection=arcs&group=none") == sorted(IDS[3:6])
     found = client.get("/api/v1/search?selection=arcs&group=none&q=galaxy").json()
     assert found["num_admitted"] == 3
