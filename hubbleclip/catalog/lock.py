@@ -39,9 +39,8 @@ def catalog_lock(layout: Layout) -> Iterator[None]:
 
 def check_unlocked(layout: Layout) -> None:
     """Raise CatalogLockedError, which names the holder, if another process writes the catalog now."""
-    with suppress(FileNotFoundError), layout.lock.open(encoding="utf-8") as file:
-        with _locking(file):
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)  # shared, so that the entry of a holder stays
+    with suppress(FileNotFoundError), layout.lock.open(encoding="utf-8") as file, _locking(file):
+        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)  # shared, so that the entry of a holder stays
 
 
 @contextmanager
@@ -52,7 +51,9 @@ def _locking(file: IO[str]) -> Iterator[None]:
     except BlockingIOError as error:
         raise CatalogLockedError(f"the catalog is being written by {_holder(file)}: wait for it or stop it") from error
     except OSError as error:
-        message = f"the file system of {file.name} does not support locks ({error.strerror}): set --data to a local disk"
+        message = (
+            f"the file system of {file.name} does not support locks ({error.strerror}): set --data to a local disk"
+        )
         raise CatalogError(message) from error
 
 

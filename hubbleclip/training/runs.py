@@ -47,7 +47,7 @@ def damaged(run_dir: Path, problem: object) -> TrainingError:
 
 
 def settings_digest(model: ModelSettings, settings: TrainSettings) -> str:
-    """Compute the digest of the settings that determine a run, and of the files of initial weights, if there are any."""
+    """Compute the digest of the settings that determine a run, and of its files of initial weights, if it has any."""
     weights = Path(model.weights.removeprefix(LOCAL_DIR))
     files = sorted(weights.iterdir()) if model.name.startswith(LOCAL_DIR) and weights.is_dir() else [weights]
     digests = [model.digest(), settings.digest(), *(sha256_file(path) for path in files if path.is_file())]

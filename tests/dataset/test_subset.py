@@ -19,7 +19,9 @@ REPORT = {"settings": {"guard_arcsec": 0.5, "near_duplicate": 0.9}}
 def test_a_subset_has_its_tiles_their_splits_and_a_digest_of_its_own(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("small_dataset.build_dataset", partial(build_dataset, released_on=date(2024, 2, 3), split_report=REPORT))
+    monkeypatch.setattr(
+        "small_dataset.build_dataset", partial(build_dataset, released_on=date(2024, 2, 3), split_report=REPORT)
+    )
     whole = read_dataset(build(tmp_path / "whole", num_groups=4, num_test_groups=2))
     ids = whole.manifest["tile_id"].to_pylist()
     made = make_subset(whole.path, [*ids[::2], "f" * 32], tmp_path / "subsets").dataset

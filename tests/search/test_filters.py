@@ -114,7 +114,9 @@ def test_a_parallel_exposure_has_neither_the_name_nor_the_place_of_the_target(tm
     layout = Layout(tmp_path)
     with writing_catalog(layout) as catalog:
         for number, note in enumerate([f"a; {PARALLEL}", None, "a"]):
-            seen = replace(valid_catalog.observation(f"o{number}"), target_name="M31", ra_deg=10.0 + number, dec_deg=0.0)
+            seen = replace(
+                valid_catalog.observation(f"o{number}"), target_name="M31", ra_deg=10.0 + number, dec_deg=0.0
+            )
             tile = valid_catalog.tile("a", tile_id=f"{number:032x}", obs_id=seen.obs_id, note=note)
             catalog.upsert({"observation": [replace(seen, is_moving=False)], "tile": [tile]})
     facts = TileFacts(layout, pa.array([f"{number:032x}" for number in range(3)]))

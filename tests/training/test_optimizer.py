@@ -134,7 +134,9 @@ def test_a_constant_rate_may_end_in_a_linear_decay(scheduler, cooldown, expected
 def test_a_cooldown_needs_its_steps_which_other_schedules_ignore() -> None:
     with pytest.raises(ValidationError, match="needs train.cooldown_steps"):
         TrainSettings(lr_scheduler="const-cooldown")
-    rates = [learning_rate(step, TrainSettings(steps=20, cooldown_steps=steps)) for steps in (0, 4) for step in (10, 18)]
+    rates = [
+        learning_rate(step, TrainSettings(steps=20, cooldown_steps=steps)) for steps in (0, 4) for step in (10, 18)
+    ]
     assert rates[:2] == rates[2:]
 
 
