@@ -371,16 +371,18 @@ class Search:
         Raises
         ------
         SearchError
-            If the index has been made again, and lacks some of the hits.
+            If the index has been made again with another model, or lacks some of the hits.
 
         """
         from hubbleclip.search.export import write_images  # noqa: PLC0415 - imports astropy, which others need not
 
-        store = self._now().store
-        rows = [row for row in rows_of(store.tile_ids, [hit.tile_id for hit in hits.hits]) if row is not None]
+        opened = self._now()
+        if opened.status.model_digest != hits.index.model_digest:
+            raise SearchError("a new index has features of another model: search again")
+        rows = [row for row in rows_of(opened.store.tile_ids, [hit.tile_id for hit in hits.hits]) if row is not None]
         if len(rows) < len(hits.hits):
             raise SearchError("a new index lacks some of the hits: search again")
-        write_images(file, hits, store.features(rows), self._layout)
+        write_images(file, hits, opened.store.features(rows), self._layout)
 
     def resolve_target(self, name: str, radius_deg: float | None = None) -> Cone:
         """Find a place on the sky by its position or name.

@@ -155,7 +155,7 @@ class SearchParams(_WithFilters):
 
     @model_validator(mode="after")
     def _is_bounded(self) -> SearchParams:
-        """Refuse a page too deep, too many terms, and too many values of one filter."""
+        """Refuse a page too deep, too many terms, too many values of one filter, and a range without values."""
         if self.page * self.k > MAX_DEPTH:
             raise ValueError(f"only the first {MAX_DEPTH:,} hits can be seen: narrow the search")
         terms = list(self.terms())
@@ -165,6 +165,10 @@ class SearchParams(_WithFilters):
             raise ValueError(
                 f"a weight is from -{MAX_WEIGHT:g} to {MAX_WEIGHT:g}: write text^2, or text^1 for a text that ends so"
             )
+        for lower in ("exposure_s_min", "pixel_scale_arcsec_min", "observed_from"):
+            low, high = getattr(self, lower), getattr(self, lower.replace("_min", "_max").replace("_from", "_to"))
+            if None not in (low, high) and low > high:
+                raise ValueError(f"{lower} {_text(low)} is above the upper limit {_text(high)}: no tile can fit")
         if any(isinstance(values, list) and len(values) > MAX_VALUES for _, values in self):
             raise ValueError(f"a filter has at most {MAX_VALUES} values")
         return self
@@ -238,7 +242,8 @@ class SearchParams(_WithFilters):
                     yield name, _text(one), self.url(**{field: [other for other in value if other != one]})
             else:
                 order = Sort.SCORE if field == "place" and self.sort is Sort.DISTANCE else self.sort
-                yield name, _text(value), self.url(**{field: info.default, "sort": order})
+                radius = RADIUS_ARCMIN if field == "place" else self.radius
+                yield name, _text(value), self.url(**{field: info.default, "sort": order, "radius": radius})
 
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -257,9 +262,14 @@ def first_fault(faults: Sequence[Any]) -> str:
     path = [str(part) for part in faults[0]["loc"] if part not in ("query", "body")]
     name, message = ".".join(path), str(faults[0]["msg"]).removeprefix("Value error, ")
     if faults[0]["type"] == "extra_forbidden":
-        nearest = get_close_matches(path[-1], NAMES, n=1, cutoff=0.4)
-        message = "there is no such parameter" + (f": do you mean `{nearest[0]}`?" if nearest else "")
+        message = no_parameter(path[-1])
     return f"{name}: {message}" if name else message
+
+
+def no_parameter(name: str) -> str:
+    """Say that no parameter has a name, and which has the nearest."""
+    nearest = get_close_matches(name, NAMES, n=1, cutoff=0.4)
+    return "there is no such parameter" + (f": do you mean `{nearest[0]}`?" if nearest else "")
 
 
 def split_weight(text: str) -> tuple[str, float]:

@@ -10,6 +10,7 @@ import re
 import time
 import warnings
 from collections.abc import Callable
+from contextvars import ContextVar
 
 import numpy as np
 import numpy.typing as npt
@@ -36,9 +37,11 @@ IN_NAME = r"J(\d\d)(\d\d)(\d\d)(\d*\.?\d*)([+-]\d\d)(\d\d)(\d\d)(\d*\.?\d*)"
 LABELLED = rf"RA\s*[=:]?\s*{NUMBER}d?[\s,]*Dec?\s*[=:]?\s*{NUMBER}d?"
 GALACTIC = rf"(?:l\s*=\s*{NUMBER}[\s,]+b\s*=\s*{NUMBER}|gal(?:actic)?\s+{NUMBER}[\s,]+{NUMBER})"
 UNSIGNED_PAIR = r"\d{1,3}\.\d+d?(?:\s*,\s*|\s+)\d{1,2}\.\d+d?"
+FINE = r"(?=\d+\.\d\d+d?[\s,]+[+-]?\d+\.\d\d)"
+"""Matches before a pair of numbers with two decimals or more, which is hardly anything but a position."""
 SIGNED_PAIR = r"\d{1,3}\.\d+d?(?:\s*,\s*|\s+)[+-]\d{1,2}\.\d+d?"
 POSITION = re.compile(
-    rf"(?<![\w.+-])(?:{SEXAGESIMAL}|{IN_NAME}|{LABELLED}|{GALACTIC}|{SIGNED_PAIR})(?![\w.])", re.IGNORECASE
+    rf"(?<![\w.+-])(?:{SEXAGESIMAL}|{IN_NAME}|{LABELLED}|{GALACTIC}|{FINE}{SIGNED_PAIR})(?![\w.])", re.IGNORECASE
 )
 """Matches a position in a text whose signs are translated by `SIGNS`."""
 SIGNS = str.maketrans({"\u2212": "-", "\u2013": "-", "\u00b0": "d", "\u2032": "m", "\u2033": "s"})
@@ -47,6 +50,8 @@ UNKNOWN_S = 60.0
 CatalogTarget = Callable[[str], tuple[float, float, float] | None]
 """Function that finds a target in the catalog: right ascension, declination and extent in degrees, or None."""
 Position = tuple[float, float]
+ASKS = ContextVar("ASKS", default=True)
+"""Whether Sesame may be asked; if not, names that were not asked for are unknown."""
 
 
 class UnaskedNameError(HubbleclipError):
@@ -74,7 +79,7 @@ class Sesame:
     def find(self, name: str) -> Position | None:
         """Return the position of a name."""
         position, until_s = self._answers.get(name, (None, 0.0))
-        if position is None and time.monotonic() >= until_s:
+        if position is None and ASKS.get() and time.monotonic() >= until_s:
             if self.is_asked_ahead:
                 raise UnaskedNameError(name)
             position = self.ask(name)

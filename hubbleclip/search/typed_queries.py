@@ -20,7 +20,7 @@ from hubbleclip.evaluation.metrics.vocabulary import read_vocabulary
 from hubbleclip.fits.instruments import CAMERAS, FILTER_NAME, camera_of
 from hubbleclip.search.params import LISTS, ParameterError, SearchParams, as_written, checked, split_weight
 from hubbleclip.search.records import GroupBy
-from hubbleclip.search.sky import DECIMAL, NUMBER, POSITION, SIGNS, UNSIGNED_PAIR, find_cone
+from hubbleclip.search.sky import DECIMAL, FINE, NUMBER, POSITION, SIGNED_PAIR, SIGNS, UNSIGNED_PAIR, find_cone
 
 MAX_WORDS, MAX_LETTERS, MAX_NAME_WORDS = 16, 300, 4
 """Maximum numbers of words and letters of a text in which anything is recognised, and of words of a target's name."""
@@ -83,7 +83,7 @@ class _Reader:
         rest = re.sub('"[^"]*"', lambda match: self._hide(match[0]), text)
         for pattern, read in RULES:
             start = 0
-            while match := pattern.search(rest.translate(SIGNS), start):
+            while match := pattern.search(rest if pattern is RADIUS else rest.translate(SIGNS), start):
                 start, end = match.span()
                 if (change := read(match, self.known)) is not None:
                     is_text = not change or AVOIDING.search(rest, 0, start)
@@ -100,7 +100,10 @@ class _Reader:
             return part
         if any(name in self.kept - LISTS and self.values[name] != value for name, value in change.items()):
             return self._hide('"{}"'.format(part.strip().replace('"', "″")))
-        values = self.values | change
+        stale = set() if {"observed_from", "observed_to"}.isdisjoint(change) else {"observed_from", "observed_to"}
+        if "place" in change and self.values.get("place", change["place"]) != change["place"]:
+            stale = {"radius"}
+        values = {name: value for name, value in self.values.items() if name not in stale - self.kept} | change
         for name in LISTS.intersection(change):
             values[name] = list(dict.fromkeys([*self.values.get(name, []), *change[name]]))
         try:
@@ -129,13 +132,13 @@ class _Reader:
 def _named(match: re.Match[str], _: Known) -> Change | None:
     """Read a filter that is named, such as `filter:F814W`."""
     name = match[1].lower()
-    return {name: [match[2]] if name in LISTS else match[2]} if name in FILTER_OF else None
+    return {name: match[2].split(",") if name in LISTS else match[2]} if name in FILTER_OF else None
 
 
 def _radius(match: re.Match[str], _: Known) -> Change:
     unit = match["unit"].lower()
-    is_arcsec = unit.startswith(("arcs", '"', "s"))
-    return {"radius": float(match["size"]) * (60 if unit.startswith("d") else 1 / 60 if is_arcsec else 1)}
+    is_arcsec = unit.startswith(("arcs", '"', "″"))
+    return {"radius": float(match["size"]) * (60 if unit.startswith(("d", "°")) else 1 / 60 if is_arcsec else 1)}
 
 
 def _position(match: re.Match[str], _: Known) -> Change | None:
@@ -144,7 +147,7 @@ def _position(match: re.Match[str], _: Known) -> Change | None:
         find_cone(place, None, lambda _: None)
     except SearchError:
         return None
-    return {"place": place}
+    return None if UNIT.match(match.string, match.end()) else {"place": place}
 
 
 def _cycles(match: re.Match[str], _: Known) -> Change | None:
@@ -201,7 +204,9 @@ def _days(text: str) -> tuple[date, date]:
 
 
 def _dates(match: re.Match[str], _: Known) -> Change | None:
-    """Read a day, month or year, or a range of them."""
+    """Read a day, month or year, or a range of them; two of them joined by `and` alone are no range, and stay text."""
+    if match["and"]:
+        return {}
     try:
         first, last = _days(match["first"])[0], _days(match["last"] or match["first"])[1]
     except (KeyError, ValueError):  # such as 2009-13
@@ -219,8 +224,12 @@ def _dates(match: re.Match[str], _: Known) -> Change | None:
     return change
 
 
-def _programme(match: re.Match[str], _: Known) -> Change:
-    return {"proposal": [match[1]]}
+def _programme(match: re.Match[str], known: Known) -> Change | None:
+    """Read a programme; after `HST` alone, four digits may be a year, and `AR` and `ID` also stand before others."""
+    words, number = set(re.findall("[a-z]+", match[0].lower())), match[1]
+    is_sure = not words <= {"hst", "jwst", "ar", "id"} or (len(number) == 5 and words <= {"hst", "jwst"})
+    is_known = number in known.proposals and not 1990 <= int(number) < 2040
+    return {"proposal": [number]} if is_sure or is_known else None
 
 
 def _bare_programme(match: re.Match[str], known: Known) -> Change | None:
@@ -234,8 +243,9 @@ def _general_words() -> frozenset[str]:
 
 
 def _pattern(text: str, *, is_exact: bool = False) -> re.Pattern[str]:
-    """Compile a pattern that matches whole words."""
-    return re.compile(rf"(?<![\w.+-])(?:{text})(?![\w{QUOTE}]|\.\w)", 0 if is_exact else re.IGNORECASE)
+    """Compile a pattern that matches whole words, also after the minus of what is avoided, but no negative number."""
+    before = r"(?<![\w.+])(?<!\S-)(?!(?<=-)\d[\d.]*(?!\w))"
+    return re.compile(rf"{before}(?:{text})(?![\w{QUOTE}]|\.\w)", 0 if is_exact else re.IGNORECASE)
 
 
 DETECTORS = {part: name for name in CAMERAS if len(part := name.partition("/")[2]) > 3}
@@ -254,24 +264,27 @@ DESIGNATION = (
     r"(?:Messier\s?|M[\s-]?)\d{1,3}(?!\s+(?:dwarf|type|star|giant))"
 )
 """Matches designations of catalogues, such as `NGC 1374`; a spectral type, such as `M5 dwarf`, is none."""
-NAME_WORD = rf"[^\s,;{TAKEN}{QUOTE}]+"
+NAME_WORD = rf"(?!-)[^\s,;{TAKEN}{QUOTE}]+"
 MONTHS = {name[:size].lower(): number for number, name in enumerate(calendar.month_name) if name for size in (3, 20)}
 DAY = rf"(?:(?:19|20)\d\d(?:-\d\d(?:-\d\d)?)?|(?:{'|'.join(sorted(MONTHS, reverse=True))})\s+(?:19|20)\d\d)"
 DATES = (
     rf"(?:(?P<both>between)\s+|(?P<side>since|after|before|until|till|up to|from|in|[<>]=?)\s*)?(?P<first>{DAY})"
-    rf"(?:\s*(?(both)(?:and|to|-)|(?:\.\.|-|to|until))\s*(?P<last>{DAY}))?"
+    rf"(?:\s*(?(both)(?:and|to|-)|(?:\.\.|-|to|until|(?P<and>and|&)))\s*(?P<last>{DAY}))?"
 )
 RADIUS = _pattern(
     rf"(?:(?:\A|(?<={TAKEN}))[\s,]*(?P<lead>within|r(?:adius)?\s*[=:]?)|within)?\s*(?P<size>{NUMBER})\s*"
-    rf"(?P<unit>arcmin\w*|arcsec\w*|deg\w*|['\"dms])(?(lead)(?!\s+(?:of|around|from)\s)|\s+(?:of|around|from)\s+(?={TAKEN}))"
+    rf"(?P<unit>arcmin\w*|arcsec\w*|deg\w*|[°′″'\"])(?(lead)(?!\s+(?:of|around|from)\s)|\s+(?:of|around|from)\s+(?={TAKEN}))"
 )
-"""Matches a radius beside a place; `SIGNS` has made letters of the signs of its unit."""
+"""Matches a radius beside a place in a text as written, because `SIGNS` makes letters of the signs of its unit."""
 BARE_POSITION = re.compile(
-    rf"(?:(?<=near )|(?<=at )|(?<=around )|\A(?=[^a-z]*(?:within|r(?:adius)?\s*[=:]))){UNSIGNED_PAIR}(?![\w.])",
+    rf"(?:(?<=\bnear )|(?:(?<=\bat )|(?<=\baround )){FINE}|\A(?=[^a-z]*(?:within|r(?:adius)?\s*[=:])))"
+    rf"(?:{UNSIGNED_PAIR}|{SIGNED_PAIR})(?![\w.])",
     re.IGNORECASE,
 )
+UNIT = re.compile(r"\s*(?:[cmnuµk]m|microns?|Å|[kMG]?pc|[muµ]?Jy|mag\w*|[kMG]?eV|[kMG]?Hz|%)(?!\w)")
+"""Matches a unit, such as `micron`, after which two numbers are no position."""
 RULES: tuple[tuple[re.Pattern[str], Callable[[re.Match[str], Known], Change | None]], ...] = (
-    (re.compile(rf"(?<!\S)(?!pi=\d)(\w+)[:=]([^\s{TAKEN}{QUOTE}]+)"), _named),
+    (re.compile(rf"(?<![^\s-])(?<!\S-)(?!pi=\d)(\w+)[:=](?!,)([^\s{TAKEN}{QUOTE}]+)"), _named),
     (re.compile(rf"\A{DECIMAL.pattern}\Z"), _position),
     (POSITION, _position),
     (BARE_POSITION, _position),
@@ -305,10 +318,15 @@ RULES: tuple[tuple[re.Pattern[str], Callable[[re.Match[str], Known], Change | No
 
 The function returns None for a match that means something else, and nothing to change for a name that stays text.
 """
-AVOIDING = re.compile(r"(?:\bNOT|\b(?i:without)(?:\s+an?)?|(?:^|\s)-)\s*\Z")
+BEFORE_NAME = r"(?:(?:an?|the|any|for|near|in|at|around|of|by|with|from|within\s+\S+\s+\S+\s+of)\s+)*"
+AVOIDING = re.compile(
+    rf"(?:\b(?:not|no|without|except|excluding)\s+{BEFORE_NAME}(?:(?:[^\s{TAKEN},;]+\s+){{1,4}}n?or\s+|{QUOTE}\d+{QUOTE}\s+and\s+)?"
+    rf"{BEFORE_NAME}|(?<!\S)(?:-\s*|[–−]))\Z",
+    re.IGNORECASE,
+)
 """Matches the end of a text after which something is to be avoided."""
 AVOIDED = re.compile(
-    rf"(?<!\S)(?:(?:(?i:but\s+)?(?:NOT|(?i:without))|(?i:but\s+not)|(?<=,\ )not)\s+(?:(?i:an?|the|any)\s+)?"
+    rf"(?<!\S)(?:(?:(?i:but\s+)?(?:NOT|(?i:without))|(?i:but\s+not)|(?<=,\ )not)\s+(?i:{BEFORE_NAME})"
     rf"(?P<phrase>[^{TAKEN},;]+?)(?:\s+(?i:but)(?=\s)|(?:\s+(?i:and))?(?=\s+(?:NOT|(?i:without|with|in|that|which))\s)|"
     rf"(?=\s+-[^\W\d]|[{TAKEN},;]|\Z))"
     rf"|-(?P<word>{QUOTE}\d+{QUOTE}|[^\W\d_][\w-]*))"
@@ -320,4 +338,4 @@ BESIDE = re.compile(
     re.IGNORECASE,
 )
 """Matches words that belong to what was recognised, such as `images of` and `in the`."""
-LONELY = re.compile(r"\A\s*(?:and|or|&|/)(?=\s|\Z)|\s+(?:and|or|but)\s*\Z", re.IGNORECASE)
+LONELY = re.compile(r"\A\s*(?:and|or|&|/)(?=\s|\Z)|\s+(?:and|or|but)\s*\Z|,\s*(?=,)", re.IGNORECASE)

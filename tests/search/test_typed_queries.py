@@ -109,7 +109,19 @@ QUERIES = {
     "galaxies within 2″ of M51": {"place": "M51", "radius": 1 / 30, "q": ["galaxies"]},
     "within 99999 arcmin of M51": {"place": "M51", "q": ["within 99999 arcmin"]},
     "between 2005 and 2010": year("2005-01-01", "2010-12-31"),
-    "2005 and 2010": year("2005-01-01", "2005-12-31") | {"q": ['"2010"']},
+    "HST 2009 comet": year("2009-01-01", "2009-12-31") | {"q": ["HST comet"]},
+    "JWST 17301": {"proposal": ["17301"], "group": "none"},
+    "ID 12345": {"proposal": ["12345"], "group": "none"},
+    "galaxies near 150.1 +2.2": {"place": "150.1 +2.2", "q": ["galaxies"]},
+    "galaxies near 83.8 5.4": {"place": "83.8 5.4", "q": ["galaxies"]},
+    "83.8 5.4 r=2'": {"place": "83.8 5.4", "radius": 2.0},
+    "filter:F814W,F606W": {"filter": ["F814W", "F606W"]},
+    "exposures of 500 s of M31": {"place": "M31", "q": ["exposures of 500 s"]},
+    "deep 30 m of M31": {"place": "M31", "q": ["deep 30 m"]},
+    "5′ around M31": {"place": "M31", "radius": 5.0},
+    "galaxies, not dust, bars": {"q": ["galaxies, bars"], "without": ["dust"]},
+    "galaxies NOT M31 in F814W": {"filter": ["F814W"], "q": ["galaxies"], "without": ["M31"]},
+    "spirals -NGC 4258": {"q": ["spirals"], "without": ["NGC 4258"]},
     "2009 spiral 2010": year("2009-01-01", "2009-12-31") | {"q": ['spiral "2010"']},
     "M51 M101": {"place": "M51", "q": ['"M101"']},
     "NGC M51 1374": {"place": "M51", "q": ['"NGC 1374"']},
@@ -138,6 +150,13 @@ def test_a_typed_query_means_what_an_astronomer_means(text: str) -> None:
         "edge-on galaxy",
         "flux 500.5, 20.3 mJy",
         "ratio 0.5 1.5",
+        "redshift 1.5 -2.5",
+        "galaxies at 3.6 4.5 micron",
+        "galaxies at 3.65 4.55 micron",
+        "what 3.65 4.55",
+        "AR 1234 sunspot",
+        "2005 and 2010",
+        "velocity -12345 km",
         "jets within 0.1 arcsec of the nucleus",
         "within 5 arcmin",
         "cycle:abc",
@@ -157,6 +176,19 @@ def test_what_is_not_surely_a_filter_stays_text(text: str) -> None:
     assert understand(params, KNOWN) == params
 
 
+def test_a_name_that_is_to_be_avoided_is_never_a_filter() -> None:
+    names = """M31;NGC 4258;47 Tuc;HUDF;HH 30;HST 12345;10003;F814W;filter:F814W;WFC3/IR;infrared;cycle 20;Freedman;
+    PI Riess;2009;before 2005;150.1163 +2.2009;near 150.1163 2.2009;05:35:17.3 -05:23:28;within 5 arcmin of M31;
+    M31 or M101;M31 and M101"""
+    avoiding = (
+        "but not;, not;not;NOT;but NOT the;without the;without any;NOT near;without a;except;excluding;except for"
+    )
+    texts = [f"galaxies {one} {name.strip()}" for one in avoiding.split(";") for name in names.split(";")]
+    texts += [f"galaxies -{name.strip()}" for name in names.split(";")[:-5]]
+    found = {text: understand(SearchParams(q=text), KNOWN).filter_values() for text in texts}
+    assert {text: values for text, values in found.items() if values} == {}
+
+
 def test_what_is_understood_stays_as_it_is_and_has_its_weight() -> None:
     once = understand(SearchParams(q=["spiral F814W^2", "M51"], filter="F606W", **{"not": "bar"}), KNOWN)
     expected = SearchParams(q="spiral^2", filter=["F606W", "F814W"], place="M51", **{"not": "bar"})
@@ -167,6 +199,20 @@ def test_what_is_understood_stays_as_it_is_and_has_its_weight() -> None:
 def test_a_place_that_is_given_is_kept_but_on_a_page_the_newer_text_replaces_it(kind: type, place: str) -> None:
     found = understand(kind(q="M51 galaxy", place="10 20"), KNOWN)
     assert (found.place, found.q) == (place, ['"M51" galaxy' if place == "10 20" else "galaxy"])
+
+
+@pytest.mark.parametrize(
+    ("text", "given", "expected"),
+    [
+        ("M31", {"place": "M33", "radius": 2}, {"place": "M31"}),
+        ("M31 r=3'", {"place": "M33", "radius": 2}, {"place": "M31", "radius": 3}),
+        ("M31", {"radius": 2}, {"place": "M31", "radius": 2}),
+        ("after 2012", year("2010-01-01", "2011-01-01"), {"observed_from": date(2013, 1, 1)}),
+        ("before 2005", {"observed_from": "2010-01-01"}, {"observed_to": date(2004, 12, 31)}),
+    ],
+)
+def test_what_belonged_to_a_former_place_or_date_goes_with_it(text: str, given: dict, expected: dict) -> None:
+    assert understand(PageParams(q=text, **given), KNOWN) == PageParams(**expected)
 
 
 def test_a_long_text_is_not_searched_for_names() -> None:

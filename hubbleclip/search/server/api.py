@@ -17,7 +17,7 @@ from starlette.datastructures import FormData, UploadFile
 from hubbleclip.catalog.tile_facts import FACTS, INTEGER, REAL, TEXT, Column
 from hubbleclip.core.errors import SearchError
 from hubbleclip.search.export import COLUMNS, FORMATS, infos_of
-from hubbleclip.search.params import MAX_DEPTH, MAX_TERMS, MAX_WEIGHT, ParameterError, Text, first_fault
+from hubbleclip.search.params import MAX_DEPTH, MAX_TERMS, MAX_WEIGHT, ParameterError, Text, checked, first_fault
 from hubbleclip.search.records import Hits, IndexStatus, Note, Points, TermKind, TileRecord, plain
 from hubbleclip.search.server.search_service import (
     MAX_K,
@@ -72,7 +72,7 @@ class SearchBody(ApiParams):
         for term in self.terms_:
             name = PARAMETER_OF[term.kind]
             lists.setdefault(name, list(getattr(self, name))).append(weighted(term.value, term.weight))
-        return self.model_copy(update=lists | {"terms_": []})
+        return checked(type(self), self.model_dump(by_alias=True, exclude_unset=True) | lists | {"terms": []})
 
 
 def schema_of(columns: Iterable[Column], *links: str) -> dict[str, Any]:

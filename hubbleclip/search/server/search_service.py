@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from contextvars import copy_context
 from dataclasses import dataclass, field, replace
 from typing import Any, BinaryIO, TypeVar
 
@@ -25,7 +26,7 @@ from hubbleclip.search.engine import Search
 from hubbleclip.search.params import LISTS, SearchParams, TileId, checked, split_weight
 from hubbleclip.search.records import Hits, TileRecord
 from hubbleclip.search.server.uploads import UploadStore
-from hubbleclip.search.sky import UnaskedNameError
+from hubbleclip.search.sky import ASKS, UnaskedNameError
 
 log = logging.getLogger(__name__)
 Result = TypeVar("Result")
@@ -33,8 +34,8 @@ NUM_WORKERS, MAX_WAITING, MAX_S, RETRY_AFTER_S = 2, 64, 20.0, 2
 START_S = 85.0
 """Maximum time of a call while the model is loaded, which takes seconds, and longer on a machine with other work."""
 OK, LOADING = "ok", "loading the model"
-MAX_K, MAX_RECEIVING = 200, 8
-"""Largest number of hits per page, and of uploads that are being received at one time."""
+MAX_K, MAX_RECEIVING, MAX_NAMES = 200, 8, 3
+"""Largest numbers of hits per page, of uploads that are being received at one time, and of names that a call asks."""
 
 
 class BusyError(HubbleclipError):
@@ -149,12 +150,15 @@ class SearchService:
     num_receiving: int = 0
 
     async def run(self, function: Callable[..., Result], *arguments: Any, queue: WorkQueue | None = None) -> Result:
-        """Run a function in a queue, and again after Sesame was asked for a name that it needs."""
-        while True:
+        """Run a function in a queue, and again after Sesame was asked for a name that it needs; few names are asked."""
+        queue = queue or self.queue
+        for _ in range(MAX_NAMES):
             try:
-                return await (queue or self.queue).run(function, *arguments)
+                return await queue.run(function, *arguments)
             except UnaskedNameError as error:
                 await self.names.run(self.search.sesame.ask, error.name)
+        (unasked := copy_context()).run(ASKS.set, False)
+        return await queue.run(unasked.run, function, *arguments)
 
     def cut_out(self, record: TileRecord) -> bytes:
         """Cut the pixels of a tile out of its FITS file."""

@@ -3,6 +3,7 @@
 import io
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from search_site import IDS
 from starlette.testclient import TestClient
 from web_search import service_of
 
+from hubbleclip.core.errors import SearchError
 from hubbleclip.search.engine import Search
 from hubbleclip.search.params import SearchParams
 from hubbleclip.search.selections import read_selections
@@ -82,6 +84,9 @@ def test_a_public_server_shows_selections_and_refuses_changes(search: Search, se
     before, app = selected.read_bytes(), create_app(service_of(search), check_access("0.0.0.0", None, True))
     with TestClient(app, base_url="http://search.example") as client:
         assert "arcs" in client.get("/selections").text
+        for url in ("/selections", "/?selection=arcs"):
+            page = BeautifulSoup(client.get(url).text, "html.parser")
+            assert page.select("[name=action], [name=note], [name=name]") == []
         for action in ("add", "remove", "note", "delete"):
             refused = client.post("/selections", data={"name": "arcs", "tile": IDS[3], "action": action})
             assert refused.status_code == 403
@@ -113,6 +118,9 @@ def test_hits_with_pictures_are_read_by_pandas_and_hugging_face_datasets(
 ) -> None:
     import datasets
 
+    former = search.run(SearchParams(k=1))
+    with pytest.raises(SearchError, match="another model"):
+        search.save(replace(former, index=replace(former.index, model_digest="0" * 64)), tmp_path / "none.parquet")
     content = client.get(f"/api/v1/search?{query}&format=images").content
     path = tmp_path / "hits.parquet"
     path.write_bytes(content)

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 from hubbleclip.search import sky
-from hubbleclip.search.server.search_service import MAX_S, BusyError, SearchService, WorkQueue
+from hubbleclip.search.server.search_service import MAX_NAMES, MAX_S, BusyError, SearchService, WorkQueue
 from hubbleclip.search.sky import Sesame
 
 
@@ -90,6 +90,20 @@ def test_a_name_is_looked_up_outside_the_queue_of_the_searches(monkeypatch: pyte
         assert sorted(asked) == ["M 51", "nothing"]
 
     asyncio.run(check())
+
+
+def test_a_call_asks_for_few_names_and_ends_though_an_answer_expires_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr(sky, "ask_sesame", asked.append)
+    monkeypatch.setattr(sky, "UNKNOWN_S", 0.0)
+    service = SearchService(search=SimpleNamespace(sesame=Sesame(is_asked_ahead=True)), explain=dict)
+
+    async def check() -> None:
+        call = service.run(lambda: [service.search.sesame.find(f"M {n}") for n in range(16)])
+        assert await asyncio.wait_for(call, 5) == [None] * 16
+
+    asyncio.run(check())
+    assert len(asked) == MAX_NAMES
 
 
 def test_calls_may_wait_while_the_model_is_loaded() -> None:

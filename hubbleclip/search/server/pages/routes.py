@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import math
+import re
 import secrets
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any, TypeVar
 from urllib.parse import parse_qsl
 
@@ -23,8 +25,8 @@ from hubbleclip.missions.links import archive_links, sky_links
 from hubbleclip.search.engine import Search
 from hubbleclip.search.export import COLUMNS, FORMATS
 from hubbleclip.search.feature_map import MAX_MAPPED
-from hubbleclip.search.params import MAX_DEPTH, ParameterError, SearchParams
-from hubbleclip.search.records import NUM_SQUARES, GroupBy, Hits, Mode, Sort, TermKind, plain
+from hubbleclip.search.params import MAX_DEPTH, NAMES, ParameterError, SearchParams, no_parameter, split_weight
+from hubbleclip.search.records import NUM_SQUARES, GroupBy, Hits, Mode, Note, Sort, TermKind, plain
 from hubbleclip.search.selections import change_selection, delete_selection, read_selections
 from hubbleclip.search.server.api import MAX_IMAGES, find_tile, upload_of
 from hubbleclip.search.server.pages import tile_view
@@ -36,6 +38,8 @@ from hubbleclip.search.sky import UnaskedNameError
 
 Part = TypeVar("Part")
 NUM_EXAMPLES = 8
+FOREIGN = re.compile("utm_.*|mc_.*|_.*|.*clid|ref|token|without")
+"""Matches names that others add to an address, or that are not listed."""
 MODES = {Mode.BOTH: "model and words", Mode.MODEL: "model", Mode.WORDS: "words"}
 GROUPS = {GroupBy.PROPOSAL: "one per programme", GroupBy.SKY: "one per patch of sky", GroupBy.NONE: "all"}
 COUNTED = {GroupBy.PROPOSAL: "programme", GroupBy.SKY: "patch", GroupBy.NONE: "tile"}
@@ -70,6 +74,11 @@ def day(value: Any) -> str:
     return "" if value is None else str(plain(value))[:10]
 
 
+def corrected(texts: list[str], note: Note) -> list[str]:
+    """Return texts with the text of a remark replaced by the one that may have been meant."""
+    return [note.meant + one.removeprefix(note.asked) if split_weight(one)[0] == note.asked else one for one in texts]
+
+
 def object_class(target_class: str | None) -> str:
     """Format the archive's class of a target."""
     parts = [part.strip().lower() for part in (target_class or "").split(";") if part.strip()]
@@ -83,7 +92,7 @@ ENVIRONMENT = Environment(
     trim_blocks=True,
     lstrip_blocks=True,
 )
-ENVIRONMENT.filters.update(exposure=exposure, day=day, object_class=object_class)
+ENVIRONMENT.filters.update(exposure=exposure, day=day, object_class=object_class, corrected=corrected)
 ENVIRONMENT.globals.update(
     version=__version__,
     chip_names=CHIP_NAMES,
@@ -125,11 +134,12 @@ def page_routes(service: SearchService, access: Access) -> APIRouter:
     @router.get("/")
     async def search(request: Request) -> Response:
         params = params_of(request.query_params)
-        is_partial = "hx-request" in request.headers
+        ignored = [name for name in request.query_params if name not in NAMES and not FOREIGN.fullmatch(name)]
+        is_partial = "hx-request" in request.headers or ignored
         # The form sends every field. Without the empty ones, the address is short enough to be sent to a colleague.
         if not is_partial and any(value == "" for _, value in parse_qsl(request.url.query, keep_blank_values=True)):
             return RedirectResponse(params.url(page=params.page), status_code=303)
-        return await _search_page(params, service)
+        return await _search_page(params, service, ignored, access)
 
     @router.post("/")
     async def upload(request: Request) -> Response:
@@ -216,7 +226,7 @@ def _add_selection_routes(router: APIRouter, service: SearchService, access: Acc
     @router.get("/selections")
     async def selections() -> Response:
         found = await service.run(read_selections, service.search.selections)
-        return render("selections", selections=found, index=service.search.status)
+        return render("selections", selections=found, index=service.search.status, is_public=access.is_public)
 
     @router.post("/selections")
     async def change(request: Request) -> Response:
@@ -261,14 +271,15 @@ def _text_of(params: SearchParams) -> str:
     return next((term.value for term in params.terms() if term.kind is TermKind.TEXT and term.weight > 0), "")
 
 
-async def _search_page(params: SearchParams, service: SearchService) -> Response:
+async def _search_page(params: SearchParams, service: SearchService, ignored: list[str], access: Access) -> Response:
     """Render the search page; the address has what was recognised in the texts."""
     fault, hits, facets = "", None, {}
     try:
         hits, facets = await service.run(
             service.answer, params, lambda hits: (hits, service.search.facets(hits.params))
         )
-        params = hits.params
+        notes = [Note(text=f"{name[:64]} is ignored: {no_parameter(name)}") for name in ignored]
+        params, hits = hits.params, replace(hits, notes=(*notes, *hits.notes))
     except BusyError:
         raise
     except HubbleclipError as error:
@@ -281,6 +292,7 @@ async def _search_page(params: SearchParams, service: SearchService) -> Response
         {"HX-Push-Url": params.url(page=params.page), "Vary": "HX-Request"},
         params=params,
         hits=hits,
+        is_public=access.is_public,
         fault=fault,
         index=service.search.status,
         facets=facets,
