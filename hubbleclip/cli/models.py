@@ -94,7 +94,10 @@ class BenchmarkOptions:
 
 def benchmark(
     items: Annotated[
-        Path | None, Parameter(help="CSV file of objects with ra_deg, dec_deg and class, or a frozen file (.parquet).")
+        Path | None,
+        Parameter(
+            help="CSV file with ra_deg, dec_deg and class, or a frozen file, such as objects.csv or set.parquet."
+        ),
     ] = None,
     options: Options = Options(),
     *,

@@ -106,13 +106,13 @@ def difference_interval(value: float, variance: float, num_groups: int, ratio: f
     This is the adjusted Wald interval of Agresti & Min 2005 (Statistics in Medicine 24, p. 729): half a group is added
     to each of the four outcomes (both scorers hit, neither, only the first, only the second). The variance
     that these half-groups contribute is multiplied by `ratio`. Otherwise they would count as if the scorers differed on
-    all values of a group, which is rare.
+    all values of a group, which is rare. The half-groups move the centre towards 0; the interval includes the value.
     """
     padded_groups = num_groups + 4 * PSEUDO_DIFFERENCES
     centre = value * num_groups / padded_groups
     added = num_groups * (value - centre) ** 2 + 2 * PSEUDO_DIFFERENCES * (1 + 2 * centre**2)
     reach = NORMAL_QUANTILE * math.sqrt(num_groups**2 * variance + ratio * added) / padded_groups
-    return max(centre - reach, -1.0), min(centre + reach, 1.0)
+    return max(min(centre - reach, value), -1.0), min(max(centre + reach, value), 1.0)
 
 
 def percentile_interval(draws_b: Floats, num_groups: int) -> tuple[float, float]:
