@@ -113,6 +113,7 @@ def test_a_place_that_cannot_be_published_to_is_named(url: str, tmp_path: Path) 
         "AWS_EC2_METADATA_DISABLED": "true",
         "HF_ENDPOINT": "http://127.0.0.1:1",
         "HF_HUB_DISABLE_TELEMETRY": "1",
+        "HF_TOKEN": "hf_none",
     }
     variables = {name: value for name, value in environment().items() if not name.startswith("AWS_")} | offline
     command = [sys.executable, "-m", "hubbleclip.cli", "publish", str(dataset), url]
