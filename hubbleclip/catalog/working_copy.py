@@ -6,7 +6,7 @@ import logging
 import shutil
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -26,6 +26,8 @@ STORAGE_VERSION = "v1.2.0"
 """Version of the DuckDB file format. It is fixed, so that older DuckDB releases can read files that newer releases
 write.
 """
+HEADER_BYTES = 3 * 4096
+"""Size of the headers of a DuckDB file; a shorter file has no rows."""
 PUBLISH_EVERY_S = 300.0
 MEMORY_MB, THREADS = 1024, 1
 REOPEN_EVERY = 64
@@ -56,6 +58,9 @@ def writing_catalog(
         # These temporary files are from a killed process: no other process can be writing while this one has the lock.
         for orphan in layout.root.glob(f".{layout.catalog.stem}*.tmp"):
             orphan.unlink()
+        with suppress(FileNotFoundError):
+            if layout.working_catalog.stat().st_size < HEADER_BYTES:  # the making of the file was interrupted
+                layout.working_catalog.unlink()
         if not layout.working_catalog.exists() and layout.catalog.exists():
             _copy(layout.catalog, layout.working_catalog)
         is_new = is_unpublished(layout)
