@@ -170,17 +170,15 @@ class BestWeights(NamedTuple):
 def best_weights(run_dir: Path) -> BestWeights:
     """Find the file with a run's best weights, and compare its content with the hash that was recorded."""
     best = read_best(run_dir)
-    if "alpha" in best:
-        name, recorded = MIXTURE, best["sha256"]
-    else:
-        name = checkpoint_name(best["step"])
-        rows = read_facts(run_dir)["checkpoints"]  # empty until the run is finished
-        recorded = next((row["sha256"] for row in rows if row["step"] == best["step"]), None)
+    name = MIXTURE if "alpha" in best else checkpoint_name(best["step"])
+    rows = read_facts(run_dir)["checkpoints"]  # empty until the run is finished
     try:
+        hashes = {row["step"]: row["sha256"] for row in rows}
+        recorded = best["sha256"] if name == MIXTURE else hashes.get(best["step"])
         sha256 = sha256_file(run_dir / CHECKPOINTS / name)
-    except OSError as error:
+    except (OSError, TypeError, KeyError) as error:
         raise machine_error(error) or damaged(run_dir, f"{name} cannot be read") from error
-    if recorded not in {None, sha256}:
+    if recorded not in (None, sha256):
         raise damaged(run_dir, f"{name} has changed since it was written")
     return BestWeights(name, sha256)
 

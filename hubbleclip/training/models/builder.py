@@ -7,7 +7,7 @@ import pickle
 import struct
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from textwrap import shorten
 from types import MethodType
@@ -371,7 +371,7 @@ def _text_options(name: str) -> dict[str, Any]:
     return {"text_cfg": known | (own if text.get("hf_model_name") else {})}
 
 
-@cache
+@lru_cache(8)  # one takes 25 MB
 def _open_tokenizer(name: str, context_length: int) -> Any:
     """Open the tokenizer of an architecture once, so that models that share it also share the cache of `split_for`.
 
