@@ -162,7 +162,7 @@ def demo(
     ] = False,
     server: Server = True,
 ) -> None:
-    """Run the whole pipeline on the simulated archive, in five minutes on two cores."""
+    """Run the whole pipeline on the simulated archive, in five to eight minutes on two cores."""
     pipeline(Options(data=data / "small" if small else data, set=SMALL_DEMO if small else ()), server=server)
 
 
