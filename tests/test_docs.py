@@ -5,13 +5,12 @@ import importlib.util
 import re
 import shlex
 import tomllib
-from contextlib import nullcontext, suppress
 from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
 import yaml
-from cyclopts.exceptions import MissingArgumentError
+from cyclopts.exceptions import CycloptsError, MissingArgumentError
 
 import hubbleclip
 
@@ -165,9 +164,14 @@ def test_documented_commands_are_those_of_the_command_line(path: Path) -> None:
     app = importlib.import_module("hubbleclip.cli.app").app
     text = re.sub(r"\\\n\s*", "", path.read_text(encoding="utf-8"))
     code = re.findall(r"^```\w*\n(.*?)^```|`(hubbleclip [^`]+)`", text, re.MULTILINE | re.DOTALL)
+    wrong: list[str] = []
     for line in re.findall(
         r"^ *(?:.*&& |\.venv/bin/)?hubbleclip ([^#\n]+)", "\n".join(map("".join, code)), re.MULTILINE
     ):
         words = shlex.split(re.split(r" (?:&&|\||;|>|2>)", line)[0].replace("[", "").replace("]", ""))
-        with suppress(MissingArgumentError) if len(words) == 1 else nullcontext():
+        try:
             app.parse_args([word for word in words if word != "COMMAND"], exit_on_error=False, print_error=False)
+        except CycloptsError as error:
+            if len(words) > 1 or not isinstance(error, MissingArgumentError):
+                wrong.append(f"{line}: {error}")
+    assert wrong == []

@@ -57,10 +57,15 @@ def with_damaged_block(data: bytearray) -> None:
 @pytest.mark.parametrize("num_bytes", [0, 4096, 8192])
 def test_a_working_copy_whose_making_was_interrupted_is_made_again(num_bytes: int, whole: Path, tmp_path: Path) -> None:
     content = Layout(whole).working_catalog.read_bytes()[:num_bytes]
-    for layout in (Layout(shutil.copytree(whole, tmp_path / "root")), Layout(tmp_path / "new")):
+    for layout, num_rows in (
+        (Layout(shutil.copytree(whole, tmp_path / "root")), NUM_ROWS + 10),  # the snapshot has the first rows
+        (Layout(tmp_path / "new"), NUM_ROWS // 2 + 10),
+    ):
         layout.root.mkdir(exist_ok=True)
         layout.working_catalog.write_bytes(content)
         work(layout)
+        with read_catalog(layout) as catalog:
+            assert catalog.counts()["observation"] == num_rows
 
 
 def with_flipped_bit(data: bytearray, seed: int) -> None:
