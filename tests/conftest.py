@@ -1,5 +1,6 @@
 """Tables that tests leave at the end of the run, by whichever of pytest's processes they were made; no test of drawn cases
 that fails since a machine is busy; and no test that writes caches to the folder of another.
+Drawn cases are the same in each run, so that no change is refused for a draw of its own; DRAW_CASES=1 draws new ones.
 What takes long to make is made once.
 """
 
@@ -19,7 +20,12 @@ from rich.table import Table
 from hubbleclip.cli.running import CACHE_FOLDERS
 from hubbleclip.core.io import locked
 
-settings.register_profile("unhurried", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile(
+    "unhurried",
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+    derandomize=not os.environ.get("DRAW_CASES"),
+)
 settings.load_profile("unhurried")
 TABLES = pytest.StashKey[list[str]]()
 
