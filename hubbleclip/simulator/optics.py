@@ -38,7 +38,7 @@ def _fwhm_px(camera: Camera, wave_nm: float) -> float:
     return float(camera.psf_fwhm_px * np.sqrt(0.5 + 0.5 * (wave_nm / reference) ** 2))
 
 
-@lru_cache(maxsize=12)
+@lru_cache(maxsize=256)
 def _transformed_psf(name: str, fwhm_px: float, tilt_deg: float, shape: tuple[int, ...]) -> npt.NDArray[np.complex64]:
     """Compute the Fourier transform of the PSF, cached because many frames share it."""
     psf = psf_image(fwhm_px, 45.0 + tilt_deg, shape, 5.0 if name == "WFC3/IR" else 0.0)

@@ -189,7 +189,7 @@ def _sample_bilinear(tile: Image, rows: Image, columns: Image) -> Image:
     return np.asarray(above + (below - above) * row_fraction, np.float32)
 
 
-@lru_cache(maxsize=24)
+@lru_cache(maxsize=96)
 def fractal_tile(number: int, slope: float) -> Image:
     """Make a periodic tile of fractal noise (fractional Brownian motion) with mean 0 and standard deviation 1.
 
