@@ -29,7 +29,6 @@ from hubbleclip.archives.mast.missions_search import (
     number_of,
     product_row,
 )
-from hubbleclip.archives.mast.product_sources import MastSource
 from hubbleclip.config.settings import ArchiveSettings, FetchSettings
 from hubbleclip.core.errors import BadJsonError, DownloadError, PartialResultError
 from hubbleclip.core.layout import Layout
@@ -145,7 +144,7 @@ class CadcArchive(MastArchive):
     ) -> None:
         hosts = {"redirect_hosts": (*fetch.redirect_hosts, *STORAGE_HOSTS)}
         super().__init__(settings, fetch.model_copy(update=hosts), layout, limits)
-        self.files.sources = {"cadc": MastSource(fetch, self.mast, self.mission.bucket)}
+        self.files.sources = {"cadc": self.mast}
 
     def open_client(self) -> MastClient:
         """See `MastArchive.open_client`."""

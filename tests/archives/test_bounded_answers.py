@@ -13,7 +13,6 @@ from hubbleclip.archives.http import session
 from hubbleclip.archives.http.body_limits import PAGE_BYTES, check_json, parse_json
 from hubbleclip.archives.http.response_errors import RefusedError
 from hubbleclip.archives.mast.archive import MastArchive
-from hubbleclip.archives.stsci.parsers import MAX_RECORD_BYTES, index_abstracts_cat, split_abstracts_cat
 from hubbleclip.core.errors import ArchiveError, PartialResultError
 from tests.archives.conftest import archive_at, make_transport, observe
 from tests.archives.mallory import Mallory, product_of
@@ -111,11 +110,3 @@ def test_the_estimate_of_memory_is_not_too_low() -> None:
 def test_json_that_is_deep_or_broken_is_a_value_error(text: str) -> None:
     with pytest.raises(ValueError):
         parse_json(text.encode())
-
-
-def test_a_bulk_list_without_records_is_read_in_pieces() -> None:
-    lines = [b"word\n"] * (MAX_RECORD_BYTES // 2)
-    pieces = list(split_abstracts_cat(lines))
-    assert max(map(len, pieces)) <= MAX_RECORD_BYTES + 5
-    assert b"".join(pieces) == b"".join(lines)
-    assert index_abstracts_cat(lines) == {}

@@ -26,7 +26,7 @@ from hubbleclip.simulator.server.launcher import running_simulator
 from hubbleclip.simulator.server.pins import pins_of
 from tests.archives.conftest import LIMITS, SKY, archive_at, observe
 from tests.bad_server import Respond
-from tests.made_archive import FIRST_MJD, MadeArchive, SparseFile, observation
+from tests.made_archive import FIRST_MJD, MadeArchive, SparseFile, hst_archive, observation
 
 PINS = pins_of(SKY)
 QUERIES, DOWNLOADS = "/api/v0/invoke", "/api/v0.1/Download/"
@@ -60,6 +60,16 @@ def test_previews_are_estimated_by_the_pinned_preview(simulator: str, tmp_path: 
     assert measured.bytes_per_pixel is not None
     assert measured.bytes_per_pixel < 2
     assert measured.file_bytes
+
+
+def test_files_without_a_listed_size_do_not_count_in_the_mean_size(tmp_path: Path) -> None:
+    pins = ArchivePins(released_mjd=(FIRST_MJD, FIRST_MJD + 2))
+    with hst_archive() as world:
+        (size,) = {row["size"] for row in world.products}
+        for row in world.products[::2]:
+            row["size"] = None
+        measured = checked(world.url, tmp_path, pins=pins, name="hst").measured
+    assert measured.file_bytes == size
 
 
 def test_kept_answers_are_read_by_the_parsers(simulator: str, tmp_path: Path) -> None:

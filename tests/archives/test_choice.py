@@ -83,6 +83,7 @@ def product(
     [
         {"productType": "AUXILIARY"},
         {"productSubGroupDescription": "RAW"},
+        {"productSubGroupDescription": "JPG"},
         {"dataURI": None},
         {"productType": "PREVIEW"},
     ],

@@ -23,7 +23,7 @@ from hubbleclip.core.errors import (
     WebPageError,
 )
 from hubbleclip.simulator.server.mast_tables import columns_config
-from tests.archives.conftest import make_transport
+from tests.archives.conftest import make_transport, observation
 from tests.bad_server import BadServer, Respond, give, silence
 
 TIMEOUT_S, ATTEMPTS = 0.2, 3
@@ -186,30 +186,34 @@ def test_wildcards_and_ranges_reach_the_server_in_its_own_form(server: BadServer
     ]
 
 
+def products_of(mast: MastClient, *obsids: int) -> list[dict[str, Any]]:
+    return mast.products_of([observation(obsid=obsid) for obsid in obsids])
+
+
 def test_a_product_list_without_rows_is_sound(server: BadServer, mast: MastClient) -> None:
     server.responses = [give(table([]))]
-    assert mast.products([1, 2]) == []
+    assert products_of(mast, 1, 2) == []
 
 
 def test_products_are_asked_for_by_numbers_a_hundred_at_a_time(server: BadServer, mast: MastClient) -> None:
     server.responses = [give(table([]))]
-    mast.products(range(250))
+    products_of(mast, *range(250))
     assert [len(item["params"]["obsid"].split(",")) for item in queries_of(server)] == [100, 100, 50]
-    assert mast.products([]) == []
+    assert products_of(mast) == []
 
 
 def test_a_product_list_that_repeats_rows_is_believed_when_told_twice(server: BadServer, mast: MastClient) -> None:
     whole = [{"obsID": 1, "dataURI": f"mast:{i}"} for i in (0, 1, 2, 0)]
     struck = [{"obsID": 1, "dataURI": f"mast:{i}"} for i in (0, 1, 0, 1)]
     server.responses = [give(table(struck)), give(table(whole))]
-    assert mast.products([1]) == whole
+    assert products_of(mast, 1) == whole
     assert len(queries_of(server)) == 3
 
 
 def test_product_lists_that_never_agree_are_an_error(server: BadServer, mast: MastClient) -> None:
     server.responses = [give(table([{"obsID": 1, "dataURI": f"mast:{i}"}] * 2)) for i in range(9)]
     with pytest.raises(PartialResultError, match="differ"):
-        mast.products([1])
+        products_of(mast, 1)
 
 
 @pytest.mark.parametrize(("page", "num_rows"), [(1, 10), (2, 10), (3, 4), (4, 0)])

@@ -101,11 +101,19 @@ def test_invalid_data_is_a_typed_error(data: bytes) -> None:
 
 
 @given(st.binary(max_size=300), st.sampled_from([PRINTED, FORM, OLDER_FORM]), st.integers(0, 600))
-def test_no_bytes_break_the_parser(data: bytes, text: str, position: int) -> None:
+def test_no_bytes_break_the_parser_and_those_behind_the_texts_change_nothing(
+    data: bytes, text: str, position: int
+) -> None:
     try:
-        parse_listing(text[:position].encode() + data + text[position:].encode(), "5054")
+        record = parse_listing(text[:position].encode() + data + text[position:].encode(), "5054")
     except ArchiveError as error:
         assert "5054" in str(error)
+    else:
+        texts = [record.title, record.abstract, record.pi, record.category, record.proposal_type]
+        assert (record.number, bool(record.title)) == ("5054", True)
+        assert all(one == " ".join(one.split()) and one.isprintable() for one in texts if one)
+    whole = text.encode()
+    assert parse_listing(whole + b"\n " + data.replace(b":", b""), "5054") == parse_listing(whole, "5054")
 
 
 @pytest.mark.timeout(30)

@@ -128,7 +128,7 @@ def test_a_single_source_that_comes_back_is_asked_again(simulator: str, files, t
     alone = sources_of(NOWHERE, NOWHERE, tmp_path, "mast")
     with pytest.raises(ArchiveDownError):
         fetched(alone, files[0][0])
-    alone.sources["mast"].mast.url = simulator
+    alone.sources["mast"].url = simulator
     assert fetched(alone, files[0][0]).source == "mast"
 
 

@@ -40,7 +40,7 @@ from hubbleclip.core.errors import (
     SettingsError,
     WebPageError,
 )
-from hubbleclip.core.records import Observation
+from hubbleclip.core.records import Observation, Product
 
 Criteria = dict[str, Any]
 """Accepted values of an observation by column name; for a column of `CONTINUOUS`, the range [low, high]."""
@@ -95,9 +95,11 @@ class MastClient:
 
     token_variable: ClassVar[str] = TOKEN_VARIABLE
     """Environment variable of the token that is sent to the server."""
+    absent: ClassVar[frozenset[str]] = frozenset()
+    """See `FileSource.absent`."""
 
     def __init__(self, url: str, transport: Transport) -> None:
-        self.url = url.rstrip("/")
+        self.url = self.name = url.rstrip("/")
         self.transport = transport
         parts, token = urlsplit(self.url), os.environ.get(self.token_variable, "").strip()
         if not re.fullmatch(r"[A-Za-z0-9._~+/=-]*", token):
@@ -217,7 +219,8 @@ class MastClient:
 
     def products_of(self, observations: Sequence[Observation]) -> list[CaomRow]:
         """Request the products of observations, one row per product."""
-        return self.products(sorted({item.obsid for item in observations if item.obsid is not None}))
+        obsids = sorted({item.obsid for item in observations if item.obsid is not None})
+        return [row for batch in _batches(obsids) for row in self._products(",".join(map(str, batch)))]
 
     def known_numbers(self, obsids: Sequence[int]) -> set[str]:
         """Return the numbers of observations in `obsids` that the archive has."""
@@ -225,10 +228,6 @@ class MastClient:
             self.observations({"obsid": list(batch)}, page=1, page_size=PRODUCT_PAGE_ROWS) for batch in _batches(obsids)
         )
         return {str(row["obsid"]) for page in pages for row in page.rows}
-
-    def products(self, obsids: Sequence[int]) -> list[CaomRow]:
-        """Request the products of observations."""
-        return [row for batch in _batches(obsids) for row in self._products(",".join(map(str, batch)))]
 
     def _products(self, obsids: str) -> list[CaomRow]:
         """Request the products of observations in one request. `obsids` are numbers joined by commas.
@@ -263,6 +262,10 @@ class MastClient:
         if not uri.startswith("mast:"):
             raise DownloadError("refused", f"the data URI {uri[:80]!r} does not begin with mast:")
         return f"{self.url}/api/v0.1/Download/file?uri={quote(uri, safe='')}"
+
+    def addresses(self, product: Product) -> list[str]:
+        """See `FileSource.addresses`."""
+        return [self.download_url(product.uri)]
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Sequence
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, time, timedelta
 from fnmatch import fnmatchcase
 from itertools import product
 
@@ -20,8 +20,7 @@ from hubbleclip.core.errors import SettingsError
 from hubbleclip.missions import MISSIONS, Mission
 
 MJD_ZERO = date(1858, 11, 17)
-MJD_OF_UNIX_EPOCH = 40587.0
-SECONDS_PER_DAY = 86400.0
+MJD_EPOCH = datetime.combine(MJD_ZERO, time(), UTC)
 NUMBERS_PER_QUERY = 200
 FIRST_MJD, LAST_MJD = 0.0, 100_000.0
 LONGEST_S = 1e9
@@ -32,14 +31,14 @@ LONGEST_S = 1e9
 MARGIN_DEG = 1e-6
 
 
-def mjd_of(day: str) -> float:
-    """Convert a day YYYY-MM-DD (UTC) to MJD."""
-    return float((date.fromisoformat(day) - MJD_ZERO).days)
+def mjd_of(text: str) -> float:
+    """Convert a day, or a date and time, in ISO 8601 (UTC) to MJD; ValueError for another text."""
+    return (datetime.fromisoformat(text).replace(tzinfo=UTC) - MJD_EPOCH) / timedelta(days=1)
 
 
 def mjd_now() -> float:
     """Return the current time as MJD."""
-    return datetime.now(UTC).timestamp() / SECONDS_PER_DAY + MJD_OF_UNIX_EPOCH
+    return (datetime.now(UTC) - MJD_EPOCH) / timedelta(days=1)
 
 
 def release_window(settings: ArchiveSettings, since_mjd: float, now_mjd: float) -> Window:

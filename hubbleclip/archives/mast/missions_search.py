@@ -11,7 +11,7 @@ import hashlib
 import math
 import re
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime, time, timedelta
+from datetime import timedelta
 from typing import Any
 
 from hubbleclip.archives.http.body_limits import expecting_rows, parse_json
@@ -19,13 +19,12 @@ from hubbleclip.archives.http.client import Transport
 from hubbleclip.archives.http.response_errors import DamagedError
 from hubbleclip.archives.mast.caom_rows import CaomRow, whole_number
 from hubbleclip.archives.mast.client import CONTINUOUS, Criteria, MastClient, ResultPage
-from hubbleclip.archives.mast.criteria import LAST_MJD, MJD_ZERO
+from hubbleclip.archives.mast.criteria import LAST_MJD, MJD_EPOCH, mjd_of
 from hubbleclip.core.errors import SettingsError
 from hubbleclip.core.records import Observation
 from hubbleclip.missions import Mission
 from hubbleclip.missions.search_api import SearchColumns
 
-MJD_EPOCH = datetime.combine(MJD_ZERO, time(), UTC)
 DATES = frozenset({"t_min", "t_obs_release"})
 """Columns that hold a date in the search API, and an MJD in CAOM."""
 DATASETS_PER_REQUEST = 100
@@ -178,10 +177,9 @@ def date_of_mjd(value: float) -> str:
 def mjd_of_date(text: object) -> float | None:
     """Convert a date of the search API to MJD; None if it is not a date."""
     try:
-        date = datetime.fromisoformat(str(text)).replace(tzinfo=UTC)
+        return mjd_of(str(text))
     except ValueError:
         return None
-    return (date - MJD_EPOCH) / timedelta(days=1)
 
 
 def number_of(name: str) -> int:

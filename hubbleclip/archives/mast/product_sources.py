@@ -37,22 +37,8 @@ class FileSource(Protocol):
         """List the URLs at which a file may be, the likeliest first; DownloadError if this source cannot have it."""
 
 
-class MastSource:
-    """The archive's own server."""
-
-    absent: frozenset[str] = frozenset()
-
-    def __init__(self, fetch: FetchSettings, mast: MastClient, bucket: PublicBucket) -> None:
-        self.name = mast.url
-        self.mast = mast
-
-    def addresses(self, product: Product) -> Iterable[str]:
-        """See `FileSource.addresses`. The only URL is the one at MAST."""
-        return [self.mast.download_url(product.uri)]
-
-
 SOURCES: dict[str, Callable[[FetchSettings, MastClient, PublicBucket], FileSource]] = {
-    "mast": MastSource,
+    "mast": lambda _fetch, mast, _bucket: mast,
     "s3": S3Source,
 }
 """Constructor of each source, by its name in `fetch.sources`."""

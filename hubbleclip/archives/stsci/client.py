@@ -11,7 +11,7 @@ import json
 import logging
 import re
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -28,11 +28,12 @@ from hubbleclip.archives.http.response_errors import RefusedError
 from hubbleclip.archives.stsci.ads import AdsClient, ads_url, parse_ads
 from hubbleclip.archives.stsci.parsers import (
     ProposalText,
+    RawRecord,
     find_bulk_link,
     index_abstracts_cat,
-    parse_abstracts_cat,
     parse_apt,
     parse_program_page,
+    parse_records,
 )
 from hubbleclip.archives.stsci.program_listing import parse_listing
 from hubbleclip.config.settings import ArchiveSettings
@@ -159,7 +160,7 @@ class ProposalSource:
         self._num_denied = 0
         self._bulk_problem = ""  # why the bulk list could not be refreshed
         self._lock = threading.Lock()
-        self._bulk: dict[str, bytes] = {}
+        self._bulk: dict[str, list[RawRecord]] = {}
         self._is_refreshed = settings.from_raw  # if True, the bulk list is not requested any more
 
     def _list_endpoints(self, ads: str) -> list[ProposalEndpoint]:
@@ -198,8 +199,7 @@ class ProposalSource:
         rejections: list[Rejection] = []
         digits = [clean_number(number) for number in numbers]
         with self._lock:
-            parts = self._newest_bulk(digits)
-        bulk = dict(_read_bulk(parts, digits))
+            bulk = self._newest_bulk(digits)
         for number in dict.fromkeys(numbers):
             try:
                 proposal = self._fetch_one(number, bulk.get(clean_number(number)))
@@ -229,7 +229,7 @@ class ProposalSource:
             )
         with self._lock:
             bulk = self._newest_bulk(None)
-        cycle_by_number = {number: text.cycle for number, text in _read_bulk(bulk, bulk)}
+        cycle_by_number = {number: parse_records(records).cycle for number, records in bulk.items()}
         if not cycle_by_number:
             raise ArchiveError(
                 "archive.cycles needs the bulk list of proposals, which could not be fetched: try again later"
@@ -243,14 +243,14 @@ class ProposalSource:
             raise SettingsError(f"archive.cycles: no proposal belongs to {sorted(wanted)}; the known cycles are {span}")
         return numbers
 
-    def _fetch_one(self, number: str, bulk: ProposalText | None) -> Proposal | None:
+    def _fetch_one(self, number: str, records: Sequence[RawRecord] | None) -> Proposal | None:
         """Query the endpoints until no field is missing, and merge the texts. Returns None if no source has a title.
 
         Raises DeniedError if title or abstract is missing and the server denied access to a page, and ArchiveDownError
         if this was so for more than `MAX_DENIED` proposals one after another.
         """
         digits = clean_number(number)
-        texts = {} if bulk is None else {BULK: bulk}
+        texts = {BULK: parse_records(records)} if records else {}
         denied: DeniedError | None = None
         # if the number is invalid, no endpoint is queried, because the number would become part of a URL
         for endpoint in self.endpoints if digits else ():
@@ -321,14 +321,14 @@ class ProposalSource:
             LOG.info("%s", to_archive_error(error, url))
             return None
 
-    def _newest_bulk(self, numbers: Sequence[str] | None) -> dict[str, bytes]:
-        """Return the parts of the bulk list by proposal number.
+    def _newest_bulk(self, numbers: Sequence[str] | None) -> dict[str, list[RawRecord]]:
+        """Return the records of the bulk list by proposal number.
 
         If `numbers` is None, or one of them is not in the stored list, the list is refreshed first, but at most once
         in the life of this object.
         """
         if not self._bulk and self.bulk_path.is_file():
-            self._bulk = index_abstracts_cat(self.bulk_path.read_bytes().splitlines(keepends=True))
+            self._bulk = index_abstracts_cat(decode(self.bulk_path.read_bytes()))
         if not self._is_refreshed and (numbers is None or any(number not in self._bulk for number in numbers)):
             self._refresh_bulk()
             self._is_refreshed = True
@@ -365,7 +365,7 @@ class ProposalSource:
             response = self.transport.get(url, {"If-None-Match": etag} if etag else {}, LIST_BYTES)
             if response.status_code == requests.codes.not_modified:
                 return
-            bulk = index_abstracts_cat(response.content.splitlines(keepends=True))
+            bulk = index_abstracts_cat(decode(response.content))
             if bulk and _is_complete(response.content):
                 break
         # after the last try, a list that has records is used even if it seems incomplete
@@ -375,13 +375,6 @@ class ProposalSource:
         write_text(self.bulk_etag_path, response.headers.get("ETag", ""))
         self._bulk = bulk
         LOG.info("stored %s with %d proposals", self.bulk_path.name, len(bulk))
-
-
-def _read_bulk(parts: Mapping[str, bytes], numbers: Iterable[str]) -> Iterator[tuple[str, ProposalText]]:
-    """Yield the number and the parsed record of each proposal in `numbers` that is in the bulk list."""
-    for number in numbers:
-        texts = parse_abstracts_cat(decode(parts.get(number, b"")))
-        yield from ((number, text) for text in texts if text.number == number)
 
 
 def _get_parsed(

@@ -15,7 +15,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from datetime import UTC, datetime
-from functools import cache
+from functools import cache, reduce
 from pathlib import Path
 
 from bs4 import BeautifulSoup
@@ -63,13 +63,13 @@ MAX_PAGE_BYTES = 100_000
 MAX_APT_TAGS = 400_000
 """Largest number of tags of an APT file; a file of 200 kB has 1,100. A tag takes about 300 bytes of memory."""
 ZIP_START = b"PK\x03\x04"
-MAX_RECORD_BYTES = 1_000_000
-"""Size of the largest piece of a bulk list; a longer record is cut. A record has about 3,000 bytes."""
 
 CATEGORY_CHARS = 50
 """Number of characters to which STScI's bulk list truncates categories."""
 CATEGORIES_FILE = Path(__file__).with_name("categories.txt")
 """File of the categories that are longer than `CATEGORY_CHARS`, one per line."""
+RawRecord = dict[str, str]
+"""Texts of a record of the bulk list as they are there, by field of ProposalText."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,56 +130,30 @@ def clean_category(text: str | None) -> str | None:
 
 
 def parse_abstracts_cat(text: str) -> list[ProposalText]:
-    """Parse the bulk list `abstracts.cat`. Of two records of a proposal the one with the longer abstract is used."""
-    best: dict[str, ProposalText] = {}
+    """Parse the bulk list `abstracts.cat`."""
+    return [parse_records(records) for records in index_abstracts_cat(text).values()]
+
+
+def index_abstracts_cat(text: str) -> dict[str, list[RawRecord]]:
+    """Group the records of the bulk list by proposal number, without cleaning their texts, which is slow."""
+    records: defaultdict[str, list[RawRecord]] = defaultdict(list)
     for lines in _records(text.splitlines()):
-        record = clean_proposal_text(_parse_record(lines))
-        previous = best.get(record.number, record)
-        if record.number:
-            is_longer = len(record.abstract or "") > len(previous.abstract or "")
-            best[record.number] = _fill_missing(record, previous) if is_longer else _fill_missing(previous, record)
-    return list(best.values())
+        record = _parse_record(lines)
+        if number := clean_number(record.get("number")):
+            records[number].append(record)
+    return dict(records)
 
 
-def _fill_missing(text: ProposalText, other: ProposalText) -> ProposalText:
-    """Return a copy of `text` in which missing fields have the values of `other`."""
-    missing = {f.name: getattr(other, f.name) for f in fields(text) if getattr(text, f.name) is None}
-    return replace(text, **missing)
+def parse_records(records: Iterable[RawRecord]) -> ProposalText:
+    """Clean the records of a proposal; the record with the longest abstract is used, and others fill its gaps."""
+    return reduce(_merge_two, map(clean_proposal_text, records))
 
 
-def split_abstracts_cat(lines: Iterable[bytes]) -> Iterator[bytes]:
-    """Split the bulk list `abstracts.cat` into pieces of whole records."""
-    piece: list[bytes] = []
-    # has_record: whether the piece already has a record; has_text: whether text has followed the last dashed line
-    has_record = has_text = False
-    num_bytes = 0
-    for line in lines:
-        if num_bytes > MAX_RECORD_BYTES:
-            yield b"".join(piece)
-            piece, num_bytes = [], 0
-        if line.startswith(DASHED_LINE.encode()):
-            has_record, has_text = has_record or has_text, False
-        elif not has_text and line.lower().startswith(b"prop. type:") and has_record:
-            yield b"".join(piece)
-            piece, num_bytes, has_record, has_text = [], 0, False, True
-        elif line.strip():
-            has_text = True
-        piece.append(line)
-        num_bytes += len(line)
-    yield b"".join(piece)
-
-
-def index_abstracts_cat(lines: Iterable[bytes]) -> dict[str, bytes]:
-    """Map each proposal number to the part of the bulk list that has the proposal's records, which stay as they are.
-
-    A few proposals have more than one record, and a part may have records of other proposals too.
-    """
-    parts: defaultdict[str, list[bytes]] = defaultdict(list)
-    for piece in split_abstracts_cat(lines):
-        for record in map(_parse_record, _records(decode(piece).splitlines())):
-            if number := clean_number(record.get("number")):
-                parts[number].append(piece)
-    return {number: b"".join(pieces) for number, pieces in parts.items()}
+def _merge_two(one: ProposalText, other: ProposalText) -> ProposalText:
+    """Return the text with the longer abstract, in which missing fields have the values of the other text."""
+    if len(other.abstract or "") > len(one.abstract or ""):
+        one, other = other, one
+    return replace(one, **{f.name: getattr(other, f.name) for f in fields(one) if getattr(one, f.name) is None})
 
 
 def _records(lines: Iterable[str]) -> Iterator[list[str]]:
@@ -202,7 +176,7 @@ def _records(lines: Iterable[str]) -> Iterator[list[str]]:
     yield record + pending
 
 
-def _parse_record(lines: list[str]) -> dict[str, str]:
+def _parse_record(lines: list[str]) -> RawRecord:
     """Parse one record of the bulk list into raw text by field.
 
     A record has keys with values, which may continue on the next line, then an empty line, then the abstract.
