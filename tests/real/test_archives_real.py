@@ -17,7 +17,7 @@ from hubbleclip.archives.mast.caom_rows import observation_from_row
 from hubbleclip.archives.mast.client import read_result
 from hubbleclip.archives.mast.product_candidates import candidate_from_row
 from hubbleclip.archives.mast.product_selection import select_products
-from hubbleclip.archives.stsci.parsers import clean_text, parse_abstracts_cat, parse_apt
+from hubbleclip.archives.stsci.parsers import clean_text, parse_abstracts_cat
 from hubbleclip.config.settings import ArchiveSettings, FetchSettings
 from hubbleclip.core.layout import Layout
 from hubbleclip.core.records import Observation
@@ -150,25 +150,6 @@ def test_the_sample_of_abstracts_is_read_exactly() -> None:
         assert letters(record.abstract) == letters(clean_text(row["abstract"]))
         assert (record.title, record.pi, record.cycle) == (clean_text(row["title"]), row["pi"], row["cycle"])
         assert record.category == (row["category"] or None)
-
-
-def test_a_whole_apt_file_is_read() -> None:
-    record = parse_apt((DATA / "proposals/13012.apt").read_bytes(), "13012")
-    assert (record.number, record.cycle, record.proposal_type, record.pi) == ("13012", 20, "GO", "Laurent Lamy")
-    assert record.title == "Near-equinox spectro-imaging of Uranus aurorae sampling two planetary rotations"
-    assert (record.abstract or "").startswith("A quarter of century after their discovery")
-    assert (record.abstract or "").endswith("the spectral response of atmospheric species.")
-
-
-def test_an_apt_file_of_2007_is_read() -> None:
-    record = parse_apt((DATA / "proposals/layouts/hst_2007.apt.xml").read_bytes(), "11212")
-    assert (record.number, record.cycle, record.proposal_type, record.title) == (
-        "11212",
-        16,
-        "GO/DD",
-        "Synthetic Title",
-    )
-    assert record.abstract == "Synthetic text with line breaks inside."
 
 
 def test_no_real_abstract_is_spoiled_by_the_cleaning() -> None:

@@ -2,10 +2,10 @@
 
 import csv
 from collections import Counter
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from valid_catalog import make
 
 from hubbleclip.core.records import Proposal
 from hubbleclip.dataset.splits.continuations import continuation_links
@@ -21,22 +21,17 @@ pytestmark = [
 
 @pytest.fixture(scope="module")
 def proposals():
-    made_at = datetime(2024, 1, 1, tzinfo=UTC)
     with TITLES.open(encoding="utf-8", newline="") as lines:
         rows = list(csv.DictReader(lines, delimiter="\t", quoting=csv.QUOTE_NONE))
     return {
-        f"hst:{row['proposal_id']}": Proposal(
-            proposal_id=f"hst:{row['proposal_id']}",
+        (name := f"hst:{row['proposal_id']}"): make(
+            Proposal,
+            proposal_id=name,
             archive="hst",
             number=row["proposal_id"],
-            cycle=None,
-            proposal_type=None,
-            category=None,
             title=row["title"],
             pi=row["pi"],
             abstract=None,
-            source="made",
-            fetched_at=made_at,
         )
         for row in rows
     }

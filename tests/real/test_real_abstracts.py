@@ -1,11 +1,11 @@
 import json
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median
 
 import pytest
 from synthetic_samples import make_samples_with_pngs
+from valid_catalog import make
 
 from hubbleclip.config.settings import SplitSettings
 from hubbleclip.core.records import Proposal
@@ -35,22 +35,10 @@ def test_real_abstracts_split_into_sentences_of_a_plausible_length():
 
 
 def proposals_of(texts):
-    made_at = datetime(2024, 1, 1, tzinfo=UTC)
+    names = [f"r:{i:04d}" for i in range(len(texts))]
     return {
-        f"r:{i:04d}": Proposal(
-            proposal_id=f"r:{i:04d}",
-            archive="r",
-            number=str(i),
-            cycle=None,
-            proposal_type=None,
-            category=None,
-            title="t",
-            pi=None,
-            abstract=text,
-            source="made",
-            fetched_at=made_at,
-        )
-        for i, text in enumerate(texts)
+        name: make(Proposal, proposal_id=name, archive="r", number=name[2:], title="t", abstract=text)
+        for name, text in zip(names, texts, strict=True)
     }
 
 

@@ -8,7 +8,6 @@ from functools import cache
 from hubbleclip.simulator.observations import FIRST_RELEASE_MJD, SimObservation, render_product
 from hubbleclip.simulator.server.mast_tables import Row
 from tests.faulty_archive.archive import FaultySettings, OddStore
-from tests.faulty_archive.arrivals import CHANGE_NIGHTS
 
 SKY = FaultySettings(num_proposals=6, frame_px=64, changed_share=0.2)
 ODD = FaultySettings(num_proposals=60, frame_px=64, odd_share=0.3)
@@ -35,12 +34,6 @@ def test_rows_of_an_old_date_are_added_withdrawn_and_renumbered() -> None:
     assert {name: after[name] for name in same} == {name: before[name] for name in same}
 
 
-def test_the_archive_changes_old_nights_no_more_after_thirty() -> None:
-    assert {
-        name: item for name, item in listed(5 + CHANGE_NIGHTS).items() if item.released_mjd < FIRST_RELEASE_MJD + 4
-    } == {name: item for name, item in listed(50).items() if item.released_mjd < FIRST_RELEASE_MJD + 4}
-
-
 def test_a_renumbered_observation_keeps_its_files() -> None:
     before, after = listed(5), listed(40)
     name = next(n for n, item in before.items() if n in after and after[n].obsid != item.obsid)
@@ -59,9 +52,3 @@ def test_odd_rows_are_planes_sky_cells_and_early_releases() -> None:
     assert cells
     assert all(row["obs_id"].startswith("hst_skycell-p") and row["dataproduct_type"] == "image" for row in cells)
     assert any(row["t_obs_release"] < row["t_min"] for row in found)
-
-
-def test_without_the_settings_rows_are_as_before() -> None:
-    found = rows(ODD.model_copy(update={"odd_share": 0.0}))
-    assert {row["proposal_id"] is not None and row["t_obs_release"] > row["t_min"] for row in found} == {True}
-    assert len({row["obsid"] for row in found}) == len(found)
