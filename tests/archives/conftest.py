@@ -14,6 +14,9 @@ import pytest
 from hubbleclip.archives.http.client import RequestLimits, Transport
 from hubbleclip.archives.mast.archive import MastArchive
 from hubbleclip.archives.mast.caom_rows import observation_from_row
+from hubbleclip.archives.mast.client import MastClient
+from hubbleclip.archives.mast.product_sources import FileSources
+from hubbleclip.archives.mast.public_bucket import object_url
 from hubbleclip.config.settings import ArchiveSettings, FetchSettings
 from hubbleclip.core.layout import Layout
 from hubbleclip.core.records import Observation
@@ -47,6 +50,16 @@ def archive_at(url: str, root: Path, **changes: Any) -> MastArchive:
     fetch, limits = fetch_and_limits(changes)
     settings = ArchiveSettings.model_validate({"name": "simulated", "mast_url": url, **changes})
     return MastArchive(settings, fetch, Layout(root), limits)
+
+
+def sources_of(mast_url: str, s3_url: str, root: Path, *names: str, **values: object) -> FileSources:
+    """Sources of files with short waits; the public copy of the archive is at `s3_url`."""
+    client = make_transport(**{"sources": names, "attempts": 2} | values)
+    mast = MastClient(mast_url, client)
+    sources = FileSources(client.fetch, Layout(root), client, mast, bucket=HST.bucket, max_bytes=10**8)
+    if "s3" in names:
+        sources.sources["s3"].url = object_url(client.fetch.s3_root, s3_url)
+    return sources
 
 
 def observation(**row: object) -> Observation:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -17,7 +16,6 @@ from hubbleclip.core.records import Observation, Product
 from hubbleclip.missions.hst import HST
 from tests.archives.conftest import observation as observation_of_row
 
-NOW = datetime(2026, 1, 1, tzinfo=UTC)
 SETTINGS = ArchiveSettings()
 VISIT = "hst_12675_02_wfc3_uvis_f606w_ibol02"
 TOTAL = "hst_12675_02_wfc3_uvis_total_ibol02"

@@ -20,15 +20,7 @@ from hubbleclip.core.text_cleaning import MAX_CHARS, clean_cycle, clean_name, cl
         ("None", None),
         ("  \n ", None),
         (None, None),
-    ],
-)
-def test_entities_tags_and_braces_are_resolved(raw: str | None, clean: str | None) -> None:
-    assert clean_text(raw) == clean
-
-
-@pytest.mark.parametrize(
-    ("raw", "clean"),
-    [
+        # words are mended across lines only where it is sure
         ("a self-\nconsistent pre-\n   explosion", "a self-consistent pre-explosion"),
         ("oxygen- rich, pre- and post-\nor mid-explosion", "oxygen-rich, pre- and post- or mid-explosion"),
         ("SN0540--\n69.3", "SN0540--69.3"),
@@ -36,15 +28,7 @@ def test_entities_tags_and_braces_are_resolved(raw: str | None, clean: str | Non
         ("at astro.uni.De and M.Smith in F555W,F814W", "at astro.uni. De and M.Smith in F555W,F814W"),
         ("currentlybelieved", "currentlybelieved"),
         ("a dash -\nstays", "a dash - stays"),
-    ],
-)
-def test_words_are_mended_across_lines_only_where_it_is_sure(raw: str, clean: str) -> None:
-    assert clean_text(raw) == clean
-
-
-@pytest.mark.parametrize(
-    ("raw", "clean"),
-    [
+        # LaTeX becomes letters
         (r"{\it narrower} and ``quoted'' \emph{text}", 'narrower and "quoted" text'),
         (
             r"G{\"o}ttingen, caf\'e, Erd\H{o}s, {\O}sted, {\c c}, {\'{\i}}, \"Opik",
@@ -62,15 +46,11 @@ def test_words_are_mended_across_lines_only_where_it_is_sure(raw: str, clean: st
         ("H$_\x07lpha$ emission", "H_α emission"),
         ("costs $5M-$10M or $5 and $10", "costs $5M-$10M or $5 and $10"),
         (r"an \unknown command", "an unknown command"),
+        ("a\x00b\ud800c\u202ed\u200be\x7f\ufeff\u00ad it\x92s", "abcde it\u2019s"),
     ],
 )
-def test_latex_becomes_letters(raw: str, clean: str) -> None:
+def test_entities_tags_braces_lines_and_latex_become_plain_text(raw: str | None, clean: str | None) -> None:
     assert clean_text(raw) == clean
-
-
-def test_what_cannot_be_seen_is_dropped() -> None:
-    assert clean_text("a\x00b\ud800c\u202ed\u200be\x7f\ufeff\u00ad") == "abcde"
-    assert clean_text("it\x92s") == "it\u2019s"
 
 
 def test_a_long_text_is_cut_at_a_space() -> None:

@@ -173,14 +173,6 @@ def test_the_same_bytes_twice_make_one_product(tmp_path: Path) -> None:
     assert [(item.entity_id, item.reason) for item in rejections] == [("b.fits", "repeated")]
 
 
-def test_a_proposal_has_no_more_files_than_the_setting_says(tmp_path: Path) -> None:
-    for index in range(5):
-        write_fits(tmp_path / f"{index}.fits", index, **NEPTUNE)
-    archive = local(tmp_path, max_products_per_proposal=2)
-    products, rejections = archive.list_products(observations_of(archive))
-    assert (len(products), {item.reason for item in rejections}) == (2, {"over_limit"})
-
-
 def test_files_that_are_in_use_stay_when_others_come(tmp_path: Path) -> None:
     for index in range(2):
         write_fits(tmp_path / f"{index}.fits", index, **NEPTUNE)

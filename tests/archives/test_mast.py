@@ -114,7 +114,9 @@ def failure(status: int, body: bytes | None) -> Respond:
 
 
 @pytest.mark.parametrize("name", FAILURES)
-def test_each_way_to_fail_is_tried_again_and_then_a_typed_line(server: BadServer, mast: MastClient, name: str) -> None:
+def test_each_way_to_fail_is_tried_again_and_then_a_typed_line_and_is_outlived(
+    server: BadServer, mast: MastClient, name: str
+) -> None:
     error, status, body = FAILURES[name]
     server.responses = [failure(status, body)]
     with pytest.raises(error) as caught:
@@ -123,12 +125,7 @@ def test_each_way_to_fail_is_tried_again_and_then_a_typed_line(server: BadServer
     assert "\n" not in str(caught.value)
     assert "127.0.0.1" in str(caught.value)
     assert len(queries_of(server)) >= ATTEMPTS
-
-
-@pytest.mark.parametrize("name", FAILURES)
-def test_each_way_to_fail_is_outlived(server: BadServer, mast: MastClient, name: str) -> None:
-    _, status, body = FAILURES[name]
-    server.responses = [failure(status, body)] * 2 + [give(table(ROWS))]
+    server.responses = [failure(status, body), give(table(ROWS))]
     assert mast.observations(CRITERIA, page=1, page_size=10).rows == ROWS
 
 

@@ -12,7 +12,6 @@ from pathlib import Path
 import pytest
 from stages import product
 
-from hubbleclip.archives.mast.client import MastClient
 from hubbleclip.archives.mast.product_sources import FileSources
 from hubbleclip.archives.mast.public_bucket import object_url, public_path
 from hubbleclip.core.errors import ArchiveUnreachableError, DownloadError
@@ -20,7 +19,7 @@ from hubbleclip.core.io import sha256_bytes
 from hubbleclip.core.layout import Layout
 from hubbleclip.core.records import Product
 from hubbleclip.missions.hst import HST
-from tests.archives.conftest import make_transport
+from tests.archives.conftest import sources_of
 from tests.archives.s3_servers import running_moto
 from tests.bad_server import FITS, BadServer, give
 
@@ -39,17 +38,8 @@ def product_of(name: str = NAME, size_bytes: int | None = None, uri: str | None 
     return product("o", uri=uri or f"mast:HST/product/{name}", file_name=name, size_bytes=size_bytes)
 
 
-def source_at(url: str, root: Path, mast_url: str = "http://127.0.0.1:9", **values: object) -> FileSources:
-    client = make_transport(sources=["s3"], timeout_s=5, **values)
-    mast = MastClient(mast_url, client)
-    sources = FileSources(client.fetch, Layout(root), client, mast, bucket=HST.bucket, max_bytes=10**7)
-    sources.sources["s3"].url = object_url(client.fetch.s3_root, url)
-    return sources
-
-
-def fetch(url: str, root: Path, size_bytes: int | None = None, **values: object) -> Path:
-    """Where the file is."""
-    return located(source_at(url, root, **values), product_of(size_bytes=size_bytes))
+def source_at(url: str, root: Path, mast_url: str = "http://127.0.0.1:9") -> FileSources:
+    return sources_of(mast_url, url, root, "s3", timeout_s=5, attempts=4)
 
 
 def located(source: FileSources, product: Product) -> Path:
@@ -57,7 +47,7 @@ def located(source: FileSources, product: Product) -> Path:
 
 
 def test_a_public_object_comes_without_credentials(cloud, tmp_path: Path) -> None:
-    path = fetch(cloud[0], tmp_path, len(FITS))
+    path = located(source_at(cloud[0], tmp_path), product_of(size_bytes=len(FITS)))
     assert path.read_bytes() == FITS
     assert path == Layout(tmp_path).product(sha256_bytes(FITS), NAME)
 
@@ -111,7 +101,7 @@ def test_a_file_of_another_mission_is_absent_without_a_request(tmp_path: Path) -
 
 def test_an_endpoint_that_nobody_serves_is_unreachable(tmp_path: Path) -> None:
     with pytest.raises(ArchiveUnreachableError, match="cannot reach 127.0.0.1:9: .*address"):
-        fetch("http://127.0.0.1:9", tmp_path)
+        located(source_at("http://127.0.0.1:9", tmp_path), product_of())
 
 
 @pytest.mark.parametrize(

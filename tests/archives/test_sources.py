@@ -15,14 +15,13 @@ from stages import product
 
 from hubbleclip.archives.mast.client import MastClient
 from hubbleclip.archives.mast.product_sources import SOURCES, FileSources
-from hubbleclip.archives.mast.public_bucket import object_url
 from hubbleclip.config.settings import FetchSettings
 from hubbleclip.core.errors import ArchiveDownError, DownloadError
 from hubbleclip.core.layout import Layout
 from hubbleclip.core.records import Product
 from hubbleclip.missions.hst import HST
 from hubbleclip.simulator.observations import make_proposals, observations_of, render_product
-from tests.archives.conftest import SKY, make_transport
+from tests.archives.conftest import SKY, make_transport, sources_of
 from tests.archives.s3_servers import running_moto
 from tests.bad_server import BadServer, give
 
@@ -33,15 +32,6 @@ NOWHERE = "http://127.0.0.1:9"
 def cloud() -> Iterator[tuple[str, Callable[..., None]]]:
     with running_moto() as found:
         yield found
-
-
-def sources_of(mast_url: str, s3_url: str, root: Path, *names: str, **values: object) -> FileSources:
-    client = make_transport(sources=names, attempts=2, **values)
-    mast = MastClient(mast_url, client)
-    sources = FileSources(client.fetch, Layout(root), client, mast, bucket=HST.bucket, max_bytes=10**8)
-    if "s3" in names:
-        sources.sources["s3"].url = object_url(client.fetch.s3_root, s3_url)
-    return sources
 
 
 def fetched(sources: FileSources, product: Product) -> Product:

@@ -68,13 +68,6 @@ def test_each_proposal_has_the_configured_number_of_observations(num: int) -> No
     assert nights == [{60000}, {60001}]
 
 
-def test_a_later_visit_renders() -> None:
-    sky = settings(observations_per_proposal=16)
-    item = next(one for one in observations(sky).values() if one.visit_index == 4)
-    product = item.products[0]
-    assert len(render_product(sky, item, product)) == product.size_bytes
-
-
 def test_advanced_products_repeat_each_filter_of_a_visit_and_add_its_total() -> None:
     plain, found = observations(SMALL), observations(settings(hap_share=1.0))
     assert {name: found[name] for name in plain} == plain
@@ -118,15 +111,6 @@ def test_previews_are_jpegs_of_the_listed_size_that_end_with_their_marker(ending
     assert (picture.format, picture.mode) == ("JPEG", "RGB" if ending == "color.jpg" else "L")
     assert np.asarray(picture).std() > 2
     assert product_row(item, product)["productType"] == "PREVIEW"
-
-
-def test_with_previews_every_observation_has_one_and_every_combined_visit_one_in_colour() -> None:
-    found = observations(settings(previews=True)).values()
-    for item in found:
-        assert any(product.kind == "JPG" for product in item.products)
-    combined = {item.obs_id[:6] for item in found if item.calib_level == 3}
-    colours = Counter(item.obs_id[:6] for item in found for product in item.products if product.kind == "COLOR")
-    assert colours == dict.fromkeys(combined, 1)
 
 
 def test_odd_products_add_rows_and_grisms_and_leave_the_rest_as_it_was() -> None:

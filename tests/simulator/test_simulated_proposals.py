@@ -39,13 +39,6 @@ def test_abstracts_have_90_to_200_words_and_are_distinct(texts: list[tuple[Obser
     assert len({text.abstract for _, text in texts}) == len(texts)
 
 
-def test_no_two_proposals_share_their_whole_sequence_of_sentence_patterns(
-    texts: list[tuple[ObservingPlan, ProposalText]],
-) -> None:
-    patterns = [text.patterns for plan, text in texts if not plan.is_continuation]
-    assert len(set(patterns)) == len(patterns)
-
-
 def test_only_continuations_are_near_duplicates(texts: list[tuple[ObservingPlan, ProposalText]]) -> None:
     items = [(root(plan), grams(text.abstract)) for plan, text in texts]
     for (root_a, a), (root_b, b) in combinations(items, 2):
@@ -76,7 +69,3 @@ def test_every_kind_has_words_for_every_variant() -> None:
     vocabulary = _read_table("vocabulary")
     for kind in (*OBJECT_KINDS.values(), CALIBRATION):
         assert set(kind.variants) == set(vocabulary[kind.name]["variant"])
-
-
-def test_abstracts_do_not_mention_that_they_are_simulated(texts: list[tuple[ObservingPlan, ProposalText]]) -> None:
-    assert not any("simulat" in text.abstract.lower() for _, text in texts)
