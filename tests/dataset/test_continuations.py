@@ -96,11 +96,6 @@ def test_a_pi_is_known_by_surname_and_first_initial(one, other, expected):
     assert same_pi(programme(1, "a", pi=one), programme(2, "b", pi=other)) == expected
 
 
-def test_a_word_after_the_number_continues_nothing():
-    assert referenced_programmes("Program 9401 is continued by others.") == (set(), {"9401"})
-    assert referenced_programmes("GO 9401 is good. A continuation of GO 9401.") == ({"9401"}, set())
-
-
 def test_a_proposal_is_linked_neither_to_itself_nor_to_one_of_another_archive():
     one = programme(5555, "First of two works", "A continuation of GO 5555.", pi="A. Able")
     other = replace(programme(6666, "Second of the works", "A continuation of GO 5555."), archive="jwst")

@@ -11,7 +11,6 @@ from sky_cases import (
     material,
     observation,
     proposal,
-    slow_gap_arcsec,
     square,
     stepped,
     tile,
@@ -51,13 +50,6 @@ def polygon(corners_deg):
 def test_a_closed_quadrangle_of_mast_is_one_quadrangle():
     (quad,) = region_quads(REAL)
     assert sorted(round(ra, 8) for ra in quad[::2]) == [23.06645518, 23.08684334, 23.15424076, 23.17474785]
-
-
-@pytest.mark.parametrize("dec_deg", [0.0, 89.99, -60.0])
-def test_a_circle_is_covered_by_its_square(dec_deg):
-    (quad,) = region_quads(f"CIRCLE ICRS 0.001 {dec_deg} 0.02")
-    assert slow_gap_arcsec(quad, square(0.001, dec_deg, 1)) == 0
-    assert slow_gap_arcsec(quad, square(0.001, dec_deg - 0.0199, 1)) == 0
 
 
 @pytest.mark.parametrize(

@@ -151,11 +151,6 @@ def test_a_link_of_similar_texts_has_their_similarity_as_evidence(one, other, ev
     assert (link.reason, link.detail) == ("text", evidence)
 
 
-def test_titles_of_a_series_are_linked():
-    series = [proposal(i, " ".join(words(i, 50)), f"Dark Sky Monitor Part {i}") for i in (1, 2)]
-    assert [link.reason for link in text_links(by_id(*series), SplitSettings())] == ["title"]
-
-
 @pytest.mark.parametrize("abstract", [None, "", "Abstract not available."])
 def test_a_title_is_compared_where_the_abstract_is_only_a_placeholder(abstract):
     roots = grouped(by_id(proposal(1, abstract, "Images of Mars"), proposal(2, "Images of Mars", "Another title")))

@@ -18,7 +18,7 @@ import webdataset
 import yaml
 from astropy.table import Table
 from astropy_healpix import HEALPix
-from datasets import Features, load_dataset
+from datasets import load_dataset
 from finished_runs import run_command
 from model_hub import model_hub
 from PIL import Image
@@ -178,14 +178,6 @@ def test_hugging_face_datasets_reads_every_sample_by_the_code_of_the_card(built,
     names = {}
     exec(code, names)
     assert_all_samples(names["samples"])
-
-
-def test_hugging_face_datasets_reads_the_features_of_the_front_matter(built, tmp_path):
-    features = Features._from_yaml_list(front_matter(built)[0]["dataset_info"]["features"])
-    head, _ = front_matter(built)
-    (config,) = head["configs"]
-    files = {one["split"]: [str(built / path) for path in one["path"]] for one in config["data_files"]}
-    assert_all_samples(load_dataset("webdataset", data_files=files, features=features, cache_dir=str(tmp_path)))
 
 
 @pytest.mark.parametrize("archive", ["simulated", "hst"])

@@ -76,14 +76,6 @@ def test_every_sample_comes_out_as_it_went_in(built):
         assert seen[f"{sample.tile_id}.txt"].decode() == sample.captions[0]
 
 
-def test_placements_point_at_the_png_bytes(built):
-    samples, pngs, folder, dataset = built
-    assert {p.tile_id for p in dataset.placements} == {s.tile_id for s in samples}
-    for place in dataset.placements:
-        data = (folder / place.shard).read_bytes()[place.offset : place.offset + place.length]
-        assert data == pngs[place.tile_id]
-
-
 def test_the_manifest_holds_the_samples_and_their_placements(built):
     samples, _, folder, dataset = built
     rows = read_dataset(folder).manifest.to_pylist()
