@@ -95,7 +95,7 @@ class MastClient:
 
     token_variable: ClassVar[str] = TOKEN_VARIABLE
     """Environment variable of the token that is sent to the server."""
-    absent: ClassVar[frozenset[str]] = frozenset()
+    absent: frozenset[str] = frozenset()
     """See `FileSource.absent`."""
 
     def __init__(self, url: str, transport: Transport) -> None:
