@@ -114,9 +114,10 @@ commands: setup  ## write the tables of docs/commands.md, after a change of a co
 bases: setup  ## write the table of docs/bases.md, after a change of open_clip
 	$(BIN)/python -m tools.write_bases
 
-hashes: setup  ## write constraints-hashed.txt, the dependencies of the package with the hashes of their files, after a change of constraints.txt
-	$(PIP) uv
-	$(BIN)/uv pip compile --quiet pyproject.toml --constraint constraints.txt --universal --python-version 3.11.9 --generate-hashes --no-header --no-annotate --output-file constraints-hashed.txt
+hashes:  ## write build/constraints-hashed.txt, the dependencies of the package with the hashes of their files
+	$(PYTHON) -m venv build/uv
+	build/uv/bin/pip install --quiet --disable-pip-version-check uv
+	build/uv/bin/uv pip compile --quiet pyproject.toml --constraint constraints.txt --universal --python-version 3.11.9 --generate-hashes --no-header --no-annotate --output-file build/constraints-hashed.txt
 
 $(CHECKER)/.installed: data_contracts/requirements.txt
 	$(PYTHON) -m venv $(CHECKER)

@@ -3,6 +3,9 @@
 A command uses the server that runs on its data root, such as that of `hubbleclip server`. If none runs, the command
 starts one, which ends when no command has used it for some seconds, even if the commands were killed.
 
+Users of its API can run any command on the worker, by creating a deployment. The API has a key, which is a password of HTTP
+basic authentication; requests of web pages on other sites are refused too, by CORS and by CSRF protection.
+
 Prefect's own temporary server is not used, because it stops while its clients still use it. `prefect server start
 --background` is not used, because its server never ends by itself, and a server that was killed leaves a file that
 keeps others from starting.
@@ -12,6 +15,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import secrets
 import signal
 import socket
 import subprocess
@@ -27,12 +31,14 @@ from pathlib import Path
 from types import FrameType
 from urllib.parse import urlsplit
 
-from hubbleclip.core.api_key import KEY, LOOPBACK, client_key, make_private, prefect_home, protection, stored_key
 from hubbleclip.core.errors import HubbleclipError
 from hubbleclip.core.interrupts import INTERRUPTED, end_soon, write_stopped
-from hubbleclip.core.io import locked, write_text
+from hubbleclip.core.io import locked, make_folder, write_text
 
 HOST = "127.0.0.1"
+LOOPBACK = frozenset({HOST, "localhost", "::1"})
+KEY, SERVER_KEY = "PREFECT_API_AUTH_STRING", "PREFECT_SERVER_API_AUTH_STRING"
+KEY_FILE = "api-key"
 START_TIMEOUT_S = 120.0
 LINGER_S = 5.0
 """Time (s) for which an unused server waits for another command; a new server would take about as long to start."""
@@ -52,6 +58,46 @@ SETTINGS = {
 """Environment variables of the server, the workers and the commands."""
 QUIET = {"PREFECT_SERVER_LOGGING_LEVEL": "CRITICAL", "PREFECT_LOGGING_LEVEL": "CRITICAL"}
 """Further environment variables of commands, whose own log says what happens."""
+
+
+def prefect_home(data: Path) -> Path:
+    """Return the absolute path of the folder of the Prefect server for scheduled runs."""
+    return (data / ".prefect").absolute()
+
+
+def make_private(folder: Path) -> None:
+    """Create a folder that only its owner can open; a folder that exists gets the same permissions."""
+    make_folder(folder)
+    folder.chmod(0o700)
+
+
+def stored_key(home: Path) -> str:
+    """Read the key of a server from a file that only its owner can read; if there is none, make a random key."""
+    path = home / KEY_FILE
+    with locked(home):  # the server and the worker may start at the same time
+        if not path.is_file():
+            write_text(path, f"hubbleclip:{secrets.token_urlsafe(32)}\n")
+        path.chmod(0o600)
+    return path.read_text(encoding="utf-8").strip()
+
+
+def protection(key: str, port: int) -> dict[str, str]:
+    """Make the environment variables that protect a server on loopback and let its clients use it."""
+    return {
+        KEY: key,
+        SERVER_KEY: key,
+        "PREFECT_SERVER_CSRF_PROTECTION_ENABLED": "true",
+        "PREFECT_SERVER_CORS_ALLOWED_ORIGINS": f"http://127.0.0.1:{port},http://localhost:{port}",
+    }
+
+
+def client_key(home: Path, environment: Mapping[str, str]) -> dict[str, str]:
+    """Return the variable with the stored key if `PREFECT_API_URL` names a local server and the variable is not set."""
+    # the key of this machine is not sent to other machines
+    is_local = urlsplit(environment.get("PREFECT_API_URL", "")).hostname in LOOPBACK
+    if KEY in environment or not is_local or not (home / KEY_FILE).is_file():
+        return {}
+    return {KEY: stored_key(home)}
 
 
 def prefect_environment(data: Path, port: int) -> dict[str, str]:
@@ -147,15 +193,16 @@ def start(data: Path) -> tuple[dict[str, str], subprocess.Popen[bytes]]:
 
 def wait_until_up(url: str, process: subprocess.Popen[bytes] | None, home: Path) -> None:
     """Wait until a server answers, whether this command or another one started it."""
-    deadline = time.monotonic() + START_TIMEOUT_S
-    while (process is None or process.poll() is None) and time.monotonic() < deadline:
+    deadline, is_alive = time.monotonic() + START_TIMEOUT_S, True
+    while is_alive and time.monotonic() < deadline:
         try:
             urllib.request.urlopen(url, timeout=5).close()  # noqa: S310 - the URL is on the loopback address
         except (urllib.error.URLError, OSError):
             time.sleep(0.1)
+            is_alive = process.poll() is None if process else running_port(home) is not None
         else:
             return
-    raise HubbleclipError(f"the Prefect server did not start: see {home / LOG_FILE}, or add --no-server")
+    raise HubbleclipError(f"the Prefect server did not start, or was killed: see {home / LOG_FILE}, or add --no-server")
 
 
 def serve(data: Path, port: int, environment: Mapping[str, str]) -> None:

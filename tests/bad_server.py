@@ -42,7 +42,7 @@ class BadServer:
                 except OSError:
                     self.close_connection = True
 
-            do_POST = do_GET  # noqa: N815 - the name that `http.server` calls
+            do_POST = do_HEAD = do_GET  # noqa: N815 - the names that `http.server` calls
 
             def log_message(self, *_: object) -> None:
                 pass

@@ -137,7 +137,7 @@ def test_names_of_test_files_are_unique() -> None:
 
 def test_nothing_large_is_tracked() -> None:
     tracked = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
-    limits = {"docs/demo/search.webp": 600_000, "constraints-hashed.txt": 300_000}  # the clip of the README, hashes
+    limits = {"docs/demo/search.webp": 600_000}  # the clip of the README
     files = [name for name in tracked if (ROOT / name).is_file()]
     assert [name for name in files if (ROOT / name).stat().st_size > limits.get(name, 200_000)] == []
 

@@ -58,18 +58,3 @@ def test_an_index_that_does_not_answer_in_time_is_not_asked() -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         assert not answers(f"http://127.0.0.1:{silent.getsockname()[1]}/", limit_s=0.2)
     assert not answers("http://127.0.0.1:1/", limit_s=5)
-
-
-def test_the_file_with_hashes_has_the_versions_of_the_constraints_and_each_dependency() -> None:
-    entries = re.findall(
-        r"^([\w.-]+)==(\S+)[^\n]*\\((?:\n    --hash=sha256:[0-9a-f]{64}(?: \\)?)+)$",
-        (ROOT / "constraints-hashed.txt").read_text(encoding="utf-8"),
-        re.MULTILINE,
-    )
-    pins = dict(line.split("==") for line in (ROOT / "constraints.txt").read_text(encoding="utf-8").split())
-    known = {re.sub("[-_.]+", "-", name).lower(): one for name, one in pins.items()}
-    hashed = {re.sub("[-_.]+", "-", name).lower(): one for name, one, _ in entries}
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    needed = {re.sub("[-_.]+", "-", re.match(r"[\w.-]+", one)[0]).lower() for one in project["dependencies"]}
-    assert needed <= hashed.keys()
-    assert {name: one for name, one in hashed.items() if known.get(name, one) != one} == {}

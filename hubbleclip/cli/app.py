@@ -5,6 +5,7 @@ Commands import modules only when they run, so that `hubbleclip --help` loads ne
 
 from __future__ import annotations
 
+import atexit
 import logging
 import os
 import re
@@ -27,7 +28,7 @@ from hubbleclip.cli.output import print_line, print_rows
 from hubbleclip.cli.running import redirect_caches, run_flow, run_stage
 from hubbleclip.cli.searching import SearchOptions
 from hubbleclip.core.errors import NO_ACCESS_ERRNOS, HubbleclipError, machine_error, without_control
-from hubbleclip.core.interrupts import ending_on_interrupt
+from hubbleclip.core.interrupts import ending_on_interrupt, silence
 from hubbleclip.core.reasons import count_of
 
 log = logging.getLogger("hubbleclip.cli")
@@ -169,8 +170,7 @@ def demo(
 @app.command(name="server")
 def serve_prefect(options: Options = Options(), *, port: Port = 4200) -> None:
     """Run a Prefect server and its web pages on loopback, for scheduled runs, until Ctrl-C."""
-    from flows.server import prefect_environment, serve
-    from hubbleclip.core.api_key import KEY, KEY_FILE, prefect_home
+    from flows.server import KEY, KEY_FILE, prefect_environment, prefect_home, serve
 
     data = options.settings().data
     environment = prefect_environment(data, port)
@@ -306,6 +306,7 @@ def fail(message: str, words: Sequence[str]) -> NoReturn:
     if any(word.partition("=")[0] == "--out" for word in words):
         message = NOT_WRITTEN.sub(r"\1 or give another --out", message)
     sys.stderr.write(f"hubbleclip: {without_control(' '.join(message.split()))}\n")
+    atexit.register(silence)
     sys.exit(2)
 
 

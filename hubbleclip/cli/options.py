@@ -59,20 +59,12 @@ class Options:
 
     def overrides(self) -> dict[str, Any]:
         """Collect the settings that the options change."""
-        from hubbleclip.config.toml import parse_assignment, set_path
+        from hubbleclip.config.toml import nested, parse_assignment
 
-        values: dict[str, Any] = {}
-        for assignment in self.set:
-            set_path(values, *parse_assignment(assignment))
-        for path, value in (
-            ("data", self.data),
-            ("archive.folder", self.local),
-            ("archive.proposals_file", self.proposals),
-        ):
-            if value is not None:
-                # The path is made absolute, because a Prefect worker has another working directory.
-                set_path(values, path, str(value.absolute()))
-        return values
+        places = {"data": self.data, "archive.folder": self.local, "archive.proposals_file": self.proposals}
+        # A path is made absolute, because a Prefect worker has another working directory.
+        given = {name: str(place.absolute()) for name, place in places.items() if place is not None}
+        return nested(dict(map(parse_assignment, self.set)) | given)
 
     def flags(self) -> str:
         """Write profile and data root as options, after a space; empty for the defaults."""

@@ -52,12 +52,16 @@ def parse_assignment(text: str) -> tuple[str, Any]:
         return path.strip(), raw
 
 
-def set_path(values: dict[str, Any], path: str, value: Any) -> None:
-    """Set a value in nested dicts."""
-    *sections, name = path.split(".")
-    for section in sections:
-        values = values.setdefault(section, {})
-    values[name] = value
+def nested(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Convert values by `section.name` to nested dicts."""
+    found: dict[str, Any] = {}
+    for path, value in values.items():
+        *sections, name = path.split(".")
+        place = found
+        for section in sections:
+            place = place.setdefault(section, {})
+        place[name] = value
+    return found
 
 
 def read_grid(path: Path) -> Grid:

@@ -51,12 +51,17 @@ def ending_on_interrupt(*, can_resume: bool) -> Iterator[None]:
 def end_soon(exit_code: int = INTERRUPTED) -> None:
     """Ignore further Ctrl-C, print nothing more, and end the process after `GRACE_S` if it has not ended by itself."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    with Path(os.devnull).open("wb") as nowhere:
-        os.dup2(nowhere.fileno(), STDERR)  # libraries that are interrupted print tracebacks
+    silence()
     # The kernel ends the process if a library keeps the interpreter's lock, so that the thread below cannot run.
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     signal.setitimer(signal.ITIMER_REAL, GRACE_S + 1.0)
     threading.Thread(target=_end_after_grace, args=[exit_code], name="end-after-interrupt", daemon=True).start()
+
+
+def silence() -> None:
+    """Print nothing more: libraries that are interrupted, or that lack memory at the end, print tracebacks."""
+    with Path(os.devnull).open("wb") as nowhere:
+        os.dup2(nowhere.fileno(), STDERR)
 
 
 def write_stopped(*, can_resume: bool = False) -> None:

@@ -21,6 +21,16 @@ BESIDE = "-beside-"
 SUFFIXES = (".fits.gz", ".fits", ".fit.gz", ".fit", ".jpg", ".jpeg")
 
 
+class _Below:
+    """Path below the root of a layout."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __get__(self, layout: Layout, _: type[Layout]) -> Path:
+        return layout.root / self.name
+
+
 @dataclass(frozen=True, slots=True)
 class Layout:
     """Folders and files of one profile.
@@ -33,10 +43,8 @@ class Layout:
     store: str = ""
     keep_local: bool = True
 
-    @property
-    def raw(self) -> Path:
-        """Folder of the archive's responses, stored exactly as received."""
-        return self.root / "raw"
+    raw = _Below("raw")
+    """Folder of the archive's responses, stored exactly as received."""
 
     def raw_response(self, kind: str, key: str, suffix: str) -> Path:
         """Path of the file that stores one response of the archive; `key` is any text that identifies it."""
@@ -46,30 +54,16 @@ class Layout:
         """Path of the file that stores what was written about one abstract."""
         return self.root / "captions" / f"{_digest(key)}.json"
 
-    @property
-    def products(self) -> Path:
-        """Folder of the downloaded files, which are named by the hash of their content."""
-        return self.root / "products"
-
-    @property
-    def tiles(self) -> Path:
-        """Folder of the tile images."""
-        return self.root / "tiles"
-
-    @property
-    def catalog(self) -> Path:
-        """Path of the catalog's published snapshot, the file that readers open."""
-        return self.root / "catalog.duckdb"
-
-    @property
-    def working_catalog(self) -> Path:
-        """Path of the catalog's working copy, which only the running flow opens."""
-        return self.root / "catalog.writing.duckdb"
-
-    @property
-    def spill(self) -> Path:
-        """Folder in which DuckDB stores temporary data of queries that exceed its memory limit."""
-        return self.root / ".spill"
+    products = _Below("products")
+    """Folder of the downloaded files, which are named by the hash of their content."""
+    tiles = _Below("tiles")
+    """Folder of the tile images."""
+    catalog = _Below("catalog.duckdb")
+    """Path of the catalog's published snapshot, the file that readers open."""
+    working_catalog = _Below("catalog.writing.duckdb")
+    """Path of the catalog's working copy, which only the running flow opens."""
+    spill = _Below(".spill")
+    """Folder in which DuckDB stores temporary data of queries that exceed its memory limit."""
 
     def catalog_backup(self, version: int) -> Path:
         """Path of the backup of the catalog that is made before the migration `version`."""
@@ -79,30 +73,16 @@ class Layout:
         """List the existing backups of the catalog that were made before migrations."""
         return sorted(self.root.glob("catalog.before-*.duckdb"))
 
-    @property
-    def remote_state(self) -> Path:
-        """Path of the file that records the version of the remote catalog at the last synchronisation."""
-        return self.root / "store.json"
-
-    @property
-    def lock(self) -> Path:
-        """Path of the file that is locked by the process that writes the catalog."""
-        return self.root / "catalog.lock"
-
-    @property
-    def datasets(self) -> Path:
-        """Folder of the immutable dataset directories."""
-        return self.root / "datasets"
-
-    @property
-    def runs(self) -> Path:
-        """Folder of the immutable run directories."""
-        return self.root / "runs"
-
-    @property
-    def reports(self) -> Path:
-        """Folder of the evaluation reports."""
-        return self.root / "reports"
+    remote_state = _Below("store.json")
+    """Path of the file that records the version of the remote catalog at the last synchronisation."""
+    lock = _Below("catalog.lock")
+    """Path of the file that is locked by the process that writes the catalog."""
+    datasets = _Below("datasets")
+    """Folder of the immutable dataset directories."""
+    runs = _Below("runs")
+    """Folder of the immutable run directories."""
+    reports = _Below("reports")
+    """Folder of the evaluation reports."""
 
     def comparison(self, run_id: str, other_id: str) -> Path:
         """Folder of the report that compares two runs."""
@@ -112,30 +92,16 @@ class Layout:
         """List the folders of the reports that compare two runs, each with the id of the first run."""
         return [(path.name.partition(BESIDE)[0], path) for path in sorted(self.reports.glob(f"[!.]*{BESIDE}*"))]
 
-    @property
-    def search_server(self) -> Path:
-        """Path of the file in which the running search server registers itself."""
-        return self.root / "search-server.json"
-
-    @property
-    def index(self) -> Path:
-        """Folder of the search index, with a folder for each model."""
-        return self.root / "index"
-
-    @property
-    def current_index(self) -> Path:
-        """Path of the file that names the model, the run and the vector store that answer searches."""
-        return self.index / "current.json"
-
-    @property
-    def selections(self) -> Path:
-        """File of the selections that people made in the search."""
-        return self.root / "selections.json"
-
-    @property
-    def subsets(self) -> Path:
-        """Folder of datasets that were made of parts of other datasets."""
-        return self.root / "subsets"
+    search_server = _Below("search-server.json")
+    """Path of the file in which the running search server registers itself."""
+    index = _Below("index")
+    """Folder of the search index, with a folder for each model."""
+    current_index = _Below("index/current.json")
+    """Path of the file that names the model, the run and the vector store that answer searches."""
+    selections = _Below("selections.json")
+    """File of the selections that people made in the search."""
+    subsets = _Below("subsets")
+    """Folder of datasets that were made of parts of other datasets."""
 
     def feature_map(self, digest: str) -> Path:
         """Path of the feature map of an index, by the digest of the map."""
@@ -145,10 +111,8 @@ class Layout:
         """Folder of the tile features that one model has computed."""
         return self.index / parse_digest(model_digest)
 
-    @property
-    def home(self) -> Path:
-        """Folder for caches of libraries and for files of Prefect, so that all files are inside the data root."""
-        return self.root / ".home"
+    home = _Below(".home")
+    """Folder for caches of libraries and for files of Prefect, so that all files are inside the data root."""
 
     def part(self, uri: str) -> Path:
         """Path of the temporary file of an unfinished download, the same in every attempt."""

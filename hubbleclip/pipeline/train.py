@@ -9,14 +9,13 @@ import logging
 import os
 import time
 from collections.abc import Iterator, Mapping
-from copy import deepcopy
 from dataclasses import dataclass, field
 from itertools import product
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from hubbleclip.config.settings import Settings, TrainSettings, read_settings
-from hubbleclip.config.toml import Grid
+from hubbleclip.config.toml import Grid, nested
 from hubbleclip.core.errors import TrainingError
 from hubbleclip.core.layout import Layout
 from hubbleclip.core.version import code_version
@@ -131,7 +130,7 @@ def combinations(grid: Grid) -> Iterator[dict[str, Any]]:
 def sweep(profile: str, overrides: dict[str, Any], grid: Grid, run: RunStage = run_here) -> list[dict[str, Any]]:
     """Train each combination on the newest dataset; combinations that are already trained are skipped."""
     tried = list(combinations(grid))
-    settings = [read_settings(profile, changed(overrides, NO_BASELINE | values)) for values in tried]
+    settings = [read_settings(profile, overrides, nested(NO_BASELINE | values)) for values in tried]
     rows: list[dict[str, Any]] = []
     for values, chosen in zip(tried, settings, strict=True):
         name = ", ".join(f"{path} {value}" for path, value in values.items())
@@ -150,12 +149,3 @@ def outcome(settings: Settings) -> dict[str, Any]:
         raise TrainingError("the newest dataset changed during the sweep: run the sweep again")
     best = read_best(run_dir)
     return {"run": run_dir.name, "best_step": best["step"], "val_accuracy_10": best["score"]}
-
-
-def changed(overrides: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a copy of the overrides with further values."""
-    out = deepcopy(dict(overrides))
-    for path, value in values.items():
-        section, _, name = path.partition(".")
-        out.setdefault(section, {})[name] = value
-    return out

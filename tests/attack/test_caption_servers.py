@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from commands import ask
 from stub_server import answer_about, completion
 
 from tests.attack.table import Attacks
@@ -17,12 +18,14 @@ ABSTRACT = "We image nebula 7."
 
 
 GOOD = json.dumps(answer_about(ABSTRACT))
+ODD = json.dumps(answer_about(ABSTRACT) | {"summary": "A nebula \x1b[2J <b>at http://evil.invalid/x</b>."})
 DEEP = "[" * 100_000 + "]" * 100_000
 ANSWERS: dict[str, Respond] = {
     "that counts 10^19 tokens": give(completion(GOOD, usage={"prompt_tokens": 10**19})),
     "that lists its tokens": give(completion(GOOD, usage=[[1], {}])),
     "whose JSON is 100,000 deep": give(DEEP.encode()),
     "whose answer is 100,000 deep": give(completion(DEEP)),
+    "whose summary has escapes, tags and an address": give(completion(ODD)),
     "that answers 30 MB": give(b" " * 30_000_000 + completion(GOOD)),
     "that redirects to another host": give(b"", 307, Location="http://localhost:9/"),
     "whose trailers drip": drip_trailers(completion(GOOD)),
@@ -52,6 +55,9 @@ def test_an_answer_of_a_hostile_server(name: str, tmp_path: Path, attacks: Attac
         ending = attacks.run(f"a caption server {name}", captions(tmp_path, server.url), deadline_s=120)
     assert ending.code in {0, 2}
     assert "tokens" not in name or ending.code == 0
+    if "escapes" in name:
+        ((summary,),) = ask(tmp_path / "data", "SELECT summary FROM abstract_summary", "mine")
+        assert not set("\x1b<>") & set(summary) and "evil.invalid" not in summary
 
 
 def test_a_file_of_settings_that_sends_the_key_elsewhere(tmp_path: Path, attacks: Attacks) -> None:

@@ -1,13 +1,11 @@
-"""Attacks by a stranger's dataset: texts that rows share, and a server that sends more than it announces."""
+"""Attacks by a stranger's dataset: texts that rows share, and servers that send more or more slowly than they announce."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from contextlib import suppress
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+import time
 from pathlib import Path
-from threading import Thread
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -16,6 +14,7 @@ import pytest
 
 from hubbleclip.dataset.manifest import read_description, read_manifest
 from tests.attack.table import Attacks
+from tests.bad_server import BadServer, Respond
 
 pytestmark = [pytest.mark.slow, pytest.mark.attack]
 
@@ -28,32 +27,19 @@ def open_remote(url: str) -> str:
     return f"{len(read_description(url))} values"
 
 
-class Endless(BaseHTTPRequestHandler):
-    """Announces a small file, and sends bytes without end."""
+def sends(piece: bytes, pause_s: float) -> Respond:
+    """Announce 1,000 bytes, and send pieces without end."""
 
-    def do_HEAD(self) -> None:
-        self.send_response(200)
-        self.send_header("Content-Length", "1000")
-        self.end_headers()
+    def respond(handler: Any) -> None:
+        handler.send_response_only(200)
+        if handler.command == "HEAD":
+            handler.send_header("Content-Length", "1000")
+        handler.end_headers()
+        while handler.command != "HEAD":
+            handler.wfile.write(piece)
+            time.sleep(pause_s)
 
-    def do_GET(self) -> None:
-        self.send_response(200)
-        self.end_headers()
-        with suppress(OSError):
-            while True:
-                self.wfile.write(b"{" * 1_000_000)
-
-    def log_message(self, *_: object) -> None:
-        """Log nothing."""
-
-
-@pytest.fixture
-def endless() -> Iterator[str]:
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Endless)
-    server.daemon_threads = True
-    Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}/dataset"
-    server.shutdown()
+    return respond
 
 
 def test_a_text_that_all_rows_share(tmp_path: Path, attacks: Attacks) -> None:
@@ -65,7 +51,15 @@ def test_a_text_that_all_rows_share(tmp_path: Path, attacks: Attacks) -> None:
     assert "texts unpack to more than" in outcome
 
 
-def test_a_server_that_sends_without_end(endless: str, attacks: Attacks) -> None:
+@pytest.mark.parametrize(
+    ("name", "respond"),
+    [
+        ("never ends", sends(b"{" * 1_000_000, 0)),
+        pytest.param("drips", sends(b"{", 0.5), marks=pytest.mark.nightly),
+    ],
+)
+def test_a_server_that_sends_without_end(name: str, respond: Respond, attacks: Attacks) -> None:
     pytest.importorskip("aiohttp")
-    outcome = attacks.call("a dataset of 1 kB that never ends", open_remote, endless, deadline_s=100)
+    with BadServer(respond) as server:
+        outcome = attacks.call(f"a dataset of 1 kB that {name}", open_remote, f"{server.url}/dataset", deadline_s=100)
     assert "Error: " in outcome

@@ -16,7 +16,7 @@ import requests
 from commands import until
 from scheduled_site import Site
 
-from hubbleclip.core.api_key import KEY_FILE
+from flows.server import KEY_FILE
 from tests.attack.table import ROOT, Attacks
 
 pytestmark = [pytest.mark.nightly, pytest.mark.attack, pytest.mark.timeout(600)]

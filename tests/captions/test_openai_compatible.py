@@ -125,7 +125,7 @@ def test_the_key_goes_to_an_address_that_a_person_gave_or_confirmed(
 
 
 def test_no_request_is_sent_with_a_key_to_an_unconfirmed_address(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(openai_compatible, "LOCAL_HOSTS", frozenset())
+    monkeypatch.setattr(openai_compatible, "LOOPBACK", frozenset())
     with StubServer() as stub:
         monkeypatch.setattr(openai_compatible, "UNCONFIRMED", {stub.url})
         client = OpenAICompatible(settings(base_url=stub.url), key="sk-secret")

@@ -20,6 +20,7 @@ STALE = f"I/O error: {os.strerror(errno.ESTALE)} (os error 116)"
         (MemoryError(), MachineError, "the memory does not suffice"),
         (RuntimeError("DefaultCPUAllocator: can't allocate memory"), MachineError, "the memory does not suffice"),
         (OSError(errno.ENOENT, "", "a.png"), None, ""),
+        (PermissionError(errno.EACCES, ""), None, ""),
         (ItemError("unreadable", STALE), None, ""),
     ],
 )

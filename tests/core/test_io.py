@@ -1,7 +1,6 @@
 """Files are written whole or not at all."""
 
 import fcntl
-import hashlib
 import os
 import threading
 from pathlib import Path
@@ -16,7 +15,6 @@ from hubbleclip.core.io import (
     lock_file,
     locked,
     make_folder,
-    sha256_file,
     sync_files,
     write_bytes,
 )
@@ -42,12 +40,6 @@ def test_failure_keeps_the_old_file(tmp_path: Path) -> None:
         fail()
     assert path.read_bytes() == b"old"
     assert [p.name for p in tmp_path.iterdir()] == ["a"]
-
-
-def test_sha256_of_a_file(tmp_path: Path) -> None:
-    data = bytes(range(256)) * 10_000
-    write_bytes(tmp_path / "a", data)
-    assert sha256_file(tmp_path / "a") == hashlib.sha256(data).hexdigest()
 
 
 @pytest.mark.parametrize("num", [1, SYNCFS_MIN_FILES])

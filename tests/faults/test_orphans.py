@@ -13,6 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 from commands import SMALL, command, environment
+from rich.table import Table
 from storms import Rows, read_rows
 
 from hubbleclip.config.settings import SimulatorSettings
@@ -60,9 +61,11 @@ def workers_of(parent: psutil.Process) -> list[psutil.Process]:
     return [one for one in parent.children(recursive=True) if "spawn_main" in " ".join(one.cmdline())]
 
 
-@pytest.mark.parametrize("num", [10, pytest.param(40, marks=pytest.mark.nightly)])
-def test_a_kill_leaves_no_process_and_changes_nothing(num: int, fetched: Path, calm: Rows, tmp_path: Path) -> None:
-    draw, num_early = random.Random(num), 0
+@pytest.mark.parametrize("num", [10, pytest.param(50, marks=pytest.mark.nightly)])
+def test_a_kill_leaves_no_process_and_changes_nothing(
+    num: int, fetched: Path, calm: Rows, tmp_path: Path, tables: list[Table]
+) -> None:
+    draw, num_early, slowest_s = random.Random(num), 0, 0.0
     for number in range(num):
         data = shutil.copytree(fetched, tmp_path / "data")
         with (tmp_path / "log").open("w") as log:
@@ -79,7 +82,9 @@ def test_a_kill_leaves_no_process_and_changes_nothing(num: int, fetched: Path, c
         else:
             num_early += 1
         process.wait(LEFT_S + 60 * (victim is not parent))
+        ended = time.monotonic()
         left = psutil.wait_procs(everyone, timeout=LEFT_S)[1]
+        slowest_s = max(slowest_s, time.monotonic() - ended)
         assert not left, [one.cmdline() for one in left]
         said = (tmp_path / "log").read_text()
         assert "Traceback" not in said, said
@@ -89,3 +94,5 @@ def test_a_kill_leaves_no_process_and_changes_nothing(num: int, fetched: Path, c
         assert read_rows(data / "demo") == calm
         shutil.rmtree(data)
     assert num_early < num / 2
+    ends = f"no process left after {slowest_s:.1f} s, same rows each time"
+    tables.append(Table(title=f"{num} kills, {num_early} of them after the end: {ends}"))

@@ -18,7 +18,7 @@ from commands import environment, processes, until
 from requests.adapters import HTTPAdapter
 from urllib3.util import Retry
 
-from hubbleclip.core.api_key import KEY_FILE
+from flows.server import KEY_FILE
 from tests.bad_server import BadServer, give
 
 ROOT = Path(__file__).parents[2]

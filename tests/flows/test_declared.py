@@ -17,18 +17,21 @@ import yaml
 from pydantic import TypeAdapter
 
 from flows.server import (
+    KEY,
+    KEY_FILE,
     PORT_FILE,
     SETTINGS,
     USERS_LOCK,
+    client_key,
     joined_server,
     lock_server,
     prefect_environment,
+    protection,
     running_port,
     serve,
 )
 from flows.workers import POOLS
 from hubbleclip.config.settings import FlowSettings
-from hubbleclip.core.api_key import KEY, KEY_FILE, client_key, protection
 from hubbleclip.core.errors import HubbleclipError
 
 ROOT = Path(__file__).parents[2]

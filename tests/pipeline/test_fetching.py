@@ -389,16 +389,3 @@ def test_a_failed_fetch_leaves_no_partial_file_where_files_are_not_kept(tmp_path
         cut(stage, Shelf(stage, {"mast:a": DownloadError("stalled")}))
         assert files_in(stage.layout.products) == []
         assert stage.catalog.counts()["attempt"] == 1
-
-
-def test_a_missing_file_is_left_and_the_others_come(url: str, tmp_path: Path) -> None:
-    with stage_at(tmp_path, QUICK) as stage:
-        archive = archive_at(url, stage)
-        _, products = listed(archive)
-        missing = replace(products[0], uri="mast:HST/product/none_drz.fits")
-        with_observations(stage, missing, products[1])
-        fetch_pending(stage, archive)
-        rows = stage.catalog.rows("SELECT uri FROM product WHERE sha256 IS NOT NULL")
-        assert rows == [{"uri": products[1].uri}]
-        rows = stage.catalog.rows("SELECT entity_id, stage FROM attempt")
-        assert rows == [{"entity_id": missing.uri, "stage": "fetch"}]

@@ -10,7 +10,7 @@ from stages import product, rejection, stage_at
 
 from hubbleclip.catalog.catalog import read_catalog
 from hubbleclip.config.settings import read_settings
-from hubbleclip.core.errors import DiskFullError, ImageError, MachineError, SettingsError, machine_error
+from hubbleclip.core.errors import MachineError, SettingsError
 from hubbleclip.core.layout import Layout
 from hubbleclip.core.records import Product
 from hubbleclip.pipeline.engine.attempts import Batch, retry
@@ -89,12 +89,3 @@ def test_rejections_are_taken_back_by_their_reason(tmp_path: Path) -> None:
     with read_catalog(Layout(tmp_path / "demo")) as catalog:
         left = [row["entity_id"] for row in catalog.rows("FROM rejection ORDER BY entity_id")]
         assert left == ["a", "b:1", "c"]
-
-
-def test_the_cause_of_an_error_says_whether_the_machine_failed() -> None:
-    error = ImageError("unreadable", "odd")
-    assert machine_error(error) is None
-    error.__cause__ = OSError(errno.ENOSPC, "No space left on device", "/data/x")
-    assert isinstance(machine_error(error), DiskFullError)
-    assert "/data/x" in str(machine_error(error))
-    assert machine_error(PermissionError(errno.EACCES, "not yours")) is None

@@ -10,7 +10,7 @@ from stages import rejection, stage_at
 from hubbleclip.core.errors import ArchiveUnreachableError, DownloadError, HubbleclipError, ImageError, SettingsError
 from hubbleclip.core.records import Rejection
 from hubbleclip.pipeline.engine.attempts import Step, attempt
-from hubbleclip.pipeline.engine.batches import batches, map_ordered, num_counted
+from hubbleclip.pipeline.engine.batches import map_ordered, num_counted
 
 
 def failing(error: Exception) -> object:
@@ -41,7 +41,6 @@ def test_an_item_that_fails_becomes_a_rejection(error: Exception, reason: str, d
         (ArchiveUnreachableError("no host"), "no host"),
         (SettingsError("proposals.jsonl, line 3: not JSON"), "line 3"),
         (OSError(errno.ENOSPC, "No space left on device"), "make room or set --data"),
-        (OSError(errno.EMFILE, "Too many open files"), r"Too many open files.*flows\.workers"),
     ],
 )
 def test_what_would_stop_every_item_stops_the_run_and_says_so(error: Exception, message: str) -> None:
@@ -52,11 +51,6 @@ def test_what_would_stop_every_item_stops_the_run_and_says_so(error: Exception, 
 def test_tiles_that_are_left_out_are_no_items_of_their_stage() -> None:
     left_out = [rejection("tile", f"t{k}", "tiles", "no_signal") for k in range(5)]
     assert num_counted([*left_out, rejection("product", "p", "tiles", "unreadable")]) == 1
-
-
-def test_batches_hold_every_item_once() -> None:
-    assert list(batches(range(5), 2)) == [[0, 1], [2, 3], [4]]
-    assert list(batches([], 2)) == []
 
 
 def test_results_come_in_the_order_of_the_items_whichever_ends_first(tmp_path: Path) -> None:

@@ -63,13 +63,6 @@ def test_after_a_clock_that_was_ahead_the_next_dataset_is_the_newest(
     assert caplog.text.count("which is in the future: check the clock of this machine") == 3
 
 
-def test_a_folder_that_has_lost_its_description_is_built_anew(tmp_path: Path) -> None:
-    with stage_at(tmp_path) as stage:
-        stage.catalog.upsert({"dataset": [FIRST]})
-        stage.layout.absolute(FIRST.path).mkdir(parents=True)
-        assert reuse_dataset(stage, FIRST.inputs_digest) is None
-
-
 def test_the_dataset_that_has_its_folder_is_found_among_those_of_equal_inputs(tmp_path: Path) -> None:
     with stage_at(tmp_path) as stage:
         twin = replace(SECOND, inputs_digest=FIRST.inputs_digest, path="datasets/twin")

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 from commands import SMALL, run
 
-from hubbleclip.config.toml import read_grid
+from hubbleclip.config.toml import nested, read_grid
 from hubbleclip.core.errors import SettingsError
-from hubbleclip.pipeline.train import changed, combinations
+from hubbleclip.pipeline.train import combinations
 
 GRID = '[train]\nloss = ["multi_positive", "info_nce"]\nseed = [1, 2]\n'
 
@@ -29,14 +29,13 @@ def test_every_combination_is_tried_once_in_order(tmp_path) -> None:
     assert list(tried[0]) == ["train.loss", "train.seed"]
 
 
-def test_a_value_of_the_grid_stands_above_an_override_and_beside_others() -> None:
-    overrides = {"data": "here", "train": {"seed": 5, "steps": 7}}
-    assert changed(overrides, {"train.seed": 1, "model.name": "towers"}) == {
+def test_values_by_their_names_are_tables() -> None:
+    values = {"data": "here", "train.seed": 1, "train.captions.summary": 2, "model.name": "towers"}
+    assert nested(values) == {
         "data": "here",
-        "train": {"seed": 1, "steps": 7},
+        "train": {"seed": 1, "captions": {"summary": 2}},
         "model": {"name": "towers"},
     }
-    assert overrides == {"data": "here", "train": {"seed": 5, "steps": 7}}
 
 
 @pytest.mark.parametrize(

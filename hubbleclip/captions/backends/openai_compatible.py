@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 import requests
 
-from hubbleclip.archives.http.client import RequestLimits, Transport, is_retryable, to_archive_error
+from hubbleclip.archives.http.client import LOOPBACK, RequestLimits, Transport, is_retryable, to_archive_error
 from hubbleclip.archives.http.response_errors import DamagedError, ResponseError
 from hubbleclip.captions.backends.base import Reply, SourceText
 from hubbleclip.captions.schema import answer_schema, parse_answer
@@ -65,7 +65,6 @@ KEY_VARIABLE = "OPENAI_API_KEY"
 MAX_TOKENS = 10**9
 ASKING = Lock()
 """Held while a person is asked, because several threads send requests."""
-LOCAL_HOSTS = {"127.0.0.1", "localhost", "::1"}
 
 
 class OpenAICompatible:
@@ -247,7 +246,7 @@ def number_of(value: object) -> int | None:
 
 def confirm_address(base_url: str) -> None:
     """Ask whether the key may be sent to an address that only a file of settings names; SettingsError if it may not."""
-    if urlsplit(base_url).hostname in LOCAL_HOSTS:
+    if urlsplit(base_url).hostname in LOOPBACK:
         return
     with ASKING:
         if base_url not in UNCONFIRMED:
@@ -265,7 +264,7 @@ def read_key(base_url: str) -> str:
     """Read the API key from the environment. The key is never logged and never stored."""
     key = os.environ.get(KEY_VARIABLE, "").strip()
     address = urlsplit(base_url)
-    if key and address.scheme == "http" and address.hostname not in LOCAL_HOSTS:
+    if key and address.scheme == "http" and address.hostname not in LOOPBACK:
         raise SettingsError(
             f"captions.base_url begins with http:, which would send the key in {KEY_VARIABLE} unencrypted:"
             " use https:, or unset the variable"
