@@ -3,7 +3,7 @@
 A command uses the server that runs on its data root, such as that of `hubbleclip server`. If none runs, the command
 starts one, which ends when no command has used it for some seconds, even if the commands were killed.
 
-Users of its API can run any command on the worker, by creating a deployment. The API has a key, which is a password of HTTP
+Users of its API can run any command on the worker, by creating a deployment. The API has a key, a password of HTTP
 basic authentication; requests of web pages on other sites are refused too, by CORS and by CSRF protection.
 
 Prefect's own temporary server is not used, because it stops while its clients still use it. `prefect server start
