@@ -35,7 +35,7 @@ from hubbleclip.catalog.pending import to_records
 from hubbleclip.cli.options import Options
 from hubbleclip.cli.output import print_rows
 from hubbleclip.cli.running import redirect_caches
-from hubbleclip.config.settings import Settings, read_settings
+from hubbleclip.config.settings import Settings
 from hubbleclip.core.errors import DatasetError
 from hubbleclip.core.io import write_bytes
 from hubbleclip.core.layout import Layout
@@ -44,7 +44,6 @@ from hubbleclip.core.version import code_version
 from hubbleclip.dataset.captions import abstract, split_sentences
 from hubbleclip.images.preview import read_rgb
 from hubbleclip.pipeline.ingest.run import ingest
-from hubbleclip.pipeline.train import changed
 from hubbleclip.training.models.builder import LoadedModel, load_model
 
 log = logging.getLogger("hubbleclip.pairs")
@@ -224,14 +223,8 @@ def find(settings: Settings, folder: Path, text: str) -> list[dict[str, Any]]:
 
 def ingest_folder(options: Options, folder: Path, settings: Settings) -> Folder:
     """Ingest a folder of pictures with the local archive client, into a catalog of its own."""
-    folder_overrides = changed(
-        options.overrides(),
-        {
-            "archive.folder": str(folder.absolute()),
-            "archive.proposals_file": str(folder.absolute() / CAPTIONS),
-        },
-    ) | {"data": str(settings.root.absolute() / _key(folder))}
-    folder_settings = read_settings(options.profile, folder_overrides)
+    data = settings.root.absolute() / _key(folder)
+    folder_settings = replace(options, local=folder, proposals=folder / CAPTIONS, data=data).settings()
     ingest(folder_settings)
     layout = Layout(folder_settings.root)
     with read_catalog(layout) as catalog:
