@@ -105,8 +105,8 @@ class TrainSettings(Section):
     steps: int = Field(20_000, ge=1)
     """Optimizer steps."""
     resume: str = ""
-    """Id of a run whose last checkpoint a new run continues, up to more `steps`. With the scheduler `const`, the result
-    is that of one training with these steps.
+    """Id of a run whose last checkpoint a new run continues, up to more `steps`, with the same dataset, model, loss,
+    batch size and optimizer. With the scheduler `const`, the result is that of one training with these steps.
     """
     batch_size: int = Field(128, ge=2)
     """Samples per step, over all processes."""

@@ -39,8 +39,11 @@ BEST = "best.json"
 KEPT_CHECKPOINTS = 2
 """Number of newest checkpoints that are kept: training resumes from the last one, or from the one before if the last is
 damaged."""
-RESUMED = ("mode", "lora_rank", "loss", "ema")
-"""Settings that a run must share with the one whose progress it takes over."""
+RESUMED = (
+    *("mode", "lora_rank", "lock_image_unlocked_groups", "lock_text_unlocked_layers", "loss", "ema", "shuffled"),
+    *("batch_size", "weight_decay", "beta1", "beta2", "eps", "layer_decay"),
+)
+"""Settings that a run must share with the one whose progress it takes over: the checkpoint determines them."""
 MIXTURE = "mixture.pt"
 """File of the weights that are interpolated between the initial model and the best checkpoint (see
 `loop.select_best_mixture`)."""
@@ -101,15 +104,21 @@ def copy_progress(from_dir: Path, run_dir: Path, settings: TrainSettings) -> Non
     """Begin a new run with the checkpoints and the metrics of another one, unless it has newer checkpoints itself."""
     if not (from_dir / RUN).is_file():
         raise TrainingError(f"train.resume: there is no run {from_dir.name} (`hubbleclip runs` lists them)")
-    before, last = read_train_settings(from_dir), list_steps(from_dir)[-1]
+    before, best, last = read_train_settings(from_dir), read_best(from_dir)["step"], list_steps(from_dir)[-1]
     changed = [name for name in RESUMED if getattr(before, name) != getattr(settings, name)]
-    if changed or read_model_settings(run_dir) != read_model_settings(from_dir):
-        raise TrainingError(f"train.resume: the run has another {', '.join(changed) or 'model'}: set the same")
+    if read_model_settings(run_dir) != read_model_settings(from_dir):
+        changed.append("model")
+    if read_facts(run_dir)["dataset_digest"] != read_facts(from_dir)["dataset_digest"]:
+        changed.append("dataset")  # what was in train there may be in val or test here
+    if changed:
+        raise TrainingError(f"train.resume: the run has another {', '.join(changed)}: set the same")
     if last >= settings.steps:
         raise TrainingError(f"train.resume: the run has {last} steps: set train.steps to more")
+    if 0 < settings.patience * settings.validate_every <= last - best:
+        raise TrainingError(f"train.resume: the run was best at step {best} of {last}: set train.patience to more or 0")
     if list_steps(run_dir)[-1:] < [last]:
         shutil.copyfile(from_dir / METRICS, run_dir / METRICS)
-        for step in (read_best(from_dir)["step"], last):  # the last one marks the copy as complete
+        for step in (best, last):  # the last one marks the copy as complete
             name = checkpoint_name(step)
             with atomic_write(run_dir / CHECKPOINTS / name) as temporary:
                 shutil.copyfile(from_dir / CHECKPOINTS / name, temporary)

@@ -155,6 +155,26 @@ def test_without_a_checkpoint_an_unfinished_run_is_resumed(tmp_path: Path) -> No
             read_best(run)
 
 
+@pytest.mark.parametrize(
+    ("digest", "changes", "message"),
+    [
+        ("e" * 32, {}, "another dataset"),
+        (DIGEST, {"mode": "linear", "batch_size": 8, "weight_decay": 0.2}, "another mode, batch_size, weight_decay"),
+        (DIGEST, {"steps": 6}, "set train.steps to more"),
+        (DIGEST, {"patience": 1}, "best at step 4 of 6"),
+    ],
+)
+def test_a_run_that_cannot_be_continued_says_why(run_dir: Path, digest: str, changes: dict, message: str) -> None:
+    settings = TRAIN.model_copy(update={"steps": 9, "resume": run_dir.name} | changes)
+    with open_run(run_dir.parent, digest, MODEL, settings, code_version="test", device="cpu") as run:
+        with pytest.raises(TrainingError, match=message):
+            checkpoints.copy_progress(run_dir, run, settings)
+        with pytest.raises(TrainingError, match="has no checkpoint yet"):
+            checkpoints.copy_progress(run, run, settings)
+        with pytest.raises(TrainingError, match="no run none"):
+            checkpoints.copy_progress(run_dir.parent / "none", run, settings)
+
+
 def test_records_give_the_path_below_the_profile_and_the_hash_of_each_file(run_dir: Path) -> None:
     records = checkpoints.read_checkpoint_records(run_dir)
     assert [(one.run_id, one.step) for one in records] == [(run_dir.name, step) for step in (2, 4, 6)]

@@ -255,10 +255,3 @@ def test_a_run_that_continues_another_equals_one_of_so_many_steps(dataset_dir, t
     states = [checkpoints.read_checkpoint(run, 8)["trained"] for run in (whole, run_dir)]
     assert all(torch.equal(weight, states[1][name]) for name, weight in states[0].items())
     assert checkpoints.read_best(run_dir) == checkpoints.read_best(whole)
-    for changes, message in (
-        ({"resume": "none"}, "no run none"),
-        ({"mode": "linear"}, "another mode"),
-        ({"steps": 4}, "set train.steps to more"),
-    ):
-        with pytest.raises(TrainingError, match=message):
-            train(dataset_dir, tmp_path, MODEL, more.model_copy(update=changes), code_version="test")
