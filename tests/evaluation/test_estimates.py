@@ -12,7 +12,7 @@ from hubbleclip.evaluation import estimates
 from hubbleclip.evaluation.embed import ModelFeatures, embed_test_set
 from hubbleclip.evaluation.metrics.baselines import bm25_scores, hybrid_scores
 from hubbleclip.evaluation.metrics.bootstrap import draw_weights
-from hubbleclip.evaluation.metrics.protocols import Estimate, Scores, chance_estimates, fair_estimates
+from hubbleclip.evaluation.metrics.protocols import Estimate
 from hubbleclip.evaluation.metrics.zeroshot import classification_estimates, make_labels, phrase_retrieval_estimates
 from hubbleclip.evaluation.test_set import make_test_set
 
@@ -49,23 +49,6 @@ def found() -> dict[tuple[str, str, str], Estimate]:
     return {(one.protocol, one.scorer, one.name): one for one in made}
 
 
-def test_every_scorer_scores_by_its_own_features_and_the_hybrid_by_the_fine_tuned_model_and_words() -> None:
-    made = {one.scorer: one for one in estimates.all_scores(TEST_SET, FEATURES)}
-    assert list(made) == [*NAMES, "bm25", "hybrid", "oracle"]
-    for name, features in FEATURES.items():
-        np.testing.assert_allclose(made[name].i2t_tc, features.tiles_td @ features.captions_cd.T, atol=1e-6)
-        np.testing.assert_array_equal(made[name].t2i_ct, made[name].i2t_tc.T)
-    words = [f"{one.target_name} {one.instrument} {one.filter}" for one in TEST_SET.samples]
-    np.testing.assert_array_equal(made["bm25"].i2t_tc, bm25_scores(words, TEST_SET.captions_c))
-    tiles_td, captions_cd = FEATURES["fine_tuned"].tiles_td, FEATURES["fine_tuned"].captions_cd
-    for found_qi, words_qi, query_qd, feat_id in (
-        (made["hybrid"].i2t_tc, made["bm25"].i2t_tc, tiles_td, captions_cd),
-        (made["hybrid"].t2i_ct, made["bm25"].t2i_ct, captions_cd, tiles_td),
-    ):
-        np.testing.assert_array_equal(found_qi, hybrid_scores(words_qi, query_qd, feat_id))
-    assert not np.array_equal(made["hybrid"].t2i_ct, made["hybrid"].i2t_tc.T)
-
-
 def test_zero_shot_classification_uses_the_scale_of_each_model_and_search_the_caption_of_each_tile(found) -> None:
     weights_bg = draw_weights(TEST_SET.num_groups, 100)
     drawn = {"group_t": TEST_SET.group_t, "weights_bg": weights_bg}
@@ -88,19 +71,6 @@ def test_zero_shot_classification_uses_the_scale_of_each_model_and_search_the_ca
                 assert found["zero_shot", name, one.name].value == pytest.approx(one.value), (name, one.name)
     errors = {found["zero_shot", name, "kind_calibration_error"].value for name in NAMES}
     assert len(errors) == len(NAMES)
-
-
-def test_chance_and_resamples_are_drawn_by_one_seed(found) -> None:
-    weights_bg = draw_weights(TEST_SET.num_groups, 100)
-    for one in chance_estimates(TEST_SET, weights_bg):
-        np.testing.assert_array_equal(found["fair", "random", one.name].draws_b, one.draws_b)
-    ours = Scores(scorer="base", i2t_tc=(tc := np.rint(_cosine(FEATURES["base"]) * 1e6) / 1e6), t2i_ct=tc.T)
-    for one in fair_estimates(ours, TEST_SET, weights_bg):
-        np.testing.assert_allclose(found["fair", "base", one.name].draws_b, one.draws_b, err_msg=one.name)
-
-
-def _cosine(features: ModelFeatures) -> np.ndarray:
-    return features.tiles_td @ features.captions_cd.T
 
 
 def test_differences_are_those_of_the_fine_tuned_model_from_each_scorer_that_has_the_metric(found) -> None:

@@ -3,21 +3,17 @@
 import numpy as np
 import pytest
 import torch
-from evaluation_samples import one_caption_per_group, sample
+from evaluation_samples import one_caption_per_group
 from small_dataset import MODEL, build
 
-from hubbleclip.config.settings import SplitSettings
-from hubbleclip.core.errors import EvaluationError
 from hubbleclip.dataset.build import read_dataset
 from hubbleclip.dataset.loader import iterate_eval_images
 from hubbleclip.dataset.reader import open_split
-from hubbleclip.dataset.splits import assign as splits
 from hubbleclip.evaluation.embed import embed_tiles
 from hubbleclip.evaluation.metrics import protocols
 from hubbleclip.evaluation.metrics.bootstrap import draw_weights
 from hubbleclip.evaluation.metrics.protocols import Scores
 from hubbleclip.evaluation.metrics.retrieval import cosine_scores
-from hubbleclip.evaluation.test_set import make_test_set
 from hubbleclip.training.embeddings import embed_texts
 from hubbleclip.training.models.builder import load_model
 
@@ -59,12 +55,6 @@ def test_augmentation_at_evaluation(info, loaded) -> None:
     np.testing.assert_allclose(loaded.encode_images(whole).numpy(), tiles_td, atol=2e-6)
 
 
-def test_no_test_split() -> None:
-    """What is reported is measured on test; without one there is no report."""
-    with pytest.raises(EvaluationError, match=r"raise splits\.test_share"):
-        make_test_set([sample(i, i, split="val") for i in range(4)])
-
-
 def test_single_positive_for_equal_captions() -> None:
     """A model that knows every caption gets full marks although tiles share captions; the diagonal alone gives less."""
     group_t = np.repeat(np.arange(10), 4)
@@ -79,14 +69,3 @@ def test_single_positive_for_equal_captions() -> None:
         for one in protocols.paperclip_estimates(scores, *one_caption_per_group(group_t, weights_bg))
     }
     assert single["t2i_accuracy_at_1pct"] == pytest.approx(0.25)
-
-
-def test_seedless_split() -> None:
-    """A group's split depends on its name and the salt alone: not on its neighbours, their order or a random state."""
-    settings = SplitSettings(val_share=0.2, test_share=0.3)
-    groups = [f"group-{number}" for number in range(60)]
-    drawn = splits.draw_splits(groups, {}, settings)
-    np.random.seed(5)
-    assert splits.draw_splits(reversed(groups), {}, settings) == drawn
-    fewer = splits.draw_splits(groups[:40], {}, settings)
-    assert all(drawn[group] == split for group, split in fewer.items())

@@ -11,7 +11,6 @@ from PIL import Image
 
 from hubbleclip.evaluation.maps import principal_axes
 from hubbleclip.evaluation.report import diagnostics
-from hubbleclip.evaluation.report.tile_cards import jpeg_uri, make_thumbnail, thumbnail_levels
 from hubbleclip.evaluation.test_set import make_test_set
 
 CATEGORIES = ["Stars"] * 5 + ["Galaxies"] * 3 + ["Comets"] * 3 + [None] + [f"Rare {letter}" for letter in "hgfedcba"]
@@ -72,26 +71,6 @@ def test_patches_that_the_similarity_needs_are_red_and_those_that_harm_it_blue()
     red, _, blue = bottom.mean((0, 1))
     assert 40 < blue - 100 < 70 and red < 95  # half the strength of the red patch
     assert neutral.mean((0, 1)) == pytest.approx([100, 100, 100], abs=4)
-
-
-def test_a_map_without_any_effect_leaves_the_tile_grey() -> None:
-    rgb_yxc = colours_of(diagnostics.occlusion_uri(np.full((32, 64), 77, dtype=np.uint8), np.zeros((2, 2))))
-    assert rgb_yxc.shape == (32, 64, 3)
-    assert np.abs(rgb_yxc - 77).max() <= 2
-
-
-def test_a_thumbnail_is_small_and_knows_the_side_of_its_tile() -> None:
-    levels_yx = np.zeros((60, 60), dtype=np.uint8)
-    levels_yx[:20, 40:] = 250  # top right
-    buffer = io.BytesIO()
-    Image.fromarray(levels_yx).save(buffer, "PNG")
-    made = make_thumbnail(buffer.getvalue(), 30)
-    small = thumbnail_levels(made.uri)
-    assert (made.size_px, small.shape) == (60, (30, 30))
-    assert small[:8, 22:].mean() > 200 > 30 > small[15:].mean()
-    assert made.uri.startswith("data:image/jpeg;base64,") and made.uri == jpeg_uri(
-        Image.open(io.BytesIO(buffer.getvalue())).convert("L").resize((30, 30), Image.Resampling.LANCZOS)
-    )
 
 
 def test_a_map_in_part_has_the_axes_of_all_tiles_and_the_colours_of_those_shown(monkeypatch) -> None:

@@ -55,16 +55,6 @@ def test_curves_and_bands_are_those_of_each_scorer_in_per_cent(panels: list[Axes
             assert tuple(bands[name].get_facecolor()[0][:3]) == pytest.approx(colour)
 
 
-def test_axes_say_what_is_searched_and_what_is_counted_in_per_cent(panels: list[Axes]) -> None:
-    said = {axes.get_title(loc="left"): (axes.get_xlabel(), axes.get_ylabel()) for axes in panels}
-    assert said == {
-        "Image to text": ("top k % of captions", "tiles whose caption is found (%)"),
-        "Text to image": ("top k % of tiles", "captions that find one of their tiles (%)"),
-    }
-    assert panels[0].get_legend() is not None
-    assert [axes.get_ylim() for axes in panels] == [(0, 101)] * 2
-
-
 def test_histograms_count_true_and_mismatched_pairs_of_each_model() -> None:
     rng = np.random.default_rng(0)
     pairs = {

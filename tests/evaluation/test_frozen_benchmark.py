@@ -12,7 +12,6 @@ from evaluation_samples import sample
 
 from hubbleclip.config.settings import EvaluationSettings
 from hubbleclip.core.errors import EvaluationError
-from hubbleclip.core.vectors import unit
 from hubbleclip.dataset.splits.schemes import is_benchmark_program
 from hubbleclip.evaluation.benchmarks.frozen import benchmark_items, identity, score
 from hubbleclip.evaluation.benchmarks.items import read_embeddings, read_items, write_items
@@ -131,14 +130,6 @@ def test_features_of_a_file_are_scored_in_both_directions_beside_baselines(items
     assert ("bm25", "t2i_median_rank") in values
 
 
-def test_vectors_of_any_length_and_width_give_directions(items, tmp_path):
-    ids, vectors = made_features(items)
-    table = pa.table({"id": ids, "vector": pa.FixedSizeListArray.from_arrays((3 * vectors).astype("f4").ravel(), 16)})
-    pq.write_table(table, tmp_path / "f.parquet")
-    tiles_td, captions_cd = read_embeddings(tmp_path / "f.parquet", items)
-    assert np.allclose(np.concatenate([tiles_td, captions_cd]), unit(vectors), atol=1e-6)
-
-
 def test_a_file_that_cannot_be_scored_says_what_is_wrong(items, tmp_path):
     ids, vectors = made_features(items)
     path = tmp_path / "f.parquet"
@@ -164,31 +155,6 @@ def test_a_file_that_cannot_be_scored_says_what_is_wrong(items, tmp_path):
     assert "`id` and `vector`" in problem()
 
 
-def test_the_description_counts_tiles_captions_programmes_and_groups():
-    """Two programmes of one group, one of which has three tiles, and one programme alone."""
-    rows = [
-        replace(
-            sample(number, group),
-            proposal_id=f"hst:{program}",
-            split="train",
-            captions=[f"Text {program} about {name} objects."],
-        )
-        for number, (program, group, name) in enumerate(
-            [(5086, 1, "young"), (5086, 1, "young"), (5086, 1, "young"), (5121, 1, "old"), (5122, 2, "faint")]
-        )
-    ]
-    other = replace(sample(9, 3), proposal_id="hst:5054", split="train")
-    found = identity(benchmark_items([*rows, other]))
-    assert {name: found[name] for name in found if name.startswith("num_")} == {
-        "num_tiles": 5,
-        "num_captions": 3,
-        "num_programs": 3,
-        "num_groups": 2,
-        "num_programs_in_train": 3,
-    }
-    assert found["benchmark"] == "hubble-image-text-1"
-
-
 def test_the_id_of_a_shared_caption_is_that_of_the_smallest_of_its_programmes():
     rows = [
         replace(sample(number, group), proposal_id=f"hst:{program}", captions=[text])
@@ -199,31 +165,6 @@ def test_the_id_of_a_shared_caption_is_that_of_the_smallest_of_its_programmes():
     items = benchmark_items(rows)
     ids = dict(zip(items.texts, items.text_ids, strict=True))
     assert ids == {"One text of both.": "hst:5086", "Another text.": "hst:5147"}
-
-
-def test_each_scorer_has_intervals_by_the_resamples_of_the_settings(items):
-    ids, vectors = made_features(items)
-    features = unit(vectors)
-    scores_tk = cosine_scores(features[: len(items.samples)], features[len(items.samples) :])
-    scores_tk += np.random.default_rng(2).normal(size=scores_tk.shape)
-    few, again, other = (
-        score(items, {"model": scores_tk}, settings)
-        for settings in (SETTINGS, SETTINGS, EvaluationSettings(bootstrap=101))
-    )
-    assert len(ids) == len(vectors)
-    assert few == again
-    assert [row["value"] for row in few if row["model"] == "bm25"] == [
-        row["value"] for row in other if row["model"] == "bm25"
-    ]
-    for model in ("model", "bm25", "random"):
-        lows = [[row["low"] for row in rows if row["model"] == model] for rows in (few, other)]
-        assert lows[0] != lows[1], model
-
-
-def test_programmes_of_one_group_are_too_few_as_well():
-    rows = [one for one in made_samples() if one.proposal_id in {"hst:5086", "hst:5121"}]
-    with pytest.raises(EvaluationError, match=r"has 2 programmes .* in fewer than 2 groups.*more programmes"):
-        benchmark_items([replace(one, group_id="group-0") for one in rows])
 
 
 def test_a_proposal_without_a_number_is_not_of_the_benchmark(items):

@@ -2,10 +2,8 @@ import numpy as np
 import pytest
 from evaluation_samples import metric
 
-from hubbleclip.evaluation.metrics.retrieval import PERCENTS
 from hubbleclip.evaluation.names import SCORERS
 from hubbleclip.evaluation.report import figures, page, tables
-from hubbleclip.evaluation.report.tables import chance_text, run_differences
 
 
 @pytest.mark.parametrize(
@@ -34,15 +32,6 @@ def test_what_is_said_of_the_control_is_what_its_interval_says(low, high, verdic
     assert tables.control_text([chance]) == ""
 
 
-def test_shares_are_shown_in_per_cent_and_ranks_as_they_are():
-    assert tables.cell(metric("i2t_accuracy_at_10pct", 0.7512, 0.601, 0.9)) == {
-        "value": "75.1 %",
-        "interval": "60.1 – 90.0",
-    }
-    assert tables.cell(metric("i2t_median_rank", 3.5, 2, 7)) == {"value": "3.5", "interval": "2.0 – 7.0"}
-    assert tables.cell(None) == {"value": "–", "interval": ""}
-
-
 @pytest.mark.parametrize(
     ("given", "shown"),
     [
@@ -54,15 +43,6 @@ def test_shares_are_shown_in_per_cent_and_ranks_as_they_are():
 )
 def test_target_classes_are_written_for_people(given, shown):
     assert page.class_label(given) == shown
-
-
-def curves():
-    return [
-        metric(f"{direction}_accuracy_at_{percent}pct", percent / 100, percent / 200, min(1, percent / 50), model=model)
-        for direction in ("i2t", "t2i")
-        for model in ("fine_tuned", "random")
-        for percent in PERCENTS
-    ]
 
 
 def test_the_similarity_figure_takes_equal_values():
@@ -79,28 +59,6 @@ def test_the_page_says_which_recall_is_the_headline_once_more(num_items, recall)
 def test_every_scorer_has_one_name_and_every_curve_a_scorer():
     assert len({scorer.name for scorer in SCORERS.values()}) == len(SCORERS)
     assert figures.STYLES.keys() <= SCORERS.keys()
-
-
-def test_what_differs_between_runs_is_listed_and_nothing_else():
-    this = {"model": "tiny", "loss": "clip", "samples_seen": 28800, "training": {"train": {"steps": 300, "seed": 1}}}
-    other = {
-        "model": "tiny",
-        "loss": "siglip",
-        "samples_seen": 28800,
-        "training": {"train": {"steps": 60, "seed": 1, "ema": True}},
-    }
-    assert run_differences(this, other) == [
-        ("loss", "clip", "siglip"),
-        ("train.ema", "", "True"),
-        ("train.steps", "300", "60"),
-    ]
-    assert run_differences(this, this) == []
-
-
-def test_chance_of_a_text_falls_with_the_share_that_each_of_its_tiles_misses():
-    text = chance_text(300, 100)
-    assert "top 10 % in 10 % of the cases" in text
-    assert "3.0 tiles on average" in text and "1 - 0.9^3.0 = 27 %" in text
 
 
 def test_texts_of_the_archive_are_no_markup():

@@ -42,24 +42,6 @@ def test_simulated_chance_spreads_around_its_expectation():
         assert one.draws_b.mean() == pytest.approx(one.value, abs=0.02 if one.is_share else 0.2), one.name
 
 
-def test_paperclip_drops_a_last_batch_too_small_for_a_tenth():
-    scores_tg = np.eye(105)
-    scores_tg[100:] = -scores_tg[100:]
-    found = protocols.paperclip_estimates(
-        scores(scores_tg), *one_caption_per_group(np.arange(105), draw_weights(105, 100, 0))
-    )
-    assert by_name(found)["i2t_accuracy_at_10pct"].value == 1.0
-
-
-def test_paperclip_counts_a_shared_caption_as_a_wrong_answer():
-    group_t = np.repeat(np.arange(2), 10)
-    perfect = (group_t[:, None] == np.arange(2)).astype(float)
-    found = by_name(
-        protocols.paperclip_estimates(scores(perfect), *one_caption_per_group(group_t, draw_weights(2, 100, 0)))
-    )
-    assert found["i2t_accuracy_at_10pct"].value == pytest.approx(0.2)
-
-
 def test_a_paired_difference_has_a_narrower_interval_than_the_two_metrics():
     rng = np.random.default_rng(0)
     shared_b = rng.normal(0, 0.05, 2000)
@@ -85,15 +67,6 @@ def test_the_interval_includes_the_chance_of_other_candidates():
     for name in ("i2t_accuracy_at_10pct", "i2t_recall_at_5"):
         assert found[name].value == 1
         assert found[name].draws_b.min() < 0.5  # where the three captions are drawn five times, no own caption is found
-
-
-@pytest.mark.parametrize("value", [np.nan, np.inf])
-def test_scores_that_are_not_finite_are_an_error_with_the_tile_id(value):
-    scores_tg = own_group()
-    scores_tg[4, 7] = value
-    test_set, weights_bg = one_caption_per_group(GROUP_T, WEIGHTS_BG)
-    with pytest.raises(EvaluationError, match=test_set.samples[4].tile_id):
-        protocols.fair_estimates(scores(scores_tg), test_set, weights_bg)
 
 
 def test_captions_of_a_group_are_drawn_together():

@@ -16,7 +16,6 @@ from PIL import Image
 from hubbleclip.config.settings import EvaluationSettings
 from hubbleclip.core.errors import EvaluationError, TrainingError
 from hubbleclip.dataset.build import read_dataset
-from hubbleclip.dataset.reader import open_split
 from hubbleclip.evaluation import forgetting
 from hubbleclip.evaluation.compare import val_estimate
 from hubbleclip.evaluation.embed import embed_test_set, embed_tiles
@@ -25,7 +24,7 @@ from hubbleclip.evaluation.metrics.baselines import bm25_scores, metadata_text
 from hubbleclip.evaluation.report import diagnostics
 from hubbleclip.evaluation.report import write as report
 from hubbleclip.evaluation.report.write import read_samples
-from hubbleclip.evaluation.test_set import example_tiles, make_test_set
+from hubbleclip.evaluation.test_set import make_test_set
 from hubbleclip.training.checkpoints import load_run_model
 from hubbleclip.training.embeddings import embed_texts, prepare_for_embedding
 
@@ -226,15 +225,3 @@ def test_a_model_from_scratch_has_nothing_to_forget_and_no_views_are_estimated_u
     assert protocols == {"fair", "paperclip", "paperclip_equation", "zero_shot", "image_to_image"}
     facts = json.loads((evaluation.path / "metrics.json").read_text())
     assert facts["other_run"] is None and facts["other_run_id"] is None
-
-
-def test_occlusion_maps_are_those_of_the_examples_for_their_own_captions(trained, embedded):
-    test_set, loaded, features = embedded
-    info = read_dataset(trained[1])
-    maps = report.occlusions(loaded, info, test_set, features)
-    assert list(maps) == example_tiles(test_set)
-    tiles = open_split(info, "test")
-    for tile, fall_yx in maps.items():
-        own = test_set.captions_c.index(test_set.samples[tile].captions[0])
-        expected = diagnostics.occlusion_map(loaded, tiles, tile, features.captions_cd[own])
-        np.testing.assert_allclose(fall_yx, expected, atol=1e-6)

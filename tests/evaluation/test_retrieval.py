@@ -53,19 +53,6 @@ def test_hits_ranks_and_shares_equal_the_mean_over_all_orders_of_the_ties(query)
     assert found == pytest.approx(slow_share(scores_i, positive_i, num_top))
 
 
-def test_all_queries_at_once_equal_one_query_at_a_time():
-    rng = np.random.default_rng(0)
-    scores_qi = rng.integers(0, 5, (30, 40)).astype(float)
-    positive_qi = rng.random((30, 40)) < 0.1
-    positive_qi[:, 3] = True
-    whole = retrieval.hit_probability(retrieval.rank_best_positives(scores_qi, positive_qi), 7)
-    single = [
-        retrieval.hit_probability(retrieval.rank_best_positives(scores_qi[q : q + 1], positive_qi[q : q + 1]), 7)[0]
-        for q in range(30)
-    ]
-    np.testing.assert_allclose(whole, single)
-
-
 @pytest.mark.parametrize(
     ("percent", "num_items", "expected"),
     [(10, 64, 6), (10, 69, 6), (10, 70, 7), (1, 64, 1), (100, 64, 64), (29, 100, 29)],
@@ -74,26 +61,10 @@ def test_top_percent_is_rounded_down_but_never_empty(percent, num_items, expecte
     assert retrieval.top_count(percent, num_items) == expected
 
 
-def test_a_perfect_scorer_is_first_and_a_reversed_one_last():
-    scores = np.eye(10)
-    perfect = retrieval.rank_best_positives(scores, scores == 1)
-    reversed_ = retrieval.rank_best_positives(-scores, scores == 1)
-    assert set(retrieval.expected_rank(perfect)) == {1.0}
-    assert set(retrieval.expected_rank(reversed_)) == {10.0}
-    assert retrieval.hit_probability(reversed_, 9).sum() == 0
-
-
 def test_a_score_that_is_no_number_has_no_rank():
     scores_qi = np.array([[0.1, 0.2], [np.nan, 0.2]])
     with pytest.raises(EvaluationError, match="query 1"):
         retrieval.rank_best_positives(scores_qi, np.eye(2, dtype=bool))
-
-
-def test_scores_ignore_nothing_but_the_cosine():
-    rng = np.random.default_rng(1)
-    feat = rng.normal(size=(5, 8))
-    feat /= np.linalg.norm(feat, axis=1, keepdims=True)
-    np.testing.assert_allclose(retrieval.cosine_scores(feat, feat), feat @ feat.T, atol=1e-6)
 
 
 def test_twins_whose_products_differ_in_the_last_bits_are_tied():

@@ -6,24 +6,6 @@ from hubbleclip.core.errors import EvaluationError
 from hubbleclip.evaluation import test_set as test_set_module
 
 
-def samples():
-    return [sample(index, group=index // 3) for index in range(30)] + [sample(99, group=50, split="train")]
-
-
-def test_only_test_tiles_are_used_in_order_of_their_ids():
-    test_set = test_set_module.make_test_set(samples())
-    ids = [one.tile_id for one in test_set.samples]
-    assert len(ids) == 30
-    assert ids == sorted(ids)
-    assert test_set.num_groups == 10
-
-
-def test_each_tile_has_its_own_caption():
-    test_set = test_set_module.make_test_set(list(reversed(samples())))
-    for one, caption in zip(test_set.samples, test_set.caption_t, strict=True):
-        assert test_set.captions_c[caption] == one.captions[0]
-
-
 def captions_of(test_set):
     return {
         one.proposal_id: test_set.captions_c[own] for one, own in zip(test_set.samples, test_set.caption_t, strict=True)

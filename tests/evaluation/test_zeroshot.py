@@ -94,26 +94,6 @@ def test_zero_shot_estimates_know_the_sizes_of_the_groups() -> None:
     assert [one.sizes.tolist() for one in found] == [[1, 5, 3, 7]] * 5
 
 
-def test_confidence_equal_to_accuracy_has_no_calibration_error() -> None:
-    weights_bt = np.ones((1, 10), dtype=int)
-    right_t = np.array([1.0] * 7 + [0.0] * 3)
-    assert zeroshot.calibration_error(np.full(10, 0.7), right_t, weights_bt)[0] == pytest.approx(0)
-    assert zeroshot.calibration_error(np.full(10, 0.95), right_t, weights_bt)[0] == pytest.approx(0.25)
-
-
-def test_images_retrieve_their_proposal_and_their_class_in_other_proposals() -> None:
-    group_t = np.array([0, 0, 1, 1, 4, 4])
-    samples = [sample(i, group) for i, group in enumerate(group_t)]  # groups 0 and 4 are of one class
-    group_t = np.array([0, 0, 1, 1, 2, 2])
-    perfect = np.eye(3)[group_t]
-    found = {
-        one.name: one.value
-        for one in zeroshot.image_retrieval_estimates("m", perfect, samples, group_t, draw_weights(3, 100, 0))
-    }
-    assert found["same_proposal_map"] == found["same_proposal_recall_at_1"] == 1
-    assert found["same_kind_recall_at_1"] == pytest.approx(0.5)  # two of the four tiles of other groups
-
-
 def test_queries_in_blocks_give_the_metrics_of_all_at_once(monkeypatch) -> None:
     group_t = np.random.default_rng(0).integers(0, 9, 50)
     samples = [sample(i, group) for i, group in enumerate(group_t)]

@@ -72,12 +72,6 @@ def test_only_pointwise_convolutions_without_groups_and_matrices_are_updated() -
     assert [name for name, layer in layers.items() if is_parametrized(layer)] == ["matrix", "pointwise"]
 
 
-def test_a_low_rank_matrix_starts_as_wide_as_a_linear_layer() -> None:
-    torch.manual_seed(0)
-    down = LowRankUpdate(torch.zeros(5, 400), 20).down
-    assert down.abs().max().item() == pytest.approx(1 / math.sqrt(400), rel=1e-3)
-
-
 def test_towers_are_told_by_the_name_of_a_weight() -> None:
     names = [
         "visual.proj",
@@ -90,11 +84,6 @@ def test_towers_are_told_by_the_name_of_a_weight() -> None:
         "text.transformer.layer",
     ]
     assert [tower_of(name) for name in names] == ["image", "image", "image", "text", None, None, "text", "text"]
-
-
-@pytest.mark.parametrize(("mode", "expected"), [("full", True), ("locked_image", False), ("locked_text", True)])
-def test_batch_statistics_are_used_by_norms_that_are_trained_alone(mode: str, expected: bool) -> None:
-    assert uses_batch_statistics(in_mode(mode, CONVOLUTIONS).model) == expected
 
 
 def test_frozen_modules_have_parameters_and_none_that_is_trained() -> None:

@@ -90,12 +90,6 @@ def test_what_cannot_be_split_is_one_piece(text) -> None:
     assert split_to_fit(text, lambda piece: len(piece) < 9) == [text]
 
 
-def test_a_text_of_exactly_the_context_fits_and_one_more_token_does_not(loaded) -> None:
-    longest = " ".join(["star"] * (loaded.context_length - 2))
-    assert fits_context(loaded.tokenizer, loaded.context_length, longest)
-    assert not fits_context(loaded.tokenizer, loaded.context_length, f"{longest} star")
-
-
 def test_a_feature_that_is_no_number_is_an_error_with_the_tile_or_the_text(loaded, tiles) -> None:
     with torch.no_grad():
         loaded.model.visual.proj.fill_(torch.nan)

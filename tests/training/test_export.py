@@ -22,7 +22,6 @@ from hubbleclip.config.settings import ModelSettings
 from hubbleclip.core.errors import TrainingError
 from hubbleclip.dataset.reader import decode_resized
 from hubbleclip.training.checkpoints import load_run_model
-from hubbleclip.training.embeddings import embed_texts
 from hubbleclip.training.export import preprocess, probes
 from hubbleclip.training.export.onnx_towers import write_onnx
 from hubbleclip.training.export.open_clip_folder import WEIGHTS, merged, write_open_clip
@@ -84,13 +83,6 @@ def test_open_clip_gives_the_same_features_of_tiles_and_texts(size_px, run_dir, 
     assert torch.allclose(texts, loaded.encode_texts(TEXTS), atol=1e-6)
 
 
-@pytest.mark.parametrize(("size_px", "is_equal"), [(32, True), (64, False)])
-def test_open_clip_s_own_transform_equals_ours_only_for_tiles_of_the_input_s_size(size_px, is_equal, folder):
-    _, _, transform = open_clip.create_model_and_transforms(f"local-dir:{folder}")
-    ours = preprocess.preprocess(made_tile(size_px), folder / "open_clip_config.json")
-    assert np.allclose(transform(made_tile(size_px)).numpy(), ours, atol=1e-6) == is_equal
-
-
 @pytest.mark.parametrize(
     ("model", "changes"),
     [
@@ -149,12 +141,6 @@ def test_a_model_and_its_features_take_three_lines(folder, run_dir, tmp_path):
     assert feat_nd.dtype == np.float32
     assert np.allclose(feat_nd, expected[[0, 2, 1, 2, 2]].numpy(), atol=1e-6)
     assert np.allclose(hubbleclip.load_model(run_dir).embed(["a comet"]), feat_nd[:1], atol=1e-6)
-
-
-def test_no_word_of_a_long_text_is_lost(folder):
-    model, text = hubbleclip.load_model(folder), "The galaxies are far. " * 40
-    assert np.allclose(model.embed([text]), embed_texts(model.loaded, [text], 8), atol=1e-6)
-    assert not np.allclose(model.embed([text]), model.loaded.encode_texts([text]).numpy(), atol=1e-3)
 
 
 @pytest.mark.parametrize(
@@ -285,15 +271,6 @@ def test_a_bias_or_another_tokenizer_has_no_clip_model(run_dir):
     assert not has_clip_layers(replace(loaded, tokenizer=lambda texts: texts))
     loaded.model.logit_bias = torch.nn.Parameter(torch.zeros(()))
     assert not has_clip_layers(loaded)
-
-
-def test_a_clip_model_has_the_widths_heads_and_contexts_of_the_model():
-    loaded = load_model(MODEL.model_copy(update={"context_length": 40}), 1)
-    config = clip_config(loaded)
-    vision, text = config["vision_config"], config["text_config"]
-    assert [vision[name] for name in ("hidden_size", "num_attention_heads", "intermediate_size")] == [32, 2, 128]
-    assert [text[name] for name in ("hidden_size", "num_attention_heads", "intermediate_size")] == [16, 2, 64]
-    assert (text["max_position_embeddings"], vision["hidden_act"], text["hidden_act"]) == (40, "gelu", "gelu")
 
 
 def test_the_configuration_is_published_behind_all_files_that_it_needs(folder, monkeypatch):

@@ -9,7 +9,6 @@ from hubbleclip.training.checkpoints import load_run_model
 from hubbleclip.training.finetuning import MODES, LowRankUpdate, apply_mode, is_projection, tower_of
 from hubbleclip.training.loop import _initial_model, train
 from hubbleclip.training.models.builder import load_model
-from hubbleclip.training.optimizer import make_optimizer, rate_shares, set_learning_rate
 
 CONVOLUTIONS = ModelSettings(name="hubbleclip-tiny", pretrained="")
 PROJECTIONS = {"visual.proj", "text_projection", "logit_scale"}
@@ -74,12 +73,6 @@ def test_head_mode_trains_the_heads_and_freezes_the_model(dataset_dir) -> None:
     }
 
 
-def test_heads_are_those_of_the_paper(dataset_dir) -> None:
-    head = _initial_model(MODEL, in_mode("head")).model.image_head
-    assert [type(part).__name__ for part in head] == ["Linear", "GELU", "Linear"]
-    assert head[0].out_features == 1024
-
-
 def test_heads_on_aligned_towers_freeze_their_projections(dataset_dir, tmp_path) -> None:
     torch.save({"state_dict": load_model(MODEL, 1).model.state_dict()}, tmp_path / "pair.pt")
     pair = apply_mode(
@@ -142,35 +135,6 @@ def test_frozen_modules_stay_in_evaluation_mode_while_the_rest_trains(dataset_di
     trainer.train_step(batches[0])
     assert all(torch.equal(before[name], weight) for name, weight in weights(trainer.loaded.model.visual.trunk).items())
     assert trainer.loaded.model.transformer.training
-
-
-def test_lower_layers_learn_more_slowly_and_projections_at_the_full_rate() -> None:
-    expected = {"logit_scale": 1, "visual.class_embedding": 0.125, "visual.proj": 1, "visual.conv1.weight": 0.125}
-    expected |= {"visual.transformer.resblocks.0.a": 0.25, "visual.transformer.resblocks.1.a": 0.5}
-    expected |= {"visual.ln_post.weight": 1, "transformer.resblocks.0.a": 1, "token_embedding.weight": 0.5}
-    assert rate_shares(expected, TrainSettings(layer_decay=0.5)) == pytest.approx(expected)
-
-
-def test_the_decay_from_layer_to_layer_is_the_same_in_a_resnet() -> None:
-    names = ["visual.conv1.weight", *[f"visual.layer{number}.0.conv1.weight" for number in (1, 2, 3, 4)], "visual.proj"]
-    shares = rate_shares(names, TrainSettings(layer_decay=0.5))
-    assert list(shares.values()) == pytest.approx([0.0625, 0.125, 0.25, 0.5, 1, 1])
-
-
-def test_optimizer_takes_each_trained_parameter_once_and_decays_matrices_only() -> None:
-    settings = TRAIN.model_copy(update={"layer_decay": 0.7})
-    model = _initial_model(MODEL, settings).model
-    groups = make_optimizer(model, settings).param_groups
-    assert sorted(id(p) for group in groups for p in group["params"]) == sorted(id(p) for p in model.parameters())
-    assert all((p.ndim >= 2) == (group["weight_decay"] > 0) for group in groups for p in group["params"])
-    assert len({group["rate_share"] for group in groups}) > 2
-
-
-def test_each_group_of_parameters_gets_its_share_of_the_rate() -> None:
-    settings = TRAIN.model_copy(update={"layer_decay": 0.7})
-    optimizer = make_optimizer(_initial_model(MODEL, settings).model, settings)
-    set_learning_rate(optimizer, 0.2)
-    assert all(group["lr"] == pytest.approx(0.2 * group["rate_share"]) for group in optimizer.param_groups)
 
 
 def test_is_projection_knows_what_maps_into_the_common_space() -> None:

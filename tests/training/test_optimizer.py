@@ -94,7 +94,17 @@ def test_frozen_parameters_are_not_in_the_optimizer_and_count_as_layers() -> Non
 TIMM = ("patch_embed.proj.weight", "blocks.0.a", "blocks.10.a", "blocks.2.a", "norm.weight")
 CONVNEXT = ("stem.0.weight", "stages.0.blocks.0.a", "stages.0.blocks.1.a", "stages.1.blocks.0.a")
 HUGGING_FACE = ("embeddings.word_embeddings.weight", "encoder.layer.0.a", "encoder.layer.1.a")
+OPEN_CLIP = (
+    "class_embedding",
+    "conv1.weight",
+    "transformer.resblocks.0.a",
+    "transformer.resblocks.1.a",
+    "ln_post.weight",
+)
+RESNET = ("conv1.weight", *(f"layer{number}.0.conv1.weight" for number in (1, 2, 3, 4)))
 LAYERS = {
+    "open_clip": ("visual.", OPEN_CLIP, [0.125, 0.125, 0.25, 0.5, 1]),
+    "open_clip's ResNet": ("visual.", (*RESNET, "proj"), [0.0625, 0.125, 0.25, 0.5, 1, 1]),
     "timm": ("visual.trunk.", TIMM, [0.0625, 0.125, 0.5, 0.25, 1]),
     "ConvNeXt": ("visual.trunk.", CONVNEXT, [0.25, 0.5, 0.5, 1]),
     "Hugging Face": ("text.transformer.", HUGGING_FACE, [0.25, 0.5, 1]),

@@ -17,14 +17,6 @@ from hubbleclip.training.runs import read_run
 from hubbleclip.training.tracking import read_metrics
 
 
-def test_an_action_is_due_at_multiples_of_its_period_and_at_the_last_step(dataset_dir) -> None:
-    trainer, _ = opened(dataset_dir, steps=10)
-    due = []
-    for trainer.step in range(1, 11):
-        due.append(trainer.is_due(4))
-    assert [step for step, is_due in enumerate(due, 1) if is_due] == [4, 8, 10]
-
-
 @pytest.mark.parametrize(("patience", "done_at"), [(3, 25), (1, 15), (0, 40)])
 def test_training_stops_after_as_many_validations_without_improvement_as_its_patience(
     dataset_dir, patience: int, done_at: int
@@ -144,11 +136,3 @@ def test_the_losses_of_a_row_are_means_since_the_row_before(dataset_dir, tmp_pat
     means = [(losses[0] + losses[1]) / 2, (losses[2] + losses[3]) / 2, losses[4]]
     assert [row["loss"] for row in rows[2]] == pytest.approx(means, rel=1e-6)
     assert [row["step"] for row in rows[2]] == [2, 4, 5]
-
-
-def test_a_val_that_ranks_nothing_does_not_cause_checkpoints_between_the_periods(tmp_path) -> None:
-    dataset = make_dataset(tmp_path / "datasets", num_groups=5)
-    settings = TRAIN.model_copy(update={"steps": 5, "checkpoint_every": 3})
-    run = train(dataset, tmp_path / "runs", MODEL, settings, code_version="test")
-    assert checkpoints.list_steps(run) == [3, 5]
-    assert read_run(run).run.best_step == 5

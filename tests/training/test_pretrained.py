@@ -42,11 +42,6 @@ def test_image_tower_classifies_as_it_was_trained_to(towers) -> None:
     assert classes.argmax().item() == MILITARY_UNIFORM
 
 
-def test_context_is_the_sentence_encoders_own(towers) -> None:
-    assert towers.context_length == 256
-    assert towers.tokenizer(["a galaxy"]).shape == (1, 256)
-
-
 def test_a_checkpoint_of_towers_is_rebuilt_with_the_same_features_and_normalisation(towers) -> None:
     again = rebuild_model(TOWERS, towers.model.state_dict())
     tiles = torch.randint(0, 256, (2, 1, 224, 224), dtype=torch.uint8)

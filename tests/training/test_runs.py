@@ -11,7 +11,6 @@ from hubbleclip.config.settings import ModelSettings, TrainSettings
 from hubbleclip.core.records import Run
 from hubbleclip.training import checkpoints
 from hubbleclip.training.runs import (
-    RUNNING,
     find_run,
     finish_run,
     open_run,
@@ -64,12 +63,6 @@ def test_a_finished_run_records_its_settings_data_code_device_and_outcome(tmp_pa
     assert read_model_settings(path) == model
     assert read_train_settings(path) == settings
     assert [one.step for one in read_run(path).checkpoints] == [33]
-
-
-def test_a_run_that_is_not_finished_has_no_outcome(tmp_path: Path) -> None:
-    with open_run(tmp_path, "data", MODEL, TRAIN, code_version="1", device="cpu") as run:
-        facts = read_facts(run)
-    assert (facts["status"], facts["ended_at"], facts["best_step"], facts["checkpoints"]) == (RUNNING, None, 0, [])
 
 
 def test_the_newest_of_the_runs_with_the_same_data_settings_and_status_is_found(tmp_path: Path) -> None:

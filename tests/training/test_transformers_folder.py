@@ -69,6 +69,10 @@ def test_a_siglip_has_the_features_of_transformers(siglip):
     ):
         assert torch.allclose(ours, torch.nn.functional.normalize(theirs, dim=-1), atol=tolerance)
     assert (loaded.model.logit_scale.item(), loaded.context_length) == (4.0, 12)
+    stretched = load_model(ModelSettings(name=f"local-dir:{folder}", context_length=40), 1)
+    assert torch.allclose(stretched.encode_texts(TEXTS), loaded.encode_texts(TEXTS), atol=1e-6)
+    one, other = stretched.encode_texts(["galaxy " * 20 + word for word in ("spiral", "comet")])
+    assert not torch.allclose(one, other, atol=1e-6)
 
 
 @pytest.mark.parametrize("num_files", [1, 2])

@@ -19,7 +19,7 @@ from torch import Tensor
 from hubbleclip.core.errors import TrainingError
 from hubbleclip.training.export.probes import require_equal
 from hubbleclip.training.models.builder import LoadedModel, architecture
-from hubbleclip.training.models.transformers_folder import LAYER_NAMES, NAMES, NORMS, PROJECTIONS, TOWERS
+from hubbleclip.training.models.transformers_folder import CLIP_NAMES, PROJECTIONS, renamed
 
 VISION_KEYS = frozenset({"image_size", "layers", "width", "patch_size", "head_width", "mlp_ratio"})
 TEXT_KEYS = frozenset({"context_length", "vocab_size", "width", "heads", "layers", "mlp_ratio"})
@@ -102,30 +102,15 @@ def clip_config(loaded: LoadedModel) -> dict[str, Any]:
 
 def clip_state(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Convert the names of the weights from those of open_clip to those of a `CLIPModel`."""
-    renamed: dict[str, Tensor] = {}
+    found: dict[str, Tensor] = {}
     for name, weight in state.items():
-        module, _, kind = name.rpartition(".")
-        tower = next((prefix for prefix in TOWERS if name.startswith(prefix)), None)
-        if tower:
-            number, _, layer = name.removeprefix(tower).partition(".")
-            renamed |= _layer_state(f"{TOWERS[tower]}{number}", layer, weight)
-        elif name in PROJECTIONS:
-            renamed[PROJECTIONS[name]] = weight.T.contiguous()
-        elif module in NORMS:
-            renamed[f"{NORMS[module]}.{kind}"] = weight
+        module, joint, kind = renamed(name, CLIP_NAMES).partition("attn.in_proj_")
+        if joint:  # the weight of query, key and value is split into three
+            for part, chunk in zip("qkv", torch.chunk(weight, 3), strict=True):
+                found[f"{module}self_attn.{part}_proj.{kind}"] = chunk.contiguous()
         else:
-            renamed[NAMES[name]] = weight
-    return renamed
-
-
-def _layer_state(prefix: str, layer: str, weight: Tensor) -> dict[str, Tensor]:
-    """Rename one weight of a transformer layer; the joint weight of query, key and value is split into three."""
-    if layer.startswith("attn.in_proj_"):
-        kind = layer.removeprefix("attn.in_proj_")
-        parts = zip("qkv", torch.chunk(weight, 3), strict=True)
-        return {f"{prefix}.self_attn.{name}_proj.{kind}": part.contiguous() for name, part in parts}
-    module, _, kind = layer.rpartition(".")
-    return {f"{prefix}.{LAYER_NAMES[module]}.{kind}": weight}
+            found[module] = weight.T.contiguous() if name in PROJECTIONS else weight
+    return found
 
 
 def processor_config(loaded: LoadedModel) -> dict[str, Any]:

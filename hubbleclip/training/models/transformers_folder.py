@@ -6,6 +6,7 @@ The names of the weights of a `CLIPModel` are here in both directions; `export.t
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
@@ -29,55 +30,54 @@ from hubbleclip.training.models.model_folder import (
 
 PROCESSORS = ("preprocessor_config.json", "processor_config.json")
 """Files of the image processor; transformers 5 writes it as a part of the second."""
-LAYER_NAMES = {
-    "ln_1": "layer_norm1",
-    "ln_2": "layer_norm2",
-    "mlp.c_fc": "mlp.fc1",
-    "mlp.c_proj": "mlp.fc2",
-    "attn.out_proj": "self_attn.out_proj",
+QUERY, SKIPPED = ".q_proj.", re.compile(r"\.[kv]_proj\.|position_ids$")
+"""Name of the weights of queries, with which those of keys and values are joined, and names that are skipped."""
+LAYERS = {
+    "ln_1.": "layer_norm1.",
+    "ln_2.": "layer_norm2.",
+    "mlp.c_fc.": "mlp.fc1.",
+    "mlp.c_proj.": "mlp.fc2.",
+    "attn.out_proj.": "self_attn.out_proj.",
 }
-NAMES = {
-    "logit_scale": "logit_scale",
+CLIP_NAMES = {
     "visual.class_embedding": "vision_model.embeddings.class_embedding",
     "visual.positional_embedding": "vision_model.embeddings.position_embedding.weight",
-    "visual.conv1.weight": "vision_model.embeddings.patch_embedding.weight",
-    "token_embedding.weight": "text_model.embeddings.token_embedding.weight",
-    "positional_embedding": "text_model.embeddings.position_embedding.weight",
-}
-NORMS = {
-    "visual.ln_pre": "vision_model.pre_layrnorm",
-    "visual.ln_post": "vision_model.post_layernorm",
-    "ln_final": "text_model.final_layer_norm",
-}
-PROJECTIONS = {"visual.proj": "visual_projection.weight", "text_projection": "text_projection.weight"}
-TOWERS = {
+    "visual.conv1.": "vision_model.embeddings.patch_embedding.",
+    "visual.ln_pre.": "vision_model.pre_layrnorm.",
+    "visual.ln_post.": "vision_model.post_layernorm.",
     "visual.transformer.resblocks.": "vision_model.encoder.layers.",
+    "visual.proj": "visual_projection.weight",
+    "token_embedding.": "text_model.embeddings.token_embedding.",
+    "positional_embedding": "text_model.embeddings.position_embedding.weight",
+    "ln_final.": "text_model.final_layer_norm.",
     "transformer.resblocks.": "text_model.encoder.layers.",
+    "text_projection": "text_projection.weight",
+    **LAYERS,
 }
-TIMM_LAYER_NAMES = {
-    "norm1": "layer_norm1",
-    "norm2": "layer_norm2",
-    "mlp.fc1": "mlp.fc1",
-    "mlp.fc2": "mlp.fc2",
-    "attn.proj": "self_attn.out_proj",
-}
-SIGLIP_NAMES = {
-    "logit_scale": "logit_scale",
-    "logit_bias": "logit_bias",
-    "visual.trunk.patch_embed.proj": "vision_model.embeddings.patch_embedding",
-    "visual.trunk.pos_embed": "vision_model.embeddings.position_embedding.weight",
-    "visual.trunk.norm": "vision_model.post_layernorm",
-    "visual.trunk.attn_pool.latent": "vision_model.head.probe",
-    "visual.trunk.attn_pool.proj": "vision_model.head.attention.out_proj",
-    "visual.trunk.attn_pool.norm": "vision_model.head.layernorm",
-    "visual.trunk.attn_pool.mlp.fc1": "vision_model.head.mlp.fc1",
-    "visual.trunk.attn_pool.mlp.fc2": "vision_model.head.mlp.fc2",
-    "text.token_embedding.weight": "text_model.embeddings.token_embedding.weight",
+"""Parts of the names of open_clip's weights, and what they are in a `CLIPModel`; they are replaced in this order."""
+PROJECTIONS = ("visual.proj", "text_projection")
+"""Weights that a `CLIPModel` has transposed."""
+SIGLIP_TEXT = {
+    "text.token_embedding.": "text_model.embeddings.token_embedding.",
     "text.positional_embedding": "text_model.embeddings.position_embedding.weight",
-    "text.ln_final": "text_model.final_layer_norm",
-    "text.text_projection": "text_model.head",
+    "text.transformer.resblocks.": "text_model.encoder.layers.",
+    "text.ln_final.": "text_model.final_layer_norm.",
+    "text.text_projection.": "text_model.head.",
+    **LAYERS,
 }
-POOL = "vision_model.head.attention.in_proj_"
+SIGLIP_IMAGE = {
+    "visual.trunk.patch_embed.proj.": "vision_model.embeddings.patch_embedding.",
+    "visual.trunk.pos_embed": "vision_model.embeddings.position_embedding.weight",
+    "visual.trunk.blocks.": "vision_model.encoder.layers.",
+    "visual.trunk.norm.": "vision_model.post_layernorm.",
+    "visual.trunk.attn_pool.latent": "vision_model.head.probe",
+    "visual.trunk.attn_pool.proj.": "vision_model.head.attention.out_proj.",
+    "visual.trunk.attn_pool.norm.": "vision_model.head.layernorm.",
+    "visual.trunk.attn_pool.": "vision_model.head.",
+    "norm1.": "layer_norm1.",
+    "norm2.": "layer_norm2.",
+    "attn.proj.": "self_attn.out_proj.",
+}
 CLIP_WORDS = 49408
 """Number of tokens of CLIP's tokenizer, which open_clip uses for each `CLIPModel`."""
 SIGLIP_TOWERS = {768: "base", 1024: "large", 1152: "so400m", 1536: "giantopt"}
@@ -190,52 +190,41 @@ def _text_tower(text: Any) -> dict[str, Any]:
     }
 
 
+def renamed(name: str, parts: Mapping[str, str]) -> str:
+    """Replace parts of the name of a weight."""
+    for old, new in parts.items():
+        name = name.replace(old, new)
+    return name
+
+
+def _read_weights(state: Mapping[str, Tensor], names: Mapping[str, str], joint: str) -> dict[str, Tensor]:
+    """Give weights of transformers their names in open_clip, and join those of query, key and value."""
+    parts = {theirs: ours for ours, theirs in names.items()}
+    found: dict[str, Tensor] = {}
+    for name, weight in state.items():
+        if not SKIPPED.search(name):
+            joined = [state[name.replace(QUERY, f".{one}_proj.")] for one in "qkv"]
+            found[renamed(name.replace(f".self_attn{QUERY}", joint), parts)] = (
+                torch.cat(joined) if QUERY in name else weight
+            )
+    return found
+
+
 def clip_weights(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Convert the weights of a `CLIPModel` to those of open_clip."""
-    found = {ours: state[theirs] for ours, theirs in NAMES.items()}
-    found |= {ours: state[theirs].T.contiguous() for ours, theirs in PROJECTIONS.items()}
-    found |= _modules(state, NORMS)
-    for ours, theirs in TOWERS.items():
-        found |= _layers(state, theirs, ours, LAYER_NAMES, "attn.in_proj_")
-    return found
+    found = _read_weights(state, CLIP_NAMES, ".attn.in_proj_")
+    return found | {name: found[name].T.contiguous() for name in PROJECTIONS}
 
 
 def siglip_weights(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Convert the weights of a `SiglipModel` to those of open_clip."""
-    found = {ours: state[theirs] for ours, theirs in SIGLIP_NAMES.items() if theirs in state}
-    found |= _modules(state, SIGLIP_NAMES)
+    image = {name: weight for name, weight in state.items() if name.startswith("vision_model.")}
+    others = {name: weight for name, weight in state.items() if name not in image}
+    found = _read_weights(image, SIGLIP_IMAGE, ".attn.qkv.") | _read_weights(others, SIGLIP_TEXT, ".attn.in_proj_")
     found |= {name: found[name].reshape(()) for name in ("logit_scale", "logit_bias")}
     found["visual.trunk.pos_embed"] = found["visual.trunk.pos_embed"][None]
     for kind in ("weight", "bias"):
-        query, *rest = torch.chunk(state[f"{POOL}{kind}"], 3)
+        query, *rest = torch.chunk(found.pop(f"visual.trunk.attn_pool.attention.in_proj_{kind}"), 3)
         found[f"visual.trunk.attn_pool.q.{kind}"] = query.contiguous()
         found[f"visual.trunk.attn_pool.kv.{kind}"] = torch.cat(rest)
-    found |= _layers(state, "vision_model.encoder.layers.", "visual.trunk.blocks.", TIMM_LAYER_NAMES, "attn.qkv.")
-    return found | _layers(
-        state, "text_model.encoder.layers.", "text.transformer.resblocks.", LAYER_NAMES, "attn.in_proj_"
-    )
-
-
-def _modules(state: Mapping[str, Tensor], names: Mapping[str, str]) -> dict[str, Tensor]:
-    """Rename the weights and biases of modules."""
-    kinds = ("weight", "bias")
-    return {
-        f"{ours}.{kind}": state[f"{theirs}.{kind}"]
-        for ours, theirs in names.items()
-        for kind in kinds
-        if f"{theirs}.{kind}" in state
-    }
-
-
-def _layers(
-    state: Mapping[str, Tensor], theirs: str, ours: str, names: Mapping[str, str], joint: str
-) -> dict[str, Tensor]:
-    """Rename the weights of a tower's layers, and join those of query, key and value."""
-    found: dict[str, Tensor] = {}
-    for number in sorted({name.removeprefix(theirs).partition(".")[0] for name in state if name.startswith(theirs)}):
-        layer = {f"{ours}{number}.{one}": f"{theirs}{number}.{two}" for one, two in names.items()}
-        found |= _modules(state, layer)
-        for kind in ("weight", "bias"):
-            parts = [state[f"{theirs}{number}.self_attn.{name}_proj.{kind}"] for name in "qkv"]
-            found[f"{ours}{number}.{joint}{kind}"] = torch.cat(parts)
     return found
