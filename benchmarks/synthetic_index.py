@@ -12,7 +12,6 @@ from benchmarks.synthetic_catalog import make_catalog_rows
 from hubbleclip.catalog.working_copy import writing_catalog
 from hubbleclip.config.settings import ModelSettings, TileSettings, TrainSettings
 from hubbleclip.core.layout import Layout
-from hubbleclip.search.feature_map import make_map, write_map
 from hubbleclip.search.open_index import STORE, CurrentIndex, open_store, write_current
 from hubbleclip.training.checkpoints import model_digest, write_best, write_checkpoint
 from hubbleclip.training.models.builder import load_model
@@ -49,7 +48,6 @@ def make_site(layout: Layout, num_tiles: int, model: ModelSettings) -> None:
     for start in range(0, num_tiles, BATCH):
         some = tile_ids[start : start + BATCH]
         store.append(some, features(len(some), start)[:, :num_dims])
-    map_digest = write_map(layout, make_map(store))
     store.close()
     current = CurrentIndex(
         model_digest=digest,
@@ -57,7 +55,6 @@ def make_site(layout: Layout, num_tiles: int, model: ModelSettings) -> None:
         store=STORE,
         tiles=TileSettings().model_dump(mode="json"),
         num_tiles=num_tiles,
-        map_digest=map_digest,
     )
     write_current(layout, current)
 

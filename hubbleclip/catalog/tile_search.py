@@ -225,10 +225,6 @@ class TileFacts:
         )
         return {tile_id: list(corners) for tile_id, corners in zip(found["tile_id"], found["corners_deg"], strict=True)}
 
-    def has(self, tile_id: str) -> bool:
-        """Whether the catalog has a tile."""
-        return bool(self._rows(CATALOG, "SELECT 1 FROM tile WHERE tile_id = ?", [tile_id]))
-
     def proposal_text(self, number: str) -> str | None:
         """Read the abstract of a proposal, or its title if it has none; None if the proposal is unknown."""
         found = self._rows(CATALOG, PROPOSAL_TEXT, [number, number])

@@ -103,10 +103,6 @@ class Layout:
     subsets = _Below("subsets")
     """Folder of datasets that were made of parts of other datasets."""
 
-    def feature_map(self, digest: str) -> Path:
-        """Path of the feature map of an index, by the digest of the map."""
-        return self.index / f"map-{parse_digest(digest)}.parquet"
-
     def model_index(self, model_digest: str) -> Path:
         """Folder of the tile features that one model has computed."""
         return self.index / parse_digest(model_digest)

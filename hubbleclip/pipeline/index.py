@@ -25,7 +25,6 @@ from hubbleclip.pipeline.promotion import not_promoted, promoted, read_promoted
 from hubbleclip.pipeline.remote_store import local_files, pull_folder, push_folder
 from hubbleclip.pipeline.tiles.stored_tiles import forget_damaged, read_tile
 from hubbleclip.search.embedding import QueryModel
-from hubbleclip.search.feature_map import make_map, remove_other_maps, write_map
 from hubbleclip.search.open_index import STORE, STORES, CurrentIndex, open_store, write_current
 from hubbleclip.search.stores.base import VectorStore
 from hubbleclip.training.checkpoints import model_digest
@@ -74,7 +73,6 @@ def index(settings: Settings, *, batch_size: int = BATCH_SIZE, append_rows: int 
         try:
             embed_pending(stage, store, run_dir, batch_size, append_rows)
             num_tiles = len(store.tile_ids)
-            map_digest = write_map(stage.layout, make_map(store))
         finally:
             store.close()
         push_folder(stage.layout, stage.layout.model_index(digest))
@@ -84,10 +82,8 @@ def index(settings: Settings, *, batch_size: int = BATCH_SIZE, append_rows: int 
             store=STORE,
             tiles=settings.tiles.model_dump(mode="json"),
             num_tiles=num_tiles,
-            map_digest=map_digest,
         )
         write_current(stage.layout, current)
-        remove_other_maps(stage.layout, map_digest)
 
 
 def index_promoted(settings: Settings) -> None:

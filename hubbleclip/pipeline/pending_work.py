@@ -187,8 +187,7 @@ def has_index(stage: Stage) -> bool:
     try:
         made_of = (current.run, current.store, current.tiles)
         wanted = (layout.relative(Path(run["path"])), STORE, stage.settings.tiles.model_dump(mode="json"))
-        has_map = layout.feature_map(current.map_digest).is_file()
-        return made_of != wanted or not has_map or len(tiles_to_index(stage, store.tile_ids)) > 0
+        return made_of != wanted or len(tiles_to_index(stage, store.tile_ids)) > 0
     finally:
         store.close()
 

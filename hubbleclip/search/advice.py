@@ -11,9 +11,9 @@ import numpy as np
 from hubbleclip.core.vectors import unit_vectors
 from hubbleclip.evaluation.metrics.baselines import WORD
 from hubbleclip.search.open_index import OpenIndex
-from hubbleclip.search.params import SearchParams, split_weight
+from hubbleclip.search.params import split_weight
+from hubbleclip.search.query import Query
 from hubbleclip.search.records import Cone, Mode, Note
-from hubbleclip.search.stores.base import Mask
 from hubbleclip.search.typed_queries import DESIGNATION, stays_text
 
 NUM_SHUFFLED, CHANCE_PERCENTILE = 64, 5
@@ -31,10 +31,11 @@ ACCENTED = re.compile(r".*[\u00c0-\u024f].*")
 """Matches words with accents, of which an English text has one at most, such as a name."""
 
 
-def notes_on(opened: OpenIndex, params: SearchParams, cone: Cone | None, mask_n: Mask) -> Iterator[Note]:
-    """Remark on a search, of which `mask_n` has the rows that the filters admit."""
-    if cone and not mask_n.any():
-        yield from _on_place(opened, params.filter_values()["place"], cone)
+def notes_on(query: Query) -> Iterator[Note]:
+    """Remark on a search."""
+    opened, params = query.opened, query.params
+    if query.cone and not query.mask_n.any():
+        yield from _on_place(opened, params.place, query.cone)
     for written in params.q:
         text, weight = split_weight(written)
         if weight > 0 and not stays_text(text):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict
 from difflib import get_close_matches
 from functools import cache, partial
 from inspect import Parameter, Signature
@@ -23,7 +22,7 @@ from hubbleclip.catalog.user_sql import run_user_sql
 from hubbleclip.core.errors import CatalogError, HubbleclipError
 from hubbleclip.core.layout import Layout
 from hubbleclip.search.engine import Search
-from hubbleclip.search.export import infos_of
+from hubbleclip.search.export import as_json
 from hubbleclip.search.params import SearchParams, checked
 from hubbleclip.search.records import plain
 
@@ -95,12 +94,9 @@ def make_agent_server(
         """Find tiles of Hubble images by words, by likeness to other tiles, and by facts such as place; best first."""
         with saying_errors():
             named = {RENAMED.get(name, name): value for name, value in parameters.items()}
-            hits = run(opened().run, checked(SearchParams, {"k": DEFAULT_HITS} | named))
-            rows = [{name: value for name, value in hit.row().items() if value is not None} for hit in hits.hits]
-            index = infos_of(hits.index)
-            answer = {"hits": rows, "num_hits": hits.num_hits, "num_admitted": hits.num_admitted}
-            about = {"understood": hits.params.lists(), "notes": [asdict(note) for note in hits.notes], "index": index}
-            return answer | {"has_more": hits.has_more} | about
+            answer = as_json(run(opened().run, checked(SearchParams, {"k": DEFAULT_HITS} | named)))
+            rows = [{name: value for name, value in row.items() if value is not None} for row in answer["hits"]]
+            return answer | {"hits": rows}
 
     search.__signature__ = search_signature()  # type: ignore[attr-defined]
     server.tool(annotations=READ_ONLY)(search)

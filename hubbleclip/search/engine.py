@@ -10,47 +10,35 @@ import logging
 import threading
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, fields, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 
 from hubbleclip.core.errors import HubbleclipError, SearchError
-from hubbleclip.core.layout import Layout
-from hubbleclip.core.vectors import unit_vectors
+from hubbleclip.core.layout import DIGEST, Layout
 from hubbleclip.evaluation.maps import cover_squares, similarity_drops
 from hubbleclip.evaluation.metrics.vocabulary import find_nearest
 from hubbleclip.search.advice import notes_on
 from hubbleclip.search.open_index import CurrentIndex, Floats64, OpenIndex, open_index
 from hubbleclip.search.params import SearchParams, as_written, checked
-from hubbleclip.search.ranking import (
-    FUSED_DEPTH,
-    WORD_DECIMALS,
-    Ranker,
-    Ranking,
-    first_of_groups,
-    fold_near_duplicates,
-)
+from hubbleclip.search.query import Query
+from hubbleclip.search.ranking import FUSED_DEPTH
 from hubbleclip.search.records import (
     NUM_SQUARES,
     Cone,
     GroupBy,
-    Hit,
     Hits,
     IndexStatus,
     Mode,
     Occlusion,
     Points,
     Sort,
-    TermKind,
     TileRecord,
 )
-from hubbleclip.search.selections import read_selection
 from hubbleclip.search.sky import Sesame, find_cone
-from hubbleclip.search.stores.base import Mask, rows_of
-from hubbleclip.search.typed_queries import Known, understand
+from hubbleclip.search.stores.base import rows_of
 
 if TYPE_CHECKING:
     from hubbleclip.config.settings import Settings
@@ -58,10 +46,6 @@ if TYPE_CHECKING:
     from hubbleclip.search.export import HitTable
 
 log = logging.getLogger(__name__)
-MIN_DEPTH = 200
-"""Smallest number of tiles that are ranked by the model for a page."""
-DEPTH_FACTOR = 4
-"""Factor by which more tiles are ranked when groups leave too few hits for a page."""
 COUNTED = 2_000
 """Number of hits up to which the hits on all pages are counted; near-duplicates among more would take too long."""
 RETRY_S = 5.0
@@ -200,24 +184,21 @@ class Search:
         """
         if not isinstance(params, SearchParams):
             raise SearchError("run takes SearchParams: `text`, `like` and `find` take plain values")
-        opened = self._now()
-        params = self._understand(opened, params)
-        cone = self._cone(opened, params)
-        mask_n = self._admitted(opened, params)
+        query = self._asked(params)
+        params, ranker = query.params, query.ranker
         end = params.offset + params.k
         wanted = max(COUNTED, end + 1)
-        ranker = Ranker(opened, params, mask_n)
-        ranking, kept = _ranked(ranker, params, cone, wanted)
+        ranking, kept = query.ranked(wanted)
         is_cut = params.sort is not Sort.SCORE and bool(ranker.terms) and ranker.num_admitted > FUSED_DEPTH
         return Hits(
-            hits=_hits(opened, ranking, kept[params.offset : end], opened.groups(params.group), mask_n),
+            hits=query.hits(ranking, kept[params.offset : end]),
             num_hits=len(kept),
             is_counted=len(kept) < wanted and not is_cut,
             num_admitted=ranker.num_admitted,
             has_more=len(kept) > end,
             params=params,
-            notes=tuple(notes_on(opened, params, cone, mask_n)),
-            index=opened.status,
+            notes=tuple(notes_on(query)),
+            index=query.opened.status,
         )
 
     def around(self, params: SearchParams, tile_id: str) -> tuple[str | None, str | None]:
@@ -236,45 +217,18 @@ class Search:
             Tile ids; None at the ends, and for a tile that is no hit.
 
         """
-        opened = self._now()
-        params = self._understand(opened, params)
-        ranker = Ranker(opened, params, self._admitted(opened, params))
-        ranking, kept = _ranked(ranker, params, self._cone(opened, params), COUNTED)
-        ids = opened.store.tile_ids.take(ranking.row_n[kept]).to_pylist()
+        query = self._asked(params)
+        ranking, kept = query.ranked(COUNTED)
+        ids = query.opened.store.tile_ids.take(ranking.row_n[kept]).to_pylist()
         if tile_id not in ids:
             return None, None
         at = ids.index(tile_id)
         return ids[at - 1] if at else None, ids[at + 1] if at + 1 < len(ids) else None
 
-    def _understand(self, opened: OpenIndex, params: SearchParams) -> SearchParams:
-        """Turn what is recognised in the texts of a search into parameters."""
-
-        def has_place(name: str) -> bool:
-            try:
-                return bool(find_cone(name, None, opened.facts.target_cone, self._ask_elsewhere))
-            except SearchError:
-                return False
-
-        return understand(params, Known(words=opened.facts.words.words, has_place=has_place, **opened.names))
-
-    def _cone(self, opened: OpenIndex, params: SearchParams) -> Cone | None:
-        """Return the cone around the place of a search."""
-        place = params.filter_values().get("place")
-        return place and find_cone(place, params.radius_deg, opened.facts.target_cone, self._ask_elsewhere)
-
-    def _admitted(self, opened: OpenIndex, params: SearchParams) -> Mask:
-        """Return which rows the filters of a search admit."""
-        values = params.filter_values()
-        if cone := self._cone(opened, params):
-            values["place"] = asdict(cone)
-        mask_n = np.zeros(len(opened.store.tile_ids), np.bool_)
-        mask_n[opened.facts.admitted(values)] = True
-        if params.selection:
-            selected = read_selection(self._layout.selections, params.selection)
-            mask_n &= np.isin(
-                np.arange(len(mask_n)), [r for r in rows_of(opened.store.tile_ids, selected.tile_ids) if r is not None]
-            )
-        return mask_n
+    def _asked(self, params: SearchParams | None) -> Query:
+        """Return a search of the newest state, with what is recognised in its texts; by default, all tiles."""
+        asked = Query(opened=self._now(), params=params or SearchParams(), elsewhere=self._ask_elsewhere)
+        return asked.understood()
 
     def text(self, text: str, k: int = 20, *, mode: Mode | str = Mode.BOTH, **filters: Any) -> HitTable:
         """Find tiles by a text.
@@ -442,7 +396,7 @@ class Search:
         )
 
     def picture(self, tile_id: str) -> Path:
-        """Find the picture of a tile, which takes less time than `tile`.
+        """Find the picture of a tile without asking the catalog, which would take longer than to read the picture.
 
         Parameters
         ----------
@@ -452,17 +406,18 @@ class Search:
         Returns
         -------
         Path
-            PNG or JPEG file; it may be missing on this machine.
+            PNG or JPEG file.
 
         Raises
         ------
         SearchError
-            If there is no such tile.
+            If this machine has no such picture.
 
         """
-        if not self._now().facts.has(str(tile_id)):
-            raise SearchError(f"there is no tile {tile_id!r}")
-        return self._layout.existing_tile(tile_id)
+        path = self._layout.existing_tile(tile_id) if DIGEST.fullmatch(str(tile_id)) else None
+        if path is None or not path.is_file():
+            raise SearchError(f"this machine has no picture of a tile {str(tile_id)[:64]!r}")
+        return path
 
     @property
     def status(self) -> IndexStatus:
@@ -484,24 +439,14 @@ class Search:
             those that it has, the most frequent first.
 
         """
-        opened = self._now()
-        params = self._understand(opened, params or SearchParams())
-        whole_n, found = self._found(opened, params), {}
-        for name, (row_k, number_k, values) in opened.values.items():
-            chosen = getattr(params, name)
-            mask_n = self._found(opened, params.model_copy(update={name: []})) if chosen else whole_n
-            num_v = np.bincount(number_k[mask_n[row_k]], minlength=len(values))
+        query, found = self._asked(params), {}
+        for name, (row_k, number_k, values) in query.opened.values.items():
+            chosen = getattr(query.params, name)
+            others = replace(query, params=query.params.model_copy(update={name: []})) if chosen else query
+            num_v = np.bincount(number_k[others.found_n[row_k]], minlength=len(values))
             shown = [(value, int(num)) for value, num in zip(values, num_v, strict=True) if num or value in chosen]
             found[name] = sorted(shown, key=lambda one: -one[1])
         return found
-
-    def _found(self, opened: OpenIndex, params: SearchParams) -> Mask:
-        """Return which rows a search admits, by its filters and, in the mode `words`, by having a word."""
-        texts = [(term.value, term.weight) for term in params.terms() if term.kind is TermKind.TEXT]
-        mask_n = self._admitted(opened, params)
-        if params.mode is Mode.WORDS and texts:
-            mask_n &= opened.facts.word_scores(texts).round(WORD_DECIMALS) > 0
-        return mask_n
 
     def positions(self, params: SearchParams | None = None) -> tuple[Floats64, Floats64]:
         """Return where the tiles are that a search admits.
@@ -517,10 +462,9 @@ class Search:
             Right ascension (n,) and declination (n,), ICRS, in degrees; NaN where unknown.
 
         """
-        opened = self._now()
-        rows = np.flatnonzero(self._found(opened, self._understand(opened, params or SearchParams())))
-        ra_n, dec_n, _ = opened.positions
-        return ra_n[rows], dec_n[rows]
+        query = self._asked(params)
+        ra_n, dec_n, _ = query.opened.positions
+        return ra_n[query.found_n], dec_n[query.found_n]
 
     def corners(self, tile_ids: Sequence[str]) -> dict[str, list[float]]:
         """Find the corners of tiles on the sky.
@@ -553,8 +497,8 @@ class Search:
             At most 50,000 tiles at the first two principal components of their features.
 
         """
-        opened = self._now()
-        return opened.points(self._found(opened, self._understand(opened, params or SearchParams())))
+        query = self._asked(params)
+        return query.opened.points(query.found_n)
 
     def occlusion(self, tile_id: str, text: str) -> Occlusion:
         """Find the parts of a tile that make it similar to a text.
@@ -610,82 +554,3 @@ class Search:
             found[name] = [(texts[match.index], match.score) for match in matches]
         return found
 
-
-def _ranked(ranker: Ranker, params: SearchParams, cone: Cone | None, num_wanted: int) -> tuple[Ranking, list[int]]:
-    """Rank and sort the tiles of a search; return them with the positions that are shown, at most `num_wanted`."""
-    opened, depth = ranker.opened, max(MIN_DEPTH, DEPTH_FACTOR * num_wanted)
-    if params.sort is not Sort.SCORE:
-        depth = FUSED_DEPTH if ranker.terms else len(ranker.mask_n)
-    while True:
-        ranking = ranker.best(depth)
-        if params.sort is not Sort.SCORE:
-            ranking = _sorted(opened, ranking, depth, params, cone)
-        kept = _fold(opened, ranking, opened.groups(params.group), num_wanted, is_listed=not ranker.terms)
-        if len(kept) >= num_wanted or ranking.is_complete:
-            return ranking, kept
-        depth *= DEPTH_FACTOR
-
-
-def _sorted(opened: OpenIndex, ranking: Ranking, depth: int, params: SearchParams, cone: Cone | None) -> Ranking:
-    """Sort the best `depth` tiles of a ranking by something else than their scores."""
-    key_n: npt.NDArray[np.float64 | np.int64]
-    if params.sort is Sort.RANDOM:
-        key_n = np.random.default_rng(params.seed).random(len(opened.xyz_n3))
-    elif params.sort is Sort.DISTANCE:
-        if cone is None:
-            raise SearchError("the order `distance` needs a place")
-        key_n = np.linalg.norm(opened.xyz_n3 - unit_vectors(cone.ra_deg, cone.dec_deg), axis=1)
-    else:
-        key_n = opened.orders[params.sort]
-    order_n = np.argsort(key_n[ranking.row_n[:depth]], kind="stable")
-    sorted_ = {one.name: getattr(ranking, one.name) for one in fields(ranking)}
-    changed = {name: values[order_n] for name, values in sorted_.items() if isinstance(values, np.ndarray)}
-    return replace(ranking, **changed, is_complete=True)
-
-
-def _fold(
-    opened: OpenIndex, ranking: Ranking, group_n: npt.NDArray[np.int64], num_wanted: int, *, is_listed: bool
-) -> list[int]:
-    """Return the positions in a ranking that are shown, at most `num_wanted`.
-
-    Only the first item of each group is shown, and no near-duplicate of an earlier item. If `is_listed`, the search has
-    filters only (such as a cone search), and near-duplicates are shown too. The comparison always starts at the first
-    position, so that all pages agree, and ends when enough positions are found.
-    """
-    first_n = first_of_groups(group_n[ranking.row_n])
-    if is_listed:
-        return [int(position) for position in first_n[:num_wanted]]
-    num_compared = num_wanted
-    while True:
-        compared = first_n[:num_compared].tolist()
-        rows = ranking.row_n[compared]
-        side_rad_n = np.radians(opened.positions[2][rows])
-        folded = fold_near_duplicates(opened.store.features(rows), opened.xyz_n3[rows], side_rad_n)
-        kept = [position for position, earlier in zip(compared, folded, strict=True) if earlier is None]
-        if len(kept) >= num_wanted or num_compared >= len(first_n):
-            return kept[:num_wanted]
-        num_compared *= 2
-
-
-def _hits(
-    opened: OpenIndex, ranking: Ranking, page: list[int], group_n: npt.NDArray[np.int64], mask_n: Mask
-) -> tuple[Hit, ...]:
-    """Make the hits of a page."""
-    rows = ranking.row_n[page]
-
-    def rank(rank_n: npt.NDArray[np.int64] | None, position: int) -> int | None:
-        return None if rank_n is None else int(rank_n[position]) or None
-
-    facts = opened.facts.facts(rows.tolist())
-    in_group = np.bincount(group_n[mask_n & (group_n >= 0)], minlength=1)
-    return tuple(
-        Hit(
-            tile_id=fact.pop("tile_id"),
-            score=float(ranking.score_n[position]),
-            model_rank=rank(ranking.model_rank_n, position),
-            words_rank=rank(ranking.words_rank_n, position),
-            num_folded=int(in_group[group_n[row]]) - 1 if group_n[row] >= 0 else 0,
-            facts=fact,
-        )
-        for position, row, fact in zip(page, rows, facts, strict=True)
-    )

@@ -8,7 +8,7 @@ import io
 import json
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 from types import MappingProxyType
 from typing import IO, Any
@@ -20,6 +20,7 @@ from astropy.io.votable.tree import Info, VOTableFile
 from astropy.table import MaskedColumn, Table
 from PIL import Image
 from pyarrow import parquet
+from pydantic_core import to_jsonable_python
 
 from hubbleclip.catalog.tile_facts import FACTS, INTEGER, REAL, TEXT, Column
 from hubbleclip.core.csv_tables import csv_bytes
@@ -117,6 +118,14 @@ def _votable(rows: Sequence[HitRow], infos: Mapping[str, str]) -> bytes:
 def infos_of(status: IndexStatus) -> dict[str, str]:
     """Return the status of the index as texts, for the header of a table."""
     return {name: str(value) for name, value in asdict(status).items() if value is not None}
+
+
+def as_json(hits: Hits) -> dict[str, Any]:
+    """Return a page of hits as JSON can represent it; `understood` has the parameters of the search."""
+    values = {one.name: getattr(hits, one.name) for one in fields(hits) if one.name != "params"}
+    own = {"hits": [hit.row() for hit in hits.hits], "understood": hits.params.lists()}
+    answer: dict[str, Any] = to_jsonable_python(values | own)
+    return answer
 
 
 Writer = Callable[[Sequence[HitRow], Mapping[str, str]], bytes]

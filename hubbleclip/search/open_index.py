@@ -24,7 +24,7 @@ from hubbleclip.core.vectors import unit_vectors
 from hubbleclip.dataset.manifest import description_bytes, is_intact
 from hubbleclip.evaluation.metrics.vocabulary import read_vocabulary
 from hubbleclip.search.embedding import QueryModel
-from hubbleclip.search.feature_map import read_map
+from hubbleclip.search.feature_map import make_map
 from hubbleclip.search.records import GroupBy, IndexStatus, NumberedLabels, Points, Sort
 from hubbleclip.search.sky import patch_numbers
 from hubbleclip.search.stores.base import Mask, VectorStore, file_stamp
@@ -42,8 +42,7 @@ class CurrentIndex:
 
     `run` is the path of the run in the form in which the catalog stores paths. `store` names the vector store. `tiles`
     has the tile settings of the index, by which a FITS file that somebody searches with is cut.
-    `num_tiles` is the number of tiles in the finished index: a store with fewer is being rebuilt. `map_digest` names
-    the map of the features.
+    `num_tiles` is the number of tiles in the finished index: a store with fewer is being rebuilt.
     """
 
     model_digest: str
@@ -51,7 +50,6 @@ class CurrentIndex:
     store: str
     tiles: dict[str, Any]
     num_tiles: int
-    map_digest: str
 
 
 def read_current(layout: Layout) -> CurrentIndex:
@@ -159,7 +157,7 @@ class OpenIndex:
     @cached_property
     def _map_n2(self) -> Floats64:
         """Position of each row on the map of the features; NaN if it is not on the map."""
-        return read_map(self.layout, self.current.map_digest, self.store)
+        return make_map(self.store)
 
     def points(self, mask_n: Mask) -> Points:
         """Return the rows of a mask on the map, with the labels by which points are coloured."""

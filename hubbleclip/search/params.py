@@ -141,8 +141,9 @@ class SearchParams(_WithFilters):
 
         kept = {}
         for name, value in values.items():
-            several = value if isinstance(value, list | tuple) else [value]
-            kept[name] = [one for one in several if is_given(name, one)] if name in LISTS else value
+            several = [value] if name in LISTS and not (cls.is_strict or isinstance(value, list | tuple)) else value
+            is_list = name in LISTS and isinstance(several, list | tuple)
+            kept[name] = [one for one in several if is_given(name, one)] if is_list else value
         return {name: value for name, value in kept.items() if value != [] and is_given(name, value)}
 
     @field_validator("box")

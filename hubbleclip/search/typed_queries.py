@@ -12,6 +12,7 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from functools import cache
+from itertools import product
 from typing import Any
 
 from hubbleclip.catalog.tile_filters import FILTER_OF
@@ -81,14 +82,18 @@ class _Reader:
         if weight <= 0 or stays_text(text):
             return written
         rest = re.sub('"[^"]*"', lambda match: self._hide(match[0]), text)
-        for pattern, read in RULES:
+        # Names that are to be avoided come first, because `and` may join others to them.
+        for is_first, (pattern, read) in product((True, False), RULES):
             start = 0
             while match := pattern.search(rest if pattern is RADIUS else rest.translate(SIGNS), start):
                 start, end = match.span()
-                if (change := read(match, self.known)) is not None:
-                    is_text = not change or AVOIDING.search(rest, 0, start)
-                    mark = self._hide(rest[start:end]) if is_text else self._take(change, rest[start:end])
-                    rest = rest[:start] + mark + rest[end:]
+                change, is_avoided = read(match, self.known), bool(AVOIDING.search(rest, 0, start))
+                if change is None or (is_first and not is_avoided):
+                    start = start + 1 if change is None else end
+                    continue
+                part = rest[start:end]
+                mark = self._take(change, part) if change and not is_avoided else self._hide(part)
+                rest = rest[:start] + mark + rest[end:]
                 start += 1
         rest = AVOIDED.sub(self._avoid, rest)
         rest = self._plain(BESIDE.sub("", rest)) if TAKEN in rest else self._shown(rest)
@@ -320,7 +325,8 @@ The function returns None for a match that means something else, and nothing to 
 """
 BEFORE_NAME = r"(?:(?:an?|the|any|for|near|in|at|around|of|by|with|from|within\s+\S+\s+\S+\s+of)\s+)*"
 AVOIDING = re.compile(
-    rf"(?:\b(?:not|no|without|except|excluding)\s+{BEFORE_NAME}(?:(?:[^\s{TAKEN},;]+\s+){{1,4}}n?or\s+|{QUOTE}\d+{QUOTE}\s+and\s+)?"
+    rf"(?:\b(?:not|no|without|except|excluding)\s+{BEFORE_NAME}(?:(?:[^\s{TAKEN},;]+\s+){{1,4}}n?or\s+|{QUOTE}\d+{QUOTE}\s+and\s+|"
+    r"(?:observations?|images?|data)\s+)?"
     rf"{BEFORE_NAME}|(?<!\S)(?:-\s*|[–−]))\Z",
     re.IGNORECASE,
 )

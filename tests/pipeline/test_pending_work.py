@@ -196,7 +196,6 @@ CHANGES: dict[str, dict[str, Callable[[Catalog, Settings, Layout], Any]]] = {
     "index": {
         "a tile is new": new_tile,
         "another run is promoted": promote_another,
-        "the map is lost": lambda c, s, x: next(x.index.glob("map-*")).unlink(),
         "the features are lost": lambda c, s, x: [shutil.rmtree(path) for path in x.index.glob("*/")],
         "its description is damaged": lambda c, s, x: write(x.current_index),
     },

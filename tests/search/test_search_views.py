@@ -1,10 +1,8 @@
 """What a search knows beside hits: values of filters, map of the features, occlusion map."""
 
 import numpy as np
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
 import pytest
-from search_site import INSTRUMENTS, NUM_TILES, TILES_EACH, add_tiles, sky_of, tile_id_of
+from search_site import INSTRUMENTS, NUM_TILES, TILES_EACH, sky_of, tile_id_of
 
 from hubbleclip.catalog.working_copy import writing_catalog
 from hubbleclip.config.settings import Settings
@@ -116,29 +114,10 @@ def test_the_map_has_each_tile_with_what_it_is(search: Search) -> None:
     assert number_labels(["b", "a", None, "a"]) == NumberedLabels(values=["a", "b"], numbers=[1, 0, -1, 0])
 
 
-def test_the_map_is_made_by_the_index_and_a_damaged_one_again(
-    own_site: Settings, caplog: pytest.LogCaptureFixture
-) -> None:
-    index(own_site)
-    layout = Layout(own_site.root)
-    (path,) = layout.index.glob("*.parquet")
-    search = Search.open(own_site)
+def test_the_map_has_the_first_two_principal_components(search: Search) -> None:
     centred_nd = (feat_nd := search._opened.store.features(range(NUM_TILES)).astype(np.float64)) - feat_nd.mean(axis=0)
-    axes_2d = np.linalg.svd(centred_nd)[2][:2]
-    expected = search.points()
-    np.testing.assert_allclose(np.abs([expected.x, expected.y]), np.abs(axes_2d @ centred_nd.T), atol=6e-5)
-    table = pq.read_table(path)
-    pq.write_table(table.set_column(1, "x", pc.negate(table["x"])), path)
-    assert Search.open(own_site).points() == expected
-    assert "the map of the features is missing or damaged" in caplog.text
-    path.unlink()
-    assert Search.open(own_site).points() == expected
-    caplog.clear()
-    add_tiles(own_site, range(2), range(6, 7))
-    index(own_site)
-    assert len(list(layout.index.glob("*.parquet"))) == 1
-    assert len(Search.open(own_site).points().x) == NUM_TILES + 2
-    assert "damaged" not in caplog.text
+    points, axes_2d = search.points(), np.linalg.svd(centred_nd)[2][:2]
+    np.testing.assert_allclose(np.abs([points.x, points.y]), np.abs(axes_2d @ centred_nd.T), atol=6e-5)
 
 
 def test_the_occlusion_map_is_the_drop_of_the_similarity_square_by_square(search: Search, site: Settings) -> None:

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterable
-from dataclasses import fields
 from functools import partial
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import JSONResponse, StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, WithJsonSchema
-from pydantic_core import to_jsonable_python
 from starlette.datastructures import FormData, UploadFile
 
 from hubbleclip.catalog.tile_facts import FACTS, INTEGER, REAL, TEXT, Column
 from hubbleclip.core.errors import SearchError
-from hubbleclip.search.export import COLUMNS, FORMATS, infos_of
+from hubbleclip.search.export import COLUMNS, FORMATS, as_json, infos_of
 from hubbleclip.search.params import MAX_DEPTH, MAX_TERMS, MAX_WEIGHT, ParameterError, Text, checked, first_fault
 from hubbleclip.search.records import Hits, IndexStatus, Note, Points, TermKind, TileRecord, plain
 from hubbleclip.search.server.search_service import (
@@ -110,15 +108,14 @@ class ErrorBody(BaseModel):
 
 def respond(hits: Hits, form: Format) -> Response:
     """Write hits in a format."""
-    rows = [hit.row() for hit in hits.hits]
     if form == "json":
-        for row in rows:
+        answer = as_json(hits)
+        for row in answer["hits"]:
             row |= {"page": f"/tiles/{row['tile_id']}", "picture": f"/api/v1/tiles/{row['tile_id']}/image.png"}
-        result = {one.name: getattr(hits, one.name) for one in fields(Hits) if one.name != "params"}
-        return JSONResponse(to_jsonable_python(result | {"hits": rows, "understood": hits.params.lists()}))
+        return JSONResponse(answer)
     media_type, suffix, write = FORMATS[form]
     headers = {"Content-Disposition": f'attachment; filename="hubbleclip.{suffix}"'}
-    return Response(write(rows, infos_of(hits.index)), media_type=media_type, headers=headers)
+    return Response(write([hit.row() for hit in hits.hits], infos_of(hits.index)), media_type=media_type, headers=headers)
 
 
 async def _images(params: ApiParams, service: SearchService) -> Response:

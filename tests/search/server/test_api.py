@@ -78,26 +78,15 @@ def test_a_posted_term_cannot_name_a_file(client: TestClient) -> None:
     ("parameters", "word"),
     [
         ({"k": "0"}, "k"),
-        ({"k": "10001"}, "k"),
         ({"k": "1001", "format": "images"}, "k"),
         ({"mode": "magic"}, "mode"),
         ({"page": "500", "k": "200"}, "10,000"),
-        ({"box": "1,2"}, "box"),
         ({"place": "nowhere at all"}, "nowhere"),
         ({"like": "no such"}, "like"),
-        ({"observed_from": "yesterday"}, "observed_from"),
         ({"exposure_s_min": "nan"}, "exposure_s_min"),
         ({"q": ["a"] * 17}, "16"),
-        ({"like": "abc"}, "abc"),
-        ({"radius": "0", "place": "1 1"}, "radius"),
         ({"radius": "1e9", "place": "1 1"}, "radius"),
-        ({"cycle": "9" * 30}, "cycle"),
-        ({"page": "9" * 30}, "10,000"),
         ({"instrument": ["x"] * 101}, "100"),
-        ({"q": "x" * 4001}, "q"),
-        ({"exposure_s_min": "1e400"}, "exposure_s_min"),
-        ({"observed_from": "9" * 40}, "observed_from"),
-        ({"box": "nan,1,2"}, "box"),
         ({"box": "a,b,c,d"}, "ra_min"),
         ({"observed_from": "2013"}, "2009-05-24"),
         ({"q": "a^999"}, "-100 to 100"),
@@ -117,6 +106,7 @@ def test_a_wrong_parameter_is_named_in_one_line(parameters: dict, word: str, cli
     ("body", "fault"),
     [
         ({"moving": 0}, "true"),
+        ({"split": "test"}, "split"),
         ({"mode": ""}, "mode"),
         ({"filters": ["F814W"]}, "there is no such parameter"),
         ({"terms": [{"values": "galaxy"}]}, "value"),
@@ -208,6 +198,9 @@ def test_openapi_describes_every_route(client: TestClient) -> None:
     assert {"/api/v1/search", "/api/v1/tiles/{tile_id}", "/scs", "/healthz", "/metrics", "/api/v1/points"} <= set(
         described["paths"]
     )
+    cone = {one["name"]: one for one in described["paths"]["/scs"]["get"]["parameters"]}
+    assert {name: one["required"] for name, one in cone.items()} == {"RA": True, "DEC": True, "SR": True, "VERB": False}
+    assert cone["RA"]["schema"]["maximum"] == 360
     names = {parameter["name"] for parameter in described["paths"]["/api/v1/search"]["get"]["parameters"]}
     assert {"q", "not", "k", "mode", "split", "instrument", "format"} <= names
     content = described["paths"]["/api/v1/search"]["post"]["requestBody"]["content"]

@@ -2,7 +2,9 @@
 
 import csv
 import io
+import re
 import threading
+from pathlib import Path
 from urllib.parse import parse_qs, parse_qsl, urlsplit
 
 import numpy as np
@@ -20,6 +22,7 @@ from hubbleclip.search.engine import Search
 from hubbleclip.search.params import ParameterError, SearchParams
 from hubbleclip.search.records import NUM_SQUARES, Mode, Occlusion, TermKind
 from hubbleclip.search.server.application import create_app
+from hubbleclip.search.server.pages import tile_view
 from hubbleclip.search.server.search_service import params_of
 from hubbleclip.search.server.security import Access
 
@@ -89,6 +92,12 @@ def test_the_forms_long_address_is_shortened_and_names_of_others_do_no_harm(clie
     assert (response.status_code, response.headers["location"]) == (303, "/?q=galaxy")
 
 
+def test_each_fact_that_a_template_names_exists(search: Search) -> None:
+    templates = Path(tile_view.__file__).with_name("templates").glob("*.html")
+    named = {name for path in templates for name in re.findall(r"\b(?:facts|f)\.(\w+)", path.read_text("utf-8"))}
+    assert {"pi", "abstract", "target_class"} <= named <= search.tile(IDS[0]).facts.keys()
+
+
 def test_the_empty_page_offers_examples_and_tiles(client: TestClient) -> None:
     page = soup(client, "/")
     examples = page.select(".examples a")
@@ -108,18 +117,6 @@ def test_a_tile_in_the_grid_says_what_it_is(client: TestClient) -> None:
     assert "+5 of this programme" in text
     more = soup(client, first.select_one(".folded")["href"])
     assert len(more.select(".tile")) == 6
-
-
-def test_filters_are_checked_listed_and_removable(client: TestClient) -> None:
-    page = soup(client, "/?q=survey&instrument=WFC3/IR&observed_from=2008-01-01")
-    assert [box["value"] for box in page.select("input[name=instrument][checked]")] == ["WFC3/IR"]
-    chips = page.select(".chips a")
-    assert [parse_qs(urlsplit(chip["href"]).query).keys() for chip in chips] == [
-        {"instrument", "observed_from"},
-        {"q", "observed_from"},
-        {"q", "instrument"},
-    ]
-    assert page.select_one("[name=observed_from]")["value"] == "2008-01-01"
 
 
 def test_a_chosen_value_that_no_tile_has_stays_in_the_form(client: TestClient) -> None:
@@ -145,12 +142,6 @@ def test_each_filter_with_a_list_has_its_values_on_the_page(client: TestClient, 
         "place=00+04+00+-30+00+00&radius=30",
     ],
 )
-def test_each_kind_of_query_shows_tiles_and_its_parts(query: str, client: TestClient) -> None:
-    page = soup(client, "/?" + query.format(*IDS))
-    assert page.select(".tile .picture")
-    assert len(page.select(".chips a")) == sum(name != "radius" for name, _ in parse_qsl(query))
-
-
 def test_the_hits_of_all_pages_are_exported(client: TestClient) -> None:
     page = soup(client, "/?q=galaxy&filter=F606W&k=5&page=2&group=none")
     exports = {link.text: link["href"] for link in page.select("#results [download]")}

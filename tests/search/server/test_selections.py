@@ -3,6 +3,7 @@
 import io
 import json
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from web_search import service_of
 from hubbleclip.core.errors import SearchError
 from hubbleclip.search.engine import Search
 from hubbleclip.search.params import SearchParams
-from hubbleclip.search.selections import read_selections
+from hubbleclip.search.selections import change_selection, read_selections
 from hubbleclip.search.server.application import create_app
 from hubbleclip.search.server.security import check_access
 
@@ -99,6 +100,13 @@ def test_the_file_is_parsed_once_until_it_is_replaced(client: TestClient, select
     client.post("/selections", data={"name": "arcs", "note": "x", "action": "note"})
     assert read_selections(selected)["arcs"].note == "x"
     assert first["arcs"].note == ""
+
+
+def test_changes_at_one_time_are_all_kept(tmp_path: Path) -> None:
+    path = tmp_path / "selections.json"
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(lambda tile_id: change_selection(path, "arcs", add=[tile_id]), IDS))
+    assert sorted(read_selections(path)["arcs"].tile_ids) == sorted(IDS)
 
 
 def test_two_to_four_tiles_are_compared(client: TestClient, search: Search) -> None:

@@ -9,7 +9,6 @@ import urllib.error
 import urllib.request
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from pathlib import Path
 
 import httpx2
 import pytest
@@ -100,9 +99,3 @@ def test_agents_ask(own: Settings, connect: Callable[[Settings], AbstractAsyncCo
             assert counted.structured_content["rows"][0]["num"] > 10
 
     asyncio.run(talk())
-
-
-def test_serving_without_an_index_says_what_to_run(tmp_path: Path) -> None:
-    outcome = run("serve", "--port", "0", data=tmp_path)
-    assert outcome.code == 2
-    assert "hubbleclip index" in outcome.err

@@ -18,7 +18,7 @@ from starlette.exceptions import HTTPException
 
 from hubbleclip import __version__
 from hubbleclip.catalog.tile_filters import FILTERS
-from hubbleclip.core.errors import HubbleclipError
+from hubbleclip.core.errors import HubbleclipError, SearchError
 from hubbleclip.evaluation.metrics.vocabulary import read_vocabulary
 from hubbleclip.fits.positions import sexagesimal
 from hubbleclip.missions.links import archive_links, sky_links
@@ -256,8 +256,8 @@ def _change(search: Search, name: str, action: str, note: str, tile_ids: list[st
         change_selection(path, name, note=note)
         return "/selections"
     if action == "add":
-        for tile_id in tile_ids:
-            search.picture(tile_id)
+        if unknown := set(tile_ids) - search.corners(tile_ids).keys():
+            raise SearchError(f"there is no tile {min(unknown)[:64]!r}")
         change_selection(path, name, add=tile_ids)
     elif action == "remove":
         change_selection(path, name, remove=tile_ids)
