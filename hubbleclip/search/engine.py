@@ -553,4 +553,3 @@ class Search:
             matches = find_nearest(feat_1d, feat_pd, NUM_PHRASES)[0]
             found[name] = [(texts[match.index], match.score) for match in matches]
         return found
-

@@ -39,6 +39,7 @@ def test_the_request_has_the_schema_the_seed_and_the_abstract() -> None:
     assert (request["model"], request["seed"], request["temperature"]) == ("org/small", 7, 0.0)
     assert request["response_format"]["json_schema"]["schema"] == answer_schema()
     assert request["messages"][-1]["content"] == "Title: Gas\nAbstract: We image nebula 7."
+    assert writer_of(settings(seed=7)) == "org-small-3.1.7"
     assert (reply.answer.summary, reply.prompt_tokens, reply.answer_tokens, num_calls) == ("Nebula 7.", 400, 100, 1)
 
 
@@ -137,10 +138,6 @@ def test_no_request_is_sent_with_a_key_to_an_unconfirmed_address(monkeypatch: py
 def test_a_model_must_be_named() -> None:
     with pytest.raises(SettingsError, match=r"captions\.model is empty"):
         OpenAICompatible(settings(model=""))
-
-
-def test_the_writer_names_model_prompt_schema_and_seed() -> None:
-    assert writer_of(settings(seed=7)) == "org-small-3.1.7"
 
 
 def test_a_changed_prompt_has_a_new_version() -> None:

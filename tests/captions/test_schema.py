@@ -20,12 +20,6 @@ GOOD = {
 }
 
 
-def test_a_good_answer_is_read_also_within_a_code_fence() -> None:
-    plain = parse_answer(json.dumps(GOOD))
-    assert plain.model_dump() == GOOD
-    assert parse_answer(f"```json\n{json.dumps(GOOD)}\n```") == plain
-
-
 @pytest.mark.parametrize(
     ("change", "place"),
     [

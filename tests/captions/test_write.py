@@ -9,7 +9,7 @@ from test_schema import GOOD
 
 from hubbleclip.captions.backends.base import Reply, SourceText
 from hubbleclip.captions.schema import Answer
-from hubbleclip.captions.write import count_call, write_summary
+from hubbleclip.captions.write import write_summary
 from hubbleclip.core.errors import AnswerError
 from hubbleclip.core.layout import Layout
 
@@ -28,10 +28,6 @@ class Queued:
         time.sleep(WAIT_S)
         count_call()
         return Reply(answer=Answer.model_validate(GOOD), prompt_tokens=1, answer_tokens=1)
-
-
-def test_requests_are_counted_over_runs(tmp_path: Path) -> None:
-    assert [count_call(tmp_path / "a.calls") for _ in range(3)] == [0, 1, 2]
 
 
 def test_the_wait_for_other_abstracts_is_no_part_of_the_time(tmp_path: Path) -> None:

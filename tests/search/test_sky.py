@@ -34,11 +34,6 @@ def test_positions_and_names_become_cones(text: str, position: tuple[float, floa
     assert find_cone(text, 0.5, in_catalog).radius_deg == 0.5
 
 
-def test_a_third_number_is_the_radius() -> None:
-    for text in ("13 -30 0.001", "13, -30, 0.001"):
-        assert find_cone(text, None, in_catalog) == Cone(ra_deg=13, dec_deg=-30, radius_deg=0.001)
-
-
 def test_a_cone_reaches_as_far_as_the_observations_of_its_target() -> None:
     assert find_cone("M 31", None, in_catalog).radius_deg == 0.4
     assert find_cone("M 31", 0.2, in_catalog).radius_deg == 0.2

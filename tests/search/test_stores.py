@@ -62,15 +62,6 @@ def test_a_scan_finds_exactly_the_nearest_rows_whatever_the_filter(open_store: O
     store.close()
 
 
-def test_a_longer_result_begins_with_the_shorter_one(open_store: Open) -> None:
-    store = open_store()
-    store.append(ids(0, 6000), features(6000))
-    query_d = np.random.default_rng(3).standard_normal(64)
-    long = store.scan(query_d, 3000).row_n.tolist()
-    assert len(set(long)) == 3000
-    assert store.scan(query_d, 40).row_n.tolist() == long[:40]
-
-
 def test_equal_features_are_in_order_of_row(open_store: Open) -> None:
     store = open_store()
     store.append(ids(0, 5000), np.tile(features(1), (5000, 1)))

@@ -115,7 +115,9 @@ def respond(hits: Hits, form: Format) -> Response:
         return JSONResponse(answer)
     media_type, suffix, write = FORMATS[form]
     headers = {"Content-Disposition": f'attachment; filename="hubbleclip.{suffix}"'}
-    return Response(write([hit.row() for hit in hits.hits], infos_of(hits.index)), media_type=media_type, headers=headers)
+    return Response(
+        write([hit.row() for hit in hits.hits], infos_of(hits.index)), media_type=media_type, headers=headers
+    )
 
 
 async def _images(params: ApiParams, service: SearchService) -> Response:

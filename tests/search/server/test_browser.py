@@ -393,18 +393,19 @@ def axe_findings(page: Page, axe: str) -> list[str]:
 
 
 PATHS = (
-        "/",
-        "/?q=galaxy&place=10+10&instrument=WFC3/IR",
-        "/?q=spiral&k=4",
-        "/tiles/{}",
-        "/sky",
-        "/map",
-        "/?exposure_s_min=1e9",
-        "/?q=sipral+galxy&sort=date",
-        "/sky?q=galaxy",
-        "/selections",
-        "/compare?tile={}&tile={}",
+    "/",
+    "/?q=galaxy&place=10+10&instrument=WFC3/IR",
+    "/?q=spiral&k=4",
+    "/tiles/{}",
+    "/sky",
+    "/map",
+    "/?exposure_s_min=1e9",
+    "/?q=sipral+galxy&sort=date",
+    "/sky?q=galaxy",
+    "/selections",
+    "/compare?tile={}&tile={}",
 )
+
 
 @pytest.mark.parametrize("is_dark", [False, True], ids=["light", "dark"])
 @pytest.mark.parametrize("width", [1280, 768, 400])

@@ -90,7 +90,6 @@ def test_every_search_gives_the_same_through_the_server_and_alone(site: Settings
     assert int(text.partition('route="/api/v1/search",status="200"} ')[2].split(".")[0]) > len(SEARCHES)
 
 
-@pytest.mark.nightly
 @pytest.mark.slow
 def test_a_killed_server_is_not_believed(site: Settings, server) -> None:
     _, process = server

@@ -1,54 +1,25 @@
-"""Damaged and hostile uploads to a real server: each is answered or refused in time, and the memory is bounded."""
+"""Small uploads that are large when they are decoded: a real server refuses them, and its memory is bounded."""
 
 import gzip
 import http.client
 import io
 import time
-import warnings
 import zlib
-from collections import Counter
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from pathlib import Path
 
-import fuzz_worker
 import numpy as np
 import pytest
 from astropy.io import fits
-from PIL import Image
 from real_server import served
-from test_fuzz import write_seeds, write_simulated
 from web_search import png_of
 
 from hubbleclip.config.settings import Settings
 from hubbleclip.search.server.uploads import MAX_PIXELS
 
 pytestmark = [pytest.mark.nightly, pytest.mark.timeout(900)]
-NUM_MUTATED = 600
 PEAK_MB, CASE_S = 1500, 60
 FORM = "multipart/form-data; boundary=----x"
-NAMES = ("a.png", "", "../../etc/passwd", "a\x00.png", "x" * 5000, "ä.fits", 'a"; name="q', "%2e%2e%2f", "CON", "-rf")
-
-
-def pictures() -> Iterator[bytes]:
-    rng = np.random.default_rng(1)
-    grey = rng.integers(0, 255, (90, 120), np.uint8)
-    for mode, form, options in (
-        ("L", "PNG", {}),
-        ("RGB", "PNG", {}),
-        ("RGBA", "PNG", {}),
-        ("P", "PNG", {}),
-        ("I;16", "PNG", {}),
-        ("1", "PNG", {}),
-        ("LA", "PNG", {}),
-        ("L", "JPEG", {}),
-        ("RGB", "JPEG", {"progressive": True}),
-        ("CMYK", "JPEG", {}),
-    ):
-        content = io.BytesIO()
-        Image.fromarray(grey).convert(mode).save(content, form, **options)
-        yield content.getvalue()
 
 
 def bombs() -> dict[str, bytes]:
@@ -74,8 +45,8 @@ def bombs() -> dict[str, bytes]:
     }
 
 
-def form_of(content: bytes, name: str) -> bytes:
-    head = f'------x\r\nContent-Disposition: form-data; name="picture"; filename="{name}"\r\n\r\n'.encode()
+def form_of(content: bytes) -> bytes:
+    head = b'------x\r\nContent-Disposition: form-data; name="picture"; filename="a"\r\n\r\n'
     return head + content + b"\r\n------x--\r\n"
 
 
@@ -101,26 +72,10 @@ def post(port: int, body: bytes) -> int:
     return status
 
 
-def test_uploads_are_answered_or_refused(port: tuple[int, int], tmp_path: Path) -> None:
-    number, pid = port
-    warnings.simplefilter("ignore")
-    write_seeds(tmp_path)
-    write_simulated(tmp_path)
-    seeds = [path.read_bytes() for path in sorted(tmp_path.iterdir())] + list(pictures())
-    assert [post(number, form_of(seed, "a")) for seed in seeds].count(200) > len(seeds) * 0.8
-    cases = [form_of(fuzz_worker.mutate(seeds[n % len(seeds)], n), NAMES[n % len(NAMES)]) for n in range(NUM_MUTATED)]
-    with ThreadPoolExecutor(4) as threads:
-        statuses = list(threads.map(partial(post, number), cases))
-    counted = Counter(statuses)
-    assert set(counted) <= {200, 400, 413, 422, 503}, counted
-    assert min(counted[200], counted.total() - counted[200]) > 50, counted
-    assert peak_mb(pid) < PEAK_MB
-
-
 def test_bombs_are_refused_in_bounded_memory(port: tuple[int, int]) -> None:
     number, pid = port
-    found = {name: post(number, form_of(content, "a")) for name, content in bombs().items()}
+    found = {name: post(number, form_of(content)) for name, content in bombs().items()}
     assert set(found.values()) <= {200, 400, 413, 422}, found
     assert found["pixels"] == found["long row"] == found["gzip"] == 422
     assert peak_mb(pid) < PEAK_MB
-    assert post(number, form_of(next(pictures()), "a")) == 200
+    assert post(number, form_of(png_of(8, 8, 0, zlib.compress(bytes(72))))) == 200
