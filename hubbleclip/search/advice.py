@@ -35,7 +35,7 @@ def notes_on(query: Query) -> Iterator[Note]:
     """Remark on a search."""
     opened, params = query.opened, query.params
     if query.cone and not query.mask_n.any():
-        yield from _on_place(opened, params.place, query.cone)
+        yield from _on_place(opened, params.filter_values()["place"], query.cone)
     for written in params.q:
         text, weight = split_weight(written)
         if weight > 0 and not stays_text(text):

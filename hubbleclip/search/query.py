@@ -56,7 +56,7 @@ class Query:
     @cached_property
     def cone(self) -> Cone | None:
         """Cone around the place of the search."""
-        place, radius_deg = self.params.place, self.params.radius_deg
+        place, radius_deg = self.params.filter_values().get("place"), self.params.radius_deg
         return find_cone(place, radius_deg, self.opened.facts.target_cone, self.elsewhere) if place else None
 
     @cached_property
@@ -130,7 +130,7 @@ class Query:
         """
         first_n = first_of_groups(self.group_n[ranking.row_n])
         if not self.ranker.terms:
-            return first_n[:num_wanted].tolist()
+            return [int(position) for position in first_n[:num_wanted]]
         num_compared = num_wanted
         while True:
             compared = first_n[:num_compared].tolist()
