@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cached_property
@@ -84,11 +84,6 @@ class LocalArchive(ProcessLocal):
     def rows(self) -> dict[tuple[str, str], ProposalText]:
         """Rows of the proposals file, by (mission, number); empty if there is no proposals file."""
         return read_proposal_rows(self.proposals_file) if self.proposals_file else {}
-
-    @cached_property
-    def duplicates(self) -> dict[str, str]:
-        """Duplicate files: maps the `obs_id` of a file to the `obs_id` of an earlier file with the same bytes."""
-        return find_duplicates(self.folder, self.facts)
 
     def query_observations(self, since_mjd: float, until_mjd: float | None = None) -> Iterator[ObservationPage]:
         """Return every file as an observation, or as a rejection; see `Archive.query_observations`."""
@@ -169,8 +164,6 @@ class LocalArchive(ProcessLocal):
         """Return (reason, detail) if a file must be rejected, else None. The proposal already has `num_used` files."""
         if observation.obs_id not in self.facts or not path.is_file():
             return "no_file", f"{path} does not exist any more"
-        if observation.obs_id in self.duplicates:
-            return "repeated", f"the file has the same bytes as {self.duplicates[observation.obs_id]}"
         size_bytes = path.stat().st_size
         if size_bytes > self.settings.max_product_mb * BYTES_PER_MB:
             return "too_large", f"the file has {size_bytes} bytes: raise archive.max_product_mb"
@@ -254,19 +247,3 @@ def _version_of(path: Path) -> str:
     except OSError:
         return "gone"
     return f"{status.st_size} bytes, written {datetime.fromtimestamp(status.st_mtime, UTC).isoformat()}"
-
-
-def find_duplicates(folder: Path, names: Iterable[str]) -> dict[str, str]:
-    """Find files of equal content, and map the name of each duplicate to that of the first file with its content."""
-    by_size: dict[int, list[str]] = {}
-    for name in names:
-        by_size.setdefault((folder / name).stat().st_size, []).append(name)
-    duplicates: dict[str, str] = {}
-    for size, group in by_size.items():
-        first_by_hash: dict[str, str] = {}
-        # a file whose size is unique has no duplicate, so it is not read
-        for name in group if size and len(group) > 1 else []:
-            original = first_by_hash.setdefault(sha256_file(folder / name), name)
-            if original != name:
-                duplicates[name] = original
-    return duplicates

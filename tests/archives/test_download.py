@@ -138,19 +138,9 @@ def test_silence_is_a_timeout(scripted, tmp_path: Path) -> None:
     assert reason_of(script, tmp_path, hasty=hasty) == "timeout"
 
 
-def test_a_file_above_the_limit_is_not_downloaded(scripted, tmp_path: Path) -> None:
-    script = scripted(give(b"", length=10**12))
-    assert reason_of(script, tmp_path, max_bytes=10_000) == "too_large"
-    assert len(script.seen) == 1
-
-
 def test_a_body_in_chunks_beyond_the_limit_is_cut_off(scripted, tmp_path: Path) -> None:
     assert reason_of(scripted(chunked(FITS)), tmp_path, max_bytes=10_000) == "too_large"
     assert part_bytes(tmp_path) == b""
-
-
-def test_a_body_in_chunks_is_read(scripted, tmp_path: Path) -> None:
-    assert fetch(scripted(chunked(FITS)), tmp_path).path.read_bytes() == FITS
 
 
 def test_a_body_up_to_the_end_of_the_connection_is_read(scripted, tmp_path: Path) -> None:

@@ -23,19 +23,6 @@ TEXTS = st.builds(
 )
 
 
-def test_each_field_comes_from_the_first_source_of_its_priority() -> None:
-    apt = ProposalText(number="1", title="From APT", cycle=20)
-    bulk = ProposalText(number="1", title="From the list", cycle=21, abstract="Text.")
-    merged = merge("1", {BULK: bulk, APT: apt})
-    assert (merged.text.title, merged.text.cycle, merged.text.abstract) == ("From APT", 21, "Text.")
-    assert merged.source == APT
-    assert json.loads(merged.provenance) == {
-        "abstract": {"from": BULK},
-        "cycle": {"from": BULK, "other": {APT: 20}},
-        "title": {"from": APT, "other": {BULK: "From the list"}},
-    }
-
-
 def test_a_long_value_that_was_not_used_is_truncated_in_the_provenance() -> None:
     texts = {APT: ProposalText(number="1", abstract="x"), BULK: ProposalText(number="1", abstract="y" * 500)}
     assert json.loads(merge("1", texts).provenance)["abstract"]["other"][BULK] == "y" * MAX_PROVENANCE_CHARS + "…"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,7 +22,7 @@ from hubbleclip.missions.hst import HST
 from hubbleclip.simulator.observations import make_proposals, observations_of, render_product
 from tests.archives.conftest import SKY, make_transport, sources_of
 from tests.archives.s3_servers import running_moto
-from tests.bad_server import BadServer, give
+from tests.bad_server import BadServer, Respond, give
 
 NOWHERE = "http://127.0.0.1:9"
 
@@ -92,19 +91,14 @@ def test_a_source_that_is_down_is_left_out_with_one_warning(
     assert warnings == [f"the source s3 is skipped for the rest of this run: {both._down['s3']}"]
 
 
-def test_a_source_that_fails_too_often_is_left_out_and_the_other_goes_on(simulator: str, files, tmp_path: Path) -> None:
-    with BadServer(give(b"", 500)) as server:
+@pytest.mark.parametrize(("response", "num_asked"), [(give(b"", 500), 3), (give(b"", 503, Retry_After="3600"), 1)])
+def test_a_source_that_fails_too_often_or_asks_for_a_long_pause_is_left_out_and_the_other_goes_on(
+    simulator: str, files, tmp_path: Path, response: Respond, num_asked: int
+) -> None:
+    with BadServer(response) as server:
         both = sources_of(simulator, server.url, tmp_path, "s3", "mast", breaker_failures=3, breaker_s=0)
         found = [fetched(both, product) for product, _ in files]
-    assert ([item.source for item in found], len(server.seen)) == (["mast"] * 3, 3)
-
-
-def test_a_source_that_asks_for_a_long_pause_is_left_out(simulator: str, files, tmp_path: Path) -> None:
-    with BadServer(give(b"", 503, Retry_After="3600")) as server:
-        both = sources_of(simulator, server.url, tmp_path, "s3", "mast")
-        with ThreadPoolExecutor(3) as pool:
-            found = list(pool.map(lambda file: fetched(both, file[0]), files))
-    assert [item.source for item in found] == ["mast"] * 3
+    assert ([item.source for item in found], len(server.seen)) == (["mast"] * 3, num_asked)
 
 
 def test_the_last_source_that_is_down_means_that_the_archive_is(files, tmp_path: Path) -> None:

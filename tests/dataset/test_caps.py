@@ -57,11 +57,6 @@ def test_a_sky_patch_has_at_most_the_set_number_of_tiles_whatever_the_proposal()
     assert len([one for one in admitted(tiles, plans) if one.ra_deg == 10.0]) <= 5
 
 
-def test_tiles_without_a_position_are_in_no_patch():
-    tiles = tiles_of("one", 2, 10)
-    assert len(admitted(tiles, plans_of(tiles, BY_PATCH))) == 20
-
-
 def test_new_tiles_never_displace_admitted_ones_and_nothing_changes_without_new_tiles():
     early, late = tiles_of("p", 2, 5), tiles_of("p", 4, 5)
     first = plans_of(early, BY_PROPOSAL)
@@ -113,13 +108,6 @@ def test_the_tiles_of_a_file_are_drawn_by_the_hash_of_their_ids_whatever_their_o
     drawn = sorted(tiles, key=lambda one: hashlib.sha256(one.tile_id.encode()).digest())[:6]
     for given in (tiles, tiles[::-1]):
         assert {one.tile_id for one in admitted(given, plans_of(given, BY_PROPOSAL))} == {one.tile_id for one in drawn}
-
-
-def test_positions_at_ra_zero_and_at_a_pole_are_in_a_patch():
-    places = [(0.0, 0.0), (0.0, 90.0), (0.0, -90.0), (180.0, 0.0)]
-    tiles = [replace(tile(i, "p"), ra_deg=ra, dec_deg=dec) for i, (ra, dec) in enumerate(places)]
-    assert None not in sky_patches(tiles)
-    assert len(set(sky_patches(tiles))) == 4
 
 
 def test_a_tile_beyond_both_caps_is_recorded_with_that_of_the_proposal():

@@ -62,13 +62,6 @@ def test_a_tile_without_instrument_proposal_or_cycle_is_excluded(wanted, proposa
     assert outcome(split([one], proposals, wanted), one) == ("excluded", UNKNOWN)
 
 
-def test_the_sky_guard_applies_between_instruments():
-    at = square(5, 5, 20)
-    tiles = [shot("a", "p", "WFPC2", at), shot("b", "q", "ACS/WFC", at)]
-    plans = split(tiles, [], BY_INSTRUMENT)
-    assert [outcome(plans, one) for one in tiles] == [("test", None), ("excluded", "sky_guard:overlap")]
-
-
 @settings(deadline=None, max_examples=40)
 @given(
     st.lists(st.tuples(st.integers(0, 9), st.sampled_from(["ACS/WFC", "WFPC2/PC"])), min_size=1, max_size=40),

@@ -189,21 +189,6 @@ def test_a_proposal_that_continues_an_excluded_one_does_not_join_the_group_of_it
     assert alone[new.tile_id].group_id == "f" * 16
 
 
-@pytest.mark.parametrize(
-    ("empty", "fullest", "donor"),
-    [("test", ("val", "train"), "val"), ("val", ("test", "train"), "train"), ("train", ("test", "val"), "val")],
-)
-def test_of_two_fullest_splits_of_equal_size_the_last_by_name_gives_a_group(empty, fullest, donor):
-    of_split = {"test": [], "val": [], "train": []}
-    for name in names_by_draw("s"):
-        draw = draw_of(f"s:{name}")
-        of_split["test" if draw < 0.1 else "val" if draw < 0.3 else "train"].append(name)
-    names = {split: of_split[split][:2] for split in fullest}
-    drawn = draw_splits([name for pair in names.values() for name in pair], {}, SETTINGS)
-    moved = [name for name, split in drawn.items() if split == empty]
-    assert len(moved) == 1 and moved[0] in names[donor]
-
-
 def test_tiles_that_a_late_link_excludes_take_no_place_of_the_cap():
     lost, new, kept = (
         replace(tile(name, who, square(ra, 5.0, 2.0)), ra_deg=ra, dec_deg=5.0)
