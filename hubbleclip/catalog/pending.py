@@ -97,15 +97,10 @@ def _count(catalog: Catalog, query: Pending, number: str = "count(*)") -> int:
     return int(catalog.rows(f"SELECT {number} AS num FROM ({sql})", parameters)[0]["num"])  # noqa: S608
 
 
-def read_products(catalog: Catalog, uris: Sequence[str]) -> list[Product]:
-    """Read products by URI, in the order of the URIs."""
-    by_uri = {row["uri"]: row for row in catalog.named_query("products_named", uris=uris)}
-    return to_records(Product, [by_uri[uri] for uri in uris])
-
-
 def product_batches(catalog: Catalog, uris: Sequence[str], size: int) -> Iterator[list[Product]]:
-    """Read products in batches."""
+    """Read products by URI in batches, in the order of the URIs."""
     # A bounded number of batches is read at a time, so that memory does not grow with the number of pending products.
     for start in range(0, len(uris), size * BATCHES_PER_READ):
-        products = read_products(catalog, uris[start : start + size * BATCHES_PER_READ])
-        yield from (products[i : i + size] for i in range(0, len(products), size))
+        part = uris[start : start + size * BATCHES_PER_READ]
+        by_uri = {row["uri"]: Product(**row) for row in catalog.named_query("products_named", uris=part)}
+        yield from ([by_uri[uri] for uri in part[i : i + size]] for i in range(0, len(part), size))

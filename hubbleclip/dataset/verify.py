@@ -64,7 +64,9 @@ def find_faults(place: str | Path) -> Iterator[str]:
     yield from broken
     yield from _wrong_facts(info)
     if not broken:  # the search for leaks needs every column
-        yield from _leaks(info)
+        recorded = info.description[REPORT].get("settings", {})
+        thresholds = {name: recorded[name] for name in ("near_duplicate", "guard_arcsec") if name in recorded}
+        yield from (f"{info.path}: {leak}" for leak in find_leaks(info.manifest, SplitSettings(**thresholds)))
     for shard in info.description["shards"]:
         yield from _shard_faults(info, shard, has_rows=not broken)
 
@@ -120,13 +122,6 @@ def _wrong_facts(info: DatasetInfo) -> Iterator[str]:
     for name, (stated, actual) in stated_and_actual.items():
         if stated != actual:
             yield f"{info.path}/{DESCRIPTION}: the {name} is {stated}, but {actual} according to the dataset's files"
-
-
-def _leaks(info: DatasetInfo) -> Iterator[str]:
-    """Search for leaks between the splits, with the thresholds of the settings that the description records."""
-    recorded = info.description[REPORT].get("settings", {})
-    thresholds = {name: recorded[name] for name in ("near_duplicate", "guard_arcsec") if name in recorded}
-    yield from (f"{info.path}: {leak}" for leak in find_leaks(info.manifest, SplitSettings(**thresholds)))
 
 
 def _shard_faults(info: DatasetInfo, shard: Row, *, has_rows: bool) -> Iterator[str]:

@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 from hubbleclip.archives.base import proposal_id_of
@@ -129,11 +130,6 @@ def _ra_deg(value: Any) -> float | None:
     return None if number is None else number % 360
 
 
-def _dec_deg(value: Any) -> float | None:
-    """Convert a declination in [-90, 90] degrees to float; return None for anything else."""
-    return _in_range(value, -90, 90)
-
-
 def _footprint(value: Any) -> str | None:
     """Convert a value of `s_region` to text with one space between its words; return None for anything else."""
     return " ".join(str(value or "").split()) or None
@@ -149,7 +145,7 @@ COLUMNS: dict[str, tuple[str, Callable[[Any], Any]]] = {
     "target_classification": ("target_class", _text),
     "mtFlag": ("is_moving", bool),
     "s_ra": ("ra_deg", _ra_deg),
-    "s_dec": ("dec_deg", _dec_deg),
+    "s_dec": ("dec_deg", partial(_in_range, low=-90, high=90)),
     "s_region": ("footprint", _footprint),
     "t_min": ("start_mjd", finite_float),
     "t_exptime": ("exposure_s", finite_float),

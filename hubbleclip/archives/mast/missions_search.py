@@ -83,17 +83,14 @@ class MissionsClient(MastClient):
 
     def _try_products(self, names: Sequence[str]) -> ResultPage:
         """Request the products of datasets once."""
-        body = self._post("post_list_products", {"dataset_ids": [self._dataset(name) for name in names]})
+        wanted = [name.upper() if self.mission.search.is_upper else name for name in names]
+        body = self._post("post_list_products", {"dataset_ids": wanted})
         products = body.get("products")
         if isinstance(products, list) and products and isinstance(products[0], list):
             products = products[0]
         if not isinstance(products, list) or not all(isinstance(row, dict) and "filename" in row for row in products):
             raise DamagedError("the response has no list of products", "bad_json")
         return ResultPage(rows=products, total=len(products))
-
-    def _dataset(self, obs_id: str) -> str:
-        """Return the name of an observation's dataset, in upper case if the mission's names are."""
-        return obs_id.upper() if self.mission.search.is_upper else obs_id
 
     def _post(self, service: str, params: dict[str, Any]) -> dict[str, Any]:
         """Send one request without retries. Raises DamagedError for a response that is not a JSON object."""
