@@ -141,12 +141,13 @@ def benchmark(
 
 def print_captions(result: dict[str, Any]) -> None:
     """Print the main metrics of the frozen image-text benchmark."""
+    seen = "an unknown number" if (num := result["num_programs_in_train"]) is None else num
     cells = {(row["model"], row["name"]): cell(row) for row in result["metrics"]}
     scorers = list(dict.fromkeys(row["model"] for row in result["metrics"]))
     print_rows([{"metric": name, **{one: cells.get((one, name), "") for one in scorers}} for name in SHOWN])
     print_line(
         f"{result['benchmark']}: {result['model']}, {result['num_tiles']} tiles and {result['num_captions']} captions"
-        f" of {result['num_programs']} programmes, {result['num_programs_in_train']} of them in train, items"
+        f" of {result['num_programs']} programmes, {seen} of them in its training, items"
         f" {result['items_sha256'][:16]}"
     )
 

@@ -146,22 +146,26 @@ def model_scores(items: ItemSet, entry: Entry, settings: Settings) -> dict[str, 
 
 
 def open_items(
-    path: Path | None, settings: Settings, place: str = "", *, run_dir: Path | None = None, num_others: int = 1000
+    path: Path | None,
+    settings: Settings,
+    place: str = "",
+    *,
+    seen: frozenset[str] = frozenset(),
+    num_others: int = 1000,
 ) -> tuple[ItemSet, list[catalogue.SkyObject]]:
     """Read frozen items, or make those of a catalogue (CSV) or, without a path, those that the rule draws.
 
-    The second value has the objects of a catalogue. The proposals of `run_dir` count as seen in training.
+    The second value has the objects of a catalogue. `seen` has the proposals that count as seen in training.
     """
     if path and path.suffix == ".parquet":
         items = read_items(path)
-        seen = trained_proposals(run_dir, items.samples)
         return (catalogue.object_set_of(items, seen) if items.benchmark == OBJECTS else items), []
     info = open_dataset(place, settings)
     samples = read_samples(info)
     if path is None:
         return replace(frozen.benchmark_items(samples), dataset_digest=info.digest), []
     objects = catalogue.read_catalogue(path)
-    pairs, seen = catalogue.match_objects(objects, samples), trained_proposals(run_dir, samples)
+    pairs = catalogue.match_objects(objects, samples)
     object_set = catalogue.make_object_set(objects, samples, pairs, seen, num_others)
     return replace(object_set, dataset_digest=info.digest), objects
 
@@ -170,11 +174,11 @@ def benchmark(
     path: Path | None, settings: Settings, entry: Entry = Entry(), *, num_others: int = 1000
 ) -> dict[str, Any]:
     """Score an entry on the items of a file (see `open_items`), or on the frozen image-text benchmark."""
-    is_trained_here = path and not (entry.scores or entry.embeddings)
-    run_dir = run_folder(entry.model, settings) if is_trained_here else None
-    items, objects = open_items(path, settings, entry.place, run_dir=run_dir, num_others=num_others)
+    run_dir = None if entry.scores or entry.embeddings else run_folder(entry.model, settings)
+    seen = trained_proposals(run_dir, entry.place, settings) if run_dir else None
+    items, objects = open_items(path, settings, entry.place, seen=seen or frozenset(), num_others=num_others)
     scores = scores_of(items, entry, settings)
-    common = {"model": entry.name, **frozen.identity(items)}
+    common = {"model": entry.name, **frozen.identity(items, seen)}
     if not isinstance(items, catalogue.ObjectSet):
         return common | {"metrics": frozen.score(items, scores, settings.evaluation)}
     scores = {name: scores_tk.T for name, scores_tk in scores.items()}
@@ -187,16 +191,19 @@ def benchmark(
         "catalogue_sha256": path and sha256_file(path),
         "num_objects": len(objects),
         "num_in_tiles": sum(row.get("num_in_tiles", 0) for row in counts),
-        "num_in_training": sum(row.get("num_in_training", 0) for row in counts) if run_dir and objects else None,
+        "num_in_training": sum(row.get("num_in_training", 0) for row in counts)
+        if seen is not None and objects
+        else None,
         "classes": counts,
         "metrics": catalogue.class_metrics(items, scores, settings.evaluation.bootstrap),
     }
 
 
-def trained_proposals(run_dir: Path | None, samples: Sequence[Sample]) -> frozenset[str]:
-    """List the proposals that a run was trained on."""
-    if run_dir is None:
-        return frozenset()
-    home = run_dir.parent.parent / "datasets" / read_facts(run_dir)["dataset_digest"]
-    known = read_samples(read_dataset(home)) if home.is_dir() else samples
-    return frozenset(sample.proposal_id for sample in known if sample.split == "train")
+def trained_proposals(run_dir: Path, place: str, settings: Settings) -> frozenset[str] | None:
+    """List the proposals that a run was trained on; None if its dataset is not here."""
+    digest = read_facts(run_dir)["dataset_digest"]
+    home = run_dir.parent.parent / "datasets" / digest
+    info = read_dataset(home) if home.is_dir() else open_dataset(place, settings)
+    if info.digest != digest:
+        return None
+    return frozenset(sample.proposal_id for sample in read_samples(info) if sample.split == "train")

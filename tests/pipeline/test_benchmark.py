@@ -24,7 +24,7 @@ from hubbleclip.dataset.manifest import read_dataset
 from hubbleclip.evaluation.benchmarks.items import write_items
 from hubbleclip.evaluation.benchmarks.leaderboard import append_result
 from hubbleclip.images.wcs import tile_geometries
-from hubbleclip.pipeline.benchmark import Entry, benchmark, open_items, run_folder
+from hubbleclip.pipeline.benchmark import Entry, benchmark, open_items, run_folder, trained_proposals
 from hubbleclip.training.checkpoints import load_run_model
 from hubbleclip.training.export.open_clip_folder import merged, write_open_clip
 from hubbleclip.training.models.trained_model import load_model
@@ -64,6 +64,18 @@ def test_a_run_and_features_of_it_in_a_file_have_the_same_score(profile, tmp_pat
         "items_sha256": ours["items_sha256"],
         "num_tiles": len(names),
     }
+
+
+def test_programmes_in_train_are_those_of_the_scored_run_and_not_of_the_items(profile, tmp_path):
+    settings, dataset_dir, run_dir = profile
+    items, _ = open_items(None, settings, str(dataset_dir))
+    clean = replace(items, samples=tuple(replace(one, split="test") for one in items.samples))
+    write_items(tmp_path / "set.parquet", clean)
+    entry = Entry(place=str(dataset_dir), model=str(run_dir))
+    seen = len({one.proposal_id for one in items.samples if one.split == "train"})
+    assert benchmark(tmp_path / "set.parquet", settings, entry)["num_programs_in_train"] == seen > 0
+    other = made_run(tmp_path, digest="0" * 32)
+    assert trained_proposals(other, str(dataset_dir), settings) is None
 
 
 def test_the_script_of_the_docs_enters_scores_of_a_frozen_file_into_a_leaderboard(profile, tmp_path, monkeypatch):
@@ -110,15 +122,17 @@ def test_the_best_images_are_ranked_again_by_a_model_that_reads_pictures(profile
 def test_a_leaderboard_keeps_its_lines_and_its_page_has_a_table_per_digest_and_escapes_names(tmp_path):
     metrics = [{"model": "model", "name": "i2t_recall_at_1", "value": 0.5, "low": 0.4, "high": 0.6}]
     result = {"benchmark": "b", "items_sha256": "1" * 64, "dataset_digest": "d", "num_tiles": 9, "metrics": metrics}
+    result["num_programs_in_train"] = None
     better = [metrics[0] | {"value": 0.75}]
     for changes in (
         {"model": "<b>first"},
-        {"model": "second", "metrics": better},
+        {"model": "second", "metrics": better, "num_programs_in_train": 7},
         {"model": "z", "items_sha256": "2" * 64},
     ):
         page = append_result(tmp_path / "board.jsonl", result | changes, date(2026, 1, 2)).read_text()
     assert len((tmp_path / "board.jsonl").read_text().splitlines()) == 3
     assert page.count("<table ") == 2 and "&lt;b&gt;first" in page and "<b>first" not in page
+    assert page.count("<td>unknown</td>") == 2 and page.count("<td>7</td>") == 1
     assert page.index("<td>second") < page.index("<td>&lt;b&gt;first")
     (tmp_path / "board.jsonl").write_text("no line\n")
     with pytest.raises(EvaluationError, match="is no leaderboard"):

@@ -81,16 +81,19 @@ def score(items: ItemSet, scores: Mapping[str, Floats], settings: EvaluationSett
     return [{name: getattr(row, name) for name in ("model", "name", "value", "low", "high")} for row in rows]
 
 
-def identity(items: ItemSet) -> dict[str, Any]:
-    """Identify items by their digest and their counts; scores are comparable only on the same items."""
-    seen = {sample.proposal_id for sample in items.samples if sample.split == "train"}
+def identity(items: ItemSet, trained: frozenset[str] | None) -> dict[str, Any]:
+    """Identify items by their digest and their counts; scores are comparable only on the same items.
+
+    `trained` lists the proposals that the scored model was trained on; None if they are unknown.
+    """
+    programs = {sample.proposal_id for sample in items.samples}
     return {
         "benchmark": items.benchmark,
         "items_sha256": items.digest,
         "dataset_digest": items.dataset_digest,
         "num_tiles": len(items.samples),
         "num_captions": len(items.texts),
-        "num_programs": len({sample.proposal_id for sample in items.samples}),
+        "num_programs": len(programs),
         "num_groups": len(np.unique(items.group_t)),
-        "num_programs_in_train": len(seen),
+        "num_programs_in_train": None if trained is None else len(programs & trained),
     }

@@ -14,6 +14,7 @@ from hubbleclip.evaluation.names import HEADLINE
 from hubbleclip.evaluation.report.page import environment
 
 FACTS = ("model", "benchmark", "items_sha256", "dataset_digest", "num_tiles")
+SEEN = "num_programs_in_train"
 MAIN = {
     HEADLINE: "image to text, top 10 %",
     f"{HEADLINE}_by_proposal": "the same, mean over proposals",
@@ -33,7 +34,7 @@ def append_result(path: Path, result: Mapping[str, Any], day: date) -> Path:
         for row in result["metrics"]
         if row["model"] == "model" and row["name"] in MAIN and row.get("class") is None and row.get("scope") != "unseen"
     }
-    line = {name: result[name] for name in FACTS} | {"date": day.isoformat(), "metrics": metrics}
+    line = {name: result[name] for name in (*FACTS, SEEN)} | {"date": day.isoformat(), "metrics": metrics}
     page = render([*read_lines(path), line])
     with path.open("a", encoding="utf-8") as file:
         file.write(json.dumps(line) + "\n")
