@@ -40,7 +40,9 @@ def catalog_lock(layout: Layout) -> Iterator[None]:
 def check_unlocked(layout: Layout) -> None:
     """Raise CatalogLockedError, which names the holder, if another process writes the catalog now."""
     with suppress(FileNotFoundError), layout.lock.open(encoding="utf-8") as file, _locking(file):
-        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)  # shared, so that the entry of a holder stays
+        fcntl.flock(
+            file, fcntl.LOCK_SH | fcntl.LOCK_NB
+        )  # a shared lock, since only exclusive ones write the name of their holder
 
 
 @contextmanager

@@ -71,7 +71,7 @@ WITH near AS (
 ), compared AS (SELECT word, num, damerau_levenshtein(word, $word) AS distance FROM near)
 SELECT word FROM compared WHERE distance <= least(2, length($word) // 5) ORDER BY distance, num DESC, word LIMIT 1
 """
-"""Query for the word of an abstract or a target that is most like another word; the most frequent one of several."""
+"""Finds the word of abstracts and targets that is most similar to a given one; of several such, the most frequent."""
 
 
 class Postings:
@@ -196,7 +196,7 @@ class TileFacts:
         return row_n
 
     def facts(self, rows: Sequence[int]) -> list[dict[str, Any]]:
-        """Read what is known of tiles."""
+        """Read the facts of a hit for each of some tiles."""
         found = {row.pop("row"): row for row in self._rows(IN_MEMORY, FACTS_OF, [list(rows)])}
         return [found[row] for row in rows]
 

@@ -178,7 +178,7 @@ def build_dataset(
 
 
 def make_subset(place: str | Path, tile_ids: Iterable[str], folder: Path) -> BuiltDataset:
-    """Build the dataset `folder/<digest>/` of those tiles that a dataset has, in the same splits."""
+    """Build the dataset `folder/<digest>/` of some tiles of another dataset, in the same splits."""
     info, wanted = read_dataset(place), set(tile_ids)
     rows = info.manifest.filter(pc.field("tile_id").isin(list(wanted)))
     if not rows.num_rows:

@@ -250,7 +250,7 @@ def _check_fields(row: object, types: Mapping[str, type | UnionType]) -> None:
         raise ValueError(f"{row!r} is not a JSON object")
     for name, type_ in types.items():
         if name not in row or not isinstance(row[name], type_):
-            raise ValueError(f"its {name} is {row.get(name)!r:.80}")
+            raise ValueError(f"{name} is invalid: {row.get(name)!r:.80}")
 
 
 def _check_files(files: Mapping[str, object]) -> None:

@@ -23,7 +23,7 @@ PARAMETERS = {"BLOCKSIZE": (16, 32), "BYTEPIX": (1, 2, 4, 8)}
 MAX_PIXEL_BYTES = 8
 PIECE_BYTES = 1 << 20
 GZIP_OR_ZLIB = 47
-"""Value of zlib's argument `wbits` that accepts both formats."""
+"""Value of zlib's argument `wbits` that accepts the formats gzip and zlib."""
 BAND_BYTES_PER_PIXEL = 24
 """Upper estimate of the memory for unpacking a band: for the band, and for one compression tile in three forms."""
 

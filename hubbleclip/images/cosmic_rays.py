@@ -132,7 +132,7 @@ def _seeds_of_block(values_yx: Any, top: Any, background: Any, limits: Any, cont
     for y in range(BLOCK_PX):
         above, middle, below = values_yx[y + 1, 2:], values_yx[y + 2, 2:], values_yx[y + 3, 2:]
         left, right = values_yx[y + 2, 1:], values_yx[y + 2, 3:]
-        for x in range(width):  # a loop of its own, because it is vectorised
+        for x in range(width):  # a separate loop, which the compiler can vectorise
             floor = middle[x] - limits[x]
             is_low = (above[x] < floor) | (below[x] < floor) | (left[x] < floor) | (right[x] < floor)
             is_steep[x] = is_low & (middle[x] < F32(np.inf))

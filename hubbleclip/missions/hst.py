@@ -41,9 +41,9 @@ COUNTER_BAD = LOST | {8: "masked: repeller wire or bar", 512: "bad in a referenc
 # As in drizzlepac (final_bits 336, for IR 528), stable hot pixels are valid, because the dark corrects them. Unstable
 # pixels and charge traps are not valid. docs/tiles.md compares each bit.
 CCD_BAD = LOST | RAYS | {128: "bad in the bias", 512: "bad in the flat"}
-# Valid: 16 hot, 64 warm, 256 full well, 2048 A/D converter saturated, 16384 satellite trail?
+# Valid pixels: 16 hot, 64 warm, 256 full well, 2048 A/D converter saturated, 16384 (perhaps a satellite trail)
 ACS_BAD = CCD_BAD | {8: "masked by the finger", 32: "unstable", 1024: "sink pixel"}
-# Valid: 16 hot, 64 warm, 256 full well, 2048 A/D converter saturated, 16384 crosstalk?
+# Valid pixels: 16 hot, 64 warm, 256 full well, 2048 A/D converter saturated, 16384 (perhaps crosstalk)
 UVIS_BAD = CCD_BAD | {8: "deviant?", 32: "unstable or tail of a hot pixel", 1024: "charge trap"}
 # Valid: 16 hot, 256 saturated, 512 blob, 2048 signal in the zero read, 8192 cosmic ray, corrected in the ramp
 IR_BAD = LOST | {8: "deviant zero read", 32: "unstable", 64: "warm?", 128: "bad reference pixel", 4096: RAYS[4096]}

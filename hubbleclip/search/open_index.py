@@ -129,7 +129,7 @@ class OpenIndex:
 
     @cached_property
     def chance(self) -> dict[int, float]:
-        """Score by words of the best tile of random texts, by their number of words; filled when it is needed."""
+        """Cache, by number of words, of the word score that the best tile has for a random text of that length."""
         return {}
 
     @cached_property

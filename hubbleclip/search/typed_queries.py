@@ -24,7 +24,7 @@ from hubbleclip.search.records import GroupBy
 from hubbleclip.search.sky import DECIMAL, FINE, NUMBER, POSITION, SIGNED_PAIR, SIGNS, UNSIGNED_PAIR, find_cone
 
 MAX_WORDS, MAX_LETTERS, MAX_NAME_WORDS = 16, 300, 4
-"""Maximum numbers of words and letters of a text in which anything is recognised, and of words of a target's name."""
+"""Longest text, in words and in letters, that is searched for filters; longest name of a target, in words."""
 TAKEN, QUOTE = "\ue000", "\ue001"
 """Replace in a text what was recognised there, and mark the number of a part that stays text."""
 Change = dict[str, Any]
@@ -100,7 +100,7 @@ class _Reader:
         return rest + written.removeprefix(text) if rest and written != text else as_written(rest)
 
     def _take(self, change: Change, part: str) -> str:
-        """Change the values; return what replaces the part of the text that says so, which is itself if it is wrong."""
+        """Set parameters; return what replaces the part of the text that gave them, or the part if one is invalid."""
         if "radius" in change and "place" not in self.values:
             return part
         if any(name in self.kept - LISTS and self.values[name] != value for name, value in change.items()):

@@ -35,7 +35,7 @@ def _tuples(values: dict[str, Any]) -> dict[str, Any]:
 
 _TABLES = tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8"))
 OBJECT_KINDS = {name: ObjectKind(name=name, **_tuples(values)) for name, values in _TABLES["kinds"].items()}
-CALIBRATION = OBJECT_KINDS.pop("calibration")  # it has no scene and no renderer
+CALIBRATION = OBJECT_KINDS.pop("calibration")  # a calibration exposure has no scene and no renderer
 FILTER_PLANS: dict[str, dict[str, tuple[str, ...]]] = {
     purpose: _tuples(cameras) for purpose, cameras in _TABLES["filters"].items()
 }

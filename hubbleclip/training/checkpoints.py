@@ -170,7 +170,7 @@ def read_checkpoint_records(run_dir: Path) -> list[Checkpoint]:
 
 
 class BestWeights(NamedTuple):
-    """Name and SHA-256 of the file with a run's best weights: its best checkpoint or its mixture."""
+    """Name and SHA-256 of the file with a run's best weights: its best checkpoint, or its interpolated ones."""
 
     name: str
     sha256: str
@@ -220,7 +220,7 @@ def write_base(run_dir: Path, load_base: Callable[[], LoadedModel]) -> None:
     shutil.rmtree(building, ignore_errors=True)
     building.mkdir()
     write_open_clip(load_base(), building)
-    with checking(building):  # a folder that the end of the training would refuse
+    with checking(building):  # otherwise the export at the end of the training would fail
         check_open_clip(building)
     sync_files(building.iterdir())
     building.rename(run_dir / BASE)

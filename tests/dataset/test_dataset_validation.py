@@ -62,7 +62,7 @@ def test_a_description_that_lacks_a_fact_is_refused_in_one_line(built, name, is_
     description = description_of(built)
     del (description["shards"][1] if is_of_shard else description)[name]
     (built / "dataset.json").write_text(json.dumps(description))
-    with pytest.raises(DatasetError, match=f"does not describe a dataset .its {name} is None.*again$"):
+    with pytest.raises(DatasetError, match=f"does not describe a dataset .{name} is invalid: None.*again$"):
         read_dataset(built)
 
 

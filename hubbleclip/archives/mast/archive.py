@@ -222,7 +222,7 @@ class MastArchive(ProcessLocal):
         """See `Archive.renewed_files`."""
         known = [item for item in products if item.etag and not self.settings.from_raw]
         found = ((item, self.files.etag_of(item)) for item in known)
-        # a server whose ETag differs in each response says nothing
+        # an ETag that differs in each response does not show whether the file has changed
         return [item.uri for item, etag in found if etag not in {None, item.etag} and etag == self.files.etag_of(item)]
 
     def fetch_product(self, product: Product) -> Product:

@@ -282,7 +282,7 @@ def _typed_timeouts() -> Iterator[None]:
 
 
 def _batches(obsids: Sequence[int]) -> Iterator[Sequence[int]]:
-    """Divide numbers of observations into slices for one request each."""
+    """Divide observation ids (`obsid`) into slices for one request each."""
     yield from (obsids[start : start + OBSIDS_PER_REQUEST] for start in range(0, len(obsids), OBSIDS_PER_REQUEST))
 
 

@@ -95,9 +95,10 @@ def assign_splits(
 
 
 def late_linked(split_of: Mapping[str, str], links: Sequence[Link]) -> set[str]:
-    """Find the assigned proposals that must be excluded, because a text links them to one in a split of lower rank.
+    """Find the assigned proposals that must be excluded, because their text links them to one in another split.
 
-    The abstracts of two proposals may arrive after both were assigned by their titles, to different splits.
+    The abstracts of two proposals may arrive after both were assigned by their titles, to different splits. The one in
+    train gives way to the one in val or test, and the one in val to the one in test.
     """
     # A proposal without a split has no tile in any split, so links to it and through it are ignored.
     known = {proposal_id: split for proposal_id, split in split_of.items() if split in RANKS}

@@ -7,9 +7,9 @@ tile whether it is held out for test. The rules are:
    held-out tiles and train contains no tile that is related to them.
 2. A hash draws val groups from the other groups; the rest is train.
 3. A tile whose instrument, cycle or programme number is unknown is excluded.
-4. Existing assignments do not change (except by late links). If a group is now in another split than its existing
-   tiles, its new tiles are excluded.
-5. The sky guard is applied after these rules.
+4. Existing assignments do not change, unless a later text links two proposals (`late_linked`). If a group is now in
+   another split than its existing tiles, its new tiles are excluded.
+5. Last, the sky guard excludes train tiles that overlap a val or test tile.
 """
 
 from __future__ import annotations
@@ -88,7 +88,9 @@ def plan_scheme(
     roots = group_proposals(members, by_text)
     is_test = [SCHEMES[settings.scheme](material, tile, settings) for tile in tiles]
     held_out = {roots[tile.proposal_id] for tile, is_held_out in zip(tiles, is_test, strict=True) if is_held_out}
-    existing_splits: dict[str, set[str]] = defaultdict(set)  # splits of the existing tiles, by root of the group
+    existing_splits: dict[str, set[str]] = defaultdict(
+        set
+    )  # splits of a group's existing tiles; the key is the group's root
     for tile in tiles:
         if tile.tile_id in existing:
             existing_splits[roots[tile.proposal_id]].add(existing[tile.tile_id].split)

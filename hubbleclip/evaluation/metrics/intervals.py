@@ -72,7 +72,9 @@ def design_ratio(value: float, variance: float, sizes_g: Ints, spread: Spread | 
     seen = num_groups * value * (1 - value)
     if spread is None or spread.variance < HITS * value * (1 - value):
         spread, weight = Spread(value * (1 - value), PRIOR_CORRELATION), UNKNOWN_WEIGHT
-        variance *= (special.stdtrit(num_groups - 1, 1 - TAIL) / NORMAL_QUANTILE) ** 2  # few groups estimate it
+        variance *= (
+            special.stdtrit(num_groups - 1, 1 - TAIL) / NORMAL_QUANTILE
+        ) ** 2  # the variance of few groups is uncertain
     else:
         weight, variance = MODEL_WEIGHT, max(variance, spread.variance / num_values)
     misses = seen**2 / (num_groups**2 * variance) if variance * num_values > MIN_VARIANCE else 0.0

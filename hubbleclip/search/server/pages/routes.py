@@ -39,7 +39,7 @@ from hubbleclip.search.sky import UnaskedNameError
 Part = TypeVar("Part")
 NUM_EXAMPLES = 8
 FOREIGN = re.compile("utm_.*|mc_.*|_.*|.*clid|ref|token|without")
-"""Matches names that others add to an address, or that are not listed."""
+"""Parameters that a page ignores: other sites append them to links, or the page has them for itself."""
 MODES = {Mode.BOTH: "model and words", Mode.MODEL: "model", Mode.WORDS: "words"}
 GROUPS = {GroupBy.PROPOSAL: "one per programme", GroupBy.SKY: "one per patch of sky", GroupBy.NONE: "all"}
 COUNTED = {GroupBy.PROPOSAL: "programme", GroupBy.SKY: "patch", GroupBy.NONE: "tile"}
