@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 
 from hubbleclip.config.base import Section
 
-RECIPE = 9
+RECIPE = 10
 """Version of the algorithm that turns FITS files into tiles; a change of the algorithm gives tiles new ids."""
 MIN_SIGNAL_SHARE = 0.0005
 """Minimum share of valid pixels that exceed `signal_sigma` after smoothing; a tile with fewer is empty sky."""

@@ -15,6 +15,7 @@ Cards = dict[bytes, bytes]
 
 BLOCK_BYTES = 2880
 CARD_BYTES = 80
+MAX_HEADER_BYTES = 8 << 20
 WIDTHS = frozenset({8, 16, 32, 64, -32, -64})
 MAX_AXES = 999
 MAX_HDUS = 2500

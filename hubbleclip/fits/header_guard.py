@@ -12,14 +12,11 @@ from typing import IO
 from astropy.io import fits as pyfits
 
 from hubbleclip.core.errors import ImageError
-from hubbleclip.fits.cards import MAX_HDUS
+from hubbleclip.fits.cards import BLOCK_BYTES, CARD_BYTES, MAX_HDUS, MAX_HEADER_BYTES, end_of
 from hubbleclip.fits.integrity import content_name
 
-BLOCK_BYTES, CARD_BYTES = 2880, 80
-MAX_HEADER_BYTES = 8 << 20
 MANY = re.compile(rb"(NAXIS|TFIELDS) *= *\+?0*[1-9]\d{3}", re.IGNORECASE)
 """Matches a header card that declares 1,000 or more axes or columns; the FITS standard allows 999."""
-END = b"END     "
 REPLACEMENT = b"\xef\xbf\xbd"
 """The character U+FFFD in UTF-8, which replaces each byte that is no text."""
 PIECE_BYTES = 1 << 20
@@ -36,7 +33,7 @@ def check_header(file: IO[bytes], start: int = 0) -> bool:
             block = file.read(BLOCK_BYTES)
             if any(found.start() % CARD_BYTES == 0 for found in MANY.finditer(block)):
                 raise ImageError("unreadable", "a header declares more than 999 axes or columns")
-            if any(block.startswith(END, card) for card in range(0, len(block), CARD_BYTES)):
+            if end_of(block) is not None:
                 return True
             if not block:
                 break

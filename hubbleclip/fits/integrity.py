@@ -23,6 +23,7 @@ import numpy as np
 from hubbleclip.fits.cards import (
     BLOCK_BYTES,
     MAX_HDUS,
+    MAX_HEADER_BYTES,
     Cards,
     ContentProblem,
     Reason,
@@ -34,7 +35,6 @@ from hubbleclip.fits.cards import (
     value,
 )
 
-MAX_HEADER_BLOCKS = 10_000
 SUMMED_BYTES = 1 << 20
 ALL_ONES = 0xFFFFFFFF
 FITS_START = b"SIMPLE  ="
@@ -179,8 +179,10 @@ def _read_header(file: BinaryIO, number: int) -> bytes:
             raise UnsoundError("damaged", f"the bytes after HDU {number - 1} are not a FITS extension")
         if len(block) < BLOCK_BYTES:
             raise UnsoundError("truncated", f"the FITS file is cut in the header of HDU {number}")
-        if len(blocks) == MAX_HEADER_BLOCKS:
-            raise UnsoundError("damaged", f"the header of HDU {number} has no END card in {MAX_HEADER_BLOCKS} blocks")
+        if len(blocks) == MAX_HEADER_BYTES // BLOCK_BYTES:
+            raise UnsoundError(
+                "damaged", f"the header of HDU {number} has no END card in its first {MAX_HEADER_BYTES} bytes"
+            )
         blocks.append(block)
     return b"".join(blocks)
 

@@ -14,6 +14,7 @@ from typing import BinaryIO
 from hubbleclip.fits.cards import (
     BLOCK_BYTES,
     CARD_BYTES,
+    MAX_HEADER_BYTES,
     Cards,
     UnsoundError,
     cards_of,
@@ -25,7 +26,6 @@ from hubbleclip.fits.cards import (
 
 MIN_SKIP_BYTES = 2_000_000
 """Smallest extension that is skipped. A smaller one arrives about as fast as the response to another request."""
-MAX_HEADER_BYTES = 8 << 20
 UNREAD = re.compile(r"CTX|CON|ERR|SAMP|TIME|AREA|VAR_(POISSON|RNOISE|FLAT)")
 """Names of image extensions that no stage reads. SCI, DQ, WHT, and the distortion tables of the WCS are read."""
 SKIPPED = b"NOTREAD"

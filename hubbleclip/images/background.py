@@ -59,9 +59,10 @@ def lowest_around(blocks_yx: NDArray[np.float32]) -> NDArray[np.float32]:
 
 def _sample_strip(data_yx: NDArray[np.float32], valid_yx: NDArray[np.bool_], lag_px: int) -> Background:
     """Return the midmeans of the sampled pixels and of their second differences, in each block of a range of rows."""
-    rows_yx = np.where(valid_yx[::STEP_PX], data_yx[::STEP_PX], F32(np.inf)).astype(np.float32, copy=False)
-    padded_yx = np.pad(rows_yx, ((0, 0), (lag_px, lag_px)), constant_values=np.inf)
-    values_yx, width = rows_yx[:, ::STEP_PX], rows_yx.shape[1]
+    height, width = data_yx[::STEP_PX].shape
+    padded_yx = np.full((height, width + 2 * lag_px), np.inf, np.float32)
+    np.copyto(padded_yx[:, lag_px:-lag_px], data_yx[::STEP_PX], where=valid_yx[::STEP_PX])
+    values_yx = padded_yx[:, lag_px:-lag_px:STEP_PX]
     with np.errstate(invalid="ignore", over="ignore"):
         sides_yx = padded_yx[:, :width:STEP_PX] + padded_yx[:, 2 * lag_px :: STEP_PX]
         differences_yx = np.abs(values_yx - F32(0.5) * sides_yx)

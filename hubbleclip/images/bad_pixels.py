@@ -6,7 +6,6 @@ Without the repair, every hot pixel in front of a galaxy would be displayed as a
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -25,8 +24,6 @@ MAX_CORE_PX = 64
 MIN_CORE_AREA_PX = 4
 CORE_SIGMA = 10.0
 """Minimum height of the pixels beside a saturated core above the sky, in sigmas of the noise."""
-MAX_OPEN_SHARE = 0.05
-"""Largest share of the pixels beside a saturated core that may be invalid."""
 CORE_RISE = 1.25
 """Minimum ratio of the heights at a distance of one and of two pixels from a saturated core."""
 FilledPixels = tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.float32]]
@@ -124,44 +121,27 @@ def _sort_lower_half(near: Any) -> None:
 def fill_cores(data_yx: NDArray[np.float32], valid_yx: NDArray[np.bool_], sky: float, noise: float) -> FilledPixels:
     """Fill the saturated cores that have no data, each with the highest value beside it.
 
-    A core is a region of invalid pixels towards which the values beside it rise.
+    A core is a region of invalid pixels towards which the values in its rows rise.
     """
-    runs, row_places = invalid_runs(valid_yx), data_yx.shape[1] + 1
-    rows, firsts = np.divmod(runs[:, 0], row_places)
-    ends = firsts + np.diff(runs)[:, 0]
-    is_inside = (firsts > 0) & (ends < data_yx.shape[1]) & (ends - firsts <= MAX_CORE_PX)
-    runs, rows, firsts, ends = (part[is_inside] for part in (runs, rows, firsts, ends))
-    is_bright = np.minimum(data_yx[rows, firsts - 1], data_yx[rows, ends]) > sky + CORE_SIGMA * noise
-    regions = region_labels(runs[is_bright], row_places) if is_bright.any() else np.empty(0, np.int32)
-    places = list(zip(rows[is_bright], firsts[is_bright], ends[is_bright], strict=True))
-    cores = [
-        _fill_core(data_yx, valid_yx, [places[k] for k in np.flatnonzero(regions == region)], sky)
-        for region in np.flatnonzero(np.bincount(regions, (ends - firsts)[is_bright]) >= MIN_CORE_AREA_PX)
-    ]
-    y, x, values = (np.concatenate(parts) for parts in zip(NO_CORES, *cores, strict=True))
-    order = np.argsort(y, kind="stable")
-    return y[order], x[order], values[order]
-
-
-def _fill_core(
-    data_yx: NDArray[np.float32], valid_yx: NDArray[np.bool_], runs: Sequence[tuple[int, int, int]], sky: float
-) -> FilledPixels:
-    """Return the pixels of the runs (row, first column, end) with the value that fills them; none if it is no core."""
-    from scipy.ndimage import binary_dilation  # noqa: PLC0415 - the import takes 0.1 s, and few images have cores
-
-    top, left = max(runs[0][0] - 2, 0), max(min(first for _, first, _ in runs) - 2, 0)
-    box = np.s_[top : runs[-1][0] + 3, left : max(end for _, _, end in runs) + 2]
-    values_yx, known_yx = data_yx[box].astype(np.float64), valid_yx[box]
-    core_yx = np.zeros(known_yx.shape, np.bool_)
-    for row, first, end in runs:
-        core_yx[row - top, first - left : end - left] = True
-    near_yx = binary_dilation(core_yx, np.ones((3, 3)))
-    rim_yx, outer_yx = near_yx & known_yx, binary_dilation(near_yx, np.ones((3, 3))) & ~near_yx & known_yx
-    num_open = np.count_nonzero(near_yx & ~core_yx & ~known_yx)  # a gap between chips extends beyond a star
-    if not outer_yx.any() or num_open > MAX_OPEN_SHARE * np.count_nonzero(near_yx & ~core_yx):
+    runs, (height, width) = invalid_runs(valid_yx), data_yx.shape
+    if not runs.size:
         return NO_CORES
-    rim, outer = np.median(values_yx[rim_yx]), np.median(values_yx[outer_yx])
-    if rim - sky < CORE_RISE * (outer - sky):
-        return NO_CORES
-    rows, columns = np.nonzero(core_yx)
-    return rows + top, columns + left, np.full(rows.size, values_yx[rim_yx].max(), np.float32)
+    rows, firsts = np.divmod(runs[:, 0], width + 1)
+    lengths, regions = np.diff(runs)[:, 0], region_labels(runs, width + 1)
+    ends = firsts + lengths
+    beside = rows, np.stack([firsts - 1, ends, firsts - 2, ends + 1]).clip(0, width - 1)
+    heights = np.where(valid_yx[beside], data_yx[beside] - np.float64(sky), 0)  # two pixels on each side of a run
+    is_rim = (firsts > 0) & (ends < width) & (lengths <= MAX_CORE_PX) & (heights[:2].min(axis=0) > CORE_SIGMA * noise)
+    areas, rims, outers, num_open = (
+        np.bincount(regions, part) for part in (lengths, heights[:2].sum(axis=0), heights[2:].sum(axis=0), ~is_rim)
+    )
+    # every run of a core ends at bright pixels, while a gap between chips extends beyond a star
+    is_core = (num_open == 0) & (areas >= MIN_CORE_AREA_PX) & (rims >= CORE_RISE * outers)
+    own = np.flatnonzero(is_core[regions])
+    cores, y = np.repeat(regions[own], lengths[own]), np.repeat(rows[own], lengths[own])
+    x = np.concatenate([NO_CORES[1], *map(np.arange, firsts[own], ends[own])])
+    highest = np.full(is_core.size, sky, np.float32)
+    for step_y, step_x in np.ndindex(3, 3):
+        near = (y + step_y - 1).clip(0, height - 1), x + step_x - 1
+        np.maximum.at(highest, cores, np.where(valid_yx[near], data_yx[near], F32(sky)))
+    return y, x, highest[cores]

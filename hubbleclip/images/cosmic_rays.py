@@ -50,6 +50,12 @@ The contrast is `LOCAL_FACTOR` times larger, because the local level contains th
 times the height of that level above the background is added to the height of a neighbour. With both, no pixel of a star
 of Tiny Tim is a seed.
 """
+STRIP_ROWS = 4 * BLOCK_PX  # number of rows in which seeds are sought at once
+MAX_HIGH = 2
+"""Largest number of valid pixels among the 3x3 of a seed that are as high as the seed, which counts itself.
+
+In crowded fields, a pixel in the wing of a star may be sharp, but the pixels of the core are higher.
+"""
 MAX_SHARE = 0.15  # largest share of an image that rays may cover; otherwise none is rejected
 VALID, RAY, GROWN, TESTED, SATURATED = 1, 2, 3, 5, 7
 """Values of the mask during the detection; `GROWN` and `TESTED` are the results of the current round.
@@ -77,15 +83,17 @@ def reject_cosmic_rays(
     Background and noise are local; see `background.block_background`. A seed is a pixel more than 6 noise sigmas above
     the background, or above the level of the 5x5 pixels around it, that passes one of two tests. Either it exceeds
     `contrast` times the median of its 3x3 pixels, or it is higher than the others and exceeds 2.5 * `contrast` times
-    its lowest side neighbour. A ray then grows from its seed over touching pixels above 6 sigmas that exceed 4 times
+    its lowest side neighbour. At most one of the others is higher. A ray then grows from its seed over touching pixels above 6 sigmas that exceed 4 times
     their lowest side neighbour outside rays, and are at most 1.7 times as high as the ray beside them. This growth
     follows tracks that are up to two pixels wide. A last round with lower limits adds the pixels to which charge has
-    diffused. The pixels at the places `saturated` are no rays.
+    diffused. The pixels at the places `saturated`, and those above and below them, are no rays.
     """
     pixels, mask_yx = pixel_words(data_yx), valid_yx.view(np.uint8)
     levels_yx, noises_yx = block_background(data_yx, valid_yx, lag_px)
     background = levels_yx, noises_yx, lowest_around(noises_yx)
     seeds = _find_seeds(data_yx, valid_yx, background, F32(contrast))
+    # charge bleeds along columns, so the pixels above and below a saturated one are those of a star too
+    saturated = (saturated[:, None] + np.array([-1, 0, 1]) * data_yx.shape[1]).clip(0, data_yx.size - 1).ravel()
     saturated = saturated[valid_yx.flat[saturated]]
     mask_yx.flat[saturated] = SATURATED
     found = [seeds[mask_yx.flat[seeds] == VALID]]
@@ -106,15 +114,15 @@ def _find_seeds(
 ) -> NDArray[np.int64]:
     """Return the places of the seeds in the flat array, int64 (n,)."""
     (height, width), places = data_yx.shape, []
-    steepness = _least_steepness(SIGNIFICANCE_SIGMA, contrast)
-    limits_yx = np.repeat(steepness * background[2], BLOCK_PX, axis=1)[:, :width]
-    for top in range(0, height, BLOCK_PX):
-        # the rows of a block with a margin of two pixels
-        first, last = max(top - 2, 0), min(top + BLOCK_PX + 2, height)
-        values_yx = np.full((BLOCK_PX + 4, width + 4), np.inf, np.float32)
+    limits_yx = np.repeat(_least_steepness(SIGNIFICANCE_SIGMA, contrast) * background[2], BLOCK_PX, axis=1)[:, :width]
+    for top in range(0, height, STRIP_ROWS):
+        # the rows of a strip with a margin of two pixels
+        bottom = min(top + STRIP_ROWS, height)
+        first, last = max(top - 2, 0), min(bottom + 2, height)
+        values_yx = np.full((bottom - top + 4, width + 4), np.inf, np.float32)
         inside_yx = values_yx[first - top + 2 : last - top + 2, 2:-2]
         np.copyto(inside_yx, data_yx[first:last], where=valid_yx[first:last])
-        places.append(_seeds_of_block(values_yx, top, background, limits_yx[top // BLOCK_PX], contrast))
+        places.append(_seeds_of_strip(values_yx, top, background, limits_yx, contrast))
     return np.concatenate(places)
 
 
@@ -125,11 +133,12 @@ def _least_steepness(sigma: Any, ratio: Any) -> Any:
 
 
 @compiled
-def _seeds_of_block(values_yx: Any, top: Any, background: Any, limits: Any, contrast: Any) -> Any:
-    """Return the places of the seeds in a block of rows, which have a margin of two pixels; `top` is the first row."""
-    places, num, width = np.empty(limits.size * BLOCK_PX, np.int64), 0, limits.size
-    is_steep = np.empty(width, np.bool_)
-    for y in range(BLOCK_PX):
+def _seeds_of_strip(values_yx: Any, top: Any, background: Any, limits_yx: Any, contrast: Any) -> Any:
+    """Return the places of the seeds in a strip of rows, which have a margin of two pixels; `top` is the first row."""
+    (num_rows, width), num = (len(values_yx) - 4, limits_yx.shape[1]), 0
+    places, is_steep = np.empty(num_rows * width, np.int64), np.empty(width, np.bool_)
+    for y in range(num_rows):
+        limits = limits_yx[(top + y) // BLOCK_PX]
         above, middle, below = values_yx[y + 1, 2:], values_yx[y + 2, 2:], values_yx[y + 3, 2:]
         left, right = values_yx[y + 2, 1:], values_yx[y + 2, 3:]
         for x in range(width):  # a separate loop, which the compiler can vectorise
@@ -137,30 +146,30 @@ def _seeds_of_block(values_yx: Any, top: Any, background: Any, limits: Any, cont
             is_low = (above[x] < floor) | (below[x] < floor) | (left[x] < floor) | (right[x] < floor)
             is_steep[x] = is_low & (middle[x] < F32(np.inf))
         for x in range(width):
-            if is_steep[x] and _is_seed(values_yx, (y, x), top, background, (limits[x], contrast)):
+            if is_steep[x] and _is_seed(values_yx, (y, x), top, background, contrast):
                 places[num] = (top + y) * width + x
                 num += 1
     return places[:num]
 
 
 @compiled
-def _is_seed(values_yx: Any, where_yx: Any, top: Any, background: Any, limits: Any) -> Any:
-    """Return whether a pixel of a block is a seed above the background or above the local level."""
-    (y, x), (steepness, contrast) = where_yx, limits
+def _is_seed(values_yx: Any, where_yx: Any, top: Any, background: Any, contrast: Any) -> Any:
+    """Return whether a pixel of a strip is a seed above the background or above the local level."""
+    y, x = where_yx
     near_yx = values_yx[y : y + 5, x : x + 5]
-    num_low, is_peak = 0, True
+    num_high = num_invalid = 0
     for dy in range(1, 4):
         for dx in range(1, 4):
-            num_low += near_yx[2, 2] - near_yx[dy, dx] > steepness
-            is_peak &= near_yx[dy, dx] <= near_yx[2, 2]
-    if num_low < 5 and not is_peak:  # most pixels in the wings of stars
+            num_high += near_yx[2, 2] <= near_yx[dy, dx]
+            num_invalid += near_yx[dy, dx] == F32(np.inf)
+    if num_high - num_invalid > MAX_HIGH:
         return False
-    (level, noise), local = background_at(background, top + y, x), _local_level(near_yx)
+    (level, noise), local, is_peak = background_at(background, top + y, x), _local_level(near_yx), num_high == 1
     tolerance = TOLERANCE_SIGMA * noise
-    if _is_sharp(near_yx, min(level, local), noise, tolerance, contrast):
+    if _is_sharp(near_yx, min(level, local), noise, tolerance, contrast, is_peak):
         return True
     tolerance += LOCAL_TOLERANCE * max(local - level, F32(0))
-    return local < F32(np.inf) and _is_sharp(near_yx, local, noise, tolerance, LOCAL_FACTOR * contrast)
+    return local < F32(np.inf) and _is_sharp(near_yx, local, noise, tolerance, LOCAL_FACTOR * contrast, is_peak)
 
 
 @compiled
@@ -173,21 +182,19 @@ def _local_level(near_yx: Any) -> Any:
 
 
 @compiled
-def _is_sharp(near_yx: Any, level: Any, noise: Any, tolerance: Any, contrast: Any) -> Any:
+def _is_sharp(near_yx: Any, level: Any, noise: Any, tolerance: Any, contrast: Any, is_peak: Any) -> Any:
     """Return whether the middle of 5x5 pixels is bright and passes one of the two tests in `reject_cosmic_rays`."""
     height = near_yx[2, 2] - level
     lowest = max(min(near_yx[1, 2], near_yx[3, 2], near_yx[2, 1], near_yx[2, 3]) - level, F32(0))
     # Most pixels fail here: both tests need a low side neighbour.
     if height <= SIGNIFICANCE_SIGMA * noise or height <= contrast * (lowest + tolerance):
         return False
-    num_high = num_low = 0
+    num_low = 0
     for y in range(1, 4):
         for x in range(1, 4):
-            num_high += near_yx[y, x] >= near_yx[2, 2]
             num_low += height > contrast * (max(near_yx[y, x] - level, F32(0)) + tolerance)
     # The median of nine values is low enough exactly if at least five of them are, so no median is computed.
-    # In the core of a saturated star, several pixels are equally high.
-    return num_low >= 5 or (num_high == 1 and height > PEAK_FACTOR * contrast * (lowest + tolerance))
+    return num_low >= 5 or (is_peak and height > PEAK_FACTOR * contrast * (lowest + tolerance))
 
 
 @compiled

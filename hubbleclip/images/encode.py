@@ -32,8 +32,8 @@ PNG_START = struct.Struct(">8sI4sII5sI")
 CHUNK_HEADER = struct.Struct(">I4s")
 END_CHUNK = bytes.fromhex("0000000049454e44ae426082")
 """The complete chunk IEND, which has no content."""
-FILTER_NONE, FILTER_UP = 0, 2
-"""Filter types of a PNG row: the bytes as they are, or their difference from the row above."""
+FILTER_UP = 2
+"""Filter type of a PNG row: the difference of its bytes from the row above."""
 COMPRESS_LEVEL, WINDOW_BITS, MEMORY_LEVEL = 1, 15, 9
 MAX_EXPANSION = 1032
 """Maximum number of bytes to which one byte of a deflate stream expands.
@@ -85,14 +85,11 @@ def _crc(chunk_type: bytes, *parts: bytes | memoryview) -> bytes:
 def decode_png(data: bytes) -> NDArray[np.uint8]:
     """Decode a PNG to grey levels. Colours are converted to luminance."""
     levels_yx = decode_own_png(data)
-    return _decode_by_pillow(data, "PNG") if levels_yx is None else levels_yx.copy()
+    return _decode_by_pillow(data, "PNG") if levels_yx is None else levels_yx
 
 
 def decode_own_png(data: bytes) -> NDArray[np.uint8] | None:
-    """Decode a PNG that `encode_png` made, several times faster than Pillow; None for any other or a damaged file.
-
-    Older PNGs (setting `recipe` below 6), whose rows have no filter, are decoded too.
-    """
+    """Decode a PNG that `encode_png` made, several times faster than Pillow; None for any other or a damaged file."""
     try:
         signature, length, chunk_type, width, height, pixel_format, checksum = PNG_START.unpack_from(data)
         packed_length, packed_type = CHUNK_HEADER.unpack_from(data, PNG_START.size)
@@ -113,7 +110,7 @@ def decode_own_png(data: bytes) -> NDArray[np.uint8] | None:
 
 
 def _unpack_rows(packed: memoryview, height: int, width: int) -> NDArray[np.uint8] | None:
-    """Decompress the rows of a PNG to levels (h, w). Return None if the data are damaged or mix filter types."""
+    """Decompress the rows of a PNG to levels (h, w). Return None if the data are damaged or have another filter."""
     num_bytes = height * (width + 1)  # each row begins with its filter type
     try:
         # One byte more than expected is requested, so that a longer stream is noticed. The decompression verifies the
@@ -124,12 +121,11 @@ def _unpack_rows(packed: memoryview, height: int, width: int) -> NDArray[np.uint
     if len(rows) != num_bytes:
         return None
     rows_yx = np.frombuffer(rows, np.uint8).reshape(height, width + 1)
-    filters, levels_yx = rows_yx[:, 0], rows_yx[:, 1:]
-    if (filters == FILTER_UP).all():
-        summed_yx = np.empty((height, width), np.uint8)
-        _add_rows(levels_yx, summed_yx)
-        return summed_yx
-    return levels_yx if (filters == FILTER_NONE).all() else None
+    if (rows_yx[:, 0] != FILTER_UP).any():
+        return None
+    levels_yx = np.empty((height, width), np.uint8)
+    _add_rows(rows_yx[:, 1:], levels_yx)
+    return levels_yx
 
 
 @compiled

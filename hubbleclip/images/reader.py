@@ -24,9 +24,10 @@ from numpy.typing import NDArray
 
 from hubbleclip.core.errors import SYSTEM_ERRNOS, ImageError
 from hubbleclip.fits import instruments as cameras
+from hubbleclip.fits.cards import BLOCK_BYTES
 from hubbleclip.fits.compressed import band_bytes, check_compression, iter_bands
 from hubbleclip.fits.hdus import Layer, UnusedImage, image_shape, science_layers
-from hubbleclip.fits.header_guard import BLOCK_BYTES, check_start, load_all
+from hubbleclip.fits.header_guard import check_start, load_all
 from hubbleclip.fits.instruments import Look
 from hubbleclip.fits.pointing import aims_of
 from hubbleclip.images import masks
@@ -51,6 +52,8 @@ MAX_BYTES_PER_PIXEL = 16
 An image with its error and quality arrays has 10 bytes per pixel.
 """
 BLOCK_ROWS = 64
+FULL_COUNTS = 65_535
+"""Value of a pixel of a raw frame at which the 16-bit A/D converter saturates; raw frames have no data quality."""
 IMAGE_BYTES, BYTES_PER_PIXEL = 1_000_000_000, 5
 """Maximum memory of an image that is not mapped from its file, and memory per pixel: a float32 value and its mask."""
 CHIP = re.compile(r"\[sci,\d+\]$|_sci\d+(?=\.fits$)", re.IGNORECASE)
@@ -224,15 +227,10 @@ def _unpack(source: IO[bytes], target: IO[bytes], packed_bytes: int, max_bytes: 
 
 
 def _unreadable(error: BaseException) -> ImageError:
-    """Convert an error to an ImageError. An OSError of the system (`SYSTEM_ERRNOS`) is raised unchanged."""
+    """Convert an error to an ImageError of one line; an OSError of the system (`SYSTEM_ERRNOS`) is raised unchanged."""
     if isinstance(error, OSError) and error.errno in SYSTEM_ERRNOS:
         raise error
-    return ImageError("unreadable", _one_line(error))
-
-
-def _one_line(error: BaseException) -> str:
-    """Return the type and the message of an error on one line of at most 200 characters."""
-    return " ".join(f"{type(error).__name__}: {error}".split())[:200]
+    return ImageError("unreadable", " ".join(f"{type(error).__name__}: {error}".split())[:200])
 
 
 def _find_layers(
@@ -318,6 +316,8 @@ def _read_image(hdus: pyfits.HDUList, layer: Layer, file: IO[bytes]) -> ScienceI
         for rows, stored in _stored_rows(hdus[layer.extension], layer, file):
             valid_yx[rows] &= stored != header["BLANK"]
     saturated = _mask(hdus, layer, camera, file, valid_yx)
+    if header["BITPIX"] == 16:
+        saturated = np.append(saturated, np.flatnonzero(data_yx == FULL_COUNTS))
     for blind in cameras.blind_parts(look, camera, valid_yx.shape):
         valid_yx[blind] = False
     if not camera.counts_photons:  # in a photon counter a zero is a measurement

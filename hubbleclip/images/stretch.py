@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hubbleclip.config.tiles import TileSettings
-from hubbleclip.core.errors import ImageError, SettingsError
+from hubbleclip.core.errors import ImageError
 from hubbleclip.images.render import to_levels
 
 SAMPLE_PIXELS = 1 << 18
@@ -111,7 +111,7 @@ def fit_stretch(data_yx: NDArray[np.float32], valid_yx: NDArray[np.bool_], setti
     object fills the frame, and a value that rises with `flatness`. Without the last one, the disc of a planet would be
     uniformly white.
     """
-    kind = _get_kind(settings.stretch)
+    kind = STRETCHES[settings.stretch]
     ordered = _sorted_sample(data_yx, valid_yx)
     pixel_noise, edge_sky = lagged_noise(data_yx, valid_yx), edge_level(data_yx, valid_yx)
     sky, noise, spread = _sky_noise_spread(ordered, pixel_noise, edge_sky)
@@ -187,7 +187,7 @@ def lagged_noise(data_yx: NDArray[np.float32], valid_yx: NDArray[np.bool_]) -> f
 
 def apply_stretch(values_yx: NDArray[np.float32], shown_yx: NDArray[np.bool_], stretch: Stretch) -> NDArray[np.uint8]:
     """Render pixel values as display levels, 0 to 255; pixels that are not shown get the level of the sky."""
-    is_asinh, span = _get_kind(stretch.kind).is_asinh, stretch.white - stretch.black
+    is_asinh, span = STRETCHES[stretch.kind].is_asinh, stretch.white - stretch.black
     top = math.asinh(span / stretch.softening) if is_asinh else span
     curve = (stretch.black, span, stretch.sky - stretch.black, 1 / stretch.softening, 255 / top)
     levels_yx: NDArray[np.uint8] = to_levels(
@@ -212,14 +212,6 @@ def clipped_sky(ordered: NDArray[np.float32]) -> tuple[float, float]:
     if not np.isfinite(noise) or noise <= 0:
         raise ImageError("no_signal", "all valid pixels have the same value")
     return sky, noise
-
-
-def _get_kind(name: str) -> StretchKind:
-    """Return the registered stretch of that name. Raises SettingsError for an unknown name."""
-    try:
-        return STRETCHES[name]
-    except KeyError:
-        raise SettingsError(f"tiles.stretch {name!r} is unknown: set one of {', '.join(sorted(STRETCHES))}") from None
 
 
 def _sorted_sample(data_yx: NDArray[np.float32], valid_yx: NDArray[np.bool_]) -> NDArray[np.float32]:

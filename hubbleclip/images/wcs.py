@@ -38,10 +38,6 @@ MAX_SIP_ORDER = 9
 """Largest order of the SIP convention. astropy would look for every coefficient of a larger one, for minutes."""
 DATES = ("DATE-OBS", "MJD-OBS", "MJDREF")
 """Cards that astropy adds to a WCS header although they do not describe the geometry."""
-VALUE_CHARACTERS = 20
-"""Width of the field for a number in a FITS card, in characters."""
-CARD_PLACEHOLDER = "\0"
-"""Character that marks the position of a card that differs between tiles. It occurs in no header."""
 BAD_WCS = (ValueError, LookupError, TypeError, AttributeError, OSError, MemoryError, OverflowError, UnboundLocalError)
 """Exceptions that astropy raises for inconsistent headers. Its WcsError is a subclass of ValueError, and it raises
 UnboundLocalError for a polynomial D2IM correction.
@@ -215,34 +211,21 @@ def _header_texts(wcs: WCS, starts_yx: Sequence[tuple[int, int]], size_px: int) 
         header = wcs.to_header(relax=True)
     for key in [key for key in header if LOOKUP_CARD.match(key) or key in DATES]:
         del header[key]
-    comments, crpix = [], wcs.wcs.crpix.tolist()
-    for axis in (1, 2):
-        header[f"CRPIX{axis}"] = 0.0
-        comments.append(header.comments[f"CRPIX{axis}"])
-    lines = [str(card).rstrip() for card in header.cards]
-    for axis in (1, 2):
-        lines[next(n for n, line in enumerate(lines) if line.startswith(f"CRPIX{axis}"))] = CARD_PLACEHOLDER
-    before, between, after = "\n".join(lines).split(CARD_PLACEHOLDER)
-    texts = []
+    header.update({"CRPIX1": 0.0, "CRPIX2": 0.0})
+    lines, keys = [str(card).rstrip() for card in header.cards], list(header)
+    texts, axes = [], [(keys.index(key), key, header.comments[key]) for key in ("CRPIX1", "CRPIX2")]
+    crpix = wcs.wcs.crpix.tolist()
     for (y0, x0), shifts in zip(starts_yx, _mean_table_shifts(wcs, starts_yx, size_px).tolist(), strict=True):
-        cards = [
-            _float_card(f"CRPIX{axis + 1}", crpix[axis] - start + shifts[axis], comments[axis])
-            for axis, start in enumerate((x0, y0))
-        ]
-        texts.append(f"{before}{cards[0]}{between}{cards[1]}{after}")
+        for (place, key, comment), at, start, shift in zip(axes, crpix, (x0, y0), shifts, strict=True):
+            lines[place] = _float_card(key, at - start + shift, comment)
+        texts.append("\n".join(lines))
     return texts
 
 
 @lru_cache(1024)
 def _float_card(key: str, value: float, comment: str) -> str:
-    """Return the text of a FITS card for a float, the same text as astropy's but in a thirtieth of the time.
-
-    The results are cached, because all tiles in a row or column of the grid have the same value.
-    """
-    text = repr(value).replace("e", "E")
-    if len(text) > VALUE_CHARACTERS:  # astropy rounds a number that is too long
-        return str(pyfits.Card(key, value, comment)).rstrip()
-    return f"{key:8}= {text:>{VALUE_CHARACTERS}}" + (f" / {comment}" if comment else "")
+    """Return the text of a FITS card; cached, because all tiles in a row or column of the grid have the same value."""
+    return str(pyfits.Card(key, value, comment)).rstrip()
 
 
 def _mean_table_shifts(wcs: WCS, starts_yx: Sequence[tuple[int, int]], size_px: int) -> NDArray[np.float64]:

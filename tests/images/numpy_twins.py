@@ -10,6 +10,7 @@ from hubbleclip.images.bad_pixels import MIN_GOOD
 from hubbleclip.images.cosmic_rays import (
     LOCAL_FACTOR,
     LOCAL_TOLERANCE,
+    MAX_HIGH,
     MAX_RISE,
     MAX_SHARE,
     PEAK_FACTOR,
@@ -159,7 +160,10 @@ def _are_sharp(data_yx, valid_yx, base, noise_yx, contrast):
         limit_yx = PEAK_FACTOR * contrast * (near_nyx[CROSS].min(axis=0) + tolerance_yx)
         num_high = np.count_nonzero(_near(known_yx, OFFSETS, np.float32(np.inf)) >= data_yx, axis=0)
         is_peak = (num_high == 1) & (height_yx > limit_yx)
-        return valid_yx & (height_yx > SIGNIFICANCE_SIGMA * noise_yx) & (is_sharp | is_peak)
+        lowest = np.float32(-np.inf)
+        num_higher = np.count_nonzero(_near(np.where(valid_yx, data_yx, lowest), OFFSETS, lowest) >= data_yx, axis=0)
+        is_bright = (height_yx > SIGNIFICANCE_SIGMA * noise_yx) & (num_higher <= MAX_HIGH)
+        return valid_yx & is_bright & (is_sharp | is_peak)
 
 
 def _are_growth(data_yx, free_yx, base_yx, noise_yx, ray_yx, limits):
