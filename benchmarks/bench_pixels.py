@@ -40,9 +40,9 @@ Build = Callable[[NDArray[np.float64], SimulatedCamera, np.random.Generator], ob
 
 
 def find_ours(data_yx: NDArray[np.float32], valid_yx: NDArray[np.bool_], camera: SimulatedCamera) -> NDArray[np.bool_]:
-    """Find rays with the limit of the camera and filter."""
-    good_yx = valid_yx.copy()
-    reject_cosmic_rays(data_yx, good_yx, star_contrast(camera.filter, camera.instrument))
+    """Find rays with the limit of the camera and filter; the data quality flags the saturated pixels."""
+    good_yx, saturated = valid_yx.copy(), np.flatnonzero(data_yx * camera.gain > camera.full_well_e - camera.gain)
+    reject_cosmic_rays(data_yx, good_yx, star_contrast(camera.filter, camera.instrument), saturated)
     return valid_yx & ~good_yx
 
 
@@ -71,6 +71,11 @@ def find_with_astroscrappy(
     return np.asarray(rays_yx & valid_yx)
 
 
+CROWD = "1,000 stars, some saturated"
+SIMPLE = ("empty sky", CROWD)
+"""Scenes on which all cameras are measured."""
+
+
 def _galaxies(light_yx: NDArray[np.float64], camera: SimulatedCamera, rng: np.random.Generator) -> None:
     simulated.add_galaxies(light_yx, camera, int(GALAXIES_PER_MPIX * light_yx.size / 1e6), rng)
 
@@ -82,6 +87,7 @@ FINE = {
 }
 SCENES: dict[str, Build] = {
     "empty sky": lambda *_: None,
+    CROWD: lambda light_yx, camera, rng: simulated.add_crowd(light_yx, camera, 1000, rng),
     "250 galaxies in an ACS frame": _galaxies,
     "nebula of 300 e": lambda light_yx, _, rng: simulated.add_nebula(light_yx, 300, rng),
     "nebula of 1,500 e": lambda light_yx, _, rng: simulated.add_nebula(light_yx, 1500, rng),
@@ -221,8 +227,7 @@ def camera_rows(camera: SimulatedCamera) -> Iterator[Row]:
                 spread=0,
             )
 
-    scenes = SCENES if camera.has_scenes else {"empty sky": SCENES["empty sky"]}
-    for scene in scenes:
+    for scene in SCENES if camera.has_scenes else SIMPLE:
         scores = [score_frames(camera, scene, find) for find in finders.values()]
         yield from rows(f"{scene}: ray pixels found", "%", [100 * score.pixels for score in scores])
         yield from rows(f"{scene}: charge of rays found", "%", [100 * score.charge for score in scores])
@@ -230,7 +235,7 @@ def camera_rows(camera: SimulatedCamera) -> Iterator[Row]:
         if scene == "empty sky":
             seconds = [1e9 * score.seconds / SIDE_PX**2 for score in scores]
             yield from rows("time", "ms/Mpix", seconds, faster=True)
-        for with_rays in (True, False) if scene in FINE or scene == "empty sky" else ():
+        for with_rays in (True, False) if scene in (*FINE, *SIMPLE) else ():
             harms = [harm_stars(camera, BRIGHT, find, with_rays=with_rays, scene=scene) for find in finders.values()]
             label = f"{scene}: stars of S/N above 30{', with a ray beside them' if with_rays else ''}"
             yield from rows(f"{label}, harmed", "%", [100 * harm.harmed for harm in harms])

@@ -104,6 +104,18 @@ def add_stars(
     return peaks
 
 
+def add_crowd(light_yx: NDArray[np.float64], camera: SimulatedCamera, number: int, rng: np.random.Generator) -> None:
+    """Add stars at random places with a power-law distribution of fluxes from S/N 10 on; the brightest saturate."""
+    stamps, half, side = psf_stamps(camera), STAMP_PX // 2, light_yx.shape[0]
+    rims = np.maximum(stamps[:, [0, -1]].max(axis=(1, 2)), stamps[:, :, [0, -1]].max(axis=(1, 2)))
+    stamps = np.maximum(stamps - rims[:, None, None], 0)  # without a step at the edge of a stamp
+    fluxes_e = np.minimum(star_flux_e(camera, 10) * (rng.pareto(0.6, number) + 1), 60 * camera.full_well_e)
+    padded_yx = np.zeros((side + 2 * half, side + 2 * half))
+    for flux_e, (y, x) in zip(fluxes_e, rng.integers(0, side, (number, 2)), strict=True):
+        padded_yx[y : y + STAMP_PX, x : x + STAMP_PX] += flux_e * stamps[rng.integers(len(stamps))]
+    light_yx += padded_yx[half:-half, half:-half]
+
+
 def star_flux_e(camera: SimulatedCamera, signal_to_noise: float, light_e: float = 0.0) -> float:
     """Return the flux at which the PSF photometry of a star has this S/N, on the sky plus `light_e` of nebula."""
     stamp_yx = np.median(psf_stamps(camera), axis=0)

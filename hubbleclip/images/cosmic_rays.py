@@ -83,10 +83,11 @@ def reject_cosmic_rays(
     Background and noise are local; see `background.block_background`. A seed is a pixel more than 6 noise sigmas above
     the background, or above the level of the 5x5 pixels around it, that passes one of two tests. Either it exceeds
     `contrast` times the median of its 3x3 pixels, or it is higher than the others and exceeds 2.5 * `contrast` times
-    its lowest side neighbour. At most one of the others is higher. A ray then grows from its seed over touching pixels above 6 sigmas that exceed 4 times
-    their lowest side neighbour outside rays, and are at most 1.7 times as high as the ray beside them. This growth
-    follows tracks that are up to two pixels wide. A last round with lower limits adds the pixels to which charge has
-    diffused. The pixels at the places `saturated`, and those above and below them, are no rays.
+    its lowest side neighbour. At most one of the others is higher. A ray then grows from its seed over touching pixels
+    above 6 sigmas that exceed 4 times their lowest side neighbour outside rays, and are at most 1.7 times as high as
+    the ray beside them. This growth follows tracks that are up to two pixels wide. A last round with lower limits adds
+    the pixels to which charge has diffused. The pixels at the places `saturated`, and those above and below them, are
+    no rays.
     """
     pixels, mask_yx = pixel_words(data_yx), valid_yx.view(np.uint8)
     levels_yx, noises_yx = block_background(data_yx, valid_yx, lag_px)
@@ -166,10 +167,10 @@ def _is_seed(values_yx: Any, where_yx: Any, top: Any, background: Any, contrast:
         return False
     (level, noise), local, is_peak = background_at(background, top + y, x), _local_level(near_yx), num_high == 1
     tolerance = TOLERANCE_SIGMA * noise
-    if _is_sharp(near_yx, min(level, local), noise, tolerance, contrast, is_peak):
+    if _is_sharp(near_yx, (min(level, local), noise, tolerance), contrast, is_peak):
         return True
     tolerance += LOCAL_TOLERANCE * max(local - level, F32(0))
-    return local < F32(np.inf) and _is_sharp(near_yx, local, noise, tolerance, LOCAL_FACTOR * contrast, is_peak)
+    return local < F32(np.inf) and _is_sharp(near_yx, (local, noise, tolerance), LOCAL_FACTOR * contrast, is_peak)
 
 
 @compiled
@@ -182,8 +183,9 @@ def _local_level(near_yx: Any) -> Any:
 
 
 @compiled
-def _is_sharp(near_yx: Any, level: Any, noise: Any, tolerance: Any, contrast: Any, is_peak: Any) -> Any:
+def _is_sharp(near_yx: Any, base: Any, contrast: Any, is_peak: Any) -> Any:
     """Return whether the middle of 5x5 pixels is bright and passes one of the two tests in `reject_cosmic_rays`."""
+    level, noise, tolerance = base
     height = near_yx[2, 2] - level
     lowest = max(min(near_yx[1, 2], near_yx[3, 2], near_yx[2, 1], near_yx[2, 3]) - level, F32(0))
     # Most pixels fail here: both tests need a low side neighbour.

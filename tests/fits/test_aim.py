@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pytest
 from astropy.io import fits
 from astropy.wcs import WCS
-from hypothesis import given
-from hypothesis import strategies as st
 from synthetic_fits import starry_sky, wcs_header, write_drz
 
 from hubbleclip.config.settings import TileSettings
 from hubbleclip.fits.pointing import aim_point, aim_start
-from hubbleclip.images.encode import decode_png
 from hubbleclip.images.tiling import tile_file
 
 SHA, SHAPE = "ab" * 32, (700, 1100)
@@ -38,24 +34,6 @@ def test_the_tile_is_centred_on_the_target(tmp_path):
     assert (tile.view, tile.y0, tile.x0, tile.shrink) == ("aim", 187, 737, 1.0)
     x, y = TRUTH.all_world2pix(tile.geometry.ra_deg, tile.geometry.dec_deg, 0)
     assert abs(x - 800.5) < 0.01 and abs(y - 250.5) < 0.01
-
-
-def test_its_pixels_are_those_of_native_tiles(tmp_path):
-    tiles = tile_file(write(tmp_path / "a.fits", TARG=sky_at(800.5, 250.5)), SHA, BOTH).tiles
-    aim = next(tile for tile in tiles if tile.view == "aim")
-    seen = decode_png(aim.encoded)[::-1]
-    shared = 0
-    for tile in (t for t in tiles if t.view == "native"):
-        top, left = max(tile.y0, aim.y0), max(tile.x0, aim.x0)
-        bottom, right = min(tile.y0, aim.y0) + 128, min(tile.x0, aim.x0) + 128
-        if top < bottom and left < right:
-            mine, theirs = (
-                levels[top - t.y0 : bottom - t.y0, left - t.x0 : right - t.x0]
-                for t, levels in ((aim, seen), (tile, decode_png(tile.encoded)[::-1]))
-            )
-            np.testing.assert_array_equal(mine, theirs)
-            shared += mine.size
-    assert shared > 64 * 128
 
 
 @pytest.mark.parametrize(
@@ -85,29 +63,6 @@ def test_an_image_whose_aim_lies_outside_is_left_out_for_that(tmp_path):
     assert [(r.entity_id, r.reason) for r in result.rejections] == [(f"{SHA}:1:aim", "no_aim")]
     assert "lie outside" in result.rejections[0].detail
     assert [r.reason for r in tile_file(path, SHA, BOTH).rejections if r.entity_id.endswith("aim")] == []
-
-
-def test_an_image_without_a_wcs_is_left_out_for_want_of_an_aim(tmp_path):
-    fits.PrimaryHDU(starry_sky(SHAPE)).writeto(tmp_path / "a.fits")
-    (left,) = tile_file(tmp_path / "a.fits", SHA, AIM).rejections
-    assert (left.reason, "no WCS" in left.detail) == ("no_aim", True)
-
-
-@given(st.floats(-0.5, 699.4), st.integers(32, 900))
-def test_a_tile_stays_inside_where_there_is_room(at, size):
-    y0, _ = aim_start((at, at), (700, 700), size)
-    if size > 700:
-        assert y0 == (700 - size) // 2
-    else:
-        assert 0 <= y0 <= 700 - size and y0 - 0.51 <= at <= y0 + size
-
-
-@pytest.mark.parametrize("apart", [0, 10])
-def test_a_tile_that_the_grid_nearly_has_is_not_cut_twice(tmp_path, apart):
-    grid = [(t.y0, t.x0) for t in tile_file(write(tmp_path / "a.fits"), SHA, BOTH).tiles if t.view == "native"]
-    y0, x0 = grid[len(grid) // 2]
-    tiles = tile_file(write(tmp_path / "b.fits", TARG=sky_at(x0 + 63.5 + apart, y0 + 63.5)), SHA, BOTH).tiles
-    assert {tile.view for tile in tiles} == {"native"}
 
 
 @pytest.mark.parametrize(

@@ -9,9 +9,8 @@ import numpy as np
 import pytest
 from synthetic_fits import starry_sky, write_drz
 
-from hubbleclip.fits.instruments import CAMERAS, blind_parts, camera_of, filter_name, gain_of
+from hubbleclip.fits.instruments import CAMERAS, camera_of, filter_name
 from hubbleclip.images.reader import read_science_images
-from hubbleclip.missions.base import COUNTER
 
 SATURATED = {"ACS": 256 | 2048, "WFC3/UVIS": 256 | 2048, "WFC3/IR": 256, "WFPC2": 8, "NICMOS": 64, "STIS/CCD": 256}
 
@@ -26,19 +25,6 @@ def test_saturated_pixels_are_kept(name):
     assert not camera_of(name).bad_mask & next((bits for key, bits in SATURATED.items() if name.startswith(key)), 0)
 
 
-@pytest.mark.parametrize("name", [name for name, camera in CAMERAS.items() if camera.raw_yx])
-def test_what_sees_light_of_a_raw_frame_has_the_size_of_the_detector(name):
-    camera = CAMERAS[name]
-    seen_yx = np.ones(camera.raw_yx, bool)
-    rows, columns = ((full - light) // 2 for full, light in zip(camera.raw_yx, camera.light_yx, strict=True))
-    for blind in blind_parts({"LTV1": float(columns), "LTV2": float(rows)}.get, camera, camera.raw_yx):
-        seen_yx[blind] = False
-    height, width = camera.light_yx
-    gap = camera.gap[1] - camera.gap[0] if camera.gap else 0
-    assert seen_yx.sum() == height * (width - gap)
-    assert blind_parts({}.get, camera, camera.light_yx) == []
-
-
 def test_overscan_of_a_raw_frame_is_not_valid(tmp_path):
     path = write_drz(tmp_path / "a_raw.fits", starry_sky((1044, 1062)), ("ACS", "HRC"), {"LTV1": 19.0, "LTV2": 0.0})
     (image,) = read_science_images(path, 10**7)
@@ -51,14 +37,6 @@ def test_the_filters_of_all_wheels_of_a_camera_are_named_and_of_no_more():
     wheels = {"FILTNAM1": "CLEAR1", "FILTNAM2": "F220W", "FILTNAM3": "CLEAR3", "FILTNAM4": "F2ND"}
     assert filter_name(wheels.get, CAMERAS["FOC"]) == "F220W+F2ND"
     assert filter_name(wheels.get, CAMERAS["WFPC2"]) == "F220W"
-
-
-def test_the_gain_is_measured_before_commanded_and_one_for_counters():
-    ccd, counter = CAMERAS["STIS/CCD"], next(camera for camera in CAMERAS.values() if camera.kind == COUNTER)
-    assert gain_of({"CCDGAIN": 4, "ATODGAIN": 4.08}.get, ccd) == 4.08
-    assert gain_of({"CCDGAIN": 2.0}.get, ccd) == 2.0
-    assert gain_of({"CCDGAIN": -1.0}.get, ccd) is None
-    assert gain_of({}.get, counter) == 1.0
 
 
 FINAL_BITS = {"ACS/WFC": 336, "WFC3/UVIS": 336, "WFC3/IR": 528}

@@ -109,14 +109,6 @@ def test_a_cell_may_unpack_to_the_most_bytes_and_not_to_one_more(pack):
         compressed._check_gzip([both], 4009)
 
 
-def test_a_cell_is_unpacked_in_pieces(monkeypatch):
-    monkeypatch.setattr(compressed, "PIECE_BYTES", 100)
-    cell = np.frombuffer(gzip.compress(bytes(5000)), np.uint8)
-    compressed._check_gzip([cell], 5000)
-    with pytest.raises(ImageError):
-        compressed._check_gzip([cell], 4999)
-
-
 @pytest.mark.parametrize(("most_bytes_of_a_pixel", "is_refused"), [(2, False), (1, True)])
 def test_a_tile_may_unpack_to_its_pixels_and_no_more(tmp_path, monkeypatch, most_bytes_of_a_pixel, is_refused):
     monkeypatch.setattr(compressed, "MAX_PIXEL_BYTES", most_bytes_of_a_pixel)
@@ -126,10 +118,6 @@ def test_a_tile_may_unpack_to_its_pixels_and_no_more(tmp_path, monkeypatch, most
             check(path)
     else:
         check(path)
-
-
-def test_a_pixel_has_at_most_eight_bytes():
-    assert compressed.MAX_PIXEL_BYTES == 8
 
 
 def test_floats_that_could_not_be_quantized_are_checked_too(tmp_path, monkeypatch):

@@ -9,9 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from astropy.io import fits
-from PIL import Image
 
-from hubbleclip.fits import cards, integrity
+from hubbleclip.fits import integrity
 from hubbleclip.fits.integrity import content_problem
 
 
@@ -30,12 +29,6 @@ def claim(num_bytes: int) -> bytes:
 def reason(data: bytes, suffix: str, listed_bytes: int | None = None) -> str | None:
     problem = content_problem(data, suffix, listed_bytes)
     return problem.reason if problem else None
-
-
-def test_the_limits_are_those_of_the_documentation():
-    assert (cards.BLOCK_BYTES, cards.CARD_BYTES, cards.MAX_AXES, cards.MAX_HDUS) == (2880, 80, 999, 2500)
-    assert (integrity.MAX_UNPACKED_BYTES, integrity.MAX_RATIO, integrity.MAX_HEADER_BLOCKS) == (10**9, 200, 10_000)
-    assert integrity.MAX_SIDE_PX == 60_000
 
 
 @pytest.mark.parametrize("suffix", [".fits", ".fit", "", ".other"])
@@ -65,12 +58,6 @@ def test_a_large_gzip_file_may_unpack_to_two_hundred_times_its_size(monkeypatch:
     assert reason(gzip.compress(claim(limit + 2880) + noise), ".fits.gz") == "damaged"
 
 
-def test_a_cut_is_worse_than_a_size_that_is_not_the_listed_one() -> None:
-    data = whole()
-    assert [reason(data, ".fits", len(data) + more) for more in (-1, 0, 1)] == ["damaged", None, "truncated"]
-    assert reason(b"<html>", ".fits", 10**6) == "html"
-
-
 @pytest.mark.parametrize("place", [-1, 0, 1])
 def test_sums_of_more_than_a_piece_are_right(monkeypatch: pytest.MonkeyPatch, place: int) -> None:
     for piece in (4, 2880, 8000):
@@ -79,9 +66,3 @@ def test_sums_of_more_than_a_piece_are_right(monkeypatch: pytest.MonkeyPatch, pl
         assert reason(bytes(data), ".fits") is None
         data[place * 2000 + 7000] ^= 4
         assert reason(bytes(data), ".fits") == "checksum"
-
-
-def test_a_picture_of_another_program_passes() -> None:
-    file = io.BytesIO()
-    Image.fromarray(np.zeros((20, 30), np.uint8)).save(file, "JPEG", progressive=True)
-    assert reason(file.getvalue(), ".JPG".lower()) is None

@@ -159,13 +159,6 @@ def test_a_start_that_is_no_header_has_its_reason(content, reason):
         check_start(io.BytesIO(content))
 
 
-def test_a_good_start_is_read_again_from_its_first_byte():
-    for tail in (b"", b"x"):
-        file = io.BytesIO(block_of("SIMPLE  = T", "END") + tail)
-        check_start(file)
-        assert file.tell() == 0
-
-
 @pytest.mark.parametrize(("num_replaced", "is_refused"), [(34, True), (33, False)])
 def test_a_file_of_which_more_than_a_hundredth_was_replaced_is_refused(num_replaced, is_refused):
     start = block_of("SIMPLE  = T", "END")

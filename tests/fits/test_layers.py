@@ -7,7 +7,7 @@ import pytest
 from astropy.io import fits
 
 from hubbleclip.core.errors import ImageError
-from hubbleclip.fits.hdus import MAX_SCIENCE, Layer, UnusedImage, image_shape, science_layers
+from hubbleclip.fits.hdus import Layer, UnusedImage, image_shape, science_layers
 from hubbleclip.fits.instruments import CAMERAS
 
 ACS, WFPC2, RAMP = CAMERAS["ACS/WFC"], CAMERAS["WFPC2"], CAMERAS["WFC3/IR"]
@@ -197,10 +197,6 @@ def test_each_image_that_is_not_read_is_listed_with_its_reason():
     assert "only the primary image" in behind[0].detail
     assert science_layers(hdus_of("SCI"), "a", ACS)[1] == ()
     assert isinstance(behind[0], UnusedImage)
-
-
-def test_the_largest_number_of_science_extensions_is_500():
-    assert MAX_SCIENCE == 500
 
 
 def test_the_shape_of_what_is_no_image_is_empty():

@@ -34,19 +34,6 @@ def test_spectra_grisms_and_prisms_are_no_images(tmp_path, cards):
         read_science_images(write_drz(tmp_path / "a.fits", starry_sky((100, 100)), primary=cards), 10**7)
 
 
-def test_a_table_is_no_image(tmp_path):
-    table = fits.BinTableHDU.from_columns([fits.Column("FLUX", "D", array=np.ones(9))], name="SCI")
-    fits.HDUList([fits.PrimaryHDU(), table]).writeto(tmp_path / "a.fits")
-    with pytest.raises(ImageError, match="no_image"):
-        read_science_images(tmp_path / "a.fits", 10**7)
-
-
-def test_the_accompaniments_of_an_image_are_never_taken_for_it(tmp_path):
-    data = starry_sky((100, 100))
-    path = write_drz(tmp_path / "a.fits", data, ERR=data, WHT=np.abs(data), CTX=np.ones(data.shape, np.int32))
-    assert [image.chip for image in read_science_images(path, 10**7)] == [1]
-
-
 def write_pairs(path, num_pairs):
     hdus = [fits.PrimaryHDU()]
     for ver in range(1, num_pairs + 1):
@@ -55,11 +42,6 @@ def write_pairs(path, num_pairs):
         hdus += [fits.ImageHDU(quality[:, :2], name="DQ", ver=ver), fits.ImageHDU(quality, name="DQ", ver=ver)]
     fits.HDUList(hdus).writeto(path)
     return path
-
-
-def test_each_image_is_masked_by_the_quality_of_its_version_and_shape(tmp_path):
-    images = read_science_images(write_pairs(tmp_path / "a.fits", 4), 10**7)
-    assert [bool(image.valid_yx.all()) for image in images] == [False, True, False, True]
 
 
 @pytest.mark.parametrize(("name", "num_images"), [("SAMP", 1), ("TIME", 2)])

@@ -17,7 +17,6 @@ from hubbleclip.config.settings import TileSettings
 from hubbleclip.core.errors import ImageError
 from hubbleclip.fits.instruments import wavelength_nm
 from hubbleclip.images import rgb
-from hubbleclip.images.encode import decode_png
 from hubbleclip.images.normalize import PreparedImage
 from hubbleclip.images.reader import read_science_images
 from hubbleclip.images.rgb import blend, cut_colour, pick_parts
@@ -135,16 +134,6 @@ def test_it_has_the_place_of_the_middle_native_tile_and_an_identity_of_all_three
     assert len({native.tile_id, tile.tile_id, other.tile_id}) == 3
 
 
-def test_training_sees_it_in_grey(parts):
-    (tile,) = cut_colour(parts, SHAS, SETTINGS).tiles
-    assert decode_png(tile.encoded).shape == (192, 192)
-
-
-def test_the_same_parts_give_the_same_bytes_twice(parts):
-    first, second = (cut_colour(parts, SHAS, SETTINGS).tiles[0] for _ in range(2))
-    assert first.encoded == second.encoded
-
-
 def test_where_too_little_is_seen_in_all_three_there_is_no_tile(parts, tmp_path):
     half = write(tmp_path / "half.fits", 30.0, {(180, 100): 900}, hole=True)
     strict = SETTINGS.model_copy(update={"min_valid_share": 0.8})
@@ -249,16 +238,6 @@ def test_a_noisy_band_does_not_tint_the_sky(tmp_path):
     (tile,) = cut_colour(parts, SHAS, SETTINGS).tiles
     sky = rgb_of(tile)[:30, :30].reshape(-1, 3).astype(float)
     assert np.ptp(np.median(sky, axis=0)) <= 4
-
-
-def test_where_a_band_is_missing_the_picture_is_grey(calibrated):
-    blue = calibrated[2][0]
-    blind = blue.valid_yx.copy()
-    blind[120:160, 90:130] = False
-    lenient = SETTINGS.model_copy(update={"min_valid_share": 0.1})
-    (tile,) = cut_colour([*calibrated[:2], [replace(blue, valid_yx=blind)]], SHAS, lenient).tiles
-    patch = rgb_of(tile)[125 - tile.y0 : 155 - tile.y0, 95 - tile.x0 : 125 - tile.x0].astype(int)
-    assert np.ptp(patch, axis=-1).max() == 0 and patch.max() > 60
 
 
 def test_a_pixel_that_lacks_a_colour_has_the_mean_of_the_others():

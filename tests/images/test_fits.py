@@ -37,38 +37,6 @@ def reason_of(path, max_pixels=LIMIT, **options):
     return caught.value.reason
 
 
-def test_science_is_chosen_by_name_among_extensions_of_the_same_shape(tmp_path, sky):
-    hdus = [fits.PrimaryHDU(fits.Header({"INSTRUME": "ACS"}) and None)]
-    hdus += [fits.ImageHDU(np.full_like(sky, value), name=name) for value, name in ((1, "WHT"), (2, "ERR"), (3, "CTX"))]
-    hdus.append(fits.ImageHDU(sky, name="SCI"))
-    fits.HDUList(hdus).writeto(tmp_path / "a.fits")
-    image = read_one(tmp_path / "a.fits")
-    assert image.chip == 4
-    np.testing.assert_array_equal(image.data_yx, sky)
-
-
-def test_primary_image_is_read_where_there_is_no_sci(tmp_path, sky):
-    fits.PrimaryHDU(sky).writeto(tmp_path / "a.fits")
-    assert read_one(tmp_path / "a.fits").chip == 0
-
-
-def test_every_sci_extension_is_an_image(tmp_path, sky):
-    fits.HDUList([fits.PrimaryHDU()] + [fits.ImageHDU(sky + k, name="SCI", ver=k) for k in (1, 2)]).writeto(
-        tmp_path / "a.fits"
-    )
-    images = read_science_images(tmp_path / "a.fits", LIMIT)
-    assert [image.chip for image in images] == [1, 2]
-    np.testing.assert_array_equal(images[1].data_yx, sky + 2)
-
-
-def test_only_the_last_read_of_an_infrared_ramp_is_taken(tmp_path, sky):
-    hdus = [fits.PrimaryHDU(header=fits.Header({"INSTRUME": "WFC3", "DETECTOR": "IR", "FILTER": "F160W"}))]
-    for ver in (1, 2, 3):
-        hdus += [fits.ImageHDU(sky, name="SCI", ver=ver), fits.ImageHDU(name="SAMP", ver=ver)]
-    fits.HDUList(hdus).writeto(tmp_path / "a_ima.fits")
-    assert read_one(tmp_path / "a_ima.fits").chip == 1
-
-
 @pytest.mark.parametrize(("instrument", "dtype"), [("WFPC2", np.float32), ("WFPC2", np.int16), ("WFPC", np.float32)])
 def test_a_cube_of_chips_gives_an_image_a_chip_with_numbers_of_their_own(tmp_path, instrument, dtype):
     cube = np.stack([starry_sky((130, 131), seed) for seed in range(4)]).astype(dtype)
@@ -81,11 +49,6 @@ def test_a_cube_of_chips_gives_an_image_a_chip_with_numbers_of_their_own(tmp_pat
     np.testing.assert_array_equal(images[2].data_yx, cube[2])
 
 
-def test_other_cubes_are_no_images(tmp_path):
-    fits.PrimaryHDU(np.ones((9, 80, 80), np.float32)).writeto(tmp_path / "a.fits")
-    assert reason_of(tmp_path / "a.fits") == "not_an_image"
-
-
 @pytest.mark.parametrize("dtype", [">i2", "<f4", ">f4", ">f8", ">i4", "uint16", "uint8", "uint32"])
 def test_every_pixel_type_is_read_true(tmp_path, dtype):
     data = (np.arange(80 * 70).reshape(80, 70) % 251 + 1).astype(dtype)
@@ -93,27 +56,6 @@ def test_every_pixel_type_is_read_true(tmp_path, dtype):
     image = read_one(tmp_path / "a.fits")
     assert image.data_yx.dtype.newbyteorder("=") == np.float32
     np.testing.assert_array_equal(image.data_yx, data.astype(np.float32))
-
-
-def test_int16_with_float_scale_and_blank_is_scaled_and_masked(tmp_path):
-    stored = np.arange(-3000, 2600, dtype=np.int16).reshape(80, 70)
-    hdu = fits.PrimaryHDU(stored)
-    hdu.header["BLANK"] = -3000
-    hdu.writeto(tmp_path / "a.fits")
-    with fits.open(tmp_path / "a.fits", mode="update", do_not_scale_image_data=True) as hdus:
-        hdus[0].header["BSCALE"], hdus[0].header["BZERO"] = 0.25, 1000.5
-    image = read_one(tmp_path / "a.fits")
-    np.testing.assert_allclose(image.data_yx, stored * 0.25 + 1000.5)
-    assert not image.valid_yx[0, 0] and image.valid_yx.sum() == stored.size - 1
-
-
-@pytest.mark.parametrize("kind", ["RICE_1", "GZIP_1"])
-def test_compressed_images_are_read(tmp_path, kind):
-    data = np.random.default_rng(0).integers(100, 3000, (90, 80)).astype(np.int16)
-    fits.HDUList([fits.PrimaryHDU(), fits.CompImageHDU(data, compression_type=kind, name="SCI")]).writeto(
-        tmp_path / "a.fits"
-    )
-    np.testing.assert_array_equal(read_one(tmp_path / "a.fits").data_yx, data)
 
 
 def test_quantized_compressed_floats_stay_within_their_noise(tmp_path, sky):
@@ -145,63 +87,9 @@ def test_quality_and_weight_are_read_to_their_last_row(tmp_path):
     np.testing.assert_array_equal(image.valid_yx, (weight > 0) & (quality != 32))
 
 
-def test_zero_border_is_masked_but_a_lone_zero_is_not(tmp_path, sky):
-    sky[:30], sky[300, 300] = 0, 0
-    valid = read_one(write_drz(tmp_path / "a.fits", sky)).valid_yx
-    assert not valid[:30].any() and valid[30:].all()
-
-
-def test_zeros_of_a_photon_counter_are_measurements(tmp_path):
-    counts = np.random.default_rng(3).poisson(0.02, (300, 300)).astype(np.int16)
-    fits.HDUList([fits.PrimaryHDU(), fits.ImageHDU(counts, name="SCI")]).writeto(tmp_path / "a.fits")
-    assert read_one(tmp_path / "a.fits").valid_yx.all()
-
-
-@pytest.mark.parametrize(
-    ("primary", "expected"),
-    [
-        ({"FILTER": "F160W"}, "F160W"),
-        ({"FILTER": "", "FILTER1": "CLEAR1S", "FILTER2": "F814W"}, "F814W"),
-        ({"FILTER": "", "FILTER1": "F555W", "FILTER2": "CLEAR2S"}, "F555W"),
-        ({"FILTER": "", "FILTER1": "F606W", "FILTER2": "POL0V"}, "F606W+POL0V"),
-        ({"FILTER": "", "FILTER1": "F140LP", "FILTER2": "N/A"}, "F140LP"),
-    ],
-)
-def test_the_filter_is_the_one_in_the_beam(tmp_path, sky, primary, expected):
-    assert read_one(write_drz(tmp_path / "a.fits", sky, primary=primary)).filter == expected
-
-
-@pytest.mark.parametrize(
-    ("primary", "reason"),
-    [
-        ({"FILTER": "G141"}, "not_an_image"),
-        ({"OBSTYPE": "SPECTROSCOPIC"}, "not_an_image"),
-        ({"FILTER": "PR200L"}, "not_an_image"),
-        ({"IMAGETYP": "DARK"}, "calibration"),
-        ({"FILETYPE": "ERR"}, "not_an_image"),
-        ({"SCAN_TYP": "C"}, "not_an_image"),
-    ],
-)
-def test_what_is_no_picture_of_the_sky_is_refused(tmp_path, sky, primary, reason):
-    assert reason_of(write_drz(tmp_path / "a.fits", sky, primary=primary)) == reason
-
-
 @pytest.mark.parametrize(("prime", "note"), [("WFC3", None), ("COS", PARALLEL)])
 def test_an_exposure_beside_another_instrument_is_noted(tmp_path, sky, prime, note):
     assert read_one(write_drz(tmp_path / "a.fits", sky, primary={"INSTRUME": "WFC3", "PRIMESI": prime})).note == note
-
-
-def test_a_claim_of_too_many_pixels_is_refused_before_memory_is_taken(tmp_path):
-    header = fits.PrimaryHDU(np.zeros((10, 10), np.float32)).header
-    header["NAXIS1"] = header["NAXIS2"] = 10**6
-    (tmp_path / "a.fits").write_bytes(header.tostring().encode())
-    assert reason_of(tmp_path / "a.fits") == "too_large"
-
-
-def test_a_gzip_bomb_is_refused_at_the_bound(tmp_path):
-    data = fits.PrimaryHDU().header.tostring().encode() + bytes(40_000_000)
-    (tmp_path / "a.fits.gz").write_bytes(gzip.compress(data, 1))
-    assert reason_of(tmp_path / "a.fits.gz", max_pixels=1_000_000) == "too_large"
 
 
 @pytest.mark.parametrize("keep", [0.3, 0.6, 0.9])
@@ -247,37 +135,6 @@ def test_axes_beyond_number_are_not_counted(tmp_path, sky, header, value):
     assert reason_of(tmp_path / "b.fits") == "unreadable"
 
 
-@pytest.mark.timeout(60)
-@pytest.mark.parametrize("card", [b"naxis   =           2000000000", b"TFIELDS =           2000000000"])
-@pytest.mark.parametrize("num_before", [0, 40])
-def test_axes_and_columns_beyond_number_are_found_anywhere_in_a_header(tmp_path, sky, card, num_before):
-    whole = write_drz(tmp_path / "a.fits", sky).read_bytes()
-    cards = [b"XTENSION= 'BINTABLE'", *[b"COMMENT"] * num_before, card, b"END"]
-    header = b"".join(one.ljust(80) for one in cards)
-    (tmp_path / "b.fits").write_bytes(whole + header.ljust(-(-len(header) // 2880) * 2880))
-    assert reason_of(tmp_path / "b.fits") == "unreadable"
-
-
-def test_a_compressed_image_smaller_than_its_tiles_is_read(tmp_path):
-    data = np.arange(40 * 40, dtype=np.int16).reshape(40, 40)
-    image = fits.CompImageHDU(data, compression_type="RICE_1", tile_shape=(64, 64), name="SCI")
-    fits.HDUList([fits.PrimaryHDU(), image]).writeto(tmp_path / "a.fits")
-    np.testing.assert_array_equal(read_one(tmp_path / "a.fits").data_yx, data)
-
-
-@pytest.mark.parametrize("change", [("BYTEPIX", -32768), ("BYTEPIX", 3), ("BLOCKSIZE", 0), ("ZTILE1", 10**12)])
-def test_a_compression_that_would_break_the_decoder_is_unreadable(tmp_path, sky, change):
-    name, value = change
-    fits.HDUList([fits.PrimaryHDU(), fits.CompImageHDU(sky, compression_type="RICE_1", name="SCI")]).writeto(
-        tmp_path / "a.fits"
-    )
-    with fits.open(tmp_path / "a.fits", "update", disable_image_compression=True) as hdus:
-        header = hdus[1].header
-        keys = [key.replace("ZNAME", "ZVAL") for key, kind in header["ZNAME*"].items() if kind == name] or [name]
-        header[keys[0]] = value
-    assert reason_of(tmp_path / "a.fits") == "unreadable"
-
-
 def test_a_file_that_was_decoded_as_text_says_so(tmp_path, sky):
     whole = write_drz(tmp_path / "a.fits", sky).read_bytes()
     (tmp_path / "b.fits").write_bytes(whole.decode(errors="replace").encode())
@@ -302,15 +159,6 @@ def test_other_content_under_the_name_of_a_fits_file_is_named(tmp_path, content,
     (tmp_path / "a.fits").write_bytes(content)
     with pytest.raises(ImageError, match=f"unreadable: not a FITS file.*{words}"):
         read_one(tmp_path / "a.fits")
-
-
-def test_a_gzip_file_that_unpacks_to_too_much_says_how_much_and_what_to_do(tmp_path, monkeypatch):
-    monkeypatch.setattr("hubbleclip.images.reader.ALWAYS_UNPACKED_BYTES", 1 << 20)
-    fits.PrimaryHDU(np.zeros((800, 800), np.float32)).writeto(tmp_path / "a.fits.gz")
-    with pytest.raises(ImageError, match=r"too_large: the gzip file of \d+ bytes .*more than 100 times .*gunzip"):
-        read_science_images(tmp_path / "a.fits.gz", 10**7)
-    with pytest.raises(ImageError, match=r"too_large: .*tiles\.max_pixels can have: raise"):
-        read_science_images(tmp_path / "a.fits.gz", 10**4)
 
 
 def test_a_primary_header_that_astropy_cannot_make_out_is_unreadable(tmp_path, sky):
@@ -358,35 +206,6 @@ def test_too_many_open_files_are_no_fault_of_the_file_but_its_absence_is(tmp_pat
     assert reason_of(tmp_path / "absent.fits") == "unreadable"
 
 
-def test_a_wcs_without_sense_is_none(tmp_path, sky):
-    header = wcs_header(sky.shape)
-    header["CD1_1"] = header["CD1_2"] = header["CD2_1"] = header["CD2_2"] = 0.0
-    fits.PrimaryHDU(sky, header).writeto(tmp_path / "a.fits")
-    assert read_one(tmp_path / "a.fits").wcs is None
-
-
-@pytest.mark.parametrize(
-    ("header", "may_have_cosmic_rays"),
-    [
-        ({"NDRIZIM": 0}, True),
-        ({"NDRIZIM": 0, "CRSPLIT": 2, "NCOMBINE": 1, "CRCORR": "OMIT"}, True),
-        ({"NDRIZIM": 0, "CRSPLIT": 2, "NCOMBINE": 2}, False),
-        ({"NDRIZIM": 0, "CRSPLIT": 2, "CRCORR": "COMPLETE"}, False),
-        ({"NDRIZIM": 2, "D001DATA": "a_flc.fits[sci,1]", "D002DATA": "a_flc.fits[sci,2]"}, True),
-        ({"NDRIZIM": 2, "D001DATA": "a_flt_sci1.fits", "D002DATA": "a_flt_sci2.fits"}, True),
-        ({"NDRIZIM": 2, "D001DATA": "a_flc.fits[sci,1]", "D002DATA": "b_flc.fits[sci,1]"}, False),
-        ({"NDRIZIM": 4} | {f"D00{n}DATA": f"{'aabb'[n - 1]}_flc.fits[sci,{1 + n % 2}]" for n in (1, 2, 3, 4)}, False),
-        ({"NDRIZIM": 2}, False),
-    ],
-)
-def test_rays_are_looked_for_unless_the_header_says_that_exposures_were_compared(
-    tmp_path, header, may_have_cosmic_rays
-):
-    data = np.random.default_rng(1).normal(5, 1, (64, 64)).astype(np.float32)
-    (image,) = read_science_images(write_drz(tmp_path / "a.fits", data, primary=header), 10_000)
-    assert image.may_have_cosmic_rays is may_have_cosmic_rays
-
-
 @pytest.mark.parametrize("axes", [("MALN", "MALT"), ("HPLN", "HPLT"), ("XXLN", "XXLT")])
 def test_a_wcs_on_another_body_than_the_sky_gives_tiles_without_a_place(axes):
     header = wcs_header((64, 64))
@@ -405,20 +224,6 @@ def test_a_file_of_an_unknown_camera_has_no_rays_no_wavelength_and_a_note(tmp_pa
     assert image.note is not None and image.note.startswith("unknown camera")
     tiles = tile_file(path, "0" * 64, TileSettings(views=("native",))).tiles
     assert {tile.note for tile in tiles} == {image.note}
-
-
-def test_a_known_camera_has_no_note(tmp_path, sky):
-    (image,) = read_science_images(write_drz(tmp_path / "a_flt.fits", sky), 10**7)
-    assert image.note is None
-
-
-def test_quality_flags_are_read_with_their_bzero(tmp_path, sky):
-    quality = np.zeros(sky.shape, np.uint16)  # stored as int16 with BZERO 32768
-    quality[3, 5], quality[4, 6] = 4, 32768
-    path = write_drz(tmp_path / "a_flt.fits", sky, DQ=quality)
-    assert fits.getheader(path, "DQ")["BZERO"] == 32768
-    (image,) = read_science_images(path, 10**7)
-    assert {tuple(map(int, place)) for place in np.argwhere(~image.valid_yx)} == {(3, 5)}
 
 
 @pytest.mark.parametrize("detector", ["WFC", "HRC"])

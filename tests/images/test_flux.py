@@ -84,13 +84,6 @@ def test_the_same_sky_in_counts_and_in_electrons_per_second_gives_the_same_level
     assert one.stretch.white - one.stretch.sky == pytest.approx(500 / 400, rel=1e-3)
 
 
-def test_an_overview_has_the_scale_of_its_image(tmp_path):
-    settings = SETTINGS.model_copy(update={"views": ("native", "overview"), "size_px": 128})
-    tiles = tile_file(write_drz(tmp_path / "a.fits", starry_sky((512, 512))), SHA, settings).tiles
-    spans = {tile.view: tile.stretch.white - tile.stretch.black for tile in tiles}
-    assert spans["overview"] == pytest.approx(spans["native"])
-
-
 def test_the_limits_are_fixed_fluxes_above_the_sky_in_the_unit_of_the_image(image):
     """With 400 electrons / s / arcsec2 per value, and 6 with counts of 100 s and a gain of 1.5."""
     before = Stretch(kind="asinh", black=0.0, white=1.0, softening=0.1, sky=7.0, noise=0.3)

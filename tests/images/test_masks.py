@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from numpy_twins import zero_border
 
-from hubbleclip.images.bad_pixels import fill_cores, repair_rows
+from hubbleclip.images.bad_pixels import fill_cores
 from hubbleclip.images.masks import find_finite, mask_unweighted, mask_zero_border, quality_flags
 
 RNG = np.random.default_rng(2)
@@ -62,17 +61,6 @@ def test_one_fraction_in_every_second_row_of_400_makes_no_whole_numbers(row):
     assert not border_mask(data)[:29].any()
 
 
-@pytest.mark.parametrize("seed", range(6))
-def test_zero_borders_are_those_of_the_reference(seed):
-    rng = np.random.default_rng(seed)
-    data = rng.normal(5, 1, (70, 90)).astype(np.float32)
-    y, x = np.mgrid[:70, :90]
-    data[(y * rng.uniform(0.2, 2) + x < rng.integers(5, 60)) | (x > 80 + 5 * np.sin(y / 3))] = 0
-    data[rng.random(data.shape) < 0.02] = 0
-    border = zero_border(data)
-    np.testing.assert_array_equal(border_mask(data), ~border if border is not None else np.ones(data.shape, bool))
-
-
 @pytest.mark.parametrize("dtype", ["<f4", ">f4", ">f8", "<i2", ">i4", "u1"])
 def test_only_a_positive_weight_is_valid(dtype):
     values = [0.0, 1.0, 1e-30, -1.0, np.nan] if "f" in dtype else [0, 1, 2, 3, 100]
@@ -92,16 +80,6 @@ def test_flags_are_the_values_plus_zero_modulo_sixteen_bits(dtype, zero):
     quality = np.random.default_rng(3).integers(0, 256, (30, 40)).astype(dtype)
     expected = [[(int(value) + zero) % (1 << 16) for value in row] for row in quality]
     assert quality_flags(quality, zero).tolist() == expected
-
-
-def test_a_repair_leaves_its_input_as_it_is():
-    data, valid = RNG.normal(5, 1, (20, 20)).astype(">f4"), np.ones((20, 20), bool)
-    valid[5, 5] = False
-    before = data.copy()
-    repaired, shown = repair_rows(data, valid, 4, 20)
-    assert repaired.dtype == np.float32 and shown.all() and not valid[5, 5]
-    np.testing.assert_array_equal(data, before)
-    assert repaired[1, 5] == np.median(np.delete(data[3:8, 3:8].ravel(), 12))
 
 
 @pytest.mark.parametrize("radius", range(1, 7))

@@ -112,16 +112,6 @@ def test_a_row_of_tiles_is_the_image_with_sky_around_it(y0, starts):
     np.testing.assert_array_equal(levels[:, first - rows.left : end - rows.left], expected)
 
 
-def test_a_bad_pixel_of_a_preview_is_repaired():
-    data, good = np.random.default_rng(1).integers(10, 250, (50, 70)), np.ones((50, 70), bool)
-    good[20, 30] = False
-    rows = read_rows(prepared(data, good, LIMITS), [(0, 0)], 64)
-    shown = apply_stretch(rows.values_yx, rows.shown_yx, LIMITS)[:50, :64]
-    median = np.median(np.delete(data[18:23, 28:33].ravel(), 12))
-    assert abs(shown[20, 30] - median) <= 0.5
-    np.testing.assert_array_equal(shown[good[:, :64]], data[:, :64][good[:, :64]])
-
-
 def test_the_threshold_of_a_tile_is_the_sigmas_of_the_settings():
     data = np.full((128, 128), LIMITS.sky)
     data[20:40, 20:40] += 7.0  # 3.5 sigmas

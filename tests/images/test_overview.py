@@ -55,31 +55,6 @@ def test_a_pixel_is_the_mean_of_the_sound_area_that_it_covers(height, width, shr
     np.testing.assert_allclose(small.data_yx[seen], total[seen] / area[seen], rtol=2e-5)
 
 
-def test_big_endian_pixels_of_a_file_shrink_like_native_ones(image):
-    assert not image.data_yx.dtype.isnative
-    native = replace(image, data_yx=image.data_yx.astype(np.float32))
-    first, second = (downsample_image(each, image.valid_yx, 3.3).data_yx for each in (image, native))
-    np.testing.assert_array_equal(first, second)
-
-
-def test_masked_pixels_neither_darken_nor_brighten(tmp_path):
-    data = np.random.default_rng(1).normal(100, 1, (512, 512)).astype(np.float32)
-    data[200:300, 200:300] += 1000
-    holed = data.copy()
-    holed[np.random.default_rng(2).random(data.shape) < 0.3] = np.nan
-    whole, seen = (
-        tile_file(write_drz(tmp_path / f"{n}.fits", d), SHA, ALONE).tiles[0] for n, d in enumerate((data, holed))
-    )
-    differ = np.abs(decode_png(whole.encoded)[52:72, 52:72].astype(int) - decode_png(seen.encoded)[52:72, 52:72])
-    assert differ.max() <= 2
-
-
-def test_an_image_little_larger_than_a_tile_has_no_overview_beside_its_native_tile(tmp_path):
-    path = write_drz(tmp_path / "a.fits", starry_sky((128, 159)))
-    assert [tile.view for tile in tile_file(path, SHA, BOTH).tiles] == ["native"]
-    assert [tile.view for tile in tile_file(path, SHA, ALONE).tiles] == ["overview"]
-
-
 def test_a_small_image_is_padded_not_stretched_up(tmp_path):
     path = write_drz(tmp_path / "a.fits", starry_sky((80, 100)))
     (overview,) = tile_file(path, SHA, ALONE).tiles
@@ -95,18 +70,6 @@ def test_the_aspect_is_kept_and_the_rest_is_sky(tmp_path):
     assert (tile.y0, tile.x0, tile.shrink) == (-128, 0, 4.0)
     outside = np.concatenate([levels[:32], levels[96:]])
     assert np.ptp(outside) == 0 and np.ptp(levels[32:96]) > 100
-
-
-def test_an_overview_shows_what_is_fainter_than_the_noise_of_a_pixel(tmp_path):
-    data = starry_sky((1024, 1024))
-    data[400:600, 400:600] += 1.5
-    native, overview = (
-        next(t for t in tile_file(write_drz(tmp_path / "a.fits", data), SHA, BOTH).tiles if t.view == view)
-        for view in ("native", "overview")
-    )
-    assert overview.stretch.noise < native.stretch.noise / 4
-    levels = decode_png(overview.encoded).astype(int)
-    assert np.median(levels[55:73, 52:70]) > np.median(levels) + 30
 
 
 def with_sip(header):
@@ -139,16 +102,6 @@ def test_both_directions_of_a_distortion_are_scaled():
     own = fits.Header.fromstring(where.wcs, sep="\n")
     scaled = {"A_2_0": 4 * 8e-6, "B_0_2": -4 * 5e-6, "AP_2_0": -4 * 8e-6, "BP_0_2": 4 * 5e-6, "AP_1_0": 1e-4}
     assert {key: own[key] for key in scaled} == pytest.approx(scaled)
-
-
-def test_a_star_is_where_the_tiles_wcs_says(tmp_path):
-    data = np.random.default_rng(1).normal(5, 1, (700, 1100)).astype(np.float32)
-    data[520:526, 300:306] += 3000
-    (tile,) = tile_file(write_drz(tmp_path / "a.fits", data), SHA, ALONE).tiles
-    ra, dec = WCS(wcs_header(data.shape)).all_pix2world(302.5, 522.5, 0)
-    x, y = WCS(fits.Header.fromstring(tile.geometry.wcs, sep="\n")).all_world2pix(ra, dec, 0)
-    rows, columns = np.nonzero(decode_png(tile.encoded)[::-1] > 200)
-    assert abs(rows.mean() - y) < 0.6 and abs(columns.mean() - x) < 0.6
 
 
 def make_image():

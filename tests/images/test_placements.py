@@ -174,19 +174,6 @@ def test_a_preview_is_decoded_whole_unless_an_overview_is_all_that_is_cut():
     assert [(tile.view, tile.shrink) for tile in tiles] == [("native", 1.0)] * 16 + [("overview", 4.0)]
 
 
-def test_the_most_pixels_of_the_settings_bound_fits_and_previews(tmp_path):
-    path = write_drz(tmp_path / "a.fits", starry_sky((128, 130)))
-    content = packed(random_levels((128, 130)))
-    for max_pixels, is_read in ((128 * 130, True), (128 * 130 - 1, False)):
-        settings = NATIVE.model_copy(update={"max_pixels": max_pixels})
-        for file, name in ((path, None), (content, "a.jpg")):
-            if is_read:
-                assert tile_file(file, SHA, settings, name).tiles
-            else:
-                with pytest.raises(ImageError, match="too_large"):
-                    tile_file(file, SHA, settings, name)
-
-
 def test_the_identity_of_a_tile_includes_the_hash_of_the_files_content(tmp_path):
     content = packed(random_levels((128, 128)))
     (tmp_path / "a.jpg").write_bytes(content)

@@ -69,14 +69,6 @@ def test_white_corners_are_masked_and_shown_as_sky(tmp_path: Path) -> None:
     assert decode_png(plain.encoded)[0, 20] > 240
 
 
-def test_a_picture_without_white_border_keeps_its_pixels(tmp_path: Path) -> None:
-    path = write_jpeg(tmp_path / "a.jpg", starry_levels(256, 280))
-    plain, masked = (
-        tile_file(path, SHA, SETTINGS.model_copy(update={"mask_white_border": on})).tiles for on in (False, True)
-    )
-    assert [tile.encoded for tile in plain] == [tile.encoded for tile in masked]
-
-
 def test_a_white_picture_is_not_masked() -> None:
     assert not white_border(np.full((64, 64), 255, np.uint8)).any()
 
@@ -90,16 +82,6 @@ def test_the_pixels_of_every_tile_are_the_previews_own(tmp_path: Path, mode: str
     for tile in tiles:
         top = 256 - tile.y0 - 128
         np.testing.assert_array_equal(decode_png(tile.encoded), truth[top : top + 128, tile.x0 : tile.x0 + 128])
-
-
-def test_a_small_preview_is_padded_with_the_level_of_its_border(tmp_path: Path) -> None:
-    path = write_jpeg(tmp_path / "a.jpg", starry_levels(64, 100))
-    (tile,) = tile_file(path, SHA, SETTINGS).tiles
-    levels, inside = decode_png(tile.encoded), np.zeros((128, 128), bool)
-    inside[32:96, 14:114] = True
-    np.testing.assert_array_equal(levels[inside], pillows_own(path).ravel())
-    assert np.unique(levels[~inside]).tolist() == [20]
-    assert (tile.valid_share, tile.stretch.sky) == (1.0, 20)
 
 
 def test_a_bright_border_does_not_frame_a_dark_picture() -> None:
@@ -121,13 +103,6 @@ def test_a_tile_is_in_levels_for_the_eye_and_nowhere_on_the_sky(tmp_path: Path) 
     assert (tile.unit, tile.instrument, tile.filter, tile.geometry, tile.chip) == ("display", None, None, None, 0)
     stretch = tile.stretch
     assert (stretch.black, stretch.white, stretch.softening, stretch.noise) == (0, 255, 1, 1)
-
-
-def test_a_dark_tile_is_rejected_and_its_neighbour_kept(tmp_path: Path) -> None:
-    levels = np.concatenate([starry_levels(128, 128), np.full((128, 128), 20, np.uint8)], axis=1)
-    result = tile_file(write_jpeg(tmp_path / "a.jpg", levels), SHA, SETTINGS)
-    assert [(tile.y0, tile.x0) for tile in result.tiles] == [(0, 0)]
-    assert [(r.entity_id, r.reason) for r in result.rejections] == [(f"{SHA}:0:0:128", "no_signal")]
 
 
 def test_a_preview_is_recognised_by_the_archives_name_where_the_file_has_another(tmp_path: Path) -> None:
@@ -152,12 +127,6 @@ def test_what_is_no_jpeg_is_refused(tmp_path: Path, content: bytes) -> None:
         read_previews(tmp_path / "a.jpg", 10**6)
 
 
-def test_another_format_under_a_jpegs_name_is_refused(tmp_path: Path) -> None:
-    Image.fromarray(starry_levels(64, 64)).save(tmp_path / "a.jpg", "PNG")
-    with pytest.raises(ImageError, match="unreadable: not a JPEG"):
-        read_previews(tmp_path / "a.jpg", 10**6)
-
-
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=40, deadline=None)
 @given(share=st.floats(0, 0.98))
 def test_a_cut_preview_is_refused_wherever_it_was_cut(tmp_path: Path, share: float) -> None:
@@ -165,16 +134,6 @@ def test_a_cut_preview_is_refused_wherever_it_was_cut(tmp_path: Path, share: flo
     (tmp_path / "cut.jpg").write_bytes(data[: int(share * len(data))])
     with pytest.raises(ImageError, match="unreadable|truncated"):
         read_previews(tmp_path / "cut.jpg", 10**6)
-
-
-def test_a_bomb_is_refused_by_its_header_alone(tmp_path: Path) -> None:
-    data = bytearray(write_jpeg(tmp_path / "a.jpg", starry_levels(64, 64)).read_bytes())
-    frame = data.index(b"\xff\xc0")
-    for side in (60_000, 9_000):
-        data[frame + 5 : frame + 9] = side.to_bytes(2, "big") * 2
-        (tmp_path / "bomb.jpg").write_bytes(data)
-        with pytest.raises(ImageError, match="too_large"):
-            read_previews(tmp_path / "bomb.jpg", 10**6)
 
 
 def test_the_size_is_judged_by_the_settings_and_not_by_pillows_limit(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -218,58 +177,6 @@ def test_a_preview_seen_whole_alone_is_as_one_decoded_whole(tmp_path: Path) -> N
     assert np.abs(decode_png(alone.encoded).astype(int) - decode_png(beside.encoded)).mean() < 1.5
 
 
-@pytest.mark.parametrize("mode", ["L", "RGB"])
-@pytest.mark.parametrize("side_px", [255, 256, 300, 511, 512, 1100])
-def test_whatever_road_it_takes_a_smaller_picture_is_libjpegs(tmp_path: Path, side_px: int, mode: str) -> None:
-    path = write_jpeg(tmp_path / "a.jpg", starry_levels(side_px, side_px + 40), mode)
-    with Image.open(path) as image:
-        image.draft("L", (128, 128))
-        truth = np.array(image)
-    for content in (path, path.read_bytes()):
-        np.testing.assert_array_equal(read_luminance(content, 10**7, enough_px=128)[0], truth)
-
-
-@pytest.mark.parametrize("enough_px", [None, 20])
-@pytest.mark.parametrize("options", [{}, {"optimize": True}, {"progressive": True}, {"restart_marker_blocks": 3}])
-@pytest.mark.parametrize("height, width", [(1, 1), (8, 57), (41, 63), (79, 88), (81, 40)])
-def test_grey_pictures_of_odd_sides_are_libjpegs(height, width, options, enough_px) -> None:
-    buffer = io.BytesIO()
-    Image.fromarray(starry_levels(100, 100)[:height, :width]).save(buffer, "JPEG", **options)
-    with Image.open(buffer) as image:
-        if enough_px:
-            image.draft("L", (enough_px, enough_px))
-        truth = np.array(image)
-    shrink = min(2 ** (max(min(height, width) // (enough_px or 100), 1).bit_length() - 1), 8)
-    assert truth.shape == (-(-height // shrink), -(-width // shrink))
-    np.testing.assert_array_equal(read_luminance(buffer.getvalue(), 10**6, enough_px)[0], truth)
-
-
-@settings(max_examples=200, deadline=None)
-@given(at=st.integers(2, 1500), change=st.binary(min_size=1, max_size=3), num_gone=st.integers(0, 3))
-def test_a_damaged_file_is_refused_or_gives_a_picture_of_the_size_that_it_claims(at, change, num_gone) -> None:
-    data = packed(starry_levels(72, 88))
-    data = data[:at] + change + data[at + num_gone :]
-    try:
-        levels, _ = read_luminance(data, 10**6)
-    except ImageError:
-        return
-    with Image.open(io.BytesIO(data)) as image:
-        assert levels.shape == (image.height, image.width)
-
-
-def test_zero_bytes_after_the_end_marker_do_not_matter(tmp_path: Path) -> None:
-    path = write_jpeg(tmp_path / "a.jpg", starry_levels(128, 128))
-    truth = pillows_own(path)
-    path.write_bytes(path.read_bytes().ljust(50_000, b"\0"))
-    np.testing.assert_array_equal(read_luminance(path, 10**6)[0], truth)
-
-
-def test_the_same_preview_gives_the_same_bytes_twice(tmp_path: Path) -> None:
-    path = write_jpeg(tmp_path / "a.jpg", starry_levels(128, 128))
-    first, second = (tile_file(path, SHA, SETTINGS).tiles[0] for _ in range(2))
-    assert (first.tile_id, first.encoded) == (second.tile_id, second.encoded)
-
-
 def test_colours_are_kept_where_they_are_asked_for(tmp_path: Path) -> None:
     path = tmp_path / "red.jpg"
     Image.new("RGB", (48, 32), (200, 30, 60)).save(path, quality=95)
@@ -290,20 +197,6 @@ def test_white_areas_are_masked_with_one_pixel_around_them_if_they_touch_the_bor
     expected = np.zeros(levels.shape, bool)
     expected[39:46, 0:3] = True
     np.testing.assert_array_equal(white_border(np.rot90(levels, turns)), np.rot90(expected, turns))
-
-
-def test_masked_pixels_of_a_preview_are_the_white_ones_and_do_not_count_for_the_sky() -> None:
-    levels = np.full((80, 120), 60, np.uint8)
-    levels[:, 100:] = 10
-    levels[:50] = 255  # the top of the picture, more than half of it
-    (image,) = read_previews(packed(levels), 10**6, mask_white_border=True)
-    assert image.data_yx[image.valid_yx].max() < 70
-    assert image.valid_yx[:25].all() and not image.valid_yx[32:].any()
-    assert image.stretch is not None and image.stretch.sky == 60
-
-
-def test_the_limits_of_previews_are_those_of_the_documentation() -> None:
-    assert (preview.JPEG_BYTES, preview.BYTES_PER_PIXEL, preview.BYTES_PER_COEFFICIENT) == (10**9, 16, 2)
 
 
 def test_the_lowest_row_of_a_preview_comes_first_and_its_mask_too() -> None:

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import itertools
-from datetime import UTC, datetime
 from types import SimpleNamespace
 
 import numpy as np
@@ -14,14 +13,11 @@ from synthetic_fits import starry_sky, wcs_header, write_drz
 
 from hubbleclip.config.settings import TileSettings
 from hubbleclip.core.errors import ImageError
-from hubbleclip.core.layout import Layout
-from hubbleclip.core.records import Product
 from hubbleclip.images.encode import decode_png
 from hubbleclip.images.normalize import small_object
 from hubbleclip.images.reader import read_science_images
-from hubbleclip.images.stretch import apply_stretch
-from hubbleclip.images.tiling import cut_tiles, plan_grid, tile_file, to_tile_record
-from hubbleclip.images.wcs import read_wcs, tile_geometries
+from hubbleclip.images.tiling import cut_tiles, plan_grid, tile_file
+from hubbleclip.images.wcs import read_wcs
 
 SHA = "ab" * 32
 SETTINGS = TileSettings(views=("native",))
@@ -71,24 +67,6 @@ def test_every_pixel_of_every_tile_is_the_files_own(tmp_path):
         assert np.abs(levels_of(tile) - expected).max() < 0.51
 
 
-def test_tiles_agree_where_they_overlap(tmp_path):
-    result = tile_file(write_drz(tmp_path / "a.fits", starry_sky((512, 900))), SHA, SETTINGS)
-    left, right = (levels_of(tile) for tile in result.tiles)
-    shift = result.tiles[1].x0 - result.tiles[0].x0
-    np.testing.assert_array_equal(left[:, shift:], right[:, : 512 - shift])
-
-
-def test_a_small_image_is_padded_with_the_level_of_its_sky(tmp_path):
-    data = starry_sky((100, 120), num_stars=20)
-    (tile,) = tile_file(write_drz(tmp_path / "a.fits", data), SHA, SETTINGS).tiles
-    levels = levels_of(tile)
-    assert (tile.y0, tile.x0, tile.valid_share) == (-206, -196, 1.0)
-    inside = np.zeros(levels.shape, bool)
-    inside[206:306, 196:316] = True
-    (padding,) = np.unique(levels[~inside])
-    assert abs(int(padding) - np.median(levels[inside])) <= 3
-
-
 def galaxy_sky(shape_yx, centre_yx, radius_px):
     """A sky of 5 with noise of sigma 1, and a galaxy whose surface brightness falls by e per radius."""
     y, x = np.mgrid[: shape_yx[0], : shape_yx[1]]
@@ -126,32 +104,6 @@ def test_a_long_object_in_an_oblong_image_is_whole(shape_yx):
     assert start <= 100 and 300 <= start + size_px <= 400
 
 
-@pytest.mark.parametrize(("share", "has_aim"), [(0.5, True), (0.05, False)])
-def test_an_aim_tile_is_cut_unless_a_native_tile_shows_nearly_the_same(share, has_aim, tmp_path):
-    """The aim lies on the row of the native tiles, at a share of the way from the first to the second."""
-    data, settings = starry_sky((128, 320)), TileSettings(size_px=128, views=("native", "aim"))
-    (first, second) = (x0 for _, x0 in plan_grid((128, 320), 128, settings.overlap_px)[:2])
-    x = first + share * (second - first) + 63.5
-    ra, dec = WCS(wcs_header(data.shape)).all_pix2world(x, 63.5, 0)
-    path = write_drz(tmp_path / "a.fits", data, primary={"RA_TARG": float(ra), "DEC_TARG": float(dec)})
-    aims = [tile for tile in tile_file(path, SHA, settings).tiles if tile.view == "aim"]
-    assert len(aims) == has_aim
-    assert all(abs(tile.x0 + 63.5 - x) <= 1 and tile.y0 == 0 for tile in aims)
-
-
-def test_a_small_cut_out_is_not_lost_in_padding(tmp_path):
-    path = write_drz(tmp_path / "a.fits", starry_sky((100, 120)))
-    (tile,) = tile_file(path, SHA, SETTINGS.model_copy(update={"object_scale": True})).tiles
-    assert 64 <= tile.size_px <= 120 and 0 <= tile.x0 <= 120 - tile.size_px
-
-
-@pytest.mark.parametrize("radius_px", [1, 50])
-def test_a_larger_object_keeps_its_tile_and_a_tiny_one_has_the_least_side(tmp_path, radius_px):
-    path = write_drz(tmp_path / "a.fits", galaxy_sky((480, 500), (240, 250), radius_px))
-    (tile,) = tile_file(path, SHA, SETTINGS.model_copy(update={"object_scale": True})).tiles
-    assert tile.size_px == {1: 64, 50: 512}[radius_px]
-
-
 def with_sip(header):
     header["CTYPE1"], header["CTYPE2"] = "RA---TAN-SIP", "DEC--TAN-SIP"
     header.update({"A_ORDER": 2, "B_ORDER": 2, "A_2_0": 8e-6, "B_0_2": -5e-6, "A_1_1": 3e-6, "B_1_1": 2e-6})
@@ -175,32 +127,6 @@ def test_the_tiles_wcs_gives_centre_and_corners_within_a_tenth_of_a_pixel(tmp_pa
         assert where.pixel_scale_arcsec == pytest.approx(0.05, rel=1e-3)
 
 
-def test_lookup_distortion_is_met_within_a_tenth_of_a_pixel(tmp_path):
-    header = with_sip(wcs_header((600, 600)))
-    for axis in (1, 2):
-        header[f"CPDIS{axis}"], header[f"DP{axis}"] = "Lookup", f"EXTVER: {axis}"
-        header[f"DP{axis}"] = "NAXES: 2"
-    science = fits.ImageHDU(starry_sky((600, 600)), header, name="SCI")
-    for axis in (1, 2):
-        del science.header[f"DP{axis}"]
-        for key, value in (("EXTVER", axis), ("NAXES", 2), ("AXIS.1", 1), ("AXIS.2", 2)):
-            science.header.append((f"DP{axis}", f"{key}: {value}"), end=True)
-    tables = []
-    for axis in (1, 2):
-        table = fits.ImageHDU(np.full((6, 6), 0.4 * axis, np.float32), name="WCSDVARR", ver=axis)
-        table.header.update({"CRVAL1": 1, "CRVAL2": 1, "CRPIX1": 1, "CRPIX2": 1, "CDELT1": 120, "CDELT2": 120})
-        tables.append(table)
-    fits.HDUList([fits.PrimaryHDU(), science, *tables]).writeto(tmp_path / "a.fits")
-    with fits.open(tmp_path / "a.fits") as hdus:
-        truth = WCS(hdus[1].header, hdus)
-    assert truth.cpdis1 is not None
-    (tile,) = tile_file(tmp_path / "a.fits", SHA, SETTINGS).tiles
-    ra, dec = truth.all_pix2world(tile.x0 + 255.5, tile.y0 + 255.5, 0)
-    np.testing.assert_allclose([tile.geometry.ra_deg, tile.geometry.dec_deg], [ra, dec], atol=1e-9)
-    own = WCS(fits.Header.fromstring(tile.geometry.wcs, sep="\n"))
-    np.testing.assert_allclose(own.all_world2pix(ra, dec, 0), 255.5, atol=0.1)
-
-
 @pytest.mark.parametrize(
     ("cards", "is_found"),
     [
@@ -217,24 +143,6 @@ def test_a_distortion_that_astropy_cannot_read_is_no_failure(cards, is_found):
     assert (read_wcs(hdus, 1, 0) is not None) == is_found
 
 
-@pytest.mark.parametrize("equinox", [None, 2000.0, 1950.0])
-@pytest.mark.parametrize("axes", [("RA---TAN", "DEC--TAN"), ("DEC--TAN", "RA---TAN"), ("GLON-TAN", "GLAT-TAN")])
-def test_corners_are_icrs_whatever_the_files_own_frame(axes, equinox):
-    wcs = WCS(naxis=2)
-    wcs.wcs.ctype, wcs.wcs.crval, wcs.wcs.cdelt, wcs.wcs.crpix = axes, (40.0, 30.0), (-1e-5, 1e-5), (50, 50)
-    if equinox:
-        wcs.wcs.equinox = equinox
-    where = tile_geometries(wcs, [(0, 0)], 100)[0]
-    sky = wcs.pixel_to_world([-0.5, 99.5, 99.5, -0.5], [-0.5, -0.5, 99.5, 99.5]).icrs
-    np.testing.assert_allclose(where.corners_deg, np.column_stack([sky.ra.deg, sky.dec.deg]).ravel(), atol=3e-5)
-
-
-def test_the_same_file_gives_the_same_bytes_and_ids_twice(tmp_path, sky):
-    path = write_drz(tmp_path / "a.fits", sky)
-    first, second = (tile_file(path, SHA, SETTINGS).tiles[0] for _ in range(2))
-    assert (first.encoded, first.tile_id, first.png_sha256) == (second.encoded, second.tile_id, second.png_sha256)
-
-
 def test_other_settings_give_another_id(tmp_path, sky):
     path = write_drz(tmp_path / "a.fits", sky)
     ids = {tile_file(path, SHA, TileSettings(softening_sigma=s)).tiles[0].tile_id for s in (2.0, 3.0)}
@@ -247,13 +155,6 @@ def test_an_empty_tile_is_rejected_and_its_neighbour_kept(tmp_path):
     result = tile_file(write_drz(tmp_path / "a.fits", data), SHA, SETTINGS)
     assert [(tile.y0, tile.x0) for tile in result.tiles] == [(0, 0)]
     assert [(r.entity_id, r.reason) for r in result.rejections] == [(f"{SHA}:1:0:512", "no_signal")]
-
-
-def test_a_tile_with_few_valid_pixels_is_rejected(tmp_path):
-    data = starry_sky((512, 1024))
-    data[:, 600:] = np.nan
-    result = tile_file(write_drz(tmp_path / "a.fits", data), SHA, SETTINGS)
-    assert [r.reason for r in result.rejections] == ["too_little_valid"]
 
 
 @pytest.mark.parametrize(
@@ -274,57 +175,3 @@ def test_an_image_without_use_is_refused_with_its_reason(tmp_path, make, reason)
 def test_negative_skies_stay_dark(tmp_path, sky):
     (tile,) = tile_file(write_drz(tmp_path / "a.fits", sky - 20), SHA, SETTINGS).tiles
     assert 8 <= np.median(levels_of(tile)) <= 45 and tile.stretch.sky < 0
-
-
-def test_cosmic_rays_of_an_exposure_do_not_reach_the_tile(tmp_path):
-    clean = starry_sky((560, 560), num_stars=60)
-    struck = clean.copy()
-    rng = np.random.default_rng(2)
-    for y, x in rng.integers(20, 530, (200, 2)):
-        struck[y : y + 2, x : x + 8] += 2000
-    quality = np.zeros(clean.shape, np.int16)
-    with_rays = tile_file(write_drz(tmp_path / "a_flt.fits", struck, primary={"NDRIZIM": 0}, DQ=quality), SHA, SETTINGS)
-    without = tile_file(write_drz(tmp_path / "b_flt.fits", clean, primary={"NDRIZIM": 0}, DQ=quality), SHA, SETTINGS)
-    seen, truth = (levels_of(result.tiles[0]).astype(int) for result in (with_rays, without))
-    assert np.count_nonzero(np.abs(seen - truth) > 60) < 0.02 * 200 * 16
-    assert with_rays.tiles[0].stretch.white == pytest.approx(without.tiles[0].stretch.white, rel=0.1)
-
-
-def test_hot_pixels_are_filled_from_their_neighbours(tmp_path):
-    data = np.full((560, 560), 5, np.float32) + np.random.default_rng(1).normal(0, 1, (560, 560)).astype(np.float32)
-    data[200:400, 200:400] += 500
-    quality = np.zeros(data.shape, np.int16)
-    quality[300, 300], data[300, 300] = 32, 1e6
-    (tile,) = tile_file(write_drz(tmp_path / "a_flt.fits", data, DQ=quality), SHA, SETTINGS).tiles
-    levels = levels_of(tile)[300 - tile.y0 - 2 : 303 - tile.y0, 300 - tile.x0 - 2 : 303 - tile.x0].astype(int)
-    assert np.ptp(levels) <= 5
-
-
-def test_the_record_holds_what_was_cut(tmp_path, sky):
-    (tile,) = tile_file(write_drz(tmp_path / "a.fits", sky), SHA, SETTINGS).tiles
-    product = Product(
-        uri="mast:HST/a",
-        obs_id="o",
-        proposal_id="hst:1",
-        file_name="a.fits",
-        kind="DRZ",
-        size_bytes=1,
-        choice="",
-        sha256=SHA,
-    )
-    record = to_tile_record(tile, product, Layout(tmp_path), datetime(2026, 1, 1, tzinfo=UTC))
-    assert record.path == f"tiles/{tile.tile_id[:2]}/{tile.tile_id}.png"
-    assert (record.y0, record.x0, record.chip, record.instrument, record.filter) == (24, 24, 1, "WFC3/UVIS", "F606W")
-    assert (
-        len(record.corners_deg) == 8
-        and record.sky == pytest.approx(5, abs=0.1)
-        and record.noise == pytest.approx(1, abs=0.1)
-    )
-
-
-def test_masked_pixels_are_set_to_the_sky_before_the_cast():
-    stretch = SimpleNamespace(kind="asinh", black=0.0, white=10.0, softening=1.0, sky=1.0)
-    data = np.array([[np.nan, np.inf, -1e30, 3e38, 10.0, -5.0]], np.float32)
-    valid = np.array([[False, False, False, True, True, True]])
-    sky_level = round(255 * np.arcsinh(1) / np.arcsinh(10))
-    assert apply_stretch(data, valid, stretch).tolist() == [[sky_level, sky_level, sky_level, 255, 255, 0]]

@@ -66,27 +66,6 @@ def test_recorded_names_tell_their_visits(real_observations: list[Observation]) 
     assert len({item.fingerprint for item in real_observations}) == 19
 
 
-def test_legacy_products_stand_for_recorded_visits(real_observations: list[Observation]) -> None:
-    rows = [
-        {
-            "obs_id": item.obs_id,
-            "obsID": item.obsid,
-            "dataURI": f"mast:{item.obs_id}",
-            "productType": "SCIENCE",
-            "productFilename": f"{item.obs_id.lower()}_drz.fits",
-        }
-        for item in real_observations
-    ]
-    products, rejections = select_products(real_observations, rows, ArchiveSettings(), HST, {})
-    assert len(products) == 4  # the legacy archive has a file of each camera of WFPC2
-    assert all(
-        item.file_name.startswith("hst_") and "_total_" not in item.file_name
-        for item in products
-        if "wf" in item.obs_id
-    )
-    assert {item.reason for item in rejections} == {"covered", "no_proposal"}
-
-
 def test_the_recorded_count_is_read() -> None:
     assert rows_of("countsResp.json", "Column1") == [{"Column1": 599}]
 

@@ -160,8 +160,9 @@ def test_the_stars_of_47_tucanae_keep_their_peaks():
         for t in tile_file(DATA / "hst_fits/j8bt05njq_raw.fits", "0" * 64, SETTINGS).tiles
     }
     window = image.data_yx[522:1034, 531:1043]
-    bright = window > 20_000
+    bright, saturated = window > 20_000, window == 65_535
     assert bright.sum() > 100 and np.median(tiles[522, 531][bright]) > 220
+    assert saturated.sum() > 50 and tiles[522, 531][saturated].min() == 255
 
 
 def test_wfpc2_chips_have_a_wcs_each():
