@@ -138,18 +138,6 @@ def test_the_checkpoints_that_are_deleted_are_neither_the_best_nor_the_last(tmp_
     assert {path.name for path in run_dir.glob("checkpoints/*")} == {"step-00000004.pt", "step-00000008.pt"}
 
 
-def test_sql_reads_the_published_catalog_and_can_neither_write_nor_read_a_file(tmp_path: Path) -> None:
-    with writing_catalog(Layout(tmp_path / "demo")):
-        pass
-    assert "0" in run("sql", "SELECT count(*) FROM tile", data=tmp_path).out
-    assert_one_line(run("sql", "SELECT nothing FROM tile", data=tmp_path), "nothing")
-    secret = tmp_path / "secret.txt"
-    secret.write_text("secret")
-    assert_one_line(run("sql", f"COPY (SELECT 1) TO '{tmp_path}/stolen.csv'", data=tmp_path), "read-only")
-    assert_one_line(run("sql", f"SELECT content FROM read_text('{secret}')", data=tmp_path), "secret.txt")
-    assert not (tmp_path / "stolen.csv").exists()
-
-
 def test_sql_writes_the_format_that_is_asked_for_and_says_where_it_cuts(tmp_path: Path) -> None:
     with writing_catalog(Layout(tmp_path / "demo")):
         pass

@@ -23,15 +23,6 @@ def test_brackets_in_a_text_are_no_markup(monkeypatch: pytest.MonkeyPatch, capsy
     assert title in capsys.readouterr().out
 
 
-def test_an_id_is_whole_on_a_narrow_terminal(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr(output, "console", output.Console(width=80))
-    row = {"tile_id": "7" * 32, "instrument": "WFC3/UVIS", "target_name": "ABELL-2744", "title": "A long title " * 5}
-    output.print_rows([row])
-    assert row["tile_id"] in capsys.readouterr().out
-
-
 def test_a_hit_takes_two_lines_of_a_narrow_terminal(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

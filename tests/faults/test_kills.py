@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import random
 import signal
-import subprocess
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -32,26 +28,6 @@ def ingest_until_done(api: str, url: str, data: Path) -> None:
         if child.returncode == 0 and not state(data)[0]["attempt"]:
             return
     raise AssertionError(stderr)
-
-
-def wait_for_lock_holder(lock: Path) -> int:
-    """Wait for the lock file and return the process that it names."""
-    deadline = time.monotonic() + 200
-    while time.monotonic() < deadline:
-        if lock.exists() and (held := lock.read_text(encoding="utf-8")):
-            return int(json.loads(held)["pid"])
-        time.sleep(0.01)
-    raise AssertionError(f"no process has locked {lock}")
-
-
-@contextmanager
-def suspended(child: subprocess.Popen[str]) -> Iterator[None]:
-    """Suspend a process for the time of the block."""
-    child.send_signal(signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        child.send_signal(signal.SIGCONT)
 
 
 @pytest.fixture(scope="module")
@@ -84,20 +60,4 @@ def test_a_server_that_restarts_during_a_run_changes_nothing(
     with restarting_archive(SKY, short_storm(21), waits_s=(5, 9, 9)) as archive:
         ingest_until_done(prefect, archive.url, tmp_path)
     assert archive.num_restarts
-    assert state(tmp_path) == calm
-
-
-def test_of_two_concurrent_runs_one_works_and_the_other_names_the_lock_holder(
-    prefect: str, calm: tuple[Rows, dict[str, str]], tmp_path: Path
-) -> None:
-    with running_archive(SKY) as url:
-        children = [start(prefect, overrides(url, tmp_path)) for _ in range(2)]
-        pid = wait_for_lock_holder(tmp_path / "demo" / "catalog.lock")
-        first, second = sorted(children, key=lambda child: child.pid != pid)
-        with suspended(first):  # so that it still holds the lock when the other starts
-            line = second.communicate(timeout=200)[1]
-        stderr = first.communicate(timeout=200)[1]
-    assert (first.returncode, second.returncode) == (0, 2), stderr + line
-    assert line.startswith(f"hubbleclip: the catalog is being written by process {first.pid} on "), line
-    assert line.count("\n") == 1
     assert state(tmp_path) == calm

@@ -9,16 +9,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-import torch
-import two_processes
 from cluster_hosts import Host, reason_without_hosts, running_hosts
 from commands import SMALL, Outcome, command, environment, files_below, go, until
-from squares_dataset import MODEL, TRAIN, make_dataset
-from test_distributed import SCRIPT
 from test_runners import Night, report_in, rows_and_files
 
-from hubbleclip.training.checkpoints import read_checkpoint
-from hubbleclip.training.loop import train
 from hubbleclip.training.tracking import read_metrics
 
 pytestmark = [pytest.mark.nightly, pytest.mark.timeout(1500)]
@@ -304,24 +298,6 @@ def assert_same_steps(one: list[dict], other: list[dict]) -> None:
     for row, same in zip(one, other, strict=True):
         assert same["loss"] == pytest.approx(row["loss"], abs=1e-5)
         assert same["grad_norm"] == pytest.approx(row["grad_norm"], rel=1e-4)
-
-
-def test_two_nodes_train_as_one_process(cluster, tmp_path: Path) -> None:
-    dataset = make_dataset(tmp_path / "datasets")
-    alone = train(dataset, tmp_path / "alone", MODEL, TRAIN, code_version="test")
-    for host in cluster.workers:
-        host.clear("squares")
-        shutil.copytree(dataset, host.own / "squares" / dataset.name)
-        (host.own / "script.py").write_text(SCRIPT)
-    disk, modules = cluster.head.disk, Path(two_processes.__file__).parent
-    trained_by_two_nodes(
-        cluster, "script.py", f"{disk}/squares/{dataset.name}", f"{disk}/squares/runs", str(modules), "0"
-    )
-    two = run_of_two_nodes(cluster, "squares/runs")
-    assert_same_steps(read_metrics(alone), read_metrics(two))
-    ours, theirs = (read_checkpoint(run, TRAIN.steps)["state_dict"] for run in (two, alone))
-    matrices = [name for name in theirs if theirs[name].ndim >= 2]  # as in `test_two_processes_train_as_one`
-    assert all(torch.allclose(ours[name], theirs[name], atol=3e-5) for name in matrices)
 
 
 def test_two_nodes_with_empty_disks_train_from_the_store(cluster, alone) -> None:

@@ -3,15 +3,9 @@
 from pathlib import Path
 
 import pytest
-from commands import SMALL, ask, files_below, go, run, status
+from commands import SMALL, ask, files_below, go, status
 
-from hubbleclip.catalog.working_copy import writing_catalog
-from hubbleclip.config.settings import SimulatorSettings
-from hubbleclip.core.layout import Layout
-from hubbleclip.pipeline.engine.attempts import MAX_RUNS
-from hubbleclip.simulator.server.launcher import running_simulator
 from tests.faulty_archive.archive import FaultySettings, running_archive
-from tests.faulty_archive.plan import FaultPlan, FaultRule
 
 pytestmark = pytest.mark.slow
 
@@ -48,30 +42,6 @@ def test_the_next_night_brings_late_ones_and_takes_the_place_of_what_was_made_an
         status(data, SECOND_NIGHT | {"archive.relist_days": 0})["pending"][name]
         for name in ("products", "proposals", "fetch", "tiles", "split", "shards")
     )
-
-
-@pytest.mark.nightly
-def test_failing_files_wait_are_given_up_and_come_when_tried_anew(tmp_path: Path) -> None:
-    sky = SimulatorSettings(num_proposals=6, frame_px=200)
-    broken = FaultPlan(rules=(FaultRule(kind="html", path="/api/v0.1/Download/"),))
-    settings = SMALL | {"fetch.retry_hours": 0}
-    with running_archive(sky, broken) as url:
-        at = settings | {"archive.mast_url": url}
-        go("ingest", data=tmp_path, settings=at | {"fetch.retry_hours": 5})
-        ((num, next_try),) = ask(tmp_path, "SELECT count(*), min(next_try_at) FROM attempt")
-        told = status(tmp_path, at)
-        assert num > 5
-        assert told["waiting"] == {"num": num, "next_try_at": str(next_try)}
-        assert told["pending"]["fetch"] == 0
-        assert f"waiting  {num} failed items" in run("status", data=tmp_path, settings=at).out
-        with writing_catalog(Layout(tmp_path / "demo")) as catalog:
-            catalog.connection.execute(f"UPDATE attempt SET attempts = {MAX_RUNS - 1}, next_try_at = last_at")
-        go("ingest", data=tmp_path, settings=at)
-        assert ask(tmp_path, "SELECT reason, count(*) FROM rejection GROUP BY 1") == [("html", num)]
-    with running_simulator(sky) as url:
-        at = settings | {"archive.mast_url": url}
-        go("ingest", "--retry", data=tmp_path, settings=at)
-    assert ask(tmp_path, "SELECT count(sha256), (SELECT count(*) FROM rejection) FROM product") == [(num, 0)]
 
 
 def test_the_catalog_is_made_anew_from_what_landed(tmp_path: Path) -> None:

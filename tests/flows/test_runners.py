@@ -218,13 +218,6 @@ def test_a_process_makes_one_archive_of_what_is_sent_to_it_again_and_again(tmp_p
     assert there is not sent(other)
 
 
-def test_an_archive_crosses_to_another_process_with_its_settings(tmp_path: Path) -> None:
-    settings = read_settings("hubble", {"data": str(tmp_path)})
-    archive = open_archive(settings.archive, settings.fetch, Layout(settings.root))
-    there = sent(archive)
-    assert (there.settings, there.transport.fetch, there.layout) == (archive.settings, settings.fetch, archive.layout)
-
-
 STEP = Step(name="work", stage="tiles", entity="product", digest="d")
 
 

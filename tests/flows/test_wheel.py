@@ -5,12 +5,11 @@ import shutil
 import subprocess
 import sys
 import sysconfig
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from commands import SMALL, environment, until
-from scheduled_site import ROOT, Site
+from commands import SMALL, environment
+from scheduled_site import ROOT
 
 pytestmark = pytest.mark.slow
 
@@ -58,29 +57,3 @@ def test_the_demo_of_a_wheel_ends_with_a_report_and_a_file_gives_tiles(program: 
     subprocess.run(words, cwd=tmp_path, env=environment(), check=True)
     assert list(tmp_path.glob("tiles/*.png"))
     assert "index.ecsv" in {path.name for path in (tmp_path / "tiles").iterdir()}
-
-
-@pytest.fixture
-def site(program: Path, tmp_path: Path) -> Iterator[Site]:
-    class Installed(Site):
-        cwd = tmp_path
-
-        def words(self, command: str) -> list[str]:
-            return [str(program), command, f"--profile={self.profile}", f"--data={self.data}", f"--port={self.port}"]
-
-    site = Installed(tmp_path)
-    try:
-        site.start("server")
-        until(site.is_up, "the server")
-        yield site
-    finally:
-        site.kill()
-
-
-@pytest.mark.nightly
-def test_a_run_that_a_wheel_deployed_ends_with_a_report(site: Site) -> None:
-    assert site.start("deploy").wait(120) == 0, (site.folder / "commands.log").read_text()
-    site.start("worker")
-    run_id = site.run("pipeline/pipeline-cpu")
-    assert site.end(run_id) == "COMPLETED", site.lines(run_id)
-    assert list(site.data.glob("tiny/reports/*/index.html"))

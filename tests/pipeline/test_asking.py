@@ -10,7 +10,7 @@ from urllib.parse import parse_qs
 
 import pytest
 import requests
-from stages import fetched, listing, rejection, stage_at
+from stages import listing, stage_at
 from test_fetching import archive_at, listed, url  # noqa: F401 - a fixture
 
 from hubbleclip.archives import Archive
@@ -19,7 +19,6 @@ from hubbleclip.config.settings import SimulatorSettings, read_settings
 from hubbleclip.core.errors import ArchiveError
 from hubbleclip.pipeline.ingest.query_observations import query_observations
 from hubbleclip.pipeline.ingest.run import poll
-from hubbleclip.pipeline.pending_work import has_work
 from hubbleclip.simulator.server.launcher import running_simulator
 
 HEAVY = "prefect", "torch", "matplotlib", "numba", "astropy", "astroquery", "fastapi", "s3fs", "pyarrow.parquet"
@@ -40,19 +39,6 @@ def test_a_look_brings_in_no_heavy_library(module: str) -> None:
     code = f"import sys, {module}; print(*set(sys.modules) & set({heavy!r}))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == []
-
-
-def test_tiles_has_work_until_each_file_is_cut_or_rejected(tmp_path: Path) -> None:
-    settings = read_settings("demo", {"data": str(tmp_path)})
-    assert has_work("tiles", settings)  # there is no catalog yet
-    with stage_at(tmp_path) as stage:
-        stage.catalog.upsert({"product": [fetched("a")]})
-    assert has_work("tiles", settings)
-    with stage_at(tmp_path) as stage:
-        done = rejection("product", "mast:a", "tiles", "empty", stage.settings.tiles.digest())
-        stage.catalog.upsert({"rejection": [done]})
-    assert not has_work("tiles", settings)
-    assert has_work("train", settings)
 
 
 def test_there_is_work_until_all_is_listed_and_every_proposal_is_in(url: str, tmp_path: Path) -> None:  # noqa: F811

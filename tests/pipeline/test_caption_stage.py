@@ -69,12 +69,6 @@ def test_a_second_run_finds_nothing_to_do_and_a_changed_abstract_is_written_abou
     assert rows(layout, "SELECT count(*) AS num FROM abstract_summary")[0]["num"] == 3
 
 
-def test_another_writer_writes_beside_the_first(layout: Layout, settings: Settings) -> None:
-    captions(settings)
-    with writing_catalog(layout) as catalog:
-        assert len(pending_captions(catalog, settings.captions, "rules-2.1")) == 2
-
-
 def test_a_title_is_used_only_if_the_proposals_with_the_abstract_share_it(layout: Layout, settings: Settings) -> None:
     with writing_catalog(layout) as catalog:
         catalog.upsert({"proposal": [proposal(1, GALAXIES, "Another title")]})

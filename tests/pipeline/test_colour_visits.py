@@ -81,12 +81,6 @@ def test_a_renewed_file_is_coloured_again(tmp_path: Path) -> None:
         assert {row["view"] for row in stage.catalog.named_query("current_tiles", settings_digest=digest)} == {"native"}
 
 
-def test_two_filters_give_none(tmp_path: Path) -> None:
-    with stage_at(tmp_path, TILES) as stage:
-        with_visit(stage, ("F336W", "F814W"))
-        assert colour(stage) == []
-
-
 def test_a_visit_with_a_damaged_file_waits_until_the_file_is_fetched_again(tmp_path: Path) -> None:
     with stage_at(tmp_path, TILES) as stage:
         products = with_visit(stage, ("F336W", "F814W", "F555W"))

@@ -177,18 +177,6 @@ def test_a_model_is_published_to_a_folder(exported, tmp_path, capsys):
     assert files_of(tmp_path / "there") == files_of(exported)
 
 
-@pytest.mark.slow
-def test_a_model_is_published_to_s3(exported):
-    import fsspec
-
-    from tests.archives.s3_servers import BUCKET, s3_of_the_environment  # imports moto, which takes seconds
-
-    with s3_of_the_environment():
-        address = publish_model(exported, f"s3://{BUCKET}/models/one")
-        files = fsspec.filesystem("s3").cat(f"{address}/*")
-    assert {Path(name).name: content for name, content in files.items()} == files_of(exported)
-
-
 def test_a_model_is_published_to_a_hub_with_the_token_of_the_environment(exported, monkeypatch):
     monkeypatch.setenv("HF_TOKEN", "secret")
     with model_hub("secret") as hub:

@@ -297,18 +297,6 @@ def test_previews_not_kept_never_touch_the_disk_and_give_the_same_tiles(url: str
     assert len(tiles[0]) > 3
 
 
-def test_other_tile_settings_fetch_dropped_files_again_as_the_same_version(url: str, tmp_path: Path) -> None:
-    for size_px in (64, 48):
-        with stage_at(tmp_path, NOT_KEPT | {"tiles": {"size_px": size_px, "min_side_px": 32}}) as stage:
-            archive = archive_at(url, stage)
-            if size_px == 64:
-                observations, products = listed(archive)
-                stage.catalog.upsert({"observation": observations, "product": products[:3]})
-            assert len(pending_tiles(stage.catalog, stage.settings)) == 3
-            cut(stage, archive)
-            assert stage.catalog.counts()["product_version"] == 3
-
-
 class Twins:
     """An archive that gives the file of one product for every URI."""
 

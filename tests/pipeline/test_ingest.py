@@ -57,14 +57,6 @@ def test_the_next_query_begins_an_overlap_before_the_newest_release(tmp_path: Pa
         assert mark(stage) == [60010.0]
 
 
-def test_pages_of_known_rows_write_nothing(tmp_path: Path) -> None:
-    with stage_at(tmp_path) as stage:
-        query_observations(stage, Paged([released("a", 60000.0)]))
-        stage.catalog.changed = False
-        query_observations(stage, Paged([replace(released("a", 60000.0), fetched_at=NOW.replace(year=2025))]))
-        assert not stage.catalog.changed
-
-
 def test_only_new_and_changed_rows_are_written(tmp_path: Path) -> None:
     later = NOW.replace(year=2025)
     page = [released("a", 60000.0), released("b", 60000.0, F2), released("late", 59990.0)]

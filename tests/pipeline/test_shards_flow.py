@@ -1,10 +1,9 @@
 """A dataset that stands already is used again, and is then the one that trainings take."""
 
 from dataclasses import replace
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, timedelta
 from pathlib import Path
 
-import pytest
 import valid_catalog
 from stages import NOW, rejection, stage_at
 from synthetic_samples import make_sample
@@ -12,7 +11,7 @@ from synthetic_samples import make_sample
 from hubbleclip.core.records import Dataset
 from hubbleclip.dataset.manifest import DESCRIPTION
 from hubbleclip.dataset.splits.material import Material
-from hubbleclip.pipeline.shards.run import newest_release, next_build_time, no_tiles, reuse_dataset
+from hubbleclip.pipeline.shards.run import newest_release, no_tiles, reuse_dataset
 from hubbleclip.pipeline.status import NEWEST_DATASET
 
 FIRST = Dataset(
@@ -48,19 +47,6 @@ def test_a_dataset_that_is_found_again_is_the_newest(tmp_path: Path) -> None:
         stage.catalog.changed = False
         assert reuse_dataset(stage, FIRST.inputs_digest) is not None
         assert not stage.catalog.changed
-
-
-def test_after_a_clock_that_was_ahead_the_next_dataset_is_the_newest(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    with stage_at(tmp_path) as stage:
-        future = datetime.now(UTC) + timedelta(days=4000)
-        stage.catalog.upsert({"dataset": [replace(FIRST, built_at=future)]})
-        for name in "bcd":
-            item = replace(SECOND, digest=name * 32, built_at=next_build_time(stage))
-            stage.catalog.upsert({"dataset": [item]})
-            assert stage.catalog.rows(NEWEST_DATASET)[0]["digest"] == item.digest
-    assert caplog.text.count("which is in the future: check the clock of this machine") == 3
 
 
 def test_the_dataset_that_has_its_folder_is_found_among_those_of_equal_inputs(tmp_path: Path) -> None:
