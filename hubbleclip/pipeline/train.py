@@ -42,17 +42,6 @@ class Trained(NamedTuple):
     dataset_dir: Path
 
 
-def train_run(dataset_dir: Path, settings: Settings, train_settings: TrainSettings) -> Path:
-    """Start or resume one training, and report the progress."""
-    report = StepReport(title=title_of(train_settings), total=train_settings.steps)
-    runs = Layout(settings.root).runs
-    run_dir = train_model(
-        dataset_dir, runs, settings.model, train_settings, code_version=code_version(), on_progress=report
-    )
-    report.end()
-    return run_dir
-
-
 @dataclass(slots=True, kw_only=True)
 class StepReport:
     """Reports the steps of a training: a line in the log at most every ten seconds, and a bar on a terminal.
@@ -112,13 +101,17 @@ def train(settings: Settings) -> Trained:
     pull_runs(layout)
     run_dirs = []
     for train_settings in trainings(settings):
-        title = title_of(train_settings)
+        report = StepReport(title=title_of(train_settings), total=train_settings.steps)
         if find_run(layout.runs, dataset_dir.name, settings_digest(settings.model, train_settings)) is None:
             check_device(settings.model, train_settings)
-        run_dirs.append(train_run(dataset_dir, settings, train_settings))
+        run_dir = train_model(
+            dataset_dir, layout.runs, settings.model, train_settings, code_version=code_version(), on_progress=report
+        )
+        report.end()
+        run_dirs.append(run_dir)
         if os.environ.get("RANK", "0") == "0":
-            push_folder(layout, run_dirs[-1])
-        log.info("%s: %s is ready", title, run_dirs[-1])
+            push_folder(layout, run_dir)
+        log.info("%s: %s is ready", report.title, run_dir)
     return Trained(run_dirs[0], dataset_dir)
 
 

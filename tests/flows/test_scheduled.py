@@ -156,28 +156,6 @@ def test_a_completed_run_that_is_silent_is_not_taken_for_lost(first_night: Site)
     assert len(first_night.runs("train")) == 1
 
 
-@pytest.mark.nightly
-def test_a_second_night_does_only_what_is_new(first_night: Site) -> None:
-    data = first_night.data
-    before = tiles_under(data)
-    landed = "FROM product WHERE sha256 IS NOT NULL"
-    ((newest, num),) = ask(data, f"SELECT max(fetched_at), count(*) {landed}", "tiny")
-    run_id = first_night.run("dataset/dataset-nightly", overrides={"data": str(data), "simulator": {"nights": 2}})
-    assert first_night.end(run_id) == "COMPLETED", first_night.lines(run_id)
-    assert first_night.end_of("train", 2)["state_type"] == "COMPLETED"
-    assert first_night.end_of("evaluate", 2)["state_type"] == "COMPLETED"
-
-    after = tiles_under(data)
-    assert before.items() < after.items()
-    assert ask(data, f"SELECT count(*) {landed} AND fetched_at <= '{newest}'", "tiny") == [(num,)]
-    decided = ask(data, "SELECT previous_run_id, is_promoted, low FROM promotion ORDER BY decided_at", "tiny")
-    assert decided[1][0] == ask(data, "SELECT run_id FROM promotion ORDER BY decided_at LIMIT 1", "tiny")[0][0]
-    assert decided[1][1] == (decided[1][2] > 0)
-    for num in range(3, 4 + decided[1][1]):  # after the night, and after a promotion
-        assert first_night.end_of("index", num)["state_type"] == "COMPLETED"
-    assert {f"{tile_id}.png" for tile_id in indexed(data)} == set(after)
-
-
 def test_a_failure_is_told_to_the_address_that_the_environment_named(site: Site) -> None:
     run_id = site.run("evaluate/evaluate-cpu", overrides={"fetch": {"nonsense": 1}})
     assert site.end(run_id) == "FAILED"

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from hubbleclip.core.reasons import count_of, reason_words
 from hubbleclip.core.records import Rejection
 from hubbleclip.images.avm import with_avm
 from hubbleclip.images.encode import decode_tile, with_texts
-from hubbleclip.images.tiling import READERS, CutResult, CutTile, TileRejection, tile_file
+from hubbleclip.images.tiling import READERS, CutTile, TileRejection, tile_file
 from hubbleclip.pipeline.engine.attempts import Step, attempt
 from hubbleclip.pipeline.tiles.contact_sheet import write_sheet
 from hubbleclip.search.export import as_astropy
@@ -60,13 +61,14 @@ class GivenFile:
 def tile_files(paths: Sequence[Path], out_dir: Path, settings: TileSettings) -> Iterator[str]:
     """Cut files into tiles, write an index of tiles and rejections, and draw a contact sheet of all tiles."""
     files, skipped = given_files(paths, out_dir)
+    step = Step(name="tile", stage="tiles", entity="product", digest=settings.digest())
     with _writing_to(out_dir):
         out_dir.mkdir(parents=True, exist_ok=True)
     shown = []
     rows: list[Row] = [{"file": name, "reason": SKIPPED, "detail": why} for name, why in skipped.items()]
     yield from (f"{name}: skipped, {why}" for name, why in skipped.items())
     for file in files:
-        cut = cut_file(file.path, settings)
+        cut = attempt(step, file.path.name, partial(tile_file, file.path, settings=settings))
         if isinstance(cut, Rejection):
             rows.append({"file": file.name, "reason": cut.reason, "detail": cut.detail})
             yield f"{file.name}: rejected, {reason_words(cut.reason)}: {cut.detail}"
@@ -129,12 +131,6 @@ def _writing_to(folder: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise HubbleclipError(f"{folder} cannot be written ({error.strerror}): give another folder by --out") from error
-
-
-def cut_file(file: Path, settings: TileSettings) -> CutResult | Rejection:
-    """Cut one file into tiles."""
-    step = Step(name="tile", stage="tiles", entity="product", digest=settings.digest())
-    return attempt(step, file.name, lambda: tile_file(file, settings=settings))
 
 
 def tile_row(tile: CutTile, file: str, stem: str) -> Row:
