@@ -79,11 +79,6 @@ def make_transformers(folder: Path) -> Path:
     return folder
 
 
-def make_run(folder: Path) -> Path:
-    """Make the folder of a finished run."""
-    return made_run(folder)
-
-
 MAKERS: dict[str, tuple[Callable[[Path], Path], str]] = {
     "open_clip_config.json": (make_clip, "open_clip_config.json"),
     "open_clip_config.json of a text tower": (make_text_tower, "open_clip_config.json"),
@@ -91,7 +86,7 @@ MAKERS: dict[str, tuple[Callable[[Path], Path], str]] = {
     "config.json of transformers": (make_transformers, "config.json"),
     "preprocessor_config.json": (make_transformers, "preprocessor_config.json"),
     "tokenizer_config.json": (make_text_tower, "tokenizer_config.json"),
-    "run.json": (make_run, "run.json"),
+    "run.json": (made_run, "run.json"),
 }
 
 

@@ -162,23 +162,10 @@ def test_names_of_models_are_runs_folders_or_architectures(profile, tmp_path):
     assert run_folder("ViT-B-16", settings) is None
 
 
-def test_a_model_without_weights_is_refused(profile, capsys):
+def test_a_model_without_weights_is_refused(profile):
     settings, dataset_dir, _ = profile
-    with pytest.raises(SystemExit) as ended:
-        main(
-            [
-                "benchmark",
-                "--frozen",
-                "--model",
-                MODEL.name,
-                "--dataset",
-                str(dataset_dir),
-                "--data",
-                str(settings.data),
-            ]
-        )
-    assert ended.value.code
-    assert "squares-vit has random weights: give --pretrained" in " ".join(capsys.readouterr().err.split())
+    with pytest.raises(EvaluationError, match="squares-vit has random weights: give --pretrained"):
+        benchmark(None, settings, Entry(place=str(dataset_dir), model=MODEL.name))
 
 
 def placed_dataset(folder):

@@ -52,19 +52,13 @@ def colour(stage: Stage) -> list[dict]:
     return stage.catalog.rows("FROM tile WHERE view = 'colour'")
 
 
-def test_a_visit_with_three_filters_gets_a_colour_tile_once(tmp_path: Path) -> None:
-    with stage_at(tmp_path, TILES) as stage:
-        with_visit(stage, ("F336W", "F814W", "F555W"))
-        (tile,) = colour(stage)
-        assert (tile["part_uris"], tile["product_uri"]) == (["mast:o1", "mast:o2", "mast:o0"], "mast:o2")
-        assert stage.layout.absolute(tile["path"]).is_file()
-        assert pending_visits(stage.catalog, stage.settings.tiles) == []
-
-
-def test_a_renewed_file_is_coloured_again(tmp_path: Path) -> None:
+def test_a_visit_with_three_filters_gets_a_colour_tile_once_and_again_when_a_file_is_renewed(tmp_path: Path) -> None:
     with stage_at(tmp_path, TILES) as stage:
         products = with_visit(stage, ("F336W", "F814W", "F555W"))
         (before,) = colour(stage)
+        assert (before["part_uris"], before["product_uri"]) == (["mast:o1", "mast:o2", "mast:o0"], "mast:o2")
+        assert stage.layout.absolute(before["path"]).is_file()
+        assert pending_visits(stage.catalog, stage.settings.tiles) == []
         path = stage.layout.absolute(products[1].path or "")
         assert before["cut_at"] > products[1].fetched_at.replace(tzinfo=None)
         write_image(path, "F814W", 9)

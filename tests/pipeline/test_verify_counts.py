@@ -175,13 +175,6 @@ def test_a_year_that_fails_is_counted_again_in_the_next_night(stage: Stage) -> N
     assert names(stage) == ["a", "late", "new"]
 
 
-def test_zero_days_never_count(tmp_path: Path) -> None:
-    with stage_at(tmp_path, {"archive": {"relist_days": 0}}) as stage:
-        archive = Dated(a=58000.5, new=60360.0)
-        nights(stage, archive, 3)
-        assert archive.counted == []
-
-
 def test_days_that_are_forgotten_are_queried_together_with_the_year_that_is_due(tmp_path: Path) -> None:
     with stage_at(tmp_path, {"archive": {"relist_days": 1, "since": "2017-01-01"}}) as stage:
         archive = Dated(a=58000.5, b=58020.5, new=60360.0)
