@@ -93,9 +93,15 @@ def test_frozen_items_have_ids_hashes_texts_and_grades_and_are_read_back(items, 
 def test_frozen_items_that_were_changed_are_refused(items, tmp_path):
     write_items(tmp_path / "set.parquet", items)
     table = pq.read_table(tmp_path / "set.parquet")
-    pq.write_table(table.slice(1), tmp_path / "set.parquet")
-    with pytest.raises(EvaluationError, match="was changed after it was frozen"):
-        read_items(tmp_path / "set.parquet")
+    other_split = pa.array([text and text.replace('"train"', '"test"') for text in table["sample"].to_pylist()])
+    for changed in (
+        table.slice(1),
+        table.set_column(table.schema.get_field_index("sample"), "sample", other_split),
+        table.replace_schema_metadata({**table.schema.metadata, b"dataset_digest": "another"}),
+    ):
+        pq.write_table(changed, tmp_path / "set.parquet")
+        with pytest.raises(EvaluationError, match="was changed after it was frozen"):
+            read_items(tmp_path / "set.parquet")
     pq.write_table(table.replace_schema_metadata(None), tmp_path / "set.parquet")
     with pytest.raises(EvaluationError, match="benchmark --freeze"):
         read_items(tmp_path / "set.parquet")

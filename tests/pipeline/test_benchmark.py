@@ -99,9 +99,15 @@ def test_the_script_of_the_docs_enters_scores_of_a_frozen_file_into_a_leaderboar
     assert line["model"].startswith("shortest-text (")
     assert line["metrics"]["i2t_recall_at_1"][0] == rows["model", "i2t_recall_at_1"]
     table = pq.read_table("scores.parquet")
-    pq.write_table(table.slice(1), "scores.parquet")
-    with pytest.raises(EvaluationError, match=f"lacks 1 of {len(table)} scores"):
-        benchmark(Path("set.parquet"), settings, Entry(scores=Path("scores.parquet")))
+    infinite = table.set_column(2, "score", [[-np.inf] * len(table)])
+    for changed, message in (
+        (table.slice(1), f"lacks 1 of {len(table)} finite scores"),
+        (infinite, f"lacks {len(table)} of {len(table)} finite scores"),
+        (pa.concat_tables([table, table.slice(0, 1)]), "gives a score twice"),
+    ):
+        pq.write_table(changed, "scores.parquet")
+        with pytest.raises(EvaluationError, match=message):
+            benchmark(Path("set.parquet"), settings, Entry(scores=Path("scores.parquet")))
 
 
 def test_the_best_images_are_ranked_again_by_a_model_that_reads_pictures(profile):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -76,21 +76,26 @@ def digest_of(table: pa.Table) -> str:
     return sha256_bytes(json.dumps(table.select(HASHED).to_pylist(), sort_keys=True).encode())
 
 
+def _content_digest(table: pa.Table, facts: Mapping[str, str]) -> str:
+    """Compute the digest of all columns and facts of a file."""
+    return sha256_bytes(json.dumps([table.to_pylist(), facts], sort_keys=True).encode())
+
+
 def write_items(path: Path, items: ItemSet) -> None:
     """Freeze items to a Parquet file."""
     table = items.to_table()
     facts = {"benchmark": items.benchmark, "dataset_digest": items.dataset_digest, "items_sha256": digest_of(table)}
-    table = table.replace_schema_metadata(facts)
+    table = table.replace_schema_metadata(facts | {"content_sha256": _content_digest(table, facts)})
     with atomic_write(path) as temporary:
         pq.write_table(table, temporary)
 
 
 def read_items(path: Path) -> ItemSet:
-    """Read frozen items, and check them by their digest."""
+    """Read frozen items, and check that nothing in the file has changed."""
     try:
         table = pq.read_table(path)
         facts = {key.decode(): value.decode() for key, value in table.schema.metadata.items()}
-        is_whole = digest_of(table) == facts["items_sha256"]
+        is_whole = facts.pop("content_sha256") == _content_digest(table, facts)
         images = table.filter(pa.compute.equal(table["kind"], "image")).to_pylist()
         texts = table.filter(pa.compute.equal(table["kind"], "text")).to_pylist()
         column_of = {row["id"]: column for column, row in enumerate(texts)}
@@ -152,12 +157,15 @@ def read_scores(path: Path, items: ItemSet) -> Floats:
     row_of = {name: row for row, name in enumerate(items.image_ids)}
     column_of = {name: column for column, name in enumerate(items.text_ids)}
     scores_tk = np.full((len(row_of), len(column_of)), np.nan)
+    num_given = 0
     for image, text, score in zip(images, texts, score_n, strict=True):
         if image in row_of and text in column_of:
             scores_tk[row_of[image], column_of[text]] = score
-    if num_missing := int((~np.isfinite(scores_tk)).sum()):
+            num_given += 1
+    num_missing = int((~np.isfinite(scores_tk)).sum())
+    if num_missing or num_given > scores_tk.size:
+        problem = f"lacks {num_missing} of {scores_tk.size} finite scores" if num_missing else "gives a score twice"
         raise EvaluationError(
-            f"{path} lacks {num_missing} of {scores_tk.size} scores: give one for each image and text that "
-            "`hubbleclip benchmark --freeze FILE` lists"
+            f"{path} {problem}: give one for each image and text that `hubbleclip benchmark --freeze FILE` lists"
         )
     return scores_tk
