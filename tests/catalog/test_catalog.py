@@ -36,11 +36,6 @@ def rejection(entity_id: str) -> Rejection:
     return make(Rejection, entity_id=entity_id)
 
 
-@pytest.fixture
-def layout(tmp_path: Path) -> Layout:
-    return Layout(tmp_path / "demo")
-
-
 NUM_ROWS = 10_000
 
 

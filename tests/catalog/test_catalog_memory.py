@@ -1,7 +1,6 @@
 """What the catalog may take of the memory while it is written, and what it keeps there until it is in the file."""
 
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 from test_catalog import rejection
@@ -20,16 +19,15 @@ def in_memory_bytes(catalog: Catalog) -> int:
     return int(rows[0]["num"])
 
 
-def test_writers_and_readers_bound_memory_and_writers_threads(tmp_path: Path) -> None:
-    with writing_catalog(Layout(tmp_path), memory_mb=256) as catalog:
+def test_writers_and_readers_bound_memory_and_writers_threads(layout: Layout) -> None:
+    with writing_catalog(layout, memory_mb=256) as catalog:
         assert catalog.rows(BOUNDS) == [{"threads": 1, "memory": "256.0 MiB"}]
-    with read_catalog(Layout(tmp_path)) as catalog:
+    with read_catalog(layout) as catalog:
         assert catalog.rows(BOUNDS)[0]["memory"] == "2.0 GiB"
 
 
 @pytest.mark.slow
-def test_what_does_not_fit_goes_through_files_of_the_profile_that_go_again(tmp_path: Path) -> None:
-    layout = Layout(tmp_path)
+def test_what_does_not_fit_goes_through_files_of_the_profile_that_go_again(layout: Layout) -> None:
     with writing_catalog(layout, memory_mb=128) as catalog:
         sql = "CREATE TEMP TABLE large AS SELECT md5(i::VARCHAR) || md5((i + 1)::VARCHAR) AS text FROM range(3_000_000) t(i)"
         catalog.connection.execute(sql)
@@ -39,8 +37,8 @@ def test_what_does_not_fit_goes_through_files_of_the_profile_that_go_again(tmp_p
 
 
 @pytest.mark.slow
-def test_rows_stay_in_memory_only_until_their_log_has_a_few_mib(tmp_path: Path) -> None:
-    with writing_catalog(Layout(tmp_path)) as catalog:
+def test_rows_stay_in_memory_only_until_their_log_has_a_few_mib(layout: Layout) -> None:
+    with writing_catalog(layout) as catalog:
         held: list[int] = []
         for batch in range(24):
             rows = [replace(rejection(f"{batch}-{place}"), detail="x" * 500) for place in range(2000)]
@@ -49,8 +47,7 @@ def test_rows_stay_in_memory_only_until_their_log_has_a_few_mib(tmp_path: Path) 
     assert max(held[12:]) <= 1.5 * max(held[:12])
 
 
-def test_the_catalog_is_opened_anew_with_its_rows_and_its_lock(tmp_path: Path) -> None:
-    layout = Layout(tmp_path)
+def test_the_catalog_is_opened_anew_with_its_rows_and_its_lock(layout: Layout) -> None:
     with writing_catalog(layout) as catalog:
         first = catalog.connection
         for number in range(REOPEN_EVERY):

@@ -42,9 +42,9 @@ def old_catalog(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return layout.root
 
 
-@pytest.fixture
-def layout(old_catalog: Path, tmp_path: Path) -> Layout:
-    return Layout(shutil.copytree(old_catalog, tmp_path / "demo"))
+@pytest.fixture(autouse=True)
+def _old(old_catalog: Path, layout: Layout) -> None:
+    shutil.copytree(old_catalog, layout.root)
 
 
 @pytest.fixture

@@ -6,7 +6,6 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import duckdb
 import pytest
@@ -54,12 +53,10 @@ def read_state(layout: Layout) -> int:
     return num
 
 
-@pytest.fixture
-def layout(tmp_path: Path) -> Layout:
-    layout = Layout(tmp_path / "demo")
+@pytest.fixture(autouse=True)
+def _empty(layout: Layout) -> None:
     with writing_catalog(layout):
         pass
-    return layout
 
 
 @pytest.mark.slow

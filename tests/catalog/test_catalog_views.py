@@ -24,8 +24,8 @@ QUERIES = {
 
 
 @pytest.fixture
-def catalog(tmp_path: Path) -> Iterator[Catalog]:
-    with writing_catalog(Layout(tmp_path / "demo")) as catalog:
+def catalog(layout: Layout) -> Iterator[Catalog]:
+    with writing_catalog(layout) as catalog:
         yield catalog
 
 

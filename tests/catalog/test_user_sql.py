@@ -14,12 +14,10 @@ from hubbleclip.core.errors import CatalogError
 from hubbleclip.core.layout import Layout
 
 
-@pytest.fixture
-def layout(tmp_path: Path) -> Layout:
-    layout = Layout(tmp_path / "it's")
+@pytest.fixture(autouse=True)
+def _five_rows(layout: Layout) -> None:
     with writing_catalog(layout) as catalog:
         catalog.upsert({"watermark": [mark(f"a{n}") for n in range(5)]})
-    return layout
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,5 @@
 """Datasets behind a URL: a local S3 server, and the errors when it cannot be reached."""
 
-import json
 import multiprocessing
 
 import numpy as np
@@ -18,10 +17,8 @@ from hubbleclip.dataset.publish import publish
 from hubbleclip.dataset.reader import open_split
 from hubbleclip.dataset.storage import open_storage
 from hubbleclip.dataset.verify import find_faults
-from hubbleclip.training.loop import train
 from tests.archives.s3_servers import BUCKET, s3_of_the_environment
 from tests.bad_server import BadServer, drip
-from tests.training import squares_dataset
 
 SETTINGS = TrainSettings(steps=4, batch_size=4, workers=0, seed=5)
 TOKENIZER = open_clip.SimpleTokenizer(context_length=16)
@@ -73,18 +70,6 @@ def test_batches_streamed_from_s3_are_those_of_the_folder(local, remote, workers
 
     for one, other in zip(batches(local), batches(remote), strict=True):
         assert all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
-
-
-@pytest.mark.slow
-def test_training_from_s3_has_the_loss_curve_of_the_folder(remote, tmp_path):
-    dataset_dir = squares_dataset.make_dataset(tmp_path / "datasets")
-    place = publish(dataset_dir, f"s3://{BUCKET}/squares")
-
-    def losses(dataset, runs):
-        run_dir = train(dataset, runs, squares_dataset.MODEL, squares_dataset.TRAIN, code_version="test")
-        return [json.loads(line)["loss"] for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
-
-    assert losses(place, tmp_path / "from_s3") == losses(dataset_dir, tmp_path / "from_folder")
 
 
 @pytest.mark.slow

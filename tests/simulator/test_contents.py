@@ -86,20 +86,6 @@ def test_advanced_products_repeat_each_filter_of_a_visit_and_add_its_total() -> 
     assert all(num == members[visit] + 1 for visit, num in totals.items())
 
 
-def test_advanced_products_are_labelled_as_such_and_render_like_the_drizzled_ones() -> None:
-    sky = settings(hap_share=1.0)
-    store, (item, product) = ArchiveStore(sky), first(sky, "_color.jpg")
-    drizzled = item.products[0]
-    row = store.row(item)
-    assert (row["provenance_name"], row["project"], row["filters"], row["em_min"]) == ("HAP", "HAP", "detection", None)
-    assert re.search(r"_total_\w{6}_dr[cz]\.fits$", drizzled.file_name)
-    data = render_product(sky, item, drizzled)
-    assert len(data) == drizzled.size_bytes
-    with fits.open(io.BytesIO(data)) as file:
-        assert [unit.name for unit in file[1:]] == ["SCI", "WHT", "CTX"]
-    assert store.find_file(product.uri) == (item, product)
-
-
 @pytest.mark.parametrize("ending", ["drz.jpg", "flt.jpg", "flc.jpg", "c0m.jpg", "color.jpg"])
 def test_previews_are_jpegs_of_the_listed_size_that_end_with_their_marker(ending: str) -> None:
     sky = settings(previews=True)
@@ -130,18 +116,6 @@ def test_odd_products_add_rows_and_grisms_and_leave_the_rest_as_it_was() -> None
     assert {row["obs_id"][:-2] for row in rows if row["calib_level"] == 2} & set(plain.observations)
 
 
-def test_a_new_night_reprocesses_a_share_of_the_old_files() -> None:
-    sky = settings(reprocessed_share=0.25, nights=2)
-    plain, found = observations(settings(nights=2)), observations(sky)
-    changed = [item for item in found.values() if item.version]
-    old = [item for item in plain.values() if item.released_mjd < 60001]
-    assert 0.15 < len(changed) / len(old) < 0.35
-    assert set(plain) == set(found)
-    assert [item.released_mjd for item in plain.values()] == [item.released_mjd for item in found.values()]
-    grown = Counter(one.products[0].size_bytes - plain[one.obs_id].products[0].size_bytes for one in changed)
-    assert set(grown) == {0, 2880}
-
-
 @pytest.mark.parametrize("ending", ["drz.fits", "flt.fits", "spt.fits", "drz.jpg"])
 def test_another_version_has_other_bytes_and_another_etag(ending: str) -> None:
     sky = settings(reprocessed_share=1.0, nights=2)
@@ -155,20 +129,3 @@ def test_another_version_has_other_bytes_and_another_etag(ending: str) -> None:
     assert (product_row(before, original)["prvversion"], product_row(item, product)["prvversion"]) == (None, "1.1")
     if ending.endswith("fits"):
         assert fits.getheader(io.BytesIO(data))["CAL_VER"] == "1.1"
-
-
-def test_late_observations_are_listed_a_night_after_others_with_later_release_dates() -> None:
-    tonight, tomorrow = (observations(settings(late_share=0.1, nights=nights)) for nights in (1, 2))
-    late = [item for name, item in tomorrow.items() if item.released_mjd < 60001 and name not in tonight]
-    assert 0 < len(late) < 0.2 * len(tonight)
-    assert set(tonight) < set(tomorrow)
-    assert min(item.released_mjd for item in late) < max(item.released_mjd for item in tonight.values())
-
-
-def test_a_window_of_release_dates_equals_a_scan_of_all_rows() -> None:
-    store = ArchiveStore(settings(hap_share=1.0, nights=2))
-    window = {"paramName": "t_obs_release", "values": [{"min": 60000.31, "max": 60001.2}]}
-    found = store.find_observations([window])
-    wanted = [item for item in store.find_observations([]) if 60000.31 <= item.released_mjd <= 60001.2]
-    assert found == wanted
-    assert len(found) > 50

@@ -45,11 +45,6 @@ def test_every_kind_of_file_has_its_listed_size(items: dict[tuple[str, str], Ite
         assert len(render_product(SETTINGS, observation, product)) == product.size_bytes
 
 
-def test_rendering_twice_gives_the_same_bytes(items: dict[tuple[str, str], Item]) -> None:
-    item = items["WFC3/UVIS", "DRC"]
-    assert render_product(SETTINGS, *item) == render_product(SETTINGS.model_copy(), *item)
-
-
 @pytest.mark.filterwarnings("error")
 def test_files_are_standard_fits_and_labelled_as_simulated(items: dict[tuple[str, str], Item]) -> None:
     for (_, kind), item in items.items():
@@ -60,49 +55,6 @@ def test_files_are_standard_fits_and_labelled_as_simulated(items: dict[tuple[str
                 assert "not the sky" in str(file[0].header["COMMENT"])
                 assert "SIMULATED" in str(file[0].header["HISTORY"])
                 assert all(unit.data is not None for unit in file[1:])
-
-
-@pytest.mark.parametrize(
-    ("camera", "kind", "names"),
-    [
-        ("WFC3/UVIS", "DRC", ["SCI", "WHT", "CTX"]),
-        ("WFC3/IR", "FLT", ["SCI", "ERR", "DQ"]),
-        ("ACS/WFC", "FLC", ["SCI", "ERR", "DQ", "SCI", "ERR", "DQ"]),
-        ("WFPC2/WFC", "C0M", ["SCI", "SCI", "SCI", "SCI"]),
-    ],
-)
-def test_extensions_are_those_of_the_pipeline(
-    items: dict[tuple[str, str], Item], camera: str, kind: str, names: list[str]
-) -> None:
-    with open_fits(items[camera, kind]) as file:
-        assert [unit.name for unit in file[1:]] == names
-
-
-def test_each_camera_writes_its_filter_into_the_keywords_of_the_real_one(items: dict[tuple[str, str], Item]) -> None:
-    for camera, kind in (("WFC3/UVIS", "DRC"), ("WFC3/IR", "DRZ"), ("ACS/WFC", "DRC"), ("WFPC2/WFC", "DRW")):
-        observation, product = items[camera, kind]
-        with open_fits((observation, product)) as file:
-            header = file[0].header
-        wanted = {
-            "WFC3": lambda h: h["FILTER"],
-            "ACS": lambda h: f"{h['FILTER1']};{h['FILTER2']}",
-            "WFPC2": lambda h: h["FILTNAM1"],
-        }[header["INSTRUME"]](header)
-        assert wanted == observation.filters
-        assert header["PROPOSID"] == int(observation.proposal_number)
-        assert header["EXPTIME"] == observation.exposure_s
-
-
-def test_the_border_is_nan_for_wfc3_and_zero_for_the_others(items: dict[tuple[str, str], Item]) -> None:
-    with open_fits(items["WFC3/UVIS", "DRC"]) as file:
-        outside = file["WHT"].data == 0
-        assert 0.02 < outside.mean() < 0.5
-        assert np.isnan(file["SCI"].data[outside]).all()
-        assert np.isfinite(file["SCI"].data[~outside]).all()
-    with open_fits(items["WFPC2/WFC", "DRW"]) as file:
-        outside = file["WHT"].data == 0
-        assert outside.mean() > 0.2
-        assert (file["SCI"].data[outside] == 0).all()
 
 
 def test_the_wcs_agrees_with_the_listed_position_and_footprint(items: dict[tuple[str, str], Item]) -> None:
