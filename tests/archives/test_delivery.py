@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 from stages import product
 
-from hubbleclip.archives.http.content_store import SMALL_BYTES
+from hubbleclip.archives.http.download import SMALL_BYTES
 from hubbleclip.archives.mast.archive import MastArchive
 from hubbleclip.core.errors import DownloadError
 from hubbleclip.core.io import sha256_bytes

@@ -11,8 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from hubbleclip.archives.http.content_store import FetchedFile
-from hubbleclip.archives.http.download import DownloadRequest, fetch_file
+from hubbleclip.archives.http.download import DownloadRequest, FetchedFile, fetch_file
 from hubbleclip.archives.mast.archive import MastArchive
 from hubbleclip.core.errors import DiskFullError, DownloadError
 from hubbleclip.core.layout import Layout

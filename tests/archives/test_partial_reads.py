@@ -11,8 +11,7 @@ import numpy as np
 import pytest
 from astropy.io import fits
 
-from hubbleclip.archives.http.content_store import FetchedFile
-from hubbleclip.archives.http.download import DownloadRequest, fetch_file
+from hubbleclip.archives.http.download import DownloadRequest, FetchedFile, fetch_file
 from hubbleclip.config.settings import TileSettings
 from hubbleclip.core.errors import DownloadError
 from hubbleclip.core.layout import Layout

@@ -8,9 +8,13 @@ content, and never retries.
 
 from __future__ import annotations
 
+import fcntl
 import logging
+import os
 import re
+import shutil
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
@@ -18,24 +22,12 @@ from typing import BinaryIO
 import requests
 
 from hubbleclip.archives.http.client import Transport, is_unreachable, to_archive_error
-from hubbleclip.archives.http.content_store import (
-    SMALL_BYTES,
-    FetchedFile,
-    check_content,
-    check_free_space,
-    store_file,
-)
-from hubbleclip.archives.http.partial_file import (
-    delete_partial,
-    delete_versions,
-    open_partial,
-    stored_version,
-)
 from hubbleclip.archives.http.response_errors import DamagedError, IncompleteError, RefusedError, ResponseError
-from hubbleclip.core.errors import ArchiveError, DownloadError
-from hubbleclip.core.io import sha256_bytes, write_bytes
-from hubbleclip.core.layout import Layout
+from hubbleclip.core.errors import ArchiveError, DiskFullError, DownloadError
+from hubbleclip.core.io import sha256_bytes, sha256_file, write_bytes, writing
+from hubbleclip.core.layout import Layout, product_suffix
 from hubbleclip.fits.cards import UnsoundError
+from hubbleclip.fits.integrity import content_problem
 from hubbleclip.fits.sieve import FitsSieve, is_sieved
 
 LOG = logging.getLogger(__name__)
@@ -55,6 +47,9 @@ MAX_DAMAGED = 3
 NO_LIMIT_BYTES = 1 << 62
 SPACE_CHECK_BYTES = 1 << 26
 """Number of written bytes after which the free disk space is checked again."""
+SMALL_BYTES = 1 << 20
+"""Size of the largest file that is held in memory as a whole."""
+BYTES_PER_GB = 1_000_000_000
 CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,18})-[0-9]+/([0-9]{1,18})")
 
 
@@ -79,6 +74,20 @@ class DownloadRequest:
     def part(self) -> Path:
         """Path of the partial file."""
         return self.layout.part(self.uri)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FetchedFile:
+    """A fetched file, either on disk at its final `path` or in memory as `data`.
+
+    `etag` is the server's ETag, without quotes.
+    """
+
+    path: Path | None
+    sha256: str
+    size_bytes: int
+    etag: str | None = None
+    data: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -313,9 +322,14 @@ def _finish(offset: int, info: BodyInfo, sieve: FitsSieve | None, request: Downl
         LOG.info("rejected %s: %s", request.part.name, error)
         delete_partial(request.part)  # resuming could not repair it
         raise
-    file = store_file(request.part, request.file_name, request.layout, etag=info.etag)
+    # not yet synced to the disk: the caller calls `core.io.sync_files` once for many files, which is much faster
+    sha256 = sha256_file(request.part)
+    path = request.layout.product(sha256, request.file_name)
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        request.part.replace(path)
     delete_versions(request.part)
-    return replace(file, size_bytes=offset)
+    return FetchedFile(path=path, sha256=sha256, size_bytes=offset, etag=info.etag)
 
 
 def _store_small(body: bytes, info: BodyInfo, request: DownloadRequest) -> FetchedFile:
@@ -325,8 +339,7 @@ def _store_small(body: bytes, info: BodyInfo, request: DownloadRequest) -> Fetch
     if not request.is_kept:
         return file
     path = request.layout.product(file.sha256, request.file_name)
-    # the file is not yet synced to the disk: the caller must call `core.io.sync_files`, as for files from `store_file`
-    write_bytes(path, body, is_synced=False)
+    write_bytes(path, body, is_synced=False)  # by the caller, as above
     return replace(file, path=path, data=None)
 
 
@@ -334,3 +347,68 @@ def _replay(body: bytes, error: Exception) -> Iterator[bytes]:
     """Yield the beginning of a body, then raise the error that interrupted it."""
     yield body
     raise error
+
+
+def check_free_space(layout: Layout, needed_bytes: int, min_free_gb: float) -> None:
+    """Check that `min_free_gb` stay free on the profile's disk after a write; DiskFullError otherwise."""
+    layout.root.mkdir(parents=True, exist_ok=True)
+    free_gb, needed_gb = shutil.disk_usage(layout.root).free / BYTES_PER_GB, needed_bytes / BYTES_PER_GB
+    if free_gb < needed_gb + min_free_gb:
+        raise DiskFullError(
+            f"{free_gb:.1f} GB are free at {layout.root}, {needed_gb:.3f} GB are to be written and fetch.min_free_gb ="
+            f" {min_free_gb:g} must stay free: free some disk space, lower fetch.min_free_gb, or set"
+            " fetch.keep_fits = false; then run the same command again"
+        )
+
+
+def check_content(content: Path | bytes, file_name: str, size_bytes: int | None) -> None:
+    """Check that a file has the size that the archive lists and the type that its name implies; DamagedError if not."""
+    problem = content_problem(content, product_suffix(file_name), size_bytes)
+    if problem is not None:
+        raise DamagedError(problem.words, problem.reason)
+
+
+def version_path(part: Path, *, is_filtered: bool) -> Path:
+    """Return the path of the file that stores a partial file's version, which is an ETag or a date."""
+    # a filtered file lacks the extensions that are not read, so its download continues at another offset
+    return part.with_suffix(".filtered" if is_filtered else ".etag")
+
+
+def stored_version(part: Path, *, is_filtered: bool) -> str:
+    """Read the version of a partial file; "" if there is no partial file with this `is_filtered`."""
+    path = version_path(part, is_filtered=is_filtered)
+    return path.read_text(encoding="latin-1") if path.exists() and part.exists() else ""
+
+
+def delete_partial(part: Path) -> None:
+    """Delete a partial file and the file that stores its version."""
+    part.unlink(missing_ok=True)
+    delete_versions(part)
+
+
+def delete_versions(part: Path) -> None:
+    """Delete the files that store the version of a partial file."""
+    for is_filtered in (False, True):
+        version_path(part, is_filtered=is_filtered).unlink(missing_ok=True)
+
+
+@contextmanager
+def open_partial(part: Path, size: int, version: str, *, is_filtered: bool) -> Iterator[BinaryIO]:
+    """Open a partial file of `size` bytes for appending, and lock it; RefusedError if another run uses it."""
+    part.parent.mkdir(parents=True, exist_ok=True)
+    with writing(part), part.open("ab") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            opened_status, path_status = os.fstat(file.fileno()), part.stat()
+        except (BlockingIOError, FileNotFoundError) as error:
+            raise RefusedError("another run is fetching this file", "busy") from error
+        # another run may have renamed or extended the file between the request and the lock
+        if opened_status.st_ino != path_status.st_ino or (size and opened_status.st_size != size):
+            raise RefusedError("another run is fetching this file", "busy")
+        if not size:
+            delete_versions(part)
+            if opened_status.st_size:
+                file.truncate(0)
+        if version:  # written first, because a partial file without a version cannot be resumed
+            version_path(part, is_filtered=is_filtered).write_text(version, encoding="latin-1")
+        yield file

@@ -12,8 +12,7 @@ from typing import Protocol
 
 from hubbleclip.archives.base import Delivery
 from hubbleclip.archives.http.client import Transport
-from hubbleclip.archives.http.content_store import FetchedFile
-from hubbleclip.archives.http.download import NO_LIMIT_BYTES, DownloadRequest, fetch_file, request_etag
+from hubbleclip.archives.http.download import NO_LIMIT_BYTES, DownloadRequest, FetchedFile, fetch_file, request_etag
 from hubbleclip.archives.mast.client import MastClient
 from hubbleclip.archives.mast.public_bucket import S3Source
 from hubbleclip.config.settings import FetchSettings

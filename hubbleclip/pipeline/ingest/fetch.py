@@ -8,7 +8,7 @@ from functools import partial
 from itertools import chain
 
 from hubbleclip.archives import Archive
-from hubbleclip.archives.http.content_store import check_free_space
+from hubbleclip.archives.http.download import check_free_space
 from hubbleclip.catalog.pending import pending_fetch, product_batches
 from hubbleclip.config.settings import Settings
 from hubbleclip.core.io import has_sha256, sync_files
