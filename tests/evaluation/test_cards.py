@@ -4,7 +4,6 @@ from dataclasses import replace
 
 from evaluation_samples import RUN
 
-from hubbleclip.evaluation.names import SCORERS
 from hubbleclip.evaluation.report import model_card
 
 FACTS = model_card.CardFacts(
@@ -99,12 +98,3 @@ def test_a_model_of_the_simulated_sky_says_so() -> None:
     warning = model_card.SIMULATED
     assert warning in model_card.model_card(simulated)
     assert warning not in model_card.model_card(FACTS)
-
-
-def test_scorers_of_a_card_have_the_order_of_all_tables() -> None:
-    metrics = [
-        row("fair", model, "i2t_recall_at_1", 0.1, 0.0, 0.2) for model in ("oracle", "base", "fine_tuned", "bm25")
-    ]
-    lines = model_card.results(REPORT | {"metrics": metrics}).splitlines()
-    names = [line.split(" | ")[0].removeprefix("| ") for line in lines if line.startswith("|")][2:]
-    assert names == [SCORERS[name].name for name in ("fine_tuned", "base", "bm25", "oracle")]

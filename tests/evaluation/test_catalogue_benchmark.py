@@ -278,24 +278,6 @@ def test_lenses_and_planets_of_real_files_are_found_in_their_own_tiles(tmp_path)
     ]
 
 
-def test_means_count_each_class_once_and_one_object_has_no_interval(scene):
-    objects, samples, object_set = scene
-    scores_kt = np.random.default_rng(5).normal(size=object_set.is_positive_kt.shape)
-    rows = class_metrics(object_set, {"model": scores_kt, "base": -scores_kt}, num_resamples=100)
-    found = {(row["scope"], row["model"], row["class"], row["name"]): row for row in rows}
-    values = [found["all", "model", class_name, "ap"]["value"] for class_name in ("jet", "ring", None)]
-    assert values[2] == pytest.approx(np.mean(values[:2]), abs=2e-6)
-    order = np.argsort(-scores_kt[0])
-    ranks = np.flatnonzero(object_set.is_positive_kt[0][order]) + 1
-    assert found["all", "model", "jet", "ap"]["value"] == pytest.approx(np.mean(np.arange(1, 4) / ranks), abs=1e-6)
-    jets_and_one_ring = [pair for pair in match_objects(objects, samples) if pair[0] in {0, 2, 3}]
-    single = make_object_set(objects, samples, jets_and_one_ring, frozenset(), num_others=3)
-    rows = class_metrics(single, {"model": single.is_positive_kt.astype(float)}, num_resamples=100)
-    lows = {row["class"]: row["low"] for row in rows if row["name"] == "ap"}
-    assert lows["ring"] is None and lows["jet"] is not None and lows[None] is not None
-    assert {row["scope"] for row in rows} == {"all"}  # no tile is of training
-
-
 def test_other_tiles_are_chosen_by_a_hash_of_their_ids_and_not_by_their_order(scene):
     objects, samples, object_set = scene
     pairs = [(number, len(samples) - 1 - index) for number, index in match_objects(objects, samples)]
@@ -317,22 +299,6 @@ def test_one_object_that_training_has_not_seen_gives_no_rows_of_that_scope(scene
     assert (~object_set.is_seen_t).sum() > 1
     rows = class_metrics(object_set, {"model": object_set.is_positive_kt.astype(float)}, num_resamples=50)
     assert {row["scope"] for row in rows} == {"all"}
-
-
-@pytest.mark.parametrize(
-    "row", ["-1,2,a,", "360.5,2,a,", "1,-90.5,a,", "1,2,a,-1", "1,2,a,inf", "1,2,a,nan", "1,2,_ ,"]
-)
-def test_a_place_off_the_sky_or_a_radius_without_a_size_is_refused(row, tmp_path):
-    (tmp_path / "c.csv").write_text(f"ra_deg,dec_deg,class,radius_arcsec\n{row}\n")
-    with pytest.raises(EvaluationError, match="line 2"):
-        read_catalogue(tmp_path / "c.csv")
-
-
-def test_a_tile_of_unknown_scale_shows_what_is_inside_it_and_no_circle_that_reaches_it():
-    wcs = frame(10, 10)
-    tiles = [replace(one, pixel_scale_arcsec=None) for one in tiles_of(wcs, 1, 0)]
-    objects = [at_pixel(wcs, 150, 150, radius_arcsec=9.0), at_pixel(wcs, 150, 305, radius_arcsec=9.0)]
-    assert match_objects(objects, tiles) == [(0, 4)]
 
 
 def test_a_class_has_the_groups_of_its_own_tiles_and_their_mean_those_of_all_classes():

@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 import torch
-from evaluation_samples import sample
 from small_dataset import MODEL, build
 
 from hubbleclip.core.vectors import unit
@@ -11,7 +10,6 @@ from hubbleclip.dataset.build import read_dataset
 from hubbleclip.dataset.reader import open_split
 from hubbleclip.evaluation.maps import principal_axes
 from hubbleclip.evaluation.report import diagnostics
-from hubbleclip.evaluation.test_set import make_test_set
 from hubbleclip.training.embeddings import embed_texts
 from hubbleclip.training.models.builder import load_model
 
@@ -27,18 +25,6 @@ def test_an_occlusion_map_is_the_fall_of_the_similarity_per_patch(tmp_path) -> N
     before, after = (loaded.encode_images(torch.from_numpy(one)).numpy()[0] @ text_d for one in (whole, covered))
     assert fall_yx.shape == (diagnostics.NUM_SQUARES, diagnostics.NUM_SQUARES)
     assert fall_yx[1, 7] == pytest.approx(before - after, abs=1e-5)
-
-
-def test_worst_ranked_tiles_are_those_of_each_group_worst_first() -> None:
-    test_set = make_test_set([sample(i, i // 2) for i in range(8)])
-    rng = np.random.default_rng(0)
-    scores_tg = rng.normal(size=(8, 4))
-    rank_t = [(row > row[group]).sum() + 1 for row, group in zip(scores_tg, test_set.group_t, strict=True)]
-    worst = [max(rank for rank, g in zip(rank_t, test_set.group_t, strict=True) if g == group) for group in range(4)]
-    found = diagnostics.worst_ranked_tiles(test_set, scores_tg, 4)
-    assert [rank for _, _, rank in found] == sorted(worst, reverse=True)
-    assert [first for _, first, _ in found] == [scores_tg[tile].argmax() for tile, _, _ in found]
-    assert len({test_set.group_t[tile] for tile, _, _ in found}) == 4
 
 
 def test_principal_axes_follow_the_largest_variance_and_keep_their_sign() -> None:

@@ -73,18 +73,6 @@ def test_zero_shot_classification_uses_the_scale_of_each_model_and_search_the_ca
     assert len(errors) == len(NAMES)
 
 
-def test_differences_are_those_of_the_fine_tuned_model_from_each_scorer_that_has_the_metric(found) -> None:
-    for protocol, name in estimates.COMPARED_METRICS:
-        for scorer in ("other", "base", "shuffled", "bm25", "hybrid", "random", "oracle"):
-            is_expected = (protocol, scorer, name) in found and scorer not in {"random", "oracle"}
-            key = protocol, "fine_tuned", f"{name}_minus_{scorer}"
-            assert (key in found) == is_expected, key
-            if is_expected:
-                expected = found[protocol, "fine_tuned", name].value - found[protocol, scorer, name].value
-                assert found[key].value == pytest.approx(expected)
-    assert sum("_minus_" in name for _, _, name in found) == 2 * 4 + 2 * 4 + 2 * 2
-
-
 def test_chance_finds_related_images_as_often_as_all_in_random_order(found) -> None:
     group_t, num = TEST_SET.group_t, len(TEST_SET.samples)
     shares = [((group_t == group).sum() - 1) / (num - 1) for group in group_t if (group_t == group).sum() > 1]

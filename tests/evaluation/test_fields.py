@@ -106,25 +106,7 @@ def test_a_moving_target_is_no_field_of_a_fixed_one_at_its_place(moving: tuple[b
     assert is_same_field(at(1, 10.0), at(2, 10.0))
 
 
-def test_tiles_of_a_shown_field_are_counted_after_the_last_field_was_found_too() -> None:
-    samples = [at(0, 10.0), at(1, 50.0), at(2, 70.0), at(3, 10.0)]
-    assert fold_fields(samples, [0, 1, 2, 3], 2) == [(0, (3,)), (1, ())]
-
-
 def test_a_field_does_not_grow_from_tile_to_tile() -> None:
     """Each tile is 0.4 sides from the one before, and the third is 0.8 sides from the first."""
     samples = [at(number, 10.0 + 0.4 * number * SIDE_DEG) for number in range(3)]
     assert fold_fields(samples, [0, 1, 2], 4) == [(0, (1,)), (2, ())]
-
-
-def test_unknown_filters_of_other_tiles_are_not_listed() -> None:
-    samples = [at(0, 10.0, filter="F606W"), at(1, 10.0, filter=None), at(2, 10.0, filter="F606W")]
-    (answer,) = fold_fields(samples, [0, 1, 2], 3)
-    pictures = {one.tile_id: Thumbnail("data:", 160) for one in samples}
-    assert field_card("a comet", answer, samples, pictures)["others"] == "and 2 more of this field"
-
-
-def test_a_tile_without_corners_is_no_field_of_another() -> None:
-    placed, bare = at(1, 10.0), at(2, 10.0, corners_deg=[])
-    assert not is_same_field(placed, bare)
-    assert not is_same_field(bare, placed)

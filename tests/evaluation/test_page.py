@@ -1,4 +1,3 @@
-import numpy as np
 import pytest
 from evaluation_samples import metric
 
@@ -21,33 +20,6 @@ def test_a_model_is_called_better_only_if_the_interval_excludes_zero(low, high, 
     )
     assert (verdict["word"], verdict["state"]) == words
     assert (verdict["rival"], verdict["task"], verdict["difference"]) == ("base model", "image to text", "+10.0")
-
-
-@pytest.mark.parametrize(
-    ("low", "high", "verdict"), [(0.05, 0.12, "not shown to differ"), (0.11, 0.2, "above"), (0.01, 0.09, "below")]
-)
-def test_what_is_said_of_the_control_is_what_its_interval_says(low, high, verdict):
-    control, chance = (metric("i2t_accuracy_at_10pct", 0.1, low, high, model=name) for name in ("shuffled", "random"))
-    assert f"chance is 10.0 %: {verdict}." in tables.control_text([control, chance])
-    assert tables.control_text([chance]) == ""
-
-
-@pytest.mark.parametrize(
-    ("given", "shown"),
-    [
-        ("SIMULATED;SPIRAL GALAXY", "spiral galaxy (simulated)"),
-        ("GALAXY;SPIRAL", "galaxy, spiral"),
-        (None, ""),
-        ("SIMULATED", "simulated"),
-    ],
-)
-def test_target_classes_are_written_for_people(given, shown):
-    assert page.class_label(given) == shown
-
-
-def test_the_similarity_figure_takes_equal_values():
-    same = np.full(10, 0.25)
-    assert figures.figure_bytes(figures.similarity_figure({"base": (same, same)}), "png").startswith(b"\x89PNG")
 
 
 @pytest.mark.parametrize(("num_items", "recall"), [(57, 5), (10, 1), (109, 10), (60, None), (200, None)])

@@ -128,11 +128,6 @@ def test_a_headline_with_a_wide_interval_is_warned_of(caplog, num_groups, spread
     assert all("i2t_accuracy_at_10pct is 6" in one and "54 proposal groups" in one for one in caplog.messages)
 
 
-def test_training_shows_against_the_base_model(evaluation):
-    found = {(m.model, m.name): m.value for m in evaluation.metrics if m.protocol == "fair"}
-    assert found["fine_tuned", "i2t_median_rank"] < found["base", "i2t_median_rank"]
-
-
 def test_metrics_json_equals_the_returned_metrics_and_a_repeat_gives_the_same_bytes(trained, evaluation):
     root, dataset_dir, run_dir, shuffled_dir = trained
     again = root / "reports/b"

@@ -34,22 +34,6 @@ def test_metrics_of_a_resample_equal_those_of_the_items_written_out(items) -> No
     np.testing.assert_allclose(found, ranking_metrics(scores_i[listed].astype(float)[None], positive_i[listed][None]))
 
 
-def test_each_term_of_a_class_is_a_phrase_and_categories_of_all_cycles_are_one() -> None:
-    samples = [
-        sample(0, target_class="GALAXY;SPIRAL", category="GALAXIES & CLUSTERS"),
-        sample(1, 1, target_class="GALAXY;IRREGULAR", category="Galaxies and clusters"),
-        sample(2, target_class=None, category="Cosmology"),
-    ]
-    labels = labels_of(samples)
-    assert labels["kind"].phrases == ("galaxy", "irregular", "spiral")
-    assert labels["kind"].is_positive_kt.tolist() == [[1, 1, 0], [0, 1, 0], [1, 0, 0]]
-    assert labels["category"].phrases == ("cosmology", "galaxies and clusters")
-
-
-def test_a_task_with_one_label_is_absent() -> None:
-    assert labels_of([sample(i, 0, category="Galaxies") for i in range(3)]) == {}
-
-
 def test_a_task_with_labels_in_one_group_is_absent() -> None:
     classes = ("GALAXY", "COMET", None)
     one_group, two_groups = (
@@ -216,12 +200,6 @@ def test_related_images_are_ranked_without_the_query_and_classes_without_its_pro
         "same_proposal": 4,
         "same_kind": 5,
     }
-
-
-def test_a_term_that_one_tile_has_twice_is_no_class_of_all_tiles() -> None:
-    classes = ("GALAXY;GALAXY", "GALAXY", "COMET")
-    labels = labels_of([sample(i, i, target_class=name, category=None) for i, name in enumerate(classes)])
-    assert labels["kind"].phrases == ("comet", "galaxy")
 
 
 def test_full_confidence_is_in_the_last_bin_of_the_calibration() -> None:

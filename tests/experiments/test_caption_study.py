@@ -7,12 +7,10 @@ from pathlib import Path
 import numpy as np
 from synthetic_samples import make_samples_with_pngs
 
-from experiments.captions.report import ARMS, COLUMNS, FILE, PAGE, arm_rows, table
+from experiments.captions.report import ARMS, FILE, PAGE, table
 from experiments.captions.scores import query_scores, with_summaries
 from experiments.short_queries.judgements import DrawnTile, read_queries
-from experiments.study.comparisons import pool
 from hubbleclip.config.settings import TrainSettings
-from hubbleclip.evaluation.metrics.protocols import FAIR, Estimate
 from hubbleclip.evaluation.test_set import TestSet, make_test_set
 
 ROOT = Path(__file__).parents[2]
@@ -53,42 +51,6 @@ def test_a_perfect_ranking_scores_one_and_a_reversed_one_less() -> None:
     assert 0 < len(best) < len(kinds)  # queries that no tile answers are not scored
     assert best.tolist() == [1.0] * len(best)
     assert (worst < best).all()
-
-
-def rows_of(value: float, baseline=None):
-    rng = np.random.default_rng(1)
-    found = {
-        key: pool(
-            [
-                Estimate(
-                    protocol=FAIR,
-                    scorer="run",
-                    name=key,
-                    value=value,
-                    draws_b=value + 0.01 * rng.normal(size=500),
-                    num_groups=300,
-                )
-                for _ in range(3)
-            ]
-        )
-        for key in COLUMNS
-    }
-    return found, arm_rows("abstracts" if baseline is None else "both", found, baseline or {})
-
-
-def test_a_difference_that_excludes_zero_is_bold() -> None:
-    baseline, first = rows_of(0.5)
-    _, others = rows_of(0.7, baseline)
-    result = {
-        "rows": [*first, *others, *(row | {"name": row["name"].replace("both", "summaries")} for row in others)],
-        "num_seeds": 3,
-        "steps": 100,
-        "num_queries": 40,
-        "num_test_tiles": 870,
-    }
-    page = table(result)
-    assert "| both minus abstracts | **+20.0** (+" in page and "**+0.20** (+0." in page
-    assert "| abstracts | 50.0 (4" in page
 
 
 def test_the_arms_are_valid_settings() -> None:

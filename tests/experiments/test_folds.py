@@ -16,10 +16,6 @@ def test_folds_hold_as_many_groups_each_but_for_one(num_groups: int, num_folds: 
     assert sizes.max() - sizes.min() <= 1
 
 
-def test_another_seed_draws_other_folds() -> None:
-    assert draw_folds(40, 5, 1).tolist() != draw_folds(40, 5, 2).tolist()
-
-
 def fold(groups: list[int], scores: np.ndarray) -> FoldScores:
     return FoldScores(scores_tt=scores, group_t=np.array(groups))
 

@@ -6,15 +6,12 @@ import pytest
 from experiments.pairs.frozen_features import Pairs
 from experiments.pairs.methods import METHODS, SEEDED
 from experiments.pairs.report import (
-    BASELINES,
-    METRICS,
     check_repetitions,
     check_size,
     check_unrelated,
     cross_validation_trials,
     fit,
     holdout_trials,
-    table_rows,
 )
 from hubbleclip.config.settings import TrainSettings
 from hubbleclip.core.errors import DatasetError, SettingsError
@@ -83,14 +80,3 @@ def test_related_folders_are_refused_and_the_pairs_named() -> None:
         DatasetError, match=r"9 training pictures .* a0 and b \(subject: m42\); .*; \.\.\..*--drop-related"
     ):
         check_unrelated(links)
-
-
-def test_the_table_says_better_only_where_the_interval_excludes_0() -> None:
-    row = {"draw": "all", "method": "aligned"}
-    row |= {name: [0.5, 0.4, 0.6] for name in METRICS}
-    row |= {f"{METRICS[0]}_minus_{baseline}": [0.1, 0.01, 0.2] for baseline in BASELINES}
-    row |= {f"{METRICS[1]}_minus_{baseline}": [0.1, -0.01, 0.2] for baseline in BASELINES}
-    (cells,) = table_rows([row, row | {"draw": 1}])
-    assert cells["i2t top 10 %"] == "50.0 [40.0, 60.0]"
-    assert cells["i2t minus linear, all inputs"] == "+10.0 [+1.0, +20.0] better"
-    assert cells["t2i minus linear, all inputs"] == "+10.0 [-1.0, +20.0]"

@@ -106,12 +106,6 @@ def test_a_caption_that_many_pictures_of_one_object_share_is_kept(tmp_path: Path
     assert uninformative_pictures(folder(tmp_path, *of_subject, *of_release)) == set()
 
 
-def test_pictures_are_taken_by_id(tmp_path: Path) -> None:
-    both = folder(tmp_path, {"id": "a1"}, {"id": "b1"})
-    taken = both.take({"b1"})
-    assert set(taken.files) == set(taken.proposals) == set(taken.press) == {"b1"}
-
-
 def test_facts_are_read_with_ids_as_the_local_archive_names_pictures(tmp_path: Path) -> None:
     path = tmp_path / "captions.jsonl"
     path.write_text('{"id": "0042", "subject_name": "M 1"}\n\n{"title": "no id"}\n{"id": "heic1a"}\n')

@@ -171,19 +171,6 @@ def test_intervals_are_paired_and_hold_the_mean() -> None:
     assert columns["both minus words"] == {"value": 0.05, "low": 0.05, "high": 0.05}  # every query has this difference
 
 
-def test_only_a_difference_whose_interval_excludes_zero_is_bold() -> None:
-    figures = {name: {"value": 0.5, "low": 0.4, "high": 0.6} for name in ("model", "words", "both")}
-    differences = {
-        "both minus model": {"value": 0.1, "low": 0.02, "high": 0.2},
-        "both minus words": {"value": -0.1, "low": -0.2, "high": 0.1},
-    }
-    row = {"name": "all queries", "tiles": report.EVERY, "num_queries": 40} | figures | differences
-    assert report.table({"rows": [row]}).splitlines()[2] == (
-        "| all queries (40) | all tiles | 0.50 (0.40 to 0.60) | 0.50 (0.40 to 0.60) | 0.50 (0.40 to 0.60) "
-        "| **+0.10** (+0.02 to +0.20) | -0.10 (-0.20 to +0.10) |"
-    )
-
-
 def test_the_command_writes_its_results_and_the_page(
     simulated: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -102,9 +102,3 @@ def test_seeds_that_disagree_widen_the_interval_as_few_seeds_must() -> None:
     )
     assert agreed == pytest.approx(0.002, rel=0.1)
     assert torn == pytest.approx(4.303 * 0.2 / np.sqrt(3), rel=0.01)  # Student's t of two degrees of freedom
-
-
-def test_one_seed_leaves_the_variance_of_the_groups_and_equal_figures_none() -> None:
-    draws_b = np.random.default_rng(0).normal(0, 0.05, 1000)
-    assert study.variance_over_seeds(np.array([0.5]), draws_b, 1000) == pytest.approx(0.05**2, rel=0.1)
-    assert study.variance_over_seeds(np.zeros(3), np.zeros(9), 60) == 0.0

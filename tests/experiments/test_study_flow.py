@@ -8,30 +8,9 @@ from commands import SMALL, run
 
 from experiments.captions.report import ARMS as CAPTION_ARMS
 from experiments.captions.report import COLUMNS, measure, with_captions
-from experiments.running import replace_tables
 from experiments.study.__main__ import PAGE, publish
-from experiments.study.comparisons import ARMS, CLEAN, COMPARISONS, METRICS, RANDOM_TILES, TESTED, table
+from experiments.study.comparisons import ARMS, CLEAN, COMPARISONS, RANDOM_TILES, TESTED, table
 from hubbleclip.cli.options import Options
-
-
-def test_the_table_puts_the_leak_first_and_marks_only_what_excludes_zero() -> None:
-    figures = [
-        {"name": arm.name, "metric": metric, "value": 0.9 if arm.name == RANDOM_TILES else 0.85}
-        for arm in ARMS
-        for metric in METRICS
-    ]
-    differences = [
-        {"name": name, "metric": metric, "value": 0.05, "low": 0.01 if metric == METRICS[0] else -0.01, "high": 0.09}
-        for name in COMPARISONS
-        for metric in METRICS
-    ]
-    results = {"num_seeds": 3, "steps": 9, "arms": figures, "questions": differences}
-    assert table(results).splitlines()[2] == (
-        "| a random split of tiles against the clean split "
-        "| 90.0 against 85.0: **+5.0** (+1.0 to +9.0) | 90.0 against 85.0: +5.0 (-1.0 to +9.0) |"
-    )
-    readme = replace_tables("a\n<!-- study -->\nold\n<!-- end of study -->\nb", {"study": table(results)})
-    assert "old" not in readme and readme.endswith("b") and table(results) in readme
 
 
 def test_the_page_has_the_figures_of_its_data_and_is_written_from_them(tmp_path, monkeypatch) -> None:

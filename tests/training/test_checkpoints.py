@@ -183,23 +183,10 @@ def test_records_give_the_path_below_the_profile_and_the_hash_of_each_file(run_d
         assert one.sha256 == sha256_file(run_dir.parent.parent / one.path)
 
 
-def test_a_finished_run_without_its_record_of_the_best_is_damaged(run_dir: Path) -> None:
-    (run_dir / checkpoints.BEST).unlink()
-    with pytest.raises(TrainingError, match="is damaged"):
-        read_best(run_dir)
-
-
 @pytest.mark.parametrize(("best", "kept"), [(2, [2, 4, 6]), (6, [4, 6])])
 def test_the_newest_checkpoints_and_the_best_are_kept(run_dir: Path, best: int, kept: list[int]) -> None:
     checkpoints.prune_checkpoints(run_dir, best)
     assert checkpoints.list_steps(run_dir) == kept
-
-
-def test_weights_of_a_running_training_whose_hash_is_not_recorded_yet_are_used_as_they_are(tmp_path: Path) -> None:
-    with open_run(tmp_path / "runs", DIGEST, MODEL, TRAIN, code_version="test", device="cpu") as run:
-        write_checkpoint(run, 2, state_of(2))
-        checkpoints.write_best(run, 2, 0.5)
-        assert best_weights(run) == (checkpoint_name(2), sha256_file(run / "checkpoints" / checkpoint_name(2)))
 
 
 @pytest.mark.parametrize(

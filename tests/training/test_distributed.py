@@ -133,24 +133,6 @@ def losses(world: World, model: Towers) -> dict[str, float]:
     return {name: value.item() for name, value in entries.items()}
 
 
-def test_the_gradient_is_that_of_the_sum_of_the_loss_and_the_distance_from_the_base() -> None:
-    found, expected = Towers(1), Towers(1)
-    entries = losses(World(rank=0, size=1, device=torch.device("cpu")), found)
-    ours_bb, base_bb = (4 * image @ text.T for image, text, _ in (expected(*ROWS), Towers(2)(*ROWS)))
-    same_bb = (GROUP_IDS[:, None] == GROUP_IDS[None]).float()
-    loss = distance = torch.zeros(())
-    for ours, base in ((ours_bb, base_bb.detach()), (ours_bb.T, base_bb.detach().T)):
-        logs, logs_base = ours.log_softmax(1), base.log_softmax(1)
-        loss = loss - (same_bb / same_bb.sum(1, keepdim=True) * logs).sum() / 16
-        distance = distance + (logs_base.exp() * (logs_base - logs)).sum() / 16
-    (loss + distance).backward()
-    assert entries == pytest.approx(
-        {"multi_positive_loss": loss.item(), "distillation_loss": distance.item()}, rel=1e-5
-    )
-    assert torch.allclose(found.image.grad, expected.image.grad, atol=1e-6)
-    assert torch.allclose(found.text.grad, expected.text.grad, atol=1e-6)
-
-
 def test_the_loss_of_each_process_is_that_of_the_whole_batch() -> None:
     whole = losses(World(rank=0, size=1, device=torch.device("cpu")), Towers(1))
     seen = []

@@ -90,16 +90,6 @@ def test_what_cannot_be_split_is_one_piece(text) -> None:
     assert split_to_fit(text, lambda piece: len(piece) < 9) == [text]
 
 
-def test_a_feature_that_is_no_number_is_an_error_with_the_tile_or_the_text(loaded, tiles) -> None:
-    with torch.no_grad():
-        loaded.model.visual.proj.fill_(torch.nan)
-        loaded.model.text_projection.fill_(torch.nan)
-    with pytest.raises(TrainingError, match=tiles.rows["tile_id"][0].as_py()):
-        embed_open_tiles(loaded, tiles, 4)
-    with pytest.raises(TrainingError, match="a spiral galaxy"):
-        embed_texts(loaded, ["a spiral galaxy"], 4)
-
-
 def test_texts_of_different_lengths_keep_their_own_pieces_in_every_batch_size(loaded) -> None:
     texts = ["a comet", "Every sentence has words of its own. " * 30, "", "A star. " * 60, "two galaxies"]
     together = embed_texts(loaded, texts, 3)

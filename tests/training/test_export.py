@@ -102,17 +102,6 @@ def test_open_clip_loads_what_training_made_of_an_architecture(model, changes, t
     assert torch.allclose(texts, loaded.encode_texts(TEXTS), atol=1e-6)
 
 
-@pytest.mark.slow
-def test_an_exported_text_tower_of_transformers_is_loaded_without_network(tmp_path, monkeypatch):
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    loaded = load_model(ModelSettings(name="towers", pretrained="packages"), 1)
-    tile, folder = made_tile(loaded.image_size), exported(tmp_path / "model", loaded)
-    features = hubbleclip.load_model(folder).embed([*TEXTS, tile])
-    levels = torch.from_numpy(np.array(tile))[None, None]
-    expected = torch.cat([loaded.encode_texts(TEXTS), loaded.encode_images(levels)]).numpy()
-    assert np.allclose(features, expected, atol=1e-6)
-
-
 def test_the_logit_bias_of_a_sigmoid_loss_is_exported(tmp_path):
     state = load_model(MODEL, 1).model.state_dict() | {"logit_bias": torch.tensor(-3.5)}
     folder = exported(tmp_path / "model", rebuild_model(MODEL, state))

@@ -12,7 +12,6 @@ from squares_dataset import MODEL, TRAIN
 
 from hubbleclip.config.settings import ModelSettings, Settings
 from hubbleclip.core.errors import TrainingError
-from hubbleclip.pipeline.train import check_training
 from hubbleclip.training import checkpoints
 from hubbleclip.training.checkpoints import load_base_model, load_run_model
 from hubbleclip.training.distillation import make_distillation
@@ -131,12 +130,6 @@ def test_the_files_of_a_base_are_on_disk_before_it_has_its_name(tmp_path, monkey
     checkpoints.write_base(tmp_path, lambda: load_model(MODEL, 1))
     assert {*synced[:-1]} == {"open_clip_config.json", "open_clip_model.safetensors", "preprocess.py"}
     assert synced[-1] == "renamed"
-
-
-def test_a_base_that_does_not_load_is_found_before_the_first_ingest(cache):
-    next((cache / "models--made--squares").glob("snapshots/*/*.safetensors")).write_bytes(b"none")
-    with pytest.raises(TrainingError, match="hf-hub:made/squares"):
-        check_training(Settings(model=BASE, train={"allow_cpu": True}))
 
 
 def test_the_tag_of_a_profile_has_no_effect_on_a_name_that_includes_weights():

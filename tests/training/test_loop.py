@@ -71,15 +71,6 @@ def test_rows_have_the_metrics_that_a_reader_needs(run_dir) -> None:
     assert list((run_dir / "tensorboard").iterdir())
 
 
-def test_open_clip_itself_loads_a_checkpoint(run_dir) -> None:
-    import open_clip
-
-    path = run_dir / "checkpoints" / f"step-{TRAIN.steps:08d}.pt"
-    model = open_clip.create_model(MODEL.name, pretrained=str(path), pretrained_text=False)
-    expected = checkpoints.read_checkpoint(run_dir, TRAIN.steps)["state_dict"]
-    assert torch.equal(model.state_dict()["token_embedding.weight"], expected["token_embedding.weight"])
-
-
 def test_nothing_is_left_behind_when_a_training_cannot_start(dataset_dir, tmp_path) -> None:
     with pytest.raises(TrainingError):
         train(dataset_dir, tmp_path, ModelSettings(name="nothing", pretrained=""), TRAIN, code_version="test")

@@ -11,7 +11,7 @@ from hubbleclip.config.settings import ModelSettings
 from hubbleclip.core.errors import TrainingError
 from hubbleclip.training.losses import LOSSES
 from hubbleclip.training.models.builder import LoadedModel, load_model, rebuild_model, set_initial_scale
-from hubbleclip.training.models.pretrained import _load_towers, _packaged
+from hubbleclip.training.models.pretrained import _packaged, load_towers
 from tools import write_bases
 
 TOWERS = ModelSettings(name="towers", pretrained="packages")
@@ -58,7 +58,7 @@ def test_towers_from_scratch_have_weights_of_their_own(towers) -> None:
     scratch = load_model(ModelSettings(name="towers", pretrained=""), 1)
     ours, packaged = (m.model.visual.trunk.conv_stem.weight for m in (scratch, towers))
     assert not torch.equal(ours, packaged)
-    _load_towers(scratch.model)
+    load_towers(scratch.model)
     assert torch.equal(ours, packaged)
 
 

@@ -17,7 +17,7 @@ from hubbleclip.core.errors import TrainingError, machine_error
 from hubbleclip.training.export import preprocess
 from hubbleclip.training.finetuning import ModelWithHeads
 from hubbleclip.training.models.builder import LoadedModel, architecture
-from hubbleclip.training.models.pretrained import HUB_NAMES
+from hubbleclip.training.models.pretrained import HUB_NAME, TOWERS
 from hubbleclip.training.models.text_context import OWN_LENGTH
 
 WEIGHTS = "open_clip_model.safetensors"
@@ -72,8 +72,8 @@ def open_clip_config(loaded: LoadedModel) -> dict[str, Any]:
     text = model_config["text_cfg"]
     if is_longer_than_open_clip(loaded):
         text[OWN_LENGTH] = loaded.model.text.own_length
-    if loaded.settings.name in HUB_NAMES:
-        text["hf_model_name"] = text["hf_tokenizer_name"] = HUB_NAMES[loaded.settings.name]
+    if loaded.settings.name == TOWERS:
+        text["hf_model_name"] = text["hf_tokenizer_name"] = HUB_NAME
     return {
         "model_cfg": model_config,
         "preprocess_cfg": {

