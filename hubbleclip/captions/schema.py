@@ -88,11 +88,15 @@ def _plain(value: Any) -> Any:
     return [_plain(one) for one in value] if isinstance(value, list) else value
 
 
+def without_fence(text: str) -> str:
+    """Take the fence of Markdown, which some models write, away from an answer."""
+    return text.strip().removeprefix("```json").removeprefix("```").removesuffix("```")
+
+
 def parse_answer(text: str) -> Answer:
     """Parse and validate an answer, because not every server enforces the schema."""
-    body = text.strip().removeprefix("```json").removeprefix("```").removesuffix("```")
     try:
-        return Answer.model_validate(_plain(json.loads(body)))
+        return Answer.model_validate(_plain(json.loads(without_fence(text))))
     except RecursionError as error:
         raise AnswerError("invalid_json", "the answer is nested too deeply") from error
     except json.JSONDecodeError as error:

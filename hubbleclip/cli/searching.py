@@ -126,13 +126,14 @@ def find_rows(layout: Layout, text: str, wanted: SearchOptions) -> list[dict[str
 
 def reranked_rows(layout: Layout, text: str, wanted: SearchOptions, settings: CaptionSettings) -> list[dict[str, Any]]:
     """Search, and rank the best hits again by a model that reads pictures."""
-    from hubbleclip.captions.rerank import NUM_RANKED, reranked
+    from hubbleclip.captions.backends.openai_compatible import NUM_RANKED, OpenAICompatible
 
     if not text.strip():
         raise SearchError("--rerank needs a text, with which the pictures are compared")
+    client = OpenAICompatible(settings)
     rows = find_rows(layout, text, replace(wanted, k=max(wanted.k, NUM_RANKED)))
     pictures = [layout.existing_tile(row["tile_id"]).read_bytes() for row in rows[:NUM_RANKED]]
-    best = [rows[position] for position in reranked(text, pictures, settings)]
+    best = [rows[position] for position in client.rank(text, pictures)]
     return [*best, *rows[NUM_RANKED:]][: wanted.k]
 
 

@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.compute as pc
 
-from hubbleclip.captions.rerank import NUM_RANKED, reranked
+from hubbleclip.captions.backends.openai_compatible import NUM_RANKED, OpenAICompatible
 from hubbleclip.catalog.catalog import read_catalog
-from hubbleclip.config.settings import CaptionSettings, ModelSettings, Settings
+from hubbleclip.config.settings import ModelSettings, Settings
 from hubbleclip.core.errors import EvaluationError
 from hubbleclip.core.io import sha256_file
 from hubbleclip.core.records import Sample
@@ -84,8 +85,8 @@ class Entry:
         return " ".join(filter(None, (self.model or "promoted run", self.pretrained)))
 
 
-def embed_samples(loaded: LoadedModel, info: DatasetInfo, samples: Sequence[Sample], batch_size: int) -> Floats:
-    """Embed some tiles of a dataset, in order of tile id; their pictures must be those of the samples."""
+def rows_of(info: DatasetInfo, samples: Sequence[Sample]) -> pa.Table:
+    """Find some tiles in a dataset's manifest, in order of tile id; their pictures must be those of the samples."""
     wanted = {sample.tile_id: sample.png_sha256 for sample in samples}
     rows = info.manifest.filter(pc.field("tile_id").isin(list(wanted))).sort_by("tile_id")
     found = dict(zip(rows["tile_id"].to_pylist(), rows["png_sha256"].to_pylist(), strict=True))
@@ -93,9 +94,9 @@ def embed_samples(loaded: LoadedModel, info: DatasetInfo, samples: Sequence[Samp
         missing = [name for name, sha256 in wanted.items() if found.get(name) != sha256]
         raise EvaluationError(
             f"the dataset {info.digest} lacks the pictures of {len(missing)} tiles, such as {missing[0]}:"
-            " give the dataset of which the items were made, or --embeddings or --scores"
+            " give the dataset of which the items were made, or --embeddings or --scores without --rerank"
         )
-    return embed_open_tiles(loaded, open_rows(info, rows), batch_size)
+    return rows
 
 
 def scores_of(items: ItemSet, entry: Entry, settings: Settings) -> dict[str, Floats]:
@@ -103,26 +104,25 @@ def scores_of(items: ItemSet, entry: Entry, settings: Settings) -> dict[str, Flo
 
     If classes are ranked, its base model is scored too; and if the entry says so, the order after re-ranking.
     """
+    client = OpenAICompatible(settings.captions) if entry.rerank else None  # before hours of scoring
     if entry.scores:
         scores = {"model": read_scores(entry.scores, items)}
     elif entry.embeddings:
         scores = {"model": cosine_scores(*read_embeddings(entry.embeddings, items))}
     else:
         scores = model_scores(items, entry, settings)
-    if entry.rerank:
-        pictures = open_dataset(entry.place, settings).read_tile_images(items.image_ids)
-        scores["reranked"] = reranked_scores(scores["model"], items.texts, pictures, settings.captions)
+    if client:
+        scores["reranked"] = reranked_scores(scores["model"], items, open_dataset(entry.place, settings), client)
     return scores
 
 
-def reranked_scores(
-    scores_tk: Floats, texts: Sequence[str], pictures: Sequence[bytes], settings: CaptionSettings
-) -> Floats:
+def reranked_scores(scores_tk: Floats, items: ItemSet, info: DatasetInfo, client: OpenAICompatible) -> Floats:
     """Put the best images of each text into the order that a model which reads pictures gives them."""
+    rows_of(info, items.samples)  # raises an error if the dataset has other pictures
     found_tk = scores_tk.copy()
-    for column_t, text in zip(found_tk.T, texts, strict=True):
+    for column_t, text in zip(found_tk.T, items.texts, strict=True):
         best = np.argsort(-column_t, kind="stable")[:NUM_RANKED]
-        order = reranked(text, [pictures[image] for image in best], settings)
+        order = client.rank(text, info.read_tile_images([items.samples[image].tile_id for image in best]))
         column_t[best[order]] = column_t.max() + np.arange(len(best), 0, -1)
     return found_tk
 
@@ -130,13 +130,14 @@ def reranked_scores(
 def model_scores(items: ItemSet, entry: Entry, settings: Settings) -> dict[str, Floats]:
     """Score each image and text (t, k) by a model, and by its base model if classes are ranked."""
     info, batch_size = open_dataset(entry.place, settings), settings.evaluation.batch_size
+    rows = rows_of(info, items.samples)
     models, is_classes = {"model": open_model(entry.model, entry.pretrained, settings)}, items.benchmark == OBJECTS
     run_dir = run_folder(entry.model, settings) if is_classes else None
     if run_dir:
         models["base"] = prepare_for_embedding(load_base_model(run_dir), settings.evaluation.precision)
     return {
         name: cosine_scores(
-            embed_samples(loaded, info, items.samples, batch_size),
+            embed_open_tiles(loaded, open_rows(info, rows), batch_size),
             embed_phrases(loaded, items.texts, OBJECT_PROMPTS, batch_size)
             if is_classes
             else embed_texts(loaded, items.texts, batch_size),

@@ -56,7 +56,7 @@ class StubServer(BadServer):
         self.url += "/v1"
         self.faults_of, self.numbers = faults_of, count(1)
         self.calls: dict[str, int] = defaultdict(int)
-        self.grade_of: Callable[[str, bytes], int] = lambda text, picture: 5
+        self.grade_of: Callable[[str, bytes], float] = lambda text, picture: 5
         self.on_call: Callable[[int], None] = lambda number: None
 
     @property
@@ -69,7 +69,7 @@ class StubServer(BadServer):
         if not isinstance(content, str):  # a text and a picture
             picture = base64.b64decode(content[1]["image_url"]["url"].partition(",")[2])
             grade = self.grade_of(content[0]["text"].removeprefix("Text: "), picture)
-            give(completion(json.dumps({"grade": grade})))(handler)
+            give(completion(f"```json\n{json.dumps({'grade': grade})}\n```"))(handler)
             return
         abstract = content.partition("Abstract: ")[2]
         faults = [*self.faults_of(abstract)][self.calls[abstract] :]

@@ -148,8 +148,18 @@ def test_a_changed_prompt_has_a_new_version() -> None:
 
 def test_a_picture_is_graded_and_a_bad_grade_is_asked_for_again() -> None:
     with StubServer() as stub:
-        grades = iter((11, 7))
+        grades = iter((11, 7.0))
         stub.grade_of = lambda text, picture: next(grades) if (text, picture) == ("a comet", b"\x89PNG pixels") else 0
         backend = OpenAICompatible(settings(base_url=stub.url), backoff_s=0.01)
         assert backend.judge("a comet", b"\x89PNG pixels") == 7
     assert len(stub.requests) == 2
+
+
+def test_pictures_without_a_grade_get_the_middle_one_and_if_none_has_one_it_is_an_error() -> None:
+    grades = {b"1": 3, b"2": 77, b"3": 9, b"4": 5}
+    with StubServer() as stub:
+        stub.grade_of = lambda text, picture: grades[picture]
+        backend = OpenAICompatible(settings(base_url=stub.url), attempts=1)
+        assert backend.rank("a comet", list(grades)) == [2, 1, 3, 0]
+        with pytest.raises(AnswerError, match="no chat completion"):
+            backend.rank("a comet", [b"2"])

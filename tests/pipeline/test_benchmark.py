@@ -150,8 +150,12 @@ def test_pictures_of_a_frozen_file_must_be_those_of_the_dataset(profile, tmp_pat
     items, _ = open_items(None, settings, str(dataset_dir))
     changed = [replace(items.samples[0], png_sha256="0" * 64), *items.samples[1:]]
     write_items(tmp_path / "set.parquet", replace(items, samples=tuple(changed)))
-    with pytest.raises(EvaluationError, match="lacks the pictures of 1 tiles"):
-        benchmark(tmp_path / "set.parquet", settings, Entry(place=str(dataset_dir), model=str(run_dir)))
+    scores = [{"image": image, "text": text, "score": 0.5} for image, text in product(items.image_ids, items.text_ids)]
+    pq.write_table(pa.Table.from_pylist(scores), tmp_path / "scores.parquet")
+    asked = settings.model_copy(update={"captions": CaptionSettings(model="made", base_url="http://127.0.0.1:9/v1")})
+    for entry in ({"model": str(run_dir)}, {"scores": tmp_path / "scores.parquet", "rerank": True}):
+        with pytest.raises(EvaluationError, match="lacks the pictures of 1 tiles"):
+            benchmark(tmp_path / "set.parquet", asked, Entry(place=str(dataset_dir), **entry))
 
 
 def test_an_exported_folder_has_the_score_of_its_run(profile, tmp_path):

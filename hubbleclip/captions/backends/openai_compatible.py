@@ -5,10 +5,12 @@ from __future__ import annotations
 import base64
 import itertools
 import json
+import logging
 import os
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from threading import Lock
 from typing import Any, TypeVar
@@ -19,10 +21,12 @@ import requests
 from hubbleclip.archives.http.client import LOOPBACK, RequestLimits, Transport, is_retryable, to_archive_error
 from hubbleclip.archives.http.response_errors import DamagedError, ResponseError
 from hubbleclip.captions.backends.base import Reply, SourceText
-from hubbleclip.captions.schema import answer_schema, parse_answer
+from hubbleclip.captions.schema import answer_schema, parse_answer, without_fence
 from hubbleclip.config.captions import MAX_ANSWER_TOKENS, TEMPERATURE
 from hubbleclip.config.settings import UNCONFIRMED, CaptionSettings, FetchSettings
 from hubbleclip.core.errors import AnswerError, ArchiveDownError, SettingsError
+
+log = logging.getLogger(__name__)
 
 PROMPT_VERSION = 3
 """Version of the prompt and of the schema that is sent with it, whose digest a test compares with a recorded one. The
@@ -49,6 +53,9 @@ GRADE_SCHEMA: dict[str, Any] = {
     "required": ["grade"],
     "additionalProperties": False,
 }
+NUM_RANKED = 50
+"""Number of best pictures that are ranked again."""
+MIDDLE_GRADE = 5
 Answered = TypeVar("Answered")
 
 WRONG_ADDRESS = {401, 403, 404, 405}
@@ -155,6 +162,28 @@ class OpenAICompatible:
         )
         return grade
 
+    def rank(self, text: str, pictures: Sequence[bytes]) -> list[int]:
+        """Return the positions of pictures, given best first, by falling grade; equal grades keep their order.
+
+        A picture without an answer gets the middle grade. If none has one, AnswerError is raised.
+        """
+
+        def grade_of(picture: bytes) -> int | AnswerError:
+            try:
+                return self.judge(text, picture)
+            except AnswerError as error:
+                return error
+
+        with ThreadPoolExecutor(self.settings.connections) as pool:
+            answers = list(pool.map(grade_of, pictures))
+        failures = [answer for answer in answers if isinstance(answer, AnswerError)]
+        if failures and len(failures) == len(answers):
+            raise failures[0]
+        if failures:
+            log.warning("%d of %d pictures have no grade: %s", len(failures), len(answers), failures[0])
+        grades = [MIDDLE_GRADE if isinstance(answer, AnswerError) else answer for answer in answers]
+        return sorted(range(len(grades)), key=lambda position: -grades[position])
+
     def _complete(
         self, body_of: Callable[[int], dict[str, Any]], parse: Callable[[str], Answered], count_call: Callable[[], int]
     ) -> tuple[Answered, list[int | None]]:
@@ -233,10 +262,10 @@ class OpenAICompatible:
 
 def parse_grade(text: str) -> int:
     """Parse a grade; ValueError if it is none."""
-    grade = json.loads(text)["grade"]
-    if not isinstance(grade, int) or not 0 <= grade <= 10:
+    grade = json.loads(without_fence(text))["grade"]
+    if grade not in range(11):
         raise ValueError(f"{grade!r} is no grade from 0 to 10")
-    return grade
+    return int(grade)
 
 
 def number_of(value: object) -> int | None:
