@@ -24,6 +24,7 @@ AND (half_width_deg($dec_deg, $radius_deg) >= 180
                  $ra_deg + half_width_deg($dec_deg, $radius_deg)))
 AND separation_deg($ra_deg, $dec_deg, ra_deg, dec_deg) <= $radius_deg
 """
+IN_INSTRUMENT = "upper(instrument) IN ${0} OR upper(split_part(instrument, '/', 1)) IN ${0}"
 IN_BOX = """
 dec_deg BETWEEN $dec_min AND $dec_max AND ($ra_max - $ra_min >= 360 - 1e-9 OR in_wedge(ra_deg, $ra_min, $ra_max))
 """
@@ -93,7 +94,7 @@ FILTERS = (
         "instrument",
         "instrument",
         "Instrument and channel, such as WFC3/UVIS, or instrument, such as WFC3.",
-        "upper(instrument) IN $instrument OR upper(split_part(instrument, '/', 1)) IN $instrument",
+        IN_INSTRUMENT.format("instrument"),
         VALUES.format("instrument"),
     ),
     _one_of("detector", "detector", "Detector, such as UVIS."),
@@ -142,3 +143,18 @@ FILTERS = (
     Filter("box", str, IN_BOX, "box", "ra_min,ra_max,dec_min,dec_max in degrees, such as 350,10,-5,5, across RA 0."),
 )
 FILTER_OF = {one.name: one for one in FILTERS}
+OF_MISSION = "upper(split_part(proposal_id, ':', 1)) IN ${0}"
+IN_RANGES = "len(list_filter(${0}, lambda r: {1} <= r[2] AND {2} >= r[1])) > 0"
+START_MJD, FOV_DEG = "epoch(observed_at) / 86400 + 40587", "pixel_scale_arcsec * size_px / 3600"
+CONDITIONS = {one.name: one.sql for one in FILTERS} | {
+    "TIME": IN_RANGES.format("TIME", START_MJD, f"({START_MJD} + coalesce(exposure_s, 0) / 86400)"),
+    "EXPTIME": IN_RANGES.format("EXPTIME", "exposure_s", "exposure_s"),
+    "FOV": IN_RANGES.format("FOV", FOV_DEG, FOV_DEG),
+    "BAND": "concat_ws(' ', instrument, filter) IN $BAND",
+    "INSTRUMENT": IN_INSTRUMENT.format("INSTRUMENT"),
+    "TARGET": "upper(target_name) IN $TARGET",
+    "COLLECTION": OF_MISSION.format("COLLECTION"),
+    "FACILITY": OF_MISSION.format("FACILITY"),
+    "ID": "list_has_any($ID, [upper(tile_id), upper(product_uri)])",
+}
+"""SQL of the filters, and of the parameters of Simple Image Access: ranges are lists of two numbers."""

@@ -20,7 +20,7 @@ import pyarrow.compute as pc
 from hubbleclip.catalog.catalog import attach, read_catalog
 from hubbleclip.catalog.migrations import read_sql
 from hubbleclip.catalog.tile_facts import FACTS, INDEXED_FACTS, TILE_DETAILS
-from hubbleclip.catalog.tile_filters import FILTER_OF
+from hubbleclip.catalog.tile_filters import CONDITIONS, FILTER_OF
 from hubbleclip.core.errors import CatalogError
 from hubbleclip.core.layout import Layout
 
@@ -40,6 +40,11 @@ SELECT coalesce(abstract, title) AS text FROM proposal WHERE proposal_id = ? OR 
 """
 FACT_NAMES = ", ".join(f'"{one.name}"' for one in FACTS)
 FACTS_OF = f"SELECT row, {FACT_NAMES} FROM facts.tile_fact WHERE row IN (SELECT unnest(?))"  # noqa: S608 - names of columns
+IMAGES_OF = """
+SELECT f.*, t.corners_deg, o.ra_deg AS file_ra_deg, o.dec_deg AS file_dec_deg, o.footprint
+FROM facts.tile_fact f JOIN tile t USING (tile_id) LEFT JOIN observation o ON o.obs_id = f.obs_id
+WHERE row IN (SELECT unnest(?)) ORDER BY row
+"""
 NEAREST_OF_TARGET = """
 WITH seen AS (
   SELECT obs_id, ra_deg, dec_deg FROM observation
@@ -170,7 +175,7 @@ class TileFacts:
         """Find the rows that pass filters, given by name; the value of a place or a box is a dict of numbers."""
         if not values:
             return self.row_n
-        where = " AND ".join(f"({FILTER_OF[name].sql})" for name in values)
+        where = " AND ".join(f"({CONDITIONS[name]})" for name in values)
         bound: dict[str, Any] = {}
         for name, value in values.items():
             bound |= value if isinstance(value, dict) else {name: value}
@@ -218,12 +223,13 @@ class TileFacts:
         """Read everything known of a tile, indexed or not, whose id begins so; of two tiles if there are several."""
         return self._rows(CATALOG, TILE_DETAILS, {"start": start})
 
-    def corners(self, tile_ids: Sequence[str]) -> dict[str, list[float]]:
-        """Read right ascension and declination of the corners of tiles, by tile."""
-        found = self._fetch(
-            CATALOG, "SELECT tile_id, corners_deg FROM tile WHERE tile_id IN (SELECT unnest(?))", [list(tile_ids)]
-        )
-        return {tile_id: list(corners) for tile_id, corners in zip(found["tile_id"], found["corners_deg"], strict=True)}
+    def images(self, rows: Sequence[int]) -> list[dict[str, Any]]:
+        """Read what is known of tiles, with their corners, and position and footprint of their observations."""
+        return self._rows(CATALOG, IMAGES_OF, [list(rows)])
+
+    def filters(self) -> list[dict[str, Any]]:
+        """List the pairs of instrument and filter of all tiles."""
+        return self._rows(IN_MEMORY, "SELECT DISTINCT instrument, filter FROM tile_fact")
 
     def proposal_text(self, number: str) -> str | None:
         """Read the abstract of a proposal, or its title if it has none; None if the proposal is unknown."""

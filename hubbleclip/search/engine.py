@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -120,6 +119,11 @@ class Search:
             finally:
                 self._refreshing.release()
         return self._opened
+
+    @property
+    def opened(self) -> OpenIndex:
+        """The newest state of index and catalog."""
+        return self._now()
 
     @property
     def current(self) -> CurrentIndex:
@@ -465,23 +469,6 @@ class Search:
         query = self._asked(params)
         ra_n, dec_n, _ = query.opened.positions
         return ra_n[query.found_n], dec_n[query.found_n]
-
-    def corners(self, tile_ids: Sequence[str]) -> dict[str, list[float]]:
-        """Find the corners of tiles on the sky.
-
-        Parameters
-        ----------
-        tile_ids
-            Ids of tiles.
-
-        Returns
-        -------
-        dict
-            Right ascension and declination of the four outer corners in turn, ICRS, in degrees, by tile; empty where
-            unknown.
-
-        """
-        return self._now().facts.corners(tile_ids)
 
     def points(self, params: SearchParams | None = None) -> Points:
         """Return the map of the features of the tiles that a search admits.

@@ -6,30 +6,32 @@ Each tile has a row for its picture, and one for its FITS file at MAST. TOPCAT, 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
 from datetime import datetime, timedelta
-from functools import partial
 from typing import Any
 from xml.sax.saxutils import quoteattr
 
 import astropy.units as u
 import numpy as np
+import numpy.typing as npt
 from astropy.coordinates import SkyCoord
 from fastapi import APIRouter, Request, Response
 from mocpy import MOC
 
 from hubbleclip.catalog.tile_facts import INTEGER, REAL, TEXT, Column
+from hubbleclip.catalog.tile_search import TileFacts
 from hubbleclip.core.errors import HubbleclipError
 from hubbleclip.fits.instruments import wavelength_nm
 from hubbleclip.missions.links import DOWNLOAD, archive_links
+from hubbleclip.search.engine import Search
 from hubbleclip.search.export import as_astropy, as_votable, infos_of
+from hubbleclip.search.open_index import OpenIndex
 from hubbleclip.search.params import MAX_DEPTH, ParameterError, SearchParams, checked
-from hubbleclip.search.records import GroupBy
 from hubbleclip.search.server.cone_search import MEDIA_TYPE, VOTABLES, error_table
 from hubbleclip.search.server.search_service import BusyError, SearchService
 
 Row = dict[str, Any]
-Test = Callable[[Row], bool]
 MJD_EPOCH = datetime(1858, 11, 17)
 POLYGON_ORDER = 14
 """HEALPix order, of cells of 13 arcsec, to which the edge of a polygon is followed."""
@@ -70,24 +72,16 @@ OBSCORE: dict[str, tuple[Any, str, str, str | None]] = {
 """Type, UCD, utype (after `obscore:`) and unit of each column that ObsCore 1.1 demands."""
 COLUMNS = tuple(Column(name, kind, "", ucd, unit) for name, (kind, ucd, _, unit) in OBSCORE.items())
 UTYPES = {name: f"obscore:{utype}" for name, (_, _, utype, _) in OBSCORE.items()}
-RANGES = {
-    "BAND": ("em_min", "em_max"),
-    "TIME": ("t_min", "t_max"),
-    "EXPTIME": ("t_exptime", "t_exptime"),
-    "FOV": ("s_fov", "s_fov"),
-}
-"""Columns that must overlap a range."""
-VALUES = {
-    "INSTRUMENT": "instrument_name",
-    "TARGET": "target_name",
-    "COLLECTION": "obs_collection",
-    "FACILITY": "facility_name",
+RANGES = ("BAND", "TIME", "EXPTIME", "FOV")
+VALUES = ("INSTRUMENT", "TARGET", "COLLECTION", "FACILITY")
+"""Parameters that select tiles; of an instrument, the part before the slash is enough."""
+OF_ROW = {
     "DPTYPE": "dataproduct_type",
     "CALIB": "calib_level",
     "FORMAT": "access_format",
     "ID": "obs_publisher_did",
 }
-"""Columns that must have one of the given values; of an instrument, the part before the slash is enough."""
+"""Parameters that select rows, and the columns that must have one of their values."""
 OTHERS = ("POS", "MAXREC", "RESPONSEFORMAT")
 WIDTHS = {"N": 0.02, "M": 0.1, "W": 0.25, "X": 0.5, "LP": 0.5}
 """Widths of the bands as shares of their wavelengths, by the last letters of a filter's name, as they usually are."""
@@ -109,7 +103,7 @@ def image_routes(service: SearchService) -> APIRouter:
     """Make the routes of the image access."""
     router = APIRouter(prefix="/sia2")
 
-    names = sorted({*RANGES, *VALUES, *OTHERS})
+    names = sorted({*RANGES, *VALUES, *OF_ROW, *OTHERS})
     several = {"type": "array", "items": {"type": "string"}}
 
     @router.get(
@@ -146,55 +140,80 @@ def image_routes(service: SearchService) -> APIRouter:
 
 def _find(service: SearchService, given: Mapping[str, list[str]], base_url: str) -> bytes:
     """Find the rows that a query admits, and write them as VOTable."""
-    known = {*RANGES, *VALUES, *OTHERS}
+    known = {*RANGES, *VALUES, *OF_ROW, *OTHERS}
     if unknown := sorted(given.keys() - known):
         raise ParameterError(f"{unknown[0]}: not supported; known are {', '.join(sorted(known))}")
-    max_rows = int(_numbers("MAXREC", given["MAXREC"][0], 1)[0]) if "MAXREC" in given else MAX_DEPTH
+    max_rows = int(min(2 * MAX_DEPTH, _numbers("MAXREC", given["MAXREC"][0], 1)[0])) if "MAXREC" in given else MAX_DEPTH
     if max_rows < 0:
         raise ParameterError("MAXREC: 0 or more")
-    tests = list(_tests(given))
+    opened = service.search.opened
+    conditions = _conditions(opened.facts, given)
+    found = [_tiles(service.search, opened, text, conditions) for text in given.get("POS", [""])]
+    tiles = np.unique(np.concatenate(found)).tolist()
+    wanted = {name: {text.strip().upper() for text in given[name]} for name in OF_ROW if name in given}
     rows: dict[str, Row] = {}
-    is_cut, status = False, service.search.status
-    for region, is_inside in map(_region, given.get("POS", [""])):
-        hits = service.search.run(checked(SearchParams, region | {"group": GroupBy.NONE, "k": MAX_DEPTH}))
-        corners = service.search.corners([hit.tile_id for hit in hits.hits])
-        is_cut, status = is_cut or hits.has_more, hits.index
-        found = [row for hit in hits.hits for row in _rows(hit.row(), corners[hit.tile_id], base_url)]
-        rows |= {row["access_url"]: row for row in found if is_inside(row) and all(test(row) for test in tests)}
-    infos = infos_of(status) | {"QUERY_STATUS": "OVERFLOW" if is_cut or len(rows) > max_rows else "OK"}
+    for facts in opened.facts.images(tiles[:MAX_DEPTH]):
+        for row in _rows(facts, base_url):
+            has_fov = "FOV" not in given or row["s_fov"] is not None
+            if has_fov and all(str(row[OF_ROW[name]]).upper() in values for name, values in wanted.items()):
+                rows[row["access_url"]] = row
+    is_cut = len(tiles) > MAX_DEPTH or len(rows) > max_rows
+    infos = infos_of(opened.status) | {"QUERY_STATUS": "OVERFLOW" if is_cut else "OK"}
     table = as_astropy(list(rows.values())[:max_rows], COLUMNS)
     return as_votable(table, infos, "Tiles, and their FITS files", UTYPES)
 
 
-def _region(text: str) -> tuple[dict[str, str], Test]:
-    """Return the filter that admits the tiles in a region, or more, and whether the centre of a tile is inside."""
+def _conditions(facts: TileFacts, given: Mapping[str, list[str]]) -> dict[str, Any]:
+    """Return what tiles must meet, as `TileFacts.admitted` takes it."""
+    values: dict[str, Any] = {name: [text.strip().upper() for text in given[name]] for name in VALUES if name in given}
+    if "ID" in given:
+        values["ID"] = [text.strip().upper().partition("?")[2] for text in given["ID"]]
+    for name in RANGES:
+        if name in given:
+            ends = [_numbers(name, text, 2 if len(text.split()) > 1 else 1) for text in given[name]]
+            values[name] = [[numbers[0], numbers[-1]] for numbers in ends]
+    if "BAND" in values:
+        bands = [(" ".join(filter(None, (one["instrument"], one["filter"]))), _band(one)) for one in facts.filters()]
+        values["BAND"] = [
+            name for name, band in bands if band and any(band[0] <= r[1] and band[1] >= r[0] for r in values["BAND"])
+        ]
+    return values
+
+
+def _tiles(search: Search, opened: OpenIndex, text: str, conditions: dict[str, Any]) -> npt.NDArray[np.int64]:
+    """Find the rows of the index whose tiles are in a region and meet conditions."""
     shape, _, numbers = text.strip().partition(" ")
+    values, area = {}, None
     if shape.upper() == "CIRCLE":
-        return {"place": " ".join(map(repr, _numbers("POS", numbers, 3)))}, lambda row: True
-    if shape.upper() == "RANGE":
+        values["place"] = asdict(search.resolve_target(" ".join(map(repr, _numbers("POS", numbers, 3)))))
+    elif shape.upper() == "RANGE":
         low, high, south, north = np.clip(_numbers("POS", numbers, 4), [0, 0, -90, -90], [360, 360, 90, 90]).tolist()
-        return {"box": f"{low},{high},{south},{north}"}, lambda row: True
-    if shape.upper() == "POLYGON":
-        corners = SkyCoord(np.reshape(_numbers("POS", numbers, 6), (-1, 2)), unit="deg")
+        values = checked(SearchParams, {"box": f"{low},{high},{south},{north}"}).filter_values()
+    elif shape.upper() == "POLYGON":
+        try:
+            corners = SkyCoord(np.reshape(_numbers("POS", numbers, 6), (-1, 2)), unit="deg")
+        except ValueError as error:
+            raise ParameterError(f"POS: {error}") from error
         centre = SkyCoord(corners.cartesian.mean(), representation_type="unitspherical")
         radius_deg = centre.separation(corners).deg.max()
         area = MOC.from_polygon_skycoord(corners, max_depth=POLYGON_ORDER)
-        place = f"{centre.ra.deg:.9f} {centre.dec.deg:.9f} {radius_deg:.9f}"
-        return {"place": place}, lambda row: bool(area.contains_lonlat(row["s_ra"] * u.deg, row["s_dec"] * u.deg)[0])
-    if text:
+        values["place"] = {"ra_deg": centre.ra.deg, "dec_deg": centre.dec.deg, "radius_deg": radius_deg}
+    elif text:
         raise ParameterError(f"POS: CIRCLE, RANGE or POLYGON with numbers in degrees, not {text[:64]!r}")
-    return {}, lambda row: True
+    row_n = opened.facts.admitted(conditions | values)
+    ra_n, dec_n, _ = opened.positions
+    return row_n if area is None else row_n[area.contains_lonlat(ra_n[row_n] * u.deg, dec_n[row_n] * u.deg)]
 
 
 def _numbers(name: str, text: str, num: int) -> list[float]:
-    """Parse at least `num` numbers, exactly `num` if it is less than 5; infinity is a number."""
+    """Parse at least `num` numbers, exactly `num` if it is less than 5; the ends of ranges may be infinite."""
     try:
         numbers = [float(part) for part in text.split()]
     except ValueError:
         numbers = []
     if (
         len(numbers) < num
-        or any(map(math.isnan, numbers))
+        or not all(math.isfinite(one) or (math.isinf(one) and num in (2, 4)) for one in numbers)
         or (num < 5 and len(numbers) > num)
         or len(numbers) % 2 > num % 2
     ):
@@ -202,32 +221,18 @@ def _numbers(name: str, text: str, num: int) -> list[float]:
     return numbers
 
 
-def _tests(given: Mapping[str, list[str]]) -> Iterator[Test]:
-    """Yield the conditions that a row must meet, by ranges and by values."""
-    for name, (low, high) in RANGES.items():
-        if name in given:
-            limits = [_numbers(name, text, 2 if len(text.split()) > 1 else 1) for text in given[name]]
-            yield partial(_overlaps, low, high, limits)
-    for name, column in VALUES.items():
-        if name in given:
-            yield partial(_is_one_of, column, {text.strip().upper() for text in given[name]})
+def _band(facts: Row) -> tuple[float, float] | None:
+    """Return the limits of the wavelengths of a filter in metres, if it is known."""
+    nm = wavelength_nm(facts["filter"], facts["instrument"])
+    width = next((share for end, share in WIDTHS.items() if str(facts["filter"]).upper().endswith(end)), 0.25)
+    return (nm * (1 - width / 2) * 1e-9, nm * (1 + width / 2) * 1e-9) if nm else None
 
 
-def _overlaps(low: str, high: str, limits: list[list[float]], row: Row) -> bool:
-    """Return whether a row overlaps one of several ranges; a range may be one number."""
-    return row[low] is not None and any(row[low] <= one[-1] and row[high] >= one[0] for one in limits)
-
-
-def _is_one_of(column: str, wanted: set[str], row: Row) -> bool:
-    """Return whether a row has one of several values."""
-    value = str(row[column]).upper()
-    return value in wanted or value.partition("/")[0] in wanted
-
-
-def _rows(facts: Row, corners_deg: list[float], base_url: str) -> Iterator[Row]:
+def _rows(facts: Row, base_url: str) -> Iterator[Row]:
     """Make the row of a tile's picture, and of its FITS file if the archive is a mission's."""
     if facts["ra_deg"] is None:
         return
+    corners_deg = facts["corners_deg"]
     mission = str(facts["proposal_id"]).partition(":")[0].upper()
     row = dict.fromkeys(OBSCORE) | {
         "dataproduct_type": "image",
@@ -253,16 +258,22 @@ def _rows(facts: Row, corners_deg: list[float], base_url: str) -> Iterator[Row]:
         "obs_publisher_did": f"ivo://hubbleclip/tile?{facts['tile_id']}",
     }
     if facts["observed_at"]:
-        start = (datetime.fromisoformat(facts["observed_at"]) - MJD_EPOCH) / timedelta(days=1)
+        start = (facts["observed_at"] - MJD_EPOCH) / timedelta(days=1)
         row |= {"t_min": start, "t_max": start + (facts["exposure_s"] or 0) / 86_400}
-    if nm := wavelength_nm(facts["filter"], facts["instrument"]):
-        width = next((share for end, share in WIDTHS.items() if str(facts["filter"]).upper().endswith(end)), 0.25)
-        row |= {"em_min": nm * (1 - width / 2) * 1e-9, "em_max": nm * (1 + width / 2) * 1e-9}
+    if band := _band(facts):
+        row |= {"em_min": band[0], "em_max": band[1]}
     yield row
     for link in archive_links(facts):
         if link.url.startswith(DOWNLOAD):
-            yield row | {
-                "access_url": link.url,
-                "access_format": "application/fits",
-                "obs_publisher_did": f"ivo://hubbleclip/product?{facts['product_uri']}",
-            }
+            yield (
+                row
+                | {
+                    "access_url": link.url,
+                    "access_format": "application/fits",
+                    "obs_publisher_did": f"ivo://hubbleclip/product?{facts['product_uri']}",
+                    "s_ra": facts["file_ra_deg"],
+                    "s_dec": facts["file_dec_deg"],
+                    "s_region": facts["footprint"],
+                }
+                | dict.fromkeys(("s_fov", "s_xel1", "s_xel2"))
+            )

@@ -5,6 +5,7 @@ import warnings
 
 import pytest
 import pyvo
+import valid_catalog
 from astropy import units as u
 from astropy.coordinates import SkyCoord
 from astropy.io.votable import parse
@@ -14,6 +15,7 @@ from starlette.testclient import TestClient
 from web_search import service_of
 
 from hubbleclip.search.engine import Search
+from hubbleclip.search.server import image_access
 from hubbleclip.search.server.image_access import OBSCORE
 
 
@@ -74,6 +76,39 @@ def test_regions_of_every_shape_admit_the_tiles_inside(position: str, num: int, 
     assert {info.name: info.value for info in file.resources[0].infos}["QUERY_STATUS"] == "OK"
 
 
+@pytest.mark.parametrize(
+    ("parameters", "num"),
+    [
+        ({"ID": f"ivo://hubbleclip/tile?{IDS[-1]}"}, 1),
+        ({"ID": "ivo://hubbleclip/product?mast:7-5"}, 1),
+        ({"TARGET": "NGC-107", "FORMAT": "image/png"}, 6),
+        ({"TIME": "58006.9 Inf", "EXPTIME": "590 610"}, 2),
+        ({"INSTRUMENT": "ACS", "POS": "CIRCLE 19 -30 1"}, 4),
+        ({"BAND": "6e-7", "TARGET": ["NGC-106", "NGC-107"], "CALIB": "3", "FACILITY": "HST"}, 8),
+        ({"FOV": "0.0001 1", "TARGET": "NGC-107"}, 6),
+        ({"COLLECTION": "JWST"}, 0),
+    ],
+)
+def test_parameters_select_among_all_tiles(
+    parameters: dict[str, str | list[str]], num: int, client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(image_access, "MAX_DEPTH", 12)
+    file = parse(io.BytesIO(client.get("/sia2/query", params=parameters).content))
+    assert len(file.get_first_table().array) == num
+    assert {info.name: info.value for info in file.resources[0].infos}["QUERY_STATUS"] == "OK"
+
+
+def test_the_row_of_a_file_has_the_position_and_the_footprint_of_its_observation(
+    service: pyvo.dal.SIA2Service,
+) -> None:
+    observation = valid_catalog.observation("o7-5")
+    found = service.search(target_name="NGC-107", instrument="ACS", exptime=(590, 610), res_format="application/fits")
+    (one,) = found
+    assert one.s_region == observation.footprint
+    assert (one.s_ra.value, one.s_dec.value) == PLACES[-1]
+    assert found.to_table()["s_xel1"].mask.all()
+
+
 def test_rows_beyond_the_limit_are_told(client: TestClient) -> None:
     for limit in (0, 5):
         file = parse(io.BytesIO(client.get("/sia2/query", params={"maxrec": limit}).content))
@@ -90,6 +125,9 @@ def test_rows_beyond_the_limit_are_told(client: TestClient) -> None:
         ("TIME", "a"),
         ("BAND", ""),
         ("MAXREC", "-1"),
+        ("MAXREC", "inf"),
+        ("POS", "POLYGON 0 95 10 95 5 96"),
+        ("POS", "POLYGON 0 0 inf 0 1 1"),
         ("COLOUR", "1"),
     ],
 )

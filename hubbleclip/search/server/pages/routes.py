@@ -256,8 +256,9 @@ def _change(search: Search, name: str, action: str, note: str, tile_ids: list[st
         change_selection(path, name, note=note)
         return "/selections"
     if action == "add":
-        if unknown := set(tile_ids) - search.corners(tile_ids).keys():
-            raise SearchError(f"there is no tile {min(unknown)[:64]!r}")
+        facts = search.opened.facts
+        if unknown := [tile_id for tile_id in tile_ids if not facts.has(tile_id)]:
+            raise SearchError(f"there is no tile {unknown[0][:64]!r}")
         change_selection(path, name, add=tile_ids)
     elif action == "remove":
         change_selection(path, name, remove=tile_ids)
