@@ -179,11 +179,13 @@ class SearchService:
         self.model_state, self.queue.max_s = LOADING, START_S
         try:
             self.search.load_model()
+            self.model_state = OK
             log.info("search: the model is loaded")
         except (HubbleclipError, OSError, RuntimeError) as error:
+            self.model_state = "the model cannot be loaded"
             log.error("search: the model cannot be loaded: %s", error)
         finally:
-            self.model_state, self.queue.max_s = "the model cannot be loaded", MAX_S
+            self.queue.max_s = MAX_S
 
     def health(self) -> str:
         """Return `OK`, `LOADING`, or why searches fail; a damaged index is opened again."""

@@ -88,3 +88,4 @@ def test_calls_may_wait_while_the_model_is_loaded() -> None:
     service.load_model()
     assert seen == [("loading the model", True)]
     assert service.queue.max_s == MAX_S
+    assert service.health() == "ok"  # a new index has a model that the next query loads
