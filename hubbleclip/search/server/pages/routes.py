@@ -35,6 +35,7 @@ from hubbleclip.search.server.search_service import BusyError, NotFoundError, Se
 from hubbleclip.search.server.security import Access
 from hubbleclip.search.server.uploads import PICTURES
 from hubbleclip.search.sky import UnaskedNameError
+from hubbleclip.search.stores.base import rows_of
 
 Part = TypeVar("Part")
 NUM_EXAMPLES = 8
@@ -256,9 +257,10 @@ def _change(search: Search, name: str, action: str, note: str, tile_ids: list[st
         change_selection(path, name, note=note)
         return "/selections"
     if action == "add":
-        facts = search.opened.facts
-        if unknown := [tile_id for tile_id in tile_ids if not facts.has(tile_id)]:
-            raise SearchError(f"there is no tile {unknown[0][:64]!r}")
+        wanted = sorted(set(tile_ids))
+        rows = rows_of(search.opened.store.tile_ids, wanted)
+        if None in rows:
+            raise SearchError(f"there is no tile {wanted[rows.index(None)][:64]!r}")
         change_selection(path, name, add=tile_ids)
     elif action == "remove":
         change_selection(path, name, remove=tile_ids)
