@@ -15,8 +15,8 @@ from hubbleclip.cli.running import redirect_caches
 from hubbleclip.core.errors import SettingsError
 
 LOOPBACK, PORT = "127.0.0.1", 8765
-MAX_CUTOUT_BYTES = 8 * 2**20
-"""Most bytes that are read of a FITS file in the archive for one cut-out."""
+MAX_CUTOUT_BYTES = 16 * 2**20
+"""Most bytes that are read of a FITS file in the archive for one cut-out; a tile of ACS/WFC needs 10 MiB."""
 TOKEN = "HUBBLECLIP_TOKEN"  # noqa: S105
 """Environment variable of the token; an option would be visible in the list of processes."""
 

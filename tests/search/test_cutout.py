@@ -10,6 +10,7 @@ from astropy.io import fits
 from astropy.wcs import WCS
 
 from hubbleclip.archives.mast.remote_file import BLOCK_BYTES, open_remote
+from hubbleclip.cli.serving import MAX_CUTOUT_BYTES
 from hubbleclip.config.settings import FetchSettings
 from hubbleclip.core.errors import DownloadError, ImageError
 from hubbleclip.search.cutout import cut_out
@@ -80,18 +81,18 @@ def test_a_cutout_too_large_for_memory_is_refused(tmp_path: Path) -> None:
         cut_out(tmp_path / "missing.fits", facts(size_px=5000))
 
 
-def remote(server: BadServer, max_bytes: int = 8 * BLOCK_BYTES):
+def remote(server: BadServer, max_bytes: int = MAX_CUTOUT_BYTES):
     return open_remote(FetchSettings(requests_per_s=1000), server.url, URI, max_bytes)
 
 
 def test_a_cutout_by_ranges_is_that_of_the_whole_file_and_reads_a_part_of_it() -> None:
-    large = np.random.default_rng(4).normal(size=(3000, 1000)).astype(np.float32)
+    large = np.arange(1200 * 4211, dtype=np.float32).reshape(1200, 4211)  # as wide as an image of ACS/WFC
     body = fits_bytes(large)
     with BadServer(give_range(body)) as server:
-        content = cut_out(remote(server), facts(y0=2000, x0=700))
-        assert len(server.seen) == 2 < len(body) / BLOCK_BYTES
+        content = cut_out(remote(server), facts(y0=600, x0=700, size_px=512))
+        assert len(server.seen) < 12 < len(body) / BLOCK_BYTES
         (cut,) = fits.open(io.BytesIO(content))
-        np.testing.assert_array_equal(cut.data, large[2000:2064, 700:764])
+        np.testing.assert_array_equal(cut.data, large[600:1112, 700:1212])
         with pytest.raises(DownloadError, match="more bytes than allowed"):
             cut_out(remote(server, 2 * BLOCK_BYTES), facts(y0=0, x0=0, size_px=1000))
 
