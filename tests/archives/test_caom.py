@@ -166,11 +166,13 @@ def test_many_proposals_are_asked_for_in_chunks() -> None:
     assert "instrument_name" not in criteria[0]
 
 
-def test_press_images_are_asked_for_without_the_other_settings_and_are_no_images_to_cut(tmp_path: Path) -> None:
+def test_press_images_are_asked_for_by_programme_and_place_alone_and_are_no_images_to_cut(tmp_path: Path) -> None:
     settings = ArchiveSettings(collections=("HST", "OPO"), instruments=("ACS*",))
     images, press = criteria_of(settings, HST)
     assert (images["obs_collection"], press) == (["HST"], {"obs_collection": ["OPO"]})
     assert len(criteria_of(settings.model_copy(update={"listing": "missions"}), HST)) == 1
+    (press,) = criteria_of(ArchiveSettings(collections=("OPO",), targets=("M51",)), HST, ["1"])
+    assert press == {"obs_collection": ["OPO"], "proposal_id": ["1"]}
     row = {
         "obs_id": "hs-2004-32-a",
         "obsid": 7,

@@ -65,16 +65,21 @@ def criteria_of(settings: ArchiveSettings, mission: Mission, numbers: Sequence[s
         start = mjd_of(settings.observed_from) if settings.observed_from else FIRST_MJD
         base["t_min"] = [start, math.nextafter(mjd_of(settings.observed_to), 0) if settings.observed_to else LAST_MJD]
     chunks = [list(numbers[i : i + NUMBERS_PER_QUERY]) for i in range(0, len(numbers), NUMBERS_PER_QUERY)] or [[]]
-    parts: list[list[Criteria]] = [  # MAST accepts one wildcard per filter, so each wildcard has its own query
-        [{"instrument_name": names} if names else {} for names in one_wildcard_each(instruments_of(settings, mission))],
-        [{"target_name": names} if names else {} for names in one_wildcard_each(settings.targets)],
+    kinds: list[Criteria] = [  # MAST accepts one wildcard per filter, so each wildcard has its own query
+        {**base, **({"instrument_name": names} if names else {}), **({"target_name": targets} if targets else {})}
+        for names in one_wildcard_each(instruments_of(settings, mission))
+        for targets in one_wildcard_each(settings.targets)
+        if collections
+    ]
+    # images of press releases have no instrument, level, intent or target of the mission, and are not in the search API
+    if press in settings.collections and settings.listing == "caom":
+        kinds.append({"obs_collection": [press]})
+    parts: list[list[Criteria]] = [
+        kinds,
         [{"proposal_id": chunk} if chunk else {} for chunk in chunks],
         [{}] if settings.cone_deg is None else boxes_around(*settings.cone_deg),
     ]
-    found = [{**base, **one, **two, **three, **four} for one, two, three, four in product(*parts)]
-    # images of press releases have no instrument, level or intent of the mission, and are not in the search API
-    has_press = press in settings.collections and settings.listing == "caom"
-    return [*found, {"obs_collection": [press]}] if has_press else found
+    return [{**one, **two, **three} for one, two, three in product(*parts)]
 
 
 def collections_of(settings: ArchiveSettings, mission: Mission) -> list[str]:
