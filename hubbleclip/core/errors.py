@@ -125,7 +125,8 @@ class DiskFullError(MachineError):
 def machine_error(error: BaseException | None, place: object = "a file") -> MachineError | None:
     """Return the failure of the machine that is an error or its cause, as one line; None if there is none.
 
-    Libraries in other languages give the system's text for an error number within theirs.
+    Libraries in other languages give the system's text for an error number within theirs; our own errors may quote the
+    text of another machine.
     """
     while error is not None:
         if isinstance(error, MachineError):
@@ -135,7 +136,7 @@ def machine_error(error: BaseException | None, place: object = "a file") -> Mach
         numbers = [number for number in SYSTEM_ERRNOS if os.strerror(number) in str(error)]
         if isinstance(error, OSError):
             place, numbers = error.filename or place, [error.errno] if error.errno in SYSTEM_ERRNOS else []
-        if numbers and not isinstance(error, HubbleclipError):
+        if numbers and not type(error).__module__.startswith("hubbleclip"):
             return _failed_call(numbers[0], place)
         error = error.__cause__
     return None

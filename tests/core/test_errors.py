@@ -5,6 +5,7 @@ import os
 
 import pytest
 
+from hubbleclip.archives.http.response_errors import DamagedError
 from hubbleclip.core.errors import DiskFullError, ItemError, MachineError, machine_error
 
 STALE = f"I/O error: {os.strerror(errno.ESTALE)} (os error 116)"
@@ -22,6 +23,7 @@ STALE = f"I/O error: {os.strerror(errno.ESTALE)} (os error 116)"
         (OSError(errno.ENOENT, "", "a.png"), None, ""),
         (PermissionError(errno.EACCES, ""), None, ""),
         (ItemError("unreadable", STALE), None, ""),
+        (DamagedError(STALE), None, ""),  # what a server says of its own disk
     ],
 )
 def test_a_failure_of_the_machine_is_found(error: Exception, kind: type[MachineError] | None, said: str) -> None:
