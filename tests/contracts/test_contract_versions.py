@@ -6,8 +6,7 @@ import pytest
 from contract_changes import IS_TIGHTER, Change, differences, is_sufficient_bump
 from open_data_contract_standard.model import OpenDataContractStandard
 
-from hubbleclip.contracts.rules import REQUIRED, RULE_PREDICATES
-from hubbleclip.contracts.schema import read_contract
+from hubbleclip.contracts.schema import REQUIRED, RULE_PREDICATES, read_contract
 
 RELEASED = Path(__file__).parent / "released"
 """The contracts of the last release; CONTRIBUTING.md says when they are copied there. Before the first, it is empty."""

@@ -10,8 +10,7 @@ import pytest
 from valid_catalog import RUNS, hex_of, valid_rows
 
 from hubbleclip.contracts.audit import check_columns, check_rules
-from hubbleclip.contracts.rules import RULE_PREDICATES, ColumnRule
-from hubbleclip.contracts.schema import Table, tables, to_arrow
+from hubbleclip.contracts.schema import RULE_PREDICATES, ColumnRule, Table, tables, to_arrow
 
 D2, D1 = hex_of("2", 32), hex_of("1", 32)
 FAULTS: dict[str, list[str]] = {
