@@ -51,7 +51,7 @@ def read_proposals_file(path: Path, archive: str) -> list[Proposal]:
 
 def _read_rows(path: Path) -> Iterator[tuple[str, ProposalText]]:
     """Yield the mission and the proposal text of each row. A line that is not a JSON object raises SettingsError."""
-    with path.open(encoding="utf-8", errors="replace", newline="") as lines:
+    with path.open(encoding="utf-8-sig", errors="replace", newline="") as lines:
         try:
             for row in _read_csv(lines) if path.suffix in {".csv", ".tsv"} else _read_json(lines):
                 yield _text(row, "mission").upper(), _proposal_of(row)
@@ -63,8 +63,21 @@ def _read_csv(lines: TextIO) -> Iterator[dict[str, Any]]:
     """Yield the rows of a table of open_clip: `filepath` and `title`, the caption, behind a line with their names."""
     delimiter = "\t" if "\t" in lines.readline() else ","
     lines.seek(0)
-    for row in csv.DictReader(lines, delimiter=delimiter):
-        yield {"id": Path(row.get("filepath") or "").stem, "caption": row.get("title"), **row}
+    rows = csv.DictReader(lines, delimiter=delimiter)
+    names = set(rows.fieldnames or ())
+    if names.isdisjoint({"filepath", "id", "number", "proposal_id"}) or names.isdisjoint(
+        {"title", "caption", "abstract"}
+    ):
+        raise ValueError("line 1: the names of the columns must be filepath and title")
+    known: dict[str, dict[str, Any]] = {}
+    for row in rows:
+        number = Path(row.get("filepath") or "").stem
+        first = known.setdefault(number, row) if number else row
+        if first.get("filepath") != row.get("filepath") and first.get("title") != row.get("title"):
+            raise ValueError(
+                f"line {rows.line_num}: another folder has a picture {number!r} with another title: rename one"
+            )
+        yield {"id": number, "caption": row.get("title"), **row}
 
 
 def _read_json(lines: TextIO) -> Iterator[dict[str, Any]]:

@@ -13,6 +13,7 @@ import pytest
 from astropy.io import fits
 
 from hubbleclip.archives import open_archive
+from hubbleclip.archives.json_lines import read_proposal_rows
 from hubbleclip.archives.local import LocalArchive
 from hubbleclip.config.settings import ArchiveSettings, FetchSettings
 from hubbleclip.contracts.validation import contract_violations
@@ -222,7 +223,7 @@ def test_an_unknown_archive_lists_the_known_ones(tmp_path: Path) -> None:
     [
         ("captions.jsonl", '{"id": "heic0004a", "title": "A dying star.", "caption": "A dying star."}'),
         ("captions.csv", "filepath\ttitle\nimages/heic0004a.jpg\tA dying star.\n"),  # the separator of open_clip
-        ("captions.csv", 'title,filepath\n"A dying star.",heic0004a.jpg\n'),
+        ("captions.csv", '\ufefftitle,filepath\n"A dying star.",heic0004a.jpg\n"Another title.",heic0004a.jpg\n'),
     ],
 )
 def test_a_picture_finds_its_caption_by_its_name(name: str, text: str, tmp_path: Path) -> None:
@@ -235,6 +236,19 @@ def test_a_picture_finds_its_caption_by_its_name(name: str, text: str, tmp_path:
     (proposal,), _ = archive.fetch_proposals(["heic0004a"])
     assert (found.obs_id, found.proposal_id) == ("images/heic0004a.jpg", "local:heic0004a")
     assert (proposal.title, proposal.abstract) == ("A dying star.", "A dying star.")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("filepath;title\na.jpg;A star.\n", "must be filepath and title"),
+        ("filepath,title\nd1/a.jpg,A star.\nd2/a.jpg,A moon.\n", "line 3: another folder has a picture 'a'"),
+    ],
+)
+def test_a_table_of_captions_that_gives_no_picture_its_own_is_refused(text: str, said: str, tmp_path: Path) -> None:
+    (tmp_path / "captions.csv").write_text(text)
+    with pytest.raises(SettingsError, match=said):
+        read_proposal_rows(tmp_path / "captions.csv")
 
 
 def test_pictures_with_odd_numbers_as_names_find_their_own_captions(tmp_path: Path) -> None:
