@@ -81,7 +81,7 @@ class _Reader:
         text, weight = split_weight(written)
         if weight <= 0 or stays_text(text):
             return written
-        rest = re.sub('"[^"]*"', lambda match: self._hide(match[0]), text)
+        rest = NUMBER_SIGN.sub(r"\1 ", re.sub('"[^"]*"', lambda match: self._hide(match[0]), text))
         # Names that are to be avoided come first, because `and` may join others to them.
         for is_first, (pattern, read) in product((True, False), RULES):
             start = 0
@@ -276,6 +276,7 @@ DATES = (
     rf"(?:(?P<both>between)\s+|(?P<side>since|after|before|until|till|up to|from|in|[<>]=?)\s*)?(?P<first>{DAY})"
     rf"(?:\s*(?(both)(?:and|to|-)|(?:\.\.|-|to|until|(?P<and>and|&)))\s*(?P<last>{DAY}))?"
 )
+NUMBER_SIGN = re.compile(r"\b(program(?:me)?|proposal|GO|PID)\s+(?:no\b\.?|number)\s*(?=#?\d{4,5}\b)", re.IGNORECASE)
 RADIUS = _pattern(
     rf"(?:(?:\A|(?<={TAKEN}))[\s,]*(?P<lead>within|r(?:adius)?\s*[=:]?)|within)?\s*(?P<size>{NUMBER})\s*"
     rf"(?P<unit>arcmin\w*|arcsec\w*|deg\w*|[°′″'\"])(?(lead)(?!\s+(?:of|around|from)\s)|\s+(?:of|around|from)\s+(?={TAKEN}))"

@@ -45,6 +45,7 @@ QUERIES = {
     "go10465": {"proposal": ["10465"], "group": "none"},
     "SNAP 11360 F814W": {"proposal": ["11360"], "filter": ["F814W"], "group": "none"},
     "programme 10003 spiral galaxy": {"proposal": ["10003"], "q": ["spiral galaxy"], "group": "none"},
+    "spirals of proposal no. 12345": {"proposal": ["12345"], "q": ["spirals"], "group": "none"},
     "Proposal ID: 12345": {"proposal": ["12345"], "group": "none"},
     "hst:10003": {"proposal": ["10003"], "group": "none"},
     "Freedman": {"pi": "Freedman"},
