@@ -109,13 +109,16 @@ def remove_strays(stage: Stage) -> None:
 def is_intact(product: Product, layout: Layout) -> bool:
     """Return whether the disk has a product's file with the content that was fetched.
 
-    Fetching has hashed the file, so it is hashed again only if it was written since.
+    Fetching has hashed the file, so it is hashed again only if it was written since or has another size.
     """
     if product.path is None or product.fetched_at is None:
         return False
     path = layout.absolute(product.path)
-    is_unchanged = path.is_file() and path.stat().st_mtime <= product.fetched_at.timestamp()
-    return is_unchanged or has_sha256(path, product.sha256)
+    if path.is_file():
+        found = path.stat()
+        if found.st_mtime <= product.fetched_at.timestamp() and product.size_bytes in {None, found.st_size}:
+            return True
+    return has_sha256(path, product.sha256)
 
 
 def forgotten(product: Product, layout: Layout) -> Product:
