@@ -110,7 +110,7 @@ class Catalog:
             relation = self.connection.sql(sql, params=_bound(parameters) or None)
             return pa.table({}) if relation is None else relation.to_arrow_table()
         except duckdb.InterruptException as error:
-            advice = "move the file away if another program changed its views"
+            advice = "narrow it, or move the file away if another program changed its views"
             raise CatalogError(f"a query of {self.path} took more than {self.max_s:g} s: {advice}") from error
         except duckdb.Error as error:
             raise to_catalog_error(error, self.path) from error
@@ -314,13 +314,15 @@ def read_catalog(layout: Layout) -> closing[Catalog]:
     return closing(open_catalog(layout.root))
 
 
-def open_catalog(place: str | Path) -> Catalog:
+def open_catalog(place: str | Path, *, max_s: float = READER_S) -> Catalog:
     """Open the published snapshot of a profile read-only.
 
     Parameters
     ----------
     place
         Folder of the profile, such as `data/demo`.
+    max_s
+        Time after which a query is interrupted, in seconds.
 
     Returns
     -------
@@ -350,4 +352,4 @@ def open_catalog(place: str | Path) -> Catalog:
                 f"{layout.catalog} was written by an older hubbleclip: run `hubbleclip tiles`, which migrates it"
             )
         after_error.pop_all()
-    return Catalog(connection, layout.catalog, max_s=READER_S)
+    return Catalog(connection, layout.catalog, max_s=max_s)

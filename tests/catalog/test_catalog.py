@@ -6,7 +6,7 @@ import os
 import threading
 import time
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import replace
 from datetime import timedelta, timezone
 from pathlib import Path
@@ -17,7 +17,7 @@ import pytest
 from valid_catalog import NOW, make
 
 from benchmarks.synthetic_catalog import synthetic_rows
-from hubbleclip.catalog.catalog import read_catalog
+from hubbleclip.catalog.catalog import open_catalog, read_catalog
 from hubbleclip.catalog.lock import catalog_lock, check_unlocked
 from hubbleclip.catalog.working_copy import writing_catalog
 from hubbleclip.core.errors import CatalogError, CatalogLockedError, ContractError
@@ -187,11 +187,10 @@ def test_publishing_a_second_time_without_change_leaves_the_file_alone(layout: L
     assert layout.catalog.stat().st_mtime_ns == before
 
 
-def test_a_reader_stops_a_query_without_end(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_reader_stops_a_query_without_end(layout: Layout) -> None:
     with writing_catalog(layout):
         pass
-    monkeypatch.setattr("hubbleclip.catalog.catalog.READER_S", 0.2)
-    with read_catalog(layout) as catalog:
-        with pytest.raises(CatalogError, match=r"took more than 0\.2 s: move the file away"):
+    with closing(open_catalog(layout.root, max_s=0.2)) as catalog:
+        with pytest.raises(CatalogError, match=r"took more than 0\.2 s: narrow it, or move the file away"):
             catalog.query("SELECT count(*) FROM range(10_000_000) a, range(10_000_000) b")
         assert catalog.counts()["watermark"] == 0
