@@ -17,9 +17,10 @@ FORMULA = r"^([=+@\t-])"
 def csv_bytes(table: pa.Table, *, has_header: bool = True) -> bytes:
     """Write a table as CSV; control characters are replaced, and an apostrophe precedes a formula."""
     for index, field in enumerate(table.schema):
-        if pa.types.is_string(field.type):
-            plain = pc.replace_substring_regex(table[index], CONTROL.pattern, "\ufffd")
-            table = table.set_column(index, field, pc.replace_substring_regex(plain, FORMULA, r"'\1"))
+        kind = field.type.value_type if pa.types.is_dictionary(field.type) else field.type
+        if pa.types.is_string(kind) or pa.types.is_large_string(kind):
+            plain = pc.replace_substring_regex(table[index].cast(pa.string()), CONTROL.pattern, "\ufffd")
+            table = table.set_column(index, field.name, pc.replace_substring_regex(plain, FORMULA, r"'\1"))
     content = io.BytesIO()
     csv.write_csv(table, content, csv.WriteOptions(include_header=has_header))
     return content.getvalue()
