@@ -160,10 +160,9 @@ def clean(
     from rich.filesize import decimal
 
     from hubbleclip.training.checkpoints import prune_checkpoints, read_best
-    from hubbleclip.training.runs import FINISHED, RUN, read_facts
+    from hubbleclip.training.runs import FINISHED, runs_in
 
-    paths = options.existing_layout().runs.glob(f"[!.]*/{RUN}")
-    finished = [path.parent for path in paths if read_facts(path.parent)["status"] == FINISHED]
+    finished = [folder for folder, _ in runs_in(options.existing_layout().runs, status=FINISHED)]
     sizes = [size for folder in finished for size in prune_checkpoints(folder, read_best(folder)["step"], 1)]
     print_line(f"deleted {len(sizes)} checkpoints of {len(finished)} finished runs, {decimal(sum(sizes))}")
 

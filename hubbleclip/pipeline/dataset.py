@@ -20,7 +20,7 @@ from hubbleclip.pipeline.remote_store import pull_runs
 from hubbleclip.pipeline.shards.run import shards
 from hubbleclip.pipeline.status import NEWEST_DATASET
 from hubbleclip.pipeline.tiles.run import tiles
-from hubbleclip.training.runs import FINISHED, RUN, read_facts
+from hubbleclip.training.runs import FINISHED, runs_in
 
 log = logging.getLogger("hubbleclip.pipeline")
 
@@ -81,6 +81,5 @@ def last_trained(runs_dir: Path) -> str | None:
 
     Runs of the shuffled-pairs baseline are ignored.
     """
-    runs = [read_facts(path.parent) for path in sorted(runs_dir.glob(f"[!.]*/{RUN}"))]
-    digests = [run["dataset_digest"] for run in runs if run["status"] == FINISHED and not run["is_shuffled"]]
-    return digests[-1] if digests else None
+    runs = runs_in(runs_dir, status=FINISHED, is_shuffled=False)
+    return next((str(facts["dataset_digest"]) for _, facts in runs), None)

@@ -14,7 +14,7 @@ from hubbleclip.pipeline.engine.stage import layout_of
 from hubbleclip.pipeline.pending_work import chosen_run
 from hubbleclip.pipeline.promotion import not_promoted, promoted
 from hubbleclip.pipeline.status import NEWEST_DATASET
-from hubbleclip.training.runs import RUN, read_facts, state_of
+from hubbleclip.training.runs import runs_in, state_of
 
 Row = dict[str, Any]
 HEADLINES = """
@@ -31,8 +31,8 @@ PAGE = "index.html"
 
 def list_runs(layout: Layout) -> list[Row]:
     """List all runs, also those that are not finished or not evaluated."""
-    facts = [read_facts(path.parent) for path in sorted(layout.runs.glob(f"[!.]*/{RUN}"), reverse=True)]
-    states = {one["run_id"]: state_of(layout.runs / one["run_id"], one["status"]) for one in facts}
+    found = list(runs_in(layout.runs))
+    states = {one["run_id"]: state_of(folder, one["status"]) for folder, one in found}
     headlines, best = {}, None
     if layout.catalog.is_file():
         with read_catalog(layout) as catalog:
@@ -48,7 +48,7 @@ def list_runs(layout: Layout) -> list[Row]:
             "dataset": one["dataset_digest"],
             "headline": headlines.get(one["run_id"]),
         }
-        for one in facts
+        for _, one in found
     ]
 
 

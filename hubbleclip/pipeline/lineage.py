@@ -10,8 +10,8 @@ from hubbleclip.core.layout import Layout
 from hubbleclip.core.reasons import reason_words
 from hubbleclip.dataset.manifest import DESCRIPTION, read_description
 from hubbleclip.dataset.splits.report import REPORT
+from hubbleclip.pipeline.status import NEWEST_DATASET
 
-NEWEST_DATASET = "SELECT path FROM dataset ORDER BY built_at DESC, digest LIMIT 1"
 STARTING = "SELECT tile_id FROM tile WHERE starts_with(tile_id, ?) ORDER BY tile_id LIMIT 10"
 
 

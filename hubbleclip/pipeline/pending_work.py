@@ -25,7 +25,7 @@ from hubbleclip.pipeline.promotion import find_run as find_run_by_id
 from hubbleclip.pipeline.promotion import promoted
 from hubbleclip.pipeline.remote_store import pull_datasets
 from hubbleclip.pipeline.status import NEWEST_DATASET
-from hubbleclip.training.runs import FINISHED, RUN, find_run, read_facts, settings_digest
+from hubbleclip.training.runs import FINISHED, find_run, runs_in, settings_digest
 
 
 def has_work(command: str, settings: Settings, *, of_snapshot: bool = False) -> bool:
@@ -79,7 +79,7 @@ def has_samples(stage: Stage) -> bool:
     from hubbleclip.dataset.splits.schemes import RANDOM
     from hubbleclip.pipeline.shards.splitting import plan_splits, read_material
 
-    newest = stage.catalog.rows("SELECT inputs_digest, path FROM dataset ORDER BY built_at DESC, digest LIMIT 1")
+    newest = stage.catalog.rows(NEWEST_DATASET)
     if stage.settings.splits.scheme != RANDOM or not newest:
         return True
     if not (stage.layout.absolute(newest[0]["path"]) / DESCRIPTION).is_file():
@@ -126,12 +126,8 @@ def newest_digest(stage: Stage) -> str:
 
 def newest_run(layout: Layout, dataset_digest: str, *, is_shuffled: bool = False) -> Path | None:
     """Find the newest finished run on a dataset, or the newest shuffled-pairs baseline, whatever its settings."""
-    key = (dataset_digest, FINISHED, is_shuffled)
-    for path in sorted(layout.runs.glob(f"[!.]*/{RUN}"), reverse=True):
-        facts = read_facts(path.parent)
-        if (facts["dataset_digest"], facts["status"], facts["is_shuffled"]) == key:
-            return path.parent
-    return None
+    found = runs_in(layout.runs, dataset_digest=dataset_digest, status=FINISHED, is_shuffled=is_shuffled)
+    return next((folder for folder, _ in found), None)
 
 
 def control_run(layout: Layout, dataset_digest: str, settings: Settings) -> Path | None:
@@ -139,9 +135,10 @@ def control_run(layout: Layout, dataset_digest: str, settings: Settings) -> Path
 
     None if there is none, or if none is wanted.
     """
-    controls = trainings(settings)[1:]
-    found = [find_run(layout.runs, dataset_digest, settings_digest(settings.model, one)) for one in controls]
-    return (found[0] or newest_run(layout, dataset_digest, is_shuffled=True)) if found else None
+    if not settings.evaluation.shuffled_steps:
+        return None
+    own = find_run(layout.runs, dataset_digest, settings_digest(settings.model, trainings(settings)[1]))
+    return own or newest_run(layout, dataset_digest, is_shuffled=True)
 
 
 def trainings(settings: Settings) -> list[TrainSettings]:

@@ -13,7 +13,7 @@ from hubbleclip.core.errors import EvaluationError
 from hubbleclip.core.id_prefixes import find_id
 from hubbleclip.core.layout import Layout
 from hubbleclip.pipeline.remote_store import pull_folder
-from hubbleclip.training.runs import FINISHED, RUN, read_facts
+from hubbleclip.training.runs import FINISHED, RUN, runs_in
 
 PROMOTED = """
 SELECT promotion.*, run.path FROM promotion JOIN run USING (run_id) WHERE is_promoted
@@ -56,7 +56,7 @@ def find_run(layout: Layout, name: str) -> Path:
     """Find the folder of a run."""
     if (Path(name) / RUN).is_file():
         return Path(name).absolute()
-    states = {path.parent.name: read_facts(path.parent)["status"] for path in layout.runs.glob(f"[!.]*/{RUN}")}
+    states = {folder.name: facts["status"] for folder, facts in runs_in(layout.runs)}
     if FINISHED not in states.values():
         raise EvaluationError(f"{layout.root} has no finished run: run `hubbleclip train` first")
     run_id = find_id(name, states, kind="run", listed_by="hubbleclip runs")

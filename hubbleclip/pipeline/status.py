@@ -17,7 +17,7 @@ from hubbleclip.core.layout import Layout
 from hubbleclip.core.reasons import count_of, reason_words
 from hubbleclip.training.runs import find_run, settings_digest
 
-NEWEST_DATASET = "SELECT digest, path FROM dataset ORDER BY built_at DESC, digest LIMIT 1"
+NEWEST_DATASET = "SELECT digest, path, inputs_digest FROM dataset ORDER BY built_at DESC, digest LIMIT 1"
 NUM_LARGEST = 10
 """Number of proposals, the largest ones, whose share of the samples is shown."""
 SUPERSEDED_FILES = """

@@ -54,15 +54,19 @@ def settings_digest(model: ModelSettings, settings: TrainSettings) -> str:
     return hashlib.sha256(" ".join(digests).encode()).hexdigest()[:16]
 
 
-def find_run(runs_dir: Path, dataset_digest: str, settings_digest: str, *, is_finished: bool = True) -> Path | None:
-    """Find the newest run that has the given dataset and settings and is finished or not; None if there is none."""
-    key = (dataset_digest, settings_digest, is_finished)
+def runs_in(runs_dir: Path, **wanted: object) -> Iterator[tuple[Path, dict[str, Any]]]:
+    """List the runs that have the wanted facts, each with all its facts, the newest first."""
     # names begin with the start time, so the last name is the newest run; hidden folders are not runs
     for path in sorted(runs_dir.glob(f"[!.]*/{RUN}"), reverse=True):
         facts = read_facts(path.parent)
-        if (facts["dataset_digest"], facts["settings_digest"], facts["status"] == FINISHED) == key:
-            return path.parent
-    return None
+        if wanted.items() <= facts.items():
+            yield path.parent, facts
+
+
+def find_run(runs_dir: Path, dataset_digest: str, settings_digest: str, *, is_finished: bool = True) -> Path | None:
+    """Find the newest run that has the given dataset and settings and is finished or not; None if there is none."""
+    found = runs_in(runs_dir, dataset_digest=dataset_digest, settings_digest=settings_digest)
+    return next((folder for folder, facts in found if (facts["status"] == FINISHED) == is_finished), None)
 
 
 @contextmanager
@@ -119,7 +123,7 @@ def state_of(run_dir: Path, status: str) -> str:
 
 def _create_run(runs_dir: Path, model: ModelSettings, settings: TrainSettings, **names: str) -> Path:
     """Create a run directory with its `run.json`."""
-    before = max((read_facts(path.parent)["started_at"] for path in runs_dir.glob(f"[!.]*/{RUN}")), default=None)
+    before = max((facts["started_at"] for _, facts in runs_in(runs_dir)), default=None)
     started = next_time(before and datetime.fromisoformat(before), "run", timedelta(seconds=1))
     suffix = hashlib.sha256(f"{names['dataset_digest']} {names['settings_digest']}".encode()).hexdigest()[:8]
     run_dir = runs_dir / f"{started:%Y%m%dT%H%M%S}-{suffix}"
