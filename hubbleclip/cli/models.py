@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
@@ -110,6 +110,7 @@ def benchmark(
     if items and not items.is_file():
         raise EvaluationError(f"there is no file {items}: give a CSV file, or what --freeze wrote")
     settings = options.settings()
+    from hubbleclip.evaluation.benchmarks import leaderboard
     from hubbleclip.evaluation.benchmarks.items import write_items
     from hubbleclip.pipeline.benchmark import Entry, open_items
     from hubbleclip.pipeline.benchmark import benchmark as score
@@ -119,14 +120,9 @@ def benchmark(
         write_items(wanted.freeze, made)
         print_line(f"{len(made.samples)} images and {len(made.texts)} texts are in {wanted.freeze}: {made.digest[:16]}")
         return
-    entry = Entry(
-        place=wanted.dataset,
-        model=wanted.model,
-        pretrained=wanted.pretrained,
-        embeddings=wanted.embeddings,
-        scores=wanted.scores,
-        rerank=wanted.rerank,
-    )
+    if wanted.leaderboard:
+        leaderboard.read_lines(wanted.leaderboard)  # before hours of scoring
+    entry = Entry(**{one.name: getattr(wanted, one.name) for one in fields(Entry)})
     result = score(items, settings, entry, num_others=wanted.others)
     (print_objects if "classes" in result else print_captions)(result)
     if wanted.out:
@@ -134,9 +130,7 @@ def benchmark(
 
         write_text(wanted.out, json.dumps(result, indent=1) + "\n")
     if wanted.leaderboard:
-        from hubbleclip.evaluation.benchmarks.leaderboard import append_result
-
-        print_line(f"leaderboard: {append_result(wanted.leaderboard, result, datetime.now(UTC).date())}")
+        print_line(f"leaderboard: {leaderboard.append_result(wanted.leaderboard, result, datetime.now(UTC).date())}")
 
 
 def print_captions(result: dict[str, Any]) -> None:

@@ -68,9 +68,9 @@ def open_model(name: str, pretrained: str, settings: Settings) -> LoadedModel:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
-    """What is scored, on the tiles of the dataset at `place`: a model, or a file of features or of scores."""
+    """What is scored, on the tiles of `dataset`, a folder or URL: a model, or a file of features or of scores."""
 
-    place: str = ""
+    dataset: str = ""
     model: str = ""
     pretrained: str = ""
     embeddings: Path | None = None
@@ -112,7 +112,7 @@ def scores_of(items: ItemSet, entry: Entry, settings: Settings) -> dict[str, Flo
     else:
         scores = model_scores(items, entry, settings)
     if client:
-        scores["reranked"] = reranked_scores(scores["model"], items, open_dataset(entry.place, settings), client)
+        scores["reranked"] = reranked_scores(scores["model"], items, open_dataset(entry.dataset, settings), client)
     return scores
 
 
@@ -129,7 +129,7 @@ def reranked_scores(scores_tk: Floats, items: ItemSet, info: DatasetInfo, client
 
 def model_scores(items: ItemSet, entry: Entry, settings: Settings) -> dict[str, Floats]:
     """Score each image and text (t, k) by a model, and by its base model if classes are ranked."""
-    info, batch_size = open_dataset(entry.place, settings), settings.evaluation.batch_size
+    info, batch_size = open_dataset(entry.dataset, settings), settings.evaluation.batch_size
     rows = rows_of(info, items.samples)
     models, is_classes = {"model": open_model(entry.model, entry.pretrained, settings)}, items.benchmark == OBJECTS
     run_dir = run_folder(entry.model, settings) if is_classes else None
@@ -176,8 +176,8 @@ def benchmark(
 ) -> dict[str, Any]:
     """Score an entry on the items of a file (see `open_items`), or on the frozen image-text benchmark."""
     run_dir = None if entry.scores or entry.embeddings else run_folder(entry.model, settings)
-    seen = trained_proposals(run_dir, entry.place, settings) if run_dir else None
-    items, objects = open_items(path, settings, entry.place, seen=seen or frozenset(), num_others=num_others)
+    seen = trained_proposals(run_dir, entry.dataset, settings) if run_dir else None
+    items, objects = open_items(path, settings, entry.dataset, seen=seen or frozenset(), num_others=num_others)
     scores = scores_of(items, entry, settings)
     common = {"model": entry.name, **frozen.identity(items, seen)}
     if not isinstance(items, catalogue.ObjectSet):

@@ -56,7 +56,7 @@ def test_a_run_and_features_of_it_in_a_file_have_the_same_score(profile, tmp_pat
     pq.write_table(table, tmp_path / "features.parquet")
     run_command(*common, "--embeddings", tmp_path / "features.parquet", "--out", tmp_path / "scores.json")
     assert "hubble-image-text-1" in capsys.readouterr().out
-    ours = benchmark(None, settings, Entry(place=str(dataset_dir), model=str(run_dir)))
+    ours = benchmark(None, settings, Entry(dataset=str(dataset_dir), model=str(run_dir)))
     theirs = json.loads((tmp_path / "scores.json").read_text())
     assert theirs["metrics"] == ours["metrics"]
     assert {name: theirs[name] for name in ("dataset_digest", "items_sha256", "num_tiles")} == {
@@ -71,7 +71,7 @@ def test_programmes_in_train_are_those_of_the_scored_run_and_not_of_the_items(pr
     items, _ = open_items(None, settings, str(dataset_dir))
     clean = replace(items, samples=tuple(replace(one, split="test") for one in items.samples))
     write_items(tmp_path / "set.parquet", clean)
-    entry = Entry(place=str(dataset_dir), model=str(run_dir))
+    entry = Entry(dataset=str(dataset_dir), model=str(run_dir))
     seen = len({one.proposal_id for one in items.samples if one.split == "train"})
     assert benchmark(tmp_path / "set.parquet", settings, entry)["num_programs_in_train"] == seen > 0
     other = made_run(tmp_path, digest="0" * 32)
@@ -119,13 +119,13 @@ def test_the_best_images_are_ranked_again_by_a_model_that_reads_pictures(profile
     with StubServer() as stub:
         stub.grade_of = lambda text, picture: 10 if captions[picture] == text else 0
         asked = settings.model_copy(update={"captions": CaptionSettings(model="made", base_url=stub.url)})
-        result = benchmark(None, asked, Entry(place=str(dataset_dir), model=str(run_dir), rerank=True))
+        result = benchmark(None, asked, Entry(dataset=str(dataset_dir), model=str(run_dir), rerank=True))
     values = {(row["model"], row["name"]): row["value"] for row in result["metrics"]}
     assert values["reranked", "t2i_recall_at_1"] == 1 > values["model", "t2i_recall_at_1"]
     assert values["reranked", "i2t_recall_at_1"] == values["model", "i2t_recall_at_1"]
 
 
-def test_a_leaderboard_keeps_its_lines_and_its_page_has_a_table_per_digest_and_escapes_names(tmp_path):
+def test_a_leaderboard_keeps_its_lines_and_its_page_has_a_table_per_digest_and_escapes_names(tmp_path, capsys):
     metrics = [{"model": "model", "name": "i2t_recall_at_1", "value": 0.5, "low": 0.4, "high": 0.6}]
     result = {"benchmark": "b", "items_sha256": "1" * 64, "dataset_digest": "d", "num_tiles": 9, "metrics": metrics}
     result["num_programs_in_train"] = None
@@ -136,6 +136,7 @@ def test_a_leaderboard_keeps_its_lines_and_its_page_has_a_table_per_digest_and_e
         {"model": "z", "items_sha256": "2" * 64},
     ):
         page = append_result(tmp_path / "board.jsonl", result | changes, date(2026, 1, 2)).read_text()
+        (tmp_path / "board.jsonl").write_text((tmp_path / "board.jsonl").read_text().rstrip())  # as after an edit
     assert len((tmp_path / "board.jsonl").read_text().splitlines()) == 3
     assert page.count("<table ") == 2 and "&lt;b&gt;first" in page and "<b>first" not in page
     assert page.count("<td>unknown</td>") == 2 and page.count("<td>7</td>") == 1
@@ -143,6 +144,9 @@ def test_a_leaderboard_keeps_its_lines_and_its_page_has_a_table_per_digest_and_e
     (tmp_path / "board.jsonl").write_text("no line\n")
     with pytest.raises(EvaluationError, match="is no leaderboard"):
         append_result(tmp_path / "board.jsonl", result | {"model": "m"}, date(2026, 1, 2))
+    with pytest.raises(SystemExit):
+        main(["benchmark", "--frozen", "--dataset", "none", "--leaderboard", str(tmp_path / "board.html")])
+    assert "is the name of a page" in " ".join(capsys.readouterr().err.split())
 
 
 def test_pictures_of_a_frozen_file_must_be_those_of_the_dataset(profile, tmp_path):
@@ -155,13 +159,13 @@ def test_pictures_of_a_frozen_file_must_be_those_of_the_dataset(profile, tmp_pat
     asked = settings.model_copy(update={"captions": CaptionSettings(model="made", base_url="http://127.0.0.1:9/v1")})
     for entry in ({"model": str(run_dir)}, {"scores": tmp_path / "scores.parquet", "rerank": True}):
         with pytest.raises(EvaluationError, match="lacks the pictures of 1 tiles"):
-            benchmark(tmp_path / "set.parquet", asked, Entry(place=str(dataset_dir), **entry))
+            benchmark(tmp_path / "set.parquet", asked, Entry(dataset=str(dataset_dir), **entry))
 
 
 def test_an_exported_folder_has_the_score_of_its_run(profile, tmp_path):
     settings, dataset_dir, run_dir = profile
     write_open_clip(merged(load_run_model(run_dir)), tmp_path)
-    scores = [benchmark(None, settings, Entry(place=str(dataset_dir), model=str(one))) for one in (run_dir, tmp_path)]
+    scores = [benchmark(None, settings, Entry(dataset=str(dataset_dir), model=str(one))) for one in (run_dir, tmp_path)]
     values = [[row["value"] for row in one["metrics"]] for one in scores]
     assert np.allclose(*values, atol=1e-6)
 
@@ -175,7 +179,7 @@ def test_names_of_models_are_runs_folders_or_architectures(profile, tmp_path):
 def test_a_model_without_weights_is_refused(profile):
     settings, dataset_dir, _ = profile
     with pytest.raises(EvaluationError, match="squares-vit has random weights: give --pretrained"):
-        benchmark(None, settings, Entry(place=str(dataset_dir), model=MODEL.name))
+        benchmark(None, settings, Entry(dataset=str(dataset_dir), model=MODEL.name))
 
 
 def placed_dataset(folder):
@@ -227,7 +231,7 @@ def test_objects_in_no_tile_are_one_line(profile, tmp_path):
     settings, dataset_dir, run_dir = profile
     (tmp_path / "c.csv").write_text("ra_deg,dec_deg,class\n10,20,lens\n")
     with pytest.raises(EvaluationError, match="0 of 1 objects"):
-        benchmark(tmp_path / "c.csv", settings, Entry(place=str(dataset_dir), model=str(run_dir)))
+        benchmark(tmp_path / "c.csv", settings, Entry(dataset=str(dataset_dir), model=str(run_dir)))
 
 
 @pytest.mark.parametrize("arguments", [[], ["c.csv", "--frozen"]])

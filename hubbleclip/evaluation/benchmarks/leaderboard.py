@@ -35,15 +35,17 @@ def append_result(path: Path, result: Mapping[str, Any], day: date) -> Path:
         if row["model"] == "model" and row["name"] in MAIN and row.get("class") is None and row.get("scope") != "unseen"
     }
     line = {name: result[name] for name in (*FACTS, SEEN)} | {"date": day.isoformat(), "metrics": metrics}
-    page = render([*read_lines(path), line])
-    with path.open("a", encoding="utf-8") as file:
-        file.write(json.dumps(line) + "\n")
+    lines = [*read_lines(path), line]
+    page = render(lines)
+    write_text(path, "".join(f"{json.dumps(one)}\n" for one in lines))  # the last line may have lacked its end
     write_text(path.with_suffix(".html"), page)
     return path.with_suffix(".html")
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:
     """Read the lines of a leaderboard; none if there is no file."""
+    if path.suffix == ".html":
+        raise EvaluationError(f"{path} is the name of a page: give that of the lines, {path.with_suffix('.jsonl')}")
     try:
         lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
         for line in lines:
