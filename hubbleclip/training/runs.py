@@ -25,6 +25,8 @@ BASE = "base"
 RUNNING, STOPPED, FINISHED = "running", "stopped", "finished"
 KILLED = "killed"
 """State of a run whose process has ended without recording it."""
+READ_FILES = ("*.safetensors", "*.bin", "*.pth", "*.json", "*.model", "vocab.txt", "merges.txt")
+"""Files that are read from the folder of a model; others, such as notes, make no other run of it."""
 REQUIRED_FACTS = {
     *("run_id", "dataset_digest", "settings_digest", "is_shuffled", "settings", "started_at", "status", "checkpoints"),
 }
@@ -49,7 +51,8 @@ def damaged(run_dir: Path, problem: object) -> TrainingError:
 def settings_digest(model: ModelSettings, settings: TrainSettings) -> str:
     """Compute the digest of the settings that determine a run, and of its files of initial weights, if it has any."""
     weights = Path(model.weights.removeprefix(LOCAL_DIR))
-    files = sorted(weights.iterdir()) if model.name.startswith(LOCAL_DIR) and weights.is_dir() else [weights]
+    is_folder = model.name.startswith(LOCAL_DIR) and weights.is_dir()
+    files = sorted(path for kind in READ_FILES for path in weights.glob(kind)) if is_folder else [weights]
     digests = [model.digest(), settings.digest(), *(sha256_file(path) for path in files if path.is_file())]
     return hashlib.sha256(" ".join(digests).encode()).hexdigest()[:16]
 

@@ -52,14 +52,16 @@ def test_finished_run_is_returned_at_once(dataset_dir, run_dir) -> None:
     assert (again, seen) == (run_dir, [])
 
 
-@pytest.mark.parametrize("names", [{"name": "x", "pretrained": "{}/weights.pt"}, {"name": "local-dir:{}"}])
-def test_other_weights_in_the_same_file_make_another_run(names, tmp_path) -> None:
+@pytest.mark.parametrize("names", [{"name": "x", "pretrained": "{}/weights.pth"}, {"name": "local-dir:{}"}])
+def test_other_weights_in_the_same_file_make_another_run_and_notes_beside_them_do_not(names, tmp_path) -> None:
     digests = set()
     for content in (b"one", b"two"):
-        (tmp_path / "weights.pt").write_bytes(content)
+        (tmp_path / "weights.pth").write_bytes(content)
         model = ModelSettings(**{key: value.format(tmp_path) for key, value in names.items()})
         digests.add(settings_digest(model, TRAIN))
     assert len(digests) == 2
+    (tmp_path / "notes.txt").write_text("good")
+    assert settings_digest(model, TRAIN) in digests
 
 
 def test_rows_have_the_metrics_that_a_reader_needs(run_dir) -> None:
