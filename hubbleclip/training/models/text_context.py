@@ -45,9 +45,10 @@ def is_stretchable(config: Mapping[str, Any]) -> bool:
 
 
 def stretch_context(model: Any, length: int) -> None:
-    """Give a model a longer text context, in place; short texts keep their features.
+    """Give a model a longer text context, in place; texts of at most `KEPT_POSITIONS` tokens keep their features.
 
-    A tower whose tokens attend to all others, such as that of SigLIP 2, also reads padding; see `encode_padded`.
+    A tower whose tokens attend to all others, such as that of SigLIP 2, also reads padding; see `encode_padded`, by
+    which all texts that fit the old context keep them.
     """
     if length < model.context_length:
         raise TrainingError(
