@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import logging
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import pyarrow as pa
 
@@ -64,14 +64,18 @@ def publish(dataset_dir: Path, url: str, *, has_pictures: bool = False) -> str:
         f"{shard['home_digest'] or info.digest}/{shard['shard']}": Path(info.addresses[shard["shard"]])
         for shard in info.description["shards"]
     }
-    with TemporaryDirectory(prefix=".sky-", dir=dataset_dir.parent) as folder:
+    folder = dataset_dir.parent / f".{SKY_PICTURES}-{info.digest}"
+    try:
         if has_pictures:
-            write_pictures(Path(folder), info, f"{_sky_name(info.digest)}-pictures")
-            written = sorted(path for path in Path(folder).rglob("*") if path.is_file())
+            shutil.rmtree(folder, ignore_errors=True)  # of a process that was killed
+            write_pictures(folder, info, f"{_sky_name(info.digest)}-pictures")
+            written = sorted(path for path in folder.rglob("*") if path.is_file())
             files |= {f"{info.digest}/{SKY_PICTURES}/{path.relative_to(folder).as_posix()}": path for path in written}
         for name in (*info.description["files"], DESCRIPTION):  # the last marks the dataset as complete
             files[f"{info.digest}/{name}"] = Path(file_address(info.path, name))
         _upload(files, info, root)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
     return f"{root}/{info.digest}"
 
 

@@ -220,6 +220,21 @@ def test_webdataset_and_duckdb_read_every_sample(built):
     assert set(duckdb.sql(query).fetchall()) == {(one.tile_id, one.cycle, one.wcs, one.black) for one in SAMPLES}
 
 
+def test_only_a_publication_with_pictures_writes_beside_the_dataset_and_it_removes_what_a_killed_one_left(
+    built, tmp_path
+):
+    before = built.parent.stat().st_mtime_ns
+    publish(built, str(tmp_path / "plain"))
+    assert built.parent.stat().st_mtime_ns == before
+    left = built.parent / f".sky-pictures-{built.name}"
+    left.mkdir()
+    (left / "old.parquet").write_bytes(b"half")
+    publish(built, str(tmp_path / "pictures"), has_pictures=True)
+    published = tmp_path / "pictures" / built.name
+    assert not left.exists() and not list(published.rglob("old.parquet"))
+    assert partitions_of(published / "sky-pictures")
+
+
 @pytest.mark.nightly
 def test_lsdb_opens_the_published_sky_catalogue_and_matches_it_with_another(built, tmp_path):
     import lsdb
