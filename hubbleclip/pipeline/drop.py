@@ -87,11 +87,10 @@ def rejections_of(stage: Stage, found: Lineage) -> list[Rejection]:
 
 
 def write_drop(stage: Stage, found: Lineage) -> None:
-    """Remove the rows, and write the rejections again."""
+    """Remove the rows."""
     uris, tile_ids = [row["uri"] for row in found.products], [row["tile_id"] for row in found.tiles]
     with stage.catalog.transaction():
         stage.catalog.run("drop", uris=uris, proposal_ids=list(found.proposal_ids), tile_ids=tile_ids)
-        stage.catalog.upsert({"rejection": rejections_of(stage, found)})
 
 
 def remove_files(stage: Stage, found: Lineage) -> None:

@@ -8,7 +8,8 @@ DELETE FROM product_version WHERE list_contains($uris, uri);
 UPDATE product SET sha256 = NULL, path = NULL, etag = NULL, source = NULL, version = NULL, fetched_at = NULL, fetched_version = NULL
 WHERE list_contains($uris, uri);
 DELETE FROM attempt WHERE list_contains($uris, entity_id) OR list_contains($proposal_ids, entity_id);
-DELETE FROM rejection WHERE list_contains($uris, entity_id) OR list_contains($proposal_ids, entity_id);
+DELETE FROM rejection
+WHERE (list_contains($uris, entity_id) OR list_contains($proposal_ids, entity_id)) AND reason <> 'dropped';
 DELETE FROM abstract_summary WHERE abstract_sha256 IN (
     SELECT sha256(abstract) FROM proposal GROUP BY abstract HAVING bool_and(list_contains($proposal_ids, proposal_id)));
 DELETE FROM abstract_word WHERE list_contains($proposal_ids, proposal_id);
