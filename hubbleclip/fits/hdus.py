@@ -11,6 +11,7 @@ from astropy.io import fits as pyfits
 
 from hubbleclip.core.errors import ImageError
 from hubbleclip.missions import Camera
+from hubbleclip.missions.base import RAMP
 
 SCIENCE = "SCI"
 COMPANIONS = "DQ", "WHT"  # names of the extensions that hold an image's data quality flags and weights
@@ -75,7 +76,7 @@ def science_layers(hdus: pyfits.HDUList, stem: str, camera: Camera) -> tuple[lis
     names = [str(hdu.name).upper() for hdu in hdus]
     images = [index for index, hdu in enumerate(hdus) if _has_pixels(hdu)]
     extensions = _science_extensions(images, names)
-    if camera.reads_ramps and "SAMP" in names:
+    if camera.kind == RAMP and "SAMP" in names:
         extensions = extensions[:1]
     if len(extensions) > MAX_SCIENCE:
         raise ImageError("too_large", f"{len(extensions)} science extensions, more than {MAX_SCIENCE}")

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from hubbleclip.missions import MISSIONS, Camera, Mission, mission_of_telescope
+from hubbleclip.missions.base import COUNTER
 from hubbleclip.missions.registry import DEFAULT
 
 Look = Callable[[str], Any]
@@ -106,7 +107,7 @@ def blind_parts(look: Look, camera: Camera, shape_yx: tuple[int, ...]) -> list[t
 
 def gain_of(look: Look, camera: Camera) -> float | None:
     """Read the gain of an image's detector in electrons per count."""
-    if camera.counts_photons:
+    if camera.kind == COUNTER:
         return 1.0
     gains = (look(key) for key in mission_of(look).header.gain_keywords)
     return next((float(gain) for gain in gains if isinstance(gain, (int, float)) and gain > 0), None)

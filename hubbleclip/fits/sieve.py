@@ -50,6 +50,8 @@ class FitsSieve:
         Number of bytes of the original file that were skipped.
     num_pixels
         Number of pixels of the SCI extensions.
+    must_skip
+        Whether the next bytes of the original file need not be read. `skip` moves `offset` behind them.
 
     """
 
@@ -60,17 +62,7 @@ class FitsSieve:
         self._num_hdus = 0
         self._header = bytearray()  # the blocks of an unfinished header
         self._left = 0  # data bytes of the current extension that have not been fed
-        self._is_skipping = False
-
-    @property
-    def must_skip(self) -> bool:
-        """Whether the next bytes of the original file need not be read. `skip` moves `offset` behind them."""
-        return self._is_skipping
-
-    @property
-    def _expected(self) -> bytes:
-        """First bytes of the next header."""
-        return b"XTENSION=" if self._num_hdus else b"SIMPLE  ="
+        self.must_skip = False
 
     @property
     def is_complete(self) -> bool:
@@ -79,15 +71,15 @@ class FitsSieve:
 
     def skip(self) -> None:
         """Skip the data of the current extension if no stage reads them."""
-        if self._is_skipping:
+        if self.must_skip:
             self.offset += self._left
             self.num_skipped += self._left
-            self._left, self._is_skipping = 0, False
+            self._left, self.must_skip = 0, False
 
     def feed(self, data: bytes) -> Iterator[bytes]:
         """Filter the next bytes of the original file."""
         position = 0
-        while position < len(data) and not self._is_skipping:
+        while position < len(data) and not self.must_skip:
             wanted = self._left or BLOCK_BYTES - len(self._header) % BLOCK_BYTES
             piece = data[position : position + wanted]
             position += len(piece)
@@ -97,7 +89,8 @@ class FitsSieve:
                 yield piece
                 continue
             self._header += piece
-            if not self._header.startswith(self._expected[: len(self._header)]):
+            start = b"XTENSION=" if self._num_hdus else b"SIMPLE  ="
+            if not self._header.startswith(start[: len(self._header)]):
                 raise UnsoundError("damaged", "the bytes are not those of a FITS header")
             if len(piece) == wanted and end_of(bytes(self._header[-BLOCK_BYTES:])) is not None:
                 yield self._finish_header()
@@ -115,7 +108,7 @@ class FitsSieve:
                 self._header += block
             self.offset += len(self._header)
             self._finish_header()
-            have = 0 if self._is_skipping else min(self._left, size - file.tell())
+            have = 0 if self.must_skip else min(self._left, size - file.tell())
             self._left -= have
             self.offset += have
             file.seek(have, 1)
@@ -131,8 +124,8 @@ class FitsSieve:
         self._num_hdus += 1
         skipped = integer(cards, SKIPPED, 0)
         self._left = skipped or -(-num_bytes // BLOCK_BYTES) * BLOCK_BYTES
-        self._is_skipping = bool(skipped) or (self._left >= MIN_SKIP_BYTES and _is_unread(cards, name))
-        return _without_data(header, self._left) if self._is_skipping else header
+        self.must_skip = bool(skipped) or (self._left >= MIN_SKIP_BYTES and _is_unread(cards, name))
+        return _without_data(header, self._left) if self.must_skip else header
 
 
 def filtered(data: bytes) -> tuple[bytes, FitsSieve]:

@@ -22,7 +22,7 @@ from hubbleclip.images.background import (
     block_background,
     lowest_around,
 )
-from hubbleclip.images.kernels import F32, compiled, pixel_words, to_float32
+from hubbleclip.images.kernels import F32, append_places, compiled, empty_flags, pixel_words, to_float32
 
 SIGNIFICANCE_SIGMA = F32(6)  # minimum height of a seed, in sigmas of the local noise
 TOLERANCE_SIGMA = F32(0.9)
@@ -62,7 +62,6 @@ VALID, RAY, GROWN, TESTED, SATURATED = 1, 2, 3, 5, 7
 
 The values of valid pixels outside rays are odd.
 """
-SIDES_YX = ((-1, 0), (1, 0), (0, -1), (0, 1))
 RayPixels = tuple[NDArray[np.int32], NDArray[np.int32]]
 """Rows and columns, int32 (n,) each, of the pixels hit by cosmic rays, in order of rows, then columns."""
 NO_RAYS: RayPixels = (np.empty(0, np.int32), np.empty(0, np.int32))
@@ -90,22 +89,23 @@ def reject_cosmic_rays(
     no rays.
     """
     pixels, mask_yx = pixel_words(data_yx), valid_yx.view(np.uint8)
+    flags = mask_yx.reshape(-1)
     levels_yx, noises_yx = block_background(data_yx, valid_yx, lag_px)
     background = levels_yx, noises_yx, lowest_around(noises_yx)
     seeds = _find_seeds(data_yx, valid_yx, background, F32(contrast))
     # charge bleeds along columns, so the pixels above and below a saturated one are those of a star too
     saturated = (saturated[:, None] + np.array([-1, 0, 1]) * data_yx.shape[1]).clip(0, data_yx.size - 1).ravel()
-    saturated = saturated[valid_yx.flat[saturated]]
-    mask_yx.flat[saturated] = SATURATED
-    found = [seeds[mask_yx.flat[seeds] == VALID]]
+    saturated = saturated[flags[saturated] == VALID]
+    flags[saturated] = SATURATED
+    found = [seeds[flags[seeds] == VALID]]
     for limits in ROUNDS:
-        mask_yx.flat[found[-1]] = RAY  # marked after the round, so that the result is independent of the order
+        flags[found[-1]] = RAY  # marked after the round, so that the result is independent of the order
         touched = np.concatenate(found) if limits == WING else found[-1]
         found.append(_grow(pixels, mask_yx, background, limits, touched))
     places = np.sort(np.concatenate(found))
     are_rays = places.size <= MAX_SHARE * data_yx.size
-    mask_yx.flat[saturated] = VALID
-    mask_yx.flat[places] = 0 if are_rays else VALID  # only 0 and 1 remain, as in a bool array
+    flags[saturated] = VALID
+    flags[places] = 0 if are_rays else VALID  # only 0 and 1 remain, as in a bool array
     rows, columns = (part.astype(np.int32) for part in np.divmod(places, data_yx.shape[1]))
     return (rows, columns) if are_rays else NO_RAYS
 
@@ -137,7 +137,7 @@ def _least_steepness(sigma: Any, ratio: Any) -> Any:
 def _seeds_of_strip(values_yx: Any, top: Any, background: Any, limits_yx: Any, contrast: Any) -> Any:
     """Return the places of the seeds in a strip of rows, which have a margin of two pixels; `top` is the first row."""
     (num_rows, width), num = (len(values_yx) - 4, limits_yx.shape[1]), 0
-    places, is_steep = np.empty(num_rows * width, np.int64), np.empty(width, np.bool_)
+    places, is_steep, columns = np.empty(num_rows * width, np.int64), empty_flags(width), np.empty(0, np.int64)
     for y in range(num_rows):
         limits = limits_yx[(top + y) // BLOCK_PX]
         above, middle, below = values_yx[y + 1, 2:], values_yx[y + 2, 2:], values_yx[y + 3, 2:]
@@ -146,8 +146,9 @@ def _seeds_of_strip(values_yx: Any, top: Any, background: Any, limits_yx: Any, c
             floor = middle[x] - limits[x]
             is_low = (above[x] < floor) | (below[x] < floor) | (left[x] < floor) | (right[x] < floor)
             is_steep[x] = is_low & (middle[x] < F32(np.inf))
-        for x in range(width):
-            if is_steep[x] and _is_seed(values_yx, (y, x), top, background, contrast):
+        columns, num_steep = append_places(is_steep, 0, columns, 0)
+        for x in columns[:num_steep]:
+            if _is_seed(values_yx, (y, x), top, background, contrast):
                 places[num] = (top + y) * width + x
                 num += 1
     return places[:num]
@@ -213,8 +214,7 @@ def _grow(pixels: Any, mask_yx: Any, background: Any, limits: Any, touched: Any)
                     continue
                 floor = to_float32(words_yx[y, x], swapped) - least * lowest_noises_yx[y // BLOCK_PX, x // BLOCK_PX]
                 num_low = num_sides = 0
-                for k in range(4):
-                    near_y, near_x = y + SIDES_YX[k][0], x + SIDES_YX[k][1]
+                for near_y, near_x in ((y - 1, x), (y + 1, x), (y, x - 1), (y, x + 1)):
                     if 0 <= near_y < height and 0 <= near_x < width and mask_yx[near_y, near_x] & 1:
                         num_sides += 1
                         num_low += to_float32(words_yx[near_y, near_x], swapped) < floor

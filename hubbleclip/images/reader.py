@@ -34,7 +34,7 @@ from hubbleclip.images import masks
 from hubbleclip.images.stretch import Stretch
 from hubbleclip.images.wcs import read_wcs
 from hubbleclip.missions import Camera
-from hubbleclip.missions.base import PARALLEL
+from hubbleclip.missions.base import CCD, COUNTER, PARALLEL
 
 log = logging.getLogger(__name__)
 
@@ -309,7 +309,8 @@ def _read_image(hdus: pyfits.HDUList, layer: Layer, file: IO[bytes]) -> ScienceI
     look = _looker(header, hdus[0].header)
     instrument = cameras.instrument_name(look)
     camera = cameras.camera_of(instrument)
-    pages, data_yx = _stored_pixels(hdus[layer.extension], layer, file)
+    hdu = hdus[layer.extension]
+    pages, data_yx = _map_pixels(hdu, layer, file) if _is_mapped(hdu) else (None, _scaled(hdu, layer, file))
     valid_yx, zero_runs = masks.find_finite(data_yx)
     header = hdus[layer.extension].header
     if "BLANK" in header and header["BITPIX"] > 0:
@@ -320,7 +321,7 @@ def _read_image(hdus: pyfits.HDUList, layer: Layer, file: IO[bytes]) -> ScienceI
         saturated = np.append(saturated, np.flatnonzero(data_yx == FULL_COUNTS))
     for blind in cameras.blind_parts(look, camera, valid_yx.shape):
         valid_yx[blind] = False
-    if not camera.counts_photons:  # in a photon counter a zero is a measurement
+    if camera.kind != COUNTER:  # in a photon counter a zero is a measurement
         masks.mask_zero_border(data_yx, valid_yx, zero_runs)
     target = look(cameras.mission_of(look).header.target_keywords[0])
     filter_label = cameras.filter_name(look, camera)
@@ -334,7 +335,7 @@ def _read_image(hdus: pyfits.HDUList, layer: Layer, file: IO[bytes]) -> ScienceI
         filter=filter_label,
         target=str(target) if target is not None else None,
         exposure_s=cameras.exposure_of(look),
-        may_have_cosmic_rays=camera.has_cosmic_rays and not _is_combined(look),
+        may_have_cosmic_rays=camera.kind == CCD and not _is_combined(look),
         star_contrast=cameras.star_contrast(filter_label, instrument),
         saturated=saturated,
         is_drizzled=layer.weight is not None or bool(look("NDRIZIM")),
@@ -360,14 +361,6 @@ def _is_combined(look: Look) -> bool:
         return False
     first, last = (str(look(f"D{number:03d}DATA") or "") for number in (1, num_drizzled))
     return not first or CHIP.sub("", first) != CHIP.sub("", last)
-
-
-def _stored_pixels(hdu: Any, layer: Layer, file: IO[bytes]) -> tuple[mmap.mmap | None, NDArray[np.float32]]:
-    """Return the memory map (None without one) and the pixels, which are float32 and scaled by BSCALE and BZERO.
-
-    Unscaled float32 pixels are mapped from the file without a copy. Other pixels are converted in blocks of rows.
-    """
-    return _map_pixels(hdu, layer, file) if _is_mapped(hdu) else (None, _scaled(hdu, layer, file, *_scale_of(hdu)))
 
 
 def _scale_of(hdu: Any) -> tuple[float, float]:
@@ -396,9 +389,9 @@ def _map_pixels(hdu: Any, layer: Layer, file: IO[bytes]) -> tuple[mmap.mmap, NDA
     return pages, np.frombuffer(pages, dtype, offset=in_page).reshape(height, width)
 
 
-def _scaled(hdu: Any, layer: Layer, file: IO[bytes], scale: float, zero: float) -> NDArray[np.float32]:
-    """Return the stored values times `scale` plus `zero`, computed in float64 and converted to float32."""
-    data_yx = np.empty(hdu.shape[-2:], np.float32)
+def _scaled(hdu: Any, layer: Layer, file: IO[bytes]) -> NDArray[np.float32]:
+    """Return the stored values times BSCALE plus BZERO, computed in float64 and converted to float32."""
+    (scale, zero), data_yx = _scale_of(hdu), np.empty(hdu.shape[-2:], np.float32)
     with np.errstate(over="ignore", invalid="ignore"):
         for rows, stored in _stored_rows(hdu, layer, file):
             data_yx[rows] = stored if (scale, zero) == (1, 0) else stored.astype(np.float64) * scale + zero
@@ -436,7 +429,7 @@ def _mask(
         zero = int(hdus[layer.quality].header.get("BZERO", 0))
         for rows, quality in _stored_rows(hdus[layer.quality], layer, file):
             flags_yx = masks.quality_flags(quality, zero)
-            valid_yx[rows] &= flags_yx & np.uint16(camera.bad_mask) == 0
+            valid_yx[rows] &= flags_yx & np.uint16(sum(camera.bad_flags)) == 0
             if camera.saturated_flags:
                 found = np.flatnonzero(flags_yx & np.uint16(camera.saturated_flags))
                 saturated.append(found + rows.start * valid_yx.shape[1])

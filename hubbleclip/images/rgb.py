@@ -161,7 +161,10 @@ def _cut_image(
     sky, softening = np.float32(-scale.black / span), scale.softening / span
     seen_yx: NDArray[np.bool_] = np.asarray(np.isfinite(heights_yxc).all(axis=-1))
     seen_yx[shown.cores[:2]] = False
-    heights_yxc = _grey_where_missing(heights_yxc, sky)
+    # padded with the sky, because tiles may extend beyond the image
+    padded_yxc = np.pad(
+        _grey_where_missing(heights_yxc, sky), ((size, size), (size, size), (0, 0)), constant_values=sky
+    )
     # A pixel is valid if all three colours are valid, but the signal of a tile is judged in green alone.
     common = PreparedImage(replace(image, valid_yx=seen_yx), seen_yx, shown.stretch)
     starts_yx = native_grid(image, settings)
@@ -175,7 +178,8 @@ def _cut_image(
         if isinstance(assessment, ImageError):
             yield to_rejection(assessment, sha256, image.chip, VIEW, y0, x0)
             continue
-        picture = encode_rgb(blend(_window(heights_yxc, (y0, x0), size, sky), softening)[::-1])
+        window_yxc = padded_yxc[y0 + size : y0 + 2 * size, x0 + size : x0 + 2 * size]
+        picture = encode_rgb(blend(window_yxc, softening)[::-1])
         placement = TilePlacement(view=VIEW, start_yx=(y0, x0), size_px=size, geometry=where)
         yield build_tile(
             shown,
@@ -195,18 +199,6 @@ def _grey_where_missing(heights_yxc: NDArray[np.float32], sky: np.float32) -> ND
     means_yxc = np.where(is_known, heights_yxc, 0).sum(axis=-1, keepdims=True) / np.maximum(num_known, 1)
     filled_yxc = np.where(num_known > 0, means_yxc, sky)
     return np.where(num_known == NUM_PARTS, heights_yxc, filled_yxc).astype(np.float32)
-
-
-def _window(
-    heights_yxc: NDArray[np.float32], start_yx: tuple[int, int], size_px: int, sky: np.float32
-) -> NDArray[np.float32]:
-    """Cut a tile's pixel values, float32 (size_px, size_px, 3). Pixels outside the image get the sky."""
-    y0, x0 = start_yx
-    window_yxc = np.full((size_px, size_px, NUM_PARTS), sky, np.float32)
-    inside_yxc = heights_yxc[max(y0, 0) : y0 + size_px, max(x0, 0) : x0 + size_px]
-    top, left = max(-y0, 0), max(-x0, 0)
-    window_yxc[top : top + inside_yxc.shape[0], left : left + inside_yxc.shape[1]] = inside_yxc
-    return window_yxc
 
 
 def blend(heights_yxc: NDArray[np.float32], softening: float) -> NDArray[np.uint8]:

@@ -131,7 +131,7 @@ def flatness(ordered: NDArray[np.float32], sky: float, white: float) -> float:
 
     It is about 0.9 for the disc of a planet and 0.1 for a star field. `ordered` (n,) is in ascending order.
     """
-    faint, bright = (_num_below(ordered, sky + share * (white - sky)) for share in (0.04, 0.4))
+    faint, bright = (bisect_left(ordered, np.float64(sky + share * (white - sky))) for share in (0.04, 0.4))
     return (len(ordered) - bright) / max(1, len(ordered) - faint)
 
 
@@ -203,10 +203,11 @@ def clipped_sky(ordered: NDArray[np.float32]) -> tuple[float, float]:
         clipped = ordered[low:high]
         below, sky, above = (_spread_quantile(clipped, share) for share in SIGMA_QUANTILES)
         noise = (above - below) / 2
-        limits = _num_below(ordered, sky - CLIP_SIGMA * noise), _num_below(ordered, sky + CLIP_SIGMA * noise)
-        if noise <= 0 or limits == (low, high) or limits[0] == limits[1]:
+        # `np.searchsorted` would convert the whole sample to float64
+        first, end = (bisect_left(ordered, np.float64(sky + side * noise)) for side in (-CLIP_SIGMA, CLIP_SIGMA))
+        if noise <= 0 or (first, end) == (low, high) or first == end:
             break
-        low, high = limits
+        low, high = first, end
     if noise <= 0:  # the width of the central 68 % is 0 if most values are equal
         noise = float(np.std(ordered, dtype=np.float64))
     if not np.isfinite(noise) or noise <= 0:
@@ -229,12 +230,6 @@ def _sorted_sample(data_yx: NDArray[np.float32], valid_yx: NDArray[np.bool_]) ->
 def _sampling_step(data_yx: NDArray[np.float32], max_samples: int) -> int:
     """Return the step between sampled rows and columns that gives at most about `max_samples` pixels."""
     return max(1, int(np.ceil(np.sqrt(data_yx.size / max_samples))))
-
-
-def _num_below(ordered: NDArray[np.float32], value: float) -> int:
-    """Return the number of values in an ascending sample that are below `value`, compared in float64."""
-    # `np.searchsorted` is not used, because it would convert the whole sample to float64.
-    return bisect_left(ordered, np.float64(value))
 
 
 def _quantile(ordered: NDArray[np.float32], share: float) -> float:

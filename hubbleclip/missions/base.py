@@ -28,7 +28,9 @@ class Camera:
     Attributes
     ----------
     kind
-        `CCD`, `COUNTER` or `RAMP`; empty if unknown.
+        `CCD`, `COUNTER` or `RAMP`; empty if unknown. Only a single exposure of a CCD contains cosmic rays. In a photon
+        counter, pixel values are integers without read noise, and 0 is a valid measurement. Calibrated files of a
+        detector that is read in ramps contain no cosmic rays, and their SCI extensions may be single reads.
     bad_flags
         Data quality (DQ) bits that make a pixel invalid, each with its meaning; "?" marks an uncertain meaning.
         The bit for saturation is never one of them: a saturated pixel is bright, not missing.
@@ -68,32 +70,6 @@ class Camera:
     pivots_nm: Mapping[str, float] = field(default_factory=dict)
     star_contrasts: Mapping[int, float] = field(default_factory=lambda: STAR_CONTRASTS)
     saturated_flags: int = 0
-
-    @property
-    def has_cosmic_rays(self) -> bool:
-        """Whether a single exposure contains cosmic rays; False for an unknown detector, which may be of any kind."""
-        return self.kind == CCD
-
-    @property
-    def bad_mask(self) -> int:
-        """The bad DQ bits as one integer mask."""
-        return sum(self.bad_flags)
-
-    @property
-    def counts_photons(self) -> bool:
-        """Whether the detector counts photons.
-
-        If it does, pixel values are integers without read noise, and 0 is a valid measurement.
-        """
-        return self.kind == COUNTER
-
-    @property
-    def reads_ramps(self) -> bool:
-        """Whether the detector is read several times per exposure (up the ramp).
-
-        Calibrated files of such a detector contain no cosmic rays, and their SCI extensions may be single reads.
-        """
-        return self.kind == RAMP
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

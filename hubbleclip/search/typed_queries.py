@@ -19,6 +19,7 @@ from hubbleclip.catalog.tile_filters import FILTER_OF
 from hubbleclip.core.errors import SearchError
 from hubbleclip.evaluation.metrics.vocabulary import read_vocabulary
 from hubbleclip.fits.instruments import CAMERAS, FILTER_NAME, camera_of
+from hubbleclip.missions.base import RAMP
 from hubbleclip.search.params import LISTS, ParameterError, SearchParams, as_written, checked, split_weight
 from hubbleclip.search.records import GroupBy
 from hubbleclip.search.sky import DECIMAL, FINE, NUMBER, POSITION, SIGNED_PAIR, SIGNS, UNSIGNED_PAIR, find_cone
@@ -182,7 +183,7 @@ def _camera(match: re.Match[str], _: Known) -> Change:
 
 
 def _infrared(_: re.Match[str], known: Known) -> Change | None:
-    found = sorted(name for name in known.instruments if camera_of(name).reads_ramps)
+    found = sorted(name for name in known.instruments if camera_of(name).kind == RAMP)
     return {"instrument": found} if found else None
 
 

