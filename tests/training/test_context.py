@@ -54,6 +54,8 @@ def test_a_text_tower_of_its_own_is_stretched_to_400_and_exported(name, named, t
     texts = [*SHORT_TEXTS, "", "galaxy " * 300 + "pulsar", "galaxy " * 300]
     feat_nd = stretched.encode_texts(texts)
     assert torch.allclose(plain.encode_texts(texts[:3]), feat_nd[:3], atol=1e-6)
+    before, after = (model.encode_texts(["star " * 25]) for model in (plain, stretched))
+    assert torch.allclose(before, after, atol=1e-6) == ("no_causal_mask" in KINDS[name])
     assert not torch.allclose(feat_nd[3], feat_nd[4], atol=1e-6)
     alone = torch.cat([stretched.encode_texts([text]) for text in texts])  # with less padding
     assert torch.allclose(alone, feat_nd, atol=1e-6)
