@@ -52,13 +52,8 @@ def check_bounded(path: Path, max_bytes: float = math.inf) -> None:
     status = path.stat()
     if not stat.S_ISREG(status.st_mode):
         raise ValueError(f"{path.name} is not a file")
-    check_num_bytes(path.name, status.st_size, max_bytes)
-
-
-def check_num_bytes(name: str, num_bytes: int, max_bytes: float) -> None:
-    """Check the size of what is read; TooLargeError if it is more than `max_bytes`."""
-    if num_bytes > max_bytes:
-        raise TooLargeError(f"{name} has {num_bytes} bytes, more than {max_bytes:.0f}")
+    if status.st_size > max_bytes:
+        raise TooLargeError(f"{path.name} has {status.st_size} bytes, more than {max_bytes:.0f}")
 
 
 def read_bounded(source: Path | IO[bytes], max_bytes: int, max_s: float = math.inf) -> bytes:

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from hubbleclip.core.errors import DatasetError
-from hubbleclip.core.io import TooLargeError, atomic_write, check_num_bytes, read_bounded
+from hubbleclip.core.io import TooLargeError, atomic_write, read_bounded
 
 log = logging.getLogger(__name__)
 
@@ -173,7 +173,8 @@ class RemoteStorage(Storage):
         """See `Storage`."""
         num_bytes = self.size_bytes(address)
         with _bounded(address):
-            check_num_bytes(address, num_bytes, max_bytes)
+            if num_bytes > max_bytes:
+                raise TooLargeError(f"{address} has {num_bytes} bytes, more than {max_bytes}")
             with service_errors(address), self.filesystem(num_bytes).open(address, "rb") as file:
                 return read_bounded(file, num_bytes, _longest_s(num_bytes))
 
