@@ -144,7 +144,7 @@ class Archive(Protocol):
 
         """
 
-    def renewed_files(self, products: Sequence[Product]) -> list[str]:
+    def renewed_files(self, products: Sequence[Product]) -> tuple[list[str], list[str]]:
         """Find the files whose content has changed although the list of products has not.
 
         Parameters
@@ -154,8 +154,9 @@ class Archive(Protocol):
 
         Returns
         -------
-        list of str
-            URIs of the files whose ETag differs from that of the fetched content.
+        tuple of lists of str
+            URIs of the files whose ETag differs from that of the fetched content, and of those whose ETag cannot be had
+            now.
 
         """
 

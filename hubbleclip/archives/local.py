@@ -184,9 +184,9 @@ class LocalArchive(ProcessLocal):
             archive_version=_version_of(path),
         )
 
-    def renewed_files(self, products: Sequence[Product]) -> list[str]:
+    def renewed_files(self, products: Sequence[Product]) -> tuple[list[str], list[str]]:
         """See `Archive.renewed_files`. A changed file has another version in the list."""
-        return []
+        return [], []
 
     def fetch_proposals(self, numbers: Sequence[str]) -> tuple[list[Proposal], list[Rejection]]:
         """Look up proposals in the proposals file and in the headers of the folder's files.

@@ -14,6 +14,7 @@ from stages import DAY, NOW, fetched, listing, observation, product, rejection, 
 from test_fetching import archive_at
 
 from hubbleclip.archives.base import STALE_NUMBER
+from hubbleclip.archives.http.client import RequestLimits
 from hubbleclip.catalog.pending import pending_fetch, pending_products
 from hubbleclip.core.errors import ArchiveBusyError, ArchiveDownError
 from hubbleclip.core.records import Attempt, DayCount, Observation, Product, Rejection
@@ -99,8 +100,8 @@ class Lists:
         self.barrier = threading.Barrier(1)
         self.threads: set[int] = set()
 
-    def renewed_files(self, products: Sequence[Product]) -> list[str]:
-        return []
+    def renewed_files(self, products: Sequence[Product]) -> tuple[list[str], list[str]]:
+        return [], []
 
     def list_products(
         self, observations: Sequence[Observation], taken: Mapping[str, frozenset[str]] | None = None
@@ -254,11 +255,28 @@ def test_a_file_whose_etag_alone_has_changed_is_fetched_again(tmp_path: Path) ->
         assert {seen["Range"] for seen in server.seen} == {"bytes=0-0"}
 
 
+@pytest.mark.parametrize(("status", "is_due"), [(503, True), (404, False)])
+def test_an_etag_that_cannot_be_had_for_now_is_requested_in_the_next_night(
+    status: int, is_due: bool, tmp_path: Path
+) -> None:
+    with BadServer(give(b"", status)) as server, stage_at(tmp_path) as stage:
+        lists, item = Lists(), replace(fetched("a"), fetched_at=NOW)
+        limits = RequestLimits(attempts=2, backoff_s=0.01, outage_s=0.0)
+        lists.renewed_files = archive_at(server.url, stage, limits).renewed_files
+        stage.catalog.upsert({"observation": [A], "product": [item], "listing": [listing(stage.settings, A, NOW)]})
+        with time_machine.travel(NOW + 800 * DAY):
+            list_pending(stage, lists)
+        with time_machine.travel(NOW + 801 * DAY):
+            assert bool(pending(stage)) == is_due
+            (group,) = proposal_groups(stage, [{"proposal_id": "hst:1", "num_known": 1}])
+            assert bool(group.unchecked) == is_due
+
+
 @pytest.mark.parametrize("days", [30, 91, 365])
 def test_the_etag_of_each_file_is_requested_once_a_year_however_often_it_is_listed(days: int, tmp_path: Path) -> None:
     requests: list[str] = []
     lists = Lists()
-    lists.renewed_files = lambda found: requests.extend(item.uri for item in found) or []
+    lists.renewed_files = lambda found: (requests.extend(item.uri for item in found) or [], [])
     with stage_at(tmp_path) as stage:
         items = [observation(f"o{number}") for number in range(60)]
         in_use = [replace(fetched(item.obs_id), fetched_at=NOW) for item in items]

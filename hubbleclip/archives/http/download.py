@@ -124,14 +124,15 @@ def fetch_file(transport: Transport, url: str, request: DownloadRequest) -> Fetc
 
 
 def request_etag(transport: Transport, url: str) -> str | None:
-    """Request the first byte of a file, and return the file's ETag; None without one, or if the request fails."""
+    """Request the first byte of a file, and return its ETag: "" without one, None if a later request may have it."""
     try:
         for attempt in transport.attempts(url, is_waited_for=False):
             headers = {"Accept-Encoding": "identity", "Range": "bytes=0-0"}
             with attempt, transport.open(url, headers, is_waited_for=False) as response:
-                return _read_headers(response).etag
+                return _read_headers(response).etag or ""
     except (requests.RequestException, ResponseError, ArchiveError) as error:
         LOG.info("%s: no ETag (%s)", url, error)
+        return "" if failure_reason(error) in {"missing", "denied", "refused"} else None
     return None
 
 

@@ -218,12 +218,18 @@ class MastArchive(ProcessLocal):
         """See `Archive.fetch_proposals`."""
         return self.proposals.fetch(numbers)
 
-    def renewed_files(self, products: Sequence[Product]) -> list[str]:
+    def renewed_files(self, products: Sequence[Product]) -> tuple[list[str], list[str]]:
         """See `Archive.renewed_files`."""
-        known = [item for item in products if item.etag and not self.settings.from_raw]
-        found = ((item, self.files.etag_of(item)) for item in known)
-        # an ETag that differs in each response does not show whether the file has changed
-        return [item.uri for item, etag in found if etag not in {None, item.etag} and etag == self.files.etag_of(item)]
+        renewed: list[str] = []
+        unknown: list[str] = []
+        for item in products:
+            etag = self.files.etag_of(item) if item.etag and not self.settings.from_raw else ""
+            if etag is None:
+                unknown.append(item.uri)
+            # an ETag that differs in each response does not show whether the file has changed
+            elif etag not in {"", item.etag} and etag == self.files.etag_of(item):
+                renewed.append(item.uri)
+        return renewed, unknown
 
     def fetch_product(self, product: Product) -> Product:
         """See `Archive.fetch_product`."""

@@ -104,10 +104,10 @@ class FileSources:
         raise _joined(failures)
 
     def etag_of(self, product: Product) -> str | None:
-        """Request the ETag of a file at the source from which it was fetched; None if it cannot be had."""
+        """Request the ETag of a file at the source from which it was fetched, as `request_etag` does."""
         source = next((one for name, one in self.sources.items() if name == product.source), None)
         url = next(iter(source.addresses(product)), None) if source else None
-        return request_etag(self.transport, url) if url else None
+        return request_etag(self.transport, url) if url else ""
 
     def _skip_source(self, name: str, error: ArchiveDownError) -> None:
         """Exclude a source that is down from later calls. Raises `error` if no other source works."""

@@ -69,13 +69,16 @@ def list_products(group: ProposalGroup, archive: Archive, digest: str) -> Batch:
     versions = {product.uri: product.archive_version for product in products}
     old = [item for item in group.in_use if item.sha256 and item.uri in group.unchecked]
     same = [item for item in old if versions.get(item.uri) == item.fetched_version]
-    renewed = attempt(step, observations[0].proposal_id, lambda: archive.renewed_files(same))
+    compared = attempt(step, observations[0].proposal_id, lambda: archive.renewed_files(same))
+    renewed, unknown = ([], [item.uri for item in same]) if isinstance(compared, Rejection) else compared
+    # the date of the fetch lets the next run list the observation again, and request the ETag of its file
+    dates = {item.obs_id: item.fetched_at for item in same if item.fetched_at and item.uri in unknown}
     now = datetime.now(UTC)
     proposal_ids = {item.obs_id: item.proposal_id for item in observations}
     stale = [item for item in rejections if item.reason == STALE_NUMBER]
     failed = {proposal_ids[item.entity_id]: item for item in stale}
     listings = [
-        Listing(obs_id=o.obs_id, settings_digest=digest, fingerprint=o.fingerprint, listed_at=now)
+        Listing(obs_id=o.obs_id, settings_digest=digest, fingerprint=o.fingerprint, listed_at=dates.get(o.obs_id, now))
         for o in observations
         if o.proposal_id not in failed
     ]
@@ -85,7 +88,7 @@ def list_products(group: ProposalGroup, archive: Archive, digest: str) -> Batch:
         "rejection": [item for item in rejections if item not in stale],
         "failure": [replace(item, entity="proposal", entity_id=name) for name, item in failed.items()],
         "stale": [item.entity_id for item in stale],
-        "renewed": [] if isinstance(renewed, Rejection) else renewed,
+        "renewed": renewed,
     }
 
 
