@@ -141,10 +141,13 @@ class SearchParams(_WithFilters):
 
         kept = {}
         for name, value in values.items():
-            several = [value] if name in LISTS and not (cls.is_strict or isinstance(value, list | tuple)) else value
-            is_list = name in LISTS and isinstance(several, list | tuple)
-            kept[name] = [one for one in several if is_given(name, one)] if is_list else value
-        return {name: value for name, value in kept.items() if value != [] and is_given(name, value)}
+            is_list = name in LISTS and (isinstance(value, list | tuple) or not cls.is_strict)
+            if is_list:
+                several = value if isinstance(value, list | tuple) else [value]
+                kept[name] = [one for one in several if is_given(name, one)]
+            elif name in LISTS or is_given(name, value):
+                kept[name] = value
+        return {name: value for name, value in kept.items() if value != [] or name not in LISTS}
 
     @field_validator("box")
     @classmethod

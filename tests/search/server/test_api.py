@@ -107,8 +107,10 @@ def test_a_wrong_parameter_is_named_in_one_line(parameters: dict, word: str, cli
     [
         ({"moving": 0}, "true"),
         ({"split": "test"}, "split"),
+        ({"q": ""}, "q"),
         ({"mode": ""}, "mode"),
-        ({"filters": ["F814W"]}, "there is no such parameter"),
+        ({"filters": []}, "there is no such parameter"),
+        ({"place": []}, "place"),
         ({"terms": [{"values": "galaxy"}]}, "value"),
         ({"terms": [{"value": "a", "weigth": 1}]}, "there is no such parameter"),
         ({"q": ["a"], "terms": [{"value": "a"}] * 16}, "at most 16 terms"),
