@@ -113,9 +113,15 @@ def test_two_to_four_tiles_are_compared(client: TestClient, search: Search) -> N
     page = BeautifulSoup(client.get("/compare", params={"tile": IDS[5:8]}).text, "html.parser")
     assert [link["href"] for link in page.select("thead a")] == [f"/tiles/{tile_id}" for tile_id in IDS[5:8]]
     rows = {row.th.text: [cell.text for cell in row.select("td")] for row in page.select("tbody tr")}
-    assert rows["filter"] == [search.tile(tile_id).facts["filter"] for tile_id in IDS[5:8]]
-    assert rows["dec deg"] == [f"{search.tile(tile_id).facts['dec_deg']:.10g}" for tile_id in IDS[5:8]]
-    assert {row.th.text for row in page.select("tr.differs")} >= {"filter", "instrument", "proposal id"}
+    assert rows["Filter"] == [search.tile(tile_id).facts["filter"] for tile_id in IDS[5:8]]
+    assert rows["Declination of the centre, ICRS deg"] == [
+        f"{search.tile(tile_id).facts['dec_deg']:.10g}" for tile_id in IDS[5:8]
+    ]
+    assert (
+        rows["Start of the exposure (UTC, ISO 8601)"][0]
+        == search.run(SearchParams(like=IDS[5], k=1)).hits[0].row()["observed_at"]
+    )
+    assert {row.th.text for row in page.select("tr.differs")} >= {"Filter", "Instrument and channel", "Proposal"}
     for wrong in (IDS[:1], IDS[:5]):
         assert client.get("/compare", params={"tile": wrong}).status_code == 422
 

@@ -93,7 +93,7 @@ ENVIRONMENT = Environment(
     trim_blocks=True,
     lstrip_blocks=True,
 )
-ENVIRONMENT.filters.update(exposure=exposure, day=day, object_class=object_class, corrected=corrected)
+ENVIRONMENT.filters.update(exposure=exposure, day=day, object_class=object_class, corrected=corrected, plain=plain)
 ENVIRONMENT.globals.update(
     version=__version__,
     chip_names=CHIP_NAMES,
