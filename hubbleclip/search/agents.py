@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from difflib import get_close_matches
 from functools import cache, partial
 from inspect import Parameter, Signature
+from operator import call
 from typing import Annotated, Any
 
 from mcp.server import MCPServer
@@ -76,11 +77,6 @@ class ExactServer(MCPServer):
                 nearest = get_close_matches(unknown, known, n=1, cutoff=0.4)
                 raise ToolError(f"{unknown}: there is no such argument; the nearest is `{(nearest or list(known))[0]}`")
         return await super().call_tool(name, arguments, context)
-
-
-def call(function: Callable[..., Any], *arguments: Any) -> Any:
-    """Call a function at once."""
-    return function(*arguments)
 
 
 def make_agent_server(

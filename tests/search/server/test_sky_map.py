@@ -31,14 +31,6 @@ def test_east_is_left_north_is_up_and_areas_are_true() -> None:
     )
 
 
-def test_every_placed_tile_is_counted_once() -> None:
-    drawn = draw_sky(np.array([10, 10.01, 200, np.nan]), np.array([5, 5.01, -80, np.nan]))
-    assert drawn.num_placed == 3
-    assert sum(cell.num_tiles for cell in drawn.cells) == 3
-    assert sorted(cell.num_tiles for cell in drawn.cells) == [1, 2]
-    assert max(cell.shade for cell in drawn.cells) == 6
-
-
 @pytest.mark.parametrize("ra", [179.9, 180.1, 0.0, 359.9])
 @pytest.mark.parametrize("dec", [-89.9, 0.0, 89.9])
 def test_outlines_stay_in_one_piece_also_at_the_edge(ra: float, dec: float) -> None:
