@@ -15,6 +15,7 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from hubbleclip.config.settings import SplitSettings
 from hubbleclip.contracts import schema as contracts
@@ -37,6 +38,7 @@ from hubbleclip.dataset.manifest import (
     read_description,
     sample_columns,
 )
+from hubbleclip.dataset.publish import SKY_PICTURES
 from hubbleclip.dataset.shard_writer import BLOCK_BYTES, canonical_json, member_bytes, members
 from hubbleclip.dataset.splits.report import REPORT
 from hubbleclip.dataset.storage import file_address, open_storage
@@ -69,6 +71,7 @@ def find_faults(place: str | Path) -> Iterator[str]:
         yield from (f"{info.path}: {leak}" for leak in find_leaks(info.manifest, SplitSettings(**thresholds)))
     for shard in info.description["shards"]:
         yield from _shard_faults(info, shard, has_rows=not broken)
+    yield from _picture_faults(info)
 
 
 def _damaged_files(place: str | Path) -> Iterator[str]:
@@ -170,3 +173,21 @@ def _sample_faults(data: memoryview, rows: pa.Table, split: str) -> Iterator[str
         end = position
     if any(data[end:]):  # a valid tar contains only zeros after the last member
         yield "is damaged after the last sample"
+
+
+def _picture_faults(info: DatasetInfo) -> Iterator[str]:
+    """Find faults of the HATS catalogue with pictures, if the dataset was published with it."""
+    folder, storage = f"{info.path}/{SKY_PICTURES}/dataset", open_storage(info.path)
+    hashes = dict(zip(*(info.manifest[name].to_pylist() for name in ("tile_id", "png_sha256")), strict=True))
+    try:
+        listed = pq.read_metadata(pa.BufferReader(storage.read(f"{folder}/_metadata")))
+    except FileNotFoundError:
+        return
+    for path in sorted({listed.row_group(number).column(0).file_path for number in range(listed.num_row_groups)}):
+        try:
+            read = pa.BufferReader(storage.read(f"{folder}/{path}"))
+            rows = pq.read_table(read, columns=["tile_id", "picture"]).to_pylist()
+        except (OSError, pa.ArrowException):
+            rows = [{"tile_id": "", "picture": b""}]
+        if any(sha256_bytes(row["picture"]) != hashes.get(row["tile_id"]) for row in rows):
+            yield f"{folder}/{path} is damaged: publish the dataset again with --pictures"

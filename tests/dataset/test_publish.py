@@ -8,6 +8,7 @@ import sys
 from collections import Counter
 from dataclasses import replace
 from datetime import date
+from pathlib import Path
 
 import duckdb
 import numpy as np
@@ -265,6 +266,19 @@ def test_lsdb_reads_the_pictures_of_a_published_sky_catalogue(built, tmp_path, m
     found = lsdb.open_catalog(str(published)).compute()
     assert dict(zip(found["tile_id"], found["picture"], strict=True)) == PNGS
     assert list(find_faults(published.parent)) == []
+
+
+def test_a_damaged_or_missing_picture_of_a_published_sky_catalogue_is_a_fault(built, tmp_path):
+    place = Path(publish(built, str(tmp_path), has_pictures=True))
+    (path,) = partitions_of(place / "sky-pictures").values()
+    assert list(find_faults(place)) == []
+    table = pq.read_table(path, partitioning=None)
+    other = pa.array(table["picture"].to_pylist()[::-1], pa.binary())
+    pq.write_table(table.set_column(table.column_names.index("picture"), "picture", other), path)
+    for damage in (lambda: None, path.unlink):
+        damage()
+        (fault,) = find_faults(place)
+        assert f"{path} is damaged" in fault
 
 
 def test_a_large_sky_catalogue_has_a_file_per_pixel_and_one_without_positions_is_absent(built, tmp_path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache, partial
 from pathlib import Path
@@ -27,8 +28,9 @@ PICTURES: dict[int | str, dict[str, Any]] = {200: {"content": {one: {} for one i
 FITS_TYPE = "application/fits"
 FITS: dict[int | str, dict[str, Any]] = {200: {"content": {FITS_TYPE: {}}}}
 FILES = StaticFiles()
-DRAWING = ThreadPoolExecutor(1, thread_name_prefix="thumbnails", initializer=partial(os.nice, 10))
-"""Makes thumbnails one at a time and, on Linux, where a thread has a priority of its own, after the searches."""
+LOW_PRIORITY = partial(os.nice, 10) if sys.platform == "linux" else None  # elsewhere, a priority is of the process
+DRAWING = ThreadPoolExecutor(1, thread_name_prefix="thumbnails", initializer=LOW_PRIORITY)
+"""Makes thumbnails, one at a time, and after the searches where a thread has a priority of its own."""
 
 
 def kept_by_browsers(response: Response, request: Request) -> Response:
