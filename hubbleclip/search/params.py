@@ -17,6 +17,7 @@ from pydantic import (
     Field,
     StringConstraints,
     ValidationError,
+    ValidationInfo,
     create_model,
     field_validator,
     model_validator,
@@ -42,20 +43,28 @@ def _day(value: Any) -> Any:
     return value
 
 
-def _flag(value: Any) -> Any:
-    """Refuse numbers in place of true and false."""
-    if isinstance(value, int | float) and not isinstance(value, bool):
+def _flag(value: Any, info: ValidationInfo) -> Any:
+    """Refuse numbers in place of true and false, and in JSON also texts."""
+    if isinstance(value, int | float if info.mode == "python" else int | float | str) and not isinstance(value, bool):
         raise ValueError("write true or false")
+    return value
+
+
+def _number(value: Any, info: ValidationInfo) -> Any:
+    """Refuse texts and truth values in place of a number in JSON."""
+    if info.mode == "json" and isinstance(value, str | bool):
+        raise ValueError("write a number")
     return value
 
 
 Short = Annotated[str, StringConstraints(strip_whitespace=True, max_length=200)]
 Text = Annotated[str, StringConstraints(strip_whitespace=True, max_length=4000)]
 TileId = Annotated[str, StringConstraints(pattern=r"^[0-9A-Za-z_-]{1,64}(\^-?\d+(\.\d+)?)?$")]
-Number = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Number = Annotated[float, Field(ge=0, allow_inf_nan=False), BeforeValidator(_number)]
+Whole = Annotated[int, BeforeValidator(_number)]
 TYPES: dict[type, Any] = {
     str: Short,
-    int: Annotated[int, Field(ge=0, le=10_000)],
+    int: Annotated[Whole, Field(ge=0, le=10_000)],
     float: Number,
     bool: Annotated[bool, BeforeValidator(_flag)],
     date: Annotated[date, BeforeValidator(_day)],
@@ -85,9 +94,9 @@ class SearchTerms(BaseModel):
     mode: Mode = Field(Mode.BOTH, description="Rank by the model, by words (BM25), or by both.")
     group: GroupBy = Field(GroupBy.PROPOSAL, description="Fold hits of one proposal, or of one patch of sky.")
     sort: Sort = Field(Sort.SCORE, description="Order; with a text, picture or tile, of the best 1,000 tiles.")
-    seed: int = Field(0, ge=0, le=2**31, description="Seed of the order `random`.")
-    k: int = Field(24, ge=1, le=MAX_DEPTH, description="Hits per page.")
-    page: int = Field(1, ge=1, description="Number of the page, from 1.")
+    seed: Whole = Field(0, ge=0, le=2**31, description="Seed of the order `random`.")
+    k: Whole = Field(24, ge=1, le=MAX_DEPTH, description="Hits per page.")
+    page: Whole = Field(1, ge=1, description="Number of the page, from 1.")
     radius: Number = Field(
         RADIUS_ARCMIN,
         gt=0,

@@ -15,7 +15,7 @@ from starlette.datastructures import FormData, UploadFile
 from hubbleclip.catalog.tile_facts import FACTS, INTEGER, REAL, TEXT, Column
 from hubbleclip.core.errors import SearchError
 from hubbleclip.search.export import COLUMNS, FORMATS, as_json, infos_of
-from hubbleclip.search.params import MAX_DEPTH, MAX_TERMS, MAX_WEIGHT, ParameterError, Text, checked, first_fault
+from hubbleclip.search.params import MAX_DEPTH, MAX_TERMS, MAX_WEIGHT, ParameterError, Text, Whole, checked, first_fault
 from hubbleclip.search.records import Hits, IndexStatus, Note, Points, TermKind, TileRecord, plain
 from hubbleclip.search.server.search_service import (
     MAX_K,
@@ -42,7 +42,7 @@ class ApiParams(StrictParams):
     """Parameters of a search, and the format of its result."""
 
     format: Format = Field("json", description="Format of the result.")
-    k: int = Field(24, ge=1, le=MAX_DEPTH, description="Hits per page.")
+    k: Whole = Field(24, ge=1, le=MAX_DEPTH, description="Hits per page.")
 
 
 class TermBody(BaseModel):
@@ -52,7 +52,9 @@ class TermBody(BaseModel):
 
     kind: Literal[TermKind.TEXT, TermKind.TILE, TermKind.PROPOSAL] = TermKind.TEXT
     value: Text = Field(min_length=1)
-    weight: float = Field(1.0, ge=-MAX_WEIGHT, le=MAX_WEIGHT, description="Negative weights push tiles away.")
+    weight: float = Field(
+        1.0, strict=True, ge=-MAX_WEIGHT, le=MAX_WEIGHT, description="Negative weights push tiles away."
+    )
 
 
 PARAMETER_OF = {TermKind.TEXT: "q", TermKind.TILE: "like", TermKind.PROPOSAL: "abstract_of"}

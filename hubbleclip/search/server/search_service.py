@@ -23,7 +23,7 @@ from hubbleclip.core.errors import HubbleclipError
 from hubbleclip.missions.links import DOWNLOAD, archive_links
 from hubbleclip.search.cutout import cut_out
 from hubbleclip.search.engine import Search
-from hubbleclip.search.params import LISTS, SearchParams, TileId, checked, split_weight
+from hubbleclip.search.params import LISTS, SearchParams, TileId, Whole, checked, split_weight
 from hubbleclip.search.records import Hits, TileRecord
 from hubbleclip.search.server.uploads import UploadStore
 from hubbleclip.search.sky import ASKS, UnaskedNameError
@@ -102,7 +102,7 @@ class WebParams(SearchParams):
     """A search in a URL, which has no access to the files of the server."""
 
     image: list[TileId] = Field([], description="Digest of an uploaded picture.")
-    k: int = Field(24, ge=1, le=MAX_K, description="Hits per page.")
+    k: Whole = Field(24, ge=1, le=MAX_K, description="Hits per page.")
 
 
 class PageParams(WebParams):
