@@ -12,7 +12,7 @@ from hubbleclip.core.vectors import unit_vectors
 from hubbleclip.evaluation.metrics.baselines import WORD
 from hubbleclip.search.open_index import OpenIndex
 from hubbleclip.search.params import split_weight
-from hubbleclip.search.query import Query
+from hubbleclip.search.ranking import Query
 from hubbleclip.search.records import Cone, Mode, Note
 from hubbleclip.search.typed_queries import DESIGNATION, stays_text
 

@@ -38,13 +38,8 @@ Explain = Callable[[str], Mapping[str, Any]]
 Run = Callable[..., Any]
 
 
-RENAMED = {"text": "q", "radius_arcmin": "radius"}
-"""Parameters that have another name for agents: their name, and the name in `SearchParams`."""
-
-
 def search_signature() -> Signature:
     """Make the signature of the tool `search` from the parameters of a search; a picture cannot be sent."""
-    name_of = {name: agents for agents, name in RENAMED.items()}
     parameters = []
     for name, info in SearchParams.model_fields.items():
         if name == "image":
@@ -53,7 +48,7 @@ def search_signature() -> Signature:
         if name == "k":
             kind, default = Annotated[int, Field(ge=1, le=MAX_HITS, description="Number of hits.")], DEFAULT_HITS
         kind = Annotated[kind, Field(description=info.description)]
-        parameters.append(Parameter(name_of.get(name, name), Parameter.KEYWORD_ONLY, default=default, annotation=kind))
+        parameters.append(Parameter(name, Parameter.KEYWORD_ONLY, default=default, annotation=kind))
     return Signature(parameters, return_annotation=dict[str, Any])
 
 
@@ -89,8 +84,7 @@ def make_agent_server(
     def search(**parameters: Any) -> dict[str, Any]:
         """Find tiles of Hubble images by words, by likeness to other tiles, and by facts such as place; best first."""
         with saying_errors():
-            named = {RENAMED.get(name, name): value for name, value in parameters.items()}
-            answer = as_json(run(opened().run, checked(SearchParams, {"k": DEFAULT_HITS} | named)))
+            answer = as_json(run(opened().run, checked(SearchParams, {"k": DEFAULT_HITS} | parameters)))
             rows = [{name: value for name, value in row.items() if value is not None} for row in answer["hits"]]
             return answer | {"hits": rows}
 

@@ -22,8 +22,7 @@ from hubbleclip.evaluation.metrics.vocabulary import find_nearest
 from hubbleclip.search.advice import notes_on
 from hubbleclip.search.open_index import CurrentIndex, Floats64, OpenIndex, open_index
 from hubbleclip.search.params import SearchParams, as_written, checked
-from hubbleclip.search.query import Query
-from hubbleclip.search.ranking import FUSED_DEPTH
+from hubbleclip.search.ranking import FUSED_DEPTH, Query
 from hubbleclip.search.records import (
     NUM_SQUARES,
     Cone,

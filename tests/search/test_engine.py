@@ -188,7 +188,7 @@ def test_without_an_index_or_catalog_the_error_says_what_to_run(own_site: Settin
 def test_hits_of_which_only_the_best_are_sorted_are_not_counted(
     search: Search, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for module in ("engine", "query"):
+    for module in ("engine", "ranking"):
         monkeypatch.setattr(f"hubbleclip.search.{module}.FUSED_DEPTH", 10)
     for params, is_counted in (({"q": "galaxy"}, False), ({"q": "galaxy", "proposal": "3"}, True), ({}, True)):
         hits = search.run(SearchParams(sort="date", group="none", **params))

@@ -16,7 +16,6 @@ from hubbleclip.core.errors import SearchError
 from hubbleclip.core.io import sha256_file
 from hubbleclip.evaluation.metrics.baselines import bm25_scores
 from hubbleclip.images.tiling import tile_file
-from hubbleclip.search import query as query_module
 from hubbleclip.search import ranking
 from hubbleclip.search.engine import Search
 from hubbleclip.search.params import SearchParams
@@ -178,7 +177,7 @@ def test_filters_that_admit_nothing_give_no_hit(search: Search, mode: Mode) -> N
 def test_pages_joined_are_the_large_page_without_repeats(
     search: Search, min_depth: int, fused_depth: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(query_module, "MIN_DEPTH", min_depth)
+    monkeypatch.setattr(ranking, "MIN_DEPTH", min_depth)
     monkeypatch.setattr(ranking, "FUSED_DEPTH", fused_depth)
 
     @settings(max_examples=40)

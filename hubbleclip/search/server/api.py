@@ -9,21 +9,20 @@ from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import JSONResponse, StreamingResponse
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, WithJsonSchema
+from pydantic import BaseModel, Field, ValidationError, WithJsonSchema
 from starlette.datastructures import FormData, UploadFile
 
 from hubbleclip.catalog.tile_facts import FACTS, INTEGER, REAL, TEXT, Column
 from hubbleclip.core.errors import SearchError
 from hubbleclip.search.export import COLUMNS, FORMATS, as_json, infos_of
-from hubbleclip.search.params import MAX_DEPTH, MAX_TERMS, MAX_WEIGHT, ParameterError, Text, Whole, checked, first_fault
-from hubbleclip.search.records import Hits, IndexStatus, Note, Points, TermKind, TileRecord, plain
+from hubbleclip.search.params import MAX_DEPTH, ParameterError, Whole, first_fault
+from hubbleclip.search.records import Hits, IndexStatus, Note, Points, TileRecord, plain
 from hubbleclip.search.server.search_service import (
     MAX_K,
     NotFoundError,
     SearchService,
     WebParams,
     params_of,
-    weighted,
 )
 
 Format = Literal["json", "csv", "votable", "ecsv", "parquet", "images"]
@@ -43,36 +42,6 @@ class ApiParams(StrictParams):
 
     format: Format = Field("json", description="Format of the result.")
     k: Whole = Field(24, ge=1, le=MAX_DEPTH, description="Hits per page.")
-
-
-class TermBody(BaseModel):
-    """One term of a search, with its weight."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    kind: Literal[TermKind.TEXT, TermKind.TILE, TermKind.PROPOSAL] = TermKind.TEXT
-    value: Text = Field(min_length=1)
-    weight: float = Field(
-        1.0, strict=True, ge=-MAX_WEIGHT, le=MAX_WEIGHT, description="Negative weights push tiles away."
-    )
-
-
-PARAMETER_OF = {TermKind.TEXT: "q", TermKind.TILE: "like", TermKind.PROPOSAL: "abstract_of"}
-"""Name of the URL parameter that carries the search terms of each kind."""
-
-
-class SearchBody(ApiParams):
-    """A search as JSON: terms with weights, and the parameters of a URL."""
-
-    terms_: list[TermBody] = Field([], alias="terms", max_length=MAX_TERMS)
-
-    def with_terms(self) -> SearchBody:
-        """Return the search with its terms converted to parameters of a URL."""
-        lists: dict[str, list[str]] = {}
-        for term in self.terms_:
-            name = PARAMETER_OF[term.kind]
-            lists.setdefault(name, list(getattr(self, name))).append(weighted(term.value, term.weight))
-        return checked(type(self), self.model_dump(by_alias=True, exclude_unset=True) | lists | {"terms": []})
 
 
 def schema_of(columns: Iterable[Column], *links: str) -> dict[str, Any]:
@@ -193,7 +162,7 @@ def api_routes(service: SearchService) -> APIRouter:
         "/search",
         response_model=SearchResult,
         responses=EXPORTS,
-        summary="Search by a picture, or by terms with weights",
+        summary="Search by a picture, or by the parameters of a URL as JSON",
         openapi_extra={"requestBody": {"content": POSTED}},
     )
     async def search_posted(request: Request) -> Response:
@@ -202,10 +171,10 @@ def api_routes(service: SearchService) -> APIRouter:
                 service.answer, await upload_of(request, service), lambda hits: respond(hits, "json")
             )
         try:
-            body = SearchBody.model_validate_json(await request.body())
+            body = ApiParams.model_validate_json(await request.body())
         except ValidationError as error:
             raise ParameterError(first_fault(error.errors())) from error
-        return await _answer(body.with_terms(), service)
+        return await _answer(body, service)
 
     @router.get("/tiles/{tile_id}", responses=NOT_FOUND, summary="Everything known of a tile, or of a start of its id")
     async def tile(tile_id: str) -> TileBody:
@@ -222,7 +191,7 @@ def api_routes(service: SearchService) -> APIRouter:
 
 def add_posted_schema(schema: dict[str, Any]) -> dict[str, Any]:
     """Add the JSON body of a posted search to an OpenAPI schema; FastAPI knows only bodies of one media type."""
-    body = SearchBody.model_json_schema(ref_template="#/components/schemas/{model}")
+    body = ApiParams.model_json_schema(ref_template="#/components/schemas/{model}")
     schema["components"]["schemas"].update(body.pop("$defs") | {"SearchBody": body})
     return schema
 

@@ -43,7 +43,7 @@ def test_the_tools_are_listed_as_reading(search: Search) -> None:
 
 
 def test_search_finds_tiles_with_their_facts(call) -> None:
-    found = call("search", text=["spiral galaxy"], k=3, instrument=["WFC3/IR"]).structured_content
+    found = call("search", q=["spiral galaxy"], k=3, instrument=["WFC3/IR"]).structured_content
     assert len(found["hits"]) == 3
     assert {hit["instrument"] for hit in found["hits"]} == {"WFC3/IR"}
     assert found["has_more"]
@@ -64,7 +64,7 @@ def test_sql_reads_and_is_cut(call) -> None:
         ("sql", {"query": "COPY (SELECT 1) TO '/tmp/stolen.csv'"}, "read-only"),
         ("sql", {"query": "SELECT * FROM read_text('/etc/passwd')"}, "passwd"),
         ("sql", {"query": "SELECT repeat('x', 5_000_000) AS text"}, "MiB"),
-        ("search", {"text": ["a"], "place": "nowhere at all"}, "nowhere"),
+        ("search", {"q": ["a"], "place": "nowhere at all"}, "nowhere"),
         ("search", {"like": ["unknown"]}, "unknown"),
         ("search", {"k": 1000}, "k"),
         ("search", {"filters": ["F814W"]}, "`filter`"),

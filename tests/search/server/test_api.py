@@ -52,7 +52,8 @@ def test_a_picture_finds_its_tile(client: TestClient, search: Search, png: bytes
 
 def test_terms_with_weights_are_posted_as_json(client: TestClient, search: Search) -> None:
     body = {
-        "terms": [{"kind": "tile", "value": IDS[0]}, {"value": "spiral galaxy", "weight": -0.5}],
+        "like": [IDS[0]],
+        "q": ["spiral galaxy^-0.5"],
         "mode": "model",
         "group": "none",
         "k": 5,
@@ -61,14 +62,13 @@ def test_terms_with_weights_are_posted_as_json(client: TestClient, search: Searc
     found = client.post("/api/v1/search", json=body)
     assert len(ids_of(found)) == 5
     assert {hit["instrument"] for hit in found.json()["hits"]} == {"WFC3/UVIS"}
-    assert "terms" not in found.json()["understood"]
-    alone = client.post("/api/v1/search", json=body | {"terms": body["terms"][:1]})
+    alone = client.post("/api/v1/search", json=body | {"q": []})
     assert found.json()["hits"][0]["score"] < alone.json()["hits"][0]["score"]
 
 
 def test_a_posted_term_cannot_name_a_file(client: TestClient) -> None:
     for kind in ("image", "file"):
-        response = client.post("/api/v1/search", json={"terms": [{"kind": kind, "value": "/etc/passwd"}]})
+        response = client.post("/api/v1/search", json={kind: ["/etc/passwd"]})
         assert response.status_code == 422
     assert client.get("/api/v1/search", params={"image": "../../etc/passwd"}).status_code == 422
     assert client.get("/api/v1/search", params={"image": "0" * 32}).status_code == 422
@@ -115,10 +115,8 @@ def test_a_wrong_parameter_is_named_in_one_line(parameters: dict, word: str, cli
         ({"mode": ""}, "mode"),
         ({"filters": []}, "there is no such parameter"),
         ({"place": []}, "place"),
-        ({"terms": [{"values": "galaxy"}]}, "value"),
-        ({"terms": [{"value": "a", "weigth": 1}]}, "there is no such parameter"),
-        ({"q": ["a"], "terms": [{"value": "a"}] * 16}, "at most 16 terms"),
-        ({"terms": [{"value": "M31"}, {"kind": "tile", "value": "a b"}]}, "like"),
+        ({"q": ["a"] * 17}, "at most 16 terms"),
+        ({"q": ["M31"], "like": ["a b"]}, "like"),
     ],
 )
 def test_a_wrong_body_is_refused(body: dict, fault: str, client: TestClient) -> None:
@@ -212,7 +210,7 @@ def test_openapi_describes_every_route(client: TestClient) -> None:
     content = described["paths"]["/api/v1/search"]["post"]["requestBody"]["content"]
     assert set(content) == {"application/json", "multipart/form-data"}
     reference = content["application/json"]["schema"]["$ref"].rpartition("/")[2]
-    assert "terms" in described["components"]["schemas"][reference]["properties"]
+    assert "image" in described["components"]["schemas"][reference]["properties"]
 
 
 def test_each_address_answers_head_as_get_without_a_body(client: TestClient) -> None:

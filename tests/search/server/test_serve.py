@@ -89,7 +89,7 @@ async def http(own: Settings) -> AsyncIterator[Client]:
 def test_agents_ask(own: Settings, connect: Callable[[Settings], AbstractAsyncContextManager[Client]]) -> None:
     async def talk() -> None:
         async with connect(own) as client:
-            found = await client.call_tool("search", {"text": ["spiral galaxy"], "exposure_s_min": 150, "k": 2})
+            found = await client.call_tool("search", {"q": ["spiral galaxy"], "exposure_s_min": 150, "k": 2})
             hits = found.structured_content["hits"]
             assert [hit["exposure_s"] >= 150 for hit in hits] == [True, True], found
             tile_id = hits[0]["tile_id"]
