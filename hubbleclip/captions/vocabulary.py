@@ -19,7 +19,7 @@ TYPE = re.compile(r"I{1,3}[abcnLP/]*$|I?V$")
 
 
 class Term(NamedTuple):
-    """A term of the field: the name that answers use for it, and the science category that it suggests."""
+    """A term of the field: the name that answers use for it, in a text with its modifiers, and its science category."""
 
     name: str
     category: str
@@ -117,14 +117,7 @@ def normal_form(text: str) -> str:
     return pattern.sub(lambda match: first[match[0]], plain_form(text))
 
 
-class Found(NamedTuple):
-    """A term in a text: its name in the singular with its modifiers, and its category."""
-
-    name: str
-    category: str
-
-
-def find_terms(text: str, terms: Mapping[str, Term], modifiers: frozenset[str] = frozenset()) -> list[Found]:
+def find_terms(text: str, terms: Mapping[str, Term], modifiers: frozenset[str] = frozenset()) -> list[Term]:
     """Find the longest terms of a vocabulary in each clause of a text, each with the modifiers before it."""
     found = []
     for clause in re.split(r"[.,;:?!()\[\]\n]+(?=\s|$)", text):
@@ -144,7 +137,7 @@ def find_terms(text: str, terms: Mapping[str, Term], modifiers: frozenset[str] =
             while first < place and TYPE.match(words[first]):  # "Ia" belongs to the name only after "type"
                 first += 1
             term = terms[" ".join(single[place : place + length])]
-            found.append(Found(" ".join([*map(_shown, words[first:place]), term.name]), term.category))
+            found.append(Term(" ".join([*map(_shown, words[first:place]), term.name]), term.category))
             start = place = place + length
     return found
 

@@ -11,7 +11,7 @@ from typing import get_args
 from hubbleclip.captions.backends.base import Reply, SourceText
 from hubbleclip.captions.schema import MAX_SUMMARY_WORDS, Answer, Category
 from hubbleclip.captions.targets import find_targets
-from hubbleclip.captions.vocabulary import VOCABULARY_FILE, Found, find_terms, read_vocabulary
+from hubbleclip.captions.vocabulary import VOCABULARY_FILE, Term, find_terms, read_vocabulary
 from hubbleclip.config.settings import CaptionSettings
 from hubbleclip.core.errors import AnswerError
 
@@ -64,10 +64,10 @@ GENERIC = {
 """Search phrases by science category, which are added if fewer than three were found in a text."""
 
 
-def rank(title: Iterable[Found], abstract: Iterable[Found]) -> list[Found]:
+def rank(title: Iterable[Term], abstract: Iterable[Term]) -> list[Term]:
     """Sort terms by their number of occurrences; those in the title and those with modifiers count more."""
     weight: Counter[str] = Counter()
-    first: dict[str, Found] = {}
+    first: dict[str, Term] = {}
     for found, times in [(f, TITLE_WEIGHT) for f in title] + [(f, 1) for f in abstract]:
         weight[found.name] += times
         first.setdefault(found.name, found)
@@ -101,7 +101,7 @@ def find_aims(text: str) -> list[str]:
     return list(aims)[:4]
 
 
-def classify(source: SourceText, terms: Iterable[Found]) -> str:
+def classify(source: SourceText, terms: Iterable[Term]) -> str:
     """Choose the science category by the categories of the terms found and by the archive's own category."""
     votes: dict[str, float] = defaultdict(float, Counter(found.category for found in terms))
     given = (source.category or source.title).lower()
@@ -177,7 +177,7 @@ class Rules:
         targets = find_targets(source.text)
         targets.sort(key=lambda name: -source.abstract.count(name) - TITLE_WEIGHT * source.title.count(name))
         targets = targets[:5]
-        planets = [Found(name, "Solar System") for name in targets if name in words.solar_system]
+        planets = [Term(name, "Solar System") for name in targets if name in words.solar_system]
         category = classify(
             source, [*things[0] * TITLE_WEIGHT, *things[1], *events[0] * TITLE_WEIGHT, *events[1], *planets]
         )
