@@ -29,6 +29,7 @@ from flows.server import (
     protection,
     running_port,
     serve,
+    wait_until_up,
 )
 from flows.workers import POOLS
 from hubbleclip.config.settings import FlowSettings
@@ -167,3 +168,8 @@ def test_a_second_server_of_a_data_root_is_refused(tmp_path: Path, monkeypatch: 
     with pytest.raises(HubbleclipError, match=r"runs at http://127\.0\.0\.1:4321"):
         serve(tmp_path, 0, {})
     os.close(lock)
+
+
+def test_a_server_that_was_killed_is_not_waited_for(tmp_path: Path) -> None:
+    with pytest.raises(HubbleclipError, match="did not start, or was killed"):
+        wait_until_up("http://127.0.0.1:9/health", None, tmp_path)
