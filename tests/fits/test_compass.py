@@ -7,7 +7,6 @@ from hubbleclip.fits.positions import (
     angle_label,
     compass_of_corners,
     make_compass,
-    round_length,
     sexagesimal,
 )
 
@@ -65,28 +64,6 @@ def test_the_axes_of_a_picture_may_have_different_lengths():
 def test_the_bar_is_the_longest_round_one_below_three_tenths_of_the_side(side_arcsec, bar_arcsec, label):
     found = compass_of_corners(corners_of(10.0, 10.0), side_arcsec)
     assert (found.bar_share, found.bar_label) == (pytest.approx(bar_arcsec / side_arcsec), label)
-
-
-@pytest.mark.parametrize(
-    ("longest", "length"),
-    [
-        (1, 1),
-        (1.99, 1),
-        (2, 2),
-        (4.99, 2),
-        (5, 5),
-        (9.99, 5),
-        (10, 10),
-        (0.3, 0.2),
-        (0.05, 0.05),
-        (199, 100),
-        (0.1 + 0.1, 0.2),
-        (5 - 1e-9, 5),
-        (5 - 1e-7, 2),
-    ],
-)
-def test_a_round_length_is_the_largest_of_1_2_and_5_that_is_not_longer(longest, length):
-    assert round_length(longest) == pytest.approx(length)
 
 
 @pytest.mark.parametrize(

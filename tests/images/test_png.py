@@ -68,26 +68,6 @@ def test_the_bytes_are_those_of_the_standard_librarys_zlib(seed, height, width):
     assert deflate.compress(rows) + deflate.flush() in encode_png(levels)
 
 
-def png_of(levels, filter_type):
-    """A PNG whose rows are stored as they are, with a filter type before each."""
-    height, width = levels.shape
-    rows = np.pad(levels, ((0, 0), (1, 0)), constant_values=filter_type).tobytes()
-    chunks = [(b"IHDR", struct.pack(">II", width, height) + encode.GREY_8_BIT)]
-    chunks += [(b"IDAT", zlib.compress(rows)), (b"IEND", b"")]
-    parts = [
-        struct.pack(">I4s", len(body), kind) + body + struct.pack(">I", zlib.crc32(kind + body))
-        for kind, body in chunks
-    ]
-    return encode.PNG_SIGNATURE + b"".join(parts)
-
-
-@pytest.mark.parametrize("filter_type", [1, 3, 4])
-def test_other_filters_are_left_to_pillow(filter_type):
-    data = png_of(noisy_levels(5, (64, 48)), filter_type)
-    assert encode.decode_own_png(data) is None
-    np.testing.assert_array_equal(decode_png(data), read_by_pillow(data))
-
-
 @pytest.mark.parametrize("options", [{}, {"compress_level": 0}, {"optimize": True}])
 @pytest.mark.parametrize("mode", ["L", "RGB", "1", "LA", "P", "I;16"])
 def test_pngs_of_other_writers_are_read_as_pillow_reads_them(mode, options):

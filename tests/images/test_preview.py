@@ -208,11 +208,3 @@ def test_the_lowest_row_of_a_preview_comes_first_and_its_mask_too() -> None:
     assert (image.chip, image.unit, image.wcs, image.shrink) == (0, "display", None, 1.0)
     (plain,) = read_previews(packed(levels), 10**6)
     assert plain.valid_yx.all() and plain.data_yx.dtype == np.float32
-
-
-def test_the_reduced_size_keeps_both_sides_at_least_as_long_as_wanted() -> None:
-    for shape in ((256, 1024), (1024, 256), (255, 1024)):
-        small, shrink = read_luminance(packed(starry_levels(*shape)), 10**7, enough_px=128)
-        assert (small.shape, shrink) == (
-            (tuple(side // 2 for side in shape), 2.0) if min(shape) == 256 else (shape, 1.0)
-        )

@@ -104,29 +104,6 @@ def test_a_long_object_in_an_oblong_image_is_whole(shape_yx):
     assert start <= 100 and 300 <= start + size_px <= 400
 
 
-def with_sip(header):
-    header["CTYPE1"], header["CTYPE2"] = "RA---TAN-SIP", "DEC--TAN-SIP"
-    header.update({"A_ORDER": 2, "B_ORDER": 2, "A_2_0": 8e-6, "B_0_2": -5e-6, "A_1_1": 3e-6, "B_1_1": 2e-6})
-    return header
-
-
-@pytest.mark.parametrize("distort", [lambda header: header, with_sip])
-def test_the_tiles_wcs_gives_centre_and_corners_within_a_tenth_of_a_pixel(tmp_path, distort):
-    data, header = starry_sky((700, 1100)), distort(wcs_header((700, 1100)))
-    fits.PrimaryHDU(data, header).writeto(tmp_path / "a.fits")
-    truth = WCS(header)
-    for tile in tile_file(tmp_path / "a.fits", SHA, SETTINGS).tiles:
-        where = tile.geometry
-        own = WCS(fits.Header.fromstring(where.wcs, sep="\n"))
-        corners = np.array(where.corners_deg).reshape(4, 2)
-        x, y = truth.all_world2pix(*corners.T, 0)
-        expected = np.array([(0, 0), (0, 512), (512, 512), (512, 0)]) + np.array([tile.y0 - 0.5, tile.x0 - 0.5])
-        assert np.abs(np.column_stack([y, x]) - expected).max() < 0.01
-        assert np.abs(np.array(own.all_world2pix(*corners.T, 0)) - [x - tile.x0, y - tile.y0]).max() < 0.1
-        np.testing.assert_allclose(own.all_world2pix(where.ra_deg, where.dec_deg, 0), 255.5, atol=0.1)
-        assert where.pixel_scale_arcsec == pytest.approx(0.05, rel=1e-3)
-
-
 @pytest.mark.parametrize(
     ("cards", "is_found"),
     [
