@@ -100,8 +100,9 @@ class Search:
             raise SearchError(f"open a folder or settings, not {type(place).__name__}")
         return cls(Layout(root))
 
-    def _now(self) -> OpenIndex:
-        """Return the newest state of index and catalog.
+    @property
+    def opened(self) -> OpenIndex:
+        """The newest state of index and catalog.
 
         One thread opens a new state while the others still use the old one, whose files stay valid. If the new one
         cannot be opened, the old one continues to answer, and the new one is tried again after `RETRY_S`.
@@ -120,14 +121,9 @@ class Search:
         return self._opened
 
     @property
-    def opened(self) -> OpenIndex:
-        """The newest state of index and catalog."""
-        return self._now()
-
-    @property
     def current(self) -> CurrentIndex:
         """Which model and run answer."""
-        return self._now().current
+        return self.opened.current
 
     @property
     def selections(self) -> Path:
@@ -137,11 +133,11 @@ class Search:
     @property
     def num_tiles(self) -> int:
         """Number of tiles that can be found."""
-        return len(self._now().facts.row_n)
+        return len(self.opened.facts.row_n)
 
     def load_model(self) -> None:
         """Load the model now, so that the first query need not wait."""
-        self._now().model.load()
+        self.opened.model.load()
 
     @property
     def has_model(self) -> bool:
@@ -151,7 +147,7 @@ class Search:
     @property
     def is_damaged(self) -> bool:
         """Whether a file of the index was truncated since it was opened, and cannot be opened again."""
-        return not (self._opened.store.is_whole() or self._now().store.is_whole())
+        return not (self._opened.store.is_whole() or self.opened.store.is_whole())
 
     def expect(self, ahead: TextsAhead) -> None:
         """Take the features of texts from another process, if it has the model that answers.
@@ -162,7 +158,7 @@ class Search:
             Texts that the other process embeds.
 
         """
-        opened = self._now()
+        opened = self.opened
         if opened.current.run == ahead.run:
             opened.model.expect(ahead)
 
@@ -230,7 +226,7 @@ class Search:
 
     def _asked(self, params: SearchParams | None) -> Query:
         """Return a search of the newest state, with what is recognised in its texts; by default, all tiles."""
-        asked = Query(opened=self._now(), params=params or SearchParams(), elsewhere=self._ask_elsewhere)
+        asked = Query(opened=self.opened, params=params or SearchParams(), elsewhere=self._ask_elsewhere)
         return asked.understood()
 
     def text(self, text: str, k: int = 20, *, mode: Mode | str = Mode.BOTH, **filters: Any) -> HitTable:
@@ -333,7 +329,7 @@ class Search:
         """
         from hubbleclip.search.export import write_images  # noqa: PLC0415 - imports astropy, which others need not
 
-        opened = self._now()
+        opened = self.opened
         if opened.status.model_digest != hits.index.model_digest:
             raise SearchError("a new index has features of another model: search again")
         rows = [row for row in rows_of(opened.store.tile_ids, [hit.tile_id for hit in hits.hits]) if row is not None]
@@ -363,7 +359,7 @@ class Search:
             If nothing has this name.
 
         """
-        return find_cone(str(name), radius_deg, self._now().facts.target_cone, self._ask_elsewhere)
+        return find_cone(str(name), radius_deg, self.opened.facts.target_cone, self._ask_elsewhere)
 
     def tile(self, tile_id: str) -> TileRecord:
         """Read everything known of a tile.
@@ -384,7 +380,7 @@ class Search:
             If there is no such tile, or several ids begin so.
 
         """
-        found = self._now().facts.details(str(tile_id))
+        found = self.opened.facts.details(str(tile_id))
         if len(found) > 1:
             raise SearchError(f"several tiles begin with {tile_id!r}: give more characters")
         if not found:
@@ -507,7 +503,7 @@ class Search:
             If there is no such tile, or its picture cannot be read.
 
         """
-        picture, model = self.tile(tile_id).picture, self._now().model
+        picture, model = self.tile(tile_id).picture, self.opened.model
         try:
             image_yx = model.decode(picture.read_bytes())
         except (OSError, SyntaxError, ValueError) as error:
@@ -529,7 +525,7 @@ class Search:
             Phrases with their cosine similarities, best first, by vocabulary; empty for a tile that is not indexed.
 
         """
-        opened = self._now()
+        opened = self.opened
         (row,) = rows_of(opened.store.tile_ids, [str(tile_id)])
         if row is None:
             return {}

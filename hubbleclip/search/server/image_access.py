@@ -154,8 +154,9 @@ def _find(service: SearchService, given: Mapping[str, list[str]], base_url: str)
     rows: dict[str, Row] = {}
     for facts in opened.facts.images(tiles[:MAX_DEPTH]):
         for row in _rows(facts, base_url):
-            has_fov = "FOV" not in given or row["s_fov"] is not None
-            if has_fov and all(str(row[OF_ROW[name]]).upper() in values for name, values in wanted.items()):
+            if (row["s_fov"] or "FOV" not in given) and all(
+                str(row[OF_ROW[name]]).upper() in values for name, values in wanted.items()
+            ):
                 rows[row["access_url"]] = row
     is_cut = len(tiles) > MAX_DEPTH or len(rows) > max_rows
     infos = infos_of(opened.status) | {"QUERY_STATUS": "OVERFLOW" if is_cut else "OK"}
