@@ -9,7 +9,7 @@ import numpy as np
 from scipy import special
 
 from hubbleclip.evaluation.metrics.bootstrap import TAIL
-from hubbleclip.evaluation.metrics.intervals import Spread, share_interval, spread_of
+from hubbleclip.evaluation.metrics.intervals import correlation_of, share_interval
 from hubbleclip.evaluation.metrics.retrieval import Floats, Ints
 
 Interval = tuple[Floats, Floats]
@@ -54,10 +54,9 @@ class Sample:
         return variance_p
 
     @property
-    def spread_p(self) -> list[Spread]:
-        """Estimated spread (p,) of the hits."""
-        cases = zip(self.hits_pg, self.tiles_pg, strict=True)
-        return [spread_of(hits_g, hits_g.sum(), tiles_g) for hits_g, tiles_g in cases]
+    def correlation_p(self) -> list[float]:
+        """Estimated correlation (p,) of the hits of a group."""
+        return [correlation_of(*case) for case in zip(self.hits_pg, self.tiles_pg, strict=True)]
 
     @property
     def student_t(self) -> float:
@@ -150,7 +149,7 @@ def hybrid(sample: Sample) -> Interval:
 
 def chosen(sample: Sample) -> Interval:
     """Take the interval of the evaluation."""
-    cases = zip(sample.value_p, sample.variance_p, sample.tiles_pg, sample.spread_p, strict=True)
+    cases = zip(sample.value_p, sample.variance_p, sample.tiles_pg, sample.correlation_p, strict=True)
     low_p, high_p = np.array([share_interval(*case) for case in cases]).T
     return low_p, high_p
 

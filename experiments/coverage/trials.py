@@ -25,7 +25,7 @@ from hubbleclip.evaluation.metrics.retrieval import (
 from hubbleclip.evaluation.metrics.zeroshot import Labels, classification_estimates, phrase_retrieval_estimates
 
 NUM_RESAMPLES = 400
-SEED = 20
+SEED = 2077
 RESAMPLED, JACKKNIFE = "candidates resampled", "jackknife of queries and candidates"
 """Other intervals of the recall at 1 than the chosen one, which holds the candidates fixed."""
 Side = tuple[Floats, Bools, Ints, Ints]
@@ -75,7 +75,7 @@ def difference_coverage(
     hits = draw_hits(rng, shape, accuracies, 0.5, max_tiles=max_tiles, agreement=agreement)
     weights_bg = draw_weights(num_groups, NUM_RESAMPLES, SEED)
     samples = [Sample(tiles_pg=hits.tiles_pg, hits_pg=hits_pg, weights_bg=weights_bg) for hits_pg in hits.hits_spg]
-    draws, spreads = [sample.draws_pb for sample in samples], [sample.spread_p for sample in samples]
+    draws, correlations = [sample.draws_pb for sample in samples], [sample.correlation_p for sample in samples]
     ends = []
     for row in range(num_trials):
         ours, other = (
@@ -87,9 +87,9 @@ def difference_coverage(
                 draws_b=draws_pb[row],
                 num_groups=num_groups,
                 sizes_g=hits.tiles_pg[row],
-                spread=spread_p[row],
+                correlation=correlation_p[row],
             )
-            for sample, draws_pb, spread_p in zip(samples, draws, spreads, strict=True)
+            for sample, draws_pb, correlation_p in zip(samples, draws, correlations, strict=True)
         )
         ends.append(difference(ours, other).interval())
     low_p, high_p = np.array(ends).T

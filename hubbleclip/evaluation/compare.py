@@ -16,9 +16,6 @@ from hubbleclip.evaluation.report.write import read_samples
 from hubbleclip.evaluation.test_set import make_test_set
 from hubbleclip.training.embeddings import embed_texts, resolve_precision
 
-PROMOTION_METRIC = HEADLINE
-"""Metric that decides on promotion: image-to-text accuracy at the top 10 % of captions."""
-
 
 def split_estimates(
     info: DatasetInfo, run_dir: Path, settings: EvaluationSettings, split: str, map_fn: EmbedMapFn | None = None
@@ -36,12 +33,12 @@ def split_estimates(
 def val_estimate(
     info: DatasetInfo, run_dir: Path, settings: EvaluationSettings, map_fn: EmbedMapFn | None = None
 ) -> Estimate:
-    """Estimate a run's `PROMOTION_METRIC` on the validation split.
+    """Estimate a run's headline metric, which decides on its promotion, on the validation split.
 
     No tile ever changes its split, so no run was trained on these tiles, not even a run on an older dataset.
     """
     estimates = split_estimates(info, run_dir, settings, "val", map_fn)
-    return next(estimate for estimate in estimates if estimate.name == PROMOTION_METRIC)
+    return next(estimate for estimate in estimates if estimate.name == HEADLINE)
 
 
 def decide(candidate: Estimate, promoted: Estimate | None, decided_at: datetime) -> Promotion:

@@ -99,13 +99,6 @@ def test_the_link_to_the_search_has_its_default_address() -> None:
     assert SEARCH_PAGE.format("x") == f"http://{serving.LOOPBACK}:{serving.PORT}/tiles/x"
 
 
-@pytest.mark.parametrize("moving", [(True, False), (False, True)])
-def test_a_moving_target_is_no_field_of_a_fixed_one_at_its_place(moving: tuple[bool, bool]) -> None:
-    one, other = (at(number, 10.0, is_moving=is_moving) for number, is_moving in enumerate(moving))
-    assert not is_same_field(one, other)
-    assert is_same_field(at(1, 10.0), at(2, 10.0))
-
-
 def test_a_field_does_not_grow_from_tile_to_tile() -> None:
     """Each tile is 0.4 sides from the one before, and the third is 0.8 sides from the first."""
     samples = [at(number, 10.0 + 0.4 * number * SIDE_DEG) for number in range(3)]

@@ -16,16 +16,6 @@ from hubbleclip.evaluation.metrics.bootstrap import draw_weights
 SIZE = 16
 
 
-def test_digits_are_the_first_500_at_full_contrast() -> None:
-    images, source = forgetting.digits(8), load_digits()
-    expected = np.rint(source.images[:500] * 255 / 16)
-    assert np.array_equal(images.levels[:, 0].numpy(), expected)
-    assert (images.levels.dtype, int(images.levels.max())) == (torch.uint8, 255)
-    assert images.class_t.tolist() == source.target[:500].tolist()
-    assert images.group_t.tolist() == list(range(500))
-    assert images.phrases == tuple("0123456789")
-
-
 def test_a_photograph_is_seen_whole_and_by_its_four_corners_of_two_thirds() -> None:
     images = forgetting.photographs(SIZE)
     for phrase, pixels in (("a rocket at its launch", data.rocket()), ("a cup of coffee", data.coffee())):

@@ -15,8 +15,9 @@ def estimate_of(hits_g, tiles_g, num_resamples=300, name="i2t_accuracy_at_10pct"
     group_q = np.repeat(np.arange(len(tiles_g)), tiles_g)
     weights_bg = bootstrap.draw_weights(len(tiles_g), num_resamples, 0)
     draws_b = bootstrap.resampled_means(hit_q[:, None], group_q, weights_bg)[:, 0]
-    spread = intervals.spread_of(hits_g, hits_g.sum(), tiles_g)
-    return estimate(hit_q.mean(), name=name, draws_b=draws_b, num_groups=len(tiles_g), sizes_g=tiles_g, spread=spread)
+    correlation = intervals.correlation_of(hits_g, tiles_g)
+    changes = {"draws_b": draws_b, "num_groups": len(tiles_g), "sizes_g": tiles_g, "correlation": correlation}
+    return estimate(hit_q.mean(), name=name, **changes)
 
 
 def test_resampling_tiles_instead_of_groups_would_be_too_narrow():
@@ -30,7 +31,7 @@ def test_resampling_tiles_instead_of_groups_would_be_too_narrow():
 def test_one_caption_per_group_gives_the_exact_interval_of_clopper_and_pearson():
     hits_g = np.r_[np.ones(48, dtype=int), np.zeros(6, dtype=int)]
     ones, variance = np.ones(54, dtype=int), (48 / 54) * (6 / 54)
-    low, high = intervals.share_interval(48 / 54, variance / 54, ones, intervals.Spread(variance, 1.0))
+    low, high = intervals.share_interval(48 / 54, variance / 54, ones, 1.0)
     assert (low, high) == (pytest.approx(0.7737, abs=1e-4), pytest.approx(0.9581, abs=1e-4))
     assert estimate_of(hits_g, np.ones(54, dtype=int), 4000).interval() == pytest.approx((low, high), abs=0.01)
 
@@ -43,7 +44,8 @@ def test_the_variance_over_few_groups_is_that_of_their_mean():
 
 def test_groups_of_unequal_sizes_count_by_the_group_of_a_random_value():
     """Without any miss, only the sizes are known: a random one of these 4 values is in a group of 2.5 on average."""
-    assert intervals.design_ratio(1.0, 0.0, np.array([1, 3])) == pytest.approx((1 + (2.5 - 1) * 0.4) * 2 / 4)
+    found = intervals.design_ratio(1.0, 0.0, np.array([1, 3]), 0.0)
+    assert found == pytest.approx((1 + (2.5 - 1) * 0.55) * 2 / 4)
 
 
 def test_agreement_of_all_groups_is_not_taken_for_certainty():
@@ -118,21 +120,6 @@ def test_a_difference_of_one_value_per_group_has_the_interval_of_agresti_and_min
     assert wide[1] - wide[0] > found[1] - found[0]
 
 
-def test_a_difference_is_as_wide_as_the_less_certain_of_its_two_shares_makes_it():
-    whole_groups, single_tiles = (
-        estimate_of(hits_g, np.full(12, 6)) for hits_g in (6 * (np.arange(12) % 3 > 0), np.r_[6, np.full(11, 4)])
-    )
-    ratios = [
-        intervals.design_ratio(one.value, one.variance, one.sizes, one.spread) for one in (whole_groups, single_tiles)
-    ]
-    assert ratios[0] > 1.5 * ratios[1]
-    for pair in ((whole_groups, single_tiles), (single_tiles, whole_groups)):
-        found = difference(*pair)
-        assert found.ratio == max(ratios)
-        assert found.value == pytest.approx(pair[0].value - pair[1].value)
-        np.testing.assert_allclose(found.draws_b, pair[0].draws_b - pair[1].draws_b)
-
-
 @pytest.mark.parametrize(("num_groups", "tail"), [(10, 0.008551), (40, 0.020258)])
 def test_percentiles_are_expanded_by_students_t_and_the_correction_of_the_variance(num_groups, tail):
     """Tail of the normal distribution beyond sqrt(n / (n - 1)) t(0.975, n - 1): 2.3845 for n = 10, 2.0485 for 40."""
@@ -140,35 +127,25 @@ def test_percentiles_are_expanded_by_students_t_and_the_correction_of_the_varian
     assert (low, high) == (pytest.approx(tail, abs=2e-5), pytest.approx(1 - tail, abs=2e-5))
 
 
-@pytest.mark.parametrize(
-    ("spread", "weight", "graded", "students"), [((0.2, 0.9), 16, 0.2 / 0.1875, 1), (None, 0.5, 1, 3.182446 / 1.959964)]
-)
-def test_the_ratio_mixes_the_variance_with_that_of_sizes_and_correlation(spread, weight, graded, students):
+@pytest.mark.parametrize("students", [1, 3.182446 / 1.959964], ids=["known correlation", "unknown correlation"])
+def test_the_ratio_mixes_the_variance_with_that_of_sizes_and_correlation(students) -> None:
     """Sizes 1, 2, 3 and 6 and a share of 0.75, with a variance of 0.02, worked out by hand."""
     seen = 4 * 0.75 * 0.25
     misses = seen**2 / (16 * 0.02 * students**2)
-    correlation = (0.9 * misses + 0.8 * 0.4) / (misses + 0.8) if spread else 0.4
+    correlation = (0.9 * misses + 0.4 * 0.55) / (misses + 0.4)
     size_of_mean_value = (1 + 4 + 9 + 36) / 12
-    modelled = graded * (1 + correlation * (size_of_mean_value - 1)) / 3  # 3 values per group
-    expected = (seen + weight * modelled) / (misses + weight)
-    for known in [intervals.Spread(*spread)] if spread else [None, intervals.Spread(0.1, 0.9)]:  # graded values
-        assert intervals.design_ratio(0.75, 0.02, np.array([1, 2, 3, 6]), known) == pytest.approx(expected, rel=1e-5)
+    modelled = (1 + correlation * (size_of_mean_value - 1)) / 3  # 3 values per group
+    known, weight, modelled = (0.9, 8, modelled) if students == 1 else (None, 0.4, 1)
+    found = intervals.design_ratio(0.75, 0.02, np.array([1, 2, 3, 6]), known)
+    assert found == pytest.approx((seen + weight * modelled) / (misses + weight), rel=1e-5)
 
 
 def test_the_correlation_of_groups_is_that_of_their_values():
     sizes_g = np.full(400, 5)
     alone = np.random.default_rng(0).random((400, 5)) < 0.8
-    found = intervals.spread_of(alone.sum(axis=1), alone.sum(), sizes_g)
-    assert found == (pytest.approx(alone.var(ddof=1)), pytest.approx(0, abs=0.03))
-    whole_g = 5 * alone[:, 0]
-    assert intervals.spread_of(whole_g, whole_g.sum(), sizes_g).correlation == 1
-    assert intervals.spread_of(sizes_g, sizes_g.sum(), sizes_g) == (0, 0)
-
-
-def test_the_ends_of_a_normalised_rank_are_shares_and_not_whole_ranks():
-    rank = estimate(0.5, name="i2t_normalised_rank", draws_b=np.linspace(0.4, 0.6, 101))
-    low, high = rank.interval()
-    assert 0.39 < low < 0.42 and 0.58 < high < 0.61
+    assert intervals.correlation_of(alone.sum(axis=1), sizes_g) == pytest.approx(0, abs=0.03)
+    assert intervals.correlation_of(5 * alone[:, 0], sizes_g) == 1
+    assert intervals.correlation_of(sizes_g, sizes_g) == 0
 
 
 @pytest.mark.parametrize("value", [0.1, 0.5, 0.9])

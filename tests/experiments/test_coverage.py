@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from experiments.coverage.__main__ import PAGE, all_cells, tables
+from experiments.coverage.__main__ import NUM_RETRIEVALS, NUM_TRIALS, PAGE, all_cells, tables
 from experiments.coverage.candidates import CANDIDATES
 from experiments.coverage.populations import draw_hits
 from experiments.coverage.trials import (
@@ -48,6 +48,7 @@ def test_the_interval_of_a_difference_holds_near_100_percent_and_for_few_groups(
     assert found.ratio <= 1.2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("direction", ["i2t", "t2i"])
 def test_intervals_of_retrieval_hold_over_queries_and_candidates(direction) -> None:
     found = retrieval_coverage(direction, 30, 0.82, 3, 150)
@@ -75,18 +76,18 @@ def test_every_table_has_its_place_on_the_page_and_the_committed_ones_keep_the_p
     assert "95.7, 1.00 (95.7)" in replace_tables(page, made)
     with pytest.raises(ValueError, match="no place for the table 'other'"):
         replace_tables(page, {"other": ""})
-    shares = dict.fromkeys(("images", "texts", "low", "high"), 1.15) | {"independent": 1.35}
+    shares = dict.fromkeys(("images", "texts", "low", "high"), 1.17) | {"independent": 1.3}
     for name, widest in (shares | {"image differences": 1.2, "text differences": 1.2}).items():
         cells = [re.match(r"([\d.]+), ([\d.]+|–)", cell) for cell in cells_of(page, name, first=1)]
         assert len(cells) >= 20
-        assert min(float(cell[1]) for cell in cells) >= 93
+        assert min(float(cell[1]) for cell in cells) >= 100 * lowest(NUM_TRIALS)
         assert max(float(cell[2].replace("–", "0")) for cell in cells) <= widest, name
     lows, ratios = zip(*[(float(cell[0]), cell[2]) for cell in rows_of(page, "recall", first=1)], strict=True)
-    widths = [float(ratio.partition(" ")[0]) for ratio in ratios]
-    assert lows[0] >= 93 and widths[0] == min(width for low, width in zip(lows, widths, strict=True) if low >= 93)
+    widths, least = [float(ratio.partition(" ")[0]) for ratio in ratios], 100 * lowest(min(NUM_RETRIEVALS.values()))
+    assert lows[0] >= least and widths[0] == min(width for low, width in zip(lows, widths, strict=True) if low >= least)
     for name in ("i2t", "t2i", "zero-shot"):
         cells = [float(cell.rpartition(":")[2].partition(",")[0]) for cell in cells_of(page, name, first=2)]
-        assert len(cells) >= 48 and min(cells) >= 93
+        assert len(cells) >= 48 and min(cells) >= least
 
 
 def test_the_short_table_of_the_docs_is_part_of_the_whole_one() -> None:

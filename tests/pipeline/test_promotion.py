@@ -16,8 +16,9 @@ from hubbleclip.catalog.working_copy import writing_catalog
 from hubbleclip.core.errors import EvaluationError
 from hubbleclip.core.layout import Layout
 from hubbleclip.core.records import Promotion, Report, Run
-from hubbleclip.evaluation.compare import PROMOTION_METRIC, decide
+from hubbleclip.evaluation.compare import decide
 from hubbleclip.evaluation.metrics.protocols import FAIR, Estimate
+from hubbleclip.evaluation.names import HEADLINE
 from hubbleclip.pipeline.evaluate import promote, write_decision
 from hubbleclip.pipeline.promotion import not_promoted, promoted
 
@@ -26,7 +27,7 @@ NOW = datetime(2024, 1, 2, tzinfo=UTC)
 
 def estimate(run_id: str, draws_b: np.ndarray) -> Estimate:
     return Estimate(
-        protocol=FAIR, scorer=run_id, name=PROMOTION_METRIC, value=float(draws_b.mean()), draws_b=draws_b, num_groups=20
+        protocol=FAIR, scorer=run_id, name=HEADLINE, value=float(draws_b.mean()), draws_b=draws_b, num_groups=20
     )
 
 

@@ -183,22 +183,11 @@ def test_onnx_without_its_packages_says_what_to_install(run_dir, tmp_path, monke
         write_onnx(merged(load_run_model(run_dir)), tmp_path)
 
 
-@pytest.mark.parametrize(
-    ("name", "is_clip"),
-    [
-        ("ViT-B-32", True),
-        ("ViT-B-16", True),
-        ("ViT-L-14-336", True),
-        ("RN50", False),
-        ("hubbleclip-tiny", False),
-        ("ViT-B-16-SigLIP2", False),
-        ("EVA02-B-16", False),
-        ("convnext_base", False),
-        ("roberta-ViT-B-32", False),
-    ],
-)
-def test_only_vision_transformers_of_openai_s_kind_have_a_clip_model(name, is_clip):
-    assert has_clip_config(architecture(ModelSettings(name=name, pretrained=""))) == is_clip
+def test_only_vision_transformers_of_openai_s_kind_have_a_clip_model():
+    others = ["RN50", "hubbleclip-tiny", "ViT-B-16-SigLIP2", "EVA02-B-16", "convnext_base", "roberta-ViT-B-32"]
+    names = ["ViT-B-32", "ViT-B-16", "ViT-L-14-336", *others]
+    has_model = [has_clip_config(architecture(ModelSettings(name=name, pretrained=""))) for name in names]
+    assert has_model == [True] * 3 + [False] * len(others)
 
 
 @pytest.mark.parametrize("tower", ["image", "text"])

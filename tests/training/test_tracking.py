@@ -40,12 +40,6 @@ def test_rows_after_the_checkpoint_of_a_resumed_run_are_replaced(tmp_path: Path)
         ]
 
 
-def test_a_run_that_begins_again_has_no_rows_of_the_first_attempt(tmp_path: Path) -> None:
-    write(tmp_path, 0, rows(1, 3))
-    Tracker(tmp_path, 0, []).close()
-    assert read_metrics(tmp_path) == []
-
-
 class Recorder:
     def __init__(self, run_dir: Path, step: int) -> None:
         self.seen: list[object] = [step]

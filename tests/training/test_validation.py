@@ -97,11 +97,6 @@ def test_the_loss_on_val_is_that_of_training_at_the_scale_and_bias_of_the_model(
     assert validate(loaded, tiles, loss)["val_loss"] == pytest.approx(expected.item(), rel=1e-5)
 
 
-@pytest.mark.parametrize(("num_columns", "num_top"), [(5, 1), (19, 1), (20, 2), (29, 2), (30, 3)])
-def test_the_top_tenth_is_rounded_down_and_never_empty(num_columns: int, num_top: int) -> None:
-    assert top_size(num_columns) == num_top
-
-
 def test_the_best_of_several_right_columns_counts_and_they_do_not_compete() -> None:
     scores = torch.tensor([[0.9, 0.8, 0.7, *[0.1] * 17], [0.9, 0.8, 0.7, *[0.1] * 17]])
     own = torch.zeros(2, 20, dtype=torch.bool)

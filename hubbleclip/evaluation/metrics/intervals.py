@@ -9,7 +9,6 @@ correlation of the values within a group. The methods were chosen by their simul
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
 
 import numpy as np
 from scipy import special
@@ -18,18 +17,11 @@ from hubbleclip.evaluation.metrics.bootstrap import TAIL
 from hubbleclip.evaluation.metrics.retrieval import Counts, Floats, Ints
 
 NORMAL_QUANTILE = 1.959964
-MODEL_WEIGHT = 16.0
+MODEL_WEIGHT = 8.0
 """Weight of the variance that follows from sizes and correlation. The weight of the resampled variance is the number of
 misses in units of independent values."""
-UNKNOWN_WEIGHT = 0.5
-"""The same weight for a metric whose correlation is not estimated; its variance gets a factor of Student's t."""
-PRIOR_CORRELATION = 0.4
-"""Assumed correlation of the values of a group, where the values do not tell."""
-PRIOR_WEIGHT = 0.8
-"""Weight of `PRIOR_CORRELATION`. The weight of the estimated correlation is the number of misses, as above."""
-HITS = 0.9
-"""Variance of values, in units of that of hits and misses, below which they are graded. Their correlation is not used,
-since it was not simulated."""
+PRIOR_CORRELATION, PRIOR_WEIGHT = 0.55, 0.4
+"""Assumed correlation of the values of a group, and its weight; that of the estimated one is the number of misses."""
 MIN_VARIANCE = 1e-6
 """Variance of values below which they count as equal, which says nothing about their spread."""
 PSEUDO_DIFFERENCES = 0.5
@@ -41,52 +33,43 @@ def variance_of(draws_b: Floats, num_groups: int) -> float:
     return float(draws_b.var()) * num_groups / (num_groups - 1)
 
 
-class Spread(NamedTuple):
-    """How the values of a metric spread: their variance, and the correlation of the values of a group."""
+def correlation_of(hits_g: Counts, sizes_g: Ints) -> float:
+    """Estimate the correlation of the hits of a group; 0 if all values are equal.
 
-    variance: float
-    correlation: float
-
-
-def spread_of(sums_g: Counts, squares: float, sizes_g: Ints) -> Spread:
-    """Estimate the spread of values from their sum in each group, and from the sum of the squares of all values.
-
-    The correlation is 1 minus the ratio of the variance within groups to that of all values. Both are 0 if all values
-    are equal.
+    It is 1 minus the ratio of the variance within groups to that of all values.
     """
-    num_values = int(sizes_g.sum())
-    total = float(squares - sums_g.sum() ** 2 / num_values) / (num_values - 1)
-    within = float(squares - (sums_g**2 / sizes_g).sum()) / max(num_values - len(sizes_g), 1)
-    return Spread(total, min(max(1 - within / total, 0.0), 1.0)) if total > MIN_VARIANCE else Spread(0.0, 0.0)
+    num_values, num_hits = int(sizes_g.sum()), float(hits_g.sum())
+    total = (num_hits - num_hits**2 / num_values) / (num_values - 1)
+    within = (num_hits - float((hits_g**2 / sizes_g).sum())) / max(num_values - len(sizes_g), 1)
+    return min(max(1 - within / total, 0.0), 1.0) if total > 0 else 0.0
 
 
-def design_ratio(value: float, variance: float, sizes_g: Ints, spread: Spread | None = None) -> float:
+def design_ratio(value: float, variance: float, sizes_g: Ints, correlation: float | None = None) -> float:
     """Compute the ratio of a share's variance to the variance that it would have if each group were a single value.
 
     The ratio is the weighted mean of two: that of `variance`, and a modelled one, which is proportional to
     1 + (m - 1) r, where m is the size of the group of a random value and r the correlation (Kish 1965). The weights
     depend on the number of misses (or hits) in units of independent values: where it is small, neither the variance nor
-    the correlation can be estimated. Values of a group are not assumed to differ more than independent ones.
+    the correlation can be estimated. Values of a group are not assumed to differ more than independent ones. Without a
+    correlation, as for graded values, the modelled ratio is 1.
     """
-    num_groups, num_values = len(sizes_g), int(sizes_g.sum())
-    seen = num_groups * value * (1 - value)
-    if spread is None or spread.variance < HITS * value * (1 - value):
-        spread, weight = Spread(value * (1 - value), PRIOR_CORRELATION), UNKNOWN_WEIGHT
-        variance *= (
-            special.stdtrit(num_groups - 1, 1 - TAIL) / NORMAL_QUANTILE
-        ) ** 2  # the variance of few groups is uncertain
+    num_groups, num_values, product = len(sizes_g), int(sizes_g.sum()), value * (1 - value)
+    if correlation is None:  # the variance of few groups is uncertain
+        variance *= (special.stdtrit(num_groups - 1, 1 - TAIL) / NORMAL_QUANTILE) ** 2
     else:
-        weight, variance = MODEL_WEIGHT, max(variance, spread.variance / num_values)
-    misses = seen**2 / (num_groups**2 * variance) if variance * num_values > MIN_VARIANCE else 0.0
-    correlation = (misses * spread.correlation + PRIOR_WEIGHT * PRIOR_CORRELATION) / (misses + PRIOR_WEIGHT)
-    mean_group_of_value = float((sizes_g**2).sum()) / num_values  # the size of the group of a random value
-    modelled = (1 + (mean_group_of_value - 1) * correlation) * num_groups / num_values
-    if seen > 0:
-        modelled *= spread.variance * num_groups / seen
-    return float((seen + weight * modelled) / (misses + weight))
+        variance = max(variance, product / num_values)
+    misses = product**2 / variance if variance * num_values > MIN_VARIANCE else 0.0
+    weight, modelled = PRIOR_WEIGHT, 1.0
+    if correlation is not None:
+        correlation = (misses * correlation + PRIOR_WEIGHT * PRIOR_CORRELATION) / (misses + PRIOR_WEIGHT)
+        mean_group_of_value = float((sizes_g**2).sum()) / num_values  # the size of the group of a random value
+        weight, modelled = MODEL_WEIGHT, (1 + (mean_group_of_value - 1) * correlation) * num_groups / num_values
+    return float((num_groups * product + weight * modelled) / (misses + weight))
 
 
-def share_interval(value: float, variance: float, sizes_g: Ints, spread: Spread | None = None) -> tuple[float, float]:
+def share_interval(
+    value: float, variance: float, sizes_g: Ints, correlation: float | None = None
+) -> tuple[float, float]:
     """Compute the 95 % interval of a share; it has a width even if every value is a hit, or every value a miss.
 
     The interval is the exact one of Clopper & Pearson 1934 for `num_groups / design_ratio` trials. That of Korn &
@@ -95,7 +78,7 @@ def share_interval(value: float, variance: float, sizes_g: Ints, spread: Spread 
     factor of Student's t. It is undefined if all values are equal, and too narrow if few values differ, because it
     trusts a variance estimated from these few.
     """
-    num_trials = len(sizes_g) / design_ratio(value, variance, sizes_g, spread)
+    num_trials = len(sizes_g) / design_ratio(value, variance, sizes_g, correlation)
     num_hits = num_trials * value
     low = special.betaincinv(num_hits, num_trials - num_hits + 1, TAIL) if value > 0 else 0.0
     high = special.betaincinv(num_hits + 1, num_trials - num_hits, 1 - TAIL) if value < 1 else 1.0

@@ -29,12 +29,11 @@ from hubbleclip.core.vectors import first_non_finite_row
 from hubbleclip.evaluation.metrics.baselines import bm25_scores, chance_ranks, metadata_text, simulated_chance_ranks
 from hubbleclip.evaluation.metrics.bootstrap import TAIL, resampled_means, resampled_retrieval
 from hubbleclip.evaluation.metrics.intervals import (
-    Spread,
+    correlation_of,
     design_ratio,
     difference_interval,
     percentile_interval,
     share_interval,
-    spread_of,
     variance_of,
 )
 from hubbleclip.evaluation.metrics.ranking import (
@@ -55,7 +54,6 @@ from hubbleclip.evaluation.metrics.retrieval import (
     expected_recall,
     hit_cutoffs,
     hit_probability,
-    positive_pairs,
     rank_best_positives,
     top_count,
 )
@@ -95,8 +93,8 @@ class Estimate:
     """The value of a metric, and its values `draws_b` on the bootstrap resamples of the groups.
 
     The resampled values give the interval of the metric, and the intervals of paired differences between scorers.
-    `sizes_g` is the number of queries of each group that has queries; None if each group has one. `spread` is that
-    of the values of the queries; None if they have no values of their own.
+    `sizes_g` is the number of queries of each group that has queries; None if each group has one. `correlation`
+    is that of the hits of a group; None if the values of the queries are no hits and misses.
     """
 
     protocol: str
@@ -106,7 +104,7 @@ class Estimate:
     draws_b: Floats
     num_groups: int
     sizes_g: Ints | None = None
-    spread: Spread | None = None
+    correlation: float | None = None
 
     @property
     def is_share(self) -> bool:
@@ -126,7 +124,7 @@ class Estimate:
     def interval(self) -> tuple[float, float]:
         """Compute the 95 % interval of the metric."""
         if self.is_share:
-            return share_interval(self.value, self.variance, self.sizes, self.spread)
+            return share_interval(self.value, self.variance, self.sizes, self.correlation)
         low, high = percentile_interval(self.draws_b, self.num_groups)
         if self.name.endswith("median_rank"):
             low, high = math.floor(low), math.ceil(high)  # the true median is a whole rank
@@ -211,7 +209,7 @@ def bootstrap_estimates(protocol: str, scorer: str, values: Values, weights_bg: 
             draws_b=draws[name],
             num_groups=len(sizes_g),
             sizes_g=sizes_g,
-            spread=spread_of(np.bincount(group_q, values_q), float(values_q @ values_q), sizes_g),
+            correlation=correlation_of(np.bincount(group_q, values_q), sizes_g) if set(values_q) <= {0, 1} else None,
         )
         for name, (value, values_q) in results.items()
     ]
@@ -233,15 +231,17 @@ def fair_estimates(scores: Scores, test_set: TestSet, weights_bg: Ints) -> list[
     """
     require_finite(scores, test_set)
     caption_t, group_t, group_c = test_set.caption_t, test_set.group_t, test_set.group_c
-    positive_ct = positive_pairs(np.arange(len(group_c)), caption_t)  # a caption's positives are its own tiles
+    positive_ct = np.arange(len(group_c))[:, None] == caption_t  # a caption's positives are its own tiles
     sides = {
         "i2t": (scores.i2t_tc, positive_ct.T, group_t, group_c),
         "t2i": (scores.t2i_ct, positive_ct, group_c, group_t),
     }
-    parts = [
-        replace(values_of(direction, *side[:3]), draws=joint_draws(direction, side, weights_bg))
-        for direction, side in sides.items()
-    ]
+    parts = []
+    for direction, side in sides.items():
+        draws = resampled_retrieval(direction, *side, weights_bg=weights_bg)
+        # a resample has only 63 % of the competitors; for a single place this makes the interval too wide
+        del draws[f"{direction}_recall_at_1"]
+        parts.append(replace(values_of(direction, *side[:3]), draws=draws))
     hits_c = np.bincount(caption_t, parts[0].means[HEADLINE]) / np.bincount(caption_t)
     by_proposal = Values(means={f"{HEADLINE}_by_proposal": hits_c}, group_q=group_c)
     recall_c = expected_recall(scores.t2i_ct, positive_ct, top_count(HEADLINE_PERCENT, len(caption_t)))
@@ -255,15 +255,6 @@ def fair_estimates(scores: Scores, test_set: TestSet, weights_bg: Ints) -> list[
         for values in (*parts, by_proposal, text_to_all_tiles)
         for estimate in bootstrap_estimates(FAIR, scores.scorer, values, weights_bg)
     ]
-
-
-def joint_draws(direction: str, side: tuple[Floats, Bools, Ints, Ints], weights_bg: Ints) -> dict[str, Floats]:
-    """Resample queries and candidates together, except for the recall at 1.
-
-    A resample has only 63 % of the competitors; for a single place this makes the interval too wide.
-    """
-    draws = resampled_retrieval(direction, *side, weights_bg=weights_bg)
-    return {name: draws_b for name, draws_b in draws.items() if name != f"{direction}_recall_at_1"}
 
 
 def chance_estimates(test_set: TestSet, weights_bg: Ints, seed: int = BOOTSTRAP_SEED) -> list[Estimate]:
@@ -410,5 +401,5 @@ def difference(ours: Estimate, other: Estimate) -> Difference:
         value=ours.value - other.value,
         draws_b=ours.draws_b - other.draws_b,
         num_groups=ours.num_groups,
-        ratio=max(design_ratio(one.value, one.variance, one.sizes, one.spread) for one in (ours, other)),
+        ratio=max(design_ratio(one.value, one.variance, one.sizes, one.correlation) for one in (ours, other)),
     )

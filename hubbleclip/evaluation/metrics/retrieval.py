@@ -71,12 +71,6 @@ def hit_cutoffs(direction: str, num_items: Number) -> dict[str, Number]:
     return accuracies | {f"{direction}_recall_at_{count}": np.minimum(count, num_items) for count in RECALLS}
 
 
-def positive_pairs(group_q: Ints, group_i: Ints) -> Bools:
-    """Mark the pairs of a query and an item that have the same caption or group."""
-    positive_qi: Bools = group_q[:, None] == group_i[None, :]
-    return positive_qi
-
-
 def best_positive_scores(scores_qi: Floats, positive_qi: Bools) -> Floats:
     """Find the score of each query's best positive."""
     best_q: Floats = np.where(positive_qi, scores_qi, -np.inf).max(axis=1)

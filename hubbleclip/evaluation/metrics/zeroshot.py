@@ -211,7 +211,10 @@ def image_retrieval_estimates(
         for name, (positive_rt, excluded_rt) in tasks.items():
             is_query_r = positive_rt.any(axis=1)
             scores_qt = np.where(excluded_rt, -np.inf, scores_rt)[is_query_r]  # excluded tiles rank last
-            metrics[name].append(_image_metrics(scores_qt, positive_rt[is_query_r]))
+            positive_qt = positive_rt[is_query_r]
+            precision_q, ndcg_q = ranking_metrics(scores_qt, positive_qt)
+            first_q = hit_probability(rank_best_positives(scores_qt, positive_qt), 1)
+            metrics[name].append(np.stack([precision_q, first_q, ndcg_q], axis=1))  # those of `IMAGE_METRICS`
             groups[name].append(group_t[rows][is_query_r])
     estimates: list[Estimate] = []
     for name, blocks in metrics.items():
@@ -231,9 +234,3 @@ def _class_term_matrix(samples: Sequence[Sample]) -> Floats:
     for tile, of_tile in enumerate(terms):
         has_term_tk[tile, [index_of[term] for term in of_tile]] = 1
     return has_term_tk
-
-
-def _image_metrics(scores_qt: Floats, positive_qt: Bools) -> Floats:
-    """Compute the values (q, m) of `IMAGE_METRICS` for each query."""
-    precision_q, ndcg_q = ranking_metrics(scores_qt, positive_qt)
-    return np.stack([precision_q, hit_probability(rank_best_positives(scores_qt, positive_qt), 1), ndcg_q], axis=1)

@@ -11,7 +11,7 @@ from PIL import Image
 
 from hubbleclip.dataset.reader import SplitTiles
 from hubbleclip.evaluation.maps import cover_squares, principal_axes, similarity_drops
-from hubbleclip.evaluation.metrics.retrieval import Floats, expected_rank, positive_pairs, rank_best_positives
+from hubbleclip.evaluation.metrics.retrieval import Floats, expected_rank, rank_best_positives
 from hubbleclip.evaluation.metrics.zeroshot import category_terms
 from hubbleclip.evaluation.report.tile_cards import jpeg_uri
 from hubbleclip.evaluation.test_set import TestSet
@@ -51,7 +51,7 @@ def occlusion_uri(levels_yx: npt.NDArray[np.uint8], fall_yx: Floats) -> str:
 
 def own_ranks(test_set: TestSet, scores_tc: Floats) -> Floats:
     """Rank each tile's own caption among all captions."""
-    own_tc = positive_pairs(test_set.caption_t, np.arange(len(test_set.captions_c)))
+    own_tc = test_set.caption_t[:, None] == np.arange(len(test_set.captions_c))
     return expected_rank(rank_best_positives(scores_tc, own_tc))
 
 
