@@ -187,12 +187,12 @@ class Search:
         params, ranker = query.params, query.ranker
         end = params.offset + params.k
         wanted = max(COUNTED, end + 1)
-        ranking, kept = query.ranked(wanted)
+        ranking, kept = query.ranked(end + 1, wanted)
         is_cut = params.sort is not Sort.SCORE and bool(ranker.terms) and ranker.num_admitted > FUSED_DEPTH
         return Hits(
             hits=query.hits(ranking, kept[params.offset : end]),
             num_hits=len(kept),
-            is_counted=len(kept) < wanted and not is_cut,
+            is_counted=len(kept) < wanted and ranking.is_complete and not is_cut,
             num_admitted=ranker.num_admitted,
             has_more=len(kept) > end,
             params=params,
@@ -217,7 +217,7 @@ class Search:
 
         """
         query = self._asked(params)
-        ranking, kept = query.ranked(COUNTED)
+        ranking, kept = query.ranked(COUNTED, COUNTED)
         ids = query.opened.store.tile_ids.take(ranking.row_n[kept]).to_pylist()
         if tile_id not in ids:
             return None, None

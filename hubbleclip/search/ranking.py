@@ -96,18 +96,18 @@ def first_of_groups(group_n: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
 
 def fold_near_duplicates(feat_nd: Floats, xyz_n3: Floats64, side_rad_n: Floats64) -> list[int | None]:
     """Find, for each ranked tile, the position of an earlier, nearly equal picture of nearly the same sky, or None."""
-    kept: list[int] = []
     folded: list[int | None] = [None] * len(feat_nd)
+    is_kept_n = np.ones(len(feat_nd), np.bool_)
     placed = np.flatnonzero(np.isfinite(xyz_n3).all(axis=1) & np.isfinite(side_rad_n))
-    reach = SAME_SKY_SHARE * side_rad_n[placed].max(initial=0.0)
-    nearest_n = cKDTree(xyz_n3[placed]).query(xyz_n3[placed], 2, distance_upper_bound=reach)[0][:, 1]
-    for position in placed[np.isfinite(nearest_n)].tolist():  # no other tile has one nearby
-        distance_k = np.linalg.norm(xyz_n3[kept] - xyz_n3[position], axis=1)
-        near = np.flatnonzero(distance_k <= SAME_SKY_SHARE * side_rad_n[position])  # a comparison with NaN is false
-        similar = [kept[i] for i in near if feat_nd[kept[i]] @ feat_nd[position] >= NEAR_DUPLICATE]
-        folded[position] = similar[0] if similar else None
-        if not similar:
-            kept.append(position)
+    reach_n = SAME_SKY_SHARE * side_rad_n
+    pairs = cKDTree(xyz_n3[placed]).query_pairs(reach_n[placed].max(initial=0.0), output_type="ndarray")
+    earlier_m, later_m = placed[pairs[np.lexsort(pairs.T)]].T
+    laters, starts = np.unique(later_m, return_index=True)
+    for later, group in zip(laters.tolist(), np.split(earlier_m, starts[1:]), strict=False):
+        near = group[is_kept_n[group] & (np.linalg.norm(xyz_n3[group] - xyz_n3[later], axis=1) <= reach_n[later])]
+        similar = near[feat_nd[near] @ feat_nd[later] >= NEAR_DUPLICATE]
+        if len(similar):
+            folded[later], is_kept_n[later] = int(similar[0]), False
     return folded
 
 
@@ -282,17 +282,21 @@ class Query:
         """Group of each row."""
         return self.opened.groups(self.params.group)
 
-    def ranked(self, num_wanted: int) -> tuple[Ranking, list[int]]:
-        """Rank and sort the tiles; return them with the positions that are shown, at most `num_wanted`."""
-        depth = max(MIN_DEPTH, DEPTH_FACTOR * num_wanted)
+    def ranked(self, num_needed: int, num_counted: int) -> tuple[Ranking, list[int]]:
+        """Rank and sort the tiles; return them with the positions that are shown.
+
+        They are at least `num_needed`, if there are so many, and at most `num_counted`, for which no deeper ranking is
+        made.
+        """
+        depth = max(MIN_DEPTH, DEPTH_FACTOR * num_counted)
         if self.params.sort is not Sort.SCORE:
             depth = FUSED_DEPTH if self.ranker.terms else len(self.mask_n)
         while True:
             ranking = self.ranker.best(depth)
             if self.params.sort is not Sort.SCORE:
                 ranking = self._sorted(ranking, depth)
-            kept = self._fold(ranking, num_wanted)
-            if len(kept) >= num_wanted or ranking.is_complete:
+            kept = self._fold(ranking, num_counted)
+            if len(kept) >= num_needed or ranking.is_complete:
                 return ranking, kept
             depth *= DEPTH_FACTOR
 

@@ -195,6 +195,15 @@ def test_hits_of_which_only_the_best_are_sorted_are_not_counted(
         assert hits.is_counted is is_counted
 
 
+def test_counting_ranks_no_deeper_than_the_page_needs(search: Search, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hubbleclip.search.engine.COUNTED", NUM_PROPOSALS)
+    monkeypatch.setattr("hubbleclip.search.ranking.MIN_DEPTH", 2)
+    monkeypatch.setattr("hubbleclip.search.ranking.DEPTH_FACTOR", 2)
+    first, whole = (search.run(SearchParams(q="galaxy", mode="model", k=k)) for k in (1, NUM_PROPOSALS))
+    assert 1 < first.num_hits < whole.num_hits == NUM_PROPOSALS
+    assert (first.is_counted, first.has_more, whole.is_counted) == (False, True, True)
+
+
 def test_hits_that_a_new_index_lacks_are_not_saved(search: Search) -> None:
     hits = search.run(SearchParams(q="galaxy", k=2))
     changed = replace(hits, hits=(hits.hits[0], replace(hits.hits[1], tile_id="f" * 32)))
