@@ -285,8 +285,7 @@ class Query:
     def ranked(self, num_needed: int, num_counted: int) -> tuple[Ranking, list[int]]:
         """Rank and sort the tiles; return them with the positions that are shown.
 
-        They are at least `num_needed`, if there are so many, and at most `num_counted`, for which no deeper ranking is
-        made.
+        They are `num_needed` or all, and up to `num_counted` as far as this takes no deeper ranking.
         """
         depth = max(MIN_DEPTH, DEPTH_FACTOR * num_counted)
         if self.params.sort is not Sort.SCORE:
