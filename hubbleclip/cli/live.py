@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
+import threading
 from copy import copy
 from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from hubbleclip.core.errors import without_control
+from hubbleclip.core.errors import machine_error, without_control
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -96,11 +97,20 @@ class TerminalHandler(logging.Handler):
         super().close()
 
 
+def log_thread_error(failed: threading.ExceptHookArgs) -> None:
+    """Log a failure of the machine in a thread of a library, such as TensorBoard's, in one line."""
+    if failure := machine_error(failed.exc_value):
+        logging.getLogger("hubbleclip.cli").warning("%s", failure)
+    else:
+        threading.__excepthook__(failed)
+
+
 def start_logging() -> logging.Handler:
     """Log to standard error. Libraries log errors only, because this project's own messages report the progress."""
     console = Console(stderr=True)
     is_live = console.is_terminal and not console.is_dumb_terminal
     handler = TerminalHandler(console) if is_live else logging.StreamHandler()
+    threading.excepthook = log_thread_error
     handler.setFormatter(PrintableFormatter("%(asctime)s %(message)s", datefmt=TIME))
     logging.basicConfig(level=logging.ERROR, handlers=[handler])
     logging.getLogger("hubbleclip").setLevel(logging.INFO)
