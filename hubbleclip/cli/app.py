@@ -163,7 +163,7 @@ def demo(
     ] = False,
     server: Server = True,
 ) -> None:
-    """Run the whole pipeline on the simulated archive, in five to eight minutes on two cores."""
+    """Run the whole pipeline on the simulated archive, in five minutes on two idle cores."""
     pipeline(Options(data=data / "small" if small else data, set=SMALL_DEMO if small else ()), server=server)
 
 
