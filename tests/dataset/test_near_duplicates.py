@@ -103,6 +103,14 @@ def test_placeholders_are_no_text(text):
     assert links == []
 
 
+def test_ties_reach_through_a_proposal_between():
+    text = words(3, 140)
+    steps = [" ".join(text[20 * i : 20 * i + 100]) for i in range(3)]
+    sets = [shingles(step) for step in steps]
+    assert jaccard(sets[0], sets[2]) < 0.5 <= min(jaccard(sets[0], sets[1]), jaccard(sets[1], sets[2]))
+    assert set(grouped(by_id(*(proposal(i, step) for i, step in enumerate(steps))), 0.5).values()) == {"hst:0"}
+
+
 def test_proposals_without_any_text_stay_apart():
     assert set(grouped(by_id(proposal(1, None, ""), proposal(2, None, ""))).values()) == {"hst:1", "hst:2"}
 

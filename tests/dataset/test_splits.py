@@ -96,6 +96,13 @@ def test_near_duplicate_abstracts_share_group_and_split():
     assert len({plans[t.tile_id].group_id for t in tiles}) == 7
 
 
+def test_a_new_near_duplicate_joins_the_old_group_even_with_a_smaller_id():
+    old, new = tile("old", "p5"), tile("new", "p1")
+    same = {key: proposal(key, TEXT) for key in ("p5", "p1")}
+    (plan,) = assign_splits(material([old, new], {}, same), plan_of(old, "val", "a" * 16), SETTINGS)
+    assert (plan.group_id, plan.split) == ("a" * 16, "val")
+
+
 @pytest.mark.parametrize("groups", ["ab", "ba"])
 def test_a_new_proposal_between_two_old_splits_is_excluded_for_good_in_the_smallest_of_their_groups(groups):
     a, b, c, c2 = tile("a", "a"), tile("b", "b"), tile("c", "c"), tile("c2", "c")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import signal
 import time
@@ -60,4 +61,27 @@ def test_a_server_that_restarts_during_a_run_changes_nothing(
     with restarting_archive(SKY, short_storm(21), waits_s=(5, 9, 9)) as archive:
         ingest_until_done(prefect, archive.url, tmp_path)
     assert archive.num_restarts
+    assert state(tmp_path) == calm
+
+
+def test_of_two_concurrent_runs_one_works_and_the_other_names_the_lock_holder(
+    prefect: str, calm: tuple[Rows, dict[str, str]], tmp_path: Path
+) -> None:
+    lock = tmp_path / "demo" / "catalog.lock"
+    deadline = time.monotonic() + 200
+    with running_archive(SKY) as url:
+        children = [start(prefect, overrides(url, tmp_path)) for _ in range(2)]
+        while not (lock.exists() and (held := lock.read_text(encoding="utf-8"))):
+            assert time.monotonic() < deadline, "no process has locked the catalog"
+            time.sleep(0.01)
+        first, second = sorted(children, key=lambda child: child.pid != json.loads(held)["pid"])
+        first.send_signal(signal.SIGSTOP)  # so that it still holds the lock when the other starts
+        try:
+            line = second.communicate(timeout=200)[1]
+        finally:
+            first.send_signal(signal.SIGCONT)
+        stderr = first.communicate(timeout=200)[1]
+    assert (first.returncode, second.returncode) == (0, 2), stderr + line
+    assert line.startswith(f"hubbleclip: the catalog is being written by process {first.pid} on "), line
+    assert line.count("\n") == 1
     assert state(tmp_path) == calm

@@ -10,7 +10,7 @@ from opened_trainers import opened
 from squares_dataset import MODEL, TRAIN, make_dataset
 
 from hubbleclip.config.settings import ModelSettings
-from hubbleclip.core.errors import TrainingError
+from hubbleclip.core.errors import DatasetError, TrainingError
 from hubbleclip.core.io import locked
 from hubbleclip.dataset.manifest import read_dataset
 from hubbleclip.training import checkpoints
@@ -128,6 +128,13 @@ def test_two_trainings_of_the_same_settings_do_not_share_a_run(dataset_dir, tmp_
     assert train(dataset_dir, tmp_path, MODEL, TRAIN, code_version="test") == run_dir
 
 
+def test_a_training_that_is_rejected_leaves_nothing_behind(tmp_path) -> None:
+    dataset = make_dataset(tmp_path / "datasets", num_groups=1)
+    with pytest.raises(DatasetError, match="1 proposal group"):
+        train(dataset, tmp_path / "runs", MODEL, TRAIN, code_version="test")
+    assert not (tmp_path / "runs").exists()
+
+
 @pytest.mark.slow
 def test_a_compiled_model_keeps_the_names_of_its_weights(dataset_dir) -> None:
     compiled, _ = opened(dataset_dir, compile=True)
@@ -180,15 +187,20 @@ def test_the_first_of_several_scores_of_zero_is_the_best(dataset_dir, monkeypatc
     assert (trainer.best_step, trainer.best_score) == (2, 0.0)
 
 
-def test_weights_of_the_average_and_buffers_are_checked_before_they_are_saved(dataset_dir, tmp_path) -> None:
+def test_weights_of_the_average_and_buffers_are_checked_before_they_are_validated_or_saved(
+    dataset_dir, tmp_path, monkeypatch
+) -> None:
+    monkeypatch.setattr("hubbleclip.training.trainer.validate", lambda *_: {"val_accuracy_10": 1.0})
     averaged, buffered = opened(dataset_dir, ema=0.5)[0], opened(dataset_dir)[0]
     averaged.run_dir = buffered.run_dir = tmp_path
     with torch.no_grad():
         averaged.average.module.visual.proj[0, 0] = torch.nan
     buffered.loaded.model.register_buffer("statistics", torch.tensor([1.0, torch.inf]))
     for trainer, name in ((averaged, "visual.proj"), (buffered, "statistics")):
-        with pytest.raises(TrainingError, match=f"{name} are not finite"):
-            trainer.save()
+        for act in (trainer.validate_if_due, trainer.save):
+            with pytest.raises(TrainingError, match=f"{name} are not finite"):
+                act()
+        assert trainer.best_score is None
     assert list(tmp_path.iterdir()) == []
 
 

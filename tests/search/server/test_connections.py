@@ -79,3 +79,12 @@ def test_a_connection_too_many_is_asked_to_retry(start, search: Search, monkeypa
         assert answer.startswith(b"HTTP/1.1 503 ")
         assert b"Retry-After: " in answer
     assert urlopen(f"{url}/healthz").status == 200
+
+
+def test_a_query_string_without_end_is_refused(start, search: Search) -> None:
+    with connected(start(service_of(search))) as client:
+        try:
+            client.sendall(b"GET /?q=" + b"a" * 2**20 + b" HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            assert client.recv(1000).startswith(b"HTTP/1.1 400 ")
+        except ConnectionError:
+            pass

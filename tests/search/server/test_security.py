@@ -91,6 +91,29 @@ def test_a_token_is_taken_from_header_cookie_or_url(search: Search) -> None:
         assert client.get("/?q=galaxy&token=old").url.query == b"q=galaxy"
 
 
+@pytest.mark.parametrize(
+    "cookies", ["a/b=1", "a@b=1; ", "=;", ";;", 'x="unclosed; ', "expires=1; $Path=/; ", "\xff=\xff; "]
+)
+def test_cookies_of_other_programs_do_no_harm(cookies: str, search: Search) -> None:
+    app = create_app(service_of(search), Access(host="0.0.0.0", token="s3cret"))
+    with TestClient(app, base_url="http://search.example") as client:
+        for cookie, status in ((cookies, 401), (f"{cookies}; hubbleclip_token=s3cret", 200)):
+            assert client.get("/metrics", headers={"cookie": cookie.encode("latin-1")}).status_code == status
+
+
+def test_a_header_from_outside_is_one_line(client: TestClient) -> None:
+    evil = "x%0d%0aSet-Cookie:%20a=b"
+    for path in (
+        f"/?q={evil}&place=",
+        f"/tiles/{evil}/footprint.reg",
+        f"/api/v1/search?q={evil}&format=csv",
+        f"/?q={evil}",
+    ):
+        headers = client.get(path, headers={"hx-request": "true"} if path.endswith(evil) else {}).headers
+        assert "set-cookie" not in headers
+        assert not any("\r" in value or "\n" in value for value in headers.values())
+
+
 @pytest.mark.parametrize("path", PAGES)
 def test_pages_forbid_inline_scripts_and_have_none(path: str, client: TestClient, search: Search) -> None:
     response = client.get(path.format(IDS[-1]))

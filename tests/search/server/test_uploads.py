@@ -2,7 +2,9 @@
 
 import gzip
 import io
+import random
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -109,6 +111,54 @@ def test_a_refused_upload_is_one_line_for_programs_and_people(client: TestClient
     assert "only PNG" in client.post("/", files={"picture": b"GIF89a"}).text
     assert client.post("/", data={"q": "a"}, files={"other": b"x"}).status_code == 422
     assert client.post("/", files=[("picture", b"a"), ("picture", b"b")]).status_code in (400, 422)
+
+
+NAMES = ("", "../../etc/passwd", "a\0.png", "x" * 5000, "ä.fits", 'a"; name="q', "%2e%2e%2f", "CON", "-rf")
+KINDS = (
+    "",
+    "; boundary=",
+    "; boundary=\xff",
+    '; boundary="x',
+    "; boundary=x; charset=utf-7",
+    f"; boundary={'b' * 300}",
+)
+
+
+def form_of(name: str) -> bytes:
+    """A form with one picture, without its end."""
+    head = f'--x\r\nContent-Disposition: form-data; name="picture"; filename="{name}"\r\n\r\n'
+    return head.encode() + picture("PNG") + b"\r\n"
+
+
+def hostile_forms() -> Iterator[tuple[bytes, str]]:
+    """Forms with hostile file names, of other types, damaged, and of many parts."""
+    good = "; boundary=x"
+    yield from ((form_of(name) + b"--x--\r\n", good) for name in NAMES)
+    yield from ((form_of("a") + b"--x--\r\n", kind) for kind in KINDS)
+    for seed in range(15):
+        rng, body = random.Random(seed), bytearray(form_of(NAMES[seed % len(NAMES)]) + b"--x--\r\n")
+        for _ in range(1 + seed // 3):
+            start = rng.randrange(min(len(body), 200))
+            body[start : start + rng.randint(0, 8)] = rng.randbytes(rng.randint(0, 8))
+        yield bytes(body), good
+    field = b'--x\r\nContent-Disposition: form-data; name="q"\r\n\r\n'
+    for many in (
+        form_of("a") * 500,
+        (field + b"a\r\n") * 500 + form_of("a"),
+        b"--x\r\n" * 10_000,
+        field + b"q" * 2**20,
+    ):
+        yield many + b"--x--\r\n", good
+    yield b"", good
+
+
+def test_hostile_forms_are_answered_or_refused(client: TestClient) -> None:
+    found = {}
+    for number, (body, kind) in enumerate(hostile_forms()):
+        headers = {"content-type": f"multipart/form-data{kind}".encode("latin-1")}
+        found[number] = client.post("/api/v1/search?k=1", content=body, headers=headers).status_code
+    assert set(found.values()) <= {200, 400, 413, 422}, found
+    assert found[1] == 200, found
 
 
 def test_a_file_too_many_is_asked_to_retry(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
