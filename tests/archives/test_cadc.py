@@ -149,6 +149,7 @@ def test_each_observation_has_a_file_or_a_reason_and_the_file_comes_by_a_redirec
         archive.fetch_product(products[-1])
 
 
+@pytest.mark.slow
 def test_more_files_than_a_response_may_list_are_asked_for_in_halves(
     cadc: Cadc, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -46,6 +46,7 @@ def test_the_simulated_archive_passes(simulator: str, tmp_path: Path) -> None:
     assert not (tmp_path / "data").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("part", [{"proposal_numbers": ["10012"]}, {"targets": ["NONE"]}, {"since": "2100-01-01"}])
 def test_the_archive_passes_with_a_profile_of_few_observations_or_none_yet(
     part: dict[str, object], simulator: str, tmp_path: Path

@@ -56,6 +56,7 @@ def secure_url(tmp_path: Path) -> Iterator[str]:
     server.server_close()
 
 
+@pytest.mark.slow
 def test_a_certificate_that_cannot_be_verified_is_named(secure_url: str) -> None:
     with pytest.raises(ArchiveUnreachableError, match=r"certificate of localhost.*self.signed.*REQUESTS_CA_BUNDLE"):
         make_transport(attempts=2).get(secure_url)
@@ -63,6 +64,7 @@ def test_a_certificate_that_cannot_be_verified_is_named(secure_url: str) -> None
         MastClient(secure_url, make_transport(attempts=2)).count({"obs_collection": ["HST"]})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("scheme", "is_up"), [("http", False), ("https", False), ("https", True)])
 def test_a_proxy_that_fails_or_refuses_is_named(
     scripted, scheme: str, is_up: bool, monkeypatch: pytest.MonkeyPatch

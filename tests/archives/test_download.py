@@ -72,6 +72,7 @@ def test_an_evil_file_name_reaches_no_path(scripted, tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["root"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["500", "503", "429", "html", "truncated", "reset", "corrupted"])
 def test_a_download_survives_temporary_faults_of_the_server(faulty, kind: str) -> None:
     archive: MastArchive = faulty(FaultRule(kind=kind, path="/api/v0.1/Download", times=2))

@@ -22,6 +22,7 @@ from tests.faulty_archive.plan import FaultRule
 EXPECTED = {item.obs_id: item for proposal in make_proposals(SKY) for item in observations_of(SKY, proposal)}
 
 
+@pytest.mark.slow
 def test_every_observation_arrives_once_over_small_windows(simulator: str, tmp_path: Path) -> None:
     archive = archive_at(simulator, tmp_path, page_rows=3)
     pages = list(archive.query_observations(0))
@@ -98,6 +99,7 @@ def test_each_observation_gets_its_best_file_once(archive: MastArchive) -> None:
 ODD_SKY = FaultySettings(**SKY.model_dump() | {"odd_products": True, "hap_share": 0.5, "previews": True})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("products", ["science", "preview", "total_preview"])
 def test_foreign_files_and_grisms_of_the_lists_are_never_chosen(tmp_path: Path, products: str) -> None:
     with running_archive(ODD_SKY) as url:
@@ -127,6 +129,7 @@ def test_observations_without_a_usable_file_are_rejected_with_the_reason(archive
     assert all(item.stage == "products" and item.settings_digest == archive.settings.digest() for item in rejections)
 
 
+@pytest.mark.slow
 def test_a_host_that_cannot_be_reached_is_named(tmp_path: Path) -> None:
     archive = archive_at("http://127.0.0.1:1", tmp_path, backoff_s=0.05, attempts=5)
     for question in (lambda: observe(archive), lambda: archive.fetch_proposals(["1"])):

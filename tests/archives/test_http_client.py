@@ -71,6 +71,7 @@ def test_a_long_pause_of_a_host_that_is_not_waited_for_ends_the_tries(scripted, 
     assert len(script.seen) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(60)
 @pytest.mark.parametrize("form", ["seconds", "date"])
 def test_all_threads_wait_while_the_host_is_paused(scripted, form: str) -> None:

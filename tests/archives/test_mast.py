@@ -113,6 +113,7 @@ def failure(status: int, body: bytes | None) -> Respond:
     return silence(3 * TIMEOUT_S) if body is None else give(body, status)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FAILURES)
 def test_each_way_to_fail_is_tried_again_and_then_a_typed_line_and_is_outlived(
     server: BadServer, mast: MastClient, name: str

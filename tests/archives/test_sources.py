@@ -101,6 +101,7 @@ def test_a_source_that_fails_too_often_or_asks_for_a_long_pause_is_left_out_and_
     assert ([item.source for item in found], len(server.seen)) == (["mast"] * 3, num_asked)
 
 
+@pytest.mark.slow
 def test_the_last_source_that_is_down_means_that_the_archive_is(files, tmp_path: Path) -> None:
     both = sources_of(NOWHERE, NOWHERE, tmp_path, "s3", "mast")
     for _ in range(2):

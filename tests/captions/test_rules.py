@@ -69,6 +69,7 @@ def test_changed_rules_have_a_new_version() -> None:
     assert (RULES_VERSION, digest) == (1, "40f15c5d6d56a533")
 
 
+@pytest.mark.slow
 @pytest.mark.real
 @pytest.mark.skipif(not REAL.exists(), reason="needs the real abstracts")
 def test_real_abstracts_give_valid_and_grounded_answers() -> None:

@@ -33,6 +33,7 @@ def assert_one_line(outcome: Outcome, *words: str) -> None:
         assert word in lines[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "settings", "word"),
     [
@@ -64,6 +65,7 @@ def test_only_a_command_with_work_needs_the_lock(
         running.run_flow("tiles", Options(data=tmp_path))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "words", [("search", "galaxy"), ("compare", "a", "b"), ("status",), ("runs",)], ids=lambda w: w[0]
 )
@@ -72,6 +74,7 @@ def test_a_command_that_only_reads_creates_nothing(words: tuple[str, ...], tmp_p
     assert not (tmp_path / "data").exists()
 
 
+@pytest.mark.slow
 def test_a_message_advises_commands_for_the_same_profile(tmp_path: Path) -> None:
     outcome = run("shards", "--no-server", data=tmp_path, profile="jwst")
     flags = f"--profile jwst --data {tmp_path}"
@@ -99,6 +102,7 @@ def test_a_data_folder_that_cannot_be_written_is_named(words: tuple[str, ...], t
     assert_one_line(run(*words, data=tmp_path / "taken"), "taken", "--data")
 
 
+@pytest.mark.slow
 def test_a_local_profile_without_a_folder_is_refused_before_a_server_starts(tmp_path: Path) -> None:
     assert_one_line(run("dataset", data=tmp_path, profile="local"), "archive.folder")
     assert not list(tmp_path.rglob("prefect*"))
@@ -121,6 +125,7 @@ def test_a_place_that_cannot_be_published_to_is_named(url: str, tmp_path: Path) 
     assert_one_line(Outcome(done.returncode, done.stdout, done.stderr), url, "check the URL and the credentials")
 
 
+@pytest.mark.slow
 def test_status_before_the_first_run_is_empty(tmp_path: Path) -> None:
     status = json.loads(run("status", "--json", data=tmp_path).out)
     assert status["profile"] == "demo"
@@ -129,6 +134,7 @@ def test_status_before_the_first_run_is_empty(tmp_path: Path) -> None:
     assert f"run `hubbleclip pipeline --data {tmp_path}`" in run("status", data=tmp_path).out
 
 
+@pytest.mark.slow
 def test_the_checkpoints_that_are_deleted_are_neither_the_best_nor_the_last(tmp_path: Path) -> None:
     run_dir = made_run(tmp_path / "demo")  # the best checkpoint is that of step 4
     for step in (2, 6, 8):
@@ -138,6 +144,7 @@ def test_the_checkpoints_that_are_deleted_are_neither_the_best_nor_the_last(tmp_
     assert {path.name for path in run_dir.glob("checkpoints/*")} == {"step-00000004.pt", "step-00000008.pt"}
 
 
+@pytest.mark.slow
 def test_sql_writes_the_format_that_is_asked_for_and_says_where_it_cuts(tmp_path: Path) -> None:
     with writing_catalog(Layout(tmp_path / "demo")):
         pass
@@ -148,6 +155,7 @@ def test_sql_writes_the_format_that_is_asked_for_and_says_where_it_cuts(tmp_path
     assert "--max-rows" in cut.err
 
 
+@pytest.mark.slow
 def test_sql_lists_its_views_and_requires_a_query(tmp_path: Path) -> None:
     with writing_catalog(Layout(tmp_path / "demo")):
         pass

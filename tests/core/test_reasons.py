@@ -30,7 +30,8 @@ def is_code(node: ast.AST) -> bool:
 
 
 def is_sentence(node: ast.AST) -> bool:
-    return isinstance(node, ast.JoinedStr | ast.Call) or (isinstance(node, ast.Constant) and " " in str(node.value))
+    is_made = isinstance(node, ast.Call) and ast.unparse(node.func) != "partial"
+    return is_made or isinstance(node, ast.JoinedStr) or (isinstance(node, ast.Constant) and " " in str(node.value))
 
 
 def codes_in(tree: ast.AST) -> Iterator[str]:

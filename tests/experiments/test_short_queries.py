@@ -171,6 +171,7 @@ def test_intervals_are_paired_and_hold_the_mean() -> None:
     assert columns["both minus words"] == {"value": 0.05, "low": 0.05, "high": 0.05}  # every query has this difference
 
 
+@pytest.mark.slow
 def test_the_command_writes_its_results_and_the_page(
     simulated: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -89,6 +89,7 @@ BOMBS = {
 }
 
 
+@pytest.mark.slow
 def test_bombs_are_refused_before_memory_is_taken(tmp_path):
     plain = write_drz(tmp_path / "plain.fits", starry_sky((560, 560)))
     paths = [tmp_path / f"{write.__name__}.fits{'.gz' * (write is write_gzip_bomb)}" for write in BOMBS]

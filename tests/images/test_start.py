@@ -18,6 +18,7 @@ print(len(tiles), *sys.modules)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("primary", [{"NDRIZIM": 4}, {"NDRIZIM": 0}])
 def test_cutting_loads_nothing_that_it_does_not_need(tmp_path, primary):
     path = write_drz(tmp_path / "a_flt.fits", starry_sky((560, 560)), primary=primary)

@@ -56,6 +56,7 @@ def test_a_local_archive_has_nothing_to_check(tmp_path: Path) -> None:
         check_archive(read_settings("local", {"data": str(tmp_path), "archive": {"folder": str(tmp_path)}}))
 
 
+@pytest.mark.slow
 def test_the_first_ingest_compares_its_estimate_with_the_disk_in_one_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -103,6 +104,7 @@ def test_the_command_prints_a_table_and_an_estimate(tmp_path: Path, capsys: pyte
     assert all(name in out for name in ("files  ", "tiles  ", "disk  ", "time  "))
 
 
+@pytest.mark.slow
 def test_the_exit_code_is_1_if_the_archive_differs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     plan = FaultPlan(rules=(FaultRule(kind="html", path="/search/"),))
     with running_archive(SKY, plan) as url:

@@ -309,6 +309,7 @@ def state_of(world: MadeArchive, root: Path) -> str:
         return ", ".join(name for name, sql in lacks.items() if not catalog.rows(sql)) or "sound"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name",
     [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in (*HEALTHY, *SICK)],

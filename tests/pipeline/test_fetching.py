@@ -284,6 +284,7 @@ def test_files_not_kept_never_exceed_the_connections_and_give_the_same_tiles(url
     assert found == expected
 
 
+@pytest.mark.slow
 def test_previews_not_kept_never_touch_the_disk_and_give_the_same_tiles(url: str, tmp_path: Path) -> None:
     tiles = []
     for overrides in (QUICK, NOT_KEPT):
@@ -310,6 +311,7 @@ class Twins:
         return replace(found, **{name: getattr(item, name) for name in ("uri", "obs_id", "proposal_id")})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("nights", [[["hst:1", "hst:2"]], [["hst:2"], ["hst:1"]], [["hst:1", "hst:1"]]], ids=str)
 @pytest.mark.parametrize("overrides", [QUICK, NOT_KEPT], ids=["kept", "not kept"])
 def test_of_equal_files_the_first_is_cut_and_keeps_its_tiles(

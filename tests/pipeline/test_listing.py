@@ -272,6 +272,7 @@ def test_an_etag_that_cannot_be_had_for_now_is_requested_in_the_next_night(
             assert bool(group.unchecked) == is_due
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("days", [30, 91, 365])
 def test_the_etag_of_each_file_is_requested_once_a_year_however_often_it_is_listed(days: int, tmp_path: Path) -> None:
     requests: list[str] = []

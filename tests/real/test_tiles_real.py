@@ -105,6 +105,7 @@ def test_every_view_of_every_file_has_few_black_and_white_pixels_and_a_contact_s
     write_sheet(levels, [f"{tile.view} {path.name}" for path, tile in tiles], SHEET, columns=6, cell_px=200)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", LARGE, ids=lambda path: path.name[:30])
 def test_the_wcs_of_every_view_meets_astropy_within_a_tenth_of_a_pixel(path):
     images = {image.chip: image for image in read_science_images(path, SETTINGS.max_pixels)}

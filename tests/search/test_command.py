@@ -27,12 +27,14 @@ def search(site: Settings):
     return call
 
 
+@pytest.mark.slow
 def test_a_text_gives_a_table_whose_ids_are_whole_when_piped(search) -> None:
     found = search("planetary", "nebula", "--mode", "words", "-k", "2", "--group", "none")
     assert found.code == 0, found.err
     assert sum(tile_id_of(p, n) in found.out for p in (3, 7) for n in range(6)) == 2
 
 
+@pytest.mark.slow
 def test_hits_are_sorted_and_of_a_selection(search, site: Settings) -> None:
     chosen = [tile_id_of(1, number) for number in (2, 4, 3)]
     path = Layout(site.root).selections
@@ -50,6 +52,7 @@ def test_a_picture_is_searched_for_and_an_empty_cone_is_said(search, site: Setti
     assert search("--cone", "200 80 0.1").out == "no tile was found\n"
 
 
+@pytest.mark.slow
 def test_hits_are_ranked_again_by_the_grades_of_a_model_that_reads_pictures(search, site: Settings) -> None:
     words = ("planetary", "nebula", "--mode", "words", "--group", "none", "--json", "-k")
     ids = [row["tile_id"] for row in json.loads(search(*words, "50").out)]
@@ -62,6 +65,7 @@ def test_hits_are_ranked_again_by_the_grades_of_a_model_that_reads_pictures(sear
     assert len(stub.requests) == len(ids)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "word"),
     [
@@ -120,6 +124,7 @@ print(*sorted(sys.modules.keys() & {{"duckdb", "pyarrow", "scipy", "pydantic_set
     assert done.stdout == "\n"
 
 
+@pytest.mark.slow
 def test_a_search_by_words_or_like_a_tile_does_not_load_the_model(site: Settings, tmp_path: Path) -> None:
     for words in (["galaxy", "--mode", "words"], ["--like", tile_id_of(1, 1)]):
         code = f"""

@@ -74,6 +74,7 @@ FACTS = drawn_facts()
 def tile_facts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TileFacts]:
     """The facts in a catalog; the index has one more tile, which the catalog does not have."""
     layout = Layout(tmp_path_factory.mktemp("facts"))
+    rows: dict[str, list[Any]] = {"proposal": [], "observation": [], "tile": [], "split": []}
     with writing_catalog(layout) as catalog:
         for n, fact in enumerate(FACTS):
             ra_deg, dec_deg = fact.place or (None, None)
@@ -103,9 +104,13 @@ def tile_facts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TileFacts]:
                 cycle=fact.cycle,
                 pi=fact.pi,
             )
-            split = SplitAssignment(tile_id=f"{n:032x}", group_id="g", split=fact.split or "", reason=None)
-            rows = {"proposal": [proposal], "observation": [observation], "tile": [tile]}
-            catalog.upsert(rows | ({"split": [split]} if fact.split else {}))
+            if n < NUM_PROPOSALS:  # later tiles are of the same ones
+                rows["proposal"].append(proposal)
+            rows["observation"].append(observation)
+            rows["tile"].append(tile)
+            if fact.split:
+                rows["split"].append(SplitAssignment(tile_id=tile.tile_id, group_id="g", split=fact.split, reason=None))
+        catalog.upsert(rows)
     facts = TileFacts(layout, pa.array([*(f"{n:032x}" for n in range(NUM_TILES)), NO_TILE]))
     yield facts
     facts.close()

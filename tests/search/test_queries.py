@@ -173,6 +173,7 @@ def test_filters_that_admit_nothing_give_no_hit(search: Search, mode: Mode) -> N
     assert (page.hits, page.num_admitted, page.has_more) == ((), 0, False)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("min_depth", "fused_depth"), [(200, 1000), (2, 9)])
 def test_pages_joined_are_the_large_page_without_repeats(
     search: Search, min_depth: int, fused_depth: int, monkeypatch: pytest.MonkeyPatch
