@@ -199,7 +199,8 @@ def wait_until_up(url: str, process: subprocess.Popen[bytes] | None, home: Path)
             urllib.request.urlopen(url, timeout=5).close()  # noqa: S310 - the URL is on the loopback address
         except (urllib.error.URLError, OSError):
             time.sleep(0.1)
-            is_alive = process.poll() is None if process else running_port(home) is not None
+            with locked(home / "start"):  # `running_port` takes the server's lock for a moment
+                is_alive = process.poll() is None if process else running_port(home) is not None
         else:
             return
     raise HubbleclipError(f"the Prefect server did not start, or was killed: see {home / LOG_FILE}, or add --no-server")

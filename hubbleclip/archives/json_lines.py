@@ -72,7 +72,8 @@ def _read_csv(lines: TextIO) -> Iterator[dict[str, Any]]:
     known: dict[str, dict[str, Any]] = {}
     for row in rows:
         number = Path(row.get("filepath") or "").stem
-        first = known.setdefault(number, row) if number else row
+        has_id = any(row.get(name) for name in ("id", "number", "proposal_id"))
+        first = known.setdefault(number, row) if number and not has_id else row
         if first.get("filepath") != row.get("filepath") and first.get("title") != row.get("title"):
             raise ValueError(
                 f"line {rows.line_num}: another folder has a picture {number!r} with another title: rename one"

@@ -5,11 +5,12 @@ from __future__ import annotations
 import logging
 import shutil
 from collections.abc import Mapping
+from contextlib import nullcontext
 from pathlib import Path
 
 import pyarrow as pa
 
-from hubbleclip.core.io import sha256_file, write_bytes
+from hubbleclip.core.io import locked, sha256_file, write_bytes
 from hubbleclip.dataset.card import LICENCE_FILE, dataset_card, notice_lines, shard_paths
 from hubbleclip.dataset.croissant import croissant_metadata
 from hubbleclip.dataset.hats_catalog import sky_index, write_hats_catalog, write_pictures
@@ -65,7 +66,8 @@ def publish(dataset_dir: Path, url: str, *, has_pictures: bool = False) -> str:
         for shard in info.description["shards"]
     }
     folder = dataset_dir.parent / f".{SKY_PICTURES}-{info.digest}"
-    try:
+    # locked, so that another publication with pictures does not remove the folder
+    with locked(folder) if has_pictures else nullcontext():
         if has_pictures:
             shutil.rmtree(folder, ignore_errors=True)  # of a process that was killed
             write_pictures(folder, info, f"{_sky_name(info.digest)}-pictures")
@@ -73,9 +75,11 @@ def publish(dataset_dir: Path, url: str, *, has_pictures: bool = False) -> str:
             files |= {f"{info.digest}/{SKY_PICTURES}/{path.relative_to(folder).as_posix()}": path for path in written}
         for name in (*info.description["files"], DESCRIPTION):  # the last marks the dataset as complete
             files[f"{info.digest}/{name}"] = Path(file_address(info.path, name))
-        _upload(files, info, root)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        try:
+            _upload(files, info, root)
+        finally:
+            if has_pictures:
+                shutil.rmtree(folder, ignore_errors=True)
     return f"{root}/{info.digest}"
 
 

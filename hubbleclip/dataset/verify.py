@@ -178,11 +178,14 @@ def _sample_faults(data: memoryview, rows: pa.Table, split: str) -> Iterator[str
 def _picture_faults(info: DatasetInfo) -> Iterator[str]:
     """Find faults of the HATS catalogue with pictures, if the dataset was published with it."""
     folder, storage = f"{info.path}/{SKY_PICTURES}/dataset", open_storage(info.path)
-    hashes = dict(zip(*(info.manifest[name].to_pylist() for name in ("tile_id", "png_sha256")), strict=True))
     try:
         listed = pq.read_metadata(pa.BufferReader(storage.read(f"{folder}/_metadata")))
     except FileNotFoundError:
         return
+    except pa.ArrowException:
+        yield f"{folder}/_metadata is damaged: publish the dataset again with --pictures"
+        return
+    hashes = dict(zip(*(info.manifest[name].to_pylist() for name in ("tile_id", "png_sha256")), strict=True))
     for path in sorted({listed.row_group(number).column(0).file_path for number in range(listed.num_row_groups)}):
         try:
             read = pa.BufferReader(storage.read(f"{folder}/{path}"))

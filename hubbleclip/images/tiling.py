@@ -362,8 +362,9 @@ def build_tile(
 
 def _has_core(shown: PreparedImage, placement: TilePlacement) -> bool:
     """Return whether a tile shows pixels of a filled core."""
-    (y0, x0), size_px, (rows, columns, _) = placement.start_yx, placement.size_px, shown.cores
-    return any(y0 <= y < y0 + size_px and x0 <= x < x0 + size_px for y, x in zip(rows, columns, strict=True))
+    (y0, x0), (rows, columns, _) = placement.start_yx, shown.cores
+    inside = (rows >= y0) & (rows < y0 + placement.size_px) & (columns >= x0) & (columns < x0 + placement.size_px)
+    return bool(inside.any())
 
 
 View = Callable[[PreparedImage, TileSettings], tuple[PreparedImage, list[TilePlacement]]]

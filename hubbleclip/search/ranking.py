@@ -99,12 +99,13 @@ def fold_near_duplicates(feat_nd: Floats, xyz_n3: Floats64, side_rad_n: Floats64
     folded: list[int | None] = [None] * len(feat_nd)
     is_kept_n = np.ones(len(feat_nd), np.bool_)
     placed = np.flatnonzero(np.isfinite(xyz_n3).all(axis=1) & np.isfinite(side_rad_n))
-    reach_n = SAME_SKY_SHARE * side_rad_n
-    pairs = cKDTree(xyz_n3[placed]).query_pairs(reach_n[placed].max(initial=0.0), output_type="ndarray")
-    earlier_m, later_m = placed[pairs[np.lexsort(pairs.T)]].T
-    laters, starts = np.unique(later_m, return_index=True)
-    for later, group in zip(laters.tolist(), np.split(earlier_m, starts[1:]), strict=False):
-        near = group[is_kept_n[group] & (np.linalg.norm(xyz_n3[group] - xyz_n3[later], axis=1) <= reach_n[later])]
+    xyz_m3, reach_m = xyz_n3[placed], SAME_SKY_SHARE * side_rad_n[placed]
+    neighbours = cKDTree(xyz_m3).query_ball_point(xyz_m3, reach_m, return_sorted=True)
+    for later, found in zip(placed.tolist(), neighbours, strict=True):
+        if len(found) == 1:  # the tile itself
+            continue
+        near = placed[found]
+        near = near[(near < later) & is_kept_n[near]]
         similar = near[feat_nd[near] @ feat_nd[later] >= NEAR_DUPLICATE]
         if len(similar):
             folded[later], is_kept_n[later] = int(similar[0]), False

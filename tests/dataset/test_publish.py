@@ -279,6 +279,10 @@ def test_a_damaged_or_missing_picture_of_a_published_sky_catalogue_is_a_fault(bu
         damage()
         (fault,) = find_faults(place)
         assert f"{path} is damaged" in fault
+    metadata = place / "sky-pictures/dataset/_metadata"
+    metadata.write_bytes(metadata.read_bytes()[:10])
+    (fault,) = find_faults(place)
+    assert f"{metadata} is damaged" in fault
 
 
 def test_a_large_sky_catalogue_has_a_file_per_pixel_and_one_without_positions_is_absent(built, tmp_path):

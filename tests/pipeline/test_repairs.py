@@ -234,17 +234,24 @@ def test_a_damaged_product_is_fetched_again(
 
 
 @pytest.mark.parametrize(
-    ("written_s", "content", "expected"),
-    [(-1, b"new", True), (-1, b"ne", False), (1, b"new", False), (1, b"old", True), (0, None, False)],
+    ("written_s", "content", "size_bytes", "expected"),
+    [
+        (-1, b"new", 3, True),
+        (-1, b"ne", 3, False),
+        (-1, b"of which extensions were skipped", 9_000_000, True),
+        (1, b"new", 3, False),
+        (1, b"old", 3, True),
+        (0, None, 3, False),
+    ],
 )
 def test_a_file_is_hashed_again_only_if_it_was_written_since_it_was_fetched_or_has_another_size(
-    written_s: int, content: bytes | None, expected: bool, tmp_path: Path
+    written_s: int, content: bytes | None, size_bytes: int, expected: bool, tmp_path: Path
 ) -> None:
     path, fetched_at = tmp_path / "a.fits", datetime.now(UTC)
     if content is not None:
         path.write_bytes(content)
         os.utime(path, (fetched_at.timestamp() + written_s,) * 2)
-    one = product("a", path=str(path), fetched_at=fetched_at, sha256=sha256_bytes(b"old"), size_bytes=3)
+    one = product("a", path=str(path), fetched_at=fetched_at, sha256=sha256_bytes(b"old"), size_bytes=size_bytes)
     assert is_intact(one, Layout(tmp_path)) is expected
 
 

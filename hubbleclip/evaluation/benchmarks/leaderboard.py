@@ -35,9 +35,12 @@ def append_result(path: Path, result: Mapping[str, Any], day: date) -> Path:
         if row["model"] == "model" and row["name"] in MAIN and row.get("class") is None and row.get("scope") != "unseen"
     }
     line = {name: result[name] for name in (*FACTS, SEEN)} | {"date": day.isoformat(), "metrics": metrics}
-    lines = [*read_lines(path), line]
-    page = render(lines)
-    write_text(path, "".join(f"{json.dumps(one)}\n" for one in lines))  # the last line may have lacked its end
+    page = render([*read_lines(path), line])
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a+b") as file:  # appended, because another benchmark may end at the same time
+        file.seek(0)
+        end = b"" if file.read()[-1:] in {b"", b"\n"} else b"\n"
+        file.write(end + json.dumps(line).encode() + b"\n")
     write_text(path.with_suffix(".html"), page)
     return path.with_suffix(".html")
 

@@ -14,6 +14,7 @@ from hubbleclip.config.settings import Settings
 from hubbleclip.core.io import has_sha256, sync_files
 from hubbleclip.core.layout import Layout
 from hubbleclip.core.records import Product, ProductVersion
+from hubbleclip.fits.sieve import is_sieved
 from hubbleclip.pipeline.engine.attempts import Batch, Step, write_with_retries
 from hubbleclip.pipeline.engine.batches import run_batches
 from hubbleclip.pipeline.engine.stage import Stage
@@ -109,14 +110,16 @@ def remove_strays(stage: Stage) -> None:
 def is_intact(product: Product, layout: Layout) -> bool:
     """Return whether the disk has a product's file with the content that was fetched.
 
-    Fetching has hashed the file, so it is hashed again only if it was written since or has another size.
+    Fetching has hashed the file, so it is hashed again only if it was written since or has another size; that
+    of a file of which extensions were skipped is not the listed one.
     """
     if product.path is None or product.fetched_at is None:
         return False
     path = layout.absolute(product.path)
     if path.is_file():
-        found = path.stat()
-        if found.st_mtime <= product.fetched_at.timestamp() and product.size_bytes in {None, found.st_size}:
+        found, listed = path.stat(), product.size_bytes
+        has_size = listed in {None, found.st_size} or is_sieved(product.file_name, listed)
+        if has_size and found.st_mtime <= product.fetched_at.timestamp():
             return True
     return has_sha256(path, product.sha256)
 

@@ -182,9 +182,9 @@ class SearchService:
             self.model_state = OK
             log.info("search: the model is loaded")
         except (HubbleclipError, OSError, RuntimeError) as error:
-            self.model_state = "the model cannot be loaded"
             log.error("search: the model cannot be loaded: %s", error)
         finally:
+            self.model_state = OK if self.model_state == OK else "the model cannot be loaded"
             self.queue.max_s = MAX_S
 
     def health(self) -> str:
