@@ -3,12 +3,7 @@
 import numpy as np
 import pytest
 
-from hubbleclip.fits.positions import (
-    angle_label,
-    compass_of_corners,
-    make_compass,
-    sexagesimal,
-)
+from hubbleclip.fits.positions import angle_label, compass_of_corners, make_compass, sexagesimal
 
 
 def corners_of(ra_deg, dec_deg, half_deg=0.005, turn_deg=0.0, is_mirrored=False):

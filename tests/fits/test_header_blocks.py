@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import io
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
 from astropy.io import fits
+from synthetic_fits import refused_if
 
 from hubbleclip.core.errors import ImageError
 from hubbleclip.fits import header_guard
@@ -44,10 +46,7 @@ def test_cards_are_those_before_the_end_with_a_value_and_the_first_of_a_repeated
 )
 def test_an_integer_is_one_or_a_reason(text, number):
     cards = cards_of(block_of(f"A       = {text}", "END"))
-    if number is None:
-        with pytest.raises(UnsoundError):
-            integer(cards, b"A")
-    else:
+    with pytest.raises(UnsoundError) if number is None else nullcontext():
         assert integer(cards, b"A") == integer(cards, b"A", 5) == number
     assert integer(cards, b"B", 5) == 5
     with pytest.raises(UnsoundError):
@@ -75,22 +74,11 @@ def test_the_size_of_the_data_is_that_of_the_standard():
     assert size_of(True, **groups) == 0
 
 
-@pytest.mark.parametrize(
-    "cards",
-    [
-        {"BITPIX": 24},
-        {"BITPIX": -16},
-        {"BITPIX": -8},
-        {"NAXIS": -1},
-        {"NAXIS1": -1},
-        {"PCOUNT": -1},
-        {"GCOUNT": -1},
-        {"NAXIS1": 2**62, "BITPIX": 64},
-        {"NAXIS": 1000},
-    ],
-)
-def test_an_impossible_size_is_refused(cards):
-    assert size_of(False, **({"BITPIX": 8, "NAXIS": 1, "NAXIS1": 10} | cards)) is None
+def test_an_impossible_size_is_refused():
+    wrong = {"BITPIX": (24, -16, -8), "NAXIS": (-1, 1000), "NAXIS1": (-1, 2**62), "PCOUNT": (-1,), "GCOUNT": (-1,)}
+    for key, numbers in wrong.items():
+        for number in numbers:
+            assert size_of(False, **{"BITPIX": 64, "NAXIS": 1, "NAXIS1": 10} | {key: number}) is None, (key, number)
 
 
 @pytest.mark.parametrize("bits", [8, 16, 32, 64, -32, -64])
@@ -123,10 +111,7 @@ def test_a_header_may_have_999_axes_and_no_more():
 )
 def test_a_header_of_more_than_999_axes_or_columns_is_refused(card, is_refused):
     for header in (block_of(card, "END"), block_of(*["COMMENT"] * 40, card, "END", blocks=2)):
-        if is_refused:
-            with pytest.raises(ImageError, match="unreadable: .*999"):
-                check_header(io.BytesIO(header))
-        else:
+        with refused_if(is_refused, "unreadable: .*999"):
             assert check_header(io.BytesIO(header))
 
 
@@ -164,10 +149,7 @@ def test_a_file_of_which_more_than_a_hundredth_was_replaced_is_refused(num_repla
     start = block_of("SIMPLE  = T", "END")
     content = start + (b"\xef\xbf\xbd" * num_replaced).ljust(10_001 - len(start), b"x")
     assert len(content) == 10_001
-    if is_refused:
-        with pytest.raises(ImageError, match="unreadable: 34 bytes of the file were replaced"):
-            check_start(io.BytesIO(content))
-    else:
+    with refused_if(is_refused, "unreadable: 34 bytes of the file were replaced"):
         check_start(io.BytesIO(content))
     whole = content.ljust(4 * 2880, b"\xef")
     check_start(io.BytesIO(whole))  # a file of whole blocks was not decoded as text
@@ -184,12 +166,9 @@ def test_every_extension_is_loaded_and_the_largest_number_is_allowed(monkeypatch
     fits.HDUList([fits.PrimaryHDU(), *(fits.ImageHDU(np.ones(3)) for _ in range(3))]).writeto(tmp_path / "a.fits")
     for most, is_refused in ((4, False), (3, True)):
         monkeypatch.setattr(header_guard, "MAX_HDUS", most)
-        with (tmp_path / "a.fits").open("rb") as file, fits.open(file, lazy_load_hdus=True) as hdus:
-            if is_refused:
-                with pytest.raises(ImageError, match="unreadable: .*more than 3 HDUs"):
-                    load_all(hdus, file)
-            else:
-                load_all(hdus, file)
+        refusal = refused_if(is_refused, "unreadable: .*more than 3 HDUs")
+        with (tmp_path / "a.fits").open("rb") as file, fits.open(file, lazy_load_hdus=True) as hdus, refusal:
+            load_all(hdus, file)
 
 
 @pytest.mark.parametrize(

@@ -45,6 +45,7 @@ def test_the_mission_is_that_of_the_telescope_and_hubble_for_an_unknown_one(tele
         ({"DETECTOR": "WFC"}, None),
         ({"INSTRUME": ""}, None),
         (JWST | {"INSTRUME": "NIRCAM", "CHANNEL": "long", "DETECTOR": "MULTIPLE"}, "NIRCAM/LONG"),
+        (JWST | {"INSTRUME": "NIRISS", "DETECTOR": "NIS"}, "NIRISS"),
         (JWST | {"INSTRUME": "MIRI", "DETECTOR": "MIRIMAGE"}, "MIRI"),
     ],
 )
@@ -70,16 +71,12 @@ def test_a_camera_is_found_by_its_full_name_then_by_its_instrument():
         ({"FILTER1": "F435W", "FILTNAM1": "F555W"}, ("F435W",)),
         ({"FILTER1": 44, "FILTER2": 0, "FILTNAM1": "", "FILTNAM2": "F555W"}, ("F555W",)),
         ({"FILTER": "44", "FILTER1": "1.5"}, ()),
-        ({"FILTER": "N/A"}, ()),
-        ({"FILTER": "NA"}, ()),
-        ({"FILTER": "none"}, ()),
-        ({"FILTER": "Open"}, ()),
-        ({"FILTER": "BLANK"}, ()),
-        ({"FILTER": "CLEAR1S"}, ()),
+        ({"FILTER": "N/A;NA;none;Open;BLANK;CLEAR1S"}, ()),
         ({"FILTER": "NONEW"}, ("NONEW",)),
         ({}, ()),
         (JWST | {"PUPIL": "F164N", "FILTER": "F150W2", "FILTER1": "F1"}, ("F164N", "F150W2")),
         (JWST | {"PUPIL": "CLEAR", "FILTER": "F356W"}, ("F356W",)),
+        (JWST | {"PUPIL": "F150W", "FILTER": "CLEAR"}, ("F150W",)),
     ],
 )
 def test_the_filters_are_those_of_the_first_group_that_names_one(cards, names):
@@ -87,15 +84,28 @@ def test_the_filters_are_those_of_the_first_group_that_names_one(cards, names):
     assert filter_name(cards.get, WFC) == ("+".join(names) or None)
 
 
-def test_a_wavelength_is_that_of_the_first_filter_with_a_number_whatever_its_case():
-    assert wavelength_nm("f606w", "ACS/WFC") == wavelength_nm("POL0V+F606W+F814W", "ACS/WFC") == 606
-    assert wavelength_nm("F606W", "ACS/NONE") is None
-    assert [wavelength_nm(name, "WFC3/UVIS") for name in ("F200LP", "F350LP", "F600LP", "F785LP")] == [
-        488,
-        585,
-        744,
-        866,
-    ]
+WAVELENGTHS_NM = {
+    "ACS/WFC": {"f606w": 606, "POL0V+F606W+F814W": 606, "F606W+POL0V": 606, "F850LP": 904, "POL0V": None},
+    "ACS/SBC": {"F140LP": 140},
+    "ACS/NONE": {"F606W": None},
+    "WFC3/UVIS": {"F657N": 657, "FQ508N": 508, "F200LP": 488, "F350LP": 585, "F600LP": 744, "F785LP": 866},
+    "WFC3/IR": {"F160W": 1600, "F098M": 980},
+    "NICMOS/NIC2": {"F222M": 2220},
+    "WFPC2": {"FR533N": 533, "F1042M": 1042},
+    None: {None: None},
+    "NIRCAM/LONG": {"F356W": 3560},
+    "NIRCAM/SHORT": {"F164N+F150W2": 1640},
+    "NIRCAM/IMAGE": {"F322W2": 3247},
+    "NIRISS": {"F090W": 900},
+    "MIRI": {"F770W": 7700},
+    "MIRI/IMAGE": {"F1500W": 15000},
+}
+
+
+@pytest.mark.parametrize("instrument", WAVELENGTHS_NM)
+def test_a_wavelength_is_that_of_the_first_filter_with_a_number_whatever_its_case(instrument):
+    expected = WAVELENGTHS_NM[instrument]
+    assert {name: wavelength_nm(name, instrument) for name in expected} == expected
 
 
 @pytest.mark.parametrize(
@@ -198,6 +208,8 @@ def test_the_exposure_time_is_the_first_number_of_its_keywords(cards, exposure_s
         ({"FILTER2": "PR200L"}, "not_an_image", "seen through PR200L"),
         ({"OPT_ELEM": "G750L"}, "not_an_image", "seen through G750L"),
         ({"OPT_ELEM": "MIRVIS"}, None, ""),
+        ({"INSTRUME": "FOC", "FILTNAM3": "PRISM1"}, "not_an_image", "seen through PRISM1"),
+        ({"INSTRUME": "FOC", "FILTNAM4": "PRISM2"}, "not_an_image", "seen through PRISM2"),
         ({"FILTER": "F606W", "FILTER1": "G800L"}, "not_an_image", "seen through G800L"),
         ({"FILTER": "G1"}, None, ""),
         ({"IMAGETYP": "Dark"}, "calibration", "a dark image"),

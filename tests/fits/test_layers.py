@@ -7,6 +7,7 @@ import pytest
 from astropy.io import fits
 
 from hubbleclip.core.errors import ImageError
+from hubbleclip.fits import hdus
 from hubbleclip.fits.hdus import Layer, UnusedImage, image_shape, science_layers
 from hubbleclip.fits.instruments import CAMERAS
 
@@ -16,63 +17,34 @@ FLAT = np.ones((3, 4), np.float32)
 
 def hdus_of(*named, primary=None):
     """An HDU list of images, each given as a name, or as (name, EXTVER) or (name, EXTVER, data)."""
-    hdus = [fits.PrimaryHDU(primary)]
+    made = fits.HDUList([fits.PrimaryHDU(primary)])
     for one in named:
         name, *rest = (one,) if isinstance(one, str) else one
         ver, data = (*rest, *(1, FLAT)[len(rest) :])
-        hdus.append(fits.ImageHDU(data, name=name, ver=ver))
-    return fits.HDUList(hdus)
+        made.append(fits.ImageHDU(data, name=name, ver=ver))
+    return made
 
 
-def chips(hdus, camera=ACS, stem="a"):
-    return [layer.chip for layer in science_layers(hdus, stem, camera)[0]]
+def chips(found, camera=ACS, stem="a"):
+    return [layer.chip for layer in science_layers(found, stem, camera)[0]]
 
 
-def reason(hdus, camera=ACS, stem="a"):
+def reason(found, camera=ACS, stem="a"):
     with pytest.raises(ImageError) as caught:
-        science_layers(hdus, stem, camera)
+        science_layers(found, stem, camera)
     return caught.value.reason
 
 
-ACCOMPANYING = [
-    "WHT",
-    "WEIGHT",
-    "CTX",
-    "CON",
-    "ERR",
-    "ERROR",
-    "DQ",
-    "SAMP",
-    "TIME",
-    "EXP",
-    "EXPTIME",
-    "RMS",
-    "SIGMA",
-    "VAR",
-    "IVAR",
-    "NOISE",
-    "MASK",
-    "PSF",
-    "FLAT",
-    "BKG",
-    "MDRIZSKY",
-    "VAR_POISSON",
-    "DX",
-    "DY",
-    "DXY",
-    "D2IMARR",
-    "WCSDVARR",
-    "PIXMAP",
-    "AREA",
-    "GAIN",
-    "SEGM",
-    "SEGMAP",
-    "MODEL",
-    "HDRLET",
-    "RESID",
-    "RESIDUAL",
-    "err",
-]
+ACCOMPANYING = (
+    *("WHT", "WEIGHT", "CTX", "CON", "SAMP", "TIME", "EXP", "EXPTIME", "AREA", "GAIN"),
+    *("ERR", "ERROR", "err", "RMS", "SIGMA", "VAR", "IVAR", "NOISE", "VAR_POISSON"),
+    *("DQ", "MASK", "SEGM", "SEGMAP", "PSF", "FLAT", "BKG", "MDRIZSKY", "MODEL", "RESID", "RESIDUAL"),
+    *("DX", "DY", "DXY", "D2IMARR", "WCSDVARR", "PIXMAP", "HDRLET"),
+)
+STEMS = (
+    *("a_wht", "A_WHT", "a_weight", "a.ctx", "a_con", "a_err", "a_rms", "a_dq", "a_sigma", "a_ivar", "a_var"),
+    *("a_mask", "a_psf", "a_flat", "a_seg", "a_segm", "a_spt", "a_shm", "a_bkg"),
+)
 
 
 @pytest.mark.parametrize("name", ACCOMPANYING)
@@ -87,30 +59,7 @@ def test_an_extension_of_another_name_is_an_image(name):
     assert chips(hdus_of(name, "ERR")) == [1]
 
 
-@pytest.mark.parametrize(
-    "stem",
-    [
-        "a_wht",
-        "a_weight",
-        "a.ctx",
-        "a_con",
-        "a_err",
-        "a_rms",
-        "a_dq",
-        "a_sigma",
-        "a_ivar",
-        "a_var",
-        "a_mask",
-        "a_psf",
-        "a_flat",
-        "a_seg",
-        "a_segm",
-        "a_spt",
-        "a_shm",
-        "a_bkg",
-        "A_WHT",
-    ],
-)
+@pytest.mark.parametrize("stem", STEMS)
 def test_a_file_that_accompanies_an_image_is_known_by_the_end_of_its_name(stem):
     assert reason(hdus_of("SCI"), stem=stem) == "not_an_image"
 
@@ -133,6 +82,12 @@ def test_a_sci_extension_without_an_image_is_no_image_whatever_else_the_file_has
     assert reason(hdus_of()) == "no_image"
 
 
+def test_a_file_of_more_extensions_than_any_camera_writes_is_refused(monkeypatch):
+    monkeypatch.setattr(hdus, "MAX_SCIENCE", 3)
+    assert chips(hdus_of(*[("SCI", ver) for ver in (1, 2, 3)])) == [1, 2, 3]
+    assert reason(hdus_of(*[("SCI", ver) for ver in (1, 2, 3, 4)])) == "too_large"
+
+
 @pytest.mark.parametrize(
     ("shape", "camera", "expected"),
     [
@@ -147,29 +102,20 @@ def test_a_sci_extension_without_an_image_is_no_image_whatever_else_the_file_has
     ],
 )
 def test_a_cube_is_read_if_its_planes_are_the_chips_of_its_camera(shape, camera, expected):
-    hdus = hdus_of(primary=np.ones(shape, np.float32))
+    cube = hdus_of(primary=np.ones(shape, np.float32))
     if expected is None:
-        assert reason(hdus, camera) == "not_an_image"
+        assert reason(cube, camera) == "not_an_image"
     else:
-        layers, _ = science_layers(hdus, "a", camera)
+        layers, _ = science_layers(cube, "a", camera)
         assert [layer.chip for layer in layers] == expected
         assert [layer.plane for layer in layers] == (list(range(len(layers))) if len(layers) > 1 else [None])
 
 
 def test_quality_and_weight_are_the_first_of_the_version_and_the_shape_of_an_image():
     small = np.ones((3, 3), np.int16)
-    hdus = hdus_of(
-        ("SCI", 1),
-        ("DQ", 1, small),
-        ("DQ", 1),
-        ("DQ", 1),
-        ("WHT", 2),
-        ("SCI", 2),
-        ("DQ", 3),
-        ("WHT", 1, small),
-        ("ERR", 2),
-    )
-    assert science_layers(hdus, "a", ACS)[0] == [Layer(1, None, 3, None), Layer(6, None, None, 5)]
+    first = ("SCI", 1), ("DQ", 1, small), ("DQ", 1), ("DQ", 1), ("WHT", 2)
+    both = hdus_of(*first, ("SCI", 2), ("DQ", 3), ("WHT", 1, small), ("ERR", 2))
+    assert science_layers(both, "a", ACS)[0] == [Layer(1, None, 3, None), Layer(6, None, None, 5)]
 
 
 def test_the_planes_of_a_cube_have_its_quality():

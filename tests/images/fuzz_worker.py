@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import signal
 import sys
+import traceback
 import warnings
 from pathlib import Path
 
@@ -106,16 +107,8 @@ def cut(path: Path) -> str:
         result = tile_file(path, "0" * 64, SETTINGS)
     except ImageError as error:
         return error.reason if "\n" not in str(error) else f"crash many lines: {error!r}"
-    except Exception as error:
-        import traceback
-
-        where = traceback.extract_tb(error.__traceback__)[-1]
-        mine = [
-            f"{Path(f.filename).name}:{f.lineno}"
-            for f in traceback.extract_tb(error.__traceback__)
-            if "hubbleclip" in f.filename
-        ]
-        return f"crash {type(error).__name__}: {' '.join(str(error).split())[:150]} at {where.filename}:{where.lineno} {mine[-1:]}"
+    except Exception:
+        return f"crash {traceback.format_exc()!r}"
     return "tiles" if result.tiles else "rejections" if result.rejections else "crash nothing came of it"
 
 

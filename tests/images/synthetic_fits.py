@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
+import pytest
 from astropy.io import fits
+
+from hubbleclip.core.errors import ImageError
+from hubbleclip.images.reader import read_science_images
+
+
+def refused_if(is_refused, match=""):
+    """A context that must raise an ImageError of this text, or none."""
+    return pytest.raises(ImageError, match=match) if is_refused else nullcontext()
 
 
 def wcs_header(shape_yx, scale_arcsec=0.05, roll_deg=30.0):
@@ -25,6 +35,13 @@ def wcs_header(shape_yx, scale_arcsec=0.05, roll_deg=30.0):
         "RADESYS": "ICRS",
     }
     return fits.Header(cards.items())
+
+
+def with_sip(header):
+    """The header with a distortion of the second order."""
+    header["CTYPE1"], header["CTYPE2"] = "RA---TAN-SIP", "DEC--TAN-SIP"
+    header.update({"A_ORDER": 2, "B_ORDER": 2, "A_2_0": 8e-6, "B_0_2": -5e-6, "A_1_1": 3e-6, "B_1_1": 2e-6})
+    return header
 
 
 def starry_sky(shape_yx, seed=1, num_stars=150, fwhm_px=2.2):
@@ -60,3 +77,13 @@ def write_drz(path: Path, data, instrument=("WFC3", "UVIS"), primary=None, **ext
     hdus += [fits.ImageHDU(values, name=name, ver=1) for name, values in extensions.items()]
     fits.HDUList(hdus).writeto(path, overwrite=True)
     return path
+
+
+def write_compressed(path: Path, data, **options):
+    fits.HDUList([fits.PrimaryHDU(), fits.CompImageHDU(data, name="SCI", **options)]).writeto(path, overwrite=True)
+    return path
+
+
+def read_drz(folder: Path, data, **options):
+    (image,) = read_science_images(write_drz(folder / "a.fits", data, **options), 10**7)
+    return image

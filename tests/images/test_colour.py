@@ -15,7 +15,6 @@ from synthetic_fits import wcs_header
 
 from hubbleclip.config.settings import TileSettings
 from hubbleclip.core.errors import ImageError
-from hubbleclip.fits.instruments import wavelength_nm
 from hubbleclip.images import rgb
 from hubbleclip.images.normalize import PreparedImage
 from hubbleclip.images.reader import read_science_images
@@ -26,34 +25,6 @@ from hubbleclip.images.tiling import tile_file
 pytest.importorskip("reproject")
 SETTINGS = TileSettings(size_px=192, min_side_px=32, views=("native",), colour=True)
 SHAS = ["aa" * 32, "bb" * 32, "cc" * 32]
-
-
-@pytest.mark.parametrize(
-    ("name", "instrument", "expected"),
-    [
-        ("F606W", "ACS/WFC", 606),
-        ("F160W", "WFC3/IR", 1600),
-        ("F098M", "WFC3/IR", 980),
-        ("F222M", "NICMOS/NIC2", 2220),
-        ("F657N", "WFC3/UVIS", 657),
-        ("FQ508N", "WFC3/UVIS", 508),
-        ("FR533N", "WFPC2", 533),
-        ("F1042M", "WFPC2", 1042),
-        ("F850LP", "ACS/WFC", 904),
-        ("F606W+POL0V", "ACS/WFC", 606),
-        ("POL0V", "ACS/WFC", None),
-        (None, None, None),
-        ("F140LP", "ACS/SBC", 140),
-        ("F356W", "NIRCAM/LONG", 3560),
-        ("F770W", "MIRI", 7700),
-        ("F1500W", "MIRI/IMAGE", 15000),
-        ("F090W", "NIRISS", 900),
-        ("F164N+F150W2", "NIRCAM/SHORT", 1640),
-        ("F322W2", "NIRCAM/IMAGE", 3247),
-    ],
-)
-def test_a_filter_name_gives_its_wavelength(name, instrument, expected):
-    assert wavelength_nm(name, instrument) == expected
 
 
 @given(st.dictionaries(st.text("abcdef", min_size=1, max_size=3), st.integers(200, 1700), max_size=8))

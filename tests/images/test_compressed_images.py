@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from astropy.io import fits
+from synthetic_fits import write_compressed
 
 from hubbleclip.core.errors import ImageError
 from hubbleclip.images.reader import read_science_images
@@ -39,14 +40,12 @@ def test_the_planes_of_a_compressed_cube_are_read_each(tmp_path):
 
 def test_a_compression_tile_that_unpacks_to_more_than_its_pixels_is_refused(tmp_path):
     data = np.random.default_rng(0).integers(1, 3000, (90, 80)).astype(np.int16)
-    image = fits.CompImageHDU(data, compression_type="GZIP_1", name="SCI")
-    fits.HDUList([fits.PrimaryHDU(), image]).writeto(tmp_path / "a.fits")
+    write_compressed(tmp_path / "a.fits", data, compression_type="GZIP_1")
     with_other_cell(tmp_path / "a.fits", gzip.compress(data[0].astype(">i2").tobytes()))
     np.testing.assert_array_equal(read_science_images(tmp_path / "a.fits", LIMIT)[0].data_yx, data)
     with_other_cell(tmp_path / "a.fits", gzip.compress(bytes(100)) + gzip.compress(bytes(30_000_000)))
-    with pytest.raises(ImageError) as caught:
+    with pytest.raises(ImageError, match="^unreadable"):
         read_science_images(tmp_path / "a.fits", LIMIT)
-    assert caught.value.reason == "unreadable"
 
 
 def with_other_cell(path: Path, cell: bytes) -> None:

@@ -67,17 +67,6 @@ def test_a_star_that_the_frames_edge_cuts_is_not_a_cosmic_ray():
         assert not rays_of(data[y : y + 64, x - 12 : x + 52]).any(axis=1)[0]
 
 
-@pytest.mark.skipif(not simulated.has_real_psfs(), reason="the analytic profiles are sharper than any star")
-def test_few_pixels_of_a_crowded_field_without_rays_are_rejected():
-    camera = next(camera for camera in simulated.CAMERAS if camera.instrument == "ACS/HRC")
-    rng, light = np.random.default_rng(7), np.zeros((400, 400))
-    simulated.add_crowd(light, camera, 2500, rng)
-    data = simulated.expose(light, 0.0, camera, rng)
-    rays = rays_of(data, contrast=star_contrast(camera.filter, camera.instrument))
-    are_peaks = (data == ndimage.maximum_filter(data, 5)) & (data > 200) & (data < camera.full_well_e)
-    assert are_peaks.sum() > 500 and rays[are_peaks].mean() <= 0.005 and rays.mean() < 0.001
-
-
 @pytest.mark.parametrize(
     ("band", "camera", "limit"),
     [
@@ -101,22 +90,6 @@ def test_a_ray_in_the_wing_of_a_star_does_not_grow_over_its_core():
     data[32, 35:37] += 300
     rays = rays_of(data.astype(np.float32))
     assert rays[32, 35:37].all() and not rays[31:34, 31:34].any()
-
-
-@pytest.mark.skipif(not simulated.has_real_psfs(), reason="the analytic profiles are sharper than any star")
-@pytest.mark.parametrize("name", ["WFPC2 WF3 F606W", "ACS/WFC F475W"])
-def test_a_ray_brighter_than_the_star_beside_it_does_not_grow_over_its_core(name):
-    camera = next(camera for camera in simulated.CAMERAS if camera.name == name)
-    rng, light = np.random.default_rng(2), np.zeros((512, 512))
-    fluxes = np.geomspace(*(simulated.star_flux_e(camera, n) for n in (40, 80)), 225)
-    peaks = simulated.add_stars(light, camera, fluxes, rng)
-    struck = np.zeros(light.shape)
-    struck[peaks[:, 0] - 1, peaks[:, 1] + 3] = 1.3 * light[tuple(peaks.T)]
-    rays = rays_of(
-        simulated.expose(light, ndimage.convolve(struck, simulated.DIFFUSION_YX), camera, rng),
-        contrast=star_contrast(camera.filter, camera.instrument),
-    )
-    assert rays[struck > 0].mean() > 0.98 and rays[tuple(peaks.T)].mean() < 0.005
 
 
 @pytest.mark.skipif(not simulated.has_real_psfs(), reason="the analytic profiles are sharper than any star")

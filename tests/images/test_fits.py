@@ -9,8 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from astropy.io import fits
-from astropy.wcs import WCS
-from synthetic_fits import starry_sky, wcs_header, write_drz
+from synthetic_fits import read_drz, starry_sky, write_compressed, write_drz
 
 from hubbleclip.config.settings import TileSettings
 from hubbleclip.core.errors import ImageError
@@ -19,22 +18,24 @@ from hubbleclip.fits.instruments import wavelength_nm
 from hubbleclip.images import reader
 from hubbleclip.images.reader import read_science_images
 from hubbleclip.images.tiling import tile_file
-from hubbleclip.images.wcs import tile_geometries
 from hubbleclip.missions.base import PARALLEL
 
 LIMIT = 10_000_000
-WFC3 = fits.Header({"TELESCOP": "HST", "INSTRUME": "WFC3", "DETECTOR": "UVIS"})
 
 
-def read_one(path, **options):
-    (image,) = read_science_images(path, LIMIT, **options)
+def read_one(path):
+    (image,) = read_science_images(path, LIMIT)
     return image
 
 
-def reason_of(path, max_pixels=LIMIT, **options):
+def reason_of(path):
     with pytest.raises(ImageError) as caught:
-        read_science_images(path, max_pixels, **options)
+        read_science_images(path, LIMIT)
     return caught.value.reason
+
+
+def masked(image):
+    return {tuple(place) for place in np.argwhere(~image.valid_yx).tolist()}
 
 
 @pytest.mark.parametrize(("instrument", "dtype"), [("WFPC2", np.float32), ("WFPC2", np.int16), ("WFPC", np.float32)])
@@ -59,9 +60,7 @@ def test_every_pixel_type_is_read_true(tmp_path, dtype):
 
 
 def test_quantized_compressed_floats_stay_within_their_noise(tmp_path, sky):
-    fits.HDUList([fits.PrimaryHDU(), fits.CompImageHDU(sky, compression_type="RICE_1", name="SCI")]).writeto(
-        tmp_path / "a.fits"
-    )
+    write_compressed(tmp_path / "a.fits", sky, compression_type="RICE_1")
     assert np.abs(read_one(tmp_path / "a.fits").data_yx - sky).max() < 0.5
 
 
@@ -75,43 +74,39 @@ def test_nan_infinity_weight_and_bad_quality_are_masked_and_saturation_is_not(tm
     weight, quality = np.ones_like(sky), np.zeros(sky.shape, np.int16)
     sky[0, 0], sky[0, 1], weight[1, 0] = np.nan, np.inf, 0
     quality[2, 0], quality[2, 1], quality[2, 2] = 32, 256, 4 | 2048
-    image = read_one(write_drz(tmp_path / "a.fits", sky, WHT=weight, DQ=quality))
-    bad = {(0, 0), (0, 1), (1, 0), (2, 0), (2, 2)}
-    assert {tuple(map(int, place)) for place in np.argwhere(~image.valid_yx)} == bad
+    image = read_drz(tmp_path, sky, WHT=weight, DQ=quality)
+    assert masked(image) == {(0, 0), (0, 1), (1, 0), (2, 0), (2, 2)}
 
 
 def test_quality_and_weight_are_read_to_their_last_row(tmp_path):
     sky, rng = starry_sky((131, 97)), np.random.default_rng(1)
     weight, quality = rng.integers(0, 2, sky.shape, np.int32), rng.choice([0, 16, 32, 256], sky.shape).astype(np.int16)
-    image = read_one(write_drz(tmp_path / "a.fits", sky, WHT=weight, DQ=quality))
+    image = read_drz(tmp_path, sky, WHT=weight, DQ=quality)
     np.testing.assert_array_equal(image.valid_yx, (weight > 0) & (quality != 32))
 
 
 @pytest.mark.parametrize(("prime", "note"), [("WFC3", None), ("COS", PARALLEL)])
 def test_an_exposure_beside_another_instrument_is_noted(tmp_path, sky, prime, note):
-    assert read_one(write_drz(tmp_path / "a.fits", sky, primary={"INSTRUME": "WFC3", "PRIMESI": prime})).note == note
-
-
-@pytest.mark.parametrize("keep", [0.3, 0.6, 0.9])
-def test_a_file_cut_short_is_truncated(tmp_path, sky, keep):
-    whole = write_drz(tmp_path / "a.fits", sky, WHT=np.ones_like(sky)).read_bytes()
-    (tmp_path / "b.fits").write_bytes(whole[: int(len(whole) * keep)])
-    assert reason_of(tmp_path / "b.fits") == "truncated"
+    assert read_drz(tmp_path, sky, primary={"INSTRUME": "WFC3", "PRIMESI": prime}).note == note
 
 
 @pytest.mark.parametrize(
-    ("content", "reason"),
+    ("content", "words"),
     [
-        (b"", "empty"),
-        (b"<html>not found</html>", "unreadable"),
-        (b"SIMPLE  =   T" + b" " * 2867, "truncated"),
-        (b"\x1f\x8b broken, and long enough to show it", "unreadable"),
-        (gzip.compress(bytes(9000), mtime=0)[:-12], "truncated"),
+        (b"", "^empty"),
+        (b"<html>not found</html>", "^unreadable"),
+        (b"SIMPLE  =   T" + b" " * 2867, "^truncated"),
+        (b"\x1f\x8b broken, and long enough to show it", "^unreadable"),
+        (gzip.compress(bytes(9000), mtime=0)[:-12], "^truncated"),
+        (b"\xff\xd8\xff\xe0" + bytes(99), "^unreadable: not a FITS file.*a JPEG file"),
+        (b"\xef\xbf\xbd" * 9, "^unreadable: not a FITS file.*a file that was decoded as text"),
+        (b"\1\2", "^unreadable: not a FITS file: it begins with b'"),
     ],
 )
-def test_what_is_no_fits_file_is_refused_with_its_reason(tmp_path, content, reason):
+def test_what_is_no_fits_file_is_refused_with_its_reason(tmp_path, content, words):
     (tmp_path / "a.fits").write_bytes(content)
-    assert reason_of(tmp_path / "a.fits") == reason
+    with pytest.raises(ImageError, match=words):
+        read_one(tmp_path / "a.fits")
 
 
 @pytest.mark.timeout(60)
@@ -138,27 +133,10 @@ def test_axes_beyond_number_are_not_counted(tmp_path, sky, header, value):
 def test_a_file_that_was_decoded_as_text_says_so(tmp_path, sky):
     whole = write_drz(tmp_path / "a.fits", sky).read_bytes()
     (tmp_path / "b.fits").write_bytes(whole.decode(errors="replace").encode())
-    with pytest.raises(
-        ImageError, match=r"unreadable: \d{4,} bytes of the file were replaced by U\+FFFD .*binary mode"
-    ):
+    with pytest.raises(ImageError, match=r"unreadable: \d{4,} bytes of the file were replaced .*binary mode"):
         read_one(tmp_path / "b.fits")
     (tmp_path / "c.fits").write_bytes(whole + b"short")
     assert read_one(tmp_path / "c.fits").data_yx.shape == sky.shape
-
-
-@pytest.mark.parametrize(
-    ("content", "words"),
-    [
-        (b"\xff\xd8\xff\xe0" + bytes(99), "a JPEG file"),
-        (b"\x89PNG\r\n", "a PNG file"),
-        (b"\xef\xbf\xbd" * 9, "a file that was decoded as text"),
-        (b"\1\2", ": it begins with b'"),
-    ],
-)
-def test_other_content_under_the_name_of_a_fits_file_is_named(tmp_path, content, words):
-    (tmp_path / "a.fits").write_bytes(content)
-    with pytest.raises(ImageError, match=f"unreadable: not a FITS file.*{words}"):
-        read_one(tmp_path / "a.fits")
 
 
 def test_a_primary_header_that_astropy_cannot_make_out_is_unreadable(tmp_path, sky):
@@ -206,19 +184,12 @@ def test_too_many_open_files_are_no_fault_of_the_file_but_its_absence_is(tmp_pat
     assert reason_of(tmp_path / "absent.fits") == "unreadable"
 
 
-@pytest.mark.parametrize("axes", [("MALN", "MALT"), ("HPLN", "HPLT"), ("XXLN", "XXLT")])
-def test_a_wcs_on_another_body_than_the_sky_gives_tiles_without_a_place(axes):
-    header = wcs_header((64, 64))
-    header["CTYPE1"], header["CTYPE2"] = (f"{axis}-TAN" for axis in axes)
-    assert tile_geometries(WCS(header), [(0, 0)], 64)[0] is None
-
-
 @pytest.mark.parametrize("missing", ["INSTRUME", "DETECTOR"])
 def test_a_file_of_an_unknown_camera_has_no_rays_no_wavelength_and_a_note(tmp_path, sky, missing):
     path = write_drz(tmp_path / "a_flt.fits", sky, primary={"NDRIZIM": 0, "FILTER": "F160W"})
     with fits.open(path, mode="update") as hdus:
         del hdus[0].header[missing]
-    (image,) = read_science_images(path, 10**7)
+    image = read_one(path)
     assert not image.may_have_cosmic_rays
     assert wavelength_nm(image.filter, image.instrument) is None
     assert image.note is not None and image.note.startswith("unknown camera")
@@ -230,15 +201,13 @@ def test_a_file_of_an_unknown_camera_has_no_rays_no_wavelength_and_a_note(tmp_pa
 def test_rays_that_the_calibration_flagged_are_masked(tmp_path, sky, detector):
     quality = np.zeros(sky.shape, np.int16)
     quality[3, 5] = 8192
-    (image,) = read_science_images(write_drz(tmp_path / "a_crj.fits", sky, ("ACS", detector), DQ=quality), 10**7)
-    assert not image.valid_yx[3, 5] and np.count_nonzero(~image.valid_yx) == 1
+    assert masked(read_drz(tmp_path, sky, instrument=("ACS", detector), DQ=quality)) == {(3, 5)}
 
 
 def test_the_zeros_of_a_photon_counter_are_measurements(tmp_path):
     counts = np.zeros((300, 300), np.float32)
     counts[100:200, 100:200] = np.random.default_rng(0).poisson(2, (100, 100)) / 7
-    (image,) = read_science_images(write_drz(tmp_path / "a_drz.fits", counts, ("ACS", "SBC")), 10**7)
-    assert image.valid_yx.all()
+    assert read_drz(tmp_path, counts, instrument=("ACS", "SBC")).valid_yx.all()
 
 
 def test_quality_flags_of_signed_bytes_are_read_with_their_bzero(tmp_path, sky):
@@ -246,16 +215,14 @@ def test_quality_flags_of_signed_bytes_are_read_with_their_bzero(tmp_path, sky):
     quality[3, 5], quality[4, 6] = 4, 16
     path = write_drz(tmp_path / "a_flt.fits", sky, DQ=quality)
     assert fits.getheader(path, "DQ")["BZERO"] == -128
-    (image,) = read_science_images(path, 10**7)
-    assert {tuple(map(int, place)) for place in np.argwhere(~image.valid_yx)} == {(3, 5)}
+    assert masked(read_one(path)) == {(3, 5)}
 
 
 @pytest.mark.parametrize("is_compressed", [False, True])
 def test_an_image_that_needs_too_much_memory_is_refused_before_it_is_read(tmp_path, monkeypatch, is_compressed):
     monkeypatch.setattr(reader, "IMAGE_BYTES", 100 * 90 * reader.BYTES_PER_PIXEL - 1)
     data = np.ones((100, 90), np.int16)
-    image = fits.CompImageHDU(data, name="SCI") if is_compressed else fits.ImageHDU(data, name="SCI")
-    fits.HDUList([fits.PrimaryHDU(), image]).writeto(tmp_path / "a.fits")
+    (write_compressed if is_compressed else write_drz)(tmp_path / "a.fits", data)
     assert reason_of(tmp_path / "a.fits") == "too_large"
     fits.PrimaryHDU(data.astype(np.float32)).writeto(tmp_path / "mapped.fits")
     read_one(tmp_path / "mapped.fits")

@@ -7,13 +7,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from astropy.io import fits
-from synthetic_fits import starry_sky, write_drz
+from synthetic_fits import read_drz, starry_sky, write_drz
 
 from hubbleclip.config.settings import TileSettings
 from hubbleclip.core.errors import ImageError
 from hubbleclip.images.encode import decode_png
 from hubbleclip.images.normalize import apply_flux_limits, flux_per_unit
-from hubbleclip.images.reader import read_science_images
 from hubbleclip.images.stretch import Stretch
 from hubbleclip.images.tiling import tile_file
 
@@ -23,8 +22,7 @@ SETTINGS = TileSettings(limits="flux")
 
 @pytest.fixture()
 def image(tmp_path):
-    (read,) = read_science_images(write_drz(tmp_path / "a.fits", starry_sky((64, 64))), 10**7)
-    return replace(read, exposure_s=100.0, gain=1.5)
+    return replace(read_drz(tmp_path, starry_sky((64, 64))), exposure_s=100.0, gain=1.5)
 
 
 UNITS = {

@@ -13,8 +13,9 @@ import fuzz_worker
 import numpy as np
 import pytest
 from astropy.io import fits
-from synthetic_fits import starry_sky, wcs_header, write_drz
+from synthetic_fits import starry_sky, wcs_header, with_sip, write_drz
 
+from hubbleclip.images.wcs import PLANE_COLUMNS
 from hubbleclip.simulator.observations import SkySettings, make_proposals, observations_of, render_product
 
 NUM_CASES, NUM_WORKERS = 2000, 2
@@ -36,21 +37,11 @@ def write_seeds(folder: Path) -> None:
     scaled = fits.PrimaryHDU(data, header)
     scaled.scale("int16", bscale=0.25, bzero=2000)
     scaled.writeto(folder / "int16.fits")
-    fits.PrimaryHDU(data.astype(np.float64), sip(header)).writeto(folder / "sip.fits")
-    columns = [
-        fits.Column(name, "D", array=np.full(4, 1.0))
-        for name in ("CRVAL1", "CRVAL2", "CRPIX1", "CRPIX2", "CD1_1", "CD1_2", "CD2_1", "CD2_2")
-    ]
+    fits.PrimaryHDU(data.astype(np.float64), with_sip(header)).writeto(folder / "sip.fits")
+    columns = [fits.Column(name, "D", array=np.full(4, 1.0)) for name in PLANE_COLUMNS]
     cube = fits.PrimaryHDU(np.stack([data] * 4), header)
     cube.header["INSTRUME"] = "WFPC2"
     fits.HDUList([cube, fits.TableHDU.from_columns(columns)]).writeto(folder / "cube_c0f.fits")
-
-
-def sip(header):
-    changed = header.copy()
-    changed["CTYPE1"], changed["CTYPE2"] = "RA---TAN-SIP", "DEC--TAN-SIP"
-    changed.update({"A_ORDER": 2, "B_ORDER": 2, "A_2_0": 8e-6, "B_0_2": -5e-6})
-    return changed
 
 
 def write_simulated(folder: Path) -> None:
@@ -95,11 +86,8 @@ def test_a_damaged_file_becomes_tiles_or_a_rejection_and_nothing_else(seeds, tmp
             pool.map(lambda n: run_worker(seeds, n * step, (n + 1) * step, tmp_path / str(n)), range(NUM_WORKERS))
         )
     lines = [line.partition(" ") for run in runs for line in run.stdout.splitlines()]
-    crashes = [f"{name}: {outcome}" for name, _, outcome in lines if outcome.startswith("crash")]
-    assert not crashes, "\n".join(crashes)
-    assert [run.returncode for run in runs] == [0] * NUM_WORKERS, [
-        run.stdout[-200:] + run.stderr[-500:] for run in runs
-    ]
+    assert [line for line in lines if line[2].startswith("crash")] == []
+    assert [run.returncode for run in runs] == [0] * NUM_WORKERS, [run.stderr[-500:] for run in runs]
     assert max(int(outcome) for name, _, outcome in lines if name == "peak_kb") < PEAK_KB
     counted = Counter(outcome for name, _, outcome in lines if name != "peak_kb")
     assert sum(counted.values()) == NUM_CASES and counted["tiles"] > NUM_CASES // 10 and len(counted) > 5

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import io
 import tarfile
-from datetime import UTC, datetime
 
 import numpy as np
 import pytest
@@ -15,27 +14,22 @@ from synthetic_fits import starry_sky, write_drz
 from hubbleclip.config.settings import TileSettings
 from hubbleclip.core.errors import ImageError
 from hubbleclip.core.io import sha256_bytes
-from hubbleclip.core.layout import Layout
-from hubbleclip.core.records import Product, Sample
+from hubbleclip.core.records import Sample
 from hubbleclip.dataset.reader import SplitTiles
 from hubbleclip.dataset.shard_writer import write_tar
 from hubbleclip.images.encode import decode_tile, encode_jpeg
-from hubbleclip.images.tiling import tile_file, to_tile_record
+from hubbleclip.images.tiling import tile_file
 
 SHA = "ab" * 32
 
 
-@pytest.fixture()
-def both(tmp_path):
+def test_a_jpeg_tile_shows_what_the_png_does_and_is_smaller(tmp_path):
     path = write_drz(tmp_path / "a.fits", starry_sky((512, 512)))
-    return [tile_file(path, SHA, TileSettings(format=kind)).tiles[0] for kind in ("png", "jpeg")]
-
-
-def test_a_jpeg_tile_shows_what_the_png_does_and_is_smaller(both):
-    png, jpeg = both
+    png, jpeg = (tile_file(path, SHA, TileSettings(format=kind)).tiles[0] for kind in ("png", "jpeg"))
     differ = np.abs(decode_tile(png.encoded).astype(int) - decode_tile(jpeg.encoded))
     assert differ.max() <= 12 and len(jpeg.encoded) < 0.8 * len(png.encoded)
     assert (jpeg.tile_id != png.tile_id, jpeg.png_sha256) == (True, sha256_bytes(jpeg.encoded))
+    assert (png.suffix, jpeg.suffix) == (".png", ".jpg")
 
 
 def test_a_jpeg_has_a_quality_of_95():
@@ -44,19 +38,10 @@ def test_a_jpeg_has_a_quality_of_95():
     assert encode_jpeg(levels) == buffer.getvalue()
 
 
-def test_its_file_has_the_suffix_of_its_format(both, tmp_path):
-    product = Product(
-        uri="u", obs_id="o", proposal_id="p", file_name="a.fits", kind="DRZ", size_bytes=1, choice="", sha256=SHA
-    )
-    paths = [to_tile_record(tile, product, Layout(tmp_path), datetime(2026, 1, 1, tzinfo=UTC)).path for tile in both]
-    assert [path[-4:] for path in paths] == [".png", ".jpg"]
-
-
-def test_what_is_no_picture_is_refused():
+@pytest.mark.parametrize("content", [b"GIF89a", b"\xff\xd8broken"])
+def test_what_is_no_picture_is_refused(content):
     with pytest.raises(ImageError, match="unreadable"):
-        decode_tile(b"GIF89a")
-    with pytest.raises(ImageError, match="unreadable"):
-        decode_tile(b"\xff\xd8broken")
+        decode_tile(content)
 
 
 def test_a_jpeg_of_a_huge_claim_is_too_large():
@@ -85,12 +70,6 @@ def jpeg_bytes(mode, kind):
 
 
 def make_sample(tile_id, sha256):
-    values = {
-        "tile_id": tile_id,
-        "png_sha256": sha256,
-        "split": "train",
-        "captions": ["a galaxy"],
-        "caption_kinds": ["title"],
-    }
-    rest = {field.name: None for field in dataclasses.fields(Sample) if field.name not in values}
-    return Sample(**values, **rest)
+    values = {"tile_id": tile_id, "png_sha256": sha256, "split": "train", "captions": ["a galaxy"]}
+    empty = dict.fromkeys(field.name for field in dataclasses.fields(Sample))
+    return Sample(**empty | values | {"caption_kinds": ["title"]})

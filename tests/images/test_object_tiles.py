@@ -1,24 +1,20 @@
-"""Numbers that place and judge tiles: objects, signal, aims, the record of a tile."""
+"""Numbers that place and judge tiles: objects, signal, aims."""
 
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import UTC, datetime
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from astropy.wcs import WCS
-from synthetic_fits import starry_sky, wcs_header, write_drz
+from synthetic_fits import read_drz, starry_sky, wcs_header, write_drz
 
 from hubbleclip.config.settings import TileSettings
 from hubbleclip.core.errors import ImageError
-from hubbleclip.core.layout import Layout
-from hubbleclip.core.records import Product
 from hubbleclip.images.normalize import PreparedImage, assess_tiles, read_rows, small_object
-from hubbleclip.images.reader import read_science_images
 from hubbleclip.images.stretch import Stretch, apply_stretch
-from hubbleclip.images.tiling import cut_tiles, plan_grid, tile_file, to_tile_record
+from hubbleclip.images.tiling import cut_tiles, plan_grid, tile_file
 
 SHA = "ab" * 32
 NATIVE = TileSettings(size_px=128, views=("native",))
@@ -141,47 +137,9 @@ def test_an_aim_tile_is_cut_where_it_is_farther_than_an_eighth_of_a_tile_from_al
     assert ("aim" in {tile.view for tile in tile_file(path, SHA, settings).tiles}) == has_aim
 
 
-def record_of(tmp_path, **changed):
-    settings = TileSettings(size_px=64, views=("native",))
-    path = write_drz(tmp_path / "a.fits", starry_sky((64, 64), num_stars=4), primary={"FILTER": "F814W"})
-    (image,) = read_science_images(path, 10**6)
-    (tile,) = cut_tiles([replace(image, **changed)], SHA, settings).tiles
-    product = Product(
-        uri="u", obs_id="o", proposal_id="p", file_name="a.fits", kind="DRZ", size_bytes=1, choice="", sha256=SHA
-    )
-    return tile, to_tile_record(tile, product, Layout(tmp_path), datetime(2026, 1, 1, tzinfo=UTC))
-
-
-def test_a_record_has_the_instrument_filter_and_unit_of_the_image_and_the_limits_of_its_stretch(tmp_path):
-    tile, record = record_of(tmp_path, chip=3)
-    assert (record.instrument, record.filter, record.unit, record.chip) == ("WFC3/UVIS", "F814W", "ELECTRONS/S", 3)
-    limits = tile.stretch
-    assert (record.black, record.white, record.softening) == (limits.black, limits.white, limits.softening)
-    assert (record.sky, record.noise, record.valid_share) == (limits.sky, limits.noise, 1.0)
-    assert (record.ra_deg, record.dec_deg, record.corners_deg) == (
-        tile.geometry.ra_deg,
-        tile.geometry.dec_deg,
-        tile.geometry.corners_deg,
-    )
-    assert (record.y0, record.x0, record.size_px, record.view, record.shrink) == (0, 0, 64, "native", 1.0)
-    assert record.path.endswith(f"{tile.tile_id}.png") and record.cut_at == datetime(2026, 1, 1, tzinfo=UTC)
-    assert (record.tile_id, record.png_sha256, record.part_uris) == (tile.tile_id, tile.png_sha256, None)
-
-
-def test_a_record_of_a_tile_without_a_place_has_no_corners(tmp_path):
-    _, record = record_of(tmp_path, wcs=None)
-    assert (record.ra_deg, record.dec_deg, record.pixel_scale_arcsec, record.wcs, record.corners_deg) == (
-        None,
-        None,
-        None,
-        None,
-        [],
-    )
-
-
 def test_the_place_the_chip_the_file_and_the_view_are_part_of_a_tiles_identity(tmp_path):
     settings = TileSettings(size_px=64, views=("native", "overview"))
-    (image,) = read_science_images(write_drz(tmp_path / "a.fits", starry_sky((64, 140))), 10**6)
+    image = read_drz(tmp_path, starry_sky((64, 140)))
     found = [
         tile.tile_id
         for chip, sha in ((1, SHA), (2, SHA), (1, "cd" * 32))

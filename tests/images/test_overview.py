@@ -10,12 +10,12 @@ from astropy.io import fits
 from astropy.wcs import WCS
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from synthetic_fits import starry_sky, wcs_header, write_drz
+from synthetic_fits import starry_sky, wcs_header, with_sip, write_drz
 
 from hubbleclip.config.settings import TileSettings
 from hubbleclip.images.downsample import downsample_image, overview_shrink
 from hubbleclip.images.encode import decode_png
-from hubbleclip.images.reader import read_science_images
+from hubbleclip.images.reader import ScienceImage
 from hubbleclip.images.tiling import tile_file
 from hubbleclip.images.wcs import field_geometry
 
@@ -23,10 +23,9 @@ SHA = "ab" * 32
 BOTH, ALONE = TileSettings(size_px=128), TileSettings(size_px=128, views=("overview",))
 
 
-@pytest.fixture()
-def image(tmp_path):
-    (read,) = read_science_images(write_drz(tmp_path / "a.fits", starry_sky((64, 64))), 10**7)
-    return read
+IMAGE = ScienceImage(
+    **dict.fromkeys(["data_yx", "valid_yx", "wcs", "chip", "unit", "instrument", "filter", "target", "exposure_s"])
+)
 
 
 def shares_of(length: int, shrink: float, count: int) -> np.ndarray:
@@ -72,12 +71,6 @@ def test_the_aspect_is_kept_and_the_rest_is_sky(tmp_path):
     assert np.ptp(outside) == 0 and np.ptp(levels[32:96]) > 100
 
 
-def with_sip(header):
-    header["CTYPE1"], header["CTYPE2"] = "RA---TAN-SIP", "DEC--TAN-SIP"
-    header.update({"A_ORDER": 2, "B_ORDER": 2, "A_2_0": 8e-6, "B_0_2": -5e-6, "A_1_1": 3e-6, "B_1_1": 2e-6})
-    return header
-
-
 @pytest.mark.parametrize("shape_yx", [(700, 1100), (900, 500), (1030, 1030)])
 @pytest.mark.parametrize("distort", [lambda header: header, with_sip])
 def test_centre_and_corners_of_the_field_are_met_within_a_tenth_of_a_pixel(shape_yx, distort):
@@ -102,14 +95,3 @@ def test_both_directions_of_a_distortion_are_scaled():
     own = fits.Header.fromstring(where.wcs, sep="\n")
     scaled = {"A_2_0": 4 * 8e-6, "B_0_2": -4 * 5e-6, "AP_2_0": -4 * 8e-6, "BP_0_2": 4 * 5e-6, "AP_1_0": 1e-4}
     assert {key: own[key] for key in scaled} == pytest.approx(scaled)
-
-
-def make_image():
-    import tempfile
-    from pathlib import Path
-
-    with tempfile.TemporaryDirectory() as folder:
-        return read_science_images(write_drz(Path(folder) / "a.fits", starry_sky((64, 64))), 10**7)[0]
-
-
-IMAGE = make_image()

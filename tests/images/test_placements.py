@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import io
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
+from functools import partial
 
 import numpy as np
 import pytest
 from PIL import Image
-from synthetic_fits import starry_sky, write_drz
+from synthetic_fits import read_drz as read
+from synthetic_fits import refused_if, starry_sky, write_drz
 
 from hubbleclip.config.settings import TileSettings
 from hubbleclip.core.errors import ImageError
@@ -20,18 +22,12 @@ from hubbleclip.fits.hdus import UnusedImage
 from hubbleclip.images.downsample import downsample_image, overview_shrink
 from hubbleclip.images.encode import decode_png
 from hubbleclip.images.normalize import assess_tiles, prepare_image, read_rows
-from hubbleclip.images.reader import read_science_images
 from hubbleclip.images.stretch import Stretch
 from hubbleclip.images.tiling import cut_tiles, tile_file, to_tile_record
 
 SHA = "ab" * 32
 NATIVE = TileSettings(size_px=128, views=("native",))
 LINEAR = Stretch(kind="linear", black=0.0, white=255.0, softening=1.0, sky=9.0, noise=1.0)
-
-
-def read(tmp_path, data, **options):
-    (image,) = read_science_images(write_drz(tmp_path / "a.fits", data, **options), 10**7)
-    return image
 
 
 def packed(levels):
@@ -74,34 +70,24 @@ def test_shares_of_valid_and_bright_pixels_are_those_of_the_pixels_inside_the_im
         assert found.reason == outcome if isinstance(found, ImageError) else (outcome, found) == ("kept", 0.7)
 
 
-def test_pixels_that_cosmic_rays_hit_count_as_valid(tmp_path):
-    data = starry_sky((128, 128), num_stars=20)
-    data[5:120:6, 5:120:6] += 5000
-    image = read(tmp_path, data, instrument=("ACS", "WFC"), primary={"NDRIZIM": 0})
-    (tile,) = cut_tiles([image], SHA, NATIVE).tiles
-    assert tile.valid_share == 1.0
-    assert np.count_nonzero(~image.valid_yx) >= 300  # they are masked
-
-
-def test_rays_are_judged_by_the_contrast_of_the_camera_and_only_in_single_exposures(tmp_path):
+def test_rays_are_judged_by_the_contrast_of_the_camera_in_single_exposures_and_count_as_valid(tmp_path):
     data = starry_sky((128, 128), num_stars=20)
     data[5:120:6, 5:120:6] += 5000
     image = read(tmp_path, data, instrument=("ACS", "WFC"), primary={"NDRIZIM": 0})
     for change, some in ({}, True), ({"star_contrast": 1e6}, False), ({"may_have_cosmic_rays": False}, False):
         prepared = prepare_image(replace(image, valid_yx=np.ones(data.shape, bool), **change), NATIVE)
         assert bool(prepared.rays[0].size) == some
+    (tile,) = cut_tiles([image], SHA, NATIVE).tiles
+    assert tile.valid_share == 1.0
+    assert np.count_nonzero(~image.valid_yx) >= 300  # they are masked
 
 
 @pytest.mark.parametrize(
     ("shape_yx", "is_cut"), [((64, 200), True), ((200, 64), True), ((63, 200), False), ((200, 63), False)]
 )
 def test_an_image_is_cut_from_the_least_side_on(tmp_path, shape_yx, is_cut):
-    image = read(tmp_path, starry_sky(shape_yx, num_stars=40))
-    if is_cut:
-        assert cut_tiles([image], SHA, NATIVE).tiles
-    else:
-        with pytest.raises(ImageError, match="too_small"):
-            cut_tiles([image], SHA, NATIVE)
+    with refused_if(not is_cut, "too_small"):
+        assert cut_tiles([read(tmp_path, starry_sky(shape_yx, num_stars=40))], SHA, NATIVE).tiles
 
 
 def test_step_and_overlap_of_the_settings_place_the_tiles(tmp_path):
@@ -182,20 +168,29 @@ def test_the_identity_of_a_tile_includes_the_hash_of_the_files_content(tmp_path)
     assert len({result.tiles[0].tile_id for result in found}) == 1
 
 
-def test_the_record_has_the_product_the_view_and_the_size_of_the_file(tmp_path):
-    settings = TileSettings(size_px=128, views=("overview",))
-    image = replace(read(tmp_path, starry_sky((256, 300))), note="a note")
-    (tile,) = cut_tiles([image], SHA, settings).tiles
+def test_a_record_has_the_values_of_the_tile_its_stretch_its_place_and_its_product(tmp_path):
+    image = replace(read(tmp_path, starry_sky((256, 300)), primary={"FILTER": "F814W"}), chip=3, note="a note")
+    (tile,) = cut_tiles([image], SHA, TileSettings(size_px=128, views=("overview",))).tiles
     product = Product(
         uri="u", obs_id="o", proposal_id="p", file_name="a.fits", kind="DRZ", size_bytes=1, choice="", sha256=SHA
     )
-    record = to_tile_record(tile, product, Layout(tmp_path), datetime(2026, 1, 1, tzinfo=UTC), ["r", "g", "b"])
-    assert (record.product_uri, record.obs_id, record.proposal_id, record.product_sha256) == ("u", "o", "p", SHA)
-    assert (record.view, record.shrink, record.size_px) == ("overview", 300 / 128, 128)
-    assert (record.size_bytes, record.part_uris, record.note) == (len(tile.encoded), ["r", "g", "b"], "a note")
-    assert record.pixel_scale_arcsec == pytest.approx(0.05 * 300 / 128, rel=1e-3)
+    to_record = partial(to_tile_record, layout=Layout(tmp_path), cut_at=datetime(2026, 1, 1, tzinfo=UTC))
+    record = asdict(to_record(tile, product, part_uris=[*"rgb"]))
+    stated = {"product_uri": "u", "obs_id": "o", "proposal_id": "p", "product_sha256": SHA, "part_uris": [*"rgb"]}
+    stated |= {"instrument": "WFC3/UVIS", "filter": "F814W", "unit": "ELECTRONS/S", "chip": 3, "note": "a note"}
+    stated |= {"view": "overview", "shrink": 300 / 128, "size_px": 128}
+    stated |= {
+        name: getattr(tile, name) for name in ("tile_id", "png_sha256", "settings_digest", "valid_share", "y0", "x0")
+    }
+    stated |= {name: value for name, value in asdict(tile.stretch).items() if name != "kind"} | asdict(tile.geometry)
+    stated |= {"size_bytes": len(tile.encoded), "cut_at": datetime(2026, 1, 1, tzinfo=UTC)}
+    assert record.pop("path").endswith(f"{tile.tile_id}.png")
+    assert record == stated and record["pixel_scale_arcsec"] == pytest.approx(0.05 * 300 / 128, rel=1e-3)
+    unplaced = to_record(replace(tile, geometry=None, suffix=".jpg"), product)
+    assert (unplaced.ra_deg, unplaced.pixel_scale_arcsec, unplaced.wcs, unplaced.corners_deg) == (None, None, None, [])
+    assert unplaced.path.endswith(".jpg")
     with pytest.raises(ImageError, match="not_fetched"):
-        to_tile_record(tile, replace(product, sha256=None), Layout(tmp_path), datetime(2026, 1, 1, tzinfo=UTC))
+        to_record(tile, replace(product, sha256=None))
 
 
 def test_a_saturated_core_without_data_looks_saturated_and_is_named_in_the_note(tmp_path):

@@ -12,8 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from astropy.io import fits
-from synthetic_fits import starry_sky, write_drz
+from synthetic_fits import starry_sky, write_compressed, write_drz
 
 from hubbleclip.config.settings import TileSettings
 from hubbleclip.core.errors import ImageError
@@ -75,8 +74,7 @@ def write_gzip_bomb(path):
 
 
 def write_compressed_claim(path):
-    fits.HDUList([fits.PrimaryHDU(), fits.CompImageHDU(starry_sky((300, 300)), name="SCI")]).writeto(path)
-    data = path.read_bytes()
+    data = write_compressed(path, starry_sky((300, 300))).read_bytes()
     at = data.index(b"ZNAXIS1 ")
     path.write_bytes(data[: at + 10] + b"10000000".rjust(20) + data[at + 30 :])
 
@@ -127,8 +125,7 @@ def test_the_same_bytes_with_any_number_of_workers(tmp_path):
 
 
 def test_a_compressed_image_whose_table_has_a_damaged_column_name_is_rejected(tmp_path: Path) -> None:
-    path = tmp_path / "a_drz.fits"
-    fits.HDUList([fits.PrimaryHDU(), fits.CompImageHDU(starry_sky((300, 300)), name="SCI")]).writeto(path)
+    path = write_compressed(tmp_path / "a_drz.fits", starry_sky((300, 300)))
     name, number = b"TTYPE4  = 'ZZERO   '", b"TTYPE4  =                    0"
     data = path.read_bytes()
     assert name in data

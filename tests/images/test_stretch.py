@@ -117,11 +117,6 @@ def test_sparse_photons_have_a_noise():
     assert clipped_sky(counts)[0] == 0 and clipped_sky(counts)[1] == pytest.approx(0.02**0.5, rel=0.1)
 
 
-def test_a_constant_image_has_no_signal():
-    with pytest.raises(ImageError, match="no_signal"):
-        clipped_sky(np.ones(100, np.float32))
-
-
 @pytest.mark.parametrize("kind", ["asinh", "linear", "zscale"])
 @pytest.mark.parametrize("seed", range(15))
 def test_pixels_of_any_size_give_a_finite_stretch_or_a_reason(seed, kind) -> None:
@@ -163,12 +158,6 @@ def test_only_valid_pixels_are_fitted():
     assert fit_stretch(damaged, valid, TileSettings()) == fit_stretch(
         np.where(valid, data, np.float32(-7)), valid, TileSettings()
     )
-
-
-def test_an_image_without_valid_pixels_has_no_stretch():
-    data = starry_sky((64, 64), num_stars=3)
-    with pytest.raises(ImageError, match="all_invalid"):
-        fit_stretch(data, np.zeros(data.shape, bool), TileSettings())
 
 
 def test_a_few_valid_pixels_beside_the_sample_are_used():

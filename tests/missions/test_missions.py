@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from itertools import combinations
 from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
@@ -17,10 +18,11 @@ from hubbleclip.config.settings import ArchiveSettings, FetchSettings
 from hubbleclip.core.errors import SettingsError
 from hubbleclip.core.layout import Layout
 from hubbleclip.dataset.card import notices
-from hubbleclip.fits.instruments import camera_of, filter_names, instrument_name, mission_of, wavelength_nm
+from hubbleclip.fits.instruments import camera_of, mission_of
 from hubbleclip.missions import MISSIONS, Mission, mission_of_collections
 from hubbleclip.missions.hst import HST
 from hubbleclip.missions.jwst import JWST
+from hubbleclip.missions.links import STSCI, archive_links, sky_links
 
 ROOT = Path(__file__).parents[2]
 each_mission = pytest.mark.parametrize("mission", MISSIONS.values(), ids=list(MISSIONS))
@@ -71,7 +73,7 @@ def test_every_instrument_that_is_requested_has_a_camera_and_every_camera_an_ins
     assert {name.split("/")[0] for name in mission.cameras} >= families
     for name, camera in mission.cameras.items():
         assert any(name.startswith(family) for family in families)
-        assert camera.kind and camera.bad_flags
+        assert camera.kind and set(camera.bad_flags) == {1} if mission is JWST else camera.bad_flags
         assert camera_of(name) is camera
 
 
@@ -137,33 +139,6 @@ def test_jwst_prefers_combined_images_and_never_takes_intermediate_files() -> No
 
 
 @pytest.mark.parametrize(
-    ("header", "instrument", "filters", "nm"),
-    [
-        (
-            {"INSTRUME": "NIRCAM", "CHANNEL": "LONG", "DETECTOR": "MULTIPLE", "FILTER": "F356W", "PUPIL": "CLEAR"},
-            "NIRCAM/LONG",
-            ("F356W",),
-            3560,
-        ),
-        (
-            {"INSTRUME": "NIRCAM", "CHANNEL": "SHORT", "FILTER": "F150W2", "PUPIL": "F164N"},
-            "NIRCAM/SHORT",
-            ("F164N", "F150W2"),
-            1640,
-        ),
-        ({"INSTRUME": "NIRISS", "DETECTOR": "NIS", "FILTER": "CLEAR", "PUPIL": "F150W"}, "NIRISS", ("F150W",), 1500),
-        ({"INSTRUME": "MIRI", "DETECTOR": "MIRIMAGE", "FILTER": "F770W"}, "MIRI", ("F770W",), 7700),
-    ],
-)
-def test_headers_of_jwst_are_read(header: dict, instrument: str, filters: tuple, nm: float) -> None:
-    look = ({"TELESCOP": "JWST"} | header).get
-    assert instrument_name(look) == instrument
-    assert filter_names(look, camera_of(instrument)) == filters
-    assert wavelength_nm("+".join(filters), instrument) == nm
-    assert set(camera_of(instrument).bad_flags) == {1}
-
-
-@pytest.mark.parametrize(
     ("name", "path"),
     [
         ("jw02282010001_02101_00001_nrca1_cal.fits", "jw02282/jw02282010001/jw02282010001_02101_00001_nrca1_cal.fits"),
@@ -213,3 +188,25 @@ def test_the_archive_is_of_the_named_mission_or_of_its_collections(
     settings = ArchiveSettings.model_validate({"name": name, "collections": collections})
     archive = open_archive(settings, FetchSettings(), Layout(tmp_path))
     assert isinstance(archive, MastArchive) and archive.mission is mission
+
+
+@pytest.mark.parametrize(
+    ("scale_arcsec", "size_px", "fov_deg"),
+    [(0.05, 512, "0.0142"), (0.05, 64, "0.0050"), (1.0, 512, "0.2844"), (None, 512, "0.0284"), (0.05, None, "0.0062")],
+)
+def test_atlases_are_opened_at_the_tile_in_twice_its_field(scale_arcsec, size_px, fov_deg) -> None:
+    facts = {"ra_deg": 83.82, "dec_deg": -5.39, "pixel_scale_arcsec": scale_arcsec, "size_px": size_px}
+    aladin, esasky = (parse_qs(urlsplit(link.url).query) for link in sky_links(facts))
+    assert aladin == {"target": ["83.820000 -5.390000"], "fov": [fov_deg]}
+    assert esasky == aladin | {"cooframe": ["J2000"], "sci": ["true"]}
+
+
+def test_a_tile_leads_to_the_pages_of_its_observation_programme_and_file_at_its_mission() -> None:
+    facts = {"obs_id": "j8ck01040", "product_uri": "mast:HST/product/a b.fits"}
+    assert [link.url for link in archive_links(facts | {"proposal_id": "hst:9026"})] == [
+        "https://archive.stsci.edu/cgi-bin/mastpreview?mission=hst&dataid=J8CK01040",
+        "https://www.stsci.edu/hst-program-info/program/?program=9026",
+        "https://mast.stsci.edu/api/v0.1/Download/file?uri=mast%3AHST%2Fproduct%2Fa+b.fits",
+    ]
+    (programme,) = archive_links({"proposal_id": "jwst:1234"})
+    assert programme.text == "Programme 1234" and programme.url == STSCI + JWST.proposals.page.format("1234")

@@ -13,10 +13,7 @@ from hubbleclip.dataset.splits.near_duplicates import group_proposals
 
 TITLES = Path(__file__).parents[2].parent / "shared/data/proposals/titles.tsv"
 
-pytestmark = [
-    pytest.mark.real,
-    pytest.mark.skipif(not TITLES.is_file(), reason=f"no real titles at {TITLES}"),
-]
+pytestmark = [pytest.mark.real, pytest.mark.skipif(not TITLES.is_file(), reason=f"no real titles at {TITLES}")]
 
 
 @pytest.fixture(scope="module")

@@ -44,10 +44,7 @@ def test_the_abstracts_of_the_sample_are_those_of_the_file() -> None:
         ("10272", "in cases where pre-explosion images exist in the HST archive."),
         ("6507", "in several ways. Spiral density waves and self-propagating SF are currentlybelieved"),
         ("7340", "young, oxygen-rich supernova remnants SN0540--69.3 in the LMC"),
-        (
-            "8781",
-            "this star is a Luminous Blue variable (LBV) undergoing a major outburst.",
-        ),
+        ("8781", "this star is a Luminous Blue variable (LBV) undergoing a major outburst."),
         ("15677", "Nebula (also known as WRAY-16-47 and Hen 2-104) with four narrowband filters"),
     ],
 )

@@ -16,10 +16,7 @@ from hubbleclip.dataset.splits.near_duplicates import group_proposals, near_dupl
 
 ABSTRACTS = Path(__file__).parents[2].parent / "shared/data/proposals/abstracts.jsonl"
 
-pytestmark = [
-    pytest.mark.real,
-    pytest.mark.skipif(not ABSTRACTS.is_file(), reason=f"no real abstracts at {ABSTRACTS}"),
-]
+pytestmark = [pytest.mark.real, pytest.mark.skipif(not ABSTRACTS.is_file(), reason=f"no real abstracts at {ABSTRACTS}")]
 
 
 def read_texts():

@@ -28,14 +28,16 @@ def url() -> Iterator[str]:
         yield address
 
 
-def invoke(url: str, service: str, params: dict, **more: object) -> dict:
-    request = {"service": service, "params": params, "format": "json", **more}
-    while True:
-        response = requests.post(
-            f"{url}/api/v0/invoke", data="request=" + quote(json.dumps(request)), timeout=20
-        ).json()
-        if response["status"] != "EXECUTING":
-            return response
+def ask(url: str, service: str, params: dict, **more: object) -> dict:
+    request = quote(json.dumps({"service": service, "params": params, "format": "json", **more}))
+    return requests.post(f"{url}/api/v0/invoke", data=f"request={request}", timeout=20).json()
+
+
+def invoke(url: str, *request: object, **more: object) -> dict:
+    """Ask, and again while the response asks to poll."""
+    while (response := ask(url, *request, **more))["status"] == "EXECUTING":
+        pass
+    return response
 
 
 def find_observations(url: str, *filters: dict, **more: object) -> dict:
@@ -49,14 +51,8 @@ def first_product(url: str) -> tuple[bytes, str]:
 
 
 def test_every_response_and_every_page_is_labelled_as_simulated(url: str) -> None:
-    for path in (
-        "/",
-        "/hst/proposal_abstracts.html",
-        "/hst/abstracts.cat",
-        "/hst-program-info/program/?program=0",
-        "/none",
-    ):
-        response = requests.get(url + path, timeout=20)
+    for path in ("", "hst/proposal_abstracts.html", "hst/abstracts.cat", "hst-program-info/program/?program=0", "none"):
+        response = requests.get(f"{url}/{path}", timeout=20)
         assert response.headers["X-Simulated"] == "true"
         if "html" in response.headers["Content-Type"]:
             assert "imulated" in response.text.partition("</title>")[0]
@@ -77,21 +73,10 @@ def test_a_count_is_one_row_of_one_column(url: str) -> None:
 
 
 def test_some_requests_must_be_polled_exactly_once(url: str) -> None:
-    statuses = []
-    for page in range(1, 40):
-        request = {
-            "service": "Mast.Caom.Filtered",
-            "params": {"columns": "*", "filters": []},
-            "page": page,
-            "pagesize": 1,
-        }
-        body = "request=" + quote(json.dumps(request))
-        first, second = (
-            requests.post(f"{url}/api/v0/invoke", data=body, timeout=20).json()["status"] for _ in range(2)
-        )
-        statuses.append(first)
-        assert second == "COMPLETE"
-    assert 0 < statuses.count("EXECUTING") < 20
+    request = url, "Mast.Caom.Filtered", {"columns": "*", "filters": []}
+    pairs = [[ask(*request, page=page, pagesize=1)["status"] for _ in range(2)] for page in range(1, 40)]
+    assert {second for _, second in pairs} == {"COMPLETE"}
+    assert 0 < sum(first == "EXECUTING" for first, _ in pairs) < 20
 
 
 def test_an_unknown_service_or_column_is_an_error_with_status_200(url: str) -> None:
@@ -100,12 +85,8 @@ def test_an_unknown_service_or_column_is_an_error_with_status_200(url: str) -> N
     assert (wrong["status"], wrong["msg"]) == ("ERROR", "Invalid column name 'colour'.")
 
 
-ROW = dict.fromkeys(OBSERVATION_FIELDS) | {
-    "filters": "F814W;CLEAR2L",
-    "instrument_name": "WFC3/UVIS",
-    "s_ra": 10.0,
-    "calib_level": 3,
-}
+SOME = {"filters": "F814W;CLEAR2L", "instrument_name": "WFC3/UVIS", "s_ra": 10.0, "calib_level": 3}
+ROW = dict.fromkeys(OBSERVATION_FIELDS) | SOME
 
 
 @pytest.mark.parametrize(

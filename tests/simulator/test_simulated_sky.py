@@ -18,18 +18,9 @@ TARGET = Target(name="T", scene_key=7, variant="", ra_deg=30.0, dec_deg=10.0, ha
 
 
 def make_view(camera: str = "ACS/WFC", band: str = "F606W", roll_deg: float = 0.0, side: int = SIDE) -> View:
-    frame = Frame(
-        num_y=side,
-        num_x=side,
-        pixel_scale_arcsec=0.05,
-        roll_deg=roll_deg,
-        tilt_deg=0.0,
-        half_px=side / 2,
-        east_arcsec=0.0,
-        north_arcsec=0.0,
-        ra_deg=30.0,
-        dec_deg=10.0,
-    )
+    zeros = dict.fromkeys(("tilt_deg", "east_arcsec", "north_arcsec"), 0.0)
+    sides = {"num_y": side, "num_x": side, "half_px": side / 2, "pixel_scale_arcsec": 0.05}
+    frame = Frame(**sides, **zeros, roll_deg=roll_deg, ra_deg=30.0, dec_deg=10.0)
     return scene_view(frame, TARGET, CAMERAS[camera].filter(band), epoch=1)
 
 
@@ -69,12 +60,9 @@ def test_a_rotated_camera_records_the_rotated_scene() -> None:
 
 
 def test_old_galaxies_are_red_and_nebulae_bright_in_emission_lines() -> None:
-    def total(kind: str, band: str, camera: str = "ACS/WFC") -> float:
-        return float(
-            OBJECT_RENDERERS[kind](
-                make_view(camera, band), np.random.default_rng(3), OBJECT_KINDS[kind].variants[0]
-            ).sum()
-        )
+    def total(kind: str, band: str) -> float:
+        variant = OBJECT_KINDS[kind].variants[0]
+        return float(OBJECT_RENDERERS[kind](make_view(band=band), np.random.default_rng(3), variant).sum())
 
     assert total("elliptical galaxy", "F814W") > 2 * total("elliptical galaxy", "F435W")
     assert total("planetary nebula", "F502N") > total("planetary nebula", "F550M")
@@ -86,14 +74,9 @@ def test_the_background_changes_behind_a_moving_target_only() -> None:
         proposal = next(one for one in make_proposals(settings) if one.kind == name)
         plan = plan_of(settings, int(proposal.number) - 10001)
         assert len(observations_of(settings, proposal)) >= 2
-        frames = [
-            render_scene(View(**{**_fields(make_view()), "epoch": epoch}), plan, plan.targets[0]) for epoch in (1, 2)
-        ]
+        fields = {name: getattr(make_view(), name) for name in View.__slots__}
+        frames = [render_scene(View(**fields | {"epoch": epoch}), plan, plan.targets[0]) for epoch in (1, 2)]
         assert np.allclose(frames[0], frames[1]) is not differs
-
-
-def _fields(view: View) -> dict[str, object]:
-    return {name: getattr(view, name) for name in View.__slots__}
 
 
 def test_added_points_keep_their_flux_and_position() -> None:
