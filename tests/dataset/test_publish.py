@@ -5,9 +5,11 @@ import json
 import re
 import subprocess
 import sys
+import tarfile
 from collections import Counter
 from dataclasses import replace
 from datetime import date
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 import duckdb
@@ -25,6 +27,7 @@ from model_hub import model_hub
 from PIL import Image
 from synthetic_samples import built_in, contents, make_samples_with_pngs
 
+from hubbleclip.core.io import sha256_file
 from hubbleclip.core.records import to_row
 from hubbleclip.dataset.build import read_dataset
 from hubbleclip.dataset.card import size_category
@@ -33,6 +36,8 @@ from hubbleclip.dataset.manifest import SPLITS
 from hubbleclip.dataset.publish import publish
 from hubbleclip.dataset.shard_writer import interleave
 from hubbleclip.dataset.verify import find_faults
+from hubbleclip.missions import MISSIONS
+from hubbleclip.missions.registry import DEFAULT
 
 SAMPLES, PNGS = make_samples_with_pngs(60, 10)
 FIRST_NIGHT = interleave(SAMPLES[:40])
@@ -70,7 +75,9 @@ def test_the_size_of_a_dataset_has_the_name_of_the_hub(num, category):
 
 
 def test_the_card_names_whose_data_they_are_and_counts_them(built):
-    _, text = front_matter(built)
+    head, text = front_matter(built)
+    assert (head["license"], head["size_categories"], head["language"]) == ("cc0-1.0", ["n<1K"], ["en"])
+    assert head["pretty_name"] == f"hubbleclip {built.name[:12]}"
     assert "**This sky is simulated.**" in text
     assert "CC0 1.0" in text
     assert "v1.2.3" in text
@@ -112,7 +119,11 @@ def test_the_card_says_what_the_captions_were_made_from(num_headers, stated, not
 def test_the_card_of_hubble_data_credits_nasa_esa_stsci_and_the_investigators(tmp_path):
     samples = [replace(one, archive="hst", pi=f"Investigator {one.proposal_id}") for one in SAMPLES]
     folder = built_in(tmp_path, samples, PNGS)
-    _, text = front_matter(folder)
+    head, text = front_matter(folder)
+    licence = MISSIONS["hst"].licence
+    assert head["license"] == "other" and head["license_link"] == "LICENSE.md"
+    assert head["license_name"] == re.sub("[^a-z0-9.]+", "-", licence.lower())
+    assert (folder / "LICENSE.md").read_text() in text and f"Licence: {licence}." in text
     assert "NASA/ESA Hubble Space Telescope" in text
     assert "Space Telescope Science Institute" in text
     names = (folder / "investigators.txt").read_text().splitlines()
@@ -142,6 +153,29 @@ def test_the_sky_catalogue_has_every_tile_in_order_of_its_pixel(built):
     assert np.allclose(dec_deg.deg, index["dec_deg"], atol=1e-6)
 
 
+def test_croissant_names_every_file_column_and_picture(built):
+    """A reader follows its paths, patterns and expressions, and compares its hashes."""
+    found, info = json.loads((built / "croissant.json").read_text()), read_dataset(built)
+    *files, members = found["distribution"]
+    assert [one["name"] for one in files] == ["manifest.parquet", *info.addresses]
+    assert [{"@id": one["@id"]} for one in files[1:]] == members["containedIn"]
+    for one in files:
+        path = built / one["contentUrl"]
+        assert one["@id"] == one["name"] == path.name and one["sha256"] == sha256_file(path)
+    names = [name for shard in info.addresses.values() for name in tarfile.open(shard).getnames()]
+    pictures = [name for name in names if any(fnmatchcase(name, pattern) for pattern in members["includes"])]
+    assert sorted(pictures) == sorted(f"{one.tile_id}.png" for one in SAMPLES)
+    rows, of_pictures = found["recordSet"]
+    assert re.fullmatch(of_pictures["field"][0]["source"]["transform"]["regex"], pictures[0])[1] in PNGS
+    assert [one["source"]["extract"]["column"] for one in rows["field"]] == info.manifest.column_names
+    fields = {one["name"]: (one["dataType"], one.get("arrayShape")) for one in rows["field"]}
+    types = {"title": "sc:Text", "cycle": "cr:Int64", "ra_deg": "cr:Float64", "is_moving": "sc:Boolean"}
+    assert {name: fields[name] for name in types} == {name: (kind, None) for name, kind in types.items()}
+    assert (fields["captions"], fields["corners_deg"]) == (("sc:Text", "-1"), ("cr:Float64", "-1"))
+    about = {"identifier": built.name, "license": "CC0 1.0", "datePublished": "2026-01-02", "url": DEFAULT.homepage}
+    assert {name: found[name] for name in about} == about
+
+
 @pytest.mark.slow
 def test_croissant_s_own_reader_finds_no_fault_and_loads_every_record(built, tmp_path):
     # In a process of its own: it keeps what it unpacks in a folder that it settles at import, by relative names.
@@ -156,7 +190,6 @@ def test_croissant_s_own_reader_finds_no_fault_and_loads_every_record(built, tmp
     assert done.returncode == 0, done.stderr[-3000:]
     found = json.loads(done.stdout.splitlines()[-1])
     assert found["issues"] == []
-    assert json.loads((built / "croissant.json").read_text())["datePublished"] == "2026-01-02"
     assert {row["samples/tile_id"] for row in found["rows"]} == {str(one.tile_id.encode()) for one in SAMPLES}
     assert found["pictures"] == {one.tile_id: [16, 16] for one in SAMPLES}
 
@@ -212,11 +245,12 @@ def test_astropy_reads_the_manifest_with_units(built):
 
 def test_webdataset_and_duckdb_read_every_sample(built):
     shards = [str(path) for path in read_dataset(built).addresses.values()]
-    pairs = list(webdataset.WebDataset(shards, shardshuffle=False).decode("pil").to_tuple("__key__", "txt", "json"))
-    assert {key: (text, row) for key, text, row in pairs} == {
+    pairs = list(webdataset.WebDataset(shards, shardshuffle=False).decode("pil").to_tuple("__key__", "txt", "json", "png"))
+    assert {key: (text, row) for key, text, row, _ in pairs} == {
         one.tile_id: (one.captions[0], to_row(one)) for one in SAMPLES
     }
-    assert [row["cycle"] for _, _, row in pairs[:5]] == [None] * 5
+    assert all(np.array_equal(image, Image.open(io.BytesIO(PNGS[key])).convert("RGB")) for key, _, _, image in pairs)
+    assert [row["cycle"] for _, _, row, _ in pairs[:5]] == [None] * 5
     query = f"SELECT tile_id, cycle, wcs, black FROM '{built}/manifest.parquet'"
     assert set(duckdb.sql(query).fetchall()) == {(one.tile_id, one.cycle, one.wcs, one.black) for one in SAMPLES}
 
@@ -288,13 +322,18 @@ def test_a_damaged_or_missing_picture_of_a_published_sky_catalogue_is_a_fault(bu
 def test_a_large_sky_catalogue_has_a_file_per_pixel_and_one_without_positions_is_absent(built, tmp_path):
     index = sky_index(read_dataset(built).manifest)
     write_hats_catalog(tmp_path, index, "many", max_rows=2)
-    files = partitions_of(tmp_path)
-    assert len(files) > len(SAMPLES) / 4
+    files, pixels = partitions_of(tmp_path), index["_healpix_29"].to_numpy()
     for (order, npix), path in files.items():
         part = pq.read_table(path, partitioning=None)
-        assert 0 < part.num_rows <= 2
+        assert 0 < part.num_rows <= 2 < sum(pixels >> 2 * (30 - order) == npix >> 2)  # a larger pixel has too many
         assert set(part["_healpix_29"].to_numpy() >> 2 * (29 - order)) == {npix}
-    assert pq.read_metadata(tmp_path / "dataset/_metadata").num_rows == len(SAMPLES)
+    metadata = pq.read_metadata(tmp_path / "dataset/_metadata")
+    listed = [metadata.row_group(number).column(0).file_path for number in range(metadata.num_row_groups)]
+    assert [tmp_path / "dataset" / path for path in listed] == list(files.values())
+    stated = dict(line.split("=") for line in (tmp_path / "hats.properties").read_text().splitlines())
+    assert (stated["obs_collection"], stated["hats_nrows"]) == ("many", str(len(SAMPLES)))
+    assert int(stated["hats_order"]) == max(order for order, _ in files)
+    assert float(stated["moc_sky_fraction"]) == pytest.approx(sum(1 / (12 * 4**order) for order, _ in files))
     samples = [replace(one, ra_deg=None, dec_deg=None) for one in SAMPLES]
     folder = built_in(tmp_path, samples, PNGS)
     assert not (folder / "sky").exists()
