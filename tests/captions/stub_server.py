@@ -1,4 +1,4 @@
-"""A server with the OpenAI-compatible API that gives scripted answers, for tests of the client and of kills."""
+"""A server with the OpenAI-compatible API that gives scripted answers, for tests of the client."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import base64
 import json
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from itertools import count
 from typing import Any
 
 from tests.bad_server import BadServer, Respond, give, silence
@@ -54,10 +53,9 @@ class StubServer(BadServer):
     def __init__(self, faults_of: Callable[[str], Sequence[str]] = lambda abstract: ()) -> None:
         super().__init__()
         self.url += "/v1"
-        self.faults_of, self.numbers = faults_of, count(1)
+        self.faults_of = faults_of
         self.calls: dict[str, int] = defaultdict(int)
         self.grade_of: Callable[[str, bytes], float] = lambda text, picture: 5
-        self.on_call: Callable[[int], None] = lambda number: None
 
     @property
     def requests(self) -> list[dict[str, Any]]:
@@ -74,5 +72,4 @@ class StubServer(BadServer):
         abstract = content.partition("Abstract: ")[2]
         faults = [*self.faults_of(abstract)][self.calls[abstract] :]
         self.calls[abstract] += 1
-        self.on_call(next(self.numbers))
         responses_about(abstract)[faults[0] if faults else ""](handler)

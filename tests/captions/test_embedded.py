@@ -1,14 +1,15 @@
 """The embedded model answers through llama.cpp's own OpenAI-compatible server, constrained by the schema."""
 
 from hashlib import sha256
-from importlib.util import find_spec
 from itertools import count
 from pathlib import Path
 
 import pytest
+from stub_server import StubServer
 
+from hubbleclip.captions.backends import embedded
 from hubbleclip.captions.backends.base import SourceText
-from hubbleclip.captions.backends.embedded import Embedded, find_model
+from hubbleclip.captions.backends.embedded import Embedded
 from hubbleclip.captions.backends.openai_compatible import OpenAICompatible
 from hubbleclip.captions.registry import writer_of
 from hubbleclip.config.settings import CaptionSettings
@@ -22,33 +23,37 @@ def settings(**changes: object) -> CaptionSettings:
     return CaptionSettings(**({"backend": "embedded", "timeout_s": 200} | changes))
 
 
-@pytest.mark.skipif(find_spec("xllamacpp") is None, reason="needs the extra captions")
-def test_a_missing_file_is_named(tmp_path: Path) -> None:
-    with pytest.raises(SettingsError, match="nothing.gguf is not a file: set it to a GGUF file"):
-        find_model(str(tmp_path / "nothing.gguf"))
-
-
-@pytest.fixture
-def embedded() -> Embedded:
-    try:
-        return Embedded(settings())
-    except SettingsError as error:
-        pytest.skip(str(error))
-
-
-def test_the_writer_names_the_model_without_loading_it(embedded: Embedded) -> None:
-    assert writer_of(settings()) == f"{embedded.model}-3.1.1"
-    assert embedded.is_model
+def test_a_server_of_the_file_is_started_and_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(embedded, "SERVER_PACKAGE", "json")
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    file = tmp_path / "tiny.gguf"
+    given = settings(model=str(file))
+    with pytest.raises(SettingsError, match=r"tiny\.gguf is not a file: set it to a GGUF file"):
+        Embedded(given)
+    file.touch()
+    assert writer_of(given) == "tiny-3.1.1"
+    with StubServer() as stub:
+        arguments, address = [str(file), "3"], stub.url.removesuffix("/v1")
+        monkeypatch.setattr(embedded, "SERVER", f"import sys; print({address!r} if sys.argv[1:] == {arguments} else '')")
+        reply = Embedded(given).ask(SOURCE, lambda: 0)
+    assert (stub.requests[0]["model"], reply.prompt_tokens, reply.answer_tokens) == ("tiny", 400, 100)
+    monkeypatch.setattr(embedded, "SERVER", "")
+    with pytest.raises(SettingsError, match=r"llama\.cpp cannot load .*tiny\.gguf"):
+        Embedded(given).ask(SOURCE, lambda: 0)
 
 
 @pytest.mark.nightly
-def test_a_real_server_answers_under_the_schema(embedded: Embedded) -> None:
+def test_a_real_server_answers_under_the_schema() -> None:
     """The server of llama.cpp; its grammar permits no other JSON, so that attempts fail by the number of characters only."""
+    try:
+        backend = Embedded(settings())
+    except SettingsError as error:
+        pytest.skip(str(error))
     calls = count()
-    reply = embedded.ask(SOURCE, lambda: next(calls))
+    reply = backend.ask(SOURCE, lambda: next(calls))
     assert 1 <= next(calls) <= 5
     assert 1 <= len(reply.answer.objects) <= 6
     assert reply.prompt_tokens > 200
     assert reply.answer_tokens > 30
-    client = OpenAICompatible(settings(backend="openai", model="any", base_url=f"{embedded.address}/v1"))
+    client = OpenAICompatible(settings(backend="openai", model="any", base_url=f"{backend.address}/v1"))
     assert client.ask(SOURCE, lambda: next(calls)).answer.category
