@@ -34,7 +34,9 @@ def test_a_server_of_the_file_is_started_and_asked(tmp_path: Path, monkeypatch: 
     assert writer_of(given) == "tiny-3.1.1"
     with StubServer() as stub:
         arguments, address = [str(file), "3"], stub.url.removesuffix("/v1")
-        monkeypatch.setattr(embedded, "SERVER", f"import sys; print({address!r} if sys.argv[1:] == {arguments} else '')")
+        monkeypatch.setattr(
+            embedded, "SERVER", f"import sys; print({address!r} if sys.argv[1:] == {arguments} else '')"
+        )
         reply = Embedded(given).ask(SOURCE, lambda: 0)
     assert (stub.requests[0]["model"], reply.prompt_tokens, reply.answer_tokens) == ("tiny", 400, 100)
     monkeypatch.setattr(embedded, "SERVER", "")

@@ -21,7 +21,16 @@ from hubbleclip.catalog.migrations import migrate, read_migrations
 from hubbleclip.catalog.working_copy import writing_catalog
 from hubbleclip.config.settings import Settings
 from hubbleclip.contracts import schema
-from hubbleclip.contracts.schema import ARROW_TYPES, CONTRACT_NAMES, Column, read_contract, tables, to_arrow
+from hubbleclip.contracts.audit import joined_contract
+from hubbleclip.contracts.schema import (
+    ARROW_TYPES,
+    CONTRACT_NAMES,
+    Column,
+    contract_tables,
+    read_contract,
+    tables,
+    to_arrow,
+)
 from hubbleclip.core import records
 from hubbleclip.core.errors import ContractError
 from hubbleclip.core.layout import Layout
@@ -177,5 +186,12 @@ def test_the_command_counts_broken_rows_and_writes_all_contracts_as_one(tmp_path
         outcomes.append((outcome.code, int(num_rules) - int(held)))
     assert outcomes == [(0, 0), (1, 1)]
     assert run("contracts", "--joined", str(tmp_path / "one.yaml"), data=tmp_path).code == 0
-    joined = OpenDataContractStandard.from_file(str(tmp_path / "one.yaml"))
-    assert [table.name for table in joined.schema_ or ()] == list(tables())
+    assert (tmp_path / "one.yaml").read_text() == joined_contract(tmp_path / "demo" / "catalog.duckdb")
+
+
+def test_the_joined_contract_has_all_tables_and_the_place_of_the_catalog() -> None:
+    joined = OpenDataContractStandard.from_string(joined_contract(Path("/data/catalog.duckdb")))
+    assert contract_tables(joined) == list(tables().values())
+    (server,) = joined.servers or ()
+    assert (server.type, server.database, server.schema_) == ("duckdb", "/data/catalog.duckdb", "main")
+    assert (joined.id, joined.apiVersion) == ("hubbleclip", "v3.1.0")

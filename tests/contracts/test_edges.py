@@ -6,19 +6,17 @@ from pathlib import Path
 
 import pytest
 from valid_catalog import (
-    assignment,
     broken_rules,
     hex_of,
     observation,
     product,
     product_version,
     promotion,
-    sample,
     tile,
     valid_rows,
 )
 
-from hubbleclip.catalog.pending import pending_fetch, pending_tiles
+from hubbleclip.catalog.pending import pending_fetch
 from hubbleclip.config.settings import Settings, read_settings
 from hubbleclip.contracts.validation import reject_broken_rows, whole
 from hubbleclip.core.errors import ContractError, HubbleclipError
@@ -29,7 +27,6 @@ from hubbleclip.pipeline.engine.stage import Stage, open_stage
 from hubbleclip.pipeline.evaluate import write_decision
 from hubbleclip.pipeline.ingest.fetch import write_fetched
 from hubbleclip.pipeline.ingest.list_products import write_listing
-from hubbleclip.pipeline.shards.splitting import write_splits
 from hubbleclip.pipeline.tiles.run import cutting
 
 DIGEST = hex_of("d", 16)
@@ -88,19 +85,6 @@ def test_an_item_without_a_valid_row_is_rejected_too() -> None:
     assert set(reasons(validated({"tile": [tile("1"), tile("2", noise=-1.0)]}))) == {("tile", hex_of("2", 32))}
 
 
-def test_a_sample_is_rejected_with_its_split() -> None:
-    rows = valid_rows()
-    bad = replace(rows["split"][1], split="holdout")
-    batch = validated({"split": [rows["split"][0], bad], "sample": [sample("1", "g1"), sample("2", "g1")]}, "tile")
-    assert [row.tile_id for row in batch["sample"]] == [hex_of("1", 32)]
-    assert {("split", bad.tile_id), ("sample", bad.tile_id), ("tile", bad.tile_id)} == set(reasons(batch))
-
-
-def test_a_table_of_another_form_is_refused_as_a_whole() -> None:
-    with pytest.raises(ContractError, match="table tile, column ra_deg"):
-        validated({"tile": [tile("1", ra_deg="north")]})
-
-
 def test_rows_that_are_only_usable_together_are_refused_together() -> None:
     rows = valid_rows()
     assert whole({"shard": rows["shard"]}) == {"shard": rows["shard"]}
@@ -117,7 +101,6 @@ def write(stage: Stage, name: str, batch: Batch, writer: Callable[[Stage, Batch]
     """Write a batch as the step of that name does."""
     step, section, item = {
         "fetch-products": ("fetch", "archive", "product"),
-        "cut-products": ("tiles", "tiles", "product"),
         "list-products": ("products", "archive", "observation"),
     }[name]
     writer(stage, reject_broken_rows(batch, step, item, getattr(stage.settings, section).digest()))
@@ -146,15 +129,6 @@ def test_a_fetched_file_that_breaks_its_contract_leaves_no_orphans_and_is_not_fe
         assert broken_rules(stage.catalog.query) == []
 
 
-def test_a_file_whose_tiles_all_break_their_contract_is_not_cut_again(settings: Settings) -> None:
-    with open_stage("tiles", settings) as stage:
-        begin(stage, "product_version")
-        stage.catalog.upsert({"product": [product("mast:p1")]})
-        assert pending_tiles(stage.catalog, settings) == ["mast:p1"]
-        write(stage, "cut-products", {"tile": [tile("1", valid_share=1.5)]})
-        assert pending_tiles(stage.catalog, settings) == []
-
-
 def test_an_observation_whose_file_breaks_its_contract_has_a_reason(settings: Settings) -> None:
     listed = product("mast:p1", sha256=None, path=None, version=None, fetched_at=None, kind="", source=None)
     listing = Listing(obs_id="o1", settings_digest=DIGEST, fingerprint=None, listed_at=observation("o1").fetched_at)
@@ -178,17 +152,6 @@ def test_bad_rows_of_a_task_count_among_what_is_left_out(settings: Settings) -> 
                 stage, cutting(settings.tiles), lambda _: {"tile": [tile("1", valid_share=1.5)]}, ["item"], total=1
             )
         assert (count(stage, "tile"), count(stage, "rejection"), stage.rejected) == (0, 2, 2)
-
-
-def test_a_tile_whose_split_breaks_its_contract_belongs_to_no_split(settings: Settings) -> None:
-    good, bad = assignment("1", "g1", "train"), assignment("2", "g2", "trian")
-    with open_stage("shards", settings) as stage:
-        assert write_splits(stage, [good, bad]) == {bad.tile_id}
-        assert stage.catalog.rows("SELECT tile_id FROM split") == [{"tile_id": good.tile_id}]
-        left_out = stage.catalog.rows("SELECT entity, stage, reason FROM rejection ORDER BY entity")
-        reason = {"stage": "shards", "reason": "contract:split.split.validValues"}
-        assert left_out == [{"entity": "split", **reason}, {"entity": "tile", **reason}]
-        assert stage.rejected == 2
 
 
 def test_a_decision_that_breaks_its_contract_promotes_nothing(settings: Settings) -> None:

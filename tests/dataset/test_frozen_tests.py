@@ -1,6 +1,5 @@
 from dataclasses import replace
 
-import pyarrow.parquet as pq
 import pytest
 from sky_cases import plan_of, tile
 from synthetic_samples import build, make_samples_with_pngs
@@ -10,7 +9,7 @@ from hubbleclip.core.errors import DatasetError
 from hubbleclip.core.io import sha256_file
 from hubbleclip.dataset.manifest import TEST_LIST
 from hubbleclip.dataset.splits.frozen_tests import check_test_lists, released_splits
-from hubbleclip.dataset.splits.report import EXCLUDED_TILES, LINKS, split_tables
+from hubbleclip.dataset.splits.report import split_tables
 
 SETTINGS = SplitSettings()
 BY_CYCLE = SplitSettings(scheme="cycle", test_from_cycle=20)
@@ -27,6 +26,9 @@ def released(tmp_path):
     samples, pngs = make_samples_with_pngs()
     plans = plan_of(EXCLUDED_TILE, "excluded", reason="sky_guard:overlap")
     built = build(samples, pngs, tmp_path / "datasets", **facts(split_tables([EXCLUDED_TILE], plans, [])))
+    assert released_splits(tmp_path / "datasets", SETTINGS) == plans | {
+        one.tile_id: plan_of(one, one.split, one.group_id)[one.tile_id] for one in samples
+    }
     return tmp_path / "datasets" / built.dataset.digest, {s.tile_id: s.split for s in samples}, built.dataset
 
 
@@ -34,12 +36,6 @@ def test_the_test_list_is_a_sorted_file_whose_hash_the_dataset_names(released):
     folder, splits, dataset = released
     assert (folder / TEST_LIST).read_text().splitlines() == sorted(t for t, split in splits.items() if split == "test")
     assert dataset.test_list_sha256 == sha256_file(folder / TEST_LIST)
-
-
-def test_the_tables_of_the_splits_stand_in_the_dataset(released):
-    folder, _, _ = released
-    assert pq.read_table(folder / EXCLUDED_TILES)["reason"].to_pylist() == ["sky_guard:overlap"]
-    assert pq.read_table(folder / LINKS).num_rows == 0
 
 
 @pytest.mark.parametrize("elsewhere", ["train", "val", "excluded"])
@@ -66,20 +62,6 @@ def test_another_scheme_is_not_bound_by_it(released):
     folder, splits, _ = released
     check_test_lists(folder.parent, dict.fromkeys(splits, "train"), BY_CYCLE)
     assert released_splits(folder.parent, BY_CYCLE) == {}
-
-
-def test_the_splits_of_a_dataset_are_read_back_with_excluded_tiles(released):
-    folder, splits, _ = released
-    assignments = released_splits(folder.parent, SETTINGS)
-    assert {tile_id: plan.split for tile_id, plan in assignments.items()} == splits | {
-        EXCLUDED_TILE.tile_id: "excluded"
-    }
-    groups = {row["tile_id"]: row["group_id"] for row in pq.read_table(folder / "manifest.parquet").to_pylist()}
-    assert {tile_id: plan.group_id for tile_id, plan in assignments.items()} == groups | {
-        EXCLUDED_TILE.tile_id: "g" * 16
-    }
-    reasons = dict.fromkeys(splits) | {EXCLUDED_TILE.tile_id: "sky_guard:overlap"}
-    assert {tile_id: plan.reason for tile_id, plan in assignments.items()} == reasons
 
 
 def test_the_test_list_of_every_dataset_of_the_lineage_counts(tmp_path):

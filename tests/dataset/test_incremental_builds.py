@@ -1,20 +1,15 @@
 """Incremental builds: datasets that keep the shards of their parent, night after night."""
 
 import hashlib
-import io
 import shutil
 from dataclasses import replace
 
-import numpy as np
 import pytest
-from PIL import Image
 from synthetic_samples import build, contents, make_png, make_samples_with_pngs
 
 from hubbleclip.config.settings import ShardSettings
-from hubbleclip.core.errors import DatasetError, TileFileError
+from hubbleclip.core.errors import TileFileError
 from hubbleclip.dataset.manifest import read_dataset
-from hubbleclip.dataset.reader import open_split
-from hubbleclip.dataset.verify import find_faults
 
 SAMPLES, PNGS = make_samples_with_pngs(60, 10)
 NIGHTS = (30, 50, 60)
@@ -46,17 +41,6 @@ def test_the_same_nights_give_the_same_bytes(nights, tmp_path_factory):
     for num in NIGHTS:
         build(SAMPLES[:num], PNGS, again)
     assert contents(again) == contents(nights[0])
-
-
-def test_every_tile_of_every_night_is_read(nights):
-    root, built = nights
-    info = read_dataset(root / built[2].dataset.digest)
-    for split in ("train", "val", "test"):
-        tiles = open_split(info, split)
-        ids = tiles.rows["tile_id"].to_pylist()
-        expected = [np.asarray(Image.open(io.BytesIO(PNGS[tile_id]))) for tile_id in ids]
-        assert np.array_equal(tiles.read_all_tiles(16), np.stack(expected))
-    assert list(find_faults(root / built[2].dataset.digest)) == []
 
 
 @pytest.mark.parametrize("change", ["gone", "changed", "moved"])
@@ -96,19 +80,13 @@ def test_an_interrupted_build_leaves_nothing_to_one_with_another_parent(tmp_path
     shutil.rmtree(tmp_path / "here" / first)
     again, fresh = (build(SAMPLES, PNGS, tmp_path / name).dataset.digest for name in ("here", "elsewhere"))
     assert contents(tmp_path / "here" / again) == contents(tmp_path / "elsewhere" / fresh)
+    assert [path.name for path in (tmp_path / "here").iterdir()] == [again]
 
 
 def test_a_dataset_is_found_from_within_its_folder(nights, monkeypatch):
     root, built = nights
     monkeypatch.chdir(root / built[2].dataset.digest)
     assert read_dataset(".").addresses == read_dataset(root / built[2].dataset.digest).addresses
-
-
-def test_a_lost_parent_is_named(nights):
-    root, built = nights
-    shutil.rmtree(root / built[0].dataset.digest)
-    with pytest.raises(DatasetError, match=f"{built[0].dataset.digest}.*is missing"):
-        read_dataset(root / built[2].dataset.digest)
 
 
 def test_a_smaller_dataset_is_the_parent_if_the_largest_is_damaged(tmp_path):

@@ -17,7 +17,6 @@ from hubbleclip.dataset.build import read_dataset
 from hubbleclip.dataset.loader import (
     GAIN_JITTER,
     WHOLE_SHARE,
-    TrainBatch,
     iterate_batches,
     iterate_eval_images,
     open_train_batches,
@@ -99,24 +98,6 @@ def test_loader_threads_change_nothing(built) -> None:
 
 def threads_of_loader() -> list[str]:
     return [thread.name for thread in threading.enumerate() if thread.name.startswith("loader")]
-
-
-def test_batches_that_are_kept_never_change(built) -> None:
-    batches = open_batches(built[0], SETTINGS.model_copy(update={"workers": 2}), cache_bytes=0)
-    loaded, copies = [], []
-    for batch in iterate_batches(batches, 0, pin=False):
-        loaded.append(batch)
-        copies.append(TrainBatch(*(part.clone() for part in batch)))
-    assert len(loaded) == 6
-    assert all(same(one, other) for one, other in zip(loaded, copies, strict=True))
-
-
-def test_stopping_early_leaves_no_thread(built) -> None:
-    loaded = iterate_batches(open_batches(built[0], SETTINGS.model_copy(update={"workers": 2})), 0, pin=False)
-    next(loaded)
-    assert threads_of_loader()
-    loaded.close()
-    assert not threads_of_loader()
 
 
 def test_a_damaged_tile_stops_the_loader_threads(built) -> None:

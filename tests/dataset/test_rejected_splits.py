@@ -19,7 +19,9 @@ def test_a_rejected_tile_is_left_out_of_the_splits_of_every_scheme(wanted, tmp_p
         stage.catalog.upsert({"split": [nameless]})
         found = split_tiles(stage, given)
         stored = {row["tile_id"] for row in stage.catalog.rows("FROM split")}
-        rejected = {row["entity_id"] for row in stage.catalog.rows("FROM rejection WHERE entity = 'tile'")}
-    assert rejected == {new.tile_id}
+        rejected = stage.catalog.rows("SELECT entity_id, stage, reason FROM rejection WHERE entity = 'tile'")
+    reason = "contract:split.group_id.minLength"
+    assert rejected == [{"entity_id": new.tile_id, "stage": "shards", "reason": reason}]
+    assert stage.rejected == 2  # the assignment and the tile
     assert stored == {old.tile_id, sound.tile_id}
     assert new.tile_id not in found and sound.tile_id in found

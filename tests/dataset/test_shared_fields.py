@@ -1,7 +1,6 @@
 """Splits of skies on which dozens of proposals look at the same few fields, some through previews without WCS."""
 
 import math
-from collections import Counter
 from dataclasses import replace
 from itertools import combinations, pairwise
 
@@ -109,24 +108,6 @@ def test_only_conflicting_tiles_are_excluded_and_the_order_plays_no_part(looks, 
     assert all(any(clash(one, other, 1e-6) for other in held_out) for one in excluded)
     rng.shuffle(tiles)
     assert split(tiles, observations, proposals, {}) == plans
-
-
-def deep_fields(num_fields=30, num_proposals=40, num_lone=600):
-    """Deep fields that many proposals look at, and as many lone fields that each belong to one."""
-    looks = [
-        (number, ((7.0 * field) % 360, -40.0 + 2.0 * field), 3.0 * (number % 7), 2.0 * (number % 5), 10.0, False, None)
-        for field in range(num_fields)
-        for number in range(field * num_proposals, (field + 1) * num_proposals)
-    ]
-    return looks + [(10_000 + index, ((0.5 * index) % 360, 60.0), 0, 0, 0, False, None) for index in range(num_lone)]
-
-
-def test_a_deep_field_of_forty_proposals_is_kept():
-    tiles, observations, proposals, _ = build_sky(deep_fields())
-    splits = Counter(plan.split for plan in split(tiles, observations, proposals, {}).values())
-    assert splits["excluded"] <= 0.01 * len(tiles)
-    assert splits["train"] >= 0.6 * len(tiles)
-    assert min(splits["val"], splits["test"]) > 0
 
 
 def linked(looks):

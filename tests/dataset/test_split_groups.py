@@ -221,27 +221,8 @@ def test_groups_with_a_split_are_not_drawn_again_when_an_empty_split_is_filled()
     assert (found.tile_id, found.split) == (tiles["train"].tile_id, "test")
 
 
-def test_an_old_tile_that_is_excluded_guards_no_sky_for_the_split_of_its_group():
-    at = square(5, 5, 20)
-    kept, guarded, new = tile("kept", "p"), tile("guarded", "p", at), tile("new", "q", at)
-    old = plan_of(kept, "train", "a" * 16) | plan_of(guarded, "excluded", "a" * 16, "sky_guard:overlap")
-    former = {"q": SplitAssignment(tile_id="gone", group_id="b" * 16, split="test", reason=None)}
-    found = new_plans([kept, guarded, new], old | {"gone": former["q"]}, former=former)[new.tile_id]
-    assert (found.split, found.reason) == ("test", None)
-
-
 def test_a_proposal_of_which_nothing_is_left_but_its_split_changes_no_other():
     new = tile("new", "q")
     gone = SplitAssignment(tile_id="gone", group_id="b" * 16, split="test", reason=None)
     (found,) = new_plans([new], {"gone": gone}, former={"p": gone}).values()
     assert (found.group_id, found.split) == (group_id("q"), "train")
-
-
-def test_tiles_that_a_late_link_excludes_are_listed_by_tile_when_none_is_new():
-    kept, *lost = tile("kept", "a"), *(tile(f"lost{i}", "b") for i in range(6))
-    old = plan_of(kept, "test", "a" * 16)
-    for one in lost:
-        old |= plan_of(one, "train", "b" * 16)
-    for order in (1, -1):
-        found = new_plans([kept, *lost][::order], old, texts={"a": TEXT, "b": TEXT})
-        assert list(found) == sorted(one.tile_id for one in lost)

@@ -77,16 +77,6 @@ def test_a_tile_that_gave_way_excludes_nothing_itself():
     assert plans[train.tile_id].split == "train"
 
 
-@pytest.mark.parametrize(("apart_arcsec", "is_near"), [(200, True), (400, False)])
-def test_without_a_footprint_the_widest_field_of_a_camera_is_guarded(apart_arcsec, is_near):
-    observations = {
-        name: replace(observation(name), ra_deg=5.0, dec_deg=dec_deg)
-        for name, dec_deg in (("a", 5.0), ("b", 5.0 + apart_arcsec / 3600))
-    }
-    tiles = [tile(name, name, obs_id=name) for name in observations]
-    assert bool(conflict(*tiles, observations)) == is_near
-
-
 def test_near_duplicate_abstracts_share_group_and_split():
     tiles = [tile(i, f"p{i}") for i in range(12)]
     proposals = {f"p{i}": proposal(f"p{i}", f"{TEXT} last{i}" if i % 2 else None) for i in range(12)}
@@ -225,12 +215,6 @@ def test_a_preview_is_guarded_on_every_chip_of_its_observation(ra_deg):
     tiles = [tile("a", "p", (), "o"), tile("b", "q", square(ra_deg, 10, 20))]
     for order in (1, -1):
         assert conflict(*tiles[::order], seen) == (None if ra_deg == 50.0 else "overlap")
-
-
-@pytest.mark.parametrize(("ra_deg", "dec_deg"), [(0.0, 30.0), (30.0, 0.0), (0.0, 0.0)])
-def test_an_observation_at_ra_or_dec_zero_has_a_position(ra_deg, dec_deg):
-    seen = {"o": replace(observation("o"), ra_deg=ra_deg, dec_deg=dec_deg)}
-    assert conflict(tile("a", "p", (), "o"), tile("b", "q", square(ra_deg, dec_deg, 20)), seen) == "overlap"
 
 
 def test_in_a_chain_of_links_all_proposals_below_the_best_split_are_excluded():
