@@ -6,6 +6,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Self
 
@@ -79,7 +80,11 @@ class BadServer:
         self.__exit__()
 
         def end() -> None:
-            self.listen()
+            while True:
+                with suppress(OSError):  # another process has the port for a moment
+                    self.listen()
+                    break
+                time.sleep(0.1)
             self.is_down = False
             self.__enter__()
 

@@ -7,6 +7,7 @@ What takes long to make is made once.
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -56,6 +57,7 @@ def made_once(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
         folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / name
         with locked(folder):
             if not (folder / "ended").exists():
+                shutil.rmtree(folder / "data", ignore_errors=True)  # of another worker, where it failed
                 make(folder / "data")
                 (folder / "ended").touch()
         return folder / "data"

@@ -72,7 +72,7 @@ def test_trailers_that_drip_are_logged_each_minute_and_end_at_the_time_limit(
 ) -> None:
     monkeypatch.setattr(session, "LOGGED_S", 0.1)
     with pytest.raises(ArchiveError, match="did not end within"):
-        make_transport(**HASTY | {"attempts": 1}).get(scripted(drip_trailers(b"page")).url)
+        make_transport(attempts=1, timeout_s=1, file_timeout_s=2).get(scripted(drip_trailers(b"page")).url)
     assert len(re.findall(r"127\.0\.0\.1 has been sending a response for \d s, slowly", caplog.text)) > 1
 
 

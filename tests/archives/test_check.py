@@ -146,11 +146,11 @@ def test_the_time_is_estimated_within_a_factor_of_two(tmp_path: Path, monkeypatc
 
         def slow_answer(query: dict[str, Any]) -> dict[str, Any]:
             table = answer(query)
-            time.sleep(0.1 + 0.002 * len(table["data"]))
+            time.sleep(0.3 + 0.006 * len(table["data"]))
             return table
 
         def slow_file(name: str) -> Respond:
-            return lambda handler: (time.sleep(0.2), give_file(name)(handler))
+            return lambda handler: (time.sleep(0.6), give_file(name)(handler))
 
         monkeypatch.setattr(world, "answer", slow_answer)
         monkeypatch.setattr(world, "give_file", slow_file)

@@ -90,7 +90,7 @@ def test_a_host_that_answered_before_is_waited_for(scripted, caplog: pytest.LogC
     script = scripted(give(b"before"), *[give(b"", 503)] * (0 if fails == "connection" else 30), give(b"after"))
     assert transport.get(script.url).text == "before"
     if fails == "connection":
-        script.begin_outage(0.9)
+        script.begin_outage(3.0)
     with ThreadPoolExecutor(4) as pool:
         assert {answer.text for answer in pool.map(transport.get, [script.url] * 4)} == {"after"}
     assert f"waiting for {script.host}, which failed for 0 of at most 1 min" in caplog.text

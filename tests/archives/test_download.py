@@ -120,14 +120,14 @@ def test_a_part_of_another_version_is_not_appended(scripted, tmp_path: Path) -> 
 
 
 def test_a_slow_drip_is_given_up_as_stalled_and_resumed(scripted, tmp_path: Path) -> None:
-    hasty = {"stall_s": 0.3, "stall_bytes": 1000}
+    hasty = {"stall_s": 1.0, "stall_bytes": 1000}
     script = scripted(drip(FITS, 5000, ETag='"v1"'), give_range(FITS, ETag='"v1"'))
     assert fetch(script, tmp_path, hasty=hasty).path.read_bytes() == FITS
     assert int(script.seen[1]["Range"][6:-1]) > 5000
 
 
 def test_a_file_that_takes_too_long_is_given_up(scripted, tmp_path: Path) -> None:
-    hasty = {"file_timeout_s": 0.3, "attempts": 1}
+    hasty = {"file_timeout_s": 1.5, "attempts": 1}
     assert reason_of(scripted(drip(FITS, 5000)), tmp_path, hasty=hasty) == "timeout"
     assert len(part_bytes(tmp_path)) >= 5000
 
@@ -223,7 +223,7 @@ def test_a_full_disk_ends_the_run_and_keeps_the_bytes_that_arrived(
 def test_a_killed_download_is_resumed_and_a_second_run_does_not_interfere(scripted, tmp_path: Path) -> None:
     script = scripted(drip(LARGE_FITS, 2_000_000, ETag='"v1"'), give_range(LARGE_FITS, ETag='"v1"'))
     with subprocess.Popen([sys.executable, "-c", CHILD, script.url, str(tmp_path), str(10**9)]) as child:
-        until = time.monotonic() + 20
+        until = time.monotonic() + 120
         while len(part_bytes(tmp_path)) < 1_900_000 and time.monotonic() < until:
             time.sleep(0.05)
         assert reason_of(script, tmp_path) == "busy"

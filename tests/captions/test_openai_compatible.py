@@ -23,7 +23,7 @@ SOURCE = SourceText(abstract_sha256="0" * 64, title="Gas", abstract="We image ne
 
 
 def settings(**changes: Any) -> CaptionSettings:
-    return CaptionSettings(**({"backend": "openai", "model": "org/small", "timeout_s": 0.5} | changes))
+    return CaptionSettings(**({"backend": "openai", "model": "org/small", "timeout_s": 5.0} | changes))
 
 
 def ask(stub: StubServer, **changes: Any) -> tuple[Reply, int]:
@@ -46,7 +46,7 @@ def test_the_request_has_the_schema_the_seed_and_the_abstract() -> None:
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_fault_is_retried_and_counted(fault: str) -> None:
     with StubServer(lambda abstract: [fault]) as stub:
-        reply, num_calls = ask(stub)
+        reply, num_calls = ask(stub, timeout_s=1.0 if fault == "hang" else 5.0)
     assert (reply.answer.summary, num_calls, len(stub.requests)) == ("Nebula 7.", 2, 2)
 
 
@@ -68,7 +68,7 @@ def test_a_later_run_has_seeds_of_its_own_because_the_same_answer_would_fail_aga
 )
 def test_what_fails_each_time_is_an_error_of_this_abstract(fault: str, reason: str) -> None:
     with StubServer(lambda abstract: [fault] * 9) as stub, pytest.raises(AnswerError) as caught:
-        ask(stub)
+        ask(stub, timeout_s=0.5 if fault == "hang" else 5.0)
     assert (caught.value.reason, len(stub.requests)) == (reason, 3)
 
 

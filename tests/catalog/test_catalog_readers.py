@@ -62,7 +62,7 @@ def _empty(layout: Layout) -> None:
 @pytest.mark.slow
 def test_a_reader_that_polls_while_a_flow_writes_sees_whole_states_that_grow(layout: Layout) -> None:
     seen = [0]
-    with start(layout, 0.1, 25) as writer:
+    with start(layout, 0.1, 100) as writer:
         while writer.poll() is None:
             seen.append(read_state(layout))
             with read_catalog(layout) as catalog:
@@ -71,7 +71,7 @@ def test_a_reader_that_polls_while_a_flow_writes_sees_whole_states_that_grow(lay
     assert writer.returncode == 0
     assert seen == sorted(seen)
     assert len(set(seen)) > 2, "published at the end only"
-    assert read_state(layout) == 25
+    assert read_state(layout) == 100
 
 
 @pytest.mark.slow

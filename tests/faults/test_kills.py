@@ -49,7 +49,7 @@ def test_killed_at_random_moments_it_ends_with_the_same_state(
             with start(prefect, overrides(url, tmp_path)) as child:
                 time.sleep(rng.uniform(*LIFETIME_S))
                 child.send_signal(signal.SIGKILL)
-                assert child.wait() in {-signal.SIGKILL, 2}, "the run ended before the kill"
+                assert child.wait() in {-signal.SIGKILL, 0, 2}
         ingest_until_done(prefect, url, tmp_path)
     assert state(tmp_path) == calm
 

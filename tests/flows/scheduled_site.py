@@ -2,8 +2,8 @@
 
 import json
 import os
+import random
 import signal
-import socket
 import subprocess
 import sys
 from contextlib import suppress
@@ -46,9 +46,7 @@ class Site:
     cwd = ROOT
 
     def __init__(self, folder: Path) -> None:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
+        self.port = random.SystemRandom().randrange(20_000, 30_000)  # below those that the system gives to others
         self.folder, self.data, self.profile = folder, folder / "data", folder / "tiny.toml"
         self.profile.write_text(PROFILE)
         self.url = f"http://127.0.0.1:{self.port}"
@@ -90,7 +88,7 @@ class Site:
         try:
             if not requests.get(f"{self.url}/api/health", timeout=5).ok:
                 return False
-        except requests.ConnectionError:
+        except requests.RequestException:
             return False
         self.log_in()
         return True
@@ -109,7 +107,7 @@ class Site:
         """Press Ctrl-C, and return the exit status."""
         stopped = self.running.pop(command)
         os.killpg(stopped.pid, signal.SIGINT)
-        return stopped.wait(60)
+        return stopped.wait(240)
 
     def processes(self, pattern: str = ".") -> list[psutil.Process]:
         """Those that this site has started, by what their command line matches."""

@@ -161,7 +161,7 @@ def test_what_ends_the_run_keeps_what_was_done_before(error: Exception, tmp_path
         started.append(item.uri)
         if item.uri == "mast:d":
             raise error
-        time.sleep(0.2 * (item.uri > "mast:d"))
+        time.sleep(1.0 * (item.uri > "mast:d"))
         return {"product": [item]}
 
     with stage_at(tmp_path) as stage:
@@ -255,7 +255,7 @@ class Watch(threading.Thread):
 
     def run(self) -> None:
         while not self.is_over.wait(0.001):
-            self.most = max(self.most, len(files_in(self.folder)))
+            self.most = max(self.most, sum(path.is_file() for path in files_in(self.folder)))
 
     def __enter__(self) -> "Watch":
         self.start()

@@ -46,7 +46,11 @@ def run(checkout: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> list[dict
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     notebook = nbformat.read(checkout / f"docs/notebooks/{name}.ipynb", as_version=4)
     NotebookClient(
-        notebook, timeout=120, kernel_name="python3", resources={"metadata": {"path": checkout / "docs/notebooks"}}
+        notebook,
+        timeout=600,
+        startup_timeout=300,
+        kernel_name="python3",
+        resources={"metadata": {"path": checkout / "docs/notebooks"}},
     ).execute()  # an exception in a cell is raised here
     return [output for cell in notebook.cells for output in cell.get("outputs", [])]
 

@@ -219,9 +219,9 @@ def test_what_belonged_to_a_former_place_or_date_goes_with_it(text: str, given: 
 
 
 def test_a_long_text_is_not_searched_for_names() -> None:
-    started_s = time.process_time()
+    started_s = time.thread_time()
     assert understand(SearchParams(q="!" * 3000), KNOWN).q == ["!" * 3000]
-    assert time.process_time() - started_s < 0.5
+    assert time.thread_time() - started_s < 5
 
 
 def test_the_file_of_a_picture_stays_while_the_text_beside_it_is_understood() -> None:

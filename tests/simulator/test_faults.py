@@ -48,11 +48,11 @@ def faulty() -> Iterator[Callable[..., str]]:
 
 
 def get(url: str, path: str = ABSTRACTS, **more: object) -> requests.Response:
-    return requests.get(url + path, timeout=5, **more)
+    return requests.get(url + path, timeout=20, **more)
 
 
 def ask(url: str, **more: object) -> requests.Response:
-    return requests.post(f"{url}/api/v0/invoke", data="request=" + quote(json.dumps(QUERY | more)), timeout=5)
+    return requests.post(f"{url}/api/v0/invoke", data="request=" + quote(json.dumps(QUERY | more)), timeout=20)
 
 
 def query(url: str, **more: object) -> requests.Response:
@@ -88,7 +88,7 @@ def test_a_hang_sends_no_response_and_ends_with_the_server(faulty: Callable[...,
 
 @pytest.mark.parametrize("kind", ["truncated", "wrong_length"])
 def test_the_body_is_shorter_than_its_announced_length(faulty: Callable[..., str], kind: str) -> None:
-    with requests.get(faulty(kind) + file_path(), timeout=5, stream=True) as response:
+    with requests.get(faulty(kind) + file_path(), timeout=20, stream=True) as response:
         assert response.status_code == 200
         with pytest.raises(requests.exceptions.ChunkedEncodingError, match="IncompleteRead"):
             _ = response.content

@@ -51,7 +51,7 @@ def test_two_processes_train_as_one(tmp_path, changes) -> None:
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
     with subprocess.Popen([*torchrun, *arguments], env=environment, start_new_session=True) as running:
         try:
-            assert running.wait(timeout=120) == 0
+            assert running.wait(timeout=600) == 0
         finally:
             if running.poll() is None:
                 os.killpg(running.pid, signal.SIGKILL)

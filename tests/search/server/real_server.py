@@ -17,7 +17,7 @@ def served(settings: Settings, *words: str, **variables: str) -> Iterator[tuple[
     """Serve a profile on a free port until the block ends."""
     line = command("serve", "--port", "0", *words, data=settings.data)
     with subprocess.Popen(line, stderr=subprocess.PIPE, text=True, env=environment() | variables) as process:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 300
         while (found := find_server(Layout(settings.root).search_server)) is None or found.pid != process.pid:
             assert process.poll() is None, process.stderr.read()
             assert time.monotonic() < deadline

@@ -27,7 +27,7 @@ def test_a_full_queue_refuses_at_once_and_recovers() -> None:
 
 def test_a_late_result_is_given_up_and_a_waiting_call_leaves_the_queue() -> None:
     async def check() -> None:
-        queue, release = WorkQueue(num_workers=1, max_waiting=3, max_s=0.1), threading.Event()
+        queue, release = WorkQueue(num_workers=1, max_waiting=3, max_s=1.0), threading.Event()
         calls = [asyncio.create_task(queue.run(release.wait, 30)) for _ in range(2)]
         results = await asyncio.gather(*calls, return_exceptions=True)
         assert all(isinstance(result, BusyError) for result in results)
