@@ -47,7 +47,7 @@ def test_a_low_rank_update_has_the_rank_of_the_setting(rank: int) -> None:
     assert {(len(one.down), one.up.shape[1]) for one in updates} == {(rank, rank)}
 
 
-def test_only_pointwise_convolutions_without_groups_and_matrices_are_updated() -> None:
+def test_low_rank_updates_are_of_pointwise_convolutions_and_of_matrices_that_are_no_projections() -> None:
     loaded = load_model(MODEL, 1)
     layers = {
         "matrix": nn.Linear(4, 4),
@@ -56,10 +56,15 @@ def test_only_pointwise_convolutions_without_groups_and_matrices_are_updated() -
         "wide": nn.Conv2d(4, 4, 3),
         "flat": nn.Conv2d(4, 4, (1, 3)),
         "norm": nn.LayerNorm(4),
+        "fc": nn.Linear(4, 4),
     }
-    loaded.model.visual.added = nn.ModuleDict(layers)
+    loaded.model.visual.trunk = nn.ModuleDict(layers)
+    loaded.model.text = nn.ModuleDict({"proj": nn.Linear(4, 4)})
     apply_mode(loaded, TRAIN.model_copy(update={"mode": "lora"}))
     assert [name for name, layer in layers.items() if is_parametrized(layer)] == ["matrix", "pointwise"]
+    assert not is_parametrized(loaded.model.text["proj"])
+    projections = layers["fc"], loaded.model.text["proj"]
+    assert [one.bias.requires_grad for one in (*projections, layers["matrix"])] == [True, True, False]
 
 
 def test_towers_are_told_by_the_name_of_a_weight() -> None:
@@ -81,14 +86,3 @@ def test_frozen_modules_have_parameters_and_none_that_is_trained() -> None:
     frozen, half = nn.Linear(2, 2).requires_grad_(False), nn.Linear(2, 2)
     half.bias.requires_grad_(False)
     assert frozen_modules(nn.Sequential(frozen, nn.Dropout(0.5), half)) == [frozen]
-
-
-def test_matrices_that_are_projections_get_no_low_rank_update() -> None:
-    loaded = load_model(MODEL, 1)
-    layers = {"proj": nn.Linear(4, 4), "layer": nn.Linear(4, 4)}
-    loaded.model.text = nn.ModuleDict(layers)
-    loaded.model.visual.trunk = nn.ModuleDict({"fc": nn.Linear(4, 4), "layer": nn.Linear(4, 4)})
-    apply_mode(loaded, TRAIN.model_copy(update={"mode": "lora"}))
-    for added in (loaded.model.text, loaded.model.visual.trunk):
-        assert [is_parametrized(layer) for layer in added.values()] == [False, True]
-        assert [layer.bias.requires_grad for layer in added.values()] == [True, False]

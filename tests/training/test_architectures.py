@@ -4,7 +4,6 @@ The real sizes are built without memory, on torch's meta device. Small models of
 """
 
 import json
-import re
 from pathlib import Path
 
 import open_clip
@@ -53,27 +52,12 @@ SMALL = {
 """A small model of each class: towers of open_clip and timm, with and without a projection, poolings of texts."""
 
 
-SIZES = set(
-    re.findall(
-        r"[^;]+",
-        "width;layers;heads;image_size;patch_size;head_width;mlp_ratio;context_length;vocab_size;"
-        "hf_tokenizer_name;tokenizer_mode;tokenizer_kwargs",
-    )
-)
-SIZE = re.compile(r"[\d.]+|tiny|small|medium|base|x*large|huge|giant(opt)?|gigantic|enormous|so400m")
-"""Words of timm's names that are sizes."""
-
-
 def buildable() -> list[str]:
-    """One name of each architecture, whatever its size."""
-    names = {}
-    for name in open_clip.list_models():
-        config = open_clip.get_model_config(name)
-        if "multimodal_cfg" not in config and "hf_model_name" not in config["text_cfg"]:
-            parts = ({k: v for k, v in config[part].items() if k not in SIZES} for part in ("vision_cfg", "text_cfg"))
-            is_resnet = isinstance(config["vision_cfg"].get("layers"), list)
-            names.setdefault(SIZE.sub("", str([*parts, config.get("custom_text"), is_resnet])), name)
-    return list(names.values())
+    """Names of the models of two towers that are not of transformers."""
+    configs = {name: open_clip.get_model_config(name) for name in open_clip.list_models()}
+    return [
+        name for name, one in configs.items() if "multimodal_cfg" not in one and "hf_model_name" not in one["text_cfg"]
+    ]
 
 
 def trained(model: nn.Module) -> set[str]:

@@ -4,18 +4,14 @@ import pytest
 import torch
 import torch.nn.functional as F
 from open_clip.loss import DistillClipLoss
-from opened_trainers import ALONE
 from squares_dataset import MODEL, TRAIN
 
 from hubbleclip.config.settings import ModelSettings
 from hubbleclip.core.errors import TrainingError
-from hubbleclip.dataset.manifest import read_dataset
-from hubbleclip.dataset.reader import open_split
 from hubbleclip.training.distillation import Features, feature_distance, logit_divergence, make_distillation
-from hubbleclip.training.loop import _initial_model, _open_batches, train
+from hubbleclip.training.loop import train
 from hubbleclip.training.models.builder import load_model
 from hubbleclip.training.tracking import read_metrics
-from hubbleclip.training.trainer import make_trainer
 
 ROWS = 5
 
@@ -57,27 +53,6 @@ def test_training_starts_at_its_base_and_a_weight_keeps_it_there(dataset_dir, ba
         assert distances[0] == pytest.approx(0, abs=1e-6)
         drift[weight] = distances[-1]
     assert 0 < drift[1e3] < drift[1e-3]
-
-
-def test_micro_batches_with_distillation_give_the_gradients_of_the_whole(dataset_dir, base) -> None:
-    gradients = []
-    for micro_batch in (0, 2):
-        settings = TRAIN.model_copy(update={"distillation_weight": 5.0, "micro_batch": micro_batch})
-        loaded, distillation = _initial_model(base, settings), make_distillation(settings, lambda: load_model(base, 1))
-        with torch.no_grad():  # away from the base, where the distance has a gradient
-            loaded.model.visual.proj.mul_(-0.5).add_(0.1)
-        trainer = make_trainer(
-            loaded,
-            settings,
-            ALONE,
-            val=open_split(read_dataset(dataset_dir), "val"),
-            run_dir=dataset_dir,
-            distillation=distillation,
-        )
-        trainer._backward(_open_batches(read_dataset(dataset_dir), settings, loaded, ALONE)[0])
-        gradients.append(loaded.model.visual.proj.grad)
-    assert torch.allclose(*gradients, atol=1e-5)
-    assert gradients[0].abs().max() > 1e-2
 
 
 def test_a_base_of_random_weights_is_refused() -> None:
