@@ -4,27 +4,6 @@ import pytest
 from hubbleclip.evaluation.metrics import bootstrap, retrieval
 
 
-def test_means_and_medians_equal_those_of_the_resampled_lists():
-    rng = np.random.default_rng(5)
-    group_q = np.sort(rng.integers(0, 8, 25))
-    group_q = np.unique(group_q, return_inverse=True)[1]
-    values_q = rng.integers(0, 10, 25).astype(float)
-    weights_bg = bootstrap.draw_weights(group_q.max() + 1, 60, 1)
-    means = bootstrap.resampled_means(values_q[:, None], group_q, weights_bg)[:, 0]
-    medians = bootstrap.resampled_medians(np.repeat(values_q[:, None], 60, axis=1), group_q, weights_bg)
-    for weights_g, mean, median in zip(weights_bg, means, medians, strict=True):
-        listed = np.repeat(values_q, weights_g[group_q])
-        assert mean == pytest.approx(listed.mean())
-        assert median == pytest.approx(np.median(listed))
-
-
-def test_the_same_seed_gives_the_same_draws_and_another_seed_others():
-    first, again, other = (bootstrap.draw_weights(9, 50, seed) for seed in (1, 1, 2))
-    assert (first == again).all()
-    assert (first != other).any()
-    assert (first.sum(axis=1) == 9).all()
-
-
 @pytest.mark.parametrize("levels", [2, 5, 1000])
 def test_retrieval_on_resamples_equals_that_of_the_resampled_queries_and_items_written_out(levels):
     rng = np.random.default_rng(levels)

@@ -1,17 +1,13 @@
 """Objects of a catalogue: read, matched to tiles by their WCS, and ranked by class."""
 
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
-from astropy.io import fits
 from astropy.wcs import WCS
 from evaluation_samples import sample
 
-from hubbleclip.config.settings import TileSettings
 from hubbleclip.core.errors import EvaluationError
-from hubbleclip.core.io import sha256_file
 from hubbleclip.core.records import Sample
 from hubbleclip.evaluation.benchmarks.catalogue import (
     SkyObject,
@@ -23,13 +19,10 @@ from hubbleclip.evaluation.benchmarks.catalogue import (
     mean_estimate,
     read_catalogue,
 )
-from hubbleclip.evaluation.metrics.ranking import resampled_ndcg, resampled_precision
-from hubbleclip.images.tiling import tile_file
+from hubbleclip.evaluation.metrics.ranking import resampled_ndcg
 from hubbleclip.images.wcs import tile_geometries
 
-REAL = Path(__file__).parents[3] / "shared/data/hst_fits"
 SIZE_PX, SCALE_DEG = 100, 0.05 / 3600
-GEOMETRY = ("ra_deg", "dec_deg", "corners_deg", "pixel_scale_arcsec", "wcs")
 
 
 def frame(ra_deg: float, dec_deg: float, angle_deg: float = 0.0, frame_name: str = "ICRS") -> WCS:
@@ -226,56 +219,6 @@ def test_votes_are_the_gains_of_ndcg_and_a_majority_makes_a_positive(scene):
     gains = (0.6, 0.6, 0.9, 0.2) / np.log2([2, 3, 4, 5])
     (found,) = resampled_ndcg(swapped, rings, np.ones((1, 17), dtype=int))
     assert found == pytest.approx(gains.sum() / (best[:4] / np.log2([2, 3, 4, 5])).sum())
-
-
-def test_precision_of_resamples_equals_that_of_copied_items_in_all_orders():
-    rng = np.random.default_rng(3)
-    for _ in range(50):
-        scores_i, positive_i = rng.integers(0, 4, 8).astype(float), rng.random(8) < 0.4
-        positive_i[0] = True
-        weights_i, top = rng.integers(0, 3, 8), int(rng.integers(1, 7))
-        copies = np.repeat(np.arange(8), weights_i)
-        orders = [
-            sorted(rng.permutation(len(copies)), key=lambda item: -scores_i[copies[item]])[:top] for _ in range(400)
-        ]
-        means = [positive_i[copies[order]].sum() / top for order in orders]
-        (found,) = resampled_precision(scores_i, positive_i, weights_i[None], top)
-        if positive_i[copies].any():
-            assert found == pytest.approx(np.mean(means), abs=0.12)
-        else:
-            assert np.isnan(found)
-
-
-@pytest.mark.real
-@pytest.mark.slow
-@pytest.mark.skipif(not REAL.is_dir(), reason="the real files are not beside the project")
-def test_lenses_and_planets_of_real_files_are_found_in_their_own_tiles(tmp_path):
-    places = {
-        "SDSSJ0029-0055.fits": ("lens", 7.282375, -0.930694),
-        "SDSSJ0737+3216.fits": ("lens", 114.368542, 32.271833),
-    }
-    for name in ("icpf27deq_drz.fits", "ib2s16xsq_drz.fits", "ibol02bvq_drz.fits"):  # Neptune in three years
-        header = fits.getheader(REAL / name)
-        places[name] = ("neptune", header["RA_TARG"], header["DEC_TARG"])
-    (tmp_path / "c.csv").write_text(
-        "class,ra_deg,dec_deg\n" + "".join(f"{name},{ra},{dec}\n" for name, ra, dec in places.values())
-    )
-    samples, files = [], []
-    for name in places:
-        for tile in tile_file(REAL / name, sha256_file(REAL / name), TileSettings(), name).tiles:
-            geometry = {column: getattr(tile.geometry, column) for column in GEOMETRY}
-            samples.append(replace(sample(len(files)), tile_id=tile.tile_id, proposal_id=name, **geometry))
-            files.append(name)
-    objects = read_catalogue(tmp_path / "c.csv")
-    pairs = match_objects(objects, samples)
-    assert {(number, files[tile]) for number, tile in pairs} == set(enumerate(places))
-    object_set = make_object_set(objects, samples, pairs, frozenset({"icpf27deq_drz.fits"}), num_others=10)
-    assert [
-        (row["class"], row["num_in_tiles"], row["num_in_training"]) for row in class_counts(objects, object_set)
-    ] == [
-        ("lens", 2, 0),
-        ("neptune", 3, 1),
-    ]
 
 
 def test_other_tiles_are_chosen_by_a_hash_of_their_ids_and_not_by_their_order(scene):

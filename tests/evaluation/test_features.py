@@ -1,9 +1,11 @@
 """Features of a test set: which texts are embedded."""
 
 import numpy as np
+import pytest
 from evaluation_samples import sample
 
 from hubbleclip.config.settings import ModelSettings
+from hubbleclip.core.errors import EvaluationError
 from hubbleclip.core.vectors import unit
 from hubbleclip.evaluation.embed import embed_test_set
 from hubbleclip.evaluation.metrics.zeroshot import TASKS, Labels
@@ -30,6 +32,8 @@ def test_texts_and_labels_are_embedded_with_their_own_prompts() -> None:
             prompts = loaded.encode_texts([prompt.format(phrase) for prompt in of_task.prompts]).double().numpy()
             np.testing.assert_allclose(feature_d, unit(prompts.mean(axis=0)), atol=1e-6)
     assert features.tiles_td is tiles_td
+    with pytest.raises(EvaluationError, match="not sorted by tile id"):
+        embed_test_set(loaded, (tile_ids[::-1], tiles_td), test_set, labels, 2)
     for feature_d, caption in zip(features.captions_cd, test_set.captions_c, strict=True):
         np.testing.assert_allclose(feature_d, embed_texts(loaded, [caption], 8)[0], atol=1e-6)
     assert {task: prompts for task, (_, prompts) in TASKS.items()} == {

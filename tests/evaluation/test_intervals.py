@@ -20,14 +20,6 @@ def estimate_of(hits_g, tiles_g, num_resamples=300, name="i2t_accuracy_at_10pct"
     return estimate(hit_q.mean(), name=name, **changes)
 
 
-def test_resampling_tiles_instead_of_groups_would_be_too_narrow():
-    tiles_g = np.full(60, 5)
-    hits_g = 5 * (np.arange(60) % 3 > 0)  # all tiles of a group are hits, or none
-    low, high = estimate_of(hits_g, tiles_g).interval()
-    alone_low, alone_high = estimate_of(np.repeat(hits_g // 5, 5), np.ones(300, dtype=int)).interval()
-    assert high - low > 1.8 * (alone_high - alone_low)
-
-
 def test_one_caption_per_group_gives_the_exact_interval_of_clopper_and_pearson():
     hits_g = np.r_[np.ones(48, dtype=int), np.zeros(6, dtype=int)]
     ones, variance = np.ones(54, dtype=int), (48 / 54) * (6 / 54)
@@ -77,20 +69,6 @@ def test_scorers_that_never_differ_are_not_known_to_be_equal():
     assert 0.1 < (1 - high) ** 54 < 0.2  # the probability that 54 groups miss a difference of this size
 
 
-def test_a_difference_of_graded_values_is_nearly_that_of_students_t():
-    rng, num_groups = np.random.default_rng(0), 200
-    values_qm = rng.beta(2, 2, (num_groups, 2))
-    weights_bg = bootstrap.draw_weights(num_groups, 2000, 0)
-    draws_bm = bootstrap.resampled_means(values_qm, np.arange(num_groups), weights_bg)
-    ours, other = (
-        estimate(values_qm[:, m].mean(), scorer=str(m), name="i2t_map", draws_b=draws_bm[:, m], num_groups=num_groups)
-        for m in (0, 1)
-    )
-    low, high = difference(ours, other).interval()
-    error = np.std(values_qm[:, 0] - values_qm[:, 1], ddof=1) / np.sqrt(num_groups)
-    assert high - low == pytest.approx(2 * 1.96 * error, rel=0.06)
-
-
 def test_an_interval_holds_its_value_and_stays_in_range():
     rng = np.random.default_rng(1)
     for _ in range(50):
@@ -138,14 +116,6 @@ def test_the_ratio_mixes_the_variance_with_that_of_sizes_and_correlation(student
     known, weight, modelled = (0.9, 8, modelled) if students == 1 else (None, 0.4, 1)
     found = intervals.design_ratio(0.75, 0.02, np.array([1, 2, 3, 6]), known)
     assert found == pytest.approx((seen + weight * modelled) / (misses + weight), rel=1e-5)
-
-
-def test_the_correlation_of_groups_is_that_of_their_values():
-    sizes_g = np.full(400, 5)
-    alone = np.random.default_rng(0).random((400, 5)) < 0.8
-    assert intervals.correlation_of(alone.sum(axis=1), sizes_g) == pytest.approx(0, abs=0.03)
-    assert intervals.correlation_of(5 * alone[:, 0], sizes_g) == 1
-    assert intervals.correlation_of(sizes_g, sizes_g) == 0
 
 
 @pytest.mark.parametrize("value", [0.1, 0.5, 0.9])

@@ -1,11 +1,14 @@
-"""The files of a report: what `metrics.json` holds, and from which models the numbers come."""
+"""The facts and the rows of a report."""
 
+from dataclasses import astuple
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
-from evaluation_samples import RUN, sample
+from evaluation_samples import RUN, estimate, sample
 
 from hubbleclip.config.settings import EvaluationSettings
+from hubbleclip.evaluation.estimates import as_metric
 from hubbleclip.evaluation.report import write
 from hubbleclip.evaluation.test_set import make_test_set
 
@@ -18,3 +21,11 @@ def test_one_tile_of_the_simulated_archive_makes_a_test_set_simulated(archive: s
     facts = write.report_facts(INFO, RUN, make_test_set(rows), EvaluationSettings(), "4.5.6")
     assert facts["is_simulated"] == (archive == "simulated")
     assert (facts["dataset_digest"], facts["trained_on_digest"]) == ("evaluated-on", RUN.dataset_digest)
+
+
+def test_a_row_of_the_catalog_is_of_the_test_split_and_has_six_decimals() -> None:
+    one = estimate(1 / 3, scorer="bm25", draws_b=np.array([0.2, 0.4, 0.5]), sizes_g=np.full(50, 2))
+    low, high = one.interval()
+    names = ("run", "fair", "test", "bm25", "i2t_accuracy_at_10pct")
+    assert astuple(as_metric(one, "run")) == (*names, 0.333333, round(low, 6), round(high, 6))
+    assert low < 1 / 3 < high

@@ -1,6 +1,7 @@
 """Zero-shot tasks: labels, resampled metrics in closed form, calibration, image to image."""
 
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 import pytest
@@ -12,7 +13,12 @@ from hubbleclip.core.records import Sample
 from hubbleclip.evaluation.metrics import zeroshot
 from hubbleclip.evaluation.metrics.baselines import fused_scores
 from hubbleclip.evaluation.metrics.bootstrap import draw_weights
-from hubbleclip.evaluation.metrics.ranking import ranking_metrics, resampled_ranking_metrics
+from hubbleclip.evaluation.metrics.ranking import (
+    ranking_metrics,
+    resampled_ndcg,
+    resampled_precision,
+    resampled_ranking_metrics,
+)
 
 
 def labels_of(samples: Sequence[Sample]) -> dict[str, zeroshot.Labels]:
@@ -32,6 +38,10 @@ def test_metrics_of_a_resample_equal_those_of_the_items_written_out(items) -> No
         assert np.isnan(found).all()
         return
     np.testing.assert_allclose(found, ranking_metrics(scores_i[listed].astype(float)[None], positive_i[listed][None]))
+    once_1i, scores_i, gains_i = np.ones((1, len(listed)), dtype=int), scores_i.astype(float), positive_i.astype(float)
+    for metric in (resampled_ndcg, partial(resampled_precision, num_top=3)):
+        written_out = metric(scores_i[listed], gains_i[listed], once_1i)
+        np.testing.assert_allclose(metric(scores_i, gains_i, weight_i[None]), written_out)
 
 
 def test_a_task_with_labels_in_one_group_is_absent() -> None:
@@ -76,21 +86,6 @@ def test_zero_shot_estimates_know_the_sizes_of_the_groups() -> None:
     found = zeroshot.phrase_retrieval_estimates("kind", "m", scores_tk.T, labels, **drawn)
     found += zeroshot.classification_estimates("kind", "m", scores_tk, labels, **drawn)
     assert [one.sizes.tolist() for one in found] == [[1, 5, 3, 7]] * 5
-
-
-def test_queries_in_blocks_give_the_metrics_of_all_at_once(monkeypatch) -> None:
-    group_t = np.random.default_rng(0).integers(0, 9, 50)
-    samples = [sample(i, group) for i, group in enumerate(group_t)]
-    tiles_td = np.random.default_rng(1).normal(size=(50, 8))
-    tiles_td /= np.linalg.norm(tiles_td, axis=1, keepdims=True)
-    arguments = ("m", tiles_td, samples, group_t, draw_weights(9, 100, 0))
-    whole = zeroshot.image_retrieval_estimates(*arguments)
-    monkeypatch.setattr(zeroshot, "QUERIES_PER_BLOCK", 7)
-    parts = zeroshot.image_retrieval_estimates(*arguments)
-    assert len(whole) == 6
-    assert [(one.name, one.value, one.interval()) for one in parts] == [
-        (one.name, one.value, one.interval()) for one in whole
-    ]
 
 
 def test_fusion_adds_words_and_the_similarity_to_the_query_and_to_the_best_three_by_words() -> None:
@@ -167,7 +162,7 @@ def test_phrases_count_once_each_and_are_left_out_of_resamples_without_their_til
     np.testing.assert_allclose(found.draws_b, np.clip(np.array(means) - np.mean(means) + found.value, 0, 1))
 
 
-def test_related_images_are_ranked_without_the_query_and_classes_without_its_proposal() -> None:
+def test_related_images_are_ranked_without_the_query_and_classes_without_its_proposal(monkeypatch) -> None:
     """Each metric of images against loops over the queries, for groups of 1 to 4 tiles and tiles of several classes."""
     group_t = np.repeat(np.arange(6), [1, 4, 2, 3, 1, 3])
     classes = ("GALAXY;RING", "COMET", "GALAXY;SPIRAL", None, "RING", "COMET;SPIRAL")
@@ -193,6 +188,7 @@ def test_related_images_are_ranked_without_the_query_and_classes_without_its_pro
                 expected.setdefault(f"{name}_map", []).append(np.mean(np.arange(1, len(ranks) + 1) / ranks))
                 expected.setdefault(f"{name}_recall_at_1", []).append(float(is_right[0]))
                 expected.setdefault(f"{name}_ndcg_at_10", []).append(gains.sum() / best.sum())
+    monkeypatch.setattr(zeroshot, "QUERIES_PER_BLOCK", 5)
     found = zeroshot.image_retrieval_estimates("m", tiles_td, samples, group_t, draw_weights(6, 50, 0))
     means = {name: np.mean(values) for name, values in expected.items()}
     assert {one.name: one.value for one in found} == pytest.approx(means, abs=1e-6)

@@ -15,7 +15,7 @@ from hubbleclip.core.io import locked
 from hubbleclip.dataset.manifest import read_dataset
 from hubbleclip.training import checkpoints
 from hubbleclip.training.checkpoints import load_run_model
-from hubbleclip.training.loop import _initial_model, interpolate, select_best_mixture, train
+from hubbleclip.training.loop import _initial_model, interpolate, train
 from hubbleclip.training.losses import get_loss
 from hubbleclip.training.models.builder import load_model
 from hubbleclip.training.runs import open_run
@@ -202,33 +202,6 @@ def test_weights_of_the_average_and_buffers_are_checked_before_they_are_validate
                 act()
         assert trainer.best_score is None
     assert list(tmp_path.iterdir()) == []
-
-
-def test_a_mixture_is_of_the_best_checkpoint_and_has_the_accuracy_of_its_own_weights(
-    dataset_dir, tmp_path, monkeypatch
-) -> None:
-    trainer, _ = opened(dataset_dir, wise_alphas=(0.75, 0.5))
-    trainer.run_dir = tmp_path
-    for trainer.step in (2, 4):
-        with torch.no_grad():
-            trainer.loaded.model.visual.proj.fill_(trainer.step)
-        trainer.best_step, trainer.best_score = 2, 0.9
-        trainer.save()
-    initial, seen = _initial_model(MODEL, trainer.settings), []
-    with torch.no_grad():
-        initial.model.visual.proj.fill_(0)
-
-    def score(loaded, *_: object) -> dict[str, float]:
-        seen.append(loaded.model.visual.proj[0, 0].item())
-        return {"val_accuracy_10": 0.25}
-
-    monkeypatch.setattr("hubbleclip.training.loop.validate", score)
-    select_best_mixture(trainer, initial)
-    assert seen == [1.0, 1.5]  # half and three quarters of the weights of step 2
-    best = checkpoints.read_best(tmp_path)
-    assert (best["step"], best["score"], best["alpha"]) == (2, 0.25, 0.5)
-    mixture = torch.load(tmp_path / "checkpoints" / checkpoints.MIXTURE, weights_only=True)["state_dict"]
-    assert set(mixture["visual.proj"].flatten().tolist()) == {1.0}
 
 
 @pytest.mark.slow
