@@ -11,8 +11,8 @@ from hubbleclip.config.settings import ModelSettings, TrainSettings, read_settin
 from hubbleclip.core.errors import TrainingError
 from hubbleclip.training.finetuning import apply_mode
 from hubbleclip.training.losses import LOSSES
+from hubbleclip.training.models import builder
 from hubbleclip.training.models.builder import (
-    CPU_BATCH_PIXELS,
     CPU_BATCH_TEXTS,
     clamp_scale,
     load_model,
@@ -22,27 +22,24 @@ from hubbleclip.training.models.builder import (
 from hubbleclip.training.models.text_context import padding_id
 
 
-def test_same_seed_gives_the_same_weights_and_another_seed_others() -> None:
+def test_a_seed_gives_its_own_weights_and_leaves_the_random_state_alone() -> None:
+    torch.manual_seed(5)
+    expected = torch.rand(1)
+    torch.manual_seed(5)
     first, again, other = (load_model(TINY, seed).model.visual.conv1.weight for seed in (1, 1, 2))
+    assert torch.equal(torch.rand(1), expected)
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
 
 
-def test_loading_leaves_the_random_state_alone() -> None:
-    torch.manual_seed(5)
-    expected = torch.rand(1)
-    torch.manual_seed(5)
-    load_model(TINY, 1)
-    assert torch.equal(torch.rand(1), expected)
-
-
-def test_a_batch_that_is_encoded_in_parts_gives_each_item_its_own_features() -> None:
+@pytest.mark.parametrize("num_images", [2, 0.9])
+def test_a_batch_that_is_encoded_in_parts_gives_each_item_its_own_features(num_images, monkeypatch) -> None:
     loaded = load_model(TINY, 1)
-    num_images = 2 * CPU_BATCH_PIXELS // loaded.image_size**2 + 1
-    tiles = torch.randint(0, 256, (num_images, 1, loaded.image_size, loaded.image_size), dtype=torch.uint8)
+    tiles = torch.randint(0, 256, (5, 1, loaded.image_size, loaded.image_size), dtype=torch.uint8)
     texts = ["star " * (index % 7 + 1) for index in range(2 * CPU_BATCH_TEXTS + 1)]
     alone = torch.cat([loaded.encode_images(tile[None]) for tile in tiles])
     texts_alone = torch.cat([loaded.encode_texts([text]) for text in texts])
+    monkeypatch.setattr(builder, "CPU_BATCH_PIXELS", int(num_images * loaded.image_size**2))
     assert torch.allclose(loaded.encode_images(tiles), alone, atol=1e-5)
     assert torch.allclose(loaded.encode_texts(texts), texts_alone, atol=1e-5)
 
@@ -180,14 +177,6 @@ def test_levels_of_bytes_and_of_shares_are_the_same_input_in_three_channels() ->
     assert torch.allclose(images, loaded.normalise(levels.float() / 255), atol=1e-6)
     for channel, (mean, std) in enumerate(zip(loaded.mean, loaded.std, strict=True)):
         assert torch.allclose(images[:, channel], (levels[:, 0] / 255 - mean) / std, atol=1e-6)
-
-
-def test_images_larger_than_a_batch_are_encoded_one_by_one(monkeypatch) -> None:
-    loaded = load_model(TINY, 1)
-    tiles = torch.randint(0, 256, (3, 1, loaded.image_size, loaded.image_size), dtype=torch.uint8)
-    expected = loaded.encode_images(tiles)
-    monkeypatch.setattr("hubbleclip.training.models.builder.CPU_BATCH_PIXELS", loaded.image_size**2 - 1)
-    assert torch.allclose(loaded.encode_images(tiles), expected, atol=1e-6)
 
 
 @pytest.mark.parametrize("has_bias", [True, False])

@@ -3,6 +3,7 @@
 import itertools
 import json
 import math
+import shutil
 from types import SimpleNamespace
 
 import pytest
@@ -99,23 +100,16 @@ def test_test_never_ranks_the_checkpoints_where_there_is_no_val(tmp_path) -> Non
 
 def test_a_resumed_run_records_the_best_checkpoint_again_and_deletes_old_ones(dataset_dir, tmp_path) -> None:
     """A process may be killed between the checkpoint and what follows it."""
-    trainer, _ = opened(dataset_dir)
-    trainer.run_dir = tmp_path
-    for trainer.step in (2, 4, 6, 8):
+    trainer, resumed = (opened(dataset_dir, run_dir=tmp_path)[0] for _ in range(2))
+    for trainer.step in (2, 6, 8):
         trainer.best_step, trainer.best_score = 2, 0.5
         trainer.save()
-        (tmp_path / "kept").mkdir(exist_ok=True)
-        path = tmp_path / "checkpoints" / f"step-{trainer.step:08d}.pt"
-        (tmp_path / "kept" / path.name).write_bytes(path.read_bytes())
-    for path in (tmp_path / "kept").iterdir():
-        (tmp_path / "checkpoints" / path.name).write_bytes(path.read_bytes())
+    folder = tmp_path / "checkpoints"
+    shutil.copyfile(folder / "step-00000006.pt", folder / "step-00000004.pt")
     (tmp_path / checkpoints.BEST).unlink()
-    resumed, _ = opened(dataset_dir)
-    resumed.run_dir = tmp_path
     resumed.restore()
-    assert resumed.step == 8
+    assert (resumed.step, checkpoints.list_steps(tmp_path)) == (8, [2, 6, 8])
     assert json.loads((tmp_path / checkpoints.BEST).read_text()) == {"step": 2, "score": 0.5}
-    assert checkpoints.list_steps(tmp_path) == [2, 6, 8]
 
 
 def test_times_of_a_row_are_those_of_its_steps_without_validation(dataset_dir, tmp_path, monkeypatch) -> None:
