@@ -22,7 +22,7 @@ from hubbleclip.config.settings import ModelSettings
 from hubbleclip.core.errors import TrainingError
 from hubbleclip.dataset.reader import decode_resized
 from hubbleclip.training.checkpoints import load_run_model
-from hubbleclip.training.export import preprocess, probes
+from hubbleclip.training.export import onnx_towers, preprocess, probes
 from hubbleclip.training.export.onnx_towers import write_onnx
 from hubbleclip.training.export.open_clip_folder import WEIGHTS, merged, write_open_clip
 from hubbleclip.training.export.publish import publish_model
@@ -115,14 +115,14 @@ def test_a_model_and_its_features_take_three_lines(folder, run_dir, tmp_path):
     (tmp_path / "tile.png").write_bytes(encoded(made_tile(64)))
     other = made_tile(64, seed=1)
     model = hubbleclip.load_model(str(folder))
-    feat_nd = model.embed(["a comet", tmp_path / "tile.png", "a spiral galaxy", other, np.array(other)])
+    feat_nd = model.embed([tmp_path / "tile.png", other, "a comet", np.array(other), "a spiral galaxy"])
     loaded = load_run_model(run_dir)
     levels = [decode_resized(encoded(one), 32) for one in (made_tile(64), other)]
     images = loaded.encode_images(torch.from_numpy(np.stack(levels))[:, None])
     expected = torch.cat([loaded.encode_texts(["a comet", "a spiral galaxy"]), images])
     assert feat_nd.dtype == np.float32
-    assert np.allclose(feat_nd, expected[[0, 2, 1, 3, 3]].numpy(), atol=1e-6)
-    assert np.allclose(hubbleclip.load_model(run_dir).embed(["a comet"]), feat_nd[:1], atol=1e-6)
+    assert np.allclose(feat_nd, expected[[2, 3, 0, 3, 1]].numpy(), atol=1e-6)
+    assert np.allclose(hubbleclip.load_model(run_dir).embed(["a comet"]), feat_nd[2:3], atol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -174,6 +174,36 @@ def test_onnx_without_its_packages_says_what_to_install(run_dir, tmp_path, monke
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     with pytest.raises(TrainingError, match=r"hubbleclip\[export\].*--no-onnx"):
         write_onnx(merged(load_run_model(run_dir)), tmp_path)
+
+
+def test_each_tower_is_written_to_onnx_with_its_names_and_large_weights_in_a_file_of_their_own(monkeypatch, tmp_path):
+    written = {}
+
+    class Session:
+        def __init__(self, path):
+            self.one = written[path.name]
+
+        def run(self, _, inputs):
+            (name,) = self.one["input_names"]
+            return [self.one["tower"](torch.from_numpy(inputs[name])).numpy()]
+
+    def export(tower, _, path, **options):
+        written[path.name] = options | {"tower": tower}
+
+    monkeypatch.setattr(torch.onnx, "export", export)
+    monkeypatch.setitem(sys.modules, "onnxscript", SimpleNamespace())
+    monkeypatch.setitem(sys.modules, "onnxruntime", SimpleNamespace(InferenceSession=Session))
+    loaded = merged(load_model(MODEL, 1))
+    size_bytes = sum(one.nbytes for one in loaded.model.parameters())
+    for limit, is_beside in ((size_bytes, False), (size_bytes - 1, True)):
+        monkeypatch.setattr(onnx_towers, "MAX_INLINE_BYTES", limit)
+        write_onnx(loaded, tmp_path)
+        found = {key: (*one["input_names"], *one["output_names"], one["external_data"]) for key, one in written.items()}
+        assert found == {
+            "image_tower.onnx": ("pixel_values", "image_features", is_beside),
+            "text_tower.onnx": ("input_ids", "text_features", is_beside),
+        }
+    assert torch.allclose(written["text_tower.onnx"]["tower"](loaded.tokenizer(TEXTS)).norm(dim=1), torch.ones(3))
 
 
 def test_only_vision_transformers_of_openai_s_kind_have_a_clip_model():

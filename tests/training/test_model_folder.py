@@ -69,8 +69,10 @@ def test_the_file_that_is_checked_is_the_one_that_open_clip_reads(names, tmp_pat
     assert str(weight_file(tmp_path)) == open_clip.factory._find_checkpoint_in_dir(tmp_path)
 
 
-def test_compressed_weights_are_refused(tmp_path):
-    with zipfile.ZipFile(tmp_path / "model.pth", "w", zipfile.ZIP_DEFLATED) as archive:
+@pytest.mark.parametrize(("kind", "num_names"), [(zipfile.ZIP_DEFLATED, 1), (zipfile.ZIP_STORED, 2)])
+def test_weights_that_take_more_memory_than_their_file_are_refused(kind, num_names, tmp_path):
+    with zipfile.ZipFile(tmp_path / "model.pth", "w", kind) as archive:
         archive.writestr("data.pkl", bytes(1_000_000))
+        archive.filelist *= num_names  # of the same bytes
     with pytest.raises(ValueError, match="compressed"):
         check_weights(tmp_path / "model.pth")

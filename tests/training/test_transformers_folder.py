@@ -101,49 +101,32 @@ def test_training_starts_from_a_folder_of_transformers_and_the_run_keeps_it(sigl
     assert torch.equal(load_base_model(run_dir).encode_texts(TEXTS), load_folder(folder).encode_texts(TEXTS))
 
 
-def another_kind(folder):
-    (folder / "config.json").write_text('{"model_type": "bert"}')
+def edited(section: str, key: str, value: object):
+    """Change a value of a configuration."""
 
+    def change(text: bytes) -> bytes:
+        config = json.loads(text)
+        config[section][key] = value
+        return json.dumps(config).encode()
 
-def no_safetensors(folder):
-    (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
-
-
-def half_of_the_weights(folder):
-    path = folder / "model.safetensors"
-    path.write_bytes(path.read_bytes()[:2000])
-
-
-def a_large_processor(folder):
-    (folder / "preprocessor_config.json").write_bytes(b" " * (1 << 20) + b"{}")
-
-
-def no_activation(folder):
-    config = json.loads((folder / "config.json").read_text())
-    config["vision_config"]["hidden_act"] = 0
-    (folder / "config.json").write_text(json.dumps(config))
-
-
-def another_vocabulary(folder):
-    config = json.loads((folder / "config.json").read_text())
-    config["text_config"]["vocab_size"] = 50_000
-    (folder / "config.json").write_text(json.dumps(config))
+    return change
 
 
 @pytest.mark.parametrize(
-    ("damage", "problem"),
+    ("name", "damage", "problem"),
     [
-        (another_kind, "kind bert, and not clip or siglip"),
-        (no_safetensors, r"no weights in model\.safetensors"),
-        (half_of_the_weights, "does not load .*: export it again"),
-        (a_large_processor, "more than 1048576"),
-        (no_activation, "hidden_act"),
-        (another_vocabulary, "50000 tokens instead of 49408"),
+        ("config.json", lambda _: b'{"model_type": "bert"}', "kind bert, and not clip or siglip"),
+        ("model.safetensors", None, r"no weights in model\.safetensors"),
+        ("model.safetensors", lambda data: data[:2000], "does not load .*: export it again"),
+        ("preprocessor_config.json", lambda _: b" " * (1 << 20) + b"{}", "more than 1048576"),
+        ("config.json", edited("vision_config", "hidden_act", 0), "hidden_act"),
+        ("config.json", edited("text_config", "vocab_size", 50_000), "50000 tokens instead of 49408"),
     ],
 )
-def test_a_folder_that_cannot_be_read_is_one_line(damage, problem, tmp_path):
+def test_a_folder_that_cannot_be_read_is_one_line(name, damage, problem, tmp_path):
     write_transformers(load_model(MODEL, 5), tmp_path)
-    damage(tmp_path)
+    path = tmp_path / name
+    path.write_bytes(damage(path.read_bytes())) if damage else path.unlink()
     with pytest.raises(TrainingError, match=problem) as caught:
         load_folder(tmp_path)
     assert "\n" not in str(caught.value)

@@ -36,31 +36,27 @@ def test_a_val_of_one_caption_or_one_group_is_not_informative(tiles) -> None:
     assert not is_informative(one_group)
 
 
-def test_groups_with_the_same_caption_are_right_answers_to_each_other(tiles, monkeypatch) -> None:
-    """Every tile has its own caption first; one caption belongs to two groups."""
-    one_hot = SplitTiles(place=tiles.place, rows=tiles.rows, spans=tiles.spans, group_n=tiles.group_n)
-    groups = sorted(set(tiles.group_n.tolist()))
-    name_of = {group: f"caption {min(number, len(groups) - 2)}" for number, group in enumerate(groups)}
-    captions = [name_of[group] for group in tiles.group_n.tolist()]
-    one_hot.__dict__["captions"] = [[caption] for caption in captions]
-    names = sorted(set(captions))
-    features = {name: np.eye(len(names))[number] for number, name in enumerate(names)}
-    monkeypatch.setattr(validation, "embed_texts", lambda loaded, texts, size: np.array([features[t] for t in texts]))
-    monkeypatch.setattr(
-        validation, "embed_open_tiles", lambda loaded, tiles, size: np.array([features[t] for t in captions])
-    )
-    assert validate(load_model(MODEL, 1), one_hot, get_loss(TRAIN.loss))["val_accuracy_10"] == 1
-
-
-def test_each_caption_of_its_group_is_a_right_answer_to_a_tile(tiles, monkeypatch) -> None:
-    """Each image is that of the other tile of its group, and each tile has a caption of its own."""
+@pytest.mark.parametrize(
+    ("group_of", "caption_of", "looks_like"),
+    [
+        (lambda tile: tile // 2, lambda tile: tile, lambda tile: tile ^ 1),
+        (lambda tile: tile, lambda tile: max(tile, 1), lambda tile: max(tile, 1)),
+    ],
+    ids=["the caption of another tile of the group", "a caption of two groups"],
+)
+def test_each_caption_of_its_group_is_a_right_answer_to_a_tile(
+    group_of, caption_of, looks_like, tiles, monkeypatch
+) -> None:
     num = len(tiles.rows) // 2 * 2
-    pairs = SplitTiles(place=tiles.place, rows=tiles.rows[:num], spans=tiles.spans[:num], group_n=np.arange(num) // 2)
-    pairs.__dict__["captions"] = [[f"caption {number:03}"] for number in range(num)]
-    features_nd = np.eye(num)
-    monkeypatch.setattr(validation, "embed_texts", lambda loaded, texts, size: features_nd)
-    monkeypatch.setattr(validation, "embed_open_tiles", lambda loaded, tiles, size: features_nd[np.arange(num) ^ 1])
-    assert validate(load_model(MODEL, 1), pairs, get_loss(TRAIN.loss))["val_accuracy_10"] == 1
+    group_n = np.array([group_of(tile) for tile in range(num)])
+    some = SplitTiles(place=tiles.place, rows=tiles.rows[:num], spans=tiles.spans[:num], group_n=group_n)
+    some.__dict__["captions"] = [[f"{caption_of(tile)}"] for tile in range(num)]
+    monkeypatch.setattr(
+        validation, "embed_texts", lambda loaded, texts, size: np.eye(num)[[int(text) for text in texts]]
+    )
+    images = np.eye(num)[[looks_like(tile) for tile in range(num)]]
+    monkeypatch.setattr(validation, "embed_open_tiles", lambda *_: images)
+    assert validate(load_model(MODEL, 1), some, get_loss(TRAIN.loss))["val_accuracy_10"] == 1
 
 
 @pytest.mark.parametrize("name", ["multi_positive", "siglip"])
