@@ -23,6 +23,7 @@ from hubbleclip.evaluation.metrics.ranking import resampled_ndcg
 from hubbleclip.images.wcs import tile_geometries
 
 SIZE_PX, SCALE_DEG = 100, 0.05 / 3600
+GEOMETRY = ("ra_deg", "dec_deg", "corners_deg", "pixel_scale_arcsec", "wcs")
 
 
 def frame(ra_deg: float, dec_deg: float, angle_deg: float = 0.0, frame_name: str = "ICRS") -> WCS:
@@ -36,19 +37,11 @@ def frame(ra_deg: float, dec_deg: float, angle_deg: float = 0.0, frame_name: str
     return wcs
 
 
-def tiles_of(wcs: WCS, proposal: int, first: int, split: str = "test", **changes) -> list[Sample]:
+def tiles_of(wcs: WCS, proposal: int, first: int, split: str = "test") -> list[Sample]:
     """Nine tiles of an image of 300 x 300 pixels."""
     starts = [(y, x) for y in (0, 100, 200) for x in (0, 100, 200)]
     return [
-        replace(
-            sample(first + index, proposal, split),
-            ra_deg=at.ra_deg,
-            dec_deg=at.dec_deg,
-            corners_deg=at.corners_deg,
-            pixel_scale_arcsec=at.pixel_scale_arcsec,
-            wcs=at.wcs,
-            **changes,
-        )
+        sample(first + index, proposal, split, **{name: getattr(at, name) for name in GEOMETRY})
         for index, at in enumerate(tile_geometries(wcs, starts, SIZE_PX))
     ]
 

@@ -193,16 +193,6 @@ def test_two_runs_are_shown_side_by_side_with_their_difference(trained):
     page = (out_dir / "index.html").read_text(encoding="utf-8")
     assert f'beside the other run <span class="mono">{shuffled_dir.name}' in page
     assert "Object, other run" in page
-    differences = page.partition('id="differences"')[2].partition("</table>")[0]
-    names = re.findall(r"<tr><td>([^<]+)</td>", differences)
-    assert set(names) == {
-        "step",
-        "training samples seen",
-        "train.steps",
-        "train.shuffled",
-        "train.validate_every",
-        "train.checkpoint_every",
-    }
 
 
 def test_a_test_split_of_one_group_and_a_missing_run_are_refused(trained, tmp_path):

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 import small_dataset
 from bs4 import BeautifulSoup
-from evaluation_samples import CLASSES, sample
+from evaluation_samples import CLASSES, estimate, sample
+from valid_catalog import make
 
 from hubbleclip.config.settings import EvaluationSettings, ShardSettings
 from hubbleclip.core.io import sha256_bytes
@@ -77,13 +78,8 @@ def forgetting() -> list[Estimate]:
     """Figures on photographs and digits, as the models that an evaluation loads would give them."""
     rng = np.random.default_rng(9)
     return [
-        Estimate(
-            protocol=FORGETTING,
-            scorer=scorer,
-            name=name,
-            value=value,
-            draws_b=rng.normal(value, 0.1, 200),
-            num_groups=20,
+        estimate(
+            value, protocol=FORGETTING, scorer=scorer, name=name, draws_b=rng.normal(value, 0.1, 200), num_groups=20
         )
         for scorer, value in (("fine_tuned", 0.6), ("base", 0.8))
         for name in (PHOTOGRAPHS, DIGITS)
@@ -96,25 +92,16 @@ METRICS = [as_metric(one, "run-a") for one in ESTIMATES]
 
 
 def run_of(name: str, **train) -> Run:
-    at = datetime(2026, 1, 2, tzinfo=UTC)
-    return Run(
+    return make(
+        Run,
         run_id=name,
         dataset_digest="d" * 64,
-        settings_digest="e" * 64,
-        path=f"runs/{name}",
         model="ViT-B-16",
         pretrained="openai",
         loss=train.get("loss", "multi_positive"),
-        is_shuffled=False,
-        steps=300,
         samples_seen=28_800,
-        seed=1,
-        device="cpu",
         best_step=250,
         settings=json.dumps({"model": {"name": "ViT-B-16"}, "train": train}),
-        code_version="1.2.3",
-        started_at=at,
-        ended_at=at,
     )
 
 
