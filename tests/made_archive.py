@@ -15,6 +15,7 @@ import scipy.ndimage
 
 from hubbleclip.archives.check.listing import FILTERED
 from hubbleclip.archives.mast.caom_rows import COLUMNS
+from hubbleclip.missions.pins import ArchivePins, PinnedFile
 from tests.bad_server import BadServer, Respond, give
 
 Row = dict[str, Any]
@@ -239,3 +240,23 @@ def hst_archive() -> MadeArchive:
     )
     world.table["/hst/abstracts.cat"] = give(f"{records}{RULE}\n".encode(), ETag='"1"')
     return world
+
+
+def made_pins(world: MadeArchive) -> ArchivePins:
+    """Pins of the first proposal of an archive."""
+    row = world.products[0]
+    return ArchivePins(
+        released_mjd=(FIRST_MJD, FIRST_MJD + 3),
+        proposal=row["proposal_id"],
+        file_names=frozenset(
+            one["productFilename"] for one in world.products if one["proposal_id"] == row["proposal_id"]
+        ),
+        file=PinnedFile(
+            proposal=row["proposal_id"],
+            obs_id=row["obs_id"],
+            uri=row["dataURI"],
+            size_bytes=row["size"],
+            preview_uri="",
+        ),
+        title=(row["proposal_id"], f"Title of {row['proposal_id']}"),
+    )

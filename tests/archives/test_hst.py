@@ -146,8 +146,7 @@ def test_an_observation_without_product_rows_is_looked_up_by_its_number(archive:
     observations = observe(archive)
     gone = replace(observations[0], obsid=999)
     others = [item for item in observations if item.proposal_id != gone.proposal_id]
-    products, rejections = archive.list_products([gone, *others])
-    assert [(item.entity_id, item.reason) for item in rejections if item.reason == STALE_NUMBER] == [
-        (gone.obs_id, STALE_NUMBER)
-    ]
+    assert len(others) < len(observations) - 1, "the whole proposal of the observation has no products"
+    products, rejections = archive.list_products([gone, *observations[1:]])
+    assert [(item.entity_id, item.reason) for item in rejections] == [(gone.obs_id, STALE_NUMBER)]
     assert products == archive.list_products(others)[0]

@@ -10,7 +10,14 @@ import pytest
 from hubbleclip.archives.http.response_errors import DamagedError
 from hubbleclip.archives.mast.archive import MastArchive
 from hubbleclip.archives.mast.criteria import criteria_of
-from hubbleclip.archives.mast.missions_search import caom_row, conditions_of, mjd_of_date, number_of, read_search
+from hubbleclip.archives.mast.missions_search import (
+    caom_row,
+    conditions_of,
+    mjd_of_date,
+    number_of,
+    product_row,
+    read_search,
+)
 from hubbleclip.config.settings import ArchiveSettings
 from hubbleclip.core.errors import SettingsError
 from hubbleclip.core.records import Observation
@@ -50,7 +57,8 @@ def test_both_services_list_the_same_observations(both: list[MastArchive]) -> No
         assert found.instrument.partition("/")[0] == known.instrument.partition("/")[0]
         for field in ("proposal_id", "filters", "target_name", "exposure_s", "calib_level", "ra_deg", "dec_deg"):
             assert getattr(found, field) == getattr(known, field), field
-        assert found.released_mjd == pytest.approx(known.released_mjd, abs=1e-8)
+        for field in ("released_mjd", "start_mjd"):
+            assert getattr(found, field) == pytest.approx(getattr(known, field), abs=1e-8), field
 
 
 def test_both_services_lead_to_the_same_files(both: list[MastArchive]) -> None:
@@ -125,3 +133,26 @@ def test_dates_names_and_apertures_are_converted() -> None:
     assert number_of("J8DM01ELQ") == number_of("j8dm01elq ") < 10**17
     row = caom_row({"sci_data_set_name": "J8CKA1040", "sci_instrume": "ACS   ", "sci_aper_1234": "HRC-FIX"}, HST)
     assert (row["obs_id"], row["instrument_name"], row["calib_level"]) == ("j8cka1040", "ACS/HRC", 3)
+    assert (row["obs_collection"], row["dataproduct_type"], row["intentType"]) == ("HST", "image", "science")
+    assert row["obsid"] == row["objID"] == number_of("j8cka1040")
+    seconds = [caom_row({"sci_actual_duration": value}, HST)["t_exptime"] for value in (10, 2.5, "10", float("nan"))]
+    assert seconds == [10, 2.5, None, None]
+    moving = [caom_row({"targtype": value}, JWST)["mtFlag"] for value in ("MOVING", "FIXED", "", None)]
+    assert moving == [True, False, False, False]
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "expected"),
+    [
+        ("hst/j8cka1041_drz.fits", "science", ("SCIENCE", "DRZ")),
+        ("j8cka1041_drz.JPG", "science", ("PREVIEW", None)),
+        ("j8cka1041_asn.fits", "auxiliary", ("AUXILIARY", "DRZ")),
+        ("j8cka1041_x.fits", None, ("AUXILIARY", "DRZ")),
+    ],
+)
+def test_a_file_becomes_a_row_of_its_type(name: str, kind: str | None, expected: tuple[str, str | None]) -> None:
+    row = product_row({"dataset": "J8CKA1040 ", "filename": name, "type": kind, "size": 7, "file_suffix": "DRZ"}, HST)
+    file_name, number = name.removeprefix("hst/"), number_of("j8cka1040")
+    assert (row["productType"], row["productSubGroupDescription"]) == expected
+    assert (row["productFilename"], row["dataURI"]) == (file_name, f"mast:HST/product/{file_name}")
+    assert (row["obs_id"], row["obsID"], row["parent_obsid"], row["size"]) == ("j8cka1040", number, number, 7)

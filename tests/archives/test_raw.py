@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from hubbleclip.archives.mast.archive import MastArchive
-from hubbleclip.archives.mast.raw_responses import RawResponses
+from hubbleclip.archives.mast.raw_responses import PRODUCTS, RawResponses
 from hubbleclip.core.errors import ArchiveError
 from hubbleclip.core.layout import Layout
 from tests.archives.conftest import archive_at, observe
@@ -84,3 +84,7 @@ def test_what_comes_from_landed_answers_is_what_came_from_the_network(archive: M
     times = {item.obs_id: item.fetched_at for item in found}
     assert found == [replace(item, fetched_at=times[item.obs_id]) for item in observations]
     assert offline.list_products(found[::-1]) == (products, rejections)
+    empty = replace(found[0], obs_id="nothing", obsid=999)
+    archive.raw.store(PRODUCTS, [999], [])
+    listed, (rejection,) = archive_at("http://127.0.0.1:1", tmp_path, from_raw=True).list_products([empty])
+    assert (listed, rejection.entity_id, rejection.reason) == ([], "nothing", "no_science_image")

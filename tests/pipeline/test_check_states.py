@@ -19,13 +19,12 @@ from hubbleclip.catalog.working_copy import writing_catalog
 from hubbleclip.config.settings import read_settings
 from hubbleclip.core.errors import HubbleclipError
 from hubbleclip.core.layout import Layout
-from hubbleclip.missions.pins import ArchivePins, PinnedFile
 from hubbleclip.pipeline.engine.stage import Stage
 from hubbleclip.pipeline.ingest.fetch import fetch_pending
 from hubbleclip.pipeline.ingest.list_products import list_pending
 from hubbleclip.pipeline.ingest.run import fetch_pending_proposals, update_observations
 from tests.bad_server import Respond, give
-from tests.made_archive import FIRST_MJD, MadeArchive, Row, hst_archive
+from tests.made_archive import MadeArchive, Row, hst_archive, made_pins
 
 LIMITS = RequestLimits(attempts=3, backoff_s=0.01, breaker_failures=200, outage_s=0.0, page_rows=5)
 RNG = random.Random(1)
@@ -264,25 +263,6 @@ QUICK = (
 )
 
 
-def pins_of(world: MadeArchive) -> ArchivePins:
-    row = world.products[0]
-    return ArchivePins(
-        released_mjd=(FIRST_MJD, FIRST_MJD + 3),
-        proposal=row["proposal_id"],
-        file_names=frozenset(
-            one["productFilename"] for one in world.products if one["proposal_id"] == row["proposal_id"]
-        ),
-        file=PinnedFile(
-            proposal=row["proposal_id"],
-            obs_id=row["obs_id"],
-            uri=row["dataURI"],
-            size_bytes=row["size"],
-            preview_uri="",
-        ),
-        title=(row["proposal_id"], f"Title of {row['proposal_id']}"),
-    )
-
-
 def state_of(world: MadeArchive, root: Path) -> str:
     """Ingest the archive; "sound", or what the run lacks."""
     overrides = {
@@ -316,7 +296,7 @@ def state_of(world: MadeArchive, root: Path) -> str:
 )
 def test_the_verdict_is_what_the_ingest_that_follows_proves(name: str, tmp_path: Path) -> None:
     with hst_archive() as world:
-        pins = pins_of(world)
+        pins = made_pins(world)
         (HEALTHY | SICK)[name](world)
         overrides = {"archive": {"mast_url": world.url}, "fetch": {"requests_per_s": 1000, "timeout_s": 5}}
         settings = read_settings("hubble", overrides)

@@ -1,0 +1,140 @@
+"""The stages after the tiles: what they leave in catalog, store and folders, in which order, and after which failure."""
+
+from collections.abc import Callable
+from contextlib import nullcontext
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from finished_runs import made_run
+from squares_dataset import MODEL, TRAIN, make_dataset
+from valid_catalog import dataset, hex_of, make
+
+from hubbleclip.catalog.catalog import read_catalog
+from hubbleclip.catalog.working_copy import writing_catalog
+from hubbleclip.config.settings import Settings, read_settings
+from hubbleclip.core.errors import ArchiveError, DatasetError, HubbleclipError, RejectedShareError, SettingsError
+from hubbleclip.core.layout import Layout
+from hubbleclip.core.records import Placement
+from hubbleclip.evaluation.names import HEADLINE
+from hubbleclip.pipeline.dataset import Growth, read_growth
+from hubbleclip.pipeline.dataset import dataset as dataset_stage
+from hubbleclip.pipeline.engine.stage import layout_of, open_stage
+from hubbleclip.pipeline.evaluate import evaluate
+from hubbleclip.pipeline.history import newest_result
+from hubbleclip.pipeline.pending_work import newest_dataset
+from hubbleclip.pipeline.train import sweep, train
+from hubbleclip.training.checkpoints import write_best
+
+
+@pytest.fixture(scope="module")
+def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    """A profile with a remote store, a dataset and a finished run on it."""
+    folder = tmp_path_factory.mktemp("profile")
+    overrides = {"data": str(folder), "store": f"file://{folder}/store", "evaluation": {"bootstrap": 100}}
+    settings = read_settings("demo", overrides, {"evaluation": {"shuffled_steps": 0}})
+    dataset_dir = make_dataset(settings.root / "datasets", 15)
+    made_run(settings.root, dataset_dir.name, MODEL, TRAIN)
+    with open_stage("shards", settings) as stage:
+        stage.catalog.upsert({"dataset": [dataset("1", digest=dataset_dir.name, path=f"datasets/{dataset_dir.name}")]})
+    return settings
+
+
+def test_a_report_its_rows_and_its_copy_in_the_store_are_written_once(settings: Settings) -> None:
+    first = evaluate(settings)
+    layout, report_dir, run_id = layout_of(settings), first.report_dir, first.report_dir.name.rpartition("-")[0]
+    copies = settings.data / "store/demo/reports" / report_dir.name
+    files = {path.relative_to(report_dir): path.read_bytes() for path in report_dir.rglob("*") if path.is_file()}
+    assert {path.relative_to(copies): path.read_bytes() for path in copies.rglob("*") if path.is_file()} == files
+    assert first.decision and (first.decision.run_id, first.decision.is_promoted) == (run_id, True)
+    with read_catalog(layout) as catalog:
+        (report,), (run,) = catalog.rows("FROM report"), catalog.rows("FROM run")
+        steps = [row["step"] for row in catalog.rows("FROM checkpoint")]
+    assert (report["report_id"], report["run_id"], report["path"]) == (
+        report_dir.name,
+        run_id,
+        f"reports/{report_dir.name}",
+    )
+    assert (report["settings_digest"], run["run_id"], steps) == (settings.evaluation.digest(), run_id, [4])
+    again = evaluate(settings, run_id[:20])
+    assert (again.report_dir, again.decision, len(again.metrics)) == (report_dir, None, len(first.metrics))
+    (headline,) = (
+        one for one in first.metrics if (one.protocol, one.model, one.name) == ("fair", "fine_tuned", HEADLINE)
+    )
+    assert newest_result(settings) == {
+        "run": run_id,
+        "problem": "",
+        "headline": f"{100 * headline.value:.1f} % ({100 * headline.low:.1f}-{100 * headline.high:.1f})",
+        "chance": "33.3 %",
+        "page": str(report_dir / "index.html"),
+    }
+    assert newest_result(settings, is_own=True) is None, "the run has other settings"
+
+
+def test_new_samples_are_those_of_the_newest_dataset_that_the_last_training_did_not_have(tmp_path: Path) -> None:
+    layout = Layout(tmp_path)
+    with writing_catalog(layout):
+        pass
+    assert read_growth(layout) is None
+    with writing_catalog(layout) as catalog:
+        trained, newest = dataset("1"), dataset("2", built_at=datetime(2026, 1, 2, tzinfo=UTC))
+        places = {trained.digest: "ab", newest.digest: "bcd"}
+        rows = [
+            make(Placement, dataset_digest=digest, tile_id=hex_of(one, 32))
+            for digest in places
+            for one in places[digest]
+        ]
+        catalog.upsert({"dataset": [trained, newest], "placement": rows})
+    assert read_growth(layout) == Growth(newest.digest, 3)
+    made_run(tmp_path, trained.digest)
+    made_run(tmp_path, newest.digest, settings=TRAIN.model_copy(update={"shuffled": True}))
+    assert read_growth(layout) == Growth(newest.digest, 2)
+
+
+def test_a_sweep_trains_each_combination_and_lists_the_best_first(settings: Settings) -> None:
+    labels = []
+
+    def run(stage: Callable[[Settings], object], chosen: Settings, label: str) -> None:
+        labels.append((stage, label))
+        run_dir = made_run(chosen.root, newest_dataset(layout_of(chosen)).name, chosen.model, chosen.train)
+        write_best(run_dir, 4, chosen.train.seed / 10)
+
+    grid = {"train.seed": [2, 3], "train.steps": [4]}
+    rows = sweep("demo", {"data": str(settings.data), "model": MODEL.model_dump()}, grid, run)
+    assert labels == [(train, "train.seed 2, train.steps 4"), (train, "train.seed 3, train.steps 4")]
+    assert [(row["train.seed"], row["train.steps"], row["best_step"], row["val_accuracy_10"]) for row in rows] == [
+        (3, 4, 4, 0.3),
+        (2, 4, 4, 0.2),
+    ]
+    assert len({row["run"] for row in rows}) == 2
+
+
+@pytest.mark.parametrize(
+    ("failures", "expected", "error"),
+    [
+        ({}, "ingest tiles captions shards", None),
+        ({"ingest": ArchiveError("down")}, "ingest tiles captions shards", "down"),
+        (
+            {"tiles": RejectedShareError("many"), "shards": DatasetError("no sample")},
+            "ingest tiles captions shards",
+            "many",
+        ),
+        ({"ingest": ArchiveError("down"), "tiles": RejectedShareError("many")}, "ingest tiles captions shards", "down"),
+        ({"shards": DatasetError("no sample")}, "ingest tiles captions shards", "no sample"),
+        ({"tiles": SettingsError("wrong")}, "ingest tiles", "wrong"),
+    ],
+)
+def test_the_stages_after_a_failure_process_what_exists_and_the_first_error_is_raised(
+    failures: dict[str, Exception], expected: str, error: str | None
+) -> None:
+    begun = []
+
+    def run(stage: Callable[[Settings], object], settings: Settings) -> None:
+        begun.append(stage.__name__)
+        if found := failures.get(stage.__name__):
+            raise found
+
+    settings = read_settings("demo", {}, {"captions": {"backend": "rules"}})
+    with pytest.raises(HubbleclipError, match=f"^{error}$") if error else nullcontext():
+        dataset_stage(settings, run)
+    assert begun == expected.split()
