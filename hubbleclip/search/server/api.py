@@ -125,7 +125,7 @@ async def upload_of(request: Request, service: SearchService) -> WebParams:
 
 
 MEANINGS = {
-    400: "The search is not possible",
+    400: "The search is not possible; as text, if the address is above 64 KiB",
     401: "A token is needed",
     403: "The request is from a page of another site",
     408: "The body came too slowly",
@@ -138,6 +138,7 @@ ERRORS: dict[int | str, dict[str, Any]] = {
     status: {"model": ErrorBody, "description": meaning} for status, meaning in MEANINGS.items()
 }
 """Responses of all routes."""
+ERRORS[400]["content"] = {"text/plain": {}}  # by uvicorn
 NOT_FOUND: dict[int | str, dict[str, Any]] = {404: {"model": ErrorBody, "description": "There is no such tile"}}
 EXPORTS: dict[int | str, dict[str, Any]] = {200: {"content": {media_type: {} for media_type, *_ in FORMATS.values()}}}
 POSTED = {

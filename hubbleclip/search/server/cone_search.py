@@ -47,16 +47,6 @@ class Cone(BaseModel):
     VERB: Literal["1", "2", "3"] = "2"
 
 
-def query_parameters(kind: type[BaseModel]) -> list[dict[str, Any]]:
-    """Describe the parameters of a query for OpenAPI."""
-    schema = kind.model_json_schema()
-    required = schema.get("required", [])
-    return [
-        {"name": name, "in": "query", "required": name in required, "schema": one}
-        for name, one in schema["properties"].items()
-    ]
-
-
 def columns_for(verbosity: str) -> tuple[Column, ...]:
     """Choose the columns of the answer."""
     names = {"1": BRIEF, "2": USUAL}.get(verbosity, {column.name for column in FACTS})
@@ -80,10 +70,12 @@ def cone_routes(service: SearchService) -> APIRouter:
 
     @router.get(
         "/scs",
-        summary="Simple Cone Search: RA, DEC, SR in degrees, VERB; an error is a VOTable, with the status 200",
+        summary="Simple Cone Search: RA, DEC and SR (radius) in degrees, VERB 1 to 3; errors are VOTables, status 200",
         response_class=Response,
         responses=VOTABLES,
-        openapi_extra={"parameters": query_parameters(Cone)},
+        openapi_extra={
+            "parameters": [{"name": name, "in": "query", "schema": {"type": "string"}} for name in Cone.model_fields]
+        },
     )
     async def cone_search(request: Request) -> Response:
         try:

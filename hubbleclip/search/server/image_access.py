@@ -110,7 +110,7 @@ def image_routes(service: SearchService) -> APIRouter:
         "/query",
         summary="Simple Image Access 2: POS, BAND, TIME, INSTRUMENT, MAXREC and others",
         response_class=Response,
-        responses=VOTABLES | {400: {"content": {MEDIA_TYPE: {}}, "model": None}},
+        responses=VOTABLES | {400: {"content": {MEDIA_TYPE: {}, "text/plain": {}}, "model": None}},
         openapi_extra={"parameters": [{"name": name, "in": "query", "schema": several} for name in names]},
     )
     async def query(request: Request) -> Response:
