@@ -116,7 +116,7 @@ def measure(settings: Settings) -> dict[str, Any]:
         "like_precision": like_precision(search, tiles),
         "num_tiles": len(tiles),
         "num_proposals": len({tile.proposal_id for tile in tiles.values()}),
-        "run": Path(search.current.run).name,
+        "run": Path(search.opened.current.run).name,
     }
 
 

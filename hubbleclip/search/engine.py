@@ -20,7 +20,7 @@ from hubbleclip.core.layout import DIGEST, Layout
 from hubbleclip.evaluation.maps import cover_squares, similarity_drops
 from hubbleclip.evaluation.metrics.vocabulary import find_nearest
 from hubbleclip.search.advice import notes_on
-from hubbleclip.search.open_index import CurrentIndex, Floats64, OpenIndex, open_index
+from hubbleclip.search.open_index import Floats64, OpenIndex, open_index
 from hubbleclip.search.params import SearchParams, as_written, checked
 from hubbleclip.search.ranking import FUSED_DEPTH, Query
 from hubbleclip.search.records import (
@@ -119,11 +119,6 @@ class Search:
             finally:
                 self._refreshing.release()
         return self._opened
-
-    @property
-    def current(self) -> CurrentIndex:
-        """Which model and run answer."""
-        return self.opened.current
 
     @property
     def selections(self) -> Path:

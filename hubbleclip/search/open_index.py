@@ -22,9 +22,9 @@ from hubbleclip.core.io import write_bytes
 from hubbleclip.core.layout import Layout
 from hubbleclip.core.vectors import unit_vectors
 from hubbleclip.dataset.manifest import description_bytes, is_intact
+from hubbleclip.evaluation.maps import principal_axes
 from hubbleclip.evaluation.metrics.vocabulary import read_vocabulary
 from hubbleclip.search.embedding import QueryModel
-from hubbleclip.search.feature_map import make_map
 from hubbleclip.search.records import GroupBy, IndexStatus, NumberedLabels, Points, Sort
 from hubbleclip.search.sky import patch_numbers
 from hubbleclip.search.stores.base import Mask, VectorStore, file_stamp
@@ -34,6 +34,8 @@ Floats64 = npt.NDArray[np.float64]
 PHRASE_BATCH = 64
 LABELS = ("instrument", "category")
 """Filters by whose values the map colours its points."""
+MAX_MAPPED, MAX_FITTED, CHUNK_ROWS = 50_000, 5_000, 4_096
+"""Maximum numbers of tiles on the map, of tiles that give the principal components, and of rows read at once."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -156,8 +158,17 @@ class OpenIndex:
 
     @cached_property
     def _map_n2(self) -> Floats64:
-        """Position of each row on the map of the features; NaN if it is not on the map."""
-        return make_map(self.store)
+        """Evenly spaced rows at the first two principal components of their features; NaN for the other rows."""
+        num = len(self.store.tile_ids)
+        xy_n2 = np.full((num, 2), np.nan)
+        fitted, mapped = (np.arange(0, num, max(1, -(-num // most))) for most in (MAX_FITTED, MAX_MAPPED))
+        if len(fitted) < 3:
+            return xy_n2
+        mean_d, axes_2d, _ = principal_axes(self.store.features(fitted).astype(np.float64))
+        for start in range(0, len(mapped), CHUNK_ROWS):
+            rows = mapped[start : start + CHUNK_ROWS]
+            xy_n2[rows] = (self.store.features(rows).astype(np.float64) - mean_d) @ axes_2d.T
+        return xy_n2
 
     def points(self, mask_n: Mask) -> Points:
         """Return the rows of a mask on the map, with the labels by which points are coloured."""

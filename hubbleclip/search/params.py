@@ -37,8 +37,8 @@ RADIUS_ARCMIN = 60 * RADIUS_DEG
 
 
 def _day(value: Any) -> Any:
-    """Refuse texts that pydantic would read as seconds since 1970, such as a year."""
-    if isinstance(value, str) and not re.fullmatch(r"\s*\d{4}-\d\d-\d\d\s*", value):
+    """Refuse what pydantic would read as seconds since 1970, such as a year."""
+    if not isinstance(value, date) and not re.fullmatch(r"\s*\d{4}-\d\d-\d\d\s*", str(value)):
         raise ValueError("write a day as 2009-05-24")
     return value
 

@@ -267,10 +267,10 @@ class Query:
     @cached_property
     def found_n(self) -> Mask:
         """Which rows the search admits, by its filters and, in the mode `words`, by having a word."""
-        texts = [(term.value, term.weight) for term in self.params.terms() if term.kind is TermKind.TEXT]
-        if self.params.mode is not Mode.WORDS or not texts:
+        if self.params.mode is not Mode.WORDS or not (self.ranker.terms and self.mask_n.any()):
             return self.mask_n
-        found_n: Mask = self.mask_n & (self.opened.facts.word_scores(texts).round(WORD_DECIMALS) > 0)
+        found_n = np.zeros_like(self.mask_n)
+        found_n[self.ranker.words.row_n] = True
         return found_n
 
     @cached_property

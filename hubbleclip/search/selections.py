@@ -6,7 +6,6 @@ import json
 import re
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
-from functools import lru_cache
 from pathlib import Path
 
 from hubbleclip.core.errors import SearchError
@@ -26,20 +25,12 @@ class Selection:
 
 
 def read_selections(path: Path) -> dict[str, Selection]:
-    """Read all selections, by name; the file is parsed again only after it is replaced."""
-    try:
-        stamp = path.stat()
-    except FileNotFoundError:
-        return {}
-    return dict(_parse(path, (stamp.st_ino, stamp.st_mtime_ns, stamp.st_size)))
-
-
-@lru_cache(1)
-def _parse(path: Path, _: tuple[int, ...]) -> dict[str, Selection]:
-    """Parse the file of the selections with a stamp."""
+    """Read all selections, by name."""
     try:
         found = json.loads(path.read_bytes())
         return {name: Selection(tile_ids=tuple(one["tile_ids"]), note=one["note"]) for name, one in found.items()}
+    except FileNotFoundError:
+        return {}
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise SearchError(f"{path} is damaged: mend or delete it") from error
 

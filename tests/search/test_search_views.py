@@ -9,7 +9,9 @@ from hubbleclip.config.settings import Settings
 from hubbleclip.core.errors import SearchError
 from hubbleclip.core.layout import Layout
 from hubbleclip.evaluation.maps import cover_squares
+from hubbleclip.evaluation.metrics.vocabulary import read_vocabulary
 from hubbleclip.pipeline.index import index
+from hubbleclip.search import open_index
 from hubbleclip.search.engine import Search
 from hubbleclip.search.open_index import number_labels
 from hubbleclip.search.params import SearchParams
@@ -17,7 +19,13 @@ from hubbleclip.search.records import NUM_SQUARES, NumberedLabels
 
 
 @pytest.mark.parametrize(
-    "query", [{}, {"q": "dust", "instrument": "WFC3/IR"}, {"q": "comet", "mode": "words", "exposure_s_max": 300}]
+    "query",
+    [
+        {},
+        {"q": "dust", "instrument": "WFC3/IR"},
+        {"q": "comet", "mode": "words", "exposure_s_max": 300},
+        {"abstract_of": "6", "not": "galaxy", "mode": "words"},
+    ],
 )
 def test_each_value_of_a_filter_admits_as_many_tiles_as_it_says(search: Search, query: dict) -> None:
     facets = search.facets(SearchParams(**query))
@@ -60,6 +68,7 @@ def test_the_hits_around_a_hit_are_those_of_the_list(search: Search) -> None:
     ("query", "words", "meant"),
     [
         ({"q": "10 10 1"}, "No tile within 1.0° of 10 10 1; the nearest, NGC-104, is 40.0° away", ""),
+        ({"place": "10 10"}, "No tile within 6′ of 10 10; the nearest, NGC-104, is 40.0° away", ""),
         ({"place": "NGC 103", "exposure_s_min": 1e6}, None, ""),
         ({"q": "sipral galaxy"}, "No abstract has 'sipral'", "spiral galaxy"),
         (
@@ -114,10 +123,30 @@ def test_the_map_has_each_tile_with_what_it_is(search: Search) -> None:
     assert number_labels(["b", "a", None, "a"]) == NumberedLabels(values=["a", "b"], numbers=[1, 0, -1, 0])
 
 
-def test_the_map_has_the_first_two_principal_components(search: Search) -> None:
-    centred_nd = (feat_nd := search._opened.store.features(range(NUM_TILES)).astype(np.float64)) - feat_nd.mean(axis=0)
-    points, axes_2d = search.points(), np.linalg.svd(centred_nd)[2][:2]
-    np.testing.assert_allclose(np.abs([points.x, points.y]), np.abs(axes_2d @ centred_nd.T), atol=6e-5)
+@pytest.mark.parametrize("step", [1, 3])
+def test_the_map_has_evenly_spaced_tiles_at_the_first_two_principal_components(
+    step: int, site: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in {"MAX_MAPPED": NUM_TILES // step, "MAX_FITTED": NUM_TILES // 2, "CHUNK_ROWS": 7}.items():
+        monkeypatch.setattr(open_index, name, value)
+    search = Search.open(site)
+    feat_nd = search._opened.store.features(range(NUM_TILES)).astype(np.float64)
+    fitted_nd = feat_nd[::2] - feat_nd[::2].mean(axis=0)
+    expected_2n = np.linalg.svd(fitted_nd)[2][:2] @ (feat_nd - feat_nd[::2].mean(axis=0)).T
+    points = search.points()
+    assert points.tile_ids == search._opened.store.tile_ids.to_pylist()[::step]
+    np.testing.assert_allclose(np.abs([points.x, points.y]), np.abs(expected_2n[:, ::step]), atol=6e-5)
+
+
+def test_the_nearest_phrases_are_those_of_highest_similarity(search: Search) -> None:
+    row, model = search._opened.store.tile_ids.index(tile_id_of(1, 3)).as_py(), search._opened.model
+    feature_d, found = search._opened.store.features([row])[0], search.phrases(tile_id_of(1, 3))
+    assert search.phrases("f" * 32) == {}
+    for name, vocabulary in (("objects", "object_classes"), ("hypotheses", "science_hypotheses")):
+        scores = {text: float(model.embed_text(text) @ feature_d) for text in read_vocabulary()[vocabulary]}
+        best = sorted(scores, key=lambda text: -scores[text])[:5]
+        assert [text for text, _ in found[name]] == best
+        assert [score for _, score in found[name]] == pytest.approx([scores[text] for text in best], abs=1e-4)
 
 
 def test_the_occlusion_map_is_the_drop_of_the_similarity_square_by_square(search: Search, site: Settings) -> None:

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -13,6 +14,7 @@ from hubbleclip.core.layout import Layout
 from hubbleclip.core.vectors import unit
 from hubbleclip.search.open_index import STORES
 from hubbleclip.search.open_index import open_store as open_store_of
+from hubbleclip.search.stores import segments
 from hubbleclip.search.stores.base import VectorStore, rows_of
 from hubbleclip.search.stores.embedded import EmbeddedStore
 from hubbleclip.search.stores.segments import SegmentFacts, error_bound, merge_tail, quantise
@@ -145,6 +147,16 @@ def test_what_a_killed_append_left_is_removed_by_the_next(tmp_path: Path) -> Non
         "rows-000000000-000003000",
         "rows-000003000-000003100",
     }
+
+
+def test_an_append_that_ends_before_the_manifest_leaves_the_former_rows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = embedded(tmp_path, 300)
+    with monkeypatch.context() as patch, pytest.raises(OSError, match="full"):
+        patch.setattr(segments, "write_bytes", Mock(side_effect=OSError("full")))
+        store.append(ids(300, 700), features(400))  # merges both
+    assert EmbeddedStore(tmp_path, MODEL).tile_ids.to_pylist() == ids(0, 300)
 
 
 def test_the_parquet_files_hold_ids_model_and_float16_features(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from hubbleclip.search.params import MAX_DEPTH, ParameterError, Whole, first_fau
 from hubbleclip.search.records import Hits, IndexStatus, Note, Points, TileRecord, plain
 from hubbleclip.search.server.search_service import (
     MAX_K,
+    BusyError,
     NotFoundError,
     SearchService,
     WebParams,
@@ -113,15 +114,16 @@ async def _answer(params: ApiParams, service: SearchService) -> Response:
 
 async def upload_of(request: Request, service: SearchService) -> WebParams:
     """Read a form with a picture, store the picture, and return the search."""
-    with service.receiving():
-        async with request.form(max_files=1, max_fields=100, max_part_size=MAX_FIELD_BYTES) as form:
-            picture = form.get("picture")
-            if not isinstance(picture, UploadFile):
-                raise ParameterError("the form has no file `picture`")
-            # A large file is still on disk; reading it in the queue limits how many files are in memory at once.
-            digest = await service.run(lambda: service.uploads.add(picture.file.read()))
-            fields = FormData([(name, value) for name, value in form.multi_items() if name != "picture"])
-            return params_of(fields, WebParams).model_copy(update={"image": [digest]})
+    if service.receiving.locked():
+        raise BusyError("the server is receiving other files: try again in some seconds")
+    async with service.receiving, request.form(max_files=1, max_fields=100, max_part_size=MAX_FIELD_BYTES) as form:
+        picture = form.get("picture")
+        if not isinstance(picture, UploadFile):
+            raise ParameterError("the form has no file `picture`")
+        # A large file is still on disk; reading it in the queue limits how many files are in memory at once.
+        digest = await service.run(lambda: service.uploads.add(picture.file.read()))
+        fields = FormData([(name, value) for name, value in form.multi_items() if name != "picture"])
+        return params_of(fields, WebParams).model_copy(update={"image": [digest]})
 
 
 MEANINGS = {

@@ -8,14 +8,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
 from contextvars import copy_context
 from dataclasses import dataclass, field, replace
 from typing import Any, BinaryIO, TypeVar
 
-import numpy as np
 from pydantic import ConfigDict, Field
 from starlette.datastructures import FormData, QueryParams
 
@@ -134,8 +132,8 @@ class SearchService:
         Function that opens a FITS file in the archive, by its URI; None if the archive is not asked.
     uploads
         Uploaded pictures.
-    num_receiving
-        Number of uploads that are being received.
+    receiving
+        Limits the number of uploads that are being received.
 
     """
 
@@ -147,7 +145,7 @@ class SearchService:
     model_state: str = OK
     open_remote: Callable[[str], BinaryIO] | None = None
     uploads: UploadStore = field(default_factory=UploadStore)
-    num_receiving: int = 0
+    receiving: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(MAX_RECEIVING))
 
     async def run(self, function: Callable[..., Result], *arguments: Any, queue: WorkQueue | None = None) -> Result:
         """Run a function in a queue, and again after Sesame was asked for a name that it needs; few names are asked."""
@@ -200,22 +198,12 @@ class SearchService:
 
     def with_paths(self, params: SearchParams) -> SearchParams:
         """Replace the digests of uploads by their paths; no other path can reach the search."""
-        paths = []
-        for text in params.image:
-            digest, weight = split_weight(text)
-            paths.append(weighted(str(self.uploads.path(digest)), weight))
+        digests = [split_weight(text)[0] for text in params.image]
+        paths = [
+            f"{self.uploads.path(digest)}{text.removeprefix(digest)}"
+            for digest, text in zip(digests, params.image, strict=True)
+        ]
         return params.model_copy(update={"image": paths})
-
-    @contextmanager
-    def receiving(self) -> Iterator[None]:
-        """Receive an upload in the block, unless too many are being received."""
-        if self.num_receiving >= MAX_RECEIVING:
-            raise BusyError("the server is receiving other files: try again in some seconds")
-        self.num_receiving += 1
-        try:
-            yield
-        finally:
-            self.num_receiving -= 1
 
     def close(self) -> None:
         """Stop the queue and delete the uploads."""
@@ -227,8 +215,3 @@ class SearchService:
 def params_of(values: QueryParams | FormData, kind: type[WebParams] = PageParams) -> WebParams:
     """Check the parameters of a URL or a form."""
     return checked(kind, {n: values.getlist(n) if n in LISTS else values[n] for n in values})
-
-
-def weighted(text: str, weight: float) -> str:
-    """Write a text with its weight, as `split_weight` reads it."""
-    return f"{text}^{np.format_float_positional(weight, trim='-')}"

@@ -88,15 +88,13 @@ def _check_picture(content: bytes, form: str) -> None:
     """Refuse a picture that is damaged or has too many pixels; only its header is read."""
     try:
         with Image.open(io.BytesIO(content), formats=[form]) as picture:
-            num_pixels, side_px = picture.width * picture.height, max(picture.size)
-    except Image.DecompressionBombError as error:
-        raise UploadError(f"a picture has at most {MAX_PIXELS // 1_000_000} megapixels") from error
+            is_large = picture.width * picture.height > MAX_PIXELS or max(picture.size) > MAX_SIDE_PX
+    except Image.DecompressionBombError:
+        is_large = True
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
         raise UploadError("the picture is damaged") from error
-    if side_px > MAX_SIDE_PX:
-        raise UploadError(f"a side of a picture has at most {MAX_SIDE_PX:,} pixels")
-    if num_pixels > MAX_PIXELS:
-        raise UploadError(f"a picture has at most {MAX_PIXELS // 1_000_000} megapixels")
+    if is_large:
+        raise UploadError(f"a picture has at most {MAX_PIXELS:,} pixels, and {MAX_SIDE_PX:,} along a side")
 
 
 def _check_gzip(content: bytes) -> None:

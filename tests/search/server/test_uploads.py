@@ -1,5 +1,6 @@
 """Uploads are checked before anything decodes them, and bounded in number."""
 
+import asyncio
 import gzip
 import io
 import random
@@ -14,9 +15,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 from starlette.testclient import TestClient
-from web_search import png_of
+from web_search import png_of, service_of
 
-from hubbleclip.search.server import search_service, uploads
+from hubbleclip.search.engine import Search
+from hubbleclip.search.server import uploads
+from hubbleclip.search.server.application import create_app
+from hubbleclip.search.server.security import Access
 from hubbleclip.search.server.uploads import UploadError, UploadStore, check_upload
 
 
@@ -113,15 +117,8 @@ def test_a_refused_upload_is_one_line_for_programs_and_people(client: TestClient
     assert client.post("/", files=[("picture", b"a"), ("picture", b"b")]).status_code in (400, 422)
 
 
-NAMES = ("", "../../etc/passwd", "a\0.png", "x" * 5000, "ä.fits", 'a"; name="q', "%2e%2e%2f", "CON", "-rf")
-KINDS = (
-    "",
-    "; boundary=",
-    "; boundary=\xff",
-    '; boundary="x',
-    "; boundary=x; charset=utf-7",
-    f"; boundary={'b' * 300}",
-)
+NAMES = ("", "../../etc/passwd", "a\0.png", "x" * 5000, "ä.fits", 'a"; name="q', "%2e%2e%2f")
+KINDS = ("", "; boundary=", "; boundary=\xff", '; boundary="x', "; boundary=x; charset=utf-7")
 
 
 def form_of(name: str) -> bytes:
@@ -142,12 +139,7 @@ def hostile_forms() -> Iterator[tuple[bytes, str]]:
             body[start : start + rng.randint(0, 8)] = rng.randbytes(rng.randint(0, 8))
         yield bytes(body), good
     field = b'--x\r\nContent-Disposition: form-data; name="q"\r\n\r\n'
-    for many in (
-        form_of("a") * 500,
-        (field + b"a\r\n") * 500 + form_of("a"),
-        b"--x\r\n" * 10_000,
-        field + b"q" * 2**20,
-    ):
+    for many in (form_of("a") * 500, (field + b"a\r\n") * 500 + form_of("a"), field + b"q" * 2**20):
         yield many + b"--x--\r\n", good
     yield b"", good
 
@@ -161,12 +153,12 @@ def test_hostile_forms_are_answered_or_refused(client: TestClient) -> None:
     assert found[1] == 200, found
 
 
-def test_a_file_too_many_is_asked_to_retry(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(search_service, "MAX_RECEIVING", 0)
-    for path in ("/", "/api/v1/search"):
-        response = client.post(path, files={"picture": picture("PNG")})
-        assert response.status_code == 503
-        assert int(response.headers["retry-after"]) > 0
+def test_a_file_too_many_is_asked_to_retry(search: Search) -> None:
+    app = create_app(service_of(search, receiving=asyncio.Semaphore(0)), Access())
+    with TestClient(app, base_url="http://localhost") as client:
+        for path in ("/", "/api/v1/search"):
+            response = client.post(path, files={"picture": picture("PNG")})
+            assert (response.status_code, response.headers["retry-after"]) == (503, "2")
 
 
 def test_the_uploads_of_a_killed_server_are_deleted_and_those_of_a_running_one_are_not(

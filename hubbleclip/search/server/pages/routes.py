@@ -24,7 +24,7 @@ from hubbleclip.fits.positions import sexagesimal
 from hubbleclip.missions.links import archive_links, sky_links
 from hubbleclip.search.engine import Search
 from hubbleclip.search.export import COLUMNS, FORMATS
-from hubbleclip.search.feature_map import MAX_MAPPED
+from hubbleclip.search.open_index import MAX_MAPPED
 from hubbleclip.search.params import MAX_DEPTH, NAMES, ParameterError, SearchParams, no_parameter, split_weight
 from hubbleclip.search.records import NUM_SQUARES, GroupBy, Hits, Mode, Note, Sort, TermKind, plain
 from hubbleclip.search.selections import change_selection, delete_selection, read_selections
