@@ -7,20 +7,19 @@ import logging
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from textwrap import shorten
 from typing import Any, NamedTuple
 
 import torch
 
 from hubbleclip.config.model import LOCAL_DIR, OPEN_CLIP_CONFIG, ModelSettings, TrainSettings
-from hubbleclip.core.errors import TrainingError, machine_error
+from hubbleclip.core.errors import TrainingError
 from hubbleclip.core.io import atomic_write, read_json, sha256_file, sync_files, sync_folder, write_text
 from hubbleclip.core.layout import checkpoint_name
 from hubbleclip.core.records import Checkpoint
 from hubbleclip.training.export.open_clip_folder import write_open_clip
 from hubbleclip.training.finetuning import apply_mode
-from hubbleclip.training.models.builder import LOAD_ERRORS, LoadedModel, load_model, rebuild_model
-from hubbleclip.training.models.model_folder import check_open_clip, check_weights, checking
+from hubbleclip.training.models.builder import LoadedModel, load_model, rebuild_model
+from hubbleclip.training.models.model_folder import LOAD_ERRORS, check_open_clip, check_weights, checking
 from hubbleclip.training.runs import (
     BASE,
     CHECKPOINTS,
@@ -30,6 +29,7 @@ from hubbleclip.training.runs import (
     read_facts,
     read_model_settings,
     read_train_settings,
+    reading,
 )
 from hubbleclip.training.tracking import METRICS
 
@@ -91,13 +91,11 @@ def _read_state(run_dir: Path, name: str, *, is_mapped: bool = False) -> dict[st
     If `is_mapped`, the file is mapped into memory, and only the tensors that are used later are read.
     """
     path = run_dir / CHECKPOINTS / name
-    try:
+    with reading(run_dir, f"{name} cannot be read", LOAD_ERRORS):
         check_weights(path)
         # weights_only=True, because loading a checkpoint from an untrusted source must not execute code
         state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True, mmap=is_mapped)
-    except LOAD_ERRORS as error:
-        raise machine_error(error) or damaged(run_dir, f"{name} cannot be read") from error
-    return state
+        return state
 
 
 def copy_progress(from_dir: Path, run_dir: Path, settings: TrainSettings) -> None:
@@ -140,13 +138,11 @@ def read_best(run_dir: Path) -> dict[str, Any]:
     """Read which checkpoint is the best, as recorded by the last call of `write_best`."""
     if not (run_dir / BEST).exists() and read_facts(run_dir)["status"] != FINISHED:
         raise TrainingError(f"the run {run_dir} has no checkpoint yet: run `hubbleclip train` again, which resumes it")
-    try:
+    with reading(run_dir, f"{BEST} does not name a checkpoint"):
         best = read_json(run_dir / BEST)
         if not isinstance(best["step"], int) or not isinstance(best["score"], float | int | None):
             raise TypeError(f"step {best['step']!r}, score {best['score']!r}")
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        raise machine_error(error) or damaged(run_dir, f"{BEST} does not name a checkpoint") from error
-    return best
+        return best
 
 
 def prune_checkpoints(run_dir: Path, best_step: int, num_newest: int = KEPT_CHECKPOINTS) -> list[int]:
@@ -181,12 +177,10 @@ def best_weights(run_dir: Path) -> BestWeights:
     best = read_best(run_dir)
     name = MIXTURE if "alpha" in best else checkpoint_name(best["step"])
     rows = read_facts(run_dir)["checkpoints"]  # empty until the run is finished
-    try:
+    with reading(run_dir, f"{name} cannot be read"):
         hashes = {row["step"]: row["sha256"] for row in rows}
         recorded = best["sha256"] if name == MIXTURE else hashes.get(best["step"])
         sha256 = sha256_file(run_dir / CHECKPOINTS / name)
-    except (OSError, TypeError, KeyError) as error:
-        raise machine_error(error) or damaged(run_dir, f"{name} cannot be read") from error
     if recorded not in (None, sha256):
         raise damaged(run_dir, f"{name} has changed since it was written")
     return BestWeights(name, sha256)
@@ -205,11 +199,8 @@ def load_run_model(run_dir: Path) -> LoadedModel:
     # the file is mapped, because the optimizer's state, which is twice as large as the weights, is not needed
     state = _read_state(run_dir, best_weights(run_dir).name, is_mapped=True)
     settings = read_train_settings(run_dir)
-    try:
+    with reading(run_dir, "its weights do not fit its model", LOAD_ERRORS):
         return rebuild_model(_base(run_dir), state["state_dict"], lambda loaded: apply_mode(loaded, settings))
-    except LOAD_ERRORS as error:
-        problem = shorten(str(error), 200, placeholder=" ...")
-        raise machine_error(error) or damaged(run_dir, f"its weights do not fit its model: {problem}") from error
 
 
 def write_base(run_dir: Path, load_base: Callable[[], LoadedModel]) -> None:

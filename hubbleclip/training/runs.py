@@ -9,6 +9,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from textwrap import shorten
 from typing import Any, TypeVar
 
 from hubbleclip.config.base import Section
@@ -27,6 +28,7 @@ KILLED = "killed"
 """State of a run whose process has ended without recording it."""
 READ_FILES = ("*.safetensors", "*.bin", "*.pth", "*.json", "*.model", "vocab.txt", "merges.txt")
 """Files that are read from the folder of a model; others, such as notes, make no other run of it."""
+READ_ERRORS = (OSError, ValueError, TypeError, LookupError, AttributeError)
 REQUIRED_FACTS = {
     *("run_id", "dataset_digest", "settings_digest", "is_shuffled", "settings", "started_at", "status", "checkpoints"),
 }
@@ -46,6 +48,16 @@ def damaged(run_dir: Path, problem: object) -> TrainingError:
     return TrainingError(
         f"the run {run_dir} is damaged ({problem}): delete the folder {run_dir} and run `hubbleclip pipeline` again"
     )
+
+
+@contextmanager
+def reading(run_dir: Path, problem: str, errors: tuple[type[Exception], ...] = READ_ERRORS) -> Iterator[None]:
+    """Raise TrainingError if what is read in a `with` block is damaged, and MachineError if the disk fails."""
+    try:
+        yield
+    except errors as error:
+        detail = shorten(str(error), 200, placeholder=" ...")
+        raise machine_error(error) or damaged(run_dir, f"{problem}: {detail}") from error
 
 
 def settings_digest(model: ModelSettings, settings: TrainSettings) -> str:
@@ -163,10 +175,8 @@ def finish_run(run_dir: Path, samples_seen: int, best_step: int, checkpoints: li
 
 def read_facts(run_dir: Path) -> dict[str, Any]:
     """Read `run.json`."""
-    try:
+    with reading(run_dir, f"{RUN} cannot be read"):
         facts = read_json(run_dir / RUN)
-    except (OSError, ValueError) as error:
-        raise machine_error(error) or damaged(run_dir, error) from error
     if not facts.keys() >= REQUIRED_FACTS:
         raise damaged(run_dir, f"{RUN} does not describe a run")
     return facts
@@ -182,12 +192,10 @@ def read_run(run_dir: Path) -> FinishedRun:
     facts = read_facts(run_dir)
     if facts.pop("status") != FINISHED:
         raise TrainingError(f"the run {run_dir.name} is not finished: run `hubbleclip train` again, which resumes it")
-    try:
+    with reading(run_dir, f"{RUN} does not describe a finished run"):
         checkpoints = [Checkpoint(**row) for row in facts.pop("checkpoints")]
         times = {name: datetime.fromisoformat(facts[name]) for name in ("started_at", "ended_at")}
         return FinishedRun(run=Run(**{**facts, **times}), checkpoints=checkpoints)
-    except (KeyError, TypeError, ValueError) as error:
-        raise damaged(run_dir, f"{RUN} does not describe a finished run: {error}") from error
 
 
 def read_model_settings(run_dir: Path) -> ModelSettings:
@@ -202,8 +210,6 @@ def read_train_settings(run_dir: Path) -> TrainSettings:
 
 def _read_settings(run_dir: Path, section: str, kind: type[S]) -> S:
     """Read a section of a run's settings, without its constants. Raises TrainingError if `run.json` is damaged."""
-    try:
+    with reading(run_dir, f"{RUN} has no settings of {section}"):
         values = json.loads(read_facts(run_dir)["settings"])[section]
         return kind(**{name: values[name] for name in kind.model_fields if name in values})
-    except (KeyError, TypeError, ValueError) as error:
-        raise damaged(run_dir, f"{RUN} has no settings of {section}") from error

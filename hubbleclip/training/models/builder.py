@@ -3,32 +3,30 @@
 from __future__ import annotations
 
 import logging
-import pickle
-import struct
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from pathlib import Path
-from textwrap import shorten
 from types import MethodType
 from typing import Any
 
 import open_clip
 import torch
 import torch.nn.functional as F
-from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from hubbleclip.config.model import HUB, LOCAL_DIR, TEMPERATURE, ModelSettings
 from hubbleclip.core.errors import HubbleclipError, TrainingError, machine_error
 from hubbleclip.training.losses import Loss
 from hubbleclip.training.models.model_folder import (
+    LOAD_ERRORS,
     check_open_clip,
     check_size,
     check_towers,
     checking,
+    detail_of,
     fetch,
-    weight_file,
+    weight_files,
 )
 from hubbleclip.training.models.pretrained import PACKAGES, PREPROCESS, TOWERS, load_towers, register_towers
 from hubbleclip.training.models.text_context import (
@@ -48,12 +46,6 @@ MODELS_DIR = Path(__file__).parent
 MAX_LOG_SCALE = 4.60517  # just below log(100), because CLIP limits the scale to 100
 CPU_BATCH_PIXELS = 8 * 224**2  # pixels per forward pass on a CPU; each activation stays below `HEAP_BLOCK_BYTES`
 CPU_BATCH_TEXTS = 16
-LOAD_ERRORS = (
-    *(OSError, RuntimeError, ValueError, LookupError, TypeError, AttributeError, ImportError, StopIteration),
-    *(EOFError, ArithmeticError, AssertionError, MemoryError),
-    *(struct.error, pickle.UnpicklingError, SafetensorError),
-)
-"""Errors of torch, open_clip and its libraries if files cannot be fetched or do not contain weights."""
 HEAP_BLOCK_BYTES = 2**25 - 2**16  # just below the largest block that glibc can be made to allocate from its heap
 
 
@@ -211,20 +203,20 @@ def load_model(settings: ModelSettings, seed: int) -> LoadedModel:
 
 def _checked(settings: ModelSettings) -> ModelSettings:
     """Check the folder of a model of the hub, of transformers or of open_clip, and name it as open_clip opens it."""
-    name = settings.name
-    try:
-        if name.startswith(HUB):
-            name = f"{LOCAL_DIR}{fetch(name.removeprefix(HUB))}"
-        folder = Path(name.removeprefix(LOCAL_DIR))
-        if name.startswith(LOCAL_DIR) and is_transformers_folder(folder):
+    if settings.name.startswith(HUB):
+        try:
+            folder = fetch(settings.name.removeprefix(HUB))
+        except LOAD_ERRORS as error:
+            raise _load_error(settings, {}, error) from error
+    elif settings.name.startswith(LOCAL_DIR):
+        folder = Path(settings.name.removeprefix(LOCAL_DIR))
+    else:
+        return settings
+    with checking(folder):
+        if is_transformers_folder(folder):
             folder = Path(converted(folder).name)
-        if name.startswith(LOCAL_DIR):
-            name = f"{LOCAL_DIR}{folder}"
-            with checking(folder):
-                check_open_clip(folder)
-        return settings.model_copy(update={"name": name})
-    except LOAD_ERRORS as error:
-        raise _load_error(settings, {}, error) from error
+        check_open_clip(folder)
+    return settings.model_copy(update={"name": f"{LOCAL_DIR}{folder}"})
 
 
 def rebuild_model(
@@ -322,7 +314,7 @@ def _create(settings: ModelSettings, pretrained: str | None, state_bytes: int = 
     options = {"force_quick_gelu": bool(tag.get("quick_gelu", False)), **bias, **_text_options(name)}
     weight_bytes = state_bytes
     if name.startswith(LOCAL_DIR) and not state_bytes:
-        weight_bytes = weight_file(Path(name.removeprefix(LOCAL_DIR))).stat().st_size
+        weight_bytes = max(path.stat().st_size for path in weight_files(Path(name.removeprefix(LOCAL_DIR))))
     level = logging.root.manager.disable
     logging.disable(logging.ERROR)
     try:
@@ -378,7 +370,7 @@ def _open_tokenizer(name: str, context_length: int) -> Any:
         return open_clip.get_tokenizer(name, context_length=context_length or None, **options)
     except LOAD_ERRORS as error:
         raise machine_error(error) or TrainingError(
-            f"the tokenizer of {name} cannot be loaded ({_detail(error)}): run pip install "
+            f"the tokenizer of {name} cannot be loaded ({detail_of(error)}): run pip install "
             "'hubbleclip[offline]', and connect to the internet for the first run, or set another model.name"
         ) from error
 
@@ -421,16 +413,9 @@ def _channels(values: Sequence[float]) -> tuple[float, float, float]:
     return red, green, blue
 
 
-def _detail(error: Exception) -> str:
-    """Shorten an error of a library to one line."""
-    if isinstance(error, pickle.UnpicklingError):
-        return "the file contains objects that are not tensors"
-    return shorten(str(error), 200, placeholder=" ...") or type(error).__name__
-
-
 def _load_error(settings: ModelSettings, tag: dict[str, Any], error: Exception) -> HubbleclipError:
     """Make the error that says why weights do not load and what to change."""
-    name, detail = settings.name, _detail(error)
+    name, detail = settings.name, detail_of(error)
     if "patch_drop" in detail:
         problem = f"the image tower of {name} is no vision transformer: set model.force_patch_dropout to 0"
     elif name.startswith(LOCAL_DIR):

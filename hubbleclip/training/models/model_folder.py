@@ -6,7 +6,10 @@ hub for files, and allocate what a configuration demands.
 
 from __future__ import annotations
 
+import json
+import pickle
 import re
+import struct
 import zipfile
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
@@ -14,6 +17,7 @@ from dataclasses import fields
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from textwrap import shorten
 from typing import Any
 
 import open_clip
@@ -21,23 +25,25 @@ import torch
 from open_clip.hf_configs import arch_dict
 from open_clip.model import CLIPTextCfg, CLIPVisionCfg
 from open_clip.transform import PreprocessCfg
+from safetensors import SafetensorError
 
 from hubbleclip.config.model import OPEN_CLIP_CONFIG
 from hubbleclip.core.errors import TrainingError, machine_error
-from hubbleclip.core.io import check_bounded, read_json
+from hubbleclip.core.io import MAX_JSON_BYTES, check_bounded, read_bounded, read_json
 from hubbleclip.training.models.text_context import OWN_LENGTH
 
+LOAD_ERRORS = (
+    *(OSError, RuntimeError, ValueError, LookupError, TypeError, AttributeError, ImportError, StopIteration),
+    *(EOFError, ArithmeticError, AssertionError, MemoryError),
+    *(struct.error, pickle.UnpicklingError, SafetensorError, zipfile.BadZipFile),
+)
+"""Errors of torch, open_clip and its libraries if files cannot be fetched or do not contain a model."""
 CONFIG, TOKENIZER_CONFIG = "config.json", "tokenizer_config.json"
 MAX_TOKENIZER_BYTES = 1 << 26
 MAX_NUMBER, MAX_LAYERS = 1 << 20, 256
 """Largest number in the configuration of a model, and the largest number of layers."""
 SPARE_BYTES = 1 << 26
 """Memory that a model may need besides twice the size of its weight file, whose weights may have half precision."""
-PREFERRED_WEIGHTS = (
-    *("open_clip_model.safetensors", "open_clip_pytorch_model.safetensors", "open_clip_pytorch_model.bin"),
-    *("open_clip_pytorch_model.pth", "model.safetensors", "pytorch_model.bin", "pytorch_model.pth", "model.pth"),
-)
-"""Names of files of weights, in the order in which open_clip looks for them in a folder."""
 SMALL_FILES = ["*.json", "*.txt", "*.model"]
 TOKENIZER_FILES = frozenset({"tokenizer.json", "merges.txt", "spiece.model", "sentencepiece.bpe.model", "vocab.txt"})
 """Files of which a tokenizer of transformers needs one."""
@@ -83,10 +89,9 @@ def fetch(repository: str) -> Path:
     if CONFIG in names and OPEN_CLIP_CONFIG not in names:
         return Path(snapshot_download(repository, allow_patterns=[*SMALL_FILES, "model*.safetensors"]))
     open_clip.pretrained.download_pretrained_from_hf(repository)
-    with checking(folder):
-        text = read_json(folder / OPEN_CLIP_CONFIG)["model_cfg"]["text_cfg"]
-        tower = None if CONFIG in names else text.get("hf_model_name")
-        tokenizer = None if names & TOKENIZER_FILES else text.get("hf_tokenizer_name")
+    text = read_json(folder / OPEN_CLIP_CONFIG)["model_cfg"]["text_cfg"]
+    tower = None if CONFIG in names else text.get("hf_model_name")
+    tokenizer = None if names & TOKENIZER_FILES else text.get("hf_tokenizer_name")
     parts = [snapshot_download(tower, allow_patterns=[CONFIG])] if tower else []
     parts += [snapshot_download(tokenizer, allow_patterns=SMALL_FILES)] if tokenizer else []
     return Path(_joined(folder, *map(Path, parts)).name) if parts else folder
@@ -106,37 +111,43 @@ def _joined(folder: Path, *parts: Path) -> TemporaryDirectory[str]:
 
 @contextmanager
 def checking(folder: Path) -> Iterator[None]:
-    """Turn what a check in a `with` block finds, also values of wrong types, into a TrainingError of one line."""
+    """Turn what a check or a library in a `with` block finds into a TrainingError of one line."""
     try:
         yield
-    except (ValueError, LookupError, TypeError, AttributeError, RecursionError, OSError) as error:
-        advice = f"the model in {folder} does not load ({error}): export it again"
+    except LOAD_ERRORS as error:
+        advice = f"the model in {folder} does not load ({detail_of(error)}): export it again"
         raise machine_error(error) or TrainingError(advice) from error
 
 
+def detail_of(error: Exception) -> str:
+    """Shorten an error of a library to one line."""
+    if isinstance(error, pickle.UnpicklingError):
+        return "the file contains objects that are not tensors"
+    return shorten(str(error), 200, placeholder=" ...") or type(error).__name__
+
+
 def check_open_clip(folder: Path) -> None:
-    """Check a folder in the layout of open_clip. Raises ValueError, or an error of a wrong type, if it is refused."""
-    config = read_json(folder / OPEN_CLIP_CONFIG)
+    """Check a folder in the layout of open_clip. Raises one of `LOAD_ERRORS` if it is refused."""
+    config = _read_config(folder / OPEN_CLIP_CONFIG)
     model = config["model_cfg"]
     check_towers(str(folder), model)
     _check_keys(config)
-    _check_numbers(config)
     if not re.fullmatch(r"[\w.]+", model["vision_cfg"].get("timm_model_name") or "none"):
         raise ValueError("timm_model_name is not the name of an architecture")
     if model["text_cfg"].get("hf_model_name"):
         check_transformers(folder, arch_dict)
     if model["text_cfg"].get("hf_tokenizer_name"):
         check_tokenizer(folder)
-    check_weights(weight_file(folder))
+    for path in weight_files(folder):
+        check_weights(path)
 
 
-def weight_file(folder: Path) -> Path:
-    """Find the file of weights that open_clip reads. Raises ValueError if a folder has none."""
+def weight_files(folder: Path) -> list[Path]:
+    """List the files of weights, of which open_clip reads one. Raises ValueError if a folder has none."""
     found = [path for kind in ("safetensors", "bin", "pth") for path in folder.glob(f"*.{kind}")]
     if not found:
         raise ValueError("it has no file of weights, *.safetensors, *.bin or *.pth")
-    preferred = [folder / name for name in PREFERRED_WEIGHTS if folder / name in found]
-    return (preferred or sorted(found, key=lambda path: (path.suffix != ".safetensors", path)))[0]
+    return found
 
 
 def check_towers(name: str, config: Mapping[str, Any]) -> None:
@@ -153,27 +164,24 @@ def check_transformers(folder: Path, kinds: Collection[str]) -> str:
     from huggingface_hub.errors import StrictDataclassError  # noqa: PLC0415 - only new versions have it
     from transformers import CONFIG_MAPPING  # noqa: PLC0415 - takes 1 s, and only such models need it
 
-    config = read_json(folder / CONFIG)
+    config = _read_config(folder / CONFIG)
     if config["model_type"] not in kinds:
         raise ValueError(f"it has the kind {config['model_type']}, and not {' or '.join(kinds)}")
     _check_texts(CONFIG, config, CONFIG_MAPPING[config["model_type"]])
-    _check_numbers(config)
     try:
         CONFIG_MAPPING[config["model_type"]].from_dict(config)
     except StrictDataclassError as error:
-        raise ValueError(" ".join(str(error).split())) from error
+        raise ValueError(str(error)) from error
     return str(config["model_type"])
 
 
 def check_tokenizer(folder: Path) -> None:
     """Check the files of a tokenizer of transformers."""
-    names = {path.name for path in folder.iterdir()}
-    if not names & TOKENIZER_FILES:
+    small = [path for kind in SMALL_FILES for path in folder.glob(kind)]
+    if not TOKENIZER_FILES & {path.name for path in small}:
         raise ValueError(f"it has no tokenizer, which is one of {', '.join(sorted(TOKENIZER_FILES))}")
-    for name in names:
-        path = folder / name
-        if f"*{path.suffix}" in SMALL_FILES:
-            check_bounded(path, MAX_TOKENIZER_BYTES)
+    for path in small:
+        check_bounded(path, MAX_TOKENIZER_BYTES)
     config = read_json(folder / TOKENIZER_CONFIG)
     if not TOKENIZERS.fullmatch(str(config.get("tokenizer_class"))):
         raise ValueError(f"{TOKENIZER_CONFIG} has the unknown tokenizer_class {config.get('tokenizer_class')!r}")
@@ -185,14 +193,9 @@ def check_weights(path: Path) -> None:
     check_bounded(path)
     if path.suffix == ".safetensors":  # never compressed
         return
-    try:
-        with zipfile.ZipFile(path) as archive:
-            members = archive.infolist()
-    except zipfile.BadZipFile as error:
-        raise ValueError(f"{path.name} is neither safetensors nor a file of torch.save") from error
-    is_stored = all(member.compress_type == zipfile.ZIP_STORED for member in members)
-    if not is_stored or sum(member.file_size for member in members) > path.stat().st_size:
-        raise ValueError(f"{path.name} is compressed, which torch.save never does")
+    with zipfile.ZipFile(path) as archive:
+        if sum(member.file_size for member in archive.infolist()) > path.stat().st_size:
+            raise ValueError(f"{path.name} is compressed, which torch.save never does")
 
 
 def check_size(name: str, weight_bytes: int, **options: Any) -> None:
@@ -218,27 +221,21 @@ def _check_texts(name: str, values: dict[str, Any], kind: Any = None) -> None:
     own = kind().to_dict() if kind else ()
     for key, value in values.items():
         part = getattr(kind, "sub_configs", {}).get(key.removesuffix("_dict"))
-        has_text = any(isinstance(one, str) for _, one in _leaves(value))
+        has_text = value not in ([], {}) and not isinstance(value, int | float | None)
         if part and isinstance(value, dict):
             _check_texts(name, value, part)
         elif key in CODE_KEYS or (has_text and key not in own and not TEXT_KEYS.fullmatch(key)):
             raise ValueError(f"{name} has the unknown key {key!r}")
 
 
-def _check_numbers(config: dict[str, Any]) -> None:
-    """Check that all numbers are finite and of a usual size."""
-    for key, value in _leaves(config):
-        if isinstance(value, int | float) and not abs(value) <= (MAX_LAYERS if "layers" in key else MAX_NUMBER):
-            raise ValueError(f"{key} is {value}, which no model has")
+def _read_config(path: Path) -> Any:
+    """Read a configuration of a model, all of whose numbers must be finite and of a usual size."""
+    return json.loads(read_bounded(path, MAX_JSON_BYTES), object_pairs_hook=_checked_object)
 
 
-def _leaves(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:
-    """List the values that are neither objects nor lists, each with the key of the object that holds it."""
-    if isinstance(value, dict):
-        for name, one in value.items():
-            yield from _leaves(one, name)
-    elif isinstance(value, list):
-        for one in value:
-            yield from _leaves(one, key)
-    else:
-        yield key, value
+def _checked_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    for key, value in pairs:
+        for one in value if isinstance(value, list) else [value]:
+            if isinstance(one, int | float) and not abs(one) <= (MAX_LAYERS if "layers" in key else MAX_NUMBER):
+                raise ValueError(f"{key} is {one}, which no model has")
+    return dict(pairs)

@@ -25,7 +25,6 @@ from hubbleclip.training.models.model_folder import (
     check_tokenizer,
     check_transformers,
     check_weights,
-    checking,
 )
 
 PROCESSORS = ("preprocessor_config.json", "processor_config.json")
@@ -96,9 +95,8 @@ def converted(folder: Path) -> TemporaryDirectory[str]:
         from transformers import AutoConfig, AutoTokenizer  # noqa: PLC0415 - takes seconds, and is optional
     except ImportError as error:
         raise TrainingError(f"{folder} needs an extra: run pip install 'hubbleclip[export]'") from error
-    with checking(folder):
-        if check_transformers(folder, ("clip", "siglip")) == "siglip":
-            check_tokenizer(folder)
+    if check_transformers(folder, ("clip", "siglip")) == "siglip":
+        check_tokenizer(folder)
     config = AutoConfig.from_pretrained(folder)
     state: dict[str, Tensor] = {}
     for path in _weight_files(folder):
