@@ -6,7 +6,16 @@ import json
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError, WithJsonSchema
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+    WithJsonSchema,
+)
 
 from hubbleclip.core.errors import CONTROL, AnswerError
 
@@ -34,8 +43,13 @@ WORD = r'[^ "\\\n\r\t]{1,24}'
 """Pattern of a word in the JSON schema, which has no keyword for a number of words."""
 
 
-def _bounded_words(most: int) -> tuple[AfterValidator, WithJsonSchema]:
-    """Limit the number of words of a text, both in the validation and in the JSON schema."""
+def _plain(text: object) -> object:
+    """Take control characters, markup and addresses out of a text."""
+    return " ".join(MARKUP.sub(" ", CONTROL.sub(" ", text)).split()) if isinstance(text, str) else text
+
+
+def _bounded_words(most: int) -> tuple[BeforeValidator, AfterValidator, WithJsonSchema]:
+    """Clean a text, and limit the number of its words, both in the validation and in the JSON schema."""
 
     def check(text: str) -> str:
         if len(text.split()) > most:
@@ -43,13 +57,14 @@ def _bounded_words(most: int) -> tuple[AfterValidator, WithJsonSchema]:
         return text
 
     # The schema does not limit the number of characters, because some servers check only that and not the pattern.
-    return AfterValidator(check), WithJsonSchema({"type": "string", "pattern": f"^{WORD}( {WORD}){{0,{most - 1}}}$"})
+    schema = WithJsonSchema({"type": "string", "pattern": f"^{WORD}( {WORD}){{0,{most - 1}}}$"})
+    return BeforeValidator(_plain), AfterValidator(check), schema
 
 
-Phrase = Annotated[str, StringConstraints(strip_whitespace=True, min_length=2, max_length=80), *_bounded_words(10)]
-Aim = Annotated[str, StringConstraints(strip_whitespace=True, min_length=2, max_length=160), *_bounded_words(20)]
+Phrase = Annotated[str, StringConstraints(min_length=2, max_length=80), *_bounded_words(10)]
+Aim = Annotated[str, StringConstraints(min_length=2, max_length=160), *_bounded_words(20)]
 Summary = Annotated[
-    str, StringConstraints(strip_whitespace=True, min_length=2, max_length=400), *_bounded_words(MAX_SUMMARY_WORDS)
+    str, StringConstraints(min_length=2, max_length=400), *_bounded_words(MAX_SUMMARY_WORDS)
 ]
 
 
@@ -79,15 +94,6 @@ def answer_schema() -> dict[str, Any]:
     return Answer.model_json_schema()
 
 
-def _plain(value: Any) -> Any:
-    """Take control characters, markup and addresses out of the texts of nested lists and objects."""
-    if isinstance(value, str):
-        return " ".join(MARKUP.sub(" ", CONTROL.sub(" ", value)).split())
-    if isinstance(value, dict):
-        return {key: _plain(one) for key, one in value.items()}
-    return [_plain(one) for one in value] if isinstance(value, list) else value
-
-
 def without_fence(text: str) -> str:
     """Take the fence of Markdown, which some models write, away from an answer."""
     return text.strip().removeprefix("```json").removeprefix("```").removesuffix("```")
@@ -96,9 +102,7 @@ def without_fence(text: str) -> str:
 def parse_answer(text: str) -> Answer:
     """Parse and validate an answer, because not every server enforces the schema."""
     try:
-        return Answer.model_validate(_plain(json.loads(without_fence(text))))
-    except RecursionError as error:
-        raise AnswerError("invalid_json", "the answer is nested too deeply") from error
+        return Answer.model_validate(json.loads(without_fence(text)))
     except json.JSONDecodeError as error:
         raise AnswerError("invalid_json", f"the answer is not JSON: {error.msg} at character {error.pos}") from error
     except ValidationError as error:

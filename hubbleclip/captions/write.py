@@ -13,7 +13,7 @@ from hubbleclip.captions.backends.base import Backend, SourceText
 from hubbleclip.captions.grounding import ground
 from hubbleclip.captions.registry import writer_name
 from hubbleclip.captions.schema import SCHEMA_VERSION
-from hubbleclip.contracts.validation import contract_violations
+from hubbleclip.contracts.validation import whole
 from hubbleclip.core.errors import AnswerError, ContractError
 from hubbleclip.core.io import read_bounded, sha256_bytes, write_bytes
 from hubbleclip.core.layout import Layout
@@ -59,8 +59,10 @@ def write_summary(source: SourceText, backend: Backend, seed: int, layout: Layou
         duration_s=took_s,
         answered_at=datetime.now(UTC),
     )
-    if fault := broken_rule(summary):
-        raise AnswerError("invalid_answer", f"the answer breaks the data contract: {fault}")
+    try:
+        whole({"abstract_summary": [summary]})
+    except ContractError as error:
+        raise AnswerError("invalid_answer", f"the answer breaks the data contract: {error}") from error
     # An answer without a model is not stored, because it is made faster than a file is written.
     if backend.is_model:
         write_bytes(path, STORED.dump_json(summary))
@@ -71,25 +73,15 @@ def read_stored(path: Path) -> AbstractSummary | None:
     """Read a stored answer; None where there is none. One that cannot be used is set aside and asked for again."""
     try:
         summary = STORED.validate_json(read_bounded(path, MAX_STORED_BYTES))
-        fault = broken_rule(summary)
+        whole({"abstract_summary": [summary]})
     except FileNotFoundError:
         return None
-    except ValueError as error:
-        fault = str(error)
-    if not fault:
-        return summary
-    path.replace(path.with_suffix(".refused"))
-    log.warning("captions: the stored answer %s is set aside and asked for again: %s", path, " ".join(fault.split()))
-    return None
-
-
-def broken_rule(summary: AbstractSummary) -> str:
-    """Describe how a summary breaks the data contract; "" if it does not."""
-    try:
-        violations = contract_violations("abstract_summary", [summary])
-    except ContractError as error:
-        return str(error)
-    return next((violation.detail for violation in violations.values()), "")
+    except (ValueError, ContractError) as error:
+        path.replace(path.with_suffix(".refused"))
+        fault = " ".join(str(error).split())
+        log.warning("captions: the stored answer %s is set aside and asked for again: %s", path, fault)
+        return None
+    return summary
 
 
 def count_call(path: Path) -> int:

@@ -291,14 +291,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         with ending_on_interrupt(can_resume=bool(words) and words[0] in RESUMED), closing(handler):
             app(words, exit_on_error=False, print_error=False)
-    except (HubbleclipError, CycloptsError) as error:
-        fail(complete_advice(str(machine_error(error) or error), shlex.join(given_flags(words))), words)
-    except (OSError, MemoryError, RuntimeError) as error:
-        if failure := machine_error(error):
-            fail(str(failure), words)
-        if not isinstance(error, OSError) or error.errno not in NO_ACCESS_ERRNOS or not error.filename:
+    except (HubbleclipError, CycloptsError, OSError, MemoryError, RuntimeError) as error:
+        failure: BaseException | str = machine_error(error) or error
+        if isinstance(failure, OSError) and failure.errno in NO_ACCESS_ERRNOS and failure.filename:
+            failure = f"{failure.filename} cannot be used ({failure.strerror}): check its permissions, or set --data"
+        if isinstance(failure, OSError | RuntimeError):
             raise
-        fail(f"{error.filename} cannot be used ({error.strerror}): check its permissions, or set --data", words)
+        fail(complete_advice(str(failure), shlex.join(given_flags(words))), words)
 
 
 def fail(message: str, words: Sequence[str]) -> NoReturn:

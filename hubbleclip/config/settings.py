@@ -250,7 +250,9 @@ def _merge_tables(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
 def read_settings(profile: str, *overrides: dict[str, Any]) -> Settings:
     """Read the settings of a profile, with all layers merged in the precedence that the module docstring lists."""
     site = read_toml(SITE_FILE) if SITE_FILE.is_file() else {}
-    _name_site_file(site)
+    usual = Settings().model_dump(mode="json")
+    if changed := [name for name in site if _merge_tables(usual, {name: site[name]}) != usual]:
+        _log_site_file(SITE_FILE.absolute(), ", ".join(changed))
     file = profile_file(profile)
     # The profile is named after its file, so that two profiles never share an output folder.
     given: dict[str, Any] = {}
@@ -266,19 +268,6 @@ def read_settings(profile: str, *overrides: dict[str, Any]) -> Settings:
     return settings
 
 
-def _name_site_file(site: dict[str, Any]) -> None:
-    """Log which settings the file of the working directory changes, once per set of them."""
-    usual = _paths(Settings().model_dump(mode="json"))
-    if changed := [name for name, value in _paths(site).items() if usual.get(name) != value]:
-        _log_site_file(", ".join(sorted(changed)))
-
-
-def _paths(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the settings of nested tables by `section.name`."""
-    tables = {name: value if isinstance(value, dict) else {"": value} for name, value in values.items()}
-    return {f"{name}.{key}".strip("."): one for name, table in tables.items() for key, one in table.items()}
-
-
 @cache
-def _log_site_file(names: str) -> None:
-    log.info("%s sets %s", SITE_FILE.absolute(), names)
+def _log_site_file(path: Path, names: str) -> None:
+    log.info("%s changes %s", path, names)

@@ -85,8 +85,5 @@ def end_with_parent() -> None:
 
 
 def _await_parent() -> None:
-    from multiprocessing import parent_process  # noqa: PLC0415 - loaded in a worker, but not needed by each command
-
-    if parent := parent_process():
-        parent.join()
-        os._exit(INTERRUPTED)
+    sys.modules["multiprocessing"].parent_process().join()
+    os._exit(INTERRUPTED)

@@ -63,8 +63,14 @@ class Storage:
 
     def read(self, address: str, max_bytes: int = MAX_BYTES) -> bytes:
         """Read a whole file. DatasetError is raised before reading if the file is too large."""
-        with _bounded(address):
-            return read_bounded(_checked_path(address), max_bytes)
+        num_bytes = self.size_bytes(address)
+        if num_bytes > max_bytes:
+            raise DatasetError(f"{address} has {num_bytes} bytes, more than {max_bytes}: it is no file of a dataset")
+        return self._content(address, num_bytes)
+
+    def _content(self, address: str, num_bytes: int) -> bytes:
+        with _checked_path(address).open("rb") as file:
+            return file.read(num_bytes)
 
     def read_spans(self, spans: Sequence[Span]) -> list[bytes]:
         """Read byte ranges of files; a range beyond the end of its file gives fewer bytes."""
@@ -100,8 +106,7 @@ def _checked_path(address: str) -> Path:
     A dataset of a stranger may contain a link to a file elsewhere, or a file that never ends, such as a FIFO.
     """
     path = Path(address)
-    if path.resolve().parent != path.parent.resolve() and not _is_cached(path):
-        raise _link_error(address)
+    _check_link(path, path.resolve().parent == path.parent.resolve())
     if path.exists() and not path.is_file():
         raise DatasetError(f"{address} is not a regular file: remove it and copy the dataset again")
     return path
@@ -116,29 +121,16 @@ def _is_cached(path: Path) -> bool:
     return path.resolve().parent in [folder.with_name("blobs") for folder in snapshots]
 
 
-def _link_error(address: str) -> DatasetError:
-    return DatasetError(f"{address} is a link to another folder: copy the file here")
-
-
-@contextmanager
-def _bounded(address: str) -> Iterator[None]:
-    """Convert the error for a file that is too large to be read into memory."""
-    try:
-        yield
-    except TooLargeError as error:
-        raise DatasetError(f"{address}: {error}: it is not a file of a dataset") from error
+def _check_link(path: Path, is_inside: bool) -> None:
+    if not is_inside and not _is_cached(path):
+        raise DatasetError(f"{path} is a link to another folder: copy the file here")
 
 
 def file_address(place: str | Path, name: str) -> str:
     """Make the address of a file of a dataset; raises DatasetError if a link leads elsewhere."""
     address = f"{place}/{name}"
-    path = Path(address)
-    if (
-        open_storage(place) is LOCAL
-        and not path.resolve().is_relative_to(Path(place).resolve())
-        and not _is_cached(path)
-    ):
-        raise _link_error(address)
+    if open_storage(place) is LOCAL:
+        _check_link(Path(address), Path(address).resolve().is_relative_to(Path(place).resolve()))
     return address
 
 
@@ -161,7 +153,7 @@ class RemoteStorage(Storage):
                 from aiohttp import ClientTimeout  # noqa: PLC0415 - an optional dependency
 
                 # A limit is one of a session, so sizes are rounded up to powers of two, which are few.
-                total_s = _longest_s(1 << num_bytes.bit_length())
+                total_s = REQUEST_S + (1 << num_bytes.bit_length()) / MIN_BYTES_PER_S
                 options["client_kwargs"] = {"timeout": ClientTimeout(total=total_s, sock_read=REQUEST_S)}
             return fsspec.filesystem(self.protocol, **options)
         except (ImportError, ValueError) as error:
@@ -169,14 +161,9 @@ class RemoteStorage(Storage):
             advice = f"pip install 'hubbleclip[{extra}]'" if extra else "use a folder or an s3:// URL"
             raise DatasetError(f"{self.protocol}:// URLs cannot be opened ({error}): {advice}") from error
 
-    def read(self, address: str, max_bytes: int = MAX_BYTES) -> bytes:
-        """See `Storage`."""
-        num_bytes = self.size_bytes(address)
-        with _bounded(address):
-            if num_bytes > max_bytes:
-                raise TooLargeError(f"{address} has {num_bytes} bytes, more than {max_bytes}")
-            with service_errors(address), self.filesystem(num_bytes).open(address, "rb") as file:
-                return read_bounded(file, num_bytes, _longest_s(num_bytes))
+    def _content(self, address: str, num_bytes: int) -> bytes:
+        with service_errors(address), self.filesystem(num_bytes).open(address, "rb") as file:
+            return read_bounded(file, num_bytes)
 
     def read_spans(self, spans: Sequence[Span]) -> list[bytes]:
         """See `Storage`."""
@@ -201,11 +188,6 @@ class RemoteStorage(Storage):
                 self.filesystem().put_file(str(source), address)
         except FileNotFoundError as error:
             raise DatasetError(f"{address} cannot be written ({error}): create the bucket first") from error
-
-
-def _longest_s(num_bytes: int) -> float:
-    """Return the longest time in which a response of some bytes must arrive."""
-    return REQUEST_S + num_bytes / MIN_BYTES_PER_S
 
 
 def _checked(part: bytes | Exception) -> bytes:
@@ -252,6 +234,6 @@ def commit_to_hub(url: str, files: Mapping[str, Path | bytes], message: str) -> 
 
 
 def _error_classes() -> tuple[type[Exception], ...]:
-    """Return OSError and the base classes of the errors of the loaded libraries."""
+    """Return the base classes of the errors of this module and of the loaded libraries."""
     loaded = (getattr(sys.modules[module], name) for module, name in LIBRARY_ERRORS.items() if module in sys.modules)
-    return OSError, *loaded
+    return OSError, TooLargeError, *loaded

@@ -43,7 +43,8 @@ def test_every_setting_is_described() -> None:
     assert [name for name, field in fields if not isinstance(field.default, Section) and not field.description] == []
 
 
-def test_layers_win_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_layers_win_in_order(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "hubbleclip")
     module.SITE_FILE.write_text("[train]\nsteps = 11\nseed = 11\nwarmup_steps = 11\nlog_every = 11\n")
     own = module.SITE_FILE.with_name("mine.toml")
     own.write_text("[train]\nsteps = 12\nseed = 12\nwarmup_steps = 12\n")
@@ -51,6 +52,7 @@ def test_layers_win_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HUBBLECLIP_TRAIN__SEED", "13")
     train = read_settings(str(own), {"train": {"steps": 14}}).train
     assert (train.steps, train.seed, train.warmup_steps, train.log_every) == (14, 13, 12, 11)
+    assert caplog.messages == [f"{module.SITE_FILE} changes train"]
 
 
 @pytest.mark.parametrize(

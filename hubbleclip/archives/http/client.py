@@ -279,7 +279,7 @@ class Transport:
             response.raw.connection.reader.deadline = deadline
         try:
             # requests' own functions would wait for a whole chunk, without limit on a very slow server
-            for data in chunks(response.raw.read1, limit_bytes, limit_s):
+            for data in chunks(response.raw.read1, limit_bytes):
                 num_bytes += len(data)
                 yield data
                 now = time.monotonic()
