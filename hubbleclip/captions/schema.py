@@ -63,9 +63,7 @@ def _bounded_words(most: int) -> tuple[BeforeValidator, AfterValidator, WithJson
 
 Phrase = Annotated[str, StringConstraints(min_length=2, max_length=80), *_bounded_words(10)]
 Aim = Annotated[str, StringConstraints(min_length=2, max_length=160), *_bounded_words(20)]
-Summary = Annotated[
-    str, StringConstraints(min_length=2, max_length=400), *_bounded_words(MAX_SUMMARY_WORDS)
-]
+Summary = Annotated[str, StringConstraints(min_length=2, max_length=400), *_bounded_words(MAX_SUMMARY_WORDS)]
 
 
 class Answer(BaseModel):

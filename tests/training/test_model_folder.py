@@ -52,7 +52,9 @@ def test_a_folder_without_weights_that_open_clip_reads_is_refused(folder, tmp_pa
 
 
 @pytest.mark.parametrize(("kind", "num_names"), [(zipfile.ZIP_DEFLATED, 1), (zipfile.ZIP_STORED, 2)])
-def test_weights_that_take_more_memory_than_their_file_are_refused_also_beside_others(kind, num_names, folder, tmp_path):
+def test_weights_that_take_more_memory_than_their_file_are_refused_also_beside_others(
+    kind, num_names, folder, tmp_path
+):
     for path in folder.iterdir():
         (tmp_path / path.name).write_bytes(path.read_bytes())
     with zipfile.ZipFile(tmp_path / "model.pth", "w", kind) as archive:
