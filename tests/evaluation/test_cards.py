@@ -73,7 +73,7 @@ def test_the_card_names_start_step_mode_data_and_licences() -> None:
     text = model_card.model_card(FACTS)
     for said in (
         "`openai`",
-        "600",
+        "step 600, 76,800 samples",
         "lora",
         "12,345 tiles in train, 678 tiles in test",
         "image_tower.onnx",

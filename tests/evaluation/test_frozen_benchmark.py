@@ -72,6 +72,8 @@ def test_the_programmes_of_the_protocol_are_those_of_the_rule():
 def test_the_items_are_all_tiles_of_drawn_programmes_of_any_split_and_no_other(items):
     assert {one.proposal_id for one in items.samples} == {f"hst:{number}" for number in DRAWN}
     assert len(items.samples) == 2 * len(DRAWN)
+    unknown = replace(sample(999, 99), proposal_id="local:unknown")
+    assert benchmark_items([*made_samples(), unknown]).image_ids == items.image_ids
     assert identity(items, frozenset({"hst:5086", "hst:5054"}))["num_programs_in_train"] == 1
 
 
@@ -171,9 +173,3 @@ def test_the_id_of_a_shared_caption_is_that_of_the_smallest_of_its_programmes():
     items = benchmark_items(rows)
     ids = dict(zip(items.texts, items.text_ids, strict=True))
     assert ids == {"One text of both.": "hst:5086", "Another text.": "hst:5147"}
-
-
-def test_a_proposal_without_a_number_is_not_of_the_benchmark(items):
-    unknown = replace(sample(999, 99), proposal_id="local:unknown")
-    found = benchmark_items([*made_samples(), unknown])
-    assert found.image_ids == items.image_ids

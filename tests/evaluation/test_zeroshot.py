@@ -44,16 +44,6 @@ def test_metrics_of_a_resample_equal_those_of_the_items_written_out(items) -> No
         np.testing.assert_allclose(metric(scores_i, gains_i, weight_i[None]), written_out)
 
 
-def test_a_task_with_labels_in_one_group_is_absent() -> None:
-    classes = ("GALAXY", "COMET", None)
-    one_group, two_groups = (
-        [sample(i, group, target_class=classes[i], category=None) for i, group in enumerate(groups)]
-        for groups in ((0, 0, 1), (0, 1, 1))
-    )
-    assert labels_of(one_group) == {}
-    assert list(labels_of(two_groups)) == ["kind"]
-
-
 def test_only_the_groups_of_the_kept_phrases_count_and_joined_groups_are_one() -> None:
     classes = ("GALAXY;COMET", "GALAXY;RING", "GALAXY", "GALAXY")
     samples = [

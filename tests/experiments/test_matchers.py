@@ -1,5 +1,6 @@
-"""Learning which caption belongs to which picture from features of frozen towers."""
+"""Learning which caption belongs to which picture from features of frozen towers, and the trials of the study."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,11 +9,20 @@ import torch
 
 from experiments.pairs.alignment import align, fit_alignment, fit_words
 from experiments.pairs.frozen_features import Pairs
-from experiments.pairs.methods import METHODS, Matcher
+from experiments.pairs.methods import METHODS, SEEDED, Matcher
+from experiments.pairs.report import (
+    check_repetitions,
+    check_size,
+    check_unrelated,
+    cross_validation_trials,
+    fit,
+    holdout_trials,
+)
 from experiments.pairs.saved import SavedMatcher, find_pictures, read_matcher, save_matcher
 from hubbleclip.config.settings import TrainSettings
-from hubbleclip.core.errors import DatasetError
+from hubbleclip.core.errors import DatasetError, SettingsError
 from hubbleclip.core.vectors import unit
+from hubbleclip.dataset.splits.continuations import Link
 
 SETTINGS = TrainSettings(steps=60, learning_rate=1e-2, warmup_steps=5, weight_decay=0.1)
 NUM, NUM_SEEN, LATENT = 120, 90, 4
@@ -105,3 +115,49 @@ def test_the_alignment_weighs_directions_by_their_canonical_correlations() -> No
 def test_words_of_one_text_or_of_most_texts_carry_no_weight() -> None:
     texts = ["the nebula glows", "the nebula fades", "the comet", "the jet", "the moons"]
     assert list(fit_words(texts).weights) == ["nebula"]
+
+
+FEW = replace(made_pairs().take(np.arange(20)), group_n=np.repeat(np.arange(10), 2))
+
+
+def test_folds_test_each_picture_once_and_share_no_group_with_the_training_part() -> None:
+    trials = cross_validation_trials(FEW, 5, [1])
+    assert sorted(name for trial in trials for name in trial.test.names) == list(FEW.names)
+    assert not any(set(trial.train.group_n) & set(trial.test.group_n) for trial in trials)
+
+
+def test_with_two_folders_one_is_trained_on_and_the_other_tested() -> None:
+    (trial,) = holdout_trials(FEW.take(np.arange(6)), FEW.take(np.arange(6, 20)), [1])
+    assert (len(trial.train.names), len(trial.test.names)) == (6, 14)
+
+
+def test_a_method_in_closed_form_is_trained_once_on_the_same_pictures() -> None:
+    matchers = fit(holdout_trials(FEW, FEW, [1, 2, 3]), TrainSettings(steps=1, warmup_steps=0))
+    assert {name: len(set(map(id, of_method))) for name, of_method in matchers.items()} == {
+        name: 3 if name in SEEDED else 1 for name in METHODS
+    }
+
+
+@pytest.mark.parametrize(("folds", "draws", "option"), [(1, 3, "--folds"), (-2, 3, "--folds"), (5, 0, "--draws")])
+def test_repetitions_that_train_nothing_are_refused(folds: int, draws: int, option: str) -> None:
+    check_repetitions(2, 1)
+    with pytest.raises(SettingsError, match=option):
+        check_repetitions(folds, draws)
+
+
+@pytest.mark.parametrize(("groups", "folds"), [(49, 5), (9, 1), (3, 5)])
+def test_too_few_groups_per_fold_are_refused(groups: int, folds: int) -> None:
+    check_size(10 * folds, folds)
+    with pytest.raises(
+        DatasetError, match=rf"{groups} groups of related pictures are too few for {folds} .*--folds lower"
+    ):
+        check_size(groups, folds)
+
+
+def test_related_folders_are_refused_and_the_pairs_named() -> None:
+    check_unrelated([])
+    links = [Link(one=f"a{row}", other="b", reason="subject", detail="m42") for row in range(9)]
+    with pytest.raises(
+        DatasetError, match=r"9 training pictures .* a0 and b \(subject: m42\); .*; \.\.\..*--drop-related"
+    ):
+        check_unrelated(links)

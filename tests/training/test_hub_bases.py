@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 import torch
 from hub_cache import snapshot, write_base, write_tokenizer
-from huggingface_hub import snapshot_download as fetch
 from squares_dataset import MODEL, TRAIN
 
 from hubbleclip.config.settings import ModelSettings, Settings
@@ -98,13 +97,6 @@ def test_a_text_tower_of_transformers_may_have_its_configuration_and_tokenizer_i
     (folder / "open_clip_config.json").unlink()
     shutil.copytree(folder, other, dirs_exist_ok=True)
     assert torch.equal(load_model(ModelSettings(name="hf-hub:made/text"), 1).encode_texts(TEXTS), expected)
-
-
-def test_the_hub_is_asked_once_per_load(cache, monkeypatch):
-    asked = []
-    monkeypatch.setattr("huggingface_hub.snapshot_download", lambda *a, **o: asked.append(a) or fetch(*a, **o))
-    load_model(BASE, 1)
-    assert asked == [("made/squares",)]
 
 
 def test_a_repository_of_transformers_is_a_base(cache):

@@ -2,10 +2,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from squares_dataset import MODEL, TRAIN
+from squares_dataset import MODEL, TRAIN, make_dataset
 
 from hubbleclip.config.settings import ModelSettings
-from hubbleclip.core.errors import TrainingError
+from hubbleclip.core.errors import DatasetError, TrainingError
 from hubbleclip.training import checkpoints
 from hubbleclip.training.loop import train
 from hubbleclip.training.runs import settings_digest
@@ -75,10 +75,12 @@ def test_rows_have_the_metrics_that_a_reader_needs(run_dir) -> None:
 
 def test_nothing_is_left_behind_when_a_training_cannot_start(dataset_dir, tmp_path) -> None:
     with pytest.raises(TrainingError):
-        train(dataset_dir, tmp_path, ModelSettings(name="nothing", pretrained=""), TRAIN, code_version="test")
+        train(dataset_dir, tmp_path / "runs", ModelSettings(name="nothing", pretrained=""), TRAIN, code_version="test")
     with pytest.raises(TrainingError):
-        train(dataset_dir, tmp_path, MODEL, TRAIN.model_copy(update={"loss": "nothing"}), code_version="test")
-    assert list(tmp_path.iterdir()) == []
+        train(dataset_dir, tmp_path / "runs", MODEL, TRAIN.model_copy(update={"loss": "nothing"}), code_version="test")
+    with pytest.raises(DatasetError, match="1 proposal group"):
+        train(make_dataset(tmp_path / "few", num_groups=1), tmp_path / "runs", MODEL, TRAIN, code_version="test")
+    assert not (tmp_path / "runs").exists()
 
 
 def test_a_checkpoint_is_written_after_the_metrics_of_its_step(dataset_dir, tmp_path, monkeypatch) -> None:

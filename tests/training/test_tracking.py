@@ -9,7 +9,7 @@ from squares_dataset import TRAIN
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from hubbleclip.core.errors import TrainingError
-from hubbleclip.training.tracking import METRICS, TENSORBOARD, TRACKERS, Tracker, read_metrics
+from hubbleclip.training.tracking import METRICS, TENSORBOARD, Tracker, read_metrics
 
 
 def rows(first: int, last: int, offset: float = 0.0) -> list[tuple[int, dict[str, float]]]:
@@ -38,26 +38,6 @@ def test_rows_after_the_checkpoint_of_a_resumed_run_are_replaced(tmp_path: Path)
         assert [(one.step, one.value) for one in events.Scalars(name)] == [
             (step, metrics[name]) for step, metrics in expected
         ]
-
-
-class Recorder:
-    def __init__(self, run_dir: Path, step: int) -> None:
-        self.seen: list[object] = [step]
-
-    def write(self, step: int, metrics: dict[str, float]) -> None:
-        self.seen.append((step, metrics))
-
-    def close(self) -> None:
-        self.seen.append("closed")
-
-
-def test_a_tracker_is_one_class_and_one_entry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    made: list[Recorder] = []
-    monkeypatch.setitem(TRACKERS, "mine", lambda *given: made.append(Recorder(*given)) or made[-1])
-    tracker = Tracker(tmp_path, 2, ["mine"])
-    tracker.write(3, {"loss": 0.5})
-    tracker.close()
-    assert made[0].seen == [2, (3, {"loss": 0.5}), "closed"]
 
 
 @pytest.mark.slow
