@@ -30,7 +30,7 @@ NEWEST_TILES = "SELECT path, tile_id FROM tile ORDER BY cut_at DESC, tile_id LIM
 
 
 class ProgressArtifacts(logging.Handler):
-    """Shows the progress of each kind of work on the page of its flow run; the records also move the terminal's bars.
+    """Shows the progress of each kind of work on the page of its flow run, from the log records of its progress.
 
     `_shown` holds the artifact of each kind of work in each flow run, and the time of its last change, in seconds of
     the monotonic clock.

@@ -121,7 +121,10 @@ def deployment_automations(name: str, deployment_id: UUID, settings: FlowSetting
 def run_trigger(
     events: set[str], related: dict[str, str], *, after: Set[str] = frozenset(), within_s: float = 0.0
 ) -> EventTrigger:
-    """Make a trigger on `events` of flow runs or, if `after` is given, on their absence after an event of `after`."""
+    """Make a trigger that fires on one of `events` of a flow run.
+
+    If `after` is given, it fires when no event of `events` follows an event of `after` within `within_s`.
+    """
     return EventTrigger(
         after=set(after),
         expect=events,

@@ -1,4 +1,4 @@
-"""The pipeline as Prefect flows: what all flows share, the stages, then the order of work.
+"""The pipeline as Prefect flows: a flow for each stage, and flows that run several stages in order.
 
 Stages that need torch are imported when they run, because that import takes seconds.
 """
@@ -157,7 +157,7 @@ def evaluate(
         profile: Name of a profile, such as demo, hubble, local or paper, or the path of a TOML file with settings.
         overrides: Settings to change, section by section, such as {"evaluation": {"bootstrap": 500}}.
         run: Id of the run; without it, the newest one on the newest dataset.
-        is_own: Without an id, take the run with these settings.
+        is_own: Evaluate the run that was trained with these settings instead of the newest one, if no id is given.
 
     """
     from hubbleclip.evaluation.report.figures import figure_bytes, retrieval_figure  # noqa: PLC0415 - matplotlib

@@ -3,8 +3,8 @@
 A command uses the server that runs on its data root, such as that of `hubbleclip server`. If none runs, the command
 starts one, which ends when no command has used it for some seconds, even if the commands were killed.
 
-Users of its API can run any command on the worker, by creating a deployment. The API has a key, a password of HTTP
-basic authentication; requests of web pages on other sites are refused too, by CORS and by CSRF protection.
+Whoever may use the server's API can run any command on the worker, by creating a deployment. The API therefore has a
+key, which is a password of HTTP basic authentication; CORS and CSRF protection refuse requests of other web sites.
 
 Prefect's own temporary server is not used, because it stops while its clients still use it. `prefect server start
 --background` is not used, because its server never ends by itself, and a server that was killed leaves a file that
@@ -57,7 +57,7 @@ SETTINGS = {
 }
 """Environment variables of the server, the workers and the commands."""
 QUIET = {"PREFECT_SERVER_LOGGING_LEVEL": "CRITICAL", "PREFECT_LOGGING_LEVEL": "CRITICAL"}
-"""Further environment variables of commands, whose own log says what happens."""
+"""Further environment variables of commands. They silence Prefect, because a command logs what happens itself."""
 
 
 def prefect_home(data: Path) -> Path:
@@ -92,7 +92,7 @@ def protection(key: str, port: int) -> dict[str, str]:
 
 
 def client_key(home: Path, environment: Mapping[str, str]) -> dict[str, str]:
-    """Return the variable with the stored key if `PREFECT_API_URL` names a local server and the variable is not set."""
+    """Return the variable `KEY` with the stored key, unless it is set or `PREFECT_API_URL` names no local server."""
     # the key of this machine is not sent to other machines
     is_local = urlsplit(environment.get("PREFECT_API_URL", "")).hostname in LOOPBACK
     if KEY in environment or not is_local or not (home / KEY_FILE).is_file():
@@ -219,7 +219,7 @@ def serve(data: Path, port: int, environment: Mapping[str, str]) -> None:
             there = f"http://{HOST}:{running_port(home)}"
             raise HubbleclipError(f"a server of {data} runs at {there}: open its pages there, or wait until it ends")
         time.sleep(0.5)
-    try:  # only a test: the socket is closed, so that clients are refused until the server is ready
+    try:  # tests whether the port is free; the socket is closed, so that clients are refused until the server is ready
         socket.create_server((HOST, port)).close()
     except OSError as error:
         raise HubbleclipError(f"cannot listen on port {port} ({error.strerror}): choose another --port") from error
@@ -259,7 +259,7 @@ def main() -> None:
                 else:
                     fcntl.flock(users, fcntl.LOCK_UN)
             fcntl.flock(users, fcntl.LOCK_EX)  # held until the end, so that no further command joins
-            os.close(lock)  # before the users' lock; otherwise the next command would join this server
+            os.close(lock)  # released before the users' lock; otherwise the next command would join this server
             server.should_exit = True
             time.sleep(1)
             # Prefect's services need not end first, because they keep their state in the database.

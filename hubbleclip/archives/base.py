@@ -233,26 +233,26 @@ class ProcessLocal:
     _recipe: tuple[str, type, tuple[Any, ...]]
 
     def __new__(cls, *args: Any) -> Self:
-        """Create the object, and keep a unique name, the class and the arguments, from which it is built again."""
+        """Create the object, and keep its recipe: a unique name, the class and the arguments of the constructor."""
         instance = super().__new__(cls)
         # The name keeps equal archives apart: a worker outlives a run, and an open circuit breaker never closes.
         instance._recipe = uuid4().hex, cls, args
         return instance
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Pickle the recipe instead of the object's state."""
+        """Pickle the recipe (see `__new__`) instead of the object's state."""
         return _build, self._recipe
 
 
 def _build(*recipe: Any) -> Any:
-    """Return the object that this process has built of the same recipe, or build it."""
+    """Return the object that this process has built from the same recipe, or build it now."""
     with _BUILD_LOCK:  # two threads that call `lru_cache` at once could build it twice
         return _build_once(*recipe)
 
 
 @lru_cache(BUILT_OBJECTS)
 def _build_once(name: str, cls: type, args: tuple[Any, ...]) -> Any:
-    """Build an object."""
+    """Build an object from its recipe; `lru_cache` keeps the object."""
     return cls(*args)
 
 

@@ -2,7 +2,7 @@
 
 The tables of observations, planes and artifacts (CAOM 2) are queried by TAP, as in astroquery 0.4.11 (`cadc/core.py`,
 lines 282 and 715), and their rows are converted to MAST's columns, so that everything after the request is the same
-code. Proposals come from STScI. The archive is tested with made answers only.
+code. Proposals come from STScI. This client has been tested with synthetic responses only, never with CADC's server.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ COLUMNS = {
     "s_ra": "COORD1(CENTROID(p.position_bounds))",
     "s_dec": "COORD2(CENTROID(p.position_bounds))",
 }
-"""Column of CAOM 2 in CADC's tables, by MAST's column."""
+"""For each of MAST's columns that are used: the expression for its value in CADC's tables (CAOM 2)."""
 PRODUCT_COLUMNS = {
     "dataset": "o.observationID",
     "proposal_id": "o.proposal_id",
@@ -71,11 +71,11 @@ PRODUCT_COLUMNS = {
     "size": "a.contentLength",
     "prvversion": "a.contentChecksum",
 }
-"""Column of CADC's tables, by the name that `product_row` reads, or by MAST's column."""
+"""For each column that `product_row` reads, and for some of MAST's columns: the expression in CADC's tables."""
 
 
 class CadcClient(MissionsClient):
-    """Client of CADC's TAP service, whose rows get MAST's columns. As at MAST's search API, names become numbers."""
+    """Client of CADC's TAP service; rows get MAST's columns. An observation's number is made from its name."""
 
     token_variable = ""
 
@@ -91,7 +91,7 @@ class CadcClient(MissionsClient):
         return num
 
     def observations(self, criteria: Criteria, *, page: int, page_size: int, tries: int = 0) -> ResultPage:
-        """See `MastClient.observations`. TAP has no pages, so that the earlier pages are requested too."""
+        """See `MastClient.observations`. TAP has no pages, so a response also has the rows of all earlier pages."""
         found = self._ask(COLUMNS, PLANES, criteria, page * page_size, tries)
         total = self.count(criteria) if found.total > len(found.rows) else found.total
         return ResultPage(rows=[caom_row(row) for row in found.rows[(page - 1) * page_size :]], total=total)
@@ -121,7 +121,7 @@ class CadcClient(MissionsClient):
     def _ask(
         self, columns: dict[str, str], tables: str, criteria: Criteria, max_rows: int, tries: int = 0
     ) -> ResultPage:
-        """Send a query with retries. If more than `max_rows` rows meet it, `total` is larger than their number."""
+        """Send a query with retries. If more than `max_rows` rows match, `total` is larger than the number of rows."""
         selected = ", ".join(f"{column} AS {alias}" for alias, column in columns.items())
         order = ("ORDER BY", columns["objID"]) if "objID" in columns else ()
         adql = " ".join(("SELECT", selected, "FROM", tables, "WHERE", where(criteria), *order))

@@ -21,7 +21,7 @@ from hubbleclip.core.text_cleaning import clean_number, without_zeros
 
 
 def read_proposal_rows(path: Path) -> dict[tuple[str, str], ProposalText]:
-    """Read the rows of a JSON-lines file that have a number, by (mission, number); the first row of a key is used.
+    """Read the rows that have a number, by (mission, number); of several rows with the same key, the first is used.
 
     The mission is "" in a row that names none. Raises SettingsError for a line that is not a JSON object.
     """
@@ -60,7 +60,7 @@ def _read_rows(path: Path) -> Iterator[tuple[str, ProposalText]]:
 
 
 def _read_csv(lines: TextIO) -> Iterator[dict[str, Any]]:
-    """Yield the rows of a table of open_clip: `filepath` and `title`, the caption, behind a line with their names."""
+    """Yield the rows of a CSV file of open_clip: columns `filepath` and `title` (the caption) below a header line."""
     delimiter = "\t" if "\t" in lines.readline() else ","
     lines.seek(0)
     rows = csv.DictReader(lines, delimiter=delimiter)
@@ -82,7 +82,7 @@ def _read_csv(lines: TextIO) -> Iterator[dict[str, Any]]:
 
 
 def _read_json(lines: TextIO) -> Iterator[dict[str, Any]]:
-    """Yield the objects of JSON lines; raises ValueError for a line that is none."""
+    """Yield the objects of JSON lines; raises ValueError for a line that is not a JSON object."""
     for line_number, line in enumerate(lines, start=1):
         if line.strip():
             try:

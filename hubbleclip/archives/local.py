@@ -65,13 +65,13 @@ class LocalArchive(ProcessLocal):
         default = folder.resolve() / PROPOSALS_NAME
         self.settings = settings
         self.folder = folder.resolve()
-        self.own_folder = layout.root.resolve()  # ignored if it is in `folder`
+        self.own_folder = layout.root.resolve()  # its files are not read, even if it is inside `folder`
         self.proposals_file = proposals_file.resolve() if proposals_file else default if default.is_file() else None
         self._lock = threading.Lock()
 
     @cached_property
     def files(self) -> FolderFiles:
-        """Files of the folder, except those of the profile."""
+        """Files of the folder, except those in the profile's output folder."""
         return scan_folder(self.folder, SUFFIXES[self.settings.products], self.own_folder)
 
     @cached_property

@@ -29,8 +29,9 @@ def is_grounded(phrase: str, text: str) -> bool:
 def ground(answer: Answer, text: str, *, is_model: bool = True) -> Grounded:
     """Drop, from an answer, objects and targets that are not in the text, and search phrases with proper names.
 
-    The phenomena, the phrases and the summary of a model name no others either: such phrases are dropped, and such a
-    summary becomes the list of the objects and targets that are left. Raises AnswerError if none is left.
+    If a model wrote the answer, a phenomenon or search phrase is also dropped if it names an object or target that is
+    not in the text; a summary that does so is replaced by the list of the kept objects and targets. Raises AnswerError
+    if the summary is then empty.
     """
     named = [*answer.objects, *answer.target_names]
     dropped = [phrase for phrase in named if not is_grounded(phrase, text)]
@@ -48,7 +49,7 @@ def ground(answer: Answer, text: str, *, is_model: bool = True) -> Grounded:
 
 
 def names_only(phrase: str, text: str) -> bool:
-    """Test whether the text has all objects of the vocabulary, and all targets, that a phrase names."""
+    """Test whether all targets, and all objects of the vocabulary, that a phrase names are also in the text."""
     terms = [found.name for found in find_terms(phrase, read_vocabulary().objects)]
     return all(is_grounded(name, text) for name in [*terms, *find_targets(phrase)])
 

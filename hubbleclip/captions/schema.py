@@ -56,7 +56,7 @@ def _bounded_words(most: int) -> tuple[BeforeValidator, AfterValidator, WithJson
             raise ValueError(f"has {len(text.split())} words, at most {most} are allowed")
         return text
 
-    # The schema does not limit the number of characters, because some servers check only that and not the pattern.
+    # The schema has no limit on characters, because some servers would then check only this limit and not the pattern.
     schema = WithJsonSchema({"type": "string", "pattern": f"^{WORD}( {WORD}){{0,{most - 1}}}$"})
     return BeforeValidator(_plain), AfterValidator(check), schema
 

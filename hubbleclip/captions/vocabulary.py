@@ -15,11 +15,11 @@ WORD = re.compile(r"[^\W_]+(?:[-'/+][^\W_]+)*[*+]?")
 MAX_TERM_WORDS = 4
 MAX_MODIFIERS = 3
 TYPE = re.compile(r"I{1,3}[abcnLP/]*$|I?V$")
-"""The type of a supernova, or a luminosity class."""
+"""Matches the type of a supernova, such as `Ia`, or a luminosity class, such as `V`."""
 
 
 class Term(NamedTuple):
-    """A term of the field: the name that answers use for it, in a text with its modifiers, and its science category."""
+    """A term of the field, and its science category. In a term that was found in a text, `name` includes modifiers."""
 
     name: str
     category: str

@@ -32,7 +32,7 @@ def write_summary(source: SourceText, backend: Backend, seed: int, layout: Layou
     if stored is not None:
         return stored
     calls = path.with_suffix(".calls")
-    call_times: list[float] = []  # empty without a model, so that equal inputs give equal rows
+    call_times: list[float] = []  # empty without a model: the duration is then 0, so that equal inputs give equal rows
 
     def before_call() -> int:
         call_times.append(time.monotonic())

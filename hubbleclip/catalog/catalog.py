@@ -27,11 +27,11 @@ from hubbleclip.core.layout import Layout
 from hubbleclip.core.records import Record
 
 WORD_SOURCES = {"proposal": "forget_abstracts", "abstract_summary": "forget_summaries"}
-"""Tables whose texts are in the word index, and the script that removes the words of changed rows from the index."""
+"""Tables whose texts are in the word index, each with the script that removes the words of changed rows from it."""
 READER_LIMITS: dict[str, str | bool | int | float | list[str]] = {"memory_limit": "2GiB"}
 """Memory limit of readers; DuckDB spills larger data to disk, and needs one limit for all readers of a process."""
 READER_S = 120.0
-"""Longest query of a reader (s), since a file of another person may have a view that never ends."""
+"""Time limit (s) of a reader's query, because a catalog from another person may have a view that never ends."""
 VIEWS = "SELECT view_name AS name, comment FROM duckdb_views() WHERE NOT internal"
 # Parametrised searches are table macros, such as `search_abstracts(text)`.
 SEARCHES = """

@@ -40,9 +40,7 @@ def catalog_lock(layout: Layout) -> Iterator[None]:
 def check_unlocked(layout: Layout) -> None:
     """Raise CatalogLockedError, which names the holder, if another process writes the catalog now."""
     with suppress(FileNotFoundError), layout.lock.open(encoding="utf-8") as file, _locking(file):
-        fcntl.flock(
-            file, fcntl.LOCK_SH | fcntl.LOCK_NB
-        )  # a shared lock, since only exclusive ones write the name of their holder
+        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)  # shared, so that checks at the same time do not conflict
 
 
 @contextmanager

@@ -33,7 +33,7 @@ def _products_query(settings: ArchiveSettings) -> Pending:
 
 
 def pending_proposals(catalog: Catalog, settings: ArchiveSettings, *, again: bool = False) -> dict[str, bool]:
-    """Return the proposals that must be fetched; True means again, because the known proposal has no abstract."""
+    """Return the ids of the proposals to fetch; True for one that is fetched again because it has no abstract yet."""
     return {row["proposal_id"]: row["is_stale"] for row in catalog.rows(*_proposals_query(settings, again=again))}
 
 
@@ -43,7 +43,7 @@ def _proposals_query(settings: ArchiveSettings, *, again: bool = False) -> Pendi
 
 
 def pending_captions(catalog: Catalog, settings: CaptionSettings, writer: str) -> list[dict[str, Any]]:
-    """List the distinct abstracts that a writer must still write about; none without a writer."""
+    """List the distinct abstracts about which a writer has not written yet; empty if `writer` is empty."""
     if not writer:
         return []
     return catalog.named_query(

@@ -29,7 +29,7 @@ class Column:
 
 INSTRUMENT = "coalesce(t.instrument, o.instrument)"
 OF_TARGET = f"CASE WHEN NOT coalesce(list_contains(string_split(t.note, '; '), '{PARALLEL}'), false) THEN o.{{}} END"
-"""What the observation says of its target, which is that of another instrument if the exposure is a parallel one."""
+"""SQL of a fact about an observation's target; null for a parallel exposure, whose named target is not in the image."""
 # MJD 40587 is 1970-01-01.
 START = "to_timestamp((o.start_mjd - 40587) * 86400) AT TIME ZONE 'UTC'"
 FACTS = (
@@ -66,10 +66,10 @@ SELECT i.row, {SELECTED}, coalesce(o.is_moving, false) AS is_moving,
   dense_rank() OVER (ORDER BY t.proposal_id) - 1 AS proposal_group
 FROM indexed i JOIN catalog.tile t USING (tile_id) {JOINED.format("catalog.")} ORDER BY i.row
 """  # noqa: S608 - constants
-"""Makes the table by which searches filter and group tiles, in the order of the index; `indexed` has the tile ids."""
+"""Script that makes `tile_fact`, the table by which searches filter and group tiles, from the tile ids in `indexed`."""
 TILE_DETAILS = f"""
 SELECT {SELECTED}, t.chip, t.y0, t.x0, t.shrink, t.corners_deg, t.wcs, t.unit, o.is_moving, p.abstract,
   (SELECT path FROM product f WHERE f.uri = t.product_uri AND f.sha256 = t.product_sha256) AS product_path
 FROM tile t {JOINED.format("")} WHERE starts_with(t.tile_id, $start) ORDER BY t.tile_id LIMIT 2
 """  # noqa: S608 - constants
-"""What the page of a tile shows: the facts of a hit, and more; of two tiles, if two ids begin so."""
+"""Query for what the page of a tile shows, by the start of its id; two rows if several ids begin with `$start`."""

@@ -43,7 +43,7 @@ class Filter:
     sql
         Condition on `tile_fact`; `$name` is the value or, if `is_list`, the list of values in upper case.
     label
-        Name on the page; that of a range ends in its limit, such as `exposure ≥`.
+        Name on the page; the name of a lower or upper limit ends in its sign, such as `exposure time ≥`.
     meaning
         What a value is, for API, command, agents and docs.
     is_list

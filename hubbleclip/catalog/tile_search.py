@@ -34,7 +34,7 @@ NUMBERS = """
 SELECT f.row, f.proposal_group, coalesce(n.number, -1) AS target FROM tile_fact f
 LEFT JOIN target_number n ON concat_ws(' ', f.target_name, f.target_class) = n.proposal_id ORDER BY f.row
 """
-"""Query for the numbers of each row's proposal and target."""
+"""Query for the number of the proposal and the number of the target (-1 without one) of each row of the index."""
 PROPOSAL_TEXT = """
 SELECT coalesce(abstract, title) AS text FROM proposal WHERE proposal_id = ? OR number = ? ORDER BY proposal_id LIMIT 1
 """
@@ -57,7 +57,7 @@ FROM centre c, seen s GROUP BY ALL
 """
 """Query for the position of a target, and for the distance to the farthest observation of a target of this name.
 
-An observation with a target of whose tiles the target is unknown is a parallel exposure.
+Parallel exposures are excluded: their observations have the target's name, but their tiles have no target.
 """
 
 NAMES = """
@@ -68,7 +68,7 @@ SELECT list(DISTINCT split_part(proposal_id, ':', 2)) AS proposals,
     FILTER (target_name IS NOT NULL AND NOT is_moving) AS targets
 FROM tile_fact
 """
-"""Query for the names by which queries are understood."""
+"""Query for the names that are recognised in the text of a search."""
 NEAREST_WORD = """
 WITH near AS (
   SELECT word, count(*) AS num FROM (SELECT word FROM catalog.abstract_word UNION ALL SELECT word FROM abstract_word)
@@ -80,7 +80,7 @@ SELECT word FROM compared WHERE distance <= least(2, length($word) // 5) ORDER B
 
 
 class Postings:
-    """What each word adds to the scores of the documents (proposals and targets), which are given by their numbers.
+    """Inverted index: for each word, the numbers of the documents (proposals, targets) that have it, and its weights.
 
     A search by words in DuckDB takes 10 ms per million words; this one takes microseconds.
 
@@ -104,7 +104,7 @@ class Postings:
         return self._slices.keys()
 
     def of(self, word: str) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.float64]]:
-        """Find the documents that have a word."""
+        """Find the numbers of the documents that have a word, and the weight of the word in each."""
         found = self._slices.get(word, slice(0))
         return self._document_n[found], self._weight_n[found]
 
@@ -185,7 +185,7 @@ class TileFacts:
 
     def word_scores(self, texts: Iterable[tuple[str, float]]) -> npt.NDArray[np.float64]:
         """Score all tiles by the words that weighted texts share with the tiles' proposals and targets."""
-        scores = np.zeros(self._num_documents + 1)  # the last one is that of the number -1
+        scores = np.zeros(self._num_documents + 1)  # the last score stays 0, and is that of the document number -1
         for text, weight in texts:
             (row,) = self._rows(IN_MEMORY, WORDS_OF, [text])
             for word in dict.fromkeys(row["words"]):
@@ -201,7 +201,7 @@ class TileFacts:
         return row_n
 
     def facts(self, rows: Sequence[int]) -> list[dict[str, Any]]:
-        """Read the facts of a hit for each of some tiles."""
+        """Read the facts that a hit shows, for the tiles in some rows of the index."""
         found = {row.pop("row"): row for row in self._rows(IN_MEMORY, FACTS_OF, [list(rows)])}
         return [found[row] for row in rows]
 
@@ -215,16 +215,16 @@ class TileFacts:
         return columns[0], columns[1], columns[2]
 
     def values(self, name: str) -> tuple[npt.NDArray[np.int64], npt.NDArray[Any]]:
-        """List the values of a filter, each with its row; a row may have several."""
+        """List the values of a filter over all tiles: rows of the index, and a value for each; rows may be repeated."""
         found = self._fetch(IN_MEMORY, FILTER_OF[name].values)
         return found["row"], np.asarray(found["value"])
 
     def details(self, start: str) -> list[dict[str, Any]]:
-        """Read everything known of a tile, indexed or not, whose id begins so; of two tiles if there are several."""
+        """Read all facts of the tile, indexed or not, whose id begins with `start`; of two tiles if several ids do."""
         return self._rows(CATALOG, TILE_DETAILS, {"start": start})
 
     def images(self, rows: Sequence[int]) -> list[dict[str, Any]]:
-        """Read what is known of tiles, with their corners, and position and footprint of their observations."""
+        """Read the facts of tiles, with each tile's corners, and the position and footprint of its observation."""
         return self._rows(CATALOG, IMAGES_OF, [list(rows)])
 
     def filters(self) -> list[dict[str, Any]]:
@@ -242,7 +242,7 @@ class TileFacts:
         return {name: frozenset(values or ()) for name, values in row.items()}
 
     def nearest_word(self, word: str) -> str | None:
-        """Find the word of an abstract or a target that differs from a word in one or two letters."""
+        """Find the word of an abstract or a target that is most similar to the given one; see `NEAREST_WORD`."""
         found = self._rows(IN_MEMORY, NEAREST_WORD, {"word": word})
         return str(found[0]["word"]) if found else None
 

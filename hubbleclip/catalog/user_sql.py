@@ -26,9 +26,9 @@ from hubbleclip.core.layout import Layout
 
 MAX_ROWS, MAX_S = 100_000, 60.0
 MEMORY_MB, DATA_MB = 1024, 1280
-"""Limits of memory: of what DuckDB counts, and of the process, by the system; DuckDB does not count one long value."""
+"""Memory limits: DuckDB's own, and that of the process, because DuckDB does not count the memory of one long value."""
 READY, REFUSED = b"ready\n", 3
-"""What the process writes before it runs the query, and its status after an error whose message it has written."""
+"""Bytes that the process writes before it runs the query; its exit status if it has written the message of an error."""
 BATCH_ROWS = 10_000
 READING = {duckdb.StatementType.SELECT, duckdb.StatementType.EXPLAIN}
 """Types of statement that are run; DuckDB parses FROM, WITH, DESCRIBE, SHOW and SUMMARIZE as SELECT."""
@@ -81,7 +81,7 @@ def stream_user_sql(
             with suppress(BrokenPipeError):  # the process has ended, and its status is reported below
                 process.stdin.write(json.dumps([sql, max_rows]).encode())
                 process.stdin.close()
-            process.stdout.read(len(READY))  # the time of the imports is not the query's
+            process.stdout.read(len(READY))  # the time limit starts after the imports of the process
             timer.start()
             try:
                 reader = pa.ipc.open_stream(process.stdout)

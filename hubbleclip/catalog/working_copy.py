@@ -59,7 +59,7 @@ def writing_catalog(
         for orphan in layout.root.glob(f".{layout.catalog.stem}*.tmp"):
             orphan.unlink()
         with suppress(FileNotFoundError):
-            if layout.working_catalog.stat().st_size < HEADER_BYTES:  # the making of the file was interrupted
+            if layout.working_catalog.stat().st_size < HEADER_BYTES:  # the process that created the file was killed
                 layout.working_catalog.unlink()
         if not layout.working_catalog.exists() and layout.catalog.exists():
             _copy(layout.catalog, layout.working_catalog)
@@ -69,7 +69,7 @@ def writing_catalog(
         try:
             yield catalog
         except DamagedCatalogError:
-            is_damaged = True  # not published, so that the next run can begin with the intact snapshot
+            is_damaged = True  # the working copy is not published, so that the next run begins with the intact snapshot
             raise
         finally:
             is_due = (catalog.changed or is_new) and not is_damaged

@@ -301,7 +301,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def fail(message: str, words: Sequence[str]) -> NoReturn:
-    """Print an error as one line and exit; with `--out`, another one is advised instead of another `--data`."""
+    """Print an error as one line and exit; for a command with `--out`, the advice names `--out` instead of `--data`."""
     if any(word.partition("=")[0] == "--out" for word in words):
         message = NOT_WRITTEN.sub(r"\1 or give another --out", message)
     sys.stderr.write(f"hubbleclip: {without_control(' '.join(message.split()))}\n")

@@ -62,9 +62,9 @@ def drop(
     *,
     yes: Annotated[bool, Parameter(negative=(), help="Do not ask.")] = False,
 ) -> None:
-    """Drop a product or a proposal, its tiles and their place in the index, for good; asks before it does.
+    """Drop a product or a proposal permanently, with its tiles and their index entries, after asking for confirmation.
 
-    Datasets and runs that hold the tiles are listed and not changed.
+    Datasets and runs that contain the tiles are listed and not changed.
     """
     from hubbleclip.pipeline.drop import drop as drop_lineage
 
@@ -96,7 +96,7 @@ def contracts(
         joined.write_text(joined_contract(layout.catalog), encoding="utf-8")
         return
     with read_catalog(layout) as catalog:
-        results = sorted(check_rules(catalog.query), key=lambda result: result.num_broken > 0)  # broken ones last
+        results = sorted(check_rules(catalog.query), key=lambda result: result.num_broken > 0)  # broken rules last
     print_rows([result._asdict() for result in results])
     num_broken = sum(result.num_broken > 0 for result in results)
     print_line(f"{len(results) - num_broken} of {len(results)} rules hold")

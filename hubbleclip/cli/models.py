@@ -121,7 +121,7 @@ def benchmark(
         print_line(f"{len(made.samples)} images and {len(made.texts)} texts are in {wanted.freeze}: {made.digest[:16]}")
         return
     if wanted.leaderboard:
-        leaderboard.read_lines(wanted.leaderboard)  # before hours of scoring
+        leaderboard.read_lines(wanted.leaderboard)  # an error is raised now, not after hours of scoring
     entry = Entry(**{one.name: getattr(wanted, one.name) for one in fields(Entry)})
     result = score(items, settings, entry, num_others=wanted.others)
     (print_objects if "classes" in result else print_captions)(result)

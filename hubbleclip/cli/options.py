@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 ADVISED = re.compile(r"`(hubbleclip [^`]*)`")
 """Matches a command in a message."""
 CARRIED = ("--profile", "--data")
-"""Options that an advised command needs as well."""
+"""Options of the running command that are added to a command in a message, because it needs them as well."""
 
 
 @Parameter(name="*")
@@ -114,7 +114,7 @@ TileId = Annotated[str, Parameter(help="Id of a tile or its first characters, su
 
 
 def given_flags(arguments: Sequence[str]) -> list[str]:
-    """Find the options that an advised command must repeat."""
+    """Find the given options that a command in a message must repeat."""
     flags: list[str] = []
     for given, following in zip(arguments, [*arguments[1:], ""], strict=True):
         name, is_joined, value = given.partition("=")

@@ -43,7 +43,7 @@ def print_wrapped(text: str) -> None:
 
 
 def print_cut(text: str) -> None:
-    """Print one line, which ends at the width of the terminal."""
+    """Print one line, cut at the width of the terminal."""
     console.print(Text(without_control(text)), no_wrap=True, overflow="ellipsis")
 
 

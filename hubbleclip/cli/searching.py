@@ -37,11 +37,11 @@ NOT_FACTS = ("page", "picture")
 SHOWN = ("tile_id", "instrument", "filter", "target_name", "title")
 """Columns of a printed table after the score."""
 SHORT_ID = 8
-"""Number of characters of a tile's id on a terminal; other commands take such a beginning of an id."""
+"""Number of characters of a tile's id on a terminal; other commands accept an id shortened to this length."""
 MEANING = "score: higher is better, comparable within one search only"
 MORE = "; +N: further tiles of the same {}, which --group none shows"
 FOLDED = {GroupBy.PROPOSAL: "proposal", GroupBy.SKY: "field"}
-"""Word for what a hit shares with the tiles that its column `more` counts."""
+"""Noun for what the tiles of a group have in common, for the explanation of `+N` (see `MORE`)."""
 
 
 def _option(one: Filter) -> tuple[str, Any, Any]:

@@ -16,7 +16,7 @@ from hubbleclip.core.errors import SettingsError
 
 LOOPBACK, PORT = "127.0.0.1", 8765
 MAX_CUTOUT_BYTES = 16 * 2**20
-"""Most bytes that are read of a FITS file in the archive for one cut-out; a tile of ACS/WFC needs 10 MiB."""
+"""Maximum number of bytes read from the archive's FITS file for one cut-out; a tile of ACS/WFC needs 10 MiB."""
 TOKEN = "HUBBLECLIP_TOKEN"  # noqa: S105
 """Environment variable of the token; an option would be visible in the list of processes."""
 
@@ -43,7 +43,7 @@ def serve(
     access = check_access(host, os.environ.get(TOKEN), public)
     layout = options.layout()
     redirect_caches(layout)
-    # The internet is asked for the person at this machine, but not for strangers.
+    # The server sends requests to the internet for a user at this machine, but not for other people.
     asks = is_loopback(access.host) and not public
     search = Search(layout, asks_sesame=asks, is_asked_ahead=True)
     settings = options.settings()
@@ -52,7 +52,7 @@ def serve(
     # The model is loaded while the server starts, so that the first search need not wait for it.
     threading.Thread(target=service.load_model, name="load-model", daemon=True).start()
     agents = None
-    if not public:  # the tool `sql` is not for strangers
+    if not public:  # the tool `sql` must not be open to the public
         with suppress(ModuleNotFoundError):  # the extra `agents` is not installed
             from hubbleclip.search.agents import make_agent_server
 

@@ -26,7 +26,7 @@ NUM_EXAMPLE_TILES = 6
 
 
 HUB, LOCAL_DIR = "hf-hub:", "local-dir:"
-"""Beginnings of a model's name by which open_clip reads architecture and weights from the hub or a folder."""
+"""Prefixes of a model's name, by which open_clip reads architecture and weights from the hub or from a folder."""
 OPEN_CLIP_CONFIG = "open_clip_config.json"
 """Configuration file of such a folder."""
 
@@ -97,9 +97,9 @@ class TrainSettings(Section):
     towers.
     """
     lock_image_unlocked_groups: int = Field(0, ge=0)
-    """Top layers of a frozen image tower that are trained nevertheless, and its final norm with them."""
+    """Number of top layers of a frozen image tower that are trained nevertheless, together with its final norm."""
     lock_text_unlocked_layers: int = Field(0, ge=0)
-    """Top layers of a frozen text tower that are trained nevertheless, and its final norm with them."""
+    """Number of top layers of a frozen text tower that are trained nevertheless, together with its final norm."""
     lora_rank: int = Field(8, ge=1)
     """Rank of the low-rank adapters."""
     steps: int = Field(20_000, ge=1)
@@ -172,7 +172,7 @@ class TrainSettings(Section):
     """
     grad_checkpointing: bool = False
     """Compute activations again in the backward pass, which saves memory and takes time. It has no effect on the image
-    towers of `RN50` and its like, and of models of timm without it.
+    towers of CLIP's ResNets such as `RN50`, and of those timm models that do not support it.
     """
     compile: bool = False
     """Compile the model with torch.compile; needs a C++ compiler on the CPU."""

@@ -47,7 +47,7 @@ PROFILES_DIR = Path(__file__).parent / "profiles"
 SITE_FILE = Path("hubbleclip.toml")
 """File of settings for all profiles, in the working directory."""
 UNCONFIRMED: set[str] = set()
-"""Addresses of `captions.base_url` that only a file names, so that no key is sent there without a question."""
+"""Values of `captions.base_url` that only a settings file gives; the user is asked before a key is sent to one."""
 log = logging.getLogger(__name__)
 FIELD_SHARE = 0.5
 """Two proposals that each have at least this share of their observations in the other's field are in the same split."""
@@ -59,7 +59,7 @@ class SplitSettings(Section):
     """How tiles are split into train, val and test without leakage."""
 
     added_later: ClassVar[frozenset[str]] = frozenset({"max_tiles_per_proposal", "max_tiles_per_patch"})
-    fixed: ClassVar[Mapping[str, Any]] = {"continuations": True, "field_share": FIELD_SHARE}  # links of proposals
+    fixed: ClassVar[Mapping[str, Any]] = {"continuations": True, "field_share": FIELD_SHARE}  # linking rules
     val_share: float = Field(0.05, gt=0, lt=0.5)
     """Share of proposal groups for validation."""
     test_share: float = Field(0.05, gt=0, lt=0.5)

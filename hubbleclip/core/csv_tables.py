@@ -1,4 +1,4 @@
-"""Write tables as CSV whose texts a spreadsheet does not run and a terminal does not obey."""
+"""Write tables as CSV whose texts a spreadsheet does not run as formulas, nor a terminal as control sequences."""
 
 from __future__ import annotations
 

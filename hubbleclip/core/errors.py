@@ -123,10 +123,10 @@ class DiskFullError(MachineError):
 
 
 def machine_error(error: BaseException | None, place: object = "a file") -> MachineError | None:
-    """Return the failure of the machine that is an error or its cause, as one line; None if there is none.
+    """Return the failure of the machine behind an error, that is, the error itself or its cause; None if there is none.
 
-    Libraries in other languages give the system's text for an error number within theirs; our own errors may quote the
-    text of another machine.
+    Errors of libraries in other languages have no error number, but quote the system's text for it. Errors of this
+    project are not searched for such texts, because they may quote the text of another machine.
     """
     while error is not None:
         if isinstance(error, MachineError):

@@ -40,7 +40,7 @@ def ending_on_interrupt(*, can_resume: bool) -> Iterator[None]:
     try:
         yield
     finally:
-        if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # interrupted; some libraries raise errors of their own
+        if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # interrupted, whatever error a library raised then
             signal.setitimer(signal.ITIMER_REAL, 0)
             exit_codes.append(INTERRUPTED)
             sys.exit(INTERRUPTED)

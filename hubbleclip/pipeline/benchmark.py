@@ -79,14 +79,14 @@ class Entry:
 
     @property
     def name(self) -> str:
-        """Name of what is scored; that of a file is `model` or the file's name, with its digest."""
+        """Name of what is scored; for a file, `model` or the file's name, followed by the file's digest."""
         if file := self.scores or self.embeddings:
             return f"{self.model or file.name} ({sha256_file(file)[:16]})"
         return " ".join(filter(None, (self.model or "promoted run", self.pretrained)))
 
 
 def rows_of(info: DatasetInfo, samples: Sequence[Sample]) -> pa.Table:
-    """Find some tiles in a dataset's manifest, in order of tile id; their pictures must be those of the samples."""
+    """Find the rows of some samples in a dataset's manifest, by tile id; EvaluationError if their pictures differ."""
     wanted = {sample.tile_id: sample.png_sha256 for sample in samples}
     rows = info.manifest.filter(pc.field("tile_id").isin(list(wanted))).sort_by("tile_id")
     found = dict(zip(rows["tile_id"].to_pylist(), rows["png_sha256"].to_pylist(), strict=True))
@@ -100,11 +100,12 @@ def rows_of(info: DatasetInfo, samples: Sequence[Sample]) -> pa.Table:
 
 
 def scores_of(items: ItemSet, entry: Entry, settings: Settings) -> dict[str, Floats]:
-    """Score each image and text (t, k) by the entry, the `model`.
+    """Score each pair of an image (t) and a text (k), by the name of what gives the scores.
 
-    If classes are ranked, its base model is scored too; and if the entry says so, the order after re-ranking.
+    `model` is the entry. `base` is its base model, if classes are ranked and the entry is a run. `reranked` has the
+    order after re-ranking, if the entry asks for it.
     """
-    client = OpenAICompatible(settings.captions) if entry.rerank else None  # before hours of scoring
+    client = OpenAICompatible(settings.captions) if entry.rerank else None  # checks settings before hours of scoring
     if entry.scores:
         scores = {"model": read_scores(entry.scores, items)}
     elif entry.embeddings:
@@ -117,7 +118,7 @@ def scores_of(items: ItemSet, entry: Entry, settings: Settings) -> dict[str, Flo
 
 
 def reranked_scores(scores_tk: Floats, items: ItemSet, info: DatasetInfo, client: OpenAICompatible) -> Floats:
-    """Put the best images of each text into the order that a model which reads pictures gives them."""
+    """Let a model that reads pictures rank the best images of each text again."""
     rows_of(info, items.samples)  # raises an error if the dataset has other pictures
     found_tk = scores_tk.copy()
     for column_t, text in zip(found_tk.T, items.texts, strict=True):
@@ -128,7 +129,7 @@ def reranked_scores(scores_tk: Floats, items: ItemSet, info: DatasetInfo, client
 
 
 def model_scores(items: ItemSet, entry: Entry, settings: Settings) -> dict[str, Floats]:
-    """Score each image and text (t, k) by a model, and by its base model if classes are ranked."""
+    """Score each pair of an image (t) and a text (k) by a model, and by its base model if classes are ranked."""
     info, batch_size = open_dataset(entry.dataset, settings), settings.evaluation.batch_size
     rows = rows_of(info, items.samples)
     models, is_classes = {"model": open_model(entry.model, entry.pretrained, settings)}, items.benchmark == OBJECTS
@@ -154,9 +155,9 @@ def open_items(
     seen: frozenset[str] = frozenset(),
     num_others: int = 1000,
 ) -> tuple[ItemSet, list[catalogue.SkyObject]]:
-    """Read frozen items, or make those of a catalogue (CSV) or, without a path, those that the rule draws.
+    """Read frozen items, or make items from a catalogue (CSV) or, without a path, by the rule of the frozen benchmark.
 
-    The second value has the objects of a catalogue. `seen` has the proposals that count as seen in training.
+    The second value has the catalogue's objects. `seen` has the proposals that count as seen in training.
     """
     if path and path.suffix == ".parquet":
         items = read_items(path)
@@ -185,7 +186,7 @@ def benchmark(
     scores = {name: scores_tk.T for name, scores_tk in scores.items()}
     documents = [f"{metadata_text(sample)} {sample.main_caption}" for sample in items.samples]
     scores["bm25"] = bm25_scores(items.texts, documents)
-    scores["random"] = np.zeros_like(scores["bm25"])  # equal scores give each metric its expectation by chance
+    scores["random"] = np.zeros_like(scores["bm25"])  # with equal scores, each metric has the value expected by chance
     counts = catalogue.class_counts(objects, items)
     return common | {
         "catalogue": path and path.name,

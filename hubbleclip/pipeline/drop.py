@@ -1,4 +1,4 @@
-"""Drop a product or a proposal, with the rows and files that came of it; it is not fetched again."""
+"""Drop a product or a proposal, with the rows and files that were made from it, and never fetch it again."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ UNION ALL SELECT 'run ' || run_id FROM run SEMI JOIN held USING (dataset_digest)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lineage:
-    """What came of a product or of a proposal; `holders` are the datasets and runs, which are not changed."""
+    """Everything made from a product or a proposal. `holders` are datasets and runs that keep its tiles unchanged."""
 
     products: Sequence[dict[str, Any]]
     proposal_ids: Sequence[str]
@@ -43,14 +43,15 @@ class Lineage:
 
 
 def drop(settings: Settings, name: str, confirm: Callable[[str], bool]) -> str:
-    """Drop the product of a URI or the proposal of a number, if `confirm` agrees to the summary, which is returned."""
+    """Drop a product (by URI) or a proposal (by number) if `confirm` accepts the summary; return what was dropped."""
     if settings.store:
         raise SettingsError(f"drop deletes no file of {settings.store}: files of a remote store can only be kept")
     with open_stage("drop", settings) as stage:
         found = find_lineage(stage, name)
         if not confirm(found.summary):
             return "nothing was dropped"
-        # first of all nothing may come back; the rows go last, so that a second drop finds what an interrupted one left
+        # The rejections come first, so that nothing is fetched again. The rows are removed last, because a second drop
+        # finds by them what an interrupted one has left.
         stage.catalog.upsert({"rejection": rejections_of(stage, found)})
         remove_from_index(stage.layout, {row["tile_id"] for row in found.tiles})
         remove_files(stage, found)
@@ -61,7 +62,7 @@ def drop(settings: Settings, name: str, confirm: Callable[[str], bool]) -> str:
 
 
 def find_lineage(stage: Stage, name: str) -> Lineage:
-    """Find what came of a product or of a proposal. Raises HubbleclipError for a name that the catalog lacks."""
+    """Find what was made from a product or a proposal. Raises HubbleclipError for a name that the catalog lacks."""
     catalog = stage.catalog
     proposal_id = name if ":" in name else proposal_id_of(stage.settings.archive.name, name)
     products = catalog.rows(PRODUCTS, {"name": proposal_id})
@@ -79,7 +80,7 @@ def find_lineage(stage: Stage, name: str) -> Lineage:
 
 
 def rejections_of(stage: Stage, found: Lineage) -> list[Rejection]:
-    """Make the rejections of the products and of the proposal, which are for good."""
+    """Make the rejections of the products and of the proposal; they are permanent."""
     names = [("product", row["uri"], "fetch") for row in found.products]
     names += [("proposal", name, work) for name in found.proposal_ids for work in ("products", "proposals")]
     digest = stage.settings.archive.digest()
@@ -87,7 +88,7 @@ def rejections_of(stage: Stage, found: Lineage) -> list[Rejection]:
 
 
 def write_drop(stage: Stage, found: Lineage) -> None:
-    """Remove the rows."""
+    """Remove the rows of the dropped items from the catalog."""
     uris, tile_ids = [row["uri"] for row in found.products], [row["tile_id"] for row in found.tiles]
     with stage.catalog.transaction():
         stage.catalog.run("drop", uris=uris, proposal_ids=list(found.proposal_ids), tile_ids=tile_ids)
@@ -99,5 +100,5 @@ def remove_files(stage: Stage, found: Lineage) -> None:
     used = {row["path"] for row in stage.catalog.rows(others, [[row["uri"] for row in found.products]])}
     paths = {row["path"] for row in (*found.products, *found.tiles) if row["path"]}
     for file in map(stage.layout.absolute, paths - used):
-        if file.is_relative_to(stage.layout.root):  # the archive `local` has files elsewhere
+        if file.is_relative_to(stage.layout.root):  # files of the archive `local` are elsewhere, and are kept
             file.unlink(missing_ok=True)

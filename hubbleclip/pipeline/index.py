@@ -97,7 +97,7 @@ def index_promoted(settings: Settings) -> None:
 
 
 def restore_index(layout: Layout) -> None:
-    """Put back the features that an interrupted `remove_from_index` had set aside, unless it had replaced them."""
+    """Put back each model's features that an interrupted `remove_from_index` set aside and did not replace."""
     for old in layout.index.glob(".*.old"):
         folder = old.with_name(old.stem[1:])
         if folder.exists():
@@ -107,7 +107,7 @@ def restore_index(layout: Layout) -> None:
 
 
 def remove_from_index(layout: Layout, tile_ids: Collection[str]) -> None:
-    """Write the features of each model again without these tiles; those that cannot be read are deleted."""
+    """Rewrite the features of each model without these tiles; features that cannot be read are deleted."""
     restore_index(layout)
     for folder in sorted(layout.index.glob("[!.]*/")):
         try:
@@ -158,7 +158,7 @@ def embed_pending(stage: Stage, store: VectorStore, run_dir: Path, batch_size: i
 
 def embed_batch(batch: Sequence[StoredTile], run_dir: Path, precision: str, layout: Layout) -> EmbeddedTiles:
     """Embed the tiles of a batch."""
-    pull_folder(layout, run_dir)  # a worker on another machine may not have it
+    pull_folder(layout, run_dir)  # a worker on another machine may not have the run's folder
     with MODEL_LOCK:
         model = _model(run_dir, precision)
     images, intact, damaged = [], list[str](), list[str]()

@@ -79,7 +79,7 @@ def title_of(settings: TrainSettings) -> str:
 
 
 def check_training(settings: Settings) -> None:
-    """Look for a GPU and load the pre-trained weights, because the first ingest takes days; raises TrainingError.
+    """Check for a GPU and load the pre-trained weights before an ingest that may take days; raises TrainingError.
 
     Nothing is checked if the training is finished and the published catalog has no new file or tile.
     """

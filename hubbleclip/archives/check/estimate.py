@@ -15,7 +15,9 @@ from hubbleclip.config.settings import FetchSettings, TileSettings
 KEPT_SHARE = 0.5
 """Share of the tiles of a grid that are kept. It is a guess, because the share depends on the images."""
 REQUESTS_PER_PAGE = 2.5
-"""Requests for the rows of a full page: windows of dates are halved until a page has their rows, and are counted."""
+"""Mean number of requests per full page of rows, because windows of dates are counted, and halved until a page holds
+their rows.
+"""
 BYTES_PER_TILE = 128_000
 """Bytes of a tile of 512 px with its row and its sample, as measured by `benchmarks/bench_shards.py`."""
 
@@ -73,7 +75,7 @@ def files_s(
 
 
 def page_s(measured: Measured) -> float:
-    """Estimate the time (s) of the rows of a full page, with the requests that they take, from the measured page."""
+    """Estimate the time (s) of all requests for a full page of rows, from the measured page."""
     num_rows, rows_s = measured.page or (0, 0.0)
     latency_s = min(measured.latency_s or 0.0, rows_s)
     return REQUESTS_PER_PAGE * latency_s + (rows_s - latency_s) * LIMITS.page_rows / max(num_rows, 1)

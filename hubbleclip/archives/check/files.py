@@ -32,7 +32,7 @@ from hubbleclip.missions.pins import PinnedFile
 
 LIST_BYTES = 1 << 16
 FILE_BYTES = 32_000_000
-"""Largest number of bytes that are read of a file."""
+"""Maximum number of bytes that the check reads of a file."""
 WHOLE = {"Accept-Encoding": "identity"}
 
 
@@ -43,7 +43,7 @@ def check_files(probe: Probe) -> Iterator[Finding]:
 
 
 def _check_file(probe: Probe, what: str, file: PinnedFile) -> Iterator[Finding]:
-    """Check one file. Of a large one, the beginning is read."""
+    """Check one file. Only the first `FILE_BYTES` of a larger file are read."""
     # a file whose size differs from the listed size is never accepted, even if it has the pinned size
     listed = file.size_bytes
     url, needed = probe.mast.download_url(file.uri), f"{listed:,} bytes"
@@ -128,7 +128,7 @@ def check_bulk_list(probe: Probe) -> Iterator[Finding]:
     url = resolve_redirect(page_url, find_bulk_link(probe.get("abstracts_page.html", page_url).body))
     yield compare("page of abstracts", "a link to abstracts.cat", url, True)
     answer = probe.get("abstracts.cat", url, {"Range": f"bytes=0-{LIST_BYTES - 1}"}, limit=LIST_BYTES)
-    # the last record may be cut
+    # the last record is dropped, because it may be truncated
     texts = parse_abstracts_cat(decode(answer.body))[:-1] or parse_abstracts_cat(decode(answer.body))
     complete = [text for text in texts if text.title and text.abstract]
     found = f"{len(complete)} of {len(texts)} complete"
@@ -169,6 +169,6 @@ check_apt = partial(check_document, "APT file", "programme.apt", lambda pages: p
 
 
 def check_abstracts(probe: Probe) -> Iterator[Finding]:
-    """Check that a source of abstracts is left, because the tiles would have no captions without one."""
+    """Check that at least one source has an abstract, because the tiles would have no captions otherwise."""
     found = shortened(probe.abstract_sources)
     yield compare("sources of abstracts", "at least one", found, bool(probe.abstract_sources), Level.STOPS)

@@ -46,11 +46,13 @@ SEARCHED = "obs_id", "proposal_id", "instrument_name", "t_obs_release", "s_ra", 
 SEARCH_ROWS = 20
 MAX_COUNTS = 6
 MAX_SAMPLED, SAMPLE_DAYS, SAMPLE_ROWS, DRAWN = 3, 10.0, 200, 2
-"""Queries, days and rows per window from which proposals are drawn for the estimate, and proposals per window."""
+"""For the estimate, `DRAWN` proposals are drawn from the first `SAMPLE_ROWS` rows of each window of dates, of which one
+has `SAMPLE_DAYS` days, in at most `MAX_SAMPLED` queries.
+"""
 MIN_WEIGHT = 1e-9
 """Smallest weight of a drawn proposal, which keeps the sum of weights above 0 if the profile has no observation yet."""
 MAX_OTHERS = 0.1
-"""Largest share of rows of other instruments than the requested one."""
+"""Maximum accepted share of rows that are of another instrument than the requested one."""
 WINDOW_ROWS = 200
 """Approximate number of rows to which a window is shortened if it has more rows than one page."""
 
@@ -86,7 +88,7 @@ def check_counts(probe: Probe) -> Iterator[Finding]:
     probe.measured.num_observations = sum(num for _, num in probe.counted)
     found = f"{probe.measured.num_observations:,}"
     yield compare("observations of the profile", "some", found, probe.measured.num_observations > 0)
-    # a count whose dates include those of the window serves as well as one without dates
+    # a count over dates that include the window's dates replaces a count over all dates
     known = [num for query, num in probe.counted if query == wide and first <= low and high <= last]
     probe.num_in_all = known[0] if known else probe.mast.count(wide)
 
@@ -201,8 +203,8 @@ def check_products(probe: Probe) -> Iterator[Finding]:
 def _sampled_proposals(probe: Probe) -> tuple[list[Criteria], dict[str, float]]:
     """Draw proposals from parts of the dates, or else from all dates of the profile or from all of one instrument.
 
-    Returns the queries that find them, and the weight of each proposal: the number of observations that a drawn one
-    stands for.
+    Returns the queries that find these proposals, and the weight of each proposal: the number of observations that it
+    represents.
     """
     low, high = probe.pins.released_mjd
     middle = (mjd_of(probe.settings.since) + high) / 2
@@ -220,7 +222,7 @@ def _sampled_proposals(probe: Probe) -> tuple[list[Criteria], dict[str, float]]:
 
 
 def _drawn(probe: Probe, query: Criteria) -> list[str]:
-    """Draw the proposals of some observations that a query finds."""
+    """Draw proposals from those of the first observations that a query finds."""
     started = time.monotonic()
     rows = probe.mast.observations(query, page=1, page_size=SAMPLE_ROWS).rows
     latency_s = time.monotonic() - started
@@ -230,7 +232,7 @@ def _drawn(probe: Probe, query: Criteria) -> list[str]:
 
 
 def _observations_of(probe: Probe, query: Criteria, numbers: Sequence[str]) -> list[Observation]:
-    """Request the observations of proposals that a query finds."""
+    """Request those observations of some proposals that a query finds."""
     return _observations(probe, _first_page(probe, query | {"proposal_id": list(numbers)}).rows) if numbers else []
 
 

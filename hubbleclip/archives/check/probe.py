@@ -46,10 +46,10 @@ class Finding:
 class Measured:
     """Figures of the archive that the requests measured; None if a figure was not measured.
 
-    `page` is the rows and the seconds of a page of observations, `latency_s` the seconds of the shortest one. `list_s`
-    is seconds per list of products of `OBSIDS_PER_REQUEST` observations. `bytes_per_s` and `copy_bytes_per_s` are the
-    speeds of one connection to the archive and to its public copy, and `wait_s` is the time until a file begins to
-    arrive. `files_each` and `bytes_each` are the files and
+    `page` is the number of rows of a page of observations and the time (s) that it took, `latency_s` the time (s) of
+
+    observations. `bytes_per_s` and `copy_bytes_per_s` are the speeds of one connection to the archive and to its
+    public copy, and `wait_s` is the time until a file begins to arrive. `files_each` and `bytes_each` are the files and
     fetched bytes per observation, and `file_bytes` is the mean size of a file. `bytes_per_pixel` is the size of a
     fetched file, or of a preview, per pixel.
     """
@@ -83,7 +83,7 @@ class CheckReport:
 
 
 def compare(what: str, needed: str, found: str, is_ok: bool, otherwise: Level = Level.DIFFERS) -> Finding:
-    """Make a finding; its level is `otherwise` unless `is_ok`."""
+    """Make a finding whose level is OK if `is_ok`, else `otherwise`."""
     return Finding(what, needed, found, Level.OK if is_ok else otherwise)
 
 
@@ -96,7 +96,7 @@ def shortened(names: Iterable[object], limit: int = 6) -> str:
 
 @dataclass(frozen=True, slots=True)
 class ProbeResponse:
-    """One response: status, headers, body, and the seconds until the body began and those that it took."""
+    """One response; `wait_s` is the time until the body began, and `seconds` the time that the body took."""
 
     status: int
     headers: Mapping[str, str]

@@ -18,7 +18,7 @@ from hubbleclip.missions.pins import ArchivePins
 
 CHECKS: tuple[tuple[str, Callable[[Probe], Iterator[Finding]], Level], ...] = (
     ("counts", listing.check_counts, Level.STOPS),
-    ("columns", listing.check_columns, Level.STOPS),  # after a query, for which astroquery requests the columns
+    ("columns", listing.check_columns, Level.STOPS),  # second, because astroquery's first query requests the columns
     ("window", listing.check_window, Level.STOPS),
     ("products", listing.check_products, Level.STOPS),
     ("file", files.check_files, Level.STOPS),

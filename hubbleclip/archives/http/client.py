@@ -122,9 +122,9 @@ class RequestLimits:
     before each further try; jitter is added. A file must arrive within `file_timeout_s`. A download that receives fewer
     than `stall_bytes` in `stall_s` is aborted, and the next try resumes it. A host is down after `breaker_failures`
     consecutive failed requests over all connections, if the first and the last are at least `breaker_s` apart, because
-    a short outage may break all connections at once. A host that is down, or that has responded and can no longer be
-    reached, is waited for, at most `outage_s`; then the run stops. A page has at most `page_rows` observations: MAST
-    truncates responses at 50,000 rows.
+    a short outage may break all connections at once. If a host is down, or can no longer be reached after it has
+    responded, the client waits for it at most `outage_s`; then the run stops. A page has at most `page_rows`
+    observations: MAST truncates responses at 50,000 rows.
     """
 
     attempts: int = 5
@@ -275,10 +275,10 @@ class Transport:
         checkpoint = time.monotonic()
         limit_s = limit_s or limits.file_timeout_s
         deadline = checkpoint + limit_s
-        if isinstance(response.raw.connection, TimedHttp):  # it is None if an empty body has ended
+        if isinstance(response.raw.connection, TimedHttp):  # the connection is None once an empty body has ended
             response.raw.connection.reader.deadline = deadline
         try:
-            # requests' own functions would wait for a whole chunk, without limit on a very slow server
+            # functions of the package requests would wait for a whole chunk, without a time limit if the server is slow
             for data in chunks(response.raw.read1, limit_bytes):
                 num_bytes += len(data)
                 yield data

@@ -124,7 +124,7 @@ def fetch_file(transport: Transport, url: str, request: DownloadRequest) -> Fetc
 
 
 def request_etag(transport: Transport, url: str) -> str | None:
-    """Request the first byte of a file, and return its ETag: "" without one, None if a later request may have it."""
+    """Request a file's ETag, with its first byte; "" if the server gives none, None if a later request may succeed."""
     try:
         for attempt in transport.attempts(url, is_waited_for=False):
             headers = {"Accept-Encoding": "identity", "Range": "bytes=0-0"}
@@ -244,7 +244,7 @@ def _check_headers(transport: Transport, info: BodyInfo, start: Start, request: 
     if info.start and (info.start != start.offset or info.version not in versions):
         delete_partial(request.part)
         raise DamagedError(f"the response does not continue from byte {start.offset} of version {start.version}")
-    is_sieved_here = info.is_part and info.version and start.sieve  # what is stored of it is limited in `_write`
+    is_sieved_here = info.is_part and info.version and start.sieve  # `_write` limits how much of the file is stored
     if total is not None and total > request.max_bytes and not is_sieved_here:
         raise RefusedError(f"the file has {total} bytes, but only {request.max_bytes} are allowed", "too_large")
     if total is not None and request.size_bytes not in {None, total}:
@@ -312,7 +312,7 @@ def _finish(offset: int, info: BodyInfo, sieve: FitsSieve | None, request: Downl
         offset = sieve.offset
         if is_at_skip and offset < (info.total or 0):
             return None
-        size_bytes = request.part.stat().st_size  # the listed size was compared with that of the response
+        size_bytes = request.part.stat().st_size  # `_check_headers` compared the listed size with the whole file's
     if info.total not in {None, offset}:
         raise IncompleteError(f"{offset} of {info.total} bytes arrived")
     if sieve and not sieve.is_complete:
@@ -321,7 +321,7 @@ def _finish(offset: int, info: BodyInfo, sieve: FitsSieve | None, request: Downl
         check_content(request.part, request.file_name, size_bytes)
     except DamagedError as error:
         LOG.info("rejected %s: %s", request.part.name, error)
-        delete_partial(request.part)  # resuming could not repair it
+        delete_partial(request.part)  # resuming the download could not repair the file
         raise
     # not yet synced to the disk: the caller calls `core.io.sync_files` once for many files, which is much faster
     sha256 = sha256_file(request.part)
@@ -340,7 +340,7 @@ def _store_small(body: bytes, info: BodyInfo, request: DownloadRequest) -> Fetch
     if not request.is_kept:
         return file
     path = request.layout.product(file.sha256, request.file_name)
-    write_bytes(path, body, is_synced=False)  # by the caller, as above
+    write_bytes(path, body, is_synced=False)  # the caller syncs many files at once, as in `_finish`
     return replace(file, path=path, data=None)
 
 

@@ -19,7 +19,7 @@ LOG = logging.getLogger(__name__)
 MAX_RETRY_AFTER_S = 3600.0
 """Longest pause (s) that is made for a Retry-After header. A longer pause is shortened to this value."""
 LONGEST_PAUSE_S = 120.0
-"""A host that asks for a longer pause (s) counts as down if it is not waited for."""
+"""Longest pause (s) for a host that the caller does not wait for; a host that asks for a longer one counts as down."""
 LOGGED_PAUSE_S = 60.0
 """A longer pause (s) is logged."""
 HTTP_PORT = 80
@@ -84,7 +84,7 @@ class CircuitBreaker:
     def __init__(self, max_failures: int, min_s: float, outage_s: float = 0.0) -> None:
         self.is_open = threading.Event()
         self._max_failures = max_failures
-        self._min_s = min_s  # a brief outage can break many connections
+        self._min_s = min_s  # because a brief outage can break many connections at once
         self._outage_s = outage_s
         self._num_failures = 0
         self._first_failure_at = self._logged_at = 0.0  # values of time.monotonic(), in seconds

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 LOG = logging.getLogger(__name__)
 MAX_REDIRECTS = 5
 LOGGED_S, SLOW_BYTES = 60.0, 60_000
-"""A response of which fewer bytes than these arrive in this time (s) is logged, each time."""
+"""If fewer than `SLOW_BYTES` of a response arrive within `LOGGED_S` seconds, the response is logged as slow."""
 
 
 class QuerySession(requests.Session):
@@ -56,7 +56,7 @@ class RateLimitedAdapter(HTTPAdapter):
         super().__init__(pool_connections=4, pool_maxsize=max(transport.fetch.connections, 4))
         self.poolmanager.pool_classes_by_scheme = {"http": TimedHttpPool, "https": TimedHttpsPool}
         self.transport = transport
-        self.tokens: dict[str, str] = {}  # by host; a token is added here, so that no redirect takes it elsewhere
+        self.tokens: dict[str, str] = {}  # by host; `send` adds a token, so that no redirect takes it to another host
 
     def send(self, request: requests.PreparedRequest, *args: Any, **kwargs: Any) -> requests.Response:
         """Send a request when the rate limit allows it, and read the whole response unless it is streamed."""
@@ -86,8 +86,8 @@ class TimedReader(io.RawIOBase):
         self._sock, self._raw, self._host = sock, sock.makefile("rb", buffering=0), host
         self._timeout_s = sock.gettimeout() or math.inf
         self._started = self._logged = time.monotonic()
-        self._num_bytes = 0  # since the time `_logged`
-        self.deadline = self._started + self._timeout_s  # for the headers; `iter_chunks` sets that for the body
+        self._num_bytes = 0  # bytes that have arrived since the time `_logged`
+        self.deadline = self._started + self._timeout_s  # that of the headers; `iter_chunks` sets that of the body
 
     def makefile(self, _: str) -> io.BufferedReader:
         """Return a buffered reader; `http.client` calls this method as it would that of a socket."""

@@ -223,7 +223,7 @@ class MastClient:
         return [row for batch in _batches(obsids) for row in self._products(",".join(map(str, batch)))]
 
     def known_numbers(self, obsids: Sequence[int]) -> set[str]:
-        """Return the numbers of observations in `obsids` that the archive has."""
+        """Return those observation ids of `obsids` that the archive knows."""
         pages = (
             self.observations({"obsid": list(batch)}, page=1, page_size=PRODUCT_PAGE_ROWS) for batch in _batches(obsids)
         )

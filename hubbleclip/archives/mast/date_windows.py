@@ -149,7 +149,7 @@ class WindowedQuery:
 
 
 def spans(whole: Window, queries: Sequence[WindowedQuery], max_rows: int) -> Iterator[tuple[Window, list[int]]]:
-    """Split a window into parts of at most `max_rows` rows; yield each, in order of date, with its rows per query."""
+    """Split a window into parts of at most `max_rows` rows; yield each, by date, with its number of rows per query."""
     todo = [whole]
     while todo:
         window = todo.pop()

@@ -2,7 +2,7 @@
 
 It is another source of the two tables that `MastClient` requests by CAOM queries, for `archive.listing = "missions"`. A
 row of the search API is a dataset. The client converts it to a row with CAOM's columns, so that everything after the
-request is the same code. The API has no numbers of observations; a number is made from the dataset's name.
+request is the same code. The API has no observation ids (`obsid`); an id is made from the dataset's name.
 """
 
 from __future__ import annotations

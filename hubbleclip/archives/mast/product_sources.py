@@ -88,7 +88,7 @@ class FileSources:
             try:
                 for url in source.addresses(product) if name not in failures else ():
                     try:
-                        # the last source that is left is waited for
+                        # only the last source that is not down is waited for
                         is_last = name == [other for other in self.sources if other not in self._down][-1]
                         file = fetch_file(self.transport, url, replace(request, is_waited_for=is_last))
                         return Delivery(_arrived(product, name, file, self.layout), file.data)

@@ -28,7 +28,7 @@ class RangeFile(io.RawIOBase):
         self._block(0)
 
     def _fetch(self, number: int) -> bytes:
-        """Request a block."""
+        """Request one block of the file, of `BLOCK_BYTES`, by its number."""
         if not self._left:
             raise DownloadError("too_large", f"{self._url}: more bytes than allowed are needed")
         self._left -= 1

@@ -60,7 +60,7 @@ BOTH = ("title", "abstract")
 APT, BULK, LISTING, PAGE, ADS = "apt", "abstracts.cat", "listing", "program page", "ads"
 """Names of the sources in the provenance."""
 MAX_PROVENANCE_CHARS = 120
-"""Maximum length, in the provenance, of a value of another source than the chosen one; a longer one is truncated."""
+"""Maximum length of a value that the provenance quotes from a source that was not chosen; longer ones are truncated."""
 
 
 # The APT file has the proposers' own text. The bulk list and the listing have broken its lines and lost characters. The
@@ -193,7 +193,8 @@ class ProposalSource:
     def fetch(self, numbers: Sequence[str]) -> tuple[list[Proposal], list[Rejection]]:
         """Fetch proposals; see `Archive.fetch_proposals`. A proposal is rejected as `unanswered` if a source fails.
 
-        If the host is down, the proposals that were not requested are in no list. Raises ArchiveDownError if none was.
+        If the host goes down, the proposals that were not requested are in neither list. Raises ArchiveDownError if it
+        is down at the first proposal.
         """
         proposals: list[Proposal] = []
         rejections: list[Rejection] = []
@@ -247,7 +248,7 @@ class ProposalSource:
         """Query the endpoints until no field is missing, and merge the texts. Returns None if no source has a title.
 
         Raises DeniedError if title or abstract is missing and the server denied access to a page, and ArchiveDownError
-        if this was so for more than `MAX_DENIED` proposals one after another.
+        if this happened for more than `MAX_DENIED` consecutive proposals.
         """
         digits = clean_number(number)
         texts = {BULK: parse_records(records)} if records else {}

@@ -41,7 +41,7 @@ sys.stdin.read()  # ends when the process that started this one ends, even if it
 """
 """Program that serves a model on loopback: it takes the model's file and the number of threads, and prints its address.
 
-It runs in a process of its own, because the compiled module of `xllamacpp` cannot be loaded beside some others.
+It runs in a process of its own, because the compiled module of `xllamacpp` conflicts with some other modules.
 """
 
 

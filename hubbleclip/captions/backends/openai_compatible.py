@@ -29,7 +29,7 @@ from hubbleclip.core.errors import AnswerError, ArchiveDownError, SettingsError
 log = logging.getLogger(__name__)
 
 PROMPT_VERSION = 3
-"""Version of the prompt and of the schema that is sent with it, whose digest a test compares with a recorded one. The
+"""Version of the prompt and of the schema that is sent with it; a test fails if their digest changes without it. The
 prompt has no example, because small models copy the objects of an example into their answers.
 """
 
@@ -54,7 +54,7 @@ GRADE_SCHEMA: dict[str, Any] = {
     "additionalProperties": False,
 }
 NUM_RANKED = 50
-"""Number of best pictures that are ranked again."""
+"""Number of best hits whose pictures a model grades, and which are ranked again by these grades."""
 MIDDLE_GRADE = 5
 Answered = TypeVar("Answered")
 
@@ -71,7 +71,7 @@ KEY_VARIABLE = "OPENAI_API_KEY"
 """Environment variable of the API key, which other clients of this API read too."""
 MAX_TOKENS = 10**9
 ASKING = Lock()
-"""Held while a person is asked, because several threads send requests."""
+"""Lock that is held while the user is asked for permission, so that only one of several threads asks."""
 
 
 class OpenAICompatible:
@@ -163,7 +163,7 @@ class OpenAICompatible:
         return grade
 
     def rank(self, text: str, pictures: Sequence[bytes]) -> list[int]:
-        """Return the positions of pictures, given best first, by falling grade; equal grades keep their order.
+        """Return the positions of pictures in order of falling grade; pictures of equal grade keep their given order.
 
         A picture without an answer gets the middle grade. If none has one, AnswerError is raised.
         """

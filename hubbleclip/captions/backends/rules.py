@@ -35,7 +35,7 @@ HINTS = {
 }
 """For each science category, a pattern to find in the archive's category or the title; the first match counts."""
 HINT_WEIGHT = 8
-"""Number of votes for the science category whose pattern matches the archive's category, or without one the title."""
+"""Votes for the science category whose pattern matches the archive's category, or the title if there is no category."""
 
 AIM_VERBS = (
     "address|assess|calibrate|catalog|characterize|characterise|check|compare|confirm|constrain|"
@@ -108,7 +108,7 @@ def classify(source: SourceText, terms: Iterable[Term]) -> str:
     hinted = next((name for name, pattern in HINTS.items() if given and re.search(pattern, given)), None)
     if hinted:
         votes[hinted] += HINT_WEIGHT
-    votes[CALIBRATION] /= 2  # because words such as "sensitivity" occur in many science proposals
+    votes[CALIBRATION] /= 2  # halved, because words such as "sensitivity" occur in many science proposals
     return max(reversed(CATEGORIES), key=lambda name: votes[name])
 
 

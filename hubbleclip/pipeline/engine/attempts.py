@@ -29,12 +29,12 @@ Result = TypeVar("Result")
 Batch = dict[str, list[Any]]
 """Rows of each table, by table name; the key `failure` holds Rejections of items that a later run retries."""
 MACHINE, UNEXPECTED = "machine", "unexpected"
-"""Reasons that are never final: a failure of the machine at this item alone, in two runs, and a fault of this code."""
+"""Reasons that are never final: the machine failed while it processed the item, or this code has a fault."""
 RETRIED = (
     *("product/fetch", "product/tiles", "proposal/products", "proposal/proposals"),
     *("visit/colour", "abstract_summary/captions"),
 )
-"""Entity and stage of the rejections without which an item is pending again."""
+"""Rejections, by entity and stage, that keep an item from being processed; without them it is pending again."""
 FAILED = """
 SELECT reason, count(*) AS num
 FROM (SELECT reason FROM rejection WHERE list_contains(?, entity || '/' || stage) UNION ALL SELECT error FROM attempt)
@@ -44,7 +44,7 @@ MAX_DETAIL = 500
 MAX_RUNS = 8
 """Number of runs that try a failed item before it is rejected permanently."""
 UNANSWERED = "unanswered"
-"""Reason of a failure that says nothing about the item, which is therefore tried without end."""
+"""Reason of a failure that says nothing about the item; such an item is tried again without a limit on the number."""
 LONGEST_WAIT_HOURS = 30 * 24.0
 MAX_DOUBLINGS = 60  # keeps the power of 2 within the range of a float; the wait reaches its maximum earlier
 
@@ -73,7 +73,7 @@ class Step:
     is_local: bool = False
     """Whether threads of this process do the work with every runner, because the work only sends requests."""
     suspects: frozenset[str] = frozenset()
-    """Ids of the items at which the machine failed in an earlier run; if it fails there again, the others continue."""
+    """Ids of the items at which the machine failed in an earlier run; if it fails there again, the stage continues."""
 
 
 def attempt(step: Step, entity_id: str, work: Callable[[], Result]) -> Result | Rejection:
@@ -127,7 +127,7 @@ def rejection_of(step: Step, entity_id: str, error: Exception) -> Rejection:
 def write_with_retries(
     stage: Stage, batch: Batch, *, entity: str = "", work: str = "", done: Sequence[str] = ()
 ) -> None:
-    """Write the rows of a batch, schedule its failed items to be retried by later runs, and clear those of `done`."""
+    """Write a batch's rows, schedule its failed items for later runs, and clear earlier failures of items in `done`."""
     failures: list[Rejection] = batch.pop("failure", [])
     if stage.settings.archive.from_raw:
         failures = []
@@ -152,8 +152,8 @@ def schedule_retry(
 ) -> Attempt | Rejection:
     """Schedule the next attempt at a failed item; the last permitted failure becomes the item's Rejection.
 
-    The wait is `retry_hours` after the first failure and doubles with each further failure, up to 30 days. After the
-    first failure of the machine there is none.
+    The wait is `retry_hours` after the first failure and doubles with each further failure, up to 30 days. If the first
+    failure is one of the machine, there is no wait.
     """
     attempts = (before.attempts if before else 0) + 1
     if attempts >= MAX_RUNS and failure.reason not in {MACHINE, UNANSWERED, UNEXPECTED}:
@@ -175,7 +175,7 @@ def schedule_retry(
 
 
 def retry(settings: Settings, reasons: Sequence[str]) -> int:
-    """Take back what was rejected, or waits, for one of some reasons, and return the number of items."""
+    """Delete rejections and scheduled retries with one of some reasons, so that the items are pending; count them."""
     with open_stage("retry", settings) as stage:
         counts = {row["reason"]: row["num"] for row in stage.catalog.rows(FAILED, [RETRIED])}
         if unknown := [reason for reason in reasons if reason not in counts]:

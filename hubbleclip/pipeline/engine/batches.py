@@ -89,7 +89,7 @@ def map_ordered(
 ) -> Iterator[Result]:
     """Call `work` for each item on the workers of a stage, show the progress, and yield the results in order."""
     if not items:
-        return  # without starting workers
+        return  # no workers are started
     progress = Progress(name=f"{stage.name}: {step.name}", total=sum(map(weigh, items)))
     number_of = {id(item): number for number, item in enumerate(items)}
     waiting: dict[int, Result] = {}  # results that must wait for the result of an earlier item
@@ -129,7 +129,7 @@ def outcomes(step: Step, items: Sequence[Item], futures: dict[Future[Any], int])
 
 
 class _Results:
-    """Results of items that are not written yet, and those that depend on the results of later items."""
+    """Results that are not written yet. Those of items at which the machine failed wait for the end of the step."""
 
     def __init__(self, stage: Stage, step: Step, write: Callable[[Stage, Batch], None], progress: Progress) -> None:
         before = stage.catalog.rows(FAILED_BEFORE, [step.entity, step.stage])
@@ -138,7 +138,7 @@ class _Results:
         self.stage, self.step, self.write, self.progress = stage, replace(step, suspects=suspects), write, progress
         self.rows: Batch = {}
         self.done: list[str] = []  # items that failed in earlier runs and no longer do
-        self.alone: list[Rejection] = []  # at which the machine failed again
+        self.alone: list[Rejection] = []  # failures of items at which the machine failed again
 
     def add(self, item: Any, rows: Batch) -> None:
         """Add the rows of an item."""
@@ -165,7 +165,10 @@ class _Results:
         self.progress.add(0, num_counted(rejections), len(failures))
 
     def end(self, stopped: HubbleclipError | None) -> None:
-        """Write what is left. Items at which the machine failed again wait only if it failed nowhere else."""
+        """Write the remaining rows, and the failures of the machine at single items.
+
+        If a failure of the machine stopped the step, only that failure is written.
+        """
         if isinstance(stopped, MachineError):
             self.alone = [stopped.suspect] if stopped.suspect else []
         if self.alone:

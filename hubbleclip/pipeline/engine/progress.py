@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 log = logging.getLogger("hubbleclip.pipeline")
 live = logging.getLogger("hubbleclip.live")
-"""Logger of every change of progress, for bars on a terminal and on Prefect pages. Its records are in no log."""
+"""Logger of every change of progress, only for bars on a terminal and on Prefect pages; it writes to no log."""
 live.propagate = False
 LOG_EVERY_S = 10.0
 WINDOW_S = 60.0

@@ -19,7 +19,7 @@ from hubbleclip.pipeline.remote_store import synchronised_catalog
 log = logging.getLogger("hubbleclip.pipeline")
 LOCK_POLL_S = 10.0
 LOCK_WAIT_S: ContextVar[float] = ContextVar("LOCK_WAIT_S", default=0.0)
-"""Longest time to wait while another process writes the catalog; a scheduled flow run sets it."""
+"""Maximum wait (s) while another process writes the catalog; only a scheduled flow run sets it above 0."""
 
 
 def layout_of(settings: Settings) -> Layout:

@@ -110,8 +110,8 @@ def remove_strays(stage: Stage) -> None:
 def is_intact(product: Product, layout: Layout) -> bool:
     """Return whether the disk has a product's file with the content that was fetched.
 
-    Fetching has hashed the file, so it is hashed again only if it was written since or has another size; that
-    of a file of which extensions were skipped is not the listed one.
+    The file was hashed when it was fetched. It is hashed again only if it was written since then, or if its size is not
+    the listed one; the size is not compared if extensions may have been skipped.
     """
     if product.path is None or product.fetched_at is None:
         return False

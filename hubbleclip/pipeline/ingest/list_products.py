@@ -31,7 +31,8 @@ SELECT p.uri FROM product p JOIN listing l USING (obs_id)
 WHERE p.superseded_at IS NULL AND list_contains($proposal_ids, p.proposal_id)
   AND slot_of(p.uri, greatest(l.listed_at, p.fetched_at), 365) < slot_of(p.uri, $now::TIMESTAMP, 365)
 """
-"""Query for the files whose ETag is requested with the next list, because a year of the file has begun since the last.
+"""Query for the files whose ETag is requested with the next list; this is done once a year, on a day that depends on
+the file.
 """
 
 
@@ -71,7 +72,7 @@ def list_products(group: ProposalGroup, archive: Archive, digest: str) -> Batch:
     same = [item for item in old if versions.get(item.uri) == item.fetched_version]
     compared = attempt(step, observations[0].proposal_id, lambda: archive.renewed_files(same))
     renewed, unknown = ([], [item.uri for item in same]) if isinstance(compared, Rejection) else compared
-    # the date of the fetch lets the next run list the observation again, and request the ETag of its file
+    # an unknown ETag: dated at the fetch, the listing is due again, and the next run requests the ETag again
     dates = {item.obs_id: item.fetched_at for item in same if item.fetched_at and item.uri in unknown}
     now = datetime.now(UTC)
     proposal_ids = {item.obs_id: item.proposal_id for item in observations}

@@ -107,7 +107,7 @@ def given_files(paths: Sequence[Path], out_dir: Path) -> tuple[list[GivenFile], 
     skipped: dict[str, str] = {}
     for path in paths:
         if path.is_dir():
-            found = scan_folder(path, (*READERS, ".fits.fz"), out_dir)  # a .fz file is read, but not in an archive
+            found = scan_folder(path, (*READERS, ".fits.fz"), out_dir)  # the archive `local` does not read .fz files
             named += [(file, file.relative_to(path).as_posix()) for file in found.paths]
             skipped |= found.skipped
         elif path.is_file():
