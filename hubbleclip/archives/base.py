@@ -155,8 +155,8 @@ class Archive(Protocol):
         Returns
         -------
         tuple of lists of str
-            URIs of the files whose ETag differs from that of the fetched content, and of those whose ETag cannot be had
-            now.
+            URIs of the files whose ETag differs from that of the fetched content, and URIs of the files whose ETag
+            could not be requested.
 
         """
 

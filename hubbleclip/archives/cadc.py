@@ -172,7 +172,7 @@ def literal(value: str | float) -> str:
 
 
 def read_votable(body: bytes, columns: Collection[str]) -> ResultPage:
-    """Read the response to a TAP query; DamagedError if it is not valid, lacks a column, or says that it failed."""
+    """Read the response to a TAP query; DamagedError if it is not valid, lacks a column or reports a failed query."""
     from astropy.io.votable import parse  # noqa: PLC0415 - slow; other archives never need it
     from pyvo.dal import DALAccessError, DALQueryError, TAPResults  # noqa: PLC0415 - as above
 

@@ -76,7 +76,7 @@ WITH near AS (
 ), compared AS (SELECT word, num, damerau_levenshtein(word, $word) AS distance FROM near)
 SELECT word FROM compared WHERE distance <= least(2, length($word) // 5) ORDER BY distance, num DESC, word LIMIT 1
 """
-"""Finds the word of abstracts and targets that is most similar to a given one; of several such, the most frequent."""
+"""Finds the word of abstracts and targets most similar to a given one; of equally similar ones, the most frequent."""
 
 
 class Postings:

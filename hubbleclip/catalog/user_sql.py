@@ -148,7 +148,7 @@ def _locked(layout: Layout) -> Iterator[duckdb.DuckDBPyConnection]:
 
 
 def _read(connection: duckdb.DuckDBPyConnection, sql: str, max_rows: int | None) -> pa.RecordBatchReader:
-    """Run a reading statement, and return at least one row more than `max_rows` if it has more."""
+    """Run a read-only statement. If it has more than `max_rows` rows, at least one more than these is returned."""
     statements = connection.extract_statements(sql)
     if len(statements) != 1 or statements[0].type not in READING:
         raise CatalogError("sql is read-only and takes one statement: SELECT, FROM, DESCRIBE, SHOW or EXPLAIN")

@@ -48,9 +48,9 @@ CACHE_FOLDERS = {
 
 
 def check_first(name: str, settings: Settings, run: str = "") -> None:
-    """Check what is cheap to check before a server starts and torch is imported, which takes seconds.
+    """Check that there is a dataset or a run, before the seconds that starting a server and importing torch take.
 
-    What a remote store has is not known here.
+    With a remote store nothing is checked, because its content is not known yet.
     """
     layout = Layout(settings.root)
     if settings.store or name not in NEEDS_DATA:
@@ -63,7 +63,7 @@ def check_first(name: str, settings: Settings, run: str = "") -> None:
 
 
 def check_runs(settings: Settings, *runs: str) -> None:
-    """Check that runs are finished, before torch is imported; what a remote store has is not known here."""
+    """Check that runs are finished, before torch is imported; with a remote store, nothing is checked."""
     from hubbleclip.pipeline.promotion import find_run
 
     for run in filter(None, runs if not settings.store else ()):
@@ -90,7 +90,7 @@ def run_flow(name: str, options: Options, **arguments: Any) -> Any:
     if not any(arguments.values()) and not has_work(name, settings):
         log.info("%s: nothing to do", name)
         return None
-    if name not in ("train", "sweep"):  # these do not write the catalog
+    if name not in ("train", "sweep"):  # the commands that do not write the catalog
         check_unlocked(layout)
     from flows.server import joined_server
 
@@ -123,7 +123,7 @@ def run_stage(name: str, options: Options, server: bool, **arguments: Any) -> No
     settings = options.settings()
     layout = Layout(settings.root)
     redirect_caches(layout)
-    if name not in ("train", "sweep"):  # these do not write the catalog
+    if name not in ("train", "sweep"):  # the commands that do not write the catalog
         check_unlocked(layout)
     check_first(name, settings, arguments.get("run", ""))
     for stage in STAGES[name]:

@@ -167,8 +167,8 @@ class TrainSettings(Section):
     micro_batch: int = Field(0, ge=0)
     """Rows per forward pass and process; the loss still uses the whole batch. 0 means all rows."""
     local_loss: bool = False
-    """With several processes: each computes the loss of its own rows against all, which saves memory; the gradients are
-    the same.
+    """With several processes: each computes the loss only for its own rows, against the rows of all processes, which
+    saves memory; the gradients are the same.
     """
     grad_checkpointing: bool = False
     """Compute activations again in the backward pass, which saves memory and takes time. It has no effect on the image

@@ -33,7 +33,7 @@ def ending_on_interrupt(*, can_resume: bool) -> Iterator[None]:
         end_soon()
         raise KeyboardInterrupt
 
-    # The first function that is registered runs last, after which Python would take seconds to delete its modules.
+    # Registered before others, this function runs last and ends the process, as Python would take seconds to do so.
     exit_codes: list[int] = []
     atexit.register(lambda: exit_codes and os._exit(exit_codes[0]))
     before = signal.signal(signal.SIGINT, interrupt)

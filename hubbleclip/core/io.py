@@ -57,7 +57,7 @@ def check_bounded(path: Path, max_bytes: float = math.inf) -> None:
 
 
 def read_bounded(source: Path | IO[bytes], max_bytes: int) -> bytes:
-    """Read a whole regular file, or a stream; errors as those of `check_bounded` and `chunks`."""
+    """Read a whole regular file, or a stream; raises the errors of `check_bounded` and `chunks`."""
     if not isinstance(source, Path):
         return b"".join(chunks(source.read, max_bytes))
     check_bounded(source, max_bytes)

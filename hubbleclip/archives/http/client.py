@@ -175,7 +175,7 @@ class Transport:
         """Iterate over the tries of a request, with exponential backoff between them.
 
         No try follows after `most_damaged` responses that were complete but damaged. A host that has never responded is
-        retried for `FIRST_CONTACT_S`. Tries during an outage of the host do not count if it is waited for.
+        retried for `FIRST_CONTACT_S`. If `is_waited_for`, tries during an outage of the host do not count.
         """
         started, host, num_damaged, num_tries = time.monotonic(), urlsplit(url).netloc, 0, 0
 
@@ -278,7 +278,7 @@ class Transport:
         if isinstance(response.raw.connection, TimedHttp):  # the connection is None once an empty body has ended
             response.raw.connection.reader.deadline = deadline
         try:
-            # functions of the package requests would wait for a whole chunk, without a time limit if the server is slow
+            # the functions of `requests` would wait for a whole chunk, with no time limit if the server is very slow
             for data in chunks(response.raw.read1, limit_bytes):
                 num_bytes += len(data)
                 yield data

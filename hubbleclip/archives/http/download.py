@@ -197,7 +197,7 @@ def _headers(start: Start) -> dict[str, str]:
 
 
 def _find_start(request: DownloadRequest, *, may_skip: bool) -> Start:
-    """Find where the download continues: after the partial file, if there is one with the same `may_skip`."""
+    """Find where the download continues: after the partial file, if one was begun with the same `may_skip`."""
     version = stored_version(request.part, is_filtered=may_skip)
     size = request.part.stat().st_size if version else 0
     if not may_skip:

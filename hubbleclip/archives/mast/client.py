@@ -157,7 +157,7 @@ class MastClient:
         return self.retried(lambda: self._try(service, params, keys, {"page": page, "pagesize": pagesize}), tries)
 
     def retried(self, send: Callable[[], ResultPage], tries: int = 0) -> ResultPage:
-        """Send one query with retries. If it times out, it is sent at most `tries` times (0: as after other failures).
+        """Send one query with retries. After timeouts, at most `tries` are made (0: as many as after other failures).
 
         `send` raises DamagedError for a response that is not valid. ArchiveError is raised if all tries failed.
         """

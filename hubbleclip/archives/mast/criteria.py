@@ -83,7 +83,7 @@ def criteria_of(settings: ArchiveSettings, mission: Mission, numbers: Sequence[s
 
 
 def collections_of(settings: ArchiveSettings, mission: Mission) -> list[str]:
-    """Choose the collections of the settings that belong to no other mission; without any, the mission's main one."""
+    """Choose the collections of the settings that belong to no other mission; if none do, the mission's main one."""
     foreign = {name for other in MISSIONS.values() if other is not mission for name in other.collections}
     return [name for name in settings.collections if name not in foreign] or [mission.collections[0]]
 

@@ -38,7 +38,7 @@ Reason = tuple[str, str]
 
 SCIENCE, PREVIEW = "science", "preview"
 READERS = {SCIENCE: candidate_from_row, PREVIEW: preview_from_row, "total_preview": total_preview_from_row}
-"""Function that makes a candidate of a product row, by the value of `archive.products`."""
+"""For each value of `archive.products`, the function that makes a candidate from a product row."""
 COLOUR = "COLOUR"
 BYTES_PER_MB = 1_000_000
 POINTING_ARCSEC = 60.0
@@ -55,10 +55,9 @@ ALL_FILTERS = "TOTAL"
 class Group:
     """The observations of one visit, camera, filter and target, and the candidate files of these observations.
 
-    `refused` has the files of the product lists that must not be chosen, each with the reason.
-    `product` is the file that is chosen for the group, or None. `rejection` is the reason for which the observations
-    without a chosen file are rejected, `too_large` that of observations whose own file would be chosen if it were
-    smaller.
+    `refused` has the files of the product lists that must not be chosen, each with the reason. `product` is the file
+    that is chosen for the group, or None. Observations without a chosen file are rejected: those in `too_large`, whose
+    own file would be chosen if it were smaller, for the reason given there, and all others for the reason `rejection`.
     """
 
     key: Key

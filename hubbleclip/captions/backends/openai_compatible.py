@@ -29,8 +29,8 @@ from hubbleclip.core.errors import AnswerError, ArchiveDownError, SettingsError
 log = logging.getLogger(__name__)
 
 PROMPT_VERSION = 3
-"""Version of the prompt and of the schema that is sent with it; a test fails if their digest changes without it. The
-prompt has no example, because small models copy the objects of an example into their answers.
+"""Version of the prompt and of the schema that is sent with it; a test fails if these change and the version does not.
+The prompt has no example, because small models copy the objects of an example into their answers.
 """
 
 INSTRUCTIONS = """\

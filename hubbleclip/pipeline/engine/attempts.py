@@ -44,7 +44,7 @@ MAX_DETAIL = 500
 MAX_RUNS = 8
 """Number of runs that try a failed item before it is rejected permanently."""
 UNANSWERED = "unanswered"
-"""Reason of a failure that says nothing about the item; such an item is tried again without a limit on the number."""
+"""Reason of a failure that says nothing about the item, which is therefore retried any number of times."""
 LONGEST_WAIT_HOURS = 30 * 24.0
 MAX_DOUBLINGS = 60  # keeps the power of 2 within the range of a float; the wait reaches its maximum earlier
 

@@ -92,7 +92,7 @@ def fetch_pending_proposals(stage: Stage, archive: Archive) -> None:
             write=partial(write_proposals, dated={name for name, is_stale in pending.items() if is_stale}),
             weigh=len,
         )
-    except ArchiveDownError as error:  # the files come from another server
+    except ArchiveDownError as error:  # the ingest continues, because files come from another server
         log.warning("ingest: the other proposals wait for the next run: %s", error)
 
 

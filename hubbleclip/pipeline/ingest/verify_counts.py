@@ -78,7 +78,7 @@ def forgotten_parts(span: Days, known: Mapping[int, int | None], max_rows: int) 
 
 
 def verify_counts(stage: Stage, archive: Archive, end_day: int) -> None:
-    """Count the rows of each year of release before `end_day` (MJD) that is due; query again the days that differ.
+    """Count the rows of each due year of release before `end_day` (MJD), and query again where the counts differ.
 
     A year that the archive cannot count or return is logged and counted again in the next run.
     """
