@@ -183,13 +183,13 @@ def make_subset(place: str | Path, tile_ids: Iterable[str], folder: Path) -> Bui
     rows = info.manifest.filter(pc.field("tile_id").isin(list(wanted)))
     if not rows.num_rows:
         raise DatasetError(f"none of the {len(wanted)} tiles is in {place}: choose tiles of its train, val or test")
-    settings = {name: info.description["settings"].get(name) for name in ShardSettings.model_fields}
+    settings = info.description["settings"]
     released = info.description.get("released_on")
     return build_dataset(
         [Sample(**row) for row in rows.select(sample_columns(rows)).to_pylist()],
         lambda tile_id: info.read_tile_images([tile_id])[0],
         folder,
-        ShardSettings(**{name: value for name, value in settings.items() if value is not None}),
+        ShardSettings(**{name: settings[name] for name in ShardSettings.model_fields if name in settings}),
         contract_version=info.contract_version,
         code_version=code_version(),
         max_parents=0,

@@ -50,13 +50,12 @@ def sky_index(manifest: pa.Table) -> pa.Table:
 
 
 def write_hats_catalog(
-    folder: Path, index: pa.Table, name: str, *, max_rows: int = MAX_ROWS, complete: Complete | None = None
+    folder: Path, index: pa.Table, name: str, *, max_rows: int = MAX_ROWS, complete: Complete = lambda rows: rows
 ) -> None:
     """Write an index as a HATS catalogue; `complete` adds columns to the rows of a file.
 
     The files are durable only after `sync_files` was called for them.
     """
-    complete = complete or (lambda rows: rows)
     schema = complete(index.slice(0, 0)).schema
     pixels_n = index[COLUMN].to_numpy()
     orders_n = _partition_orders(pixels_n, max_rows)

@@ -41,7 +41,12 @@ def find_leaks(manifest: pa.Table, settings: SplitSettings) -> Iterator[str]:
         pairs = _shared(manifest[column].to_pylist(), splits)
         yield from _few((f"{names[a]} and {names[b]} have the same {what}" for a, b in pairs), len(pairs))
     yield from _text_leaks(manifest, splits, names, settings.near_duplicate)
-    yield from _sky_leaks(_positions(manifest), splits, names, settings.guard_arcsec)
+    targets = zip(manifest["target_name"].to_pylist(), manifest["is_moving"].to_pylist(), strict=True)
+    positions = sky_positions(
+        [[corners] if is_quad(corners) else [] for corners in manifest["corners_deg"].to_pylist()],
+        [designation(name, is_moving=is_moving) for name, is_moving in targets],
+    )
+    yield from _sky_leaks(positions, splits, names, settings.guard_arcsec)
 
 
 def _few(lines: Iterator[str], num: int) -> Iterator[str]:
@@ -75,15 +80,6 @@ def _text_leaks(manifest: pa.Table, splits: Splits, names: Sequence[str], thresh
         for one, other in pairs
     )
     yield from _few(lines, len(pairs))
-
-
-def _positions(manifest: pa.Table) -> SkyPositions:
-    """Determine the positions and moving targets of the rows."""
-    targets = zip(manifest["target_name"].to_pylist(), manifest["is_moving"].to_pylist(), strict=True)
-    return sky_positions(
-        [[corners] if is_quad(corners) else [] for corners in manifest["corners_deg"].to_pylist()],
-        [designation(name, is_moving=is_moving) for name, is_moving in targets],
-    )
 
 
 def _sky_leaks(positions: SkyPositions, splits: Splits, names: Sequence[str], guard_arcsec: float) -> Iterator[str]:

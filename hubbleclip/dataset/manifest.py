@@ -208,15 +208,10 @@ def is_intact(text: bytes) -> bool:
 
 
 def _no_dataset(place: str | Path) -> str:
-    """Say why a place is not a dataset: no folder, a folder that contains datasets, or a folder without one."""
-    if "://" in str(place):
-        return f"{place} has no {DESCRIPTION}: give the URL of a published dataset, which ends with its digest"
-    if not Path(place).is_dir():
-        return f"there is no folder {place}: `hubbleclip datasets` lists the datasets of a profile"
+    """Say that a place is not a dataset, and which folders in it are."""
     inside = sorted(str(path.parent) for path in Path(place).glob(f"**/{DESCRIPTION}"))
-    if inside:
-        return f"{place} is not a dataset but contains {len(inside)}: give one of them, such as {inside[-1]}"
-    return f"the folder {place} is not a dataset (no {DESCRIPTION}): `hubbleclip shards` makes datasets"
+    hint = f"give one of the {len(inside)} in it, such as {inside[-1]}" if inside else "see `hubbleclip datasets`"
+    return f"{place} is not a dataset, it has no {DESCRIPTION}: {hint}"
 
 
 def read_description(place: str | Path) -> Row:
@@ -298,22 +293,18 @@ def read_manifest(place: str | Path) -> pa.Table:
 
 def _is_column_valid(name: str, values: pa.ChunkedArray) -> bool:
     """Return whether a required column has the type of the contract, no null and no empty list."""
-    expected = manifest_schema().field(name).type
-    if values.null_count or not pa.types.is_list(expected):
-        return not values.null_count and values.type == expected
-    if not pa.types.is_list(values.type) or values.type.value_type != expected.value_type:
+    if values.null_count or values.type != manifest_schema().field(name).type:
         return False
+    if not pa.types.is_list(values.type):
+        return True
     return not pc.list_flatten(values).null_count and pc.min(pc.list_value_length(values)).as_py() != 0
 
 
 def _is_inside(manifest: pa.Table, shards: Sequence[Row]) -> bool:
     """Return whether the byte range of every image is in its shard; all shards of the manifest must be in `shards`."""
-    sizes = pa.array([shard["size_bytes"] for shard in shards], pa.int64())
-    size = sizes.take(pc.index_in(manifest["shard"].combine_chunks(), pa.array([shard["shard"] for shard in shards])))
-    offset, length = manifest["offset"].combine_chunks(), manifest["length"].combine_chunks()
-    is_sized = pc.and_(pc.greater(length, 0), pc.less_equal(length, size))  # so that the next line cannot overflow
-    is_placed = pc.and_(pc.greater_equal(offset, 0), pc.less_equal(offset, pc.subtract(size, length)))
-    return bool(pc.all(pc.and_(is_sized, is_placed), min_count=0).as_py())
+    sizes = {shard["shard"]: shard["size_bytes"] for shard in shards}
+    places = zip(*(manifest[name].to_pylist() for name in LOCATION_COLUMNS), strict=True)
+    return all(0 <= offset < offset + length <= sizes[shard] for shard, offset, length in places)
 
 
 def _check_unpacked_size(metadata: pq.FileMetaData, num_bytes: int) -> None:

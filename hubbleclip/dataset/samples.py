@@ -28,12 +28,6 @@ from hubbleclip.dataset.splits.moving_targets import as_shown
 from hubbleclip.dataset.splits.sky_guard import EXCLUDED
 from hubbleclip.missions.base import PRESS
 
-OF_TILE = (
-    *("tile_id", "obs_id", "product_uri", "product_sha256", "png_sha256", "view", "chip", "y0", "x0", "shrink"),
-    *("ra_deg", "dec_deg", "corners_deg", "pixel_scale_arcsec", "valid_share", "wcs"),
-    *("unit", "black", "white", "softening"),
-)
-"""Columns of a tile that its sample has too."""
 PRESS_RAD = math.radians(3 / 60)
 """Largest distance of a press image from an observation that it shows; fields have 2 to 3 arcminutes."""
 RELEASE = re.compile(r"(.*[0-9])-?[a-z]+")
@@ -102,22 +96,22 @@ def make_sample(
     tile: Tile, observation: Observation, proposal: Proposal, assignment: SplitAssignment, captions: Mapping[str, str]
 ) -> Sample:
     """Make the sample of one tile."""
-    of_tile = {name: getattr(tile, name) for name in OF_TILE}
-    observation = as_shown(observation, tile)
-    of_observation = {name: getattr(observation, name) for name in ("target_name", "target_class", "is_moving")}
-    of_proposal = {name: getattr(proposal, name) for name in ("proposal_id", "archive", "category", "pi", "cycle")}
-    return Sample(
-        **{**of_tile, **of_observation, **of_proposal},
-        split=assignment.split,
-        group_id=assignment.group_id,
-        title=title(proposal, observation),
+    names, observation = Sample.__dataclass_fields__, as_shown(observation, tile)
+    # a column that several of them have is that of the proposal, or else of the tile
+    sources = (observation, tile, proposal)
+    values = {name: getattr(source, name) for source in sources for name in names if hasattr(source, name)}
+    own = {
+        "split": assignment.split,
+        "group_id": assignment.group_id,
+        "title": title(proposal, observation),
         # The tile's values come from the FITS header, which is more specific than the archive's list of observations.
-        instrument=tile.instrument or observation.instrument,
-        filter=tile.filter or observation.filters,
-        caption_kinds=list(captions),
-        captions=list(captions.values()),
-        caption_source=HEADER_SOURCE if proposal.source == HEADER_SOURCE else PROPOSAL_SOURCE,
-    )
+        "instrument": tile.instrument or observation.instrument,
+        "filter": tile.filter or observation.filters,
+        "caption_kinds": list(captions),
+        "captions": list(captions.values()),
+        "caption_source": HEADER_SOURCE if proposal.source == HEADER_SOURCE else PROPOSAL_SOURCE,
+    }
+    return Sample(**values | own)
 
 
 def _rejection(tile: Tile, settings: ShardSettings, now: datetime) -> Rejection:

@@ -33,8 +33,6 @@ REQUEST_S, MIN_BYTES_PER_S = 60.0, 250_000
 server can drip bytes without end."""
 PIP_EXTRAS = {"s3": "cloud"}
 """Pip extra of this package that installs the library for a URL protocol, by protocol."""
-FILESYSTEM_OPTIONS: dict[str, dict[str, Any]] = {"file": {"auto_mkdir": True}}
-"""Options of fsspec by protocol. Only `file://` needs the option to create folders; object stores have no folders."""
 
 HUB, DATASETS = "hf://", "hf://datasets/"
 TOKEN, ENDPOINT = "HF_TOKEN", "HF_ENDPOINT"
@@ -147,7 +145,8 @@ class RemoteStorage(Storage):
         """Return the fsspec file system of the protocol, which fsspec caches, for requests of at most `num_bytes`."""
         import fsspec  # noqa: PLC0415 - imported here because only URLs need it
 
-        options: dict[str, Any] = FILESYSTEM_OPTIONS.get(self.protocol, {}).copy()
+        # only `file://` needs an option to create folders; object stores have none
+        options: dict[str, Any] = {"auto_mkdir": True} if self.protocol == "file" else {}
         try:
             if self.protocol in {"http", "https"}:
                 from aiohttp import ClientTimeout  # noqa: PLC0415 - an optional dependency

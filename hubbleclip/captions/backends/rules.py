@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
-from functools import cache
 from typing import get_args
 
 from hubbleclip.captions.backends.base import Reply, SourceText
@@ -149,12 +148,6 @@ def title_phrase(title: str) -> str:
     return " ".join(re.split(r"[:;,.?!()]", title.strip())[0].split()[:8])[:80].strip()
 
 
-@cache
-def _prompt() -> str:
-    """Return the text of the vocabulary."""
-    return VOCABULARY_FILE.read_text(encoding="utf-8")
-
-
 class Rules:
     """Backend that finds the terms of the vocabulary, names of targets, and clauses that state an aim."""
 
@@ -167,7 +160,7 @@ class Rules:
 
     def prompt(self) -> str:
         """See `Backend`."""
-        return _prompt()
+        return VOCABULARY_FILE.read_text(encoding="utf-8")
 
     def ask(self, source: SourceText, count_call: Callable[[], int]) -> Reply:
         """See `Backend`."""

@@ -74,10 +74,13 @@ def split_tables(
     ]
     # The rows are sorted, so that equal splits give files with equal bytes.
     link_rows = sorted((asdict(link) for link in links), key=lambda row: tuple(row.values()))
-    excluded_schema = _text_columns("tile_id", "group_id", "proposal_id", "reason")
+    tables = {
+        EXCLUDED_TILES: (excluded, ("tile_id", "group_id", "proposal_id", "reason")),
+        LINKS: (link_rows, ("one", "other", "reason", "detail")),
+    }
     return {
-        EXCLUDED_TILES: pa.Table.from_pylist(excluded, schema=excluded_schema),
-        LINKS: pa.Table.from_pylist(link_rows, schema=_text_columns("one", "other", "reason", "detail")),
+        file: pa.Table.from_pylist(rows, schema=pa.schema([(name, pa.string()) for name in names]))
+        for file, (rows, names) in tables.items()
     }
 
 
@@ -115,8 +118,3 @@ def _strata(tiles: Sequence[Tile], plans: Sequence[SplitAssignment], values: Seq
 def _sorted_counts(reasons: Iterable[str]) -> dict[str, int]:
     """Count the occurrences of each reason; the result is sorted by reason."""
     return dict(sorted(Counter(reasons).items()))
-
-
-def _text_columns(*names: str) -> pa.Schema:
-    """Make an Arrow schema whose columns are all strings."""
-    return pa.schema([(name, pa.string()) for name in names])

@@ -83,41 +83,30 @@ def plan_scheme(
     if settings.scheme not in SCHEMES:
         known = ", ".join(SCHEMES)
         raise SettingsError(f"unknown split scheme {settings.scheme!r}: set splits.scheme to {RANDOM}, {known}")
-    tiles = material.tiles
-    members = {tile.proposal_id for tile in tiles} | material.proposals.keys()
-    roots = group_proposals(members, by_text)
-    is_test = [SCHEMES[settings.scheme](material, tile, settings) for tile in tiles]
-    held_out = {roots[tile.proposal_id] for tile, is_held_out in zip(tiles, is_test, strict=True) if is_held_out}
-    existing_splits: dict[str, set[str]] = defaultdict(
-        set
-    )  # splits of a group's existing tiles; the key is the group's root
+    tiles, scheme = material.tiles, SCHEMES[settings.scheme]
+    roots = group_proposals({tile.proposal_id for tile in tiles} | material.proposals.keys(), by_text)
+    is_test = {tile.tile_id: scheme(material, tile, settings) for tile in tiles}
+    held_out = {roots[tile.proposal_id] for tile in tiles if is_test[tile.tile_id]}
+    splits_of_root: dict[str, set[str]] = defaultdict(set)  # of the group's existing tiles
     for tile in tiles:
         if tile.tile_id in existing:
-            existing_splits[roots[tile.proposal_id]].add(existing[tile.tile_id].split)
-    return [
-        existing.get(tile.tile_id)
-        or _plan(tile, roots[tile.proposal_id], is_held_out, held_out, existing_splits, settings)
-        for tile, is_held_out in zip(tiles, is_test, strict=True)
-    ]
+            splits_of_root[roots[tile.proposal_id]].add(existing[tile.tile_id].split)
 
+    def plan(tile: Tile) -> SplitAssignment:
+        root = roots[tile.proposal_id]
+        group, reason = group_id(root), ""
+        # The text ":val:" makes the hash independent of the hash that the random scheme uses.
+        drawn = "val" if unit_hash(f"{settings.salt}:val:{group}") < settings.val_share else "train"
+        split = "test" if root in held_out else drawn
+        if is_test[tile.tile_id] is None:
+            reason = UNKNOWN
+        elif split == "test" and not is_test[tile.tile_id]:  # the tile is related to held-out tiles
+            reason = MIXED_GROUP
+        # A group is in one split only and existing tiles keep theirs, so a new tile of another split is excluded.
+        elif splits_of_root[root] - {EXCLUDED, split}:
+            reason = GROUP_CHANGED
+        return SplitAssignment(
+            tile_id=tile.tile_id, group_id=group, split=EXCLUDED if reason else split, reason=reason or None
+        )
 
-def _plan(  # noqa: PLR0917
-    tile: Tile,
-    root: str,
-    is_test: bool | None,
-    held_out: set[str],
-    existing_splits: Mapping[str, set[str]],
-    settings: SplitSettings,
-) -> SplitAssignment:
-    """Assign a new tile to a split; the sky guard is applied later."""
-    group = group_id(root)
-    # The text ":val:" makes the hash independent of the hash that the random scheme uses.
-    drawn = "val" if unit_hash(f"{settings.salt}:val:{group}") < settings.val_share else "train"
-    split, reason = (EXCLUDED, UNKNOWN) if is_test is None else ("test" if root in held_out else drawn, None)
-    if split == "test" and not is_test:  # the tile is not held out, but it is related to held-out tiles
-        split, reason = EXCLUDED, MIXED_GROUP
-    old = existing_splits.get(root, set()) - {EXCLUDED}
-    # A group is in one split only and existing tiles keep theirs, so a new tile drawn for another split is excluded.
-    if split != EXCLUDED and old - {split}:
-        split, reason = EXCLUDED, GROUP_CHANGED
-    return SplitAssignment(tile_id=tile.tile_id, group_id=group, split=split, reason=reason)
+    return [existing.get(tile.tile_id) or plan(tile) for tile in tiles]
