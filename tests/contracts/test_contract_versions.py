@@ -149,15 +149,7 @@ def test_every_kind_of_bound_tightens_one_way() -> None:
         assert (is_tighter(kind, loose, tight), is_tighter(kind, tight, loose)) == (True, False), kind
 
 
-@pytest.mark.parametrize(
-    ("change", "enough", "too_little"),
-    [
-        (Change.BREAKING, "2.0.0", "1.3.0"),
-        (Change.ADDITIVE, "1.3.0", "1.2.4"),
-        (Change.WORDING, "1.2.4", "1.2.3"),
-        (Change.SAME, "1.2.3", "1.2.4"),
-    ],
-)
-def test_a_version_rises_as_far_as_the_change_requires(change: Change, enough: str, too_little: str) -> None:
-    assert is_sufficient_bump("1.2.3", enough, change)
-    assert not is_sufficient_bump("1.2.3", too_little, change)
+def test_a_version_rises_as_far_as_the_change_requires() -> None:
+    versions = ("1.2.3", "1.2.4", "1.3.0", "2.0.0")
+    allowed = {change: [one for one in versions if is_sufficient_bump("1.2.3", one, change)] for change in Change}
+    assert list(allowed.values()) == [["1.2.3"], [*versions[1:]], [*versions[2:]], ["2.0.0"]]

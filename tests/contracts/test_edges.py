@@ -1,6 +1,5 @@
 """Between stages: rows that break their contract are rejected with the name of the rule, the others pass."""
 
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,7 +7,6 @@ import pytest
 from valid_catalog import (
     broken_rules,
     hex_of,
-    observation,
     product,
     product_version,
     promotion,
@@ -20,13 +18,11 @@ from hubbleclip.catalog.pending import pending_fetch
 from hubbleclip.config.settings import Settings, read_settings
 from hubbleclip.contracts.validation import reject_broken_rows, whole
 from hubbleclip.core.errors import ContractError, HubbleclipError
-from hubbleclip.core.records import Listing, Record
-from hubbleclip.pipeline.engine.attempts import Batch, write_with_retries
+from hubbleclip.core.records import Record
 from hubbleclip.pipeline.engine.batches import run_batches
 from hubbleclip.pipeline.engine.stage import Stage, open_stage
 from hubbleclip.pipeline.evaluate import write_decision
 from hubbleclip.pipeline.ingest.fetch import write_fetched
-from hubbleclip.pipeline.ingest.list_products import write_listing
 from hubbleclip.pipeline.tiles.run import cutting
 
 DIGEST = hex_of("d", 16)
@@ -97,15 +93,6 @@ def settings(tmp_path: Path) -> Settings:
     return read_settings("demo", {"data": str(tmp_path)})
 
 
-def write(stage: Stage, name: str, batch: Batch, writer: Callable[[Stage, Batch], None] = write_with_retries) -> None:
-    """Write a batch as the step of that name does."""
-    step, section, item = {
-        "fetch-products": ("fetch", "archive", "product"),
-        "list-products": ("products", "archive", "observation"),
-    }[name]
-    writer(stage, reject_broken_rows(batch, step, item, getattr(stage.settings, section).digest()))
-
-
 def begin(stage: Stage, *tables: str) -> None:
     stage.catalog.upsert({name: valid_rows()[name] for name in ("proposal", "observation", *tables)})
 
@@ -123,26 +110,10 @@ def test_a_fetched_file_that_breaks_its_contract_leaves_no_orphans_and_is_not_fe
         stage.catalog.upsert({"product": [listed]})
         bad = product("mast:p1", path=None, source="tape")
         batch = {"product": [bad], "product_version": [product_version(1)], "tile": [tile("1")]}
-        write(stage, "fetch-products", batch, write_fetched)
+        write_fetched(stage, reject_broken_rows(batch, "fetch", "product", settings.archive.digest()))
         assert (count(stage, "product_version"), count(stage, "tile"), count(stage, "rejection")) == (0, 0, 3)
         assert pending_fetch(stage.catalog, settings) == []
         assert broken_rules(stage.catalog.query) == []
-
-
-def test_an_observation_whose_file_breaks_its_contract_has_a_reason(settings: Settings) -> None:
-    listed = product("mast:p1", sha256=None, path=None, version=None, fetched_at=None, kind="", source=None)
-    listing = Listing(obs_id="o1", settings_digest=DIGEST, fingerprint=None, listed_at=observation("o1").fetched_at)
-    with open_stage("ingest", settings) as stage:
-        begin(stage)
-        write(stage, "list-products", {"product": [listed], "listing": [listing]}, write_listing)
-        rows = stage.catalog.rows(
-            "SELECT entity, reason FROM rejection WHERE entity_id IN ('o1', 'mast:p1') ORDER BY 1"
-        )
-        assert [tuple(row.values()) for row in rows] == [
-            ("observation", "contract:product.kind.minLength"),
-            ("product", "contract:product.kind.minLength"),
-        ]
-        assert (count(stage, "product"), count(stage, "listing")) == (0, 1)
 
 
 def test_bad_rows_of_a_task_count_among_what_is_left_out(settings: Settings) -> None:

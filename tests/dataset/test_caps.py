@@ -11,10 +11,9 @@ from sky_cases import material, square, tile
 
 from hubbleclip.config.settings import SplitSettings
 from hubbleclip.dataset.splits.assign import assign_splits
-from hubbleclip.dataset.splits.caps import PATCH_CAP, PROPOSAL_CAP, sky_patches
+from hubbleclip.dataset.splits.caps import PROPOSAL_CAP, sky_patches
 
 BY_PROPOSAL = SplitSettings(max_tiles_per_proposal=6)
-BY_PATCH = SplitSettings(max_tiles_per_patch=5)
 
 
 def tiles_of(proposal, num_files, num_tiles, ra_deg=None):
@@ -49,14 +48,6 @@ def test_a_proposal_has_at_most_the_set_number_of_tiles_in_turn_from_its_files()
     assert {plan.reason for plan in plans.values() if plan.split == "excluded"} == {PROPOSAL_CAP}
 
 
-def test_a_sky_patch_has_at_most_the_set_number_of_tiles_whatever_the_proposal():
-    tiles = tiles_of("one", 1, 4, 10.0) + tiles_of("two", 1, 4, 10.0) + tiles_of("far", 1, 4, 50.0)
-    plans = plans_of(tiles, BY_PATCH)
-    kept = Counter(one.ra_deg for one in tiles if plans[one.tile_id].reason != PATCH_CAP)
-    assert kept[50.0] == 4 and kept[10.0] <= 8
-    assert len([one for one in admitted(tiles, plans) if one.ra_deg == 10.0]) <= 5
-
-
 def test_new_tiles_never_displace_admitted_ones_and_nothing_changes_without_new_tiles():
     early, late = tiles_of("p", 2, 5), tiles_of("p", 4, 5)
     first = plans_of(early, BY_PROPOSAL)
@@ -68,7 +59,8 @@ def test_new_tiles_never_displace_admitted_ones_and_nothing_changes_without_new_
 @pytest.mark.parametrize("cap", ["max_tiles_per_proposal", "max_tiles_per_patch"])
 def test_a_raised_cap_of_a_sky_patch_admits_more_tiles(cap):
     """So does one of a proposal; a cap that is lowered again removes none."""
-    tiles = tiles_of("p", 2, 10, 10.0)
+    others = tiles_of("p" if cap == "max_tiles_per_proposal" else "q", 2, 10, 10.0)[10:]
+    tiles = tiles_of("p", 2, 10, 10.0)[:10] + others
     low, high = (SplitSettings(**{cap: num}) for num in (5, 7))
     first = plans_of(tiles, low)
     raised = plans_of(tiles, high, first)

@@ -33,16 +33,6 @@ def test_a_kind_that_no_sample_has_is_named() -> None:
 THREE = [ABSTRACT, "A title", "Another title"]
 
 
-@pytest.mark.parametrize("kind", ["abstract", "others", "abstract_sentences", "summary", "phrases", "none"])
-def test_each_draw_takes_the_same_number_of_random_numbers(kind) -> None:
-    of = caption_sampler(weights={kind: 1.0})
-    rng, beside = np.random.default_rng(3), np.random.default_rng(3)
-    for _ in range(20):
-        of.draw(rng, FOUR, KINDS)
-        beside.random(4)
-        assert rng.bit_generator.state == beside.bit_generator.state
-
-
 def test_only_the_tokens_that_the_model_sees_count() -> None:
     main = " ".join(["word"] * 40)
     phrases = f"{main}; one two"

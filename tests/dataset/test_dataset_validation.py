@@ -2,6 +2,7 @@
 
 import json
 import os
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -133,11 +134,7 @@ def test_a_dataset_of_an_unknown_version_is_refused(built, version):
 @pytest.mark.parametrize(
     "files",
     [
-        {"/dev/zero": "0" * 64},
-        {"../x": "0" * 64},
-        {"a/../../x": "0" * 64},
-        {".hidden": "0" * 64},
-        {"": "0" * 64},
+        *({name: "0" * 64} for name in ("/dev/zero", "../x", "a/../../x", ".hidden", "")),
         {"README.md": None},
         {"README.md": "short"},
         ["README.md"],
@@ -182,22 +179,17 @@ def test_a_link_out_of_the_cache_of_its_own_repository_is_refused(built, tmp_pat
     assert any(f"{name} is a link to another folder" in fault for fault in find_faults(place))
 
 
+def to(target):
+    return lambda path: path.symlink_to(target)
+
+
 @pytest.mark.timeout(20)
 @pytest.mark.parametrize("name", ["dataset.json", "manifest.parquet", "train-000000.tar", "README.md"])
 @pytest.mark.parametrize("kind", ["fifo", "zero", "link", "folder"])
 def test_a_file_that_is_no_regular_file_is_refused(built, tmp_path, name, kind):
-    path, outside = built / name, tmp_path / "outside"
-    content = path.read_bytes()
-    path.unlink()
-    if kind == "fifo":
-        os.mkfifo(path)
-    elif kind == "zero":
-        path.symlink_to("/dev/zero")
-    elif kind == "folder":
-        path.mkdir()
-    else:
-        outside.write_bytes(content)
-        path.symlink_to(outside)
+    path = built / name
+    path.rename(tmp_path / "outside")
+    {"fifo": os.mkfifo, "zero": to("/dev/zero"), "link": to(tmp_path / "outside"), "folder": Path.mkdir}[kind](path)
     faults = list(find_faults(built))
     assert any(name in fault and ("regular" in fault or "link" in fault) for fault in faults)
 

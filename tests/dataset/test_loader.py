@@ -227,13 +227,7 @@ def test_kinds_of_captions_are_known_without_their_writers(built) -> None:
 
 @pytest.mark.parametrize(
     ("shape_yx", "kernel"),
-    [
-        ((8, 8), "BOX"),
-        ((8, 4), "BOX"),
-        ((3, 8), "BICUBIC"),
-        ((8, 3), "BICUBIC"),
-        ((2, 2), "BICUBIC"),
-    ],
+    [((8, 8), "BOX"), ((8, 4), "BOX"), ((3, 8), "BICUBIC"), ((8, 3), "BICUBIC"), ((2, 2), "BICUBIC")],
 )
 def test_a_tile_is_averaged_only_if_neither_side_grows(shape_yx, kernel) -> None:
     image = Image.fromarray(np.random.default_rng(0).integers(0, 256, shape_yx, dtype=np.uint8))

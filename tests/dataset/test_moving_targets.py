@@ -3,17 +3,8 @@
 import re
 
 import pytest
-from sky_cases import observation
 
-from hubbleclip.dataset.splits.moving_targets import moving_target, normalise_target_name
-
-
-@pytest.mark.parametrize(
-    ("target", "is_moving", "expected"),
-    [("JUPITER", True, "JUPITER"), ("JUPITER", False, None), (None, True, None), ("--", True, None)],
-)
-def test_only_an_observation_that_follows_a_named_target_has_one(target, is_moving, expected):
-    assert moving_target(observation("o", target=target, is_moving=is_moving)) == expected
+from hubbleclip.dataset.splits.moving_targets import normalise_target_name
 
 
 @pytest.mark.parametrize(

@@ -129,12 +129,6 @@ def test_a_short_text_is_found_in_a_long_one_whatever_their_ids(names):
     assert list(near_duplicates(sets, 0.7, similarity)) == [(short, long)]
 
 
-def test_the_partners_of_a_text_are_listed_by_id():
-    same = frozenset(words(7, 20))
-    found = list(near_duplicates(dict.fromkeys("gcfadbe", same), 0.7))
-    assert found == [(one, other) for one in "fedcba" for other in "abcdefg" if other > one]
-
-
 def test_texts_without_shingles_are_not_similar():
     assert jaccard(frozenset(), frozenset()) == containment(frozenset(), frozenset()) == 0.0
 

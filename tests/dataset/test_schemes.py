@@ -2,8 +2,6 @@ import hashlib
 from dataclasses import replace
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from sky_cases import TEXT, material, observation, plan_of, proposal, square, tile
 
 from hubbleclip.config.settings import SplitSettings, read_settings
@@ -52,21 +50,6 @@ def test_an_old_proposal_with_a_new_continuation_is_excluded_from_train():
 def test_a_tile_without_instrument_proposal_or_cycle_is_excluded(wanted, proposals):
     one = shot("a", "p")
     assert outcome(split([one], proposals, wanted), one) == ("excluded", UNKNOWN)
-
-
-@settings(deadline=None, max_examples=40)
-@given(
-    st.lists(st.tuples(st.integers(0, 9), st.sampled_from(["ACS/WFC", "WFPC2/PC"])), min_size=1, max_size=40),
-    st.integers(0, 40),
-)
-def test_a_new_night_moves_no_tile_and_no_group_is_on_two_sides(drawn, first_night):
-    tiles = [shot(i, f"p{number}", instrument) for i, (number, instrument) in enumerate(drawn)]
-    old = split(tiles[:first_night], [], BY_INSTRUMENT)
-    new = split(tiles, [], BY_INSTRUMENT, old)
-    assert new.items() >= old.items()
-    sides = {(plan.group_id, plan.split) for plan in new.values() if plan.split != "excluded"}
-    assert len(sides) == len({group for group, _ in sides})
-    assert all(t.instrument == "WFPC2/PC" for t in tiles if new[t.tile_id].split == "test")
 
 
 def test_an_unknown_scheme_is_refused_with_those_there_are():

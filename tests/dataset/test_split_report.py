@@ -71,13 +71,6 @@ def test_excluded_tiles_and_links_are_listed_whatever_their_order(step):
     assert links == [("p0", *others, "a stem") for others in (("p1", "number"), ("p1", "title"), ("p2", "title"))]
 
 
-def test_tables_without_rows_have_their_columns():
-    tables = split_tables([], {}, [])
-    assert tables[EXCLUDED_TILES].schema.names == ["tile_id", "group_id", "proposal_id", "reason"]
-    assert tables[LINKS].schema.names == ["one", "other", "reason", "detail"]
-    assert {str(kind) for table in tables.values() for kind in table.schema.types} == {"string"}
-
-
 def test_random_splits_are_one_lineage_and_those_of_another_scheme_one_per_settings():
     wanted = SplitSettings(scheme="cycle", test_from_cycle=20)
     assert lineage(SETTINGS.model_copy(update={"val_share": 0.2, "salt": "other", "guard_arcsec": 9.0})) == "random"

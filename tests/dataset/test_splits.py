@@ -86,13 +86,6 @@ def test_near_duplicate_abstracts_share_group_and_split():
     assert len({plans[t.tile_id].group_id for t in tiles}) == 7
 
 
-def test_a_new_near_duplicate_joins_the_old_group_even_with_a_smaller_id():
-    old, new = tile("old", "p5"), tile("new", "p1")
-    same = {key: proposal(key, TEXT) for key in ("p5", "p1")}
-    (plan,) = assign_splits(material([old, new], {}, same), plan_of(old, "val", "a" * 16), SETTINGS)
-    assert (plan.group_id, plan.split) == ("a" * 16, "val")
-
-
 @pytest.mark.parametrize("groups", ["ab", "ba"])
 def test_a_new_proposal_between_two_old_splits_is_excluded_for_good_in_the_smallest_of_their_groups(groups):
     a, b, c, c2 = tile("a", "a"), tile("b", "b"), tile("c", "c"), tile("c2", "c")
@@ -139,14 +132,6 @@ def test_a_late_link_frees_the_sky_of_the_excluded_tiles():
     old = plan_of(kept, "test", "a" * 16) | plan_of(lost, "train", "b" * 16)
     plans = by_tile(assign_splits(material([kept, lost, new], {}, proposals), old, SETTINGS))
     assert (plans[new.tile_id].split, plans[lost.tile_id].split) == ("test", "excluded")
-
-
-def test_two_old_splits_that_only_an_excluded_proposal_links_stay():
-    a, b, c = tile("a", "a"), tile("b", "b"), tile("c", "c")
-    old = plan_of(a, "train", "a" * 16) | plan_of(b, "test", "b" * 16)
-    old |= plan_of(c, "excluded", "a" * 16, GROUP_CONFLICT)
-    proposals = {key: proposal(key, value) for key, value in LIKE_C.items()}
-    assert assign_splits(material([a, b, c], {}, proposals), old, SplitSettings(near_duplicate=0.75)) == []
 
 
 def test_other_tile_settings_keep_a_group_where_it_was():
