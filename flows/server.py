@@ -199,7 +199,7 @@ def wait_until_up(url: str, process: subprocess.Popen[bytes] | None, home: Path)
             urllib.request.urlopen(url, timeout=5).close()  # noqa: S310 - the URL is on the loopback address
         except (urllib.error.URLError, OSError):
             time.sleep(0.1)
-            with locked(home / "start"):  # `running_port` takes the server's lock for a moment
+            with locked(home / "start"):  # `running_port` must not take the server's lock while a command starts one
                 is_alive = process.poll() is None if process else running_port(home) is not None
         else:
             return

@@ -124,7 +124,7 @@ def _fault_of(process: subprocess.Popen[bytes], max_s: float, is_late: threading
         return CatalogError(f"the query was stopped after {max_s:g} s: ask for less, or raise --max-s")
     if code == REFUSED:
         return CatalogError(message)
-    if code < 0:  # by the limit of memory, or by the system for a lack of memory
+    if code < 0:  # killed at the memory limit of the process, or by the system for a lack of memory
         return CatalogError(f"the query was killed, perhaps for more than {DATA_MB} MiB of memory: ask for less")
     return CatalogError(f"the process of the query failed: {message.rpartition(chr(10))[2] or code}")
 

@@ -90,7 +90,7 @@ def run_flow(name: str, options: Options, **arguments: Any) -> Any:
     if not any(arguments.values()) and not has_work(name, settings):
         log.info("%s: nothing to do", name)
         return None
-    if name not in ("train", "sweep"):  # the commands that do not write the catalog
+    if name not in ("train", "sweep"):  # train and sweep do not write the catalog
         check_unlocked(layout)
     from flows.server import joined_server
 
@@ -123,7 +123,7 @@ def run_stage(name: str, options: Options, server: bool, **arguments: Any) -> No
     settings = options.settings()
     layout = Layout(settings.root)
     redirect_caches(layout)
-    if name not in ("train", "sweep"):  # the commands that do not write the catalog
+    if name not in ("train", "sweep"):  # train and sweep do not write the catalog
         check_unlocked(layout)
     check_first(name, settings, arguments.get("run", ""))
     for stage in STAGES[name]:

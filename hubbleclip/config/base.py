@@ -63,7 +63,7 @@ def explain_error(error: Mapping[str, Any], settings: type[BaseModel]) -> str:
     """Write one line about an invalid setting."""
     name, value = ".".join(str(part) for part in error["loc"]), error.get("input")
     if error["type"] == UNKNOWN:
-        if name in setting_names(settings):  # a known name is unknown if TOML has it as one quoted key, with its dot
+        if name in setting_names(settings):  # the whole name, with its dot, is one quoted key in TOML
             return f'the name "{name}" is quoted: write it without quotes, or below its section'
         if isinstance(value, dict) and value:  # a whole section is unknown
             name = f"{name}.{next(iter(value))}"

@@ -92,8 +92,8 @@ class ArchiveSettings(Section):
     makes the same choice. The archive `local` draws all files by the hash.
     """
     max_product_mb: int = Field(600, ge=1)
-    """Maximum size in MB of what is fetched of a file, without the extensions that no stage reads; files of which more
-    is needed are rejected.
+    """Maximum size in MB of the fetched part of a file, that is, without the extensions that no stage reads; files with
+    a larger part are rejected.
     """
     folder: Path | None = None
     """For the archive `local`: the folder of FITS files."""

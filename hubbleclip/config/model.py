@@ -28,7 +28,7 @@ NUM_EXAMPLE_TILES = 6
 HUB, LOCAL_DIR = "hf-hub:", "local-dir:"
 """Prefixes of a model's name, by which open_clip reads architecture and weights from the hub or from a folder."""
 OPEN_CLIP_CONFIG = "open_clip_config.json"
-"""Configuration file of such a folder."""
+"""Name of the configuration file in the folder of an open_clip model."""
 
 
 class ModelSettings(Section):

@@ -33,7 +33,7 @@ def ending_on_interrupt(*, can_resume: bool) -> Iterator[None]:
         end_soon()
         raise KeyboardInterrupt
 
-    # Registered before others, this function runs last and ends the process, as Python would take seconds to do so.
+    # The function that is registered first runs last. It ends the process, which would take Python seconds.
     exit_codes: list[int] = []
     atexit.register(lambda: exit_codes and os._exit(exit_codes[0]))
     before = signal.signal(signal.SIGINT, interrupt)

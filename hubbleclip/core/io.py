@@ -76,7 +76,7 @@ def chunks(read: Callable[[int], bytes], max_bytes: int) -> Iterator[bytes]:
 
 
 def read_json(path: Path, max_bytes: int = MAX_JSON_BYTES) -> dict[str, Any]:
-    """Read an object. Raises ValueError if the file is too large, not JSON, nested too deeply or no object."""
+    """Read a JSON object. Raises ValueError if the file is too large, not JSON, nested too deeply or no object."""
     try:
         values = json.loads(read_bounded(path, max_bytes))
     except RecursionError as error:
@@ -178,7 +178,7 @@ def is_locked(folder: Path) -> bool:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except FileNotFoundError:
         return False
-    except (BlockingIOError, PermissionError):  # a lock of another user may be held
+    except (BlockingIOError, PermissionError):  # the lock file of another user cannot be read; the lock may be held
         return True
     return False
 

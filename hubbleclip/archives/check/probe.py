@@ -27,7 +27,7 @@ class Level(IntEnum):
 
     OK = 0
     DIFFERS = 1
-    """The ingest works, but the archive differs from what is known of it."""
+    """The ingest works, but the archive differs from its recorded answers."""
     STOPS = 2
     """The ingest would stop, or lose data."""
 

@@ -35,7 +35,7 @@ CHECKS: tuple[tuple[str, Callable[[Probe], Iterator[Finding]], Level], ...] = (
 
 
 def check_archive(archive: MastArchive, pins: ArchivePins, keep: Path | None = None) -> CheckReport:
-    """Send some requests to an archive, and compare its responses with what the ingest needs and what is known.
+    """Send some requests to an archive, and compare its responses with the ingest's needs and with recorded answers.
 
     Raises ArchiveDownError if the archive cannot be reached.
     """

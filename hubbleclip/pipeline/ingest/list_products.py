@@ -72,7 +72,7 @@ def list_products(group: ProposalGroup, archive: Archive, digest: str) -> Batch:
     same = [item for item in old if versions.get(item.uri) == item.fetched_version]
     compared = attempt(step, observations[0].proposal_id, lambda: archive.renewed_files(same))
     renewed, unknown = ([], [item.uri for item in same]) if isinstance(compared, Rejection) else compared
-    # an unknown ETag: dated at the fetch, the listing is due again, and the next run requests the ETag again
+    # a listing whose file has an unknown ETag is dated at the fetch, so that the next run requests the ETag again
     dates = {item.obs_id: item.fetched_at for item in same if item.fetched_at and item.uri in unknown}
     now = datetime.now(UTC)
     proposal_ids = {item.obs_id: item.proposal_id for item in observations}

@@ -61,7 +61,7 @@ def changed_parts(
         yield span
         return
     left, right = span.halves(known)
-    num_left = min(count(left), num)  # the other part has the rest of the rows
+    num_left = min(count(left), num)  # only one part is counted; the other part has the rest of the rows
     yield from changed_parts(left, num_left, known, count, max_rows)
     yield from changed_parts(right, num - num_left, known, count, max_rows)
 
