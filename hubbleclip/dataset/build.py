@@ -136,7 +136,7 @@ def build_dataset(
     settings_digests: Mapping[str, str] | None = None,
     split_report: Mapping[str, Any] | None = None,
     split_tables: Mapping[str, pa.Table] | None = None,
-    read_png_size: Callable[[str], int] | None = None,  # without it, every image is read twice
+    read_png_size: Callable[[str], int] | None = None,  # if None, every image is read twice
     released_on: date | None = None,  # the day on which the newest observation became public
     map_fn: MapFn[PlannedShard, PackedShard] = map_in_two_threads,
 ) -> BuiltDataset:
@@ -333,7 +333,7 @@ def _finish(
         shards += [
             shard | {"home_digest": shard["home_digest"] or parent.digest} for shard in parent.description["shards"]
         ]
-    shards.sort(key=lambda shard: (SPLITS.index(shard["split"]), shard["shard"]))  # by split, then by name
+    shards.sort(key=lambda shard: (SPLITS.index(shard["split"]), shard["shard"]))  # ordered by split, then by name
     manifest = _manifest(plan, tars, parent)
     digest = content_digest(facts["inputs_digest"], shards)
     description = {
@@ -355,11 +355,11 @@ def _finish(
     for leftover in building.glob(".*"):  # temporary files of an interrupted build
         leftover.unlink()
     others = [path for path in sorted(building.rglob("*")) if path.is_file() and path.name not in plan]
-    sync_files(others)  # flushed first, because the description marks the dataset as complete
+    sync_files(others)  # these files are flushed first, because the description marks the dataset as complete
     files = {path.relative_to(building).as_posix(): sha256_file(path) for path in others}
     write_bytes(building / DESCRIPTION, description_bytes({**description, "files": files}))
     finished = building.with_name(digest)
-    if finished.exists():  # it lacks a description, because otherwise `find_dataset` would have returned it
+    if finished.exists():  # the folder has no description, or `find_dataset` would have returned it
         shutil.rmtree(finished)
     building.rename(finished)
     sync_folder(finished.parent)  # so that the rename survives a power failure

@@ -15,7 +15,7 @@ from hubbleclip.dataset.captions import PHRASE_BREAK, PHRASES, split_sentences
 MAIN, SENTENCES = "abstract", "abstract_sentences"
 """Names that `train.captions` uses for the whole main caption, and for a few consecutive sentences of it."""
 OTHERS = "others"
-"""Name of all captions but the main one together."""
+"""Name that `train.captions` uses for all captions except the main one."""
 DEFAULT_WEIGHTS = {MAIN: FULL_SHARE, OTHERS: OTHER_SHARE, SENTENCES: 1 - FULL_SHARE - OTHER_SHARE}
 
 
@@ -34,7 +34,8 @@ class CaptionSampler:
         Function that takes a text and returns its number of tokens, without the start token and the end token.
     weights
         Relative probability of each kind of text. A kind that a sample lacks is not drawn for this sample; if the
-        sample lacks all kinds, sentences are drawn. They are also drawn in place of `others` if it has none.
+        sample lacks all kinds, sentences are drawn. Sentences are also drawn in place of `others` if the sample has
+        only the main caption.
 
     """
 

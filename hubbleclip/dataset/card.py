@@ -51,7 +51,7 @@ LICENCE_FILE = "LICENSE.md"
 LICENCE_IDS = {"CC0 1.0": "cc0-1.0", "unknown": "unknown"}
 """Name on the Hugging Face hub of each licence that has one there."""
 SIZES = {10**3: "1K", 10**4: "10K", 10**5: "100K", 10**6: "1M", 10**7: "10M", 10**8: "100M"}
-"""Limits of the hub's categories of sizes."""
+"""Limits of the size categories of the Hugging Face hub."""
 
 
 def notice_lines(of_archives: Mapping[str, Mapping[str, str]]) -> str:
@@ -68,7 +68,7 @@ def with_front_matter(fields: Mapping[str, Any], text: str) -> str:
 
 
 def dataset_card(description: Row, manifest: pa.Table, image_key: str, folder: str = "") -> str:
-    """Write the card of a dataset; `folder` is that of the dataset, relative to the card."""
+    """Write the card of a dataset; `folder` is the path from the card to the dataset's folder."""
     counts = description["counts"]
     files = {split: [normpath(folder + path) for path in paths] for split, paths in shard_paths(description).items()}
     values: dict[str, Any] = {
@@ -150,7 +150,7 @@ def _hub_fields(description: Row, files: Mapping[str, list[str]], image_key: str
                 "data_files": [{"split": HUB_NAMES[split], "path": paths} for split, paths in files.items()],
             }
         ],
-        # listed, because a reader would infer the features from the first samples, where a column may be null
+        # features are listed, because a reader would infer them from the first samples, where a column may be null
         "dataset_info": {"features": [*texts, {"name": "json", "struct": row}, {"name": image_key, "dtype": "image"}]},
     }
 

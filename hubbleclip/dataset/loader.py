@@ -181,7 +181,7 @@ def open_train_batches(
             f"train has {tiles.num_groups} proposal groups, 2 are needed: add proposals and build the dataset again"
         )
     ends = np.cumsum(np.bincount(tiles.group_n))[:-1]  # end index of each group in the rows sorted by group
-    store_px = 2 * image_size  # so that a crop of a quarter of the tile's area is not upsampled
+    store_px = 2 * image_size  # twice the side, so that a crop of a quarter of the tile's area is not upsampled
     fits = len(tiles.rows) * store_px**2 <= cache_bytes
     return TrainBatches(
         tiles=tiles,

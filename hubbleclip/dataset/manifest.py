@@ -175,7 +175,7 @@ def write_table(path: Path, table: pa.Table) -> None:
 
 
 def with_astropy_header(table: pa.Table) -> pa.Table:
-    """Add the metadata that astropy needs to read the units, and the texts that are null or in lists, from Parquet."""
+    """Add the metadata that astropy needs to read units, null texts and lists of texts from a Parquet file."""
     metadata = {f"table::len::{field.name}": str(_max_characters(table[field.name])) for field in table.schema}
     columns = []
     for field in table.schema:
@@ -252,7 +252,7 @@ def _check_files(files: Mapping[str, object]) -> None:
     """Raise ValueError unless `files` are names of files in the dataset's folder, each with its hash."""
     for name, sha256 in files.items():
         if not (FILE_NAME.fullmatch(name) and isinstance(sha256, str) and SHA256.fullmatch(sha256)):
-            raise ValueError(f"its files are {files!r:.80}")
+            raise ValueError(f"files is invalid: {files!r:.80}")
 
 
 def check_version(place: str | Path, version: str) -> None:

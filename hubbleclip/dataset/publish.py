@@ -40,7 +40,7 @@ def write_metadata(folder: Path, description: Row, manifest: pa.Table) -> None:
 
 
 def _card(description: Row, manifest: pa.Table, place: Path, folder: str = "") -> bytes:
-    """Write the card of a dataset at `place`; `folder` is that of the dataset, relative to the card."""
+    """Write the card of a dataset at `place`; `folder` is the path from the card to the dataset's folder."""
     (first, *_), *_ = shard_paths(description).values()
     return dataset_card(description, manifest, image_key(place / first), folder).encode()
 
@@ -53,11 +53,11 @@ def _licence(description: Row) -> bytes:
 def publish(dataset_dir: Path, url: str, *, has_pictures: bool = False) -> str:
     """Upload a dataset to `<url>/<digest>/`, and the shards that it reuses to `<url>/<digest of the older dataset>/`.
 
-    If `has_pictures`, a HATS catalogue with pictures is uploaded too; until then, it takes as much disk as the shards.
-    The description is uploaded last, so that readers do not accept an incomplete upload as a dataset. Files that were
-    uploaded before are skipped, so that an interrupted publication can be resumed. A repository of the Hugging Face hub
-    gets all files in one commit, and a card of its own. This function does not verify the dataset; the caller must do
-    so first.
+    If `has_pictures`, a HATS catalogue with pictures is uploaded too; until it is uploaded, it needs as much disk space
+    as the shards. The description is uploaded last, so that readers do not accept an incomplete upload as a dataset.
+    Files that were uploaded before are skipped, so that an interrupted publication can be resumed. A repository of the
+    Hugging Face hub gets all files in one commit, and a card of its own. This function does not verify the dataset; the
+    caller must do so first.
     """
     info, root = read_dataset(dataset_dir), url.rstrip("/")
     # The layout is that of the local folder, so that the relative paths to the parents' shards stay valid.
@@ -66,14 +66,15 @@ def publish(dataset_dir: Path, url: str, *, has_pictures: bool = False) -> str:
         for shard in info.description["shards"]
     }
     folder = dataset_dir.parent / f".{SKY_PICTURES}-{info.digest}"
-    # locked, so that another publication with pictures does not remove the folder
+    # the folder is locked, so that another publication with pictures does not remove it
     with locked(folder) if has_pictures else nullcontext():
         if has_pictures:
-            shutil.rmtree(folder, ignore_errors=True)  # of a process that was killed
+            shutil.rmtree(folder, ignore_errors=True)  # written by a process that was killed
             write_pictures(folder, info, f"{_sky_name(info.digest)}-pictures")
             written = sorted(path for path in folder.rglob("*") if path.is_file())
             files |= {f"{info.digest}/{SKY_PICTURES}/{path.relative_to(folder).as_posix()}": path for path in written}
-        for name in (*info.description["files"], DESCRIPTION):  # the last marks the dataset as complete
+        # the description is last and marks the dataset as complete
+        for name in (*info.description["files"], DESCRIPTION):
             files[f"{info.digest}/{name}"] = Path(file_address(info.path, name))
         try:
             _upload(files, info, root)

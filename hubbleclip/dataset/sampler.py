@@ -109,7 +109,7 @@ def _in_turn(
     of these counts differ by at most 1. A cycle is a random order of all numbers. `arrange` takes the numbers of those
     steps that lie entirely in one cycle, and the index of the cycle, and returns the numbers in another order.
     """
-    if num_chosen > num // 2:  # the other numbers are drawn, because `_cycle_order` needs room to keep numbers apart
+    if num_chosen > num // 2:  # the numbers not chosen are drawn, because `_cycle_order` can keep only few apart
         others, times = _in_turn(num, num - num_chosen, step, *seed)
         return np.delete(np.arange(num), others), step - times
     if not num_chosen:

@@ -54,13 +54,14 @@ def make_samples(
     def captions_of(proposal_id: str, obs_id: str, split: str) -> dict[str, str]:
         proposal, observation = material.proposals[proposal_id], material.observations[obs_id]
         summaries, image = material.summaries.get(proposal_id, {}), images.get(obs_id)
-        # the text of a release is in val or test only if all tiles that the release shows are
+        # in val and test, the text of a release is used only if all tiles that the release shows are in this split or
+        # excluded
         is_own = image and (split == "train" or splits_of[release_of(image)] <= {split, EXCLUDED})
         return make_captions(proposal, settings.caption_kinds, summaries, observation, image if is_own else None)
 
     for tile in sorted(material.tiles, key=lambda t: t.tile_id):
         assignment = assignments[tile.tile_id]
-        if assignment.split == EXCLUDED:  # needs no rejection, because the split table contains the reason
+        if assignment.split == EXCLUDED:  # no rejection is needed, because the split table contains the reason
             continue
         proposal = material.proposals.get(tile.proposal_id)
         if proposal and (captions := captions_of(tile.proposal_id, tile.obs_id, assignment.split)):
@@ -71,7 +72,7 @@ def make_samples(
 
 
 def press_images(observations: Iterable[Observation]) -> dict[str, Observation]:
-    """Find the nearest press image of each observation, by observation id; both are of one proposal and not moving."""
+    """Find each observation's nearest press image of its proposal, by observation id; moving targets are skipped."""
     placed: dict[str, list[tuple[Observation, Any]]] = defaultdict(list)
     for item in observations:
         if item.ra_deg is not None and item.dec_deg is not None and not item.is_moving:

@@ -127,7 +127,7 @@ def members(sample: Sample, image: bytes, row: bytes | None = None) -> tuple[tup
 
 def member_bytes(name: str, content: bytes) -> bytes:
     """Return the bytes of a member in a tar: header, content, and zeros up to a whole block."""
-    info = tarfile.TarInfo(name)  # its other values are constant, so that the bytes are the same on every machine
+    info = tarfile.TarInfo(name)  # its other fields have constant defaults, so the bytes are the same on every machine
     info.size, info.uname, info.gname = len(content), OWNER, OWNER
     return b"".join((info.tobuf(tarfile.USTAR_FORMAT), content, bytes(-len(content) % BLOCK_BYTES)))
 

@@ -29,8 +29,9 @@ MAX_OPEN_FILES = 128
 MAX_BYTES = 2_000_000_000
 """Largest size of a file that is read whole."""
 REQUEST_S, MIN_BYTES_PER_S = 60.0, 250_000
-"""Longest pause of an HTTP response in seconds; the whole may take as long, plus its bytes at this rate, so that no
-server can drip bytes without end."""
+"""Longest pause within an HTTP response in seconds, and the lowest rate. A whole response may take this pause plus its
+bytes at this rate, so that no server can send single bytes without end.
+"""
 PIP_EXTRAS = {"s3": "cloud"}
 """Pip extra of this package that installs the library for a URL protocol, by protocol."""
 
@@ -151,7 +152,8 @@ class RemoteStorage(Storage):
             if self.protocol in {"http", "https"}:
                 from aiohttp import ClientTimeout  # noqa: PLC0415 - an optional dependency
 
-                # A limit is one of a session, so sizes are rounded up to powers of two, which are few.
+                # Each timeout needs its own HTTP session, so sizes are rounded up to powers of two to have few
+                # timeouts.
                 total_s = REQUEST_S + (1 << num_bytes.bit_length()) / MIN_BYTES_PER_S
                 options["client_kwargs"] = {"timeout": ClientTimeout(total=total_s, sock_read=REQUEST_S)}
             return fsspec.filesystem(self.protocol, **options)

@@ -91,7 +91,7 @@ def _damaged_files(place: str | Path) -> Iterator[str]:
             yield str(error)
             continue
         if is_damaged and name == MANIFEST:
-            raise DatasetError(f"{place}/{name} is damaged: {REBUILD_HINT}")  # the later checks need its rows
+            raise DatasetError(f"{place}/{name} is damaged: {REBUILD_HINT}")  # later checks need its rows
         if is_damaged:
             yield f"{place}/{name} is damaged"
 

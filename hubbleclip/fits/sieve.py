@@ -66,7 +66,7 @@ class FitsSieve:
 
     @property
     def is_complete(self) -> bool:
-        """Whether the bytes so far end at the end of an extension."""
+        """Whether the bytes fed so far end exactly at the end of an extension."""
         return self._num_hdus > 0 and not self._header and not self._left
 
     def skip(self) -> None:

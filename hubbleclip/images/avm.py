@@ -1,4 +1,5 @@
-"""Astronomy Visualization Metadata 1.2: where a picture is on the sky, in its XMP packet, as Aladin and pyavm read it.
+"""Astronomy Visualization Metadata 1.2: the sky position of a picture, stored in its XMP packet, as Aladin and pyavm
+read it.
 
 https://www.virtualastronomy.org/avm_metadata.php
 """
@@ -25,11 +26,11 @@ PACKET = (
     '</rdf:RDF></x:xmpmeta><?xpacket end="w"?>'
 )
 NUM_POINTS = 5
-"""Points along each side of a tile to which its linear WCS is fitted."""
+"""Number of points along each side of the grid of points to which a tile's linear WCS is fitted."""
 
 
 def with_avm(encoded: bytes, facts: Mapping[str, Any], form: str = "") -> bytes:
-    """Add the position to a PNG or JPEG of a tile, and convert the picture if `form` is the other of `png` and `jpg`.
+    """Add the sky position to a tile's PNG or JPEG, and convert it to `form` (`png` or `jpg`; empty: not converted).
 
     `facts` has `wcs`, `size_px`, `instrument` and `target_name`, as far as they are known.
     """
@@ -56,16 +57,16 @@ def _packet(facts: Mapping[str, Any]) -> str:
 
 
 def _written(value: Any) -> str:
-    """Write a value, or a list as a sequence of RDF."""
+    """Format a value as RDF text; a list becomes an RDF sequence."""
     if isinstance(value, list):
         return f"<rdf:Seq>{''.join(f'<rdf:li>{_written(one)}</rdf:li>' for one in value)}</rdf:Seq>"
     return escape(str(value))
 
 
 def _spatial(wcs: WCS, size_px: int) -> dict[str, Any]:
-    """Fit a linear WCS to that of a tile, which may have distortions, and describe it.
+    """Fit a linear WCS to a tile's WCS, which may have distortions, and return the fit as AVM tags.
 
-    Scale and rotation describe a square that is only turned; CDMatrix, which AVM 1.2 discourages, is exact.
+    Scale and rotation cannot describe a sheared tile; CDMatrix, which AVM 1.2 discourages, can.
     """
     steps = np.linspace(0.5, size_px + 0.5, NUM_POINTS)
     x, y = (axis.ravel() for axis in np.meshgrid(steps, steps))

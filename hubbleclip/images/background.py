@@ -37,8 +37,8 @@ def block_background(data_yx: NDArray[np.float32], valid_yx: NDArray[np.bool_], 
         for top in range(0, len(data_yx), STRIP_ROWS)
     ]
     levels_yx, noises_yx = (np.concatenate(parts) for parts in zip(*strips, strict=True))
-    # In an image of single photons, the noise of a block may be 0. As NaN, it is replaced by the noise of other blocks;
-    # if all blocks are NaN, no pixel exceeds the threshold, which is NaN too.
+    # In an image of single photons, the noise of a block may be 0. It is set to NaN, so that the noise of other blocks
+    # replaces it; if all blocks are NaN, no pixel exceeds the threshold, which is NaN too.
     noises_yx = np.where(noises_yx > 0, noises_yx * F32(MIDMEAN_TO_SIGMA), F32(np.nan))
     # gaps are filled along rows, and then along columns for rows of blocks that have no value
     levels_yx, noises_yx = (
@@ -52,7 +52,7 @@ def block_background(data_yx: NDArray[np.float32], valid_yx: NDArray[np.bool_], 
 
 
 def lowest_around(blocks_yx: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Compute the lowest value of each block and its eight neighbours, which `background_at` does not fall below."""
+    """Compute the lowest value of each block and its eight neighbours, which is a lower limit of `background_at`."""
     lowest_yx: NDArray[np.float32] = np.minimum.reduce(_around(blocks_yx, "edge"))
     return lowest_yx
 

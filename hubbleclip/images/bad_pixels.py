@@ -23,11 +23,11 @@ MAX_CORE_PX = 64
 """Maximum width of a saturated core in pixels."""
 MIN_CORE_AREA_PX = 4
 CORE_SIGMA = 10.0
-"""Minimum height of the pixels beside a saturated core above the sky, in sigmas of the noise."""
+"""Minimum height above the sky, in sigmas of the noise, of the pixels beside a saturated core."""
 CORE_RISE = 1.25
-"""Minimum ratio of the heights at a distance of one and of two pixels from a saturated core."""
+"""Minimum ratio of the height one pixel from a saturated core to the height two pixels from it."""
 FilledPixels = tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.float32]]
-"""Rows, columns and values (n,) of pixels without data that are displayed with these values, in order of rows."""
+"""Pixels without data that are displayed with a filled-in value: their rows, columns and values (n,), sorted by row."""
 NO_CORES: FilledPixels = (np.empty(0, np.intp), np.empty(0, np.intp), np.empty(0, np.float32))
 BATCH_PIXELS = 64
 """Number of pixels whose neighbourhoods are sorted in parallel, one per vector lane."""
@@ -135,7 +135,8 @@ def fill_cores(data_yx: NDArray[np.float32], valid_yx: NDArray[np.bool_], sky: f
     areas, rims, outers, num_open = (
         np.bincount(regions, part) for part in (lengths, heights[:2].sum(axis=0), heights[2:].sum(axis=0), ~is_rim)
     )
-    # every run of a core ends at bright pixels, while a gap between chips extends beyond a star
+    # Every run of a saturated core has bright pixels at both ends. A gap between chips also has runs without them,
+    # because the gap extends beyond a star.
     is_core = (num_open == 0) & (areas >= MIN_CORE_AREA_PX) & (rims >= CORE_RISE * outers)
     own = np.flatnonzero(is_core[regions])
     cores, y = np.repeat(regions[own], lengths[own]), np.repeat(rows[own], lengths[own])

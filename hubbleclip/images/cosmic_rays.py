@@ -39,7 +39,7 @@ lowest side neighbour outside rays.
 The limits of the last round are for diffused charge.
 """
 MAX_RISE = F32(1.7)
-"""Largest ratio of the height of a pixel that is added to a ray to that of the ray's pixels beside it.
+"""A pixel is added to a ray only if it is at most this many times as high as the highest ray pixel beside it.
 
 The wing of a star rises by more towards the core, so a ray does not grow from the wing over the core.
 """
@@ -48,11 +48,11 @@ LOCAL_FACTOR, LOCAL_TOLERANCE = F32(1.1), F32(0.5)
 
 The contrast is `LOCAL_FACTOR` times larger, because the local level contains the wing of a star. `LOCAL_TOLERANCE`
 times the height of that level above the background is added to the height of a neighbour. With both, no pixel of a star
-of Tiny Tim is a seed.
+that Tiny Tim simulates is a seed.
 """
 STRIP_ROWS = 4 * BLOCK_PX  # number of rows in which seeds are sought at once
 MAX_HIGH = 2
-"""Largest number of valid pixels among the 3x3 of a seed that are as high as the seed, which counts itself.
+"""Maximum number of valid pixels in the 3x3 around a seed, the seed included, that are at least as high as the seed.
 
 In crowded fields, a pixel in the wing of a star may be sharp, but the pixels of the core are higher.
 """
@@ -80,13 +80,13 @@ def reject_cosmic_rays(
     """Find the pixels that cosmic rays have hit, and clear the mask there.
 
     Background and noise are local; see `background.block_background`. A seed is a pixel more than 6 noise sigmas above
-    the background, or above the level of the 5x5 pixels around it, that passes one of two tests. Either it exceeds
-    `contrast` times the median of its 3x3 pixels, or it is higher than the others and exceeds 2.5 * `contrast` times
-    its lowest side neighbour. At most one of the others is higher. A ray then grows from its seed over touching pixels
-    above 6 sigmas that exceed 4 times their lowest side neighbour outside rays, and are at most 1.7 times as high as
-    the ray beside them. This growth follows tracks that are up to two pixels wide. A last round with lower limits adds
-    the pixels to which charge has diffused. The pixels at the places `saturated`, and those above and below them, are
-    no rays.
+    the background, or above the level of the 5x5 pixels around it; at most one of its eight neighbours is as high or
+    higher. It passes one of two tests: either it exceeds `contrast` times the median of its 3x3 pixels, or it is the
+    highest of them and exceeds 2.5 * `contrast` times its lowest side neighbour. A ray then grows from its seed over
+    touching pixels above 6 sigmas that exceed 4 times their lowest side neighbour outside rays, and are at most 1.7
+    times as high as the ray beside them. This growth follows tracks that are up to two pixels wide. A last round with
+    lower limits adds the pixels to which charge has diffused. The pixels at the places `saturated`, and those above and
+    below them, are no rays.
     """
     pixels, mask_yx = pixel_words(data_yx), valid_yx.view(np.uint8)
     flags = mask_yx.reshape(-1)
@@ -99,7 +99,7 @@ def reject_cosmic_rays(
     flags[saturated] = SATURATED
     found = [seeds[flags[seeds] == VALID]]
     for limits in ROUNDS:
-        flags[found[-1]] = RAY  # marked after the round, so that the result is independent of the order
+        flags[found[-1]] = RAY  # marked only after a round, so that the order of pixels has no effect
         touched = np.concatenate(found) if limits == WING else found[-1]
         found.append(_grow(pixels, mask_yx, background, limits, touched))
     places = np.sort(np.concatenate(found))
@@ -129,13 +129,13 @@ def _find_seeds(
 
 @compiled
 def _least_steepness(sigma: Any, ratio: Any) -> Any:
-    """Return the least difference, in sigmas, to the lowest side neighbour of a pixel that exceeds both limits."""
+    """Return the least difference, in sigmas, of a pixel that exceeds both limits from its lowest side neighbour."""
     return sigma * (F32(1) - F32(1) / ratio) + TOLERANCE_SIGMA
 
 
 @compiled
 def _seeds_of_strip(values_yx: Any, top: Any, background: Any, limits_yx: Any, contrast: Any) -> Any:
-    """Return the places of the seeds in a strip of rows, which have a margin of two pixels; `top` is the first row."""
+    """Return the places of the seeds in a strip of rows with a margin of two pixels; `top` is the strip's first row."""
     (num_rows, width), num = (len(values_yx) - 4, limits_yx.shape[1]), 0
     places, is_steep, columns = np.empty(num_rows * width, np.int64), empty_flags(width), np.empty(0, np.int64)
     for y in range(num_rows):
@@ -233,9 +233,10 @@ def _grow(pixels: Any, mask_yx: Any, background: Any, limits: Any, touched: Any)
 
 @compiled
 def _is_growth(pixels: Any, mask_yx: Any, background: Any, limits: Any, where: Any) -> Any:
-    """Return whether a valid pixel next to a ray belongs to the ray; a bright pixel surrounded by rays does.
+    """Return whether a valid pixel next to a ray belongs to it; sharpness is not tested without a valid side neighbour.
 
-    `where` is its row, its column and an array for the 5x5 pixels around it, infinite at rays and invalid pixels.
+    `where` is the pixel's row, its column, and an array that is filled with the 5x5 pixels around it, infinite at rays
+    and invalid pixels.
     """
     (words_yx, swapped), (y0, x0, near_yx) = pixels, where
     level, noise = background_at(background, y0, x0)

@@ -18,7 +18,9 @@ MIN_COVERAGE = 0.25
 """Minimum share of an overview pixel's area that good pixels must cover."""
 BLOCK_ROWS = 16
 ROUNDING = 1e-4
-"""Tolerance for rounding errors, in overview pixels: a last row or column that is narrower is not created."""
+"""Tolerance for rounding errors, in overview pixels: a last row or column that would be narrower than this is not
+created.
+"""
 
 
 def overview_shrink(shape_yx: tuple[int, int], size_px: int) -> float:

@@ -72,7 +72,7 @@ def to_float32(bits: Any, swapped: Any) -> Any:
 
 @compiled
 def empty_flags(num: Any) -> Any:
-    """Make at least `num` false flags, as many as fill whole words for `append_places`."""
+    """Make `num` false flags, rounded up to a multiple of `FLAGS_PER_WORD`, as `append_places` needs."""
     return np.zeros(-(-num // FLAGS_PER_WORD) * FLAGS_PER_WORD, np.bool_)
 
 

@@ -1,4 +1,4 @@
-"""Masks of valid pixels, by finite values, zero border, weight and data quality."""
+"""Masks of valid pixels: finite, not in the zero border, with a positive weight and without bad data-quality flags."""
 
 from __future__ import annotations
 

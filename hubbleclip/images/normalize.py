@@ -25,7 +25,7 @@ ELECTRONS = ("ELECTRONS", "ELECTRON", "E-")
 MAX_OBJECT_SHARE = 0.2
 """Share of a tile's area below which the extent of an object counts as small; see `small_object`."""
 OBJECT_QUANTILES = (0.05, 0.95)
-"""Quantiles of the bright pixels' rows and columns that bound an object, so that few distant pixels do not count."""
+"""Quantiles of the bright pixels' rows and columns that bound an object, so that a few distant pixels do not count."""
 OBJECT_MARGIN = 1.5
 """Side of the tile around a small object, in units of its longer extent; a disc is 1.2 times as wide as this extent."""
 
@@ -157,7 +157,7 @@ def assess_tiles(
 
 
 def small_object(prepared: PreparedImage, settings: TileSettings) -> tuple[tuple[int, int], int] | None:
-    """Find the start and the side of a tile around an object that fills less than 20 % of a tile; None without one."""
+    """Find the start and the side of a tile around an object that fills less than 20 % of a tile, or return None."""
     from scipy.ndimage import uniform_filter  # noqa: PLC0415 - the import takes 0.1 s, and few settings need it
 
     stretch, shape_yx = prepared.stretch, prepared.good_yx.shape
@@ -186,7 +186,7 @@ def _assess_tile(num_valid: int, num_bright: int, num_inside: int, settings: Til
         return ImageError(
             "too_little_valid", f"{valid_share:.1%} of the pixels are valid, needs {settings.min_valid_share:.0%}"
         )
-    share = num_bright / max(1, num_valid)  # `num_valid` is 0 only if `min_valid_share` is 0
+    share = num_bright / max(1, num_valid)  # `num_valid` may be 0 if `min_valid_share` is 0
     if share < MIN_SIGNAL_SHARE:
         needed = f"needs {MIN_SIGNAL_SHARE:.3%}"
         return ImageError("no_signal", f"{share:.3%} of the pixels rise above the sky, {needed}")

@@ -26,8 +26,8 @@ MIN_WHITE_SHARE = 0.001
 JPEG_BYTES = 1_000_000_000
 """Largest memory of a preview while it is decoded and cut."""
 BYTES_PER_PIXEL, BYTES_PER_COEFFICIENT = 16, 2
-"""Upper estimates of the memory per decoded pixel, and per pixel and colour of the file, because a decoder may hold the
-coefficients of the whole file.
+"""Upper estimates of a decoder's memory in bytes: per decoded pixel; and per pixel and colour of the file, because a
+decoder may hold the DCT coefficients of the whole file.
 """
 NOISE_LEVELS = 1.0
 """Assumed noise of a preview in levels: the step between two levels."""
@@ -63,9 +63,10 @@ def read_previews(
 def read_luminance(
     content: Path | bytes, max_pixels: int, enough_px: int | None = None
 ) -> tuple[NDArray[np.uint8], float]:
-    """Read the luminance (ITU-R BT.601) of a JPEG file, top row first, and the side of its pixels in file pixels.
+    """Read the luminance (ITU-R BT.601) of a JPEG file, top row first, and the side of a returned pixel in file pixels.
 
-    With `enough_px`, the decoder may shrink the image by up to 8, if both sides keep at least that length.
+    If `enough_px` is given, the decoder may shrink the image by a factor of up to 8, as long as no side becomes shorter
+    than that.
     """
     with _open_jpeg(content, max_pixels) as image:
         full_side_px, full_px = max(image.size), image.width * image.height

@@ -99,7 +99,7 @@ class ScienceImage:
     gain : float or None
         Gain in electrons per count.
     flux_density : float or None
-        Flux density f_nu in Jy that a pixel value of 1 per second means; None if the header has no calibration.
+        Flux density f_nu in Jy that gives a pixel value of 1 per second; None if the header has no calibration.
     shrink : float
         Side of a pixel of this image in pixels of the file.
     note : str or None

@@ -11,7 +11,7 @@ from hubbleclip.images.kernels import F32, I32, compiled
 
 @compiled
 def to_levels(values_yx: Any, shown_yx: Any, curve: Any) -> Any:
-    """Convert pixel values, float32 (h, w), to display levels, uint8 (h, w); pixels not shown get the sky's level.
+    """Convert pixel values, float32 (h, w), to display levels, uint8 (h, w); the sky's level where `shown_yx` is false.
 
     `curve` holds the parameters that `stretch.apply_stretch` computes.
     """
@@ -60,7 +60,7 @@ def count_bright(values_yx: Any, valid_yx: Any, x0: Any, limits: Any, enough: An
     heights_yx, sums = np.empty((side, side), F32), np.empty(side + 2, F32)
     num_read = num_bright = 0
     for y in range(side):
-        while num_read < min(y + 2, side):  # read as needed, because most tiles are bright enough in few rows
+        while num_read < min(y + 2, side):  # rows are read as needed, because few are enough for most tiles
             values, valid, heights = values_yx[num_read, x0:], valid_yx[num_read, x0:], heights_yx[num_read]
             for x in range(side):
                 heights[x] = min(F32(values[x] - sky), ceiling) if valid[x] else F32(0)

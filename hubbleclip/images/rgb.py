@@ -108,7 +108,7 @@ def _common_scale(bands: Sequence[PreparedImage], settings: TileSettings) -> Col
 
 
 def _flux_per_unit(shown: PreparedImage) -> float:
-    """Return f_nu in Jy / arcsec2 that a pixel value of 1 means.
+    """Return the f_nu in Jy / arcsec2 that gives a pixel value of 1.
 
     It is 1 if the header has no flux calibration, as in images of surface brightness, or if the image has no WCS.
     """
@@ -130,7 +130,7 @@ def _above_sky(shown: PreparedImage) -> NDArray[np.float32]:
 
 
 def _align(sources: Sequence[PreparedImage], target: PreparedImage) -> NDArray[np.float32]:
-    """Resample the values above the sky to the pixels of `target` (bicubic); NaN where no source has a value."""
+    """Resample the values above the sky to the pixels of `target` (bicubic); NaN where no source image has one."""
     try:
         from reproject import reproject_interp  # noqa: PLC0415 - reproject is optional, and slow to import
     except ImportError as error:

@@ -29,13 +29,15 @@ FILLED_RATIOS = (1.5, 20.0)
 frame; at the second, it fills the frame. In between, the filled share is linear in the logarithm of the ratio.
 """
 EDGE_SHARE = 0.04
-"""Width of the edge from which the sky is estimated too, as a share of the image's sides."""
+"""Width of the image's edge, which gives another estimate of the sky, as a share of the image's sides."""
 MIN_EDGE_SHARE = 0.3
 """Minimum share of valid pixels in the edge; otherwise the edge is that of a rotated frame and is not used."""
 MAX_TIED_SHARE = 0.5
-"""Share of equal values above which an image consists of single photons; its quantiles are not interpolated then."""
+"""If more than this share of the values are equal, the image consists of single photons: its quantiles are not
+interpolated.
+"""
 FILLED_SKY_RATE = 2.0
-"""Factor by which the sky changes faster than noise and softening with the share of the frame that an object fills."""
+"""The sky moves to `FILLED_SKY_QUANTILE` by this factor times the filled share, so faster than noise and softening."""
 FILLED_SKY_QUANTILE = 0.05
 """Quantile of the pixel values that is used as the sky level if an object fills the frame."""
 LAG_PX = 4
@@ -117,7 +119,7 @@ def fit_stretch(data_yx: NDArray[np.float32], valid_yx: NDArray[np.bool_], setti
     sky, noise, spread = _sky_noise_spread(ordered, pixel_noise, edge_sky)
     black, white = kind.limits(ordered, sky, noise, settings)
     # The sixth power makes the effect negligible for star fields (flatness 0.2) but not for discs (flatness 0.9).
-    bright_range = max(white - sky - MIN_RANGE_SIGMA * noise, 0)  # a faint object needs no softening against white
+    bright_range = max(white - sky - MIN_RANGE_SIGMA * noise, 0)  # 0 for a faint object, which would not become white
     flat = FLAT_SOFTENING * flatness(ordered, sky, white) ** 6 * bright_range
     softening = max(settings.softening_sigma * noise, flat, spread)
     black = min(black, sky - SKY_DEPTH * softening)  # keeps the sky above black if the softening is large
@@ -136,7 +138,7 @@ def flatness(ordered: NDArray[np.float32], sky: float, white: float) -> float:
 
 
 def _sky_noise_spread(ordered: NDArray[np.float32], pixel_noise: float, edge_sky: float) -> tuple[float, float, float]:
-    """Return the sky, the noise, and the spread of the values of an object that fills the frame (0 without one)."""
+    """Return the sky, the noise, and the spread of the values if an object fills the frame (else 0)."""
     sky, noise = clipped_sky(ordered)
     filled = _filled_share(noise, pixel_noise)
     faint = _quantile(ordered, FILLED_SKY_QUANTILE)
@@ -186,7 +188,7 @@ def lagged_noise(data_yx: NDArray[np.float32], valid_yx: NDArray[np.bool_]) -> f
 
 
 def apply_stretch(values_yx: NDArray[np.float32], shown_yx: NDArray[np.bool_], stretch: Stretch) -> NDArray[np.uint8]:
-    """Render pixel values as display levels, 0 to 255; pixels that are not shown get the level of the sky."""
+    """Convert pixel values to display levels, 0 to 255; where `shown_yx` is false, to the level of the sky."""
     is_asinh, span = STRETCHES[stretch.kind].is_asinh, stretch.white - stretch.black
     top = math.asinh(span / stretch.softening) if is_asinh else span
     curve = (stretch.black, span, stretch.sky - stretch.black, 1 / stretch.softening, 255 / top)

@@ -121,7 +121,7 @@ class CutTile:
 
 
 SATURATED_CORE = "saturated cores have no data and are filled with the highest value beside them"
-"""Note on a tile that shows such a core."""
+"""Note on a tile that shows a filled saturated core."""
 CUT_COLUMNS = (
     *("tile_id", "png_sha256", "chip", "y0", "x0", "size_px", "instrument", "filter", "unit", "valid_share"),
     *("settings_digest", "view", "shrink"),
@@ -258,7 +258,8 @@ def _cut_image(image: ScienceImage, product_sha256: str, settings: TileSettings)
     height, width = image.data_yx.shape
     if min(height, width) < settings.min_side_px:
         raise ImageError("too_small", f"{width} x {height} pixels, the shorter side must have {settings.min_side_px}")
-    prepared = prepare_image(image, settings)  # called once, because all views share mask and stretch
+    # the image is prepared once, because all views share its mask and stretch
+    prepared = prepare_image(image, settings)
     for view in settings.views:
         try:
             shown, placements = VIEWS[view](prepared, settings)

@@ -239,7 +239,7 @@ def _mean_table_shifts(wcs: WCS, starts_yx: Sequence[tuple[int, int]], size_px: 
     without_tables.cpdis1 = without_tables.cpdis2 = without_tables.det2im1 = without_tables.det2im2 = None
     try:
         shifted_xy = without_tables.all_world2pix(wcs.all_pix2world(points_xy, 0), 0)
-    except NoConvergence:  # at least one point failed, so the tiles are tried one by one
+    except NoConvergence:  # one point or more has no solution, so tiles are tried one by one
         if len(starts_yx) == 1:
             return no_shift
         return np.concatenate([_mean_table_shifts(wcs, [start], size_px) for start in starts_yx])

@@ -12,7 +12,7 @@ from hubbleclip.missions.search_api import SearchColumns
 CCD, COUNTER, RAMP = "CCD", "photon counter", "infrared array read in ramps"
 """Kinds of detector, for `Camera.kind`."""
 PARALLEL = "parallel exposure: the named target is that of another instrument"
-"""Note on a tile of an exposure that was taken beside that of the prime instrument."""
+"""Note on a tile of a parallel exposure, which is taken while the telescope is pointed for another instrument."""
 PRESS = "PRESS"
 """Instrument of an observation that is an image of a press release."""
 NOTHING = re.compile(r"(?!)")

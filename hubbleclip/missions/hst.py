@@ -33,23 +33,26 @@ WFPC2 headers have FILTER1 too, but its value is the number of a wheel position.
 """
 FOC_FILTERS = (*FILTER_KEYWORDS[:2], ("FILTNAM1", "FILTNAM2", "FILTNAM3", "FILTNAM4"))
 
-# Data quality bits that make a pixel invalid, by camera. The comment "Valid:" above a camera's bits lists the bits that
-# do not make a pixel invalid. A "?" marks an uncertain meaning.
+# Data quality bits that make a pixel invalid, by camera. The comment above a camera's bits lists the bits whose pixels
+# stay valid. A "?" marks an uncertain meaning.
 LOST = {1: "Reed-Solomon error", 2: "filled for lost data", 4: "bad detector pixel or beyond the aperture"}
 RAYS = {4096: "cosmic ray found by AstroDrizzle", 8192: "cosmic ray found by the calibration from a pair"}
 COUNTER_BAD = LOST | {8: "masked: repeller wire or bar", 512: "bad in a reference file"}
 # As in drizzlepac (final_bits 336, for IR 528), stable hot pixels are valid, because the dark corrects them. Unstable
 # pixels and charge traps are not valid. docs/tiles.md compares each bit.
 CCD_BAD = LOST | RAYS | {128: "bad in the bias", 512: "bad in the flat"}
-# Valid pixels: 16 hot, 64 warm, 256 full well, 2048 A/D converter saturated, 16384 (perhaps a satellite trail)
+# DQ bits of valid pixels: 16 hot, 64 warm, 256 full well, 2048 A/D converter saturated, 16384 (perhaps a satellite
+# trail)
 ACS_BAD = CCD_BAD | {8: "masked by the finger", 32: "unstable", 1024: "sink pixel"}
-# Valid pixels: 16 hot, 64 warm, 256 full well, 2048 A/D converter saturated, 16384 (perhaps crosstalk)
+# DQ bits of valid pixels: 16 hot, 64 warm, 256 full well, 2048 A/D converter saturated, 16384 (perhaps crosstalk)
 UVIS_BAD = CCD_BAD | {8: "deviant?", 32: "unstable or tail of a hot pixel", 1024: "charge trap"}
-# Valid: 16 hot, 256 saturated, 512 blob, 2048 signal in the zero read, 8192 cosmic ray, corrected in the ramp
+# DQ bits of valid pixels: 16 hot, 256 saturated, 512 blob, 2048 signal in the zero read, 8192 cosmic ray, corrected in
+# the ramp
 IR_BAD = LOST | {8: "deviant zero read", 32: "unstable", 64: "warm?", 128: "bad reference pixel", 4096: RAYS[4096]}
-# Valid: 32 large blemish, 256 saturated, 1024 small blemish
+# DQ bits of valid pixels: 32 large blemish, 256 saturated, 1024 small blemish
 STIS_BAD = COUNTER_BAD | {16: "hot: 5 sigma above the median dark", 128: "bad in the bias", 8192: RAYS[8192]}
-# Valid: 8 A/D converter saturated; 64 unused?; 128 charge trap, unused; 256 above a charge trap; 1024 hot, repaired
+# DQ bits of valid pixels: 8 A/D converter saturated; 64 (perhaps unused); 128 charge trap (unused); 256 above a charge
+# trap; 1024 hot, repaired
 WFPC2_BAD = {
     1: "Reed-Solomon error",
     2: "bad in a calibration file",
@@ -58,11 +61,11 @@ WFPC2_BAD = {
     32: "bad otherwise",
     512: "hot, not repaired",
 }
-# Valid: 2 uncertain linearity; 4 uncertain dark; 8 uncertain flat; 64 saturated; 512 cosmic ray, corrected in the ramp;
-# 1024 source; 2048 signal in the zero read
+# DQ bits of valid pixels: 2 uncertain linearity; 4 uncertain dark; 8 uncertain flat; 64 saturated; 512 cosmic ray,
+# corrected in the ramp; 1024 source; 2048 signal in the zero read
 NICMOS_BAD = {1: "Reed-Solomon error", 16: "grot", 32: "defective", 128: "missing", 256: "bad by calibration"}
 
-FULL = 256 | 2048  # full well and A/D converter saturated, in ACS and WFC3/UVIS
+FULL = 256 | 2048  # DQ bits of ACS and WFC3/UVIS: full well, and A/D converter saturated
 WFPC2_CONTRASTS = {300: 8.2, 439: 7.2, 606: 6.6}
 
 CAMERA = partial(Camera, pivots_nm=LONG_PASS_NM)
@@ -129,8 +132,8 @@ _ROOT = r"_(?P<root>[a-z][a-z0-9]{3}(?P=visit))"
 _ALL_FILTERS = r"(?=(?:.*_)?(?:total|detection)(?:_|$))"
 
 _LEGACY = f"{_ADVANCED}(?:{_ROOT}(?:[a-z0-9]{{2,3}})?)?"
-"""Matches the names of all products of visits and exposures; after the patterns of Hubble Advanced Products, only those
-of Hubble Legacy products are left.
+"""Matches the names of all products of visits and exposures. The patterns of Hubble Advanced Products are tried first,
+so only names of Hubble Legacy products reach this one.
 """
 
 PRODUCTS = ProductRanking(
@@ -149,7 +152,7 @@ PRODUCTS = ProductRanking(
     mosaic=re.compile(r"hst_.*"),
     # All four chips of WFPC2 are exposed together, but MAST names the instrument after the chip with the target.
     single_cameras=frozenset({"WFPC2"}),
-    # A picture of an exposure is distorted and shows its cosmic rays.
+    # The preview of a single exposure is distorted and shows cosmic rays.
     no_previews=frozenset({"raw", "flt", "flc", "d0m", "d0f"}),
     # Ramp filters of ACS and WFPC2.
     tunable=re.compile(r"FR[0-9]{3}[A-Z][0-9]*"),
@@ -180,7 +183,8 @@ PRODUCTS = ProductRanking(
         # The calibration of the Hubble Legacy Archive ended in 2018.
         ("legacy", "drc"): "legacy product, corrected for charge transfer",
         ("legacy", "drz"): "legacy product",
-        # Until 2023, a quick look at one exposure of WFPC2, without rejection of cosmic rays; replaced by `drw`.
+        # Until 2023, this was a quick look at one exposure of WFPC2, without rejection of cosmic rays; `drw` has
+        # replaced it.
         ("wfpc2", "drz"): "quick-look mosaic of one exposure (WFPC2), superseded",
         ("total", "drc"): "all filters of the visit together, corrected for charge transfer",
         ("total", "drz"): "all filters of the visit together",
@@ -188,7 +192,7 @@ PRODUCTS = ProductRanking(
         ("legacy total", "drz"): "all filters of the visit together, legacy product",
         ("calibrated", "jpg"): "image of no stated kind",
     },
-    # SCI and WHT without CTX; SCI and DQ without ERR.
+    # Of a drizzled file, SCI and WHT are read and CTX is not; of an exposure, SCI and DQ are read and ERR is not.
     read_shares={"drz": 2 / 3, "drc": 2 / 3, "drw": 2 / 3, "flt": 0.6, "flc": 0.6},
 )
 

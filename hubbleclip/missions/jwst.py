@@ -20,9 +20,9 @@ from hubbleclip.missions.search_api import SearchColumns
 BAD = {1: "do not use"}
 """DQ bit of invalid pixels. The JWST pipeline sets it in addition to the bit that gives the reason.
 
-Valid bits: 2 saturated in part of the ramp; 4 jump (cosmic ray) in the ramp, corrected; 8 dropout; 16 outlier;
-32 persistence; 64 A/D converter at its floor; 128 charge migration. Source: the JWST pipeline's package stdatamodels,
-dqflags.pixel.
+DQ bits of valid pixels: 2 saturated in part of the ramp; 4 jump (cosmic ray) in the ramp, corrected; 8 dropout; 16
+outlier; 32 persistence; 64 A/D converter at its floor; 128 charge migration. Source: the JWST pipeline's package
+stdatamodels, dqflags.pixel.
 """
 CAMERA = Camera(
     kind=RAMP,
@@ -63,7 +63,7 @@ PRODUCTS = ProductRanking(
         ("exposure", "cal"): "level 2b: one calibrated exposure",
         ("other", "jpg"): "image of no stated kind",
     },
-    # SCI and WHT, or SCI and DQ, of seven planes of four bytes per pixel.
+    # Two of the seven planes of four bytes per pixel are read: SCI and WHT, or SCI and DQ.
     read_shares={"i2d": 2 / 7, "cal": 2 / 7},
 )
 

@@ -33,7 +33,7 @@ class PinnedFile:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ArchivePins:
-    """Facts of an archive that do not change. `check-archive` compares with them, but not with None.
+    """Facts of an archive that do not change. `check-archive` checks each that is not None.
 
     Attributes
     ----------

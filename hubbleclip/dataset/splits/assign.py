@@ -30,7 +30,7 @@ LATE_LINK = "late_link"
 PERMANENT = frozenset({GROUP_CONFLICT, LATE_LINK})
 """Exclusion reasons that hold for a whole proposal, and for every tile that it gets later."""
 RANKS = {"test": 0, "val": 1, "train": 2}
-"""Ranks of the splits: in a set of linked proposals, those of the split with the lowest rank are kept."""
+"""Ranks of the splits: if linked proposals are in different splits, only those in the split of lowest rank are kept."""
 MIN_GROUPS = 3
 """Minimum number of groups that is needed to have val and test. With fewer groups all groups are assigned to train."""
 Member = TypeVar("Member")
@@ -50,7 +50,7 @@ def assign_splits(
     existing: Mapping[str, SplitAssignment],
     settings: SplitSettings,
     *,
-    former: Mapping[str, SplitAssignment] | None = None,  # by proposal id, of tiles that no longer exist
+    former: Mapping[str, SplitAssignment] | None = None,  # of tiles that no longer exist, by proposal id
 ) -> list[SplitAssignment]:
     """Assign the tiles that have no split yet to splits; the material has all tiles, also those that have one.
 
@@ -107,7 +107,7 @@ def late_linked(split_of: Mapping[str, str], links: Sequence[Link]) -> set[str]:
 
 
 def _outranked(members: Sequence[tuple[str, str, Member]]) -> list[Member]:
-    """Find the members, given with their set and split, of which the same set has one in a split of lower rank."""
+    """Return the members whose set also has one in a split of lower rank; each is given as (set, split, member)."""
     best: dict[str, int] = {}
     for key, split, _ in members:
         best[key] = min(RANKS[split], best.get(key, RANKS[split]))
@@ -117,7 +117,7 @@ def _outranked(members: Sequence[tuple[str, str, Member]]) -> list[Member]:
 def _exclude_proposals(
     material: Material, existing: Mapping[str, SplitAssignment], late: Set[str]
 ) -> dict[str, SplitAssignment]:
-    """Return changed assignments, by tile id, of the tiles of the proposals `late` that are not excluded already."""
+    """Exclude the tiles of the proposals `late`, and return the assignments that have changed, by tile id."""
     changed = {
         tile.tile_id: _excluded(existing[tile.tile_id], LATE_LINK)
         for tile in material.tiles
@@ -134,7 +134,7 @@ def _exclude_proposals(
 
 
 def _exclude_bodies(material: Material, existing: Mapping[str, SplitAssignment]) -> dict[str, SplitAssignment]:
-    """Return changed assignments, by tile id, of tiles whose moving target is also shown in a split of lower rank."""
+    """Exclude tiles whose moving target is also in a split of lower rank; return their new assignments by tile id."""
     shown = [
         (body, plan.split, plan)
         for tile in material.tiles

@@ -16,7 +16,7 @@ class Material:
 
     The observation or the proposal of a tile may be missing. There may be observations and proposals without tiles.
     `summaries` holds, by proposal id and then by writer, the texts that the writer wrote about the proposal's abstract;
-    the key `""` is the writer that the settings select. `same_files` links proposals of which a file is equal.
+    the key `""` is the writer that the settings select. `same_files` links proposals that share an identical file.
     """
 
     tiles: Sequence[Tile]

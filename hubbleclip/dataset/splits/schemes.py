@@ -34,7 +34,7 @@ UNKNOWN = "scheme:unknown"
 GROUP_CHANGED = "scheme:group_changed"
 """Exclusion reason of a new tile whose group is now in another split than the group's existing tiles."""
 BENCHMARK = "hubble-image-text-1"
-"""Name of the frozen benchmark, which is also the salt of its hash. Another rule gets another name."""
+"""Name of the frozen benchmark, which is also the salt of its hash. A changed rule needs a new name."""
 BENCHMARK_SHARE = 0.1
 """Share of the programmes that the benchmark draws."""
 
@@ -87,7 +87,7 @@ def plan_scheme(
     roots = group_proposals({tile.proposal_id for tile in tiles} | material.proposals.keys(), by_text)
     is_test = {tile.tile_id: scheme(material, tile, settings) for tile in tiles}
     held_out = {roots[tile.proposal_id] for tile in tiles if is_test[tile.tile_id]}
-    splits_of_root: dict[str, set[str]] = defaultdict(set)  # of the group's existing tiles
+    splits_of_root: dict[str, set[str]] = defaultdict(set)  # splits of existing tiles, by their group's root
     for tile in tiles:
         if tile.tile_id in existing:
             splits_of_root[roots[tile.proposal_id]].add(existing[tile.tile_id].split)

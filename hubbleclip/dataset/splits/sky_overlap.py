@@ -64,7 +64,7 @@ def footprints(corners_deg: Sequence[Sequence[float]]) -> Footprints:
 
 
 def is_near_any(mine: Footprints, others: Footprints, guard_arcsec: float) -> Bools:
-    """Determine which footprints (n,) overlap, or are within the guard distance of, one of another set.
+    """Determine which footprints (n,) overlap, or are within the guard distance of, any footprint of another set.
 
     Candidates are found with a k-d tree of the centres and are then compared exactly.
     """
@@ -113,7 +113,7 @@ def pairs_within(a: Floats, b: Floats, guard_rad: float) -> Bools:
     # Two convex shapes are disjoint exactly if a line parallel to an edge of one of them separates them.
     overlap = ~(_is_separated_along_edges(a_xy, a_xy, b_xy) | _is_separated_along_edges(b_xy, a_xy, b_xy))
     gap = np.minimum(_corner_to_edge_distance(a_xy, b_xy), _corner_to_edge_distance(b_xy, a_xy))
-    near: Bools = overlap | (gap < guard_rad) | ~(a_fits & b_fits)  # too large to be projected counts as near
+    near: Bools = overlap | (gap < guard_rad) | ~(a_fits & b_fits)  # a pair too large to be projected counts as near
     return near
 
 
