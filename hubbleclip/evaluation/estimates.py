@@ -65,7 +65,7 @@ def all_estimates(
     estimates += chance_estimates(test_set, weights_bg)
     estimates += zero_shot_estimates(test_set, features, labels, weights_bg)
     samples, group_t = test_set.samples, test_set.group_t
-    tied_t1 = np.zeros((len(samples), 1))  # all similarities are tied: the score of chance
+    tied_t1 = np.zeros((len(samples), 1))  # equal features tie all tiles, which gives the score of chance
     for name, tiles_td in {**{name: one.tiles_td for name, one in features.items()}, "random": tied_t1}.items():
         estimates += zeroshot.image_retrieval_estimates(name, tiles_td, samples, group_t, weights_bg)
     return [*estimates, *differences(estimates)]

@@ -54,7 +54,7 @@ def compass_of_corners(corners_deg: Sequence[float], side_arcsec: float) -> Comp
 
 
 def _direction(target_3: Vector, basis: NDArray[np.float64]) -> tuple[float, float]:
-    """Convert a direction on the sky to a unit vector (x, y) in the picture; the picture's axes are columns of `basis`."""
+    """Convert a direction on the sky to a unit vector (x, y) in a picture; the columns of `basis` are the axes."""
     x, y = unit(np.linalg.lstsq(basis, target_3, rcond=None)[0])
     return round(float(x), 4), round(float(y), 4)
 

@@ -17,22 +17,22 @@ from hubbleclip.search.records import Cone, Mode, Note
 from hubbleclip.search.typed_queries import DESIGNATION, stays_text
 
 NUM_SHUFFLED, CHANCE_PERCENTILE = 64, 5
-"""Number of random texts, and percentile of the scores of their best tiles; a text below it fits no tile."""
+"""Number of random texts, and percentile of the scores of their best tiles; no tile fits a text if all score lower."""
 MIN_LETTERS = 5
-"""Length from which another word is proposed for a word that no abstract has."""
+"""Minimum number of letters of a word, contained in no abstract, for which another word is proposed."""
 MAX_PROPOSED = 3
-"""Number of words of a text for which others are proposed, each of which takes a scan of all words."""
+"""Maximum number of words of a text for which other words are proposed; each one takes a scan of all known words."""
 FOREIGN = re.compile(
     r"der|das|und|mit|ohne|eine|les|des|une|avec|sans|dans|los|las|gli|senza|uma|het|een|zonder|och"
     r"|.*[\u0400-\u1dff\u3040-\ud7ff].*"
 )
-"""Matches frequent words of other languages than English, and words in other letters than Latin and Greek ones."""
+"""Matches frequent words of languages other than English, and words in scripts other than Latin and Greek."""
 ACCENTED = re.compile(r".*[\u00c0-\u024f].*")
-"""Matches words with accents, of which an English text has one at most, such as a name."""
+"""Matches words with accented letters; an English text has at most one, such as a name."""
 
 
 def notes_on(query: Query) -> Iterator[Note]:
-    """Remark on a search."""
+    """Make the remarks on a search."""
     opened, params = query.opened, query.params
     if query.cone and not query.mask_n.any():
         yield from _on_place(opened, params.filter_values()["place"], query.cone)
@@ -46,7 +46,7 @@ def notes_on(query: Query) -> Iterator[Note]:
 
 
 def _on_place(opened: OpenIndex, place: str, cone: Cone) -> Iterator[Note]:
-    """Name the nearest tile, unless one lies in the cone and only other filters refuse it."""
+    """Remark which tile is nearest to a cone in which there is no tile at all."""
     away_n = np.linalg.norm(opened.xyz_n3 - unit_vectors(cone.ra_deg, cone.dec_deg), axis=1)
     if not np.isfinite(away_n).any():
         return
@@ -77,7 +77,7 @@ def _on_text(opened: OpenIndex, text: str) -> Iterator[Note]:
 
 
 def _is_chance(opened: OpenIndex, text: str) -> bool:
-    """Whether no tile fits a text better by words than the best tile of a text of random words of the abstracts."""
+    """Whether the word score of a text's best tile is below that of nearly all texts of random words."""
     num = len(WORD.findall(text.lower()))
     if num not in opened.chance:
         rng, words = np.random.default_rng(num), sorted(opened.facts.words.words)

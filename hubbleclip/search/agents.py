@@ -77,8 +77,8 @@ class ExactServer(MCPServer):
 def make_agent_server(
     open_search: Callable[[], Search], layout: Layout, explain: Explain, *, run: Run = call, run_sql: Run = call
 ) -> MCPServer:
-    """Make the server of the tools; `run` and `run_sql` call functions, such as in a queue."""
-    opened = cache(open_search)  # opened at the first call, because that takes seconds
+    """Make the server of the tools; `run` and `run_sql` call a given function, for example through a queue."""
+    opened = cache(open_search)  # the search is opened at the first tool call, because that takes seconds
     server = ExactServer("hubbleclip", instructions=INSTRUCTIONS, version=__version__, log_level="ERROR")
 
     def search(**parameters: Any) -> dict[str, Any]:

@@ -59,7 +59,7 @@ def embed_ahead(layout: Layout, texts: Sequence[str]) -> TextsAhead | None:
 
 def main() -> None:
     """Embed the texts on standard input, and write their features to standard output."""
-    gc.disable()  # a collection takes 0.7 s and frees nothing: the objects are those of the libraries
+    gc.disable()  # a garbage collection would take 0.7 s and free nothing but objects of the libraries
     texts = json.load(sys.stdin)
     import numpy as np  # noqa: PLC0415
 
@@ -70,7 +70,7 @@ def main() -> None:
     hide_unused_libraries(run_dir)
     model = QueryModel(run_dir)
     np.save(sys.stdout.buffer, np.stack([model.embed_text(text) for text in texts]))
-    gc.freeze()  # so that the collection at the end of the process, for which the command waits, is quick
+    gc.freeze()  # makes the garbage collection at the end of the process, for which the command waits, quick
 
 
 if __name__ == "__main__":

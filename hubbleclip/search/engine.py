@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 COUNTED = 2_000
-"""Number of hits up to which the hits on all pages are counted; near-duplicates among more would take too long."""
+"""Maximum number of hits, over all pages, that are counted; to fold near-duplicates among more would take too long."""
 RETRY_S = 5.0
 """Seconds after which a new index that could not be opened is tried again; reading a large one takes seconds."""
 NUM_PHRASES = 5
@@ -61,7 +61,8 @@ class Search:
     asks_sesame
         Whether Sesame, on the internet, is asked for the name of a place that the catalog does not have.
     is_asked_ahead
-        Whether the caller asks it, where a search raises UnaskedNameError.
+        Whether a search raises UnaskedNameError instead of asking Sesame, so that the caller asks before it searches
+        again.
 
     """
 
@@ -429,8 +430,8 @@ class Search:
         Returns
         -------
         dict
-            For each filter, its values with the numbers of tiles that the search admits with this value in place of
-            those that it has, the most frequent first.
+            For each filter, its values, the most frequent first. The number with a value is that of the tiles that the
+            search would admit if the filter had only this value.
 
         """
         query, found = self._asked(params), {}

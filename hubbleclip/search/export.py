@@ -82,7 +82,7 @@ def as_votable(
     for field in resource.tables[0].fields:
         field.ucd, field.utype = table[field.name].meta.get("ucd") or None, utypes.get(field.name)
         if field.arraysize:
-            field.arraysize = "*"  # also of a text of one character, for which the standard has no size
+            field.arraysize = "*"  # variable length, also for texts of one character
     resource.infos.extend(Info(name=name, value=value) for name, value in infos.items())
     return votable_bytes(file)
 

@@ -151,7 +151,7 @@ class OpenIndex:
 
     @cached_property
     def values(self) -> dict[str, tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], list[Any]]]:
-        """For each filter whose values are listed: rows, the number of a value of each, and the distinct values."""
+        """For each filter whose values are listed: rows, the index of each row's value, and the distinct values."""
         found = {one.name: self.facts.values(one.name) for one in FILTERS if one.values}
         numbered = {name: (row_k, *np.unique(value_k, return_inverse=True)) for name, (row_k, value_k) in found.items()}
         return {name: (row_k, number_k, values.tolist()) for name, (row_k, values, number_k) in numbered.items()}

@@ -80,7 +80,7 @@ class SearchTerms(BaseModel):
 
     model_config = ConfigDict(frozen=True, populate_by_name=True)
     prefers_text: ClassVar[bool] = False
-    """Whether what is recognised in a text replaces the value of a parameter that can have only one."""
+    """Whether, for a parameter that can have only one value, a value recognised in a text replaces the given one."""
     is_strict: ClassVar[bool] = False
     """Whether only texts may be empty; otherwise any empty value means that the parameter is not given."""
 

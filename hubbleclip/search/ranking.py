@@ -69,7 +69,7 @@ def dense_ranks(score_n: Floats64, wanted_n: Floats64) -> npt.NDArray[np.int64]:
 def fuse(
     words: Scored, model_row_n: RowNumbers, compared: Scored, mask_n: Mask, depth: int, *, others: float
 ) -> Ranking:
-    """Rank the rows of a mask: those compared by their fused scores, others by their scores by words plus `others`."""
+    """Rank the rows of a mask: those in `compared` by fused scores, the rest by word scores plus `others`."""
     size = len(mask_n)
     by_words_n, model_rank_n = np.zeros(size), np.zeros(size, np.int64)  # indexed by row, which is fast
     by_words_n[words.row_n] = words.score_n
@@ -102,7 +102,7 @@ def fold_near_duplicates(feat_nd: Floats, xyz_n3: Floats64, side_rad_n: Floats64
     xyz_m3, reach_m = xyz_n3[placed], SAME_SKY_SHARE * side_rad_n[placed]
     neighbours = cKDTree(xyz_m3).query_ball_point(xyz_m3, reach_m, return_sorted=True)
     for later, found in zip(placed.tolist(), neighbours, strict=True):
-        if len(found) == 1:  # the tile itself
+        if len(found) == 1:  # only the tile itself
             continue
         near = placed[found]
         near = near[(near < later) & is_kept_n[near]]
@@ -185,7 +185,8 @@ class Ranker:
         if term.kind is TermKind.TEXT:
             if not term.value.strip():
                 raise SearchError("a text of the query is empty")
-            return term.value.replace('"', " ").strip() or term.value  # quotes only keep a text from being understood
+            # quotes only say that no filter is to be recognised
+            return term.value.replace('"', " ").strip() or term.value
         if term.kind is TermKind.PROPOSAL:
             text = self.opened.facts.proposal_text(term.value)
             if text is None:
@@ -286,7 +287,8 @@ class Query:
     def ranked(self, num_needed: int, num_counted: int) -> tuple[Ranking, list[int]]:
         """Rank and sort the tiles; return them with the positions that are shown.
 
-        They are `num_needed` or all, and up to `num_counted` as far as this takes no deeper ranking.
+        There are at least `num_needed` positions (or all), and up to `num_counted` if no deeper ranking is needed for
+        more.
         """
         depth = max(MIN_DEPTH, DEPTH_FACTOR * num_counted)
         if self.params.sort is not Sort.SCORE:

@@ -130,7 +130,7 @@ class IndexStatus:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Note:
-    """A remark on a search; where another text may have been meant, with the text that was asked for and that one."""
+    """A remark on a search; if another text may have been meant, `asked` is the given text and `meant` the other."""
 
     text: str
     asked: str = ""

@@ -51,11 +51,11 @@ CatalogTarget = Callable[[str], tuple[float, float, float] | None]
 """Function that finds a target in the catalog: right ascension, declination and extent in degrees, or None."""
 Position = tuple[float, float]
 ASKS = ContextVar("ASKS", default=True)
-"""Whether Sesame may be asked; if not, names that were not asked for are unknown."""
+"""Whether Sesame may be asked; if not, a name that it was not asked for before counts as unknown."""
 
 
 class UnaskedNameError(HubbleclipError):
-    """A search needs the position of a name for which Sesame is to be asked first, which takes seconds."""
+    """A search needs the position of a name that Sesame was not asked for yet; asking takes seconds."""
 
     def __init__(self, name: str) -> None:
         super().__init__(f"Sesame was not asked for {name!r} yet")
@@ -63,7 +63,7 @@ class UnaskedNameError(HubbleclipError):
 
 
 class Sesame:
-    """Answers of Sesame, which are kept.
+    """Cache of the answers of Sesame.
 
     Parameters
     ----------

@@ -25,9 +25,9 @@ from hubbleclip.search.records import GroupBy
 from hubbleclip.search.sky import DECIMAL, FINE, NUMBER, POSITION, SIGNED_PAIR, SIGNS, UNSIGNED_PAIR, find_cone
 
 MAX_WORDS, MAX_LETTERS, MAX_NAME_WORDS = 16, 300, 4
-"""Longest text, in words and in letters, that is searched for filters; longest name of a target, in words."""
+"""Maximum words and letters of a text in which filters are recognised, and maximum words of a target's name."""
 TAKEN, QUOTE = "\ue000", "\ue001"
-"""Replace in a text what was recognised there, and mark the number of a part that stays text."""
+"""Characters that replace a recognised part of a text, and that enclose the number of a part that stays text."""
 Change = dict[str, Any]
 """Values of parameters; those of a list are appended."""
 
@@ -58,13 +58,13 @@ def understand(params: SearchParams, known: Known) -> SearchParams:
     if texts == params.q:
         return params
     if reader.values.get("proposal") != values.get("proposal") and params.group is GroupBy.PROPOSAL:
-        reader.values["group"] = GroupBy.NONE  # all tiles of the programme, not its best one
+        reader.values["group"] = GroupBy.NONE  # show all tiles of the programme, not only its best one
     found = checked(SearchParams, reader.values | {"q": texts})
     return params.model_copy(update={name: getattr(found, name) for name in SearchParams.model_fields})
 
 
 def stays_text(text: str) -> bool:
-    """Return whether nothing is to be recognised in a text, because it is long or has the marks that are used here."""
+    """Return whether nothing is to be recognised in a text, because it is too long or contains `TAKEN` or `QUOTE`."""
     return len(text) > MAX_LETTERS or len(text.split()) > MAX_WORDS or TAKEN in text or QUOTE in text
 
 
@@ -124,7 +124,7 @@ class _Reader:
         return self._take({"not": [as_written(phrase)]}, match[0]) if phrase else match[0]
 
     def _hide(self, part: str) -> str:
-        """Return what stands for a part of a text in which nothing more is recognised."""
+        """Store a part of a text in which nothing more is recognised, and return its placeholder."""
         self.hidden.append(part)
         return f"{QUOTE}{len(self.hidden) - 1}{QUOTE}"
 
@@ -215,7 +215,7 @@ def _dates(match: re.Match[str], _: Known) -> Change | None:
         return {}
     try:
         first, last = _days(match["first"])[0], _days(match["last"] or match["first"])[1]
-    except (KeyError, ValueError):  # such as 2009-13
+    except (KeyError, ValueError):  # no date, such as 2009-13
         return None
     change = {"observed_from": first, "observed_to": last}
     side = (match["side"] or "").lower()
@@ -231,7 +231,7 @@ def _dates(match: re.Match[str], _: Known) -> Change | None:
 
 
 def _programme(match: re.Match[str], known: Known) -> Change | None:
-    """Read a programme; after `HST` alone, four digits may be a year, and `AR` and `ID` also stand before others."""
+    """Read a programme; four digits after `HST` alone, or a number after `AR` or `ID`, must be a known programme."""
     words, number = set(re.findall("[a-z]+", match[0].lower())), match[1]
     is_sure = not words <= {"hst", "jwst", "ar", "id"} or (len(number) == 5 and words <= {"hst", "jwst"})
     is_known = number in known.proposals and not 1990 <= int(number) < 2040
@@ -282,7 +282,7 @@ RADIUS = _pattern(
     rf"(?:(?:\A|(?<={TAKEN}))[\s,]*(?P<lead>within|r(?:adius)?\s*[=:]?)|within)?\s*(?P<size>{NUMBER})\s*"
     rf"(?P<unit>arcmin\w*|arcsec\w*|deg\w*|[°′″'\"])(?(lead)(?!\s+(?:of|around|from)\s)|\s+(?:of|around|from)\s+(?={TAKEN}))"
 )
-"""Matches a radius beside a place in a text as written, because `SIGNS` makes letters of the signs of its unit."""
+"""Matches a radius beside a place, in a text to which `SIGNS` was not applied: it turns signs of units into letters."""
 BARE_POSITION = re.compile(
     rf"(?:(?<=\bnear )|(?:(?<=\bat )|(?<=\baround )){FINE}|\A(?=[^a-z]*(?:within|r(?:adius)?\s*[=:])))"
     rf"(?:{UNSIGNED_PAIR}|{SIGNED_PAIR})(?![\w.])",

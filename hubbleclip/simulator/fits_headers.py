@@ -139,7 +139,7 @@ def _target_cards(exposure: Exposure) -> dict[str, object]:
     """Make the header cards for target and proposal."""
     is_moving = exposure.plan.kind.is_moving
     last_name, _, first_name = exposure.pi.rpartition(" ")[::-1]
-    # The flag is a boolean in WFPC2 files and a string in files of later cameras.
+    # The flag of a moving target is a boolean in WFPC2 files and a string in files of later cameras.
     moving_flag: object = is_moving if exposure.camera.instrument == "WFPC2" else ("T" if is_moving else "")
     return {
         "TARGNAME": exposure.target.name.upper().replace(" ", "-")[:30],

@@ -21,7 +21,7 @@ from hubbleclip.simulator.random_draws import python_rng
 
 FOLDER = Path(__file__).parent
 MIN_WORDS, MAX_WORDS = 95, 178  # Limits of the length of an abstract.
-TYPE_WEIGHTS = {"GO": 74, "SNAP": 12, "GTO": 8, "GO/DD": 3, "GO/PAR": 3}  # Percentage of each type.
+TYPE_WEIGHTS = {"GO": 74, "SNAP": 12, "GTO": 8, "GO/DD": 3, "GO/PAR": 3}  # Percentage of each type of proposal.
 REQUIRED_SLOTS = ("context", "gap", "aim", "method", "result")
 FIELD_PATTERN = re.compile(r"\{(\w+)\}")
 # The head of a noun phrase ends before the first of these words.

@@ -58,7 +58,8 @@ def _write_state(path: Path, state: dict[str, Any]) -> None:
     """Write a file of tensors and plain values; equal values give equal bytes."""
     with atomic_write(path) as temporary, temporary.open("wb") as file:
         try:
-            torch.save(state, file)  # given a path, torch would store the temporary name and hide the system's errors
+            # an open file, because for a path torch would store the temporary name and hide the system's errors
+            torch.save(state, file)
         except RuntimeError as error:
             if isinstance(error.__context__, OSError):  # torch fails once more when it closes the file
                 raise error.__context__ from None
@@ -107,7 +108,7 @@ def copy_progress(from_dir: Path, run_dir: Path, settings: TrainSettings) -> Non
     if read_model_settings(run_dir) != read_model_settings(from_dir):
         changed.append("model")
     if read_facts(run_dir)["dataset_digest"] != read_facts(from_dir)["dataset_digest"]:
-        changed.append("dataset")  # what was in train there may be in val or test here
+        changed.append("dataset")  # tiles in train of one dataset may be in val or test of another
     if changed:
         raise TrainingError(f"train.resume: the run has another {', '.join(changed)}: set the same")
     if last >= settings.steps:
@@ -116,7 +117,7 @@ def copy_progress(from_dir: Path, run_dir: Path, settings: TrainSettings) -> Non
         raise TrainingError(f"train.resume: the run was best at step {best} of {last}: set train.patience to more or 0")
     if list_steps(run_dir)[-1:] < [last]:
         shutil.copyfile(from_dir / METRICS, run_dir / METRICS)
-        for step in (best, last):  # the last one marks the copy as complete
+        for step in (best, last):  # the checkpoint of step `last`, copied last, marks the copy as complete
             name = checkpoint_name(step)
             with atomic_write(run_dir / CHECKPOINTS / name) as temporary:
                 shutil.copyfile(from_dir / CHECKPOINTS / name, temporary)
@@ -176,7 +177,7 @@ def best_weights(run_dir: Path) -> BestWeights:
     """Find the file with a run's best weights, and compare its content with the hash that was recorded."""
     best = read_best(run_dir)
     name = MIXTURE if "alpha" in best else checkpoint_name(best["step"])
-    rows = read_facts(run_dir)["checkpoints"]  # empty until the run is finished
+    rows = read_facts(run_dir)["checkpoints"]  # no checkpoints are recorded until the run is finished
     with reading(run_dir, f"{name} cannot be read"):
         hashes = {row["step"]: row["sha256"] for row in rows}
         recorded = best["sha256"] if name == MIXTURE else hashes.get(best["step"])

@@ -112,7 +112,7 @@ class ModelWithHeads(nn.Module):
 
 
 def _freeze_towers(loaded: LoadedModel, settings: TrainSettings, *, towers: tuple[str, ...]) -> Any:
-    """Freeze the given towers except for their projections, as in LiT (arXiv 2111.07991), and for unlocked layers."""
+    """Freeze the given towers as in LiT (arXiv 2111.07991), except for their projections and their unlocked layers."""
     unlocked = {IMAGE: settings.lock_image_unlocked_groups, TEXT: settings.lock_text_unlocked_layers}
     parameters = dict(loaded.model.named_parameters())
     for tower in towers:

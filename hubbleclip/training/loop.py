@@ -130,7 +130,7 @@ def _run_steps(trainer: Trainer, batches: TrainBatches, on_progress: OnProgress)
             # processes stop at the same step
             if trainer.is_due(trainer.settings.validate_every) and world.broadcast(trainer.is_done):
                 return
-            began_s = time.perf_counter()  # validations and checkpoints are no part of a step
+            began_s = time.perf_counter()  # the time of a step excludes validation and checkpoint
     finally:
         if reporter is not None:
             reporter.tracker.close()

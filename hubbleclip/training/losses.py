@@ -62,17 +62,17 @@ class Pairs:
 
     @property
     def is_own_rb(self) -> Tensor:
-        """Whether a column is the row itself."""
+        """Whether each column is the same row of the batch as the row that it is compared with."""
         return self.row_r[:, None] == torch.arange(len(self.group_ids), device=self.row_r.device)
 
     @property
     def is_same_group_rb(self) -> Tensor:
-        """Whether a column is of the group of a row."""
+        """Whether each column belongs to the same group as the row that it is compared with."""
         ids_bk = self.group_ids.reshape(len(self.group_ids), -1)  # (b,) becomes (b, 1)
         return (ids_bk[self.row_r][:, None] == ids_bk[None, :]).any(dim=2)
 
     def without_group(self, logits_rb: Tensor, value: float) -> Tensor:
-        """Replace what belongs to other rows of a row's group by a value."""
+        """Replace the logits between a row and the other rows of its group by a value."""
         return logits_rb.masked_fill(self.is_same_group_rb & ~self.is_own_rb, value)
 
 

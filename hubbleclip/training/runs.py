@@ -27,7 +27,7 @@ RUNNING, STOPPED, FINISHED = "running", "stopped", "finished"
 KILLED = "killed"
 """State of a run whose process has ended without recording it."""
 READ_FILES = ("*.safetensors", "*.bin", "*.pth", "*.json", "*.model", "vocab.txt", "merges.txt")
-"""Files that are read from the folder of a model; others, such as notes, make no other run of it."""
+"""Files that are read from the folder of a model; a change of other files, such as notes, requires no new run."""
 READ_ERRORS = (OSError, ValueError, TypeError, LookupError, AttributeError)
 REQUIRED_FACTS = {
     *("run_id", "dataset_digest", "settings_digest", "is_shuffled", "settings", "started_at", "status", "checkpoints"),
@@ -79,7 +79,7 @@ def runs_in(runs_dir: Path, **wanted: object) -> Iterator[tuple[Path, dict[str, 
 
 
 def find_run(runs_dir: Path, dataset_digest: str, settings_digest: str, *, is_finished: bool = True) -> Path | None:
-    """Find the newest run that has the given dataset and settings and is finished or not; None if there is none."""
+    """Find the newest finished (or unfinished) run with the given dataset and settings; None if there is none."""
     found = runs_in(runs_dir, dataset_digest=dataset_digest, settings_digest=settings_digest)
     return next((folder for folder, facts in found if (facts["status"] == FINISHED) == is_finished), None)
 
@@ -113,14 +113,15 @@ def open_run(
                 raise TrainingError(
                     f"another process trains the run {run_dir.name}: wait for it or stop it, or change a setting"
                 ) from error
-        for leftover in [*run_dir.glob(".*.tmp"), *run_dir.glob("*/.*.tmp")]:  # of a process that was killed
+        # temporary files of a process that was killed
+        for leftover in [*run_dir.glob(".*.tmp"), *run_dir.glob("*/.*.tmp")]:
             leftover.unlink()
         _set_status(run_dir, RUNNING)
         try:
             with writing(run_dir / RUN):  # TensorBoard and the file of metrics raise the system's errors
                 yield run_dir
-        finally:  # a finished run stays finished
-            with suppress(OSError, HubbleclipError):  # of a disk that fails
+        finally:  # this does not change the status of a finished run
+            with suppress(OSError, HubbleclipError):  # if the disk fails, the status is not recorded
                 _set_status(run_dir, STOPPED)
 
 

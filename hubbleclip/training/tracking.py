@@ -56,7 +56,7 @@ class WandB:
 
 
 TRACKERS: dict[str, type[TensorBoard | WandB]] = {"tensorboard": TensorBoard, "wandb": WandB}
-"""Each takes the run's folder and the step of the checkpoint from which the run resumes."""
+"""Trackers by name; each takes the run's folder and the step of the checkpoint from which the run resumes."""
 
 
 class Tracker:
@@ -73,7 +73,7 @@ class Tracker:
             try:
                 self._boards.append(TRACKERS[name](run_dir, step))
             except ModuleNotFoundError as error:
-                if name != TENSORBOARD:  # named by default
+                if name != TENSORBOARD:  # the default settings name TensorBoard, so it may be missing
                     raise TrainingError(f"train.report_to: run pip install 'hubbleclip[{name}]'") from error
         self._file = (run_dir / METRICS).open("a", encoding="utf-8")
 

@@ -188,7 +188,7 @@ class Trainer:
             self.average.n_averaged.fill_(state["num_averaged"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.step, self.best_step, self.best_score = state["step"], state["best_step"], state["best_score"]
-        if self.world.is_writer:  # the previous process may have been killed before it did this
+        if self.world.is_writer:  # the previous process may have been killed before it recorded the best step
             self.write_best_and_prune()
         log.info("run %s resumes after step %d", self.run_dir.name, self.step)
 

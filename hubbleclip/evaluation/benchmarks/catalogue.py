@@ -37,7 +37,7 @@ from hubbleclip.evaluation.metrics.zeroshot import recentred
 REQUIRED = ("ra_deg", "dec_deg", "class")
 RADIUS, VOTES = "radius_arcsec", "votes"
 MAJORITY = 0.5
-"""Share of the votes from which an object counts as one of its class; fewer votes are a gain of nDCG alone."""
+"""Minimum share of the votes with which an object is a positive of its class; a smaller share only counts in nDCG."""
 EDGE_PX = 1e-6
 """Pixels by which rounding may move a position on the edge of a tile."""
 
@@ -54,7 +54,7 @@ class SkyObject:
 
 
 def read_catalogue(path: Path) -> list[SkyObject]:
-    """Read a CSV file with ra_deg, dec_deg, class and, optionally, radius_arcsec and votes; others are ignored."""
+    """Read a CSV file with ra_deg, dec_deg, class and, if given, radius_arcsec and votes; it may have other columns."""
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             rows = csv.DictReader(file)
@@ -141,7 +141,7 @@ ALL, UNSEEN = "all", "unseen"
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class ObjectSet(ItemSet):
-    """Candidate tiles in order of tile id, and as texts the classes of the objects that they show.
+    """Candidate tiles in order of tile id; the texts are the classes of the objects that the tiles show.
 
     The grade of a tile is the largest share of votes for a class among its objects; from `MAJORITY` it is a positive. A
     group is a connected component of tiles that share objects, so a tile without an object is its own group.

@@ -25,7 +25,7 @@ from hubbleclip.evaluation.test_set import TestSet, make_test_set
 
 
 def benchmark_items(samples: Sequence[Sample]) -> ItemSet:
-    """Select the tiles whose programmes belong to the benchmark, and their captions; the grade of its own is 1."""
+    """Select the tiles of the benchmark's programmes, and their captions; a tile's own caption has the grade 1."""
     chosen = {sample.tile_id: sample for sample in samples if is_drawn(sample)}
     if len({sample.group_id for sample in chosen.values()}) < 2:
         raise EvaluationError(
@@ -69,7 +69,8 @@ def test_set_of(items: ItemSet) -> TestSet:
 def score(items: ItemSet, scores: Mapping[str, Floats], settings: EvaluationSettings) -> list[dict[str, Any]]:
     """Estimate the metrics of scores (t, c) in both directions, beside text search and chance.
 
-    One name is `model`; images rank texts by its scores, texts rank images by those of each name.
+    One of the names is `model`. Images rank texts by the scores of `model` only; texts rank images by those of each
+    name.
     """
     test_set = test_set_of(items)
     weights_bg = draw_weights(test_set.num_groups, settings.bootstrap)

@@ -214,7 +214,7 @@ def image_retrieval_estimates(
             positive_qt = positive_rt[is_query_r]
             precision_q, ndcg_q = ranking_metrics(scores_qt, positive_qt)
             first_q = hit_probability(rank_best_positives(scores_qt, positive_qt), 1)
-            metrics[name].append(np.stack([precision_q, first_q, ndcg_q], axis=1))  # those of `IMAGE_METRICS`
+            metrics[name].append(np.stack([precision_q, first_q, ndcg_q], axis=1))  # in the order of `IMAGE_METRICS`
             groups[name].append(group_t[rows][is_query_r])
     estimates: list[Estimate] = []
     for name, blocks in metrics.items():

@@ -33,7 +33,7 @@ MAX_IMAGES = 1000
 
 
 class StrictParams(WebParams):
-    """A search by a program, which omits what it does not ask for."""
+    """Parameters of a search by a program, which must omit a parameter instead of sending it empty; see `is_strict`."""
 
     is_strict = True
 
@@ -46,7 +46,7 @@ class ApiParams(StrictParams):
 
 
 def schema_of(columns: Iterable[Column], *links: str) -> dict[str, Any]:
-    """Describe a record of facts, each of which may be unknown, with addresses."""
+    """Describe, as a JSON schema, an object of facts (each may be null) and of addresses."""
     types = {TEXT: "string", REAL: "number", INTEGER: "integer"}
     facts = {one.name: {"type": [types[one.kind], "null"], "description": one.description} for one in columns}
     return {
@@ -93,7 +93,7 @@ def respond(hits: Hits, form: Format) -> Response:
 
 
 async def _images(params: ApiParams, service: SearchService) -> Response:
-    """Write hits with pictures and features to a file without a name, which ends with the answer, and send it."""
+    """Write hits with pictures and features to an unnamed temporary file, and send it."""
     if params.k > MAX_IMAGES:
         raise ParameterError(f"k: at most {MAX_IMAGES:,} hits are exported with pictures")
     file = tempfile.TemporaryFile()  # noqa: SIM115 - sent after this function has returned
@@ -105,7 +105,7 @@ async def _images(params: ApiParams, service: SearchService) -> Response:
 
 
 async def _answer(params: ApiParams, service: SearchService) -> Response:
-    """Answer a search; long answers leave the queue to the others."""
+    """Answer a search; a table or a long page waits in a queue of its own, so that it does not delay other searches."""
     if params.format == "images":
         return await _images(params, service)
     queue = service.queue if params.format == "json" and params.k <= MAX_K else service.tables

@@ -167,7 +167,8 @@ def _explain_errors(app: FastAPI) -> None:
     @app.exception_handler(HTTPException)
     async def explain_address(request: Request, error: HTTPException) -> Response:
         path = getattr(request.scope.get("route"), "path", None)
-        if error.status_code == 405 and (methods := app.openapi()["paths"].get(path)):  # of all routes, not of one
+        # those of all routes with this path
+        if error.status_code == 405 and (methods := app.openapi()["paths"].get(path)):
             error.headers = {"Allow": ", ".join(map(str.upper, methods))}
         if wants_page(request):
             message = "there is no page at this address" if error.status_code == 404 else str(error.detail)

@@ -54,12 +54,12 @@ def columns_for(verbosity: str) -> tuple[Column, ...]:
 
 
 def error_table(message: str) -> bytes:
-    """Write an error as the standard wants it."""
+    """Write an error in the form that the standard requires."""
     file = VOTableFile(version="1.4")
     file.infos.append(Info(ID="Error", name="Error", value=message))
     resource = Resource(type="results")
     resource.infos.append(Info(name="QUERY_STATUS", value="ERROR"))
-    resource.infos[0].content = message  # as DALI 1.1 wants it
+    resource.infos[0].content = message  # DALI 1.1 requires the message here
     file.resources.append(resource)
     return votable_bytes(file)
 

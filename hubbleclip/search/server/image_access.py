@@ -34,7 +34,7 @@ from hubbleclip.search.server.search_service import BusyError, SearchService
 Row = dict[str, Any]
 MJD_EPOCH = datetime(1858, 11, 17)
 POLYGON_ORDER = 14
-"""HEALPix order, of cells of 13 arcsec, to which the edge of a polygon is followed."""
+"""HEALPix order (cells of 13 arcsec) to which the edge of a polygon is resolved."""
 CALIB_LEVEL = 3
 """ObsCore's level of products that were made of calibrated images."""
 OBSCORE: dict[str, tuple[Any, str, str, str | None]] = {
@@ -84,7 +84,7 @@ OF_ROW = {
 """Parameters that select rows, and the columns that must have one of their values."""
 OTHERS = ("POS", "MAXREC", "RESPONSEFORMAT")
 WIDTHS = {"N": 0.02, "M": 0.1, "W": 0.25, "X": 0.5, "LP": 0.5}
-"""Widths of the bands as shares of their wavelengths, by the last letters of a filter's name, as they usually are."""
+"""Usual widths of filters' bands as shares of their wavelengths, by the last letters of a filter's name."""
 CAPABILITIES = """<?xml version="1.0" encoding="UTF-8"?>
 <capabilities xmlns="http://www.ivoa.net/xml/VOSICapabilities/v1.0"
   xmlns:vr="http://www.ivoa.net/xml/VOResource/v1.0" xmlns:vs="http://www.ivoa.net/xml/VODataService/v1.1"
@@ -165,7 +165,7 @@ def _find(service: SearchService, given: Mapping[str, list[str]], base_url: str)
 
 
 def _conditions(facts: TileFacts, given: Mapping[str, list[str]]) -> dict[str, Any]:
-    """Return what tiles must meet, as `TileFacts.admitted` takes it."""
+    """Return the conditions that tiles must meet, in the form that `TileFacts.admitted` takes."""
     values: dict[str, Any] = {name: [text.strip().upper() for text in given[name]] for name in VALUES if name in given}
     if "ID" in given:
         values["ID"] = [text.strip().upper().partition("?")[2] for text in given["ID"]]

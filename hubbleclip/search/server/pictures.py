@@ -28,9 +28,9 @@ PICTURES: dict[int | str, dict[str, Any]] = {200: {"content": {one: {} for one i
 FITS_TYPE = "application/fits"
 FITS: dict[int | str, dict[str, Any]] = {200: {"content": {FITS_TYPE: {}}}}
 FILES = StaticFiles()
-LOW_PRIORITY = partial(os.nice, 10) if sys.platform == "linux" else None  # elsewhere, a priority is of the process
+LOW_PRIORITY = partial(os.nice, 10) if sys.platform == "linux" else None  # elsewhere, it would be that of the process
 DRAWING = ThreadPoolExecutor(1, thread_name_prefix="thumbnails", initializer=LOW_PRIORITY)
-"""Makes thumbnails, one at a time, and after the searches where a thread has a priority of its own."""
+"""Executor that makes thumbnails, one at a time; on Linux, its thread has a lower priority than the searches."""
 
 
 def kept_by_browsers(response: Response, request: Request) -> Response:

@@ -33,7 +33,7 @@ START_S = 85.0
 """Maximum time of a call while the model is loaded, which takes seconds, and longer on a machine with other work."""
 OK, LOADING = "ok", "loading the model"
 MAX_K, MAX_RECEIVING, MAX_NAMES = 200, 8, 3
-"""Largest numbers of hits per page, of uploads that are being received at one time, and of names that a call asks."""
+"""Largest numbers of hits per page, of uploads that are being received at one time, and of names looked up per call."""
 
 
 class BusyError(HubbleclipError):
@@ -104,7 +104,7 @@ class WebParams(SearchParams):
 
 
 class PageParams(WebParams):
-    """A search in the address of a page, where others add names, and where a text is newer than the filters."""
+    """Parameters in the address of a page: unknown names are ignored; values recognised in a text replace others."""
 
     model_config = ConfigDict(extra="ignore")
     prefers_text = True
@@ -148,7 +148,7 @@ class SearchService:
     receiving: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(MAX_RECEIVING))
 
     async def run(self, function: Callable[..., Result], *arguments: Any, queue: WorkQueue | None = None) -> Result:
-        """Run a function in a queue, and again after Sesame was asked for a name that it needs; few names are asked."""
+        """Run a function in a queue; if it needs a name that Sesame was not asked for, ask Sesame and run it again."""
         queue = queue or self.queue
         for _ in range(MAX_NAMES):
             try:

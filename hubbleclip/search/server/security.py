@@ -92,7 +92,7 @@ class SecurityMiddleware:
             await send(message)
 
         refusal = self._refusal(scope)
-        if scope["method"] == "HEAD":  # answered as GET; the protocol leaves the body out
+        if scope["method"] == "HEAD":  # HEAD is answered as GET; the HTTP library omits the body
             scope = dict(scope, method="GET")
         if refusal is None:
             await self.app(scope, _bounded(receive, _max_bytes(Headers(scope=scope))), protect)
@@ -147,7 +147,7 @@ def _is_from_another_site(headers: Headers, method: str) -> bool:
     Without this check, any page that is open in the browser could upload files here, or keep the model and Sesame busy.
     """
     site = headers.get("sec-fetch-site")
-    if site is None:  # a program, or a browser from before 2023, whose forms have an Origin
+    if site is None:  # sent by a program, or by a browser from before 2023, whose forms have an Origin
         origin = headers.get("origin")
         return method not in READING and origin is not None and urlsplit(origin).netloc != headers.get("host")
     is_link = method in READING and headers.get("sec-fetch-dest") == "document" and "sec-fetch-user" in headers

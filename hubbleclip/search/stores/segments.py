@@ -172,7 +172,7 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
     kept = {one.path(folder, suffix) for one in manifest.segments for suffix in one.sha256} | {folder / MANIFEST}
     for path in folder.iterdir():
         if path not in kept and path.is_file():
-            path.unlink()  # readers that have opened it keep its content
+            path.unlink()  # a reader that has opened the file can still read it
 
 
 def write_segment(

@@ -119,7 +119,7 @@ def _beam(rng: np.random.Generator, along: Image, across: Image, length: float, 
 def _bow(rng: np.random.Generator, ahead: Image, across: Image, is_large: bool) -> Image:
     """Draw a parabolic shock front, brightest at its apex."""
     width = np.float32(rng.uniform(0.16, 0.26) if is_large else rng.uniform(0.07, 0.13))
-    front = ahead + across**2 / width  # It is 0 on the shock front and negative behind.
+    front = ahead + across**2 / width  # `front` is 0 on the shock front and negative behind.
     shock = np.exp(-np.maximum(-front, 0) / np.float32(0.03)) * smoothstep(front, 0.012, -0.012)
     taper = np.exp(-((across / (0.75 * width)) ** 2)) * np.exp(np.clip(ahead, -3, 0) / np.float32(0.22))
     return np.asarray(2.0 * shock * taper, np.float32)

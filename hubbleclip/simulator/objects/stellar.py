@@ -32,7 +32,7 @@ def globular_cluster(view: View, rng: np.random.Generator, variant: str) -> Imag
 def _king_radii(rng: np.random.Generator, count: int, core_radius: float, tidal_radius: float) -> Vector:
     """Draw projected radii from King's empirical law, by inverting its cumulative distribution on a grid."""
     r = np.linspace(0, tidal_radius, 2000)
-    edge_term = 1 / np.sqrt(1 + (tidal_radius / core_radius) ** 2)  # It makes the density 0 at the tidal radius.
+    edge_term = 1 / np.sqrt(1 + (tidal_radius / core_radius) ** 2)  # This term makes the density 0 at the tidal radius.
     # The factor r converts stars per area to stars per annulus.
     density = np.maximum(1 / np.sqrt(1 + (r / core_radius) ** 2) - edge_term, 0) ** 2 * r
     cumulative = np.cumsum(density)

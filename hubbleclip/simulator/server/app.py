@@ -225,7 +225,8 @@ class Endpoints:
             lambda: asyncio.wrap_future(self.store.render(observation, product)),
             size=product.size_bytes,
             etag=self.store.etag(observation, product),
-            modified_mjd=observation.released_mjd + observation.version,  # Each version is one day newer.
+            # Each version of a file is one day newer than the one before.
+            modified_mjd=observation.released_mjd + observation.version,
             media_type=MEDIA_TYPES.get(PurePath(product.file_name).suffix, "application/octet-stream"),
             headers={"Content-Disposition": f'attachment; filename="{product.file_name}"'},
         )
@@ -307,7 +308,7 @@ def serve(
         log_level="critical",
         access_log=False,
         lifespan="off",
-        date_header=False,  # `LabelMiddleware` adds it
+        date_header=False,  # `LabelMiddleware` adds the header `Date`
         timeout_graceful_shutdown=SHUTDOWN_S,
     )
     server = NotifyingServer(config, lambda: on_ready(url, server))

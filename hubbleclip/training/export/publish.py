@@ -19,7 +19,7 @@ def publish_model(folder: Path, url: str) -> str:
         raise TrainingError(f"{folder} is no exported model: run `hubbleclip export RUN {folder}` first")
     load_folder(folder)
     files = sorted(path for path in folder.iterdir() if path.is_file() and path.name != OPEN_CLIP_CONFIG)
-    files.append(folder / OPEN_CLIP_CONFIG)  # last, because readers accept a folder that has it
+    files.append(folder / OPEN_CLIP_CONFIG)  # the configuration is last, because readers accept a folder that has it
     if url.startswith(HUB):
         return commit_to_hub(url, {path.name: path for path in files}, "Upload a model of hubbleclip")
     storage, address = open_storage(url), url.rstrip("/")

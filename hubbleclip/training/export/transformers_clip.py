@@ -25,7 +25,7 @@ VISION_KEYS = frozenset({"image_size", "layers", "width", "patch_size", "head_wi
 TEXT_KEYS = frozenset({"context_length", "vocab_size", "width", "heads", "layers", "mlp_ratio"})
 """Keys of open_clip's configuration that `CLIPModel` supports; any other key means a layer that `CLIPModel` lacks."""
 HEAD_WIDTH, MLP_RATIO = 64, 4.0
-"""open_clip's defaults."""
+"""open_clip's defaults: width of an attention head, and ratio of the width of the MLP to that of the tower."""
 
 
 def has_clip_layers(loaded: LoadedModel) -> bool:
@@ -37,7 +37,7 @@ def has_clip_layers(loaded: LoadedModel) -> bool:
 def has_clip_config(config: Mapping[str, Any]) -> bool:
     """Return whether `CLIPModel` supports all layers of a configuration."""
     vision, text = config["vision_cfg"], config["text_cfg"]
-    is_transformer = isinstance(vision.get("layers"), int)  # a ResNet has a list
+    is_transformer = isinstance(vision.get("layers"), int)  # in a ResNet, `layers` is a list
     return is_transformer and vision.keys() <= VISION_KEYS and text.keys() <= TEXT_KEYS
 
 
@@ -121,7 +121,7 @@ def processor_config(loaded: LoadedModel) -> dict[str, Any]:
         "do_convert_rgb": True,
         "do_resize": True,
         "size": size,
-        "resample": 3,  # bicubic, as torchvision, unlike Pillow, has no box filter (4), which the card asks Pillow for
+        "resample": 3,  # bicubic; the card asks for Pillow's box filter (4) instead, which torchvision lacks
         "do_center_crop": False,
         "do_rescale": True,
         "rescale_factor": 1 / 255,

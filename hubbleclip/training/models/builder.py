@@ -157,8 +157,8 @@ class LoadedModel:
         return _l2_normalised([self.model.encode_text(self.trim_padding(part).to(self.device)) for part in parts])
 
     def _device_batches(self, inputs_b: Tensor, cpu_batch: int) -> Sequence[Tensor]:
-        """Stop training; split a batch into parts of `cpu_batch` rows on a CPU, and keep it whole on a GPU."""
-        if self.model.training:  # the switch takes 3 ms
+        """Set evaluation mode; split a batch into parts of `cpu_batch` rows on a CPU, and keep it whole on a GPU."""
+        if self.model.training:  # a switch takes 3 ms, so it is made only if needed
             self.model.eval()
         if self.device.type != "cpu":
             return (inputs_b,)
@@ -358,7 +358,7 @@ def _text_options(name: str) -> dict[str, Any]:
     return {"text_cfg": known | (own if text.get("hf_model_name") else {})}
 
 
-@lru_cache(8)  # one takes 25 MB
+@lru_cache(8)  # a tokenizer takes 25 MB
 def _open_tokenizer(name: str, context_length: int) -> Any:
     """Open the tokenizer of an architecture once, so that models that share it also share the cache of `split_for`.
 

@@ -13,7 +13,7 @@ USED_BY = {"timm": '"timm_', "transformers": '"hf_', "huggingface_hub": '"hf_'}
 
 
 def hide_unused_libraries(run_dir: Path) -> None:
-    """Make this process, from now on, unable to import those libraries of `USED_BY` that the model of a run lacks.
+    """Make this process unable to import those libraries of `USED_BY` that the model of a run does not need.
 
     open_clip imports these libraries if they are installed, which takes 1.2 s, and works without them. The model hub is
     not needed, because the weights are those of the run.

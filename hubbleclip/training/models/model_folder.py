@@ -99,7 +99,7 @@ def fetch(repository: str) -> Path:
 
 @cache
 def _joined(folder: Path, *parts: Path) -> TemporaryDirectory[str]:
-    """Link the files of a folder, and configurations of others, in a folder that exists until the process ends."""
+    """Make a folder, which exists until the process ends, of links to a folder's files and to small files of others."""
     joined = TemporaryDirectory()
     small = [path for part in parts for kind in SMALL_FILES for path in part.glob(kind)]
     for path in (*folder.iterdir(), *small):
@@ -111,7 +111,7 @@ def _joined(folder: Path, *parts: Path) -> TemporaryDirectory[str]:
 
 @contextmanager
 def checking(folder: Path) -> Iterator[None]:
-    """Turn what a check or a library in a `with` block finds into a TrainingError of one line."""
+    """Convert an error of a check or a library in a `with` block to a one-line TrainingError."""
     try:
         yield
     except LOAD_ERRORS as error:
@@ -189,7 +189,7 @@ def check_tokenizer(folder: Path) -> None:
 
 
 def check_weights(path: Path) -> None:
-    """Check that a file of weights takes no more memory than its size. Raises ValueError if it may."""
+    """Check that a file of weights takes no more memory than its size. Raises ValueError if it may take more."""
     check_bounded(path)
     if path.suffix == ".safetensors":  # never compressed
         return

@@ -47,8 +47,8 @@ def is_stretchable(config: Mapping[str, Any]) -> bool:
 def stretch_context(model: Any, length: int) -> None:
     """Give a model a longer text context, in place; texts of at most `KEPT_POSITIONS` tokens keep their features.
 
-    A tower whose tokens attend to all others, such as that of SigLIP 2, also reads padding; see `encode_padded`, by
-    which all texts that fit the old context keep them.
+    A tower whose tokens attend to all others, such as that of SigLIP 2, also reads padding; see `encode_padded`, with
+    which all texts that fit the old context keep their features.
     """
     if length < model.context_length:
         raise TrainingError(
@@ -74,7 +74,7 @@ def read_as_padded(model: Any, own_length: int, padding: int) -> None:
 def encode_padded(text: Any, tokens_bl: Tensor) -> Tensor:
     """Encode tokens by a stretched tower that was trained on texts with padding up to `own_length` tokens.
 
-    A text that fits them is read with that padding, so that its feature is that of the tower before it was
+    A text that fits `own_length` is read with that padding, so that its feature is that of the tower before it was
     stretched. A longer text is read with one token of padding. The last token that is read has the last position.
     """
     length = len(text.positional_embedding)

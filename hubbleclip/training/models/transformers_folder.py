@@ -28,7 +28,7 @@ from hubbleclip.training.models.model_folder import (
 )
 
 PROCESSORS = ("preprocessor_config.json", "processor_config.json")
-"""Files of the image processor; transformers 5 writes it as a part of the second."""
+"""Files of the image processor; transformers 5 writes the processor as a part of the second file."""
 QUERY, SKIPPED = ".q_proj.", re.compile(r"\.[kv]_proj\.|position_ids$")
 """Name of the weights of queries, with which those of keys and values are joined, and names that are skipped."""
 LAYERS = {

@@ -40,11 +40,11 @@ from hubbleclip.search.stores.base import rows_of
 Part = TypeVar("Part")
 NUM_EXAMPLES = 8
 FOREIGN = re.compile("utm_.*|mc_.*|_.*|.*clid|ref|token|without")
-"""Parameters that a page ignores: other sites append them to links, or the page has them for itself."""
+"""Matches parameters that a search ignores: other sites append them to links, or the page itself uses them."""
 MODES = {Mode.BOTH: "model and words", Mode.MODEL: "model", Mode.WORDS: "words"}
 GROUPS = {GroupBy.PROPOSAL: "one per programme", GroupBy.SKY: "one per patch of sky", GroupBy.NONE: "all"}
 COUNTED = {GroupBy.PROPOSAL: "programme", GroupBy.SKY: "patch", GroupBy.NONE: "tile"}
-"""What a hit stands for, by group."""
+"""What one hit represents, by group."""
 SORTS = {
     Sort.SCORE: "best first",
     Sort.DATE: "newest first",
@@ -172,7 +172,7 @@ def _add_tile_routes(router: APIRouter, service: SearchService) -> None:
         text = _text_of(params_of(request.query_params))
         if not text:
             raise ParameterError("an occlusion map needs a text")
-        if mapping.locked():  # each takes as much work as tens of searches
+        if mapping.locked():  # an occlusion map takes as much work as tens of searches
             raise BusyError("another occlusion map is being computed: try again in some seconds")
         async with mapping:
             await find_tile(tile_id, service)
@@ -318,7 +318,7 @@ async def _tile_page(tile_id: str, params: SearchParams, service: SearchService)
             return part()
         except UnaskedNameError:
             raise
-        except HubbleclipError:  # such as an upload that has expired, or a catalog that was replaced meanwhile
+        except HubbleclipError:  # for example, an upload has expired, or the catalog was replaced meanwhile
             return without
 
     def more() -> tuple[Mapping[str, Any], Mapping[str, Any], tuple[str | None, str | None], dict[str, str]]:
