@@ -158,6 +158,7 @@ def test_only_a_raw_full_frame_has_blind_parts(shape_yx):
 )
 def test_the_gain_is_the_first_positive_number(cards, gain):
     assert gain_of(cards.get, WFC) == gain
+    assert gain_of(cards.get, CAMERAS["ACS/SBC"]) == 1.0  # a photon counter counts photons
 
 
 @pytest.mark.parametrize(
@@ -208,6 +209,8 @@ def test_the_exposure_time_is_the_first_number_of_its_keywords(cards, exposure_s
         ({"FILTER2": "PR200L"}, "not_an_image", "seen through PR200L"),
         ({"OPT_ELEM": "G750L"}, "not_an_image", "seen through G750L"),
         ({"OPT_ELEM": "MIRVIS"}, None, ""),
+        ({"SCAN_TYP": "C"}, "not_an_image", "SCAN_TYP is c"),
+        ({"SCAN_TYP": "N"}, None, ""),
         ({"INSTRUME": "FOC", "FILTNAM3": "PRISM1"}, "not_an_image", "seen through PRISM1"),
         ({"INSTRUME": "FOC", "FILTNAM4": "PRISM2"}, "not_an_image", "seen through PRISM2"),
         ({"FILTER": "F606W", "FILTER1": "G800L"}, "not_an_image", "seen through G800L"),

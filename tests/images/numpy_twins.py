@@ -22,7 +22,6 @@ from hubbleclip.images.cosmic_rays import (
 from hubbleclip.images.masks import BORDER_MIN_SHARE
 
 REPAIR_REACH_PX = 2
-REPAIR_BLOCK = 1 << 16
 OFFSETS = [(dy, dx) for dy in (-1, 0, 1) for dx in (-1, 0, 1)]
 CROSS = [1, 3, 5, 7]
 
@@ -54,9 +53,7 @@ def repair_pinholes(data_yx, valid_yx):
     around_yx = ndimage.correlate1d(rows, np.ones(side), axis=1, mode="constant")
     y, x = np.nonzero(~valid_yx & (around_yx >= MIN_GOOD))
     shown_yx, repaired_yx = valid_yx.copy(), data_yx.copy()
-    for start in range(0, len(y), REPAIR_BLOCK):
-        block = slice(start, start + REPAIR_BLOCK)
-        repaired_yx[y[block], x[block]] = _medians_around(data_yx, valid_yx, y[block], x[block])
+    repaired_yx[y, x] = _medians_around(data_yx, valid_yx, y, x)
     shown_yx[y, x] = True
     return repaired_yx, shown_yx
 

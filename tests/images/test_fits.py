@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from astropy.io import fits
+from fuzz_worker import cut, mutate
 from synthetic_fits import read_drz, starry_sky, write_compressed, write_drz
 
 from hubbleclip.config.settings import TileSettings
@@ -149,17 +150,10 @@ def test_a_primary_header_that_astropy_cannot_make_out_is_unreadable(tmp_path, s
 
 
 def test_random_damage_never_raises_anything_but_an_image_error(tmp_path, sky):
-    whole = bytearray(write_drz(tmp_path / "a.fits", sky[:100, :100].copy()).read_bytes())
-    rng = np.random.default_rng(5)
-    for _ in range(60):
-        damaged = whole.copy()
-        for place in rng.integers(0, 8640, 4):
-            damaged[place] = int(rng.integers(0, 256))
-        (tmp_path / "b.fits").write_bytes(damaged)
-        try:
-            read_science_images(tmp_path / "b.fits", LIMIT)
-        except ImageError as error:
-            assert "\n" not in str(error)
+    whole = write_drz(tmp_path / "a.fits", sky[:100, :100].copy()).read_bytes()
+    for number in range(60):
+        (tmp_path / "b.fits").write_bytes(mutate(whole, number))
+        assert not cut(tmp_path / "b.fits").startswith("crash")
 
 
 def test_a_disk_too_full_to_unpack_onto_is_no_fault_of_the_file(tmp_path, sky, monkeypatch):

@@ -16,7 +16,6 @@ from astropy.io import fits
 from synthetic_fits import starry_sky, wcs_header, with_sip, write_drz
 
 from hubbleclip.images.wcs import PLANE_COLUMNS
-from hubbleclip.simulator.observations import SkySettings, make_proposals, observations_of, render_product
 
 NUM_CASES, NUM_WORKERS = 2000, 2
 PEAK_KB = 900_000
@@ -44,20 +43,10 @@ def write_seeds(folder: Path) -> None:
     fits.HDUList([cube, fits.TableHDU.from_columns(columns)]).writeto(folder / "cube_c0f.fits")
 
 
-def write_simulated(folder: Path) -> None:
-    sky = SkySettings(num_proposals=8, frame_px=64)
-    seen = (one for proposal in make_proposals(sky) for one in observations_of(sky, proposal))
-    for kind in ("_drz.fits", "_flt.fits", "_c0m.fits", "_raw.fits"):
-        found = next(((o, p) for o in seen for p in o.products if p.file_name.endswith(kind)), None)
-        if found:
-            (folder / f"simulated{kind}").write_bytes(render_product(sky, *found))
-
-
 @pytest.fixture(scope="module")
 def seeds(tmp_path_factory):
     folder = tmp_path_factory.mktemp("seeds")
     write_seeds(folder)
-    write_simulated(folder)
     for path in sorted(REAL_DIR.glob("*.fits*")):
         if path.stat().st_size < 250_000:
             (folder / f"real-{path.name}").write_bytes(path.read_bytes())

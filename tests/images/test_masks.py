@@ -82,12 +82,17 @@ def test_flags_are_the_values_plus_zero_modulo_sixteen_bits(dtype, zero):
     assert quality_flags(quality, zero).tolist() == expected
 
 
-@pytest.mark.parametrize("radius", range(1, 7))
-def test_the_core_of_a_saturated_star_is_filled_with_the_highest_value_beside_it(radius):
+@pytest.mark.parametrize(
+    ("radius", "is_filled"), [*((radius, True) for radius in range(1, 7)), (31, True), (32, False)]
+)
+def test_the_core_of_a_saturated_star_is_filled_with_the_highest_value_beside_it(radius, is_filled):
     dy, dx = np.mgrid[-60:61, -70:71]
-    data = (20 + RNG.normal(0, 1, dy.shape) + 3e5 / (1 + np.hypot(dy, dx) ** 3)).astype(np.float32)
+    data = (20 + RNG.normal(0, 1, dy.shape) + 3e5 * np.exp((radius - np.hypot(dy, dx)) / 2)).astype(np.float32)
     hole = np.hypot(dy, dx) <= radius
     data[hole], data[:10], data[20:23, 20:23] = np.nan, np.nan, np.nan  # a border and dead pixels on the sky stay
     rows, columns, values = fill_cores(data, np.isfinite(data), 20.0, 1.0)
+    if not is_filled:  # a hole of more than 64 columns is no core
+        assert not rows.size
+        return
     assert set(zip(rows.tolist(), columns.tolist(), strict=True)) == set(map(tuple, np.argwhere(hole).tolist()))
     assert set(values) == {np.nanmax(data)}

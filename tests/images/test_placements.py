@@ -82,6 +82,15 @@ def test_rays_are_judged_by_the_contrast_of_the_camera_in_single_exposures_and_c
     assert np.count_nonzero(~image.valid_yx) >= 300  # they are masked
 
 
+def test_the_noise_of_a_drizzled_exposure_is_that_of_pixels_two_apart(tmp_path):
+    white = np.random.default_rng(0).normal(0, 1, (128, 129))
+    data = (5 + (white[:, 1:] + white[:, :-1]) / 2).astype(np.float32)  # of sigma 0.7; of neighbours it seems 0.4
+    data[8::16, 8::16] += 3
+    image = read(tmp_path, data, instrument=("ACS", "WFC"), primary={"NDRIZIM": 0})
+    alone, drizzled = (prepare_image(replace(image, is_drizzled=is_so), NATIVE).rays[0] for is_so in (False, True))
+    assert alone.size > 20 and not drizzled.size
+
+
 @pytest.mark.parametrize(
     ("shape_yx", "is_cut"), [((64, 200), True), ((200, 64), True), ((63, 200), False), ((200, 63), False)]
 )

@@ -177,6 +177,13 @@ def test_colours_are_kept_where_they_are_asked_for(tmp_path: Path) -> None:
         read_rgb(path, max_pixels=100)
 
 
+def test_the_sky_beside_a_masked_border_is_that_of_the_rest() -> None:
+    levels = np.full((40, 60), 30, np.uint8)
+    levels[:25] = 255
+    (image,) = read_previews(packed(levels), 10**6, mask_white_border=True)
+    assert image.stretch.sky == pytest.approx(30, abs=2)
+
+
 @pytest.mark.parametrize("turns", range(4))
 def test_white_areas_are_masked_with_one_pixel_around_them_if_they_touch_the_border_and_are_large(turns: int) -> None:
     assert not white_border(np.full((64, 64), 255, np.uint8)).any()

@@ -115,6 +115,7 @@ def test_an_archive_requests_its_own_mission_whatever_the_defaults(mission: Miss
 def test_collections_of_no_mission_are_refused() -> None:
     with pytest.raises(SettingsError, match="no known collection: use one of HLA, HST, JWST"):
         mission_of_collections(["TESS"])
+    assert mission_of_collections(["TESS", "JWST", "HST"]) is JWST
 
 
 @pytest.mark.parametrize(

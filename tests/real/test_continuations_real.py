@@ -19,18 +19,13 @@ pytestmark = [pytest.mark.real, pytest.mark.skipif(not TITLES.is_file(), reason=
 @pytest.fixture(scope="module")
 def proposals():
     with TITLES.open(encoding="utf-8", newline="") as lines:
-        rows = list(csv.DictReader(lines, delimiter="\t", quoting=csv.QUOTE_NONE))
+        rows = {
+            f"hst:{row['proposal_id']}": row for row in csv.DictReader(lines, delimiter="\t", quoting=csv.QUOTE_NONE)
+        }
+    named = {"archive": "hst", "abstract": None}
     return {
-        (name := f"hst:{row['proposal_id']}"): make(
-            Proposal,
-            proposal_id=name,
-            archive="hst",
-            number=row["proposal_id"],
-            title=row["title"],
-            pi=row["pi"],
-            abstract=None,
-        )
-        for row in rows
+        name: make(Proposal, proposal_id=name, number=name[4:], title=row["title"], pi=row["pi"], **named)
+        for name, row in rows.items()
     }
 
 

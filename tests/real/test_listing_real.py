@@ -49,16 +49,6 @@ def test_recorded_rows_of_2026_are_read_and_may_be_released_before_their_exposur
     assert any(item.released_mjd < item.start_mjd for item in page)
 
 
-def test_a_column_that_the_archive_adds_changes_no_recorded_fingerprint(tmp_path: Path) -> None:
-    rows = rows_of(ROWS_OF_2026, "obs_id", "obsid")
-    old = [
-        {k: v for k, v in row.items() if k not in {"wave_region", "wave_min", "wave_max", "proposal_type"}}
-        for row in rows
-    ]
-    prints = [[item.fingerprint for item in page_of(some, tmp_path / name)] for name, some in (("a", rows), ("b", old))]
-    assert prints[0] == prints[1]
-
-
 def test_the_simulated_archive_has_all_recorded_columns() -> None:
     recorded = json.loads((DATA / "mast" / ROWS_OF_2026).read_text())["data"][0]
     assert set(OBSERVATION_FIELDS) == set(recorded) - {"_selected_", "distance"}

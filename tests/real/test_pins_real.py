@@ -1,8 +1,6 @@
 """Pinned facts of the Hubble archive, and the columns that are needed, against recorded answers."""
 
-import csv
 import json
-import re
 from pathlib import Path
 
 import pytest
@@ -15,13 +13,6 @@ from hubbleclip.missions import MISSIONS
 DATA = Path(__file__).parents[2].parent / "shared/data"
 pytestmark = [pytest.mark.real, pytest.mark.skipif(not DATA.is_dir(), reason=f"the real data at {DATA} are absent")]
 PINS = MISSIONS["hst"].pins
-OF_VISIT = re.compile(r"hst_17301_(\d\d)_wfc3_uvis_f\d{3}lp_if3x\1_drc\.fits")
-
-
-def test_the_pinned_files_of_17301_are_those_of_whole_visits_in_the_recorded_list() -> None:
-    with (DATA / "mast/17301_files.csv").open() as file:
-        names = {row["filename"] for row in csv.DictReader(file)}
-    assert {name for name in names if OF_VISIT.fullmatch(name)} == PINS.file_names
 
 
 def test_the_pinned_file_is_in_a_recorded_product_list() -> None:
