@@ -12,7 +12,7 @@ from hubbleclip.config.settings import ModelSettings
 from hubbleclip.dataset.build import read_dataset
 from hubbleclip.evaluation import embed
 from hubbleclip.evaluation.embed import ModelSource, embed_split
-from hubbleclip.training.embeddings import embed_texts, prepare_for_embedding, resolve_precision
+from hubbleclip.training.embeddings import DTYPES, embed_texts, prepare_for_embedding, resolve_precision
 from hubbleclip.training.models.builder import load_model
 
 TEXTS = ["a spiral galaxy", "We propose to observe a comet. Its tail tells of its age."]
@@ -33,9 +33,12 @@ def test_rounded_weights_give_nearly_the_same_features(model) -> None:
         assert not np.array_equal(exact, near)
 
 
-def test_automatic_precision_is_one_that_the_device_computes_in() -> None:
-    loaded = prepare_for_embedding(load_model(MODEL, 1), "auto")
-    assert loaded.dtype == {"fp32": torch.float32, "bf16": torch.bfloat16}[resolve_precision("auto")]
+@pytest.mark.parametrize(("has", "expected"), [("avx512_bf16", "bf16"), ("amx_bf16", "bf16"), ("avx2", "fp32")])
+def test_automatic_precision_is_one_that_the_processor_multiplies_in(has, expected, monkeypatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {has: True, "amx_int8": True})
+    assert [resolve_precision(one) for one in ("auto", "fp32", "bf16")] == [expected, "fp32", "bf16"]
+    assert prepare_for_embedding(load_model(MODEL, 1), "auto").dtype == DTYPES[expected]
 
 
 BATCH_SIZE = 3

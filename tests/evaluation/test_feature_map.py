@@ -1,8 +1,12 @@
 """The map of the feature space, and the colours of an occlusion map."""
 
+from base64 import b64decode
+from io import BytesIO
+
 import numpy as np
 import pytest
 from evaluation_samples import sample
+from PIL import Image
 
 from hubbleclip.evaluation.maps import principal_axes
 from hubbleclip.evaluation.report import diagnostics
@@ -48,3 +52,14 @@ def test_the_nine_most_common_categories_have_colours_and_all_others_the_last(ma
         assert point["colour"] == (expected.index(category) if category in expected else 9)
         assert point["text"] == f"{one.target_name or ''}, {category}"
         assert point["picture"] == f"uri {one.target_name}"
+
+
+def test_squares_that_the_similarity_needs_are_red_and_those_that_harm_it_blue() -> None:
+    fall_yx = np.repeat([[2.0, 0.0, 0.0, -1.0]], 4, axis=0)
+    with Image.open(
+        BytesIO(b64decode(diagnostics.occlusion_uri(np.full((64, 64), 100, np.uint8), fall_yx)[23:]))
+    ) as image:
+        left, middle, right = (np.array(image)[32, x].astype(int) for x in (2, 36, 61))
+    assert left == pytest.approx([193, 76, 64], abs=9)  # 0.6 of red over grey
+    assert middle == pytest.approx([100, 100, 100], abs=9)
+    assert right == pytest.approx([85, 103, 147], abs=9)  # half as strong

@@ -32,6 +32,12 @@ def test_a_photograph_is_seen_whole_and_by_its_four_corners_of_two_thirds() -> N
             assert np.abs(images.levels[5 * number + view, 0].numpy() - expected).max() <= 1, (phrase, view)
 
 
+def test_digits_are_the_first_500_at_full_contrast() -> None:
+    images, found = forgetting.digits(8), load_digits()
+    assert images.class_t.tolist() == found.target[:500].tolist()
+    assert np.array_equal(images.levels[:, 0].numpy(), np.rint(found.images[:500] * 255 / 16))
+
+
 def knowing_model(num_known: int) -> SimpleNamespace:
     """A model of one-hot features that takes the classes from `num_known` on for the first class of the same set."""
     sets, place = (forgetting.digits(SIZE), forgetting.photographs(SIZE)), {}

@@ -36,3 +36,16 @@ def test_every_scorer_has_one_name_and_every_curve_a_scorer():
 def test_texts_of_the_archive_are_no_markup():
     shown = page.environment().from_string("{{ title }}").render(title="<b>M 31</b> & M 32")
     assert shown == "&lt;b&gt;M 31&lt;/b&gt; &amp; M 32"
+
+
+@pytest.mark.parametrize(
+    ("target_class", "label"),
+    [
+        ("SIMULATED;SPIRAL GALAXY", "spiral galaxy (simulated)"),
+        ("GALAXY;SPIRAL", "galaxy, spiral"),
+        ("SIMULATED", "simulated"),
+        (None, ""),
+    ],
+)
+def test_target_classes_are_written_for_people(target_class, label):
+    assert page.class_label(target_class) == label

@@ -89,12 +89,14 @@ def test_batches_of_the_reference_have_100_tiles_in_order_and_ten_are_enough(num
     assert {(one.protocol, one.scorer) for one in found} == {("paperclip", "m")}
 
 
-def test_a_score_of_a_tile_for_a_caption_that_is_not_finite_is_an_error_too():
+@pytest.mark.parametrize("direction", ["i2t", "t2i"])
+def test_a_score_that_is_not_finite_is_an_error_with_the_tile(direction):
     test_set, weights_bg = one_caption_per_group(GROUP_T, WEIGHTS_BG)
-    t2i_ct = own_group().T.copy()
-    t2i_ct[7, 4] = np.inf
+    good, bad = own_group(), own_group()
+    bad[4, 7] = np.inf
+    i2t_tc, t2i_tc = (bad, good) if direction == "i2t" else (good, bad)
     with pytest.raises(EvaluationError, match=f"{test_set.samples[4].tile_id} by model"):
-        protocols.fair_estimates(Scores(scorer="model", i2t_tc=own_group(), t2i_ct=t2i_ct), test_set, weights_bg)
+        protocols.fair_estimates(Scores(scorer="model", i2t_tc=i2t_tc, t2i_ct=t2i_tc.T), test_set, weights_bg)
 
 
 def test_chance_finds_as_many_groups_as_there_are_tiles_in_a_test_set_of_fewer_than_ten_tiles():

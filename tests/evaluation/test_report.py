@@ -205,7 +205,7 @@ def test_a_test_split_of_one_group_and_a_missing_run_are_refused(trained, tmp_pa
     assert not (tmp_path / "out").exists()
 
 
-def test_a_model_from_scratch_has_nothing_to_forget_and_no_views_are_estimated_unless_asked(evaluation):
+def test_a_model_from_scratch_has_nothing_to_forget(evaluation):
     protocols = {metric.protocol for metric in evaluation.metrics}
     assert protocols == {"fair", "paperclip", "paperclip_equation", "zero_shot", "image_to_image"}
     facts = json.loads((evaluation.path / "metrics.json").read_text())

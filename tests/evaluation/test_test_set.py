@@ -60,6 +60,11 @@ def test_shuffled_partners_are_never_the_own_group_and_reach_all_others():
     partner_t = test_set_module.shuffled_captions(group_t, 0)
     assert (partner_t != group_t).all()
     assert len(set(zip(group_t.tolist(), partner_t.tolist(), strict=True))) == 20
+    scores_tc = np.arange(25_000.0).reshape(5000, 5)
+    for found_t, caption_t in zip(
+        test_set_module.pair_similarities(scores_tc, group_t, 0), (group_t, partner_t), strict=True
+    ):
+        np.testing.assert_array_equal(found_t, 5 * np.arange(5000) + caption_t)
 
 
 @pytest.mark.parametrize(("num_changed", "num_captions"), [(6, 2), (7, 3)])

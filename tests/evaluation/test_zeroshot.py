@@ -92,6 +92,11 @@ def test_classes_of_all_tiles_and_the_mark_of_simulated_ones_are_no_phrases() ->
     labels = labels_of([sample(i, i, target_class=name, category=None) for i, name in enumerate(classes)])
     assert labels["kind"].phrases == ("comet", "ring", "spiral")
     assert labels["kind"].is_positive_kt.tolist() == [[0, 1, 1, 0], [0, 0, 0, 1], [1, 0, 0, 0]]
+    categories = ("Galaxies & Clusters", "GALAXIES AND CLUSTERS", "Stars")
+    one_name = labels_of([sample(i, i, target_class=None, category=name) for i, name in enumerate(categories)])[
+        "category"
+    ]
+    assert one_name.phrases == ("galaxies and clusters", "stars")
 
 
 def labelled(num_tiles: int, num_phrases: int) -> zeroshot.Labels:

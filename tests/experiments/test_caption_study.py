@@ -7,10 +7,9 @@ from pathlib import Path
 import numpy as np
 from synthetic_samples import make_samples_with_pngs
 
-from experiments.captions.report import ARMS, FILE, PAGE, table
+from experiments.captions.report import FILE, PAGE, table
 from experiments.captions.scores import query_scores, with_summaries
 from experiments.short_queries.judgements import DrawnTile, read_queries
-from hubbleclip.config.settings import TrainSettings
 from hubbleclip.evaluation.test_set import TestSet, make_test_set
 
 ROOT = Path(__file__).parents[2]
@@ -51,11 +50,6 @@ def test_a_perfect_ranking_scores_one_and_a_reversed_one_less() -> None:
     assert 0 < len(best) < len(kinds)  # queries that no tile answers are not scored
     assert best.tolist() == [1.0] * len(best)
     assert (worst < best).all()
-
-
-def test_the_arms_are_valid_settings() -> None:
-    for changes in ARMS.values():
-        assert TrainSettings(**changes).captions == changes["captions"]
 
 
 def test_the_pages_have_the_figures_of_the_data_or_none() -> None:

@@ -19,6 +19,7 @@ from hubbleclip.core.layout import checkpoint_name
 from hubbleclip.training import checkpoints, runs
 from hubbleclip.training.checkpoints import best_weights, model_digest, read_best, read_newest, write_checkpoint
 from hubbleclip.training.runs import RUNNING, find_run, finish_run, open_run, read_facts, read_run
+from hubbleclip.training.tracking import METRICS
 
 DIGEST = "d" * 32
 
@@ -210,3 +211,17 @@ def test_an_error_of_the_system_is_raised_as_such_when_torch_hides_it(
     with pytest.raises(raised):
         write_checkpoint(tmp_path, 2, {})
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+
+
+def test_a_run_that_continues_another_begins_with_its_metrics_its_best_and_its_last_checkpoint(run_dir: Path) -> None:
+    settings = TRAIN.model_copy(update={"steps": 9, "resume": run_dir.name})
+    (run_dir / METRICS).write_text("rows of 6 steps")
+    with open_run(run_dir.parent, DIGEST, MODEL, settings, code_version="test", device="cpu") as run:
+        checkpoints.copy_progress(run_dir, run, settings)
+        assert checkpoints.list_steps(run) == [4, 6]
+        for name in ("metrics.jsonl", "checkpoints/step-00000004.pt", "checkpoints/step-00000006.pt"):
+            assert (run / name).read_bytes() == (run_dir / name).read_bytes()
+        write_checkpoint(run, 8, state_of(8))
+        (run / METRICS).write_text("rows of 8 steps")
+        checkpoints.copy_progress(run_dir, run, settings)
+        assert (run / METRICS).read_text() == "rows of 8 steps"

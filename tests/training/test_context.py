@@ -9,7 +9,7 @@ import torch
 
 from hubbleclip.config.settings import ModelSettings
 from hubbleclip.core.errors import TrainingError
-from hubbleclip.training.export.open_clip_folder import write_open_clip
+from hubbleclip.training.export.open_clip_folder import is_longer_than_open_clip, write_open_clip
 from hubbleclip.training.models.builder import load_model, rebuild_model
 from hubbleclip.training.models.text_context import KEPT_POSITIONS, insert_positions, stretch_positions
 from tests.attack.model_folders import make_text_tower
@@ -68,6 +68,7 @@ def test_a_text_tower_of_its_own_is_stretched_to_400_and_exported(name, named, t
     write_open_clip(stretched, tmp_path / "exported")
     exported = f"local-dir:{tmp_path / 'exported'}"
     assert torch.allclose(load_model(ModelSettings(name=exported), 1).encode_texts(texts), feat_nd, atol=1e-6)
+    assert is_longer_than_open_clip(stretched) == ("no_causal_mask" in KINDS[name])
     if "no_causal_mask" in KINDS[name]:  # open_clip would read 400 tokens of padding
         with pytest.raises(TypeError, match="own_context_length"):
             open_clip.create_model(exported)

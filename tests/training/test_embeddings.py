@@ -6,7 +6,6 @@ import torch
 from squares_dataset import MODEL
 
 from hubbleclip.core.errors import TrainingError
-from hubbleclip.dataset.loader import token_counter
 from hubbleclip.training.embeddings import embed_open_tiles, embed_texts, fits_context, split_for
 from hubbleclip.training.models.builder import LoadedModel, load_model
 
@@ -47,11 +46,6 @@ def test_texts_are_split_by_every_kind_of_tokenizer(tokenizer) -> None:
     assert not fits_context(tokenizer, 8, " ".join(["star"] * (longest + 1)))
     assert not fits_context(tokenizer, 8, " ".join(["star"] * 40))
     assert fits_context(tokenizer, 8, "")
-
-
-def test_tokens_are_counted_where_padding_is_the_end_token() -> None:
-    counts = [token_counter(TOKENIZERS[name])("three word text") for name in list(TOKENIZERS)[:2]]
-    assert counts == [3, 3]
 
 
 def test_no_word_of_a_long_text_is_lost(loaded) -> None:

@@ -115,6 +115,7 @@ def test_a_model_and_its_features_take_three_lines(folder, run_dir, tmp_path):
     (tmp_path / "tile.png").write_bytes(encoded(made_tile(64)))
     other = made_tile(64, seed=1)
     model = hubbleclip.load_model(str(folder))
+    model.batch_size = 2
     feat_nd = model.embed([tmp_path / "tile.png", other, "a comet", np.array(other), "a spiral galaxy"])
     loaded = load_run_model(run_dir)
     levels = [decode_resized(encoded(one), 32) for one in (made_tile(64), other)]

@@ -130,7 +130,7 @@ def test_unknown_mode_names_the_setting() -> None:
 
 
 def test_frozen_modules_stay_in_evaluation_mode_while_the_rest_trains(dataset_dir) -> None:
-    trainer, batches = opened(dataset_dir, CONVOLUTIONS, mode="locked_image")
+    trainer, batches = opened(dataset_dir, CONVOLUTIONS, mode="locked_image", micro_batch=2)  # no norm sees a batch
     before = weights(trainer.loaded.model.visual.trunk)
     trainer.train_step(batches[0])
     assert all(torch.equal(before[name], weight) for name, weight in weights(trainer.loaded.model.visual.trunk).items())

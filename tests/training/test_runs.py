@@ -19,6 +19,7 @@ from hubbleclip.training.runs import (
     read_run,
     read_train_settings,
     settings_digest,
+    state_of,
     write_facts,
 )
 
@@ -110,3 +111,10 @@ def test_a_run_starts_after_all_others_even_if_the_clock_was_ahead_and_hidden_fo
         write_facts(run, read_facts(run) | {"started_at": f"{year}-05-01T00:00:00+00:00"})
     with open_run(tmp_path, "data", MODEL, TRAIN, code_version="1", device="cpu") as run:
         assert read_facts(run)["started_at"] == "2091-05-01T00:00:01+00:00"
+
+
+def test_a_run_that_no_process_trains_is_stopped_or_killed_unless_it_is_finished(tmp_path: Path) -> None:
+    with open_run(tmp_path, "data", MODEL, TRAIN, code_version="1", device="cpu") as run:
+        assert state_of(run, read_facts(run)["status"]) == "running"
+    assert read_facts(run)["status"] == "stopped"
+    assert [state_of(run, status) for status in ("running", "stopped", "finished")] == ["killed", "stopped", "finished"]
