@@ -141,8 +141,8 @@ class MadeArchive(BadServer):
         """Answer a query of the portal."""
         params, service = query["params"], query["service"]
         if service == "Mast.Caom.Products":
-            numbers = {int(number) for number in params["obsid"].split(",")}
-            rows = [row for row in self.products if row["obsID"] in numbers]
+            numbers = set(params["obsid"].split(","))
+            rows = [row for row in self.products if str(row["obsID"]) in numbers]
         else:
             rows = [row for row in self.rows if all(matches(row, item) for item in params["filters"])]
         num = len(rows)

@@ -5,8 +5,6 @@ from __future__ import annotations
 import gzip
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
-from email.utils import formatdate
 
 import pytest
 import requests
@@ -69,29 +67,6 @@ def test_a_long_pause_of_a_host_that_is_not_waited_for_ends_the_tries(scripted, 
             with attempt, transport.open(script.url) if is_streamed else transport.session.get(script.url):
                 pass
     assert len(script.seen) == 1
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(60)
-@pytest.mark.parametrize("form", ["seconds", "date"])
-def test_all_threads_wait_while_the_host_is_paused(scripted, form: str) -> None:
-    skew_s = 5000.0  # the server's clock is wrong
-    now = int(time.time())
-    text = "2" if form == "seconds" else formatdate(now + skew_s + 2, usegmt=True)
-
-    busy = give(b"", 503, Date=formatdate(now + skew_s, usegmt=True), Retry_After=text)
-    script = scripted(busy, give(b"fine"))
-    transport = make_transport()
-    started = time.monotonic()
-    first = threading.Thread(target=transport.get, args=(script.url,))
-    first.start()
-    while not script.seen:
-        time.sleep(0.01)
-    time.sleep(0.5)
-    with ThreadPoolExecutor(4) as pool:
-        assert {answer.text for answer in pool.map(transport.get, [script.url] * 4)} == {"fine"}
-    first.join()
-    assert min(float(request["time"]) for request in script.seen[1:]) - started >= 1.9
 
 
 @pytest.mark.parametrize(

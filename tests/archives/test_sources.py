@@ -80,25 +80,19 @@ def test_a_file_that_no_source_has_names_every_reason(cloud, simulator: str, fil
         fetched(sources_of(simulator, cloud[0], tmp_path, "s3", "mast"), lost)
 
 
-def test_a_source_that_is_down_is_left_out_with_one_warning(
-    simulator: str, files, tmp_path: Path, caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize(
+    ("response", "num_asked"), [(None, 0), (give(b"", 500), 3), (give(b"", 503, Retry_After="3600"), 1)]
+)
+def test_a_source_that_is_down_or_asks_for_a_long_pause_is_left_out_with_one_warning(
+    simulator: str, files, tmp_path: Path, caplog: pytest.LogCaptureFixture, response: Respond | None, num_asked: int
 ) -> None:
-    both = sources_of(simulator, NOWHERE, tmp_path, "s3", "mast")
-    with caplog.at_level(logging.WARNING, "hubbleclip"):
-        found = [fetched(both, product) for product, _ in files]
-    assert [item.source for item in found] == ["mast"] * 3
-    warnings = [record.getMessage() for record in caplog.records if "skipped" in record.getMessage()]
-    assert warnings == [f"the source s3 is skipped for the rest of this run: {both._down['s3']}"]
-
-
-@pytest.mark.parametrize(("response", "num_asked"), [(give(b"", 500), 3), (give(b"", 503, Retry_After="3600"), 1)])
-def test_a_source_that_fails_too_often_or_asks_for_a_long_pause_is_left_out_and_the_other_goes_on(
-    simulator: str, files, tmp_path: Path, response: Respond, num_asked: int
-) -> None:
-    with BadServer(response) as server:
-        both = sources_of(simulator, server.url, tmp_path, "s3", "mast", breaker_failures=3, breaker_s=0)
+    with BadServer(response or give(b"")) as server, caplog.at_level(logging.WARNING, "hubbleclip"):
+        url = server.url if response else NOWHERE
+        both = sources_of(simulator, url, tmp_path, "s3", "mast", breaker_failures=3, breaker_s=0)
         found = [fetched(both, product) for product, _ in files]
     assert ([item.source for item in found], len(server.seen)) == (["mast"] * 3, num_asked)
+    warnings = [record.getMessage() for record in caplog.records if "skipped" in record.getMessage()]
+    assert warnings == [f"the source s3 is skipped for the rest of this run: {both._down['s3']}"]
 
 
 @pytest.mark.slow

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import random
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -27,7 +26,6 @@ from tests.bad_server import Respond, give
 from tests.made_archive import MadeArchive, Row, hst_archive, made_pins
 
 LIMITS = RequestLimits(attempts=3, backoff_s=0.01, breaker_failures=200, outage_s=0.0, page_rows=5)
-RNG = random.Random(1)
 Change = Callable[[MadeArchive], Any]
 TABLE, FILES, COPIES = "/api/v0/invoke", "/api/v0.1/Download/", "/stpubdata/"
 ABSTRACTS, APT, LISTING, PAGE = (
@@ -65,19 +63,6 @@ def each_row(**values: Any) -> Callable[[Row, Row], None]:
     return lambda table, _: [row.update(values) for row in table["data"]]
 
 
-def first_row(**values: Any) -> Callable[[Row, Row], None]:
-    return lambda table, _: [row.update(values) for row in table["data"][:1]]
-
-
-def resized(num: int) -> Callable[[Row, Row], None]:
-    """Repeat the first rows, or drop the last ones, of a table whose announced number of rows stays or follows."""
-
-    def change(table: Row, _: Row) -> None:
-        table["data"] = [*table["data"], *table["data"][:num]] if num > 0 else table["data"][:num]
-
-    return change
-
-
 def without_filter(name: str) -> Change:
     """Ignore a filter of the portal."""
 
@@ -101,11 +86,7 @@ def with_spectra(world: MadeArchive) -> None:
         world.rows.append(row | about)
 
 
-def without(*headers: str) -> Change:
-    return lambda world: [world.file_headers.pop(name, None) for name in headers]
-
-
-def files(body: Callable[[bytes], bytes], status: int = 200) -> Change:
+def files(body: Callable[[bytes], bytes]) -> Change:
     """Files are sent as a whole, changed, without their length."""
 
     def change(world: MadeArchive) -> None:
@@ -113,7 +94,7 @@ def files(body: Callable[[bytes], bytes], status: int = 200) -> Change:
         data = body(file.read(0, file.size))
 
         def respond(handler: Any) -> None:
-            handler.send_response_only(status)
+            handler.send_response_only(200)
             handler.end_headers()
             handler.wfile.write(data)
             handler.close_connection = True
@@ -138,46 +119,19 @@ def once(response: Respond) -> Change:
     return change
 
 
-def unstable(table: Row, _: Row) -> None:
-    """Send half of the rows, which are others in each answer."""
-    table["data"] = RNG.sample(table["data"], (len(table["data"]) + 1) // 2)
-    table["paging"].update(rowsFiltered=len(table["data"]))
-
-
-HTML, GONE, DENIED, BROKEN = (
-    give(b"<html>moved</html>", Content_Type="text/html"),
-    give(b"", 404),
-    give(b"", 403),
-    give(b"", 500),
-)
+HTML, GONE, DENIED = give(b"<html>moved</html>", Content_Type="text/html"), give(b"", 404), give(b"", 403)
 PRODUCTS = "Mast.Caom.Products"
 HEALTHY: dict[str, Change] = {
     "healthy": lambda world: None,
     "no length, range or ETag": files(lambda data: data),
-    "no ETag": without("ETag"),
-    "no ETag and no date": without("ETag", "Last-Modified"),
-    "weak ETag": lambda world: world.file_headers.update(ETag='W/"1"'),
+    "no ETag and no date": lambda world: world.file_headers.clear(),
     "bucket gone": gives(COPIES, GONE),
-    "bucket denied": gives(COPIES, DENIED),
-    "page of abstracts gone": gives("/hst/proposal_abstracts.html", GONE),
     "page of abstracts without link": gives("/hst/proposal_abstracts.html", HTML),
-    "bulk list gone": gives(ABSTRACTS, GONE),
-    "bulk list denied": gives(ABSTRACTS, DENIED),
-    "bulk list broken": gives(ABSTRACTS, BROKEN),
     "bulk list of another layout": gives(ABSTRACTS, give(b"Number: 1\n")),
-    "APT files gone": gives(APT, GONE),
-    "APT files broken": gives(APT, BROKEN),
     "APT files of HTML": gives(APT, HTML),
-    "pages gone": gives(PAGE, GONE),
     "pages of HTML": gives(PAGE, HTML),
-    "listings gone": gives(LISTING, GONE),
-    "only APT files": all_of(gives(ABSTRACTS, GONE), gives(LISTING, GONE), gives(PAGE, GONE)),
     "only the bulk list": all_of(gives(APT, GONE), gives(LISTING, GONE), gives(PAGE, GONE)),
     "only listings": all_of(gives(APT, GONE), gives(ABSTRACTS, GONE), gives(PAGE, GONE)),
-    "a new instrument": edits(first_row(obs_title="x", instrument_name="WFC4/NEW")),
-    "a row without proposal": lambda world: world.rows[0].update(proposal_id=None),
-    "a new level": edits(first_row(calib_level=4)),
-    "a new type of product": edits(first_row(productType="NEW"), PRODUCTS),
     "a lost column of titles": gives("/portal/", give(json.dumps({name: {} for name in FILTERED}).encode())),
     "sizes unknown": edits(each_row(size=None), PRODUCTS),
     "product rows repeated": edits(
@@ -185,8 +139,6 @@ HEALTHY: dict[str, Change] = {
         PRODUCTS,
     ),
     "one answer of 503": once(give(b"", 503)),
-    "one answer of HTML": once(HTML),
-    "one empty answer": once(give(b"")),
     "search API gone": gives("/search/", GONE),
     "a file lost": lambda world: world.products.pop(1),
     "other titles": gives(PAGE, give(b"<b>Title:</b> Another<br>")),
@@ -198,37 +150,23 @@ SICK: dict[str, Change] = {
     "no dates": edits(each_row(t_obs_release=None)),
     "filter by instrument ignored": all_of(with_spectra, without_filter("instrument_name")),
     "filter by date ignored": without_filter("t_obs_release"),
-    "all abstracts gone": all_of(gives(APT, GONE), gives(LISTING, GONE), gives(ABSTRACTS, GONE)),
     "all abstracts denied": all_of(gives("/hst-program-info/", DENIED), gives(ABSTRACTS, DENIED)),
-    "all abstracts broken": all_of(gives("/hst-program-info/", BROKEN), gives(ABSTRACTS, BROKEN)),
     "rows repeated": edits(
         lambda table, _: table["data"].extend(table["data"]) or table["paging"].update(rowsFiltered=len(table["data"]))
     ),
-    "rows lost": edits(resized(-1)),
-    "rows unstable": edits(unstable),
+    "rows lost": edits(lambda table, _: table.update(data=table["data"][:-1])),
     "a lost column of dates": all_of(
         edits(each_row(t_obs_release=None)),
         gives("/portal/", give(json.dumps({name: {} for name in FILTERED - {"t_obs_release"}}).encode())),
     ),
-    "no names": edits(each_row(obs_id=None)),
     "no numbers": edits(each_row(obsid=None)),
     "queries of HTML": gives(TABLE, HTML),
-    "queries not JSON": gives(TABLE, give(b"{")),
-    "queries broken": gives(TABLE, BROKEN),
-    "queries denied": gives(TABLE, DENIED),
     "queries in error": edits(lambda *_: {"status": "ERROR", "msg": "no"}),
-    "no paging": edits(lambda table, _: table.pop("paging") and table),
     "no observations": lambda world: world.rows.clear(),
     "no products": lambda world: world.products.clear(),
     "products of no kind": edits(each_row(productType="INFO"), PRODUCTS),
-    "products of others": edits(each_row(obs_collection="HLA"), PRODUCTS),
     "files gone": gives(FILES, GONE),
-    "files denied": gives(FILES, DENIED),
-    "files of HTML": gives(FILES, HTML),
-    "files broken": gives(FILES, BROKEN),
     "files cut": files(lambda data: data[:-2880]),
-    "files longer": files(lambda data: data + bytes(2880)),
-    "files damaged": files(lambda data: bytes(len(data))),
     "sizes wrong": lambda world: [row.update(size=row["size"] + 2880) for row in world.products],
 }
 TOLD = {
@@ -236,8 +174,6 @@ TOLD = {
     "a lost column of titles": "columns of records",
     "filter by date ignored": "counts",
     "queries of HTML": "counts",
-    "rows unstable": "one window twice",
-    "a new instrument": "unseen values",
     "a file lost": "proposal 1001",
     "sizes wrong": "file, size",
     "no length, range or ETag": "file, Range",
@@ -249,18 +185,6 @@ TOLD = {
     "search API gone": "search API",
 }
 """The finding that names what is wrong, by state."""
-QUICK = (
-    "healthy",
-    "no length, range or ETag",
-    "bulk list of another layout",
-    "only listings",
-    "sizes unknown",
-    "no dates",
-    "count differs from the rows",
-    "filter by instrument ignored",
-    "all abstracts denied",
-    "files cut",
-)
 
 
 def state_of(world: MadeArchive, root: Path) -> str:
@@ -290,10 +214,7 @@ def state_of(world: MadeArchive, root: Path) -> str:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "name",
-    [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in (*HEALTHY, *SICK)],
-)
+@pytest.mark.parametrize("name", [*HEALTHY, *SICK])
 def test_the_verdict_is_what_the_ingest_that_follows_proves(name: str, tmp_path: Path) -> None:
     with hst_archive() as world:
         pins = made_pins(world)

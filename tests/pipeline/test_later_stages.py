@@ -1,11 +1,13 @@
 """The stages after the tiles: what they leave in catalog, store and folders, in which order, and after which failure."""
 
+import shutil
 from collections.abc import Callable
 from contextlib import nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from commands import SMALL, run
 from finished_runs import made_run
 from squares_dataset import MODEL, TRAIN, make_dataset
 from valid_catalog import dataset, hex_of, make
@@ -13,6 +15,7 @@ from valid_catalog import dataset, hex_of, make
 from hubbleclip.catalog.catalog import read_catalog
 from hubbleclip.catalog.working_copy import writing_catalog
 from hubbleclip.config.settings import Settings, read_settings
+from hubbleclip.config.toml import nested, read_grid
 from hubbleclip.core.errors import ArchiveError, DatasetError, HubbleclipError, RejectedShareError, SettingsError
 from hubbleclip.core.layout import Layout
 from hubbleclip.core.records import Placement
@@ -91,7 +94,7 @@ def test_new_samples_are_those_of_the_newest_dataset_that_the_last_training_did_
     assert read_growth(layout) == Growth(newest.digest, 2)
 
 
-def test_a_sweep_trains_each_combination_and_lists_the_best_first(settings: Settings) -> None:
+def test_a_sweep_trains_each_combination_and_lists_the_best_first(settings: Settings, tmp_path: Path) -> None:
     labels = []
 
     def run(stage: Callable[[Settings], object], chosen: Settings, label: str) -> None:
@@ -99,7 +102,8 @@ def test_a_sweep_trains_each_combination_and_lists_the_best_first(settings: Sett
         run_dir = made_run(chosen.root, newest_dataset(layout_of(chosen)).name, chosen.model, chosen.train)
         write_best(run_dir, 4, chosen.train.seed / 10)
 
-    grid = {"train.seed": [2, 3], "train.steps": [4]}
+    (tmp_path / "grid.toml").write_text("[train]\nseed = [2, 3]\nsteps = [4]\n")
+    grid = read_grid(tmp_path / "grid.toml")
     rows = sweep("demo", {"data": str(settings.data), "model": MODEL.model_dump()}, grid, run)
     assert labels == [(train, "train.seed 2, train.steps 4"), (train, "train.seed 3, train.steps 4")]
     assert [(row["train.seed"], row["train.steps"], row["best_step"], row["val_accuracy_10"]) for row in rows] == [
@@ -138,3 +142,45 @@ def test_the_stages_after_a_failure_process_what_exists_and_the_first_error_is_r
     with pytest.raises(HubbleclipError, match=f"^{error}$") if error else nullcontext():
         dataset_stage(settings, run)
     assert begun == expected.split()
+
+
+@pytest.mark.slow
+def test_a_sweep_ends_in_a_table_with_the_best_first_and_trains_nothing_twice(
+    finished_demo: Path, tmp_path: Path
+) -> None:
+    data = shutil.copytree(finished_demo, tmp_path / "data", ignore=shutil.ignore_patterns("runs"))
+    grid = tmp_path / "grid.toml"
+    grid.write_text("[train]\nseed = [1, 2]\n")
+    words = ("train", "--sweep", str(grid), "--no-server")
+    first = run(*words, data=data, settings=SMALL)
+    assert first.code == 0, first.err
+    rows = [line.split("│")[1:-1] for line in first.out.splitlines() if line.startswith("│")]
+    assert sorted(row[0].strip() for row in rows) == ["1", "2"]
+    scores = [float(row[-1]) for row in rows]
+    assert scores == sorted(scores, reverse=True)
+    again = run(*words, data=data, settings=SMALL)
+    assert again.out == first.out and len(list((data / "demo/runs").iterdir())) == 2
+
+
+def test_values_by_their_names_are_tables() -> None:
+    values = {"data": "here", "train.seed": 1, "train.captions.summary": 2, "model.name": "towers"}
+    assert nested(values) == {
+        "data": "here",
+        "train": {"seed": 1, "captions": {"summary": 2}},
+        "model": {"name": "towers"},
+    }
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[train]\nseed = 3\n", "train.seed"),
+        ("[train]\nseed = []\n", "train.seed"),
+        ("", "any setting"),
+        ("[", "cannot be read"),
+    ],
+)
+def test_what_is_no_grid_is_refused(tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "grid.toml").write_text(text)
+    with pytest.raises(SettingsError, match=message):
+        read_grid(tmp_path / "grid.toml")

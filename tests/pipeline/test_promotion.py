@@ -35,12 +35,6 @@ def noise(mean: float, seed: int = 1) -> np.ndarray:
     return mean + np.random.default_rng(seed).normal(0, 0.01, 500)
 
 
-def test_the_first_run_is_promoted_without_a_comparison() -> None:
-    first = decide(estimate("a", noise(0.1)), None, NOW)
-    assert first.is_promoted
-    assert (first.previous_run_id, first.difference, first.low, first.high) == (None, None, None, None)
-
-
 @given(st.floats(-0.5, 0.5))
 def test_a_run_is_promoted_just_when_the_paired_interval_lies_above_zero(gain: float) -> None:
     decided = decide(estimate("b", noise(0.4 + gain, 2)), estimate("a", noise(0.4)), NOW)
@@ -48,13 +42,6 @@ def test_a_run_is_promoted_just_when_the_paired_interval_lies_above_zero(gain: f
     assert decided.is_promoted == (decided.low > 0)
     assert decided.is_promoted or gain < 0.1
     assert not decided.is_promoted or gain > 0
-
-
-def test_what_moves_both_alike_does_not_blur_the_comparison() -> None:
-    shared = np.random.default_rng(3).normal(0.5, 0.1, 500)
-    better, other = estimate("b", shared + noise(0.2)), estimate("a", shared)
-    assert better.interval()[0] < other.interval()[1]
-    assert decide(better, other, NOW).is_promoted
 
 
 def run(run_id: str) -> Run:
