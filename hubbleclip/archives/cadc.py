@@ -19,9 +19,8 @@ from hubbleclip.archives.http.client import RequestLimits, Transport
 from hubbleclip.archives.http.response_errors import DamagedError
 from hubbleclip.archives.mast.archive import MastArchive
 from hubbleclip.archives.mast.caom_rows import CaomRow, plain_row, whole_number
-from hubbleclip.archives.mast.client import CONTINUOUS, Criteria, MastClient, ResultPage
+from hubbleclip.archives.mast.client import CONTINUOUS, Criteria, MastClient, ResultPage, batches
 from hubbleclip.archives.mast.missions_search import (
-    DATASETS_PER_REQUEST,
     MAX_PRODUCTS,
     MissionsClient,
     date_of_mjd,
@@ -98,8 +97,7 @@ class CadcClient(MissionsClient):
 
     def products_of(self, observations: Sequence[Observation]) -> list[CaomRow]:
         """See `MastClient.products_of`."""
-        names, rows = sorted({item.obs_id for item in observations}), []
-        todo = [names[start : start + DATASETS_PER_REQUEST] for start in range(0, len(names), DATASETS_PER_REQUEST)]
+        todo, rows = batches(sorted({item.obs_id for item in observations})), []
         while todo:
             batch = todo.pop()
             wanted = {"obs_collection": list(self.mission.collections), "obs_id": batch}

@@ -11,17 +11,8 @@ FITS = (".fits", ".fit", ".fits.gz", ".fit.gz")
 JPEG = (".jpg", ".jpeg")
 USABLE = {"a FITS file": FITS, "a JPEG file": JPEG}
 """For each kind of content that can be read, the suffixes that its files may have."""
-UNPACKERS = {
-    ".fz": "funpack",
-    ".bz2": "bunzip2",
-    ".xz": "unxz",
-    ".z": "uncompress",
-    ".zip": "unzip",
-    ".tar": "tar",
-    ".tar.gz": "tar",
-    ".tgz": "tar",
-}
-"""Program that unpacks a packed file, by the suffix of the file. Such files are not read."""
+PACKED = (".fz", ".bz2", ".xz", ".z", ".zip", ".tar", ".tar.gz", ".tgz")
+"""Suffixes of packed files, which are not read."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,9 +44,8 @@ def scan_folder(folder: Path, suffixes: tuple[str, ...], own_folder: Path) -> Fo
 
 def _why(path: Path, suffixes: tuple[str, ...]) -> str:
     """Explain why a file whose name ends in none of `suffixes` is skipped, or how it can be made usable."""
-    for suffix, program in UNPACKERS.items():
-        if path.name.lower().endswith(suffix):
-            return f"a packed file ({suffix}): unpack it with {program}"
+    if path.name.lower().endswith(PACKED):
+        return "a packed file: unpack it"
     try:
         with path.open("rb") as file:
             content = content_name(file.read(512))

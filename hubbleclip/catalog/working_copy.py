@@ -44,13 +44,13 @@ in memory.
 
 @contextmanager
 def writing_catalog(
-    layout: Layout, *, publish_every_s: float = PUBLISH_EVERY_S, memory_mb: int = MEMORY_MB, threads: int = THREADS
+    layout: Layout, *, publish_every_s: float = PUBLISH_EVERY_S, memory_mb: int = MEMORY_MB
 ) -> Iterator[Catalog]:
     """Open the working copy for writing: lock it, migrate it, and publish it at intervals and at the end.
 
     Raises CatalogLockedError while another process writes; the message names that process.
     """
-    keeper = _WorkingCopy(layout, publish_every_s, memory_mb, threads)
+    keeper = _WorkingCopy(layout, publish_every_s, memory_mb)
     with (
         catalog_lock(layout),
         closing(Catalog(keeper.connect(), layout.working_catalog, keeper.after_write)) as catalog,
@@ -96,7 +96,6 @@ class _WorkingCopy:
     layout: Layout
     publish_every_s: float
     memory_mb: int
-    threads: int
     published: float = field(default_factory=time.monotonic)
     num_written: int = 0
 
@@ -104,7 +103,7 @@ class _WorkingCopy:
         """Open an in-memory database; the working copy is attached to it, so that detaching can close the file."""
         limits: dict[str, str | bool | int | float | list[str]] = {
             "memory_limit": f"{self.memory_mb}MiB",
-            "threads": self.threads,
+            "threads": THREADS,
             "checkpoint_threshold": CHECKPOINT_AT,
             "temp_directory": str(self.layout.spill),
         }

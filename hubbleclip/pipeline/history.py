@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any
 
-from hubbleclip.catalog.catalog import read_catalog
+from hubbleclip.catalog.catalog import Catalog, read_catalog
 from hubbleclip.config.settings import Settings
 from hubbleclip.core.layout import Layout
 from hubbleclip.evaluation.names import HEADLINE
@@ -36,7 +35,7 @@ def list_runs(layout: Layout) -> list[Row]:
     headlines, best = {}, None
     if layout.catalog.is_file():
         with read_catalog(layout) as catalog:
-            headlines = _headlines(catalog.rows(HEADLINES, [HEADLINE, "fine_tuned"]))
+            headlines = _headlines(catalog)
             best = promoted(catalog, layout)
     return [
         {
@@ -61,7 +60,7 @@ def list_datasets(layout: Layout) -> list[Row]:
 def list_reports(layout: Layout) -> list[Row]:
     """List the reports that the catalog records, and the pages that compare two runs."""
     with read_catalog(layout) as catalog:
-        headlines = _headlines(catalog.rows(HEADLINES, [HEADLINE, "fine_tuned"]))
+        headlines = _headlines(catalog)
         recorded = [(layout.absolute(row["path"]), row["made_at"], row["run_id"]) for row in catalog.rows(REPORTS)]
     compared = [
         (folder, datetime.fromtimestamp(folder.stat().st_mtime, UTC), run_id) for run_id, folder in layout.comparisons()
@@ -89,9 +88,8 @@ def newest_result(settings: Settings, run: str = "", *, is_own: bool = False) ->
         run_dir = chosen_run(layout, dataset, settings, run, is_own=is_own)
         run_id = run_dir.name if run_dir else ""
         reports = catalog.rows(f"{REPORTS} WHERE run_id = ? ORDER BY made_at DESC LIMIT 1", [run_id])
-        rows = catalog.rows(HEADLINES, [HEADLINE, "fine_tuned"]), catalog.rows(HEADLINES, [HEADLINE, "random"])
+        headline, chance = _headlines(catalog), _headlines(catalog, "random")
         problem = "" if promoted(catalog, layout) else str(not_promoted(catalog))
-    headline, chance = map(_headlines, rows)
     if not reports or run_id not in headline:
         return None
     return {
@@ -109,8 +107,9 @@ def headline_text(value: float, low: float | None, high: float | None) -> str:
     return f"{100 * value:.1f} %{interval}"
 
 
-def _headlines(rows: Iterable[Row]) -> dict[str, str]:
-    """Return the headline metric of each run as text, by run id."""
+def _headlines(catalog: Catalog, model: str = "fine_tuned") -> dict[str, str]:
+    """Read the headline metric of each run as text, by run id."""
+    rows = catalog.rows(HEADLINES, [HEADLINE, model])
     return {row["run_id"]: headline_text(row["value"], row["low"], row["high"]) for row in rows}
 
 

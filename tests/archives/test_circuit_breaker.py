@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,11 @@ from tests.archives.conftest import make_transport
 from tests.bad_server import FITS, give
 
 LIMITS = {"attempts": 3, "breaker_failures": 6, "breaker_s": 0}
+
+
+def connect(transport: Transport, url: str) -> None:
+    with transport.open(url):
+        pass
 
 
 def fetch(transport: Transport, url: str, root: Path, uri: str = "mast:x") -> object:
@@ -103,9 +109,7 @@ def test_an_outage_that_lasts_too_long_ends_the_run_and_an_optional_host_is_not_
         transport.get(script.url)
         script.begin_outage(3.0)
         with pytest.raises((ArchiveDownError, requests.ConnectionError)):
-            for attempt in transport.attempts(script.url, is_waited_for=is_waited_for):
-                with attempt, transport.open(script.url):
-                    pass
+            transport.retried(script.url, partial(connect, transport, script.url), is_waited_for=is_waited_for)
 
 
 def test_waiting_threads_stop_at_once(scripted, tmp_path: Path) -> None:

@@ -62,10 +62,13 @@ def test_waiting_ends_when_the_run_stops() -> None:
 @pytest.mark.parametrize("is_streamed", [True, False])
 def test_a_long_pause_of_a_host_that_is_not_waited_for_ends_the_tries(scripted, is_streamed: bool) -> None:
     script, transport = scripted(give(b"", 503, Retry_After="600")), make_transport()
+
+    def send() -> None:
+        with transport.open(script.url) if is_streamed else transport.session.get(script.url):
+            pass
+
     with pytest.raises(ArchiveDownError, match="asks for a pause of 600 s"):
-        for attempt in transport.attempts(script.url, is_waited_for=False):
-            with attempt, transport.open(script.url) if is_streamed else transport.session.get(script.url):
-                pass
+        transport.retried(script.url, send, is_waited_for=False)
     assert len(script.seen) == 1
 
 

@@ -262,7 +262,7 @@ def test_pictures_with_odd_numbers_as_names_find_their_own_captions(tmp_path: Pa
     assert [one.abstract for one in proposals] == [f"Text of {name}." for name in names]
 
 
-WORDS = ("funpack", "bunzip2", "with tar", "ends in .fits", "ends in .jpg", "archive.products", "ends in none of .fits")
+WORDS = ("unpack", "ends in .fits", "ends in .jpg", "archive.products", "ends in none of .fits")
 
 
 def test_each_file_that_is_skipped_is_rejected_with_what_makes_it_usable(tmp_path: Path) -> None:
@@ -287,9 +287,7 @@ def test_each_file_that_is_skipped_is_rejected_with_what_makes_it_usable(tmp_pat
     assert not contract_violations("rejection", list(skipped.rejections))
     found = {one.entity_id: one.detail for one in skipped.rejections}
     assert {name: next(word for word in WORDS if word in why) for name, why in found.items()} == {
-        "b.fits.fz": "funpack",
-        "c.fits.bz2": "bunzip2",
-        "d.tar": "with tar",
+        **dict.fromkeys(("b.fits.fz", "c.fits.bz2", "d.tar"), "unpack"),
         "e.dat": "ends in .fits",
         "sub/f.jpg": "archive.products",
         "g.png": "ends in .jpg",

@@ -5,13 +5,13 @@ from datetime import date, timedelta
 from pathlib import Path
 
 import valid_catalog
-from stages import NOW, rejection, stage_at
+from stages import NOW, stage_at
 from synthetic_samples import make_sample
 
 from hubbleclip.core.records import Dataset
 from hubbleclip.dataset.manifest import DESCRIPTION
 from hubbleclip.dataset.splits.material import Material
-from hubbleclip.pipeline.shards.run import newest_release, no_tiles, reuse_dataset
+from hubbleclip.pipeline.shards.run import newest_release, reuse_dataset
 from hubbleclip.pipeline.status import NEWEST_DATASET
 
 FIRST = Dataset(
@@ -58,19 +58,3 @@ def test_the_dataset_that_has_its_folder_is_found_among_those_of_equal_inputs(tm
         found = reuse_dataset(stage, FIRST.inputs_digest)
         assert found is not None and found.digest == twin.digest
         assert reuse_dataset(stage, "9" * 32) is None
-
-
-def test_why_there_is_no_tile_is_said_in_numbers(tmp_path: Path) -> None:
-    with stage_at(tmp_path) as stage:
-        stage.catalog.upsert(
-            {
-                "proposal": [valid_catalog.proposal("1")],
-                "observation": [valid_catalog.observation("o1")],
-                "product": [valid_catalog.product("mast:p1"), valid_catalog.product("mast:p2")],
-                "tile": [valid_catalog.tile("1")],
-                "rejection": [rejection(kind, "a", at) for kind, at in (("product", "tiles"), ("tile", "tiles"))],
-            }
-        )
-        said = no_tiles(stage)
-    assert "(1 tiles are of other settings or replaced files; 2 files, 1 rejected)" in said
-    assert "run `hubbleclip ingest`, then `hubbleclip tiles`" in said

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence, Set
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import replace
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
@@ -136,8 +136,7 @@ def _check_filter(rows: Sequence[CaomRow], query: Criteria) -> Iterator[Finding]
     otherwise = Level.STOPS if num == len(rows) else Level.DIFFERS
     yield compare("release dates", "a date in each row", f"{num} of {len(rows)} without", not num, otherwise)
     patterns = [name.lower() for name in query.get("instrument_name", ["*"])]
-    names = [str(row.get("instrument_name")) for row in rows]
-    others = [name for name in names if not any(fnmatchcase(name.lower(), pattern) for pattern in patterns)]
+    others = _beyond([str(row.get("instrument_name")) for row in rows], patterns)
     found = f"{len(others)} of {len(rows)} rows of others: {shortened(set(others), 3)}"
     is_ok = len(others) <= max(MAX_OTHERS * len(rows), 1)
     yield compare("filter by instrument", f"rows of {shortened(patterns)}", found, is_ok, Level.STOPS)
@@ -153,19 +152,19 @@ def _check_values(probe: Probe, rows: Sequence[CaomRow]) -> Iterator[Finding]:
     nulls = {name: sum(row.get(name) is None for row in rows) for name in ("obs_id", "obsid", "proposal_id")}
     found = ", ".join(f"{num} without {name}" for name, num in nulls.items())
     yield compare("nulls", "a name and a number in each row", found, nulls["obs_id"] == nulls["obsid"] == 0)
-    patterns = [name.lower() for name in probe.mission.instruments]
     unseen = {
-        "instruments": [
-            name
-            for name in _values(rows, "instrument_name")
-            if not any(fnmatchcase(name.lower(), pattern) for pattern in patterns)
-        ],
+        "instruments": _beyond(_values(rows, "instrument_name"), probe.mission.instruments),
         "collections": _values(rows, "obs_collection") - set(probe.mission.collections),
         "levels": _values(rows, "calib_level") - LEVELS,
         "types": _values(rows, "dataproduct_type") - {"image"},
     }
     found = "; ".join(f"{name}: {shortened(values)}" for name, values in unseen.items() if values)
     yield compare("unseen values", "none", found or "none", not found)
+
+
+def _beyond(names: Iterable[str], patterns: Sequence[str]) -> list[str]:
+    """Select the names that match no pattern; case does not matter."""
+    return [name for name in names if not any(fnmatchcase(name.lower(), pattern.lower()) for pattern in patterns)]
 
 
 def _values(rows: Sequence[CaomRow], column: str) -> set[str]:

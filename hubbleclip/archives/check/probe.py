@@ -139,9 +139,10 @@ class Probe:
         limit: int = MAX_BODY_BYTES,
     ) -> ProbeResponse:
         """Send one request with retries, and read at most `limit` bytes of the body."""
-        for attempt in self.transport.attempts(url):
+
+        def send() -> ProbeResponse:
             asked = time.monotonic()
-            with attempt, self.transport.open(url, headers) as response:
+            with self.transport.open(url, headers) as response:
                 started = time.monotonic()
                 body = bytearray()
                 for chunk in self.transport.iter_chunks(response, 1 << 62):
@@ -149,7 +150,9 @@ class Probe:
                     if len(body) >= limit:
                         break
                 times = started - asked, time.monotonic() - started
-                answer = ProbeResponse(response.status_code, response.headers, bytes(body[:limit]), *times)
+                return ProbeResponse(response.status_code, response.headers, bytes(body[:limit]), *times)
+
+        answer = self.transport.retried(url, send)
         about = {"method": "GET", "url": url, "status": answer.status, "headers": dict(answer.headers)}
         self._save(name, answer.body, about)
         return answer

@@ -22,22 +22,18 @@ ROW_BYTES, ENVELOPE_BYTES, ROWS_BYTES = 16_000, 1_000_000, 128_000_000
 """Maximum size of a response to a query: `ROW_BYTES` per row plus `ENVELOPE_BYTES`, but at most `ROWS_BYTES`."""
 VALUE_BYTES, CONTAINER_BYTES, PARSED_BYTES = 120, 240, 500_000_000
 """Upper estimates of the memory of a parsed value and of a parsed list or object; and the limit of their sum."""
-_limit_bytes: ContextVar[int] = ContextVar("limit_bytes", default=PAGE_BYTES)
+LIMIT_BYTES: ContextVar[int] = ContextVar("LIMIT_BYTES", default=PAGE_BYTES)
+"""Maximum size (bytes, unpacked) of the response to a query, as set by `expecting_rows`."""
 
 
 @contextmanager
 def expecting_rows(num_rows: int) -> Iterator[None]:
     """Within a `with` block, limit the size of each response in proportion to the number of rows requested."""
-    token = _limit_bytes.set(min(ENVELOPE_BYTES + num_rows * ROW_BYTES, ROWS_BYTES))
+    token = LIMIT_BYTES.set(min(ENVELOPE_BYTES + num_rows * ROW_BYTES, ROWS_BYTES))
     try:
         yield
     finally:
-        _limit_bytes.reset(token)
-
-
-def limit_bytes() -> int:
-    """Return the maximum size (bytes, unpacked) of the response to a query, as set by `expecting_rows`."""
-    return _limit_bytes.get()
+        LIMIT_BYTES.reset(token)
 
 
 def check_json(body: bytes) -> None:

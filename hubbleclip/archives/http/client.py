@@ -6,10 +6,10 @@ import io
 import math
 import ssl
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import TypeVar
 from urllib.parse import urlsplit
 
 import requests
@@ -47,6 +47,9 @@ BUSY_STATUS = frozenset({429, 503})
 RETRIED_STATUS = frozenset({408, 425, 429})
 """Client errors (4xx) after which a retry may succeed. All server errors (5xx) are retried too."""
 REDIRECT_STATUS = frozenset({301, 302, 303, 307, 308})
+
+
+Result = TypeVar("Result")
 
 
 def is_unreachable(error: BaseException) -> bool:
@@ -171,8 +174,10 @@ class Transport:
         breaker = CircuitBreaker(limits.breaker_failures, limits.breaker_s, limits.outage_s)
         return self._breakers.setdefault(host, breaker)
 
-    def attempts(self, url: str, most_damaged: int | None = None, *, is_waited_for: bool = True) -> Iterable[Any]:
-        """Iterate over the tries of a request, with exponential backoff between them.
+    def retried(
+        self, url: str, send: Callable[[], Result], most_damaged: int | None = None, *, is_waited_for: bool = True
+    ) -> Result:
+        """Call `send`, which sends a request once, again after failures, with exponential backoff between the tries.
 
         No try follows after `most_damaged` responses that were complete but damaged. A host that has never responded is
         retried for `FIRST_CONTACT_S`. If `is_waited_for`, tries during an outage of the host do not count.
@@ -195,14 +200,8 @@ class Transport:
                 return False
             return is_retryable(error)
 
-        return stamina.retry_context(
-            on=should_retry,
-            attempts=None,
-            timeout=None,
-            wait_initial=self.limits.backoff_s,
-            wait_max=MAX_WAIT_S,
-            wait_jitter=self.limits.backoff_s,
-        )
+        waits = {"wait_initial": self.limits.backoff_s, "wait_jitter": self.limits.backoff_s, "wait_max": MAX_WAIT_S}
+        return stamina.RetryingCaller(attempts=None, timeout=None, **waits)(should_retry, send)
 
     @contextmanager
     def monitored(self, host: str, *, is_waited_for: bool = True) -> Iterator[None]:
@@ -314,15 +313,15 @@ class Transport:
 
         Raises ArchiveError if all tries failed, and HTTPError for a status that a retry would not change, such as 404.
         """
+
+        def send() -> requests.Response:
+            with self.open(url, headers) as response:
+                self.read_body(response, limit_bytes)
+                return response
+
         try:
-            for attempt in self.attempts(url):
-                with attempt, self.open(url, headers) as response:
-                    self.read_body(response, limit_bytes)
-                    return response
-        except requests.HTTPError as error:
-            if is_retryable(error):
-                raise to_archive_error(error, url) from error
-            raise
+            return self.retried(url, send)
         except (requests.RequestException, ResponseError) as error:
+            if isinstance(error, requests.HTTPError) and not is_retryable(error):
+                raise
             raise to_archive_error(error, url) from error
-        raise AssertionError("internal error: the retry loop ended with neither a response nor an exception")

@@ -16,6 +16,7 @@ import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
@@ -113,27 +114,27 @@ def fetch_file(transport: Transport, url: str, request: DownloadRequest) -> Fetc
     Raises DownloadError if this file cannot be fetched, and ArchiveDownError or DiskFullError if no file can.
     """
     try:
-        for attempt in transport.attempts(url, MAX_DAMAGED, is_waited_for=request.is_waited_for):
-            with attempt:
-                return _try(transport, url, request)
+        send = partial(_try, transport, url, request)
+        return transport.retried(url, send, MAX_DAMAGED, is_waited_for=request.is_waited_for)
     except (requests.RequestException, ResponseError) as error:
         if is_unreachable(error):
             raise to_archive_error(error, url) from error
         raise DownloadError(failure_reason(error), f"{request.uri}: {to_archive_error(error, url)}") from error
-    raise AssertionError("internal error: the retry loop ended with neither a response nor an exception")
 
 
 def request_etag(transport: Transport, url: str) -> str | None:
     """Request a file's ETag, with its first byte; "" if the server gives none, None if a later request may succeed."""
+
+    def send() -> str:
+        headers = {"Accept-Encoding": "identity", "Range": "bytes=0-0"}
+        with transport.open(url, headers, is_waited_for=False) as response:
+            return _read_headers(response).etag or ""
+
     try:
-        for attempt in transport.attempts(url, is_waited_for=False):
-            headers = {"Accept-Encoding": "identity", "Range": "bytes=0-0"}
-            with attempt, transport.open(url, headers, is_waited_for=False) as response:
-                return _read_headers(response).etag or ""
+        return transport.retried(url, send, is_waited_for=False)
     except (requests.RequestException, ResponseError, ArchiveError) as error:
         LOG.info("%s: no ETag (%s)", url, error)
         return "" if failure_reason(error) in {"missing", "denied", "refused"} else None
-    return None
 
 
 def failure_reason(error: Exception) -> str:

@@ -17,7 +17,7 @@ from requests.adapters import HTTPAdapter
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
-from hubbleclip.archives.http.body_limits import check_json, limit_bytes
+from hubbleclip.archives.http.body_limits import LIMIT_BYTES, check_json
 from hubbleclip.archives.http.rate_limit import resolve_redirect
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ class RateLimitedAdapter(HTTPAdapter):
         with self.transport.monitored(host):
             response = super().send(request, *args, **kwargs)
             self.transport.check_status(host, response)
-            self.transport.read_body(response, limit_bytes())
+            self.transport.read_body(response, LIMIT_BYTES.get())
         check_json(response.content)
         return response
 

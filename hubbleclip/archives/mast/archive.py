@@ -183,7 +183,9 @@ class MastArchive(ProcessLocal):
         """See `Archive.list_products`."""
         usable = [item for item in observations if rejection_reason(item, self.mission) is None]
         obsids = sorted({item.obsid for item in usable if item.obsid is not None})
-        rows = self.raw.products(obsids) if self.settings.from_raw else self._requested_products(usable, obsids)
+        rows = self.raw.products(obsids) if self.settings.from_raw else self.mast.products_of(usable)
+        if obsids and not self.settings.from_raw:
+            self.raw.store(PRODUCTS, obsids, rows)
         stale = self._with_stale_number(usable, rows)
         incomplete = {item.proposal_id for item in stale}
         complete = [item for item in observations if item.proposal_id not in incomplete]
@@ -206,13 +208,6 @@ class MastArchive(ProcessLocal):
         """Create the rejection of an observation."""
         digest = self.settings.digest()
         return reject("observation", name, stage, reason=reason, detail=detail, settings_digest=digest)
-
-    def _requested_products(self, observations: Sequence[Observation], obsids: Sequence[int]) -> list[CaomRow]:
-        """Request product rows from MAST, and store the response under the numbers of the observations."""
-        rows = self.mast.products_of(observations)
-        if obsids:
-            self.raw.store(PRODUCTS, obsids, rows)
-        return rows
 
     def fetch_proposals(self, numbers: Sequence[str]) -> tuple[list[Proposal], list[Rejection]]:
         """See `Archive.fetch_proposals`."""

@@ -19,7 +19,8 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from itertools import count
+from typing import Any, ClassVar, TypeVar
 from urllib.parse import quote, urlsplit
 
 import requests
@@ -79,6 +80,9 @@ class ResultPage:
 
     rows: list[CaomRow]
     total: int
+
+
+Name = TypeVar("Name", str, int)
 
 
 class Polls(threading.local):
@@ -161,19 +165,22 @@ class MastClient:
 
         `send` raises DamagedError for a response that is not valid. ArchiveError is raised if all tries failed.
         """
+        num_sent = count(1)
+
+        def send_once() -> ResultPage:
+            num = next(num_sent)
+            try:
+                with _typed_timeouts():
+                    return send()
+            except DamagedError as error:
+                if error.reason == "timeout" and num == tries:
+                    raise self._archive_error(error) from error
+                raise
+
         try:
-            for attempt in self.transport.attempts(self.url):
-                with attempt:
-                    try:
-                        with _typed_timeouts():
-                            return send()
-                    except DamagedError as error:
-                        if error.reason == "timeout" and attempt.num == tries:
-                            raise self._archive_error(error) from error
-                        raise
+            return self.transport.retried(self.url, send_once)
         except (requests.RequestException, ResponseError) as error:
             raise self._archive_error(error) from error
-        raise AssertionError("internal error: the retry loop ended with neither a response nor an exception")
 
     def _archive_error(self, error: Exception) -> ArchiveError:
         """Convert the exception of a failed query to an ArchiveError."""
@@ -220,12 +227,12 @@ class MastClient:
     def products_of(self, observations: Sequence[Observation]) -> list[CaomRow]:
         """Request the products of observations, one row per product."""
         obsids = sorted({item.obsid for item in observations if item.obsid is not None})
-        return [row for batch in _batches(obsids) for row in self._products(",".join(map(str, batch)))]
+        return [row for batch in batches(obsids) for row in self._products(",".join(map(str, batch)))]
 
     def known_numbers(self, obsids: Sequence[int]) -> set[str]:
         """Return those observation ids of `obsids` that the archive knows."""
         pages = (
-            self.observations({"obsid": list(batch)}, page=1, page_size=PRODUCT_PAGE_ROWS) for batch in _batches(obsids)
+            self.observations({"obsid": list(batch)}, page=1, page_size=PRODUCT_PAGE_ROWS) for batch in batches(obsids)
         )
         return {str(row["obsid"]) for page in pages for row in page.rows}
 
@@ -281,9 +288,9 @@ def _typed_timeouts() -> Iterator[None]:
         raise DamagedError("the server did not respond within fetch.timeout_s", "timeout") from error
 
 
-def _batches(obsids: Sequence[int]) -> Iterator[Sequence[int]]:
-    """Divide observation ids (`obsid`) into slices for one request each."""
-    yield from (obsids[start : start + OBSIDS_PER_REQUEST] for start in range(0, len(obsids), OBSIDS_PER_REQUEST))
+def batches(names: Sequence[Name], size: int = OBSIDS_PER_REQUEST) -> list[Sequence[Name]]:
+    """Divide names or numbers of observations or proposals into slices for one request each."""
+    return [names[start : start + size] for start in range(0, len(names), size)]
 
 
 def _load_columns(portal: Any, service: str) -> None:

@@ -13,7 +13,7 @@ from datetime import UTC, date, datetime, time, timedelta
 from fnmatch import fnmatchcase
 from itertools import product
 
-from hubbleclip.archives.mast.client import Criteria
+from hubbleclip.archives.mast.client import Criteria, batches
 from hubbleclip.archives.mast.date_windows import Window
 from hubbleclip.config.settings import ArchiveSettings
 from hubbleclip.core.errors import SettingsError
@@ -64,7 +64,7 @@ def criteria_of(settings: ArchiveSettings, mission: Mission, numbers: Sequence[s
     if settings.observed_from or settings.observed_to:
         start = mjd_of(settings.observed_from) if settings.observed_from else FIRST_MJD
         base["t_min"] = [start, math.nextafter(mjd_of(settings.observed_to), 0) if settings.observed_to else LAST_MJD]
-    chunks = [list(numbers[i : i + NUMBERS_PER_QUERY]) for i in range(0, len(numbers), NUMBERS_PER_QUERY)] or [[]]
+    chunks = list(map(list, batches(numbers, NUMBERS_PER_QUERY))) or [[]]
     kinds: list[Criteria] = [  # MAST accepts one wildcard per filter, so each wildcard has its own query
         {**base, **({"instrument_name": names} if names else {}), **({"target_name": targets} if targets else {})}
         for names in one_wildcard_each(instruments_of(settings, mission))

@@ -18,7 +18,7 @@ from hubbleclip.archives.http.body_limits import expecting_rows, parse_json
 from hubbleclip.archives.http.client import Transport
 from hubbleclip.archives.http.response_errors import DamagedError
 from hubbleclip.archives.mast.caom_rows import CaomRow, whole_number
-from hubbleclip.archives.mast.client import CONTINUOUS, Criteria, MastClient, ResultPage
+from hubbleclip.archives.mast.client import CONTINUOUS, Criteria, MastClient, ResultPage, batches
 from hubbleclip.archives.mast.criteria import LAST_MJD, MJD_EPOCH, mjd_of
 from hubbleclip.core.errors import SettingsError
 from hubbleclip.core.records import Observation
@@ -27,9 +27,8 @@ from hubbleclip.missions.search_api import SearchColumns
 
 DATES = frozenset({"t_min", "t_obs_release"})
 """Columns that hold a date in the search API, and an MJD in CAOM."""
-DATASETS_PER_REQUEST = 100
 MAX_PRODUCTS = 8_000
-"""Number of products that a response for `DATASETS_PER_REQUEST` datasets may list; it limits the response's size."""
+"""Number of products that a response for `OBSIDS_PER_REQUEST` datasets may list; it limits the response's size."""
 NUMBER_DIGITS = 17
 """Number of decimal digits of an observation's number; numbers of this size fit into 64 bits."""
 CAOM_ONLY = frozenset({"obs_collection"})
@@ -67,8 +66,7 @@ class MissionsClient(MastClient):
         """See `MastClient.products_of`. The rows have CAOM's columns."""
         names = sorted({item.obs_id for item in observations})
         rows: list[CaomRow] = []
-        for start in range(0, len(names), DATASETS_PER_REQUEST):
-            batch = names[start : start + DATASETS_PER_REQUEST]
+        for batch in batches(names):
             listed = self.retried(lambda batch=batch: self._try_products(batch))  # type: ignore[misc]
             rows += [product_row(row, self.mission) for row in listed.rows]
         return rows

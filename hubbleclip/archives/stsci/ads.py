@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import os
 import re
+from functools import partial
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
@@ -47,9 +48,7 @@ class AdsClient:
         if self._is_stopped:
             return None
         try:
-            for attempt in self.transport.attempts(url, is_waited_for=False):
-                with attempt:
-                    return self._try(url)
+            return self.transport.retried(url, partial(self._try, url), is_waited_for=False)
         except ArchiveError as error:
             self._stop(str(error))
         except (requests.RequestException, ResponseError) as error:

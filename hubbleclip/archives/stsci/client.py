@@ -68,14 +68,9 @@ MAX_PROVENANCE_CHARS = 120
 TEXT = (APT, BULK, LISTING, PAGE, ADS)
 # The bulk list is STScI's own record of what was granted. APT files keep what was requested, or a template's value.
 STATUS = (BULK, APT, LISTING, PAGE, ADS)
-FIELD_SOURCES = {
-    "title": TEXT,
-    "abstract": TEXT,
-    "pi": TEXT,
-    "cycle": STATUS,
-    "proposal_type": STATUS,
-    "category": STATUS,
-}
+FIELD_SOURCES = dict.fromkeys(("title", "abstract", "pi"), TEXT) | dict.fromkeys(
+    ("cycle", "proposal_type", "category"), STATUS
+)
 """Sources of each field, the most trusted first."""
 Parsed = TypeVar("Parsed")
 
@@ -101,21 +96,13 @@ class ProposalEndpoint:
     parse: Callable[[bytes, str], ProposalText]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MergedProposal:
-    """The merged text of a proposal, the source of its title, and the provenance of each field.
+def merge(number: str, texts: Mapping[str, ProposalText]) -> tuple[ProposalText, str, str]:
+    """Merge the texts of one proposal: each field is that of the most trusted source that has it, or None.
 
-    The provenance is JSON with sorted keys, such as `{"cycle": {"from": "abstracts.cat", "other": {"apt": 20}}}`. The
-    key `from` has the source of the value. The key `other` has the values of those sources that give another value.
+    Returns the text, the source of its title, and the provenance: JSON with sorted keys, such as
+    `{"cycle": {"from": "abstracts.cat", "other": {"apt": 20}}}`. The key `from` has the source of the value, the key
+    `other` the values of those sources that give another value.
     """
-
-    text: ProposalText
-    source: str
-    provenance: str
-
-
-def merge(number: str, texts: Mapping[str, ProposalText]) -> MergedProposal:
-    """Merge the texts of one proposal: each field is that of the most trusted source that has it, or None."""
     values: dict[str, str | int] = {}
     provenance: dict[str, dict[str, object]] = {}
     for field, sources in FIELD_SOURCES.items():
@@ -129,7 +116,7 @@ def merge(number: str, texts: Mapping[str, ProposalText]) -> MergedProposal:
     provenance_json = json.dumps(provenance, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     source = str(provenance.get("title", {}).get("from", ""))
     text = ProposalText(number=number, **values)  # type: ignore[arg-type]
-    return MergedProposal(text=text, source=source, provenance=provenance_json)
+    return text, source, provenance_json
 
 
 def _truncate(value: str | int) -> str | int:
@@ -264,8 +251,7 @@ class ProposalSource:
                 continue
             if text is not None:
                 texts[endpoint.name] = text
-        merged = merge(digits, texts)
-        text = merged.text
+        text, source, provenance = merge(digits, texts)
         if denied and (text.title is None or text.abstract is None):
             self._num_denied += 1
             raise ArchiveDownError(str(denied)) if self._num_denied > MAX_DENIED else denied
@@ -274,7 +260,7 @@ class ProposalSource:
         if text.title is None:
             return None
         proposal_id = proposal_id_of(self.settings.name, number)
-        return text.to_proposal(proposal_id, self.settings.name, merged.source, merged.provenance)
+        return text.to_proposal(proposal_id, self.settings.name, source, provenance)
 
     def _rejection(self, number: str, reason: str, detail: str) -> Rejection:
         """Create the rejection of a proposal."""

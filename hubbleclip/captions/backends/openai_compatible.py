@@ -189,14 +189,13 @@ class OpenAICompatible:
     ) -> tuple[Answered, list[int | None]]:
         """Send requests until one has a valid answer; return it with the numbers of tokens of prompt and answer."""
         try:
-            for attempt in self._transport.attempts(self._url, is_waited_for=False):
-                with attempt:
-                    return self._send(body_of(count_call()), parse)
+            return self._transport.retried(
+                self._url, lambda: self._send(body_of(count_call()), parse), is_waited_for=False
+            )
         except ResponseError as error:
             raise AnswerError(error.reason, str(error)) from error
         except requests.RequestException as error:
             raise self._explained(error) from None  # the original error could show the request with its key
-        raise AssertionError("internal error: the retry loop ended with neither an answer nor an exception")
 
     def _send(self, body: dict[str, Any], parse: Callable[[str], Answered]) -> tuple[Answered, list[int | None]]:
         """Send one request and validate the answer; DamagedError is raised for an answer that a retry may correct."""

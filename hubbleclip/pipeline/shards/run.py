@@ -36,10 +36,6 @@ from hubbleclip.pipeline.status import NEWEST_DATASET
 from hubbleclip.pipeline.tiles.stored_tiles import forget_damaged, read_tile
 
 log = logging.getLogger("hubbleclip.pipeline")
-TOO_EARLY = """
-SELECT (SELECT count(*) FROM tile) AS tiles, (SELECT count(*) FROM product) AS products,
-  (SELECT count(*) FROM rejection WHERE entity = 'product' AND stage = 'tiles') AS rejected
-"""
 
 
 def pack_dataset(
@@ -83,7 +79,10 @@ def shards(settings: Settings) -> None:
         pull_datasets(stage.layout, stage.layout.absolute(newest[0]["path"]) if newest else None)
         material = read_material(stage)
         if not material.tiles:
-            raise DatasetError(no_tiles(stage))
+            raise DatasetError(
+                "there is no tile to pack: run `hubbleclip ingest`, then `hubbleclip tiles` (`hubbleclip status` says"
+                " why files are rejected)"
+            )
         assignments = split_tiles(stage, material)
         material = replace(material, tiles=[tile for tile in material.tiles if tile.tile_id in assignments])
         samples = sample_tiles(stage, material, assignments)
@@ -117,15 +116,6 @@ def pack_intact(
     forget_damaged(stage, damaged)
     material = replace(material, tiles=[tile for tile in material.tiles if tile.tile_id not in damaged])
     return pack_intact(stage, material, [s for s in samples if s.tile_id not in damaged], assignments)
-
-
-def no_tiles(stage: Stage) -> str:
-    """Say why there is no tile to pack, and which command comes first."""
-    (counts,) = stage.catalog.rows(TOO_EARLY)
-    return (
-        "there is no tile to pack ({tiles} tiles are of other settings or replaced files; {products} files, {rejected} "
-        "rejected): run `hubbleclip ingest`, then `hubbleclip tiles`; `hubbleclip status` says why files are rejected"
-    ).format(**counts)
 
 
 def reuse_dataset(stage: Stage, inputs_digest: str) -> Dataset | None:
