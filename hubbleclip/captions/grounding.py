@@ -49,7 +49,7 @@ def ground(answer: Answer, text: str, *, is_model: bool = True) -> Grounded:
 
 
 def names_only(phrase: str, text: str) -> bool:
-    """Test whether all targets, and all objects of the vocabulary, that a phrase names are also in the text."""
+    """Test whether the text contains everything that a phrase names: targets, and objects of the vocabulary."""
     terms = [found.name for found in find_terms(phrase, read_vocabulary().objects)]
     return all(is_grounded(name, text) for name in [*terms, *find_targets(phrase)])
 

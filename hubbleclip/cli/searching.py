@@ -41,7 +41,7 @@ SHORT_ID = 8
 MEANING = "score: higher is better, comparable within one search only"
 MORE = "; +N: further tiles of the same {}, which --group none shows"
 FOLDED = {GroupBy.PROPOSAL: "proposal", GroupBy.SKY: "field"}
-"""Noun for what the tiles of a group have in common, for the explanation of `+N` (see `MORE`)."""
+"""What the tiles of a group share, as a word of the line `MORE`."""
 
 
 def _option(one: Filter) -> tuple[str, Any, Any]:

@@ -199,7 +199,7 @@ def _table(schema: SchemaObject) -> Table:
 
 
 def _column(prop: SchemaProperty) -> Column:
-    """Convert a column from the standard's model. The unit is a custom property, because the standard has no units."""
+    """Convert a property of the Open Data Contract Standard, which has the unit as a custom property."""
     units = [str(c.value) for c in prop.customProperties or () if c.property == "unit"]
     return Column(
         name=str(prop.name),

@@ -37,7 +37,7 @@ MAX_TIED_SHARE = 0.5
 interpolated.
 """
 FILLED_SKY_RATE = 2.0
-"""The sky moves to `FILLED_SKY_QUANTILE` by this factor times the filled share, so faster than noise and softening."""
+"""Weight of `FILLED_SKY_QUANTILE` in the sky level, as a multiple of the share of the frame that an object fills."""
 FILLED_SKY_QUANTILE = 0.05
 """Quantile of the pixel values that is used as the sky level if an object fills the frame."""
 LAG_PX = 4

@@ -114,7 +114,9 @@ def copy_progress(from_dir: Path, run_dir: Path, settings: TrainSettings) -> Non
     if last >= settings.steps:
         raise TrainingError(f"train.resume: the run has {last} steps: set train.steps to more")
     if 0 < settings.patience * settings.validate_every <= last - best:
-        raise TrainingError(f"train.resume: the run was best at step {best} of {last}: set train.patience to more or 0")
+        raise TrainingError(
+            f"train.resume: stopped early, best at step {best} of {last}: raise train.patience, or set it to 0"
+        )
     if list_steps(run_dir)[-1:] < [last]:
         shutil.copyfile(from_dir / METRICS, run_dir / METRICS)
         for step in (best, last):  # the checkpoint of step `last`, copied last, marks the copy as complete

@@ -111,7 +111,7 @@ def open_run(
                 stack.enter_context(locked(run_dir / CHECKPOINTS, wait=False))
             except BlockingIOError as error:
                 raise TrainingError(
-                    f"another process trains the run {run_dir.name}: wait for it or stop it, or change a setting"
+                    f"another process trains the run {run_dir.name}: wait, stop it, or change a setting for another run"
                 ) from error
         # temporary files of a process that was killed
         for leftover in [*run_dir.glob(".*.tmp"), *run_dir.glob("*/.*.tmp")]:

@@ -196,7 +196,7 @@ def renamed(name: str, parts: Mapping[str, str]) -> str:
 
 
 def _read_weights(state: Mapping[str, Tensor], names: Mapping[str, str], joint: str) -> dict[str, Tensor]:
-    """Give weights of transformers their names in open_clip, and join those of query, key and value."""
+    """Rename weights from the library transformers' names to open_clip's, and join those of query, key and value."""
     parts = {theirs: ours for ours, theirs in names.items()}
     found: dict[str, Tensor] = {}
     for name, weight in state.items():

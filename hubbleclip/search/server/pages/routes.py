@@ -150,7 +150,7 @@ def page_routes(service: SearchService, access: Access) -> APIRouter:
     async def uploaded(digest: str) -> Response:
         path = service.uploads.path(digest)
         if path.suffix not in PICTURES:
-            raise NotFoundError("a FITS file has no picture here")
+            raise NotFoundError("an uploaded FITS file has no picture to show")
         return FileResponse(path)
 
     _add_tile_routes(router, service)
