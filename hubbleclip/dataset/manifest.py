@@ -311,7 +311,7 @@ def _check_unpacked_size(metadata: pq.FileMetaData, num_bytes: int) -> None:
     """Raise OSError if a Parquet file claims more rows or unpacked bytes than a manifest of its size can have."""
     groups = (metadata.row_group(number).total_byte_size for number in range(metadata.num_row_groups))
     if metadata.num_rows * MIN_ROW_BYTES > num_bytes or sum(groups) > num_bytes * MAX_RATIO:
-        raise OSError(f"it claims {metadata.num_rows} rows in {num_bytes} bytes")
+        raise OSError(f"the file claims {metadata.num_rows} rows in {num_bytes} bytes")
 
 
 def _check_text_size(content: bytes) -> None:
@@ -326,7 +326,7 @@ def _check_text_size(content: bytes) -> None:
                 lengths = pc.binary_length(values.dictionary).take(values.indices)
                 size += pc.sum(lengths.cast(pa.int64())).as_py() or 0
         if size > len(content) * MAX_RATIO:
-            raise OSError(f"its texts unpack to more than {MAX_RATIO} times its size")
+            raise OSError(f"the texts unpack to more than {MAX_RATIO} times the size of the file")
 
 
 def shard_addresses(place: str | Path, description: Row) -> dict[str, str]:

@@ -98,7 +98,7 @@ def make_sample(
 ) -> Sample:
     """Make the sample of one tile."""
     names, observation = Sample.__dataclass_fields__, as_shown(observation, tile)
-    # a column that several of them have is that of the proposal, or else of the tile
+    # a column that several sources have is taken from the proposal, or else from the tile
     sources = (observation, tile, proposal)
     values = {name: getattr(source, name) for source in sources for name in names if hasattr(source, name)}
     own = {

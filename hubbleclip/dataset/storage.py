@@ -146,7 +146,7 @@ class RemoteStorage(Storage):
         """Return the fsspec file system of the protocol, which fsspec caches, for requests of at most `num_bytes`."""
         import fsspec  # noqa: PLC0415 - imported here because only URLs need it
 
-        # only `file://` needs an option to create folders; object stores have none
+        # only `file://` needs an option to create folders; object stores have no folders
         options: dict[str, Any] = {"auto_mkdir": True} if self.protocol == "file" else {}
         try:
             if self.protocol in {"http", "https"}:
@@ -205,7 +205,7 @@ def service_errors(address: str) -> Iterator[None]:
         yield
     except FileNotFoundError:  # this subclass of OSError is handled by the callers
         raise
-    except _error_classes() as error:  # called only after an error, when the library is imported
+    except _error_classes() as error:  # called only after an error, so the library is imported already
         raise DatasetError(f"{address} cannot be reached ({error}): check the URL and the credentials") from error
 
 

@@ -87,7 +87,7 @@ def _damaged_files(place: str | Path) -> Iterator[str]:
         except FileNotFoundError:
             yield f"{place}/{name} is missing"
             continue
-        except DatasetError as error:  # not a regular file, or too large
+        except DatasetError as error:  # the file is not a regular one, or too large
             yield str(error)
             continue
         if is_damaged and name == MANIFEST:

@@ -130,7 +130,8 @@ def fill_cores(data_yx: NDArray[np.float32], valid_yx: NDArray[np.bool_], sky: f
     lengths, regions = np.diff(runs)[:, 0], region_labels(runs, width + 1)
     ends = firsts + lengths
     beside = rows, np.stack([firsts - 1, ends, firsts - 2, ends + 1]).clip(0, width - 1)
-    heights = np.where(valid_yx[beside], data_yx[beside] - np.float64(sky), 0)  # two pixels on each side of a run
+    # heights of the two pixels on each side of a run
+    heights = np.where(valid_yx[beside], data_yx[beside] - np.float64(sky), 0)
     is_rim = (firsts > 0) & (ends < width) & (lengths <= MAX_CORE_PX) & (heights[:2].min(axis=0) > CORE_SIGMA * noise)
     areas, rims, outers, num_open = (
         np.bincount(regions, part) for part in (lengths, heights[:2].sum(axis=0), heights[2:].sum(axis=0), ~is_rim)

@@ -105,7 +105,7 @@ def reject_cosmic_rays(
     places = np.sort(np.concatenate(found))
     are_rays = places.size <= MAX_SHARE * data_yx.size
     flags[saturated] = VALID
-    flags[places] = 0 if are_rays else VALID  # only 0 and 1 remain, as in a bool array
+    flags[places] = 0 if are_rays else VALID  # the mask has only the values 0 and 1 again
     rows, columns = (part.astype(np.int32) for part in np.divmod(places, data_yx.shape[1]))
     return (rows, columns) if are_rays else NO_RAYS
 

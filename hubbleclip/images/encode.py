@@ -64,7 +64,7 @@ def with_texts(png: bytes, texts: Mapping[str, str], xmp: str = "") -> bytes:
     chunks = [
         _chunk(b"tEXt", key.encode("ascii"), b"\0", text.encode("ascii", "replace")) for key, text in texts.items()
     ]
-    if xmp:  # uncompressed, without language and translated keyword
+    if xmp:  # the text is neither compressed nor marked with a language
         chunks.append(_chunk(b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0", xmp.encode()))
     return b"".join((png.removesuffix(END_CHUNK), *chain.from_iterable(chunks), END_CHUNK))
 

@@ -131,7 +131,7 @@ def white_border(levels_yx: NDArray[np.uint8]) -> NDArray[np.bool_]:
     is_area = np.zeros(sizes.size, np.bool_)
     is_area[on_border] = True
     is_area &= sizes >= MIN_WHITE_SHARE * levels_yx.size
-    is_area[0] = False  # the label of all other pixels
+    is_area[0] = False  # 0 is the label of all darker pixels
     is_outside: NDArray[np.bool_] = ndimage.binary_dilation(is_area[labels_yx], np.ones((3, 3), np.bool_))
     return np.zeros_like(is_outside) if is_outside.all() else is_outside
 

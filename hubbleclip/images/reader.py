@@ -89,7 +89,7 @@ class ScienceImage:
     star_contrast : float
         Contrast that no star of the camera and filter exceeds; see `Camera.star_contrasts`.
     saturated : int64 (n,)
-        Places of the saturated pixels in the flat image of a camera that may have cosmic rays.
+        Indices of the saturated pixels in the flattened image, for cameras whose images may have cosmic rays.
     is_drizzled : bool
         Whether the image was resampled, so that the noise of neighbouring pixels is correlated.
     stretch : Stretch or None
@@ -289,7 +289,7 @@ def _check_layer(hdus: pyfits.HDUList, layer: Layer, max_pixels: int, file: IO[b
 
 def _is_cut_short(hdus: pyfits.HDUList, index: int) -> bool:
     """Return whether the file ends before the end of an extension's data."""
-    if not hasattr(hdus[index], "fileinfo"):  # astropy's HDU class for headers that it cannot parse
+    if not hasattr(hdus[index], "fileinfo"):  # astropy's class of HDUs with an invalid header
         return False
     info = hdus[index].fileinfo()
     is_compressed = isinstance(hdus[index], pyfits.CompImageHDU)

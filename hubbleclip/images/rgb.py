@@ -161,7 +161,7 @@ def _cut_image(
     sky, softening = np.float32(-scale.black / span), scale.softening / span
     seen_yx: NDArray[np.bool_] = np.asarray(np.isfinite(heights_yxc).all(axis=-1))
     seen_yx[shown.cores[:2]] = False
-    # padded with the sky, because tiles may extend beyond the image
+    # the image is padded with sky, because tiles may extend beyond it
     padded_yxc = np.pad(
         _grey_where_missing(heights_yxc, sky), ((size, size), (size, size), (0, 0)), constant_values=sky
     )

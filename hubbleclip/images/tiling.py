@@ -406,7 +406,7 @@ def _overview(prepared: PreparedImage, settings: TileSettings) -> tuple[Prepared
         cores = places[0][is_hole], places[1][is_hole], values[is_hole]
         small = replace(fit_image(downsampled, downsampled.valid_yx, settings), cores=cores)
     height, width = small.good_yx.shape
-    # centred; a negative start means padding
+    # the tile is centred on the image; a negative start means padding
     start_yx = (height - settings.size_px) // 2, (width - settings.size_px) // 2
     where = None if image.wcs is None else field_geometry(image.wcs, shape_yx, shrink, start_yx)
     return small, [

@@ -60,7 +60,7 @@ def read_current(layout: Layout) -> CurrentIndex:
     try:
         text = path.read_bytes()
         if not is_intact(text):
-            raise ValueError("its hash is wrong")
+            raise ValueError("the hash in current.json is wrong")
         facts = json.loads(text)
         return CurrentIndex(**{one.name: facts[one.name] for one in fields(CurrentIndex)})
     except FileNotFoundError as error:
@@ -158,7 +158,7 @@ class OpenIndex:
 
     @cached_property
     def _map_n2(self) -> Floats64:
-        """Evenly spaced rows at the first two principal components of their features; NaN for the other rows."""
+        """Positions of evenly spaced rows on the first two principal components of the features; NaN for others."""
         num = len(self.store.tile_ids)
         xy_n2 = np.full((num, 2), np.nan)
         fitted, mapped = (np.arange(0, num, max(1, -(-num // most))) for most in (MAX_FITTED, MAX_MAPPED))

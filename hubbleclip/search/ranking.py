@@ -71,7 +71,7 @@ def fuse(
 ) -> Ranking:
     """Rank the rows of a mask: those in `compared` by fused scores, the rest by word scores plus `others`."""
     size = len(mask_n)
-    by_words_n, model_rank_n = np.zeros(size), np.zeros(size, np.int64)  # indexed by row, which is fast
+    by_words_n, model_rank_n = np.zeros(size), np.zeros(size, np.int64)  # arrays indexed by row
     by_words_n[words.row_n] = words.score_n
     model_rank_n[model_row_n] = np.arange(1, len(model_row_n) + 1)
     score_n = by_words_n + others
@@ -209,7 +209,7 @@ class Ranker:
 
     def best(self, depth: int) -> Ranking:
         """Rank at least the best `depth` rows, or all."""
-        if not self.terms or not self.num_admitted:  # without loading the model
+        if not self.terms or not self.num_admitted:  # without terms or admitted rows, the model is not loaded
             row_n = np.flatnonzero(self.mask_n)[: depth if self.num_admitted else 0]
             return Ranking(row_n=row_n, score_n=np.zeros(len(row_n)), is_complete=depth >= self.num_admitted)
         if self.mode is Mode.MODEL:

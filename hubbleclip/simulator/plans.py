@@ -21,7 +21,7 @@ from hubbleclip.simulator.random_draws import hash_seed, python_rng
 
 FIRST_NUMBER = 10001  # Proposal numbers have five digits, as for HST.
 MAX_PROPOSALS = 99999 - FIRST_NUMBER + 1
-# Each value is a fraction of all proposals.
+# Each of these constants is a fraction of all proposals.
 CALIBRATION_FRACTION = 0.03
 SAME_FIELD_FRACTION = 0.13
 CONTINUATION_FRACTION = 0.04

@@ -32,7 +32,7 @@ class TensorBoard:
             self._writer.add_scalar(name, value, step)
 
     def close(self) -> None:
-        """Write what is left."""
+        """Write the remaining events."""
         self._writer.close()
 
 
@@ -51,7 +51,7 @@ class WandB:
         self._run.log(dict(metrics), step=step)
 
     def close(self) -> None:
-        """Send what is left."""
+        """Send the remaining metrics."""
         self._run.finish()
 
 

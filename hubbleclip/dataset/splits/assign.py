@@ -50,7 +50,7 @@ def assign_splits(
     existing: Mapping[str, SplitAssignment],
     settings: SplitSettings,
     *,
-    former: Mapping[str, SplitAssignment] | None = None,  # of tiles that no longer exist, by proposal id
+    former: Mapping[str, SplitAssignment] | None = None,  # assignments of deleted tiles, by proposal id
 ) -> list[SplitAssignment]:
     """Assign the tiles that have no split yet to splits; the material has all tiles, also those that have one.
 

@@ -139,8 +139,8 @@ MEANINGS = {
 ERRORS: dict[int | str, dict[str, Any]] = {
     status: {"model": ErrorBody, "description": meaning} for status, meaning in MEANINGS.items()
 }
-"""Responses of all routes."""
-ERRORS[400]["content"] = {"text/plain": {}}  # by uvicorn
+"""Error responses that every route may send."""
+ERRORS[400]["content"] = {"text/plain": {}}  # uvicorn itself sends this response
 NOT_FOUND: dict[int | str, dict[str, Any]] = {404: {"model": ErrorBody, "description": "There is no such tile"}}
 EXPORTS: dict[int | str, dict[str, Any]] = {200: {"content": {media_type: {} for media_type, *_ in FORMATS.values()}}}
 POSTED = {

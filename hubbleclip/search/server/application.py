@@ -167,7 +167,7 @@ def _explain_errors(app: FastAPI) -> None:
     @app.exception_handler(HTTPException)
     async def explain_address(request: Request, error: HTTPException) -> Response:
         path = getattr(request.scope.get("route"), "path", None)
-        # those of all routes with this path
+        # the methods of all routes with this path
         if error.status_code == 405 and (methods := app.openapi()["paths"].get(path)):
             error.headers = {"Allow": ", ".join(map(str.upper, methods))}
         if wants_page(request):

@@ -28,7 +28,7 @@ PICTURES: dict[int | str, dict[str, Any]] = {200: {"content": {one: {} for one i
 FITS_TYPE = "application/fits"
 FITS: dict[int | str, dict[str, Any]] = {200: {"content": {FITS_TYPE: {}}}}
 FILES = StaticFiles()
-LOW_PRIORITY = partial(os.nice, 10) if sys.platform == "linux" else None  # elsewhere, it would be that of the process
+LOW_PRIORITY = partial(os.nice, 10) if sys.platform == "linux" else None  # elsewhere, threads have none
 DRAWING = ThreadPoolExecutor(1, thread_name_prefix="thumbnails", initializer=LOW_PRIORITY)
 """Executor that makes thumbnails, one at a time; on Linux, its thread has a lower priority than the searches."""
 

@@ -19,7 +19,7 @@ from PIL import Image, UnidentifiedImageError
 from hubbleclip.core.errors import HubbleclipError
 
 MAX_FILES, MAX_TOTAL_BYTES = 64, 512 * 2**20
-"""Limits of the files that are kept."""
+"""Maximum number, and maximum total size in bytes, of the uploads that are kept."""
 MAX_PIXELS, MAX_SIDE_PX, MAX_UNPACKED_BYTES = 40_000_000, 20_000, 512 * 2**20
 SIGNATURES = {b"\x89PNG\r\n\x1a\n": ".png", b"\xff\xd8\xff": ".jpg", b"SIMPLE  =": ".fits", b"\x1f\x8b": ".fits.gz"}
 """First bytes of the accepted files, and the suffix under which each is stored."""

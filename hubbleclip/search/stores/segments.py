@@ -156,7 +156,7 @@ def read_manifest(folder: Path) -> Manifest | None:
         return None
     try:
         if not is_intact(text):
-            raise ValueError("its hash is wrong")
+            raise ValueError("the hash in the manifest is wrong")
         facts: dict[str, Any] = json.loads(text)
         if facts["format"] != FORMAT:
             raise ValueError(f"format {facts['format']}, this hubbleclip reads {FORMAT}")

@@ -37,7 +37,7 @@ LOAD_ERRORS = (
     *(EOFError, ArithmeticError, AssertionError, MemoryError),
     *(struct.error, pickle.UnpicklingError, SafetensorError, zipfile.BadZipFile),
 )
-"""Errors of torch, open_clip and its libraries if files cannot be fetched or do not contain a model."""
+"""Errors that torch, open_clip and its libraries raise if files cannot be fetched or do not contain a model."""
 CONFIG, TOKENIZER_CONFIG = "config.json", "tokenizer_config.json"
 MAX_TOKENIZER_BYTES = 1 << 26
 MAX_NUMBER, MAX_LAYERS = 1 << 20, 256
@@ -146,7 +146,7 @@ def weight_files(folder: Path) -> list[Path]:
     """List the files of weights, of which open_clip reads one. Raises ValueError if a folder has none."""
     found = [path for kind in ("safetensors", "bin", "pth") for path in folder.glob(f"*.{kind}")]
     if not found:
-        raise ValueError("it has no file of weights, *.safetensors, *.bin or *.pth")
+        raise ValueError("the folder has no file of weights, *.safetensors, *.bin or *.pth")
     return found
 
 
@@ -166,7 +166,7 @@ def check_transformers(folder: Path, kinds: Collection[str]) -> str:
 
     config = _read_config(folder / CONFIG)
     if config["model_type"] not in kinds:
-        raise ValueError(f"it has the kind {config['model_type']}, and not {' or '.join(kinds)}")
+        raise ValueError(f"the configuration has the kind {config['model_type']}, and not {' or '.join(kinds)}")
     _check_texts(CONFIG, config, CONFIG_MAPPING[config["model_type"]])
     try:
         CONFIG_MAPPING[config["model_type"]].from_dict(config)
@@ -179,7 +179,7 @@ def check_tokenizer(folder: Path) -> None:
     """Check the files of a tokenizer of transformers."""
     small = [path for kind in SMALL_FILES for path in folder.glob(kind)]
     if not TOKENIZER_FILES & {path.name for path in small}:
-        raise ValueError(f"it has no tokenizer, which is one of {', '.join(sorted(TOKENIZER_FILES))}")
+        raise ValueError(f"the folder has no tokenizer, which is one of {', '.join(sorted(TOKENIZER_FILES))}")
     for path in small:
         check_bounded(path, MAX_TOKENIZER_BYTES)
     config = read_json(folder / TOKENIZER_CONFIG)
@@ -191,7 +191,7 @@ def check_tokenizer(folder: Path) -> None:
 def check_weights(path: Path) -> None:
     """Check that a file of weights takes no more memory than its size. Raises ValueError if it may take more."""
     check_bounded(path)
-    if path.suffix == ".safetensors":  # never compressed
+    if path.suffix == ".safetensors":  # safetensors files are never compressed
         return
     with zipfile.ZipFile(path) as archive:
         if sum(member.file_size for member in archive.infolist()) > path.stat().st_size:
@@ -204,7 +204,7 @@ def check_size(name: str, weight_bytes: int, **options: Any) -> None:
         model = open_clip.create_model(name, load_weights=False, device="meta", pretrained_text=False, **options)
     size = sum(one.numel() * one.element_size() for one in (*model.parameters(), *model.buffers()))
     if size > 2 * weight_bytes + SPARE_BYTES:
-        raise ValueError(f"it would take {size >> 20} MB of memory, but its weights are {weight_bytes >> 20} MB")
+        raise ValueError(f"the model would take {size >> 20} MB of memory, but its weights are {weight_bytes >> 20} MB")
 
 
 def _check_keys(values: Any, parent: str = "") -> None:
@@ -237,5 +237,5 @@ def _checked_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     for key, value in pairs:
         for one in value if isinstance(value, list) else [value]:
             if isinstance(one, int | float) and not abs(one) <= (MAX_LAYERS if "layers" in key else MAX_NUMBER):
-                raise ValueError(f"{key} is {one}, which no model has")
+                raise ValueError(f"{key} is {one}, which is out of range")
     return dict(pairs)

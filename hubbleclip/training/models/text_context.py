@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from hubbleclip.core.errors import TrainingError
 
 OWN_LENGTH = "own_context_length"
-"""Key of the configuration of a tower that `encode_padded` reads; open_clip, which cannot, refuses it."""
+"""Key in the configuration of a text tower that is read by `encode_padded`; open_clip refuses a tower with this key."""
 KEPT_POSITIONS = 20
 """Positions that keep their embeddings; the later ones are hardly trained, because most captions are short."""
 
@@ -59,7 +59,7 @@ def stretch_context(model: Any, length: int) -> None:
         stretch = insert_positions if text.attn_mask is None else stretch_positions
         text.positional_embedding = nn.Parameter(stretch(text.positional_embedding, length))
     if text.attn_mask is not None:
-        text.attn_mask = torch.full((length, length), float("-inf")).triu_(1)  # each token attends to earlier ones
+        text.attn_mask = torch.full((length, length), float("-inf")).triu_(1)  # no token attends to later ones
     text.context_length = model.context_length = length
 
 

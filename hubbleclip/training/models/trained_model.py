@@ -79,7 +79,8 @@ class TrainedModel:
             parts.append(self.loaded.encode_images(levels_b1hw).numpy())
         feat_nd = np.concatenate(parts)
         features: npt.NDArray[np.float32] = np.empty_like(feat_nd)
-        features[np.argsort(~is_text, kind="stable")] = feat_nd  # the texts come first in the parts
+        # `parts` has the features of all texts before those of pictures
+        features[np.argsort(~is_text, kind="stable")] = feat_nd
         return features
 
 

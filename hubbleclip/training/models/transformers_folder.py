@@ -30,7 +30,7 @@ from hubbleclip.training.models.model_folder import (
 PROCESSORS = ("preprocessor_config.json", "processor_config.json")
 """Files of the image processor; transformers 5 writes the processor as a part of the second file."""
 QUERY, SKIPPED = ".q_proj.", re.compile(r"\.[kv]_proj\.|position_ids$")
-"""Name of the weights of queries, with which those of keys and values are joined, and names that are skipped."""
+"""Part of the names of query weights, to which key and value weights are joined; pattern of the names to skip."""
 LAYERS = {
     "ln_1.": "layer_norm1.",
     "ln_2.": "layer_norm2.",
@@ -55,7 +55,7 @@ CLIP_NAMES = {
 }
 """Parts of the names of open_clip's weights, and what they are in a `CLIPModel`; they are replaced in this order."""
 PROJECTIONS = ("visual.proj", "text_projection")
-"""Weights that a `CLIPModel` has transposed."""
+"""Weights that are stored transposed in a `CLIPModel`."""
 SIGLIP_TEXT = {
     "text.token_embedding.": "text_model.embeddings.token_embedding.",
     "text.positional_embedding": "text_model.embeddings.position_embedding.weight",
@@ -103,11 +103,11 @@ def converted(folder: Path) -> TemporaryDirectory[str]:
         check_weights(path)
         state |= load_file(path)
     if not state:
-        raise ValueError("it has no weights in model.safetensors or the files of its index")
+        raise ValueError("the folder has no weights in model.safetensors or the files of its index")
     made, is_clip = TemporaryDirectory(), config.model_type == "clip"
     if is_clip and config.text_config.vocab_size != CLIP_WORDS:
         words = f"{config.text_config.vocab_size} tokens instead of {CLIP_WORDS}"
-        raise ValueError(f"its vocabulary is not that of CLIP: it has {words}")
+        raise ValueError(f"the vocabulary is not that of CLIP: there are {words}")
     save_file((clip_weights if is_clip else siglip_weights)(state), Path(made.name, "open_clip_model.safetensors"))
     if not is_clip:
         AutoTokenizer.from_pretrained(folder).save_pretrained(made.name)
