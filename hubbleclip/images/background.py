@@ -14,7 +14,7 @@ STEP_PX = 2
 """Distance in pixels between the sampled pixels; noise of drizzled pixels is not correlated at this distance."""
 PER_SIDE = BLOCK_PX // STEP_PX
 MIN_SAMPLES = 12
-"""Minimum number of valid samples of a block; the values of a neighbour are used for a block with fewer."""
+"""Minimum number of valid samples of a block; a block with fewer gets the values of a neighbouring block."""
 MIDMEAN_TO_SIGMA = 1 / (0.6934 * 1.5**0.5)
 """Ratio of the sigma of normal noise to the midmean of |v[x] - (v[x - step] + v[x + step]) / 2|.
 

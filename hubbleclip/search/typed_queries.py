@@ -29,7 +29,7 @@ MAX_WORDS, MAX_LETTERS, MAX_NAME_WORDS = 16, 300, 4
 TAKEN, QUOTE = "\ue000", "\ue001"
 """Characters that replace a recognised part of a text, and that enclose the number of a part that stays text."""
 Change = dict[str, Any]
-"""Values of parameters; those of a list are appended."""
+"""Values that a part of a text sets, by parameter; those of a list parameter are appended to its values."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

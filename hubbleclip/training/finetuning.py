@@ -59,8 +59,7 @@ def layer_depths(names: Sequence[str]) -> dict[str, int]:
     Modules after the last layer are one deeper than that layer.
     """
     numbers = {name: int(match[1]) for name in names if (match := LAYER.search(name))}
-    # ResNets number layers from 1
-    depths = {number: depth for depth, number in enumerate(sorted(set(numbers.values())), 1)}
+    depths = {number: depth for depth, number in enumerate(sorted(set(numbers.values())), 1)}  # ResNets count from 1
     layers = {name: depths[number] for name, number in numbers.items()}
     first = next((i for i, name in enumerate(names) if name in layers), 0)
     top = max(layers.values(), default=0) + 1

@@ -55,8 +55,8 @@ class ContrastiveGradients:
         self, micro_batches: Sequence[tuple[Tensor, Tensor]], group_ids: Tensor, seed: Seed
     ) -> dict[str, Tensor]:
         """Backpropagate one micro-batch at a time, from feature gradients that are computed first (GradCache)."""
-        # 1. compute the features of all rows; the graph of each micro-batch is discarded, to save memory. It is made
-        # nevertheless: without a graph, a compiled model may draw other dropout than in step 3
+        # 1. compute the features of all rows; the graph of each micro-batch is discarded, to save memory. The graph is
+        # made nevertheless, because without one a compiled model may draw other dropout than in step 3
         with self._no_sync():
             parts = [
                 tuple(part.detach() for part in self._features(*inputs, (*seed, k)))

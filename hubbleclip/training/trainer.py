@@ -109,7 +109,7 @@ class Trainer:
 
     def _backward(self, batch: TrainBatch) -> dict[str, Tensor]:
         """Augment the batch on the device and accumulate its gradients in `grad` of the parameters."""
-        seed = self.settings.seed, self.step, self.world.rank  # a resumed run then draws the same dropout
+        seed = self.settings.seed, self.step, self.world.rank  # so that a resumed run draws the same dropout
         batch = batch._replace(tokens_bl=self.loaded.trim_padding(batch.tokens_bl))
         tiles, theta, gain, tokens, group_ids = (part.to(self.world.device, non_blocking=True) for part in batch)
         images = self.loaded.normalise(render_views(tiles, theta, gain, self.loaded.image_size))

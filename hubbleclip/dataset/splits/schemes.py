@@ -43,7 +43,7 @@ Scheme = Callable[[Material, Tile, SplitSettings], bool | None]
 
 
 def by_instrument(material: Material, tile: Tile, settings: SplitSettings) -> bool | None:
-    """Hold out the tiles of the instruments that match `test_instruments`, in upper or lower case."""
+    """Hold out the tiles of the instruments that match `test_instruments`; case is ignored."""
     name = (material.instrument_of(tile) or "").upper()
     return any(fnmatchcase(name, pattern.upper()) for pattern in settings.test_instruments) if name else None
 

@@ -79,8 +79,7 @@ class TrainedModel:
             parts.append(self.loaded.encode_images(levels_b1hw).numpy())
         feat_nd = np.concatenate(parts)
         features: npt.NDArray[np.float32] = np.empty_like(feat_nd)
-        # `parts` has the features of all texts before those of pictures
-        features[np.argsort(~is_text, kind="stable")] = feat_nd
+        features[np.argsort(~is_text, kind="stable")] = feat_nd  # `feat_nd` has all texts first, then the pictures
         return features
 
 
