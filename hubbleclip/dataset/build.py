@@ -80,7 +80,7 @@ COUNTED = ("split", "count_all", "proposal_id_count_distinct", "group_id_count_d
 Plan = dict[str, list[Sample]]
 """Samples of each shard, in the order of the tar, by shard name."""
 PackedShard = shard_writer.ShardFile | TileFileError
-"""Properties of a written shard, or the error that names the damaged tiles because of which it was not written."""
+"""Properties of a written shard; if it was not written, the error that names the damaged tiles."""
 Sizes = Mapping[str, int]
 """Size in bytes of each sample in a tar, by tile id."""
 Sidecars = Mapping[str, bytes]

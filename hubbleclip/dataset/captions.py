@@ -35,7 +35,7 @@ PLACEHOLDER_WORDS = frozenset(
         "title to unavailable undefined unknown was will withheld yet",
     )
 )
-"""Words, in lower case, of which placeholders such as "Abstract not available" and "To be supplied" consist."""
+"""Words, in lower case, that placeholders such as "Abstract not available" and "To be supplied" consist of."""
 WORD = re.compile(r"[^\W_]+")
 
 ABBREVIATIONS = frozenset(

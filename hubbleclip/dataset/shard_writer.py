@@ -144,7 +144,7 @@ def packed_size_bytes(sample: Sample, sidecar_bytes: int, png_bytes: int) -> int
 
 
 def read_intact_png(tile_id: str, png_sha256: str, read_png: ReadPng) -> bytes | None:
-    """Read a tile's encoded image; None if it is missing or its hash differs."""
+    """Read a tile's encoded image; None if the image is missing or its hash is not the recorded one."""
     try:
         png = read_png(tile_id)
     except OSError as error:

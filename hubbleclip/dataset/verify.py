@@ -128,7 +128,9 @@ def _wrong_facts(info: DatasetInfo) -> Iterator[str]:
 
 
 def _shard_faults(info: DatasetInfo, shard: Row, *, has_rows: bool) -> Iterator[str]:
-    """Find the faults of a shard: those of samples if the manifest has sound rows, or else of the whole file."""
+    """Find the faults of a shard: those of its samples if the manifest's rows are valid, or else those of the whole
+    file.
+    """
     address = info.addresses[shard["shard"]]
     data = memoryview(open_storage(address).read(address))
     faults: list[str] = []

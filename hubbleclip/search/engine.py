@@ -221,7 +221,7 @@ class Search:
         return ids[at - 1] if at else None, ids[at + 1] if at + 1 < len(ids) else None
 
     def _asked(self, params: SearchParams | None) -> Query:
-        """Return a search of the newest state, with what is recognised in its texts; by default, all tiles."""
+        """Return the query of a search, understood in the newest state; by default, a query for all tiles."""
         asked = Query(opened=self.opened, params=params or SearchParams(), elsewhere=self._ask_elsewhere)
         return asked.understood()
 

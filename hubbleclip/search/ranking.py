@@ -235,7 +235,7 @@ class Query:
     elsewhere: Callable[[str], Position | None] | None
 
     def understood(self) -> Query:
-        """Return the search with what is recognised in its texts as parameters."""
+        """Return the search in which everything recognised in the texts has become a parameter."""
 
         def has_place(name: str) -> bool:
             try:
@@ -303,7 +303,7 @@ class Query:
             depth *= DEPTH_FACTOR
 
     def _sorted(self, ranking: Ranking, depth: int) -> Ranking:
-        """Sort the best `depth` tiles of a ranking by something else than their scores."""
+        """Sort the best `depth` tiles of a ranking by another property than their scores."""
         key_n: npt.NDArray[np.float64 | np.int64]
         if self.params.sort is Sort.RANDOM:
             key_n = np.random.default_rng(self.params.seed).random(len(self.mask_n))

@@ -39,7 +39,7 @@ BENCHMARK_SHARE = 0.1
 """Share of the programmes that the benchmark draws."""
 
 Scheme = Callable[[Material, Tile, SplitSettings], bool | None]
-"""Function that returns whether a tile is held out for test, or None if the property it needs is unknown."""
+"""Function that returns whether a tile is held out for test, or None if a property that the scheme needs is unknown."""
 
 
 def by_instrument(material: Material, tile: Tile, settings: SplitSettings) -> bool | None:
