@@ -31,7 +31,7 @@ def principal_axes(feat_nd: Floats) -> tuple[Floats, Floats, Floats]:
     """Find the mean (d,) of features, their first two principal axes (2, d), and each one's share of the variance."""
     mean_d = feat_nd.mean(axis=0)
     _, singular_k, axes_kd = np.linalg.svd(feat_nd - mean_d, full_matrices=False)
-    # The sign of an axis is arbitrary. Its largest loading is made positive, so that the map is reproducible.
+    # The sign of an axis is arbitrary. The axis's largest loading is made positive, so that the map is reproducible.
     signs_2 = np.sign(axes_kd[np.arange(2), np.abs(axes_kd[:2]).argmax(axis=1)])
     shares_2 = singular_k[:2] ** 2 / max(np.sum(singular_k**2), 1e-12)
     return mean_d, axes_kd[:2] * signs_2[:, None], shares_2

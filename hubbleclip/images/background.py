@@ -30,7 +30,8 @@ Background = tuple[NDArray[np.float32], NDArray[np.float32]]
 def block_background(data_yx: NDArray[np.float32], valid_yx: NDArray[np.bool_], lag_px: int = 1) -> Background:
     """Estimate level and noise of the background in each block.
 
-    The noise is that of second differences of pixels `lag_px` apart in a row, in which a linear gradient cancels.
+    The noise is estimated from second differences of pixels of one row that are `lag_px` apart; a linear gradient
+    cancels.
     """
     strips = [
         _sample_strip(data_yx[top : top + STRIP_ROWS], valid_yx[top : top + STRIP_ROWS], lag_px)

@@ -27,7 +27,7 @@ LONG_PASS_NM = {"F200LP": 488.0, "F350LP": 585.0, "F600LP": 744.0, "F785LP": 866
 Sources: WFC3 Instrument Handbook (IHB), tables 6.2 and 7.2; ACS IHB, table 5.1; WFPC2 IHB, table 3.1.
 """
 FILTER_KEYWORDS = (("FILTER",), ("FILTER1", "FILTER2"), ("FILTNAM1", "FILTNAM2"))
-"""Groups of filter keywords in the order to try: the keyword of WFC3, NICMOS and STIS, those of ACS, those of WFPC2.
+"""Groups of filter keywords in the order to try: those of WFC3, NICMOS and STIS; of ACS; of WFPC2.
 
 WFPC2 headers have FILTER1 too, but its value is the number of a wheel position.
 """

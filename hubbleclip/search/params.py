@@ -130,7 +130,7 @@ LISTS: set[str] = {
 
 
 TEXTS = {"q", "not", "without", "abstract_of", "selection"} | {one.name for one in FILTERS if one.kind is str}
-"""Names of the parameters that may be empty everywhere."""
+"""Names of the parameters that may be empty even if `is_strict` is true."""
 NAMES = sorted({info.alias or field for field, info in _WithFilters.model_fields.items()} | {"format"})
 """Names of all parameters; the error for an unknown name proposes the nearest of them."""
 

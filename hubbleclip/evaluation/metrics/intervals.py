@@ -21,9 +21,11 @@ MODEL_WEIGHT = 8.0
 """Weight of the variance that follows from sizes and correlation. The weight of the resampled variance is the number of
 misses in units of independent values."""
 PRIOR_CORRELATION, PRIOR_WEIGHT = 0.55, 0.4
-"""Assumed correlation of the values of a group, and its weight; that of the estimated one is the number of misses."""
+"""Assumed correlation of the values of a group, and its weight; the weight of the estimated one is the number of
+misses.
+"""
 MIN_VARIANCE = 1e-6
-"""Variance of values below which they count as equal, which says nothing about their spread."""
+"""Values with a smaller variance count as equal; so small a variance says nothing about their spread."""
 PSEUDO_DIFFERENCES = 0.5
 """Number of groups that are added to each of the four outcomes of a pair of scorers (Agresti & Min 2005)."""
 

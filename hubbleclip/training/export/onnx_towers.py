@@ -19,7 +19,7 @@ from hubbleclip.training.models.builder import LoadedModel
 
 IMAGE_FILE, TEXT_FILE = "image_tower.onnx", "text_tower.onnx"
 MAX_INLINE_BYTES = 1_800_000_000
-"""Size of the weights above which they are in a file of their own; an ONNX file has at most 2 GiB."""
+"""Weights larger than this are written to a separate file, because an ONNX file has at most 2 GiB."""
 
 
 class Tower(nn.Module):

@@ -62,7 +62,7 @@ KNOWN_KEYS = {
     "act_kwargs": "approximate",
     "norm_kwargs": "eps",
 }
-"""Keys that open_clip knows, and one of ours, by the key of the object that holds them."""
+"""Keys that open_clip knows, and one key of this project, by the key of the object that holds them."""
 TEXT_KEYS = re.compile(
     "torch_dtype|position_embedding_type|tokenizer_class|name_or_path|padding_side|backend|processor_class"
     "|(tokenizer|vocab)_file|language_codes|truncation_(side|strategy)|special_tokens_map_file|errors|(src|tgt)_lang"

@@ -58,7 +58,7 @@ MAX_SEED, MAX_SELECTED, MAX_COMPARED = 10**6, 250, 4
 """Limits of a random seed, of the fields of a form that changes a selection, and of the tiles that are compared."""
 CHIP_NAMES = {"q": "", "like": "like tile", "unlike": "unlike tile", "abstract_of": "abstract of", "image": "picture"}
 CHIP_NAMES |= {one.name: one.label for one in FILTERS}
-"""What a part of a search is called on the page."""
+"""Name of each parameter of a search, as the page shows it."""
 CHIP_UNITS = {one.name: f" {one.unit}" for one in FILTERS if one.unit}
 CHIP_VALUES = {"true": "yes", "false": "no"}
 
