@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import ssl
 import threading
 import time
 
@@ -11,7 +12,9 @@ import requests
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
+from urllib3.exceptions import MaxRetryError, SSLError
 
+from hubbleclip.archives.http.client import is_unreachable, to_archive_error
 from hubbleclip.archives.http.rate_limit import (
     MAX_RETRY_AFTER_S,
     RateLimiter,
@@ -21,7 +24,7 @@ from hubbleclip.archives.http.rate_limit import (
 from hubbleclip.archives.http.response_errors import DamagedError, RefusedError
 from hubbleclip.archives.mast.client import MastClient
 from hubbleclip.config.settings import FetchSettings
-from hubbleclip.core.errors import ArchiveDownError, ArchiveError, ArchiveTimeoutError
+from hubbleclip.core.errors import ArchiveDownError, ArchiveError, ArchiveTimeoutError, ArchiveUnreachableError
 from tests.archives.conftest import make_transport
 from tests.bad_server import Respond, drip, drip_headers, give
 
@@ -206,3 +209,26 @@ def test_the_user_agent_names_the_contact(scripted) -> None:
 def test_a_contact_that_no_header_can_hold_is_refused(contact: str) -> None:
     with pytest.raises(ValidationError):
         FetchSettings(contact=contact)
+
+
+def test_a_certificate_that_cannot_be_verified_is_named() -> None:
+    cause = ssl.SSLCertVerificationError(1, "certificate verify failed")
+    cause.verify_message = "self-signed certificate"
+    error = requests.exceptions.SSLError(MaxRetryError(None, "/hst", SSLError(cause)))  # type: ignore[arg-type]
+    assert is_unreachable(error)
+    named = to_archive_error(error, "https://mast.example/hst")
+    assert isinstance(named, ArchiveUnreachableError)
+    assert str(named).startswith("the certificate of mast.example cannot be verified (self-signed certificate): ")
+    assert "REQUESTS_CA_BUNDLE" in str(named)
+
+
+@pytest.mark.parametrize(("scheme", "is_up"), [("http", False), ("https", False), ("https", True)])
+def test_a_proxy_that_fails_or_refuses_is_named(scripted, scheme: str, is_up: bool) -> None:
+    proxy = scripted(give(b"")).host if is_up else "127.0.0.1:9"  # the server does not know CONNECT
+    with pytest.raises(requests.exceptions.ProxyError) as caught:
+        requests.get(f"{scheme}://mast.example/hst", proxies={scheme: f"http://{proxy}"}, timeout=10)
+    named = to_archive_error(caught.value, f"{scheme}://mast.example/hst")
+    assert isinstance(named, ArchiveUnreachableError)
+    assert str(named).startswith("the proxy gives no connection to mast.example (")
+    assert ("Tunnel connection failed: 501" in str(named)) == is_up
+    assert "HTTPS_PROXY" in str(named)
