@@ -52,16 +52,12 @@ class StepReport:
     title: str
     total: int
     logged: float = field(default_factory=time.monotonic)
-    pace: Pace = field(init=False)
-
-    def __post_init__(self) -> None:
-        """Begin to measure the rate."""
-        self.pace = Pace(total=self.total)
+    pace: Pace = field(default_factory=Pace)
 
     def __call__(self, step: int, metrics: Mapping[str, float]) -> None:
         """Report a step."""
         self.pace.add(step)
-        steps = ", ".join(filter(None, (f"step {step} of {self.total}", self.pace.left)))
+        steps = ", ".join(filter(None, (f"step {step} of {self.total}", self.pace.left(self.total))))
         report_live(self.title, min(step, self.total - 1), self.total, f"{steps}, loss {metrics.get('loss', 0):.3g}")
         if time.monotonic() - self.logged > LOG_EVERY_S or step == self.total:
             self.logged = time.monotonic()

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
+from hubbleclip.archives.base import reject
 from hubbleclip.catalog.pending import to_records
 from hubbleclip.config.settings import FetchSettings, Settings
 from hubbleclip.core.errors import (
@@ -113,15 +114,8 @@ def rejection_of(step: Step, entity_id: str, error: Exception) -> Rejection:
     else:
         log.error("%s %s: unexpected failure in %s", step.entity, entity_id, step.stage, exc_info=error)
         reason, detail = UNEXPECTED, f"{type(error).__name__}: {error}"
-    return Rejection(
-        entity=step.entity,
-        entity_id=entity_id,
-        stage=step.stage,
-        reason=reason,
-        detail=detail[:MAX_DETAIL],
-        settings_digest=step.digest,
-        rejected_at=datetime.now(UTC),
-    )
+    about = {"reason": reason, "detail": detail[:MAX_DETAIL], "settings_digest": step.digest}
+    return reject(step.entity, entity_id, step.stage, **about)
 
 
 def write_with_retries(

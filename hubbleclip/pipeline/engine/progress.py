@@ -17,14 +17,13 @@ WINDOW_S = 60.0
 MIN_POINTS = 3
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(slots=True)
 class Pace:
     """Rate of finished items over the last minute, and the estimated remaining time.
 
     `points` are pairs of a time, in seconds of the monotonic clock, and the number of items finished by then.
     """
 
-    total: int
     points: deque[tuple[float, int]] = field(default_factory=deque)
 
     def add(self, done: int, now_s: float | None = None) -> None:
@@ -42,12 +41,11 @@ class Pace:
         (first_s, first), (last_s, last) = self.points[0], self.points[-1]
         return (last - first) / max(last_s - first_s, 1e-3)
 
-    @property
-    def left(self) -> str:
-        """Text of the time that remains, such as `40 s left`; empty if unknown."""
-        if not self.points or (self.rate <= 0 and self.points[-1][1] < self.total):
+    def left(self, total: int) -> str:
+        """Text of the time until `total` items are finished, such as `40 s left`; empty if unknown."""
+        if not self.points or (self.rate <= 0 and self.points[-1][1] < total):
             return ""
-        return f"{duration((self.total - self.points[-1][1]) / max(self.rate, 1e-9))} left"
+        return f"{duration((total - self.points[-1][1]) / max(self.rate, 1e-9))} left"
 
 
 def duration(seconds: float) -> str:
@@ -75,11 +73,10 @@ class Progress:
     rejected: int = 0
     waiting: int = 0
     logged: float = field(default_factory=time.monotonic)
-    pace: Pace = field(init=False)
+    pace: Pace = field(default_factory=Pace)
 
     def __post_init__(self) -> None:
         """Begin to measure the rate, and show an empty bar."""
-        self.pace = Pace(total=self.total)
         self.pace.add(0)
         report_live(self.name, 0, self.total, "begun")
 
@@ -97,10 +94,10 @@ class Progress:
     @property
     def text(self) -> str:
         """The counts, the rate and the estimated remaining time."""
-        left = f", {self.pace.left}" if self.pace.left else ""
         waiting = f", {self.waiting} wait for a later run" if self.waiting else ""
         counts = f"{self.done} of {self.total} done, {self.rejected} rejected{waiting}"
-        return f"{counts}, {self.pace.rate:.1f} per second{left}"
+        rate = f"{counts}, {self.pace.rate:.1f} per second"
+        return ", ".join(filter(None, (rate, self.pace.left(self.total))))
 
     def log(self) -> None:
         """Log the counts, the rate and the estimated remaining time."""
