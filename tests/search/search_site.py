@@ -1,8 +1,6 @@
 """A profile with a catalog, tiles on disk and a promoted run of a tiny model, for the tests of index and search."""
 
 import hashlib
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -152,12 +150,3 @@ def make_site(data: Path) -> Settings:
     add_tiles(settings, range(NUM_PROPOSALS), range(TILES_EACH))
     promote(settings, build(data / "dataset", num_groups=8, num_test_groups=3), steps=4)
     return settings
-
-
-@contextmanager
-def changed(path: Path, data: bytes) -> Iterator[None]:
-    """Give a file another content during a `with` block."""
-    before = path.read_bytes()
-    path.write_bytes(data)
-    yield
-    path.write_bytes(before)

@@ -154,26 +154,22 @@ def test_targets_of_the_catalog_and_positions_become_cones(search: Search) -> No
     assert (cone.ra_deg, cone.dec_deg) == pytest.approx(sky_of(3, 0))
     assert set(every(search, place="ngc103")) == {tile_id_of(3, number) for number in range(TILES_EACH)}
     assert search.resolve_target("10.5, -41", 0.2) == Cone(ra_deg=10.5, dec_deg=-41.0, radius_deg=0.2)
-    with pytest.raises(SearchError, match="no position"):
-        search.resolve_target("400 10")
 
 
-def test_many_threads_get_the_answers_of_one(site: Settings) -> None:
-    search = Search.open(site)
-    queries = [SearchParams(q=text, mode=mode, k=5) for text in ("galaxy", "comet", "dust") for mode in Mode]
-    with ThreadPoolExecutor(8) as pool:
-        found = list(pool.map(search.run, queries * 8))
-    assert found == [search.run(query) for query in queries] * 8
-
-
-def test_a_tile_that_left_the_catalog_is_not_found(own_site: Settings) -> None:
+def test_many_threads_get_the_answers_of_the_old_or_of_the_new_index(own_site: Settings) -> None:
     index(own_site)
-    with writing_catalog(Layout(own_site.root)) as catalog:
-        catalog.connection.execute(f"DELETE FROM tile WHERE tile_id = '{tile_id_of(0, 0)}'")
-        catalog.changed = True
-    found = every(Search.open(own_site), q="galaxy")
-    assert tile_id_of(0, 0) not in found
-    assert tile_id_of(0, 1) in found
+    search = Search.open(own_site)
+    queries = [SearchParams(q=text, mode=mode, k=50) for text in ("galaxy", "comet", "dust") for mode in Mode]
+    before = [search.run(query) for query in queries]
+    with ThreadPoolExecutor(8) as pool:
+        found = [pool.submit(search.run, query) for query in queries * 8]
+        add_tiles(own_site, range(8, 9), range(1))
+        found += [pool.submit(search.run, query) for query in queries * 8]
+        index(own_site)
+    after = [search.run(query) for query in queries]
+    assert before != after
+    for number, one in enumerate(found):
+        assert one.result().hits in [answers[number % len(queries)].hits for answers in (before, after)]
 
 
 def test_without_an_index_or_catalog_the_error_says_what_to_run(own_site: Settings, tmp_path: Path) -> None:

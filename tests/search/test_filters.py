@@ -265,17 +265,3 @@ def test_filters_admit_what_the_obvious_comparison_admits(tile_facts: TileFacts,
         )
     values = filters.filter_values() | ({"place": asdict(cone_of(filters))} if filters.place else {})
     assert tile_facts.admitted(values).tolist() == [n for n, fact in enumerate(FACTS) if admits(filters, fact)]
-
-
-@pytest.mark.parametrize("name", VALUES)
-def test_each_filter_alone_admits_some_tiles_and_rejects_others(tile_facts: TileFacts, name: str) -> None:
-    """The drawn cases mean something: no filter is drawn only where it admits all or nothing."""
-    found: set[bool] = set()
-
-    @given(value=VALUES[name])
-    def alone(value: Any) -> None:
-        filters = SearchParams(**{name: value})
-        found.update(admits(filters, fact) for fact in FACTS)
-
-    alone()
-    assert found == {True, False}

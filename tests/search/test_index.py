@@ -1,5 +1,8 @@
-"""The stage `index` embeds what the promoted model has not embedded yet, and nothing else."""
+"""The stage `index`: what is embedded, runs that are killed or run twice at once, and damaged files."""
 
+import shutil
+import subprocess
+import sys
 from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
@@ -7,17 +10,20 @@ from typing import Any
 
 import numpy as np
 import pytest
+from commands import environment
 from search_site import IDS, NOW, add_tiles, promote, settings_of, tile_id_of
 from small_dataset import build
 
 from hubbleclip.catalog.catalog import read_catalog
 from hubbleclip.catalog.pending import pending_tiles
 from hubbleclip.config.settings import Settings
-from hubbleclip.core.errors import EvaluationError, HubbleclipError
+from hubbleclip.core.errors import EvaluationError, HubbleclipError, SearchError
 from hubbleclip.core.layout import Layout
 from hubbleclip.pipeline import index as stage
 from hubbleclip.search.embedding import QueryModel
+from hubbleclip.search.engine import Search
 from hubbleclip.search.open_index import CurrentIndex, open_store, read_current
+from hubbleclip.search.params import SearchParams
 from hubbleclip.search.stores.base import VectorStore
 from hubbleclip.training.checkpoints import model_digest
 
@@ -28,7 +34,12 @@ def opened(settings: Settings) -> tuple[CurrentIndex, VectorStore]:
     return current, open_store(layout, current.model_digest)
 
 
-def files_of(settings: Settings) -> dict[str, tuple[int, int]]:
+def files_of(settings: Settings) -> dict[str, bytes]:
+    folder = Layout(settings.root).index
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def stamps_of(settings: Settings) -> dict[str, tuple[int, int]]:
     folder = Layout(settings.root).index
     return {str(path): (path.stat().st_ino, path.stat().st_mtime_ns) for path in folder.rglob("*") if path.is_file()}
 
@@ -50,9 +61,9 @@ def test_a_second_run_changes_no_file_and_new_tiles_alone_are_embedded(
     own_site: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stage.index(own_site)
-    before = files_of(own_site)
+    before = stamps_of(own_site)
     stage.index(own_site)
-    assert files_of(own_site) == before
+    assert stamps_of(own_site) == before
     add_tiles(own_site, range(2), range(6, 8))
     seen: list[str] = []
     embed = stage.embed_batch
@@ -66,7 +77,9 @@ def test_a_second_run_changes_no_file_and_new_tiles_alone_are_embedded(
     assert len(opened(own_site)[1].tile_ids) == 52
 
 
-def test_a_killed_run_keeps_what_it_has_written(own_site: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_killed_run_keeps_what_it_has_written_and_the_next_makes_the_same_files(
+    own_site: Settings, made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     embed = stage.embed_batch
 
     def failing(batch: Sequence[stage.StoredTile], **more: Any) -> object:
@@ -83,10 +96,11 @@ def test_a_killed_run_keeps_what_it_has_written(own_site: Settings, monkeypatch:
     kept = open_store(layout, folder.name).tile_ids.to_pylist()
     assert 0 < len(kept) < 48
     assert not layout.current_index.exists()  # no search answers from half an index
-    stage.index(own_site)
-    ids = opened(own_site)[1].tile_ids.to_pylist()
-    assert ids == sorted(ids)
-    assert len(ids) == 48
+    undisturbed = settings_of(shutil.copytree(made, tmp_path / "undisturbed"))
+    for settings in (own_site, undisturbed):
+        stage.index(settings, batch_size=5, append_rows=10)
+    assert files_of(own_site) == files_of(undisturbed)
+    assert opened(own_site)[1].tile_ids.to_pylist() == sorted(IDS)
 
 
 def test_the_same_tiles_give_the_same_files_whatever_the_number_of_workers(own_site: Settings) -> None:
@@ -139,3 +153,55 @@ def test_without_a_promoted_run_nothing_is_indexed(tmp_path: Path, caplog: pytes
     stage.index_promoted(settings)
     assert "nothing is indexed" in caplog.text
     assert not Layout(settings.root).index.exists()
+
+
+QUERY = SearchParams(q="galaxy", k=5)
+
+
+@pytest.mark.nightly
+def test_two_runs_at_once_make_the_index_of_one(own_site: Settings, made: Path, tmp_path: Path) -> None:
+    code = (
+        "import sys; from hubbleclip.config.settings import read_settings; from hubbleclip.pipeline.index import index"
+    )
+    code += '; index(read_settings("demo", {"data": sys.argv[1]}))'
+    words = [sys.executable, "-c", code, str(own_site.data)]
+    runs = [subprocess.Popen(words, stderr=subprocess.PIPE, text=True, env=environment()) for _ in range(2)]
+    errors = [run.communicate()[1] for run in runs]
+    assert 0 in {run.returncode for run in runs}
+    for run, text in zip(runs, errors, strict=True):
+        assert run.returncode == 0 or "the catalog is being written by process" in text.strip().splitlines()[-1]
+    stage.index(undisturbed := settings_of(shutil.copytree(made, tmp_path / "undisturbed")))
+    assert files_of(own_site) == files_of(undisturbed)
+
+
+def flipped(data: bytes, position: int) -> bytes:
+    return data[:position] + bytes([data[position] ^ 1]) + data[position + 1 :]
+
+
+@pytest.mark.parametrize("pattern", ["current.json", "*/index.json", "*/*.f16", "*/*.i8", "*/*.parquet"])
+def test_a_damaged_index_is_one_line_and_the_old_one_answers_where_it_is_open(own_site: Settings, pattern: str) -> None:
+    stage.index(own_site)
+    search = Search.open(own_site)
+    expected = search.run(QUERY).hits
+    add_tiles(own_site, range(2), range(6, 7))
+    stage.index(own_site)
+    path = max(Layout(own_site.root).index.glob(pattern))  # of the segments, the new one
+    content = path.read_bytes()
+    places = (min(100, len(content) // 2), len(content) - 9)  # among ids, features or codes, and at the end
+    for damaged in (*(flipped(content, place) for place in places), content[:-9], b"", None):
+        path.unlink(missing_ok=True)
+        if damaged is not None:
+            path.write_bytes(damaged)
+        assert search.run(QUERY).hits == expected
+        with pytest.raises(SearchError, match="hubbleclip index") as error:
+            Search.open(own_site)
+        assert damaged is None or path.name in str(error.value)
+        assert "\n" not in str(error.value)
+
+
+def test_an_index_without_its_folder_is_one_line(own_site: Settings) -> None:
+    stage.index(own_site)
+    layout = Layout(own_site.root)
+    shutil.rmtree(layout.model_index(read_current(layout).model_digest))
+    with pytest.raises(SearchError, match="0 of 48 tiles: run `hubbleclip index`"):
+        Search.open(own_site)

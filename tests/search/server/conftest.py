@@ -8,7 +8,7 @@ import pytest
 import uvicorn
 from search_site import IDS, settings_of
 from starlette.testclient import TestClient
-from web_search import EVIL, service_of
+from web_search import EVIL, client_of, service_of
 
 from hubbleclip.catalog.working_copy import writing_catalog
 from hubbleclip.config.settings import Settings
@@ -33,8 +33,7 @@ def search(site: Settings, tmp_path_factory: pytest.TempPathFactory) -> Search:
 
 @pytest.fixture
 def client(search: Search) -> Iterator[TestClient]:
-    app = create_app(service_of(search), Access())
-    with TestClient(app, base_url="http://localhost:8765", follow_redirects=False) as client:
+    with client_of(service_of(search)) as client:
         yield client
 
 

@@ -33,11 +33,7 @@ def call(search: Search):
 
 
 def test_the_tools_are_listed_as_reading(search: Search) -> None:
-    async def ask():
-        async with Client(make_agent_server(lambda: search, search._layout, explain)) as client:
-            return (await client.list_tools()).tools
-
-    tools = asyncio.run(ask())
+    tools = asyncio.run(make_agent_server(lambda: search, search._layout, explain).list_tools())
     assert {tool.name for tool in tools} == {"search", "tile", "explain", "sql"}
     assert all(tool.description and tool.annotations.read_only_hint for tool in tools)
 

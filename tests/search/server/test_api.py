@@ -12,13 +12,11 @@ from astropy.io.votable.ucd import check_ucd
 from astropy.table import Table
 from search_site import IDS
 from starlette.testclient import TestClient
-from web_search import service_of
+from web_search import client_of, service_of
 
 from hubbleclip.search.engine import Search
 from hubbleclip.search.export import COLUMNS, FORMATS
-from hubbleclip.search.server.application import create_app
 from hubbleclip.search.server.search_service import WorkQueue
-from hubbleclip.search.server.security import Access
 
 MODEL = "hubbleclip-tiny"
 
@@ -132,8 +130,7 @@ def test_a_wrong_body_is_refused(body: dict | str, fault: str, client: TestClien
 
 @pytest.mark.parametrize("parameters", [{"format": "csv"}, {"format": "images"}, {"k": 201}])
 def test_a_long_answer_leaves_the_queue_to_the_searches(parameters: dict, search: Search) -> None:
-    app = create_app(service_of(search, queue=WorkQueue(max_waiting=0)), Access())
-    with TestClient(app, base_url="http://localhost") as client:
+    with client_of(service_of(search, queue=WorkQueue(max_waiting=0))) as client:
         assert client.get("/api/v1/search", params=parameters).status_code == 200
         assert client.post("/api/v1/search", json=parameters).status_code == 200
         assert client.get("/api/v1/search").status_code == 503

@@ -1,31 +1,36 @@
-"""Pictures of tiles: outside the queue of the searches, small where a page shows many, and kept by the browser."""
+"""Pictures and cut-outs of tiles: outside the queue of the searches, with their positions, by ranges of a file at MAST."""
 
 import io
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from astropy.io import fits
-from bs4 import BeautifulSoup
+from astropy.wcs import WCS
 from PIL import Image
 from pyavm import AVM
 from search_site import IDS, NUM_TILES, SIZE_PX
 from starlette.testclient import TestClient
-from web_search import service_of
+from web_search import client_of, service_of, soup
 
+from hubbleclip.archives.mast.remote_file import BLOCK_BYTES, open_remote
+from hubbleclip.cli.serving import MAX_CUTOUT_BYTES
+from hubbleclip.config.settings import FetchSettings
+from hubbleclip.core.errors import DownloadError, ImageError
 from hubbleclip.images.wcs import parse_wcs
+from hubbleclip.search.cutout import cut_out
 from hubbleclip.search.engine import Search
-from hubbleclip.search.server.application import create_app
 from hubbleclip.search.server.pictures import thumbnail
 from hubbleclip.search.server.search_service import WorkQueue
-from hubbleclip.search.server.security import Access
+from tests.bad_server import BadServer, give, give_range
 
 NAMES = ("image.png", "thumbnail.jpg")
 
 
 def test_pictures_come_while_the_queue_is_full(search: Search) -> None:
-    app = create_app(service_of(search, queue=WorkQueue(max_waiting=0)), Access())
-    with TestClient(app, base_url="http://localhost:8765") as client, ThreadPoolExecutor(16) as threads:
+    with client_of(service_of(search, queue=WorkQueue(max_waiting=0))) as client, ThreadPoolExecutor(16) as threads:
         assert client.get("/api/v1/search").status_code == 503
         urls = [f"/api/v1/tiles/{tile_id}/{name}" for tile_id in IDS for name in NAMES]
         assert [answer.status_code for answer in threads.map(client.get, urls)] == [200] * 2 * NUM_TILES
@@ -73,8 +78,7 @@ def test_a_cutout_is_of_the_archive_where_it_may_be_asked_or_else_its_address(
         content.seek(0)
         return content
 
-    app = create_app(service_of(search, open_remote=open_remote), Access())
-    with TestClient(app, base_url="http://localhost") as other:
+    with client_of(service_of(search, open_remote=open_remote)) as other:
         answer = other.get(url)
     (cut,) = fits.open(io.BytesIO(answer.content))
     assert cut.shape == (SIZE_PX, SIZE_PX)
@@ -83,8 +87,7 @@ def test_a_cutout_is_of_the_archive_where_it_may_be_asked_or_else_its_address(
 
 
 def test_a_page_of_hits_has_thumbnails(client: TestClient) -> None:
-    page = BeautifulSoup(client.get("/?group=none").text, "html.parser")
-    urls = [picture["src"] for picture in page.select(".picture img")]
+    urls = [picture["src"] for picture in soup(client, "/?group=none").select(".picture img")]
     assert len(urls) == 24
     assert all(url.endswith(".jpg") for url in urls)
     assert Image.open(io.BytesIO(client.get(urls[0]).content)).format == "JPEG"
@@ -93,3 +96,90 @@ def test_a_page_of_hits_has_thumbnails(client: TestClient) -> None:
 def test_a_thumbnail_of_a_large_tile_is_small(tmp_path) -> None:
     Image.linear_gradient("L").resize((1024, 1024)).save(tmp_path / "a.png")
     assert Image.open(io.BytesIO(thumbnail(tmp_path / "a.png"))).size == (224, 224)
+
+
+URI = "mast:HST/product/a_drz.fits"
+
+
+def header() -> fits.Header:
+    """A WCS with distortion, turned by 30 degrees."""
+    wcs = WCS(naxis=2)
+    wcs.wcs.ctype, wcs.wcs.crval, wcs.wcs.crpix = ["RA---TAN-SIP", "DEC--TAN-SIP"], [83.8, -5.4], [200.5, 150.5]
+    wcs.wcs.cd = np.array([[-0.866, 0.5], [0.5, 0.866]]) * 0.05 / 3600
+    made = wcs.to_header()
+    for key, value in {"A_ORDER": 2, "B_ORDER": 2, "A_2_0": 1e-5, "B_0_2": -2e-5}.items():
+        made[key] = value
+    return made
+
+
+def fits_bytes(data: np.ndarray) -> bytes:
+    content = io.BytesIO()
+    hdus = [fits.PrimaryHDU(), fits.ImageHDU(data, header(), name="SCI")]
+    hdus[1].header["BUNIT"] = "ELECTRONS/S"
+    fits.HDUList(hdus).writeto(content)
+    return content.getvalue()
+
+
+def facts(**changes: Any) -> dict[str, Any]:
+    return {"chip": 1, "y0": 40, "x0": 90, "size_px": 64, "shrink": None, "product_uri": URI} | changes
+
+
+@pytest.fixture(scope="module")
+def data_yx() -> np.ndarray:
+    return np.random.default_rng(3).normal(size=(300, 400)).astype(np.float32)
+
+
+@pytest.mark.parametrize(
+    ("changes", "side"), [({}, 64), ({"y0": -20, "x0": 380}, 64), ({"y0": 0, "x0": 0, "shrink": 4.68}, 300)]
+)
+def test_a_cutout_has_the_pixels_and_the_sky_of_its_file(
+    changes: dict[str, Any], side: int, data_yx: np.ndarray, tmp_path: Path
+) -> None:
+    path = tmp_path / "a_drz.fits"
+    path.write_bytes(fits_bytes(data_yx))
+    asked = facts(**changes)
+    ((cut,),) = [fits.open(io.BytesIO(cut_out(path, asked)))]
+    padded = np.pad(data_yx, 500, constant_values=np.nan)
+    expected = padded[asked["y0"] + 500 :, asked["x0"] + 500 :][:side, :side]
+    np.testing.assert_array_equal(cut.data, expected)
+    x, y = np.array([0, side - 1.0, 10]), np.array([5, side - 1.0, 0])
+    whole, part = WCS(fits.open(path)[1].header), WCS(cut.header)
+    found = part.pixel_to_world(x, y).separation(whole.pixel_to_world(x + asked["x0"], y + asked["y0"]))
+    assert found.mas.max() < 1e-3
+    assert cut.header["BUNIT"] == "ELECTRONS/S"
+    assert URI in str(cut.header["HISTORY"])
+
+
+def test_a_plane_of_a_cube_of_integers_is_cut(tmp_path: Path) -> None:
+    cube = np.arange(2 * 80 * 90, dtype=np.int16).reshape(2, 80, 90)
+    (tmp_path / "a_c0f.fits").write_bytes(fits_bytes(cube))
+    (cut,) = fits.open(io.BytesIO(cut_out(tmp_path / "a_c0f.fits", facts(chip=1001, y0=10, x0=70))))
+    np.testing.assert_array_equal(cut.data[:, :20], cube[1, 10:74, 70:])
+    assert not cut.data[:, 20:].any()
+
+
+def test_a_cutout_too_large_for_memory_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ImageError, match="5000 x 5000"):
+        cut_out(tmp_path / "missing.fits", facts(size_px=5000))
+
+
+def remote(server: BadServer, max_bytes: int = MAX_CUTOUT_BYTES):
+    return open_remote(FetchSettings(requests_per_s=1000), server.url, URI, max_bytes)
+
+
+def test_a_cutout_by_ranges_is_that_of_the_whole_file_and_reads_a_part_of_it() -> None:
+    large = np.arange(1200 * 4211, dtype=np.float32).reshape(1200, 4211)  # as wide as an image of ACS/WFC
+    body = fits_bytes(large)
+    with BadServer(give_range(body)) as server:
+        content = cut_out(remote(server), facts(y0=600, x0=700, size_px=512))
+        assert len(server.seen) < 12 < len(body) / BLOCK_BYTES
+        (cut,) = fits.open(io.BytesIO(content))
+        np.testing.assert_array_equal(cut.data, large[600:1112, 700:1212])
+        with pytest.raises(DownloadError, match="more bytes than allowed"):
+            cut_out(remote(server, 2 * BLOCK_BYTES), facts(y0=0, x0=0, size_px=1000))
+
+
+@pytest.mark.parametrize(("respond", "word"), [(give(b"x"), "no ranges"), (give(b"", 404), "404")])
+def test_a_server_without_ranges_or_the_file_is_one_line(respond, word: str) -> None:
+    with BadServer(respond) as server, pytest.raises(DownloadError, match=word):
+        remote(server)

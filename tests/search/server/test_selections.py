@@ -10,16 +10,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from bs4 import BeautifulSoup
 from search_site import IDS
 from starlette.testclient import TestClient
-from web_search import service_of
+from web_search import client_of, service_of, soup
 
 from hubbleclip.core.errors import SearchError
 from hubbleclip.search.engine import Search
 from hubbleclip.search.params import SearchParams
 from hubbleclip.search.selections import change_selection, read_selections
-from hubbleclip.search.server.application import create_app
 from hubbleclip.search.server.security import check_access
 
 
@@ -33,8 +31,7 @@ def selected(client: TestClient, search: Search) -> Iterator[Path]:
 
 
 def names(client: TestClient, url: str) -> list[str]:
-    page = BeautifulSoup(client.get(url).text, "html.parser")
-    return sorted(box["value"] for box in page.select(".tile [name=tile]"))
+    return sorted(box["value"] for box in soup(client, url).select(".tile [name=tile]"))
 
 
 def test_a_selection_is_a_filter_that_grows_shrinks_has_a_note_and_ends(client: TestClient, selected: Path) -> None:
@@ -51,7 +48,7 @@ def test_a_selection_is_a_filter_that_grows_shrinks_has_a_note_and_ends(client: 
         assert client.post("/selections", data={"name": "arcs"} | data).status_code == 303
     expected = {"tile_ids": [IDS[3], IDS[5], IDS[9]], "note": "to be <observed> again"}
     assert json.loads(selected.read_text()) == {"arcs": expected}
-    page = BeautifulSoup(client.get("/selections").text, "html.parser")
+    page = soup(client, "/selections")
     assert page.select_one("h2").text.split() == ["arcs", "3", "tiles"]
     assert page.select_one("textarea").text == "to be <observed> again"
     client.post("/selections", data={"name": "arcs", "action": "delete"})
@@ -82,12 +79,11 @@ def test_a_selection_that_cannot_be_is_refused(
 
 
 def test_a_public_server_shows_selections_and_refuses_changes(search: Search, selected: Path) -> None:
-    before, app = selected.read_bytes(), create_app(service_of(search), check_access("0.0.0.0", None, True))
-    with TestClient(app, base_url="http://search.example") as client:
+    before = selected.read_bytes()
+    with client_of(service_of(search), check_access("0.0.0.0", None, True)) as client:
         assert "arcs" in client.get("/selections").text
         for url in ("/selections", "/?selection=arcs"):
-            page = BeautifulSoup(client.get(url).text, "html.parser")
-            assert page.select("[name=action], [name=note], [name=name]") == []
+            assert soup(client, url).select("[name=action], [name=note], [name=name]") == []
         for action in ("add", "remove", "note", "delete"):
             refused = client.post("/selections", data={"name": "arcs", "tile": IDS[3], "action": action})
             assert refused.status_code == 403
@@ -102,7 +98,7 @@ def test_changes_at_one_time_are_all_kept(tmp_path: Path) -> None:
 
 
 def test_two_to_four_tiles_are_compared(client: TestClient, search: Search) -> None:
-    page = BeautifulSoup(client.get("/compare", params={"tile": IDS[5:8]}).text, "html.parser")
+    page = soup(client, f"/compare?tile={'&tile='.join(IDS[5:8])}")
     assert [link["href"] for link in page.select("thead a")] == [f"/tiles/{tile_id}" for tile_id in IDS[5:8]]
     rows = {row.th.text: [cell.text for cell in row.select("td")] for row in page.select("tbody tr")}
     assert rows["Filter"] == [search.tile(tile_id).facts["filter"] for tile_id in IDS[5:8]]

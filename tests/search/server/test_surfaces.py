@@ -1,21 +1,17 @@
 """Every filter is on every surface: page, chips, API, command, agents, Python and docs."""
 
-import asyncio
 import re
 from dataclasses import fields
 from datetime import date
 from pathlib import Path
 
 import pytest
-from bs4 import BeautifulSoup
-from mcp import Client
 from starlette.testclient import TestClient
+from web_search import soup
 
 from hubbleclip.catalog.tile_filters import FILTERS, Filter
 from hubbleclip.cli.searching import SearchOptions
-from hubbleclip.core.layout import Layout
-from hubbleclip.search.agents import make_agent_server
-from hubbleclip.search.engine import Search
+from hubbleclip.search.agents import search_signature
 from hubbleclip.search.export import COLUMNS
 from hubbleclip.search.params import SearchParams
 
@@ -28,24 +24,15 @@ def value_of(one: Filter) -> object:
     return {"place": "13 -30", "box": "1,2,3,4"}.get(one.name, VALUES[one.kind])
 
 
-def agents_parameters(search: Search) -> set[str]:
-    async def ask():
-        async with Client(make_agent_server(lambda: search, Layout(Path("none")), lambda tile_id: {})) as client:
-            return (await client.list_tools()).tools
-
-    tool = next(tool for tool in asyncio.run(ask()) if tool.name == "search")
-    return set(tool.input_schema["properties"])
-
-
-def test_every_surface_has_every_filter(client: TestClient, search: Search) -> None:
-    form = BeautifulSoup(client.get("/").text, "html.parser").select_one(".filters")
+def test_every_surface_has_every_filter(client: TestClient) -> None:
+    form = soup(client, "/").select_one(".filters")
     described = client.get("/api/v1/openapi.json").json()
     surfaces = {
         "page": {field["name"] for field in form.select("[name]")},
         "API": {parameter["name"] for parameter in described["paths"]["/api/v1/search"]["get"]["parameters"]},
         "JSON of the API": set(described["components"]["schemas"]["SearchBody"]["properties"]),
         "command": {field.name for field in fields(SearchOptions)},
-        "agents": agents_parameters(search),
+        "agents": set(search_signature().parameters),
         "Python": set(SearchParams.model_fields),
     }
     assert {surface: set(NAMES) - found for surface, found in surfaces.items() if set(NAMES) - found} == {}
@@ -76,6 +63,6 @@ def test_a_filter_is_the_same_from_each_caller_and_has_a_chip(one: Filter, clien
     params = SearchParams(**{one.name: value})
     options = SearchOptions(**{one.name: (value,) if one.is_list else value})
     assert options.params("").pairs() == params.model_copy(update={"k": 10}).pairs()
-    (chip,) = BeautifulSoup(client.get(params.url()).text, "html.parser").select(".chips a")
+    (chip,) = soup(client, params.url()).select(".chips a")
     assert one.label in chip.text
     assert one.unit in chip.text

@@ -1,20 +1,25 @@
-"""What a tile's page computes: positions, north, scale bar, links, region."""
+"""What pages compute: positions, north, scale bar, region, links, and the all-sky map with its coverage."""
 
 import math
+import re
 import shlex
 from itertools import pairwise
-from urllib.parse import parse_qs, urlsplit
+from pathlib import Path
 
 import numpy as np
 import pytest
 from astropy import units
+from astropy import units as u
 from astropy.coordinates import SkyCoord
 from astropy.wcs import WCS
+from mocpy import MOC
 from search_site import IDS, SCALE_ARCSEC, SIZE_PX, fits_header, geometry_at
+from starlette.testclient import TestClient
 
-from hubbleclip.missions.links import archive_links, sky_links
+from hubbleclip.missions.links import archive_links
 from hubbleclip.search.engine import Search
 from hubbleclip.search.server.pages import tile_view
+from hubbleclip.search.server.pages.sky_map import SCALE, draw_sky, hammer, write_moc
 from hubbleclip.search.server.pages.tile_view import NUM_GRID, sky_view
 
 
@@ -56,40 +61,26 @@ def test_a_bad_wcs_is_no_view(text: str) -> None:
     assert sky_view(text, SIZE_PX) is None
 
 
-def real(**changes: object) -> dict:
-    return {
-        "proposal_id": "hst:10003",
-        "obs_id": "j8xi0x010",
-        "product_uri": "mast:HST/product/j8xi0x010_drz.fits",
-        "ra_deg": 83.82,
-        "dec_deg": -5.39,
-        "pixel_scale_arcsec": 0.05,
-        "size_px": 224,
-    } | changes
-
-
-def test_links_lead_to_the_observation_the_programme_and_the_file() -> None:
-    observation, programme, file = archive_links(real())
-    assert parse_qs(urlsplit(observation.url).query) == {"mission": ["hst"], "dataid": ["J8XI0X010"]}
-    assert programme.url == "https://www.stsci.edu/hst-program-info/program/?program=10003"
-    assert parse_qs(urlsplit(file.url).query) == {"uri": ["mast:HST/product/j8xi0x010_drz.fits"]}
-    assert {urlsplit(link.url).scheme for link in archive_links(real()) + sky_links(real())} == {"https"}
-    assert "83.820000%20-5.390000" in sky_links(real())[0].url.replace("%2B", "+")
-
-
-def test_a_simulated_tile_has_no_links_to_the_archive() -> None:
-    assert archive_links(real(proposal_id="simulated:1")) == []
-    assert tile_view.download_command(real(proposal_id="simulated:1")) is None
-    assert sky_links(real(ra_deg=None)) == []
-
-
-def test_the_download_command_is_one_word_of_python_whatever_the_name() -> None:
-    words = shlex.split(tile_view.download_command(real()))
+def test_the_download_command_is_one_word_of_python_whatever_the_name_and_none_of_a_simulated_file() -> None:
+    real = {"proposal_id": "hst:10003", "obs_id": "j8xi0x010", "product_uri": "mast:HST/product/j8xi0x010_drz.fits"}
+    words = shlex.split(tile_view.download_command(real))
     assert words[:2] == ["python", "-c"]
     assert len(words) == 3
     compile(words[2], "command", "exec")
     for uri in ("mast:x'; rm -rf /", 'mast:x")', "mast:x\n", "mast:$(id)", "mast:a b", None):
-        assert tile_view.download_command(real(product_uri=uri)) is None
+        assert tile_view.download_command(real | {"product_uri": uri}) is None
+    assert archive_links(real | {"proposal_id": "simulated:1"}) == []
+    assert tile_view.download_command(real | {"proposal_id": "simulated:1"}) is None
+
+
+def test_other_filters_are_those_of_the_nearest_tiles_that_reach_the_centre(search: Search) -> None:
+    facts = search.tile(IDS[14]).facts | {"is_moving": False}
+    assert tile_view.other_filters(search, facts) == {}  # the next tile is 20 arcsec away
+    near = facts | {"pixel_scale_arcsec": 1.0}
+    ((name, found),) = tile_view.other_filters(search, near).items()
+    assert (name, found in (IDS[13], IDS[15])) == ("F814W;CLEAR2L", True)
+    for change in ({"is_moving": True}, {"ra_deg": None}, {"pixel_scale_arcsec": None}):
+        assert tile_view.other_filters(search, near | change) == {}
 
 
 def test_the_footprint_is_a_ds9_polygon(search: Search) -> None:
@@ -103,3 +94,68 @@ def test_the_footprint_is_a_ds9_polygon(search: Search) -> None:
     sides = [corners[a].separation(corners[b]).arcsec for a, b in pairwise((0, 1, 2, 3, 0))]
     assert sides == pytest.approx([SIZE_PX * SCALE_ARCSEC] * 4, rel=1e-3)
     assert tile_view.ds9_region(tile_id, {"corners_deg": []}) is None
+
+
+def test_east_is_left_north_is_up_and_areas_are_true() -> None:
+    x, y = hammer([0, 90, 270, 0, 0], [0, 0, 0, 45, -45])
+    assert (x[0], y[0]) == (0, 0)
+    assert x[1] < 0 < x[2]
+    assert y[3] < 0 < y[4]
+
+    def area(ra: float, dec: float) -> float:
+        """Area of a patch of a square degree, from the Jacobian by differences."""
+        step = 1e-3
+        (x0, x1, x2), (y0, y1, y2) = hammer([ra, ra + step, ra], [dec, dec, dec + step])
+        return abs((x1 - x0) * (y2 - y0) - (x2 - x0) * (y1 - y0)) / step**2 / np.cos(np.radians(dec))
+
+    expected = (SCALE * np.pi / 180) ** 2
+    assert [area(ra, dec) for ra, dec in ((0, 0), (120, 50), (200, -70), (300, 20))] == pytest.approx(
+        [expected] * 4, rel=1e-3
+    )
+
+
+@pytest.mark.parametrize("ra", [179.9, 180.1, 0.0, 359.9])
+@pytest.mark.parametrize("dec", [-89.9, 0.0, 89.9])
+def test_outlines_stay_in_one_piece_also_at_the_edge(ra: float, dec: float) -> None:
+    (cell,) = draw_sky(np.array([ra]), np.array([dec])).cells
+    xs = [float(number) for number in re.findall(r"[ML](-?[\d.]+),", cell.path)]
+    assert max(xs) - min(xs) < SCALE / 2
+
+
+def test_lines_go_through_known_places_and_shades_grow_with_the_number_of_tiles() -> None:
+    drawn = draw_sky(np.repeat([10.0, 100.0, np.nan], [1, 50, 3]), np.repeat([-80.0, 40.0, 5.0], [1, 50, 3]))
+    assert [(cell.num_tiles, cell.shade) for cell in drawn.cells] == [(1, 2), (50, 6)]
+    assert drawn.num_placed == 51
+    for lines, places in ((drawn.galactic, [(266.405, -28.936), (86.405, 28.936)]), (drawn.ecliptic, [(90, 23.439)])):
+        points_n2 = np.array([point.split(",") for point in re.findall(r"[ML]([^ML]+)", "".join(lines))], float)
+        for place in places:
+            assert np.linalg.norm(points_n2 - hammer(*place), axis=1).min() < SCALE / 20
+    assert draw_sky(np.empty(0), np.empty(0)).cells == []
+
+
+def test_the_coverage_contains_every_tile(client: TestClient, search: Search, tmp_path: Path) -> None:
+    content = client.get("/moc.fits").content
+    assert content == write_moc(*search.positions())
+    (tmp_path / "moc.fits").write_bytes(content)
+    moc = MOC.load(tmp_path / "moc.fits", format="fits")
+    ra_deg, dec_deg = search.positions()
+    assert moc.contains_lonlat(ra_deg * u.deg, dec_deg * u.deg).all()
+    assert not moc.contains_lonlat([200.0] * u.deg, [-5.0] * u.deg).any()
+
+
+def test_the_marks_are_the_best_hits_whatever_the_page(client: TestClient) -> None:
+    first, later = (client.get(f"/sky?q=galaxy&group=none&k=1&page={page}").text for page in (1, 10_000))
+    assert first.count('class="mark"') == later.count('class="mark"') == 48
+
+
+@pytest.mark.parametrize("query", ["", "q=galaxy&filter=F606W&exposure_s_max=300", "q=comet&mode=words"])
+def test_each_cell_of_a_search_leads_to_as_many_tiles_as_it_states(query: str, client: TestClient) -> None:
+    page = client.get(f"/sky?{query}").text
+    cells = re.findall(r'<a href="(/\?[^"]+box=[^"]+)" aria-label="(\d+) tile', page)
+    assert len(cells) >= 2
+    for link, num in cells:
+        found = client.get("/api/v1/search" + link[1:].replace("&amp;", "&")).json()
+        assert found["num_admitted"] == int(num)
+    whole = client.get(f"/api/v1/search?{query}").json()
+    assert sum(int(num) for _, num in cells) == whole["num_admitted"]
+    assert ('class="mark"' in page) == ("q=" in query)

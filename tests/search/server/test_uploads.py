@@ -1,27 +1,38 @@
-"""Uploads are checked before anything decodes them, and bounded in number."""
+"""Uploads are checked before anything decodes them, and bounded in number; memory is bounded."""
 
 import asyncio
 import gzip
 import io
-import random
+import re
+import struct
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
+import requests
 from astropy.io import fits
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 from starlette.testclient import TestClient
-from web_search import png_of, service_of
+from web_search import client_of, served, service_of
 
+from hubbleclip.config.settings import Settings
 from hubbleclip.search.engine import Search
 from hubbleclip.search.server import uploads
-from hubbleclip.search.server.application import create_app
-from hubbleclip.search.server.security import Access
-from hubbleclip.search.server.uploads import UploadError, UploadStore, check_upload
+from hubbleclip.search.server.uploads import MAX_PIXELS, UploadError, UploadStore, check_upload
+
+
+def png_of(width: int, height: int, color_type: int, rows: bytes) -> bytes:
+    """A PNG with the given compressed rows, whatever its header says."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    header = struct.pack(">IIBBBBB", width, height, 8, color_type, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
 
 
 def picture(form: str, size: tuple[int, int] = (8, 8)) -> bytes:
@@ -132,12 +143,7 @@ def hostile_forms() -> Iterator[tuple[bytes, str]]:
     good = "; boundary=x"
     yield from ((form_of(name) + b"--x--\r\n", good) for name in NAMES)
     yield from ((form_of("a") + b"--x--\r\n", kind) for kind in KINDS)
-    for seed in range(15):
-        rng, body = random.Random(seed), bytearray(form_of(NAMES[seed % len(NAMES)]) + b"--x--\r\n")
-        for _ in range(1 + seed // 3):
-            start = rng.randrange(min(len(body), 200))
-            body[start : start + rng.randint(0, 8)] = rng.randbytes(rng.randint(0, 8))
-        yield bytes(body), good
+    yield from ((form_of("a")[:-size] + b"--x--\r\n", good) for size in (2, 60, 100))
     field = b'--x\r\nContent-Disposition: form-data; name="q"\r\n\r\n'
     for many in (form_of("a") * 500, (field + b"a\r\n") * 500 + form_of("a"), field + b"q" * 2**20):
         yield many + b"--x--\r\n", good
@@ -154,8 +160,7 @@ def test_hostile_forms_are_answered_or_refused(client: TestClient) -> None:
 
 
 def test_a_file_too_many_is_asked_to_retry(search: Search) -> None:
-    app = create_app(service_of(search, receiving=asyncio.Semaphore(0)), Access())
-    with TestClient(app, base_url="http://localhost") as client:
+    with client_of(service_of(search, receiving=asyncio.Semaphore(0))) as client:
         for path in ("/", "/api/v1/search"):
             response = client.post(path, files={"picture": picture("PNG")})
             assert (response.status_code, response.headers["retry-after"]) == (503, "2")
@@ -172,3 +177,46 @@ def test_the_uploads_of_a_killed_server_are_deleted_and_those_of_a_running_one_a
     assert not killed.exists()
     assert running.path(running.add(picture("PNG"))).is_file()
     running.close()
+
+
+PEAK_MB, CASE_S = 1500, 60
+
+
+def bombs() -> dict[str, bytes]:
+    """Small files that are large when they are decoded."""
+    zeros = zlib.compress(bytes(200 * 2**20), 9)
+    huge = fits.Header({"SIMPLE": True, "BITPIX": -64, "NAXIS": 2, "NAXIS1": 100_000, "NAXIS2": 100_000})
+    compressed = fits.CompImageHDU(np.zeros((2000, 2000), np.float32), compression_type="GZIP_1", quantize_level=0)
+    content = io.BytesIO()
+    fits.HDUList([fits.PrimaryHDU(), compressed]).writeto(content)
+    side = int(MAX_PIXELS**0.5)
+    return {
+        "pixels": png_of(60_000, 60_000, 0, zlib.compress(b"")),
+        "largest": png_of(side, side, 6, zeros),
+        "more data than pixels": png_of(8, 8, 0, zeros),
+        "long row": png_of(2**31 - 1, 1, 0, zeros),
+        "gzip": gzip.compress(b"SIMPLE  =" + bytes(600 * 2**20), 9),
+        "gzip in gzip": gzip.compress(gzip.compress(bytes(2**20))),
+        "header of a huge FITS": huge.tostring().encode() + bytes(2880),
+        "compressed FITS": content.getvalue(),
+        "compressed FITS that says more": content.getvalue().replace(
+            b"ZNAXIS1 =                 2000", b"ZNAXIS1 =            200000000"
+        ),
+    }
+
+
+@pytest.mark.nightly
+@pytest.mark.timeout(900)
+def test_bombs_are_refused_in_bounded_memory(site: Settings) -> None:
+    cases = bombs() | {"small": png_of(8, 8, 0, zlib.compress(bytes(72)))}
+    with served(site) as (server, process):
+        url = f"http://127.0.0.1:{server.port}/api/v1/search?k=1"
+        found = {
+            name: requests.post(url, files={"picture": content}, timeout=CASE_S).status_code
+            for name, content in cases.items()
+        }
+        peak_kb = re.search(r"VmHWM:\s+(\d+)", Path(f"/proc/{process.pid}/status").read_text())[1]
+    assert set(found.values()) <= {200, 400, 413, 422}, found
+    assert found["pixels"] == found["long row"] == found["gzip"] == 422
+    assert found["small"] == 200
+    assert int(peak_kb) / 1024 < PEAK_MB
