@@ -64,12 +64,6 @@ def test_a_scan_finds_exactly_the_nearest_rows_whatever_the_filter(open_store: O
     store.close()
 
 
-def test_equal_features_are_in_order_of_row(open_store: Open) -> None:
-    store = open_store()
-    store.append(ids(0, 5000), np.tile(features(1), (5000, 1)))
-    assert store.scan(features(1)[0], 5).row_n.tolist() == [0, 1, 2, 3, 4]
-
-
 def test_rows_outlive_the_object_and_another_object_notices_new_ones(open_store: Open) -> None:
     writer = open_store()
     assert len(writer.tile_ids) == 0
@@ -166,19 +160,6 @@ def test_the_parquet_files_hold_ids_model_and_float16_features(tmp_path: Path) -
     assert table["model_digest"].unique().to_pylist() == [MODEL]
     assert str(table.schema.field("feature").type) == "fixed_size_list<element: halffloat>[64]"
     np.testing.assert_array_equal(np.stack(table["feature"].to_numpy()), features(3000).astype(np.float16))
-
-
-def test_the_same_rows_give_the_same_bytes_and_many_appends_few_files(tmp_path: Path) -> None:
-    for name in ("a", "b"):
-        store = EmbeddedStore(tmp_path / name, MODEL)
-        for start in range(0, 2000, 100):
-            store.append(ids(start, start + 100), features(2000)[start : start + 100])
-    names = sorted(path.name for path in (tmp_path / "a").iterdir())
-    assert len(names) <= 1 + 3 * 5
-    assert [(tmp_path / "a" / name).read_bytes() for name in names] == [
-        (tmp_path / "b" / name).read_bytes() for name in names
-    ]
-    assert EmbeddedStore(tmp_path / "a", MODEL).tile_ids.to_pylist() == ids(0, 2000)
 
 
 def test_large_segments_are_never_rewritten() -> None:
