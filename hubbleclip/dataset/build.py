@@ -56,7 +56,6 @@ from hubbleclip.dataset.manifest import (
     read_catalog_rows,
     read_dataset,
     sample_columns,
-    sample_table,
     with_astropy_header,
     write_table,
 )
@@ -226,7 +225,7 @@ def find_parent(
     ]
     if not candidates:
         return None
-    ours = sample_table(sorted(packable, key=attrgetter("tile_id")))
+    ours = contracts.cast_rows("sample", sorted(packable, key=attrgetter("tile_id")))
     for _, path in sorted(candidates, reverse=True):
         try:
             info = read_dataset(path)
@@ -380,7 +379,7 @@ def _manifest(plan: Plan, tars: Mapping[str, shard_writer.ShardFile], parent: Da
     samples = sorted(chain.from_iterable(plan.values()), key=attrgetter("tile_id"))
     shards = [shard_of[sample.tile_id] for sample in samples]
     extents = [tars[name].extents[sample.tile_id] for name, sample in zip(shards, samples, strict=True)]
-    new = sample_table(samples)
+    new = contracts.cast_rows("sample", samples)
     for name, values in zip(LOCATION_COLUMNS, (shards, *zip(*extents, strict=True)), strict=True):
         field = manifest_schema().field(name)
         new = new.append_column(field, pa.array(values, type=field.type))

@@ -7,7 +7,6 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from operator import attrgetter
 from pathlib import Path
 from types import UnionType
 from typing import Any
@@ -60,7 +59,6 @@ ratio of the manifest's unpacked size to its file size.
 """
 ROW_GROUP_SIZE = 65_536
 """Rows per row group of the Parquet files. Another value would change the bytes of the files."""
-ROWS_PER_BATCH = 1024
 SELF_HASH = re.compile(rb',"self_sha256":"([0-9a-f]{64})"')
 
 Row = dict[str, Any]
@@ -153,19 +151,6 @@ def manifest_schema() -> pa.Schema:
 def sample_columns(manifest: pa.Table) -> list[str]:
     """List the columns of a manifest that are fields of `Sample`, in their order."""
     return [name for name in Sample.__dataclass_fields__ if name in manifest.column_names]
-
-
-def sample_table(samples: Sequence[Sample]) -> pa.Table:
-    """Convert samples to an Arrow table with the columns of the data contract."""
-    schema = tables()["sample"].schema()
-    values_of = attrgetter(*schema.names)
-    parts = []
-    # Samples are converted in batches, because the garbage collector would be slow with millions of tuples in memory.
-    for start in range(0, len(samples), ROWS_PER_BATCH):
-        columns = zip(*map(values_of, samples[start : start + ROWS_PER_BATCH]), strict=True)
-        arrays = [pa.array(values, type=field.type) for field, values in zip(schema, columns, strict=True)]
-        parts.append(pa.record_batch(arrays, schema=schema))
-    return pa.Table.from_batches(parts, schema).combine_chunks()
 
 
 def write_table(path: Path, table: pa.Table) -> None:

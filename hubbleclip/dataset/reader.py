@@ -56,14 +56,7 @@ class SplitTiles:
 
     @cached_property
     def captions(self) -> list[list[str]]:
-        """Captions of each sample, the main caption first. DatasetError is raised if a sample has no caption."""
-        num_captions = pc.fill_null(pc.list_value_length(self.rows["captions"]), 0)
-        missing = pc.index(num_captions, 0).as_py()
-        if missing >= 0:
-            raise DatasetError(
-                f"the sample {self.rows['tile_id'][missing]} of {self.place} has no caption: remove the sample, or add"
-                " a caption"
-            )
+        """Captions of each sample, the main caption first; there is at least one."""
         # Samples with equal captions share one list object, which saves memory, because abstracts are long.
         shared: dict[tuple[str, ...], list[str]] = {}
         return [

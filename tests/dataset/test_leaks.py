@@ -7,9 +7,9 @@ from sky_cases import square, stepped
 from synthetic_samples import built_in, make_samples_with_pngs
 
 from hubbleclip.config.settings import SplitSettings
+from hubbleclip.contracts.schema import cast_rows
 from hubbleclip.dataset import leaks
 from hubbleclip.dataset.leaks import find_leaks
-from hubbleclip.dataset.manifest import sample_table
 from hubbleclip.dataset.verify import find_faults
 
 TRAIN, VAL, TEST = 0, 3, 4
@@ -104,7 +104,9 @@ def test_tiles_are_compared_by_the_settings_of_their_dataset(kind, recorded, num
 
 def test_many_leaks_of_one_kind_are_counted():
     samples, _ = make_samples_with_pngs()
-    found = list(find_leaks(sample_table([replace(s, corners_deg=square(9, 9, 9)) for s in samples]), SplitSettings()))
+    found = list(
+        find_leaks(cast_rows("sample", [replace(s, corners_deg=square(9, 9, 9)) for s in samples]), SplitSettings())
+    )
     num = {split: sum(sample.split == split for sample in samples) for split in ("train", "val", "test")}
     assert len(found) == leaks.MAX_NAMED + 1 + min(num["train"], leaks.MAX_NAMED + 1)
     assert f"leak: {num['train'] + num['val'] - leaks.MAX_NAMED} more like the last one" in found
@@ -116,7 +118,7 @@ def test_tiles_without_finite_corners_shift_no_other_tile(broken):
     for index in (1, 2, 8):
         samples[index] = replace(samples[index], corners_deg=broken)
     samples[5] = replace(samples[5], is_moving=True, target_name="67P")
-    (leak,) = find_leaks(sample_table(samples), SplitSettings())
+    (leak,) = find_leaks(cast_rows("sample", samples), SplitSettings())
     assert all(samples[index].tile_id in leak for index in (TRAIN, TEST))
 
 
@@ -124,7 +126,7 @@ def leaks_between(one, other):
     """Leaks of samples of which one in train and one in test have the changes."""
     samples, _ = make_samples_with_pngs()
     samples[TRAIN], samples[TEST] = replace(samples[TRAIN], **one), replace(samples[TEST], **other)
-    return list(find_leaks(sample_table(samples), SplitSettings()))
+    return list(find_leaks(cast_rows("sample", samples), SplitSettings()))
 
 
 @pytest.mark.parametrize(

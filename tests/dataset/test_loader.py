@@ -56,14 +56,6 @@ def test_evaluation_sees_every_tile_once_in_order_of_tile_id(built) -> None:
     assert all(np.array_equal(seen[i], np.asarray(Image.open(io.BytesIO(pngs[t])))) for i, t in enumerate(ids))
 
 
-def test_a_sample_without_a_caption_is_named(built) -> None:
-    tiles = open_split(read_dataset(built[0]), "train")
-    captions = [[], *tiles.rows["captions"].to_pylist()[1:]]
-    rows = tiles.rows.set_column(tiles.rows.column_names.index("captions"), "captions", pa.chunked_array([captions]))
-    with pytest.raises(DatasetError, match=f"sample {rows['tile_id'][0]} of .* has no caption"):
-        _ = replace(tiles, rows=rows).captions
-
-
 def test_hard_negatives_have_the_most_frequent_category_and_instrument_of_a_group(tmp_path) -> None:
     samples, pngs = make_samples_with_pngs()
     cameras = {0: "WFC3/IR", 10: "WFC3/IR", 1: "WFC3/IR"}  # of 4 tiles of group 0, two or more; of group 1, one
