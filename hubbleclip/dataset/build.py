@@ -17,14 +17,13 @@ import hashlib
 import logging
 import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import date
 from functools import partial
 from itertools import chain
 from operator import attrgetter
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -71,8 +70,6 @@ The version must be raised when a change of the code gives other bytes for the s
 """
 BUILDING_PREFIX = ".building-"
 MB = 1_000_000
-CONCURRENT_SHARDS = 2
-"""Number of shards that are written at once: while one shard is flushed to disk, another one is packed."""
 
 COUNTED = ("split", "count_all", "proposal_id_count_distinct", "group_id_count_distinct")
 
@@ -84,8 +81,6 @@ Sizes = Mapping[str, int]
 """Size in bytes of each sample in a tar, by tile id."""
 Sidecars = Mapping[str, bytes]
 """Content of each sample's `json` member, by tile id."""
-Item = TypeVar("Item")
-Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,12 +90,6 @@ class PlannedShard:
     path: Path
     samples: Sequence[Sample]
     sidecars: Sidecars
-
-
-def map_in_two_threads(work: Callable[[Item], Result], items: Sequence[Item]) -> Iterable[Result]:
-    """Map a function over items in `CONCURRENT_SHARDS` threads."""
-    with ThreadPoolExecutor(CONCURRENT_SHARDS) as pool:
-        return list(pool.map(work, items))
 
 
 def inputs_digest(samples: Sequence[Sample], settings: ShardSettings) -> str:
@@ -137,7 +126,7 @@ def build_dataset(
     split_tables: Mapping[str, pa.Table] | None = None,
     read_png_size: Callable[[str], int] | None = None,  # if None, every image is read twice
     released_on: date | None = None,  # the day on which the newest observation became public
-    map_fn: MapFn[PlannedShard, PackedShard] = map_in_two_threads,
+    map_fn: MapFn[PlannedShard, PackedShard] = map,
 ) -> BuiltDataset:
     """Build the dataset `datasets_dir/<digest>/`, unless a dataset with the same inputs exists.
 
@@ -279,7 +268,7 @@ def _write_shards(
     """
     existing = [name for name in plan if (building / name).is_file()]
     paths = [building / name for name in existing]
-    tars = dict(zip(existing, map_in_two_threads(shard_writer.read_shard_file, paths), strict=True))
+    tars = dict(zip(existing, map(shard_writer.read_shard_file, paths), strict=True))
     missing = [name for name in plan if name not in tars]
     planned = [
         PlannedShard(
