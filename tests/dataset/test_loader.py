@@ -158,9 +158,8 @@ def test_sentences_are_drawn_together_only_if_the_model_sees_them_whole(built) -
 
 
 def test_one_group_is_refused(tmp_path) -> None:
-    samples, pngs = make_samples_with_pngs(4, 1)
-    result = build(samples, pngs, tmp_path)
-    with pytest.raises(DatasetError, match="1 proposal group"):
+    result = build(*make_samples_with_pngs(4, 1), tmp_path)
+    with pytest.raises(DatasetError, match="train has 1 proposal groups, 2 are needed"):
         open_batches(tmp_path / result.dataset.digest)
 
 

@@ -105,10 +105,6 @@ def test_placeholders_are_no_text(text):
     assert links == []
 
 
-def test_proposals_without_any_text_stay_apart():
-    assert set(grouped(by_id(proposal(1, None, ""), proposal(2, None, ""))).values()) == {"hst:1", "hst:2"}
-
-
 @pytest.mark.parametrize(("num_words", "num_groups"), [(13, 2), (14, 1)])
 def test_a_text_of_ten_shingles_is_the_shortest_that_another_may_contain(num_words, num_groups):
     text = words(7, num_words)

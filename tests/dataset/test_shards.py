@@ -18,7 +18,6 @@ from hubbleclip.core.records import to_row
 from hubbleclip.dataset.build import build_dataset, plan_shards, read_dataset
 from hubbleclip.dataset.manifest import SPLITS
 from hubbleclip.dataset.shard_writer import interleave, packed_size_bytes, partition_evenly, sidecar, write_tar
-from hubbleclip.dataset.verify import verify_dataset
 
 
 def large_samples():
@@ -169,9 +168,8 @@ def test_an_empty_split_is_allowed_and_logged(tmp_path, caplog):
 
 
 def test_no_sample_at_all_is_one_clear_line(tmp_path):
-    with pytest.raises(DatasetError, match="^no sample to pack: .*") as caught:
+    with pytest.raises(DatasetError, match=r"^no sample to pack: .*`hubbleclip status`\Z"):
         build([], {}, tmp_path)
-    assert "\n" not in str(caught.value)
 
 
 def test_a_tile_given_twice_is_refused(tmp_path):
@@ -212,10 +210,8 @@ def test_a_folder_that_lost_its_description_is_rebuilt(built, tmp_path):
     samples, pngs, folder, dataset = built
     before = contents(folder)
     (folder / "dataset.json").unlink()
-    again = build(samples, pngs, tmp_path / "datasets")
-    assert again.dataset.digest == dataset.dataset.digest
-    assert contents(folder).keys() == before.keys()
-    assert verify_dataset(folder) is not None
+    assert build(samples, pngs, tmp_path / "datasets").shards == dataset.shards
+    assert contents(folder) == before
 
 
 def test_the_description_records_what_it_is_given(tmp_path):

@@ -5,7 +5,7 @@ import pytest
 import torch
 from botocore.exceptions import EndpointConnectionError
 from httpx import ConnectError
-from synthetic_samples import build, make_samples_with_pngs
+from synthetic_samples import build, contents, make_samples_with_pngs
 
 from hubbleclip.core.errors import DatasetError
 from hubbleclip.dataset.build import read_dataset
@@ -99,8 +99,16 @@ def test_an_unknown_kind_of_url_is_refused():
         read_dataset("nowhere://x")
 
 
-def test_any_fsspec_url_serves(local):
+def test_any_fsspec_url_serves(local, tmp_path):
     there = read_dataset(f"file://{local}")
     assert open_split(there, "test").read_all_tiles(16).shape == (8, 16, 16)
     with pytest.raises(FileNotFoundError):
         open_storage(there.path).read_spans([(f"{there.path}/gone.tar", 0, 5)])
+    address = publish(local, f"file://{tmp_path}/new/")
+    assert address == f"file://{tmp_path}/new/{local.name}" and contents(tmp_path / "new" / local.name) == contents(
+        local
+    )
+    assert list(find_faults(address)) == []
+    size_bytes = open_storage(address).size_bytes(f"{address}/README.md")
+    with pytest.raises(DatasetError, match=f"README.md has {size_bytes} bytes, more than {size_bytes - 1}"):
+        open_storage(address).read(f"{address}/README.md", size_bytes - 1)
