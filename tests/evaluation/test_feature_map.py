@@ -7,9 +7,11 @@ import numpy as np
 import pytest
 from evaluation_samples import sample
 from PIL import Image
+from small_dataset import make_png
 
 from hubbleclip.evaluation.maps import principal_axes
 from hubbleclip.evaluation.report import diagnostics
+from hubbleclip.evaluation.report.tile_cards import make_thumbnail, thumbnail_levels
 from hubbleclip.evaluation.test_set import make_test_set
 
 CATEGORIES = ["Stars"] * 5 + ["Galaxies"] * 3 + ["Comets"] * 3 + [None] + [f"Rare {letter}" for letter in "hgfedcba"]
@@ -63,3 +65,8 @@ def test_squares_that_the_similarity_needs_are_red_and_those_that_harm_it_blue()
     assert left == pytest.approx([193, 76, 64], abs=9)  # 0.6 of red over grey
     assert middle == pytest.approx([100, 100, 100], abs=9)
     assert right == pytest.approx([85, 103, 147], abs=9)  # half as strong
+
+
+def test_a_thumbnail_is_small_and_knows_the_side_of_its_tile() -> None:
+    thumbnail = make_thumbnail(make_png(0, 0), 32)
+    assert (thumbnail_levels(thumbnail.uri).shape, thumbnail.size_px) == ((32, 32), 96)

@@ -7,7 +7,7 @@ from evaluation_samples import sample
 from hubbleclip.config.settings import ModelSettings
 from hubbleclip.core.errors import EvaluationError
 from hubbleclip.core.vectors import unit
-from hubbleclip.evaluation.embed import embed_test_set
+from hubbleclip.evaluation.embed import embed_test_set, embed_vocabulary
 from hubbleclip.evaluation.metrics.zeroshot import TASKS, Labels
 from hubbleclip.evaluation.test_set import make_test_set
 from hubbleclip.training.embeddings import embed_texts
@@ -36,6 +36,9 @@ def test_texts_and_labels_are_embedded_with_their_own_prompts() -> None:
         embed_test_set(loaded, (tile_ids[::-1], tiles_td), test_set, labels, 2)
     for feature_d, caption in zip(features.captions_cd, test_set.captions_c, strict=True):
         np.testing.assert_allclose(feature_d, embed_texts(loaded, [caption], 8)[0], atol=1e-6)
+    (aim_d,) = embed_vocabulary(loaded, {"science_hypotheses": ("map dust",)}, 2)["science_hypotheses"]
+    aims_pd = loaded.encode_texts(["map dust", "we propose to map dust"]).double().numpy()
+    np.testing.assert_allclose(aim_d, unit(aims_pd.mean(axis=0)), atol=1e-6)
     assert {task: prompts for task, (_, prompts) in TASKS.items()} == {
         task: one.prompts for task, one in labels.items()
     }

@@ -1,12 +1,9 @@
 """What the plots of the report show: values in per cent, bands, axes, names of the scorers, and histograms."""
 
-from dataclasses import replace
-
 import matplotlib.colors
 import numpy as np
 import pytest
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from hubbleclip.core.records import Metric
 from hubbleclip.evaluation.metrics.retrieval import PERCENTS
@@ -75,13 +72,3 @@ def test_histograms_count_true_and_mismatched_pairs_of_each_model() -> None:
             assert np.average(centres, weights=heights) == pytest.approx(values.mean(), abs=0.02)
     colours = {tuple(part[0].get_facecolor()) for axes in axes_of for part in axes.containers}
     assert len(colours) == 3  # grey for mismatched pairs, and one per model
-
-
-def test_a_curve_of_which_one_point_has_no_interval_has_no_band() -> None:
-    points = [metric("i2t", percent, "base", percent / 100) for percent in PERCENTS]
-    axes = Figure().subplots()
-    figures.draw_curve(axes, "base", [replace(points[0], low=None), *points[1:]])
-    figures.draw_curve(axes, "base", [*points[:-1], replace(points[-1], high=None)])
-    assert (len(axes.lines), len(axes.collections)) == (2, 0)
-    figures.draw_curve(axes, "base", points)
-    assert len(axes.collections) == 1

@@ -1,8 +1,7 @@
 import pytest
 from evaluation_samples import metric
 
-from hubbleclip.evaluation.names import SCORERS
-from hubbleclip.evaluation.report import figures, page, tables
+from hubbleclip.evaluation.report import page, tables
 
 
 @pytest.mark.parametrize(
@@ -26,11 +25,6 @@ def test_a_model_is_called_better_only_if_the_interval_excludes_zero(low, high, 
 def test_the_page_says_which_recall_is_the_headline_once_more(num_items, recall):
     text = tables.equal_rows(num_items)
     assert (f"recall at {recall} once more" in text) if recall else text == ""
-
-
-def test_every_scorer_has_one_name_and_every_curve_a_scorer():
-    assert len({scorer.name for scorer in SCORERS.values()}) == len(SCORERS)
-    assert figures.STYLES.keys() <= SCORERS.keys()
 
 
 def test_texts_of_the_archive_are_no_markup():

@@ -16,6 +16,7 @@ from PIL import Image
 from hubbleclip.config.settings import EvaluationSettings
 from hubbleclip.core.errors import EvaluationError, TrainingError
 from hubbleclip.dataset.build import read_dataset
+from hubbleclip.dataset.reader import open_split
 from hubbleclip.evaluation import forgetting
 from hubbleclip.evaluation.compare import val_estimate
 from hubbleclip.evaluation.embed import embed_test_set, embed_tiles
@@ -97,6 +98,14 @@ def test_captions_are_the_queries_of_text_search_from_text_to_image(embedded):
     assert not np.array_equal(bm25.t2i_ct, bm25.i2t_tc.T)
 
 
+def test_an_example_is_occluded_for_its_own_caption(trained, embedded):
+    (test_set, loaded, features), info = embedded, read_dataset(trained[1])
+    tiles = open_split(info, "test")
+    for tile, fall_yx in report.occlusions(loaded, info, test_set, features).items():
+        expected = diagnostics.occlusion_map(loaded, tiles, tile, features.captions_cd[test_set.caption_t[tile]])
+        np.testing.assert_array_equal(fall_yx, expected)
+
+
 def test_a_promotion_is_decided_on_val(trained):
     _, dataset_dir, run_dir, _ = trained
     info = read_dataset(dataset_dir)
@@ -115,6 +124,7 @@ def test_every_scorer_has_every_figure_with_its_interval(evaluation):
     names = {model: {m.name for m in fair if m.model == model} for model in {m.model for m in fair}}
     assert set(names) == {"fine_tuned", "base", "shuffled", "bm25", "hybrid", "oracle", "random"}
     assert all(of_model == names["fine_tuned"] for of_model in names.values())
+    assert len({tuple(m.value for m in fair if m.model == model) for model in names}) == len(names)
     assert all(metric.low <= metric.high for metric in evaluation.metrics)
 
 

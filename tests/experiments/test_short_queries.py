@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from commands import settings_at
+from commands import SMALL, settings_at
 
 from experiments.short_queries import report
 from experiments.short_queries.judgements import drawn_tiles, read_queries
@@ -121,7 +121,8 @@ def test_the_command_writes_its_results_and_the_page(
     page.parent.mkdir()
     page.write_text("before\n<!-- short queries -->\nold\n<!-- end of short queries -->\nafter")
     monkeypatch.setattr(report, "ROOT", tmp_path)
-    report.report(tmp_path / "out", report.Options(data=simulated.root.parent, set=("evaluation.bootstrap=100",)))
+    small = tuple(f"{name}={json.dumps(value)}" for name, value in SMALL.items())
+    report.report(tmp_path / "out", report.Options(data=simulated.root.parent, set=small))
     results = json.loads((tmp_path / "out" / report.FILE).read_text(encoding="utf-8"))
     assert report.table(results) in page.read_text(encoding="utf-8")
     assert "old" not in page.read_text(encoding="utf-8")

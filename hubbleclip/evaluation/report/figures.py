@@ -77,10 +77,9 @@ def draw_curve(axes: Axes, model: str, points: Sequence[Metric]) -> None:
     label = SCORERS[model].name
     values = [100 * point.value for point in points]
     axes.plot(PERCENTS, values, line, color=color, marker=marker, markersize=3.5, linewidth=1.8, label=label)
-    if all(point.low is not None and point.high is not None for point in points):
-        low = [100 * (point.low or 0.0) for point in points]
-        high = [100 * (point.high or 0.0) for point in points]
-        axes.fill_between(PERCENTS, low, high, color=color, alpha=0.12 if marker else 0.06, linewidth=0)
+    low = [100 * (point.low or 0.0) for point in points]
+    high = [100 * (point.high or 0.0) for point in points]
+    axes.fill_between(PERCENTS, low, high, color=color, alpha=0.12 if marker else 0.06, linewidth=0)
 
 
 def retrieval_figure(metrics: Sequence[Metric]) -> Figure:
