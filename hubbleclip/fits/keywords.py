@@ -10,6 +10,7 @@ import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import chain
 from pathlib import Path
 from typing import IO, Any, cast
 
@@ -26,15 +27,8 @@ from hubbleclip.missions.base import HeaderConvention
 COMMON = ("TELESCOP", "INSTRUME", "EXPSTART", "DATE-OBS")
 NO_TARGET = frozenset({"ANY", "NONE", "N/A", "UNKNOWN", "DARK", "BIAS"})
 UNREADABLE = (
-    OSError,
-    ValueError,
-    TypeError,
-    LookupError,
-    EOFError,
-    AttributeError,
-    zlib.error,
-    fits.VerifyError,
-    ImageError,
+    *(OSError, ValueError, TypeError, LookupError, EOFError, AttributeError),
+    *(zlib.error, fits.VerifyError, ImageError),
 )
 """Exceptions that astropy and zlib raise for damaged files."""
 MAX_HEADER_HDUS = 2
@@ -47,19 +41,10 @@ Keywords = Mapping[str, Any]
 
 def _keywords_of(header: HeaderConvention) -> set[str]:
     """Return all keywords of a mission that `read_facts` uses."""
-    filters = (keyword for group in header.filter_keywords for keyword in group)
-    detectors = (keyword for keyword, _ in header.detectors.values())
-    aims = header.aim_keywords[0]
+    detectors = [keyword for keyword, _ in header.detectors.values()]
     single = (header.detector_keyword, header.proposal_keyword, header.moving_keyword)
-    return {
-        *filters,
-        *detectors,
-        *aims,
-        *single,
-        *header.target_keywords,
-        *header.exposure_keywords,
-        *header.pi_keywords,
-    } - {""}
+    several = (header.target_keywords, header.exposure_keywords, header.pi_keywords, header.aim_keywords[0])
+    return set(chain(detectors, single, *several, *header.filter_keywords)) - {""}
 
 
 KEYWORDS = frozenset(COMMON).union(*(_keywords_of(mission.header) for mission in MISSIONS.values()))

@@ -22,9 +22,11 @@ from hubbleclip.images.wcs import parse_wcs
 PACKET = (
     '<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>'
     '<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'
-    '<rdf:Description rdf:about="" xmlns:avm="http://www.communicatingastronomy.org/avm/1.0/">{}</rdf:Description>'
+    '<rdf:Description rdf:about="" xmlns:avm="http://www.communicatingastronomy.org/avm/1.0/"'
+    ' xmlns:dc="http://purl.org/dc/elements/1.1/">{}</rdf:Description>'
     '</rdf:RDF></x:xmpmeta><?xpacket end="w"?>'
 )
+SUBJECT = "<dc:subject><rdf:Bag><rdf:li>{}</rdf:li></rdf:Bag></dc:subject>"
 NUM_POINTS = 5
 """Number of points along each side of the grid of points to which a tile's linear WCS is fitted."""
 
@@ -49,11 +51,14 @@ def with_avm(encoded: bytes, facts: Mapping[str, Any], form: str = "") -> bytes:
 def _packet(facts: Mapping[str, Any]) -> str:
     """Write the XMP packet of a tile."""
     values: dict[str, Any] = {"MetadataVersion": "1.2", "Type": "Observation"}
-    for tag, name in (("Instrument", "instrument"), ("Subject.Name", "target_name")):
-        values |= {tag: [facts[name]]} if facts.get(name) else {}
+    if facts.get("instrument"):
+        values["Instrument"] = [facts["instrument"]]
     wcs = parse_wcs(facts.get("wcs"))
     values |= _spatial(wcs, facts["size_px"]) if wcs else {}
-    return PACKET.format("".join(f"<avm:{tag}>{_written(value)}</avm:{tag}>" for tag, value in values.items()))
+    elements = [f"<avm:{tag}>{_written(value)}</avm:{tag}>" for tag, value in values.items()]
+    if facts.get("target_name"):  # AVM's Subject.Name
+        elements.append(SUBJECT.format(escape(str(facts["target_name"]))))
+    return PACKET.format("".join(elements))
 
 
 def _written(value: Any) -> str:

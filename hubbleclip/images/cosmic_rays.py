@@ -16,12 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hubbleclip.images.background import (
-    BLOCK_PX,
-    background_at,
-    block_background,
-    lowest_around,
-)
+from hubbleclip.images.background import BLOCK_PX, background_at, block_background, lowest_around
 from hubbleclip.images.kernels import F32, append_places, compiled, empty_flags, pixel_words, to_float32
 
 SIGNIFICANCE_SIGMA = F32(6)  # minimum height of a seed, in sigmas of the local noise

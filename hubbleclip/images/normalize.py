@@ -188,6 +188,5 @@ def _assess_tile(num_valid: int, num_bright: int, num_inside: int, settings: Til
         )
     share = num_bright / max(1, num_valid)  # `num_valid` may be 0 if `min_valid_share` is 0
     if share < MIN_SIGNAL_SHARE:
-        needed = f"needs {MIN_SIGNAL_SHARE:.3%}"
-        return ImageError("no_signal", f"{share:.3%} of the pixels rise above the sky, {needed}")
+        return ImageError("no_signal", f"{share:.3%} of the pixels rise above the sky, needs {MIN_SIGNAL_SHARE:.3%}")
     return valid_share

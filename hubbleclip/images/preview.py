@@ -47,13 +47,8 @@ def read_previews(
     image = ScienceImage(
         data_yx=levels_yx[::-1].astype(np.float32),  # the first row of a JPEG is the top row
         valid_yx=~outside_yx[::-1],
-        wcs=None,
         chip=0,
         unit=UNIT,
-        instrument=None,
-        filter=None,
-        target=None,
-        exposure_s=None,
         stretch=stretch,
         shrink=shrink,
     )

@@ -112,13 +112,13 @@ class ScienceImage:
 
     data_yx: NDArray[np.float32]
     valid_yx: NDArray[np.bool_]
-    wcs: WCS | None
+    wcs: WCS | None = None
     chip: int
-    unit: str | None
-    instrument: str | None
-    filter: str | None
-    target: str | None
-    exposure_s: float | None
+    unit: str | None = None
+    instrument: str | None = None
+    filter: str | None = None
+    target: str | None = None
+    exposure_s: float | None = None
     may_have_cosmic_rays: bool = False
     star_contrast: float = math.inf
     saturated: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))

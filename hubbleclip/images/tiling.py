@@ -30,14 +30,7 @@ from hubbleclip.core.records import Product, Tile
 from hubbleclip.fits.pointing import aim_point, aim_start
 from hubbleclip.images.downsample import MIN_SHRINK, downsample_image, overview_shrink
 from hubbleclip.images.encode import encode_jpeg, encode_png
-from hubbleclip.images.normalize import (
-    PreparedImage,
-    assess_tiles,
-    fit_image,
-    prepare_image,
-    read_rows,
-    small_object,
-)
+from hubbleclip.images.normalize import PreparedImage, assess_tiles, fit_image, prepare_image, read_rows, small_object
 from hubbleclip.images.preview import read_previews
 from hubbleclip.images.reader import ScienceImage, iter_science_images
 from hubbleclip.images.stretch import Stretch, apply_stretch
@@ -316,12 +309,7 @@ def _cut_view(
             # FITS rows begin at the bottom, those of a picture at the top.
             file = encode(levels_yx[::-1, column : column + size]), suffix
             yield build_tile(
-                shown,
-                placement,
-                file,
-                valid_share=assessment,
-                product_sha256=product_sha256,
-                settings_digest=digest,
+                shown, placement, file, valid_share=assessment, product_sha256=product_sha256, settings_digest=digest
             )
         image.release_pages(top + size)  # later tiles read these rows again only where tiles overlap
 

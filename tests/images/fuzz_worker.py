@@ -66,14 +66,6 @@ def change_value(data, rng):
     return data
 
 
-def swap_blocks(data, rng):
-    starts = rng.integers(0, max(1, len(data) // BLOCK), 2) * BLOCK
-    first, second = (data[s : s + BLOCK].copy() for s in starts)
-    size = min(len(first), len(second))
-    data[starts[0] : starts[0] + size], data[starts[1] : starts[1] + size] = second[:size], first[:size]
-    return data
-
-
 def truncate(data, rng):
     return data[: rng.integers(0, len(data))]
 
@@ -83,13 +75,7 @@ def drop_block(data, rng):
     return np.delete(data, slice(start, start + BLOCK))
 
 
-def blank(data, rng):
-    start = rng.integers(0, len(data))
-    data[start : start + rng.integers(1, 20_000)] = rng.choice([0, 255])
-    return data
-
-
-MUTATIONS = (flip, flip_header, change_digits, change_value, swap_blocks, truncate, drop_block, blank)
+MUTATIONS = (flip, flip_header, change_digits, change_value, truncate, drop_block)
 
 
 def mutate(seed: bytes, number: int) -> bytes:

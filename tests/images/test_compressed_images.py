@@ -27,6 +27,14 @@ def test_a_compressed_image_is_the_same_in_bands(tmp_path, tile_shape, kind):
     np.testing.assert_array_equal(read.valid_yx, data % 7 != 0)
 
 
+def test_a_file_that_ends_within_its_compressed_pixels_is_truncated(tmp_path):
+    data = np.random.default_rng(0).integers(1, 3000, (90, 80)).astype(np.int16)
+    path = write_compressed(tmp_path / "a.fits", data)
+    path.write_bytes(path.read_bytes()[:-2880])
+    with pytest.raises(ImageError, match="^truncated"):
+        read_science_images(path, LIMIT)
+
+
 def test_the_planes_of_a_compressed_cube_are_read_each(tmp_path):
     data = np.random.default_rng(0).integers(1, 3000, (4, 90, 80)).astype(np.int16)
     header = fits.Header({"TELESCOP": "HST", "INSTRUME": "WFPC2"})

@@ -149,15 +149,6 @@ def test_a_gradient_is_no_noise():
     assert np.median(noises) == pytest.approx(3, rel=0.1)
 
 
-def test_a_blurred_star_beside_an_invalid_pixel_keeps_its_peak():
-    data = starry_sky((600, 600), num_stars=300, fwhm_px=2.0)
-    peaks = np.argwhere((data == ndimage.maximum_filter(data, 5)) & (data > 60))
-    for side in ((0, 1), (1, 0), (0, -1), (-1, 0)):
-        valid = np.ones(data.shape, bool)
-        valid[tuple((peaks + side).T)] = False
-        assert not rays_of(data, valid)[tuple(peaks.T)].any()
-
-
 def test_the_lowest_value_around_a_block_is_that_of_nine_blocks():
     values = np.random.default_rng(0).uniform(1, 2, (7, 6)).astype(np.float32)
     np.testing.assert_array_equal(lowest_around(values), ndimage.minimum_filter(values, 3, mode="nearest"))

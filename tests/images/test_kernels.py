@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from synthetic_fits import starry_sky
 
+from hubbleclip.images.background import block_background
 from hubbleclip.images.bad_pixels import repair_rows
 from hubbleclip.images.cosmic_rays import reject_cosmic_rays
 from hubbleclip.images.masks import find_finite, mask_zero_border
@@ -67,6 +68,12 @@ def test_cosmic_rays_are_those_of_the_reference(seed, order):
     rays = reject_cosmic_rays(data.astype(order), good, contrast)
     np.testing.assert_array_equal(rays, np.nonzero(expected))
     np.testing.assert_array_equal(good, valid & ~expected)
+
+
+def test_the_background_of_a_tall_image_is_that_of_the_reference():
+    data, valid = struck_sky(3, (600, 60))
+    for found, expected in zip(block_background(data, valid), twins.block_background(data, valid), strict=True):
+        np.testing.assert_allclose(found, expected, rtol=1e-5)
 
 
 @FEW

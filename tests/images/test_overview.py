@@ -23,9 +23,7 @@ SHA = "ab" * 32
 BOTH, ALONE = TileSettings(size_px=128), TileSettings(size_px=128, views=("overview",))
 
 
-IMAGE = ScienceImage(
-    **dict.fromkeys(["data_yx", "valid_yx", "wcs", "chip", "unit", "instrument", "filter", "target", "exposure_s"])
-)
+IMAGE = ScienceImage(data_yx=None, valid_yx=None, chip=1)
 
 
 def shares_of(length: int, shrink: float, count: int) -> np.ndarray:

@@ -134,6 +134,29 @@ def test_names_of_jwst_are_parsed(name: str, visit: str | None, origin: str) -> 
     assert JWST.products.origin(f"{name}_i2d.fits") == origin
 
 
+@pytest.mark.parametrize(
+    ("name", "origin", "combines"),
+    [
+        ("j8cka1041", "calibrated", ""),
+        ("U2803E01T", "wfpc2", ""),
+        ("hst_17301_01_wfc3_uvis_f200lp_if3x01", "advanced", ""),
+        ("hst_17301_01_wfc3_uvis_f200lp_if3x01ab", "exposure", ""),
+        ("hst_17301_01_wfc3_uvis_total_if3x01", "total", "filters"),
+        ("hst_05092_3e_wfpc2_f606w_wf", "legacy", ""),
+        ("hst_05092_3e_wfpc2_total_wf", "legacy total", "filters"),
+        ("hst_skycell-p1234x05y06_acs_wfc_f814w_all", "calibrated", "visits"),
+    ],
+)
+def test_names_of_hubble_tell_the_origin_and_what_is_combined(name: str, origin: str, combines: str) -> None:
+    products = HST.products
+    assert products.origin(f"{name}_drz.fits") == origin
+    assert (products.is_total(name), products.is_mosaic(name)) == (combines == "filters", combines == "visits")
+
+
+def test_wfpc2_is_one_camera_whatever_the_chip() -> None:
+    assert [HST.products.camera(name) for name in ("WFPC2/pc", "acs/wfc")] == ["WFPC2", "ACS/WFC"]
+
+
 def test_jwst_prefers_combined_images_and_never_takes_intermediate_files() -> None:
     assert list(JWST.products.order)[:3] == [("combined", "i2d"), ("exposure", "i2d"), ("exposure", "cal")]
     assert not {suffix for _, suffix in JWST.products.order} & {"uncal", "rate", "segm", "cat"}

@@ -149,12 +149,6 @@ def test_the_stars_of_47_tucanae_keep_their_peaks():
     assert saturated.sum() > 50 and tiles[522, 531][saturated].min() == 255
 
 
-def test_wfpc2_chips_have_a_wcs_each():
-    images = read_science_images(DATA / "hst_fits/HST_WFPC_II.fits", SETTINGS.max_pixels)
-    centres = [tuple(image.wcs.wcs.crval) for image in images]
-    assert len(set(centres)) == 4
-
-
 @pytest.mark.parametrize("name", ["sample_ipppssoot_flc", "sample_svm_flc"])
 def test_lookup_tables_of_an_flc_are_in_its_wcs(name):
     path = DATA / f"hst_fits/{name}.fits"
