@@ -11,7 +11,7 @@ from synthetic_fits import starry_sky
 from hubbleclip.config.settings import TileSettings
 from hubbleclip.core.errors import ImageError
 from hubbleclip.images import stretch as stretching
-from hubbleclip.images.stretch import STRETCHES, apply_stretch, clipped_sky, edge_level, fit_stretch, lagged_noise
+from hubbleclip.images.stretch import STRETCHES, apply_stretch, edge_level, fit_stretch, lagged_noise
 
 
 def all_valid(data):
@@ -86,12 +86,6 @@ def test_steps_of_two_percent_never_make_the_levels_jump(scene, series):
     assert max(np.abs(after - before).mean() for before, after in pairwise(shown)) <= 3
 
 
-def test_sky_and_noise_of_whole_numbers_are_not_rounded():
-    counts = np.sort(np.rint(np.random.default_rng(0).normal(1.4, 0.8, 200_000)).astype(np.float32))
-    sky, noise = clipped_sky(counts)
-    assert sky == pytest.approx(1.4, abs=0.05) and noise == pytest.approx(0.85, abs=0.08)
-
-
 @pytest.mark.parametrize("sigma", [0.6, 0.8, 3.0])
 def test_the_noise_between_whole_numbers_is_not_rounded(sigma):
     counts = np.rint(np.random.default_rng(0).normal(1.4, sigma, (512, 512))).astype(np.float32)
@@ -110,11 +104,6 @@ def test_every_stretch_grows_with_the_value_and_keeps_the_sky_dark(kind):
 
 def test_the_settings_take_the_stretches_that_are_registered_and_no_other():
     assert set(get_args(TileSettings.model_fields["stretch"].annotation)) == set(STRETCHES)
-
-
-def test_sparse_photons_have_a_noise():
-    counts = np.sort(np.random.default_rng(0).poisson(0.02, 50_000).astype(np.float32))
-    assert clipped_sky(counts)[0] == 0 and clipped_sky(counts)[1] == pytest.approx(0.02**0.5, rel=0.1)
 
 
 @pytest.mark.parametrize("kind", ["asinh", "linear", "zscale"])

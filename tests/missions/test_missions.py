@@ -151,10 +151,7 @@ def test_names_of_hubble_tell_the_origin_and_what_is_combined(name: str, origin:
     products = HST.products
     assert products.origin(f"{name}_drz.fits") == origin
     assert (products.is_total(name), products.is_mosaic(name)) == (combines == "filters", combines == "visits")
-
-
-def test_wfpc2_is_one_camera_whatever_the_chip() -> None:
-    assert [HST.products.camera(name) for name in ("WFPC2/pc", "acs/wfc")] == ["WFPC2", "ACS/WFC"]
+    assert [products.camera(name) for name in ("WFPC2/pc", "acs/wfc")] == ["WFPC2", "ACS/WFC"]
 
 
 def test_jwst_prefers_combined_images_and_never_takes_intermediate_files() -> None:

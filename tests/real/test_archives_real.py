@@ -48,6 +48,7 @@ def real_observations() -> list[Observation]:
 
 def test_recorded_observations_are_normalised(real_observations: list[Observation]) -> None:
     assert len(real_observations) == 19
+    assert rows_of("countsResp.json", "Column1") == [{"Column1": 599}]
     first = real_observations[0]
     assert (first.obs_id, first.obsid, first.proposal_id) == ("U27XCS01T", 2003585980, "hst:5371")
     assert (first.instrument, first.filters, first.exposure_s, first.calib_level) == ("WFPC2/WFC", "F814W", 1500.0, 3)
@@ -59,10 +60,6 @@ def test_recorded_observations_are_normalised(real_observations: list[Observatio
     assert visits["hst_05092_3e_wfpc2_f606w_wf"] == "3e"
     assert [name for name, visit in visits.items() if visit is None] == ["6373413925362335744"]
     assert len({item.fingerprint for item in real_observations}) == 19
-
-
-def test_the_recorded_count_is_read() -> None:
-    assert rows_of("countsResp.json", "Column1") == [{"Column1": 599}]
 
 
 def test_the_calibrated_exposure_is_chosen_of_a_recorded_product_list_of_wfpc2() -> None:
