@@ -5,9 +5,7 @@ from __future__ import annotations
 import os
 import resource
 import signal
-import subprocess
 import sys
-import time
 from pathlib import Path
 
 import duckdb
@@ -22,22 +20,12 @@ from hubbleclip.core.errors import machine_error
 from hubbleclip.core.layout import Layout
 from hubbleclip.pipeline.engine.runners import RUNNERS, open_workers
 from hubbleclip.training.loop import train
-from tests.attack.table import ROOT, Attacks
+from tests.attack.table import Attacks
 from tests.training.squares_dataset import MODEL, TRAIN, make_dataset
 
 pytestmark = [pytest.mark.nightly, pytest.mark.attack]
 COMMAND = [sys.executable, "-m", "hubbleclip.cli.app"]
 ENDLESS = "SELECT 'x' AS reason, count(*) AS num_tiles FROM range(10_000_000) a, range(10_000_000) b"
-PARENT = """
-import time
-from hubbleclip.config.settings import FlowSettings
-from hubbleclip.pipeline.engine.runners import RUNNERS, open_workers
-if __name__ == "__main__":
-    with open_workers(RUNNERS["processes"], FlowSettings(), 2) as submit:
-        [one.result() for one in [submit(time.sleep, 0.1) for _ in range(4)]]
-        print("ready", flush=True)
-        submit(time.sleep, 600).result()
-"""
 
 
 def kill_worker() -> str:
@@ -63,25 +51,6 @@ def train_in(dataset_dir: str, spare_mb: int) -> str:
 def test_a_worker_that_is_killed_is_one_line(attacks: Attacks) -> None:
     outcome = attacks.call("a worker process is killed", kill_worker, deadline_s=120)
     assert "a worker process was killed, perhaps for its memory (the largest had " in outcome
-
-
-def test_a_parent_that_is_killed_leaves_no_worker(tmp_path: Path, attacks: Attacks) -> None:
-    (tmp_path / "parent.py").write_text(PARENT)
-    path = os.pathsep.join([str(ROOT), *sys.path])
-    with subprocess.Popen(
-        [sys.executable, str(tmp_path / "parent.py")], stdout=subprocess.PIPE, env=os.environ | {"PYTHONPATH": path}
-    ) as parent:
-        assert parent.stdout
-        assert parent.stdout.readline() == b"ready\n"
-        workers = psutil.Process(parent.pid).children(recursive=True)
-        peak = max(one.memory_info().rss for one in workers) / 2**20
-        started = time.monotonic()
-        parent.kill()
-        left = psutil.wait_procs(workers, timeout=5)[1]
-    name = f"the parent of {len(workers)} processes is killed"
-    attacks.report(name, f"{len(left)} are left", time.monotonic() - started, peak)
-    assert len(workers) >= 2
-    assert not left
 
 
 def test_a_training_in_little_memory(tmp_path: Path, attacks: Attacks) -> None:

@@ -10,9 +10,10 @@ import pytest
 
 from hubbleclip.archives.base import reject
 from hubbleclip.archives.http.response_errors import DamagedError
-from hubbleclip.cli import output, searching
+from hubbleclip.cli import models, output, searching
 from hubbleclip.cli.live import PrintableFormatter
 from hubbleclip.core.errors import ArchiveError, ImageError
+from hubbleclip.search.params import SearchParams
 from hubbleclip.search.records import GroupBy
 
 
@@ -34,6 +35,48 @@ def test_a_hit_takes_two_lines_of_a_narrow_terminal(
     assert first.startswith(f"0.500  {'7' * 8}  WFC3/UVIS  A\ufffd")
     assert second.startswith("       A long title")
     assert max(map(len, (first, second))) <= 60
+
+
+def test_scores_have_a_column_per_model_and_their_intervals(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(output, "console", output.Console(width=200))
+    low_high = {"low": 0.1234, "high": 0.5}
+    row = {"model": "m", "name": models.SHOWN[0], "value": 0.25, **low_high}
+    result = {"benchmark": "b", "model": "m", "num_tiles": 3, "num_captions": 4, "num_programs": 2}
+    result |= {"items_sha256": "f" * 64, "metrics": [row, row | {"model": "n", "value": 0.5, "low": None}]}
+    for num, said in ((1, "1"), (None, "an unknown number")):
+        models.print_captions(result | {"num_programs_in_train": num})
+        out = capsys.readouterr().out
+        cells = [one.strip() for one in next(line for line in out.splitlines() if models.SHOWN[0] in line).split("│")]
+        assert cells[1:-1] == [models.SHOWN[0], "0.25 (0.123-0.5)", "0.5"]
+        assert f"3 tiles and 4 captions of 2 programmes, {said} of them in its training, items {'f' * 16}\n" in out
+    rows = [
+        {"scope": "all", "class": kind, "model": "m", "name": name, "value": value, **low_high}
+        for kind, name, value in (("star", "ap", 0.75), (None, "ap", 0.5), ("star", "ndcg_at_10", 0.125))
+    ]
+    objects = {"metrics": rows, "classes": [{"class": "star"}], "num_tiles": 9, "num_in_tiles": 5}
+    models.print_objects(objects | {"num_objects": 6, "num_in_training": None})
+    out = capsys.readouterr().out
+    assert ["0.75" in line for line in out.splitlines() if "star" in line] == [True, False]
+    assert ["0.5 (" in line for line in out.splitlines() if "mean" in line] == [True, False]
+    assert "5 of 6 objects are in tiles\n9 tiles are ranked; the proposals of an unknown number of objects" in out
+
+
+def test_a_server_is_asked_for_pages_until_it_has_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    def ask(server: object, url: str) -> dict[str, object]:
+        asked.append(url)
+        num = 100 if len(asked) < 3 else 7
+        return {"hits": [{"tile_id": "a", "page": "x", "picture": "y"}] * num, "has_more": num == 100}
+
+    monkeypatch.setattr("hubbleclip.search.server.running_server.ask", ask)
+    for k, num_rows, num_pages in ((300, 207, 3), (101, 101, 2)):
+        asked.clear()
+        rows = searching.ask_for_rows(None, SearchParams(q=["dust"], k=k))
+        assert (len(rows), rows[0]) == (num_rows, {"tile_id": "a"})
+        assert [("page=" in url, "k=100" in url) for url in asked] == [(n > 0, True) for n in range(num_pages)]
 
 
 def test_a_text_from_outside_cannot_command_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,6 +1,7 @@
 """Files are written whole or not at all."""
 
 import fcntl
+import io
 import os
 import threading
 from pathlib import Path
@@ -10,11 +11,17 @@ import pytest
 from hubbleclip.core.errors import HubbleclipError
 from hubbleclip.core.io import (
     SYNCFS_MIN_FILES,
+    TooLargeError,
     atomic_write,
+    check_new,
+    has_sha256,
     is_locked,
     lock_file,
     locked,
     make_folder,
+    read_bounded,
+    read_json,
+    sha256_bytes,
     sync_files,
     write_bytes,
 )
@@ -49,6 +56,39 @@ def test_syncing_passes_over_what_is_gone(tmp_path: Path, num: int) -> None:
         path.write_bytes(b"sky")
     sync_files([*paths, tmp_path / "gone"])
     assert {path.read_bytes() for path in paths} == {b"sky"}
+
+
+def test_a_file_or_a_stream_is_read_up_to_its_limit(tmp_path: Path) -> None:
+    path, data = tmp_path / "a", b"x" * 600_000
+    path.write_bytes(data)
+    for open_source in (lambda: path, lambda: io.BytesIO(data)):
+        assert read_bounded(open_source(), len(data)) == data
+        with pytest.raises(TooLargeError, match="599999"):
+            read_bounded(open_source(), len(data) - 1)
+    os.mkfifo(tmp_path / "fifo")
+    with pytest.raises(ValueError, match="fifo is not a file"):
+        read_bounded(tmp_path / "fifo", 9)
+    assert has_sha256(path, sha256_bytes(data))
+    assert not has_sha256(path, sha256_bytes(b"y"))
+    assert not has_sha256(tmp_path / "gone", None)
+
+
+@pytest.mark.parametrize("text", ["[1]", "{", "[" * 100_000, f'{{"a": "{"x" * 2**20}"}}'], ids=lambda text: text[:5])
+def test_what_is_no_small_object_of_json_is_refused(text: str, tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    path.write_text('{"a": [1]}')
+    assert read_json(path) == {"a": [1]}
+    path.write_text(text)
+    with pytest.raises(ValueError, match=r"a\.json|Expecting"):
+        read_json(path)
+
+
+def test_a_new_folder_has_no_files(tmp_path: Path) -> None:
+    check_new(tmp_path / "none")
+    check_new(tmp_path)
+    (tmp_path / "a").touch()
+    with pytest.raises(HubbleclipError, match="is not empty"):
+        check_new(tmp_path)
 
 
 @pytest.mark.parametrize("place", ["taken", "taken/below", f"taken{'x' * 300}", "/proc/taken"])

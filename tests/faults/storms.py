@@ -4,25 +4,24 @@ from __future__ import annotations
 
 import hashlib
 import subprocess
-from collections import Counter
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote
 
 import duckdb
-import requests
 from commands import command, environment
 
-from flows.server import QUIET
 from tests.faulty_archive.archive import FaultySettings
-from tests.faulty_archive.plan import REQUESTS_PATH, FaultPlan, storm_plan
+from tests.faulty_archive.plan import FaultPlan, storm_plan
 
 SKY = FaultySettings(num_proposals=14, frame_px=96, hap_share=0.3, previews=True, odd_share=0.2, odd_products=True)
 LIMITS = {
-    "archive": {"since": "2023-02-25", "until": "2023-02-25"},
-    "fetch": {"requests_per_s": 10, "connections": 4, "timeout_s": 0.6, "retry_hours": 0},
-    "flows": {"batch_size": 3},
+    "archive.since": "2023-02-25",
+    "archive.until": "2023-02-25",
+    "fetch.requests_per_s": 10,
+    "fetch.connections": 4,
+    "fetch.timeout_s": 0.6,
+    "fetch.retry_hours": 0,
+    "flows.batch_size": 3,
 }
 """Settings of every run here, with and without faults, beside the limits `HASTY`: the default rate, and the day of the first night, so that every run sends the same queries.
 """
@@ -30,26 +29,15 @@ NOT_COMPARED = {"migration"}
 Rows = dict[str, list[dict[str, Any]]]
 
 
-def overrides(url: str, data: Path, **fetch: object) -> dict[str, Any]:
-    """Settings that point a run of the demo at this archive."""
-    archive = LIMITS["archive"] | {"mast_url": url}
-    return LIMITS | {"data": str(data), "archive": archive, "fetch": LIMITS["fetch"] | fetch}
-
-
-def start(api: str, values: dict[str, Any]) -> subprocess.Popen[str]:
-    """Start `hubbleclip ingest` with these overrides on a running Prefect server, which saves seconds."""
-    settings = {
-        f"{section}.{name}": value
-        for section, names in values.items()
-        if isinstance(names, dict)
-        for name, value in names.items()
-    }
+def start(url: str, data: Path) -> subprocess.Popen[str]:
+    """Start `hubbleclip ingest` of an archive."""
+    settings = LIMITS | {"archive.mast_url": url}
     return subprocess.Popen(
-        command("ingest", data=Path(values["data"]), settings=settings, module="tests.faults.hasty"),
+        command("ingest", "--no-server", data=data, settings=settings, module="tests.faults.hasty"),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
-        env=environment() | QUIET | {"PREFECT_API_URL": api},
+        env=environment(),
     )
 
 
@@ -83,16 +71,3 @@ def read_files(root: Path) -> dict[str, str]:
 def state(data: Path) -> tuple[Rows, dict[str, str]]:
     """Return the rows and files that an ingest leaves."""
     return read_rows(data / "demo"), read_files(data / "demo")
-
-
-def requested_counts(url: str) -> list[tuple[str, str, int]]:
-    """Return the requests that the archive received: request, kind of fault or '', count."""
-    return [(unquote(key), kind, times) for key, kind, times in requests.get(url + REQUESTS_PATH, timeout=10).json()]
-
-
-def tally(requests_made: Sequence[tuple[str, str, int]]) -> Counter[str]:
-    """Count requests by the kind of their fault, or ''."""
-    injected = Counter[str]()
-    for _, kind, times in requests_made:
-        injected[kind] += times
-    return injected

@@ -66,6 +66,12 @@ def test_a_run_is_started_again_by_the_state_lost_and_not_by_a_missing_heartbeat
 
     from flows.deployment import LOST, automations
 
+    made = automations({"dataset/dataset-nightly": uuid4(), "train/train-gpu": uuid4()}, FlowSettings(timeout_h=2))
+    overtime = [one.trigger for one in made if any(action.type == "cancel-flow-run" for action in one.actions)]
+    assert [(one.posture, one.within.total_seconds() / 3600) for one in overtime] == [
+        (Posture.Proactive, 2),
+        (Posture.Proactive, 14),
+    ]
     made = automations({"dataset/dataset-nightly": uuid4()}, FlowSettings())
     starting = [one.trigger for one in made if any(action.type == "run-deployment" for action in one.actions)]
     assert [(one.posture, one.expect) for one in starting] == [(Posture.Reactive, {f"prefect.flow-run.{LOST}"})]
