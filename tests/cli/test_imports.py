@@ -12,6 +12,18 @@ from hubbleclip.core.layout import Layout
 SETTINGS = {"pydantic", "pydantic_settings"}
 CATALOG = {"duckdb", "numpy", "pyarrow", "open_data_contract_standard", "yaml"}
 STAGES = {"torch", "prefect", "astropy", "scipy", "matplotlib", "fsspec"}
+CODE = """
+import atexit, sys
+from hubbleclip.cli.app import main
+atexit.register(lambda: print("", *sys.modules, file=sys.__stdout__))
+main(sys.argv[1:])
+"""
+
+
+def run(words: list[str]) -> tuple[subprocess.CompletedProcess[str], set[str]]:
+    """Run a command, and return what it imported; that is the last line of its output."""
+    done = subprocess.run([sys.executable, "-c", CODE, *words], capture_output=True, text=True, check=False)
+    return done, {*done.stdout.splitlines()[-1].split()}
 
 
 @pytest.mark.parametrize(
@@ -32,16 +44,8 @@ STAGES = {"torch", "prefect", "astropy", "scipy", "matplotlib", "fsspec"}
 def test_a_mistake_is_told_before_torch_and_prefect_are_imported(command: list[str], said: str, tmp_path) -> None:
     with writing_catalog(Layout(tmp_path / "demo")):
         pass
-    code = f"""
-import sys
-from hubbleclip.cli.app import main
-try:
-    main({[*command, "--data", str(tmp_path)]!r})
-finally:
-    print(*sorted(sys.modules.keys() & {{"torch", "prefect"}}))
-"""
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stdout.strip()) == (2, "")
+    done, loaded = run([*command, "--data", str(tmp_path)])
+    assert (done.returncode, loaded & {"torch", "prefect"}) == (2, set())
     assert said in done.stderr
 
 
@@ -55,15 +59,6 @@ finally:
     ids=["help", "settings", "status"],
 )
 def test_a_command_imports_only_what_it_needs(command: list[str], unwanted: set[str], tmp_path) -> None:
-    command = command if command == ["--help"] else [*command, "--data", str(tmp_path)]
-    code = f"""
-import sys
-from hubbleclip.cli.app import main
-try:
-    main({command!r})
-finally:
-    print(*sorted(sys.modules.keys() & {unwanted!r}), file=sys.stderr)
-"""
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stderr.strip()) == (0, "")
+    done, loaded = run(command if command == ["--help"] else [*command, "--data", str(tmp_path)])
+    assert (done.returncode, loaded & unwanted, done.stderr) == (0, set(), "")
     assert done.stdout

@@ -19,7 +19,6 @@ LIMITS = {
     "archive.until": "2023-02-25",
     "fetch.requests_per_s": 10,
     "fetch.connections": 4,
-    "fetch.timeout_s": 0.6,
     "fetch.retry_hours": 0,
     "flows.batch_size": 3,
 }
@@ -29,9 +28,9 @@ NOT_COMPARED = {"migration"}
 Rows = dict[str, list[dict[str, Any]]]
 
 
-def start(url: str, data: Path) -> subprocess.Popen[str]:
+def start(url: str, data: Path, timeout_s: float = 0.6) -> subprocess.Popen[str]:
     """Start `hubbleclip ingest` of an archive."""
-    settings = LIMITS | {"archive.mast_url": url}
+    settings = LIMITS | {"archive.mast_url": url, "fetch.timeout_s": timeout_s}
     return subprocess.Popen(
         command("ingest", "--no-server", data=data, settings=settings, module="tests.faults.hasty"),
         stdout=subprocess.DEVNULL,

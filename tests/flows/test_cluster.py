@@ -222,53 +222,27 @@ def ended_well(outcome: Outcome) -> None:
     assert (outcome.code, len(errors)) in {(0, 0), (2, 1)}, outcome.err
 
 
-def interrupted(cluster: Cluster, settings: dict, host: Host) -> Callable[[], Outcome]:
-    """Start to build a dataset; return when `host` is at work."""
+@pytest.mark.parametrize("lost", ["worker", "link of a worker", "link of the store", "head"])
+def test_a_loss_ends_in_one_line_at_most_and_the_next_run_completes(lost: str, cluster, dask, alone) -> None:
+    settings, worker = cluster.fresh(lost.replace(" ", "-")) | dask.settings, cluster.workers[0]
     end = cluster.start("dataset", settings=settings | SLOWLY)
-    until(lambda: files_below(host.own / "data/demo/products"), f"files of {host.name}")
-    return end
-
-
-def completes(cluster: Cluster, settings: dict, night: Night) -> None:
-    """The next run makes what one machine makes."""
+    until(lambda: files_below(worker.own / "data/demo/products"), f"files of {worker.name}")
+    if lost == "head":
+        cluster.head.kill()
+        cluster.start_archive()
+        dask.start_scheduler()
+    else:
+        if lost == "worker":
+            worker.kill()
+        else:
+            with (cluster.storage if "store" in lost else worker).link_down():
+                time.sleep(OUTAGE_S)
+        ended_well(outcome := end())
+        assert outcome.code == 0 or "store" in lost, outcome.err
+    if lost == "worker":
+        dask.start_worker(worker)
     cluster.go("dataset", settings=settings)
-    assert cluster.night_of(settings) == night
-
-
-def test_batches_of_a_killed_worker_are_repeated(cluster, dask, alone) -> None:
-    settings, worker = cluster.fresh("killed-worker") | dask.settings, cluster.workers[0]
-    end = interrupted(cluster, settings, worker)
-    worker.kill()
-    assert (outcome := end()).code == 0, outcome.err
-    dask.start_worker(worker)
-    completes(cluster, settings, alone[1])
-
-
-def test_batches_of_a_worker_without_a_link_are_repeated(cluster, dask, alone) -> None:
-    settings, worker = cluster.fresh("cut-worker") | dask.settings, cluster.workers[0]
-    end = interrupted(cluster, settings, worker)
-    with worker.link_down():
-        time.sleep(OUTAGE_S)
-    assert (outcome := end()).code == 0, outcome.err
-    completes(cluster, settings, alone[1])
-
-
-def test_a_run_whose_store_is_away_completes_later(cluster, dask, alone) -> None:
-    settings = cluster.fresh("cut-store") | dask.settings
-    end = interrupted(cluster, settings, cluster.workers[0])
-    with cluster.storage.link_down():
-        time.sleep(OUTAGE_S)
-    ended_well(end())
-    completes(cluster, settings, alone[1])
-
-
-def test_a_run_whose_host_is_killed_completes_later(cluster, dask, alone) -> None:
-    settings = cluster.fresh("killed-head") | dask.settings
-    interrupted(cluster, settings, cluster.workers[0])
-    cluster.head.kill()
-    cluster.start_archive()
-    dask.start_scheduler()
-    completes(cluster, settings, alone[1])
+    assert cluster.night_of(settings) == alone[1]
 
 
 def test_a_ray_cluster_of_several_hosts_does_what_one_machine_does(cluster, ray, alone, report_alone) -> None:
