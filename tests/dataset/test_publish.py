@@ -169,6 +169,7 @@ def test_croissant_names_every_file_column_and_picture(built):
     pictures = [name for name in names if any(fnmatchcase(name, pattern) for pattern in members["includes"])]
     assert sorted(pictures) == sorted(f"{one.tile_id}.png" for one in SAMPLES)
     rows, of_pictures = found["recordSet"]
+    assert {one["source"]["fileSet"]["@id"] for one in of_pictures["field"]} == {members["@id"]} == {members["name"]}
     assert re.fullmatch(of_pictures["field"][0]["source"]["transform"]["regex"], pictures[0])[1] in PNGS
     assert [one["source"]["extract"]["column"] for one in rows["field"]] == info.manifest.column_names
     fields = {one["name"]: (one["dataType"], one.get("arrayShape")) for one in rows["field"]}
@@ -325,7 +326,10 @@ def test_a_large_sky_catalogue_has_a_file_per_pixel_and_one_without_positions_is
     listed = [metadata.row_group(number).column(0).file_path for number in range(metadata.num_row_groups)]
     assert [tmp_path / "dataset" / path for path in listed] == list(files.values())
     stated = dict(line.split("=") for line in (tmp_path / "hats.properties").read_text().splitlines())
-    assert (stated["obs_collection"], stated["hats_nrows"]) == ("many", str(len(SAMPLES)))
+    expected = {"obs_collection": "many", "dataproduct_type": "object", "hats_nrows": "60", "hats_version": "v1.0"}
+    expected |= {"hats_col_ra": "ra_deg", "hats_col_dec": "dec_deg", "hats_npix_suffix": ".parquet"}
+    expected |= {"hats_col_healpix": "_healpix_29", "hats_col_healpix_order": "29"}
+    assert expected.items() <= stated.items()
     assert int(stated["hats_order"]) == max(order for order, _ in files)
     assert float(stated["moc_sky_fraction"]) == pytest.approx(sum(1 / (12 * 4**order) for order, _ in files))
     samples = [replace(one, ra_deg=None, dec_deg=None) for one in SAMPLES]

@@ -72,14 +72,6 @@ def test_no_tile_follows_itself_and_groups_come_equally_often(sizes, share, seed
     assert not any(one == other for rows in several for one, other in itertools.pairwise(rows))
 
 
-@pytest.mark.parametrize(("hard_share", "most"), [(0.0, 8.0), (0.5, 6.0), (1.0, 2.0)])
-def test_hard_negatives_are_groups_of_one_class(hard_share, most) -> None:
-    class_of_group = np.arange(120) % 8
-    sampler = sampler_of([2] * 120, 15, class_of_group=class_of_group, hard_share=hard_share)
-    classes = [len(set(class_of_group[sampler.groups(step)])) for step in range(80)]
-    assert most - 2 < np.mean(classes) <= most
-
-
 @given(num=st.integers(2, 60), seed=st.integers(0, 2**32))
 def test_derangement_moves_every_group(num, seed) -> None:
     out = derangement(num, seed)
