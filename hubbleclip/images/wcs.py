@@ -67,6 +67,8 @@ def read_wcs(hdus: pyfits.HDUList, extension: int, plane: int) -> WCS | None:
     cards["NAXIS"] = 2
     if any(cards.get(key, 0) not in range(MAX_SIP_ORDER + 1) for key in SIP_ORDERS):
         return None
+    if any(isinstance(value, float) and not math.isfinite(value) for value in cards.values()):  # such as 1E400
+        return None
     if plane:
         try:
             cards = _plane_header(hdus, cards, plane)

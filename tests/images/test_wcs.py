@@ -197,6 +197,9 @@ def test_a_wcs_that_maps_all_pixels_to_one_place_or_to_none_is_none():
         {"CTYPE1": "LINEAR", "CTYPE2": "LINEAR"},
     ):
         assert read(header_of(cards)) is None
+    header = header_of(FORMS["SIP of order 4"] | {"AP_ORDER": 2, "BP_ORDER": 2})
+    header.append(fits.Card.fromstring("AP_2_0  =                1E400"))
+    assert read(header) is None
 
 
 def test_a_field_without_matrix_scales_its_cdelt():
