@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import sys
 import zlib
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
 import pytest
+from commands import command
 
 from tests.archives.conftest import archive_at, observe
 from tests.archives.mallory import Mallory
@@ -116,13 +116,9 @@ def test_a_query_redirected_to_another_host(mallory: Mallory, tmp_path: Path, at
 def test_a_message_with_escapes(mallory: Mallory, tmp_path: Path, attacks: Attacks) -> None:
     message = "\x1b]0;owned\x07\x1b[2J\x9b31m"
     mallory.posted["query"] = give(json.dumps({"status": "ERROR", "msg": message}).encode())
-    words = [sys.executable, "-m", "hubbleclip.cli.app", "ingest", "--no-server", "--data", str(tmp_path)]
-    quick = [
-        f"--set=archive.mast_url={json.dumps(mallory.url)}",
-        '--set=archive.name="hst"',
-        "--set=archive.check_first=false",
-    ]
-    ending = attacks.run("a message of MAST with escapes", [*words, *quick], deadline_s=100)
+    settings = {"archive.mast_url": mallory.url, "archive.name": "hst", "archive.check_first": False}
+    words = command("ingest", "--no-server", data=tmp_path, settings=settings)
+    ending = attacks.run("a message of MAST with escapes", words, deadline_s=100)
     assert ending.code == 2
     assert "owned" in ending.err
     assert not set("\x1b\x07\x9b") & set(ending.err + ending.out)

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 
 import pytest
-from commands import ask
+from commands import ask, command
 from stub_server import answer_about, completion
 
 from tests.attack.table import Attacks
@@ -32,20 +31,13 @@ ANSWERS: dict[str, Respond] = {
 }
 
 
-def captions(folder: Path, url: str, *sets: str) -> list[str]:
+def captions(folder: Path, url: str) -> list[str]:
     (folder / "proposals.jsonl").write_text(json.dumps({"number": 7, "title": "Gas", "abstract": ABSTRACT}))
     values = {"captions.backend": "openai", "captions.model": "any", "captions.timeout_s": 0.5}
     values |= {"archive.proposals_file": str(folder / "proposals.jsonl"), "flows.max_rejected_share": 1}
-    words = [f"--set={name}={json.dumps(value)}" for name, value in values.items()]
-    command = [sys.executable, "-m", "hubbleclip.cli.app", "captions", "--no-server", "--data", str(folder / "data")]
-    return [
-        *command,
-        "--profile",
-        str(folder / "mine.toml"),
-        *words,
-        *sets,
-        *([f"--set=captions.base_url={url}"] * bool(url)),
-    ]
+    values |= {"captions.base_url": url} if url else {}
+    profile = str(folder / "mine.toml")
+    return command("captions", "--no-server", data=folder / "data", profile=profile, settings=values)
 
 
 @pytest.mark.parametrize("name", ANSWERS)

@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import resource
 import signal
-import sys
 from pathlib import Path
 
 import duckdb
 import psutil
 import pytest
+from commands import command
 
 from hubbleclip.catalog.lock import catalog_lock
 from hubbleclip.catalog.working_copy import writing_catalog
@@ -24,7 +24,6 @@ from tests.attack.table import Attacks
 from tests.training.squares_dataset import MODEL, TRAIN, make_dataset
 
 pytestmark = [pytest.mark.nightly, pytest.mark.attack]
-COMMAND = [sys.executable, "-m", "hubbleclip.cli.app"]
 ENDLESS = "SELECT 'x' AS reason, count(*) AS num_tiles FROM range(10_000_000) a, range(10_000_000) b"
 
 
@@ -61,9 +60,7 @@ def test_a_training_in_little_memory(tmp_path: Path, attacks: Attacks) -> None:
 
 def test_a_catalog_that_another_process_writes(tmp_path: Path, attacks: Attacks) -> None:
     with catalog_lock(Layout(tmp_path / "demo")):
-        ending = attacks.run(
-            "a catalog is locked", [*COMMAND, "tiles", "--no-server", "--data", str(tmp_path)], deadline_s=120
-        )
+        ending = attacks.run("a catalog is locked", command("tiles", "--no-server", data=tmp_path), deadline_s=120)
     assert (ending.code, f"written by process {os.getpid()}" in ending.err) == (2, True)
 
 
@@ -77,5 +74,5 @@ def test_a_catalog_with_changed_views(name: str, view: str, said: str, tmp_path:
         pass
     with duckdb.connect(str(layout.catalog)) as catalog:
         catalog.execute(f"CREATE OR REPLACE VIEW split_count AS {view}")
-    ending = attacks.run(f"a catalog with {name}", [*COMMAND, "status", "--data", str(tmp_path)], deadline_s=240)
+    ending = attacks.run(f"a catalog with {name}", command("status", data=tmp_path), deadline_s=240)
     assert (ending.code, said in ending.err) == (2, True)

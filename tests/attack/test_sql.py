@@ -1,10 +1,10 @@
 """Attacks by queries: `hubbleclip sql` reads the catalog and nothing else, in bounded memory."""
 
-import sys
 from pathlib import Path
 
 import pyarrow.parquet
 import pytest
+from commands import command
 
 from hubbleclip.catalog.working_copy import writing_catalog
 from hubbleclip.core.layout import Layout
@@ -21,10 +21,6 @@ def data(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def sql(data: Path, query: str, *options: str) -> list[str]:
-    return [sys.executable, "-m", "hubbleclip.cli.app", "sql", query, "--data", str(data), *options]
-
-
 @pytest.mark.parametrize(
     ("name", "query"),
     [
@@ -38,7 +34,7 @@ def sql(data: Path, query: str, *options: str) -> list[str]:
 )
 def test_a_query_that_does_more_than_read_ends_in_one_line(name: str, query: str, data: Path, attacks: Attacks) -> None:
     (data / "shard.tar").write_bytes(b"shard")
-    ending = attacks.run(name, sql(data, query.format(folder=data)), deadline_s=60)
+    ending = attacks.run(name, command("sql", query.format(folder=data), data=data), deadline_s=60)
     assert (ending.code, len(ending.err.splitlines()), ending.out) == (2, 1, "")
     assert (data / "shard.tar").read_bytes() == b"shard"
     assert not (data / "new.duckdb").exists()
@@ -54,7 +50,7 @@ def test_a_query_that_does_more_than_read_ends_in_one_line(name: str, query: str
     ],
 )
 def test_a_query_without_end_or_bounds_is_stopped(name: str, query: str, data: Path, attacks: Attacks) -> None:
-    ending = attacks.run(name, sql(data, query, "--max-s", "1"), deadline_s=60)
+    ending = attacks.run(name, command("sql", query, "--max-s", "1", data=data), deadline_s=60)
     assert (ending.code, len(ending.err.splitlines())) == (2, 1)
     assert "stopped after 1 s" in ending.err or "emory" in ending.err
 
@@ -62,11 +58,8 @@ def test_a_query_without_end_or_bounds_is_stopped(name: str, query: str, data: P
 @pytest.mark.parametrize("form", ["csv", "json", "parquet"])
 def test_five_million_rows_are_streamed_into_a_file(form: str, data: Path, attacks: Attacks) -> None:
     num, out = 5_000_000 if form == "parquet" else 500_000, data / "rows"
-    ending = attacks.run(
-        f"sql writes {num:,} rows as {form}",
-        sql(data, WIDE.format(num), "--format", form, "--out", str(out)),
-        deadline_s=120,
-    )
+    words = command("sql", WIDE.format(num), "--format", form, "--out", str(out), data=data)
+    ending = attacks.run(f"sql writes {num:,} rows as {form}", words, deadline_s=120)
     assert ending.code == 0
     if form == "parquet":
         assert pyarrow.parquet.ParquetFile(out).metadata.num_rows == num

@@ -92,10 +92,6 @@ def test_advice_is_completed_only_where_it_has_to_be() -> None:
     assert given_flags(given) == ["--profile", "local", "--data", "there"]
 
 
-def test_an_unknown_profile_is_reported_in_one_line(tmp_path: Path) -> None:
-    assert_one_line(run("status", data=tmp_path, profile="hubbel"), "demo, hubble, jwst, local")
-
-
 @pytest.mark.parametrize("words", [("dataset",), ("ingest",), ("compare", "a", "b")])
 def test_a_data_folder_that_cannot_be_written_is_named(words: tuple[str, ...], tmp_path: Path) -> None:
     (tmp_path / "taken").touch()
@@ -145,7 +141,7 @@ def test_the_checkpoints_that_are_deleted_are_neither_the_best_nor_the_last(tmp_
 
 
 @pytest.mark.slow
-def test_sql_writes_the_format_that_is_asked_for_and_says_where_it_cuts(tmp_path: Path) -> None:
+def test_sql_writes_a_format_says_where_it_cuts_lists_its_views_and_requires_a_query(tmp_path: Path) -> None:
     with writing_catalog(Layout(tmp_path / "demo")):
         pass
     query = "SELECT range AS n FROM range(3)"
@@ -153,12 +149,6 @@ def test_sql_writes_the_format_that_is_asked_for_and_says_where_it_cuts(tmp_path
     cut = run("sql", query, "--format", "csv", "--max-rows", "2", data=tmp_path)
     assert cut.out.splitlines() == ['"n"', "0", "1"]
     assert "--max-rows" in cut.err
-
-
-@pytest.mark.slow
-def test_sql_lists_its_views_and_requires_a_query(tmp_path: Path) -> None:
-    with writing_catalog(Layout(tmp_path / "demo")):
-        pass
     assert "search_abstracts" in run("sql", "--views", data=tmp_path).out
     assert_one_line(run("sql", data=tmp_path), "--views")
 
@@ -190,8 +180,7 @@ def test_archive_that_cannot_be_reached_is_named_within_seconds(tmp_path: Path) 
         probe.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{probe.getsockname()[1]}"
     settings = {"archive.mast_url": url}
-    outcome = run("dataset", data=tmp_path, profile="hubble", settings=settings)
-    assert_one_line(outcome, "127.0.0.1")
+    assert_one_line(run("dataset", data=tmp_path, profile="hubble", settings=settings), "127.0.0.1")
 
 
 def test_agents_without_their_extra_are_one_line(monkeypatch: pytest.MonkeyPatch) -> None:

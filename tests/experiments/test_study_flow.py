@@ -4,13 +4,12 @@ import json
 from pathlib import Path
 
 import pytest
-from commands import SMALL, run
+from commands import SMALL, run, settings_at
 
 from experiments.captions.report import ARMS as CAPTION_ARMS
 from experiments.captions.report import COLUMNS, measure, with_captions
 from experiments.study.__main__ import PAGE, publish
 from experiments.study.comparisons import ARMS, CLEAN, COMPARISONS, RANDOM_TILES, TESTED, table
-from hubbleclip.cli.options import Options
 
 
 def test_the_page_has_the_figures_of_its_data_and_is_written_from_them(tmp_path, monkeypatch) -> None:
@@ -26,9 +25,8 @@ def test_the_page_has_the_figures_of_its_data_and_is_written_from_them(tmp_path,
 
 @pytest.mark.nightly
 def test_a_study_compares_the_arms_and_reuses_finished_runs(tmp_path) -> None:
-    settings = SMALL | {"train.validate_every": 2, "train.checkpoint_every": 2, "train.log_every": 2}
     words = ("--steps", "2", "--num-seeds", "1")
-    first = run(*words, data=tmp_path, settings=settings, module="experiments.study")
+    first = run(*words, data=tmp_path, settings=SMALL, module="experiments.study")
     assert first.code == 0, first.err
     path = tmp_path / "demo/study/study.json"
     results = json.loads(path.read_text())
@@ -40,15 +38,14 @@ def test_a_study_compares_the_arms_and_reuses_finished_runs(tmp_path) -> None:
     )
     runs = {run_dir.name for run_dir in (tmp_path / "demo/study/runs").iterdir()}
     assert len(runs) == len(ARMS)
-    again = run(*words, data=tmp_path, settings=settings, module="experiments.study")
+    again = run(*words, data=tmp_path, settings=SMALL, module="experiments.study")
     assert again.code == 0, again.err
     results_again = json.loads(path.read_text())
     assert results_again["datasets"] == results["datasets"]
     for one, other in zip(results["arms"], results_again["arms"], strict=True):
         assert other["value"] == pytest.approx(one["value"], abs=0.02)  # scores of untrained models are nearly ties
     assert {run_dir.name for run_dir in (tmp_path / "demo/study/runs").iterdir()} == runs
-    sets = tuple(f"{name}={json.dumps(value)}" for name, value in settings.items())
-    result = measure(with_captions(Options(data=tmp_path, set=sets).settings(), steps=2), num_seeds=1)
+    result = measure(with_captions(settings_at(tmp_path), steps=2), num_seeds=1)
     names = [row["name"] for row in result["rows"]]
     assert names == ["abstracts", "summaries", "summaries minus abstracts", "both", "both minus abstracts"]
     assert all(low <= value <= high for row in result["rows"] for value, low, high in (row[key] for key in COLUMNS))

@@ -5,10 +5,8 @@ from __future__ import annotations
 import hashlib
 import subprocess
 from pathlib import Path
-from typing import Any
 
-import duckdb
-from commands import command, environment
+from commands import Rows, command, environment, read_rows
 
 from tests.faulty_archive.archive import FaultySettings
 from tests.faulty_archive.plan import FaultPlan, storm_plan
@@ -24,8 +22,6 @@ LIMITS = {
 }
 """Settings of every run here, with and without faults, beside the limits `HASTY`: the default rate, and the day of the first night, so that every run sends the same queries.
 """
-NOT_COMPARED = {"migration"}
-Rows = dict[str, list[dict[str, Any]]]
 
 
 def start(url: str, data: Path, timeout_s: float = 0.6) -> subprocess.Popen[str]:
@@ -49,18 +45,6 @@ def short_storm(seed: int, max_in_a_row: int = 3) -> FaultPlan:
     return plan.model_copy(update={"rules": rules, "longest_s": 1.0, "max_in_a_row": max_in_a_row})
 
 
-def read_rows(root: Path) -> Rows:
-    """Read all rows of the published catalog without times and ETags."""
-    rows: Rows = {}
-    with duckdb.connect(str(root / "catalog.duckdb"), read_only=True) as catalog:
-        names = [name for (name,) in catalog.execute("SELECT table_name FROM duckdb_tables() ORDER BY 1").fetchall()]
-        for name in sorted(set(names) - NOT_COMPARED):
-            relation = catalog.sql(f'FROM "{name}"')
-            columns = ", ".join(f'"{one}"' for one in relation.columns if not one.endswith("_at") and one != "etag")
-            rows[name] = catalog.sql(f'SELECT {columns} FROM "{name}" ORDER BY ALL').to_arrow_table().to_pylist()
-    return rows
-
-
 def read_files(root: Path) -> dict[str, str]:
     """Hash every file under `products/`, also files that should not exist."""
     files = (path for path in (root / "products").rglob("*") if path.is_file())
@@ -69,4 +53,4 @@ def read_files(root: Path) -> dict[str, str]:
 
 def state(data: Path) -> tuple[Rows, dict[str, str]]:
     """Return the rows and files that an ingest leaves."""
-    return read_rows(data / "demo"), read_files(data / "demo")
+    return read_rows(data / "demo", "etag"), read_files(data / "demo")

@@ -12,9 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from commands import SMALL
+from commands import SMALL, read_rows
 from rich.table import Table
-from storms import read_rows
 
 from hubbleclip.config.settings import SimulatorSettings
 from hubbleclip.simulator.server.launcher import running_simulator
@@ -31,7 +30,6 @@ SETTINGS = SMALL | {
     "fetch.min_free_gb": 0,
     "archive.check_first": False,
     "flows.max_rejected_share": 1,
-    "evaluation.shuffled_steps": 0,
 }
 ERRORS = (errno.EIO, errno.ENOSPC, errno.ESTALE)
 COMPARED = {"search": "*", "published": "*", "runs": "checkpoints/*.pt"}
@@ -67,7 +65,7 @@ def state(data: Path) -> dict[str, Any]:
         if path.is_file() and not path.name.startswith(".") and (folder != "search" or path.suffix != ".json")
     }
     datasets = sorted(one.name for one in (root / "datasets").glob("[!.]*"))
-    return {"rows": read_rows(root), "datasets": datasets, "files": files}
+    return {"rows": read_rows(root, "etag"), "datasets": datasets, "files": files}
 
 
 @pytest.fixture(scope="module")

@@ -16,11 +16,6 @@ TINY = SMALL | {
     "simulator.num_proposals": 16,
     "simulator.frame_px": 128,
     "tiles.size_px": 96,
-    "train.steps": 4,
-    "train.validate_every": 4,
-    "train.checkpoint_every": 2,
-    "evaluation.shuffled_steps": 0,
-    "evaluation.bootstrap": 100,
 }
 SIZES_MB = (1, 4, 16, 40, 110)
 ENOUGH_MB = 600

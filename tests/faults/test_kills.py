@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 import requests
-from storms import SKY, Rows, short_storm, start, state
+from commands import Rows
+from storms import SKY, short_storm, start, state
 
 from tests.faulty_archive.archive import restarting_archive, running_archive
 from tests.faulty_archive.faults import FAULT_INJECTORS

@@ -12,9 +12,8 @@ from pathlib import Path
 
 import psutil
 import pytest
-from commands import SMALL, command, environment
+from commands import SMALL, Rows, command, environment, go, read_rows
 from rich.table import Table
-from storms import Rows, read_rows
 
 from hubbleclip.config.settings import SimulatorSettings
 from hubbleclip.simulator.server.launcher import running_simulator
@@ -31,29 +30,19 @@ LEFT_S = 30.0
 """Time in seconds after which no process may be left."""
 
 
-def tiles(data: Path) -> list[str]:
-    return command("tiles", "--no-server", data=data, settings=SETTINGS)
-
-
 @pytest.fixture(scope="module")
 def fetched(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A profile with products, and no tiles yet."""
     data = tmp_path_factory.mktemp("fetched") / "data"
     with running_simulator(SimulatorSettings(num_proposals=8, frame_px=128)) as url:
-        words = command(
-            "ingest",
-            "--no-server",
-            data=data,
-            settings=SETTINGS | {"archive.mast_url": url, "fetch.requests_per_s": 1000},
-        )
-        subprocess.run(words, env=environment(), check=True)
+        go("ingest", data=data, settings=SETTINGS | {"archive.mast_url": url, "fetch.requests_per_s": 1000})
     return data
 
 
 @pytest.fixture(scope="module")
 def calm(fetched: Path, tmp_path_factory: pytest.TempPathFactory) -> Rows:
     data = shutil.copytree(fetched, tmp_path_factory.mktemp("calm") / "data")
-    subprocess.run(tiles(data), env=environment(), check=True)
+    go("tiles", data=data, settings=SETTINGS)
     return read_rows(data / "demo")
 
 
@@ -69,7 +58,8 @@ def test_a_kill_leaves_no_process_and_changes_nothing(
     for number in range(num):
         data = shutil.copytree(fetched, tmp_path / "data")
         with (tmp_path / "log").open("w") as log:
-            process = subprocess.Popen(tiles(data), env=environment(), stderr=log)
+            words = command("tiles", "--no-server", data=data, settings=SETTINGS)
+            process = subprocess.Popen(words, env=environment(), stderr=log)
         parent = psutil.Process(process.pid)
         while process.poll() is None and not (found := workers_of(parent)):
             time.sleep(0.02)
@@ -90,7 +80,7 @@ def test_a_kill_leaves_no_process_and_changes_nothing(
         assert "Traceback" not in said, said
         if victim is not parent and process.returncode:
             assert (process.returncode, "a worker process was killed" in said) == (2, True), said
-        subprocess.run(tiles(data), env=environment(), check=True, capture_output=True)
+        go("tiles", data=data, settings=SETTINGS)
         assert read_rows(data / "demo") == calm
         shutil.rmtree(data)
     assert num_early < num

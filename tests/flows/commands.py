@@ -37,6 +37,7 @@ SMALL = {
     "evaluation.shuffled_steps": 0,
     "evaluation.bootstrap": 100,
 }
+Rows = dict[str, list[dict[str, Any]]]
 SERVERS = r"flows\.server|hubbleclip\.simulator"
 
 
@@ -96,6 +97,18 @@ def ask(data: Path, sql: str, profile: str = "demo") -> list[tuple]:
     """Rows of the published catalog."""
     with duckdb.connect(str(data / profile / "catalog.duckdb"), read_only=True) as catalog:
         return catalog.execute(sql).fetchall()
+
+
+def read_rows(root: Path, *unlike: str) -> Rows:
+    """All rows of the published catalog by table, without times and without those tables and columns."""
+    rows: Rows = {}
+    with duckdb.connect(str(root / "catalog.duckdb"), read_only=True) as catalog:
+        for (name,) in catalog.execute("SELECT table_name FROM duckdb_tables() ORDER BY 1").fetchall():
+            columns = [one for one in catalog.table(name).columns if not one.endswith("_at") and one not in unlike]
+            if name not in (*unlike, "migration"):
+                query = f'SELECT {", ".join(columns)} FROM "{name}" ORDER BY ALL'
+                rows[name] = catalog.sql(query).to_arrow_table().to_pylist()
+    return rows
 
 
 def until(

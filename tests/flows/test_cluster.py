@@ -196,25 +196,6 @@ def ray(cluster: Cluster) -> Iterator[dict[str, object]]:
         host.kill()
 
 
-def embedded(cluster: Cluster, data: Path, settings: dict) -> dict[str, bytes]:
-    """The report that the cluster makes of a run that is not evaluated, whose files it gets from the store."""
-    shutil.copytree(data, cluster.head.own / "data")
-    cluster.go("shards", settings=settings)
-    cluster.go("evaluate", settings=settings)
-    return report_in(cluster.head.own / "data")
-
-
-def test_a_dask_cluster_of_several_hosts_builds_what_one_machine_builds(cluster, dask, alone) -> None:
-    settings = cluster.fresh("dask") | dask.settings
-    cluster.go("dataset", settings=settings)
-    assert cluster.night_of(settings) == alone[1]
-
-
-def test_a_dask_cluster_of_several_hosts_embeds_what_one_machine_embeds(cluster, dask, alone, report_alone) -> None:
-    settings = cluster.fresh("dask-report") | dask.settings
-    assert embedded(cluster, alone[0], settings) == report_alone
-
-
 def ended_well(outcome: Outcome) -> None:
     """A run ends right, or says why in one line."""
     assert "Traceback" not in outcome.err, outcome.err
@@ -245,33 +226,20 @@ def test_a_loss_ends_in_one_line_at_most_and_the_next_run_completes(lost: str, c
     assert cluster.night_of(settings) == alone[1]
 
 
-def test_a_ray_cluster_of_several_hosts_does_what_one_machine_does(cluster, ray, alone, report_alone) -> None:
-    settings = cluster.fresh("ray") | ray
+@pytest.mark.parametrize("runner", ["dask", "ray"])
+def test_a_cluster_of_several_hosts_builds_and_embeds_what_one_machine_does(
+    runner: str, cluster, alone, report_alone, request: pytest.FixtureRequest
+) -> None:
+    on_hosts = request.getfixturevalue(runner)
+    on_hosts = on_hosts.settings if isinstance(on_hosts, Dask) else on_hosts
+    settings = cluster.fresh(runner) | on_hosts
     cluster.go("dataset", settings=settings)
     assert cluster.night_of(settings) == alone[1]
-    settings = cluster.fresh("ray-report") | ray
-    assert embedded(cluster, alone[0], settings) == report_alone
-
-
-def trained_by_two_nodes(cluster: Cluster, *words: str) -> None:
-    rendezvous = ("--rdzv-backend", "c10d", "--rdzv-id", "tests", "--rdzv-endpoint", "worker1:29500")
-    torchrun = (str(TOOLS / "torchrun"), "--nnodes", "2", "--nproc-per-node", "1", *rendezvous)
-    nodes = [host.start(*torchrun, *words, log="train") for host in cluster.workers]
-    for host, node in zip(cluster.workers, nodes, strict=True):
-        outcome = host.outcome(node, "train")
-        assert outcome.code == 0, outcome.err
-
-
-def run_of_two_nodes(cluster: Cluster, runs: str) -> Path:
-    """The run that one of the nodes wrote."""
-    (run,) = (run for host in cluster.workers for run in (host.own / runs).glob("2*"))
-    return run
-
-
-def assert_same_steps(one: list[dict], other: list[dict]) -> None:
-    for row, same in zip(one, other, strict=True):
-        assert same["loss"] == pytest.approx(row["loss"], abs=1e-5)
-        assert same["grad_norm"] == pytest.approx(row["grad_norm"], rel=1e-4)
+    settings = cluster.fresh(f"{runner}-report") | on_hosts
+    shutil.copytree(alone[0], cluster.head.own / "data")
+    for stage in ("shards", "evaluate"):  # the files of a run that is not evaluated come from the store
+        cluster.go(stage, settings=settings)
+    assert report_in(cluster.head.own / "data") == report_alone
 
 
 def test_two_nodes_with_empty_disks_train_from_the_store(cluster, alone) -> None:
@@ -279,9 +247,15 @@ def test_two_nodes_with_empty_disks_train_from_the_store(cluster, alone) -> None
     shutil.copytree(alone[0], cluster.head.own / "data", ignore=shutil.ignore_patterns("runs"))
     cluster.go("shards", settings=settings)
     _, *words = command("train", data=cluster.data, settings=settings)
-    trained_by_two_nodes(cluster, *words)
-    two = run_of_two_nodes(cluster, "data/demo/runs")
+    rendezvous = ("--rdzv-backend", "c10d", "--rdzv-id", "tests", "--rdzv-endpoint", "worker1:29500")
+    torchrun = (str(TOOLS / "torchrun"), "--nnodes", "2", "--nproc-per-node", "1", *rendezvous)
+    nodes = [host.start(*torchrun, *words, log="train") for host in cluster.workers]
+    outcomes = [host.outcome(node, "train") for host, node in zip(cluster.workers, nodes, strict=True)]
+    assert [one.code for one in outcomes] == [0, 0], outcomes
+    (two,) = (run for host in cluster.workers for run in (host.own / "data/demo/runs").glob("2*"))
     (one,) = (alone[0] / "demo/runs").iterdir()
     # Later steps differ by more, since AdamW enlarges the rounding of a gradient that is nearly zero.
-    assert_same_steps(read_metrics(one)[:1], read_metrics(two)[:1])
+    first, same = read_metrics(one)[0], read_metrics(two)[0]
+    assert same["loss"] == pytest.approx(first["loss"], abs=1e-5)
+    assert same["grad_norm"] == pytest.approx(first["grad_norm"], rel=1e-4)
     assert [row["step"] for row in read_metrics(two)] == [1, 2, 3, 4]

@@ -5,9 +5,8 @@ import json
 import shutil
 from pathlib import Path
 
-import duckdb
 import pytest
-from commands import SMALL, Outcome, kill_when, run, servers, status, until_ended
+from commands import SMALL, Rows, kill_when, read_rows, run, servers, status, until_ended
 from valid_catalog import broken_rules
 
 from hubbleclip.catalog.catalog import read_catalog
@@ -35,24 +34,13 @@ CHAIN = (
 RUN_TABLES = {"run", "checkpoint", "metric", "report", "promotion"}
 
 
-def rows(data: Path, profile: str = "demo") -> dict[str, list[tuple]]:
-    """All rows of the tables that a dataset is made of, but for times of running and the addresses of the servers."""
-    found = {}
-    with duckdb.connect(str(data / profile / "catalog.duckdb"), read_only=True) as catalog:
-        names = [name for (name,) in catalog.execute("SELECT table_name FROM duckdb_tables() ORDER BY 1").fetchall()]
-        for name in sorted(set(names) - RUN_TABLES - {"migration"}):
-            columns = [row[0] for row in catalog.execute(f'DESCRIBE "{name}"').fetchall()]
-            kept = ", ".join(f'"{column}"' for column in columns if not column.endswith("_at"))
-            found[name] = catalog.execute(f'SELECT {kept} FROM "{name}" ORDER BY ALL').fetchall()
-    return found
+def rows(data: Path, profile: str = "demo") -> Rows:
+    """All rows of the tables that a dataset is made of."""
+    return read_rows(data / profile, *RUN_TABLES)
 
 
 NEVER_AGAIN = SMALL | {"archive.relist_days": 0}
 """No list of products falls due when a day ends between two tests."""
-
-
-def pipeline(data: Path) -> Outcome:
-    return run("pipeline", data=data, settings=SMALL)
 
 
 @pytest.fixture(scope="module")
@@ -142,7 +130,7 @@ def test_killed_pipeline_ends_as_the_undisturbed_one(moment: str, undisturbed: P
     before = servers()
     kill_when(lambda: len(list((tmp_path / "demo").glob(pattern))) >= num, "pipeline", data=tmp_path, settings=SMALL)
     until_ended(before)
-    outcome = pipeline(tmp_path)
+    outcome = run("pipeline", data=tmp_path, settings=SMALL)
     assert outcome.code == 0, outcome.err
     assert rows(tmp_path) == rows(undisturbed)
     assert len(list((tmp_path / "demo/runs").glob("[!.]*"))) == len(list((undisturbed / "demo/runs").glob("[!.]*")))

@@ -6,9 +6,10 @@ import pickle
 import shutil
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 from commands import SMALL, ask, files_below, go
@@ -125,32 +126,33 @@ def opened_cluster(address: str) -> Iterator[Submit]:
         yield submit
 
 
-def test_a_cluster_whose_class_does_not_exist_is_reported_in_one_line() -> None:
-    pytest.importorskip("dask")
-    refusal = pytest.raises(SettingsError, match=r"no class dask_jobqueue\.Slurm: correct flows")
-    with refusal, opened_cluster("dask_jobqueue.Slurm"):
-        pass
-
-
-def test_a_cluster_that_does_not_answer_is_reported_in_one_line() -> None:
+@pytest.mark.parametrize(
+    ("address", "error", "said"),
+    [
+        ("dask_jobqueue.Slurm", SettingsError, r"no class dask_jobqueue\.Slurm: correct flows"),
+        ("tcp://127.0.0.1:9", ClusterError, r"tcp://127\.0\.0\.1:9 cannot be reached"),
+    ],
+)
+def test_a_cluster_that_is_not_there_is_reported_in_one_line(address: str, error: type[Exception], said: str) -> None:
     dask = pytest.importorskip("dask")
-    with (
-        dask.config.set({"distributed.comm.timeouts.connect": "1s"}),
-        pytest.raises(ClusterError, match=r"tcp://127\.0\.0\.1:9 cannot be reached"),
-        opened_cluster("tcp://127.0.0.1:9"),
-    ):
+    quick = dask.config.set({"distributed.comm.timeouts.connect": "1s"})
+    with quick, pytest.raises(error, match=said), opened_cluster(address):
         pass
+
+
+def cluster_in(folder: Path, **options: int) -> AbstractContextManager[Any]:
+    """A Dask cluster on this machine."""
+    distributed = pytest.importorskip("distributed")
+    return distributed.LocalCluster(dashboard_address=None, local_directory=str(folder / "dask"), **options)
 
 
 @pytest.mark.nightly
 @pytest.mark.parametrize("lost", ["workers", "scheduler"])
 def test_a_batch_that_a_cluster_loses_is_reported_in_one_line(tmp_path: Path, lost: str) -> None:
-    distributed, dask = pytest.importorskip("distributed"), pytest.importorskip("dask")
+    dask = pytest.importorskip("dask")
     with (
         dask.config.set({"distributed.scheduler.allowed-failures": 0}),
-        distributed.LocalCluster(
-            n_workers=1, dashboard_address=None, local_directory=str(tmp_path / "dask")
-        ) as cluster,
+        cluster_in(tmp_path, n_workers=1) as cluster,
         pytest.raises(ClusterError, match="lost a batch"),
         opened_cluster(cluster.scheduler_address) as submit,
     ):
@@ -163,14 +165,10 @@ def test_a_batch_that_a_cluster_loses_is_reported_in_one_line(tmp_path: Path, lo
 @pytest.fixture
 def elsewhere(tmp_path: Path) -> Iterator[dict[str, object]]:
     """Settings for a Dask cluster that was there before, and shares nothing with the flow but a store."""
-    distributed, dask = pytest.importorskip("distributed"), pytest.importorskip("dask")
-    dask.config.set(DASK_CONFIG)
-    with distributed.LocalCluster(
-        n_workers=2, threads_per_worker=1, dashboard_address=None, local_directory=str(tmp_path / "dask")
-    ) as cluster:
+    pytest.importorskip("dask").config.set(DASK_CONFIG)
+    with cluster_in(tmp_path, n_workers=2, threads_per_worker=1) as cluster:
         yield {
-            "flows.runner": "dask",
-            "flows.workers": 2,
+            **of_runner("dask"),
             "flows.dask_address": cluster.scheduler_address,
             "store": f"file://{tmp_path}/store",
             "keep_local": False,

@@ -24,14 +24,6 @@ def grams(text: str) -> frozenset[tuple[str, ...]]:
     return frozenset(tuple(words[i : i + 5]) for i in range(len(words) - 4))
 
 
-def jaccard(a: frozenset[tuple[str, ...]], b: frozenset[tuple[str, ...]]) -> float:
-    return len(a & b) / len(a | b)
-
-
-def root(plan: ObservingPlan) -> int:
-    return plan.parent if plan.is_continuation and plan.parent is not None else plan.index
-
-
 def test_abstracts_have_90_to_200_words_and_are_distinct(texts: list[tuple[ObservingPlan, ProposalText]]) -> None:
     lengths = [len(text.abstract.split()) for _, text in texts]
     assert min(lengths) >= 90
@@ -40,9 +32,9 @@ def test_abstracts_have_90_to_200_words_and_are_distinct(texts: list[tuple[Obser
 
 
 def test_only_continuations_are_near_duplicates(texts: list[tuple[ObservingPlan, ProposalText]]) -> None:
-    items = [(root(plan), grams(text.abstract)) for plan, text in texts]
+    items = [(plan.parent if plan.is_continuation else plan.index, grams(text.abstract)) for plan, text in texts]
     for (root_a, a), (root_b, b) in combinations(items, 2):
-        similarity = jaccard(a, b)
+        similarity = len(a & b) / len(a | b)
         assert (similarity > 0.7) if root_a == root_b else (similarity < 0.5)
     assert sum(plan.is_continuation for plan, _ in texts) >= 3
 
